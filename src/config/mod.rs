@@ -1,0 +1,153 @@
+//! The configuration as it was meant: checked, complete, with references and never a secret.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::provider::Provider;
+use crate::units::Rate;
+
+/// One whole configuration. Whoever holds it checks no range again.
+#[derive(Debug)]
+pub struct Config {
+    /// `[outbound]`: where applications reach the sidecar.
+    pub outbound: Outbound,
+    /// `[credential.NAME]`, by name.
+    pub credentials: BTreeMap<String, CredentialConfig>,
+    /// `[[route]]`, in the order written.
+    pub routes: Vec<Route>,
+    /// `[admin]`.
+    pub admin: Admin,
+    /// `[reload]`.
+    pub reload: Reload,
+    /// `[log]`.
+    pub log: Log,
+}
+
+/// `[outbound]`.
+#[derive(Debug)]
+pub struct Outbound {
+    /// Where to listen; at least one address.
+    pub listen: Vec<ListenAddress>,
+    /// Host names accepted besides loopback names and upstream hosts, in lower case without port.
+    pub allowed_hosts: Vec<String>,
+    /// Who may use a Unix socket; empty means the owner of the process.
+    pub allow_uids: Vec<u32>,
+    /// How long requests under way may take to finish at shutdown.
+    pub drain: Duration,
+}
+
+/// One place to listen at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenAddress {
+    /// An address and port; loopback unless `allow_remote` was set.
+    Tcp(SocketAddr),
+    /// A Unix socket, made with mode 0600.
+    Unix(PathBuf),
+}
+
+/// `[credential.NAME]`: where the secrets of one account at one provider live.
+#[derive(Debug)]
+pub struct CredentialConfig {
+    /// The provider that the secrets are for.
+    pub provider: Arc<Provider>,
+    /// For each secret its references: the first is current, the others are accepted too.
+    pub secrets: BTreeMap<String, Vec<Reference>>,
+    /// How old a secret may become before it is an alarm.
+    pub max_age: Duration,
+    /// Which form of Meta's `appsecret_proof` goes with each call.
+    pub proof: Proof,
+}
+
+/// Where one secret lives (`env:NAME`, `file:/path`, ...). Safe to print.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reference {
+    /// An environment variable.
+    Env(String),
+    /// A file, read whole.
+    File(PathBuf),
+    /// A systemd credential: a file in `$CREDENTIALS_DIRECTORY`.
+    Systemd(String),
+    /// A program's standard output; run without a shell.
+    Exec {
+        /// The program's absolute path.
+        program: PathBuf,
+        /// Its arguments.
+        arguments: Vec<String>,
+    },
+}
+
+/// Meta's `appsecret_proof`: <https://developers.facebook.com/docs/facebook-login/security>.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// The time-stamped form whenever the credential has an app secret.
+    Auto,
+    /// HMAC over the token alone; needs an app secret.
+    Classic,
+    /// None.
+    Off,
+}
+
+/// `[[route]]`: which requests go out with which credential.
+#[derive(Debug)]
+pub struct Route {
+    /// Its name in logs, metrics and errors.
+    pub name: String,
+    /// The credential that requests of this route carry.
+    pub credential: String,
+    /// The prefix at which applications reach it: empty for `/`, else `/a/b` without a slash at the end.
+    pub path: String,
+    /// The senders that it may use; empty means any.
+    pub senders: Vec<String>,
+    /// For each operation of the provider, in its order, whether this route may use it.
+    pub operations: Vec<bool>,
+    /// `[route.limits]`.
+    pub limits: RouteLimits,
+}
+
+/// `[route.limits]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteLimits {
+    /// Messages of one sender; `None` where neither the route nor the provider names a rate.
+    pub per_sender: Option<Rate>,
+    /// How long a request over the limit may wait for its turn.
+    pub max_wait: Duration,
+    /// How many requests may wait for one sender.
+    pub max_queue: usize,
+}
+
+/// `[admin]`.
+#[derive(Debug)]
+pub struct Admin {
+    /// Where to listen; loopback or a Unix socket.
+    pub listen: Vec<ListenAddress>,
+}
+
+/// `[reload]`.
+#[derive(Debug)]
+pub struct Reload {
+    /// How often files are looked at for changed content; `None` is "off".
+    pub watch: Option<Duration>,
+}
+
+/// `[log]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// The least severe level that is written.
+    pub level: tracing::level_filters::LevelFilter,
+    /// In which form.
+    pub format: LogFormat,
+}
+
+/// `[log] format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON otherwise.
+    Auto,
+    /// Text.
+    Text,
+    /// One JSON object a line.
+    Json,
+}

@@ -1,0 +1,239 @@
+//! What Keyside knows of an API: a preset in its checked form.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use http::{HeaderName, Method};
+
+use crate::units::Rate;
+
+/// A provider: an API, where its credential goes, and what its requests are called.
+#[derive(Debug)]
+pub struct Provider {
+    /// `meta`, `360dialog`, or the NAME of `[provider.NAME]`.
+    pub name: String,
+    /// Its name for people.
+    pub title: String,
+    /// Where requests go.
+    pub upstream: Origin,
+    /// Where media bytes come from, if that is another host.
+    pub media_upstream: Option<Origin>,
+    /// Which authorities may vouch for the upstreams.
+    pub ca: Ca,
+    /// The secrets that a credential of this provider has.
+    pub secrets: Vec<SecretKind>,
+    /// Where the secrets go in a request.
+    pub inject: Vec<Inject>,
+    /// What a caller may have put there instead, and what is taken out.
+    pub strip: Strip,
+    /// What can be asked of the provider, in order of precedence.
+    pub operations: Vec<Operation>,
+    /// Paths that are changed on the way, first match wins.
+    pub paths: Vec<PathMap>,
+    /// The provider's own limits, the defaults of a route.
+    pub limits: Limits,
+    /// Whether answers are Graph JSON, with media and paging links to rewrite.
+    pub graph_answers: bool,
+}
+
+/// Scheme, host and port of an upstream.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Origin {
+    /// False only for an upstream on loopback, in development and tests.
+    pub tls: bool,
+    /// The host name in lower case.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+/// Which authorities may vouch for an upstream.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Ca {
+    /// Mozilla's list, compiled in.
+    Bundled,
+    /// The system's list.
+    System,
+    /// The certificates of a PEM file, and no others.
+    File(PathBuf),
+}
+
+/// One secret that a credential has.
+#[derive(Debug)]
+pub struct SecretKind {
+    /// Its key in `[credential.NAME]`.
+    pub name: String,
+    /// Whether a route cannot do without it.
+    pub required: bool,
+    /// What it must look like.
+    pub form: SecretForm,
+}
+
+/// What a secret must look like, to catch values pasted into the wrong place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecretForm {
+    /// Any visible text.
+    Text,
+    /// A Meta access token: not 32 hex digits.
+    MetaToken,
+    /// A Meta app secret: not a token (`EAA...`).
+    AppSecret,
+}
+
+/// One place where a secret goes.
+#[derive(Debug)]
+pub enum Inject {
+    /// A header.
+    Header {
+        /// Its name.
+        name: HeaderName,
+        /// Its value.
+        value: Template,
+    },
+    /// A query parameter.
+    Query {
+        /// Its name.
+        name: String,
+        /// Its value, percent-encoded when it is put in.
+        value: Template,
+    },
+    /// A field of a JSON body.
+    JsonField {
+        /// The keys that lead to it, from a JSON pointer.
+        pointer: Vec<String>,
+        /// Its value.
+        value: Template,
+    },
+    /// A field of a form-encoded body.
+    FormField {
+        /// Its name.
+        name: String,
+        /// Its value.
+        value: Template,
+    },
+    /// Meta's `appsecret_proof` and `appsecret_time`, in the query.
+    AppSecretProof {
+        /// The secret that is signed.
+        token: String,
+        /// The secret that signs.
+        key: String,
+    },
+}
+
+/// Text with secrets in it, as in `Bearer {token}`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template {
+    /// What it is made of, in order.
+    pub parts: Vec<Part>,
+}
+
+/// A piece of a [`Template`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Text that stands for itself.
+    Text(String),
+    /// A secret of the credential, or in a path a variable of the pattern that matched.
+    Name(String),
+}
+
+/// What is taken out of a caller's request before injection.
+#[derive(Debug)]
+pub struct Strip {
+    /// Headers.
+    pub headers: Vec<HeaderName>,
+    /// Query parameters.
+    pub query: Vec<String>,
+    /// Fields of a form-encoded body.
+    pub form: Vec<String>,
+}
+
+/// A named group of requests.
+#[derive(Debug)]
+pub struct Operation {
+    /// `messages`, `media`, ...
+    pub name: String,
+    /// What it is for.
+    pub kind: Kind,
+    /// Whether a route may use it without naming it.
+    pub default: bool,
+    /// Whether requests keep the credential that the caller sent.
+    pub caller_credential: bool,
+    /// Its requests.
+    pub requests: Vec<RequestPattern>,
+}
+
+/// What an operation is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Sending.
+    Send,
+    /// Receiving.
+    Receive,
+    /// Administration of the account.
+    Administration,
+}
+
+/// Requests of one shape.
+#[derive(Debug)]
+pub struct RequestPattern {
+    /// The methods.
+    pub methods: Vec<Method>,
+    /// The path.
+    pub path: PathPattern,
+    /// The query parameters that may be there; `None` means any.
+    pub query: Option<Vec<String>>,
+    /// Whether it goes to the media upstream.
+    pub media: bool,
+    /// Whether it counts against the sender's limit.
+    pub limited: bool,
+    /// What is injected instead of the provider's `inject`.
+    pub inject: Option<Vec<Inject>>,
+}
+
+/// A path with places for what varies, as in `/{v}/{sender}/messages`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathPattern {
+    /// Its segments.
+    pub segments: Vec<Segment>,
+}
+
+/// One segment of a [`PathPattern`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Segment {
+    /// This text.
+    Literal(String),
+    /// `{v}`: a version such as `v23.0`, or nothing at all.
+    Version,
+    /// `{id}`: digits.
+    Id,
+    /// `{sender}`: digits that name the sender.
+    Sender,
+    /// `{name}`: any one segment that is not empty.
+    Any(String),
+    /// `text{...}` as the last segment: one segment that begins with this text.
+    Prefix(String),
+    /// `{...}` as the last segment: everything that follows.
+    Rest,
+}
+
+/// A path that is changed on the way.
+#[derive(Debug)]
+pub struct PathMap {
+    /// What the application asks for.
+    pub from: PathPattern,
+    /// What the provider is asked for: text, variables of `from`, secrets.
+    pub to: Template,
+}
+
+/// A provider's own limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Messages of one sender.
+    pub per_sender: Option<Rate>,
+}
+
+/// The presets that ship with Keyside: name and TOML text.
+pub const PRESETS: &[(&str, &str)] = &[];
+
+#[allow(dead_code, reason = "replaced by the loader")]
+type Shared = Arc<Provider>;
