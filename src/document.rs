@@ -601,7 +601,8 @@ impl<'t> Source<'t> {
             DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
                 .map_or(Kind::Other, Kind::Integer),
             DeValue::Array(values) => {
-                let value = |v: &toml::Spanned<DeValue<'_>>| self.value(v.get_ref(), v.span().start);
+                let value =
+                    |v: &toml::Spanned<DeValue<'_>>| self.value(v.get_ref(), v.span().start);
                 Kind::Array(values.iter().map(value).collect())
             }
             DeValue::Table(table) => Kind::Table(self.table(table)),
@@ -658,12 +659,21 @@ mod tests {
     #[test]
     fn broken_toml_is_reported_by_place_and_rule_alone() {
         for (text, expected) in [
-            ("a = CANARY\n", "f:1:5: string values must be quoted, expected literal string"),
+            (
+                "a = CANARY\n",
+                "f:1:5: string values must be quoted, expected literal string",
+            ),
             ("CANARY\n", "f:1:7: key with no value, expected `=`"),
             ("a = 1\na = \"CANARY\"\n", "f:2:1: duplicate key"),
-            ("a = \"CANARY\n", "f:1:12: invalid basic string, expected `\"`"),
+            (
+                "a = \"CANARY\n",
+                "f:1:12: invalid basic string, expected `\"`",
+            ),
             ("[CANARY\n", "f:1:8: unclosed table, expected `]`"),
-            ("a = 1CANARY\n", "f:1:5: string values must be quoted, expected literal string"),
+            (
+                "a = 1CANARY\n",
+                "f:1:5: string values must be quoted, expected literal string",
+            ),
         ] {
             let found = faults(text, |_| {});
             assert!(!found.join("\n").contains("CANARY"), "{found:?}");
@@ -679,7 +689,8 @@ mod tests {
     #[test]
     fn a_document_over_another_keeps_the_order_and_the_places() {
         let report = Report::default();
-        let lower = Document::parse("[x.b]\ni = 1\nj = [1]\n[x.a]\nk = 1\n", "low", &report).unwrap();
+        let lower =
+            Document::parse("[x.b]\ni = 1\nj = [1]\n[x.a]\nk = 1\n", "low", &report).unwrap();
         let upper = Document::parse("[x.c]\n[x.b]\nj = true\n", "up", &report).unwrap();
         let merged = Document {
             root: lower.root.overlaid(&upper.root),
@@ -722,12 +733,15 @@ mod tests {
 
     #[test]
     fn numbers_out_of_range_are_refused() {
-        let found = faults("a = -1\nb = 99999999999999999999\nc = 0x10\nd = 1.5", |root| {
-            assert_eq!(root.field("a").unwrap().integer::<u32>(), None);
-            assert_eq!(root.field("b").unwrap().integer::<u32>(), None);
-            assert_eq!(root.field("c").unwrap().integer::<u32>(), Some(16));
-            assert_eq!(root.field("d").unwrap().integer::<u32>(), None);
-        });
+        let found = faults(
+            "a = -1\nb = 99999999999999999999\nc = 0x10\nd = 1.5",
+            |root| {
+                assert_eq!(root.field("a").unwrap().integer::<u32>(), None);
+                assert_eq!(root.field("b").unwrap().integer::<u32>(), None);
+                assert_eq!(root.field("c").unwrap().integer::<u32>(), Some(16));
+                assert_eq!(root.field("d").unwrap().integer::<u32>(), None);
+            },
+        );
         assert_eq!(
             found,
             [

@@ -1,10 +1,15 @@
 //! What Keyside knows of an API: a preset in its checked form.
 
+mod parse;
+pub mod schema;
+
+pub use parse::Malformed;
+
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use http::{HeaderName, Method};
 
+use crate::document::{Document, Reader, Report};
 use crate::units::Rate;
 
 /// A provider: an API, where its credential goes, and what its requests are called.
@@ -232,8 +237,51 @@ pub struct Limits {
     pub per_sender: Option<Rate>,
 }
 
-/// The presets that ship with Keyside: name and TOML text.
-pub const PRESETS: &[(&str, &str)] = &[];
+impl Provider {
+    /// The preset of this name.
+    pub fn preset(name: &str) -> Option<Self> {
+        let report = Report::default();
+        let document = preset_document(name, &report)?;
+        let provider = schema::read(name, Reader::new(&document, &report));
+        provider.filter(|_| !report.is_faulty())
+    }
 
-#[allow(dead_code, reason = "replaced by the loader")]
-type Shared = Arc<Provider>;
+    /// The place of an operation in `operations`.
+    pub fn operation(&self, name: &str) -> Option<usize> {
+        self.operations
+            .iter()
+            .position(|operation| operation.name == name)
+    }
+
+    /// One of the secrets that a credential of this provider has.
+    pub fn secret(&self, name: &str) -> Option<&SecretKind> {
+        self.secrets.iter().find(|secret| secret.name == name)
+    }
+}
+
+/// The document of a preset, for a provider that extends it.
+pub fn preset_document(name: &str, report: &Report) -> Option<Document> {
+    let (name, text) = PRESETS.iter().find(|(preset, _)| *preset == name)?;
+    Document::parse(text, &format!("presets/{name}.toml"), report)
+}
+
+/// Every header in which a preset carries a credential: none of them may pass from a caller to any provider.
+///
+/// Those of a provider of the configuration are in its own `strip`.
+pub fn credential_headers() -> Vec<HeaderName> {
+    let mut headers: Vec<HeaderName> = PRESETS
+        .iter()
+        .filter_map(|(name, _)| Provider::preset(name))
+        .flat_map(|provider| provider.strip.headers)
+        .collect();
+    headers.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+    headers.dedup();
+    headers
+}
+
+/// The presets that ship with Keyside: name and TOML text.
+pub const PRESETS: &[(&str, &str)] = &[
+    ("meta", include_str!("presets/meta.toml")),
+    ("360dialog", include_str!("presets/360dialog.toml")),
+    ("chat-api", include_str!("presets/chat-api.toml")),
+];
