@@ -299,6 +299,16 @@ impl<'d> Reader<'d> {
         self.field(key)?.table()
     }
 
+    /// The table of a key, or an empty one where it is not there.
+    pub fn section(&mut self, key: &str) -> Self {
+        static EMPTY: Table = Table {
+            entries: Vec::new(),
+        };
+        let path = self.path_of(key);
+        self.table(key)
+            .unwrap_or_else(|| Self::of_table(&EMPTY, &self.at, &path, self.report))
+    }
+
     /// Every field, where the keys are names that the user chose.
     pub fn fields(&mut self) -> Vec<Field<'d>> {
         let keys: Vec<&'d str> = self.table.entries.iter().map(|e| e.key.as_str()).collect();
@@ -327,6 +337,21 @@ impl<'d> Reader<'d> {
     /// The keys that lead to the table, fit to be shown.
     pub fn path(&self) -> &str {
         &self.path
+    }
+
+    /// Whether a key is there.
+    pub fn has(&self, key: &str) -> bool {
+        self.table.get(key).is_some()
+    }
+
+    /// The table that is read.
+    pub fn table_itself(&self) -> &'d Table {
+        self.table
+    }
+
+    /// Where faults go that no field stands for.
+    pub fn report(&self) -> &'d Report {
+        self.report
     }
 
     /// Reports every key that nobody has asked for.
@@ -402,12 +427,12 @@ impl<'d> Field<'d> {
     /// The fields of an array of tables, as `[[route]]` makes one.
     pub fn tables(&self) -> Vec<Reader<'d>> {
         match &self.value.kind {
-            Kind::Array(values) => {
+            Kind::Array(values) if !values.is_empty() => {
                 let fields = self.each(values);
                 fields.iter().filter_map(Self::table).collect()
             }
             _ => {
-                self.fault(format!("wrong type, expected [[{}]]", self.path));
+                self.fault(format!("expected one or more [[{}]]", self.path));
                 Vec::new()
             }
         }
@@ -480,9 +505,9 @@ impl<'d> Field<'d> {
         self.report.warn(&self.value.at, &self.path, message);
     }
 
-    /// Where the key stands.
-    pub fn key_at(&self) -> &Position {
-        &self.key_at
+    /// Where the value stands.
+    pub fn at(&self) -> &'d Position {
+        &self.value.at
     }
 
     /// The keys that lead to the value, fit to be shown.

@@ -1,11 +1,18 @@
 //! The configuration as it was meant: checked, complete, with references and never a secret.
 
+pub mod error;
+mod file;
+pub mod reference;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::document::Fault;
 use crate::provider::Provider;
 use crate::units::Rate;
 
@@ -24,6 +31,8 @@ pub struct Config {
     pub reload: Reload,
     /// `[log]`.
     pub log: Log,
+    /// What is allowed and yet worth a second look.
+    pub warnings: Vec<Fault>,
 }
 
 /// `[outbound]`.
