@@ -1,5 +1,18 @@
 //! A sidecar that holds the WhatsApp credentials, so that applications need none.
 
 pub mod config;
+pub mod credential;
+pub mod headers;
+pub mod json;
+pub mod limit;
+pub mod listener;
+pub mod metrics;
+pub mod outbound;
 pub mod provider;
+pub mod query;
+pub mod response;
+pub mod secret;
+pub mod tls;
 pub mod units;
+pub mod upstream;
+pub mod watchdog;

@@ -5,6 +5,10 @@ use std::sync::Arc;
 
 use http::{HeaderName, Method};
 
+mod matching;
+
+pub use matching::Matched;
+
 use crate::units::Rate;
 
 /// A provider: an API, where its credential goes, and what its requests are called.
@@ -45,6 +49,28 @@ pub struct Origin {
     pub host: String,
     /// The port.
     pub port: u16,
+}
+
+impl Origin {
+    /// The authority as a `Host` header has it: without the port that the scheme implies.
+    #[must_use]
+    pub fn authority(&self) -> String {
+        if self.port == self.implied_port() { self.host.clone() } else { format!("{}:{}", self.host, self.port) }
+    }
+
+    /// Whether an authority names this origin.
+    #[must_use]
+    pub fn is_at(&self, authority: &str) -> bool {
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()),
+            _ => (authority, Some(self.implied_port())),
+        };
+        self.host.eq_ignore_ascii_case(host) && port == Some(self.port)
+    }
+
+    fn implied_port(&self) -> u16 {
+        if self.tls { 443 } else { 80 }
+    }
 }
 
 /// Which authorities may vouch for an upstream.
