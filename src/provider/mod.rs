@@ -1,13 +1,15 @@
 //! What Keyside knows of an API: a preset in its checked form.
 
-mod parse;
-pub mod schema;
-
-pub use parse::Malformed;
-
 use std::path::PathBuf;
 
 use http::{HeaderName, Method};
+
+mod matching;
+mod parse;
+pub mod schema;
+
+pub use matching::Matched;
+pub use parse::Malformed;
 
 use crate::document::{Document, Reader, Report};
 use crate::units::Rate;
@@ -50,6 +52,28 @@ pub struct Origin {
     pub host: String,
     /// The port.
     pub port: u16,
+}
+
+impl Origin {
+    /// The authority as a `Host` header has it: without the port that the scheme implies.
+    #[must_use]
+    pub fn authority(&self) -> String {
+        if self.port == self.implied_port() { self.host.clone() } else { format!("{}:{}", self.host, self.port) }
+    }
+
+    /// Whether an authority names this origin.
+    #[must_use]
+    pub fn is_at(&self, authority: &str) -> bool {
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()),
+            _ => (authority, Some(self.implied_port())),
+        };
+        self.host.eq_ignore_ascii_case(host) && port == Some(self.port)
+    }
+
+    fn implied_port(&self) -> u16 {
+        if self.tls { 443 } else { 80 }
+    }
 }
 
 /// Which authorities may vouch for an upstream.
@@ -251,6 +275,13 @@ impl Provider {
         self.operations
             .iter()
             .position(|operation| operation.name == name)
+    }
+
+    /// Every header that it injects.
+    pub fn injected_headers(&self) -> impl Iterator<Item = &HeaderName> {
+        let requests = self.operations.iter().flat_map(|operation| &operation.requests);
+        let own = requests.filter_map(|request| request.inject.as_ref()).flatten();
+        self.inject.iter().chain(own).filter_map(|inject| if let Inject::Header { name, .. } = inject { Some(name) } else { None })
     }
 
     /// One of the secrets that a credential of this provider has.
