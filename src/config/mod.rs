@@ -100,7 +100,7 @@ pub enum Proof {
 }
 
 /// `[[route]]`: which requests go out with which credential.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Route {
     /// Its name in logs, metrics and errors.
     pub name: String,
@@ -166,17 +166,6 @@ impl std::fmt::Display for ListenAddress {
         match self {
             Self::Tcp(address) => write!(f, "{address}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
-impl std::fmt::Display for Reference {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Env(name) => write!(f, "env:{name}"),
-            Self::File(path) => write!(f, "file:{}", path.display()),
-            Self::Systemd(name) => write!(f, "systemd:{name}"),
-            Self::Exec { program, .. } => write!(f, "exec:{}", program.display()),
         }
     }
 }
