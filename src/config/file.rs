@@ -1,7 +1,7 @@
 //! `proxy.toml` as it is written, and how it becomes a [`Config`]: every key, its default, its check.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use tracing::level_filters::LevelFilter;
 
 use super::error::Faults;
 use super::{
-    Admin, Config, CredentialConfig, ListenAddress, Log, LogFormat, Outbound, Proof, Reference,
-    Reload, Route, RouteLimits,
+    Admin, Config, CredentialConfig, ListenAddress, Log, LogFormat, Outbound, Proof, Reference, Reload, Route,
+    RouteLimits,
 };
-use crate::document::{Document, Fault, Field, Position, Reader, Report, choices};
+use crate::document::{Document, Fault, Field, Position, Reader, Report, choices, shown};
 use crate::provider::{Inject, PRESETS, Provider, preset_document, schema};
 use crate::units::{self, UnitError};
 
@@ -55,9 +55,9 @@ pub(super) fn read(document: &Document, report: &Report) -> Config {
     let admin = admin(root.section("admin"), &mut addresses);
     let reload = reload(root.section("reload"));
     let log = log(root.section("log"));
-    let providers = Providers::read(root.field("provider"), report);
+    let mut providers = Providers::read(root.field("provider"), report);
     let credentials = root.field("credential").and_then(|field| field.table());
-    let credentials = credentials.map(|table| credentials_of(table, &providers));
+    let credentials = credentials.map(|table| credentials_of(table, &mut providers));
     let credentials = credentials.unwrap_or_default();
     let routes = match root.field("route") {
         Some(field) => field.tables(),
@@ -70,10 +70,7 @@ pub(super) fn read(document: &Document, report: &Report) -> Config {
     root.finish();
     Config {
         outbound,
-        credentials: credentials
-            .into_iter()
-            .filter_map(|(name, placed)| Some((name, placed?.config)))
-            .collect(),
+        credentials: credentials.into_iter().filter_map(|(name, placed)| Some((name, placed?.config))).collect(),
         routes,
         admin,
         reload,
@@ -96,9 +93,7 @@ fn outbound(mut reader: Reader<'_>, addresses: &mut Addresses) -> Outbound {
 }
 
 fn admin(mut reader: Reader<'_>, addresses: &mut Addresses) -> Admin {
-    let admin = Admin {
-        listen: addresses.listen(&mut reader, loopback(9900)),
-    };
+    let admin = Admin { listen: addresses.listen(&mut reader, loopback(9900)) };
     reader.finish();
     admin
 }
@@ -111,9 +106,7 @@ fn reload(mut reader: Reader<'_>) -> Reload {
         })
     });
     reader.finish();
-    Reload {
-        watch: watch.unwrap_or(Some(Duration::from_secs(5))),
-    }
+    Reload { watch: watch.unwrap_or(Some(Duration::from_secs(5))) }
 }
 
 fn log(mut reader: Reader<'_>) -> Log {
@@ -128,17 +121,10 @@ fn log(mut reader: Reader<'_>) -> Log {
         ])
     });
     let format = reader.field("format").and_then(|field| {
-        field.choice(&[
-            ("auto", LogFormat::Auto),
-            ("text", LogFormat::Text),
-            ("json", LogFormat::Json),
-        ])
+        field.choice(&[("auto", LogFormat::Auto), ("text", LogFormat::Text), ("json", LogFormat::Json)])
     });
     reader.finish();
-    Log {
-        level: level.unwrap_or(LevelFilter::INFO),
-        format: format.unwrap_or(LogFormat::Auto),
-    }
+    Log { level: level.unwrap_or(LevelFilter::INFO), format: format.unwrap_or(LogFormat::Auto) }
 }
 
 /// The listeners of all sections: no two may have one address.
@@ -199,9 +185,9 @@ fn loopback(port: u16) -> ListenAddress {
 fn listen_address(text: &str) -> Result<ListenAddress, &'static str> {
     let Some(path) = text.strip_prefix("unix:") else {
         let address: Result<SocketAddr, _> = text.parse();
-        return address.map(ListenAddress::Tcp).map_err(|_| {
-            "not an address, expected IP:PORT such as \"127.0.0.1:8080\" or \"unix:/run/keyside/send.sock\""
-        });
+        return address.map(ListenAddress::Tcp).map_err(
+            |_| "not an address, expected IP:PORT such as \"127.0.0.1:8080\" or \"unix:/run/keyside/send.sock\"",
+        );
     };
     // The kernel has 108 bytes for the path and the NUL after it.
     if !path.starts_with('/') || path.ends_with('/') || path.len() > 107 || path.contains('\0') {
@@ -210,10 +196,11 @@ fn listen_address(text: &str) -> Result<ListenAddress, &'static str> {
     Ok(ListenAddress::Unix(PathBuf::from(path)))
 }
 
+/// The host of a `Host` header, as it will be compared.
 fn host(text: &str) -> Result<String, &'static str> {
-    let address = text.strip_prefix('[').and_then(|t| t.strip_suffix(']'));
-    if let Ok(address) = address.unwrap_or(text).parse::<IpAddr>() {
-        return Ok(address.to_string());
+    let address = text.trim_matches(['[', ']']);
+    if let Ok(address) = address.parse::<Ipv6Addr>() {
+        return Ok(format!("[{address}]"));
     }
     let plain = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
     if text.is_empty() || text.len() > 253 || !text.chars().all(plain) {
@@ -222,9 +209,10 @@ fn host(text: &str) -> Result<String, &'static str> {
     Ok(text.to_ascii_lowercase())
 }
 
-/// The providers of the configuration; behind them the presets.
+/// The providers of the configuration; behind them the presets, each read once.
 struct Providers {
     own: BTreeMap<String, Option<Arc<Provider>>>,
+    presets: BTreeMap<String, Arc<Provider>>,
 }
 
 impl Providers {
@@ -239,17 +227,21 @@ impl Providers {
                 own.insert(field.key.to_owned(), provider);
             }
         }
-        Self { own }
+        Self { own, presets: BTreeMap::new() }
     }
 
     /// The provider that a credential names. `None` where that is a fault, which is then in the report.
-    fn find(&self, field: &Field<'_>) -> Option<Arc<Provider>> {
+    fn find(&mut self, field: &Field<'_>) -> Option<Arc<Provider>> {
         let name = field.string()?;
         if let Some(own) = self.own.get(name) {
             return own.clone();
         }
-        if let Some(preset) = Provider::preset(name) {
-            return Some(Arc::new(preset));
+        if let Some(preset) = self.presets.get(name) {
+            return Some(Arc::clone(preset));
+        }
+        if let Some(preset) = Provider::preset(name).map(Arc::new) {
+            self.presets.insert(name.to_owned(), Arc::clone(&preset));
+            return Some(preset);
         }
         let presets = PRESETS.iter().map(|(preset, _)| *preset);
         let words = presets.chain(self.own.keys().map(String::as_str));
@@ -293,7 +285,7 @@ struct Placed {
 /// The credentials by name; `None` where one is too faulty to say more about it.
 type Credentials = BTreeMap<String, Option<Placed>>;
 
-fn credentials_of(mut table: Reader<'_>, providers: &Providers) -> Credentials {
+fn credentials_of(mut table: Reader<'_>, providers: &mut Providers) -> Credentials {
     let mut credentials = BTreeMap::new();
     for field in table.fields() {
         if check_name(&field)
@@ -305,19 +297,15 @@ fn credentials_of(mut table: Reader<'_>, providers: &Providers) -> Credentials {
     credentials
 }
 
-fn credential(mut reader: Reader<'_>, providers: &Providers) -> Option<Placed> {
+fn credential(mut reader: Reader<'_>, providers: &mut Providers) -> Option<Placed> {
     let expected = "the API that the secrets are for, such as \"meta\"";
     let provider = reader.required("provider", expected);
     let provider = provider.and_then(|field| providers.find(&field));
     let max_age = duration(&mut reader, "max_age", Duration::from_secs(90 * 86_400));
     let proof = reader.field("proof");
-    let kind = proof.as_ref().and_then(|field| {
-        field.choice(&[
-            ("auto", Proof::Auto),
-            ("classic", Proof::Classic),
-            ("off", Proof::Off),
-        ])
-    });
+    let kind = proof
+        .as_ref()
+        .and_then(|field| field.choice(&[("auto", Proof::Auto), ("classic", Proof::Classic), ("off", Proof::Off)]));
     // Which keys there are is the provider's to say, so without one the rest cannot be judged.
     let provider = provider?;
     let mut secrets = BTreeMap::new();
@@ -332,12 +320,7 @@ fn credential(mut reader: Reader<'_>, providers: &Providers) -> Option<Placed> {
     let (at, path) = (reader.at().clone(), reader.path().to_owned());
     reader.finish();
     Some(Placed {
-        config: CredentialConfig {
-            provider,
-            secrets,
-            max_age,
-            proof: kind.unwrap_or(Proof::Auto),
-        },
+        config: CredentialConfig { provider, secrets, max_age, proof: kind.unwrap_or(Proof::Auto) },
         at,
         path,
     })
@@ -364,20 +347,16 @@ fn references(field: &Field<'_>) -> Vec<Reference> {
     references
 }
 
-fn check_classic_proof(
-    field: &Field<'_>,
-    provider: &Provider,
-    secrets: &BTreeMap<String, Vec<Reference>>,
-) {
+fn check_classic_proof(field: &Field<'_>, provider: &Provider, secrets: &BTreeMap<String, Vec<Reference>>) {
     let key = provider.inject.iter().find_map(|inject| match inject {
         Inject::AppSecretProof { key, .. } => Some(key),
         _ => None,
     });
     match key {
         None => field.fault("the provider has no appsecret_proof, expected \"auto\" or \"off\""),
-        Some(key) if !secrets.contains_key(key) => field.fault(format!(
-            "there is no `{key}` to sign with, expected one in this credential"
-        )),
+        Some(key) if !secrets.contains_key(key) => {
+            field.fault(format!("there is no `{key}` to sign with, expected one in this credential"))
+        }
         Some(_) => {}
     }
 }
@@ -390,10 +369,7 @@ struct Routes<'d> {
 
 impl<'d> Routes<'d> {
     fn read(readers: Vec<Reader<'_>>, credentials: &'d Credentials) -> Vec<Route> {
-        let mut routes = Self {
-            credentials,
-            routes: Vec::new(),
-        };
+        let mut routes = Self { credentials, routes: Vec::new() };
         for reader in readers {
             let at = reader.at().clone();
             if let Some(route) = routes.route(reader) {
@@ -424,19 +400,12 @@ impl<'d> Routes<'d> {
         let operations = allowed(&reader, operations.as_ref(), provider);
         let default = provider.limits.per_sender;
         let route = Route {
-            name: name
-                .as_ref()
-                .and_then(Field::string)
-                .unwrap_or(&credential)
-                .to_owned(),
+            name: name.as_ref().and_then(Field::string).unwrap_or(&credential).to_owned(),
             credential,
             path: prefix.unwrap_or_default(),
             senders,
             operations,
-            limits: RouteLimits {
-                per_sender: limits.per_sender.or(default),
-                ..limits
-            },
+            limits: RouteLimits { per_sender: limits.per_sender.or(default), ..limits },
         };
         self.compare(&reader, name.as_ref(), path.as_ref(), &route);
         check_secrets(&reader, &route.credential, placed);
@@ -457,17 +426,10 @@ impl<'d> Routes<'d> {
         }
     }
 
-    fn compare(
-        &self,
-        reader: &Reader<'_>,
-        name: Option<&Field<'_>>,
-        path: Option<&Field<'_>>,
-        route: &Route,
-    ) {
+    fn compare(&self, reader: &Reader<'_>, name: Option<&Field<'_>>, path: Option<&Field<'_>>, route: &Route) {
         for (other, at) in &self.routes {
             if other.name == route.name {
-                let message =
-                    format!("the same name as the route at {at}, expected another `name`");
+                let message = format!("the same name as the route at {at}, expected another `name`");
                 match name {
                     Some(field) => field.fault(message),
                     None => reader.fault(message),
@@ -498,7 +460,8 @@ fn check_secrets(reader: &Reader<'_>, name: &str, placed: &Placed) {
                 &placed.at,
                 &format!("{}.{}", placed.path, secret.name),
                 format!(
-                    "missing, expected a reference such as \"file:/run/secrets/{name}/{}\": a route uses this credential",
+                    "missing, expected a reference such as \"file:/run/secrets/{}/{}\": a route uses this credential",
+                    shown(name),
                     secret.name
                 ),
             );
@@ -531,11 +494,7 @@ fn allowed(reader: &Reader<'_>, written: Option<&Field<'_>>, provider: &Provider
                 allowed.fill(true);
             }
             Some(name) => match provider.operation(name) {
-                Some(index) => allowed
-                    .iter_mut()
-                    .skip(index)
-                    .take(1)
-                    .for_each(|a| *a = true),
+                Some(index) => allowed.iter_mut().skip(index).take(1).for_each(|a| *a = true),
                 None => {
                     let names = provider.operations.iter().map(|o| o.name.as_str());
                     field.fault(format!("unknown operation, {}", choices(name, names)));
@@ -564,19 +523,13 @@ fn route_limits(mut reader: Reader<'_>) -> RouteLimits {
 
 impl Default for RouteLimits {
     fn default() -> Self {
-        Self {
-            per_sender: None,
-            max_wait: Duration::from_secs(2),
-            max_queue: 1000,
-        }
+        Self { per_sender: None, max_wait: Duration::from_secs(2), max_queue: 1000 }
     }
 }
 
 /// The prefix as it is stored: without a slash at the end.
 fn route_path(text: &str) -> Result<String, &'static str> {
-    let path = text
-        .strip_prefix('/')
-        .ok_or("not a path, expected it to begin with a slash")?;
+    let path = text.strip_prefix('/').ok_or("not a path, expected it to begin with a slash")?;
     let path = path.strip_suffix('/').unwrap_or(path);
     if path.is_empty() && text.len() <= 1 {
         return Ok(String::new());
@@ -584,10 +537,8 @@ fn route_path(text: &str) -> Result<String, &'static str> {
     let plain = |c: char| c.is_ascii_graphic() && !"%?#\\\"<>{}".contains(c);
     let is_segment = |s: &str| !s.is_empty() && s != "." && s != ".." && s.chars().all(plain);
     if !path.split('/').all(is_segment) {
-        return Err(
-            "not a path that a request could have, expected segments of visible ASCII, \
-             none of them empty or dots, without percent or query",
-        );
+        return Err("not a path that a request could have, expected segments of visible ASCII, \
+             none of them empty or dots, without percent or query");
     }
     Ok(format!("/{path}"))
 }
@@ -629,11 +580,7 @@ fn duration(reader: &mut Reader<'_>, key: &str, default: Duration) -> Duration {
     given.unwrap_or(default)
 }
 
-fn items<'d, T>(
-    reader: &mut Reader<'d>,
-    key: &str,
-    item: impl Fn(&Field<'d>) -> Option<T>,
-) -> Vec<T> {
+fn items<'d, T>(reader: &mut Reader<'d>, key: &str, item: impl Fn(&Field<'d>) -> Option<T>) -> Vec<T> {
     let fields = reader.field(key).and_then(|field| field.array());
     let fields = fields.unwrap_or_default();
     fields.iter().filter_map(item).collect()

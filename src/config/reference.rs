@@ -25,10 +25,9 @@ impl fmt::Display for ReferenceError {
                 "not a reference, expected where the secret lives (env:NAME, file:/path, systemd:NAME or \
                  exec:/program); the secret itself never stands in a configuration",
             ),
-            Self::Unsupported(scheme) => write!(
-                f,
-                "`{scheme}` is not supported by this build, expected env:, file:, systemd: or exec:"
-            ),
+            Self::Unsupported(scheme) => {
+                write!(f, "`{scheme}` is not supported by this build, expected env:, file:, systemd: or exec:")
+            }
             Self::Malformed(expected) => write!(f, "not a reference, expected {expected}"),
         }
     }
@@ -48,17 +47,13 @@ impl FromStr for Reference {
             "env" => name(rest)
                 .filter(|name| !name.contains(['-', '.']))
                 .map(Self::Env)
-                .ok_or(ReferenceError::Malformed(
-                    "env: and the name of a variable, not its content",
-                )),
-            "file" => path(rest).map(Self::File).ok_or(ReferenceError::Malformed(
-                "file: and an absolute path, such as file:/run/secrets/token",
-            )),
+                .ok_or(ReferenceError::Malformed("env: and the name of a variable, not its content")),
+            "file" => path(rest)
+                .map(Self::File)
+                .ok_or(ReferenceError::Malformed("file: and an absolute path, such as file:/run/secrets/token")),
             "systemd" => name(rest)
                 .map(Self::Systemd)
-                .ok_or(ReferenceError::Malformed(
-                    "systemd: and the name of a credential, without a path",
-                )),
+                .ok_or(ReferenceError::Malformed("systemd: and the name of a credential, without a path")),
             "exec" => exec(rest),
             _ => Err(ReferenceError::Literal),
         }
@@ -82,13 +77,10 @@ const LATER: [&str; 4] = ["vault:", "aws-sm:", "gcp-sm:", "azure-kv:"];
 
 /// A name that will be shown in errors; a secret that was pasted behind the scheme is not one.
 fn name(text: &str) -> Option<String> {
-    let parts_are_words = text
-        .split('_')
-        .all(|part| part.is_empty() || is_showable(part));
+    let parts_are_words = text.split('_').all(|part| part.is_empty() || is_showable(part));
     let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     let begins = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-    (begins && text.len() <= 128 && text.chars().all(plain) && parts_are_words)
-        .then(|| text.to_owned())
+    (begins && text.len() <= 128 && text.chars().all(plain) && parts_are_words).then(|| text.to_owned())
 }
 
 fn path(text: &str) -> Option<PathBuf> {
@@ -139,27 +131,12 @@ mod tests {
         for (text, expected) in [
             ("env:ACME_TOKEN", Reference::Env("ACME_TOKEN".into())),
             ("env:_X", Reference::Env("_X".into())),
-            (
-                "file:/run/secrets/a b",
-                Reference::File("/run/secrets/a b".into()),
-            ),
-            (
-                "systemd:acme.token",
-                Reference::Systemd("acme.token".into()),
-            ),
+            ("file:/run/secrets/a b", Reference::File("/run/secrets/a b".into())),
+            ("systemd:acme.token", Reference::Systemd("acme.token".into())),
             ("exec:/bin/pass", exec("/bin/pass", &[])),
-            (
-                "exec:/bin/pass show  acme",
-                exec("/bin/pass", &["show", "acme"]),
-            ),
-            (
-                "exec:/bin/op read \"op://v/my item\" \"\"",
-                exec("/bin/op", &["read", "op://v/my item", ""]),
-            ),
-            (
-                "exec:\"/opt/my tools/pass\" a\"b c\"d",
-                exec("/opt/my tools/pass", &["ab cd"]),
-            ),
+            ("exec:/bin/pass show  acme", exec("/bin/pass", &["show", "acme"])),
+            ("exec:/bin/op read \"op://v/my item\" \"\"", exec("/bin/op", &["read", "op://v/my item", ""])),
+            ("exec:\"/opt/my tools/pass\" a\"b c\"d", exec("/opt/my tools/pass", &["ab cd"])),
         ] {
             assert_eq!(text.parse(), Ok(expected), "{text}");
         }

@@ -43,13 +43,8 @@ fn what_is_not_written_has_the_default_of_the_contract() {
     assert_eq!(acme.provider.name, "meta");
     assert_eq!(acme.max_age, Duration::from_secs(90 * 86_400));
     assert_eq!(acme.proof, Proof::Auto);
-    assert_eq!(
-        acme.secrets["token"],
-        [Reference::File("/run/secrets/acme/token".into())]
-    );
-    let [route] = config.routes.as_slice() else {
-        unreachable!()
-    };
+    assert_eq!(acme.secrets["token"], [Reference::File("/run/secrets/acme/token".into())]);
+    let [route] = config.routes.as_slice() else { unreachable!() };
     assert_eq!((route.name.as_str(), route.path.as_str()), ("acme", ""));
     assert_eq!(route.senders, [""; 0]);
     assert_eq!(allowed(&config, 0), ["messages", "media"]);
@@ -63,10 +58,7 @@ fn allowed(config: &Config, route: usize) -> Vec<&str> {
     let route = &config.routes[route];
     let provider = &config.credentials[&route.credential].provider;
     let pairs = provider.operations.iter().zip(&route.operations);
-    pairs
-        .filter(|(_, allowed)| **allowed)
-        .map(|(operation, _)| operation.name.as_str())
-        .collect()
+    pairs.filter(|(_, allowed)| **allowed).map(|(operation, _)| operation.name.as_str()).collect()
 }
 
 #[test]
@@ -107,30 +99,15 @@ format = "json"
 "#,
     );
     assert_eq!(config.outbound.listen.len(), 3);
-    assert_eq!(
-        config.outbound.listen[2],
-        ListenAddress::Unix("/run/a.sock".into())
-    );
-    assert_eq!(
-        config.outbound.allowed_hosts,
-        ["keyside.local", "10.0.0.1", "fe80::1"]
-    );
+    assert_eq!(config.outbound.listen[2], ListenAddress::Unix("/run/a.sock".into()));
+    assert_eq!(config.outbound.allowed_hosts, ["keyside.local", "10.0.0.1", "[fe80::1]"]);
     assert_eq!(config.outbound.allow_uids, [0, 1000]);
     assert_eq!(config.outbound.drain, Duration::from_secs(60));
     let a = &config.credentials["a"];
-    assert_eq!(
-        a.secrets["token"],
-        [
-            Reference::File("/new".into()),
-            Reference::Systemd("old".into())
-        ]
-    );
+    assert_eq!(a.secrets["token"], [Reference::File("/new".into()), Reference::Systemd("old".into())]);
     assert_eq!(
         a.secrets["app_secret"],
-        [Reference::Exec {
-            program: PathBuf::from("/bin/pass"),
-            arguments: vec!["show".into(), "my app".into()],
-        }]
+        [Reference::Exec { program: PathBuf::from("/bin/pass"), arguments: vec!["show".into(), "my app".into()] }]
     );
     assert_eq!(a.proof, Proof::Classic);
     assert_eq!(config.routes[0].path, "/a/b");
@@ -160,35 +137,47 @@ requests = ["POST /extra"]
     let provider = &config.credentials["acme"].provider;
     assert_eq!(provider.name, "meta");
     assert_eq!(provider.upstream.to_string(), "http://127.0.0.1:9000");
-    assert_eq!(
-        provider.media_upstream.as_ref().unwrap().to_string(),
-        "https://lookaside.fbsbx.com"
-    );
-    assert_eq!(
-        provider.operation("extra"),
-        Some(provider.operations.len() - 1)
-    );
+    assert_eq!(provider.media_upstream.as_ref().unwrap().to_string(), "https://lookaside.fbsbx.com");
+    assert_eq!(provider.operation("extra"), Some(provider.operations.len() - 1));
     assert_eq!(provider.operation("messages"), Some(0));
     assert_eq!(allowed(&config, 0), ["messages"]);
 }
 
 #[test]
 fn one_provider_serves_many_credentials() {
-    let text = format!(
-        "{SMALL}[provider.p]\nextends = \"meta\"\n\
-         [credential.b]\nprovider = \"p\"\n[credential.c]\nprovider = \"p\"\n"
-    );
-    let config = parse(&text);
-    assert!(std::sync::Arc::ptr_eq(
-        &config.credentials["b"].provider,
-        &config.credentials["c"].provider
-    ));
+    for provider in ["p", "meta"] {
+        let text = format!(
+            "{SMALL}[provider.p]\nextends = \"meta\"\n\
+             [credential.b]\nprovider = \"{provider}\"\n[credential.c]\nprovider = \"{provider}\"\n"
+        );
+        let config = parse(&text);
+        let provider = |name: &str| &config.credentials[name].provider;
+        assert!(std::sync::Arc::ptr_eq(provider("b"), provider("c")));
+    }
+}
+
+#[test]
+fn a_secret_in_the_place_of_a_name_is_not_offered_as_a_name() {
+    for canary in ["0123456789abcdef0123456789abcdef", "EAAGm0PX4ZCpsBACANARYZCZCsecretsecretsecret0123456789"] {
+        let text = format!("[credential.{canary}]\nprovider = \"metta\"\n[provider.{canary}]\nextends = \"meta\"\n[[route]]\ncredential = \"acme\"\n");
+        let found = faults(&text).join("\n");
+        assert!(found.contains("(name not shown)") && !found.contains(canary), "{found}");
+        let text = format!("[credential.{canary}]\nprovider = \"meta\"\n[[route]]\ncredential = \"{canary}\"\n");
+        let found = faults(&text).join("\n");
+        assert!(found.contains("(name not shown)") && !found.contains(canary), "{found}");
+    }
+}
+
+#[test]
+fn a_file_may_come_from_another_system() {
+    let text = format!("\u{feff}{}", SMALL.replace('\n', "\r\n"));
+    assert_eq!(faults(&text), [""; 0]);
+    assert_eq!(faults(&text.replace("provider", "provder")).first().unwrap().split(": ").next(), Some("f:1:1"));
 }
 
 #[test]
 fn warnings_are_told_with_their_place() {
-    let text =
-        SMALL.replace("file:/run/secrets/acme/token", "env:ACME_TOKEN") + "operations = [\"*\"]\n";
+    let text = SMALL.replace("file:/run/secrets/acme/token", "env:ACME_TOKEN") + "operations = [\"*\"]\n";
     let config = parse(&text);
     let warnings: Vec<String> = config.warnings.iter().map(Fault::to_string).collect();
     assert_eq!(
@@ -200,10 +189,7 @@ fn warnings_are_told_with_their_place() {
              prefer naming operations",
         ]
     );
-    assert_eq!(
-        config.routes[0].operations.iter().filter(|a| !**a).count(),
-        0
-    );
+    assert_eq!(config.routes[0].operations.iter().filter(|a| !**a).count(), 0);
 }
 
 #[test]
@@ -222,18 +208,9 @@ fn every_fault_is_named_with_its_place_and_what_is_expected() {
             "[outbound]\nlistne = []",
             "f:8:1: outbound.listne: unknown key, did you mean `listen`? expected one of `allow_remote`, `listen`, `allowed_hosts`, `allow_uids`, `drain`",
         ),
-        (
-            "[outbound]\nlisten = \"127.0.0.1:1\"",
-            "f:8:10: outbound.listen: wrong type, expected an array",
-        ),
-        (
-            "[outbound]\nlisten = []",
-            "f:8:10: outbound.listen: empty, expected at least one address",
-        ),
-        (
-            "[outbound]\nlisten = [1]",
-            "f:8:11: outbound.listen: wrong type, expected a string",
-        ),
+        ("[outbound]\nlisten = \"127.0.0.1:1\"", "f:8:10: outbound.listen: wrong type, expected an array"),
+        ("[outbound]\nlisten = []", "f:8:10: outbound.listen: empty, expected at least one address"),
+        ("[outbound]\nlisten = [1]", "f:8:11: outbound.listen: wrong type, expected a string"),
         (
             "[outbound]\nlisten = [\"localhost:8080\"]",
             "f:8:11: outbound.listen: not an address, expected IP:PORT such as \"127.0.0.1:8080\" or \"unix:/run/keyside/send.sock\"",
@@ -266,10 +243,7 @@ fn every_fault_is_named_with_its_place_and_what_is_expected() {
             "[outbound]\nlisten = [\"127.0.0.1:9900\"]",
             "f:1:1: admin.listen: its default is taken at f:8:11, expected another address",
         ),
-        (
-            "[outbound]\nallow_remote = \"yes\"",
-            "f:8:16: outbound.allow_remote: wrong type, expected true or false",
-        ),
+        ("[outbound]\nallow_remote = \"yes\"", "f:8:16: outbound.allow_remote: wrong type, expected true or false"),
         (
             "[outbound]\nallowed_hosts = [\"a:80\"]",
             "f:8:18: outbound.allowed_hosts: not a host name, expected one without scheme, port and path",
@@ -278,18 +252,12 @@ fn every_fault_is_named_with_its_place_and_what_is_expected() {
             "[outbound]\nallow_uids = [-1]",
             "f:8:15: outbound.allow_uids: out of range, expected a smaller number that is not negative",
         ),
-        (
-            "[outbound]\ndrain = 25",
-            "f:8:9: outbound.drain: wrong type, expected a string",
-        ),
+        ("[outbound]\ndrain = 25", "f:8:9: outbound.drain: wrong type, expected a string"),
         (
             "[outbound]\ndrain = \"25\"",
             "f:8:9: outbound.drain: not a duration, expected a whole number with ms, s, m, h or d, such as \"25s\"",
         ),
-        (
-            "[outbound]\ndrain = \"0s\"",
-            "f:8:9: outbound.drain: zero, expected more than that",
-        ),
+        ("[outbound]\ndrain = \"0s\"", "f:8:9: outbound.drain: zero, expected more than that"),
         (
             "[outbound.tls]\ncert = \"/a\"",
             "f:7:11: outbound.tls: unknown key, expected one of `allow_remote`, `listen`, `allowed_hosts`, `allow_uids`, `drain`",
@@ -302,10 +270,7 @@ fn every_fault_is_named_with_its_place_and_what_is_expected() {
             "[log]\nlevel = \"inf\"",
             "f:8:9: log.level: unknown word, did you mean `info`? expected one of `off`, `error`, `warn`, `info`, `debug`, `trace`",
         ),
-        (
-            "[log]\nformat = \"xml\"",
-            "f:8:10: log.format: unknown word, expected one of `auto`, `text`, `json`",
-        ),
+        ("[log]\nformat = \"xml\"", "f:8:10: log.format: unknown word, expected one of `auto`, `text`, `json`"),
         (
             "[credential.b]",
             "f:7:1: credential.b.provider: missing, expected the API that the secrets are for, such as \"meta\"",
@@ -358,14 +323,8 @@ fn every_fault_is_named_with_its_place_and_what_is_expected() {
             "[credential.b]\nprovider = \"meta\"\n[[route]]\ncredential = \"b\"",
             "f:7:1: credential.b.token: missing, expected a reference such as \"file:/run/secrets/b/token\": a route uses this credential",
         ),
-        (
-            "[[route]]",
-            "f:7:1: route.credential: missing, expected the NAME of a [credential.NAME]",
-        ),
-        (
-            "[[route]]\ncredential = \"acne\"",
-            "f:8:14: route.credential: no such credential, expected `acme`",
-        ),
+        ("[[route]]", "f:7:1: route.credential: missing, expected the NAME of a [credential.NAME]"),
+        ("[[route]]\ncredential = \"acne\"", "f:8:14: route.credential: no such credential, expected `acme`"),
         (
             "[[route]]\ncredential = \"acme\"\npath = \"/b\"",
             "f:7:1: route: the same name as the route at f:5:1, expected another `name`",
@@ -386,10 +345,7 @@ fn every_fault_is_named_with_its_place_and_what_is_expected() {
             "senders = [\"1\"]\n[[route]]\ncredential = \"acme\"\nname = \"b\"\npath = \"/\"\nsenders = [\"2\", \"1\"]",
             "f:11:8: route.path: the same path as the route at f:5:1, expected another `path`, or `senders` in both that have none in common",
         ),
-        (
-            "path = \"acme\"",
-            "f:7:8: route.path: not a path, expected it to begin with a slash",
-        ),
+        ("path = \"acme\"", "f:7:8: route.path: not a path, expected it to begin with a slash"),
         (
             "path = \"/a/../b\"",
             "f:7:8: route.path: not a path that a request could have, expected segments of visible ASCII, none of them empty or dots, without percent or query",
@@ -402,18 +358,9 @@ fn every_fault_is_named_with_its_place_and_what_is_expected() {
             "path = \"//\"",
             "f:7:8: route.path: not a path that a request could have, expected segments of visible ASCII, none of them empty or dots, without percent or query",
         ),
-        (
-            "senders = [\"+491234\"]",
-            "f:7:12: route.senders: not a sender, expected the digits of a phone number id",
-        ),
-        (
-            "senders = [106540352242922]",
-            "f:7:12: route.senders: wrong type, expected a string",
-        ),
-        (
-            "operations = []",
-            "f:7:14: route.operations: empty, expected at least one operation",
-        ),
+        ("senders = [\"+491234\"]", "f:7:12: route.senders: not a sender, expected the digits of a phone number id"),
+        ("senders = [106540352242922]", "f:7:12: route.senders: wrong type, expected a string"),
+        ("operations = []", "f:7:14: route.operations: empty, expected at least one operation"),
         (
             "operations = [\"mesages\"]",
             "f:7:15: route.operations: unknown operation, did you mean `messages`? expected one of `messages`, `media`, `media_delete`, `calls`, `groups`, `block_users`, `templates`, `flows`, `qr_codes`, `profile`, `uploads`, `phone_numbers`, `account`, `registration`, `subscriptions`, `oauth`",
@@ -442,20 +389,12 @@ fn every_fault_is_named_with_its_place_and_what_is_expected() {
             "[provider.x]\nextends = \"meta\"\nupstream = \"https://user:CANARY@a\"",
             "f:9:12: provider.x.upstream: not an upstream, expected https://HOST or https://HOST:PORT",
         ),
-        (
-            "[provider.x]\nextends = \"meta\"\n[provider.x.secrets.token]\nrequired = false",
-            "presets/meta.toml:",
-        ),
-        (
-            "[provider.x]",
-            "f:7:1: provider.x.upstream: missing, expected where requests go, such as \"https://HOST\"",
-        ),
+        ("[provider.x]\nextends = \"meta\"\n[provider.x.secrets.token]\nrequired = false", "presets/meta.toml:"),
+        ("[provider.x]", "f:7:1: provider.x.upstream: missing, expected where requests go, such as \"https://HOST\""),
     ] {
         let found = faults(&format!("{SMALL}{added}\n"));
         assert!(
-            found
-                .iter()
-                .any(|f| f == expected || expected.ends_with(".toml:") && f.starts_with(expected)),
+            found.iter().any(|f| f == expected || expected.ends_with(".toml:") && f.starts_with(expected)),
             "{expected}\n{found:#?}"
         );
         assert!(!found.join("").contains("CANARY"), "{found:#?}");
@@ -464,38 +403,22 @@ fn every_fault_is_named_with_its_place_and_what_is_expected() {
 
 #[test]
 fn all_faults_are_told_and_not_only_the_first() {
-    let found = faults(
-        "[outbound]\nlisten = 1\ndrain = \"x\"\nfoo = 1\n[credential.a]\nprovider = \"x\"\n[log]\nlevel = 1\n",
-    );
-    let places: Vec<&str> = found
-        .iter()
-        .map(|f| f.split(": ").next().unwrap())
-        .collect();
-    assert_eq!(
-        places,
-        ["f:1:1", "f:2:10", "f:3:9", "f:4:1", "f:6:12", "f:8:9"]
-    );
+    let found =
+        faults("[outbound]\nlisten = 1\ndrain = \"x\"\nfoo = 1\n[credential.a]\nprovider = \"x\"\n[log]\nlevel = 1\n");
+    let places: Vec<&str> = found.iter().map(|f| f.split(": ").next().unwrap()).collect();
+    assert_eq!(places, ["f:1:1", "f:2:10", "f:3:9", "f:4:1", "f:6:12", "f:8:9"]);
 }
 
 #[test]
 fn a_route_and_nothing_else_is_asked_of_an_empty_file() {
-    assert_eq!(
-        faults(""),
-        ["f:1:1: route: missing, expected at least one [[route]]"]
-    );
-    assert_eq!(
-        faults("[route]\n"),
-        ["f:1:1: route: expected one or more [[route]]"]
-    );
+    assert_eq!(faults(""), ["f:1:1: route: missing, expected at least one [[route]]"]);
+    assert_eq!(faults("[route]\n"), ["f:1:1: route: expected one or more [[route]]"]);
 }
 
 #[test]
 fn a_file_that_cannot_be_read_is_named() {
     let faults = Config::load(Path::new("/nonexistent/proxy.toml")).unwrap_err();
-    assert_eq!(
-        faults.to_string(),
-        "/nonexistent/proxy.toml: cannot be read: entity not found"
-    );
+    assert_eq!(faults.to_string(), "/nonexistent/proxy.toml: cannot be read: entity not found");
 }
 
 /// The example, and the example with every key of it in use.
@@ -529,11 +452,7 @@ fn the_example_shows_every_key_that_is_read() {
         .asked()
         .into_iter()
         // The parts of operations, injection and paths are shown by the presets, and so are the preset's own secrets.
-        .filter(|key| {
-            !["inject.", "paths.", "operations."]
-                .iter()
-                .any(|part| key.contains(part))
-        })
+        .filter(|key| !["inject.", "paths.", "operations."].iter().any(|part| key.contains(part)))
         .filter(|key| !key.contains("secrets.verify_token") && !key.contains("secrets.app_secret"))
         .collect();
     let mut missing = Vec::new();
@@ -566,11 +485,8 @@ fn stands_in(document: &Document, path: &str) -> bool {
 }
 
 /// A token as Meta makes them, an app secret, and one that could be a name.
-const CANARIES: [&str; 3] = [
-    "EAAGm0PX4ZCpsBACANARYZCZCsecretsecretsecret0123456789",
-    "0123456789abcdef0123456789abcdef",
-    "CANARY with spaces",
-];
+const CANARIES: [&str; 3] =
+    ["EAAGm0PX4ZCpsBACANARYZCZCsecretsecretsecret0123456789", "0123456789abcdef0123456789abcdef", "CANARY with spaces"];
 
 #[test]
 fn no_value_is_ever_repeated_wherever_it_stands() {
