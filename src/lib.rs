@@ -2,4 +2,5 @@
 
 pub mod config;
 pub mod provider;
+pub mod sandbox;
 pub mod units;
