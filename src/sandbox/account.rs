@@ -216,7 +216,9 @@ pub(super) async fn block_users(
         let entry = |user: String| {
             object([
                 ("messaging_product", "whatsapp".into()),
-                ("wa_id", user.into()),
+                // Not in the documented answer, but pywa 4.5.0 cannot read an entry without it.
+                ("input", user.as_str().into()),
+                ("wa_id", user.as_str().into()),
             ])
         };
         return Ok(template::page(

@@ -80,6 +80,15 @@ impl Query {
             .map(|(_, value)| value.as_str())
     }
 
+    /// All parameters but those.
+    pub(super) fn without(&self, names: &[&str]) -> impl Iterator<Item = (&str, &str)> {
+        let kept = self
+            .0
+            .iter()
+            .filter(move |(name, _)| !names.contains(&name.as_str()));
+        kept.map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// The list in `fields`, without what is in braces.
     pub(super) fn fields(&self) -> Option<Vec<&str>> {
         let fields = self.get("fields")?;
