@@ -10,7 +10,7 @@ mod demo;
 mod providers;
 mod reload;
 mod run;
-//mod sandbox;
+mod sandbox;
 mod status;
 
 /// A sidecar that holds the WhatsApp credentials, so that applications need none.
@@ -33,7 +33,8 @@ enum Command {
     Status(status::StatusArgs),
     /// Show the whole story on loopback, against the built-in sandbox
     Demo(demo::DemoArgs),
-    //S
+    /// Run an emulator of the Cloud API, for development and tests
+    Sandbox(sandbox::SandboxArgs),
     /// List the providers that ship with Keyside, or print one as TOML
     Providers(providers::ProvidersArgs),
 }
@@ -46,6 +47,7 @@ pub async fn run(arguments: Arguments) -> ExitCode {
         Command::Reload(args) => reload::run(args),
         Command::Status(args) => status::run(args),
         Command::Demo(args) => demo::run(args).await,
+        Command::Sandbox(args) => sandbox::run(args).await,
         Command::Providers(args) => providers::run(args),
     }
 }

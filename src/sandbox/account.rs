@@ -166,7 +166,14 @@ pub(super) async fn block_users(call: &Call<'_>, id: &str, body: Incoming) -> Re
     call.needs_sender(id)?;
     if call.method == Method::GET {
         let blocked = lock(&call.state.blocked).get(id).cloned().unwrap_or_default();
-        let entry = |user: String| object([("messaging_product", "whatsapp".into()), ("wa_id", user.into())]);
+        let entry = |user: String| {
+            object([
+                ("messaging_product", "whatsapp".into()),
+                // Not in the documented answer, but pywa 4.5.0 cannot read an entry without it.
+                ("input", user.as_str().into()),
+                ("wa_id", user.as_str().into()),
+            ])
+        };
         return Ok(template::page(call, blocked.into_iter().map(entry).collect()));
     }
     let body = call::json(body).await?;

@@ -120,7 +120,7 @@ async fn edges(call: &Call<'_>, id: &str, edge: &str, body: Incoming) -> Result<
         ("GET", "phone_numbers") => account::numbers(call),
         ("GET" | "POST", "whatsapp_business_profile") => account::profile(call, id, body).await?,
         ("POST", "register") => account::register(call, id, body).await?,
-        ("POST", "deregister") => call.needs_sender(id).map(|()| success())?,
+        ("POST", "deregister" | "request_code" | "verify_code") => call.needs_sender(id).map(|()| success())?,
         ("GET" | "POST" | "DELETE", "subscribed_apps") => account::subscribed_apps(call),
         ("GET" | "POST" | "DELETE", "block_users") => account::block_users(call, id, body).await?,
         ("POST", "calls") => account::calls(call, id, body).await?,
@@ -168,7 +168,8 @@ async fn finish(
     }
     let tied = result.as_ref().err().is_none_or(|error| !error.before_any_account());
     let usage = kind.filter(|_| tied).map_or(Usage::App, |kind| call::usage(state, kind));
-    let mut response = reply::graph(result.map(|sent| sent.answer), &usage, &target.version);
+    let result = result.map(|sent| sent.answer);
+    let mut response = reply::graph(&result, &usage, &target.version);
     if let Some(old) = &target.upgraded_from {
         let warning = format!("The call has been auto-upgraded to {} as {old} has been deprecated.", target.version);
         put(response.headers_mut(), "x-ad-api-version-warning", &warning);

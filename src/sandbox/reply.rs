@@ -106,9 +106,9 @@ pub(super) enum Usage {
 }
 
 /// Makes Graph's answer out of what a handler came to.
-pub(super) fn graph(result: Result<Json, GraphError>, usage: &Usage, version: &str) -> Response<Reply> {
+pub(super) fn graph(result: &Result<Json, GraphError>, usage: &Usage, version: &str) -> Response<Reply> {
     let trace = ids::trace_id();
-    let (status, body) = match &result {
+    let (status, body) = match result {
         Ok(json) => (StatusCode::OK, json.graph()),
         Err(error) => (error.status, error.json(&trace).graph()),
     };
@@ -116,7 +116,7 @@ pub(super) fn graph(result: Result<Json, GraphError>, usage: &Usage, version: &s
     let mut response = Response::new(Reply::new(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    match &result {
+    match result {
         Ok(_) => {
             put(headers, "etag", &etag);
             put(headers, "cache-control", "private, no-cache, no-store, must-revalidate");

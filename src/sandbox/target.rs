@@ -63,6 +63,12 @@ impl Query {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
+    /// All parameters but those.
+    pub(super) fn without(&self, names: &[&str]) -> impl Iterator<Item = (&str, &str)> {
+        let kept = self.0.iter().filter(move |(name, _)| !names.contains(&name.as_str()));
+        kept.map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// The list in `fields`, without what is in braces.
     pub(super) fn fields(&self) -> Option<Vec<&str>> {
         let fields = self.get("fields")?;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 
 use http::header::HOST;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 use serde_json::{Value, json};
 
 use super::call::Call;
@@ -26,6 +27,7 @@ struct Template {
     language: String,
     status: &'static str,
     category: String,
+    parameter_format: String,
     components: Value,
 }
 
@@ -58,6 +60,7 @@ impl Template {
     fn json(&self) -> Json {
         object([
             ("name", self.name.as_str().into()),
+            ("parameter_format", self.parameter_format.as_str().into()),
             ("components", Json::Any(self.components.clone())),
             ("language", self.language.as_str().into()),
             ("status", self.status.into()),
@@ -82,7 +85,21 @@ pub(super) fn list(call: &Call<'_>, account: &str) -> Json {
         }
         None => template.json(),
     });
-    page(call, items.collect())
+    let total = u64::try_from(items.len()).unwrap_or(u64::MAX);
+    let page = page(call, items.collect());
+    match call.query.get("summary") {
+        Some(fields) => page.with("summary", summary(total).only(&fields.split(',').collect::<Vec<_>>())),
+        None => page,
+    }
+}
+
+fn summary(total: u64) -> Json {
+    object([
+        ("total_count", total.into()),
+        ("message_template_count", total.into()),
+        ("message_template_limit", 250_i64.into()),
+        ("are_translations_complete", true.into()),
+    ])
 }
 
 type Of = fn(&Template) -> &str;
@@ -128,19 +145,35 @@ fn cursor(call: &Call<'_>, name: &str) -> Option<usize> {
     usize::from_str_radix(position, 16).ok()
 }
 
-/// The link names the host that the caller named, and holds the token, which a proxy must take out.
+/// The link names the host that the caller named, repeats what the caller asked for, and holds the token, which
+/// a proxy must take out.
 fn link(call: &Call<'_>, limit: usize, direction: &str, position: usize) -> String {
-    let host = call.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("graph.facebook.com");
-    let scheme = call.state.rules.scheme;
-    let fields = call.query.get("fields").map(|fields| format!("&fields={}", fields.replace(',', "%2C")));
+    let host = call.headers.get(HOST).and_then(|host| host.to_str().ok());
+    let asked = call.query.without(&[
+        "access_token",
+        "appsecret_proof",
+        "appsecret_time",
+        "pretty",
+        "limit",
+        "after",
+        "before",
+    ]);
+    let asked = asked.map(|(name, value)| format!("&{}={}", encoded(name), encoded(value)));
     format!(
-        "{scheme}://{host}/{}{}?access_token={}{}&pretty=0&limit={limit}&{direction}={}",
+        "{}://{}/{}{}?access_token={}{}&pretty=0&limit={limit}&{direction}={}",
+        call.state.rules.scheme,
+        host.unwrap_or("graph.facebook.com"),
         call.target.version,
         call.target.path,
-        call.caller.token.replace('|', "%7C"),
-        fields.unwrap_or_default(),
+        encoded(&call.caller.token),
+        asked.collect::<String>(),
         cursor_text(position),
     )
+}
+
+fn encoded(text: &str) -> PercentEncode<'_> {
+    const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'-').remove(b'.');
+    utf8_percent_encode(text, RESERVED)
 }
 
 /// `POST /{account}/message_templates`.
@@ -155,6 +188,7 @@ pub(super) fn create(call: &Call<'_>, account: &str, body: &Value) -> Result<Jso
         language: text("language")?,
         status: "PENDING",
         category: text("category")?.to_ascii_uppercase(),
+        parameter_format: text("parameter_format").unwrap_or_else(|_| "POSITIONAL".to_owned()),
         components: body.get("components").cloned().unwrap_or_else(|| json!([])),
     };
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
@@ -196,9 +230,17 @@ fn samples() -> Vec<Template> {
         language: language.to_owned(),
         status: "APPROVED",
         category: category.to_owned(),
-        components: json!([{"type": "BODY", "text": text}]),
+        parameter_format: "POSITIONAL".to_owned(),
+        components: components(text),
     };
     SAMPLES.map(sample).to_vec()
+}
+
+fn components(text: &str) -> Value {
+    if text.contains("{{1}}") {
+        return json!([{"type": "BODY", "text": text, "example": {"body_text": [["3"]]}}]);
+    }
+    json!([{"type": "BODY", "text": text}])
 }
 
 const SAMPLES: [(&str, &str, &str, &str, &str); 5] = [
