@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::sandbox::{self, Options, Sandbox};
 
 /// An emulator of the Cloud API for development and tests.
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 #[command(after_help = magic_recipients())]
 pub struct SandboxArgs {
     /// Where the emulated graph.facebook.com listens
