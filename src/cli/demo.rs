@@ -41,7 +41,7 @@ pub(super) async fn run(args: DemoArgs) -> ExitCode {
 async fn tell(once: bool) -> Outcome<bool> {
     let folder = Folder::new()?;
     let token = folder.write_token()?;
-    let options = Options { tokens: vec![token], ..Options::default() };
+    let options = Options { tls: true, tokens: vec![token], ..Options::default() };
     let sandbox = Arc::new(Sandbox::start(options).await?);
     let app = start_sidecar(&folder, &sandbox, once).await?;
     let application = Application::calling(app.addresses())?;

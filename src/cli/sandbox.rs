@@ -17,7 +17,7 @@ use crate::sandbox::{self, Options, Sandbox};
 /// An emulator of the Cloud API for development and tests.
 #[derive(Debug, clap::Args)]
 #[command(after_help = magic_recipients())]
-pub struct SandboxArgs {
+pub(super) struct SandboxArgs {
     /// Where the emulated graph.facebook.com listens
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9443")]
     listen: SocketAddr,
@@ -54,7 +54,7 @@ pub struct SandboxArgs {
 }
 
 /// Runs the sandbox until SIGINT or SIGTERM.
-pub async fn run(args: SandboxArgs) -> ExitCode {
+pub(super) async fn run(args: SandboxArgs) -> ExitCode {
     match serve(args).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
