@@ -1,0 +1,1 @@
+//! Raw requests: what may pass, and in which form it leaves.
