@@ -5,3 +5,4 @@
 mod support;
 
 mod raw_requests;
+mod upstream_faults;
