@@ -4,5 +4,8 @@
 
 mod support;
 
+mod callers;
+mod limits;
 mod raw_requests;
+mod sending;
 mod upstream_faults;
