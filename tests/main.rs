@@ -5,7 +5,10 @@
 mod support;
 
 mod callers;
+mod lifecycle;
 mod limits;
 mod raw_requests;
+mod reload;
+mod secrets;
 mod sending;
 mod upstream_faults;
