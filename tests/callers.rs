@@ -141,8 +141,13 @@ fn the_admin_listener_has_the_same_rules_for_hosts_and_browsers() {
         }
     }
     let before = keyside.reloads();
-    for lines in ["Host: evil.test", "Host: localhost\r\nOrigin: http://evil.test", "Host: localhost\r\nSec-Fetch-Site: same-site"] {
-        let answer = keyside.ask_admin(format!("POST /reload HTTP/1.1\r\n{lines}\r\nContent-Length: 0\r\n\r\n").as_bytes());
+    for lines in [
+        "Host: evil.test",
+        "Host: localhost\r\nOrigin: http://evil.test",
+        "Host: localhost\r\nSec-Fetch-Site: same-site",
+    ] {
+        let answer =
+            keyside.ask_admin(format!("POST /reload HTTP/1.1\r\n{lines}\r\nContent-Length: 0\r\n\r\n").as_bytes());
         assert!(matches!(answer.status, 403 | 421), "{lines:?}: {}", answer.status);
     }
     assert!((keyside.reloads() - before).abs() < 0.5, "a browser reloaded it");
@@ -167,7 +172,12 @@ fn a_get_changes_nothing_and_the_admin_listener_sends_nothing() {
 fn garbage_at_the_admin_listener_is_answered_and_harmless() {
     let upstream = Upstream::ok();
     let keyside = Keyside::start(&upstream);
-    for raw in [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03aaaaaaaaaaaaaaaaaaaaaaaa".as_slice(), b"GET /livez\r\n\r\n", b"CONNECT evil:443 HTTP/1.1\r\nHost: localhost\r\n\r\n", b"GET http://evil.test/livez HTTP/1.1\r\nHost: localhost\r\n\r\n"] {
+    for raw in [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03aaaaaaaaaaaaaaaaaaaaaaaa".as_slice(),
+        b"GET /livez\r\n\r\n",
+        b"CONNECT evil:443 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET http://evil.test/livez HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    ] {
         let mut client = Client::connect(keyside.admin()).unwrap().patience(Duration::from_secs(3));
         match client.ask(raw) {
             Ok(answer) => assert!((400..500).contains(&answer.status), "{answer:?}"),

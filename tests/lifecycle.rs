@@ -32,7 +32,9 @@ fn slow(milliseconds: u64) -> Upstream {
 #[test]
 fn the_exit_code_tells_what_was_wrong() {
     let upstream = Upstream::ok();
-    for words in [&["unheard-of"][..], &["run", "--unheard-of"], &["run", "--config"], &["check", "--config", "a", "b"], &[]] {
+    for words in
+        [&["unheard-of"][..], &["run", "--unheard-of"], &["run", "--config"], &["check", "--config", "a", "b"], &[]]
+    {
         let done = keyside(words);
         assert_eq!(done.code, Some(2), "{words:?}: {}", done.output);
     }
@@ -43,7 +45,11 @@ fn the_exit_code_tells_what_was_wrong() {
         let done = keyside(&[command, "--config", "/nowhere/proxy.toml"]);
         assert_eq!(done.code, Some(78), "{command}: {}", done.output);
         assert!(done.output.contains("/nowhere/proxy.toml"), "{}", done.output);
-        assert_eq!(Setup::new(&upstream).config("[outbound]\nlisten = 1\n").finish(command).code, Some(78), "{command}");
+        assert_eq!(
+            Setup::new(&upstream).config("[outbound]\nlisten = 1\n").finish(command).code,
+            Some(78),
+            "{command}"
+        );
     }
     let good = Setup::new(&upstream).finish("check");
     assert_eq!(good.code, Some(0), "{}", good.output);
@@ -64,7 +70,16 @@ fn a_check_names_every_fault_with_file_line_and_column() {
     let done = setup.finish("check");
     assert_eq!(done.code, Some(78), "{}", done.output);
     // Line by line as the configuration stands above.
-    for (line, word) in [(2, "listen"), (3, "drian"), (7, "watch"), (9, "provider"), (10, "token"), (12, "credential"), (13, "senders"), (15, "per_sender")] {
+    for (line, word) in [
+        (2, "listen"),
+        (3, "drian"),
+        (7, "watch"),
+        (9, "provider"),
+        (10, "token"),
+        (12, "credential"),
+        (13, "senders"),
+        (15, "per_sender"),
+    ] {
         let place = format!("{file}:{line}:");
         let told = done.output.lines().find_map(|text| text.find(&place).map(|at| text[at + place.len()..].to_owned()));
         let told = told.unwrap_or_else(|| panic!("no fault at line {line} ({word}):\n{}", done.output));
@@ -99,7 +114,13 @@ fn it_lives_and_is_ready() {
     let page = keyside.ask_admin(&get("/"));
     assert_eq!(page.status, 200);
     let metrics = keyside.metrics();
-    for name in ["keyside_build_info", "keyside_credential_usable", "keyside_credential_age_seconds", "keyside_connections", "keyside_reload_last_success_timestamp_seconds"] {
+    for name in [
+        "keyside_build_info",
+        "keyside_credential_usable",
+        "keyside_credential_age_seconds",
+        "keyside_connections",
+        "keyside_reload_last_success_timestamp_seconds",
+    ] {
         assert!(metrics.contains(name), "{name} in:\n{metrics}");
     }
     assert_eq!(upstream.heads(), 0);
@@ -115,7 +136,8 @@ fn requests_are_counted_by_route_operation_and_outcome() {
     keyside.get(MEDIA);
     keyside.post("/v23.0/1/register", "{}");
     let count = |labels: &[&str]| keyside.metric("keyside_requests_total", labels);
-    let counted = eventually(Duration::from_secs(2), || (count(&["route=\"acme\"", "operation=\"messages\""]) - 3.0).abs() < 0.1);
+    let counted =
+        eventually(Duration::from_secs(2), || (count(&["route=\"acme\"", "operation=\"messages\""]) - 3.0).abs() < 0.1);
     assert!(counted, "{}", keyside.metrics());
     assert!((count(&["route=\"acme\"", "operation=\"media\""]) - 1.0).abs() < 0.1);
     assert!(count(&["route=\"acme\""]) >= 5.0, "a refusal counts, too:\n{}", keyside.metrics());
@@ -130,7 +152,9 @@ fn sigterm_and_sigint_end_it_well() {
         keyside.get(MEDIA);
         let idle = keyside.connect();
         keyside.signal(signal);
-        let status = keyside.wait_exit(Duration::from_secs(5)).unwrap_or_else(|| panic!("{signal:?}: an idle connection holds it up"));
+        let status = keyside
+            .wait_exit(Duration::from_secs(5))
+            .unwrap_or_else(|| panic!("{signal:?}: an idle connection holds it up"));
         assert_eq!(status.code(), Some(0), "{signal:?}");
         drop(idle);
     }
@@ -169,7 +193,9 @@ fn sigterm_under_load_fails_no_request_that_had_begun() {
                 loop {
                     // Half of the callers keep their connection, half take a new one each time.
                     let reused = worker % 2 == 0 && client.is_some();
-                    let Some(mut connection) = client.take().filter(|_| reused).or_else(|| Client::connect(address).ok()) else {
+                    let Some(mut connection) =
+                        client.take().filter(|_| reused).or_else(|| Client::connect(address).ok())
+                    else {
                         return (passed, lost);
                     };
                     let after_the_signal = ended.load(Ordering::SeqCst);
@@ -177,7 +203,9 @@ fn sigterm_under_load_fails_no_request_that_had_begun() {
                         Ok(answer) if answer.status == 200 => passed += 1,
                         // Who comes after the signal may be turned away, in words or by a closed door.
                         Ok(answer) if answer.slug() == "draining" => return (passed, lost),
-                        Err(NoAnswer::Closed | NoAnswer::Reset) if after_the_signal || ended.load(Ordering::SeqCst) => return (passed, lost),
+                        Err(NoAnswer::Closed | NoAnswer::Reset) if after_the_signal || ended.load(Ordering::SeqCst) => {
+                            return (passed, lost);
+                        }
                         other => {
                             lost.push(format!("{other:?}"));
                             return (passed, lost);
@@ -213,7 +241,10 @@ fn while_it_drains_it_is_not_ready_and_takes_nobody_in() {
     assert!(upstream.wait_for(1, Duration::from_secs(3)));
     keyside.signal(Signal::TERM);
     let not_ready = eventually(Duration::from_secs(1), || {
-        Client::connect(keyside.admin()).ok().and_then(|mut client| client.ask(&get("/readyz")).ok()).is_some_and(|answer| answer.status == 503)
+        Client::connect(keyside.admin())
+            .ok()
+            .and_then(|mut client| client.ask(&get("/readyz")).ok())
+            .is_some_and(|answer| answer.status == 503)
     });
     assert!(not_ready, "/readyz is not 503 during the drain");
     match Client::connect(keyside.outbound()).map(|client| client.patience(Duration::from_secs(1))) {
@@ -273,7 +304,9 @@ fn without_descriptors_left_those_who_are_in_are_served() {
     assert!(busy < 40, "{busy} of 100 ticks in a second: it spins");
     drop(crowd);
     let healed = eventually(Duration::from_secs(5), || {
-        Client::connect(keyside.outbound()).is_ok_and(|client| client.patience(Duration::from_secs(1)).ask(&post(MESSAGES, "{}")).is_ok_and(|answer| answer.status == 200))
+        Client::connect(keyside.outbound()).is_ok_and(|client| {
+            client.patience(Duration::from_secs(1)).ask(&post(MESSAGES, "{}")).is_ok_and(|answer| answer.status == 200)
+        })
     });
     assert!(healed, "it does not recover");
     assert_eq!(keyside.ask_admin(&get("/livez")).status, 200);
@@ -351,7 +384,8 @@ fn a_log_that_nobody_reads_holds_up_nobody() {
     let mut client = keyside.connect();
     let filler = "x".repeat(2000);
     for number in 0..1500 {
-        let request = format!("GET {MEDIA}?phone_number_id=1 HTTP/1.1\r\nHost: localhost\r\nX-Filler: {filler}\r\n\r\n");
+        let request =
+            format!("GET {MEDIA}?phone_number_id=1 HTTP/1.1\r\nHost: localhost\r\nX-Filler: {filler}\r\n\r\n");
         let answer = client.ask(request.as_bytes()).unwrap_or_else(|why| panic!("request {number}: {why:?}"));
         assert_eq!(answer.status, 200);
         if number % 10 == 0 {

@@ -4,10 +4,10 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::MESSAGES;
 use crate::support::client::{Client, post};
 use crate::support::keyside::{Keyside, Setup};
 use crate::support::upstream::Upstream;
-use crate::support::MESSAGES;
 
 fn limited(upstream: &Upstream, lines: &str) -> Keyside {
     Setup::new(upstream).limits(lines).start()
@@ -30,7 +30,8 @@ fn a_burst_passes_and_what_follows_waits_in_order() {
             // One after the other, so that there is an order to keep.
             thread::sleep(Duration::from_millis(15));
             thread::spawn(move || {
-                let answer = Client::connect(address).unwrap().ask(&post(MESSAGES, &format!("{{\"n\":{number}}}"))).unwrap();
+                let answer =
+                    Client::connect(address).unwrap().ask(&post(MESSAGES, &format!("{{\"n\":{number}}}"))).unwrap();
                 done.lock().unwrap().push((number, answer.status, began.elapsed()));
             })
         })
@@ -40,13 +41,17 @@ fn a_burst_passes_and_what_follows_waits_in_order() {
     }
     let mut done = done.lock().unwrap().clone();
     assert!(done.iter().all(|(_, status, _)| *status == 200), "{done:?}");
-    let order: Vec<_> = upstream.requests().iter().map(|request| String::from_utf8_lossy(&request.body).into_owned()).collect();
+    let order: Vec<_> =
+        upstream.requests().iter().map(|request| String::from_utf8_lossy(&request.body).into_owned()).collect();
     let expected: Vec<_> = (0..10).map(|number| format!("{{\"n\":{number}}}")).collect();
     assert_eq!(order, expected, "first come, first served");
     done.sort_by_key(|(number, ..)| *number);
     assert!(done[4].2 < Duration::from_millis(600), "the burst of five waits for nothing: {done:?}");
     let last = done[9].2;
-    assert!((Duration::from_millis(800)..Duration::from_millis(2500)).contains(&last), "five more at five a second take a second: {done:?}");
+    assert!(
+        (Duration::from_millis(800)..Duration::from_millis(2500)).contains(&last),
+        "five more at five a second take a second: {done:?}"
+    );
     assert!(keyside.metric("keyside_queue_wait_seconds_count", &[]) > 0.0, "the wait is measured");
 }
 
@@ -73,7 +78,11 @@ fn over_the_limit_without_time_to_wait_is_a_429_that_says_when() {
     assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
     let began = Instant::now();
     let answer = keyside.post(MESSAGES, "{}");
-    assert!(began.elapsed() < Duration::from_millis(500), "it is told at once, not after the wait: {:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_millis(500),
+        "it is told at once, not after the wait: {:?}",
+        began.elapsed()
+    );
     answer.must_be_a_refusal("over the limit");
     assert_eq!((answer.status, answer.slug()), (429, "rate_limited"));
     let seconds: u64 = answer.header("retry-after").unwrap().parse().unwrap();
@@ -92,7 +101,9 @@ fn the_caller_may_shorten_the_wait_but_not_lengthen_it() {
     let upstream = Upstream::ok();
     let keyside = limited(&upstream, "per_sender = \"1/s\"\nmax_wait = \"3s\"");
     let ask = |prefer: &str| {
-        let request = format!("POST {MESSAGES} HTTP/1.1\r\nHost: localhost\r\nPrefer: {prefer}\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}");
+        let request = format!(
+            "POST {MESSAGES} HTTP/1.1\r\nHost: localhost\r\nPrefer: {prefer}\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}"
+        );
         let began = Instant::now();
         (keyside.send(request.as_bytes()).status, began.elapsed())
     };
@@ -185,7 +196,9 @@ fn the_queue_has_a_bound() {
     let callers: Vec<_> = (0..12)
         .map(|_| {
             let address = keyside.outbound();
-            thread::spawn(move || Client::connect(address).unwrap().patience(Duration::from_secs(8)).ask(&post(MESSAGES, "{}")))
+            thread::spawn(move || {
+                Client::connect(address).unwrap().patience(Duration::from_secs(8)).ask(&post(MESSAGES, "{}"))
+            })
         })
         .collect();
     let answers: Vec<_> = callers.into_iter().filter_map(|caller| caller.join().unwrap().ok()).collect();

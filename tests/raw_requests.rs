@@ -104,7 +104,10 @@ fn run(keyside: &Keyside, upstream: &Upstream, rows: Vec<Row>) {
         upstream.forget();
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| check(keyside, upstream, &row)));
         if let Err(panic) = outcome {
-            let text = panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
+            let text = panic
+                .downcast_ref::<String>()
+                .cloned()
+                .or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
             failures.push(format!("{}: {}", row.name, text.unwrap_or_default()));
         }
     }
@@ -172,7 +175,17 @@ fn as_it_must_leave(request: &Request, sent: &Sent, upstream: &Upstream) {
     assert_eq!(request.all("host"), [upstream.authority()], "Host in {raw}");
     let framing = request.all("content-length").len() + request.all("transfer-encoding").len();
     assert!(framing <= 1, "framed twice: {raw}");
-    for name in ["upgrade", "expect", "te", "trailer", "keep-alive", "proxy-connection", "proxy-authorization", "cookie", "origin"] {
+    for name in [
+        "upgrade",
+        "expect",
+        "te",
+        "trailer",
+        "keep-alive",
+        "proxy-connection",
+        "proxy-authorization",
+        "cookie",
+        "origin",
+    ] {
         assert!(request.all(name).is_empty(), "{name} in {raw}");
     }
     assert!(request.trailers.is_empty(), "trailers in {raw}");
@@ -195,19 +208,57 @@ fn a_body_framed_in_two_ways_never_smuggles_a_second_request() {
     let (keyside, upstream) = keyside_and_upstream();
     let smuggled = "2\r\n{}\r\n0\r\n\r\nGET /v23.0/666 HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let length = smuggled.len();
-    run(&keyside, &upstream, vec![
-        row("CL before TE", format!("{POST}Content-Length: {length}\r\nTransfer-Encoding: chunked\r\n\r\n{smuggled}")).or_refused(&[400]).post_arrives(),
-        row("TE before CL", format!("{POST}Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n")).or_refused(&[400]).post_arrives(),
-        row("TE before CL, smuggled", format!("{POST}Transfer-Encoding: chunked\r\nContent-Length: {length}\r\n\r\n{smuggled}")).or_refused(&[400]).post_arrives(),
-        row("two equal CL", format!("{POST}Content-Length: 2\r\nContent-Length: 2\r\n\r\n{{}}")).or_refused(&[400]).post_arrives(),
-    ]);
+    run(
+        &keyside,
+        &upstream,
+        vec![
+            row(
+                "CL before TE",
+                format!("{POST}Content-Length: {length}\r\nTransfer-Encoding: chunked\r\n\r\n{smuggled}"),
+            )
+            .or_refused(&[400])
+            .post_arrives(),
+            row(
+                "TE before CL",
+                format!("{POST}Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n"),
+            )
+            .or_refused(&[400])
+            .post_arrives(),
+            row(
+                "TE before CL, smuggled",
+                format!("{POST}Transfer-Encoding: chunked\r\nContent-Length: {length}\r\n\r\n{smuggled}"),
+            )
+            .or_refused(&[400])
+            .post_arrives(),
+            row("two equal CL", format!("{POST}Content-Length: 2\r\nContent-Length: 2\r\n\r\n{{}}"))
+                .or_refused(&[400])
+                .post_arrives(),
+        ],
+    );
 }
 
 #[test]
 fn a_length_that_is_not_one_number_is_refused() {
     let (keyside, upstream) = keyside_and_upstream();
-    let mut rows = vec![row("two different CL", format!("{POST}Content-Length: 2\r\nContent-Length: 3\r\n\r\n{{}} ")).refused(&[400])];
-    for value in ["2, 2", "2,3", "+2", "-1", "0x2", "2 2", "2.0", "abc", "123abc", "18446744073709551616", "99999999999999999999999999", "", "\u{0b}2", "\u{661}"] {
+    let mut rows = vec![
+        row("two different CL", format!("{POST}Content-Length: 2\r\nContent-Length: 3\r\n\r\n{{}} ")).refused(&[400]),
+    ];
+    for value in [
+        "2, 2",
+        "2,3",
+        "+2",
+        "-1",
+        "0x2",
+        "2 2",
+        "2.0",
+        "abc",
+        "123abc",
+        "18446744073709551616",
+        "99999999999999999999999999",
+        "",
+        "\u{0b}2",
+        "\u{661}",
+    ] {
         rows.push(row(format!("CL {value:?}"), format!("{POST}Content-Length: {value}\r\n\r\n{{}}")).refused(&[400]));
     }
     run(&keyside, &upstream, rows);
@@ -217,8 +268,22 @@ fn a_length_that_is_not_one_number_is_refused() {
 fn a_transfer_coding_other_than_one_chunked_is_refused() {
     let (keyside, upstream) = keyside_and_upstream();
     let mut rows = Vec::new();
-    for value in ["gzip, chunked", "chunked, chunked", "chunked, gzip", "gzip", "xchunked", "chunked;q=1", "\u{0b}chunked", "\"chunked\"", "chunked,", ""] {
-        rows.push(row(format!("TE {value:?}"), format!("{POST}Transfer-Encoding: {value}\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n")).refused(&[400]));
+    for value in [
+        "gzip, chunked",
+        "chunked, chunked",
+        "chunked, gzip",
+        "gzip",
+        "xchunked",
+        "chunked;q=1",
+        "\u{0b}chunked",
+        "\"chunked\"",
+        "chunked,",
+        "",
+    ] {
+        rows.push(
+            row(format!("TE {value:?}"), format!("{POST}Transfer-Encoding: {value}\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n"))
+                .refused(&[400]),
+        );
     }
     rows.extend([
         row("TE twice", format!("{POST}Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n")).refused(&[400]),
@@ -286,20 +351,24 @@ fn http_1_0_without_keep_alive_ends_after_its_answer() {
 fn header_bytes_that_are_not_plain_text_are_refused() {
     let (keyside, upstream) = keyside_and_upstream();
     let with = |line: &[u8]| [GET.as_bytes(), line, b"\r\n\r\n"].concat();
-    run(&keyside, &upstream, vec![
-        row("CR in a value", with(b"X: a\rb")).refused(&[400]),
-        row("NUL in a value", with(b"X: a\0b")).refused(&[400]),
-        row("control byte in a value", with(b"X: a\x01b")).refused(&[400]),
-        row("DEL in a value", with(b"X: a\x7fb")).refused(&[400]),
-        row("byte above 7F in a value", with(b"X: a\xe9b")).refused(&[400]),
-        row("UTF-8 in a value", with("X: é".as_bytes())).refused(&[400]),
-        row("space in a name", with(b"X Y: ab")).refused(&[400]),
-        row("space before the colon", with(b"X : ab")).refused(&[400]),
-        row("folded line", with(b"X: a\r\n b")).refused(&[400]),
-        row("no colon", with(b"X")).refused(&[400]),
-        row("no name", with(b": ab")).refused(&[400]),
-        row("tab in a value", with(b"X: a\tb")).or_refused(&[400]).get_arrives(),
-    ]);
+    run(
+        &keyside,
+        &upstream,
+        vec![
+            row("CR in a value", with(b"X: a\rb")).refused(&[400]),
+            row("NUL in a value", with(b"X: a\0b")).refused(&[400]),
+            row("control byte in a value", with(b"X: a\x01b")).refused(&[400]),
+            row("DEL in a value", with(b"X: a\x7fb")).refused(&[400]),
+            row("byte above 7F in a value", with(b"X: a\xe9b")).refused(&[400]),
+            row("UTF-8 in a value", with("X: é".as_bytes())).refused(&[400]),
+            row("space in a name", with(b"X Y: ab")).refused(&[400]),
+            row("space before the colon", with(b"X : ab")).refused(&[400]),
+            row("folded line", with(b"X: a\r\n b")).refused(&[400]),
+            row("no colon", with(b"X")).refused(&[400]),
+            row("no name", with(b": ab")).refused(&[400]),
+            row("tab in a value", with(b"X: a\tb")).or_refused(&[400]).get_arrives(),
+        ],
+    );
 }
 
 #[test]
@@ -310,20 +379,57 @@ fn a_host_that_is_not_ours_is_misdirected() {
     let mut rows = vec![
         row("no Host", format!("GET {MEDIA} HTTP/1.1\r\n\r\n")).refused(&[421]),
         row("two Hosts", format!("GET {MEDIA} HTTP/1.1\r\nHost: localhost\r\nHost: evil.test\r\n\r\n")).refused(&[421]),
-        row("the same Host twice", format!("GET {MEDIA} HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n")).refused(&[421]),
+        row("the same Host twice", format!("GET {MEDIA} HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n"))
+            .refused(&[421]),
         row("HTTP/1.0 without Host", format!("GET {MEDIA} HTTP/1.0\r\n\r\n")).refused(&[421]),
     ];
     for host in [
-        "evil.test", "evil.test:8080", "localhost.evil.test", "127.0.0.1.evil.test", "notlocalhost", "0.0.0.0", "169.254.169.254",
-        "128.0.0.1", "[::]", "[fe80::1]", "graph.facebook.com.evil.test", "lookaside.fbsbx.com.evil.test", "sidecar.internal.evil.test", "evil-sidecar.internal",
+        "evil.test",
+        "evil.test:8080",
+        "localhost.evil.test",
+        "127.0.0.1.evil.test",
+        "notlocalhost",
+        "0.0.0.0",
+        "169.254.169.254",
+        "128.0.0.1",
+        "[::]",
+        "[fe80::1]",
+        "graph.facebook.com.evil.test",
+        "lookaside.fbsbx.com.evil.test",
+        "sidecar.internal.evil.test",
+        "evil-sidecar.internal",
     ] {
         rows.push(row(format!("Host {host:?}"), get(host)).refused(&[421]));
     }
-    for host in ["", "a@b/c", "localhost@evil.test", "localhost, evil.test", "localhost evil.test", "localhost:80:80", "localhost:x", "localhost/x", "[::1", "evil.test#localhost", "evil.test?localhost"] {
+    for host in [
+        "",
+        "a@b/c",
+        "localhost@evil.test",
+        "localhost, evil.test",
+        "localhost evil.test",
+        "localhost:80:80",
+        "localhost:x",
+        "localhost/x",
+        "[::1",
+        "evil.test#localhost",
+        "evil.test?localhost",
+    ] {
         rows.push(row(format!("Host {host:?}"), get(host)).refused(&[400, 421]));
     }
     let theirs = upstream.authority();
-    for host in ["localhost", "LOCALHOST", "localhost:8080", "127.0.0.1", "127.0.0.1:1", "127.1.2.3", "[::1]", "[::1]:8080", "sidecar.internal", "Sidecar.Internal:80", &theirs] {
+    for host in [
+        "localhost",
+        "LOCALHOST",
+        "localhost:8080",
+        "127.0.0.1",
+        "127.0.0.1:1",
+        "127.1.2.3",
+        "[::1]",
+        "[::1]:8080",
+        "sidecar.internal",
+        "Sidecar.Internal:80",
+        &theirs,
+    ] {
         rows.push(row(format!("Host {host:?}"), get(host)).get_arrives());
     }
     run(&keyside, &upstream, rows);
@@ -337,20 +443,38 @@ fn the_caller_cannot_choose_where_a_request_goes() {
     let mut rows = vec![
         row("absolute-form http", line("http://evil.example/v23.0/1234567890")).refused(&[421]),
         row("absolute-form https", line("https://evil.example:99/v23.0/1234567890")).refused(&[421]),
-        row("absolute-form to the upstream's name as a prefix", line(&format!("https://{ours}.evil.example/v23.0/1234567890"))).refused(&[400, 421]),
-        row("absolute-form with user information", line(&format!("https://{ours}@evil.example/v23.0/1234567890"))).refused(&[400, 421]),
-        row("absolute-form with our name as user", line("http://localhost@evil.example/v23.0/1234567890")).refused(&[400, 421]),
+        row(
+            "absolute-form to the upstream's name as a prefix",
+            line(&format!("https://{ours}.evil.example/v23.0/1234567890")),
+        )
+        .refused(&[400, 421]),
+        row("absolute-form with user information", line(&format!("https://{ours}@evil.example/v23.0/1234567890")))
+            .refused(&[400, 421]),
+        row("absolute-form with our name as user", line("http://localhost@evil.example/v23.0/1234567890"))
+            .refused(&[400, 421]),
         row("another scheme", line("ftp://evil.example/v23.0/1234567890")).refused(&[400, 421]),
         row("authority-form", line("evil.example:80")).refused(&[400]),
         row("asterisk OPTIONS", "OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n").refused(&[400]),
         row("asterisk GET", line("*")).refused(&[400]),
         row("CONNECT", "CONNECT evil.example:443 HTTP/1.1\r\nHost: localhost\r\n\r\n").refused(&[405]),
         row("CONNECT to a path", "CONNECT /v23.0/1234567890 HTTP/1.1\r\nHost: localhost\r\n\r\n").refused(&[400, 405]),
-        row("absolute-form to the upstream itself", format!("GET https://{ours}{MEDIA} HTTP/1.1\r\nHost: {ours}\r\n\r\n")).get_arrives(),
-        row("absolute-form to the upstream with a foreign Host", format!("GET https://{ours}{MEDIA} HTTP/1.1\r\nHost: evil.test\r\n\r\n")).refused(&[400, 421]),
+        row(
+            "absolute-form to the upstream itself",
+            format!("GET https://{ours}{MEDIA} HTTP/1.1\r\nHost: {ours}\r\n\r\n"),
+        )
+        .get_arrives(),
+        row(
+            "absolute-form to the upstream with a foreign Host",
+            format!("GET https://{ours}{MEDIA} HTTP/1.1\r\nHost: evil.test\r\n\r\n"),
+        )
+        .refused(&[400, 421]),
     ];
     for (name, value) in [
-        ("X-Forwarded-Host", "evil.test"), ("Forwarded", "host=evil.test"), ("X-Host", "evil.test"), ("X-Original-URL", "/v23.0/oauth"), ("X-Rewrite-URL", "/v23.0/oauth"),
+        ("X-Forwarded-Host", "evil.test"),
+        ("Forwarded", "host=evil.test"),
+        ("X-Host", "evil.test"),
+        ("X-Original-URL", "/v23.0/oauth"),
+        ("X-Rewrite-URL", "/v23.0/oauth"),
     ] {
         rows.push(row(name, format!("{GET}{name}: {value}\r\n\r\n")).get_arrives());
     }
@@ -364,7 +488,9 @@ fn methods_outside_the_list_are_not_allowed() {
         .into_iter()
         .map(|method| row(method, format!("{method} {MEDIA} HTTP/1.1\r\nHost: localhost\r\n\r\n")).refused(&[405]))
         .collect();
-    rows.push(row("a quote in the method", format!("G\"T {MEDIA} HTTP/1.1\r\nHost: localhost\r\n\r\n")).refused(&[400, 405]));
+    rows.push(
+        row("a quote in the method", format!("G\"T {MEDIA} HTTP/1.1\r\nHost: localhost\r\n\r\n")).refused(&[400, 405]),
+    );
     run(&keyside, &upstream, rows);
 }
 
@@ -384,17 +510,48 @@ fn a_path_that_could_be_read_in_two_ways_is_refused() {
     let (keyside, upstream) = keyside_and_upstream();
     let mut rows = Vec::new();
     for path in [
-        "/v23.0/1234567890#frag", "//evil/../a/%2e%2e/b", "//v23.0/1234567890", "/v23.0//1234567890", "/v23.0/1234567890//", "/v23.0/./1234567890",
-        "/v23.0/x/../1234567890", "/v23.0/1234567890/..", "/v23.0/1234567890/.", "/v23.0/%2e%2e/1234567890", "/v23.0/%2E./1234567890", "/v23.0/.%2e/1234567890",
-        "/%2e/v23.0/1234567890", "/v23.0/1234567890%2fmessages", "/v23.0/1234567890%2Fmessages", "/v23.0/1234567890%5cmessages", "/v23.0/1234567890%5Cmessages",
-        "/v23.0\\1234567890", "/a\\..\\b", "/v23.0/1234567890%00", "/a%00%0d%0aX:%20y", "/v23.0/1234567890%0d%0aX:%20y", "/v23.0/1234567890/\u{e9}",
-        "/v23.0/12345 67890", "/v23.0/1234567890\u{1}", "/v23.0/1234567890\u{7f}", "/v23.0/1234567890%7f", "/v23.0/1234567890%0a", "/v23.0/1234567890%",
+        "/v23.0/1234567890#frag",
+        "//evil/../a/%2e%2e/b",
+        "//v23.0/1234567890",
+        "/v23.0//1234567890",
+        "/v23.0/1234567890//",
+        "/v23.0/./1234567890",
+        "/v23.0/x/../1234567890",
+        "/v23.0/1234567890/..",
+        "/v23.0/1234567890/.",
+        "/v23.0/%2e%2e/1234567890",
+        "/v23.0/%2E./1234567890",
+        "/v23.0/.%2e/1234567890",
+        "/%2e/v23.0/1234567890",
+        "/v23.0/1234567890%2fmessages",
+        "/v23.0/1234567890%2Fmessages",
+        "/v23.0/1234567890%5cmessages",
+        "/v23.0/1234567890%5Cmessages",
+        "/v23.0\\1234567890",
+        "/a\\..\\b",
+        "/v23.0/1234567890%00",
+        "/a%00%0d%0aX:%20y",
+        "/v23.0/1234567890%0d%0aX:%20y",
+        "/v23.0/1234567890/\u{e9}",
+        "/v23.0/12345 67890",
+        "/v23.0/1234567890\u{1}",
+        "/v23.0/1234567890\u{7f}",
+        "/v23.0/1234567890%7f",
+        "/v23.0/1234567890%0a",
+        "/v23.0/1234567890%",
     ] {
         // The last few are judgements: refused either as what they are, or as no operation.
-        let statuses: &[u16] = if path.ends_with("%7f") || path.ends_with("%0a") || path.ends_with('%') { &[400, 403, 404] } else { &[400] };
+        let statuses: &[u16] = if path.ends_with("%7f") || path.ends_with("%0a") || path.ends_with('%') {
+            &[400, 403, 404]
+        } else {
+            &[400]
+        };
         rows.push(row(path, format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")).refused(statuses));
     }
-    rows.push(row("a path in no known encoding", b"GET /v23.0/1234567890\xff HTTP/1.1\r\nHost: localhost\r\n\r\n").refused(&[400]));
+    rows.push(
+        row("a path in no known encoding", b"GET /v23.0/1234567890\xff HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            .refused(&[400]),
+    );
     run(&keyside, &upstream, rows);
 }
 
@@ -421,11 +578,23 @@ fn hop_by_hop_headers_end_here() {
 #[test]
 fn an_expectation_is_answered_here_and_not_forwarded() {
     let (keyside, upstream) = keyside_and_upstream();
-    run(&keyside, &upstream, vec![
-        row("100-continue with the body at once", format!("{POST}Expect: 100-continue\r\nContent-Length: 2\r\n\r\n{{}}")).post_arrives(),
-        row("any other", format!("{POST}Expect: foo\r\nContent-Length: 2\r\n\r\n{{}}")).refused(&[400, 417]),
-        row("100-continue and another", format!("{POST}Expect: 100-continue, foo\r\nContent-Length: 2\r\n\r\n{{}}")).refused(&[400, 417]),
-    ]);
+    run(
+        &keyside,
+        &upstream,
+        vec![
+            row(
+                "100-continue with the body at once",
+                format!("{POST}Expect: 100-continue\r\nContent-Length: 2\r\n\r\n{{}}"),
+            )
+            .post_arrives(),
+            row("any other", format!("{POST}Expect: foo\r\nContent-Length: 2\r\n\r\n{{}}")).refused(&[400, 417]),
+            row(
+                "100-continue and another",
+                format!("{POST}Expect: 100-continue, foo\r\nContent-Length: 2\r\n\r\n{{}}"),
+            )
+            .refused(&[400, 417]),
+        ],
+    );
     upstream.forget();
     let mut client = keyside.connect().patience(Duration::from_secs(3));
     client.send(format!("{POST}Expect: 100-continue\r\nContent-Length: 2\r\n\r\n").as_bytes());
@@ -468,10 +637,22 @@ fn an_unread_body_of_a_refused_request_is_never_a_request() {
     let (keyside, upstream) = keyside_and_upstream();
     let hidden = format!("{GET}\r\n");
     for (name, refused) in [
-        ("no operation", format!("POST /v23.0/1234567890/nothing HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{hidden}", hidden.len())),
+        (
+            "no operation",
+            format!(
+                "POST /v23.0/1234567890/nothing HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{hidden}",
+                hidden.len()
+            ),
+        ),
         ("a browser", format!("{POST}Origin: http://evil.test\r\nContent-Length: {}\r\n\r\n{hidden}", hidden.len())),
-        ("another host", format!("POST {MESSAGES} HTTP/1.1\r\nHost: evil.test\r\nContent-Length: {}\r\n\r\n{hidden}", hidden.len())),
-        ("a wrong coding", format!("{POST}Transfer-Encoding: gzip, chunked\r\n\r\n{:x}\r\n{hidden}\r\n0\r\n\r\n", hidden.len())),
+        (
+            "another host",
+            format!("POST {MESSAGES} HTTP/1.1\r\nHost: evil.test\r\nContent-Length: {}\r\n\r\n{hidden}", hidden.len()),
+        ),
+        (
+            "a wrong coding",
+            format!("{POST}Transfer-Encoding: gzip, chunked\r\n\r\n{:x}\r\n{hidden}\r\n0\r\n\r\n", hidden.len()),
+        ),
     ] {
         let mut client = keyside.connect().patience(Duration::from_secs(2));
         let answer = client.ask(refused.as_bytes()).unwrap_or_else(|why| panic!("{name}: {why:?}"));
@@ -479,7 +660,11 @@ fn an_unread_body_of_a_refused_request_is_never_a_request() {
         client.send(b"GET /v23.0/777 HTTP/1.1\r\nHost: localhost\r\n\r\n");
         // The one request may be answered or the connection be over; the hidden one never shows.
         let _ = client.answer();
-        assert!(upstream.requests().iter().all(|request| request.target() == "/v23.0/777"), "{name}: {:?}", lines(&upstream.requests()));
+        assert!(
+            upstream.requests().iter().all(|request| request.target() == "/v23.0/777"),
+            "{name}: {:?}",
+            lines(&upstream.requests())
+        );
         upstream.forget();
     }
 }
@@ -487,12 +672,20 @@ fn an_unread_body_of_a_refused_request_is_never_a_request() {
 #[test]
 fn a_caller_that_ends_its_side_after_a_whole_request_is_answered() {
     let (keyside, upstream) = keyside_and_upstream();
-    run(&keyside, &upstream, vec![
-        row("GET", format!("{GET}\r\n")).half_close().get_arrives(),
-        row("POST", format!("{POST}Content-Length: 2\r\n\r\n{{}}")).half_close().post_arrives(),
-        row("a body cut short", format!("{POST}Content-Length: 10\r\n\r\n{{}}")).half_close().refused_or_closed(&[400]),
-        row("a head cut short", "POST /v23.0/1234567890/messages HTTP/1.1\r\nHost: loc").half_close().refused_or_closed(&[400]),
-    ]);
+    run(
+        &keyside,
+        &upstream,
+        vec![
+            row("GET", format!("{GET}\r\n")).half_close().get_arrives(),
+            row("POST", format!("{POST}Content-Length: 2\r\n\r\n{{}}")).half_close().post_arrives(),
+            row("a body cut short", format!("{POST}Content-Length: 10\r\n\r\n{{}}"))
+                .half_close()
+                .refused_or_closed(&[400]),
+            row("a head cut short", "POST /v23.0/1234567890/messages HTTP/1.1\r\nHost: loc")
+                .half_close()
+                .refused_or_closed(&[400]),
+        ],
+    );
 }
 
 #[test]
@@ -500,29 +693,47 @@ fn a_head_has_a_bound() {
     let (keyside, upstream) = keyside_and_upstream();
     let headers = |count: usize| (0..count).map(|number| format!("X-{number}: a\r\n")).collect::<String>();
     let long = |length: usize| format!("{GET}X: {}\r\n\r\n", "a".repeat(length));
-    run(&keyside, &upstream, vec![
-        row("90 headers", format!("{GET}{}\r\n", headers(89))).get_arrives().with("x-88", "a"),
-        row("101 headers", format!("{GET}{}\r\n", headers(100))).refused(&[431]),
-        row("1000 headers", format!("{GET}{}\r\n", headers(999))).refused(&[431]),
-        row("20 KB header", long(20_000)).get_arrives(),
-        row("40 KB header", long(40_000)).refused(&[431]),
-        row("many headers of 40 KB together", format!("{GET}{}\r\n", (0..50).map(|number| format!("X-{number}: {}\r\n", "a".repeat(800))).collect::<String>())).refused(&[431]),
-        row("300 KB header", long(300_000)).refused(&[431]),
-        row("500 KB header", long(500_000)).refused(&[431]),
-        row("70 KB target", format!("GET /{} HTTP/1.1\r\nHost: localhost\r\n\r\n", "a".repeat(70_000))).refused(&[414, 431]),
-        row("GET with a body", format!("{GET}Content-Length: 2\r\n\r\n{{}}")).or_refused(&[400]).arrives(format!("GET {MEDIA} HTTP/1.1"), "{}"),
-    ]);
+    run(
+        &keyside,
+        &upstream,
+        vec![
+            row("90 headers", format!("{GET}{}\r\n", headers(89))).get_arrives().with("x-88", "a"),
+            row("101 headers", format!("{GET}{}\r\n", headers(100))).refused(&[431]),
+            row("1000 headers", format!("{GET}{}\r\n", headers(999))).refused(&[431]),
+            row("20 KB header", long(20_000)).get_arrives(),
+            row("40 KB header", long(40_000)).refused(&[431]),
+            row(
+                "many headers of 40 KB together",
+                format!(
+                    "{GET}{}\r\n",
+                    (0..50).map(|number| format!("X-{number}: {}\r\n", "a".repeat(800))).collect::<String>()
+                ),
+            )
+            .refused(&[431]),
+            row("300 KB header", long(300_000)).refused(&[431]),
+            row("500 KB header", long(500_000)).refused(&[431]),
+            row("70 KB target", format!("GET /{} HTTP/1.1\r\nHost: localhost\r\n\r\n", "a".repeat(70_000)))
+                .refused(&[414, 431]),
+            row("GET with a body", format!("{GET}Content-Length: 2\r\n\r\n{{}}"))
+                .or_refused(&[400])
+                .arrives(format!("GET {MEDIA} HTTP/1.1"), "{}"),
+        ],
+    );
 }
 
 #[test]
 fn no_browser_is_a_client() {
     let (keyside, upstream) = keyside_and_upstream();
     let mut rows = Vec::new();
-    for origin in ["null", "http://evil.test", "http://localhost:3000", "http://127.0.0.1", "https://graph.facebook.com", ""] {
+    for origin in
+        ["null", "http://evil.test", "http://localhost:3000", "http://127.0.0.1", "https://graph.facebook.com", ""]
+    {
         rows.push(row(format!("Origin {origin:?}"), format!("{GET}Origin: {origin}\r\n\r\n")).refused(&[403]));
     }
     for site in ["cross-site", "same-site", "same-origin", "NONE, cross-site", ""] {
-        rows.push(row(format!("Sec-Fetch-Site {site:?}"), format!("{GET}Sec-Fetch-Site: {site}\r\n\r\n")).refused(&[403]));
+        rows.push(
+            row(format!("Sec-Fetch-Site {site:?}"), format!("{GET}Sec-Fetch-Site: {site}\r\n\r\n")).refused(&[403]),
+        );
     }
     rows.extend([
         row("Sec-Fetch-Site none", format!("{GET}Sec-Fetch-Site: none\r\n\r\n")).get_arrives(),
@@ -539,16 +750,45 @@ fn the_callers_own_credential_never_leaves() {
     let (keyside, upstream) = keyside_and_upstream();
     let mut rows = Vec::new();
     for name in [
-        "Authorization", "authorization", "AUTHORIZATION", "Proxy-Authorization", "Cookie", "D360-API-KEY", "X-API-Key", "Forwarded", "X-Forwarded-For", "X-Forwarded-Host",
-        "X-Forwarded-Proto", "X-Forwarded-Anything", "Via", "traceparent", "tracestate", "baggage", "X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override",
+        "Authorization",
+        "authorization",
+        "AUTHORIZATION",
+        "Proxy-Authorization",
+        "Cookie",
+        "D360-API-KEY",
+        "X-API-Key",
+        "Forwarded",
+        "X-Forwarded-For",
+        "X-Forwarded-Host",
+        "X-Forwarded-Proto",
+        "X-Forwarded-Anything",
+        "Via",
+        "traceparent",
+        "tracestate",
+        "baggage",
+        "X-HTTP-Method-Override",
+        "X-HTTP-Method",
+        "X-Method-Override",
     ] {
         let target = row(name, format!("{GET}{name}: {EVIL}\r\n\r\n")).get_arrives();
         rows.push(if name.eq_ignore_ascii_case("authorization") { target } else { target.without(&[name]) });
     }
-    rows.push(row("Authorization twice", format!("{GET}Authorization: Bearer {EVIL}\r\nAuthorization: Basic {EVIL}\r\n\r\n")).get_arrives());
+    rows.push(
+        row("Authorization twice", format!("{GET}Authorization: Bearer {EVIL}\r\nAuthorization: Basic {EVIL}\r\n\r\n"))
+            .get_arrives(),
+    );
     rows.push(row("a verb override of a POST", format!("{POST}X-HTTP-Method-Override: DELETE\r\nX-HTTP-Method: DELETE\r\nX-Method-Override: DELETE\r\nContent-Length: 2\r\n\r\n{{}}"))
         .post_arrives().without(&["x-http-method-override", "x-http-method", "x-method-override"]));
-    rows.push(row("headers that mean nothing here pass", format!("{GET}User-Agent: Me/1\r\nAccept: */*\r\nX-Mine: yes\r\n\r\n")).get_arrives().with("user-agent", "Me/1").with("accept", "*/*").with("x-mine", "yes"));
+    rows.push(
+        row(
+            "headers that mean nothing here pass",
+            format!("{GET}User-Agent: Me/1\r\nAccept: */*\r\nX-Mine: yes\r\n\r\n"),
+        )
+        .get_arrives()
+        .with("user-agent", "Me/1")
+        .with("accept", "*/*")
+        .with("x-mine", "yes"),
+    );
     run(&keyside, &upstream, rows);
 }
 
@@ -557,22 +797,45 @@ fn a_credential_in_the_query_never_leaves() {
     let (keyside, upstream) = keyside_and_upstream();
     let mut rows = Vec::new();
     for query in [
-        "access_token=§", "%61ccess_token=§", "access%5ftoken=§", "%61%63%63%65%73%73%5F%74%6F%6B%65%6E=§", "access_token=§&access_token=§", "appsecret_proof=§", "appsecret_time=§",
-        "appsecret%5Fproof=§", "access_token=§&appsecret_proof=§&appsecret_time=§",
+        "access_token=§",
+        "%61ccess_token=§",
+        "access%5ftoken=§",
+        "%61%63%63%65%73%73%5F%74%6F%6B%65%6E=§",
+        "access_token=§&access_token=§",
+        "appsecret_proof=§",
+        "appsecret_time=§",
+        "appsecret%5Fproof=§",
+        "access_token=§&appsecret_proof=§&appsecret_time=§",
     ] {
         let query = query.replace('§', EVIL);
         rows.push(row(&query, format!("GET {MEDIA}?{query} HTTP/1.1\r\nHost: localhost\r\n\r\n")).get_arrives());
-        let kept = format!("POST {MESSAGES}?a=1&{query}&b=%20x+y HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}");
-        rows.push(row(format!("{query} among others"), kept).arrives(format!("POST {MESSAGES}?a=1&b=%20x+y HTTP/1.1"), "{}"));
+        let kept = format!(
+            "POST {MESSAGES}?a=1&{query}&b=%20x+y HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}"
+        );
+        rows.push(
+            row(format!("{query} among others"), kept).arrives(format!("POST {MESSAGES}?a=1&b=%20x+y HTTP/1.1"), "{}"),
+        );
     }
     run(&keyside, &upstream, rows);
     upstream.forget();
     // Spellings that some server might take for the same name: refused or taken out, as the program likes.
-    for query in ["ACCESS_TOKEN=§", "Access_Token=§", "access_token[]=§", "access_token%5B%5D=§", "access_token[0]=§", "a=1;access_token=§", "access_token%00=§", "+access_token=§", "?access_token=§"] {
+    for query in [
+        "ACCESS_TOKEN=§",
+        "Access_Token=§",
+        "access_token[]=§",
+        "access_token%5B%5D=§",
+        "access_token[0]=§",
+        "a=1;access_token=§",
+        "access_token%00=§",
+        "+access_token=§",
+        "?access_token=§",
+    ] {
         let query = query.replace('§', EVIL);
         for request in [
             format!("GET {MEDIA}?{query} HTTP/1.1\r\nHost: localhost\r\n\r\n"),
-            format!("POST {MESSAGES}?{query} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}"),
+            format!(
+                "POST {MESSAGES}?{query} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}"
+            ),
         ] {
             let answer = keyside.send(request.as_bytes());
             assert!(answer.status < 500, "{query}: {answer:?}");
@@ -587,10 +850,31 @@ fn query_parameters_that_change_what_a_request_does_are_refused() {
     let (keyside, upstream) = keyside_and_upstream();
     let mut rows = Vec::new();
     for query in [
-        "method=delete", "METHOD=delete", "Method=delete", "%6dethod=delete", "m%65thod=delete", "%4D%45thod=delete", "batch=[]", "BATCH=[]", "b%61tch=%5B%5D", "ids=1,2", "IDS=1", "%69ds=1",
-        "include_headers=true", "include%5fheaders=true", "Include_Headers=1", "phone_number_id=1&ids=2", "method", "ids", "ids=", "method=GET&method=DELETE",
+        "method=delete",
+        "METHOD=delete",
+        "Method=delete",
+        "%6dethod=delete",
+        "m%65thod=delete",
+        "%4D%45thod=delete",
+        "batch=[]",
+        "BATCH=[]",
+        "b%61tch=%5B%5D",
+        "ids=1,2",
+        "IDS=1",
+        "%69ds=1",
+        "include_headers=true",
+        "include%5fheaders=true",
+        "Include_Headers=1",
+        "phone_number_id=1&ids=2",
+        "method",
+        "ids",
+        "ids=",
+        "method=GET&method=DELETE",
     ] {
-        rows.push(row(format!("GET ?{query}"), format!("GET {MEDIA}?{query} HTTP/1.1\r\nHost: localhost\r\n\r\n")).refused(&[400]));
+        rows.push(
+            row(format!("GET ?{query}"), format!("GET {MEDIA}?{query} HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+                .refused(&[400]),
+        );
         rows.push(row(format!("POST ?{query}"), format!("POST {MESSAGES}?{query} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}")).refused(&[400]));
     }
     run(&keyside, &upstream, rows);
@@ -601,7 +885,17 @@ fn a_batch_at_the_root_is_no_operation() {
     let (keyside, upstream) = keyside_and_upstream();
     let form = "batch=[]&include_headers=true";
     let mut rows = Vec::new();
-    for path in ["/", "/v23.0", "/v23.0/", "/me", "/v23.0/me/messages", "/1234567890/accounts", "/debug_token", "/oauth/access_token", "/v23.0/oauth/access_token"] {
+    for path in [
+        "/",
+        "/v23.0",
+        "/v23.0/",
+        "/me",
+        "/v23.0/me/messages",
+        "/1234567890/accounts",
+        "/debug_token",
+        "/oauth/access_token",
+        "/v23.0/oauth/access_token",
+    ] {
         rows.push(row(path, format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}", form.len())).refused(&[403]));
     }
     run(&keyside, &upstream, rows);
@@ -623,7 +917,10 @@ fn a_credential_in_a_form_never_leaves() {
     ] {
         let form = sent.replace('§', EVIL);
         for kind in ["application/x-www-form-urlencoded", "Application/X-WWW-Form-URLencoded; charset=utf-8"] {
-            let request = format!("POST {MESSAGES} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n{form}", form.len());
+            let request = format!(
+                "POST {MESSAGES} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n{form}",
+                form.len()
+            );
             rows.push(row(format!("{sent} as {kind}"), request).arrives(format!("POST {MESSAGES} HTTP/1.1"), left));
         }
         let request = format!(

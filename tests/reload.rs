@@ -91,7 +91,8 @@ fn a_changed_file_is_noticed() {
     for token in ["EAASECOND", "EAATHIRD"] {
         // The same length and, but for a nanosecond, the same time: content counts.
         keyside.dir().write("token", token);
-        let noticed = eventually(Duration::from_secs(4), || token_sent(&keyside, &upstream) == format!("Bearer {token}"));
+        let noticed =
+            eventually(Duration::from_secs(4), || token_sent(&keyside, &upstream) == format!("Bearer {token}"));
         assert!(noticed, "{token}");
     }
 }
@@ -118,7 +119,9 @@ fn a_swapped_kubernetes_mount_is_noticed() {
     assert_eq!(token_sent(&keyside, &upstream), "Bearer EAAMOUNT0");
     for number in 1..4 {
         mount(keyside.dir(), number, &format!("EAAMOUNT{number}\n"));
-        let noticed = eventually(Duration::from_secs(4), || token_sent(&keyside, &upstream) == format!("Bearer EAAMOUNT{number}"));
+        let noticed = eventually(Duration::from_secs(4), || {
+            token_sent(&keyside, &upstream) == format!("Bearer EAAMOUNT{number}")
+        });
         assert!(noticed, "swap {number}");
     }
 }
@@ -233,11 +236,18 @@ fn a_broken_token_file_at_the_start_is_exit_78_with_path_and_reason() {
 #[test]
 fn the_byte_that_spoils_a_secret_is_named() {
     let upstream = Upstream::ok();
-    for (bytes, offset) in [(b"EAA\0x".as_slice(), "3"), (b"EAAAAAA\nx", "7"), ("EAAAAAAAAAAA\u{e9}".as_bytes(), "12")] {
+    for (bytes, offset) in [(b"EAA\0x".as_slice(), "3"), (b"EAAAAAA\nx", "7"), ("EAAAAAAAAAAA\u{e9}".as_bytes(), "12")]
+    {
         let done = Setup::new(&upstream).file("token", bytes).finish("check");
         assert_eq!(done.code, Some(78), "{}", done.output);
         let line = done.output.lines().find(|line| line.contains("/token")).unwrap_or_default();
-        let numbers: Vec<&str> = line.rsplit("/token").next().unwrap_or_default().split(|c: char| !c.is_ascii_digit()).filter(|word| !word.is_empty()).collect();
+        let numbers: Vec<&str> = line
+            .rsplit("/token")
+            .next()
+            .unwrap_or_default()
+            .split(|c: char| !c.is_ascii_digit())
+            .filter(|word| !word.is_empty())
+            .collect();
         assert!(numbers.contains(&offset), "byte {offset} is not named: {}", done.output);
     }
 }
@@ -276,13 +286,20 @@ fn an_invalid_configuration_keeps_the_old_one() {
         ("empty", String::new()),
         ("cut in the middle", good[..good.len() / 2].to_owned()),
         ("a CA file that is none", good.replace("/ca.pem", "/token")),
-        ("a changed port", good.replace(&keyside.outbound().port().to_string(), &crate::support::keyside::free_port().to_string())),
+        (
+            "a changed port",
+            good.replace(&keyside.outbound().port().to_string(), &crate::support::keyside::free_port().to_string()),
+        ),
     ] {
         assert_ne!(bad, good, "{name}");
         keyside.dir().write("proxy.toml", &bad);
         let answer = keyside.reload();
         assert!(answer.status >= 400, "{name}: {} {}", answer.status, answer.text());
-        assert_eq!(token_sent(&keyside, &upstream), format!("Bearer {TOKEN}"), "{name}: nothing of it is taken up, the new token neither");
+        assert_eq!(
+            token_sent(&keyside, &upstream),
+            format!("Bearer {TOKEN}"),
+            "{name}: nothing of it is taken up, the new token neither"
+        );
     }
     std::fs::remove_file(keyside.dir().join("proxy.toml")).unwrap();
     assert!(keyside.reload().status >= 400, "no file");
@@ -376,7 +393,9 @@ fn a_hundred_rotations_under_load_fail_no_request() {
     let (put_seen, wrong_seen) = (Arc::clone(&put), Arc::clone(&wrong));
     let upstream = Upstream::plain(move |request, wire| {
         // Valid is a token that has been put there, and not older than what was published when the request began.
-        let token = request.header("authorization").and_then(|value| value.strip_prefix("Bearer EAAROTATE")?.parse::<usize>().ok());
+        let token = request
+            .header("authorization")
+            .and_then(|value| value.strip_prefix("Bearer EAAROTATE")?.parse::<usize>().ok());
         let oldest = request.header("x-oldest").and_then(|value| value.parse().ok()).unwrap_or(0);
         if !token.is_some_and(|token| token >= oldest && token <= put_seen.load(Ordering::SeqCst)) {
             wrong_seen.fetch_add(1, Ordering::Relaxed);
@@ -481,10 +500,20 @@ fn a_reload_reads_every_kind_of_source_again() {
     keyside.dir().write("count", "2");
     assert_eq!(keyside.reload().status, 200);
     assert_eq!(token_sent(&keyside, &upstream), "Bearer EAAEXECone2");
-    for broken in ["#!/bin/sh\nexit 1\n", "#!/bin/sh\necho EAACANARY\nexit 3\n", "#!/bin/sh\necho\n", "#!/bin/sh\nhead -c 100000 /dev/zero\n"] {
+    for broken in [
+        "#!/bin/sh\nexit 1\n",
+        "#!/bin/sh\necho EAACANARY\nexit 3\n",
+        "#!/bin/sh\necho\n",
+        "#!/bin/sh\nhead -c 100000 /dev/zero\n",
+    ] {
         write_program(keyside.dir(), broken);
         let answer = keyside.reload();
-        assert!(answer.status >= 400 && !answer.text().contains("CANARY"), "{broken:?}: {} {}", answer.status, answer.text());
+        assert!(
+            answer.status >= 400 && !answer.text().contains("CANARY"),
+            "{broken:?}: {} {}",
+            answer.status,
+            answer.text()
+        );
         assert_eq!(token_sent(&keyside, &upstream), "Bearer EAAEXECone2", "{broken:?}");
     }
 }

@@ -70,11 +70,18 @@ fn with_all_sources(upstream: &Upstream) -> Setup {
         .config(&config);
     let credentials = setup.dir().join("credentials").display().to_string();
     let dump = setup.dir().join("environment").display().to_string();
-    program(setup.dir(), "helper", &format!("#!/bin/sh\n/usr/bin/env >> {dump}\necho \"$@\" >> {dump}\ncat /proc/$$/cmdline >> {dump}\necho {FROM_EXEC}\n"));
+    program(
+        setup.dir(),
+        "helper",
+        &format!(
+            "#!/bin/sh\n/usr/bin/env >> {dump}\necho \"$@\" >> {dump}\ncat /proc/$$/cmdline >> {dump}\necho {FROM_EXEC}\n"
+        ),
+    );
     setup.env("CREDENTIALS_DIRECTORY", &credentials)
 }
 
-const ROUTES: [(&str, &str); 4] = [("env", FROM_ENV), ("file", FROM_FILE), ("systemd", FROM_SYSTEMD), ("exec", FROM_EXEC)];
+const ROUTES: [(&str, &str); 4] =
+    [("env", FROM_ENV), ("file", FROM_FILE), ("systemd", FROM_SYSTEMD), ("exec", FROM_EXEC)];
 
 /// Says everything back that it was told: in the headers, in the body, in an error.
 fn parrot() -> Upstream {
@@ -90,7 +97,16 @@ fn parrot() -> Upstream {
         });
         let status = request.header("x-status").unwrap_or_else(|| "200 OK".to_owned());
         let challenge = format!("OAuth \"{bare}\"");
-        answer(&status, &[("Content-Type", "application/json"), ("WWW-Authenticate", &challenge), ("X-Echo", &bare), ("X-App-Secret", APP_SECRET)], body.to_string().as_bytes())
+        answer(
+            &status,
+            &[
+                ("Content-Type", "application/json"),
+                ("WWW-Authenticate", &challenge),
+                ("X-Echo", &bare),
+                ("X-App-Secret", APP_SECRET),
+            ],
+            body.to_string().as_bytes(),
+        )
     })
 }
 
@@ -101,7 +117,9 @@ fn no_secret_is_seen_outside_whatever_the_provider_echoes() {
     for (route, canary) in ROUTES {
         for status in ["200 OK", "400 Bad Request", "401 Unauthorized", "500 Oops"] {
             let requests = [
-                format!("POST /{route}/v23.0/1/messages?a=1 HTTP/1.1\r\nHost: localhost\r\nX-Status: {status}\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}"),
+                format!(
+                    "POST /{route}/v23.0/1/messages?a=1 HTTP/1.1\r\nHost: localhost\r\nX-Status: {status}\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}"
+                ),
                 format!("GET /{route}/v23.0/1 HTTP/1.1\r\nHost: localhost\r\nX-Status: {status}\r\n\r\n"),
             ];
             for request in requests {
@@ -121,7 +139,11 @@ fn no_secret_is_seen_outside_whatever_the_provider_echoes() {
     must_be_clean("a refused reload", keyside.reload().text());
     keyside.dir().write("token", FROM_FILE);
     let good = std::fs::read_to_string(keyside.dir().join("proxy.toml")).unwrap();
-    for bad in [good.replace("env:KEYSIDE_TEST_TOKEN", FROM_ENV), format!("{good}\n{FROM_ENV} = \"{FROM_FILE}\"\n"), good.replace("[admin]", &format!("{FROM_ENV}\n[admin]"))] {
+    for bad in [
+        good.replace("env:KEYSIDE_TEST_TOKEN", FROM_ENV),
+        format!("{good}\n{FROM_ENV} = \"{FROM_FILE}\"\n"),
+        good.replace("[admin]", &format!("{FROM_ENV}\n[admin]")),
+    ] {
         keyside.dir().write("proxy.toml", bad);
         let answer = keyside.reload();
         assert!(answer.status >= 400, "{}", answer.text());
@@ -214,7 +236,11 @@ fn its_memory_and_environment_are_closed_to_its_own_user() {
     }
     let upstream = Upstream::ok();
     let as_nobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"];
-    let keyside = Setup::new(&upstream).env("KEYSIDE_TEST_TOKEN", FROM_ENV).credential("token = \"env:KEYSIDE_TEST_TOKEN\"").under(&as_nobody).start();
+    let keyside = Setup::new(&upstream)
+        .env("KEYSIDE_TEST_TOKEN", FROM_ENV)
+        .credential("token = \"env:KEYSIDE_TEST_TOKEN\"")
+        .under(&as_nobody)
+        .start();
     let mut other = Command::new("sleep").arg("20").env("KEYSIDE_TEST_TOKEN", FROM_ENV).spawn().unwrap();
     let read = |pid: u32, file: &str| {
         let mut command = Command::new(as_nobody[0]);
@@ -222,7 +248,8 @@ fn its_memory_and_environment_are_closed_to_its_own_user() {
         finish(&mut command, Duration::from_secs(5))
     };
     // The same read works for a process that does not protect itself.
-    let mut plain = Command::new(as_nobody[0]).args(&as_nobody[1..]).args(["sleep", "20"]).env("X", "y").spawn().unwrap();
+    let mut plain =
+        Command::new(as_nobody[0]).args(&as_nobody[1..]).args(["sleep", "20"]).env("X", "y").spawn().unwrap();
     std::thread::sleep(Duration::from_millis(300));
     let control = read(plain.id(), "environ");
     for child in [&mut other, &mut plain] {
@@ -268,7 +295,8 @@ fn what_a_caller_writes_cannot_forge_a_line_of_the_log() {
 fn numbers_and_texts_of_messages_are_not_logged() {
     let upstream = Upstream::ok();
     let keyside = Setup::new(&upstream).level("debug").start();
-    let body = r#"{"messaging_product":"whatsapp","to":"4915550001234","type":"text","text":{"body":"a very private text"}}"#;
+    let body =
+        r#"{"messaging_product":"whatsapp","to":"4915550001234","type":"text","text":{"body":"a very private text"}}"#;
     assert_eq!(keyside.post("/v23.0/1098765432101/messages", body).status, 200);
     assert_eq!(keyside.post("/v23.0/1098765432101/register", body).status, 403);
     let (log, metrics) = (keyside.log(), keyside.metrics());

@@ -39,7 +39,14 @@ fn is_denied(answer: &Answer, status: u16, slug: &str) {
 fn a_message_leaves_byte_for_byte_with_the_credential_once() {
     let upstream = Upstream::ok();
     let keyside = Keyside::start(&upstream);
-    for body in [TEXT, "{}", " {\n\t\"a\" : 1.0e+2,\r\n \"a\":\"\\u00e9\u{e9}\u{1f600}\\/\", \"n\":123456789012345678901234567890 } ", "[1,2]", "\"x\"", "null"] {
+    for body in [
+        TEXT,
+        "{}",
+        " {\n\t\"a\" : 1.0e+2,\r\n \"a\":\"\\u00e9\u{e9}\u{1f600}\\/\", \"n\":123456789012345678901234567890 } ",
+        "[1,2]",
+        "\"x\"",
+        "null",
+    ] {
         upstream.forget();
         assert_eq!(keyside.post(MESSAGES, body).status, 200, "{body}");
         let request = upstream.last();
@@ -56,7 +63,13 @@ fn a_message_leaves_byte_for_byte_with_the_credential_once() {
 fn the_same_operation_has_a_path_with_and_without_a_version() {
     let upstream = Upstream::ok();
     let keyside = Keyside::start(&upstream);
-    for path in ["/1234567890/messages", "/v1.0/1234567890/messages", "/v26.0/1234567890/messages", "/v23.0/1234567890/marketing_messages", "/v23.0/1234567890/messages_encrypted"] {
+    for path in [
+        "/1234567890/messages",
+        "/v1.0/1234567890/messages",
+        "/v26.0/1234567890/messages",
+        "/v23.0/1234567890/marketing_messages",
+        "/v23.0/1234567890/messages_encrypted",
+    ] {
         assert_eq!(keyside.post(path, TEXT).status, 200, "{path}");
         assert_eq!(upstream.last().target(), path);
     }
@@ -67,7 +80,10 @@ fn a_path_and_its_query_leave_byte_for_byte() {
     let upstream = Upstream::ok();
     let keyside = Setup::new(&upstream).route("operations = [\"uploads\", \"messages\", \"media\"]").start();
     for target in [
-        "/v23.0/upload:ABC==?sig=AR%2Fabc%3D", "/v23.0/upload:MTphdHRhY2htZW50OjFiZjM=?sig=ARZ+x~y_z-1.2", "/upload:A-_=?sig=a%2fb%20c", "/v23.0/1234567890/messages?a=%e9&b=+&c&=d&&e",
+        "/v23.0/upload:ABC==?sig=AR%2Fabc%3D",
+        "/v23.0/upload:MTphdHRhY2htZW50OjFiZjM=?sig=ARZ+x~y_z-1.2",
+        "/upload:A-_=?sig=a%2fb%20c",
+        "/v23.0/1234567890/messages?a=%e9&b=+&c&=d&&e",
         "/v23.0/1234567890/messages?",
     ] {
         let answer = keyside.send(&with_body("POST", target, "application/json", b"{}"));
@@ -97,7 +113,11 @@ fn a_call_is_proved_with_the_app_secret_and_the_time() {
         .file("app_secret", APP_SECRET)
         .credential("token = \"file:@DIR@/token\"\napp_secret = \"file:@DIR@/app_secret\"")
         .start();
-    for (request, kept) in [(post(&format!("{MESSAGES}?x=1&appsecret_proof=evil"), TEXT), "x=1&"), (get(&format!("{MEDIA}?phone_number_id=5")), "phone_number_id=5&"), (get(MEDIA), "")] {
+    for (request, kept) in [
+        (post(&format!("{MESSAGES}?x=1&appsecret_proof=evil"), TEXT), "x=1&"),
+        (get(&format!("{MEDIA}?phone_number_id=5")), "phone_number_id=5&"),
+        (get(MEDIA), ""),
+    ] {
         assert_eq!(keyside.send(&request).status, 200);
         let target = upstream.last().target();
         let (_, raw) = target.split_once('?').expect("a query");
@@ -121,7 +141,10 @@ fn a_classic_proof_is_that_of_the_published_vector() {
         .start();
     assert_eq!(keyside.post(MESSAGES, TEXT).status, 200);
     let query = query(&upstream.last().target());
-    assert_eq!(value(&query, "appsecret_proof"), Some("bad6df0b858104754a0ffde2f0c05fe9731f1a5e141ee1bccf316d05f28d5135"));
+    assert_eq!(
+        value(&query, "appsecret_proof"),
+        Some("bad6df0b858104754a0ffde2f0c05fe9731f1a5e141ee1bccf316d05f28d5135")
+    );
     assert_eq!(value(&query, "appsecret_time"), None);
 }
 
@@ -129,7 +152,10 @@ fn a_classic_proof_is_that_of_the_published_vector() {
 fn no_proof_is_sent_where_it_is_off_or_goes_to_the_media_host() {
     let upstream = Upstream::ok();
     let credential = "token = \"file:@DIR@/token\"\napp_secret = \"file:@DIR@/app_secret\"\n";
-    let keyside = Setup::new(&upstream).file("app_secret", APP_SECRET).credential(&format!("{credential}proof = \"off\"")).start();
+    let keyside = Setup::new(&upstream)
+        .file("app_secret", APP_SECRET)
+        .credential(&format!("{credential}proof = \"off\""))
+        .start();
     assert_eq!(keyside.post(MESSAGES, TEXT).status, 200);
     assert_eq!(upstream.last().target(), MESSAGES);
     let keyside = Setup::new(&upstream).file("app_secret", APP_SECRET).credential(credential).start();
@@ -140,7 +166,8 @@ fn no_proof_is_sent_where_it_is_off_or_goes_to_the_media_host() {
 #[test]
 fn the_link_in_a_media_answer_leads_back_through_keyside() {
     let media = Upstream::answering(|_| answer("200 OK", &[("Content-Type", "image/png")], b"PNG"));
-    let link = format!("{}/whatsapp_business/attachments/?mid=1761991787669262&ext=1728904986&hash=ATta-x%2Fy", media.url());
+    let link =
+        format!("{}/whatsapp_business/attachments/?mid=1761991787669262&ext=1728904986&hash=ATta-x%2Fy", media.url());
     let told = format!(
         r#"{{"url":"{}","mime_type":"image\/png","sha256":"ab","file_size":182859,"id":"1761991787669262","messaging_product":"whatsapp"}}"#,
         link.replace('/', "\\/")
@@ -150,14 +177,23 @@ fn the_link_in_a_media_answer_leads_back_through_keyside() {
         let setup = Setup::new(&upstream).media(&media);
         let keyside = if prefix.is_empty() { setup.start() } else { setup.route("path = \"/acme\"").start() };
         let host = format!("localhost:{}", keyside.outbound().port());
-        let answer = keyside.send(format!("GET {prefix}/v23.0/1761991787669262 HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes());
+        let answer =
+            keyside.send(format!("GET {prefix}/v23.0/1761991787669262 HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes());
         let body = answer.json();
-        assert_eq!(body["url"], format!("http://{host}{prefix}/whatsapp_business/attachments/?mid=1761991787669262&ext=1728904986&hash=ATta-x%2Fy"));
+        assert_eq!(
+            body["url"],
+            format!(
+                "http://{host}{prefix}/whatsapp_business/attachments/?mid=1761991787669262&ext=1728904986&hash=ATta-x%2Fy"
+            )
+        );
         assert_eq!((&body["file_size"], &body["mime_type"]), (&182_859.into(), &"image/png".into()));
         let path = body["url"].as_str().unwrap().strip_prefix(&format!("http://{host}")).unwrap().to_owned();
         assert_eq!(keyside.get(&path).text(), "PNG");
         let seen = media.last();
-        assert_eq!(seen.target(), "/whatsapp_business/attachments/?mid=1761991787669262&ext=1728904986&hash=ATta-x%2Fy");
+        assert_eq!(
+            seen.target(),
+            "/whatsapp_business/attachments/?mid=1761991787669262&ext=1728904986&hash=ATta-x%2Fy"
+        );
         assert_eq!(seen.all("authorization"), [format!("Bearer {TOKEN}")]);
         assert_eq!(seen.all("host"), [media.authority()]);
     }
@@ -167,7 +203,10 @@ fn the_link_in_a_media_answer_leads_back_through_keyside() {
 fn paging_leads_back_through_keyside_and_carries_no_token() {
     let upstream = Upstream::scripted(|request, wire| {
         let host = request.header("host").unwrap();
-        let page = |cursor: &str| format!("https://{host}/v23.0/99/message_templates?access_token={TOKEN}&limit=25&{cursor}=QVFI%3D").replace('/', "\\/");
+        let page = |cursor: &str| {
+            format!("https://{host}/v23.0/99/message_templates?access_token={TOKEN}&limit=25&{cursor}=QVFI%3D")
+                .replace('/', "\\/")
+        };
         wire.write(&json(&format!(r#"{{"data":[{{"name":"a"}}],"paging":{{"cursors":{{"before":"x","after":"y"}},"next":"{}","previous":"{}"}}}}"#, page("after"), page("before"))));
         After::Keep
     });
@@ -175,11 +214,23 @@ fn paging_leads_back_through_keyside_and_carries_no_token() {
         let route = if prefix.is_empty() { String::new() } else { format!("path = \"{prefix}\"\n") };
         let keyside = Setup::new(&upstream).route(&format!("{route}operations = [\"templates\"]")).start();
         let host = format!("127.0.0.1:{}", keyside.outbound().port());
-        let answer = keyside.send(format!("GET {prefix}/v23.0/99/message_templates?limit=25 HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes());
-        assert!(!contains(&answer.body, b"access_token") && !contains(&answer.body, TOKEN.as_bytes()), "{}", answer.text());
+        let answer = keyside.send(
+            format!("GET {prefix}/v23.0/99/message_templates?limit=25 HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes(),
+        );
+        assert!(
+            !contains(&answer.body, b"access_token") && !contains(&answer.body, TOKEN.as_bytes()),
+            "{}",
+            answer.text()
+        );
         let body = answer.json();
-        assert_eq!(body["paging"]["next"], format!("http://{host}{prefix}/v23.0/99/message_templates?limit=25&after=QVFI%3D"));
-        assert_eq!(body["paging"]["previous"], format!("http://{host}{prefix}/v23.0/99/message_templates?limit=25&before=QVFI%3D"));
+        assert_eq!(
+            body["paging"]["next"],
+            format!("http://{host}{prefix}/v23.0/99/message_templates?limit=25&after=QVFI%3D")
+        );
+        assert_eq!(
+            body["paging"]["previous"],
+            format!("http://{host}{prefix}/v23.0/99/message_templates?limit=25&before=QVFI%3D")
+        );
         assert_eq!(body["data"][0]["name"], "a");
         let next = body["paging"]["next"].as_str().unwrap().strip_prefix(&format!("http://{host}")).unwrap().to_owned();
         assert_eq!(keyside.get(&next).status, 200);
@@ -190,7 +241,9 @@ fn paging_leads_back_through_keyside_and_carries_no_token() {
 #[test]
 fn an_access_token_in_any_url_of_an_answer_is_removed() {
     let upstream = Upstream::answering(|_| {
-        json(r#"{"data":[{"link":"https:\/\/x.example\/a?access_token=OTHERTOKEN&b=1"},{"link":"https://x.example/a?b=1&access_token=OTHERTOKEN"},{"link":"https://x.example/a?access_token=OTHERTOKEN#f"}]}"#)
+        json(
+            r#"{"data":[{"link":"https:\/\/x.example\/a?access_token=OTHERTOKEN&b=1"},{"link":"https://x.example/a?b=1&access_token=OTHERTOKEN"},{"link":"https://x.example/a?access_token=OTHERTOKEN#f"}]}"#,
+        )
     });
     let keyside = Keyside::start(&upstream);
     let answer = keyside.get(MEDIA);
@@ -207,10 +260,20 @@ fn an_access_token_in_any_url_of_an_answer_is_removed() {
 fn a_secret_that_the_provider_echoes_is_redacted() {
     // In a header, in a body of known length, in chunks, and with every place in the secret at the edge between two writes.
     let upstream = Upstream::scripted(|request, wire| {
-        let body = format!(r#"{{"error":{{"message":"token {TOKEN} with {APP_SECRET}","echo":"{TOKEN}{TOKEN}","code":190}}}}"#);
+        let body = format!(
+            r#"{{"error":{{"message":"token {TOKEN} with {APP_SECRET}","echo":"{TOKEN}{TOKEN}","code":190}}}}"#
+        );
         let cut: Option<usize> = request.header("x-cut").and_then(|cut| cut.parse().ok());
         let Some(cut) = cut else {
-            wire.write(&answer("401 Unauthorized", &[("Content-Type", "application/json"), ("WWW-Authenticate", &format!("OAuth \"{TOKEN}\"")), ("X-Echo", TOKEN)], body.as_bytes()));
+            wire.write(&answer(
+                "401 Unauthorized",
+                &[
+                    ("Content-Type", "application/json"),
+                    ("WWW-Authenticate", &format!("OAuth \"{TOKEN}\"")),
+                    ("X-Echo", TOKEN),
+                ],
+                body.as_bytes(),
+            ));
             return After::Keep;
         };
         wire.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n");
@@ -233,7 +296,8 @@ fn a_secret_that_the_provider_echoes_is_redacted() {
     let clean = r#"{"error":{"message":"token [redacted] with [redacted]","echo":"[redacted][redacted]","code":190}}"#;
     assert_eq!(whole.text(), clean);
     for cut in 20..70 {
-        let answer = keyside.send(format!("GET {MEDIA} HTTP/1.1\r\nHost: localhost\r\nX-Cut: {cut}\r\n\r\n").as_bytes());
+        let answer =
+            keyside.send(format!("GET {MEDIA} HTTP/1.1\r\nHost: localhost\r\nX-Cut: {cut}\r\n\r\n").as_bytes());
         assert_eq!(answer.text(), clean, "cut at {cut}");
     }
 }
@@ -243,14 +307,25 @@ fn media_come_down_byte_for_byte() {
     let bytes = noise(20 << 20);
     let expected = bytes.clone();
     let media = Upstream::answering(move |_| {
-        answer("200 OK", &[("Content-Type", "video/mp4"), ("Content-Disposition", "inline;filename=whatsapp.mp4"), ("Accept-Ranges", "bytes")], &bytes)
+        answer(
+            "200 OK",
+            &[
+                ("Content-Type", "video/mp4"),
+                ("Content-Disposition", "inline;filename=whatsapp.mp4"),
+                ("Accept-Ranges", "bytes"),
+            ],
+            &bytes,
+        )
     });
     let upstream = Upstream::ok();
     let keyside = Setup::new(&upstream).media(&media).start();
     let answer = keyside.get("/whatsapp_business/attachments/?mid=1&ext=2&hash=x");
     assert_eq!(answer.status, 200);
     assert!(answer.body == expected, "{} of {} bytes", answer.body.len(), expected.len());
-    assert_eq!((answer.header("content-type"), answer.header("content-disposition")), (Some("video/mp4"), Some("inline;filename=whatsapp.mp4")));
+    assert_eq!(
+        (answer.header("content-type"), answer.header("content-disposition")),
+        (Some("video/mp4"), Some("inline;filename=whatsapp.mp4"))
+    );
     assert_eq!(answer.header("content-length"), Some((20 << 20).to_string().as_str()));
     assert_eq!(upstream.heads(), 0);
 }
@@ -259,7 +334,8 @@ fn media_come_down_byte_for_byte() {
 fn media_bytes_that_look_like_the_secret_are_not_touched() {
     let bytes = format!("binary {TOKEN} binary").into_bytes();
     let expected = bytes.clone();
-    let upstream = Upstream::answering(move |_| answer("200 OK", &[("Content-Type", "application/octet-stream")], &bytes));
+    let upstream =
+        Upstream::answering(move |_| answer("200 OK", &[("Content-Type", "application/octet-stream")], &bytes));
     let keyside = Keyside::start(&upstream);
     assert_eq!(keyside.get("/whatsapp_business/attachments/?mid=1").body, expected);
 }
@@ -268,7 +344,9 @@ fn media_bytes_that_look_like_the_secret_are_not_touched() {
 fn a_media_upload_streams_byte_for_byte() {
     let upstream = Upstream::answering(|_| json(r#"{"id":"1"}"#));
     let keyside = Keyside::start(&upstream);
-    let mut body = b"--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\nContent-Type: video/mp4\r\n\r\n".to_vec();
+    let mut body =
+        b"--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\nContent-Type: video/mp4\r\n\r\n"
+            .to_vec();
     body.extend(noise(20 << 20));
     body.extend_from_slice(b"\r\n--b--\r\n");
     let kind = "multipart/form-data; boundary=b";
@@ -307,7 +385,12 @@ fn a_json_body_may_have_one_mebibyte_and_no_more() {
     let upstream = Upstream::ok();
     let keyside = Keyside::start(&upstream);
     let body = |length: usize| format!("{{\"a\":\"{}\"}}", "x".repeat(length - 8));
-    let chunked = |body: &str| format!("POST {MESSAGES} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+    let chunked = |body: &str| {
+        format!(
+            "POST {MESSAGES} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n",
+            body.len()
+        )
+    };
     let (fits, too_big) = (body(1 << 20), body((1 << 20) + 1));
     for (name, request) in [("length", post(MESSAGES, &fits)), ("chunked", chunked(&fits).into_bytes())] {
         upstream.forget();
@@ -319,7 +402,12 @@ fn a_json_body_may_have_one_mebibyte_and_no_more() {
         is_denied(&keyside.send(&request), 413, "body_too_large");
         assert_eq!(upstream.arrivals(), 0, "{name}");
     }
-    let form = with_body("POST", MESSAGES, "application/x-www-form-urlencoded", format!("a={}", "x".repeat(1 << 20)).as_bytes());
+    let form = with_body(
+        "POST",
+        MESSAGES,
+        "application/x-www-form-urlencoded",
+        format!("a={}", "x".repeat(1 << 20)).as_bytes(),
+    );
     is_denied(&keyside.send(&form), 413, "body_too_large");
 }
 
@@ -346,14 +434,25 @@ fn an_answer_to_head_has_no_body() {
     let mut client = keyside.connect();
     let head = client.ask(b"HEAD /whatsapp_business/attachments/?mid=1 HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     assert_eq!((head.status, head.header("content-length")), (200, Some("5")));
-    assert_eq!(client.ask(&get("/whatsapp_business/attachments/?mid=1")).unwrap().text(), "12345", "the connection is in step");
+    assert_eq!(
+        client.ask(&get("/whatsapp_business/attachments/?mid=1")).unwrap().text(),
+        "12345",
+        "the connection is in step"
+    );
 }
 
 #[test]
 fn what_the_provider_says_about_itself_arrives() {
     let headers = [
-        ("Content-Type", "application/json; charset=UTF-8"), ("X-Business-Use-Case-Usage", r#"{"114":[{"type":"whatsapp","call_count":1}]}"#), ("X-App-Usage", r#"{"call_count":0}"#),
-        ("Retry-After", "3"), ("WWW-Authenticate", "OAuth \"Facebook Platform\" \"invalid_request\""), ("X-Fb-Trace-Id", "A"), ("Facebook-Api-Version", "v23.0"), ("ETag", "\"x\""), ("Cache-Control", "no-store"),
+        ("Content-Type", "application/json; charset=UTF-8"),
+        ("X-Business-Use-Case-Usage", r#"{"114":[{"type":"whatsapp","call_count":1}]}"#),
+        ("X-App-Usage", r#"{"call_count":0}"#),
+        ("Retry-After", "3"),
+        ("WWW-Authenticate", "OAuth \"Facebook Platform\" \"invalid_request\""),
+        ("X-Fb-Trace-Id", "A"),
+        ("Facebook-Api-Version", "v23.0"),
+        ("ETag", "\"x\""),
+        ("Cache-Control", "no-store"),
     ];
     let upstream = Upstream::answering(move |_| answer("418 I'm a teapot", &headers, b"{\"a\" : 1}\n"));
     let keyside = Keyside::start(&upstream);
@@ -376,7 +475,11 @@ fn an_answer_tells_where_the_time_went() {
     let answer = keyside.post(MESSAGES, TEXT);
     let timing = answer.header("server-timing").expect("Server-Timing");
     let dur = |name: &str| -> f64 {
-        let part = timing.split(',').map(str::trim).find(|part| part.starts_with(name)).unwrap_or_else(|| panic!("{name} in {timing}"));
+        let part = timing
+            .split(',')
+            .map(str::trim)
+            .find(|part| part.starts_with(name))
+            .unwrap_or_else(|| panic!("{name} in {timing}"));
         part.split("dur=").nth(1).and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{timing}"))
     };
     assert!(dur("queue") < 1000.0, "{timing}");
@@ -456,7 +559,8 @@ fn an_operation_with_the_callers_credential_keeps_it_and_gets_no_other() {
     let seen = upstream.last();
     assert_eq!(value(&query(&seen.target()), "access_token"), Some("APP|SECRET"));
     assert!(!contains(&seen.raw, TOKEN.as_bytes()), "{}", shown(&seen.raw));
-    let answer = keyside.send(b"GET /v23.0/99/subscriptions HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer callers-own\r\n\r\n");
+    let answer = keyside
+        .send(b"GET /v23.0/99/subscriptions HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer callers-own\r\n\r\n");
     assert_eq!(answer.status, 200);
     assert_eq!(upstream.last().all("authorization"), ["Bearer callers-own"]);
 }
@@ -495,10 +599,20 @@ fn the_longest_prefix_and_then_the_sender_choose_the_route() {
     let config = format!(
         "[outbound]\nlisten = [\"127.0.0.1:@PORT@\"]\n[admin]\nlisten = [\"127.0.0.1:@ADMIN@\"]\n[reload]\nwatch = \"off\"\n\
          [provider.test]\nextends = \"meta\"\nupstream = \"@UPSTREAM@\"\nmedia_upstream = \"@UPSTREAM@\"\nca = \"@DIR@/ca.pem\"\n{}{}{}{}{}{}{}",
-        credential("root"), credential("one"), credential("two"),
-        route("root", "root", "/", "[]"), route("deep", "one", "/a/b", "[]"), route("first", "one", "/a", "[\"111\"]"), route("second", "two", "/a", "[\"222\"]"),
+        credential("root"),
+        credential("one"),
+        credential("two"),
+        route("root", "root", "/", "[]"),
+        route("deep", "one", "/a/b", "[]"),
+        route("first", "one", "/a", "[\"111\"]"),
+        route("second", "two", "/a", "[\"222\"]"),
     );
-    let keyside = Setup::new(&upstream).file("root", "EAAROOT").file("one", "EAAONE").file("two", "EAATWO").config(&config).start();
+    let keyside = Setup::new(&upstream)
+        .file("root", "EAAROOT")
+        .file("one", "EAAONE")
+        .file("two", "EAATWO")
+        .config(&config)
+        .start();
     for (path, token, left) in [
         ("/v23.0/111/messages", "EAAROOT", "/v23.0/111/messages"),
         ("/a/b/v23.0/222/messages", "EAAONE", "/v23.0/222/messages"),
@@ -508,7 +622,11 @@ fn the_longest_prefix_and_then_the_sender_choose_the_route() {
         let answer = keyside.post(path, TEXT);
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
         let seen = upstream.last();
-        assert_eq!((seen.target().as_str(), seen.all("authorization")), (left, vec![format!("Bearer {token}")]), "{path}");
+        assert_eq!(
+            (seen.target().as_str(), seen.all("authorization")),
+            (left, vec![format!("Bearer {token}")]),
+            "{path}"
+        );
     }
     is_denied(&keyside.post("/a/v23.0/333/messages", TEXT), 403, "sender_not_allowed");
 }
@@ -524,15 +642,24 @@ fn other_provider(provider: &str, secrets: &str) -> String {
 #[test]
 fn for_360dialog_the_key_is_a_header_and_the_paths_are_theirs() {
     let upstream = Upstream::ok();
-    let config = other_provider("[provider.test]\nextends = \"360dialog\"\nupstream = \"@UPSTREAM@\"\nca = \"@DIR@/ca.pem\"\n", "api_key = \"file:@DIR@/key\"");
+    let config = other_provider(
+        "[provider.test]\nextends = \"360dialog\"\nupstream = \"@UPSTREAM@\"\nca = \"@DIR@/ca.pem\"\n",
+        "api_key = \"file:@DIR@/key\"",
+    );
     let keyside = Setup::new(&upstream).file("key", "d360-key").config(&config).start();
     for (request, line) in [
         (post(MESSAGES, TEXT), "POST /messages HTTP/1.1"),
         (post("/messages", TEXT), "POST /messages HTTP/1.1"),
         (post("/1234567890/messages", TEXT), "POST /messages HTTP/1.1"),
-        (with_body("POST", "/v23.0/1234567890/media", "multipart/form-data; boundary=b", b"--b--"), "POST /media HTTP/1.1"),
+        (
+            with_body("POST", "/v23.0/1234567890/media", "multipart/form-data; boundary=b", b"--b--"),
+            "POST /media HTTP/1.1",
+        ),
         (get("/v23.0/555"), "GET /555 HTTP/1.1"),
-        (get("/whatsapp_business/attachments/?mid=1&ext=2"), "GET /whatsapp_business/attachments/?mid=1&ext=2 HTTP/1.1"),
+        (
+            get("/whatsapp_business/attachments/?mid=1&ext=2"),
+            "GET /whatsapp_business/attachments/?mid=1&ext=2 HTTP/1.1",
+        ),
     ] {
         let answer = keyside.send(&request);
         assert_eq!(answer.status, 200, "{line}: {}", answer.text());
@@ -554,8 +681,16 @@ fn for_chat_api_the_key_is_in_the_query_and_the_account_in_the_path() {
         "[provider.test]\nextends = \"chat-api\"\nupstream = \"@UPSTREAM@\"\nca = \"@DIR@/ca.pem\"\n",
         "token = \"file:@DIR@/key\"\ninstance = \"file:@DIR@/instance\"",
     );
-    let keyside = Setup::new(&upstream).file("key", "a+b/c=&d e".replace(' ', "")).file("instance", "4711").config(&config).start();
-    for (path, left) in [("/sendMessage", "/instance4711/sendMessage"), ("/instance1/sendMessage?x=1&token=mine", "/instance4711/sendMessage"), ("/message", "/instance4711/message")] {
+    let keyside = Setup::new(&upstream)
+        .file("key", "a+b/c=&d e".replace(' ', ""))
+        .file("instance", "4711")
+        .config(&config)
+        .start();
+    for (path, left) in [
+        ("/sendMessage", "/instance4711/sendMessage"),
+        ("/instance1/sendMessage?x=1&token=mine", "/instance4711/sendMessage"),
+        ("/message", "/instance4711/message"),
+    ] {
         let answer = keyside.post(path, r#"{"phone":"1","body":"x"}"#);
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
         let target = upstream.last().target();
@@ -572,27 +707,37 @@ fn a_provider_of_ones_own_injects_wherever_it_says() {
         inject = [{ header = \"X-Key\", value = \"Key {key}\" }, { query = \"auth\", value = \"{key}\" }, { json = \"/auth/apiKey\", value = \"{key}\" }, { form = \"apikey\", value = \"{key}\" }]\n\
         [provider.test.secrets.key]\nrequired = true\n\
         [provider.test.operations.messages]\nkind = \"send\"\ndefault = true\nrequests = [\"POST /send\"]\n";
-    let keyside = Setup::new(&upstream).file("key", "s3cr3t-k3y").config(&other_provider(provider, "key = \"file:@DIR@/key\"")).start();
+    let keyside = Setup::new(&upstream)
+        .file("key", "s3cr3t-k3y")
+        .config(&other_provider(provider, "key = \"file:@DIR@/key\""))
+        .start();
 
     let both = |request: &Request| {
         assert_eq!(request.all("x-key"), ["Key s3cr3t-k3y"]);
         assert_eq!(value(&query(&request.target()), "auth"), Some("s3cr3t-k3y"));
         assert!(!contains(&request.raw, b"mine"), "{}", shown(&request.raw));
     };
-    for body in [r#"{"to":"1"}"#, r#"{"to":"1","auth":{"apiKey":"mine"}}"#, r#"{"auth":{"apiKey":"mine","x":2},"to":"1"}"#] {
+    for body in
+        [r#"{"to":"1"}"#, r#"{"to":"1","auth":{"apiKey":"mine"}}"#, r#"{"auth":{"apiKey":"mine","x":2},"to":"1"}"#]
+    {
         let answer = keyside.send(&with_body("POST", "/send?auth=mine&b=1", "application/json", body.as_bytes()));
         assert_eq!(answer.status, 200, "{body}: {}", answer.text());
         let seen = upstream.last();
         both(&seen);
-        let json: serde_json::Value = serde_json::from_slice(&seen.body).unwrap_or_else(|error| panic!("{error}: {}", shown(&seen.body)));
+        let json: serde_json::Value =
+            serde_json::from_slice(&seen.body).unwrap_or_else(|error| panic!("{error}: {}", shown(&seen.body)));
         assert_eq!((&json["auth"]["apiKey"], &json["to"]), (&"s3cr3t-k3y".into(), &"1".into()), "{body}");
     }
-    let answer = keyside.send(&with_body("POST", "/send", "application/x-www-form-urlencoded", b"to=1&apikey=mine&text=a%20b"));
+    let answer =
+        keyside.send(&with_body("POST", "/send", "application/x-www-form-urlencoded", b"to=1&apikey=mine&text=a%20b"));
     assert_eq!(answer.status, 200, "{}", answer.text());
     let seen = upstream.last();
     both(&seen);
     let form = query(&format!("?{}", String::from_utf8_lossy(&seen.body)));
-    assert_eq!((value(&form, "apikey"), value(&form, "to"), value(&form, "text")), (Some("s3cr3t-k3y"), Some("1"), Some("a b")));
+    assert_eq!(
+        (value(&form, "apikey"), value(&form, "to"), value(&form, "text")),
+        (Some("s3cr3t-k3y"), Some("1"), Some("a b"))
+    );
 }
 
 #[test]
@@ -601,8 +746,17 @@ fn a_request_that_cannot_carry_the_credential_does_not_leave() {
     let provider = "[provider.test]\nupstream = \"@UPSTREAM@\"\nca = \"@DIR@/ca.pem\"\ninject = [{ json = \"/apiKey\", value = \"{key}\" }]\n\
         [provider.test.secrets.key]\nrequired = true\n\
         [provider.test.operations.messages]\nkind = \"send\"\ndefault = true\nrequests = [\"POST /send\"]\n";
-    let keyside = Setup::new(&upstream).file("key", "s3cr3t-k3y").config(&other_provider(provider, "key = \"file:@DIR@/key\"")).start();
-    for (kind, body) in [("application/json", "[1]"), ("application/json", "{broken"), ("application/json", ""), ("text/plain", "hello"), ("multipart/form-data; boundary=b", "--b--")] {
+    let keyside = Setup::new(&upstream)
+        .file("key", "s3cr3t-k3y")
+        .config(&other_provider(provider, "key = \"file:@DIR@/key\""))
+        .start();
+    for (kind, body) in [
+        ("application/json", "[1]"),
+        ("application/json", "{broken"),
+        ("application/json", ""),
+        ("text/plain", "hello"),
+        ("multipart/form-data; boundary=b", "--b--"),
+    ] {
         let answer = keyside.send(&with_body("POST", "/send", kind, body.as_bytes()));
         assert!(matches!(answer.status, 400 | 503), "{kind} {body:?}: {answer:?}");
         answer.must_be_a_refusal(body);

@@ -50,28 +50,103 @@ fn faults() -> Vec<Fault> {
         fault("half a head, then RST", "HTTP/1.1 200 OK\r\nContent-Le", Reset, PROTOCOL),
         fault("short body", "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc", Cut, NeverWhole),
         fault("short body, then RST", "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc", Reset, NeverWhole),
-        fault("short JSON", "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n{}", Close, NeverWhole),
-        fault("short chunked body", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", Cut, NeverWhole),
-        fault("short chunked JSON", "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n", Close, NeverWhole),
-        fault("broken chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0x3\r\nabc\r\n0\r\n\r\n", Keep, NeverWhole),
-        fault("length and chunked", "HTTP/1.1 200 OK\r\nContent-Length: 30\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", Keep, PROTOCOL),
-        fault("chunked and length", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 30\r\n\r\n0\r\n\r\n", Keep, PROTOCOL),
-        fault("two different lengths", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nabc", Keep, PROTOCOL),
-        fault("two equal lengths", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nab", Keep, WholeOrRefused(200, "ab")),
+        fault(
+            "short JSON",
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n{}",
+            Close,
+            NeverWhole,
+        ),
+        fault(
+            "short chunked body",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+            Cut,
+            NeverWhole,
+        ),
+        fault(
+            "short chunked JSON",
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n",
+            Close,
+            NeverWhole,
+        ),
+        fault(
+            "broken chunk",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0x3\r\nabc\r\n0\r\n\r\n",
+            Keep,
+            NeverWhole,
+        ),
+        fault(
+            "length and chunked",
+            "HTTP/1.1 200 OK\r\nContent-Length: 30\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            Keep,
+            PROTOCOL,
+        ),
+        fault(
+            "chunked and length",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 30\r\n\r\n0\r\n\r\n",
+            Keep,
+            PROTOCOL,
+        ),
+        fault(
+            "two different lengths",
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nabc",
+            Keep,
+            PROTOCOL,
+        ),
+        fault(
+            "two equal lengths",
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nab",
+            Keep,
+            WholeOrRefused(200, "ab"),
+        ),
         fault("length +2", "HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\nab", Keep, PROTOCOL),
         fault("length abc", "HTTP/1.1 200 OK\r\nContent-Length: abc\r\n\r\nab", Keep, PROTOCOL),
         fault("coding gzip", "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nab", Close, PROTOCOL),
-        fault("coding gzip, chunked", "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n", Keep, PROTOCOL),
-        fault("coding twice", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n", Keep, PROTOCOL),
-        fault("101 that nobody asked for", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nrawdata", Cut, PROTOCOL),
-        fault("103, then 200", "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", Keep, Whole(200, "ok")),
-        fault("100, then 200", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", Keep, Whole(200, "ok")),
+        fault(
+            "coding gzip, chunked",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n",
+            Keep,
+            PROTOCOL,
+        ),
+        fault(
+            "coding twice",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n",
+            Keep,
+            PROTOCOL,
+        ),
+        fault(
+            "101 that nobody asked for",
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nrawdata",
+            Cut,
+            PROTOCOL,
+        ),
+        fault(
+            "103, then 200",
+            "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+            Keep,
+            Whole(200, "ok"),
+        ),
+        fault(
+            "100, then 200",
+            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+            Keep,
+            Whole(200, "ok"),
+        ),
         fault("no reason phrase", "HTTP/1.1 200\r\nContent-Length: 2\r\n\r\nok", Keep, WholeOrRefused(200, "ok")),
         fault("HTTP/1.0", "HTTP/1.0 200 OK\r\n\r\nok", Close, Whole(200, "ok")),
         fault("body until the end of the connection", "HTTP/1.1 200 OK\r\n\r\nok", Close, Whole(200, "ok")),
         fault("150 headers", format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n{}\r\nok", headers(150)), Keep, PROTOCOL),
-        fault("500 KB header", format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX: {}\r\n\r\nok", "a".repeat(500_000)), Keep, PROTOCOL),
-        fault("204 with a body", "HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\nok", Keep, WholeOrRefused(204, "")),
+        fault(
+            "500 KB header",
+            format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX: {}\r\n\r\nok", "a".repeat(500_000)),
+            Keep,
+            PROTOCOL,
+        ),
+        fault(
+            "204 with a body",
+            "HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\nok",
+            Keep,
+            WholeOrRefused(204, ""),
+        ),
         fault("garbage", "\0\u{1}garbage\r\n\r\n", Cut, PROTOCOL),
         fault("CR in a value", "HTTP/1.1 200 OK\r\nX: a\rb\r\nContent-Length: 2\r\n\r\nok", Keep, PROTOCOL),
         fault("NUL in a value", "HTTP/1.1 200 OK\r\nX: a\0b\r\nContent-Length: 2\r\n\r\nok", Keep, PROTOCOL),
@@ -104,7 +179,12 @@ fn check_fault(fault: &Fault, is_post: bool, outcome: Result<Answer, NoAnswer>) 
         answer.must_be_a_refusal(fault.name);
         assert!(slugs.contains(&answer.slug()), "slug {:?} is none of {slugs:?}", answer.slug());
         if is_post {
-            assert_eq!(answer.json()["error"]["keyside"]["outcome"], "unknown", "a POST was written: {}", answer.text());
+            assert_eq!(
+                answer.json()["error"]["keyside"]["outcome"],
+                "unknown",
+                "a POST was written: {}",
+                answer.text()
+            );
         }
     };
     // The line between "unreachable" and "protocol" is not drawn by the contract where a peer hangs up in the middle.
@@ -130,7 +210,9 @@ fn run_faults(method: &'static str) {
     for (number, fault) in faults().iter().enumerate() {
         upstream.forget();
         let request = match method {
-            "POST" => format!("POST {MESSAGES} HTTP/1.1\r\nHost: localhost\r\nX-Fault: {number}\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}"),
+            "POST" => format!(
+                "POST {MESSAGES} HTTP/1.1\r\nHost: localhost\r\nX-Fault: {number}\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}"
+            ),
             _ => format!("GET {MEDIA} HTTP/1.1\r\nHost: localhost\r\nX-Fault: {number}\r\n\r\n"),
         };
         let outcome = keyside.connect().patience(Duration::from_secs(5)).ask(request.as_bytes());
@@ -164,8 +246,19 @@ fn an_answer_loses_what_was_only_for_this_hop() {
         answer(
             "200 OK",
             &[
-                ("Connection", "x-secret, keep-alive"), ("X-Secret", "s"), ("Keep-Alive", "timeout=5"), ("Proxy-Authenticate", "Basic"), ("TE", "x"), ("Trailer", "y"),
-                ("Upgrade", "h2c"), ("Proxy-Connection", "keep-alive"), ("X-App-Usage", "{}"), ("WWW-Authenticate", "OAuth"), ("Retry-After", "7"), ("X-Twice", "1"), ("X-Twice", "2"),
+                ("Connection", "x-secret, keep-alive"),
+                ("X-Secret", "s"),
+                ("Keep-Alive", "timeout=5"),
+                ("Proxy-Authenticate", "Basic"),
+                ("TE", "x"),
+                ("Trailer", "y"),
+                ("Upgrade", "h2c"),
+                ("Proxy-Connection", "keep-alive"),
+                ("X-App-Usage", "{}"),
+                ("WWW-Authenticate", "OAuth"),
+                ("Retry-After", "7"),
+                ("X-Twice", "1"),
+                ("X-Twice", "2"),
             ],
             b"ok",
         )
@@ -290,7 +383,9 @@ fn an_upstream_that_ends_its_side_early_but_answers_is_heard() {
 fn bytes_after_an_answer_are_never_the_next_answer() {
     let upstream = Upstream::scripted(|request, wire| {
         if request.header("x-extra").is_some() {
-            wire.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nEVIL!");
+            wire.write(
+                b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nEVIL!",
+            );
         } else {
             wire.write(&answer("200 OK", &[], b"ok"));
         }
@@ -348,7 +443,8 @@ fn a_post_on_a_connection_that_dies_under_it_is_sent_once() {
             .unwrap_or_else(|why| panic!("round {round}: {why:?}"));
         assert_eq!(answer.status, 502, "round {round}: {answer:?}");
         assert_eq!(answer.json()["error"]["keyside"]["outcome"], "unknown", "round {round}");
-        let posts: Vec<Request> = upstream.requests().into_iter().filter(|request| request.method() == "POST").collect();
+        let posts: Vec<Request> =
+            upstream.requests().into_iter().filter(|request| request.method() == "POST").collect();
         assert_eq!(posts.len(), 1, "round {round}");
         reused += usize::from(posts[0].turn > 1);
     }
@@ -361,7 +457,9 @@ fn a_post_that_races_with_the_end_of_an_idle_connection_is_sent_at_most_once() {
         wire.write(&json("{}"));
         // The connection ends at once, or just when the next request is on its way.
         if request.method() == "GET" {
-            thread::sleep(Duration::from_micros(request.header("x-wait").and_then(|wait| wait.parse().ok()).unwrap_or(0)));
+            thread::sleep(Duration::from_micros(
+                request.header("x-wait").and_then(|wait| wait.parse().ok()).unwrap_or(0),
+            ));
             return if request.header("x-reset").is_some() { After::Reset } else { After::Cut };
         }
         After::Keep
@@ -427,14 +525,30 @@ fn an_early_answer_to_an_upload_is_delivered() {
 
 #[test]
 fn errors_of_the_provider_pass_unchanged_and_nothing_is_sent_again() {
-    let throttled = r#"{"error":{"message":"(#130429) Rate limit hit","type":"OAuthException","code":130429,"fbtrace_id":"A"}}"#;
+    let throttled =
+        r#"{"error":{"message":"(#130429) Rate limit hit","type":"OAuthException","code":130429,"fbtrace_id":"A"}}"#;
     let upstream = Upstream::answering(move |request| {
         let status = request.header("x-status").unwrap_or_default();
-        answer(&status, &[("Content-Type", "application/json"), ("Retry-After", "9"), ("X-Fb-Trace-Id", "T")], throttled.as_bytes())
+        answer(
+            &status,
+            &[("Content-Type", "application/json"), ("Retry-After", "9"), ("X-Fb-Trace-Id", "T")],
+            throttled.as_bytes(),
+        )
     });
     let keyside = Keyside::start(&upstream);
     // Each status with a sender of its own, since Keyside may learn from a throttle and pause the sender.
-    for (number, status) in ["400 Bad Request", "403 Forbidden", "404 Not Found", "429 Too Many Requests", "500 Oops", "503 Unavailable", "301 Moved"].iter().enumerate() {
+    for (number, status) in [
+        "400 Bad Request",
+        "403 Forbidden",
+        "404 Not Found",
+        "429 Too Many Requests",
+        "500 Oops",
+        "503 Unavailable",
+        "301 Moved",
+    ]
+    .iter()
+    .enumerate()
+    {
         upstream.forget();
         let answer = keyside.send(
             format!("POST /v23.0/500{number}/messages HTTP/1.1\r\nHost: localhost\r\nX-Status: {status}\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}").as_bytes(),
@@ -515,7 +629,9 @@ fn sending_recovers_as_soon_as_the_upstream_does() {
     }
     assert_eq!(upstream.heads(), 200, "one try each");
     broken.store(false, Ordering::Relaxed);
-    let healed = eventually(Duration::from_secs(1), || keyside.ask(&post(MESSAGES, "{}")).is_ok_and(|answer| answer.status == 200));
+    let healed = eventually(Duration::from_secs(1), || {
+        keyside.ask(&post(MESSAGES, "{}")).is_ok_and(|answer| answer.status == 200)
+    });
     assert!(healed, "still broken after a second");
 }
 
@@ -534,7 +650,8 @@ fn a_send_goes_on_to_its_end_when_the_caller_hangs_up() {
         assert!(upstream.wait_for(round, Duration::from_secs(2)));
         drop(client);
     }
-    let calm = eventually(Duration::from_secs(5), || keyside.descriptors() <= before + 40 && keyside.ask(&get(MEDIA)).is_ok());
+    let calm =
+        eventually(Duration::from_secs(5), || keyside.descriptors() <= before + 40 && keyside.ask(&get(MEDIA)).is_ok());
     assert!(calm, "{} descriptors, {before} before", keyside.descriptors());
     let posts: Vec<_> = upstream.requests().into_iter().filter(|request| request.method() == "POST").collect();
     assert_eq!(posts.len(), 20);

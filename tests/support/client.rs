@@ -71,7 +71,10 @@ impl Answer {
         assert!(error["message"].as_str().is_some_and(|message| !message.is_empty()), "{name}: message in {body}");
         assert_eq!(error["type"], "KeysideError", "{name}: type in {body}");
         assert!(error["code"].as_u64().is_some_and(|code| codes.contains(&code)), "{name}: code in {body}");
-        assert!(error["error_data"]["details"].as_str().is_some_and(|text| !text.is_empty()), "{name}: details in {body}");
+        assert!(
+            error["error_data"]["details"].as_str().is_some_and(|text| !text.is_empty()),
+            "{name}: details in {body}"
+        );
         assert_eq!(error["keyside"]["slug"], slug, "{name}: slug in {body}");
         if matches!(self.status, 429 | 503) {
             let seconds = self.header("retry-after").and_then(|value| value.parse::<u64>().ok());

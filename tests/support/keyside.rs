@@ -472,7 +472,8 @@ impl Keyside {
 
     /// All that it wrote so far.
     pub fn log(&self) -> String {
-        let read = |name: &str| String::from_utf8_lossy(&fs::read(self.dir().join(name)).unwrap_or_default()).into_owned();
+        let read =
+            |name: &str| String::from_utf8_lossy(&fs::read(self.dir().join(name)).unwrap_or_default()).into_owned();
         format!("{}{}", read("stdout"), read("stderr"))
     }
 }

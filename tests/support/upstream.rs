@@ -261,7 +261,9 @@ impl Drop for Upstream {
     }
 }
 
-fn per_request(script: impl Fn(&Request, &mut Wire) -> After + Send + Sync) -> impl Fn(&mut Wire) -> After + Send + Sync {
+fn per_request(
+    script: impl Fn(&Request, &mut Wire) -> After + Send + Sync,
+) -> impl Fn(&mut Wire) -> After + Send + Sync {
     move |wire| {
         while let Some(request) = wire.request() {
             let after = script(&request, wire);
@@ -300,7 +302,8 @@ impl Wire {
     pub fn head(&mut self) -> Option<(usize, Request)> {
         let head = self.until(b"\r\n\r\n")?;
         self.turn += 1;
-        let request = Request { connection: self.number, turn: self.turn, raw: head.clone(), head, ..Request::default() };
+        let request =
+            Request { connection: self.number, turn: self.turn, raw: head.clone(), head, ..Request::default() };
         let mut memory = self.record.lock();
         memory.requests.push(request.clone());
         let place = memory.requests.len() - 1;
@@ -391,7 +394,11 @@ impl Wire {
                     self.unread.extend_from_slice(&buffer[..count]);
                     return Some(());
                 }
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted) => {}
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
+                    ) => {}
                 Err(_) => return None,
             }
         }
