@@ -1,13 +1,20 @@
 //! What Keyside promises to those who use it, tested from outside: each module is a behaviour, each test's name a sentence.
 #![allow(
     missing_docs,
+    unreachable_pub,
+    dead_code,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "tests may fail loudly"
+    clippy::string_slice,
+    clippy::print_stderr,
+    clippy::let_underscore_must_use,
+    clippy::too_many_lines,
+    clippy::needless_pass_by_value,
+    clippy::disallowed_methods,
+    reason = "a test may fail loudly, measure time and say all that it has to say; support is shared by all behaviours"
 )]
-#![allow(unreachable_pub, dead_code, reason = "support is shared by all behaviours")]
 
 mod support;
 
