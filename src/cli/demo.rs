@@ -20,7 +20,7 @@ use crate::upstream::{Limits, Outgoing, OutgoingBody, Upstream};
 
 /// The options of `keyside demo`.
 #[derive(Debug, clap::Args)]
-pub struct DemoArgs {
+pub(super) struct DemoArgs {
     /// Show the story and end with 0, or with 1 if something went wrong
     #[arg(long)]
     once: bool,
