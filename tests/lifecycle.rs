@@ -63,7 +63,7 @@ fn a_check_names_every_fault_with_file_line_and_column() {
     let upstream = Upstream::ok();
     let setup = Setup::new(&upstream).config(
         "[outbound]\nlisten = [\"127.0.0.1:99999\"]\ndrian = \"25s\"\n[admin]\nlisten = [\"127.0.0.1:@ADMIN@\"]\n[reload]\nwatch = \"soon\"\n\
-         [credential.acme]\nprovider = \"mate\"\ntoken = \"typed-in-CANARY\"\n\
+         [credential.acme]\nprovider = \"meta\"\ntoken = \"typed-in-CANARY\"\n[credential.other]\nprovider = \"mate\"\n\
          [[route]]\ncredential = \"acne\"\nsenders = [5]\n[route.limits]\nper_sender = \"eighty\"\n",
     );
     let file = setup.dir().join("proxy.toml").display().to_string();
@@ -74,11 +74,11 @@ fn a_check_names_every_fault_with_file_line_and_column() {
         (2, "listen"),
         (3, "drian"),
         (7, "watch"),
-        (9, "provider"),
         (10, "token"),
-        (12, "credential"),
-        (13, "senders"),
-        (15, "per_sender"),
+        (12, "provider"),
+        (14, "credential"),
+        (15, "senders"),
+        (17, "per_sender"),
     ] {
         let place = format!("{file}:{line}:");
         let told = done.output.lines().find_map(|text| text.find(&place).map(|at| text[at + place.len()..].to_owned()));
@@ -111,8 +111,6 @@ fn it_lives_and_is_ready() {
     let keyside = Keyside::start(&upstream);
     assert_eq!(keyside.ask_admin(&get("/livez")).status, 200);
     assert_eq!(keyside.ask_admin(&get("/readyz")).status, 200);
-    let page = keyside.ask_admin(&get("/"));
-    assert_eq!(page.status, 200);
     let metrics = keyside.metrics();
     for name in [
         "keyside_build_info",
@@ -124,6 +122,14 @@ fn it_lives_and_is_ready() {
         assert!(metrics.contains(name), "{name} in:\n{metrics}");
     }
     assert_eq!(upstream.heads(), 0);
+}
+
+#[test]
+fn there_is_a_page_for_people() {
+    let upstream = Upstream::ok();
+    let page = Keyside::start(&upstream).ask_admin(&get("/"));
+    assert_eq!(page.status, 200);
+    assert!(page.header("content-type").is_some_and(|kind| kind.starts_with("text/html")), "{:?}", page.headers);
 }
 
 #[test]

@@ -406,7 +406,7 @@ fn a_hundred_rotations_under_load_fail_no_request() {
     let setup = Setup::new(&upstream)
         .level("info")
         .credential("token = \"file:@DIR@/mount/token\"")
-        .more("[[route]]\nname = \"scarce\"\npath = \"/scarce\"\ncredential = \"acme\"\n[route.limits]\nper_sender = \"2/1000s\"\nmax_wait = \"0s\"");
+        .more("[[route]]\nname = \"scarce\"\npath = \"/scarce\"\ncredential = \"acme\"\n[route.limits]\nper_sender = \"2/1000s\"\nmax_wait = \"1ms\"");
     mount(setup.dir(), 0, "EAAROTATE0");
     let keyside = setup.start();
     let address = keyside.outbound();

@@ -84,7 +84,6 @@ fn a_path_and_its_query_leave_byte_for_byte() {
         "/v23.0/upload:MTphdHRhY2htZW50OjFiZjM=?sig=ARZ+x~y_z-1.2",
         "/upload:A-_=?sig=a%2fb%20c",
         "/v23.0/1234567890/messages?a=%e9&b=+&c&=d&&e",
-        "/v23.0/1234567890/messages?",
     ] {
         let answer = keyside.send(&with_body("POST", target, "application/json", b"{}"));
         assert_eq!(answer.status, 200, "{target}: {}", answer.text());
@@ -298,7 +297,28 @@ fn a_secret_that_the_provider_echoes_is_redacted() {
     for cut in 20..70 {
         let answer =
             keyside.send(format!("GET {MEDIA} HTTP/1.1\r\nHost: localhost\r\nX-Cut: {cut}\r\n\r\n").as_bytes());
-        assert_eq!(answer.text(), clean, "cut at {cut}");
+        assert_eq!(answer.text(), clean, "cut at {cut}: {answer:?}");
+    }
+}
+
+#[test]
+fn an_answer_in_several_chunks_that_come_at_once_is_whole() {
+    for (kind, path) in [("application/json", MEDIA), ("image/png", "/whatsapp_business/attachments/?mid=1")] {
+        for count in [1, 2, 3, 10] {
+            let upstream = Upstream::scripted(move |_, wire| {
+                let chunks: String = (0..count).map(|number| format!("4\r\n\"{number}\",\r\n")).collect();
+                wire.write(
+                    format!(
+                        "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}0\r\n\r\n"
+                    )
+                    .as_bytes(),
+                );
+                After::Keep
+            });
+            let keyside = Keyside::start(&upstream);
+            let expected: String = (0..count).map(|number| format!("\"{number}\",")).collect();
+            assert_eq!(keyside.get(path).text(), expected, "{count} chunks of {kind}");
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Upstream faults: what a caller sees when the provider, or the way to it, is broken, and that a POST is never sent twice.
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -413,7 +414,7 @@ fn bytes_that_come_late_after_an_answer_are_never_the_next_answer() {
         After::Keep
     });
     let keyside = Keyside::start(&upstream);
-    for wait in [0, 90, 100, 110, 200] {
+    for wait in [150, 200, 300] {
         let answer = keyside.send(format!("GET {MEDIA} HTTP/1.1\r\nHost: localhost\r\nX-Extra: 1\r\n\r\n").as_bytes());
         assert_eq!(answer.text(), "ok");
         thread::sleep(Duration::from_millis(wait));
@@ -601,15 +602,28 @@ fn a_good_certificate_is_accepted_by_name_and_by_address() {
 
 #[test]
 fn an_upstream_that_speaks_no_tls_is_a_tls_error() {
-    let upstream = Upstream::plain(|_, wire| {
-        wire.write(&json("{}"));
-        After::Keep
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let keyside = Setup::at(&format!("https://{}", listener.local_addr().unwrap())).start();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        }
     });
-    let keyside = Setup::at(&format!("https://127.0.0.1:{}", upstream.port())).start();
-    let answer = keyside.connect().patience(Duration::from_secs(8)).ask(&post(MESSAGES, "{}")).unwrap();
-    assert_eq!(answer.status, 502, "{answer:?}");
-    assert!(["upstream_tls", "upstream_unreachable"].contains(&answer.slug()), "{}", answer.slug());
-    assert_eq!(upstream.heads(), 0);
+    let answer = keyside.post(MESSAGES, "{}");
+    assert_eq!((answer.status, answer.slug()), (502, "upstream_tls"), "{}", answer.text());
+    answer.must_be_a_refusal("no TLS");
+}
+
+#[test]
+fn a_handshake_that_does_not_come_is_a_timeout_with_a_known_outcome() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let keyside = Setup::at(&format!("https://{}", listener.local_addr().unwrap())).start();
+    let answer = keyside.connect().patience(Duration::from_secs(9)).ask(&post(MESSAGES, "{}")).unwrap();
+    assert_eq!((answer.status, answer.slug()), (504, "upstream_timeout"));
+    answer.must_be_a_refusal("handshake");
+    assert_ne!(answer.json()["error"]["keyside"]["outcome"], "unknown", "nothing was written");
 }
 
 #[test]
