@@ -41,7 +41,25 @@ fn a_burst_passes_and_what_follows_waits_in_order() {
     let requests = upstream.requests();
     let order: Vec<_> = requests[5..].iter().map(|request| String::from_utf8_lossy(&request.body)).collect();
     assert_eq!(order, ["0", "1", "2", "3", "4"], "first come, first served");
-    assert!(keyside.metric("keyside_queue_wait_seconds_count", &[]) > 0.0, "the wait is measured");
+}
+
+#[test]
+fn a_wait_and_a_refusal_are_measured() {
+    let upstream = Upstream::ok();
+    let keyside = limited(&upstream, "per_sender = \"2/s\"\nmax_wait = \"600ms\"");
+    assert_eq!(pass(&keyside, MESSAGES, 4), 4);
+    let callers: Vec<_> = (0..4)
+        .map(|_| {
+            let address = keyside.outbound();
+            thread::spawn(move || Client::connect(address).unwrap().ask(&post(MESSAGES, "{}")).unwrap().status)
+        })
+        .collect();
+    let refused = callers.into_iter().map(|caller| caller.join().unwrap()).filter(|status| *status == 429).count();
+    assert!(refused > 0, "four more at once do not fit into 600 ms");
+    let limited = keyside.metric("keyside_limited_total", &["route=\"acme\"", "limit="]);
+    assert!((limited - refused as f64).abs() < 0.1, "{refused} refused, {limited} counted");
+    let waited = keyside.metric("keyside_queue_wait_seconds_sum", &["route=\"acme\""]);
+    assert!(waited > 0.5, "two waited half a second each, {waited} is measured:\n{}", keyside.metrics());
 }
 
 #[test]

@@ -135,8 +135,11 @@ fn nothing_is_reloaded_while_nothing_changes() {
     assert!(keyside.reloads() - before < 0.5);
 }
 
+/// A state of the token file, and how it comes about.
+type Broken = (&'static str, fn(&Directory));
+
 /// States of a token file that are not a token. The word `CANARY` must not be seen again.
-fn broken_files() -> Vec<(&'static str, fn(&Directory))> {
+fn broken_files() -> Vec<Broken> {
     vec![
         ("missing", |dir| std::fs::remove_file(dir.join("token")).unwrap()),
         ("empty", |dir| drop(dir.write("token", ""))),

@@ -125,6 +125,7 @@ fn no_secret_is_seen_outside_whatever_the_provider_echoes() {
             for request in requests {
                 let answer = keyside.send(request.as_bytes());
                 assert_eq!(upstream.last().header("authorization"), Some(format!("Bearer {canary}")), "{route}");
+                assert!(contains(&answer.body, b"[redacted]"), "it was echoed: {}", answer.text());
                 must_be_clean("an answer's body", &answer.body);
                 must_be_clean("an answer's headers", format!("{:?}", answer.headers));
             }

@@ -294,6 +294,23 @@ fn an_upstream_that_refuses_connections_is_unreachable_at_once() {
 }
 
 #[test]
+fn what_goes_wrong_is_counted_by_its_class() {
+    let upstream = Upstream::plain(|_, wire| {
+        wire.write(b"HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\nab");
+        After::Keep
+    });
+    let keyside = Keyside::start(&upstream);
+    let errors = || keyside.metric("keyside_upstream_errors_total", &["route=\"acme\"", "class="]);
+    assert!(errors() < 0.5);
+    for _ in 0..3 {
+        assert_eq!(keyside.post(MESSAGES, "{}").status, 502);
+    }
+    assert!((errors() - 3.0).abs() < 0.1, "{}", keyside.metrics());
+    let failed = keyside.metric("keyside_requests_total", &["route=\"acme\"", "operation=\"messages\""]);
+    assert!((failed - 3.0).abs() < 0.1, "{}", keyside.metrics());
+}
+
+#[test]
 fn a_host_without_an_address_is_unreachable() {
     let keyside = Setup::at("https://nowhere.invalid:443").start();
     let answer = keyside.connect().patience(Duration::from_secs(8)).ask(&get(MEDIA)).unwrap();
