@@ -269,7 +269,7 @@ fn build(
         number: before.map_or(1, |before| before.generation.number + 1),
         policy: Policy::new(routes),
         hosts: hosts.chain(config.outbound.allowed_hosts.iter().cloned()).collect(),
-        injected: injected.collect::<HashSet<_>>(),
+        injected: injected.collect::<HashSet<_>>().into_iter().collect(),
     })
 }
 

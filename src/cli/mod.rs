@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 
 mod check;
 mod client;
-//mod demo;
+mod demo;
 mod providers;
 mod reload;
 mod run;
@@ -31,7 +31,8 @@ enum Command {
     Reload(reload::ReloadArgs),
     /// Show credentials and limits of a running sidecar
     Status(status::StatusArgs),
-    //D
+    /// Show the whole story on loopback, against the built-in sandbox
+    Demo(demo::DemoArgs),
     //S
     /// List the providers that ship with Keyside, or print one as TOML
     Providers(providers::ProvidersArgs),
@@ -44,6 +45,7 @@ pub async fn run(arguments: Arguments) -> ExitCode {
         Command::Check(args) => check::run(args).await,
         Command::Reload(args) => reload::run(args),
         Command::Status(args) => status::run(args),
+        Command::Demo(args) => demo::run(args).await,
         Command::Providers(args) => providers::run(args),
     }
 }
