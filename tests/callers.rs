@@ -1,0 +1,205 @@
+//! Callers: who may talk to the sidecar at all.
+
+use std::process::Command;
+use std::time::Duration;
+
+use crate::support::client::{Client, NoAnswer, get, post};
+use crate::support::keyside::{Keyside, Setup, finish};
+use crate::support::upstream::Upstream;
+use crate::support::{MEDIA, MESSAGES};
+
+/// A program that asks a Unix socket for a path and prints the answer; it runs as another user where a test says so.
+const ASK: &str = r#"
+import socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.settimeout(5)
+try:
+    s.connect(sys.argv[1])
+    s.sendall(("GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n" % sys.argv[2]).encode())
+    out = b""
+    while True:
+        data = s.recv(65536)
+        if not data: break
+        out += data
+    print("answer", out.decode())
+except OSError as error:
+    print("error", error)
+"#;
+
+fn ask_as(uid: u32, keyside: &Keyside, socket: &str) -> String {
+    let path = keyside.dir().join(socket).display().to_string();
+    let uid = uid.to_string();
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", &uid, "--regid", &uid, "--clear-groups", "/usr/bin/python3", "-c", ASK, &path, MEDIA]);
+    finish(&mut command, Duration::from_secs(8)).output
+}
+
+/// Only root can become somebody else; elsewhere these tests have nothing to test.
+fn is_root() -> bool {
+    let root = rustix::process::geteuid().is_root() && std::path::Path::new("/usr/bin/python3").exists();
+    if !root {
+        eprintln!("skipped: not root, or no /usr/bin/python3");
+    }
+    root
+}
+
+fn with_socket(upstream: &Upstream, more: &str) -> Setup {
+    let setup = Setup::new(upstream);
+    let config = format!(
+        "[outbound]\nlisten = [\"127.0.0.1:@PORT@\", \"unix:@DIR@/send.sock\"]\n{more}\n[admin]\nlisten = [\"127.0.0.1:@ADMIN@\", \"unix:@DIR@/admin.sock\"]\n[reload]\nwatch = \"off\"\n\
+         [provider.test]\nextends = \"meta\"\nupstream = \"@UPSTREAM@\"\nmedia_upstream = \"@UPSTREAM@\"\nca = \"@DIR@/ca.pem\"\n\
+         [credential.acme]\nprovider = \"test\"\ntoken = \"file:@DIR@/token\"\n[[route]]\ncredential = \"acme\"\n"
+    );
+    setup.config(&config)
+}
+
+#[test]
+fn a_unix_socket_serves_its_owner() {
+    use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+    let upstream = Upstream::ok();
+    let keyside = with_socket(&upstream, "").start();
+    let path = keyside.dir().join("send.sock");
+    let meta = std::fs::metadata(&path).unwrap();
+    assert!(meta.file_type().is_socket());
+    assert_eq!(meta.permissions().mode() & 0o777, 0o600);
+    let mut client = Client::connect_unix(&path).unwrap();
+    for _ in 0..2 {
+        assert_eq!(client.ask(&post(MESSAGES, "{}")).unwrap().status, 200);
+    }
+    let mut admin = Client::connect_unix(&keyside.dir().join("admin.sock")).unwrap();
+    assert_eq!(admin.ask(&get("/livez")).unwrap().status, 200);
+    assert_eq!(upstream.arrivals(), 2);
+}
+
+#[test]
+fn a_socket_that_an_earlier_run_left_is_replaced() {
+    let upstream = Upstream::ok();
+    let setup = with_socket(&upstream, "");
+    drop(std::os::unix::net::UnixListener::bind(setup.dir().join("send.sock")).unwrap());
+    let keyside = setup.start();
+    assert_eq!(Client::connect_unix(&keyside.dir().join("send.sock")).unwrap().ask(&get(MEDIA)).unwrap().status, 200);
+}
+
+#[test]
+fn a_user_outside_the_list_is_not_served() {
+    if !is_root() {
+        return;
+    }
+    let upstream = Upstream::ok();
+    let keyside = with_socket(&upstream, "allow_uids = [54321]").start();
+    // The mode would keep others out before the list is asked; here the list is what is tested.
+    open_to_all(&keyside, "send.sock");
+    let allowed = ask_as(54321, &keyside, "send.sock");
+    assert!(allowed.starts_with("answer HTTP/1.1 200"), "{allowed}");
+    let arrivals = upstream.heads();
+    let other = ask_as(54322, &keyside, "send.sock");
+    assert!(!other.contains("HTTP/1.1 200"), "{other}");
+    assert_eq!(upstream.heads(), arrivals, "nothing went out for the other user");
+}
+
+#[test]
+fn without_a_list_only_the_owner_is_served() {
+    if !is_root() {
+        return;
+    }
+    let upstream = Upstream::ok();
+    let keyside = with_socket(&upstream, "").start();
+    for socket in ["send.sock", "admin.sock"] {
+        open_to_all(&keyside, socket);
+        let other = ask_as(54322, &keyside, socket);
+        assert!(!other.contains("HTTP/1.1 200") && !other.contains("HTTP/1.1 404"), "{socket}: {other}");
+    }
+    assert_eq!(upstream.heads(), 0);
+    assert_eq!(Client::connect_unix(&keyside.dir().join("send.sock")).unwrap().ask(&get(MEDIA)).unwrap().status, 200);
+}
+
+fn open_to_all(keyside: &Keyside, socket: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(keyside.dir().join(socket), std::fs::Permissions::from_mode(0o666)).unwrap();
+}
+
+#[test]
+fn the_admin_listener_has_the_same_rules_for_hosts_and_browsers() {
+    let upstream = Upstream::ok();
+    let keyside = Keyside::start(&upstream);
+    for path in ["/livez", "/readyz", "/metrics", "/status"] {
+        let ask = |lines: &str| keyside.ask_admin(format!("GET {path} HTTP/1.1\r\n{lines}\r\n\r\n").as_bytes());
+        assert_eq!(ask("Host: localhost").status, 200, "{path}");
+        assert_eq!(ask("Host: [::1]:9900").status, 200, "{path}");
+        for (lines, statuses) in [
+            ("Host: evil.test", &[421_u16] as &[u16]),
+            ("X: no host at all", &[421]),
+            ("Host: localhost\r\nHost: localhost", &[421]),
+            ("Host: localhost\r\nOrigin: http://evil.test", &[403]),
+            ("Host: localhost\r\nOrigin: null", &[403]),
+            ("Host: localhost\r\nSec-Fetch-Site: cross-site", &[403]),
+            ("Host: localhost\r\nSec-Fetch-Site: same-site", &[403]),
+        ] {
+            let answer = ask(lines);
+            assert!(statuses.contains(&answer.status), "{path} {lines:?}: {}", answer.status);
+            answer.must_be_a_refusal(lines);
+        }
+    }
+    let before = keyside.reloads();
+    for lines in [
+        "Host: evil.test",
+        "Host: localhost\r\nOrigin: http://evil.test",
+        "Host: localhost\r\nSec-Fetch-Site: same-site",
+    ] {
+        let answer =
+            keyside.ask_admin(format!("POST /reload HTTP/1.1\r\n{lines}\r\nContent-Length: 0\r\n\r\n").as_bytes());
+        assert!(matches!(answer.status, 403 | 421), "{lines:?}: {}", answer.status);
+    }
+    assert!((keyside.reloads() - before).abs() < 0.5, "a browser reloaded it");
+}
+
+#[test]
+fn a_get_changes_nothing_and_the_admin_listener_sends_nothing() {
+    let upstream = Upstream::ok();
+    let keyside = Keyside::start(&upstream);
+    let before = keyside.reloads();
+    let answer = keyside.ask_admin(&get("/reload"));
+    assert_eq!(answer.status, 405, "{}", answer.text());
+    assert!(answer.header("allow").is_some_and(|allow| allow.contains("POST")));
+    assert!((keyside.reloads() - before).abs() < 0.5);
+    assert_eq!(keyside.ask_admin(&get("/nothing")).status, 404);
+    assert_ne!(keyside.ask_admin(&post(MESSAGES, "{}")).status, 200);
+    assert_ne!(keyside.get("/metrics").status, 200, "and the outbound listener tells nothing");
+    assert_eq!(upstream.heads(), 0);
+}
+
+#[test]
+fn garbage_at_the_admin_listener_is_answered_and_harmless() {
+    let upstream = Upstream::ok();
+    let keyside = Keyside::start(&upstream);
+    for raw in [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03aaaaaaaaaaaaaaaaaaaaaaaa".as_slice(),
+        b"GET /livez\r\n\r\n",
+        b"CONNECT evil:443 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET http://evil.test/livez HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    ] {
+        let mut client = Client::connect(keyside.admin()).unwrap().patience(Duration::from_secs(3));
+        match client.ask(raw) {
+            Ok(answer) => assert!((400..500).contains(&answer.status), "{answer:?}"),
+            Err(why) => assert!(matches!(why, NoAnswer::Closed | NoAnswer::Reset), "{why:?}"),
+        }
+    }
+    assert_eq!(keyside.ask_admin(&get("/livez")).status, 200);
+}
+
+#[test]
+fn an_address_that_others_reach_must_be_asked_for() {
+    let upstream = Upstream::ok();
+    let config = |allow: &str| {
+        format!(
+            "[outbound]\nlisten = [\"0.0.0.0:@PORT@\"]\n{allow}\n[admin]\nlisten = [\"127.0.0.1:@ADMIN@\"]\n[reload]\nwatch = \"off\"\n\
+             [provider.test]\nextends = \"meta\"\nupstream = \"@UPSTREAM@\"\nmedia_upstream = \"@UPSTREAM@\"\nca = \"@DIR@/ca.pem\"\n\
+             [credential.acme]\nprovider = \"test\"\ntoken = \"file:@DIR@/token\"\n[[route]]\ncredential = \"acme\"\n"
+        )
+    };
+    let refused = Setup::new(&upstream).config(&config("")).finish("check");
+    assert_eq!(refused.code, Some(78), "{}", refused.output);
+    assert!(refused.output.contains("allow_remote"), "{}", refused.output);
+    let keyside = Setup::new(&upstream).config(&config("allow_remote = true")).start();
+    assert_eq!(keyside.get(MEDIA).status, 200);
+}

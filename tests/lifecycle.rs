@@ -1,0 +1,462 @@
+//! Lifecycle: how it starts, what it says when it cannot, how it bears a crowd, and how it ends.
+
+use std::io::Read;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::support::client::{Client, NoAnswer, get, post};
+use crate::support::keyside::{Finished, Keyside, Setup, finish};
+use crate::support::upstream::{After, Upstream, json};
+use crate::support::{MEDIA, MESSAGES, eventually};
+
+fn keyside(words: &[&str]) -> Finished {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_keyside"));
+    command.args(words).current_dir("/");
+    finish(&mut command, Duration::from_secs(10))
+}
+
+/// An upstream that answers each request after so long.
+fn slow(milliseconds: u64) -> Upstream {
+    Upstream::scripted(move |_, wire| {
+        thread::sleep(Duration::from_millis(milliseconds));
+        wire.write(&json("{}"));
+        After::Keep
+    })
+}
+
+#[test]
+fn the_exit_code_tells_what_was_wrong() {
+    let upstream = Upstream::ok();
+    for words in
+        [&["unheard-of"][..], &["run", "--unheard-of"], &["run", "--config"], &["check", "--config", "a", "b"], &[]]
+    {
+        let done = keyside(words);
+        assert_eq!(done.code, Some(2), "{words:?}: {}", done.output);
+    }
+    for words in [&["--help"][..], &["--version"]] {
+        assert_eq!(keyside(words).code, Some(0), "{words:?}");
+    }
+    for command in ["run", "check"] {
+        let done = keyside(&[command, "--config", "/nowhere/proxy.toml"]);
+        assert_eq!(done.code, Some(78), "{command}: {}", done.output);
+        assert!(done.output.contains("/nowhere/proxy.toml"), "{}", done.output);
+        assert_eq!(
+            Setup::new(&upstream).config("[outbound]\nlisten = 1\n").finish(command).code,
+            Some(78),
+            "{command}"
+        );
+    }
+    let good = Setup::new(&upstream).finish("check");
+    assert_eq!(good.code, Some(0), "{}", good.output);
+    assert_eq!(keyside(&["reload", "--admin", "127.0.0.1:9"]).code, Some(1), "nobody there");
+    assert_eq!(keyside(&["status", "--admin", "127.0.0.1:9"]).code, Some(1), "nobody there");
+    assert_eq!(upstream.connections(), 0, "a check without --online asks nobody");
+}
+
+#[test]
+fn a_check_names_every_fault_with_file_line_and_column() {
+    let upstream = Upstream::ok();
+    let setup = Setup::new(&upstream).config(
+        "[outbound]\nlisten = [\"127.0.0.1:99999\"]\ndrian = \"25s\"\n[admin]\nlisten = [\"127.0.0.1:@ADMIN@\"]\n[reload]\nwatch = \"soon\"\n\
+         [credential.acme]\nprovider = \"meta\"\ntoken = \"typed-in-CANARY\"\n[credential.other]\nprovider = \"mate\"\n\
+         [[route]]\ncredential = \"acne\"\nsenders = [5]\n[route.limits]\nper_sender = \"eighty\"\n",
+    );
+    let file = setup.dir().join("proxy.toml").display().to_string();
+    let done = setup.finish("check");
+    assert_eq!(done.code, Some(78), "{}", done.output);
+    // Line by line as the configuration stands above.
+    for (line, word) in [
+        (2, "listen"),
+        (3, "drian"),
+        (7, "watch"),
+        (10, "token"),
+        (12, "provider"),
+        (14, "credential"),
+        (15, "senders"),
+        (17, "per_sender"),
+    ] {
+        let place = format!("{file}:{line}:");
+        let told = done.output.lines().find_map(|text| text.find(&place).map(|at| text[at + place.len()..].to_owned()));
+        let told = told.unwrap_or_else(|| panic!("no fault at line {line} ({word}):\n{}", done.output));
+        let (column, rest) = told.split_once(':').unwrap_or_else(|| panic!("no column in {told:?}"));
+        assert!(column.parse::<u32>().is_ok_and(|column| column > 0), "column {column:?} in {told:?}");
+        assert!(rest.contains(word), "{word} in {rest:?}");
+    }
+    assert!(done.output.contains("drain"), "an unknown key gets a suggestion:\n{}", done.output);
+    assert!(!done.output.contains("CANARY"), "{}", done.output);
+}
+
+#[test]
+fn a_port_in_use_is_one_clear_line_and_exit_1() {
+    let upstream = Upstream::ok();
+    let first = Keyside::start(&upstream);
+    let port = first.outbound().port().to_string();
+    let config = std::fs::read_to_string(first.dir().join("proxy.toml")).unwrap();
+    let config = config.replace(&first.admin().port().to_string(), "@ADMIN@");
+    let second = Setup::new(&upstream).level("error").config(&config.replace("\"debug\"", "\"error\"")).finish("run");
+    assert_eq!(second.code, Some(1), "{}", second.output);
+    assert!(second.output.contains(&port) && second.output.to_lowercase().contains("in use"), "{}", second.output);
+    assert_eq!(second.output.trim().lines().count(), 1, "{}", second.output);
+    assert_eq!(first.get(MEDIA).status, 200, "the first goes on");
+}
+
+#[test]
+fn it_lives_and_is_ready() {
+    let upstream = Upstream::ok();
+    let keyside = Keyside::start(&upstream);
+    assert_eq!(keyside.ask_admin(&get("/livez")).status, 200);
+    assert_eq!(keyside.ask_admin(&get("/readyz")).status, 200);
+    let metrics = keyside.metrics();
+    for name in [
+        "keyside_build_info",
+        "keyside_credential_usable",
+        "keyside_credential_age_seconds",
+        "keyside_connections",
+        "keyside_reload_last_success_timestamp_seconds",
+    ] {
+        assert!(metrics.contains(name), "{name} in:\n{metrics}");
+    }
+    assert_eq!(upstream.heads(), 0);
+}
+
+#[test]
+fn there_is_a_page_for_people() {
+    let upstream = Upstream::ok();
+    let page = Keyside::start(&upstream).ask_admin(&get("/"));
+    assert_eq!(page.status, 200);
+    assert!(page.header("content-type").is_some_and(|kind| kind.starts_with("text/html")), "{:?}", page.headers);
+}
+
+#[test]
+fn requests_are_counted_by_route_operation_and_outcome() {
+    let upstream = Upstream::ok();
+    let keyside = Keyside::start(&upstream);
+    for _ in 0..3 {
+        keyside.post(MESSAGES, "{}");
+    }
+    keyside.get(MEDIA);
+    keyside.post("/v23.0/1/register", "{}");
+    let count = |labels: &[&str]| keyside.metric("keyside_requests_total", labels);
+    let counted =
+        eventually(Duration::from_secs(2), || (count(&["route=\"acme\"", "operation=\"messages\""]) - 3.0).abs() < 0.1);
+    assert!(counted, "{}", keyside.metrics());
+    assert!((count(&["route=\"acme\"", "operation=\"media\""]) - 1.0).abs() < 0.1);
+    assert!(count(&["route=\"acme\""]) >= 5.0, "a refusal counts, too:\n{}", keyside.metrics());
+    assert!(keyside.metric("keyside_request_duration_seconds_count", &["route=\"acme\""]) >= 4.0);
+}
+
+#[test]
+fn sigterm_and_sigint_end_it_well() {
+    let upstream = Upstream::ok();
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut keyside = Keyside::start(&upstream);
+        keyside.get(MEDIA);
+        let idle = keyside.connect();
+        keyside.signal(signal);
+        let status = keyside
+            .wait_exit(Duration::from_secs(5))
+            .unwrap_or_else(|| panic!("{signal:?}: an idle connection holds it up"));
+        assert_eq!(status.code(), Some(0), "{signal:?}");
+        drop(idle);
+    }
+}
+
+#[test]
+fn what_is_under_way_at_sigterm_is_finished() {
+    let upstream = slow(700);
+    let mut keyside = Keyside::start(&upstream);
+    let mut under_way: Vec<Client> = (0..20).map(|_| keyside.connect()).collect();
+    for client in &mut under_way {
+        client.send(&post(MESSAGES, "{}"));
+    }
+    assert!(upstream.wait_for(20, Duration::from_secs(5)), "{} of 20 are under way", upstream.heads());
+    keyside.signal(Signal::TERM);
+    for client in &mut under_way {
+        assert_eq!(client.answer().map(|answer| answer.status), Ok(200));
+    }
+    assert_eq!(keyside.wait_exit(Duration::from_secs(5)).and_then(|status| status.code()), Some(0));
+    assert_eq!(upstream.arrivals(), 20);
+}
+
+#[test]
+fn sigterm_under_load_fails_no_request_that_had_begun() {
+    let upstream = slow(10);
+    let mut keyside = Setup::new(&upstream).level("info").start();
+    let address = keyside.outbound();
+    let ended = Arc::new(AtomicBool::new(false));
+    let workers: Vec<_> = (0..8)
+        .map(|worker| {
+            let ended = Arc::clone(&ended);
+            thread::spawn(move || {
+                let mut lost = Vec::new();
+                let mut passed = 0;
+                let mut client: Option<Client> = None;
+                loop {
+                    // Half of the callers keep their connection, half take a new one each time.
+                    let reused = worker % 2 == 0 && client.is_some();
+                    let Some(mut connection) =
+                        client.take().filter(|_| reused).or_else(|| Client::connect(address).ok())
+                    else {
+                        return (passed, lost);
+                    };
+                    let after_the_signal = ended.load(Ordering::SeqCst);
+                    match connection.ask(&post(MESSAGES, "{}")) {
+                        Ok(answer) if answer.status == 200 => passed += 1,
+                        // Who comes after the signal may be turned away, in words or by a closed door.
+                        Ok(answer) if answer.slug() == "draining" => return (passed, lost),
+                        Err(NoAnswer::Closed | NoAnswer::Reset) if after_the_signal || ended.load(Ordering::SeqCst) => {
+                            return (passed, lost);
+                        }
+                        other => {
+                            lost.push(format!("{other:?}"));
+                            return (passed, lost);
+                        }
+                    }
+                    client = Some(connection);
+                }
+            })
+        })
+        .collect();
+    thread::sleep(Duration::from_millis(800));
+    ended.store(true, Ordering::SeqCst);
+    keyside.signal(Signal::TERM);
+    let status = keyside.wait_exit(Duration::from_secs(8)).expect("it ends");
+    let (mut passed, mut lost) = (0, Vec::new());
+    for worker in workers {
+        let (count, why) = worker.join().unwrap();
+        passed += count;
+        lost.extend(why);
+    }
+    assert_eq!(status.code(), Some(0));
+    assert!(lost.is_empty(), "{passed} passed, lost: {lost:?}");
+    assert!(passed > 50, "only {passed}: that is no load");
+    assert_eq!(upstream.arrivals(), passed, "every request that left was answered to its caller");
+}
+
+#[test]
+fn while_it_drains_it_is_not_ready_and_takes_nobody_in() {
+    let upstream = slow(2500);
+    let mut keyside = Keyside::start(&upstream);
+    let mut under_way = keyside.connect();
+    under_way.send(&post(MESSAGES, "{}"));
+    assert!(upstream.wait_for(1, Duration::from_secs(3)));
+    keyside.signal(Signal::TERM);
+    let not_ready = eventually(Duration::from_secs(1), || {
+        Client::connect(keyside.admin())
+            .ok()
+            .and_then(|mut client| client.ask(&get("/readyz")).ok())
+            .is_some_and(|answer| answer.status == 503)
+    });
+    assert!(not_ready, "/readyz is not 503 during the drain");
+    match Client::connect(keyside.outbound()).map(|client| client.patience(Duration::from_secs(1))) {
+        Err(_) => {}
+        Ok(mut client) => match client.ask(&post(MESSAGES, "{}")) {
+            Ok(answer) => {
+                answer.must_be_a_refusal("draining");
+                assert_eq!(answer.slug(), "draining");
+            }
+            Err(why) => assert!(matches!(why, NoAnswer::Closed | NoAnswer::Reset), "{why:?}"),
+        },
+    }
+    assert_eq!(under_way.answer().map(|answer| answer.status), Ok(200));
+    assert_eq!(keyside.wait_exit(Duration::from_secs(5)).and_then(|status| status.code()), Some(0));
+    assert_eq!(upstream.heads(), 1);
+}
+
+#[test]
+fn a_drain_has_an_end() {
+    let upstream = slow(20_000);
+    let mut keyside = Setup::new(&upstream).outbound("drain = \"1s\"").start();
+    let mut stuck = keyside.connect();
+    stuck.send(&post(MESSAGES, "{}"));
+    assert!(upstream.wait_for(1, Duration::from_secs(3)));
+    let began = Instant::now();
+    keyside.signal(Signal::TERM);
+    assert!(keyside.wait_exit(Duration::from_secs(6)).is_some(), "it waits for ever");
+    assert!(began.elapsed() > Duration::from_millis(800), "it did not wait: {:?}", began.elapsed());
+}
+
+#[test]
+fn a_second_sigterm_ends_it_at_once() {
+    let upstream = slow(20_000);
+    let mut keyside = Keyside::start(&upstream);
+    let mut stuck = keyside.connect();
+    stuck.send(&post(MESSAGES, "{}"));
+    assert!(upstream.wait_for(1, Duration::from_secs(3)));
+    keyside.signal(Signal::TERM);
+    thread::sleep(Duration::from_millis(600));
+    let early = keyside.wait_exit(Duration::ZERO);
+    assert!(early.is_none(), "one signal drains, but it ended: {early:?}");
+    keyside.signal(Signal::TERM);
+    assert!(keyside.wait_exit(Duration::from_secs(1)).is_some(), "the second did not end it");
+}
+
+#[test]
+fn without_descriptors_left_those_who_are_in_are_served() {
+    let upstream = Upstream::ok();
+    let keyside = Setup::new(&upstream).under(&["prlimit", "--nofile=64:64"]).start();
+    let mut inside = keyside.connect();
+    assert_eq!(inside.ask(&post(MESSAGES, "{}")).unwrap().status, 200);
+    let crowd: Vec<Client> = (0..120).filter_map(|_| Client::connect(keyside.outbound()).ok()).collect();
+    thread::sleep(Duration::from_millis(300));
+    let busy = cpu_ticks(&keyside);
+    assert_eq!(inside.ask(&post(MESSAGES, "{}")).map(|answer| answer.status), Ok(200), "with {} outside", crowd.len());
+    thread::sleep(Duration::from_secs(1));
+    let busy = cpu_ticks(&keyside) - busy;
+    assert!(busy < 40, "{busy} of 100 ticks in a second: it spins");
+    drop(crowd);
+    let healed = eventually(Duration::from_secs(5), || {
+        Client::connect(keyside.outbound()).is_ok_and(|client| {
+            client.patience(Duration::from_secs(1)).ask(&post(MESSAGES, "{}")).is_ok_and(|answer| answer.status == 200)
+        })
+    });
+    assert!(healed, "it does not recover");
+    assert_eq!(keyside.ask_admin(&get("/livez")).status, 200);
+}
+
+/// Time on the processor so far, in hundredths of a second.
+fn cpu_ticks(keyside: &Keyside) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", keyside.pid())).unwrap();
+    let after_name: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
+    after_name[11].parse::<u64>().unwrap() + after_name[12].parse::<u64>().unwrap()
+}
+
+#[test]
+fn a_thousand_idle_connections_slow_nobody_down() {
+    let upstream = Upstream::ok();
+    let keyside = Setup::new(&upstream).level("info").start();
+    let mut active = keyside.connect();
+    assert_eq!(active.ask(&post(MESSAGES, "{}")).unwrap().status, 200);
+    let idle: Vec<Client> = (0..1000).filter_map(|_| Client::connect(keyside.outbound()).ok()).collect();
+    assert_eq!(idle.len(), 1000);
+    let mut times: Vec<Duration> = (0..50)
+        .map(|_| {
+            let began = Instant::now();
+            assert_eq!(active.ask(&post(MESSAGES, "{}")).unwrap().status, 200);
+            began.elapsed()
+        })
+        .collect();
+    times.sort();
+    assert!(times[25] < Duration::from_millis(50), "half of them took longer than {:?}", times[25]);
+    let mut newcomer = keyside.connect();
+    assert_eq!(newcomer.ask(&post(MESSAGES, "{}")).unwrap().status, 200);
+}
+
+#[test]
+fn a_head_that_does_not_come_is_not_waited_for() {
+    let upstream = Upstream::ok();
+    let keyside = Keyside::start(&upstream);
+    let address = keyside.outbound();
+    let watch = |first: &'static [u8], drip: bool| {
+        thread::spawn(move || {
+            let mut client = Client::connect(address).unwrap();
+            let began = Instant::now();
+            client.send(first);
+            while began.elapsed() < Duration::from_secs(14) {
+                if drip {
+                    client.send(b"a");
+                }
+                match client.end(Duration::from_millis(500)) {
+                    None => {}
+                    // A 408 before the end is fine, too.
+                    Some(_) => return Some(began.elapsed()),
+                }
+            }
+            None
+        })
+    };
+    let cases = [
+        ("no byte", watch(b"", false)),
+        ("half a head", watch(b"GET / HTTP/1.1\r\nHost: localhost\r\nX", false)),
+        ("a head drop by drop", watch(b"GET / HTTP/1.1\r\nHost: localhost\r\nX", true)),
+        ("half an HTTP/2 preface", watch(b"PRI * HT", false)),
+    ];
+    for (name, case) in cases {
+        let ended = case.join().unwrap();
+        assert!(ended.is_some_and(|took| took > Duration::from_secs(2)), "{name}: {ended:?}");
+    }
+    assert_eq!(upstream.heads(), 0);
+}
+
+#[test]
+fn a_log_that_nobody_reads_holds_up_nobody() {
+    let upstream = Upstream::ok();
+    // A pipe that fills up: 64 KiB, and nobody reads.
+    let keyside = Setup::new(&upstream).level("trace").piped().start();
+    let mut client = keyside.connect();
+    let filler = "x".repeat(2000);
+    for number in 0..1500 {
+        let request =
+            format!("GET {MEDIA}?phone_number_id=1 HTTP/1.1\r\nHost: localhost\r\nX-Filler: {filler}\r\n\r\n");
+        let answer = client.ask(request.as_bytes()).unwrap_or_else(|why| panic!("request {number}: {why:?}"));
+        assert_eq!(answer.status, 200);
+        if number % 10 == 0 {
+            keyside.send(b"GET / HTTP/1.1\r\nHost: evil.test\r\n\r\n");
+        }
+    }
+}
+
+#[test]
+fn a_log_whose_reader_went_away_ends_nobody() {
+    let upstream = Upstream::ok();
+    let mut keyside = Setup::new(&upstream).level("trace").piped().start();
+    drop(keyside.child().stdout.take());
+    drop(keyside.child().stderr.take());
+    for _ in 0..50 {
+        assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
+        assert_eq!(keyside.send(b"GET / HTTP/1.1\r\nHost: evil.test\r\n\r\n").status, 421);
+    }
+    assert!(keyside.is_running());
+}
+
+#[test]
+fn a_log_that_is_no_terminal_is_json() {
+    let upstream = Upstream::ok();
+    let mut keyside = Setup::new(&upstream).level("debug").piped().start();
+    assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
+    assert_eq!(keyside.post("/v23.0/1/register", "{}").status, 403);
+    keyside.signal(Signal::TERM);
+    assert!(keyside.wait_exit(Duration::from_secs(5)).is_some());
+    let mut log = String::new();
+    keyside.child().stdout.take().unwrap().read_to_string(&mut log).unwrap();
+    keyside.child().stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    assert!(log.lines().count() > 1, "{log}");
+    for line in log.lines() {
+        serde_json::from_str::<serde_json::Value>(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    }
+    for word in ["acme", "register", "403"] {
+        assert!(word == "register" || log.contains(word), "{word} in {log}");
+    }
+}
+
+#[test]
+fn random_paths_make_no_new_series() {
+    let upstream = Upstream::ok();
+    let keyside = Setup::new(&upstream).level("error").start();
+    let series = || keyside.metrics().lines().filter(|line| !line.starts_with('#') && !line.is_empty()).count();
+    let mut client = keyside.connect();
+    let mut ask = |number: u32| {
+        let scrambled = number.wrapping_mul(2_654_435_761);
+        for request in [
+            post(&format!("/v{}.0/{scrambled}/messages", number % 90), "{}"),
+            get(&format!("/v23.0/{scrambled}")),
+            get(&format!("/{scrambled:x}/x{number}")),
+            post(&format!("/v23.0/{scrambled}/edge{number}"), "{}"),
+        ] {
+            client.ask(&request).unwrap_or_else(|why| panic!("{number}: {why:?}"));
+        }
+    };
+    for number in 0..20 {
+        ask(number);
+    }
+    let before = series();
+    for number in 20..1000 {
+        ask(number);
+    }
+    assert_eq!(series(), before);
+}

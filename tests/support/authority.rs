@@ -1,0 +1,91 @@
+//! A certificate authority for tests, and the certificates that an upstream should or should not have.
+
+use std::sync::{Arc, OnceLock};
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose, date_time_ymd};
+use rustls::ServerConfig;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+/// An authority with its own key.
+pub struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+/// What is wrong with the certificate of an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Certificate {
+    /// Nothing: `localhost`, `127.0.0.1`, `graph.test`, of the authority that Keyside trusts.
+    Good,
+    /// It ended years ago.
+    Expired,
+    /// It begins in a far future.
+    NotYetValid,
+    /// It is for `other.test` only.
+    WrongHost,
+    /// Another authority signed it.
+    UnknownAuthority,
+    /// It signed itself.
+    SelfSigned,
+}
+
+impl Authority {
+    /// The one authority that the default configuration trusts.
+    pub fn trusted() -> &'static Self {
+        static TRUSTED: OnceLock<Authority> = OnceLock::new();
+        TRUSTED.get_or_init(Self::new)
+    }
+
+    /// Another authority, that nobody trusts.
+    pub fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).expect("no names are fine");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+        params.distinguished_name.push(rcgen::DnType::CommonName, "Keyside test CA");
+        let key = KeyPair::generate().expect("a key");
+        Self { issuer: CertifiedIssuer::self_signed(params, key).expect("a certificate") }
+    }
+
+    /// Its certificate as PEM.
+    pub fn pem(&self) -> String {
+        self.issuer.pem()
+    }
+
+    fn issue(&self, params: &CertificateParams) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        (certificate.der().clone(), PrivateKeyDer::try_from(key.serialize_der()).expect("a PKCS#8 key"))
+    }
+}
+
+/// The TLS side of an upstream with this certificate.
+pub fn server_config(which: Certificate) -> Arc<ServerConfig> {
+    let names = match which {
+        Certificate::WrongHost => vec!["other.test".to_owned()],
+        _ => vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "graph.test".to_owned()],
+    };
+    let mut params = CertificateParams::new(names).expect("the names are valid");
+    params.not_before = date_time_ymd(2020, 1, 1);
+    params.not_after = date_time_ymd(2070, 1, 1);
+    match which {
+        Certificate::Expired => params.not_after = date_time_ymd(2021, 1, 1),
+        Certificate::NotYetValid => params.not_before = date_time_ymd(2069, 1, 1),
+        _ => {}
+    }
+    let (certificate, key) = match which {
+        Certificate::UnknownAuthority => Authority::new().issue(&params),
+        Certificate::SelfSigned => {
+            let key = KeyPair::generate().expect("a key");
+            let certificate = params.self_signed(&key).expect("a certificate");
+            (certificate.der().clone(), PrivateKeyDer::try_from(key.serialize_der()).expect("a PKCS#8 key"))
+        }
+        _ => Authority::trusted().issue(&params),
+    };
+    let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("the provider has the default versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .expect("the key fits the certificate");
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Arc::new(config)
+}
