@@ -125,14 +125,6 @@ fn it_lives_and_is_ready() {
 }
 
 #[test]
-fn there_is_a_page_for_people() {
-    let upstream = Upstream::ok();
-    let page = Keyside::start(&upstream).ask_admin(&get("/"));
-    assert_eq!(page.status, 200);
-    assert!(page.header("content-type").is_some_and(|kind| kind.starts_with("text/html")), "{:?}", page.headers);
-}
-
-#[test]
 fn requests_are_counted_by_route_operation_and_outcome() {
     let upstream = Upstream::ok();
     let keyside = Keyside::start(&upstream);

@@ -43,7 +43,10 @@ impl Admin {
     /// Answers a request. Nothing changes over GET, and nothing that is shown is a secret.
     pub async fn handle(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let hosts: HashSet<String> = self.reloader.live().config.outbound.allowed_hosts.iter().cloned().collect();
-        if let Err(error) = check_caller(request.headers(), &hosts) {
+        let caller = check_caller(request.headers(), &hosts);
+        // This is no proxy: a target that names a host is meant for another.
+        let target = if request.uri().authority().is_some() { Err(OutboundError::WrongHost) } else { Ok(()) };
+        if let Err(error) = caller.and(target) {
             return error.refusal(None).to_response().map(Full::new);
         }
         let answer = match (request.method(), request.uri().path()) {

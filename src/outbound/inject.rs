@@ -30,33 +30,45 @@ pub(super) enum Length {
 }
 
 /// Changes a body that was read whole: credentials of the caller's go, fields of the provider's come.
+///
+/// # Errors
+/// Where the credential has its place in the body alone, and this body has no such place.
 pub(super) fn edit_body(permit: &Permit<'_>, form: Form, body: Bytes) -> Result<Bytes, OutboundError> {
     if permit.operation().is_some_and(|operation| operation.caller_credential) {
         return Ok(body);
     }
-    let strip = &permit.provider().strip.form;
-    let mut fields = injections(permit)
-        .iter()
-        .filter(|inject| matches!(inject, Inject::JsonField { .. } | Inject::FormField { .. }))
-        .peekable();
-    if fields.peek().is_none() && form == Form::Json {
+    let fits = |inject: &&Inject| match inject {
+        Inject::JsonField { .. } => form == Form::Json && !body.is_empty(),
+        Inject::FormField { .. } => form == Form::UrlEncoded,
+        Inject::Header { .. } | Inject::Query { .. } | Inject::AppSecretProof { .. } => false,
+    };
+    let fields: Vec<_> = injections(permit).iter().filter(fits).collect();
+    if fields.is_empty() && needs_body(permit) {
+        return Err(NO_PLACE);
+    }
+    if fields.is_empty() && form != Form::UrlEncoded {
         return Ok(body);
     }
-    let Ok(text) = std::str::from_utf8(&body) else {
-        return if fields.peek().is_some() { Err(NOT_AN_OBJECT) } else { Ok(body) };
-    };
+    let text = std::str::from_utf8(&body).map_err(|_| NO_PLACE)?;
     let mut changed = match form {
-        Form::UrlEncoded => Zeroizing::new(query::without(text, strip).into_owned()),
+        Form::UrlEncoded => Zeroizing::new(query::without(text, &permit.provider().strip.form).into_owned()),
         Form::Json | Form::Stream => Zeroizing::new(text.to_owned()),
     };
     for field in fields {
-        changed = match (form, field) {
-            (Form::Json, Inject::JsonField { pointer, value }) => with_json_field(permit, &changed, pointer, value)?,
-            (Form::UrlEncoded, Inject::FormField { name, value }) => with_form_field(permit, &changed, name, value)?,
-            _ => changed,
-        };
+        match field {
+            Inject::JsonField { pointer, value } => changed = with_json_field(permit, &changed, pointer, value)?,
+            Inject::FormField { name, value } => changed = with_form_field(permit, &changed, name, value)?,
+            Inject::Header { .. } | Inject::Query { .. } | Inject::AppSecretProof { .. } => {}
+        }
     }
     Ok(Bytes::copy_from_slice(changed.as_bytes()))
+}
+
+/// Whether the credential goes into the body and nowhere else.
+fn needs_body(permit: &Permit<'_>) -> bool {
+    let in_body = |inject: &Inject| matches!(inject, Inject::JsonField { .. } | Inject::FormField { .. });
+    let injections = injections(permit);
+    !injections.is_empty() && injections.iter().all(in_body)
 }
 
 fn with_json_field(
@@ -65,11 +77,11 @@ fn with_json_field(
     pointer: &[String],
     value: &Template,
 ) -> Result<Zeroizing<String>, OutboundError> {
-    let mut object = RawObject::parse(text).ok_or(NOT_AN_OBJECT)?;
+    let mut object = RawObject::parse(text).ok_or(NO_PLACE)?;
     let mut rendered = Zeroizing::new(String::with_capacity(RENDERED));
     render(permit, value, |text| rendered.push_str(text))?;
     if !object.set_string_at(pointer, &rendered) {
-        return Err(NOT_AN_OBJECT);
+        return Err(NO_PLACE);
     }
     Ok(Zeroizing::new(object.to_string()))
 }
@@ -274,7 +286,7 @@ fn write_encoded(head: &mut Head, value: &str) {
     }
 }
 
-const NOT_AN_OBJECT: OutboundError = OutboundError::BadRequest {
+const NO_PLACE: OutboundError = OutboundError::BadRequest {
     message: "the body is not what this provider's credential can be put into",
     details: "send a JSON object, or a form where the provider takes forms, with the matching Content-Type",
 };

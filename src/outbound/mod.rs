@@ -111,16 +111,13 @@ impl Outbound {
         body: Incoming,
         deadline: Instant,
     ) -> Result<(Length, OutgoingBody, Option<body::Held<'_>>), OutboundError> {
+        let form = Form::of(&parts.headers);
         if body.is_end_stream() {
-            let whole = if parts.method == Method::POST {
-                inject::edit_body(permit, Form::of(&parts.headers), Bytes::new())?
-            } else {
-                Bytes::new()
-            };
+            let whole = inject::edit_body(permit, form, Bytes::new())?;
             return Ok((Length::Known(whole.len() as u64), OutgoingBody::Whole(whole), None));
         }
-        let form = Form::of(&parts.headers);
         if form == Form::Stream {
+            inject::edit_body(permit, form, Bytes::new())?;
             body::check_stream(&body)?;
             let length = body.size_hint().exact().map_or(Length::Unknown, Length::Known);
             let chunked = matches!(length, Length::Unknown);

@@ -133,6 +133,11 @@ pub(super) enum Step {
 }
 
 impl Framing {
+    /// Whether nothing more can come. Chunks tell only when their end is taken.
+    pub(super) fn is_at_end(&self) -> bool {
+        matches!(self, Self::Length(0))
+    }
+
     /// Takes content off the front of `buffer`.
     pub(super) fn take(&mut self, buffer: &mut BytesMut) -> Result<Step, ProtocolError> {
         match self {

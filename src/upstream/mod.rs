@@ -167,24 +167,17 @@ impl Upstream {
             }
         };
         let framing::Head { status, headers, mut framing, keep_alive } = head;
-        let whole = match connection.take_body(&mut framing)? {
-            Step::End => Some(Bytes::new()),
-            Step::Data(data) if matches!(connection.take_body(&mut framing)?, Step::End) => Some(data),
-            Step::Data(data) => {
-                return Ok(Answer {
-                    status,
-                    headers,
-                    body: AnswerBody::stream(self, connection, framing, keep_alive, Some(data)),
-                });
-            }
-            Step::More => None,
+        // A small answer is here with its head. The connection then rests before the answer goes on.
+        let (first, ended) = match connection.take_body(&mut framing)? {
+            Step::End => (None, true),
+            Step::More => (None, false),
+            Step::Data(data) => (Some(data), framing.is_at_end()),
         };
-        let body = match whole {
-            Some(data) => {
-                self.put_back(connection, keep_alive, limits.start);
-                AnswerBody::Whole(data)
-            }
-            None => AnswerBody::stream(self, connection, framing, keep_alive, None),
+        let body = if ended {
+            self.put_back(connection, keep_alive, limits.start);
+            AnswerBody::Whole(first.unwrap_or_default())
+        } else {
+            AnswerBody::stream(self, connection, framing, keep_alive, first)
         };
         Ok(Answer { status, headers, body })
     }
