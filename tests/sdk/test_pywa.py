@@ -9,7 +9,7 @@ import urllib.request
 
 import httpx
 from pywa import WhatsApp, errors
-from pywa.types import Pagination
+from pywa.types.others import Result
 from pywa.types.templates import BodyText, TemplateLanguage
 
 KEYSIDE = os.environ["KEYSIDE_URL"]
@@ -26,14 +26,6 @@ ERRORS = {
 }
 
 
-def client():
-    session = httpx.Client(timeout=20)
-    wa = WhatsApp(phone_id=SENDER, waba_id=ACCOUNT, token="none", session=session)
-    # pywa sets the provider's address on the session it is given; the sidecar takes its place.
-    session.base_url = KEYSIDE + session.base_url.path
-    return wa
-
-
 def accepted_sends():
     tls = ssl.create_default_context(cafile=os.environ["SANDBOX_CA"])
     with urllib.request.urlopen(f"{SANDBOX}/_sandbox/sends", context=tls, timeout=10) as answer:
@@ -42,7 +34,11 @@ def accepted_sends():
 
 class ThroughKeyside(unittest.TestCase):
     def setUp(self):
-        self.wa = client()
+        session = httpx.Client(timeout=20)
+        self.addCleanup(session.close)
+        self.wa = WhatsApp(phone_id=SENDER, waba_id=ACCOUNT, token="none", session=session)
+        # pywa sets the provider's address on the session it is given; the sidecar takes its place.
+        session.base_url = KEYSIDE + session.base_url.path
 
     def assertAccepted(self, sent_id, **fields):
         body = next(s for s in accepted_sends() if s["id"] == sent_id)["body"]
@@ -70,16 +66,19 @@ class ThroughKeyside(unittest.TestCase):
         self.assertEqual(self.wa.get_media_bytes(url=found.url), original)
 
     def test_every_page_of_templates_is_reached(self):
-        page = self.wa.get_templates(pagination=Pagination(limit=2))
-        names = [template.name for template in page]
-        pages = 1
+        # Not wa.get_templates(): in pywa 4.5.0 its result's own next() raises a TypeError before it sends.
+        def first_page(limit):
+            response = self.wa.api.get_templates(waba_id=ACCOUNT, pagination={"limit": limit})
+            return Result(wa=self.wa, response=response, item_factory=lambda template: template["name"])
+
+        page, names, pages = first_page(limit=2), [], 1
+        names += page
         while page.has_next:
             page = page.next()
-            names += [template.name for template in page]
+            names += page
             pages += 1
         self.assertGreater(pages, 1)
-        self.assertEqual(len(names), len(set(names)), "no page came twice")
-        self.assertEqual(sorted(names), sorted(t.name for t in self.wa.get_templates(pagination=Pagination(limit=100))))
+        self.assertEqual(names, list(first_page(limit=100)))
 
     def test_the_providers_errors_keep_their_meaning(self):
         for recipient, (code, kind) in ERRORS.items():
