@@ -17,7 +17,8 @@ fuzz_target!(|text: &str| {
 
 /// The canary and what follows it, as one TOML string.
 fn quoted(value: &str) -> String {
-    let escaped: String = value.chars().flat_map(|c| format!("\\U{:08X}", u32::from(c)).chars().collect::<Vec<_>>()).collect();
+    let escaped: String =
+        value.chars().flat_map(|c| format!("\\U{:08X}", u32::from(c)).chars().collect::<Vec<_>>()).collect();
     format!("\"{CANARY}{escaped}\"")
 }
 
