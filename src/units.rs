@@ -1,6 +1,8 @@
 //! Units as people write them in a configuration: durations, sizes and rates.
 
+use std::fmt;
 use std::num::NonZeroU32;
+use std::str::FromStr;
 use std::time::Duration;
 
 /// So many events in so much time, as in `80/s`, `5000/h` or `1/6s`.
@@ -10,4 +12,243 @@ pub struct Rate {
     pub count: NonZeroU32,
     /// In how much time; never zero.
     pub per: Duration,
+}
+
+impl FromStr for Rate {
+    type Err = UnitError;
+
+    /// Reads `COUNT/UNIT` or `COUNT/DURATION`.
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        let (count, per) = text.split_once('/').ok_or(UnitError::Rate)?;
+        let count = u32::try_from(whole(count, UnitError::Rate)?).map_err(|_| UnitError::TooBig)?;
+        let count = NonZeroU32::new(count).ok_or(UnitError::Zero)?;
+        let per = match DURATIONS.iter().find(|(unit, _)| *unit == per) {
+            Some((_, milliseconds)) => Duration::from_millis(*milliseconds),
+            None => duration(per).map_err(|error| match error {
+                UnitError::Duration => UnitError::Rate,
+                other => other,
+            })?,
+        };
+        // Closer than a nanosecond, two events have no distance that a clock could tell.
+        if per.as_nanos() < u128::from(count.get()) {
+            return Err(UnitError::TooBig);
+        }
+        Ok(Self { count, per })
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let milliseconds = self.per.as_millis();
+        match DURATIONS
+            .iter()
+            .find(|(_, one)| u128::from(*one) == milliseconds)
+        {
+            Some((unit, _)) => write!(f, "{}/{unit}", self.count),
+            None => write!(f, "{}/{}", self.count, Written(self.per)),
+        }
+    }
+}
+
+/// Reads `500ms`, `2s`, `5m`, `1h` or `90d`; never zero.
+pub fn duration(text: &str) -> Result<Duration, UnitError> {
+    quantity(text, &DURATIONS, UnitError::Duration).map(Duration::from_millis)
+}
+
+/// Reads `512B`, `64KiB`, `4MiB` or `1GiB`, in bytes; never zero.
+pub fn size(text: &str) -> Result<u64, UnitError> {
+    quantity(text, &SIZES, UnitError::Size)
+}
+
+/// A duration as it would be written in a configuration: in the largest unit that is exact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written(pub Duration);
+
+impl fmt::Display for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let milliseconds = self.0.as_millis();
+        for (unit, one) in DURATIONS.iter().rev() {
+            let one = u128::from(*one);
+            if milliseconds != 0 && milliseconds.is_multiple_of(one) {
+                return write!(f, "{}{unit}", milliseconds / one);
+            }
+        }
+        write!(f, "{milliseconds}ms")
+    }
+}
+
+/// Why a text is not a duration, size or rate. Does not hold the text, which may be a secret in the wrong place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnitError {
+    /// Not of the form of a duration.
+    Duration,
+    /// Not of the form of a size.
+    Size,
+    /// Not of the form of a rate.
+    Rate,
+    /// Zero, where that has no meaning.
+    Zero,
+    /// More than can be counted.
+    TooBig,
+}
+
+impl fmt::Display for UnitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Duration => {
+                "not a duration, expected a whole number with ms, s, m, h or d, such as \"25s\""
+            }
+            Self::Size => {
+                "not a size, expected a whole number with B, KiB, MiB or GiB, such as \"4MiB\""
+            }
+            Self::Rate => "not a rate, expected events per time, such as \"80/s\" or \"1/6s\"",
+            Self::Zero => "zero, expected more than that",
+            Self::TooBig => "too big a number",
+        })
+    }
+}
+
+impl std::error::Error for UnitError {}
+
+/// Units of time in milliseconds, from small to large.
+const DURATIONS: [(&str, u64); 5] = [
+    ("ms", 1),
+    ("s", 1_000),
+    ("m", 60_000),
+    ("h", 3_600_000),
+    ("d", 86_400_000),
+];
+
+/// Units of size in bytes, from small to large.
+const SIZES: [(&str, u64); 4] = [
+    ("B", 1),
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+];
+
+fn quantity(text: &str, units: &[(&str, u64)], form: UnitError) -> Result<u64, UnitError> {
+    let end = text
+        .find(|character: char| !character.is_ascii_digit())
+        .ok_or(form)?;
+    let (number, unit) = text.split_at_checked(end).ok_or(form)?;
+    let (_, one) = units.iter().find(|(name, _)| *name == unit).ok_or(form)?;
+    match whole(number, form)?.checked_mul(*one) {
+        None => Err(UnitError::TooBig),
+        Some(0) => Err(UnitError::Zero),
+        Some(product) => Ok(product),
+    }
+}
+
+/// A whole number without sign; `u64::from_str` would take `+5`.
+fn whole(text: &str, form: UnitError) -> Result<u64, UnitError> {
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(form);
+    }
+    text.parse().map_err(|_| UnitError::TooBig)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use UnitError::{Duration as NoDuration, Rate as NoRate, Size as NoSize, TooBig, Zero};
+
+    #[test]
+    fn durations_are_whole_numbers_with_a_unit() {
+        for (text, expected) in [
+            ("500ms", Ok(Duration::from_millis(500))),
+            ("2s", Ok(Duration::from_secs(2))),
+            ("5m", Ok(Duration::from_secs(300))),
+            ("1h", Ok(Duration::from_secs(3600))),
+            ("90d", Ok(Duration::from_secs(90 * 86400))),
+            ("007s", Ok(Duration::from_secs(7))),
+            ("0s", Err(Zero)),
+            ("0ms", Err(Zero)),
+            ("213503982335d", Err(TooBig)),
+            ("99999999999999999999s", Err(TooBig)),
+            ("", Err(NoDuration)),
+            ("25", Err(NoDuration)),
+            ("s", Err(NoDuration)),
+            ("1.5s", Err(NoDuration)),
+            ("-1s", Err(NoDuration)),
+            ("+1s", Err(NoDuration)),
+            ("1 s", Err(NoDuration)),
+            (" 1s", Err(NoDuration)),
+            ("1S", Err(NoDuration)),
+            ("1µs", Err(NoDuration)),
+            ("1h30m", Err(NoDuration)),
+        ] {
+            assert_eq!(duration(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_whole_numbers_with_a_binary_unit() {
+        for (text, expected) in [
+            ("1B", Ok(1)),
+            ("64KiB", Ok(65_536)),
+            ("4MiB", Ok(4 << 20)),
+            ("1GiB", Ok(1 << 30)),
+            ("0KiB", Err(Zero)),
+            ("17179869184GiB", Err(TooBig)),
+            ("4MB", Err(NoSize)),
+            ("4kib", Err(NoSize)),
+            ("4", Err(NoSize)),
+            ("", Err(NoSize)),
+        ] {
+            assert_eq!(size(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn rates_are_events_per_time() {
+        for (text, expected) in [
+            ("80/s", Ok((80, Duration::from_secs(1)))),
+            ("5000/h", Ok((5000, Duration::from_secs(3600)))),
+            ("1/6s", Ok((1, Duration::from_secs(6)))),
+            ("10/m", Ok((10, Duration::from_secs(60)))),
+            ("1/500ms", Ok((1, Duration::from_millis(500)))),
+            ("0/s", Err(Zero)),
+            ("1/0s", Err(Zero)),
+            ("4294967296/s", Err(TooBig)),
+            ("2000000/ms", Err(TooBig)),
+            ("80", Err(NoRate)),
+            ("80/", Err(NoRate)),
+            ("/s", Err(NoRate)),
+            ("80/6", Err(NoRate)),
+            ("80/s/s", Err(NoRate)),
+            ("8.5/s", Err(NoRate)),
+            ("80 / s", Err(NoRate)),
+        ] {
+            let rate = text
+                .parse::<Rate>()
+                .map(|rate| (rate.count.get(), rate.per));
+            assert_eq!(rate, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_shown_can_be_read_again() {
+        for text in ["80/s", "5000/h", "1/6s", "10/m", "3/90s", "7/ms"] {
+            assert_eq!(text.parse::<Rate>().unwrap().to_string(), text);
+        }
+        for (text, shown) in [
+            ("25s", "25s"),
+            ("90d", "90d"),
+            ("1500ms", "1500ms"),
+            ("120s", "2m"),
+            ("24h", "1d"),
+        ] {
+            assert_eq!(Written(duration(text).unwrap()).to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn an_error_says_what_is_expected_and_not_what_was_given() {
+        let error = duration("EAACANARY").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "not a duration, expected a whole number with ms, s, m, h or d, such as \"25s\""
+        );
+    }
 }

@@ -151,3 +151,23 @@ pub enum LogFormat {
     /// One JSON object a line.
     Json,
 }
+
+impl std::fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl std::fmt::Display for Reference {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Env(name) => write!(f, "env:{name}"),
+            Self::File(path) => write!(f, "file:{}", path.display()),
+            Self::Systemd(name) => write!(f, "systemd:{name}"),
+            Self::Exec { program, .. } => write!(f, "exec:{}", program.display()),
+        }
+    }
+}

@@ -1,10 +1,17 @@
 //! What Keyside knows of an API: a preset in its checked form.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use http::{HeaderName, Method};
 
+mod matching;
+mod parse;
+pub mod schema;
+
+pub use matching::Matched;
+pub use parse::Malformed;
+
+use crate::document::{Document, Reader, Report};
 use crate::units::Rate;
 
 /// A provider: an API, where its credential goes, and what its requests are called.
@@ -45,6 +52,28 @@ pub struct Origin {
     pub host: String,
     /// The port.
     pub port: u16,
+}
+
+impl Origin {
+    /// The authority as a `Host` header has it: without the port that the scheme implies.
+    #[must_use]
+    pub fn authority(&self) -> String {
+        if self.port == self.implied_port() { self.host.clone() } else { format!("{}:{}", self.host, self.port) }
+    }
+
+    /// Whether an authority names this origin.
+    #[must_use]
+    pub fn is_at(&self, authority: &str) -> bool {
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()),
+            _ => (authority, Some(self.implied_port())),
+        };
+        self.host.eq_ignore_ascii_case(host) && port == Some(self.port)
+    }
+
+    fn implied_port(&self) -> u16 {
+        if self.tls { 443 } else { 80 }
+    }
 }
 
 /// Which authorities may vouch for an upstream.
@@ -232,8 +261,58 @@ pub struct Limits {
     pub per_sender: Option<Rate>,
 }
 
-/// The presets that ship with Keyside: name and TOML text.
-pub const PRESETS: &[(&str, &str)] = &[];
+impl Provider {
+    /// The preset of this name.
+    pub fn preset(name: &str) -> Option<Self> {
+        let report = Report::default();
+        let document = preset_document(name, &report)?;
+        let provider = schema::read(name, Reader::new(&document, &report));
+        provider.filter(|_| !report.is_faulty())
+    }
 
-#[allow(dead_code, reason = "replaced by the loader")]
-type Shared = Arc<Provider>;
+    /// The place of an operation in `operations`.
+    pub fn operation(&self, name: &str) -> Option<usize> {
+        self.operations
+            .iter()
+            .position(|operation| operation.name == name)
+    }
+
+    /// Every header that it injects.
+    pub fn injected_headers(&self) -> impl Iterator<Item = &HeaderName> {
+        let requests = self.operations.iter().flat_map(|operation| &operation.requests);
+        let own = requests.filter_map(|request| request.inject.as_ref()).flatten();
+        self.inject.iter().chain(own).filter_map(|inject| if let Inject::Header { name, .. } = inject { Some(name) } else { None })
+    }
+
+    /// One of the secrets that a credential of this provider has.
+    pub fn secret(&self, name: &str) -> Option<&SecretKind> {
+        self.secrets.iter().find(|secret| secret.name == name)
+    }
+}
+
+/// The document of a preset, for a provider that extends it.
+pub fn preset_document(name: &str, report: &Report) -> Option<Document> {
+    let (name, text) = PRESETS.iter().find(|(preset, _)| *preset == name)?;
+    Document::parse(text, &format!("presets/{name}.toml"), report)
+}
+
+/// Every header in which a preset carries a credential: none of them may pass from a caller to any provider.
+///
+/// Those of a provider of the configuration are in its own `strip`.
+pub fn credential_headers() -> Vec<HeaderName> {
+    let mut headers: Vec<HeaderName> = PRESETS
+        .iter()
+        .filter_map(|(name, _)| Provider::preset(name))
+        .flat_map(|provider| provider.strip.headers)
+        .collect();
+    headers.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+    headers.dedup();
+    headers
+}
+
+/// The presets that ship with Keyside: name and TOML text.
+pub const PRESETS: &[(&str, &str)] = &[
+    ("meta", include_str!("presets/meta.toml")),
+    ("360dialog", include_str!("presets/360dialog.toml")),
+    ("chat-api", include_str!("presets/chat-api.toml")),
+];

@@ -1,0 +1,128 @@
+//! What operators and orchestrators ask: whether it lives, whether it is ready, what it counts, what
+//! it holds, and that it may reload.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use serde_json::json;
+
+mod status;
+
+use crate::metrics::{CredentialLabel, Metrics, SecretLabels};
+use crate::outbound::error::OutboundError;
+use crate::outbound::guard::check_caller;
+use crate::reload::Reloader;
+use crate::response::{JSON, Kind, Refusal};
+
+/// The admin listener's handler.
+#[derive(Debug)]
+pub struct Admin {
+    reloader: Arc<Reloader>,
+    metrics: Arc<Metrics>,
+    draining: AtomicBool,
+    started: std::time::Instant,
+}
+
+impl Admin {
+    /// A handler that shows what `reloader` holds.
+    #[must_use]
+    pub fn new(reloader: Arc<Reloader>, metrics: Arc<Metrics>) -> Self {
+        Self { reloader, metrics, draining: AtomicBool::new(false), started: std::time::Instant::now() }
+    }
+
+    /// From now on it is not ready.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Answers a request. Nothing changes over GET, and nothing that is shown is a secret.
+    pub async fn handle(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let hosts: HashSet<String> = self.reloader.live().config.outbound.allowed_hosts.iter().cloned().collect();
+        if let Err(error) = check_caller(request.headers(), &hosts) {
+            return error.refusal(None).to_response().map(Full::new);
+        }
+        let answer = match (request.method(), request.uri().path()) {
+            (&Method::GET | &Method::HEAD, "/livez") => text(StatusCode::OK, "ok\n"),
+            (&Method::GET | &Method::HEAD, "/readyz") => self.ready(),
+            (&Method::GET | &Method::HEAD, "/metrics") => self.metrics(),
+            (&Method::GET | &Method::HEAD, "/status") => self.status(),
+            (&Method::POST, "/reload") => return self.reload().await.map(Full::new),
+            (_, "/livez" | "/readyz" | "/metrics" | "/status") => wrong_method("GET, HEAD"),
+            (_, "/reload") => wrong_method("POST"),
+            _ => Refusal::new(NOT_FOUND, "there is nothing at this path", "ask for /livez, /readyz, /metrics, /status, or POST /reload").to_response(),
+        };
+        answer.map(Full::new)
+    }
+
+    fn ready(&self) -> Response<Bytes> {
+        let mut reasons = Vec::new();
+        if self.draining.load(Ordering::Relaxed) {
+            reasons.push("draining: the sidecar is stopping".to_owned());
+        }
+        let live = self.reloader.live();
+        for route in live.generation.policy.routes() {
+            for missing in status::missing(&route.credential) {
+                reasons.push(format!("route {}: credential {} has no usable `{missing}`", route.name, route.credential.name));
+            }
+        }
+        if reasons.is_empty() {
+            return text(StatusCode::OK, "ready\n");
+        }
+        reasons.push(String::new());
+        text(StatusCode::SERVICE_UNAVAILABLE, &reasons.join("\n"))
+    }
+
+    fn metrics(&self) -> Response<Bytes> {
+        for (name, credential) in &self.reloader.live().credentials {
+            for (secret, slot) in credential.slots() {
+                let labels = SecretLabels { credential: name.clone(), secret: secret.clone() };
+                self.metrics.credential_age.get_or_create(&labels).set(i64::try_from(slot.current.age().as_secs()).unwrap_or(i64::MAX));
+            }
+            let usable = status::missing(credential).next().is_none();
+            self.metrics.credential_usable.get_or_create(&CredentialLabel { credential: name.clone() }).set(i64::from(usable));
+        }
+        let mut response = Response::new(Bytes::from(self.metrics.encode().unwrap_or_default()));
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8"));
+        response
+    }
+
+    fn status(&self) -> Response<Bytes> {
+        let status = status::status(&self.reloader, self.draining.load(Ordering::Relaxed), self.started.elapsed());
+        let mut response = Response::new(Bytes::from(format!("{status:#}\n")));
+        response.headers_mut().insert(header::CONTENT_TYPE, JSON);
+        response
+    }
+
+    async fn reload(&self) -> Response<Bytes> {
+        let result = self.reloader.ask_and_wait("POST /reload").await;
+        let (status, body) = match result {
+            Ok(changes) => (StatusCode::OK, json!({ "result": "success", "generation": self.reloader.live().generation.number, "changes": changes })),
+            Err(reasons) => (StatusCode::UNPROCESSABLE_ENTITY, json!({ "result": "refused", "reasons": reasons })),
+        };
+        let mut response = Response::new(Bytes::from(format!("{body:#}\n")));
+        *response.status_mut() = status;
+        response.headers_mut().insert(header::CONTENT_TYPE, JSON);
+        response
+    }
+}
+
+fn text(status: StatusCode, body: &str) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::copy_from_slice(body.as_bytes()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+fn wrong_method(allow: &'static str) -> Response<Bytes> {
+    let kind = OutboundError::MethodNotAllowed.kind();
+    let mut response = Refusal::new(kind, "this path does not take the method", format!("use {allow}")).to_response();
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+    response
+}
+
+const NOT_FOUND: Kind = Kind::new("no_route", StatusCode::NOT_FOUND, 100);

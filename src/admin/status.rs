@@ -1,0 +1,97 @@
+//! The state of the sidecar as JSON: the source of `keyside status`.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+
+use crate::credential::{Credential, Held, Slot};
+use crate::outbound::policy::Route;
+use crate::reload::Reloader;
+
+/// The secrets that a credential cannot do without and does not have.
+pub(super) fn missing(credential: &Credential) -> impl Iterator<Item = &str> {
+    let required = credential.provider.secrets.iter().filter(|secret| secret.required);
+    required.filter(|secret| credential.current(&secret.name).is_none()).map(|secret| secret.name.as_str())
+}
+
+pub(super) fn status(reloader: &Reloader, draining: bool, uptime: Duration) -> Value {
+    let live = reloader.live();
+    let last = reloader.last();
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptime_seconds": uptime.as_secs(),
+        "draining": draining,
+        "generation": live.generation.number,
+        "reload": {
+            "last_success": unix(last.last_success),
+            "last_result": if last.refused.is_empty() { "success" } else { "refused" },
+            "refused_because": last.refused,
+        },
+        "credentials": live.credentials.values().map(|credential| credential_status(credential)).collect::<Vec<_>>(),
+        "routes": live.generation.policy.routes().iter().map(route_status).collect::<Vec<_>>(),
+    })
+}
+
+fn credential_status(credential: &Credential) -> Value {
+    let missing: Vec<_> = missing(credential).collect();
+    let secrets = credential.slots().iter().map(|(name, slot)| secret_status(name, slot, credential.max_age));
+    json!({
+        "name": credential.name,
+        "provider": credential.provider.name,
+        "usable": missing.is_empty(),
+        "missing": missing,
+        "max_age_seconds": credential.max_age.as_secs(),
+        "secrets": secrets.collect::<Vec<_>>(),
+    })
+}
+
+fn secret_status(name: &str, slot: &Slot, max_age: Duration) -> Value {
+    let age = slot.current.age();
+    // The policy warns when four fifths of the time are over.
+    let state = match () {
+        () if age > max_age => "overdue",
+        () if age > max_age.mul_f64(0.8) => "due",
+        () => "ok",
+    };
+    let mut status = held_status(&slot.current);
+    if let Some(fields) = status.as_object_mut() {
+        fields.insert("name".to_owned(), name.into());
+        fields.insert("state".to_owned(), state.into());
+        fields.insert("accepted".to_owned(), slot.accepted.iter().map(held_status).collect());
+    }
+    status
+}
+
+fn held_status(held: &Held) -> Value {
+    json!({
+        "fingerprint": held.fingerprint().to_string(),
+        "reference": held.reference.to_string(),
+        "since": unix(held.since),
+        "since_from": held.since_from.as_str(),
+        "age_seconds": held.age().as_secs(),
+    })
+}
+
+fn route_status(route: &Route) -> Value {
+    let provider = &route.credential.provider;
+    let operations = provider.operations.iter().zip(&route.operations).filter(|(_, allowed)| **allowed).map(|(operation, _)| &operation.name);
+    let mut senders: Vec<_> = route.senders.iter().collect();
+    senders.sort();
+    let limit = route.budget.as_ref().map(|budget| {
+        let (known, waiting) = budget.usage();
+        json!({ "per_sender": budget.rate().to_string(), "senders_in_use": known, "waiting": waiting })
+    });
+    json!({
+        "name": &*route.name,
+        "path": if route.path.is_empty() { "/" } else { &route.path },
+        "credential": route.credential.name,
+        "upstream": route.host,
+        "senders": senders,
+        "operations": operations.collect::<Vec<_>>(),
+        "limit": limit,
+    })
+}
+
+fn unix(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}

@@ -1,0 +1,191 @@
+//! The sidecar as a whole: binds every listener or none, serves, reloads, drains.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::admin::Admin;
+use crate::config::{Config, ListenAddress, LogFormat};
+use crate::listener::{BindError, Drainer, Listener, drain};
+use crate::log::Log;
+use crate::metrics::Metrics;
+use crate::outbound::Outbound;
+use crate::reload::{LoadError, Reloader};
+
+/// A sidecar that serves. What it runs on is one thread: a sidecar handles some tens of thousands of
+/// requests a second on one core, a sender may send a thousand, and what one thread does nobody has
+/// to lock against.
+#[derive(Debug)]
+pub struct App {
+    reloader: Arc<Reloader>,
+    admin: Arc<Admin>,
+    outbound_drainer: Drainer,
+    admin_drainer: Drainer,
+    tasks: Vec<JoinHandle<()>>,
+    addresses: Vec<ListenAddress>,
+    _log: Log,
+}
+
+/// How serving ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// All that was under way was finished.
+    Drained,
+    /// Some of it was cut off: the time was over, or a second signal came.
+    Cut,
+}
+
+impl App {
+    /// Loads the configuration and binds all listeners.
+    ///
+    /// # Errors
+    /// Where anything is wrong; then nothing listens.
+    pub async fn start(path: PathBuf) -> Result<Self, AppError> {
+        harden();
+        let metrics = Metrics::new();
+        let (reloader, queue) = Reloader::start(path, Arc::clone(&metrics)).await.map_err(AppError::Load)?;
+        let live = reloader.live();
+        let log = start_log(&live.config);
+        let bind = |addresses: &[ListenAddress], uids: &[u32]| addresses.iter().map(|address| Listener::bind(address, uids)).collect::<Result<Vec<_>, _>>();
+        let outbound_listeners = bind(&live.config.outbound.listen, &live.config.outbound.allow_uids).map_err(AppError::Bind)?;
+        let admin_listeners = bind(&live.config.admin.listen, &[]).map_err(AppError::Bind)?;
+        let addresses = outbound_listeners.iter().map(Listener::address).collect();
+
+        let outbound = Arc::new(Outbound::new(reloader.generation(), Arc::clone(&metrics)));
+        let admin = Arc::new(Admin::new(Arc::clone(&reloader), Arc::clone(&metrics)));
+        let (outbound_drainer, outbound_drain) = drain();
+        let (admin_drainer, admin_drain) = drain();
+        let mut tasks = Vec::new();
+        for listener in outbound_listeners {
+            tracing::info!(address = %listener.address(), "listening for applications");
+            let outbound = Arc::clone(&outbound);
+            let handler = move |request, link: Arc<crate::listener::Link>| {
+                let outbound = Arc::clone(&outbound);
+                async move { outbound.handle(request, &link).await }
+            };
+            tasks.push(tokio::spawn(listener.serve(handler, metrics.connections("outbound"), outbound_drain.clone())));
+        }
+        for listener in admin_listeners {
+            tracing::info!(address = %listener.address(), "listening for operators");
+            let admin = Arc::clone(&admin);
+            let handler = move |request, _| {
+                let admin = Arc::clone(&admin);
+                async move { admin.handle(request).await }
+            };
+            tasks.push(tokio::spawn(listener.serve(handler, metrics.connections("admin"), admin_drain.clone())));
+        }
+        tasks.push(tokio::spawn(Arc::clone(&reloader).serve(queue)));
+        tasks.push(tokio::spawn(Arc::clone(&reloader).watch()));
+        tasks.push(tokio::spawn(reap(Arc::clone(&reloader))));
+        Ok(Self { reloader, admin, outbound_drainer, admin_drainer, tasks, addresses, _log: log })
+    }
+
+    /// Where applications reach it.
+    #[must_use]
+    pub fn addresses(&self) -> &[ListenAddress] {
+        &self.addresses
+    }
+
+    /// Serves until SIGTERM or SIGINT, then drains. SIGHUP reloads.
+    ///
+    /// # Errors
+    /// Where signals cannot be received.
+    pub async fn serve_until_signal(self) -> Result<Ended, AppError> {
+        let receive = |kind| signal(kind).map_err(AppError::Signals);
+        let mut hangup = receive(SignalKind::hangup())?;
+        let (mut terminate, mut interrupt) = (receive(SignalKind::terminate())?, receive(SignalKind::interrupt())?);
+        loop {
+            tokio::select! {
+                _ = hangup.recv() => self.reloader.ask("SIGHUP"),
+                () = either(&mut terminate, &mut interrupt) => break,
+            }
+        }
+        tracing::info!("draining");
+        let time = self.reloader.live().config.outbound.drain;
+        let ended = tokio::select! {
+            ended = self.stop(time) => ended,
+            () = either(&mut terminate, &mut interrupt) => Ended::Cut,
+        };
+        tracing::info!(complete = ended == Ended::Drained, "stopped");
+        Ok(ended)
+    }
+
+    /// Stops accepting, finishes what is under way within `time`, and ends. Probes are answered to
+    /// the end, so that an orchestrator sees that it is not ready.
+    pub async fn stop(self, time: Duration) -> Ended {
+        self.admin.drain();
+        let ended = match timeout(time, self.outbound_drainer.drain()).await {
+            Ok(()) => Ended::Drained,
+            Err(_) => Ended::Cut,
+        };
+        // Operators' connections have nothing to lose.
+        timeout(Duration::from_millis(100), self.admin_drainer.drain()).await.unwrap_or_default();
+        for task in self.tasks {
+            task.abort();
+        }
+        ended
+    }
+}
+
+async fn either(one: &mut Signal, other: &mut Signal) {
+    tokio::select! {
+        _ = one.recv() => {}
+        _ = other.recv() => {}
+    }
+}
+
+/// Closes idle connections to upstreams when they become too old.
+async fn reap(reloader: Arc<Reloader>) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        reloader.live().upstreams().for_each(|upstream| upstream.reap());
+    }
+}
+
+/// Nobody but root may look into the process, and it leaves no core behind: both would show the
+/// secrets it holds.
+fn harden() {
+    let limited = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    let undumpable = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    for error in [limited.err(), undumpable.err()].into_iter().flatten() {
+        tracing::warn!(%error, "the process could not be closed to debuggers and core dumps");
+    }
+}
+
+fn start_log(config: &Config) -> Log {
+    let json = match config.log.format {
+        LogFormat::Auto => None,
+        LogFormat::Text => Some(false),
+        LogFormat::Json => Some(true),
+    };
+    Log::start(config.log.level, json)
+}
+
+/// Why it does not serve.
+#[derive(Debug)]
+pub enum AppError {
+    /// Configuration or secrets.
+    Load(LoadError),
+    /// A listener.
+    Bind(BindError),
+    /// Signals cannot be received.
+    Signals(std::io::Error),
+}
+
+impl fmt::Display for AppError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Load(error) => fmt::Display::fmt(error, f),
+            Self::Bind(error) => fmt::Display::fmt(error, f),
+            Self::Signals(error) => write!(f, "signals cannot be received: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for AppError {}

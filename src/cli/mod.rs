@@ -1,0 +1,64 @@
+//! The command line: one file per command.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod check;
+mod client;
+mod demo;
+mod providers;
+mod reload;
+mod run;
+mod sandbox;
+mod status;
+
+/// A sidecar that holds the WhatsApp credentials, so that applications need none.
+#[derive(Debug, Parser)]
+#[command(name = "keyside", version, about)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the sidecar
+    Run(run::RunArgs),
+    /// Validate configuration and secrets, and report every fault
+    Check(check::CheckArgs),
+    /// Reload a running sidecar, and print what changed or why it was refused
+    Reload(reload::ReloadArgs),
+    /// Show credentials and limits of a running sidecar
+    Status(status::StatusArgs),
+    /// Show the whole story on loopback, against the built-in sandbox
+    Demo(demo::DemoArgs),
+    /// Run an emulator of the Cloud API, for development and tests
+    Sandbox(sandbox::SandboxArgs),
+    /// List the providers that ship with Keyside, or print one as TOML
+    Providers(providers::ProvidersArgs),
+}
+
+/// Runs the command that was asked for.
+pub async fn run(arguments: Arguments) -> ExitCode {
+    match arguments.command {
+        Command::Run(args) => run::run(args).await,
+        Command::Check(args) => check::run(args).await,
+        Command::Reload(args) => reload::run(args),
+        Command::Status(args) => status::run(args),
+        Command::Demo(args) => demo::run(args).await,
+        Command::Sandbox(args) => sandbox::run(args).await,
+        Command::Providers(args) => providers::run(args),
+    }
+}
+
+/// Bad configuration or secret: `EX_CONFIG` of sysexits(3).
+const BAD_CONFIGURATION: u8 = 78;
+
+/// The configuration file that was named, or the first of the two places where one is looked for.
+fn config_path(named: Option<std::path::PathBuf>) -> std::path::PathBuf {
+    named.unwrap_or_else(|| {
+        let here = std::path::PathBuf::from("proxy.toml");
+        if here.exists() { here } else { "/etc/keyside/proxy.toml".into() }
+    })
+}

@@ -1,0 +1,106 @@
+//! `file:` and `systemd:`: the secret is a file's content.
+
+use std::collections::BTreeMap;
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::Read;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use super::{MAX_SIZE, Raw, SourceError};
+
+/// Reads files as of one moment: where any has changed by the time the last one is read, all are read
+/// again. Kubernetes replaces all files of a volume in one rename of `..data`, and a token from
+/// before it with an app secret from after it would be a pair that never was.
+pub(super) fn read_together(paths: Vec<PathBuf>) -> BTreeMap<PathBuf, Result<Raw, SourceError>> {
+    for _ in 0..ATTEMPTS {
+        let read: Vec<_> = paths.iter().map(|path| (path, read(path))).collect();
+        let steady = |(path, result): &(&PathBuf, Result<(Raw, Identity), SourceError>)| match result {
+            Ok((_, identity)) => std::fs::metadata(path).is_ok_and(|now| Identity::of(&now) == *identity),
+            Err(SourceError::File(_)) => std::fs::metadata(path).is_err() || File::open(path).is_err(),
+            Err(SourceError::Unstable) => false,
+            Err(_) => true,
+        };
+        if read.iter().all(steady) {
+            return read.into_iter().map(|(path, result)| (path.clone(), result.map(|(raw, _)| raw))).collect();
+        }
+        std::thread::sleep(PAUSE);
+    }
+    paths.into_iter().map(|path| (path, Err(SourceError::Unstable))).collect()
+}
+
+/// What tells one state of a file from another.
+#[derive(PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+    size: u64,
+    changed: (i64, i64),
+}
+
+impl Identity {
+    fn of(metadata: &Metadata) -> Self {
+        let changed = (metadata.mtime(), metadata.mtime_nsec());
+        Self { device: metadata.dev(), inode: metadata.ino(), size: metadata.size(), changed }
+    }
+}
+
+fn read(path: &Path) -> Result<(Raw, Identity), SourceError> {
+    // Without O_NONBLOCK, opening a FIFO would wait for its writer.
+    let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(SourceError::File)?;
+    let before = file.metadata().map_err(SourceError::File)?;
+    if !before.is_file() {
+        return Err(SourceError::NotAFile);
+    }
+    // Room for all of it at once: a vector that grew would leave copies behind.
+    let size = usize::try_from(before.size()).unwrap_or(MAX_SIZE).min(MAX_SIZE);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(size + 1));
+    (&file).take(MAX_SIZE as u64 + 1).read_to_end(&mut bytes).map_err(SourceError::File)?;
+    if bytes.len() > MAX_SIZE {
+        return Err(SourceError::TooLarge);
+    }
+    let after = file.metadata().map_err(SourceError::File)?;
+    let identity = Identity::of(&after);
+    if Identity::of(&before) != identity {
+        return Err(SourceError::Unstable);
+    }
+    let warning = is_readable_by_all(path, &after).then_some("every user of this machine can read it; give it mode 0400");
+    Ok((Raw { bytes, since: after.modified().ok(), warning }, identity))
+}
+
+/// Below `/run/secrets` and `/var/run/secrets` the platform keeps others out by other means.
+fn is_readable_by_all(path: &Path, metadata: &Metadata) -> bool {
+    let by_platform = ["/run/secrets", "/var/run/secrets"].iter().any(|folder| path.starts_with(folder));
+    metadata.mode() & 0o004 != 0 && !by_platform
+}
+
+/// A hash over the content of all files, to notice a change; what cannot be read counts as content
+/// of its own kind. Never leaves the process.
+#[must_use]
+pub fn fingerprint_files(paths: &[PathBuf]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for path in paths {
+        match read(path) {
+            Ok((raw, _)) => {
+                hash.update([1]);
+                hash.update(raw.bytes.len().to_le_bytes());
+                hash.update(&raw.bytes[..]);
+            }
+            Err(SourceError::TooLarge) => {
+                let modified = std::fs::metadata(path).and_then(|m| m.modified()).ok();
+                let since = modified.and_then(|m| m.duration_since(SystemTime::UNIX_EPOCH).ok());
+                hash.update([2]);
+                hash.update(since.unwrap_or_default().as_nanos().to_le_bytes());
+            }
+            Err(_) => hash.update([3]),
+        }
+    }
+    hash.finalize().into()
+}
+
+const ATTEMPTS: usize = 5;
+const PAUSE: Duration = Duration::from_millis(10);

@@ -1,0 +1,147 @@
+//! Where secrets live: reads what references name.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio::task::JoinSet;
+use zeroize::Zeroizing;
+
+mod exec;
+mod file;
+
+pub use file::fingerprint_files;
+
+use crate::config::Reference;
+use crate::secret::{Secret, SecretError, has_byte_order_mark};
+
+/// A secret as it was found.
+pub struct Found {
+    /// The value.
+    pub secret: Arc<Secret>,
+    /// When it came to be there, where the place says so.
+    pub since: Option<SystemTime>,
+    /// What is odd about it but no reason to refuse it.
+    pub warnings: Vec<&'static str>,
+}
+
+/// The bytes that a reference led to.
+struct Raw {
+    bytes: Zeroizing<Vec<u8>>,
+    since: Option<SystemTime>,
+    warning: Option<&'static str>,
+}
+
+/// Reads all `references`, each once, the files as of one moment.
+pub async fn read_all(references: BTreeSet<Reference>) -> BTreeMap<Reference, Result<Found, SourceError>> {
+    let (programs, files): (Vec<_>, Vec<_>) = references.into_iter().partition(|r| matches!(r, Reference::Exec { .. }));
+    let mut running = JoinSet::new();
+    for reference in programs {
+        running.spawn(async move {
+            let result = match &reference {
+                Reference::Exec { program, arguments } => exec::run(program, arguments).await.and_then(parse),
+                _ => Err(SourceError::Cancelled),
+            };
+            (reference, result)
+        });
+    }
+    // Files may live on a network: never read on the thread that serves requests.
+    let mut all = tokio::task::spawn_blocking(move || read_files(files)).await.unwrap_or_default();
+    while let Some(ended) = running.join_next().await {
+        all.extend(ended.ok());
+    }
+    all
+}
+
+fn read_files(references: Vec<Reference>) -> BTreeMap<Reference, Result<Found, SourceError>> {
+    let paths = references.iter().filter_map(path_of).collect();
+    let mut files = file::read_together(paths);
+    references
+        .into_iter()
+        .map(|reference| {
+            let raw = match (&reference, path_of(&reference)) {
+                (_, Some(path)) => files.remove(&path).unwrap_or(Err(SourceError::Cancelled)),
+                (Reference::Env(name), None) => read_variable(name),
+                (_, None) => Err(SourceError::NoCredentialsDirectory),
+            };
+            (reference, raw.and_then(parse))
+        })
+        .collect()
+}
+
+/// The file behind a reference, if there is one.
+#[must_use]
+pub fn path_of(reference: &Reference) -> Option<PathBuf> {
+    match reference {
+        Reference::File(path) => Some(path.clone()),
+        Reference::Systemd(name) => std::env::var_os("CREDENTIALS_DIRECTORY").map(|folder| Path::new(&folder).join(name)),
+        Reference::Env(_) | Reference::Exec { .. } => None,
+    }
+}
+
+fn read_variable(name: &str) -> Result<Raw, SourceError> {
+    use std::os::unix::ffi::OsStringExt;
+    let value = std::env::var_os(name).ok_or(SourceError::NoVariable)?;
+    Ok(Raw { bytes: Zeroizing::new(value.into_vec()), since: None, warning: None })
+}
+
+fn parse(raw: Raw) -> Result<Found, SourceError> {
+    let mut warnings: Vec<_> = raw.warning.into_iter().collect();
+    if has_byte_order_mark(&raw.bytes) {
+        warnings.push("it begins with a byte order mark, which was dropped");
+    }
+    let secret = Secret::parse(raw.bytes).map_err(SourceError::Secret)?;
+    Ok(Found { secret: Arc::new(secret), since: raw.since, warnings })
+}
+
+/// Why a reference gives no secret.
+#[derive(Debug)]
+pub enum SourceError {
+    /// The environment variable is not set.
+    NoVariable,
+    /// `$CREDENTIALS_DIRECTORY` is not set, so systemd gave this process no credentials.
+    NoCredentialsDirectory,
+    /// The file cannot be read.
+    File(std::io::Error),
+    /// The path leads to something that is not a file.
+    NotAFile,
+    /// There is more than a secret can be.
+    TooLarge,
+    /// The files changed each time they were read.
+    Unstable,
+    /// The program cannot be started.
+    Start(std::io::Error),
+    /// The program did not end in time.
+    TimedOut,
+    /// The program ended with something else than 0.
+    Failed(std::process::ExitStatus),
+    /// What was read cannot be a secret.
+    Secret(SecretError),
+    /// The reading was given up.
+    Cancelled,
+}
+
+impl fmt::Display for SourceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoVariable => f.write_str("the environment variable is not set"),
+            Self::NoCredentialsDirectory => f.write_str("$CREDENTIALS_DIRECTORY is not set; give the unit LoadCredential="),
+            Self::File(error) => write!(f, "cannot be read: {error}"),
+            Self::NotAFile => f.write_str("is not a regular file"),
+            Self::TooLarge => write!(f, "is larger than a secret can be ({} KiB)", MAX_SIZE / 1024),
+            Self::Unstable => f.write_str("changed while it was read"),
+            Self::Start(error) => write!(f, "cannot be started: {error}"),
+            Self::TimedOut => write!(f, "did not end within {} s", exec::TIME.as_secs()),
+            Self::Failed(status) => write!(f, "ended with {status}"),
+            Self::Secret(error) => fmt::Display::fmt(error, f),
+            Self::Cancelled => f.write_str("was not read to the end"),
+        }
+    }
+}
+
+impl std::error::Error for SourceError {}
+
+/// No secret of any provider comes near it; what is larger is a wrong path.
+const MAX_SIZE: usize = 64 * 1024;

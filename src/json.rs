@@ -1,0 +1,130 @@
+//! Changes to a JSON object that leave every byte of the other values as it was.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// A JSON object whose values were not looked into.
+#[derive(Debug)]
+pub struct RawObject<'a> {
+    fields: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+}
+
+impl<'a> RawObject<'a> {
+    /// Reads an object; `None` where the text is something else.
+    #[must_use]
+    pub fn parse(text: &'a str) -> Option<Self> {
+        let Fields(fields) = serde_json::from_str(text).ok()?;
+        Some(Self { fields })
+    }
+
+    /// The text of a field's value.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.fields.iter().find(|(key, _)| key == name).map(|(_, value)| &**value)
+    }
+
+    /// Puts a field's value in the place of all that have its name, or at the end.
+    pub fn set(&mut self, name: &str, value: String) {
+        let mut value = Some(Cow::Owned(value));
+        self.fields.retain_mut(|(key, old)| match (key == name, value.take()) {
+            (true, Some(new)) => {
+                *old = new;
+                true
+            }
+            (is_it, kept) => {
+                value = kept;
+                !is_it
+            }
+        });
+        self.fields.extend(value.map(|value| (Cow::Owned(name.to_owned()), value)));
+    }
+
+    /// Puts a string where a path of keys leads, making objects on the way. False where something
+    /// that is not an object is in the way.
+    #[must_use]
+    pub fn set_string_at(&mut self, path: &[String], value: &str) -> bool {
+        let Some((first, rest)) = path.split_first() else { return false };
+        if rest.is_empty() {
+            self.set(first, quoted(value));
+            return true;
+        }
+        let inner = self.get(first).unwrap_or("{}").to_owned();
+        let Some(mut object) = RawObject::parse(&inner) else { return false };
+        let done = object.set_string_at(rest, value);
+        let text = object.to_string();
+        self.set(first, text);
+        done
+    }
+}
+
+/// A string as JSON writes it.
+#[must_use]
+pub fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+impl fmt::Display for RawObject<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("{")?;
+        for (index, (name, value)) in self.fields.iter().enumerate() {
+            let comma = if index > 0 { "," } else { "" };
+            write!(f, "{comma}{}:{value}", quoted(name))?;
+        }
+        f.write_str("}")
+    }
+}
+
+struct Fields<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(FieldsVisitor).map(Fields)
+    }
+}
+
+struct FieldsVisitor;
+
+impl<'de> Visitor<'de> for FieldsVisitor {
+    type Value = Vec<(Cow<'de, str>, Cow<'de, str>)>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut fields = Vec::new();
+        while let Some((name, value)) = map.next_entry::<String, &'de RawValue>()? {
+            fields.push((Cow::Owned(name), Cow::Borrowed(value.get())));
+        }
+        Ok(fields)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_values_keep_every_byte() {
+        let text = r#"{ "a" : 1.10e5 , "b":"\u00e9\/" , "key":"theirs", "c":[1, 2], "key":2}"#;
+        let mut object = RawObject::parse(text).unwrap();
+        object.set("key", quoted("ours"));
+        assert_eq!(object.to_string(), r#"{"a":1.10e5,"b":"\u00e9\/","key":"ours","c":[1, 2]}"#);
+    }
+
+    #[test]
+    fn a_path_makes_what_is_missing_and_stops_at_what_is_no_object() {
+        let path = ["a".to_owned(), "b".to_owned()];
+        for (text, expected) in [("{}", r#"{"a":{"b":"x"}}"#), (r#"{"a":{"c":1}}"#, r#"{"a":{"c":1,"b":"x"}}"#)] {
+            let mut object = RawObject::parse(text).unwrap();
+            assert!(object.set_string_at(&path, "x"));
+            assert_eq!(object.to_string(), expected);
+        }
+        assert!(!RawObject::parse(r#"{"a":[]}"#).unwrap().set_string_at(&path, "x"));
+        assert!(RawObject::parse("[1]").is_none());
+        assert!(RawObject::parse("{").is_none());
+    }
+}

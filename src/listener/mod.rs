@@ -1,0 +1,311 @@
+//! The near side of the proxy: a socket, the connections on it, and how they end.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{Semaphore, mpsc, watch};
+
+mod link;
+
+pub use link::Link;
+use link::LinkStream;
+
+use crate::config::ListenAddress;
+
+/// A bound socket.
+#[derive(Debug)]
+pub struct Listener {
+    socket: Socket,
+    address: ListenAddress,
+    allow_uids: Vec<u32>,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// Who is on the other end of a connection.
+#[derive(Clone, Debug)]
+pub enum Caller {
+    /// A process that reached a TCP port.
+    Tcp(SocketAddr),
+    /// A process of this user, as the kernel says.
+    Unix {
+        /// Its user id.
+        uid: u32,
+    },
+}
+
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Unix { uid } => write!(f, "uid {uid}"),
+        }
+    }
+}
+
+/// The end of serving, as each listener and connection sees it.
+#[derive(Clone, Debug)]
+pub struct Drain {
+    begun: watch::Receiver<bool>,
+    _open: mpsc::Sender<()>,
+}
+
+/// The other end of [`Drain`].
+#[derive(Debug)]
+pub struct Drainer {
+    begun: watch::Sender<bool>,
+    open: mpsc::Receiver<()>,
+}
+
+/// A pair of the two.
+#[must_use]
+pub fn drain() -> (Drainer, Drain) {
+    let (begin, begun) = watch::channel(false);
+    let (sender, open) = mpsc::channel(1);
+    (Drainer { begun: begin, open }, Drain { begun, _open: sender })
+}
+
+impl Drainer {
+    /// Begins the drain: nothing more is accepted, idle connections close, the others finish the
+    /// request that they are at. Returns when all have ended.
+    pub async fn drain(mut self) {
+        self.begun.send_replace(true);
+        while self.open.recv().await.is_some() {}
+    }
+}
+
+impl Drain {
+    async fn begun(&mut self) {
+        // An error means that the other end is gone, and then there is nothing to go on for.
+        self.begun.wait_for(|begun| *begun).await.map(drop).unwrap_or_default();
+    }
+}
+
+impl Listener {
+    /// Binds `address`. A Unix socket gets mode 0600, or 0666 where other users are allowed, who are
+    /// then told apart by the credentials that the kernel gives.
+    ///
+    /// # Errors
+    /// With the address in the message.
+    pub fn bind(address: &ListenAddress, allow_uids: &[u32]) -> Result<Self, BindError> {
+        let failed = |source| BindError { address: address.clone(), source };
+        let socket = match address {
+            ListenAddress::Tcp(tcp) => Socket::Tcp(bind_tcp(*tcp).map_err(failed)?),
+            ListenAddress::Unix(path) => Socket::Unix(bind_unix(path, allow_uids).map_err(failed)?),
+        };
+        let owner = rustix::process::geteuid().as_raw();
+        let allow_uids = if allow_uids.is_empty() { vec![owner] } else { allow_uids.to_vec() };
+        Ok(Self { socket, address: address.clone(), allow_uids })
+    }
+
+    /// Where it listens: the port that the system chose, where port 0 was asked for.
+    #[must_use]
+    pub fn address(&self) -> ListenAddress {
+        match &self.socket {
+            Socket::Tcp(socket) => socket.local_addr().map_or_else(|_| self.address.clone(), ListenAddress::Tcp),
+            Socket::Unix(_) => self.address.clone(),
+        }
+    }
+
+    /// Accepts connections and answers their requests with `handler` until the drain begins.
+    pub async fn serve<H, F, B>(self, handler: H, open: Gauge, mut drain: Drain)
+    where
+        H: Fn(Request<Incoming>, Arc<Link>) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Response<B>> + Send,
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: std::error::Error + Send + Sync + 'static,
+    {
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = drain.begun() => return,
+                accepted = self.accept(&places) => accepted,
+            };
+            let (stream, caller, place) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of file descriptors, or the caller is gone already: those that are open go on.
+                    tracing::warn!(listener = %self.address, %error, "a connection cannot be accepted");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LAST_PAUSE);
+                    continue;
+                }
+            };
+            pause = FIRST_PAUSE;
+            if let Caller::Unix { uid } = caller
+                && !self.allow_uids.contains(&uid)
+            {
+                tracing::warn!(listener = %self.address, uid, "a caller was refused: its user id is not in allow_uids");
+                continue;
+            }
+            let (handler, drain, open) = (handler.clone(), drain.clone(), open.clone());
+            tokio::spawn(async move {
+                open.inc();
+                match stream {
+                    Stream::Tcp(stream) => serve_connection(stream, caller, handler, drain).await,
+                    Stream::Unix(stream) => serve_connection(stream, caller, handler, drain).await,
+                }
+                open.dec();
+                drop(place);
+            });
+        }
+    }
+
+    async fn accept(&self, places: &Arc<Semaphore>) -> io::Result<(Stream, Caller, tokio::sync::OwnedSemaphorePermit)> {
+        let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
+        match &self.socket {
+            Socket::Tcp(socket) => {
+                let (stream, address) = socket.accept().await?;
+                stream.set_nodelay(true)?;
+                Ok((Stream::Tcp(stream), Caller::Tcp(address), place))
+            }
+            Socket::Unix(socket) => {
+                let (stream, _) = socket.accept().await?;
+                let uid = stream.peer_cred()?.uid();
+                Ok((Stream::Unix(stream), Caller::Unix { uid }, place))
+            }
+        }
+    }
+}
+
+enum Stream {
+    Tcp(tokio::net::TcpStream),
+    Unix(tokio::net::UnixStream),
+}
+
+async fn serve_connection<T, H, F, B>(stream: T, caller: Caller, handler: H, mut drain: Drain)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Fn(Request<Incoming>, Arc<Link>) -> F + Send + Sync,
+    F: Future<Output = Response<B>> + Send,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: std::error::Error + Send + Sync + 'static,
+{
+    let link = Arc::new(Link::new(caller));
+    let service = service_fn(|request| {
+        link.request_begins();
+        let answer = handler(request, Arc::clone(&link));
+        let link = Arc::clone(&link);
+        async move { Ok::<_, std::convert::Infallible>(answer.await.map(|body| Tracked { body, link })) }
+    });
+    let io = TokioIo::new(LinkStream::new(stream, Arc::clone(&link)));
+    let mut connection = std::pin::pin!(
+        http1::Builder::new()
+            // A caller that sends its request and shuts down its side still wants the answer.
+            .half_close(true)
+            .max_headers(MAX_HEADERS)
+            .max_header_size(MAX_HEAD)
+            .serve_connection(io, service)
+    );
+    let ended = tokio::select! {
+        biased;
+        ended = connection.as_mut() => ended,
+        () = drain.begun() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(caller = %link.caller(), %error, "a connection ended early");
+    }
+}
+
+/// The body of an answer, which tells its connection when it has ended.
+struct Tracked<B> {
+    body: B,
+    link: Arc<Link>,
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for Tracked<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl<B> Drop for Tracked<B> {
+    fn drop(&mut self) {
+        self.link.answer_ends();
+    }
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Binds beside the path and renames: the socket is there with its mode or not at all, and one that
+/// a process before left behind is replaced.
+fn bind_unix(path: &Path, allow_uids: &[u32]) -> io::Result<UnixListener> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(format!(".{}", std::process::id()));
+    let socket = UnixListener::bind(&beside)?;
+    let mode = if allow_uids.is_empty() { 0o600 } else { 0o666 };
+    std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(mode))?;
+    std::fs::rename(&beside, path)?;
+    Ok(socket)
+}
+
+/// A listener that cannot be had.
+#[derive(Debug)]
+pub struct BindError {
+    address: ListenAddress,
+    source: io::Error,
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot listen on {}: {}", self.address, self.source)
+    }
+}
+
+impl std::error::Error for BindError {}
+
+/// Connections open at a time; those beyond it wait in the backlog.
+const MAX_CONNECTIONS: usize = 1024;
+const BACKLOG: i32 = 1024;
+const MAX_HEADERS: usize = 100;
+const MAX_HEAD: usize = 32 * 1024;
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LAST_PAUSE: Duration = Duration::from_secs(1);

@@ -1,0 +1,256 @@
+//! What is counted, in the form that Prometheus reads. Every label comes from a closed set:
+//! configured names, operations, outcomes.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::{Family, MetricConstructor};
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+/// All metrics of the process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    durations: Family<RouteLabel, Histogram, Buckets>,
+    queue_waits: Family<RouteLabel, Histogram, Buckets>,
+    limited: Family<LimitLabels, Counter>,
+    upstream_errors: Family<ErrorLabels, Counter>,
+    connections: Family<ListenerLabel, Gauge>,
+    reloads: Family<ResultLabel, Counter>,
+    reload_last_success: Gauge,
+    rotations: Family<RotationLabels, Counter>,
+    /// `keyside_credential_age_seconds`, set when it is asked for.
+    pub credential_age: Family<SecretLabels, Gauge>,
+    /// `keyside_credential_usable`, set when it is asked for.
+    pub credential_usable: Family<CredentialLabel, Gauge>,
+}
+
+/// The metrics of one route, looked up once.
+#[derive(Debug)]
+pub struct RouteMetrics {
+    route: Arc<str>,
+    operations: Vec<(String, Counter)>,
+    duration: Histogram,
+    queue_wait: Histogram,
+    all: Arc<Metrics>,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RequestLabels {
+    route: String,
+    operation: String,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RouteLabel {
+    route: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct LimitLabels {
+    route: String,
+    limit: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ErrorLabels {
+    route: String,
+    class: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ListenerLabel {
+    listener: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ResultLabel {
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RotationLabels {
+    credential: String,
+    result: &'static str,
+}
+
+/// The labels of [`Metrics::credential_age`].
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct SecretLabels {
+    /// The credential's name.
+    pub credential: String,
+    /// The secret's name.
+    pub secret: String,
+}
+
+/// The label of [`Metrics::credential_usable`].
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct CredentialLabel {
+    /// The credential's name.
+    pub credential: String,
+}
+
+#[derive(Clone, Debug)]
+struct Buckets;
+
+impl MetricConstructor<Histogram> for Buckets {
+    fn new_metric(&self) -> Histogram {
+        Histogram::new([0.001, 0.005, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0])
+    }
+}
+
+impl Metrics {
+    /// All at zero.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        let mut registry = Registry::with_prefix("keyside");
+        let requests = Family::default();
+        let durations = Family::new_with_constructor(Buckets);
+        let queue_waits = Family::new_with_constructor(Buckets);
+        let limited = Family::default();
+        let upstream_errors = Family::default();
+        let connections = Family::default();
+        let reloads = Family::default();
+        let reload_last_success = Gauge::default();
+        let rotations = Family::default();
+        let credential_age = Family::default();
+        let credential_usable = Family::default();
+        registry.register("requests", "Requests by what became of them", Family::clone(&requests));
+        registry.register("request_duration_seconds", "From a request's head to its answer's head", Family::clone(&durations));
+        registry.register("queue_wait_seconds", "How long requests waited for their turn", Family::clone(&queue_waits));
+        registry.register("limited", "Requests refused because a limit was reached", Family::clone(&limited));
+        registry.register("upstream_errors", "Exchanges with the provider that failed", Family::clone(&upstream_errors));
+        registry.register("connections", "Connections open", Family::clone(&connections));
+        registry.register("reloads", "Reloads by their result", Family::clone(&reloads));
+        registry.register("reload_last_success_timestamp_seconds", "When the configuration was last loaded", reload_last_success.clone());
+        registry.register("rotations", "Secrets replaced by a reload", Family::clone(&rotations));
+        registry.register("credential_age_seconds", "How old a secret is", Family::clone(&credential_age));
+        registry.register("credential_usable", "Whether a credential can be sent with", Family::clone(&credential_usable));
+        registry.register("build", "The version that runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+        Arc::new(Self {
+            registry,
+            requests,
+            durations,
+            queue_waits,
+            limited,
+            upstream_errors,
+            connections,
+            reloads,
+            reload_last_success,
+            rotations,
+            credential_age,
+            credential_usable,
+        })
+    }
+
+    /// All of them as text.
+    ///
+    /// # Errors
+    /// Never in practice: writing to a string does not fail.
+    pub fn encode(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+
+    /// A request that no route was found for.
+    pub fn refused(&self, outcome: &'static str) {
+        self.requests.get_or_create(&RequestLabels { route: String::new(), operation: String::new(), outcome }).inc();
+    }
+
+    /// The number of open connections of one kind of listener.
+    #[must_use]
+    pub fn connections(&self, listener: &'static str) -> Gauge {
+        self.connections.get_or_create(&ListenerLabel { listener }).clone()
+    }
+
+    /// A reload, or the first load, and how it went.
+    pub fn reloaded(&self, success: bool) {
+        let result = if success { "success" } else { "refused" };
+        self.reloads.get_or_create(&ResultLabel { result }).inc();
+        if success {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            self.reload_last_success.set(i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// A secret that was replaced.
+    pub fn rotated(&self, credential: &str) {
+        self.rotations.get_or_create(&RotationLabels { credential: credential.to_owned(), result: "replaced" }).inc();
+    }
+
+    /// The metrics of a route with these operations.
+    #[must_use]
+    pub fn route(self: &Arc<Self>, route: &Arc<str>, operations: impl Iterator<Item = String>) -> RouteMetrics {
+        let label = RouteLabel { route: route.to_string() };
+        let ok = |operation: String| {
+            let labels = RequestLabels { route: route.to_string(), operation: operation.clone(), outcome: OK };
+            (operation, self.requests.get_or_create(&labels).clone())
+        };
+        RouteMetrics {
+            route: Arc::clone(route),
+            operations: operations.map(ok).collect(),
+            duration: self.durations.get_or_create(&label).clone(),
+            queue_wait: self.queue_waits.get_or_create(&label).clone(),
+            all: Arc::clone(self),
+        }
+    }
+}
+
+impl RouteMetrics {
+    /// A request that was passed on and answered.
+    pub fn answered(&self, operation: usize, outcome: &'static str, duration: Duration) {
+        self.duration.observe(duration.as_secs_f64());
+        match self.operations.get(operation) {
+            Some((_, counter)) if outcome == OK => drop(counter.inc()),
+            Some((name, _)) => self.count(name, outcome),
+            None => self.count("", outcome),
+        }
+    }
+
+    /// A request that was not passed on, or not answered.
+    pub fn refused(&self, operation: Option<usize>, outcome: &'static str) {
+        let name = operation.and_then(|index| self.operations.get(index)).map_or("", |(name, _)| name);
+        self.count(name, outcome);
+    }
+
+    /// A wait for its turn.
+    pub fn waited(&self, wait: Duration) {
+        self.queue_wait.observe(wait.as_secs_f64());
+    }
+
+    /// A request over a limit.
+    pub fn limited(&self, limit: &'static str) {
+        self.all.limited.get_or_create(&LimitLabels { route: self.route.to_string(), limit }).inc();
+    }
+
+    /// An exchange that failed.
+    pub fn upstream_error(&self, class: &'static str) {
+        self.all.upstream_errors.get_or_create(&ErrorLabels { route: self.route.to_string(), class }).inc();
+    }
+
+    fn count(&self, operation: &str, outcome: &'static str) {
+        let labels = RequestLabels { route: self.route.to_string(), operation: operation.to_owned(), outcome };
+        self.all.requests.get_or_create(&labels).inc();
+    }
+}
+
+/// The outcome of an answer, by its status.
+#[must_use]
+pub fn outcome_of(status: http::StatusCode) -> &'static str {
+    match status.as_u16() {
+        200..400 => OK,
+        400..500 => "provider_4xx",
+        _ => "provider_5xx",
+    }
+}
+
+const OK: &str = "ok";

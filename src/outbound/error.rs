@@ -1,0 +1,167 @@
+//! Why a request was not passed on, or its answer not back: one way to become a response.
+
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::limit::Limited;
+use crate::response::{BAD_REQUEST, Kind, Refusal};
+use crate::upstream::UpstreamError;
+
+/// Why a caller gets an answer of Keyside's own.
+#[derive(Debug)]
+pub enum OutboundError {
+    /// Something about the request that no provider should see.
+    BadRequest {
+        /// What is wrong.
+        message: &'static str,
+        /// What to do.
+        details: &'static str,
+    },
+    /// The request comes from a page in a browser.
+    BrowserRequest,
+    /// The `Host` is not one of Keyside's.
+    WrongHost,
+    /// The method is none that passes.
+    MethodNotAllowed,
+    /// No route has this path, or this path and sender.
+    NoRoute,
+    /// The route does not have the operation, or the provider does not.
+    OperationNotAllowed {
+        /// The operation, where the provider has one for the request.
+        operation: Option<String>,
+    },
+    /// The route does not have the sender.
+    SenderNotAllowed {
+        /// The sender.
+        sender: String,
+    },
+    /// The body is over its bound.
+    BodyTooLarge {
+        /// The bound in bytes.
+        limit: u64,
+    },
+    /// The limit does not let it through in time.
+    RateLimited(Limited),
+    /// The credential lacks what the request should carry.
+    CredentialUnavailable {
+        /// The name of the secret.
+        secret: String,
+    },
+    /// Too many bodies are held already.
+    Overloaded,
+    /// The upstream, or the connection to it.
+    Upstream {
+        /// What happened.
+        error: UpstreamError,
+        /// Whether the provider may have acted on the request.
+        outcome_unknown: bool,
+    },
+}
+
+impl OutboundError {
+    /// Slug, status and code.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::BadRequest { .. } => BAD_REQUEST,
+            Self::BrowserRequest => Kind::new("browser_request", StatusCode::FORBIDDEN, 200),
+            Self::WrongHost => Kind::new("wrong_host", StatusCode::MISDIRECTED_REQUEST, 100),
+            Self::MethodNotAllowed => Kind::new("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED, 100),
+            Self::NoRoute => Kind::new("no_route", StatusCode::NOT_FOUND, 100),
+            Self::OperationNotAllowed { .. } => Kind::new("operation_not_allowed", StatusCode::FORBIDDEN, 200),
+            Self::SenderNotAllowed { .. } => Kind::new("sender_not_allowed", StatusCode::FORBIDDEN, 200),
+            Self::BodyTooLarge { .. } => BODY_TOO_LARGE,
+            Self::RateLimited(_) => Kind::new("rate_limited", StatusCode::TOO_MANY_REQUESTS, 130_429),
+            Self::CredentialUnavailable { .. } => Kind::new("credential_unavailable", StatusCode::SERVICE_UNAVAILABLE, 2),
+            Self::Overloaded => Kind::new("overloaded", StatusCode::SERVICE_UNAVAILABLE, 2),
+            Self::Upstream { error, .. } => match error {
+                UpstreamError::Unreachable(_) => Kind::new("upstream_unreachable", StatusCode::BAD_GATEWAY, 2),
+                UpstreamError::Tls(_) => Kind::new("upstream_tls", StatusCode::BAD_GATEWAY, 2),
+                UpstreamError::Protocol(_) | UpstreamError::NotWritten => Kind::new("upstream_protocol", StatusCode::BAD_GATEWAY, 2),
+                UpstreamError::TimedOut { .. } => Kind::new("upstream_timeout", StatusCode::GATEWAY_TIMEOUT, 2),
+                UpstreamError::CallerBody(_) | UpstreamError::CallerTimedOut => BAD_REQUEST,
+                UpstreamError::CallerTooLarge { .. } => BODY_TOO_LARGE,
+            },
+        }
+    }
+
+    /// What the caller is told.
+    #[must_use]
+    pub fn refusal(&self, route: Option<&str>) -> Refusal {
+        let (message, details) = self.texts();
+        let mut refusal = Refusal::new(self.kind(), message, details);
+        refusal.route = route.map(str::to_owned);
+        match self {
+            Self::RateLimited(limited) => refusal.retry_after = Some(limited.retry_after),
+            Self::CredentialUnavailable { .. } | Self::Overloaded => refusal.retry_after = Some(Duration::from_secs(1)),
+            Self::Upstream { outcome_unknown, .. } => refusal.outcome_unknown = *outcome_unknown,
+            _ => {}
+        }
+        refusal
+    }
+
+    fn texts(&self) -> (String, String) {
+        let (message, details): (String, String) = match self {
+            Self::BadRequest { message, details } => ((*message).into(), (*details).into()),
+            Self::BrowserRequest => (
+                "a request from a browser page is not passed on".into(),
+                "call Keyside from a server-side application; it takes no request with an Origin or a Sec-Fetch-Site".into(),
+            ),
+            Self::WrongHost => (
+                "the Host of the request is not one that Keyside answers for".into(),
+                "call localhost, 127.0.0.1 or [::1] with exactly one Host header, or add the name to [outbound] allowed_hosts".into(),
+            ),
+            Self::MethodNotAllowed => (
+                "the method is not passed on".into(),
+                "use GET, POST, PUT, PATCH, DELETE, HEAD or OPTIONS".into(),
+            ),
+            Self::NoRoute => (
+                "no route has this path".into(),
+                "check the path of the request against `path` and `senders` of the [[route]] tables; `keyside status` lists them".into(),
+            ),
+            Self::OperationNotAllowed { operation: Some(operation) } => (
+                format!("the operation `{operation}` is not allowed on this route"),
+                format!("if this application needs it, add \"{operation}\" to `operations` of the route"),
+            ),
+            Self::OperationNotAllowed { operation: None } => (
+                "the provider has no operation for this method and path".into(),
+                "check the path against the provider's documentation; `keyside providers NAME` lists what is known".into(),
+            ),
+            Self::SenderNotAllowed { sender } => (
+                format!("the sender {sender} is not allowed on this route"),
+                "use a sender of this route, or add it to `senders`".into(),
+            ),
+            Self::BodyTooLarge { limit } => (
+                "the body of the request is too large".into(),
+                format!("send at most {limit} bytes; JSON and forms may have 1 MiB, media 110 MiB"),
+            ),
+            Self::RateLimited(limited) => (
+                format!("the limit of this sender is reached; {} requests wait already", limited.waiting),
+                "send again after the time in Retry-After, or raise `max_wait` of [route.limits]".into(),
+            ),
+            Self::CredentialUnavailable { secret } => (
+                format!("the credential of this route has no usable `{secret}`"),
+                "nothing was sent; `keyside status` says what is wrong with it".into(),
+            ),
+            Self::Overloaded => ("too many requests with large bodies are under way".into(), "send again in a moment".into()),
+            Self::Upstream { error, outcome_unknown } => (error.to_string(), self.upstream_advice(error, *outcome_unknown)),
+        };
+        (message, details)
+    }
+
+    fn upstream_advice(&self, error: &UpstreamError, outcome_unknown: bool) -> String {
+        if outcome_unknown {
+            return "the provider may or may not have acted on the request; look for a status webhook before sending again".into();
+        }
+        match error {
+            UpstreamError::CallerBody(_) | UpstreamError::CallerTimedOut => "send the whole body, in valid chunks or with its exact Content-Length",
+            UpstreamError::Tls(_) => "nothing was sent; check `ca` and `upstream` of the provider, and the clock of this machine",
+            UpstreamError::Unreachable(_) => "nothing was sent; check that this machine reaches the provider's host",
+            _ => "the request was not acted on as far as can be told; it may be sent again",
+        }
+        .into()
+    }
+}
+
+const BODY_TOO_LARGE: Kind = Kind::new("body_too_large", StatusCode::PAYLOAD_TOO_LARGE, 100);

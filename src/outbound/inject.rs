@@ -1,0 +1,258 @@
+//! The request as the provider sees it: what the caller may not send is taken out, and the credential
+//! is put in, last.
+
+use std::collections::HashSet;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use hmac::{Hmac, KeyInit, Mac};
+use http::request::Parts;
+use http::{HeaderName, Method, header};
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+use super::body::Form;
+use super::error::OutboundError;
+use super::guard::is_stripped;
+use super::policy::Permit;
+use crate::config::Proof;
+use crate::credential::Credential;
+use crate::headers::connection_named;
+use crate::json::RawObject;
+use crate::provider::{Inject, Part, Template};
+use crate::query;
+use crate::upstream::{COPY_LIMIT, Outgoing, OutgoingBody};
+
+/// The length of a body, which decides how it is framed.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Length {
+    Known(u64),
+    Unknown,
+}
+
+/// Changes a body that was read whole: credentials of the caller's go, fields of the provider's come.
+pub(super) fn edit_body(permit: &Permit<'_>, form: Form, body: Bytes) -> Result<Bytes, OutboundError> {
+    if permit.operation().is_some_and(|operation| operation.caller_credential) {
+        return Ok(body);
+    }
+    let strip = &permit.provider().strip.form;
+    let mut fields = injections(permit).iter().filter(|inject| matches!(inject, Inject::JsonField { .. } | Inject::FormField { .. })).peekable();
+    if fields.peek().is_none() && form == Form::Json {
+        return Ok(body);
+    }
+    let Ok(text) = std::str::from_utf8(&body) else {
+        return if fields.peek().is_some() { Err(NOT_AN_OBJECT) } else { Ok(body) };
+    };
+    let mut changed = match form {
+        Form::UrlEncoded => Zeroizing::new(query::without(text, strip).into_owned()),
+        Form::Json | Form::Stream => Zeroizing::new(text.to_owned()),
+    };
+    for field in fields {
+        changed = match (form, field) {
+            (Form::Json, Inject::JsonField { pointer, value }) => with_json_field(permit, &changed, pointer, value)?,
+            (Form::UrlEncoded, Inject::FormField { name, value }) => with_form_field(permit, &changed, name, value)?,
+            _ => changed,
+        };
+    }
+    Ok(Bytes::copy_from_slice(changed.as_bytes()))
+}
+
+fn with_json_field(permit: &Permit<'_>, text: &str, pointer: &[String], value: &Template) -> Result<Zeroizing<String>, OutboundError> {
+    let mut object = RawObject::parse(text).ok_or(NOT_AN_OBJECT)?;
+    let value = render(permit, value)?;
+    if !object.set_string_at(pointer, &value) {
+        return Err(NOT_AN_OBJECT);
+    }
+    Ok(Zeroizing::new(object.to_string()))
+}
+
+fn with_form_field(permit: &Permit<'_>, text: &str, name: &str, value: &Template) -> Result<Zeroizing<String>, OutboundError> {
+    let mut text = Zeroizing::new(query::without(text, &[name]).into_owned());
+    if !text.is_empty() {
+        text.push('&');
+    }
+    text.push_str(name);
+    text.push('=');
+    text.extend(query::encode(&render(permit, value)?));
+    Ok(text)
+}
+
+/// Writes the request. Secrets enter the head here, last, and leave with its buffer.
+pub(super) fn compose(permit: &Permit<'_>, request: &Parts, injected: &HashSet<HeaderName>, length: Length, body: OutgoingBody) -> Result<Outgoing, OutboundError> {
+    let own_credential = !permit.operation().is_some_and(|operation| operation.caller_credential);
+    let injections = if own_credential { injections(permit) } else { &[] };
+    let mut head = Zeroizing::new(Vec::with_capacity(room_for(permit, request, &body)));
+    write_target(&mut head, permit, request, injections)?;
+    write_line(&mut head, "host", permit.host().as_bytes());
+    let mut has_agent = false;
+    for (name, value) in &request.headers {
+        let callers_own = !own_credential && *name == header::AUTHORIZATION;
+        let stays = is_stripped(name) || injected.contains(name) || permit.provider().strip.headers.contains(name);
+        if callers_own || !(stays || is_named_by_connection(request, name) || unwanted_coding(permit, name)) {
+            has_agent |= *name == header::USER_AGENT;
+            write_line(&mut head, name.as_str(), value.as_bytes());
+        }
+    }
+    if !has_agent {
+        // Meta's media host refuses requests without one.
+        write_line(&mut head, "user-agent", concat!("keyside/", env!("CARGO_PKG_VERSION")).as_bytes());
+    }
+    match length {
+        Length::Unknown => write_line(&mut head, "transfer-encoding", b"chunked"),
+        Length::Known(0) if !matches!(request.method, Method::POST | Method::PUT | Method::PATCH) => {}
+        Length::Known(length) => write_line(&mut head, "content-length", length.to_string().as_bytes()),
+    }
+    for inject in injections {
+        if let Inject::Header { name, value } = inject {
+            write_line(&mut head, name.as_str(), render(permit, value)?.as_bytes());
+        }
+    }
+    head.extend_from_slice(b"\r\n");
+    Ok(Outgoing::new(request.method.clone(), head, body))
+}
+
+/// Enough that the head, a small body and every secret in it never make the buffer grow: growing
+/// would leave a copy behind that nobody wipes.
+fn room_for(permit: &Permit<'_>, request: &Parts, body: &OutgoingBody) -> usize {
+    let headers: usize = request.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    let target = request.uri.path().len() + request.uri.query().map_or(0, str::len);
+    let body = match body {
+        OutgoingBody::Whole(data) if data.len() <= COPY_LIMIT => data.len(),
+        OutgoingBody::Whole(_) | OutgoingBody::Stream { .. } => 0,
+    };
+    let secrets: usize = permit.route.credential.slots().values().map(|slot| slot.current.length()).sum();
+    512 + headers + target + body + 4 * secrets
+}
+
+fn write_target(head: &mut Vec<u8>, permit: &Permit<'_>, request: &Parts, injections: &[Inject]) -> Result<(), OutboundError> {
+    head.extend_from_slice(request.method.as_str().as_bytes());
+    head.push(b' ');
+    match permit.path_map() {
+        None => head.extend_from_slice(permit.path.as_bytes()),
+        Some(map) => {
+            for part in &map.to.parts {
+                match part {
+                    Part::Text(text) => head.extend_from_slice(text.as_bytes()),
+                    Part::Name(name) => match map.from.variable(permit.path, name) {
+                        Some(value) => head.extend_from_slice(value.as_bytes()),
+                        // A version that was not there, or a secret in the path.
+                        None if name == "v" => {}
+                        None => write_encoded(head, secret(&permit.route.credential, name)?),
+                    },
+                }
+            }
+        }
+    }
+    let mut separator = b'?';
+    let written = request.uri.query().unwrap_or_default();
+    let kept = if permit.operation().is_some_and(|operation| operation.caller_credential) {
+        written.into()
+    } else {
+        query::without(written, &permit.provider().strip.query)
+    };
+    let mut begin = |head: &mut Vec<u8>| head.push(std::mem::replace(&mut separator, b'&'));
+    if !kept.is_empty() {
+        begin(head);
+        head.extend_from_slice(kept.as_bytes());
+    }
+    for inject in injections {
+        match inject {
+            Inject::Query { name, value } => {
+                begin(head);
+                write_encoded(head, name);
+                head.push(b'=');
+                write_encoded(head, &render(permit, value)?);
+            }
+            Inject::AppSecretProof { token, key } => {
+                if let Some(proof) = app_secret_proof(&permit.route.credential, token, key)? {
+                    begin(head);
+                    head.extend_from_slice(proof.as_bytes());
+                }
+            }
+            Inject::Header { .. } | Inject::JsonField { .. } | Inject::FormField { .. } => {}
+        }
+    }
+    head.extend_from_slice(b" HTTP/1.1\r\n");
+    Ok(())
+}
+
+/// `appsecret_proof`, and `appsecret_time` in the current form, in which the proof covers the time
+/// and is good for five minutes: <https://developers.facebook.com/docs/facebook-login/security>.
+/// Meta's own SDK puts them in the query of every method.
+fn app_secret_proof(credential: &Credential, token: &str, key: &str) -> Result<Option<String>, OutboundError> {
+    let Some(key) = credential.current(key).filter(|_| credential.proof != Proof::Off) else { return Ok(None) };
+    let token = secret(credential, token)?;
+    #[expect(clippy::disallowed_methods, reason = "the one place where the app secret signs")]
+    let key = key.expose().as_bytes();
+    let mac = Hmac::<Sha256>::new_from_slice(key).map_err(|_| unavailable("app_secret"))?.chain_update(token);
+    Ok(Some(match credential.proof {
+        Proof::Classic => format!("appsecret_proof={}", Hex(&mac.finalize().into_bytes())),
+        Proof::Auto | Proof::Off => {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+            let mac = mac.chain_update(format!("|{now}"));
+            format!("appsecret_proof={}&appsecret_time={now}", Hex(&mac.finalize().into_bytes()))
+        }
+    }))
+}
+
+struct Hex<'a>(&'a [u8]);
+
+impl std::fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// What goes into this request: the provider's, or what the request has in its place.
+fn injections<'a>(permit: &Permit<'a>) -> &'a [Inject] {
+    permit.request.inject.as_deref().unwrap_or(&permit.provider().inject)
+}
+
+fn is_named_by_connection(request: &Parts, name: &HeaderName) -> bool {
+    connection_named(&request.headers).any(|named| named.eq_ignore_ascii_case(name.as_str().as_bytes()))
+}
+
+/// An answer that has to be looked through must not come compressed.
+fn unwanted_coding(permit: &Permit<'_>, name: &HeaderName) -> bool {
+    *name == header::ACCEPT_ENCODING && !permit.request.media
+}
+
+fn render(permit: &Permit<'_>, template: &Template) -> Result<Zeroizing<String>, OutboundError> {
+    let mut text = Zeroizing::new(String::with_capacity(RENDERED));
+    for part in &template.parts {
+        match part {
+            Part::Text(part) => text.push_str(part),
+            Part::Name(name) => text.push_str(secret(&permit.route.credential, name)?),
+        }
+    }
+    Ok(text)
+}
+
+fn secret<'c>(credential: &'c Credential, name: &str) -> Result<&'c str, OutboundError> {
+    #[expect(clippy::disallowed_methods, reason = "the one place where a secret enters a request")]
+    credential.current(name).map(crate::secret::Secret::expose).ok_or_else(|| unavailable(name))
+}
+
+fn unavailable(secret: &str) -> OutboundError {
+    OutboundError::CredentialUnavailable { secret: secret.to_owned() }
+}
+
+fn write_line(head: &mut Vec<u8>, name: &str, value: &[u8]) {
+    head.extend_from_slice(name.as_bytes());
+    head.extend_from_slice(b": ");
+    head.extend_from_slice(value);
+    head.extend_from_slice(b"\r\n");
+}
+
+fn write_encoded(head: &mut Vec<u8>, value: &str) {
+    for piece in query::encode(value) {
+        head.extend_from_slice(piece.as_bytes());
+    }
+}
+
+const NOT_AN_OBJECT: OutboundError = OutboundError::BadRequest {
+    message: "the body is not what this provider's credential can be put into",
+    details: "send a JSON object, or a form where the provider takes forms, with the matching Content-Type",
+};
+/// Longer than any token seen, so that a rendered value is seldom moved while it grows.
+const RENDERED: usize = 512;

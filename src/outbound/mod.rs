@@ -1,0 +1,241 @@
+//! From the application to the provider.
+
+use std::collections::HashSet;
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Method, Request, Response, header};
+use http_body::Body;
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+mod answer;
+mod body;
+pub mod error;
+pub mod guard;
+mod inject;
+pub mod policy;
+
+use body::{Form, Room};
+use error::OutboundError;
+use inject::Length;
+use policy::{Permit, Policy, Route};
+
+use crate::limit::{Limited, Patience, Ticket};
+use crate::listener::Link;
+use crate::metrics::{Metrics, outcome_of};
+use crate::upstream::{Answer, AnswerBody, Limits, OutgoingBody, UpstreamError};
+
+/// What requests are judged by and sent with, all of one load.
+#[derive(Debug)]
+pub struct Generation {
+    /// Its number, from 1.
+    pub number: u64,
+    /// The routes.
+    pub policy: Policy,
+    /// The hosts that are answered for, besides loopback names.
+    pub hosts: HashSet<String>,
+    /// Every header that any provider injects: no caller may bring one.
+    pub injected: HashSet<HeaderName>,
+}
+
+/// The outbound listener's handler.
+#[derive(Debug)]
+pub struct Outbound {
+    generation: Arc<ArcSwap<Generation>>,
+    metrics: Arc<Metrics>,
+    room: Room,
+}
+
+impl Outbound {
+    /// A handler whose requests run on what `generation` holds when they arrive.
+    #[must_use]
+    pub fn new(generation: Arc<ArcSwap<Generation>>, metrics: Arc<Metrics>) -> Self {
+        Self { generation, metrics, room: Room::default() }
+    }
+
+    /// Answers a request: with the provider's answer, or with why there is none. Cannot fail; this is
+    /// the one place where an error becomes an answer, a log line and a count.
+    pub async fn handle(&self, request: Request<Incoming>, link: &Link) -> Response<AnswerBody> {
+        // load_full, not load: a guard held over the whole request would hold up the next swap.
+        let generation = self.generation.load_full();
+        let (parts, body) = request.into_parts();
+        let arrived = Instant::now();
+        let has_body = !body.is_end_stream();
+        match self.forward(&generation, &parts, body, link, arrived).await {
+            Ok(response) => response,
+            Err(failure) => {
+                if has_body {
+                    link.body_unread();
+                }
+                failure.into_response(self, link, arrived)
+            }
+        }
+    }
+
+    async fn forward<'a>(
+        &'a self,
+        generation: &'a Generation,
+        parts: &'a Parts,
+        body: Incoming,
+        link: &Link,
+        arrived: Instant,
+    ) -> Result<Response<AnswerBody>, Failure<'a>> {
+        guard::admit(parts, &generation.hosts, link).map_err(Failure::early)?;
+        let permit = generation.policy.check(parts).map_err(|(route, error)| Failure { route, permit: None, error })?;
+        let failed = |error| Failure { route: Some(permit.route), permit: Some(permit.operation_index), error };
+        let ticket = acquire(&permit, parts).await.map_err(|limited| failed(OutboundError::RateLimited(limited)))?;
+        let sent = Instant::now();
+        let limits = limits(&permit, parts, sent);
+        let (length, body, _held) = self.take_body(&permit, parts, body, limits.deadline).await.map_err(failed)?;
+        let outgoing = inject::compose(&permit, parts, &generation.injected, length, body).map_err(failed)?;
+        let upstream_failed = |error| failed(upstream_error(error, &parts.method));
+        let answer = permit.upstream().send(outgoing, limits).await.map_err(upstream_failed)?;
+        let done = Instant::now();
+        report(&permit, link, &answer, done - arrived);
+        let origin = origin_of(&permit, parts);
+        let mut response = answer::clean(answer, &permit, &origin).await.map_err(upstream_failed)?;
+        describe(&mut response, ticket.as_ref(), sent - arrived, done - sent);
+        Ok(response)
+    }
+
+    async fn take_body(&self, permit: &Permit<'_>, parts: &Parts, body: Incoming, deadline: Instant) -> Result<(Length, OutgoingBody, Option<body::Held<'_>>), OutboundError> {
+        if body.is_end_stream() {
+            let whole = if parts.method == Method::POST { inject::edit_body(permit, Form::of(&parts.headers), Bytes::new())? } else { Bytes::new() };
+            return Ok((Length::Known(whole.len() as u64), OutgoingBody::Whole(whole), None));
+        }
+        let form = Form::of(&parts.headers);
+        if form == Form::Stream {
+            body::check_stream(&body)?;
+            let length = body.size_hint().exact().map_or(Length::Unknown, Length::Known);
+            let chunked = matches!(length, Length::Unknown);
+            return Ok((length, OutgoingBody::Stream { body, chunked, limit: body::MAX_STREAM }, None));
+        }
+        let (whole, held) = body::read_whole(body, &self.room, deadline).await?;
+        let whole = inject::edit_body(permit, form, whole)?;
+        Ok((Length::Known(whole.len() as u64), OutgoingBody::Whole(whole), held))
+    }
+}
+
+/// An error with the route on which it arose.
+struct Failure<'a> {
+    route: Option<&'a Route>,
+    permit: Option<usize>,
+    error: OutboundError,
+}
+
+impl<'a> Failure<'a> {
+    fn early(error: OutboundError) -> Self {
+        Self { route: None, permit: None, error }
+    }
+
+    fn into_response(self, outbound: &Outbound, link: &Link, arrived: Instant) -> Response<AnswerBody> {
+        let kind = self.error.kind();
+        let route = self.route.map(|route| &*route.name);
+        match self.route {
+            Some(route) => {
+                route.metrics.refused(self.permit, kind.slug);
+                match &self.error {
+                    OutboundError::RateLimited(_) => route.metrics.limited("sender"),
+                    OutboundError::Upstream { .. } => route.metrics.upstream_error(kind.slug),
+                    _ => {}
+                }
+            }
+            None => outbound.metrics.refused(kind.slug),
+        }
+        let refusal = self.error.refusal(route);
+        let duration_ms = arrived.elapsed().as_millis();
+        tracing::info!(route, caller = %link.caller(), status = kind.status.as_u16(), duration_ms, error = kind.slug, reason = refusal.message, "request refused");
+        let mut response = refusal.to_response().map(AnswerBody::Whole);
+        if matches!(self.error, OutboundError::MethodNotAllowed) {
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(guard::ALLOW));
+        }
+        response
+    }
+}
+
+/// Waits for the sender's turn, where the request counts and there is a limit.
+async fn acquire(permit: &Permit<'_>, parts: &Parts) -> Result<Option<Ticket>, Limited> {
+    let Some(budget) = permit.route.budget.as_ref().filter(|_| permit.request.limited) else { return Ok(None) };
+    let patience = Patience { max_wait: permit.route.patience.max_wait.min(preferred_wait(parts)), ..permit.route.patience };
+    budget.acquire(permit.sender.unwrap_or_default(), patience).await.map(Some)
+}
+
+/// `Prefer: wait=SECONDS` (RFC 7240): what the caller itself would wait.
+fn preferred_wait(parts: &Parts) -> Duration {
+    let preferences = parts.headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
+    let waits = preferences.flat_map(|value| value.split([',', ';'])).filter_map(|preference| preference.trim().strip_prefix("wait="));
+    waits.filter_map(|seconds| seconds.parse().ok()).map(Duration::from_secs).next().unwrap_or(Duration::MAX)
+}
+
+fn limits(permit: &Permit<'_>, parts: &Parts, now: Instant) -> Limits {
+    let media = permit.request.media || Form::of(&parts.headers) == Form::Stream;
+    let (total, head) = if media { (MEDIA_TIME, MEDIA_HEAD_TIME) } else { (JSON_TIME, JSON_HEAD_TIME) };
+    Limits { deadline: now + total, head, progress: body::PROGRESS }
+}
+
+/// A method that changes something, once written, has an outcome that nobody here knows.
+fn upstream_error(error: UpstreamError, method: &Method) -> OutboundError {
+    let written = match &error {
+        UpstreamError::TimedOut { written, .. } => *written,
+        UpstreamError::Protocol(_) => true,
+        _ => false,
+    };
+    OutboundError::Upstream { error, outcome_unknown: written && !method.is_safe() }
+}
+
+/// How the caller reached the route: the scheme of the listener, the `Host` it used, the route's path.
+fn origin_of(permit: &Permit<'_>, parts: &Parts) -> String {
+    let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    format!("http://{host}{}", permit.route.path)
+}
+
+fn report(permit: &Permit<'_>, link: &Link, answer: &Answer, duration: Duration) {
+    permit.route.metrics.answered(permit.operation_index, outcome_of(answer.status), duration);
+    tracing::debug!(
+        route = &*permit.route.name,
+        operation = permit.operation().map(|operation| &*operation.name),
+        credential = &*permit.route.credential.name,
+        caller = %link.caller(),
+        status = answer.status.as_u16(),
+        duration_ms = duration.as_millis(),
+        "request answered"
+    );
+}
+
+/// Adds to an answer how long its parts took, and how much of the limit is left.
+fn describe(response: &mut Response<AnswerBody>, ticket: Option<&Ticket>, queue: Duration, upstream: Duration) {
+    let mut text = String::with_capacity(64);
+    let millis = |duration: Duration| (duration.as_micros() / 1000, duration.as_micros() % 1000 / 10);
+    let ((queue_ms, queue_rest), (upstream_ms, upstream_rest)) = (millis(queue), millis(upstream));
+    let mut append = |name, text: &mut String, written: std::fmt::Result| {
+        if written.is_ok()
+            && let Ok(value) = HeaderValue::from_str(text)
+        {
+            response.headers_mut().append(name, value);
+        }
+        text.clear();
+    };
+    let written = write!(text, "queue;dur={queue_ms}.{queue_rest:02}, upstream;dur={upstream_ms}.{upstream_rest:02}");
+    append(SERVER_TIMING, &mut text, written);
+    if let Some(ticket) = ticket {
+        let written = write!(text, "\"sender\";r={};t={}", ticket.remaining, crate::response::whole_seconds(ticket.reset));
+        append(RATE_LIMIT, &mut text, written);
+        let written = write!(text, "\"sender\";q={};w={}", ticket.burst, crate::response::whole_seconds(ticket.window));
+        append(RATE_LIMIT_POLICY, &mut text, written);
+    }
+}
+
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+/// <https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/>
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+/// The longest that an exchange may take, and that the provider may take for the head of its answer.
+const JSON_TIME: Duration = Duration::from_secs(60);
+const JSON_HEAD_TIME: Duration = Duration::from_secs(30);
+const MEDIA_TIME: Duration = Duration::from_secs(300);
+const MEDIA_HEAD_TIME: Duration = Duration::from_secs(120);

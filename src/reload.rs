@@ -1,0 +1,454 @@
+//! From a configuration file to a whole generation, published at once or refused whole.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use sha2::{Digest, Sha256};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::config::{Config, Faults, ListenAddress};
+use crate::credential::source::{fingerprint_files, path_of, read_all};
+use crate::credential::{Credential, CredentialFault, Findings, references};
+use crate::limit::{Budget, Patience};
+use crate::metrics::Metrics;
+use crate::outbound::Generation;
+use crate::outbound::policy::{Policy, Route};
+use crate::provider::{Ca, Origin, Provider, credential_headers};
+use crate::tls::{self, TlsError};
+use crate::units::Rate;
+use crate::upstream::Upstream;
+
+/// Everything of one load.
+#[derive(Debug)]
+pub struct Live {
+    /// What was written.
+    pub config: Config,
+    /// The credentials by name.
+    pub credentials: BTreeMap<String, Arc<Credential>>,
+    /// What requests run on.
+    pub generation: Arc<Generation>,
+    upstreams: HashMap<UpstreamKey, Arc<Upstream>>,
+    watched: Vec<PathBuf>,
+    watched_content: [u8; 32],
+}
+
+/// An upstream is the same one as long as its origin and the authorities that vouch for it are.
+type UpstreamKey = (Origin, Ca, [u8; 32]);
+
+/// Holds what is live, and replaces it.
+#[derive(Debug)]
+pub struct Reloader {
+    path: PathBuf,
+    metrics: Arc<Metrics>,
+    live: ArcSwap<Live>,
+    generation: Arc<ArcSwap<Generation>>,
+    last: Mutex<LastReload>,
+    requests: mpsc::Sender<Request>,
+}
+
+/// How the last reload went.
+#[derive(Clone, Debug)]
+pub struct LastReload {
+    /// When a load last succeeded.
+    pub last_success: SystemTime,
+    /// What the last one was refused for; empty after a success.
+    pub refused: Vec<String>,
+}
+
+/// One wish for a reload, with the place for its result.
+#[derive(Debug)]
+pub struct Request {
+    cause: &'static str,
+    reply: Option<oneshot::Sender<Result<Vec<String>, Vec<String>>>>,
+}
+
+impl Reloader {
+    /// Loads for the first time.
+    ///
+    /// # Errors
+    /// Everything that is wrong, by name.
+    pub async fn start(path: PathBuf, metrics: Arc<Metrics>) -> Result<(Arc<Self>, mpsc::Receiver<Request>), LoadError> {
+        let live = load(&path, None, &metrics).await?;
+        metrics.reloaded(true);
+        let (requests, queue) = mpsc::channel(REQUESTS);
+        let generation = Arc::new(ArcSwap::from(Arc::clone(&live.generation)));
+        let last = Mutex::new(LastReload { last_success: SystemTime::now(), refused: Vec::new() });
+        Ok((Arc::new(Self { path, metrics, live: ArcSwap::from_pointee(live), generation, last, requests }), queue))
+    }
+
+    /// What is live.
+    #[must_use]
+    pub fn live(&self) -> Arc<Live> {
+        self.live.load_full()
+    }
+
+    /// The slot from which each request takes its generation.
+    #[must_use]
+    pub fn generation(&self) -> Arc<ArcSwap<Generation>> {
+        Arc::clone(&self.generation)
+    }
+
+    /// How the last reload went.
+    #[must_use]
+    pub fn last(&self) -> LastReload {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Asks for a reload without waiting for it. One that is asked for while another waits already is
+    /// the same one.
+    pub fn ask(&self, cause: &'static str) {
+        self.requests.try_send(Request { cause, reply: None }).unwrap_or_default();
+    }
+
+    /// Asks for a reload and waits for what it changed.
+    ///
+    /// # Errors
+    /// What it was refused for.
+    pub async fn ask_and_wait(&self, cause: &'static str) -> Result<Vec<String>, Vec<String>> {
+        let (reply, result) = oneshot::channel();
+        let stopped = || vec!["the sidecar is stopping".to_owned()];
+        self.requests.send(Request { cause, reply: Some(reply) }).await.map_err(|_| stopped())?;
+        result.await.map_err(|_| stopped())?
+    }
+
+    /// Reloads whenever it is asked to, one at a time, for as long as the process lives.
+    pub async fn serve(self: Arc<Self>, mut queue: mpsc::Receiver<Request>) {
+        let mut waiting = Vec::new();
+        while queue.recv_many(&mut waiting, REQUESTS).await > 0 {
+            let cause = waiting.first().map_or("", |request| request.cause);
+            let result = self.reload(cause).await;
+            for reply in waiting.drain(..).filter_map(|request| request.reply) {
+                reply.send(result.clone()).unwrap_or_default();
+            }
+            // A storm of signals costs a bounded share of the processor, and its last one counts.
+            tokio::time::sleep(REST).await;
+        }
+    }
+
+    /// Looks at the content of all files for as long as the process lives, and asks for a reload when
+    /// it is another. Content, because Kubernetes replaces a link above the files, and a mount may not
+    /// tell of any change.
+    pub async fn watch(self: Arc<Self>) {
+        let mut refused = None;
+        loop {
+            let live = self.live();
+            let Some(interval) = live.config.reload.watch else {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                continue;
+            };
+            tokio::time::sleep(interval).await;
+            let live = self.live();
+            let paths = live.watched.clone();
+            let Ok(content) = tokio::task::spawn_blocking(move || fingerprint_files(&paths)).await else { continue };
+            // Content that was refused once is not tried again until it is another.
+            if content != live.watched_content && refused != Some(content) {
+                refused = self.ask_and_wait("a file has changed").await.is_err().then_some(content);
+            }
+        }
+    }
+
+    async fn reload(&self, cause: &str) -> Result<Vec<String>, Vec<String>> {
+        let before = self.live.load_full();
+        match load(&self.path, Some(&before), &self.metrics).await {
+            Ok(live) => {
+                let changes = changes(&before, &live);
+                let (number, generation) = (live.generation.number, Arc::clone(&live.generation));
+                for (credential, _, _) in rotated(&before, &live) {
+                    self.metrics.rotated(&credential);
+                }
+                // Published in a row, with nothing awaited in between.
+                self.live.store(Arc::new(live));
+                self.generation.store(generation);
+                *self.last.lock().unwrap_or_else(PoisonError::into_inner) = LastReload { last_success: SystemTime::now(), refused: Vec::new() };
+                self.metrics.reloaded(true);
+                tracing::info!(cause, generation = number, changes = changes.join("; "), "reloaded");
+                Ok(changes)
+            }
+            Err(error) => {
+                let reasons = error.reasons();
+                self.last.lock().unwrap_or_else(PoisonError::into_inner).refused.clone_from(&reasons);
+                self.metrics.reloaded(false);
+                for reason in &reasons {
+                    tracing::error!(cause, reason, "reload refused, everything stays as it was");
+                }
+                Err(reasons)
+            }
+        }
+    }
+}
+
+/// Reads everything and builds a whole generation aside. If anything fails, what was live stays live.
+///
+/// # Errors
+/// Everything that is wrong, by name.
+pub async fn load(path: &Path, before: Option<&Live>, metrics: &Arc<Metrics>) -> Result<Live, LoadError> {
+    let config = Config::load(path).map_err(LoadError::Config)?;
+    if let Some(before) = before {
+        refuse_restart_needed(&before.config, &config)?;
+    }
+    let watched = watched_files(path, &config);
+    let looked_at = watched.clone();
+    let authorities = ca_files(&config);
+    // The hash first: what changes while the rest is read is then seen as a change by the watch.
+    let files = tokio::task::spawn_blocking(move || (fingerprint_files(&looked_at), read_authorities(authorities)));
+    let (watched_content, authorities) = files.await.map_err(|_| LoadError::Restart(Vec::new()))?;
+    let findings = read_all(references(&config.credentials)).await;
+    warn_of(&config, &findings);
+    let credentials = assemble(&config, &findings, before)?;
+    let mut upstreams = HashMap::new();
+    let generation = build(&config, &credentials, &authorities, &mut upstreams, before, metrics)?;
+    Ok(Live { config, credentials, generation: Arc::new(generation), upstreams, watched, watched_content })
+}
+
+fn assemble(config: &Config, findings: &Findings, before: Option<&Live>) -> Result<BTreeMap<String, Arc<Credential>>, LoadError> {
+    let mut credentials = BTreeMap::new();
+    let mut faults = Vec::new();
+    for (name, credential) in &config.credentials {
+        let held = before.and_then(|before| before.credentials.get(name)).map(Arc::as_ref);
+        match Credential::assemble(name, credential, findings, held) {
+            Ok(credential) => drop(credentials.insert(name.clone(), Arc::new(credential))),
+            Err(more) => faults.extend(more),
+        }
+    }
+    if faults.is_empty() { Ok(credentials) } else { Err(LoadError::Secrets(faults)) }
+}
+
+type Authorities = BTreeMap<PathBuf, std::io::Result<Vec<u8>>>;
+
+fn build(
+    config: &Config,
+    credentials: &BTreeMap<String, Arc<Credential>>,
+    authorities: &Authorities,
+    upstreams: &mut HashMap<UpstreamKey, Arc<Upstream>>,
+    before: Option<&Live>,
+    metrics: &Arc<Metrics>,
+) -> Result<Generation, LoadError> {
+    let mut budgets = Budgets { before, made: Vec::new() };
+    let mut configs = HashMap::new();
+    let mut routes = Vec::new();
+    for route in &config.routes {
+        let Some(credential) = credentials.get(&route.credential) else { continue };
+        let provider = &credential.provider;
+        let mut upstream = |origin: &Origin| upstream_for(origin, provider, authorities, &mut configs, upstreams, before);
+        let name: Arc<str> = route.name.as_str().into();
+        let operations = provider.operations.iter().map(|operation| operation.name.clone());
+        routes.push(Route {
+            metrics: Arc::new(metrics.route(&name, operations)),
+            name,
+            path: route.path.clone(),
+            senders: route.senders.iter().cloned().collect(),
+            operations: route.operations.clone(),
+            credential: Arc::clone(credential),
+            upstream: upstream(&provider.upstream)?,
+            host: provider.upstream.authority(),
+            media_upstream: provider.media_upstream.as_ref().map(&mut upstream).transpose()?,
+            media_host: provider.media_upstream.as_ref().map(Origin::authority),
+            budget: route.limits.per_sender.map(|rate| budgets.of(&route.name, &route.credential, rate)),
+            patience: Patience { max_wait: route.limits.max_wait, max_queue: route.limits.max_queue },
+        });
+    }
+    let providers = || credentials.values().map(|credential| &credential.provider);
+    let hosts = providers().flat_map(|provider| std::iter::once(&provider.upstream).chain(&provider.media_upstream)).map(|origin| origin.host.clone());
+    let injected = providers().flat_map(|provider| provider.injected_headers().cloned()).chain(credential_headers());
+    Ok(Generation {
+        number: before.map_or(1, |before| before.generation.number + 1),
+        policy: Policy::new(routes),
+        hosts: hosts.chain(config.outbound.allowed_hosts.iter().cloned()).collect(),
+        injected: injected.collect::<HashSet<_>>(),
+    })
+}
+
+/// The budgets of a generation: carried over from the one before, and shared by the routes of one
+/// credential that have the same rate, because they send from the same numbers.
+struct Budgets<'a> {
+    before: Option<&'a Live>,
+    made: Vec<(String, Rate, Arc<Budget>)>,
+}
+
+impl Budgets<'_> {
+    fn of(&mut self, route: &str, credential: &str, rate: Rate) -> Arc<Budget> {
+        let shared = self.made.iter().find(|(name, made, _)| name == credential && *made == rate);
+        if let Some((_, _, budget)) = shared {
+            return Arc::clone(budget);
+        }
+        let routes = || self.before.into_iter().flat_map(|before| before.generation.policy.routes());
+        let of_credential = |old: &&Route| old.credential.name == credential;
+        let same_rate = routes().filter(of_credential).filter_map(|old| old.budget.as_ref()).find(|budget| budget.rate() == rate);
+        let same_route = routes().filter(of_credential).find(|old| &*old.name == route).and_then(|old| old.budget.as_ref());
+        let budget = match (same_rate, same_route) {
+            (Some(budget), _) => Arc::clone(budget),
+            (None, Some(budget)) => Arc::new(budget.with_rate(rate)),
+            (None, None) => Arc::new(Budget::new(rate)),
+        };
+        self.made.push((credential.to_owned(), rate, Arc::clone(&budget)));
+        budget
+    }
+}
+
+fn upstream_for(
+    origin: &Origin,
+    provider: &Provider,
+    authorities: &Authorities,
+    configs: &mut HashMap<Ca, Arc<rustls::ClientConfig>>,
+    upstreams: &mut HashMap<UpstreamKey, Arc<Upstream>>,
+    before: Option<&Live>,
+) -> Result<Arc<Upstream>, LoadError> {
+    let pem = match &provider.ca {
+        Ca::File(path) => match authorities.get(path) {
+            Some(Ok(pem)) => Some(pem.as_slice()),
+            Some(Err(error)) => return Err(LoadError::Authority(path.clone(), error.to_string())),
+            None => return Err(LoadError::Authority(path.clone(), "it was not read".to_owned())),
+        },
+        Ca::Bundled | Ca::System => None,
+    };
+    let key = (origin.clone(), provider.ca.clone(), Sha256::digest(pem.unwrap_or_default()).into());
+    if let Some(upstream) = upstreams.get(&key).or_else(|| before.and_then(|before| before.upstreams.get(&key))).map(Arc::clone) {
+        upstreams.insert(key, Arc::clone(&upstream));
+        return Ok(upstream);
+    }
+    let tls = match configs.get(&provider.ca) {
+        Some(tls) => Arc::clone(tls),
+        None => {
+            let tls = tls::client_config(&provider.ca, pem).map_err(|error| LoadError::Tls(provider.name.clone(), error))?;
+            configs.insert(provider.ca.clone(), Arc::clone(&tls));
+            tls
+        }
+    };
+    let upstream = Upstream::new(origin.clone(), tls).map_err(|error| LoadError::Upstream(provider.name.clone(), error.to_string()))?;
+    let upstream = Arc::new(upstream);
+    upstreams.insert(key, Arc::clone(&upstream));
+    Ok(upstream)
+}
+
+impl Live {
+    /// The upstreams, for what has to be done to each from time to time.
+    pub fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
+        self.upstreams.values()
+    }
+}
+
+/// Sockets stay open over a reload; what would need others is named and refused.
+fn refuse_restart_needed(before: &Config, config: &Config) -> Result<(), LoadError> {
+    let differ = |a: &[ListenAddress], b: &[ListenAddress]| a != b;
+    let mut changed = Vec::new();
+    let table = [
+        ("outbound.listen", differ(&before.outbound.listen, &config.outbound.listen)),
+        ("outbound.allow_uids", before.outbound.allow_uids != config.outbound.allow_uids),
+        ("admin.listen", differ(&before.admin.listen, &config.admin.listen)),
+        ("log", before.log != config.log),
+    ];
+    changed.extend(table.iter().filter(|(_, changed)| *changed).map(|(key, _)| *key));
+    if changed.is_empty() { Ok(()) } else { Err(LoadError::Restart(changed)) }
+}
+
+fn ca_files(config: &Config) -> Vec<PathBuf> {
+    let cas = config.credentials.values().map(|credential| &credential.provider.ca);
+    cas.filter_map(|ca| if let Ca::File(path) = ca { Some(path.clone()) } else { None }).collect()
+}
+
+fn read_authorities(paths: Vec<PathBuf>) -> Authorities {
+    paths.into_iter().map(|path| (path.clone(), std::fs::read(&path))).collect()
+}
+
+fn watched_files(path: &Path, config: &Config) -> Vec<PathBuf> {
+    let secrets = references(&config.credentials).iter().filter_map(path_of).collect::<Vec<_>>();
+    std::iter::once(path.to_owned()).chain(secrets).chain(ca_files(config)).collect()
+}
+
+fn warn_of(config: &Config, findings: &Findings) {
+    for warning in &config.warnings {
+        tracing::warn!(%warning, "configuration");
+    }
+    for (reference, found) in findings {
+        match found {
+            Ok(found) => {
+                for warning in &found.warnings {
+                    tracing::warn!(%reference, warning, "secret");
+                }
+            }
+            Err(error) => tracing::debug!(%reference, %error, "secret not read"),
+        }
+    }
+}
+
+/// The secrets that differ: credential, secret, and what happened in words.
+fn rotated(before: &Live, live: &Live) -> Vec<(String, String, String)> {
+    let mut all = Vec::new();
+    for (name, credential) in &live.credentials {
+        let Some(old) = before.credentials.get(name) else { continue };
+        for secret in credential.changed_since(old) {
+            let fingerprint = |credential: &Credential| credential.slots().get(secret).map_or_else(|| "none".to_owned(), |slot| slot.current.fingerprint().to_string());
+            all.push((name.clone(), secret.to_owned(), format!("{} -> {}", fingerprint(old), fingerprint(credential))));
+        }
+    }
+    all
+}
+
+/// What a reload changed, for people.
+fn changes(before: &Live, live: &Live) -> Vec<String> {
+    let mut all: Vec<_> = rotated(before, live).into_iter().map(|(credential, secret, how)| format!("credential {credential}: {secret} {how}")).collect();
+    let names = |live: &Live| -> (HashSet<String>, HashSet<String>) {
+        (live.credentials.keys().cloned().collect(), live.config.routes.iter().map(|route| route.name.clone()).collect())
+    };
+    let ((old_credentials, old_routes), (credentials, routes)) = (names(before), names(live));
+    for (what, old, new) in [("credential", old_credentials, credentials), ("route", old_routes, routes)] {
+        all.extend(new.difference(&old).map(|name| format!("{what} {name}: added")));
+        all.extend(old.difference(&new).map(|name| format!("{what} {name}: removed")));
+    }
+    for route in &live.config.routes {
+        if let Some(old) = before.config.routes.iter().find(|old| old.name == route.name)
+            && old != route
+        {
+            all.push(format!("route {}: changed", route.name));
+        }
+    }
+    all.sort();
+    all
+}
+
+/// Why a generation was refused.
+#[derive(Debug)]
+pub enum LoadError {
+    /// The configuration file.
+    Config(Faults),
+    /// Secrets that cannot be used.
+    Secrets(Vec<CredentialFault>),
+    /// A file of authorities that cannot be read.
+    Authority(PathBuf, String),
+    /// Authorities of a provider that cannot be used.
+    Tls(String, TlsError),
+    /// An upstream of a provider that cannot be used.
+    Upstream(String, String),
+    /// Keys whose change takes effect only after a restart.
+    Restart(Vec<&'static str>),
+}
+
+impl LoadError {
+    /// Each reason on its own.
+    #[must_use]
+    pub fn reasons(&self) -> Vec<String> {
+        match self {
+            Self::Config(faults) => faults.iter().map(ToString::to_string).collect(),
+            Self::Secrets(faults) => faults.iter().map(ToString::to_string).collect(),
+            Self::Authority(path, reason) => vec![format!("ca: {} cannot be read: {reason}", path.display())],
+            Self::Tls(provider, error) => vec![format!("provider.{provider}.ca: {error}")],
+            Self::Upstream(provider, reason) => vec![format!("provider.{provider}.upstream: {reason}")],
+            Self::Restart(keys) => vec![format!("{}: changed, which needs a restart; nothing was applied", keys.join(", "))],
+        }
+    }
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reasons().join("\n"))
+    }
+}
+
+impl std::error::Error for LoadError {}
+
+const REQUESTS: usize = 16;
+const REST: Duration = Duration::from_millis(20);

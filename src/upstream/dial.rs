@@ -1,0 +1,118 @@
+//! How a connection comes up: names, addresses, TLS; everything before the first byte of a request.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use rustls_pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_rustls::TlsConnector;
+
+use super::UpstreamError;
+use super::connection::Io;
+use crate::provider::Origin;
+
+/// Connects to one origin.
+#[derive(Debug)]
+pub(super) struct Dialer {
+    origin: Origin,
+    tls: Option<(TlsConnectorConfig, ServerName<'static>)>,
+    last_addresses: Mutex<Option<(Vec<SocketAddr>, Instant)>>,
+}
+
+type TlsConnectorConfig = std::sync::Arc<rustls::ClientConfig>;
+
+impl Dialer {
+    /// A dialer for `origin`; `tls` is not used for a plain one.
+    ///
+    /// # Errors
+    /// Where the host is neither a DNS name nor an address.
+    pub(super) fn new(origin: Origin, tls: TlsConnectorConfig) -> Result<Self, UpstreamError> {
+        let tls = if origin.tls {
+            let name = ServerName::try_from(origin.host.trim_matches(['[', ']']).to_owned())
+                .map_err(|_| UpstreamError::Unreachable("its host name is not valid".to_owned()))?;
+            Some((tls, name))
+        } else {
+            None
+        };
+        Ok(Self { origin, tls, last_addresses: Mutex::new(None) })
+    }
+
+    /// A connection on which nothing has been sent but the handshake.
+    ///
+    /// # Errors
+    /// `Unreachable`, `Tls` or `TimedOut`; in each case the upstream has seen no request.
+    pub(super) async fn dial(&self) -> Result<Io, UpstreamError> {
+        match timeout(CONNECT_TIMEOUT, self.connect()).await {
+            Ok(result) => result,
+            Err(_) => Err(UpstreamError::TimedOut { what: "connecting", written: false }),
+        }
+    }
+
+    async fn connect(&self) -> Result<Io, UpstreamError> {
+        let stream = first_to_answer(self.addresses().await?).await.map_err(|e| UpstreamError::Unreachable(e.to_string()))?;
+        stream.set_nodelay(true).map_err(|e| UpstreamError::Unreachable(e.to_string()))?;
+        let Some((config, name)) = &self.tls else { return Ok(Io::Plain(stream)) };
+        let connector = TlsConnector::from(std::sync::Arc::clone(config));
+        match connector.connect(name.clone(), stream).await {
+            Ok(stream) => Ok(Io::Tls(Box::new(stream))),
+            Err(error) => Err(UpstreamError::Tls(error.to_string())),
+        }
+    }
+
+    /// The addresses of the host, or the last good ones for as long as an hour when its name cannot
+    /// be resolved: a resolver that fails for a while must not stop sending.
+    async fn addresses(&self) -> Result<Vec<SocketAddr>, UpstreamError> {
+        let host = self.origin.host.trim_matches(['[', ']']);
+        match tokio::net::lookup_host((host, self.origin.port)).await.map(Iterator::collect::<Vec<_>>) {
+            Ok(found) if !found.is_empty() => {
+                if let Ok(mut last) = self.last_addresses.lock() {
+                    *last = Some((found.clone(), Instant::now()));
+                }
+                Ok(found)
+            }
+            failed => {
+                let last = self.last_addresses.lock().ok().and_then(|last| last.clone());
+                match (last, failed) {
+                    (Some((addresses, at)), _) if at.elapsed() < STALE_ADDRESSES => Ok(addresses),
+                    (_, Err(error)) => Err(UpstreamError::Unreachable(format!("its name cannot be resolved: {error}"))),
+                    (_, Ok(_)) => Err(UpstreamError::Unreachable("its name has no address".to_owned())),
+                }
+            }
+        }
+    }
+}
+
+/// The first connection that comes up; each next address is tried when the one before has failed,
+/// or has not answered for 300 ms (as RFC 8305 suggests).
+async fn first_to_answer(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+    let mut attempts = JoinSet::new();
+    let mut addresses = addresses.into_iter();
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "it has no address");
+    loop {
+        match addresses.next() {
+            Some(address) => drop(attempts.spawn(TcpStream::connect(address))),
+            None if attempts.is_empty() => return Err(failure),
+            None => {}
+        }
+        let head_start = async {
+            if addresses.len() > 0 { sleep(HEAD_START).await } else { std::future::pending().await }
+        };
+        tokio::select! {
+            Some(attempt) = attempts.join_next() => match attempt {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => failure = error,
+                Err(error) => failure = io::Error::other(error),
+            },
+            () = head_start => {}
+        }
+    }
+}
+
+/// TCP and TLS together, as Envoy's connect timeout has it.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const HEAD_START: Duration = Duration::from_millis(300);
+const STALE_ADDRESSES: Duration = Duration::from_secs(3600);

@@ -1,0 +1,320 @@
+//! The far side of the proxy: one origin and a pool of connections to it.
+//!
+//! HTTP/1.1 is spoken here directly, not through hyper's client. Measured on the job of this program
+//! (`benches/README.md`), the client's dispatch channel, its task per connection and their wake-ups
+//! cost a third of a request; polling hyper's connection from the request's task costs as much again
+//! at high concurrency. Speaking it here also tells for certain whether a request was written, which
+//! decides whether it may be sent again, and leaves no copy of the credential in a buffer.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+use zeroize::Zeroizing;
+
+mod connection;
+mod dial;
+mod framing;
+
+pub use connection::Limits;
+pub use framing::ProtocolError;
+
+use connection::Connection;
+use dial::Dialer;
+use framing::{Framing, Step};
+
+use crate::provider::Origin;
+
+/// One origin and the idle connections to it. It lives on over reloads, for as long as a generation
+/// names the same origin with the same authorities.
+#[derive(Debug)]
+pub struct Upstream {
+    dialer: Dialer,
+    idle: Mutex<Vec<Connection>>,
+}
+
+/// A request, ready to be written: its head already holds the credential.
+pub struct Outgoing {
+    method: Method,
+    /// Request line and headers, and a small body.
+    head: Zeroizing<Vec<u8>>,
+    body: OutgoingBody,
+}
+
+impl Outgoing {
+    /// A request from its request line and headers (with the empty line) and its body. The head is
+    /// wiped when the request is dropped.
+    #[must_use]
+    pub fn new(method: Method, mut head: Zeroizing<Vec<u8>>, body: OutgoingBody) -> Self {
+        match body {
+            OutgoingBody::Whole(data) if data.len() <= COPY_LIMIT && head.capacity() - head.len() >= data.len() => {
+                head.extend_from_slice(&data);
+                Self { method, head, body: OutgoingBody::Whole(Bytes::new()) }
+            }
+            body => Self { method, head, body },
+        }
+    }
+}
+
+/// The body of a request.
+pub enum OutgoingBody {
+    /// All of it, perhaps nothing.
+    Whole(Bytes),
+    /// As it comes from the caller.
+    Stream {
+        /// Where it comes from.
+        body: Incoming,
+        /// Whether its length is not known and it goes out in chunks.
+        chunked: bool,
+        /// The most bytes it may have.
+        limit: u64,
+    },
+}
+
+/// An answer as it came.
+#[derive(Debug)]
+pub struct Answer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: AnswerBody,
+}
+
+impl Upstream {
+    /// An upstream without connections yet.
+    ///
+    /// # Errors
+    /// Where the host is neither a DNS name nor an address.
+    pub fn new(origin: Origin, tls: Arc<rustls::ClientConfig>) -> Result<Self, UpstreamError> {
+        Ok(Self { dialer: Dialer::new(origin, tls)?, idle: Mutex::new(Vec::new()) })
+    }
+
+    /// Sends a request once and returns its answer, whose body may still be on its way.
+    ///
+    /// A connection that the upstream closed while it was idle is replaced without the caller
+    /// noticing, as long as nothing of the request was written. What was written is never written
+    /// again.
+    ///
+    /// # Errors
+    /// What the upstream, or the caller's own body, did wrong.
+    pub async fn send(self: &Arc<Self>, mut request: Outgoing, limits: Limits) -> Result<Answer, UpstreamError> {
+        let (mut connection, head) = loop {
+            let mut connection = match self.take_idle() {
+                Some(connection) => connection,
+                None => Connection::new(self.dialer.dial().await?, limits),
+            };
+            match connection.exchange(&mut request, limits).await {
+                Ok(head) => break (connection, head),
+                Err(UpstreamError::NotWritten) if connection.is_reused() => {}
+                Err(error) => return Err(error),
+            }
+        };
+        let framing::Head { status, headers, mut framing, keep_alive } = head;
+        let whole = match connection.take_body(&mut framing)? {
+            Step::End => Some(Bytes::new()),
+            Step::Data(data) if matches!(connection.take_body(&mut framing)?, Step::End) => Some(data),
+            Step::Data(data) => return Ok(Answer { status, headers, body: AnswerBody::stream(self, connection, framing, keep_alive, Some(data)) }),
+            Step::More => None,
+        };
+        let body = match whole {
+            Some(data) => {
+                self.put_back(connection, keep_alive);
+                AnswerBody::Whole(data)
+            }
+            None => AnswerBody::stream(self, connection, framing, keep_alive, None),
+        };
+        Ok(Answer { status, headers, body })
+    }
+
+    /// Closes idle connections that have become too old.
+    pub fn reap(&self) {
+        let now = Instant::now();
+        if let Ok(mut idle) = self.idle.lock() {
+            idle.retain_mut(|connection| connection.is_fit(now));
+        }
+    }
+
+    /// The connection used last, so that the others become idle and close.
+    fn take_idle(&self) -> Option<Connection> {
+        let now = Instant::now();
+        let mut idle = self.idle.lock().ok()?;
+        while let Some(mut connection) = idle.pop() {
+            if connection.is_fit(now) {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    fn put_back(&self, mut connection: Connection, keep_alive: bool) {
+        if !keep_alive {
+            return;
+        }
+        connection.rest(Instant::now());
+        if let Ok(mut idle) = self.idle.lock()
+            && idle.len() < MAX_IDLE
+        {
+            idle.push(connection);
+        }
+    }
+}
+
+/// The body of an answer.
+#[derive(Debug)]
+pub enum AnswerBody {
+    /// All of it.
+    Whole(Bytes),
+    /// As it comes from the upstream.
+    Stream(Box<AnswerStream>),
+}
+
+/// A body on its way, with the connection that carries it. Dropped before its end, it closes the
+/// connection.
+#[derive(Debug)]
+pub struct AnswerStream {
+    connection: Option<Connection>,
+    framing: Framing,
+    keep_alive: bool,
+    first: Option<Bytes>,
+    upstream: Arc<Upstream>,
+}
+
+impl AnswerBody {
+    fn stream(upstream: &Arc<Upstream>, connection: Connection, framing: Framing, keep_alive: bool, first: Option<Bytes>) -> Self {
+        let upstream = Arc::clone(upstream);
+        Self::Stream(Box::new(AnswerStream { connection: Some(connection), framing, keep_alive, first, upstream }))
+    }
+
+    /// Reads all of it.
+    ///
+    /// # Errors
+    /// Where it does not come whole, or is larger than `limit` bytes.
+    pub async fn whole(self, limit: usize) -> Result<Bytes, UpstreamError> {
+        let mut stream = match self {
+            Self::Whole(data) => return Ok(data),
+            Self::Stream(stream) => stream,
+        };
+        let mut all = bytes::BytesMut::new();
+        while let Some(data) = std::future::poll_fn(|cx| stream.poll_next(cx)).await {
+            let data = data?;
+            if all.len() + data.len() > limit {
+                return Err(ProtocolError::BodyTooLarge.into());
+            }
+            all.extend_from_slice(&data);
+        }
+        Ok(all.freeze())
+    }
+}
+
+impl AnswerStream {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, UpstreamError>>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(first)));
+        }
+        let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
+        let next = ready!(connection.poll_body(cx, &mut self.framing));
+        match &next {
+            Some(Ok(_)) => {}
+            Some(Err(_)) => drop(self.connection.take()),
+            None => {
+                if let Some(connection) = self.connection.take() {
+                    self.upstream.put_back(connection, self.keep_alive);
+                }
+            }
+        }
+        Poll::Ready(next)
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = UpstreamError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
+        match &mut *self {
+            Self::Whole(data) if data.is_empty() => Poll::Ready(None),
+            Self::Whole(data) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(data))))),
+            Self::Stream(stream) => stream.poll_next(cx).map(|next| next.map(|data| data.map(Frame::data))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Whole(data) if data.is_empty())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(data) => SizeHint::with_exact(data.len() as u64),
+            Self::Stream(stream) => match &stream.framing {
+                Framing::Length(left) => SizeHint::with_exact(left + stream.first.as_ref().map_or(0, |f| f.len() as u64)),
+                Framing::Chunked(_) | Framing::UntilClose => SizeHint::default(),
+            },
+        }
+    }
+}
+
+/// Why there is no answer, or not all of it.
+#[derive(Debug)]
+pub enum UpstreamError {
+    /// No connection: no address, refused, unreachable.
+    Unreachable(String),
+    /// The handshake failed: certificate, name, version.
+    Tls(String),
+    /// What it said is not HTTP/1.1, or not all of it.
+    Protocol(ProtocolError),
+    /// It took too long.
+    TimedOut {
+        /// Over what.
+        what: &'static str,
+        /// Whether something of the request had been written.
+        written: bool,
+    },
+    /// The connection had ended before anything of the request was written.
+    NotWritten,
+    /// The caller's body was malformed, or ended too early.
+    CallerBody(hyper::Error),
+    /// The caller's body stopped coming.
+    CallerTimedOut,
+    /// The caller's body went on past its bound.
+    CallerTooLarge {
+        /// The bound in bytes.
+        limit: u64,
+    },
+}
+
+impl From<ProtocolError> for UpstreamError {
+    fn from(error: ProtocolError) -> Self {
+        Self::Protocol(error)
+    }
+}
+
+impl fmt::Display for UpstreamError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable(reason) => write!(f, "the upstream cannot be reached: {reason}"),
+            Self::Tls(reason) => write!(f, "no TLS connection to the upstream: {reason}"),
+            Self::Protocol(error) => write!(f, "the upstream broke the protocol: {error}"),
+            Self::TimedOut { what, .. } => write!(f, "the upstream took too long {what}"),
+            Self::NotWritten => f.write_str("the upstream closed the connection before the request was written"),
+            Self::CallerBody(_) => f.write_str("the body of the request is malformed or incomplete"),
+            Self::CallerTooLarge { limit } => write!(f, "the body of the request is larger than {limit} bytes"),
+            Self::CallerTimedOut => f.write_str("the body of the request stopped coming"),
+        }
+    }
+}
+
+impl std::error::Error for UpstreamError {}
+
+/// A body up to here leaves in one write, and so in one TLS record, with its head, if the head has
+/// room for it; a head that grew would leave a copy of the credential behind.
+pub const COPY_LIMIT: usize = 15 * 1024;
+/// Idle connections to one origin.
+const MAX_IDLE: usize = 128;
