@@ -38,13 +38,11 @@ CREDENTIAL = """
 provider   = "bench"
 token      = "file:{directory}/{name}.token"
 app_secret = "file:{directory}/{name}.app_secret"
-check      = "off"
 [[route]]
 credential = "{name}"
 path       = "/{name}"
 [route.limits]
-per_sender    = "1000000/s"
-per_recipient = {{ rate = "1000000/s", burst = 1000000 }}
+per_sender = "1000000/s"
 """
 
 
