@@ -29,7 +29,7 @@ pub struct App {
     admin_drainer: Drainer,
     tasks: Vec<JoinHandle<()>>,
     addresses: Vec<ListenAddress>,
-    _log: Log,
+    log: Log,
 }
 
 /// How serving ended.
@@ -52,8 +52,11 @@ impl App {
         let (reloader, queue) = Reloader::start(path, Arc::clone(&metrics)).await.map_err(AppError::Load)?;
         let live = reloader.live();
         let log = start_log(&live.config);
-        let bind = |addresses: &[ListenAddress], uids: &[u32]| addresses.iter().map(|address| Listener::bind(address, uids)).collect::<Result<Vec<_>, _>>();
-        let outbound_listeners = bind(&live.config.outbound.listen, &live.config.outbound.allow_uids).map_err(AppError::Bind)?;
+        let bind = |addresses: &[ListenAddress], uids: &[u32]| {
+            addresses.iter().map(|address| Listener::bind(address, uids)).collect::<Result<Vec<_>, _>>()
+        };
+        let outbound_listeners =
+            bind(&live.config.outbound.listen, &live.config.outbound.allow_uids).map_err(AppError::Bind)?;
         let admin_listeners = bind(&live.config.admin.listen, &[]).map_err(AppError::Bind)?;
         let addresses = outbound_listeners.iter().map(Listener::address).collect();
 
@@ -83,7 +86,7 @@ impl App {
         tasks.push(tokio::spawn(Arc::clone(&reloader).serve(queue)));
         tasks.push(tokio::spawn(Arc::clone(&reloader).watch()));
         tasks.push(tokio::spawn(reap(Arc::clone(&reloader))));
-        Ok(Self { reloader, admin, outbound_drainer, admin_drainer, tasks, addresses, _log: log })
+        Ok(Self { reloader, admin, outbound_drainer, admin_drainer, tasks, addresses, log })
     }
 
     /// Where applications reach it.
@@ -112,13 +115,13 @@ impl App {
             ended = self.stop(time) => ended,
             () = either(&mut terminate, &mut interrupt) => Ended::Cut,
         };
-        tracing::info!(complete = ended == Ended::Drained, "stopped");
         Ok(ended)
     }
 
     /// Stops accepting, finishes what is under way within `time`, and ends. Probes are answered to
     /// the end, so that an orchestrator sees that it is not ready.
     pub async fn stop(self, time: Duration) -> Ended {
+        let _log = self.log;
         self.admin.drain();
         let ended = match timeout(time, self.outbound_drainer.drain()).await {
             Ok(()) => Ended::Drained,
@@ -129,6 +132,7 @@ impl App {
         for task in self.tasks {
             task.abort();
         }
+        tracing::info!(complete = ended == Ended::Drained, "stopped");
         ended
     }
 }

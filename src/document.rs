@@ -30,10 +30,7 @@ impl Document {
                 report.fault(&at, "", error.message());
             }
         }
-        errors.is_empty().then(|| Self {
-            start: source.position(0),
-            root: source.table(root.get_ref()),
-        })
+        errors.is_empty().then(|| Self { start: source.position(0), root: source.table(root.get_ref()) })
     }
 }
 
@@ -84,10 +81,9 @@ impl Entry {
     fn overlay(&mut self, upper: &Self) {
         self.at = upper.at.clone();
         self.value = match (&mut self.value.kind, &upper.value.kind) {
-            (Kind::Table(lower), Kind::Table(table)) => Value {
-                at: upper.value.at.clone(),
-                kind: Kind::Table(std::mem::take(lower).overlaid(table)),
-            },
+            (Kind::Table(lower), Kind::Table(table)) => {
+                Value { at: upper.value.at.clone(), kind: Kind::Table(std::mem::take(lower).overlaid(table)) }
+            }
             _ => upper.value.clone(),
         };
     }
@@ -125,11 +121,7 @@ pub struct Position {
 impl Position {
     /// The file as a whole.
     pub fn whole(file: &str) -> Self {
-        Self {
-            file: file.into(),
-            line: 0,
-            column: 0,
-        }
+        Self { file: file.into(), line: 0, column: 0 }
     }
 }
 
@@ -180,18 +172,12 @@ struct Found {
 impl Report {
     /// Notes a fault.
     pub fn fault(&self, at: &Position, key: &str, message: impl Into<String>) {
-        self.found
-            .borrow_mut()
-            .faults
-            .push(Fault::new(at, key, message));
+        self.found.borrow_mut().faults.push(Fault::new(at, key, message));
     }
 
     /// Notes what is allowed and yet worth a second look.
     pub fn warn(&self, at: &Position, key: &str, message: impl Into<String>) {
-        self.found
-            .borrow_mut()
-            .warnings
-            .push(Fault::new(at, key, message));
+        self.found.borrow_mut().warnings.push(Fault::new(at, key, message));
     }
 
     /// Whether there is any fault.
@@ -201,11 +187,7 @@ impl Report {
 
     /// The faults and the warnings, each in the order of their places.
     pub fn into_parts(self) -> (Vec<Fault>, Vec<Fault>) {
-        let Found {
-            mut faults,
-            mut warnings,
-            ..
-        } = self.found.into_inner();
+        let Found { mut faults, mut warnings, .. } = self.found.into_inner();
         faults.sort();
         faults.dedup();
         warnings.sort();
@@ -220,11 +202,7 @@ impl Report {
 
     /// The first error of a line is its cause, further ones are its consequences.
     fn has_fault_on_line(&self, at: &Position) -> bool {
-        self.found
-            .borrow()
-            .faults
-            .iter()
-            .any(|fault| fault.at.file == at.file && fault.at.line == at.line)
+        self.found.borrow().faults.iter().any(|fault| fault.at.file == at.file && fault.at.line == at.line)
     }
 
     #[cfg(test)]
@@ -235,11 +213,7 @@ impl Report {
 
 impl Fault {
     fn new(at: &Position, key: &str, message: impl Into<String>) -> Self {
-        Self {
-            at: at.clone(),
-            key: key.to_owned(),
-            message: message.into(),
-        }
+        Self { at: at.clone(), key: key.to_owned(), message: message.into() }
     }
 }
 
@@ -260,13 +234,7 @@ impl<'d> Reader<'d> {
 
     /// A reader of a table that stands, or would stand, at `at` under the key `path`.
     pub fn of_table(table: &'d Table, at: &Position, path: &str, report: &'d Report) -> Self {
-        Self {
-            table,
-            at: at.clone(),
-            path: path.to_owned(),
-            report,
-            known: Vec::new(),
-        }
+        Self { table, at: at.clone(), path: path.to_owned(), report, known: Vec::new() }
     }
 
     /// The field of a key, if it is there. From now on the key is known.
@@ -276,13 +244,7 @@ impl<'d> Reader<'d> {
         self.report.note_asked(path.clone());
         self.known.push(key.to_owned());
         let entry = self.table.entry(key)?;
-        Some(Field {
-            key: &entry.key,
-            path,
-            key_at: entry.at.clone(),
-            value: &entry.value,
-            report: self.report,
-        })
+        Some(Field { key: &entry.key, path, key_at: entry.at.clone(), value: &entry.value, report: self.report })
     }
 
     /// The field of a key that must be there.
@@ -299,6 +261,13 @@ impl<'d> Reader<'d> {
         self.field(key)?.table()
     }
 
+    /// The table of a key, or an empty one where it is not there.
+    pub fn section(&mut self, key: &str) -> Self {
+        static EMPTY: Table = Table { entries: Vec::new() };
+        let path = self.path_of(key);
+        self.table(key).unwrap_or_else(|| Self::of_table(&EMPTY, &self.at, &path, self.report))
+    }
+
     /// Every field, where the keys are names that the user chose.
     pub fn fields(&mut self) -> Vec<Field<'d>> {
         let keys: Vec<&'d str> = self.table.entries.iter().map(|e| e.key.as_str()).collect();
@@ -307,11 +276,7 @@ impl<'d> Reader<'d> {
 
     /// Notes that a key is missing.
     pub fn missing(&self, key: &str, expected: &str) {
-        self.report.fault(
-            &self.at,
-            &self.path_of(key),
-            format!("missing, expected {expected}"),
-        );
+        self.report.fault(&self.at, &self.path_of(key), format!("missing, expected {expected}"));
     }
 
     /// Notes a fault of the table as a whole.
@@ -327,6 +292,21 @@ impl<'d> Reader<'d> {
     /// The keys that lead to the table, fit to be shown.
     pub fn path(&self) -> &str {
         &self.path
+    }
+
+    /// Whether a key is there.
+    pub fn has(&self, key: &str) -> bool {
+        self.table.get(key).is_some()
+    }
+
+    /// The table that is read.
+    pub fn table_itself(&self) -> &'d Table {
+        self.table
+    }
+
+    /// Where faults go that no field stands for.
+    pub fn report(&self) -> &'d Report {
+        self.report
     }
 
     /// Reports every key that nobody has asked for.
@@ -402,12 +382,12 @@ impl<'d> Field<'d> {
     /// The fields of an array of tables, as `[[route]]` makes one.
     pub fn tables(&self) -> Vec<Reader<'d>> {
         match &self.value.kind {
-            Kind::Array(values) => {
+            Kind::Array(values) if !values.is_empty() => {
                 let fields = self.each(values);
                 fields.iter().filter_map(Self::table).collect()
             }
             _ => {
-                self.fault(format!("wrong type, expected [[{}]]", self.path));
+                self.fault(format!("expected one or more [[{}]]", self.path));
                 Vec::new()
             }
         }
@@ -430,21 +410,13 @@ impl<'d> Field<'d> {
     /// The table that is expected here.
     pub fn table(&self) -> Option<Reader<'d>> {
         match &self.value.kind {
-            Kind::Table(table) => Some(Reader::of_table(
-                table,
-                &self.value.at,
-                &self.path,
-                self.report,
-            )),
+            Kind::Table(table) => Some(Reader::of_table(table, &self.value.at, &self.path, self.report)),
             _ => self.wrong("a table"),
         }
     }
 
     /// The string, as `parse` understands it.
-    pub fn parse<T, E: fmt::Display>(
-        &self,
-        parse: impl FnOnce(&'d str) -> Result<T, E>,
-    ) -> Option<T> {
+    pub fn parse<T, E: fmt::Display>(&self, parse: impl FnOnce(&'d str) -> Result<T, E>) -> Option<T> {
         match parse(self.string()?) {
             Ok(value) => Some(value),
             Err(error) => {
@@ -480,9 +452,9 @@ impl<'d> Field<'d> {
         self.report.warn(&self.value.at, &self.path, message);
     }
 
-    /// Where the key stands.
-    pub fn key_at(&self) -> &Position {
-        &self.key_at
+    /// Where the value stands.
+    pub fn at(&self) -> &'d Position {
+        &self.value.at
     }
 
     /// The keys that lead to the value, fit to be shown.
@@ -495,13 +467,7 @@ impl<'d> Field<'d> {
     }
 
     fn clone_at(&self, value: &'d Value) -> Self {
-        Self {
-            key: self.key,
-            path: self.path.clone(),
-            key_at: self.key_at.clone(),
-            value,
-            report: self.report,
-        }
+        Self { key: self.key, path: self.path.clone(), key_at: self.key_at.clone(), value, report: self.report }
     }
 
     fn wrong<T>(&self, expected: &str) -> Option<T> {
@@ -531,11 +497,7 @@ pub fn choices<'w>(given: &str, words: impl Iterator<Item = &'w str>) -> String 
 
 /// A key or name as it may be shown: itself, or a stand-in for one that may be a secret in the wrong place.
 pub fn shown(name: &str) -> &str {
-    if is_showable(name) {
-        name
-    } else {
-        "(name not shown)"
-    }
+    if is_showable(name) { name } else { "(name not shown)" }
 }
 
 /// Whether nobody would take `name` for a token, key or password.
@@ -543,10 +505,7 @@ pub fn is_showable(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     // Words are short or have no digits; an app secret is 32 hex digits without a break.
     let word = |part: &str| part.len() < 20 || !part.contains(|c: char| c.is_ascii_digit());
-    !name.is_empty()
-        && name.len() <= 40
-        && name.chars().all(plain)
-        && name.split(['_', '.', '-']).all(word)
+    !name.is_empty() && name.len() <= 40 && name.chars().all(plain) && name.split(['_', '.', '-']).all(word)
 }
 
 /// The text of a file while it is taken apart.
@@ -560,22 +519,14 @@ struct Source<'t> {
 impl<'t> Source<'t> {
     fn new(text: &'t str, file: &str) -> Self {
         let after_breaks = text.match_indices('\n').map(|(index, _)| index + 1);
-        Self {
-            file: file.into(),
-            text,
-            lines: std::iter::once(0).chain(after_breaks).collect(),
-        }
+        Self { file: file.into(), text, lines: std::iter::once(0).chain(after_breaks).collect() }
     }
 
     fn position(&self, offset: usize) -> Position {
         let line = self.lines.partition_point(|start| *start <= offset);
         let start = self.lines.get(line.saturating_sub(1)).copied().unwrap_or(0);
         let before = self.text.get(start..offset).unwrap_or_default();
-        Position {
-            file: Arc::clone(&self.file),
-            line,
-            column: before.chars().count() + 1,
-        }
+        Position { file: Arc::clone(&self.file), line, column: before.chars().count() + 1 }
     }
 
     fn table(&self, table: &DeTable<'_>) -> Table {
@@ -589,29 +540,24 @@ impl<'t> Source<'t> {
             entries.push((key.span(), entry));
         }
         entries.sort_by_key(|(span, _)| span.start);
-        Table {
-            entries: entries.into_iter().map(|(_, entry)| entry).collect(),
-        }
+        Table { entries: entries.into_iter().map(|(_, entry)| entry).collect() }
     }
 
     fn value(&self, value: &DeValue<'_>, start: usize) -> Value {
         let kind = match value {
             DeValue::String(text) => Kind::String(text.clone().into_owned()),
             DeValue::Boolean(value) => Kind::Boolean(*value),
-            DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
-                .map_or(Kind::Other, Kind::Integer),
+            DeValue::Integer(number) => {
+                i64::from_str_radix(number.as_str(), number.radix()).map_or(Kind::Other, Kind::Integer)
+            }
             DeValue::Array(values) => {
-                let value =
-                    |v: &toml::Spanned<DeValue<'_>>| self.value(v.get_ref(), v.span().start);
+                let value = |v: &toml::Spanned<DeValue<'_>>| self.value(v.get_ref(), v.span().start);
                 Kind::Array(values.iter().map(value).collect())
             }
             DeValue::Table(table) => Kind::Table(self.table(table)),
             DeValue::Float(_) | DeValue::Datetime(_) => Kind::Other,
         };
-        Value {
-            at: self.position(start),
-            kind,
-        }
+        Value { at: self.position(start), kind }
     }
 }
 
@@ -659,21 +605,12 @@ mod tests {
     #[test]
     fn broken_toml_is_reported_by_place_and_rule_alone() {
         for (text, expected) in [
-            (
-                "a = CANARY\n",
-                "f:1:5: string values must be quoted, expected literal string",
-            ),
+            ("a = CANARY\n", "f:1:5: string values must be quoted, expected literal string"),
             ("CANARY\n", "f:1:7: key with no value, expected `=`"),
             ("a = 1\na = \"CANARY\"\n", "f:2:1: duplicate key"),
-            (
-                "a = \"CANARY\n",
-                "f:1:12: invalid basic string, expected `\"`",
-            ),
+            ("a = \"CANARY\n", "f:1:12: invalid basic string, expected `\"`"),
             ("[CANARY\n", "f:1:8: unclosed table, expected `]`"),
-            (
-                "a = 1CANARY\n",
-                "f:1:5: string values must be quoted, expected literal string",
-            ),
+            ("a = 1CANARY\n", "f:1:5: string values must be quoted, expected literal string"),
         ] {
             let found = faults(text, |_| {});
             assert!(!found.join("\n").contains("CANARY"), "{found:?}");
@@ -689,13 +626,9 @@ mod tests {
     #[test]
     fn a_document_over_another_keeps_the_order_and_the_places() {
         let report = Report::default();
-        let lower =
-            Document::parse("[x.b]\ni = 1\nj = [1]\n[x.a]\nk = 1\n", "low", &report).unwrap();
+        let lower = Document::parse("[x.b]\ni = 1\nj = [1]\n[x.a]\nk = 1\n", "low", &report).unwrap();
         let upper = Document::parse("[x.c]\n[x.b]\nj = true\n", "up", &report).unwrap();
-        let merged = Document {
-            root: lower.root.overlaid(&upper.root),
-            start: upper.start,
-        };
+        let merged = Document { root: lower.root.overlaid(&upper.root), start: upper.start };
         let mut x = Reader::new(&merged, &report).table("x").unwrap();
         let names: Vec<&str> = x.fields().iter().map(|field| field.key).collect();
         assert_eq!(names, ["b", "a", "c"]);
@@ -707,10 +640,7 @@ mod tests {
         let faults: Vec<String> = faults.iter().map(Fault::to_string).collect();
         assert_eq!(
             faults,
-            [
-                "low:2:5: x.b.i: wrong type, expected a string",
-                "up:3:5: x.b.j: wrong type, expected a string",
-            ]
+            ["low:2:5: x.b.i: wrong type, expected a string", "up:3:5: x.b.j: wrong type, expected a string",]
         );
     }
 
@@ -733,15 +663,12 @@ mod tests {
 
     #[test]
     fn numbers_out_of_range_are_refused() {
-        let found = faults(
-            "a = -1\nb = 99999999999999999999\nc = 0x10\nd = 1.5",
-            |root| {
-                assert_eq!(root.field("a").unwrap().integer::<u32>(), None);
-                assert_eq!(root.field("b").unwrap().integer::<u32>(), None);
-                assert_eq!(root.field("c").unwrap().integer::<u32>(), Some(16));
-                assert_eq!(root.field("d").unwrap().integer::<u32>(), None);
-            },
-        );
+        let found = faults("a = -1\nb = 99999999999999999999\nc = 0x10\nd = 1.5", |root| {
+            assert_eq!(root.field("a").unwrap().integer::<u32>(), None);
+            assert_eq!(root.field("b").unwrap().integer::<u32>(), None);
+            assert_eq!(root.field("c").unwrap().integer::<u32>(), Some(16));
+            assert_eq!(root.field("d").unwrap().integer::<u32>(), None);
+        });
         assert_eq!(
             found,
             [

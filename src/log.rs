@@ -35,7 +35,8 @@ impl Log {
         let (sender, lines) = sync_channel(LINES);
         let dropped = Arc::new(AtomicU64::new(0));
         let queue = Queue { lines: Arc::new(Mutex::new(Some(sender))), dropped: Arc::clone(&dropped) };
-        let thread = std::thread::Builder::new().name("log".to_owned()).spawn(move || write_lines(&lines, &dropped)).ok();
+        let thread =
+            std::thread::Builder::new().name("log".to_owned()).spawn(move || write_lines(&lines, &dropped)).ok();
         let terminal = io::stderr().is_terminal();
         let targets = Targets::new().with_default(Level::WARN).with_target("keyside", level);
         let registry = tracing_subscriber::registry().with(targets);

@@ -124,16 +124,32 @@ impl Metrics {
         let credential_age = Family::default();
         let credential_usable = Family::default();
         registry.register("requests", "Requests by what became of them", Family::clone(&requests));
-        registry.register("request_duration_seconds", "From a request's head to its answer's head", Family::clone(&durations));
+        registry.register(
+            "request_duration_seconds",
+            "From a request's head to its answer's head",
+            Family::clone(&durations),
+        );
         registry.register("queue_wait_seconds", "How long requests waited for their turn", Family::clone(&queue_waits));
         registry.register("limited", "Requests refused because a limit was reached", Family::clone(&limited));
-        registry.register("upstream_errors", "Exchanges with the provider that failed", Family::clone(&upstream_errors));
+        registry.register(
+            "upstream_errors",
+            "Exchanges with the provider that failed",
+            Family::clone(&upstream_errors),
+        );
         registry.register("connections", "Connections open", Family::clone(&connections));
         registry.register("reloads", "Reloads by their result", Family::clone(&reloads));
-        registry.register("reload_last_success_timestamp_seconds", "When the configuration was last loaded", reload_last_success.clone());
+        registry.register(
+            "reload_last_success_timestamp_seconds",
+            "When the configuration was last loaded",
+            reload_last_success.clone(),
+        );
         registry.register("rotations", "Secrets replaced by a reload", Family::clone(&rotations));
         registry.register("credential_age_seconds", "How old a secret is", Family::clone(&credential_age));
-        registry.register("credential_usable", "Whether a credential can be sent with", Family::clone(&credential_usable));
+        registry.register(
+            "credential_usable",
+            "Whether a credential can be sent with",
+            Family::clone(&credential_usable),
+        );
         registry.register("build", "The version that runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         Arc::new(Self {
             registry,

@@ -62,7 +62,15 @@ mod tests {
     #[test]
     fn a_name_is_found_however_it_is_written() {
         let names = ["access_token"];
-        for query in ["access_token=x", "a=b&access%5Ftoken=x", "ACCESS_TOKEN", "access_token[]=x", "access_token%5B0%5D=x", "+access_token=x", "a&%61ccess_token&b"] {
+        for query in [
+            "access_token=x",
+            "a=b&access%5Ftoken=x",
+            "ACCESS_TOKEN",
+            "access_token[]=x",
+            "access_token%5B0%5D=x",
+            "+access_token=x",
+            "a&%61ccess_token&b",
+        ] {
             assert!(pairs(query).any(|pair| pair.is_named(&names)), "{query}");
         }
         for query in ["", "access_tokens=x", "a=access_token", "x[access_token]=1"] {

@@ -10,7 +10,8 @@ use arc_swap::ArcSwap;
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::config::{Config, Faults, ListenAddress};
+use crate::config::error::Faults;
+use crate::config::{Config, ListenAddress};
 use crate::credential::source::{fingerprint_files, path_of, read_all};
 use crate::credential::{Credential, CredentialFault, Findings, references};
 use crate::limit::{Budget, Patience};
@@ -71,7 +72,10 @@ impl Reloader {
     ///
     /// # Errors
     /// Everything that is wrong, by name.
-    pub async fn start(path: PathBuf, metrics: Arc<Metrics>) -> Result<(Arc<Self>, mpsc::Receiver<Request>), LoadError> {
+    pub async fn start(
+        path: PathBuf,
+        metrics: Arc<Metrics>,
+    ) -> Result<(Arc<Self>, mpsc::Receiver<Request>), LoadError> {
         let live = load(&path, None, &metrics).await?;
         metrics.reloaded(true);
         let (requests, queue) = mpsc::channel(REQUESTS);
@@ -163,7 +167,8 @@ impl Reloader {
                 // Published in a row, with nothing awaited in between.
                 self.live.store(Arc::new(live));
                 self.generation.store(generation);
-                *self.last.lock().unwrap_or_else(PoisonError::into_inner) = LastReload { last_success: SystemTime::now(), refused: Vec::new() };
+                *self.last.lock().unwrap_or_else(PoisonError::into_inner) =
+                    LastReload { last_success: SystemTime::now(), refused: Vec::new() };
                 self.metrics.reloaded(true);
                 tracing::info!(cause, generation = number, changes = changes.join("; "), "reloaded");
                 Ok(changes)
@@ -204,7 +209,11 @@ pub async fn load(path: &Path, before: Option<&Live>, metrics: &Arc<Metrics>) ->
     Ok(Live { config, credentials, generation: Arc::new(generation), upstreams, watched, watched_content })
 }
 
-fn assemble(config: &Config, findings: &Findings, before: Option<&Live>) -> Result<BTreeMap<String, Arc<Credential>>, LoadError> {
+fn assemble(
+    config: &Config,
+    findings: &Findings,
+    before: Option<&Live>,
+) -> Result<BTreeMap<String, Arc<Credential>>, LoadError> {
     let mut credentials = BTreeMap::new();
     let mut faults = Vec::new();
     for (name, credential) in &config.credentials {
@@ -233,7 +242,8 @@ fn build(
     for route in &config.routes {
         let Some(credential) = credentials.get(&route.credential) else { continue };
         let provider = &credential.provider;
-        let mut upstream = |origin: &Origin| upstream_for(origin, provider, authorities, &mut configs, upstreams, before);
+        let mut upstream =
+            |origin: &Origin| upstream_for(origin, provider, authorities, &mut configs, upstreams, before);
         let name: Arc<str> = route.name.as_str().into();
         let operations = provider.operations.iter().map(|operation| operation.name.clone());
         routes.push(Route {
@@ -252,7 +262,9 @@ fn build(
         });
     }
     let providers = || credentials.values().map(|credential| &credential.provider);
-    let hosts = providers().flat_map(|provider| std::iter::once(&provider.upstream).chain(&provider.media_upstream)).map(|origin| origin.host.clone());
+    let hosts = providers()
+        .flat_map(|provider| std::iter::once(&provider.upstream).chain(&provider.media_upstream))
+        .map(|origin| origin.host.clone());
     let injected = providers().flat_map(|provider| provider.injected_headers().cloned()).chain(credential_headers());
     Ok(Generation {
         number: before.map_or(1, |before| before.generation.number + 1),
@@ -277,8 +289,10 @@ impl Budgets<'_> {
         }
         let routes = || self.before.into_iter().flat_map(|before| before.generation.policy.routes());
         let of_credential = |old: &&Route| old.credential.name == credential;
-        let same_rate = routes().filter(of_credential).filter_map(|old| old.budget.as_ref()).find(|budget| budget.rate() == rate);
-        let same_route = routes().filter(of_credential).find(|old| &*old.name == route).and_then(|old| old.budget.as_ref());
+        let same_rate =
+            routes().filter(of_credential).filter_map(|old| old.budget.as_ref()).find(|budget| budget.rate() == rate);
+        let same_route =
+            routes().filter(of_credential).find(|old| &*old.name == route).and_then(|old| old.budget.as_ref());
         let budget = match (same_rate, same_route) {
             (Some(budget), _) => Arc::clone(budget),
             (None, Some(budget)) => Arc::new(budget.with_rate(rate)),
@@ -306,19 +320,23 @@ fn upstream_for(
         Ca::Bundled | Ca::System => None,
     };
     let key = (origin.clone(), provider.ca.clone(), Sha256::digest(pem.unwrap_or_default()).into());
-    if let Some(upstream) = upstreams.get(&key).or_else(|| before.and_then(|before| before.upstreams.get(&key))).map(Arc::clone) {
+    if let Some(upstream) =
+        upstreams.get(&key).or_else(|| before.and_then(|before| before.upstreams.get(&key))).map(Arc::clone)
+    {
         upstreams.insert(key, Arc::clone(&upstream));
         return Ok(upstream);
     }
     let tls = match configs.get(&provider.ca) {
         Some(tls) => Arc::clone(tls),
         None => {
-            let tls = tls::client_config(&provider.ca, pem).map_err(|error| LoadError::Tls(provider.name.clone(), error))?;
+            let tls =
+                tls::client_config(&provider.ca, pem).map_err(|error| LoadError::Tls(provider.name.clone(), error))?;
             configs.insert(provider.ca.clone(), Arc::clone(&tls));
             tls
         }
     };
-    let upstream = Upstream::new(origin.clone(), tls).map_err(|error| LoadError::Upstream(provider.name.clone(), error.to_string()))?;
+    let upstream = Upstream::new(origin.clone(), tls)
+        .map_err(|error| LoadError::Upstream(provider.name.clone(), error.to_string()))?;
     let upstream = Arc::new(upstream);
     upstreams.insert(key, Arc::clone(&upstream));
     Ok(upstream)
@@ -381,7 +399,12 @@ fn rotated(before: &Live, live: &Live) -> Vec<(String, String, String)> {
     for (name, credential) in &live.credentials {
         let Some(old) = before.credentials.get(name) else { continue };
         for secret in credential.changed_since(old) {
-            let fingerprint = |credential: &Credential| credential.slots().get(secret).map_or_else(|| "none".to_owned(), |slot| slot.current.fingerprint().to_string());
+            let fingerprint = |credential: &Credential| {
+                credential
+                    .slots()
+                    .get(secret)
+                    .map_or_else(|| "none".to_owned(), |slot| slot.current.fingerprint().to_string())
+            };
             all.push((name.clone(), secret.to_owned(), format!("{} -> {}", fingerprint(old), fingerprint(credential))));
         }
     }
@@ -390,9 +413,15 @@ fn rotated(before: &Live, live: &Live) -> Vec<(String, String, String)> {
 
 /// What a reload changed, for people.
 fn changes(before: &Live, live: &Live) -> Vec<String> {
-    let mut all: Vec<_> = rotated(before, live).into_iter().map(|(credential, secret, how)| format!("credential {credential}: {secret} {how}")).collect();
+    let mut all: Vec<_> = rotated(before, live)
+        .into_iter()
+        .map(|(credential, secret, how)| format!("credential {credential}: {secret} {how}"))
+        .collect();
     let names = |live: &Live| -> (HashSet<String>, HashSet<String>) {
-        (live.credentials.keys().cloned().collect(), live.config.routes.iter().map(|route| route.name.clone()).collect())
+        (
+            live.credentials.keys().cloned().collect(),
+            live.config.routes.iter().map(|route| route.name.clone()).collect(),
+        )
     };
     let ((old_credentials, old_routes), (credentials, routes)) = (names(before), names(live));
     for (what, old, new) in [("credential", old_credentials, credentials), ("route", old_routes, routes)] {
@@ -432,12 +461,14 @@ impl LoadError {
     #[must_use]
     pub fn reasons(&self) -> Vec<String> {
         match self {
-            Self::Config(faults) => faults.iter().map(ToString::to_string).collect(),
+            Self::Config(faults) => faults.0.iter().map(ToString::to_string).collect(),
             Self::Secrets(faults) => faults.iter().map(ToString::to_string).collect(),
             Self::Authority(path, reason) => vec![format!("ca: {} cannot be read: {reason}", path.display())],
             Self::Tls(provider, error) => vec![format!("provider.{provider}.ca: {error}")],
             Self::Upstream(provider, reason) => vec![format!("provider.{provider}.upstream: {reason}")],
-            Self::Restart(keys) => vec![format!("{}: changed, which needs a restart; nothing was applied", keys.join(", "))],
+            Self::Restart(keys) => {
+                vec![format!("{}: changed, which needs a restart; nothing was applied", keys.join(", "))]
+            }
         }
     }
 }

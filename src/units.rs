@@ -40,10 +40,7 @@ impl FromStr for Rate {
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let milliseconds = self.per.as_millis();
-        match DURATIONS
-            .iter()
-            .find(|(_, one)| u128::from(*one) == milliseconds)
-        {
+        match DURATIONS.iter().find(|(_, one)| u128::from(*one) == milliseconds) {
             Some((unit, _)) => write!(f, "{}/{unit}", self.count),
             None => write!(f, "{}/{}", self.count, Written(self.per)),
         }
@@ -95,12 +92,8 @@ pub enum UnitError {
 impl fmt::Display for UnitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Duration => {
-                "not a duration, expected a whole number with ms, s, m, h or d, such as \"25s\""
-            }
-            Self::Size => {
-                "not a size, expected a whole number with B, KiB, MiB or GiB, such as \"4MiB\""
-            }
+            Self::Duration => "not a duration, expected a whole number with ms, s, m, h or d, such as \"25s\"",
+            Self::Size => "not a size, expected a whole number with B, KiB, MiB or GiB, such as \"4MiB\"",
             Self::Rate => "not a rate, expected events per time, such as \"80/s\" or \"1/6s\"",
             Self::Zero => "zero, expected more than that",
             Self::TooBig => "too big a number",
@@ -111,26 +104,13 @@ impl fmt::Display for UnitError {
 impl std::error::Error for UnitError {}
 
 /// Units of time in milliseconds, from small to large.
-const DURATIONS: [(&str, u64); 5] = [
-    ("ms", 1),
-    ("s", 1_000),
-    ("m", 60_000),
-    ("h", 3_600_000),
-    ("d", 86_400_000),
-];
+const DURATIONS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
 /// Units of size in bytes, from small to large.
-const SIZES: [(&str, u64); 4] = [
-    ("B", 1),
-    ("KiB", 1 << 10),
-    ("MiB", 1 << 20),
-    ("GiB", 1 << 30),
-];
+const SIZES: [(&str, u64); 4] = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
 
 fn quantity(text: &str, units: &[(&str, u64)], form: UnitError) -> Result<u64, UnitError> {
-    let end = text
-        .find(|character: char| !character.is_ascii_digit())
-        .ok_or(form)?;
+    let end = text.find(|character: char| !character.is_ascii_digit()).ok_or(form)?;
     let (number, unit) = text.split_at_checked(end).ok_or(form)?;
     let (_, one) = units.iter().find(|(name, _)| *name == unit).ok_or(form)?;
     match whole(number, form)?.checked_mul(*one) {
@@ -220,9 +200,7 @@ mod tests {
             ("8.5/s", Err(NoRate)),
             ("80 / s", Err(NoRate)),
         ] {
-            let rate = text
-                .parse::<Rate>()
-                .map(|rate| (rate.count.get(), rate.per));
+            let rate = text.parse::<Rate>().map(|rate| (rate.count.get(), rate.per));
             assert_eq!(rate, expected, "{text}");
         }
     }
@@ -232,13 +210,7 @@ mod tests {
         for text in ["80/s", "5000/h", "1/6s", "10/m", "3/90s", "7/ms"] {
             assert_eq!(text.parse::<Rate>().unwrap().to_string(), text);
         }
-        for (text, shown) in [
-            ("25s", "25s"),
-            ("90d", "90d"),
-            ("1500ms", "1500ms"),
-            ("120s", "2m"),
-            ("24h", "1d"),
-        ] {
+        for (text, shown) in [("25s", "25s"), ("90d", "90d"), ("1500ms", "1500ms"), ("120s", "2m"), ("24h", "1d")] {
             assert_eq!(Written(duration(text).unwrap()).to_string(), shown);
         }
     }
@@ -246,9 +218,6 @@ mod tests {
     #[test]
     fn an_error_says_what_is_expected_and_not_what_was_given() {
         let error = duration("EAACANARY").unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "not a duration, expected a whole number with ms, s, m, h or d, such as \"25s\""
-        );
+        assert_eq!(error.to_string(), "not a duration, expected a whole number with ms, s, m, h or d, such as \"25s\"");
     }
 }

@@ -54,7 +54,12 @@ impl Admin {
             (&Method::POST, "/reload") => return self.reload().await.map(Full::new),
             (_, "/livez" | "/readyz" | "/metrics" | "/status") => wrong_method("GET, HEAD"),
             (_, "/reload") => wrong_method("POST"),
-            _ => Refusal::new(NOT_FOUND, "there is nothing at this path", "ask for /livez, /readyz, /metrics, /status, or POST /reload").to_response(),
+            _ => Refusal::new(
+                NOT_FOUND,
+                "there is nothing at this path",
+                "ask for /livez, /readyz, /metrics, /status, or POST /reload",
+            )
+            .to_response(),
         };
         answer.map(Full::new)
     }
@@ -67,7 +72,10 @@ impl Admin {
         let live = self.reloader.live();
         for route in live.generation.policy.routes() {
             for missing in status::missing(&route.credential) {
-                reasons.push(format!("route {}: credential {} has no usable `{missing}`", route.name, route.credential.name));
+                reasons.push(format!(
+                    "route {}: credential {} has no usable `{missing}`",
+                    route.name, route.credential.name
+                ));
             }
         }
         if reasons.is_empty() {
@@ -81,13 +89,22 @@ impl Admin {
         for (name, credential) in &self.reloader.live().credentials {
             for (secret, slot) in credential.slots() {
                 let labels = SecretLabels { credential: name.clone(), secret: secret.clone() };
-                self.metrics.credential_age.get_or_create(&labels).set(i64::try_from(slot.current.age().as_secs()).unwrap_or(i64::MAX));
+                self.metrics
+                    .credential_age
+                    .get_or_create(&labels)
+                    .set(i64::try_from(slot.current.age().as_secs()).unwrap_or(i64::MAX));
             }
             let usable = status::missing(credential).next().is_none();
-            self.metrics.credential_usable.get_or_create(&CredentialLabel { credential: name.clone() }).set(i64::from(usable));
+            self.metrics
+                .credential_usable
+                .get_or_create(&CredentialLabel { credential: name.clone() })
+                .set(i64::from(usable));
         }
         let mut response = Response::new(Bytes::from(self.metrics.encode().unwrap_or_default()));
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8"));
+        response.headers_mut().insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8"),
+        );
         response
     }
 
@@ -101,7 +118,10 @@ impl Admin {
     async fn reload(&self) -> Response<Bytes> {
         let result = self.reloader.ask_and_wait("POST /reload").await;
         let (status, body) = match result {
-            Ok(changes) => (StatusCode::OK, json!({ "result": "success", "generation": self.reloader.live().generation.number, "changes": changes })),
+            Ok(changes) => (
+                StatusCode::OK,
+                json!({ "result": "success", "generation": self.reloader.live().generation.number, "changes": changes }),
+            ),
             Err(reasons) => (StatusCode::UNPROCESSABLE_ENTITY, json!({ "result": "refused", "reasons": reasons })),
         };
         let mut response = Response::new(Bytes::from(format!("{body:#}\n")));

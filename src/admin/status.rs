@@ -74,7 +74,12 @@ fn held_status(held: &Held) -> Value {
 
 fn route_status(route: &Route) -> Value {
     let provider = &route.credential.provider;
-    let operations = provider.operations.iter().zip(&route.operations).filter(|(_, allowed)| **allowed).map(|(operation, _)| &operation.name);
+    let operations = provider
+        .operations
+        .iter()
+        .zip(&route.operations)
+        .filter(|(_, allowed)| **allowed)
+        .map(|(operation, _)| &operation.name);
     let mut senders: Vec<_> = route.senders.iter().collect();
     senders.sort();
     let limit = route.budget.as_ref().map(|budget| {

@@ -23,10 +23,19 @@ pub(super) async fn run(args: CheckArgs) -> ExitCode {
             }
             for (name, credential) in &live.credentials {
                 for (secret, slot) in credential.slots() {
-                    println!("credential {name}: {secret} {} from {}", slot.current.fingerprint(), slot.current.reference);
+                    println!(
+                        "credential {name}: {secret} {} from {}",
+                        slot.current.fingerprint(),
+                        slot.current.reference
+                    );
                 }
             }
-            println!("{}: {} credentials, {} routes: good", path.display(), live.credentials.len(), live.config.routes.len());
+            println!(
+                "{}: {} credentials, {} routes: good",
+                path.display(),
+                live.credentials.len(),
+                live.config.routes.len()
+            );
             ExitCode::SUCCESS
         }
         Err(error) => {

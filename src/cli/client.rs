@@ -15,7 +15,8 @@ use serde_json::Value;
 /// Where nobody answers there, or somebody else than Keyside.
 pub(super) fn ask(address: &str, method: &str, path: &str) -> Result<(u16, Value), ClientError> {
     let failed = |source| ClientError::Connection { address: address.to_owned(), source };
-    let request = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+    let request =
+        format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
     let answer = match address.strip_prefix("unix:") {
         Some(path) => UnixStream::connect(path).and_then(|stream| {
             stream.set_read_timeout(Some(TIME))?;
@@ -53,7 +54,9 @@ pub(super) enum ClientError {
 impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Connection { address, source } => write!(f, "no sidecar answers at {address}: {source}; name its [admin] address with --admin"),
+            Self::Connection { address, source } => {
+                write!(f, "no sidecar answers at {address}: {source}; name its [admin] address with --admin")
+            }
             Self::NotKeyside(address) => write!(f, "what answers at {address} is not the admin listener of a sidecar"),
         }
     }

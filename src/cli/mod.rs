@@ -6,11 +6,11 @@ use clap::{Parser, Subcommand};
 
 mod check;
 mod client;
-mod demo;
-mod providers;
+//mod demo;
+//mod providers;
 mod reload;
 mod run;
-mod sandbox;
+//mod sandbox;
 mod status;
 
 /// A sidecar that holds the WhatsApp credentials, so that applications need none.
@@ -31,12 +31,9 @@ enum Command {
     Reload(reload::ReloadArgs),
     /// Show credentials and limits of a running sidecar
     Status(status::StatusArgs),
-    /// Show the whole story on loopback, against the built-in sandbox
-    Demo(demo::DemoArgs),
-    /// Run an emulator of the Cloud API, for development and tests
-    Sandbox(sandbox::SandboxArgs),
-    /// List the providers that ship with Keyside, or print one as TOML
-    Providers(providers::ProvidersArgs),
+    //D
+    //S
+    //P
 }
 
 /// Runs the command that was asked for.
@@ -46,9 +43,6 @@ pub async fn run(arguments: Arguments) -> ExitCode {
         Command::Check(args) => check::run(args).await,
         Command::Reload(args) => reload::run(args),
         Command::Status(args) => status::run(args),
-        Command::Demo(args) => demo::run(args).await,
-        Command::Sandbox(args) => sandbox::run(args).await,
-        Command::Providers(args) => providers::run(args),
     }
 }
 

@@ -35,23 +35,46 @@ pub(super) fn run(args: StatusArgs) -> ExitCode {
 
 fn print_for_people(status: &Value) {
     let reload = &status["reload"];
-    println!("keyside {}, generation {}, last reload: {}", text(&status["version"]), status["generation"], text(&reload["last_result"]));
+    println!(
+        "keyside {}, generation {}, last reload: {}",
+        text(&status["version"]),
+        status["generation"],
+        text(&reload["last_result"])
+    );
     for reason in list(&reload["refused_because"]) {
         println!("  refused: {}", text(reason));
     }
-    let mut secrets = vec![["CREDENTIAL", "SECRET", "FINGERPRINT", "AGE", "POLICY", "STATE", "FROM"].map(str::to_owned)];
+    let mut secrets =
+        vec![["CREDENTIAL", "SECRET", "FINGERPRINT", "AGE", "POLICY", "STATE", "FROM"].map(str::to_owned)];
     for credential in list(&status["credentials"]) {
         for secret in list(&credential["secrets"]) {
             let (age, max_age) = (days(&secret["age_seconds"]), days(&credential["max_age_seconds"]));
-            secrets.push([text(&credential["name"]), text(&secret["name"]), text(&secret["fingerprint"]), age, max_age, text(&secret["state"]), text(&secret["reference"])]);
+            secrets.push([
+                text(&credential["name"]),
+                text(&secret["name"]),
+                text(&secret["fingerprint"]),
+                age,
+                max_age,
+                text(&secret["state"]),
+                text(&secret["reference"]),
+            ]);
         }
     }
     print_table(&secrets);
-    let mut routes = vec![["ROUTE", "PATH", "CREDENTIAL", "UPSTREAM", "PER SENDER", "WAITING", "OPERATIONS"].map(str::to_owned)];
+    let mut routes =
+        vec![["ROUTE", "PATH", "CREDENTIAL", "UPSTREAM", "PER SENDER", "WAITING", "OPERATIONS"].map(str::to_owned)];
     for route in list(&status["routes"]) {
         let operations: Vec<_> = list(&route["operations"]).map(text).collect();
         let limit = &route["limit"];
-        routes.push([text(&route["name"]), text(&route["path"]), text(&route["credential"]), text(&route["upstream"]), text(&limit["per_sender"]), limit["waiting"].to_string(), operations.join(" ")]);
+        routes.push([
+            text(&route["name"]),
+            text(&route["path"]),
+            text(&route["credential"]),
+            text(&route["upstream"]),
+            text(&limit["per_sender"]),
+            limit["waiting"].to_string(),
+            operations.join(" "),
+        ]);
     }
     print_table(&routes);
 }

@@ -1,11 +1,18 @@
 //! The configuration as it was meant: checked, complete, with references and never a secret.
 
+pub mod error;
+mod file;
+pub mod reference;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::document::Fault;
 use crate::provider::Provider;
 use crate::units::Rate;
 
@@ -24,6 +31,8 @@ pub struct Config {
     pub reload: Reload,
     /// `[log]`.
     pub log: Log,
+    /// What is allowed and yet worth a second look.
+    pub warnings: Vec<Fault>,
 }
 
 /// `[outbound]`.
@@ -91,7 +100,7 @@ pub enum Proof {
 }
 
 /// `[[route]]`: which requests go out with which credential.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Route {
     /// Its name in logs, metrics and errors.
     pub name: String,
@@ -157,17 +166,6 @@ impl std::fmt::Display for ListenAddress {
         match self {
             Self::Tcp(address) => write!(f, "{address}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
-impl std::fmt::Display for Reference {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Env(name) => write!(f, "env:{name}"),
-            Self::File(path) => write!(f, "file:{}", path.display()),
-            Self::Systemd(name) => write!(f, "systemd:{name}"),
-            Self::Exec { program, .. } => write!(f, "exec:{}", program.display()),
         }
     }
 }

@@ -83,13 +83,28 @@ impl Credential {
     ///
     /// # Errors
     /// Every secret that cannot be used, each by the name of its reference.
-    pub fn assemble(name: &str, config: &CredentialConfig, findings: &Findings, before: Option<&Self>) -> Result<Self, Vec<CredentialFault>> {
+    pub fn assemble(
+        name: &str,
+        config: &CredentialConfig,
+        findings: &Findings,
+        before: Option<&Self>,
+    ) -> Result<Self, Vec<CredentialFault>> {
         let mut slots = BTreeMap::new();
         let mut faults = Vec::new();
         for (secret, references) in &config.secrets {
-            let form = config.provider.secrets.iter().find(|kind| kind.name == *secret).map_or(SecretForm::Text, |kind| kind.form);
+            let form = config
+                .provider
+                .secrets
+                .iter()
+                .find(|kind| kind.name == *secret)
+                .map_or(SecretForm::Text, |kind| kind.form);
             let slot_before = before.and_then(|before| before.slots.get(secret));
-            let fault = |reference: &Reference, problem| CredentialFault { credential: name.to_owned(), secret: secret.clone(), reference: reference.clone(), problem };
+            let fault = |reference: &Reference, problem| CredentialFault {
+                credential: name.to_owned(),
+                secret: secret.clone(),
+                reference: reference.clone(),
+                problem,
+            };
             let mut held = Vec::new();
             for (place, reference) in references.iter().enumerate() {
                 match findings.get(reference) {
@@ -122,6 +137,14 @@ impl Credential {
         self.slots.get(secret).map(|slot| &*slot.current.secret)
     }
 
+    /// What tells its secrets from others in a log line: the fingerprint of the first that a request
+    /// cannot do without.
+    #[must_use]
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        let required = self.provider.secrets.iter().find(|secret| secret.required)?;
+        self.slots.get(&required.name).map(|slot| slot.current.fingerprint())
+    }
+
     /// The slots by the name of their secret.
     #[must_use]
     pub fn slots(&self) -> &BTreeMap<String, Slot> {
@@ -136,7 +159,8 @@ impl Credential {
     /// The names of the secrets whose current value is another than in `before`.
     pub fn changed_since<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = &'a str> {
         self.slots.iter().filter_map(|(name, slot)| {
-            let same = before.slots.get(name).is_some_and(|old| old.current.fingerprint() == slot.current.fingerprint());
+            let same =
+                before.slots.get(name).is_some_and(|old| old.current.fingerprint() == slot.current.fingerprint());
             (!same).then_some(name.as_str())
         })
     }
@@ -185,7 +209,10 @@ impl Held {
 
 impl fmt::Debug for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Held").field("fingerprint", &self.fingerprint()).field("reference", &self.reference).finish_non_exhaustive()
+        f.debug_struct("Held")
+            .field("fingerprint", &self.fingerprint())
+            .field("reference", &self.reference)
+            .finish_non_exhaustive()
     }
 }
 
@@ -223,8 +250,12 @@ fn misplaced(form: SecretForm, secret: &Secret) -> Option<&'static str> {
     let value = secret.expose();
     let app_secret = value.len() == 32 && value.bytes().all(|b| b.is_ascii_hexdigit());
     match form {
-        SecretForm::MetaToken if app_secret => Some("32 hex digits are an app secret; put the access token (EAA...) there"),
-        SecretForm::AppSecret if value.starts_with("EAA") => Some("EAA... is an access token; put the app secret (32 hex digits) there"),
+        SecretForm::MetaToken if app_secret => {
+            Some("32 hex digits are an app secret; put the access token (EAA...) there")
+        }
+        SecretForm::AppSecret if value.starts_with("EAA") => {
+            Some("EAA... is an access token; put the app secret (32 hex digits) there")
+        }
         SecretForm::Text | SecretForm::MetaToken | SecretForm::AppSecret => None,
     }
 }

@@ -46,7 +46,14 @@ impl Bucket {
         let governor = RateLimiter::direct_with_clock(quota.allow_burst(rate.count), MonotonicClock).with_middleware();
         let now = Instant::now();
         let times = Mutex::new(Times { last_used: now, first_leaves: now });
-        Self { governor, burst: rate.count, interval, line: tokio::sync::Mutex::new(()), waiting: AtomicUsize::new(0), times }
+        Self {
+            governor,
+            burst: rate.count,
+            interval,
+            line: tokio::sync::Mutex::new(()),
+            waiting: AtomicUsize::new(0),
+            times,
+        }
     }
 
     pub(super) fn with_rate(&self, rate: Rate) -> Self {

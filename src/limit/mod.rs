@@ -75,7 +75,8 @@ impl Budget {
     #[must_use]
     pub fn with_rate(&self, rate: Rate) -> Self {
         let senders = self.senders.lock().unwrap_or_else(PoisonError::into_inner);
-        let buckets = senders.buckets.iter().map(|(name, bucket)| (name.clone(), Arc::new(bucket.with_rate(rate)))).collect();
+        let buckets =
+            senders.buckets.iter().map(|(name, bucket)| (name.clone(), Arc::new(bucket.with_rate(rate)))).collect();
         Self { rate, senders: Mutex::new(Senders { buckets, sweep_at: 0 }) }
     }
 

@@ -136,7 +136,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> LinkStream<T> {
             let message = "this is a TLS handshake, and this port speaks plain HTTP";
             Refusal::new(BAD_REQUEST, message, "use http:// on localhost; Keyside adds TLS on the way to the provider")
         } else {
-            Refusal::new(BAD_REQUEST, "the head of the request is not valid HTTP/1.1", "check the request line and the headers, byte for byte")
+            Refusal::new(
+                BAD_REQUEST,
+                "the head of the request is not valid HTTP/1.1",
+                "check the request line and the headers, byte for byte",
+            )
         };
         self.replacement = Some((http1(&refusal), 0));
         self.link.body_unread();
@@ -154,7 +158,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> LinkStream<T> {
         Poll::Ready(Ok(()))
     }
 
-    fn or_timeout<R>(&mut self, cx: &mut Context<'_>, step: Poll<io::Result<R>>, time: Option<Duration>) -> Poll<io::Result<R>> {
+    fn or_timeout<R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        step: Poll<io::Result<R>>,
+        time: Option<Duration>,
+    ) -> Poll<io::Result<R>> {
         if step.is_pending() {
             if let Some(time) = time {
                 self.watchdog.set(Instant::now() + time);
@@ -192,7 +201,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for LinkStream<T> {
         this.or_timeout(cx, step, Some(WRITE_TIME))
     }
 
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         if this.link.is(Phase::Head) {
             let first = data.iter().find(|slice| !slice.is_empty());
@@ -248,7 +261,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for LinkStream<T> {
 /// A refusal as it stands on the wire, where no hyper helps any more.
 fn http1(refusal: &Refusal) -> Vec<u8> {
     let response = refusal.to_response();
-    let mut wire = format!("HTTP/1.1 {}\r\nconnection: close\r\ncontent-length: {}\r\n", response.status(), response.body().len()).into_bytes();
+    let mut wire =
+        format!("HTTP/1.1 {}\r\nconnection: close\r\ncontent-length: {}\r\n", response.status(), response.body().len())
+            .into_bytes();
     for (name, value) in response.headers() {
         wire.extend_from_slice(name.as_str().as_bytes());
         wire.extend_from_slice(b": ");

@@ -22,7 +22,11 @@ use crate::upstream::{Answer, AnswerBody, ProtocolError, UpstreamError};
 ///
 /// # Errors
 /// Where a body that must be looked through does not come whole, plain, and within 8 MiB.
-pub(super) async fn clean(answer: Answer, permit: &Permit<'_>, origin: &str) -> Result<Response<AnswerBody>, UpstreamError> {
+pub(super) async fn clean(
+    answer: Answer,
+    permit: &Permit<'_>,
+    origin: &str,
+) -> Result<Response<AnswerBody>, UpstreamError> {
     let Answer { status, mut headers, body } = answer;
     clean_headers(&mut headers, permit, origin);
     if status == StatusCode::NO_CONTENT {
@@ -75,7 +79,8 @@ fn clean_text(text: Bytes, permit: &Permit<'_>, status: StatusCode, origin: &str
     let provider = permit.provider();
     let mut text = text;
     if provider.graph_answers && status.is_success() && names_an_upstream(&text, provider) {
-        text = std::str::from_utf8(&text).ok().and_then(|json| relink(json, provider, origin)).map_or(text, Bytes::from);
+        text =
+            std::str::from_utf8(&text).ok().and_then(|json| relink(json, provider, origin)).map_or(text, Bytes::from);
     }
     if let Cow::Owned(clean) = without_access_tokens(&text) {
         text = clean.into();
@@ -88,12 +93,18 @@ fn clean_text(text: Bytes, permit: &Permit<'_>, status: StatusCode, origin: &str
 
 fn is_text(headers: &HeaderMap) -> bool {
     let Some(value) = headers.get(header::CONTENT_TYPE) else { return true };
-    let media_type = value.as_bytes().split(|b| *b == b';').next().unwrap_or_default().trim_ascii().to_ascii_lowercase();
-    media_type.starts_with(b"text/") || TEXT.contains(&&media_type[..]) || media_type.ends_with(b"+json") || media_type.ends_with(b"+xml")
+    let media_type =
+        value.as_bytes().split(|b| *b == b';').next().unwrap_or_default().trim_ascii().to_ascii_lowercase();
+    media_type.starts_with(b"text/")
+        || TEXT.contains(&&media_type[..])
+        || media_type.ends_with(b"+json")
+        || media_type.ends_with(b"+xml")
 }
 
 fn names_an_upstream(text: &[u8], provider: &Provider) -> bool {
-    std::iter::once(&provider.upstream).chain(&provider.media_upstream).any(|origin| memmem::find(text, origin.host.as_bytes()).is_some())
+    std::iter::once(&provider.upstream)
+        .chain(&provider.media_upstream)
+        .any(|origin| memmem::find(text, origin.host.as_bytes()).is_some())
 }
 
 /// The media `url` and the `paging` links of a Graph answer, led through Keyside; `None` where there
@@ -127,7 +138,8 @@ fn relocated(url: &str, provider: &Provider, origin: &str) -> Option<String> {
     let (_, rest) = url.split_once("://")?;
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at_checked(end)?;
-    let is_ours = std::iter::once(&provider.upstream).chain(&provider.media_upstream).any(|upstream| upstream.is_at(authority));
+    let is_ours =
+        std::iter::once(&provider.upstream).chain(&provider.media_upstream).any(|upstream| upstream.is_at(authority));
     is_ours.then(|| format!("{origin}{path}"))
 }
 

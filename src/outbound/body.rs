@@ -28,8 +28,12 @@ impl Form {
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let Some(value) = headers.get(header::CONTENT_TYPE) else { return Self::Json };
         let media_type = value.as_bytes().split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
-        let starts = |prefix: &[u8]| media_type.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
-        let ends = |suffix: &[u8]| media_type.len() >= suffix.len() && media_type.get(media_type.len() - suffix.len()..).is_some_and(|end| end.eq_ignore_ascii_case(suffix));
+        let starts =
+            |prefix: &[u8]| media_type.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+        let ends = |suffix: &[u8]| {
+            media_type.len() >= suffix.len()
+                && media_type.get(media_type.len() - suffix.len()..).is_some_and(|end| end.eq_ignore_ascii_case(suffix))
+        };
         if starts(b"application/x-www-form-urlencoded") {
             Self::UrlEncoded
         } else if starts(b"application/json") || starts(b"text/") || ends(b"+json") || media_type.is_empty() {
@@ -67,7 +71,11 @@ impl Drop for Held<'_> {
 }
 
 /// Reads all of a body; what is known to be too long is refused before a byte of it is read.
-pub(super) async fn read_whole(mut body: Incoming, room: &Room, deadline: Instant) -> Result<(Bytes, Option<Held<'_>>), OutboundError> {
+pub(super) async fn read_whole(
+    mut body: Incoming,
+    room: &Room,
+    deadline: Instant,
+) -> Result<(Bytes, Option<Held<'_>>), OutboundError> {
     let expected = body.size_hint();
     if expected.lower() > MAX_WHOLE {
         return Err(OutboundError::BodyTooLarge { limit: MAX_WHOLE });

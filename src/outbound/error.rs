@@ -73,12 +73,16 @@ impl OutboundError {
             Self::SenderNotAllowed { .. } => Kind::new("sender_not_allowed", StatusCode::FORBIDDEN, 200),
             Self::BodyTooLarge { .. } => BODY_TOO_LARGE,
             Self::RateLimited(_) => Kind::new("rate_limited", StatusCode::TOO_MANY_REQUESTS, 130_429),
-            Self::CredentialUnavailable { .. } => Kind::new("credential_unavailable", StatusCode::SERVICE_UNAVAILABLE, 2),
+            Self::CredentialUnavailable { .. } => {
+                Kind::new("credential_unavailable", StatusCode::SERVICE_UNAVAILABLE, 2)
+            }
             Self::Overloaded => Kind::new("overloaded", StatusCode::SERVICE_UNAVAILABLE, 2),
             Self::Upstream { error, .. } => match error {
                 UpstreamError::Unreachable(_) => Kind::new("upstream_unreachable", StatusCode::BAD_GATEWAY, 2),
                 UpstreamError::Tls(_) => Kind::new("upstream_tls", StatusCode::BAD_GATEWAY, 2),
-                UpstreamError::Protocol(_) | UpstreamError::NotWritten => Kind::new("upstream_protocol", StatusCode::BAD_GATEWAY, 2),
+                UpstreamError::Protocol(_) | UpstreamError::NotWritten => {
+                    Kind::new("upstream_protocol", StatusCode::BAD_GATEWAY, 2)
+                }
                 UpstreamError::TimedOut { .. } => Kind::new("upstream_timeout", StatusCode::GATEWAY_TIMEOUT, 2),
                 UpstreamError::CallerBody(_) | UpstreamError::CallerTimedOut => BAD_REQUEST,
                 UpstreamError::CallerTooLarge { .. } => BODY_TOO_LARGE,
@@ -155,8 +159,12 @@ impl OutboundError {
             return "the provider may or may not have acted on the request; look for a status webhook before sending again".into();
         }
         match error {
-            UpstreamError::CallerBody(_) | UpstreamError::CallerTimedOut => "send the whole body, in valid chunks or with its exact Content-Length",
-            UpstreamError::Tls(_) => "nothing was sent; check `ca` and `upstream` of the provider, and the clock of this machine",
+            UpstreamError::CallerBody(_) | UpstreamError::CallerTimedOut => {
+                "send the whole body, in valid chunks or with its exact Content-Length"
+            }
+            UpstreamError::Tls(_) => {
+                "nothing was sent; check `ca` and `upstream` of the provider, and the clock of this machine"
+            }
             UpstreamError::Unreachable(_) => "nothing was sent; check that this machine reaches the provider's host",
             _ => "the request was not acted on as far as can be told; it may be sent again",
         }

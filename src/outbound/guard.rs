@@ -78,9 +78,13 @@ fn check_headers(headers: &HeaderMap) -> Result<(), OutboundError> {
     if let Some(coding) = codings.next()
         && (!coding.as_bytes().eq_ignore_ascii_case(b"chunked") || codings.next().is_some())
     {
-        return Err(bad("the Transfer-Encoding is not a single `chunked`", "send the body plain, in chunks or with a Content-Length"));
+        return Err(bad(
+            "the Transfer-Encoding is not a single `chunked`",
+            "send the body plain, in chunks or with a Content-Length",
+        ));
     }
-    if headers.get_all(header::EXPECT).iter().any(|expected| !expected.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+    if headers.get_all(header::EXPECT).iter().any(|expected| !expected.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+    {
         return Err(bad("the Expect header asks for something unknown", "send `Expect: 100-continue` or none"));
     }
     if headers.values().any(|value| !is_ascii_text(value)) {
@@ -113,7 +117,9 @@ pub fn check_path(path: &str) -> Result<(), OutboundError> {
         let code = after.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
         match code {
             None => return refuse("the path has a `%` without two hex digits"),
-            Some(b'/' | b'\\' | b'.' | 0..0x20 | 0x7f..) => return refuse("the path has an encoded slash, backslash, dot or control character"),
+            Some(b'/' | b'\\' | b'.' | 0..0x20 | 0x7f..) => {
+                return refuse("the path has an encoded slash, backslash, dot or control character");
+            }
             Some(_) => rest = after,
         }
     }
@@ -124,7 +130,10 @@ pub fn check_path(path: &str) -> Result<(), OutboundError> {
 /// verb override, batches, several objects at once, and headers in the body.
 fn check_query(text: &str) -> Result<(), OutboundError> {
     if query::pairs(text).any(|pair| pair.is_named(&["method", "batch", "ids", "include_headers"])) {
-        return Err(bad("the query has a parameter that changes what the request does", "send each call by itself, with its own method, without `method`, `batch`, `ids` and `include_headers`"));
+        return Err(bad(
+            "the query has a parameter that changes what the request does",
+            "send each call by itself, with its own method, without `method`, `batch`, `ids` and `include_headers`",
+        ));
     }
     Ok(())
 }
@@ -135,7 +144,10 @@ fn check_query(text: &str) -> Result<(), OutboundError> {
 #[must_use]
 pub fn is_stripped(name: &HeaderName) -> bool {
     crate::headers::is_hop_by_hop(name)
-        || matches!(*name, header::HOST | header::CONTENT_LENGTH | header::EXPECT | header::COOKIE | header::AUTHORIZATION)
+        || matches!(
+            *name,
+            header::HOST | header::CONTENT_LENGTH | header::EXPECT | header::COOKIE | header::AUTHORIZATION
+        )
         || matches!(*name, header::FORWARDED | header::VIA)
         || STRIPPED.contains(&name.as_str())
         || name.as_str().starts_with("x-forwarded-")
@@ -159,7 +171,8 @@ const STRIPPED: [&str; 8] = [
 
 /// The methods that pass, as `Allow` lists them.
 pub const ALLOW: &str = "GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS";
-const METHODS: [Method; 7] = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::HEAD, Method::OPTIONS];
+const METHODS: [Method; 7] =
+    [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::HEAD, Method::OPTIONS];
 
 #[cfg(test)]
 mod tests {
@@ -168,8 +181,29 @@ mod tests {
     #[test]
     fn a_path_that_could_be_read_in_two_ways_is_refused() {
         for path in [
-            "", "*", "a", "//a", "/a//b", "/.", "/..", "/a/../b", "/a/.", "/a\\b", "/a b", "/\u{e9}", "/a\u{7f}", "/%", "/%4", "/%zz", "/%2e%2e/a", "/a%2Fb", "/a%5cb",
-            "/%00", "/a%0d%0aX:%20y", "/%7f", "/%c3%a9",
+            "",
+            "*",
+            "a",
+            "//a",
+            "/a//b",
+            "/.",
+            "/..",
+            "/a/../b",
+            "/a/.",
+            "/a\\b",
+            "/a b",
+            "/\u{e9}",
+            "/a\u{7f}",
+            "/%",
+            "/%4",
+            "/%zz",
+            "/%2e%2e/a",
+            "/a%2Fb",
+            "/a%5cb",
+            "/%00",
+            "/a%0d%0aX:%20y",
+            "/%7f",
+            "/%c3%a9",
         ] {
             assert!(check_path(path).is_err(), "{path}");
         }
@@ -177,14 +211,30 @@ mod tests {
 
     #[test]
     fn a_plain_path_passes() {
-        for path in ["/", "/v23.0/106/messages", "/v23.0/upload:MTphdHRh==", "/a/...", "/a.b", "/a%20b", "/a;b=c", "/106/messages/"] {
+        for path in [
+            "/",
+            "/v23.0/106/messages",
+            "/v23.0/upload:MTphdHRh==",
+            "/a/...",
+            "/a.b",
+            "/a%20b",
+            "/a;b=c",
+            "/106/messages/",
+        ] {
             assert!(check_path(path).is_ok(), "{path}");
         }
     }
 
     #[test]
     fn a_host_is_taken_apart_or_refused() {
-        for (authority, host) in [("localhost", "localhost"), ("a.b:80", "a.b"), ("127.0.0.1:8080", "127.0.0.1"), ("[::1]", "[::1]"), ("[::1]:80", "[::1]"), ("a:", "a")] {
+        for (authority, host) in [
+            ("localhost", "localhost"),
+            ("a.b:80", "a.b"),
+            ("127.0.0.1:8080", "127.0.0.1"),
+            ("[::1]", "[::1]"),
+            ("[::1]:80", "[::1]"),
+            ("a:", "a"),
+        ] {
             let expected = (authority != "a:").then_some(host);
             assert_eq!(host_of(authority), expected, "{authority}");
         }
@@ -198,14 +248,24 @@ mod tests {
         for host in ["localhost", "LocalHost", "127.0.0.1", "127.1.2.3", "[::1]"] {
             assert!(is_loopback(host), "{host}");
         }
-        for host in ["evil.test", "localhost.evil.test", "127.0.0.1.evil.test", "10.0.0.1", "[::2]", "0.0.0.0", "[::ffff:127.0.0.1]"] {
+        for host in [
+            "evil.test",
+            "localhost.evil.test",
+            "127.0.0.1.evil.test",
+            "10.0.0.1",
+            "[::2]",
+            "0.0.0.0",
+            "[::ffff:127.0.0.1]",
+        ] {
             assert!(!is_loopback(host), "{host}");
         }
     }
 
     #[test]
     fn parameters_that_change_the_request_are_refused() {
-        for query in ["method=delete", "a=1&METHOD=x", "%6Dethod=x", "batch=[]", "batch[]=1", "ids=1,2", "include_headers"] {
+        for query in
+            ["method=delete", "a=1&METHOD=x", "%6Dethod=x", "batch=[]", "batch[]=1", "ids=1,2", "include_headers"]
+        {
             assert!(check_query(query).is_err(), "{query}");
         }
         assert!(check_query("fields=method&methods=1&phone_number_id=1").is_ok());

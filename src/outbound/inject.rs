@@ -36,7 +36,10 @@ pub(super) fn edit_body(permit: &Permit<'_>, form: Form, body: Bytes) -> Result<
         return Ok(body);
     }
     let strip = &permit.provider().strip.form;
-    let mut fields = injections(permit).iter().filter(|inject| matches!(inject, Inject::JsonField { .. } | Inject::FormField { .. })).peekable();
+    let mut fields = injections(permit)
+        .iter()
+        .filter(|inject| matches!(inject, Inject::JsonField { .. } | Inject::FormField { .. }))
+        .peekable();
     if fields.peek().is_none() && form == Form::Json {
         return Ok(body);
     }
@@ -57,7 +60,12 @@ pub(super) fn edit_body(permit: &Permit<'_>, form: Form, body: Bytes) -> Result<
     Ok(Bytes::copy_from_slice(changed.as_bytes()))
 }
 
-fn with_json_field(permit: &Permit<'_>, text: &str, pointer: &[String], value: &Template) -> Result<Zeroizing<String>, OutboundError> {
+fn with_json_field(
+    permit: &Permit<'_>,
+    text: &str,
+    pointer: &[String],
+    value: &Template,
+) -> Result<Zeroizing<String>, OutboundError> {
     let mut object = RawObject::parse(text).ok_or(NOT_AN_OBJECT)?;
     let value = render(permit, value)?;
     if !object.set_string_at(pointer, &value) {
@@ -66,7 +74,12 @@ fn with_json_field(permit: &Permit<'_>, text: &str, pointer: &[String], value: &
     Ok(Zeroizing::new(object.to_string()))
 }
 
-fn with_form_field(permit: &Permit<'_>, text: &str, name: &str, value: &Template) -> Result<Zeroizing<String>, OutboundError> {
+fn with_form_field(
+    permit: &Permit<'_>,
+    text: &str,
+    name: &str,
+    value: &Template,
+) -> Result<Zeroizing<String>, OutboundError> {
     let mut text = Zeroizing::new(query::without(text, &[name]).into_owned());
     if !text.is_empty() {
         text.push('&');
@@ -78,7 +91,13 @@ fn with_form_field(permit: &Permit<'_>, text: &str, name: &str, value: &Template
 }
 
 /// Writes the request. Secrets enter the head here, last, and leave with its buffer.
-pub(super) fn compose(permit: &Permit<'_>, request: &Parts, injected: &HashSet<HeaderName>, length: Length, body: OutgoingBody) -> Result<Outgoing, OutboundError> {
+pub(super) fn compose(
+    permit: &Permit<'_>,
+    request: &Parts,
+    injected: &HashSet<HeaderName>,
+    length: Length,
+    body: OutgoingBody,
+) -> Result<Outgoing, OutboundError> {
     let own_credential = !permit.operation().is_some_and(|operation| operation.caller_credential);
     let injections = if own_credential { injections(permit) } else { &[] };
     let mut head = Zeroizing::new(Vec::with_capacity(room_for(permit, request, &body)));
@@ -124,7 +143,12 @@ fn room_for(permit: &Permit<'_>, request: &Parts, body: &OutgoingBody) -> usize 
     512 + headers + target + body + 4 * secrets
 }
 
-fn write_target(head: &mut Vec<u8>, permit: &Permit<'_>, request: &Parts, injections: &[Inject]) -> Result<(), OutboundError> {
+fn write_target(
+    head: &mut Vec<u8>,
+    permit: &Permit<'_>,
+    request: &Parts,
+    injections: &[Inject],
+) -> Result<(), OutboundError> {
     head.extend_from_slice(request.method.as_str().as_bytes());
     head.push(b' ');
     match permit.path_map() {

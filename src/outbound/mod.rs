@@ -103,9 +103,19 @@ impl Outbound {
         Ok(response)
     }
 
-    async fn take_body(&self, permit: &Permit<'_>, parts: &Parts, body: Incoming, deadline: Instant) -> Result<(Length, OutgoingBody, Option<body::Held<'_>>), OutboundError> {
+    async fn take_body(
+        &self,
+        permit: &Permit<'_>,
+        parts: &Parts,
+        body: Incoming,
+        deadline: Instant,
+    ) -> Result<(Length, OutgoingBody, Option<body::Held<'_>>), OutboundError> {
         if body.is_end_stream() {
-            let whole = if parts.method == Method::POST { inject::edit_body(permit, Form::of(&parts.headers), Bytes::new())? } else { Bytes::new() };
+            let whole = if parts.method == Method::POST {
+                inject::edit_body(permit, Form::of(&parts.headers), Bytes::new())?
+            } else {
+                Bytes::new()
+            };
             return Ok((Length::Known(whole.len() as u64), OutgoingBody::Whole(whole), None));
         }
         let form = Form::of(&parts.headers);
@@ -133,6 +143,11 @@ impl<'a> Failure<'a> {
         Self { route: None, permit: None, error }
     }
 
+    fn operation(&self) -> Option<&'a str> {
+        let operations = &self.route?.credential.provider.operations;
+        operations.get(self.permit?).map(|operation| &*operation.name)
+    }
+
     fn into_response(self, outbound: &Outbound, link: &Link, arrived: Instant) -> Response<AnswerBody> {
         let kind = self.error.kind();
         let route = self.route.map(|route| &*route.name);
@@ -149,7 +164,9 @@ impl<'a> Failure<'a> {
         }
         let refusal = self.error.refusal(route);
         let duration_ms = arrived.elapsed().as_millis();
-        tracing::info!(route, caller = %link.caller(), status = kind.status.as_u16(), duration_ms, error = kind.slug, reason = refusal.message, "request refused");
+        let credential = self.route.and_then(|route| route.credential.fingerprint()).map(tracing::field::display);
+        let operation = self.operation();
+        tracing::info!(route, operation, credential, caller = %link.caller(), status = kind.status.as_u16(), duration_ms, error = kind.slug, reason = refusal.message, "request refused");
         let mut response = refusal.to_response().map(AnswerBody::Whole);
         if matches!(self.error, OutboundError::MethodNotAllowed) {
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(guard::ALLOW));
@@ -161,14 +178,17 @@ impl<'a> Failure<'a> {
 /// Waits for the sender's turn, where the request counts and there is a limit.
 async fn acquire(permit: &Permit<'_>, parts: &Parts) -> Result<Option<Ticket>, Limited> {
     let Some(budget) = permit.route.budget.as_ref().filter(|_| permit.request.limited) else { return Ok(None) };
-    let patience = Patience { max_wait: permit.route.patience.max_wait.min(preferred_wait(parts)), ..permit.route.patience };
+    let patience =
+        Patience { max_wait: permit.route.patience.max_wait.min(preferred_wait(parts)), ..permit.route.patience };
     budget.acquire(permit.sender.unwrap_or_default(), patience).await.map(Some)
 }
 
 /// `Prefer: wait=SECONDS` (RFC 7240): what the caller itself would wait.
 fn preferred_wait(parts: &Parts) -> Duration {
     let preferences = parts.headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
-    let waits = preferences.flat_map(|value| value.split([',', ';'])).filter_map(|preference| preference.trim().strip_prefix("wait="));
+    let waits = preferences
+        .flat_map(|value| value.split([',', ';']))
+        .filter_map(|preference| preference.trim().strip_prefix("wait="));
     waits.filter_map(|seconds| seconds.parse().ok()).map(Duration::from_secs).next().unwrap_or(Duration::MAX)
 }
 
@@ -199,7 +219,7 @@ fn report(permit: &Permit<'_>, link: &Link, answer: &Answer, duration: Duration)
     tracing::debug!(
         route = &*permit.route.name,
         operation = permit.operation().map(|operation| &*operation.name),
-        credential = &*permit.route.credential.name,
+        credential = permit.route.credential.fingerprint().map(tracing::field::display),
         caller = %link.caller(),
         status = answer.status.as_u16(),
         duration_ms = duration.as_millis(),
@@ -223,7 +243,8 @@ fn describe(response: &mut Response<AnswerBody>, ticket: Option<&Ticket>, queue:
     let written = write!(text, "queue;dur={queue_ms}.{queue_rest:02}, upstream;dur={upstream_ms}.{upstream_rest:02}");
     append(SERVER_TIMING, &mut text, written);
     if let Some(ticket) = ticket {
-        let written = write!(text, "\"sender\";r={};t={}", ticket.remaining, crate::response::whole_seconds(ticket.reset));
+        let written =
+            write!(text, "\"sender\";r={};t={}", ticket.remaining, crate::response::whole_seconds(ticket.reset));
         append(RATE_LIMIT, &mut text, written);
         let written = write!(text, "\"sender\";q={};w={}", ticket.burst, crate::response::whole_seconds(ticket.window));
         append(RATE_LIMIT_POLICY, &mut text, written);

@@ -175,20 +175,30 @@ impl Route {
             {
                 return Err(OutboundError::SenderNotAllowed { sender: sender.to_owned() });
             }
-            return Ok(Permit { route: self, operation_index: index, request: pattern, path, sender: matched.sender, _private: () });
+            return Ok(Permit {
+                route: self,
+                operation_index: index,
+                request: pattern,
+                path,
+                sender: matched.sender,
+                _private: (),
+            });
         }
         Err(OutboundError::OperationNotAllowed { operation: refused.cloned() })
     }
 
     fn requests(&self, method: &Method) -> impl Iterator<Item = (usize, &Operation, &RequestPattern)> {
         let operations = self.credential.provider.operations.iter().enumerate();
-        let all = operations.flat_map(|(index, operation)| operation.requests.iter().map(move |request| (index, operation, request)));
+        let all = operations
+            .flat_map(|(index, operation)| operation.requests.iter().map(move |request| (index, operation, request)));
         all.filter(move |(_, _, request)| request.methods.contains(method))
     }
 
     fn has_host(&self, host: &str) -> bool {
         let provider = &self.credential.provider;
-        std::iter::once(&provider.upstream).chain(&provider.media_upstream).any(|origin| origin.host.eq_ignore_ascii_case(host))
+        std::iter::once(&provider.upstream)
+            .chain(&provider.media_upstream)
+            .any(|origin| origin.host.eq_ignore_ascii_case(host))
     }
 }
 
@@ -201,6 +211,7 @@ fn sender_in(query: &str) -> Option<&str> {
 fn query_fits(pattern: &RequestPattern, query: &str, provider: &Provider) -> bool {
     match &pattern.query {
         None => true,
-        Some(allowed) => query::pairs(query).all(|pair| allowed.iter().any(|name| *name == pair.name()) || pair.is_named(&provider.strip.query)),
+        Some(allowed) => query::pairs(query)
+            .all(|pair| allowed.iter().any(|name| *name == pair.name()) || pair.is_named(&provider.strip.query)),
     }
 }

@@ -78,7 +78,9 @@ impl Segment {
 /// `v23.0`
 fn is_version(part: &str) -> bool {
     let digits = |text: &str| !text.is_empty() && text.len() <= 3 && text.bytes().all(|b| b.is_ascii_digit());
-    part.strip_prefix('v').and_then(|rest| rest.split_once('.')).is_some_and(|(major, minor)| digits(major) && digits(minor))
+    part.strip_prefix('v')
+        .and_then(|rest| rest.split_once('.'))
+        .is_some_and(|(major, minor)| digits(major) && digits(minor))
 }
 
 #[cfg(test)]
@@ -99,7 +101,16 @@ mod tests {
         for path in ["/v23.0/106/messages", "/106/messages", "/v1.0/106/messages"] {
             assert_eq!(messages.matches(path), Some(Matched { sender: Some("106") }), "{path}");
         }
-        for path in ["/", "/106", "/v23/106/messages", "/v23.0/106/messages/", "/v23.0/106/messages/x", "/v23.0/10a/messages", "/v23.0//messages", "/v23.0/v23.0/106/messages"] {
+        for path in [
+            "/",
+            "/106",
+            "/v23/106/messages",
+            "/v23.0/106/messages/",
+            "/v23.0/106/messages/x",
+            "/v23.0/10a/messages",
+            "/v23.0//messages",
+            "/v23.0/v23.0/106/messages",
+        ] {
             assert_eq!(messages.matches(path), None, "{path}");
         }
     }
@@ -111,7 +122,9 @@ mod tests {
         assert!(upload.matches("/upload:").is_none());
         assert!(upload.matches("/upload:a/b").is_none());
         let attachments = pattern([literal("whatsapp_business"), literal("attachments"), Segment::Rest]);
-        for path in ["/whatsapp_business/attachments/", "/whatsapp_business/attachments", "/whatsapp_business/attachments/a/b"] {
+        for path in
+            ["/whatsapp_business/attachments/", "/whatsapp_business/attachments", "/whatsapp_business/attachments/a/b"]
+        {
             assert!(attachments.matches(path).is_some(), "{path}");
         }
     }

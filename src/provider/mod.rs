@@ -272,16 +272,17 @@ impl Provider {
 
     /// The place of an operation in `operations`.
     pub fn operation(&self, name: &str) -> Option<usize> {
-        self.operations
-            .iter()
-            .position(|operation| operation.name == name)
+        self.operations.iter().position(|operation| operation.name == name)
     }
 
     /// Every header that it injects.
     pub fn injected_headers(&self) -> impl Iterator<Item = &HeaderName> {
         let requests = self.operations.iter().flat_map(|operation| &operation.requests);
         let own = requests.filter_map(|request| request.inject.as_ref()).flatten();
-        self.inject.iter().chain(own).filter_map(|inject| if let Inject::Header { name, .. } = inject { Some(name) } else { None })
+        self.inject
+            .iter()
+            .chain(own)
+            .filter_map(|inject| if let Inject::Header { name, .. } = inject { Some(name) } else { None })
     }
 
     /// One of the secrets that a credential of this provider has.

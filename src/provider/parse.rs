@@ -57,9 +57,7 @@ impl FromStr for Origin {
             return Err(form);
         }
         if !tls && !is_loopback(&host) {
-            return Err(Malformed(
-                "without TLS, expected https:// (http:// only for an upstream on loopback)",
-            ));
+            return Err(Malformed("without TLS, expected https:// (http:// only for an upstream on loopback)"));
         }
         let port = port.unwrap_or(if tls { 443 } else { 80 });
         Ok(Self { tls, host, port })
@@ -68,11 +66,7 @@ impl FromStr for Origin {
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (scheme, standard) = if self.tls {
-            ("https", 443)
-        } else {
-            ("http", 80)
-        };
+        let (scheme, standard) = if self.tls { ("https", 443) } else { ("http", 80) };
         write!(f, "{scheme}://")?;
         if self.host.contains(':') {
             write!(f, "[{}]", self.host)?;
@@ -87,18 +81,13 @@ impl fmt::Display for Origin {
 }
 
 fn is_loopback(host: &str) -> bool {
-    host == "localhost"
-        || host
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 impl PathPattern {
     /// Reads a pattern such as `/{v}/{sender}/messages`.
     pub fn parse(text: &str) -> Result<Self, Malformed> {
-        let path = text
-            .strip_prefix('/')
-            .ok_or(Malformed("not a path, expected it to begin with a slash"))?;
+        let path = text.strip_prefix('/').ok_or(Malformed("not a path, expected it to begin with a slash"))?;
         let last = path.split('/').count() - 1;
         let mut segments = Vec::new();
         for (index, part) in path.split('/').enumerate() {
@@ -107,9 +96,7 @@ impl PathPattern {
                 return Err(Malformed("`{...}` is not at the end, expected it there"));
             }
             if segment == Segment::Version && index != 0 {
-                return Err(Malformed(
-                    "`{v}` is not at the beginning, expected it there",
-                ));
+                return Err(Malformed("`{v}` is not at the beginning, expected it there"));
             }
             segments.push(segment);
         }
@@ -117,9 +104,7 @@ impl PathPattern {
         let mut names: Vec<&str> = pattern.variables().collect();
         names.sort_unstable();
         if names.windows(2).any(|pair| pair.first() == pair.last()) {
-            return Err(Malformed(
-                "the same variable twice, expected different names",
-            ));
+            return Err(Malformed("the same variable twice, expected different names"));
         }
         Ok(pattern)
     }
@@ -178,14 +163,10 @@ impl Segment {
 fn literal(text: &str) -> Result<String, Malformed> {
     let is_plain = |c: char| c.is_ascii_graphic() && !"{}%?#\\\"<>".contains(c);
     if text.is_empty() || text == "." || text == ".." {
-        return Err(Malformed(
-            "an empty or dotted segment, expected text between the slashes",
-        ));
+        return Err(Malformed("an empty or dotted segment, expected text between the slashes"));
     }
     if !text.chars().all(is_plain) {
-        return Err(Malformed(
-            "not a path, expected visible ASCII without percent, query or braces inside a segment",
-        ));
+        return Err(Malformed("not a path, expected visible ASCII without percent, query or braces inside a segment"));
     }
     Ok(text.to_owned())
 }
@@ -194,13 +175,10 @@ fn literal(text: &str) -> Result<String, Malformed> {
 pub(super) fn is_variable(name: &str) -> bool {
     name.len() <= 40
         && name.starts_with(|c: char| c.is_ascii_lowercase())
-        && name
-            .chars()
-            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
 }
 
-const VARIABLE: Malformed =
-    Malformed("not a variable, expected lower-case letters, digits and _ between the braces");
+const VARIABLE: Malformed = Malformed("not a variable, expected lower-case letters, digits and _ between the braces");
 
 impl Template {
     /// Reads text with names in braces, such as `Bearer {token}`; `{{` and `}}` stand for a brace.
@@ -274,28 +252,17 @@ pub(super) fn request(text: &str) -> Result<(Vec<Method>, PathPattern), Malforme
         .collect();
     match methods {
         Some(methods) if !methods.is_empty() => Ok((methods, path)),
-        _ => Err(Malformed(
-            "no method, expected GET, POST, PUT, PATCH, DELETE, HEAD or OPTIONS before the path",
-        )),
+        _ => Err(Malformed("no method, expected GET, POST, PUT, PATCH, DELETE, HEAD or OPTIONS before the path")),
     }
 }
 
-const METHODS: [Method; 7] = [
-    Method::GET,
-    Method::POST,
-    Method::PUT,
-    Method::PATCH,
-    Method::DELETE,
-    Method::HEAD,
-    Method::OPTIONS,
-];
+const METHODS: [Method; 7] =
+    [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::HEAD, Method::OPTIONS];
 
 /// Reads a JSON pointer (RFC 6901) that leads to a field.
 pub(super) fn pointer(text: &str) -> Result<Vec<String>, Malformed> {
     let keys = text.strip_prefix('/').filter(|keys| !keys.is_empty());
-    let keys = keys.ok_or(Malformed(
-        "not a JSON pointer, expected one such as \"/apiKey\"",
-    ))?;
+    let keys = keys.ok_or(Malformed("not a JSON pointer, expected one such as \"/apiKey\""))?;
     let unescape = |key: &str| key.replace("~1", "/").replace("~0", "~");
     Ok(keys.split('/').map(unescape).collect())
 }
@@ -307,22 +274,10 @@ mod tests {
     #[test]
     fn an_upstream_is_https_and_ends_after_the_port() {
         for (text, expected) in [
-            (
-                "https://graph.facebook.com",
-                Some((true, "graph.facebook.com", 443)),
-            ),
-            (
-                "https://Graph.Facebook.com/",
-                Some((true, "graph.facebook.com", 443)),
-            ),
-            (
-                "https://example.com:8443",
-                Some((true, "example.com", 8443)),
-            ),
-            (
-                "https://[2001:db8::1]:8443",
-                Some((true, "2001:db8::1", 8443)),
-            ),
+            ("https://graph.facebook.com", Some((true, "graph.facebook.com", 443))),
+            ("https://Graph.Facebook.com/", Some((true, "graph.facebook.com", 443))),
+            ("https://example.com:8443", Some((true, "example.com", 8443))),
+            ("https://[2001:db8::1]:8443", Some((true, "2001:db8::1", 8443))),
             ("http://127.0.0.1:9000", Some((false, "127.0.0.1", 9000))),
             ("http://127.1.2.3", Some((false, "127.1.2.3", 80))),
             ("http://localhost:1", Some((false, "localhost", 1))),
@@ -350,12 +305,9 @@ mod tests {
 
     #[test]
     fn an_upstream_is_shown_as_it_would_be_written() {
-        for text in [
-            "https://graph.facebook.com",
-            "https://example.com:8443",
-            "http://127.0.0.1:9000",
-            "http://[::1]:9000",
-        ] {
+        for text in
+            ["https://graph.facebook.com", "https://example.com:8443", "http://127.0.0.1:9000", "http://[::1]:9000"]
+        {
             assert_eq!(text.parse::<Origin>().unwrap().to_string(), text);
         }
     }
@@ -365,12 +317,7 @@ mod tests {
         let pattern = PathPattern::parse("/{v}/{sender}/message_qrdls/{code}").unwrap();
         assert_eq!(
             pattern.segments,
-            [
-                Segment::Version,
-                Segment::Sender,
-                Segment::Literal("message_qrdls".into()),
-                Segment::Any("code".into()),
-            ]
+            [Segment::Version, Segment::Sender, Segment::Literal("message_qrdls".into()), Segment::Any("code".into()),]
         );
         for text in [
             "/{v}/{id}",
@@ -423,10 +370,7 @@ mod tests {
         for (given, parts) in [
             ("Bearer {token}", vec![text("Bearer "), name("token")]),
             ("{api_key}", vec![name("api_key")]),
-            (
-                "/i{a}/{b}",
-                vec![text("/i"), name("a"), text("/"), name("b")],
-            ),
+            ("/i{a}/{b}", vec![text("/i"), name("a"), text("/"), name("b")]),
             ("{{{a}}}", vec![text("{"), name("a"), text("}")]),
             ("", vec![]),
         ] {
@@ -434,9 +378,7 @@ mod tests {
             assert_eq!(template.parts, parts, "{given}");
             assert_eq!(template.to_string(), given);
         }
-        for given in [
-            "{", "}", "{}", "{Token}", "{a", "a}", "{a b}", "a\nb", "{{a}",
-        ] {
+        for given in ["{", "}", "{}", "{Token}", "{a", "a}", "{a b}", "a\nb", "{{a}"] {
             assert!(Template::parse(given).is_err(), "{given}");
         }
     }

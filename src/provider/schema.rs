@@ -6,8 +6,8 @@ use http::header::{self, HeaderName, HeaderValue};
 
 use super::parse::{is_variable, pointer, request};
 use super::{
-    Ca, Inject, Kind, Limits, Operation, Part, PathMap, PathPattern, Provider, RequestPattern,
-    SecretForm, SecretKind, Strip, Template, preset_document,
+    Ca, Inject, Kind, Limits, Operation, Part, PathMap, PathPattern, Provider, RequestPattern, SecretForm, SecretKind,
+    Strip, Template, preset_document,
 };
 use crate::document::{Field, Reader, Report, is_showable};
 
@@ -45,10 +45,7 @@ pub fn read(name: &str, mut reader: Reader<'_>) -> Option<Provider> {
         field.choice(&words)
     });
     let secrets = secrets(&mut reader);
-    let inject = reader.required(
-        "inject",
-        "where the secrets go, [] for nowhere but the path",
-    );
+    let inject = reader.required("inject", "where the secrets go, [] for nowhere but the path");
     let inject = inject.map(|field| injects(&field, &secrets));
     let strip = reader.table("strip").map(strip).unwrap_or_default();
     let operations = operations(&mut reader, &secrets, media_upstream.is_some());
@@ -103,10 +100,7 @@ fn add<T: PartialEq + Clone>(list: &mut Vec<T>, item: &T) {
     }
 }
 
-const EVIDENCE: [(&str, Evidence); 2] = [
-    ("documented", Evidence::Documented),
-    ("unverified", Evidence::Unverified),
-];
+const EVIDENCE: [(&str, Evidence); 2] = [("documented", Evidence::Documented), ("unverified", Evidence::Unverified)];
 
 fn ca(text: &str) -> Result<Ca, &'static str> {
     match text {
@@ -157,16 +151,12 @@ fn secrets(provider: &mut Reader<'_>) -> Vec<SecretKind> {
 }
 
 /// The other keys of `[credential.NAME]`, also those that the contract has for later, and a pattern's own variables.
-const TAKEN: [&str; 9] = [
-    "provider", "max_age", "overlap", "proof", "check", "renew", "v", "id", "sender",
-];
+const TAKEN: [&str; 9] = ["provider", "max_age", "overlap", "proof", "check", "renew", "v", "id", "sender"];
 
 fn injects(field: &Field<'_>, secrets: &[SecretKind]) -> Vec<Inject> {
     let fields = field.array().unwrap_or_default();
     let readers = fields.iter().filter_map(|field| field.table());
-    readers
-        .filter_map(|reader| inject(reader, secrets))
-        .collect()
+    readers.filter_map(|reader| inject(reader, secrets)).collect()
 }
 
 fn inject(mut reader: Reader<'_>, secrets: &[SecretKind]) -> Option<Inject> {
@@ -177,15 +167,11 @@ fn inject(mut reader: Reader<'_>, secrets: &[SecretKind]) -> Option<Inject> {
     let proof = reader.field("appsecret_proof");
     let places = [&header, &query, &form, &json, &proof];
     if places.iter().filter(|place| place.is_some()).count() != 1 {
-        reader
-            .fault("expected exactly one of `header`, `query`, `form`, `json`, `appsecret_proof`");
+        reader.fault("expected exactly one of `header`, `query`, `form`, `json`, `appsecret_proof`");
     }
     let inject = if let Some(token) = proof {
         let key = reader.required("key", "the secret that signs")?;
-        Some(Inject::AppSecretProof {
-            token: secret_name(&token, secrets)?,
-            key: secret_name(&key, secrets)?,
-        })
+        Some(Inject::AppSecretProof { token: secret_name(&token, secrets)?, key: secret_name(&key, secrets)? })
     } else {
         let value = reader.required("value", "what goes there, such as \"Bearer {token}\"")?;
         let template = injected(&value, secrets)?;
@@ -195,26 +181,14 @@ fn inject(mut reader: Reader<'_>, secrets: &[SecretKind]) -> Option<Inject> {
                 value.fault("not text for a header, expected visible ASCII");
             }
             let name = field.parse(header_name);
-            name.map(|name| Inject::Header {
-                name,
-                value: template,
-            })
+            name.map(|name| Inject::Header { name, value: template })
         } else if let Some(field) = query {
-            place(field).map(|name| Inject::Query {
-                name,
-                value: template,
-            })
+            place(field).map(|name| Inject::Query { name, value: template })
         } else if let Some(field) = form {
-            place(field).map(|name| Inject::FormField {
-                name,
-                value: template,
-            })
+            place(field).map(|name| Inject::FormField { name, value: template })
         } else if let Some(field) = json {
             let keys = field.parse(pointer);
-            keys.map(|pointer| Inject::JsonField {
-                pointer,
-                value: template,
-            })
+            keys.map(|pointer| Inject::JsonField { pointer, value: template })
         } else {
             None
         }
@@ -245,16 +219,11 @@ fn injected(field: &Field<'_>, secrets: &[SecretKind]) -> Option<Template> {
 fn check_secret(field: &Field<'_>, name: &str, secrets: &[SecretKind]) {
     match secrets.iter().find(|secret| secret.name == name) {
         Some(secret) if secret.required => {}
-        Some(secret) => field.fault(format!(
-            "`{}` may be missing, expected `required = true` for a secret that is put in",
-            secret.name
-        )),
+        Some(secret) => field
+            .fault(format!("`{}` may be missing, expected `required = true` for a secret that is put in", secret.name)),
         None => {
             let known: Vec<&str> = secrets.iter().map(|s| s.name.as_str()).collect();
-            field.fault(format!(
-                "an unknown name in braces, the secrets are `{}`",
-                known.join("`, `")
-            ));
+            field.fault(format!("an unknown name in braces, the secrets are `{}`", known.join("`, `")));
         }
     }
 }
@@ -303,21 +272,13 @@ fn strip(mut reader: Reader<'_>) -> Strip {
     strip
 }
 
-fn list<T, E: std::fmt::Display>(
-    reader: &mut Reader<'_>,
-    key: &str,
-    parse: impl Fn(&str) -> Result<T, E>,
-) -> Vec<T> {
+fn list<T, E: std::fmt::Display>(reader: &mut Reader<'_>, key: &str, parse: impl Fn(&str) -> Result<T, E>) -> Vec<T> {
     let fields = reader.field(key).and_then(|field| field.array());
     let fields = fields.unwrap_or_default();
     fields.iter().filter_map(|f| f.parse(&parse)).collect()
 }
 
-fn operations(
-    provider: &mut Reader<'_>,
-    secrets: &[SecretKind],
-    has_media_upstream: bool,
-) -> Vec<Operation> {
+fn operations(provider: &mut Reader<'_>, secrets: &[SecretKind], has_media_upstream: bool) -> Vec<Operation> {
     let mut operations = Vec::new();
     let expected = "what can be asked, such as [operations.messages]";
     let table = provider.required("operations", expected);
@@ -337,19 +298,10 @@ fn operations(
     operations
 }
 
-fn operation(
-    name: &str,
-    mut reader: Reader<'_>,
-    secrets: &[SecretKind],
-    has_media_upstream: bool,
-) -> Operation {
+fn operation(name: &str, mut reader: Reader<'_>, secrets: &[SecretKind], has_media_upstream: bool) -> Operation {
     let kind = reader.required("kind", "\"send\", \"receive\" or \"administration\"");
     let kind = kind.and_then(|field| {
-        field.choice(&[
-            ("send", Kind::Send),
-            ("receive", Kind::Receive),
-            ("administration", Kind::Administration),
-        ])
+        field.choice(&[("send", Kind::Send), ("receive", Kind::Receive), ("administration", Kind::Administration)])
     });
     let default = reader.field("default");
     let is_default = default.as_ref().and_then(Field::boolean).unwrap_or(false);
@@ -363,11 +315,8 @@ fn operation(
     }
     let requests = reader.required("requests", "at least one, such as \"POST /messages\"");
     let fields = requests.as_ref().and_then(Field::array);
-    let requests: Vec<_> = fields
-        .iter()
-        .flatten()
-        .filter_map(|field| request_pattern(field, secrets, has_media_upstream))
-        .collect();
+    let requests: Vec<_> =
+        fields.iter().flatten().filter_map(|field| request_pattern(field, secrets, has_media_upstream)).collect();
     if fields.is_some_and(|fields| fields.is_empty()) {
         reader.fault("no requests, expected at least one");
     }
@@ -382,21 +331,10 @@ fn operation(
 }
 
 /// A request: a string, or a table where there is more to say.
-fn request_pattern(
-    field: &Field<'_>,
-    secrets: &[SecretKind],
-    has_media_upstream: bool,
-) -> Option<RequestPattern> {
+fn request_pattern(field: &Field<'_>, secrets: &[SecretKind], has_media_upstream: bool) -> Option<RequestPattern> {
     if !field.is_table() {
         let (methods, path) = field.parse(request)?;
-        return Some(RequestPattern {
-            methods,
-            path,
-            query: None,
-            media: false,
-            limited: false,
-            inject: None,
-        });
+        return Some(RequestPattern { methods, path, query: None, media: false, limited: false, inject: None });
     }
     let mut reader = field.table()?;
     let line = reader.required("request", "a method and a path, such as \"GET /{v}/{id}\"");
@@ -414,14 +352,7 @@ fn request_pattern(
     let inject = reader.field("inject").map(|field| injects(&field, secrets));
     reader.finish();
     let (methods, path) = line?;
-    Some(RequestPattern {
-        methods,
-        path,
-        query,
-        media: is_media,
-        limited: limited.unwrap_or(false),
-        inject,
-    })
+    Some(RequestPattern { methods, path, query, media: is_media, limited: limited.unwrap_or(false), inject })
 }
 
 fn path_map(field: &Field<'_>, secrets: &[SecretKind]) -> Option<PathMap> {
@@ -448,9 +379,7 @@ fn check_target(field: &Field<'_>, from: &PathPattern, to: &Template, secrets: &
     for part in &to.parts {
         match part {
             Part::Text(text) if text.chars().all(plain) => {}
-            Part::Text(_) => {
-                field.fault("not a path, expected visible ASCII without percent or query")
-            }
+            Part::Text(_) => field.fault("not a path, expected visible ASCII without percent or query"),
             // A version may be absent, and then the path would have an empty segment.
             Part::Name(name) if name == "v" => {
                 field.fault("`{v}` may be empty, expected a fixed version");
@@ -468,9 +397,7 @@ fn check_target(field: &Field<'_>, from: &PathPattern, to: &Template, secrets: &
 
 fn limits(mut reader: Reader<'_>) -> Limits {
     let per_sender = reader.field("per_sender");
-    let limits = Limits {
-        per_sender: per_sender.and_then(|field| field.parse(str::parse)),
-    };
+    let limits = Limits { per_sender: per_sender.and_then(|field| field.parse(str::parse)) };
     reader.finish();
     limits
 }
@@ -483,11 +410,7 @@ impl Default for Limits {
 
 impl Default for Strip {
     fn default() -> Self {
-        Self {
-            headers: Vec::new(),
-            query: Vec::new(),
-            form: Vec::new(),
-        }
+        Self { headers: Vec::new(), query: Vec::new(), form: Vec::new() }
     }
 }
 
@@ -650,10 +573,7 @@ requests = ["POST /messages"]
 
     #[test]
     fn every_header_that_a_preset_injects_is_stripped_from_every_request() {
-        let names: Vec<String> = credential_headers()
-            .iter()
-            .map(ToString::to_string)
-            .collect();
+        let names: Vec<String> = credential_headers().iter().map(ToString::to_string).collect();
         assert_eq!(names, ["authorization", "d360-api-key", "x-api-key"]);
     }
 
@@ -711,11 +631,7 @@ requests = ["POST /messages"]
                 "EAACANARY",
                 "f:3:39: inject.value: no secret in it, expected the name of one in braces; the secret itself never stands here",
             ),
-            (
-                "{key}",
-                "{kee}",
-                "f:3:39: inject.value: an unknown name in braces, the secrets are `key`",
-            ),
+            ("{key}", "{kee}", "f:3:39: inject.value: an unknown name in braces, the secrets are `key`"),
             (
                 "{key}",
                 "{key",
@@ -726,11 +642,7 @@ requests = ["POST /messages"]
                 "required = false",
                 "f:3:39: inject.value: `key` may be missing, expected `required = true` for a secret that is put in",
             ),
-            (
-                "X-Key",
-                "X Key",
-                "f:3:22: inject.header: not the name of a header",
-            ),
+            ("X-Key", "X Key", "f:3:22: inject.header: not the name of a header"),
             (
                 "X-Key",
                 "Host",
@@ -776,11 +688,7 @@ requests = ["POST /messages"]
                 "\"FETCH /messages\"",
                 "f:8:13: operations.messages.requests: no method, expected GET, POST, PUT, PATCH, DELETE, HEAD or OPTIONS before the path",
             ),
-            (
-                "\"POST /messages\"",
-                "",
-                "f:6:1: operations.messages: no requests, expected at least one",
-            ),
+            ("\"POST /messages\"", "", "f:6:1: operations.messages: no requests, expected at least one"),
             (
                 "\"POST /messages\"",
                 "{ request = \"POST /a\", media = true }",
@@ -805,10 +713,7 @@ requests = ["POST /messages"]
             let text = SMALL.replacen(from, to, 1);
             assert_ne!(text, SMALL, "{from}");
             let (_, faults) = read_text(&text);
-            assert!(
-                faults.iter().any(|fault| fault == expected),
-                "{expected}\n{faults:#?}"
-            );
+            assert!(faults.iter().any(|fault| fault == expected), "{expected}\n{faults:#?}");
             assert!(!faults.join("").contains("CANARY"));
         }
     }

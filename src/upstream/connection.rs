@@ -104,7 +104,14 @@ impl Connection {
         match &mut request.body {
             OutgoingBody::Whole(body) => poll_fn(|cx| self.poll_write_all(cx, body)).await,
             OutgoingBody::Stream { body, chunked, limit } => {
-                let mut upload = Upload { body: Pin::new(body), chunked: *chunked, limit: *limit, sent: 0, parts: Default::default(), ended: false };
+                let mut upload = Upload {
+                    body: Pin::new(body),
+                    chunked: *chunked,
+                    limit: *limit,
+                    sent: 0,
+                    parts: Default::default(),
+                    ended: false,
+                };
                 poll_fn(|cx| self.poll_upload(cx, &mut upload, &request.method)).await
             }
         }
@@ -139,10 +146,17 @@ impl Connection {
     }
 
     /// Passes a streamed body on until it ends, or until the upstream answers before it ended.
-    fn poll_upload(&mut self, cx: &mut Context<'_>, upload: &mut Upload<'_>, method: &Method) -> Poll<Result<bool, UpstreamError>> {
+    fn poll_upload(
+        &mut self,
+        cx: &mut Context<'_>,
+        upload: &mut Upload<'_>,
+        method: &Method,
+    ) -> Poll<Result<bool, UpstreamError>> {
         loop {
             match self.poll_receive(cx) {
-                Poll::Ready(Ok(count)) if count > 0 && take_head(&mut self.received.clone(), method)?.is_none() => continue,
+                Poll::Ready(Ok(count)) if count > 0 && take_head(&mut self.received.clone(), method)?.is_none() => {
+                    continue;
+                }
                 Poll::Ready(_) => return Poll::Ready(Ok(false)),
                 Poll::Pending => {}
             }
@@ -191,7 +205,11 @@ impl Connection {
     }
 
     /// The next piece of the body; `None` at its end.
-    pub(super) fn poll_body(&mut self, cx: &mut Context<'_>, framing: &mut Framing) -> Poll<Option<Result<Bytes, UpstreamError>>> {
+    pub(super) fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        framing: &mut Framing,
+    ) -> Poll<Option<Result<Bytes, UpstreamError>>> {
         loop {
             match framing.take(&mut self.received) {
                 Ok(Step::Data(data)) => {

@@ -53,7 +53,8 @@ impl Dialer {
     }
 
     async fn connect(&self) -> Result<Io, UpstreamError> {
-        let stream = first_to_answer(self.addresses().await?).await.map_err(|e| UpstreamError::Unreachable(e.to_string()))?;
+        let stream =
+            first_to_answer(self.addresses().await?).await.map_err(|e| UpstreamError::Unreachable(e.to_string()))?;
         stream.set_nodelay(true).map_err(|e| UpstreamError::Unreachable(e.to_string()))?;
         let Some((config, name)) = &self.tls else { return Ok(Io::Plain(stream)) };
         let connector = TlsConnector::from(std::sync::Arc::clone(config));
@@ -98,9 +99,8 @@ async fn first_to_answer(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
             None if attempts.is_empty() => return Err(failure),
             None => {}
         }
-        let head_start = async {
-            if addresses.len() > 0 { sleep(HEAD_START).await } else { std::future::pending().await }
-        };
+        let head_start =
+            async { if addresses.len() > 0 { sleep(HEAD_START).await } else { std::future::pending().await } };
         tokio::select! {
             Some(attempt) = attempts.join_next() => match attempt {
                 Ok(Ok(stream)) => return Ok(stream),

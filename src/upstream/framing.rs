@@ -175,7 +175,9 @@ impl Chunks {
         loop {
             self.state = match &mut self.state {
                 // httparse takes a line without any digit for a size of 0.
-                ChunkState::Size if buffer.first().is_some_and(|b| !b.is_ascii_hexdigit()) => return Err(ProtocolError::Chunk),
+                ChunkState::Size if buffer.first().is_some_and(|b| !b.is_ascii_hexdigit()) => {
+                    return Err(ProtocolError::Chunk);
+                }
                 ChunkState::Size => match httparse::parse_chunk_size(buffer).map_err(|_| ProtocolError::Chunk)? {
                     httparse::Status::Partial if buffer.len() > MAX_LINE => return Err(ProtocolError::Chunk),
                     httparse::Status::Partial => return Ok(Step::More),
@@ -237,7 +239,9 @@ impl fmt::Display for ProtocolError {
             Self::Head => "the head of its answer is not HTTP/1.1",
             Self::HeadTooLarge => "the head of its answer is over 64 KiB or 128 lines",
             Self::Length => "its answer has no single valid Content-Length",
-            Self::TransferCoding => "its answer has a Transfer-Encoding other than a single `chunked`, or one beside a length",
+            Self::TransferCoding => {
+                "its answer has a Transfer-Encoding other than a single `chunked`, or one beside a length"
+            }
             Self::Chunk => "its answer has a malformed chunk",
             Self::Upgrade => "it switched protocols without having been asked",
             Self::Closed => "it closed the connection before its answer was complete",
@@ -297,7 +301,8 @@ mod tests {
         assert!(matches!(answer("HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n").framing, Framing::Chunked(_)));
         assert!(matches!(answer("HTTP/1.0 200 OK\r\n\r\n").framing, Framing::UntilClose));
         assert!(matches!(answer("HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\n").framing, Framing::Length(0)));
-        let early = answer("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n");
+        let early =
+            answer("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n");
         assert_eq!((early.status, early.keep_alive), (StatusCode::OK, true));
         assert!(!answer("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: x, Close\r\n\r\n").keep_alive);
         assert!(!answer("HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n").keep_alive);

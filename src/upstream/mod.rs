@@ -121,7 +121,13 @@ impl Upstream {
         let whole = match connection.take_body(&mut framing)? {
             Step::End => Some(Bytes::new()),
             Step::Data(data) if matches!(connection.take_body(&mut framing)?, Step::End) => Some(data),
-            Step::Data(data) => return Ok(Answer { status, headers, body: AnswerBody::stream(self, connection, framing, keep_alive, Some(data)) }),
+            Step::Data(data) => {
+                return Ok(Answer {
+                    status,
+                    headers,
+                    body: AnswerBody::stream(self, connection, framing, keep_alive, Some(data)),
+                });
+            }
             Step::More => None,
         };
         let body = match whole {
@@ -188,7 +194,13 @@ pub struct AnswerStream {
 }
 
 impl AnswerBody {
-    fn stream(upstream: &Arc<Upstream>, connection: Connection, framing: Framing, keep_alive: bool, first: Option<Bytes>) -> Self {
+    fn stream(
+        upstream: &Arc<Upstream>,
+        connection: Connection,
+        framing: Framing,
+        keep_alive: bool,
+        first: Option<Bytes>,
+    ) -> Self {
         let upstream = Arc::clone(upstream);
         Self::Stream(Box::new(AnswerStream { connection: Some(connection), framing, keep_alive, first, upstream }))
     }
@@ -254,7 +266,9 @@ impl Body for AnswerBody {
         match self {
             Self::Whole(data) => SizeHint::with_exact(data.len() as u64),
             Self::Stream(stream) => match &stream.framing {
-                Framing::Length(left) => SizeHint::with_exact(left + stream.first.as_ref().map_or(0, |f| f.len() as u64)),
+                Framing::Length(left) => {
+                    SizeHint::with_exact(left + stream.first.as_ref().map_or(0, |f| f.len() as u64))
+                }
                 Framing::Chunked(_) | Framing::UntilClose => SizeHint::default(),
             },
         }

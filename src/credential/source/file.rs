@@ -68,7 +68,8 @@ fn read(path: &Path) -> Result<(Raw, Identity), SourceError> {
     if Identity::of(&before) != identity {
         return Err(SourceError::Unstable);
     }
-    let warning = is_readable_by_all(path, &after).then_some("every user of this machine can read it; give it mode 0400");
+    let warning =
+        is_readable_by_all(path, &after).then_some("every user of this machine can read it; give it mode 0400");
     Ok((Raw { bytes, since: after.modified().ok(), warning }, identity))
 }
 

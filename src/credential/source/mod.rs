@@ -76,7 +76,9 @@ fn read_files(references: Vec<Reference>) -> BTreeMap<Reference, Result<Found, S
 pub fn path_of(reference: &Reference) -> Option<PathBuf> {
     match reference {
         Reference::File(path) => Some(path.clone()),
-        Reference::Systemd(name) => std::env::var_os("CREDENTIALS_DIRECTORY").map(|folder| Path::new(&folder).join(name)),
+        Reference::Systemd(name) => {
+            std::env::var_os("CREDENTIALS_DIRECTORY").map(|folder| Path::new(&folder).join(name))
+        }
         Reference::Env(_) | Reference::Exec { .. } => None,
     }
 }
@@ -127,7 +129,9 @@ impl fmt::Display for SourceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoVariable => f.write_str("the environment variable is not set"),
-            Self::NoCredentialsDirectory => f.write_str("$CREDENTIALS_DIRECTORY is not set; give the unit LoadCredential="),
+            Self::NoCredentialsDirectory => {
+                f.write_str("$CREDENTIALS_DIRECTORY is not set; give the unit LoadCredential=")
+            }
             Self::File(error) => write!(f, "cannot be read: {error}"),
             Self::NotAFile => f.write_str("is not a regular file"),
             Self::TooLarge => write!(f, "is larger than a secret can be ({} KiB)", MAX_SIZE / 1024),

@@ -1,0 +1,537 @@
+//! What a configuration means and what is wrong with it, by example.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{Config, ListenAddress, LogFormat, Proof, Reference};
+use crate::document::{Document, Fault, Reader, Report};
+
+/// The smallest useful configuration.
+const SMALL: &str = r#"[credential.acme]
+provider = "meta"
+token = "file:/run/secrets/acme/token"
+
+[[route]]
+credential = "acme"
+"#;
+
+fn faults(text: &str) -> Vec<String> {
+    match Config::parse(text, "f") {
+        Ok(_) => Vec::new(),
+        Err(faults) => faults.0.iter().map(Fault::to_string).collect(),
+    }
+}
+
+fn parse(text: &str) -> Config {
+    Config::parse(text, "f").unwrap()
+}
+
+#[test]
+fn what_is_not_written_has_the_default_of_the_contract() {
+    let config = parse(SMALL);
+    let tcp = |text: &str| vec![ListenAddress::Tcp(text.parse().unwrap())];
+    assert_eq!(config.outbound.listen, tcp("127.0.0.1:8080"));
+    assert_eq!(config.outbound.allowed_hosts, [""; 0]);
+    assert_eq!(config.outbound.allow_uids, [0; 0]);
+    assert_eq!(config.outbound.drain, Duration::from_secs(25));
+    assert_eq!(config.admin.listen, tcp("127.0.0.1:9900"));
+    assert_eq!(config.reload.watch, Some(Duration::from_secs(5)));
+    assert_eq!(config.log.level, tracing::level_filters::LevelFilter::INFO);
+    assert_eq!(config.log.format, LogFormat::Auto);
+    let acme = &config.credentials["acme"];
+    assert_eq!(acme.provider.name, "meta");
+    assert_eq!(acme.max_age, Duration::from_secs(90 * 86_400));
+    assert_eq!(acme.proof, Proof::Auto);
+    assert_eq!(acme.secrets["token"], [Reference::File("/run/secrets/acme/token".into())]);
+    let [route] = config.routes.as_slice() else { unreachable!() };
+    assert_eq!((route.name.as_str(), route.path.as_str()), ("acme", ""));
+    assert_eq!(route.senders, [""; 0]);
+    assert_eq!(allowed(&config, 0), ["messages", "media"]);
+    assert_eq!(route.limits.per_sender.unwrap().to_string(), "80/s");
+    assert_eq!(route.limits.max_wait, Duration::from_secs(2));
+    assert_eq!(route.limits.max_queue, 1000);
+    assert_eq!(config.warnings, []);
+}
+
+fn allowed(config: &Config, route: usize) -> Vec<&str> {
+    let route = &config.routes[route];
+    let provider = &config.credentials[&route.credential].provider;
+    let pairs = provider.operations.iter().zip(&route.operations);
+    pairs.filter(|(_, allowed)| **allowed).map(|(operation, _)| operation.name.as_str()).collect()
+}
+
+#[test]
+fn everything_that_is_written_is_understood() {
+    let config = parse(
+        r#"
+[outbound]
+listen = ["0.0.0.0:80", "[::1]:0", "unix:/run/a.sock"]
+allow_remote = true
+allowed_hosts = ["Keyside.Local", "10.0.0.1", "[fe80::1]"]
+allow_uids = [0, 1000]
+drain = "1m"
+[credential.a]
+provider = "meta"
+token = ["file:/new", "systemd:old"]
+app_secret = "exec:/bin/pass show \"my app\""
+max_age = "30d"
+proof = "classic"
+[[route]]
+credential = "a"
+name = "eins"
+path = "/a/b/"
+senders = ["1", "2"]
+operations = ["media", "calls"]
+limits = { per_sender = "1/6s", max_wait = "500ms", max_queue = 0 }
+[[route]]
+credential = "a"
+name = "zwei"
+path = "/a/b"
+senders = ["3"]
+[admin]
+listen = ["unix:/run/b.sock"]
+[reload]
+watch = "off"
+[log]
+level = "debug"
+format = "json"
+"#,
+    );
+    assert_eq!(config.outbound.listen.len(), 3);
+    assert_eq!(config.outbound.listen[2], ListenAddress::Unix("/run/a.sock".into()));
+    assert_eq!(config.outbound.allowed_hosts, ["keyside.local", "10.0.0.1", "fe80::1"]);
+    assert_eq!(config.outbound.allow_uids, [0, 1000]);
+    assert_eq!(config.outbound.drain, Duration::from_secs(60));
+    let a = &config.credentials["a"];
+    assert_eq!(a.secrets["token"], [Reference::File("/new".into()), Reference::Systemd("old".into())]);
+    assert_eq!(
+        a.secrets["app_secret"],
+        [Reference::Exec { program: PathBuf::from("/bin/pass"), arguments: vec!["show".into(), "my app".into()] }]
+    );
+    assert_eq!(a.proof, Proof::Classic);
+    assert_eq!(config.routes[0].path, "/a/b");
+    assert_eq!(config.routes[0].limits.max_queue, 0);
+    assert_eq!(allowed(&config, 0), ["media", "calls"]);
+    assert_eq!(config.routes[1].path, "/a/b");
+    assert_eq!(config.reload.watch, None);
+    assert_eq!(config.log.format, LogFormat::Json);
+    assert_eq!(config.warnings, []);
+}
+
+#[test]
+fn a_preset_can_be_changed_in_parts() {
+    let config = parse(&format!(
+        r#"{}
+[provider.meta]
+extends = "meta"
+upstream = "http://127.0.0.1:9000"
+[provider.meta.operations.media]
+default = false
+[provider.meta.operations.extra]
+kind = "send"
+requests = ["POST /extra"]
+"#,
+        SMALL
+    ));
+    let provider = &config.credentials["acme"].provider;
+    assert_eq!(provider.name, "meta");
+    assert_eq!(provider.upstream.to_string(), "http://127.0.0.1:9000");
+    assert_eq!(provider.media_upstream.as_ref().unwrap().to_string(), "https://lookaside.fbsbx.com");
+    assert_eq!(provider.operation("extra"), Some(provider.operations.len() - 1));
+    assert_eq!(provider.operation("messages"), Some(0));
+    assert_eq!(allowed(&config, 0), ["messages"]);
+}
+
+#[test]
+fn one_provider_serves_many_credentials() {
+    let text = format!(
+        "{SMALL}[provider.p]\nextends = \"meta\"\n\
+         [credential.b]\nprovider = \"p\"\n[credential.c]\nprovider = \"p\"\n"
+    );
+    let config = parse(&text);
+    assert!(std::sync::Arc::ptr_eq(&config.credentials["b"].provider, &config.credentials["c"].provider));
+}
+
+#[test]
+fn warnings_are_told_with_their_place() {
+    let text = SMALL.replace("file:/run/secrets/acme/token", "env:ACME_TOKEN") + "operations = [\"*\"]\n";
+    let config = parse(&text);
+    let warnings: Vec<String> = config.warnings.iter().map(Fault::to_string).collect();
+    assert_eq!(
+        warnings,
+        [
+            "f:3:9: credential.acme.token: an environment can be read by every process of the same user, \
+             and its value cannot be replaced while running; prefer file: or systemd:",
+            "f:7:15: route.operations: allows everything that the provider defines, administration too; \
+             prefer naming operations",
+        ]
+    );
+    assert_eq!(config.routes[0].operations.iter().filter(|a| !**a).count(), 0);
+}
+
+#[test]
+fn every_fault_is_named_with_its_place_and_what_is_expected() {
+    // Each is the small configuration, line 1 to 6, and what is added from line 7 on.
+    for (added, expected) in [
+        (
+            "[outbond]",
+            "f:7:2: outbond: unknown key, did you mean `outbound`? expected one of `outbound`, `admin`, `reload`, `log`, `provider`, `credential`, `route`",
+        ),
+        (
+            "[inbound]",
+            "f:7:2: inbound: unknown key, did you mean `outbound`? expected one of `outbound`, `admin`, `reload`, `log`, `provider`, `credential`, `route`",
+        ),
+        (
+            "[outbound]\nlistne = []",
+            "f:8:1: outbound.listne: unknown key, did you mean `listen`? expected one of `allow_remote`, `listen`, `allowed_hosts`, `allow_uids`, `drain`",
+        ),
+        ("[outbound]\nlisten = \"127.0.0.1:1\"", "f:8:10: outbound.listen: wrong type, expected an array"),
+        ("[outbound]\nlisten = []", "f:8:10: outbound.listen: empty, expected at least one address"),
+        ("[outbound]\nlisten = [1]", "f:8:11: outbound.listen: wrong type, expected a string"),
+        (
+            "[outbound]\nlisten = [\"localhost:8080\"]",
+            "f:8:11: outbound.listen: not an address, expected IP:PORT such as \"127.0.0.1:8080\" or \"unix:/run/keyside/send.sock\"",
+        ),
+        (
+            "[outbound]\nlisten = [\"unix:send.sock\"]",
+            "f:8:11: outbound.listen: not a socket, expected unix: and an absolute path of at most 107 bytes",
+        ),
+        (
+            "[outbound]\nlisten = [\"0.0.0.0:8080\"]",
+            "f:8:11: outbound.listen: not on loopback, so other machines could use the credential: expected 127.0.0.1, [::1] or unix:, or allow_remote = true in [outbound]",
+        ),
+        (
+            "[admin]\nlisten = [\"[::]:9900\"]",
+            "f:8:11: admin.listen: not on loopback, so other machines could use the credential: expected 127.0.0.1, [::1] or unix:, or allow_remote = true in [outbound]",
+        ),
+        (
+            "[outbound]\nlisten = [\"127.0.0.1:1\", \"127.0.0.1:1\"]",
+            "f:8:26: outbound.listen: the same address as at f:8:11, expected another",
+        ),
+        (
+            "[outbound]\nlisten = [\"127.0.0.1:9\"]\n[admin]\nlisten = [\"127.0.0.1:9\"]",
+            "f:10:11: admin.listen: the same address as at f:8:11, expected another",
+        ),
+        (
+            "[admin]\nlisten = [\"127.0.0.1:8080\"]",
+            "f:8:11: admin.listen: the same address as at the default of outbound.listen, expected another",
+        ),
+        (
+            "[outbound]\nlisten = [\"127.0.0.1:9900\"]",
+            "f:1:1: admin.listen: its default is taken at f:8:11, expected another address",
+        ),
+        ("[outbound]\nallow_remote = \"yes\"", "f:8:16: outbound.allow_remote: wrong type, expected true or false"),
+        (
+            "[outbound]\nallowed_hosts = [\"a:80\"]",
+            "f:8:18: outbound.allowed_hosts: not a host name, expected one without scheme, port and path",
+        ),
+        (
+            "[outbound]\nallow_uids = [-1]",
+            "f:8:15: outbound.allow_uids: out of range, expected a smaller number that is not negative",
+        ),
+        ("[outbound]\ndrain = 25", "f:8:9: outbound.drain: wrong type, expected a string"),
+        (
+            "[outbound]\ndrain = \"25\"",
+            "f:8:9: outbound.drain: not a duration, expected a whole number with ms, s, m, h or d, such as \"25s\"",
+        ),
+        ("[outbound]\ndrain = \"0s\"", "f:8:9: outbound.drain: zero, expected more than that"),
+        (
+            "[outbound.tls]\ncert = \"/a\"",
+            "f:7:11: outbound.tls: unknown key, expected one of `allow_remote`, `listen`, `allowed_hosts`, `allow_uids`, `drain`",
+        ),
+        (
+            "[reload]\nwatch = \"of\"",
+            "f:8:9: reload.watch: not a duration, expected a whole number with ms, s, m, h or d, such as \"25s\"",
+        ),
+        (
+            "[log]\nlevel = \"inf\"",
+            "f:8:9: log.level: unknown word, did you mean `info`? expected one of `off`, `error`, `warn`, `info`, `debug`, `trace`",
+        ),
+        ("[log]\nformat = \"xml\"", "f:8:10: log.format: unknown word, expected one of `auto`, `text`, `json`"),
+        (
+            "[credential.b]",
+            "f:7:1: credential.b.provider: missing, expected the API that the secrets are for, such as \"meta\"",
+        ),
+        (
+            "[credential.b]\nprovider = \"mate\"",
+            "f:8:12: credential.b.provider: unknown provider, did you mean `meta`? expected one of `meta`, `360dialog`, `chat-api`",
+        ),
+        (
+            "[credential.b]\nprovider = \"meta\"\napi_key = \"file:/a\"",
+            "f:9:1: credential.b.api_key: unknown key, expected one of `provider`, `max_age`, `proof`, `token`, `app_secret`, `verify_token`",
+        ),
+        (
+            "[credential.b]\nprovider = \"meta\"\ntoken = \"EAACANARY\"",
+            "f:9:9: credential.b.token: not a reference, expected where the secret lives (env:NAME, file:/path, systemd:NAME or exec:/program); the secret itself never stands in a configuration",
+        ),
+        (
+            "[credential.b]\nprovider = \"meta\"\ntoken = \"vault:CANARY\"",
+            "f:9:9: credential.b.token: `vault:` is not supported by this build, expected env:, file:, systemd: or exec:",
+        ),
+        (
+            "[credential.b]\nprovider = \"meta\"\ntoken = [\"file:/a\", \"file:b\"]",
+            "f:9:21: credential.b.token: not a reference, expected file: and an absolute path, such as file:/run/secrets/token",
+        ),
+        (
+            "[credential.b]\nprovider = \"meta\"\ntoken = []",
+            "f:9:9: credential.b.token: empty, expected at least one reference",
+        ),
+        (
+            "[credential.b]\nprovider = \"meta\"\ntoken = 5",
+            "f:9:9: credential.b.token: wrong type, expected a string or an array of strings",
+        ),
+        (
+            "[credential.b]\nprovider = \"meta\"\nproof = \"classic\"",
+            "f:9:9: credential.b.proof: there is no `app_secret` to sign with, expected one in this credential",
+        ),
+        (
+            "[credential.b]\nprovider = \"360dialog\"\nproof = \"classic\"",
+            "f:9:9: credential.b.proof: the provider has no appsecret_proof, expected \"auto\" or \"off\"",
+        ),
+        (
+            "[credential.b]\nprovider = \"meta\"\nmax_age = \"0d\"",
+            "f:9:11: credential.b.max_age: zero, expected more than that",
+        ),
+        (
+            "[credential.\"b c\"]",
+            "f:7:13: credential.(name not shown): not a name, expected 1 to 64 of a-z A-Z 0-9 _ . -",
+        ),
+        (
+            "[credential.b]\nprovider = \"meta\"\n[[route]]\ncredential = \"b\"",
+            "f:7:1: credential.b.token: missing, expected a reference such as \"file:/run/secrets/b/token\": a route uses this credential",
+        ),
+        ("[[route]]", "f:7:1: route.credential: missing, expected the NAME of a [credential.NAME]"),
+        ("[[route]]\ncredential = \"acne\"", "f:8:14: route.credential: no such credential, expected `acme`"),
+        (
+            "[[route]]\ncredential = \"acme\"\npath = \"/b\"",
+            "f:7:1: route: the same name as the route at f:5:1, expected another `name`",
+        ),
+        (
+            "[[route]]\ncredential = \"acme\"\nname = \"acme\"\npath = \"/b\"",
+            "f:9:8: route.name: the same name as the route at f:5:1, expected another `name`",
+        ),
+        (
+            "[[route]]\ncredential = \"acme\"\nname = \"a b\"\npath = \"/b\"",
+            "f:9:8: route.name: not a name, expected 1 to 64 of a-z A-Z 0-9 _ . -",
+        ),
+        (
+            "[[route]]\ncredential = \"acme\"\nname = \"b\"",
+            "f:7:1: route: the same path as the route at f:5:1, expected another `path`, or `senders` in both that have none in common",
+        ),
+        (
+            "senders = [\"1\"]\n[[route]]\ncredential = \"acme\"\nname = \"b\"\npath = \"/\"\nsenders = [\"2\", \"1\"]",
+            "f:11:8: route.path: the same path as the route at f:5:1, expected another `path`, or `senders` in both that have none in common",
+        ),
+        ("path = \"acme\"", "f:7:8: route.path: not a path, expected it to begin with a slash"),
+        (
+            "path = \"/a/../b\"",
+            "f:7:8: route.path: not a path that a request could have, expected segments of visible ASCII, none of them empty or dots, without percent or query",
+        ),
+        (
+            "path = \"/a%2f\"",
+            "f:7:8: route.path: not a path that a request could have, expected segments of visible ASCII, none of them empty or dots, without percent or query",
+        ),
+        (
+            "path = \"//\"",
+            "f:7:8: route.path: not a path that a request could have, expected segments of visible ASCII, none of them empty or dots, without percent or query",
+        ),
+        ("senders = [\"+491234\"]", "f:7:12: route.senders: not a sender, expected the digits of a phone number id"),
+        ("senders = [106540352242922]", "f:7:12: route.senders: wrong type, expected a string"),
+        ("operations = []", "f:7:14: route.operations: empty, expected at least one operation"),
+        (
+            "operations = [\"mesages\"]",
+            "f:7:15: route.operations: unknown operation, did you mean `messages`? expected one of `messages`, `media`, `media_delete`, `calls`, `groups`, `block_users`, `templates`, `flows`, `qr_codes`, `profile`, `uploads`, `phone_numbers`, `account`, `registration`, `subscriptions`, `oauth`",
+        ),
+        (
+            "[route.limits]\nper_recipient = \"1/6s\"",
+            "f:8:1: route.limits.per_recipient: unknown key, expected one of `per_sender`, `max_wait`, `max_queue`",
+        ),
+        (
+            "[route.limits]\nper_sender = \"80\"",
+            "f:8:14: route.limits.per_sender: not a rate, expected events per time, such as \"80/s\" or \"1/6s\"",
+        ),
+        (
+            "[route.limits]\nmax_queue = -5",
+            "f:8:13: route.limits.max_queue: out of range, expected a smaller number that is not negative",
+        ),
+        (
+            "[provider.x]\nextends = \"mata\"",
+            "f:8:11: provider.x.extends: unknown preset, did you mean `meta`? expected one of `meta`, `360dialog`, `chat-api`",
+        ),
+        (
+            "[provider.meta]\nmedia_upstream = \"https://a\"",
+            "f:7:1: provider.meta: neither complete nor an extension, expected extends = \"meta\" to change the preset",
+        ),
+        (
+            "[provider.x]\nextends = \"meta\"\nupstream = \"https://user:CANARY@a\"",
+            "f:9:12: provider.x.upstream: not an upstream, expected https://HOST or https://HOST:PORT",
+        ),
+        ("[provider.x]\nextends = \"meta\"\n[provider.x.secrets.token]\nrequired = false", "presets/meta.toml:"),
+        ("[provider.x]", "f:7:1: provider.x.upstream: missing, expected where requests go, such as \"https://HOST\""),
+    ] {
+        let found = faults(&format!("{SMALL}{added}\n"));
+        assert!(
+            found.iter().any(|f| f == expected || expected.ends_with(".toml:") && f.starts_with(expected)),
+            "{expected}\n{found:#?}"
+        );
+        assert!(!found.join("").contains("CANARY"), "{found:#?}");
+    }
+}
+
+#[test]
+fn all_faults_are_told_and_not_only_the_first() {
+    let found =
+        faults("[outbound]\nlisten = 1\ndrain = \"x\"\nfoo = 1\n[credential.a]\nprovider = \"x\"\n[log]\nlevel = 1\n");
+    let places: Vec<&str> = found.iter().map(|f| f.split(": ").next().unwrap()).collect();
+    assert_eq!(places, ["f:1:1", "f:2:10", "f:3:9", "f:4:1", "f:6:12", "f:8:9"]);
+}
+
+#[test]
+fn a_route_and_nothing_else_is_asked_of_an_empty_file() {
+    assert_eq!(faults(""), ["f:1:1: route: missing, expected at least one [[route]]"]);
+    assert_eq!(faults("[route]\n"), ["f:1:1: route: expected one or more [[route]]"]);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let faults = Config::load(Path::new("/nonexistent/proxy.toml")).unwrap_err();
+    assert_eq!(faults.to_string(), "/nonexistent/proxy.toml: cannot be read: entity not found");
+}
+
+/// The example, and the example with every key of it in use.
+fn examples() -> [String; 2] {
+    let text = include_str!("../../proxy.toml.example");
+    let used = text.lines().map(|line| match line.strip_prefix('#') {
+        // `#key` and `#  { continued }` are keys, `# Prose` is not.
+        Some(rest) if !rest.starts_with(' ') || rest.starts_with("  {") => rest,
+        _ => line,
+    });
+    [text.to_owned(), used.collect::<Vec<_>>().join("\n")]
+}
+
+#[test]
+fn the_example_parses_as_it_is_and_with_every_key_in_use() {
+    for text in examples() {
+        match Config::parse(&text, "proxy.toml.example") {
+            Ok(config) => assert_eq!(config.warnings, []),
+            Err(faults) => unreachable!("{faults}"),
+        }
+    }
+}
+
+#[test]
+fn the_example_shows_every_key_that_is_read() {
+    let [_, text] = examples();
+    let report = Report::default();
+    let document = Document::parse(&text, "f", &report).unwrap();
+    super::file::read(&document, &report);
+    let asked: BTreeSet<String> = report
+        .asked()
+        .into_iter()
+        // The parts of operations, injection and paths are shown by the presets, and so are the preset's own secrets.
+        .filter(|key| !["inject.", "paths.", "operations."].iter().any(|part| key.contains(part)))
+        .filter(|key| !key.contains("secrets.verify_token") && !key.contains("secrets.app_secret"))
+        .collect();
+    let mut missing = Vec::new();
+    for key in &asked {
+        if !stands_in(&document, key) {
+            missing.push(key);
+        }
+    }
+    assert!(asked.len() > 40, "{asked:?}");
+    assert_eq!(missing, Vec::<&String>::new());
+}
+
+fn stands_in(document: &Document, path: &str) -> bool {
+    let report = Report::default();
+    let mut readers = vec![Reader::new(document, &report)];
+    let mut keys = path.split('.').peekable();
+    while let Some(key) = keys.next() {
+        if keys.peek().is_none() {
+            return readers.iter().any(|reader| reader.has(key));
+        }
+        let fields = readers.iter_mut().filter_map(|reader| reader.field(key));
+        readers = fields
+            .flat_map(|field| match field.is_table() {
+                true => field.table().into_iter().collect(),
+                false => field.tables(),
+            })
+            .collect();
+    }
+    false
+}
+
+/// A token as Meta makes them, an app secret, and one that could be a name.
+const CANARIES: [&str; 3] =
+    ["EAAGm0PX4ZCpsBACANARYZCZCsecretsecretsecret0123456789", "0123456789abcdef0123456789abcdef", "CANARY with spaces"];
+
+#[test]
+fn no_value_is_ever_repeated_wherever_it_stands() {
+    let [_, text] = examples();
+    let lines: Vec<&str> = text.lines().collect();
+    let mut tried = 0;
+    for canary in CANARIES {
+        for (index, line) in lines.iter().enumerate() {
+            let Some((key, _)) = line.split_once('=') else {
+                continue;
+            };
+            if line.starts_with('#') {
+                continue;
+            }
+            let key = key.trim();
+            for replacement in [
+                format!("{key} = \"{canary}\""),
+                format!("{key} = [\"{canary}\"]"),
+                format!("{key} = [[\"{canary}\"]]"),
+                format!("{key} = {{ {key} = \"{canary}\" }}"),
+                format!("{key} = {{ \"{canary}\" = 1 }}"),
+                format!("{key} = {canary}"),
+                format!("{key} = \"{canary}"),
+                format!("{key} = '{canary}"),
+                format!("{key} \"{canary}\""),
+                format!("{canary} = 1"),
+                format!("\"{canary}\" = 1"),
+                format!("\"{canary}\" = \"{canary}\""),
+                format!("{key}x = \"{canary}\""),
+                format!("{key} = \"env:{canary}\""),
+                format!("{key} = \"vault:{canary}\""),
+                format!("{key} = \"https://{canary}@example.com\""),
+                format!("{key} = \"Bearer {canary} {{token\""),
+                format!("[{canary}]"),
+                format!("[[\"{canary}\"]]"),
+                format!("[credential.\"{canary}\"]"),
+                format!("[provider.\"{canary}\"]"),
+                canary.to_owned(),
+            ] {
+                let mut lines = lines.clone();
+                lines[index] = &replacement;
+                tried += 1;
+                if let Err(faults) = Config::parse(&lines.join("\n"), "f") {
+                    let shown = format!("{faults} {faults:?} {faults:#?}");
+                    assert!(!shown.contains(canary), "{replacement}\n{faults}");
+                    assert!(!shown.contains("CANARY"), "{replacement}\n{faults}");
+                }
+            }
+        }
+    }
+    assert!(tried > 2000, "{tried}");
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_panics_the_reader(text in "(?s).{0,200}") {
+        let _result = Config::parse(&text, "f");
+    }
+
+    #[test]
+    fn no_damage_to_the_example_panics_the_reader(from in 0usize..6000, length in 0usize..80, by in "[\\[\\]{}=.,\"'#\\n a0é{}/:-]{0,6}") {
+        let [_, text] = examples();
+        let mut damaged: Vec<char> = text.chars().collect();
+        let from = from.min(damaged.len());
+        let to = (from + length).min(damaged.len());
+        damaged.splice(from..to, by.chars());
+        let text: String = damaged.into_iter().collect();
+        let _result = Config::parse(&text, "f");
+    }
+}
