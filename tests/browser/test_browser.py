@@ -74,8 +74,9 @@ class Tap(http.server.ThreadingHTTPServer):
 class TapRequest(http.server.BaseHTTPRequestHandler):
     def relay(self):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        head = "".join(f"{name}: {value}\r\n" for name, value in self.headers.items()) + "\r\n"
         with socket.create_connection(self.server.target, 10) as keyside:
-            keyside.sendall(self.raw_requestline + self.headers.as_bytes() + body)
+            keyside.sendall(self.raw_requestline + head.encode("latin-1") + body)
             answer = http.client.HTTPResponse(keyside, method=self.command)
             answer.begin()
             content = answer.read()
