@@ -90,7 +90,7 @@ for (const [phone, code] of [["15550000190", 190], ["15550130429", 130429], ["15
 }
 
 test("a refusal of Keyside reads like one of the provider", async () => {
-    const response = await api.retrieveQR(SENDER);
+    const response = await api.createQR(SENDER, "hello");
     assert.equal(response.error.type, "KeysideError");
     assert.match(response.error.message, /qr_codes/);
 });
