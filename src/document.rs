@@ -21,6 +21,8 @@ pub struct Document {
 impl Document {
     /// Parses `text`. What TOML itself does not allow goes to `report`, and then there is no document.
     pub fn parse(text: &str, file: &str, report: &Report) -> Option<Self> {
+        // An editor does not count a byte order mark as a column.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let source = Source::new(text, file);
         let (root, errors) = DeTable::parse_recoverable(text);
         for error in &errors {
@@ -478,7 +480,8 @@ impl<'d> Field<'d> {
 
 /// What may stand here, and which of it was probably meant: ``did you mean `listen`? expected ...``
 pub fn choices<'w>(given: &str, words: impl Iterator<Item = &'w str>) -> String {
-    let words: Vec<&str> = words.collect();
+    // Names that the user chose may be among them.
+    let words: Vec<&str> = words.map(shown).collect();
     let list = match words.as_slice() {
         [] => "expected nothing here".to_owned(),
         [one] => format!("expected `{one}`"),

@@ -1,4 +1,53 @@
 //! A sidecar that holds the WhatsApp credentials, so that applications need none.
+//!
+//! Applications send plain HTTP to localhost as if it were the provider's API, with the same paths and
+//! bodies and no credential. Keyside checks the call against what the credential is for, paces it,
+//! injects the credential, sends it on over TLS and hands the answer back.
+//!
+//! # One request
+//!
+//! ```text
+//! listener::Listener::serve
+//! └ outbound::Outbound::handle            cannot fail: an error becomes an answer, a log line, a count
+//!   └ forward
+//!       generation.load_full()            once: no request sees half a reload
+//!       guard::admit                      400 403 405 421: who may call, what may pass
+//!       policy.check      -> Permit       403 404: route, operation, sender; only this makes a Permit
+//!       budget.acquire    -> Ticket       429: the sender's turn
+//!       take_body                         400 413 503: whole where something in it may change
+//!       inject::compose                   503: credentials of the caller's out, ours in; wants the Permit
+//!       upstream.send     -> Answer       502 504: what was written is never written again
+//!       answer::clean                     links led back through Keyside, secrets out
+//! ```
+//!
+//! # One reload
+//!
+//! [`reload::load`] reads and checks everything aside: configuration, secrets, authorities, policy.
+//! Connections and what was used of a limit are carried over. Then it is published in a row with nothing
+//! awaited in between, or, if anything is wrong, not at all.
+//!
+//! # The code, from the top down
+//!
+//! Imports point down this list, never up; `tests/tidy.rs` holds it.
+//!
+//! | floor | modules |
+//! |---|---|
+//! | commands | [`cli`], and [`sandbox`], an emulator of the Cloud API that knows nothing of the rest |
+//! | the process | [`app`], [`admin`], [`reload`] |
+//! | the way of a request | [`outbound`], [`listener`] |
+//! | what it uses | [`limit`], [`credential`], [`upstream`], [`tls`] |
+//! | what is meant | [`config`], [`provider`] |
+//! | the ground | [`document`], [`headers`], [`json`], [`log`], [`metrics`], [`query`], [`response`], [`secret`], [`units`], [`watchdog`] |
+//!
+//! # What always holds
+//!
+//! - A secret is a [`secret::Secret`]; each place that looks into one says why. It leaves the process in
+//!   a request to its provider, over TLS, and nowhere else.
+//! - A request that should carry a credential carries one or does not leave.
+//! - One request of a caller is at most one request to the provider.
+//! - One thread does all the work, so that a request needs no lock that another could hold for long;
+//!   files are read and names are resolved on threads of their own.
+//! - Every wait, queue, body, header and table has a bound, which stands as a constant beside its use.
 
 pub mod admin;
 pub mod app;

@@ -10,8 +10,7 @@ use arc_swap::ArcSwap;
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::config::error::Faults;
-use crate::config::{Config, ListenAddress};
+use crate::config::{Config, Faults, ListenAddress};
 use crate::credential::source::{fingerprint_files, path_of, read_all};
 use crate::credential::{Credential, CredentialFault, Findings, references};
 use crate::limit::{Budget, Patience};
@@ -270,7 +269,7 @@ fn build(
         number: before.map_or(1, |before| before.generation.number + 1),
         policy: Policy::new(routes),
         hosts: hosts.chain(config.outbound.allowed_hosts.iter().cloned()).collect(),
-        injected: injected.collect::<HashSet<_>>(),
+        injected: injected.collect::<HashSet<_>>().into_iter().collect(),
     })
 }
 
@@ -461,7 +460,7 @@ impl LoadError {
     #[must_use]
     pub fn reasons(&self) -> Vec<String> {
         match self {
-            Self::Config(faults) => faults.0.iter().map(ToString::to_string).collect(),
+            Self::Config(faults) => faults.iter().map(ToString::to_string).collect(),
             Self::Secrets(faults) => faults.iter().map(ToString::to_string).collect(),
             Self::Authority(path, reason) => vec![format!("ca: {} cannot be read: {reason}", path.display())],
             Self::Tls(provider, error) => vec![format!("provider.{provider}.ca: {error}")],

@@ -8,7 +8,7 @@ use crate::reload::load;
 
 /// The options of `keyside check`.
 #[derive(Debug, clap::Args)]
-pub struct CheckArgs {
+pub(super) struct CheckArgs {
     /// The configuration [default: proxy.toml, then /etc/keyside/proxy.toml]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,

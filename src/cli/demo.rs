@@ -8,7 +8,6 @@ use std::time::Duration;
 use http::Method;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep};
-use zeroize::Zeroizing;
 
 use crate::app::App;
 use crate::config::ListenAddress;
@@ -16,11 +15,11 @@ use crate::provider::Origin;
 use crate::sandbox::{Options, Sandbox};
 use crate::tls;
 use crate::provider::Ca;
-use crate::upstream::{Limits, Outgoing, OutgoingBody, Upstream};
+use crate::upstream::{Head, Limits, Outgoing, OutgoingBody, Upstream};
 
 /// The options of `keyside demo`.
 #[derive(Debug, clap::Args)]
-pub struct DemoArgs {
+pub(super) struct DemoArgs {
     /// Show the story and end with 0, or with 1 if something went wrong
     #[arg(long)]
     once: bool,
@@ -216,8 +215,10 @@ impl Application {
             body.len()
         );
         let seconds = Duration::from_secs;
-        let limits = Limits { deadline: Instant::now() + seconds(20), head: seconds(20), progress: seconds(20) };
-        let request = Outgoing::new(method, Zeroizing::new(head.into_bytes()), OutgoingBody::Whole(bytes::Bytes::new()));
+        let limits = Limits { start: Instant::now(), deadline: Instant::now() + seconds(20), head: seconds(20), progress: seconds(20) };
+        let mut bytes = Head::default();
+        bytes.push(head.as_bytes());
+        let request = Outgoing::new(method, bytes, OutgoingBody::Whole(bytes::Bytes::new()));
         let answer = self.keyside.send(request, limits).await?;
         let status = answer.status.as_u16();
         let text = answer.body.whole(1 << 20).await?;

@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 mod check;
 mod client;
 //mod demo;
-//mod providers;
+mod providers;
 mod reload;
 mod run;
 //mod sandbox;
@@ -33,7 +33,8 @@ enum Command {
     Status(status::StatusArgs),
     //D
     //S
-    //P
+    /// List the providers that ship with Keyside, or print one as TOML
+    Providers(providers::ProvidersArgs),
 }
 
 /// Runs the command that was asked for.
@@ -43,6 +44,7 @@ pub async fn run(arguments: Arguments) -> ExitCode {
         Command::Check(args) => check::run(args).await,
         Command::Reload(args) => reload::run(args),
         Command::Status(args) => status::run(args),
+        Command::Providers(args) => providers::run(args),
     }
 }
 

@@ -8,7 +8,7 @@ use super::client::ask;
 
 /// The options of `keyside reload`.
 #[derive(Debug, clap::Args)]
-pub struct ReloadArgs {
+pub(super) struct ReloadArgs {
     /// The admin listener: HOST:PORT or unix:/path
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9900")]
     admin: String,

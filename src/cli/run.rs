@@ -7,7 +7,7 @@ use crate::app::{App, AppError};
 
 /// The options of `keyside run`.
 #[derive(Debug, clap::Args)]
-pub struct RunArgs {
+pub(super) struct RunArgs {
     /// The configuration [default: proxy.toml, then /etc/keyside/proxy.toml]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,

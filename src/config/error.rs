@@ -6,7 +6,14 @@ use crate::document::Fault;
 
 /// Every fault of a configuration, in the order of its text; at least one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Faults(pub Vec<Fault>);
+pub struct Faults(pub(super) Vec<Fault>);
+
+impl Faults {
+    /// Each of them.
+    pub fn iter(&self) -> std::slice::Iter<'_, Fault> {
+        self.0.iter()
+    }
+}
 
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,7 +1,7 @@
 //! `proxy.toml` as it is written, and how it becomes a [`Config`]: every key, its default, its check.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::{
     Admin, Config, CredentialConfig, ListenAddress, Log, LogFormat, Outbound, Proof, Reference, Reload, Route,
     RouteLimits,
 };
-use crate::document::{Document, Fault, Field, Position, Reader, Report, choices};
+use crate::document::{Document, Fault, Field, Position, Reader, Report, choices, shown};
 use crate::provider::{Inject, PRESETS, Provider, preset_document, schema};
 use crate::units::{self, UnitError};
 
@@ -55,9 +55,9 @@ pub(super) fn read(document: &Document, report: &Report) -> Config {
     let admin = admin(root.section("admin"), &mut addresses);
     let reload = reload(root.section("reload"));
     let log = log(root.section("log"));
-    let providers = Providers::read(root.field("provider"), report);
+    let mut providers = Providers::read(root.field("provider"), report);
     let credentials = root.field("credential").and_then(|field| field.table());
-    let credentials = credentials.map(|table| credentials_of(table, &providers));
+    let credentials = credentials.map(|table| credentials_of(table, &mut providers));
     let credentials = credentials.unwrap_or_default();
     let routes = match root.field("route") {
         Some(field) => field.tables(),
@@ -196,10 +196,11 @@ fn listen_address(text: &str) -> Result<ListenAddress, &'static str> {
     Ok(ListenAddress::Unix(PathBuf::from(path)))
 }
 
+/// The host of a `Host` header, as it will be compared.
 fn host(text: &str) -> Result<String, &'static str> {
-    let address = text.strip_prefix('[').and_then(|t| t.strip_suffix(']'));
-    if let Ok(address) = address.unwrap_or(text).parse::<IpAddr>() {
-        return Ok(address.to_string());
+    let address = text.trim_matches(['[', ']']);
+    if let Ok(address) = address.parse::<Ipv6Addr>() {
+        return Ok(format!("[{address}]"));
     }
     let plain = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
     if text.is_empty() || text.len() > 253 || !text.chars().all(plain) {
@@ -208,9 +209,10 @@ fn host(text: &str) -> Result<String, &'static str> {
     Ok(text.to_ascii_lowercase())
 }
 
-/// The providers of the configuration; behind them the presets.
+/// The providers of the configuration; behind them the presets, each read once.
 struct Providers {
     own: BTreeMap<String, Option<Arc<Provider>>>,
+    presets: BTreeMap<String, Arc<Provider>>,
 }
 
 impl Providers {
@@ -225,17 +227,21 @@ impl Providers {
                 own.insert(field.key.to_owned(), provider);
             }
         }
-        Self { own }
+        Self { own, presets: BTreeMap::new() }
     }
 
     /// The provider that a credential names. `None` where that is a fault, which is then in the report.
-    fn find(&self, field: &Field<'_>) -> Option<Arc<Provider>> {
+    fn find(&mut self, field: &Field<'_>) -> Option<Arc<Provider>> {
         let name = field.string()?;
         if let Some(own) = self.own.get(name) {
             return own.clone();
         }
-        if let Some(preset) = Provider::preset(name) {
-            return Some(Arc::new(preset));
+        if let Some(preset) = self.presets.get(name) {
+            return Some(Arc::clone(preset));
+        }
+        if let Some(preset) = Provider::preset(name).map(Arc::new) {
+            self.presets.insert(name.to_owned(), Arc::clone(&preset));
+            return Some(preset);
         }
         let presets = PRESETS.iter().map(|(preset, _)| *preset);
         let words = presets.chain(self.own.keys().map(String::as_str));
@@ -279,7 +285,7 @@ struct Placed {
 /// The credentials by name; `None` where one is too faulty to say more about it.
 type Credentials = BTreeMap<String, Option<Placed>>;
 
-fn credentials_of(mut table: Reader<'_>, providers: &Providers) -> Credentials {
+fn credentials_of(mut table: Reader<'_>, providers: &mut Providers) -> Credentials {
     let mut credentials = BTreeMap::new();
     for field in table.fields() {
         if check_name(&field)
@@ -291,7 +297,7 @@ fn credentials_of(mut table: Reader<'_>, providers: &Providers) -> Credentials {
     credentials
 }
 
-fn credential(mut reader: Reader<'_>, providers: &Providers) -> Option<Placed> {
+fn credential(mut reader: Reader<'_>, providers: &mut Providers) -> Option<Placed> {
     let expected = "the API that the secrets are for, such as \"meta\"";
     let provider = reader.required("provider", expected);
     let provider = provider.and_then(|field| providers.find(&field));
@@ -454,7 +460,8 @@ fn check_secrets(reader: &Reader<'_>, name: &str, placed: &Placed) {
                 &placed.at,
                 &format!("{}.{}", placed.path, secret.name),
                 format!(
-                    "missing, expected a reference such as \"file:/run/secrets/{name}/{}\": a route uses this credential",
+                    "missing, expected a reference such as \"file:/run/secrets/{}/{}\": a route uses this credential",
+                    shown(name),
                     secret.name
                 ),
             );

@@ -1,8 +1,8 @@
 //! The configuration as it was meant: checked, complete, with references and never a secret.
 
-pub mod error;
+mod error;
 mod file;
-pub mod reference;
+mod reference;
 #[cfg(test)]
 mod tests;
 
@@ -11,6 +11,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use error::Faults;
+pub use reference::ReferenceError;
 
 use crate::document::Fault;
 use crate::provider::Provider;
@@ -40,7 +43,7 @@ pub struct Config {
 pub struct Outbound {
     /// Where to listen; at least one address.
     pub listen: Vec<ListenAddress>,
-    /// Host names accepted besides loopback names and upstream hosts, in lower case without port.
+    /// Host names accepted besides loopback names and upstream hosts, in lower case without port; IPv6 in brackets.
     pub allowed_hosts: Vec<String>,
     /// Who may use a Unix socket; empty means the owner of the process.
     pub allow_uids: Vec<u32>,

@@ -100,7 +100,7 @@ format = "json"
     );
     assert_eq!(config.outbound.listen.len(), 3);
     assert_eq!(config.outbound.listen[2], ListenAddress::Unix("/run/a.sock".into()));
-    assert_eq!(config.outbound.allowed_hosts, ["keyside.local", "10.0.0.1", "fe80::1"]);
+    assert_eq!(config.outbound.allowed_hosts, ["keyside.local", "10.0.0.1", "[fe80::1]"]);
     assert_eq!(config.outbound.allow_uids, [0, 1000]);
     assert_eq!(config.outbound.drain, Duration::from_secs(60));
     let a = &config.credentials["a"];
@@ -145,12 +145,36 @@ requests = ["POST /extra"]
 
 #[test]
 fn one_provider_serves_many_credentials() {
-    let text = format!(
-        "{SMALL}[provider.p]\nextends = \"meta\"\n\
-         [credential.b]\nprovider = \"p\"\n[credential.c]\nprovider = \"p\"\n"
-    );
-    let config = parse(&text);
-    assert!(std::sync::Arc::ptr_eq(&config.credentials["b"].provider, &config.credentials["c"].provider));
+    for provider in ["p", "meta"] {
+        let text = format!(
+            "{SMALL}[provider.p]\nextends = \"meta\"\n\
+             [credential.b]\nprovider = \"{provider}\"\n[credential.c]\nprovider = \"{provider}\"\n"
+        );
+        let config = parse(&text);
+        let provider = |name: &str| &config.credentials[name].provider;
+        assert!(std::sync::Arc::ptr_eq(provider("b"), provider("c")));
+    }
+}
+
+#[test]
+fn a_secret_in_the_place_of_a_name_is_not_offered_as_a_name() {
+    for canary in ["0123456789abcdef0123456789abcdef", "EAAGm0PX4ZCpsBACANARYZCZCsecretsecretsecret0123456789"] {
+        let text = format!(
+            "[credential.{canary}]\nprovider = \"metta\"\n[provider.{canary}]\nextends = \"meta\"\n[[route]]\ncredential = \"acme\"\n"
+        );
+        let found = faults(&text).join("\n");
+        assert!(found.contains("(name not shown)") && !found.contains(canary), "{found}");
+        let text = format!("[credential.{canary}]\nprovider = \"meta\"\n[[route]]\ncredential = \"{canary}\"\n");
+        let found = faults(&text).join("\n");
+        assert!(found.contains("(name not shown)") && !found.contains(canary), "{found}");
+    }
+}
+
+#[test]
+fn a_file_may_come_from_another_system() {
+    let text = format!("\u{feff}{}", SMALL.replace('\n', "\r\n"));
+    assert_eq!(faults(&text), [""; 0]);
+    assert_eq!(faults(&text.replace("provider", "provder")).first().unwrap().split(": ").next(), Some("f:1:1"));
 }
 
 #[test]

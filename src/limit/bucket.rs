@@ -82,8 +82,7 @@ impl Bucket {
         self.waiting() == 0 && now.saturating_duration_since(self.times().last_used) > rest
     }
 
-    pub(super) async fn acquire(&self, patience: Patience) -> Result<Ticket, Limited> {
-        let now = Instant::now();
+    pub(super) async fn acquire(&self, patience: Patience, now: Instant) -> Result<Ticket, Limited> {
         let ahead = self.waiting();
         let wait = if ahead == 0 {
             match self.take(now) {
@@ -97,7 +96,8 @@ impl Bucket {
         if wait > patience.max_wait || ahead >= patience.max_queue {
             return Err(Limited { retry_after: wait, waiting: ahead });
         }
-        self.stand_in_line(now + patience.max_wait).await
+        let ticket = self.stand_in_line(now + patience.max_wait).await?;
+        Ok(Ticket { waited: now.elapsed(), ..ticket })
     }
 
     async fn stand_in_line(&self, deadline: Instant) -> Result<Ticket, Limited> {
@@ -124,7 +124,13 @@ impl Bucket {
                 let remaining = state.remaining_burst_capacity();
                 let reset = self.interval.saturating_mul(self.burst.get().saturating_sub(remaining));
                 let burst = self.burst.get();
-                Ok(Ticket { remaining, burst, window: self.interval.saturating_mul(burst), reset })
+                Ok(Ticket {
+                    remaining,
+                    burst,
+                    waited: Duration::ZERO,
+                    window: self.interval.saturating_mul(burst),
+                    reset,
+                })
             }
             Err(not_until) => Err(not_until.wait_time_from(MonotonicClock.now())),
         }

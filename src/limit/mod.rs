@@ -42,6 +42,8 @@ pub struct Ticket {
     pub remaining: u32,
     /// How many could leave at once after a rest.
     pub burst: u32,
+    /// How long it took to come.
+    pub waited: Duration,
     /// The time in which `burst` requests may leave.
     pub window: Duration,
     /// How long it takes until `remaining` is `burst` again.
@@ -84,9 +86,8 @@ impl Budget {
     ///
     /// # Errors
     /// At once where the turn could not come within `patience`.
-    pub async fn acquire(&self, sender: &str, patience: Patience) -> Result<Ticket, Limited> {
-        let bucket = self.bucket(sender);
-        bucket.acquire(patience).await
+    pub async fn acquire(&self, sender: &str, patience: Patience, now: Instant) -> Result<Ticket, Limited> {
+        self.bucket(sender).acquire(patience, now).await
     }
 
     /// How many senders are remembered, and how many requests wait for them.
@@ -131,9 +132,9 @@ mod tests {
     async fn senders_do_not_share_a_bucket() {
         let budget = Budget::new(rate(2, 60 * SECOND));
         for sender in ["1", "2"] {
-            assert_eq!(budget.acquire(sender, IMPATIENT).await.unwrap().remaining, 1);
-            assert_eq!(budget.acquire(sender, IMPATIENT).await.unwrap().remaining, 0);
-            let limited = budget.acquire(sender, IMPATIENT).await.unwrap_err();
+            assert_eq!(budget.acquire(sender, IMPATIENT, Instant::now()).await.unwrap().remaining, 1);
+            assert_eq!(budget.acquire(sender, IMPATIENT, Instant::now()).await.unwrap().remaining, 0);
+            let limited = budget.acquire(sender, IMPATIENT, Instant::now()).await.unwrap_err();
             assert!(limited.retry_after > 29 * SECOND && limited.retry_after <= 30 * SECOND);
         }
     }
@@ -142,10 +143,10 @@ mod tests {
     async fn a_changed_rate_gives_nothing_away() {
         for (old, new) in [(10, 40), (40, 10), (10, 10)] {
             let budget = Budget::new(rate(old, 60 * SECOND));
-            while budget.acquire("1", IMPATIENT).await.is_ok() {}
+            while budget.acquire("1", IMPATIENT, Instant::now()).await.is_ok() {}
             let changed = budget.with_rate(rate(new, 60 * SECOND));
-            assert!(changed.acquire("1", IMPATIENT).await.is_err(), "{old} -> {new}");
-            assert_eq!(changed.acquire("2", IMPATIENT).await.unwrap().remaining, new - 1);
+            assert!(changed.acquire("1", IMPATIENT, Instant::now()).await.is_err(), "{old} -> {new}");
+            assert_eq!(changed.acquire("2", IMPATIENT, Instant::now()).await.unwrap().remaining, new - 1);
         }
     }
 
@@ -153,10 +154,10 @@ mod tests {
     async fn a_half_used_bucket_stays_half_used_at_another_rate() {
         let budget = Budget::new(rate(100, 3600 * SECOND));
         for _ in 0..50 {
-            budget.acquire("1", IMPATIENT).await.unwrap();
+            budget.acquire("1", IMPATIENT, Instant::now()).await.unwrap();
         }
         let changed = budget.with_rate(rate(10, 3600 * SECOND));
-        assert_eq!(changed.acquire("1", IMPATIENT).await.unwrap().remaining, 4);
+        assert_eq!(changed.acquire("1", IMPATIENT, Instant::now()).await.unwrap().remaining, 4);
     }
 
     #[tokio::test]
@@ -168,7 +169,7 @@ mod tests {
             .map(|turn| {
                 let (budget, order) = (Arc::clone(&budget), Arc::clone(&order));
                 tokio::spawn(async move {
-                    budget.acquire("1", patience).await.unwrap();
+                    budget.acquire("1", patience, Instant::now()).await.unwrap();
                     order.lock().unwrap().push(turn);
                 })
             })
@@ -185,20 +186,20 @@ mod tests {
     async fn a_wait_that_would_be_too_long_is_refused_at_once_and_a_full_queue_too() {
         let budget = Arc::new(Budget::new(rate(1, SECOND)));
         let patience = Patience { max_wait: 3 * SECOND, max_queue: 2 };
-        budget.acquire("1", patience).await.unwrap();
+        budget.acquire("1", patience, Instant::now()).await.unwrap();
         let waiting: Vec<_> = (0..2)
             .map(|_| {
                 let budget = Arc::clone(&budget);
-                tokio::spawn(async move { budget.acquire("1", patience).await })
+                tokio::spawn(async move { budget.acquire("1", patience, Instant::now()).await })
             })
             .collect();
         tokio::time::sleep(Duration::from_millis(20)).await;
         let start = std::time::Instant::now();
-        let limited = budget.acquire("1", patience).await.unwrap_err();
+        let limited = budget.acquire("1", patience, Instant::now()).await.unwrap_err();
         assert_eq!(limited.waiting, 2);
         assert!(limited.retry_after > 2 * SECOND && limited.retry_after <= 3 * SECOND, "{limited:?}");
         let short = Patience { max_wait: SECOND, max_queue: 100 };
-        assert!(budget.acquire("1", short).await.is_err());
+        assert!(budget.acquire("1", short, Instant::now()).await.is_err());
         assert!(start.elapsed() < Duration::from_millis(50));
         for task in waiting {
             task.abort();
@@ -209,23 +210,23 @@ mod tests {
     async fn one_who_leaves_the_queue_makes_room_in_it() {
         let budget = Arc::new(Budget::new(rate(1, SECOND / 10)));
         let patience = Patience { max_wait: SECOND, max_queue: 1 };
-        budget.acquire("1", patience).await.unwrap();
+        budget.acquire("1", patience, Instant::now()).await.unwrap();
         let gone = tokio::spawn({
             let budget = Arc::clone(&budget);
-            async move { budget.acquire("1", patience).await }
+            async move { budget.acquire("1", patience, Instant::now()).await }
         });
         tokio::time::sleep(Duration::from_millis(10)).await;
         gone.abort();
         assert!(gone.await.is_err());
         assert_eq!(budget.usage(), (1, 0));
-        budget.acquire("1", patience).await.unwrap();
+        budget.acquire("1", patience, Instant::now()).await.unwrap();
     }
 
     #[tokio::test]
     async fn senders_at_rest_are_forgotten() {
         let budget = Budget::new(rate(1000, SECOND / 100));
         for sender in 0..5000 {
-            budget.acquire(&sender.to_string(), IMPATIENT).await.unwrap();
+            budget.acquire(&sender.to_string(), IMPATIENT, Instant::now()).await.unwrap();
             if sender % 1000 == 0 {
                 tokio::time::sleep(Duration::from_millis(15)).await;
             }

@@ -4,12 +4,11 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
-use memchr::memmem;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 
 use super::policy::Permit;
 use crate::credential::Credential;
-use crate::headers::strip_hop_by_hop;
+use crate::headers::{is_hop_by_hop, strip_hop_by_hop};
 use crate::json::{RawObject, quoted};
 use crate::provider::Provider;
 use crate::response::KEYSIDE_ERROR;
@@ -25,10 +24,10 @@ use crate::upstream::{Answer, AnswerBody, ProtocolError, UpstreamError};
 pub(super) async fn clean(
     answer: Answer,
     permit: &Permit<'_>,
-    origin: &str,
+    origin: impl Fn() -> String,
 ) -> Result<Response<AnswerBody>, UpstreamError> {
     let Answer { status, mut headers, body } = answer;
-    clean_headers(&mut headers, permit, origin);
+    clean_headers(&mut headers, permit, &origin);
     if status == StatusCode::NO_CONTENT {
         headers.remove(header::CONTENT_LENGTH);
     }
@@ -38,7 +37,7 @@ pub(super) async fn clean(
         return Err(ProtocolError::ContentCoding.into());
     } else {
         let text = body.whole(MAX_TEXT).await?;
-        let cleaned = clean_text(text.clone(), permit, status, origin);
+        let cleaned = clean_text(text.clone(), permit, status, &origin);
         if cleaned.len() != text.len() {
             headers.remove(header::CONTENT_LENGTH);
         }
@@ -50,17 +49,17 @@ pub(super) async fn clean(
     Ok(response)
 }
 
-fn clean_headers(headers: &mut HeaderMap, permit: &Permit<'_>, origin: &str) {
-    strip_hop_by_hop(headers);
-    // Cookies are a credential of their own; what a browser may read is not the provider's to say;
-    // and only Keyside's own answers bear its name.
-    headers.remove(header::SET_COOKIE);
-    headers.remove(KEYSIDE_ERROR);
-    for name in CORS {
-        headers.remove(name);
+fn clean_headers(headers: &mut HeaderMap, permit: &Permit<'_>, origin: &impl Fn() -> String) {
+    // An answer seldom has any of them, so look before taking out.
+    if headers.keys().any(|name| is_hop_by_hop(name) || is_dropped(name)) {
+        strip_hop_by_hop(headers);
+        let dropped: Vec<_> = headers.keys().filter(|name| is_dropped(name)).cloned().collect();
+        for name in dropped {
+            headers.remove(name);
+        }
     }
     if let Some(location) = headers.get_mut(header::LOCATION)
-        && let Some(here) = location.to_str().ok().and_then(|url| relocated(url, permit.provider(), origin))
+        && let Some(here) = location.to_str().ok().and_then(|url| relocated(url, permit.provider(), &origin()))
         && let Ok(value) = HeaderValue::from_str(&here)
     {
         *location = value;
@@ -75,12 +74,21 @@ fn clean_headers(headers: &mut HeaderMap, permit: &Permit<'_>, origin: &str) {
     }
 }
 
-fn clean_text(text: Bytes, permit: &Permit<'_>, status: StatusCode, origin: &str) -> Bytes {
+/// Cookies are a credential of their own; what a page may read is not the provider's to say; and only
+/// Keyside's own answers bear its name.
+fn is_dropped(name: &HeaderName) -> bool {
+    *name == header::SET_COOKIE || *name == KEYSIDE_ERROR || name.as_str().starts_with("access-control-")
+}
+
+fn clean_text(text: Bytes, permit: &Permit<'_>, status: StatusCode, origin: &impl Fn() -> String) -> Bytes {
     let provider = permit.provider();
     let mut text = text;
-    if provider.graph_answers && status.is_success() && names_an_upstream(&text, provider) {
-        text =
-            std::str::from_utf8(&text).ok().and_then(|json| relink(json, provider, origin)).map_or(text, Bytes::from);
+    let reads = permit.request.methods.contains(&Method::GET);
+    if reads && provider.graph_answers && status.is_success() && names_an_upstream(&text, provider) {
+        text = std::str::from_utf8(&text)
+            .ok()
+            .and_then(|json| relink(json, provider, &origin()))
+            .map_or(text, Bytes::from);
     }
     if let Cow::Owned(clean) = without_access_tokens(&text) {
         text = clean.into();
@@ -104,7 +112,7 @@ fn is_text(headers: &HeaderMap) -> bool {
 fn names_an_upstream(text: &[u8], provider: &Provider) -> bool {
     std::iter::once(&provider.upstream)
         .chain(&provider.media_upstream)
-        .any(|origin| memmem::find(text, origin.host.as_bytes()).is_some())
+        .any(|origin| find(text, origin.host.as_bytes()).is_some())
 }
 
 /// The media `url` and the `paging` links of a Graph answer, led through Keyside; `None` where there
@@ -145,13 +153,12 @@ fn relocated(url: &str, provider: &Provider, origin: &str) -> Option<String> {
 
 /// Takes `access_token=...` out of every URL in a text, as Graph puts it into paging links.
 fn without_access_tokens(text: &[u8]) -> Cow<'_, [u8]> {
-    const NAME: &[u8] = b"access_token=";
-    if memmem::find(text, NAME).is_none() {
+    if find(text, ACCESS_TOKEN).is_none() {
         return Cow::Borrowed(text);
     }
     let mut clean = Vec::with_capacity(text.len());
     let mut rest = text;
-    while let Some(at) = memmem::find(rest, NAME) {
+    while let Some(at) = find(rest, ACCESS_TOKEN) {
         let (before, token) = rest.split_at(at);
         clean.extend_from_slice(before);
         let end = token.iter().position(|b| b"&\"'\\<> \r\n\t".contains(b)).unwrap_or(token.len());
@@ -170,21 +177,31 @@ fn without_access_tokens(text: &[u8]) -> Cow<'_, [u8]> {
 fn redacted<'t>(text: &'t [u8], credential: &Credential) -> Cow<'t, [u8]> {
     let mut text = Cow::Borrowed(text);
     for form in credential.reflections() {
-        if form.len() <= text.len() && memmem::find(&text, form).is_some() {
-            let mut clean = Vec::with_capacity(text.len());
-            let mut from = 0;
-            for at in memmem::find_iter(&text, form) {
-                clean.extend_from_slice(text.get(from..at).unwrap_or_default());
-                clean.extend_from_slice(b"[redacted]");
-                from = at + form.len();
-            }
-            clean.extend_from_slice(text.get(from..).unwrap_or_default());
+        let mut clean = Vec::new();
+        let mut rest = &*text;
+        while let Some(at) = find(rest, form) {
+            clean.extend_from_slice(rest.get(..at).unwrap_or_default());
+            clean.extend_from_slice(b"[redacted]");
+            rest = rest.get(at + form.len()..).unwrap_or_default();
+        }
+        if !clean.is_empty() {
+            clean.extend_from_slice(rest);
             text = Cow::Owned(clean);
         }
     }
     text
 }
 
+/// Where `needle` begins in `text`. Texts are short and needles rare: going from one first byte to
+/// the next is several times cheaper than preparing a search, and keeps no copy of a secret.
+fn find(text: &[u8], needle: &[u8]) -> Option<usize> {
+    let last = text.len().checked_sub(needle.len())?;
+    let first = *needle.first()?;
+    memchr::memchr_iter(first, text.get(..=last)?)
+        .find(|at| text.get(*at..).is_some_and(|rest| rest.starts_with(needle)))
+}
+
+const ACCESS_TOKEN: &[u8] = b"access_token=";
 /// The largest text that is looked through.
 const MAX_TEXT: usize = 8 * 1024 * 1024;
 const AMPERSANDS: [&[u8]; 2] = [b"&", br"\u0026"];
@@ -196,15 +213,6 @@ const TEXT: [&[u8]; 6] = [
     b"application/x-javascript",
     b"application/x-www-form-urlencoded",
 ];
-const CORS: [HeaderName; 6] = [
-    header::ACCESS_CONTROL_ALLOW_ORIGIN,
-    header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
-    header::ACCESS_CONTROL_ALLOW_HEADERS,
-    header::ACCESS_CONTROL_ALLOW_METHODS,
-    header::ACCESS_CONTROL_EXPOSE_HEADERS,
-    header::ACCESS_CONTROL_MAX_AGE,
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,6 @@
 //! The request as the provider sees it: what the caller may not send is taken out, and the credential
 //! is put in, last.
 
-use std::collections::HashSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -21,7 +20,7 @@ use crate::headers::connection_named;
 use crate::json::RawObject;
 use crate::provider::{Inject, Part, Template};
 use crate::query;
-use crate::upstream::{COPY_LIMIT, Outgoing, OutgoingBody};
+use crate::upstream::{COPY_LIMIT, Head, Outgoing, OutgoingBody};
 
 /// The length of a body, which decides how it is framed.
 #[derive(Clone, Copy, Debug)]
@@ -67,8 +66,9 @@ fn with_json_field(
     value: &Template,
 ) -> Result<Zeroizing<String>, OutboundError> {
     let mut object = RawObject::parse(text).ok_or(NOT_AN_OBJECT)?;
-    let value = render(permit, value)?;
-    if !object.set_string_at(pointer, &value) {
+    let mut rendered = Zeroizing::new(String::with_capacity(RENDERED));
+    render(permit, value, |text| rendered.push_str(text))?;
+    if !object.set_string_at(pointer, &rendered) {
         return Err(NOT_AN_OBJECT);
     }
     Ok(Zeroizing::new(object.to_string()))
@@ -86,7 +86,7 @@ fn with_form_field(
     }
     text.push_str(name);
     text.push('=');
-    text.extend(query::encode(&render(permit, value)?));
+    render(permit, value, |piece| text.extend(query::encode(piece)))?;
     Ok(text)
 }
 
@@ -94,20 +94,26 @@ fn with_form_field(
 pub(super) fn compose(
     permit: &Permit<'_>,
     request: &Parts,
-    injected: &HashSet<HeaderName>,
+    injected: &[HeaderName],
     length: Length,
     body: OutgoingBody,
 ) -> Result<Outgoing, OutboundError> {
     let own_credential = !permit.operation().is_some_and(|operation| operation.caller_credential);
     let injections = if own_credential { injections(permit) } else { &[] };
-    let mut head = Zeroizing::new(Vec::with_capacity(room_for(permit, request, &body)));
+    let mut head = Head::with_capacity(room_for(permit, request, &body));
     write_target(&mut head, permit, request, injections)?;
     write_line(&mut head, "host", permit.host().as_bytes());
+    let named: Vec<_> = connection_named(&request.headers).collect();
     let mut has_agent = false;
     for (name, value) in &request.headers {
         let callers_own = !own_credential && *name == header::AUTHORIZATION;
-        let stays = is_stripped(name) || injected.contains(name) || permit.provider().strip.headers.contains(name);
-        if callers_own || !(stays || is_named_by_connection(request, name) || unwanted_coding(permit, name)) {
+        let unwanted = is_stripped(name)
+            || injected.contains(name)
+            || permit.provider().strip.headers.contains(name)
+            || named.iter().any(|named| named.eq_ignore_ascii_case(name.as_str().as_bytes()))
+            // An answer that has to be looked through must not come compressed.
+            || (*name == header::ACCEPT_ENCODING && !permit.request.media);
+        if callers_own || !unwanted {
             has_agent |= *name == header::USER_AGENT;
             write_line(&mut head, name.as_str(), value.as_bytes());
         }
@@ -123,10 +129,13 @@ pub(super) fn compose(
     }
     for inject in injections {
         if let Inject::Header { name, value } = inject {
-            write_line(&mut head, name.as_str(), render(permit, value)?.as_bytes());
+            head.push(name.as_str().as_bytes());
+            head.push(b": ");
+            render(permit, value, |text| head.push(text.as_bytes()))?;
+            head.push(b"\r\n");
         }
     }
-    head.extend_from_slice(b"\r\n");
+    head.push(b"\r\n");
     Ok(Outgoing::new(request.method.clone(), head, body))
 }
 
@@ -144,21 +153,21 @@ fn room_for(permit: &Permit<'_>, request: &Parts, body: &OutgoingBody) -> usize 
 }
 
 fn write_target(
-    head: &mut Vec<u8>,
+    head: &mut Head,
     permit: &Permit<'_>,
     request: &Parts,
     injections: &[Inject],
 ) -> Result<(), OutboundError> {
-    head.extend_from_slice(request.method.as_str().as_bytes());
-    head.push(b' ');
+    head.push(request.method.as_str().as_bytes());
+    head.push(b" ");
     match permit.path_map() {
-        None => head.extend_from_slice(permit.path.as_bytes()),
+        None => head.push(permit.path.as_bytes()),
         Some(map) => {
             for part in &map.to.parts {
                 match part {
-                    Part::Text(text) => head.extend_from_slice(text.as_bytes()),
+                    Part::Text(text) => head.push(text.as_bytes()),
                     Part::Name(name) => match map.from.variable(permit.path, name) {
-                        Some(value) => head.extend_from_slice(value.as_bytes()),
+                        Some(value) => head.push(value.as_bytes()),
                         // A version that was not there, or a secret in the path.
                         None if name == "v" => {}
                         None => write_encoded(head, secret(&permit.route.credential, name)?),
@@ -167,36 +176,36 @@ fn write_target(
             }
         }
     }
-    let mut separator = b'?';
+    let mut separator: &[u8] = b"?";
     let written = request.uri.query().unwrap_or_default();
     let kept = if permit.operation().is_some_and(|operation| operation.caller_credential) {
         written.into()
     } else {
         query::without(written, &permit.provider().strip.query)
     };
-    let mut begin = |head: &mut Vec<u8>| head.push(std::mem::replace(&mut separator, b'&'));
+    let mut begin = |head: &mut Head| head.push(std::mem::replace(&mut separator, b"&"));
     if !kept.is_empty() {
         begin(head);
-        head.extend_from_slice(kept.as_bytes());
+        head.push(kept.as_bytes());
     }
     for inject in injections {
         match inject {
             Inject::Query { name, value } => {
                 begin(head);
                 write_encoded(head, name);
-                head.push(b'=');
-                write_encoded(head, &render(permit, value)?);
+                head.push(b"=");
+                render(permit, value, |text| write_encoded(head, text))?;
             }
             Inject::AppSecretProof { token, key } => {
                 if let Some(proof) = app_secret_proof(&permit.route.credential, token, key)? {
                     begin(head);
-                    head.extend_from_slice(proof.as_bytes());
+                    head.push(proof.as_bytes());
                 }
             }
             Inject::Header { .. } | Inject::JsonField { .. } | Inject::FormField { .. } => {}
         }
     }
-    head.extend_from_slice(b" HTTP/1.1\r\n");
+    head.push(b" HTTP/1.1\r\n");
     Ok(())
 }
 
@@ -232,24 +241,15 @@ fn injections<'a>(permit: &Permit<'a>) -> &'a [Inject] {
     permit.request.inject.as_deref().unwrap_or(&permit.provider().inject)
 }
 
-fn is_named_by_connection(request: &Parts, name: &HeaderName) -> bool {
-    connection_named(&request.headers).any(|named| named.eq_ignore_ascii_case(name.as_str().as_bytes()))
-}
-
-/// An answer that has to be looked through must not come compressed.
-fn unwanted_coding(permit: &Permit<'_>, name: &HeaderName) -> bool {
-    *name == header::ACCEPT_ENCODING && !permit.request.media
-}
-
-fn render(permit: &Permit<'_>, template: &Template) -> Result<Zeroizing<String>, OutboundError> {
-    let mut text = Zeroizing::new(String::with_capacity(RENDERED));
+/// Gives the pieces of a template one after the other, so that no buffer holds a secret in between.
+fn render(permit: &Permit<'_>, template: &Template, mut push: impl FnMut(&str)) -> Result<(), OutboundError> {
     for part in &template.parts {
         match part {
-            Part::Text(part) => text.push_str(part),
-            Part::Name(name) => text.push_str(secret(&permit.route.credential, name)?),
+            Part::Text(text) => push(text),
+            Part::Name(name) => push(secret(&permit.route.credential, name)?),
         }
     }
-    Ok(text)
+    Ok(())
 }
 
 fn secret<'c>(credential: &'c Credential, name: &str) -> Result<&'c str, OutboundError> {
@@ -261,16 +261,16 @@ fn unavailable(secret: &str) -> OutboundError {
     OutboundError::CredentialUnavailable { secret: secret.to_owned() }
 }
 
-fn write_line(head: &mut Vec<u8>, name: &str, value: &[u8]) {
-    head.extend_from_slice(name.as_bytes());
-    head.extend_from_slice(b": ");
-    head.extend_from_slice(value);
-    head.extend_from_slice(b"\r\n");
+fn write_line(head: &mut Head, name: &str, value: &[u8]) {
+    head.push(name.as_bytes());
+    head.push(b": ");
+    head.push(value);
+    head.push(b"\r\n");
 }
 
-fn write_encoded(head: &mut Vec<u8>, value: &str) {
+fn write_encoded(head: &mut Head, value: &str) {
     for piece in query::encode(value) {
-        head.extend_from_slice(piece.as_bytes());
+        head.push(piece.as_bytes());
     }
 }
 

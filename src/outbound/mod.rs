@@ -40,7 +40,7 @@ pub struct Generation {
     /// The hosts that are answered for, besides loopback names.
     pub hosts: HashSet<String>,
     /// Every header that any provider injects: no caller may bring one.
-    pub injected: HashSet<HeaderName>,
+    pub injected: Vec<HeaderName>,
 }
 
 /// The outbound listener's handler.
@@ -88,8 +88,9 @@ impl Outbound {
         guard::admit(parts, &generation.hosts, link).map_err(Failure::early)?;
         let permit = generation.policy.check(parts).map_err(|(route, error)| Failure { route, permit: None, error })?;
         let failed = |error| Failure { route: Some(permit.route), permit: Some(permit.operation_index), error };
-        let ticket = acquire(&permit, parts).await.map_err(|limited| failed(OutboundError::RateLimited(limited)))?;
-        let sent = Instant::now();
+        let ticket =
+            acquire(&permit, parts, arrived).await.map_err(|limited| failed(OutboundError::RateLimited(limited)))?;
+        let sent = arrived + ticket.map_or(Duration::ZERO, |ticket| ticket.waited);
         let limits = limits(&permit, parts, sent);
         let (length, body, _held) = self.take_body(&permit, parts, body, limits.deadline).await.map_err(failed)?;
         let outgoing = inject::compose(&permit, parts, &generation.injected, length, body).map_err(failed)?;
@@ -97,8 +98,8 @@ impl Outbound {
         let answer = permit.upstream().send(outgoing, limits).await.map_err(upstream_failed)?;
         let done = Instant::now();
         report(&permit, link, &answer, done - arrived);
-        let origin = origin_of(&permit, parts);
-        let mut response = answer::clean(answer, &permit, &origin).await.map_err(upstream_failed)?;
+        let origin = || origin_of(&permit, parts);
+        let mut response = answer::clean(answer, &permit, origin).await.map_err(upstream_failed)?;
         describe(&mut response, ticket.as_ref(), sent - arrived, done - sent);
         Ok(response)
     }
@@ -176,16 +177,18 @@ impl<'a> Failure<'a> {
 }
 
 /// Waits for the sender's turn, where the request counts and there is a limit.
-async fn acquire(permit: &Permit<'_>, parts: &Parts) -> Result<Option<Ticket>, Limited> {
+async fn acquire(permit: &Permit<'_>, parts: &Parts, now: Instant) -> Result<Option<Ticket>, Limited> {
     let Some(budget) = permit.route.budget.as_ref().filter(|_| permit.request.limited) else { return Ok(None) };
     let patience =
         Patience { max_wait: permit.route.patience.max_wait.min(preferred_wait(parts)), ..permit.route.patience };
-    budget.acquire(permit.sender.unwrap_or_default(), patience).await.map(Some)
+    let ticket = budget.acquire(permit.sender.unwrap_or_default(), patience, now).await?;
+    permit.route.metrics.waited(ticket.waited);
+    Ok(Some(ticket))
 }
 
 /// `Prefer: wait=SECONDS` (RFC 7240): what the caller itself would wait.
 fn preferred_wait(parts: &Parts) -> Duration {
-    let preferences = parts.headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
+    let preferences = parts.headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
     let waits = preferences
         .flat_map(|value| value.split([',', ';']))
         .filter_map(|preference| preference.trim().strip_prefix("wait="));
@@ -195,7 +198,7 @@ fn preferred_wait(parts: &Parts) -> Duration {
 fn limits(permit: &Permit<'_>, parts: &Parts, now: Instant) -> Limits {
     let media = permit.request.media || Form::of(&parts.headers) == Form::Stream;
     let (total, head) = if media { (MEDIA_TIME, MEDIA_HEAD_TIME) } else { (JSON_TIME, JSON_HEAD_TIME) };
-    Limits { deadline: now + total, head, progress: body::PROGRESS }
+    Limits { start: now, deadline: now + total, head, progress: body::PROGRESS }
 }
 
 /// A method that changes something, once written, has an outcome that nobody here knows.
@@ -251,6 +254,7 @@ fn describe(response: &mut Response<AnswerBody>, ticket: Option<&Ticket>, queue:
     }
 }
 
+const PREFER: HeaderName = HeaderName::from_static("prefer");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 /// <https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/>
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");

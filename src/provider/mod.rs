@@ -48,7 +48,7 @@ pub struct Provider {
 pub struct Origin {
     /// False only for an upstream on loopback, in development and tests.
     pub tls: bool,
-    /// The host name in lower case.
+    /// The host name in lower case; an IPv6 address in brackets.
     pub host: String,
     /// The port.
     pub port: u16,
@@ -166,7 +166,7 @@ pub enum Part {
 }
 
 /// What is taken out of a caller's request before injection.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Strip {
     /// Headers.
     pub headers: Vec<HeaderName>,
@@ -255,7 +255,7 @@ pub struct PathMap {
 }
 
 /// A provider's own limits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     /// Messages of one sender.
     pub per_sender: Option<Rate>,

@@ -45,14 +45,9 @@ impl FromStr for Origin {
             _ => return Err(form),
         };
         let host = authority.host().to_ascii_lowercase();
-        let host = match host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
-            Some(address) => address.to_owned(),
-            None => host,
-        };
         // `host:` and `host:99999` have an authority and no port number.
-        let written = authority.as_str().to_ascii_lowercase();
         let port = authority.port_u16();
-        let is_whole = port.is_some() || written == host || written == format!("[{host}]");
+        let is_whole = port.is_some() || host.len() == authority.as_str().len();
         if host.is_empty() || port == Some(0) || !is_whole {
             return Err(form);
         }
@@ -67,12 +62,7 @@ impl FromStr for Origin {
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (scheme, standard) = if self.tls { ("https", 443) } else { ("http", 80) };
-        write!(f, "{scheme}://")?;
-        if self.host.contains(':') {
-            write!(f, "[{}]", self.host)?;
-        } else {
-            f.write_str(&self.host)?;
-        }
+        write!(f, "{scheme}://{}", self.host)?;
         if self.port == standard {
             return Ok(());
         }
@@ -81,7 +71,8 @@ impl fmt::Display for Origin {
 }
 
 fn is_loopback(host: &str) -> bool {
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    let address = host.trim_matches(['[', ']']);
+    host == "localhost" || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 impl PathPattern {
@@ -277,11 +268,11 @@ mod tests {
             ("https://graph.facebook.com", Some((true, "graph.facebook.com", 443))),
             ("https://Graph.Facebook.com/", Some((true, "graph.facebook.com", 443))),
             ("https://example.com:8443", Some((true, "example.com", 8443))),
-            ("https://[2001:db8::1]:8443", Some((true, "2001:db8::1", 8443))),
+            ("https://[2001:db8::1]:8443", Some((true, "[2001:db8::1]", 8443))),
             ("http://127.0.0.1:9000", Some((false, "127.0.0.1", 9000))),
             ("http://127.1.2.3", Some((false, "127.1.2.3", 80))),
             ("http://localhost:1", Some((false, "localhost", 1))),
-            ("http://[::1]:9000", Some((false, "::1", 9000))),
+            ("http://[::1]:9000", Some((false, "[::1]", 9000))),
             ("http://graph.facebook.com", None),
             ("http://localhost.example.com", None),
             ("http://127.0.0.1.example.com", None),

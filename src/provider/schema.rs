@@ -402,18 +402,6 @@ fn limits(mut reader: Reader<'_>) -> Limits {
     limits
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self { per_sender: None }
-    }
-}
-
-impl Default for Strip {
-    fn default() -> Self {
-        Self { headers: Vec::new(), query: Vec::new(), form: Vec::new() }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -14,7 +14,6 @@ use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::client::TlsStream;
-use zeroize::Zeroizing;
 
 use super::framing::{Framing, Head, ProtocolError, Step, take_head};
 use super::{Outgoing, OutgoingBody, UpstreamError};
@@ -46,6 +45,8 @@ pub(super) struct Connection {
 /// The times that bound one exchange.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
+    /// When the exchange begins: now.
+    pub start: Instant,
     /// The end of the whole exchange.
     pub deadline: Instant,
     /// From the last byte of the request to the head of the answer.
@@ -56,7 +57,7 @@ pub struct Limits {
 
 impl Connection {
     pub(super) fn new(io: Io, limits: Limits) -> Self {
-        let now = Instant::now();
+        let now = limits.start;
         let watchdog = Watchdog::new(limits.deadline);
         let received = BytesMut::with_capacity(READ_SIZE);
         Self { io, received, watchdog, limits, born: now, idle_since: now, used: false }
@@ -99,8 +100,9 @@ impl Connection {
 
     /// Writes the request; false where the upstream answered before all of it was written.
     async fn send(&mut self, request: &mut Outgoing) -> Result<bool, UpstreamError> {
-        self.expect_within(self.limits.progress);
-        self.write_first(&request.head).await?;
+        // The first bytes leave in the same moment, or the system is full of others that do not.
+        self.watchdog.set(self.limits.deadline.min(self.limits.start + self.limits.progress));
+        self.write_first(&request.head.bytes).await?;
         match &mut request.body {
             OutgoingBody::Whole(body) => poll_fn(|cx| self.poll_write_all(cx, body)).await,
             OutgoingBody::Stream { body, chunked, limit } => {
@@ -119,7 +121,7 @@ impl Connection {
 
     /// Writes the head; a failure before the system took a byte of it proves that the upstream has
     /// nothing of this request.
-    async fn write_first(&mut self, head: &Zeroizing<Vec<u8>>) -> Result<(), UpstreamError> {
+    async fn write_first(&mut self, head: &[u8]) -> Result<(), UpstreamError> {
         let first = poll_fn(|cx| {
             let written = self.poll_write(cx, head);
             self.or_timeout(cx, written, false)

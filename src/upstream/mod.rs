@@ -16,7 +16,7 @@ use http::{HeaderMap, Method, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
-use zeroize::Zeroizing;
+use zeroize::Zeroize;
 
 mod connection;
 mod dial;
@@ -40,21 +40,21 @@ pub struct Upstream {
 }
 
 /// A request, ready to be written: its head already holds the credential.
+#[derive(Debug)]
 pub struct Outgoing {
     method: Method,
-    /// Request line and headers, and a small body.
-    head: Zeroizing<Vec<u8>>,
+    /// Request line and headers, and behind them a small body.
+    head: Head,
     body: OutgoingBody,
 }
 
 impl Outgoing {
-    /// A request from its request line and headers (with the empty line) and its body. The head is
-    /// wiped when the request is dropped.
+    /// A request from its request line and headers (with the empty line) and its body.
     #[must_use]
-    pub fn new(method: Method, mut head: Zeroizing<Vec<u8>>, body: OutgoingBody) -> Self {
+    pub fn new(method: Method, mut head: Head, body: OutgoingBody) -> Self {
         match body {
-            OutgoingBody::Whole(data) if data.len() <= COPY_LIMIT && head.capacity() - head.len() >= data.len() => {
-                head.extend_from_slice(&data);
+            OutgoingBody::Whole(data) if data.len() <= COPY_LIMIT && head.room() >= data.len() => {
+                head.bytes.extend_from_slice(&data);
                 Self { method, head, body: OutgoingBody::Whole(Bytes::new()) }
             }
             body => Self { method, head, body },
@@ -62,7 +62,47 @@ impl Outgoing {
     }
 }
 
+/// The bytes of a request's head, wiped when they have been written. Only the head: the body behind
+/// it is the caller's, and wiping has to go byte by byte.
+#[derive(Default)]
+pub struct Head {
+    bytes: Vec<u8>,
+    length: usize,
+}
+
+impl Head {
+    /// A head with room for so many bytes. It should be enough: a head that has to move leaves a copy
+    /// behind that nobody wipes.
+    #[must_use]
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self { bytes: Vec::with_capacity(capacity), length: 0 }
+    }
+
+    /// Adds to it.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+        self.length = self.bytes.len();
+    }
+
+    fn room(&self) -> usize {
+        self.bytes.capacity() - self.bytes.len()
+    }
+}
+
+impl Drop for Head {
+    fn drop(&mut self) {
+        self.bytes.get_mut(..self.length).unwrap_or_default().zeroize();
+    }
+}
+
+impl fmt::Debug for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Head").field("length", &self.length).finish_non_exhaustive()
+    }
+}
+
 /// The body of a request.
+#[derive(Debug)]
 pub enum OutgoingBody {
     /// All of it, perhaps nothing.
     Whole(Bytes),
@@ -107,7 +147,7 @@ impl Upstream {
     /// What the upstream, or the caller's own body, did wrong.
     pub async fn send(self: &Arc<Self>, mut request: Outgoing, limits: Limits) -> Result<Answer, UpstreamError> {
         let (mut connection, head) = loop {
-            let mut connection = match self.take_idle() {
+            let mut connection = match self.take_idle(limits.start) {
                 Some(connection) => connection,
                 None => Connection::new(self.dialer.dial().await?, limits),
             };
@@ -132,7 +172,7 @@ impl Upstream {
         };
         let body = match whole {
             Some(data) => {
-                self.put_back(connection, keep_alive);
+                self.put_back(connection, keep_alive, limits.start);
                 AnswerBody::Whole(data)
             }
             None => AnswerBody::stream(self, connection, framing, keep_alive, None),
@@ -149,8 +189,7 @@ impl Upstream {
     }
 
     /// The connection used last, so that the others become idle and close.
-    fn take_idle(&self) -> Option<Connection> {
-        let now = Instant::now();
+    fn take_idle(&self, now: Instant) -> Option<Connection> {
         let mut idle = self.idle.lock().ok()?;
         while let Some(mut connection) = idle.pop() {
             if connection.is_fit(now) {
@@ -160,11 +199,11 @@ impl Upstream {
         None
     }
 
-    fn put_back(&self, mut connection: Connection, keep_alive: bool) {
+    fn put_back(&self, mut connection: Connection, keep_alive: bool, now: Instant) {
         if !keep_alive {
             return;
         }
-        connection.rest(Instant::now());
+        connection.rest(now);
         if let Ok(mut idle) = self.idle.lock()
             && idle.len() < MAX_IDLE
         {
@@ -238,7 +277,7 @@ impl AnswerStream {
             Some(Err(_)) => drop(self.connection.take()),
             None => {
                 if let Some(connection) = self.connection.take() {
-                    self.upstream.put_back(connection, self.keep_alive);
+                    self.upstream.put_back(connection, self.keep_alive, Instant::now());
                 }
             }
         }
