@@ -66,6 +66,7 @@ pub mod provider;
 pub mod query;
 pub mod reload;
 pub mod response;
+pub mod sandbox;
 pub mod secret;
 pub mod tls;
 pub mod units;

@@ -11,10 +11,10 @@ use tokio::time::{Instant, interval, sleep};
 
 use crate::app::App;
 use crate::config::ListenAddress;
+use crate::provider::Ca;
 use crate::provider::Origin;
 use crate::sandbox::{Options, Sandbox};
 use crate::tls;
-use crate::provider::Ca;
 use crate::upstream::{Head, Limits, Outgoing, OutgoingBody, Upstream};
 
 /// The options of `keyside demo`.
@@ -41,7 +41,7 @@ pub(super) async fn run(args: DemoArgs) -> ExitCode {
 async fn tell(once: bool) -> Outcome<bool> {
     let folder = Folder::new()?;
     let token = folder.write_token()?;
-    let options = Options { tokens: vec![token], ..Options::default() };
+    let options = Options { tls: true, tokens: vec![token], ..Options::default() };
     let sandbox = Arc::new(Sandbox::start(options).await?);
     let app = start_sidecar(&folder, &sandbox, once).await?;
     let application = Application::calling(app.addresses())?;
@@ -70,7 +70,9 @@ async fn sends_without_a_token(application: &Application, sandbox: &Sandbox) -> 
 }
 
 async fn is_refused_what_it_may_not_do(application: &Application) -> Outcome<bool> {
-    println!("2. The same application tries to list the account's phone numbers. The token could;\n   this route is for sending:\n");
+    println!(
+        "2. The same application tries to list the account's phone numbers. The token could;\n   this route is for sending:\n"
+    );
     println!("   GET {}/v23.0/102290129340398/phone_numbers\n", application.url);
     let (status, answer) = application.call(Method::GET, "/v23.0/102290129340398/phone_numbers", "").await?;
     println!("   {status} {answer}\n");
@@ -90,7 +92,9 @@ async fn is_held_to_the_limit(application: &Application) -> Outcome<bool> {
 }
 
 async fn notices_no_rotation(application: &Application, sandbox: &Arc<Sandbox>, folder: &Folder) -> Outcome<bool> {
-    println!("4. The token is replaced on disk three times while {RATE} messages a second flow; each old one\n   is revoked at the provider a second later:\n");
+    println!(
+        "4. The token is replaced on disk three times while {RATE} messages a second flow; each old one\n   is revoked at the provider a second later:\n"
+    );
     let before = sandbox.accepted().len();
     let mut sends = JoinSet::new();
     let mut ticks = interval(Duration::from_secs(1) / RATE);
@@ -117,14 +121,22 @@ async fn notices_no_rotation(application: &Application, sandbox: &Arc<Sandbox>, 
     let accepted: Vec<_> = sandbox.accepted().into_iter().skip(before).collect();
     let mut tokens: Vec<_> = accepted.iter().map(|send| send.token.clone()).collect();
     tokens.dedup();
-    println!("   {} messages sent, {failed} failed, {} arrived; tokens in use, by fingerprint: {}\n", statuses.len(), accepted.len(), tokens.join(" -> "));
+    println!(
+        "   {} messages sent, {failed} failed, {} arrived; tokens in use, by fingerprint: {}\n",
+        statuses.len(),
+        accepted.len(),
+        tokens.join(" -> ")
+    );
     Ok(failed == 0 && accepted.len() == statuses.len() && tokens.len() == 4)
 }
 
 fn say_what_to_try(application: &Application, folder: &Folder) {
     let url = &application.url;
     println!("Everything stays up. Try:\n");
-    println!("   curl {url}/v23.0/{SENDER}/messages -H 'Content-Type: application/json' -d '{}'", message("15550001234"));
+    println!(
+        "   curl {url}/v23.0/{SENDER}/messages -H 'Content-Type: application/json' -d '{}'",
+        message("15550001234")
+    );
     println!("   curl -i {url}/v23.0/{SENDER}/messages -H 'Host: evil.example'");
     println!("   curl -i -X POST {url}/v23.0/{SENDER}/register");
     println!("   cat {}", folder.path("proxy.toml").display());
@@ -198,7 +210,9 @@ struct Application {
 
 impl Application {
     fn calling(addresses: &[ListenAddress]) -> Outcome<Self> {
-        let Some(ListenAddress::Tcp(address)) = addresses.first() else { return Err("the sidecar has no address".into()) };
+        let Some(ListenAddress::Tcp(address)) = addresses.first() else {
+            return Err("the sidecar has no address".into());
+        };
         let origin = Origin { tls: false, host: address.ip().to_string(), port: address.port() };
         let keyside = Arc::new(Upstream::new(origin, tls::client_config(&Ca::Bundled, None)?)?);
         Ok(Self { url: format!("http://{address}"), host: address.to_string(), keyside })
@@ -215,7 +229,12 @@ impl Application {
             body.len()
         );
         let seconds = Duration::from_secs;
-        let limits = Limits { start: Instant::now(), deadline: Instant::now() + seconds(20), head: seconds(20), progress: seconds(20) };
+        let limits = Limits {
+            start: Instant::now(),
+            deadline: Instant::now() + seconds(20),
+            head: seconds(20),
+            progress: seconds(20),
+        };
         let mut bytes = Head::default();
         bytes.push(head.as_bytes());
         let request = Outgoing::new(method, bytes, OutgoingBody::Whole(bytes::Bytes::new()));
@@ -262,7 +281,7 @@ impl Folder {
     }
 
     fn new_token(&self) -> String {
-        crate::sandbox::random_token()
+        crate::sandbox::new_token()
     }
 }
 
@@ -275,7 +294,13 @@ impl Drop for Folder {
 fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
-    std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?.write_all(text.as_bytes())
+    std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?
+        .write_all(text.as_bytes())
 }
 
 const SENDER: &str = "106540352242922";

@@ -6,11 +6,11 @@ use clap::{Parser, Subcommand};
 
 mod check;
 mod client;
-//mod demo;
+mod demo;
 mod providers;
 mod reload;
 mod run;
-//mod sandbox;
+mod sandbox;
 mod status;
 
 /// A sidecar that holds the WhatsApp credentials, so that applications need none.
@@ -31,8 +31,10 @@ enum Command {
     Reload(reload::ReloadArgs),
     /// Show credentials and limits of a running sidecar
     Status(status::StatusArgs),
-    //D
-    //S
+    /// Show the whole story on loopback, against the built-in sandbox
+    Demo(demo::DemoArgs),
+    /// Run an emulator of the Cloud API, for development and tests
+    Sandbox(sandbox::SandboxArgs),
     /// List the providers that ship with Keyside, or print one as TOML
     Providers(providers::ProvidersArgs),
 }
@@ -44,6 +46,8 @@ pub async fn run(arguments: Arguments) -> ExitCode {
         Command::Check(args) => check::run(args).await,
         Command::Reload(args) => reload::run(args),
         Command::Status(args) => status::run(args),
+        Command::Demo(args) => demo::run(args).await,
+        Command::Sandbox(args) => sandbox::run(args).await,
         Command::Providers(args) => providers::run(args),
     }
 }

@@ -46,7 +46,7 @@ impl Form {
 
 /// How many bytes of whole bodies are held at a time, in all of the process.
 #[derive(Debug, Default)]
-pub struct Room {
+pub(super) struct Room {
     held: AtomicU64,
 }
 

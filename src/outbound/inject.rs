@@ -131,7 +131,7 @@ pub(super) fn compose(
         if let Inject::Header { name, value } = inject {
             head.push(name.as_str().as_bytes());
             head.push(b": ");
-            render(permit, value, |text| head.push(text.as_bytes()))?;
+            render(permit, value, |text| head.push_secret(text.as_bytes()))?;
             head.push(b"\r\n");
         }
     }
@@ -192,7 +192,7 @@ fn write_target(
         match inject {
             Inject::Query { name, value } => {
                 begin(head);
-                write_encoded(head, name);
+                query::encode(name).for_each(|piece| head.push(piece.as_bytes()));
                 head.push(b"=");
                 render(permit, value, |text| write_encoded(head, text))?;
             }
@@ -270,7 +270,7 @@ fn write_line(head: &mut Head, name: &str, value: &[u8]) {
 
 fn write_encoded(head: &mut Head, value: &str) {
     for piece in query::encode(value) {
-        head.push(piece.as_bytes());
+        head.push_secret(piece.as_bytes());
     }
 }
 

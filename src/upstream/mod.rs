@@ -7,6 +7,7 @@
 //! decides whether it may be sent again, and leaves no copy of the credential in a buffer.
 
 use std::fmt;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
@@ -62,12 +63,12 @@ impl Outgoing {
     }
 }
 
-/// The bytes of a request's head, wiped when they have been written. Only the head: the body behind
-/// it is the caller's, and wiping has to go byte by byte.
+/// The bytes of a request's head. Where its secrets stand they are wiped when they have been written;
+/// there alone, because wiping has to go byte by byte.
 #[derive(Default)]
 pub struct Head {
     bytes: Vec<u8>,
-    length: usize,
+    secrets: Range<usize>,
 }
 
 impl Head {
@@ -75,13 +76,21 @@ impl Head {
     /// behind that nobody wipes.
     #[must_use]
     pub fn with_capacity(capacity: usize) -> Self {
-        Self { bytes: Vec::with_capacity(capacity), length: 0 }
+        Self { bytes: Vec::with_capacity(capacity), secrets: 0..0 }
     }
 
     /// Adds to it.
     pub fn push(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
-        self.length = self.bytes.len();
+    }
+
+    /// Adds a secret to it.
+    pub fn push_secret(&mut self, bytes: &[u8]) {
+        if self.secrets.is_empty() {
+            self.secrets.start = self.bytes.len();
+        }
+        self.bytes.extend_from_slice(bytes);
+        self.secrets.end = self.bytes.len();
     }
 
     fn room(&self) -> usize {
@@ -91,13 +100,13 @@ impl Head {
 
 impl Drop for Head {
     fn drop(&mut self) {
-        self.bytes.get_mut(..self.length).unwrap_or_default().zeroize();
+        self.bytes.get_mut(self.secrets.clone()).unwrap_or_default().zeroize();
     }
 }
 
 impl fmt::Debug for Head {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Head").field("length", &self.length).finish_non_exhaustive()
+        f.debug_struct("Head").field("length", &self.bytes.len()).finish_non_exhaustive()
     }
 }
 

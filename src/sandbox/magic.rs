@@ -1,0 +1,55 @@
+//! Recipients for whom something happens: ways to meet, on demand, what is rare on the real API.
+
+use std::time::Duration;
+
+/// What happens to a message to a magic recipient.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Magic {
+    /// The token counts as invalid.
+    InvalidToken,
+    /// The number counts as sending too fast.
+    Throughput,
+    /// The pair counts as writing too often.
+    Pair,
+    /// HTTP 500 with an error that leaves open what happened.
+    Unknown,
+    /// HTTP 503 with a page for people.
+    Unavailable,
+    /// Accepted, and no answer.
+    Hang,
+    /// Accepted, and the connection is reset.
+    Reset,
+    /// Accepted, and half of the answer.
+    Truncated,
+    /// Accepted, and the answer takes its time.
+    Slow,
+}
+
+/// How long nothing comes back.
+pub(super) const HANG: Duration = Duration::from_secs(60);
+/// How long an answer takes.
+pub(super) const SLOW: Duration = Duration::from_secs(10);
+
+impl Magic {
+    /// What happens for this recipient, if anything.
+    pub(super) fn of(recipient: &str) -> Option<Magic> {
+        RECIPIENTS.iter().find(|(number, ..)| *number == recipient).map(|(_, magic, _)| *magic)
+    }
+}
+
+const RECIPIENTS: [(&str, Magic, &str); 9] = [
+    ("15550000190", Magic::InvalidToken, "refused as if the token were invalid (190)"),
+    ("15550130429", Magic::Throughput, "refused: the number sends too fast (130429)"),
+    ("15550131056", Magic::Pair, "refused: too much to this recipient (131056)"),
+    ("15550000500", Magic::Unknown, "HTTP 500 with error 131000, not accepted"),
+    ("15550000503", Magic::Unavailable, "HTTP 503 with an HTML page, not accepted"),
+    ("15550009001", Magic::Hang, "accepted, then no answer for 60 s"),
+    ("15550009002", Magic::Reset, "accepted, then the connection is reset"),
+    ("15550009003", Magic::Truncated, "accepted, then the answer breaks off"),
+    ("15550009004", Magic::Slow, "accepted, answered after 10 s"),
+];
+
+/// The recipients and what happens, for people.
+pub(super) fn recipients() -> impl Iterator<Item = (&'static str, &'static str)> {
+    RECIPIENTS.into_iter().map(|(number, _, what)| (number, what))
+}

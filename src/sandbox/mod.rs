@@ -1,0 +1,245 @@
+//! An emulator of the WhatsApp Cloud API, for development and tests: two hosts on loopback that SDKs cannot
+//! tell from the real ones, and that say afterwards what was sent.
+//!
+//! It knows nothing of the rest of Keyside, and nothing of the rest but `keyside sandbox`, `keyside demo` and
+//! the tests knows of it.
+
+mod account;
+mod auth;
+mod call;
+mod control;
+mod date;
+mod download;
+mod error;
+mod graph;
+mod ids;
+mod json;
+mod magic;
+mod media;
+mod message;
+mod multipart;
+mod oauth;
+mod pace;
+mod record;
+mod reply;
+mod send;
+mod serve;
+mod state;
+mod target;
+mod template;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod token;
+mod upload;
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+pub use record::Accepted;
+use serve::Host;
+use state::{Rules, State};
+use tls::Authority;
+
+/// How a sandbox is to behave.
+#[derive(Clone)]
+pub struct Options {
+    /// Where the Graph host listens; port 0 for any.
+    pub listen: SocketAddr,
+    /// Where the media host listens; port 0 for any.
+    pub media_listen: SocketAddr,
+    /// The host, with its port where it needs one, in the links to media; without it, where the media host listens.
+    pub media_host: Option<String>,
+    /// Whether both speak TLS, with a certificate of the sandbox's own authority.
+    pub tls: bool,
+    /// The tokens that are valid from the start, with both WhatsApp scopes.
+    pub tokens: Vec<String>,
+    /// The secret of the app. Without it, no proof is checked.
+    pub app_secret: Option<String>,
+    /// "Require App Secret": calls without a proof fail.
+    pub require_proof: bool,
+    /// The phone number ids that may send; empty for any digits.
+    pub senders: Vec<String>,
+    /// How many messages a number may send each second, 130429 beyond.
+    pub per_sender: Option<u32>,
+    /// Whether one number may be written to only so often, 131056 beyond: a message in 6 s, 45 of them borrowed.
+    pub pair_limit: bool,
+    /// The HTTP status of those two: 400, as documented now, or 429.
+    pub throttle_status: u16,
+    /// How long every answer of the Graph host takes.
+    pub latency: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Options {
+            listen: any,
+            media_listen: any,
+            media_host: None,
+            tls: false,
+            tokens: Vec::new(),
+            app_secret: None,
+            require_proof: false,
+            senders: Vec::new(),
+            per_sender: None,
+            pair_limit: false,
+            throttle_status: 400,
+            latency: Duration::ZERO,
+        }
+    }
+}
+
+/// A sandbox that runs. It ends when it is dropped.
+pub struct Sandbox {
+    graph: SocketAddr,
+    media: SocketAddr,
+    authority: Authority,
+    state: Arc<State>,
+    listeners: [JoinHandle<std::convert::Infallible>; 2],
+}
+
+impl Sandbox {
+    /// Binds both hosts and serves them on the current runtime.
+    pub async fn start(options: Options) -> Result<Sandbox, SandboxError> {
+        let authority = Authority::new().map_err(|error| SandboxError::Certificate(error.into()))?;
+        let tls = if options.tls { Some(authority.server().map_err(SandboxError::Certificate)?) } else { None };
+        let (listener, graph) = bind(options.listen).await?;
+        let (media_listener, media) = bind(options.media_listen).await?;
+        let state = Arc::new(State::new(rules(&options, media)?));
+        options.tokens.iter().for_each(|token| state.tokens.introduce(token));
+        let listeners = [
+            tokio::spawn(serve::listen(listener, tls.clone(), Host::Graph, Arc::clone(&state))),
+            tokio::spawn(serve::listen(media_listener, tls, Host::Media, Arc::clone(&state))),
+        ];
+        Ok(Sandbox { graph, media, authority, state, listeners })
+    }
+
+    /// Where the Graph host listens.
+    pub fn graph(&self) -> SocketAddr {
+        self.graph
+    }
+
+    /// Where the media host listens.
+    pub fn media(&self) -> SocketAddr {
+        self.media
+    }
+
+    /// The certificate of the authority that vouches for both, in PEM. Their certificate names `localhost`,
+    /// `127.0.0.1`, `::1`, `graph.facebook.com` and `lookaside.fbsbx.com`.
+    pub fn ca_pem(&self) -> &str {
+        self.authority.pem()
+    }
+
+    /// Makes a token valid, with both WhatsApp scopes; one that was revoked stays so.
+    pub fn accept_token(&self, token: &str) {
+        self.state.tokens.introduce(token);
+    }
+
+    /// Takes a token back, at once.
+    pub fn revoke_token(&self, token: &str) {
+        self.state.tokens.revoke(token);
+    }
+
+    /// The sends that were accepted, in order.
+    pub fn accepted(&self) -> Vec<Accepted> {
+        self.state.records.accepted()
+    }
+
+    /// Stops it and closes all its connections, as dropping it does.
+    pub fn shutdown(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.listeners.iter().for_each(JoinHandle::abort);
+    }
+}
+
+/// A new token that looks like one of Meta's. Good for a sandbox, not for more.
+pub fn new_token() -> String {
+    ids::token()
+}
+
+/// A new app secret that looks like one of Meta's. Good for a sandbox, not for more.
+pub fn new_app_secret() -> String {
+    ids::app_secret()
+}
+
+/// The recipients for whom something happens, and what.
+pub fn magic_recipients() -> impl Iterator<Item = (&'static str, &'static str)> {
+    magic::recipients()
+}
+
+/// Why a sandbox did not start.
+#[derive(Debug)]
+pub enum SandboxError {
+    /// An address could not be listened on.
+    Bind(SocketAddr, io::Error),
+    /// No certificate could be made.
+    Certificate(Box<dyn std::error::Error + Send + Sync>),
+    /// The status for throttles is not an HTTP error status.
+    ThrottleStatus(u16),
+}
+
+impl std::fmt::Display for SandboxError {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            SandboxError::Bind(address, error) => {
+                write!(formatter, "cannot listen on {address}: {error}")
+            }
+            SandboxError::Certificate(error) => {
+                write!(formatter, "cannot make a certificate: {error}")
+            }
+            SandboxError::ThrottleStatus(status) => {
+                write!(formatter, "{status} is no status for a throttled request: expected 400 or 429")
+            }
+        }
+    }
+}
+
+impl std::error::Error for SandboxError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            SandboxError::Bind(_, error) => Some(error),
+            SandboxError::Certificate(error) => Some(error.as_ref()),
+            SandboxError::ThrottleStatus(_) => None,
+        }
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), SandboxError> {
+    let failed = |error| SandboxError::Bind(address, error);
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+fn rules(options: &Options, media: SocketAddr) -> Result<Rules, SandboxError> {
+    let throttle_status = match options.throttle_status {
+        400 => StatusCode::BAD_REQUEST,
+        429 => StatusCode::TOO_MANY_REQUESTS,
+        other => return Err(SandboxError::ThrottleStatus(other)),
+    };
+    let scheme = if options.tls { "https" } else { "http" };
+    let media_host = options.media_host.clone().unwrap_or_else(|| media.to_string());
+    Ok(Rules {
+        scheme,
+        media_origin: format!("{scheme}://{media_host}"),
+        app_secret: options.app_secret.clone(),
+        require_proof: options.require_proof,
+        senders: options.senders.clone(),
+        per_sender: options.per_sender,
+        pair_limit: options.pair_limit,
+        throttle_status,
+        latency: options.latency,
+    })
+}
