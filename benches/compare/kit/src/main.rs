@@ -1,0 +1,32 @@
+//! What the comparison measures with; see ../README.md.
+
+mod args;
+mod hist;
+mod hyper_proxy;
+mod load;
+mod message;
+mod net;
+mod procfs;
+mod raw_proxy;
+mod spin;
+mod upstream;
+
+use args::Args;
+
+fn main() {
+    rustls::crypto::aws_lc_rs::default_provider().install_default().expect("the first provider");
+    let mut words = std::env::args().skip(1);
+    let command = words.next().unwrap_or_default();
+    let args = Args::parse(words);
+    match command.as_str() {
+        "load" => load::run(&args),
+        "upstream" => upstream::run(&args),
+        "raw-proxy" => raw_proxy::run(&args),
+        "hyper-proxy" => hyper_proxy::run(&args),
+        "spin" => spin::run(&args),
+        _ => {
+            eprintln!("usage: kit load|upstream|raw-proxy|hyper-proxy|spin --key=value ...");
+            std::process::exit(2);
+        }
+    }
+}

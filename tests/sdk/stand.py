@@ -1,0 +1,128 @@
+#!/usr/bin/env python3
+"""stand.py KEYSIDE COMMAND...: runs COMMAND beside a sandbox and a Keyside in front of it.
+
+COMMAND gets, in its environment:
+  KEYSIDE_URL    where an application sends, http://127.0.0.1:PORT
+  KEYSIDE_ADMIN  the admin listener of the same Keyside
+  SANDBOX_URL    the emulated Cloud API, https://127.0.0.1:PORT
+  SANDBOX_CA     the CA of its certificate
+but no credential: only Keyside knows where that lies. Both programs end with COMMAND, whose status is returned.
+"""
+
+import contextlib
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+
+CONFIG = """\
+[outbound]
+listen = ["127.0.0.1:{outbound}"]
+
+[admin]
+listen = ["127.0.0.1:{admin}"]
+
+[provider.sandbox]
+extends        = "meta"
+upstream       = "https://127.0.0.1:{graph}"
+media_upstream = "https://127.0.0.1:{media}"
+ca             = "{dir}/ca.pem"
+
+[credential.acme]
+provider   = "sandbox"
+token      = "file:{dir}/token"
+app_secret = "file:{dir}/app_secret"
+
+[[route]]
+credential = "acme"
+operations = ["messages", "media", "media_delete", "templates"]
+"""
+START_SECONDS = 20
+
+
+def main(keyside, command):
+    with tempfile.TemporaryDirectory(prefix="keyside-stand-") as directory, contextlib.ExitStack() as running:
+        directory = pathlib.Path(directory)
+        ports = dict(zip(("outbound", "admin", "graph", "media"), free_ports(4)))
+        sandbox = pathlib.Path(directory, "sandbox")
+        sandbox.mkdir()
+        config = pathlib.Path(directory, "proxy.toml")
+        config.write_text(CONFIG.format(dir=sandbox, **ports))
+
+        running.enter_context(program(directory, keyside, "sandbox", "--dir", sandbox,
+                                      "--listen", f"127.0.0.1:{ports['graph']}",
+                                      "--media-listen", f"127.0.0.1:{ports['media']}"))
+        wait_for("the sandbox", lambda: (sandbox / "app_secret").exists() and connects(ports["graph"]))
+        running.enter_context(program(directory, keyside, "run", "--config", config))
+        admin = f"http://127.0.0.1:{ports['admin']}"
+        wait_for("keyside", lambda: answers(f"{admin}/readyz"))
+
+        environment = dict(os.environ, KEYSIDE_URL=f"http://127.0.0.1:{ports['outbound']}", KEYSIDE_ADMIN=admin,
+                           SANDBOX_URL=f"https://127.0.0.1:{ports['graph']}", SANDBOX_CA=str(sandbox / "ca.pem"))
+        return subprocess.run(command, env=environment).returncode
+
+
+@contextlib.contextmanager
+def program(directory, *argv):
+    """Runs a program in the background; its log is shown if it, or what ran beside it, fails."""
+    name = argv[1]
+    log = pathlib.Path(directory, f"{name}.log")
+    with log.open("wb") as out:
+        process = subprocess.Popen([str(a) for a in argv], stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+    try:
+        yield
+        if process.poll() is not None:
+            raise SystemExit(f"keyside {name} ended by itself with status {process.returncode}")
+    except BaseException:
+        sys.stderr.write(f"--- the last of `keyside {name}`:\n{log.read_text(errors='replace')[-4000:]}\n")
+        raise
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    for s in sockets:
+        s.bind(("127.0.0.1", 0))
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+def wait_for(what, ready):
+    end = time.monotonic() + START_SECONDS
+    while not ready():
+        if time.monotonic() > end:
+            raise SystemExit(f"{what} did not come up within {START_SECONDS} s")
+        time.sleep(0.05)
+
+
+def connects(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+        return True
+    except OSError:
+        return False
+
+
+def answers(url):
+    try:
+        return urllib.request.urlopen(url, timeout=1).status == 200
+    except (OSError, urllib.error.URLError):
+        return False
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        raise SystemExit(__doc__)
+    sys.exit(main(pathlib.Path(sys.argv[1]).resolve(), sys.argv[2:]))
