@@ -51,6 +51,7 @@
 
 pub mod admin;
 pub mod app;
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "commands speak to the terminal")]
 pub mod cli;
 pub mod config;
 pub mod credential;

@@ -1,5 +1,7 @@
 //! Arguments, command, exit status.
 
+#![expect(clippy::print_stderr, reason = "before the log is there, and for the panic hook")]
+
 use std::process::ExitCode;
 
 use clap::Parser;

@@ -21,6 +21,7 @@ impl Secret {
     ///
     /// # Errors
     /// Says what is wrong and at which byte, never the value.
+    #[expect(clippy::needless_pass_by_value, reason = "the bytes are wiped when this returns")]
     pub fn parse(raw: Zeroizing<Vec<u8>>) -> Result<Self, SecretError> {
         let text = raw.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&raw);
         let start = raw.len() - text.len();
@@ -138,6 +139,7 @@ impl std::error::Error for SecretError {}
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the tests look at the values they made")]
 mod tests {
     use super::*;
 

@@ -25,4 +25,5 @@ mod raw_requests;
 mod reload;
 mod secrets;
 mod sending;
+mod tidy;
 mod upstream_faults;

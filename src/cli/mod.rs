@@ -44,8 +44,8 @@ pub async fn run(arguments: Arguments) -> ExitCode {
     match arguments.command {
         Command::Run(args) => run::run(args).await,
         Command::Check(args) => check::run(args).await,
-        Command::Reload(args) => reload::run(args),
-        Command::Status(args) => status::run(args),
+        Command::Reload(args) => reload::run(&args),
+        Command::Status(args) => status::run(&args),
         Command::Demo(args) => demo::run(args).await,
         Command::Sandbox(args) => sandbox::run(args).await,
         Command::Providers(args) => providers::run(args),

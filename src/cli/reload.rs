@@ -14,16 +14,16 @@ pub(super) struct ReloadArgs {
     admin: String,
 }
 
-pub(super) fn run(args: ReloadArgs) -> ExitCode {
+pub(super) fn run(args: &ReloadArgs) -> ExitCode {
     match ask(&args.admin, "POST", "/reload") {
         Ok((200, answer)) => {
-            println!("reloaded: generation {}", answer["generation"]);
-            lines(&answer["changes"], "nothing changed").for_each(|line| println!("  {line}"));
+            println!("reloaded: generation {}", answer.get("generation").unwrap_or(&Value::Null));
+            lines(answer.get("changes"), "nothing changed").for_each(|line| println!("  {line}"));
             ExitCode::SUCCESS
         }
         Ok((_, answer)) => {
             eprintln!("refused; everything stays as it was:");
-            lines(&answer["reasons"], "no reason was given").for_each(|line| eprintln!("  {line}"));
+            lines(answer.get("reasons"), "no reason was given").for_each(|line| eprintln!("  {line}"));
             ExitCode::FAILURE
         }
         Err(error) => {
@@ -33,8 +33,8 @@ pub(super) fn run(args: ReloadArgs) -> ExitCode {
     }
 }
 
-fn lines<'a>(list: &'a Value, otherwise: &'a str) -> impl Iterator<Item = &'a str> {
-    let texts = list.as_array().into_iter().flatten().filter_map(Value::as_str);
-    let none = list.as_array().is_none_or(Vec::is_empty).then_some(otherwise);
+fn lines<'a>(list: Option<&'a Value>, otherwise: &'a str) -> impl Iterator<Item = &'a str> {
+    let texts = list.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    let none = list.and_then(Value::as_array).is_none_or(Vec::is_empty).then_some(otherwise);
     texts.chain(none)
 }

@@ -17,7 +17,7 @@ pub(super) struct StatusArgs {
     json: bool,
 }
 
-pub(super) fn run(args: StatusArgs) -> ExitCode {
+pub(super) fn run(args: &StatusArgs) -> ExitCode {
     match ask(&args.admin, "GET", "/status") {
         Ok((200, status)) if args.json => println!("{status:#}"),
         Ok((200, status)) => print_for_people(&status),

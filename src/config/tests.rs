@@ -195,6 +195,7 @@ fn warnings_are_told_with_their_place() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn every_fault_is_named_with_its_place_and_what_is_expected() {
     // Each is the small configuration, line 1 to 6, and what is added from line 7 on.
     for (added, expected) in [

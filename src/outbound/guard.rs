@@ -114,10 +114,10 @@ pub fn check_path(path: &str) -> Result<(), OutboundError> {
     if !path.starts_with('/') {
         return refuse("the path does not begin with `/`");
     }
-    for segment in path.split('/').skip(1) {
+    for segment in path.as_bytes().split(|b| *b == b'/').skip(1) {
         match segment {
-            "" if path.contains("//") => return refuse("the path has an empty segment"),
-            "." | ".." => return refuse("the path has a dot segment"),
+            b"" if path.contains("//") => return refuse("the path has an empty segment"),
+            b"." | b".." => return refuse("the path has a dot segment"),
             _ => {}
         }
     }

@@ -54,6 +54,7 @@ pub struct Route {
 
 /// Leave to pass a request on. Made by [`Policy::check`] alone, and nothing is injected without it.
 #[derive(Debug)]
+#[expect(clippy::manual_non_exhaustive, reason = "non_exhaustive would let the rest of this crate make one")]
 pub struct Permit<'a> {
     /// The route.
     pub route: &'a Route,

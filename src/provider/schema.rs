@@ -442,6 +442,7 @@ requests = ["POST /messages"]
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn meta_has_the_operations_of_the_contract() {
         let meta = Provider::preset("meta").unwrap();
         let lines: Vec<String> = meta.operations.iter().flat_map(lines).collect();
@@ -592,6 +593,7 @@ requests = ["POST /messages"]
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn faults_of_a_provider_are_named_with_their_place() {
         for (from, to, expected) in [
             (

@@ -52,7 +52,7 @@ pub(super) fn take_head(buffer: &mut BytesMut, method: &Method) -> Result<Option
         if status.is_informational() {
             continue;
         }
-        let mut headers = HeaderMap::with_capacity(lines.len());
+        let mut headers = HeaderMap::with_capacity(lines.len() + ADDED_HEADERS);
         for (name, range) in lines {
             let value = HeaderValue::from_maybe_shared(bytes.slice(range)).map_err(|_| ProtocolError::Head)?;
             headers.append(name, value);
@@ -63,9 +63,11 @@ pub(super) fn take_head(buffer: &mut BytesMut, method: &Method) -> Result<Option
     }
 }
 
-type Line = (HeaderName, Range<usize>);
+/// A head that is complete: its length, the HTTP/1 minor version, the status, and where the values of
+/// its headers stand.
+type Parsed = (usize, u8, StatusCode, Vec<(HeaderName, Range<usize>)>);
 
-fn parse(buffer: &[u8]) -> Result<Option<(usize, u8, StatusCode, Vec<Line>)>, ProtocolError> {
+fn parse(buffer: &[u8]) -> Result<Option<Parsed>, ProtocolError> {
     let mut storage = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut response = httparse::Response::new(&mut []);
     let parsed = httparse::ParserConfig::default()
@@ -78,7 +80,7 @@ fn parse(buffer: &[u8]) -> Result<Option<(usize, u8, StatusCode, Vec<Line>)>, Pr
     let (Some(version), Some(code)) = (response.version, response.code) else { return Err(ProtocolError::Head) };
     let status = StatusCode::from_u16(code).ok().filter(|s| s.as_u16() < 600).ok_or(ProtocolError::Head)?;
     let start = buffer.as_ptr() as usize;
-    let mut lines = Vec::with_capacity(response.headers.len() + ADDED_HEADERS);
+    let mut lines = Vec::with_capacity(response.headers.len());
     for line in response.headers.iter() {
         let name = HeaderName::from_bytes(line.name.as_bytes()).map_err(|_| ProtocolError::Head)?;
         let from = line.value.as_ptr() as usize - start;

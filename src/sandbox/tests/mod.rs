@@ -50,7 +50,7 @@ async fn ask(to: SocketAddr, head: &str, body: &[u8]) -> Got {
     let answer = exchange(to, head, body).await.unwrap();
     let end = answer.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
     let head = String::from_utf8(answer[..end].to_vec()).unwrap();
-    Got { status: head[9..12].parse().unwrap(), head, body: answer[end + 4..].to_vec() }
+    Got { status: head.split(' ').nth(1).unwrap().parse().unwrap(), head, body: answer[end + 4..].to_vec() }
 }
 
 fn authorized(line: &str) -> String {
