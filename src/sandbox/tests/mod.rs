@@ -72,7 +72,7 @@ async fn a_message_is_accepted_answered_and_recorded() {
     let got = send(&sandbox, "13437772910").await;
     assert_eq!(got.status, 200, "{}", got.text());
     assert!(got.text().starts_with(
-        r#"{"messaging_product":"whatsapp","contacts":[{"input":"13437772910","wa_id":"13437772910"}],"messages":[{"id":"wamid.HBgLMTM0Mzc3NzI5MTAVAgARGBI"#
+        r#"{"messaging_product":"whatsapp","contacts":[{"input":"13437772910","wa_id":"13437772910"}],"messages":[{"id":"wamid.HBgLMTM0Mzc3NzI5MTAVAgARGB"#
     ));
     for header in ["facebook-api-version: v23.0", "x-business-use-case-usage: {\"", "x-fb-request-id: A", "etag: \""] {
         assert!(got.head.contains(header), "{header} in {}", got.head);
