@@ -41,7 +41,7 @@ class ThroughKeyside(unittest.TestCase):
         session.base_url = KEYSIDE + session.base_url.path
 
     def assertAccepted(self, sent_id, **fields):
-        body = next(s for s in accepted_sends() if s["id"] == sent_id)["body"]
+        body = next(s for s in accepted_sends() if s["wamid"] == sent_id)["body"]
         self.assertEqual(body, body | fields)
 
     def test_a_text_is_sent(self):
