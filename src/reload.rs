@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
@@ -264,7 +264,8 @@ fn build(
     let hosts = providers()
         .flat_map(|provider| std::iter::once(&provider.upstream).chain(&provider.media_upstream))
         .map(|origin| origin.host.clone());
-    let injected = providers().flat_map(|provider| provider.injected_headers().cloned()).chain(credential_headers());
+    let injected =
+        providers().flat_map(|provider| provider.injected_headers().cloned()).chain(PRESET_HEADERS.iter().cloned());
     Ok(Generation {
         number: before.map_or(1, |before| before.generation.number + 1),
         policy: Policy::new(routes),
@@ -480,5 +481,7 @@ impl fmt::Display for LoadError {
 
 impl std::error::Error for LoadError {}
 
+/// Read once: the presets do not change while the process lives.
+static PRESET_HEADERS: LazyLock<Vec<http::HeaderName>> = LazyLock::new(credential_headers);
 const REQUESTS: usize = 16;
 const REST: Duration = Duration::from_millis(20);

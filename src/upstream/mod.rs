@@ -371,5 +371,6 @@ impl std::error::Error for UpstreamError {}
 /// A body up to here leaves in one write, and so in one TLS record, with its head, if the head has
 /// room for it; a head that grew would leave a copy of the credential behind.
 pub const COPY_LIMIT: usize = 15 * 1024;
-/// Idle connections to one origin.
-const MAX_IDLE: usize = 128;
+/// Idle connections to one origin: one for each caller that a listener takes. With fewer, a crowd of
+/// callers has a new handshake for most requests, at twice the price of all the rest.
+const MAX_IDLE: usize = 1024;
