@@ -1,0 +1,162 @@
+//! `[provider.NAME]` and `[credential.NAME]`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{check_name, duration};
+use crate::config::{CredentialConfig, Proof, Reference};
+use crate::document::{Field, Position, Reader, Report, choices};
+use crate::provider::{Inject, PRESETS, Provider, preset_document, schema};
+
+/// The providers of the configuration; behind them the presets, each read once.
+pub(super) struct Providers {
+    own: BTreeMap<String, Option<Arc<Provider>>>,
+    presets: BTreeMap<String, Arc<Provider>>,
+}
+
+impl Providers {
+    pub(super) fn read(field: Option<Field<'_>>, report: &Report) -> Self {
+        let mut own = BTreeMap::new();
+        let table = field.and_then(|field| field.table());
+        for field in table.map(|mut table| table.fields()).unwrap_or_default() {
+            if check_name(&field)
+                && let Some(reader) = field.table()
+            {
+                let provider = provider(field.key, reader, report).map(Arc::new);
+                own.insert(field.key.to_owned(), provider);
+            }
+        }
+        Self { own, presets: BTreeMap::new() }
+    }
+
+    /// The provider that a credential names. `None` where that is a fault, which is then in the report.
+    fn find(&mut self, field: &Field<'_>) -> Option<Arc<Provider>> {
+        let name = field.string()?;
+        if let Some(own) = self.own.get(name) {
+            return own.clone();
+        }
+        if let Some(preset) = self.presets.get(name) {
+            return Some(Arc::clone(preset));
+        }
+        if let Some(preset) = Provider::preset(name).map(Arc::new) {
+            self.presets.insert(name.to_owned(), Arc::clone(&preset));
+            return Some(preset);
+        }
+        let presets = PRESETS.iter().map(|(preset, _)| *preset);
+        let words = presets.chain(self.own.keys().map(String::as_str));
+        field.fault(format!("unknown provider, {}", choices(name, words)));
+        None
+    }
+}
+
+/// `[provider.NAME]`, laid over the preset that it extends.
+fn provider(name: &str, mut reader: Reader<'_>, report: &Report) -> Option<Provider> {
+    let Some(field) = reader.field("extends") else {
+        let preset = PRESETS.iter().find(|(preset, _)| *preset == name);
+        if let Some((preset, _)) = preset.filter(|_| !reader.has("upstream")) {
+            reader.fault(format!(
+                "neither complete nor an extension, expected extends = \"{preset}\" to change the preset"
+            ));
+            return None;
+        }
+        return schema::read(name, reader);
+    };
+    let preset = field.string()?;
+    let Some(document) = preset_document(preset, report) else {
+        let words = PRESETS.iter().map(|(preset, _)| *preset);
+        field.fault(format!("unknown preset, {}", choices(preset, words)));
+        return None;
+    };
+    let mut own = reader.table_itself().clone();
+    own.remove("extends");
+    let whole = document.root.overlaid(&own);
+    let whole = Reader::of_table(&whole, reader.at(), reader.path(), report);
+    schema::read(name, whole)
+}
+
+/// A credential with what is needed to tell a fault of it where a route uses it.
+pub(super) struct Placed {
+    pub(super) config: CredentialConfig,
+    pub(super) at: Position,
+    pub(super) path: String,
+}
+
+/// The credentials by name; `None` where one is too faulty to say more about it.
+pub(super) type Credentials = BTreeMap<String, Option<Placed>>;
+
+pub(super) fn credentials_of(mut table: Reader<'_>, providers: &mut Providers) -> Credentials {
+    let mut credentials = BTreeMap::new();
+    for field in table.fields() {
+        if check_name(&field)
+            && let Some(reader) = field.table()
+        {
+            credentials.insert(field.key.to_owned(), credential(reader, providers));
+        }
+    }
+    credentials
+}
+
+fn credential(mut reader: Reader<'_>, providers: &mut Providers) -> Option<Placed> {
+    let expected = "the API that the secrets are for, such as \"meta\"";
+    let provider = reader.required("provider", expected);
+    let provider = provider.and_then(|field| providers.find(&field));
+    let max_age = duration(&mut reader, "max_age", Duration::from_secs(90 * 86_400));
+    let proof = reader.field("proof");
+    let kind = proof
+        .as_ref()
+        .and_then(|field| field.choice(&[("auto", Proof::Auto), ("classic", Proof::Classic), ("off", Proof::Off)]));
+    // Which keys there are is the provider's to say, so without one the rest cannot be judged.
+    let provider = provider?;
+    let mut secrets = BTreeMap::new();
+    for secret in &provider.secrets {
+        if let Some(field) = reader.field(&secret.name) {
+            secrets.insert(secret.name.clone(), references(&field));
+        }
+    }
+    if let Some(field) = proof.filter(|_| kind == Some(Proof::Classic)) {
+        check_classic_proof(&field, &provider, &secrets);
+    }
+    let (at, path) = (reader.at().clone(), reader.path().to_owned());
+    reader.finish();
+    Some(Placed {
+        config: CredentialConfig { provider, secrets, max_age, proof: kind.unwrap_or(Proof::Auto) },
+        at,
+        path,
+    })
+}
+
+fn references(field: &Field<'_>) -> Vec<Reference> {
+    let Some(fields) = field.one_or_more() else {
+        return Vec::new();
+    };
+    if fields.is_empty() {
+        field.fault("empty, expected at least one reference");
+    }
+    let mut references = Vec::new();
+    for field in &fields {
+        let reference = field.parse(str::parse);
+        if let Some(Reference::Env(_)) = reference {
+            field.warn(
+                "an environment can be read by every process of the same user, and its value cannot be replaced \
+                 while running; prefer file: or systemd:",
+            );
+        }
+        references.extend(reference);
+    }
+    references
+}
+
+fn check_classic_proof(field: &Field<'_>, provider: &Provider, secrets: &BTreeMap<String, Vec<Reference>>) {
+    let key = provider.inject.iter().find_map(|inject| match inject {
+        Inject::AppSecretProof { key, .. } => Some(key),
+        _ => None,
+    });
+    match key {
+        None => field.fault("the provider has no appsecret_proof, expected \"auto\" or \"off\""),
+        Some(key) if !secrets.contains_key(key) => {
+            field.fault(format!("there is no `{key}` to sign with, expected one in this credential"))
+        }
+        Some(_) => {}
+    }
+}

@@ -1,0 +1,164 @@
+//! `proxy.toml` as it is written, and how it becomes a [`Config`]: every key, its default, its check.
+
+use std::path::Path;
+use std::time::Duration;
+
+use tracing::level_filters::LevelFilter;
+
+use super::error::Faults;
+use super::{Admin, Config, Log, LogFormat, Outbound, Reload};
+use crate::document::{Document, Fault, Field, Position, Reader, Report};
+use crate::units::{self, UnitError};
+
+mod credential;
+mod listen;
+mod route;
+
+use credential::{Providers, credentials_of};
+use listen::{Addresses, host, loopback};
+use route::Routes;
+
+impl Config {
+    /// Reads and checks a configuration. If anything in it is wrong, there is none, and all its faults are told.
+    pub fn parse(text: &str, name: &str) -> Result<Self, Faults> {
+        let report = Report::default();
+        let document = Document::parse(text, name, &report);
+        let config = document.map(|document| read(&document, &report));
+        finish(config, report)
+    }
+
+    /// Reads and checks the configuration in a file.
+    pub fn load(path: &Path) -> Result<Self, Faults> {
+        let name = path.display().to_string();
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::parse(&text, &name),
+            Err(error) => Err(Faults(vec![Fault {
+                at: Position::whole(&name),
+                key: String::new(),
+                message: format!("cannot be read: {}", error.kind()),
+            }])),
+        }
+    }
+}
+
+fn finish(config: Option<Config>, report: Report) -> Result<Config, Faults> {
+    let (faults, warnings) = report.into_parts();
+    match config {
+        Some(config) if faults.is_empty() => Ok(Config { warnings, ..config }),
+        _ => Err(Faults(faults)),
+    }
+}
+
+pub(super) fn read(document: &Document, report: &Report) -> Config {
+    let mut root = Reader::new(document, report);
+    let mut addresses = Addresses::default();
+    let outbound = outbound(root.section("outbound"), &mut addresses);
+    let admin = admin(root.section("admin"), &mut addresses);
+    let reload = reload(root.section("reload"));
+    let log = log(root.section("log"));
+    let mut providers = Providers::read(root.field("provider"), report);
+    let credentials = root.field("credential").and_then(|field| field.table());
+    let credentials = credentials.map(|table| credentials_of(table, &mut providers));
+    let credentials = credentials.unwrap_or_default();
+    let routes = match root.field("route") {
+        Some(field) => field.tables(),
+        None => {
+            root.missing("route", "at least one [[route]]");
+            Vec::new()
+        }
+    };
+    let routes = Routes::read(routes, &credentials);
+    root.finish();
+    Config {
+        outbound,
+        credentials: credentials.into_iter().filter_map(|(name, placed)| Some((name, placed?.config))).collect(),
+        routes,
+        admin,
+        reload,
+        log,
+        warnings: Vec::new(),
+    }
+}
+
+fn outbound(mut reader: Reader<'_>, addresses: &mut Addresses) -> Outbound {
+    let allow_remote = reader.field("allow_remote").and_then(|f| f.boolean());
+    addresses.allow_remote = allow_remote.unwrap_or(false);
+    let outbound = Outbound {
+        listen: addresses.listen(&mut reader, loopback(8080)),
+        allowed_hosts: items(&mut reader, "allowed_hosts", |field| field.parse(host)),
+        allow_uids: items(&mut reader, "allow_uids", |field| field.integer()),
+        drain: duration(&mut reader, "drain", Duration::from_secs(25)),
+    };
+    reader.finish();
+    outbound
+}
+
+fn admin(mut reader: Reader<'_>, addresses: &mut Addresses) -> Admin {
+    let admin = Admin { listen: addresses.listen(&mut reader, loopback(9900)) };
+    reader.finish();
+    admin
+}
+
+fn reload(mut reader: Reader<'_>) -> Reload {
+    let watch = reader.field("watch").and_then(|field| {
+        field.parse(|text| match text {
+            "off" => Ok(None),
+            text => units::duration(text).map(Some),
+        })
+    });
+    reader.finish();
+    Reload { watch: watch.unwrap_or(Some(Duration::from_secs(5))) }
+}
+
+fn log(mut reader: Reader<'_>) -> Log {
+    let level = reader.field("level").and_then(|field| {
+        field.choice(&[
+            ("off", LevelFilter::OFF),
+            ("error", LevelFilter::ERROR),
+            ("warn", LevelFilter::WARN),
+            ("info", LevelFilter::INFO),
+            ("debug", LevelFilter::DEBUG),
+            ("trace", LevelFilter::TRACE),
+        ])
+    });
+    let format = reader.field("format").and_then(|field| {
+        field.choice(&[("auto", LogFormat::Auto), ("text", LogFormat::Text), ("json", LogFormat::Json)])
+    });
+    reader.finish();
+    Log { level: level.unwrap_or(LevelFilter::INFO), format: format.unwrap_or(LogFormat::Auto) }
+}
+
+const NAME: &str = "not a name, expected 1 to 64 of a-z A-Z 0-9 _ . -";
+
+fn is_name(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    (1..=64).contains(&text.len()) && text.chars().all(plain)
+}
+
+/// Whether a key that the user chose is a name.
+fn check_name(field: &Field<'_>) -> bool {
+    if !is_name(field.key) {
+        field.key_fault(NAME);
+    }
+    is_name(field.key)
+}
+
+fn check_name_value(field: &Field<'_>) -> bool {
+    let text = field.string();
+    if text.is_some_and(|text| !is_name(text)) {
+        field.fault(NAME);
+    }
+    text.is_some_and(is_name)
+}
+
+fn duration(reader: &mut Reader<'_>, key: &str, default: Duration) -> Duration {
+    let parse = |text| -> Result<Duration, UnitError> { units::duration(text) };
+    let given = reader.field(key).and_then(|field| field.parse(parse));
+    given.unwrap_or(default)
+}
+
+fn items<'d, T>(reader: &mut Reader<'d>, key: &str, item: impl Fn(&Field<'d>) -> Option<T>) -> Vec<T> {
+    let fields = reader.field(key).and_then(|field| field.array());
+    let fields = fields.unwrap_or_default();
+    fields.iter().filter_map(item).collect()
+}
