@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use crate::admin::Admin;
 use crate::config::{Config, ListenAddress, LogFormat};
-use crate::listener::{BindError, Drainer, Listener, drain};
+use crate::listener::{BindError, Drainer, Listener, Terms, drain};
 use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::outbound::Outbound;
@@ -72,7 +72,12 @@ impl App {
                 let outbound = Arc::clone(&outbound);
                 async move { outbound.handle(request, &link).await }
             };
-            tasks.push(tokio::spawn(listener.serve(handler, metrics.connections("outbound"), outbound_drain.clone())));
+            tasks.push(tokio::spawn(listener.serve(
+                handler,
+                Terms::local(),
+                metrics.connections("outbound"),
+                outbound_drain.clone(),
+            )));
         }
         for listener in admin_listeners {
             tracing::info!(address = %listener.address(), "listening for operators");
@@ -81,7 +86,12 @@ impl App {
                 let admin = Arc::clone(&admin);
                 async move { admin.handle(request).await }
             };
-            tasks.push(tokio::spawn(listener.serve(handler, metrics.connections("admin"), admin_drain.clone())));
+            tasks.push(tokio::spawn(listener.serve(
+                handler,
+                Terms::local(),
+                metrics.connections("admin"),
+                admin_drain.clone(),
+            )));
         }
         tasks.push(tokio::spawn(Arc::clone(&reloader).serve(queue)));
         tasks.push(tokio::spawn(Arc::clone(&reloader).watch()));

@@ -16,7 +16,7 @@ pub use error::Faults;
 pub use reference::ReferenceError;
 
 use crate::document::Fault;
-use crate::provider::Provider;
+use crate::provider::{Origin, Provider};
 use crate::units::Rate;
 
 /// One whole configuration. Whoever holds it checks no range again.
@@ -28,6 +28,10 @@ pub struct Config {
     pub credentials: BTreeMap<String, CredentialConfig>,
     /// `[[route]]`, in the order written.
     pub routes: Vec<Route>,
+    /// `[inbound]`: where providers reach the sidecar.
+    pub inbound: Inbound,
+    /// `[[webhook]]`, in the order written.
+    pub webhooks: Vec<Webhook>,
     /// `[admin]`.
     pub admin: Admin,
     /// `[reload]`.
@@ -128,6 +132,85 @@ pub struct RouteLimits {
     pub max_wait: Duration,
     /// How many requests may wait for one sender.
     pub max_queue: usize,
+}
+
+/// `[inbound]`.
+#[derive(Debug)]
+pub struct Inbound {
+    /// Where to listen; nothing does where there is no webhook.
+    pub listen: Vec<ListenAddress>,
+    /// The largest body that is taken, in bytes. Meta's have up to 3 MB.
+    pub max_body: u64,
+    /// How many bytes of bodies are held at a time; events beyond it are put off with 503.
+    pub max_in_flight: u64,
+    /// `[inbound.tls]`; without it something in front terminates TLS.
+    pub tls: Option<InboundTls>,
+}
+
+/// `[inbound.tls]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InboundTls {
+    /// The file with the certificate and its chain.
+    pub cert: PathBuf,
+    /// The file with its key.
+    pub key: PathBuf,
+    /// Who may connect; anybody where it is missing.
+    pub client: Option<ClientAuth>,
+}
+
+/// Which clients may connect to `[inbound.tls]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientAuth {
+    /// The file with the authorities that vouch for them.
+    pub ca: PathBuf,
+    /// The name that the certificate must have; any where it is missing.
+    pub name: Option<String>,
+}
+
+/// `[[webhook]]`: an endpoint for a provider's events.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Webhook {
+    /// Its name in logs, metrics and headers.
+    pub name: String,
+    /// Where the provider sends its events.
+    pub path: WebhookPath,
+    /// The credential whose secrets prove that they are genuine.
+    pub credential: String,
+    /// Where genuine ones go.
+    pub forward: Forward,
+    /// How long the application may take.
+    pub timeout: Duration,
+    /// The whole URL that the provider was given, for providers that sign it.
+    pub public_url: Option<String>,
+    /// Whether the provider gets the application's own answer.
+    pub reply: bool,
+}
+
+/// The path of a webhook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebhookPath {
+    /// The path without its token: `/webhooks/x`, or nothing before a token at the root.
+    pub text: String,
+    /// Whether one more segment follows, which is a secret.
+    pub token: bool,
+}
+
+/// Where an application takes events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forward {
+    /// The application.
+    pub application: Application,
+    /// The path and query that it is asked for.
+    pub path: String,
+}
+
+/// How an application is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Application {
+    /// At a host and port, with TLS or, as beside a sidecar, without.
+    Origin(Origin),
+    /// At a Unix socket.
+    Unix(PathBuf),
 }
 
 /// `[admin]`.

@@ -81,11 +81,25 @@ impl Link {
     }
 }
 
+/// The times that bound what a caller may take; hyper keeps none of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// For the first byte of a new connection, and from the first byte of a head to its end.
+    pub head: Duration,
+    /// Between two requests.
+    pub keep_alive: Duration,
+    /// For the caller to take some bytes of an answer.
+    pub write: Duration,
+}
+
 /// A stream with its [`Link`] and its times.
 #[derive(Debug)]
 pub(super) struct LinkStream<T> {
     stream: T,
     link: Arc<Link>,
+    times: Times,
+    /// What to do for who sends TLS to a plain port.
+    tls_advice: &'static str,
     watchdog: Watchdog,
     /// How much of the request line has been looked at.
     line: Line,
@@ -102,9 +116,9 @@ enum Line {
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> LinkStream<T> {
-    pub(super) fn new(stream: T, link: Arc<Link>) -> Self {
-        let watchdog = Watchdog::new(Instant::now() + HEAD_TIME);
-        Self { stream, link, watchdog, line: Line::Unread, replacement: None, lingering: None }
+    pub(super) fn new(stream: T, link: Arc<Link>, times: Times, tls_advice: &'static str) -> Self {
+        let watchdog = Watchdog::new(Instant::now() + times.head);
+        Self { stream, link, times, tls_advice, watchdog, line: Line::Unread, replacement: None, lingering: None }
     }
 
     /// Looks at the bytes of a head as they arrive: the first one starts its time, and a `#` in the
@@ -115,7 +129,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> LinkStream<T> {
             (Line::Begun { tls }, _) => tls,
             (Line::Unread, Some(first)) => {
                 self.link.fragment.store(false, Ordering::Relaxed);
-                self.watchdog.set(Instant::now() + HEAD_TIME);
+                self.watchdog.set(Instant::now() + self.times.head);
                 *first == TLS_HANDSHAKE
             }
         };
@@ -134,7 +148,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> LinkStream<T> {
             Refusal::new(HEADERS_TOO_LARGE, "the head of the request is too large", limit)
         } else if matches!(self.line, Line::Begun { tls: true } | Line::Read { tls: true }) {
             let message = "this is a TLS handshake, and this port speaks plain HTTP";
-            Refusal::new(BAD_REQUEST, message, "use http:// on localhost; Keyside adds TLS on the way to the provider")
+            Refusal::new(BAD_REQUEST, message, self.tls_advice)
         } else {
             Refusal::new(
                 BAD_REQUEST,
@@ -198,7 +212,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for LinkStream<T> {
             return Poll::Ready(Ok(data.len()));
         }
         let step = Pin::new(&mut this.stream).poll_write(cx, data);
-        this.or_timeout(cx, step, Some(WRITE_TIME))
+        this.or_timeout(cx, step, Some(this.times.write))
     }
 
     fn poll_write_vectored(
@@ -213,7 +227,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for LinkStream<T> {
             return Poll::Ready(Ok(data.iter().map(|slice| slice.len()).sum()));
         }
         let step = Pin::new(&mut this.stream).poll_write_vectored(cx, data);
-        this.or_timeout(cx, step, Some(WRITE_TIME))
+        this.or_timeout(cx, step, Some(this.times.write))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -226,11 +240,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for LinkStream<T> {
             Poll::Ready(Ok(())) => Pin::new(&mut this.stream).poll_flush(cx),
             other => other,
         };
-        let flushed = ready!(this.or_timeout(cx, step, Some(WRITE_TIME)));
+        let flushed = ready!(this.or_timeout(cx, step, Some(this.times.write)));
         if this.link.is(Phase::Answered) {
             this.link.set(Phase::Head);
             this.line = Line::Unread;
-            this.watchdog.set(Instant::now() + KEEP_ALIVE_TIME);
+            this.watchdog.set(Instant::now() + this.times.keep_alive);
         }
         Poll::Ready(flushed)
     }
@@ -277,12 +291,5 @@ fn http1(refusal: &Refusal) -> Vec<u8> {
 
 /// The first byte of a TLS record that carries a handshake.
 const TLS_HANDSHAKE: u8 = 0x16;
-/// For the first byte of a new connection, and from the first byte of a head to its end.
-const HEAD_TIME: Duration = Duration::from_secs(10);
-/// Between two requests; longer than the pools of common clients keep a connection (90 s), so that
-/// the client closes first and no request meets a closing connection.
-const KEEP_ALIVE_TIME: Duration = Duration::from_secs(120);
-/// For the caller to take some bytes of an answer.
-const WRITE_TIME: Duration = Duration::from_secs(30);
 /// For the caller to read an answer that came before its request had ended.
 const LINGER_TIME: Duration = Duration::from_secs(2);

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
@@ -19,14 +20,20 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use prometheus_client::metrics::gauge::Gauge;
+use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 mod link;
+mod places;
 
-pub use link::Link;
 use link::LinkStream;
+pub use link::{Link, Times};
+use places::{Place, Places};
 
 use crate::config::ListenAddress;
 
@@ -61,6 +68,60 @@ impl fmt::Display for Caller {
         match self {
             Self::Tcp(address) => write!(f, "{address}"),
             Self::Unix { uid } => write!(f, "uid {uid}"),
+        }
+    }
+}
+
+/// How the connections of a listener are treated.
+#[derive(Clone)]
+pub struct Terms {
+    /// The times that a caller has.
+    pub times: Times,
+    /// The most bytes of a request line with its headers.
+    pub max_head: usize,
+    /// How many connections one address may have open.
+    pub per_address: usize,
+    /// The certificate that it shows; as of the handshake, so that a new one needs no restart. Plain
+    /// HTTP without.
+    pub tls: Option<Arc<ArcSwap<ServerConfig>>>,
+    /// What to do for who sends TLS all the same.
+    pub tls_advice: &'static str,
+}
+
+impl Terms {
+    /// For processes of this machine.
+    #[must_use]
+    pub fn local() -> Self {
+        Self {
+            times: Times {
+                head: Duration::from_secs(10),
+                // Longer than the pools of common clients keep a connection (90 s), so that the client
+                // closes first and no request meets a closing connection.
+                keep_alive: Duration::from_secs(120),
+                write: Duration::from_secs(30),
+            },
+            max_head: 32 * 1024,
+            per_address: MAX_CONNECTIONS,
+            tls: None,
+            tls_advice: "use http:// on localhost; Keyside adds TLS on the way to the provider",
+        }
+    }
+
+    /// For providers, and whoever else finds the address.
+    #[must_use]
+    pub fn internet(tls: Option<Arc<ArcSwap<ServerConfig>>>) -> Self {
+        Self {
+            times: Times {
+                head: Duration::from_secs(5),
+                // Longer than reverse proxies keep an idle connection (nginx: 60 s).
+                keep_alive: Duration::from_secs(75),
+                write: Duration::from_secs(10),
+            },
+            max_head: 16 * 1024,
+            // A reverse proxy in front is one address.
+            per_address: MAX_CONNECTIONS / 4,
+            tls,
+            tls_advice: "set [inbound.tls], or let what stands in front of Keyside terminate TLS",
         }
     }
 }
@@ -130,14 +191,14 @@ impl Listener {
     }
 
     /// Accepts connections and answers their requests with `handler` until the drain begins.
-    pub async fn serve<H, F, B>(self, handler: H, open: Gauge, mut drain: Drain)
+    pub async fn serve<H, F, B>(self, handler: H, terms: Terms, open: Gauge, mut drain: Drain)
     where
         H: Fn(Request<Incoming>, Arc<Link>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<B>> + Send,
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: std::error::Error + Send + Sync + 'static,
     {
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let places = Places::new(terms.per_address);
         let mut pause = FIRST_PAUSE;
         loop {
             let accepted = tokio::select! {
@@ -162,12 +223,21 @@ impl Listener {
                 tracing::warn!(listener = %self.address, uid, "a caller was refused: its user id is not in allow_uids");
                 continue;
             }
-            let (handler, drain, open) = (handler.clone(), drain.clone(), open.clone());
+            let Some(place) = place else {
+                tracing::debug!(listener = %self.address, %caller, "a connection was closed: its address has too many");
+                continue;
+            };
+            let (handler, terms, drain, open) = (handler.clone(), terms.clone(), drain.clone(), open.clone());
             tokio::spawn(async move {
                 open.inc();
-                match stream {
-                    Stream::Tcp(stream) => serve_connection(stream, caller, handler, drain).await,
-                    Stream::Unix(stream) => serve_connection(stream, caller, handler, drain).await,
+                match (stream, &terms.tls) {
+                    (Stream::Tcp(stream), Some(tls)) => {
+                        if let Some(stream) = handshake(stream, tls.load_full(), &caller).await {
+                            serve_connection(stream, caller, handler, &terms, drain).await;
+                        }
+                    }
+                    (Stream::Tcp(stream), None) => serve_connection(stream, caller, handler, &terms, drain).await,
+                    (Stream::Unix(stream), _) => serve_connection(stream, caller, handler, &terms, drain).await,
                 }
                 open.dec();
                 drop(place);
@@ -175,29 +245,42 @@ impl Listener {
         }
     }
 
-    async fn accept(&self, places: &Arc<Semaphore>) -> io::Result<(Stream, Caller, tokio::sync::OwnedSemaphorePermit)> {
-        let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
+    /// The next connection, with its place where its address has one.
+    async fn accept(&self, places: &Arc<Places>) -> io::Result<(Stream, Caller, Option<Place>)> {
+        let all = places.all().await?;
         match &self.socket {
             Socket::Tcp(socket) => {
                 let (stream, address) = socket.accept().await?;
                 stream.set_nodelay(true)?;
+                let place = places.of(all, Some(address.ip()));
                 Ok((Stream::Tcp(stream), Caller::Tcp(address), place))
             }
             Socket::Unix(socket) => {
                 let (stream, _) = socket.accept().await?;
                 let uid = stream.peer_cred()?.uid();
-                Ok((Stream::Unix(stream), Caller::Unix { uid }, place))
+                Ok((Stream::Unix(stream), Caller::Unix { uid }, places.of(all, None)))
             }
         }
     }
 }
 
+/// TLS with a caller, if it comes about in time.
+async fn handshake(stream: TcpStream, tls: Arc<ServerConfig>, caller: &Caller) -> Option<TlsStream<TcpStream>> {
+    let failed = match timeout(HANDSHAKE_TIME, TlsAcceptor::from(tls).accept(stream)).await {
+        Ok(Ok(stream)) => return Some(stream),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "it took too long".to_owned(),
+    };
+    tracing::debug!(%caller, reason = failed, "no TLS connection with a caller");
+    None
+}
+
 enum Stream {
-    Tcp(tokio::net::TcpStream),
+    Tcp(TcpStream),
     Unix(tokio::net::UnixStream),
 }
 
-async fn serve_connection<T, H, F, B>(stream: T, caller: Caller, handler: H, mut drain: Drain)
+async fn serve_connection<T, H, F, B>(stream: T, caller: Caller, handler: H, terms: &Terms, mut drain: Drain)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Fn(Request<Incoming>, Arc<Link>) -> F + Send + Sync,
@@ -212,13 +295,13 @@ where
         let link = Arc::clone(&link);
         async move { Ok::<_, std::convert::Infallible>(answer.await.map(|body| Tracked { body, link })) }
     });
-    let io = TokioIo::new(LinkStream::new(stream, Arc::clone(&link)));
+    let io = TokioIo::new(LinkStream::new(stream, Arc::clone(&link), terms.times, terms.tls_advice));
     let mut connection = std::pin::pin!(
         http1::Builder::new()
             // A caller that sends its request and shuts down its side still wants the answer.
             .half_close(true)
             .max_headers(MAX_HEADERS)
-            .max_header_size(MAX_HEAD)
+            .max_header_size(terms.max_head)
             .serve_connection(io, service)
     );
     let ended = tokio::select! {
@@ -304,8 +387,8 @@ impl std::error::Error for BindError {}
 
 /// Connections open at a time; those beyond it wait in the backlog.
 const MAX_CONNECTIONS: usize = 1024;
+const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 const BACKLOG: i32 = 1024;
 const MAX_HEADERS: usize = 100;
-const MAX_HEAD: usize = 32 * 1024;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LAST_PAUSE: Duration = Duration::from_secs(1);

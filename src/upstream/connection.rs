@@ -11,7 +11,7 @@ use http::Method;
 use http_body::Body;
 use hyper::body::Incoming;
 use tokio::io::{AsyncReadExt, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
 use tokio_rustls::client::TlsStream;
 
@@ -22,8 +22,10 @@ use crate::watchdog::Watchdog;
 /// The bytes below HTTP.
 #[derive(Debug)]
 pub(super) enum Io {
-    /// Only on loopback.
+    /// Only on loopback, or to an application.
     Plain(TcpStream),
+    /// To an application.
+    Unix(UnixStream),
     /// TLS, with certificate and name checked.
     Tls(Box<TlsStream<TcpStream>>),
 }
@@ -252,6 +254,7 @@ impl Connection {
         }
         match &mut self.io {
             Io::Plain(io) => pin!(io.read_buf(&mut self.received)).poll(cx),
+            Io::Unix(io) => pin!(io.read_buf(&mut self.received)).poll(cx),
             Io::Tls(io) => pin!(io.read_buf(&mut self.received)).poll(cx),
         }
     }
@@ -259,6 +262,7 @@ impl Connection {
     fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         match &mut self.io {
             Io::Plain(io) => Pin::new(io).poll_write(cx, data),
+            Io::Unix(io) => Pin::new(io).poll_write(cx, data),
             Io::Tls(io) => Pin::new(io.as_mut()).poll_write(cx, data),
         }
     }
@@ -266,6 +270,7 @@ impl Connection {
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.io {
             Io::Plain(io) => Pin::new(io).poll_flush(cx),
+            Io::Unix(io) => Pin::new(io).poll_flush(cx),
             Io::Tls(io) => Pin::new(io.as_mut()).poll_flush(cx),
         }
     }

@@ -2,11 +2,12 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Mutex;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustls_pki_types::ServerName;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsConnector;
@@ -15,22 +16,25 @@ use super::UpstreamError;
 use super::connection::Io;
 use crate::provider::Origin;
 
-/// Connects to one origin.
+/// Connects to one place.
 #[derive(Debug)]
-pub(super) struct Dialer {
-    origin: Origin,
-    tls: Option<(TlsConnectorConfig, ServerName<'static>)>,
-    last_addresses: Mutex<Option<(Vec<SocketAddr>, Instant)>>,
+pub(super) enum Dialer {
+    /// A host and port.
+    Origin {
+        origin: Origin,
+        tls: Option<(Arc<rustls::ClientConfig>, ServerName<'static>)>,
+        last_addresses: Mutex<Option<(Vec<SocketAddr>, Instant)>>,
+    },
+    /// A Unix socket.
+    Unix(PathBuf),
 }
-
-type TlsConnectorConfig = std::sync::Arc<rustls::ClientConfig>;
 
 impl Dialer {
     /// A dialer for `origin`; `tls` is not used for a plain one.
     ///
     /// # Errors
     /// Where the host is neither a DNS name nor an address.
-    pub(super) fn new(origin: Origin, tls: TlsConnectorConfig) -> Result<Self, UpstreamError> {
+    pub(super) fn origin(origin: Origin, tls: Arc<rustls::ClientConfig>) -> Result<Self, UpstreamError> {
         let tls = if origin.tls {
             let name = ServerName::try_from(origin.host.trim_matches(['[', ']']).to_owned())
                 .map_err(|_| UpstreamError::Unreachable("its host name is not valid".to_owned()))?;
@@ -38,7 +42,7 @@ impl Dialer {
         } else {
             None
         };
-        Ok(Self { origin, tls, last_addresses: Mutex::new(None) })
+        Ok(Self::Origin { origin, tls, last_addresses: Mutex::new(None) })
     }
 
     /// A connection on which nothing has been sent but the handshake.
@@ -53,35 +57,41 @@ impl Dialer {
     }
 
     async fn connect(&self) -> Result<Io, UpstreamError> {
-        let stream =
-            first_to_answer(self.addresses().await?).await.map_err(|e| UpstreamError::Unreachable(e.to_string()))?;
-        stream.set_nodelay(true).map_err(|e| UpstreamError::Unreachable(e.to_string()))?;
-        let Some((config, name)) = &self.tls else { return Ok(Io::Plain(stream)) };
-        let connector = TlsConnector::from(std::sync::Arc::clone(config));
-        match connector.connect(name.clone(), stream).await {
+        let unreachable = |error: io::Error| UpstreamError::Unreachable(error.to_string());
+        let (origin, tls, last_addresses) = match self {
+            Self::Unix(path) => return UnixStream::connect(path).await.map(Io::Unix).map_err(unreachable),
+            Self::Origin { origin, tls, last_addresses } => (origin, tls, last_addresses),
+        };
+        let stream = first_to_answer(addresses(origin, last_addresses).await?).await.map_err(unreachable)?;
+        stream.set_nodelay(true).map_err(unreachable)?;
+        let Some((config, name)) = tls else { return Ok(Io::Plain(stream)) };
+        match TlsConnector::from(Arc::clone(config)).connect(name.clone(), stream).await {
             Ok(stream) => Ok(Io::Tls(Box::new(stream))),
             Err(error) => Err(UpstreamError::Tls(error.to_string())),
         }
     }
+}
 
-    /// The addresses of the host, or the last good ones for as long as an hour when its name cannot
-    /// be resolved: a resolver that fails for a while must not stop sending.
-    async fn addresses(&self) -> Result<Vec<SocketAddr>, UpstreamError> {
-        let host = self.origin.host.trim_matches(['[', ']']);
-        match tokio::net::lookup_host((host, self.origin.port)).await.map(Iterator::collect::<Vec<_>>) {
-            Ok(found) if !found.is_empty() => {
-                if let Ok(mut last) = self.last_addresses.lock() {
-                    *last = Some((found.clone(), Instant::now()));
-                }
-                Ok(found)
+/// The addresses of the host, or the last good ones for as long as an hour when its name cannot be
+/// resolved: a resolver that fails for a while must not stop sending.
+async fn addresses(
+    origin: &Origin,
+    last_addresses: &Mutex<Option<(Vec<SocketAddr>, Instant)>>,
+) -> Result<Vec<SocketAddr>, UpstreamError> {
+    let host = origin.host.trim_matches(['[', ']']);
+    match tokio::net::lookup_host((host, origin.port)).await.map(Iterator::collect::<Vec<_>>) {
+        Ok(found) if !found.is_empty() => {
+            if let Ok(mut last) = last_addresses.lock() {
+                *last = Some((found.clone(), Instant::now()));
             }
-            failed => {
-                let last = self.last_addresses.lock().ok().and_then(|last| last.clone());
-                match (last, failed) {
-                    (Some((addresses, at)), _) if at.elapsed() < STALE_ADDRESSES => Ok(addresses),
-                    (_, Err(error)) => Err(UpstreamError::Unreachable(format!("its name cannot be resolved: {error}"))),
-                    (_, Ok(_)) => Err(UpstreamError::Unreachable("its name has no address".to_owned())),
-                }
+            Ok(found)
+        }
+        failed => {
+            let last = last_addresses.lock().ok().and_then(|last| last.clone());
+            match (last, failed) {
+                (Some((addresses, at)), _) if at.elapsed() < STALE_ADDRESSES => Ok(addresses),
+                (_, Err(error)) => Err(UpstreamError::Unreachable(format!("its name cannot be resolved: {error}"))),
+                (_, Ok(_)) => Err(UpstreamError::Unreachable("its name has no address".to_owned())),
             }
         }
     }

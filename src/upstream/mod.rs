@@ -8,6 +8,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
@@ -143,7 +144,13 @@ impl Upstream {
     /// # Errors
     /// Where the host is neither a DNS name nor an address.
     pub fn new(origin: Origin, tls: Arc<rustls::ClientConfig>) -> Result<Self, UpstreamError> {
-        Ok(Self { dialer: Dialer::new(origin, tls)?, idle: Mutex::new(Vec::new()) })
+        Ok(Self { dialer: Dialer::origin(origin, tls)?, idle: Mutex::default() })
+    }
+
+    /// An upstream that listens at a Unix socket.
+    #[must_use]
+    pub fn at_socket(path: PathBuf) -> Self {
+        Self { dialer: Dialer::Unix(path), idle: Mutex::default() }
     }
 
     /// Sends a request once and returns its answer, whose body may still be on its way.

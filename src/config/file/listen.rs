@@ -9,12 +9,25 @@ use crate::document::{Field, Reader};
 /// The listeners of all sections: no two may have one address.
 #[derive(Default)]
 pub(super) struct Addresses {
-    pub(super) allow_remote: bool,
     taken: Vec<(ListenAddress, String)>,
 }
 
+/// From where a listener may be reached.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// From this machine alone.
+    Loopback,
+    /// From wherever the network lets in.
+    Anywhere,
+}
+
 impl Addresses {
-    pub(super) fn listen(&mut self, reader: &mut Reader<'_>, default: ListenAddress) -> Vec<ListenAddress> {
+    pub(super) fn listen(
+        &mut self,
+        reader: &mut Reader<'_>,
+        default: ListenAddress,
+        reach: Reach,
+    ) -> Vec<ListenAddress> {
         let Some(field) = reader.field("listen") else {
             let key = format!("{}.listen", reader.path());
             if let Some((_, place)) = self.taken.iter().find(|(taken, _)| *taken == default) {
@@ -31,15 +44,15 @@ impl Addresses {
         if fields.is_empty() {
             field.fault("empty, expected at least one address");
         }
-        let addresses = fields.iter().filter_map(|field| self.address(field));
+        let addresses = fields.iter().filter_map(|field| self.address(field, reach));
         addresses.collect()
     }
 
-    fn address(&mut self, field: &Field<'_>) -> Option<ListenAddress> {
+    fn address(&mut self, field: &Field<'_>, reach: Reach) -> Option<ListenAddress> {
         let address = field.parse(listen_address)?;
         if let ListenAddress::Tcp(tcp) = address
             && !tcp.ip().to_canonical().is_loopback()
-            && !self.allow_remote
+            && reach == Reach::Loopback
         {
             field.fault(
                 "not on loopback, so other machines could use the credential: \

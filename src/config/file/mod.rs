@@ -1,21 +1,23 @@
 //! `proxy.toml` as it is written, and how it becomes a [`Config`]: every key, its default, its check.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 
 use super::error::Faults;
-use super::{Admin, Config, Log, LogFormat, Outbound, Reload};
+use super::{Admin, Config, Inbound, Log, LogFormat, Outbound, Reload};
 use crate::document::{Document, Fault, Field, Position, Reader, Report};
 use crate::units::{self, UnitError};
 
 mod credential;
+mod inbound;
 mod listen;
 mod route;
 
 use credential::{Providers, credentials_of};
-use listen::{Addresses, host, loopback};
+use inbound::{Webhooks, inbound};
+use listen::{Addresses, Reach, host, loopback};
 use route::Routes;
 
 impl Config {
@@ -52,27 +54,31 @@ fn finish(config: Option<Config>, report: Report) -> Result<Config, Faults> {
 pub(super) fn read(document: &Document, report: &Report) -> Config {
     let mut root = Reader::new(document, report);
     let mut addresses = Addresses::default();
-    let outbound = outbound(root.section("outbound"), &mut addresses);
-    let admin = admin(root.section("admin"), &mut addresses);
+    let (outbound, reach) = outbound(root.section("outbound"), &mut addresses);
+    let inbound = match root.has("inbound") || root.has("webhook") {
+        true => inbound(root.section("inbound"), &mut addresses),
+        false => Inbound::default(),
+    };
+    let admin = admin(root.section("admin"), &mut addresses, reach);
     let reload = reload(root.section("reload"));
     let log = log(root.section("log"));
     let mut providers = Providers::read(root.field("provider"), report);
     let credentials = root.field("credential").and_then(|field| field.table());
     let credentials = credentials.map(|table| credentials_of(table, &mut providers));
     let credentials = credentials.unwrap_or_default();
-    let routes = match root.field("route") {
-        Some(field) => field.tables(),
-        None => {
-            root.missing("route", "at least one [[route]]");
-            Vec::new()
-        }
-    };
-    let routes = Routes::read(routes, &credentials);
+    let (routes, webhooks) = (root.field("route"), root.field("webhook"));
+    if routes.is_none() && webhooks.is_none() {
+        root.missing("route", "at least one [[route]] or [[webhook]]");
+    }
+    let routes = routes.map(|field| Routes::read(field.tables(), &credentials));
+    let webhooks = webhooks.map(|field| Webhooks::read(field.tables(), &credentials));
     root.finish();
     Config {
         outbound,
         credentials: credentials.into_iter().filter_map(|(name, placed)| Some((name, placed?.config))).collect(),
-        routes,
+        routes: routes.unwrap_or_default(),
+        inbound,
+        webhooks: webhooks.unwrap_or_default(),
         admin,
         reload,
         log,
@@ -80,21 +86,21 @@ pub(super) fn read(document: &Document, report: &Report) -> Config {
     }
 }
 
-fn outbound(mut reader: Reader<'_>, addresses: &mut Addresses) -> Outbound {
+fn outbound(mut reader: Reader<'_>, addresses: &mut Addresses) -> (Outbound, Reach) {
     let allow_remote = reader.field("allow_remote").and_then(|f| f.boolean());
-    addresses.allow_remote = allow_remote.unwrap_or(false);
+    let reach = if allow_remote == Some(true) { Reach::Anywhere } else { Reach::Loopback };
     let outbound = Outbound {
-        listen: addresses.listen(&mut reader, loopback(8080)),
+        listen: addresses.listen(&mut reader, loopback(8080), reach),
         allowed_hosts: items(&mut reader, "allowed_hosts", |field| field.parse(host)),
         allow_uids: items(&mut reader, "allow_uids", |field| field.integer()),
         drain: duration(&mut reader, "drain", Duration::from_secs(25)),
     };
     reader.finish();
-    outbound
+    (outbound, reach)
 }
 
-fn admin(mut reader: Reader<'_>, addresses: &mut Addresses) -> Admin {
-    let admin = Admin { listen: addresses.listen(&mut reader, loopback(9900)) };
+fn admin(mut reader: Reader<'_>, addresses: &mut Addresses, reach: Reach) -> Admin {
+    let admin = Admin { listen: addresses.listen(&mut reader, loopback(9900), reach) };
     reader.finish();
     admin
 }
@@ -149,6 +155,13 @@ fn check_name_value(field: &Field<'_>) -> bool {
         field.fault(NAME);
     }
     text.is_some_and(is_name)
+}
+
+fn absolute_path(text: &str) -> Result<PathBuf, &'static str> {
+    if !text.starts_with('/') || text.ends_with('/') || text.contains('\0') {
+        return Err("not a file, expected an absolute path");
+    }
+    Ok(PathBuf::from(text))
 }
 
 fn duration(reader: &mut Reader<'_>, key: &str, default: Duration) -> Duration {
