@@ -12,7 +12,8 @@ use tokio::time::timeout;
 
 use crate::admin::Admin;
 use crate::config::{Config, ListenAddress, LogFormat};
-use crate::listener::{BindError, Drainer, Listener, Terms, drain};
+use crate::inbound::Inbound;
+use crate::listener::{BindError, Drainer, Link, Listener, Terms, drain};
 use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::outbound::Outbound;
@@ -25,10 +26,11 @@ use crate::reload::{LoadError, Reloader};
 pub struct App {
     reloader: Arc<Reloader>,
     admin: Arc<Admin>,
-    outbound_drainer: Drainer,
+    drainer: Drainer,
     admin_drainer: Drainer,
     tasks: Vec<JoinHandle<()>>,
     addresses: Vec<ListenAddress>,
+    inbound_addresses: Vec<ListenAddress>,
     log: Log,
 }
 
@@ -57,28 +59,40 @@ impl App {
         };
         let outbound_listeners =
             bind(&live.config.outbound.listen, &live.config.outbound.allow_uids).map_err(AppError::Bind)?;
+        let inbound_listeners = bind(&live.config.inbound.listen, &[]).map_err(AppError::Bind)?;
         let admin_listeners = bind(&live.config.admin.listen, &[]).map_err(AppError::Bind)?;
-        let addresses = outbound_listeners.iter().map(Listener::address).collect();
+        let addresses = |listeners: &[Listener]| listeners.iter().map(Listener::address).collect();
+        let (outbound_addresses, inbound_addresses) = (addresses(&outbound_listeners), addresses(&inbound_listeners));
 
         let outbound = Arc::new(Outbound::new(reloader.generation(), Arc::clone(&metrics)));
+        let inbound = Arc::new(Inbound::new(reloader.inbound(), Arc::clone(&metrics)));
         let admin = Arc::new(Admin::new(Arc::clone(&reloader), Arc::clone(&metrics)));
-        let (outbound_drainer, outbound_drain) = drain();
-        let (admin_drainer, admin_drain) = drain();
+        let (drainer, begun) = drain();
+        let (admin_drainer, admin_begun) = drain();
         let mut tasks = Vec::new();
         for listener in outbound_listeners {
             tracing::info!(address = %listener.address(), "listening for applications");
             let outbound = Arc::clone(&outbound);
-            let handler = move |request, link: Arc<crate::listener::Link>| {
+            let handler = move |request, link: Arc<Link>| {
                 let outbound = Arc::clone(&outbound);
                 async move { outbound.handle(request, &link).await }
             };
-            tasks.push(tokio::spawn(listener.serve(
-                handler,
-                Terms::local(),
-                metrics.connections("outbound"),
-                outbound_drain.clone(),
-            )));
+            let open = metrics.connections("outbound");
+            tasks.push(tokio::spawn(listener.serve(handler, Terms::local(), open, begun.clone())));
         }
+        for listener in inbound_listeners {
+            let terms = Terms::internet(reloader.server_tls());
+            tracing::info!(address = %listener.address(), tls = terms.tls.is_some(), "listening for providers");
+            let inbound = Arc::clone(&inbound);
+            let handler = move |request, link: Arc<Link>| {
+                let inbound = Arc::clone(&inbound);
+                async move { inbound.handle(request, &link).await }
+            };
+            let open = metrics.connections("inbound");
+            tasks.push(tokio::spawn(listener.serve(handler, terms, open, begun.clone())));
+        }
+        // Only the listeners hold it from here on, or the drain would never end.
+        drop(begun);
         for listener in admin_listeners {
             tracing::info!(address = %listener.address(), "listening for operators");
             let admin = Arc::clone(&admin);
@@ -86,23 +100,35 @@ impl App {
                 let admin = Arc::clone(&admin);
                 async move { admin.handle(request).await }
             };
-            tasks.push(tokio::spawn(listener.serve(
-                handler,
-                Terms::local(),
-                metrics.connections("admin"),
-                admin_drain.clone(),
-            )));
+            let open = metrics.connections("admin");
+            tasks.push(tokio::spawn(listener.serve(handler, Terms::local(), open, admin_begun.clone())));
         }
+        drop(admin_begun);
         tasks.push(tokio::spawn(Arc::clone(&reloader).serve(queue)));
         tasks.push(tokio::spawn(Arc::clone(&reloader).watch()));
         tasks.push(tokio::spawn(reap(Arc::clone(&reloader))));
-        Ok(Self { reloader, admin, outbound_drainer, admin_drainer, tasks, addresses, log })
+        Ok(Self {
+            reloader,
+            admin,
+            drainer,
+            admin_drainer,
+            tasks,
+            addresses: outbound_addresses,
+            inbound_addresses,
+            log,
+        })
     }
 
     /// Where applications reach it.
     #[must_use]
     pub fn addresses(&self) -> &[ListenAddress] {
         &self.addresses
+    }
+
+    /// Where providers reach it.
+    #[must_use]
+    pub fn inbound_addresses(&self) -> &[ListenAddress] {
+        &self.inbound_addresses
     }
 
     /// Serves until SIGTERM or SIGINT, then drains. SIGHUP reloads.
@@ -133,7 +159,7 @@ impl App {
     pub async fn stop(self, time: Duration) -> Ended {
         let _log = self.log;
         self.admin.drain();
-        let ended = match timeout(time, self.outbound_drainer.drain()).await {
+        let ended = match timeout(time, self.drainer.drain()).await {
             Ok(()) => Ended::Drained,
             Err(_) => Ended::Cut,
         };

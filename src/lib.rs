@@ -20,6 +20,19 @@
 //!       answer::clean                     links led back through Keyside, secrets out
 //! ```
 //!
+//! # One webhook
+//!
+//! ```text
+//! inbound::Inbound::handle                cannot fail, as above
+//! └ receive
+//!     GET  -> challenge::answer           200 403: the handshake, which needs no application
+//!     POST -> verifier.begin  -> Check    401: from the headers alone, before a byte of the body
+//!             body::receive               408 413 503: bounded, hashed as it arrives
+//!             check.finish    -> Proof    401: every accepted secret is tried
+//!             Event::new                  takes nothing but a Proof
+//!             delivery.deliver            200 503: takes nothing but an Event
+//! ```
+//!
 //! # One reload
 //!
 //! [`reload::load`] reads and checks everything aside: configuration, secrets, authorities, policy.
@@ -34,10 +47,10 @@
 //! |---|---|
 //! | commands | [`cli`], and [`sandbox`], an emulator of the Cloud API that knows nothing of the rest |
 //! | the process | [`app`], [`admin`], [`reload`] |
-//! | the way of a request | [`outbound`], [`listener`] |
+//! | the way of a request | [`outbound`], [`inbound`], [`listener`] |
 //! | what it uses | [`limit`], [`credential`], [`upstream`], [`tls`] |
 //! | what is meant | [`config`], [`provider`] |
-//! | the ground | [`document`], [`headers`], [`json`], [`log`], [`metrics`], [`query`], [`response`], [`secret`], [`units`], [`watchdog`] |
+//! | the ground | [`document`], [`headers`], [`json`], [`log`], [`metrics`], [`query`], [`response`], [`room`], [`secret`], [`units`], [`watchdog`] |
 //!
 //! # What always holds
 //!
@@ -57,6 +70,7 @@ pub mod config;
 pub mod credential;
 pub mod document;
 pub mod headers;
+pub mod inbound;
 pub mod json;
 pub mod limit;
 pub mod listener;
@@ -67,6 +81,7 @@ pub mod provider;
 pub mod query;
 pub mod reload;
 pub mod response;
+pub mod room;
 pub mod sandbox;
 pub mod secret;
 pub mod tls;

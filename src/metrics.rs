@@ -26,6 +26,8 @@ pub struct Metrics {
     reloads: Family<ResultLabel, Counter>,
     reload_last_success: Gauge,
     rotations: Family<RotationLabels, Counter>,
+    webhooks: Family<WebhookLabels, Counter>,
+    webhook_secrets: Family<WebhookSecretLabels, Counter>,
     /// `keyside_credential_age_seconds`, set when it is asked for.
     pub credential_age: Family<SecretLabels, Gauge>,
     /// `keyside_credential_usable`, set when it is asked for.
@@ -39,6 +41,14 @@ pub struct RouteMetrics {
     operations: Vec<(String, Counter)>,
     duration: Histogram,
     queue_wait: Histogram,
+    all: Arc<Metrics>,
+}
+
+/// The metrics of one webhook, looked up once.
+#[derive(Debug)]
+pub struct WebhookMetrics {
+    webhook: Arc<str>,
+    delivered: Counter,
     all: Arc<Metrics>,
 }
 
@@ -82,6 +92,18 @@ struct RotationLabels {
     result: &'static str,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct WebhookLabels {
+    webhook: String,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct WebhookSecretLabels {
+    webhook: String,
+    which: &'static str,
+}
+
 /// The labels of [`Metrics::credential_age`].
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct SecretLabels {
@@ -121,6 +143,8 @@ impl Metrics {
         let reloads = Family::default();
         let reload_last_success = Gauge::default();
         let rotations = Family::default();
+        let webhooks = Family::default();
+        let webhook_secrets = Family::default();
         let credential_age = Family::default();
         let credential_usable = Family::default();
         registry.register("requests", "Requests by what became of them", Family::clone(&requests));
@@ -144,6 +168,12 @@ impl Metrics {
             reload_last_success.clone(),
         );
         registry.register("rotations", "Secrets replaced by a reload", Family::clone(&rotations));
+        registry.register("webhooks", "Events and handshakes by what became of them", Family::clone(&webhooks));
+        registry.register(
+            "webhook_secret_used",
+            "Genuine events by the secret that they were signed with",
+            Family::clone(&webhook_secrets),
+        );
         registry.register("credential_age_seconds", "How old a secret is", Family::clone(&credential_age));
         registry.register(
             "credential_usable",
@@ -162,6 +192,8 @@ impl Metrics {
             reloads,
             reload_last_success,
             rotations,
+            webhooks,
+            webhook_secrets,
             credential_age,
             credential_usable,
         })
@@ -221,6 +253,39 @@ impl Metrics {
     }
 }
 
+impl Metrics {
+    /// The metrics of a webhook.
+    #[must_use]
+    pub fn webhook(self: &Arc<Self>, webhook: &Arc<str>) -> WebhookMetrics {
+        let labels = WebhookLabels { webhook: webhook.to_string(), outcome: DELIVERED };
+        let delivered = self.webhooks.get_or_create(&labels).clone();
+        WebhookMetrics { webhook: Arc::clone(webhook), delivered, all: Arc::clone(self) }
+    }
+
+    /// An event or handshake that no webhook was found for.
+    pub fn webhook_refused(&self, outcome: &'static str) {
+        self.webhooks.get_or_create(&WebhookLabels { webhook: String::new(), outcome }).inc();
+    }
+}
+
+impl WebhookMetrics {
+    /// A genuine event that the application took.
+    pub fn delivered(&self) {
+        self.delivered.inc();
+    }
+
+    /// Anything else that was answered.
+    pub fn answered(&self, outcome: &'static str) {
+        self.all.webhooks.get_or_create(&WebhookLabels { webhook: self.webhook.to_string(), outcome }).inc();
+    }
+
+    /// A genuine event, by the secret that it was signed with.
+    pub fn secret_used(&self, which: &'static str) {
+        let labels = WebhookSecretLabels { webhook: self.webhook.to_string(), which };
+        self.all.webhook_secrets.get_or_create(&labels).inc();
+    }
+}
+
 impl RouteMetrics {
     /// A request that was passed on and answered.
     pub fn answered(&self, operation: usize, outcome: &'static str, duration: Duration) {
@@ -270,3 +335,4 @@ pub fn outcome_of(status: http::StatusCode) -> &'static str {
 }
 
 const OK: &str = "ok";
+const DELIVERED: &str = "delivered";

@@ -29,12 +29,21 @@ impl<'a> Pair<'a> {
     /// Its name, decoded.
     #[must_use]
     pub fn name(&self) -> Cow<'a, str> {
-        let name = self.written.split('=').next().unwrap_or_default();
-        if name.contains('+') {
-            return Cow::Owned(percent_decode_str(&name.replace('+', " ")).decode_utf8_lossy().into_owned());
-        }
-        percent_decode_str(name).decode_utf8_lossy()
+        decoded(self.written.split('=').next().unwrap_or_default())
     }
+
+    /// Its value, decoded; empty where there is none.
+    #[must_use]
+    pub fn value(&self) -> Cow<'a, str> {
+        decoded(self.written.split_once('=').map_or("", |(_, value)| value))
+    }
+}
+
+fn decoded(text: &str) -> Cow<'_, str> {
+    if text.contains('+') {
+        return Cow::Owned(percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned());
+    }
+    percent_decode_str(text).decode_utf8_lossy()
 }
 
 /// The text without the pairs that have one of `names`; the others stay byte for byte.

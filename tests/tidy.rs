@@ -8,14 +8,14 @@ const FLOORS: [&[&str]; 8] = [
     &["sandbox", "app"],
     &["admin"],
     &["reload"],
-    &["outbound", "listener"],
+    &["outbound", "inbound", "listener"],
     &["limit", "credential", "upstream", "tls"],
     &["config", "provider"],
-    &["document", "headers", "json", "log", "metrics", "query", "response", "secret", "units", "watchdog"],
+    &["document", "headers", "json", "log", "metrics", "query", "response", "room", "secret", "units", "watchdog"],
 ];
 
 /// Imports within a floor, in the one direction in which they may go.
-const WITHIN: [(&str, &str); 2] = [("outbound", "listener"), ("config", "provider")];
+const WITHIN: [(&str, &str); 3] = [("outbound", "listener"), ("inbound", "listener"), ("config", "provider")];
 
 #[test]
 fn imports_point_down() {

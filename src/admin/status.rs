@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
+use crate::config::Webhook;
 use crate::credential::{Credential, Held, Slot};
 use crate::outbound::policy::Route;
 use crate::reload::Reloader;
@@ -29,6 +30,7 @@ pub(super) fn status(reloader: &Reloader, draining: bool, uptime: Duration) -> V
         },
         "credentials": live.credentials.values().map(|credential| credential_status(credential)).collect::<Vec<_>>(),
         "routes": live.generation.policy.routes().iter().map(route_status).collect::<Vec<_>>(),
+        "webhooks": live.config.webhooks.iter().map(webhook_status).collect::<Vec<_>>(),
     })
 }
 
@@ -94,6 +96,17 @@ fn route_status(route: &Route) -> Value {
         "senders": senders,
         "operations": operations.collect::<Vec<_>>(),
         "limit": limit,
+    })
+}
+
+fn webhook_status(webhook: &Webhook) -> Value {
+    json!({
+        "name": webhook.name,
+        "path": webhook.path.to_string(),
+        "credential": webhook.credential,
+        "forward": webhook.forward.to_string(),
+        "timeout_ms": u64::try_from(webhook.timeout.as_millis()).unwrap_or(u64::MAX),
+        "reply": webhook.reply,
     })
 }
 

@@ -77,10 +77,17 @@ fn print_for_people(status: &Value) {
         ]);
     }
     print_table(&routes);
+    let mut webhooks = vec![["WEBHOOK", "PATH", "CREDENTIAL", "FORWARD"].map(str::to_owned)];
+    for webhook in list(&status["webhooks"]) {
+        webhooks.push(["name", "path", "credential", "forward"].map(|key| text(&webhook[key])));
+    }
+    if webhooks.len() > 1 {
+        print_table(&webhooks);
+    }
 }
 
-fn print_table(rows: &[[String; 7]]) {
-    let mut widths = [0; 7];
+fn print_table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) {
+    let mut widths = [0; COLUMNS];
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = cell.len().max(*width);

@@ -205,7 +205,7 @@ pub struct Forward {
 }
 
 /// How an application is reached.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Application {
     /// At a host and port, with TLS or, as beside a sidecar, without.
     Origin(Origin),
@@ -245,6 +245,22 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+impl std::fmt::Display for WebhookPath {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)?;
+        if self.token { f.write_str("/{token}") } else { Ok(()) }
+    }
+}
+
+impl std::fmt::Display for Forward {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.application {
+            Application::Origin(origin) => write!(f, "{origin}{}", self.path),
+            Application::Unix(socket) => write!(f, "unix:{}:{}", socket.display(), self.path),
+        }
+    }
 }
 
 impl std::fmt::Display for ListenAddress {

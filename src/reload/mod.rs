@@ -10,9 +10,14 @@ use arc_swap::ArcSwap;
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
 
+mod webhooks;
+
+use webhooks::Applications;
+
 use crate::config::{Config, Faults, ListenAddress};
 use crate::credential::source::{fingerprint_files, path_of, read_all};
 use crate::credential::{Credential, CredentialFault, Findings, references};
+use crate::inbound;
 use crate::limit::{Budget, Patience};
 use crate::metrics::Metrics;
 use crate::outbound::Generation;
@@ -31,7 +36,12 @@ pub struct Live {
     pub credentials: BTreeMap<String, Arc<Credential>>,
     /// What requests run on.
     pub generation: Arc<Generation>,
+    /// What events run on.
+    pub inbound: Arc<inbound::Generation>,
+    /// What the inbound listener shows, where it speaks TLS.
+    pub server_tls: Option<Arc<rustls::ServerConfig>>,
     upstreams: HashMap<UpstreamKey, Arc<Upstream>>,
+    applications: Applications,
     watched: Vec<PathBuf>,
     watched_content: [u8; 32],
 }
@@ -46,6 +56,8 @@ pub struct Reloader {
     metrics: Arc<Metrics>,
     live: ArcSwap<Live>,
     generation: Arc<ArcSwap<Generation>>,
+    inbound: Arc<ArcSwap<inbound::Generation>>,
+    server_tls: Option<Arc<ArcSwap<rustls::ServerConfig>>>,
     last: Mutex<LastReload>,
     requests: mpsc::Sender<Request>,
 }
@@ -79,8 +91,11 @@ impl Reloader {
         metrics.reloaded(true);
         let (requests, queue) = mpsc::channel(REQUESTS);
         let generation = Arc::new(ArcSwap::from(Arc::clone(&live.generation)));
+        let inbound = Arc::new(ArcSwap::from(Arc::clone(&live.inbound)));
+        let server_tls = live.server_tls.as_ref().map(|tls| Arc::new(ArcSwap::from(Arc::clone(tls))));
         let last = Mutex::new(LastReload { last_success: SystemTime::now(), refused: Vec::new() });
-        Ok((Arc::new(Self { path, metrics, live: ArcSwap::from_pointee(live), generation, last, requests }), queue))
+        let live = ArcSwap::from_pointee(live);
+        Ok((Arc::new(Self { path, metrics, live, generation, inbound, server_tls, last, requests }), queue))
     }
 
     /// What is live.
@@ -93,6 +108,19 @@ impl Reloader {
     #[must_use]
     pub fn generation(&self) -> Arc<ArcSwap<Generation>> {
         Arc::clone(&self.generation)
+    }
+
+    /// The slot from which each event takes its generation.
+    #[must_use]
+    pub fn inbound(&self) -> Arc<ArcSwap<inbound::Generation>> {
+        Arc::clone(&self.inbound)
+    }
+
+    /// The slot from which each handshake of the inbound listener takes its certificate, where it
+    /// speaks TLS.
+    #[must_use]
+    pub fn server_tls(&self) -> Option<Arc<ArcSwap<rustls::ServerConfig>>> {
+        self.server_tls.clone()
     }
 
     /// How the last reload went.
@@ -160,12 +188,17 @@ impl Reloader {
             Ok(live) => {
                 let changes = changes(&before, &live);
                 let (number, generation) = (live.generation.number, Arc::clone(&live.generation));
+                let (inbound, server_tls) = (Arc::clone(&live.inbound), live.server_tls.clone());
                 for (credential, _, _) in rotated(&before, &live) {
                     self.metrics.rotated(&credential);
                 }
                 // Published in a row, with nothing awaited in between.
                 self.live.store(Arc::new(live));
                 self.generation.store(generation);
+                self.inbound.store(inbound);
+                if let (Some(slot), Some(tls)) = (&self.server_tls, server_tls) {
+                    slot.store(tls);
+                }
                 *self.last.lock().unwrap_or_else(PoisonError::into_inner) =
                     LastReload { last_success: SystemTime::now(), refused: Vec::new() };
                 self.metrics.reloaded(true);
@@ -196,7 +229,7 @@ pub async fn load(path: &Path, before: Option<&Live>, metrics: &Arc<Metrics>) ->
     }
     let watched = watched_files(path, &config);
     let looked_at = watched.clone();
-    let authorities = ca_files(&config);
+    let authorities = ca_files(&config).into_iter().chain(webhooks::files(&config)).collect();
     // The hash first: what changes while the rest is read is then seen as a change by the watch.
     let files = tokio::task::spawn_blocking(move || (fingerprint_files(&looked_at), read_authorities(authorities)));
     let (watched_content, authorities) = files.await.map_err(|_| LoadError::Restart(Vec::new()))?;
@@ -205,7 +238,19 @@ pub async fn load(path: &Path, before: Option<&Live>, metrics: &Arc<Metrics>) ->
     let credentials = assemble(&config, &findings, before)?;
     let mut upstreams = HashMap::new();
     let generation = build(&config, &credentials, &authorities, &mut upstreams, before, metrics)?;
-    Ok(Live { config, credentials, generation: Arc::new(generation), upstreams, watched, watched_content })
+    let (inbound, applications) = webhooks::build(&config, &credentials, before, metrics)?;
+    let server_tls = webhooks::server_tls(&config, &authorities)?;
+    Ok(Live {
+        config,
+        credentials,
+        generation: Arc::new(generation),
+        inbound: Arc::new(inbound),
+        server_tls,
+        upstreams,
+        applications,
+        watched,
+        watched_content,
+    })
 }
 
 fn assemble(
@@ -345,7 +390,7 @@ fn upstream_for(
 impl Live {
     /// The upstreams, for what has to be done to each from time to time.
     pub fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
-        self.upstreams.values()
+        self.upstreams.values().chain(self.applications.values())
     }
 }
 
@@ -356,6 +401,8 @@ fn refuse_restart_needed(before: &Config, config: &Config) -> Result<(), LoadErr
     let table = [
         ("outbound.listen", differ(&before.outbound.listen, &config.outbound.listen)),
         ("outbound.allow_uids", before.outbound.allow_uids != config.outbound.allow_uids),
+        ("inbound.listen", differ(&before.inbound.listen, &config.inbound.listen)),
+        ("inbound.tls", before.inbound.tls.is_some() != config.inbound.tls.is_some()),
         ("admin.listen", differ(&before.admin.listen, &config.admin.listen)),
         ("log", before.log != config.log),
     ];
@@ -374,7 +421,7 @@ fn read_authorities(paths: Vec<PathBuf>) -> Authorities {
 
 fn watched_files(path: &Path, config: &Config) -> Vec<PathBuf> {
     let secrets = references(&config.credentials).iter().filter_map(path_of).collect::<Vec<_>>();
-    std::iter::once(path.to_owned()).chain(secrets).chain(ca_files(config)).collect()
+    std::iter::once(path.to_owned()).chain(secrets).chain(ca_files(config)).chain(webhooks::files(config)).collect()
 }
 
 fn warn_of(config: &Config, findings: &Findings) {
@@ -452,6 +499,10 @@ pub enum LoadError {
     Tls(String, TlsError),
     /// An upstream of a provider that cannot be used.
     Upstream(String, String),
+    /// The files of `[inbound.tls]`.
+    ServerTls(TlsError),
+    /// A webhook whose application cannot be connected to.
+    Webhook(String, String),
     /// Keys whose change takes effect only after a restart.
     Restart(Vec<&'static str>),
 }
@@ -466,6 +517,8 @@ impl LoadError {
             Self::Authority(path, reason) => vec![format!("ca: {} cannot be read: {reason}", path.display())],
             Self::Tls(provider, error) => vec![format!("provider.{provider}.ca: {error}")],
             Self::Upstream(provider, reason) => vec![format!("provider.{provider}.upstream: {reason}")],
+            Self::ServerTls(error) => vec![format!("inbound.tls: {error}")],
+            Self::Webhook(webhook, reason) => vec![format!("webhook {webhook}: forward: {reason}")],
             Self::Restart(keys) => {
                 vec![format!("{}: changed, which needs a restart; nothing was applied", keys.join(", "))]
             }
