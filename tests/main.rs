@@ -27,3 +27,4 @@ mod secrets;
 mod sending;
 mod tidy;
 mod upstream_faults;
+mod webhooks;

@@ -49,7 +49,7 @@ fn list(out: &mut impl Write) -> io::Result<()> {
         rows.push([
             provider.name,
             provider.title,
-            provider.upstream.to_string(),
+            provider.upstream.map_or_else(|| "(webhooks only)".to_owned(), |upstream| upstream.to_string()),
             match evidence(name) {
                 Some(Evidence::Documented) => "documented by the vendor".to_owned(),
                 Some(Evidence::Unverified) | None => "unverified: try it before relying on it".to_owned(),

@@ -136,7 +136,7 @@ requests = ["POST /extra"]
     ));
     let provider = &config.credentials["acme"].provider;
     assert_eq!(provider.name, "meta");
-    assert_eq!(provider.upstream.to_string(), "http://127.0.0.1:9000");
+    assert_eq!(provider.upstream.as_ref().unwrap().to_string(), "http://127.0.0.1:9000");
     assert_eq!(provider.media_upstream.as_ref().unwrap().to_string(), "https://lookaside.fbsbx.com");
     assert_eq!(provider.operation("extra"), Some(provider.operations.len() - 1));
     assert_eq!(provider.operation("messages"), Some(0));

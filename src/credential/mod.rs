@@ -44,6 +44,26 @@ pub struct Slot {
     pub accepted: Vec<Held>,
 }
 
+/// Which secret of a slot something was signed with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// The one that is sent.
+    Current,
+    /// One that is listed behind it.
+    Accepted,
+}
+
+impl Which {
+    /// As metrics show it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Current => "current",
+            Self::Accepted => "accepted",
+        }
+    }
+}
+
 /// A secret with what may be told about it.
 pub struct Held {
     secret: Arc<Secret>,
@@ -135,6 +155,14 @@ impl Credential {
     #[must_use]
     pub fn current(&self, secret: &str) -> Option<&Secret> {
         self.slots.get(secret).map(|slot| &*slot.current.secret)
+    }
+
+    /// Every secret that counts under this name: the current one first, then those accepted beside it.
+    pub fn accepted(&self, secret: &str) -> impl Iterator<Item = (Which, &Secret)> {
+        let slot = self.slots.get(secret);
+        let current = slot.map(|slot| (Which::Current, &*slot.current.secret));
+        let others = slot.map(|slot| &slot.accepted).into_iter().flatten();
+        current.into_iter().chain(others.map(|held| (Which::Accepted, &*held.secret)))
     }
 
     /// What tells its secrets from others in a log line: the fingerprint of the first that a request

@@ -31,7 +31,8 @@ pub(super) fn answer(
         return Err(InboundError::TooManyGuesses);
     }
     let text = request.uri.query().unwrap_or_default();
-    let (mode, token, challenge) = (only(text, "hub.mode"), only(text, "hub.verify_token"), only(text, "hub.challenge"));
+    let (mode, token, challenge) =
+        (only(text, "hub.mode"), only(text, "hub.verify_token"), only(text, "hub.challenge"));
     let (Some(mode), Some(token), Some(challenge)) = (mode, token, challenge) else {
         return Err(InboundError::HandshakeRefused);
     };

@@ -84,7 +84,8 @@ impl Delivery {
 
     /// The same bytes, with the provider's signature and with what Keyside says of them.
     fn compose(&self, event: &Event<'_>) -> Outgoing {
-        let mut head = Head::with_capacity(1024 + self.fixed.len() + self.path.len() + event.body.len().min(COPY_LIMIT));
+        let mut head =
+            Head::with_capacity(1024 + self.fixed.len() + self.path.len() + event.body.len().min(COPY_LIMIT));
         head.push(b"POST ");
         head.push(self.path.as_bytes());
         if let Some(query) = &event.query {

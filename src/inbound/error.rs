@@ -93,13 +93,16 @@ impl InboundError {
 
     fn texts(&self) -> (&'static str, String) {
         let (message, details) = match self {
-            Self::NoWebhook => ("there is no webhook at this path", "check the callback URL that was given to the provider"),
+            Self::NoWebhook => {
+                ("there is no webhook at this path", "check the callback URL that was given to the provider")
+            }
             Self::MethodNotAllowed { .. } => ("the method is not one of a webhook", "send events with POST"),
             Self::BadRequest(message) => (*message, "send the event as the provider documents it"),
             Self::Coded => ("the body is coded", "send the event without Content-Encoding, as it was signed"),
-            Self::HandshakeRefused => {
-                ("the handshake is refused", "give the provider the verify token that the credential of this webhook has")
-            }
+            Self::HandshakeRefused => (
+                "the handshake is refused",
+                "give the provider the verify token that the credential of this webhook has",
+            ),
             Self::TooManyGuesses => ("too many wrong handshakes came from this address", "wait a minute"),
             Self::Unsigned(_) | Self::Forged(_) => ("the event is not genuine", "sign it as the provider does"),
             Self::BodyTooLarge { limit } => return ("the body is too large", format!("send at most {limit} bytes")),

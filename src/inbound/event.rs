@@ -29,7 +29,13 @@ pub(super) struct Event<'a> {
 pub(super) struct EventId([u8; 16]);
 
 impl<'a> Event<'a> {
-    pub(super) fn new(proof: &Proof, webhook: &str, request: &'a Parts, query: Option<Cow<'a, str>>, body: Bytes) -> Self {
+    pub(super) fn new(
+        proof: &Proof,
+        webhook: &str,
+        request: &'a Parts,
+        query: Option<Cow<'a, str>>,
+        body: Bytes,
+    ) -> Self {
         Self { body, headers: &request.headers, query, id: EventId::new(webhook, proof) }
     }
 }

@@ -31,7 +31,6 @@ use verify::{Nonces, Verifier};
 use crate::credential::Credential;
 use crate::listener::{Caller, Link};
 use crate::metrics::{Metrics, WebhookMetrics};
-use crate::query;
 use crate::room::Room;
 use crate::upstream::AnswerBody;
 
@@ -168,10 +167,10 @@ impl Inbound {
             deadline: arrived + BODY_TIME,
         };
         let (body, _held) = body::receive(body, &mut check, &self.room, bounds).await?;
-        let proof = check.finish(&body, &self.nonces)?;
+        let proof = check.finish(&body, &self.nonces, SystemTime::now())?;
         webhook.metrics.secret_used(proof.which.as_str());
         let event = Event::new(&proof, &webhook.name, request, webhook.verifier.public_query(request), body);
-        let answer = webhook.delivery.deliver(&event).await?;
+        let answer = webhook.delivery.deliver(&event).await.inspect_err(|_| proof.give_back(&self.nonces))?;
         webhook.metrics.delivered();
         Ok(answer)
     }
@@ -221,7 +220,10 @@ fn check_head(request: &Parts, webhook: &Webhook) -> Result<(), InboundError> {
         return Err(InboundError::MethodNotAllowed { allow });
     }
     let headers = &request.headers;
-    if headers.get_all(header::CONTENT_ENCODING).iter().any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+    if headers
+        .get_all(header::CONTENT_ENCODING)
+        .iter()
+        .any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
     {
         return Err(InboundError::Coded);
     }

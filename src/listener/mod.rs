@@ -33,6 +33,7 @@ mod places;
 
 use link::LinkStream;
 pub use link::{Link, Times};
+pub use places::network_of;
 use places::{Place, Places};
 
 use crate::config::ListenAddress;

@@ -66,7 +66,8 @@ impl Drop for Place {
 
 /// What counts as one address: in IPv6 the 64 bits of its network, since one machine may have all the
 /// others.
-pub(super) fn network_of(address: IpAddr) -> IpAddr {
+#[must_use]
+pub fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() >> 64 << 64).into()),
         v4 => v4,

@@ -110,9 +110,7 @@ fn is_text(headers: &HeaderMap) -> bool {
 }
 
 fn names_an_upstream(text: &[u8], provider: &Provider) -> bool {
-    std::iter::once(&provider.upstream)
-        .chain(&provider.media_upstream)
-        .any(|origin| find(text, origin.host.as_bytes()).is_some())
+    provider.origins().any(|origin| find(text, origin.host.as_bytes()).is_some())
 }
 
 /// The media `url` and the `paging` links of a Graph answer, led through Keyside; `None` where there
@@ -146,8 +144,7 @@ fn relocated(url: &str, provider: &Provider, origin: &str) -> Option<String> {
     let (_, rest) = url.split_once("://")?;
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at_checked(end)?;
-    let is_ours =
-        std::iter::once(&provider.upstream).chain(&provider.media_upstream).any(|upstream| upstream.is_at(authority));
+    let is_ours = provider.origins().any(|origin| origin.is_at(authority));
     is_ours.then(|| format!("{origin}{path}"))
 }
 

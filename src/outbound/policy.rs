@@ -196,10 +196,7 @@ impl Route {
     }
 
     fn has_host(&self, host: &str) -> bool {
-        let provider = &self.credential.provider;
-        std::iter::once(&provider.upstream)
-            .chain(&provider.media_upstream)
-            .any(|origin| origin.host.eq_ignore_ascii_case(host))
+        self.credential.provider.origins().any(|origin| origin.host.eq_ignore_ascii_case(host))
     }
 }
 

@@ -7,9 +7,11 @@ use http::{HeaderName, Method};
 mod matching;
 mod parse;
 pub mod schema;
+pub mod webhook;
 
 pub use matching::Matched;
 pub use parse::Malformed;
+pub use webhook::Webhook;
 
 use crate::document::{Document, Reader, Report};
 use crate::units::Rate;
@@ -21,8 +23,8 @@ pub struct Provider {
     pub name: String,
     /// Its name for people.
     pub title: String,
-    /// Where requests go.
-    pub upstream: Origin,
+    /// Where requests go; `None` where the provider only sends events.
+    pub upstream: Option<Origin>,
     /// Where media bytes come from, if that is another host.
     pub media_upstream: Option<Origin>,
     /// Which authorities may vouch for the upstreams.
@@ -41,6 +43,8 @@ pub struct Provider {
     pub limits: Limits,
     /// Whether answers are Graph JSON, with media and paging links to rewrite.
     pub graph_answers: bool,
+    /// How its events prove that they are genuine, where it sends any.
+    pub webhook: Option<Webhook>,
 }
 
 /// Scheme, host and port of an upstream.
@@ -275,6 +279,11 @@ impl Provider {
         self.operations.iter().position(|operation| operation.name == name)
     }
 
+    /// The origins that it has.
+    pub fn origins(&self) -> impl Iterator<Item = &Origin> {
+        self.upstream.iter().chain(&self.media_upstream)
+    }
+
     /// Every header that it injects.
     pub fn injected_headers(&self) -> impl Iterator<Item = &HeaderName> {
         let requests = self.operations.iter().flat_map(|operation| &operation.requests);
@@ -315,5 +324,21 @@ pub fn credential_headers() -> Vec<HeaderName> {
 pub const PRESETS: &[(&str, &str)] = &[
     ("meta", include_str!("presets/meta.toml")),
     ("360dialog", include_str!("presets/360dialog.toml")),
+    ("twilio", include_str!("presets/twilio.toml")),
+    ("vonage", include_str!("presets/vonage.toml")),
+    ("bird", include_str!("presets/bird.toml")),
+    ("messagebird", include_str!("presets/messagebird.toml")),
+    ("sinch", include_str!("presets/sinch.toml")),
+    ("infobip", include_str!("presets/infobip.toml")),
+    ("ycloud", include_str!("presets/ycloud.toml")),
+    ("telnyx", include_str!("presets/telnyx.toml")),
+    ("wati", include_str!("presets/wati.toml")),
+    ("zenvia", include_str!("presets/zenvia.toml")),
+    ("wassenger", include_str!("presets/wassenger.toml")),
+    ("plivo", include_str!("presets/plivo.toml")),
+    ("clickatell", include_str!("presets/clickatell.toml")),
+    ("haptik", include_str!("presets/haptik.toml")),
+    ("standard-webhooks", include_str!("presets/standard-webhooks.toml")),
+    ("generic", include_str!("presets/generic.toml")),
     ("chat-api", include_str!("presets/chat-api.toml")),
 ];

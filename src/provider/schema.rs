@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use http::header::{self, HeaderName, HeaderValue};
 
 use super::parse::{is_variable, pointer, request};
+use super::webhook;
 use super::{
     Ca, Inject, Kind, Limits, Operation, Part, PathMap, PathPattern, Provider, RequestPattern, SecretForm, SecretKind,
     Strip, Template, preset_document,
@@ -35,7 +36,13 @@ pub fn read(name: &str, mut reader: Reader<'_>) -> Option<Provider> {
         field.choice(&EVIDENCE);
     }
     let title = reader.field("title").and_then(|field| field.string());
-    let upstream = reader.required("upstream", "where requests go, such as \"https://HOST\"");
+    // A provider without an upstream only sends events.
+    let sends_only = reader.has("webhook") && !reader.has("upstream") && !reader.has("operations");
+    let upstream = match sends_only {
+        true => None,
+        false => reader.required("upstream", "where requests go, such as \"https://HOST\""),
+    };
+    let has_upstream = upstream.is_some();
     let upstream = upstream.and_then(|field| field.parse(str::parse));
     let media_upstream = reader.field("media_upstream");
     let media_upstream = media_upstream.and_then(|field| field.parse(str::parse));
@@ -45,20 +52,32 @@ pub fn read(name: &str, mut reader: Reader<'_>) -> Option<Provider> {
         field.choice(&words)
     });
     let secrets = secrets(&mut reader);
-    let inject = reader.required("inject", "where the secrets go, [] for nowhere but the path");
-    let inject = inject.map(|field| injects(&field, &secrets));
+    let inject = match sends_only {
+        true => Some(Vec::new()),
+        false => {
+            let field = reader.required("inject", "where the secrets go, [] for nowhere but the path");
+            field.map(|field| injects(&field, &secrets))
+        }
+    };
     let strip = reader.table("strip").map(strip).unwrap_or_default();
-    let operations = operations(&mut reader, &secrets, media_upstream.is_some());
+    let operations = match sends_only {
+        true => Vec::new(),
+        false => operations(&mut reader, &secrets, media_upstream.is_some()),
+    };
     let paths = reader.field("paths").and_then(|field| field.array());
     let paths = paths.unwrap_or_default();
     let paths = paths.iter().filter_map(|field| path_map(field, &secrets));
     let paths = paths.collect();
     let limits = reader.table("limits").map(limits).unwrap_or_default();
+    let webhook = reader.table("webhook").map(|table| webhook::read(table, &secrets));
     reader.finish();
+    if has_upstream && upstream.is_none() {
+        return None;
+    }
     let mut provider = Provider {
         name: name.to_owned(),
         title: title.unwrap_or(name).to_owned(),
-        upstream: upstream?,
+        upstream,
         media_upstream,
         ca: ca.unwrap_or(Ca::Bundled),
         secrets,
@@ -68,6 +87,7 @@ pub fn read(name: &str, mut reader: Reader<'_>) -> Option<Provider> {
         paths,
         limits,
         graph_answers: graph_answers.unwrap_or(false),
+        webhook,
     };
     provider.strip_what_is_injected();
     Some(provider)
@@ -197,7 +217,7 @@ fn inject(mut reader: Reader<'_>, secrets: &[SecretKind]) -> Option<Inject> {
     inject
 }
 
-fn secret_name(field: &Field<'_>, secrets: &[SecretKind]) -> Option<String> {
+pub(super) fn secret_name(field: &Field<'_>, secrets: &[SecretKind]) -> Option<String> {
     let words: Vec<_> = secrets.iter().map(|s| (s.name.as_str(), ())).collect();
     field.choice(&words)?;
     field.string().map(str::to_owned)
@@ -230,12 +250,16 @@ fn check_secret(field: &Field<'_>, name: &str, secrets: &[SecretKind]) {
 
 fn is_header_text(template: &Template) -> bool {
     template.parts.iter().all(|part| match part {
-        Part::Text(text) => text.is_ascii() && HeaderValue::from_str(text).is_ok(),
+        Part::Text(text) => is_header_text_str(text),
         Part::Name(_) => true,
     })
 }
 
-fn header_name(text: &str) -> Result<HeaderName, &'static str> {
+pub(super) fn is_header_text_str(text: &str) -> bool {
+    text.is_ascii() && HeaderValue::from_str(text).is_ok()
+}
+
+pub(super) fn header_name(text: &str) -> Result<HeaderName, &'static str> {
     let name = HeaderName::try_from(text).map_err(|_| "not the name of a header")?;
     // Whoever sets these decides where a request goes or where it ends.
     let framing = [
@@ -254,7 +278,7 @@ fn header_name(text: &str) -> Result<HeaderName, &'static str> {
     Ok(name)
 }
 
-fn parameter(text: &str) -> Result<String, &'static str> {
+pub(super) fn parameter(text: &str) -> Result<String, &'static str> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_.-[]".contains(c);
     if text.is_empty() || !text.chars().all(plain) {
         return Err("not the name of a parameter, expected letters, digits and _.-[]");

@@ -286,6 +286,7 @@ fn build(
     for route in &config.routes {
         let Some(credential) = credentials.get(&route.credential) else { continue };
         let provider = &credential.provider;
+        let Some(origin) = &provider.upstream else { continue };
         let mut upstream =
             |origin: &Origin| upstream_for(origin, provider, authorities, &mut configs, upstreams, before);
         let name: Arc<str> = route.name.as_str().into();
@@ -297,8 +298,8 @@ fn build(
             senders: route.senders.iter().cloned().collect(),
             operations: route.operations.clone(),
             credential: Arc::clone(credential),
-            upstream: upstream(&provider.upstream)?,
-            host: provider.upstream.authority(),
+            upstream: upstream(origin)?,
+            host: origin.authority(),
             media_upstream: provider.media_upstream.as_ref().map(&mut upstream).transpose()?,
             media_host: provider.media_upstream.as_ref().map(Origin::authority),
             budget: route.limits.per_sender.map(|rate| budgets.of(&route.name, &route.credential, rate)),
@@ -306,9 +307,7 @@ fn build(
         });
     }
     let providers = || credentials.values().map(|credential| &credential.provider);
-    let hosts = providers()
-        .flat_map(|provider| std::iter::once(&provider.upstream).chain(&provider.media_upstream))
-        .map(|origin| origin.host.clone());
+    let hosts = providers().flat_map(|provider| provider.origins()).map(|origin| origin.host.clone());
     let injected =
         providers().flat_map(|provider| provider.injected_headers().cloned()).chain(PRESET_HEADERS.iter().cloned());
     Ok(Generation {
@@ -518,7 +517,7 @@ impl LoadError {
             Self::Tls(provider, error) => vec![format!("provider.{provider}.ca: {error}")],
             Self::Upstream(provider, reason) => vec![format!("provider.{provider}.upstream: {reason}")],
             Self::ServerTls(error) => vec![format!("inbound.tls: {error}")],
-            Self::Webhook(webhook, reason) => vec![format!("webhook {webhook}: forward: {reason}")],
+            Self::Webhook(webhook, reason) => vec![format!("webhook {webhook}: {reason}")],
             Self::Restart(keys) => {
                 vec![format!("{}: changed, which needs a restart; nothing was applied", keys.join(", "))]
             }

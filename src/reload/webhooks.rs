@@ -33,16 +33,18 @@ pub(super) fn build(
         let Some(credential) = credentials.get(&webhook.credential) else { continue };
         let Some(scheme) = &credential.provider.webhook else { continue };
         let application = application(webhook, &mut applications, before)?;
+        let verifier = Verifier::new(scheme, credential, webhook.public_url.as_deref())
+            .map_err(|error| LoadError::Webhook(webhook.name.clone(), error.to_string()))?;
         let name: Arc<str> = webhook.name.as_str().into();
         webhooks.push(Webhook {
             path: webhook.path.to_string(),
             credential: Arc::clone(credential),
-            verifier: Verifier::new(scheme, credential, webhook.public_url.as_deref()),
+            verifier,
             delivery: Delivery::new(
                 &name,
                 &webhook.forward,
                 application,
-                scheme.headers(),
+                scheme.signature_headers(),
                 webhook.timeout,
                 webhook.reply,
             ),
@@ -79,10 +81,7 @@ fn application(
 ///
 /// # Errors
 /// Where certificate, key or authorities cannot be used.
-pub(super) fn server_tls(
-    config: &Config,
-    files: &Authorities,
-) -> Result<Option<Arc<rustls::ServerConfig>>, LoadError> {
+pub(super) fn server_tls(config: &Config, files: &Authorities) -> Result<Option<Arc<rustls::ServerConfig>>, LoadError> {
     let Some(tls) = &config.inbound.tls else { return Ok(None) };
     let (server, warnings) = tls::server_config(tls, files).map_err(LoadError::ServerTls)?;
     for warning in warnings {

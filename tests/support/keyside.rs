@@ -77,6 +77,7 @@ pub struct Setup {
     dir: Directory,
     port: u16,
     admin: u16,
+    inbound: u16,
     upstream: String,
     media: String,
     whole: Option<String>,
@@ -115,6 +116,7 @@ impl Setup {
             dir,
             port: free_port(),
             admin: free_port(),
+            inbound: free_port(),
             upstream: upstream.to_owned(),
             media: upstream.to_owned(),
             whole: None,
@@ -150,7 +152,7 @@ impl Setup {
         self
     }
 
-    /// The whole configuration, instead of the default; `@DIR@`, `@PORT@`, `@ADMIN@`, `@UPSTREAM@`, `@MEDIA@` are filled in.
+    /// The whole configuration, instead of the default; `@DIR@`, `@PORT@`, `@ADMIN@`, `@INBOUND@`, `@UPSTREAM@`, `@MEDIA@` are filled in.
     pub fn config(mut self, text: &str) -> Self {
         self.whole = Some(text.to_owned());
         self
@@ -240,6 +242,7 @@ impl Setup {
         text.replace("@DIR@", &self.dir.path().display().to_string())
             .replace("@PORT@", &self.port.to_string())
             .replace("@ADMIN@", &self.admin.to_string())
+            .replace("@INBOUND@", &self.inbound.to_string())
             .replace("@UPSTREAM@", &self.upstream)
             .replace("@MEDIA@", &self.media)
     }
@@ -344,6 +347,17 @@ impl Keyside {
     /// Where operators reach it.
     pub fn admin(&self) -> SocketAddr {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.setup.admin))
+    }
+
+    /// Where providers reach it.
+    pub fn inbound(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.setup.inbound))
+    }
+
+    /// Sends bytes to the inbound listener on a new connection and wants one answer.
+    pub fn event(&self, request: &[u8]) -> Answer {
+        let mut client = Client::connect(self.inbound()).expect("the inbound listener accepts a connection");
+        client.ask(request).unwrap_or_else(|why| panic!("no answer: {why:?}\n{}", self.log()))
     }
 
     /// Its directory.

@@ -68,10 +68,10 @@ pub fn base64(bytes: &[u8]) -> String {
 }
 
 /// HMAC-SHA256 in hexadecimal.
-pub fn hmac_sha256(key: &str, message: &str) -> String {
+pub fn hmac_sha256(key: &str, message: impl AsRef<[u8]>) -> String {
     use hmac::{KeyInit, Mac};
     let mut mac = hmac::Hmac::<sha2::Sha256>::new_from_slice(key.as_bytes()).expect("HMAC takes a key of any length");
-    mac.update(message.as_bytes());
+    mac.update(message.as_ref());
     hex(&mac.finalize().into_bytes())
 }
 

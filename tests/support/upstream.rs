@@ -423,6 +423,14 @@ impl Wire {
         }
     }
 
+    /// Says nothing for a while.
+    pub fn wait(&mut self, time: Duration) {
+        let end = Instant::now() + time;
+        while Instant::now() < end && !self.stop.load(Ordering::Relaxed) {
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Says nothing until the other side goes away or the test ends.
     pub fn hang(&mut self) {
         while self.more().is_some() {}

@@ -205,4 +205,35 @@ fn size(reader: &mut Reader<'_>, key: &str, default: u64) -> u64 {
 }
 
 /// What the provider must have, and the webhook and its credential must have for it.
-fn check_provider(_reader: &Reader<'_>, _placed: &Placed, _path: &WebhookPath, _url: Option<&str>) {}
+fn check_provider(reader: &Reader<'_>, placed: &Placed, path: &WebhookPath, url: Option<&str>) {
+    let fault = |key: &str, message: String| {
+        let key = format!("{}.{key}", reader.path());
+        reader.report().fault(reader.at(), &key, message);
+    };
+    let Some(webhook) = &placed.config.provider.webhook else {
+        fault("credential", "its provider sends no webhooks that Keyside can check, expected another".to_owned());
+        return;
+    };
+    if url.is_none() && webhook.needs_url() {
+        fault(
+            "public_url",
+            "missing, expected the whole URL that the provider was given, since it signs it".to_owned(),
+        );
+    }
+    if path.token && !webhook.has_path_token() {
+        fault("path", "it ends in {token}, and its provider has no token there, expected a plain path".to_owned());
+    }
+    let secrets = &placed.config.secrets;
+    if !webhook.schemes.iter().any(|scheme| secrets.contains_key(&scheme.secret)) {
+        let names: Vec<_> = webhook.schemes.iter().map(|scheme| format!("`{}`", scheme.secret)).collect();
+        reader.report().fault(
+            &placed.at,
+            &placed.path,
+            format!("no secret to check events with, expected {}: a webhook uses this credential", names.join(" or ")),
+        );
+    }
+    if let Some(challenge) = webhook.challenge.as_ref().filter(|secret| !secrets.contains_key(*secret)) {
+        let message = format!("no `{challenge}`, so that the provider's handshake cannot be answered");
+        reader.report().warn(&placed.at, &placed.path, message);
+    }
+}

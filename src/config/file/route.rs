@@ -44,6 +44,11 @@ impl<'d> Routes<'d> {
             }
         };
         let provider = &placed.config.provider;
+        if provider.upstream.is_none() {
+            reader.fault("the provider of its credential only sends events, expected one that takes requests");
+            reader.finish();
+            return None;
+        }
         let operations = allowed(&reader, operations.as_ref(), provider);
         let default = provider.limits.per_sender;
         let route = Route {

@@ -1,0 +1,147 @@
+//! The keys of signatures.
+
+use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit, Mac as _};
+use sha1::Sha1;
+use sha2::{Sha256, Sha384, Sha512};
+
+use crate::provider::webhook::{Algorithm, Encoding};
+
+/// An HMAC under way; its copies begin with the key already taken in.
+#[derive(Clone)]
+pub(super) enum Mac {
+    Sha1(Hmac<Sha1>),
+    Sha256(Hmac<Sha256>),
+    Sha384(Hmac<Sha384>),
+    Sha512(Hmac<Sha512>),
+}
+
+impl Mac {
+    /// HMAC takes a key of any length.
+    pub(super) fn new(algorithm: Algorithm, key: &[u8]) -> Self {
+        fn keyed<M: KeyInit>(key: &[u8]) -> Option<M> {
+            M::new_from_slice(key).ok()
+        }
+        let made = match algorithm {
+            Algorithm::Sha1 => keyed(key).map(Self::Sha1),
+            Algorithm::Sha384 => keyed(key).map(Self::Sha384),
+            Algorithm::Sha512 => keyed(key).map(Self::Sha512),
+            Algorithm::Sha256 | Algorithm::Ed25519 => None,
+        };
+        made.or_else(|| keyed(key).map(Self::Sha256)).unwrap_or_else(|| Self::Sha256(Hmac::new(&Default::default())))
+    }
+
+    pub(super) fn update(&mut self, part: &[u8]) {
+        match self {
+            Self::Sha1(mac) => mac.update(part),
+            Self::Sha256(mac) => mac.update(part),
+            Self::Sha384(mac) => mac.update(part),
+            Self::Sha512(mac) => mac.update(part),
+        }
+    }
+
+    pub(super) fn finish(self) -> Output {
+        fn output(bytes: &[u8]) -> Output {
+            let mut output = Output { bytes: [0; 64], length: bytes.len() };
+            output.bytes.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+            output
+        }
+        match self {
+            Self::Sha1(mac) => output(&mac.finalize().into_bytes()),
+            Self::Sha256(mac) => output(&mac.finalize().into_bytes()),
+            Self::Sha384(mac) => output(&mac.finalize().into_bytes()),
+            Self::Sha512(mac) => output(&mac.finalize().into_bytes()),
+        }
+    }
+}
+
+/// The result of an HMAC.
+pub(super) struct Output {
+    bytes: [u8; 64],
+    length: usize,
+}
+
+impl Output {
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+
+    /// The first 32 bytes, with zeros behind a shorter result.
+    pub(super) fn digest(&self) -> [u8; 32] {
+        let mut digest = [0; 32];
+        digest.iter_mut().zip(self.as_bytes()).for_each(|(to, from)| *to = *from);
+        digest
+    }
+}
+
+/// The public key of an Ed25519 signature.
+pub(super) struct Ed25519Key(UnparsedPublicKey<[u8; 32]>);
+
+impl Ed25519Key {
+    pub(super) fn new(bytes: &[u8]) -> Option<Self> {
+        Some(Self(UnparsedPublicKey::new(&ED25519, bytes.try_into().ok()?)))
+    }
+
+    pub(super) fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
+        self.0.verify(message, signature).is_ok()
+    }
+}
+
+/// How many bytes a signature has.
+pub(super) fn length_of(algorithm: Algorithm) -> usize {
+    match algorithm {
+        Algorithm::Sha1 => 20,
+        Algorithm::Sha256 => 32,
+        Algorithm::Sha384 => 48,
+        Algorithm::Sha512 | Algorithm::Ed25519 => 64,
+    }
+}
+
+/// A signature as it is written. Strict: one value has one way to be written, so that nobody can send
+/// the same event under a second one.
+pub(super) fn decode(encoding: Encoding, text: &str) -> Option<Vec<u8>> {
+    match encoding {
+        Encoding::Base64 => from_base64(text),
+        Encoding::Hex => from_hex(text),
+    }
+}
+
+/// Standard base64 with its padding.
+pub(super) fn from_base64(text: &str) -> Option<Vec<u8>> {
+    STANDARD.decode(text).ok()
+}
+
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    };
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    let bytes: Option<Vec<u8>> = pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect();
+    bytes.filter(|_| rest.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hex_is_lower_case_and_whole() {
+        assert_eq!(from_hex("00ff1a"), Some(vec![0, 255, 26]));
+        assert_eq!(from_hex(""), Some(Vec::new()));
+        for wrong in ["0", "0g", "FF", "0x", " 00", "00 ", "é0"] {
+            assert_eq!(from_hex(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn base64_is_padded_and_canonical() {
+        assert_eq!(from_base64("AAE="), Some(vec![0, 1]));
+        for wrong in ["AAE", "AAF=", "AA-_", "AAE=\n", " AAE="] {
+            assert_eq!(from_base64(wrong), None, "{wrong}");
+        }
+    }
+}
