@@ -84,9 +84,8 @@ fn must_be_401(keyside: &Keyside, application: &Upstream, name: &str, request: &
 #[test]
 fn the_handshake_gets_the_challenge_and_needs_no_application() {
     let keyside = forwarding("http://127.0.0.1:1/").start();
-    let answer = keyside.event(&get(&format!(
-        "{HOOK}?hub.mode=subscribe&hub.challenge=1158201444&hub.verify_token={VERIFY_TOKEN}"
-    )));
+    let answer = keyside
+        .event(&get(&format!("{HOOK}?hub.mode=subscribe&hub.challenge=1158201444&hub.verify_token={VERIFY_TOKEN}")));
     assert_eq!((answer.status, answer.text().as_str()), (200, "1158201444"));
     assert!(answer.header("content-type").is_some_and(|kind| kind.starts_with("text/plain")));
     assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
@@ -277,9 +276,11 @@ fn a_chunked_body_is_put_together() {
     let application = application();
     let keyside = setup(&application).start();
     let body = b"part one, part two";
-    let mut request =
-        format!("POST {HOOK} HTTP/1.1\r\nHost: h\r\n{}\r\nTransfer-Encoding: chunked\r\n\r\n", signature(APP_SECRET, body))
-            .into_bytes();
+    let mut request = format!(
+        "POST {HOOK} HTTP/1.1\r\nHost: h\r\n{}\r\nTransfer-Encoding: chunked\r\n\r\n",
+        signature(APP_SECRET, body)
+    )
+    .into_bytes();
     request.extend_from_slice(b"8\r\npart one\r\na;x=y\r\n, part two\r\n0\r\nTrailer: x\r\n\r\n");
     assert_eq!(keyside.event(&request).status, 200);
     let seen = application.last();
@@ -449,7 +450,8 @@ fn bodies_under_way_are_bounded() {
         After::Keep
     });
     let keyside =
-        configured(&format!("forward = \"{}/\"", application.url()), "max_body = \"1MiB\"\nmax_in_flight = \"2MiB\"").start();
+        configured(&format!("forward = \"{}/\"", application.url()), "max_body = \"1MiB\"\nmax_in_flight = \"2MiB\"")
+            .start();
     let body = noise(900 << 10);
     let statuses: Vec<_> = std::thread::scope(|scope| {
         let senders: Vec<_> = (0..6).map(|_| scope.spawn(|| keyside.event(&genuine(&body)).status)).collect();

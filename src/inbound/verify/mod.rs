@@ -15,6 +15,8 @@ mod jwt;
 mod mac;
 mod nonces;
 mod signature;
+#[cfg(test)]
+mod tests;
 mod url_params;
 
 pub use nonces::Nonces;

