@@ -11,6 +11,7 @@ mod providers;
 mod reload;
 mod run;
 mod sandbox;
+mod sign;
 mod status;
 
 /// A sidecar that holds the WhatsApp credentials, so that applications need none.
@@ -35,6 +36,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Run an emulator of the Cloud API, for development and tests
     Sandbox(sandbox::SandboxArgs),
+    /// Read an event on standard input, and print the header lines with which a provider would sign it
+    Sign(sign::SignArgs),
     /// List the providers that ship with Keyside, or print one as TOML
     Providers(providers::ProvidersArgs),
 }
@@ -48,6 +51,7 @@ pub async fn run(arguments: Arguments) -> ExitCode {
         Command::Status(args) => status::run(&args),
         Command::Demo(args) => demo::run(args).await,
         Command::Sandbox(args) => sandbox::run(args).await,
+        Command::Sign(args) => sign::run(args).await,
         Command::Providers(args) => providers::run(args),
     }
 }

@@ -201,11 +201,11 @@ fn every_fault_is_named_with_its_place_and_what_is_expected() {
     for (added, expected) in [
         (
             "[outbond]",
-            "f:7:2: outbond: unknown key, did you mean `outbound`? expected one of `outbound`, `admin`, `reload`, `log`, `provider`, `credential`, `route`",
+            "f:7:2: outbond: unknown key, did you mean `outbound`? expected one of `outbound`, `inbound`, `admin`, `reload`, `log`, `provider`, `credential`, `route`, `webhook`",
         ),
         (
-            "[inbound]",
-            "f:7:2: inbound: unknown key, did you mean `outbound`? expected one of `outbound`, `admin`, `reload`, `log`, `provider`, `credential`, `route`",
+            "[inbond]",
+            "f:7:2: inbond: unknown key, did you mean `inbound`? expected one of `outbound`, `inbound`, `admin`, `reload`, `log`, `provider`, `credential`, `route`, `webhook`",
         ),
         (
             "[outbound]\nlistne = []",
@@ -280,7 +280,7 @@ fn every_fault_is_named_with_its_place_and_what_is_expected() {
         ),
         (
             "[credential.b]\nprovider = \"mate\"",
-            "f:8:12: credential.b.provider: unknown provider, did you mean `meta`? expected one of `meta`, `360dialog`, `chat-api`",
+            "f:8:12: credential.b.provider: unknown provider, did you mean `meta`? expected one of `meta`, `360dialog`, `twilio`, `vonage`, `bird`, `messagebird`, `sinch`, `infobip`, `ycloud`, `telnyx`, `wati`, `zenvia`, `wassenger`, `plivo`, `clickatell`, `haptik`, `standard-webhooks`, `generic`, `chat-api`",
         ),
         (
             "[credential.b]\nprovider = \"meta\"\napi_key = \"file:/a\"",
@@ -382,7 +382,7 @@ fn every_fault_is_named_with_its_place_and_what_is_expected() {
         ),
         (
             "[provider.x]\nextends = \"mata\"",
-            "f:8:11: provider.x.extends: unknown preset, did you mean `meta`? expected one of `meta`, `360dialog`, `chat-api`",
+            "f:8:11: provider.x.extends: unknown preset, did you mean `meta`? expected one of `meta`, `360dialog`, `twilio`, `vonage`, `bird`, `messagebird`, `sinch`, `infobip`, `ycloud`, `telnyx`, `wati`, `zenvia`, `wassenger`, `plivo`, `clickatell`, `haptik`, `standard-webhooks`, `generic`, `chat-api`",
         ),
         (
             "[provider.meta]\nmedia_upstream = \"https://a\"",
@@ -414,7 +414,7 @@ fn all_faults_are_told_and_not_only_the_first() {
 
 #[test]
 fn a_route_and_nothing_else_is_asked_of_an_empty_file() {
-    assert_eq!(faults(""), ["f:1:1: route: missing, expected at least one [[route]]"]);
+    assert_eq!(faults(""), ["f:1:1: route: missing, expected at least one [[route]] or [[webhook]]"]);
     assert_eq!(faults("[route]\n"), ["f:1:1: route: expected one or more [[route]]"]);
 }
 
@@ -454,8 +454,8 @@ fn the_example_shows_every_key_that_is_read() {
     let asked: BTreeSet<String> = report
         .asked()
         .into_iter()
-        // The parts of operations, injection and paths are shown by the presets, and so are the preset's own secrets.
-        .filter(|key| !["inject.", "paths.", "operations."].iter().any(|part| key.contains(part)))
+        // The parts of operations, injection, paths and verification are shown by the presets, and so are the preset's own secrets.
+        .filter(|key| !["inject.", "paths.", "operations.", "webhook.verify."].iter().any(|part| key.contains(part)))
         .filter(|key| !key.contains("secrets.verify_token") && !key.contains("secrets.app_secret"))
         .collect();
     let mut missing = Vec::new();
@@ -559,4 +559,126 @@ proptest::proptest! {
         let text: String = damaged.into_iter().collect();
         let _result = Config::parse(&text, "f");
     }
+}
+
+/// A webhook of Meta's that is complete.
+const WEBHOOK: &str = r#"[credential.acme]
+provider = "meta"
+app_secret = "file:/run/secrets/acme/app_secret"
+verify_token = "file:/run/secrets/acme/verify_token"
+
+[[webhook]]
+path = "/webhooks/whatsapp"
+credential = "acme"
+forward = "http://127.0.0.1:3000/webhooks/whatsapp"
+"#;
+
+#[test]
+fn a_webhook_has_the_defaults_of_the_contract() {
+    let config = parse(WEBHOOK);
+    let [webhook] = config.webhooks.as_slice() else { unreachable!() };
+    assert_eq!((webhook.name.as_str(), webhook.path.to_string().as_str()), ("acme", "/webhooks/whatsapp"));
+    assert_eq!(webhook.forward.to_string(), "http://127.0.0.1:3000/webhooks/whatsapp");
+    assert_eq!((webhook.timeout, webhook.reply), (Duration::from_secs(10), false));
+    assert_eq!(webhook.public_url, None);
+    assert_eq!(config.inbound.listen, [ListenAddress::Tcp("127.0.0.1:8081".parse().unwrap())]);
+    assert_eq!((config.inbound.max_body, config.inbound.max_in_flight), (4 << 20, 64 << 20));
+    assert_eq!(config.inbound.tls, None);
+    assert_eq!(parse(SMALL).inbound.listen, [], "nothing listens for nobody");
+    assert_eq!(config.warnings, []);
+}
+
+#[test]
+fn a_webhook_goes_to_a_port_or_a_socket() {
+    for (written, meant) in [
+        ("http://localhost:3000", "http://localhost:3000/"),
+        ("http://app:3000/a?b=c", "http://app:3000/a?b=c"),
+        ("https://app.internal/hook", "https://app.internal/hook"),
+        ("http://[::1]:3000/x", "http://[::1]:3000/x"),
+        ("unix:/run/app.sock", "unix:/run/app.sock:/"),
+        ("unix:/run/app.sock:/hook", "unix:/run/app.sock:/hook"),
+    ] {
+        let config = parse(&WEBHOOK.replace("http://127.0.0.1:3000/webhooks/whatsapp", written));
+        assert_eq!(config.webhooks[0].forward.to_string(), meant);
+    }
+    for wrong in
+        ["127.0.0.1:3000", "ftp://x/", "http://", "http://u:p@app/", "http://app/#x", "unix:app.sock", "http://app:0/"]
+    {
+        let faults = faults(&WEBHOOK.replace("http://127.0.0.1:3000/webhooks/whatsapp", wrong));
+        assert!(
+            faults.len() == 1 && faults[0].starts_with("f:9:11: webhook.forward: not where"),
+            "{wrong}: {faults:?}"
+        );
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_webhook_is_said_where_it_stands() {
+    let with = |from: &str, to: &str| faults(&WEBHOOK.replacen(from, to, 1));
+    let table = [
+        (
+            with("path = \"/webhooks/whatsapp\"\n", ""),
+            "f:6:1: webhook.path: missing, expected where the provider sends its events, such as \"/webhooks/whatsapp\"",
+        ),
+        (
+            with("\"/webhooks/whatsapp\"", "\"webhooks\""),
+            "f:7:8: webhook.path: not a path that a provider could ask for, expected a slash and segments of visible ASCII, without percent or query; the last may be {token}",
+        ),
+        (
+            with("\"/webhooks/whatsapp\"", "\"/webhooks/{token}\""),
+            "f:6:1: webhook.path: it ends in {token}, and its provider has no token there, expected a plain path",
+        ),
+        (
+            with("credential = \"acme\"", "credential = \"acne\""),
+            "f:8:14: webhook.credential: no such credential, expected `acme`",
+        ),
+        (
+            with("app_secret = \"file:/run/secrets/acme/app_secret\"\n", ""),
+            "f:1:1: credential.acme: no secret to check events with, expected `app_secret`: a webhook uses this credential",
+        ),
+        (with("forward =", "foward ="), "f:9:1: webhook.foward: unknown key, did you mean `forward`?"),
+        (
+            with("provider = \"meta\"", "provider = \"chat-api\""),
+            "f:6:1: webhook.credential: its provider sends no webhooks that Keyside can check, expected another",
+        ),
+    ];
+    for (faults, expected) in table {
+        assert!(faults.iter().any(|fault| fault.starts_with(expected)), "{expected}\n{faults:#?}");
+    }
+    let twice = format!("{WEBHOOK}{}", &WEBHOOK[WEBHOOK.find("[[webhook]]").unwrap()..]);
+    assert_eq!(
+        faults(&twice),
+        [
+            "f:10:1: webhook: the same name as the webhook at f:6:1, expected another `name`",
+            "f:11:8: webhook.path: the same path as the webhook at f:6:1, expected another",
+        ]
+    );
+}
+
+#[test]
+fn a_provider_that_signs_its_url_needs_it_and_one_that_only_sends_has_no_route() {
+    let twilio = "[credential.t]\nprovider = \"twilio\"\nauth_token = \"file:/t\"\n\n[[webhook]]\npath = \"/t\"\ncredential = \"t\"\nforward = \"http://localhost:3000/\"\n";
+    assert_eq!(
+        faults(twilio),
+        ["f:5:1: webhook.public_url: missing, expected the whole URL that the provider was given, since it signs it"]
+    );
+    let whole = format!("{twilio}public_url = \"https://hooks.example.com/t\"\n");
+    assert_eq!(faults(&whole), [""; 0]);
+    assert_eq!(
+        faults(&format!("{whole}\n[[route]]\ncredential = \"t\"\n")),
+        ["f:11:1: route: the provider of its credential only sends events, expected one that takes requests"]
+    );
+}
+
+#[test]
+fn a_name_for_clients_wants_an_authority_and_room_wants_a_body() {
+    let tls = "[inbound]\nmax_in_flight = \"1MiB\"\n[inbound.tls]\ncert = \"/c\"\nclient_name = \"a.b\"\n";
+    assert_eq!(
+        faults(&format!("{WEBHOOK}{tls}")),
+        [
+            "f:10:1: inbound: `max_in_flight` is less than `max_body`, expected room for one body at least",
+            "f:12:1: inbound.tls.key: missing, expected the file with the certificate's private key, in PEM",
+            "f:14:15: inbound.tls.client_name: there is no `client_ca` that could vouch for a client of this name, expected one",
+        ]
+    );
 }

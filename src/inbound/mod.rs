@@ -18,6 +18,7 @@ mod delivery;
 mod error;
 mod event;
 mod offences;
+pub mod sign;
 pub mod verify;
 
 pub use delivery::Delivery;

@@ -55,10 +55,9 @@ pub(super) fn read(document: &Document, report: &Report) -> Config {
     let mut root = Reader::new(document, report);
     let mut addresses = Addresses::default();
     let (outbound, reach) = outbound(root.section("outbound"), &mut addresses);
-    let inbound = match root.has("inbound") || root.has("webhook") {
-        true => inbound(root.section("inbound"), &mut addresses),
-        false => Inbound::default(),
-    };
+    let is_inbound = root.has("inbound") || root.has("webhook");
+    let section = root.section("inbound");
+    let inbound = if is_inbound { inbound(section, &mut addresses) } else { Inbound::default() };
     let admin = admin(root.section("admin"), &mut addresses, reach);
     let reload = reload(root.section("reload"));
     let log = log(root.section("log"));
