@@ -5,6 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use prometheus_client::metrics::gauge::Gauge;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
@@ -13,7 +18,7 @@ use tokio::time::timeout;
 use crate::admin::Admin;
 use crate::config::{Config, ListenAddress, LogFormat};
 use crate::inbound::Inbound;
-use crate::listener::{BindError, Drainer, Link, Listener, Terms, drain};
+use crate::listener::{BindError, Drain, Drainer, Link, Listener, Terms, drain};
 use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::outbound::Outbound;
@@ -61,52 +66,39 @@ impl App {
             bind(&live.config.outbound.listen, &live.config.outbound.allow_uids).map_err(AppError::Bind)?;
         let inbound_listeners = bind(&live.config.inbound.listen, &[]).map_err(AppError::Bind)?;
         let admin_listeners = bind(&live.config.admin.listen, &[]).map_err(AppError::Bind)?;
-        let addresses = |listeners: &[Listener]| listeners.iter().map(Listener::address).collect();
-        let (outbound_addresses, inbound_addresses) = (addresses(&outbound_listeners), addresses(&inbound_listeners));
+        let at = |listeners: &[Listener]| listeners.iter().map(Listener::address).collect();
+        let (outbound_addresses, inbound_addresses) = (at(&outbound_listeners), at(&inbound_listeners));
 
         let outbound = Arc::new(Outbound::new(reloader.generation(), Arc::clone(&metrics)));
         let inbound = Arc::new(Inbound::new(reloader.inbound(), Arc::clone(&metrics)));
         let admin = Arc::new(Admin::new(Arc::clone(&reloader), Arc::clone(&metrics)));
-        let (drainer, begun) = drain();
-        let (admin_drainer, admin_begun) = drain();
+        let ((drainer, begun), (admin_drainer, admin_begun)) = (drain(), drain());
         let mut tasks = Vec::new();
-        for listener in outbound_listeners {
-            tracing::info!(address = %listener.address(), "listening for applications");
+        let applications = move |request, link: Arc<Link>| {
             let outbound = Arc::clone(&outbound);
-            let handler = move |request, link: Arc<Link>| {
-                let outbound = Arc::clone(&outbound);
-                async move { outbound.handle(request, &link).await }
-            };
-            let open = metrics.connections("outbound");
-            tasks.push(tokio::spawn(listener.serve(handler, Terms::local(), open, begun.clone())));
-        }
-        for listener in inbound_listeners {
-            let terms = Terms::internet(reloader.server_tls());
-            tracing::info!(address = %listener.address(), tls = terms.tls.is_some(), "listening for providers");
+            async move { outbound.handle(request, &link).await }
+        };
+        let providers = move |request, link: Arc<Link>| {
             let inbound = Arc::clone(&inbound);
-            let handler = move |request, link: Arc<Link>| {
-                let inbound = Arc::clone(&inbound);
-                async move { inbound.handle(request, &link).await }
-            };
-            let open = metrics.connections("inbound");
-            tasks.push(tokio::spawn(listener.serve(handler, terms, open, begun.clone())));
-        }
-        // Only the listeners hold it from here on, or the drain would never end.
-        drop(begun);
-        for listener in admin_listeners {
-            tracing::info!(address = %listener.address(), "listening for operators");
-            let admin = Arc::clone(&admin);
-            let handler = move |request, _| {
-                let admin = Arc::clone(&admin);
-                async move { admin.handle(request).await }
-            };
-            let open = metrics.connections("admin");
-            tasks.push(tokio::spawn(listener.serve(handler, Terms::local(), open, admin_begun.clone())));
-        }
-        drop(admin_begun);
-        tasks.push(tokio::spawn(Arc::clone(&reloader).serve(queue)));
-        tasks.push(tokio::spawn(Arc::clone(&reloader).watch()));
-        tasks.push(tokio::spawn(reap(Arc::clone(&reloader))));
+            async move { inbound.handle(request, &link).await }
+        };
+        let asked = Arc::clone(&admin);
+        let operators = move |request, _| {
+            let admin = Arc::clone(&asked);
+            async move { admin.handle(request).await }
+        };
+        let internet = Terms::internet(reloader.server_tls());
+        let open = |name| metrics.connections(name);
+        tasks.extend(serve(outbound_listeners, &applications, &Terms::local(), &open("outbound"), &begun));
+        tasks.extend(serve(inbound_listeners, &providers, &internet, &open("inbound"), &begun));
+        tasks.extend(serve(admin_listeners, &operators, &Terms::local(), &open("admin"), &admin_begun));
+        // Only the listeners hold them from here on, or a drain would never end.
+        drop((begun, admin_begun));
+        tasks.extend([
+            tokio::spawn(Arc::clone(&reloader).serve(queue)),
+            tokio::spawn(Arc::clone(&reloader).watch()),
+            tokio::spawn(reap(Arc::clone(&reloader))),
+        ]);
         Ok(Self {
             reloader,
             admin,
@@ -171,6 +163,27 @@ impl App {
         tracing::info!(complete = ended == Ended::Drained, "stopped");
         ended
     }
+}
+
+/// Serves the listeners of one kind, each in a task of its own.
+fn serve<H, F, B>(
+    listeners: Vec<Listener>,
+    handler: &H,
+    terms: &Terms,
+    open: &Gauge,
+    begun: &Drain,
+) -> Vec<JoinHandle<()>>
+where
+    H: Fn(Request<Incoming>, Arc<Link>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: std::error::Error + Send + Sync + 'static,
+{
+    let one = |listener: Listener| {
+        tracing::info!(address = %listener.address(), tls = terms.tls.is_some(), "listening");
+        tokio::spawn(listener.serve(handler.clone(), terms.clone(), open.clone(), begun.clone()))
+    };
+    listeners.into_iter().map(one).collect()
 }
 
 async fn either(one: &mut Signal, other: &mut Signal) {

@@ -26,8 +26,7 @@ pub struct Metrics {
     reloads: Family<ResultLabel, Counter>,
     reload_last_success: Gauge,
     rotations: Family<RotationLabels, Counter>,
-    webhooks: Family<WebhookLabels, Counter>,
-    webhook_secrets: Family<WebhookSecretLabels, Counter>,
+    webhooks: Webhooks,
     /// `keyside_credential_age_seconds`, set when it is asked for.
     pub credential_age: Family<SecretLabels, Gauge>,
     /// `keyside_credential_usable`, set when it is asked for.
@@ -42,6 +41,26 @@ pub struct RouteMetrics {
     duration: Histogram,
     queue_wait: Histogram,
     all: Arc<Metrics>,
+}
+
+/// What is counted of webhooks.
+#[derive(Debug)]
+struct Webhooks {
+    outcomes: Family<WebhookLabels, Counter>,
+    secrets: Family<WebhookSecretLabels, Counter>,
+}
+
+impl Webhooks {
+    fn register(registry: &mut Registry) -> Self {
+        let (outcomes, secrets) = (Family::default(), Family::default());
+        registry.register("webhooks", "Events and handshakes by what became of them", Family::clone(&outcomes));
+        registry.register(
+            "webhook_secret_used",
+            "Genuine events by the secret that they were signed with",
+            Family::clone(&secrets),
+        );
+        Self { outcomes, secrets }
+    }
 }
 
 /// The metrics of one webhook, looked up once.
@@ -143,8 +162,6 @@ impl Metrics {
         let reloads = Family::default();
         let reload_last_success = Gauge::default();
         let rotations = Family::default();
-        let webhooks = Family::default();
-        let webhook_secrets = Family::default();
         let credential_age = Family::default();
         let credential_usable = Family::default();
         registry.register("requests", "Requests by what became of them", Family::clone(&requests));
@@ -168,18 +185,13 @@ impl Metrics {
             reload_last_success.clone(),
         );
         registry.register("rotations", "Secrets replaced by a reload", Family::clone(&rotations));
-        registry.register("webhooks", "Events and handshakes by what became of them", Family::clone(&webhooks));
-        registry.register(
-            "webhook_secret_used",
-            "Genuine events by the secret that they were signed with",
-            Family::clone(&webhook_secrets),
-        );
         registry.register("credential_age_seconds", "How old a secret is", Family::clone(&credential_age));
         registry.register(
             "credential_usable",
             "Whether a credential can be sent with",
             Family::clone(&credential_usable),
         );
+        let webhooks = Webhooks::register(&mut registry);
         registry.register("build", "The version that runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         Arc::new(Self {
             registry,
@@ -193,7 +205,6 @@ impl Metrics {
             reload_last_success,
             rotations,
             webhooks,
-            webhook_secrets,
             credential_age,
             credential_usable,
         })
@@ -258,13 +269,13 @@ impl Metrics {
     #[must_use]
     pub fn webhook(self: &Arc<Self>, webhook: &Arc<str>) -> WebhookMetrics {
         let labels = WebhookLabels { webhook: webhook.to_string(), outcome: DELIVERED };
-        let delivered = self.webhooks.get_or_create(&labels).clone();
+        let delivered = self.webhooks.outcomes.get_or_create(&labels).clone();
         WebhookMetrics { webhook: Arc::clone(webhook), delivered, all: Arc::clone(self) }
     }
 
     /// An event or handshake that no webhook was found for.
     pub fn webhook_refused(&self, outcome: &'static str) {
-        self.webhooks.get_or_create(&WebhookLabels { webhook: String::new(), outcome }).inc();
+        self.webhooks.outcomes.get_or_create(&WebhookLabels { webhook: String::new(), outcome }).inc();
     }
 }
 
@@ -276,13 +287,13 @@ impl WebhookMetrics {
 
     /// Anything else that was answered.
     pub fn answered(&self, outcome: &'static str) {
-        self.all.webhooks.get_or_create(&WebhookLabels { webhook: self.webhook.to_string(), outcome }).inc();
+        self.all.webhooks.outcomes.get_or_create(&WebhookLabels { webhook: self.webhook.to_string(), outcome }).inc();
     }
 
     /// A genuine event, by the secret that it was signed with.
     pub fn secret_used(&self, which: &'static str) {
         let labels = WebhookSecretLabels { webhook: self.webhook.to_string(), which };
-        self.all.webhook_secrets.get_or_create(&labels).inc();
+        self.all.webhooks.secrets.get_or_create(&labels).inc();
     }
 }
 

@@ -125,7 +125,7 @@ fn a_call_is_proved_with_the_app_secret_and_the_time() {
         let time = value(&query, "appsecret_time").expect("appsecret_time");
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         assert!(time.parse::<u64>().is_ok_and(|time| now.abs_diff(time) <= 60), "{time}, now {now}");
-        let proof = hmac_sha256(APP_SECRET, &format!("{TOKEN}|{time}"));
+        let proof = hmac_sha256(APP_SECRET, format!("{TOKEN}|{time}"));
         assert_eq!(value(&query, "appsecret_proof"), Some(proof.as_str()), "{target}");
         assert_eq!(upstream.last().all("authorization"), [format!("Bearer {TOKEN}")]);
     }

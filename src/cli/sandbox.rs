@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::sandbox::{self, Options, Sandbox};
+use crate::sandbox::{self, App, Options, Sandbox};
 
 /// An emulator of the Cloud API for development and tests.
 #[derive(Debug, clap::Args)]
@@ -30,7 +30,7 @@ pub(super) struct SandboxArgs {
     /// HTTP instead of HTTPS
     #[arg(long)]
     plain: bool,
-    /// Holds ca.pem, token and app_secret; made if it is not there [default: a new one for temporary files]
+    /// Holds ca.pem, token, app_secret and verify_token; made if it is not there [default: a new one for temporary files]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
     /// Refuse calls without appsecret_proof
@@ -48,6 +48,12 @@ pub(super) struct SandboxArgs {
     /// A phone number id that may send; may be repeated [default: any]
     #[arg(long = "sender", value_name = "ID")]
     senders: Vec<String>,
+    /// A callback URL that gets webhooks, once it answers the handshake
+    #[arg(long, value_name = "URL")]
+    callback: Option<String>,
+    /// The authority of the callback's certificate, in PEM [default: the sandbox's own]
+    #[arg(long, value_name = "FILE")]
+    callback_ca: Option<PathBuf>,
     /// How long every answer takes
     #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = time)]
     latency: Duration,
@@ -71,6 +77,14 @@ async fn serve(args: SandboxArgs) -> Result<(), Box<dyn std::error::Error>> {
     let token_file = dir.join("token");
     let token = kept(&token_file, sandbox::new_token)?;
     let app_secret = kept(&dir.join("app_secret"), sandbox::new_app_secret)?;
+    let verify_token = kept(&dir.join("verify_token"), sandbox::new_app_secret)?;
+    let app = args.callback.map(|callback| App {
+        name: "sandbox".to_owned(),
+        callback,
+        secret: app_secret.clone(),
+        verify_token,
+    });
+    let callback_ca = args.callback_ca.as_deref().map(|file| std::fs::read(file).map_err(|error| about(file, &error)));
     let tls = !args.plain;
     let sandbox = Sandbox::start(Options {
         listen: args.listen,
@@ -85,15 +99,15 @@ async fn serve(args: SandboxArgs) -> Result<(), Box<dyn std::error::Error>> {
         pair_limit: args.pair_limit,
         throttle_status: args.throttle_status,
         latency: args.latency,
+        callback_ca: callback_ca.transpose()?,
     })
     .await?;
-    if tls {
-        replace(&dir.join("ca.pem"), sandbox.ca_pem())?;
-    }
+    replace(&dir.join("ca.pem"), sandbox.ca_pem())?;
     // Whoever started it may have closed its end of the pipe: that is no reason to stop.
     drop(io::stdout().write_all(introduction(&sandbox, &dir, tls)?.as_bytes()));
     tokio::select! {
         never = follow(&sandbox, &token_file) => match never {},
+        never = keep_asking(&sandbox, app) => match never {},
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }
@@ -112,6 +126,27 @@ async fn follow(sandbox: &Sandbox, file: &Path) -> Infallible {
             sandbox.accept_token(token.trim());
         }
     }
+}
+
+/// Subscribes the app as soon as its callback answers: whoever is to answer may start later.
+async fn keep_asking(sandbox: &Sandbox, app: Option<App>) -> Infallible {
+    let mut last = String::new();
+    while let Some(app) = &app {
+        let said = match sandbox.subscribe(app.clone()).await {
+            Ok(()) => format!("Webhooks go to {}\n", app.callback),
+            Err(error) => format!("No webhooks yet: {error}\n"),
+        };
+        let done = said.starts_with("Webhooks");
+        if said != last {
+            drop(io::stdout().write_all(said.as_bytes()));
+            last = said;
+        }
+        if done {
+            break;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    std::future::pending().await
 }
 
 /// How often the token file is looked at.
@@ -172,7 +207,12 @@ fn introduction(sandbox: &Sandbox, dir: &Path, tls: bool) -> Result<String, std:
     writeln!(text, "The sandbox answers for graph.facebook.com on {scheme}://{graph}")?;
     writeln!(text, "                and for lookaside.fbsbx.com on {scheme}://{media}")?;
     writeln!(text, "Its secrets are in {}", dir.display())?;
-    writeln!(text, "What was sent:     {scheme}://{graph}/_sandbox/sends\n")?;
+    writeln!(text, "What was sent:     {scheme}://{graph}/_sandbox/sends")?;
+    writeln!(
+        text,
+        "A user writes:     POST {scheme}://{graph}/_sandbox/events, such as {{\"type\":\"text\",\"text\":\"Hello\"}}"
+    )?;
+    writeln!(text, "What came of it:   {scheme}://{graph}/_sandbox/deliveries\n")?;
     writeln!(text, "[provider.sandbox]")?;
     writeln!(text, "extends        = \"meta\"")?;
     writeln!(text, "upstream       = \"{scheme}://{graph}\"")?;
@@ -184,7 +224,10 @@ fn introduction(sandbox: &Sandbox, dir: &Path, tls: bool) -> Result<String, std:
     writeln!(text, "provider   = \"sandbox\"")?;
     writeln!(text, "token      = {}", quoted("file:", &dir.join("token")))?;
     writeln!(text, "app_secret = {}", quoted("file:", &dir.join("app_secret")))?;
-    writeln!(text, "\n[[route]]\ncredential = \"sandbox\"\n")?;
+    writeln!(text, "verify_token = {}", quoted("file:", &dir.join("verify_token")))?;
+    writeln!(text, "\n[[route]]\ncredential = \"sandbox\"")?;
+    writeln!(text, "\n[[webhook]]\npath       = \"/webhooks/whatsapp\"\ncredential = \"sandbox\"")?;
+    writeln!(text, "forward    = \"http://127.0.0.1:3000/webhooks/whatsapp\"\n")?;
     write!(text, "{}", magic_recipients())?;
     Ok(text)
 }

@@ -23,6 +23,8 @@ pub(super) enum Magic {
     Truncated,
     /// Accepted, and the answer takes its time.
     Slow,
+    /// Accepted, and a webhook says later that it failed with this code.
+    FailsLater(i64),
 }
 
 /// How long nothing comes back.
@@ -35,9 +37,14 @@ impl Magic {
     pub(super) fn of(recipient: &str) -> Option<Magic> {
         RECIPIENTS.iter().find(|(number, ..)| *number == recipient).map(|(_, magic, _)| *magic)
     }
+
+    /// The code with which the message fails after it was accepted.
+    pub(super) fn later_error(self) -> Option<i64> {
+        if let Magic::FailsLater(code) = self { Some(code) } else { None }
+    }
 }
 
-const RECIPIENTS: [(&str, Magic, &str); 9] = [
+const RECIPIENTS: [(&str, Magic, &str); 12] = [
     ("15550000190", Magic::InvalidToken, "refused as if the token were invalid (190)"),
     ("15550130429", Magic::Throughput, "refused: the number sends too fast (130429)"),
     ("15550131056", Magic::Pair, "refused: too much to this recipient (131056)"),
@@ -47,6 +54,9 @@ const RECIPIENTS: [(&str, Magic, &str); 9] = [
     ("15550009002", Magic::Reset, "accepted, then the connection is reset"),
     ("15550009003", Magic::Truncated, "accepted, then the answer breaks off"),
     ("15550009004", Magic::Slow, "accepted, answered after 10 s"),
+    ("15550131026", Magic::FailsLater(131_026), "accepted, then a webhook says that it failed (131026)"),
+    ("15550131047", Magic::FailsLater(131_047), "accepted, then a webhook says that it failed (131047)"),
+    ("15550131049", Magic::FailsLater(131_049), "accepted, then a webhook says that it failed (131049)"),
 ];
 
 /// The recipients and what happens, for people.

@@ -62,6 +62,27 @@ impl Media {
     }
 }
 
+/// A picture from a user, as a webhook names it: its id, the hash of its bytes in base64 (in an answer to a GET it is in
+/// hexadecimal), and a link.
+pub(super) fn receive(state: &State, sender: &str) -> (String, String, String) {
+    let data = Bytes::from_static(PIXEL);
+    let digest = Sha256::digest(&data);
+    let file = File {
+        id: ids::object_id(),
+        sender: sender.to_owned(),
+        kind: "image/png".to_owned(),
+        filename: "picture.png".to_owned(),
+        sha256: ids::hex(&digest),
+        data,
+    };
+    let (id, link) = (file.id.clone(), link(state, &file));
+    state.media.put(file);
+    (id, ids::base64(&digest), link)
+}
+
+/// A picture of one transparent point.
+const PIXEL: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x06\0\0\0\x1f\x15\xc4\x89\0\0\0\rIDATx\x9cc`\0\x01\0\0\x05\0\x01\r\n-\xb4\0\0\0\0IEND\xaeB`\x82";
+
 /// `POST /{sender}/media`.
 pub(super) async fn upload(call: &Call<'_>, sender: &str, body: Incoming) -> Result<Json, GraphError> {
     call.needs_sender(sender)?;
@@ -135,13 +156,7 @@ fn check(kind: &str, length: usize) -> Result<(), GraphError> {
 /// `GET /{media}`: where it can be downloaded for the next five minutes.
 pub(super) fn describe(call: &Call<'_>, file: &File) -> Result<Json, GraphError> {
     of_number(call, file)?;
-    let expiry = now() + LINK_LIFE;
-    let link = format!(
-        "{}/whatsapp_business/attachments/?mid={}&ext={expiry}&hash={}",
-        call.state.rules.media_origin,
-        file.id,
-        signature(file, expiry)
-    );
+    let link = link(call.state, file);
     Ok(object([
         ("url", link.into()),
         ("mime_type", file.kind.as_str().into()),
@@ -150,6 +165,12 @@ pub(super) fn describe(call: &Call<'_>, file: &File) -> Result<Json, GraphError>
         ("id", file.id.as_str().into()),
         ("messaging_product", "whatsapp".into()),
     ]))
+}
+
+fn link(state: &State, file: &File) -> String {
+    let expiry = now() + LINK_LIFE;
+    let (origin, id) = (&state.rules.media_origin, &file.id);
+    format!("{origin}/whatsapp_business/attachments/?mid={id}&ext={expiry}&hash={}", signature(file, expiry))
 }
 
 /// `DELETE /{media}`.

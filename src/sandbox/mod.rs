@@ -32,9 +32,11 @@ mod tests;
 mod tls;
 mod token;
 mod upload;
+mod webhook;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,6 +48,8 @@ pub use record::Accepted;
 use serve::Host;
 use state::{Rules, State};
 use tls::Authority;
+pub use webhook::{App, Attempt, Signing, SubscribeError};
+use webhook::{Order, Webhooks};
 
 /// How a sandbox is to behave.
 #[derive(Clone)]
@@ -74,6 +78,8 @@ pub struct Options {
     pub throttle_status: u16,
     /// How long every answer of the Graph host takes.
     pub latency: Duration,
+    /// The authorities of callback URLs with TLS, in PEM; the sandbox's own where they are missing.
+    pub callback_ca: Option<Vec<u8>>,
 }
 
 impl Default for Options {
@@ -92,6 +98,7 @@ impl Default for Options {
             pair_limit: false,
             throttle_status: 400,
             latency: Duration::ZERO,
+            callback_ca: None,
         }
     }
 }
@@ -112,7 +119,8 @@ impl Sandbox {
         let tls = if options.tls { Some(authority.server().map_err(SandboxError::Certificate)?) } else { None };
         let (listener, graph) = bind(options.listen).await?;
         let (media_listener, media) = bind(options.media_listen).await?;
-        let state = Arc::new(State::new(rules(&options, media)?));
+        let client = authority.client(options.callback_ca.as_deref()).map_err(SandboxError::Certificate)?;
+        let state = Arc::new(State::new(rules(&options, media)?, Webhooks::new(client)));
         options.tokens.iter().for_each(|token| state.tokens.introduce(token));
         let listeners = [
             tokio::spawn(serve::listen(listener, tls.clone(), Host::Graph, Arc::clone(&state))),
@@ -150,6 +158,41 @@ impl Sandbox {
     /// The sends that were accepted, in order.
     pub fn accepted(&self) -> Vec<Accepted> {
         self.state.records.accepted()
+    }
+
+    /// Subscribes an app to the account, after the handshake with its callback URL. From then on it gets the status of
+    /// every message that is sent, and what users write. The client certificate that callbacks with TLS may ask for has
+    /// the common name of Meta's and the authority of [`Sandbox::ca_pem`].
+    ///
+    /// # Errors
+    /// Where the handshake is not answered with 200 and the challenge.
+    pub async fn subscribe(&self, app: App) -> Result<(), SubscribeError> {
+        self.state.webhooks.subscribe(app).await
+    }
+
+    /// A user writes, so many times at so many a second.
+    pub fn receive_texts(&self, from: &str, text: &str, count: u32, per_second: NonZeroU32) {
+        self.state.order(Order::text(from, text).repeated(count, per_second));
+    }
+
+    /// A user writes, once.
+    pub fn receive_text(&self, from: &str, text: &str) {
+        self.state.order(Order::text(from, text));
+    }
+
+    /// Somebody who does not know the app's secret says that a user wrote.
+    pub fn forge_text(&self, from: &str, text: &str) {
+        self.state.order(Order::text(from, text).forged());
+    }
+
+    /// Changes the secret of an app, and says which one signs from now on; whether the app is there.
+    pub fn change_app_secret(&self, app: &str, secret: Option<String>, signing: Signing) -> bool {
+        self.state.webhooks.change_secret(app, secret, signing)
+    }
+
+    /// Every attempt to deliver a webhook, in order.
+    pub fn attempts(&self) -> Vec<Attempt> {
+        self.state.webhooks.attempts().list()
     }
 
     /// Stops it and closes all its connections, as dropping it does.

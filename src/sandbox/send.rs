@@ -78,6 +78,7 @@ fn deliver(call: &Call<'_>, sender: &str, message: &Message, body: Value) -> Res
         when: SystemTime::now(),
     };
     if magic != Some(Magic::Unavailable) {
+        call.state.webhooks.report(sender, recipient, &send.wamid, magic);
         call.state.records.accept(send, body);
     }
     Ok(Sent { answer, magic })
@@ -90,7 +91,10 @@ fn refuse(call: &Call<'_>, sender: &str, recipient: &str, magic: Option<Magic>) 
         Some(Magic::Throughput) => return Err(GraphError::throughput(rules.throttle_status)),
         Some(Magic::Pair) => return Err(GraphError::pair(rules.throttle_status)),
         Some(Magic::Unknown) => return Err(GraphError::unknown()),
-        Some(Magic::Unavailable | Magic::Hang | Magic::Reset | Magic::Truncated | Magic::Slow) | None => {}
+        Some(
+            Magic::Unavailable | Magic::Hang | Magic::Reset | Magic::Truncated | Magic::Slow | Magic::FailsLater(_),
+        )
+        | None => {}
     }
     let now = Instant::now();
     if rules.per_sender.is_some_and(|rate| !call.state.pace.sender_may(sender, rate, now)) {

@@ -1,17 +1,18 @@
 //! Everything the sandbox knows, each part under its own lock, none of them held across an await.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::StatusCode;
 use subtle::ConstantTimeEq;
 
-use super::media::Media;
+use super::media::{self, Media};
 use super::pace::Pace;
 use super::record::Records;
 use super::template::Templates;
 use super::token::Tokens;
+use super::webhook::{Order, Webhooks};
 
 /// The app that all tokens belong to.
 pub(super) const APP: &str = "634974688087057";
@@ -54,11 +55,12 @@ pub(super) struct State {
     pub(super) uploads: Mutex<HashMap<String, (u64, u64)>>,
     pub(super) profiles: Mutex<HashMap<String, serde_json::Value>>,
     pub(super) blocked: Mutex<HashMap<String, Vec<String>>>,
+    pub(super) webhooks: Arc<Webhooks>,
 }
 
 impl State {
     /// A fresh one.
-    pub(super) fn new(rules: Rules) -> State {
+    pub(super) fn new(rules: Rules, webhooks: Webhooks) -> State {
         State {
             rules,
             tokens: Tokens::default(),
@@ -69,7 +71,16 @@ impl State {
             uploads: Mutex::default(),
             profiles: Mutex::default(),
             blocked: Mutex::default(),
+            webhooks: Arc::new(webhooks),
         }
+    }
+
+    /// Sends events of users as ordered; a picture gets its place among the media first.
+    pub(super) fn order(&self, mut order: Order) {
+        if order.needs_image() {
+            order.image = Some(media::receive(self, SENDER));
+        }
+        tokio::spawn(Arc::clone(&self.webhooks).carry_out(order));
     }
 
     /// Whether this is the app secret, in constant time.
@@ -85,7 +96,8 @@ impl State {
 
     #[cfg(test)]
     pub(super) fn for_tests() -> State {
-        State::new(Rules {
+        let authority = super::tls::Authority::new().unwrap();
+        let rules = Rules {
             scheme: "http",
             media_origin: "http://127.0.0.1:9444".to_owned(),
             app_secret: None,
@@ -95,7 +107,8 @@ impl State {
             pair_limit: false,
             throttle_status: StatusCode::BAD_REQUEST,
             latency: Duration::ZERO,
-        })
+        };
+        State::new(rules, Webhooks::new(authority.client(None).unwrap()))
     }
 }
 

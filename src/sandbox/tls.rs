@@ -1,4 +1,4 @@
-//! An authority made for one run, and the server certificate it vouches for.
+//! An authority made for one run, and the certificates it vouches for.
 
 use std::sync::Arc;
 
@@ -6,9 +6,10 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose,
 };
-use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 /// The names under which the sandbox answers.
 const NAMES: [&str; 5] = ["localhost", "127.0.0.1", "::1", "graph.facebook.com", "lookaside.fbsbx.com"];
@@ -51,4 +52,31 @@ impl Authority {
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Arc::new(config))
     }
+
+    /// A client that trusts the authorities of `ca`, or else this one, and that shows a certificate with the name of
+    /// Meta's, which this one vouches for.
+    pub(super) fn client(
+        &self,
+        ca: Option<&[u8]>,
+    ) -> Result<Arc<ClientConfig>, Box<dyn std::error::Error + Send + Sync>> {
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(ca.unwrap_or(self.pem.as_bytes())) {
+            roots.add(certificate?)?;
+        }
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, CLIENT);
+        params.use_authority_key_identifier_extension = true;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let key = KeyPair::generate()?;
+        let certificate = params.signed_by(&key, &self.issuer)?;
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_client_auth_cert(vec![certificate.der().clone()], key)?;
+        Ok(Arc::new(config))
+    }
 }
+
+/// The common name of the client certificate that Meta shows to callback URLs.
+const CLIENT: &str = "client.webhooks.fbclientcerts.com";

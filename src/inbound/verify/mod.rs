@@ -48,6 +48,7 @@ struct Prepared {
 }
 
 /// A secret, ready for its scheme.
+#[expect(clippy::large_enum_variant, reason = "there are few keys, and nearly all are the large one")]
 enum Key {
     Mac(Mac),
     /// For tokens that may name one of several algorithms.

@@ -24,6 +24,7 @@ pub(super) struct Attempt<'v> {
     nonce: Option<Used>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "nearly every signature is the large one")]
 enum State<'v> {
     Mac(Mac),
     Ed25519(&'v Ed25519Key),

@@ -302,6 +302,7 @@ fn a_list_may_hold_signatures_of_several_keys() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn a_static_token_is_compared_wherever_it_stands() {
     let token = "a token of the test";
     let table: [(&str, Request<()>, Option<&str>, bool); 12] = [
@@ -382,9 +383,8 @@ proptest! {
         let mut changed = body.clone();
         changed[place.index(body.len())] ^= change;
         prop_assert!(check(&verifier, &request, &changed, SystemTime::now()).is_err());
-        let mut shorter = body.clone();
-        shorter.pop();
-        prop_assert!(check(&verifier, &request, &shorter, SystemTime::now()).is_err());
+        let shorter = &body[..body.len() - 1];
+        prop_assert!(check(&verifier, &request, shorter, SystemTime::now()).is_err());
     }
 
     #[test]
