@@ -116,3 +116,9 @@ impl Drop for Line<'_> {
 }
 
 const LINES: usize = 4096;
+
+/// Whole milliseconds, as log lines have them: a number, which a wider type would not be in JSON.
+#[must_use]
+pub fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

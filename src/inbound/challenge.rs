@@ -11,6 +11,7 @@ use subtle::{Choice, ConstantTimeEq};
 use super::error::InboundError;
 use super::offences::Offences;
 use crate::credential::Credential;
+use crate::listener::network_of;
 use crate::query;
 use crate::upstream::AnswerBody;
 
@@ -24,10 +25,10 @@ pub(super) fn answer(
     request: &Parts,
     credential: &Credential,
     secret: &str,
-    guesses: &Offences,
+    guesses: &Offences<IpAddr>,
     address: Option<IpAddr>,
 ) -> Result<Response<AnswerBody>, InboundError> {
-    if address.is_some_and(|address| guesses.is_over(address)) {
+    if address.is_some_and(|address| guesses.is_over(&network_of(address))) {
         return Err(InboundError::TooManyGuesses);
     }
     let text = request.uri.query().unwrap_or_default();

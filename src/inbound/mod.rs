@@ -30,7 +30,8 @@ use offences::{Notice, Offences};
 use verify::{Nonces, Verifier};
 
 use crate::credential::Credential;
-use crate::listener::{Caller, Link};
+use crate::listener::{Caller, Link, network_of};
+use crate::log::millis;
 use crate::metrics::{Metrics, WebhookMetrics};
 use crate::room::Room;
 use crate::upstream::AnswerBody;
@@ -67,8 +68,9 @@ pub struct Inbound {
     generation: Arc<ArcSwap<Generation>>,
     metrics: Arc<Metrics>,
     room: Room,
-    guesses: Offences,
-    refusals: Offences,
+    guesses: Offences<IpAddr>,
+    refusals: Offences<IpAddr>,
+    failures: Offences<Arc<str>>,
     nonces: Nonces,
 }
 
@@ -107,6 +109,7 @@ impl Inbound {
             room: Room::default(),
             guesses: Offences::default(),
             refusals: Offences::default(),
+            failures: Offences::default(),
             nonces: Nonces::default(),
         }
     }
@@ -130,7 +133,7 @@ impl Inbound {
                     webhook = webhook.map(|webhook| &*webhook.name),
                     caller = %link.caller(),
                     status = response.status().as_u16(),
-                    duration_ms = arrived.elapsed().as_millis(),
+                    duration_ms = millis(arrived.elapsed()),
                     "event answered"
                 );
                 response
@@ -188,14 +191,15 @@ impl Inbound {
             Some(webhook) => webhook.metrics.answered(slug),
             None => self.metrics.webhook_refused(slug),
         }
-        let notice = match (error, address_of(link)) {
-            (InboundError::HandshakeRefused, Some(address)) => self.guesses.count(address),
-            (InboundError::TooManyGuesses, _) => Notice::Silence,
-            // The application is known; whoever is on the other end is anybody.
-            (InboundError::ApplicationUnavailable(_) | InboundError::ApplicationRefused(_), _) | (_, None) => {
-                Notice::Log { unlogged: 0 }
+        let address = address_of(link).map(network_of);
+        let notice = match (error, address, webhook) {
+            (InboundError::TooManyGuesses, ..) => Notice::Silence,
+            (InboundError::HandshakeRefused, Some(address), _) => self.guesses.count(address),
+            (InboundError::ApplicationUnavailable(_) | InboundError::ApplicationRefused(_), _, Some(webhook)) => {
+                self.failures.count(Arc::clone(&webhook.name))
             }
-            (_, Some(address)) => self.refusals.count(address),
+            (_, Some(address), _) => self.refusals.count(address),
+            (_, None, _) => Notice::Log { unlogged: 0 },
         };
         let response = error.to_response();
         if let Notice::Log { unlogged } = notice {
@@ -203,7 +207,7 @@ impl Inbound {
                 webhook = webhook.map(|webhook| &*webhook.name),
                 caller = %link.caller(),
                 status = response.status().as_u16(),
-                duration_ms = arrived.elapsed().as_millis(),
+                duration_ms = millis(arrived.elapsed()),
                 error = slug,
                 reason = error.reason(),
                 unlogged_before = (unlogged > 0).then_some(unlogged),

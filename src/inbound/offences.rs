@@ -1,19 +1,24 @@
-//! Who sent what is not genuine, and how often within a minute.
+//! What must not happen too often within a minute.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::listener::network_of;
+/// How often each address, or each webhook, gave offence within a minute. It decides what is still
+/// logged, and whether a handshake is listened to; a genuine event is never held up by what else came
+/// from its address.
+#[derive(Debug)]
+pub(super) struct Offences<K> {
+    offenders: Mutex<HashMap<K, Minute>>,
+}
 
-/// Wrong handshakes and forged events by address. They decide what is still logged, and whether a
-/// handshake is listened to; a genuine event is never held up by what else came from its address.
-#[derive(Debug, Default)]
-pub(super) struct Offences {
-    addresses: Mutex<HashMap<IpAddr, Minute>>,
+impl<K> Default for Offences<K> {
+    fn default() -> Self {
+        Self { offenders: Mutex::default() }
+    }
 }
 
 #[derive(Debug)]
@@ -25,25 +30,24 @@ struct Minute {
 /// What is to be logged of an offence.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Notice {
-    /// The offence itself, and how many of the same address were not logged before.
+    /// The offence itself, and how many of the same offender were not logged before.
     Log { unlogged: u32 },
     /// Nothing.
     Silence,
 }
 
-impl Offences {
+impl<K: Eq + Hash> Offences<K> {
     /// Counts an offence.
-    pub(super) fn count(&self, address: IpAddr) -> Notice {
+    pub(super) fn count(&self, offender: K) -> Notice {
         let now = Instant::now();
-        let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-        if addresses.len() >= MOST_ADDRESSES {
-            addresses.retain(|_, minute| minute.is_current(now));
+        let mut offenders = self.offenders.lock().unwrap_or_else(PoisonError::into_inner);
+        if offenders.len() >= MOST {
+            offenders.retain(|_, minute| minute.is_current(now));
         }
-        let address = network_of(address);
-        if addresses.len() >= MOST_ADDRESSES && !addresses.contains_key(&address) {
+        if offenders.len() >= MOST && !offenders.contains_key(&offender) {
             return Notice::Silence;
         }
-        let minute = addresses.entry(address).or_insert(Minute { began: now, count: 0 });
+        let minute = offenders.entry(offender).or_insert(Minute { began: now, count: 0 });
         let unlogged = if minute.is_current(now) {
             0
         } else {
@@ -55,14 +59,14 @@ impl Offences {
         if minute.count <= PER_MINUTE { Notice::Log { unlogged } } else { Notice::Silence }
     }
 
-    /// Whether the address has offended as often as it may in a minute. With very many offenders
+    /// Whether somebody has offended as often as anybody may in a minute. With very many offenders
     /// everybody has.
-    pub(super) fn is_over(&self, address: IpAddr) -> bool {
+    pub(super) fn is_over(&self, offender: &K) -> bool {
         let now = Instant::now();
-        let addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-        match addresses.get(&network_of(address)) {
+        let offenders = self.offenders.lock().unwrap_or_else(PoisonError::into_inner);
+        match offenders.get(offender) {
             Some(minute) => minute.is_current(now) && minute.count >= PER_MINUTE,
-            None => addresses.len() >= MOST_ADDRESSES,
+            None => offenders.len() >= MOST,
         }
     }
 }
@@ -75,40 +79,39 @@ impl Minute {
 
 const PER_MINUTE: u32 = 10;
 /// Some 300 KiB.
-const MOST_ADDRESSES: usize = 4096;
+const MOST: usize = 4096;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn an_address_is_over_after_ten_in_a_minute_and_begins_anew_after_it() {
+    async fn an_offender_is_over_after_ten_in_a_minute_and_begins_anew_after_it() {
         let offences = Offences::default();
-        let [one, other] = ["192.0.2.1", "192.0.2.2"].map(|address| address.parse().unwrap());
+        let [one, other] = ["one", "other"];
         for _ in 0..10 {
-            assert!(!offences.is_over(one));
+            assert!(!offences.is_over(&one));
             assert_eq!(offences.count(one), Notice::Log { unlogged: 0 });
         }
-        assert!(offences.is_over(one));
-        assert!(!offences.is_over(other));
+        assert!(offences.is_over(&one));
+        assert!(!offences.is_over(&other));
         assert_eq!(offences.count(one), Notice::Silence);
         assert_eq!(offences.count(one), Notice::Silence);
         tokio::time::advance(Duration::from_secs(60)).await;
-        assert!(!offences.is_over(one));
+        assert!(!offences.is_over(&one));
         assert_eq!(offences.count(one), Notice::Log { unlogged: 2 });
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_table_of_addresses_is_bounded() {
+    async fn the_table_of_offenders_is_bounded() {
         let offences = Offences::default();
-        let address = |number: u32| IpAddr::V4(number.into());
         for number in 0..5000 {
-            offences.count(address(number));
+            offences.count(number);
         }
-        assert_eq!(offences.addresses.lock().unwrap().len(), MOST_ADDRESSES);
-        assert!(offences.is_over(address(4999)));
+        assert_eq!(offences.offenders.lock().unwrap().len(), MOST);
+        assert!(offences.is_over(&4999));
         tokio::time::advance(Duration::from_secs(60)).await;
-        assert_eq!(offences.count(address(4999)), Notice::Log { unlogged: 0 });
-        assert_eq!(offences.addresses.lock().unwrap().len(), 1);
+        assert_eq!(offences.count(4999), Notice::Log { unlogged: 0 });
+        assert_eq!(offences.offenders.lock().unwrap().len(), 1);
     }
 }

@@ -27,6 +27,7 @@ use policy::{Permit, Policy, Route};
 
 use crate::limit::{Limited, Patience, Ticket};
 use crate::listener::Link;
+use crate::log::millis;
 use crate::metrics::{Metrics, outcome_of};
 use crate::upstream::{Answer, AnswerBody, Limits, OutgoingBody, UpstreamError};
 
@@ -161,7 +162,7 @@ impl<'a> Failure<'a> {
             None => outbound.metrics.refused(kind.slug),
         }
         let refusal = self.error.refusal(route);
-        let duration_ms = arrived.elapsed().as_millis();
+        let duration_ms = millis(arrived.elapsed());
         let credential = self.route.and_then(|route| route.credential.fingerprint()).map(tracing::field::display);
         let operation = self.operation();
         tracing::info!(route, operation, credential, caller = %link.caller(), status = kind.status.as_u16(), duration_ms, error = kind.slug, reason = refusal.message, "request refused");
@@ -222,7 +223,7 @@ fn report(permit: &Permit<'_>, link: &Link, answer: &Answer, duration: Duration)
         credential = permit.route.credential.fingerprint().map(tracing::field::display),
         caller = %link.caller(),
         status = answer.status.as_u16(),
-        duration_ms = duration.as_millis(),
+        duration_ms = millis(duration),
         "request answered"
     );
 }

@@ -1,6 +1,5 @@
 //! `keyside demo`
 
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,13 +8,17 @@ use http::Method;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep};
 
-use crate::app::App;
-use crate::config::ListenAddress;
-use crate::provider::Ca;
-use crate::provider::Origin;
+mod application;
+mod folder;
+mod receiver;
+mod webhooks;
+
+use application::{Application, message};
+use folder::Folder;
+use receiver::Receiver;
+
+use crate::app::{App, AppError};
 use crate::sandbox::{Options, Sandbox};
-use crate::tls;
-use crate::upstream::{Head, Limits, Outgoing, OutgoingBody, Upstream};
 
 /// The options of `keyside demo`.
 #[derive(Debug, clap::Args)]
@@ -40,10 +43,10 @@ pub(super) async fn run(args: DemoArgs) -> ExitCode {
 
 async fn tell(once: bool) -> Outcome<bool> {
     let folder = Folder::new()?;
-    let token = folder.write_token()?;
-    let options = Options { tls: true, tokens: vec![token], ..Options::default() };
+    let options = Options { tls: true, tokens: vec![folder.read("token")?], ..Options::default() };
     let sandbox = Arc::new(Sandbox::start(options).await?);
-    let app = start_sidecar(&folder, &sandbox, once).await?;
+    let receiver = Receiver::start()?;
+    let app = start_sidecar(&folder, &sandbox, &receiver, once).await?;
     let application = Application::calling(app.addresses())?;
     println!("A sandbox that behaves like Meta's Cloud API is up at https://{}.", sandbox.graph());
     println!("A sidecar is up in front of it, and holds the token: {}\n", folder.path("token").display());
@@ -52,10 +55,14 @@ async fn tell(once: bool) -> Outcome<bool> {
     good &= is_refused_what_it_may_not_do(&application).await?;
     good &= is_held_to_the_limit(&application).await?;
     good &= notices_no_rotation(&application, &sandbox, &folder).await?;
+    let callback = webhooks::callback(app.inbound_addresses())?;
+    good &= webhooks::the_handshake_is_answered(&callback, &sandbox, &folder).await?;
+    good &= webhooks::only_genuine_events_arrive(&sandbox, &receiver).await?;
+    good &= webhooks::no_event_is_lost_while_the_secret_changes(&sandbox, &receiver, &folder).await?;
     if once {
         app.stop(Duration::from_secs(5)).await;
     } else {
-        say_what_to_try(&application, &folder);
+        say_what_to_try(&application, &callback, &folder);
         app.serve_until_signal().await?;
     }
     Ok(good)
@@ -104,9 +111,9 @@ async fn notices_no_rotation(application: &Application, sandbox: &Arc<Sandbox>, 
         ticks.tick().await;
         if rotations < 3 && start.elapsed() > ROTATION_TIME * (rotations + 1) {
             rotations += 1;
-            let (old, new) = (folder.read_token()?, folder.new_token());
+            let (old, new) = (folder.read("token")?, crate::sandbox::new_token());
             sandbox.accept_token(&new);
-            folder.replace_token(&new)?;
+            folder.replace("token", &new)?;
             let sandbox = Arc::clone(sandbox);
             tokio::spawn(async move {
                 sleep(Duration::from_secs(1)).await;
@@ -130,7 +137,7 @@ async fn notices_no_rotation(application: &Application, sandbox: &Arc<Sandbox>, 
     Ok(failed == 0 && accepted.len() == statuses.len() && tokens.len() == 4)
 }
 
-fn say_what_to_try(application: &Application, folder: &Folder) {
+fn say_what_to_try(application: &Application, callback: &str, folder: &Folder) {
     let url = &application.url;
     println!("Everything stays up. Try:\n");
     println!(
@@ -139,49 +146,55 @@ fn say_what_to_try(application: &Application, folder: &Folder) {
     );
     println!("   curl -i {url}/v23.0/{SENDER}/messages -H 'Host: evil.example'");
     println!("   curl -i -X POST {url}/v23.0/{SENDER}/register");
+    println!("   curl -i -d '{{}}' {callback}");
     println!("   cat {}", folder.path("proxy.toml").display());
     println!("\nCtrl-C ends it.");
 }
 
-async fn start_sidecar(folder: &Folder, sandbox: &Sandbox, once: bool) -> Outcome<App> {
+async fn start_sidecar(folder: &Folder, sandbox: &Sandbox, receiver: &Receiver, once: bool) -> Outcome<App> {
     std::fs::write(folder.path("ca.pem"), sandbox.ca_pem())?;
-    // Port 8080 where it is free, so that what the README says to try works as it stands.
-    for port in if once { [0, 0] } else { [8080, 0] } {
-        std::fs::write(folder.path("proxy.toml"), configuration(folder, sandbox, port))?;
+    // Ports 8080 and 8081 where they are free, so that what the README says to try works as it stands.
+    for ports in if once { [(0, 0); 2] } else { [(8080, 8081), (0, 0)] } {
+        std::fs::write(folder.path("proxy.toml"), configuration(folder, sandbox, receiver, ports))?;
         match App::start(folder.path("proxy.toml")).await {
-            Err(crate::app::AppError::Bind(_)) if port != 0 => {}
+            Err(AppError::Bind(_)) if ports != (0, 0) => {}
             result => return Ok(result?),
         }
     }
     Err("no port is free".into())
 }
 
-fn configuration(folder: &Folder, sandbox: &Sandbox, port: u16) -> String {
+fn configuration(folder: &Folder, sandbox: &Sandbox, receiver: &Receiver, (port, inbound): (u16, u16)) -> String {
     let (graph, media) = (sandbox.graph(), sandbox.media());
-    let (ca, token) = (folder.path("ca.pem"), folder.path("token"));
-    let (ca, token, admin) = (ca.display(), token.display(), folder.path("admin.sock"));
+    let dir = folder.path("");
+    let (dir, application) = (dir.display(), receiver.address());
     format!(
         r#"[outbound]
 listen = ["127.0.0.1:{port}"]
 
+[inbound]
+listen = ["127.0.0.1:{inbound}"]
+
 [admin]
-listen = ["unix:{admin}"]
+listen = ["unix:{dir}admin.sock"]
 
 [reload]
 watch = "200ms"
 
 [log]
-level = "warn"
+level = "error"
 
 [provider.sandbox]
 extends        = "meta"
 upstream       = "https://{graph}"
 media_upstream = "https://{media}"
-ca             = "{ca}"
+ca             = "{dir}ca.pem"
 
 [credential.demo]
-provider = "sandbox"
-token    = "file:{token}"
+provider     = "sandbox"
+token        = "file:{dir}token"
+app_secret   = ["file:{dir}app_secret", "file:{dir}app_secret.old"]
+verify_token = "file:{dir}verify_token"
 
 [[route]]
 credential = "demo"
@@ -195,112 +208,13 @@ path       = "/limited"
 [route.limits]
 per_sender = "2/10s"
 max_wait   = "1s"
-"#,
-        admin = admin.display()
+
+[[webhook]]
+path       = "/webhooks/whatsapp"
+credential = "demo"
+forward    = "http://{application}/events"
+"#
     )
-}
-
-/// What stands for an application: it knows an address on localhost and nothing else.
-#[derive(Clone)]
-struct Application {
-    url: String,
-    host: String,
-    keyside: Arc<Upstream>,
-}
-
-impl Application {
-    fn calling(addresses: &[ListenAddress]) -> Outcome<Self> {
-        let Some(ListenAddress::Tcp(address)) = addresses.first() else {
-            return Err("the sidecar has no address".into());
-        };
-        let origin = Origin { tls: false, host: address.ip().to_string(), port: address.port() };
-        let keyside = Arc::new(Upstream::new(origin, tls::client_config(&Ca::Bundled, None)?)?);
-        Ok(Self { url: format!("http://{address}"), host: address.to_string(), keyside })
-    }
-
-    async fn send(&self, prefix: &str, recipient: &str) -> Outcome<(u16, String)> {
-        self.call(Method::POST, &format!("{prefix}/v23.0/{SENDER}/messages"), &message(recipient)).await
-    }
-
-    async fn call(&self, method: Method, path: &str, body: &str) -> Outcome<(u16, String)> {
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            self.host,
-            body.len()
-        );
-        let seconds = Duration::from_secs;
-        let limits = Limits {
-            start: Instant::now(),
-            deadline: Instant::now() + seconds(20),
-            head: seconds(20),
-            progress: seconds(20),
-        };
-        let mut bytes = Head::default();
-        bytes.push(head.as_bytes());
-        let request = Outgoing::new(method, bytes, OutgoingBody::Whole(bytes::Bytes::new()));
-        let answer = self.keyside.send(request, limits).await?;
-        let status = answer.status.as_u16();
-        let text = answer.body.whole(1 << 20).await?;
-        Ok((status, String::from_utf8_lossy(&text).into_owned()))
-    }
-}
-
-fn message(recipient: &str) -> String {
-    format!(r#"{{"messaging_product":"whatsapp","to":"{recipient}","type":"text","text":{{"body":"Hello"}}}}"#)
-}
-
-/// A folder of the demo's own, gone when it ends.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Outcome<Self> {
-        use std::os::unix::fs::DirBuilderExt;
-        let path = std::env::temp_dir().join(format!("keyside-demo-{}", std::process::id()));
-        std::fs::DirBuilder::new().mode(0o700).create(&path)?;
-        Ok(Self(path))
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-
-    fn write_token(&self) -> Outcome<String> {
-        let token = self.new_token();
-        self.replace_token(&token)?;
-        Ok(token)
-    }
-
-    fn read_token(&self) -> Outcome<String> {
-        Ok(std::fs::read_to_string(self.path("token"))?)
-    }
-
-    /// In one step, so that nobody reads half a token.
-    fn replace_token(&self, token: &str) -> Outcome<()> {
-        write_private(&self.path("token.new"), token)?;
-        Ok(std::fs::rename(self.path("token.new"), self.path("token"))?)
-    }
-
-    fn new_token(&self) -> String {
-        crate::sandbox::new_token()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        std::fs::remove_dir_all(&self.0).unwrap_or_default();
-    }
-}
-
-fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
-    std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)?
-        .write_all(text.as_bytes())
 }
 
 const SENDER: &str = "106540352242922";
