@@ -9,7 +9,6 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
-use prometheus_client::metrics::gauge::Gauge;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
@@ -88,10 +87,11 @@ impl App {
             async move { admin.handle(request).await }
         };
         let internet = Terms::internet(reloader.server_tls());
-        let open = |name| metrics.connections(name);
-        tasks.extend(serve(outbound_listeners, &applications, &Terms::local(), &open("outbound"), &begun));
-        tasks.extend(serve(inbound_listeners, &providers, &internet, &open("inbound"), &begun));
-        tasks.extend(serve(admin_listeners, &operators, &Terms::local(), &open("admin"), &admin_begun));
+        let serve = Serve { metrics: &metrics, begun: &begun };
+        tasks.extend(serve.all("outbound", outbound_listeners, &applications, &Terms::local()));
+        tasks.extend(serve.all("inbound", inbound_listeners, &providers, &internet));
+        let serve = Serve { metrics: &metrics, begun: &admin_begun };
+        tasks.extend(serve.all("admin", admin_listeners, &operators, &Terms::local()));
         // Only the listeners hold them from here on, or a drain would never end.
         drop((begun, admin_begun));
         tasks.extend([
@@ -165,25 +165,34 @@ impl App {
     }
 }
 
-/// Serves the listeners of one kind, each in a task of its own.
-fn serve<H, F, B>(
-    listeners: Vec<Listener>,
-    handler: &H,
-    terms: &Terms,
-    open: &Gauge,
-    begun: &Drain,
-) -> Vec<JoinHandle<()>>
-where
-    H: Fn(Request<Incoming>, Arc<Link>) -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = Response<B>> + Send + 'static,
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: std::error::Error + Send + Sync + 'static,
-{
-    let one = |listener: Listener| {
-        tracing::info!(address = %listener.address(), tls = terms.tls.is_some(), "listening");
-        tokio::spawn(listener.serve(handler.clone(), terms.clone(), open.clone(), begun.clone()))
-    };
-    listeners.into_iter().map(one).collect()
+/// What all listeners are served with.
+struct Serve<'a> {
+    metrics: &'a Metrics,
+    begun: &'a Drain,
+}
+
+impl Serve<'_> {
+    /// Serves the listeners of one kind, each in a task of its own.
+    fn all<H, F, B>(
+        &self,
+        kind: &'static str,
+        listeners: Vec<Listener>,
+        handler: &H,
+        terms: &Terms,
+    ) -> Vec<JoinHandle<()>>
+    where
+        H: Fn(Request<Incoming>, Arc<Link>) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Response<B>> + Send + 'static,
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: std::error::Error + Send + Sync + 'static,
+    {
+        let one = |listener: Listener| {
+            tracing::info!(listener = kind, address = %listener.address(), tls = terms.tls.is_some(), "listening");
+            let open = self.metrics.connections(kind);
+            tokio::spawn(listener.serve(handler.clone(), terms.clone(), open, self.begun.clone()))
+        };
+        listeners.into_iter().map(one).collect()
+    }
 }
 
 async fn either(one: &mut Signal, other: &mut Signal) {

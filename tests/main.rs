@@ -27,4 +27,6 @@ mod secrets;
 mod sending;
 mod tidy;
 mod upstream_faults;
+mod webhook_rotation;
+mod webhook_tls;
 mod webhooks;

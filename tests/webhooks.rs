@@ -1,73 +1,17 @@
 //! Webhooks: the handshake is answered, forgeries are refused, genuine events are handed on byte for byte.
 
-use std::fmt::Write;
-use std::io::Write as _;
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::support::client::{Answer, Client, NoAnswer, get};
-use crate::support::keyside::{Keyside, Setup};
+use crate::support::keyside::Keyside;
 use crate::support::upstream::{After, Upstream, Wire};
+use crate::support::webhook::{
+    EVENT, HOOK, VERIFY_TOKEN, application, configured, event, forwarding, genuine, setup, signature,
+};
 use crate::support::{APP_SECRET, hmac_sha256, noise};
-
-const HOOK: &str = "/webhooks/whatsapp";
-const VERIFY_TOKEN: &str = "verify-token-of-the-test";
-const EVENT: &str = r#"{"object":"whatsapp_business_account","entry":[{"id":"1","changes":[{"value":{"messages":[{"text":{"body":"caf\u00e9 a\u0040b 50\u0025 \u003C\/x>"}}]},"field":"messages"}]}]}"#;
-
-/// An application that takes every event.
-fn application() -> Upstream {
-    answering(200)
-}
-
-fn answering(status: u16) -> Upstream {
-    Upstream::plain(move |_, wire| {
-        wire.write(format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n").as_bytes());
-        After::Keep
-    })
-}
-
-fn setup(application: &Upstream) -> Setup {
-    forwarding(&format!("{}/events", application.url()))
-}
-
-fn forwarding(forward: &str) -> Setup {
-    configured(&format!("forward = \"{forward}\""), "")
-}
-
-/// `[inbound]` and one webhook of Meta's, with more lines for each.
-fn configured(webhook: &str, inbound: &str) -> Setup {
-    Setup::at("http://127.0.0.1:1").file("app_secret", APP_SECRET).file("verify_token", VERIFY_TOKEN).config(&format!(
-        "[outbound]\nlisten = [\"127.0.0.1:@PORT@\"]\n[admin]\nlisten = [\"127.0.0.1:@ADMIN@\"]\n[reload]\nwatch = \"off\"\n\
-         [inbound]\nlisten = [\"127.0.0.1:@INBOUND@\"]\n{inbound}\n\
-         [credential.acme]\nprovider = \"meta\"\napp_secret = [\"file:@DIR@/app_secret\", \"file:@DIR@/app_secret_old\"]\n\
-         verify_token = \"file:@DIR@/verify_token\"\n\
-         [[webhook]]\npath = \"{HOOK}\"\ncredential = \"acme\"\n{webhook}\n[log]\nlevel = \"debug\"\n"
-    ))
-}
-
-fn signature(secret: &str, body: &[u8]) -> String {
-    format!("X-Hub-Signature-256: sha256={}", hmac_sha256(secret, body))
-}
-
-/// A POST to the webhook with these header lines.
-fn event(lines: &[&str], body: &[u8]) -> Vec<u8> {
-    let mut head = format!(
-        "POST {HOOK} HTTP/1.1\r\nHost: hooks.example.com\r\nContent-Type: application/json\r\nUser-Agent: facebookexternalua\r\nContent-Length: {}\r\n",
-        body.len()
-    );
-    for line in lines {
-        write!(head, "{line}\r\n").unwrap();
-    }
-    let mut request = head.into_bytes();
-    request.extend_from_slice(b"\r\n");
-    request.extend_from_slice(body);
-    request
-}
-
-fn genuine(body: &[u8]) -> Vec<u8> {
-    event(&[&signature(APP_SECRET, body)], body)
-}
 
 fn outcomes(keyside: &Keyside, outcome: &str) -> f64 {
     keyside.metric("keyside_webhooks_total", &["webhook=\"acme\"", &format!("outcome=\"{outcome}\"")])

@@ -9,7 +9,7 @@ use crate::upstream::AnswerBody;
 
 /// Why a provider, or somebody who says to be one, gets an answer of Keyside's own.
 #[derive(Debug)]
-pub(super) enum InboundError {
+pub enum InboundError {
     /// No webhook has this path.
     NoWebhook,
     /// Neither an event nor a handshake.
@@ -50,7 +50,8 @@ pub(super) enum InboundError {
 
 impl InboundError {
     /// Slug, status and code.
-    pub(super) fn kind(&self) -> Kind {
+    #[must_use]
+    pub fn kind(&self) -> Kind {
         let kind = |slug, status| Kind::new(slug, status, if status.is_server_error() { 2 } else { 100 });
         match self {
             Self::NoWebhook => kind("no_webhook", StatusCode::NOT_FOUND),

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 mod body;
 mod challenge;
 mod delivery;
-mod error;
+pub mod error;
 mod event;
 mod offences;
 pub mod sign;

@@ -144,10 +144,12 @@ fn sign_url(scheme: &UrlParams, secret: &str, event: &ToSign<'_>) -> Result<Vec<
         UrlForm::PlivoV2 => (Algorithm::Sha256, format!("{base}{}", event.nonce)),
         UrlForm::PlivoV3 if !event.is_form && !event.body.is_empty() => return Err(SignError::NotAForm),
         UrlForm::PlivoV3 => {
-            let mut pairs: Vec<_> =
-                query::pairs(query).map(|pair| format!("{}={}", pair.name(), pair.value())).collect();
+            let mut pairs: Vec<_> = query::pairs(query).map(|pair| (pair.name(), pair.value())).collect();
+            // By name and then by value; sorted as text, `a=` would stand behind `a0=`.
             pairs.sort();
-            let message = match (pairs.is_empty(), joined.is_empty()) {
+            pairs.dedup();
+            let pairs: Vec<_> = pairs.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+            let message = match (pairs.is_empty(), params.is_empty()) {
                 (true, true) => format!("{base}.{}", event.nonce),
                 (true, false) => format!("{base}?{joined}.{}", event.nonce),
                 (false, true) => format!("{base}?{}.{}", pairs.join("&"), event.nonce),

@@ -3,7 +3,8 @@
 use std::sync::{Arc, OnceLock};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose, date_time_ymd};
-use rustls::ServerConfig;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 /// An authority with its own key.
@@ -50,11 +51,51 @@ impl Authority {
         self.issuer.pem()
     }
 
+    /// A certificate for `localhost` and `127.0.0.1` and its key, both as PEM.
+    pub fn server_pem(&self) -> (String, String) {
+        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+        self.issue_pem(&CertificateParams::new(names).expect("the names are valid"))
+    }
+
+    /// A certificate for a client with this common name and its key, both as PEM.
+    pub fn client_pem(&self, name: &str) -> (String, String) {
+        let mut params = CertificateParams::new(Vec::new()).expect("no names are fine");
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        self.issue_pem(&params)
+    }
+
+    fn issue_pem(&self, params: &CertificateParams) -> (String, String) {
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        (certificate.pem(), key.serialize_pem())
+    }
+
     fn issue(&self, params: &CertificateParams) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         (certificate.der().clone(), PrivateKeyDer::try_from(key.serialize_der()).expect("a PKCS#8 key"))
     }
+}
+
+/// The TLS side of a client that trusts these authorities, and that shows a certificate where it has one.
+pub fn client_config(authorities: &[&str], certificate: Option<&(String, String)>) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    for pem in authorities {
+        roots.add(CertificateDer::from_pem_slice(pem.as_bytes()).expect("PEM")).expect("a certificate");
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("the provider has the default versions")
+        .with_root_certificates(roots);
+    Arc::new(match certificate {
+        None => config.with_no_client_auth(),
+        Some((certificate, key)) => config
+            .with_client_auth_cert(
+                vec![CertificateDer::from_pem_slice(certificate.as_bytes()).expect("PEM")],
+                PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("PEM"),
+            )
+            .expect("the key fits the certificate"),
+    })
 }
 
 /// The TLS side of an upstream with this certificate.

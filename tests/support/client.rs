@@ -4,7 +4,11 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use rustls_pki_types::ServerName;
 
 /// One answer, whole.
 #[derive(Clone, Debug, Default)]
@@ -134,6 +138,18 @@ impl Stream for UnixStream {
     }
 }
 
+impl Stream for StreamOwned<ClientConnection, TcpStream> {
+    fn set_timeout(&self, timeout: Duration) {
+        let _ = self.sock.set_read_timeout(Some(timeout));
+    }
+    fn end_of_writing(&self) {
+        let _ = self.sock.shutdown(Shutdown::Write);
+    }
+    fn another(&self) -> Box<dyn Stream> {
+        panic!("there is one handle to a TLS connection")
+    }
+}
+
 /// A connection to Keyside.
 pub struct Client {
     stream: Box<dyn Stream>,
@@ -148,6 +164,17 @@ impl Client {
         let _ = stream.set_nodelay(true);
         let _ = stream.set_write_timeout(Some(Duration::from_secs(10)));
         Ok(Self { stream: Box::new(stream), unread: Vec::new(), patience: Duration::from_secs(8) })
+    }
+
+    /// Connects over TLS, whose handshake comes with the first bytes.
+    pub fn connect_tls(address: SocketAddr, config: Arc<ClientConfig>) -> io::Result<Self> {
+        let tcp = TcpStream::connect_timeout(&address, Duration::from_secs(3))?;
+        let _ = tcp.set_nodelay(true);
+        let _ = tcp.set_write_timeout(Some(Duration::from_secs(10)));
+        let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
+        let tls = ClientConnection::new(config, name).map_err(io::Error::other)?;
+        let stream = Box::new(StreamOwned::new(tls, tcp));
+        Ok(Self { stream, unread: Vec::new(), patience: Duration::from_secs(8) })
     }
 
     /// Connects to a Unix socket.

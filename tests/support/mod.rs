@@ -4,6 +4,7 @@ pub mod authority;
 pub mod client;
 pub mod keyside;
 pub mod upstream;
+pub mod webhook;
 
 use std::time::{Duration, Instant};
 

@@ -134,7 +134,7 @@ impl Verifier {
     ///
     /// # Errors
     /// Where there is no signature, or one that cannot be right, or no secret to check it with.
-    pub(super) fn begin<'v>(
+    pub fn begin<'v>(
         &'v self,
         request: &Parts,
         token: Option<&str>,
@@ -233,7 +233,7 @@ impl Key {
 
 impl Check<'_> {
     /// The next piece of the body, as it arrives.
-    pub(super) fn update(&mut self, part: &[u8]) {
+    pub fn update(&mut self, part: &[u8]) {
         for attempt in &mut self.attempts {
             if let Attempt::Signature(attempt) = attempt {
                 attempt.update(part);
@@ -245,7 +245,7 @@ impl Check<'_> {
     ///
     /// # Errors
     /// 401.
-    pub(super) fn finish(self, body: &[u8], nonces: &Nonces, now: SystemTime) -> Result<Proof, InboundError> {
+    pub fn finish(self, body: &[u8], nonces: &Nonces, now: SystemTime) -> Result<Proof, InboundError> {
         let mut proof = Err("no secret makes this signature");
         for attempt in self.attempts {
             let result = match attempt {

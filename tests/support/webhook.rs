@@ -1,0 +1,73 @@
+//! Webhooks of Meta's: the configuration, the events, the application.
+
+use std::fmt::Write;
+
+use super::keyside::Setup;
+use super::upstream::{After, Upstream};
+use super::{APP_SECRET, hmac_sha256};
+
+/// Where the webhook is.
+pub const HOOK: &str = "/webhooks/whatsapp";
+/// What the handshake names.
+pub const VERIFY_TOKEN: &str = "verify-token-of-the-test";
+/// An event as Meta writes it.
+pub const EVENT: &str = r#"{"object":"whatsapp_business_account","entry":[{"id":"1","changes":[{"value":{"messages":[{"text":{"body":"caf\u00e9 a\u0040b 50\u0025 \u003C\/x>"}}]},"field":"messages"}]}]}"#;
+
+/// An application that takes every event.
+pub fn application() -> Upstream {
+    answering(200)
+}
+
+/// An application that says this to every event.
+pub fn answering(status: u16) -> Upstream {
+    Upstream::plain(move |_, wire| {
+        wire.write(format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n").as_bytes());
+        After::Keep
+    })
+}
+
+/// A webhook in front of an application.
+pub fn setup(application: &Upstream) -> Setup {
+    forwarding(&format!("{}/events", application.url()))
+}
+
+/// A webhook that forwards to a URL or socket.
+pub fn forwarding(forward: &str) -> Setup {
+    configured(&format!("forward = \"{forward}\""), "")
+}
+
+/// `[inbound]` and one webhook of Meta's, with more lines for each.
+pub fn configured(webhook: &str, inbound: &str) -> Setup {
+    Setup::at("http://127.0.0.1:1").file("app_secret", APP_SECRET).file("verify_token", VERIFY_TOKEN).config(&format!(
+        "[outbound]\nlisten = [\"127.0.0.1:@PORT@\"]\n[admin]\nlisten = [\"127.0.0.1:@ADMIN@\"]\n[reload]\nwatch = \"off\"\n\
+         [inbound]\nlisten = [\"127.0.0.1:@INBOUND@\"]\n{inbound}\n\
+         [credential.acme]\nprovider = \"meta\"\napp_secret = [\"file:@DIR@/app_secret\", \"file:@DIR@/app_secret_old\"]\n\
+         verify_token = \"file:@DIR@/verify_token\"\n\
+         [[webhook]]\npath = \"{HOOK}\"\ncredential = \"acme\"\n{webhook}\n[log]\nlevel = \"debug\"\n"
+    ))
+}
+
+/// The header line with a signature of Meta's.
+pub fn signature(secret: &str, body: &[u8]) -> String {
+    format!("X-Hub-Signature-256: sha256={}", hmac_sha256(secret, body))
+}
+
+/// A POST to the webhook with these header lines.
+pub fn event(lines: &[&str], body: &[u8]) -> Vec<u8> {
+    let mut head = format!(
+        "POST {HOOK} HTTP/1.1\r\nHost: hooks.example.com\r\nContent-Type: application/json\r\nUser-Agent: facebookexternalua\r\nContent-Length: {}\r\n",
+        body.len()
+    );
+    for line in lines {
+        write!(head, "{line}\r\n").unwrap();
+    }
+    let mut request = head.into_bytes();
+    request.extend_from_slice(b"\r\n");
+    request.extend_from_slice(body);
+    request
+}
+
+/// A genuine event.
+pub fn genuine(body: &[u8]) -> Vec<u8> {
+    event(&[&signature(APP_SECRET, body)], body)
+}

@@ -1,0 +1,65 @@
+//! App secrets are replaced while events arrive, and none is lost or let through.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::support::client::Client;
+use crate::support::webhook::{application, event, setup, signature};
+use crate::support::{APP_SECRET, eventually};
+
+const NEXT: &str = "the next app secret";
+const RATE: u32 = 500;
+const SECONDS: u32 = 4;
+
+#[test]
+fn no_event_is_refused_and_no_forgery_accepted_while_the_secret_is_replaced() {
+    let application = application();
+    let keyside = setup(&application).start();
+    let (refused, accepted, sent) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+    let begin = Instant::now();
+    let end = begin + Duration::from_secs(SECONDS.into());
+    // From here on the provider signs with both.
+    let both = begin + Duration::from_millis(1500);
+    std::thread::scope(|scope| {
+        for sender in 0..8_u32 {
+            let (keyside, refused, accepted, sent) = (&keyside, &refused, &accepted, &sent);
+            scope.spawn(move || {
+                let mut client = Client::connect(keyside.inbound()).unwrap();
+                let mut due = begin + Duration::from_secs(1) / RATE * sender;
+                let mut number = 0;
+                while due < end {
+                    std::thread::sleep(due.saturating_duration_since(Instant::now()));
+                    due += Duration::from_secs(1) / RATE * 8;
+                    number += 1;
+                    let body = format!("event {sender} {number}");
+                    if number % 10 == 0 {
+                        let forged = event(&[&signature("nobody's secret", body.as_bytes())], body.as_bytes());
+                        if client.ask(&forged).unwrap().status != 401 {
+                            accepted.fetch_add(1, Ordering::Relaxed);
+                        }
+                        continue;
+                    }
+                    let secret = if number % 2 == 0 && Instant::now() > both { NEXT } else { APP_SECRET };
+                    let genuine = event(&[&signature(secret, body.as_bytes())], body.as_bytes());
+                    sent.fetch_add(1, Ordering::Relaxed);
+                    if client.ask(&genuine).unwrap().status != 200 {
+                        refused.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+        std::thread::sleep(Duration::from_millis(700));
+        keyside.dir().write("app_secret_old", APP_SECRET);
+        keyside.dir().write("app_secret", NEXT);
+        keyside.sighup_and_wait();
+        assert!(Instant::now() < both, "the sidecar knows the new secret before the provider signs with it");
+    });
+    let sent = sent.into_inner();
+    assert!(sent > 1500, "{sent}");
+    assert_eq!((refused.into_inner(), accepted.into_inner()), (0, 0));
+    assert!(
+        eventually(Duration::from_secs(2), || application.arrivals() == sent),
+        "{} of {sent}",
+        application.arrivals()
+    );
+}
