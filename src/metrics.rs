@@ -68,6 +68,7 @@ impl Webhooks {
 pub struct WebhookMetrics {
     webhook: Arc<str>,
     delivered: Counter,
+    forged: Counter,
     all: Arc<Metrics>,
 }
 
@@ -268,9 +269,12 @@ impl Metrics {
     /// The metrics of a webhook.
     #[must_use]
     pub fn webhook(self: &Arc<Self>, webhook: &Arc<str>) -> WebhookMetrics {
-        let labels = WebhookLabels { webhook: webhook.to_string(), outcome: DELIVERED };
-        let delivered = self.webhooks.outcomes.get_or_create(&labels).clone();
-        WebhookMetrics { webhook: Arc::clone(webhook), delivered, all: Arc::clone(self) }
+        let counter = |outcome| {
+            let labels = WebhookLabels { webhook: webhook.to_string(), outcome };
+            self.webhooks.outcomes.get_or_create(&labels).clone()
+        };
+        let (delivered, forged) = (counter(DELIVERED), counter(FORGED));
+        WebhookMetrics { webhook: Arc::clone(webhook), delivered, forged, all: Arc::clone(self) }
     }
 
     /// An event or handshake that no webhook was found for.
@@ -287,6 +291,11 @@ impl WebhookMetrics {
 
     /// Anything else that was answered.
     pub fn answered(&self, outcome: &'static str) {
+        // The one that anybody can cause as often as they like.
+        if outcome == FORGED {
+            self.forged.inc();
+            return;
+        }
         self.all.webhooks.outcomes.get_or_create(&WebhookLabels { webhook: self.webhook.to_string(), outcome }).inc();
     }
 
@@ -347,3 +356,5 @@ pub fn outcome_of(status: http::StatusCode) -> &'static str {
 
 const OK: &str = "ok";
 const DELIVERED: &str = "delivered";
+/// The outcome of an event whose signature is wrong.
+pub const FORGED: &str = "forged";

@@ -41,5 +41,5 @@ pub fn is_genuine(preset: &str, values: &[&str], target: &str, body: &[u8]) -> b
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
     let Ok(mut check) = verifier.begin(&parts, None, None, now) else { return false };
     check.update(body);
-    check.finish(body, &Nonces::default(), now).is_ok()
+    check.finish(&body.into(), &Nonces::default(), now).is_ok()
 }

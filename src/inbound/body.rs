@@ -1,7 +1,9 @@
 //! The body of an event: read whole, bounded, and checked as it arrives.
 
-use bytes::{Bytes, BytesMut};
-use http_body::Body;
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
@@ -9,6 +11,58 @@ use tokio::time::{Instant, timeout_at};
 use super::error::InboundError;
 use super::verify::Check;
 use crate::room::{Held, Room};
+
+/// A body in the pieces in which it came: putting megabytes together would cost as much as reading
+/// them.
+#[derive(Clone, Debug, Default)]
+pub struct Body {
+    pieces: Vec<Bytes>,
+    length: usize,
+}
+
+impl Body {
+    /// Adds a piece.
+    pub fn push(&mut self, piece: Bytes) {
+        self.length += piece.len();
+        self.pieces.push(piece);
+    }
+
+    /// How many bytes it has.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Whether it has none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Its pieces, in order.
+    #[must_use]
+    pub fn pieces(&self) -> &[Bytes] {
+        &self.pieces
+    }
+
+    /// All of it in one piece.
+    #[must_use]
+    pub fn whole(&self) -> Cow<'_, [u8]> {
+        match self.pieces.as_slice() {
+            [] => Cow::Borrowed(&[]),
+            [piece] => Cow::Borrowed(piece),
+            pieces => Cow::Owned(pieces.concat()),
+        }
+    }
+}
+
+impl From<&[u8]> for Body {
+    fn from(bytes: &[u8]) -> Self {
+        let mut body = Self::default();
+        body.push(Bytes::copy_from_slice(bytes));
+        body
+    }
+}
 
 /// What bounds the bodies of events.
 #[derive(Clone, Copy, Debug)]
@@ -27,46 +81,32 @@ pub(super) struct Bounds {
 /// # Errors
 /// 400, 408, 413, 503.
 pub(super) async fn receive<'r>(
-    mut body: Incoming,
+    mut incoming: Incoming,
     check: &mut Check<'_>,
     room: &'r Room,
     bounds: Bounds,
-) -> Result<(Bytes, Held<'r>), InboundError> {
+) -> Result<(Body, Held<'r>), InboundError> {
     let too_large = || InboundError::BodyTooLarge { limit: bounds.max_body };
-    let expected = body.size_hint();
-    if expected.lower() > bounds.max_body {
+    if incoming.size_hint().lower() > bounds.max_body {
         return Err(too_large());
     }
     let mut held = room.take(0, bounds.max_in_flight).ok_or(InboundError::Overloaded)?;
-    let mut whole = BytesMut::new();
-    let mut first = Bytes::new();
-    let mut length = 0;
-    while !body.is_end_stream() {
-        let frame = match timeout_at(bounds.deadline, body.frame()).await {
+    let mut body = Body::default();
+    while !incoming.is_end_stream() {
+        let frame = match timeout_at(bounds.deadline, incoming.frame()).await {
             Ok(Some(frame)) => frame.map_err(|_| InboundError::BodyBroken)?,
             Ok(None) => break,
             Err(_) => return Err(InboundError::BodyTimedOut),
         };
-        let Ok(data) = frame.into_data() else { continue };
-        length += data.len() as u64;
-        if length > bounds.max_body {
+        let Ok(piece) = frame.into_data() else { continue };
+        if (body.len() + piece.len()) as u64 > bounds.max_body {
             return Err(too_large());
         }
-        if !held.grow(data.len() as u64, bounds.max_in_flight) {
+        if !held.grow(piece.len() as u64, bounds.max_in_flight) {
             return Err(InboundError::Overloaded);
         }
-        check.update(&data);
-        // Most events are one frame, which is then the body as it is.
-        if first.is_empty() && whole.is_empty() {
-            first = data;
-            continue;
-        }
-        if whole.is_empty() {
-            // Memory that is not written to yet is not there yet.
-            whole.reserve(usize::try_from(expected.lower()).unwrap_or_default());
-            whole.extend_from_slice(&std::mem::take(&mut first));
-        }
-        whole.extend_from_slice(&data);
+        check.update(&piece);
+        body.push(piece);
     }
-    Ok((if whole.is_empty() { first } else { whole.freeze() }, held))
+    Ok((body, held))
 }

@@ -100,7 +100,11 @@ impl Delivery {
             }
         }
         head.push(format!("keyside-event-id: {}\r\ncontent-length: {}\r\n\r\n", event.id, event.body.len()).as_bytes());
-        Outgoing::new(Method::POST, head, OutgoingBody::Whole(event.body.clone()))
+        let body = match event.body.pieces() {
+            [whole] => OutgoingBody::Whole(whole.clone()),
+            pieces => OutgoingBody::Pieces(pieces.to_vec()),
+        };
+        Outgoing::new(Method::POST, head, body)
     }
 
     /// The application's own answer, for providers that ask for one (Meta's Flows).

@@ -1,9 +1,12 @@
 //! Why an event is not handed on: one way to become an answer.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 
+use crate::metrics::FORGED;
 use crate::response::{Kind, Refusal};
 use crate::upstream::AnswerBody;
 
@@ -61,7 +64,7 @@ impl InboundError {
             Self::HandshakeRefused => kind("handshake_refused", StatusCode::FORBIDDEN),
             Self::TooManyGuesses => kind("too_many_guesses", StatusCode::TOO_MANY_REQUESTS),
             Self::Unsigned(status) => kind("unsigned", *status),
-            Self::Forged(_) => kind("forged", StatusCode::UNAUTHORIZED),
+            Self::Forged(_) => kind(FORGED, StatusCode::UNAUTHORIZED),
             Self::BodyTooLarge { .. } => kind("body_too_large", StatusCode::PAYLOAD_TOO_LARGE),
             Self::BodyTimedOut => kind("body_timeout", StatusCode::REQUEST_TIMEOUT),
             Self::Overloaded => kind("overloaded", StatusCode::SERVICE_UNAVAILABLE),
@@ -74,6 +77,18 @@ impl InboundError {
     /// What the other end is told. Who forges learns nothing of what was wrong: unsigned and forged
     /// look the same.
     pub(super) fn to_response(&self) -> Response<AnswerBody> {
+        match self {
+            Self::Forged(_) => NOT_GENUINE.clone().map(AnswerBody::Whole),
+            Self::MethodNotAllowed { allow } => {
+                let mut response = self.make_refusal().to_response();
+                response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+                response.map(AnswerBody::Whole)
+            }
+            _ => self.make_refusal().to_response().map(AnswerBody::Whole),
+        }
+    }
+
+    fn make_refusal(&self) -> Refusal {
         let (message, details) = self.texts();
         let mut kind = self.kind();
         if let Self::Unsigned(_) | Self::Forged(_) = self {
@@ -85,11 +100,7 @@ impl InboundError {
             _ if kind.status == StatusCode::SERVICE_UNAVAILABLE => Some(RETRY_AFTER),
             _ => None,
         };
-        let mut response = refusal.to_response().map(AnswerBody::Whole);
-        if let Self::MethodNotAllowed { allow } = self {
-            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
-        }
-        response
+        refusal
     }
 
     fn texts(&self) -> (&'static str, String) {
@@ -130,5 +141,7 @@ impl InboundError {
     }
 }
 
+/// The one that anybody can ask for as often as they like: made once.
+static NOT_GENUINE: LazyLock<Response<Bytes>> = LazyLock::new(|| InboundError::Forged("").make_refusal().to_response());
 /// Meta decides itself when it sends again; others look here.
 const RETRY_AFTER: Duration = Duration::from_secs(5);

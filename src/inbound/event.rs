@@ -3,18 +3,18 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use bytes::Bytes;
 use http::HeaderMap;
 use http::request::Parts;
 use sha2::{Digest, Sha256};
 
+use super::body::Body;
 use super::verify::Proof;
 
 /// An event that the provider signed. Made from a [`Proof`] alone, and nothing else is delivered.
 #[derive(Debug)]
 pub(super) struct Event<'a> {
     /// Its bytes, as they came.
-    pub(super) body: Bytes,
+    pub(super) body: Body,
     /// The headers that came with it.
     pub(super) headers: &'a HeaderMap,
     /// The query that came with it, without what is a secret in it.
@@ -34,7 +34,7 @@ impl<'a> Event<'a> {
         webhook: &str,
         request: &'a Parts,
         query: Option<Cow<'a, str>>,
-        body: Bytes,
+        body: Body,
     ) -> Self {
         Self { body, headers: &request.headers, query, id: EventId::new(webhook, proof) }
     }

@@ -12,7 +12,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-mod body;
+pub mod body;
 mod challenge;
 mod delivery;
 pub mod error;

@@ -158,7 +158,7 @@ fn room_for(permit: &Permit<'_>, request: &Parts, body: &OutgoingBody) -> usize 
     let target = request.uri.path().len() + request.uri.query().map_or(0, str::len);
     let body = match body {
         OutgoingBody::Whole(data) if data.len() <= COPY_LIMIT => data.len(),
-        OutgoingBody::Whole(_) | OutgoingBody::Stream { .. } => 0,
+        OutgoingBody::Whole(_) | OutgoingBody::Pieces(_) | OutgoingBody::Stream { .. } => 0,
     };
     let secrets: usize = permit.route.credential.slots().values().map(|slot| slot.current.length()).sum();
     512 + headers + target + body + 4 * secrets

@@ -107,6 +107,14 @@ impl Connection {
         self.write_first(&request.head.bytes).await?;
         match &mut request.body {
             OutgoingBody::Whole(body) => poll_fn(|cx| self.poll_write_all(cx, body)).await,
+            OutgoingBody::Pieces(pieces) => {
+                for piece in pieces {
+                    if !poll_fn(|cx| self.poll_write_all(cx, piece)).await? {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            }
             OutgoingBody::Stream { body, chunked, limit } => {
                 let mut upload = Upload {
                     body: Pin::new(body),

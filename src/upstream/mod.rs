@@ -116,6 +116,8 @@ impl fmt::Debug for Head {
 pub enum OutgoingBody {
     /// All of it, perhaps nothing.
     Whole(Bytes),
+    /// All of it, in the pieces in which it came.
+    Pieces(Vec<Bytes>),
     /// As it comes from the caller.
     Stream {
         /// Where it comes from.

@@ -5,6 +5,7 @@ use subtle::{Choice, ConstantTimeEq};
 use super::mac::from_base64;
 use super::{Key, Proof, Seen, only};
 use crate::credential::Which;
+use crate::inbound::body::Body;
 use crate::provider::webhook::{Place, Static};
 use crate::query;
 
@@ -45,7 +46,7 @@ pub(super) fn begin(scheme: &Static, keys: &[(Which, Key)], seen: &Seen<'_>) -> 
 }
 
 impl Attempt {
-    pub(super) fn finish(self, body: &[u8]) -> Proof {
+    pub(super) fn finish(self, body: &Body) -> Proof {
         Proof::of_body(self.which, body)
     }
 }

@@ -10,6 +10,7 @@ use subtle::ConstantTimeEq;
 
 use super::{Key, Proof, Seen, only};
 use crate::credential::Which;
+use crate::inbound::body::Body;
 use crate::provider::webhook::{Algorithm, Jwt};
 
 /// A token whose signature and times are right.
@@ -65,7 +66,7 @@ pub(super) fn begin(scheme: &Jwt, keys: &[(Which, Key)], seen: &Seen<'_>) -> Res
     if scheme.url_hash {
         let url = seen.url.as_deref().ok_or("the webhook has no public_url")?;
         let named = claims.url_hash.ok_or("the token has no url_hash")?;
-        if !is_hash_of(&named, url.as_bytes()) {
+        if !is_written(&named, Sha256::digest(url).into()) {
             return Err("the token is for another URL; is public_url the one that the provider was given?");
         }
     }
@@ -74,12 +75,12 @@ pub(super) fn begin(scheme: &Jwt, keys: &[(Which, Key)], seen: &Seen<'_>) -> Res
 }
 
 impl Attempt {
-    pub(super) fn finish(self, body: &[u8]) -> Result<Proof, &'static str> {
+    pub(super) fn finish(self, body: &Body) -> Result<Proof, &'static str> {
         match self.payload_hash {
             Some(_) if self.payload_hash_required && body.is_empty() => {
                 Err("the token is for a body, and there is none")
             }
-            Some(hash) if !is_hash_of(&hash, body) => Err("the token is for another body"),
+            Some(hash) if !is_written(&hash, super::hash_of(body)) => Err("the token is for another body"),
             None if self.payload_hash_required && !body.is_empty() => Err("the token is for no body, and there is one"),
             Some(_) | None => Ok(Proof::of_body(self.which, body)),
         }
@@ -133,10 +134,10 @@ fn check_times(scheme: &Jwt, claims: &Claims, now: SystemTime) -> Result<(), &'s
     }
 }
 
-/// Whether `hash` is the SHA-256 of `bytes` in hexadecimal.
-fn is_hash_of(hash: &str, bytes: &[u8]) -> bool {
+/// Whether `hash` is these bytes in hexadecimal.
+fn is_written(hash: &str, bytes: [u8; 32]) -> bool {
     let mut expected = [0; 64];
-    for (pair, byte) in expected.chunks_exact_mut(2).zip(Sha256::digest(bytes)) {
+    for (pair, byte) in expected.chunks_exact_mut(2).zip(bytes) {
         for (digit, value) in pair.iter_mut().zip([byte >> 4, byte & 15]) {
             *digit = if value < 10 { b'0' + value } else { b'a' + value - 10 };
         }

@@ -23,6 +23,7 @@ pub use nonces::Nonces;
 
 use mac::{Ed25519Key, Mac};
 
+use super::body::Body;
 use super::error::InboundError;
 use crate::credential::{Credential, Which};
 use crate::provider::webhook::{Algorithm, KeyForm, Place, Scheme, SchemeKind, UrlForm, Webhook};
@@ -245,7 +246,7 @@ impl Check<'_> {
     ///
     /// # Errors
     /// 401.
-    pub fn finish(self, body: &[u8], nonces: &Nonces, now: SystemTime) -> Result<Proof, InboundError> {
+    pub fn finish(self, body: &Body, nonces: &Nonces, now: SystemTime) -> Result<Proof, InboundError> {
         let mut proof = Err("no secret makes this signature");
         for attempt in self.attempts {
             let result = match attempt {
@@ -265,8 +266,8 @@ impl Check<'_> {
 }
 
 impl Proof {
-    fn of_body(which: Which, body: &[u8]) -> Self {
-        Self { which, digest: Sha256::digest(body).into(), nonce: None }
+    fn of_body(which: Which, body: &Body) -> Self {
+        Self { which, digest: hash_of(body), nonce: None }
     }
 
     /// Lets the provider send the event again, which could not be delivered.
@@ -275,6 +276,12 @@ impl Proof {
             nonces.forget(nonce);
         }
     }
+}
+
+fn hash_of(body: &Body) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    body.pieces().iter().for_each(|piece| hash.update(piece));
+    hash.finalize().into()
 }
 
 /// The value of a header that is there once; nothing where it is missing.

@@ -7,8 +7,9 @@ use subtle::{Choice, ConstantTimeEq};
 
 use super::mac::{Ed25519Key, Mac, decode, length_of};
 use super::nonces::Used;
-use super::{Key, Proof, Seen, only};
+use super::{Key, Proof, Seen, hash_of, only};
 use crate::credential::Which;
+use crate::inbound::body::Body;
 use crate::provider::webhook::{List, MessagePart, Signature, Timestamp};
 
 /// A signature whose head is in order.
@@ -103,7 +104,7 @@ impl Attempt<'_> {
         }
     }
 
-    pub(super) fn finish(self, body: &[u8]) -> Result<Proof, &'static str> {
+    pub(super) fn finish(self, body: &Body) -> Result<Proof, &'static str> {
         let hash = self.body_hash.map(Sha256::finalize);
         let mut found = None;
         let mut digest = None;
@@ -121,7 +122,8 @@ impl Attempt<'_> {
                     bool::from(same.fold(Choice::from(0), |any, same| any | same))
                 }
                 State::Ed25519(key) => {
-                    let body = hash.as_ref().map_or(body, |hash| hash.as_slice());
+                    let whole = body.whole();
+                    let body = hash.as_ref().map_or(&*whole, |hash| hash.as_slice());
                     let message = [&self.before, body, &self.after].concat();
                     self.signatures.iter().filter(|signature| key.has_signed(&message, signature)).count() > 0
                 }
@@ -131,7 +133,7 @@ impl Attempt<'_> {
             }
         }
         let which = found.ok_or("no secret makes this signature")?;
-        let digest = digest.unwrap_or_else(|| Sha256::digest(body).into());
+        let digest = digest.unwrap_or_else(|| hash_of(body));
         Ok(Proof { which, digest, nonce: self.nonce })
     }
 }

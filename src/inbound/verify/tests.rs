@@ -138,7 +138,7 @@ fn check(verifier: &Verifier, request: &Parts, body: &[u8], now: SystemTime) -> 
     let (first, second) = body.split_at(body.len() / 3);
     check.update(first);
     check.update(second);
-    check.finish(body, &Nonces::default(), now)
+    check.finish(&body.into(), &Nonces::default(), now)
 }
 
 #[test]
@@ -273,7 +273,7 @@ fn a_nonce_counts_once_and_is_given_back_when_the_event_was_not_delivered() {
     let once = || {
         let mut check = verifier.begin(&request, None, None, now)?;
         check.update(b"body");
-        check.finish(b"body", &nonces, now)
+        check.finish(&b"body"[..].into(), &nonces, now)
     };
     let proof = once().unwrap();
     assert!(matches!(once(), Err(InboundError::Forged("its nonce was used before"))));
@@ -365,7 +365,8 @@ fn a_static_token_is_compared_wherever_it_stands() {
         let parts = request.into_parts().0;
         let peer = Some("127.0.0.1".parse().unwrap());
         let begun = verifier.begin(&parts, in_path, peer, SystemTime::now());
-        let result = begun.and_then(|check: Check<'_>| check.finish(b"x", &Nonces::default(), SystemTime::now()));
+        let result =
+            begun.and_then(|check: Check<'_>| check.finish(&b"x"[..].into(), &Nonces::default(), SystemTime::now()));
         assert_eq!(result.is_ok(), expected, "{scheme} {:?}", parts.uri);
         let query = verifier.public_query(&parts).unwrap_or_default();
         assert!(!query.contains("token"), "a token does not go on to the application: {query}");

@@ -10,6 +10,7 @@ use subtle::{Choice, ConstantTimeEq};
 use super::mac::{Mac, from_base64};
 use super::{Key, Proof, Seen, only};
 use crate::credential::Which;
+use crate::inbound::body::Body;
 use crate::provider::webhook::{UrlForm, UrlParams};
 use crate::query;
 
@@ -57,13 +58,14 @@ pub(super) fn begin<'v>(
 }
 
 impl Attempt<'_> {
-    pub(super) fn finish(self, body: &[u8]) -> Result<Proof, &'static str> {
+    pub(super) fn finish(self, body: &Body) -> Result<Proof, &'static str> {
+        let text = body.whole();
         let params = match (self.is_form, body.is_empty()) {
-            (true, _) => params(std::str::from_utf8(body).map_err(|_| "the form is not UTF-8")?),
+            (true, _) => params(std::str::from_utf8(&text).map_err(|_| "the form is not UTF-8")?),
             (false, _) => Params::new(),
         };
         let messages = match self.form {
-            UrlForm::Twilio => twilio(&self.url, &params, body, self.is_form)?,
+            UrlForm::Twilio => twilio(&self.url, &params, &text, self.is_form)?,
             // What it signs says nothing of the body.
             UrlForm::PlivoV2 => vec![format!("{}{}", without_query(&self.url), self.nonce)],
             UrlForm::PlivoV3 if !self.is_form && !body.is_empty() => {
