@@ -23,6 +23,8 @@ SEND = b'{"messaging_product":"whatsapp","to":"16505551234","type":"text","text"
 CONFIG = """\
 [outbound]
 listen = ["127.0.0.1:{port}"]
+[inbound]
+listen = ["127.0.0.1:{inbound}"]
 [admin]
 listen = ["unix:{directory}/admin.sock"]
 [reload]
@@ -43,6 +45,10 @@ credential = "{name}"
 path       = "/{name}"
 [route.limits]
 per_sender = "1000000/s"
+[[webhook]]
+path       = "/{name}"
+credential = "{name}"
+forward    = "unix:{directory}/application.sock"
 """
 
 
@@ -62,7 +68,7 @@ class Sidecar:
             self.directory = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="keyside-bench-")))
             subprocess.run([HERE / "compare/pki.sh", self.directory / "pki"], check=True)
             self.upstream = stack.enter_context(Upstream(self.directory / "pki"))
-            self.port = free_port()
+            self.port, self.inbound = free_port(), free_port()
             self.write_config()
             self.log = self.directory / "log"
             with self.log.open("wb") as out:
@@ -77,7 +83,7 @@ class Sidecar:
         self.stack.close()
 
     def write_config(self):
-        where = {"directory": self.directory, "port": self.port, "upstream": self.upstream.port}
+        where = {"directory": self.directory, "port": self.port, "inbound": self.inbound, "upstream": self.upstream.port}
         text = CONFIG.format(**where)
         for name in self.names:
             text += CREDENTIAL.format(name=name, **where)

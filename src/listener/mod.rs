@@ -303,6 +303,9 @@ where
             .half_close(true)
             .max_headers(MAX_HEADERS)
             .max_header_size(terms.max_head)
+            // The most that is read at a time as well. hyper reads up to 400 KiB at a time and keeps the
+            // buffer for what of it was filled: small reads leave less of it empty.
+            .max_buf_size(terms.max_head)
             .serve_connection(io, service)
     );
     let ended = tokio::select! {
