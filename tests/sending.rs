@@ -598,6 +598,31 @@ fn a_sender_outside_the_list_is_named_and_refused() {
 }
 
 #[test]
+fn a_sender_in_the_query_counts_however_it_is_written() {
+    let upstream = Upstream::ok();
+    let keyside = Setup::new(&upstream)
+        .route("senders = [\"1234567890\"]\noperations = [\"media\", \"media_delete\", \"phone_numbers\"]")
+        .start();
+    for query in ["phone_number_id=1234567890", "phone%5Fnumber_id=123456789%30", ""] {
+        assert_eq!(keyside.get(&format!("{MEDIA}?{query}")).status, 200, "{query}");
+    }
+    upstream.forget();
+    for query in [
+        "phone_number_id=666",
+        "phone%5Fnumber_id=666",
+        "phone_number_id=1234567890&phone_number_id=666",
+        "phone_number_id=1234567890;phone_number_id=666",
+        "phone_number_id",
+    ] {
+        for method in ["GET", "DELETE"] {
+            let request = format!("{method} /v23.0/55?{query} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+            is_denied(&keyside.send(request.as_bytes()), 403, "sender_not_allowed");
+        }
+    }
+    assert_eq!(upstream.heads(), 0);
+}
+
+#[test]
 fn a_path_without_a_route_is_not_found() {
     let upstream = Upstream::ok();
     let keyside = Setup::new(&upstream).route("path = \"/acme\"").start();
