@@ -1,5 +1,6 @@
 //! Who may call and what may pass: everything that is refused before anything is looked up.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -79,9 +80,14 @@ fn is_loopback(host: &str) -> bool {
 }
 
 fn check_headers(headers: &HeaderMap) -> Result<(), OutboundError> {
-    let mut coded = false;
+    let (mut coded, mut typed) = (false, false);
     for (name, value) in headers {
-        match *name {
+        match *read_as(name) {
+            // What a body is decides what is taken out of it; two readers must not differ over it.
+            header::CONTENT_TYPE if typed || name != header::CONTENT_TYPE => {
+                return Err(bad("there is more than one Content-Type", "send the body with exactly one Content-Type"));
+            }
+            header::CONTENT_TYPE => typed = true,
             header::TRANSFER_ENCODING if coded || !value.as_bytes().eq_ignore_ascii_case(b"chunked") => {
                 return Err(bad(
                     "the Transfer-Encoding is not a single `chunked`",
@@ -115,7 +121,8 @@ pub fn check_path(path: &str) -> Result<(), OutboundError> {
         return refuse("the path does not begin with `/`");
     }
     for segment in path.as_bytes().split(|b| *b == b'/').skip(1) {
-        match segment {
+        // Some servers drop what follows a `;` before they look at the segment.
+        match segment.split(|b| *b == b';').next().unwrap_or_default() {
             b"" if path.contains("//") => return refuse("the path has an empty segment"),
             b"." | b".." => return refuse("the path has a dot segment"),
             _ => {}
@@ -166,6 +173,15 @@ pub fn is_stripped(name: &HeaderName) -> bool {
         || name.as_str().starts_with("sec-fetch-")
 }
 
+/// The name as it is read by CGI and what descends from it, to whom `X_API_Key` is `X-API-Key`.
+#[must_use]
+pub fn read_as(name: &HeaderName) -> Cow<'_, HeaderName> {
+    if !name.as_str().contains('_') {
+        return Cow::Borrowed(name);
+    }
+    HeaderName::from_bytes(name.as_str().replace('_', "-").as_bytes()).map_or(Cow::Borrowed(name), Cow::Owned)
+}
+
 fn bad(message: &'static str, details: &'static str) -> OutboundError {
     OutboundError::BadRequest { message, details }
 }
@@ -202,6 +218,8 @@ mod tests {
             "/..",
             "/a/../b",
             "/a/.",
+            "/a/..;/b",
+            "/a/.;x=1",
             "/a\\b",
             "/a b",
             "/\u{e9}",

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::body::Form;
 use super::error::OutboundError;
-use super::guard::is_stripped;
+use super::guard::{is_stripped, read_as};
 use super::policy::Permit;
 use crate::config::Proof;
 use crate::credential::Credential;
@@ -119,9 +119,10 @@ pub(super) fn compose(
     let mut has_agent = false;
     for (name, value) in &request.headers {
         let callers_own = !own_credential && *name == header::AUTHORIZATION;
-        let unwanted = is_stripped(name)
-            || injected.contains(name)
-            || permit.provider().strip.headers.contains(name)
+        let read_as = read_as(name);
+        let unwanted = is_stripped(&read_as)
+            || injected.contains(&read_as)
+            || permit.provider().strip.headers.contains(&read_as)
             || named.iter().any(|named| named.eq_ignore_ascii_case(name.as_str().as_bytes()))
             // An answer that has to be looked through must not come compressed.
             || (*name == header::ACCEPT_ENCODING && !permit.request.media);
