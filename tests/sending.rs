@@ -432,6 +432,23 @@ fn a_json_body_may_have_one_mebibyte_and_no_more() {
 }
 
 #[test]
+fn a_crowd_of_small_bodies_without_a_length_is_not_too_much() {
+    let upstream = Upstream::scripted(|_, wire| {
+        thread::sleep(Duration::from_millis(500));
+        wire.write(&json("{}"));
+        After::Keep
+    });
+    let keyside = Keyside::start(&upstream);
+    let request = format!(
+        "POST {MESSAGES} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n"
+    );
+    let mut clients: Vec<_> = (0..100).map(|_| keyside.connect()).collect();
+    assert!(clients.iter_mut().all(|client| client.send(request.as_bytes())));
+    let statuses: Vec<_> = clients.iter_mut().map(|client| client.answer().unwrap().status).collect();
+    assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
+}
+
+#[test]
 fn media_beyond_the_bound_are_refused_by_their_length() {
     let upstream = Upstream::ok();
     let keyside = Keyside::start(&upstream);

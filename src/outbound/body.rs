@@ -57,10 +57,21 @@ pub(super) struct Held<'a> {
 }
 
 impl Room {
-    fn take(&self, bytes: u64) -> Result<Held<'_>, OutboundError> {
-        let before = self.held.fetch_add(bytes, Ordering::Relaxed);
-        let held = Held { room: self, bytes };
-        if before + bytes > MAX_HELD { Err(OutboundError::Overloaded) } else { Ok(held) }
+    fn take(&self) -> Held<'_> {
+        Held { room: self, bytes: 0 }
+    }
+}
+
+impl Held<'_> {
+    /// Makes it large enough for a body of so many bytes.
+    fn hold(&mut self, length: u64) -> Result<(), OutboundError> {
+        if length <= FREE || length <= self.bytes {
+            return Ok(());
+        }
+        let more = length - self.bytes;
+        let before = self.room.held.fetch_add(more, Ordering::Relaxed);
+        self.bytes = length;
+        if before + more > MAX_HELD { Err(OutboundError::Overloaded) } else { Ok(()) }
     }
 }
 
@@ -75,13 +86,13 @@ pub(super) async fn read_whole(
     mut body: Incoming,
     room: &Room,
     deadline: Instant,
-) -> Result<(Bytes, Option<Held<'_>>), OutboundError> {
-    let expected = body.size_hint();
-    if expected.lower() > MAX_WHOLE {
+) -> Result<(Bytes, Held<'_>), OutboundError> {
+    let expected = body.size_hint().lower();
+    if expected > MAX_WHOLE {
         return Err(OutboundError::BodyTooLarge { limit: MAX_WHOLE });
     }
-    let most = expected.upper().unwrap_or(MAX_WHOLE);
-    let held = if most > FREE { Some(room.take(most.min(MAX_WHOLE))?) } else { None };
+    let mut held = room.take();
+    held.hold(expected)?;
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     while !body.is_end_stream() {
@@ -92,9 +103,11 @@ pub(super) async fn read_whole(
             Err(_) => return Err(caller_broke(UpstreamError::CallerTimedOut)),
         };
         let Ok(data) = frame.into_data() else { continue };
-        if (first.len() + rest.len() + data.len()) as u64 > MAX_WHOLE {
+        let length = (first.len() + rest.len() + data.len()) as u64;
+        if length > MAX_WHOLE {
             return Err(OutboundError::BodyTooLarge { limit: MAX_WHOLE });
         }
+        held.hold(length)?;
         if first.is_empty() && rest.is_empty() {
             first = data;
         } else {
@@ -158,10 +171,15 @@ mod tests {
     #[test]
     fn the_room_is_given_back() {
         let room = Room::default();
-        let held: Vec<_> = (0..64).map(|_| room.take(MAX_WHOLE)).collect();
-        assert!(held.iter().all(Result::is_ok));
-        assert!(room.take(1).is_err());
+        let mut held: Vec<_> = (0..64).map(|_| room.take()).collect();
+        for part in &mut held {
+            for length in [MAX_WHOLE / 2, FREE + 1, MAX_WHOLE] {
+                assert!(part.hold(length).is_ok());
+            }
+        }
+        assert!(room.take().hold(FREE + 1).is_err());
+        assert!(room.take().hold(FREE).is_ok(), "a small body counts for none");
         drop(held);
-        assert!(room.take(MAX_HELD).is_ok());
+        assert!(room.take().hold(MAX_HELD).is_ok());
     }
 }

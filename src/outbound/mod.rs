@@ -125,7 +125,7 @@ impl Outbound {
         }
         let (whole, held) = body::read_whole(body, &self.room, deadline).await?;
         let whole = inject::edit_body(permit, form, whole)?;
-        Ok((Length::Known(whole.len() as u64), OutgoingBody::Whole(whole), held))
+        Ok((Length::Known(whole.len() as u64), OutgoingBody::Whole(whole), Some(held)))
     }
 }
 
