@@ -956,6 +956,45 @@ fn a_credential_in_a_form_never_leaves() {
 }
 
 #[test]
+fn a_credential_in_a_json_object_never_leaves_and_the_rest_stays() {
+    let (keyside, upstream) = keyside_and_upstream();
+    let mut rows = Vec::new();
+    for (sent, left) in [
+        (r#"{"access_token":"§","a": 1.0 }"#, r#"{"a":1.0}"#),
+        (r#"{"a":1,"access\u005ftoken":"§"}"#, r#"{"a":1}"#),
+        (r#"{"Access_Token":"§","a":"\u00e9\/","access_token":"§"}"#, r#"{"a":"\u00e9\/"}"#),
+        (r#"{"appsecret_proof":"§"}"#, "{}"),
+        (r#" {"text": {"access_token":"theirs"} }"#, r#" {"text": {"access_token":"theirs"} }"#),
+    ] {
+        let json = sent.replace('§', EVIL);
+        let request = format!("{POST}Content-Length: {}\r\n\r\n{json}", json.len());
+        rows.push(row(sent, request).arrives(format!("POST {MESSAGES} HTTP/1.1"), left));
+    }
+    run(&keyside, &upstream, rows);
+}
+
+#[test]
+fn a_body_cannot_change_what_a_request_does() {
+    let (keyside, upstream) = keyside_and_upstream();
+    let mut rows = Vec::new();
+    for (kind, body) in [
+        ("application/x-www-form-urlencoded", "method=delete"),
+        ("application/x-www-form-urlencoded", "a=1&%6dethod=delete"),
+        ("application/x-www-form-urlencoded", "batch=[]&include_headers=true"),
+        ("application/json", r#"{"method":"delete"}"#),
+        ("application/json", r#"{"a":1,"m\u0065thod":"delete"}"#),
+        ("text/plain", r#"{"batch":[]}"#),
+    ] {
+        let length = body.len();
+        let request = format!(
+            "POST {MESSAGES} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n{body}"
+        );
+        rows.push(row(format!("{body} as {kind}"), request).refused(&[400]));
+    }
+    run(&keyside, &upstream, rows);
+}
+
+#[test]
 fn a_body_of_two_types_is_refused() {
     let (keyside, upstream) = keyside_and_upstream();
     let form = "access_token=evil";

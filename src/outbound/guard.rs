@@ -148,13 +148,7 @@ pub fn check_path(path: &str) -> Result<(), OutboundError> {
 /// No parameter that makes the provider do something else than the method and path say: Graph's
 /// verb override, batches, several objects at once, and headers in the body.
 fn check_query(text: &str) -> Result<(), OutboundError> {
-    if query::pairs(text).any(|pair| pair.is_named(&["method", "batch", "ids", "include_headers"])) {
-        return Err(bad(
-            "the query has a parameter that changes what the request does",
-            "send each call by itself, with its own method, without `method`, `batch`, `ids` and `include_headers`",
-        ));
-    }
-    Ok(())
+    if query::pairs(text).any(|pair| pair.is_named(&OVERRIDES)) { Err(OVERRIDDEN) } else { Ok(()) }
 }
 
 /// Whether a caller's header stays behind whatever the provider is: hop-by-hop headers, what
@@ -196,6 +190,14 @@ const STRIPPED: [&str; 8] = [
     "http2-settings",
     "x-access-token",
 ];
+
+/// What Graph takes from a query, and from a form or a JSON object as well.
+pub const OVERRIDES: [&str; 4] = ["method", "batch", "ids", "include_headers"];
+/// What is said where one of them is there.
+pub const OVERRIDDEN: OutboundError = OutboundError::BadRequest {
+    message: "the request has a parameter that changes what it does",
+    details: "send each call by itself, with its own method, without `method`, `batch`, `ids` and `include_headers`",
+};
 
 /// The methods that pass, as `Allow` lists them.
 pub const ALLOW: &str = "GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS";
