@@ -76,6 +76,26 @@ fn the_same_operation_has_a_path_with_and_without_a_version() {
 }
 
 #[test]
+fn a_slash_at_the_end_changes_no_operation_and_leaves_as_it_came() {
+    let upstream = Upstream::ok();
+    let keyside = Setup::new(&upstream)
+        .route("senders = [\"1234567890\"]\noperations = [\"messages\", \"qr_codes\", \"phone_numbers\"]")
+        .start();
+    for target in [
+        "/v23.0/1234567890/messages/",
+        "/1234567890/message_qrdls/",
+        "/v23.0/1234567890/message_qrdls/ABC/?x=1",
+        "/v23.0/1234567890/",
+    ] {
+        assert_eq!(keyside.post(target, "{}").status, 200, "{target}");
+        assert_eq!(upstream.last().target(), target);
+    }
+    is_denied(&keyside.post("/v23.0/666/messages/", TEXT), 403, "sender_not_allowed");
+    is_denied(&keyside.post("/v23.0/1234567890/media/", TEXT), 403, "operation_not_allowed");
+    is_denied(&keyside.post("/v23.0/1234567890/messages//", TEXT), 400, "bad_request");
+}
+
+#[test]
 fn a_path_and_its_query_leave_byte_for_byte() {
     let upstream = Upstream::ok();
     let keyside = Setup::new(&upstream).route("operations = [\"uploads\", \"messages\", \"media\"]").start();
