@@ -26,6 +26,16 @@ impl<'a> RawObject<'a> {
         self.fields.iter().find(|(key, _)| key == name).map(|(_, value)| &**value)
     }
 
+    /// The names of its fields, decoded, in their order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.fields.iter().map(|(name, _)| &**name)
+    }
+
+    /// Keeps the fields whose names `stays` likes.
+    pub fn retain(&mut self, stays: impl Fn(&str) -> bool) {
+        self.fields.retain(|(name, _)| stays(name));
+    }
+
     /// Puts a field's value in the place of all that have its name, or at the end.
     pub fn set(&mut self, name: &str, value: String) {
         let mut value = Some(Cow::Owned(value));

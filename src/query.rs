@@ -11,19 +11,29 @@ pub struct Pair<'a> {
     pub written: &'a str,
 }
 
-/// The pairs of a query string or a form body.
+/// The pairs of a query string or a form body. A `;` parts them as `&` does: HTML 4.01 (appendix
+/// B.2.2) asked servers to read it so, some do, and nothing may hide behind it.
 pub fn pairs(text: &str) -> impl Iterator<Item = Pair<'_>> {
-    text.split('&').filter(|pair| !pair.is_empty()).map(|written| Pair { written })
+    text.split(SEPARATORS).filter(|pair| !pair.is_empty()).map(|written| Pair { written })
+}
+
+/// The fields of a form as its sender wrote them, parted by `&` alone
+/// (<https://url.spec.whatwg.org/#urlencoded-parsing>): for what is signed, where nothing may be read
+/// in two ways.
+pub fn fields(text: &str) -> impl Iterator<Item = Pair<'_>> {
+    text.split('&').filter(|field| !field.is_empty()).map(|written| Pair { written })
 }
 
 impl<'a> Pair<'a> {
-    /// Whether its name is one of `names`, in any case and encoding, and also as `name[...]`: PHP,
-    /// which reads Meta's queries, takes `a[]` for `a`.
+    /// Whether its name is one of `names`, in any case and encoding, and as PHP, whose rules Meta's
+    /// queries follow, may read it: `a[]` is `a`, a name ends at a NUL, and `.`, a space or a lone `[`
+    /// stand for `_` (<https://www.php.net/manual/en/language.variables.external.php>).
     #[must_use]
     pub fn is_named(&self, names: &[impl AsRef<str>]) -> bool {
         let name = self.name();
-        let name = name.split('[').next().unwrap_or_default().trim();
-        names.iter().any(|candidate| candidate.as_ref().eq_ignore_ascii_case(name))
+        let name = name.split('\0').next().unwrap_or_default().trim_start_matches('?').trim();
+        let array = name.split('[').next().unwrap_or_default().trim();
+        names.iter().any(|candidate| is_read_as(array, candidate.as_ref()) || is_read_as(name, candidate.as_ref()))
     }
 
     /// Its name, decoded.
@@ -32,7 +42,7 @@ impl<'a> Pair<'a> {
         decoded(self.written.split('=').next().unwrap_or_default())
     }
 
-    /// Its value, decoded; empty where there is none.
+    /// Its value, decoded; empty where it has none.
     #[must_use]
     pub fn value(&self) -> Cow<'a, str> {
         decoded(self.written.split_once('=').map_or("", |(_, value)| value))
@@ -46,14 +56,26 @@ fn decoded(text: &str) -> Cow<'_, str> {
     percent_decode_str(text).decode_utf8_lossy()
 }
 
+fn is_read_as(written: &str, name: &str) -> bool {
+    let read = |byte: u8| if b" .[".contains(&byte) { b'_' } else { byte.to_ascii_lowercase() };
+    written.bytes().map(read).eq(name.bytes().map(read))
+}
+
 /// The text without the pairs that have one of `names`; the others stay byte for byte.
 #[must_use]
 pub fn without<'a>(text: &'a str, names: &[impl AsRef<str>]) -> Cow<'a, str> {
     if !pairs(text).any(|pair| pair.is_named(names)) {
         return Cow::Borrowed(text);
     }
-    let kept: Vec<_> = pairs(text).filter(|pair| !pair.is_named(names)).map(|pair| pair.written).collect();
-    Cow::Owned(kept.join("&"))
+    let mut kept = String::with_capacity(text.len());
+    for piece in text.split_inclusive(SEPARATORS) {
+        let pair = Pair { written: piece.trim_end_matches(SEPARATORS) };
+        if !pair.written.is_empty() && !pair.is_named(names) {
+            kept.push_str(piece);
+        }
+    }
+    kept.truncate(kept.trim_end_matches(SEPARATORS).len());
+    Cow::Owned(kept)
 }
 
 /// A value as it stands in a query, a path or a form body.
@@ -61,6 +83,7 @@ pub fn encode(value: &str) -> impl Iterator<Item = &str> {
     utf8_percent_encode(value, RESERVED)
 }
 
+const SEPARATORS: [char; 2] = ['&', ';'];
 /// Everything but the unreserved characters of RFC 3986, section 2.3.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
@@ -79,10 +102,21 @@ mod tests {
             "access_token%5B0%5D=x",
             "+access_token=x",
             "a&%61ccess_token&b",
+            "a=1;access_token=x",
+            ";access_token=x",
+            "access_token%00=x",
+            "access_token%00y=x",
+            "access_token%20=x",
+            "?access_token=x",
+            "access.token=x",
+            "access+token=x",
+            "access%20token=x",
+            "access[token=x",
+            "access.token[]=x",
         ] {
             assert!(pairs(query).any(|pair| pair.is_named(&names)), "{query}");
         }
-        for query in ["", "access_tokens=x", "a=access_token", "x[access_token]=1"] {
+        for query in ["", "access_tokens=x", "a=access_token", "x[access_token]=1", "accesstoken=x", "access-token=x"] {
             assert!(!pairs(query).any(|pair| pair.is_named(&names)), "{query}");
         }
     }
@@ -90,6 +124,7 @@ mod tests {
     #[test]
     fn what_stays_is_not_touched() {
         assert_eq!(without("a=%2F+b&access_token=x&&c", &["access_token"]), "a=%2F+b&c");
-        assert!(matches!(without("a=1&&b", &["access_token"]), Cow::Borrowed("a=1&&b")));
+        assert_eq!(without("access_token=x;a=1;b&access_token=y", &["access_token"]), "a=1;b");
+        assert!(matches!(without("a=1&&b;c", &["access_token"]), Cow::Borrowed("a=1&&b;c")));
     }
 }

@@ -16,20 +16,19 @@ pub struct Held<'a> {
 }
 
 impl Room {
-    /// A part for so many bytes; `None` where more than `most` would be held then.
-    pub fn take(&self, bytes: u64, most: u64) -> Option<Held<'_>> {
-        let mut held = Held { room: self, bytes: 0 };
-        held.grow(bytes, most).then_some(held)
+    /// A part with nothing in it yet.
+    pub fn take(&self) -> Held<'_> {
+        Held { room: self, bytes: 0 }
     }
 }
 
 impl Held<'_> {
-    /// Makes it larger by so many bytes; false where more than `most` would be held in all then.
+    /// Makes it large enough for so many bytes; false where more than `most` would be held in all then.
     #[must_use]
-    pub fn grow(&mut self, bytes: u64, most: u64) -> bool {
-        let before = self.room.held.fetch_add(bytes, Ordering::Relaxed);
-        self.bytes += bytes;
-        before + bytes <= most
+    pub fn grow_to(&mut self, bytes: u64, most: u64) -> bool {
+        let more = bytes.saturating_sub(self.bytes);
+        self.bytes += more;
+        self.room.held.fetch_add(more, Ordering::Relaxed) + more <= most
     }
 }
 
@@ -46,14 +45,12 @@ mod tests {
     #[test]
     fn the_room_is_given_back() {
         let room = Room::default();
-        let held: Vec<_> = (0..4).map(|_| room.take(16, 64)).collect();
-        assert!(held.iter().all(Option::is_some));
-        assert!(room.take(1, 64).is_none());
+        let mut held: Vec<_> = (0..4).map(|_| room.take()).collect();
+        for part in &mut held {
+            assert!(part.grow_to(8, 64) && part.grow_to(16, 64) && part.grow_to(4, 64));
+        }
+        assert!(!room.take().grow_to(1, 64));
         drop(held);
-        let mut held = room.take(60, 64).unwrap();
-        assert!(held.grow(4, 64));
-        assert!(!held.grow(1, 64));
-        drop(held);
-        assert!(room.take(64, 64).is_some());
+        assert!(room.take().grow_to(64, 64));
     }
 }

@@ -1,9 +1,10 @@
 //! A deadline that can be moved on every step of an exchange at the cost of a store.
 
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
+use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// Completes when its deadline has passed without being moved.
@@ -32,8 +33,11 @@ impl Watchdog {
     }
 
     /// Ready once the deadline has passed.
+    ///
+    /// Outside tokio's budget: a stream that never runs dry is pending only when the budget is used
+    /// up, and a timer within it would be pending too, for ever.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while self.sleep.as_mut().poll(cx).is_ready() {
+        while pin!(unconstrained(self.sleep.as_mut())).poll(cx).is_ready() {
             if self.sleep.deadline() >= self.deadline {
                 return Poll::Ready(());
             }
@@ -60,5 +64,19 @@ mod tests {
             assert!(Instant::now() >= deadline);
             assert!(Instant::now() <= deadline + Duration::from_millis(2));
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_fires_when_the_task_has_used_up_its_budget() {
+        let mut watchdog = Watchdog::new(Instant::now());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let fired = poll_fn(|cx| {
+            while tokio::task::coop::has_budget_remaining() {
+                let consumed = std::pin::pin!(tokio::task::coop::consume_budget()).poll(cx);
+                assert!(consumed.is_ready());
+            }
+            Poll::Ready(watchdog.poll(cx).is_ready())
+        });
+        assert!(fired.await);
     }
 }

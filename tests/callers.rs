@@ -81,6 +81,32 @@ fn a_socket_that_an_earlier_run_left_is_replaced() {
 }
 
 #[test]
+fn what_is_at_the_path_of_a_socket_and_lives_is_not_replaced() {
+    let upstream = Upstream::ok();
+    let first = with_socket(&upstream, "").start();
+    let path = first.dir().join("send.sock");
+    for (socket, reason) in [
+        (path.display().to_string(), "another process listens"),
+        ("@DIR@/file.sock".to_owned(), "not a socket"),
+        ("@DIR@/link.sock".to_owned(), "not a socket"),
+    ] {
+        let setup = with_socket(&upstream, "");
+        setup.dir().write("file.sock", "precious");
+        std::os::unix::fs::symlink(&path, setup.dir().join("link.sock")).unwrap();
+        let setup = setup.config(&format!(
+            "[outbound]\nlisten = [\"unix:{socket}\"]\n[admin]\nlisten = [\"127.0.0.1:@ADMIN@\"]\n\
+             [credential.acme]\nprovider = \"meta\"\ntoken = \"file:@DIR@/token\"\n[[route]]\ncredential = \"acme\"\n"
+        ));
+        let ended = setup.finish("run");
+        assert_eq!(ended.code, Some(1), "{}", ended.output);
+        assert!(ended.output.contains(reason), "{}", ended.output);
+        assert_eq!(std::fs::read(setup.dir().join("file.sock")).unwrap(), b"precious");
+        assert!(setup.dir().join("link.sock").is_symlink());
+    }
+    assert_eq!(Client::connect_unix(&path).unwrap().ask(&get(MEDIA)).unwrap().status, 200);
+}
+
+#[test]
 fn a_user_outside_the_list_is_not_served() {
     if !is_root() {
         return;

@@ -514,6 +514,7 @@ fn a_path_that_could_be_read_in_two_ways_is_refused() {
     for path in [
         "/v23.0/1234567890#frag",
         "//evil/../a/%2e%2e/b",
+        "/whatsapp_business/attachments/..;/x",
         "//v23.0/1234567890",
         "/v23.0//1234567890",
         "/v23.0/1234567890//",
@@ -771,6 +772,10 @@ fn the_callers_own_credential_never_leaves() {
         "X-HTTP-Method-Override",
         "X-HTTP-Method",
         "X-Method-Override",
+        "D360_API_KEY",
+        "X_API-Key",
+        "X_Forwarded_For",
+        "X_HTTP_Method_Override",
     ] {
         let target = row(name, format!("{GET}{name}: {EVIL}\r\n\r\n")).get_arrives();
         rows.push(if name.eq_ignore_ascii_case("authorization") { target } else { target.without(&[name]) });
@@ -790,6 +795,11 @@ fn the_callers_own_credential_never_leaves() {
         .with("user-agent", "Me/1")
         .with("accept", "*/*")
         .with("x-mine", "yes"),
+    );
+    rows.push(
+        row("an underscore alone does no harm", format!("{GET}file_offset: 0\r\n\r\n"))
+            .get_arrives()
+            .with("file_offset", "0"),
     );
     run(&keyside, &upstream, rows);
 }
@@ -829,6 +839,12 @@ fn a_credential_in_the_query_never_leaves() {
         "access_token%5B%5D=§",
         "access_token[0]=§",
         "+access_token=§",
+        "phone_number_id=1;access_token=§",
+        "access_token%00=§",
+        "?access_token=§",
+        "access.token=§",
+        "access%20token=§",
+        "access[token=§",
     ] {
         let query = query.replace('§', EVIL);
         for request in [
@@ -868,6 +884,9 @@ fn query_parameters_that_change_what_a_request_does_are_refused() {
         "%69ds=1",
         "include_headers=true",
         "include%5fheaders=true",
+        "include.headers=true",
+        "a=1;method=delete",
+        "method%00=delete",
         "Include_Headers=1",
         "phone_number_id=1&ids=2",
         "method",
@@ -932,6 +951,63 @@ fn a_credential_in_a_form_never_leaves() {
             form.len()
         );
         rows.push(row(format!("{sent} in a chunk"), request).arrives(format!("POST {MESSAGES} HTTP/1.1"), left));
+    }
+    run(&keyside, &upstream, rows);
+}
+
+#[test]
+fn a_credential_in_a_json_object_never_leaves_and_the_rest_stays() {
+    let (keyside, upstream) = keyside_and_upstream();
+    let mut rows = Vec::new();
+    for (sent, left) in [
+        (r#"{"access_token":"§","a": 1.0 }"#, r#"{"a":1.0}"#),
+        (r#"{"a":1,"access\u005ftoken":"§"}"#, r#"{"a":1}"#),
+        (r#"{"Access_Token":"§","a":"\u00e9\/","access_token":"§"}"#, r#"{"a":"\u00e9\/"}"#),
+        (r#"{"appsecret_proof":"§"}"#, "{}"),
+        (r#" {"text": {"access_token":"theirs"} }"#, r#" {"text": {"access_token":"theirs"} }"#),
+    ] {
+        let json = sent.replace('§', EVIL);
+        let request = format!("{POST}Content-Length: {}\r\n\r\n{json}", json.len());
+        rows.push(row(sent, request).arrives(format!("POST {MESSAGES} HTTP/1.1"), left));
+    }
+    run(&keyside, &upstream, rows);
+}
+
+#[test]
+fn a_body_cannot_change_what_a_request_does() {
+    let (keyside, upstream) = keyside_and_upstream();
+    let mut rows = Vec::new();
+    for (kind, body) in [
+        ("application/x-www-form-urlencoded", "method=delete"),
+        ("application/x-www-form-urlencoded", "a=1&%6dethod=delete"),
+        ("application/x-www-form-urlencoded", "batch=[]&include_headers=true"),
+        ("application/json", r#"{"method":"delete"}"#),
+        ("application/json", r#"{"a":1,"m\u0065thod":"delete"}"#),
+        ("text/plain", r#"{"batch":[]}"#),
+    ] {
+        let length = body.len();
+        let request = format!(
+            "POST {MESSAGES} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n{body}"
+        );
+        rows.push(row(format!("{body} as {kind}"), request).refused(&[400]));
+    }
+    run(&keyside, &upstream, rows);
+}
+
+#[test]
+fn a_body_of_two_types_is_refused() {
+    let (keyside, upstream) = keyside_and_upstream();
+    let form = "access_token=evil";
+    let mut rows = Vec::new();
+    for types in [
+        "Content-Type: image/png\r\nContent-Type: application/x-www-form-urlencoded",
+        "Content-Type: image/png\r\nContent_Type: application/x-www-form-urlencoded",
+        "Content_Type: application/x-www-form-urlencoded",
+    ] {
+        let length = form.len();
+        let request =
+            format!("POST {MESSAGES} HTTP/1.1\r\nHost: localhost\r\n{types}\r\nContent-Length: {length}\r\n\r\n{form}");
+        rows.push(row(types, request).refused(&[400]));
     }
     run(&keyside, &upstream, rows);
 }

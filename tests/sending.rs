@@ -76,6 +76,26 @@ fn the_same_operation_has_a_path_with_and_without_a_version() {
 }
 
 #[test]
+fn a_slash_at_the_end_changes_no_operation_and_leaves_as_it_came() {
+    let upstream = Upstream::ok();
+    let keyside = Setup::new(&upstream)
+        .route("senders = [\"1234567890\"]\noperations = [\"messages\", \"qr_codes\", \"phone_numbers\"]")
+        .start();
+    for target in [
+        "/v23.0/1234567890/messages/",
+        "/1234567890/message_qrdls/",
+        "/v23.0/1234567890/message_qrdls/ABC/?x=1",
+        "/v23.0/1234567890/",
+    ] {
+        assert_eq!(keyside.post(target, "{}").status, 200, "{target}");
+        assert_eq!(upstream.last().target(), target);
+    }
+    is_denied(&keyside.post("/v23.0/666/messages/", TEXT), 403, "sender_not_allowed");
+    is_denied(&keyside.post("/v23.0/1234567890/media/", TEXT), 403, "operation_not_allowed");
+    is_denied(&keyside.post("/v23.0/1234567890/messages//", TEXT), 400, "bad_request");
+}
+
+#[test]
 fn a_path_and_its_query_leave_byte_for_byte() {
     let upstream = Upstream::ok();
     let keyside = Setup::new(&upstream).route("operations = [\"uploads\", \"messages\", \"media\"]").start();
@@ -432,6 +452,23 @@ fn a_json_body_may_have_one_mebibyte_and_no_more() {
 }
 
 #[test]
+fn a_crowd_of_small_bodies_without_a_length_is_not_too_much() {
+    let upstream = Upstream::scripted(|_, wire| {
+        thread::sleep(Duration::from_millis(500));
+        wire.write(&json("{}"));
+        After::Keep
+    });
+    let keyside = Keyside::start(&upstream);
+    let request = format!(
+        "POST {MESSAGES} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n"
+    );
+    let mut clients: Vec<_> = (0..100).map(|_| keyside.connect()).collect();
+    assert!(clients.iter_mut().all(|client| client.send(request.as_bytes())));
+    let statuses: Vec<_> = clients.iter_mut().map(|client| client.answer().unwrap().status).collect();
+    assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
+}
+
+#[test]
 fn media_beyond_the_bound_are_refused_by_their_length() {
     let upstream = Upstream::ok();
     let keyside = Keyside::start(&upstream);
@@ -595,6 +632,31 @@ fn a_sender_outside_the_list_is_named_and_refused() {
         is_denied(&answer, 403, "sender_not_allowed");
     }
     assert_eq!(upstream.heads(), 1);
+}
+
+#[test]
+fn a_sender_in_the_query_counts_however_it_is_written() {
+    let upstream = Upstream::ok();
+    let keyside = Setup::new(&upstream)
+        .route("senders = [\"1234567890\"]\noperations = [\"media\", \"media_delete\", \"phone_numbers\"]")
+        .start();
+    for query in ["phone_number_id=1234567890", "phone%5Fnumber_id=123456789%30", ""] {
+        assert_eq!(keyside.get(&format!("{MEDIA}?{query}")).status, 200, "{query}");
+    }
+    upstream.forget();
+    for query in [
+        "phone_number_id=666",
+        "phone%5Fnumber_id=666",
+        "phone_number_id=1234567890&phone_number_id=666",
+        "phone_number_id=1234567890;phone_number_id=666",
+        "phone_number_id",
+    ] {
+        for method in ["GET", "DELETE"] {
+            let request = format!("{method} /v23.0/55?{query} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+            is_denied(&keyside.send(request.as_bytes()), 403, "sender_not_allowed");
+        }
+    }
+    assert_eq!(upstream.heads(), 0);
 }
 
 #[test]

@@ -90,7 +90,7 @@ pub(super) async fn receive<'r>(
     if incoming.size_hint().lower() > bounds.max_body {
         return Err(too_large());
     }
-    let mut held = room.take(0, bounds.max_in_flight).ok_or(InboundError::Overloaded)?;
+    let mut held = room.take();
     let mut body = Body::default();
     while !incoming.is_end_stream() {
         let frame = match timeout_at(bounds.deadline, incoming.frame()).await {
@@ -99,10 +99,11 @@ pub(super) async fn receive<'r>(
             Err(_) => return Err(InboundError::BodyTimedOut),
         };
         let Ok(piece) = frame.into_data() else { continue };
-        if (body.len() + piece.len()) as u64 > bounds.max_body {
+        let length = (body.len() + piece.len()) as u64;
+        if length > bounds.max_body {
             return Err(too_large());
         }
-        if !held.grow(piece.len() as u64, bounds.max_in_flight) {
+        if !held.grow_to(length, bounds.max_in_flight) {
             return Err(InboundError::Overloaded);
         }
         check.update(&piece);

@@ -50,7 +50,7 @@ pub(super) fn answer(
 
 /// The value of a parameter that is there exactly once.
 fn only(text: &str, name: &str) -> Option<String> {
-    let mut values = query::pairs(text).filter(|pair| pair.name() == name).map(|pair| pair.value().into_owned());
+    let mut values = query::fields(text).filter(|pair| pair.name() == name).map(|pair| pair.value().into_owned());
     let value = values.next()?;
     values.next().is_none().then_some(value)
 }

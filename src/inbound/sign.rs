@@ -128,7 +128,7 @@ fn sign_url(scheme: &UrlParams, secret: &str, event: &ToSign<'_>) -> Result<Vec<
     let url = event.url.ok_or(SignError::NoUrl)?;
     let form = event.is_form.then(|| std::str::from_utf8(event.body).map_err(|_| SignError::NotAForm)).transpose()?;
     let mut params = BTreeMap::<String, BTreeSet<String>>::new();
-    for pair in form.into_iter().flat_map(query::pairs) {
+    for pair in form.into_iter().flat_map(query::fields) {
         params.entry(pair.name().into_owned()).or_default().insert(pair.value().into_owned());
     }
     let joined: String = params.iter().flat_map(|(k, values)| values.iter().map(move |v| format!("{k}{v}"))).collect();
@@ -144,7 +144,7 @@ fn sign_url(scheme: &UrlParams, secret: &str, event: &ToSign<'_>) -> Result<Vec<
         UrlForm::PlivoV2 => (Algorithm::Sha256, format!("{base}{}", event.nonce)),
         UrlForm::PlivoV3 if !event.is_form && !event.body.is_empty() => return Err(SignError::NotAForm),
         UrlForm::PlivoV3 => {
-            let mut pairs: Vec<_> = query::pairs(query).map(|pair| (pair.name(), pair.value())).collect();
+            let mut pairs: Vec<_> = query::fields(query).map(|pair| (pair.name(), pair.value())).collect();
             // By name and then by value; sorted as text, `a=` would stand behind `a0=`.
             pairs.sort();
             pairs.dedup();

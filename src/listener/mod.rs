@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -365,6 +365,7 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
 /// Binds beside the path and renames: the socket is there with its mode or not at all, and one that
 /// a process before left behind is replaced.
 fn bind_unix(path: &Path, allow_uids: &[u32]) -> io::Result<UnixListener> {
+    check_vacant(path)?;
     let mut beside = path.as_os_str().to_owned();
     beside.push(format!(".{}", std::process::id()));
     let socket = UnixListener::bind(&beside)?;
@@ -372,6 +373,29 @@ fn bind_unix(path: &Path, allow_uids: &[u32]) -> io::Result<UnixListener> {
     std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(mode))?;
     std::fs::rename(&beside, path)?;
     Ok(socket)
+}
+
+/// Refuses a path at which something is that a rename must not replace: anything but a socket on
+/// which nobody listens any more.
+fn check_vacant(path: &Path) -> io::Result<()> {
+    let refuse = |kind, reason: &'static str| Err(io::Error::new(kind, reason));
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => {
+            return refuse(io::ErrorKind::AlreadyExists, "there is a file at this path that is not a socket");
+        }
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)?;
+    // A listener whose backlog is full would be waited for.
+    socket.set_nonblocking(true)?;
+    match socket.connect(&socket2::SockAddr::unix(path)?) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
+        // Gone between the two looks.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        _ => refuse(io::ErrorKind::AddrInUse, "another process listens on this socket"),
+    }
 }
 
 /// A listener that cannot be had.

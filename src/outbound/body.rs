@@ -1,6 +1,5 @@
 //! The body of a request: read whole where something in it may change, streamed otherwise.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -11,6 +10,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
 use super::error::OutboundError;
+use crate::room::{Held, Room};
 use crate::upstream::UpstreamError;
 
 /// What a body is, by its `Content-Type`.
@@ -44,44 +44,18 @@ impl Form {
     }
 }
 
-/// How many bytes of whole bodies are held at a time, in all of the process.
-#[derive(Debug, Default)]
-pub(super) struct Room {
-    held: AtomicU64,
-}
-
-/// A part of the [`Room`], given back when dropped.
-pub(super) struct Held<'a> {
-    room: &'a Room,
-    bytes: u64,
-}
-
-impl Room {
-    fn take(&self, bytes: u64) -> Result<Held<'_>, OutboundError> {
-        let before = self.held.fetch_add(bytes, Ordering::Relaxed);
-        let held = Held { room: self, bytes };
-        if before + bytes > MAX_HELD { Err(OutboundError::Overloaded) } else { Ok(held) }
-    }
-}
-
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        self.room.held.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
-
 /// Reads all of a body; what is known to be too long is refused before a byte of it is read.
 pub(super) async fn read_whole(
     mut body: Incoming,
     room: &Room,
     deadline: Instant,
-) -> Result<(Bytes, Option<Held<'_>>), OutboundError> {
-    let expected = body.size_hint();
-    if expected.lower() > MAX_WHOLE {
+) -> Result<(Bytes, Held<'_>), OutboundError> {
+    let expected = body.size_hint().lower();
+    if expected > MAX_WHOLE {
         return Err(OutboundError::BodyTooLarge { limit: MAX_WHOLE });
     }
-    let most = expected.upper().unwrap_or(MAX_WHOLE);
-    let held = if most > FREE { Some(room.take(most.min(MAX_WHOLE))?) } else { None };
+    let mut held = room.take();
+    hold(&mut held, expected)?;
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     while !body.is_end_stream() {
@@ -92,9 +66,11 @@ pub(super) async fn read_whole(
             Err(_) => return Err(caller_broke(UpstreamError::CallerTimedOut)),
         };
         let Ok(data) = frame.into_data() else { continue };
-        if (first.len() + rest.len() + data.len()) as u64 > MAX_WHOLE {
+        let length = (first.len() + rest.len() + data.len()) as u64;
+        if length > MAX_WHOLE {
             return Err(OutboundError::BodyTooLarge { limit: MAX_WHOLE });
         }
+        hold(&mut held, length)?;
         if first.is_empty() && rest.is_empty() {
             first = data;
         } else {
@@ -105,6 +81,15 @@ pub(super) async fn read_whole(
         }
     }
     Ok((if rest.is_empty() { first } else { rest.freeze() }, held))
+}
+
+/// Holds room for a body of so many bytes. A small one counts for none: it is bounded by the number of
+/// connections.
+fn hold(held: &mut Held<'_>, length: u64) -> Result<(), OutboundError> {
+    match length <= FREE || held.grow_to(length, MAX_HELD) {
+        true => Ok(()),
+        false => Err(OutboundError::Overloaded),
+    }
 }
 
 /// Refuses a streamed body that is known to be too long. One without a length is cut off by
@@ -153,15 +138,5 @@ mod tests {
             assert_eq!(Form::of(&headers), form, "{media_type}");
         }
         assert_eq!(Form::of(&HeaderMap::new()), Form::Json);
-    }
-
-    #[test]
-    fn the_room_is_given_back() {
-        let room = Room::default();
-        let held: Vec<_> = (0..64).map(|_| room.take(MAX_WHOLE)).collect();
-        assert!(held.iter().all(Result::is_ok));
-        assert!(room.take(1).is_err());
-        drop(held);
-        assert!(room.take(MAX_HELD).is_ok());
     }
 }

@@ -1,5 +1,6 @@
 //! Who may call and what may pass: everything that is refused before anything is looked up.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -79,9 +80,14 @@ fn is_loopback(host: &str) -> bool {
 }
 
 fn check_headers(headers: &HeaderMap) -> Result<(), OutboundError> {
-    let mut coded = false;
+    let (mut coded, mut typed) = (false, false);
     for (name, value) in headers {
-        match *name {
+        match *read_as(name) {
+            // What a body is decides what is taken out of it; two readers must not differ over it.
+            header::CONTENT_TYPE if typed || name != header::CONTENT_TYPE => {
+                return Err(bad("there is more than one Content-Type", "send the body with exactly one Content-Type"));
+            }
+            header::CONTENT_TYPE => typed = true,
             header::TRANSFER_ENCODING if coded || !value.as_bytes().eq_ignore_ascii_case(b"chunked") => {
                 return Err(bad(
                     "the Transfer-Encoding is not a single `chunked`",
@@ -115,7 +121,8 @@ pub fn check_path(path: &str) -> Result<(), OutboundError> {
         return refuse("the path does not begin with `/`");
     }
     for segment in path.as_bytes().split(|b| *b == b'/').skip(1) {
-        match segment {
+        // Some servers drop what follows a `;` before they look at the segment.
+        match segment.split(|b| *b == b';').next().unwrap_or_default() {
             b"" if path.contains("//") => return refuse("the path has an empty segment"),
             b"." | b".." => return refuse("the path has a dot segment"),
             _ => {}
@@ -141,13 +148,7 @@ pub fn check_path(path: &str) -> Result<(), OutboundError> {
 /// No parameter that makes the provider do something else than the method and path say: Graph's
 /// verb override, batches, several objects at once, and headers in the body.
 fn check_query(text: &str) -> Result<(), OutboundError> {
-    if query::pairs(text).any(|pair| pair.is_named(&["method", "batch", "ids", "include_headers"])) {
-        return Err(bad(
-            "the query has a parameter that changes what the request does",
-            "send each call by itself, with its own method, without `method`, `batch`, `ids` and `include_headers`",
-        ));
-    }
-    Ok(())
+    if query::pairs(text).any(|pair| pair.is_named(&OVERRIDES)) { Err(OVERRIDDEN) } else { Ok(()) }
 }
 
 /// Whether a caller's header stays behind whatever the provider is: hop-by-hop headers, what
@@ -166,6 +167,15 @@ pub fn is_stripped(name: &HeaderName) -> bool {
         || name.as_str().starts_with("sec-fetch-")
 }
 
+/// The name as it is read by CGI and what descends from it, to whom `X_API_Key` is `X-API-Key`.
+#[must_use]
+pub fn read_as(name: &HeaderName) -> Cow<'_, HeaderName> {
+    if !name.as_str().contains('_') {
+        return Cow::Borrowed(name);
+    }
+    HeaderName::from_bytes(name.as_str().replace('_', "-").as_bytes()).map_or(Cow::Borrowed(name), Cow::Owned)
+}
+
 fn bad(message: &'static str, details: &'static str) -> OutboundError {
     OutboundError::BadRequest { message, details }
 }
@@ -180,6 +190,14 @@ const STRIPPED: [&str; 8] = [
     "http2-settings",
     "x-access-token",
 ];
+
+/// What Graph takes from a query, and from a form or a JSON object as well.
+pub const OVERRIDES: [&str; 4] = ["method", "batch", "ids", "include_headers"];
+/// What is said where one of them is there.
+pub const OVERRIDDEN: OutboundError = OutboundError::BadRequest {
+    message: "the request has a parameter that changes what it does",
+    details: "send each call by itself, with its own method, without `method`, `batch`, `ids` and `include_headers`",
+};
 
 /// The methods that pass, as `Allow` lists them.
 pub const ALLOW: &str = "GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS";
@@ -202,6 +220,8 @@ mod tests {
             "/..",
             "/a/../b",
             "/a/.",
+            "/a/..;/b",
+            "/a/.;x=1",
             "/a\\b",
             "/a b",
             "/\u{e9}",

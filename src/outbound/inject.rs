@@ -1,6 +1,7 @@
 //! The request as the provider sees it: what the caller may not send is taken out, and the credential
 //! is put in, last.
 
+use std::borrow::Cow;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -12,13 +13,13 @@ use zeroize::Zeroizing;
 
 use super::body::Form;
 use super::error::OutboundError;
-use super::guard::is_stripped;
+use super::guard::{OVERRIDDEN, OVERRIDES, is_stripped, read_as};
 use super::policy::Permit;
 use crate::config::Proof;
 use crate::credential::Credential;
 use crate::headers::connection_named;
 use crate::json::RawObject;
-use crate::provider::{Inject, Part, Template};
+use crate::provider::{Inject, Part, Provider, Template};
 use crate::query;
 use crate::upstream::{COPY_LIMIT, Head, Outgoing, OutgoingBody};
 
@@ -46,14 +47,20 @@ pub(super) fn edit_body(permit: &Permit<'_>, form: Form, body: Bytes) -> Result<
     if fields.is_empty() && needs_body(permit) {
         return Err(NO_PLACE);
     }
-    if fields.is_empty() && form != Form::UrlEncoded {
+    let text = match std::str::from_utf8(&body) {
+        Ok(text) => text,
+        Err(_) if fields.is_empty() && form != Form::UrlEncoded => return Ok(body),
+        Err(_) => return Err(NO_PLACE),
+    };
+    let cleaned = match form {
+        Form::UrlEncoded => clean_form(permit.provider(), text)?,
+        Form::Json => clean_json(permit.provider(), text)?,
+        Form::Stream => Cow::Borrowed(text),
+    };
+    if fields.is_empty() && matches!(cleaned, Cow::Borrowed(_)) {
         return Ok(body);
     }
-    let text = std::str::from_utf8(&body).map_err(|_| NO_PLACE)?;
-    let mut changed = match form {
-        Form::UrlEncoded => Zeroizing::new(query::without(text, &permit.provider().strip.form).into_owned()),
-        Form::Json | Form::Stream => Zeroizing::new(text.to_owned()),
-    };
+    let mut changed = Zeroizing::new(cleaned.into_owned());
     for field in fields {
         match field {
             Inject::JsonField { pointer, value } => changed = with_json_field(permit, &changed, pointer, value)?,
@@ -62,6 +69,28 @@ pub(super) fn edit_body(permit: &Permit<'_>, form: Form, body: Bytes) -> Result<
         }
     }
     Ok(Bytes::copy_from_slice(changed.as_bytes()))
+}
+
+fn clean_form<'b>(provider: &Provider, text: &'b str) -> Result<Cow<'b, str>, OutboundError> {
+    if provider.graph_answers && query::pairs(text).any(|pair| pair.is_named(&OVERRIDES)) {
+        return Err(OVERRIDDEN);
+    }
+    Ok(query::without(text, &provider.strip.form))
+}
+
+/// Graph reads the fields of a JSON object as it reads those of a form. What is no object has none.
+fn clean_json<'b>(provider: &Provider, text: &'b str) -> Result<Cow<'b, str>, OutboundError> {
+    let Some(mut object) = RawObject::parse(text) else { return Ok(Cow::Borrowed(text)) };
+    let overrides = |name: &str| OVERRIDES.iter().any(|other| other.eq_ignore_ascii_case(name));
+    if provider.graph_answers && object.names().any(overrides) {
+        return Err(OVERRIDDEN);
+    }
+    let is_credential = |name: &str| provider.strip.form.iter().any(|other| other.eq_ignore_ascii_case(name));
+    if !object.names().any(is_credential) {
+        return Ok(Cow::Borrowed(text));
+    }
+    object.retain(|name| !is_credential(name));
+    Ok(Cow::Owned(object.to_string()))
 }
 
 /// Whether the credential goes into the body and nowhere else.
@@ -119,9 +148,10 @@ pub(super) fn compose(
     let mut has_agent = false;
     for (name, value) in &request.headers {
         let callers_own = !own_credential && *name == header::AUTHORIZATION;
-        let unwanted = is_stripped(name)
-            || injected.contains(name)
-            || permit.provider().strip.headers.contains(name)
+        let read_as = read_as(name);
+        let unwanted = is_stripped(&read_as)
+            || injected.contains(&read_as)
+            || permit.provider().strip.headers.contains(&read_as)
             || named.iter().any(|named| named.eq_ignore_ascii_case(name.as_str().as_bytes()))
             // An answer that has to be looked through must not come compressed.
             || (*name == header::ACCEPT_ENCODING && !permit.request.media);

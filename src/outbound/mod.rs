@@ -20,7 +20,7 @@ pub mod guard;
 mod inject;
 pub mod policy;
 
-use body::{Form, Room};
+use body::Form;
 use error::OutboundError;
 use inject::Length;
 use policy::{Permit, Policy, Route};
@@ -29,6 +29,7 @@ use crate::limit::{Limited, Patience, Ticket};
 use crate::listener::Link;
 use crate::log::millis;
 use crate::metrics::{Metrics, outcome_of};
+use crate::room::{Held, Room};
 use crate::upstream::{Answer, AnswerBody, Limits, OutgoingBody, UpstreamError};
 
 /// What requests are judged by and sent with, all of one load.
@@ -111,7 +112,7 @@ impl Outbound {
         parts: &Parts,
         body: Incoming,
         deadline: Instant,
-    ) -> Result<(Length, OutgoingBody, Option<body::Held<'_>>), OutboundError> {
+    ) -> Result<(Length, OutgoingBody, Option<Held<'_>>), OutboundError> {
         let form = Form::of(&parts.headers);
         if body.is_end_stream() {
             let whole = inject::edit_body(permit, form, Bytes::new())?;
@@ -126,7 +127,7 @@ impl Outbound {
         }
         let (whole, held) = body::read_whole(body, &self.room, deadline).await?;
         let whole = inject::edit_body(permit, form, whole)?;
-        Ok((Length::Known(whole.len() as u64), OutgoingBody::Whole(whole), held))
+        Ok((Length::Known(whole.len() as u64), OutgoingBody::Whole(whole), Some(held)))
     }
 }
 

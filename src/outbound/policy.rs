@@ -1,5 +1,6 @@
 //! What is allowed: which route a request is on, which operation it is, and which sender it uses.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -170,11 +171,8 @@ impl Route {
                 refused.get_or_insert(&operation.name);
                 continue;
             }
-            if let Some(sender) = matched.sender.or_else(|| sender_in(query))
-                && !self.senders.is_empty()
-                && !self.senders.contains(sender)
-            {
-                return Err(OutboundError::SenderNotAllowed { sender: sender.to_owned() });
+            if let Some(sender) = self.foreign_sender(matched.sender, query) {
+                return Err(OutboundError::SenderNotAllowed { sender });
             }
             return Ok(Permit {
                 route: self,
@@ -186,6 +184,17 @@ impl Route {
             });
         }
         Err(OutboundError::OperationNotAllowed { operation: refused.cloned() })
+    }
+
+    /// A sender that the request names and the route does not have. The provider may read the first
+    /// of several or the last, so each must be one of the route's.
+    fn foreign_sender(&self, in_path: Option<&str>, query: &str) -> Option<String> {
+        if self.senders.is_empty() {
+            return None;
+        }
+        let mut named = in_path.map(Cow::Borrowed).into_iter().chain(senders_in(query));
+        let foreign = named.find(|sender| !self.senders.contains(&**sender))?;
+        Some(foreign.chars().take(LONGEST_SHOWN).collect())
     }
 
     fn requests(&self, method: &Method) -> impl Iterator<Item = (usize, &Operation, &RequestPattern)> {
@@ -201,8 +210,8 @@ impl Route {
 }
 
 /// Media is read for a sender that only the query names.
-fn sender_in(query: &str) -> Option<&str> {
-    query::pairs(query).find_map(|pair| pair.written.strip_prefix("phone_number_id="))
+fn senders_in(query: &str) -> impl Iterator<Item = Cow<'_, str>> {
+    query::pairs(query).filter(|pair| pair.is_named(&["phone_number_id"])).map(|pair| pair.value())
 }
 
 /// Whether the query has nothing but what the pattern and the stripping of credentials allow.
@@ -213,3 +222,6 @@ fn query_fits(pattern: &RequestPattern, query: &str, provider: &Provider) -> boo
             .all(|pair| allowed.iter().any(|name| *name == pair.name()) || pair.is_named(&provider.strip.query)),
     }
 }
+
+/// Of a sender in an error: the ids of phone numbers have some 15 digits.
+const LONGEST_SHOWN: usize = 32;

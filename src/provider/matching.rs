@@ -59,6 +59,8 @@ impl PathPattern {
                 },
             }
         }
+        // SDKs write `/{id}/` too, and providers take it for `/{id}`.
+        parts.next_if(|part| part.is_empty());
         parts.next().is_none()
     }
 }
@@ -67,13 +69,16 @@ impl Segment {
     fn fits(&self, part: &str) -> bool {
         match self {
             Self::Literal(text) => part == text,
-            Self::Id | Self::Sender => !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()),
+            Self::Id | Self::Sender => (1..=MAX_ID).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit()),
             Self::Any(_) => !part.is_empty(),
             Self::Prefix(text) => part.len() > text.len() && part.starts_with(text.as_str()),
             Self::Version | Self::Rest => false,
         }
     }
 }
+
+/// The longest id; those of Meta are numbers of 64 bits, which have 20 digits at most.
+const MAX_ID: usize = 32;
 
 /// `v23.0`
 fn is_version(part: &str) -> bool {
@@ -98,15 +103,18 @@ mod tests {
     #[test]
     fn a_version_may_be_there_or_not() {
         let messages = pattern([Segment::Version, Segment::Sender, literal("messages")]);
-        for path in ["/v23.0/106/messages", "/106/messages", "/v1.0/106/messages"] {
+        for path in ["/v23.0/106/messages", "/106/messages", "/v1.0/106/messages", "/v23.0/106/messages/"] {
             assert_eq!(messages.matches(path), Some(Matched { sender: Some("106") }), "{path}");
         }
         for path in [
             "/",
             "/106",
             "/v23/106/messages",
-            "/v23.0/106/messages/",
+            "/v23.0/106/messages//",
             "/v23.0/106/messages/x",
+            "/v23.0/106/messages/x/",
+            "/v23.0//messages/",
+            "/v23.0/106106106106106106106106106106106/messages",
             "/v23.0/10a/messages",
             "/v23.0//messages",
             "/v23.0/v23.0/106/messages",
@@ -121,6 +129,7 @@ mod tests {
         assert!(upload.matches("/v23.0/upload:MTphdHRh==").is_some());
         assert!(upload.matches("/upload:").is_none());
         assert!(upload.matches("/upload:a/b").is_none());
+        assert!(pattern([Segment::Version, Segment::Id]).matches("/").is_none());
         let attachments = pattern([literal("whatsapp_business"), literal("attachments"), Segment::Rest]);
         for path in
             ["/whatsapp_business/attachments/", "/whatsapp_business/attachments", "/whatsapp_business/attachments/a/b"]
@@ -135,6 +144,7 @@ mod tests {
         assert_eq!(named.variable("/v23.0/106/x:y", "what"), Some("x:y"));
         assert_eq!(named.variable("/106/x", "v"), None);
         assert_eq!(named.variable("/v1.2/106/x", "v"), Some("v1.2"));
+        assert_eq!(named.variable("/106/x/", "what"), Some("x"));
         assert_eq!(named.variable("/106/x/z", "what"), None);
     }
 }

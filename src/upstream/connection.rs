@@ -225,8 +225,11 @@ impl Connection {
         loop {
             match framing.take(&mut self.received) {
                 Ok(Step::Data(data)) => {
-                    self.expect_within(self.limits.progress);
-                    return Poll::Ready(Some(Ok(data)));
+                    // A body that is always there when it is asked for would never wait for the watchdog.
+                    if self.expect_within(self.limits.progress) {
+                        return Poll::Ready(Some(Ok(data)));
+                    }
+                    return Poll::Ready(Some(Err(UpstreamError::TimedOut { what: "answering", written: true })));
                 }
                 Ok(Step::End) => return Poll::Ready(None),
                 Ok(Step::More) => {}
@@ -242,8 +245,11 @@ impl Connection {
         }
     }
 
-    fn expect_within(&mut self, time: Duration) {
-        self.watchdog.set(self.limits.deadline.min(Instant::now() + time));
+    /// Gives the next step so much time; false where the time of the whole exchange is over.
+    fn expect_within(&mut self, time: Duration) -> bool {
+        let now = Instant::now();
+        self.watchdog.set(self.limits.deadline.min(now + time));
+        now < self.limits.deadline
     }
 
     fn or_timeout<T>(&mut self, cx: &mut Context<'_>, step: Poll<T>, written: bool) -> Poll<Result<T, UpstreamError>> {

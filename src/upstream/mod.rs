@@ -10,7 +10,7 @@ use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -194,14 +194,12 @@ impl Upstream {
     /// Closes idle connections that have become too old.
     pub fn reap(&self) {
         let now = Instant::now();
-        if let Ok(mut idle) = self.idle.lock() {
-            idle.retain_mut(|connection| connection.is_fit(now));
-        }
+        self.idle().retain_mut(|connection| connection.is_fit(now));
     }
 
     /// The connection used last, so that the others become idle and close.
     fn take_idle(&self, now: Instant) -> Option<Connection> {
-        let mut idle = self.idle.lock().ok()?;
+        let mut idle = self.idle();
         while let Some(mut connection) = idle.pop() {
             if connection.is_fit(now) {
                 return Some(connection);
@@ -215,11 +213,14 @@ impl Upstream {
             return;
         }
         connection.rest(now);
-        if let Ok(mut idle) = self.idle.lock()
-            && idle.len() < MAX_IDLE
-        {
+        let mut idle = self.idle();
+        if idle.len() < MAX_IDLE {
             idle.push(connection);
         }
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -383,3 +384,50 @@ pub const COPY_LIMIT: usize = 15 * 1024;
 /// Idle connections to one origin: one for each caller that a listener takes. With fewer, a crowd of
 /// callers has a new handshake for most requests, at twice the price of all the rest.
 const MAX_IDLE: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::provider::Ca;
+
+    #[tokio::test]
+    async fn an_answer_that_is_read_too_slowly_ends_with_the_time_of_its_exchange() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let origin = Origin { tls: false, host: "127.0.0.1".into(), port: listener.local_addr().unwrap().port() };
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.read_buf(&mut Vec::new()).await.unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n").await.unwrap();
+            // The reader goes away before it has taken all of it.
+            stream.write_all(&[b'x'; 1_000_000]).await.unwrap_or_default();
+        });
+        let upstream = Arc::new(Upstream::new(origin, crate::tls::client_config(&Ca::Bundled, None).unwrap()).unwrap());
+        let mut head = Head::default();
+        head.push(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n");
+        let outgoing = Outgoing::new(Method::GET, head, OutgoingBody::Whole(Bytes::new()));
+        let (start, second) = (Instant::now(), Duration::from_secs(1));
+        let limits = Limits { start, deadline: start + second / 4, head: second, progress: second };
+        let AnswerBody::Stream(mut stream) = upstream.send(outgoing, limits).await.unwrap().body else {
+            unreachable!("it is too large to be there at once");
+        };
+        tokio::time::sleep(second / 2).await;
+        let error = loop {
+            // So slow that the next piece is always there already.
+            tokio::time::sleep(second / 200).await;
+            match poll_fn(|cx| stream.poll_next(cx)).await {
+                Some(Ok(_)) => {}
+                Some(Err(error)) => break error,
+                None => unreachable!("it was not read to its end in time"),
+            }
+        };
+        assert!(matches!(error, UpstreamError::TimedOut { .. }), "{error}");
+        drop(stream);
+        server.await.unwrap();
+    }
+}

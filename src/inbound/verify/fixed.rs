@@ -57,7 +57,7 @@ fn basic(value: &str) -> Option<Vec<u8>> {
 }
 
 fn only_parameter(text: &str, name: &str) -> Result<Option<Vec<u8>>, &'static str> {
-    let mut values = query::pairs(text).filter(|pair| pair.name() == name);
+    let mut values = query::fields(text).filter(|pair| pair.name() == name);
     let first = values.next().map(|pair| pair.value().as_bytes().to_vec());
     if values.next().is_some() { Err("the token is there twice") } else { Ok(first) }
 }

@@ -101,7 +101,7 @@ type Params = BTreeMap<String, BTreeSet<String>>;
 
 fn params(text: &str) -> Params {
     let mut params = Params::new();
-    for pair in query::pairs(text) {
+    for pair in query::fields(text) {
         params.entry(pair.name().into_owned()).or_default().insert(pair.value().into_owned());
     }
     params
@@ -116,7 +116,7 @@ fn joined(params: &Params) -> String {
 /// before (twilio-python and twilio-node try the same).
 fn twilio(url: &str, params: &Params, body: &[u8], is_form: bool) -> Result<Vec<String>, &'static str> {
     let query = url.split_once('?').map_or("", |(_, query)| query);
-    let mut hashes = query::pairs(query).filter(|pair| pair.name() == "bodySHA256").map(|pair| pair.value());
+    let mut hashes = query::fields(query).filter(|pair| pair.name() == "bodySHA256").map(|pair| pair.value());
     match (hashes.next(), is_form) {
         (Some(hash), false) if hashes.next().is_none() && is_hash(&hash, body) => {}
         (Some(_), false) => return Err("the body is not the one whose hash is in the URL"),
@@ -165,7 +165,7 @@ fn with_and_without_port(url: &str) -> Vec<String> {
 /// The query taken apart and put together again as Node's `querystring` does it.
 fn legacy_query(url: &str) -> String {
     let Some((before, text)) = url.split_once('?') else { return url.to_owned() };
-    let pairs = query::pairs(text).map(|pair| {
+    let pairs = query::fields(text).map(|pair| {
         let (name, value) = (pair.name(), pair.value());
         format!("{}={}", utf8_percent_encode(&name, LEGACY), utf8_percent_encode(&value, LEGACY))
     });
