@@ -92,7 +92,8 @@ mod tests {
         let nonces = Nonces::default();
         for number in 0..MOST + 10 {
             assert!(
-                nonces.is_new(&Used::new("/", "n", &number.to_string(), Duration::from_secs(9)), SystemTime::UNIX_EPOCH)
+                nonces
+                    .is_new(&Used::new("/", "n", &number.to_string(), Duration::from_secs(9)), SystemTime::UNIX_EPOCH)
             );
         }
         let table = nonces.table.lock().unwrap();
