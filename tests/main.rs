@@ -25,6 +25,7 @@ mod raw_requests;
 mod reload;
 mod secrets;
 mod sending;
+mod sign;
 mod tidy;
 mod upstream_faults;
 mod webhook_rotation;
