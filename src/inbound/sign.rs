@@ -270,6 +270,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn the_lines_are_those_of_third_parties() {
         let form = "CallSid=CA1234567890ABCDE&Caller=%2B14158675309&Digits=1234&From=%2B14158675309&To=%2B18005551212";
         let json = r#"{"property": "value", "boolean": true}"#;

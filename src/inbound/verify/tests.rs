@@ -302,8 +302,7 @@ fn what_the_signer_makes_is_genuine_and_nothing_beside_it() {
         let of = |value: &str, url| verifier(&provider, &[(&scheme.secret, &[value])], Some(url));
         let right = of(value, url);
         assert!(check(&right, &request, body.as_bytes(), now).is_ok(), "{name}");
-        for forged in [body.replace('a', "b"), format!("{body} "), body[1..].to_owned(), String::new()] {
-            // Vonage may leave the hash of the body out, but where it is there it counts.
+        for forged in [body.replace('a', "b"), format!("{body} "), body.chars().skip(1).collect(), String::new()] {
             assert!(check(&right, &request, forged.as_bytes(), now).is_err(), "{name}: {forged}");
         }
         assert!(check(&of("b3RoZXJvdGhlcg==", url), &request, body.as_bytes(), now).is_err(), "{name}");
