@@ -2,7 +2,6 @@
 //!
 //! It shares the definition of a scheme with the verifier and no code, so that the two check each other.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
@@ -127,11 +126,13 @@ fn sign_message(scheme: &Signature, secret: &str, event: &ToSign<'_>) -> Result<
 fn sign_url(scheme: &UrlParams, secret: &str, event: &ToSign<'_>) -> Result<Vec<Line>, SignError> {
     let url = event.url.ok_or(SignError::NoUrl)?;
     let form = event.is_form.then(|| std::str::from_utf8(event.body).map_err(|_| SignError::NotAForm)).transpose()?;
-    let mut params = BTreeMap::<String, BTreeSet<String>>::new();
-    for pair in form.into_iter().flat_map(query::fields) {
-        params.entry(pair.name().into_owned()).or_default().insert(pair.value().into_owned());
+    let mut params: Vec<_> = form.into_iter().flat_map(query::fields).map(|pair| (pair.name(), pair.value())).collect();
+    params.sort();
+    // Twilio's own libraries take each value of a name once, Plivo's as often as it is there.
+    if scheme.form == UrlForm::Twilio {
+        params.dedup();
     }
-    let joined: String = params.iter().flat_map(|(k, values)| values.iter().map(move |v| format!("{k}{v}"))).collect();
+    let joined: String = params.iter().map(|(name, value)| format!("{name}{value}")).collect();
     let (base, query) = url.split_once('?').unwrap_or((url, ""));
     let (algorithm, message) = match scheme.form {
         UrlForm::Twilio if event.is_form || event.body.is_empty() || query.contains("bodySHA256=") => {
@@ -147,7 +148,6 @@ fn sign_url(scheme: &UrlParams, secret: &str, event: &ToSign<'_>) -> Result<Vec<
             let mut pairs: Vec<_> = query::fields(query).map(|pair| (pair.name(), pair.value())).collect();
             // By name and then by value; sorted as text, `a=` would stand behind `a0=`.
             pairs.sort();
-            pairs.dedup();
             let pairs: Vec<_> = pairs.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
             let message = match (pairs.is_empty(), params.is_empty()) {
                 (true, true) => format!("{base}.{}", event.nonce),
@@ -270,10 +270,12 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn the_lines_are_those_of_third_parties() {
         let form = "CallSid=CA1234567890ABCDE&Caller=%2B14158675309&Digits=1234&From=%2B14158675309&To=%2B18005551212";
         let json = r#"{"property": "value", "boolean": true}"#;
         let hashed = "https://mycompany.com/myapp.php?bodySHA256=0a1ff7634d9ab3b95db5c9a2dfe9416e41502b283a80c7cf19632632f96e6620";
+        let report = r#"{"at":"2025-01-13T09:22:40.914Z","batch_id":"01JHFFHQ0P99JPPNQPJDV7JTBP","client_reference":"a client reference","code":0,"operator_status_at":"2025-01-13T09:22:00Z","recipient":"33662162466","status":"Delivered","type":"recipient_delivery_report_sms"}"#;
         let table = [
             // hexdocs.pm/whatsapp_sdk
             (
@@ -314,10 +316,48 @@ mod tests {
                 event(json, Some(hashed), 0, "", ""),
                 vec!["x-twilio-signature: y77kIzt2vzLz71DgmJGsen2scGs="],
             ),
+            // sinch-sdk-node
+            (
+                "sinch",
+                "SMSWebhooksSecret",
+                event(report, None, 1_736_760_161, "01JHFFHWYY7HSS4FWTMDTQEK8V", ""),
+                vec![
+                    "x-sinch-webhook-signature: ZoHei66PPN/kZjw7hFVfGhJOnml3iGNCMWoyQVcE5o0=",
+                    "x-sinch-webhook-signature-timestamp: 1736760161",
+                    "x-sinch-webhook-signature-nonce: 01JHFFHWYY7HSS4FWTMDTQEK8V",
+                ],
+            ),
+            // plivo-python
+            (
+                "plivo",
+                "12345",
+                event("c=y&b=x&b=x", Some("https://example.com/hook?a=2&a=1&a=1"), 0, "7", ""),
+                vec![
+                    "x-plivo-signature-v3: AoJfIu+gJYp0rox2d2/q7Tx4ipfQwHo71MV62pYqMYQ=",
+                    "x-plivo-signature-v3-nonce: 7",
+                ],
+            ),
         ];
         for (preset, secret, event, expected) in table {
             assert_eq!(signed(preset, secret, &event).unwrap(), expected, "{preset}");
         }
+    }
+
+    /// RFC 8032, section 7.1, test 2.
+    #[test]
+    fn an_ed25519_signature_is_that_of_the_rfc() {
+        let mut webhook = Provider::preset("telnyx").unwrap().webhook.unwrap();
+        if let SchemeKind::Signature(signature) = &mut webhook.schemes[0].kind {
+            signature.message = vec![MessagePart::Body];
+            signature.encoding = Encoding::Hex;
+        }
+        let seed = Zeroizing::new(b"TM0Imyj/ltqdtsNG7BFOD1uKMZ81q6Yk2oz27U+4pvs=".to_vec());
+        let lines = sign(&webhook, &Secret::parse(seed).unwrap(), &event("r", None, 0, "", "")).unwrap();
+        assert_eq!(
+            lines[0].value,
+            "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da\
+             085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00"
+        );
     }
 
     #[test]

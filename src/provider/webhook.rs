@@ -373,39 +373,58 @@ fn signature(reader: &mut Reader<'_>, algorithm: Algorithm) -> Option<SchemeKind
     let key = reader.field("key");
     let key = key.and_then(|f| f.choice(&[("text", KeyForm::Text), ("base64", KeyForm::Base64)]));
     let key_prefix = text(reader, "key_prefix");
-    let timestamp = timestamp.or(part_text);
-    if let Some(field) = tolerance.filter(|_| timestamp.is_none()) {
-        field.fault("there is no time to compare, expected `timestamp` or `timestamp_part` beside it");
-    }
-    if let Some(field) = replay.filter(|_| is_replay && (tolerance_time.is_none() || (nonce.is_none() && id.is_none())))
-    {
-        field.fault("nothing says what is new, expected `tolerance` and `nonce` or `id` beside it");
-    }
-    let message = message.unwrap_or_else(|| vec![MessagePart::Body]);
-    if let Some(field) = message_field {
-        let missing = |part, there: bool| message.contains(&part) && !there;
-        if missing(MessagePart::Timestamp, timestamp.is_some())
-            || missing(MessagePart::Nonce, nonce.is_some())
-            || missing(MessagePart::Id, id.is_some())
-        {
-            field.fault("it has something in braces that is nowhere in the request, expected `timestamp`, `nonce`, `id` to say where");
-        }
-    }
-    Some(SchemeKind::Signature(Signature {
+    let signature = Signature {
         algorithm,
         header: header?,
         encoding: encoding.unwrap_or(if algorithm == Algorithm::Ed25519 { Encoding::Base64 } else { Encoding::Hex }),
         list,
         prefix,
-        message,
-        timestamp,
+        message: message.unwrap_or_else(|| vec![MessagePart::Body]),
+        timestamp: timestamp.or(part_text),
         nonce,
         id,
         tolerance: tolerance_time,
         replay: is_replay,
         key: key.unwrap_or(if algorithm == Algorithm::Ed25519 { KeyForm::Base64 } else { KeyForm::Text }),
         key_prefix,
-    }))
+    };
+    check_message(&signature, message_field.as_ref(), tolerance.as_ref(), replay.as_ref());
+    Some(SchemeKind::Signature(signature))
+}
+
+/// What stands in the message must be in the request, and what is compared must be signed: anybody could
+/// change it otherwise.
+fn check_message(
+    scheme: &Signature,
+    message: Option<&Field<'_>>,
+    tolerance: Option<&Field<'_>>,
+    replay: Option<&Field<'_>>,
+) {
+    let signs = |part| scheme.message.contains(&part);
+    let once = if scheme.nonce.is_some() { MessagePart::Nonce } else { MessagePart::Id };
+    if let Some(field) = tolerance {
+        if scheme.timestamp.is_none() {
+            field.fault("there is no time to compare, expected `timestamp` or `timestamp_part` beside it");
+        } else if !signs(MessagePart::Timestamp) {
+            field.fault("the time is not signed, expected {timestamp} in `message`");
+        }
+    }
+    if let Some(field) = replay.filter(|_| scheme.replay) {
+        if scheme.tolerance.is_none() || (scheme.nonce.is_none() && scheme.id.is_none()) {
+            field.fault("nothing says what is new, expected `tolerance` and `nonce` or `id` beside it");
+        } else if !signs(once) {
+            field.fault("what says that it is new is not signed, expected {nonce} or {id} in `message`");
+        }
+    }
+    if let Some(field) = message {
+        let missing = |part, there: bool| signs(part) && !there;
+        if missing(MessagePart::Timestamp, scheme.timestamp.is_some())
+            || missing(MessagePart::Nonce, scheme.nonce.is_some())
+            || missing(MessagePart::Id, scheme.id.is_some())
+        {
+            field.fault("it has something in braces that is nowhere in the request, expected `timestamp`, `nonce`, `id` to say where");
+        }
+    }
 }
 
 fn url_params(reader: &mut Reader<'_>) -> Option<SchemeKind> {
@@ -523,6 +542,8 @@ fn message(text: &str) -> Result<Vec<MessagePart>, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::document::{Document, Report};
+    use crate::provider::SecretForm;
 
     #[test]
     fn a_message_is_taken_apart_and_has_the_body_once() {
@@ -532,6 +553,38 @@ mod tests {
         assert_eq!(message("{timestamp}\n{url}\n{sha256:body}"), Ok(bird));
         for wrong in ["", "x", "{timestamp}", "{body}{body}", "{body", "{Body}", "{body}{}", "{body}{sha256:body}"] {
             assert!(message(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_is_compared_must_be_there_and_signed() {
+        for (scheme, expected) in [
+            ("", None),
+            ("tolerance = '5m'", Some("tolerance: there is no time to compare")),
+            ("timestamp = 'X-Time'\ntolerance = '5m'", Some("tolerance: the time is not signed")),
+            ("timestamp = 'X-Time'\ntolerance = '5m'\nmessage = '{timestamp}.{body}'", None),
+            ("message = '{timestamp}.{body}'", Some("message: it has something in braces that is nowhere")),
+            ("nonce = 'X-Nonce'\nreplay = true", Some("replay: nothing says what is new")),
+            (
+                "timestamp = 'X-Time'\ntolerance = '5m'\nnonce = 'X-Nonce'\nreplay = true\nmessage = '{timestamp}.{body}'",
+                Some("replay: what says that it is new is not signed"),
+            ),
+            (
+                "timestamp = 'X-Time'\ntolerance = '5m'\nid = 'X-Id'\nreplay = true\nmessage = '{id}.{timestamp}.{body}'",
+                None,
+            ),
+        ] {
+            let text =
+                format!("[[verify]]\nkind = 'hmac'\nsecret = 'key'\nheader = 'X-S'\nalgorithm = 'sha256'\n{scheme}");
+            let report = Report::default();
+            let document = Document::parse(&text, "f", &report).unwrap();
+            let key = SecretKind { name: "key".to_owned(), required: false, form: SecretForm::Text };
+            read(Reader::new(&document, &report), &[key]);
+            let (faults, _) = report.into_parts();
+            let faults: Vec<_> = faults.iter().map(|fault| format!("{}: {}", fault.key, fault.message)).collect();
+            assert_eq!(faults.len(), usize::from(expected.is_some()), "{scheme}: {faults:?}");
+            let begin = expected.map(|expected| format!("verify.{expected}")).unwrap_or_default();
+            assert!(faults.iter().all(|fault| fault.starts_with(&begin)), "{scheme}: {faults:?}");
         }
     }
 

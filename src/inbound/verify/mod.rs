@@ -208,6 +208,10 @@ impl Key {
                     KeyForm::Text => Zeroizing::new(text.as_bytes().to_vec()),
                     KeyForm::Base64 => mac::from_base64(text).map(Zeroizing::new).ok_or_else(|| error("base64"))?,
                 };
+                // Anybody can sign with the key that has no bytes.
+                if bytes.is_empty() {
+                    return Err(error("something behind its prefix"));
+                }
                 match signature.algorithm {
                     Algorithm::Ed25519 => Self::Ed25519(
                         Ed25519Key::new(&bytes)

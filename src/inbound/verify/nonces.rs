@@ -26,9 +26,11 @@ pub(super) struct Used {
 }
 
 impl Used {
-    /// A nonce of the scheme that has this header.
-    pub(super) fn new(header: &str, nonce: &str, tolerance: Duration) -> Self {
-        let hash = Sha256::new().chain_update(header).chain_update([0]).chain_update(nonce).finalize();
+    /// A nonce of the scheme that has this header, at the webhook that has this path: a provider gives
+    /// one id to an event that it sends to several webhooks, and each of them is to have it.
+    pub(super) fn new(path: &str, header: &str, nonce: &str, tolerance: Duration) -> Self {
+        let hash = Sha256::new().chain_update(path).chain_update([0]).chain_update(header).chain_update([0]);
+        let hash = hash.chain_update(nonce).finalize();
         let mut key = [0; 16];
         key.iter_mut().zip(hash).for_each(|(to, from)| *to = from);
         Self { key, tolerance }
@@ -74,14 +76,15 @@ mod tests {
     fn a_nonce_counts_once_within_its_time() {
         let nonces = Nonces::default();
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
-        let used = |nonce| Used::new("x-nonce", nonce, Duration::from_secs(60));
+        let used = |nonce| Used::new("/a", "x-nonce", nonce, Duration::from_secs(60));
         assert!(nonces.is_new(&used("a"), now));
         assert!(nonces.is_new(&used("b"), now));
         assert!(!nonces.is_new(&used("a"), now + Duration::from_secs(120)));
         assert!(nonces.is_new(&used("a"), now + Duration::from_secs(121)));
         nonces.forget(&used("b"));
         assert!(nonces.is_new(&used("b"), now));
-        assert!(nonces.is_new(&Used::new("y-nonce", "a", Duration::from_secs(60)), now), "of another scheme");
+        assert!(nonces.is_new(&Used::new("/a", "y-nonce", "a", Duration::from_secs(60)), now), "of another scheme");
+        assert!(nonces.is_new(&Used::new("/b", "x-nonce", "a", Duration::from_secs(60)), now), "of another webhook");
     }
 
     #[test]
@@ -89,7 +92,8 @@ mod tests {
         let nonces = Nonces::default();
         for number in 0..MOST + 10 {
             assert!(
-                nonces.is_new(&Used::new("n", &number.to_string(), Duration::from_secs(9)), SystemTime::UNIX_EPOCH)
+                nonces
+                    .is_new(&Used::new("/", "n", &number.to_string(), Duration::from_secs(9)), SystemTime::UNIX_EPOCH)
             );
         }
         let table = nonces.table.lock().unwrap();

@@ -87,7 +87,8 @@ pub(super) fn begin<'v>(
     let keys = keys.collect();
     let covers_body_alone = scheme.message == [MessagePart::Body];
     let once = nonce.or(id).filter(|_| scheme.replay).zip(scheme.tolerance);
-    let nonce = once.map(|(nonce, tolerance)| Used::new(scheme.header.as_str(), nonce, tolerance));
+    let nonce =
+        once.map(|(nonce, tolerance)| Used::new(seen.request.uri.path(), scheme.header.as_str(), nonce, tolerance));
     Ok(Some(Attempt { signatures, keys, body_hash, before, after, covers_body_alone, nonce }))
 }
 

