@@ -31,10 +31,11 @@ pub(super) async fn run(args: CheckArgs) -> ExitCode {
                 }
             }
             println!(
-                "{}: {} credentials, {} routes: good",
+                "{}: {} credentials, {} routes, {} webhooks: good",
                 path.display(),
                 live.credentials.len(),
-                live.config.routes.len()
+                live.config.routes.len(),
+                live.config.webhooks.len()
             );
             ExitCode::SUCCESS
         }
