@@ -235,6 +235,12 @@ pub struct AnswerStream {
     upstream: Arc<Upstream>,
 }
 
+impl From<Bytes> for AnswerBody {
+    fn from(data: Bytes) -> Self {
+        Self::Whole(data)
+    }
+}
+
 impl AnswerBody {
     fn stream(
         upstream: &Arc<Upstream>,
