@@ -33,8 +33,11 @@ pub struct Live {
     pub generation: Arc<Generation>,
     upstreams: HashMap<UpstreamKey, Arc<Upstream>>,
     watched: Vec<PathBuf>,
-    watched_content: [u8; 32],
+    content: Content,
 }
+
+/// What the files said: the configuration, and all that it leads to.
+type Content = ([u8; 32], [u8; 32]);
 
 /// An upstream is the same one as long as its origin and the authorities that vouch for it are.
 type UpstreamKey = (Origin, Ca, [u8; 32]);
@@ -145,10 +148,11 @@ impl Reloader {
             };
             tokio::time::sleep(interval).await;
             let live = self.live();
-            let paths = live.watched.clone();
-            let Ok(content) = tokio::task::spawn_blocking(move || fingerprint_files(&paths)).await else { continue };
+            let (config, paths) = (self.path.clone(), live.watched.clone());
+            let look = move || (fingerprint_files(&[config]), fingerprint_files(&paths));
+            let Ok(content) = tokio::task::spawn_blocking(look).await else { continue };
             // Content that was refused once is not tried again until it is another.
-            if content != live.watched_content && refused != Some(content) {
+            if content != live.content && refused != Some(content) {
                 refused = self.ask_and_wait("a file has changed").await.is_err().then_some(content);
             }
         }
@@ -190,22 +194,25 @@ impl Reloader {
 /// # Errors
 /// Everything that is wrong, by name.
 pub async fn load(path: &Path, before: Option<&Live>, metrics: &Arc<Metrics>) -> Result<Live, LoadError> {
+    // Each hash before what it is of is read: what changes meanwhile is then seen as a change by the watch.
+    let file = [path.to_owned()];
+    let written = tokio::task::spawn_blocking(move || fingerprint_files(&file));
+    let written = written.await.map_err(|_| LoadError::Restart(Vec::new()))?;
     let config = Config::load(path).map_err(LoadError::Config)?;
     if let Some(before) = before {
         refuse_restart_needed(&before.config, &config)?;
     }
-    let watched = watched_files(path, &config);
+    let watched = watched_files(&config);
     let looked_at = watched.clone();
     let authorities = ca_files(&config);
-    // The hash first: what changes while the rest is read is then seen as a change by the watch.
     let files = tokio::task::spawn_blocking(move || (fingerprint_files(&looked_at), read_authorities(authorities)));
-    let (watched_content, authorities) = files.await.map_err(|_| LoadError::Restart(Vec::new()))?;
+    let (led_to, authorities) = files.await.map_err(|_| LoadError::Restart(Vec::new()))?;
     let findings = read_all(references(&config.credentials)).await;
     warn_of(&config, &findings);
     let credentials = assemble(&config, &findings, before)?;
     let mut upstreams = HashMap::new();
     let generation = build(&config, &credentials, &authorities, &mut upstreams, before, metrics)?;
-    Ok(Live { config, credentials, generation: Arc::new(generation), upstreams, watched, watched_content })
+    Ok(Live { config, credentials, generation: Arc::new(generation), upstreams, watched, content: (written, led_to) })
 }
 
 fn assemble(
@@ -372,9 +379,9 @@ fn read_authorities(paths: Vec<PathBuf>) -> Authorities {
     paths.into_iter().map(|path| (path.clone(), std::fs::read(&path))).collect()
 }
 
-fn watched_files(path: &Path, config: &Config) -> Vec<PathBuf> {
-    let secrets = references(&config.credentials).iter().filter_map(path_of).collect::<Vec<_>>();
-    std::iter::once(path.to_owned()).chain(secrets).chain(ca_files(config)).collect()
+fn watched_files(config: &Config) -> Vec<PathBuf> {
+    let secrets = references(&config.credentials);
+    secrets.iter().filter_map(path_of).chain(ca_files(config)).collect()
 }
 
 fn warn_of(config: &Config, findings: &Findings) {
