@@ -1,8 +1,9 @@
 //! How a connection comes up: names, addresses, TLS; everything before the first byte of a request.
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustls_pki_types::ServerName;
@@ -68,15 +69,27 @@ impl Dialer {
     /// be resolved: a resolver that fails for a while must not stop sending.
     async fn addresses(&self) -> Result<Vec<SocketAddr>, UpstreamError> {
         let host = self.origin.host.trim_matches(['[', ']']);
-        match tokio::net::lookup_host((host, self.origin.port)).await.map(Iterator::collect::<Vec<_>>) {
+        let lookup = async { Ok(tokio::net::lookup_host((host, self.origin.port)).await?.collect()) };
+        self.resolved(lookup).await
+    }
+
+    async fn resolved(
+        &self,
+        lookup: impl Future<Output = io::Result<Vec<SocketAddr>>>,
+    ) -> Result<Vec<SocketAddr>, UpstreamError> {
+        // A resolver that does not answer takes the system longer than a connection may take.
+        let found = if self.last().is_some() {
+            timeout(LOOKUP_TIME, lookup).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        } else {
+            lookup.await
+        };
+        match found {
             Ok(found) if !found.is_empty() => {
-                if let Ok(mut last) = self.last_addresses.lock() {
-                    *last = Some((found.clone(), Instant::now()));
-                }
+                *self.last() = Some((found.clone(), Instant::now()));
                 Ok(found)
             }
             failed => {
-                let last = self.last_addresses.lock().ok().and_then(|last| last.clone());
+                let last = self.last().clone();
                 match (last, failed) {
                     (Some((addresses, at)), _) if at.elapsed() < STALE_ADDRESSES => Ok(addresses),
                     (_, Err(error)) => Err(UpstreamError::Unreachable(format!("its name cannot be resolved: {error}"))),
@@ -84,6 +97,10 @@ impl Dialer {
                 }
             }
         }
+    }
+
+    fn last(&self) -> MutexGuard<'_, Option<(Vec<SocketAddr>, Instant)>> {
+        self.last_addresses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -112,7 +129,33 @@ async fn first_to_answer(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     }
 }
 
+/// For the name, where the last good addresses can stand in; out of the time of the whole connection.
+const LOOKUP_TIME: Duration = Duration::from_secs(3);
 /// TCP and TLS together, as Envoy's connect timeout has it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const HEAD_START: Duration = Duration::from_millis(300);
 const STALE_ADDRESSES: Duration = Duration::from_secs(3600);
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+    use crate::provider::Ca;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_resolver_that_fails_or_hangs_is_stood_in_for_during_an_hour() {
+        let origin = Origin { tls: true, host: "api.test".into(), port: 443 };
+        let dialer = Dialer::new(origin, crate::tls::client_config(&Ca::Bundled, None).unwrap()).unwrap();
+        let address = vec![SocketAddr::from(([127, 0, 0, 1], 443))];
+        let failed = || ready(Err(io::ErrorKind::NotFound.into()));
+        assert!(dialer.resolved(failed()).await.is_err());
+        assert_eq!(dialer.resolved(ready(Ok(address.clone()))).await.unwrap(), address);
+        assert_eq!(dialer.resolved(failed()).await.unwrap(), address);
+        let begun = Instant::now();
+        assert_eq!(dialer.resolved(pending()).await.unwrap(), address);
+        assert!(begun.elapsed() < CONNECT_TIMEOUT);
+        tokio::time::advance(STALE_ADDRESSES).await;
+        assert!(dialer.resolved(failed()).await.is_err());
+    }
+}
