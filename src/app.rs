@@ -183,7 +183,7 @@ impl Serve<'_> {
     where
         H: Fn(Request<Incoming>, Arc<Link>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
-        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B: Body<Data = Bytes> + From<Bytes> + Send + Unpin + 'static,
         B::Error: std::error::Error + Send + Sync + 'static,
     {
         let one = |listener: Listener| {

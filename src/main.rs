@@ -11,7 +11,7 @@ fn main() -> ExitCode {
     // A panic names its place and never what it was working on: that might be a secret.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map_or_else(String::new, |place| format!(" at {}:{}", place.file(), place.line()));
-        eprintln!("keyside: internal error{place}; the request it happened in was dropped");
+        eprintln!("keyside: internal error{place}; the request it happened in was given up");
     }));
     let arguments = Arguments::parse();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {

@@ -34,6 +34,9 @@ pub const BAD_REQUEST: Kind = Kind::new("bad_request", StatusCode::BAD_REQUEST, 
 /// See [`BAD_REQUEST`].
 pub const HEADERS_TOO_LARGE: Kind = Kind::new("headers_too_large", StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, 100);
 
+/// A fault of Keyside's own.
+pub const INTERNAL: Kind = Kind::new("internal", StatusCode::INTERNAL_SERVER_ERROR, 2);
+
 /// An answer that Keyside makes itself.
 #[derive(Debug)]
 pub struct Refusal {

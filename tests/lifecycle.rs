@@ -452,3 +452,14 @@ fn random_paths_make_no_new_series() {
     }
     assert_eq!(series(), before);
 }
+
+#[test]
+fn an_answer_that_does_not_come_whole_is_counted_once() {
+    let upstream = Upstream::scripted(|_, wire| {
+        wire.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{");
+        After::Close
+    });
+    let keyside = Keyside::start(&upstream);
+    assert_eq!(keyside.post(MESSAGES, "{}").status, 502);
+    assert_eq!(keyside.metric("keyside_requests_total", &[]), 1.0, "{}", keyside.metrics());
+}

@@ -381,6 +381,29 @@ fn media_bytes_that_look_like_the_secret_are_not_touched() {
 }
 
 #[test]
+fn an_error_of_the_media_host_is_no_media() {
+    let upstream = Upstream::answering(move |_| {
+        answer("403 Forbidden", &[("Content-Type", "text/html")], format!("<p>Bearer {TOKEN}</p>").as_bytes())
+    });
+    let keyside = Keyside::start(&upstream);
+    let answer = keyside.get("/whatsapp_business/attachments/?mid=1");
+    assert_eq!((answer.status, answer.text().as_str()), (403, "<p>Bearer [redacted]</p>"));
+}
+
+#[test]
+fn only_media_is_asked_for_in_parts() {
+    let upstream = Upstream::ok();
+    let keyside = Keyside::start(&upstream);
+    for (path, parts) in [(MEDIA, 0), ("/whatsapp_business/attachments/?mid=1", 1)] {
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nRange: bytes=0-9\r\nAccept-Encoding: gzip\r\n\r\n");
+        keyside.send(request.as_bytes());
+        assert_eq!(upstream.last().all("range").len(), parts, "{path}");
+        assert!(upstream.last().all("accept-encoding").is_empty(), "{path}");
+    }
+}
+
+#[test]
 fn a_media_upload_streams_byte_for_byte() {
     let upstream = Upstream::answering(|_| json(r#"{"id":"1"}"#));
     let keyside = Keyside::start(&upstream);

@@ -147,7 +147,10 @@ impl Credential {
             return Err(faults);
         }
         let provider = Arc::clone(&config.provider);
-        let reflections = slots.values().flat_map(Slot::held).flat_map(|held| reflections(&held.secret)).collect();
+        let mut reflections: Vec<_> =
+            slots.values().flat_map(Slot::held).flat_map(|held| reflections(&held.secret)).collect();
+        // The longest first: a secret that begins another would leave the other's end behind.
+        reflections.sort_by_key(|form| std::cmp::Reverse(form.len()));
         Ok(Self { name: name.to_owned(), provider, proof: config.proof, max_age: config.max_age, slots, reflections })
     }
 
@@ -255,15 +258,29 @@ fn reflections(secret: &Secret) -> Vec<Zeroizing<Vec<u8>>> {
         return Vec::new();
     }
     let encoded = query::encode(value).collect::<String>();
+    let lower = lower_escapes(&encoded);
     let escaped = value.replace('\\', r"\\").replace('"', r#"\""#);
     let slashed = escaped.replace('/', r"\/");
     let mut forms = vec![Zeroizing::new(value.as_bytes().to_vec())];
-    for form in [encoded, escaped, slashed].map(|form| Zeroizing::new(form.into_bytes())) {
+    for form in [encoded, lower, escaped, slashed].map(|form| Zeroizing::new(form.into_bytes())) {
         if !forms.contains(&form) {
             forms.push(form);
         }
     }
     forms
+}
+
+/// `%2F` as `%2f`: both are written.
+fn lower_escapes(encoded: &str) -> String {
+    let mut digits = 0;
+    encoded
+        .chars()
+        .map(|c| {
+            let is_digit = digits > 0;
+            digits = if c == '%' { 2 } else { u8::saturating_sub(digits, 1) };
+            if is_digit { c.to_ascii_lowercase() } else { c }
+        })
+        .collect()
 }
 
 /// All references of a configuration.
@@ -307,3 +324,23 @@ impl fmt::Display for CredentialFault {
 impl std::error::Error for CredentialFault {}
 
 const SHORTEST_REFLECTION: usize = 12;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_known_in_the_ways_in_which_it_may_be_written() {
+        let secret = Secret::parse(Zeroizing::new(b"abc/def+ghi\"j%k".to_vec())).unwrap();
+        let forms = reflections(&secret);
+        let forms: Vec<_> = forms.iter().map(|form| std::str::from_utf8(form).unwrap()).collect();
+        let expected = [
+            "abc/def+ghi\"j%k",
+            "abc%2Fdef%2Bghi%22j%25k",
+            "abc%2fdef%2bghi%22j%25k",
+            "abc/def+ghi\\\"j%k",
+            "abc\\/def+ghi\\\"j%k",
+        ];
+        assert_eq!(forms, expected);
+    }
+}

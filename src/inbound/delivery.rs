@@ -1,6 +1,7 @@
 //! Hands genuine events to the application.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -75,7 +76,9 @@ impl Delivery {
 
     async fn send(&self, event: &Event<'_>, deadline: Instant) -> Result<Answer, UpstreamError> {
         let limits = Limits { start: Instant::now(), deadline, head: self.timeout, progress: self.timeout };
-        let sent = self.application.send(self.compose(event), limits);
+        // Nobody asks: an event may arrive twice.
+        let written = AtomicBool::new(false);
+        let sent = self.application.send(self.compose(event), limits, &written);
         match tokio::time::timeout_at(deadline, sent).await {
             Ok(answer) => answer,
             Err(_) => Err(UpstreamError::TimedOut { what: "answering", written: true }),

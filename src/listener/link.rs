@@ -40,7 +40,7 @@ enum Phase {
 }
 
 impl Link {
-    pub(super) fn new(caller: Caller) -> Self {
+    pub(crate) fn new(caller: Caller) -> Self {
         let phase = AtomicU8::new(Phase::Head as u8);
         Self { caller, phase, fragment: AtomicBool::new(false), linger: AtomicBool::new(false) }
     }

@@ -37,6 +37,7 @@ pub use places::network_of;
 use places::{Place, Places};
 
 use crate::config::ListenAddress;
+use crate::response::{INTERNAL, Refusal};
 
 /// A bound socket.
 #[derive(Debug)]
@@ -196,7 +197,7 @@ impl Listener {
     where
         H: Fn(Request<Incoming>, Arc<Link>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<B>> + Send,
-        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B: Body<Data = Bytes> + From<Bytes> + Send + Unpin + 'static,
         B::Error: std::error::Error + Send + Sync + 'static,
     {
         let places = Places::new(terms.per_address);
@@ -230,7 +231,7 @@ impl Listener {
             };
             let (handler, terms, drain, open) = (handler.clone(), terms.clone(), drain.clone(), open.clone());
             tokio::spawn(async move {
-                open.inc();
+                let _open = Open::new(open);
                 match (stream, &terms.tls) {
                     (Stream::Tcp(stream), Some(tls)) => {
                         if let Some(stream) = handshake(stream, tls.load_full(), &caller).await {
@@ -240,7 +241,6 @@ impl Listener {
                     (Stream::Tcp(stream), None) => serve_connection(stream, caller, handler, &terms, drain).await,
                     (Stream::Unix(stream), _) => serve_connection(stream, caller, handler, &terms, drain).await,
                 }
-                open.dec();
                 drop(place);
             });
         }
@@ -276,6 +276,43 @@ async fn handshake(stream: TcpStream, tls: Arc<ServerConfig>, caller: &Caller) -
     None
 }
 
+/// One connection in the gauge, taken out however it ends.
+struct Open(Gauge);
+
+impl Open {
+    fn new(gauge: Gauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// A handler panicked. What the panic said is known to the panic hook alone.
+struct Panicked;
+
+/// Runs a handler; a panic in it ends no more than its request. What it worked on is dropped with it
+/// and is never looked at again.
+async fn unwound<F: Future>(handler: F) -> Result<F::Output, Panicked> {
+    let mut handler = std::pin::pin!(handler);
+    std::future::poll_fn(|cx| {
+        match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| handler.as_mut().poll(cx))) {
+            Ok(step) => step.map(Ok),
+            Err(_) => Poll::Ready(Err(Panicked)),
+        }
+    })
+    .await
+}
+
+fn internal_error(outcome_unknown: bool) -> Refusal {
+    let details = "this is a fault of Keyside's own; its log names the place, please report it";
+    Refusal { outcome_unknown, ..Refusal::new(INTERNAL, "the request could not be handled", details) }
+}
+
 enum Stream {
     Tcp(TcpStream),
     Unix(tokio::net::UnixStream),
@@ -286,15 +323,24 @@ where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Fn(Request<Incoming>, Arc<Link>) -> F + Send + Sync,
     F: Future<Output = Response<B>> + Send,
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Body<Data = Bytes> + From<Bytes> + Send + Unpin + 'static,
     B::Error: std::error::Error + Send + Sync + 'static,
 {
     let link = Arc::new(Link::new(caller));
-    let service = service_fn(|request| {
+    let service = service_fn(|request: Request<Incoming>| {
         link.request_begins();
+        let (has_body, is_safe) = (!request.is_end_stream(), request.method().is_safe());
         let answer = handler(request, Arc::clone(&link));
         let link = Arc::clone(&link);
-        async move { Ok::<_, std::convert::Infallible>(answer.await.map(|body| Tracked { body, link })) }
+        async move {
+            let answer = unwound(answer).await.unwrap_or_else(|Panicked| {
+                if has_body {
+                    link.body_unread();
+                }
+                internal_error(!is_safe).to_response().map(B::from)
+            });
+            Ok::<_, std::convert::Infallible>(answer.map(|body| Tracked { body, link }))
+        }
     });
     let io = TokioIo::new(LinkStream::new(stream, Arc::clone(&link), terms.times, terms.tls_advice));
     let mut connection = std::pin::pin!(
@@ -420,3 +466,39 @@ const BACKLOG: i32 = 1024;
 const MAX_HEADERS: usize = 100;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LAST_PAUSE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::Full;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_in_a_handler_is_a_500_that_says_nothing_of_it() {
+        let listener = Listener::bind(&ListenAddress::Tcp(([127, 0, 0, 1], 0).into()), &[]).unwrap();
+        let ListenAddress::Tcp(address) = listener.address() else { unreachable!("it was asked for TCP") };
+        let handler = |request: Request<Incoming>, _| async move {
+            tokio::task::yield_now().await;
+            assert!(request.uri().path() != "/panic", "EAAsecret of a panic");
+            Response::new(Full::new(Bytes::from_static(b"fine")))
+        };
+        let (drainer, drain) = drain();
+        let open = Gauge::default();
+        let serving = tokio::spawn(listener.serve(handler, Terms::local(), open.clone(), drain));
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"POST /panic HTTP/1.1\r\nHost: localhost\r\n\r\nGET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.unwrap();
+        let mut answers = String::new();
+        stream.read_to_string(&mut answers).await.unwrap();
+        assert!(answers.starts_with("HTTP/1.1 500 "), "{answers}");
+        for part in
+            ["keyside-error: internal\r\n", r#""type":"KeysideError""#, r#""outcome":"unknown""#, "\r\n\r\nfine"]
+        {
+            assert!(answers.contains(part), "{part} in {answers}");
+        }
+        assert!(!answers.contains("EAAsecret"), "{answers}");
+        drainer.drain().await;
+        serving.await.unwrap();
+        assert_eq!(open.get(), 0);
+    }
+}

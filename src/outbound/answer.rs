@@ -17,7 +17,8 @@ use crate::upstream::{Answer, AnswerBody, ProtocolError, UpstreamError};
 /// Makes the response to the caller. `origin` is how the caller reached the route, as in
 /// `http://localhost:8080/acme`.
 ///
-/// Text is read whole and looked through; media passes untouched, byte by byte as it comes.
+/// Text is read whole and looked through, an error of the media host too; media passes untouched,
+/// byte by byte as it comes.
 ///
 /// # Errors
 /// Where a body that must be looked through does not come whole, plain, and within 8 MiB.
@@ -31,7 +32,8 @@ pub(super) async fn clean(
     if status == StatusCode::NO_CONTENT {
         headers.remove(header::CONTENT_LENGTH);
     }
-    let body = if permit.request.media || !is_text(&headers) {
+    let is_media = permit.request.media && status.is_success();
+    let body = if is_media || !is_text(&headers) {
         body
     } else if headers.contains_key(header::CONTENT_ENCODING) {
         return Err(ProtocolError::ContentCoding.into());

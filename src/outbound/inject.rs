@@ -153,8 +153,9 @@ pub(super) fn compose(
             || injected.contains(&read_as)
             || permit.provider().strip.headers.contains(&read_as)
             || named.iter().any(|named| named.eq_ignore_ascii_case(name.as_str().as_bytes()))
-            // An answer that has to be looked through must not come compressed.
-            || (*name == header::ACCEPT_ENCODING && !permit.request.media);
+            // An answer that has to be looked through must not come compressed or in parts.
+            || *name == header::ACCEPT_ENCODING
+            || (*name == header::RANGE && !permit.request.media);
         if callers_own || !unwanted {
             has_agent |= *name == header::USER_AGENT;
             write_line(&mut head, name.as_str(), value.as_bytes());

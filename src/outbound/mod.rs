@@ -2,13 +2,14 @@
 
 use std::collections::HashSet;
 use std::fmt::Write;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Method, Request, Response, header};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body;
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -29,8 +30,9 @@ use crate::limit::{Limited, Patience, Ticket};
 use crate::listener::Link;
 use crate::log::millis;
 use crate::metrics::{Metrics, outcome_of};
+use crate::response::INTERNAL;
 use crate::room::{Held, Room};
-use crate::upstream::{Answer, AnswerBody, Limits, OutgoingBody, UpstreamError};
+use crate::upstream::{AnswerBody, Limits, OutgoingBody, UpstreamError};
 
 /// What requests are judged by and sent with, all of one load.
 #[derive(Debug)]
@@ -68,7 +70,10 @@ impl Outbound {
         let (parts, body) = request.into_parts();
         let arrived = Instant::now();
         let has_body = !body.is_end_stream();
-        match self.forward(&generation, &parts, body, link, arrived).await {
+        let mut under_way = UnderWay::new(self, link, arrived);
+        let result = self.forward(&generation, &parts, body, link, &under_way).await;
+        under_way.is_answered = true;
+        match result {
             Ok(response) => response,
             Err(failure) => {
                 if has_body {
@@ -85,10 +90,12 @@ impl Outbound {
         parts: &'a Parts,
         body: Incoming,
         link: &Link,
-        arrived: Instant,
+        under_way: &UnderWay<'a>,
     ) -> Result<Response<AnswerBody>, Failure<'a>> {
+        let arrived = under_way.arrived;
         guard::admit(parts, &generation.hosts, link).map_err(Failure::early)?;
         let permit = generation.policy.check(parts).map_err(|(route, error)| Failure { route, permit: None, error })?;
+        under_way.permitted.set((permit.route, permit.operation_index)).unwrap_or_default();
         let failed = |error| Failure { route: Some(permit.route), permit: Some(permit.operation_index), error };
         let ticket =
             acquire(&permit, parts, arrived).await.map_err(|limited| failed(OutboundError::RateLimited(limited)))?;
@@ -97,11 +104,11 @@ impl Outbound {
         let (length, body, _held) = self.take_body(&permit, parts, body, limits.deadline).await.map_err(failed)?;
         let outgoing = inject::compose(&permit, parts, &generation.injected, length, body).map_err(failed)?;
         let upstream_failed = |error| failed(upstream_error(error, &parts.method));
-        let answer = permit.upstream().send(outgoing, limits).await.map_err(upstream_failed)?;
+        let answer = permit.upstream().send(outgoing, limits, &under_way.written).await.map_err(upstream_failed)?;
         let done = Instant::now();
-        report(&permit, link, &answer, done - arrived);
         let origin = || origin_of(&permit, parts);
         let mut response = answer::clean(answer, &permit, origin).await.map_err(upstream_failed)?;
+        report(&permit, link, response.status(), done - arrived);
         describe(&mut response, ticket.as_ref(), sent - arrived, done - sent);
         Ok(response)
     }
@@ -128,6 +135,52 @@ impl Outbound {
         let (whole, held) = body::read_whole(body, &self.room, deadline).await?;
         let whole = inject::edit_body(permit, form, whole)?;
         Ok((Length::Known(whole.len() as u64), OutgoingBody::Whole(whole), Some(held)))
+    }
+}
+
+/// A request that has no answer yet. Dropped before it has one, its caller is gone, or its handler
+/// panicked; that is counted and logged here, because nobody else is left to do it.
+struct UnderWay<'a> {
+    outbound: &'a Outbound,
+    link: &'a Link,
+    arrived: Instant,
+    /// The route and the place of the operation, once they are known.
+    permitted: OnceLock<(&'a Route, usize)>,
+    /// Whether the upstream may have something of it.
+    written: AtomicBool,
+    is_answered: bool,
+}
+
+impl<'a> UnderWay<'a> {
+    fn new(outbound: &'a Outbound, link: &'a Link, arrived: Instant) -> Self {
+        let (permitted, written) = (OnceLock::new(), AtomicBool::new(false));
+        Self { outbound, link, arrived, permitted, written, is_answered: false }
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        if self.is_answered {
+            return;
+        }
+        let outcome = if std::thread::panicking() { INTERNAL.slug } else { CALLER_GONE };
+        let permitted = self.permitted.get();
+        match permitted {
+            Some((route, operation)) => route.metrics.refused(Some(*operation), outcome),
+            None => self.outbound.metrics.refused(outcome),
+        }
+        let provider = permitted.map(|(route, _)| &route.credential.provider);
+        let operation = permitted.zip(provider).and_then(|((_, index), provider)| provider.operations.get(*index));
+        tracing::info!(
+            route = permitted.map(|(route, _)| &*route.name),
+            operation = operation.map(|operation| &*operation.name),
+            credential = permitted.and_then(|(route, _)| route.credential.fingerprint()).map(tracing::field::display),
+            caller = %self.link.caller(),
+            duration_ms = self.arrived.elapsed().as_millis(),
+            error = outcome,
+            written = self.written.load(Ordering::Relaxed),
+            "request given up"
+        );
     }
 }
 
@@ -216,14 +269,14 @@ fn origin_of(permit: &Permit<'_>, parts: &Parts) -> String {
     format!("http://{host}{}", permit.route.path)
 }
 
-fn report(permit: &Permit<'_>, link: &Link, answer: &Answer, duration: Duration) {
-    permit.route.metrics.answered(permit.operation_index, outcome_of(answer.status), duration);
+fn report(permit: &Permit<'_>, link: &Link, status: StatusCode, duration: Duration) {
+    permit.route.metrics.answered(permit.operation_index, outcome_of(status), duration);
     tracing::debug!(
         route = &*permit.route.name,
         operation = permit.operation().map(|operation| &*operation.name),
         credential = permit.route.credential.fingerprint().map(tracing::field::display),
         caller = %link.caller(),
-        status = answer.status.as_u16(),
+        status = status.as_u16(),
         duration_ms = millis(duration),
         "request answered"
     );
@@ -253,6 +306,8 @@ fn describe(response: &mut Response<AnswerBody>, ticket: Option<&Ticket>, queue:
     }
 }
 
+/// The outcome of a request whose caller did not wait for its answer.
+const CALLER_GONE: &str = "caller_gone";
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 /// <https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/>
@@ -263,3 +318,36 @@ const JSON_TIME: Duration = Duration::from_secs(60);
 const JSON_HEAD_TIME: Duration = Duration::from_secs(30);
 const MEDIA_TIME: Duration = Duration::from_secs(300);
 const MEDIA_HEAD_TIME: Duration = Duration::from_secs(120);
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+    use crate::listener::Caller;
+
+    #[test]
+    fn a_request_that_is_given_up_is_counted_by_its_cause() {
+        let metrics = Metrics::new();
+        let policy = Policy::new(Vec::new());
+        let generation = Generation { number: 1, policy, hosts: HashSet::new(), injected: Vec::new() };
+        let outbound = Outbound::new(Arc::new(ArcSwap::from_pointee(generation)), Arc::clone(&metrics));
+        let link = Link::new(Caller::Unix { uid: 0 });
+        let counted = |outcome: &str| {
+            let text = metrics.encode().unwrap();
+            let line = text.lines().find(|line| line.contains(&format!("outcome=\"{outcome}\"")));
+            line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0)
+        };
+        let under_way = || UnderWay::new(&outbound, &link, Instant::now());
+        under_way().is_answered = true;
+        assert_eq!((counted("caller_gone"), counted("internal")), (0, 0));
+        drop(under_way());
+        assert_eq!((counted("caller_gone"), counted("internal")), (1, 0));
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            let _under_way = under_way();
+            assert!(outbound.metrics.encode().is_err(), "a panic on purpose");
+        }));
+        assert!(panicked.is_err());
+        assert_eq!((counted("caller_gone"), counted("internal")), (1, 1));
+    }
+}

@@ -43,8 +43,11 @@ pub struct Live {
     upstreams: HashMap<UpstreamKey, Arc<Upstream>>,
     applications: Applications,
     watched: Vec<PathBuf>,
-    watched_content: [u8; 32],
+    content: Content,
 }
+
+/// What the files said: the configuration, and all that it leads to.
+type Content = ([u8; 32], [u8; 32]);
 
 /// An upstream is the same one as long as its origin and the authorities that vouch for it are.
 type UpstreamKey = (Origin, Ca, [u8; 32]);
@@ -173,10 +176,11 @@ impl Reloader {
             };
             tokio::time::sleep(interval).await;
             let live = self.live();
-            let paths = live.watched.clone();
-            let Ok(content) = tokio::task::spawn_blocking(move || fingerprint_files(&paths)).await else { continue };
+            let (config, paths) = (self.path.clone(), live.watched.clone());
+            let look = move || (fingerprint_files(&[config]), fingerprint_files(&paths));
+            let Ok(content) = tokio::task::spawn_blocking(look).await else { continue };
             // Content that was refused once is not tried again until it is another.
-            if content != live.watched_content && refused != Some(content) {
+            if content != live.content && refused != Some(content) {
                 refused = self.ask_and_wait("a file has changed").await.is_err().then_some(content);
             }
         }
@@ -223,16 +227,19 @@ impl Reloader {
 /// # Errors
 /// Everything that is wrong, by name.
 pub async fn load(path: &Path, before: Option<&Live>, metrics: &Arc<Metrics>) -> Result<Live, LoadError> {
+    // Each hash before what it is of is read: what changes meanwhile is then seen as a change by the watch.
+    let file = [path.to_owned()];
+    let written = tokio::task::spawn_blocking(move || fingerprint_files(&file));
+    let written = written.await.map_err(|_| LoadError::Restart(Vec::new()))?;
     let config = Config::load(path).map_err(LoadError::Config)?;
     if let Some(before) = before {
         refuse_restart_needed(&before.config, &config)?;
     }
-    let watched = watched_files(path, &config);
+    let watched = watched_files(&config);
     let looked_at = watched.clone();
     let authorities = ca_files(&config).into_iter().chain(webhooks::files(&config)).collect();
-    // The hash first: what changes while the rest is read is then seen as a change by the watch.
     let files = tokio::task::spawn_blocking(move || (fingerprint_files(&looked_at), read_authorities(authorities)));
-    let (watched_content, authorities) = files.await.map_err(|_| LoadError::Restart(Vec::new()))?;
+    let (led_to, authorities) = files.await.map_err(|_| LoadError::Restart(Vec::new()))?;
     let findings = read_all(references(&config.credentials)).await;
     warn_of(&config, &findings);
     let credentials = assemble(&config, &findings, before)?;
@@ -249,7 +256,7 @@ pub async fn load(path: &Path, before: Option<&Live>, metrics: &Arc<Metrics>) ->
         upstreams,
         applications,
         watched,
-        watched_content,
+        content: (written, led_to),
     })
 }
 
@@ -418,9 +425,9 @@ fn read_authorities(paths: Vec<PathBuf>) -> Authorities {
     paths.into_iter().map(|path| (path.clone(), std::fs::read(&path))).collect()
 }
 
-fn watched_files(path: &Path, config: &Config) -> Vec<PathBuf> {
-    let secrets = references(&config.credentials).iter().filter_map(path_of).collect::<Vec<_>>();
-    std::iter::once(path.to_owned()).chain(secrets).chain(ca_files(config)).chain(webhooks::files(config)).collect()
+fn watched_files(config: &Config) -> Vec<PathBuf> {
+    let secrets = references(&config.credentials);
+    secrets.iter().filter_map(path_of).chain(ca_files(config)).chain(webhooks::files(config)).collect()
 }
 
 fn warn_of(config: &Config, findings: &Findings) {

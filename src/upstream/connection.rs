@@ -3,6 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -91,9 +92,14 @@ impl Connection {
     }
 
     /// Sends a request and waits for the head of its answer.
-    pub(super) async fn exchange(&mut self, request: &mut Outgoing, limits: Limits) -> Result<Head, UpstreamError> {
+    pub(super) async fn exchange(
+        &mut self,
+        request: &mut Outgoing,
+        limits: Limits,
+        written: &AtomicBool,
+    ) -> Result<Head, UpstreamError> {
         self.limits = limits;
-        let complete = self.send(request).await?;
+        let complete = self.send(request, written).await?;
         self.expect_within(limits.head);
         let mut head = poll_fn(|cx| self.poll_head(cx, &request.method)).await?;
         head.keep_alive &= complete;
@@ -101,10 +107,10 @@ impl Connection {
     }
 
     /// Writes the request; false where the upstream answered before all of it was written.
-    async fn send(&mut self, request: &mut Outgoing) -> Result<bool, UpstreamError> {
+    async fn send(&mut self, request: &mut Outgoing, written: &AtomicBool) -> Result<bool, UpstreamError> {
         // The first bytes leave in the same moment, or the system is full of others that do not.
         self.watchdog.set(self.limits.deadline.min(self.limits.start + self.limits.progress));
-        self.write_first(&request.head.bytes).await?;
+        self.write_first(&request.head.bytes, written).await?;
         match &mut request.body {
             OutgoingBody::Whole(body) => poll_fn(|cx| self.poll_write_all(cx, body)).await,
             OutgoingBody::Pieces(pieces) => {
@@ -131,12 +137,13 @@ impl Connection {
 
     /// Writes the head; a failure before the system took a byte of it proves that the upstream has
     /// nothing of this request.
-    async fn write_first(&mut self, head: &[u8]) -> Result<(), UpstreamError> {
+    async fn write_first(&mut self, head: &[u8], written: &AtomicBool) -> Result<(), UpstreamError> {
         let first = poll_fn(|cx| {
             let written = self.poll_write(cx, head);
             self.or_timeout(cx, written, false)
         });
         let count = first.await?.map_err(|_| UpstreamError::NotWritten)?;
+        written.store(true, Ordering::Relaxed);
         let mut rest = head.get(count..).unwrap_or_default();
         poll_fn(|cx| self.poll_write_all(cx, &mut rest)).await.map(drop)
     }

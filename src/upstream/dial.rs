@@ -1,9 +1,10 @@
 //! How a connection comes up: names, addresses, TLS; everything before the first byte of a request.
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustls_pki_types::ServerName;
@@ -23,11 +24,15 @@ pub(super) enum Dialer {
     Origin {
         origin: Origin,
         tls: Option<(Arc<rustls::ClientConfig>, ServerName<'static>)>,
-        last_addresses: Mutex<Option<(Vec<SocketAddr>, Instant)>>,
+        last_addresses: LastAddresses,
     },
     /// A Unix socket.
     Unix(PathBuf),
 }
+
+/// The last good addresses of a host.
+#[derive(Debug, Default)]
+pub(super) struct LastAddresses(Mutex<Option<(Vec<SocketAddr>, Instant)>>);
 
 impl Dialer {
     /// A dialer for `origin`; `tls` is not used for a plain one.
@@ -42,7 +47,7 @@ impl Dialer {
         } else {
             None
         };
-        Ok(Self::Origin { origin, tls, last_addresses: Mutex::new(None) })
+        Ok(Self::Origin { origin, tls, last_addresses: LastAddresses::default() })
     }
 
     /// A connection on which nothing has been sent but the handshake.
@@ -62,7 +67,7 @@ impl Dialer {
             Self::Unix(path) => return UnixStream::connect(path).await.map(Io::Unix).map_err(unreachable),
             Self::Origin { origin, tls, last_addresses } => (origin, tls, last_addresses),
         };
-        let stream = first_to_answer(addresses(origin, last_addresses).await?).await.map_err(unreachable)?;
+        let stream = first_to_answer(last_addresses.of(origin).await?).await.map_err(unreachable)?;
         stream.set_nodelay(true).map_err(unreachable)?;
         let Some((config, name)) = tls else { return Ok(Io::Plain(stream)) };
         match TlsConnector::from(Arc::clone(config)).connect(name.clone(), stream).await {
@@ -72,28 +77,43 @@ impl Dialer {
     }
 }
 
-/// The addresses of the host, or the last good ones for as long as an hour when its name cannot be
-/// resolved: a resolver that fails for a while must not stop sending.
-async fn addresses(
-    origin: &Origin,
-    last_addresses: &Mutex<Option<(Vec<SocketAddr>, Instant)>>,
-) -> Result<Vec<SocketAddr>, UpstreamError> {
-    let host = origin.host.trim_matches(['[', ']']);
-    match tokio::net::lookup_host((host, origin.port)).await.map(Iterator::collect::<Vec<_>>) {
-        Ok(found) if !found.is_empty() => {
-            if let Ok(mut last) = last_addresses.lock() {
-                *last = Some((found.clone(), Instant::now()));
+impl LastAddresses {
+    /// The addresses of the host, or the last good ones for as long as an hour when its name cannot be
+    /// resolved: a resolver that fails for a while must not stop sending.
+    async fn of(&self, origin: &Origin) -> Result<Vec<SocketAddr>, UpstreamError> {
+        let host = origin.host.trim_matches(['[', ']']);
+        let lookup = async { Ok(tokio::net::lookup_host((host, origin.port)).await?.collect()) };
+        self.or_found(lookup).await
+    }
+
+    async fn or_found(
+        &self,
+        lookup: impl Future<Output = io::Result<Vec<SocketAddr>>>,
+    ) -> Result<Vec<SocketAddr>, UpstreamError> {
+        // A resolver that does not answer takes the system longer than a connection may take.
+        let found = if self.lock().is_some() {
+            timeout(LOOKUP_TIME, lookup).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        } else {
+            lookup.await
+        };
+        match found {
+            Ok(found) if !found.is_empty() => {
+                *self.lock() = Some((found.clone(), Instant::now()));
+                Ok(found)
             }
-            Ok(found)
-        }
-        failed => {
-            let last = last_addresses.lock().ok().and_then(|last| last.clone());
-            match (last, failed) {
-                (Some((addresses, at)), _) if at.elapsed() < STALE_ADDRESSES => Ok(addresses),
-                (_, Err(error)) => Err(UpstreamError::Unreachable(format!("its name cannot be resolved: {error}"))),
-                (_, Ok(_)) => Err(UpstreamError::Unreachable("its name has no address".to_owned())),
+            failed => {
+                let last = self.lock().clone();
+                match (last, failed) {
+                    (Some((addresses, at)), _) if at.elapsed() < STALE_ADDRESSES => Ok(addresses),
+                    (_, Err(error)) => Err(UpstreamError::Unreachable(format!("its name cannot be resolved: {error}"))),
+                    (_, Ok(_)) => Err(UpstreamError::Unreachable("its name has no address".to_owned())),
+                }
             }
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<(Vec<SocketAddr>, Instant)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -122,7 +142,31 @@ async fn first_to_answer(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     }
 }
 
+/// For the name, where the last good addresses can stand in; out of the time of the whole connection.
+const LOOKUP_TIME: Duration = Duration::from_secs(3);
 /// TCP and TLS together, as Envoy's connect timeout has it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const HEAD_START: Duration = Duration::from_millis(300);
 const STALE_ADDRESSES: Duration = Duration::from_secs(3600);
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_resolver_that_fails_or_hangs_is_stood_in_for_during_an_hour() {
+        let addresses = LastAddresses::default();
+        let address = vec![SocketAddr::from(([127, 0, 0, 1], 443))];
+        let failed = || ready(Err(io::ErrorKind::NotFound.into()));
+        assert!(addresses.or_found(failed()).await.is_err());
+        assert_eq!(addresses.or_found(ready(Ok(address.clone()))).await.unwrap(), address);
+        assert_eq!(addresses.or_found(failed()).await.unwrap(), address);
+        let begun = Instant::now();
+        assert_eq!(addresses.or_found(pending()).await.unwrap(), address);
+        assert!(begun.elapsed() < CONNECT_TIMEOUT);
+        tokio::time::advance(STALE_ADDRESSES).await;
+        assert!(addresses.or_found(failed()).await.is_err());
+    }
+}

@@ -10,6 +10,7 @@ use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
@@ -159,17 +160,22 @@ impl Upstream {
     ///
     /// A connection that the upstream closed while it was idle is replaced without the caller
     /// noticing, as long as nothing of the request was written. What was written is never written
-    /// again.
+    /// again. `written` becomes true when the first byte is, for whoever gives up waiting.
     ///
     /// # Errors
     /// What the upstream, or the caller's own body, did wrong.
-    pub async fn send(self: &Arc<Self>, mut request: Outgoing, limits: Limits) -> Result<Answer, UpstreamError> {
+    pub async fn send(
+        self: &Arc<Self>,
+        mut request: Outgoing,
+        limits: Limits,
+        written: &AtomicBool,
+    ) -> Result<Answer, UpstreamError> {
         let (mut connection, head) = loop {
             let mut connection = match self.take_idle(limits.start) {
                 Some(connection) => connection,
                 None => Connection::new(self.dialer.dial().await?, limits),
             };
-            match connection.exchange(&mut request, limits).await {
+            match connection.exchange(&mut request, limits, written).await {
                 Ok(head) => break (connection, head),
                 Err(UpstreamError::NotWritten) if connection.is_reused() => {}
                 Err(error) => return Err(error),
@@ -242,6 +248,12 @@ pub struct AnswerStream {
     keep_alive: bool,
     first: Option<Bytes>,
     upstream: Arc<Upstream>,
+}
+
+impl From<Bytes> for AnswerBody {
+    fn from(data: Bytes) -> Self {
+        Self::Whole(data)
+    }
 }
 
 impl AnswerBody {
@@ -413,7 +425,9 @@ mod tests {
         let outgoing = Outgoing::new(Method::GET, head, OutgoingBody::Whole(Bytes::new()));
         let (start, second) = (Instant::now(), Duration::from_secs(1));
         let limits = Limits { start, deadline: start + second / 4, head: second, progress: second };
-        let AnswerBody::Stream(mut stream) = upstream.send(outgoing, limits).await.unwrap().body else {
+        let AnswerBody::Stream(mut stream) =
+            upstream.send(outgoing, limits, &AtomicBool::new(false)).await.unwrap().body
+        else {
             unreachable!("it is too large to be there at once");
         };
         tokio::time::sleep(second / 2).await;

@@ -1,6 +1,7 @@
 //! What stands for an application that sends.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -51,7 +52,7 @@ impl Application {
         let mut bytes = Head::default();
         bytes.push(head.as_bytes());
         let request = Outgoing::new(method, bytes, OutgoingBody::Whole(Bytes::new()));
-        let answer = self.keyside.send(request, limits).await?;
+        let answer = self.keyside.send(request, limits, &AtomicBool::new(false)).await?;
         let status = answer.status.as_u16();
         let text = answer.body.whole(1 << 20).await?;
         Ok((status, String::from_utf8_lossy(&text).into_owned()))
