@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use arc_swap::ArcSwap;
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 mod webhooks;
 
@@ -188,6 +189,7 @@ impl Reloader {
 
     async fn reload(&self, cause: &str) -> Result<Vec<String>, Vec<String>> {
         let before = self.live.load_full();
+        let began = Instant::now();
         match load(&self.path, Some(&before), &self.metrics).await {
             Ok(live) => {
                 let changes = changes(&before, &live);
@@ -203,10 +205,11 @@ impl Reloader {
                 if let (Some(slot), Some(tls)) = (&self.server_tls, server_tls) {
                     slot.store(tls);
                 }
+                let duration_ms = began.elapsed().as_secs_f64() * 1000.0;
                 *self.last.lock().unwrap_or_else(PoisonError::into_inner) =
                     LastReload { last_success: SystemTime::now(), refused: Vec::new() };
                 self.metrics.reloaded(true);
-                tracing::info!(cause, generation = number, changes = changes.join("; "), "reloaded");
+                tracing::info!(cause, generation = number, duration_ms, changes = changes.join("; "), "reloaded");
                 Ok(changes)
             }
             Err(error) => {
