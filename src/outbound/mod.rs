@@ -104,6 +104,9 @@ impl Outbound {
         let upstream_failed = |error| failed(upstream_error(error, &parts.method));
         let answer = permit.upstream().send(outgoing, limits, &under_way.written).await.map_err(upstream_failed)?;
         let done = Instant::now();
+        if answer.early {
+            link.body_unread();
+        }
         let origin = || origin_of(&permit, parts);
         let mut response = answer::clean(answer, &permit, origin).await.map_err(upstream_failed)?;
         report(&permit, link, response.status(), done - arrived);
