@@ -133,6 +133,9 @@ impl Outbound {
             let chunked = matches!(length, Length::Unknown);
             return Ok((length, OutgoingBody::Stream { body, chunked, limit: body::MAX_STREAM }, None));
         }
+        if parts.headers.contains_key(header::CONTENT_ENCODING) {
+            return Err(COMPRESSED);
+        }
         let (whole, held) = body::read_whole(body, &self.room, deadline).await?;
         let whole = inject::edit_body(permit, form, whole)?;
         Ok((Length::Known(whole.len() as u64), OutgoingBody::Whole(whole), Some(held)))
@@ -307,6 +310,11 @@ fn describe(response: &mut Response<AnswerBody>, ticket: Option<&Ticket>, queue:
     }
 }
 
+/// A caller's credential could hide in what is not looked through.
+const COMPRESSED: OutboundError = OutboundError::BadRequest {
+    message: "the body is JSON or a form and has a Content-Encoding",
+    details: "send JSON and forms uncompressed",
+};
 /// The outcome of a request whose caller did not wait for its answer.
 const CALLER_GONE: &str = "caller_gone";
 const PREFER: HeaderName = HeaderName::from_static("prefer");
