@@ -964,6 +964,8 @@ fn a_credential_in_a_json_object_never_leaves_and_the_rest_stays() {
         (r#"{"a":1,"access\u005ftoken":"§"}"#, r#"{"a":1}"#),
         (r#"{"Access_Token":"§","a":"\u00e9\/","access_token":"§"}"#, r#"{"a":"\u00e9\/"}"#),
         (r#"{"appsecret_proof":"§"}"#, "{}"),
+        ("\u{feff}{\"access_token\":\"§\"}", "{}"),
+        ("\u{feff}{\"a\": 1}", "\u{feff}{\"a\": 1}"),
         (r#" {"text": {"access_token":"theirs"} }"#, r#" {"text": {"access_token":"theirs"} }"#),
     ] {
         let json = sent.replace('§', EVIL);
@@ -995,7 +997,7 @@ fn a_body_cannot_change_what_a_request_does() {
 }
 
 #[test]
-fn a_body_of_two_types_is_refused() {
+fn a_body_that_could_be_read_in_two_ways_is_refused() {
     let (keyside, upstream) = keyside_and_upstream();
     let form = "access_token=evil";
     let mut rows = Vec::new();
@@ -1009,6 +1011,8 @@ fn a_body_of_two_types_is_refused() {
             format!("POST {MESSAGES} HTTP/1.1\r\nHost: localhost\r\n{types}\r\nContent-Length: {length}\r\n\r\n{form}");
         rows.push(row(types, request).refused(&[400]));
     }
+    let compressed = format!("{POST}Content-Encoding: deflate\r\nContent-Length: 4\r\n\r\nx\u{1}ab");
+    rows.push(row("one that cannot be looked through", compressed).refused(&[400]));
     run(&keyside, &upstream, rows);
 }
 

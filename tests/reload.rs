@@ -545,3 +545,18 @@ fn an_answer_while_reloading_is_not_late() {
     let done = eventually(Duration::from_secs(5), || token_sent(&keyside, &upstream) == "Bearer EAASLOW");
     assert!(done, "the slow program's token is not in use");
 }
+
+#[test]
+fn authorities_that_are_no_file_refuse_a_reload_and_hold_up_none() {
+    let upstream = Upstream::ok();
+    let keyside = Keyside::start(&upstream);
+    let ca = keyside.dir().join("ca.pem");
+    let pem = std::fs::read(&ca).unwrap();
+    std::fs::remove_file(&ca).unwrap();
+    assert!(Command::new("mkfifo").arg(&ca).status().unwrap().success());
+    let refused = keyside.reload();
+    assert_eq!(refused.status, 422, "{}", refused.text());
+    assert!(refused.text().contains("not a regular file"), "{}", refused.text());
+    keyside.dir().write("ca.pem", pem);
+    assert_eq!(keyside.reload().status, 200);
+}

@@ -542,6 +542,25 @@ fn an_early_answer_to_an_upload_is_delivered() {
 }
 
 #[test]
+fn a_caller_that_sends_all_of_an_upload_before_it_reads_gets_the_early_answer() {
+    let upstream = Upstream::raw(|wire: &mut Wire| {
+        if wire.head().is_none() {
+            return After::Close;
+        }
+        wire.write(&answer("401 Unauthorized", &[("Content-Type", "application/json")], b"{}"));
+        wire.drain(Duration::from_secs(3));
+        After::Close
+    });
+    let keyside = Keyside::start(&upstream);
+    for round in 0..5 {
+        let mut client = keyside.connect();
+        let upload = with_body("POST", "/v23.0/1234567890/media", "multipart/form-data; boundary=b", &noise(20 << 20));
+        assert!(client.send(&upload), "round {round}: cut off while it sent");
+        assert_eq!(client.answer().map(|answer| answer.status).ok(), Some(401), "round {round}");
+    }
+}
+
+#[test]
 fn errors_of_the_provider_pass_unchanged_and_nothing_is_sent_again() {
     let throttled =
         r#"{"error":{"message":"(#130429) Rate limit hit","type":"OAuthException","code":130429,"fbtrace_id":"A"}}"#;

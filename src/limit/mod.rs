@@ -106,15 +106,17 @@ impl Budget {
             // A sender that has rested long enough is the same as one never seen.
             let now = Instant::now();
             senders.buckets.retain(|_, bucket| Arc::strong_count(bucket) > 1 || !bucket.is_rested(now));
-            senders.sweep_at = (senders.buckets.len() * 2).max(MIN_SWEEP);
+            senders.sweep_at = (senders.buckets.len() * 2).clamp(MIN_SWEEP, MAX_SENDERS);
         }
-        let bucket = Arc::new(Bucket::new(self.rate));
-        senders.buckets.insert(sender.into(), Arc::clone(&bucket));
-        bucket
+        // No account has so many numbers; those beyond it share what one has.
+        let name = if senders.buckets.len() < MAX_SENDERS { sender } else { "" };
+        Arc::clone(senders.buckets.entry(name.into()).or_insert_with(|| Arc::new(Bucket::new(self.rate))))
     }
 }
 
 const MIN_SWEEP: usize = 1024;
+/// The most senders that are told apart at a time.
+const MAX_SENDERS: usize = 10_000;
 
 #[cfg(test)]
 mod tests {
@@ -220,6 +222,17 @@ mod tests {
         assert!(gone.await.is_err());
         assert_eq!(budget.usage(), (1, 0));
         budget.acquire("1", patience, Instant::now()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn however_many_names_are_used_the_table_has_a_bound() {
+        let budget = Budget::new(rate(2, 3600 * SECOND));
+        let mut refused = 0;
+        for sender in 0..MAX_SENDERS + 100 {
+            refused += usize::from(budget.acquire(&sender.to_string(), IMPATIENT, Instant::now()).await.is_err());
+        }
+        assert_eq!((budget.usage().0, refused), (MAX_SENDERS + 1, 98));
+        assert!(budget.acquire("0", IMPATIENT, Instant::now()).await.is_ok(), "one that is known has its own");
     }
 
     #[tokio::test]

@@ -27,7 +27,7 @@ pub(super) async fn clean(
     permit: &Permit<'_>,
     origin: impl Fn() -> String,
 ) -> Result<Response<AnswerBody>, UpstreamError> {
-    let Answer { status, mut headers, body } = answer;
+    let Answer { status, mut headers, body, early: _ } = answer;
     clean_headers(&mut headers, permit, &origin);
     if status == StatusCode::NO_CONTENT {
         headers.remove(header::CONTENT_LENGTH);

@@ -78,9 +78,11 @@ fn clean_form<'b>(provider: &Provider, text: &'b str) -> Result<Cow<'b, str>, Ou
     Ok(query::without(text, &provider.strip.form))
 }
 
-/// Graph reads the fields of a JSON object as it reads those of a form. What is no object has none.
+/// Graph reads the fields of a JSON object as it reads those of a form. What is no object has none; a
+/// byte order mark before one is no part of it to many readers.
 fn clean_json<'b>(provider: &Provider, text: &'b str) -> Result<Cow<'b, str>, OutboundError> {
-    let Some(mut object) = RawObject::parse(text) else { return Ok(Cow::Borrowed(text)) };
+    let bare = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let Some(mut object) = RawObject::parse(bare) else { return Ok(Cow::Borrowed(text)) };
     let overrides = |name: &str| OVERRIDES.iter().any(|other| other.eq_ignore_ascii_case(name));
     if provider.graph_answers && object.names().any(overrides) {
         return Err(OVERRIDDEN);

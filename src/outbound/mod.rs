@@ -106,6 +106,9 @@ impl Outbound {
         let upstream_failed = |error| failed(upstream_error(error, &parts.method));
         let answer = permit.upstream().send(outgoing, limits, &under_way.written).await.map_err(upstream_failed)?;
         let done = Instant::now();
+        if answer.early {
+            link.body_unread();
+        }
         let origin = || origin_of(&permit, parts);
         let mut response = answer::clean(answer, &permit, origin).await.map_err(upstream_failed)?;
         report(&permit, link, response.status(), done - arrived);
@@ -131,6 +134,9 @@ impl Outbound {
             let length = body.size_hint().exact().map_or(Length::Unknown, Length::Known);
             let chunked = matches!(length, Length::Unknown);
             return Ok((length, OutgoingBody::Stream { body, chunked, limit: body::MAX_STREAM }, None));
+        }
+        if parts.headers.contains_key(header::CONTENT_ENCODING) {
+            return Err(COMPRESSED);
         }
         let (whole, held) = body::read_whole(body, &self.room, deadline).await?;
         let whole = inject::edit_body(permit, form, whole)?;
@@ -306,6 +312,11 @@ fn describe(response: &mut Response<AnswerBody>, ticket: Option<&Ticket>, queue:
     }
 }
 
+/// A caller's credential could hide in what is not looked through.
+const COMPRESSED: OutboundError = OutboundError::BadRequest {
+    message: "the body is JSON or a form and has a Content-Encoding",
+    details: "send JSON and forms uncompressed",
+};
 /// The outcome of a request whose caller did not wait for its answer.
 const CALLER_GONE: &str = "caller_gone";
 const PREFER: HeaderName = HeaderName::from_static("prefer");

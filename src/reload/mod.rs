@@ -2,6 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
+use std::fs::OpenOptions;
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -425,7 +428,19 @@ fn ca_files(config: &Config) -> Vec<PathBuf> {
 }
 
 fn read_authorities(paths: Vec<PathBuf>) -> Authorities {
-    paths.into_iter().map(|path| (path.clone(), std::fs::read(&path))).collect()
+    paths.into_iter().map(|path| (path.clone(), read_authority(&path))).collect()
+}
+
+fn read_authority(path: &Path) -> std::io::Result<Vec<u8>> {
+    // Without O_NONBLOCK, opening a FIFO would wait for its writer, and no reload would follow.
+    let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(std::io::Error::other("it is not a regular file"));
+    }
+    let mut pem = Vec::new();
+    file.take(MAX_AUTHORITIES).read_to_end(&mut pem)?;
+    Ok(pem)
 }
 
 fn watched_files(config: &Config) -> Vec<PathBuf> {
@@ -545,5 +560,7 @@ impl std::error::Error for LoadError {}
 
 /// Read once: the presets do not change while the process lives.
 static PRESET_HEADERS: LazyLock<Vec<http::HeaderName>> = LazyLock::new(credential_headers);
+/// The lists of systems have some 250 KiB.
+const MAX_AUTHORITIES: u64 = 4 * 1024 * 1024;
 const REQUESTS: usize = 16;
 const REST: Duration = Duration::from_millis(20);

@@ -91,19 +91,20 @@ impl Connection {
         now.duration_since(self.idle_since) < MAX_IDLE_TIME && now.duration_since(self.born) < MAX_AGE
     }
 
-    /// Sends a request and waits for the head of its answer.
+    /// Sends a request and waits for the head of its answer; false beside it where that came before
+    /// all of the request was written.
     pub(super) async fn exchange(
         &mut self,
         request: &mut Outgoing,
         limits: Limits,
         written: &AtomicBool,
-    ) -> Result<Head, UpstreamError> {
+    ) -> Result<(Head, bool), UpstreamError> {
         self.limits = limits;
         let complete = self.send(request, written).await?;
         self.expect_within(limits.head);
         let mut head = poll_fn(|cx| self.poll_head(cx, &request.method)).await?;
         head.keep_alive &= complete;
-        Ok(head)
+        Ok((head, complete))
     }
 
     /// Writes the request; false where the upstream answered before all of it was written.

@@ -139,6 +139,8 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// Its body.
     pub body: AnswerBody,
+    /// Whether it came before the request had been written whole.
+    pub early: bool,
 }
 
 impl Upstream {
@@ -170,7 +172,7 @@ impl Upstream {
         limits: Limits,
         written: &AtomicBool,
     ) -> Result<Answer, UpstreamError> {
-        let (mut connection, head) = loop {
+        let (mut connection, (head, complete)) = loop {
             let mut connection = match self.take_idle(limits.start) {
                 Some(connection) => connection,
                 None => Connection::new(self.dialer.dial().await?, limits),
@@ -194,7 +196,7 @@ impl Upstream {
         } else {
             AnswerBody::stream(self, connection, framing, keep_alive, first)
         };
-        Ok(Answer { status, headers, body })
+        Ok(Answer { status, headers, body, early: !complete })
     }
 
     /// Closes idle connections that have become too old.
