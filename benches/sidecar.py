@@ -87,14 +87,19 @@ class Sidecar:
         text = CONFIG.format(**where)
         for name in self.names:
             text += CREDENTIAL.format(name=name, **where)
-            (self.directory / f"{name}.app_secret").write_text(os.urandom(16).hex())
+            self.write_secret(f"{name}.app_secret", os.urandom(16).hex())
             self.write_token(name)
         (self.directory / "proxy.toml").write_text(text)
 
     def write_token(self, name):
         token = "EAAG" + os.urandom(60).hex()
-        (self.directory / f"{name}.token").write_text(token)
+        self.write_secret(f"{name}.token", token)
         return token
+
+    def write_secret(self, name, value):
+        path = self.directory / name
+        path.touch(mode=0o600)
+        path.write_text(value)
 
     def stop(self):
         self.process.terminate()

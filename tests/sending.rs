@@ -404,6 +404,19 @@ fn only_media_is_asked_for_in_parts() {
 }
 
 #[test]
+fn the_bytes_of_a_resumable_upload_pass_whatever_their_type_says() {
+    let upstream = Upstream::ok();
+    let keyside = Setup::new(&upstream).route("operations = [\"uploads\"]").start();
+    let bytes = noise(2 << 20);
+    for kind in ["application/x-www-form-urlencoded", "application/json", "video/mp4"] {
+        let answer = keyside.send(&with_body("POST", "/v23.0/upload:MTphdHRh==", kind, &bytes));
+        assert_eq!(answer.status, 200, "{kind}: {}", answer.text());
+        assert!(upstream.last().body == bytes, "{kind}");
+        assert_eq!(upstream.last().header("authorization"), Some(format!("OAuth {TOKEN}")));
+    }
+}
+
+#[test]
 fn a_media_upload_streams_byte_for_byte() {
     let upstream = Upstream::answering(|_| json(r#"{"id":"1"}"#));
     let keyside = Keyside::start(&upstream);

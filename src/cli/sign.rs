@@ -64,7 +64,7 @@ async fn lines(args: &SignArgs) -> Result<String, Problem> {
     let webhook = webhook(&args.scheme).map_err(usage)?;
     let reference: Reference =
         args.secret.parse().map_err(|error: ReferenceError| usage(format!("--secret: {error}")))?;
-    let found = read_all([reference.clone()].into()).await.remove(&reference);
+    let found = read_all([reference.clone()].into()).await.findings.remove(&reference);
     let secret = match found {
         Some(Ok(found)) => found.secret,
         Some(Err(error)) => {

@@ -112,7 +112,7 @@ impl Delivery {
 
     /// The application's own answer, for providers that ask for one (Meta's Flows).
     async fn pass_on(&self, answer: Answer, deadline: Instant) -> Result<Response<AnswerBody>, InboundError> {
-        let Answer { status, mut headers, body } = answer;
+        let Answer { status, mut headers, body, .. } = answer;
         strip_hop_by_hop(&mut headers);
         let whole = match tokio::time::timeout_at(deadline, body.whole(MAX_REPLY)).await {
             Ok(whole) => whole.map_err(|error| InboundError::ApplicationUnavailable(error.to_string()))?,

@@ -123,7 +123,7 @@ impl Outbound {
         body: Incoming,
         deadline: Instant,
     ) -> Result<(Length, OutgoingBody, Option<Held<'_>>), OutboundError> {
-        let form = Form::of(&parts.headers);
+        let form = form_of(permit, parts);
         if body.is_end_stream() {
             let whole = inject::edit_body(permit, form, Bytes::new())?;
             return Ok((Length::Known(whole.len() as u64), OutgoingBody::Whole(whole), None));
@@ -253,8 +253,13 @@ fn preferred_wait(parts: &Parts) -> Duration {
     waits.filter_map(|seconds| seconds.parse().ok()).map(Duration::from_secs).next().unwrap_or(Duration::MAX)
 }
 
+/// What the body is: by its `Content-Type`, unless the request is one for the bytes of a file.
+fn form_of(permit: &Permit<'_>, parts: &Parts) -> Form {
+    if permit.request.raw { Form::Stream } else { Form::of(&parts.headers) }
+}
+
 fn limits(permit: &Permit<'_>, parts: &Parts, now: Instant) -> Limits {
-    let media = permit.request.media || Form::of(&parts.headers) == Form::Stream;
+    let media = permit.request.media || form_of(permit, parts) == Form::Stream;
     let (total, head) = if media { (MEDIA_TIME, MEDIA_HEAD_TIME) } else { (JSON_TIME, JSON_HEAD_TIME) };
     Limits { start: now, deadline: now + total, head, progress: body::PROGRESS }
 }

@@ -219,6 +219,9 @@ pub struct RequestPattern {
     pub media: bool,
     /// Whether it counts against the sender's limit.
     pub limited: bool,
+    /// Whether its body is the bytes of a file whatever its `Content-Type` says, as in a resumable
+    /// upload: curl calls such bytes a form.
+    pub raw: bool,
     /// What is injected instead of the provider's `inject`.
     pub inject: Option<Vec<Inject>>,
 }

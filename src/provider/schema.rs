@@ -358,7 +358,15 @@ fn operation(name: &str, mut reader: Reader<'_>, secrets: &[SecretKind], has_med
 fn request_pattern(field: &Field<'_>, secrets: &[SecretKind], has_media_upstream: bool) -> Option<RequestPattern> {
     if !field.is_table() {
         let (methods, path) = field.parse(request)?;
-        return Some(RequestPattern { methods, path, query: None, media: false, limited: false, inject: None });
+        return Some(RequestPattern {
+            methods,
+            path,
+            query: None,
+            media: false,
+            limited: false,
+            raw: false,
+            inject: None,
+        });
     }
     let mut reader = field.table()?;
     let line = reader.required("request", "a method and a path, such as \"GET /{v}/{id}\"");
@@ -373,10 +381,19 @@ fn request_pattern(field: &Field<'_>, secrets: &[SecretKind], has_media_upstream
         field.fault("there is no `media_upstream` to go to, expected one in the provider");
     }
     let limited = reader.field("limited").and_then(|field| field.boolean());
+    let raw = reader.field("raw").and_then(|field| field.boolean());
     let inject = reader.field("inject").map(|field| injects(&field, secrets));
     reader.finish();
     let (methods, path) = line?;
-    Some(RequestPattern { methods, path, query, media: is_media, limited: limited.unwrap_or(false), inject })
+    Some(RequestPattern {
+        methods,
+        path,
+        query,
+        media: is_media,
+        limited: limited.unwrap_or(false),
+        raw: raw.unwrap_or(false),
+        inject,
+    })
 }
 
 fn path_map(field: &Field<'_>, secrets: &[SecretKind]) -> Option<PathMap> {
@@ -513,7 +530,7 @@ requests = ["POST /messages"]
                 "  GET POST DELETE /{v}/{sender}/username",
                 "uploads Administration",
                 "  POST /{v}/{id}/uploads",
-                "  GET POST /{v}/upload:{...} inject=1",
+                "  GET POST /{v}/upload:{...} raw inject=1",
                 "phone_numbers Administration",
                 "  GET POST /{v}/{sender}",
                 "  GET POST /{v}/{id}/phone_numbers",
@@ -559,6 +576,9 @@ requests = ["POST /messages"]
             }
             if request.media {
                 line.push_str(" media");
+            }
+            if request.raw {
+                line.push_str(" raw");
             }
             if request.limited {
                 line.push_str(" limited");

@@ -19,7 +19,7 @@ mod webhooks;
 use webhooks::Applications;
 
 use crate::config::{Config, Faults, ListenAddress};
-use crate::credential::source::{fingerprint_files, path_of, read_all};
+use crate::credential::source::{Digests, Reading, digests, read_all};
 use crate::credential::{Credential, CredentialFault, Findings, references};
 use crate::inbound;
 use crate::limit::{Budget, Patience};
@@ -46,12 +46,9 @@ pub struct Live {
     pub server_tls: Option<Arc<rustls::ServerConfig>>,
     upstreams: HashMap<UpstreamKey, Arc<Upstream>>,
     applications: Applications,
-    watched: Vec<PathBuf>,
-    content: Content,
+    /// What the files said: the configuration, and all that it leads to.
+    digests: Digests,
 }
-
-/// What the files said: the configuration, and all that it leads to.
-type Content = ([u8; 32], [u8; 32]);
 
 /// An upstream is the same one as long as its origin and the authorities that vouch for it are.
 type UpstreamKey = (Origin, Ca, [u8; 32]);
@@ -180,12 +177,11 @@ impl Reloader {
             };
             tokio::time::sleep(interval).await;
             let live = self.live();
-            let (config, paths) = (self.path.clone(), live.watched.clone());
-            let look = move || (fingerprint_files(&[config]), fingerprint_files(&paths));
-            let Ok(content) = tokio::task::spawn_blocking(look).await else { continue };
+            let paths: Vec<_> = live.digests.keys().cloned().collect();
+            let Ok(now) = tokio::task::spawn_blocking(move || digests(paths)).await else { continue };
             // Content that was refused once is not tried again until it is another.
-            if content != live.content && refused != Some(content) {
-                refused = self.ask_and_wait("a file has changed").await.is_err().then_some(content);
+            if now != live.digests && refused.as_ref() != Some(&now) {
+                refused = self.ask_and_wait("a file has changed").await.is_err().then_some(now);
             }
         }
     }
@@ -195,23 +191,23 @@ impl Reloader {
         let began = Instant::now();
         match load(&self.path, Some(&before), &self.metrics).await {
             Ok(live) => {
-                let changes = changes(&before, &live);
-                let (number, generation) = (live.generation.number, Arc::clone(&live.generation));
-                let (inbound, server_tls) = (Arc::clone(&live.inbound), live.server_tls.clone());
-                for (credential, _, _) in rotated(&before, &live) {
-                    self.metrics.rotated(&credential);
-                }
+                let live = Arc::new(live);
                 // Published in a row, with nothing awaited in between.
-                self.live.store(Arc::new(live));
-                self.generation.store(generation);
-                self.inbound.store(inbound);
-                if let (Some(slot), Some(tls)) = (&self.server_tls, server_tls) {
-                    slot.store(tls);
+                self.live.store(Arc::clone(&live));
+                self.generation.store(Arc::clone(&live.generation));
+                self.inbound.store(Arc::clone(&live.inbound));
+                if let (Some(slot), Some(tls)) = (&self.server_tls, &live.server_tls) {
+                    slot.store(Arc::clone(tls));
                 }
                 let duration_ms = began.elapsed().as_secs_f64() * 1000.0;
                 *self.last.lock().unwrap_or_else(PoisonError::into_inner) =
                     LastReload { last_success: SystemTime::now(), refused: Vec::new() };
                 self.metrics.reloaded(true);
+                for (credential, _, _) in rotated(&before, &live) {
+                    self.metrics.rotated(&credential);
+                }
+                let changes = changes(&before, &live);
+                let number = live.generation.number;
                 tracing::info!(cause, generation = number, duration_ms, changes = changes.join("; "), "reloaded");
                 Ok(changes)
             }
@@ -233,20 +229,14 @@ impl Reloader {
 /// # Errors
 /// Everything that is wrong, by name.
 pub async fn load(path: &Path, before: Option<&Live>, metrics: &Arc<Metrics>) -> Result<Live, LoadError> {
-    // Each hash before what it is of is read: what changes meanwhile is then seen as a change by the watch.
-    let file = [path.to_owned()];
-    let written = tokio::task::spawn_blocking(move || fingerprint_files(&file));
-    let written = written.await.map_err(|_| LoadError::Restart(Vec::new()))?;
-    let config = Config::load(path).map_err(LoadError::Config)?;
+    let (config, mut digests) = read_config(path.to_owned()).await?;
     if let Some(before) = before {
         refuse_restart_needed(&before.config, &config)?;
     }
-    let watched = watched_files(&config);
-    let looked_at = watched.clone();
-    let authorities = ca_files(&config).into_iter().chain(webhooks::files(&config)).collect();
-    let files = tokio::task::spawn_blocking(move || (fingerprint_files(&looked_at), read_authorities(authorities)));
-    let (led_to, authorities) = files.await.map_err(|_| LoadError::Restart(Vec::new()))?;
-    let findings = read_all(references(&config.credentials)).await;
+    let (authorities, of_authorities) = read_authorities(&config).await?;
+    let Reading { findings, digests: of_secrets } = read_all(references(&config.credentials)).await;
+    digests.extend(of_authorities);
+    digests.extend(of_secrets);
     warn_of(&config, &findings);
     let credentials = assemble(&config, &findings, before)?;
     let mut upstreams = HashMap::new();
@@ -261,8 +251,7 @@ pub async fn load(path: &Path, before: Option<&Live>, metrics: &Arc<Metrics>) ->
         server_tls,
         upstreams,
         applications,
-        watched,
-        content: (written, led_to),
+        digests,
     })
 }
 
@@ -427,8 +416,23 @@ fn ca_files(config: &Config) -> Vec<PathBuf> {
     cas.filter_map(|ca| if let Ca::File(path) = ca { Some(path.clone()) } else { None }).collect()
 }
 
-fn read_authorities(paths: Vec<PathBuf>) -> Authorities {
-    paths.into_iter().map(|path| (path.clone(), read_authority(&path))).collect()
+/// The configuration, with the digest of its file. It is parsed on a thread of its own: a large one
+/// takes longer than a request may be held up. The digest comes first: what changes before the file is
+/// read is then seen as a change by the watch.
+async fn read_config(path: PathBuf) -> Result<(Config, Digests), LoadError> {
+    let read = move || (digests([path.clone()]), Config::load(&path));
+    let (digests, config) = tokio::task::spawn_blocking(read).await.map_err(|_| LoadError::Interrupted)?;
+    Ok((config.map_err(LoadError::Config)?, digests))
+}
+
+/// The files with certificates and their keys, with their digests, which again come first.
+async fn read_authorities(config: &Config) -> Result<(Authorities, Digests), LoadError> {
+    let paths: Vec<_> = ca_files(config).into_iter().chain(webhooks::files(config)).collect();
+    let read = move || {
+        let digests = digests(paths.clone());
+        (paths.into_iter().map(|path| (path.clone(), read_authority(&path))).collect(), digests)
+    };
+    tokio::task::spawn_blocking(read).await.map_err(|_| LoadError::Interrupted)
 }
 
 fn read_authority(path: &Path) -> std::io::Result<Vec<u8>> {
@@ -441,11 +445,6 @@ fn read_authority(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut pem = Vec::new();
     file.take(MAX_AUTHORITIES).read_to_end(&mut pem)?;
     Ok(pem)
-}
-
-fn watched_files(config: &Config) -> Vec<PathBuf> {
-    let secrets = references(&config.credentials);
-    secrets.iter().filter_map(path_of).chain(ca_files(config)).chain(webhooks::files(config)).collect()
 }
 
 fn warn_of(config: &Config, findings: &Findings) {
@@ -527,6 +526,8 @@ pub enum LoadError {
     ServerTls(TlsError),
     /// A webhook whose application cannot be connected to.
     Webhook(String, String),
+    /// The process ends meanwhile.
+    Interrupted,
     /// Keys whose change takes effect only after a restart.
     Restart(Vec<&'static str>),
 }
@@ -543,6 +544,7 @@ impl LoadError {
             Self::Upstream(provider, reason) => vec![format!("provider.{provider}.upstream: {reason}")],
             Self::ServerTls(error) => vec![format!("inbound.tls: {error}")],
             Self::Webhook(webhook, reason) => vec![format!("webhook {webhook}: {reason}")],
+            Self::Interrupted => vec!["the sidecar is stopping".to_owned()],
             Self::Restart(keys) => {
                 vec![format!("{}: changed, which needs a restart; nothing was applied", keys.join(", "))]
             }

@@ -32,7 +32,14 @@ impl Config {
     /// Reads and checks the configuration in a file.
     pub fn load(path: &Path) -> Result<Self, Faults> {
         let name = path.display().to_string();
-        match std::fs::read_to_string(path) {
+        // Whoever read a FIFO would wait for its writer, and no reload would follow.
+        let is_file = std::fs::metadata(path).map(|metadata| metadata.is_file());
+        let text = match is_file {
+            Ok(false) => Err(std::io::Error::other("it is not a regular file")),
+            Ok(true) => std::fs::read_to_string(path),
+            Err(error) => Err(error),
+        };
+        match text {
             Ok(text) => Self::parse(&text, &name),
             Err(error) => Err(Faults(vec![Fault {
                 at: Position::whole(&name),

@@ -79,26 +79,35 @@ fn is_readable_by_all(path: &Path, metadata: &Metadata) -> bool {
     metadata.mode() & 0o004 != 0 && !by_platform
 }
 
-/// A hash over the content of all files, to notice a change; what cannot be read counts as content
-/// of its own kind. Never leaves the process.
+/// What each file said, as a hash, to notice a change. Never leaves the process.
+pub type Digests = BTreeMap<PathBuf, [u8; 32]>;
+
+/// The digests of these files as they are now.
 #[must_use]
-pub fn fingerprint_files(paths: &[PathBuf]) -> [u8; 32] {
+pub fn digests(paths: impl IntoIterator<Item = PathBuf>) -> Digests {
+    let digest = |path: PathBuf| {
+        let read = read(&path).map(|(raw, _)| raw);
+        let digest = digest(&path, &read);
+        (path, digest)
+    };
+    paths.into_iter().map(digest).collect()
+}
+
+/// What cannot be read counts as content of its own kind.
+pub(super) fn digest(path: &Path, read: &Result<Raw, SourceError>) -> [u8; 32] {
     let mut hash = Sha256::new();
-    for path in paths {
-        match read(path) {
-            Ok((raw, _)) => {
-                hash.update([1]);
-                hash.update(raw.bytes.len().to_le_bytes());
-                hash.update(&raw.bytes[..]);
-            }
-            Err(SourceError::TooLarge) => {
-                let modified = std::fs::metadata(path).and_then(|m| m.modified()).ok();
-                let since = modified.and_then(|m| m.duration_since(SystemTime::UNIX_EPOCH).ok());
-                hash.update([2]);
-                hash.update(since.unwrap_or_default().as_nanos().to_le_bytes());
-            }
-            Err(_) => hash.update([3]),
+    match read {
+        Ok(raw) => {
+            hash.update([1]);
+            hash.update(&raw.bytes[..]);
         }
+        Err(SourceError::TooLarge) => {
+            let modified = std::fs::metadata(path).and_then(|m| m.modified()).ok();
+            let since = modified.and_then(|m| m.duration_since(SystemTime::UNIX_EPOCH).ok());
+            hash.update([2]);
+            hash.update(since.unwrap_or_default().as_nanos().to_le_bytes());
+        }
+        Err(_) => hash.update([3]),
     }
     hash.finalize().into()
 }

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 mod exec;
 mod file;
 
-pub use file::fingerprint_files;
+pub use file::{Digests, digests};
 
 use crate::config::Reference;
 use crate::secret::{Secret, SecretError, has_byte_order_mark};
@@ -34,8 +34,17 @@ struct Raw {
     warning: Option<&'static str>,
 }
 
+/// What was read, at one moment.
+#[derive(Default)]
+pub struct Reading {
+    /// What each reference led to.
+    pub findings: BTreeMap<Reference, Result<Found, SourceError>>,
+    /// What the files among them said: of the same bytes, so that no change falls between the two.
+    pub digests: Digests,
+}
+
 /// Reads all `references`, each once, the files as of one moment.
-pub async fn read_all(references: BTreeSet<Reference>) -> BTreeMap<Reference, Result<Found, SourceError>> {
+pub async fn read_all(references: BTreeSet<Reference>) -> Reading {
     let (programs, files): (Vec<_>, Vec<_>) = references.into_iter().partition(|r| matches!(r, Reference::Exec { .. }));
     let mut running = JoinSet::new();
     for reference in programs {
@@ -48,27 +57,26 @@ pub async fn read_all(references: BTreeSet<Reference>) -> BTreeMap<Reference, Re
         });
     }
     // Files may live on a network: never read on the thread that serves requests.
-    let mut all = tokio::task::spawn_blocking(move || read_files(files)).await.unwrap_or_default();
+    let mut reading = tokio::task::spawn_blocking(move || read_files(files)).await.unwrap_or_default();
     while let Some(ended) = running.join_next().await {
-        all.extend(ended.ok());
+        reading.findings.extend(ended.ok());
     }
-    all
+    reading
 }
 
-fn read_files(references: Vec<Reference>) -> BTreeMap<Reference, Result<Found, SourceError>> {
+fn read_files(references: Vec<Reference>) -> Reading {
     let paths = references.iter().filter_map(path_of).collect();
     let mut files = file::read_together(paths);
-    references
-        .into_iter()
-        .map(|reference| {
-            let raw = match (&reference, path_of(&reference)) {
-                (_, Some(path)) => files.remove(&path).unwrap_or(Err(SourceError::Cancelled)),
-                (Reference::Env(name), None) => read_variable(name),
-                (_, None) => Err(SourceError::NoCredentialsDirectory),
-            };
-            (reference, raw.and_then(parse))
-        })
-        .collect()
+    let digests = files.iter().map(|(path, read)| (path.clone(), file::digest(path, read))).collect();
+    let found = |reference: Reference| {
+        let raw = match (&reference, path_of(&reference)) {
+            (_, Some(path)) => files.remove(&path).unwrap_or(Err(SourceError::Cancelled)),
+            (Reference::Env(name), None) => read_variable(name),
+            (_, None) => Err(SourceError::NoCredentialsDirectory),
+        };
+        (reference, raw.and_then(parse))
+    };
+    Reading { findings: references.into_iter().map(found).collect(), digests }
 }
 
 /// The file behind a reference, if there is one.
