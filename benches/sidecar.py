@@ -45,6 +45,8 @@ credential = "{name}"
 path       = "/{name}"
 [route.limits]
 per_sender = "1000000/s"
+"""
+WEBHOOK = """
 [[webhook]]
 path       = "/{name}"
 credential = "{name}"
@@ -59,9 +61,10 @@ def options(description):
 
 
 class Sidecar:
-    def __init__(self, keyside, names=("acme",), under=()):
-        """`under`: a program to run Keyside under, as a list of arguments."""
+    def __init__(self, keyside, names=("acme",), under=(), webhooks=False):
+        """`under`: a program to run Keyside under, as a list of arguments; `webhooks`: whether each name has one."""
         self.keyside, self.names, self.under = keyside, names, under
+        self.template = CREDENTIAL + WEBHOOK if webhooks else CREDENTIAL
 
     def __enter__(self):
         with contextlib.ExitStack() as stack:
@@ -86,7 +89,7 @@ class Sidecar:
         where = {"directory": self.directory, "port": self.port, "inbound": self.inbound, "upstream": self.upstream.port}
         text = CONFIG.format(**where)
         for name in self.names:
-            text += CREDENTIAL.format(name=name, **where)
+            text += self.template.format(name=name, **where)
             self.write_secret(f"{name}.app_secret", os.urandom(16).hex())
             self.write_token(name)
         (self.directory / "proxy.toml").write_text(text)

@@ -241,11 +241,11 @@ impl<'d> Reader<'d> {
 
     /// The field of a key, if it is there. From now on the key is known.
     pub fn field(&mut self, key: &str) -> Option<Field<'d>> {
-        let path = self.path_of(key);
         #[cfg(test)]
-        self.report.note_asked(path.clone());
+        self.report.note_asked(self.path_of(key));
         self.known.push(key.to_owned());
         let entry = self.table.entry(key)?;
+        let path = self.path_of(key);
         Some(Field { key: &entry.key, path, key_at: entry.at.clone(), value: &entry.value, report: self.report })
     }
 

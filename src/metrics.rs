@@ -249,7 +249,7 @@ impl Metrics {
 
     /// The metrics of a route with these operations.
     #[must_use]
-    pub fn route(self: &Arc<Self>, route: &Arc<str>, operations: impl Iterator<Item = String>) -> RouteMetrics {
+    pub fn route(self: &Arc<Self>, route: &Arc<str>, operations: Vec<String>) -> RouteMetrics {
         let label = RouteLabel { route: route.to_string() };
         let ok = |operation: String| {
             let labels = RequestLabels { route: route.to_string(), operation: operation.clone(), outcome: OK };
@@ -257,7 +257,7 @@ impl Metrics {
         };
         RouteMetrics {
             route: Arc::clone(route),
-            operations: operations.map(ok).collect(),
+            operations: operations.into_iter().map(ok).collect(),
             duration: self.durations.get_or_create(&label).clone(),
             queue_wait: self.queue_waits.get_or_create(&label).clone(),
             all: Arc::clone(self),
@@ -307,6 +307,12 @@ impl WebhookMetrics {
 }
 
 impl RouteMetrics {
+    /// Whether these are the operations that it counts.
+    #[must_use]
+    pub fn has_operations(&self, operations: &[String]) -> bool {
+        self.operations.iter().map(|(name, _)| name).eq(operations)
+    }
+
     /// A request that was passed on and answered.
     pub fn answered(&self, operation: usize, outcome: &'static str, duration: Duration) {
         self.duration.observe(duration.as_secs_f64());

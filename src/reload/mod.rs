@@ -283,6 +283,9 @@ fn build(
     metrics: &Arc<Metrics>,
 ) -> Result<Generation, LoadError> {
     let mut budgets = Budgets { before, made: Vec::new() };
+    let routes_before = before.into_iter().flat_map(|before| before.generation.policy.routes());
+    // Looking up each counter anew would be a third of a reload.
+    let metrics_before: HashMap<_, _> = routes_before.map(|route| (&route.name, &route.metrics)).collect();
     let mut configs = HashMap::new();
     let mut routes = Vec::new();
     for route in &config.routes {
@@ -292,9 +295,11 @@ fn build(
         let mut upstream =
             |origin: &Origin| upstream_for(origin, provider, authorities, &mut configs, upstreams, before);
         let name: Arc<str> = route.name.as_str().into();
-        let operations = provider.operations.iter().map(|operation| operation.name.clone());
+        let operations: Vec<_> = provider.operations.iter().map(|operation| operation.name.clone()).collect();
+        let held = metrics_before.get(&name).filter(|held| held.has_operations(&operations));
+        let metrics = held.map_or_else(|| Arc::new(metrics.route(&name, operations)), |held| Arc::clone(held));
         routes.push(Route {
-            metrics: Arc::new(metrics.route(&name, operations)),
+            metrics,
             name,
             path: route.path.clone(),
             senders: route.senders.iter().cloned().collect(),
