@@ -6,7 +6,9 @@ COMMAND gets, in its environment:
   KEYSIDE_ADMIN  the admin listener of the same Keyside
   SANDBOX_URL    the emulated Cloud API, https://127.0.0.1:PORT
   SANDBOX_CA     the CA of its certificate
-but no credential: only Keyside knows where that lies. Both programs end with COMMAND, whose status is returned.
+  APPLICATION    127.0.0.1:PORT, where genuine webhooks go to /events
+  APP_SECRET     the app secret, with which an application can check a webhook again
+but no token: only Keyside knows where that lies. Both programs end with COMMAND, whose status is returned.
 """
 
 import contextlib
@@ -24,6 +26,9 @@ CONFIG = """\
 [outbound]
 listen = ["127.0.0.1:{outbound}"]
 
+[inbound]
+listen = ["127.0.0.1:{inbound}"]
+
 [admin]
 listen = ["127.0.0.1:{admin}"]
 
@@ -34,13 +39,19 @@ media_upstream = "https://127.0.0.1:{media}"
 ca             = "{dir}/ca.pem"
 
 [credential.acme]
-provider   = "sandbox"
-token      = "file:{dir}/token"
-app_secret = "file:{dir}/app_secret"
+provider     = "sandbox"
+token        = "file:{dir}/token"
+app_secret   = "file:{dir}/app_secret"
+verify_token = "file:{dir}/verify_token"
 
 [[route]]
 credential = "acme"
 operations = ["messages", "media", "media_delete", "templates"]
+
+[[webhook]]
+path       = "/webhooks/whatsapp"
+credential = "acme"
+forward    = "http://127.0.0.1:{application}/events"
 """
 START_SECONDS = 20
 
@@ -48,7 +59,7 @@ START_SECONDS = 20
 def main(keyside, command):
     with tempfile.TemporaryDirectory(prefix="keyside-stand-") as directory, contextlib.ExitStack() as running:
         directory = pathlib.Path(directory)
-        ports = dict(zip(("outbound", "admin", "graph", "media"), free_ports(4)))
+        ports = dict(zip(("outbound", "inbound", "admin", "graph", "media", "application"), free_ports(6)))
         sandbox = pathlib.Path(directory, "sandbox")
         sandbox.mkdir()
         config = pathlib.Path(directory, "proxy.toml")
@@ -56,14 +67,16 @@ def main(keyside, command):
 
         running.enter_context(program(directory, keyside, "sandbox", "--dir", sandbox,
                                       "--listen", f"127.0.0.1:{ports['graph']}",
-                                      "--media-listen", f"127.0.0.1:{ports['media']}"))
+                                      "--media-listen", f"127.0.0.1:{ports['media']}",
+                                      "--callback", f"http://127.0.0.1:{ports['inbound']}/webhooks/whatsapp"))
         wait_for("the sandbox", lambda: (sandbox / "app_secret").exists() and connects(ports["graph"]))
         running.enter_context(program(directory, keyside, "run", "--config", config))
         admin = f"http://127.0.0.1:{ports['admin']}"
         wait_for("keyside", lambda: answers(f"{admin}/readyz"))
 
         environment = dict(os.environ, KEYSIDE_URL=f"http://127.0.0.1:{ports['outbound']}", KEYSIDE_ADMIN=admin,
-                           SANDBOX_URL=f"https://127.0.0.1:{ports['graph']}", SANDBOX_CA=str(sandbox / "ca.pem"))
+                           SANDBOX_URL=f"https://127.0.0.1:{ports['graph']}", SANDBOX_CA=str(sandbox / "ca.pem"),
+                           APPLICATION=f"127.0.0.1:{ports['application']}", APP_SECRET=(sandbox / "app_secret").read_text().strip())
         return subprocess.run(command, env=environment).returncode
 
 
