@@ -70,6 +70,17 @@ impl<'a> RawObject<'a> {
     }
 }
 
+/// Whether a field may have one of these names, in any case: false for nearly every body, at a fraction
+/// of the cost of reading it. A name begins after a quotation mark, and only `\u` hides a letter of it.
+pub fn may_name<'n>(text: &str, names: impl Iterator<Item = &'n str> + Clone) -> bool {
+    let bytes = text.as_bytes();
+    let begins = |start: usize| {
+        let rest = bytes.get(start..).unwrap_or_default();
+        names.clone().any(|name| rest.get(..name.len()).is_some_and(|word| word.eq_ignore_ascii_case(name.as_bytes())))
+    };
+    memchr::memmem::find(bytes, b"\\u").is_some() || memchr::memchr_iter(b'"', bytes).any(|at| begins(at + 1))
+}
+
 /// A string as JSON writes it.
 #[must_use]
 pub fn quoted(text: &str) -> String {
@@ -116,6 +127,19 @@ impl<'de> Visitor<'de> for FieldsVisitor {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_is_seen_in_any_form() {
+        let may = |text| may_name(text, ["ids", "method"].into_iter());
+        for text in
+            [r#"{"ids":1}"#, r#"{"a":"b", "METHOD" :1}"#, r#"{"\u0069ds":1}"#, r#"{"a":"ids"}"#, r#"{"idsx":1}"#]
+        {
+            assert!(may(text), "{text}");
+        }
+        for text in ["", "{}", r#"{"a":"of ids"}"#, r#"{"id":"x\n\"y"}"#, r#"{"a":"#] {
+            assert!(!may(text), "{text}");
+        }
+    }
 
     #[test]
     fn other_values_keep_every_byte() {

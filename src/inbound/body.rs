@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::error::InboundError;
 use super::verify::Check;
+use crate::listener::READ_SIZE;
 use crate::room::{Held, Room};
 
 /// A body in the pieces in which it came: putting megabytes together would cost as much as reading
@@ -91,23 +92,87 @@ pub(super) async fn receive<'r>(
         return Err(too_large());
     }
     let mut held = room.take();
-    let mut body = Body::default();
-    while !incoming.is_end_stream() {
-        let frame = match timeout_at(bounds.deadline, incoming.frame()).await {
-            Ok(Some(frame)) => frame.map_err(|_| InboundError::BodyBroken)?,
-            Ok(None) => break,
-            Err(_) => return Err(InboundError::BodyTimedOut),
-        };
-        let Ok(piece) = frame.into_data() else { continue };
-        let length = (body.len() + piece.len()) as u64;
-        if length > bounds.max_body {
-            return Err(too_large());
+    let mut parts = Parts::default();
+    let all_of_it = async {
+        while let Some(frame) = incoming.frame().await {
+            let Ok(piece) = frame.map_err(|_| InboundError::BodyBroken)?.into_data() else { continue };
+            check.update(&piece);
+            parts.push(piece);
+            if parts.length as u64 > bounds.max_body {
+                return Err(too_large());
+            }
+            if !held.grow_to(parts.memory, bounds.max_in_flight) {
+                return Err(InboundError::Overloaded);
+            }
         }
-        if !held.grow_to(length, bounds.max_in_flight) {
-            return Err(InboundError::Overloaded);
+        Ok(())
+    };
+    timeout_at(bounds.deadline, all_of_it).await.unwrap_or(Err(InboundError::BodyTimedOut))?;
+    Ok((parts.finish(), held))
+}
+
+/// A body on its way in.
+///
+/// A piece keeps the whole of the buffer that it was read into: sent a byte at a time, a body would take
+/// thousands of times its length. So small pieces are put together in a buffer of their own.
+#[derive(Default)]
+struct Parts {
+    done: Body,
+    small: BytesMut,
+    length: usize,
+    memory: u64,
+}
+
+impl Parts {
+    fn push(&mut self, piece: Bytes) {
+        self.length += piece.len();
+        if piece.len() < SMALL {
+            self.memory += piece.len() as u64;
+            self.small.extend_from_slice(&piece);
+        } else {
+            self.memory += READ_SIZE as u64;
+            self.close_small();
+            self.done.push(piece);
         }
-        check.update(&piece);
-        body.push(piece);
+        if self.small.len() >= SMALL {
+            self.close_small();
+        }
     }
-    Ok((body, held))
+
+    fn close_small(&mut self) {
+        if !self.small.is_empty() {
+            self.done.push(self.small.split().freeze());
+        }
+    }
+
+    fn finish(mut self) -> Body {
+        self.close_small();
+        self.done
+    }
+}
+
+const SMALL: usize = READ_SIZE / 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_pieces_are_put_together_and_large_ones_kept() {
+        let large = Bytes::from(vec![b'x'; SMALL]);
+        let mut parts = Parts::default();
+        for byte in b"before" {
+            parts.push(Bytes::copy_from_slice(&[*byte]));
+        }
+        parts.push(large.clone());
+        for _ in 0..SMALL + 1 {
+            parts.push(Bytes::from_static(b"y"));
+        }
+        assert_eq!(parts.memory as usize, 6 + 2 * SMALL + SMALL + 1);
+        let body = parts.finish();
+        let lengths: Vec<usize> = body.pieces().iter().map(Bytes::len).collect();
+        assert_eq!(lengths, [6, SMALL, SMALL, 1]);
+        assert_eq!(body.pieces()[1].as_ptr(), large.as_ptr());
+        assert_eq!(body.len(), 6 + 2 * SMALL + 1);
+    }
 }

@@ -105,7 +105,7 @@ impl Delivery {
         head.push(format!("keyside-event-id: {}\r\ncontent-length: {}\r\n\r\n", event.id, event.body.len()).as_bytes());
         let body = match event.body.pieces() {
             [whole] => OutgoingBody::Whole(whole.clone()),
-            pieces => OutgoingBody::Pieces(pieces.to_vec()),
+            pieces => OutgoingBody::Pieces(pieces.into()),
         };
         Outgoing::new(Method::POST, head, body)
     }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use data_encoding::HEXLOWER;
 use http::HeaderMap;
 use http::request::Parts;
 use sha2::{Digest, Sha256};
@@ -52,6 +53,6 @@ impl EventId {
 
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        HEXLOWER.encode_display(&self.0).fmt(f)
     }
 }

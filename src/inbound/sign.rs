@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use aws_lc_rs::signature::Ed25519KeyPair;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use data_encoding::HEXLOWER;
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::json;
 use sha1::Sha1;
@@ -106,7 +107,7 @@ fn sign_message(scheme: &Signature, secret: &str, event: &ToSign<'_>) -> Result<
         algorithm => hmac(algorithm, &key, &message),
     };
     let written = match scheme.encoding {
-        Encoding::Hex => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+        Encoding::Hex => HEXLOWER.encode(&bytes),
         Encoding::Base64 => STANDARD.encode(bytes),
     };
     let signature = format!("{}{written}", scheme.prefix);
@@ -139,7 +140,7 @@ fn sign_url(scheme: &UrlParams, secret: &str, event: &ToSign<'_>) -> Result<Vec<
             (Algorithm::Sha1, format!("{url}{joined}"))
         }
         UrlForm::Twilio => {
-            let hash: String = Sha256::digest(event.body).iter().map(|byte| format!("{byte:02x}")).collect();
+            let hash = HEXLOWER.encode(&Sha256::digest(event.body));
             return Err(SignError::HashBelongsInUrl(format!("bodySHA256={hash}")));
         }
         UrlForm::PlivoV2 => (Algorithm::Sha256, format!("{base}{}", event.nonce)),
@@ -170,7 +171,7 @@ fn sign_token(scheme: &Jwt, secret: &str, event: &ToSign<'_>) -> Result<Vec<Line
         Some(Algorithm::Sha512) => ("HS512", Algorithm::Sha512),
         _ => ("HS256", Algorithm::Sha256),
     };
-    let hex = |bytes: &[u8]| Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let hex = |bytes: &[u8]| HEXLOWER.encode(&Sha256::digest(bytes));
     let now = seconds(event.time);
     let mut claims = json!({ "iat": now, "nbf": now, "exp": now + 60, "jti": event.nonce });
     let mut claim = |name: &str, value: String| {

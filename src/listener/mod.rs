@@ -297,8 +297,7 @@ struct Panicked;
 
 /// Runs a handler; a panic in it ends no more than its request. What it worked on is dropped with it
 /// and is never looked at again.
-async fn unwound<F: Future>(handler: F) -> Result<F::Output, Panicked> {
-    let mut handler = std::pin::pin!(handler);
+async fn unwound<F: Future>(mut handler: Pin<Box<F>>) -> Result<F::Output, Panicked> {
     std::future::poll_fn(|cx| {
         match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| handler.as_mut().poll(cx))) {
             Ok(step) => step.map(Ok),
@@ -330,7 +329,8 @@ where
     let service = service_fn(|request: Request<Incoming>| {
         link.request_begins();
         let (has_body, is_safe) = (!request.is_end_stream(), request.method().is_safe());
-        let answer = handler(request, Arc::clone(&link));
+        // Boxed, or each step around it would hold its kilobytes once more, on idle connections too.
+        let answer = Box::pin(handler(request, Arc::clone(&link)));
         let link = Arc::clone(&link);
         async move {
             let answer = unwound(answer).await.unwrap_or_else(|Panicked| {
@@ -349,9 +349,7 @@ where
             .half_close(true)
             .max_headers(MAX_HEADERS)
             .max_header_size(terms.max_head)
-            // The most that is read at a time as well. hyper reads up to 400 KiB at a time and keeps the
-            // buffer for what of it was filled: small reads leave less of it empty.
-            .max_buf_size(terms.max_head)
+            .max_buf_size(READ_SIZE)
             .serve_connection(io, service)
     );
     let ended = tokio::select! {
@@ -463,6 +461,9 @@ impl std::error::Error for BindError {}
 const MAX_CONNECTIONS: usize = 1024;
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 const BACKLOG: i32 = 1024;
+/// The most that is read at a time from a caller that sends as much. hyper's own is 400 KiB, and a connection
+/// keeps its last buffer, idle or not.
+pub const READ_SIZE: usize = 64 * 1024;
 const MAX_HEADERS: usize = 100;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LAST_PAUSE: Duration = Duration::from_secs(1);

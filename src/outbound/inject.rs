@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
 use hmac::{Hmac, KeyInit, Mac};
 use http::request::Parts;
 use http::{HeaderName, Method, header};
@@ -18,7 +19,7 @@ use super::policy::Permit;
 use crate::config::Proof;
 use crate::credential::Credential;
 use crate::headers::connection_named;
-use crate::json::RawObject;
+use crate::json::{self, RawObject};
 use crate::provider::{Inject, Part, Provider, Template};
 use crate::query;
 use crate::upstream::{COPY_LIMIT, Head, Outgoing, OutgoingBody};
@@ -81,13 +82,17 @@ fn clean_form<'b>(provider: &Provider, text: &'b str) -> Result<Cow<'b, str>, Ou
 /// Graph reads the fields of a JSON object as it reads those of a form. What is no object has none; a
 /// byte order mark before one is no part of it to many readers.
 fn clean_json<'b>(provider: &Provider, text: &'b str) -> Result<Cow<'b, str>, OutboundError> {
+    let overrides = |name: &str| OVERRIDES.iter().any(|other| other.eq_ignore_ascii_case(name));
+    let is_credential = |name: &str| provider.strip.form.iter().any(|other| other.eq_ignore_ascii_case(name));
+    let wanted = OVERRIDES.into_iter().chain(provider.strip.form.iter().map(String::as_str));
+    if !json::may_name(text, wanted) {
+        return Ok(Cow::Borrowed(text));
+    }
     let bare = text.strip_prefix('\u{feff}').unwrap_or(text);
     let Some(mut object) = RawObject::parse(bare) else { return Ok(Cow::Borrowed(text)) };
-    let overrides = |name: &str| OVERRIDES.iter().any(|other| other.eq_ignore_ascii_case(name));
     if provider.graph_answers && object.names().any(overrides) {
         return Err(OVERRIDDEN);
     }
-    let is_credential = |name: &str| provider.strip.form.iter().any(|other| other.eq_ignore_ascii_case(name));
     if !object.names().any(is_credential) {
         return Ok(Cow::Borrowed(text));
     }
@@ -264,21 +269,13 @@ fn app_secret_proof(credential: &Credential, token: &str, key: &str) -> Result<O
     let key = key.expose().as_bytes();
     let mac = Hmac::<Sha256>::new_from_slice(key).map_err(|_| unavailable("app_secret"))?.chain_update(token);
     Ok(Some(match credential.proof {
-        Proof::Classic => format!("appsecret_proof={}", Hex(&mac.finalize().into_bytes())),
+        Proof::Classic => format!("appsecret_proof={}", HEXLOWER.encode_display(&mac.finalize().into_bytes())),
         Proof::Auto | Proof::Off => {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
             let mac = mac.chain_update(format!("|{now}"));
-            format!("appsecret_proof={}&appsecret_time={now}", Hex(&mac.finalize().into_bytes()))
+            format!("appsecret_proof={}&appsecret_time={now}", HEXLOWER.encode_display(&mac.finalize().into_bytes()))
         }
     }))
-}
-
-struct Hex<'a>(&'a [u8]);
-
-impl std::fmt::Display for Hex<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
 }
 
 /// What goes into this request: the provider's, or what the request has in its place.

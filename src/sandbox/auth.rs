@@ -1,5 +1,6 @@
 //! Who calls: the token, where it came from, its scopes, and the proof that goes with it.
 
+use data_encoding::HEXLOWER;
 use hmac::{Hmac, KeyInit, Mac};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
@@ -117,7 +118,7 @@ fn proof(secret: &str, message: &str) -> String {
         return String::new();
     };
     mac.update(message.as_bytes());
-    ids::hex(&mac.finalize().into_bytes())
+    HEXLOWER.encode(&mac.finalize().into_bytes())
 }
 
 #[cfg(test)]

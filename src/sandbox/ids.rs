@@ -2,21 +2,15 @@
 
 use std::hash::{BuildHasher, RandomState};
 
+use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
 /// The first 12 hex digits of SHA-256 over `keyside:` and the token: how Keyside names a secret.
 pub(super) fn fingerprint(token: &str) -> String {
     let digest = Sha256::new().chain_update("keyside:").chain_update(token).finalize();
-    let mut hex = hex(&digest);
+    let mut hex = HEXLOWER.encode(&digest);
     hex.truncate(12);
     hex
-}
-
-/// Lower-case hex.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    let digits = b"0123456789abcdef";
-    let pairs = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    pairs.filter_map(|nibble| digits.get(usize::from(nibble)).map(|&digit| char::from(digit))).collect()
 }
 
 /// An object id as Graph gives it to media and templates.

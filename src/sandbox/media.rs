@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
 use http::header::CONTENT_TYPE;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -72,7 +73,7 @@ pub(super) fn receive(state: &State, sender: &str) -> (String, String, String) {
         sender: sender.to_owned(),
         kind: "image/png".to_owned(),
         filename: "picture.png".to_owned(),
-        sha256: ids::hex(&digest),
+        sha256: HEXLOWER.encode(&digest),
         data,
     };
     let (id, link) = (file.id.clone(), link(state, &file));
@@ -105,7 +106,7 @@ pub(super) async fn upload(call: &Call<'_>, sender: &str, body: Incoming) -> Res
         sender: sender.to_owned(),
         kind,
         filename: filename.unwrap_or_else(|| "file".to_owned()),
-        sha256: ids::hex(&Sha256::digest(&data)),
+        sha256: HEXLOWER.encode(&Sha256::digest(&data)),
         data: Bytes::from(data),
     };
     let id = file.id.clone();
@@ -198,7 +199,7 @@ pub(super) fn linked(state: &State, id: &str, expiry: &str, hash: &str) -> Optio
 /// The `hash` of a link, so that nobody gives a link a longer life. The token is what protects the file.
 fn signature(file: &File, expiry: u64) -> String {
     let digest = Sha256::new().chain_update(&file.id).chain_update(&file.sha256).chain_update(expiry.to_be_bytes());
-    format!("ATta{:.40}", ids::hex(&digest.finalize()))
+    format!("ATta{:.40}", HEXLOWER.encode(&digest.finalize()))
 }
 
 #[cfg(test)]

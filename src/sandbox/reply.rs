@@ -5,6 +5,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
@@ -112,7 +113,7 @@ pub(super) fn graph(result: &Result<Json, GraphError>, usage: &Usage, version: &
         Ok(json) => (StatusCode::OK, json.graph()),
         Err(error) => (error.status, error.json(&trace).graph()),
     };
-    let etag = format!("\"{:.40}\"", ids::hex(&Sha256::digest(&body)));
+    let etag = format!("\"{:.40}\"", HEXLOWER.encode(&Sha256::digest(&body)));
     let mut response = Response::new(Reply::new(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();

@@ -6,7 +6,9 @@
 //! at high concurrency. Speaking it here also tells for certain whether a request was written, which
 //! decides whether it may be sent again, and leaves no copy of the credential in a buffer.
 
+use std::collections::VecDeque;
 use std::fmt;
+use std::io::IoSlice;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -14,7 +16,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use http::{HeaderMap, Method, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -118,7 +120,7 @@ pub enum OutgoingBody {
     /// All of it, perhaps nothing.
     Whole(Bytes),
     /// All of it, in the pieces in which it came.
-    Pieces(Vec<Bytes>),
+    Pieces(Pieces),
     /// As it comes from the caller.
     Stream {
         /// Where it comes from.
@@ -128,6 +130,44 @@ pub enum OutgoingBody {
         /// The most bytes it may have.
         limit: u64,
     },
+}
+
+/// The pieces of a body that are still to be written.
+#[derive(Debug)]
+pub struct Pieces(VecDeque<Bytes>);
+
+impl From<&[Bytes]> for Pieces {
+    fn from(pieces: &[Bytes]) -> Self {
+        Self(pieces.iter().filter(|piece| !piece.is_empty()).cloned().collect())
+    }
+}
+
+impl Buf for Pieces {
+    fn remaining(&self) -> usize {
+        self.0.iter().map(Bytes::len).sum()
+    }
+
+    fn has_remaining(&self) -> bool {
+        !self.0.is_empty()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.0.front().map_or(&[], |piece| piece)
+    }
+
+    fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        slices.iter_mut().zip(&self.0).map(|(slice, piece)| *slice = IoSlice::new(piece)).count()
+    }
+
+    fn advance(&mut self, mut count: usize) {
+        while let Some(piece) = self.0.front_mut() {
+            if piece.len() > count {
+                return piece.advance(count);
+            }
+            count -= piece.len();
+            self.0.pop_front();
+        }
+    }
 }
 
 /// An answer as it came.

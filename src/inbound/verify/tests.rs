@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use data_encoding::HEXLOWER;
 use http::Request;
 use http::request::Parts;
 use proptest::prelude::*;
@@ -222,7 +223,7 @@ fn wycheproof_agrees_on_every_hmac() {
 /// Keys shorter and longer than a block, and a message longer than one: RFC 4231, section 4.
 #[test]
 fn rfc_4231_agrees() {
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let hex = |bytes: &[u8]| HEXLOWER.encode(bytes);
     let counted: Vec<u8> = (1..=25).collect();
     let longer: &[u8] = b"This is a test using a larger than block-size key and a larger than block-size data. \
         The key needs to be hashed before being used by the HMAC algorithm.";
@@ -326,7 +327,7 @@ fn a_key_without_bytes_is_no_key() {
 fn meta(body: &[u8], secret: &str) -> Parts {
     let mut mac = super::mac::Mac::new(Algorithm::Sha256, secret.as_bytes());
     mac.update(body);
-    let hex: String = mac.finish().as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = HEXLOWER.encode(mac.finish().as_bytes());
     let request = Request::post("/").header("X-Hub-Signature-256", format!("sha256={hex}"));
     request.body(()).unwrap().into_parts().0
 }
@@ -381,7 +382,7 @@ fn a_nonce_counts_once_and_is_given_back_when_the_event_was_not_delivered() {
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
     let mut mac = super::mac::Mac::new(Algorithm::Sha256, b"some secret of the test");
     mac.update(b"1700000000.n1.body");
-    let hex: String = mac.finish().as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = HEXLOWER.encode(mac.finish().as_bytes());
     let request = Request::post("/").header("X-Signature", hex).header("X-Time", "1700000000").header("X-Nonce", "n1");
     let request = request.body(()).unwrap().into_parts().0;
     let nonces = Nonces::default();

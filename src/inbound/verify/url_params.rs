@@ -1,5 +1,6 @@
 //! A signature over the URL and the parameters of a form.
 
+use data_encoding::HEXLOWER;
 use http::{Method, header};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest, Sha256};
@@ -136,7 +137,7 @@ fn twilio(url: &str, mut params: Params, body: &[u8], is_form: bool) -> Result<V
 }
 
 fn is_hash(hash: &str, body: &[u8]) -> bool {
-    let expected: String = Sha256::digest(body).iter().map(|byte| format!("{byte:02x}")).collect();
+    let expected = HEXLOWER.encode(&Sha256::digest(body));
     hash.eq_ignore_ascii_case(&expected)
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use data_encoding::HEXLOWER;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
@@ -143,7 +144,7 @@ pub(super) fn envelope(changes: &[Change]) -> Json {
 /// secret, not the bytes that its digits stand for.
 pub(super) fn headers(body: &[u8], secret: &str) -> Vec<(&'static str, String)> {
     let mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).map(|mac| mac.chain_update(body).finalize());
-    let digits = mac.map(|mac| ids::hex(&mac.into_bytes())).unwrap_or_default();
+    let digits = mac.map(|mac| HEXLOWER.encode(&mac.into_bytes())).unwrap_or_default();
     vec![
         ("User-Agent", "facebookexternalua".to_owned()),
         ("Accept", "*/*".to_owned()),
