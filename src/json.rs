@@ -74,11 +74,20 @@ impl<'a> RawObject<'a> {
 /// of the cost of reading it. A name begins after a quotation mark, and only `\u` hides a letter of it.
 pub fn may_name<'n>(text: &str, names: impl Iterator<Item = &'n str> + Clone) -> bool {
     let bytes = text.as_bytes();
-    let begins = |start: usize| {
-        let rest = bytes.get(start..).unwrap_or_default();
+    let is_one = |rest: &[u8]| {
         names.clone().any(|name| rest.get(..name.len()).is_some_and(|word| word.eq_ignore_ascii_case(name.as_bytes())))
     };
-    memchr::memmem::find(bytes, b"\\u").is_some() || memchr::memchr_iter(b'"', bytes).any(|at| begins(at + 1))
+    let initials = names.clone().filter_map(|name| name.bytes().next()).fold(0_u128, |set, initial| {
+        set | 1_u128.checked_shl(initial.to_ascii_lowercase().into()).unwrap_or(u128::MAX)
+    });
+    let may_begin =
+        |byte: &u8| 1_u128.checked_shl(byte.to_ascii_lowercase().into()).is_some_and(|bit| initials & bit != 0);
+    let begins = |at: usize| {
+        let rest = bytes.get(at + 1..).unwrap_or_default();
+        rest.first().is_some_and(may_begin) && is_one(rest)
+    };
+    let hidden = memchr::memmem::find(bytes, b"\\u").is_some();
+    hidden || bytes.iter().enumerate().any(|(at, byte)| *byte == b'"' && begins(at))
 }
 
 /// A string as JSON writes it.

@@ -170,7 +170,7 @@ pub fn is_stripped(name: &HeaderName) -> bool {
 /// The name as it is read by CGI and what descends from it, to whom `X_API_Key` is `X-API-Key`.
 #[must_use]
 pub fn read_as(name: &HeaderName) -> Cow<'_, HeaderName> {
-    if !name.as_str().contains('_') {
+    if memchr::memchr(b'_', name.as_str().as_bytes()).is_none() {
         return Cow::Borrowed(name);
     }
     HeaderName::from_bytes(name.as_str().replace('_', "-").as_bytes()).map_or(Cow::Borrowed(name), Cow::Owned)
