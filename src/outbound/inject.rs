@@ -85,7 +85,7 @@ fn clean_json<'b>(provider: &Provider, text: &'b str) -> Result<Cow<'b, str>, Ou
     let overrides = |name: &str| OVERRIDES.iter().any(|other| other.eq_ignore_ascii_case(name));
     let is_credential = |name: &str| provider.strip.form.iter().any(|other| other.eq_ignore_ascii_case(name));
     let wanted = OVERRIDES.into_iter().chain(provider.strip.form.iter().map(String::as_str));
-    if !json::may_name(text, wanted) {
+    if !json::may_name(text, &wanted) {
         return Ok(Cow::Borrowed(text));
     }
     let bare = text.strip_prefix('\u{feff}').unwrap_or(text);
