@@ -243,8 +243,8 @@ impl Metrics {
     }
 
     /// A secret that was replaced.
-    pub fn rotated(&self, credential: &str) {
-        self.rotations.get_or_create(&RotationLabels { credential: credential.to_owned(), result: "replaced" }).inc();
+    pub fn rotated(&self, credential: &str, result: &'static str) {
+        self.rotations.get_or_create(&RotationLabels { credential: credential.to_owned(), result }).inc();
     }
 
     /// The metrics of a route with these operations.
@@ -311,6 +311,11 @@ impl RouteMetrics {
     #[must_use]
     pub fn has_operations(&self, operations: &[String]) -> bool {
         self.operations.iter().map(|(name, _)| name).eq(operations)
+    }
+
+    /// What became of a rotation of this credential.
+    pub fn rotated(&self, credential: &str, result: &'static str) {
+        self.all.rotated(credential, result);
     }
 
     /// A request that was passed on and answered.

@@ -19,6 +19,7 @@
 mod support;
 
 mod callers;
+mod fallback;
 mod lifecycle;
 mod limits;
 mod raw_requests;

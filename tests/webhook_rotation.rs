@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::support::client::Client;
-use crate::support::webhook::{application, event, setup, signature};
+use crate::support::webhook::{application, event, setup, signature, with_credential};
 use crate::support::{APP_SECRET, eventually};
 
 const NEXT: &str = "the next app secret";
@@ -62,4 +62,18 @@ fn no_event_is_refused_and_no_forgery_accepted_while_the_secret_is_replaced() {
         "{} of {sent}",
         application.arrivals()
     );
+}
+
+#[test]
+fn an_event_signed_with_a_replaced_secret_passes_until_its_overlap_ends() {
+    let application = application();
+    let keyside = with_credential(&application, "overlap = \"2s\"").start();
+    let status = |secret: &str| keyside.event(&event(&[&signature(secret, b"{}")], b"{}")).status;
+    assert_eq!(status(APP_SECRET), 200);
+    keyside.dir().write("app_secret", NEXT);
+    assert_eq!(keyside.reload().status, 200);
+    assert_eq!((status(APP_SECRET), status(NEXT)), (200, 200));
+    assert_eq!(keyside.metric("keyside_webhook_secret_used_total", &["which=\"previous\""]), 1.0);
+    assert!(eventually(Duration::from_secs(5), || status(APP_SECRET) == 401), "its time is over");
+    assert_eq!(status(NEXT), 200);
 }

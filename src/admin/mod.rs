@@ -80,6 +80,10 @@ impl Admin {
                     route.name, route.credential.name
                 ));
             }
+            if route.credential.standing().is_refused() {
+                reasons
+                    .push(format!("route {}: the provider refuses credential {}", route.name, route.credential.name));
+            }
         }
         if reasons.is_empty() {
             return text(StatusCode::OK, "ready\n");
@@ -97,7 +101,7 @@ impl Admin {
                     .get_or_create(&labels)
                     .set(i64::try_from(slot.current.age().as_secs()).unwrap_or(i64::MAX));
             }
-            let usable = status::missing(credential).next().is_none();
+            let usable = status::missing(credential).next().is_none() && !credential.standing().is_refused();
             self.metrics
                 .credential_usable
                 .get_or_create(&CredentialLabel { credential: name.clone() })

@@ -3,9 +3,10 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::config::Webhook;
-use crate::credential::{Credential, Held, Slot};
+use crate::credential::{Credential, Held, Previous, Slot};
 use crate::outbound::policy::Route;
 use crate::reload::Reloader;
 
@@ -36,12 +37,16 @@ pub(super) fn status(reloader: &Reloader, draining: bool, uptime: Duration) -> V
 
 fn credential_status(credential: &Credential) -> Value {
     let missing: Vec<_> = missing(credential).collect();
+    let standing = credential.standing();
     let secrets = credential.slots().iter().map(|(name, slot)| secret_status(name, slot, credential.max_age));
     json!({
         "name": credential.name,
         "provider": credential.provider.name,
-        "usable": missing.is_empty(),
+        "usable": missing.is_empty() && !standing.is_refused(),
         "missing": missing,
+        "refused_by_provider": standing.is_refused(),
+        "sends": if credential.sent().is_previous() { "previous" } else { "current" },
+        "previous": credential.previous().iter().map(previous_status).collect::<Vec<_>>(),
         "max_age_seconds": credential.max_age.as_secs(),
         "secrets": secrets.collect::<Vec<_>>(),
     })
@@ -59,9 +64,19 @@ fn secret_status(name: &str, slot: &Slot, max_age: Duration) -> Value {
     if let Some(fields) = status.as_object_mut() {
         fields.insert("name".to_owned(), name.into());
         fields.insert("state".to_owned(), state.into());
-        fields.insert("accepted".to_owned(), slot.accepted.iter().map(held_status).collect());
+        fields.insert("accepted".to_owned(), slot.accepted.iter().map(|held| held_status(held)).collect());
     }
     status
+}
+
+/// What was sent before, and how long it is still held.
+fn previous_status(previous: &Previous) -> Value {
+    let secrets = previous
+        .secrets()
+        .iter()
+        .map(|(name, held)| json!({ "name": name, "fingerprint": held.fingerprint().to_string() }));
+    let left = previous.until().saturating_duration_since(Instant::now());
+    json!({ "secrets": secrets.collect::<Vec<_>>(), "ends": unix(SystemTime::now() + left), "ends_in_seconds": left.as_secs() })
 }
 
 fn held_status(held: &Held) -> Value {

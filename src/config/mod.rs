@@ -73,6 +73,8 @@ pub struct CredentialConfig {
     pub secrets: BTreeMap<String, Vec<Reference>>,
     /// How old a secret may become before it is an alarm.
     pub max_age: Duration,
+    /// How long a replaced secret stays of use.
+    pub overlap: Duration,
     /// Which form of Meta's `appsecret_proof` goes with each call.
     pub proof: Proof,
 }

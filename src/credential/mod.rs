@@ -3,17 +3,25 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+mod held;
+mod previous;
+mod reflection;
+mod sent;
 pub mod source;
 
+pub use held::{Held, SinceFrom};
+pub use previous::Previous;
+use reflection::reflections;
+pub use sent::{Missing, Sent};
 use source::{Found, SourceError};
 
 use crate::config::{CredentialConfig, Proof, Reference};
 use crate::provider::{Provider, SecretForm};
-use crate::query;
 use crate::secret::{Fingerprint, Secret};
 
 /// What [`source::read_all`] found, by reference.
@@ -32,16 +40,18 @@ pub struct Credential {
     /// How old a secret may become.
     pub max_age: Duration,
     slots: BTreeMap<String, Slot>,
+    previous: Vec<Previous>,
+    standing: Standing,
     reflections: Vec<Zeroizing<Vec<u8>>>,
 }
 
 /// Where one secret lives.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Slot {
     /// What is sent.
-    pub current: Held,
+    pub current: Arc<Held>,
     /// What is accepted as well.
-    pub accepted: Vec<Held>,
+    pub accepted: Vec<Arc<Held>>,
 }
 
 /// Which secret of a slot something was signed with.
@@ -51,6 +61,8 @@ pub enum Which {
     Current,
     /// One that is listed behind it.
     Accepted,
+    /// One that was sent until it was replaced.
+    Previous,
 }
 
 impl Which {
@@ -60,46 +72,14 @@ impl Which {
         match self {
             Self::Current => "current",
             Self::Accepted => "accepted",
-        }
-    }
-}
-
-/// A secret with what may be told about it.
-pub struct Held {
-    secret: Arc<Secret>,
-    /// Where it came from.
-    pub reference: Reference,
-    /// Since when it is there.
-    pub since: SystemTime,
-    /// How that is known.
-    pub since_from: SinceFrom,
-}
-
-/// How the age of a secret is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SinceFrom {
-    /// The source says when it was written.
-    Source,
-    /// This process saw it replace another.
-    Change,
-    /// It was there when this process began, and nothing tells since when.
-    FirstSight,
-}
-
-impl SinceFrom {
-    /// As status shows it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Source => "source",
-            Self::Change => "change",
-            Self::FirstSight => "first sight",
+            Self::Previous => "previous",
         }
     }
 }
 
 impl Credential {
-    /// Puts what was found into slots. What `before` held already keeps its age.
+    /// Puts what was found into slots. What `before` held already keeps its age, and what it sent until
+    /// now becomes previous where it is replaced.
     ///
     /// # Errors
     /// Every secret that cannot be used, each by the name of its reference.
@@ -109,77 +89,112 @@ impl Credential {
         findings: &Findings,
         before: Option<&Self>,
     ) -> Result<Self, Vec<CredentialFault>> {
+        let provider = Arc::clone(&config.provider);
+        // Under another provider the name stands for another account.
+        let before = before.filter(|before| before.provider.name == provider.name);
         let mut slots = BTreeMap::new();
         let mut faults = Vec::new();
         for (secret, references) in &config.secrets {
-            let form = config
-                .provider
-                .secrets
-                .iter()
-                .find(|kind| kind.name == *secret)
-                .map_or(SecretForm::Text, |kind| kind.form);
-            let slot_before = before.and_then(|before| before.slots.get(secret));
-            let fault = |reference: &Reference, problem| CredentialFault {
-                credential: name.to_owned(),
-                secret: secret.clone(),
-                reference: reference.clone(),
-                problem,
-            };
-            let mut held = Vec::new();
-            for (place, reference) in references.iter().enumerate() {
-                match findings.get(reference) {
-                    Some(Ok(found)) => match misplaced(form, &found.secret) {
-                        Some(hint) => faults.push(fault(reference, hint.to_owned())),
-                        None => held.push(Held::new(found, reference, slot_before)),
-                    },
-                    // Only the first must be there: the others are on their way in or out.
-                    Some(Err(_)) if place > 0 => {}
-                    Some(Err(error)) => faults.push(fault(reference, error.to_string())),
-                    None => faults.push(fault(reference, SourceError::Cancelled.to_string())),
-                }
-            }
-            let mut held = held.into_iter();
-            if let Some(current) = held.next() {
-                slots.insert(secret.clone(), Slot { current, accepted: held.collect() });
+            match Slot::fill(name, secret, references, config, findings, before) {
+                Ok(slot) => slots.extend(slot.map(|slot| (secret.clone(), slot))),
+                Err(more) => faults.extend(more),
             }
         }
         if !faults.is_empty() {
             return Err(faults);
         }
-        let provider = Arc::clone(&config.provider);
-        let mut reflections: Vec<_> =
-            slots.values().flat_map(Slot::held).flat_map(|held| reflections(&held.secret)).collect();
-        // The longest first: a secret that begins another would leave the other's end behind.
-        reflections.sort_by_key(|form| std::cmp::Reverse(form.len()));
-        Ok(Self { name: name.to_owned(), provider, proof: config.proof, max_age: config.max_age, slots, reflections })
+        let previous = before.map(|before| previous::after(before, &slots, config.overlap)).unwrap_or_default();
+        let reflections = all_reflections(&slots, &previous);
+        Ok(Self {
+            name: name.to_owned(),
+            provider,
+            proof: config.proof,
+            max_age: config.max_age,
+            slots,
+            previous,
+            standing: Standing::default(),
+            reflections,
+        })
+    }
+
+    /// The same without what is previous no longer; `None` where all of it still is.
+    #[must_use]
+    pub fn without_expired(&self) -> Option<Self> {
+        let previous: Vec<_> = self.previous.iter().filter(|previous| previous.is_in_time()).cloned().collect();
+        if previous.len() == self.previous.len() {
+            return None;
+        }
+        let standing = Standing::default();
+        if !previous.is_empty() {
+            standing.fell_back.store(self.standing.fell_back(), Ordering::Relaxed);
+        }
+        let (name, provider) = (self.name.clone(), Arc::clone(&self.provider));
+        let (proof, max_age, slots) = (self.proof, self.max_age, self.slots.clone());
+        let reflections = all_reflections(&slots, &previous);
+        Some(Self { name, provider, proof, max_age, slots, previous, standing, reflections })
     }
 
     /// The secret that is sent under this name, if the credential has it.
     #[must_use]
     pub fn current(&self, secret: &str) -> Option<&Secret> {
-        self.slots.get(secret).map(|slot| &*slot.current.secret)
+        self.slots.get(secret).map(|slot| slot.current.secret())
     }
 
-    /// Every secret that counts under this name: the current one first, then those accepted beside it.
-    pub fn accepted(&self, secret: &str) -> impl Iterator<Item = (Which, &Secret)> {
+    /// Every secret that counts under this name: the current one first, then those listed behind it, then
+    /// those that were replaced lately.
+    pub fn accepted(&self, secret: &str) -> impl Iterator<Item = (Which, &Held)> {
         let slot = self.slots.get(secret);
-        let current = slot.map(|slot| (Which::Current, &*slot.current.secret));
-        let others = slot.map(|slot| &slot.accepted).into_iter().flatten();
-        current.into_iter().chain(others.map(|held| (Which::Accepted, &*held.secret)))
+        let current = slot.map(|slot| (Which::Current, &*slot.current));
+        let listed = slot.into_iter().flat_map(|slot| &slot.accepted).map(|held| (Which::Accepted, &**held));
+        let is_listed = move |held: &Held| {
+            slot.into_iter().flat_map(Slot::held).any(|listed| listed.secret().same_as(held.secret()))
+        };
+        let replaced = self.previous.iter().filter_map(move |previous| previous.get(secret));
+        let replaced = replaced.filter(move |held| !is_listed(held)).map(|held| (Which::Previous, &**held));
+        current.into_iter().chain(listed).chain(replaced)
     }
 
     /// What tells its secrets from others in a log line: the fingerprint of the first that a request
     /// cannot do without.
     #[must_use]
     pub fn fingerprint(&self) -> Option<Fingerprint> {
-        let required = self.provider.secrets.iter().find(|secret| secret.required)?;
-        self.slots.get(&required.name).map(|slot| slot.current.fingerprint())
+        self.sent().fingerprint()
     }
 
     /// The slots by the name of their secret.
     #[must_use]
     pub fn slots(&self) -> &BTreeMap<String, Slot> {
         &self.slots
+    }
+
+    /// What was sent before, the latest first.
+    #[must_use]
+    pub fn previous(&self) -> &[Previous] {
+        &self.previous
+    }
+
+    /// How the provider takes it.
+    #[must_use]
+    pub fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
+    /// What requests go out with: what is current, or, where the provider has refused that, what was
+    /// before.
+    #[must_use]
+    pub fn sent(&self) -> Sent<'_> {
+        let previous = self.previous.first().filter(|previous| self.standing.fell_back() && previous.is_in_time());
+        Sent { credential: self, previous }
+    }
+
+    /// What else requests could go out with.
+    #[must_use]
+    pub fn instead_of(&self, sent: Sent<'_>) -> Option<Sent<'_>> {
+        if sent.previous.is_some() {
+            return Some(Sent { credential: self, previous: None });
+        }
+        let previous = self.previous.first().filter(|previous| previous.is_in_time());
+        previous.map(|previous| Sent { credential: self, previous: Some(previous) })
     }
 
     /// The byte sequences in which an answer could show one of its secrets.
@@ -198,89 +213,91 @@ impl Credential {
 }
 
 impl Slot {
-    fn held(&self) -> impl Iterator<Item = &Held> {
-        std::iter::once(&self.current).chain(&self.accepted)
-    }
-}
-
-impl Held {
-    fn new(found: &Found, reference: &Reference, before: Option<&Slot>) -> Self {
-        let secret = Arc::clone(&found.secret);
-        let known = before.and_then(|slot| slot.held().find(|held| held.secret.same_as(&secret)));
-        let (since, since_from) = match (known, before) {
-            (Some(known), _) => (known.since, known.since_from),
-            (None, Some(_)) => (SystemTime::now(), SinceFrom::Change),
-            (None, None) => match found.since {
-                Some(since) => (since, SinceFrom::Source),
-                None => (SystemTime::now(), SinceFrom::FirstSight),
-            },
-        };
-        Self { secret, reference: reference.clone(), since, since_from }
-    }
-
-    /// The only form in which it is shown.
-    #[must_use]
-    pub fn fingerprint(&self) -> Fingerprint {
-        self.secret.fingerprint()
-    }
-
-    /// How many bytes it has.
-    #[must_use]
-    pub fn length(&self) -> usize {
-        #[expect(clippy::disallowed_methods, reason = "only the length is looked at")]
-        self.secret.expose().len()
-    }
-
-    /// How old it is; zero where the clock went back.
-    #[must_use]
-    pub fn age(&self) -> Duration {
-        self.since.elapsed().unwrap_or_default()
-    }
-}
-
-impl fmt::Debug for Held {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Held")
-            .field("fingerprint", &self.fingerprint())
-            .field("reference", &self.reference)
-            .finish_non_exhaustive()
-    }
-}
-
-/// A secret as it is, percent-encoded, and escaped as in JSON, as far as these differ.
-///
-/// A short one is left out: a verify token may well be `whatsapp`, and an answer without that word
-/// would be no answer any more.
-fn reflections(secret: &Secret) -> Vec<Zeroizing<Vec<u8>>> {
-    #[expect(clippy::disallowed_methods, reason = "what is looked for in answers must be known")]
-    let value = secret.expose();
-    if value.len() < SHORTEST_REFLECTION {
-        return Vec::new();
-    }
-    let encoded = query::encode(value).collect::<String>();
-    let lower = lower_escapes(&encoded);
-    let escaped = value.replace('\\', r"\\").replace('"', r#"\""#);
-    let slashed = escaped.replace('/', r"\/");
-    let mut forms = vec![Zeroizing::new(value.as_bytes().to_vec())];
-    for form in [encoded, lower, escaped, slashed].map(|form| Zeroizing::new(form.into_bytes())) {
-        if !forms.contains(&form) {
-            forms.push(form);
+    /// The secrets that `references` lead to; none where only optional ones are missing.
+    fn fill(
+        credential: &str,
+        name: &str,
+        references: &[Reference],
+        config: &CredentialConfig,
+        findings: &Findings,
+        before: Option<&Credential>,
+    ) -> Result<Option<Self>, Vec<CredentialFault>> {
+        let kind = config.provider.secrets.iter().find(|kind| kind.name == *name);
+        let form = kind.map_or(SecretForm::Text, |kind| kind.form);
+        let slot_before = before.and_then(|before| before.slots.get(name));
+        let replaced = before.into_iter().flat_map(|before| &before.previous).filter_map(|previous| previous.get(name));
+        let known = || slot_before.into_iter().flat_map(Self::held).chain(replaced.clone().map(Arc::as_ref));
+        let mut faults = Vec::new();
+        let mut held = Vec::new();
+        for (place, reference) in references.iter().enumerate() {
+            let problem = match findings.get(reference) {
+                Some(Ok(found)) => match misplaced(form, &found.secret) {
+                    Some(hint) => hint.to_owned(),
+                    None => {
+                        held.push(Arc::new(Held::new(found, reference, known(), slot_before.is_some())));
+                        continue;
+                    }
+                },
+                // Only the first must be there: the others are on their way in or out.
+                Some(Err(_)) if place > 0 => continue,
+                Some(Err(error)) => error.to_string(),
+                None => SourceError::Cancelled.to_string(),
+            };
+            let (credential, secret) = (credential.to_owned(), name.to_owned());
+            faults.push(CredentialFault { credential, secret, reference: reference.clone(), problem });
         }
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let mut held = held.into_iter();
+        Ok(held.next().map(|current| Self { current, accepted: held.collect() }))
     }
-    forms
+
+    fn held(&self) -> impl Iterator<Item = &Held> {
+        std::iter::once(&self.current).chain(&self.accepted).map(Arc::as_ref)
+    }
 }
 
-/// `%2F` as `%2f`: both are written.
-fn lower_escapes(encoded: &str) -> String {
-    let mut digits = 0;
-    encoded
-        .chars()
-        .map(|c| {
-            let is_digit = digits > 0;
-            digits = if c == '%' { 2 } else { u8::saturating_sub(digits, 1) };
-            if is_digit { c.to_ascii_lowercase() } else { c }
-        })
-        .collect()
+/// How the provider takes a credential, as its answers tell.
+#[derive(Debug, Default)]
+pub struct Standing {
+    fell_back: AtomicBool,
+    refused: AtomicBool,
+}
+
+impl Standing {
+    /// Whether requests go out with what was sent before, because the provider refuses what is current.
+    #[must_use]
+    pub fn fell_back(&self) -> bool {
+        self.fell_back.load(Ordering::Relaxed)
+    }
+
+    /// Whether the provider has refused all that there is to send, and nothing since.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Takes note that the provider took one set of secrets; true where it is another than before.
+    pub fn take_to(&self, sent: Sent<'_>) -> bool {
+        self.refused.store(false, Ordering::Relaxed);
+        self.fell_back.swap(sent.is_previous(), Ordering::Relaxed) != sent.is_previous()
+    }
+
+    /// Takes note that the provider refused all that there is; true for the first time.
+    pub fn refuse(&self) -> bool {
+        !self.refused.swap(true, Ordering::Relaxed)
+    }
+}
+
+fn all_reflections(slots: &BTreeMap<String, Slot>, previous: &[Previous]) -> Vec<Zeroizing<Vec<u8>>> {
+    let replaced = previous.iter().flat_map(Previous::held);
+    let mut all: Vec<_> =
+        slots.values().flat_map(Slot::held).chain(replaced).flat_map(|held| reflections(held.secret())).collect();
+    // The longest first: a secret that begins another would leave the other's end behind.
+    all.sort_by_key(|form| std::cmp::Reverse(form.len()));
+    all.dedup();
+    all
 }
 
 /// All references of a configuration.
@@ -322,25 +339,3 @@ impl fmt::Display for CredentialFault {
 }
 
 impl std::error::Error for CredentialFault {}
-
-const SHORTEST_REFLECTION: usize = 12;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_secret_is_known_in_the_ways_in_which_it_may_be_written() {
-        let secret = Secret::parse(Zeroizing::new(b"abc/def+ghi\"j%k".to_vec())).unwrap();
-        let forms = reflections(&secret);
-        let forms: Vec<_> = forms.iter().map(|form| std::str::from_utf8(form).unwrap()).collect();
-        let expected = [
-            "abc/def+ghi\"j%k",
-            "abc%2Fdef%2Bghi%22j%25k",
-            "abc%2fdef%2bghi%22j%25k",
-            "abc/def+ghi\\\"j%k",
-            "abc\\/def+ghi\\\"j%k",
-        ];
-        assert_eq!(forms, expected);
-    }
-}

@@ -61,7 +61,7 @@ fn is_accepted(credential: &Credential, secret: &str, token: &str) -> bool {
     let mut accepted = Choice::from(0);
     for (_, held) in credential.accepted(secret) {
         #[expect(clippy::disallowed_methods, reason = "what the provider names must be compared with it")]
-        let expected = held.expose().as_bytes();
+        let expected = held.secret().expose().as_bytes();
         accepted |= expected.ct_eq(token.as_bytes());
     }
     accepted.into()

@@ -51,6 +51,26 @@ pub(super) async fn clean(
     Ok(response)
 }
 
+/// Whether an answer says that the provider refuses the credential itself, which also says that it did
+/// nothing with the request. A body that tells is read whole on the way, and stays the answer's.
+///
+/// # Errors
+/// Where that body does not come whole.
+pub(super) async fn refuses_credential(answer: &mut Answer, provider: &Provider) -> Result<bool, UpstreamError> {
+    if !answer.status.is_client_error() && !answer.status.is_server_error() {
+        return Ok(false);
+    }
+    let errors = &provider.errors;
+    let Some(code) = &errors.code else { return Ok(errors.refused_status.contains(&answer.status.as_u16())) };
+    if !is_text(&answer.headers) || answer.headers.contains_key(header::CONTENT_ENCODING) {
+        return Ok(false);
+    }
+    let text = std::mem::replace(&mut answer.body, AnswerBody::Whole(Bytes::new())).whole(MAX_TEXT).await?;
+    let code = serde_json::from_slice::<serde_json::Value>(&text).ok().and_then(|body| body.pointer(code)?.as_i64());
+    answer.body = AnswerBody::Whole(text);
+    Ok(code.is_some_and(|code| errors.refused.contains(&code)))
+}
+
 fn clean_headers(headers: &mut HeaderMap, permit: &Permit<'_>, origin: &impl Fn() -> String) {
     // An answer seldom has any of them, so look before taking out.
     if headers.keys().any(|name| is_hop_by_hop(name) || is_dropped(name)) {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use crate::credential::Missing;
 use crate::limit::Limited;
 use crate::response::{BAD_REQUEST, Kind, Refusal};
 use crate::upstream::UpstreamError;
@@ -57,6 +58,12 @@ pub enum OutboundError {
         /// Whether the provider may have acted on the request.
         outcome_unknown: bool,
     },
+}
+
+impl From<Missing> for OutboundError {
+    fn from(Missing(secret): Missing) -> Self {
+        Self::CredentialUnavailable { secret }
+    }
 }
 
 impl OutboundError {

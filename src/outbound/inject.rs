@@ -2,22 +2,17 @@
 //! is put in, last.
 
 use std::borrow::Cow;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use data_encoding::HEXLOWER;
-use hmac::{Hmac, KeyInit, Mac};
 use http::request::Parts;
 use http::{HeaderName, Method, header};
-use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use super::body::Form;
 use super::error::OutboundError;
 use super::guard::{OVERRIDDEN, OVERRIDES, is_stripped, read_as};
 use super::policy::Permit;
-use crate::config::Proof;
-use crate::credential::Credential;
+use crate::credential::Sent;
 use crate::headers::connection_named;
 use crate::json::{self, RawObject};
 use crate::provider::{Inject, Part, Provider, Template};
@@ -25,7 +20,7 @@ use crate::query;
 use crate::upstream::{COPY_LIMIT, Head, Outgoing, OutgoingBody};
 
 /// The length of a body, which decides how it is framed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Length {
     Known(u64),
     Unknown,
@@ -35,7 +30,7 @@ pub(super) enum Length {
 ///
 /// # Errors
 /// Where the credential has its place in the body alone, and this body has no such place.
-pub(super) fn edit_body(permit: &Permit<'_>, form: Form, body: Bytes) -> Result<Bytes, OutboundError> {
+pub(super) fn edit_body(permit: &Permit<'_>, sent: Sent<'_>, form: Form, body: Bytes) -> Result<Bytes, OutboundError> {
     if permit.operation().is_some_and(|operation| operation.caller_credential) {
         return Ok(body);
     }
@@ -64,8 +59,8 @@ pub(super) fn edit_body(permit: &Permit<'_>, form: Form, body: Bytes) -> Result<
     let mut changed = Zeroizing::new(cleaned.into_owned());
     for field in fields {
         match field {
-            Inject::JsonField { pointer, value } => changed = with_json_field(permit, &changed, pointer, value)?,
-            Inject::FormField { name, value } => changed = with_form_field(permit, &changed, name, value)?,
+            Inject::JsonField { pointer, value } => changed = with_json_field(sent, &changed, pointer, value)?,
+            Inject::FormField { name, value } => changed = with_form_field(sent, &changed, name, value)?,
             Inject::Header { .. } | Inject::Query { .. } | Inject::AppSecretProof { .. } => {}
         }
     }
@@ -108,14 +103,14 @@ fn needs_body(permit: &Permit<'_>) -> bool {
 }
 
 fn with_json_field(
-    permit: &Permit<'_>,
+    sent: Sent<'_>,
     text: &str,
     pointer: &[String],
     value: &Template,
 ) -> Result<Zeroizing<String>, OutboundError> {
     let mut object = RawObject::parse(text).ok_or(NO_PLACE)?;
     let mut rendered = Zeroizing::new(String::with_capacity(RENDERED));
-    render(permit, value, |text| rendered.push_str(text))?;
+    sent.render(value, |text| rendered.push_str(text))?;
     if !object.set_string_at(pointer, &rendered) {
         return Err(NO_PLACE);
     }
@@ -123,7 +118,7 @@ fn with_json_field(
 }
 
 fn with_form_field(
-    permit: &Permit<'_>,
+    sent: Sent<'_>,
     text: &str,
     name: &str,
     value: &Template,
@@ -134,13 +129,14 @@ fn with_form_field(
     }
     text.push_str(name);
     text.push('=');
-    render(permit, value, |piece| text.extend(query::encode(piece)))?;
+    sent.render(value, |piece| text.extend(query::encode(piece)))?;
     Ok(text)
 }
 
 /// Writes the request. Secrets enter the head here, last, and leave with its buffer.
 pub(super) fn compose(
     permit: &Permit<'_>,
+    sent: Sent<'_>,
     request: &Parts,
     injected: &[HeaderName],
     length: Length,
@@ -148,8 +144,8 @@ pub(super) fn compose(
 ) -> Result<Outgoing, OutboundError> {
     let own_credential = !permit.operation().is_some_and(|operation| operation.caller_credential);
     let injections = if own_credential { injections(permit) } else { &[] };
-    let mut head = Head::with_capacity(room_for(permit, request, &body));
-    write_target(&mut head, permit, request, injections)?;
+    let mut head = Head::with_capacity(room_for(sent, request, &body));
+    write_target(&mut head, permit, sent, request, injections)?;
     write_line(&mut head, "host", permit.host().as_bytes());
     let named: Vec<_> = connection_named(&request.headers).collect();
     let mut has_agent = false;
@@ -181,7 +177,7 @@ pub(super) fn compose(
         if let Inject::Header { name, value } = inject {
             head.push(name.as_str().as_bytes());
             head.push(b": ");
-            render(permit, value, |text| head.push_secret(text.as_bytes()))?;
+            sent.render(value, |text| head.push_secret(text.as_bytes()))?;
             head.push(b"\r\n");
         }
     }
@@ -191,20 +187,20 @@ pub(super) fn compose(
 
 /// Enough that the head, a small body and every secret in it never make the buffer grow: growing
 /// would leave a copy behind that nobody wipes.
-fn room_for(permit: &Permit<'_>, request: &Parts, body: &OutgoingBody) -> usize {
+fn room_for(sent: Sent<'_>, request: &Parts, body: &OutgoingBody) -> usize {
     let headers: usize = request.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     let target = request.uri.path().len() + request.uri.query().map_or(0, str::len);
     let body = match body {
         OutgoingBody::Whole(data) if data.len() <= COPY_LIMIT => data.len(),
         OutgoingBody::Whole(_) | OutgoingBody::Pieces(_) | OutgoingBody::Stream { .. } => 0,
     };
-    let secrets: usize = permit.route.credential.slots().values().map(|slot| slot.current.length()).sum();
-    512 + headers + target + body + 4 * secrets
+    512 + headers + target + body + 4 * sent.length()
 }
 
 fn write_target(
     head: &mut Head,
     permit: &Permit<'_>,
+    sent: Sent<'_>,
     request: &Parts,
     injections: &[Inject],
 ) -> Result<(), OutboundError> {
@@ -220,7 +216,7 @@ fn write_target(
                         Some(value) => head.push(value.as_bytes()),
                         // A version that was not there, or a secret in the path.
                         None if name == "v" => {}
-                        None => write_encoded(head, secret(&permit.route.credential, name)?),
+                        None => write_encoded(head, sent.expose(name)?),
                     },
                 }
             }
@@ -244,10 +240,10 @@ fn write_target(
                 begin(head);
                 query::encode(name).for_each(|piece| head.push(piece.as_bytes()));
                 head.push(b"=");
-                render(permit, value, |text| write_encoded(head, text))?;
+                sent.render(value, |text| write_encoded(head, text))?;
             }
             Inject::AppSecretProof { token, key } => {
-                if let Some(proof) = app_secret_proof(&permit.route.credential, token, key)? {
+                if let Some(proof) = sent.app_secret_proof(token, key)? {
                     begin(head);
                     head.push(proof.as_bytes());
                 }
@@ -259,48 +255,9 @@ fn write_target(
     Ok(())
 }
 
-/// `appsecret_proof`, and `appsecret_time` in the current form, in which the proof covers the time
-/// and is good for five minutes: <https://developers.facebook.com/docs/facebook-login/security>.
-/// Meta's own SDK puts them in the query of every method.
-fn app_secret_proof(credential: &Credential, token: &str, key: &str) -> Result<Option<String>, OutboundError> {
-    let Some(key) = credential.current(key).filter(|_| credential.proof != Proof::Off) else { return Ok(None) };
-    let token = secret(credential, token)?;
-    #[expect(clippy::disallowed_methods, reason = "the one place where the app secret signs")]
-    let key = key.expose().as_bytes();
-    let mac = Hmac::<Sha256>::new_from_slice(key).map_err(|_| unavailable("app_secret"))?.chain_update(token);
-    Ok(Some(match credential.proof {
-        Proof::Classic => format!("appsecret_proof={}", HEXLOWER.encode_display(&mac.finalize().into_bytes())),
-        Proof::Auto | Proof::Off => {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-            let mac = mac.chain_update(format!("|{now}"));
-            format!("appsecret_proof={}&appsecret_time={now}", HEXLOWER.encode_display(&mac.finalize().into_bytes()))
-        }
-    }))
-}
-
 /// What goes into this request: the provider's, or what the request has in its place.
 fn injections<'a>(permit: &Permit<'a>) -> &'a [Inject] {
     permit.request.inject.as_deref().unwrap_or(&permit.provider().inject)
-}
-
-/// Gives the pieces of a template one after the other, so that no buffer holds a secret in between.
-fn render(permit: &Permit<'_>, template: &Template, mut push: impl FnMut(&str)) -> Result<(), OutboundError> {
-    for part in &template.parts {
-        match part {
-            Part::Text(text) => push(text),
-            Part::Name(name) => push(secret(&permit.route.credential, name)?),
-        }
-    }
-    Ok(())
-}
-
-fn secret<'c>(credential: &'c Credential, name: &str) -> Result<&'c str, OutboundError> {
-    #[expect(clippy::disallowed_methods, reason = "the one place where a secret enters a request")]
-    credential.current(name).map(crate::secret::Secret::expose).ok_or_else(|| unavailable(name))
-}
-
-fn unavailable(secret: &str) -> OutboundError {
-    OutboundError::CredentialUnavailable { secret: secret.to_owned() }
 }
 
 fn write_line(head: &mut Head, name: &str, value: &[u8]) {

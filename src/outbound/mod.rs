@@ -17,13 +17,14 @@ use tokio::time::Instant;
 mod answer;
 mod body;
 pub mod error;
+mod exchange;
 pub mod guard;
 mod inject;
 pub mod policy;
 
 use body::Form;
 use error::OutboundError;
-use inject::Length;
+use exchange::{Exchange, Taken};
 use policy::{Permit, Policy, Route};
 
 use crate::limit::{Limited, Patience, Ticket};
@@ -32,7 +33,7 @@ use crate::log::millis;
 use crate::metrics::{Metrics, outcome_of};
 use crate::response::INTERNAL;
 use crate::room::{Held, Room};
-use crate::upstream::{AnswerBody, Limits, OutgoingBody, UpstreamError};
+use crate::upstream::{AnswerBody, Limits, UpstreamError};
 
 /// What requests are judged by and sent with, all of one load.
 #[derive(Debug)]
@@ -101,16 +102,23 @@ impl Outbound {
             acquire(&permit, parts, arrived).await.map_err(|limited| failed(OutboundError::RateLimited(limited)))?;
         let sent = arrived + ticket.map_or(Duration::ZERO, |ticket| ticket.waited);
         let limits = limits(&permit, parts, sent);
-        let (length, body, _held) = self.take_body(&permit, parts, body, limits.deadline).await.map_err(failed)?;
-        let outgoing = inject::compose(&permit, parts, &generation.injected, length, body).map_err(failed)?;
-        let upstream_failed = |error| failed(upstream_error(error, &parts.method));
-        let answer = permit.upstream().send(outgoing, limits, &under_way.written).await.map_err(upstream_failed)?;
+        let (body, _held) = self.take_body(&permit, parts, body, limits.deadline).await.map_err(failed)?;
+        let exchange = Exchange {
+            permit: &permit,
+            parts,
+            live: &self.generation,
+            injected: &generation.injected,
+            limits,
+            written: &under_way.written,
+        };
+        let answer = exchange.send(body).await.map_err(failed)?;
         let done = Instant::now();
         if answer.early {
             link.body_unread();
         }
         let origin = || origin_of(&permit, parts);
-        let mut response = answer::clean(answer, &permit, origin).await.map_err(upstream_failed)?;
+        let cleaned = answer::clean(answer, &permit, origin).await;
+        let mut response = cleaned.map_err(|error| failed(upstream_error(error, &parts.method)))?;
         report(&permit, link, response.status(), done - arrived);
         describe(&mut response, ticket.as_ref(), sent - arrived, done - sent);
         Ok(response)
@@ -122,25 +130,20 @@ impl Outbound {
         parts: &Parts,
         body: Incoming,
         deadline: Instant,
-    ) -> Result<(Length, OutgoingBody, Option<Held<'_>>), OutboundError> {
+    ) -> Result<(Taken, Option<Held<'_>>), OutboundError> {
         let form = form_of(permit, parts);
         if body.is_end_stream() {
-            let whole = inject::edit_body(permit, form, Bytes::new())?;
-            return Ok((Length::Known(whole.len() as u64), OutgoingBody::Whole(whole), None));
+            return Ok((Taken::Whole { form, body: Bytes::new() }, None));
         }
         if form == Form::Stream {
-            inject::edit_body(permit, form, Bytes::new())?;
             body::check_stream(&body)?;
-            let length = body.size_hint().exact().map_or(Length::Unknown, Length::Known);
-            let chunked = matches!(length, Length::Unknown);
-            return Ok((length, OutgoingBody::Stream { body, chunked, limit: body::MAX_STREAM }, None));
+            return Ok((Taken::Stream(body), None));
         }
         if parts.headers.contains_key(header::CONTENT_ENCODING) {
             return Err(COMPRESSED);
         }
-        let (whole, held) = body::read_whole(body, &self.room, deadline).await?;
-        let whole = inject::edit_body(permit, form, whole)?;
-        Ok((Length::Known(whole.len() as u64), OutgoingBody::Whole(whole), Some(held)))
+        let (body, held) = body::read_whole(body, &self.room, deadline).await?;
+        Ok((Taken::Whole { form, body }, Some(held)))
     }
 }
 

@@ -116,6 +116,12 @@ impl Policy {
         Self { routes }
     }
 
+    /// The credential of this name, where a route has it.
+    #[must_use]
+    pub fn credential(&self, name: &str) -> Option<&Arc<Credential>> {
+        self.routes.iter().map(|route| &route.credential).find(|credential| credential.name == name)
+    }
+
     /// The routes.
     #[must_use]
     pub fn routes(&self) -> &[Route] {

@@ -41,10 +41,31 @@ pub struct Provider {
     pub paths: Vec<PathMap>,
     /// The provider's own limits, the defaults of a route.
     pub limits: Limits,
+    /// How its answers say what is wrong.
+    pub errors: Errors,
     /// Whether answers are Graph JSON, with media and paging links to rewrite.
     pub graph_answers: bool,
     /// How its events prove that they are genuine, where it sends any.
     pub webhook: Option<Webhook>,
+}
+
+/// How the answers of a provider say what is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Errors {
+    /// Where the body of an error has the provider's own code, as a JSON pointer. Where it has none, the
+    /// status tells.
+    pub code: Option<String>,
+    /// The codes that mean that the credential itself is refused, whatever was asked with it.
+    pub refused: Vec<i64>,
+    /// The statuses that mean so, where there is no code.
+    pub refused_status: Vec<u16>,
+}
+
+impl Default for Errors {
+    /// 401 by RFC 9110, section 15.5.2.
+    fn default() -> Self {
+        Self { code: None, refused: Vec::new(), refused_status: vec![401] }
+    }
 }
 
 /// Scheme, host and port of an upstream.

@@ -7,8 +7,8 @@ use http::header::{self, HeaderName, HeaderValue};
 use super::parse::{is_variable, pointer, request};
 use super::webhook;
 use super::{
-    Ca, Inject, Kind, Limits, Operation, Part, PathMap, PathPattern, Provider, RequestPattern, SecretForm, SecretKind,
-    Strip, Template, preset_document,
+    Ca, Errors, Inject, Kind, Limits, Operation, Part, PathMap, PathPattern, Provider, RequestPattern, SecretForm,
+    SecretKind, Strip, Template, preset_document,
 };
 use crate::document::{Field, Reader, Report, is_showable};
 
@@ -69,6 +69,7 @@ pub fn read(name: &str, mut reader: Reader<'_>) -> Option<Provider> {
     let paths = paths.iter().filter_map(|field| path_map(field, &secrets));
     let paths = paths.collect();
     let limits = reader.table("limits").map(limits).unwrap_or_default();
+    let errors = reader.table("errors").map(errors).unwrap_or_default();
     let webhook = reader.table("webhook").map(|table| webhook::read(table, &secrets));
     reader.finish();
     if has_upstream && upstream.is_none() {
@@ -86,6 +87,7 @@ pub fn read(name: &str, mut reader: Reader<'_>) -> Option<Provider> {
         operations,
         paths,
         limits,
+        errors,
         graph_answers: graph_answers.unwrap_or(false),
         webhook,
     };
@@ -441,6 +443,26 @@ fn limits(mut reader: Reader<'_>) -> Limits {
     let limits = Limits { per_sender: per_sender.and_then(|field| field.parse(str::parse)) };
     reader.finish();
     limits
+}
+
+fn errors(mut reader: Reader<'_>) -> Errors {
+    let code = reader.field("code");
+    let is_pointer = |field: &Field<'_>| field.parse(|text| pointer(text).map(|_| text.to_owned()));
+    let mut numbers = |key: &str| {
+        let fields = reader.field(key).and_then(|field| field.array());
+        fields.map(|fields| fields.iter().filter_map(Field::integer::<i64>).collect::<Vec<_>>())
+    };
+    let (refused, statuses) = (numbers("refused"), numbers("refused_status"));
+    let statuses = statuses.map(|all| all.into_iter().filter_map(|status| u16::try_from(status).ok()).collect());
+    if let Some(field) = code.as_ref().filter(|_| refused.is_none()) {
+        field.key_fault("without `refused`, expected the codes that mean a refused credential");
+    }
+    reader.finish();
+    Errors {
+        code: code.and_then(|field| is_pointer(&field)),
+        refused: refused.unwrap_or_default(),
+        refused_status: statuses.unwrap_or_else(|| Errors::default().refused_status),
+    }
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use webhooks::Applications;
 
 use crate::config::{Config, Faults, ListenAddress};
 use crate::credential::source::{Digests, Reading, digests, read_all};
-use crate::credential::{Credential, CredentialFault, Findings, references};
+use crate::credential::{Credential, CredentialFault, Findings, Previous, references};
 use crate::inbound;
 use crate::limit::{Budget, Patience};
 use crate::metrics::Metrics;
@@ -35,7 +35,7 @@ use crate::upstream::Upstream;
 #[derive(Debug)]
 pub struct Live {
     /// What was written.
-    pub config: Config,
+    pub config: Arc<Config>,
     /// The credentials by name.
     pub credentials: BTreeMap<String, Arc<Credential>>,
     /// What requests run on.
@@ -46,6 +46,7 @@ pub struct Live {
     pub server_tls: Option<Arc<rustls::ServerConfig>>,
     upstreams: HashMap<UpstreamKey, Arc<Upstream>>,
     applications: Applications,
+    authorities: Arc<Authorities>,
     /// What the files said: the configuration, and all that it leads to.
     digests: Digests,
 }
@@ -153,11 +154,16 @@ impl Reloader {
     /// Reloads whenever it is asked to, one at a time, for as long as the process lives.
     pub async fn serve(self: Arc<Self>, mut queue: mpsc::Receiver<Request>) {
         let mut waiting = Vec::new();
-        while queue.recv_many(&mut waiting, REQUESTS).await > 0 {
-            let cause = waiting.first().map_or("", |request| request.cause);
-            let result = self.reload(cause).await;
-            for reply in waiting.drain(..).filter_map(|request| request.reply) {
-                reply.send(result.clone()).unwrap_or_default();
+        loop {
+            tokio::select! {
+                count = queue.recv_many(&mut waiting, REQUESTS) => if count == 0 { return },
+                () = self.overlap_ends() => self.retire(),
+            }
+            if let Some(cause) = waiting.first().map(|request| request.cause) {
+                let result = self.reload(cause).await;
+                for reply in waiting.drain(..).filter_map(|request| request.reply) {
+                    reply.send(result.clone()).unwrap_or_default();
+                }
             }
             // A storm of signals costs a bounded share of the processor, and its last one counts.
             tokio::time::sleep(REST).await;
@@ -186,25 +192,50 @@ impl Reloader {
         }
     }
 
+    /// Waits until the next secret has been previous for long enough.
+    async fn overlap_ends(&self) {
+        let live = self.live.load_full();
+        let previous = live.credentials.values().flat_map(|credential| credential.previous());
+        match previous.map(Previous::until).min() {
+            Some(until) => tokio::time::sleep_until(until).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn retire(&self) {
+        let before = self.live.load_full();
+        match retire(&before, &self.metrics) {
+            Ok(live) => {
+                self.publish(&Arc::new(live));
+                tracing::info!("an overlap is over: the secrets replaced before it are gone");
+            }
+            Err(error) => tracing::error!(%error, "an overlap is over, and its secrets could not be let go"),
+        }
+    }
+
+    /// All of it in a row, with nothing awaited in between.
+    fn publish(&self, live: &Arc<Live>) {
+        self.live.store(Arc::clone(live));
+        self.generation.store(Arc::clone(&live.generation));
+        self.inbound.store(Arc::clone(&live.inbound));
+        if let (Some(slot), Some(tls)) = (&self.server_tls, &live.server_tls) {
+            slot.store(Arc::clone(tls));
+        }
+    }
+
     async fn reload(&self, cause: &str) -> Result<Vec<String>, Vec<String>> {
         let before = self.live.load_full();
         let began = Instant::now();
         match load(&self.path, Some(&before), &self.metrics).await {
             Ok(live) => {
                 let live = Arc::new(live);
-                // Published in a row, with nothing awaited in between.
-                self.live.store(Arc::clone(&live));
-                self.generation.store(Arc::clone(&live.generation));
-                self.inbound.store(Arc::clone(&live.inbound));
-                if let (Some(slot), Some(tls)) = (&self.server_tls, &live.server_tls) {
-                    slot.store(Arc::clone(tls));
-                }
+                self.publish(&live);
                 let duration_ms = began.elapsed().as_secs_f64() * 1000.0;
                 *self.last.lock().unwrap_or_else(PoisonError::into_inner) =
                     LastReload { last_success: SystemTime::now(), refused: Vec::new() };
                 self.metrics.reloaded(true);
                 for (credential, _, _) in rotated(&before, &live) {
-                    self.metrics.rotated(&credential);
+                    self.metrics.rotated(&credential, "replaced");
                 }
                 let changes = changes(&before, &live);
                 let number = live.generation.number;
@@ -244,14 +275,40 @@ pub async fn load(path: &Path, before: Option<&Live>, metrics: &Arc<Metrics>) ->
     let (inbound, applications) = webhooks::build(&config, &credentials, before, metrics)?;
     let server_tls = webhooks::server_tls(&config, &authorities)?;
     Ok(Live {
-        config,
+        config: Arc::new(config),
         credentials,
         generation: Arc::new(generation),
         inbound: Arc::new(inbound),
         server_tls,
         upstreams,
         applications,
+        authorities: Arc::new(authorities),
         digests,
+    })
+}
+
+/// What is live without the secrets whose overlap is over. Nothing is read: whatever state the files are
+/// in, a secret ends when it should.
+///
+/// # Errors
+/// None that what is live has not had.
+fn retire(before: &Live, metrics: &Arc<Metrics>) -> Result<Live, LoadError> {
+    let renewed =
+        |credential: &Arc<Credential>| credential.without_expired().map_or_else(|| Arc::clone(credential), Arc::new);
+    let credentials = before.credentials.iter().map(|(name, credential)| (name.clone(), renewed(credential))).collect();
+    let mut upstreams = HashMap::new();
+    let generation = build(&before.config, &credentials, &before.authorities, &mut upstreams, Some(before), metrics)?;
+    let (inbound, applications) = webhooks::build(&before.config, &credentials, Some(before), metrics)?;
+    Ok(Live {
+        config: Arc::clone(&before.config),
+        credentials,
+        generation: Arc::new(generation),
+        inbound: Arc::new(inbound),
+        server_tls: before.server_tls.clone(),
+        upstreams,
+        applications,
+        authorities: Arc::clone(&before.authorities),
+        digests: before.digests.clone(),
     })
 }
 

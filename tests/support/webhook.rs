@@ -36,13 +36,22 @@ pub fn forwarding(forward: &str) -> Setup {
     configured(&format!("forward = \"{forward}\""), "")
 }
 
+/// A webhook in front of an application, with more lines in the credential.
+pub fn with_credential(application: &Upstream, credential: &str) -> Setup {
+    written(&format!("forward = \"{}/events\"", application.url()), "", credential)
+}
+
 /// `[inbound]` and one webhook of Meta's, with more lines for each.
 pub fn configured(webhook: &str, inbound: &str) -> Setup {
+    written(webhook, inbound, "")
+}
+
+fn written(webhook: &str, inbound: &str, credential: &str) -> Setup {
     Setup::at("http://127.0.0.1:1").file("app_secret", APP_SECRET).file("verify_token", VERIFY_TOKEN).config(&format!(
         "[outbound]\nlisten = [\"127.0.0.1:@PORT@\"]\n[admin]\nlisten = [\"127.0.0.1:@ADMIN@\"]\n[reload]\nwatch = \"off\"\n\
          [inbound]\nlisten = [\"127.0.0.1:@INBOUND@\"]\n{inbound}\n\
          [credential.acme]\nprovider = \"meta\"\napp_secret = [\"file:@DIR@/app_secret\", \"file:@DIR@/app_secret_old\"]\n\
-         verify_token = \"file:@DIR@/verify_token\"\n\
+         verify_token = \"file:@DIR@/verify_token\"\n{credential}\n\
          [[webhook]]\npath = \"{HOOK}\"\ncredential = \"acme\"\n{webhook}\n[log]\nlevel = \"debug\"\n"
     ))
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{check_name, duration};
+use super::{check_name, duration, duration_or_off};
 use crate::config::{CredentialConfig, Proof, Reference};
 use crate::document::{Field, Position, Reader, Report, choices};
 use crate::provider::{Inject, PRESETS, Provider, preset_document, schema};
@@ -102,6 +102,7 @@ fn credential(mut reader: Reader<'_>, providers: &mut Providers) -> Option<Place
     let provider = reader.required("provider", expected);
     let provider = provider.and_then(|field| providers.find(&field));
     let max_age = duration(&mut reader, "max_age", Duration::from_secs(90 * 86_400));
+    let overlap = duration_or_off(&mut reader, "overlap", Some(Duration::from_secs(86_400))).unwrap_or_default();
     let proof = reader.field("proof");
     let kind = proof
         .as_ref()
@@ -120,7 +121,7 @@ fn credential(mut reader: Reader<'_>, providers: &mut Providers) -> Option<Place
     let (at, path) = (reader.at().clone(), reader.path().to_owned());
     reader.finish();
     Some(Placed {
-        config: CredentialConfig { provider, secrets, max_age, proof: kind.unwrap_or(Proof::Auto) },
+        config: CredentialConfig { provider, secrets, max_age, overlap, proof: kind.unwrap_or(Proof::Auto) },
         at,
         path,
     })

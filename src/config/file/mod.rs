@@ -112,14 +112,9 @@ fn admin(mut reader: Reader<'_>, addresses: &mut Addresses, reach: Reach) -> Adm
 }
 
 fn reload(mut reader: Reader<'_>) -> Reload {
-    let watch = reader.field("watch").and_then(|field| {
-        field.parse(|text| match text {
-            "off" => Ok(None),
-            text => units::duration(text).map(Some),
-        })
-    });
+    let watch = duration_or_off(&mut reader, "watch", Some(Duration::from_secs(5)));
     reader.finish();
-    Reload { watch: watch.unwrap_or(Some(Duration::from_secs(5))) }
+    Reload { watch }
 }
 
 fn log(mut reader: Reader<'_>) -> Log {
@@ -174,6 +169,15 @@ fn duration(reader: &mut Reader<'_>, key: &str, default: Duration) -> Duration {
     let parse = |text| -> Result<Duration, UnitError> { units::duration(text) };
     let given = reader.field(key).and_then(|field| field.parse(parse));
     given.unwrap_or(default)
+}
+
+/// `None` is "off".
+fn duration_or_off(reader: &mut Reader<'_>, key: &str, default: Option<Duration>) -> Option<Duration> {
+    let parse = |text: &str| match text {
+        "off" => Ok(None),
+        text => units::duration(text).map(Some),
+    };
+    reader.field(key).and_then(|field| field.parse(parse)).unwrap_or(default)
 }
 
 fn items<'d, T>(reader: &mut Reader<'d>, key: &str, item: impl Fn(&Field<'d>) -> Option<T>) -> Vec<T> {

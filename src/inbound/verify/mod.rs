@@ -101,7 +101,7 @@ impl Verifier {
         for scheme in &webhook.schemes {
             let keys: Result<Vec<_>, KeyError> = credential
                 .accepted(&scheme.secret)
-                .map(|(which, secret)| Ok((which, Key::new(scheme, secret)?)))
+                .map(|(which, held)| Ok((which, Key::new(scheme, held.secret())?)))
                 .collect();
             let keys = keys?;
             if !keys.is_empty() {

@@ -1,0 +1,66 @@
+//! What was sent until it was replaced, for as long as it may still be needed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Credential, Held, Slot};
+
+/// The secrets that were current together, until others were.
+#[derive(Clone, Debug)]
+pub struct Previous {
+    secrets: BTreeMap<String, Arc<Held>>,
+    until: Instant,
+}
+
+impl Previous {
+    /// The secret of this name.
+    #[must_use]
+    pub fn get(&self, secret: &str) -> Option<&Arc<Held>> {
+        self.secrets.get(secret)
+    }
+
+    /// Its secrets by name.
+    #[must_use]
+    pub fn secrets(&self) -> &BTreeMap<String, Arc<Held>> {
+        &self.secrets
+    }
+
+    /// When it stops being of use. Not a time of day: a clock that is set neither ends nor revives it.
+    #[must_use]
+    pub fn until(&self) -> Instant {
+        self.until
+    }
+
+    /// Whether it is still of use.
+    #[must_use]
+    pub fn is_in_time(&self) -> bool {
+        Instant::now() < self.until
+    }
+
+    pub(super) fn held(&self) -> impl Iterator<Item = &Held> {
+        self.secrets.values().map(Arc::as_ref)
+    }
+
+    fn is_as(&self, slots: &BTreeMap<String, Slot>) -> bool {
+        self.secrets.len() == slots.len()
+            && self
+                .secrets
+                .iter()
+                .all(|(name, held)| slots.get(name).is_some_and(|slot| slot.current.secret().same_as(held.secret())))
+    }
+}
+
+/// What is previous once `slots` take the place of `before`, the latest first.
+pub(super) fn after(before: &Credential, slots: &BTreeMap<String, Slot>, overlap: Duration) -> Vec<Previous> {
+    let secrets = before.slots.iter().map(|(name, slot)| (name.clone(), Arc::clone(&slot.current))).collect();
+    let replaced = Previous { secrets, until: Instant::now() + overlap };
+    let all = std::iter::once(&replaced).chain(&before.previous);
+    // What is current (again) is not previous.
+    all.filter(|previous| previous.is_in_time() && !previous.is_as(slots)).take(MOST).cloned().collect()
+}
+
+/// Enough for a rotation that goes wrong twice; more would only keep what nobody needs.
+const MOST: usize = 4;

@@ -1,0 +1,134 @@
+//! A request and its answer, with what to do when the provider refuses the credential.
+
+use std::sync::atomic::AtomicBool;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::HeaderName;
+use http::request::Parts;
+use http_body::Body;
+use hyper::body::Incoming;
+
+use super::body::{Form, MAX_STREAM};
+use super::error::OutboundError;
+use super::inject::{self, Length};
+use super::policy::Permit;
+use super::{Generation, answer, upstream_error};
+use crate::credential::Sent;
+use crate::upstream::{Answer, Limits, OutgoingBody};
+
+/// The body of a request, before any secret goes into it.
+pub(super) enum Taken {
+    /// All of it, so that it can be sent again.
+    Whole {
+        /// What it is.
+        form: Form,
+        /// Its bytes; perhaps none.
+        body: Bytes,
+    },
+    /// As it comes from the caller.
+    Stream(Incoming),
+}
+
+/// What is needed to send a request.
+pub(super) struct Exchange<'a> {
+    pub(super) permit: &'a Permit<'a>,
+    pub(super) parts: &'a Parts,
+    /// What is live by now, which may be newer than what the request began with.
+    pub(super) live: &'a ArcSwap<Generation>,
+    /// Every header that any provider injects.
+    pub(super) injected: &'a [HeaderName],
+    pub(super) limits: Limits,
+    /// Becomes true when the upstream may have something of it.
+    pub(super) written: &'a AtomicBool,
+}
+
+impl Exchange<'_> {
+    /// Sends the request. Where the provider refuses the credential, which proves that it did nothing
+    /// else, the request goes out once more: with the secrets that a reload has brought meanwhile, or
+    /// with those that were sent before the last one. If it takes these, all requests go out with them
+    /// until the next reload.
+    ///
+    /// # Errors
+    /// What the upstream, or the caller's own body, did wrong.
+    pub(super) async fn send(&self, body: Taken) -> Result<Answer, OutboundError> {
+        let sent = self.permit.route.credential.sent();
+        let again = match &body {
+            Taken::Whole { form, body } => Some(Taken::Whole { form: *form, body: body.clone() }),
+            Taken::Stream(_) => None,
+        };
+        let (answer, refused) = self.send_with(sent, body).await?;
+        if !refused {
+            return Ok(answer);
+        }
+        let live = self.live.load_full();
+        let newer = live.policy.credential(&sent.credential().name).map(|credential| credential.sent());
+        let newer = newer.filter(|newer| newer.fingerprint() != sent.fingerprint());
+        if let (Some(other), Some(body)) = (newer.or_else(|| sent.credential().instead_of(sent)), again) {
+            let (second, refused) = self.send_with(other, body).await?;
+            if !refused {
+                self.take_to(other, sent);
+                return Ok(second);
+            }
+        }
+        if sent.credential().standing().refuse() {
+            let (credential, fingerprint) = (&sent.credential().name, sent.fingerprint().map(tracing::field::display));
+            tracing::error!(
+                credential,
+                fingerprint,
+                "the provider refuses the credential: put a new secret in its place"
+            );
+        }
+        Ok(answer)
+    }
+
+    /// One exchange, and whether its answer says that the provider refuses the credential.
+    async fn send_with(&self, sent: Sent<'_>, body: Taken) -> Result<(Answer, bool), OutboundError> {
+        let (length, body) = match body {
+            Taken::Whole { form, body } => {
+                let body = inject::edit_body(self.permit, sent, form, body)?;
+                (Length::Known(body.len() as u64), OutgoingBody::Whole(body))
+            }
+            Taken::Stream(body) => {
+                inject::edit_body(self.permit, sent, Form::Stream, Bytes::new())?;
+                let length = body.size_hint().exact().map_or(Length::Unknown, Length::Known);
+                (length, OutgoingBody::Stream { chunked: length == Length::Unknown, body, limit: MAX_STREAM })
+            }
+        };
+        let outgoing = inject::compose(self.permit, sent, self.parts, self.injected, length, body)?;
+        let failed = |error| upstream_error(error, &self.parts.method);
+        let mut answer = self.permit.upstream().send(outgoing, self.limits, self.written).await.map_err(failed)?;
+        if self.permit.operation().is_some_and(|operation| operation.caller_credential) {
+            return Ok((answer, false));
+        }
+        let refused = answer::refuses_credential(&mut answer, self.permit.provider()).await.map_err(failed)?;
+        if !refused && sent.credential().standing().is_refused() {
+            sent.credential().standing().take_to(sent);
+        }
+        Ok((answer, refused))
+    }
+
+    /// Goes on with what the provider has taken in place of what it refused.
+    fn take_to(&self, taken: Sent<'_>, refused: Sent<'_>) {
+        if !taken.credential().standing().take_to(taken) {
+            return;
+        }
+        let credential = &taken.credential().name;
+        let show = |sent: Sent<'_>| sent.fingerprint().map(tracing::field::display);
+        let (refused, taken_instead) = (show(refused), show(taken));
+        if taken.is_previous() {
+            self.permit.route.metrics.rotated(credential, FELL_BACK);
+            tracing::error!(
+                credential,
+                refused,
+                taken_instead,
+                "the provider refuses the new secret: sending with the one before until the next reload"
+            );
+        } else {
+            tracing::warn!(credential, refused, taken_instead, "the provider takes the new secret after all");
+        }
+    }
+}
+
+/// How metrics name a rotation that was taken back.
+const FELL_BACK: &str = "fell_back";

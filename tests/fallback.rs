@@ -1,0 +1,220 @@
+//! A new secret that the provider refuses costs no request: the one before it is still there.
+
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::support::client::{get, post, with_body};
+use crate::support::keyside::{Keyside, Setup};
+use crate::support::upstream::{Request, Upstream, json};
+use crate::support::{MEDIA, MESSAGES, TOKEN, eventually};
+
+const NEW: &str = "EAASECOND";
+
+/// An upstream that refuses some tokens, as Meta does.
+struct Provider {
+    upstream: Upstream,
+    refused: Arc<Mutex<Vec<&'static str>>>,
+}
+
+impl Provider {
+    fn new() -> Self {
+        let refused: Arc<Mutex<Vec<&'static str>>> = Arc::default();
+        let tokens = Arc::clone(&refused);
+        let upstream = Upstream::answering(move |request| {
+            let sent = token_of(request);
+            if tokens.lock().unwrap().iter().any(|token| sent == format!("Bearer {token}")) {
+                return error(401, 190);
+            }
+            json(r#"{"messages":[{"id":"wamid.1"}]}"#)
+        });
+        Self { upstream, refused }
+    }
+
+    fn refuse(&self, tokens: &[&'static str]) {
+        *self.refused.lock().unwrap() = tokens.to_vec();
+    }
+
+    /// The tokens that arrived, in order, since there were `from` requests.
+    fn tokens(&self, from: usize) -> Vec<String> {
+        self.upstream.requests()[from..].iter().map(token_of).collect()
+    }
+}
+
+fn token_of(request: &Request) -> String {
+    request.header("authorization").unwrap_or_default()
+}
+
+fn error(status: u16, code: i64) -> Vec<u8> {
+    let body = format!(r#"{{"error":{{"message":"no","type":"OAuthException","code":{code}}}}}"#);
+    format!("HTTP/1.1 {status} No\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+        .into_bytes()
+}
+
+fn bearer(token: &str) -> String {
+    format!("Bearer {token}")
+}
+
+fn rotate(keyside: &Keyside, token: &str) {
+    keyside.dir().write("token", token);
+    assert_eq!(keyside.reload().status, 200);
+}
+
+fn alarms(keyside: &Keyside, what: &str) -> usize {
+    keyside.log().lines().filter(|line| line.contains(what) && line.contains("ERROR")).count()
+}
+
+#[test]
+fn a_refused_new_token_gives_way_to_the_one_before() {
+    let provider = Provider::new();
+    let keyside = Setup::new(&provider.upstream).start();
+    provider.refuse(&[NEW]);
+    rotate(&keyside, NEW);
+    let before = provider.upstream.arrivals();
+    for _ in 0..5 {
+        assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
+    }
+    let mut expected = vec![bearer(NEW)];
+    expected.extend(vec![bearer(TOKEN); 5]);
+    assert_eq!(provider.tokens(before), expected, "one refusal, and then only the token that works");
+    assert_eq!(alarms(&keyside, "sending with the one before"), 1, "one alarm, not one per request");
+    assert_eq!(keyside.metric("keyside_rotations_total", &["result=\"fell_back\""]), 1.0);
+    assert_eq!(keyside.status()["credentials"][0]["sends"], "previous");
+    assert_eq!(keyside.ask_admin(&get("/readyz")).status, 200);
+}
+
+#[test]
+fn the_next_reload_tries_the_new_token_again() {
+    let provider = Provider::new();
+    let keyside = Setup::new(&provider.upstream).start();
+    provider.refuse(&[NEW]);
+    rotate(&keyside, NEW);
+    assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
+    provider.refuse(&[]);
+    assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
+    assert_eq!(token_of(&provider.upstream.last()), bearer(TOKEN), "not before");
+    assert_eq!(keyside.reload().status, 200);
+    assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
+    assert_eq!(token_of(&provider.upstream.last()), bearer(NEW));
+    assert_eq!(keyside.status()["credentials"][0]["sends"], "current");
+}
+
+#[test]
+fn what_is_no_refusal_of_the_credential_is_passed_on_and_sent_once() {
+    for (status, code) in [(403, 10), (403, 200), (403, 368), (400, 100), (400, 130_429), (500, 131_057), (401, 3)] {
+        let upstream = Upstream::answering(move |_| error(status, code));
+        let keyside = Setup::new(&upstream).start();
+        rotate(&keyside, NEW);
+        let before = upstream.arrivals();
+        let answer = keyside.post(MESSAGES, "{}");
+        assert_eq!((answer.status, answer.json()["error"]["code"].as_i64()), (status, Some(code)));
+        assert_eq!(upstream.arrivals() - before, 1, "{code}");
+    }
+}
+
+#[test]
+fn the_codes_of_a_refused_credential_count_whatever_the_status() {
+    for (status, code) in [(400, 190), (401, 102), (500, 104), (401, 0)] {
+        let upstream =
+            Upstream::answering(
+                move |request| {
+                    if token_of(request) == bearer(NEW) { error(status, code) } else { json("{}") }
+                },
+            );
+        let keyside = Setup::new(&upstream).start();
+        rotate(&keyside, NEW);
+        assert_eq!(keyside.post(MESSAGES, "{}").status, 200, "{status} {code}");
+    }
+}
+
+#[test]
+fn a_refusal_of_all_there_is_reaches_the_caller_until_it_ends() {
+    let provider = Provider::new();
+    let keyside = Setup::new(&provider.upstream).start();
+    provider.refuse(&[TOKEN]);
+    for _ in 0..3 {
+        let answer = keyside.post(MESSAGES, "{}");
+        assert_eq!((answer.status, answer.json()["error"]["code"].as_i64()), (401, Some(190)));
+    }
+    assert_eq!(alarms(&keyside, "refuses the credential"), 1);
+    let ready = keyside.ask_admin(&get("/readyz"));
+    assert_eq!(ready.status, 503);
+    assert!(ready.text().contains("refuses"), "{}", ready.text());
+    assert_eq!(keyside.metric("keyside_credential_usable", &[]), 0.0);
+    provider.refuse(&[]);
+    assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
+    assert_eq!(keyside.ask_admin(&get("/readyz")).status, 200);
+    assert_eq!(keyside.metric("keyside_credential_usable", &[]), 1.0);
+}
+
+#[test]
+fn a_streamed_upload_is_not_sent_again() {
+    let provider = Provider::new();
+    let keyside = Setup::new(&provider.upstream).start();
+    provider.refuse(&[NEW]);
+    rotate(&keyside, NEW);
+    let before = provider.upstream.arrivals();
+    let upload = with_body("POST", "/v23.0/1234567890/media", "multipart/form-data; boundary=b", b"--b--\r\n");
+    assert_eq!(keyside.send(&upload).status, 401);
+    assert_eq!(provider.upstream.arrivals() - before, 1);
+}
+
+#[test]
+fn a_request_under_way_goes_out_again_with_the_token_that_replaced_its_own() {
+    let revoked = Arc::new(Mutex::new(false));
+    let held = Arc::clone(&revoked);
+    let upstream = Upstream::answering(move |request| {
+        if token_of(request) == bearer(NEW) {
+            return json("{}");
+        }
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while !*held.lock().unwrap() && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(5));
+        }
+        error(401, 190)
+    });
+    let keyside = Arc::new(Setup::new(&upstream).credential("token = \"file:@DIR@/token\"\noverlap = \"off\"").start());
+    let sender = Arc::clone(&keyside);
+    let under_way = thread::spawn(move || sender.post(MESSAGES, "{}").status);
+    assert!(eventually(Duration::from_secs(5), || upstream.heads() == 1));
+    rotate(&keyside, NEW);
+    *revoked.lock().unwrap() = true;
+    assert_eq!(under_way.join().unwrap(), 200);
+    assert_eq!(token_of(&upstream.last()), bearer(NEW));
+}
+
+#[test]
+fn a_replaced_token_ends_with_its_overlap() {
+    let provider = Provider::new();
+    let keyside = Setup::new(&provider.upstream).credential("token = \"file:@DIR@/token\"\noverlap = \"1s\"").start();
+    rotate(&keyside, NEW);
+    let previous = |keyside: &Keyside| keyside.status()["credentials"][0]["previous"].clone();
+    assert_eq!(previous(&keyside)[0]["secrets"][0]["name"], "token", "{}", previous(&keyside));
+    assert!(eventually(Duration::from_secs(5), || previous(&keyside).as_array().unwrap().is_empty()));
+    provider.refuse(&[NEW]);
+    assert_eq!(keyside.post(MESSAGES, "{}").status, 401, "the old one is gone");
+}
+
+#[test]
+fn a_replaced_token_shows_in_no_answer_either() {
+    let upstream = Upstream::answering(|_| json(&format!(r#"{{"a":"{TOKEN}"}}"#)));
+    let keyside = Setup::new(&upstream).start();
+    rotate(&keyside, "EAASECONDTOKEN");
+    let text = keyside.get(MEDIA).text();
+    assert!(!text.contains(TOKEN), "{text}");
+}
+
+#[test]
+fn a_post_is_built_from_the_same_bytes_when_it_goes_out_again() {
+    let provider = Provider::new();
+    let keyside = Setup::new(&provider.upstream).start();
+    provider.refuse(&[NEW]);
+    rotate(&keyside, NEW);
+    let before = provider.upstream.arrivals();
+    let body = r#"{ "to" : "16505551234", "text":{"body":"é"} }"#;
+    assert_eq!(keyside.send(&post(MESSAGES, body)).status, 200);
+    let requests = provider.upstream.requests();
+    let [first, second] = &requests[before..] else { panic!("two arrivals") };
+    assert_eq!(first.body, body.as_bytes());
+    assert_eq!(second.body, first.body);
+}
