@@ -40,6 +40,7 @@ CREDENTIAL = """
 provider   = "bench"
 token      = "file:{directory}/{name}.token"
 app_secret = "file:{directory}/{name}.app_secret"
+check      = "off"
 [[route]]
 credential = "{name}"
 path       = "/{name}"

@@ -90,6 +90,7 @@ fn verifier() -> (Verifier, Arc<Secret>) {
     let config = CredentialConfig {
         provider: Arc::clone(&provider),
         secrets: BTreeMap::from([("app_secret".to_owned(), vec![reference])]),
+        check: false,
         overlap: Duration::ZERO,
         max_age: Duration::MAX,
         proof: Proof::Auto,

@@ -97,6 +97,7 @@ impl App {
         tasks.extend([
             tokio::spawn(Arc::clone(&reloader).serve(queue)),
             tokio::spawn(Arc::clone(&reloader).watch()),
+            tokio::spawn(Arc::clone(&reloader).look_after()),
             tokio::spawn(reap(Arc::clone(&reloader))),
         ]);
         Ok(Self {

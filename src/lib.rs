@@ -15,8 +15,9 @@
 //!       policy.check      -> Permit       403 404: route, operation, sender; only this makes a Permit
 //!       budget.acquire    -> Ticket       429: the sender's turn
 //!       take_body                         400 413 503: whole where something in it may change
-//!       inject::compose                   503: credentials of the caller's out, ours in; wants the Permit
-//!       upstream.send     -> Answer       502 504: what was written is never written again
+//!       exchange.send                     once more with another secret where the provider refuses this one
+//!       └ inject::compose                 503: credentials of the caller's out, ours in; wants the Permit
+//!         upstream.send   -> Answer       502 504: what was written is never written again
 //!       answer::clean                     links led back through Keyside, secrets out
 //! ```
 //!
@@ -35,7 +36,8 @@
 //!
 //! # One reload
 //!
-//! [`reload::load`] reads and checks everything aside: configuration, secrets, authorities, policy.
+//! [`reload::load`] reads and checks everything aside: configuration, secrets, authorities, policy; and
+//! asks the provider about new tokens.
 //! Connections and what was used of a limit are carried over. Then it is published in a row with nothing
 //! awaited in between, or, if anything is wrong, not at all.
 //!
@@ -47,7 +49,7 @@
 //! |---|---|
 //! | commands | [`cli`], and [`sandbox`], an emulator of the Cloud API that knows nothing of the rest |
 //! | the process | [`app`], [`admin`], [`reload`] |
-//! | the way of a request | [`outbound`], [`inbound`], [`listener`] |
+//! | the way of a request, of a question | [`outbound`], [`inbound`], [`listener`]; [`health`] |
 //! | what it uses | [`limit`], [`credential`], [`upstream`], [`tls`] |
 //! | what is meant | [`config`], [`provider`] |
 //! | the ground | [`document`], [`headers`], [`json`], [`log`], [`metrics`], [`query`], [`response`], [`room`], [`secret`], [`units`], [`watchdog`] |
@@ -57,7 +59,8 @@
 //! - A secret is a [`secret::Secret`]; each place that looks into one says why. It leaves the process in
 //!   a request to its provider, over TLS, and nowhere else.
 //! - A request that should carry a credential carries one or does not leave.
-//! - One request of a caller is at most one request to the provider.
+//! - One request of a caller is at most one request that the provider acts on: what may have been is never sent
+//!   again.
 //! - One thread does all the work, so that a request needs no lock that another could hold for long;
 //!   files are read and names are resolved on threads of their own.
 //! - Every wait, queue, body, header and table has a bound, which stands as a constant beside its use.
@@ -70,6 +73,7 @@ pub mod config;
 pub mod credential;
 pub mod document;
 pub mod headers;
+pub mod health;
 pub mod inbound;
 pub mod json;
 pub mod limit;

@@ -27,10 +27,8 @@ pub struct Metrics {
     reload_last_success: Gauge,
     rotations: Family<RotationLabels, Counter>,
     webhooks: Webhooks,
-    /// `keyside_credential_age_seconds`, set when it is asked for.
-    pub credential_age: Family<SecretLabels, Gauge>,
-    /// `keyside_credential_usable`, set when it is asked for.
-    pub credential_usable: Family<CredentialLabel, Gauge>,
+    /// What is told of credentials.
+    pub credentials: Credentials,
 }
 
 /// The metrics of one route, looked up once.
@@ -41,6 +39,28 @@ pub struct RouteMetrics {
     duration: Histogram,
     queue_wait: Histogram,
     all: Arc<Metrics>,
+}
+
+/// What is told of credentials: set when it is asked for.
+#[derive(Debug)]
+pub struct Credentials {
+    /// `keyside_credential_age_seconds`
+    pub age: Family<SecretLabels, Gauge>,
+    /// `keyside_credential_expires_seconds`
+    pub expires: Family<CredentialLabel, Gauge>,
+    /// `keyside_credential_usable`
+    pub usable: Family<CredentialLabel, Gauge>,
+}
+
+impl Credentials {
+    fn register(registry: &mut Registry) -> Self {
+        let (age, expires, usable) = (Family::default(), Family::default(), Family::default());
+        registry.register("credential_age_seconds", "How old a secret is", Family::clone(&age));
+        let still_good = "How long a token is still good, where it ends";
+        registry.register("credential_expires_seconds", still_good, Family::clone(&expires));
+        registry.register("credential_usable", "Whether a credential can be sent with", Family::clone(&usable));
+        Self { age, expires, usable }
+    }
 }
 
 /// What is counted of webhooks.
@@ -124,7 +144,7 @@ struct WebhookSecretLabels {
     which: &'static str,
 }
 
-/// The labels of [`Metrics::credential_age`].
+/// The labels of [`Credentials::age`].
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct SecretLabels {
     /// The credential's name.
@@ -133,7 +153,7 @@ pub struct SecretLabels {
     pub secret: String,
 }
 
-/// The label of [`Metrics::credential_usable`].
+/// The label of [`Credentials::usable`] and [`Credentials::expires`].
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct CredentialLabel {
     /// The credential's name.
@@ -163,8 +183,6 @@ impl Metrics {
         let reloads = Family::default();
         let reload_last_success = Gauge::default();
         let rotations = Family::default();
-        let credential_age = Family::default();
-        let credential_usable = Family::default();
         registry.register("requests", "Requests by what became of them", Family::clone(&requests));
         registry.register(
             "request_duration_seconds",
@@ -186,12 +204,7 @@ impl Metrics {
             reload_last_success.clone(),
         );
         registry.register("rotations", "Secrets replaced by a reload", Family::clone(&rotations));
-        registry.register("credential_age_seconds", "How old a secret is", Family::clone(&credential_age));
-        registry.register(
-            "credential_usable",
-            "Whether a credential can be sent with",
-            Family::clone(&credential_usable),
-        );
+        let credentials = Credentials::register(&mut registry);
         let webhooks = Webhooks::register(&mut registry);
         registry.register("build", "The version that runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         Arc::new(Self {
@@ -206,8 +219,7 @@ impl Metrics {
             reload_last_success,
             rotations,
             webhooks,
-            credential_age,
-            credential_usable,
+            credentials,
         })
     }
 

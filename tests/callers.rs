@@ -48,7 +48,7 @@ fn with_socket(upstream: &Upstream, more: &str) -> Setup {
     let config = format!(
         "[outbound]\nlisten = [\"127.0.0.1:@PORT@\", \"unix:@DIR@/send.sock\"]\n{more}\n[admin]\nlisten = [\"127.0.0.1:@ADMIN@\", \"unix:@DIR@/admin.sock\"]\n[reload]\nwatch = \"off\"\n\
          [provider.test]\nextends = \"meta\"\nupstream = \"@UPSTREAM@\"\nmedia_upstream = \"@UPSTREAM@\"\nca = \"@DIR@/ca.pem\"\n\
-         [credential.acme]\nprovider = \"test\"\ntoken = \"file:@DIR@/token\"\n[[route]]\ncredential = \"acme\"\n"
+         [credential.acme]\nprovider = \"test\"\ncheck = \"off\"\ntoken = \"file:@DIR@/token\"\n[[route]]\ncredential = \"acme\"\n"
     );
     setup.config(&config)
 }
@@ -95,7 +95,7 @@ fn what_is_at_the_path_of_a_socket_and_lives_is_not_replaced() {
         std::os::unix::fs::symlink(&path, setup.dir().join("link.sock")).unwrap();
         let setup = setup.config(&format!(
             "[outbound]\nlisten = [\"unix:{socket}\"]\n[admin]\nlisten = [\"127.0.0.1:@ADMIN@\"]\n\
-             [credential.acme]\nprovider = \"meta\"\ntoken = \"file:@DIR@/token\"\n[[route]]\ncredential = \"acme\"\n"
+             [credential.acme]\nprovider = \"meta\"\ncheck = \"off\"\ntoken = \"file:@DIR@/token\"\n[[route]]\ncredential = \"acme\"\n"
         ));
         let ended = setup.finish("run");
         assert_eq!(ended.code, Some(1), "{}", ended.output);
@@ -220,7 +220,7 @@ fn an_address_that_others_reach_must_be_asked_for() {
         format!(
             "[outbound]\nlisten = [\"0.0.0.0:@PORT@\"]\n{allow}\n[admin]\nlisten = [\"127.0.0.1:@ADMIN@\"]\n[reload]\nwatch = \"off\"\n\
              [provider.test]\nextends = \"meta\"\nupstream = \"@UPSTREAM@\"\nmedia_upstream = \"@UPSTREAM@\"\nca = \"@DIR@/ca.pem\"\n\
-             [credential.acme]\nprovider = \"test\"\ntoken = \"file:@DIR@/token\"\n[[route]]\ncredential = \"acme\"\n"
+             [credential.acme]\nprovider = \"test\"\ncheck = \"off\"\ntoken = \"file:@DIR@/token\"\n[[route]]\ncredential = \"acme\"\n"
         )
     };
     let refused = Setup::new(&upstream).config(&config("")).finish("check");

@@ -19,6 +19,7 @@
 mod support;
 
 mod callers;
+mod checks;
 mod fallback;
 mod lifecycle;
 mod limits;

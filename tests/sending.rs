@@ -712,7 +712,9 @@ fn the_longest_prefix_and_then_the_sender_choose_the_route() {
     let route = |name: &str, credential: &str, path: &str, senders: &str| {
         format!("[[route]]\nname = \"{name}\"\ncredential = \"{credential}\"\npath = \"{path}\"\nsenders = {senders}\n")
     };
-    let credential = |name: &str| format!("[credential.{name}]\nprovider = \"test\"\ntoken = \"file:@DIR@/{name}\"\n");
+    let credential = |name: &str| {
+        format!("[credential.{name}]\nprovider = \"test\"\ncheck = \"off\"\ntoken = \"file:@DIR@/{name}\"\n")
+    };
     let config = format!(
         "[outbound]\nlisten = [\"127.0.0.1:@PORT@\"]\n[admin]\nlisten = [\"127.0.0.1:@ADMIN@\"]\n[reload]\nwatch = \"off\"\n\
          [provider.test]\nextends = \"meta\"\nupstream = \"@UPSTREAM@\"\nmedia_upstream = \"@UPSTREAM@\"\nca = \"@DIR@/ca.pem\"\n{}{}{}{}{}{}{}",
@@ -752,7 +754,7 @@ fn the_longest_prefix_and_then_the_sender_choose_the_route() {
 fn other_provider(provider: &str, secrets: &str) -> String {
     format!(
         "[outbound]\nlisten = [\"127.0.0.1:@PORT@\"]\n[admin]\nlisten = [\"127.0.0.1:@ADMIN@\"]\n[reload]\nwatch = \"off\"\n{provider}\n\
-         [credential.acme]\nprovider = \"test\"\n{secrets}\n[[route]]\ncredential = \"acme\"\n"
+         [credential.acme]\nprovider = \"test\"\ncheck = \"off\"\n{secrets}\n[[route]]\ncredential = \"acme\"\n"
     )
 }
 

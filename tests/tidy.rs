@@ -8,7 +8,7 @@ const FLOORS: [&[&str]; 8] = [
     &["sandbox", "app"],
     &["admin"],
     &["reload"],
-    &["outbound", "inbound", "listener"],
+    &["outbound", "inbound", "listener", "health"],
     &["limit", "credential", "upstream", "tls"],
     &["config", "provider"],
     &["document", "headers", "json", "log", "metrics", "query", "response", "room", "secret", "units", "watchdog"],

@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -93,19 +94,19 @@ impl Admin {
     }
 
     fn metrics(&self) -> Response<Bytes> {
+        let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+        let gauges = &self.metrics.credentials;
         for (name, credential) in &self.reloader.live().credentials {
+            let label = CredentialLabel { credential: name.clone() };
             for (secret, slot) in credential.slots() {
                 let labels = SecretLabels { credential: name.clone(), secret: secret.clone() };
-                self.metrics
-                    .credential_age
-                    .get_or_create(&labels)
-                    .set(i64::try_from(slot.current.age().as_secs()).unwrap_or(i64::MAX));
+                gauges.age.get_or_create(&labels).set(seconds(slot.current.age()));
+            }
+            if let Some(left) = credential.asked().and_then(|asked| asked.verdict.ends_in()) {
+                gauges.expires.get_or_create(&label).set(seconds(left));
             }
             let usable = status::missing(credential).next().is_none() && !credential.standing().is_refused();
-            self.metrics
-                .credential_usable
-                .get_or_create(&CredentialLabel { credential: name.clone() })
-                .set(i64::from(usable));
+            gauges.usable.get_or_create(&label).set(i64::from(usable));
         }
         let mut response = Response::new(Bytes::from(self.metrics.encode().unwrap_or_default()));
         response.headers_mut().insert(

@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::config::Webhook;
-use crate::credential::{Credential, Held, Previous, Slot};
+use crate::credential::{Asked, Credential, Held, Previous, Slot, Verdict};
 use crate::outbound::policy::Route;
-use crate::reload::Reloader;
+use crate::reload::{DUE, Reloader};
 
 /// The secrets that a credential cannot do without and does not have.
 pub(super) fn missing(credential: &Credential) -> impl Iterator<Item = &str> {
@@ -46,6 +46,7 @@ fn credential_status(credential: &Credential) -> Value {
         "missing": missing,
         "refused_by_provider": standing.is_refused(),
         "sends": if credential.sent().is_previous() { "previous" } else { "current" },
+        "check": credential.asked().map(|asked| asked_status(&asked)),
         "previous": credential.previous().iter().map(previous_status).collect::<Vec<_>>(),
         "max_age_seconds": credential.max_age.as_secs(),
         "secrets": secrets.collect::<Vec<_>>(),
@@ -57,7 +58,7 @@ fn secret_status(name: &str, slot: &Slot, max_age: Duration) -> Value {
     // The policy warns when four fifths of the time are over.
     let state = match () {
         () if age > max_age => "overdue",
-        () if age > max_age.mul_f64(0.8) => "due",
+        () if age > max_age.mul_f64(DUE) => "due",
         () => "ok",
     };
     let mut status = held_status(&slot.current);
@@ -67,6 +68,25 @@ fn secret_status(name: &str, slot: &Slot, max_age: Duration) -> Value {
         fields.insert("accepted".to_owned(), slot.accepted.iter().map(|held| held_status(held)).collect());
     }
     status
+}
+
+/// What the provider said of it, and when.
+fn asked_status(asked: &Asked) -> Value {
+    let (result, reason, facts) = match &asked.verdict {
+        Verdict::Proved(facts) => ("proved", None, Some(facts)),
+        Verdict::Refused(reason) => ("refused", Some(reason), None),
+        Verdict::Unproved(reason) => ("unproved", Some(reason), None),
+    };
+    json!({
+        "result": result,
+        "reason": reason,
+        "asked_seconds_ago": asked.at.elapsed().as_secs(),
+        "app": facts.map(|facts| &facts.app),
+        "type": facts.map(|facts| &facts.kind),
+        "expires": facts.and_then(|facts| facts.expires).map(unix),
+        "data_access_expires": facts.and_then(|facts| facts.data_access_expires).map(unix),
+        "scopes": facts.map(|facts| &facts.scopes),
+    })
 }
 
 /// What was sent before, and how long it is still held.

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::credential::Verdict;
 use crate::metrics::Metrics;
-use crate::reload::load;
+use crate::reload::{Live, ask_about, load};
 
 /// The options of `keyside check`.
 #[derive(Debug, clap::Args)]
@@ -12,10 +13,13 @@ pub(super) struct CheckArgs {
     /// The configuration [default: proxy.toml, then /etc/keyside/proxy.toml]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Ask the providers about the credentials as well
+    #[arg(long)]
+    online: bool,
 }
 
 pub(super) async fn run(args: CheckArgs) -> ExitCode {
-    let path = super::config_path(args.config);
+    let path = super::config_path(args.config.clone());
     match load(&path, None, &Metrics::new()).await {
         Ok(live) => {
             for warning in &live.config.warnings {
@@ -29,6 +33,9 @@ pub(super) async fn run(args: CheckArgs) -> ExitCode {
                         slot.current.reference
                     );
                 }
+            }
+            if args.online && !ask(&live).await {
+                return ExitCode::from(super::BAD_CONFIGURATION);
             }
             println!(
                 "{}: {} credentials, {} routes, {} webhooks: good",
@@ -48,4 +55,21 @@ pub(super) async fn run(args: CheckArgs) -> ExitCode {
             ExitCode::from(super::BAD_CONFIGURATION)
         }
     }
+}
+
+/// Asks about every credential and prints what was said; false where one is refused.
+async fn ask(live: &Live) -> bool {
+    let mut answers = ask_about(live).await;
+    answers.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
+    for (credential, verdict) in &answers {
+        println!("credential {}: {verdict}", credential.name);
+        if let Verdict::Proved(facts) = verdict {
+            println!("  a {} token of app {} with {}", facts.kind, facts.app, facts.scopes.join(" "));
+            match verdict.ends_in() {
+                Some(left) => println!("  good for {} more days", left.as_secs() / 86_400),
+                None => println!("  it does not expire"),
+            }
+        }
+    }
+    !answers.iter().any(|(_, verdict)| matches!(verdict, Verdict::Refused(_)))
 }

@@ -1,6 +1,7 @@
 //! `keyside status`
 
 use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
@@ -44,51 +45,94 @@ fn print_for_people(status: &Value) {
     for reason in list(&reload["refused_because"]) {
         println!("  refused: {}", text(reason));
     }
-    let mut secrets =
-        vec![["CREDENTIAL", "SECRET", "FINGERPRINT", "AGE", "POLICY", "STATE", "FROM"].map(str::to_owned)];
-    for credential in list(&status["credentials"]) {
-        for secret in list(&credential["secrets"]) {
-            let (age, max_age) = (days(&secret["age_seconds"]), days(&credential["max_age_seconds"]));
-            secrets.push([
-                text(&credential["name"]),
-                text(&secret["name"]),
-                text(&secret["fingerprint"]),
-                age,
-                max_age,
-                text(&secret["state"]),
-                text(&secret["reference"]),
-            ]);
-        }
-    }
-    print_table(&secrets);
-    let mut routes =
-        vec![["ROUTE", "PATH", "CREDENTIAL", "UPSTREAM", "PER SENDER", "WAITING", "OPERATIONS"].map(str::to_owned)];
-    for route in list(&status["routes"]) {
-        let operations: Vec<_> = list(&route["operations"]).map(text).collect();
-        let limit = &route["limit"];
-        routes.push([
-            text(&route["name"]),
-            text(&route["path"]),
-            text(&route["credential"]),
-            text(&route["upstream"]),
-            text(&limit["per_sender"]),
-            limit["waiting"].to_string(),
-            operations.join(" "),
-        ]);
-    }
-    print_table(&routes);
-    let mut webhooks = vec![["WEBHOOK", "PATH", "CREDENTIAL", "FORWARD"].map(str::to_owned)];
-    for webhook in list(&status["webhooks"]) {
-        webhooks.push(["name", "path", "credential", "forward"].map(|key| text(&webhook[key])));
-    }
-    if webhooks.len() > 1 {
-        print_table(&webhooks);
+    print_table(
+        ["CREDENTIAL", "SECRET", "FINGERPRINT", "AGE", "POLICY", "STATE", "FROM"],
+        list(&status["credentials"]).flat_map(secrets),
+    );
+    print_table(
+        ["CREDENTIAL", "USABLE", "SENDS", "PROVIDER SAYS", "ENDS IN", "SCOPES", "PREVIOUS ENDS IN"],
+        list(&status["credentials"]).map(credential),
+    );
+    list(&status["credentials"]).for_each(tell_what_to_do);
+    print_table(
+        ["ROUTE", "PATH", "CREDENTIAL", "UPSTREAM", "PER SENDER", "WAITING", "OPERATIONS"],
+        list(&status["routes"]).map(route),
+    );
+    if list(&status["webhooks"]).next().is_some() {
+        let webhook = |webhook: &Value| ["name", "path", "credential", "forward"].map(|key| text(&webhook[key]));
+        print_table(["WEBHOOK", "PATH", "CREDENTIAL", "FORWARD"], list(&status["webhooks"]).map(webhook));
     }
 }
 
-fn print_table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) {
+fn secrets(credential: &Value) -> impl Iterator<Item = [String; 7]> {
+    list(&credential["secrets"]).map(|secret| {
+        [
+            text(&credential["name"]),
+            text(&secret["name"]),
+            text(&secret["fingerprint"]),
+            days(&secret["age_seconds"]),
+            days(&credential["max_age_seconds"]),
+            text(&secret["state"]),
+            text(&secret["reference"]),
+        ]
+    })
+}
+
+fn credential(credential: &Value) -> [String; 7] {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let left = |pointer| {
+        let at = credential.pointer(pointer).and_then(Value::as_u64);
+        at.map_or_else(|| "-".to_owned(), |at| days(&at.saturating_sub(now).into()))
+    };
+    let at = |pointer| credential.pointer(pointer).map_or_else(|| "-".to_owned(), text);
+    let scopes: Vec<_> = credential.pointer("/check/scopes").into_iter().flat_map(list).map(text).collect();
+    [
+        at("/name"),
+        if credential["usable"] == true { "yes" } else { "NO" }.to_owned(),
+        at("/sends"),
+        at("/check/result"),
+        left("/check/expires"),
+        scopes.join(" "),
+        left("/previous/0/ends"),
+    ]
+}
+
+fn route(route: &Value) -> [String; 7] {
+    let operations: Vec<_> = list(&route["operations"]).map(text).collect();
+    let limit = |pointer| route.pointer(pointer).unwrap_or(&Value::Null);
+    [
+        text(&route["name"]),
+        text(&route["path"]),
+        text(&route["credential"]),
+        text(&route["upstream"]),
+        text(limit("/limit/per_sender")),
+        limit("/limit/waiting").to_string(),
+        operations.join(" "),
+    ]
+}
+
+/// What is wrong with a credential, and what to do about it.
+fn tell_what_to_do(credential: &Value) {
+    let name = text(&credential["name"]);
+    let checked = credential.pointer("/check/result").is_some_and(|result| result == "refused");
+    if checked || credential["refused_by_provider"] == true {
+        println!("  {name}: the provider refuses it: put a new secret in its place and reload");
+    }
+    if credential["sends"] == "previous" {
+        println!("  {name}: sends with the secret from before the last rotation, because the new one is refused");
+    }
+    if let Some(reason) = credential.pointer("/check/reason").and_then(Value::as_str) {
+        println!("  {name}: {reason}");
+    }
+    for secret in list(&credential["secrets"]).filter(|secret| secret["state"] != "ok") {
+        println!("  {name}: {} is {}: rotate it", text(&secret["name"]), text(&secret["state"]));
+    }
+}
+
+fn print_table<const COLUMNS: usize>(titles: [&str; COLUMNS], rows: impl Iterator<Item = [String; COLUMNS]>) {
+    let rows: Vec<_> = std::iter::once(titles.map(str::to_owned)).chain(rows).collect();
     let mut widths = [0; COLUMNS];
-    for row in rows {
+    for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = cell.len().max(*width);
         }

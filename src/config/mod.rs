@@ -77,6 +77,8 @@ pub struct CredentialConfig {
     pub overlap: Duration,
     /// Which form of Meta's `appsecret_proof` goes with each call.
     pub proof: Proof,
+    /// Whether the provider is asked about new secrets before they are used.
+    pub check: bool,
 }
 
 /// Where one secret lives (`env:NAME`, `file:/path`, ...). Safe to print.

@@ -284,7 +284,7 @@ fn every_fault_is_named_with_its_place_and_what_is_expected() {
         ),
         (
             "[credential.b]\nprovider = \"meta\"\napi_key = \"file:/a\"",
-            "f:9:1: credential.b.api_key: unknown key, expected one of `provider`, `max_age`, `overlap`, `proof`, `token`, `app_secret`, `verify_token`",
+            "f:9:1: credential.b.api_key: unknown key, expected one of `provider`, `max_age`, `overlap`, `proof`, `check`, `token`, `app_secret`, `verify_token`",
         ),
         (
             "[credential.b]\nprovider = \"meta\"\ntoken = \"EAACANARY\"",

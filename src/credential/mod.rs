@@ -6,14 +6,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use zeroize::Zeroizing;
 
+mod asked;
 mod held;
 mod previous;
 mod reflection;
 mod sent;
 pub mod source;
 
+pub use asked::{Asked, Facts, Verdict};
 pub use held::{Held, SinceFrom};
 pub use previous::Previous;
 use reflection::reflections;
@@ -42,6 +45,7 @@ pub struct Credential {
     slots: BTreeMap<String, Slot>,
     previous: Vec<Previous>,
     standing: Standing,
+    asked: Arc<ArcSwapOption<Asked>>,
     reflections: Vec<Zeroizing<Vec<u8>>>,
 }
 
@@ -105,6 +109,8 @@ impl Credential {
         }
         let previous = before.map(|before| previous::after(before, &slots, config.overlap)).unwrap_or_default();
         let reflections = all_reflections(&slots, &previous);
+        // What is known of the same secrets stays known.
+        let same = before.filter(|before| previous::are_current(before, &slots));
         Ok(Self {
             name: name.to_owned(),
             provider,
@@ -113,6 +119,7 @@ impl Credential {
             slots,
             previous,
             standing: Standing::default(),
+            asked: same.map(|before| Arc::clone(&before.asked)).unwrap_or_default(),
             reflections,
         })
     }
@@ -131,7 +138,8 @@ impl Credential {
         let (name, provider) = (self.name.clone(), Arc::clone(&self.provider));
         let (proof, max_age, slots) = (self.proof, self.max_age, self.slots.clone());
         let reflections = all_reflections(&slots, &previous);
-        Some(Self { name, provider, proof, max_age, slots, previous, standing, reflections })
+        let asked = Arc::clone(&self.asked);
+        Some(Self { name, provider, proof, max_age, slots, previous, standing, asked, reflections })
     }
 
     /// The secret that is sent under this name, if the credential has it.
@@ -179,12 +187,29 @@ impl Credential {
         &self.standing
     }
 
+    /// What came of asking the provider about it, if it was asked.
+    #[must_use]
+    pub fn asked(&self) -> Option<Arc<Asked>> {
+        self.asked.load_full()
+    }
+
+    /// Keeps what came of asking.
+    pub fn keep(&self, asked: Asked) {
+        self.asked.store(Some(Arc::new(asked)));
+    }
+
     /// What requests go out with: what is current, or, where the provider has refused that, what was
     /// before.
     #[must_use]
     pub fn sent(&self) -> Sent<'_> {
         let previous = self.previous.first().filter(|previous| self.standing.fell_back() && previous.is_in_time());
         Sent { credential: self, previous }
+    }
+
+    /// What is current, whatever requests go out with.
+    #[must_use]
+    pub fn newest(&self) -> Sent<'_> {
+        Sent { credential: self, previous: None }
     }
 
     /// What else requests could go out with.

@@ -53,13 +53,22 @@ impl Previous {
     }
 }
 
+/// Whether `slots` send what `before` sends.
+pub(super) fn are_current(before: &Credential, slots: &BTreeMap<String, Slot>) -> bool {
+    current(before).is_as(slots)
+}
+
 /// What is previous once `slots` take the place of `before`, the latest first.
 pub(super) fn after(before: &Credential, slots: &BTreeMap<String, Slot>, overlap: Duration) -> Vec<Previous> {
-    let secrets = before.slots.iter().map(|(name, slot)| (name.clone(), Arc::clone(&slot.current))).collect();
-    let replaced = Previous { secrets, until: Instant::now() + overlap };
+    let replaced = Previous { until: Instant::now() + overlap, ..current(before) };
     let all = std::iter::once(&replaced).chain(&before.previous);
     // What is current (again) is not previous.
     all.filter(|previous| previous.is_in_time() && !previous.is_as(slots)).take(MOST).cloned().collect()
+}
+
+fn current(credential: &Credential) -> Previous {
+    let held = credential.slots.iter().map(|(name, slot)| (name.clone(), Arc::clone(&slot.current)));
+    Previous { secrets: held.collect(), until: Instant::now() }
 }
 
 /// Enough for a rotation that goes wrong twice; more would only keep what nobody needs.

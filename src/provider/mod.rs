@@ -43,10 +43,19 @@ pub struct Provider {
     pub limits: Limits,
     /// How its answers say what is wrong.
     pub errors: Errors,
+    /// How it is asked about a credential, where it can be.
+    pub health: Option<Health>,
     /// Whether answers are Graph JSON, with media and paging links to rewrite.
     pub graph_answers: bool,
     /// How its events prove that they are genuine, where it sends any.
     pub webhook: Option<Webhook>,
+}
+
+/// How a provider is asked whether a credential is good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// Meta's `debug_token`, and a read of each sender.
+    Graph,
 }
 
 /// How the answers of a provider say what is wrong.

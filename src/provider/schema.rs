@@ -7,8 +7,8 @@ use http::header::{self, HeaderName, HeaderValue};
 use super::parse::{is_variable, pointer, request};
 use super::webhook;
 use super::{
-    Ca, Errors, Inject, Kind, Limits, Operation, Part, PathMap, PathPattern, Provider, RequestPattern, SecretForm,
-    SecretKind, Strip, Template, preset_document,
+    Ca, Errors, Health, Inject, Kind, Limits, Operation, Part, PathMap, PathPattern, Provider, RequestPattern,
+    SecretForm, SecretKind, Strip, Template, preset_document,
 };
 use crate::document::{Field, Reader, Report, is_showable};
 
@@ -32,9 +32,7 @@ pub fn evidence(preset: &str) -> Option<Evidence> {
 /// Reads a provider. Faults are in the report; where they leave nothing to go on, there is no provider.
 pub fn read(name: &str, mut reader: Reader<'_>) -> Option<Provider> {
     // What a preset says of itself; a provider that extends it inherits the key.
-    if let Some(field) = reader.field("evidence") {
-        field.choice(&EVIDENCE);
-    }
+    choice(&mut reader, "evidence", &EVIDENCE);
     let title = reader.field("title").and_then(|field| field.string());
     // A provider without an upstream only sends events.
     let sends_only = reader.has("webhook") && !reader.has("upstream") && !reader.has("operations");
@@ -47,10 +45,8 @@ pub fn read(name: &str, mut reader: Reader<'_>) -> Option<Provider> {
     let media_upstream = reader.field("media_upstream");
     let media_upstream = media_upstream.and_then(|field| field.parse(str::parse));
     let ca = reader.field("ca").and_then(|field| field.parse(ca));
-    let graph_answers = reader.field("answers").and_then(|field| {
-        let words = [("graph", true), ("plain", false)];
-        field.choice(&words)
-    });
+    let graph_answers = choice(&mut reader, "answers", &[("graph", true), ("plain", false)]);
+    let health = choice(&mut reader, "health", &[("graph", Some(Health::Graph)), ("none", None)]);
     let secrets = secrets(&mut reader);
     let inject = match sends_only {
         true => Some(Vec::new()),
@@ -88,11 +84,16 @@ pub fn read(name: &str, mut reader: Reader<'_>) -> Option<Provider> {
         paths,
         limits,
         errors,
+        health: health.flatten(),
         graph_answers: graph_answers.unwrap_or(false),
         webhook,
     };
     provider.strip_what_is_injected();
     Some(provider)
+}
+
+fn choice<T: Copy>(reader: &mut Reader<'_>, key: &str, words: &[(&str, T)]) -> Option<T> {
+    reader.field(key).and_then(|field| field.choice(words))
 }
 
 impl Provider {

@@ -14,8 +14,10 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+mod questions;
 mod webhooks;
 
+pub use questions::{DUE, ask_about};
 use webhooks::Applications;
 
 use crate::config::{Config, Faults, ListenAddress};
@@ -273,6 +275,10 @@ pub async fn load(path: &Path, before: Option<&Live>, metrics: &Arc<Metrics>) ->
     let mut upstreams = HashMap::new();
     let generation = build(&config, &credentials, &authorities, &mut upstreams, before, metrics)?;
     let (inbound, applications) = webhooks::build(&config, &credentials, before, metrics)?;
+    // At the start there is nothing else to send with, so nothing waits for the answer.
+    if before.is_some() {
+        questions::prove(&config, &generation, metrics).await?;
+    }
     let server_tls = webhooks::server_tls(&config, &authorities)?;
     Ok(Live {
         config: Arc::new(config),
@@ -588,6 +594,8 @@ pub enum LoadError {
     ServerTls(TlsError),
     /// A webhook whose application cannot be connected to.
     Webhook(String, String),
+    /// Credentials that their providers refuse.
+    Refused(Vec<String>),
     /// The process ends meanwhile.
     Interrupted,
     /// Keys whose change takes effect only after a restart.
@@ -606,6 +614,7 @@ impl LoadError {
             Self::Upstream(provider, reason) => vec![format!("provider.{provider}.upstream: {reason}")],
             Self::ServerTls(error) => vec![format!("inbound.tls: {error}")],
             Self::Webhook(webhook, reason) => vec![format!("webhook {webhook}: {reason}")],
+            Self::Refused(reasons) => reasons.clone(),
             Self::Interrupted => vec!["the sidecar is stopping".to_owned()],
             Self::Restart(keys) => {
                 vec![format!("{}: changed, which needs a restart; nothing was applied", keys.join(", "))]

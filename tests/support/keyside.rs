@@ -82,6 +82,7 @@ pub struct Setup {
     media: String,
     whole: Option<String>,
     outbound: String,
+    check: &'static str,
     credential: String,
     route: String,
     limits: String,
@@ -121,6 +122,8 @@ impl Setup {
             media: upstream.to_owned(),
             whole: None,
             outbound: String::new(),
+            // Or each test would have to tell the questions from its own requests.
+            check: "check = \"off\"",
             credential: "token = \"file:@DIR@/token\"\n".to_owned(),
             route: String::new(),
             // High, so that only the tests of limits meet one.
@@ -224,6 +227,12 @@ impl Setup {
         self
     }
 
+    /// Asks the upstream about each new token, as Keyside does where nothing else is said.
+    pub fn check(mut self) -> Self {
+        self.check = "";
+        self
+    }
+
     /// Writes the configuration and says where.
     pub fn write_config(&self) -> PathBuf {
         let text = self.whole.clone().unwrap_or_else(|| {
@@ -231,8 +240,8 @@ impl Setup {
                 "[outbound]\nlisten = [\"127.0.0.1:@PORT@\"]\n{}\n[admin]\nlisten = [\"127.0.0.1:@ADMIN@\"]\n\n\
                  [reload]\nwatch = \"{}\"\n\n[log]\nlevel = \"{}\"\n\n\
                  [provider.test]\nextends = \"meta\"\nupstream = \"@UPSTREAM@\"\nmedia_upstream = \"@MEDIA@\"\nca = \"@DIR@/ca.pem\"\n{}\n\
-                 [credential.acme]\nprovider = \"test\"\n{}\n[[route]]\ncredential = \"acme\"\n{}[route.limits]\n{}\n{}",
-                self.outbound, self.watch, self.level, self.provider, self.credential, self.route, self.limits, self.more
+                 [credential.acme]\nprovider = \"test\"\n{}\n{}\n[[route]]\ncredential = \"acme\"\n{}[route.limits]\n{}\n{}",
+                self.outbound, self.watch, self.level, self.provider, self.check, self.credential, self.route, self.limits, self.more
             )
         });
         self.dir.write("proxy.toml", self.fill(&text))

@@ -107,6 +107,7 @@ fn credential(mut reader: Reader<'_>, providers: &mut Providers) -> Option<Place
     let kind = proof
         .as_ref()
         .and_then(|field| field.choice(&[("auto", Proof::Auto), ("classic", Proof::Classic), ("off", Proof::Off)]));
+    let check = reader.field("check").and_then(|field| field.choice(&[("auto", true), ("off", false)]));
     // Which keys there are is the provider's to say, so without one the rest cannot be judged.
     let provider = provider?;
     let mut secrets = BTreeMap::new();
@@ -121,7 +122,14 @@ fn credential(mut reader: Reader<'_>, providers: &mut Providers) -> Option<Place
     let (at, path) = (reader.at().clone(), reader.path().to_owned());
     reader.finish();
     Some(Placed {
-        config: CredentialConfig { provider, secrets, max_age, overlap, proof: kind.unwrap_or(Proof::Auto) },
+        config: CredentialConfig {
+            check: check.unwrap_or(true),
+            provider,
+            secrets,
+            max_age,
+            overlap,
+            proof: kind.unwrap_or(Proof::Auto),
+        },
         at,
         path,
     })

@@ -98,6 +98,7 @@ fn credential(provider: &Arc<Provider>, values: &[(&str, &[&str])]) -> Credentia
     let config = CredentialConfig {
         provider: Arc::clone(provider),
         secrets,
+        check: false,
         overlap: std::time::Duration::ZERO,
         max_age: Duration::from_secs(1),
         proof: ProofForm::Auto,

@@ -1,0 +1,158 @@
+//! What the provider says of a credential when it is asked: whether a new token is good before it is used,
+//! and how long it will be.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http::Method;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::credential::{Facts, Missing, Sent, Verdict};
+use crate::provider::{Health, Inject};
+use crate::query;
+use crate::upstream::{Head, Limits, Outgoing, OutgoingBody, Upstream};
+
+/// Asks the provider about a credential, and whether it can see each of these senders.
+pub async fn ask(sent: Sent<'_>, upstream: &Arc<Upstream>, host: &str, senders: &[&str]) -> Verdict {
+    match sent.credential().provider.health {
+        Some(Health::Graph) => ask_graph(&Question { sent, upstream, host }, senders).await,
+        None => Verdict::Unproved("the provider has no question for it".to_owned()),
+    }
+}
+
+async fn ask_graph(question: &Question<'_>, senders: &[&str]) -> Verdict {
+    let described = match question.get("/debug_token", Some("input_token")).await {
+        Ok(answer) => answer,
+        Err(reason) => return Verdict::Unproved(reason),
+    };
+    if let Some(refusal) = refusal(&described, &question.sent.credential().provider.errors.refused) {
+        return refusal;
+    }
+    let Some(data) = described.get("data").filter(|data| data.get("is_valid").is_some()) else {
+        return Verdict::Unproved("the answer to debug_token says nothing of it".to_owned());
+    };
+    if data["is_valid"] != true {
+        let (code, subcode) = (number(data, "/error/code"), number(data, "/error/subcode"));
+        return Verdict::Refused(format!("debug_token says that it is not valid (code {code}, subcode {subcode})"));
+    }
+    let facts = facts_of(data);
+    if facts.expires.is_some_and(|expires| expires <= SystemTime::now()) {
+        return Verdict::Refused("debug_token says that it has expired".to_owned());
+    }
+    for sender in senders {
+        let refused = match question.get(&format!("/{sender}?fields=id"), None).await {
+            Ok(answer) => answer.pointer("/error/code").and_then(Value::as_i64),
+            Err(reason) => return Verdict::Unproved(reason),
+        };
+        if let Some(code) = refused.filter(|code| BLIND.contains(code)) {
+            return Verdict::Refused(format!("it cannot see sender {sender} (code {code})"));
+        }
+    }
+    Verdict::Proved(facts)
+}
+
+/// The codes by which Graph refuses the question itself.
+fn refusal(answer: &Value, refused: &[i64]) -> Option<Verdict> {
+    let error = answer.get("error")?;
+    let code = error.get("code").and_then(Value::as_i64);
+    // Meta says so in words only; the code is that of any wrong parameter.
+    if code == Some(100) && error["message"].as_str().is_some_and(|message| message.contains("appsecret_proof")) {
+        let reason = "the app secret is not that of the token's app; replace both together";
+        return Some(Verdict::Refused(reason.to_owned()));
+    }
+    Some(match code {
+        Some(code) if refused.contains(&code) => Verdict::Refused(format!("the provider refuses it (code {code})")),
+        Some(code) => Verdict::Unproved(format!("the question was refused (code {code})")),
+        None => Verdict::Unproved("the question was refused".to_owned()),
+    })
+}
+
+fn facts_of(data: &Value) -> Facts {
+    let text = |key: &str| data[key].as_str().unwrap_or_default().to_owned();
+    let time = |key: &str| data[key].as_u64().filter(|at| *at != 0).map(|at| UNIX_EPOCH + Duration::from_secs(at));
+    let scopes = data["scopes"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    Facts {
+        app: text("app_id"),
+        kind: text("type"),
+        expires: time("expires_at"),
+        data_access_expires: time("data_access_expires_at"),
+        scopes: scopes.map(str::to_owned).collect(),
+    }
+}
+
+/// A number of an answer, in words where it has none.
+fn number(answer: &Value, pointer: &str) -> String {
+    answer.pointer(pointer).and_then(Value::as_i64).map_or_else(|| "unknown".to_owned(), |number| number.to_string())
+}
+
+/// Whom to ask, and with what.
+struct Question<'a> {
+    sent: Sent<'a>,
+    upstream: &'a Arc<Upstream>,
+    host: &'a str,
+}
+
+impl Question<'_> {
+    /// The answer to a GET; with `about`, the token is also the parameter of that name.
+    async fn get(&self, target: &str, about: Option<&str>) -> Result<Value, String> {
+        let request =
+            self.compose(target, about).map_err(|Missing(secret)| format!("there is no `{secret}` to ask with"))?;
+        let start = Instant::now();
+        let limits = Limits { start, deadline: start + TIME, head: TIME, progress: TIME };
+        let exchange = async {
+            let answer = self.upstream.send(request, limits, &AtomicBool::new(false)).await?;
+            answer.body.whole(MAX_ANSWER).await
+        };
+        let answer = tokio::time::timeout_at(limits.deadline, exchange).await;
+        let body = answer.map_err(|_| "no answer in time".to_owned())?.map_err(|error| error.to_string())?;
+        serde_json::from_slice(&body).map_err(|_| "the answer is no JSON".to_owned())
+    }
+
+    fn compose(&self, target: &str, about: Option<&str>) -> Result<Outgoing, Missing> {
+        let mut head = Head::with_capacity(1024 + target.len() + 8 * self.sent.length());
+        head.push(b"GET ");
+        head.push(target.as_bytes());
+        let mut separator: &[u8] = if target.contains('?') { b"&" } else { b"?" };
+        let mut begin = |head: &mut Head| head.push(std::mem::replace(&mut separator, b"&"));
+        let inject = &self.sent.credential().provider.inject;
+        for inject in inject {
+            if let Inject::AppSecretProof { token, key } = inject {
+                if let Some(name) = about {
+                    begin(&mut head);
+                    head.push(name.as_bytes());
+                    head.push(b"=");
+                    query::encode(self.sent.expose(token)?).for_each(|piece| head.push_secret(piece.as_bytes()));
+                }
+                if let Some(proof) = self.sent.app_secret_proof(token, key)? {
+                    begin(&mut head);
+                    head.push(proof.as_bytes());
+                }
+            }
+        }
+        head.push(b" HTTP/1.1\r\nhost: ");
+        head.push(self.host.as_bytes());
+        head.push(
+            concat!("\r\naccept: application/json\r\nuser-agent: keyside/", env!("CARGO_PKG_VERSION"), "\r\n")
+                .as_bytes(),
+        );
+        for inject in inject {
+            if let Inject::Header { name, value } = inject {
+                head.push(name.as_str().as_bytes());
+                head.push(b": ");
+                self.sent.render(value, |text| head.push_secret(text.as_bytes()))?;
+                head.push(b"\r\n");
+            }
+        }
+        head.push(b"\r\n");
+        Ok(Outgoing::new(Method::GET, head, OutgoingBody::Whole(Bytes::new())))
+    }
+}
+
+/// For one question.
+const TIME: Duration = Duration::from_secs(5);
+const MAX_ANSWER: usize = 64 * 1024;
+/// Unknown or not assigned to the token's user, permission missing.
+const BLIND: [i64; 3] = [10, 100, 200];

@@ -1,0 +1,205 @@
+//! Asks providers about credentials: about new secrets before they are published, about all once a day.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::{Live, LoadError, Reloader};
+use crate::config::Config;
+use crate::credential::{Asked, Credential, Verdict};
+use crate::health;
+use crate::metrics::Metrics;
+use crate::outbound::Generation;
+use crate::outbound::policy::Route;
+use crate::upstream::Upstream;
+
+/// A credential, and where and for which senders it is asked about.
+struct Question {
+    credential: Arc<Credential>,
+    upstream: Arc<Upstream>,
+    host: String,
+    senders: BTreeSet<String>,
+}
+
+/// Asks about every credential that nothing is known of yet.
+///
+/// # Errors
+/// Where a provider refuses one: the generation must not be published.
+pub(super) async fn prove(config: &Config, generation: &Generation, metrics: &Metrics) -> Result<(), LoadError> {
+    let unknown = questions(config, generation).filter(|question| question.credential.asked().is_none());
+    let mut refused = Vec::new();
+    for (credential, verdict) in ask(unknown).await {
+        tell(&credential, generation, &verdict);
+        if let Verdict::Refused(reason) = &verdict {
+            metrics.rotated(&credential.name, "refused");
+            refused.push(format!("credential.{}: {reason}", credential.name));
+        }
+        credential.keep(Asked { at: Instant::now(), verdict });
+    }
+    if refused.is_empty() { Ok(()) } else { Err(LoadError::Refused(refused)) }
+}
+
+/// Asks about every credential that is to be checked, whatever is known of it.
+pub async fn ask_about(live: &Live) -> Vec<(Arc<Credential>, Verdict)> {
+    ask(questions(&live.config, &live.generation)).await
+}
+
+/// One question for each credential that is to be checked and that a route sends with.
+fn questions<'a>(config: &'a Config, generation: &'a Generation) -> impl Iterator<Item = Question> + 'a {
+    let mut questions: HashMap<&str, Question> = HashMap::new();
+    for route in generation.policy.routes() {
+        let name = route.credential.name.as_str();
+        let is_checked = config.credentials.get(name).is_some_and(|credential| credential.check);
+        if !is_checked || route.credential.provider.health.is_none() {
+            continue;
+        }
+        let question = questions.entry(name).or_insert_with(|| Question {
+            credential: Arc::clone(&route.credential),
+            upstream: Arc::clone(&route.upstream),
+            host: route.host.clone(),
+            senders: BTreeSet::new(),
+        });
+        question.senders.extend(route.senders.iter().cloned());
+    }
+    questions.into_values()
+}
+
+/// All at a time: a provider that does not answer holds up no other.
+async fn ask(questions: impl Iterator<Item = Question>) -> Vec<(Arc<Credential>, Verdict)> {
+    let mut asking = JoinSet::new();
+    for Question { credential, upstream, host, senders } in questions {
+        asking.spawn(async move {
+            let senders: Vec<_> = senders.iter().map(String::as_str).collect();
+            let verdict = health::ask(credential.newest(), &upstream, &host, &senders).await;
+            (credential, verdict)
+        });
+    }
+    asking.join_all().await
+}
+
+fn tell(credential: &Credential, generation: &Generation, verdict: &Verdict) {
+    let (name, fingerprint) = (&credential.name, credential.newest().fingerprint().map(tracing::field::display));
+    match verdict {
+        Verdict::Proved(facts) => {
+            tracing::info!(credential = name, fingerprint, "the provider takes the token");
+            let routes = generation.policy.routes().iter().filter(|route| route.credential.name == *name);
+            let too_wide = facts.too_wide(routes.clone().any(administers));
+            if !too_wide.is_empty() {
+                let scopes = too_wide.join(" ");
+                tracing::warn!(
+                    credential = name,
+                    scopes,
+                    "the token may do more than its routes need: make one without these scopes"
+                );
+            }
+            if facts.is_personal() {
+                tracing::warn!(credential = name, "the token is a person's own and ends soon: use a System User's");
+            }
+        }
+        Verdict::Refused(reason) => {
+            tracing::error!(
+                credential = name,
+                fingerprint,
+                reason,
+                "the provider refuses the token: put a new one in its place"
+            );
+        }
+        Verdict::Unproved(reason) => {
+            tracing::warn!(
+                credential = name,
+                fingerprint,
+                reason,
+                "the provider could not be asked about the token; it is used unproved"
+            );
+        }
+    }
+}
+
+/// Whether a route may use any operation of administration.
+pub(super) fn administers(route: &Route) -> bool {
+    let operations = &route.credential.provider.operations;
+    let allowed = operations.iter().zip(&route.operations).filter(|(_, allowed)| **allowed);
+    allowed.map(|(operation, _)| operation).any(|operation| operation.kind == crate::provider::Kind::Administration)
+}
+
+impl Reloader {
+    /// Asks when it is time, and raises an alarm when a secret grows old or nears its end, for as long as
+    /// the process lives.
+    pub async fn look_after(self: Arc<Self>) {
+        let mut alarms = Alarms::default();
+        loop {
+            let live = self.live();
+            let due = questions(&live.config, &live.generation).filter(|question| is_due(&question.credential));
+            for (credential, verdict) in ask(due).await {
+                // The same twice is no news.
+                if credential.asked().is_none_or(|before| before.verdict != verdict) {
+                    tell(&credential, &live.generation, &verdict);
+                }
+                credential.keep(Asked { at: Instant::now(), verdict });
+            }
+            alarms.raise(&self.live());
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
+/// Once a day, as Meta advises; sooner where the last time said nothing:
+/// <https://developers.facebook.com/docs/facebook-login/security>.
+fn is_due(credential: &Credential) -> bool {
+    credential.asked().is_none_or(|asked| {
+        let interval = if matches!(asked.verdict, Verdict::Unproved(_)) { ASK_AGAIN } else { ASK };
+        asked.at.elapsed() >= interval
+    })
+}
+
+/// What was said already, so that it is said once for each stage.
+#[derive(Default)]
+struct Alarms {
+    raised: HashMap<String, usize>,
+}
+
+impl Alarms {
+    fn raise(&mut self, live: &Live) {
+        for (name, credential) in &live.credentials {
+            for (secret, slot) in credential.slots() {
+                let (age, policy) = (slot.current.age(), credential.max_age);
+                let stage = [policy.mul_f64(DUE), policy].iter().filter(|limit| age > **limit).count();
+                let days = age.as_secs() / DAY;
+                if self.is_news(format!("{name} {secret} age"), stage) {
+                    match stage {
+                        1 => tracing::warn!(credential = name, secret, days, "the secret grows old: rotate it soon"),
+                        _ => tracing::error!(
+                            credential = name,
+                            secret,
+                            days,
+                            "the secret is older than max_age: rotate it"
+                        ),
+                    }
+                }
+            }
+            let asked = credential.asked();
+            let Some(left) = asked.and_then(|asked| asked.verdict.ends_in()) else { continue };
+            let stage = EXPIRY_DAYS.iter().filter(|days| left < Duration::from_secs(**days * DAY)).count();
+            if self.is_news(format!("{name} expiry"), stage) {
+                let days = left.as_secs() / DAY;
+                tracing::error!(credential = name, days, "the token ends in so many days: replace it");
+            }
+        }
+    }
+
+    /// Whether a stage is reached that was not before.
+    fn is_news(&mut self, what: String, stage: usize) -> bool {
+        self.raised.insert(what, stage).unwrap_or_default() < stage
+    }
+}
+
+/// How much of `max_age` may pass before the first warning.
+pub const DUE: f64 = 0.8;
+const EXPIRY_DAYS: [u64; 4] = [14, 7, 2, 0];
+const DAY: u64 = 86_400;
+const LOOK: Duration = Duration::from_secs(60);
+const ASK_AGAIN: Duration = Duration::from_secs(60);
+const ASK: Duration = Duration::from_secs(DAY);
