@@ -11,6 +11,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -68,7 +69,9 @@ impl App {
         let at = |listeners: &[Listener]| listeners.iter().map(Listener::address).collect();
         let (outbound_addresses, inbound_addresses) = (at(&outbound_listeners), at(&inbound_listeners));
 
-        let outbound = Arc::new(Outbound::new(reloader.generation(), Arc::clone(&metrics)));
+        let (look, wishes) = mpsc::channel(LOOKS);
+        let outbound = Outbound::new(reloader.generation(), Arc::clone(&metrics), reloader.audit(), look);
+        let outbound = Arc::new(outbound);
         let inbound = Arc::new(Inbound::new(reloader.inbound(), Arc::clone(&metrics)));
         let admin = Arc::new(Admin::new(Arc::clone(&reloader), Arc::clone(&metrics)));
         let ((drainer, begun), (admin_drainer, admin_begun)) = (drain(), drain());
@@ -98,6 +101,7 @@ impl App {
             tokio::spawn(Arc::clone(&reloader).serve(queue)),
             tokio::spawn(Arc::clone(&reloader).watch()),
             tokio::spawn(Arc::clone(&reloader).look_after()),
+            tokio::spawn(Arc::clone(&reloader).look_when_asked(wishes)),
             tokio::spawn(reap(Arc::clone(&reloader))),
         ]);
         Ok(Self {
@@ -161,6 +165,9 @@ impl App {
         for task in self.tasks {
             task.abort();
         }
+        let audit = self.reloader.audit();
+        audit.record("stop", []);
+        tokio::task::spawn_blocking(move || audit.flush()).await.unwrap_or_default();
         tracing::info!(complete = ended == Ended::Drained, "stopped");
         ended
     }
@@ -229,6 +236,9 @@ fn start_log(config: &Config) -> Log {
     };
     Log::start(config.log.level, json)
 }
+
+/// How many refused requests may wait for a look at where secrets come from.
+const LOOKS: usize = 1024;
 
 /// Why it does not serve.
 #[derive(Debug)]

@@ -52,7 +52,7 @@
 //! | the way of a request, of a question | [`outbound`], [`inbound`], [`listener`]; [`health`] |
 //! | what it uses | [`limit`], [`credential`], [`upstream`], [`tls`] |
 //! | what is meant | [`config`], [`provider`] |
-//! | the ground | [`document`], [`headers`], [`json`], [`log`], [`metrics`], [`query`], [`response`], [`room`], [`secret`], [`units`], [`watchdog`] |
+//! | the ground | [`audit`], [`document`], [`headers`], [`json`], [`log`], [`metrics`], [`query`], [`response`], [`room`], [`secret`], [`units`], [`watchdog`] |
 //!
 //! # What always holds
 //!
@@ -67,6 +67,7 @@
 
 pub mod admin;
 pub mod app;
+pub mod audit;
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "commands speak to the terminal")]
 pub mod cli;
 pub mod config;

@@ -18,6 +18,7 @@
 
 mod support;
 
+mod audit;
 mod callers;
 mod checks;
 mod fallback;
@@ -25,6 +26,7 @@ mod lifecycle;
 mod limits;
 mod raw_requests;
 mod reload;
+mod rotation;
 mod sandbox_webhooks;
 mod secrets;
 mod sending;

@@ -11,7 +11,10 @@ const FLOORS: [&[&str]; 8] = [
     &["outbound", "inbound", "listener", "health"],
     &["limit", "credential", "upstream", "tls"],
     &["config", "provider"],
-    &["document", "headers", "json", "log", "metrics", "query", "response", "room", "secret", "units", "watchdog"],
+    &[
+        "audit", "document", "headers", "json", "log", "metrics", "query", "response", "room", "secret", "units",
+        "watchdog",
+    ],
 ];
 
 /// Imports within a floor, in the one direction in which they may go.

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod audit;
 mod check;
 mod client;
 mod demo;
@@ -38,6 +39,8 @@ enum Command {
     Sandbox(sandbox::SandboxArgs),
     /// Read an event on standard input, and print the header lines with which a provider would sign it
     Sign(sign::SignArgs),
+    /// Check an audit file
+    Audit(audit::AuditArgs),
     /// List the providers that ship with Keyside, or print one as TOML
     Providers(providers::ProvidersArgs),
 }
@@ -52,6 +55,7 @@ pub async fn run(arguments: Arguments) -> ExitCode {
         Command::Demo(args) => demo::run(args).await,
         Command::Sandbox(args) => sandbox::run(args).await,
         Command::Sign(args) => sign::run(args).await,
+        Command::Audit(args) => audit::run(&args),
         Command::Providers(args) => providers::run(args),
     }
 }

@@ -38,6 +38,8 @@ pub struct Config {
     pub reload: Reload,
     /// `[log]`.
     pub log: Log,
+    /// `[audit]`, where there is one.
+    pub audit: Option<Audit>,
     /// What is allowed and yet worth a second look.
     pub warnings: Vec<Fault>,
 }
@@ -238,6 +240,15 @@ pub struct Log {
     pub level: tracing::level_filters::LevelFilter,
     /// In which form.
     pub format: LogFormat,
+}
+
+/// `[audit]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Audit {
+    /// The file that lines are added to.
+    pub file: PathBuf,
+    /// Whether each request has a line as well.
+    pub requests: bool,
 }
 
 /// `[log] format`.

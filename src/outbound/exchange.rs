@@ -8,12 +8,14 @@ use http::HeaderName;
 use http::request::Parts;
 use http_body::Body;
 use hyper::body::Incoming;
+use tokio::sync::oneshot;
 
 use super::body::{Form, MAX_STREAM};
 use super::error::OutboundError;
 use super::inject::{self, Length};
 use super::policy::Permit;
-use super::{Generation, answer, upstream_error};
+use super::{Generation, LookAgain, answer, upstream_error};
+use crate::audit::Audit;
 use crate::credential::Sent;
 use crate::upstream::{Answer, Limits, OutgoingBody};
 
@@ -36,6 +38,10 @@ pub(super) struct Exchange<'a> {
     pub(super) parts: &'a Parts,
     /// What is live by now, which may be newer than what the request began with.
     pub(super) live: &'a ArcSwap<Generation>,
+    /// Who looks for new secrets.
+    pub(super) look: &'a LookAgain,
+    /// Where it is recorded that a secret is refused.
+    pub(super) audit: &'a Audit,
     /// Every header that any provider injects.
     pub(super) injected: &'a [HeaderName],
     pub(super) limits: Limits,
@@ -61,10 +67,12 @@ impl Exchange<'_> {
         if !refused {
             return Ok(answer);
         }
-        let live = self.live.load_full();
-        let newer = live.policy.credential(&sent.credential().name).map(|credential| credential.sent());
-        let newer = newer.filter(|newer| newer.fingerprint() != sent.fingerprint());
-        if let (Some(other), Some(body)) = (newer.or_else(|| sent.credential().instead_of(sent)), again) {
+        let mut live = self.live.load_full();
+        if other(&live, sent).is_none() && again.is_some() {
+            self.look_again().await;
+            live = self.live.load_full();
+        }
+        if let (Some(other), Some(body)) = (other(&live, sent), again) {
             let (second, refused) = self.send_with(other, body).await?;
             if !refused {
                 self.take_to(other, sent);
@@ -72,6 +80,7 @@ impl Exchange<'_> {
             }
         }
         if sent.credential().standing().refuse() {
+            self.record("secret refused", sent);
             let (credential, fingerprint) = (&sent.credential().name, sent.fingerprint().map(tracing::field::display));
             tracing::error!(
                 credential,
@@ -108,6 +117,20 @@ impl Exchange<'_> {
         Ok((answer, refused))
     }
 
+    /// A new secret may be where secrets come from and not have been noticed yet.
+    async fn look_again(&self) {
+        let (done, wait) = oneshot::channel();
+        if self.look.try_send(done).is_ok() {
+            wait.await.unwrap_or_default();
+        }
+    }
+
+    fn record(&self, event: &str, sent: Sent<'_>) {
+        let fingerprint = sent.fingerprint().map(|fingerprint| fingerprint.to_string());
+        let credential = sent.credential().name.as_str();
+        self.audit.record(event, [("credential", credential.into()), ("fingerprint", fingerprint.into())]);
+    }
+
     /// Goes on with what the provider has taken in place of what it refused.
     fn take_to(&self, taken: Sent<'_>, refused: Sent<'_>) {
         if !taken.credential().standing().take_to(taken) {
@@ -117,6 +140,7 @@ impl Exchange<'_> {
         let show = |sent: Sent<'_>| sent.fingerprint().map(tracing::field::display);
         let (refused, taken_instead) = (show(refused), show(taken));
         if taken.is_previous() {
+            self.record("fallback", taken);
             self.permit.route.metrics.rotated(credential, FELL_BACK);
             tracing::error!(
                 credential,
@@ -128,6 +152,12 @@ impl Exchange<'_> {
             tracing::warn!(credential, refused, taken_instead, "the provider takes the new secret after all");
         }
     }
+}
+
+/// What a request could go out with instead: what a reload has brought meanwhile, else what was before.
+fn other<'s>(live: &'s Generation, sent: Sent<'s>) -> Option<Sent<'s>> {
+    let newer = live.policy.credential(&sent.credential().name).map(|credential| credential.sent());
+    newer.filter(|newer| newer.fingerprint() != sent.fingerprint()).or_else(|| sent.credential().instead_of(sent))
 }
 
 /// How metrics name a rotation that was taken back.

@@ -12,6 +12,7 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body;
 use hyper::body::Incoming;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 mod answer;
@@ -27,6 +28,7 @@ use error::OutboundError;
 use exchange::{Exchange, Taken};
 use policy::{Permit, Policy, Route};
 
+use crate::audit::Audit;
 use crate::limit::{Limited, Patience, Ticket};
 use crate::listener::Link;
 use crate::log::millis;
@@ -48,19 +50,25 @@ pub struct Generation {
     pub injected: Vec<HeaderName>,
 }
 
+/// Asks for a look at where secrets come from, and is answered when new ones are in use. For when a
+/// provider refuses a secret: its successor may be there already.
+pub type LookAgain = mpsc::Sender<oneshot::Sender<()>>;
+
 /// The outbound listener's handler.
 #[derive(Debug)]
 pub struct Outbound {
     generation: Arc<ArcSwap<Generation>>,
     metrics: Arc<Metrics>,
+    audit: Audit,
+    look: LookAgain,
     room: Room,
 }
 
 impl Outbound {
     /// A handler whose requests run on what `generation` holds when they arrive.
     #[must_use]
-    pub fn new(generation: Arc<ArcSwap<Generation>>, metrics: Arc<Metrics>) -> Self {
-        Self { generation, metrics, room: Room::default() }
+    pub fn new(generation: Arc<ArcSwap<Generation>>, metrics: Arc<Metrics>, audit: Audit, look: LookAgain) -> Self {
+        Self { generation, metrics, audit, look, room: Room::default() }
     }
 
     /// Answers a request: with the provider's answer, or with why there is none. Cannot fail; this is
@@ -107,6 +115,8 @@ impl Outbound {
             permit: &permit,
             parts,
             live: &self.generation,
+            look: &self.look,
+            audit: &self.audit,
             injected: &generation.injected,
             limits,
             written: &under_way.written,
@@ -120,8 +130,27 @@ impl Outbound {
         let cleaned = answer::clean(answer, &permit, origin).await;
         let mut response = cleaned.map_err(|error| failed(upstream_error(error, &parts.method)))?;
         report(&permit, link, response.status(), done - arrived);
+        self.record(generation, Some((permit.route, permit.operation_index)), link, response.status());
         describe(&mut response, ticket.as_ref(), sent - arrived, done - sent);
         Ok(response)
+    }
+
+    /// A line for a request in the audit file, where it is to have one.
+    fn record(&self, generation: &Generation, permitted: Option<(&Route, usize)>, link: &Link, status: StatusCode) {
+        if !self.audit.of_requests() {
+            return;
+        }
+        let credential = permitted.map(|(route, _)| &route.credential);
+        let operation = permitted.and_then(|(route, index)| route.credential.provider.operations.get(index));
+        let fields = [
+            ("caller", link.caller().to_string().into()),
+            ("route", permitted.map(|(route, _)| &*route.name).into()),
+            ("operation", operation.map(|operation| operation.name.as_str()).into()),
+            ("fingerprint", credential.and_then(|held| held.fingerprint()).map(|print| print.to_string()).into()),
+            ("generation", generation.number.into()),
+            ("status", status.as_u16().into()),
+        ];
+        self.audit.record("request", fields);
     }
 
     async fn take_body(
@@ -228,6 +257,8 @@ impl<'a> Failure<'a> {
         let duration_ms = millis(arrived.elapsed());
         let credential = self.route.and_then(|route| route.credential.fingerprint()).map(tracing::field::display);
         let operation = self.operation();
+        let generation = outbound.generation.load();
+        outbound.record(&generation, self.route.zip(self.permit), link, kind.status);
         tracing::info!(route, operation, credential, caller = %link.caller(), status = kind.status.as_u16(), duration_ms, error = kind.slug, reason = refusal.message, "request refused");
         let mut response = refusal.to_response().map(AnswerBody::Whole);
         if matches!(self.error, OutboundError::MethodNotAllowed) {
@@ -350,7 +381,12 @@ mod tests {
         let metrics = Metrics::new();
         let policy = Policy::new(Vec::new());
         let generation = Generation { number: 1, policy, hosts: HashSet::new(), injected: Vec::new() };
-        let outbound = Outbound::new(Arc::new(ArcSwap::from_pointee(generation)), Arc::clone(&metrics));
+        let outbound = Outbound::new(
+            Arc::new(ArcSwap::from_pointee(generation)),
+            Arc::clone(&metrics),
+            Audit::default(),
+            mpsc::channel(1).0,
+        );
         let link = Link::new(Caller::Unix { uid: 0 });
         let counted = |outcome: &str| {
             let text = metrics.encode().unwrap();

@@ -20,6 +20,7 @@ mod webhooks;
 pub use questions::{DUE, ask_about};
 use webhooks::Applications;
 
+use crate::audit::Audit;
 use crate::config::{Config, Faults, ListenAddress};
 use crate::credential::source::{Digests, Reading, digests, read_all};
 use crate::credential::{Credential, CredentialFault, Findings, Previous, references};
@@ -61,6 +62,7 @@ type UpstreamKey = (Origin, Ca, [u8; 32]);
 pub struct Reloader {
     path: PathBuf,
     metrics: Arc<Metrics>,
+    audit: Audit,
     live: ArcSwap<Live>,
     generation: Arc<ArcSwap<Generation>>,
     inbound: Arc<ArcSwap<inbound::Generation>>,
@@ -95,6 +97,12 @@ impl Reloader {
         metrics: Arc<Metrics>,
     ) -> Result<(Arc<Self>, mpsc::Receiver<Request>), LoadError> {
         let live = load(&path, None, &metrics).await?;
+        let audit = match &live.config.audit {
+            Some(audit) => Audit::open(&audit.file, audit.requests)
+                .map_err(|error| LoadError::Audit(audit.file.clone(), error.to_string()))?,
+            None => Audit::default(),
+        };
+        audit.record("start", [("version", env!("CARGO_PKG_VERSION").into())]);
         metrics.reloaded(true);
         let (requests, queue) = mpsc::channel(REQUESTS);
         let generation = Arc::new(ArcSwap::from(Arc::clone(&live.generation)));
@@ -102,7 +110,13 @@ impl Reloader {
         let server_tls = live.server_tls.as_ref().map(|tls| Arc::new(ArcSwap::from(Arc::clone(tls))));
         let last = Mutex::new(LastReload { last_success: SystemTime::now(), refused: Vec::new() });
         let live = ArcSwap::from_pointee(live);
-        Ok((Arc::new(Self { path, metrics, live, generation, inbound, server_tls, last, requests }), queue))
+        Ok((Arc::new(Self { path, metrics, audit, live, generation, inbound, server_tls, last, requests }), queue))
+    }
+
+    /// Where events are recorded.
+    #[must_use]
+    pub fn audit(&self) -> Audit {
+        self.audit.clone()
     }
 
     /// What is live.
@@ -184,13 +198,30 @@ impl Reloader {
                 continue;
             };
             tokio::time::sleep(interval).await;
-            let live = self.live();
-            let paths: Vec<_> = live.digests.keys().cloned().collect();
-            let Ok(now) = tokio::task::spawn_blocking(move || digests(paths)).await else { continue };
-            // Content that was refused once is not tried again until it is another.
-            if now != live.digests && refused.as_ref() != Some(&now) {
-                refused = self.ask_and_wait("a file has changed").await.is_err().then_some(now);
+            self.look(&mut refused).await;
+        }
+    }
+
+    /// Looks at all files whenever a request is refused for its secret, a few times a second at most.
+    pub async fn look_when_asked(self: Arc<Self>, mut wishes: mpsc::Receiver<oneshot::Sender<()>>) {
+        let (mut waiting, mut refused) = (Vec::new(), None);
+        while wishes.recv_many(&mut waiting, usize::MAX).await > 0 {
+            self.look(&mut refused).await;
+            for done in waiting.drain(..) {
+                done.send(()).unwrap_or_default();
             }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Reloads if the content of a file is another; what was `refused` once is not tried again until it is
+    /// another still.
+    async fn look(&self, refused: &mut Option<Digests>) {
+        let live = self.live();
+        let paths: Vec<_> = live.digests.keys().cloned().collect();
+        let Ok(now) = tokio::task::spawn_blocking(move || digests(paths)).await else { return };
+        if now != live.digests && refused.as_ref() != Some(&now) {
+            *refused = self.ask_and_wait("a file has changed").await.is_err().then_some(now);
         }
     }
 
@@ -236,11 +267,17 @@ impl Reloader {
                 *self.last.lock().unwrap_or_else(PoisonError::into_inner) =
                     LastReload { last_success: SystemTime::now(), refused: Vec::new() };
                 self.metrics.reloaded(true);
-                for (credential, _, _) in rotated(&before, &live) {
+                for (credential, secret, how) in rotated(&before, &live) {
                     self.metrics.rotated(&credential, "replaced");
+                    let fields =
+                        [("credential", credential.into()), ("secret", secret.into()), ("fingerprints", how.into())];
+                    self.audit.record("rotation", fields);
                 }
                 let changes = changes(&before, &live);
                 let number = live.generation.number;
+                let fields =
+                    [("cause", cause.into()), ("generation", number.into()), ("changes", changes.clone().into())];
+                self.audit.record("reload", fields);
                 tracing::info!(cause, generation = number, duration_ms, changes = changes.join("; "), "reloaded");
                 Ok(changes)
             }
@@ -248,6 +285,7 @@ impl Reloader {
                 let reasons = error.reasons();
                 self.last.lock().unwrap_or_else(PoisonError::into_inner).refused.clone_from(&reasons);
                 self.metrics.reloaded(false);
+                self.audit.record("reload refused", [("cause", cause.into()), ("reasons", reasons.clone().into())]);
                 for reason in &reasons {
                     tracing::error!(cause, reason, "reload refused, everything stays as it was");
                 }
@@ -474,6 +512,7 @@ fn refuse_restart_needed(before: &Config, config: &Config) -> Result<(), LoadErr
         ("inbound.tls", before.inbound.tls.is_some() != config.inbound.tls.is_some()),
         ("admin.listen", differ(&before.admin.listen, &config.admin.listen)),
         ("log", before.log != config.log),
+        ("audit", before.audit != config.audit),
     ];
     changed.extend(table.iter().filter(|(_, changed)| *changed).map(|(key, _)| *key));
     if changed.is_empty() { Ok(()) } else { Err(LoadError::Restart(changed)) }
@@ -594,6 +633,8 @@ pub enum LoadError {
     ServerTls(TlsError),
     /// A webhook whose application cannot be connected to.
     Webhook(String, String),
+    /// The audit file cannot be written.
+    Audit(PathBuf, String),
     /// Credentials that their providers refuse.
     Refused(Vec<String>),
     /// The process ends meanwhile.
@@ -614,6 +655,7 @@ impl LoadError {
             Self::Upstream(provider, reason) => vec![format!("provider.{provider}.upstream: {reason}")],
             Self::ServerTls(error) => vec![format!("inbound.tls: {error}")],
             Self::Webhook(webhook, reason) => vec![format!("webhook {webhook}: {reason}")],
+            Self::Audit(path, reason) => vec![format!("audit.file: {} cannot be written: {reason}", path.display())],
             Self::Refused(reasons) => reasons.clone(),
             Self::Interrupted => vec!["the sidecar is stopping".to_owned()],
             Self::Restart(keys) => {
@@ -636,4 +678,5 @@ static PRESET_HEADERS: LazyLock<Vec<http::HeaderName>> = LazyLock::new(credentia
 /// The lists of systems have some 250 KiB.
 const MAX_AUTHORITIES: u64 = 4 * 1024 * 1024;
 const REQUESTS: usize = 16;
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 const REST: Duration = Duration::from_millis(20);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 
 use super::error::Faults;
-use super::{Admin, Config, Inbound, Log, LogFormat, Outbound, Reload};
+use super::{Admin, Audit, Config, Inbound, Log, LogFormat, Outbound, Reload};
 use crate::document::{Document, Fault, Field, Position, Reader, Report};
 use crate::units::{self, UnitError};
 
@@ -68,6 +68,7 @@ pub(super) fn read(document: &Document, report: &Report) -> Config {
     let admin = admin(root.section("admin"), &mut addresses, reach);
     let reload = reload(root.section("reload"));
     let log = log(root.section("log"));
+    let audit = root.table("audit").and_then(audit);
     let mut providers = Providers::read(root.field("provider"), report);
     let credentials = root.field("credential").and_then(|field| field.table());
     let credentials = credentials.map(|table| credentials_of(table, &mut providers));
@@ -88,6 +89,7 @@ pub(super) fn read(document: &Document, report: &Report) -> Config {
         admin,
         reload,
         log,
+        audit,
         warnings: Vec::new(),
     }
 }
@@ -115,6 +117,13 @@ fn reload(mut reader: Reader<'_>) -> Reload {
     let watch = duration_or_off(&mut reader, "watch", Some(Duration::from_secs(5)));
     reader.finish();
     Reload { watch }
+}
+
+fn audit(mut reader: Reader<'_>) -> Option<Audit> {
+    let file = reader.required("file", "the file that lines are added to").and_then(|field| field.parse(absolute_path));
+    let requests = reader.field("requests").and_then(|field| field.boolean());
+    reader.finish();
+    Some(Audit { file: file?, requests: requests.unwrap_or(false) })
 }
 
 fn log(mut reader: Reader<'_>) -> Log {

@@ -1,0 +1,215 @@
+//! Whatever becomes of a rotation, no send fails: each case under 500 requests a second.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::support::client::{Client, post};
+use crate::support::keyside::{Keyside, Setup};
+use crate::support::upstream::{Request, Upstream, json};
+use crate::support::{MESSAGES, hmac_sha256};
+
+const RATE: u32 = 500;
+const CALLERS: u32 = 5;
+
+/// A provider with its tokens: each is of an app, and good or not. The secret of app `a` is `secret of a`.
+#[derive(Clone, Default)]
+struct Book(Arc<Mutex<HashMap<String, (&'static str, bool)>>>);
+
+impl Book {
+    fn issue(&self, token: &str, app: &'static str) {
+        self.0.lock().unwrap().insert(token.to_owned(), (app, true));
+    }
+
+    fn revoke(&self, token: &str) {
+        self.0.lock().unwrap().entry(token.to_owned()).and_modify(|(_, good)| *good = false);
+    }
+
+    fn answer(&self, request: &Request) -> Vec<u8> {
+        let token = request.header("authorization").unwrap_or_default().replace("Bearer ", "");
+        let Some((app, true)) = self.0.lock().unwrap().get(&token).copied() else { return error(190, "invalid") };
+        let proof = hmac_sha256(&secret_of(app), &token);
+        if !request.target().contains(&format!("appsecret_proof={proof}")) {
+            return error(100, "Invalid appsecret_proof provided in the API argument");
+        }
+        if request.target().starts_with("/debug_token") {
+            return json(&format!(
+                r#"{{"data":{{"app_id":"{app}","type":"SYSTEM_USER","expires_at":0,"is_valid":true,"scopes":["whatsapp_business_messaging"]}}}}"#
+            ));
+        }
+        json(r#"{"messages":[{"id":"wamid.1"}]}"#)
+    }
+}
+
+fn secret_of(app: &str) -> String {
+    format!("secret of {app}")
+}
+
+fn error(code: i64, message: &str) -> Vec<u8> {
+    let body = format!(r#"{{"error":{{"message":"{message}","code":{code}}}}}"#);
+    format!("HTTP/1.1 400 No\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+        .into_bytes()
+}
+
+fn start(book: &Book, more: &str) -> (Upstream, Keyside) {
+    book.issue("EAAOLDTOKEN", "one");
+    let answering = book.clone();
+    let upstream = Upstream::answering(move |request| answering.answer(request));
+    let keyside = Setup::new(&upstream)
+        .check()
+        .level("info")
+        .watch("100ms")
+        .file("token", "EAAOLDTOKEN")
+        .file("app_secret", secret_of("one"))
+        .credential(&format!(
+            "token = \"file:@DIR@/token\"\napp_secret = \"file:@DIR@/app_secret\"\nproof = \"classic\"\n{more}"
+        ))
+        .start();
+    (upstream, keyside)
+}
+
+/// Sends while `during` runs and half a second more; gives how many were sent, and every answer that was not 200.
+fn under_load(keyside: &Keyside, during: impl FnOnce()) -> (usize, Vec<String>) {
+    let (over, sent) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let failed = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for caller in 0..CALLERS {
+            let (over, sent, failed) = (&over, &sent, &failed);
+            scope.spawn(move || {
+                let mut client = Client::connect(keyside.outbound()).unwrap();
+                let mut due = Instant::now() + Duration::from_secs(1) / RATE * caller;
+                while !over.load(Ordering::Relaxed) {
+                    thread::sleep(due.saturating_duration_since(Instant::now()));
+                    due += Duration::from_secs(1) / RATE * CALLERS;
+                    let answer = client.ask(&post(MESSAGES, "{}")).unwrap();
+                    sent.fetch_add(1, Ordering::Relaxed);
+                    if answer.status != 200 {
+                        failed.lock().unwrap().push(format!("{} {}", answer.status, answer.text()));
+                    }
+                }
+            });
+        }
+        thread::sleep(Duration::from_millis(200));
+        during();
+        thread::sleep(Duration::from_millis(500));
+        over.store(true, Ordering::Relaxed);
+    });
+    (sent.into_inner(), failed.into_inner().unwrap())
+}
+
+fn wait(millis: u64) {
+    thread::sleep(Duration::from_millis(millis));
+}
+
+/// What happens, with the token that is sent at the end.
+type Case = (&'static str, &'static str, fn(&Keyside, &Book));
+
+#[test]
+fn no_send_fails_whatever_the_new_secret_is() {
+    let cases: [Case; 9] = [
+        ("a good one", "EAANEWTOKEN", |keyside, book| {
+            book.issue("EAANEWTOKEN", "one");
+            keyside.dir().write("token", "EAANEWTOKEN");
+        }),
+        ("a good one, and the old one revoked at once", "EAANEWTOKEN", |keyside, book| {
+            book.issue("EAANEWTOKEN", "one");
+            keyside.dir().write("token", "EAANEWTOKEN");
+            book.revoke("EAAOLDTOKEN");
+        }),
+        ("a good one, and the old one revoked 0.1 s later", "EAANEWTOKEN", |keyside, book| {
+            book.issue("EAANEWTOKEN", "one");
+            keyside.dir().write("token", "EAANEWTOKEN");
+            wait(100);
+            book.revoke("EAAOLDTOKEN");
+        }),
+        ("a revoked one", "EAAOLDTOKEN", |keyside, book| {
+            book.issue("EAANEWTOKEN", "one");
+            book.revoke("EAANEWTOKEN");
+            keyside.dir().write("token", "EAANEWTOKEN");
+        }),
+        ("one of another app", "EAAOLDTOKEN", |keyside, book| {
+            book.issue("EAANEWTOKEN", "two");
+            keyside.dir().write("token", "EAANEWTOKEN");
+        }),
+        ("an empty file", "EAAOLDTOKEN", |keyside, _| {
+            keyside.dir().write("token", "");
+        }),
+        ("a file written by halves", "EAANEWTOKEN", |keyside, book| {
+            book.issue("EAANEWTOKEN", "one");
+            std::fs::write(keyside.dir().join("token"), "EAANEW").unwrap();
+            wait(100);
+            std::fs::write(keyside.dir().join("token"), "EAANEWTOKEN").unwrap();
+        }),
+        ("token and app secret of another app, one after the other", "EAANEWTOKEN", |keyside, book| {
+            book.issue("EAANEWTOKEN", "two");
+            keyside.dir().write("token", "EAANEWTOKEN");
+            wait(250);
+            keyside.dir().write("app_secret", secret_of("two"));
+        }),
+        ("one that is revoked when it is in use", "EAAOLDTOKEN", |keyside, book| {
+            book.issue("EAANEWTOKEN", "one");
+            keyside.dir().write("token", "EAANEWTOKEN");
+            wait(300);
+            book.revoke("EAANEWTOKEN");
+        }),
+    ];
+    for (what, expected, happens) in cases {
+        let book = Book::default();
+        let (upstream, keyside) = start(&book, "");
+        let (sent, failed) = under_load(&keyside, || {
+            happens(&keyside, &book);
+            wait(500);
+        });
+        assert!(sent > 300, "{what}: {sent}");
+        assert_eq!(failed, Vec::<String>::new(), "{what}");
+        assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
+        assert_eq!(upstream.last().header("authorization"), Some(format!("Bearer {expected}")), "{what}");
+    }
+}
+
+#[test]
+fn no_send_fails_when_an_overlap_ends() {
+    let book = Book::default();
+    let (_upstream, keyside) = start(&book, "overlap = \"500ms\"");
+    book.issue("EAANEWTOKEN", "one");
+    let (sent, failed) = under_load(&keyside, || {
+        keyside.dir().write("token", "EAANEWTOKEN");
+        wait(1200);
+    });
+    assert!(sent > 500, "{sent}");
+    assert_eq!(failed, Vec::<String>::new());
+    assert_eq!(keyside.status()["credentials"][0]["previous"], serde_json::json!([]));
+}
+
+#[test]
+fn no_send_fails_under_ten_thousand_signals() {
+    let book = Book::default();
+    let (upstream, keyside) = start(&book, "");
+    let descriptors = keyside.descriptors();
+    let (sent, failed) = under_load(&keyside, || {
+        for signal in 0..10_000 {
+            keyside.signal(Signal::HUP);
+            if signal == 9_000 {
+                book.issue("EAANEWTOKEN", "one");
+                keyside.dir().write("token", "EAANEWTOKEN");
+            }
+            if signal % 10 == 0 {
+                wait(1);
+            }
+        }
+        wait(300);
+    });
+    assert!(sent > 500, "{sent}");
+    assert_eq!(failed, Vec::<String>::new());
+    assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
+    assert_eq!(
+        upstream.last().header("authorization").as_deref(),
+        Some("Bearer EAANEWTOKEN"),
+        "the last signal counts"
+    );
+    assert!(keyside.descriptors() <= descriptors + 20, "{} of {descriptors}", keyside.descriptors());
+}
