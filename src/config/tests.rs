@@ -201,11 +201,11 @@ fn every_fault_is_named_with_its_place_and_what_is_expected() {
     for (added, expected) in [
         (
             "[outbond]",
-            "f:7:2: outbond: unknown key, did you mean `outbound`? expected one of `outbound`, `inbound`, `admin`, `reload`, `log`, `provider`, `credential`, `route`, `webhook`",
+            "f:7:2: outbond: unknown key, did you mean `outbound`? expected one of `outbound`, `inbound`, `admin`, `reload`, `log`, `audit`, `provider`, `credential`, `route`, `webhook`",
         ),
         (
             "[inbond]",
-            "f:7:2: inbond: unknown key, did you mean `inbound`? expected one of `outbound`, `inbound`, `admin`, `reload`, `log`, `provider`, `credential`, `route`, `webhook`",
+            "f:7:2: inbond: unknown key, did you mean `inbound`? expected one of `outbound`, `inbound`, `admin`, `reload`, `log`, `audit`, `provider`, `credential`, `route`, `webhook`",
         ),
         (
             "[outbound]\nlistne = []",
