@@ -26,6 +26,7 @@ mod lifecycle;
 mod limits;
 mod raw_requests;
 mod reload;
+mod rotate;
 mod rotation;
 mod sandbox_webhooks;
 mod secrets;

@@ -1,69 +1,31 @@
 //! The sandbox sends webhooks as Meta does, and Keyside stands in front of the application.
 
-use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::client::{Client, get, post, with_body};
+use crate::support::client::{Client, get, post};
 use crate::support::eventually;
-use crate::support::keyside::{Directory, Keyside, free_port};
+use crate::support::keyside::Keyside;
+use crate::support::sandbox::Sandbox;
 use crate::support::upstream::{After, Upstream};
 use crate::support::webhook::{HOOK, application, configured};
 
-/// `keyside sandbox` on ports of its own, with the secrets of `dir`. Killed when it is dropped.
-struct Sandbox {
-    child: Child,
-    address: SocketAddr,
+fn give_order(sandbox: &Sandbox, order: &Value) {
+    assert_eq!(sandbox.ask("POST", "events", order), json!({"success": true}), "{order}");
 }
 
-impl Sandbox {
-    fn start(dir: &Directory, callback: &str) -> Self {
-        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let media = format!("127.0.0.1:{}", free_port());
-        let child = Command::new(env!("CARGO_BIN_EXE_keyside"))
-            .args(["sandbox", "--plain", "--listen", &address.to_string(), "--media-listen", &media])
-            .args(["--dir", &dir.path().display().to_string(), "--callback", callback])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let sandbox = Self { child, address };
-        let subscribed = || Client::connect(address).is_ok() && sandbox.ask("GET", "apps", &json!({})) != json!([]);
-        assert!(eventually(Duration::from_secs(10), subscribed), "the handshake was answered");
-        sandbox
-    }
-
-    fn ask(&self, method: &str, what: &str, body: &Value) -> Value {
-        let request = with_body(method, &format!("/_sandbox/{what}"), "application/json", body.to_string().as_bytes());
-        Client::connect(self.address).unwrap().ask(&request).unwrap().json()
-    }
-
-    fn order(&self, order: &Value) {
-        assert_eq!(self.ask("POST", "events", order), json!({"success": true}), "{order}");
-    }
-
-    /// The attempts so far: event, attempt, status or nothing.
-    fn attempts(&self) -> Vec<(u64, u64, u64)> {
-        let number = |value: &Value| value.as_u64().unwrap_or_default();
-        let list = self.ask("GET", "deliveries", &json!({}));
-        list.as_array()
-            .unwrap()
-            .iter()
-            .map(|a| (number(&a["event"]), number(&a["attempt"]), number(&a["status"])))
-            .collect()
-    }
-}
-
-impl Drop for Sandbox {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// The attempts so far: event, attempt, status or nothing.
+fn attempts(sandbox: &Sandbox) -> Vec<(u64, u64, u64)> {
+    let number = |value: &Value| value.as_u64().unwrap_or_default();
+    let list = sandbox.ask("GET", "deliveries", &json!({}));
+    list.as_array()
+        .unwrap()
+        .iter()
+        .map(|a| (number(&a["event"]), number(&a["attempt"]), number(&a["status"])))
+        .collect()
 }
 
 /// The sandbox, Keyside with the sandbox's secrets, and the application behind it.
@@ -72,7 +34,9 @@ fn stand(application: &Upstream) -> (Sandbox, Keyside) {
     let keyside =
         setup.file("app_secret", "a secret of the sandbox's own app").file("verify_token", "handshake").start();
     let callback = format!("http://{}{HOOK}", keyside.inbound());
-    let sandbox = Sandbox::start(keyside.dir(), &callback);
+    let sandbox = Sandbox::start(keyside.dir(), &["--callback", &callback]);
+    let subscribed = || sandbox.ask("GET", "apps", &json!({})) != json!([]);
+    assert!(eventually(Duration::from_secs(10), subscribed), "the handshake was answered");
     (sandbox, keyside)
 }
 
@@ -97,7 +61,7 @@ fn users_write_and_the_application_reads_it() {
         json!({"type": "button", "text": "Yes"}),
         json!({"type": "list", "text": "Row"}),
     ] {
-        sandbox.order(&order);
+        give_order(&sandbox, &order);
     }
     assert!(application.wait_for(4, Duration::from_secs(5)));
     assert!(eventually(Duration::from_secs(5), || values(&application).len() == 4));
@@ -133,19 +97,19 @@ fn an_event_comes_again_until_the_application_takes_it() {
         After::Keep
     });
     let (sandbox, _keyside) = stand(&application);
-    sandbox.order(&json!({"count": 5}));
-    assert!(eventually(Duration::from_secs(5), || sandbox.attempts().len() >= 10));
-    assert!(sandbox.attempts().iter().all(|(_, _, status)| *status == 503));
+    give_order(&sandbox, &json!({"count": 5}));
+    assert!(eventually(Duration::from_secs(5), || attempts(&sandbox).len() >= 10));
+    assert!(attempts(&sandbox).iter().all(|(_, _, status)| *status == 503));
     is_up.store(true, Ordering::Relaxed);
-    let delivered = || sandbox.attempts().iter().filter(|(_, _, status)| *status == 200).count();
-    assert!(eventually(Duration::from_secs(10), || delivered() == 5), "{:?}", sandbox.attempts());
+    let delivered = || attempts(&sandbox).iter().filter(|(_, _, status)| *status == 200).count();
+    assert!(eventually(Duration::from_secs(10), || delivered() == 5), "{:?}", attempts(&sandbox));
 }
 
 #[test]
 fn batches_duplicates_and_disorder_are_passed_on_as_they_are() {
     let application = application();
     let (sandbox, _keyside) = stand(&application);
-    sandbox.order(&json!({"text": "number {n}", "count": 10, "batch": 5, "duplicate": true, "shuffle": true}));
+    give_order(&sandbox, &json!({"text": "number {n}", "count": 10, "batch": 5, "duplicate": true, "shuffle": true}));
     assert!(eventually(Duration::from_secs(5), || bodies(&application).len() == 4));
     let mut texts: Vec<_> = values(&application)
         .iter()
@@ -165,9 +129,9 @@ fn batches_duplicates_and_disorder_are_passed_on_as_they_are() {
 fn what_somebody_else_signs_does_not_arrive() {
     let application = application();
     let (sandbox, _keyside) = stand(&application);
-    sandbox.order(&json!({"forged": true, "count": 3}));
-    assert!(eventually(Duration::from_secs(5), || sandbox.attempts().len() == 3));
-    assert!(sandbox.attempts().iter().all(|(_, attempt, status)| (*attempt, *status) == (1, 401)));
+    give_order(&sandbox, &json!({"forged": true, "count": 3}));
+    assert!(eventually(Duration::from_secs(5), || attempts(&sandbox).len() == 3));
+    assert!(attempts(&sandbox).iter().all(|(_, attempt, status)| (*attempt, *status) == (1, 401)));
     assert_eq!(application.heads(), 0);
 }
 
@@ -180,7 +144,7 @@ fn a_send_is_followed_by_its_statuses_and_by_its_failure() {
         let body = json!({"messaging_product": "whatsapp", "to": to, "text": {"body": "x"}}).to_string();
         let request = String::from_utf8(post("/v23.0/107878721936019/messages", &body)).unwrap();
         let request = request.replacen("\r\n", &format!("\r\nAuthorization: Bearer {}\r\n", token.trim()), 1);
-        let answer = Client::connect(sandbox.address).unwrap().ask(request.as_bytes()).unwrap();
+        let answer = Client::connect(sandbox.address()).unwrap().ask(request.as_bytes()).unwrap();
         assert_eq!(answer.status, 200, "{}", answer.text());
         answer.json()["messages"][0]["id"].clone()
     };
@@ -216,14 +180,21 @@ fn two_apps_each_get_every_event_signed_with_their_own_secret() {
     });
     let app = json!({"name": "other", "callback": format!("{}/x", echo.url()), "verify_token": "v", "secret": "s"});
     assert_eq!(sandbox.ask("POST", "apps", &app), json!({"success": true}));
-    sandbox.order(&json!({"text": "both"}));
+    give_order(&sandbox, &json!({"text": "both"}));
     assert!(eventually(Duration::from_secs(5), || application.arrivals() == 1 && echo.arrivals() == 2));
     let seen = echo.last();
     let signed = format!("sha256={}", crate::support::hmac_sha256("s", &seen.body));
     assert_eq!(seen.header("x-hub-signature-256"), Some(signed));
     assert_eq!(seen.header("user-agent").as_deref(), Some("facebookexternalua"));
     assert_eq!(
-        Client::connect(sandbox.address).unwrap().ask(&get("/_sandbox/apps")).unwrap().json().as_array().unwrap().len(),
+        Client::connect(sandbox.address())
+            .unwrap()
+            .ask(&get("/_sandbox/apps"))
+            .unwrap()
+            .json()
+            .as_array()
+            .unwrap()
+            .len(),
         2
     );
 }

@@ -10,6 +10,7 @@ mod client;
 mod demo;
 mod providers;
 mod reload;
+mod rotate;
 mod run;
 mod sandbox;
 mod sign;
@@ -39,6 +40,8 @@ enum Command {
     Sandbox(sandbox::SandboxArgs),
     /// Read an event on standard input, and print the header lines with which a provider would sign it
     Sign(sign::SignArgs),
+    /// Exchange a token of Meta's for a new one, put it in its place, prove it, and revoke the old one
+    Rotate(rotate::RotateArgs),
     /// Check an audit file
     Audit(audit::AuditArgs),
     /// List the providers that ship with Keyside, or print one as TOML
@@ -55,6 +58,7 @@ pub async fn run(arguments: Arguments) -> ExitCode {
         Command::Demo(args) => demo::run(args).await,
         Command::Sandbox(args) => sandbox::run(args).await,
         Command::Sign(args) => sign::run(args).await,
+        Command::Rotate(args) => rotate::run(args).await,
         Command::Audit(args) => audit::run(&args),
         Command::Providers(args) => providers::run(args),
     }

@@ -67,7 +67,7 @@ pub enum ListenAddress {
 }
 
 /// `[credential.NAME]`: where the secrets of one account at one provider live.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct CredentialConfig {
     /// The provider that the secrets are for.
     pub provider: Arc<Provider>,

@@ -78,6 +78,12 @@ impl Held {
         &self.secret
     }
 
+    /// The secret, to be held for longer.
+    #[must_use]
+    pub fn shared(&self) -> Arc<Secret> {
+        Arc::clone(&self.secret)
+    }
+
     /// The only form in which it is shown.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {

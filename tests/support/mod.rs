@@ -3,6 +3,7 @@
 pub mod authority;
 pub mod client;
 pub mod keyside;
+pub mod sandbox;
 pub mod upstream;
 pub mod webhook;
 

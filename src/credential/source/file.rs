@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, Metadata, OpenOptions};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::{MAX_SIZE, Raw, SourceError};
+use crate::secret::Secret;
 
 /// Reads files as of one moment: where any has changed by the time the last one is read, all are read
 /// again. Kubernetes replaces all files of a volume in one rename of `..data`, and a token from
@@ -30,6 +31,32 @@ pub(super) fn read_together(paths: Vec<PathBuf>) -> BTreeMap<PathBuf, Result<Raw
         std::thread::sleep(PAUSE);
     }
     paths.into_iter().map(|path| (path, Err(SourceError::Unstable))).collect()
+}
+
+/// Puts a secret in the place of a file's content at once, with the mode and owner that the file has: a
+/// reader sees all of the old one or all of the new one.
+///
+/// # Errors
+/// Where the file or its folder cannot be written; the old content is then still there.
+pub fn replace(path: &Path, secret: &Secret) -> std::io::Result<()> {
+    // Behind a link: the link stays, the file that it leads to is another.
+    let path = path.canonicalize()?;
+    let old = std::fs::metadata(&path)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let aside = path.with_file_name(format!(".{name}.keyside"));
+    let write = || {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
+        #[expect(clippy::disallowed_methods, reason = "the secret goes to where it will be read")]
+        file.write_all(secret.expose().as_bytes())?;
+        if (old.uid(), old.gid()) != file.metadata().map(|new| (new.uid(), new.gid()))? {
+            std::os::unix::fs::fchown(&file, Some(old.uid()), Some(old.gid()))?;
+        }
+        file.set_permissions(old.permissions())?;
+        file.sync_all()?;
+        std::fs::rename(&aside, &path)?;
+        File::open(path.parent().unwrap_or(&path))?.sync_all()
+    };
+    write().inspect_err(|_| drop(std::fs::remove_file(&aside)))
 }
 
 /// What tells one state of a file from another.

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 mod exec;
 mod file;
 
-pub use file::{Digests, digests};
+pub use file::{Digests, digests, replace};
 
 use crate::config::Reference;
 use crate::secret::{Secret, SecretError, has_byte_order_mark};

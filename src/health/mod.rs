@@ -2,18 +2,19 @@
 //! and how long it will be.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
-use http::Method;
 use serde_json::Value;
-use tokio::time::Instant;
 
-use crate::credential::{Facts, Missing, Sent, Verdict};
-use crate::provider::{Health, Inject};
-use crate::query;
-use crate::upstream::{Head, Limits, Outgoing, OutgoingBody, Upstream};
+mod exchange;
+mod question;
+
+pub use exchange::{exchange, revoke};
+pub use question::Question;
+
+use crate::credential::{Facts, Sent, Verdict};
+use crate::provider::Health;
+use crate::upstream::Upstream;
 
 /// Asks the provider about a credential, and whether it can see each of these senders.
 pub async fn ask(sent: Sent<'_>, upstream: &Arc<Upstream>, host: &str, senders: &[&str]) -> Verdict {
@@ -24,7 +25,7 @@ pub async fn ask(sent: Sent<'_>, upstream: &Arc<Upstream>, host: &str, senders: 
 }
 
 async fn ask_graph(question: &Question<'_>, senders: &[&str]) -> Verdict {
-    let described = match question.get("/debug_token", Some("input_token")).await {
+    let described = match question.about_itself("/debug_token", "input_token").await {
         Ok(answer) => answer,
         Err(reason) => return Verdict::Unproved(reason),
     };
@@ -43,7 +44,7 @@ async fn ask_graph(question: &Question<'_>, senders: &[&str]) -> Verdict {
         return Verdict::Refused("debug_token says that it has expired".to_owned());
     }
     for sender in senders {
-        let refused = match question.get(&format!("/{sender}?fields=id"), None).await {
+        let refused = match question.get(&format!("/{sender}?fields=id")).await {
             Ok(answer) => answer.pointer("/error/code").and_then(Value::as_i64),
             Err(reason) => return Verdict::Unproved(reason),
         };
@@ -88,71 +89,5 @@ fn number(answer: &Value, pointer: &str) -> String {
     answer.pointer(pointer).and_then(Value::as_i64).map_or_else(|| "unknown".to_owned(), |number| number.to_string())
 }
 
-/// Whom to ask, and with what.
-struct Question<'a> {
-    sent: Sent<'a>,
-    upstream: &'a Arc<Upstream>,
-    host: &'a str,
-}
-
-impl Question<'_> {
-    /// The answer to a GET; with `about`, the token is also the parameter of that name.
-    async fn get(&self, target: &str, about: Option<&str>) -> Result<Value, String> {
-        let request =
-            self.compose(target, about).map_err(|Missing(secret)| format!("there is no `{secret}` to ask with"))?;
-        let start = Instant::now();
-        let limits = Limits { start, deadline: start + TIME, head: TIME, progress: TIME };
-        let exchange = async {
-            let answer = self.upstream.send(request, limits, &AtomicBool::new(false)).await?;
-            answer.body.whole(MAX_ANSWER).await
-        };
-        let answer = tokio::time::timeout_at(limits.deadline, exchange).await;
-        let body = answer.map_err(|_| "no answer in time".to_owned())?.map_err(|error| error.to_string())?;
-        serde_json::from_slice(&body).map_err(|_| "the answer is no JSON".to_owned())
-    }
-
-    fn compose(&self, target: &str, about: Option<&str>) -> Result<Outgoing, Missing> {
-        let mut head = Head::with_capacity(1024 + target.len() + 8 * self.sent.length());
-        head.push(b"GET ");
-        head.push(target.as_bytes());
-        let mut separator: &[u8] = if target.contains('?') { b"&" } else { b"?" };
-        let mut begin = |head: &mut Head| head.push(std::mem::replace(&mut separator, b"&"));
-        let inject = &self.sent.credential().provider.inject;
-        for inject in inject {
-            if let Inject::AppSecretProof { token, key } = inject {
-                if let Some(name) = about {
-                    begin(&mut head);
-                    head.push(name.as_bytes());
-                    head.push(b"=");
-                    query::encode(self.sent.expose(token)?).for_each(|piece| head.push_secret(piece.as_bytes()));
-                }
-                if let Some(proof) = self.sent.app_secret_proof(token, key)? {
-                    begin(&mut head);
-                    head.push(proof.as_bytes());
-                }
-            }
-        }
-        head.push(b" HTTP/1.1\r\nhost: ");
-        head.push(self.host.as_bytes());
-        head.push(
-            concat!("\r\naccept: application/json\r\nuser-agent: keyside/", env!("CARGO_PKG_VERSION"), "\r\n")
-                .as_bytes(),
-        );
-        for inject in inject {
-            if let Inject::Header { name, value } = inject {
-                head.push(name.as_str().as_bytes());
-                head.push(b": ");
-                self.sent.render(value, |text| head.push_secret(text.as_bytes()))?;
-                head.push(b"\r\n");
-            }
-        }
-        head.push(b"\r\n");
-        Ok(Outgoing::new(Method::GET, head, OutgoingBody::Whole(Bytes::new())))
-    }
-}
-
-/// For one question.
-const TIME: Duration = Duration::from_secs(5);
-const MAX_ANSWER: usize = 64 * 1024;
 /// Unknown or not assigned to the token's user, permission missing.
 const BLIND: [i64; 3] = [10, 100, 200];

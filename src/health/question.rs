@@ -1,0 +1,123 @@
+//! A question to a provider, which Keyside asks by itself.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Method;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::credential::{Missing, Sent};
+use crate::provider::Inject;
+use crate::query;
+use crate::upstream::{Head, Limits, Outgoing, OutgoingBody, Upstream};
+
+/// Whom to ask, and with what.
+pub struct Question<'a> {
+    /// The secrets.
+    pub sent: Sent<'a>,
+    /// Where.
+    pub upstream: &'a Arc<Upstream>,
+    /// Its name.
+    pub host: &'a str,
+}
+
+impl Question<'_> {
+    /// The answer to a GET with the credential.
+    pub(super) async fn get(&self, target: &str) -> Result<Value, String> {
+        self.ask(target, &[], true).await
+    }
+
+    /// The same, with the token as a parameter of the question too.
+    pub(super) async fn about_itself(&self, target: &str, parameter: &str) -> Result<Value, String> {
+        let (token, _) = self.names();
+        let token = self.sent.expose(token).map_err(missing)?;
+        self.ask(target, &[(parameter, token)], true).await
+    }
+
+    /// The answer to a GET with nothing but these parameters.
+    pub(super) async fn get_with(&self, target: &str, parameters: &[(&str, &str)]) -> Result<Value, String> {
+        self.ask(target, parameters, false).await
+    }
+
+    /// The value of the app secret.
+    pub(super) fn app_secret(&self) -> Result<&str, String> {
+        self.sent.expose(self.names().1).map_err(missing)
+    }
+
+    /// The value of the token.
+    pub(super) fn token(&self) -> Result<&str, String> {
+        self.sent.expose(self.names().0).map_err(missing)
+    }
+
+    /// What the provider calls its token and its app secret.
+    fn names(&self) -> (&str, &str) {
+        let inject = &self.sent.credential().provider.inject;
+        let names = inject.iter().find_map(|inject| match inject {
+            Inject::AppSecretProof { token, key } => Some((token.as_str(), key.as_str())),
+            _ => None,
+        });
+        names.unwrap_or(("token", "app_secret"))
+    }
+
+    async fn ask(&self, target: &str, parameters: &[(&str, &str)], signed: bool) -> Result<Value, String> {
+        let request = self.compose(target, parameters, signed).map_err(missing)?;
+        let start = Instant::now();
+        let limits = Limits { start, deadline: start + TIME, head: TIME, progress: TIME };
+        let exchange = async {
+            let answer = self.upstream.send(request, limits, &AtomicBool::new(false)).await?;
+            answer.body.whole(MAX_ANSWER).await
+        };
+        let answer = tokio::time::timeout_at(limits.deadline, exchange).await;
+        let body = answer.map_err(|_| "no answer in time".to_owned())?.map_err(|error| error.to_string())?;
+        serde_json::from_slice(&body).map_err(|_| "the answer is no JSON".to_owned())
+    }
+
+    fn compose(&self, target: &str, parameters: &[(&str, &str)], signed: bool) -> Result<Outgoing, Missing> {
+        let values: usize = parameters.iter().map(|(name, value)| name.len() + 3 * value.len() + 2).sum();
+        let mut head = Head::with_capacity(1024 + target.len() + values + 8 * self.sent.length());
+        head.push(b"GET ");
+        head.push(target.as_bytes());
+        let mut separator: &[u8] = if target.contains('?') { b"&" } else { b"?" };
+        let mut begin = |head: &mut Head| head.push(std::mem::replace(&mut separator, b"&"));
+        for (name, value) in parameters {
+            begin(&mut head);
+            head.push(name.as_bytes());
+            head.push(b"=");
+            query::encode(value).for_each(|piece| head.push_secret(piece.as_bytes()));
+        }
+        let inject = self.sent.credential().provider.inject.iter().filter(|_| signed);
+        for inject in inject.clone() {
+            if let Inject::AppSecretProof { token, key } = inject
+                && let Some(proof) = self.sent.app_secret_proof(token, key)?
+            {
+                begin(&mut head);
+                head.push(proof.as_bytes());
+            }
+        }
+        head.push(b" HTTP/1.1\r\nhost: ");
+        head.push(self.host.as_bytes());
+        head.push(b"\r\naccept: application/json\r\n");
+        head.push(concat!("user-agent: keyside/", env!("CARGO_PKG_VERSION"), "\r\n").as_bytes());
+        for inject in inject {
+            if let Inject::Header { name, value } = inject {
+                head.push(name.as_str().as_bytes());
+                head.push(b": ");
+                self.sent.render(value, |text| head.push_secret(text.as_bytes()))?;
+                head.push(b"\r\n");
+            }
+        }
+        head.push(b"\r\n");
+        Ok(Outgoing::new(Method::GET, head, OutgoingBody::Whole(Bytes::new())))
+    }
+}
+
+fn missing(Missing(secret): Missing) -> String {
+    format!("there is no `{secret}` to ask with")
+}
+
+/// For one question.
+const TIME: Duration = Duration::from_secs(5);
+const MAX_ANSWER: usize = 64 * 1024;

@@ -1,0 +1,113 @@
+//! `keyside rotate`: a rotation from end to end, against the sandbox.
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::keyside::{Directory, Finished, Keyside, Setup, finish};
+use crate::support::sandbox::Sandbox;
+use crate::support::{APP_SECRET, MESSAGES, TOKEN, eventually};
+
+const SENDER: &str = "106540352242922";
+
+/// A sandbox that knows the token, and a sidecar before it.
+fn stand(more: &str) -> (Directory, Sandbox, Keyside) {
+    let secrets = Directory::new();
+    secrets.write("token", TOKEN);
+    secrets.write("app_secret", APP_SECRET);
+    let sandbox = Sandbox::start(&secrets, &[]);
+    let keyside = Setup::at(&sandbox.url())
+        .check()
+        .file("app_secret", APP_SECRET)
+        .credential("token = \"file:@DIR@/token\"\napp_secret = \"file:@DIR@/app_secret\"\n")
+        .route(&format!("senders = [\"{SENDER}\"]\n"))
+        .more(more)
+        .start();
+    (secrets, sandbox, keyside)
+}
+
+fn rotate(keyside: &Keyside, more: &[&str]) -> Finished {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_keyside"));
+    command.args(["rotate", "acme", "--config"]).arg(keyside.dir().join("proxy.toml"));
+    command.args(["--admin", &keyside.admin().to_string()]).args(more);
+    finish(&mut command, Duration::from_secs(20))
+}
+
+fn token(keyside: &Keyside) -> String {
+    std::fs::read_to_string(keyside.dir().join("token")).unwrap().trim().to_owned()
+}
+
+fn send(keyside: &Keyside) -> u16 {
+    let body = r#"{"messaging_product":"whatsapp","to":"15550001234","type":"text","text":{"body":"x"}}"#;
+    keyside.post(&MESSAGES.replace("1234567890", SENDER), body).status
+}
+
+#[test]
+fn a_rotation_exchanges_places_proves_and_revokes() {
+    let (_secrets, sandbox, keyside) = stand("");
+    let path = keyside.dir().join("token");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o440)).unwrap();
+    assert_eq!(send(&keyside), 200);
+    let done = rotate(&keyside, &[]);
+    assert_eq!(done.code, Some(0), "{}", done.output);
+    for step in ["1. ", "2. exchanged", "3. written", "4. the sidecar", "5. the old token is revoked, and dead"] {
+        assert!(done.output.contains(step), "{step}: {}", done.output);
+    }
+    let new = token(&keyside);
+    assert!(new.starts_with("EAA") && new != TOKEN);
+    assert!(!done.output.contains(&new) && !done.output.contains(TOKEN), "no secret is shown");
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o440, "with the mode that it had");
+    assert_eq!(send(&keyside), 200);
+    let sends = sandbox.ask("GET", "sends", &json!({}));
+    assert_eq!(sends.as_array().unwrap().len(), 2);
+    let left: Vec<_> =
+        std::fs::read_dir(keyside.dir().path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(!left.iter().any(|name| name.to_string_lossy().contains(".keyside")), "nothing is left behind: {left:?}");
+}
+
+#[test]
+fn a_dry_run_changes_nothing() {
+    let (_secrets, _sandbox, keyside) = stand("");
+    let said = rotate(&keyside, &["--dry-run"]);
+    assert_eq!(said.code, Some(0), "{}", said.output);
+    assert!(said.output.contains("would be exchanged"), "{}", said.output);
+    assert_eq!((token(&keyside).as_str(), send(&keyside)), (TOKEN, 200));
+}
+
+#[test]
+fn without_a_sidecar_to_take_it_up_the_old_token_is_back_and_good() {
+    let (_secrets, _sandbox, keyside) = stand("");
+    let nowhere = format!("127.0.0.1:{}", crate::support::keyside::free_port());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_keyside"));
+    command.args(["rotate", "acme", "--admin", &nowhere, "--config"]).arg(keyside.dir().join("proxy.toml"));
+    let failed = finish(&mut command, Duration::from_secs(20));
+    assert_eq!(failed.code, Some(1), "{}", failed.output);
+    assert!(
+        failed.output.contains("no sidecar answers") && failed.output.contains("back in its file"),
+        "{}",
+        failed.output
+    );
+    assert_eq!((token(&keyside).as_str(), send(&keyside)), (TOKEN, 200));
+}
+
+#[test]
+fn a_token_that_is_dead_already_is_not_rotated() {
+    let (_secrets, sandbox, keyside) = stand("");
+    assert_eq!(sandbox.ask("DELETE", "tokens", &json!({"token": TOKEN})), json!({"success": true}));
+    let failed = rotate(&keyside, &[]);
+    assert_eq!(failed.code, Some(1));
+    assert!(failed.output.contains("nothing was changed"), "{}", failed.output);
+    assert_eq!(token(&keyside), TOKEN);
+}
+
+#[test]
+fn what_cannot_be_rotated_is_said() {
+    let (_secrets, _sandbox, keyside) = stand("");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_keyside"));
+    command.args(["rotate", "nobody", "--config"]).arg(keyside.dir().join("proxy.toml"));
+    let failed = finish(&mut command, Duration::from_secs(20));
+    assert!(failed.output.contains("no credential `nobody`"), "{}", failed.output);
+    assert!(eventually(Duration::from_secs(2), || send(&keyside) == 200));
+}
