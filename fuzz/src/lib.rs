@@ -23,7 +23,14 @@ pub fn verifier(preset: &str) -> (Webhook, Verifier) {
     // Public keys are of another form, and there is no need for one here.
     let names = webhook.schemes.iter().map(|scheme| &scheme.secret).filter(|name| *name != "public_key");
     let secrets: BTreeMap<_, _> = names.map(|name| (name.clone(), vec![reference.clone()])).collect();
-    let config = CredentialConfig { provider, secrets, max_age: Duration::MAX, proof: Proof::Auto };
+    let config = CredentialConfig {
+        provider,
+        secrets,
+        max_age: Duration::MAX,
+        overlap: Duration::ZERO,
+        proof: Proof::Auto,
+        check: false,
+    };
     let credential = Credential::assemble("fuzz", &config, &findings, None).expect("its secrets are there");
     let verifier = Verifier::new(&webhook, &credential, Some("https://example.com/hook")).expect("they are keys");
     (webhook, verifier)
