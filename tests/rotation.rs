@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use crate::support::client::{Client, post};
 use crate::support::keyside::{Keyside, Setup};
 use crate::support::upstream::{Request, Upstream, json};
-use crate::support::{MESSAGES, hmac_sha256};
+use crate::support::{MESSAGES, eventually, hmac_sha256};
 
 const RATE: u32 = 500;
 const CALLERS: u32 = 5;
@@ -212,4 +212,48 @@ fn no_send_fails_under_ten_thousand_signals() {
         "the last signal counts"
     );
     assert!(keyside.descriptors() <= descriptors + 20, "{} of {descriptors}", keyside.descriptors());
+}
+
+/// How often `needle` stands in the memory of a process; nothing where this user may not look.
+fn in_memory(pid: u32, needle: &str) -> Option<usize> {
+    use std::io::{Read, Seek, SeekFrom};
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
+    let mut memory = std::fs::File::open(format!("/proc/{pid}/mem")).ok()?;
+    let mut count = 0;
+    for line in maps.lines().filter(|line| line.contains(" rw")) {
+        let (start, end) = line.split_once(' ')?.0.split_once('-')?;
+        let (start, end) = (u64::from_str_radix(start, 16).ok()?, u64::from_str_radix(end, 16).ok()?);
+        let mut bytes = Vec::new();
+        memory.seek(SeekFrom::Start(start)).ok()?;
+        // A mapping of the kernel's own cannot be read.
+        if memory.by_ref().take(end - start).read_to_end(&mut bytes).is_ok() {
+            count += memchr::memmem::find_iter(&bytes, needle.as_bytes()).count();
+        }
+    }
+    Some(count)
+}
+
+/// Of a token of a usual length, because the last block that HMAC has seen stays on the stack, where nothing can wipe
+/// it, until another call overwrites it.
+#[test]
+fn a_replaced_secret_leaves_the_memory_when_its_overlap_ends() {
+    let book = Book::default();
+    let (_upstream, keyside) = start(&book, "overlap = \"500ms\"");
+    let old = format!("EAAOLD{}", hmac_sha256("a", "b").repeat(3));
+    book.issue(&old, "one");
+    book.issue("EAANEWTOKEN", "one");
+    keyside.dir().write("token", &old);
+    assert_eq!(keyside.reload().status, 200);
+    assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
+    let begin = &old[..24];
+    let Some(before) = in_memory(keyside.pid(), begin) else {
+        eprintln!("skipped: this user may not read the memory of a process that cannot be dumped");
+        return;
+    };
+    assert!(before > 0, "it is found while it is in use");
+    keyside.dir().write("token", "EAANEWTOKEN");
+    assert_eq!(keyside.reload().status, 200);
+    let gone = || in_memory(keyside.pid(), begin) == Some(0);
+    assert!(eventually(Duration::from_secs(5), gone), "{:?} copies", in_memory(keyside.pid(), begin));
+    assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
 }

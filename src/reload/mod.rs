@@ -192,12 +192,12 @@ impl Reloader {
     pub async fn watch(self: Arc<Self>) {
         let mut refused = None;
         loop {
-            let live = self.live();
-            let Some(interval) = live.config.reload.watch else {
-                tokio::time::sleep(Duration::from_secs(1)).await;
+            // Nothing that is live may be held while waiting: it would keep replaced secrets in memory.
+            let interval = self.live.load().config.reload.watch;
+            tokio::time::sleep(interval.unwrap_or(LOOK_FOR_WATCH)).await;
+            if interval.is_none() {
                 continue;
-            };
-            tokio::time::sleep(interval).await;
+            }
             self.look(&mut refused).await;
         }
     }
@@ -227,9 +227,11 @@ impl Reloader {
 
     /// Waits until the next secret has been previous for long enough.
     async fn overlap_ends(&self) {
-        let live = self.live.load_full();
-        let previous = live.credentials.values().flat_map(|credential| credential.previous());
-        match previous.map(Previous::until).min() {
+        let previous_until = |live: &Live| {
+            live.credentials.values().flat_map(|credential| credential.previous()).map(Previous::until).min()
+        };
+        let until = previous_until(&self.live.load());
+        match until {
             Some(until) => tokio::time::sleep_until(until).await,
             None => std::future::pending().await,
         }
@@ -678,5 +680,7 @@ static PRESET_HEADERS: LazyLock<Vec<http::HeaderName>> = LazyLock::new(credentia
 /// The lists of systems have some 250 KiB.
 const MAX_AUTHORITIES: u64 = 4 * 1024 * 1024;
 const REQUESTS: usize = 16;
+/// How often a watch that is off is looked at, to see whether it is on.
+const LOOK_FOR_WATCH: Duration = Duration::from_secs(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 const REST: Duration = Duration::from_millis(20);

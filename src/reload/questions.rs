@@ -131,17 +131,21 @@ impl Reloader {
     pub async fn look_after(self: Arc<Self>) {
         let mut alarms = Alarms::default();
         loop {
-            let live = self.live();
-            let due = questions(&live.config, &live.generation).filter(|question| is_due(&question.credential));
-            for (credential, verdict) in ask(due).await {
-                // The same twice is no news.
-                if credential.asked().is_none_or(|before| before.verdict != verdict) {
-                    tell(&credential, &live.generation, &verdict);
-                }
-                credential.keep(Asked { at: Instant::now(), verdict });
-            }
+            self.ask_what_is_due().await;
             alarms.raise(&self.live());
             tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    async fn ask_what_is_due(&self) {
+        let live = self.live();
+        let due = questions(&live.config, &live.generation).filter(|question| is_due(&question.credential));
+        for (credential, verdict) in ask(due).await {
+            // The same twice is no news.
+            if credential.asked().is_none_or(|before| before.verdict != verdict) {
+                tell(&credential, &live.generation, &verdict);
+            }
+            credential.keep(Asked { at: Instant::now(), verdict });
         }
     }
 }
