@@ -100,6 +100,7 @@ impl App {
         tasks.extend([
             tokio::spawn(Arc::clone(&reloader).serve(queue)),
             tokio::spawn(Arc::clone(&reloader).watch()),
+            tokio::spawn(Arc::clone(&reloader).refresh()),
             tokio::spawn(Arc::clone(&reloader).look_after()),
             tokio::spawn(Arc::clone(&reloader).look_when_asked(wishes)),
             tokio::spawn(reap(Arc::clone(&reloader))),

@@ -24,6 +24,7 @@ mod checks;
 mod fallback;
 mod lifecycle;
 mod limits;
+mod managers;
 mod raw_requests;
 mod reload;
 mod rotate;

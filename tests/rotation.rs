@@ -1,20 +1,16 @@
 //! Whatever becomes of a rotation, no send fails: each case under 500 requests a second.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::support::client::{Client, post};
 use crate::support::keyside::{Keyside, Setup};
+use crate::support::load::under_load;
 use crate::support::upstream::{Request, Upstream, json};
 use crate::support::{MESSAGES, eventually, hmac_sha256};
-
-const RATE: u32 = 500;
-const CALLERS: u32 = 5;
 
 /// A provider with its tokens: each is of an app, and good or not. The secret of app `a` is `secret of a`.
 #[derive(Clone, Default)]
@@ -70,35 +66,6 @@ fn start(book: &Book, more: &str) -> (Upstream, Keyside) {
         ))
         .start();
     (upstream, keyside)
-}
-
-/// Sends while `during` runs and half a second more; gives how many were sent, and every answer that was not 200.
-fn under_load(keyside: &Keyside, during: impl FnOnce()) -> (usize, Vec<String>) {
-    let (over, sent) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let failed = Mutex::new(Vec::new());
-    thread::scope(|scope| {
-        for caller in 0..CALLERS {
-            let (over, sent, failed) = (&over, &sent, &failed);
-            scope.spawn(move || {
-                let mut client = Client::connect(keyside.outbound()).unwrap();
-                let mut due = Instant::now() + Duration::from_secs(1) / RATE * caller;
-                while !over.load(Ordering::Relaxed) {
-                    thread::sleep(due.saturating_duration_since(Instant::now()));
-                    due += Duration::from_secs(1) / RATE * CALLERS;
-                    let answer = client.ask(&post(MESSAGES, "{}")).unwrap();
-                    sent.fetch_add(1, Ordering::Relaxed);
-                    if answer.status != 200 {
-                        failed.lock().unwrap().push(format!("{} {}", answer.status, answer.text()));
-                    }
-                }
-            });
-        }
-        thread::sleep(Duration::from_millis(200));
-        during();
-        thread::sleep(Duration::from_millis(500));
-        over.store(true, Ordering::Relaxed);
-    });
-    (sent.into_inner(), failed.into_inner().unwrap())
 }
 
 fn wait(millis: u64) {

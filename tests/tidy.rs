@@ -18,7 +18,13 @@ const FLOORS: [&[&str]; 8] = [
 ];
 
 /// Imports within a floor, in the one direction in which they may go.
-const WITHIN: [(&str, &str); 3] = [("outbound", "listener"), ("inbound", "listener"), ("config", "provider")];
+const WITHIN: [(&str, &str); 5] = [
+    ("outbound", "listener"),
+    ("inbound", "listener"),
+    ("credential", "upstream"),
+    ("credential", "tls"),
+    ("config", "provider"),
+];
 
 #[test]
 fn imports_point_down() {

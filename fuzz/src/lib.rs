@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use http::Request;
 use keyside::config::{CredentialConfig, Proof, Reference};
-use keyside::credential::source::Found;
-use keyside::credential::{Credential, Findings};
+use keyside::credential::source::{Findings, Found};
+use keyside::credential::Credential;
 use keyside::inbound::verify::{Nonces, Verifier};
 use keyside::provider::{Provider, Webhook};
 use keyside::secret::Secret;

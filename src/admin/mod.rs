@@ -76,10 +76,11 @@ impl Admin {
         let live = self.reloader.live();
         for route in live.generation.policy.routes() {
             for missing in status::missing(&route.credential) {
-                reasons.push(format!(
-                    "route {}: credential {} has no usable `{missing}`",
-                    route.name, route.credential.name
-                ));
+                let credential = &route.credential.name;
+                let unread = live.unread().find(|unread| unread.credential == credential && unread.secret == missing);
+                let why = unread.map(|unread| format!(": `{}`: {}", unread.reference, unread.problem));
+                let why = why.unwrap_or_default();
+                reasons.push(format!("route {}: credential {credential} has no usable `{missing}`{why}", route.name));
             }
             if route.credential.standing().is_refused() {
                 reasons

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::config::Webhook;
 use crate::credential::{Asked, Credential, Held, Previous, Slot, Verdict};
 use crate::outbound::policy::Route;
-use crate::reload::{DUE, Reloader};
+use crate::reload::{DUE, Live, Reloader};
 
 /// The secrets that a credential cannot do without and does not have.
 pub(super) fn missing(credential: &Credential) -> impl Iterator<Item = &str> {
@@ -29,21 +29,25 @@ pub(super) fn status(reloader: &Reloader, draining: bool, uptime: Duration) -> V
             "last_result": if last.refused.is_empty() { "success" } else { "refused" },
             "refused_because": last.refused,
         },
-        "credentials": live.credentials.values().map(|credential| credential_status(credential)).collect::<Vec<_>>(),
+        "credentials": live.credentials.values().map(|credential| credential_status(credential, &live)).collect::<Vec<_>>(),
         "routes": live.generation.policy.routes().iter().map(route_status).collect::<Vec<_>>(),
         "webhooks": live.config.webhooks.iter().map(webhook_status).collect::<Vec<_>>(),
     })
 }
 
-fn credential_status(credential: &Credential) -> Value {
+fn credential_status(credential: &Credential, live: &Live) -> Value {
     let missing: Vec<_> = missing(credential).collect();
     let standing = credential.standing();
-    let secrets = credential.slots().iter().map(|(name, slot)| secret_status(name, slot, credential.max_age));
+    let secrets = credential.slots().iter().map(|(name, slot)| secret_status(name, slot, credential.max_age, live));
+    let unread = live.unread().filter(|unread| unread.credential == credential.name).map(|unread| {
+        json!({ "secret": unread.secret, "reference": unread.reference.to_string(), "problem": unread.problem })
+    });
     json!({
         "name": credential.name,
         "provider": credential.provider.name,
         "usable": missing.is_empty() && !standing.is_refused(),
         "missing": missing,
+        "unread": unread.collect::<Vec<_>>(),
         "refused_by_provider": standing.is_refused(),
         "sends": if credential.sent().is_previous() { "previous" } else { "current" },
         "check": credential.asked().map(|asked| asked_status(&asked)),
@@ -53,7 +57,7 @@ fn credential_status(credential: &Credential) -> Value {
     })
 }
 
-fn secret_status(name: &str, slot: &Slot, max_age: Duration) -> Value {
+fn secret_status(name: &str, slot: &Slot, max_age: Duration, live: &Live) -> Value {
     let age = slot.current.age();
     // The policy warns when four fifths of the time are over.
     let state = match () {
@@ -65,6 +69,9 @@ fn secret_status(name: &str, slot: &Slot, max_age: Duration) -> Value {
     if let Some(fields) = status.as_object_mut() {
         fields.insert("name".to_owned(), name.into());
         fields.insert("state".to_owned(), state.into());
+        // Of what is asked for: when its source last said that this is it.
+        let confirmed = live.managers.known(&slot.current.reference).and_then(|known| known.confirmed);
+        fields.insert("confirmed".to_owned(), confirmed.map(unix).into());
         fields.insert("accepted".to_owned(), slot.accepted.iter().map(|held| held_status(held)).collect());
     }
     status

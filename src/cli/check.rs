@@ -34,6 +34,10 @@ pub(super) async fn run(args: CheckArgs) -> ExitCode {
                     );
                 }
             }
+            let unread: Vec<_> = live.unread().collect();
+            if !unread.is_empty() {
+                return report(unread.iter());
+            }
             if args.online && !ask(&live).await {
                 return ExitCode::from(super::BAD_CONFIGURATION);
             }
@@ -46,15 +50,17 @@ pub(super) async fn run(args: CheckArgs) -> ExitCode {
             );
             ExitCode::SUCCESS
         }
-        Err(error) => {
-            let reasons = error.reasons();
-            for reason in &reasons {
-                eprintln!("{reason}");
-            }
-            eprintln!("{} {}", reasons.len(), if reasons.len() == 1 { "fault" } else { "faults" });
-            ExitCode::from(super::BAD_CONFIGURATION)
-        }
+        Err(error) => report(error.reasons().iter()),
     }
+}
+
+fn report(faults: impl ExactSizeIterator<Item: std::fmt::Display>) -> ExitCode {
+    let count = faults.len();
+    for fault in faults {
+        eprintln!("{fault}");
+    }
+    eprintln!("{count} {}", if count == 1 { "fault" } else { "faults" });
+    ExitCode::from(super::BAD_CONFIGURATION)
 }
 
 /// Asks about every credential and prints what was said; false where one is refused.

@@ -139,7 +139,7 @@ impl<'l> Place<'l> {
 async fn with_token(live: &Live, name: &str, token: &Arc<Secret>) -> Result<Credential, String> {
     let config = live.config.credentials.get(name).ok_or_else(|| format!("there is no credential `{name}`"))?;
     let all = BTreeMap::from([(name.to_owned(), config.clone())]);
-    let mut findings = read_all(references(&all)).await.findings;
+    let mut findings = read_all(references(&all), &live.managers).await.findings;
     if let Some(reference) = config.secrets.get(TOKEN).and_then(|references| references.first()) {
         let found = Found { secret: Arc::clone(token), since: None, warnings: Vec::new() };
         findings.insert(reference.clone(), Ok(found));

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use crate::config::{Reference, ReferenceError};
-use crate::credential::source::read_all;
+use crate::credential::source::{Managers, read_all};
 use crate::document::choices;
 use crate::inbound::sign::{ToSign, sign};
 use crate::provider::webhook::Webhook;
@@ -64,7 +64,7 @@ async fn lines(args: &SignArgs) -> Result<String, Problem> {
     let webhook = webhook(&args.scheme).map_err(usage)?;
     let reference: Reference =
         args.secret.parse().map_err(|error: ReferenceError| usage(format!("--secret: {error}")))?;
-    let found = read_all([reference.clone()].into()).await.findings.remove(&reference);
+    let found = read_all([reference.clone()].into(), &Managers::default().into()).await.findings.remove(&reference);
     let secret = match found {
         Some(Ok(found)) => found.secret,
         Some(Err(error)) => {

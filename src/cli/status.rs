@@ -46,7 +46,7 @@ fn print_for_people(status: &Value) {
         println!("  refused: {}", text(reason));
     }
     print_table(
-        ["CREDENTIAL", "SECRET", "FINGERPRINT", "AGE", "POLICY", "STATE", "FROM"],
+        ["CREDENTIAL", "SECRET", "FINGERPRINT", "AGE", "POLICY", "STATE", "CONFIRMED", "FROM"],
         list(&status["credentials"]).flat_map(secrets),
     );
     print_table(
@@ -64,8 +64,11 @@ fn print_for_people(status: &Value) {
     }
 }
 
-fn secrets(credential: &Value) -> impl Iterator<Item = [String; 7]> {
-    list(&credential["secrets"]).map(|secret| {
+fn secrets(credential: &Value) -> impl Iterator<Item = [String; 8]> {
+    let ago = |at: &Value| {
+        at.as_u64().map_or_else(|| "-".to_owned(), |at| format!("{} ago", days(&now().saturating_sub(at).into())))
+    };
+    list(&credential["secrets"]).map(move |secret| {
         [
             text(&credential["name"]),
             text(&secret["name"]),
@@ -73,16 +76,16 @@ fn secrets(credential: &Value) -> impl Iterator<Item = [String; 7]> {
             days(&secret["age_seconds"]),
             days(&credential["max_age_seconds"]),
             text(&secret["state"]),
+            ago(&secret["confirmed"]),
             text(&secret["reference"]),
         ]
     })
 }
 
 fn credential(credential: &Value) -> [String; 7] {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let left = |pointer| {
         let at = credential.pointer(pointer).and_then(Value::as_u64);
-        at.map_or_else(|| "-".to_owned(), |at| days(&at.saturating_sub(now).into()))
+        at.map_or_else(|| "-".to_owned(), |at| days(&at.saturating_sub(now()).into()))
     };
     let at = |pointer| credential.pointer(pointer).map_or_else(|| "-".to_owned(), text);
     let scopes: Vec<_> = credential.pointer("/check/scopes").into_iter().flat_map(list).map(text).collect();
@@ -124,6 +127,10 @@ fn tell_what_to_do(credential: &Value) {
     if let Some(reason) = credential.pointer("/check/reason").and_then(Value::as_str) {
         println!("  {name}: {reason}");
     }
+    for unread in list(&credential["unread"]) {
+        let [secret, reference, problem] = ["secret", "reference", "problem"].map(|key| text(&unread[key]));
+        println!("  {name}: {secret} cannot be read from {reference}: {problem}");
+    }
     for secret in list(&credential["secrets"]).filter(|secret| secret["state"] != "ok") {
         println!("  {name}: {} is {}: rotate it", text(&secret["name"]), text(&secret["state"]));
     }
@@ -150,6 +157,10 @@ fn list(value: &Value) -> impl Iterator<Item = &Value> {
 
 fn text(value: &Value) -> String {
     value.as_str().unwrap_or("-").to_owned()
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 fn days(seconds: &Value) -> String {

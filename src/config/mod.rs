@@ -99,6 +99,32 @@ pub enum Reference {
         /// Its arguments.
         arguments: Vec<String>,
     },
+    /// A field of a secret in HashiCorp Vault or OpenBao.
+    Vault {
+        /// The mount of a KV engine and the path in it, without the `data/` of version 2.
+        path: String,
+        /// The field.
+        field: String,
+    },
+    /// A secret in AWS Secrets Manager.
+    Aws {
+        /// Its name or ARN.
+        name: String,
+        /// The field, where it is a JSON object.
+        field: Option<String>,
+    },
+    /// A secret in Google Cloud's Secret Manager: `projects/P/secrets/S`, perhaps with `/versions/N`.
+    Gcp {
+        /// Its resource name.
+        secret: String,
+    },
+    /// A secret in an Azure Key Vault.
+    Azure {
+        /// The vault's name, or its host where that is not below `vault.azure.net`.
+        vault: String,
+        /// The secret's name.
+        name: String,
+    },
 }
 
 /// Meta's `appsecret_proof`: <https://developers.facebook.com/docs/facebook-login/security>.
@@ -231,6 +257,8 @@ pub struct Admin {
 pub struct Reload {
     /// How often files are looked at for changed content; `None` is "off".
     pub watch: Option<Duration>,
+    /// How often programs and secret managers are asked again; `None` is "off".
+    pub refresh: Option<Duration>,
 }
 
 /// `[log]`.

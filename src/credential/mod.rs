@@ -21,14 +21,11 @@ pub use held::{Held, SinceFrom};
 pub use previous::Previous;
 use reflection::reflections;
 pub use sent::{Missing, Sent};
-use source::{Found, SourceError};
+use source::{Findings, SourceError};
 
 use crate::config::{CredentialConfig, Proof, Reference};
 use crate::provider::{Provider, SecretForm};
 use crate::secret::{Fingerprint, Secret};
-
-/// What [`source::read_all`] found, by reference.
-pub type Findings = BTreeMap<Reference, Result<Found, SourceError>>;
 
 /// One account's secrets as of one generation. A request that holds it sees a token and an app secret
 /// that belong together, whatever is reloaded meanwhile.
@@ -83,7 +80,8 @@ impl Which {
 
 impl Credential {
     /// Puts what was found into slots. What `before` held already keeps its age, and what it sent until
-    /// now becomes previous where it is replaced.
+    /// now becomes previous where it is replaced. What a secret manager did not give is missing, unless
+    /// `before` has it: a manager that is down is no fault of what is configured.
     ///
     /// # Errors
     /// Every secret that cannot be used, each by the name of its reference.
@@ -98,7 +96,17 @@ impl Credential {
         let before = before.filter(|before| before.provider.name == provider.name);
         let mut slots = BTreeMap::new();
         let mut faults = Vec::new();
+        let unread = |references: &Vec<Reference>| references.first().is_some_and(|first| is_unread(first, findings));
+        let incomplete = config.secrets.values().any(unread);
         for (secret, references) in &config.secrets {
+            // Where a manager does not answer, its last value goes on, and so does all that belongs to it: a new
+            // token with an old app secret would be a pair that never was.
+            let held = before.and_then(|before| before.slots.get(secret));
+            let held = held.filter(|slot| incomplete && Some(&slot.current.reference) == references.first());
+            if let Some(slot) = held {
+                slots.insert(secret.clone(), slot.clone());
+                continue;
+            }
             match Slot::fill(name, secret, references, config, findings, before) {
                 Ok(slot) => slots.extend(slot.map(|slot| (secret.clone(), slot))),
                 Err(more) => faults.extend(more),
@@ -238,7 +246,7 @@ impl Credential {
 }
 
 impl Slot {
-    /// The secrets that `references` lead to; none where only optional ones are missing.
+    /// The secrets that `references` lead to; none where a secret manager does not give the first.
     fn fill(
         credential: &str,
         name: &str,
@@ -265,6 +273,7 @@ impl Slot {
                 },
                 // Only the first must be there: the others are on their way in or out.
                 Some(Err(_)) if place > 0 => continue,
+                Some(Err(_)) if reference.is_managed() => return Ok(None),
                 Some(Err(error)) => error.to_string(),
                 None => SourceError::Cancelled.to_string(),
             };
@@ -323,6 +332,10 @@ fn all_reflections(slots: &BTreeMap<String, Slot>, previous: &[Previous]) -> Vec
     all.sort_by_key(|form| std::cmp::Reverse(form.len()));
     all.dedup();
     all
+}
+
+fn is_unread(reference: &Reference, findings: &Findings) -> bool {
+    reference.is_managed() && findings.get(reference).is_some_and(Result::is_err)
 }
 
 /// All references of a configuration.

@@ -1,18 +1,16 @@
 //! A question to a provider, which Keyside asks by itself.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::Method;
 use serde_json::Value;
-use tokio::time::Instant;
 
 use crate::credential::{Missing, Sent};
 use crate::provider::Inject;
 use crate::query;
-use crate::upstream::{Head, Limits, Outgoing, OutgoingBody, Upstream};
+use crate::upstream::{Head, Outgoing, OutgoingBody, Upstream};
 
 /// Whom to ask, and with what.
 pub struct Question<'a> {
@@ -64,14 +62,7 @@ impl Question<'_> {
 
     async fn ask(&self, target: &str, parameters: &[(&str, &str)], signed: bool) -> Result<Value, String> {
         let request = self.compose(target, parameters, signed).map_err(missing)?;
-        let start = Instant::now();
-        let limits = Limits { start, deadline: start + TIME, head: TIME, progress: TIME };
-        let exchange = async {
-            let answer = self.upstream.send(request, limits, &AtomicBool::new(false)).await?;
-            answer.body.whole(MAX_ANSWER).await
-        };
-        let answer = tokio::time::timeout_at(limits.deadline, exchange).await;
-        let body = answer.map_err(|_| "no answer in time".to_owned())?.map_err(|error| error.to_string())?;
+        let (_, body) = self.upstream.ask(request, TIME).await.map_err(|error| error.to_string())?;
         serde_json::from_slice(&body).map_err(|_| "the answer is no JSON".to_owned())
     }
 
@@ -120,4 +111,3 @@ fn missing(Missing(secret): Missing) -> String {
 
 /// For one question.
 const TIME: Duration = Duration::from_secs(5);
-const MAX_ANSWER: usize = 64 * 1024;

@@ -15,15 +15,16 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 mod questions;
+mod refresh;
 mod webhooks;
 
 pub use questions::{DUE, ask_about};
 use webhooks::Applications;
 
 use crate::audit::Audit;
-use crate::config::{Config, Faults, ListenAddress};
-use crate::credential::source::{Digests, Reading, digests, read_all};
-use crate::credential::{Credential, CredentialFault, Findings, Previous, references};
+use crate::config::{Config, Faults, ListenAddress, Reference};
+use crate::credential::source::{Digests, Findings, Managers, Reading, digests, read_all};
+use crate::credential::{Credential, CredentialFault, Previous, references};
 use crate::inbound;
 use crate::limit::{Budget, Patience};
 use crate::metrics::Metrics;
@@ -47,6 +48,8 @@ pub struct Live {
     pub inbound: Arc<inbound::Generation>,
     /// What the inbound listener shows, where it speaks TLS.
     pub server_tls: Option<Arc<rustls::ServerConfig>>,
+    /// The secret managers, with what is known of what they hold.
+    pub managers: Arc<Managers>,
     upstreams: HashMap<UpstreamKey, Arc<Upstream>>,
     applications: Applications,
     authorities: Arc<Authorities>,
@@ -307,7 +310,10 @@ pub async fn load(path: &Path, before: Option<&Live>, metrics: &Arc<Metrics>) ->
         refuse_restart_needed(&before.config, &config)?;
     }
     let (authorities, of_authorities) = read_authorities(&config).await?;
-    let Reading { findings, digests: of_secrets } = read_all(references(&config.credentials)).await;
+    let managers = before.map(|before| Arc::clone(&before.managers)).unwrap_or_default();
+    let references = references(&config.credentials);
+    managers.keep_only(&references);
+    let Reading { findings, digests: of_secrets } = read_all(references, &managers).await;
     digests.extend(of_authorities);
     digests.extend(of_secrets);
     warn_of(&config, &findings);
@@ -326,6 +332,7 @@ pub async fn load(path: &Path, before: Option<&Live>, metrics: &Arc<Metrics>) ->
         generation: Arc::new(generation),
         inbound: Arc::new(inbound),
         server_tls,
+        managers,
         upstreams,
         applications,
         authorities: Arc::new(authorities),
@@ -351,6 +358,7 @@ fn retire(before: &Live, metrics: &Arc<Metrics>) -> Result<Live, LoadError> {
         generation: Arc::new(generation),
         inbound: Arc::new(inbound),
         server_tls: before.server_tls.clone(),
+        managers: Arc::clone(&before.managers),
         upstreams,
         applications,
         authorities: Arc::clone(&before.authorities),
@@ -496,7 +504,40 @@ fn upstream_for(
     Ok(upstream)
 }
 
+/// A secret that a program or secret manager did not give the last time. Its last value goes on where there is one;
+/// else its credential cannot be used.
+#[derive(Debug)]
+pub struct Unread<'l> {
+    /// The credential.
+    pub credential: &'l str,
+    /// Which of its secrets.
+    pub secret: &'l str,
+    /// Where it should come from.
+    pub reference: &'l Reference,
+    /// Why it does not.
+    pub problem: String,
+}
+
+impl fmt::Display for Unread<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { credential, secret, reference, problem } = self;
+        write!(f, "credential.{credential}.{secret}: `{reference}`: {problem}")
+    }
+}
+
 impl Live {
+    /// What programs and secret managers did not give the last time.
+    pub fn unread(&self) -> impl Iterator<Item = Unread<'_>> {
+        let all = self.config.credentials.iter().flat_map(|(name, config)| {
+            config.secrets.iter().map(move |(secret, references)| (name, secret, references.first()))
+        });
+        all.filter_map(|(credential, secret, reference)| {
+            let reference = reference?;
+            let problem = self.managers.known(reference)?.problem?;
+            Some(Unread { credential, secret, reference, problem })
+        })
+    }
+
     /// The upstreams, for what has to be done to each from time to time.
     pub fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
         self.upstreams.values().chain(self.applications.values())
@@ -567,7 +608,8 @@ fn warn_of(config: &Config, findings: &Findings) {
                     tracing::warn!(%reference, warning, "secret");
                 }
             }
-            Err(error) => tracing::debug!(%reference, %error, "secret not read"),
+            // What comes of it is told where it is used.
+            Err(_) => {}
         }
     }
 }

@@ -53,7 +53,8 @@ fn questions<'a>(config: &'a Config, generation: &'a Generation) -> impl Iterato
     for route in generation.policy.routes() {
         let name = route.credential.name.as_str();
         let is_checked = config.credentials.get(name).is_some_and(|credential| credential.check);
-        if !is_checked || route.credential.provider.health.is_none() {
+        let is_missing = route.credential.newest().fingerprint().is_none();
+        if !is_checked || is_missing || route.credential.provider.health.is_none() {
             continue;
         }
         let question = questions.entry(name).or_insert_with(|| Question {

@@ -12,9 +12,10 @@ use std::io::IoSlice;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use http::{HeaderMap, Method, StatusCode};
@@ -239,6 +240,26 @@ impl Upstream {
         Ok(Answer { status, headers, body, early: !complete })
     }
 
+    /// Sends a request that Keyside asks by itself, and reads all of its answer, of 64 KiB at most.
+    ///
+    /// # Errors
+    /// Where no whole answer comes in `time`.
+    pub async fn ask(
+        self: &Arc<Self>,
+        request: Outgoing,
+        time: Duration,
+    ) -> Result<(StatusCode, Bytes), UpstreamError> {
+        let start = Instant::now();
+        let limits = Limits { start, deadline: start + time, head: time, progress: time };
+        let written = AtomicBool::new(false);
+        let exchange = async {
+            let answer = self.send(request, limits, &written).await?;
+            Ok((answer.status, answer.body.whole(MAX_ASKED).await?))
+        };
+        let late = |_| UpstreamError::TimedOut { what: "to answer", written: written.load(Ordering::Relaxed) };
+        tokio::time::timeout_at(limits.deadline, exchange).await.map_err(late)?
+    }
+
     /// Closes idle connections that have become too old.
     pub fn reap(&self) {
         let now = Instant::now();
@@ -438,11 +459,12 @@ pub const COPY_LIMIT: usize = 15 * 1024;
 /// Idle connections to one origin: one for each caller that a listener takes. With fewer, a crowd of
 /// callers has a new handshake for most requests, at twice the price of all the rest.
 const MAX_IDLE: usize = 1024;
+/// The most that an answer to Keyside's own question may have.
+const MAX_ASKED: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
-    use std::time::Duration;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;

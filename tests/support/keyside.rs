@@ -209,6 +209,12 @@ impl Setup {
         self
     }
 
+    /// Several environment variables.
+    pub fn envs(mut self, variables: &[(&'static str, String)]) -> Self {
+        self.environment.extend(variables.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        self
+    }
+
     /// An environment variable.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));

@@ -3,6 +3,8 @@
 pub mod authority;
 pub mod client;
 pub mod keyside;
+pub mod load;
+pub mod manager;
 pub mod sandbox;
 pub mod upstream;
 pub mod webhook;

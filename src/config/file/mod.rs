@@ -115,8 +115,9 @@ fn admin(mut reader: Reader<'_>, addresses: &mut Addresses, reach: Reach) -> Adm
 
 fn reload(mut reader: Reader<'_>) -> Reload {
     let watch = duration_or_off(&mut reader, "watch", Some(Duration::from_secs(5)));
+    let refresh = duration_or_off(&mut reader, "refresh", Some(Duration::from_secs(300)));
     reader.finish();
-    Reload { watch }
+    Reload { watch, refresh }
 }
 
 fn audit(mut reader: Reader<'_>) -> Option<Audit> {

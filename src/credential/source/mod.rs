@@ -6,13 +6,22 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
+#[cfg(feature = "aws")]
+mod aws;
+#[cfg(feature = "azure")]
+mod azure;
+mod document;
 mod exec;
 mod file;
+#[cfg(feature = "gcp")]
+mod gcp;
+mod managers;
+mod vault;
 
 pub use file::{Digests, digests, replace};
+pub use managers::{Known, Managers};
 
 use crate::config::Reference;
 use crate::secret::{Secret, SecretError, has_byte_order_mark};
@@ -34,37 +43,30 @@ struct Raw {
     warning: Option<&'static str>,
 }
 
+/// What references led to.
+pub type Findings = BTreeMap<Reference, Result<Found, SourceError>>;
+
 /// What was read, at one moment.
 #[derive(Default)]
 pub struct Reading {
     /// What each reference led to.
-    pub findings: BTreeMap<Reference, Result<Found, SourceError>>,
+    pub findings: Findings,
     /// What the files among them said: of the same bytes, so that no change falls between the two.
     pub digests: Digests,
 }
 
 /// Reads all `references`, each once, the files as of one moment.
-pub async fn read_all(references: BTreeSet<Reference>) -> Reading {
-    let (programs, files): (Vec<_>, Vec<_>) = references.into_iter().partition(|r| matches!(r, Reference::Exec { .. }));
-    let mut running = JoinSet::new();
-    for reference in programs {
-        running.spawn(async move {
-            let result = match &reference {
-                Reference::Exec { program, arguments } => exec::run(program, arguments).await.and_then(parse),
-                _ => Err(SourceError::Cancelled),
-            };
-            (reference, result)
-        });
-    }
+pub async fn read_all(references: BTreeSet<Reference>, managers: &Arc<Managers>) -> Reading {
+    let (asked_for, files) = references.into_iter().partition(Reference::is_asked_for);
     // Files may live on a network: never read on the thread that serves requests.
-    let mut reading = tokio::task::spawn_blocking(move || read_files(files)).await.unwrap_or_default();
-    while let Some(ended) = running.join_next().await {
-        reading.findings.extend(ended.ok());
-    }
+    let reading = tokio::task::spawn_blocking(move || read_files(files));
+    let (asked, reading) = tokio::join!(managers.ask(asked_for), reading);
+    let mut reading = reading.unwrap_or_default();
+    reading.findings.extend(asked);
     reading
 }
 
-fn read_files(references: Vec<Reference>) -> Reading {
+fn read_files(references: BTreeSet<Reference>) -> Reading {
     let paths = references.iter().filter_map(path_of).collect();
     let mut files = file::read_together(paths);
     let digests = files.iter().map(|(path, read)| (path.clone(), file::digest(path, read))).collect();
@@ -87,7 +89,7 @@ pub fn path_of(reference: &Reference) -> Option<PathBuf> {
         Reference::Systemd(name) => {
             std::env::var_os("CREDENTIALS_DIRECTORY").map(|folder| Path::new(&folder).join(name))
         }
-        Reference::Env(_) | Reference::Exec { .. } => None,
+        _ => None,
     }
 }
 
@@ -123,10 +125,12 @@ pub enum SourceError {
     Unstable,
     /// The program cannot be started.
     Start(std::io::Error),
-    /// The program did not end in time.
+    /// The program or secret manager took too long.
     TimedOut,
     /// The program ended with something else than 0.
     Failed(std::process::ExitStatus),
+    /// A secret manager gave none.
+    Manager(String),
     /// What was read cannot be a secret.
     Secret(SecretError),
     /// The reading was given up.
@@ -145,8 +149,9 @@ impl fmt::Display for SourceError {
             Self::TooLarge => write!(f, "is larger than a secret can be ({} KiB)", MAX_SIZE / 1024),
             Self::Unstable => f.write_str("changed while it was read"),
             Self::Start(error) => write!(f, "cannot be started: {error}"),
-            Self::TimedOut => write!(f, "did not end within {} s", exec::TIME.as_secs()),
+            Self::TimedOut => write!(f, "gave no answer within {} s", managers::TIME.as_secs()),
             Self::Failed(status) => write!(f, "ended with {status}"),
+            Self::Manager(problem) => f.write_str(problem),
             Self::Secret(error) => fmt::Display::fmt(error, f),
             Self::Cancelled => f.write_str("was not read to the end"),
         }

@@ -13,8 +13,9 @@ use zeroize::Zeroizing;
 
 use super::{Check, Nonces, Proof, Verifier, Which};
 use crate::config::{CredentialConfig, Proof as ProofForm, Reference};
+use crate::credential::Credential;
+use crate::credential::source::Findings;
 use crate::credential::source::Found;
-use crate::credential::{Credential, Findings};
 use crate::document::{Document, Reader, Report};
 use crate::inbound::error::InboundError;
 use crate::inbound::sign::{ToSign, sign};
