@@ -59,6 +59,7 @@ impl App {
         let (reloader, queue) = Reloader::start(path, Arc::clone(&metrics)).await.map_err(AppError::Load)?;
         let live = reloader.live();
         let log = start_log(&live.config);
+        reloader.tell_of_the_start();
         let bind = |addresses: &[ListenAddress], uids: &[u32]| {
             addresses.iter().map(|address| Listener::bind(address, uids)).collect::<Result<Vec<_>, _>>()
         };
@@ -97,14 +98,8 @@ impl App {
         tasks.extend(serve.all("admin", admin_listeners, &operators, &Terms::local()));
         // Only the listeners hold them from here on, or a drain would never end.
         drop((begun, admin_begun));
-        tasks.extend([
-            tokio::spawn(Arc::clone(&reloader).serve(queue)),
-            tokio::spawn(Arc::clone(&reloader).watch()),
-            tokio::spawn(Arc::clone(&reloader).refresh()),
-            tokio::spawn(Arc::clone(&reloader).look_after()),
-            tokio::spawn(Arc::clone(&reloader).look_when_asked(wishes)),
-            tokio::spawn(reap(Arc::clone(&reloader))),
-        ]);
+        tasks.extend(reloader.spawn(queue, wishes));
+        tasks.push(tokio::spawn(reap(Arc::clone(&reloader))));
         Ok(Self {
             reloader,
             admin,

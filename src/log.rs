@@ -6,7 +6,6 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use tracing::Level;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
@@ -28,8 +27,8 @@ struct Queue {
 }
 
 impl Log {
-    /// Starts logging for the whole process, as JSON or as text. Only Keyside's own lines are written
-    /// below `warn`: a library's might show what it handles.
+    /// Starts logging for the whole process, as JSON or as text. Only Keyside's own lines are written:
+    /// a library's might show what it handles, and what it returns is told here.
     #[must_use]
     pub fn start(level: LevelFilter, json: Option<bool>) -> Self {
         let (sender, lines) = sync_channel(LINES);
@@ -38,7 +37,7 @@ impl Log {
         let thread =
             std::thread::Builder::new().name("log".to_owned()).spawn(move || write_lines(&lines, &dropped)).ok();
         let terminal = io::stderr().is_terminal();
-        let targets = Targets::new().with_default(Level::WARN).with_target("keyside", level);
+        let targets = Targets::new().with_default(LevelFilter::OFF).with_target("keyside", level);
         let registry = tracing_subscriber::registry().with(targets);
         let layer = tracing_subscriber::fmt::layer().with_writer(queue.clone()).with_target(false);
         let started = if json.unwrap_or(!terminal) {

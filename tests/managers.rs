@@ -1,5 +1,8 @@
 //! Secrets that live in secret managers: OpenBao, moto's AWS, and what speaks like Google's and Azure's.
 
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::thread;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -15,7 +18,7 @@ const FROM_VAULT: &str = "token = \"vault:secret/apps/acme#token\"\napp_secret =
 
 /// What the last request carried.
 fn token_sent(keyside: &Keyside, upstream: &Upstream) -> String {
-    assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
+    assert_eq!(keyside.post(MESSAGES, "{}").status, 200, "{}", keyside.log());
     upstream.last().header("authorization").unwrap_or_default().replace("Bearer ", "")
 }
 
@@ -70,7 +73,7 @@ fn a_new_version_is_noticed_by_refresh_and_at_once_by_a_reload() {
         refreshing(&upstream, "300ms").envs(&bao.environment(&bao.token(json!({})))).credential(FROM_VAULT).start();
     assert_eq!(token_sent(&keyside, &upstream), "EAAFIRST");
     let generation = keyside.status()["generation"].clone();
-    std::thread::sleep(Duration::from_secs(1));
+    thread::sleep(Duration::from_secs(1));
     assert_eq!(keyside.status()["generation"], generation, "what is the same is no reload");
     bao.put("apps/acme", &json!({ "token": "EAASECOND", "app_secret": APP_SECRET }));
     assert!(sends(&keyside, &upstream, "EAASECOND", Duration::from_secs(3)), "{}", keyside.log());
@@ -185,7 +188,7 @@ fn a_login_by_app_role_outlives_its_tokens() {
         .start();
     assert_eq!(token_sent(&keyside, &upstream), "EAAFIRST");
     // Past the longest life of one token, with two renewals on the way.
-    std::thread::sleep(Duration::from_secs(8));
+    thread::sleep(Duration::from_secs(8));
     bao.put("apps/acme", &json!({ "token": "EAASECOND", "app_secret": APP_SECRET }));
     assert!(sends(&keyside, &upstream, "EAASECOND", Duration::from_secs(3)), "{}", keyside.log());
     let log = keyside.log();
@@ -216,7 +219,7 @@ fn a_pod_logs_in_with_its_service_account() {
         "audience": ""
     });
     bao.must("POST", "auth/cluster/role/sidecar", &role);
-    let claims = r#"{"iss":"kubernetes/serviceaccount","kubernetes.io":{"namespace":"shop","serviceaccount":{"name":"keyside","uid":"1"}},"exp":4102444800,"sub":"system:serviceaccount:shop:keyside"}"#;
+    let claims = r#"{"iss":"kubernetes/serviceaccount","kubernetes.io":{"namespace":"shop","serviceaccount":{"name":"keyside","uid":"1"}},"nbf":1700000000,"exp":4102444800,"sub":"system:serviceaccount:shop:keyside"}"#;
     let part = |text: &str| base64(text.as_bytes()).replace('+', "-").replace('/', "_").replace('=', "");
     let jwt = format!("{}.{}.{}", part(r#"{"alg":"RS256","kid":"1"}"#), part(claims), part("signature"));
     let upstream = Upstream::ok();
@@ -329,32 +332,34 @@ fn google_secret_manager_is_read_with_the_machines_own_identity() {
 /// A server of this test's own, that speaks the documented REST of Key Vault and of App Service's identities.
 #[test]
 fn an_azure_key_vault_is_read_with_the_platforms_own_identity() {
-    let azure = Upstream::answering(|request| match request.target().split('?').next().unwrap() {
-        "/identity" => {
-            assert_eq!(request.header("x-identity-header").unwrap(), "CANARYheader");
-            json_answer(
-                r#"{"access_token":"CANARYentra","expires_on":"4102444800","resource":"x","token_type":"Bearer"}"#,
-            )
-        }
-        "/secrets/wa-token" if request.header("authorization").is_none() => {
-            // The client takes only a domain that ends its own host.
-            let challenge = "Bearer authorization=\"https://login.microsoftonline.com/t\", resource=\"https://0.0.1\"";
-            answer("401 Unauthorized", &[("WWW-Authenticate", challenge)], b"{}")
-        }
-        "/secrets/wa-token" => {
-            assert_eq!(request.header("authorization").unwrap(), "Bearer CANARYentra");
-            let id = "https://127.0.0.1/secrets/wa-token/1";
-            let attributes = json!({ "enabled": true, "created": 1_700_000_000, "updated": 1_700_000_000 });
-            json_answer(&json!({ "value": TOKEN, "id": id, "attributes": attributes }).to_string())
-        }
-        _ => answer("404 Not Found", &[], b""),
-    });
+    let azure =
+        Upstream::answering(|request| match request.target().split('?').next().unwrap().trim_end_matches('/') {
+            "/identity" => {
+                assert_eq!(request.header("x-identity-header").unwrap(), "CANARYheader");
+                json_answer(
+                    r#"{"access_token":"CANARYentra","expires_on":"4102444800","resource":"x","token_type":"Bearer"}"#,
+                )
+            }
+            "/secrets/wa-token" if request.header("authorization").is_none() => {
+                let challenge =
+                    "Bearer authorization=\"https://login.microsoftonline.com/t\", resource=\"https://test\"";
+                answer("401 Unauthorized", &[("WWW-Authenticate", challenge)], b"{}")
+            }
+            "/secrets/wa-token" => {
+                assert_eq!(request.header("authorization").unwrap(), "Bearer CANARYentra");
+                let id = "https://127.0.0.1/secrets/wa-token/1";
+                let attributes = json!({ "enabled": true, "created": 1_700_000_000, "updated": 1_700_000_000 });
+                json_answer(&json!({ "value": TOKEN, "id": id, "attributes": attributes }).to_string())
+            }
+            _ => answer("404 Not Found", &[], b""),
+        });
     let upstream = Upstream::ok();
-    let vault = azure.authority().replace("localhost", "127.0.0.1");
-    let setup = Setup::new(&upstream).credential(&format!("token = \"azure-kv:{vault}/wa-token\""));
+    // A name that the certificate is for, and under which the client takes the challenge; the proxy resolves it.
+    let setup = Setup::new(&upstream).credential("token = \"azure-kv:graph.test/wa-token\"");
     let authorities = setup.dir().join("ca.pem").display().to_string();
     let keyside = setup
         .env("SSL_CERT_FILE", &authorities)
+        .env("HTTPS_PROXY", &format!("http://127.0.0.1:{}", tunnel_to(azure.port())))
         .env("IDENTITY_ENDPOINT", &format!("{}/identity", azure.url()))
         .env("IDENTITY_HEADER", "CANARYheader")
         .start();
@@ -362,4 +367,27 @@ fn an_azure_key_vault_is_read_with_the_platforms_own_identity() {
     let secret = status_of(&keyside, "acme")["secrets"][0].clone();
     assert_eq!((&secret["since_from"], &secret["since"]), (&json!("source"), &json!(1_700_000_000)));
     assert!(!keyside.log().contains("CANARY"));
+}
+
+/// A proxy that connects to this port, whatever host it is asked for; gives its own port.
+fn tunnel_to(port: u16) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let own = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let Ok(server) = TcpStream::connect(("127.0.0.1", port)) else { return };
+            thread::spawn(move || {
+                let mut head = BufReader::new(client.try_clone().unwrap());
+                let mut line = String::new();
+                while head.read_line(&mut line).is_ok() && !line.ends_with("\r\n\r\n") {}
+                (&client).write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+                let (mut back, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+                let answers = thread::spawn(move || io::copy(&mut &server, &mut back));
+                io::copy(&mut head, &mut to).unwrap_or_default();
+                to.shutdown(Shutdown::Both).unwrap_or_default();
+                answers.join().unwrap().unwrap_or_default();
+            });
+        }
+    });
+    own
 }

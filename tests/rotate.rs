@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::support::keyside::{Directory, Finished, Keyside, Setup, finish};
+use crate::support::manager::{Bao, ROOT};
 use crate::support::sandbox::Sandbox;
 use crate::support::{APP_SECRET, MESSAGES, TOKEN, eventually};
 
@@ -85,7 +86,7 @@ fn without_a_sidecar_to_take_it_up_the_old_token_is_back_and_good() {
     let failed = finish(&mut command, Duration::from_secs(20));
     assert_eq!(failed.code, Some(1), "{}", failed.output);
     assert!(
-        failed.output.contains("no sidecar answers") && failed.output.contains("back in its file"),
+        failed.output.contains("no sidecar answers") && failed.output.contains("is back in file:"),
         "{}",
         failed.output
     );
@@ -110,4 +111,35 @@ fn what_cannot_be_rotated_is_said() {
     let failed = finish(&mut command, Duration::from_secs(20));
     assert!(failed.output.contains("no credential `nobody`"), "{}", failed.output);
     assert!(eventually(Duration::from_secs(2), || send(&keyside) == 200));
+}
+
+#[test]
+#[ignore = "needs OpenBao: tests/run managers"]
+fn a_token_in_vault_is_rotated_there_and_what_stands_beside_it_stays() {
+    let bao = Bao::start();
+    bao.put("acme", &json!({ "token": TOKEN, "app_secret": APP_SECRET, "note": { "of": ["another", "kind"] } }));
+    bao.must("POST", "old/acme", &json!({ "token": TOKEN, "app_secret": APP_SECRET }));
+    for (place, path, data) in [("secret/acme", "secret/data/acme", "/data/data"), ("old/acme", "old/acme", "/data")] {
+        let secrets = Directory::new();
+        secrets.write("token", TOKEN);
+        secrets.write("app_secret", APP_SECRET);
+        let sandbox = Sandbox::start(&secrets, &[]);
+        let keyside = Setup::at(&sandbox.url())
+            .check()
+            .envs(&bao.environment(ROOT))
+            .credential(&format!("token = \"vault:{place}#token\"\napp_secret = \"vault:{place}#app_secret\"\n"))
+            .route(&format!("senders = [\"{SENDER}\"]\n"))
+            .start();
+        let before = bao.must("GET", path, &json!({}));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_keyside"));
+        command.envs(bao.environment(ROOT)).args(["rotate", "acme", "--config"]).arg(keyside.dir().join("proxy.toml"));
+        let done = finish(command.args(["--admin", &keyside.admin().to_string()]), Duration::from_secs(20));
+        assert_eq!(done.code, Some(0), "{}", done.output);
+        assert!(done.output.contains(&format!("3. written to vault:{place}#token")), "{}", done.output);
+        let after = bao.must("GET", path, &json!({}));
+        let (before, after) = (before.pointer(data).unwrap(), after.pointer(data).unwrap());
+        assert_ne!(before["token"], after["token"]);
+        assert_eq!((&before["app_secret"], &before["note"]), (&after["app_secret"], &after["note"]));
+        assert_eq!(send(&keyside), 200);
+    }
 }

@@ -22,7 +22,7 @@ pub(super) async fn run(args: CheckArgs) -> ExitCode {
     let path = super::config_path(args.config.clone());
     match load(&path, None, &Metrics::new()).await {
         Ok(live) => {
-            for warning in &live.config.warnings {
+            for warning in &live.warnings {
                 eprintln!("warning: {warning}");
             }
             for (name, credential) in &live.credentials {

@@ -57,7 +57,7 @@ pub(super) async fn run(args: RotateArgs) -> ExitCode {
 /// Exchange, place, prove, revoke: until the last step the old token is good, and whatever fails before it
 /// leaves the old one in use.
 async fn rotate(args: &RotateArgs, live: &Live) -> Result<(), String> {
-    let (old, file) = rotatable(args, live)?;
+    let (old, home) = rotatable(args, live)?;
     let place = Place::of(live, &args.name)?;
     let Facts { app, expires, .. } = match place.ask(old.newest()).await {
         Verdict::Proved(facts) => facts,
@@ -65,7 +65,7 @@ async fn rotate(args: &RotateArgs, live: &Live) -> Result<(), String> {
     };
     println!("1. the token in use is good: {}, of app {app}", shown(&old));
     if args.dry_run {
-        println!("2. it would be exchanged for a new one, and that written to {}", file.display());
+        println!("2. it would be exchanged for a new one, and that written to {home}");
         println!("3. the sidecar at {} would be reloaded, and the old token then revoked", args.admin);
         return Ok(());
     }
@@ -76,13 +76,14 @@ async fn rotate(args: &RotateArgs, live: &Live) -> Result<(), String> {
         Verdict::Proved(_) => println!("2. exchanged for {}, which is good", shown(&new)),
         other => return Err(format!("the new token is {other}; nothing was changed, and the old one goes on")),
     }
-    replace(&file, &token)
-        .map_err(|error| format!("{} cannot be written: {error}; the old token goes on", file.display()))?;
-    println!("3. written to {}", file.display());
+    write(live, &home, &token).await.map_err(|problem| format!("{home}: {problem}; the old token goes on"))?;
+    println!("3. written to {home}");
     if let Err(problem) = take_up(args, &new) {
         let old = old_token(&old)?;
-        let back = replace(&file, &old)
-            .map_or_else(|error| format!("could not be written back: {error}"), |()| "is back in its file".to_owned());
+        let back = match write(live, &home, &old).await {
+            Ok(()) => format!("is back in {home}"),
+            Err(error) => format!("could not be written back to {home}: {error}"),
+        };
         return Err(format!("{problem}; the old token is good and {back}"));
     }
     println!("4. the sidecar at {} sends with it", args.admin);
@@ -96,8 +97,8 @@ async fn rotate(args: &RotateArgs, live: &Live) -> Result<(), String> {
     Ok(())
 }
 
-/// The credential and the file of its token, where both are such as can be rotated.
-fn rotatable(args: &RotateArgs, live: &Live) -> Result<(Arc<Credential>, PathBuf), String> {
+/// The credential and where its token comes from, where both are such as can be rotated.
+fn rotatable(args: &RotateArgs, live: &Live) -> Result<(Arc<Credential>, Reference), String> {
     let name = &args.name;
     let credential = live.credentials.get(name).ok_or_else(|| format!("there is no credential `{name}`"))?;
     if credential.provider.health.is_none() {
@@ -107,9 +108,17 @@ fn rotatable(args: &RotateArgs, live: &Live) -> Result<(Arc<Credential>, PathBuf
         return Err(format!("`{name}` has no app_secret, without which Meta exchanges no token"));
     }
     match credential.slots().get(TOKEN).map(|slot| &slot.current.reference) {
-        Some(Reference::File(path)) => Ok((Arc::clone(credential), path.clone())),
-        Some(other) => Err(format!("the token of `{name}` comes from {other}; only a file can be written")),
+        Some(home @ (Reference::File(_) | Reference::Vault { .. })) => Ok((Arc::clone(credential), home.clone())),
+        Some(other) => Err(format!("the token of `{name}` comes from {other}; only files and Vault can be written")),
         None => Err(format!("`{name}` has no token")),
+    }
+}
+
+/// Puts a token where it will be read.
+async fn write(live: &Live, home: &Reference, token: &Secret) -> Result<(), String> {
+    match home {
+        Reference::File(path) => replace(path, token).map_err(|error| format!("cannot be written: {error}")),
+        home => live.managers.write(home, token).await.map_err(|error| error.to_string()),
     }
 }
 

@@ -37,6 +37,7 @@ fn what_is_not_written_has_the_default_of_the_contract() {
     assert_eq!(config.outbound.drain, Duration::from_secs(25));
     assert_eq!(config.admin.listen, tcp("127.0.0.1:9900"));
     assert_eq!(config.reload.watch, Some(Duration::from_secs(5)));
+    assert_eq!(config.reload.refresh, Some(Duration::from_secs(300)));
     assert_eq!(config.log.level, tracing::level_filters::LevelFilter::INFO);
     assert_eq!(config.log.format, LogFormat::Auto);
     let acme = &config.credentials["acme"];
@@ -93,6 +94,7 @@ senders = ["3"]
 listen = ["unix:/run/b.sock"]
 [reload]
 watch = "off"
+refresh = "off"
 [log]
 level = "debug"
 format = "json"
@@ -114,7 +116,7 @@ format = "json"
     assert_eq!(config.routes[0].limits.max_queue, 0);
     assert_eq!(allowed(&config, 0), ["media", "calls"]);
     assert_eq!(config.routes[1].path, "/a/b");
-    assert_eq!(config.reload.watch, None);
+    assert_eq!((config.reload.watch, config.reload.refresh), (None, None));
     assert_eq!(config.log.format, LogFormat::Json);
     assert_eq!(config.warnings, []);
 }
@@ -288,11 +290,11 @@ fn every_fault_is_named_with_its_place_and_what_is_expected() {
         ),
         (
             "[credential.b]\nprovider = \"meta\"\ntoken = \"EAACANARY\"",
-            "f:9:9: credential.b.token: not a reference, expected where the secret lives (env:NAME, file:/path, systemd:NAME or exec:/program); the secret itself never stands in a configuration",
+            "f:9:9: credential.b.token: not a reference, expected where the secret lives (env:NAME, file:/path, systemd:NAME, exec:/program, vault:MOUNT/PATH#FIELD, aws-sm:NAME, gcp-sm:projects/P/secrets/S or azure-kv:VAULT/NAME); the secret itself never stands in a configuration",
         ),
         (
             "[credential.b]\nprovider = \"meta\"\ntoken = \"vault:CANARY\"",
-            "f:9:9: credential.b.token: `vault:` is not supported by this build, expected env:, file:, systemd: or exec:",
+            "f:9:9: credential.b.token: not a reference, expected vault:MOUNT/PATH#FIELD as the vault command takes them, such as vault:kv/whatsapp/acme#token",
         ),
         (
             "[credential.b]\nprovider = \"meta\"\ntoken = [\"file:/a\", \"file:b\"]",

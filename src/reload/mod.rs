@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 use arc_swap::ArcSwap;
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 mod questions;
@@ -48,6 +49,8 @@ pub struct Live {
     pub inbound: Arc<inbound::Generation>,
     /// What the inbound listener shows, where it speaks TLS.
     pub server_tls: Option<Arc<rustls::ServerConfig>>,
+    /// What is usable and yet odd.
+    pub warnings: Vec<String>,
     /// The secret managers, with what is known of what they hold.
     pub managers: Arc<Managers>,
     upstreams: HashMap<UpstreamKey, Arc<Upstream>>,
@@ -116,6 +119,15 @@ impl Reloader {
         Ok((Arc::new(Self { path, metrics, audit, live, generation, inbound, server_tls, last, requests }), queue))
     }
 
+    /// Logs what is odd or missing since the start, which came before there was a log.
+    pub fn tell_of_the_start(&self) {
+        let live = self.live();
+        live.warn();
+        for unread in live.unread() {
+            tracing::error!("{unread}");
+        }
+    }
+
     /// Where events are recorded.
     #[must_use]
     pub fn audit(&self) -> Audit {
@@ -170,8 +182,24 @@ impl Reloader {
         result.await.map_err(|_| stopped())?
     }
 
+    /// Starts all that it does by itself, each in a task of its own.
+    pub fn spawn(
+        self: &Arc<Self>,
+        queue: mpsc::Receiver<Request>,
+        wishes: mpsc::Receiver<oneshot::Sender<()>>,
+    ) -> [JoinHandle<()>; 5] {
+        let this = || Arc::clone(self);
+        [
+            tokio::spawn(this().serve(queue)),
+            tokio::spawn(this().watch()),
+            tokio::spawn(this().refresh()),
+            tokio::spawn(this().look_after()),
+            tokio::spawn(this().look_when_asked(wishes)),
+        ]
+    }
+
     /// Reloads whenever it is asked to, one at a time, for as long as the process lives.
-    pub async fn serve(self: Arc<Self>, mut queue: mpsc::Receiver<Request>) {
+    async fn serve(self: Arc<Self>, mut queue: mpsc::Receiver<Request>) {
         let mut waiting = Vec::new();
         loop {
             tokio::select! {
@@ -192,7 +220,7 @@ impl Reloader {
     /// Looks at the content of all files for as long as the process lives, and asks for a reload when
     /// it is another. Content, because Kubernetes replaces a link above the files, and a mount may not
     /// tell of any change.
-    pub async fn watch(self: Arc<Self>) {
+    async fn watch(self: Arc<Self>) {
         let mut refused = None;
         loop {
             // Nothing that is live may be held while waiting: it would keep replaced secrets in memory.
@@ -206,7 +234,7 @@ impl Reloader {
     }
 
     /// Looks at all files whenever a request is refused for its secret, a few times a second at most.
-    pub async fn look_when_asked(self: Arc<Self>, mut wishes: mpsc::Receiver<oneshot::Sender<()>>) {
+    async fn look_when_asked(self: Arc<Self>, mut wishes: mpsc::Receiver<oneshot::Sender<()>>) {
         let (mut waiting, mut refused) = (Vec::new(), None);
         while wishes.recv_many(&mut waiting, usize::MAX).await > 0 {
             self.look(&mut refused).await;
@@ -268,6 +296,7 @@ impl Reloader {
             Ok(live) => {
                 let live = Arc::new(live);
                 self.publish(&live);
+                live.warn();
                 let duration_ms = began.elapsed().as_secs_f64() * 1000.0;
                 *self.last.lock().unwrap_or_else(PoisonError::into_inner) =
                     LastReload { last_success: SystemTime::now(), refused: Vec::new() };
@@ -316,7 +345,6 @@ pub async fn load(path: &Path, before: Option<&Live>, metrics: &Arc<Metrics>) ->
     let Reading { findings, digests: of_secrets } = read_all(references, &managers).await;
     digests.extend(of_authorities);
     digests.extend(of_secrets);
-    warn_of(&config, &findings);
     let credentials = assemble(&config, &findings, before)?;
     let mut upstreams = HashMap::new();
     let generation = build(&config, &credentials, &authorities, &mut upstreams, before, metrics)?;
@@ -325,13 +353,15 @@ pub async fn load(path: &Path, before: Option<&Live>, metrics: &Arc<Metrics>) ->
     if before.is_some() {
         questions::prove(&config, &generation, metrics).await?;
     }
-    let server_tls = webhooks::server_tls(&config, &authorities)?;
+    let (server_tls, warnings_of_tls) = webhooks::server_tls(&config, &authorities)?;
+    let warnings = warnings(&config, &findings).chain(warnings_of_tls).collect();
     Ok(Live {
         config: Arc::new(config),
         credentials,
         generation: Arc::new(generation),
         inbound: Arc::new(inbound),
         server_tls,
+        warnings,
         managers,
         upstreams,
         applications,
@@ -358,6 +388,7 @@ fn retire(before: &Live, metrics: &Arc<Metrics>) -> Result<Live, LoadError> {
         generation: Arc::new(generation),
         inbound: Arc::new(inbound),
         server_tls: before.server_tls.clone(),
+        warnings: before.warnings.clone(),
         managers: Arc::clone(&before.managers),
         upstreams,
         applications,
@@ -526,6 +557,13 @@ impl fmt::Display for Unread<'_> {
 }
 
 impl Live {
+    /// Logs what is usable and yet odd.
+    fn warn(&self) {
+        for warning in &self.warnings {
+            tracing::warn!("{warning}");
+        }
+    }
+
     /// What programs and secret managers did not give the last time.
     pub fn unread(&self) -> impl Iterator<Item = Unread<'_>> {
         let all = self.config.credentials.iter().flat_map(|(name, config)| {
@@ -597,21 +635,12 @@ fn read_authority(path: &Path) -> std::io::Result<Vec<u8>> {
     Ok(pem)
 }
 
-fn warn_of(config: &Config, findings: &Findings) {
-    for warning in &config.warnings {
-        tracing::warn!(%warning, "configuration");
-    }
-    for (reference, found) in findings {
-        match found {
-            Ok(found) => {
-                for warning in &found.warnings {
-                    tracing::warn!(%reference, warning, "secret");
-                }
-            }
-            // What comes of it is told where it is used.
-            Err(_) => {}
-        }
-    }
+fn warnings<'a>(config: &'a Config, findings: &'a Findings) -> impl Iterator<Item = String> + 'a {
+    let of_secrets = findings.iter().flat_map(|(reference, found)| {
+        let warnings = found.iter().flat_map(|found| &found.warnings);
+        warnings.map(move |warning| format!("`{reference}`: {warning}"))
+    });
+    config.warnings.iter().map(ToString::to_string).chain(of_secrets)
 }
 
 /// The secrets that differ: credential, secret, and what happened in words.

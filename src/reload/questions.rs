@@ -129,7 +129,7 @@ pub(super) fn administers(route: &Route) -> bool {
 impl Reloader {
     /// Asks when it is time, and raises an alarm when a secret grows old or nears its end, for as long as
     /// the process lives.
-    pub async fn look_after(self: Arc<Self>) {
+    pub(super) async fn look_after(self: Arc<Self>) {
         let mut alarms = Alarms::default();
         loop {
             self.ask_what_is_due().await;

@@ -14,7 +14,7 @@ use crate::secret::Fingerprint;
 impl Reloader {
     /// Asks every `refresh`, sooner where something was not to be had, and asks for a reload when there is something
     /// new, for as long as the process lives.
-    pub async fn refresh(self: Arc<Self>) {
+    pub(super) async fn refresh(self: Arc<Self>) {
         let (mut failures, mut refused, mut asked) = (0, None, Instant::now());
         loop {
             let managers = Arc::clone(&self.live.load().managers);

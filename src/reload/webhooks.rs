@@ -81,14 +81,13 @@ fn application(
 ///
 /// # Errors
 /// Where certificate, key or authorities cannot be used.
-pub(super) fn server_tls(config: &Config, files: &Authorities) -> Result<Option<Arc<rustls::ServerConfig>>, LoadError> {
-    let Some(tls) = &config.inbound.tls else { return Ok(None) };
+pub(super) fn server_tls(config: &Config, files: &Authorities) -> Result<ServerTls, LoadError> {
+    let Some(tls) = &config.inbound.tls else { return Ok((None, Vec::new())) };
     let (server, warnings) = tls::server_config(tls, files).map_err(LoadError::ServerTls)?;
-    for warning in warnings {
-        tracing::warn!(warning, "inbound.tls");
-    }
-    Ok(Some(server))
+    Ok((Some(server), warnings.iter().map(|warning| format!("inbound.tls: {warning}")).collect()))
 }
+
+type ServerTls = (Option<Arc<rustls::ServerConfig>>, Vec<String>);
 
 /// The files of the inbound listener.
 pub(super) fn files(config: &Config) -> Vec<PathBuf> {

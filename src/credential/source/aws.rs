@@ -9,8 +9,8 @@ use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::ProvideErrorMetadata;
 use tokio::sync::OnceCell;
 
-use super::SourceError;
 use super::document::Document;
+use super::{SourceError, causes};
 
 /// The manager of the account and region that the environment or the machine names, as every AWS tool finds it:
 /// <https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html>.
@@ -37,12 +37,6 @@ impl Aws {
         let text = text.ok_or_else(|| SourceError::Manager("AWS Secrets Manager has an empty secret".to_owned()))?;
         Ok(Document { text: text.into(), since })
     }
-}
-
-/// An error with its causes, as each shows itself. AWS's own way to show them all prints answers whole.
-fn causes(error: &dyn std::error::Error) -> String {
-    let causes: Vec<_> = std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect();
-    causes.join(": ")
 }
 
 async fn connect() -> Client {

@@ -12,8 +12,8 @@ use azure_identity::{
 use azure_security_keyvault_secrets::SecretClient;
 use tokio::sync::Mutex;
 
-use super::SourceError;
 use super::document::Document;
+use super::{SourceError, causes};
 
 /// The vaults that have been asked, by name.
 #[derive(Default)]
@@ -24,7 +24,9 @@ pub(super) struct Azure {
 impl Azure {
     /// The current version of a secret.
     pub(super) async fn read(&self, vault: &str, name: &str) -> Result<Document, SourceError> {
-        let failed = |error: azure_core::Error| SourceError::Manager(format!("Azure Key Vault gave no value: {error}"));
+        let failed = |error: azure_core::Error| {
+            SourceError::Manager(format!("Azure Key Vault gave no value: {}", causes(&error)))
+        };
         let client = self.client(vault).await.map_err(failed)?;
         let secret = client.get_secret(name, None).await.and_then(|answer| answer.into_model()).map_err(failed)?;
         let since = secret.attributes.and_then(|attributes| attributes.created).map(SystemTime::from);

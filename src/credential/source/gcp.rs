@@ -3,8 +3,8 @@
 use google_cloud_secretmanager_v1::client::SecretManagerService;
 use tokio::sync::OnceCell;
 
-use super::SourceError;
 use super::document::Document;
+use super::{SourceError, causes};
 
 /// The manager, with the application default credentials of the environment or the machine:
 /// <https://cloud.google.com/docs/authentication/application-default-credentials>.
@@ -26,7 +26,7 @@ impl Gcp {
         let answer = answer.map_err(|error| {
             failed(match error.status() {
                 Some(status) => format!("{}: {}", status.code.name(), status.message),
-                None => error.to_string(),
+                None => causes(&error),
             })
         })?;
         let payload = answer.payload.ok_or_else(|| failed("the version is empty".to_owned()))?;
@@ -40,7 +40,7 @@ async fn connect() -> Result<SecretManagerService, String> {
         Ok(endpoint) if !endpoint.is_empty() => builder.with_endpoint(endpoint),
         _ => builder,
     };
-    builder.build().await.map_err(|error| error.to_string())
+    builder.build().await.map_err(|error| causes(&error))
 }
 
 /// As Google's own tools name another endpoint, such as that of a region or a private one.

@@ -108,6 +108,14 @@ fn parse(raw: Raw) -> Result<Found, SourceError> {
     Ok(Found { secret: Arc::new(secret), since: raw.since, warnings })
 }
 
+/// An error of a cloud's crate with its causes, as each shows itself. Their own ways to show all of it print answers
+/// whole.
+#[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
+fn causes(error: &dyn std::error::Error) -> String {
+    let causes: Vec<_> = std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect();
+    causes.join(": ")
+}
+
 /// Why a reference gives no secret.
 #[derive(Debug)]
 pub enum SourceError {

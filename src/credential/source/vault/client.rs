@@ -71,7 +71,7 @@ impl Client {
         let (status, body) = answer.map_err(|error| VaultError::Unreachable(error.to_string()))?;
         match status {
             StatusCode::OK | StatusCode::NO_CONTENT => Ok(body),
-            StatusCode::FORBIDDEN => Err(VaultError::Denied(question.path.to_owned())),
+            StatusCode::FORBIDDEN => Err(VaultError::Denied(question.path.to_owned(), errors(&body))),
             StatusCode::NOT_FOUND => {
                 wipe(body);
                 Err(VaultError::NotFound(question.path.to_owned()))
@@ -128,7 +128,7 @@ pub(super) enum VaultError {
     /// No answer.
     Unreachable(String),
     /// The token may not read it, or is no token any longer.
-    Denied(String),
+    Denied(String, String),
     /// There is nothing.
     NotFound(String),
     /// Something else than success.
@@ -147,9 +147,10 @@ impl fmt::Display for VaultError {
             Self::Address => f.write_str("VAULT_ADDR is not such as https://vault.example.com:8200"),
             Self::Authority(path, problem) => write!(f, "VAULT_CACERT: {}: {problem}", path.display()),
             Self::Unreachable(reason) => write!(f, "Vault gave no answer: {reason}"),
-            Self::Denied(path) => {
+            Self::Denied(path, errors) if errors.ends_with("permission denied") => {
                 write!(f, "Vault denies permission for `{path}`: its token has ended, or its policy does not allow it")
             }
+            Self::Denied(path, errors) => write!(f, "Vault denies permission for `{path}`: {errors}"),
             Self::NotFound(path) => write!(f, "Vault has nothing at `{path}`"),
             Self::Answered(status, errors) => write!(f, "Vault answered {}: {errors}", status.as_u16()),
             Self::Strange(what) => write!(f, "Vault's answer has no {what}"),

@@ -52,7 +52,7 @@ impl Vault {
         let (session, is_new) = self.session().await?;
         let result = match read(&session, path).await {
             Err(error) if self.may_fare_better(&session, is_new, &error).await => {
-                read(&*self.session().await?.0, path).await
+                read(&self.session().await?.0, path).await
             }
             result => result,
         };
@@ -64,7 +64,7 @@ impl Vault {
     /// # Errors
     /// Also where somebody else wrote it meanwhile, as far as the engine keeps versions.
     pub(super) async fn write(&self, path: &str, field: &str, value: &Secret) -> Result<(), SourceError> {
-        Ok(write(&*self.session().await?.0, path, field, value).await?)
+        Ok(write(&self.session().await?.0, path, field, value).await?)
     }
 
     /// Keeps the session alive, and says when to do so again.
@@ -87,7 +87,7 @@ impl Vault {
     /// Whether another session may fare better: a refusal may mean that the token of this one has ended before its
     /// time. What gave no answer may be elsewhere the next time.
     async fn may_fare_better(&self, session: &Arc<Session>, is_new: bool, error: &VaultError) -> bool {
-        let is_denied = matches!(error, VaultError::Denied(_));
+        let is_denied = matches!(error, VaultError::Denied(..));
         if is_denied || matches!(error, VaultError::Unreachable(_)) {
             let mut held = self.session.lock().await;
             if held.as_ref().is_some_and(|held| Arc::ptr_eq(held, session)) {
@@ -144,7 +144,7 @@ struct Metadata {
 async fn place(session: &Session, path: &str) -> Result<Place, VaultError> {
     let question = format!("sys/internal/ui/mounts/{path}");
     let body = session.client.ask(Question::get(&question, session.token())).await.map_err(|error| match error {
-        VaultError::Denied(_) => VaultError::Denied(path.to_owned()),
+        VaultError::Denied(_, errors) => VaultError::Denied(path.to_owned(), errors),
         error => error,
     })?;
     let answer: Option<Answer<Mount>> = serde_json::from_slice(&body).ok();

@@ -95,7 +95,7 @@ impl Session {
                     let about = parse(answer)?;
                     lease = Lease::new(about.lease_duration, about.renewable);
                 }
-                Err(VaultError::Denied(_)) => {}
+                Err(VaultError::Denied(..)) => {}
                 Err(error) => return Err(error),
             }
         }
