@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::support::client::{Answer, get, post, with_body};
 use crate::support::keyside::{Keyside, Setup};
-use crate::support::upstream::{After, Request, Upstream, answer, json};
+use crate::support::upstream::{After, Request, Upstream, Wire, answer, json};
 use crate::support::{APP_SECRET, MEDIA, MESSAGES, TOKEN, contains, hmac_sha256, noise, shown};
 
 const TEXT: &str = r#"{"messaging_product":"whatsapp","to":"13437772910","type":"text","text":{"body":"hi"}}"#;
@@ -441,6 +441,25 @@ fn a_media_upload_streams_byte_for_byte() {
     upstream.forget();
     assert_eq!(keyside.send(&chunked).status, 200);
     assert!(upstream.last().body == body, "in chunks");
+}
+
+#[test]
+fn the_end_of_an_upload_reaches_an_upstream_that_reads_late() {
+    let upstream = Upstream::raw(|wire: &mut Wire| {
+        while wire.request().is_some() {
+            wire.write(&json(r#"{"id":"1"}"#));
+            thread::sleep(Duration::from_millis(50));
+        }
+        After::Close
+    });
+    let keyside = Keyside::start(&upstream);
+    keyside.send(&post(MESSAGES, TEXT));
+    // Of many sizes, so that with one of them the socket is full when TLS has just taken the last of it.
+    for step in 0..80 {
+        let body = noise((1 << 20) + step * 40_000);
+        let upload = with_body("POST", "/v23.0/1234567890/media", "multipart/form-data; boundary=b", &body);
+        assert_eq!(keyside.send(&upload).status, 200, "{} bytes", body.len());
+    }
 }
 
 #[test]

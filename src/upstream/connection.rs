@@ -143,6 +143,13 @@ impl Connection {
     }
 
     fn poll_write_all(&mut self, cx: &mut Context<'_>, data: &mut impl Buf) -> Poll<Result<bool, UpstreamError>> {
+        if !ready!(self.poll_write_out(cx, data))? {
+            return Poll::Ready(Ok(false));
+        }
+        self.poll_flush_out(cx)
+    }
+
+    fn poll_write_out(&mut self, cx: &mut Context<'_>, data: &mut impl Buf) -> Poll<Result<bool, UpstreamError>> {
         while data.has_remaining() {
             let mut slices = [IoSlice::new(&[]); MAX_SLICES];
             let count = data.chunks_vectored(&mut slices);
@@ -156,6 +163,11 @@ impl Connection {
                 Err(_) => return Poll::Ready(Ok(false)),
             }
         }
+        Poll::Ready(Ok(true))
+    }
+
+    /// What TLS has taken it need not have written: without this, the last bytes of a request may stay with it.
+    fn poll_flush_out(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, UpstreamError>> {
         let flushed = self.poll_flush(cx);
         Poll::Ready(Ok(ready!(self.or_timeout(cx, flushed, true))?.is_ok()))
     }
@@ -176,10 +188,13 @@ impl Connection {
                 Poll::Pending => {}
             }
             if let Some(part) = upload.parts.iter_mut().find(|part| part.has_remaining()) {
-                if !ready!(self.poll_write_all(cx, part))? {
+                if !ready!(self.poll_write_out(cx, part))? {
                     return Poll::Ready(Ok(false));
                 }
                 continue;
+            }
+            if !ready!(self.poll_flush_out(cx))? {
+                return Poll::Ready(Ok(false));
             }
             if upload.ended {
                 return Poll::Ready(Ok(true));
