@@ -46,7 +46,11 @@ fn token_of(request: &Request) -> String {
 }
 
 fn error(status: u16, code: i64) -> Vec<u8> {
-    let body = format!(r#"{{"error":{{"message":"no","type":"OAuthException","code":{code}}}}}"#);
+    error_saying("no", status, code)
+}
+
+fn error_saying(message: &str, status: u16, code: i64) -> Vec<u8> {
+    let body = format!(r#"{{"error":{{"message":"{message}","type":"OAuthException","code":{code}}}}}"#);
     format!("HTTP/1.1 {status} No\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len())
         .into_bytes()
 }
@@ -125,6 +129,21 @@ fn the_codes_of_a_refused_credential_count_whatever_the_status() {
         rotate(&keyside, NEW);
         assert_eq!(keyside.post(MESSAGES, "{}").status, 200, "{status} {code}");
     }
+}
+
+#[test]
+fn a_refused_proof_is_a_refusal_of_the_credential() {
+    let upstream = Upstream::answering(move |request| {
+        if token_of(request) == bearer(NEW) {
+            error_saying("Invalid appsecret_proof provided in the API argument", 400, 100)
+        } else {
+            json("{}")
+        }
+    });
+    let keyside = Setup::new(&upstream).start();
+    rotate(&keyside, NEW);
+    assert_eq!(keyside.post(MESSAGES, "{}").status, 200, "with the token and app secret from before");
+    assert_eq!(keyside.status()["credentials"][0]["sends"], "previous");
 }
 
 #[test]

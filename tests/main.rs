@@ -21,6 +21,7 @@ mod support;
 mod audit;
 mod callers;
 mod checks;
+mod clock;
 mod fallback;
 mod lifecycle;
 mod limits;

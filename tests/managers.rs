@@ -37,7 +37,7 @@ fn refreshing(upstream: &Upstream, every: &str) -> Setup {
 }
 
 #[test]
-#[ignore = "needs OpenBao: tests/run managers"]
+#[ignore = "needs OpenBao: tests/run servers"]
 fn vault_is_read_in_both_versions_and_says_since_when() {
     let bao = Bao::start();
     bao.put("apps/acme", &json!({ "token": TOKEN, "app_secret": APP_SECRET }));
@@ -64,7 +64,7 @@ fn vault_is_read_in_both_versions_and_says_since_when() {
 }
 
 #[test]
-#[ignore = "needs OpenBao: tests/run managers"]
+#[ignore = "needs OpenBao: tests/run servers"]
 fn a_new_version_is_noticed_by_refresh_and_at_once_by_a_reload() {
     let bao = Bao::start();
     bao.put("apps/acme", &json!({ "token": "EAAFIRST", "app_secret": APP_SECRET }));
@@ -85,7 +85,7 @@ fn a_new_version_is_noticed_by_refresh_and_at_once_by_a_reload() {
 }
 
 #[test]
-#[ignore = "needs OpenBao: tests/run managers"]
+#[ignore = "needs OpenBao: tests/run servers"]
 fn no_send_fails_while_vault_is_away_and_what_comes_with_it_is_taken_up() {
     let upstream = Upstream::ok();
     let mut bao = Bao::start();
@@ -134,7 +134,7 @@ fn no_send_fails_while_vault_is_away_and_what_comes_with_it_is_taken_up() {
 }
 
 #[test]
-#[ignore = "needs OpenBao: tests/run managers"]
+#[ignore = "needs OpenBao: tests/run servers"]
 fn what_vault_cannot_give_at_the_start_is_missed_by_its_own_route_alone() {
     let mut bao = Bao::start();
     bao.stop();
@@ -169,7 +169,7 @@ fn what_vault_cannot_give_at_the_start_is_missed_by_its_own_route_alone() {
 }
 
 #[test]
-#[ignore = "needs OpenBao: tests/run managers"]
+#[ignore = "needs OpenBao: tests/run servers"]
 fn a_login_by_app_role_outlives_its_tokens() {
     let bao = Bao::start();
     bao.put("apps/acme", &json!({ "token": "EAAFIRST", "app_secret": APP_SECRET }));
@@ -196,7 +196,7 @@ fn a_login_by_app_role_outlives_its_tokens() {
 }
 
 #[test]
-#[ignore = "needs OpenBao: tests/run managers"]
+#[ignore = "needs OpenBao: tests/run servers"]
 fn a_pod_logs_in_with_its_service_account() {
     let bao = Bao::start();
     bao.put("apps/acme", &json!({ "token": TOKEN, "app_secret": APP_SECRET }));
@@ -234,7 +234,7 @@ fn a_pod_logs_in_with_its_service_account() {
 }
 
 #[test]
-#[ignore = "needs OpenBao: tests/run managers"]
+#[ignore = "needs OpenBao: tests/run servers"]
 fn a_token_from_an_agents_file_is_replaced_when_it_is_refused() {
     let bao = Bao::start();
     bao.put("apps/acme", &json!({ "token": "EAAFIRST", "app_secret": APP_SECRET }));
@@ -251,7 +251,7 @@ fn a_token_from_an_agents_file_is_replaced_when_it_is_refused() {
 }
 
 #[test]
-#[ignore = "needs OpenBao: tests/run managers"]
+#[ignore = "needs OpenBao: tests/run servers"]
 fn what_is_no_kv_is_refused_with_the_reason() {
     let bao = Bao::start();
     bao.put("apps/acme", &json!({ "token": 7, "app_secret": APP_SECRET }));
@@ -272,7 +272,7 @@ fn what_is_no_kv_is_refused_with_the_reason() {
 }
 
 #[test]
-#[ignore = "needs moto: tests/run managers"]
+#[ignore = "needs moto: tests/run servers"]
 fn aws_secrets_manager_is_read_whole_or_by_field_and_again() {
     let mut moto = Moto::start();
     moto.ask("CreateSecret", &json!({ "Name": "apps/acme", "SecretString": "{\"token\":\"EAAFIRST\"}" }));

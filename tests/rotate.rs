@@ -114,7 +114,7 @@ fn what_cannot_be_rotated_is_said() {
 }
 
 #[test]
-#[ignore = "needs OpenBao: tests/run managers"]
+#[ignore = "needs OpenBao: tests/run servers"]
 fn a_token_in_vault_is_rotated_there_and_what_stands_beside_it_stays() {
     let bao = Bao::start();
     bao.put("acme", &json!({ "token": TOKEN, "app_secret": APP_SECRET, "note": { "of": ["another", "kind"] } }));

@@ -103,7 +103,7 @@ impl Admin {
                 let labels = SecretLabels { credential: name.clone(), secret: secret.clone() };
                 gauges.age.get_or_create(&labels).set(seconds(slot.current.age()));
             }
-            if let Some(left) = credential.asked().and_then(|asked| asked.verdict.ends_in()) {
+            if let Some(left) = credential.asked().and_then(|asked| asked.ends_in()) {
                 gauges.expires.get_or_create(&label).set(seconds(left));
             }
             let usable = status::missing(credential).next().is_none() && !credential.standing().is_refused();

@@ -67,15 +67,15 @@ fn report(faults: impl ExactSizeIterator<Item: std::fmt::Display>) -> ExitCode {
 async fn ask(live: &Live) -> bool {
     let mut answers = ask_about(live).await;
     answers.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
-    for (credential, verdict) in &answers {
-        println!("credential {}: {verdict}", credential.name);
-        if let Verdict::Proved(facts) = verdict {
+    for (credential, asked) in &answers {
+        println!("credential {}: {}", credential.name, asked.verdict);
+        if let Verdict::Proved(facts) = &asked.verdict {
             println!("  a {} token of app {} with {}", facts.kind, facts.app, facts.scopes.join(" "));
-            match verdict.ends_in() {
+            match asked.ends_in() {
                 Some(left) => println!("  good for {} more days", left.as_secs() / 86_400),
                 None => println!("  it does not expire"),
             }
         }
     }
-    !answers.iter().any(|(_, verdict)| matches!(verdict, Verdict::Refused(_)))
+    !answers.iter().any(|(_, asked)| matches!(asked.verdict, Verdict::Refused(_)))
 }

@@ -10,6 +10,8 @@ use tokio::time::Instant;
 pub struct Asked {
     /// When.
     pub at: Instant,
+    /// What time it was there.
+    pub time: SystemTime,
     /// What came of it.
     pub verdict: Verdict,
 }
@@ -62,14 +64,14 @@ impl Facts {
     }
 }
 
-impl Verdict {
-    /// How long the credential is still good, where it ends; zero where it has.
+impl Asked {
+    /// How long the credential is still good, where it ends; zero where it has. By the provider's time: a clock that is
+    /// set here neither ends nor revives it.
     #[must_use]
     pub fn ends_in(&self) -> Option<Duration> {
-        match self {
-            Self::Proved(facts) => facts.ends().map(|ends| ends.duration_since(SystemTime::now()).unwrap_or_default()),
-            Self::Refused(_) | Self::Unproved(_) => None,
-        }
+        let Verdict::Proved(facts) = &self.verdict else { return None };
+        let left = facts.ends()?.duration_since(self.time).unwrap_or_default();
+        Some(left.saturating_sub(self.at.elapsed()))
     }
 }
 

@@ -77,11 +77,12 @@ impl<'c> Sent<'c> {
 
     /// `appsecret_proof`, and `appsecret_time` in the current form, in which the proof covers the time
     /// and is good for five minutes: <https://developers.facebook.com/docs/facebook-login/security>.
-    /// Meta's own SDK puts them in the query of every method. `None` where there is no `key` to sign with.
+    /// Meta's own SDK puts them in the query of every method. `None` where there is no `key` to sign with. `now` is
+    /// the time at the provider.
     ///
     /// # Errors
     /// Where there is no such token.
-    pub fn app_secret_proof(self, token: &str, key: &str) -> Result<Option<String>, Missing> {
+    pub fn app_secret_proof(self, token: &str, key: &str, now: SystemTime) -> Result<Option<String>, Missing> {
         let form = self.credential.proof;
         let Some(key) = self.get(key).filter(|_| form != Proof::Off) else { return Ok(None) };
         let token = self.expose(token)?;
@@ -92,7 +93,7 @@ impl<'c> Sent<'c> {
         Ok(Some(match form {
             Proof::Classic => format!("appsecret_proof={}", HEXLOWER.encode_display(&mac.finalize().into_bytes())),
             Proof::Auto | Proof::Off => {
-                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+                let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
                 let mac = mac.chain_update(format!("|{now}"));
                 let proof = mac.finalize().into_bytes();
                 format!("appsecret_proof={}&appsecret_time={now}", HEXLOWER.encode_display(&proof))

@@ -2,7 +2,7 @@
 //! and how long it will be.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::Value;
 
@@ -11,6 +11,7 @@ mod question;
 
 pub use exchange::{exchange, revoke};
 pub use question::Question;
+use question::refuses_proof;
 
 use crate::credential::{Facts, Sent, Verdict};
 use crate::provider::Health;
@@ -40,7 +41,7 @@ async fn ask_graph(question: &Question<'_>, senders: &[&str]) -> Verdict {
         return Verdict::Refused(format!("debug_token says that it is not valid (code {code}, subcode {subcode})"));
     }
     let facts = facts_of(data);
-    if facts.expires.is_some_and(|expires| expires <= SystemTime::now()) {
+    if facts.expires.is_some_and(|expires| expires <= question.upstream.now()) {
         return Verdict::Refused("debug_token says that it has expired".to_owned());
     }
     for sender in senders {
@@ -59,8 +60,7 @@ async fn ask_graph(question: &Question<'_>, senders: &[&str]) -> Verdict {
 fn refusal(answer: &Value, refused: &[i64]) -> Option<Verdict> {
     let error = answer.get("error")?;
     let code = error.get("code").and_then(Value::as_i64);
-    // Meta says so in words only; the code is that of any wrong parameter.
-    if code == Some(100) && error["message"].as_str().is_some_and(|message| message.contains("appsecret_proof")) {
+    if refuses_proof(answer) {
         let reason = "the app secret is not that of the token's app; replace both together";
         return Some(Verdict::Refused(reason.to_owned()));
     }

@@ -66,9 +66,12 @@ pub(super) async fn refuses_credential(answer: &mut Answer, provider: &Provider)
         return Ok(false);
     }
     let text = std::mem::replace(&mut answer.body, AnswerBody::Whole(Bytes::new())).whole(MAX_TEXT).await?;
-    let code = serde_json::from_slice::<serde_json::Value>(&text).ok().and_then(|body| body.pointer(code)?.as_i64());
+    let body = serde_json::from_slice::<serde_json::Value>(&text).unwrap_or_default();
     answer.body = AnswerBody::Whole(text);
-    Ok(code.is_some_and(|code| errors.refused.contains(&code)))
+    let code = body.pointer(code).and_then(serde_json::Value::as_i64);
+    let message = errors.message.as_ref().and_then(|message| body.pointer(message)?.as_str()).unwrap_or_default();
+    Ok(code.is_some_and(|code| errors.refused.contains(&code))
+        || errors.refused_words.iter().any(|words| message.contains(words)))
 }
 
 fn clean_headers(headers: &mut HeaderMap, permit: &Permit<'_>, origin: &impl Fn() -> String) {

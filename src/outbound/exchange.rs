@@ -52,7 +52,7 @@ pub(super) struct Exchange<'a> {
 impl Exchange<'_> {
     /// Sends the request. Where the provider refuses the credential, which proves that it did nothing
     /// else, the request goes out once more: with the secrets that a reload has brought meanwhile, or
-    /// with those that were sent before the last one. If it takes these, all requests go out with them
+    /// with those that were sent before the last one, or with the same where the time in it was wrong. If it takes these, all requests go out with them
     /// until the next reload.
     ///
     /// # Errors
@@ -67,12 +67,15 @@ impl Exchange<'_> {
         if !refused {
             return Ok(answer);
         }
+        // A proof that was made with the wrong time is refused as one of the wrong secret.
+        let clock_was_off = self.permit.upstream().learn_time(&answer.headers);
         let mut live = self.live.load_full();
-        if other(&live, sent).is_none() && again.is_some() {
+        if !clock_was_off && other(&live, sent).is_none() && again.is_some() {
             self.look_again().await;
             live = self.live.load_full();
         }
-        if let (Some(other), Some(body)) = (other(&live, sent), again) {
+        let other = if clock_was_off { Some(sent) } else { other(&live, sent) };
+        if let (Some(other), Some(body)) = (other, again) {
             let (second, refused) = self.send_with(other, body).await?;
             if !refused {
                 self.take_to(other, sent);

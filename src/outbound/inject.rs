@@ -243,7 +243,7 @@ fn write_target(
                 sent.render(value, |text| write_encoded(head, text))?;
             }
             Inject::AppSecretProof { token, key } => {
-                if let Some(proof) = sent.app_secret_proof(token, key)? {
+                if let Some(proof) = sent.app_secret_proof(token, key, permit.upstream().now())? {
                     begin(head);
                     head.push(proof.as_bytes());
                 }

@@ -66,6 +66,10 @@ pub struct Errors {
     pub code: Option<String>,
     /// The codes that mean that the credential itself is refused, whatever was asked with it.
     pub refused: Vec<i64>,
+    /// Where it has a text for people, as a JSON pointer.
+    pub message: Option<String>,
+    /// The words in that text that mean the same as `refused`.
+    pub refused_words: Vec<String>,
     /// The statuses that mean so, where there is no code.
     pub refused_status: Vec<u16>,
 }
@@ -73,7 +77,7 @@ pub struct Errors {
 impl Default for Errors {
     /// 401 by RFC 9110, section 15.5.2.
     fn default() -> Self {
-        Self { code: None, refused: Vec::new(), refused_status: vec![401] }
+        Self { code: None, refused: Vec::new(), message: None, refused_words: Vec::new(), refused_status: vec![401] }
     }
 }
 

@@ -448,7 +448,9 @@ fn limits(mut reader: Reader<'_>) -> Limits {
 
 fn errors(mut reader: Reader<'_>) -> Errors {
     let code = reader.field("code");
+    let message = reader.field("message");
     let is_pointer = |field: &Field<'_>| field.parse(|text| pointer(text).map(|_| text.to_owned()));
+    let refused_words = list(&mut reader, "refused_words", |words| Ok::<_, String>(words.to_owned()));
     let mut numbers = |key: &str| {
         let fields = reader.field(key).and_then(|field| field.array());
         fields.map(|fields| fields.iter().filter_map(Field::integer::<i64>).collect::<Vec<_>>())
@@ -458,10 +460,15 @@ fn errors(mut reader: Reader<'_>) -> Errors {
     if let Some(field) = code.as_ref().filter(|_| refused.is_none()) {
         field.key_fault("without `refused`, expected the codes that mean a refused credential");
     }
+    if message.is_none() && !refused_words.is_empty() {
+        reader.fault("`refused_words` without `message`, expected a JSON pointer to the text that has them");
+    }
     reader.finish();
     Errors {
         code: code.and_then(|field| is_pointer(&field)),
         refused: refused.unwrap_or_default(),
+        message: message.and_then(|field| is_pointer(&field)),
+        refused_words,
         refused_status: statuses.unwrap_or_else(|| Errors::default().refused_status),
     }
 }

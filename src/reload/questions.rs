@@ -31,19 +31,19 @@ struct Question {
 pub(super) async fn prove(config: &Config, generation: &Generation, metrics: &Metrics) -> Result<(), LoadError> {
     let unknown = questions(config, generation).filter(|question| question.credential.asked().is_none());
     let mut refused = Vec::new();
-    for (credential, verdict) in ask(unknown).await {
-        tell(&credential, generation, &verdict);
-        if let Verdict::Refused(reason) = &verdict {
+    for (credential, asked) in ask(unknown).await {
+        tell(&credential, generation, &asked.verdict);
+        if let Verdict::Refused(reason) = &asked.verdict {
             metrics.rotated(&credential.name, "refused");
             refused.push(format!("credential.{}: {reason}", credential.name));
         }
-        credential.keep(Asked { at: Instant::now(), verdict });
+        credential.keep(asked);
     }
     if refused.is_empty() { Ok(()) } else { Err(LoadError::Refused(refused)) }
 }
 
 /// Asks about every credential that is to be checked, whatever is known of it.
-pub async fn ask_about(live: &Live) -> Vec<(Arc<Credential>, Verdict)> {
+pub async fn ask_about(live: &Live) -> Vec<(Arc<Credential>, Asked)> {
     ask(questions(&live.config, &live.generation)).await
 }
 
@@ -69,13 +69,14 @@ fn questions<'a>(config: &'a Config, generation: &'a Generation) -> impl Iterato
 }
 
 /// All at a time: a provider that does not answer holds up no other.
-async fn ask(questions: impl Iterator<Item = Question>) -> Vec<(Arc<Credential>, Verdict)> {
+async fn ask(questions: impl Iterator<Item = Question>) -> Vec<(Arc<Credential>, Asked)> {
     let mut asking = JoinSet::new();
     for Question { credential, upstream, host, senders } in questions {
         asking.spawn(async move {
             let senders: Vec<_> = senders.iter().map(String::as_str).collect();
             let verdict = health::ask(credential.newest(), &upstream, &host, &senders).await;
-            (credential, verdict)
+            let asked = Asked { at: Instant::now(), time: upstream.now(), verdict };
+            (credential, asked)
         });
     }
     asking.join_all().await
@@ -141,12 +142,12 @@ impl Reloader {
     async fn ask_what_is_due(&self) {
         let live = self.live();
         let due = questions(&live.config, &live.generation).filter(|question| is_due(&question.credential));
-        for (credential, verdict) in ask(due).await {
+        for (credential, asked) in ask(due).await {
             // The same twice is no news.
-            if credential.asked().is_none_or(|before| before.verdict != verdict) {
-                tell(&credential, &live.generation, &verdict);
+            if credential.asked().is_none_or(|before| before.verdict != asked.verdict) {
+                tell(&credential, &live.generation, &asked.verdict);
             }
-            credential.keep(Asked { at: Instant::now(), verdict });
+            credential.keep(asked);
         }
     }
 }
@@ -186,7 +187,7 @@ impl Alarms {
                 }
             }
             let asked = credential.asked();
-            let Some(left) = asked.and_then(|asked| asked.verdict.ends_in()) else { continue };
+            let Some(left) = asked.and_then(|asked| asked.ends_in()) else { continue };
             let stage = EXPIRY_DAYS.iter().filter(|days| left < Duration::from_secs(**days * DAY)).count();
             if self.is_news(format!("{name} expiry"), stage) {
                 let days = left.as_secs() / DAY;

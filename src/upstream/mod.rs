@@ -15,7 +15,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::{Buf, Bytes};
 use http::{HeaderMap, Method, StatusCode};
@@ -24,6 +24,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 use zeroize::Zeroize;
 
+mod clock;
 mod connection;
 mod dial;
 mod framing;
@@ -31,6 +32,7 @@ mod framing;
 pub use connection::Limits;
 pub use framing::ProtocolError;
 
+use clock::Clock;
 use connection::Connection;
 use dial::Dialer;
 use framing::{Framing, Step};
@@ -43,6 +45,7 @@ use crate::provider::Origin;
 pub struct Upstream {
     dialer: Dialer,
     idle: Mutex<Vec<Connection>>,
+    clock: Clock,
 }
 
 /// A request, ready to be written: its head already holds the credential.
@@ -184,19 +187,30 @@ pub struct Answer {
     pub early: bool,
 }
 
+/// The answer to a question of Keyside's own.
+#[derive(Debug)]
+pub struct Reply {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its body.
+    pub body: Bytes,
+    /// Whether the time that the question was asked with was wrong.
+    pub clock_was_off: bool,
+}
+
 impl Upstream {
     /// An upstream without connections yet.
     ///
     /// # Errors
     /// Where the host is neither a DNS name nor an address.
     pub fn new(origin: Origin, tls: Arc<rustls::ClientConfig>) -> Result<Self, UpstreamError> {
-        Ok(Self { dialer: Dialer::origin(origin, tls)?, idle: Mutex::default() })
+        Ok(Self { dialer: Dialer::origin(origin, tls)?, idle: Mutex::default(), clock: Clock::default() })
     }
 
     /// An upstream that listens at a Unix socket.
     #[must_use]
     pub fn at_socket(path: PathBuf) -> Self {
-        Self { dialer: Dialer::Unix(path), idle: Mutex::default() }
+        Self { dialer: Dialer::Unix(path), idle: Mutex::default(), clock: Clock::default() }
     }
 
     /// Sends a request once and returns its answer, whose body may still be on its way.
@@ -240,21 +254,30 @@ impl Upstream {
         Ok(Answer { status, headers, body, early: !complete })
     }
 
+    /// What time it is there, as far as it has told.
+    #[must_use]
+    pub fn now(&self) -> SystemTime {
+        self.clock.now()
+    }
+
+    /// Looks at an answer that came now for what time it is there; true where that was not known rightly before.
+    #[must_use]
+    pub fn learn_time(&self, headers: &HeaderMap) -> bool {
+        self.clock.learn(headers)
+    }
+
     /// Sends a request that Keyside asks by itself, and reads all of its answer, of 64 KiB at most.
     ///
     /// # Errors
     /// Where no whole answer comes in `time`.
-    pub async fn ask(
-        self: &Arc<Self>,
-        request: Outgoing,
-        time: Duration,
-    ) -> Result<(StatusCode, Bytes), UpstreamError> {
+    pub async fn ask(self: &Arc<Self>, request: Outgoing, time: Duration) -> Result<Reply, UpstreamError> {
         let start = Instant::now();
         let limits = Limits { start, deadline: start + time, head: time, progress: time };
         let written = AtomicBool::new(false);
         let exchange = async {
             let answer = self.send(request, limits, &written).await?;
-            Ok((answer.status, answer.body.whole(MAX_ASKED).await?))
+            let clock_was_off = self.clock.learn(&answer.headers);
+            Ok(Reply { status: answer.status, body: answer.body.whole(MAX_ASKED).await?, clock_was_off })
         };
         let late = |_| UpstreamError::TimedOut { what: "to answer", written: written.load(Ordering::Relaxed) };
         tokio::time::timeout_at(limits.deadline, exchange).await.map_err(late)?

@@ -1,5 +1,5 @@
-//! Secret managers, the real ones: OpenBao and moto's AWS, from the folder that `KEYSIDE_TEST_MANAGERS` names
-//! (`tests/run managers` installs them there).
+//! Secret managers, the real ones: OpenBao and moto's AWS, from the folder that `KEYSIDE_TEST_SERVERS` names
+//! (`tests/run servers` installs them there).
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use super::client::{Answer, Client};
 use super::keyside::{Directory, free_port};
 
 fn program(name: &str) -> PathBuf {
-    let folder = std::env::var_os("KEYSIDE_TEST_MANAGERS").expect("run by `tests/run managers`");
+    let folder = std::env::var_os("KEYSIDE_TEST_SERVERS").expect("run by `tests/run servers`");
     PathBuf::from(folder).join(name)
 }
 

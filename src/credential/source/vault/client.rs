@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::provider::{Ca, Origin};
 use crate::secret::Secret;
 use crate::tls;
-use crate::upstream::{Head, Outgoing, OutgoingBody, Upstream};
+use crate::upstream::{Head, Outgoing, OutgoingBody, Reply, Upstream};
 
 use super::super::document::wipe;
 
@@ -68,7 +68,7 @@ impl Client {
         let method = question.method.clone();
         let outgoing = Outgoing::new(method, self.compose(&question), OutgoingBody::Whole(Bytes::new()));
         let answer = self.upstream.ask(outgoing, TIME).await;
-        let (status, body) = answer.map_err(|error| VaultError::Unreachable(error.to_string()))?;
+        let Reply { status, body, .. } = answer.map_err(|error| VaultError::Unreachable(error.to_string()))?;
         match status {
             StatusCode::OK | StatusCode::NO_CONTENT => Ok(body),
             StatusCode::FORBIDDEN => Err(VaultError::Denied(question.path.to_owned(), errors(&body))),

@@ -1,0 +1,109 @@
+//! The time of day of this machine is wrong, or is set meanwhile.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+
+use crate::support::client::get;
+use crate::support::keyside::{Directory, Keyside, Setup};
+use crate::support::sandbox::Sandbox;
+use crate::support::{APP_SECRET, MESSAGES, TOKEN, eventually};
+
+const SENDER: &str = "106540352242922";
+
+/// A provider whose clock is right, and a sidecar before it whose clock is set by a file.
+struct Stand {
+    sandbox: Sandbox,
+    keyside: Keyside,
+    _secrets: Directory,
+}
+
+impl Stand {
+    fn new(time: &str, credential: &str) -> Self {
+        let secrets = Directory::new();
+        secrets.write("token", TOKEN);
+        secrets.write("app_secret", APP_SECRET);
+        let sandbox = Sandbox::start(&secrets, &[]);
+        let setup = Setup::at(&sandbox.url()).check().file("time", time).file("app_secret", APP_SECRET);
+        let time = setup.dir().join("time").display().to_string();
+        let keyside = setup
+            .credential(&format!(
+                "token = \"file:@DIR@/token\"\napp_secret = \"file:@DIR@/app_secret\"\n{credential}\n"
+            ))
+            .route(&format!("senders = [\"{SENDER}\"]\n"))
+            .env("LD_PRELOAD", &libfaketime().display().to_string())
+            .env("FAKETIME_TIMESTAMP_FILE", &time)
+            .env("FAKETIME_NO_CACHE", "1")
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+            .start();
+        Self { sandbox, keyside, _secrets: secrets }
+    }
+
+    fn set_clock(&self, time: &str) {
+        self.keyside.dir().write("time", time);
+    }
+
+    /// Gives the sandbox a token that ends in so many days, and the sidecar the same.
+    fn rotate(&self, token: &str, days: u64) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        self.sandbox.ask("POST", "tokens", &json!({ "token": token, "expires_at": now + days * 86_400 }));
+        self.keyside.dir().write("token", token);
+        let answer = self.keyside.reload();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+
+    fn send(&self) -> u16 {
+        let body = r#"{"messaging_product":"whatsapp","to":"15550001234","type":"text","text":{"body":"x"}}"#;
+        self.keyside.post(&MESSAGES.replace("1234567890", SENDER), body).status
+    }
+
+    fn credential(&self) -> Value {
+        self.keyside.status()["credentials"][0].clone()
+    }
+}
+
+/// Where Debian has it.
+fn libfaketime() -> PathBuf {
+    let libraries = fs::read_dir("/usr/lib").unwrap().flatten().map(|entry| entry.path());
+    let mut all = libraries.map(|path| path.join("faketime/libfaketime.so.1"));
+    all.find(|path| path.exists()).expect("faketime is installed: see tests/run")
+}
+
+#[test]
+#[ignore = "needs faketime: tests/run servers"]
+fn a_clock_that_jumps_neither_expires_nor_revives_anything() {
+    let stand = Stand::new("+0", "overlap = \"3s\"\nmax_age = \"90d\"");
+    assert!(eventually(Duration::from_secs(5), || stand.credential()["check"]["result"] == "proved"));
+    for (turn, time) in ["+3600", "-3600", "+31536000", "-31536000", "+0"].into_iter().enumerate() {
+        assert_eq!(stand.send(), 200);
+        stand.set_clock(time);
+        assert_eq!(stand.send(), 200, "its proof is good at {time}");
+        stand.rotate(&format!("EAANUMBER{turn}"), 60);
+        assert_eq!(stand.send(), 200, "with a new token at {time}");
+        let credential = stand.credential();
+        assert_eq!(credential["check"]["result"], "proved", "{credential}");
+        assert_eq!(credential["previous"].as_array().unwrap().len(), 1, "its overlap goes on at {time}");
+        let left = stand.keyside.metric("keyside_credential_expires_seconds", &[]) / 86_400.0;
+        assert!((59.0..=60.0).contains(&left), "{left} days at {time}");
+        let ended = || stand.credential()["previous"].as_array().unwrap().is_empty();
+        assert!(eventually(Duration::from_secs(4), ended), "and ends at {time}");
+        let age = stand.keyside.metric("keyside_credential_age_seconds", &["secret=\"token\""]);
+        assert!((0.0..60.0).contains(&age), "{age} s old at {time}");
+    }
+    assert_eq!(stand.keyside.ask_admin(&get("/readyz")).status, 200);
+    assert!(!stand.keyside.log().contains("ERROR"), "{}", stand.keyside.log());
+}
+
+#[test]
+#[ignore = "needs faketime: tests/run servers"]
+fn a_sidecar_whose_clock_is_wrong_from_the_start_takes_the_providers() {
+    for (time, check) in [("+3600", ""), ("-31536000", ""), ("+3600", "check = \"off\"")] {
+        let stand = Stand::new(time, check);
+        assert_eq!(stand.send(), 200, "{time} {check}");
+        assert_eq!(stand.send(), 200, "{time} {check}");
+        let accepted = stand.sandbox.ask("GET", "sends", &Value::Null);
+        assert_eq!(accepted.as_array().map(Vec::len), Some(2), "{accepted}");
+    }
+}
