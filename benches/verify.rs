@@ -91,6 +91,7 @@ fn verifier() -> (Verifier, Arc<Secret>) {
         provider: Arc::clone(&provider),
         secrets: BTreeMap::from([("app_secret".to_owned(), vec![reference])]),
         check: false,
+        renew: None,
         overlap: Duration::ZERO,
         max_age: Duration::MAX,
         proof: Proof::Auto,

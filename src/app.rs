@@ -23,6 +23,7 @@ use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::outbound::Outbound;
 use crate::reload::{LoadError, Reloader};
+use crate::rotation;
 
 /// A sidecar that serves. What it runs on is one thread: a sidecar handles some tens of thousands of
 /// requests a second on one core, a sender may send a thousand, and what one thread does nobody has
@@ -99,6 +100,7 @@ impl App {
         // Only the listeners hold them from here on, or a drain would never end.
         drop((begun, admin_begun));
         tasks.extend(reloader.spawn(queue, wishes));
+        tasks.push(tokio::spawn(rotation::renew(Arc::clone(&reloader))));
         tasks.push(tokio::spawn(reap(Arc::clone(&reloader))));
         Ok(Self {
             reloader,

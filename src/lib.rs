@@ -48,7 +48,7 @@
 //! | floor | modules |
 //! |---|---|
 //! | commands | [`cli`], and [`sandbox`], an emulator of the Cloud API that knows nothing of the rest |
-//! | the process | [`app`], [`admin`], [`reload`] |
+//! | the process | [`app`], [`admin`], [`rotation`], [`reload`] |
 //! | the way of a request, of a question | [`outbound`], [`inbound`], [`listener`]; [`health`] |
 //! | what it uses | [`limit`], [`credential`], [`upstream`], [`tls`] |
 //! | what is meant | [`config`], [`provider`] |
@@ -87,6 +87,7 @@ pub mod query;
 pub mod reload;
 pub mod response;
 pub mod room;
+pub mod rotation;
 pub mod sandbox;
 pub mod secret;
 pub mod tls;

@@ -2,6 +2,8 @@
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -131,6 +133,32 @@ fn no_send_fails_while_vault_is_away_and_what_comes_with_it_is_taken_up() {
     });
     assert!(failed.is_empty(), "{} of {sent}: {:?}", failed.len(), failed.first());
     assert_eq!(token_sent(&keyside, &upstream), "EAATHIRD");
+}
+
+#[test]
+#[ignore = "needs OpenBao: tests/run servers"]
+fn a_token_revoked_before_vault_was_asked_again_costs_no_send() {
+    let bao = Bao::start();
+    bao.put("apps/acme", &json!({ "token": "EAAFIRST", "app_secret": APP_SECRET }));
+    let revoked = Arc::new(AtomicBool::new(false));
+    let is_revoked = Arc::clone(&revoked);
+    let upstream = Upstream::answering(move |request| {
+        let is_first = request.header("authorization").as_deref() == Some("Bearer EAAFIRST");
+        if is_first && is_revoked.load(Ordering::Relaxed) {
+            answer("401 Unauthorized", &[("Content-Type", "application/json")], br#"{"error":{"code":190}}"#)
+        } else {
+            json_answer("{}")
+        }
+    });
+    let keyside = refreshing(&upstream, "1h").envs(&bao.environment(ROOT)).credential(FROM_VAULT).start();
+    let (sent, failed) = under_load(&keyside, || {
+        bao.put("apps/acme", &json!({ "token": "EAASECOND", "app_secret": APP_SECRET }));
+        thread::sleep(Duration::from_millis(100));
+        revoked.store(true, Ordering::Relaxed);
+        thread::sleep(Duration::from_secs(1));
+    });
+    assert!(failed.is_empty() && sent > 300, "{} of {sent}: {:?}", failed.len(), failed.first());
+    assert_eq!(token_sent(&keyside, &upstream), "EAASECOND");
 }
 
 #[test]

@@ -2,16 +2,19 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 
+use crate::support::client::{Client, get, post};
 use crate::support::keyside::{Directory, Finished, Keyside, Setup, finish};
+use crate::support::load::under_load_of;
 use crate::support::manager::{Bao, ROOT};
 use crate::support::sandbox::Sandbox;
 use crate::support::{APP_SECRET, MESSAGES, TOKEN, eventually};
 
 const SENDER: &str = "106540352242922";
+const TEXT: &str = r#"{"messaging_product":"whatsapp","to":"15550001234","type":"text","text":{"body":"x"}}"#;
 
 /// A sandbox that knows the token, and a sidecar before it.
 fn stand(more: &str) -> (Directory, Sandbox, Keyside) {
@@ -41,8 +44,7 @@ fn token(keyside: &Keyside) -> String {
 }
 
 fn send(keyside: &Keyside) -> u16 {
-    let body = r#"{"messaging_product":"whatsapp","to":"15550001234","type":"text","text":{"body":"x"}}"#;
-    keyside.post(&MESSAGES.replace("1234567890", SENDER), body).status
+    keyside.post(&MESSAGES.replace("1234567890", SENDER), TEXT).status
 }
 
 #[test]
@@ -111,6 +113,62 @@ fn what_cannot_be_rotated_is_said() {
     let failed = finish(&mut command, Duration::from_secs(20));
     assert!(failed.output.contains("no credential `nobody`"), "{}", failed.output);
     assert!(eventually(Duration::from_secs(2), || send(&keyside) == 200));
+}
+
+/// A sandbox whose token ends in ten days, and a sidecar before it that renews it.
+fn stand_before_the_end(app_secret: &str) -> (Directory, Sandbox, Keyside) {
+    let secrets = Directory::new();
+    secrets.write("token", TOKEN);
+    secrets.write("app_secret", APP_SECRET);
+    let sandbox = Sandbox::start(&secrets, &[]);
+    let in_ten_days = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 10 * 86_400;
+    sandbox.ask("POST", "tokens", &json!({ "token": TOKEN, "expires_at": in_ten_days }));
+    let setup = Setup::at(&sandbox.url()).check().file("app_secret", APP_SECRET);
+    let once = format!("#!/bin/sh\nmkdir {0}/read 2>/dev/null && cat {0}/app_secret\n", setup.dir().path().display());
+    let program = setup.dir().write("once", once);
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o500)).unwrap();
+    let keyside = setup
+        .credential(&format!(
+            "token = \"file:@DIR@/token\"\napp_secret = \"{app_secret}\"\nrenew = \"14d\"\noverlap = \"6s\"\n"
+        ))
+        .route(&format!("senders = [\"{SENDER}\"]\n"))
+        .start();
+    (secrets, sandbox, keyside)
+}
+
+/// Whether the provider knows a token as good.
+fn is_good(sandbox: &Sandbox, token: &str) -> bool {
+    let question = get(&format!("/v23.0/{SENDER}?fields=id&access_token={token}"));
+    Client::connect(sandbox.address()).unwrap().ask(&question).unwrap().status == 200
+}
+
+#[test]
+fn a_token_is_renewed_before_its_end_and_the_old_one_revoked_after_its_overlap() {
+    let (_secrets, sandbox, keyside) = stand_before_the_end("file:@DIR@/app_secret");
+    let (sent, failed) = under_load_of(&keyside, &post(&MESSAGES.replace("1234567890", SENDER), TEXT), || {
+        assert!(eventually(Duration::from_secs(10), || token(&keyside) != TOKEN), "{}", keyside.log());
+        let renewed = || keyside.log().contains("the token was renewed before its end");
+        assert!(eventually(Duration::from_secs(5), renewed), "{}", keyside.log());
+        assert!(is_good(&sandbox, TOKEN), "for other sidecars");
+        assert!(eventually(Duration::from_secs(10), || !is_good(&sandbox, TOKEN)), "{}", keyside.log());
+    });
+    assert!(failed.is_empty() && sent > 500, "{sent} sent, {failed:?}");
+    assert!(is_good(&sandbox, &token(&keyside)));
+    let left = keyside.metric("keyside_credential_expires_seconds", &[]) / 86_400.0;
+    assert!(left > 59.0, "{left} days");
+    let log = keyside.log();
+    assert!(log.contains("the old token is revoked, and dead"), "{log}");
+}
+
+#[test]
+fn a_renewal_that_does_not_come_into_use_is_undone() {
+    let (_secrets, sandbox, keyside) = stand_before_the_end("exec:@DIR@/once");
+    let failed = || keyside.log().contains("could not be renewed");
+    assert!(eventually(Duration::from_secs(10), failed), "{}", keyside.log());
+    let log = keyside.log();
+    assert!(log.contains("is back in file:") && log.contains("the new one was revoked"), "{log}");
+    assert_eq!((token(&keyside).as_str(), send(&keyside)), (TOKEN, 200));
+    assert!(is_good(&sandbox, TOKEN));
 }
 
 #[test]

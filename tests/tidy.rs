@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: [&[&str]; 8] = [
     &["cli"],
     &["sandbox", "app"],
-    &["admin"],
+    &["admin", "rotation"],
     &["reload"],
     &["outbound", "inbound", "listener", "health"],
     &["limit", "credential", "upstream", "tls"],

@@ -30,6 +30,7 @@ pub fn verifier(preset: &str) -> (Webhook, Verifier) {
         overlap: Duration::ZERO,
         proof: Proof::Auto,
         check: false,
+        renew: None,
     };
     let credential = Credential::assemble("fuzz", &config, &findings, None).expect("its secrets are there");
     let verifier = Verifier::new(&webhook, &credential, Some("https://example.com/hook")).expect("they are keys");

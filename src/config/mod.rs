@@ -81,6 +81,8 @@ pub struct CredentialConfig {
     pub proof: Proof,
     /// Whether the provider is asked about new secrets before they are used.
     pub check: bool,
+    /// How long before its end a token is exchanged for a new one; `None` where it is not.
+    pub renew: Option<Duration>,
 }
 
 /// Where one secret lives (`env:NAME`, `file:/path`, ...). Safe to print.

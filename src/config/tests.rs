@@ -286,7 +286,7 @@ fn every_fault_is_named_with_its_place_and_what_is_expected() {
         ),
         (
             "[credential.b]\nprovider = \"meta\"\napi_key = \"file:/a\"",
-            "f:9:1: credential.b.api_key: unknown key, expected one of `provider`, `max_age`, `overlap`, `proof`, `check`, `token`, `app_secret`, `verify_token`",
+            "f:9:1: credential.b.api_key: unknown key, expected one of `provider`, `max_age`, `overlap`, `proof`, `check`, `renew`, `token`, `app_secret`, `verify_token`",
         ),
         (
             "[credential.b]\nprovider = \"meta\"\ntoken = \"EAACANARY\"",
@@ -311,6 +311,22 @@ fn every_fault_is_named_with_its_place_and_what_is_expected() {
         (
             "[credential.b]\nprovider = \"meta\"\nproof = \"classic\"",
             "f:9:9: credential.b.proof: there is no `app_secret` to sign with, expected one in this credential",
+        ),
+        (
+            "[credential.b]\nprovider = \"360dialog\"\nrenew = \"14d\"",
+            "f:9:9: credential.b.renew: only tokens of Meta's can be exchanged, expected \"off\"",
+        ),
+        (
+            "[credential.b]\nprovider = \"meta\"\nrenew = \"14d\"\ntoken = \"file:/t\"",
+            "f:9:9: credential.b.renew: there is no `app_secret`, without which Meta exchanges no token, expected one in this credential",
+        ),
+        (
+            "[credential.b]\nprovider = \"meta\"\nrenew = \"14d\"\ntoken = \"aws-sm:t\"\napp_secret = \"file:/s\"",
+            "f:9:9: credential.b.renew: the token comes from aws-sm:t, expected a file or Vault, which can be written",
+        ),
+        (
+            "[credential.b]\nprovider = \"meta\"\nrenew = \"14d\"\ncheck = \"off\"\ntoken = \"file:/t\"\napp_secret = \"file:/s\"",
+            "f:9:9: credential.b.renew: with check = \"off\" nothing tells when a token ends, expected check = \"auto\"",
         ),
         (
             "[credential.b]\nprovider = \"360dialog\"\nproof = \"classic\"",

@@ -69,8 +69,21 @@ impl Asked {
     /// set here neither ends nor revives it.
     #[must_use]
     pub fn ends_in(&self) -> Option<Duration> {
-        let Verdict::Proved(facts) = &self.verdict else { return None };
-        let left = facts.ends()?.duration_since(self.time).unwrap_or_default();
+        self.until(self.facts()?.ends()?)
+    }
+
+    /// How long the token itself is still good, where it expires.
+    #[must_use]
+    pub fn expires_in(&self) -> Option<Duration> {
+        self.until(self.facts()?.expires?)
+    }
+
+    fn facts(&self) -> Option<&Facts> {
+        if let Verdict::Proved(facts) = &self.verdict { Some(facts) } else { None }
+    }
+
+    fn until(&self, end: SystemTime) -> Option<Duration> {
+        let left = end.duration_since(self.time).unwrap_or_default();
         Some(left.saturating_sub(self.at.elapsed()))
     }
 }

@@ -287,7 +287,8 @@ impl Slot {
         Ok(held.next().map(|current| Self { current, accepted: held.collect() }))
     }
 
-    fn held(&self) -> impl Iterator<Item = &Held> {
+    /// All that it holds, what is sent first.
+    pub fn held(&self) -> impl Iterator<Item = &Held> {
         std::iter::once(&self.current).chain(&self.accepted).map(Arc::as_ref)
     }
 }

@@ -50,6 +50,18 @@ pub async fn revoke(question: &Question<'_>, app: &str, old: &Secret) -> Result<
     if done { Ok(()) } else { Err(refused("the revocation", &answer)) }
 }
 
+/// Whether a token is good, as debug_token tells the token of `question`, which is of the same app.
+///
+/// # Errors
+/// Why nothing is known of it.
+pub async fn is_valid(question: &Question<'_>, token: &Secret) -> Result<bool, String> {
+    #[expect(clippy::disallowed_methods, reason = "the provider must be told which token is asked about")]
+    let token = token.expose();
+    let answer = question.about("/debug_token", "input_token", token).await?;
+    let valid = answer.pointer("/data/is_valid").and_then(Value::as_bool);
+    valid.ok_or_else(|| refused("the question", &answer))
+}
+
 fn refused(what: &str, answer: &Value) -> String {
     format!("{what} was refused (code {})", number(answer, "/error/code"))
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 mod exchange;
 mod question;
 
-pub use exchange::{exchange, revoke};
+pub use exchange::{exchange, is_valid, revoke};
 pub use question::Question;
 use question::refuses_proof;
 

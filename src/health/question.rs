@@ -32,6 +32,11 @@ impl Question<'_> {
     pub(super) async fn about_itself(&self, target: &str, parameter: &str) -> Result<Value, String> {
         let (token, _) = self.names();
         let token = self.sent.expose(token).map_err(missing)?;
+        self.about(target, parameter, token).await
+    }
+
+    /// The same with another token as the parameter.
+    pub(super) async fn about(&self, target: &str, parameter: &str, token: &str) -> Result<Value, String> {
         self.ask(target, &[(parameter, token)], true).await
     }
 

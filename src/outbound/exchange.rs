@@ -1,6 +1,7 @@
 //! A request and its answer, with what to do when the provider refuses the credential.
 
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use http::request::Parts;
 use http_body::Body;
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::body::{Form, MAX_STREAM};
 use super::error::OutboundError;
@@ -124,7 +126,8 @@ impl Exchange<'_> {
     async fn look_again(&self) {
         let (done, wait) = oneshot::channel();
         if self.look.try_send(done).is_ok() {
-            wait.await.unwrap_or_default();
+            // A secret manager may not answer; what is refused is then refused.
+            timeout(LOOK_TIME, wait).await.ok();
         }
     }
 
@@ -163,5 +166,7 @@ fn other<'s>(live: &'s Generation, sent: Sent<'s>) -> Option<Sent<'s>> {
     newer.filter(|newer| newer.fingerprint() != sent.fingerprint()).or_else(|| sent.credential().instead_of(sent))
 }
 
+/// How long a refused request waits for a new secret to be found.
+const LOOK_TIME: Duration = Duration::from_secs(2);
 /// How metrics name a rotation that was taken back.
 const FELL_BACK: &str = "fell_back";

@@ -233,11 +233,17 @@ impl Reloader {
         }
     }
 
-    /// Looks at all files whenever a request is refused for its secret, a few times a second at most.
+    /// Looks at all files whenever a request is refused for its secret, a few times a second at most, and asks secret
+    /// managers, who may count each question, a few times a minute.
     async fn look_when_asked(self: Arc<Self>, mut wishes: mpsc::Receiver<oneshot::Sender<()>>) {
-        let (mut waiting, mut refused) = (Vec::new(), None);
+        let (mut waiting, mut refused, mut refused_news) = (Vec::new(), None, None);
+        let mut asked: Option<Instant> = None;
         while wishes.recv_many(&mut waiting, usize::MAX).await > 0 {
             self.look(&mut refused).await;
+            if asked.is_none_or(|asked| asked.elapsed() >= ASK_AGAIN) {
+                asked = Some(Instant::now());
+                self.ask_again(&mut refused_news).await;
+            }
             for done in waiting.drain(..) {
                 done.send(()).unwrap_or_default();
             }
@@ -754,4 +760,5 @@ const REQUESTS: usize = 16;
 /// How often a watch that is off is looked at, to see whether it is on.
 const LOOK_FOR_WATCH: Duration = Duration::from_secs(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
+const ASK_AGAIN: Duration = Duration::from_secs(10);
 const REST: Duration = Duration::from_millis(20);

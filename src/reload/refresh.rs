@@ -47,7 +47,7 @@ impl Reloader {
     }
 
     /// Reloads if there is something new; what was `refused` once is not tried again until it is another still.
-    async fn ask_again(&self, refused: &mut Option<Vec<News>>) {
+    pub(super) async fn ask_again(&self, refused: &mut Option<Vec<News>>) {
         let (references, managers) = {
             let live = self.live();
             let all = references(&live.config.credentials);

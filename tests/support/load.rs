@@ -11,6 +11,11 @@ use super::keyside::Keyside;
 
 /// Sends 500 times a second while `during` runs and half a second more; gives how many were sent, and every answer that was not 200.
 pub fn under_load(keyside: &Keyside, during: impl FnOnce()) -> (usize, Vec<String>) {
+    under_load_of(keyside, &post(MESSAGES, "{}"), during)
+}
+
+/// The same with a request of the caller's choice.
+pub fn under_load_of(keyside: &Keyside, request: &[u8], during: impl FnOnce()) -> (usize, Vec<String>) {
     let (over, sent) = (AtomicBool::new(false), AtomicUsize::new(0));
     let failed = Mutex::new(Vec::new());
     thread::scope(|scope| {
@@ -22,7 +27,7 @@ pub fn under_load(keyside: &Keyside, during: impl FnOnce()) -> (usize, Vec<Strin
                 while !over.load(Ordering::Relaxed) {
                     thread::sleep(due.saturating_duration_since(Instant::now()));
                     due += Duration::from_secs(1) / RATE * CALLERS;
-                    let answer = client.ask(&post(MESSAGES, "{}")).unwrap();
+                    let answer = client.ask(request).unwrap();
                     sent.fetch_add(1, Ordering::Relaxed);
                     if answer.status != 200 {
                         failed.lock().unwrap().push(format!("{} {}", answer.status, answer.text()));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{check_name, duration, duration_or_off};
+use super::{check_name, duration, duration_or_off, parse_duration_or_off};
 use crate::config::{CredentialConfig, Proof, Reference};
 use crate::document::{Field, Position, Reader, Report, choices};
 use crate::provider::{Inject, PRESETS, Provider, preset_document, schema};
@@ -108,6 +108,8 @@ fn credential(mut reader: Reader<'_>, providers: &mut Providers) -> Option<Place
         .as_ref()
         .and_then(|field| field.choice(&[("auto", Proof::Auto), ("classic", Proof::Classic), ("off", Proof::Off)]));
     let check = reader.field("check").and_then(|field| field.choice(&[("auto", true), ("off", false)]));
+    let renew_field = reader.field("renew");
+    let renew = renew_field.as_ref().and_then(|field| field.parse(parse_duration_or_off)).flatten();
     // Which keys there are is the provider's to say, so without one the rest cannot be judged.
     let provider = provider?;
     let mut secrets = BTreeMap::new();
@@ -119,11 +121,15 @@ fn credential(mut reader: Reader<'_>, providers: &mut Providers) -> Option<Place
     if let Some(field) = proof.filter(|_| kind == Some(Proof::Classic)) {
         check_classic_proof(&field, &provider, &secrets);
     }
+    if let Some(field) = renew_field.filter(|_| renew.is_some()) {
+        check_renewal(&field, &provider, &secrets, check.unwrap_or(true));
+    }
     let (at, path) = (reader.at().clone(), reader.path().to_owned());
     reader.finish();
     Some(Placed {
         config: CredentialConfig {
             check: check.unwrap_or(true),
+            renew,
             provider,
             secrets,
             max_age,
@@ -167,5 +173,27 @@ fn check_classic_proof(field: &Field<'_>, provider: &Provider, secrets: &BTreeMa
             field.fault(format!("there is no `{key}` to sign with, expected one in this credential"))
         }
         Some(_) => {}
+    }
+}
+
+/// What can be exchanged, and what can be written to.
+fn check_renewal(field: &Field<'_>, provider: &Provider, secrets: &BTreeMap<String, Vec<Reference>>, is_checked: bool) {
+    let home = secrets.get("token").and_then(|references| references.first());
+    match home {
+        _ if provider.health.is_none() => {
+            field.fault("only tokens of Meta's can be exchanged, expected \"off\"");
+        }
+        _ if !is_checked => {
+            field.fault("with check = \"off\" nothing tells when a token ends, expected check = \"auto\"")
+        }
+        _ if !secrets.contains_key("app_secret") => {
+            field.fault(
+                "there is no `app_secret`, without which Meta exchanges no token, expected one in this credential",
+            );
+        }
+        Some(Reference::File(_) | Reference::Vault { .. }) | None => {}
+        Some(home) => {
+            field.fault(format!("the token comes from {home}, expected a file or Vault, which can be written"))
+        }
     }
 }

@@ -183,11 +183,14 @@ fn duration(reader: &mut Reader<'_>, key: &str, default: Duration) -> Duration {
 
 /// `None` is "off".
 fn duration_or_off(reader: &mut Reader<'_>, key: &str, default: Option<Duration>) -> Option<Duration> {
-    let parse = |text: &str| match text {
+    reader.field(key).and_then(|field| field.parse(parse_duration_or_off)).unwrap_or(default)
+}
+
+fn parse_duration_or_off(text: &str) -> Result<Option<Duration>, units::UnitError> {
+    match text {
         "off" => Ok(None),
         text => units::duration(text).map(Some),
-    };
-    reader.field(key).and_then(|field| field.parse(parse)).unwrap_or(default)
+    }
 }
 
 fn items<'d, T>(reader: &mut Reader<'d>, key: &str, item: impl Fn(&Field<'d>) -> Option<T>) -> Vec<T> {

@@ -7,6 +7,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use rustix::fs::{Access, AtFlags, CWD, accessat};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
@@ -57,6 +58,17 @@ pub fn replace(path: &Path, secret: &Secret) -> std::io::Result<()> {
         File::open(path.parent().unwrap_or(&path))?.sync_all()
     };
     write().inspect_err(|_| drop(std::fs::remove_file(&aside)))
+}
+
+/// Makes sure that [`replace`] could put another in the place of this file.
+///
+/// # Errors
+/// Why it could not.
+pub fn check_replaceable(path: &Path) -> std::io::Result<()> {
+    let path = path.canonicalize()?;
+    let folder = path.parent().unwrap_or(&path);
+    let (write, as_we_are) = (Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS);
+    Ok(accessat(CWD, folder, write, as_we_are)?)
 }
 
 /// What tells one state of a file from another.

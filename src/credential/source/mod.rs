@@ -20,7 +20,7 @@ mod gcp;
 mod managers;
 mod vault;
 
-pub use file::{Digests, digests, replace};
+pub use file::{Digests, check_replaceable, digests, replace};
 pub use managers::{Known, Managers};
 
 use crate::config::Reference;

@@ -100,6 +100,7 @@ fn credential(provider: &Arc<Provider>, values: &[(&str, &[&str])]) -> Credentia
         provider: Arc::clone(provider),
         secrets,
         check: false,
+        renew: None,
         overlap: std::time::Duration::ZERO,
         max_age: Duration::from_secs(1),
         proof: ProofForm::Auto,
