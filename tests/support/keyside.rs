@@ -61,12 +61,17 @@ impl Drop for Directory {
 
 /// A port that nobody has, below those that the kernel gives to clients.
 pub fn free_port() -> u16 {
+    free_ports(1)
+}
+
+/// The first of so many in a row.
+pub fn free_ports(count: u16) -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let start = std::process::id() * 61;
     loop {
-        let port = 10_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 22_000;
+        let port = 10_000 + (start + NEXT.fetch_add(count.into(), Ordering::Relaxed)) % 22_000;
         let port = u16::try_from(port).expect("below 32,000");
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+        if (port..port + count).all(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()) {
             return port;
         }
     }

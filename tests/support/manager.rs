@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::authority::client_config;
 use super::client::{Answer, Client};
-use super::keyside::{Directory, free_port};
+use super::keyside::{Directory, free_port, free_ports};
 
 fn program(name: &str) -> PathBuf {
     let folder = std::env::var_os("KEYSIDE_TEST_SERVERS").expect("run by `tests/run servers`");
@@ -41,7 +41,8 @@ pub const ROOT: &str = "root-CANARYbao";
 impl Bao {
     /// With KV version 2 at `secret/` and version 1 at `old/`.
     pub fn start() -> Self {
-        let (dir, address) = (Directory::new(), SocketAddr::from(([127, 0, 0, 1], free_port())));
+        // It takes the port after its own as well, for its peers.
+        let (dir, address) = (Directory::new(), SocketAddr::from(([127, 0, 0, 1], free_ports(2))));
         let child = Self::serve(&dir, address);
         let bao = Self { child, dir, address };
         bao.must("POST", "sys/mounts/old", &json!({ "type": "kv", "options": { "version": "1" } }));
