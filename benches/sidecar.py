@@ -28,7 +28,7 @@ listen = ["127.0.0.1:{inbound}"]
 [admin]
 listen = ["unix:{directory}/admin.sock"]
 [reload]
-watch = "off"
+watch = "{watch}"
 [provider.bench]
 extends        = "meta"
 upstream       = "https://localhost:{upstream}"
@@ -62,9 +62,9 @@ def options(description):
 
 
 class Sidecar:
-    def __init__(self, keyside, names=("acme",), under=(), webhooks=False):
+    def __init__(self, keyside, names=("acme",), under=(), webhooks=False, watch="off"):
         """`under`: a program to run Keyside under, as a list of arguments; `webhooks`: whether each name has one."""
-        self.keyside, self.names, self.under = keyside, names, under
+        self.keyside, self.names, self.under, self.watch = keyside, names, under, watch
         self.template = CREDENTIAL + WEBHOOK if webhooks else CREDENTIAL
 
     def __enter__(self):
@@ -87,7 +87,8 @@ class Sidecar:
         self.stack.close()
 
     def write_config(self):
-        where = {"directory": self.directory, "port": self.port, "inbound": self.inbound, "upstream": self.upstream.port}
+        where = {"directory": self.directory, "port": self.port, "inbound": self.inbound, "upstream": self.upstream.port,
+                 "watch": self.watch}
         text = CONFIG.format(**where)
         for name in self.names:
             text += self.template.format(name=name, **where)
