@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// A JSON object whose values were not looked into.
@@ -107,6 +107,45 @@ impl fmt::Display for RawObject<'_> {
     }
 }
 
+/// The string or number to which a path of keys leads, without building the rest.
+#[must_use]
+pub fn text_at<'t>(text: &'t str, path: &[String]) -> Option<Cow<'t, str>> {
+    let (first, rest) = path.split_first()?;
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let raw = deserializer.deserialize_map(Find(first)).ok()??;
+    if !rest.is_empty() {
+        return text_at(raw.get(), rest);
+    }
+    let value = raw.get();
+    if value.starts_with('"') {
+        // Borrowed where nothing in it is escaped.
+        return serde_json::from_str::<&str>(value).map(Cow::Borrowed).or_else(|_| serde_json::from_str(value)).ok();
+    }
+    value.starts_with(|first: char| first.is_ascii_digit()).then_some(Cow::Borrowed(value))
+}
+
+/// The last field of this name, as most readers take it.
+struct Find<'n>(&'n str);
+
+impl<'de> Visitor<'de> for Find<'_> {
+    type Value = Option<&'de RawValue>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut found = None;
+        while let Some(name) = map.next_key::<Cow<'de, str>>()? {
+            match name == self.0 {
+                true => found = Some(map.next_value()?),
+                false => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(found)
+    }
+}
+
 struct Fields<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
@@ -148,6 +187,20 @@ mod tests {
         for text in ["", "{}", r#"{"a":"of ids"}"#, r#"{"id":"x\n\"y"}"#, r#"{"a":"#] {
             assert!(!may(text), "{text}");
         }
+    }
+
+    #[test]
+    fn a_text_is_found_where_a_path_leads() {
+        let text = r#"{"a":{"to":"x"},"to":"+1 5\u0035","n":155,"to ":"y","list":["z"],"nothing":null}"#;
+        let at = |path: &[&str]| text_at(text, &path.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>());
+        assert_eq!(at(&["to"]).as_deref(), Some("+1 55"));
+        assert_eq!(at(&["a", "to"]).as_deref(), Some("x"));
+        assert_eq!(at(&["n"]).as_deref(), Some("155"));
+        for path in [&["list"][..], &["nothing"], &["missing"], &["to", "x"], &["a"], &[]] {
+            assert_eq!(at(path), None, "{path:?}");
+        }
+        assert_eq!(text_at(r#"{"to":"1","to":"2"}"#, &["to".to_owned()]).as_deref(), Some("2"));
+        assert_eq!(text_at("[", &["to".to_owned()]), None);
     }
 
     #[test]

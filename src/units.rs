@@ -14,6 +14,42 @@ pub struct Rate {
     pub per: Duration,
 }
 
+/// A rate, and how many may come at once after a rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// How many come in how much time.
+    pub rate: Rate,
+    /// How many may come at once; they have to be paid back at the rate.
+    pub burst: NonZeroU32,
+}
+
+impl Quota {
+    /// The time in which one comes.
+    #[must_use]
+    pub fn interval(self) -> Duration {
+        (self.rate.per / self.rate.count.get()).max(Duration::from_nanos(1))
+    }
+
+    /// The time in which a burst is paid back.
+    #[must_use]
+    pub fn window(self) -> Duration {
+        self.interval().saturating_mul(self.burst.get())
+    }
+}
+
+impl fmt::Display for Quota {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {} at once", self.rate, self.burst)
+    }
+}
+
+impl From<Rate> for Quota {
+    /// All of a rate's count may come at once.
+    fn from(rate: Rate) -> Self {
+        Self { rate, burst: rate.count }
+    }
+}
+
 impl FromStr for Rate {
     type Err = UnitError;
 

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use crate::config::Webhook;
 use crate::credential::{Asked, Credential, Held, Previous, Slot, Verdict};
+use crate::limit::Limiter;
 use crate::outbound::policy::Route;
 use crate::reload::{DUE, Live, Reloader};
 
@@ -126,10 +127,7 @@ fn route_status(route: &Route) -> Value {
         .map(|(operation, _)| &operation.name);
     let mut senders: Vec<_> = route.senders.iter().collect();
     senders.sort();
-    let limit = route.budget.as_ref().map(|budget| {
-        let (known, waiting) = budget.usage();
-        json!({ "per_sender": budget.rate().to_string(), "senders_in_use": known, "waiting": waiting })
-    });
+    let limit = limit_status(&route.limiter);
     json!({
         "name": &*route.name,
         "path": if route.path.is_empty() { "/" } else { &route.path },
@@ -138,6 +136,21 @@ fn route_status(route: &Route) -> Value {
         "senders": senders,
         "operations": operations.collect::<Vec<_>>(),
         "limit": limit,
+    })
+}
+
+fn limit_status(limiter: &Limiter) -> Value {
+    let seconds = |until: Instant| until.saturating_duration_since(Instant::now()).as_secs_f64();
+    let (senders, waiting) = limiter.senders.as_ref().map(|budget| budget.usage()).unwrap_or_default();
+    json!({
+        "per_sender": limiter.senders.as_ref().map(|budget| budget.rate().to_string()),
+        "senders_in_use": senders,
+        "waiting": waiting,
+        "per_recipient": limiter.pairs.as_ref().map(|pairs| pairs.quota().to_string()),
+        "recipients_in_use": limiter.pairs.as_ref().map(|pairs| pairs.len()),
+        "waiting_for_recipients": limiter.pairs.as_ref().map(|pairs| pairs.waiting()),
+        "management": limiter.management.as_ref().map(|budget| budget.rate().to_string()),
+        "account_paused_seconds": limiter.account.paused_until().map(seconds),
     })
 }
 

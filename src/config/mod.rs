@@ -16,8 +16,7 @@ pub use error::Faults;
 pub use reference::ReferenceError;
 
 use crate::document::Fault;
-use crate::provider::{Origin, Provider};
-use crate::units::Rate;
+use crate::provider::{Origin, Provider, Rates};
 
 /// One whole configuration. Whoever holds it checks no range again.
 #[derive(Debug)]
@@ -160,8 +159,8 @@ pub struct Route {
 /// `[route.limits]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteLimits {
-    /// Messages of one sender; `None` where neither the route nor the provider names a rate.
-    pub per_sender: Option<Rate>,
+    /// Those that neither the route nor the provider names are `None`.
+    pub rates: Rates,
     /// How long a request over the limit may wait for its turn.
     pub max_wait: Duration,
     /// How many requests may wait for one sender.

@@ -49,7 +49,7 @@ fn what_is_not_written_has_the_default_of_the_contract() {
     assert_eq!((route.name.as_str(), route.path.as_str()), ("acme", ""));
     assert_eq!(route.senders, [""; 0]);
     assert_eq!(allowed(&config, 0), ["messages", "media"]);
-    assert_eq!(route.limits.per_sender.unwrap().to_string(), "80/s");
+    assert_eq!(route.limits.rates.per_sender.unwrap().to_string(), "80/s");
     assert_eq!(route.limits.max_wait, Duration::from_secs(2));
     assert_eq!(route.limits.max_queue, 1000);
     assert_eq!(config.warnings, []);
@@ -388,7 +388,19 @@ fn every_fault_is_named_with_its_place_and_what_is_expected() {
         ),
         (
             "[route.limits]\nper_recipient = \"1/6s\"",
-            "f:8:1: route.limits.per_recipient: unknown key, expected one of `per_sender`, `max_wait`, `max_queue`",
+            "f:8:17: route.limits.per_recipient: wrong type, expected a table",
+        ),
+        (
+            "[route.limits]\nper_recipient = { rate = \"1/6s\", burst = 0 }",
+            "f:8:42: route.limits.per_recipient.burst: no count, expected how many may come at once, such as 45",
+        ),
+        (
+            "[route.limits]\nper_recipient = { burst = 5 }",
+            "f:8:17: route.limits.per_recipient.rate: missing, expected how many come in how much time, such as \"1/6s\"",
+        ),
+        (
+            "[route.limits]\nper_account = \"1/6s\"",
+            "f:8:1: route.limits.per_account: unknown key, expected one of `per_sender`, `management`, `per_recipient`, `max_wait`, `max_queue`",
         ),
         (
             "[route.limits]\nper_sender = \"80\"",

@@ -1,29 +1,47 @@
-//! How fast a sender may send: what a request asks before it leaves.
+//! How fast may be sent: what a request asks before it leaves.
+//!
+//! A send passes three: the account's pause, the recipient's [`Pairs`], the sender's [`Gate`](gate::Gate). A request of
+//! administration passes the account's own. Each keeps in line who must wait, and refuses at once who would wait for
+//! nothing.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
-mod bucket;
+mod gate;
+mod line;
+mod pairs;
+mod tokens;
 
-use bucket::Bucket;
+use gate::Gate;
+pub use pairs::Pairs;
+use tokens::{Bucket, Tokens};
 
-use crate::units::Rate;
+use crate::units::{Quota, Rate};
 
-/// One rate for each of many senders. It lives on over reloads: what was used stays used.
-#[derive(Debug)]
-pub struct Budget {
-    rate: Rate,
-    senders: Mutex<Senders>,
+/// What a request asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Demand<'a> {
+    /// The number that sends; empty where the request names none.
+    pub sender: &'a str,
+    /// Whom it writes to, where that is known.
+    pub recipient: Option<&'a str>,
+    /// Who asks: callers take turns.
+    pub caller: u64,
+    /// 0 to 7, the smallest first (RFC 9218).
+    pub urgency: u8,
+    /// When it came.
+    pub now: Instant,
+    /// How long it waits.
+    pub patience: Patience,
 }
 
-#[derive(Debug, Default)]
-struct Senders {
-    buckets: HashMap<Box<str>, Arc<Bucket>>,
-    /// How many there may be before those at rest are forgotten.
-    sweep_at: usize,
+impl Demand<'_> {
+    fn deadline(&self) -> Instant {
+        self.now + self.patience.max_wait
+    }
 }
 
 /// How long a request may wait for its turn, and behind how many.
@@ -31,13 +49,15 @@ struct Senders {
 pub struct Patience {
     /// The longest wait.
     pub max_wait: Duration,
-    /// The most requests of one sender that wait at a time.
+    /// The most requests that wait for one limit at a time.
     pub max_queue: usize,
 }
 
 /// Leave to send one request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Ticket {
+    /// Of what the limit is.
+    pub scope: Scope,
     /// How many more could leave at once.
     pub remaining: u32,
     /// How many could leave at once after a rest.
@@ -50,67 +70,219 @@ pub struct Ticket {
     pub reset: Duration,
 }
 
+/// The limits of a route; most are shared with other routes of its credential.
+#[derive(Clone, Debug)]
+pub struct Limiter {
+    /// What all of them share.
+    pub account: Arc<Account>,
+    /// Of each sender.
+    pub senders: Option<Arc<Budget>>,
+    /// Of each sender and recipient.
+    pub pairs: Option<Arc<Pairs>>,
+    /// Of administration.
+    pub management: Option<Arc<Budget>>,
+    /// How long a request waits for them.
+    pub patience: Patience,
+}
+
+impl Limiter {
+    /// Waits until a message may be sent.
+    ///
+    /// # Errors
+    /// At once where that is not in time.
+    pub async fn send(&self, demand: &Demand<'_>) -> Result<Option<Ticket>, Limited> {
+        self.account.pass(demand).await?;
+        let Some(senders) = &self.senders else { return self.pass_pair(demand).await };
+        // A token of the pair cannot be given back, so nobody takes one who would then wait in vain.
+        senders.check(demand)?;
+        let pair = self.pass_pair(demand).await?;
+        let ticket = senders.pass(demand).await?;
+        let waited = ticket.waited.max(pair.map_or(Duration::ZERO, |pair| pair.waited));
+        Ok(Some(Ticket { waited, ..ticket }))
+    }
+
+    /// Waits until a request of administration may be sent.
+    ///
+    /// # Errors
+    /// At once where that is not in time.
+    pub async fn manage(&self, demand: &Demand<'_>) -> Result<Option<Ticket>, Limited> {
+        self.account.pass(demand).await?;
+        let Some(management) = &self.management else { return Ok(None) };
+        management.pass(&Demand { sender: "", ..*demand }).await.map(Some)
+    }
+
+    async fn pass_pair(&self, demand: &Demand<'_>) -> Result<Option<Ticket>, Limited> {
+        match self.pairs.as_ref().zip(demand.recipient) {
+            Some((pairs, recipient)) => pairs.pass(demand, recipient).await.map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+/// What a limit is of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// A number that sends.
+    #[default]
+    Sender,
+    /// A number that sends, and one recipient.
+    Recipient,
+    /// An account.
+    Account,
+}
+
+impl Scope {
+    /// As headers and metrics show it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sender => "sender",
+            Self::Recipient => "recipient",
+            Self::Account => "account",
+        }
+    }
+}
+
 /// A request that cannot leave within its patience.
 #[derive(Clone, Copy, Debug)]
 pub struct Limited {
+    /// Of what the limit is.
+    pub scope: Scope,
     /// When it could.
     pub retry_after: Duration,
-    /// How many are waiting before it.
+    /// How many wait for the same.
     pub waiting: usize,
+}
+
+/// One account: what all its requests share. It lives on over reloads.
+#[derive(Debug, Default)]
+pub struct Account {
+    paused_until: Mutex<Option<Instant>>,
+}
+
+impl Account {
+    /// Lets nothing go for so long.
+    pub fn pause(&self, time: Duration) {
+        let until = Instant::now() + time;
+        let mut paused = self.paused();
+        *paused = (*paused).max(Some(until));
+    }
+
+    /// Until when nothing goes, where that is so.
+    #[must_use]
+    pub fn paused_until(&self) -> Option<Instant> {
+        self.paused().filter(|until| *until > Instant::now())
+    }
+
+    /// Waits until the account may be used.
+    ///
+    /// # Errors
+    /// At once where that is not in time.
+    pub async fn pass(&self, demand: &Demand<'_>) -> Result<(), Limited> {
+        while let Some(until) = self.paused_until() {
+            if until > demand.deadline() {
+                return Err(Limited { scope: Scope::Account, retry_after: until.saturating_duration_since(Instant::now()), waiting: 0 });
+            }
+            sleep_until(until).await;
+        }
+        Ok(())
+    }
+
+    fn paused(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.paused_until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One quota for each of many senders, or for an account. It lives on over reloads: what was used stays used.
+#[derive(Debug)]
+pub struct Budget {
+    scope: Scope,
+    quota: Quota,
+    gates: Mutex<Gates>,
+}
+
+#[derive(Debug, Default)]
+struct Gates {
+    by_name: HashMap<Box<str>, Arc<Gate>>,
+    /// How many there may be before those at rest are forgotten.
+    sweep_at: usize,
 }
 
 impl Budget {
     /// A budget of which nothing is used yet.
     #[must_use]
-    pub fn new(rate: Rate) -> Self {
-        Self { rate, senders: Mutex::default() }
+    pub fn new(scope: Scope, rate: Rate) -> Self {
+        Self { scope, quota: rate.into(), gates: Mutex::default() }
+    }
+
+    /// What it is of.
+    #[must_use]
+    pub fn scope(&self) -> Scope {
+        self.scope
     }
 
     /// Its rate.
     #[must_use]
     pub fn rate(&self) -> Rate {
-        self.rate
+        self.quota.rate
     }
 
-    /// The same senders at another rate. The time that each would have had to rest at the old rate it
-    /// has to rest at the new one, so that changing a limit never gives anything away.
+    /// The same senders at another rate, with what each has used.
     #[must_use]
     pub fn with_rate(&self, rate: Rate) -> Self {
-        let senders = self.senders.lock().unwrap_or_else(PoisonError::into_inner);
-        let buckets =
-            senders.buckets.iter().map(|(name, bucket)| (name.clone(), Arc::new(bucket.with_rate(rate)))).collect();
-        Self { rate, senders: Mutex::new(Senders { buckets, sweep_at: 0 }) }
+        let quota = rate.into();
+        let gates = self.gates();
+        let by_name = gates.by_name.iter().map(|(name, gate)| (name.clone(), Arc::new(gate.with_quota(quota)))).collect();
+        Self { scope: self.scope, quota, gates: Mutex::new(Gates { by_name, sweep_at: 0 }) }
     }
 
-    /// Waits for a sender's turn, in the order of arrival.
+    /// Waits for the sender's turn: see [`line::Line`] for the order.
     ///
     /// # Errors
-    /// At once where the turn could not come within `patience`.
-    pub async fn acquire(&self, sender: &str, patience: Patience, now: Instant) -> Result<Ticket, Limited> {
-        self.bucket(sender).acquire(patience, now).await
+    /// At once where the turn could not come in time.
+    pub async fn pass(&self, demand: &Demand<'_>) -> Result<Ticket, Limited> {
+        self.gate(demand.sender).pass(demand).await
+    }
+
+    /// Refuses what [`pass`](Self::pass) would refuse at once, and takes nothing.
+    ///
+    /// # Errors
+    /// Where the turn could not come in time.
+    pub fn check(&self, demand: &Demand<'_>) -> Result<(), Limited> {
+        self.gate(demand.sender).check(demand)
+    }
+
+    /// Lets nothing of a sender go for so long.
+    pub fn pause(&self, sender: &str, time: Duration) {
+        self.gate(sender).pause(Instant::now() + time);
     }
 
     /// How many senders are remembered, and how many requests wait for them.
     #[must_use]
     pub fn usage(&self) -> (usize, usize) {
-        let senders = self.senders.lock().unwrap_or_else(PoisonError::into_inner);
-        (senders.buckets.len(), senders.buckets.values().map(|bucket| bucket.waiting()).sum())
+        let gates = self.gates();
+        (gates.by_name.len(), gates.by_name.values().map(|gate| gate.waiting()).sum())
     }
 
-    fn bucket(&self, sender: &str) -> Arc<Bucket> {
-        let mut senders = self.senders.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(bucket) = senders.buckets.get(sender) {
-            return Arc::clone(bucket);
+    fn gate(&self, sender: &str) -> Arc<Gate> {
+        let mut gates = self.gates();
+        if let Some(gate) = gates.by_name.get(sender) {
+            return Arc::clone(gate);
         }
-        if senders.buckets.len() >= senders.sweep_at {
+        if gates.by_name.len() >= gates.sweep_at {
             // A sender that has rested long enough is the same as one never seen.
             let now = Instant::now();
-            senders.buckets.retain(|_, bucket| Arc::strong_count(bucket) > 1 || !bucket.is_rested(now));
-            senders.sweep_at = (senders.buckets.len() * 2).clamp(MIN_SWEEP, MAX_SENDERS);
+            gates.by_name.retain(|_, gate| Arc::strong_count(gate) > 1 || !gate.is_rested(now));
+            gates.sweep_at = (gates.by_name.len() * 2).clamp(MIN_SWEEP, MAX_SENDERS);
         }
         // No account has so many numbers; those beyond it share what one has.
-        let name = if senders.buckets.len() < MAX_SENDERS { sender } else { "" };
-        Arc::clone(senders.buckets.entry(name.into()).or_insert_with(|| Arc::new(Bucket::new(self.rate))))
+        let name = if gates.by_name.len() < MAX_SENDERS { sender } else { "" };
+        let gate = || Arc::new(Gate::new(self.scope, Tokens::Own(Bucket::new(self.quota))));
+        Arc::clone(gates.by_name.entry(name.into()).or_insert_with(gate))
+    }
+
+    fn gates(&self) -> MutexGuard<'_, Gates> {
+        self.gates.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -127,16 +299,20 @@ mod tests {
         Rate { count: NonZeroU32::new(count).unwrap(), per }
     }
 
+    fn demand(sender: &str, patience: Patience) -> Demand<'_> {
+        Demand { sender, recipient: None, caller: 1, urgency: 3, now: Instant::now(), patience }
+    }
+
     const SECOND: Duration = Duration::from_secs(1);
     const IMPATIENT: Patience = Patience { max_wait: Duration::ZERO, max_queue: 10 };
 
     #[tokio::test]
     async fn senders_do_not_share_a_bucket() {
-        let budget = Budget::new(rate(2, 60 * SECOND));
+        let budget = Budget::new(Scope::Sender, rate(2, 60 * SECOND));
         for sender in ["1", "2"] {
-            assert_eq!(budget.acquire(sender, IMPATIENT, Instant::now()).await.unwrap().remaining, 1);
-            assert_eq!(budget.acquire(sender, IMPATIENT, Instant::now()).await.unwrap().remaining, 0);
-            let limited = budget.acquire(sender, IMPATIENT, Instant::now()).await.unwrap_err();
+            assert_eq!(budget.pass(&demand(sender, IMPATIENT)).await.unwrap().remaining, 1);
+            assert_eq!(budget.pass(&demand(sender, IMPATIENT)).await.unwrap().remaining, 0);
+            let limited = budget.pass(&demand(sender, IMPATIENT)).await.unwrap_err();
             assert!(limited.retry_after > 29 * SECOND && limited.retry_after <= 30 * SECOND);
         }
     }
@@ -144,34 +320,34 @@ mod tests {
     #[tokio::test]
     async fn a_changed_rate_gives_nothing_away() {
         for (old, new) in [(10, 40), (40, 10), (10, 10)] {
-            let budget = Budget::new(rate(old, 60 * SECOND));
-            while budget.acquire("1", IMPATIENT, Instant::now()).await.is_ok() {}
+            let budget = Budget::new(Scope::Sender, rate(old, 60 * SECOND));
+            while budget.pass(&demand("1", IMPATIENT)).await.is_ok() {}
             let changed = budget.with_rate(rate(new, 60 * SECOND));
-            assert!(changed.acquire("1", IMPATIENT, Instant::now()).await.is_err(), "{old} -> {new}");
-            assert_eq!(changed.acquire("2", IMPATIENT, Instant::now()).await.unwrap().remaining, new - 1);
+            assert!(changed.pass(&demand("1", IMPATIENT)).await.is_err(), "{old} -> {new}");
+            assert_eq!(changed.pass(&demand("2", IMPATIENT)).await.unwrap().remaining, new - 1);
         }
     }
 
     #[tokio::test]
     async fn a_half_used_bucket_stays_half_used_at_another_rate() {
-        let budget = Budget::new(rate(100, 3600 * SECOND));
+        let budget = Budget::new(Scope::Sender, rate(100, 3600 * SECOND));
         for _ in 0..50 {
-            budget.acquire("1", IMPATIENT, Instant::now()).await.unwrap();
+            budget.pass(&demand("1", IMPATIENT)).await.unwrap();
         }
         let changed = budget.with_rate(rate(10, 3600 * SECOND));
-        assert_eq!(changed.acquire("1", IMPATIENT, Instant::now()).await.unwrap().remaining, 4);
+        assert_eq!(changed.pass(&demand("1", IMPATIENT)).await.unwrap().remaining, 4);
     }
 
     #[tokio::test]
     async fn those_over_the_limit_wait_in_order_of_arrival() {
-        let budget = Arc::new(Budget::new(rate(1, SECOND / 50)));
+        let budget = Arc::new(Budget::new(Scope::Sender, rate(1, SECOND / 50)));
         let patience = Patience { max_wait: SECOND, max_queue: 100 };
         let order = Arc::new(Mutex::new(Vec::new()));
         let tasks: Vec<_> = (0..10)
             .map(|turn| {
                 let (budget, order) = (Arc::clone(&budget), Arc::clone(&order));
                 tokio::spawn(async move {
-                    budget.acquire("1", patience, Instant::now()).await.unwrap();
+                    budget.pass(&demand("1", patience)).await.unwrap();
                     order.lock().unwrap().push(turn);
                 })
             })
@@ -186,22 +362,22 @@ mod tests {
 
     #[tokio::test]
     async fn a_wait_that_would_be_too_long_is_refused_at_once_and_a_full_queue_too() {
-        let budget = Arc::new(Budget::new(rate(1, SECOND)));
+        let budget = Arc::new(Budget::new(Scope::Sender, rate(1, SECOND)));
         let patience = Patience { max_wait: 3 * SECOND, max_queue: 2 };
-        budget.acquire("1", patience, Instant::now()).await.unwrap();
+        budget.pass(&demand("1", patience)).await.unwrap();
         let waiting: Vec<_> = (0..2)
             .map(|_| {
                 let budget = Arc::clone(&budget);
-                tokio::spawn(async move { budget.acquire("1", patience, Instant::now()).await })
+                tokio::spawn(async move { budget.pass(&demand("1", patience)).await })
             })
             .collect();
         tokio::time::sleep(Duration::from_millis(20)).await;
         let start = std::time::Instant::now();
-        let limited = budget.acquire("1", patience, Instant::now()).await.unwrap_err();
+        let limited = budget.pass(&demand("1", patience)).await.unwrap_err();
         assert_eq!(limited.waiting, 2);
         assert!(limited.retry_after > 2 * SECOND && limited.retry_after <= 3 * SECOND, "{limited:?}");
         let short = Patience { max_wait: SECOND, max_queue: 100 };
-        assert!(budget.acquire("1", short, Instant::now()).await.is_err());
+        assert!(budget.pass(&demand("1", short)).await.is_err());
         assert!(start.elapsed() < Duration::from_millis(50));
         for task in waiting {
             task.abort();
@@ -210,36 +386,36 @@ mod tests {
 
     #[tokio::test]
     async fn one_who_leaves_the_queue_makes_room_in_it() {
-        let budget = Arc::new(Budget::new(rate(1, SECOND / 10)));
+        let budget = Arc::new(Budget::new(Scope::Sender, rate(1, SECOND / 10)));
         let patience = Patience { max_wait: SECOND, max_queue: 1 };
-        budget.acquire("1", patience, Instant::now()).await.unwrap();
+        budget.pass(&demand("1", patience)).await.unwrap();
         let gone = tokio::spawn({
             let budget = Arc::clone(&budget);
-            async move { budget.acquire("1", patience, Instant::now()).await }
+            async move { budget.pass(&demand("1", patience)).await }
         });
         tokio::time::sleep(Duration::from_millis(10)).await;
         gone.abort();
         assert!(gone.await.is_err());
         assert_eq!(budget.usage(), (1, 0));
-        budget.acquire("1", patience, Instant::now()).await.unwrap();
+        budget.pass(&demand("1", patience)).await.unwrap();
     }
 
     #[tokio::test]
     async fn however_many_names_are_used_the_table_has_a_bound() {
-        let budget = Budget::new(rate(2, 3600 * SECOND));
+        let budget = Budget::new(Scope::Sender, rate(2, 3600 * SECOND));
         let mut refused = 0;
         for sender in 0..MAX_SENDERS + 100 {
-            refused += usize::from(budget.acquire(&sender.to_string(), IMPATIENT, Instant::now()).await.is_err());
+            refused += usize::from(budget.pass(&demand(&sender.to_string(), IMPATIENT)).await.is_err());
         }
         assert_eq!((budget.usage().0, refused), (MAX_SENDERS + 1, 98));
-        assert!(budget.acquire("0", IMPATIENT, Instant::now()).await.is_ok(), "one that is known has its own");
+        assert!(budget.pass(&demand("0", IMPATIENT)).await.is_ok(), "one that is known has its own");
     }
 
     #[tokio::test]
     async fn senders_at_rest_are_forgotten() {
-        let budget = Budget::new(rate(1000, SECOND / 100));
+        let budget = Budget::new(Scope::Sender, rate(1000, SECOND / 100));
         for sender in 0..5000 {
-            budget.acquire(&sender.to_string(), IMPATIENT, Instant::now()).await.unwrap();
+            budget.pass(&demand(&sender.to_string(), IMPATIENT)).await.unwrap();
             if sender % 1000 == 0 {
                 tokio::time::sleep(Duration::from_millis(15)).await;
             }

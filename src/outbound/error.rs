@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::credential::Missing;
-use crate::limit::Limited;
+use crate::limit::{Limited, Scope};
 use crate::response::{BAD_REQUEST, Kind, Refusal};
 use crate::upstream::UpstreamError;
 
@@ -79,7 +79,14 @@ impl OutboundError {
             Self::OperationNotAllowed { .. } => Kind::new("operation_not_allowed", StatusCode::FORBIDDEN, 200),
             Self::SenderNotAllowed { .. } => Kind::new("sender_not_allowed", StatusCode::FORBIDDEN, 200),
             Self::BodyTooLarge { .. } => BODY_TOO_LARGE,
-            Self::RateLimited(_) => Kind::new("rate_limited", StatusCode::TOO_MANY_REQUESTS, 130_429),
+            Self::RateLimited(limited) => {
+                let code = match limited.scope {
+                    Scope::Sender => 130_429,
+                    Scope::Recipient => 131_056,
+                    Scope::Account => 80_007,
+                };
+                Kind::new("rate_limited", StatusCode::TOO_MANY_REQUESTS, code)
+            }
             Self::CredentialUnavailable { .. } => {
                 Kind::new("credential_unavailable", StatusCode::SERVICE_UNAVAILABLE, 2)
             }
@@ -148,7 +155,7 @@ impl OutboundError {
                 format!("send at most {limit} bytes; JSON and forms may have 1 MiB, media 110 MiB"),
             ),
             Self::RateLimited(limited) => (
-                format!("the limit of this sender is reached; {} requests wait already", limited.waiting),
+                format!("the limit of this {} is reached; {} requests wait already", limited.scope.as_str(), limited.waiting),
                 "send again after the time in Retry-After, or raise `max_wait` of [route.limits]".into(),
             ),
             Self::CredentialUnavailable { secret } => (

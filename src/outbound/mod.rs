@@ -1,7 +1,9 @@
 //! From the application to the provider.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt::Write;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -29,11 +31,13 @@ use exchange::{Exchange, Taken};
 use policy::{Permit, Policy, Route};
 
 use crate::audit::Audit;
-use crate::limit::{Limited, Patience, Ticket};
-use crate::listener::Link;
+use crate::json;
+use crate::limit::{Demand, Limited, Patience, Ticket};
+use crate::listener::{Caller, Link};
 use crate::log::millis;
 use crate::metrics::{Metrics, outcome_of};
-use crate::response::INTERNAL;
+use crate::provider::{Kind, Provider};
+use crate::response::{INTERNAL, whole_seconds};
 use crate::room::{Held, Room};
 use crate::upstream::{AnswerBody, Limits, UpstreamError};
 
@@ -106,11 +110,12 @@ impl Outbound {
         let permit = generation.policy.check(parts).map_err(|(route, error)| Failure { route, permit: None, error })?;
         under_way.permitted.set((permit.route, permit.operation_index)).unwrap_or_default();
         let failed = |error| Failure { route: Some(permit.route), permit: Some(permit.operation_index), error };
-        let ticket =
-            acquire(&permit, parts, arrived).await.map_err(|limited| failed(OutboundError::RateLimited(limited)))?;
-        let sent = arrived + ticket.map_or(Duration::ZERO, |ticket| ticket.waited);
+        let deadline = limits(&permit, parts, arrived).deadline;
+        let (body, _held) = self.take_body(&permit, parts, body, deadline).await.map_err(failed)?;
+        let turn = turn(&permit, parts, &body, link).await;
+        let ticket = turn.map_err(|limited| failed(OutboundError::RateLimited(limited)))?;
+        let sent = Instant::now();
         let limits = limits(&permit, parts, sent);
-        let (body, _held) = self.take_body(&permit, parts, body, limits.deadline).await.map_err(failed)?;
         let exchange = Exchange {
             permit: &permit,
             parts,
@@ -131,7 +136,8 @@ impl Outbound {
         let mut response = cleaned.map_err(|error| failed(upstream_error(error, &parts.method)))?;
         report(&permit, link, response.status(), done - arrived);
         self.record(generation, Some((permit.route, permit.operation_index)), link, response.status());
-        describe(&mut response, ticket.as_ref(), sent - arrived, done - sent);
+        let queued = ticket.map_or(Duration::ZERO, |ticket| ticket.waited);
+        describe(&mut response, ticket.as_ref(), queued, done - sent);
         Ok(response)
     }
 
@@ -246,7 +252,7 @@ impl<'a> Failure<'a> {
             Some(route) => {
                 route.metrics.refused(self.permit, kind.slug);
                 match &self.error {
-                    OutboundError::RateLimited(_) => route.metrics.limited("sender"),
+                    OutboundError::RateLimited(limited) => route.metrics.limited(limited.scope.as_str()),
                     OutboundError::Upstream { .. } => route.metrics.upstream_error(kind.slug),
                     _ => {}
                 }
@@ -268,14 +274,57 @@ impl<'a> Failure<'a> {
     }
 }
 
-/// Waits for the sender's turn, where the request counts and there is a limit.
-async fn acquire(permit: &Permit<'_>, parts: &Parts, now: Instant) -> Result<Option<Ticket>, Limited> {
-    let Some(budget) = permit.route.budget.as_ref().filter(|_| permit.request.limited) else { return Ok(None) };
-    let patience =
-        Patience { max_wait: permit.route.patience.max_wait.min(preferred_wait(parts)), ..permit.route.patience };
-    let ticket = budget.acquire(permit.sender.unwrap_or_default(), patience, now).await?;
-    permit.route.metrics.waited(ticket.waited);
-    Ok(Some(ticket))
+/// Waits until the request may go, where it is one that counts.
+async fn turn(permit: &Permit<'_>, parts: &Parts, body: &Taken, link: &Link) -> Result<Option<Ticket>, Limited> {
+    let limiter = &permit.route.limiter;
+    let is_administration = permit.operation().is_some_and(|operation| operation.kind == Kind::Administration);
+    if !permit.request.limited && !is_administration {
+        return Ok(None);
+    }
+    let recipient = if limiter.pairs.is_some() { recipient(permit.provider(), body) } else { None };
+    let demand = Demand {
+        sender: permit.sender.unwrap_or_default(),
+        recipient: recipient.as_deref(),
+        caller: caller_key(permit.route, link),
+        urgency: urgency(parts),
+        now: Instant::now(),
+        patience: Patience { max_wait: limiter.patience.max_wait.min(preferred_wait(parts)), ..limiter.patience },
+    };
+    let ticket = if permit.request.limited { limiter.send(&demand).await? } else { limiter.manage(&demand).await? };
+    if let Some(ticket) = &ticket {
+        permit.route.metrics.waited(ticket.waited);
+    }
+    Ok(ticket)
+}
+
+/// Whom a message is for, as its body says. Without what people put between the digits of a phone number.
+fn recipient<'b>(provider: &Provider, body: &'b Taken) -> Option<Cow<'b, str>> {
+    let Taken::Whole { form: Form::Json, body } = body else { return None };
+    let text = std::str::from_utf8(body).ok()?;
+    let named = provider.limits.recipient.iter().find_map(|path| json::text_at(text, path))?;
+    let is_number = named.bytes().all(|byte| byte.is_ascii_digit() || b"+-(). ".contains(&byte));
+    if is_number && !named.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(named.chars().filter(char::is_ascii_digit).collect());
+    }
+    Some(named)
+}
+
+/// Whose requests take turns with those of others: a user's, or an address's, on one route.
+fn caller_key(route: &Route, link: &Link) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    route.name.hash(&mut hasher);
+    match link.caller() {
+        Caller::Tcp(address) => address.ip().hash(&mut hasher),
+        Caller::Unix { uid } => uid.hash(&mut hasher),
+    }
+    hasher.finish()
+}
+
+/// `Priority: u=N` (RFC 9218): 0 to 7, the smallest first; 3 where nothing is said.
+fn urgency(parts: &Parts) -> u8 {
+    let named = parts.headers.get_all(PRIORITY).iter().filter_map(|value| value.to_str().ok());
+    let urgencies = named.flat_map(|value| value.split(',')).filter_map(|field| field.trim().strip_prefix("u="));
+    urgencies.filter_map(|urgency| urgency.parse().ok()).filter(|urgency| *urgency <= 7).last().unwrap_or(3)
 }
 
 /// `Prefer: wait=SECONDS` (RFC 7240): what the caller itself would wait.
@@ -343,10 +392,10 @@ fn describe(response: &mut Response<AnswerBody>, ticket: Option<&Ticket>, queue:
     let written = write!(text, "queue;dur={queue_ms}.{queue_rest:02}, upstream;dur={upstream_ms}.{upstream_rest:02}");
     append(SERVER_TIMING, &mut text, written);
     if let Some(ticket) = ticket {
-        let written =
-            write!(text, "\"sender\";r={};t={}", ticket.remaining, crate::response::whole_seconds(ticket.reset));
+        let scope = ticket.scope.as_str();
+        let written = write!(text, "\"{scope}\";r={};t={}", ticket.remaining, whole_seconds(ticket.reset));
         append(RATE_LIMIT, &mut text, written);
-        let written = write!(text, "\"sender\";q={};w={}", ticket.burst, crate::response::whole_seconds(ticket.window));
+        let written = write!(text, "\"{scope}\";q={};w={}", ticket.burst, whole_seconds(ticket.window));
         append(RATE_LIMIT_POLICY, &mut text, written);
     }
 }
@@ -358,6 +407,7 @@ const COMPRESSED: OutboundError = OutboundError::BadRequest {
 };
 /// The outcome of a request whose caller did not wait for its answer.
 const CALLER_GONE: &str = "caller_gone";
+const PRIORITY: HeaderName = HeaderName::from_static("priority");
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 /// <https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/>
@@ -374,7 +424,6 @@ mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
     use super::*;
-    use crate::listener::Caller;
 
     #[test]
     fn a_request_that_is_given_up_is_counted_by_its_cause() {

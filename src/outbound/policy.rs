@@ -11,7 +11,7 @@ use super::error::OutboundError;
 use super::guard::host_of;
 
 use crate::credential::Credential;
-use crate::limit::{Budget, Patience};
+use crate::limit::Limiter;
 use crate::metrics::RouteMetrics;
 use crate::provider::{Operation, PathMap, Provider, RequestPattern};
 use crate::query;
@@ -45,10 +45,8 @@ pub struct Route {
     pub media_upstream: Option<Arc<Upstream>>,
     /// The authority of the media upstream.
     pub media_host: Option<String>,
-    /// How fast each of its senders may send.
-    pub budget: Option<Arc<Budget>>,
-    /// How long a request waits for that.
-    pub patience: Patience,
+    /// How fast its requests may go.
+    pub limiter: Limiter,
     /// Its counters.
     pub metrics: Arc<RouteMetrics>,
 }

@@ -4,17 +4,18 @@ use std::path::PathBuf;
 
 use http::{HeaderName, Method};
 
+mod limits;
 mod matching;
 mod parse;
 pub mod schema;
 pub mod webhook;
 
+pub use limits::{Limits, Rates};
 pub use matching::Matched;
 pub use parse::Malformed;
 pub use webhook::Webhook;
 
 use crate::document::{Document, Reader, Report};
-use crate::units::Rate;
 
 /// A provider: an API, where its credential goes, and what its requests are called.
 #[derive(Debug)]
@@ -293,13 +294,6 @@ pub struct PathMap {
     pub from: PathPattern,
     /// What the provider is asked for: text, variables of `from`, secrets.
     pub to: Template,
-}
-
-/// A provider's own limits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Limits {
-    /// Messages of one sender.
-    pub per_sender: Option<Rate>,
 }
 
 impl Provider {

@@ -7,7 +7,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use super::parse::{is_variable, pointer, request};
 use super::webhook;
 use super::{
-    Ca, Errors, Health, Inject, Kind, Limits, Operation, Part, PathMap, PathPattern, Provider, RequestPattern,
+    Ca, Errors, Health, Inject, Kind, Limits, Operation, Part, PathMap, PathPattern, Provider, Rates, RequestPattern,
     SecretForm, SecretKind, Strip, Template, preset_document,
 };
 use crate::document::{Field, Reader, Report, is_showable};
@@ -440,10 +440,10 @@ fn check_target(field: &Field<'_>, from: &PathPattern, to: &Template, secrets: &
 }
 
 fn limits(mut reader: Reader<'_>) -> Limits {
-    let per_sender = reader.field("per_sender");
-    let limits = Limits { per_sender: per_sender.and_then(|field| field.parse(str::parse)) };
+    let rates = Rates::read(&mut reader);
+    let recipient = list(&mut reader, "recipient", pointer);
     reader.finish();
-    limits
+    Limits { rates, recipient }
 }
 
 fn errors(mut reader: Reader<'_>) -> Errors {
@@ -661,7 +661,7 @@ requests = ["POST /messages"]
         let provider = provider.unwrap();
         assert_eq!(provider.title, "mine");
         assert_eq!(provider.ca, Ca::Bundled);
-        assert_eq!(provider.limits.per_sender, None);
+        assert_eq!(provider.limits, Limits::default());
         assert!(!provider.graph_answers);
         assert!(provider.media_upstream.is_none());
     }

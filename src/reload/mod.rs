@@ -15,11 +15,13 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+mod limits;
 mod questions;
 mod refresh;
 mod webhooks;
 
 pub use questions::{DUE, ask_about};
+use limits::Limits;
 use webhooks::Applications;
 
 use crate::audit::Audit;
@@ -27,13 +29,11 @@ use crate::config::{Config, Faults, ListenAddress, Reference};
 use crate::credential::source::{Digests, Findings, Managers, Reading, digests, read_all};
 use crate::credential::{Credential, CredentialFault, Previous, references};
 use crate::inbound;
-use crate::limit::{Budget, Patience};
 use crate::metrics::Metrics;
 use crate::outbound::Generation;
-use crate::outbound::policy::{Policy, Route};
+use crate::outbound::policy::{self, Policy};
 use crate::provider::{Ca, Origin, Provider, credential_headers};
 use crate::tls::{self, TlsError};
-use crate::units::Rate;
 use crate::upstream::Upstream;
 
 /// Everything of one load.
@@ -430,7 +430,7 @@ fn build(
     before: Option<&Live>,
     metrics: &Arc<Metrics>,
 ) -> Result<Generation, LoadError> {
-    let mut budgets = Budgets { before, made: Vec::new() };
+    let mut limits = Limits::after(before);
     let routes_before = before.into_iter().flat_map(|before| before.generation.policy.routes());
     // Looking up each counter anew would be a third of a reload.
     let metrics_before: HashMap<_, _> = routes_before.map(|route| (&route.name, &route.metrics)).collect();
@@ -446,7 +446,7 @@ fn build(
         let operations: Vec<_> = provider.operations.iter().map(|operation| operation.name.clone()).collect();
         let held = metrics_before.get(&name).filter(|held| held.has_operations(&operations));
         let metrics = held.map_or_else(|| Arc::new(metrics.route(&name, operations)), |held| Arc::clone(held));
-        routes.push(Route {
+        routes.push(policy::Route {
             metrics,
             name,
             path: route.path.clone(),
@@ -457,8 +457,7 @@ fn build(
             host: origin.authority(),
             media_upstream: provider.media_upstream.as_ref().map(&mut upstream).transpose()?,
             media_host: provider.media_upstream.as_ref().map(Origin::authority),
-            budget: route.limits.per_sender.map(|rate| budgets.of(&route.name, &route.credential, rate)),
-            patience: Patience { max_wait: route.limits.max_wait, max_queue: route.limits.max_queue },
+            limiter: limits.of(route),
         });
     }
     let providers = || credentials.values().map(|credential| &credential.provider);
@@ -471,35 +470,6 @@ fn build(
         hosts: hosts.chain(config.outbound.allowed_hosts.iter().cloned()).collect(),
         injected: injected.collect::<HashSet<_>>().into_iter().collect(),
     })
-}
-
-/// The budgets of a generation: carried over from the one before, and shared by the routes of one
-/// credential that have the same rate, because they send from the same numbers.
-struct Budgets<'a> {
-    before: Option<&'a Live>,
-    made: Vec<(String, Rate, Arc<Budget>)>,
-}
-
-impl Budgets<'_> {
-    fn of(&mut self, route: &str, credential: &str, rate: Rate) -> Arc<Budget> {
-        let shared = self.made.iter().find(|(name, made, _)| name == credential && *made == rate);
-        if let Some((_, _, budget)) = shared {
-            return Arc::clone(budget);
-        }
-        let routes = || self.before.into_iter().flat_map(|before| before.generation.policy.routes());
-        let of_credential = |old: &&Route| old.credential.name == credential;
-        let same_rate =
-            routes().filter(of_credential).filter_map(|old| old.budget.as_ref()).find(|budget| budget.rate() == rate);
-        let same_route =
-            routes().filter(of_credential).find(|old| &*old.name == route).and_then(|old| old.budget.as_ref());
-        let budget = match (same_rate, same_route) {
-            (Some(budget), _) => Arc::clone(budget),
-            (None, Some(budget)) => Arc::new(budget.with_rate(rate)),
-            (None, None) => Arc::new(Budget::new(rate)),
-        };
-        self.made.push((credential.to_owned(), rate, Arc::clone(&budget)));
-        budget
-    }
 }
 
 fn upstream_for(

@@ -77,6 +77,9 @@ pub fn free_ports(count: u16) -> u16 {
     }
 }
 
+const HIGH_LIMITS: &str =
+    "per_sender = \"100000/s\"\nper_recipient = { rate = \"100000/s\" }\nmanagement = \"100000/s\"\n";
+
 /// How Keyside is set up before it starts.
 pub struct Setup {
     dir: Directory,
@@ -132,7 +135,7 @@ impl Setup {
             credential: "token = \"file:@DIR@/token\"\n".to_owned(),
             route: String::new(),
             // High, so that only the tests of limits meet one.
-            limits: "per_sender = \"100000/s\"\n".to_owned(),
+            limits: HIGH_LIMITS.to_owned(),
             provider: String::new(),
             more: String::new(),
             watch: "off".to_owned(),

@@ -6,7 +6,7 @@ use super::credential::{Credentials, Placed};
 use super::{check_name_value, duration, items};
 use crate::config::{Route, RouteLimits};
 use crate::document::{Field, Position, Reader, choices, shown};
-use crate::provider::Provider;
+use crate::provider::{Provider, Rates};
 
 /// The routes read so far, to compare each with those before it.
 pub(super) struct Routes<'d> {
@@ -50,14 +50,13 @@ impl<'d> Routes<'d> {
             return None;
         }
         let operations = allowed(&reader, operations.as_ref(), provider);
-        let default = provider.limits.per_sender;
         let route = Route {
             name: name.as_ref().and_then(Field::string).unwrap_or(&credential).to_owned(),
             credential,
             path: prefix.unwrap_or_default(),
             senders,
             operations,
-            limits: RouteLimits { per_sender: limits.per_sender.or(default), ..limits },
+            limits: RouteLimits { rates: limits.rates.or(provider.limits.rates), ..limits },
         };
         self.compare(&reader, name.as_ref(), path.as_ref(), &route);
         check_secrets(&reader, &route.credential, placed);
@@ -159,9 +158,8 @@ fn allowed(reader: &Reader<'_>, written: Option<&Field<'_>>, provider: &Provider
 
 fn route_limits(mut reader: Reader<'_>) -> RouteLimits {
     let default = RouteLimits::default();
-    let per_sender = reader.field("per_sender");
     let limits = RouteLimits {
-        per_sender: per_sender.and_then(|field| field.parse(str::parse)),
+        rates: Rates::read(&mut reader),
         max_wait: duration(&mut reader, "max_wait", default.max_wait),
         max_queue: reader
             .field("max_queue")
@@ -175,7 +173,7 @@ fn route_limits(mut reader: Reader<'_>) -> RouteLimits {
 
 impl Default for RouteLimits {
     fn default() -> Self {
-        Self { per_sender: None, max_wait: Duration::from_secs(2), max_queue: 1000 }
+        Self { rates: Rates::default(), max_wait: Duration::from_secs(2), max_queue: 1000 }
     }
 }
 

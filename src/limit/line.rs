@@ -1,0 +1,188 @@
+//! Those who wait, and in which order they go.
+
+use std::collections::{BTreeMap, HashMap};
+
+use tokio::sync::oneshot;
+
+use super::Ticket;
+
+/// The requests that wait for one limit. The most urgent go first, and among equally urgent ones the callers take
+/// turns, each in the order in which its own arrived. So that nothing waits for ever, each eighth turn is that of
+/// whoever has waited longest, however urgent the others are.
+#[derive(Debug, Default)]
+pub(super) struct Line {
+    waiting: BTreeMap<Place, oneshot::Sender<Ticket>>,
+    /// The same by their numbers, which is by their age.
+    by_age: BTreeMap<u64, Place>,
+    /// One for each urgency.
+    rounds: [Round; 8],
+    arrived: u64,
+    served: u64,
+}
+
+/// Where a request stands. The smallest goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    urgency: u8,
+    /// Of its caller: with one request in each round, no caller has two turns while another has none.
+    round: u64,
+    number: u64,
+}
+
+/// The rounds of one urgency.
+#[derive(Debug, Default)]
+struct Round {
+    /// That of the last who went.
+    current: u64,
+    /// The last that each caller stands in.
+    taken: HashMap<u64, u64>,
+}
+
+impl Line {
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// How many would go before a request that comes now.
+    pub(super) fn ahead_of(&self, urgency: u8, caller: u64) -> usize {
+        let place = self.place_for(urgency, caller);
+        if self.waiting.last_key_value().is_some_and(|(last, _)| *last < place) {
+            return self.waiting.len();
+        }
+        self.waiting.range(..place).count()
+    }
+
+    /// How many go before this place.
+    pub(super) fn before(&self, place: Place) -> usize {
+        self.waiting.range(..place).count()
+    }
+
+    /// Puts a request in line.
+    pub(super) fn join(&mut self, urgency: u8, caller: u64, waiter: oneshot::Sender<Ticket>) -> Place {
+        let place = self.place_for(urgency, caller);
+        if let Some(round) = self.rounds.get_mut(usize::from(place.urgency)) {
+            round.taken.insert(caller, place.round);
+        }
+        self.arrived += 1;
+        self.waiting.insert(place, waiter);
+        self.by_age.insert(place.number, place);
+        place
+    }
+
+    /// Takes the next out of the line.
+    pub(super) fn next(&mut self) -> Option<oneshot::Sender<Ticket>> {
+        self.served += 1;
+        let by_age = self.served.is_multiple_of(TURN_OF_AGE);
+        let oldest = self.by_age.first_key_value().map(|(_, place)| *place).filter(|_| by_age);
+        let place = oldest.or_else(|| self.waiting.first_key_value().map(|(place, _)| *place))?;
+        if let Some(round) = self.rounds.get_mut(usize::from(place.urgency)) {
+            round.current = round.current.max(place.round);
+        }
+        self.leave(place)
+    }
+
+    /// Takes one out of the line that does not wait any longer.
+    pub(super) fn leave(&mut self, place: Place) -> Option<oneshot::Sender<Ticket>> {
+        self.by_age.remove(&place.number);
+        let waiter = self.waiting.remove(&place);
+        if self.waiting.is_empty() {
+            // Nobody is left whom a round could be fair to.
+            self.rounds = Default::default();
+        }
+        waiter
+    }
+
+    fn place_for(&self, urgency: u8, caller: u64) -> Place {
+        let urgency = urgency.min(LEAST_URGENT);
+        let round = self.rounds.get(usize::from(urgency)).map_or(0, |round| {
+            let taken = round.taken.get(&caller).map_or(0, |last| last + 1);
+            taken.max(round.current)
+        });
+        Place { urgency, round, number: self.arrived }
+    }
+}
+
+/// RFC 9218, section 4.1: 0 to 7.
+const LEAST_URGENT: u8 = 7;
+/// Which turns are those of the oldest.
+const TURN_OF_AGE: u64 = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In which order those go who came as `(urgency, caller)`, by their number.
+    fn order(arrivals: &[(u8, u64)]) -> Vec<usize> {
+        let mut line = Line::default();
+        let mut receivers: Vec<_> = arrivals
+            .iter()
+            .map(|(urgency, caller)| {
+                let (waiter, receiver) = oneshot::channel();
+                line.join(*urgency, *caller, waiter);
+                receiver
+            })
+            .collect();
+        let mut order = Vec::new();
+        while let Some(waiter) = line.next() {
+            waiter.send(Ticket::default()).unwrap();
+            order.push(receivers.iter_mut().position(|receiver| receiver.try_recv().is_ok()).unwrap());
+        }
+        assert_eq!(line.len(), 0);
+        order
+    }
+
+    #[test]
+    fn one_callers_requests_go_in_the_order_of_their_arrival() {
+        assert_eq!(order(&[(3, 1); 30]), (0..30).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_urgent_go_first() {
+        assert_eq!(order(&[(3, 1), (7, 1), (0, 1), (3, 1), (0, 1)]), [2, 4, 0, 3, 1]);
+        assert_eq!(order(&[(9, 1), (7, 1)]), [0, 1], "there is nothing below 7");
+    }
+
+    #[test]
+    fn callers_take_turns() {
+        assert_eq!(order(&[(3, 1), (3, 1), (3, 1), (3, 2), (3, 2), (3, 3)]), [0, 3, 5, 1, 4, 2]);
+    }
+
+    #[test]
+    fn who_comes_later_has_no_turns_saved_up() {
+        let mut line = Line::default();
+        let join = |line: &mut Line, caller| {
+            let (waiter, receiver) = oneshot::channel();
+            line.join(3, caller, waiter);
+            receiver
+        };
+        let mut first: Vec<_> = (0..4).map(|_| join(&mut line, 1)).collect();
+        for _ in 0..2 {
+            line.next().unwrap().send(Ticket::default()).unwrap();
+        }
+        let mut second: Vec<_> = (0..2).map(|_| join(&mut line, 2)).collect();
+        let mut went = Vec::new();
+        while let Some(waiter) = line.next() {
+            waiter.send(Ticket::default()).unwrap();
+            went.push(if second.iter_mut().any(|one| one.try_recv().is_ok()) { 2 } else { 1 });
+        }
+        assert_eq!(went, [2, 1, 2, 1]);
+        assert!(first.iter_mut().all(|one| one.try_recv().is_ok()));
+    }
+
+    #[test]
+    fn nobody_waits_for_ever() {
+        let mut arrivals = vec![(7, 1)];
+        arrivals.extend([(0, 2); 100]);
+        assert_eq!(order(&arrivals).iter().position(|number| *number == 0), Some(7), "the eighth turn is the oldest's");
+    }
+
+    #[test]
+    fn who_leaves_makes_room() {
+        let mut line = Line::default();
+        let places: Vec<_> = (0..3).map(|_| line.join(3, 1, oneshot::channel().0)).collect();
+        assert_eq!((line.ahead_of(3, 1), line.ahead_of(3, 2), line.ahead_of(0, 2)), (3, 1, 0));
+        assert!(line.leave(places[1]).is_some() && line.leave(places[1]).is_none());
+        assert_eq!(line.len(), 2);
+    }
+}

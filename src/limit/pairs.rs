@@ -1,0 +1,172 @@
+//! How much one sender may send to one recipient.
+
+use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use governor::RateLimiter;
+use governor::clock::MonotonicClock;
+use governor::middleware::StateInformationMiddleware;
+use governor::state::keyed::HashMapStateStore;
+use tokio::time::Instant;
+
+use super::gate::Gate;
+use super::tokens::{Tokens, governor_quota, ticket};
+use super::{Demand, Limited, Scope, Ticket};
+use crate::units::Quota;
+
+type Governor = RateLimiter<u64, HashMapStateStore<u64>, MonotonicClock, StateInformationMiddleware>;
+
+/// The pairs of one account. Each takes 16 bytes and its part of a table, 39 at most; those whose tokens are all back are
+/// forgotten, which with Meta's quota is 6 seconds after a message, so that a million recipients in an hour are some
+/// 2,000 at a time.
+#[derive(Debug)]
+pub struct Pairs {
+    quota: Quota,
+    /// Those whose place these took, and until when they have a say.
+    before: Mutex<Option<(Arc<Self>, Instant)>>,
+    /// Several, so that forgetting never holds up a request for long.
+    shards: Vec<Shard>,
+    /// A phone number is nowhere kept in the clear.
+    hasher: RandomState,
+    /// The gates at which somebody waits.
+    gates: Mutex<HashMap<Pair, Arc<Gate>>>,
+    pauses: Mutex<HashMap<Pair, Pause>>,
+}
+
+#[derive(Debug)]
+struct Shard {
+    governor: Governor,
+    /// How many pairs there may be before those at rest are forgotten.
+    sweep_at: AtomicUsize,
+}
+
+/// A sender and a recipient.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Pair(u64);
+
+/// What the provider asked for.
+#[derive(Clone, Copy, Debug)]
+struct Pause {
+    until: Instant,
+    /// How long it was.
+    time: Duration,
+}
+
+impl Pairs {
+    /// Pairs at a quota that takes the place of another. What was used of that is not known by name, so for as long as
+    /// it takes to come back both have to agree: nothing is given away.
+    #[must_use]
+    pub fn after(before: Option<&Arc<Self>>, quota: Quota) -> Arc<Self> {
+        let before = before.map(|before| (Arc::clone(before), Instant::now() + before.quota.window()));
+        let shard = || Shard {
+            governor: RateLimiter::hashmap_with_clock(governor_quota(quota), MonotonicClock).with_middleware(),
+            sweep_at: AtomicUsize::new(MIN_SWEEP),
+        };
+        let shards = (0..SHARDS).map(|_| shard()).collect();
+        let (gates, pauses) = (Mutex::default(), Mutex::default());
+        let hasher = before.as_ref().map_or_else(RandomState::new, |(before, _)| before.hasher.clone());
+        Arc::new(Self { quota, before: Mutex::new(before), shards, hasher, gates, pauses })
+    }
+
+    /// Its quota.
+    #[must_use]
+    pub fn quota(&self) -> Quota {
+        self.quota
+    }
+
+    /// How many pairs are remembered.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.governor.len()).sum()
+    }
+
+    /// Whether none is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many requests wait for their recipient.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.gates().values().map(|gate| gate.waiting()).sum()
+    }
+
+    /// Waits for the recipient's turn. Others are not held up by it.
+    ///
+    /// # Errors
+    /// Where the turn could not come in time.
+    pub(super) async fn pass(self: &Arc<Self>, demand: &Demand<'_>, recipient: &str) -> Result<Ticket, Limited> {
+        let pair = self.pair(demand.sender, recipient);
+        let waiting = self.gates().get(&pair).cloned();
+        let gate = match waiting {
+            Some(gate) => gate,
+            None => match self.take(pair) {
+                Ok(ticket) => return Ok(ticket),
+                Err(_) => {
+                    let mut gates = self.gates();
+                    let gate = || Arc::new(Gate::new(Scope::Recipient, Tokens::Pair(Arc::clone(self), pair)));
+                    Arc::clone(gates.entry(pair).or_insert_with(gate))
+                }
+            },
+        };
+        let passed = gate.pass(demand).await;
+        self.gates().retain(|other, gate| *other != pair || gate.waiting() > 0);
+        passed
+    }
+
+    /// Lets nothing go to a recipient for a time that grows each time it is asked for in a row: 4^n seconds, as Meta says.
+    pub(super) fn pause(&self, sender: &str, recipient: &str) -> Duration {
+        let (pair, now) = (self.pair(sender, recipient), Instant::now());
+        let mut pauses = self.pauses.lock().unwrap_or_else(PoisonError::into_inner);
+        // In a row: it came back before as much time again had passed.
+        pauses.retain(|_, pause| pause.until + pause.time > now);
+        let time = pauses.get(&pair).map_or(FIRST_PAUSE, |before| (before.time * 4).min(LONGEST_PAUSE));
+        if pauses.len() < MOST_PAUSES {
+            pauses.insert(pair, Pause { until: now + time, time });
+        }
+        time
+    }
+
+    /// A token, or how long it takes until there is one.
+    pub(super) fn take(&self, pair: Pair) -> Result<Ticket, Duration> {
+        let now = Instant::now();
+        let paused = self.pauses.lock().unwrap_or_else(PoisonError::into_inner).get(&pair).map(|pause| pause.until);
+        if let Some(until) = paused.filter(|until| *until > now) {
+            return Err(until - now);
+        }
+        let mut before = self.before.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*before {
+            Some((old, until)) if *until > now => drop(old.take(pair)?),
+            _ => *before = None,
+        }
+        drop(before);
+        let place = usize::try_from(pair.0 % SHARDS).unwrap_or_default();
+        let Some(shard) = self.shards.get(place) else { return Err(Duration::ZERO) };
+        if shard.governor.len() >= shard.sweep_at.load(Ordering::Relaxed) {
+            shard.governor.retain_recent();
+            shard.governor.shrink_to_fit();
+            shard.sweep_at.store((2 * shard.governor.len()).max(MIN_SWEEP), Ordering::Relaxed);
+        }
+        ticket(shard.governor.check_key(&pair.0), self.quota)
+    }
+
+    fn pair(&self, sender: &str, recipient: &str) -> Pair {
+        Pair(self.hasher.hash_one((sender, recipient)))
+    }
+
+    fn gates(&self) -> MutexGuard<'_, HashMap<Pair, Arc<Gate>>> {
+        self.gates.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+const SHARDS: u64 = 64;
+const MIN_SWEEP: usize = 64;
+const MOST_PAUSES: usize = 10_000;
+/// Meta: "4^X s, X = 0, 1, 2, ...".
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1024);

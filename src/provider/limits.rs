@@ -1,0 +1,57 @@
+//! How fast a provider may be asked.
+
+use crate::document::Reader;
+use crate::units::{Quota, Rate};
+
+/// Rates, by what they are of. Written alike for a provider and for a route.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rates {
+    /// Messages of one sender.
+    pub per_sender: Option<Rate>,
+    /// Messages of one sender to one recipient.
+    pub per_recipient: Option<Quota>,
+    /// Requests of administration with one account.
+    pub management: Option<Rate>,
+}
+
+impl Rates {
+    /// Reads them from a table that may have other keys.
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Self {
+        let mut rate = |key: &str| reader.field(key).and_then(|field| field.parse(str::parse));
+        let (per_sender, management) = (rate("per_sender"), rate("management"));
+        let per_recipient = reader.field("per_recipient").and_then(|field| field.table()).and_then(quota);
+        Self { per_sender, per_recipient, management }
+    }
+
+    /// The same, with what it lacks taken from another.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            per_sender: self.per_sender.or(other.per_sender),
+            per_recipient: self.per_recipient.or(other.per_recipient),
+            management: self.management.or(other.management),
+        }
+    }
+}
+
+fn quota(mut reader: Reader<'_>) -> Option<Quota> {
+    let rate = reader.required("rate", "how many come in how much time, such as \"1/6s\"");
+    let rate = rate.and_then(|field| field.parse(str::parse));
+    let field = reader.field("burst");
+    let burst = field.as_ref().map(|field| field.integer::<u32>().and_then(std::num::NonZeroU32::new));
+    if let (Some(field), Some(None)) = (&field, burst) {
+        field.fault("no count, expected how many may come at once, such as 45");
+    }
+    reader.finish();
+    let rate: Rate = rate?;
+    Some(Quota { rate, burst: burst.flatten().unwrap_or(rate.count) })
+}
+
+/// A provider's own limits.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// The defaults of a route.
+    pub rates: Rates,
+    /// Where the body of a message names its recipient: the first of these that it has.
+    pub recipient: Vec<Vec<String>>,
+}

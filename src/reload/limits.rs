@@ -1,0 +1,86 @@
+//! The limits of a generation: carried over from the one before, so that no reload refills anything.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::Live;
+use crate::config::Route;
+use crate::limit::{Account, Budget, Limiter, Pairs, Patience, Scope};
+use crate::outbound::policy;
+use crate::units::{Quota, Rate};
+
+/// What routes of one credential share, because they send from the same numbers.
+pub(super) struct Limits<'a> {
+    before: &'a [policy::Route],
+    accounts: HashMap<String, Arc<Account>>,
+    budgets: Vec<(String, Rate, Arc<Budget>)>,
+    pairs: Vec<(String, Quota, Arc<Pairs>)>,
+}
+
+impl<'a> Limits<'a> {
+    pub(super) fn after(before: Option<&'a Live>) -> Self {
+        let before = before.map(|before| before.generation.policy.routes()).unwrap_or_default();
+        Self { before, accounts: HashMap::new(), budgets: Vec::new(), pairs: Vec::new() }
+    }
+
+    /// Those of a route.
+    pub(super) fn of(&mut self, route: &Route) -> Limiter {
+        let rates = route.limits.rates;
+        Limiter {
+            account: self.account(&route.credential),
+            senders: rates.per_sender.map(|rate| self.budget(route, rate, Scope::Sender)),
+            pairs: rates.per_recipient.map(|quota| self.pairs(&route.credential, quota)),
+            management: rates.management.map(|rate| self.budget(route, rate, Scope::Account)),
+            patience: Patience { max_wait: route.limits.max_wait, max_queue: route.limits.max_queue },
+        }
+    }
+
+    fn account(&mut self, credential: &str) -> Arc<Account> {
+        let old = of(self.before, credential).map(|route| &route.limiter.account).next();
+        let account = self.accounts.entry(credential.to_owned());
+        Arc::clone(account.or_insert_with(|| old.map(Arc::clone).unwrap_or_default()))
+    }
+
+    /// That of a route which has the same rate for the same; else what this route had, at its new rate.
+    fn budget(&mut self, route: &Route, rate: Rate, scope: Scope) -> Arc<Budget> {
+        let credential = route.credential.as_str();
+        let is_same = |budget: &Arc<Budget>| budget.scope() == scope && budget.rate() == rate;
+        let made = self.budgets.iter().find(|(name, _, budget)| name == credential && is_same(budget));
+        if let Some((_, _, budget)) = made {
+            return Arc::clone(budget);
+        }
+        let held = |route: &'a policy::Route| match scope {
+            Scope::Account => route.limiter.management.as_ref(),
+            Scope::Sender | Scope::Recipient => route.limiter.senders.as_ref(),
+        };
+        let same_rate = of(self.before, credential).filter_map(held).find(|budget| is_same(budget));
+        let same_route = of(self.before, credential).find(|old| *old.name == *route.name).and_then(held);
+        let budget = match (same_rate, same_route) {
+            (Some(budget), _) => Arc::clone(budget),
+            (None, Some(budget)) => Arc::new(budget.with_rate(rate)),
+            (None, None) => Arc::new(Budget::new(scope, rate)),
+        };
+        self.budgets.push((credential.to_owned(), rate, Arc::clone(&budget)));
+        budget
+    }
+
+    /// At another quota, those from before have their say too until what was used of them has come back.
+    fn pairs(&mut self, credential: &str, quota: Quota) -> Arc<Pairs> {
+        let made = self.pairs.iter().find(|(name, made, _)| name == credential && *made == quota);
+        if let Some((_, _, pairs)) = made {
+            return Arc::clone(pairs);
+        }
+        let mut old = of(self.before, credential).filter_map(|route| route.limiter.pairs.as_ref());
+        let pairs = match old.clone().find(|pairs| pairs.quota() == quota) {
+            Some(pairs) => Arc::clone(pairs),
+            None => Pairs::after(old.next(), quota),
+        };
+        self.pairs.push((credential.to_owned(), quota, Arc::clone(&pairs)));
+        pairs
+    }
+}
+
+fn of<'a>(routes: &'a [policy::Route], credential: &str) -> impl Iterator<Item = &'a policy::Route> + Clone {
+    let credential = credential.to_owned();
+    routes.iter().filter(move |route| route.credential.name == credential)
+}
