@@ -87,9 +87,12 @@ impl App {
             async move { inbound.handle(request, &link).await }
         };
         let asked = Arc::clone(&admin);
-        let operators = move |request, _| {
+        let operators = move |request, link: Arc<Link>| {
             let admin = Arc::clone(&asked);
-            async move { admin.handle(request).await }
+            async move {
+                link.request_is_read();
+                admin.handle(request).await
+            }
         };
         let internet = Terms::internet(reloader.server_tls());
         let serve = Serve { metrics: &metrics, begun: &begun };

@@ -35,6 +35,7 @@ mod secrets;
 mod sending;
 mod sign;
 mod tidy;
+mod turns;
 mod upstream_faults;
 mod webhook_rotation;
 mod webhook_tls;

@@ -171,6 +171,7 @@ impl Inbound {
             deadline: arrived + BODY_TIME,
         };
         let (body, _held) = body::receive(body, &mut check, &self.room, bounds).await?;
+        link.request_is_read();
         let proof = check.finish(&body, &self.nonces, SystemTime::now())?;
         webhook.metrics.secret_used(proof.which.as_str());
         let event = Event::new(&proof, &webhook.name, request, webhook.verifier.public_query(request), body);

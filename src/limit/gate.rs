@@ -172,7 +172,11 @@ impl Waiting<'_> {
         let mut state = self.gate.state();
         let ahead = state.line.before(self.place);
         state.line.leave(self.place);
-        Limited { scope: self.gate.scope, retry_after: self.gate.wait(&state, ahead, Instant::now()), waiting: state.line.len() }
+        Limited {
+            scope: self.gate.scope,
+            retry_after: self.gate.wait(&state, ahead, Instant::now()),
+            waiting: state.line.len(),
+        }
     }
 }
 

@@ -181,7 +181,11 @@ impl Account {
     pub async fn pass(&self, demand: &Demand<'_>) -> Result<(), Limited> {
         while let Some(until) = self.paused_until() {
             if until > demand.deadline() {
-                return Err(Limited { scope: Scope::Account, retry_after: until.saturating_duration_since(Instant::now()), waiting: 0 });
+                return Err(Limited {
+                    scope: Scope::Account,
+                    retry_after: until.saturating_duration_since(Instant::now()),
+                    waiting: 0,
+                });
             }
             sleep_until(until).await;
         }
@@ -232,7 +236,8 @@ impl Budget {
     pub fn with_rate(&self, rate: Rate) -> Self {
         let quota = rate.into();
         let gates = self.gates();
-        let by_name = gates.by_name.iter().map(|(name, gate)| (name.clone(), Arc::new(gate.with_quota(quota)))).collect();
+        let by_name =
+            gates.by_name.iter().map(|(name, gate)| (name.clone(), Arc::new(gate.with_quota(quota)))).collect();
         Self { scope: self.scope, quota, gates: Mutex::new(Gates { by_name, sweep_at: 0 }) }
     }
 

@@ -70,8 +70,7 @@ impl Bucket {
             Ok(state) => self.quota.burst.get().saturating_sub(state.remaining_burst_capacity() + 1),
             Err(_) => self.quota.burst.get(),
         };
-        let debt =
-            self.quota.interval().saturating_mul(used).as_nanos().div_ceil(quota.interval().as_nanos().max(1));
+        let debt = self.quota.interval().saturating_mul(used).as_nanos().div_ceil(quota.interval().as_nanos().max(1));
         let debt = u32::try_from(debt).unwrap_or(u32::MAX).min(quota.burst.get());
         if let Some(debt) = NonZeroU32::new(debt) {
             // A fresh bucket holds `burst`, so taking up to `burst` out of it cannot be refused.

@@ -35,8 +35,10 @@ enum Phase {
     Head = 0,
     /// A handler is at work, or its answer is on its way.
     Busy = 1,
+    /// The request is here whole, and is being answered.
+    Read = 2,
     /// The answer's last byte was handed to hyper and has not been flushed yet.
-    Answered = 2,
+    Answered = 3,
 }
 
 impl Link {
@@ -62,6 +64,13 @@ impl Link {
     /// moment for what the caller still sends, or a reset would cost it the answer.
     pub fn body_unread(&self) {
         self.linger.store(true, Ordering::Relaxed);
+    }
+
+    /// To be called when a request is here whole and will be answered whatever its caller does: one that then shuts down
+    /// its own side still wants the answer. Until then, and over a body that is streamed on, it is taken to be gone, and
+    /// its request ends, which gives up its place in a line.
+    pub fn request_is_read(&self) {
+        self.set(Phase::Read);
     }
 
     pub(super) fn request_begins(&self) {
@@ -194,6 +203,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for LinkStream<T> {
         let this = &mut *self;
         let before = buf.filled().len();
         let step = Pin::new(&mut this.stream).poll_read(cx, buf);
+        if this.link.is(Phase::Read) && step.is_ready() && buf.filled().len() == before {
+            // hyper would end the connection with its answer unsent. It asks again when that is.
+            return Poll::Pending;
+        }
         if !this.link.is(Phase::Head) {
             return step;
         }

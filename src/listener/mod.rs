@@ -345,8 +345,8 @@ where
     let io = TokioIo::new(LinkStream::new(stream, Arc::clone(&link), terms.times, terms.tls_advice));
     let mut connection = std::pin::pin!(
         http1::Builder::new()
-            // A caller that sends its request and shuts down its side still wants the answer.
-            .half_close(true)
+            // Or hyper would not notice that a caller has gone; see `Link::request_is_read`.
+            .half_close(false)
             .max_headers(MAX_HEADERS)
             .max_header_size(terms.max_head)
             .max_buf_size(READ_SIZE)

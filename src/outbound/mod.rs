@@ -114,6 +114,9 @@ impl Outbound {
         let (body, _held) = self.take_body(&permit, parts, body, deadline).await.map_err(failed)?;
         let turn = turn(&permit, parts, &body, link).await;
         let ticket = turn.map_err(|limited| failed(OutboundError::RateLimited(limited)))?;
+        if matches!(body, Taken::Whole { .. }) {
+            link.request_is_read();
+        }
         let sent = Instant::now();
         let limits = limits(&permit, parts, sent);
         let exchange = Exchange {

@@ -20,8 +20,8 @@ mod questions;
 mod refresh;
 mod webhooks;
 
-pub use questions::{DUE, ask_about};
 use limits::Limits;
+pub use questions::{DUE, ask_about};
 use webhooks::Applications;
 
 use crate::audit::Audit;

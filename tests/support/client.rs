@@ -1,7 +1,7 @@
 //! The near side: a client that sends exactly the bytes it is given, and reads answers strictly.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use rustls_pki_types::ServerName;
+use socket2::{Domain, Socket, Type};
 
 /// One answer, whole.
 #[derive(Clone, Debug, Default)]
@@ -164,6 +165,14 @@ impl Client {
         let _ = stream.set_nodelay(true);
         let _ = stream.set_write_timeout(Some(Duration::from_secs(10)));
         Ok(Self { stream: Box::new(stream), unread: Vec::new(), patience: Duration::from_secs(8) })
+    }
+
+    /// Connects from an address of this machine.
+    pub fn connect_from(from: IpAddr, to: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
+        socket.bind(&SocketAddr::new(from, 0).into())?;
+        socket.connect(&to.into())?;
+        Ok(Self { stream: Box::new(TcpStream::from(socket)), unread: Vec::new(), patience: Duration::from_secs(8) })
     }
 
     /// Connects over TLS, whose handshake comes with the first bytes.
