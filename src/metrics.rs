@@ -21,6 +21,7 @@ pub struct Metrics {
     durations: Family<RouteLabel, Histogram, Buckets>,
     queue_waits: Family<RouteLabel, Histogram, Buckets>,
     limited: Family<LimitLabels, Counter>,
+    throttled: Family<LimitLabels, Counter>,
     upstream_errors: Family<ErrorLabels, Counter>,
     connections: Family<ListenerLabel, Gauge>,
     reloads: Family<ResultLabel, Counter>,
@@ -177,7 +178,7 @@ impl Metrics {
         let requests = Family::default();
         let durations = Family::new_with_constructor(Buckets);
         let queue_waits = Family::new_with_constructor(Buckets);
-        let limited = Family::default();
+        let (limited, throttled) = (Family::default(), Family::default());
         let upstream_errors = Family::default();
         let connections = Family::default();
         let reloads = Family::default();
@@ -191,6 +192,7 @@ impl Metrics {
         );
         registry.register("queue_wait_seconds", "How long requests waited for their turn", Family::clone(&queue_waits));
         registry.register("limited", "Requests refused because a limit was reached", Family::clone(&limited));
+        registry.register("throttled", "Answers that said that it was too fast", Family::clone(&throttled));
         registry.register(
             "upstream_errors",
             "Exchanges with the provider that failed",
@@ -213,6 +215,7 @@ impl Metrics {
             durations,
             queue_waits,
             limited,
+            throttled,
             upstream_errors,
             connections,
             reloads,
@@ -354,6 +357,11 @@ impl RouteMetrics {
     /// A request over a limit.
     pub fn limited(&self, limit: &'static str) {
         self.all.limited.get_or_create(&LimitLabels { route: self.route.to_string(), limit }).inc();
+    }
+
+    /// An answer that says that the provider was asked too fast.
+    pub fn throttled(&self, limit: &'static str) {
+        self.all.throttled.get_or_create(&LimitLabels { route: self.route.to_string(), limit }).inc();
     }
 
     /// An exchange that failed.

@@ -34,6 +34,7 @@ mod sandbox_webhooks;
 mod secrets;
 mod sending;
 mod sign;
+mod throttles;
 mod tidy;
 mod turns;
 mod upstream_faults;

@@ -141,16 +141,24 @@ fn route_status(route: &Route) -> Value {
 
 fn limit_status(limiter: &Limiter) -> Value {
     let seconds = |until: Instant| until.saturating_duration_since(Instant::now()).as_secs_f64();
-    let (senders, waiting) = limiter.senders.as_ref().map(|budget| budget.usage()).unwrap_or_default();
+    let senders = limiter.senders.as_ref().map(|budget| budget.usage()).unwrap_or_default();
+    let recipients = limiter.pairs.as_ref().map(|pairs| pairs.usage()).unwrap_or_default();
+    let management = limiter.management.as_ref().map(|budget| budget.usage()).unwrap_or_default();
+    let account_until = limiter.account.paused_until().max(management.paused_until);
     json!({
         "per_sender": limiter.senders.as_ref().map(|budget| budget.rate().to_string()),
-        "senders_in_use": senders,
-        "waiting": waiting,
+        "senders_in_use": senders.in_use,
+        "waiting": senders.waiting,
+        "senders_paused": senders.paused,
+        "senders_paused_seconds": senders.paused_until.map(seconds),
         "per_recipient": limiter.pairs.as_ref().map(|pairs| pairs.quota().to_string()),
-        "recipients_in_use": limiter.pairs.as_ref().map(|pairs| pairs.len()),
-        "waiting_for_recipients": limiter.pairs.as_ref().map(|pairs| pairs.waiting()),
+        "recipients_in_use": recipients.in_use,
+        "waiting_for_recipients": recipients.waiting,
+        "recipients_paused": recipients.paused,
+        "recipients_paused_seconds": recipients.paused_until.map(seconds),
         "management": limiter.management.as_ref().map(|budget| budget.rate().to_string()),
-        "account_paused_seconds": limiter.account.paused_until().map(seconds),
+        "waiting_for_management": management.waiting,
+        "account_paused_seconds": account_until.map(seconds),
     })
 }
 

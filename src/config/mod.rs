@@ -163,8 +163,10 @@ pub struct RouteLimits {
     pub rates: Rates,
     /// How long a request over the limit may wait for its turn.
     pub max_wait: Duration,
-    /// How many requests may wait for one sender.
+    /// How many requests may wait for one limit.
     pub max_queue: usize,
+    /// Whether a message that the provider has throttled waits for another turn.
+    pub retry: bool,
 }
 
 /// `[inbound]`.

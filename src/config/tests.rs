@@ -400,7 +400,7 @@ fn every_fault_is_named_with_its_place_and_what_is_expected() {
         ),
         (
             "[route.limits]\nper_account = \"1/6s\"",
-            "f:8:1: route.limits.per_account: unknown key, expected one of `per_sender`, `management`, `per_recipient`, `max_wait`, `max_queue`",
+            "f:8:1: route.limits.per_account: unknown key, expected one of `retry`, `per_sender`, `management`, `per_recipient`, `max_wait`, `max_queue`",
         ),
         (
             "[route.limits]\nper_sender = \"80\"",

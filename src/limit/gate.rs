@@ -28,12 +28,37 @@ struct State {
     next_at: Instant,
     /// Nobody goes before this.
     paused_until: Option<Instant>,
+    /// Slower than the tokens come.
+    slow: Option<Slow>,
+}
+
+/// What the provider has taught: its limit is lower than ours, or others use it too.
+#[derive(Clone, Copy, Debug)]
+struct Slow {
+    /// How far apart requests go, as of `since`.
+    spacing: Duration,
+    since: Instant,
+    /// When the last one went.
+    last: Instant,
+}
+
+impl Slow {
+    /// From second to second a little faster again, which probes where the limit is.
+    fn spacing(&self, now: Instant) -> Duration {
+        let seconds = i32::try_from((now - self.since).as_secs()).unwrap_or(i32::MAX);
+        self.spacing.mul_f64(RECOVERY.powi(seconds))
+    }
+}
+
+impl State {
+    fn new() -> Self {
+        Self { line: Line::default(), is_served: false, next_at: Instant::now(), paused_until: None, slow: None }
+    }
 }
 
 impl Gate {
     pub(super) fn new(scope: Scope, tokens: Tokens) -> Self {
-        let state = State { line: Line::default(), is_served: false, next_at: Instant::now(), paused_until: None };
-        Self { scope, tokens, state: Mutex::new(state) }
+        Self { scope, tokens, state: Mutex::new(State::new()) }
     }
 
     /// The same at another quota: see [`Bucket::with_quota`]. Those who wait go on at the old one.
@@ -43,7 +68,8 @@ impl Gate {
             Tokens::Pair(..) => Bucket::new(quota),
         };
         let changed = Self::new(self.scope, Tokens::Own(tokens));
-        changed.state().paused_until = self.state().paused_until;
+        let State { paused_until, slow, .. } = *self.state();
+        *changed.state() = State { paused_until, slow, ..State::new() };
         changed
     }
 
@@ -83,6 +109,25 @@ impl Gate {
     pub(super) fn pause(&self, until: Instant) {
         let mut state = self.state();
         state.paused_until = state.paused_until.max(Some(until));
+    }
+
+    /// Lets nobody through for so long, and then at half the pace, until some seconds have passed without it happening
+    /// again.
+    pub(super) fn throttled(&self, pause: Duration) {
+        let (mut state, now) = (self.state(), Instant::now());
+        // What was on its way meanwhile says nothing new.
+        if state.paused_until.is_some_and(|until| until > now) {
+            return;
+        }
+        state.paused_until = Some(now + pause);
+        let pace = self.tokens.interval();
+        let spacing = state.slow.map_or(pace, |slow| slow.spacing(now)).max(pace) * 2;
+        state.slow = Some(Slow { spacing: spacing.min(pace * SLOWEST), since: now + pause, last: now });
+    }
+
+    /// Until when nobody goes, where that is so.
+    pub(super) fn paused_until(&self) -> Option<Instant> {
+        self.state().paused_until.filter(|until| *until > Instant::now())
     }
 
     /// Waits for a turn.
@@ -127,7 +172,20 @@ impl Gate {
             Some(until) if until > now => return Err(until),
             _ => state.paused_until = None,
         }
-        self.tokens.take().map(|ticket| Ticket { scope: self.scope, ..ticket }).map_err(|wait| now + wait)
+        if let Some(slow) = state.slow {
+            let spacing = slow.spacing(now);
+            match slow.last + spacing {
+                _ if spacing <= self.tokens.interval() => state.slow = None,
+                at if at > now => return Err(at),
+                _ => {}
+            }
+        }
+        let ticket =
+            self.tokens.take().map(|ticket| Ticket { scope: self.scope, ..ticket }).map_err(|wait| now + wait)?;
+        if let Some(slow) = &mut state.slow {
+            slow.last = now;
+        }
+        Ok(ticket)
     }
 
     /// Lets them through one by one, until nobody is left.
@@ -185,3 +243,8 @@ impl Drop for Waiting<'_> {
         self.gate.state().line.leave(self.place);
     }
 }
+
+/// How much closer requests go with each second that passes.
+const RECOVERY: f64 = 0.85;
+/// At most so many times as far apart as the tokens come.
+const SLOWEST: u32 = 32;

@@ -19,6 +19,8 @@ use gate::Gate;
 pub use pairs::Pairs;
 use tokens::{Bucket, Tokens};
 
+pub use crate::provider::Scope;
+use crate::provider::Throttle;
 use crate::units::{Quota, Rate};
 
 /// What a request asks for.
@@ -83,6 +85,8 @@ pub struct Limiter {
     pub management: Option<Arc<Budget>>,
     /// How long a request waits for them.
     pub patience: Patience,
+    /// Whether a message that the provider has throttled waits for another turn.
+    pub retries: bool,
 }
 
 impl Limiter {
@@ -111,34 +115,38 @@ impl Limiter {
         management.pass(&Demand { sender: "", ..*demand }).await.map(Some)
     }
 
+    /// Takes note that the provider was asked too fast. It may have said for how long to stop.
+    pub fn throttled(&self, throttle: &Throttle, sender: &str, recipient: Option<&str>, named: Option<Duration>) {
+        match (throttle.scope, self.pairs.as_ref().zip(recipient)) {
+            (Scope::Account, _) => self.account.throttled(throttle.pause, named),
+            (Scope::Recipient, Some((pairs, recipient))) => pairs.throttled(sender, recipient, throttle.pause, named),
+            // That of a recipient whom nobody could read concerns the sender.
+            (Scope::Sender | Scope::Recipient, _) => {
+                if let Some(senders) = &self.senders {
+                    senders.gate(sender).throttled(named.unwrap_or(throttle.pause));
+                }
+            }
+        }
+    }
+
+    /// Lets no request of administration go for so long.
+    pub fn spare_account(&self, time: Duration) {
+        if let Some(management) = &self.management {
+            management.gate("").pause(Instant::now() + time);
+        }
+    }
+
+    /// Lets nothing of a sender go for so long.
+    pub fn rest_sender(&self, sender: &str, time: Duration) {
+        if let Some(senders) = &self.senders {
+            senders.gate(sender).pause(Instant::now() + time);
+        }
+    }
+
     async fn pass_pair(&self, demand: &Demand<'_>) -> Result<Option<Ticket>, Limited> {
         match self.pairs.as_ref().zip(demand.recipient) {
             Some((pairs, recipient)) => pairs.pass(demand, recipient).await.map(Some),
             None => Ok(None),
-        }
-    }
-}
-
-/// What a limit is of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Scope {
-    /// A number that sends.
-    #[default]
-    Sender,
-    /// A number that sends, and one recipient.
-    Recipient,
-    /// An account.
-    Account,
-}
-
-impl Scope {
-    /// As headers and metrics show it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Sender => "sender",
-            Self::Recipient => "recipient",
-            Self::Account => "account",
         }
     }
 }
@@ -157,21 +165,43 @@ pub struct Limited {
 /// One account: what all its requests share. It lives on over reloads.
 #[derive(Debug, Default)]
 pub struct Account {
-    paused_until: Mutex<Option<Instant>>,
+    pause: Mutex<Option<Pause>>,
+}
+
+/// For how long nothing goes.
+#[derive(Clone, Copy, Debug)]
+struct Pause {
+    until: Instant,
+    /// How long it is in all.
+    time: Duration,
+}
+
+impl Pause {
+    /// One from now: for the `named` time, or else for the `first`, `growth` times as long as that `before`, where this
+    /// came back before as much time again had passed.
+    fn after(before: Option<Self>, named: Option<Duration>, first: Duration, growth: u32) -> Self {
+        let now = Instant::now();
+        let in_a_row = before.filter(|before| before.until + before.time > now);
+        let grown = in_a_row.map_or(first, |before| before.time.saturating_mul(growth));
+        let time = named.unwrap_or(grown).min(LONGEST_PAUSE);
+        Self { until: now + time, time }
+    }
 }
 
 impl Account {
-    /// Lets nothing go for so long.
-    pub fn pause(&self, time: Duration) {
-        let until = Instant::now() + time;
-        let mut paused = self.paused();
-        *paused = (*paused).max(Some(until));
+    /// Lets nothing go for the `named` time; else for longer each time in a row.
+    fn throttled(&self, first: Duration, named: Option<Duration>) {
+        let mut pause = self.pause();
+        // What was on its way meanwhile says nothing new.
+        if named.is_some() || pause.is_none_or(|pause| pause.until <= Instant::now()) {
+            *pause = Some(Pause::after(*pause, named, first, 2));
+        }
     }
 
     /// Until when nothing goes, where that is so.
     #[must_use]
     pub fn paused_until(&self) -> Option<Instant> {
-        self.paused().filter(|until| *until > Instant::now())
+        self.pause().map(|pause| pause.until).filter(|until| *until > Instant::now())
     }
 
     /// Waits until the account may be used.
@@ -192,9 +222,22 @@ impl Account {
         Ok(())
     }
 
-    fn paused(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.paused_until.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pause(&self) -> MutexGuard<'_, Option<Pause>> {
+        self.pause.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How a limit is used.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Usage {
+    /// How many senders, or recipients, are remembered.
+    pub in_use: usize,
+    /// How many requests wait.
+    pub waiting: usize,
+    /// To how many nothing goes, because the provider said so.
+    pub paused: usize,
+    /// Until when at the latest.
+    pub paused_until: Option<Instant>,
 }
 
 /// One quota for each of many senders, or for an account. It lives on over reloads: what was used stays used.
@@ -257,16 +300,17 @@ impl Budget {
         self.gate(demand.sender).check(demand)
     }
 
-    /// Lets nothing of a sender go for so long.
-    pub fn pause(&self, sender: &str, time: Duration) {
-        self.gate(sender).pause(Instant::now() + time);
-    }
-
-    /// How many senders are remembered, and how many requests wait for them.
+    /// How it is used now.
     #[must_use]
-    pub fn usage(&self) -> (usize, usize) {
+    pub fn usage(&self) -> Usage {
         let gates = self.gates();
-        (gates.by_name.len(), gates.by_name.values().map(|gate| gate.waiting()).sum())
+        let all = || gates.by_name.values();
+        Usage {
+            in_use: all().count(),
+            waiting: all().map(|gate| gate.waiting()).sum(),
+            paused: all().filter_map(|gate| gate.paused_until()).count(),
+            paused_until: all().filter_map(|gate| gate.paused_until()).max(),
+        }
     }
 
     fn gate(&self, sender: &str) -> Arc<Gate> {
@@ -291,6 +335,8 @@ impl Budget {
     }
 }
 
+/// However often it comes back.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 const MIN_SWEEP: usize = 1024;
 /// The most senders that are told apart at a time.
 const MAX_SENDERS: usize = 10_000;
@@ -401,7 +447,7 @@ mod tests {
         tokio::time::sleep(Duration::from_millis(10)).await;
         gone.abort();
         assert!(gone.await.is_err());
-        assert_eq!(budget.usage(), (1, 0));
+        assert_eq!((budget.usage().in_use, budget.usage().waiting), (1, 0));
         budget.pass(&demand("1", patience)).await.unwrap();
     }
 
@@ -412,7 +458,7 @@ mod tests {
         for sender in 0..MAX_SENDERS + 100 {
             refused += usize::from(budget.pass(&demand(&sender.to_string(), IMPATIENT)).await.is_err());
         }
-        assert_eq!((budget.usage().0, refused), (MAX_SENDERS + 1, 98));
+        assert_eq!((budget.usage().in_use, refused), (MAX_SENDERS + 1, 98));
         assert!(budget.pass(&demand("0", IMPATIENT)).await.is_ok(), "one that is known has its own");
     }
 
@@ -425,6 +471,6 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(15)).await;
             }
         }
-        assert!(budget.usage().0 <= 3 * MIN_SWEEP, "{:?}", budget.usage());
+        assert!(budget.usage().in_use <= 3 * MIN_SWEEP, "{:?}", budget.usage());
     }
 }

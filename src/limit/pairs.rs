@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::gate::Gate;
 use super::tokens::{Tokens, governor_quota, ticket};
-use super::{Demand, Limited, Scope, Ticket};
+use super::{Demand, Limited, Pause, Scope, Ticket, Usage};
 use crate::units::Quota;
 
 type Governor = RateLimiter<u64, HashMapStateStore<u64>, MonotonicClock, StateInformationMiddleware>;
@@ -48,14 +48,6 @@ struct Shard {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Pair(u64);
 
-/// What the provider asked for.
-#[derive(Clone, Copy, Debug)]
-struct Pause {
-    until: Instant,
-    /// How long it was.
-    time: Duration,
-}
-
 impl Pairs {
     /// Pairs at a quota that takes the place of another. What was used of that is not known by name, so for as long as
     /// it takes to come back both have to agree: nothing is given away.
@@ -78,22 +70,17 @@ impl Pairs {
         self.quota
     }
 
-    /// How many pairs are remembered.
+    /// How they are used now.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.governor.len()).sum()
-    }
-
-    /// Whether none is.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// How many requests wait for their recipient.
-    #[must_use]
-    pub fn waiting(&self) -> usize {
-        self.gates().values().map(|gate| gate.waiting()).sum()
+    pub fn usage(&self) -> Usage {
+        let pauses = self.pauses.lock().unwrap_or_else(PoisonError::into_inner);
+        let paused = || pauses.values().map(|pause| pause.until).filter(|until| *until > Instant::now());
+        Usage {
+            in_use: self.shards.iter().map(|shard| shard.governor.len()).sum(),
+            waiting: self.gates().values().map(|gate| gate.waiting()).sum(),
+            paused: paused().count(),
+            paused_until: paused().max(),
+        }
     }
 
     /// Waits for the recipient's turn. Others are not held up by it.
@@ -119,17 +106,18 @@ impl Pairs {
         passed
     }
 
-    /// Lets nothing go to a recipient for a time that grows each time it is asked for in a row: 4^n seconds, as Meta says.
-    pub(super) fn pause(&self, sender: &str, recipient: &str) -> Duration {
+    /// Lets nothing go to a recipient for the `named` time; else for four times as long each time in a row, as Meta says:
+    /// "4^X seconds, X = 0, 1, 2, ...".
+    pub(super) fn throttled(&self, sender: &str, recipient: &str, first: Duration, named: Option<Duration>) {
         let (pair, now) = (self.pair(sender, recipient), Instant::now());
         let mut pauses = self.pauses.lock().unwrap_or_else(PoisonError::into_inner);
-        // In a row: it came back before as much time again had passed.
         pauses.retain(|_, pause| pause.until + pause.time > now);
-        let time = pauses.get(&pair).map_or(FIRST_PAUSE, |before| (before.time * 4).min(LONGEST_PAUSE));
-        if pauses.len() < MOST_PAUSES {
-            pauses.insert(pair, Pause { until: now + time, time });
+        let before = pauses.get(&pair).copied();
+        // What was on its way meanwhile says nothing new.
+        let is_news = named.is_some() || before.is_none_or(|pause| pause.until <= now);
+        if is_news && (before.is_some() || pauses.len() < MOST_PAUSES) {
+            pauses.insert(pair, Pause::after(before, named, first, 4));
         }
-        time
     }
 
     /// A token, or how long it takes until there is one.
@@ -167,6 +155,3 @@ impl Pairs {
 const SHARDS: u64 = 64;
 const MIN_SWEEP: usize = 64;
 const MOST_PAUSES: usize = 10_000;
-/// Meta: "4^X s, X = 0, 1, 2, ...".
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1024);

@@ -2,6 +2,7 @@
 //! anything that is a secret.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
@@ -10,7 +11,7 @@ use super::policy::Permit;
 use crate::credential::Credential;
 use crate::headers::{is_hop_by_hop, strip_hop_by_hop};
 use crate::json::{RawObject, quoted};
-use crate::provider::Provider;
+use crate::provider::{Provider, Scope, Throttle};
 use crate::response::KEYSIDE_ERROR;
 use crate::upstream::{Answer, AnswerBody, ProtocolError, UpstreamError};
 
@@ -51,28 +52,54 @@ pub(super) async fn clean(
     Ok(response)
 }
 
-/// Whether an answer says that the provider refuses the credential itself, which also says that it did
-/// nothing with the request. A body that tells is read whole on the way, and stays the answer's.
+/// What an answer means, as far as that changes what Keyside does.
+pub(super) enum Meaning<'p> {
+    /// The provider refuses the credential itself, and did nothing with the request.
+    CredentialRefused,
+    /// It was asked too fast, and did nothing with the request.
+    Throttled(&'p Throttle),
+    /// Nothing of that kind.
+    Other,
+}
+
+/// Reads the meaning by the provider's own code; where there is none, by the status. A body that tells is read whole on
+/// the way, and stays the answer's.
 ///
 /// # Errors
 /// Where that body does not come whole.
-pub(super) async fn refuses_credential(answer: &mut Answer, provider: &Provider) -> Result<bool, UpstreamError> {
+pub(super) async fn meaning<'p>(answer: &mut Answer, provider: &'p Provider) -> Result<Meaning<'p>, UpstreamError> {
     if !answer.status.is_client_error() && !answer.status.is_server_error() {
-        return Ok(false);
+        return Ok(Meaning::Other);
     }
-    let errors = &provider.errors;
-    let Some(code) = &errors.code else { return Ok(errors.refused_status.contains(&answer.status.as_u16())) };
+    let (errors, status) = (&provider.errors, answer.status.as_u16());
+    let throttled = if errors.throttled_status.contains(&status) {
+        Meaning::Throttled(&THROTTLED_BY_STATUS)
+    } else {
+        Meaning::Other
+    };
+    let Some(code) = &errors.code else {
+        let is_refused = errors.refused_status.contains(&status);
+        return Ok(if is_refused { Meaning::CredentialRefused } else { throttled });
+    };
     if !is_text(&answer.headers) || answer.headers.contains_key(header::CONTENT_ENCODING) {
-        return Ok(false);
+        return Ok(throttled);
     }
     let text = std::mem::replace(&mut answer.body, AnswerBody::Whole(Bytes::new())).whole(MAX_TEXT).await?;
     let body = serde_json::from_slice::<serde_json::Value>(&text).unwrap_or_default();
     answer.body = AnswerBody::Whole(text);
     let code = body.pointer(code).and_then(serde_json::Value::as_i64);
     let message = errors.message.as_ref().and_then(|message| body.pointer(message)?.as_str()).unwrap_or_default();
-    Ok(code.is_some_and(|code| errors.refused.contains(&code))
-        || errors.refused_words.iter().any(|words| message.contains(words)))
+    let is_refused = code.is_some_and(|code| errors.refused.contains(&code));
+    if is_refused || errors.refused_words.iter().any(|words| message.contains(words)) {
+        return Ok(Meaning::CredentialRefused);
+    }
+    let named = errors.throttled.iter().find(|throttle| code.is_some_and(|code| throttle.codes.contains(&code)));
+    Ok(named.map_or(throttled, Meaning::Throttled))
 }
+
+/// What 429 says by itself.
+static THROTTLED_BY_STATUS: Throttle =
+    Throttle { codes: Vec::new(), scope: Scope::Sender, pause: Duration::from_secs(1) };
 
 fn clean_headers(headers: &mut HeaderMap, permit: &Permit<'_>, origin: &impl Fn() -> String) {
     // An answer seldom has any of them, so look before taking out.

@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use super::answer::Meaning;
 use super::body::{Form, MAX_STREAM};
 use super::error::OutboundError;
 use super::inject::{self, Length};
@@ -32,6 +33,16 @@ pub(super) enum Taken {
     },
     /// As it comes from the caller.
     Stream(Incoming),
+}
+
+impl Taken {
+    /// The same once more, where it is at hand.
+    pub(super) fn again(&self) -> Option<Self> {
+        match self {
+            Self::Whole { form, body } => Some(Self::Whole { form: *form, body: body.clone() }),
+            Self::Stream(_) => None,
+        }
+    }
 }
 
 /// What is needed to send a request.
@@ -59,15 +70,12 @@ impl Exchange<'_> {
     ///
     /// # Errors
     /// What the upstream, or the caller's own body, did wrong.
-    pub(super) async fn send(&self, body: Taken) -> Result<Answer, OutboundError> {
+    pub(super) async fn send(&self, body: Taken) -> Result<(Answer, Meaning<'_>), OutboundError> {
         let sent = self.permit.route.credential.sent();
-        let again = match &body {
-            Taken::Whole { form, body } => Some(Taken::Whole { form: *form, body: body.clone() }),
-            Taken::Stream(_) => None,
-        };
-        let (answer, refused) = self.send_with(sent, body).await?;
-        if !refused {
-            return Ok(answer);
+        let again = body.again();
+        let (answer, meaning) = self.send_with(sent, body).await?;
+        if !matches!(meaning, Meaning::CredentialRefused) {
+            return Ok((answer, meaning));
         }
         // A proof that was made with the wrong time is refused as one of the wrong secret.
         let clock_was_off = self.permit.upstream().learn_time(&answer.headers);
@@ -78,10 +86,10 @@ impl Exchange<'_> {
         }
         let other = if clock_was_off { Some(sent) } else { other(&live, sent) };
         if let (Some(other), Some(body)) = (other, again) {
-            let (second, refused) = self.send_with(other, body).await?;
-            if !refused {
+            let (second, meaning) = self.send_with(other, body).await?;
+            if !matches!(meaning, Meaning::CredentialRefused) {
                 self.take_to(other, sent);
-                return Ok(second);
+                return Ok((second, meaning));
             }
         }
         if sent.credential().standing().refuse() {
@@ -93,11 +101,11 @@ impl Exchange<'_> {
                 "the provider refuses the credential: put a new secret in its place"
             );
         }
-        Ok(answer)
+        Ok((answer, meaning))
     }
 
-    /// One exchange, and whether its answer says that the provider refuses the credential.
-    async fn send_with(&self, sent: Sent<'_>, body: Taken) -> Result<(Answer, bool), OutboundError> {
+    /// One exchange, and what its answer means.
+    async fn send_with(&self, sent: Sent<'_>, body: Taken) -> Result<(Answer, Meaning<'_>), OutboundError> {
         let (length, body) = match body {
             Taken::Whole { form, body } => {
                 let body = inject::edit_body(self.permit, sent, form, body)?;
@@ -113,13 +121,13 @@ impl Exchange<'_> {
         let failed = |error| upstream_error(error, &self.parts.method);
         let mut answer = self.permit.upstream().send(outgoing, self.limits, self.written).await.map_err(failed)?;
         if self.permit.operation().is_some_and(|operation| operation.caller_credential) {
-            return Ok((answer, false));
+            return Ok((answer, Meaning::Other));
         }
-        let refused = answer::refuses_credential(&mut answer, self.permit.provider()).await.map_err(failed)?;
-        if !refused && sent.credential().standing().is_refused() {
+        let meaning = answer::meaning(&mut answer, self.permit.provider()).await.map_err(failed)?;
+        if !matches!(meaning, Meaning::CredentialRefused) && sent.credential().standing().is_refused() {
             sent.credential().standing().take_to(sent);
         }
-        Ok((answer, refused))
+        Ok((answer, meaning))
     }
 
     /// A new secret may be where secrets come from and not have been noticed yet.

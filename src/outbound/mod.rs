@@ -23,8 +23,10 @@ pub mod error;
 mod exchange;
 pub mod guard;
 mod inject;
+mod learn;
 pub mod policy;
 
+use answer::Meaning;
 use body::Form;
 use error::OutboundError;
 use exchange::{Exchange, Taken};
@@ -36,10 +38,10 @@ use crate::limit::{Demand, Limited, Patience, Ticket};
 use crate::listener::{Caller, Link};
 use crate::log::millis;
 use crate::metrics::{Metrics, outcome_of};
-use crate::provider::{Kind, Provider};
+use crate::provider::Kind;
 use crate::response::{INTERNAL, whole_seconds};
 use crate::room::{Held, Room};
-use crate::upstream::{AnswerBody, Limits, UpstreamError};
+use crate::upstream::{Answer, AnswerBody, Limits, UpstreamError};
 
 /// What requests are judged by and sent with, all of one load.
 #[derive(Debug)]
@@ -112,24 +114,8 @@ impl Outbound {
         let failed = |error| Failure { route: Some(permit.route), permit: Some(permit.operation_index), error };
         let deadline = limits(&permit, parts, arrived).deadline;
         let (body, _held) = self.take_body(&permit, parts, body, deadline).await.map_err(failed)?;
-        let turn = turn(&permit, parts, &body, link).await;
-        let ticket = turn.map_err(|limited| failed(OutboundError::RateLimited(limited)))?;
-        if matches!(body, Taken::Whole { .. }) {
-            link.request_is_read();
-        }
-        let sent = Instant::now();
-        let limits = limits(&permit, parts, sent);
-        let exchange = Exchange {
-            permit: &permit,
-            parts,
-            live: &self.generation,
-            look: &self.look,
-            audit: &self.audit,
-            injected: &generation.injected,
-            limits,
-            written: &under_way.written,
-        };
-        let answer = exchange.send(body).await.map_err(failed)?;
+        let sent = self.send_in_turn(generation, &permit, parts, body, link, under_way).await;
+        let Sent { answer, ticket, at: sent } = sent.map_err(failed)?;
         let done = Instant::now();
         if answer.early {
             link.body_unread();
@@ -142,6 +128,52 @@ impl Outbound {
         let queued = ticket.map_or(Duration::ZERO, |ticket| ticket.waited);
         describe(&mut response, ticket.as_ref(), queued, done - sent);
         Ok(response)
+    }
+
+    /// Waits for a turn and sends. A message that the provider has throttled, and so not taken, waits for another turn
+    /// where the route says so and its patience lasts.
+    async fn send_in_turn(
+        &self,
+        generation: &Generation,
+        permit: &Permit<'_>,
+        parts: &Parts,
+        mut body: Taken,
+        link: &Link,
+        under_way: &UnderWay<'_>,
+    ) -> Result<Sent, OutboundError> {
+        let recipient = recipient(permit, &body).map(Cow::into_owned);
+        let mut throttled: Option<Sent> = None;
+        loop {
+            let turn = turn(permit, parts, recipient.as_deref(), link, under_way.arrived).await;
+            let ticket = match (turn, throttled) {
+                (Ok(ticket), _) => ticket,
+                (Err(_), Some(throttled)) => return Ok(throttled),
+                (Err(limited), None) => return Err(OutboundError::RateLimited(limited)),
+            };
+            let again = body.again().filter(|_| permit.route.limiter.retries);
+            if matches!(body, Taken::Whole { .. }) {
+                link.request_is_read();
+            }
+            let at = Instant::now();
+            let exchange = Exchange {
+                permit,
+                parts,
+                live: &self.generation,
+                look: &self.look,
+                audit: &self.audit,
+                injected: &generation.injected,
+                limits: limits(permit, parts, at),
+                written: &under_way.written,
+            };
+            let (answer, meaning) = exchange.send(body).await?;
+            learn::learn(&answer.headers, &meaning, permit, recipient.as_deref());
+            let is_throttled = matches!(meaning, Meaning::Throttled(_));
+            let sent = Sent { answer, ticket, at };
+            match again.filter(|_| is_throttled) {
+                Some(again) => (body, throttled) = (again, Some(sent)),
+                None => return Ok(sent),
+            }
+        }
     }
 
     /// A line for a request in the audit file, where it is to have one.
@@ -183,6 +215,14 @@ impl Outbound {
         let (body, held) = body::read_whole(body, &self.room, deadline).await?;
         Ok((Taken::Whole { form, body }, Some(held)))
     }
+}
+
+/// What came of a request that had its turn.
+struct Sent {
+    answer: Answer,
+    ticket: Option<Ticket>,
+    /// When it went out.
+    at: Instant,
 }
 
 /// A request that has no answer yet. Dropped before it has one, its caller is gone, or its handler
@@ -278,19 +318,24 @@ impl<'a> Failure<'a> {
 }
 
 /// Waits until the request may go, where it is one that counts.
-async fn turn(permit: &Permit<'_>, parts: &Parts, body: &Taken, link: &Link) -> Result<Option<Ticket>, Limited> {
+async fn turn(
+    permit: &Permit<'_>,
+    parts: &Parts,
+    recipient: Option<&str>,
+    link: &Link,
+    arrived: Instant,
+) -> Result<Option<Ticket>, Limited> {
     let limiter = &permit.route.limiter;
     let is_administration = permit.operation().is_some_and(|operation| operation.kind == Kind::Administration);
     if !permit.request.limited && !is_administration {
         return Ok(None);
     }
-    let recipient = if limiter.pairs.is_some() { recipient(permit.provider(), body) } else { None };
     let demand = Demand {
         sender: permit.sender.unwrap_or_default(),
-        recipient: recipient.as_deref(),
+        recipient,
         caller: caller_key(permit.route, link),
         urgency: urgency(parts),
-        now: Instant::now(),
+        now: arrived,
         patience: Patience { max_wait: limiter.patience.max_wait.min(preferred_wait(parts)), ..limiter.patience },
     };
     let ticket = if permit.request.limited { limiter.send(&demand).await? } else { limiter.manage(&demand).await? };
@@ -301,10 +346,13 @@ async fn turn(permit: &Permit<'_>, parts: &Parts, body: &Taken, link: &Link) -> 
 }
 
 /// Whom a message is for, as its body says. Without what people put between the digits of a phone number.
-fn recipient<'b>(provider: &Provider, body: &'b Taken) -> Option<Cow<'b, str>> {
+fn recipient<'b>(permit: &Permit<'_>, body: &'b Taken) -> Option<Cow<'b, str>> {
+    if !permit.request.limited || permit.route.limiter.pairs.is_none() {
+        return None;
+    }
     let Taken::Whole { form: Form::Json, body } = body else { return None };
     let text = std::str::from_utf8(body).ok()?;
-    let named = provider.limits.recipient.iter().find_map(|path| json::text_at(text, path))?;
+    let named = permit.provider().limits.recipient.iter().find_map(|path| json::text_at(text, path))?;
     let is_number = named.bytes().all(|byte| byte.is_ascii_digit() || b"+-(). ".contains(&byte));
     if is_number && !named.bytes().all(|byte| byte.is_ascii_digit()) {
         return Some(named.chars().filter(char::is_ascii_digit).collect());
@@ -327,7 +375,7 @@ fn caller_key(route: &Route, link: &Link) -> u64 {
 fn urgency(parts: &Parts) -> u8 {
     let named = parts.headers.get_all(PRIORITY).iter().filter_map(|value| value.to_str().ok());
     let urgencies = named.flat_map(|value| value.split(',')).filter_map(|field| field.trim().strip_prefix("u="));
-    urgencies.filter_map(|urgency| urgency.parse().ok()).filter(|urgency| *urgency <= 7).last().unwrap_or(3)
+    urgencies.filter_map(|urgency| urgency.parse().ok()).rfind(|urgency| *urgency <= 7).unwrap_or(3)
 }
 
 /// `Prefer: wait=SECONDS` (RFC 7240): what the caller itself would wait.

@@ -1,7 +1,9 @@
 //! How fast a provider may be asked.
 
-use crate::document::Reader;
-use crate::units::{Quota, Rate};
+use std::time::Duration;
+
+use crate::document::{Field, Reader};
+use crate::units::{self, Quota, Rate};
 
 /// Rates, by what they are of. Written alike for a provider and for a route.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,6 +47,57 @@ fn quota(mut reader: Reader<'_>) -> Option<Quota> {
     reader.finish();
     let rate: Rate = rate?;
     Some(Quota { rate, burst: burst.flatten().unwrap_or(rate.count) })
+}
+
+/// What a limit is of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// A number that sends.
+    #[default]
+    Sender,
+    /// A number that sends, and one recipient.
+    Recipient,
+    /// An account.
+    Account,
+}
+
+impl Scope {
+    /// As headers and metrics show it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sender => "sender",
+            Self::Recipient => "recipient",
+            Self::Account => "account",
+        }
+    }
+}
+
+/// What the provider says when it is asked too fast. It has not acted on what it answers so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Throttle {
+    /// Its own codes for it.
+    pub codes: Vec<i64>,
+    /// What was too fast.
+    pub scope: Scope,
+    /// How long to send nothing, where it does not say itself. Longer each time it comes back at once.
+    pub pause: Duration,
+}
+
+impl Throttle {
+    /// Reads one from an entry of `throttled`.
+    pub(crate) fn read(mut reader: Reader<'_>) -> Option<Self> {
+        let codes =
+            reader.required("codes", "the codes that mean it, such as [130429]").and_then(|field| field.array());
+        let codes = codes.map(|codes| codes.iter().filter_map(Field::integer).collect());
+        let words = [("sender", Scope::Sender), ("recipient", Scope::Recipient), ("account", Scope::Account)];
+        let scope = reader.required("limit", "of what the limit is: \"sender\", \"recipient\" or \"account\"");
+        let scope = scope.and_then(|field| field.choice(&words));
+        let pause = reader.required("pause", "how long to send nothing, such as \"1s\"");
+        let pause = pause.and_then(|field| field.parse(units::duration));
+        reader.finish();
+        Some(Self { codes: codes?, scope: scope?, pause: pause? })
+    }
 }
 
 /// A provider's own limits.

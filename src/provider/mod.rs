@@ -10,7 +10,7 @@ mod parse;
 pub mod schema;
 pub mod webhook;
 
-pub use limits::{Limits, Rates};
+pub use limits::{Limits, Rates, Scope, Throttle};
 pub use matching::Matched;
 pub use parse::Malformed;
 pub use webhook::Webhook;
@@ -71,14 +71,26 @@ pub struct Errors {
     pub message: Option<String>,
     /// The words in that text that mean the same as `refused`.
     pub refused_words: Vec<String>,
-    /// The statuses that mean so, where there is no code.
+    /// The codes that mean that it was asked too fast.
+    pub throttled: Vec<Throttle>,
+    /// The statuses that mean so of the sender, where there is no such code.
+    pub throttled_status: Vec<u16>,
+    /// The statuses that mean that the credential is refused, where there is no code.
     pub refused_status: Vec<u16>,
 }
 
 impl Default for Errors {
-    /// 401 by RFC 9110, section 15.5.2.
+    /// 401 by RFC 9110, section 15.5.2; 429 by RFC 6585.
     fn default() -> Self {
-        Self { code: None, refused: Vec::new(), message: None, refused_words: Vec::new(), refused_status: vec![401] }
+        Self {
+            code: None,
+            refused: Vec::new(),
+            message: None,
+            refused_words: Vec::new(),
+            throttled: Vec::new(),
+            throttled_status: vec![429],
+            refused_status: vec![401],
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use super::parse::{is_variable, pointer, request};
 use super::webhook;
 use super::{
     Ca, Errors, Health, Inject, Kind, Limits, Operation, Part, PathMap, PathPattern, Provider, Rates, RequestPattern,
-    SecretForm, SecretKind, Strip, Template, preset_document,
+    SecretForm, SecretKind, Strip, Template, Throttle, preset_document,
 };
 use crate::document::{Field, Reader, Report, is_showable};
 
@@ -455,8 +455,13 @@ fn errors(mut reader: Reader<'_>) -> Errors {
         let fields = reader.field(key).and_then(|field| field.array());
         fields.map(|fields| fields.iter().filter_map(Field::integer::<i64>).collect::<Vec<_>>())
     };
-    let (refused, statuses) = (numbers("refused"), numbers("refused_status"));
-    let statuses = statuses.map(|all| all.into_iter().filter_map(|status| u16::try_from(status).ok()).collect());
+    let refused = numbers("refused");
+    let mut statuses = |key: &str| {
+        numbers(key).map(|all| all.into_iter().filter_map(|status| u16::try_from(status).ok()).collect::<Vec<u16>>())
+    };
+    let (refused_status, throttled_status) = (statuses("refused_status"), statuses("throttled_status"));
+    let throttled = reader.field("throttled").map(|field| field.tables()).unwrap_or_default();
+    let throttled: Vec<_> = throttled.into_iter().filter_map(Throttle::read).collect();
     if let Some(field) = code.as_ref().filter(|_| refused.is_none()) {
         field.key_fault("without `refused`, expected the codes that mean a refused credential");
     }
@@ -469,7 +474,9 @@ fn errors(mut reader: Reader<'_>) -> Errors {
         refused: refused.unwrap_or_default(),
         message: message.and_then(|field| is_pointer(&field)),
         refused_words,
-        refused_status: statuses.unwrap_or_else(|| Errors::default().refused_status),
+        throttled,
+        throttled_status: throttled_status.unwrap_or_else(|| Errors::default().throttled_status),
+        refused_status: refused_status.unwrap_or_else(|| Errors::default().refused_status),
     }
 }
 

@@ -31,6 +31,7 @@ impl<'a> Limits<'a> {
             senders: rates.per_sender.map(|rate| self.budget(route, rate, Scope::Sender)),
             pairs: rates.per_recipient.map(|quota| self.pairs(&route.credential, quota)),
             management: rates.management.map(|rate| self.budget(route, rate, Scope::Account)),
+            retries: route.limits.retry,
             patience: Patience { max_wait: route.limits.max_wait, max_queue: route.limits.max_queue },
         }
     }

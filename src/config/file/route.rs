@@ -158,6 +158,7 @@ fn allowed(reader: &Reader<'_>, written: Option<&Field<'_>>, provider: &Provider
 
 fn route_limits(mut reader: Reader<'_>) -> RouteLimits {
     let default = RouteLimits::default();
+    let retry = reader.field("retry").and_then(|field| field.choice(&[("off", false), ("throttled", true)]));
     let limits = RouteLimits {
         rates: Rates::read(&mut reader),
         max_wait: duration(&mut reader, "max_wait", default.max_wait),
@@ -166,6 +167,7 @@ fn route_limits(mut reader: Reader<'_>) -> RouteLimits {
             .and_then(|field| field.integer::<u32>())
             .and_then(|number| usize::try_from(number).ok())
             .unwrap_or(default.max_queue),
+        retry: retry.unwrap_or(default.retry),
     };
     reader.finish();
     limits
@@ -173,7 +175,7 @@ fn route_limits(mut reader: Reader<'_>) -> RouteLimits {
 
 impl Default for RouteLimits {
     fn default() -> Self {
-        Self { rates: Rates::default(), max_wait: Duration::from_secs(2), max_queue: 1000 }
+        Self { rates: Rates::default(), max_wait: Duration::from_secs(2), max_queue: 1000, retry: false }
     }
 }
 
