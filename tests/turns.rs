@@ -11,6 +11,7 @@ use crate::support::client::{Answer, Client, get, post};
 use crate::support::keyside::{Directory, Keyside, Setup};
 use crate::support::sandbox::Sandbox;
 use crate::support::upstream::{Upstream, json};
+use crate::support::webhook::{HOOK, application, genuine};
 use crate::support::{APP_SECRET, MESSAGES, TOKEN, eventually};
 
 fn text_to(recipient: &str) -> String {
@@ -178,4 +179,30 @@ fn who_shuts_down_its_own_side_still_gets_its_answer() {
     assert!(eventually(Duration::from_secs(1), || upstream.arrivals() == 1));
     client.half_close();
     assert_eq!(client.answer().unwrap().status, 200);
+}
+
+#[test]
+fn messages_that_come_in_count_like_those_that_go_out() {
+    let (upstream, application) = (Upstream::ok(), application());
+    let keyside = Setup::new(&upstream)
+        .file("app_secret", APP_SECRET)
+        .credential("token = \"file:@DIR@/token\"\napp_secret = \"file:@DIR@/app_secret\"\n")
+        .limits("per_sender = \"10/s\"\nper_recipient = { rate = \"1000/s\" }\nmax_wait = \"5s\"")
+        .more(&format!(
+            "[inbound]\nlisten = [\"127.0.0.1:@INBOUND@\"]\n[[webhook]]\npath = \"{HOOK}\"\ncredential = \"acme\"\nforward = \"{}/events\"\n",
+            application.url()
+        ))
+        .start();
+    let event = |number: &str, count: usize| {
+        let messages = vec![r#"{"from":"15550001234","id":"wamid.1","type":"text"}"#; count].join(",");
+        format!(
+            r#"{{"object":"whatsapp_business_account","entry":[{{"id":"1","changes":[{{"field":"messages","value":{{"messaging_product":"whatsapp","metadata":{{"display_phone_number":"1","phone_number_id":"{number}"}},"messages":[{messages}]}}}}]}}]}}"#
+        )
+    };
+    assert_eq!(keyside.event(&genuine(event("9876543210", 50).as_bytes())).status, 200);
+    assert!(queued(&keyside.post(MESSAGES, "{}")).is_zero(), "that was another number");
+    // Nine are left in the burst of ten, and eleven take the next 1.1 seconds.
+    assert_eq!(keyside.event(&genuine(event("1234567890", 20).as_bytes())).status, 200);
+    let waited = queued(&keyside.post(MESSAGES, "{}"));
+    assert!((900..1500).contains(&waited.as_millis()), "{waited:?}");
 }

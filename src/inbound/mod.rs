@@ -18,6 +18,7 @@ mod delivery;
 pub mod error;
 mod event;
 mod offences;
+mod received;
 pub mod sign;
 pub mod verify;
 
@@ -30,6 +31,7 @@ use offences::{Notice, Offences};
 use verify::{Nonces, Verifier};
 
 use crate::credential::Credential;
+use crate::limit::Budget;
 use crate::listener::{Caller, Link, network_of};
 use crate::log::millis;
 use crate::metrics::{Metrics, WebhookMetrics};
@@ -58,6 +60,8 @@ pub struct Webhook {
     pub verifier: Verifier,
     /// Hands on the genuine ones.
     pub delivery: Delivery,
+    /// The limits that messages which come in count against, where the provider counts them.
+    pub budgets: Vec<Arc<Budget>>,
     /// Its counters.
     pub metrics: WebhookMetrics,
 }
@@ -174,6 +178,7 @@ impl Inbound {
         link.request_is_read();
         let proof = check.finish(&body, &self.nonces, SystemTime::now())?;
         webhook.metrics.secret_used(proof.which.as_str());
+        received::count(&webhook.budgets, body.pieces());
         let event = Event::new(&proof, &webhook.name, request, webhook.verifier.public_query(request), body);
         let answer = webhook.delivery.deliver(&event).await.inspect_err(|_| proof.give_back(&self.nonces))?;
         webhook.metrics.delivered();

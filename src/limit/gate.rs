@@ -125,6 +125,17 @@ impl Gate {
         state.slow = Some(Slow { spacing: spacing.min(pace * SLOWEST), since: now + pause, last: now });
     }
 
+    /// Takes tokens for what has happened already. Where there are not so many, nobody goes until they would have come.
+    pub(super) fn count(&self, events: u32) {
+        let mut state = self.state();
+        let taken = (0..events).take_while(|_| self.tokens.take().is_ok()).count();
+        let owed = events.saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX));
+        if owed > 0 {
+            let owed = self.tokens.interval().saturating_mul(owed).min(LONGEST_DEBT);
+            state.paused_until = Some(state.paused_until.unwrap_or_else(Instant::now).max(Instant::now()) + owed);
+        }
+    }
+
     /// Until when nobody goes, where that is so.
     pub(super) fn paused_until(&self) -> Option<Instant> {
         self.state().paused_until.filter(|until| *until > Instant::now())
@@ -244,6 +255,8 @@ impl Drop for Waiting<'_> {
     }
 }
 
+/// However much comes in at once.
+const LONGEST_DEBT: Duration = Duration::from_secs(10);
 /// How much closer requests go with each second that passes.
 const RECOVERY: f64 = 0.85;
 /// At most so many times as far apart as the tokens come.

@@ -1,6 +1,6 @@
 //! How fast may be sent: what a request asks before it leaves.
 //!
-//! A send passes three: the account's pause, the recipient's [`Pairs`], the sender's [`Gate`](gate::Gate). A request of
+//! A send passes three: the account's pause, the recipient's [`Pairs`], the sender's [`Budget`]. A request of
 //! administration passes the account's own. Each keeps in line who must wait, and refuses at once who would wait for
 //! nothing.
 
@@ -284,7 +284,7 @@ impl Budget {
         Self { scope: self.scope, quota, gates: Mutex::new(Gates { by_name, sweep_at: 0 }) }
     }
 
-    /// Waits for the sender's turn: see [`line::Line`] for the order.
+    /// Waits for the sender's turn: the most urgent first, and callers in turns.
     ///
     /// # Errors
     /// At once where the turn could not come in time.
@@ -298,6 +298,11 @@ impl Budget {
     /// Where the turn could not come in time.
     pub fn check(&self, demand: &Demand<'_>) -> Result<(), Limited> {
         self.gate(demand.sender).check(demand)
+    }
+
+    /// Counts messages that came in, without a wait: those that are let out wait for them.
+    pub fn count(&self, sender: &str, messages: u32) {
+        self.gate(sender).count(messages);
     }
 
     /// How it is used now.

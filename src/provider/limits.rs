@@ -107,4 +107,6 @@ pub struct Limits {
     pub rates: Rates,
     /// Where the body of a message names its recipient: the first of these that it has.
     pub recipient: Vec<Vec<String>>,
+    /// Whether messages that come in count too, in the events of the Cloud API.
+    pub counts_received: bool,
 }

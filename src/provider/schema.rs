@@ -442,8 +442,9 @@ fn check_target(field: &Field<'_>, from: &PathPattern, to: &Template, secrets: &
 fn limits(mut reader: Reader<'_>) -> Limits {
     let rates = Rates::read(&mut reader);
     let recipient = list(&mut reader, "recipient", pointer);
+    let counts_received = reader.field("counts_received").and_then(|field| field.boolean()).unwrap_or_default();
     reader.finish();
-    Limits { rates, recipient }
+    Limits { rates, recipient, counts_received }
 }
 
 fn errors(mut reader: Reader<'_>) -> Errors {

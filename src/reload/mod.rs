@@ -354,7 +354,7 @@ pub async fn load(path: &Path, before: Option<&Live>, metrics: &Arc<Metrics>) ->
     let credentials = assemble(&config, &findings, before)?;
     let mut upstreams = HashMap::new();
     let generation = build(&config, &credentials, &authorities, &mut upstreams, before, metrics)?;
-    let (inbound, applications) = webhooks::build(&config, &credentials, before, metrics)?;
+    let (inbound, applications) = webhooks::build(&config, &credentials, generation.policy.routes(), before, metrics)?;
     // At the start there is nothing else to send with, so nothing waits for the answer.
     if before.is_some() {
         questions::prove(&config, &generation, metrics).await?;
@@ -387,7 +387,8 @@ fn retire(before: &Live, metrics: &Arc<Metrics>) -> Result<Live, LoadError> {
     let credentials = before.credentials.iter().map(|(name, credential)| (name.clone(), renewed(credential))).collect();
     let mut upstreams = HashMap::new();
     let generation = build(&before.config, &credentials, &before.authorities, &mut upstreams, Some(before), metrics)?;
-    let (inbound, applications) = webhooks::build(&before.config, &credentials, Some(before), metrics)?;
+    let (inbound, applications) =
+        webhooks::build(&before.config, &credentials, generation.policy.routes(), Some(before), metrics)?;
     Ok(Live {
         config: Arc::clone(&before.config),
         credentials,

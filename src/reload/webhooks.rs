@@ -9,7 +9,9 @@ use crate::config::{Application, Config, Webhook as WebhookConfig};
 use crate::credential::Credential;
 use crate::inbound::verify::Verifier;
 use crate::inbound::{Delivery, Generation, Webhook};
+use crate::limit::Budget;
 use crate::metrics::Metrics;
+use crate::outbound::policy::Route;
 use crate::provider::Ca;
 use crate::tls;
 use crate::upstream::Upstream;
@@ -24,6 +26,7 @@ pub(super) type Applications = HashMap<Application, Arc<Upstream>>;
 pub(super) fn build(
     config: &Config,
     credentials: &BTreeMap<String, Arc<Credential>>,
+    routes: &[Route],
     before: Option<&Live>,
     metrics: &Arc<Metrics>,
 ) -> Result<(Generation, Applications), LoadError> {
@@ -48,11 +51,25 @@ pub(super) fn build(
                 webhook.timeout,
                 webhook.reply,
             ),
+            budgets: budgets(credential, routes),
             metrics: metrics.webhook(&name),
             name,
         });
     }
     Ok((Generation::new(webhooks, config.inbound.max_body, config.inbound.max_in_flight), applications))
+}
+
+/// The limits of what is sent with this credential, each once.
+fn budgets(credential: &Credential, routes: &[Route]) -> Vec<Arc<Budget>> {
+    let mut budgets: Vec<Arc<Budget>> = Vec::new();
+    let counts = credential.provider.limits.counts_received;
+    let of_it = routes.iter().filter(|route| counts && route.credential.name == credential.name);
+    for budget in of_it.filter_map(|route| route.limiter.senders.as_ref()) {
+        if !budgets.iter().any(|other| Arc::ptr_eq(other, budget)) {
+            budgets.push(Arc::clone(budget));
+        }
+    }
+    budgets
 }
 
 fn application(
