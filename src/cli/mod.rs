@@ -8,6 +8,7 @@ mod audit;
 mod check;
 mod client;
 mod demo;
+mod explain;
 mod providers;
 mod reload;
 mod rotate;
@@ -30,6 +31,8 @@ enum Command {
     Run(run::RunArgs),
     /// Validate configuration and secrets, and report every fault
     Check(check::CheckArgs),
+    /// Tell which route, operation, credential and limits a request would meet
+    Explain(explain::ExplainArgs),
     /// Reload a running sidecar, and print what changed or why it was refused
     Reload(reload::ReloadArgs),
     /// Show credentials and limits of a running sidecar
@@ -53,6 +56,7 @@ pub async fn run(arguments: Arguments) -> ExitCode {
     match arguments.command {
         Command::Run(args) => run::run(args).await,
         Command::Check(args) => check::run(args).await,
+        Command::Explain(args) => explain::run(args).await,
         Command::Reload(args) => reload::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Demo(args) => demo::run(args).await,

@@ -121,7 +121,7 @@ async fn notices_no_rotation(application: &Application, sandbox: &Arc<Sandbox>, 
             });
         }
         // To many, because to one recipient Meta takes one message in 6 seconds.
-        let (application, recipient) = (application.clone(), format!("1555{:07}", sends.len()));
+        let (application, recipient) = (application.clone(), format!("49170{:07}", sends.len()));
         sends.spawn(async move { application.send("", &recipient).await.map_or(0, |(status, _)| status) });
     }
     let statuses = sends.join_all().await;

@@ -1,0 +1,173 @@
+//! `keyside explain`
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use http::request::Parts;
+use http::{Method, Request, Uri};
+use serde_json::Value;
+
+use super::client::ask;
+use crate::json;
+use crate::limit::Limiter;
+use crate::listener::{Caller, Link};
+use crate::metrics::Metrics;
+use crate::outbound::error::OutboundError;
+use crate::outbound::guard;
+use crate::outbound::policy::{Permit, Route};
+use crate::provider::Kind;
+use crate::reload::{Live, load};
+use crate::units::Written;
+
+/// The options of `keyside explain`.
+#[derive(Debug, clap::Args)]
+pub(super) struct ExplainArgs {
+    /// The method of the request
+    method: Method,
+    /// Its path with its query, as an application would send it
+    path: Uri,
+    /// A file with its body, which names the recipient
+    #[arg(long, value_name = "FILE")]
+    body: Option<PathBuf>,
+    /// The configuration [default: proxy.toml, then /etc/keyside/proxy.toml]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The admin listener of the running sidecar: HOST:PORT or unix:/path
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9900")]
+    admin: String,
+}
+
+pub(super) async fn run(args: ExplainArgs) -> ExitCode {
+    let path = super::config_path(args.config.clone());
+    let live = match load(&path, None, &Metrics::new()).await {
+        Ok(live) => live,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(super::BAD_CONFIGURATION);
+        }
+    };
+    let body = match args.body.as_ref().map(std::fs::read_to_string).transpose() {
+        Ok(body) => body,
+        Err(error) => {
+            eprintln!("keyside: --body: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    println!("{} {}", args.method, args.path);
+    let request = Request::builder().method(&args.method).uri(&args.path).header("host", "localhost");
+    let Ok((parts, ())) = request.body(()).map(Request::into_parts) else {
+        eprintln!("keyside: this is no request");
+        return ExitCode::FAILURE;
+    };
+    match judge(&live, &parts) {
+        Ok(permit) => {
+            describe(&permit, body.as_deref());
+            tell_of_now(&permit, &args.admin);
+            ExitCode::SUCCESS
+        }
+        Err((route, error)) => {
+            let refusal = error.refusal(route.map(|route| &*route.name));
+            println!("  route       {}", route.map_or("none", |route| &route.name));
+            println!("  refused     {} {}: {}", refusal.kind.status.as_u16(), refusal.kind.slug, refusal.message);
+            println!("              {}", refusal.details);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// As a request from this machine is judged.
+fn judge<'l>(live: &'l Live, parts: &'l Parts) -> Result<Permit<'l>, (Option<&'l Route>, OutboundError)> {
+    let link = Link::new(Caller::Unix { uid: 0 });
+    guard::admit(parts, &live.generation.hosts, &link).map_err(|error| (None, error))?;
+    live.generation.policy.check(parts)
+}
+
+fn describe(permit: &Permit<'_>, body: Option<&str>) {
+    let (route, credential) = (permit.route, &permit.route.credential);
+    let line = |what: &str, text: String| println!("  {what:<11} {text}");
+    line("route", format!("{}, at {}", route.name, if route.path.is_empty() { "/" } else { &route.path }));
+    if let Some(operation) = permit.operation() {
+        let kind = match operation.kind {
+            Kind::Send => "sending",
+            Kind::Receive => "receiving",
+            Kind::Administration => "administration",
+        };
+        line("operation", format!("{} ({kind})", operation.name));
+    }
+    let sent = match credential.fingerprint() {
+        _ if permit.operation().is_some_and(|operation| operation.caller_credential) => "the caller's own".to_owned(),
+        Some(fingerprint) => format!("{}, {fingerprint}", credential.name),
+        None => format!("{}, which has no value: 503", credential.name),
+    };
+    line("credential", sent);
+    line("upstream", format!("{} ({})", permit.host(), credential.provider.title));
+    if let Some(sender) = permit.sender {
+        line("sender", sender.to_owned());
+    }
+    for limit in limits(permit, body) {
+        line("limit", limit);
+    }
+}
+
+/// Those that the request counts against.
+fn limits(permit: &Permit<'_>, body: Option<&str>) -> Vec<String> {
+    let Limiter { senders, pairs, management, patience, .. } = &permit.route.limiter;
+    let is_administration = permit.operation().is_some_and(|operation| operation.kind == Kind::Administration);
+    let mut limits = Vec::new();
+    if permit.request.limited {
+        limits.extend(senders.as_ref().map(|budget| format!("{} of this sender", budget.rate())));
+        limits.extend(pairs.as_ref().map(|pairs| {
+            let paths = &permit.provider().limits.recipient;
+            let named = body.and_then(|body| paths.iter().find(|path| json::text_at(body, path).is_some()));
+            let where_named = match (body, named) {
+                (_, Some(path)) => format!("whom the body names at /{}", path.join("/")),
+                (Some(_), None) => "but the body names none".to_owned(),
+                (None, None) => "whom its body names".to_owned(),
+            };
+            format!("{} to one recipient, {where_named}", pairs.quota())
+        }));
+    } else if is_administration {
+        limits.extend(management.as_ref().map(|budget| format!("{} of this account", budget.rate())));
+    }
+    if !limits.is_empty() {
+        limits.push(format!(
+            "over it, it waits {} at most, behind {} others at most; then 429",
+            Written(patience.max_wait),
+            patience.max_queue
+        ));
+    }
+    limits
+}
+
+/// What the running sidecar would do with it.
+fn tell_of_now(permit: &Permit<'_>, admin: &str) {
+    let status = match ask(admin, "GET", "/status") {
+        Ok((200, status)) => status,
+        Ok((status, _)) => return println!("  now         the sidecar at {admin} answers {status}"),
+        Err(error) => return println!("  now         {error}"),
+    };
+    let routes = status.get("routes").and_then(Value::as_array);
+    let is_it = |route: &&Value| route["name"] == *permit.route.name;
+    let Some(route) = routes.and_then(|routes| routes.iter().find(is_it)) else {
+        return println!("  now         the sidecar at {admin} has no such route: reload it");
+    };
+    let limit = &route["limit"];
+    let mut said = Vec::new();
+    for (key, what) in [
+        ("waiting", "wait for their sender"),
+        ("waiting_for_recipients", "wait for their recipient"),
+        ("waiting_for_management", "wait for the account"),
+        ("senders_paused", "senders are paused"),
+        ("recipients_paused", "recipients are paused"),
+    ] {
+        let count = limit[key].as_u64().unwrap_or_default();
+        if count > 0 {
+            said.push(format!("{count} {what}"));
+        }
+    }
+    if let Some(seconds) = limit["account_paused_seconds"].as_f64() {
+        said.push(format!("the account is paused for {seconds:.0} s more"));
+    }
+    let said = if said.is_empty() { "it would go out at once".to_owned() } else { said.join(", ") };
+    println!("  now         {said}");
+}
