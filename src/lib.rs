@@ -13,11 +13,13 @@
 //!       generation.load_full()            once: no request sees half a reload
 //!       guard::admit                      400 403 405 421: who may call, what may pass
 //!       policy.check      -> Permit       403 404: route, operation, sender; only this makes a Permit
-//!       budget.acquire    -> Ticket       429: the sender's turn
-//!       take_body                         400 413 503: whole where something in it may change
+//!       take_body                         400 413 503: whole where something in it may change or is needed
+//!       sends.begin       -> Once         409 422: a message with an Idempotency-Key goes out once
+//!       limiter.send      -> Ticket       429: the turn of its recipient and sender, or of the account
 //!       exchange.send                     once more with another secret where the provider refuses this one
 //!       └ inject::compose                 503: credentials of the caller's out, ours in; wants the Permit
 //!         upstream.send   -> Answer       502 504: what was written is never written again
+//!       learn::learn                      what the answer says of the provider's limits
 //!       answer::clean                     links led back through Keyside, secrets out
 //! ```
 //!

@@ -26,6 +26,7 @@ mod fallback;
 mod lifecycle;
 mod limits;
 mod managers;
+mod once;
 mod raw_requests;
 mod reload;
 mod rotate;

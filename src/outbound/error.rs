@@ -44,6 +44,13 @@ pub enum OutboundError {
     },
     /// The limit does not let it through in time.
     RateLimited(Limited),
+    /// The request has the key of one that is under way, or whose outcome is not known.
+    SendUnderWay {
+        /// Whether the provider may have acted on it.
+        outcome_unknown: bool,
+    },
+    /// The request has the key of another.
+    KeyReused,
     /// The credential lacks what the request should carry.
     CredentialUnavailable {
         /// The name of the secret.
@@ -87,6 +94,8 @@ impl OutboundError {
                 };
                 Kind::new("rate_limited", StatusCode::TOO_MANY_REQUESTS, code)
             }
+            Self::SendUnderWay { .. } => Kind::new("send_under_way", StatusCode::CONFLICT, 100),
+            Self::KeyReused => Kind::new("key_reused", StatusCode::UNPROCESSABLE_ENTITY, 100),
             Self::CredentialUnavailable { .. } => {
                 Kind::new("credential_unavailable", StatusCode::SERVICE_UNAVAILABLE, 2)
             }
@@ -113,7 +122,10 @@ impl OutboundError {
         match self {
             Self::RateLimited(limited) => refusal.retry_after = Some(limited.retry_after),
             Self::CredentialUnavailable { .. } | Self::Overloaded => refusal.retry_after = Some(Duration::from_secs(1)),
-            Self::Upstream { outcome_unknown, .. } => refusal.outcome_unknown = *outcome_unknown,
+            Self::SendUnderWay { outcome_unknown: false } => refusal.retry_after = Some(Duration::from_secs(1)),
+            Self::SendUnderWay { outcome_unknown } | Self::Upstream { outcome_unknown, .. } => {
+                refusal.outcome_unknown = *outcome_unknown
+            }
             _ => {}
         }
         refusal
@@ -157,6 +169,18 @@ impl OutboundError {
             Self::RateLimited(limited) => (
                 format!("the limit of this {} is reached; {} requests wait already", limited.scope.as_str(), limited.waiting),
                 "send again after the time in Retry-After, or raise `max_wait` of [route.limits]".into(),
+            ),
+            Self::SendUnderWay { outcome_unknown: false } => (
+                "the message with this Idempotency-Key is under way".into(),
+                "wait for its answer, or ask again in a moment".into(),
+            ),
+            Self::SendUnderWay { outcome_unknown: true } => (
+                "the message with this Idempotency-Key was written, and no answer came: it may have been sent".into(),
+                "find out, for example by its status webhook; if it was not sent, repeat the request with Keyside-Settle: not-sent".into(),
+            ),
+            Self::KeyReused => (
+                "this Idempotency-Key was used for another message".into(),
+                "make a new key for each message, and repeat a request byte for byte".into(),
             ),
             Self::CredentialUnavailable { secret } => (
                 format!("the credential of this route has no usable `{secret}`"),

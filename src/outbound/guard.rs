@@ -165,6 +165,7 @@ pub fn is_stripped(name: &HeaderName) -> bool {
         || STRIPPED.contains(&name.as_str())
         || name.as_str().starts_with("x-forwarded-")
         || name.as_str().starts_with("sec-fetch-")
+        || name.as_str().starts_with("keyside-")
 }
 
 /// The name as it is read by CGI and what descends from it, to whom `X_API_Key` is `X-API-Key`.

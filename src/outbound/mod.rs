@@ -24,12 +24,14 @@ mod exchange;
 pub mod guard;
 mod inject;
 mod learn;
+mod once;
 pub mod policy;
 
 use answer::Meaning;
 use body::Form;
 use error::OutboundError;
 use exchange::{Exchange, Taken};
+use once::{Begun, Sends};
 use policy::{Permit, Policy, Route};
 
 use crate::audit::Audit;
@@ -68,13 +70,14 @@ pub struct Outbound {
     audit: Audit,
     look: LookAgain,
     room: Room,
+    sends: Sends,
 }
 
 impl Outbound {
     /// A handler whose requests run on what `generation` holds when they arrive.
     #[must_use]
     pub fn new(generation: Arc<ArcSwap<Generation>>, metrics: Arc<Metrics>, audit: Audit, look: LookAgain) -> Self {
-        Self { generation, metrics, audit, look, room: Room::default() }
+        Self { generation, metrics, audit, look, room: Room::default(), sends: Sends::default() }
     }
 
     /// Answers a request: with the provider's answer, or with why there is none. Cannot fail; this is
@@ -114,8 +117,12 @@ impl Outbound {
         let failed = |error| Failure { route: Some(permit.route), permit: Some(permit.operation_index), error };
         let deadline = limits(&permit, parts, arrived).deadline;
         let (body, _held) = self.take_body(&permit, parts, body, deadline).await.map_err(failed)?;
+        let once = match self.sends.begin(&permit, parts, &body, &under_way.written).map_err(failed)? {
+            Begun::Send(once) => once,
+            Begun::Answered(response) => return Ok(response),
+        };
         let sent = self.send_in_turn(generation, &permit, parts, body, link, under_way).await;
-        let Sent { answer, ticket, at: sent } = sent.map_err(failed)?;
+        let Sent { answer, ticket, at: sent, did_nothing } = sent.map_err(failed)?;
         let done = Instant::now();
         if answer.early {
             link.body_unread();
@@ -123,6 +130,9 @@ impl Outbound {
         let origin = || origin_of(&permit, parts);
         let cleaned = answer::clean(answer, &permit, origin).await;
         let mut response = cleaned.map_err(|error| failed(upstream_error(error, &parts.method)))?;
+        if let Some(once) = once {
+            once.settle(&response, did_nothing);
+        }
         report(&permit, link, response.status(), done - arrived);
         self.record(generation, Some((permit.route, permit.operation_index)), link, response.status());
         let queued = ticket.map_or(Duration::ZERO, |ticket| ticket.waited);
@@ -168,7 +178,8 @@ impl Outbound {
             let (answer, meaning) = exchange.send(body).await?;
             learn::learn(&answer.headers, &meaning, permit, recipient.as_deref());
             let is_throttled = matches!(meaning, Meaning::Throttled(_));
-            let sent = Sent { answer, ticket, at };
+            let did_nothing = !matches!(meaning, Meaning::Other);
+            let sent = Sent { answer, ticket, at, did_nothing };
             match again.filter(|_| is_throttled) {
                 Some(again) => (body, throttled) = (again, Some(sent)),
                 None => return Ok(sent),
@@ -223,6 +234,8 @@ struct Sent {
     ticket: Option<Ticket>,
     /// When it went out.
     at: Instant,
+    /// Whether the answer says that the provider did nothing with it.
+    did_nothing: bool,
 }
 
 /// A request that has no answer yet. Dropped before it has one, its caller is gone, or its handler

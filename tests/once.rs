@@ -1,0 +1,154 @@
+//! `Idempotency-Key`: a message goes out once, however often its request comes.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crate::support::client::{Answer, Client, post};
+use crate::support::keyside::{Keyside, Setup};
+use crate::support::upstream::{After, Upstream, answer, json};
+use crate::support::{MESSAGES, eventually};
+
+fn with(lines: &str, path: &str, body: &str) -> Vec<u8> {
+    let plain = String::from_utf8(post(path, body)).unwrap();
+    plain.replacen("\r\n", &format!("\r\n{lines}"), 1).into_bytes()
+}
+
+fn send(keyside: &Keyside, key: &str, body: &str) -> Answer {
+    keyside.send(&with(&format!("Idempotency-Key: {key}\r\n"), MESSAGES, body))
+}
+
+/// An upstream that gives each message an id of its own.
+fn counting() -> Upstream {
+    let sent = AtomicUsize::new(0);
+    Upstream::answering(move |_| {
+        json(&format!(r#"{{"messages":[{{"id":"wamid.{}"}}]}}"#, sent.fetch_add(1, Ordering::Relaxed)))
+    })
+}
+
+#[test]
+fn a_repeated_request_gets_the_first_answer() {
+    let upstream = counting();
+    let keyside = Keyside::start(&upstream);
+    let first = send(&keyside, "\"8e03978e-40d5-43dd-bc93-6894a57f9324\"", r#"{"to":"1"}"#);
+    assert_eq!((first.status, first.header("idempotent-replayed")), (200, None));
+    for key in ["\"8e03978e-40d5-43dd-bc93-6894a57f9324\"", "8e03978e-40d5-43dd-bc93-6894a57f9324"] {
+        let again = send(&keyside, key, r#"{"to":"1"}"#);
+        assert_eq!((again.status, &again.body), (200, &first.body), "{key}");
+        assert_eq!(again.header("idempotent-replayed"), Some("true"));
+        assert_eq!(again.header("content-type"), first.header("content-type"));
+    }
+    assert_eq!(upstream.arrivals(), 1);
+    assert_ne!(send(&keyside, "another", r#"{"to":"1"}"#).body, first.body, "another key is another message");
+    let other_sender = with("Idempotency-Key: another\r\n", "/v23.0/9876543210/messages", r#"{"to":"1"}"#);
+    assert_eq!(keyside.send(&other_sender).header("idempotent-replayed"), None, "each sender has keys of its own");
+    assert_ne!(keyside.post(MESSAGES, "{}").body, keyside.post(MESSAGES, "{}").body, "without a key nothing is kept");
+    // A reload forgets nothing.
+    assert_eq!(keyside.reload().status, 200);
+    assert_eq!(send(&keyside, "another", r#"{"to":"1"}"#).header("idempotent-replayed"), Some("true"));
+}
+
+#[test]
+fn another_message_under_the_same_key_is_refused() {
+    let upstream = counting();
+    let keyside = Keyside::start(&upstream);
+    assert_eq!(send(&keyside, "k", r#"{"to":"1"}"#).status, 200);
+    let refused = send(&keyside, "k", r#"{"to":"2"}"#);
+    assert_eq!((refused.status, refused.slug()), (422, "key_reused"));
+    for line in ["Idempotency-Key:\r\n", "Idempotency-Key: a\r\nIdempotency-Key: b\r\n", "Idempotency-Key: \"\"\r\n"] {
+        assert_eq!(keyside.send(&with(line, MESSAGES, "{}")).status, 400, "{line}");
+    }
+    let long = format!("Idempotency-Key: {}\r\n", "x".repeat(256));
+    assert_eq!(keyside.send(&with(&long, MESSAGES, "{}")).status, 400);
+    assert_eq!(upstream.arrivals(), 1);
+}
+
+#[test]
+fn while_the_first_is_under_way_a_second_is_told_so() {
+    let upstream = Upstream::answering(|_| {
+        thread::sleep(Duration::from_millis(500));
+        json("{}")
+    });
+    let keyside = Keyside::start(&upstream);
+    thread::scope(|scope| {
+        let first = scope.spawn(|| send(&keyside, "k", "{}"));
+        assert!(eventually(Duration::from_secs(2), || upstream.arrivals() == 1));
+        let second = send(&keyside, "k", "{}");
+        assert_eq!((second.status, second.slug()), (409, "send_under_way"));
+        assert!(second.json()["error"]["keyside"].get("outcome").is_none(), "{}", second.text());
+        assert_eq!(first.join().unwrap().status, 200);
+    });
+    assert_eq!(send(&keyside, "k", "{}").status, 200);
+    assert_eq!(upstream.arrivals(), 1);
+}
+
+#[test]
+fn an_unknown_outcome_is_sent_again_only_when_the_caller_says_so() {
+    let arrivals = AtomicUsize::new(0);
+    let upstream = Upstream::scripted(move |_, wire| match arrivals.fetch_add(1, Ordering::Relaxed) {
+        0 => After::Close,
+        _ => {
+            wire.write(&json("{}"));
+            After::Keep
+        }
+    });
+    let keyside = Keyside::start(&upstream);
+    assert_eq!(send(&keyside, "k", "{}").status, 502);
+    for _ in 0..2 {
+        let again = send(&keyside, "k", "{}");
+        assert_eq!((again.status, again.slug()), (409, "send_under_way"));
+        assert_eq!(again.json()["error"]["keyside"]["outcome"], "unknown");
+    }
+    assert_eq!(upstream.arrivals(), 1);
+    let settled = keyside.send(&with("Idempotency-Key: k\r\nKeyside-Settle: not-sent\r\n", MESSAGES, "{}"));
+    assert_eq!((settled.status, upstream.arrivals()), (200, 2));
+    let sent = keyside.send(&with("Idempotency-Key: k\r\nKeyside-Settle: not-sent\r\n", MESSAGES, "{}"));
+    assert_eq!(
+        (sent.header("idempotent-replayed"), upstream.arrivals()),
+        (Some("true"), 2),
+        "what is known stays known"
+    );
+}
+
+#[test]
+fn a_caller_that_hangs_up_leaves_the_outcome_to_be_found_out() {
+    let upstream = Upstream::answering(|_| {
+        thread::sleep(Duration::from_millis(300));
+        json("{}")
+    });
+    let keyside = Setup::new(&upstream).limits("per_sender = \"1/2s\"\nmax_wait = \"10s\"").start();
+    let mut gone = Client::connect(keyside.outbound()).unwrap();
+    assert!(gone.send(&with("Idempotency-Key: first\r\n", MESSAGES, "{}")));
+    assert!(eventually(Duration::from_secs(2), || upstream.arrivals() == 1));
+    // This one is in line: nothing of it has gone out.
+    let mut waiting = Client::connect(keyside.outbound()).unwrap();
+    assert!(waiting.send(&with("Idempotency-Key: second\r\n", MESSAGES, "{}")));
+    let in_line = || keyside.status()["routes"][0]["limit"]["waiting"] == 1;
+    assert!(eventually(Duration::from_secs(2), in_line));
+    drop((gone, waiting));
+    assert!(eventually(Duration::from_secs(2), || !in_line()));
+    assert_eq!(send(&keyside, "second", "{}").status, 200, "it was never sent");
+    assert_eq!(
+        send(&keyside, "first", "{}").header("idempotent-replayed"),
+        Some("true"),
+        "it was, and its answer came"
+    );
+    assert_eq!(upstream.arrivals(), 2);
+}
+
+#[test]
+fn what_the_provider_did_not_take_may_be_sent_again() {
+    let throttled = answer("429 No", &[("Content-Type", "application/json")], br#"{"error":{"code":130429}}"#);
+    let invalid = answer("400 No", &[("Content-Type", "application/json")], br#"{"error":{"code":131009}}"#);
+    let gateway = answer("502 No", &[("Content-Type", "text/html")], b"<h1>no</h1>");
+    for (first, then, arrivals) in [(throttled, 200, 2), (invalid, 400, 1), (gateway, 409, 1)] {
+        let count = AtomicUsize::new(0);
+        let upstream = Upstream::answering(move |_| match count.fetch_add(1, Ordering::Relaxed) {
+            0 => first.clone(),
+            _ => json("{}"),
+        });
+        let keyside = Setup::new(&upstream).limits("per_sender = \"1000/s\"\nmax_wait = \"3s\"").start();
+        send(&keyside, "k", "{}");
+        assert_eq!((send(&keyside, "k", "{}").status, upstream.arrivals()), (then, arrivals));
+    }
+}
