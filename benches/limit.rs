@@ -21,7 +21,8 @@ fn main() {
 }
 
 async fn senders(names: &[String]) {
-    let limiter = Limiter { senders: Some(Arc::new(Budget::new(Scope::Sender, rate(1_000_000_000)))), ..limiter() };
+    let limiter =
+        Limiter { senders: Some(Arc::new(Budget::new(Scope::Sender, rate(1_000_000_000), false))), ..limiter() };
     let demands = names.iter().map(|name| demand(name, None));
     report("senders", names.len(), measure(&limiter, demands).await, None);
 }

@@ -345,6 +345,11 @@ pub struct Field<'d> {
 }
 
 impl<'d> Field<'d> {
+    /// Whether it is this string.
+    pub fn is_string(&self, text: &str) -> bool {
+        matches!(&self.value.kind, Kind::String(string) if string == text)
+    }
+
     /// The string that is expected here.
     pub fn string(&self) -> Option<&'d str> {
         match &self.value.kind {

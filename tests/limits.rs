@@ -3,10 +3,10 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::MESSAGES;
 use crate::support::client::{Client, post};
 use crate::support::keyside::{Keyside, Setup};
-use crate::support::upstream::Upstream;
+use crate::support::upstream::{Upstream, json};
+use crate::support::{MESSAGES, eventually};
 
 fn limited(upstream: &Upstream, lines: &str) -> Keyside {
     Setup::new(upstream).limits(lines).start()
@@ -216,5 +216,28 @@ fn the_queue_has_a_bound() {
     for answer in refused {
         answer.must_be_a_refusal("queue");
         assert!(matches!(answer.status, 429 | 503), "{answer:?}");
+    }
+}
+
+#[test]
+fn a_senders_own_rate_is_read_from_the_provider() {
+    for (told, lowest, highest) in [
+        (r#"{"throughput":{"level":"HIGH"},"id":"1"}"#, 40, 40),
+        (r#"{"throughput":{"level":"STANDARD"},"is_on_biz_app":true,"id":"1"}"#, 20, 24),
+        (r#"{"throughput":{"level":"NOT_APPLICABLE"},"id":"1"}"#, 5, 7),
+        (r#"{"error":{"code":100,"message":"no such field"}}"#, 5, 7),
+    ] {
+        let upstream =
+            Upstream::answering(move |request| json(if request.target().contains("throughput") { told } else { "{}" }));
+        let keyside = Setup::new(&upstream)
+            .route("senders = [\"1234567890\"]\n")
+            .provider("limits.per_sender = \"5/s\"")
+            .limits("per_sender = \"auto\"\nper_recipient = { rate = \"1000/s\" }\nmax_wait = \"1ms\"")
+            .start();
+        assert!(eventually(Duration::from_secs(5), || upstream.arrivals() >= 1), "it is asked");
+        thread::sleep(Duration::from_millis(100));
+        let passed = pass(&keyside, MESSAGES, 40);
+        assert!((lowest..=highest).contains(&passed), "{told}: {passed}");
+        assert_eq!(keyside.reload().status, 200);
     }
 }

@@ -1,6 +1,7 @@
 //! What the provider says of a credential when it is asked: whether a new token is good before it is used,
 //! and how long it will be.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -15,6 +16,7 @@ use question::refuses_proof;
 
 use crate::credential::{Facts, Sent, Verdict};
 use crate::provider::Health;
+use crate::units::Rate;
 use crate::upstream::Upstream;
 
 /// Asks the provider about a credential, and whether it can see each of these senders.
@@ -54,6 +56,19 @@ async fn ask_graph(question: &Question<'_>, senders: &[&str]) -> Verdict {
         }
     }
     Verdict::Proved(facts)
+}
+
+/// How many messages a second a number may send: 80, 1000 at the high level, and 20 where it is in the WhatsApp Business
+/// app as well: <https://developers.facebook.com/docs/whatsapp/cloud-api/overview#throughput>. `None` where nothing tells.
+pub async fn level(question: &Question<'_>, sender: &str) -> Option<Rate> {
+    let answer = question.get(&format!("/{sender}?fields=throughput,is_on_biz_app")).await.ok()?;
+    let per_second = match answer.pointer("/throughput/level").and_then(Value::as_str)? {
+        _ if answer.get("is_on_biz_app") == Some(&Value::Bool(true)) => 20,
+        "HIGH" => 1000,
+        "STANDARD" => 80,
+        _ => return None,
+    };
+    Some(Rate { count: NonZeroU32::new(per_second)?, per: Duration::from_secs(1) })
 }
 
 /// The codes by which Graph refuses the question itself.

@@ -245,6 +245,8 @@ pub struct Usage {
 pub struct Budget {
     scope: Scope,
     quota: Quota,
+    /// Whether senders have rates of their own, which are read from the provider.
+    auto: bool,
     gates: Mutex<Gates>,
 }
 
@@ -253,13 +255,46 @@ struct Gates {
     by_name: HashMap<Box<str>, Arc<Gate>>,
     /// How many there may be before those at rest are forgotten.
     sweep_at: usize,
+    /// What the provider said of senders, and when.
+    levels: HashMap<Box<str>, (Quota, Instant)>,
 }
 
 impl Budget {
-    /// A budget of which nothing is used yet.
+    /// A budget of which nothing is used yet. With `auto`, rates are read from the provider, and `rate` is that of senders
+    /// that were not read yet.
     #[must_use]
-    pub fn new(scope: Scope, rate: Rate) -> Self {
-        Self { scope, quota: rate.into(), gates: Mutex::default() }
+    pub fn new(scope: Scope, rate: Rate, auto: bool) -> Self {
+        Self { scope, quota: rate.into(), auto, gates: Mutex::default() }
+    }
+
+    /// Whether rates are read from the provider.
+    #[must_use]
+    pub fn is_auto(&self) -> bool {
+        self.auto
+    }
+
+    /// Which of these senders, and of those in use, nothing was read of for `age`.
+    #[must_use]
+    pub fn unread(&self, senders: impl IntoIterator<Item = String>, age: Duration) -> Vec<String> {
+        let gates = self.gates();
+        let in_use = gates.by_name.keys().map(|name| name.to_string()).filter(|name| !name.is_empty());
+        let mut all: Vec<_> = senders.into_iter().chain(in_use).collect();
+        all.sort();
+        all.dedup();
+        all.retain(|name| gates.levels.get(name.as_str()).is_none_or(|(_, at)| at.elapsed() >= age));
+        all
+    }
+
+    /// Takes what the provider says of a sender.
+    pub fn set_level(&self, sender: &str, rate: Rate) {
+        let mut gates = self.gates();
+        let (quota, now) = (Quota::from(rate), Instant::now());
+        let before = gates.levels.insert(sender.into(), (quota, now)).map_or(self.quota, |(before, _)| before);
+        if before != quota
+            && let Some(gate) = gates.by_name.get_mut(sender)
+        {
+            *gate = Arc::new(gate.with_quota(quota));
+        }
     }
 
     /// What it is of.
@@ -276,12 +311,13 @@ impl Budget {
 
     /// The same senders at another rate, with what each has used.
     #[must_use]
-    pub fn with_rate(&self, rate: Rate) -> Self {
+    pub fn with_rate(&self, rate: Rate, auto: bool) -> Self {
         let quota = rate.into();
         let gates = self.gates();
         let by_name =
             gates.by_name.iter().map(|(name, gate)| (name.clone(), Arc::new(gate.with_quota(quota)))).collect();
-        Self { scope: self.scope, quota, gates: Mutex::new(Gates { by_name, sweep_at: 0 }) }
+        let gates = Gates { by_name, sweep_at: 0, levels: HashMap::new() };
+        Self { scope: self.scope, quota, auto, gates: Mutex::new(gates) }
     }
 
     /// Waits for the sender's turn: the most urgent first, and callers in turns.
@@ -331,7 +367,8 @@ impl Budget {
         }
         // No account has so many numbers; those beyond it share what one has.
         let name = if gates.by_name.len() < MAX_SENDERS { sender } else { "" };
-        let gate = || Arc::new(Gate::new(self.scope, Tokens::Own(Bucket::new(self.quota))));
+        let quota = gates.levels.get(name).map_or(self.quota, |(quota, _)| *quota);
+        let gate = || Arc::new(Gate::new(self.scope, Tokens::Own(Bucket::new(quota))));
         Arc::clone(gates.by_name.entry(name.into()).or_insert_with(gate))
     }
 
@@ -364,7 +401,7 @@ mod tests {
 
     #[tokio::test]
     async fn senders_do_not_share_a_bucket() {
-        let budget = Budget::new(Scope::Sender, rate(2, 60 * SECOND));
+        let budget = Budget::new(Scope::Sender, rate(2, 60 * SECOND), false);
         for sender in ["1", "2"] {
             assert_eq!(budget.pass(&demand(sender, IMPATIENT)).await.unwrap().remaining, 1);
             assert_eq!(budget.pass(&demand(sender, IMPATIENT)).await.unwrap().remaining, 0);
@@ -376,9 +413,9 @@ mod tests {
     #[tokio::test]
     async fn a_changed_rate_gives_nothing_away() {
         for (old, new) in [(10, 40), (40, 10), (10, 10)] {
-            let budget = Budget::new(Scope::Sender, rate(old, 60 * SECOND));
+            let budget = Budget::new(Scope::Sender, rate(old, 60 * SECOND), false);
             while budget.pass(&demand("1", IMPATIENT)).await.is_ok() {}
-            let changed = budget.with_rate(rate(new, 60 * SECOND));
+            let changed = budget.with_rate(rate(new, 60 * SECOND), false);
             assert!(changed.pass(&demand("1", IMPATIENT)).await.is_err(), "{old} -> {new}");
             assert_eq!(changed.pass(&demand("2", IMPATIENT)).await.unwrap().remaining, new - 1);
         }
@@ -386,17 +423,17 @@ mod tests {
 
     #[tokio::test]
     async fn a_half_used_bucket_stays_half_used_at_another_rate() {
-        let budget = Budget::new(Scope::Sender, rate(100, 3600 * SECOND));
+        let budget = Budget::new(Scope::Sender, rate(100, 3600 * SECOND), false);
         for _ in 0..50 {
             budget.pass(&demand("1", IMPATIENT)).await.unwrap();
         }
-        let changed = budget.with_rate(rate(10, 3600 * SECOND));
+        let changed = budget.with_rate(rate(10, 3600 * SECOND), false);
         assert_eq!(changed.pass(&demand("1", IMPATIENT)).await.unwrap().remaining, 4);
     }
 
     #[tokio::test]
     async fn those_over_the_limit_wait_in_order_of_arrival() {
-        let budget = Arc::new(Budget::new(Scope::Sender, rate(1, SECOND / 50)));
+        let budget = Arc::new(Budget::new(Scope::Sender, rate(1, SECOND / 50), false));
         let patience = Patience { max_wait: SECOND, max_queue: 100 };
         let order = Arc::new(Mutex::new(Vec::new()));
         let tasks: Vec<_> = (0..10)
@@ -418,7 +455,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_wait_that_would_be_too_long_is_refused_at_once_and_a_full_queue_too() {
-        let budget = Arc::new(Budget::new(Scope::Sender, rate(1, SECOND)));
+        let budget = Arc::new(Budget::new(Scope::Sender, rate(1, SECOND), false));
         let patience = Patience { max_wait: 3 * SECOND, max_queue: 2 };
         budget.pass(&demand("1", patience)).await.unwrap();
         let waiting: Vec<_> = (0..2)
@@ -442,7 +479,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_who_leaves_the_queue_makes_room_in_it() {
-        let budget = Arc::new(Budget::new(Scope::Sender, rate(1, SECOND / 10)));
+        let budget = Arc::new(Budget::new(Scope::Sender, rate(1, SECOND / 10), false));
         let patience = Patience { max_wait: SECOND, max_queue: 1 };
         budget.pass(&demand("1", patience)).await.unwrap();
         let gone = tokio::spawn({
@@ -458,7 +495,7 @@ mod tests {
 
     #[tokio::test]
     async fn however_many_names_are_used_the_table_has_a_bound() {
-        let budget = Budget::new(Scope::Sender, rate(2, 3600 * SECOND));
+        let budget = Budget::new(Scope::Sender, rate(2, 3600 * SECOND), false);
         let mut refused = 0;
         for sender in 0..MAX_SENDERS + 100 {
             refused += usize::from(budget.pass(&demand(&sender.to_string(), IMPATIENT)).await.is_err());
@@ -469,7 +506,7 @@ mod tests {
 
     #[tokio::test]
     async fn senders_at_rest_are_forgotten() {
-        let budget = Budget::new(Scope::Sender, rate(1000, SECOND / 100));
+        let budget = Budget::new(Scope::Sender, rate(1000, SECOND / 100), false);
         for sender in 0..5000 {
             budget.pass(&demand(&sender.to_string(), IMPATIENT)).await.unwrap();
             if sender % 1000 == 0 {

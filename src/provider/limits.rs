@@ -10,6 +10,8 @@ use crate::units::{self, Quota, Rate};
 pub struct Rates {
     /// Messages of one sender.
     pub per_sender: Option<Rate>,
+    /// Whether each sender's own rate is read from the provider, and `per_sender` is that of those not read yet.
+    pub auto: bool,
     /// Messages of one sender to one recipient.
     pub per_recipient: Option<Quota>,
     /// Requests of administration with one account.
@@ -19,10 +21,12 @@ pub struct Rates {
 impl Rates {
     /// Reads them from a table that may have other keys.
     pub(crate) fn read(reader: &mut Reader<'_>) -> Self {
-        let mut rate = |key: &str| reader.field(key).and_then(|field| field.parse(str::parse));
-        let (per_sender, management) = (rate("per_sender"), rate("management"));
+        let per_sender = reader.field("per_sender");
+        let auto = per_sender.as_ref().is_some_and(|field| field.is_string("auto"));
+        let per_sender = per_sender.filter(|_| !auto).and_then(|field| field.parse(str::parse));
+        let management = reader.field("management").and_then(|field| field.parse(str::parse));
         let per_recipient = reader.field("per_recipient").and_then(|field| field.table()).and_then(quota);
-        Self { per_sender, per_recipient, management }
+        Self { per_sender, auto, per_recipient, management }
     }
 
     /// The same, with what it lacks taken from another.
@@ -30,6 +34,7 @@ impl Rates {
     pub fn or(self, other: Self) -> Self {
         Self {
             per_sender: self.per_sender.or(other.per_sender),
+            auto: self.auto || (other.auto && self.per_sender.is_none()),
             per_recipient: self.per_recipient.or(other.per_recipient),
             management: self.management.or(other.management),
         }

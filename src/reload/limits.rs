@@ -45,7 +45,9 @@ impl<'a> Limits<'a> {
     /// That of a route which has the same rate for the same; else what this route had, at its new rate.
     fn budget(&mut self, route: &Route, rate: Rate, scope: Scope) -> Arc<Budget> {
         let credential = route.credential.as_str();
-        let is_same = |budget: &Arc<Budget>| budget.scope() == scope && budget.rate() == rate;
+        let auto = scope == Scope::Sender && route.limits.rates.auto;
+        let is_same =
+            |budget: &Arc<Budget>| budget.scope() == scope && budget.rate() == rate && budget.is_auto() == auto;
         let made = self.budgets.iter().find(|(name, _, budget)| name == credential && is_same(budget));
         if let Some((_, _, budget)) = made {
             return Arc::clone(budget);
@@ -58,8 +60,8 @@ impl<'a> Limits<'a> {
         let same_route = of(self.before, credential).find(|old| *old.name == *route.name).and_then(held);
         let budget = match (same_rate, same_route) {
             (Some(budget), _) => Arc::clone(budget),
-            (None, Some(budget)) => Arc::new(budget.with_rate(rate)),
-            (None, None) => Arc::new(Budget::new(scope, rate)),
+            (None, Some(budget)) => Arc::new(budget.with_rate(rate, auto)),
+            (None, None) => Arc::new(Budget::new(scope, rate, auto)),
         };
         self.budgets.push((credential.to_owned(), rate, Arc::clone(&budget)));
         budget

@@ -134,6 +134,7 @@ impl Reloader {
         let mut alarms = Alarms::default();
         loop {
             self.ask_what_is_due().await;
+            self.ask_for_levels().await;
             alarms.raise(&self.live());
             tokio::time::sleep(LOOK).await;
         }
@@ -148,6 +149,27 @@ impl Reloader {
                 tell(&credential, &live.generation, &asked.verdict);
             }
             credential.keep(asked);
+        }
+    }
+}
+
+impl Reloader {
+    /// Asks how fast senders may send, where a route leaves that to the provider.
+    async fn ask_for_levels(&self) {
+        let live = self.live();
+        for route in live.generation.policy.routes() {
+            let Some(budget) = route.limiter.senders.as_ref().filter(|budget| budget.is_auto()) else { continue };
+            if route.credential.newest().fingerprint().is_none() {
+                continue;
+            }
+            let sent = route.credential.sent();
+            let question = health::Question { sent, upstream: &route.upstream, host: &route.host };
+            for sender in budget.unread(route.senders.iter().cloned(), ASK).into_iter().take(MOST_LEVELS) {
+                if let Some(rate) = health::level(&question, &sender).await {
+                    tracing::info!(route = &*route.name, sender, %rate, "the provider says how fast this number may send");
+                    budget.set_level(&sender, rate);
+                }
+            }
         }
     }
 }
@@ -207,5 +229,7 @@ pub const DUE: f64 = 0.8;
 const EXPIRY_DAYS: [u64; 4] = [14, 7, 2, 0];
 const DAY: u64 = 86_400;
 const LOOK: Duration = Duration::from_secs(60);
+/// Of one route at a time.
+const MOST_LEVELS: usize = 100;
 const ASK_AGAIN: Duration = Duration::from_secs(60);
 const ASK: Duration = Duration::from_secs(DAY);

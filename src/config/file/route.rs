@@ -49,6 +49,10 @@ impl<'d> Routes<'d> {
             reader.finish();
             return None;
         }
+        let rates = limits.rates.or(provider.limits.rates);
+        if rates.auto && (rates.per_sender.is_none() || provider.health.is_none()) {
+            reader.fault("limits.per_sender: the provider tells no rate of a sender, expected one such as \"80/s\"");
+        }
         let operations = allowed(&reader, operations.as_ref(), provider);
         let route = Route {
             name: name.as_ref().and_then(Field::string).unwrap_or(&credential).to_owned(),
@@ -56,7 +60,7 @@ impl<'d> Routes<'d> {
             path: prefix.unwrap_or_default(),
             senders,
             operations,
-            limits: RouteLimits { rates: limits.rates.or(provider.limits.rates), ..limits },
+            limits: RouteLimits { rates, ..limits },
         };
         self.compare(&reader, name.as_ref(), path.as_ref(), &route);
         check_secrets(&reader, &route.credential, placed);
