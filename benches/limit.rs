@@ -22,7 +22,7 @@ fn main() {
 
 async fn senders(names: &[String]) {
     let limiter =
-        Limiter { senders: Some(Arc::new(Budget::new(Scope::Sender, rate(1_000_000_000), false))), ..limiter() };
+        Limiter { senders: Some(Arc::new(Budget::new(Scope::Sender, "sender", rate(1_000_000_000), false, None))), ..limiter() };
     let demands = names.iter().map(|name| demand(name, None));
     report("senders", names.len(), measure(&limiter, demands).await, None);
 }
@@ -31,7 +31,7 @@ async fn recipients(names: &[String]) {
     // An hour for one, so that none is forgotten meanwhile.
     let quota = Quota { rate: Rate { count: one(1), per: Duration::from_secs(3600) }, burst: one(1_000_000) };
     let before = resident();
-    let limiter = Limiter { pairs: Some(Pairs::after(None, quota)), ..limiter() };
+    let limiter = Limiter { pairs: Some(Pairs::after(None, quota, None)), ..limiter() };
     let demands = names.iter().map(|name| demand("106540352242922", Some(name)));
     let time = measure(&limiter, demands).await;
     report("recipients", names.len(), time, Some(resident().saturating_sub(before)));
@@ -61,6 +61,7 @@ fn limiter() -> Limiter {
         senders: None,
         pairs: None,
         management: None,
+        sharing: None,
         patience,
         retries: false,
     }

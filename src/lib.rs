@@ -52,7 +52,7 @@
 //! | commands | [`cli`], and [`sandbox`], an emulator of the Cloud API that knows nothing of the rest |
 //! | the process | [`app`], [`admin`], [`rotation`], [`reload`] |
 //! | the way of a request, of a question | [`outbound`], [`inbound`], [`listener`]; [`health`] |
-//! | what it uses | [`limit`], [`credential`], [`upstream`], [`tls`] |
+//! | what it uses | [`limit`], [`credential`], [`upstream`], [`tls`], [`shared`] |
 //! | what is meant | [`config`], [`provider`] |
 //! | the ground | [`audit`], [`document`], [`headers`], [`json`], [`log`], [`metrics`], [`query`], [`response`], [`room`], [`secret`], [`units`], [`watchdog`] |
 //!
@@ -92,6 +92,7 @@ pub mod room;
 pub mod rotation;
 pub mod sandbox;
 pub mod secret;
+pub mod shared;
 pub mod tls;
 pub mod units;
 pub mod upstream;

@@ -30,6 +30,8 @@ pub struct Metrics {
     webhooks: Webhooks,
     /// What is told of credentials.
     pub credentials: Credentials,
+    /// What is told of the server of shared limits.
+    pub shared: Shared,
 }
 
 /// The metrics of one route, looked up once.
@@ -61,6 +63,24 @@ impl Credentials {
         registry.register("credential_expires_seconds", still_good, Family::clone(&expires));
         registry.register("credential_usable", "Whether a credential can be sent with", Family::clone(&usable));
         Self { age, expires, usable }
+    }
+}
+
+/// What is told of the server of shared limits. Without one, both are 0.
+#[derive(Debug)]
+pub struct Shared {
+    /// `keyside_redis_up`
+    pub up: Gauge,
+    /// `keyside_redis_losses_total`
+    pub losses: Counter,
+}
+
+impl Shared {
+    fn register(registry: &mut Registry) -> Self {
+        let (up, losses) = (Gauge::default(), Counter::default());
+        registry.register("redis_up", "Whether limits are shared with other sidecars", Gauge::clone(&up));
+        registry.register("redis_losses", "How often the server of shared limits was lost", Counter::clone(&losses));
+        Self { up, losses }
     }
 }
 
@@ -207,6 +227,7 @@ impl Metrics {
         );
         registry.register("rotations", "Secrets replaced by a reload", Family::clone(&rotations));
         let credentials = Credentials::register(&mut registry);
+        let shared = Shared::register(&mut registry);
         let webhooks = Webhooks::register(&mut registry);
         registry.register("build", "The version that runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         Arc::new(Self {
@@ -223,6 +244,7 @@ impl Metrics {
             rotations,
             webhooks,
             credentials,
+            shared,
         })
     }
 

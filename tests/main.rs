@@ -34,6 +34,7 @@ mod rotation;
 mod sandbox_webhooks;
 mod secrets;
 mod sending;
+mod shared_limits;
 mod sign;
 mod throttles;
 mod tidy;

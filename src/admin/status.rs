@@ -5,11 +5,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::config::Webhook;
+use crate::config::{SharedLimits, Webhook};
 use crate::credential::{Asked, Credential, Held, Previous, Slot, Verdict};
 use crate::limit::Limiter;
 use crate::outbound::policy::Route;
 use crate::reload::{DUE, Live, Reloader};
+use crate::shared::Shared;
 
 /// The secrets that a credential cannot do without and does not have.
 pub(super) fn missing(credential: &Credential) -> impl Iterator<Item = &str> {
@@ -31,6 +32,7 @@ pub(super) fn status(reloader: &Reloader, draining: bool, uptime: Duration) -> V
             "refused_because": last.refused,
         },
         "credentials": live.credentials.values().map(|credential| credential_status(credential, &live)).collect::<Vec<_>>(),
+        "shared_limits": live.config.limits.as_ref().zip(live.shared()).map(|(limits, shared)| shared_status(limits, shared)),
         "routes": live.generation.policy.routes().iter().map(route_status).collect::<Vec<_>>(),
         "webhooks": live.config.webhooks.iter().map(webhook_status).collect::<Vec<_>>(),
     })
@@ -159,6 +161,19 @@ fn limit_status(limiter: &Limiter) -> Value {
         "management": limiter.management.as_ref().map(|budget| budget.rate().to_string()),
         "waiting_for_management": management.waiting,
         "account_paused_seconds": account_until.map(seconds),
+    })
+}
+
+/// How it stands with the server of shared limits.
+fn shared_status(limits: &SharedLimits, shared: &Shared) -> Value {
+    let standing = shared.standing();
+    json!({
+        "redis": limits.redis.to_string(),
+        "in_use": standing.problem.is_none(),
+        "problem": standing.problem,
+        "since_seconds": standing.since.elapsed().as_secs(),
+        "on_failure": limits.on_failure.as_str(),
+        "replicas": limits.replicas,
     })
 }
 

@@ -166,6 +166,10 @@ impl OutboundError {
                 "the body of the request is too large".into(),
                 format!("send at most {limit} bytes; JSON and forms may have 1 MiB, media 110 MiB"),
             ),
+            Self::RateLimited(limited) if limited.is_closed => (
+                "the limits that many sidecars share cannot be asked, and nothing goes without them".into(),
+                "send again after the time in Retry-After; `keyside status` says what is wrong with the server of [limits]".into(),
+            ),
             Self::RateLimited(limited) => (
                 format!("the limit of this {} is reached; {} requests wait already", limited.scope.as_str(), limited.waiting),
                 "send again after the time in Retry-After, or raise `max_wait` of [route.limits]".into(),

@@ -1,6 +1,6 @@
 //! From a configuration file to a whole generation, published at once or refused whole.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::fs::OpenOptions;
 use std::io::Read;
@@ -18,9 +18,11 @@ use tokio::time::Instant;
 mod limits;
 mod questions;
 mod refresh;
+mod shared;
 mod webhooks;
 
 use limits::Limits;
+use shared::SharedServer;
 pub use questions::{DUE, ask_about};
 use webhooks::Applications;
 
@@ -33,6 +35,7 @@ use crate::metrics::Metrics;
 use crate::outbound::Generation;
 use crate::outbound::policy::{self, Policy};
 use crate::provider::{Ca, Origin, Provider, credential_headers};
+use crate::shared::Shared;
 use crate::tls::{self, TlsError};
 use crate::upstream::Upstream;
 
@@ -53,6 +56,7 @@ pub struct Live {
     pub warnings: Vec<String>,
     /// The secret managers, with what is known of what they hold.
     pub managers: Arc<Managers>,
+    shared: Option<SharedServer>,
     upstreams: HashMap<UpstreamKey, Arc<Upstream>>,
     applications: Applications,
     authorities: Arc<Authorities>,
@@ -103,6 +107,7 @@ impl Reloader {
         metrics: Arc<Metrics>,
     ) -> Result<(Arc<Self>, mpsc::Receiver<Request>), LoadError> {
         let live = load(&path, None, &metrics).await?;
+        live.begin().await;
         let audit = match &live.config.audit {
             Some(audit) => Audit::open(&audit.file, audit.requests)
                 .map_err(|error| LoadError::Audit(audit.file.clone(), error.to_string()))?,
@@ -300,6 +305,7 @@ impl Reloader {
         let began = Instant::now();
         match load(&self.path, Some(&before), &self.metrics).await {
             Ok(live) => {
+                live.begin().await;
                 let live = Arc::new(live);
                 self.publish(&live);
                 live.warn();
@@ -346,14 +352,16 @@ pub async fn load(path: &Path, before: Option<&Live>, metrics: &Arc<Metrics>) ->
     }
     let (authorities, of_authorities) = read_authorities(&config).await?;
     let managers = before.map(|before| Arc::clone(&before.managers)).unwrap_or_default();
-    let references = references(&config.credentials);
+    let references = all_references(&config);
     managers.keep_only(&references);
     let Reading { findings, digests: of_secrets } = read_all(references, &managers).await;
     digests.extend(of_authorities);
     digests.extend(of_secrets);
     let credentials = assemble(&config, &findings, before)?;
+    let shared = shared::server(&config, &findings, &authorities, before, metrics)?;
+    let limits = Limits::after(before, config.limits.as_ref().zip(shared.as_ref()));
     let mut upstreams = HashMap::new();
-    let generation = build(&config, &credentials, &authorities, &mut upstreams, before, metrics)?;
+    let generation = build(&config, &credentials, &authorities, limits, &mut upstreams, before, metrics)?;
     let (inbound, applications) = webhooks::build(&config, &credentials, generation.policy.routes(), before, metrics)?;
     // At the start there is nothing else to send with, so nothing waits for the answer.
     if before.is_some() {
@@ -369,6 +377,7 @@ pub async fn load(path: &Path, before: Option<&Live>, metrics: &Arc<Metrics>) ->
         server_tls,
         warnings,
         managers,
+        shared,
         upstreams,
         applications,
         authorities: Arc::new(authorities),
@@ -385,8 +394,10 @@ fn retire(before: &Live, metrics: &Arc<Metrics>) -> Result<Live, LoadError> {
     let renewed =
         |credential: &Arc<Credential>| credential.without_expired().map_or_else(|| Arc::clone(credential), Arc::new);
     let credentials = before.credentials.iter().map(|(name, credential)| (name.clone(), renewed(credential))).collect();
+    let limits = Limits::after(Some(before), before.config.limits.as_ref().zip(before.shared.as_ref()));
     let mut upstreams = HashMap::new();
-    let generation = build(&before.config, &credentials, &before.authorities, &mut upstreams, Some(before), metrics)?;
+    let generation =
+        build(&before.config, &credentials, &before.authorities, limits, &mut upstreams, Some(before), metrics)?;
     let (inbound, applications) =
         webhooks::build(&before.config, &credentials, generation.policy.routes(), Some(before), metrics)?;
     Ok(Live {
@@ -397,6 +408,7 @@ fn retire(before: &Live, metrics: &Arc<Metrics>) -> Result<Live, LoadError> {
         server_tls: before.server_tls.clone(),
         warnings: before.warnings.clone(),
         managers: Arc::clone(&before.managers),
+        shared: before.shared.clone(),
         upstreams,
         applications,
         authorities: Arc::clone(&before.authorities),
@@ -427,11 +439,11 @@ fn build(
     config: &Config,
     credentials: &BTreeMap<String, Arc<Credential>>,
     authorities: &Authorities,
+    mut limits: Limits<'_>,
     upstreams: &mut HashMap<UpstreamKey, Arc<Upstream>>,
     before: Option<&Live>,
     metrics: &Arc<Metrics>,
 ) -> Result<Generation, LoadError> {
-    let mut limits = Limits::after(before);
     let routes_before = before.into_iter().flat_map(|before| before.generation.policy.routes());
     // Looking up each counter anew would be a third of a reload.
     let metrics_before: HashMap<_, _> = routes_before.map(|route| (&route.name, &route.metrics)).collect();
@@ -541,6 +553,19 @@ impl Live {
         }
     }
 
+    /// The server of shared limits, if there is one.
+    #[must_use]
+    pub fn shared(&self) -> Option<&Arc<Shared>> {
+        self.shared.as_ref().map(|(shared, _)| shared)
+    }
+
+    /// Connects to what is shared.
+    pub async fn begin(&self) {
+        if let Some(shared) = self.shared() {
+            shared.begin().await;
+        }
+    }
+
     /// What programs and secret managers did not give the last time.
     pub fn unread(&self) -> impl Iterator<Item = Unread<'_>> {
         let all = self.config.credentials.iter().flat_map(|(name, config)| {
@@ -578,7 +603,16 @@ fn refuse_restart_needed(before: &Config, config: &Config) -> Result<(), LoadErr
 
 fn ca_files(config: &Config) -> Vec<PathBuf> {
     let cas = config.credentials.values().map(|credential| &credential.provider.ca);
-    cas.filter_map(|ca| if let Ca::File(path) = ca { Some(path.clone()) } else { None }).collect()
+    let of_providers = cas.filter_map(|ca| if let Ca::File(path) = ca { Some(path) } else { None });
+    let of_limits = config.limits.iter().filter_map(|limits| limits.ca.as_ref());
+    of_providers.chain(of_limits).cloned().collect()
+}
+
+/// All that is read for a configuration.
+fn all_references(config: &Config) -> BTreeSet<Reference> {
+    let mut all = references(&config.credentials);
+    all.extend(config.limits.iter().map(|limits| limits.redis.clone()));
+    all
 }
 
 /// The configuration, with the digest of its file. It is parsed on a thread of its own: a large one
@@ -679,6 +713,8 @@ pub enum LoadError {
     Tls(String, TlsError),
     /// An upstream of a provider that cannot be used.
     Upstream(String, String),
+    /// The server of `[limits]`.
+    Limits(String),
     /// The files of `[inbound.tls]`.
     ServerTls(TlsError),
     /// A webhook whose application cannot be connected to.
@@ -703,6 +739,7 @@ impl LoadError {
             Self::Authority(path, reason) => vec![format!("ca: {} cannot be read: {reason}", path.display())],
             Self::Tls(provider, error) => vec![format!("provider.{provider}.ca: {error}")],
             Self::Upstream(provider, reason) => vec![format!("provider.{provider}.upstream: {reason}")],
+            Self::Limits(problem) => vec![format!("limits.redis: {problem}")],
             Self::ServerTls(error) => vec![format!("inbound.tls: {error}")],
             Self::Webhook(webhook, reason) => vec![format!("webhook {webhook}: {reason}")],
             Self::Audit(path, reason) => vec![format!("audit.file: {} cannot be written: {reason}", path.display())],

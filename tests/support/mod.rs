@@ -5,6 +5,7 @@ pub mod client;
 pub mod keyside;
 pub mod load;
 pub mod manager;
+pub mod redis;
 pub mod sandbox;
 pub mod upstream;
 pub mod webhook;
