@@ -24,6 +24,7 @@ use crate::metrics::Metrics;
 use crate::outbound::Outbound;
 use crate::reload::{LoadError, Reloader};
 use crate::rotation;
+use crate::sends::Sends;
 
 /// A sidecar that serves. What it runs on is one thread: a sidecar handles some tens of thousands of
 /// requests a second on one core, a sender may send a thousand, and what one thread does nobody has
@@ -72,9 +73,11 @@ impl App {
         let (outbound_addresses, inbound_addresses) = (at(&outbound_listeners), at(&inbound_listeners));
 
         let (look, wishes) = mpsc::channel(LOOKS);
-        let outbound = Outbound::new(reloader.generation(), Arc::clone(&metrics), reloader.audit(), look);
+        let sends = Arc::new(Sends::default());
+        let outbound =
+            Outbound::new(reloader.generation(), Arc::clone(&metrics), reloader.audit(), look, Arc::clone(&sends));
         let outbound = Arc::new(outbound);
-        let inbound = Arc::new(Inbound::new(reloader.inbound(), Arc::clone(&metrics)));
+        let inbound = Arc::new(Inbound::new(reloader.inbound(), Arc::clone(&metrics), sends));
         let admin = Arc::new(Admin::new(Arc::clone(&reloader), Arc::clone(&metrics)));
         let ((drainer, begun), (admin_drainer, admin_begun)) = (drain(), drain());
         let mut tasks = Vec::new();

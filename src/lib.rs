@@ -14,7 +14,7 @@
 //!       guard::admit                      400 403 405 421: who may call, what may pass
 //!       policy.check      -> Permit       403 404: route, operation, sender; only this makes a Permit
 //!       take_body                         400 413 503: whole where something in it may change or is needed
-//!       sends.begin       -> Once         409 422: a message with an Idempotency-Key goes out once
+//!       once::begin       -> Keyed        409 422: a message with an Idempotency-Key goes out once
 //!       limiter.send      -> Ticket       429: the turn of its recipient and sender, or of the account
 //!       exchange.send                     once more with another secret where the provider refuses this one
 //!       └ inject::compose                 503: credentials of the caller's out, ours in; wants the Permit
@@ -52,7 +52,7 @@
 //! | commands | [`cli`], and [`sandbox`], an emulator of the Cloud API that knows nothing of the rest |
 //! | the process | [`app`], [`admin`], [`rotation`], [`reload`] |
 //! | the way of a request, of a question | [`outbound`], [`inbound`], [`listener`]; [`health`] |
-//! | what it uses | [`limit`], [`credential`], [`upstream`], [`tls`], [`shared`] |
+//! | what it uses | [`limit`], [`credential`], [`upstream`], [`tls`], [`sends`], [`shared`] |
 //! | what is meant | [`config`], [`provider`] |
 //! | the ground | [`audit`], [`document`], [`headers`], [`json`], [`log`], [`metrics`], [`query`], [`response`], [`room`], [`secret`], [`units`], [`watchdog`] |
 //!
@@ -92,6 +92,7 @@ pub mod room;
 pub mod rotation;
 pub mod sandbox;
 pub mod secret;
+pub mod sends;
 pub mod shared;
 pub mod tls;
 pub mod units;

@@ -38,6 +38,12 @@ impl Sharing {
         Self { shared, account, name, on_failure, replicas }
     }
 
+    /// The server that counts.
+    #[must_use]
+    pub fn server(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// One of its limits. Those of the same kind and parts are the same in all sidecars.
     #[must_use]
     pub fn lease(&self, kind: &str, parts: &[&str]) -> Lease {

@@ -31,7 +31,7 @@ use answer::Meaning;
 use body::Form;
 use error::OutboundError;
 use exchange::{Exchange, Taken};
-use once::{Begun, Sends};
+use once::First;
 use policy::{Permit, Policy, Route};
 
 use crate::audit::Audit;
@@ -40,9 +40,10 @@ use crate::limit::{Demand, Limited, Patience, Ticket};
 use crate::listener::{Caller, Link};
 use crate::log::millis;
 use crate::metrics::{Metrics, outcome_of};
-use crate::provider::Kind;
+use crate::provider::{Kind, Provider};
 use crate::response::{INTERNAL, whole_seconds};
 use crate::room::{Held, Room};
+use crate::sends::Sends;
 use crate::upstream::{Answer, AnswerBody, Limits, UpstreamError};
 
 /// What requests are judged by and sent with, all of one load.
@@ -70,14 +71,20 @@ pub struct Outbound {
     audit: Audit,
     look: LookAgain,
     room: Room,
-    sends: Sends,
+    sends: Arc<Sends>,
 }
 
 impl Outbound {
     /// A handler whose requests run on what `generation` holds when they arrive.
     #[must_use]
-    pub fn new(generation: Arc<ArcSwap<Generation>>, metrics: Arc<Metrics>, audit: Audit, look: LookAgain) -> Self {
-        Self { generation, metrics, audit, look, room: Room::default(), sends: Sends::default() }
+    pub fn new(
+        generation: Arc<ArcSwap<Generation>>,
+        metrics: Arc<Metrics>,
+        audit: Audit,
+        look: LookAgain,
+        sends: Arc<Sends>,
+    ) -> Self {
+        Self { generation, metrics, audit, look, room: Room::default(), sends }
     }
 
     /// Answers a request: with the provider's answer, or with why there is none. Cannot fail; this is
@@ -117,9 +124,10 @@ impl Outbound {
         let failed = |error| Failure { route: Some(permit.route), permit: Some(permit.operation_index), error };
         let deadline = limits(&permit, parts, arrived).deadline;
         let (body, _held) = self.take_body(&permit, parts, body, deadline).await.map_err(failed)?;
-        let once = match self.sends.begin(&permit, parts, &body, &under_way.written).map_err(failed)? {
-            Begun::Send(once) => once,
-            Begun::Answered(response) => return Ok(response),
+        let first = once::begin(&self.sends, &permit, parts, &body, &under_way.written).await;
+        let keyed = match first.map_err(failed)? {
+            First::Send(keyed) => keyed,
+            First::Answered(response) => return Ok(response),
         };
         let sent = self.send_in_turn(generation, &permit, parts, body, link, under_way).await;
         let Sent { answer, ticket, at: sent, did_nothing } = sent.map_err(failed)?;
@@ -130,8 +138,8 @@ impl Outbound {
         let origin = || origin_of(&permit, parts);
         let cleaned = answer::clean(answer, &permit, origin).await;
         let mut response = cleaned.map_err(|error| failed(upstream_error(error, &parts.method)))?;
-        if let Some(once) = once {
-            once.settle(&response, did_nothing);
+        if let Some(keyed) = keyed {
+            keyed.settle(&response, did_nothing).await;
         }
         report(&permit, link, response.status(), done - arrived);
         self.record(generation, Some((permit.route, permit.operation_index)), link, response.status());
@@ -358,14 +366,18 @@ async fn turn(
     Ok(ticket)
 }
 
-/// Whom a message is for, as its body says. Without what people put between the digits of a phone number.
+/// Whom a message is for, where that counts.
 fn recipient<'b>(permit: &Permit<'_>, body: &'b Taken) -> Option<Cow<'b, str>> {
     if !permit.request.limited || permit.route.limiter.pairs.is_none() {
         return None;
     }
     let Taken::Whole { form: Form::Json, body } = body else { return None };
-    let text = std::str::from_utf8(body).ok()?;
-    let named = permit.provider().limits.recipient.iter().find_map(|path| json::text_at(text, path))?;
+    recipient_in(permit.provider(), std::str::from_utf8(body).ok()?)
+}
+
+/// Whom a message is for, as its body says. Without what people put between the digits of a phone number.
+fn recipient_in<'b>(provider: &Provider, text: &'b str) -> Option<Cow<'b, str>> {
+    let named = provider.limits.recipient.iter().find_map(|path| json::text_at(text, path))?;
     let is_number = named.bytes().all(|byte| byte.is_ascii_digit() || b"+-(). ".contains(&byte));
     if is_number && !named.bytes().all(|byte| byte.is_ascii_digit()) {
         return Some(named.chars().filter(char::is_ascii_digit).collect());
@@ -499,6 +511,7 @@ mod tests {
             Arc::clone(&metrics),
             Audit::default(),
             mpsc::channel(1).0,
+            Arc::default(),
         );
         let link = Link::new(Caller::Unix { uid: 0 });
         let counted = |outcome: &str| {

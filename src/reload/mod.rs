@@ -362,7 +362,9 @@ pub async fn load(path: &Path, before: Option<&Live>, metrics: &Arc<Metrics>) ->
     let limits = Limits::after(before, config.limits.as_ref().zip(shared.as_ref()));
     let mut upstreams = HashMap::new();
     let generation = build(&config, &credentials, &authorities, limits, &mut upstreams, before, metrics)?;
-    let (inbound, applications) = webhooks::build(&config, &credentials, generation.policy.routes(), before, metrics)?;
+    let server = shared.as_ref().map(|(server, _)| server);
+    let routes = generation.policy.routes();
+    let (inbound, applications) = webhooks::build(&config, &credentials, routes, server, before, metrics)?;
     // At the start there is nothing else to send with, so nothing waits for the answer.
     if before.is_some() {
         questions::prove(&config, &generation, metrics).await?;
@@ -398,8 +400,9 @@ fn retire(before: &Live, metrics: &Arc<Metrics>) -> Result<Live, LoadError> {
     let mut upstreams = HashMap::new();
     let generation =
         build(&before.config, &credentials, &before.authorities, limits, &mut upstreams, Some(before), metrics)?;
+    let (routes, server) = (generation.policy.routes(), before.shared());
     let (inbound, applications) =
-        webhooks::build(&before.config, &credentials, generation.policy.routes(), Some(before), metrics)?;
+        webhooks::build(&before.config, &credentials, routes, server, Some(before), metrics)?;
     Ok(Live {
         config: Arc::clone(&before.config),
         credentials,
