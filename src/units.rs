@@ -44,13 +44,9 @@ impl fmt::Display for Quota {
 }
 
 impl From<Rate> for Quota {
-    /// Almost all of a rate's count may come at once. The provider counts when requests arrive: one that was held up on
-    /// its way leaves less room for those behind it, so what comes in 50 ms is kept back, and a sixteenth at most.
+    /// All of a rate's count may come at once.
     fn from(rate: Rate) -> Self {
-        let in_time = Duration::from_millis(50).as_nanos() * u128::from(rate.count.get()) / rate.per.as_nanos().max(1);
-        let kept_back = u32::try_from(in_time).unwrap_or(u32::MAX).min(rate.count.get() / 16);
-        let burst = NonZeroU32::new(rate.count.get() - kept_back).unwrap_or(NonZeroU32::MIN);
-        Self { rate, burst }
+        Self { rate, burst: rate.count }
     }
 }
 

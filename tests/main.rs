@@ -19,6 +19,7 @@
 mod support;
 
 mod audit;
+mod buckets;
 mod callers;
 mod checks;
 mod clock;

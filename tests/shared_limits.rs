@@ -73,6 +73,7 @@ fn eight_before_one(redis: &mut Redis, time: Duration, halfway: impl FnOnce(&mut
                         due += interval;
                         let answer = client.ask(request).unwrap();
                         match (answer.status, answer.slug()) {
+                            (200, _) if began.elapsed() > time => {}
                             (200, _) => drop(accepted.fetch_add(1, Ordering::Relaxed)),
                             (429, "rate_limited") => {}
                             _ => throttled.lock().unwrap().push(format!("{:?} {}", began.elapsed(), answer.text())),
@@ -84,7 +85,9 @@ fn eight_before_one(redis: &mut Redis, time: Duration, halfway: impl FnOnce(&mut
         thread::sleep(time / 2);
         halfway(redis);
     });
-    let permitted = 80.0 * began.elapsed().as_secs_f64() + 80.0;
+    let losses: f64 = sidecars.iter().map(|keyside| keyside.metric("keyside_redis_losses_total", &[])).sum();
+    println!("{losses} times was the server lost");
+    let permitted = 80.0 * time.as_secs_f64() + 80.0;
     (throttled.into_inner().unwrap(), accepted.into_inner() as f64 / permitted)
 }
 
@@ -93,7 +96,7 @@ fn eight_before_one(redis: &mut Redis, time: Duration, halfway: impl FnOnce(&mut
 fn eight_sidecars_send_as_fast_as_one_may_and_no_faster() {
     let (throttled, used) = eight_before_one(&mut Redis::start(), Duration::from_secs(20), |_| {});
     assert!(throttled.len() <= 2, "{throttled:?}");
-    assert!(used >= 0.97, "{used}");
+    assert!(used >= 0.97, "{used}, {throttled:?}");
 }
 
 #[test]
@@ -101,7 +104,7 @@ fn eight_sidecars_send_as_fast_as_one_may_and_no_faster() {
 fn eight_sidecars_that_lose_the_server_send_an_eighth_each() {
     let (throttled, used) = eight_before_one(&mut Redis::start(), Duration::from_secs(20), Redis::kill);
     assert!(throttled.len() <= 2, "{throttled:?}");
-    assert!(used >= 0.97, "{used}");
+    assert!(used >= 0.97, "{used}, {throttled:?}");
 }
 
 #[test]

@@ -39,7 +39,8 @@ impl Budget {
     /// that were not read yet.
     #[must_use]
     pub fn new(scope: Scope, kind: &'static str, rate: Rate, auto: bool, sharing: Option<Sharing>) -> Self {
-        Self { scope, kind, quota: rate.into(), sharing, auto, gates: Mutex::default() }
+        let quota = whole(rate, sharing.as_ref());
+        Self { scope, kind, quota, sharing, auto, gates: Mutex::default() }
     }
 
     /// Whether rates are read from the provider.
@@ -63,7 +64,7 @@ impl Budget {
     /// Takes what the provider says of a sender.
     pub fn set_level(&self, sender: &str, rate: Rate) {
         let mut gates = self.gates();
-        let (quota, now) = (Quota::from(rate), Instant::now());
+        let (quota, now) = (whole(rate, self.sharing.as_ref()), Instant::now());
         let before = gates.levels.insert(sender.into(), (quota, now)).map_or(self.quota, |(before, _)| before);
         if before != quota
             && let Some(gate) = gates.by_name.get_mut(sender)
@@ -178,6 +179,11 @@ impl Budget {
     fn gates(&self) -> MutexGuard<'_, Gates> {
         self.gates.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What all who share a rate may use of it.
+fn whole(rate: Rate, sharing: Option<&Sharing>) -> Quota {
+    sharing.map_or_else(|| rate.into(), |_| Sharing::whole(rate))
 }
 
 const MIN_SWEEP: usize = 1024;

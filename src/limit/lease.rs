@@ -52,6 +52,16 @@ impl Sharing {
         Lease { sharing: self.clone(), tokens, taught }
     }
 
+    /// What all of them may use of a rate. The provider counts when requests arrive, and the server when they may go: one
+    /// that was held up on its way leaves less room for those of the others behind it. So of what may come at once so much
+    /// is kept back as comes in 50 ms, a sixteenth at most.
+    #[must_use]
+    pub fn whole(rate: Rate) -> Quota {
+        let held_up = Duration::from_millis(50).as_nanos() * u128::from(rate.count.get()) / rate.per.as_nanos().max(1);
+        let kept_back = u32::try_from(held_up).unwrap_or(u32::MAX).min(rate.count.get() / 16);
+        Quota { rate, burst: NonZeroU32::new(rate.count.get() - kept_back).unwrap_or(NonZeroU32::MIN) }
+    }
+
     /// The part of a quota that one sidecar may use by itself.
     #[must_use]
     pub fn part(&self, quota: Quota) -> Quota {
