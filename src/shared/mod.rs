@@ -3,10 +3,10 @@
 //! What it keeps is of use to all of them and vital to none: while it does not answer in time, each goes on alone.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use redis::{FromRedisValue, RedisError, ScriptInvocation};
+use redis::{FromRedisValue, RedisError, Script, ScriptInvocation};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -131,6 +131,15 @@ impl Shared {
         Err(Lost)
     }
 
+    /// Whether this process is the one that may do something now: nobody else may for so long.
+    ///
+    /// # Errors
+    /// Where nobody can tell.
+    pub async fn claim(&self, account: &str, what: &str, time: Duration) -> Result<bool, Lost> {
+        let mut script = CLAIM.key(self.names.below(&self.names.account(account), "claim", &[what]));
+        self.run(script.arg(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))).await
+    }
+
     fn lose(&self, number: u64, problem: String) {
         let mut state = self.state();
         if state.number != number || state.link.take().is_none() {
@@ -210,6 +219,8 @@ fn explain(error: &RedisError) -> String {
     }
 }
 
+static CLAIM: LazyLock<Script> =
+    LazyLock::new(|| Script::new("return redis.call('SET', KEYS[1], 1, 'NX', 'PX', ARGV[1]) and 1 or 0"));
 /// How long a decision may wait for the server: a send is late before its limit is.
 pub const BUDGET: Duration = Duration::from_millis(50);
 /// For name, TCP, TLS, password and a first write together.
