@@ -117,6 +117,7 @@ fn limiter() -> Limiter {
         account: Arc::new(Account::default()),
         senders: None,
         pairs: None,
+        sends: None,
         management: None,
         sharing: None,
         patience,

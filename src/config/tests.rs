@@ -399,8 +399,8 @@ fn every_fault_is_named_with_its_place_and_what_is_expected() {
             "f:8:17: route.limits.per_recipient.rate: missing, expected how many come in how much time, such as \"1/6s\"",
         ),
         (
-            "[route.limits]\nper_account = \"1/6s\"",
-            "f:8:1: route.limits.per_account: unknown key, expected one of `retry`, `per_sender`, `management`, `per_recipient`, `max_wait`, `max_queue`",
+            "[route.limits]\nper_number = \"1/6s\"",
+            "f:8:1: route.limits.per_number: unknown key, did you mean `per_sender`? expected one of `retry`, `per_sender`, `per_account`, `management`, `per_recipient`, `max_wait`, `max_queue`",
         ),
         (
             "[route.limits]\nper_sender = \"80\"",

@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Response, header};
 
+use super::body::Form;
 use super::error::OutboundError;
 use super::exchange::Taken;
 use super::policy::Permit;
@@ -93,7 +94,7 @@ fn replay(answer: Answer) -> Response<AnswerBody> {
 fn told(permit: &Permit<'_>, account: &str, sender: &str, body: &[u8]) -> Option<Mark> {
     let text = std::str::from_utf8(body).ok()?;
     let repeated = json::text_at(text, &[REPEATED.to_owned()])?;
-    let recipient = recipient_in(permit.provider(), text)?;
+    let recipient = recipient_in(permit.provider(), Form::Json, text)?;
     Some(told_of(account, sender, &recipient, &repeated))
 }
 

@@ -15,8 +15,42 @@ pub(super) struct Limits<'a> {
     before: &'a [policy::Route],
     shared: Option<(&'a SharedLimits, &'a SharedServer)>,
     accounts: HashMap<String, Arc<Account>>,
-    budgets: Vec<(String, Rate, Arc<Budget>)>,
+    budgets: Vec<(String, Of, Arc<Budget>)>,
     pairs: Vec<(String, Quota, Arc<Pairs>)>,
+}
+
+/// What a budget is of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Of {
+    Senders,
+    Sends,
+    Management,
+}
+
+impl Of {
+    fn scope(self) -> Scope {
+        match self {
+            Self::Senders => Scope::Sender,
+            Self::Sends | Self::Management => Scope::Account,
+        }
+    }
+
+    /// What it is called in the shared server.
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Senders => "sender",
+            Self::Sends => "sends",
+            Self::Management => "management",
+        }
+    }
+
+    fn held(self, limiter: &Limiter) -> Option<&Arc<Budget>> {
+        match self {
+            Self::Senders => limiter.senders.as_ref(),
+            Self::Sends => limiter.sends.as_ref(),
+            Self::Management => limiter.management.as_ref(),
+        }
+    }
 }
 
 impl<'a> Limits<'a> {
@@ -35,9 +69,10 @@ impl<'a> Limits<'a> {
         });
         Limiter {
             account,
-            senders: rates.per_sender.map(|rate| self.budget(route, rate, Scope::Sender, sharing.as_ref())),
+            senders: rates.per_sender.map(|rate| self.budget(route, rate, Of::Senders, sharing.as_ref())),
             pairs: rates.per_recipient.map(|quota| self.pairs(&route.credential, quota, sharing.as_ref())),
-            management: rates.management.map(|rate| self.budget(route, rate, Scope::Account, sharing.as_ref())),
+            sends: rates.per_account.map(|rate| self.budget(route, rate, Of::Sends, sharing.as_ref())),
+            management: rates.management.map(|rate| self.budget(route, rate, Of::Management, sharing.as_ref())),
             sharing,
             retries: route.limits.retry,
             patience: Patience { max_wait: route.limits.max_wait, max_queue: route.limits.max_queue },
@@ -51,29 +86,25 @@ impl<'a> Limits<'a> {
     }
 
     /// That of a route which has the same rate for the same; else what this route had, at its new rate.
-    fn budget(&mut self, route: &Route, rate: Rate, scope: Scope, sharing: Option<&Sharing>) -> Arc<Budget> {
+    fn budget(&mut self, route: &Route, rate: Rate, what: Of, sharing: Option<&Sharing>) -> Arc<Budget> {
         let credential = route.credential.as_str();
-        let auto = scope == Scope::Sender && route.limits.rates.auto;
+        let auto = what == Of::Senders && route.limits.rates.auto;
         let is_same = |budget: &Arc<Budget>| {
-            (budget.scope(), budget.rate(), budget.is_auto()) == (scope, rate, auto)
-                && Sharing::is_alike(budget.sharing(), sharing)
+            (budget.rate(), budget.is_auto()) == (rate, auto) && Sharing::is_alike(budget.sharing(), sharing)
         };
-        let made = self.budgets.iter().find(|(name, _, budget)| name == credential && is_same(budget));
+        let made = self.budgets.iter().find(|(name, of, budget)| name == credential && *of == what && is_same(budget));
         if let Some((_, _, budget)) = made {
             return Arc::clone(budget);
         }
-        let held = |route: &'a policy::Route| match scope {
-            Scope::Account => route.limiter.management.as_ref(),
-            Scope::Sender | Scope::Recipient => route.limiter.senders.as_ref(),
-        };
+        let held = |route: &'a policy::Route| what.held(&route.limiter);
         let same_rate = of(self.before, credential).filter_map(held).find(|budget| is_same(budget));
         let same_route = of(self.before, credential).find(|old| *old.name == *route.name).and_then(held);
         let budget = match (same_rate, same_route) {
             (Some(budget), _) => Arc::clone(budget),
             (None, Some(budget)) => Arc::new(budget.changed(rate, auto, sharing.cloned())),
-            (None, None) => Arc::new(Budget::new(scope, kind_of(scope), rate, auto, sharing.cloned())),
+            (None, None) => Arc::new(Budget::new(what.scope(), what.kind(), rate, auto, sharing.cloned())),
         };
-        self.budgets.push((credential.to_owned(), rate, Arc::clone(&budget)));
+        self.budgets.push((credential.to_owned(), what, Arc::clone(&budget)));
         budget
     }
 
@@ -92,14 +123,6 @@ impl<'a> Limits<'a> {
         };
         self.pairs.push((credential.to_owned(), quota, Arc::clone(&pairs)));
         pairs
-    }
-}
-
-/// What a limit is called in the shared server.
-fn kind_of(scope: Scope) -> &'static str {
-    match scope {
-        Scope::Account => "management",
-        Scope::Sender | Scope::Recipient => "sender",
     }
 }
 
