@@ -239,7 +239,11 @@ fn two_sidecars_send_a_message_once() {
     assert_eq!(send(&other, "k", r#"{"to":"2"}"#).slug(), "key_reused");
     assert_eq!(upstream.arrivals(), 1);
     drop(one);
-    assert_eq!(send(&start(), "k", r#"{"to":"1"}"#).header("idempotent-replayed"), Some("true"), "a restart forgets nothing");
+    assert_eq!(
+        send(&start(), "k", r#"{"to":"1"}"#).header("idempotent-replayed"),
+        Some("true"),
+        "a restart forgets nothing"
+    );
 }
 
 #[test]

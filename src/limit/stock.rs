@@ -41,7 +41,16 @@ impl Stock {
     pub(super) fn new() -> Self {
         let now = Instant::now();
         let used = Used { since: now, now: 0, before: 0 };
-        Self { due: VecDeque::new(), left: 0, ask_at: now, full_at: now, is_short: false, pace: Duration::ZERO, came: now, used }
+        Self {
+            due: VecDeque::new(),
+            left: 0,
+            ask_at: now,
+            full_at: now,
+            is_short: false,
+            pace: Duration::ZERO,
+            came: now,
+            used,
+        }
     }
 
     /// Takes one; else says when one that is held is good, or `None` where none is held.
@@ -165,7 +174,14 @@ mod tests {
     }
 
     fn grant(count: u32) -> Grant {
-        Grant { count, first: Ok(Duration::ZERO), spacing: Duration::ZERO, left: 5, full_in: MILLI, wait: Duration::ZERO }
+        Grant {
+            count,
+            first: Ok(Duration::ZERO),
+            spacing: Duration::ZERO,
+            left: 5,
+            full_in: MILLI,
+            wait: Duration::ZERO,
+        }
     }
 
     #[test]

@@ -14,8 +14,8 @@ use governor::state::{InMemoryState, NotKeyed};
 use governor::{NotUntil, RateLimiter};
 use tokio::time::Instant;
 
-use super::pairs::{Pair, Pairs};
 use super::Ticket;
+use super::pairs::{Pair, Pairs};
 use crate::units::Quota;
 
 type Governor = RateLimiter<NotKeyed, InMemoryState, MonotonicClock, StateInformationMiddleware>;

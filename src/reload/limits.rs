@@ -115,8 +115,7 @@ impl<'a> Limits<'a> {
             return Arc::clone(pairs);
         }
         let mut old = of(self.before, credential).filter_map(|route| route.limiter.pairs.as_ref());
-        let is_same =
-            |pairs: &&Arc<Pairs>| pairs.quota() == quota && Sharing::is_alike(pairs.sharing(), sharing);
+        let is_same = |pairs: &&Arc<Pairs>| pairs.quota() == quota && Sharing::is_alike(pairs.sharing(), sharing);
         let pairs = match old.clone().find(is_same) {
             Some(pairs) => Arc::clone(pairs),
             None => Pairs::after(old.next(), quota, sharing.cloned()),

@@ -22,8 +22,8 @@ mod shared;
 mod webhooks;
 
 use limits::Limits;
-use shared::SharedServer;
 pub use questions::{DUE, ask_about};
+use shared::SharedServer;
 use webhooks::Applications;
 
 use crate::audit::Audit;
@@ -401,8 +401,7 @@ fn retire(before: &Live, metrics: &Arc<Metrics>) -> Result<Live, LoadError> {
     let generation =
         build(&before.config, &credentials, &before.authorities, limits, &mut upstreams, Some(before), metrics)?;
     let (routes, server) = (generation.policy.routes(), before.shared());
-    let (inbound, applications) =
-        webhooks::build(&before.config, &credentials, routes, server, Some(before), metrics)?;
+    let (inbound, applications) = webhooks::build(&before.config, &credentials, routes, server, Some(before), metrics)?;
     Ok(Live {
         config: Arc::clone(&before.config),
         credentials,

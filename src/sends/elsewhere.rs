@@ -99,8 +99,7 @@ fn millis(duration: Duration) -> u64 {
 
 static BEGIN: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/begin.lua")));
 static END: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/end.lua")));
-static TELL: LazyLock<Script> =
-    LazyLock::new(|| Script::new("redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])"));
+static TELL: LazyLock<Script> = LazyLock::new(|| Script::new("redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])"));
 static WHICH: LazyLock<Script> = LazyLock::new(|| Script::new("return redis.call('GET', KEYS[1])"));
 static TOLD: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/told.lua")));
 /// No exchange of a message takes longer, with its waits: then nobody is left who could tell what became of it.

@@ -25,9 +25,9 @@ pub struct Server {
 
 /// Where connections lead to.
 pub(super) enum Place {
-    One(Client),
+    One(Box<Client>),
     Sentinel(Box<SentinelClient>),
-    Cluster(ClusterClient),
+    Cluster(Box<ClusterClient>),
 }
 
 /// A connection, which many use at a time.
@@ -57,7 +57,11 @@ impl Server {
             Kind::Sentinel => parts.sentinel(certificates),
             Kind::Cluster => parts.cluster(certificates),
         };
-        let unusable = |_| ServerError("not usable, expected a URL of one server, a cluster or Sentinels, and PEM certificates in `ca`");
+        let unusable = |_| {
+            ServerError(
+                "not usable, expected a URL of one server, a cluster or Sentinels, and PEM certificates in `ca`",
+            )
+        };
         Ok(Self { place: place.map_err(unusable)?, names, fingerprint: url.fingerprint() })
     }
 }
@@ -138,7 +142,9 @@ impl Parts {
         let sentinel_password = match query.map(|query| query.strip_prefix("sentinel_password=")) {
             None => None,
             Some(Some(password)) if kind == Kind::Sentinel => Some(decoded(password)?),
-            Some(_) => return Err(ServerError("an unknown parameter, expected none but sentinel_password of Sentinels")),
+            Some(_) => {
+                return Err(ServerError("an unknown parameter, expected none but sentinel_password of Sentinels"));
+            }
         };
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         let (login, hosts) = match authority.rsplit_once('@') {
@@ -147,7 +153,9 @@ impl Parts {
         };
         let (user, password) = match login.map(|login| login.split_once(':')) {
             None => (None, None),
-            Some(Some((user, password))) => (Some(decoded(user)?).filter(|user| !user.is_empty()), Some(decoded(password)?)),
+            Some(Some((user, password))) => {
+                (Some(decoded(user)?).filter(|user| !user.is_empty()), Some(decoded(password)?))
+            }
             Some(None) => return Err(ServerError("a login without a colon, expected USER:PASSWORD@ or :PASSWORD@")),
         };
         let standard = if kind == Kind::Sentinel { 26379 } else { 6379 };
@@ -192,7 +200,7 @@ impl Parts {
             Some(certificates) => Client::build_with_tls(info, certificates)?,
             None => Client::open(info)?,
         };
-        Ok(Place::One(client))
+        Ok(Place::One(Box::new(client)))
     }
 
     fn sentinel(&self, certificates: Option<TlsCertificates>) -> Result<Place, RedisError> {
@@ -220,7 +228,8 @@ impl Parts {
 
     fn cluster(&self, certificates: Option<TlsCertificates>) -> Result<Place, RedisError> {
         // What is late is lost: the next decision is made by the sidecar itself, so nothing is tried twice.
-        let mut builder = ClusterClientBuilder::new(self.addresses()).retries(RETRIES).connection_timeout(super::CONNECT);
+        let mut builder =
+            ClusterClientBuilder::new(self.addresses()).retries(RETRIES).connection_timeout(super::CONNECT);
         builder = builder.response_timeout(super::CONNECT).max_retry_wait(MOST_BETWEEN).min_retry_wait(1);
         if self.tls {
             builder = builder.tls(TlsMode::Secure);
@@ -234,7 +243,7 @@ impl Parts {
         if let Some(password) = &self.password {
             builder = builder.password(password);
         }
-        Ok(Place::Cluster(builder.build()?))
+        Ok(Place::Cluster(Box::new(builder.build()?)))
     }
 }
 

@@ -102,7 +102,8 @@ impl Redis {
         if self.tls {
             command.args(["--tls", "--cacert", "ca.pem"]);
         }
-        let output = command.args(words).stdin(Stdio::null()).stderr(Stdio::null()).output().expect("there is redis-cli");
+        let output =
+            command.args(words).stdin(Stdio::null()).stderr(Stdio::null()).output().expect("there is redis-cli");
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
@@ -210,8 +211,7 @@ impl Cluster {
         command.env("REDISCLI_AUTH", PASSWORD).args(["--cluster", "create"]);
         command.args(nodes.iter().map(|node| format!("127.0.0.1:{}", node.port()))).arg("--cluster-yes");
         let output = command.stdin(Stdio::null()).output().expect("there is redis-cli");
-        let is_whole =
-            || nodes.iter().all(|node| node.ask(&["CLUSTER", "INFO"]).contains("cluster_state:ok"));
+        let is_whole = || nodes.iter().all(|node| node.ask(&["CLUSTER", "INFO"]).contains("cluster_state:ok"));
         assert!(eventually(Duration::from_secs(20), is_whole), "{}", String::from_utf8_lossy(&output.stdout));
         Self { nodes }
     }
