@@ -10,6 +10,7 @@ use crate::support::client::{Client, get, post};
 use crate::support::keyside::{Directory, Finished, Keyside, Setup, finish};
 use crate::support::load::under_load_of;
 use crate::support::manager::{Bao, ROOT};
+use crate::support::redis::Redis;
 use crate::support::sandbox::Sandbox;
 use crate::support::{APP_SECRET, MESSAGES, TOKEN, eventually};
 
@@ -169,6 +170,51 @@ fn a_renewal_that_does_not_come_into_use_is_undone() {
     assert!(log.contains("is back in file:") && log.contains("the new one was revoked"), "{log}");
     assert_eq!((token(&keyside).as_str(), send(&keyside)), (TOKEN, 200));
     assert!(is_good(&sandbox, TOKEN));
+}
+
+#[test]
+#[ignore = "needs Redis: tests/run servers"]
+fn of_sidecars_that_share_limits_one_renews_the_token() {
+    let (secrets, shared, redis) = (Directory::new(), Directory::new(), Redis::start());
+    secrets.write("token", TOKEN);
+    secrets.write("app_secret", APP_SECRET);
+    shared.write("token", TOKEN);
+    let sandbox = Sandbox::start(&secrets, &[]);
+    let in_ten_days = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 10 * 86_400;
+    sandbox.ask("POST", "tokens", &json!({ "token": TOKEN, "expires_at": in_ten_days }));
+    let start = || {
+        Setup::at(&sandbox.url())
+            .check()
+            .watch("200ms")
+            .file("app_secret", APP_SECRET)
+            .env("KEYSIDE_REDIS_URL", &redis.url())
+            .credential(&format!(
+                "token = \"file:{}/token\"\napp_secret = \"file:@DIR@/app_secret\"\nrenew = \"14d\"\noverlap = \"6s\"\n",
+                shared.path().display()
+            ))
+            .route(&format!("senders = [\"{SENDER}\"]\n"))
+            .more("[limits]\nredis = \"env:KEYSIDE_REDIS_URL\"")
+            .start()
+    };
+    let sidecars = [start(), start(), start()];
+    let renewals = || -> usize {
+        sidecars.iter().map(|keyside| keyside.log().matches("the token was renewed before its end").count()).sum()
+    };
+    assert!(eventually(Duration::from_secs(15), || renewals() == 1), "{}", sidecars[0].log());
+    let renewed = std::fs::read_to_string(shared.join("token")).unwrap();
+    let fingerprints =
+        || sidecars.iter().map(|keyside| token_fingerprint(keyside)).collect::<std::collections::HashSet<_>>();
+    assert!(eventually(Duration::from_secs(5), || fingerprints().len() == 1), "all send with the new one");
+    assert!(eventually(Duration::from_secs(10), || !is_good(&sandbox, TOKEN)), "the old one is revoked");
+    assert!(is_good(&sandbox, renewed.trim()));
+    assert_eq!(renewals(), 1);
+    assert!(sidecars.iter().all(|keyside| send(keyside) == 200));
+}
+
+fn token_fingerprint(keyside: &Keyside) -> String {
+    let status = keyside.status();
+    let secrets = status["credentials"][0]["secrets"].as_array().unwrap().clone();
+    secrets.iter().find(|secret| secret["name"] == "token").unwrap()["fingerprint"].as_str().unwrap().to_owned()
 }
 
 #[test]

@@ -63,8 +63,14 @@ fn report(faults: impl ExactSizeIterator<Item: std::fmt::Display>) -> ExitCode {
     ExitCode::from(super::BAD_CONFIGURATION)
 }
 
-/// Asks about every credential and prints what was said; false where one is refused.
+/// Asks about every credential, and for the server of shared limits, and prints what was said; false where one is refused
+/// or the server does not answer.
 async fn ask(live: &Live) -> bool {
+    live.begin().await;
+    let problem = live.shared().and_then(|shared| shared.standing().problem);
+    if let (Some(limits), true) = (&live.config.limits, live.shared().is_some()) {
+        println!("limits: {} {}", limits.redis, problem.as_deref().unwrap_or("answers"));
+    }
     let mut answers = ask_about(live).await;
     answers.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
     for (credential, asked) in &answers {
@@ -77,5 +83,5 @@ async fn ask(live: &Live) -> bool {
             }
         }
     }
-    !answers.iter().any(|(_, asked)| matches!(asked.verdict, Verdict::Refused(_)))
+    problem.is_none() && !answers.iter().any(|(_, asked)| matches!(asked.verdict, Verdict::Refused(_)))
 }

@@ -58,6 +58,7 @@ fn print_for_people(status: &Value) {
         ["ROUTE", "PATH", "CREDENTIAL", "UPSTREAM", "PER SENDER", "WAITING", "OPERATIONS"],
         list(&status["routes"]).map(route),
     );
+    tell_of_sharing(&status["shared_limits"]);
     if list(&status["webhooks"]).next().is_some() {
         let webhook = |webhook: &Value| ["name", "path", "credential", "forward"].map(|key| text(&webhook[key]));
         print_table(["WEBHOOK", "PATH", "CREDENTIAL", "FORWARD"], list(&status["webhooks"]).map(webhook));
@@ -133,6 +134,21 @@ fn tell_what_to_do(credential: &Value) {
     }
     for secret in list(&credential["secrets"]).filter(|secret| secret["state"] != "ok") {
         println!("  {name}: {} is {}: rotate it", text(&secret["name"]), text(&secret["state"]));
+    }
+}
+
+/// Whether limits are shared with other sidecars, and what holds where they should be.
+fn tell_of_sharing(shared: &Value) {
+    let redis = text(&shared["redis"]);
+    match (shared["in_use"].as_bool(), shared["problem"].as_str()) {
+        (Some(true), _) => println!("\nlimits are shared through {redis}"),
+        (Some(false), problem) => {
+            let (problem, on_failure) = (problem.unwrap_or("no connection"), text(&shared["on_failure"]));
+            println!(
+                "\nlimits are NOT shared: {redis}: {problem}; until it answers, on_failure = \"{on_failure}\" holds"
+            );
+        }
+        (None, _) => {}
     }
 }
 

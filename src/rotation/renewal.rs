@@ -11,6 +11,7 @@ use crate::audit::Audit;
 use crate::credential::Credential;
 use crate::reload::{Live, Reloader};
 use crate::secret::{Fingerprint, Secret};
+use crate::shared::Lost;
 
 /// Exchanges each token that ends within the `renew` of its credential, for as long as the process lives.
 ///
@@ -23,12 +24,18 @@ pub async fn renew(reloader: Arc<Reloader>) {
         failed.retain(|_, at: &mut Instant| at.elapsed() < TRY_AGAIN);
         let due = due(&reloader.live());
         for credential in due.into_iter().filter(|credential| !failed.contains_key(credential)).collect::<Vec<_>>() {
-            match exchange(&reloader, &credential).await {
-                Ok(old) => replaced.push(old),
-                Err(error) => {
-                    tracing::error!(credential, %error, "the token ends soon and could not be renewed");
-                    failed.insert(credential, Instant::now());
-                }
+            match is_ours(&reloader.live(), &credential).await {
+                // Whoever has it is done by then, or has failed.
+                Ok(false) => drop(failed.insert(credential, Instant::now())),
+                // Asked again when the server is back: there are days left.
+                Err(Lost) => {}
+                Ok(true) => match exchange(&reloader, &credential).await {
+                    Ok(old) => replaced.push(old),
+                    Err(error) => {
+                        tracing::error!(credential, %error, "the token ends soon and could not be renewed");
+                        failed.insert(credential, Instant::now());
+                    }
+                },
             }
         }
         for old in replaced.extract_if(.., |old| old.until <= Instant::now()) {
@@ -45,6 +52,15 @@ fn due(live: &Live) -> Vec<String> {
     };
     let due = live.credentials.values().filter(|credential| is_due(credential) == Some(true));
     due.map(|credential| credential.name.clone()).collect()
+}
+
+/// Whether it is this sidecar that renews a token, of those that share limits: the first that finds it due. Without a
+/// shared server, `renew` is to stand in the configuration of one alone.
+async fn is_ours(live: &Live, name: &str) -> Result<bool, Lost> {
+    let Some(shared) = live.shared() else { return Ok(true) };
+    let token = live.credentials.get(name).and_then(|credential| credential.fingerprint());
+    let what = format!("renew {}", token.map(|token| token.to_string()).unwrap_or_default());
+    shared.claim(name, &what, TRY_AGAIN).await
 }
 
 async fn exchange(reloader: &Reloader, name: &str) -> Result<Replaced, RotationError> {
