@@ -18,6 +18,7 @@
 
 mod support;
 
+mod access_tokens;
 mod audit;
 mod callers;
 mod checks;
