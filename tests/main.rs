@@ -18,6 +18,7 @@
 
 mod support;
 
+mod access_tokens;
 mod audit;
 mod buckets;
 mod callers;
@@ -28,6 +29,7 @@ mod lifecycle;
 mod limits;
 mod managers;
 mod once;
+mod presets;
 mod raw_requests;
 mod reload;
 mod rotate;

@@ -83,8 +83,10 @@ mod tests {
         for line in [
             "NAME               TITLE                        TAKES               HOW SURE",
             "meta               Meta WhatsApp Cloud API      requests, webhooks  documented by the vendor",
+            "cm                 CM.com                       requests            documented by the vendor",
+            "aisensy            AiSensy                      requests, webhooks  experimental: parts are guesses",
             "standard-webhooks  Standard Webhooks            webhooks            documented by the vendor",
-            "chat-api           Chat API (key in the query)  requests            unverified: try it before relying on it",
+            "generic            Generic signed webhook       webhooks            unverified: try it before relying on it",
         ] {
             assert!(lines.contains(&line), "{line}\n{text}");
         }

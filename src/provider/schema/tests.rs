@@ -167,7 +167,18 @@ fn the_media_host_gets_the_token_and_no_proof() {
 #[test]
 fn every_header_that_a_preset_injects_is_stripped_from_every_request() {
     let names: Vec<String> = credential_headers().iter().map(ToString::to_string).collect();
-    assert_eq!(names, ["authorization", "d360-api-key", "x-api-key"]);
+    let expected = [
+        "api-key",
+        "apikey",
+        "authorization",
+        "client-id",
+        "d360-api-key",
+        "token",
+        "x-api-key",
+        "x-api-token",
+        "x-cm-producttoken",
+    ];
+    assert_eq!(names, expected);
 }
 
 #[test]
