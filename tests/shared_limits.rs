@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::support::client::{Answer, Client, post};
 use crate::support::keyside::{Directory, Keyside, Setup};
+use crate::support::load::sent_in_a_second;
 use crate::support::redis::{Cluster, PASSWORD, Redis, Watched};
 use crate::support::sandbox::Sandbox;
 use crate::support::upstream::{Upstream, answer, json};
@@ -313,20 +314,10 @@ fn after_a_throttle_all_go_slower_and_find_their_pace_again() {
     let (one, other) = (start(&upstream, &redis.url(), &limits, ""), start(&upstream, &redis.url(), &limits, ""));
     assert_eq!(one.post(MESSAGES, "{}").status, 400);
     thread::sleep(Duration::from_millis(1100));
-    let mut client = other.connect();
-    let mut in_a_second = || {
-        let began = Instant::now();
-        let mut count = 0;
-        while began.elapsed() < Duration::from_secs(1) {
-            assert_eq!(client.ask(&post(MESSAGES, "{}")).unwrap().status, 200);
-            count += 1;
-        }
-        count
-    };
-    let slow = in_a_second();
+    let slow = sent_in_a_second(&other);
     assert!((35..=70).contains(&slow), "{slow} at half the pace");
     thread::sleep(Duration::from_secs(4));
-    assert!(in_a_second() >= 95, "it is over");
+    assert!(sent_in_a_second(&other) >= 95, "it is over");
 }
 
 #[test]
@@ -382,22 +373,13 @@ fn a_server_whose_clock_is_set_neither_stops_nor_floods() {
     ]);
     let upstream = Upstream::ok();
     let keyside = start(&upstream, &redis.url(), &format!("per_sender = \"100/s\"\n{PAIRS}\nmax_wait = \"5s\""), "");
-    let in_a_second = || {
-        let (began, mut client) = (Instant::now(), keyside.connect());
-        let mut count = 0;
-        while began.elapsed() < Duration::from_secs(1) {
-            assert_eq!(client.ask(&post(MESSAGES, "{}")).unwrap().status, 200);
-            count += 1;
-        }
-        count
-    };
-    in_a_second();
+    sent_in_a_second(&keyside);
     for offset in ["+1h", "-1h", "+365d", "+0"] {
         dir.write("time", offset);
-        let count = in_a_second() + in_a_second();
+        let count = sent_in_a_second(&keyside) + sent_in_a_second(&keyside);
         // Forward: at most a burst more. Back: at most two windows of waiting.
         assert!((20..=320).contains(&count), "{offset}: {count} in two seconds");
-        let settled = in_a_second();
+        let settled = sent_in_a_second(&keyside);
         assert!((80..=120).contains(&settled), "{offset}: {settled} in the third");
     }
 }
