@@ -60,6 +60,7 @@ fn limiter() -> Limiter {
         account: Arc::new(Account::default()),
         senders: None,
         pairs: None,
+        sends: None,
         management: None,
         patience,
         retries: false,

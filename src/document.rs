@@ -350,6 +350,11 @@ impl<'d> Field<'d> {
         matches!(&self.value.kind, Kind::String(string) if string == text)
     }
 
+    /// Whether it is a string.
+    pub fn is_text(&self) -> bool {
+        matches!(self.value.kind, Kind::String(_))
+    }
+
     /// The string that is expected here.
     pub fn string(&self) -> Option<&'d str> {
         match &self.value.kind {

@@ -124,6 +124,27 @@ pub fn text_at<'t>(text: &'t str, path: &[String]) -> Option<Cow<'t, str>> {
     value.starts_with(|first: char| first.is_ascii_digit()).then_some(Cow::Borrowed(value))
 }
 
+/// Every string and number to which a path of keys could be taken to lead: where a key is there twice, or in another case,
+/// readers differ. `*` is each element of an array. What is no JSON has none.
+#[must_use]
+pub fn texts_at(text: &str, path: &[String]) -> Vec<String> {
+    let text = text.trim_start_matches('\u{feff}');
+    let Some((first, rest)) = path.split_first() else {
+        return match serde_json::from_str(text) {
+            Ok(serde_json::Value::String(text)) => vec![text],
+            Ok(serde_json::Value::Number(number)) => vec![number.to_string()],
+            _ => Vec::new(),
+        };
+    };
+    if first == "*" {
+        let elements: Vec<&RawValue> = serde_json::from_str(text).unwrap_or_default();
+        return elements.iter().flat_map(|element| texts_at(element.get(), rest)).collect();
+    }
+    let Ok(Fields(fields)) = serde_json::from_str(text) else { return Vec::new() };
+    let named = fields.iter().filter(|(name, _)| name.eq_ignore_ascii_case(first));
+    named.flat_map(|(_, value)| texts_at(value, rest)).collect()
+}
+
 /// The last field of this name, as most readers take it.
 struct Find<'n>(&'n str);
 
@@ -201,6 +222,20 @@ mod tests {
         }
         assert_eq!(text_at(r#"{"to":"1","to":"2"}"#, &["to".to_owned()]).as_deref(), Some("2"));
         assert_eq!(text_at("[", &["to".to_owned()]), None);
+    }
+
+    #[test]
+    fn all_that_a_path_could_lead_to_is_found() {
+        let at =
+            |text: &str, path: &[&str]| texts_at(text, &path.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>());
+        assert_eq!(at(r#"{"from":"a"}"#, &["from"]), ["a"]);
+        assert_eq!(at(r#"{"from":"a","From":"b","fr\u006fm":3}"#, &["from"]), ["a", "b", "3"]);
+        assert_eq!(at(r#"{"m":[{"from":"a"},{"from":"b"},{}]}"#, &["m", "*", "from"]), ["a", "b"]);
+        assert_eq!(at(r#"{"m":{"from":"a"},"m":[{"from":"b"}]}"#, &["m", "*", "from"]), ["b"]);
+        assert_eq!(at("\u{feff}{\"from\":\"a\"}", &["from"]), ["a"]);
+        for text in ["", "{", "[]", r#"{"from":null}"#, r#"{"from":["a"]}"#, r#"{"from":{"a":"b"}}"#] {
+            assert_eq!(at(text, &["from"]), [""; 0], "{text}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-/// One secret value: visible ASCII, at least one byte.
+/// One secret value: visible ASCII, at least one byte; where it is a key in PEM (RFC 7468), in lines.
 ///
 /// There is no `Debug`, `Display`, `Clone` or `PartialEq`: what must be shown is the
 /// [`Fingerprint`], what must be compared is compared by [`Secret::same_as`].
@@ -24,7 +24,21 @@ impl Secret {
     /// Says what is wrong and at which byte, never the value.
     #[expect(clippy::needless_pass_by_value, reason = "the bytes are wiped when this returns")]
     pub fn parse(raw: Zeroizing<Vec<u8>>) -> Result<Self, SecretError> {
-        let text = raw.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&raw);
+        Self::take(&raw, |b| matches!(b, b' '..=b'~'))
+    }
+
+    /// The same, but that a key in PEM keeps its lines. Whoever takes one makes sure that it goes into no header.
+    ///
+    /// # Errors
+    /// As above.
+    #[expect(clippy::needless_pass_by_value, reason = "the bytes are wiped when this returns")]
+    pub fn parse_text_or_key(raw: Zeroizing<Vec<u8>>) -> Result<Self, SecretError> {
+        let is_key = raw.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&raw).trim_ascii_start().starts_with(PEM);
+        Self::take(&raw, |b| matches!(b, b' '..=b'~') || (is_key && matches!(b, b'\r' | b'\n')))
+    }
+
+    fn take(raw: &[u8], may_have: impl Fn(u8) -> bool) -> Result<Self, SecretError> {
+        let text = raw.strip_prefix(BYTE_ORDER_MARK).unwrap_or(raw);
         let start = raw.len() - text.len();
         let text = text.trim_ascii_start();
         let start = start + (raw.len() - start - text.len());
@@ -32,7 +46,7 @@ impl Secret {
         if text.is_empty() {
             return Err(SecretError::Empty { length: raw.len() });
         }
-        if let Some(at) = text.iter().position(|b| !matches!(b, b' '..=b'~')) {
+        if let Some(at) = text.iter().position(|b| !may_have(*b)) {
             let what = match text.get(at) {
                 Some(b'\n' | b'\r') => "a line break inside",
                 Some(0) => "a NUL byte (is it UTF-16?)",
@@ -137,6 +151,8 @@ impl fmt::Display for SecretError {
 
 impl std::error::Error for SecretError {}
 
+/// How every key in PEM begins.
+const PEM: &[u8] = b"-----BEGIN ";
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 #[cfg(test)]
@@ -173,6 +189,17 @@ mod tests {
         for raw in [&b"Bearer EAAx"[..], b"OAuth EAAx", b"\"EAAx\"", b"'EAAx'"] {
             assert!(matches!(parse(raw), Err(SecretError::Looks(_))), "{raw:?}");
         }
+    }
+
+    #[test]
+    fn a_key_in_pem_keeps_its_lines_and_nothing_else_has_any() {
+        let take = |raw: &[u8]| Secret::parse_text_or_key(Zeroizing::new(raw.to_vec()));
+        let key = "-----BEGIN PRIVATE KEY-----\r\nMIIE\n-----END PRIVATE KEY-----";
+        assert_eq!(take(format!("\u{feff}\n{key}\n").as_bytes()).unwrap().expose(), key);
+        assert!(take(b"abc\n-----BEGIN PRIVATE KEY-----").is_err());
+        assert!(take(b"-----BEGIN PRIVATE KEY-----\n\0").is_err());
+        assert_eq!(take(b"abc\n").unwrap().expose(), "abc");
+        assert!(parse(key.as_bytes()).is_err(), "where no key is expected, neither");
     }
 
     #[test]

@@ -817,11 +817,10 @@ fn for_chat_api_the_key_is_in_the_query_and_the_account_in_the_path() {
     let upstream = Upstream::ok();
     let config = other_provider(
         "[provider.test]\nextends = \"chat-api\"\nupstream = \"@UPSTREAM@\"\nca = \"@DIR@/ca.pem\"\n",
-        "token = \"file:@DIR@/key\"\ninstance = \"file:@DIR@/instance\"",
+        "token = \"file:@DIR@/key\"\ninstance = \"4711\"",
     );
     let keyside = Setup::new(&upstream)
         .file("key", "a+b/c=&d e".replace(' ', ""))
-        .file("instance", "4711")
         .config(&config)
         .start();
     for (path, left) in [

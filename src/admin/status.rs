@@ -156,6 +156,8 @@ fn limit_status(limiter: &Limiter) -> Value {
         "waiting_for_recipients": recipients.waiting,
         "recipients_paused": recipients.paused,
         "recipients_paused_seconds": recipients.paused_until.map(seconds),
+        "per_account": limiter.sends.as_ref().map(|budget| budget.rate().to_string()),
+        "waiting_for_account": limiter.sends.as_ref().map(|budget| budget.usage().waiting),
         "management": limiter.management.as_ref().map(|budget| budget.rate().to_string()),
         "waiting_for_management": management.waiting,
         "account_paused_seconds": account_until.map(seconds),

@@ -111,7 +111,7 @@ fn describe(permit: &Permit<'_>, body: Option<&str>) {
 
 /// Those that the request counts against.
 fn limits(permit: &Permit<'_>, body: Option<&str>) -> Vec<String> {
-    let Limiter { senders, pairs, management, patience, .. } = &permit.route.limiter;
+    let Limiter { senders, pairs, sends, management, patience, .. } = &permit.route.limiter;
     let is_administration = permit.operation().is_some_and(|operation| operation.kind == Kind::Administration);
     let mut limits = Vec::new();
     if permit.request.limited {
@@ -126,6 +126,7 @@ fn limits(permit: &Permit<'_>, body: Option<&str>) -> Vec<String> {
             };
             format!("{} to one recipient, {where_named}", pairs.quota())
         }));
+        limits.extend(sends.as_ref().map(|budget| format!("{} of all senders of this account", budget.rate())));
     } else if is_administration {
         limits.extend(management.as_ref().map(|budget| format!("{} of this account", budget.rate())));
     }
@@ -156,6 +157,7 @@ fn tell_of_now(permit: &Permit<'_>, admin: &str) {
     for (key, what) in [
         ("waiting", "wait for their sender"),
         ("waiting_for_recipients", "wait for their recipient"),
+        ("waiting_for_account", "wait for the account"),
         ("waiting_for_management", "wait for the account"),
         ("senders_paused", "senders are paused"),
         ("recipients_paused", "recipients are paused"),

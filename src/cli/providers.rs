@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use crate::document::choices;
 use crate::provider::schema::{Evidence, evidence};
-use crate::provider::{PRESETS, Provider};
+use crate::provider::{Outline, PRESETS};
 
 /// The options of `keyside providers`.
 #[derive(Debug, clap::Args)]
@@ -41,28 +41,30 @@ pub(super) fn run(args: ProvidersArgs) -> ExitCode {
 }
 
 fn list(out: &mut impl Write) -> io::Result<()> {
-    let mut rows = vec![["NAME", "TITLE", "UPSTREAM", "EVIDENCE"].map(str::to_owned)];
+    let mut rows = vec![["NAME", "TITLE", "TAKES", "HOW SURE"].map(str::to_owned)];
     for (name, _) in PRESETS {
-        let Some(provider) = Provider::preset(name) else {
+        let Some(outline) = Outline::preset(name) else {
             continue;
         };
-        rows.push([
-            provider.name,
-            provider.title,
-            provider.upstream.map_or_else(|| "(webhooks only)".to_owned(), |upstream| upstream.to_string()),
-            match evidence(name) {
-                Some(Evidence::Documented) => "documented by the vendor".to_owned(),
-                Some(Evidence::Unverified) | None => "unverified: try it before relying on it".to_owned(),
-            },
-        ]);
+        let takes = match (outline.takes_requests(), outline.sends_events()) {
+            (true, true) => "requests, webhooks",
+            (true, false) => "requests",
+            (false, _) => "webhooks",
+        };
+        let sure = match evidence(name) {
+            Some(Evidence::Documented) => "documented by the vendor",
+            Some(Evidence::Unverified) | None => "unverified: try it before relying on it",
+            Some(Evidence::Experimental) => "experimental: parts are guesses",
+        };
+        rows.push([*name, outline.title(), takes, sure].map(str::to_owned));
     }
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));
         cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
     };
-    let (name_width, title_width, upstream_width) = (width(0), width(1), width(2));
-    for [name, title, upstream, evidence] in &rows {
-        writeln!(out, "{name:name_width$}  {title:title_width$}  {upstream:upstream_width$}  {evidence}")?;
+    let (name_width, title_width, takes_width) = (width(0), width(1), width(2));
+    for [name, title, takes, sure] in &rows {
+        writeln!(out, "{name:name_width$}  {title:title_width$}  {takes:takes_width$}  {sure}")?;
     }
     writeln!(out, "\n`keyside providers NAME` prints one, with its sources.")
 }
@@ -79,11 +81,12 @@ mod tests {
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines.len(), PRESETS.len() + 3);
         for line in [
-            "NAME               TITLE                        UPSTREAM                      EVIDENCE",
-            "meta               Meta WhatsApp Cloud API      https://graph.facebook.com    documented by the vendor",
-            "twilio             Twilio                       (webhooks only)               documented by the vendor",
-            "chat-api           Chat API (key in the query)  https://api.chat-api.com      unverified: try it before relying on it",
-            "`keyside providers NAME` prints one, with its sources.",
+            "NAME               TITLE                        TAKES               HOW SURE",
+            "meta               Meta WhatsApp Cloud API      requests, webhooks  documented by the vendor",
+            "cm                 CM.com                       requests            documented by the vendor",
+            "aisensy            AiSensy                      requests, webhooks  experimental: parts are guesses",
+            "standard-webhooks  Standard Webhooks            webhooks            documented by the vendor",
+            "generic            Generic signed webhook       webhooks            unverified: try it before relying on it",
         ] {
             assert!(lines.contains(&line), "{line}\n{text}");
         }

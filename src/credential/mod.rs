@@ -9,6 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use zeroize::Zeroizing;
 
+mod access;
 mod asked;
 mod held;
 mod previous;
@@ -16,6 +17,8 @@ mod reflection;
 mod sent;
 pub mod source;
 
+use access::Access;
+pub use access::{Issued, Issuer, NoToken, access_token};
 pub use asked::{Asked, Facts, Verdict};
 pub use held::{Held, SinceFrom};
 pub use previous::Previous;
@@ -43,6 +46,7 @@ pub struct Credential {
     previous: Vec<Previous>,
     standing: Standing,
     asked: Arc<ArcSwapOption<Asked>>,
+    access: Arc<Access>,
     reflections: Vec<Zeroizing<Vec<u8>>>,
 }
 
@@ -116,10 +120,13 @@ impl Credential {
             return Err(faults);
         }
         let previous = before.map(|before| previous::after(before, &slots, config.overlap)).unwrap_or_default();
-        let reflections = all_reflections(&slots, &previous);
         // What is known of the same secrets stays known.
         let same = before.filter(|before| previous::are_current(before, &slots));
-        Ok(Self {
+        let asked = same.map(|before| Arc::clone(&before.asked)).unwrap_or_default();
+        // Of another account, or of another exchange, it would be another token.
+        let before = before.filter(|before| before.provider.access_token == provider.access_token);
+        let access = before.and_then(|before| previous::access(before, &slots)).unwrap_or_default();
+        let credential = Self {
             name: name.to_owned(),
             provider,
             proof: config.proof,
@@ -127,9 +134,11 @@ impl Credential {
             slots,
             previous,
             standing: Standing::default(),
-            asked: same.map(|before| Arc::clone(&before.asked)).unwrap_or_default(),
-            reflections,
-        })
+            asked,
+            access,
+            reflections: Vec::new(),
+        };
+        Ok(Self { reflections: credential.all_reflections(), ..credential })
     }
 
     /// The same without what is previous no longer; `None` where all of it still is.
@@ -145,9 +154,10 @@ impl Credential {
         }
         let (name, provider) = (self.name.clone(), Arc::clone(&self.provider));
         let (proof, max_age, slots) = (self.proof, self.max_age, self.slots.clone());
-        let reflections = all_reflections(&slots, &previous);
-        let asked = Arc::clone(&self.asked);
-        Some(Self { name, provider, proof, max_age, slots, previous, standing, asked, reflections })
+        let (asked, access) = (Arc::clone(&self.asked), Arc::clone(&self.access));
+        let reflections = Vec::new();
+        let credential = Self { name, provider, proof, max_age, slots, previous, standing, asked, access, reflections };
+        Some(Self { reflections: credential.all_reflections(), ..credential })
     }
 
     /// The secret that is sent under this name, if the credential has it.
@@ -211,28 +221,52 @@ impl Credential {
     #[must_use]
     pub fn sent(&self) -> Sent<'_> {
         let previous = self.previous.first().filter(|previous| self.standing.fell_back() && previous.is_in_time());
-        Sent { credential: self, previous }
+        Sent { credential: self, previous, access_token: None }
     }
 
     /// What is current, whatever requests go out with.
     #[must_use]
     pub fn newest(&self) -> Sent<'_> {
-        Sent { credential: self, previous: None }
+        Sent { credential: self, previous: None, access_token: None }
     }
 
     /// What else requests could go out with.
     #[must_use]
     pub fn instead_of(&self, sent: Sent<'_>) -> Option<Sent<'_>> {
         if sent.previous.is_some() {
-            return Some(Sent { credential: self, previous: None });
+            return Some(Sent { credential: self, previous: None, access_token: None });
         }
         let previous = self.previous.first().filter(|previous| previous.is_in_time());
-        previous.map(|previous| Sent { credential: self, previous: Some(previous) })
+        previous.map(|previous| Sent { credential: self, previous: Some(previous), access_token: None })
     }
 
     /// The byte sequences in which an answer could show one of its secrets.
     pub fn reflections(&self) -> impl Iterator<Item = &[u8]> {
         self.reflections.iter().map(|form| &form[..])
+    }
+
+    /// The access tokens that an answer could show too.
+    #[must_use]
+    pub fn issued(&self) -> Vec<Arc<Issued>> {
+        if self.provider.access_token.is_none() {
+            return Vec::new();
+        }
+        let previous = self.previous.iter().map(|previous| &previous.access);
+        std::iter::once(&self.access).chain(previous).flat_map(|access| access.all().to_vec()).collect()
+    }
+
+    fn all_reflections(&self) -> Vec<Zeroizing<Vec<u8>>> {
+        let current = self.slots.values().flat_map(Slot::held);
+        let held = current.chain(self.previous.iter().flat_map(Previous::held));
+        let secrets = held.flat_map(|held| reflections(held.secret()));
+        // What HTTP Basic makes of them is as good as they are.
+        let previous = self.previous.iter().map(|previous| Sent { previous: Some(previous), ..self.newest() });
+        let basic = std::iter::once(self.newest()).chain(previous).flat_map(Sent::basics);
+        let mut all: Vec<_> = secrets.chain(basic.flat_map(|basic| reflections(&basic))).collect();
+        // The longest first: a secret that begins another would leave the other's end behind.
+        all.sort_by_key(|form| std::cmp::Reverse(form.len()));
+        all.dedup();
+        all
     }
 
     /// The names of the secrets whose current value is another than in `before`.
@@ -298,6 +332,7 @@ impl Slot {
 pub struct Standing {
     fell_back: AtomicBool,
     refused: AtomicBool,
+    objected: AtomicBool,
 }
 
 impl Standing {
@@ -319,20 +354,15 @@ impl Standing {
         self.fell_back.swap(sent.is_previous(), Ordering::Relaxed) != sent.is_previous()
     }
 
+    /// Takes note that the provider objects to what is sent; true for the first time.
+    pub fn is_first_objection(&self) -> bool {
+        !self.objected.swap(true, Ordering::Relaxed)
+    }
+
     /// Takes note that the provider refused all that there is; true for the first time.
     pub fn refuse(&self) -> bool {
         !self.refused.swap(true, Ordering::Relaxed)
     }
-}
-
-fn all_reflections(slots: &BTreeMap<String, Slot>, previous: &[Previous]) -> Vec<Zeroizing<Vec<u8>>> {
-    let replaced = previous.iter().flat_map(Previous::held);
-    let mut all: Vec<_> =
-        slots.values().flat_map(Slot::held).chain(replaced).flat_map(|held| reflections(held.secret())).collect();
-    // The longest first: a secret that begins another would leave the other's end behind.
-    all.sort_by_key(|form| std::cmp::Reverse(form.len()));
-    all.dedup();
-    all
 }
 
 fn is_unread(reference: &Reference, findings: &Findings) -> bool {
@@ -351,6 +381,9 @@ fn misplaced(form: SecretForm, secret: &Secret) -> Option<&'static str> {
     let value = secret.expose();
     let app_secret = value.len() == 32 && value.bytes().all(|b| b.is_ascii_hexdigit());
     match form {
+        SecretForm::PrivateKey => access::check_key(secret).err(),
+        // Whatever is no key goes into one line of a request.
+        _ if value.contains(['\r', '\n']) => Some("it has lines, as a key in PEM has; put a value of one line there"),
         SecretForm::MetaToken if app_secret => {
             Some("32 hex digits are an app secret; put the access token (EAA...) there")
         }

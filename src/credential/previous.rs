@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::access::Access;
 use super::{Credential, Held, Slot};
 
 /// The secrets that were current together, until others were.
 #[derive(Clone, Debug)]
 pub struct Previous {
     secrets: BTreeMap<String, Arc<Held>>,
+    pub(super) access: Arc<Access>,
     until: Instant,
 }
 
@@ -58,6 +60,12 @@ pub(super) fn are_current(before: &Credential, slots: &BTreeMap<String, Slot>) -
     current(before).is_as(slots)
 }
 
+/// The access tokens of `slots`, where `before` has had the same secrets.
+pub(super) fn access(before: &Credential, slots: &BTreeMap<String, Slot>) -> Option<Arc<Access>> {
+    let all = std::iter::once(current(before)).chain(before.previous.iter().cloned());
+    all.into_iter().find(|previous| previous.is_as(slots)).map(|previous| previous.access)
+}
+
 /// What is previous once `slots` take the place of `before`, the latest first.
 pub(super) fn after(before: &Credential, slots: &BTreeMap<String, Slot>, overlap: Duration) -> Vec<Previous> {
     let replaced = Previous { until: Instant::now() + overlap, ..current(before) };
@@ -68,7 +76,7 @@ pub(super) fn after(before: &Credential, slots: &BTreeMap<String, Slot>, overlap
 
 fn current(credential: &Credential) -> Previous {
     let held = credential.slots.iter().map(|(name, slot)| (name.clone(), Arc::clone(&slot.current)));
-    Previous { secrets: held.collect(), until: Instant::now() }
+    Previous { secrets: held.collect(), access: Arc::clone(&credential.access), until: Instant::now() }
 }
 
 /// Enough for a rotation that goes wrong twice; more would only keep what nobody needs.

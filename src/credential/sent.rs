@@ -3,13 +3,16 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use data_encoding::HEXLOWER;
+use data_encoding::{BASE64, HEXLOWER};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
+use zeroize::Zeroizing;
 
+use super::access::{Access, Issued};
 use super::{Credential, Held, Previous};
 use crate::config::Proof;
-use crate::provider::{Part, Template};
+use crate::provider::access::ACCESS_TOKEN;
+use crate::provider::{Inject, Part, Template};
 use crate::secret::{Fingerprint, Secret};
 
 /// The secrets that one request goes out with: one of each name, as they belong together.
@@ -17,6 +20,7 @@ use crate::secret::{Fingerprint, Secret};
 pub struct Sent<'c> {
     pub(super) credential: &'c Credential,
     pub(super) previous: Option<&'c Previous>,
+    pub(super) access_token: Option<&'c Issued>,
 }
 
 impl<'c> Sent<'c> {
@@ -38,6 +42,25 @@ impl<'c> Sent<'c> {
         self.previous.is_some()
     }
 
+    /// The same with the access token that they stand for, where there is one.
+    #[must_use]
+    pub fn carrying(self, access_token: Option<&'c Issued>) -> Self {
+        Self { access_token, ..self }
+    }
+
+    /// Whether they have an access token that is good now.
+    #[must_use]
+    pub fn has_access_token(self) -> bool {
+        self.access().good(None).is_some()
+    }
+
+    pub(super) fn access(self) -> &'c Arc<Access> {
+        match self.previous {
+            Some(previous) => &previous.access,
+            None => &self.credential.access,
+        }
+    }
+
     /// The fingerprint of the first that a request cannot do without.
     #[must_use]
     pub fn fingerprint(self) -> Option<Fingerprint> {
@@ -49,7 +72,10 @@ impl<'c> Sent<'c> {
     #[must_use]
     pub fn length(self) -> usize {
         let names = self.credential.slots.keys();
-        names.filter_map(|name| self.held(name)).map(|held| held.length()).sum()
+        let secrets: usize = names.filter_map(|name| self.held(name)).map(|held| held.length()).sum();
+        #[expect(clippy::disallowed_methods, reason = "only the length is looked at")]
+        let access_token = self.access_token.map_or(0, |issued| issued.secret().expose().len());
+        secrets + access_token
     }
 
     /// The value of a secret. For what goes to the provider, and nothing else.
@@ -57,8 +83,12 @@ impl<'c> Sent<'c> {
     /// # Errors
     /// Where there is none of this name.
     pub fn expose(self, secret: &str) -> Result<&'c str, Missing> {
+        let found = match secret {
+            ACCESS_TOKEN => self.access_token.map(Issued::secret),
+            secret => self.get(secret),
+        };
         #[expect(clippy::disallowed_methods, reason = "the one place where a secret enters a request")]
-        self.get(secret).map(Secret::expose).ok_or_else(|| Missing(secret.to_owned()))
+        found.map(Secret::expose).ok_or_else(|| Missing(secret.to_owned()))
     }
 
     /// Gives the pieces of a template one after the other, so that no buffer holds a secret in between.
@@ -70,9 +100,34 @@ impl<'c> Sent<'c> {
             match part {
                 Part::Text(text) => push(text),
                 Part::Name(name) => push(self.expose(name)?),
+                Part::Basic(parts) => push(&self.basic(parts)?),
             }
         }
         Ok(())
+    }
+
+    /// What goes out of them in the form of HTTP Basic, each as a secret.
+    pub(super) fn basics(self) -> Vec<Secret> {
+        let provider = &self.credential.provider;
+        let exchanged = provider.exchange().map(|exchange| exchange.inject.as_slice()).unwrap_or_default();
+        let templates = provider.inject.iter().chain(exchanged).filter_map(Inject::template);
+        let basics = templates.flat_map(|template| &template.parts).filter_map(|part| match part {
+            Part::Basic(parts) => self.basic(parts).ok(),
+            _ => None,
+        });
+        basics.filter_map(|basic| Secret::parse(Zeroizing::new(basic.as_bytes().to_vec())).ok()).collect()
+    }
+
+    fn basic(self, parts: &[Part]) -> Result<Zeroizing<String>, Missing> {
+        let mut plain = Zeroizing::new(String::with_capacity(BASIC + self.length()));
+        for part in parts {
+            match part {
+                Part::Text(text) => plain.push_str(text),
+                Part::Name(name) => plain.push_str(self.expose(name)?),
+                Part::Basic(_) => {}
+            }
+        }
+        Ok(Zeroizing::new(BASE64.encode(plain.as_bytes())))
     }
 
     /// `appsecret_proof`, and `appsecret_time` in the current form, in which the proof covers the time
@@ -112,3 +167,6 @@ impl<'c> Sent<'c> {
 /// A secret that a request needs and the credential does not have, by its name.
 #[derive(Debug)]
 pub struct Missing(pub String);
+
+/// Longer than any user name that is a parameter, so that the value does not move while it grows.
+const BASIC: usize = 512;

@@ -14,17 +14,38 @@ pub use exchange::{exchange, is_valid, revoke};
 pub use question::Question;
 use question::refuses_proof;
 
-use crate::credential::{Facts, Sent, Verdict};
+use crate::credential::{Facts, Issuer, Sent, Verdict, access_token};
 use crate::provider::Health;
 use crate::units::Rate;
 use crate::upstream::Upstream;
 
-/// Asks the provider about a credential, and whether it can see each of these senders.
-pub async fn ask(sent: Sent<'_>, upstream: &Arc<Upstream>, host: &str, senders: &[&str]) -> Verdict {
-    match sent.credential().provider.health {
-        Some(Health::Graph) => ask_graph(&Question { sent, upstream, host }, senders).await,
+/// Asks the provider about a credential, and whether it can see each of these senders. Where the provider exchanges it for
+/// an access token, that alone says that it is good.
+pub async fn ask(sent: Sent<'_>, at: Place<'_>, senders: &[&str]) -> Verdict {
+    let issued = match access_token(sent, at.issuer, None).await {
+        Ok(issued) => issued,
+        Err(error) if error.is_refusal => return Verdict::Refused(error.to_string()),
+        Err(error) => return Verdict::Unproved(error.to_string()),
+    };
+    let question = Question { sent: sent.carrying(issued.as_deref()), upstream: at.upstream, host: at.host };
+    let provider = &sent.credential().provider;
+    match &provider.health {
+        Some(Health::Graph) => ask_graph(&question, senders).await,
+        Some(Health::Get(path)) => question.is_taken(path).await,
+        None if provider.exchange().is_some() => Verdict::Proved(Facts::default()),
         None => Verdict::Unproved("the provider has no question for it".to_owned()),
     }
+}
+
+/// Where a credential is asked about.
+#[derive(Clone, Copy)]
+pub struct Place<'a> {
+    /// Where requests go.
+    pub upstream: &'a Arc<Upstream>,
+    /// Its name.
+    pub host: &'a str,
+    /// Who gives access tokens.
+    pub issuer: Issuer<'a>,
 }
 
 async fn ask_graph(question: &Question<'_>, senders: &[&str]) -> Verdict {
@@ -32,7 +53,7 @@ async fn ask_graph(question: &Question<'_>, senders: &[&str]) -> Verdict {
         Ok(answer) => answer,
         Err(reason) => return Verdict::Unproved(reason),
     };
-    if let Some(refusal) = refusal(&described, &question.sent.credential().provider.errors.refused) {
+    if let Some(refusal) = refusal(&described, &question.sent.credential().provider.errors.refused.codes) {
         return refusal;
     }
     let Some(data) = described.get("data").filter(|data| data.get("is_valid").is_some()) else {
@@ -72,7 +93,7 @@ pub async fn level(question: &Question<'_>, sender: &str) -> Option<Rate> {
 }
 
 /// The codes by which Graph refuses the question itself.
-fn refusal(answer: &Value, refused: &[i64]) -> Option<Verdict> {
+fn refusal(answer: &Value, refused: &[String]) -> Option<Verdict> {
     let error = answer.get("error")?;
     let code = error.get("code").and_then(Value::as_i64);
     if refuses_proof(answer) {
@@ -80,7 +101,9 @@ fn refusal(answer: &Value, refused: &[i64]) -> Option<Verdict> {
         return Some(Verdict::Refused(reason.to_owned()));
     }
     Some(match code {
-        Some(code) if refused.contains(&code) => Verdict::Refused(format!("the provider refuses it (code {code})")),
+        Some(code) if refused.contains(&code.to_string()) => {
+            Verdict::Refused(format!("the provider refuses it (code {code})"))
+        }
         Some(code) => Verdict::Unproved(format!("the question was refused (code {code})")),
         None => Verdict::Unproved("the question was refused".to_owned()),
     })

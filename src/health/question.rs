@@ -7,8 +7,8 @@ use bytes::Bytes;
 use http::Method;
 use serde_json::Value;
 
-use crate::credential::{Missing, Sent};
-use crate::provider::Inject;
+use crate::credential::{Facts, Missing, Sent, Verdict};
+use crate::provider::{Inject, Meaning, Template};
 use crate::query;
 use crate::upstream::{Head, Outgoing, OutgoingBody, Upstream};
 
@@ -26,6 +26,27 @@ impl Question<'_> {
     /// The answer to a GET with the credential.
     pub(super) async fn get(&self, target: &str) -> Result<Value, String> {
         self.ask(target, &[], true).await
+    }
+
+    /// Whether the provider takes the credential: any success of a GET says so.
+    pub(super) async fn is_taken(&self, path: &Template) -> Verdict {
+        let asked = path.text().ok_or_else(|| "the account lacks a value to ask with".to_owned());
+        let asked = asked.and_then(|path| self.compose(&path, &[], true).map_err(missing));
+        let request = match asked {
+            Ok(request) => request,
+            Err(reason) => return Verdict::Unproved(reason),
+        };
+        let reply = match self.upstream.ask(request, TIME).await {
+            Ok(reply) => reply,
+            Err(error) => return Verdict::Unproved(error.to_string()),
+        };
+        let body = serde_json::from_slice(&reply.body).unwrap_or_default();
+        let status = reply.status.as_u16();
+        match self.sent.credential().provider.errors.meaning(status, None, &body) {
+            _ if reply.status.is_success() => Verdict::Proved(Facts::default()),
+            Meaning::CredentialRefused => Verdict::Refused(format!("the provider refuses it (status {status})")),
+            _ => Verdict::Unproved(format!("the question was answered with {status}")),
+        }
     }
 
     /// The same, with the token as a parameter of the question too.
@@ -96,11 +117,22 @@ impl Question<'_> {
         }
         let inject = self.sent.credential().provider.inject.iter().filter(|_| signed);
         for inject in inject.clone() {
-            if let Inject::AppSecretProof { token, key } = inject
-                && let Some(proof) = self.sent.app_secret_proof(token, key, self.upstream.now())?
-            {
-                begin(&mut head);
-                head.push(proof.as_bytes());
+            match inject {
+                Inject::AppSecretProof { token, key } => {
+                    if let Some(proof) = self.sent.app_secret_proof(token, key, self.upstream.now())? {
+                        begin(&mut head);
+                        head.push(proof.as_bytes());
+                    }
+                }
+                Inject::Query { name, value } => {
+                    begin(&mut head);
+                    query::encode(name).for_each(|piece| head.push(piece.as_bytes()));
+                    head.push(b"=");
+                    let mut push =
+                        |text: &str| query::encode(text).for_each(|piece| head.push_secret(piece.as_bytes()));
+                    self.sent.render(value, &mut push)?;
+                }
+                Inject::Header { .. } | Inject::JsonField { .. } | Inject::FormField { .. } => {}
             }
         }
         head.push(b" HTTP/1.1\r\nhost: ");

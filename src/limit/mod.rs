@@ -1,6 +1,6 @@
 //! How fast may be sent: what a request asks before it leaves.
 //!
-//! A send passes three: the account's pause, the recipient's [`Pairs`], the sender's [`Budget`]. A request of
+//! A send passes four: the account's pause, the recipient's [`Pairs`], the sender's [`Budget`], the account's own. A request of
 //! administration passes the account's own. Each keeps in line who must wait, and refuses at once who would wait for
 //! nothing.
 
@@ -81,6 +81,8 @@ pub struct Limiter {
     pub senders: Option<Arc<Budget>>,
     /// Of each sender and recipient.
     pub pairs: Option<Arc<Pairs>>,
+    /// Of the messages of all senders together.
+    pub sends: Option<Arc<Budget>>,
     /// Of administration.
     pub management: Option<Arc<Budget>>,
     /// How long a request waits for them.
@@ -96,13 +98,19 @@ impl Limiter {
     /// At once where that is not in time.
     pub async fn send(&self, demand: &Demand<'_>) -> Result<Option<Ticket>, Limited> {
         self.account.pass(demand).await?;
-        let Some(senders) = &self.senders else { return self.pass_pair(demand).await };
+        let all = Demand { sender: "", ..*demand };
         // A token of the pair cannot be given back, so nobody takes one who would then wait in vain.
-        senders.check(demand)?;
+        if let Some(sends) = &self.sends {
+            sends.check(&all)?;
+        }
+        if let Some(senders) = &self.senders {
+            senders.check(demand)?;
+        }
         let pair = self.pass_pair(demand).await?;
-        let ticket = senders.pass(demand).await?;
-        let waited = ticket.waited.max(pair.map_or(Duration::ZERO, |pair| pair.waited));
-        Ok(Some(Ticket { waited, ..ticket }))
+        let sender = pass(self.senders.as_deref(), demand).await?;
+        let account = pass(self.sends.as_deref(), &all).await?;
+        let waited = [pair, sender, account].iter().flatten().map(|ticket| ticket.waited).max();
+        Ok(sender.or(account).or(pair).map(|ticket| Ticket { waited: waited.unwrap_or_default(), ..ticket }))
     }
 
     /// Waits until a request of administration may be sent.
@@ -111,8 +119,7 @@ impl Limiter {
     /// At once where that is not in time.
     pub async fn manage(&self, demand: &Demand<'_>) -> Result<Option<Ticket>, Limited> {
         self.account.pass(demand).await?;
-        let Some(management) = &self.management else { return Ok(None) };
-        management.pass(&Demand { sender: "", ..*demand }).await.map(Some)
+        pass(self.management.as_deref(), &Demand { sender: "", ..*demand }).await
     }
 
     /// Takes note that the provider was asked too fast. It may have said for how long to stop.
@@ -148,6 +155,14 @@ impl Limiter {
             Some((pairs, recipient)) => pairs.pass(demand, recipient).await.map(Some),
             None => Ok(None),
         }
+    }
+}
+
+/// Waits for a turn where there is a budget.
+async fn pass(budget: Option<&Budget>, demand: &Demand<'_>) -> Result<Option<Ticket>, Limited> {
+    match budget {
+        Some(budget) => budget.pass(demand).await.map(Some),
+        None => Ok(None),
     }
 }
 

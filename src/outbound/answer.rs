@@ -2,16 +2,16 @@
 //! anything that is a secret.
 
 use std::borrow::Cow;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use serde_json::Value;
 
 use super::policy::Permit;
 use crate::credential::Credential;
 use crate::headers::{is_hop_by_hop, strip_hop_by_hop};
 use crate::json::{RawObject, quoted};
-use crate::provider::{Provider, Scope, Throttle};
+use crate::provider::{CodePlace, Meaning, Provider};
 use crate::response::KEYSIDE_ERROR;
 use crate::upstream::{Answer, AnswerBody, ProtocolError, UpstreamError};
 
@@ -52,16 +52,6 @@ pub(super) async fn clean(
     Ok(response)
 }
 
-/// What an answer means, as far as that changes what Keyside does.
-pub(super) enum Meaning<'p> {
-    /// The provider refuses the credential itself, and did nothing with the request.
-    CredentialRefused,
-    /// It was asked too fast, and did nothing with the request.
-    Throttled(&'p Throttle),
-    /// Nothing of that kind.
-    Other,
-}
-
 /// Reads the meaning by the provider's own code; where there is none, by the status. A body that tells is read whole on
 /// the way, and stays the answer's.
 ///
@@ -71,35 +61,20 @@ pub(super) async fn meaning<'p>(answer: &mut Answer, provider: &'p Provider) -> 
     if !answer.status.is_client_error() && !answer.status.is_server_error() {
         return Ok(Meaning::Other);
     }
-    let (errors, status) = (&provider.errors, answer.status.as_u16());
-    let throttled = if errors.throttled_status.contains(&status) {
-        Meaning::Throttled(&THROTTLED_BY_STATUS)
-    } else {
-        Meaning::Other
-    };
-    let Some(code) = &errors.code else {
-        let is_refused = errors.refused_status.contains(&status);
-        return Ok(if is_refused { Meaning::CredentialRefused } else { throttled });
-    };
-    if !is_text(&answer.headers) || answer.headers.contains_key(header::CONTENT_ENCODING) {
-        return Ok(throttled);
+    let (errors, headers) = (&provider.errors, &answer.headers);
+    let is_readable = is_text(headers) && !headers.contains_key(header::CONTENT_ENCODING);
+    let mut body = Value::Null;
+    if errors.is_in_body() && is_readable {
+        let text = std::mem::replace(&mut answer.body, AnswerBody::Whole(Bytes::new())).whole(MAX_TEXT).await?;
+        body = serde_json::from_slice(&text).unwrap_or_default();
+        answer.body = AnswerBody::Whole(text);
     }
-    let text = std::mem::replace(&mut answer.body, AnswerBody::Whole(Bytes::new())).whole(MAX_TEXT).await?;
-    let body = serde_json::from_slice::<serde_json::Value>(&text).unwrap_or_default();
-    answer.body = AnswerBody::Whole(text);
-    let code = body.pointer(code).and_then(serde_json::Value::as_i64);
-    let message = errors.message.as_ref().and_then(|message| body.pointer(message)?.as_str()).unwrap_or_default();
-    let is_refused = code.is_some_and(|code| errors.refused.contains(&code));
-    if is_refused || errors.refused_words.iter().any(|words| message.contains(words)) {
-        return Ok(Meaning::CredentialRefused);
-    }
-    let named = errors.throttled.iter().find(|throttle| code.is_some_and(|code| throttle.codes.contains(&code)));
-    Ok(named.map_or(throttled, Meaning::Throttled))
+    let in_header = match &errors.code {
+        Some(CodePlace::Header(name)) => answer.headers.get(name).and_then(|code| code.to_str().ok()),
+        _ => None,
+    };
+    Ok(errors.meaning(answer.status.as_u16(), in_header, &body))
 }
-
-/// What 429 says by itself.
-static THROTTLED_BY_STATUS: Throttle =
-    Throttle { codes: Vec::new(), scope: Scope::Sender, pause: Duration::from_secs(1) };
 
 fn clean_headers(headers: &mut HeaderMap, permit: &Permit<'_>, origin: &impl Fn() -> String) {
     // An answer seldom has any of them, so look before taking out.
@@ -225,7 +200,8 @@ fn without_access_tokens(text: &[u8]) -> Cow<'_, [u8]> {
 /// percent-encoded or escaped as in JSON.
 fn redacted<'t>(text: &'t [u8], credential: &Credential) -> Cow<'t, [u8]> {
     let mut text = Cow::Borrowed(text);
-    for form in credential.reflections() {
+    let issued = credential.issued();
+    for form in issued.iter().flat_map(|issued| issued.reflections()).chain(credential.reflections()) {
         let mut clean = Vec::new();
         let mut rest = &*text;
         while let Some(at) = find(rest, form) {

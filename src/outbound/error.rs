@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::credential::Missing;
+use crate::credential::{Missing, NoToken};
 use crate::limit::{Limited, Scope};
 use crate::response::{BAD_REQUEST, Kind, Refusal};
 use crate::upstream::UpstreamError;
@@ -34,8 +34,8 @@ pub enum OutboundError {
     },
     /// The route does not have the sender.
     SenderNotAllowed {
-        /// The sender.
-        sender: String,
+        /// The sender, where the request names one.
+        sender: Option<String>,
     },
     /// The body is over its bound.
     BodyTooLarge {
@@ -56,6 +56,8 @@ pub enum OutboundError {
         /// The name of the secret.
         secret: String,
     },
+    /// There is no access token to send.
+    NoToken(NoToken),
     /// Too many bodies are held already.
     Overloaded,
     /// The upstream, or the connection to it.
@@ -65,6 +67,12 @@ pub enum OutboundError {
         /// Whether the provider may have acted on the request.
         outcome_unknown: bool,
     },
+}
+
+impl From<NoToken> for OutboundError {
+    fn from(error: NoToken) -> Self {
+        Self::NoToken(error)
+    }
 }
 
 impl From<Missing> for OutboundError {
@@ -96,7 +104,7 @@ impl OutboundError {
             }
             Self::SendUnderWay { .. } => Kind::new("send_under_way", StatusCode::CONFLICT, 100),
             Self::KeyReused => Kind::new("key_reused", StatusCode::UNPROCESSABLE_ENTITY, 100),
-            Self::CredentialUnavailable { .. } => {
+            Self::CredentialUnavailable { .. } | Self::NoToken(_) => {
                 Kind::new("credential_unavailable", StatusCode::SERVICE_UNAVAILABLE, 2)
             }
             Self::Overloaded => Kind::new("overloaded", StatusCode::SERVICE_UNAVAILABLE, 2),
@@ -121,6 +129,7 @@ impl OutboundError {
         refusal.route = route.map(str::to_owned);
         match self {
             Self::RateLimited(limited) => refusal.retry_after = Some(limited.retry_after),
+            Self::NoToken(error) => refusal.retry_after = Some(error.retry_after),
             Self::CredentialUnavailable { .. } | Self::Overloaded => refusal.retry_after = Some(Duration::from_secs(1)),
             Self::SendUnderWay { outcome_unknown: false } => refusal.retry_after = Some(Duration::from_secs(1)),
             Self::SendUnderWay { outcome_unknown } | Self::Upstream { outcome_unknown, .. } => {
@@ -158,10 +167,7 @@ impl OutboundError {
                 "the provider has no operation for this method and path".into(),
                 "check the path against the provider's documentation; `keyside providers NAME` lists what is known".into(),
             ),
-            Self::SenderNotAllowed { sender } => (
-                format!("the sender {sender} is not allowed on this route"),
-                "use a sender of this route, or add it to `senders`".into(),
-            ),
+            Self::SenderNotAllowed { sender } => sender_texts(sender.as_deref()),
             Self::BodyTooLarge { limit } => (
                 "the body of the request is too large".into(),
                 format!("send at most {limit} bytes; JSON and forms may have 1 MiB, media 110 MiB"),
@@ -186,6 +192,10 @@ impl OutboundError {
                 format!("the credential of this route has no usable `{secret}`"),
                 "nothing was sent; `keyside status` says what is wrong with it".into(),
             ),
+            Self::NoToken(error) => (
+                error.to_string(),
+                "nothing was sent; send again after the time in Retry-After, and look at the log where it goes on".into(),
+            ),
             Self::Overloaded => ("too many requests with large bodies are under way".into(), "send again in a moment".into()),
             Self::Upstream { error, outcome_unknown } => (error.to_string(), self.upstream_advice(error, *outcome_unknown)),
         };
@@ -207,6 +217,19 @@ impl OutboundError {
             _ => "the request was not acted on as far as can be told; it may be sent again",
         }
         .into()
+    }
+}
+
+fn sender_texts(sender: Option<&str>) -> (String, String) {
+    match sender {
+        Some(sender) => (
+            format!("the sender {sender} is not allowed on this route"),
+            "use a sender of this route, or add it to `senders`".into(),
+        ),
+        None => (
+            "the request names no sender, and this route is for some alone".into(),
+            "name one where the provider looks for it, or leave `senders` of the route out".into(),
+        ),
     }
 }
 

@@ -1,5 +1,6 @@
 //! A request and its answer, with what to do when the provider refuses the credential.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -10,16 +11,16 @@ use http::request::Parts;
 use http_body::Body;
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
-use super::answer::Meaning;
 use super::body::{Form, MAX_STREAM};
 use super::error::OutboundError;
 use super::inject::{self, Length};
 use super::policy::Permit;
 use super::{Generation, LookAgain, answer, upstream_error};
 use crate::audit::Audit;
-use crate::credential::Sent;
+use crate::credential::{NoToken, Sent, access_token};
+use crate::provider::Meaning;
 use crate::upstream::{Answer, Limits, OutgoingBody};
 
 /// The body of a request, before any secret goes into it.
@@ -73,39 +74,67 @@ impl Exchange<'_> {
     pub(super) async fn send(&self, body: Taken) -> Result<(Answer, Meaning<'_>), OutboundError> {
         let sent = self.permit.route.credential.sent();
         let again = body.again();
-        let (answer, meaning) = self.send_with(sent, body).await?;
-        if !matches!(meaning, Meaning::CredentialRefused) {
-            return Ok((answer, meaning));
-        }
+        let refused = match self.send_with(sent, body).await {
+            Ok((answer, Meaning::CredentialRefused)) => Ok(answer),
+            Err(OutboundError::NoToken(error)) if error.is_refusal => Err(error),
+            Err(OutboundError::NoToken(error)) => return self.send_with_a_token_at_hand(sent, again, error).await,
+            other => return other,
+        };
         // A proof that was made with the wrong time is refused as one of the wrong secret.
-        let clock_was_off = self.permit.upstream().learn_time(&answer.headers);
+        let clock_was_off = refused.as_ref().is_ok_and(|answer| self.permit.upstream().learn_time(&answer.headers));
         let mut live = self.live.load_full();
         if !clock_was_off && other(&live, sent).is_none() && again.is_some() {
-            self.look_again().await;
-            live = self.live.load_full();
+            live = self.look_for_another(sent).await;
         }
         let other = if clock_was_off { Some(sent) } else { other(&live, sent) };
         if let (Some(other), Some(body)) = (other, again) {
-            let (second, meaning) = self.send_with(other, body).await?;
-            if !matches!(meaning, Meaning::CredentialRefused) {
-                self.take_to(other, sent);
-                return Ok((second, meaning));
+            match self.send_with(other, body).await {
+                Ok((_, Meaning::CredentialRefused)) | Err(OutboundError::NoToken(_)) => {}
+                Ok(taken) => {
+                    self.take_to(other, sent);
+                    return Ok(taken);
+                }
+                Err(error) => return Err(error),
             }
         }
-        if sent.credential().standing().refuse() {
-            self.record("secret refused", sent);
-            let (credential, fingerprint) = (&sent.credential().name, sent.fingerprint().map(tracing::field::display));
-            tracing::error!(
-                credential,
-                fingerprint,
-                "the provider refuses the credential: put a new secret in its place"
-            );
+        self.tell_of_refusal(sent);
+        refused.map(|answer| (answer, Meaning::CredentialRefused)).map_err(OutboundError::NoToken)
+    }
+
+    /// With a set of secrets that has an access token still, where those of now cannot get one: nothing is wrong with them.
+    async fn send_with_a_token_at_hand(
+        &self,
+        sent: Sent<'_>,
+        body: Option<Taken>,
+        error: NoToken,
+    ) -> Result<(Answer, Meaning<'_>), OutboundError> {
+        let other = sent.credential().instead_of(sent).filter(|other| other.has_access_token());
+        match other.zip(body) {
+            Some((other, body)) => self.send_with(other, body).await,
+            None => Err(error.into()),
         }
-        Ok((answer, meaning))
+    }
+
+    /// With an access token where the provider takes one. One that is refused may have ended before its time, and then the
+    /// request goes out with a new one.
+    async fn send_with(&self, sent: Sent<'_>, body: Taken) -> Result<(Answer, Meaning<'_>), OutboundError> {
+        let issuer = self.permit.route.issuer();
+        let issued = access_token(sent, issuer, None).await?;
+        let again = body.again().filter(|_| issued.as_ref().is_some_and(|issued| issued.may_have_ended()));
+        let (answer, meaning) = self.send_once(sent.carrying(issued.as_deref()), body).await?;
+        let (Some(issued), Some(again), Meaning::CredentialRefused) = (&issued, again, meaning) else {
+            return Ok((answer, meaning));
+        };
+        // What time it is there decides whether one that is minted is good.
+        self.permit.upstream().learn_time(&answer.headers);
+        match access_token(sent, issuer, Some(issued)).await {
+            Ok(new) => self.send_once(sent.carrying(new.as_deref()), again).await,
+            Err(_) => Ok((answer, meaning)),
+        }
     }
 
     /// One exchange, and what its answer means.
-    async fn send_with(&self, sent: Sent<'_>, body: Taken) -> Result<(Answer, Meaning<'_>), OutboundError> {
+    async fn send_once(&self, sent: Sent<'_>, body: Taken) -> Result<(Answer, Meaning<'_>), OutboundError> {
         let (length, body) = match body {
             Taken::Whole { form, body } => {
                 let body = inject::edit_body(self.permit, sent, form, body)?;
@@ -124,10 +153,52 @@ impl Exchange<'_> {
             return Ok((answer, Meaning::Other));
         }
         let meaning = answer::meaning(&mut answer, self.permit.provider()).await.map_err(failed)?;
-        if !matches!(meaning, Meaning::CredentialRefused) && sent.credential().standing().is_refused() {
-            sent.credential().standing().take_to(sent);
+        let standing = sent.credential().standing();
+        if !matches!(meaning, Meaning::CredentialRefused) && standing.is_refused() {
+            standing.take_to(sent);
+        }
+        if let Some(class) = meaning.class() {
+            self.permit.route.metrics.upstream_error(class);
+        }
+        if matches!(meaning, Meaning::Policy) && standing.is_first_objection() {
+            let (route, credential) = (&*self.permit.route.name, &sent.credential().name);
+            let status = answer.status.as_u16();
+            tracing::warn!(
+                route,
+                credential,
+                status,
+                "the provider objects to what is sent with this account: look at its dashboard"
+            );
         }
         Ok((answer, meaning))
+    }
+
+    fn tell_of_refusal(&self, sent: Sent<'_>) {
+        if sent.credential().standing().refuse() {
+            self.record("secret refused", sent);
+            let (credential, fingerprint) = (&sent.credential().name, sent.fingerprint().map(tracing::field::display));
+            tracing::error!(
+                credential,
+                fingerprint,
+                "the provider refuses the credential: put a new secret in its place"
+            );
+        }
+    }
+
+    /// Looks for a secret that may be there by now. Where a new one ends the one before it at once, it is on its way as long
+    /// as that is refused, and that is no reason for an alarm.
+    async fn look_for_another(&self, sent: Sent<'_>) -> Arc<Generation> {
+        let is_swap = self.permit.provider().live_secrets.is_some_and(|count| count.get() == 1)
+            && !sent.credential().standing().is_refused();
+        let until = Instant::now() + SWAP_TIME;
+        loop {
+            self.look_again().await;
+            let live = self.live.load_full();
+            if !is_swap || other(&live, sent).is_some() || Instant::now() >= until {
+                return live;
+            }
+            tokio::time::sleep(SWAP_PAUSE).await;
+        }
     }
 
     /// A new secret may be where secrets come from and not have been noticed yet.
@@ -174,6 +245,9 @@ fn other<'s>(live: &'s Generation, sent: Sent<'s>) -> Option<Sent<'s>> {
     newer.filter(|newer| newer.fingerprint() != sent.fingerprint()).or_else(|| sent.credential().instead_of(sent))
 }
 
+/// How long a refused request waits for the secret that has ended the one it was sent with: as long as it takes to write it.
+const SWAP_TIME: Duration = Duration::from_secs(10);
+const SWAP_PAUSE: Duration = Duration::from_millis(250);
 /// How long a refused request waits for a new secret to be found.
 const LOOK_TIME: Duration = Duration::from_secs(2);
 /// How metrics name a rotation that was taken back.

@@ -218,6 +218,8 @@ fn write_target(
                         None if name == "v" => {}
                         None => write_encoded(head, sent.expose(name)?),
                     },
+                    // No path has one: it was refused where the path was read.
+                    Part::Basic(_) => {}
                 }
             }
         }

@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use http::{HeaderMap, HeaderName, header};
 use serde_json::Value;
 
-use super::answer::Meaning;
 use super::policy::Permit;
+use crate::provider::Meaning;
 
 /// Takes note of it, before the answer goes on to the caller as it is.
 pub(super) fn learn(headers: &HeaderMap, meaning: &Meaning<'_>, permit: &Permit<'_>, recipient: Option<&str>) {

@@ -27,7 +27,6 @@ mod learn;
 mod once;
 pub mod policy;
 
-use answer::Meaning;
 use body::Form;
 use error::OutboundError;
 use exchange::{Exchange, Taken};
@@ -40,7 +39,8 @@ use crate::limit::{Demand, Limited, Patience, Ticket};
 use crate::listener::{Caller, Link};
 use crate::log::millis;
 use crate::metrics::{Metrics, outcome_of};
-use crate::provider::Kind;
+use crate::provider::{Kind, Meaning, party};
+use crate::query;
 use crate::response::{INTERNAL, whole_seconds};
 use crate::room::{Held, Room};
 use crate::upstream::{Answer, AnswerBody, Limits, UpstreamError};
@@ -114,9 +114,12 @@ impl Outbound {
         guard::admit(parts, &generation.hosts, link).map_err(Failure::early)?;
         let permit = generation.policy.check(parts).map_err(|(route, error)| Failure { route, permit: None, error })?;
         under_way.permitted.set((permit.route, permit.operation_index)).unwrap_or_default();
-        let failed = |error| Failure { route: Some(permit.route), permit: Some(permit.operation_index), error };
+        let (route, index) = (permit.route, permit.operation_index);
+        let failed = |error| Failure { route: Some(route), permit: Some(index), error };
         let deadline = limits(&permit, parts, arrived).deadline;
         let (body, _held) = self.take_body(&permit, parts, body, deadline).await.map_err(failed)?;
+        let senders = senders(&permit, parts, &body);
+        let permit = permit.with_senders(&senders).map_err(failed)?;
         let once = match self.sends.begin(&permit, parts, &body, &under_way.written).map_err(failed)? {
             Begun::Send(once) => once,
             Begun::Answered(response) => return Ok(response),
@@ -151,7 +154,7 @@ impl Outbound {
         link: &Link,
         under_way: &UnderWay<'_>,
     ) -> Result<Sent, OutboundError> {
-        let recipient = recipient(permit, &body).map(Cow::into_owned);
+        let recipient = recipient(permit, &body);
         let mut throttled: Option<Sent> = None;
         loop {
             let turn = turn(permit, parts, recipient.as_deref(), link, under_way.arrived).await;
@@ -178,7 +181,7 @@ impl Outbound {
             let (answer, meaning) = exchange.send(body).await?;
             learn::learn(&answer.headers, &meaning, permit, recipient.as_deref());
             let is_throttled = matches!(meaning, Meaning::Throttled(_));
-            let did_nothing = !matches!(meaning, Meaning::Other);
+            let did_nothing = matches!(meaning, Meaning::CredentialRefused | Meaning::Throttled(_));
             let sent = Sent { answer, ticket, at, did_nothing };
             match again.filter(|_| is_throttled) {
                 Some(again) => (body, throttled) = (again, Some(sent)),
@@ -358,19 +361,51 @@ async fn turn(
     Ok(ticket)
 }
 
-/// Whom a message is for, as its body says. Without what people put between the digits of a phone number.
-fn recipient<'b>(permit: &Permit<'_>, body: &'b Taken) -> Option<Cow<'b, str>> {
+/// Who a message is from, as its body says, or its query, which some servers read too: everybody who is named, since
+/// nobody here knows whom the provider takes.
+fn senders(permit: &Permit<'_>, parts: &Parts, body: &Taken) -> Vec<String> {
+    let places = &permit.provider().limits.sender;
+    if places.is_empty() || !permit.request.limited {
+        return Vec::new();
+    }
+    let in_query = parts.uri.query().unwrap_or_default();
+    let in_query = places.iter().flat_map(|place| named_at(in_query, Form::UrlEncoded, place));
+    let (form, text) = match body {
+        Taken::Whole { form, body } => (*form, String::from_utf8_lossy(body)),
+        Taken::Stream(_) => (Form::Stream, Cow::Borrowed("")),
+    };
+    let named = places.iter().flat_map(|place| named_at(&text, form, place)).chain(in_query);
+    named.map(|named| party(&named).into_owned()).filter(|named| !named.is_empty()).collect()
+}
+
+/// Whom a message is for, as its body says.
+fn recipient(permit: &Permit<'_>, body: &Taken) -> Option<String> {
     if !permit.request.limited || permit.route.limiter.pairs.is_none() {
         return None;
     }
-    let Taken::Whole { form: Form::Json, body } = body else { return None };
+    let Taken::Whole { form, body } = body else { return None };
     let text = std::str::from_utf8(body).ok()?;
-    let named = permit.provider().limits.recipient.iter().find_map(|path| json::text_at(text, path))?;
-    let is_number = named.bytes().all(|byte| byte.is_ascii_digit() || b"+-(). ".contains(&byte));
-    if is_number && !named.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Some(named.chars().filter(char::is_ascii_digit).collect());
+    let places = &permit.provider().limits.recipient;
+    let named = match form {
+        // Nothing depends on a second one, and this costs less.
+        Form::Json => places.iter().find_map(|place| json::text_at(text, place)),
+        form => places.iter().find_map(|place| named_at(text, *form, place).into_iter().next()).map(Cow::Owned),
+    };
+    named.map(|named| party(&named).into_owned())
+}
+
+/// What a body has at one place, however a reader may take it.
+fn named_at(text: &str, form: Form, place: &[String]) -> Vec<String> {
+    match form {
+        Form::Json => json::texts_at(text, place),
+        // A form has no places within places.
+        Form::UrlEncoded if place.len() > 1 => Vec::new(),
+        Form::UrlEncoded => {
+            let pairs = query::pairs(text).filter(|pair| pair.is_named(place));
+            pairs.map(|pair| pair.value().into_owned()).collect()
+        }
+        Form::Stream => Vec::new(),
     }
-    Some(named)
 }
 
 /// Whose requests take turns with those of others: a user's, or an address's, on one route.

@@ -10,7 +10,7 @@ use http::request::Parts;
 use super::error::OutboundError;
 use super::guard::host_of;
 
-use crate::credential::Credential;
+use crate::credential::{Credential, Issuer};
 use crate::limit::Limiter;
 use crate::metrics::RouteMetrics;
 use crate::provider::{Operation, PathMap, Provider, RequestPattern};
@@ -45,6 +45,10 @@ pub struct Route {
     pub media_upstream: Option<Arc<Upstream>>,
     /// The authority of the media upstream.
     pub media_host: Option<String>,
+    /// Who gives access tokens, where the provider takes them; else the upstream.
+    pub issuer: Arc<Upstream>,
+    /// The authority of the issuer.
+    pub issuer_host: String,
     /// How fast its requests may go.
     pub limiter: Limiter,
     /// Its counters.
@@ -63,7 +67,7 @@ pub struct Permit<'a> {
     pub request: &'a RequestPattern,
     /// The path as the application wrote it, without the route's own prefix.
     pub path: &'a str,
-    /// The sender, where the path names one.
+    /// The sender, where the path names one, or else the body.
     pub sender: Option<&'a str>,
     _private: (),
 }
@@ -97,6 +101,22 @@ impl<'a> Permit<'a> {
             Some(media) if self.request.media => media,
             _ => &self.route.host,
         }
+    }
+
+    /// Decides again, on the senders that the body names, in the form of [`party`](crate::provider::party).
+    ///
+    /// # Errors
+    /// 403 for one that the route does not have, and for a message of nobody where the route has senders.
+    pub fn with_senders(self, named: &'a [String]) -> Result<Self, OutboundError> {
+        let senders = &self.route.senders;
+        if let Some(foreign) = named.iter().find(|sender| !senders.is_empty() && !senders.contains(*sender)) {
+            return Err(OutboundError::SenderNotAllowed { sender: Some(cut(foreign)) });
+        }
+        let sender = self.sender.or(named.first().map(String::as_str));
+        if sender.is_none() && self.request.limited && !senders.is_empty() {
+            return Err(OutboundError::SenderNotAllowed { sender: None });
+        }
+        Ok(Self { sender, ..self })
     }
 
     /// How the path is changed on the way, if it is.
@@ -150,6 +170,12 @@ impl Policy {
 }
 
 impl Route {
+    /// Who gives access tokens.
+    #[must_use]
+    pub fn issuer(&self) -> Issuer<'_> {
+        Issuer { upstream: &self.issuer, host: &self.issuer_host }
+    }
+
     /// The path at the provider, if this route has the path.
     fn inner_path<'p>(&self, path: &'p str) -> Option<&'p str> {
         match path.strip_prefix(self.path.as_str())? {
@@ -176,7 +202,7 @@ impl Route {
                 continue;
             }
             if let Some(sender) = self.foreign_sender(matched.sender, query) {
-                return Err(OutboundError::SenderNotAllowed { sender });
+                return Err(OutboundError::SenderNotAllowed { sender: Some(sender) });
             }
             return Ok(Permit {
                 route: self,
@@ -198,7 +224,7 @@ impl Route {
         }
         let mut named = in_path.map(Cow::Borrowed).into_iter().chain(senders_in(query));
         let foreign = named.find(|sender| !self.senders.contains(&**sender))?;
-        Some(foreign.chars().take(LONGEST_SHOWN).collect())
+        Some(cut(&foreign))
     }
 
     fn requests(&self, method: &Method) -> impl Iterator<Item = (usize, &Operation, &RequestPattern)> {
@@ -211,6 +237,11 @@ impl Route {
     fn has_host(&self, host: &str) -> bool {
         self.credential.provider.origins().any(|origin| origin.host.eq_ignore_ascii_case(host))
     }
+}
+
+/// As much of a sender as is shown.
+fn cut(sender: &str) -> String {
+    sender.chars().take(LONGEST_SHOWN).collect()
 }
 
 /// Media is read for a sender that only the query names.

@@ -1,5 +1,6 @@
 //! How fast a provider may be asked.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::document::{Field, Reader};
@@ -14,6 +15,8 @@ pub struct Rates {
     pub auto: bool,
     /// Messages of one sender to one recipient.
     pub per_recipient: Option<Quota>,
+    /// Messages of all senders of one account.
+    pub per_account: Option<Rate>,
     /// Requests of administration with one account.
     pub management: Option<Rate>,
 }
@@ -24,9 +27,10 @@ impl Rates {
         let per_sender = reader.field("per_sender");
         let auto = per_sender.as_ref().is_some_and(|field| field.is_string("auto"));
         let per_sender = per_sender.filter(|_| !auto).and_then(|field| field.parse(str::parse));
+        let per_account = reader.field("per_account").and_then(|field| field.parse(str::parse));
         let management = reader.field("management").and_then(|field| field.parse(str::parse));
         let per_recipient = reader.field("per_recipient").and_then(|field| field.table()).and_then(quota);
-        Self { per_sender, auto, per_recipient, management }
+        Self { per_sender, auto, per_recipient, per_account, management }
     }
 
     /// The same, with what it lacks taken from another.
@@ -36,6 +40,7 @@ impl Rates {
             per_sender: self.per_sender.or(other.per_sender),
             auto: self.auto || (other.auto && self.per_sender.is_none()),
             per_recipient: self.per_recipient.or(other.per_recipient),
+            per_account: self.per_account.or(other.per_account),
             management: self.management.or(other.management),
         }
     }
@@ -82,7 +87,9 @@ impl Scope {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Throttle {
     /// Its own codes for it.
-    pub codes: Vec<i64>,
+    pub codes: Vec<String>,
+    /// The statuses that mean it, whatever the code.
+    pub statuses: Vec<u16>,
     /// What was too fast.
     pub scope: Scope,
     /// How long to send nothing, where it does not say itself. Longer each time it comes back at once.
@@ -92,17 +99,35 @@ pub struct Throttle {
 impl Throttle {
     /// Reads one from an entry of `throttled`.
     pub(crate) fn read(mut reader: Reader<'_>) -> Option<Self> {
-        let codes =
-            reader.required("codes", "the codes that mean it, such as [130429]").and_then(|field| field.array());
-        let codes = codes.map(|codes| codes.iter().filter_map(Field::integer).collect());
+        let codes = codes(&mut reader, "codes").unwrap_or_default();
+        let statuses = statuses(&mut reader, "status").unwrap_or_default();
+        if codes.is_empty() && statuses.is_empty() {
+            reader.fault("neither `codes` nor `status`, expected what means it, such as codes = [130429]");
+        }
         let words = [("sender", Scope::Sender), ("recipient", Scope::Recipient), ("account", Scope::Account)];
         let scope = reader.required("limit", "of what the limit is: \"sender\", \"recipient\" or \"account\"");
         let scope = scope.and_then(|field| field.choice(&words));
         let pause = reader.required("pause", "how long to send nothing, such as \"1s\"");
         let pause = pause.and_then(|field| field.parse(units::duration));
         reader.finish();
-        Some(Self { codes: codes?, scope: scope?, pause: pause? })
+        Some(Self { codes, statuses, scope: scope?, pause: pause? })
     }
+}
+
+/// Codes, each a number or a string.
+pub(super) fn codes(reader: &mut Reader<'_>, key: &str) -> Option<Vec<String>> {
+    let fields = reader.field(key)?.array()?;
+    let text = |field: &Field<'_>| match field.is_text() {
+        true => field.string().map(str::to_owned),
+        false => field.integer::<i64>().map(|code| code.to_string()),
+    };
+    Some(fields.iter().filter_map(text).collect())
+}
+
+/// Statuses.
+pub(super) fn statuses(reader: &mut Reader<'_>, key: &str) -> Option<Vec<u16>> {
+    let fields = reader.field(key)?.array()?;
+    Some(fields.iter().filter_map(Field::integer).collect())
 }
 
 /// A provider's own limits.
@@ -110,8 +135,47 @@ impl Throttle {
 pub struct Limits {
     /// The defaults of a route.
     pub rates: Rates,
+    /// Where the body of a message names its sender: each of these that it has.
+    pub sender: Vec<Vec<String>>,
     /// Where the body of a message names its recipient: the first of these that it has.
     pub recipient: Vec<Vec<String>>,
     /// Whether messages that come in count too, in the events of the Cloud API.
     pub counts_received: bool,
+}
+
+/// A sender or a recipient as limits and routes compare it: a phone number by its digits alone, without what people put
+/// between them and without the name of the channel before it (Twilio's `whatsapp:`); anything else as it is written.
+#[must_use]
+pub fn party(written: &str) -> Cow<'_, str> {
+    let bare = match written.split_at_checked(CHANNEL.len()) {
+        Some((channel, rest)) if channel.eq_ignore_ascii_case(CHANNEL) => rest,
+        _ => written,
+    };
+    let is_number = bare.bytes().all(|byte| byte.is_ascii_digit() || b"+-(). ".contains(&byte));
+    match is_number && !bare.bytes().all(|byte| byte.is_ascii_digit()) {
+        true => Cow::Owned(bare.chars().filter(char::is_ascii_digit).collect()),
+        false => Cow::Borrowed(bare),
+    }
+}
+
+const CHANNEL: &str = "whatsapp:";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_its_digits_and_a_name_is_itself() {
+        for (written, expected) in [
+            ("15550001234", "15550001234"),
+            ("+1 (555) 000-1234", "15550001234"),
+            ("whatsapp:+15550001234", "15550001234"),
+            ("WhatsApp:15550001234", "15550001234"),
+            ("Acme-2", "Acme-2"),
+            ("US.12345", "US.12345"),
+            ("", ""),
+        ] {
+            assert_eq!(party(written), expected, "{written}");
+        }
+    }
 }

@@ -69,12 +69,23 @@ impl Segment {
     fn fits(&self, part: &str) -> bool {
         match self {
             Self::Literal(text) => part == text,
-            Self::Id | Self::Sender => (1..=MAX_ID).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit()),
+            Self::Id => is_id(part),
+            Self::Sender => is_id(part) || is_uuid(part),
             Self::Any(_) => !part.is_empty(),
             Self::Prefix(text) => part.len() > text.len() && part.starts_with(text.as_str()),
             Self::Version | Self::Rest => false,
         }
     }
+}
+
+fn is_id(part: &str) -> bool {
+    (1..=MAX_ID).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// As Bird names a channel; no object of Meta's has such a name.
+fn is_uuid(part: &str) -> bool {
+    let is_hex = |group: &str| group.bytes().all(|b| b.is_ascii_hexdigit());
+    part.split('-').map(str::len).eq([8, 4, 4, 4, 12]) && part.split('-').all(is_hex)
 }
 
 /// The longest id; those of Meta are numbers of 64 bits, which have 20 digits at most.
@@ -120,6 +131,16 @@ mod tests {
             "/v23.0/v23.0/106/messages",
         ] {
             assert_eq!(messages.matches(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_sender_may_be_a_uuid() {
+        let channel = pattern([literal("channels"), Segment::Sender, literal("messages")]);
+        let id = "0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f";
+        assert_eq!(channel.matches(&format!("/channels/{id}/messages")), Some(Matched { sender: Some(id) }));
+        for other in [&id.replace('0', ""), &id.replace('a', "g"), &id.replace('-', "0"), "0a1b2c3d"] {
+            assert_eq!(channel.matches(&format!("/channels/{other}/messages")), None, "{other}");
         }
     }
 

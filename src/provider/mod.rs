@@ -1,30 +1,40 @@
 //! What Keyside knows of an API: a preset in its checked form.
 
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use http::{HeaderName, Method};
 
+pub mod access;
+mod errors;
 mod limits;
 mod matching;
+mod outline;
 mod parse;
 pub mod schema;
 pub mod webhook;
 
-pub use limits::{Limits, Rates, Scope, Throttle};
+pub use access::AccessToken;
+pub use errors::{CodePlace, Errors, Meaning};
+pub use limits::{Limits, Rates, Scope, Throttle, party};
 pub use matching::Matched;
+pub use outline::{Outline, Parameter, ParameterForm};
 pub use parse::Malformed;
 pub use webhook::Webhook;
 
-use crate::document::{Document, Reader, Report};
+use crate::document::{Document, Report};
 
-/// A provider: an API, where its credential goes, and what its requests are called.
-#[derive(Debug)]
+/// A provider: an API, where its credential goes, and what its requests are called. Made for the account of one
+/// credential by [`Outline::fill`], so that nothing in it waits for a value.
+#[derive(Clone, Debug)]
 pub struct Provider {
     /// `meta`, `360dialog`, or the NAME of `[provider.NAME]`.
     pub name: String,
     /// Its name for people.
     pub title: String,
-    /// Where requests go; `None` where the provider only sends events.
+    /// Where requests go; `None` where the provider only sends events, or the account has too little for more.
     pub upstream: Option<Origin>,
     /// Where media bytes come from, if that is another host.
     pub media_upstream: Option<Origin>,
@@ -32,6 +42,8 @@ pub struct Provider {
     pub ca: Ca,
     /// The secrets that a credential of this provider has.
     pub secrets: Vec<SecretKind>,
+    /// What is made of the secrets and sent in their place, where something is.
+    pub access_token: Option<AccessToken>,
     /// Where the secrets go in a request.
     pub inject: Vec<Inject>,
     /// What a caller may have put there instead, and what is taken out.
@@ -46,6 +58,8 @@ pub struct Provider {
     pub errors: Errors,
     /// How it is asked about a credential, where it can be.
     pub health: Option<Health>,
+    /// How many secrets of one account may be alive at once, where that is known.
+    pub live_secrets: Option<NonZeroU32>,
     /// Whether answers are Graph JSON, with media and paging links to rewrite.
     pub graph_answers: bool,
     /// How its events prove that they are genuine, where it sends any.
@@ -53,45 +67,12 @@ pub struct Provider {
 }
 
 /// How a provider is asked whether a credential is good.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {
     /// Meta's `debug_token`, and a read of each sender.
     Graph,
-}
-
-/// How the answers of a provider say what is wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Errors {
-    /// Where the body of an error has the provider's own code, as a JSON pointer. Where it has none, the
-    /// status tells.
-    pub code: Option<String>,
-    /// The codes that mean that the credential itself is refused, whatever was asked with it.
-    pub refused: Vec<i64>,
-    /// Where it has a text for people, as a JSON pointer.
-    pub message: Option<String>,
-    /// The words in that text that mean the same as `refused`.
-    pub refused_words: Vec<String>,
-    /// The codes that mean that it was asked too fast.
-    pub throttled: Vec<Throttle>,
-    /// The statuses that mean so of the sender, where there is no such code.
-    pub throttled_status: Vec<u16>,
-    /// The statuses that mean that the credential is refused, where there is no code.
-    pub refused_status: Vec<u16>,
-}
-
-impl Default for Errors {
-    /// 401 by RFC 9110, section 15.5.2; 429 by RFC 6585.
-    fn default() -> Self {
-        Self {
-            code: None,
-            refused: Vec::new(),
-            message: None,
-            refused_words: Vec::new(),
-            throttled: Vec::new(),
-            throttled_status: vec![429],
-            refused_status: vec![401],
-        }
-    }
+    /// A GET of this path with the credential: any success means that it is good.
+    Get(Template),
 }
 
 /// Scheme, host and port of an upstream.
@@ -139,7 +120,7 @@ pub enum Ca {
 }
 
 /// One secret that a credential has.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SecretKind {
     /// Its key in `[credential.NAME]`.
     pub name: String,
@@ -158,10 +139,12 @@ pub enum SecretForm {
     MetaToken,
     /// A Meta app secret: not a token (`EAA...`).
     AppSecret,
+    /// An RSA key in PEM, which signs and is never sent.
+    PrivateKey,
 }
 
 /// One place where a secret goes.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Inject {
     /// A header.
     Header {
@@ -200,7 +183,7 @@ pub enum Inject {
     },
 }
 
-/// Text with secrets in it, as in `Bearer {token}`.
+/// Text with secrets in it, as in `Bearer {token}`. Parameters in it are text by the time there is a [`Provider`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
     /// What it is made of, in order.
@@ -212,12 +195,14 @@ pub struct Template {
 pub enum Part {
     /// Text that stands for itself.
     Text(String),
-    /// A secret of the credential, or in a path a variable of the pattern that matched.
+    /// A secret of the credential, its access token, or in a path a variable of the pattern that matched.
     Name(String),
+    /// Base64 of these, as HTTP Basic wants user and password: RFC 7617.
+    Basic(Vec<Self>),
 }
 
 /// What is taken out of a caller's request before injection.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Strip {
     /// Headers.
     pub headers: Vec<HeaderName>,
@@ -228,7 +213,7 @@ pub struct Strip {
 }
 
 /// A named group of requests.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Operation {
     /// `messages`, `media`, ...
     pub name: String,
@@ -254,7 +239,7 @@ pub enum Kind {
 }
 
 /// Requests of one shape.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RequestPattern {
     /// The methods.
     pub methods: Vec<Method>,
@@ -289,7 +274,7 @@ pub enum Segment {
     Version,
     /// `{id}`: digits.
     Id,
-    /// `{sender}`: digits that name the sender.
+    /// `{sender}`: digits or a UUID that name the sender.
     Sender,
     /// `{name}`: any one segment that is not empty.
     Any(String),
@@ -300,7 +285,7 @@ pub enum Segment {
 }
 
 /// A path that is changed on the way.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct PathMap {
     /// What the application asks for.
     pub from: PathPattern,
@@ -309,12 +294,10 @@ pub struct PathMap {
 }
 
 impl Provider {
-    /// The preset of this name.
+    /// The preset of this name, for an account of which nothing is known: without an upstream where that takes parameters.
     pub fn preset(name: &str) -> Option<Self> {
-        let report = Report::default();
-        let document = preset_document(name, &report)?;
-        let provider = schema::read(name, Reader::new(&document, &report));
-        provider.filter(|_| !report.is_faulty())
+        let (provider, _missing) = Outline::preset(name)?.fill(&BTreeMap::new());
+        Some(Arc::unwrap_or_clone(provider))
     }
 
     /// The place of an operation in `operations`.
@@ -322,7 +305,36 @@ impl Provider {
         self.operations.iter().position(|operation| operation.name == name)
     }
 
-    /// The origins that it has.
+    /// Whether its messages name their senders: in the path, or in the body.
+    #[must_use]
+    pub fn names_senders(&self) -> bool {
+        let requests = self.operations.iter().flat_map(|operation| &operation.requests);
+        let in_path = requests.flat_map(|request| &request.path.segments).any(|segment| *segment == Segment::Sender);
+        in_path || !self.limits.sender.is_empty()
+    }
+
+    /// Whether it is asked in Meta's own way, which tells more than whether a credential is good.
+    #[must_use]
+    pub fn is_asked_as_graph(&self) -> bool {
+        self.health == Some(Health::Graph)
+    }
+
+    /// Whether it can be asked about a secret: by a question of its own, or by the exchange of the secret.
+    #[must_use]
+    pub fn can_be_asked(&self) -> bool {
+        self.health.is_some() || self.exchange().is_some()
+    }
+
+    /// How secrets are exchanged for an access token, where they are.
+    #[must_use]
+    pub fn exchange(&self) -> Option<&access::Exchange> {
+        match &self.access_token {
+            Some(AccessToken::Exchanged(exchange)) => Some(exchange),
+            _ => None,
+        }
+    }
+
+    /// The origins that applications may call it by.
     pub fn origins(&self) -> impl Iterator<Item = &Origin> {
         self.upstream.iter().chain(&self.media_upstream)
     }
@@ -367,21 +379,28 @@ pub fn credential_headers() -> Vec<HeaderName> {
 pub const PRESETS: &[(&str, &str)] = &[
     ("meta", include_str!("presets/meta.toml")),
     ("360dialog", include_str!("presets/360dialog.toml")),
+    ("infobip", include_str!("presets/infobip.toml")),
     ("twilio", include_str!("presets/twilio.toml")),
     ("vonage", include_str!("presets/vonage.toml")),
     ("bird", include_str!("presets/bird.toml")),
     ("messagebird", include_str!("presets/messagebird.toml")),
     ("sinch", include_str!("presets/sinch.toml")),
-    ("infobip", include_str!("presets/infobip.toml")),
     ("ycloud", include_str!("presets/ycloud.toml")),
     ("telnyx", include_str!("presets/telnyx.toml")),
     ("wati", include_str!("presets/wati.toml")),
     ("zenvia", include_str!("presets/zenvia.toml")),
-    ("wassenger", include_str!("presets/wassenger.toml")),
+    ("cm", include_str!("presets/cm.toml")),
     ("plivo", include_str!("presets/plivo.toml")),
+    ("gupshup", include_str!("presets/gupshup.toml")),
+    ("wassenger", include_str!("presets/wassenger.toml")),
     ("clickatell", include_str!("presets/clickatell.toml")),
     ("haptik", include_str!("presets/haptik.toml")),
+    ("interakt", include_str!("presets/interakt.toml")),
+    ("aisensy", include_str!("presets/aisensy.toml")),
+    ("kaleyra", include_str!("presets/kaleyra.toml")),
+    ("respond-io", include_str!("presets/respond-io.toml")),
+    ("route-mobile", include_str!("presets/route-mobile.toml")),
+    ("chat-api", include_str!("presets/chat-api.toml")),
     ("standard-webhooks", include_str!("presets/standard-webhooks.toml")),
     ("generic", include_str!("presets/generic.toml")),
-    ("chat-api", include_str!("presets/chat-api.toml")),
 ];

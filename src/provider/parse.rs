@@ -2,6 +2,7 @@
 //!
 //! An error never holds the text: a literal secret may stand where a template should.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -14,6 +15,12 @@ use super::{Origin, Part, PathPattern, Segment, Template};
 /// Why a text of a preset cannot be read: what is wrong and what is expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed(&'static str);
+
+impl Malformed {
+    pub(super) fn new(expected: &'static str) -> Self {
+        Self(expected)
+    }
+}
 
 impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -172,7 +179,8 @@ pub(super) fn is_variable(name: &str) -> bool {
 const VARIABLE: Malformed = Malformed("not a variable, expected lower-case letters, digits and _ between the braces");
 
 impl Template {
-    /// Reads text with names in braces, such as `Bearer {token}`; `{{` and `}}` stand for a brace.
+    /// Reads text with names in braces, such as `Bearer {token}`; `{{` and `}}` stand for a brace. Two names with a colon
+    /// between them stand for what HTTP Basic makes of both: `Basic {account:token}`.
     pub fn parse(text: &str) -> Result<Self, Malformed> {
         let mut parts = Vec::new();
         let mut plain = String::new();
@@ -188,14 +196,11 @@ impl Template {
                     plain.push('}');
                 }
                 '{' => {
-                    let (name, after) = rest.as_str().split_once('}').ok_or(VARIABLE)?;
-                    if !is_variable(name) {
-                        return Err(VARIABLE);
-                    }
+                    let (names, after) = rest.as_str().split_once('}').ok_or(VARIABLE)?;
                     if !plain.is_empty() {
                         parts.push(Part::Text(std::mem::take(&mut plain)));
                     }
-                    parts.push(Part::Name(name.to_owned()));
+                    parts.push(named(names)?);
                     rest = after.chars();
                 }
                 '}' => return Err(VARIABLE),
@@ -213,10 +218,46 @@ impl Template {
 
     /// The names in it.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.parts.iter().filter_map(|part| match part {
-            Part::Text(_) => None,
-            Part::Name(name) => Some(name.as_str()),
-        })
+        let inner = self.parts.iter().flat_map(|part| match part {
+            Part::Basic(parts) => parts.as_slice(),
+            part => std::slice::from_ref(part),
+        });
+        inner.filter_map(|part| if let Part::Name(name) = part { Some(name.as_str()) } else { None })
+    }
+
+    /// Puts text in the place of the names for which there is a value.
+    pub fn fill(&mut self, values: &BTreeMap<String, String>) {
+        self.parts.iter_mut().for_each(|part| part.fill(values));
+    }
+
+    /// The text of it, where it has no names any more.
+    #[must_use]
+    pub fn text(&self) -> Option<String> {
+        let texts = self.parts.iter().map(|part| if let Part::Text(text) = part { Some(text.as_str()) } else { None });
+        texts.collect()
+    }
+}
+
+impl Part {
+    fn fill(&mut self, values: &BTreeMap<String, String>) {
+        match self {
+            Self::Text(_) => {}
+            Self::Name(name) => {
+                if let Some(value) = values.get(name) {
+                    *self = Self::Text(value.clone());
+                }
+            }
+            Self::Basic(parts) => parts.iter_mut().for_each(|part| part.fill(values)),
+        }
+    }
+}
+
+/// What stands in braces: a name, or two of HTTP Basic.
+fn named(names: &str) -> Result<Part, Malformed> {
+    let name = |name: &str| if is_variable(name) { Ok(Part::Name(name.to_owned())) } else { Err(VARIABLE) };
+    match names.split_once(':') {
+        None => name(names),
+        Some((user, password)) => Ok(Part::Basic(vec![name(user)?, Part::Text(":".to_owned()), name(password)?])),
     }
 }
 
@@ -226,6 +267,16 @@ impl fmt::Display for Template {
             match part {
                 Part::Text(text) => f.write_str(&text.replace('{', "{{").replace('}', "}}"))?,
                 Part::Name(name) => write!(f, "{{{name}}}")?,
+                Part::Basic(parts) => {
+                    f.write_str("{")?;
+                    for part in parts {
+                        match part {
+                            Part::Text(text) | Part::Name(text) => f.write_str(text)?,
+                            Part::Basic(_) => {}
+                        }
+                    }
+                    f.write_str("}")?;
+                }
             }
         }
         Ok(())
@@ -250,7 +301,7 @@ pub(super) fn request(text: &str) -> Result<(Vec<Method>, PathPattern), Malforme
 const METHODS: [Method; 7] =
     [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::HEAD, Method::OPTIONS];
 
-/// Reads a JSON pointer (RFC 6901) that leads to a field.
+/// Reads a JSON pointer (RFC 6901) that leads to a field; where it has `*`, to one of each element of an array.
 pub(super) fn pointer(text: &str) -> Result<Vec<String>, Malformed> {
     let keys = text.strip_prefix('/').filter(|keys| !keys.is_empty());
     let keys = keys.ok_or(Malformed("not a JSON pointer, expected one such as \"/apiKey\""))?;
@@ -363,14 +414,27 @@ mod tests {
             ("{api_key}", vec![name("api_key")]),
             ("/i{a}/{b}", vec![text("/i"), name("a"), text("/"), name("b")]),
             ("{{{a}}}", vec![text("{"), name("a"), text("}")]),
+            ("Basic {a:b}", vec![text("Basic "), Part::Basic(vec![name("a"), text(":"), name("b")])]),
             ("", vec![]),
         ] {
             let template = Template::parse(given).unwrap();
             assert_eq!(template.parts, parts, "{given}");
             assert_eq!(template.to_string(), given);
         }
-        for given in ["{", "}", "{}", "{Token}", "{a", "a}", "{a b}", "a\nb", "{{a}"] {
+        for given in ["{", "}", "{}", "{Token}", "{a", "a}", "{a b}", "a\nb", "{{a}", "{a:}", "{:b}", "{a:b:c}"] {
             assert!(Template::parse(given).is_err(), "{given}");
+        }
+    }
+
+    #[test]
+    fn a_value_takes_the_place_of_its_name() {
+        let values = BTreeMap::from([("a".to_owned(), "x".to_owned()), ("b".to_owned(), "y".to_owned())]);
+        for (given, filled, text) in
+            [("/i{a}/{b}", "/ix/y", Some("/ix/y")), ("{a}{c}", "x{c}", None), ("Basic {a:c}", "Basic {x:c}", None)]
+        {
+            let mut template = Template::parse(given).unwrap();
+            template.fill(&values);
+            assert_eq!((template.to_string().as_str(), template.text().as_deref()), (filled, text));
         }
     }
 

@@ -13,8 +13,33 @@ use crate::units::{Quota, Rate};
 pub(super) struct Limits<'a> {
     before: &'a [policy::Route],
     accounts: HashMap<String, Arc<Account>>,
-    budgets: Vec<(String, Rate, Arc<Budget>)>,
+    budgets: Vec<(String, Of, Arc<Budget>)>,
     pairs: Vec<(String, Quota, Arc<Pairs>)>,
+}
+
+/// What a budget is of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Of {
+    Senders,
+    Sends,
+    Management,
+}
+
+impl Of {
+    fn scope(self) -> Scope {
+        match self {
+            Self::Senders => Scope::Sender,
+            Self::Sends | Self::Management => Scope::Account,
+        }
+    }
+
+    fn held(self, limiter: &Limiter) -> Option<&Arc<Budget>> {
+        match self {
+            Self::Senders => limiter.senders.as_ref(),
+            Self::Sends => limiter.sends.as_ref(),
+            Self::Management => limiter.management.as_ref(),
+        }
+    }
 }
 
 impl<'a> Limits<'a> {
@@ -28,9 +53,10 @@ impl<'a> Limits<'a> {
         let rates = route.limits.rates;
         Limiter {
             account: self.account(&route.credential),
-            senders: rates.per_sender.map(|rate| self.budget(route, rate, Scope::Sender)),
+            senders: rates.per_sender.map(|rate| self.budget(route, rate, Of::Senders)),
             pairs: rates.per_recipient.map(|quota| self.pairs(&route.credential, quota)),
-            management: rates.management.map(|rate| self.budget(route, rate, Scope::Account)),
+            sends: rates.per_account.map(|rate| self.budget(route, rate, Of::Sends)),
+            management: rates.management.map(|rate| self.budget(route, rate, Of::Management)),
             retries: route.limits.retry,
             patience: Patience { max_wait: route.limits.max_wait, max_queue: route.limits.max_queue },
         }
@@ -43,27 +69,23 @@ impl<'a> Limits<'a> {
     }
 
     /// That of a route which has the same rate for the same; else what this route had, at its new rate.
-    fn budget(&mut self, route: &Route, rate: Rate, scope: Scope) -> Arc<Budget> {
+    fn budget(&mut self, route: &Route, rate: Rate, what: Of) -> Arc<Budget> {
         let credential = route.credential.as_str();
-        let auto = scope == Scope::Sender && route.limits.rates.auto;
-        let is_same =
-            |budget: &Arc<Budget>| budget.scope() == scope && budget.rate() == rate && budget.is_auto() == auto;
-        let made = self.budgets.iter().find(|(name, _, budget)| name == credential && is_same(budget));
+        let auto = what == Of::Senders && route.limits.rates.auto;
+        let is_same = |budget: &Arc<Budget>| budget.rate() == rate && budget.is_auto() == auto;
+        let made = self.budgets.iter().find(|(name, of, budget)| name == credential && *of == what && is_same(budget));
         if let Some((_, _, budget)) = made {
             return Arc::clone(budget);
         }
-        let held = |route: &'a policy::Route| match scope {
-            Scope::Account => route.limiter.management.as_ref(),
-            Scope::Sender | Scope::Recipient => route.limiter.senders.as_ref(),
-        };
+        let held = |route: &'a policy::Route| what.held(&route.limiter);
         let same_rate = of(self.before, credential).filter_map(held).find(|budget| is_same(budget));
         let same_route = of(self.before, credential).find(|old| *old.name == *route.name).and_then(held);
         let budget = match (same_rate, same_route) {
             (Some(budget), _) => Arc::clone(budget),
             (None, Some(budget)) => Arc::new(budget.with_rate(rate, auto)),
-            (None, None) => Arc::new(Budget::new(scope, rate, auto)),
+            (None, None) => Arc::new(Budget::new(what.scope(), rate, auto)),
         };
-        self.budgets.push((credential.to_owned(), rate, Arc::clone(&budget)));
+        self.budgets.push((credential.to_owned(), what, Arc::clone(&budget)));
         budget
     }
 

@@ -441,6 +441,7 @@ fn build(
         let Some(credential) = credentials.get(&route.credential) else { continue };
         let provider = &credential.provider;
         let Some(origin) = &provider.upstream else { continue };
+        let issuer = provider.exchange().and_then(|exchange| exchange.upstream.as_ref()).unwrap_or(origin);
         let mut upstream =
             |origin: &Origin| upstream_for(origin, provider, authorities, &mut configs, upstreams, before);
         let name: Arc<str> = route.name.as_str().into();
@@ -458,6 +459,8 @@ fn build(
             host: origin.authority(),
             media_upstream: provider.media_upstream.as_ref().map(&mut upstream).transpose()?,
             media_host: provider.media_upstream.as_ref().map(Origin::authority),
+            issuer: upstream(issuer)?,
+            issuer_host: issuer.authority(),
             limiter: limits.of(route),
         });
     }

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use super::{Live, LoadError, Reloader};
 use crate::config::Config;
-use crate::credential::{Asked, Credential, Verdict};
-use crate::health;
+use crate::credential::{Asked, Credential, Issuer, Verdict};
+use crate::health::{self, Place};
 use crate::metrics::Metrics;
 use crate::outbound::Generation;
 use crate::outbound::policy::Route;
@@ -19,8 +19,8 @@ use crate::upstream::Upstream;
 /// A credential, and where and for which senders it is asked about.
 struct Question {
     credential: Arc<Credential>,
-    upstream: Arc<Upstream>,
-    host: String,
+    upstream: (Arc<Upstream>, String),
+    issuer: (Arc<Upstream>, String),
     senders: BTreeSet<String>,
 }
 
@@ -54,13 +54,13 @@ fn questions<'a>(config: &'a Config, generation: &'a Generation) -> impl Iterato
         let name = route.credential.name.as_str();
         let is_checked = config.credentials.get(name).is_some_and(|credential| credential.check);
         let is_missing = route.credential.newest().fingerprint().is_none();
-        if !is_checked || is_missing || route.credential.provider.health.is_none() {
+        if !is_checked || is_missing || !route.credential.provider.can_be_asked() {
             continue;
         }
         let question = questions.entry(name).or_insert_with(|| Question {
             credential: Arc::clone(&route.credential),
-            upstream: Arc::clone(&route.upstream),
-            host: route.host.clone(),
+            upstream: (Arc::clone(&route.upstream), route.host.clone()),
+            issuer: (Arc::clone(&route.issuer), route.issuer_host.clone()),
             senders: BTreeSet::new(),
         });
         question.senders.extend(route.senders.iter().cloned());
@@ -71,10 +71,12 @@ fn questions<'a>(config: &'a Config, generation: &'a Generation) -> impl Iterato
 /// All at a time: a provider that does not answer holds up no other.
 async fn ask(questions: impl Iterator<Item = Question>) -> Vec<(Arc<Credential>, Asked)> {
     let mut asking = JoinSet::new();
-    for Question { credential, upstream, host, senders } in questions {
+    for Question { credential, upstream: (upstream, host), issuer: (issuer, issuer_host), senders } in questions {
         asking.spawn(async move {
             let senders: Vec<_> = senders.iter().map(String::as_str).collect();
-            let verdict = health::ask(credential.newest(), &upstream, &host, &senders).await;
+            let issuer = Issuer { upstream: &issuer, host: &issuer_host };
+            let place = Place { upstream: &upstream, host: &host, issuer };
+            let verdict = health::ask(credential.newest(), place, &senders).await;
             let asked = Asked { at: Instant::now(), time: upstream.now(), verdict };
             (credential, asked)
         });

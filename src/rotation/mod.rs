@@ -178,7 +178,7 @@ async fn revoke(question: &Question<'_>, app: &str, old: &Secret) -> Result<(), 
 /// The token and where it comes from, where it is such as can be rotated.
 fn rotatable(live: &Live, name: &str) -> Result<(Arc<Secret>, Reference), String> {
     let credential = live.credentials.get(name).ok_or_else(|| format!("there is no credential `{name}`"))?;
-    if credential.provider.health.is_none() {
+    if !credential.provider.is_asked_as_graph() {
         return Err(format!("`{name}` is for {}; only tokens of Meta's can be exchanged", credential.provider.title));
     }
     if credential.current("app_secret").is_none() {
@@ -212,7 +212,8 @@ impl<'l> Place<'l> {
     }
 
     async fn ask(&self, sent: Sent<'_>) -> Verdict {
-        health::ask(sent, &self.route.upstream, &self.route.host, &self.senders).await
+        let Route { upstream, host, .. } = self.route;
+        health::ask(sent, health::Place { upstream, host, issuer: self.route.issuer() }, &self.senders).await
     }
 
     fn question<'q>(&'q self, sent: Sent<'q>) -> Question<'q> {

@@ -261,7 +261,6 @@ impl Upstream {
     }
 
     /// Looks at an answer that came now for what time it is there; true where that was not known rightly before.
-    #[must_use]
     pub fn learn_time(&self, headers: &HeaderMap) -> bool {
         self.clock.learn(headers)
     }

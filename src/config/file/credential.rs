@@ -7,12 +7,12 @@ use std::time::Duration;
 use super::{check_name, duration, duration_or_off, parse_duration_or_off};
 use crate::config::{CredentialConfig, Proof, Reference};
 use crate::document::{Field, Position, Reader, Report, choices};
-use crate::provider::{Inject, PRESETS, Provider, preset_document, schema};
+use crate::provider::{Inject, Outline, PRESETS, Provider, preset_document, schema};
 
 /// The providers of the configuration; behind them the presets, each read once.
 pub(super) struct Providers {
-    own: BTreeMap<String, Option<Arc<Provider>>>,
-    presets: BTreeMap<String, Arc<Provider>>,
+    own: BTreeMap<String, Option<Arc<Outline>>>,
+    presets: BTreeMap<String, Arc<Outline>>,
 }
 
 impl Providers {
@@ -31,7 +31,7 @@ impl Providers {
     }
 
     /// The provider that a credential names. `None` where that is a fault, which is then in the report.
-    fn find(&mut self, field: &Field<'_>) -> Option<Arc<Provider>> {
+    fn find(&mut self, field: &Field<'_>) -> Option<Arc<Outline>> {
         let name = field.string()?;
         if let Some(own) = self.own.get(name) {
             return own.clone();
@@ -39,7 +39,7 @@ impl Providers {
         if let Some(preset) = self.presets.get(name) {
             return Some(Arc::clone(preset));
         }
-        if let Some(preset) = Provider::preset(name).map(Arc::new) {
+        if let Some(preset) = Outline::preset(name).map(Arc::new) {
             self.presets.insert(name.to_owned(), Arc::clone(&preset));
             return Some(preset);
         }
@@ -51,7 +51,7 @@ impl Providers {
 }
 
 /// `[provider.NAME]`, laid over the preset that it extends.
-fn provider(name: &str, mut reader: Reader<'_>, report: &Report) -> Option<Provider> {
+fn provider(name: &str, mut reader: Reader<'_>, report: &Report) -> Option<Outline> {
     let Some(field) = reader.field("extends") else {
         let preset = PRESETS.iter().find(|(preset, _)| *preset == name);
         if let Some((preset, _)) = preset.filter(|_| !reader.has("upstream")) {
@@ -78,6 +78,8 @@ fn provider(name: &str, mut reader: Reader<'_>, report: &Report) -> Option<Provi
 /// A credential with what is needed to tell a fault of it where a route uses it.
 pub(super) struct Placed {
     pub(super) config: CredentialConfig,
+    /// The parameters without which no request can be sent.
+    pub(super) missing: Vec<String>,
     pub(super) at: Position,
     pub(super) path: String,
 }
@@ -111,7 +113,8 @@ fn credential(mut reader: Reader<'_>, providers: &mut Providers) -> Option<Place
     let renew_field = reader.field("renew");
     let renew = renew_field.as_ref().and_then(|field| field.parse(parse_duration_or_off)).flatten();
     // Which keys there are is the provider's to say, so without one the rest cannot be judged.
-    let provider = provider?;
+    let outline = provider?;
+    let (provider, missing) = outline.fill(&parameters(&mut reader, &outline));
     let mut secrets = BTreeMap::new();
     for secret in &provider.secrets {
         if let Some(field) = reader.field(&secret.name) {
@@ -136,9 +139,21 @@ fn credential(mut reader: Reader<'_>, providers: &mut Providers) -> Option<Place
             overlap,
             proof: kind.unwrap_or(Proof::Auto),
         },
+        missing,
         at,
         path,
     })
+}
+
+/// The values that an account has beside its secrets, written here themselves.
+fn parameters(reader: &mut Reader<'_>, outline: &Outline) -> BTreeMap<String, String> {
+    let mut values = BTreeMap::new();
+    for parameter in &outline.parameters {
+        let checked = |text: &str| parameter.form.check(text).map(|()| text.to_owned());
+        let value = reader.field(&parameter.name).and_then(|field| field.parse(checked));
+        values.extend(value.map(|value| (parameter.name.clone(), value)));
+    }
+    values
 }
 
 fn references(field: &Field<'_>) -> Vec<Reference> {
@@ -180,7 +195,7 @@ fn check_classic_proof(field: &Field<'_>, provider: &Provider, secrets: &BTreeMa
 fn check_renewal(field: &Field<'_>, provider: &Provider, secrets: &BTreeMap<String, Vec<Reference>>, is_checked: bool) {
     let home = secrets.get("token").and_then(|references| references.first());
     match home {
-        _ if provider.health.is_none() => {
+        _ if !provider.is_asked_as_graph() => {
             field.fault("only tokens of Meta's can be exchanged, expected \"off\"");
         }
         _ if !is_checked => {

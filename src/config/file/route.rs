@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::credential::{Credentials, Placed};
-use super::{check_name_value, duration, items};
+use super::{check_name_value, duration};
 use crate::config::{Route, RouteLimits};
 use crate::document::{Field, Position, Reader, choices, shown};
-use crate::provider::{Provider, Rates};
+use crate::provider::{Provider, Rates, party};
 
 /// The routes read so far, to compare each with those before it.
 pub(super) struct Routes<'d> {
@@ -31,7 +31,7 @@ impl<'d> Routes<'d> {
         let name = reader.field("name").filter(check_name_value);
         let path = reader.field("path");
         let prefix = path.as_ref().and_then(|field| field.parse(route_path));
-        let senders = items(&mut reader, "senders", |field| field.parse(sender));
+        let senders = reader.field("senders");
         let operations = reader.field("operations");
         let limits = reader.field("limits").and_then(|field| field.table());
         let limits = limits.map(route_limits).unwrap_or_default();
@@ -44,16 +44,22 @@ impl<'d> Routes<'d> {
             }
         };
         let provider = &placed.config.provider;
+        if !placed.missing.is_empty() {
+            check_parameters(&reader, placed);
+            reader.finish();
+            return None;
+        }
         if provider.upstream.is_none() {
             reader.fault("the provider of its credential only sends events, expected one that takes requests");
             reader.finish();
             return None;
         }
         let rates = limits.rates.or(provider.limits.rates);
-        if rates.auto && (rates.per_sender.is_none() || provider.health.is_none()) {
+        if rates.auto && (rates.per_sender.is_none() || !provider.is_asked_as_graph()) {
             reader.fault("limits.per_sender: the provider tells no rate of a sender, expected one such as \"80/s\"");
         }
         let operations = allowed(&reader, operations.as_ref(), provider);
+        let senders = senders.map(|field| self::senders(&field, provider)).unwrap_or_default();
         let route = Route {
             name: name.as_ref().and_then(Field::string).unwrap_or(&credential).to_owned(),
             credential,
@@ -62,7 +68,7 @@ impl<'d> Routes<'d> {
             operations,
             limits: RouteLimits { rates, ..limits },
         };
-        self.compare(&reader, name.as_ref(), path.as_ref(), &route);
+        self.compare(&reader, name.as_ref(), path.as_ref(), &route, provider);
         check_secrets(&reader, &route.credential, placed);
         reader.finish();
         Some(route)
@@ -81,7 +87,14 @@ impl<'d> Routes<'d> {
         }
     }
 
-    fn compare(&self, reader: &Reader<'_>, name: Option<&Field<'_>>, path: Option<&Field<'_>>, route: &Route) {
+    fn compare(
+        &self,
+        reader: &Reader<'_>,
+        name: Option<&Field<'_>>,
+        path: Option<&Field<'_>>,
+        route: &Route,
+        provider: &Provider,
+    ) {
         for (other, at) in &self.routes {
             if other.name == route.name {
                 let message = format!("the same name as the route at {at}, expected another `name`");
@@ -90,7 +103,9 @@ impl<'d> Routes<'d> {
                     None => reader.fault(message),
                 }
             }
-            let is_apart = !route.senders.is_empty()
+            // The route is chosen before a body is read.
+            let is_apart = provider.limits.sender.is_empty()
+                && !route.senders.is_empty()
                 && !other.senders.is_empty()
                 && !route.senders.iter().any(|s| other.senders.contains(s));
             if other.path == route.path && !is_apart {
@@ -105,6 +120,25 @@ impl<'d> Routes<'d> {
             }
         }
     }
+}
+
+/// As for secrets: without these there is nowhere to send to.
+fn check_parameters(reader: &Reader<'_>, placed: &Placed) {
+    for parameter in &placed.missing {
+        let key = format!("{}.{parameter}", placed.path);
+        let message = "missing, expected a value of the account, written here itself: a route uses this credential";
+        reader.report().fault(&placed.at, &key, message);
+    }
+}
+
+/// The senders of a route, in the form in which they are compared.
+fn senders(field: &Field<'_>, provider: &Provider) -> Vec<String> {
+    let fields = field.array().unwrap_or_default();
+    if !fields.is_empty() && !provider.names_senders() {
+        field.fault("the provider's requests name no sender, expected []");
+    }
+    let form = if provider.graph_answers { phone_number_id } else { sender };
+    fields.iter().filter_map(|field| field.parse(form)).collect()
 }
 
 /// A credential that no route uses may be incomplete: it may serve webhooks only.
@@ -199,10 +233,18 @@ fn route_path(text: &str) -> Result<String, &'static str> {
     Ok(format!("/{path}"))
 }
 
-fn sender(text: &str) -> Result<String, &'static str> {
+fn phone_number_id(text: &str) -> Result<String, &'static str> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     if !digits || text.len() > 40 {
         return Err("not a sender, expected the digits of a phone number id");
     }
     Ok(text.to_owned())
+}
+
+fn sender(text: &str) -> Result<String, &'static str> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "+-_.:".contains(c);
+    if !(1..=64).contains(&text.len()) || !text.chars().all(plain) {
+        return Err("not a sender, expected a number such as \"+15550001234\", or the provider's own name of one");
+    }
+    Ok(party(text).into_owned())
 }

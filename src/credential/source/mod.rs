@@ -104,7 +104,7 @@ fn parse(raw: Raw) -> Result<Found, SourceError> {
     if has_byte_order_mark(&raw.bytes) {
         warnings.push("it begins with a byte order mark, which was dropped");
     }
-    let secret = Secret::parse(raw.bytes).map_err(SourceError::Secret)?;
+    let secret = Secret::parse_text_or_key(raw.bytes).map_err(SourceError::Secret)?;
     Ok(Found { secret: Arc::new(secret), since: raw.since, warnings })
 }
 
