@@ -38,7 +38,11 @@ impl Account {
         let key = providers_half(dir, &dialect.key)?;
         let webhook = dialect.webhook.as_ref();
         let signing = webhook.map(|webhook| providers_half(dir, &webhook.key)).transpose()?;
+        for (name, value) in dialect.names {
+            replace(&dir.join(name), &format!("{value}\n"))?;
+        }
         let mut secrets = vec![dialect.key.name];
+        secrets.extend(dialect.names.iter().map(|(name, _)| *name));
         secrets.extend(webhook.map(|webhook| webhook.key.name).filter(|name| *name != dialect.key.name));
         let parameters = dialect.parameters.iter().map(|(name, value)| (*name, format!("\"{value}\"")));
         Ok(Account {

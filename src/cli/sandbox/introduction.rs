@@ -57,6 +57,9 @@ impl Introduction<'_> {
         if self.tls {
             writeln!(text, "ca             = {}", quoted("", &self.dir.join("ca.pem")))?;
         }
+        if self.provider.is_some_and(Dialect::exchanges_elsewhere) {
+            writeln!(text, "\n[provider.sandbox.access_token]\nupstream       = \"{}\"", self.origin())?;
+        }
         writeln!(text, "\n[credential.sandbox]")?;
         writeln!(text, "provider     = \"sandbox\"")?;
         for (key, value) in &self.account.credential {
@@ -66,7 +69,9 @@ impl Introduction<'_> {
         if self.provider.is_none_or(|dialect| dialect.webhook.is_some()) {
             writeln!(text, "\n[[webhook]]\npath       = \"/webhooks/whatsapp\"\ncredential = \"sandbox\"")?;
             if self.provider.is_some() {
-                writeln!(text, "public_url = \"{}\"", self.callback)?;
+                // What is signed has the query of the request.
+                let public_url = self.callback.split('?').next().unwrap_or_default();
+                writeln!(text, "public_url = \"{public_url}\"")?;
             }
             writeln!(text, "forward    = \"http://127.0.0.1:3000/webhooks/whatsapp\"")?;
         }

@@ -60,9 +60,11 @@ async fn handle(state: &State, dialect: &Dialect, asked: Asked, shown: Option<Sh
     if let Some(exchange) = dialect.exchange.as_ref().filter(|exchange| exchange.is_asked(&asked)) {
         return Outcome::Answer(exchange.answer(state, &asked, shown));
     }
-    let is_send =
-        asked.method == Method::POST && dialect.sends.iter().any(|template| asked.has_path(&dialect.filled(template)));
-    if !is_send {
+    let is_path = |template: &str| asked.has_path(&dialect.filled(template));
+    if let Some((_, answer)) = dialect.questions.iter().find(|(path, _)| asked.method == Method::GET && is_path(path)) {
+        return Outcome::Answer(answer.filled(dialect.parameters));
+    }
+    if asked.method != Method::POST || !dialect.sends.iter().any(|template| is_path(template)) {
         // A path that the sandbox does not know fails loudly: it must not look as if it had worked.
         return Outcome::Answer(NO_SUCH_PATH.filled(&[]));
     }

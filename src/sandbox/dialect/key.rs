@@ -120,9 +120,9 @@ impl Place {
                 let (user, password) = login.split_once(':')?;
                 of_account(user, parameter).then(|| password.to_owned())
             }
-            Place::Login(name, parameter, key) => {
-                let user = asked.parameter(name)?;
-                of_account(user, parameter).then(|| asked.parameter(key).map(str::to_owned))?
+            Place::Login(under, name, key) => {
+                let key = asked.parameter(key)?;
+                (asked.parameter(under)? == *name).then(|| key.to_owned())
             }
             Place::Minted(parameter) => {
                 let token = asked.header("authorization")?.strip_prefix("Bearer ")?;

@@ -25,6 +25,8 @@ pub struct Dialect {
     pub host: &'static str,
     /// What an account has besides secrets, by the names that a credential has for it.
     pub parameters: &'static [(&'static str, &'static str)],
+    /// What it has in the place of secrets, though it is none: the name of a user.
+    pub names: &'static [(&'static str, &'static str)],
     /// The secret that requests are made with.
     pub key: Key,
     /// How its events are signed.
@@ -35,6 +37,8 @@ pub struct Dialect {
     demanded: &'static [(&'static str, &'static str)],
     /// Where the key is exchanged for a token.
     exchange: Option<Exchange>,
+    /// What a GET with the right key is answered with: cheap questions.
+    questions: &'static [(&'static str, Answer)],
     /// The paths to which a message is sent with POST. `{name}` stands for that parameter, or else for any segment.
     sends: &'static [&'static str],
     /// JSON pointers to the sender and the recipient; the field `X` of a form is `/X`.
@@ -91,8 +95,7 @@ enum Place {
     Query(&'static str),
     /// A JSON pointer into the body, which may be a form.
     Field(&'static str),
-    /// A parameter beside the key, both in the body or in the query: the name of the one, the parameter, the name of the
-    /// other.
+    /// Beside a name, both in the body or in the query: what it stands under, the name, what the key stands under.
     Login(&'static str, &'static str, &'static str),
     /// A JWT that the caller signed with RS256, after `Bearer`. Its `application_id` is this parameter.
     Minted(&'static str),
@@ -102,6 +105,8 @@ enum Place {
 
 /// An endpoint that gives a token for the key.
 struct Exchange {
+    /// Whether it has a host of its own. Here it does not.
+    is_elsewhere: bool,
     path: &'static str,
     /// Where the key is in a request for a token.
     places: &'static [Place],
@@ -137,6 +142,11 @@ impl Dialect {
     /// A path to which a message can be sent, with the account's parameters in it.
     pub fn path(&self) -> String {
         self.sends.first().map(|template| self.filled(template)).unwrap_or_default()
+    }
+
+    /// Whether the token for a key comes from another host.
+    pub fn exchanges_elsewhere(&self) -> bool {
+        self.exchange.as_ref().is_some_and(|exchange| exchange.is_elsewhere)
     }
 
     /// A path with the account's parameters in it.

@@ -10,11 +10,13 @@ const PLAIN: Dialect = Dialect {
     name: "",
     host: "",
     parameters: &[],
+    names: &[],
     key: Key { name: "api_key", kind: Kind::Text },
     webhook: None,
     places: &[],
     demanded: &[],
     exchange: None,
+    questions: &[],
     sends: &[],
     sender: &["/from"],
     recipient: &["/to"],
@@ -57,19 +59,20 @@ pub(super) static TABLE: [Dialect; 23] = [
         ..PLAIN
     },
     // OpenAPI of the vendor, @infobip-api/sdk 0.3.2: paths, header, exchange (in the query, as the SDK asks, or in the
-    // body), the code for too many.
+    // body; for a client `sandbox-client`), the code for too many.
     Dialect {
         name: "infobip",
-        host: "api.infobip.com",
+        host: "sandbox.api.infobip.com",
+        parameters: &[("base", "sandbox")],
         places: &[Place::Header("authorization", "App "), Place::Exchanged("Bearer ")],
         exchange: Some(Exchange {
+            is_elsewhere: false,
             path: "/auth/1/oauth2/token",
-            places: &[Place::Login("client_id", "client_id", "client_secret")],
+            places: &[Place::Login("client_id", "sandbox-client", "client_secret")],
             demanded: &[("grant_type", "client_credentials")],
             granted: json(200, r#"{"access_token":"{token}","token_type":"Bearer","expires_in":{life}}"#),
             expired: PLAIN.refused,
         }),
-        parameters: &[("client_id", "sandbox-client")],
         sends: &["/whatsapp/1/message/{kind}", "/whatsapp/1/message/interactive/{kind}"],
         sender: &["/from", "/messages/0/from"],
         recipient: &["/to", "/messages/0/to"],
@@ -85,6 +88,10 @@ pub(super) static TABLE: [Dialect; 23] = [
         parameters: &[("account_sid", "AC5a4d6b0e3f2c4e1f8a7b9c0d1e2f3a4b")],
         key: Key { name: "auth_token", kind: Kind::Text },
         places: &[Place::Basic("account_sid")],
+        questions: &[(
+            "/2010-04-01/Accounts/{account_sid}.json",
+            json(200, r#"{"sid":"{account_sid}","friendly_name":"Sandbox","status":"active","type":"Full"}"#),
+        )],
         sends: &["/2010-04-01/Accounts/{account_sid}/Messages.json"],
         sender: &["/From"],
         recipient: &["/To"],
@@ -130,10 +137,7 @@ pub(super) static TABLE: [Dialect; 23] = [
     Dialect {
         name: "bird",
         host: "api.bird.com",
-        parameters: &[
-            ("workspace", "5a4d6b0e-3f2c-4e1f-8a7b-9c0d1e2f3a4b"),
-            ("channel", "6b5e7c1f-4a3d-4f2a-9b8c-0d1e2f3a4b5c"),
-        ],
+        parameters: &[("workspace", "5a4d6b0e-3f2c-4e1f-8a7b-9c0d1e2f3a4b")],
         key: Key { name: "access_key", kind: Kind::Text },
         places: &[ACCESS_KEY],
         sends: &["/workspaces/{workspace}/channels/{channel}/messages"],
@@ -163,12 +167,14 @@ pub(super) static TABLE: [Dialect; 23] = [
         name: "sinch",
         host: "us.conversation.api.sinch.com",
         parameters: &[
+            ("region", "us"),
             ("project_id", "5a4d6b0e-3f2c-4e1f-8a7b-9c0d1e2f3a4b"),
             ("key_id", "6b5e7c1f-4a3d-4f2a-9b8c-0d1e2f3a4b5c"),
         ],
         key: Key { name: "key_secret", kind: Kind::Text },
         places: &[Place::Exchanged("Bearer ")],
         exchange: Some(Exchange {
+            is_elsewhere: true,
             path: "/oauth2/token",
             places: &[Place::Basic("key_id")],
             demanded: &[("grant_type", "client_credentials")],
@@ -228,14 +234,14 @@ pub(super) static TABLE: [Dialect; 23] = [
     Dialect {
         name: "wati",
         host: "live-mt-server.wati.io",
-        parameters: &[("tenant_id", "12345")],
-        key: Key { name: "access_token", kind: Kind::Text },
+        parameters: &[("tenant", "12345")],
+        key: Key { name: "token", kind: Kind::Text },
         places: &[BEARER],
         sends: &[
             "/api/ext/v3/conversations/messages/text",
             "/api/ext/v3/messagetemplates/send",
             "/api/ext/v3/messageTemplates/send",
-            "/{tenant_id}/api/v1/sendTemplateMessage",
+            "/{tenant}/api/v1/sendTemplateMessage",
         ],
         // Nothing is signed. The token is in the callback URL.
         webhook: webhook("webhook_token", Kind::Text, sign::nothing),
@@ -245,7 +251,7 @@ pub(super) static TABLE: [Dialect; 23] = [
     Dialect {
         name: "zenvia",
         host: "api.zenvia.com",
-        key: Key { name: "api_token", kind: Kind::Text },
+        key: Key { name: "token", kind: Kind::Text },
         places: &[Place::Header("x-api-token", "")],
         sends: &["/v2/channels/whatsapp/messages"],
         refused: json(401, r#"{"code":"AUTHENTICATION_ERROR","message":"The token is missing or wrong"}"#),
@@ -261,7 +267,6 @@ pub(super) static TABLE: [Dialect; 23] = [
         sends: &["/v1.0/message"],
         sender: &["/messages/msg/0/from"],
         recipient: &["/messages/msg/0/to/0/number"],
-        webhook: webhook("webhook_token", Kind::Text, sign::webhook_token),
         ..PLAIN
     },
     // plivo (Node), plivo-go, plivo-python: path, Basic, 401, the names of an answer's parts.
@@ -280,8 +285,7 @@ pub(super) static TABLE: [Dialect; 23] = [
         webhook: Some(Webhook { key: Key { name: "auth_token", kind: Kind::Text }, form: true, sign: sign::plivo }),
         ..PLAIN
     },
-    // A catalogue that cites docs.gupshup.io: paths, header, 202. Events are not signed; others' systems take a token of
-    // their own in Authorization.
+    // A catalogue that cites docs.gupshup.io: paths, header, 202. Events are not signed: the token is in the callback URL.
     Dialect {
         name: "gupshup",
         host: "api.gupshup.io",
@@ -290,13 +294,14 @@ pub(super) static TABLE: [Dialect; 23] = [
         sender: &["/source"],
         recipient: &["/destination"],
         accepted: json(202, PLAIN.accepted.body),
-        webhook: webhook("webhook_token", Kind::Text, sign::authorization),
+        webhook: webhook("webhook_token", Kind::Text, sign::nothing),
         ..PLAIN
     },
     // wassengerhq/whatsapp-skills: path, header, webhooks.
     Dialect {
         name: "wassenger",
         host: "api.wassenger.com",
+        key: Key { name: "token", kind: Kind::Text },
         places: &[Place::Header("token", "")],
         sends: &["/v1/messages"],
         sender: &["/device"],
@@ -320,7 +325,7 @@ pub(super) static TABLE: [Dialect; 23] = [
     Dialect {
         name: "haptik",
         host: "api.haptikapi.com",
-        parameters: &[("client_id", "sandbox-client")],
+        parameters: &[("host", "api.haptikapi.com"), ("client_id", "sandbox-client")],
         key: Key { name: "token", kind: Kind::Text },
         places: &[BEARER],
         demanded: &[("client-id", "client_id")],
@@ -370,7 +375,8 @@ pub(super) static TABLE: [Dialect; 23] = [
         webhook: webhook("webhook_token", Kind::Text, sign::webhook_token),
         ..PLAIN
     },
-    // The vendor's text and a catalogue: path, header, the headers beside 429.
+    // The vendor's text and a catalogue: path, header, the headers beside 429. Events are signed in a way that is not known:
+    // here the token is in the callback URL.
     Dialect {
         name: "respond-io",
         host: "api.respond.io",
@@ -382,21 +388,23 @@ pub(super) static TABLE: [Dialect; 23] = [
             headers: &[("retry-after", "1"), ("x-ratelimit-limit", "5"), ("x-ratelimit-remaining", "0")],
             body: PLAIN.throttled.body,
         },
-        webhook: webhook("webhook_token", Kind::Text, sign::webhook_token),
+        webhook: webhook("webhook_token", Kind::Text, sign::nothing),
         ..PLAIN
     },
-    // A catalogue: paths, the life of a token. Its text has the token with and without a scheme.
+    // A catalogue: paths, the life of a token. Its text has the token with and without a scheme. Other people's code: the name
+    // of the token in an answer.
     Dialect {
         name: "route-mobile",
         host: "apis.rmlconnect.net",
-        parameters: &[("username", "sandbox")],
+        names: &[("username", "sandbox")],
         key: Key { name: "password", kind: Kind::Text },
         places: &[Place::Exchanged("Bearer "), Place::Exchanged("")],
         exchange: Some(Exchange {
+            is_elsewhere: false,
             path: "/auth/v1/login/",
-            places: &[Place::Login("username", "username", "password")],
+            places: &[Place::Login("username", "sandbox", "password")],
             demanded: &[],
-            granted: json(200, r#"{"token":"{token}"}"#),
+            granted: json(200, r#"{"JWTAUTH":"{token}"}"#),
             expired: PLAIN.refused,
         }),
         sends: &["/wba/v1/messages"],

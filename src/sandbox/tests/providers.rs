@@ -162,7 +162,7 @@ async fn a_key_is_exchanged_for_a_token_that_ends() {
     ] {
         let sandbox = of(name, Options::default()).await;
         let given = ask(sandbox.graph(), &format!("POST {exchange}"), body.as_bytes()).await.json();
-        let token = given["access_token"].as_str().or(given["token"].as_str()).unwrap().to_owned();
+        let token = given["access_token"].as_str().or(given["JWTAUTH"].as_str()).unwrap().to_owned();
         let with = |token: &str| format!("POST {path} HTTP/1.1\r\nAuthorization: Bearer {token}");
         assert_eq!(ask(sandbox.graph(), &with(&token), b"{}").await.status, 200, "{name}");
         assert_eq!(sandbox.accepted()[0].token, ids::fingerprint(KEY), "{name}");
