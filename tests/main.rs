@@ -27,6 +27,7 @@ mod lifecycle;
 mod limits;
 mod managers;
 mod once;
+mod presets;
 mod raw_requests;
 mod reload;
 mod rotate;

@@ -819,10 +819,7 @@ fn for_chat_api_the_key_is_in_the_query_and_the_account_in_the_path() {
         "[provider.test]\nextends = \"chat-api\"\nupstream = \"@UPSTREAM@\"\nca = \"@DIR@/ca.pem\"\n",
         "token = \"file:@DIR@/key\"\ninstance = \"4711\"",
     );
-    let keyside = Setup::new(&upstream)
-        .file("key", "a+b/c=&d e".replace(' ', ""))
-        .config(&config)
-        .start();
+    let keyside = Setup::new(&upstream).file("key", "a+b/c=&d e".replace(' ', "")).config(&config).start();
     for (path, left) in [
         ("/sendMessage", "/instance4711/sendMessage"),
         ("/instance1/sendMessage?x=1&token=mine", "/instance4711/sendMessage"),

@@ -245,8 +245,8 @@ fn other<'s>(live: &'s Generation, sent: Sent<'s>) -> Option<Sent<'s>> {
     newer.filter(|newer| newer.fingerprint() != sent.fingerprint()).or_else(|| sent.credential().instead_of(sent))
 }
 
-/// How long a refused request waits for the secret that has ended the one it was sent with: as long as it takes to write it.
-const SWAP_TIME: Duration = Duration::from_secs(10);
+/// How long a refused request waits for the secret that has ended the one it was sent with; callers seldom wait longer.
+const SWAP_TIME: Duration = Duration::from_secs(5);
 const SWAP_PAUSE: Duration = Duration::from_millis(250);
 /// How long a refused request waits for a new secret to be found.
 const LOOK_TIME: Duration = Duration::from_secs(2);

@@ -2,6 +2,7 @@
 
 pub mod authority;
 pub mod client;
+pub mod key;
 pub mod keyside;
 pub mod load;
 pub mod manager;

@@ -149,6 +149,18 @@ fn check(verifier: &Verifier, request: &Parts, body: &[u8], now: SystemTime) -> 
 }
 
 #[test]
+fn every_preset_that_signs_has_a_vector() {
+    let vectors = vectors();
+    for (name, _) in PRESETS.iter().filter(|(name, _)| *name != "generic") {
+        let schemes = Provider::preset(name).unwrap().webhook.map(|webhook| webhook.schemes).unwrap_or_default();
+        let signs = schemes.iter().any(|scheme| !matches!(scheme.kind, SchemeKind::Static(_)));
+        let has_one = vectors.iter().any(|vector| vector.valid && vector.provider == *name);
+        assert!(has_one || !signs, "{name}");
+    }
+}
+
+/// Of third parties, and for those that published none self-made ones, whose `source` says so.
+#[test]
 fn the_known_answers_of_third_parties_hold() {
     let vectors = vectors();
     assert!(vectors.len() > 100);
