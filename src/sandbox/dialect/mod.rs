@@ -54,7 +54,7 @@ pub struct Dialect {
     throttled: Answer,
 }
 
-/// The secret that requests are made with.
+/// A secret of an account's, or what stands for one.
 pub struct Key {
     /// Its name in a credential.
     pub name: &'static str,

@@ -1,7 +1,8 @@
 //! What is known of each provider's way to speak.
 //!
-//! The comment of each says where its form is from; a part that is not named there is the plain one. Vendors' texts were
-//! read in November 2026, SDKs in the versions that are named.
+//! The comment of each says where its form is from; a part that is not named there is the plain one. Where the form of an
+//! answer is known and a value in it is not, the value is made up. Vendors' texts were read in November 2026, SDKs in the
+//! versions that are named.
 
 use super::{Answer, Dialect, Exchange, Key, Kind, Place, Webhook, sign};
 
@@ -80,7 +81,7 @@ pub(super) static TABLE: [Dialect; 23] = [
         webhook: webhook("callback_login", Kind::Login, sign::basic),
         ..PLAIN
     },
-    // twilio-node 6.2.0, twilio-python 9.13.0: path, answer, form of an error. Errors 20429 and 20003: the vendor's pages of
+    // twilio-node 6.2.0, twilio-python 9.13.0: paths, answer, form of an error. Errors 20429 and 20003: the vendor's pages of
     // that name.
     Dialect {
         name: "twilio",
@@ -133,7 +134,7 @@ pub(super) static TABLE: [Dialect; 23] = [
         webhook: webhook("signature_secret", Kind::Text, sign::vonage),
         ..PLAIN
     },
-    // docs.bird.com: header, the status of a message that is taken, webhooks.
+    // docs.bird.com: header, webhooks. A catalogue: path, the status of a message that is taken.
     Dialect {
         name: "bird",
         host: "api.bird.com",
@@ -321,11 +322,11 @@ pub(super) static TABLE: [Dialect; 23] = [
         webhook: webhook("callback_login", Kind::Login, sign::basic),
         ..PLAIN
     },
-    // docs.haptik.ai: both headers, the path, webhooks. It is a platform for bots.
+    // docs.haptik.ai: both headers, the path, webhooks. It is a platform for bots; the host is an account's own.
     Dialect {
         name: "haptik",
-        host: "api.haptikapi.com",
-        parameters: &[("host", "api.haptikapi.com"), ("client_id", "sandbox-client")],
+        host: "haptik.example",
+        parameters: &[("host", "haptik.example"), ("client_id", "sandbox-client")],
         key: Key { name: "token", kind: Kind::Text },
         places: &[BEARER],
         demanded: &[("client-id", "client_id")],
