@@ -49,7 +49,7 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | commands | [`cli`], and [`sandbox`], an emulator of the Cloud API that knows nothing of the rest |
+//! | commands | [`cli`], and [`sandbox`], an emulator of the Cloud API and of other providers that knows nothing of the rest |
 //! | the process | [`app`], [`admin`], [`rotation`], [`reload`] |
 //! | the way of a request, of a question | [`outbound`], [`inbound`], [`listener`]; [`health`] |
 //! | what it uses | [`limit`], [`credential`], [`upstream`], [`tls`], [`sends`], [`shared`] |

@@ -34,6 +34,7 @@ mod raw_requests;
 mod reload;
 mod rotate;
 mod rotation;
+mod sandbox_providers;
 mod sandbox_webhooks;
 mod secrets;
 mod sending;

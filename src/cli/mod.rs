@@ -39,7 +39,7 @@ enum Command {
     Status(status::StatusArgs),
     /// Show the whole story on loopback, against the built-in sandbox
     Demo(demo::DemoArgs),
-    /// Run an emulator of the Cloud API, for development and tests
+    /// Run an emulator of the Cloud API, or of another provider's, for development and tests
     Sandbox(sandbox::SandboxArgs),
     /// Read an event on standard input, and print the header lines with which a provider would sign it
     Sign(sign::SignArgs),
