@@ -30,6 +30,7 @@ mod limits;
 mod managers;
 mod once;
 mod presets;
+mod providers;
 mod raw_requests;
 mod reload;
 mod rotate;
