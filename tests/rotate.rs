@@ -202,8 +202,7 @@ fn of_sidecars_that_share_limits_one_renews_the_token() {
     };
     assert!(eventually(Duration::from_secs(15), || renewals() == 1), "{}", sidecars[0].log());
     let renewed = std::fs::read_to_string(shared.join("token")).unwrap();
-    let fingerprints =
-        || sidecars.iter().map(|keyside| token_fingerprint(keyside)).collect::<std::collections::HashSet<_>>();
+    let fingerprints = || sidecars.iter().map(token_fingerprint).collect::<std::collections::HashSet<_>>();
     assert!(eventually(Duration::from_secs(5), || fingerprints().len() == 1), "all send with the new one");
     assert!(eventually(Duration::from_secs(10), || !is_good(&sandbox, TOKEN)), "the old one is revoked");
     assert!(is_good(&sandbox, renewed.trim()));

@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::support::client::{Answer, Client, get, post};
+use crate::support::client::{Answer, get};
 use crate::support::keyside::{Keyside, Setup};
 use crate::support::load::sent_in_a_second;
 use crate::support::upstream::{After, Upstream, answer, json};
