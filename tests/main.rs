@@ -18,6 +18,7 @@
 
 mod support;
 
+mod access_tokens;
 mod audit;
 mod callers;
 mod checks;
@@ -28,6 +29,7 @@ mod limits;
 mod managers;
 mod once;
 mod presets;
+mod providers;
 mod raw_requests;
 mod reload;
 mod rotate;

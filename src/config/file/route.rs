@@ -137,7 +137,8 @@ fn senders(field: &Field<'_>, provider: &Provider) -> Vec<String> {
     if !fields.is_empty() && !provider.names_senders() {
         field.fault("the provider's requests name no sender, expected []");
     }
-    let form = if provider.graph_answers { phone_number_id } else { sender };
+    let are_ids = provider.graph_answers && provider.limits.sender.is_empty();
+    let form = if are_ids { phone_number_id } else { sender };
     fields.iter().filter_map(|field| field.parse(form)).collect()
 }
 
