@@ -234,10 +234,10 @@ fn an_exchange_that_fails_is_named_and_not_repeated_at_once() {
 fn after_a_failure_an_exchange_is_tried_again() {
     let book = Book::lasting(3600);
     let down = Arc::new(Mutex::new(true));
-    let (inner, is_down) = (book, Arc::clone(&down));
+    let is_down = Arc::clone(&down);
     let upstream = Upstream::answering(move |request| match *is_down.lock().unwrap() {
         true => answer("503 Busy", &[], b""),
-        false => inner.answer(request),
+        false => book.answer(request),
     });
     let keyside = start(&upstream);
     let refused = keyside.post(SEND, "{}");

@@ -75,7 +75,9 @@ async fn ask(live: &Live) -> bool {
     answers.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
     for (credential, asked) in &answers {
         println!("credential {}: {}", credential.name, asked.verdict);
-        if let Verdict::Proved(facts) = &asked.verdict {
+        if let Verdict::Proved(facts) = &asked.verdict
+            && !facts.kind.is_empty()
+        {
             println!("  a {} token of app {} with {}", facts.kind, facts.app, facts.scopes.join(" "));
             match asked.ends_in() {
                 Some(left) => println!("  good for {} more days", left.as_secs() / 86_400),

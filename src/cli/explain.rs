@@ -14,6 +14,7 @@ use crate::listener::{Caller, Link};
 use crate::metrics::Metrics;
 use crate::outbound::error::OutboundError;
 use crate::outbound::guard;
+use crate::outbound::named::senders_of;
 use crate::outbound::policy::{Permit, Route};
 use crate::provider::Kind;
 use crate::reload::{Live, load};
@@ -54,12 +55,17 @@ pub(super) async fn run(args: ExplainArgs) -> ExitCode {
         }
     };
     println!("{} {}", args.method, args.path);
+    let is_json = body.as_ref().is_none_or(|body| body.trim_start().starts_with(['{', '[']));
+    let kind = if is_json { "application/json" } else { "application/x-www-form-urlencoded" };
     let request = Request::builder().method(&args.method).uri(&args.path).header("host", "localhost");
+    let request = request.header("content-type", kind);
     let Ok((parts, ())) = request.body(()).map(Request::into_parts) else {
         eprintln!("keyside: this is no request");
         return ExitCode::FAILURE;
     };
-    match judge(&live, &parts) {
+    let named = judge(&live, &parts).map(|permit| senders_of(&permit, &parts, body.as_deref().unwrap_or_default()));
+    let named = named.unwrap_or_default();
+    match judge(&live, &parts).and_then(|permit| in_its_name(permit, &named, body.is_some())) {
         Ok(permit) => {
             describe(&permit, body.as_deref());
             tell_of_now(&permit, &args.admin);
@@ -80,6 +86,19 @@ fn judge<'l>(live: &'l Live, parts: &'l Parts) -> Result<Permit<'l>, (Option<&'l
     let link = Link::new(Caller::Unix { uid: 0 });
     guard::admit(parts, &live.generation.hosts, &link).map_err(|error| (None, error))?;
     live.generation.policy.check(parts)
+}
+
+/// With the senders that the body names, where there is one to look at.
+fn in_its_name<'l>(
+    permit: Permit<'l>,
+    named: &'l [String],
+    has_body: bool,
+) -> Result<Permit<'l>, (Option<&'l Route>, OutboundError)> {
+    let route = permit.route;
+    match has_body {
+        true => permit.with_senders(named).map_err(|error| (Some(route), error)),
+        false => Ok(permit),
+    }
 }
 
 fn describe(permit: &Permit<'_>, body: Option<&str>) {

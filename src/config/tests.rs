@@ -496,6 +496,16 @@ fn the_example_parses_as_it_is_and_with_every_key_in_use() {
 }
 
 #[test]
+fn the_provider_that_the_readme_writes_is_a_good_one() {
+    let readme = include_str!("../../README.md");
+    let guide = readme.split("```toml\n").find(|block| block.starts_with("[provider.mine]")).unwrap();
+    let guide = guide.split("```").next().unwrap();
+    let account = "[credential.m]\nprovider = \"mine\"\nregion = \"eu\"\naccount = \"1\"\nkey = \"file:/k\"\n";
+    let config = parse(&format!("{guide}\n{account}[[route]]\ncredential = \"m\"\nsenders = [\"+1555\"]\n"));
+    assert_eq!(config.credentials["m"].provider.upstream.as_ref().unwrap().host, "eu.api.vendor.example");
+}
+
+#[test]
 fn the_example_shows_every_key_that_is_read() {
     let [_, text] = examples();
     let report = Report::default();

@@ -1,6 +1,5 @@
 //! From the application to the provider.
 
-use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt::Write;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -24,6 +23,7 @@ mod exchange;
 pub mod guard;
 mod inject;
 mod learn;
+pub mod named;
 mod once;
 pub mod policy;
 
@@ -34,13 +34,11 @@ use once::First;
 use policy::{Permit, Policy, Route};
 
 use crate::audit::Audit;
-use crate::json;
 use crate::limit::{Demand, Limited, Patience, Ticket};
 use crate::listener::{Caller, Link};
 use crate::log::millis;
 use crate::metrics::{Metrics, outcome_of};
-use crate::provider::{Kind, Meaning, Provider, party};
-use crate::query;
+use crate::provider::{Kind, Meaning};
 use crate::response::{INTERNAL, whole_seconds};
 use crate::room::{Held, Room};
 use crate::sends::Sends;
@@ -125,7 +123,7 @@ impl Outbound {
         let failed = |error| Failure { route: Some(route), permit: Some(index), error };
         let deadline = limits(&permit, parts, arrived).deadline;
         let (body, _held) = self.take_body(&permit, parts, body, deadline).await.map_err(failed)?;
-        let senders = senders(&permit, parts, &body);
+        let senders = named::senders(&permit, parts, &body);
         let permit = permit.with_senders(&senders).map_err(failed)?;
         let first = once::begin(&self.sends, &permit, parts, &body, &under_way.written).await;
         let keyed = match first.map_err(failed)? {
@@ -162,7 +160,7 @@ impl Outbound {
         link: &Link,
         under_way: &UnderWay<'_>,
     ) -> Result<Sent, OutboundError> {
-        let recipient = recipient(permit, &body);
+        let recipient = named::recipient(permit, &body);
         let mut throttled: Option<Sent> = None;
         loop {
             let turn = turn(permit, parts, recipient.as_deref(), link, under_way.arrived).await;
@@ -367,57 +365,6 @@ async fn turn(
         permit.route.metrics.waited(ticket.waited);
     }
     Ok(ticket)
-}
-
-/// Who a message is from, as its body says, or its query, which some servers read too: everybody who is named, since
-/// nobody here knows whom the provider takes.
-fn senders(permit: &Permit<'_>, parts: &Parts, body: &Taken) -> Vec<String> {
-    let places = &permit.provider().limits.sender;
-    if places.is_empty() || !permit.request.limited {
-        return Vec::new();
-    }
-    let in_query = parts.uri.query().unwrap_or_default();
-    let in_query = places.iter().flat_map(|place| named_at(in_query, Form::UrlEncoded, place));
-    let (form, text) = match body {
-        Taken::Whole { form, body } => (*form, String::from_utf8_lossy(body)),
-        Taken::Stream(_) => (Form::Stream, Cow::Borrowed("")),
-    };
-    let named = places.iter().flat_map(|place| named_at(&text, form, place)).chain(in_query);
-    named.map(|named| party(&named).into_owned()).filter(|named| !named.is_empty()).collect()
-}
-
-/// Whom a message is for, where that counts.
-fn recipient(permit: &Permit<'_>, body: &Taken) -> Option<String> {
-    if !permit.request.limited || permit.route.limiter.pairs.is_none() {
-        return None;
-    }
-    let Taken::Whole { form, body } = body else { return None };
-    recipient_in(permit.provider(), *form, std::str::from_utf8(body).ok()?)
-}
-
-/// Whom a message is for, as its body says.
-fn recipient_in(provider: &Provider, form: Form, text: &str) -> Option<String> {
-    let places = &provider.limits.recipient;
-    let named = match form {
-        // Nothing depends on a second one, and this costs less.
-        Form::Json => places.iter().find_map(|place| json::text_at(text, place)),
-        form => places.iter().find_map(|place| named_at(text, form, place).into_iter().next()).map(Cow::Owned),
-    };
-    named.map(|named| party(&named).into_owned())
-}
-
-/// What a body has at one place, however a reader may take it.
-fn named_at(text: &str, form: Form, place: &[String]) -> Vec<String> {
-    match form {
-        Form::Json => json::texts_at(text, place),
-        // A form has no places within places.
-        Form::UrlEncoded if place.len() > 1 => Vec::new(),
-        Form::UrlEncoded => {
-            let pairs = query::pairs(text).filter(|pair| pair.is_named(place));
-            pairs.map(|pair| pair.value().into_owned()).collect()
-        }
-        Form::Stream => Vec::new(),
-    }
 }
 
 /// Whose requests take turns with those of others: a user's, or an address's, on one route.
