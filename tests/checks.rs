@@ -42,8 +42,9 @@ impl Meta {
 
     /// The token of the last send through Keyside.
     fn token_sent(&self, keyside: &Keyside) -> String {
-        assert_eq!(keyside.post(&MESSAGES.replace("1234567890", SENDER), "{}").status, 200);
-        self.upstream.last().header("authorization").unwrap()
+        let path = MESSAGES.replace("1234567890", SENDER);
+        assert_eq!(keyside.post(&path, "{}").status, 200);
+        self.upstream.last_to(&path).header("authorization").unwrap()
     }
 }
 

@@ -134,7 +134,7 @@ fn no_send_fails_whatever_the_new_secret_is() {
         assert!(sent > 300, "{what}: {sent}");
         assert_eq!(failed, Vec::<String>::new(), "{what}");
         assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
-        assert_eq!(upstream.last().header("authorization"), Some(format!("Bearer {expected}")), "{what}");
+        assert_eq!(upstream.last_to(MESSAGES).header("authorization"), Some(format!("Bearer {expected}")), "{what}");
     }
 }
 
@@ -174,7 +174,7 @@ fn no_send_fails_under_ten_thousand_signals() {
     assert_eq!(failed, Vec::<String>::new());
     assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
     assert_eq!(
-        upstream.last().header("authorization").as_deref(),
+        upstream.last_to(MESSAGES).header("authorization").as_deref(),
         Some("Bearer EAANEWTOKEN"),
         "the last signal counts"
     );
