@@ -11,6 +11,7 @@ use crate::support::keyside::{Directory, Finished, Keyside, Setup, finish};
 use crate::support::load::under_load_of;
 use crate::support::manager::{Bao, ROOT};
 use crate::support::sandbox::Sandbox;
+use crate::support::upstream::{Upstream, json as json_answer};
 use crate::support::{APP_SECRET, MESSAGES, TOKEN, eventually};
 
 const SENDER: &str = "106540352242922";
@@ -103,6 +104,30 @@ fn a_token_that_is_dead_already_is_not_rotated() {
     assert_eq!(failed.code, Some(1));
     assert!(failed.output.contains("nothing was changed"), "{}", failed.output);
     assert_eq!(token(&keyside), TOKEN);
+}
+
+/// Meta may: nothing says that each exchange gives another.
+#[test]
+fn the_same_token_given_back_is_not_revoked() {
+    let upstream = Upstream::answering(|request| match request.target() {
+        target if target.starts_with("/oauth/access_token") => {
+            json_answer(&json!({ "access_token": TOKEN }).to_string())
+        }
+        target if target.starts_with("/debug_token") => json_answer(
+            r#"{"data":{"app_id":"1","type":"SYSTEM_USER","expires_at":0,"is_valid":true,"scopes":["whatsapp_business_messaging"]}}"#,
+        ),
+        _ => json_answer("{}"),
+    });
+    let setup = Setup::new(&upstream)
+        .check()
+        .file("app_secret", APP_SECRET)
+        .credential("token = \"file:@DIR@/token\"\napp_secret = \"file:@DIR@/app_secret\"\n");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_keyside"));
+    command.args(["rotate", "acme", "--config"]).arg(setup.write_config());
+    let failed = finish(&mut command, Duration::from_secs(20));
+    assert_eq!(failed.code, Some(1), "{}", failed.output);
+    assert!(failed.output.contains("the same token back; nothing was changed"), "{}", failed.output);
+    assert!(!upstream.requests().iter().any(|request| request.target().starts_with("/oauth/revoke")));
 }
 
 #[test]

@@ -82,6 +82,10 @@ impl<'l> Rotation<'l> {
         let old = self.place.route.credential.newest();
         let exchanged = health::exchange(&self.place.question(old), self.app(), self.facts.expires.is_some()).await;
         let token = Arc::new(exchanged.map_err(unchanged)?);
+        // Whoever takes back the new one would then revoke the one in use.
+        if token.same_as(&self.old) {
+            return Err(unchanged("the provider gave the same token back".to_owned()));
+        }
         let new = match self.with(&token) {
             Ok(credential) => New { token, credential },
             Err(reason) => return Err(self.take_back(&token, &reason).await),
