@@ -38,6 +38,16 @@ impl<'c> Sent<'c> {
         self.previous.is_some()
     }
 
+    /// Whether these are the same secrets, all of them: a token with another app secret is another pair.
+    #[must_use]
+    pub fn is_same_as(self, other: Sent<'_>) -> bool {
+        let mut names = self.credential.slots.keys().chain(other.credential.slots.keys());
+        names.all(|name| match (self.get(name), other.get(name)) {
+            (Some(one), Some(another)) => one.same_as(another),
+            (one, another) => one.is_none() && another.is_none(),
+        })
+    }
+
     /// The fingerprint of the first that a request cannot do without.
     #[must_use]
     pub fn fingerprint(self) -> Option<Fingerprint> {
