@@ -149,8 +149,10 @@ fn stand_before_the_end(app_secret: &str) -> (Directory, Sandbox, Keyside) {
     let in_ten_days = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 10 * 86_400;
     sandbox.ask("POST", "tokens", &json!({ "token": TOKEN, "expires_at": in_ten_days }));
     let setup = Setup::at(&sandbox.url()).check().file("app_secret", APP_SECRET);
-    let once = format!("#!/bin/sh\nmkdir {0}/read 2>/dev/null && cat {0}/app_secret\n", setup.dir().path().display());
-    let program = setup.dir().write("once", once);
+    // At the start, and when the renewal begins; then no more.
+    let twice = "#!/bin/sh\n(mkdir @/1 || mkdir @/2) 2>/dev/null && cat @/app_secret\n";
+    let twice = twice.replace('@', &setup.dir().path().display().to_string());
+    let program = setup.dir().write("twice", twice);
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o500)).unwrap();
     let keyside = setup
         .credential(&format!(
@@ -187,7 +189,7 @@ fn a_token_is_renewed_before_its_end_and_the_old_one_revoked_after_its_overlap()
 
 #[test]
 fn a_renewal_that_does_not_come_into_use_is_undone() {
-    let (_secrets, sandbox, keyside) = stand_before_the_end("exec:@DIR@/once");
+    let (_secrets, sandbox, keyside) = stand_before_the_end("exec:@DIR@/twice");
     let failed = || keyside.log().contains("could not be renewed");
     assert!(eventually(Duration::from_secs(10), failed), "{}", keyside.log());
     let log = keyside.log();
