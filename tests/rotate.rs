@@ -26,7 +26,10 @@ fn stand(more: &str) -> (Directory, Sandbox, Keyside) {
     let keyside = Setup::at(&sandbox.url())
         .check()
         .file("app_secret", APP_SECRET)
-        .credential("token = \"file:@DIR@/token\"\napp_secret = \"file:@DIR@/app_secret\"\n")
+        // As in the example: one to come or to go is not there at other times.
+        .credential(
+            "token = \"file:@DIR@/token\"\napp_secret = [\"file:@DIR@/app_secret\", \"file:@DIR@/app_secret.old\"]\n",
+        )
         .route(&format!("senders = [\"{SENDER}\"]\n"))
         .more(more)
         .start();

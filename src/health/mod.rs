@@ -19,7 +19,8 @@ use crate::provider::Health;
 use crate::units::Rate;
 use crate::upstream::Upstream;
 
-/// Asks the provider about a credential, and whether it can see each of these senders.
+/// Asks the provider about a credential, and whether it can see each of these senders: as far as it may read numbers at
+/// all, which a token that can only send may not.
 pub async fn ask(sent: Sent<'_>, upstream: &Arc<Upstream>, host: &str, senders: &[&str]) -> Verdict {
     match sent.credential().provider.health {
         Some(Health::Graph) => ask_graph(&Question { sent, upstream, host }, senders).await,
@@ -46,7 +47,7 @@ async fn ask_graph(question: &Question<'_>, senders: &[&str]) -> Verdict {
     if facts.expires.is_some_and(|expires| expires <= question.upstream.now()) {
         return Verdict::Refused("debug_token says that it has expired".to_owned());
     }
-    for sender in senders {
+    for sender in senders.iter().filter(|_| facts.may_read_numbers()) {
         let refused = match question.get(&format!("/{sender}?fields=id")).await {
             Ok(answer) => answer.pointer("/error/code").and_then(Value::as_i64),
             Err(reason) => return Verdict::Unproved(reason),
