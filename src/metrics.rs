@@ -49,6 +49,8 @@ pub struct RouteMetrics {
 pub struct Credentials {
     /// `keyside_credential_age_seconds`
     pub age: Family<SecretLabels, Gauge>,
+    /// `keyside_credential_max_age_seconds`
+    pub max_age: Family<CredentialLabel, Gauge>,
     /// `keyside_credential_expires_seconds`
     pub expires: Family<CredentialLabel, Gauge>,
     /// `keyside_credential_usable`
@@ -57,12 +59,23 @@ pub struct Credentials {
 
 impl Credentials {
     fn register(registry: &mut Registry) -> Self {
-        let (age, expires, usable) = (Family::default(), Family::default(), Family::default());
+        let (age, max_age) = (Family::default(), Family::default());
+        let (expires, usable) = (Family::default(), Family::default());
         registry.register("credential_age_seconds", "How old a secret is", Family::clone(&age));
+        let policy = "How old the secrets of a credential may become";
+        registry.register("credential_max_age_seconds", policy, Family::clone(&max_age));
         let still_good = "How long a token is still good, where it ends";
         registry.register("credential_expires_seconds", still_good, Family::clone(&expires));
         registry.register("credential_usable", "Whether a credential can be sent with", Family::clone(&usable));
-        Self { age, expires, usable }
+        Self { age, max_age, expires, usable }
+    }
+
+    /// Forgets all of it.
+    pub fn clear(&self) {
+        self.age.clear();
+        self.max_age.clear();
+        self.expires.clear();
+        self.usable.clear();
     }
 }
 
@@ -174,7 +187,7 @@ pub struct SecretLabels {
     pub secret: String,
 }
 
-/// The label of [`Credentials::usable`] and [`Credentials::expires`].
+/// The label of what is told of a credential as a whole.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct CredentialLabel {
     /// The credential's name.

@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 mod audit;
 mod check;
 mod client;
+mod credentials;
 mod demo;
 mod explain;
 mod providers;
@@ -16,6 +17,7 @@ mod run;
 mod sandbox;
 mod sign;
 mod status;
+mod table;
 
 /// A sidecar that holds the WhatsApp credentials, so that applications need none.
 #[derive(Debug, Parser)]

@@ -22,15 +22,16 @@ mod shared;
 mod webhooks;
 
 use limits::Limits;
-pub use questions::{DUE, ask_about};
+pub use questions::{DUE, Refused, ask_about, concerns};
 use shared::SharedServer;
 use webhooks::Applications;
 
 use crate::audit::Audit;
-use crate::config::{Config, Faults, ListenAddress, Reference};
+use crate::config::{Config, CredentialConfig, Faults, ListenAddress, Reference};
 use crate::credential::source::{Digests, Findings, Managers, Reading, digests, read_all};
-use crate::credential::{Credential, CredentialFault, Previous, references};
+use crate::credential::{Credential, CredentialFault, Previous, is_unread, references};
 use crate::inbound;
+use crate::log::without_numbers;
 use crate::metrics::Metrics;
 use crate::outbound::Generation;
 use crate::outbound::policy::{self, Policy};
@@ -126,10 +127,9 @@ impl Reloader {
 
     /// Logs what is odd or missing since the start, which came before there was a log.
     pub fn tell_of_the_start(&self) {
-        let live = self.live();
-        live.warn();
-        for unread in live.unread() {
-            tracing::error!("{unread}");
+        self.live().warn();
+        if let Some(hash) = self.audit.goes_on_after() {
+            tracing::info!(hash, "the audit file goes on after the line with this hash");
         }
     }
 
@@ -239,14 +239,19 @@ impl Reloader {
     }
 
     /// Looks at all files whenever a request is refused for its secret, a few times a second at most, and asks secret
-    /// managers, who may count each question, a few times a minute.
+    /// managers, who may count each question, a few times a minute. What a provider refused may be good by then: it is
+    /// tried again.
     async fn look_when_asked(self: Arc<Self>, mut wishes: mpsc::Receiver<oneshot::Sender<()>>) {
         let (mut waiting, mut refused, mut refused_news) = (Vec::new(), None, None);
         let mut asked: Option<Instant> = None;
         while wishes.recv_many(&mut waiting, usize::MAX).await > 0 {
-            self.look(&mut refused).await;
-            if asked.is_none_or(|asked| asked.elapsed() >= ASK_AGAIN) {
+            let is_time = asked.is_none_or(|asked| asked.elapsed() >= ASK_AGAIN);
+            if is_time {
                 asked = Some(Instant::now());
+                (refused, refused_news) = (None, None);
+            }
+            self.look(&mut refused).await;
+            if is_time {
                 self.ask_again(&mut refused_news).await;
             }
             for done in waiting.drain(..) {
@@ -331,8 +336,12 @@ impl Reloader {
                 let reasons = error.reasons();
                 self.last.lock().unwrap_or_else(PoisonError::into_inner).refused.clone_from(&reasons);
                 self.metrics.reloaded(false);
-                self.audit.record("reload refused", [("cause", cause.into()), ("reasons", reasons.clone().into())]);
-                for reason in &reasons {
+                if let LoadError::Refused(refused) = &error {
+                    refused.iter().for_each(|refused| refused.record(&self.audit));
+                }
+                let kept: Vec<_> = reasons.iter().map(|reason| without_numbers(reason)).collect();
+                self.audit.record("reload refused", [("cause", cause.into()), ("reasons", kept.clone().into())]);
+                for reason in &kept {
                     tracing::error!(cause, reason, "reload refused, everything stays as it was");
                 }
                 Err(reasons)
@@ -418,20 +427,26 @@ fn retire(before: &Live, metrics: &Arc<Metrics>) -> Result<Live, LoadError> {
     })
 }
 
+/// What a credential cannot have is its own fault, and others go on: where a secret manager does not give it, and at the
+/// start, unless there is no other. A reload that loses what there was, or adds what cannot be used, is refused whole.
 fn assemble(
     config: &Config,
     findings: &Findings,
     before: Option<&Live>,
 ) -> Result<BTreeMap<String, Arc<Credential>>, LoadError> {
-    let mut credentials = BTreeMap::new();
-    let mut faults = Vec::new();
-    for (name, credential) in &config.credentials {
-        let held = before.and_then(|before| before.credentials.get(name)).map(Arc::as_ref);
-        match Credential::assemble(name, credential, findings, held) {
-            Ok(credential) => drop(credentials.insert(name.clone(), Arc::new(credential))),
-            Err(more) => faults.extend(more),
-        }
-    }
+    let held = |name: &str| before.and_then(|before| before.credentials.get(name)).map(Arc::as_ref);
+    let credential = |(name, config): (&String, &CredentialConfig)| {
+        (name.clone(), Arc::new(Credential::assemble(name, config, findings, held(name))))
+    };
+    let credentials: BTreeMap<_, _> = config.credentials.iter().map(credential).collect();
+    let any_whole = credentials.values().any(|credential| credential.faults().is_empty());
+    let is_tolerable = |fault: &CredentialFault| {
+        let is_known =
+            held(&fault.credential).is_some_and(|held| held.faults().iter().any(|known| known.is_same(fault)));
+        is_unread(&fault.reference, findings) || is_known || (before.is_none() && any_whole)
+    };
+    let faults = credentials.values().flat_map(|credential| credential.faults());
+    let faults: Vec<_> = faults.filter(|fault| !is_tolerable(fault)).cloned().collect();
     if faults.is_empty() { Ok(credentials) } else { Err(LoadError::Secrets(faults)) }
 }
 
@@ -529,32 +544,14 @@ fn upstream_for(
     Ok(upstream)
 }
 
-/// A secret that a program or secret manager did not give the last time. Its last value goes on where there is one;
-/// else its credential cannot be used.
-#[derive(Debug)]
-pub struct Unread<'l> {
-    /// The credential.
-    pub credential: &'l str,
-    /// Which of its secrets.
-    pub secret: &'l str,
-    /// Where it should come from.
-    pub reference: &'l Reference,
-    /// Why it does not.
-    pub problem: String,
-}
-
-impl fmt::Display for Unread<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { credential, secret, reference, problem } = self;
-        write!(f, "credential.{credential}.{secret}: `{reference}`: {problem}")
-    }
-}
-
 impl Live {
-    /// Logs what is usable and yet odd.
+    /// Logs what is usable and yet odd, and what is missing.
     fn warn(&self) {
         for warning in &self.warnings {
             tracing::warn!("{warning}");
+        }
+        for fault in self.credentials.values().flat_map(|credential| credential.faults()) {
+            tracing::error!("{fault}");
         }
     }
 
@@ -571,15 +568,19 @@ impl Live {
         }
     }
 
-    /// What programs and secret managers did not give the last time.
-    pub fn unread(&self) -> impl Iterator<Item = Unread<'_>> {
+    /// What could not be had the last time. Its last value goes on where there is one; else its credential cannot be used.
+    pub fn unread(&self) -> impl Iterator<Item = CredentialFault> {
         let all = self.config.credentials.iter().flat_map(|(name, config)| {
             config.secrets.iter().map(move |(secret, references)| (name, secret, references.first()))
         });
         all.filter_map(|(credential, secret, reference)| {
-            let reference = reference?;
-            let problem = self.managers.known(reference)?.problem?;
-            Some(Unread { credential, secret, reference, problem })
+            let (credential, secret, reference) = (credential.clone(), secret.clone(), reference?.clone());
+            let of_load = || {
+                let faults = self.credentials.get(&credential)?.faults();
+                faults.iter().find(|fault| fault.secret == secret).map(|fault| fault.problem.clone())
+            };
+            let problem = self.managers.known(&reference).and_then(|known| known.problem).or_else(of_load)?;
+            Some(CredentialFault { credential, secret, reference, problem })
         })
     }
 
@@ -727,7 +728,7 @@ pub enum LoadError {
     /// The audit file cannot be written.
     Audit(PathBuf, String),
     /// Credentials that their providers refuse.
-    Refused(Vec<String>),
+    Refused(Vec<Refused>),
     /// The process ends meanwhile.
     Interrupted,
     /// Keys whose change takes effect only after a restart.
@@ -748,7 +749,7 @@ impl LoadError {
             Self::ServerTls(error) => vec![format!("inbound.tls: {error}")],
             Self::Webhook(webhook, reason) => vec![format!("webhook {webhook}: {reason}")],
             Self::Audit(path, reason) => vec![format!("audit.file: {} cannot be written: {reason}", path.display())],
-            Self::Refused(reasons) => reasons.clone(),
+            Self::Refused(refused) => refused.iter().map(ToString::to_string).collect(),
             Self::Interrupted => vec!["the sidecar is stopping".to_owned()],
             Self::Restart(keys) => {
                 vec![format!("{}: changed, which needs a restart; nothing was applied", keys.join(", "))]
