@@ -113,7 +113,8 @@ fn tasks(credential: &Value) -> Vec<String> {
         tasks.push(format!("{name}: it is used unproved, and the provider asked again from time to time{reason}"));
     }
     if credential["sends"] == "previous" {
-        let left = seconds(&credential["previous"][0]["ends_in_seconds"]);
+        let left = list(&credential["previous"]).next().map(|previous| seconds(&previous["ends_in_seconds"]));
+        let left = left.unwrap_or_default();
         tasks.push(format!(
             "{name}: the provider refuses the new secret, so the one before is sent, which ends in {left}: put a good one \
              in its place and reload"
