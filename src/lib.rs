@@ -14,9 +14,11 @@
 //!       guard::admit                      400 403 405 421: who may call, what may pass
 //!       policy.check      -> Permit       403 404: route, operation, sender; only this makes a Permit
 //!       take_body                         400 413 503: whole where something in it may change or is needed
+//!       permit.with_senders               403: whom the body names as its sender
 //!       once::begin       -> Keyed        409 422: a message with an Idempotency-Key goes out once
 //!       limiter.send      -> Ticket       429: the turn of its recipient and sender, or of the account
 //!       exchange.send                     once more with another secret where the provider refuses this one
+//!       ├ access_token                    503: minted or exchanged for the secret, where the provider takes one
 //!       └ inject::compose                 503: credentials of the caller's out, ours in; wants the Permit
 //!         upstream.send   -> Answer       502 504: what was written is never written again
 //!       learn::learn                      what the answer says of the provider's limits

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::client::{Client, post};
+use crate::support::client::{Client, post, with_body};
 use crate::support::keyside::{Keyside, Setup};
 use crate::support::load::under_load_of;
 use crate::support::upstream::{After, Request, Upstream, Wire, answer, json};
@@ -94,7 +94,9 @@ fn setup(upstream: &Upstream, issuer: &str, more: &str) -> Setup {
          [provider.mine.access_token]\nkind = \"exchange\"\nupstream = \"{issuer}\"\nrequest = \"POST /token\"\n\
          inject = [{{ form = \"client\", value = \"{{client}}\" }}, {{ form = \"secret\", value = \"{{secret}}\" }}]\n\
          expires_in = \"/expires_in\"\n\
-         [provider.mine.operations.messages]\nkind = \"send\"\ndefault = true\nrequests = [\"POST /send\"]\n\
+         [provider.mine.operations.messages]\nkind = \"send\"\ndefault = true\nrequests = [\"POST /send\", \"POST /media\"]\n\
+         [provider.mine.operations.plain]\nkind = \"receive\"\ndefault = true\n\
+         requests = [{{ request = \"GET /plain\", inject = [{{ header = \"X-Secret\", value = \"{{secret}}\" }}] }}]\n\
          [credential.acme]\nprovider = \"mine\"\nsecret = \"file:@DIR@/secret\"\n{more}\n[[route]]\ncredential = \"acme\"\n"
     ))
 }
@@ -139,7 +141,7 @@ fn two_hundred_requests_at_the_moment_a_token_ends_make_one_exchange() {
 #[test]
 fn a_token_is_renewed_ahead_of_its_end_and_nobody_waits_for_it() {
     let book = Book::lasting(5);
-    book.0.lock().unwrap().pause = Duration::from_millis(300);
+    book.0.lock().unwrap().pause = Duration::from_millis(800);
     let upstream = upstream(&book);
     let keyside = start(&upstream);
     assert_eq!(keyside.post(SEND, "{}").status, 200);
@@ -147,7 +149,7 @@ fn a_token_is_renewed_ahead_of_its_end_and_nobody_waits_for_it() {
     for _ in 0..3 {
         let began = Instant::now();
         assert_eq!(keyside.post(SEND, "{}").status, 200);
-        assert!(began.elapsed() < Duration::from_millis(250), "{:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_millis(600), "{:?}", began.elapsed());
     }
     assert!(eventually(Duration::from_secs(2), || book.exchanges() == 2));
     assert_eq!(keyside.post(SEND, "{}").status, 200);
@@ -183,6 +185,27 @@ fn hang(wire: &mut Wire) -> After {
 fn say(wire: &mut Wire, bytes: &[u8]) -> After {
     wire.write(bytes);
     After::Close
+}
+
+#[test]
+fn what_cannot_be_sent_again_leaves_a_new_token_to_the_next() {
+    let book = Book::lasting(3600);
+    let upstream = upstream(&book);
+    let keyside = start(&upstream);
+    let media = with_body("POST", "/media", "image/png", b"png");
+    assert_eq!(keyside.send(&media).status, 200);
+    book.revoke_all();
+    assert_eq!([keyside.send(&media).status, keyside.send(&media).status], [401, 200]);
+    assert_eq!(book.exchanges(), 2);
+}
+
+#[test]
+fn a_request_without_a_token_needs_no_exchange() {
+    let upstream = Upstream::ok();
+    let keyside = setup(&upstream, "https://127.0.0.1:1", "check = \"off\"").start();
+    assert_eq!(keyside.get("/plain").status, 200);
+    assert_eq!(upstream.last().header("x-secret").as_deref(), Some(SECRET));
+    assert_eq!(keyside.post(SEND, "{}").status, 503);
 }
 
 #[test]
@@ -249,16 +272,16 @@ fn after_a_failure_an_exchange_is_tried_again() {
 
 #[test]
 fn while_a_token_is_good_nobody_notices_that_the_issuer_is_down() {
-    let book = Book::lasting(3);
+    let book = Book::lasting(5);
     let (inner, messages) = (book.clone(), upstream(&book));
     let issuer = Upstream::answering(move |request| match inner.exchanges() {
         0 => inner.answer(request),
         _ => answer("500 Oops", &[], b""),
     });
     let keyside = setup(&messages, &issuer.url(), "check = \"off\"").start();
-    let (sent, failed) = under_load_of(&keyside, &post(SEND, "{}"), || thread::sleep(Duration::from_millis(2000)));
+    let (sent, failed) = under_load_of(&keyside, &post(SEND, "{}"), || thread::sleep(Duration::from_millis(3900)));
     assert_eq!(failed, [""; 0], "of {sent}");
-    assert!(issuer.arrivals() <= 3, "{} exchanges", issuer.arrivals());
+    assert!((2..=3).contains(&issuer.arrivals()), "{} exchanges", issuer.arrivals());
 }
 
 #[test]

@@ -28,9 +28,14 @@ fn a_burst_passes_and_what_follows_waits_in_order() {
     let callers: Vec<_> = (0..5)
         .map(|number| {
             let address = keyside.outbound();
+            let caller = thread::spawn(move || {
+                Client::connect(address).unwrap().ask(&post(MESSAGES, &format!("{number}"))).unwrap()
+            });
             // One after the other, so that there is an order to keep.
-            thread::sleep(Duration::from_millis(20));
-            thread::spawn(move || Client::connect(address).unwrap().ask(&post(MESSAGES, &format!("{number}"))).unwrap())
+            let waiting = || keyside.status()["routes"][0]["limit"]["waiting"].as_u64().unwrap();
+            let have_come = || waiting() + upstream.arrivals() as u64 - 5;
+            assert!(eventually(Duration::from_secs(2), || have_come() > number));
+            caller
         })
         .collect();
     for caller in callers {

@@ -115,6 +115,8 @@ pub(super) struct LinkStream<T> {
     /// The answer that takes the place of hyper's.
     replacement: Option<(Vec<u8>, usize)>,
     lingering: Option<u8>,
+    /// When the caller's side ended before its request was read.
+    ended: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,7 +129,17 @@ enum Line {
 impl<T: AsyncRead + AsyncWrite + Unpin> LinkStream<T> {
     pub(super) fn new(stream: T, link: Arc<Link>, times: Times, tls_advice: &'static str) -> Self {
         let watchdog = Watchdog::new(Instant::now() + times.head);
-        Self { stream, link, times, tls_advice, watchdog, line: Line::Unread, replacement: None, lingering: None }
+        Self {
+            stream,
+            link,
+            times,
+            tls_advice,
+            watchdog,
+            line: Line::Unread,
+            replacement: None,
+            lingering: None,
+            ended: None,
+        }
     }
 
     /// Looks at the bytes of a head as they arrive: the first one starts its time, and a `#` in the
@@ -203,9 +215,18 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for LinkStream<T> {
         let this = &mut *self;
         let before = buf.filled().len();
         let step = Pin::new(&mut this.stream).poll_read(cx, buf);
-        if this.link.is(Phase::Read) && step.is_ready() && buf.filled().len() == before {
+        if step.is_ready() && buf.filled().len() == before && !this.link.is(Phase::Head) {
             // hyper would end the connection with its answer unsent. It asks again when that is.
-            return Poll::Pending;
+            if this.link.is(Phase::Read) {
+                return Poll::Pending;
+            }
+            // The end may come with the request, before anybody had the time to read that.
+            let ended = *this.ended.get_or_insert_with(Instant::now);
+            if ended.elapsed() < TO_BE_READ {
+                this.watchdog.set(ended + TO_BE_READ);
+                ready!(this.watchdog.poll(cx));
+            }
+            return step;
         }
         if !this.link.is(Phase::Head) {
             return step;
@@ -303,6 +324,8 @@ fn http1(refusal: &Refusal) -> Vec<u8> {
 }
 
 /// The first byte of a TLS record that carries a handshake.
+/// How long a request that is here whole may take to be read, before the end of its caller's side means that it is gone.
+const TO_BE_READ: Duration = Duration::from_millis(50);
 const TLS_HANDSHAKE: u8 = 0x16;
 /// For the caller to read an answer that came before its request had ended.
 const LINGER_TIME: Duration = Duration::from_secs(2);

@@ -115,21 +115,23 @@ impl Exchange<'_> {
         }
     }
 
-    /// With an access token where the provider takes one. One that is refused may have ended before its time, and then the
-    /// request goes out with a new one.
+    /// With an access token where the request takes one. One that is refused may have ended before its time, and then the
+    /// request goes out with a new one; what cannot go out again leaves it to the next.
     async fn send_with(&self, sent: Sent<'_>, body: Taken) -> Result<(Answer, Meaning<'_>), OutboundError> {
+        if !inject::takes_access_token(self.permit) {
+            return self.send_once(sent, body).await;
+        }
         let issuer = self.permit.route.issuer();
         let issued = access_token(sent, issuer, None).await?;
-        let again = body.again().filter(|_| issued.as_ref().is_some_and(|issued| issued.may_have_ended()));
+        let again = body.again();
         let (answer, meaning) = self.send_once(sent.carrying(issued.as_deref()), body).await?;
-        let (Some(issued), Some(again), Meaning::CredentialRefused) = (&issued, again, meaning) else {
-            return Ok((answer, meaning));
-        };
+        let ended = issued.filter(|issued| issued.may_have_ended() && matches!(meaning, Meaning::CredentialRefused));
+        let Some(ended) = ended else { return Ok((answer, meaning)) };
         // What time it is there decides whether one that is minted is good.
         self.permit.upstream().learn_time(&answer.headers);
-        match access_token(sent, issuer, Some(issued)).await {
-            Ok(new) => self.send_once(sent.carrying(new.as_deref()), again).await,
-            Err(_) => Ok((answer, meaning)),
+        match (access_token(sent, issuer, Some(&ended)).await, again) {
+            (Ok(new), Some(again)) => self.send_once(sent.carrying(new.as_deref()), again).await,
+            (Err(_), _) | (_, None) => Ok((answer, meaning)),
         }
     }
 

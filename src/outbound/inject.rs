@@ -15,6 +15,7 @@ use super::policy::Permit;
 use crate::credential::Sent;
 use crate::headers::connection_named;
 use crate::json::{self, RawObject};
+use crate::provider::access::ACCESS_TOKEN;
 use crate::provider::{Inject, Part, Provider, Template};
 use crate::query;
 use crate::upstream::{COPY_LIMIT, Head, Outgoing, OutgoingBody};
@@ -131,6 +132,13 @@ fn with_form_field(
     text.push('=');
     sent.render(value, |piece| text.extend(query::encode(piece)))?;
     Ok(text)
+}
+
+/// Whether an access token goes into the request.
+pub(super) fn takes_access_token(permit: &Permit<'_>) -> bool {
+    let own_credential = !permit.operation().is_some_and(|operation| operation.caller_credential);
+    let mut templates = injections(permit).iter().filter_map(Inject::template);
+    own_credential && templates.any(|template| template.names().any(|name| name == ACCESS_TOKEN))
 }
 
 /// Writes the request. Secrets enter the head here, last, and leave with its buffer.

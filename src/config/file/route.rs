@@ -32,6 +32,8 @@ impl<'d> Routes<'d> {
         let path = reader.field("path");
         let prefix = path.as_ref().and_then(|field| field.parse(route_path));
         let senders = reader.field("senders");
+        let named = senders.as_ref().and_then(Field::array).unwrap_or_default();
+        let named: Vec<_> = named.into_iter().filter(|field| field.string().is_some()).collect();
         let operations = reader.field("operations");
         let limits = reader.field("limits").and_then(|field| field.table());
         let limits = limits.map(route_limits).unwrap_or_default();
@@ -62,7 +64,10 @@ impl<'d> Routes<'d> {
             reader.fault("limits.per_sender: the provider tells no rate of a sender, expected one such as \"80/s\"");
         }
         let operations = allowed(&reader, operations.as_ref(), provider);
-        let senders = senders.map(|field| self::senders(&field, provider)).unwrap_or_default();
+        if let Some(field) = senders.filter(|_| !named.is_empty() && !provider.names_senders()) {
+            field.fault("the provider's requests name no sender, expected []");
+        }
+        let senders = named.iter().filter_map(|field| field.parse(form_of_senders(provider))).collect();
         let route = Route {
             name: name.as_ref().and_then(Field::string).unwrap_or(&credential).to_owned(),
             credential,
@@ -134,15 +139,10 @@ fn check_parameters(reader: &Reader<'_>, placed: &Placed) {
     }
 }
 
-/// The senders of a route, in the form in which they are compared.
-fn senders(field: &Field<'_>, provider: &Provider) -> Vec<String> {
-    let fields = field.array().unwrap_or_default();
-    if !fields.is_empty() && !provider.names_senders() {
-        field.fault("the provider's requests name no sender, expected []");
-    }
+/// How senders are written: Meta's are ids, and others are numbers or names, kept in the form in which they are compared.
+fn form_of_senders(provider: &Provider) -> fn(&str) -> Result<String, &'static str> {
     let are_ids = provider.graph_answers && provider.limits.sender.is_empty();
-    let form = if are_ids { phone_number_id } else { sender };
-    fields.iter().filter_map(|field| field.parse(form)).collect()
+    if are_ids { phone_number_id } else { sender }
 }
 
 /// A credential that no route uses may be incomplete: it may serve webhooks only.
