@@ -41,9 +41,6 @@ impl<'d> Routes<'d> {
         let (credential, placed) = match credential {
             Some(found) => found,
             None => {
-                // What form they have is the provider's to say; that they are text is not.
-                let senders = senders.and_then(|field| field.array()).unwrap_or_default();
-                senders.iter().for_each(|field| drop(field.parse(sender)));
                 reader.finish();
                 return None;
             }
