@@ -1,28 +1,85 @@
 //! `cargo bench --bench limit`: what a decision costs, with few and many senders and recipients, and what a million
-//! recipients take.
+//! recipients take; with `KEYSIDE_REDIS_URL`, what one costs at 1,000 a second where limits are shared.
 #![expect(clippy::print_stdout, clippy::expect_used, reason = "a measurement")]
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use keyside::limit::{Account, Budget, Demand, Limiter, Pairs, Patience, Scope};
+use keyside::config::OnFailure;
+use keyside::limit::{Account, Budget, Demand, Limiter, Pairs, Patience, Scope, Sharing};
+use keyside::metrics::Metrics;
+use keyside::secret::Secret;
+use keyside::shared::{Server, Shared};
 use keyside::units::{Quota, Rate};
+use zeroize::Zeroizing;
 
 fn main() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         for keys in [1, 1_000, 1_000_000] {
             let names: Vec<String> = (0..keys).map(|key| format!("1555{key:07}")).collect();
             senders(names.get(..keys.min(1_000)).unwrap_or_default()).await;
             recipients(&names).await;
         }
+        if let Ok(url) = std::env::var("KEYSIDE_REDIS_URL") {
+            shared(&url).await;
+        }
     });
 }
 
+/// A thousand decisions a second for some seconds, of one sender's limit, and of one recipient's for comparison.
+async fn shared(url: &str) {
+    let url = Secret::parse(Zeroizing::new(url.as_bytes().to_vec())).expect("a URL");
+    let shared = Shared::new(Server::parse(&url, None).expect("a URL of a server"), Metrics::new());
+    shared.begin().await;
+    assert!(shared.is_up(), "{:?}", shared.standing());
+    let account = Arc::new(Account::default());
+    let sharing = Sharing::new(shared, Arc::clone(&account), "bench", OnFailure::Closed, one(1));
+    let senders = Budget::new(Scope::Sender, "sender", rate(10_000), false, Some(sharing.clone()));
+    let of_sender = Limiter { senders: Some(Arc::new(senders)), ..limiter() };
+    let quota = Quota { rate: rate(10_000), burst: one(10_000) };
+    let of_pair = Limiter { pairs: Some(Pairs::after(None, quota, Some(sharing))), ..limiter() };
+    let nothing = limiter();
+    let idle = paced(&nothing).await.0;
+    for (what, limiter) in [("sender", of_sender), ("recipient", of_pair)] {
+        let (cpu, mut waits) = paced(&limiter).await;
+        waits.sort();
+        let at = |share: usize| waits.get(waits.len() * share / 100).copied().unwrap_or_default();
+        let mean = waits.iter().sum::<Duration>() / u32::try_from(waits.len()).expect("few");
+        let cpu = cpu.saturating_sub(idle) / u32::try_from(waits.len()).expect("few");
+        println!(
+            "   shared {what}: mean wait {mean:?}, p50 {:?}, p99 {:?}, {cpu:?} of CPU a decision at 1000 a second",
+            at(50),
+            at(99)
+        );
+    }
+}
+
+/// The processor's time, and how long each decision took.
+async fn paced(limiter: &Limiter) -> (Duration, Vec<Duration>) {
+    let mut beat = tokio::time::interval(Duration::from_millis(1));
+    let (began, mut waits) = (cpu(), Vec::new());
+    for number in 0..5_000_u32 {
+        beat.tick().await;
+        let recipient = (number % 100).to_string();
+        let asked = Instant::now();
+        limiter.send(&demand("106540352242922", Some(&recipient))).await.expect("there is room");
+        waits.push(asked.elapsed());
+    }
+    (cpu() - began, waits)
+}
+
+/// What this process has used of the processor, in ticks of 10 ms.
+fn cpu() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux");
+    let ticks = stat.split(' ').skip(13).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum::<u64>();
+    Duration::from_millis(10 * ticks)
+}
+
 async fn senders(names: &[String]) {
-    let limiter =
-        Limiter { senders: Some(Arc::new(Budget::new(Scope::Sender, rate(1_000_000_000), false))), ..limiter() };
+    let budget = Budget::new(Scope::Sender, "sender", rate(1_000_000_000), false, None);
+    let limiter = Limiter { senders: Some(Arc::new(budget)), ..limiter() };
     let demands = names.iter().map(|name| demand(name, None));
     report("senders", names.len(), measure(&limiter, demands).await, None);
 }
@@ -31,7 +88,7 @@ async fn recipients(names: &[String]) {
     // An hour for one, so that none is forgotten meanwhile.
     let quota = Quota { rate: Rate { count: one(1), per: Duration::from_secs(3600) }, burst: one(1_000_000) };
     let before = resident();
-    let limiter = Limiter { pairs: Some(Pairs::after(None, quota)), ..limiter() };
+    let limiter = Limiter { pairs: Some(Pairs::after(None, quota, None)), ..limiter() };
     let demands = names.iter().map(|name| demand("106540352242922", Some(name)));
     let time = measure(&limiter, demands).await;
     report("recipients", names.len(), time, Some(resident().saturating_sub(before)));
@@ -62,6 +119,7 @@ fn limiter() -> Limiter {
         pairs: None,
         sends: None,
         management: None,
+        sharing: None,
         patience,
         retries: false,
     }

@@ -40,7 +40,7 @@ CREDENTIAL = """
 provider   = "bench"
 token      = "file:{directory}/{name}.token"
 app_secret = "file:{directory}/{name}.app_secret"
-check      = "off"
+check      = "{check}"
 [[route]]
 credential = "{name}"
 path       = "/{name}"
@@ -63,9 +63,10 @@ def options(description):
 
 
 class Sidecar:
-    def __init__(self, keyside, names=("acme",), under=(), webhooks=False, watch="off"):
-        """`under`: a program to run Keyside under, as a list of arguments; `webhooks`: whether each name has one."""
-        self.keyside, self.names, self.under, self.watch = keyside, names, under, watch
+    def __init__(self, keyside, names=("acme",), under=(), webhooks=False, watch="off", check="off"):
+        """`under`: a program to run Keyside under, as a list of arguments; `webhooks`: whether each name has one; `check`:
+        whether the provider is asked about tokens."""
+        self.keyside, self.names, self.under, self.watch, self.check = keyside, names, under, watch, check
         self.template = CREDENTIAL + WEBHOOK if webhooks else CREDENTIAL
 
     def __enter__(self):
@@ -89,7 +90,7 @@ class Sidecar:
 
     def write_config(self):
         where = {"directory": self.directory, "port": self.port, "inbound": self.inbound, "upstream": self.upstream.port,
-                 "watch": self.watch}
+                 "watch": self.watch, "check": self.check}
         text = CONFIG.format(**where)
         for name in self.names:
             text += self.template.format(name=name, **where)
@@ -190,6 +191,8 @@ class UpstreamRequest(http.server.BaseHTTPRequestHandler):
         self.answer("application/json", b'{"messages":[{"id":"wamid.1"}],"id":"1"}')
 
     def do_GET(self):
+        if self.path.startswith("/debug_token"):
+            return self.answer("application/json", b'{"data":{"is_valid":true,"expires_at":0,"scopes":[]}}')
         size = int(re.search(r"bytes=(\d+)", self.path)[1])
         self.send_response(200)
         self.send_header("Content-Type", "video/mp4")

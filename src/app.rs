@@ -21,9 +21,10 @@ use crate::inbound::Inbound;
 use crate::listener::{BindError, Drain, Drainer, Link, Listener, Terms, drain};
 use crate::log::Log;
 use crate::metrics::Metrics;
-use crate::outbound::Outbound;
+use crate::outbound::{LookAgain, Outbound};
 use crate::reload::{LoadError, Reloader};
 use crate::rotation;
+use crate::sends::Sends;
 
 /// A sidecar that serves. What it runs on is one thread: a sidecar handles some tens of thousands of
 /// requests a second on one core, a sender may send a thousand, and what one thread does nobody has
@@ -72,9 +73,7 @@ impl App {
         let (outbound_addresses, inbound_addresses) = (at(&outbound_listeners), at(&inbound_listeners));
 
         let (look, wishes) = mpsc::channel(LOOKS);
-        let outbound = Outbound::new(reloader.generation(), Arc::clone(&metrics), reloader.audit(), look);
-        let outbound = Arc::new(outbound);
-        let inbound = Arc::new(Inbound::new(reloader.inbound(), Arc::clone(&metrics)));
+        let (outbound, inbound) = handlers(&reloader, &metrics, look);
         let admin = Arc::new(Admin::new(Arc::clone(&reloader), Arc::clone(&metrics)));
         let ((drainer, begun), (admin_drainer, admin_begun)) = (drain(), drain());
         let mut tasks = Vec::new();
@@ -172,6 +171,14 @@ impl App {
         tracing::info!(complete = ended == Ended::Drained, "stopped");
         ended
     }
+}
+
+/// What answers applications, and what answers providers: one tells the other what became of messages.
+fn handlers(reloader: &Reloader, metrics: &Arc<Metrics>, look: LookAgain) -> (Arc<Outbound>, Arc<Inbound>) {
+    let (sends, metrics) = (Arc::new(Sends::default()), || Arc::clone(metrics));
+    let outbound = Outbound::new(reloader.generation(), metrics(), reloader.audit(), look, Arc::clone(&sends));
+    let inbound = Inbound::new(reloader.inbound(), metrics(), sends);
+    (Arc::new(outbound), Arc::new(inbound))
 }
 
 /// What all listeners are served with.

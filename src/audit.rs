@@ -23,6 +23,7 @@ pub struct Audit {
     entries: Option<SyncSender<Entry>>,
     lost: Arc<AtomicU64>,
     requests: bool,
+    goes_on_after: Option<Arc<str>>,
 }
 
 enum Entry {
@@ -41,9 +42,16 @@ impl Audit {
         let before = last_line(&mut file)?;
         let (entries, queue) = sync_channel(QUEUE);
         let lost = Arc::default();
+        let goes_on_after = Some(before.as_str().into());
         let chain = Chain { file, before, lost: Arc::clone(&lost) };
         std::thread::Builder::new().name("audit".to_owned()).spawn(move || chain.write(&queue))?;
-        Ok(Self { entries: Some(entries), lost, requests })
+        Ok(Self { entries: Some(entries), lost, requests, goes_on_after })
+    }
+
+    /// The hash of the line after which it went on, where there is a file.
+    #[must_use]
+    pub fn goes_on_after(&self) -> Option<&str> {
+        self.goes_on_after.as_deref()
     }
 
     /// Whether requests are to be recorded as well.
@@ -141,25 +149,45 @@ fn hash_of(line: &[u8]) -> String {
     HEXLOWER.encode(&Sha256::digest(line))
 }
 
-/// Checks a file from its first line to its last; gives the number of lines and the hash of the last one.
-/// Lines missing at the end show only to who kept that.
+/// What stands in a file that is whole.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Whole {
+    /// How many lines it has.
+    pub lines: u64,
+    /// How many of them a crash cut off, after which the next one goes on.
+    pub cut: u64,
+    /// The hash of the last one.
+    pub last: String,
+}
+
+/// Checks a file from its first line to its last. Lines missing at its end show only to who `kept` the hash of one of
+/// them, from an earlier check or from the log, which has it at each start.
 ///
 /// # Errors
-/// The first line that does not follow from the one before it.
-pub fn verify(path: &Path) -> Result<(u64, String), AuditError> {
-    let file = BufReader::new(File::open(path).map_err(AuditError::Read)?);
-    let (mut before, mut number) = (FIRST.to_owned(), 0);
-    for line in file.split(b'\n') {
-        let line = line.map_err(AuditError::Read)?;
-        number += 1;
+/// The first line that does not follow from the one before it, or is not whole; or that the kept one is not there.
+pub fn verify(path: &Path, kept: Option<&str>) -> Result<Whole, AuditError> {
+    let mut file = BufReader::new(File::open(path).map_err(AuditError::Read)?);
+    let mut whole = Whole { lines: 0, cut: 0, last: FIRST.to_owned() };
+    let (mut line, mut is_kept_there, mut is_cut) = (Vec::new(), kept.is_none_or(|kept| kept == FIRST), false);
+    while file.read_until(b'\n', &mut line).map_err(AuditError::Read)? > 0 {
+        whole.lines += 1;
+        let is_ended = line.pop_if(|last| *last == b'\n').is_some();
         let names = serde_json::from_slice::<Value>(&line).ok();
+        is_cut = names.is_none() || !is_ended;
+        whole.cut += u64::from(is_cut);
         // A line that a crash cut off names nothing, and the next one follows from it as it is.
-        if names.is_some_and(|line| line.get(BEFORE).and_then(Value::as_str) != Some(&before)) {
-            return Err(AuditError::Broken { line: number });
+        if names.is_some_and(|line| line.get(BEFORE).and_then(Value::as_str) != Some(&whole.last)) {
+            return Err(AuditError::Broken { line: whole.lines });
         }
-        before = hash_of(&line);
+        whole.last = hash_of(&line);
+        is_kept_there |= kept == Some(&whole.last);
+        line.clear();
     }
-    Ok((number, before))
+    match () {
+        () if is_cut => Err(AuditError::Cut { line: whole.lines }),
+        () if !is_kept_there => Err(AuditError::Missing),
+        () => Ok(whole),
+    }
 }
 
 /// Why a file is not what was written.
@@ -172,6 +200,13 @@ pub enum AuditError {
         /// Its number, from 1.
         line: u64,
     },
+    /// The last line is not whole.
+    Cut {
+        /// Its number, from 1.
+        line: u64,
+    },
+    /// The line whose hash was kept is not there.
+    Missing,
 }
 
 impl fmt::Display for AuditError {
@@ -184,6 +219,11 @@ impl fmt::Display for AuditError {
                     "line {line} does not follow from the one before it: one of them was changed, added or removed"
                 )
             }
+            Self::Cut { line } => write!(
+                f,
+                "line {line}, the last, is cut off: the file was shortened, or the process ended while it wrote the line"
+            ),
+            Self::Missing => f.write_str("the line with the hash that was kept is not there: lines were removed"),
         }
     }
 }
@@ -217,8 +257,8 @@ mod tests {
     fn a_file_follows_from_line_to_line_and_goes_on_after_a_restart() {
         let path = written("whole", 3);
         Audit::open(&path, false).map(|audit| (audit.record("reload", []), audit.flush())).unwrap();
-        let (lines, last) = verify(&path).unwrap();
-        assert_eq!((lines, last.len()), (4, 64));
+        let whole = verify(&path, None).unwrap();
+        assert_eq!((whole.lines, whole.cut, whole.last.len()), (4, 0, 64));
         assert!(std::fs::read_to_string(&path).unwrap().starts_with(&format!("{{\"before\":\"{FIRST}\"")));
         std::fs::remove_file(path).unwrap();
     }
@@ -234,11 +274,31 @@ mod tests {
             ("the first removed", lines[1..].join("\n"), 1),
             ("added", [lines[0], lines[0], lines[1]].join("\n"), 2),
             ("in another order", [lines[0], lines[2], lines[1]].join("\n"), 2),
+            ("one made unreadable", [lines[0], "x", lines[2], lines[3]].join("\n"), 3),
         ];
         for (what, text, expected) in table {
             std::fs::write(&path, text).unwrap();
-            assert!(matches!(verify(&path), Err(AuditError::Broken { line }) if line == expected), "{what}");
+            let broken = verify(&path, None);
+            assert!(matches!(broken, Err(AuditError::Broken { line }) if line == expected), "{what}: {broken:?}");
         }
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_was_shortened_is_found() {
+        let path = written("shortened", 3);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let last = verify(&path, None).unwrap().last;
+        let lines: Vec<_> = text.split_inclusive('\n').collect();
+        std::fs::write(&path, text.trim_end()).unwrap();
+        assert!(matches!(verify(&path, None), Err(AuditError::Cut { line: 3 })));
+        std::fs::write(&path, lines[..2].concat()).unwrap();
+        assert_eq!(verify(&path, None).unwrap().lines, 2, "whole lines missing at the end show to nobody");
+        assert!(matches!(verify(&path, Some(&last)), Err(AuditError::Missing)), "but to who kept a hash");
+        let audit = Audit::open(&path, false).unwrap();
+        assert_ne!(audit.goes_on_after(), Some(&*last));
+        std::fs::write(&path, text).unwrap();
+        assert_eq!(verify(&path, Some(&last)).unwrap().lines, 3);
         std::fs::remove_file(path).unwrap();
     }
 
@@ -250,7 +310,8 @@ mod tests {
         let audit = Audit::open(&path, false).unwrap();
         audit.record("reload", []);
         audit.flush();
-        assert_eq!(verify(&path).unwrap().0, 3);
+        let whole = verify(&path, None).unwrap();
+        assert_eq!((whole.lines, whole.cut), (3, 1));
         std::fs::remove_file(path).unwrap();
     }
 }

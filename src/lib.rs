@@ -15,7 +15,7 @@
 //!       policy.check      -> Permit       403 404: route, operation, sender; only this makes a Permit
 //!       take_body                         400 413 503: whole where something in it may change or is needed
 //!       permit.with_senders               403: whom the body names as its sender
-//!       sends.begin       -> Once         409 422: a message with an Idempotency-Key goes out once
+//!       once::begin       -> Keyed        409 422: a message with an Idempotency-Key goes out once
 //!       limiter.send      -> Ticket       429: the turn of its recipient and sender, or of the account
 //!       exchange.send                     once more with another secret where the provider refuses this one
 //!       ├ access_token                    503: minted or exchanged for the secret, where the provider takes one
@@ -51,10 +51,10 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | commands | [`cli`], and [`sandbox`], an emulator of the Cloud API that knows nothing of the rest |
+//! | commands | [`cli`], and [`sandbox`], an emulator of the Cloud API and of other providers that knows nothing of the rest |
 //! | the process | [`app`], [`admin`], [`rotation`], [`reload`] |
 //! | the way of a request, of a question | [`outbound`], [`inbound`], [`listener`]; [`health`] |
-//! | what it uses | [`limit`], [`credential`], [`upstream`], [`tls`] |
+//! | what it uses | [`limit`], [`credential`], [`upstream`], [`tls`], [`sends`], [`shared`] |
 //! | what is meant | [`config`], [`provider`] |
 //! | the ground | [`audit`], [`document`], [`headers`], [`json`], [`log`], [`metrics`], [`query`], [`response`], [`room`], [`secret`], [`units`], [`watchdog`] |
 //!
@@ -94,6 +94,8 @@ pub mod room;
 pub mod rotation;
 pub mod sandbox;
 pub mod secret;
+pub mod sends;
+pub mod shared;
 pub mod tls;
 pub mod units;
 pub mod upstream;

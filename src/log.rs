@@ -66,6 +66,22 @@ impl Drop for Log {
     }
 }
 
+/// A text in which of each number that is long enough to be a phone's or a sender's only the last four digits are left.
+#[must_use]
+pub fn without_numbers(text: &str) -> String {
+    let runs = text.as_bytes().chunk_by(|a, b| a.is_ascii_digit() == b.is_ascii_digit());
+    let runs = runs.map(|run| match run {
+        [first, .., a, b, c, d] if first.is_ascii_digit() && run.len() >= SHORTEST_NUMBER => {
+            format!("...{}", String::from_utf8_lossy(&[*a, *b, *c, *d]))
+        }
+        run => String::from_utf8_lossy(run).into_owned(),
+    });
+    runs.collect()
+}
+
+/// Of phone numbers the shortest; lines, columns, codes and durations have less.
+const SHORTEST_NUMBER: usize = 7;
+
 fn write_lines(lines: &Receiver<Vec<u8>>, dropped: &AtomicU64) {
     while let Ok(line) = lines.recv() {
         let mut output = io::stderr().lock();
@@ -120,4 +136,20 @@ const LINES: usize = 4096;
 #[must_use]
 pub fn millis(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_number_only_its_end_is_left() {
+        for (text, expected) in [
+            ("it cannot see sender 106540352242922 (code 100)", "it cannot see sender ...2922 (code 100)"),
+            ("a:12:3: +4915550001234: é 123456", "a:12:3: +...1234: é 123456"),
+            ("", ""),
+        ] {
+            assert_eq!(without_numbers(text), expected);
+        }
+    }
 }

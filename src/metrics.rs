@@ -30,6 +30,8 @@ pub struct Metrics {
     webhooks: Webhooks,
     /// What is told of credentials.
     pub credentials: Credentials,
+    /// What is told of the server of shared limits.
+    pub shared: Shared,
 }
 
 /// The metrics of one route, looked up once.
@@ -47,6 +49,8 @@ pub struct RouteMetrics {
 pub struct Credentials {
     /// `keyside_credential_age_seconds`
     pub age: Family<SecretLabels, Gauge>,
+    /// `keyside_credential_max_age_seconds`
+    pub max_age: Family<CredentialLabel, Gauge>,
     /// `keyside_credential_expires_seconds`
     pub expires: Family<CredentialLabel, Gauge>,
     /// `keyside_credential_usable`
@@ -55,12 +59,41 @@ pub struct Credentials {
 
 impl Credentials {
     fn register(registry: &mut Registry) -> Self {
-        let (age, expires, usable) = (Family::default(), Family::default(), Family::default());
+        let (age, max_age) = (Family::default(), Family::default());
+        let (expires, usable) = (Family::default(), Family::default());
         registry.register("credential_age_seconds", "How old a secret is", Family::clone(&age));
+        let policy = "How old the secrets of a credential may become";
+        registry.register("credential_max_age_seconds", policy, Family::clone(&max_age));
         let still_good = "How long a token is still good, where it ends";
         registry.register("credential_expires_seconds", still_good, Family::clone(&expires));
         registry.register("credential_usable", "Whether a credential can be sent with", Family::clone(&usable));
-        Self { age, expires, usable }
+        Self { age, max_age, expires, usable }
+    }
+
+    /// Forgets all of it.
+    pub fn clear(&self) {
+        self.age.clear();
+        self.max_age.clear();
+        self.expires.clear();
+        self.usable.clear();
+    }
+}
+
+/// What is told of the server of shared limits. Without one, both are 0.
+#[derive(Debug)]
+pub struct Shared {
+    /// `keyside_redis_up`
+    pub up: Gauge,
+    /// `keyside_redis_losses_total`
+    pub losses: Counter,
+}
+
+impl Shared {
+    fn register(registry: &mut Registry) -> Self {
+        let (up, losses) = (Gauge::default(), Counter::default());
+        registry.register("redis_up", "Whether limits are shared with other sidecars", Gauge::clone(&up));
+        registry.register("redis_losses", "How often the server of shared limits was lost", Counter::clone(&losses));
+        Self { up, losses }
     }
 }
 
@@ -154,7 +187,7 @@ pub struct SecretLabels {
     pub secret: String,
 }
 
-/// The label of [`Credentials::usable`] and [`Credentials::expires`].
+/// The label of what is told of a credential as a whole.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct CredentialLabel {
     /// The credential's name.
@@ -207,6 +240,7 @@ impl Metrics {
         );
         registry.register("rotations", "Secrets replaced by a reload", Family::clone(&rotations));
         let credentials = Credentials::register(&mut registry);
+        let shared = Shared::register(&mut registry);
         let webhooks = Webhooks::register(&mut registry);
         registry.register("build", "The version that runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         Arc::new(Self {
@@ -223,6 +257,7 @@ impl Metrics {
             rotations,
             webhooks,
             credentials,
+            shared,
         })
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::support::keyside::{Finished, Keyside, Setup, finish};
-use crate::support::upstream::Upstream;
+use crate::support::upstream::{Upstream, answer, json};
 use crate::support::{MESSAGES, TOKEN, eventually};
 
 fn setup(upstream: &Upstream, more: &str) -> Setup {
@@ -43,6 +43,47 @@ fn rotations_and_reloads_are_recorded_by_fingerprint() {
     for absent in [TOKEN, "EAASECONDTOKEN", "16505551234", "hello"] {
         assert!(!text.contains(absent), "{absent}: {text}");
     }
+}
+
+#[test]
+fn a_refused_secret_is_recorded_without_a_number() {
+    let upstream = Upstream::answering(|request| match request.target() {
+        target if target.starts_with("/debug_token") => json(
+            r#"{"data":{"app_id":"1","type":"SYSTEM_USER","expires_at":0,"is_valid":true,"scopes":["whatsapp_business_management"]}}"#,
+        ),
+        target if target.contains("fields=id") => json(r#"{"error":{"message":"no","code":100}}"#),
+        _ => json("{}"),
+    });
+    let keyside = setup(&upstream, "").check().route("senders = [\"106540352242922\"]").start();
+    assert!(eventually(Duration::from_secs(5), || events(&keyside) == ["start", "secret refused"]));
+    keyside.dir().write("token", "EAASECONDTOKEN");
+    let refused = keyside.reload();
+    assert_eq!(refused.status, 422);
+    assert!(refused.text().contains("cannot see sender 106540352242922"), "who asks is told: {}", refused.text());
+    let expected = ["start", "secret refused", "secret refused", "reload refused"];
+    assert!(eventually(Duration::from_secs(2), || events(&keyside) == expected), "{:?}", events(&keyside));
+    let prints: Vec<_> = lines(&keyside).iter().map(|line| line["fingerprint"].clone()).collect();
+    assert!(prints[1] == "db518ff0a98f" && prints[2] != prints[1], "{prints:?}");
+    let kept = format!("{}{}", std::fs::read_to_string(keyside.dir().join("audit.jsonl")).unwrap(), keyside.log());
+    assert!(kept.contains("cannot see sender ...2922") && !kept.contains("106540352242922"), "{kept}");
+}
+
+#[test]
+fn a_fallback_is_recorded_with_what_was_refused() {
+    let upstream = Upstream::answering(|request| match request.header("authorization").as_deref() {
+        Some("Bearer EAASECONDTOKEN") => {
+            answer("401 No", &[("Content-Type", "application/json")], br#"{"error":{"message":"no","code":190}}"#)
+        }
+        _ => json("{}"),
+    });
+    let keyside = setup(&upstream, "").start();
+    keyside.dir().write("token", "EAASECONDTOKEN");
+    assert_eq!(keyside.reload().status, 200);
+    assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
+    assert!(eventually(Duration::from_secs(2), || events(&keyside).contains(&"fallback".to_owned())));
+    let line = lines(&keyside).pop().unwrap();
+    assert_eq!(line["fingerprint"], "db518ff0a98f", "{line}");
+    assert_eq!(line["refused"].as_str().map(str::len), Some(12), "{line}");
 }
 
 #[test]

@@ -42,15 +42,16 @@ impl Meta {
 
     /// The token of the last send through Keyside.
     fn token_sent(&self, keyside: &Keyside) -> String {
-        assert_eq!(keyside.post(&MESSAGES.replace("1234567890", SENDER), "{}").status, 200);
-        self.upstream.last().header("authorization").unwrap()
+        let path = MESSAGES.replace("1234567890", SENDER);
+        assert_eq!(keyside.post(&path, "{}").status, 200);
+        self.upstream.last_to(&path).header("authorization").unwrap()
     }
 }
 
 /// What Meta says of a good token; `more` comes before it, so that it wins.
 fn described(more: &str) -> Vec<u8> {
     json(&format!(
-        r#"{{"data":{{{more}"app_id":"634974688087057","type":"SYSTEM_USER","data_access_expires_at":0,"expires_at":0,"is_valid":true,"scopes":["whatsapp_business_messaging"]}}}}"#
+        r#"{{"data":{{{more}"app_id":"634974688087057","type":"SYSTEM_USER","data_access_expires_at":0,"expires_at":0,"is_valid":true,"scopes":["whatsapp_business_management","whatsapp_business_messaging"]}}}}"#
     ))
 }
 
@@ -76,7 +77,7 @@ fn a_good_token_is_proved_before_it_is_used() {
     let meta = Meta::new();
     let keyside = meta.keyside();
     meta.says_of_token(
-        json(r#"{"data":{"app_id":"1","type":"SYSTEM_USER","data_access_expires_at":0,"expires_at":4102444800,"is_valid":true,"scopes":["whatsapp_business_messaging"]}}"#),
+        json(r#"{"data":{"app_id":"1","type":"SYSTEM_USER","data_access_expires_at":0,"expires_at":4102444800,"is_valid":true,"scopes":["whatsapp_business_management"]}}"#),
     );
     assert!(
         eventually(Duration::from_secs(5), || check(&keyside)["result"] == "proved"),
@@ -132,6 +133,22 @@ fn a_token_that_cannot_see_a_sender_is_refused() {
     assert!(refused.text().contains(&format!("cannot see sender {SENDER}")), "{}", refused.text());
 }
 
+/// As the README advises: a token that can only send may not read the number that it sends from.
+#[test]
+fn a_token_that_can_only_send_is_not_refused_for_it() {
+    let meta = Meta::new();
+    let keyside = meta.keyside();
+    *meta.about_sender.lock().unwrap() = error(200, "(#200) Requires whatsapp_business_management permission");
+    meta.says_of_token(json(
+        r#"{"data":{"app_id":"1","type":"SYSTEM_USER","expires_at":0,"is_valid":true,"scopes":["whatsapp_business_messaging","public_profile"]}}"#,
+    ));
+    keyside.dir().write("token", NEW);
+    assert_eq!(keyside.reload().status, 200);
+    assert_eq!(meta.token_sent(&keyside), format!("Bearer {NEW}"));
+    let credential = keyside.status()["credentials"][0].clone();
+    assert_eq!((&credential["check"]["result"], &credential["concerns"]), (&"proved".into(), &serde_json::json!([])));
+}
+
 #[test]
 fn a_question_that_gets_no_answer_refuses_nothing() {
     for (what, answer) in [
@@ -171,6 +188,14 @@ fn at_the_start_nothing_waits_for_the_answer_and_a_bad_token_is_an_alarm() {
     let keyside = meta.keyside();
     assert!(eventually(Duration::from_secs(5), || check(&keyside)["result"] == "refused"));
     assert!(keyside.log().contains("the provider refuses the token"), "{}", keyside.log());
+    let ready = || keyside.ask_admin(&get("/readyz")).status;
+    assert_eq!((ready(), keyside.metric("keyside_credential_usable", &[])), (503, 0.0));
+    assert_eq!(meta.token_sent(&keyside), format!("Bearer {TOKEN}"));
+    assert_eq!(
+        (ready(), keyside.metric("keyside_credential_usable", &[])),
+        (200, 1.0),
+        "what a send shows counts more"
+    );
 }
 
 #[test]
@@ -184,6 +209,16 @@ fn a_token_that_may_do_more_than_it_must_is_warned_about() {
     let log = keyside.log();
     assert!(log.contains("business_management") && log.contains("without these scopes"), "{log}");
     assert!(log.contains("a person's own"), "{log}");
+    let status = status(&keyside, &[]);
+    assert!(status.contains("make one without these scopes: business_management\n"), "{status}");
+    assert!(status.contains("use a System User's"), "{status}");
+}
+
+/// What `keyside status` prints.
+fn status(keyside: &Keyside, more: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_keyside"));
+    command.args(["status", "--admin", &keyside.admin().to_string()]).args(more);
+    finish(&mut command, Duration::from_secs(10)).output
 }
 
 #[test]
@@ -229,8 +264,14 @@ fn a_token_near_its_end_is_an_alarm() {
         std::thread::sleep(Duration::from_millis(100));
         let told = keyside.log().lines().filter(|line| line.contains("ends in so many days")).count();
         assert_eq!(told, alarms, "{days} days");
-        let left = keyside.metric("keyside_credential_expires_seconds", &["credential=\"acme\""]);
-        assert!((left - (days * 86_400) as f64).abs() < 7200.0, "{left}");
+        let task = format!("acme: the token ends in {days} days: exchange it with `keyside rotate acme`");
+        assert_eq!(status(&keyside, &[]).contains(&task), alarms == 1, "{days} days: {}", status(&keyside, &[]));
+        let left = || keyside.metric("keyside_credential_expires_seconds", &["credential=\"acme\""]);
+        assert!((left() - (days * 86_400) as f64).abs() < 7200.0, "{}", left());
+        meta.says_of_token(described(""));
+        keyside.dir().write("token", NEW);
+        assert_eq!(keyside.reload().status, 200);
+        assert!(!keyside.metrics().contains("keyside_credential_expires_seconds{"), "the new one has no end");
     }
 }
 
@@ -241,14 +282,15 @@ fn check_asks_only_when_it_is_told_to() {
     assert_eq!(setup.finish("check").code, Some(0));
     assert_eq!(meta.upstream.arrivals(), 0);
     let config = setup.write_config();
-    let online = || {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_keyside"));
-        finish(command.args(["check", "--online", "--config"]).arg(&config), Duration::from_secs(10))
+    let check = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_keyside"));
+        finish(command.args(["check", "--online", "--config"]).arg(&config).args(more), Duration::from_secs(10))
     };
+    let online = || check(&[]);
     let good = online();
     assert_eq!(good.code, Some(0), "{}", good.output);
     assert!(
-        good.output.contains("credential acme: proved") && good.output.contains("does not expire"),
+        ["proved", "never", "whatsapp_business_messaging"].iter().all(|part| good.output.contains(part)),
         "{}",
         good.output
     );
@@ -256,6 +298,9 @@ fn check_asks_only_when_it_is_told_to() {
     let bad = online();
     assert_eq!(bad.code, Some(78), "{}", bad.output);
     assert!(bad.output.contains("refused") && !bad.output.contains(TOKEN), "{}", bad.output);
+    let json: serde_json::Value = serde_json::from_str(&check(&["--json"]).output).unwrap();
+    assert_eq!(json["credentials"][0]["check"]["result"], "refused", "{json}");
+    assert!(json["faults"][0].as_str().unwrap().starts_with("credential.acme: the provider refuses it"), "{json}");
 }
 
 #[test]
@@ -264,12 +309,38 @@ fn the_status_says_what_is_wrong_and_what_to_do() {
     meta.says_of_token(error(190, "Error validating access token"));
     let keyside = meta.keyside();
     assert!(eventually(Duration::from_secs(5), || check(&keyside)["result"] == "refused"));
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_keyside"));
-    let status = finish(command.args(["status", "--admin", &keyside.admin().to_string()]), Duration::from_secs(10));
+    let status = status(&keyside, &[]);
+    assert!(status.contains("acme: the provider refuses it: put a new secret in its place"), "{status}");
+}
+
+#[test]
+fn the_status_has_every_slot_with_its_age_and_where_it_comes_from() {
+    let meta = Meta::new();
+    let keyside = Setup::new(&meta.upstream)
+        .check()
+        .file("app_secret", APP_SECRET)
+        .file("app_secret.next", "the next app secret")
+        .credential(
+            "token = \"file:@DIR@/token\"\napp_secret = [\"file:@DIR@/app_secret\", \"file:@DIR@/app_secret.next\"]\n",
+        )
+        .start();
+    keyside.dir().write("token", NEW);
+    assert_eq!(keyside.reload().status, 200);
+    let status = status(&keyside, &[]);
+    let rows: Vec<Vec<&str>> = status.lines().map(|line| line.split_whitespace().collect()).collect();
+    for (secret, slot, words) in [
+        ("app_secret", "current", ["90d", "source", "ok", "/app_secret"]),
+        ("app_secret", "accepted", ["90d", "source", "-", "/app_secret.next"]),
+        ("token", "current", ["90d", "change", "ok", "/token"]),
+        ("token", "previous", ["90d", "source", "until", "/token"]),
+    ] {
+        let row = rows.iter().find(|row| row.get(1..3) == Some(&[secret, slot]));
+        let row = row.unwrap_or_else(|| panic!("no {slot} {secret}:\n{status}")).join(" ");
+        assert!(words.iter().all(|word| row.contains(word)), "{row}");
+    }
     assert!(
-        status.output.contains("acme: the provider refuses it: put a new secret in its place"),
-        "{}",
-        status.output
+        !rows.iter().any(|row| row.get(1..3) == Some(&["app_secret", "previous"])),
+        "it was not replaced:\n{status}"
     );
 }
 

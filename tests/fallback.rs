@@ -104,6 +104,18 @@ fn the_next_reload_tries_the_new_token_again() {
 }
 
 #[test]
+fn after_two_bad_tokens_it_is_the_one_that_works_that_is_sent() {
+    let provider = Provider::new();
+    let keyside = Setup::new(&provider.upstream).start();
+    provider.refuse(&[NEW, "EAATHIRD"]);
+    for token in [NEW, "EAATHIRD"] {
+        rotate(&keyside, token);
+        assert_eq!(keyside.post(MESSAGES, "{}").status, 200, "{token}");
+        assert_eq!(token_of(&provider.upstream.last()), bearer(TOKEN), "{token}");
+    }
+}
+
+#[test]
 fn what_is_no_refusal_of_the_credential_is_passed_on_and_sent_once() {
     for (status, code) in [(403, 10), (403, 200), (403, 368), (400, 100), (400, 130_429), (500, 131_057), (401, 3)] {
         let upstream = Upstream::answering(move |_| error(status, code));

@@ -2,12 +2,14 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::support::client::{Answer, Client, post};
 use crate::support::keyside::{Keyside, Setup};
+use crate::support::redis::Redis;
 use crate::support::upstream::{After, Upstream, answer, json};
-use crate::support::{MESSAGES, eventually};
+use crate::support::webhook::{HOOK, application, genuine};
+use crate::support::{APP_SECRET, MESSAGES, eventually};
 
 fn with(lines: &str, path: &str, body: &str) -> Vec<u8> {
     let plain = String::from_utf8(post(path, body)).unwrap();
@@ -151,4 +153,146 @@ fn what_the_provider_did_not_take_may_be_sent_again() {
         send(&keyside, "k", "{}");
         assert_eq!((send(&keyside, "k", "{}").status, upstream.arrivals()), (then, arrivals));
     }
+}
+
+/// An upstream that takes the first message and breaks off, and answers all others.
+fn forgetful() -> Upstream {
+    let arrivals = AtomicUsize::new(0);
+    Upstream::scripted(move |_, wire| match arrivals.fetch_add(1, Ordering::Relaxed) {
+        0 => After::Close,
+        _ => {
+            wire.write(&json("{}"));
+            After::Keep
+        }
+    })
+}
+
+/// A sidecar that receives webhooks as well.
+fn receiving(upstream: &Upstream, application: &Upstream, more: &str) -> Setup {
+    Setup::new(upstream)
+        .file("app_secret", APP_SECRET)
+        .credential("token = \"file:@DIR@/token\"\napp_secret = \"file:@DIR@/app_secret\"\n")
+        .more(&format!(
+            "[inbound]\nlisten = [\"127.0.0.1:@INBOUND@\"]\n[[webhook]]\npath = \"{HOOK}\"\ncredential = \"acme\"\n\
+             forward = \"{}/events\"\n{more}",
+            application.url()
+        ))
+}
+
+fn status_event(sender: &str, recipient: &str, status: &str, at: u64, text: &str) -> Vec<u8> {
+    let event = serde_json::json!({ "object": "whatsapp_business_account", "entry": [{ "id": "1", "changes": [{
+        "field": "messages",
+        "value": {
+            "messaging_product": "whatsapp",
+            "metadata": { "display_phone_number": "1", "phone_number_id": sender },
+            "statuses": [{ "id": "wamid.TOLD", "status": status, "timestamp": at.to_string(), "recipient_id": recipient,
+                           "biz_opaque_callback_data": text }],
+        },
+    }] }] });
+    genuine(event.to_string().as_bytes())
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+const TAGGED: &str = r#"{"messaging_product":"whatsapp","to":"+1 555 000-1234","type":"text","text":{"body":"x"},"biz_opaque_callback_data":"order-7"}"#;
+
+#[test]
+fn a_status_event_tells_what_became_of_a_message_that_nobody_heard_of() {
+    let (upstream, application) = (forgetful(), application());
+    let keyside = receiving(&upstream, &application, "").start();
+    assert_eq!(send(&keyside, "k", TAGGED).status, 502);
+    for (sender, recipient, status, at, text) in [
+        ("1234567890", "15550001234", "delivered", now(), "order-7"),
+        ("1234567890", "15550001234", "sent", now(), "order-8"),
+        ("1234567890", "15550009999", "sent", now(), "order-7"),
+        ("9999999999", "15550001234", "sent", now(), "order-7"),
+        ("1234567890", "15550001234", "sent", now() - 60, "order-7"),
+    ] {
+        assert_eq!(keyside.event(&status_event(sender, recipient, status, at, text)).status, 200);
+        let again = send(&keyside, "k", TAGGED);
+        assert_eq!((again.status, again.slug()), (409, "send_under_way"), "{sender} {recipient} {status} {at} {text}");
+    }
+    assert_eq!(keyside.event(&status_event("1234567890", "15550001234", "sent", now(), "order-7")).status, 200);
+    assert!(eventually(Duration::from_secs(2), || send(&keyside, "k", TAGGED).status == 200));
+    let again = send(&keyside, "k", TAGGED);
+    assert_eq!(again.header("idempotent-replayed"), Some("true"));
+    assert_eq!(again.json()["messages"][0]["id"], "wamid.TOLD");
+    assert_eq!((upstream.arrivals(), application.arrivals()), (1, 6), "and events reach the application all the same");
+}
+
+#[test]
+#[ignore = "needs Redis: tests/run servers"]
+fn two_sidecars_send_a_message_once() {
+    let (upstream, redis) = (counting(), Redis::start());
+    let start = || {
+        let shared = "[limits]\nredis = \"env:KEYSIDE_REDIS_URL\"";
+        Setup::new(&upstream).env("KEYSIDE_REDIS_URL", &redis.url()).more(shared).start()
+    };
+    let (one, other) = (start(), start());
+    let first = send(&one, "k", r#"{"to":"1"}"#);
+    assert_eq!(first.status, 200);
+    let again = send(&other, "k", r#"{"to":"1"}"#);
+    assert_eq!((again.status, &again.body, again.header("idempotent-replayed")), (200, &first.body, Some("true")));
+    assert_eq!(again.header("content-type"), first.header("content-type"));
+    assert_eq!(send(&other, "k", r#"{"to":"2"}"#).slug(), "key_reused");
+    assert_eq!(upstream.arrivals(), 1);
+    drop(one);
+    assert_eq!(
+        send(&start(), "k", r#"{"to":"1"}"#).header("idempotent-replayed"),
+        Some("true"),
+        "a restart forgets nothing"
+    );
+}
+
+#[test]
+#[ignore = "needs Redis: tests/run servers"]
+fn what_is_under_way_or_unknown_in_one_sidecar_is_so_in_all() {
+    let (redis, application) = (Redis::start(), application());
+    let arrivals = AtomicUsize::new(0);
+    let upstream = Upstream::scripted(move |_, wire| match arrivals.fetch_add(1, Ordering::Relaxed) {
+        0 => {
+            thread::sleep(Duration::from_millis(500));
+            After::Close
+        }
+        _ => {
+            wire.write(&json("{}"));
+            After::Keep
+        }
+    });
+    let start = || {
+        let shared = "[limits]\nredis = \"env:KEYSIDE_REDIS_URL\"";
+        receiving(&upstream, &application, shared).env("KEYSIDE_REDIS_URL", &redis.url()).start()
+    };
+    let (one, other) = (start(), start());
+    thread::scope(|scope| {
+        let first = scope.spawn(|| send(&one, "k", TAGGED));
+        assert!(eventually(Duration::from_secs(2), || upstream.arrivals() == 1));
+        let meanwhile = send(&other, "k", TAGGED);
+        assert_eq!((meanwhile.status, meanwhile.slug()), (409, "send_under_way"));
+        assert_eq!(meanwhile.json()["error"]["keyside"].get("outcome"), None);
+        assert_eq!(first.join().unwrap().status, 502);
+    });
+    let is_unknown = || send(&other, "k", TAGGED).json()["error"]["keyside"]["outcome"] == "unknown";
+    assert!(eventually(Duration::from_secs(2), is_unknown));
+    assert_eq!(other.event(&status_event("1234567890", "15550001234", "failed", now(), "order-7")).status, 200);
+    for keyside in [&one, &other] {
+        assert!(eventually(Duration::from_secs(2), || send(keyside, "k", TAGGED).status == 200));
+        assert_eq!(send(keyside, "k", TAGGED).json()["messages"][0]["id"], "wamid.TOLD");
+    }
+    assert_eq!(send(&one, "other", TAGGED).status, 200);
+    assert_eq!(upstream.arrivals(), 2);
+}
+
+#[test]
+#[ignore = "needs Redis: tests/run servers"]
+fn without_the_server_each_sidecar_still_sends_once() {
+    let (upstream, mut redis) = (counting(), Redis::start());
+    let shared = "[limits]\nredis = \"env:KEYSIDE_REDIS_URL\"";
+    let keyside = Setup::new(&upstream).env("KEYSIDE_REDIS_URL", &redis.url()).more(shared).start();
+    redis.kill();
+    let first = send(&keyside, "k", "{}");
+    assert_eq!((first.status, send(&keyside, "k", "{}").body), (200, first.body));
+    assert_eq!(upstream.arrivals(), 1);
 }

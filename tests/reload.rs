@@ -237,6 +237,44 @@ fn a_broken_token_file_at_the_start_is_exit_78_with_path_and_reason() {
 }
 
 #[test]
+fn what_cannot_be_read_at_the_start_is_missed_by_its_own_route_alone() {
+    let upstream = Upstream::ok();
+    for (token, app_secret) in [
+        ("file:@DIR@/nowhere", "file:@DIR@/secret"),
+        ("file:@DIR@/secret", "file:@DIR@/nowhere"),
+        ("exec:/bin/false", "file:@DIR@/secret"),
+        ("env:KEYSIDE_TEST_NOT_SET", "file:@DIR@/secret"),
+    ] {
+        let setup = Setup::new(&upstream).file("secret", "other-secret").more(&format!(
+            "[credential.other]\nprovider = \"test\"\ncheck = \"off\"\ntoken = \"{token}\"\napp_secret = \"{app_secret}\"\n\
+             [[route]]\ncredential = \"other\"\npath = \"/other\"\n"
+        ));
+        let checked = setup.finish("check");
+        assert_eq!(checked.code, Some(78), "{token}: {}", checked.output);
+        assert!(checked.output.contains("credential.other."), "{token}: {}", checked.output);
+        let keyside = setup.start();
+        let other = || keyside.post(&format!("/other{MESSAGES}"), "{}");
+        assert_eq!((other().status, other().slug()), (503, "credential_unavailable"), "{token} {app_secret}");
+        let ready = keyside.ask_admin(&get("/readyz"));
+        assert!(ready.status == 503 && ready.text().contains("credential other has no usable"), "{}", ready.text());
+        assert!(keyside.log().contains("credential.other."), "{}", keyside.log());
+        keyside.dir().write("token", "EAASECOND");
+        assert_eq!(keyside.reload().status, 200, "{token}: what was missing and is does not hold up the others");
+        assert_eq!(token_sent(&keyside, &upstream), "Bearer EAASECOND");
+        assert_eq!(other().status, 503);
+        if token.starts_with("file:") {
+            keyside.dir().write("nowhere", "no-longer-missing");
+            assert_eq!(keyside.reload().status, 200);
+            assert_eq!(other().status, 200);
+            assert_eq!(keyside.ask_admin(&get("/readyz")).status, 200);
+            std::fs::remove_file(keyside.dir().join("nowhere")).unwrap();
+            assert_eq!(keyside.reload().status, 422, "what was there may not go missing");
+            assert_eq!(other().status, 200);
+        }
+    }
+}
+
+#[test]
 fn the_byte_that_spoils_a_secret_is_named() {
     let upstream = Upstream::ok();
     for (bytes, offset) in [(b"EAA\0x".as_slice(), "3"), (b"EAAAAAA\nx", "7"), ("EAAAAAAAAAAA\u{e9}".as_bytes(), "12")]

@@ -10,7 +10,9 @@ use crate::support::client::{Client, get, post};
 use crate::support::keyside::{Directory, Finished, Keyside, Setup, finish};
 use crate::support::load::under_load_of;
 use crate::support::manager::{Bao, ROOT};
+use crate::support::redis::Redis;
 use crate::support::sandbox::Sandbox;
+use crate::support::upstream::{Upstream, json as json_answer};
 use crate::support::{APP_SECRET, MESSAGES, TOKEN, eventually};
 
 const SENDER: &str = "106540352242922";
@@ -25,7 +27,10 @@ fn stand(more: &str) -> (Directory, Sandbox, Keyside) {
     let keyside = Setup::at(&sandbox.url())
         .check()
         .file("app_secret", APP_SECRET)
-        .credential("token = \"file:@DIR@/token\"\napp_secret = \"file:@DIR@/app_secret\"\n")
+        // As in the example: one to come or to go is not there at other times.
+        .credential(
+            "token = \"file:@DIR@/token\"\napp_secret = [\"file:@DIR@/app_secret\", \"file:@DIR@/app_secret.old\"]\n",
+        )
         .route(&format!("senders = [\"{SENDER}\"]\n"))
         .more(more)
         .start();
@@ -105,6 +110,30 @@ fn a_token_that_is_dead_already_is_not_rotated() {
     assert_eq!(token(&keyside), TOKEN);
 }
 
+/// Meta may: nothing says that each exchange gives another.
+#[test]
+fn the_same_token_given_back_is_not_revoked() {
+    let upstream = Upstream::answering(|request| match request.target() {
+        target if target.starts_with("/oauth/access_token") => {
+            json_answer(&json!({ "access_token": TOKEN }).to_string())
+        }
+        target if target.starts_with("/debug_token") => json_answer(
+            r#"{"data":{"app_id":"1","type":"SYSTEM_USER","expires_at":0,"is_valid":true,"scopes":["whatsapp_business_messaging"]}}"#,
+        ),
+        _ => json_answer("{}"),
+    });
+    let setup = Setup::new(&upstream)
+        .check()
+        .file("app_secret", APP_SECRET)
+        .credential("token = \"file:@DIR@/token\"\napp_secret = \"file:@DIR@/app_secret\"\n");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_keyside"));
+    command.args(["rotate", "acme", "--config"]).arg(setup.write_config());
+    let failed = finish(&mut command, Duration::from_secs(20));
+    assert_eq!(failed.code, Some(1), "{}", failed.output);
+    assert!(failed.output.contains("the same token back; nothing was changed"), "{}", failed.output);
+    assert!(!upstream.requests().iter().any(|request| request.target().starts_with("/oauth/revoke")));
+}
+
 #[test]
 fn what_cannot_be_rotated_is_said() {
     let (_secrets, _sandbox, keyside) = stand("");
@@ -124,8 +153,10 @@ fn stand_before_the_end(app_secret: &str) -> (Directory, Sandbox, Keyside) {
     let in_ten_days = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 10 * 86_400;
     sandbox.ask("POST", "tokens", &json!({ "token": TOKEN, "expires_at": in_ten_days }));
     let setup = Setup::at(&sandbox.url()).check().file("app_secret", APP_SECRET);
-    let once = format!("#!/bin/sh\nmkdir {0}/read 2>/dev/null && cat {0}/app_secret\n", setup.dir().path().display());
-    let program = setup.dir().write("once", once);
+    // At the start, and when the renewal begins; then no more.
+    let twice = "#!/bin/sh\n(mkdir @/1 || mkdir @/2) 2>/dev/null && cat @/app_secret\n";
+    let twice = twice.replace('@', &setup.dir().path().display().to_string());
+    let program = setup.dir().write("twice", twice);
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o500)).unwrap();
     let keyside = setup
         .credential(&format!(
@@ -162,13 +193,57 @@ fn a_token_is_renewed_before_its_end_and_the_old_one_revoked_after_its_overlap()
 
 #[test]
 fn a_renewal_that_does_not_come_into_use_is_undone() {
-    let (_secrets, sandbox, keyside) = stand_before_the_end("exec:@DIR@/once");
+    let (_secrets, sandbox, keyside) = stand_before_the_end("exec:@DIR@/twice");
     let failed = || keyside.log().contains("could not be renewed");
     assert!(eventually(Duration::from_secs(10), failed), "{}", keyside.log());
     let log = keyside.log();
     assert!(log.contains("is back in file:") && log.contains("the new one was revoked"), "{log}");
     assert_eq!((token(&keyside).as_str(), send(&keyside)), (TOKEN, 200));
     assert!(is_good(&sandbox, TOKEN));
+}
+
+#[test]
+#[ignore = "needs Redis: tests/run servers"]
+fn of_sidecars_that_share_limits_one_renews_the_token() {
+    let (secrets, shared, redis) = (Directory::new(), Directory::new(), Redis::start());
+    secrets.write("token", TOKEN);
+    secrets.write("app_secret", APP_SECRET);
+    shared.write("token", TOKEN);
+    let sandbox = Sandbox::start(&secrets, &[]);
+    let in_ten_days = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 10 * 86_400;
+    sandbox.ask("POST", "tokens", &json!({ "token": TOKEN, "expires_at": in_ten_days }));
+    let start = || {
+        Setup::at(&sandbox.url())
+            .check()
+            .watch("200ms")
+            .file("app_secret", APP_SECRET)
+            .env("KEYSIDE_REDIS_URL", &redis.url())
+            .credential(&format!(
+                "token = \"file:{}/token\"\napp_secret = \"file:@DIR@/app_secret\"\nrenew = \"14d\"\noverlap = \"6s\"\n",
+                shared.path().display()
+            ))
+            .route(&format!("senders = [\"{SENDER}\"]\n"))
+            .more("[limits]\nredis = \"env:KEYSIDE_REDIS_URL\"")
+            .start()
+    };
+    let sidecars = [start(), start(), start()];
+    let renewals = || -> usize {
+        sidecars.iter().map(|keyside| keyside.log().matches("the token was renewed before its end").count()).sum()
+    };
+    assert!(eventually(Duration::from_secs(15), || renewals() == 1), "{}", sidecars[0].log());
+    let renewed = std::fs::read_to_string(shared.join("token")).unwrap();
+    let fingerprints = || sidecars.iter().map(token_fingerprint).collect::<std::collections::HashSet<_>>();
+    assert!(eventually(Duration::from_secs(5), || fingerprints().len() == 1), "all send with the new one");
+    assert!(eventually(Duration::from_secs(10), || !is_good(&sandbox, TOKEN)), "the old one is revoked");
+    assert!(is_good(&sandbox, renewed.trim()));
+    assert_eq!(renewals(), 1);
+    assert!(sidecars.iter().all(|keyside| send(keyside) == 200));
+}
+
+fn token_fingerprint(keyside: &Keyside) -> String {
+    let status = keyside.status();
+    let secrets = status["credentials"][0]["secrets"].as_array().unwrap().clone();
+    secrets.iter().find(|secret| secret["name"] == "token").unwrap()["fingerprint"].as_str().unwrap().to_owned()
 }
 
 #[test]

@@ -12,23 +12,46 @@ use crate::support::load::under_load;
 use crate::support::upstream::{Request, Upstream, json};
 use crate::support::{MESSAGES, eventually, hmac_sha256};
 
-/// A provider with its tokens: each is of an app, and good or not. The secret of app `a` is `secret of a`.
-#[derive(Clone, Default)]
-struct Book(Arc<Mutex<HashMap<String, (&'static str, bool)>>>);
+/// A provider with its apps and their tokens, each of which is good or says why not.
+#[derive(Clone)]
+struct Book(Arc<Mutex<Pages>>);
+
+struct Pages {
+    tokens: HashMap<String, (&'static str, Option<&'static str>)>,
+    secrets: HashMap<&'static str, &'static str>,
+}
 
 impl Book {
+    fn new() -> Self {
+        let secrets = HashMap::from([("one", "secret of one"), ("two", "secret of two")]);
+        Self(Arc::new(Mutex::new(Pages { tokens: HashMap::new(), secrets })))
+    }
+
     fn issue(&self, token: &str, app: &'static str) {
-        self.0.lock().unwrap().insert(token.to_owned(), (app, true));
+        self.0.lock().unwrap().tokens.insert(token.to_owned(), (app, None));
+    }
+
+    fn end(&self, token: &str, why: &'static str) {
+        self.0.lock().unwrap().tokens.entry(token.to_owned()).and_modify(|(_, end)| *end = Some(why));
     }
 
     fn revoke(&self, token: &str) {
-        self.0.lock().unwrap().entry(token.to_owned()).and_modify(|(_, good)| *good = false);
+        self.end(token, "Error validating access token: The session has been invalidated");
+    }
+
+    fn reset_secret(&self, app: &'static str, secret: &'static str) {
+        self.0.lock().unwrap().secrets.insert(app, secret);
     }
 
     fn answer(&self, request: &Request) -> Vec<u8> {
+        let pages = self.0.lock().unwrap();
         let token = request.header("authorization").unwrap_or_default().replace("Bearer ", "");
-        let Some((app, true)) = self.0.lock().unwrap().get(&token).copied() else { return error(190, "invalid") };
-        let proof = hmac_sha256(&secret_of(app), &token);
+        let app = match pages.tokens.get(&token) {
+            Some((app, None)) => app,
+            Some((_, Some(why))) => return error(190, why),
+            None => return error(190, "Invalid OAuth access token - Cannot parse access token"),
+        };
+        let proof = hmac_sha256(pages.secrets[app], &token);
         if !request.target().contains(&format!("appsecret_proof={proof}")) {
             return error(100, "Invalid appsecret_proof provided in the API argument");
         }
@@ -41,10 +64,6 @@ impl Book {
     }
 }
 
-fn secret_of(app: &str) -> String {
-    format!("secret of {app}")
-}
-
 fn error(code: i64, message: &str) -> Vec<u8> {
     let body = format!(r#"{{"error":{{"message":"{message}","code":{code}}}}}"#);
     format!("HTTP/1.1 400 No\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len())
@@ -52,15 +71,20 @@ fn error(code: i64, message: &str) -> Vec<u8> {
 }
 
 fn start(book: &Book, more: &str) -> (Upstream, Keyside) {
+    start_where(book, true, more)
+}
+
+/// Each new token is asked about before it is used, or its first request tells.
+fn start_where(book: &Book, is_asked_about: bool, more: &str) -> (Upstream, Keyside) {
     book.issue("EAAOLDTOKEN", "one");
     let answering = book.clone();
     let upstream = Upstream::answering(move |request| answering.answer(request));
-    let keyside = Setup::new(&upstream)
-        .check()
+    let setup = Setup::new(&upstream);
+    let keyside = if is_asked_about { setup.check() } else { setup }
         .level("info")
         .watch("100ms")
         .file("token", "EAAOLDTOKEN")
-        .file("app_secret", secret_of("one"))
+        .file("app_secret", "secret of one")
         .credential(&format!(
             "token = \"file:@DIR@/token\"\napp_secret = \"file:@DIR@/app_secret\"\nproof = \"classic\"\n{more}"
         ))
@@ -75,9 +99,8 @@ fn wait(millis: u64) {
 /// What happens, with the token that is sent at the end.
 type Case = (&'static str, &'static str, fn(&Keyside, &Book));
 
-#[test]
-fn no_send_fails_whatever_the_new_secret_is() {
-    let cases: [Case; 9] = [
+fn cases() -> Vec<Case> {
+    vec![
         ("a good one", "EAANEWTOKEN", |keyside, book| {
             book.issue("EAANEWTOKEN", "one");
             keyside.dir().write("token", "EAANEWTOKEN");
@@ -98,6 +121,11 @@ fn no_send_fails_whatever_the_new_secret_is() {
             book.revoke("EAANEWTOKEN");
             keyside.dir().write("token", "EAANEWTOKEN");
         }),
+        ("an expired one", "EAAOLDTOKEN", |keyside, book| {
+            book.issue("EAANEWTOKEN", "one");
+            book.end("EAANEWTOKEN", "Error validating access token: Session has expired");
+            keyside.dir().write("token", "EAANEWTOKEN");
+        }),
         ("one of another app", "EAAOLDTOKEN", |keyside, book| {
             book.issue("EAANEWTOKEN", "two");
             keyside.dir().write("token", "EAANEWTOKEN");
@@ -111,11 +139,26 @@ fn no_send_fails_whatever_the_new_secret_is() {
             wait(100);
             std::fs::write(keyside.dir().join("token"), "EAANEWTOKEN").unwrap();
         }),
+        ("token and app secret of another app, together", "EAANEWTOKEN", |keyside, book| {
+            book.issue("EAANEWTOKEN", "two");
+            keyside.dir().write("token", "EAANEWTOKEN");
+            keyside.dir().write("app_secret", "secret of two");
+        }),
         ("token and app secret of another app, one after the other", "EAANEWTOKEN", |keyside, book| {
             book.issue("EAANEWTOKEN", "two");
             keyside.dir().write("token", "EAANEWTOKEN");
             wait(250);
-            keyside.dir().write("app_secret", secret_of("two"));
+            keyside.dir().write("app_secret", "secret of two");
+        }),
+        ("app secret and token of another app, one after the other", "EAANEWTOKEN", |keyside, book| {
+            book.issue("EAANEWTOKEN", "two");
+            keyside.dir().write("app_secret", "secret of two");
+            wait(250);
+            keyside.dir().write("token", "EAANEWTOKEN");
+        }),
+        ("an app secret that replaces the old one at once", "EAAOLDTOKEN", |keyside, book| {
+            keyside.dir().write("app_secret", "secret of one, reset");
+            book.reset_secret("one", "secret of one, reset");
         }),
         ("one that is revoked when it is in use", "EAAOLDTOKEN", |keyside, book| {
             book.issue("EAANEWTOKEN", "one");
@@ -123,10 +166,21 @@ fn no_send_fails_whatever_the_new_secret_is() {
             wait(300);
             book.revoke("EAANEWTOKEN");
         }),
-    ];
-    for (what, expected, happens) in cases {
-        let book = Book::default();
-        let (upstream, keyside) = start(&book, "");
+        ("two that are revoked, one after the other", "EAAOLDTOKEN", |keyside, book| {
+            for token in ["EAAFIRSTBAD", "EAASECONDBAD"] {
+                book.issue(token, "one");
+                book.revoke(token);
+                keyside.dir().write("token", token);
+                wait(250);
+            }
+        }),
+    ]
+}
+
+fn no_send_fails(is_asked_about: bool) {
+    for (what, expected, happens) in cases() {
+        let book = Book::new();
+        let (upstream, keyside) = start_where(&book, is_asked_about, "");
         let (sent, failed) = under_load(&keyside, || {
             happens(&keyside, &book);
             wait(500);
@@ -134,13 +188,24 @@ fn no_send_fails_whatever_the_new_secret_is() {
         assert!(sent > 300, "{what}: {sent}");
         assert_eq!(failed, Vec::<String>::new(), "{what}");
         assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
-        assert_eq!(upstream.last().header("authorization"), Some(format!("Bearer {expected}")), "{what}");
+        let last = upstream.last_to(MESSAGES);
+        assert_eq!(last.header("authorization"), Some(format!("Bearer {expected}")), "{what}");
     }
 }
 
 #[test]
+fn no_send_fails_whatever_the_new_secret_is() {
+    no_send_fails(true);
+}
+
+#[test]
+fn no_send_fails_whatever_the_new_secret_is_where_nobody_asks_about_it() {
+    no_send_fails(false);
+}
+
+#[test]
 fn no_send_fails_when_an_overlap_ends() {
-    let book = Book::default();
+    let book = Book::new();
     let (_upstream, keyside) = start(&book, "overlap = \"500ms\"");
     book.issue("EAANEWTOKEN", "one");
     let (sent, failed) = under_load(&keyside, || {
@@ -154,7 +219,7 @@ fn no_send_fails_when_an_overlap_ends() {
 
 #[test]
 fn no_send_fails_under_ten_thousand_signals() {
-    let book = Book::default();
+    let book = Book::new();
     let (upstream, keyside) = start(&book, "");
     let descriptors = keyside.descriptors();
     let (sent, failed) = under_load(&keyside, || {
@@ -174,7 +239,7 @@ fn no_send_fails_under_ten_thousand_signals() {
     assert_eq!(failed, Vec::<String>::new());
     assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
     assert_eq!(
-        upstream.last().header("authorization").as_deref(),
+        upstream.last_to(MESSAGES).header("authorization").as_deref(),
         Some("Bearer EAANEWTOKEN"),
         "the last signal counts"
     );
@@ -200,27 +265,31 @@ fn in_memory(pid: u32, needle: &str) -> Option<usize> {
     Some(count)
 }
 
-/// Of a token of a usual length, because the last block that HMAC has seen stays on the stack, where nothing can wipe
+/// Of secrets of a usual length, because the last block that HMAC has seen stays on the stack, where nothing can wipe
 /// it, until another call overwrites it.
 #[test]
-fn a_replaced_secret_leaves_the_memory_when_its_overlap_ends() {
-    let book = Book::default();
+fn replaced_secrets_leave_the_memory_when_their_overlap_ends() {
+    let book = Book::new();
     let (_upstream, keyside) = start(&book, "overlap = \"500ms\"");
-    let old = format!("EAAOLD{}", hmac_sha256("a", "b").repeat(3));
-    book.issue(&old, "one");
-    book.issue("EAANEWTOKEN", "one");
-    keyside.dir().write("token", &old);
+    let old = ["EAAOLD", "secret"].map(|begin| format!("{begin}{}", hmac_sha256("a", begin).repeat(3)));
+    let [token, secret] = old.clone();
+    book.issue(&token, "one");
+    book.reset_secret("one", Box::leak(secret.clone().into_boxed_str()));
+    keyside.dir().write("token", &token);
+    keyside.dir().write("app_secret", &secret);
     assert_eq!(keyside.reload().status, 200);
     assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
-    let begin = &old[..24];
-    let Some(before) = in_memory(keyside.pid(), begin) else {
+    let found = || old.clone().map(|secret| in_memory(keyside.pid(), &secret[..24]));
+    if found() == [None, None] {
         eprintln!("skipped: this user may not read the memory of a process that cannot be dumped");
         return;
-    };
-    assert!(before > 0, "it is found while it is in use");
+    }
+    assert!(found().iter().all(|count| *count > Some(0)), "they are found while they are in use: {:?}", found());
+    book.issue("EAANEWTOKEN", "two");
     keyside.dir().write("token", "EAANEWTOKEN");
+    keyside.dir().write("app_secret", "secret of two");
     assert_eq!(keyside.reload().status, 200);
-    let gone = || in_memory(keyside.pid(), begin) == Some(0);
-    assert!(eventually(Duration::from_secs(5), gone), "{:?} copies", in_memory(keyside.pid(), begin));
+    let gone = eventually(Duration::from_secs(5), || found() == [Some(0), Some(0)]);
+    assert!(gone, "{:?} copies", found());
     assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
 }

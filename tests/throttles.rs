@@ -3,10 +3,11 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::support::client::{Answer, Client, get, post};
+use crate::support::client::{Answer, get};
 use crate::support::keyside::{Keyside, Setup};
+use crate::support::load::sent_in_a_second;
 use crate::support::upstream::{After, Upstream, answer, json};
 use crate::support::{MESSAGES, eventually};
 
@@ -103,22 +104,12 @@ fn after_a_throttle_a_sender_goes_slower_and_finds_its_pace_again() {
     let limits = "per_sender = \"100/s\"\nper_recipient = { rate = \"1000/s\" }\nmax_wait = \"5s\"";
     let keyside = Setup::new(&upstream).limits(limits).start();
     assert_eq!(keyside.post(MESSAGES, "{}").status, 400);
-    let mut client = Client::connect(keyside.outbound()).unwrap();
-    let mut in_a_second = || {
-        let began = Instant::now();
-        let mut count = 0;
-        while began.elapsed() < Duration::from_secs(1) {
-            assert_eq!(client.ask(&post(MESSAGES, "{}")).unwrap().status, 200);
-            count += 1;
-        }
-        count
-    };
-    let paused = in_a_second();
+    let paused = sent_in_a_second(&keyside);
     assert!(paused <= 5, "{paused} in the second of the pause");
-    let slow = in_a_second();
+    let slow = sent_in_a_second(&keyside);
     assert!((35..=65).contains(&slow), "{slow} at half the pace");
     thread::sleep(Duration::from_secs(4));
-    let recovered = in_a_second();
+    let recovered = sent_in_a_second(&keyside);
     assert!(recovered >= 95, "{recovered} when it is over");
 }
 

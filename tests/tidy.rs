@@ -9,7 +9,7 @@ const FLOORS: [&[&str]; 8] = [
     &["admin", "rotation"],
     &["reload"],
     &["outbound", "inbound", "listener", "health"],
-    &["limit", "credential", "upstream", "tls"],
+    &["limit", "credential", "upstream", "tls", "sends", "shared"],
     &["config", "provider"],
     &[
         "audit", "document", "headers", "json", "log", "metrics", "query", "response", "room", "secret", "units",
@@ -18,9 +18,11 @@ const FLOORS: [&[&str]; 8] = [
 ];
 
 /// Imports within a floor, in the one direction in which they may go.
-const WITHIN: [(&str, &str); 5] = [
+const WITHIN: [(&str, &str); 7] = [
     ("outbound", "listener"),
     ("inbound", "listener"),
+    ("limit", "shared"),
+    ("sends", "shared"),
     ("credential", "upstream"),
     ("credential", "tls"),
     ("config", "provider"),

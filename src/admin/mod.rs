@@ -12,7 +12,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use serde_json::json;
 
-mod status;
+pub mod status;
 
 use crate::metrics::{CredentialLabel, Metrics, SecretLabels};
 use crate::outbound::error::OutboundError;
@@ -75,9 +75,9 @@ impl Admin {
         }
         let live = self.reloader.live();
         for route in live.generation.policy.routes() {
-            for missing in status::missing(&route.credential) {
+            for missing in route.credential.missing() {
                 let credential = &route.credential.name;
-                let unread = live.unread().find(|unread| unread.credential == credential && unread.secret == missing);
+                let unread = live.unread().find(|unread| unread.credential == *credential && unread.secret == missing);
                 let why = unread.map(|unread| format!(": `{}`: {}", unread.reference, unread.problem));
                 let why = why.unwrap_or_default();
                 reasons.push(format!("route {}: credential {credential} has no usable `{missing}`{why}", route.name));
@@ -97,16 +97,19 @@ impl Admin {
     fn metrics(&self) -> Response<Bytes> {
         let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
         let gauges = &self.metrics.credentials;
+        // What is no longer there must not show as it last was.
+        gauges.clear();
         for (name, credential) in &self.reloader.live().credentials {
             let label = CredentialLabel { credential: name.clone() };
             for (secret, slot) in credential.slots() {
                 let labels = SecretLabels { credential: name.clone(), secret: secret.clone() };
                 gauges.age.get_or_create(&labels).set(seconds(slot.current.age()));
             }
+            gauges.max_age.get_or_create(&label).set(seconds(credential.max_age));
             if let Some(left) = credential.asked().and_then(|asked| asked.ends_in()) {
                 gauges.expires.get_or_create(&label).set(seconds(left));
             }
-            let usable = status::missing(credential).next().is_none() && !credential.standing().is_refused();
+            let usable = credential.missing().next().is_none() && !credential.standing().is_refused();
             gauges.usable.get_or_create(&label).set(i64::from(usable));
         }
         let mut response = Response::new(Bytes::from(self.metrics.encode().unwrap_or_default()));

@@ -5,17 +5,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::config::Webhook;
+use crate::config::{SharedLimits, Webhook};
 use crate::credential::{Asked, Credential, Held, Previous, Slot, Verdict};
 use crate::limit::Limiter;
 use crate::outbound::policy::Route;
-use crate::reload::{DUE, Live, Reloader};
-
-/// The secrets that a credential cannot do without and does not have.
-pub(super) fn missing(credential: &Credential) -> impl Iterator<Item = &str> {
-    let required = credential.provider.secrets.iter().filter(|secret| secret.required);
-    required.filter(|secret| credential.current(&secret.name).is_none()).map(|secret| secret.name.as_str())
-}
+use crate::reload::{DUE, Live, Reloader, concerns};
+use crate::shared::Shared;
 
 pub(super) fn status(reloader: &Reloader, draining: bool, uptime: Duration) -> Value {
     let live = reloader.live();
@@ -30,19 +25,29 @@ pub(super) fn status(reloader: &Reloader, draining: bool, uptime: Duration) -> V
             "last_result": if last.refused.is_empty() { "success" } else { "refused" },
             "refused_because": last.refused,
         },
-        "credentials": live.credentials.values().map(|credential| credential_status(credential, &live)).collect::<Vec<_>>(),
+        "credentials": credentials(&live),
+        "shared_limits": live.config.limits.as_ref().zip(live.shared()).map(|(limits, shared)| shared_status(limits, shared)),
         "routes": live.generation.policy.routes().iter().map(route_status).collect::<Vec<_>>(),
         "webhooks": live.config.webhooks.iter().map(webhook_status).collect::<Vec<_>>(),
     })
 }
 
+/// The credentials: their slots, where their secrets come from, what the provider says of them.
+#[must_use]
+pub fn credentials(live: &Live) -> Value {
+    live.credentials.values().map(|credential| credential_status(credential, live)).collect()
+}
+
 fn credential_status(credential: &Credential, live: &Live) -> Value {
-    let missing: Vec<_> = missing(credential).collect();
+    let missing: Vec<_> = credential.missing().collect();
     let standing = credential.standing();
     let secrets = credential.slots().iter().map(|(name, slot)| secret_status(name, slot, credential.max_age, live));
     let unread = live.unread().filter(|unread| unread.credential == credential.name).map(|unread| {
         json!({ "secret": unread.secret, "reference": unread.reference.to_string(), "problem": unread.problem })
     });
+    let asked = credential.asked();
+    let facts = asked.as_ref().and_then(|asked| asked.facts());
+    let concerns = facts.map(|facts| concerns(&credential.name, facts, &live.generation)).unwrap_or_default();
     json!({
         "name": credential.name,
         "provider": credential.provider.name,
@@ -51,7 +56,8 @@ fn credential_status(credential: &Credential, live: &Live) -> Value {
         "unread": unread.collect::<Vec<_>>(),
         "refused_by_provider": standing.is_refused(),
         "sends": if credential.sent().is_previous() { "previous" } else { "current" },
-        "check": credential.asked().map(|asked| asked_status(&asked)),
+        "check": asked.map(|asked| asked_status(&asked)),
+        "concerns": concerns,
         "previous": credential.previous().iter().map(previous_status).collect::<Vec<_>>(),
         "max_age_seconds": credential.max_age.as_secs(),
         "secrets": secrets.collect::<Vec<_>>(),
@@ -93,16 +99,20 @@ fn asked_status(asked: &Asked) -> Value {
         "type": facts.map(|facts| &facts.kind),
         "expires": facts.and_then(|facts| facts.expires).map(unix),
         "data_access_expires": facts.and_then(|facts| facts.data_access_expires).map(unix),
+        "ends_in_seconds": asked.ends_in().map(|left| left.as_secs()),
         "scopes": facts.map(|facts| &facts.scopes),
     })
 }
 
 /// What was sent before, and how long it is still held.
 fn previous_status(previous: &Previous) -> Value {
-    let secrets = previous
-        .secrets()
-        .iter()
-        .map(|(name, held)| json!({ "name": name, "fingerprint": held.fingerprint().to_string() }));
+    let secrets = previous.secrets().iter().map(|(name, held)| {
+        let mut status = held_status(held);
+        if let Some(fields) = status.as_object_mut() {
+            fields.insert("name".to_owned(), name.as_str().into());
+        }
+        status
+    });
     let left = previous.until().saturating_duration_since(Instant::now());
     json!({ "secrets": secrets.collect::<Vec<_>>(), "ends": unix(SystemTime::now() + left), "ends_in_seconds": left.as_secs() })
 }
@@ -161,6 +171,19 @@ fn limit_status(limiter: &Limiter) -> Value {
         "management": limiter.management.as_ref().map(|budget| budget.rate().to_string()),
         "waiting_for_management": management.waiting,
         "account_paused_seconds": account_until.map(seconds),
+    })
+}
+
+/// How it stands with the server of shared limits.
+fn shared_status(limits: &SharedLimits, shared: &Shared) -> Value {
+    let standing = shared.standing();
+    json!({
+        "redis": limits.redis.to_string(),
+        "in_use": standing.problem.is_none(),
+        "problem": standing.problem,
+        "since_seconds": standing.since.elapsed().as_secs(),
+        "on_failure": limits.on_failure.as_str(),
+        "replicas": limits.replicas,
     })
 }
 

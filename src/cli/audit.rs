@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use crate::audit::verify;
+use crate::audit::{Whole, verify};
 
 /// The options of `keyside audit`.
 #[derive(Debug, clap::Args)]
@@ -20,14 +20,20 @@ enum What {
     Verify {
         /// The file
         file: PathBuf,
+        /// The hash of a line that must still be there, as an earlier check or the log told it
+        #[arg(long, value_name = "HASH")]
+        kept: Option<String>,
     },
 }
 
 pub(super) fn run(args: &AuditArgs) -> ExitCode {
-    let What::Verify { file } = &args.what;
-    match verify(file) {
-        Ok((lines, last)) => {
+    let What::Verify { file, kept } = &args.what;
+    match verify(file, kept.as_deref()) {
+        Ok(Whole { lines, cut, last }) => {
             println!("{}: {lines} lines, unbroken; hash of the last one: {last}", file.display());
+            if cut > 0 {
+                println!("{cut} of them cut off, each where the process ended while it wrote the line");
+            }
             ExitCode::SUCCESS
         }
         Err(error) => {

@@ -3,6 +3,10 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use serde_json::{Value, json};
+
+use super::credentials;
+use crate::admin::status;
 use crate::credential::Verdict;
 use crate::metrics::Metrics;
 use crate::reload::{Live, ask_about, load};
@@ -16,68 +20,69 @@ pub(super) struct CheckArgs {
     /// Ask the providers about the credentials as well
     #[arg(long)]
     online: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 pub(super) async fn run(args: CheckArgs) -> ExitCode {
     let path = super::config_path(args.config.clone());
-    match load(&path, None, &Metrics::new()).await {
+    let (found, faults) = match load(&path, None, &Metrics::new()).await {
         Ok(live) => {
-            for warning in &live.warnings {
-                eprintln!("warning: {warning}");
+            let mut faults: Vec<_> = live.unread().map(|fault| fault.to_string()).collect();
+            if args.online {
+                faults.extend(ask(&live).await);
             }
-            for (name, credential) in &live.credentials {
-                for (secret, slot) in credential.slots() {
-                    println!(
-                        "credential {name}: {secret} {} from {}",
-                        slot.current.fingerprint(),
-                        slot.current.reference
-                    );
-                }
-            }
-            let unread: Vec<_> = live.unread().collect();
-            if !unread.is_empty() {
-                return report(unread.iter());
-            }
-            if args.online && !ask(&live).await {
-                return ExitCode::from(super::BAD_CONFIGURATION);
-            }
-            println!(
+            (Some(live), faults)
+        }
+        Err(error) => (None, error.reasons()),
+    };
+    if args.json {
+        let warnings = found.as_ref().map(|live| live.warnings.as_slice()).unwrap_or_default();
+        let credentials = found.as_ref().map_or(Value::Null, status::credentials);
+        println!("{:#}", json!({ "faults": faults, "warnings": warnings, "credentials": credentials }));
+    } else {
+        if let Some(live) = &found {
+            live.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+            credentials::print(&status::credentials(live));
+            println!();
+        }
+        match &found {
+            Some(live) if faults.is_empty() => println!(
                 "{}: {} credentials, {} routes, {} webhooks: good",
                 path.display(),
                 live.credentials.len(),
                 live.config.routes.len(),
                 live.config.webhooks.len()
-            );
-            ExitCode::SUCCESS
-        }
-        Err(error) => report(error.reasons().iter()),
-    }
-}
-
-fn report(faults: impl ExactSizeIterator<Item: std::fmt::Display>) -> ExitCode {
-    let count = faults.len();
-    for fault in faults {
-        eprintln!("{fault}");
-    }
-    eprintln!("{count} {}", if count == 1 { "fault" } else { "faults" });
-    ExitCode::from(super::BAD_CONFIGURATION)
-}
-
-/// Asks about every credential and prints what was said; false where one is refused.
-async fn ask(live: &Live) -> bool {
-    let mut answers = ask_about(live).await;
-    answers.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
-    for (credential, asked) in &answers {
-        println!("credential {}: {}", credential.name, asked.verdict);
-        if let Verdict::Proved(facts) = &asked.verdict
-            && !facts.kind.is_empty()
-        {
-            println!("  a {} token of app {} with {}", facts.kind, facts.app, facts.scopes.join(" "));
-            match asked.ends_in() {
-                Some(left) => println!("  good for {} more days", left.as_secs() / 86_400),
-                None => println!("  it does not expire"),
-            }
+            ),
+            _ => report(&faults),
         }
     }
-    !answers.iter().any(|(_, asked)| matches!(asked.verdict, Verdict::Refused(_)))
+    if faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(super::BAD_CONFIGURATION) }
+}
+
+fn report(faults: &[String]) {
+    faults.iter().for_each(|fault| eprintln!("{fault}"));
+    eprintln!("{} {}", faults.len(), if faults.len() == 1 { "fault" } else { "faults" });
+}
+
+/// Asks about every credential, and for the server of shared limits; gives what is refused or not there.
+async fn ask(live: &Live) -> Vec<String> {
+    let mut refused = Vec::new();
+    live.begin().await;
+    if let Some((limits, shared)) = live.config.limits.as_ref().zip(live.shared()) {
+        match shared.standing().problem {
+            Some(problem) => refused.push(format!("limits.redis: `{}`: {problem}", limits.redis)),
+            None => println!("limits are shared through {}", limits.redis),
+        }
+    }
+    for (credential, asked) in ask_about(live).await {
+        if let Verdict::Refused(reason) = &asked.verdict {
+            refused.push(format!("credential.{}: the provider refuses it: {reason}", credential.name));
+            credential.standing().refuse();
+        }
+        credential.keep(asked);
+    }
+    refused.sort();
+    refused
 }

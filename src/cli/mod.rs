@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 mod audit;
 mod check;
 mod client;
+mod credentials;
 mod demo;
 mod explain;
 mod providers;
@@ -16,6 +17,7 @@ mod run;
 mod sandbox;
 mod sign;
 mod status;
+mod table;
 
 /// A sidecar that holds the WhatsApp credentials, so that applications need none.
 #[derive(Debug, Parser)]
@@ -39,7 +41,7 @@ enum Command {
     Status(status::StatusArgs),
     /// Show the whole story on loopback, against the built-in sandbox
     Demo(demo::DemoArgs),
-    /// Run an emulator of the Cloud API, for development and tests
+    /// Run an emulator of the Cloud API, or of another provider's, for development and tests
     Sandbox(sandbox::SandboxArgs),
     /// Read an event on standard input, and print the header lines with which a provider would sign it
     Sign(sign::SignArgs),

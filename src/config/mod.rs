@@ -8,6 +8,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,8 @@ pub struct Config {
     pub credentials: BTreeMap<String, CredentialConfig>,
     /// `[[route]]`, in the order written.
     pub routes: Vec<Route>,
+    /// `[limits]`, where limits are shared with other sidecars.
+    pub limits: Option<SharedLimits>,
     /// `[inbound]`: where providers reach the sidecar.
     pub inbound: Inbound,
     /// `[[webhook]]`, in the order written.
@@ -41,6 +44,42 @@ pub struct Config {
     pub audit: Option<Audit>,
     /// What is allowed and yet worth a second look.
     pub warnings: Vec<Fault>,
+}
+
+/// `[limits]`: one budget for many sidecars.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SharedLimits {
+    /// Where the URL of the server lives, which may hold a password.
+    pub redis: Reference,
+    /// The authorities that vouch for it over TLS; `None` for the system's.
+    pub ca: Option<PathBuf>,
+    /// What holds while it does not answer.
+    pub on_failure: OnFailure,
+    /// How many sidecars share them.
+    pub replicas: NonZeroU32,
+}
+
+/// What holds while shared limits are lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// Each sidecar keeps its part of them by itself.
+    Local,
+    /// Nothing is limited.
+    Open,
+    /// Nothing that counts is sent.
+    Closed,
+}
+
+impl OnFailure {
+    /// As it is written.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Open => "open",
+            Self::Closed => "closed",
+        }
+    }
 }
 
 /// `[outbound]`.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Config, ListenAddress, LogFormat, Proof, Reference};
+use super::{Config, ListenAddress, LogFormat, OnFailure, Proof, Reference};
 use crate::document::{Document, Fault, Reader, Report};
 
 /// The smallest useful configuration.
@@ -203,11 +203,11 @@ fn every_fault_is_named_with_its_place_and_what_is_expected() {
     for (added, expected) in [
         (
             "[outbond]",
-            "f:7:2: outbond: unknown key, did you mean `outbound`? expected one of `outbound`, `inbound`, `admin`, `reload`, `log`, `audit`, `provider`, `credential`, `route`, `webhook`",
+            "f:7:2: outbond: unknown key, did you mean `outbound`? expected one of `outbound`, `inbound`, `admin`, `limits`, `reload`, `log`, `audit`, `provider`, `credential`, `route`, `webhook`",
         ),
         (
             "[inbond]",
-            "f:7:2: inbond: unknown key, did you mean `inbound`? expected one of `outbound`, `inbound`, `admin`, `reload`, `log`, `audit`, `provider`, `credential`, `route`, `webhook`",
+            "f:7:2: inbond: unknown key, did you mean `inbound`? expected one of `outbound`, `inbound`, `admin`, `limits`, `reload`, `log`, `audit`, `provider`, `credential`, `route`, `webhook`",
         ),
         (
             "[outbound]\nlistne = []",
@@ -446,6 +446,26 @@ fn all_faults_are_told_and_not_only_the_first() {
 fn a_route_and_nothing_else_is_asked_of_an_empty_file() {
     assert_eq!(faults(""), ["f:1:1: route: missing, expected at least one [[route]] or [[webhook]]"]);
     assert_eq!(faults("[route]\n"), ["f:1:1: route: expected one or more [[route]]"]);
+}
+
+#[test]
+fn shared_limits_have_a_server_and_defaults() {
+    let limits = |lines: &str| format!("{SMALL}\n[limits]\n{lines}\n");
+    let config = Config::parse(&limits("redis = \"env:R\""), "f").unwrap();
+    let shared = config.limits.unwrap();
+    assert_eq!(shared.redis, Reference::Env("R".to_owned()));
+    assert_eq!((shared.on_failure, shared.replicas.get(), shared.ca), (OnFailure::Local, 1, None));
+    for (lines, expected) in [
+        ("replicas = 2", "limits.redis: missing, expected a reference"),
+        ("redis = \"redis://:CANARY@h\"", "limits.redis: not a reference"),
+        ("redis = \"env:R\"\nreplicas = 0", "limits.replicas: no count"),
+        ("redis = \"env:R\"\non_failure = \"closd\"", "did you mean `closed`?"),
+        ("redis = \"env:R\"\nca = \"bundled\"", "limits.ca: not a file, expected an absolute path"),
+        ("redis = \"env:R\"\nreplica = 2", "limits.replica: unknown key, did you mean `replicas`?"),
+    ] {
+        let faults = faults(&limits(lines)).join("\n");
+        assert!(faults.contains(expected) && !faults.contains("CANARY"), "{lines}: {faults}");
+    }
 }
 
 #[test]

@@ -43,6 +43,17 @@ pub struct Facts {
     pub scopes: Vec<String>,
 }
 
+/// What a token is used for, from the least to the most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Use {
+    /// Messages and media.
+    Sending,
+    /// How fast a number may send is read as well.
+    ReadingNumbers,
+    /// All else.
+    Administration,
+}
+
 impl Facts {
     /// The end that comes first.
     #[must_use]
@@ -50,11 +61,21 @@ impl Facts {
         self.expires.into_iter().chain(self.data_access_expires).min()
     }
 
-    /// The scopes that sending does not need; where administration is allowed, none is too much.
+    /// The scopes that its use does not need; where that is administration, none is too much.
     #[must_use]
-    pub fn too_wide(&self, administers: bool) -> Vec<&str> {
-        let scopes = self.scopes.iter().map(String::as_str);
-        scopes.filter(|scope| !administers && !NEEDED.contains(scope)).collect()
+    pub fn too_wide(&self, need: Use) -> Vec<&str> {
+        let needs = |scope: &str| match need {
+            Use::Sending => SENDING.contains(&scope),
+            Use::ReadingNumbers => SENDING.contains(&scope) || scope == MANAGEMENT,
+            Use::Administration => true,
+        };
+        self.scopes.iter().map(String::as_str).filter(|scope| !needs(scope)).collect()
+    }
+
+    /// Whether it may ask about a number that it sends from; what can only send may not.
+    #[must_use]
+    pub fn may_read_numbers(&self) -> bool {
+        self.scopes.iter().any(|scope| scope == MANAGEMENT)
     }
 
     /// Whether it is a person's own, which ends within hours and with that person's access.
@@ -78,7 +99,9 @@ impl Asked {
         self.until(self.facts()?.expires?)
     }
 
-    fn facts(&self) -> Option<&Facts> {
+    /// What is known of it, where the provider takes it.
+    #[must_use]
+    pub fn facts(&self) -> Option<&Facts> {
         if let Verdict::Proved(facts) = &self.verdict { Some(facts) } else { None }
     }
 
@@ -98,5 +121,8 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// What sending takes, and what every token has.
-const NEEDED: [&str; 2] = ["whatsapp_business_messaging", "public_profile"];
+/// What sending takes, and what every token has. Which calls take which scope:
+/// <https://developers.facebook.com/documentation/business-messaging/whatsapp/permissions>.
+const SENDING: [&str; 2] = ["whatsapp_business_messaging", "public_profile"];
+/// What reading a number takes, as all of administration.
+const MANAGEMENT: &str = "whatsapp_business_management";

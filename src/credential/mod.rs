@@ -1,7 +1,6 @@
 //! The secrets of one account at one provider, in their slots.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,6 +10,7 @@ use zeroize::Zeroizing;
 
 mod access;
 mod asked;
+mod fault;
 mod held;
 mod previous;
 mod reflection;
@@ -19,7 +19,8 @@ pub mod source;
 
 use access::Access;
 pub use access::{Issued, Issuer, NoToken, access_token};
-pub use asked::{Asked, Facts, Verdict};
+pub use asked::{Asked, Facts, Use, Verdict};
+pub use fault::CredentialFault;
 pub use held::{Held, SinceFrom};
 pub use previous::Previous;
 use reflection::reflections;
@@ -27,7 +28,7 @@ pub use sent::{Missing, Sent};
 use source::{Findings, SourceError};
 
 use crate::config::{CredentialConfig, Proof, Reference};
-use crate::provider::{Provider, SecretForm};
+use crate::provider::{Inject, Provider, SecretForm};
 use crate::secret::{Fingerprint, Secret};
 
 /// One account's secrets as of one generation. A request that holds it sees a token and an app secret
@@ -43,6 +44,7 @@ pub struct Credential {
     /// How old a secret may become.
     pub max_age: Duration,
     slots: BTreeMap<String, Slot>,
+    faults: Vec<CredentialFault>,
     previous: Vec<Previous>,
     standing: Standing,
     asked: Arc<ArcSwapOption<Asked>>,
@@ -84,17 +86,12 @@ impl Which {
 
 impl Credential {
     /// Puts what was found into slots. What `before` held already keeps its age, and what it sent until
-    /// now becomes previous where it is replaced. What a secret manager did not give is missing, unless
-    /// `before` has it: a manager that is down is no fault of what is configured.
+    /// now becomes previous where it is replaced. What a secret manager did not give stays as `before` has it: a manager
+    /// that is down is no fault of what is configured. All else that gives no secret is among its [`faults`].
     ///
-    /// # Errors
-    /// Every secret that cannot be used, each by the name of its reference.
-    pub fn assemble(
-        name: &str,
-        config: &CredentialConfig,
-        findings: &Findings,
-        before: Option<&Self>,
-    ) -> Result<Self, Vec<CredentialFault>> {
+    /// [`faults`]: Self::faults
+    #[must_use]
+    pub fn assemble(name: &str, config: &CredentialConfig, findings: &Findings, before: Option<&Self>) -> Self {
         let provider = Arc::clone(&config.provider);
         // Under another provider the name stands for another account.
         let before = before.filter(|before| before.provider.name == provider.name);
@@ -116,9 +113,6 @@ impl Credential {
                 Err(more) => faults.extend(more),
             }
         }
-        if !faults.is_empty() {
-            return Err(faults);
-        }
         let previous = before.map(|before| previous::after(before, &slots, config.overlap)).unwrap_or_default();
         // What is known of the same secrets stays known.
         let same = before.filter(|before| previous::are_current(before, &slots));
@@ -132,13 +126,14 @@ impl Credential {
             proof: config.proof,
             max_age: config.max_age,
             slots,
+            faults,
             previous,
             standing: Standing::default(),
             asked,
             access,
             reflections: Vec::new(),
         };
-        Ok(Self { reflections: credential.all_reflections(), ..credential })
+        Self { reflections: credential.all_reflections(), ..credential }
     }
 
     /// The same without what is previous no longer; `None` where all of it still is.
@@ -153,10 +148,12 @@ impl Credential {
             standing.fell_back.store(self.standing.fell_back(), Ordering::Relaxed);
         }
         let (name, provider) = (self.name.clone(), Arc::clone(&self.provider));
-        let (proof, max_age, slots) = (self.proof, self.max_age, self.slots.clone());
+        let (proof, max_age) = (self.proof, self.max_age);
+        let (slots, faults) = (self.slots.clone(), self.faults.clone());
         let (asked, access) = (Arc::clone(&self.asked), Arc::clone(&self.access));
         let reflections = Vec::new();
-        let credential = Self { name, provider, proof, max_age, slots, previous, standing, asked, access, reflections };
+        let credential =
+            Self { name, provider, proof, max_age, slots, faults, previous, standing, asked, access, reflections };
         Some(Self { reflections: credential.all_reflections(), ..credential })
     }
 
@@ -193,7 +190,30 @@ impl Credential {
         &self.slots
     }
 
-    /// What was sent before, the latest first.
+    /// The references that gave no secret.
+    #[must_use]
+    pub fn faults(&self) -> &[CredentialFault] {
+        &self.faults
+    }
+
+    /// The secrets that no request goes out without, and that are not there: those that the provider requires, and what
+    /// signs requests, where there is to be one.
+    pub fn missing(&self) -> impl Iterator<Item = &str> {
+        let required = self.provider.secrets.iter().filter(|secret| secret.required).map(|secret| secret.name.as_str());
+        let signing = self.provider.inject.iter().filter_map(|inject| match inject {
+            Inject::AppSecretProof { key, .. } => Some(key.as_str()),
+            _ => None,
+        });
+        let signing = signing.filter(|key| self.proof != Proof::Off && self.lacks(key));
+        required.filter(|secret| self.current(secret).is_none()).chain(signing)
+    }
+
+    /// Whether there is to be a secret of this name, and none is.
+    fn lacks(&self, secret: &str) -> bool {
+        self.current(secret).is_none() && self.faults.iter().any(|fault| fault.secret == secret)
+    }
+
+    /// What was sent before, the latest first but for one that the provider has refused.
     #[must_use]
     pub fn previous(&self) -> &[Previous] {
         &self.previous
@@ -280,7 +300,7 @@ impl Credential {
 }
 
 impl Slot {
-    /// The secrets that `references` lead to; none where a secret manager does not give the first.
+    /// The secrets that `references` lead to; none where there are no references.
     fn fill(
         credential: &str,
         name: &str,
@@ -306,8 +326,7 @@ impl Slot {
                     }
                 },
                 // Only the first must be there: the others are on their way in or out.
-                Some(Err(_)) if place > 0 => continue,
-                Some(Err(_)) if reference.is_managed() => return Ok(None),
+                Some(Err(_)) | None if place > 0 => continue,
                 Some(Err(error)) => error.to_string(),
                 None => SourceError::Cancelled.to_string(),
             };
@@ -365,7 +384,9 @@ impl Standing {
     }
 }
 
-fn is_unread(reference: &Reference, findings: &Findings) -> bool {
+/// Whether a secret manager did not give this.
+#[must_use]
+pub fn is_unread(reference: &Reference, findings: &Findings) -> bool {
     reference.is_managed() && findings.get(reference).is_some_and(Result::is_err)
 }
 
@@ -393,21 +414,3 @@ fn misplaced(form: SecretForm, secret: &Secret) -> Option<&'static str> {
         SecretForm::Text | SecretForm::MetaToken | SecretForm::AppSecret => None,
     }
 }
-
-/// A secret that cannot be used.
-#[derive(Debug)]
-pub struct CredentialFault {
-    credential: String,
-    secret: String,
-    reference: Reference,
-    problem: String,
-}
-
-impl fmt::Display for CredentialFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { credential, secret, reference, problem } = self;
-        write!(f, "credential.{credential}.{secret}: `{reference}`: {problem}")
-    }
-}
-
-impl std::error::Error for CredentialFault {}

@@ -69,7 +69,9 @@ pub(super) fn access(before: &Credential, slots: &BTreeMap<String, Slot>) -> Opt
 /// What is previous once `slots` take the place of `before`, the latest first.
 pub(super) fn after(before: &Credential, slots: &BTreeMap<String, Slot>, overlap: Duration) -> Vec<Previous> {
     let replaced = Previous { until: Instant::now() + overlap, ..current(before) };
-    let all = std::iter::once(&replaced).chain(&before.previous);
+    // What the provider refused comes behind what it took in its place.
+    let (taken, earlier) = before.previous.split_at(usize::from(before.sent().is_previous()));
+    let all = taken.iter().chain([&replaced]).chain(earlier);
     // What is current (again) is not previous.
     all.filter(|previous| previous.is_in_time() && !previous.is_as(slots)).take(MOST).cloned().collect()
 }

@@ -61,6 +61,16 @@ impl<'c> Sent<'c> {
         }
     }
 
+    /// Whether these are the same secrets, all of them: a token with another app secret is another pair.
+    #[must_use]
+    pub fn is_same_as(self, other: Sent<'_>) -> bool {
+        let mut names = self.credential.slots.keys().chain(other.credential.slots.keys());
+        names.all(|name| match (self.get(name), other.get(name)) {
+            (Some(one), Some(another)) => one.same_as(another),
+            (one, another) => one.is_none() && another.is_none(),
+        })
+    }
+
     /// The fingerprint of the first that a request cannot do without.
     #[must_use]
     pub fn fingerprint(self) -> Option<Fingerprint> {
@@ -132,14 +142,20 @@ impl<'c> Sent<'c> {
 
     /// `appsecret_proof`, and `appsecret_time` in the current form, in which the proof covers the time
     /// and is good for five minutes: <https://developers.facebook.com/docs/facebook-login/security>.
-    /// Meta's own SDK puts them in the query of every method. `None` where there is no `key` to sign with. `now` is
+    /// Meta's own SDK puts them in the query of every method. `None` where there is to be no `key` to sign with. `now` is
     /// the time at the provider.
     ///
     /// # Errors
-    /// Where there is no such token.
+    /// Where there is no such token, or no key though there is to be one.
     pub fn app_secret_proof(self, token: &str, key: &str, now: SystemTime) -> Result<Option<String>, Missing> {
         let form = self.credential.proof;
-        let Some(key) = self.get(key).filter(|_| form != Proof::Off) else { return Ok(None) };
+        if form == Proof::Off {
+            return Ok(None);
+        }
+        let Some(key) = self.get(key) else {
+            let lacks = self.previous.is_none() && self.credential.lacks(key);
+            return if lacks { Err(Missing(key.to_owned())) } else { Ok(None) };
+        };
         let token = self.expose(token)?;
         #[expect(clippy::disallowed_methods, reason = "the one place where the app secret signs")]
         let key = key.expose().as_bytes();

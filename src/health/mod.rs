@@ -19,8 +19,9 @@ use crate::provider::Health;
 use crate::units::Rate;
 use crate::upstream::Upstream;
 
-/// Asks the provider about a credential, and whether it can see each of these senders. Where the provider exchanges it for
-/// an access token, that alone says that it is good.
+/// Asks the provider about a credential, and whether it can see each of these senders: as far as it may read numbers at
+/// all, which a token that can only send may not. Where the provider exchanges it for an access token, that alone says
+/// that it is good.
 pub async fn ask(sent: Sent<'_>, at: Place<'_>, senders: &[&str]) -> Verdict {
     let issued = match access_token(sent, at.issuer, None).await {
         Ok(issued) => issued,
@@ -67,7 +68,7 @@ async fn ask_graph(question: &Question<'_>, senders: &[&str]) -> Verdict {
     if facts.expires.is_some_and(|expires| expires <= question.upstream.now()) {
         return Verdict::Refused("debug_token says that it has expired".to_owned());
     }
-    for sender in senders {
+    for sender in senders.iter().filter(|_| facts.may_read_numbers()) {
         let refused = match question.get(&format!("/{sender}?fields=id")).await {
             Ok(answer) => answer.pointer("/error/code").and_then(Value::as_i64),
             Err(reason) => return Verdict::Unproved(reason),

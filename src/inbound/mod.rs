@@ -36,6 +36,8 @@ use crate::listener::{Caller, Link, network_of};
 use crate::log::millis;
 use crate::metrics::{Metrics, WebhookMetrics};
 use crate::room::Room;
+use crate::sends::Sends;
+use crate::shared::Shared;
 use crate::upstream::AnswerBody;
 
 /// The webhooks of one load.
@@ -62,6 +64,8 @@ pub struct Webhook {
     pub delivery: Delivery,
     /// The limits that messages which come in count against, where the provider counts them.
     pub budgets: Vec<Arc<Budget>>,
+    /// The server in which sidecars share what became of messages, if there is one.
+    pub shared: Option<Arc<Shared>>,
     /// Its counters.
     pub metrics: WebhookMetrics,
 }
@@ -76,6 +80,7 @@ pub struct Inbound {
     refusals: Offences<IpAddr>,
     failures: Offences<Arc<str>>,
     nonces: Nonces,
+    sends: Arc<Sends>,
 }
 
 impl Generation {
@@ -106,7 +111,7 @@ impl Generation {
 impl Inbound {
     /// A handler whose events are judged by what `generation` holds when they arrive.
     #[must_use]
-    pub fn new(generation: Arc<ArcSwap<Generation>>, metrics: Arc<Metrics>) -> Self {
+    pub fn new(generation: Arc<ArcSwap<Generation>>, metrics: Arc<Metrics>, sends: Arc<Sends>) -> Self {
         Self {
             generation,
             metrics,
@@ -115,6 +120,7 @@ impl Inbound {
             refusals: Offences::default(),
             failures: Offences::default(),
             nonces: Nonces::default(),
+            sends,
         }
     }
 
@@ -178,7 +184,7 @@ impl Inbound {
         link.request_is_read();
         let proof = check.finish(&body, &self.nonces, SystemTime::now())?;
         webhook.metrics.secret_used(proof.which.as_str());
-        received::count(&webhook.budgets, body.pieces());
+        received::take_note(webhook, &self.sends, body.pieces());
         let event = Event::new(&proof, &webhook.name, request, webhook.verifier.public_query(request), body);
         let answer = webhook.delivery.deliver(&event).await.inspect_err(|_| proof.give_back(&self.nonces))?;
         webhook.metrics.delivered();

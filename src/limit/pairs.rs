@@ -13,9 +13,11 @@ use governor::middleware::StateInformationMiddleware;
 use governor::state::keyed::HashMapStateStore;
 use tokio::time::Instant;
 
+use super::account::Pause;
 use super::gate::Gate;
+use super::lease::{Lease, SharedPause, Sharing};
 use super::tokens::{Tokens, governor_quota, ticket};
-use super::{Demand, Limited, Pause, Scope, Ticket, Usage};
+use super::{Demand, Limited, Scope, Ticket, Usage};
 use crate::units::Quota;
 
 type Governor = RateLimiter<u64, HashMapStateStore<u64>, MonotonicClock, StateInformationMiddleware>;
@@ -26,6 +28,7 @@ type Governor = RateLimiter<u64, HashMapStateStore<u64>, MonotonicClock, StateIn
 #[derive(Debug)]
 pub struct Pairs {
     quota: Quota,
+    sharing: Option<Sharing>,
     /// Those whose place these took, and until when they have a say.
     before: Mutex<Option<(Arc<Self>, Instant)>>,
     /// Several, so that forgetting never holds up a request for long.
@@ -52,22 +55,34 @@ impl Pairs {
     /// Pairs at a quota that takes the place of another. What was used of that is not known by name, so for as long as
     /// it takes to come back both have to agree: nothing is given away.
     #[must_use]
-    pub fn after(before: Option<&Arc<Self>>, quota: Quota) -> Arc<Self> {
-        let before = before.map(|before| (Arc::clone(before), Instant::now() + before.quota.window()));
+    pub fn after(before: Option<&Arc<Self>>, quota: Quota, sharing: Option<Sharing>) -> Arc<Self> {
+        let before = before.map(|before| (Arc::clone(before), Instant::now() + before.own_quota().window()));
+        let own = sharing.as_ref().map_or(quota, |sharing| sharing.part(quota));
         let shard = || Shard {
-            governor: RateLimiter::hashmap_with_clock(governor_quota(quota), MonotonicClock).with_middleware(),
+            governor: RateLimiter::hashmap_with_clock(governor_quota(own), MonotonicClock).with_middleware(),
             sweep_at: AtomicUsize::new(MIN_SWEEP),
         };
         let shards = (0..SHARDS).map(|_| shard()).collect();
         let (gates, pauses) = (Mutex::default(), Mutex::default());
         let hasher = before.as_ref().map_or_else(RandomState::new, |(before, _)| before.hasher.clone());
-        Arc::new(Self { quota, before: Mutex::new(before), shards, hasher, gates, pauses })
+        Arc::new(Self { quota, sharing, before: Mutex::new(before), shards, hasher, gates, pauses })
     }
 
     /// Its quota.
     #[must_use]
     pub fn quota(&self) -> Quota {
         self.quota
+    }
+
+    /// How they are shared.
+    #[must_use]
+    pub fn sharing(&self) -> Option<&Sharing> {
+        self.sharing.as_ref()
+    }
+
+    /// The part of it that this sidecar may use alone.
+    pub(super) fn own_quota(&self) -> Quota {
+        self.sharing.as_ref().map_or(self.quota, |sharing| sharing.part(self.quota))
     }
 
     /// How they are used now.
@@ -90,20 +105,26 @@ impl Pairs {
     pub(super) async fn pass(self: &Arc<Self>, demand: &Demand<'_>, recipient: &str) -> Result<Ticket, Limited> {
         let pair = self.pair(demand.sender, recipient);
         let waiting = self.gates().get(&pair).cloned();
-        let gate = match waiting {
-            Some(gate) => gate,
-            None => match self.take(pair) {
+        let gate = match (waiting, &self.sharing) {
+            (Some(gate), _) => gate,
+            (None, None) => match self.take(pair) {
                 Ok(ticket) => return Ok(ticket),
-                Err(_) => {
-                    let mut gates = self.gates();
-                    let gate = || Arc::new(Gate::new(Scope::Recipient, Tokens::Pair(Arc::clone(self), pair)));
-                    Arc::clone(gates.entry(pair).or_insert_with(gate))
-                }
+                Err(_) => self.gate(pair, None),
             },
+            (None, Some(sharing)) => self.gate(pair, Some(sharing.lease(KIND, &[demand.sender, recipient]))),
         };
         let passed = gate.pass(demand).await;
-        self.gates().retain(|other, gate| *other != pair || gate.waiting() > 0);
+        let mut gates = self.gates();
+        if gates.get(&pair).is_some_and(|gate| gate.waiting() == 0) {
+            gates.remove(&pair);
+        }
         passed
+    }
+
+    fn gate(self: &Arc<Self>, pair: Pair, lease: Option<Lease>) -> Arc<Gate> {
+        let tokens = Tokens::Pair(Arc::clone(self), pair);
+        let gate = || Arc::new(Gate::new(Scope::Recipient, self.quota, tokens, lease));
+        Arc::clone(self.gates().entry(pair).or_insert_with(gate))
     }
 
     /// Lets nothing go to a recipient for the `named` time; else for four times as long each time in a row, as Meta says:
@@ -116,7 +137,11 @@ impl Pairs {
         // What was on its way meanwhile says nothing new.
         let is_news = named.is_some() || before.is_none_or(|pause| pause.until <= now);
         if is_news && (before.is_some() || pauses.len() < MOST_PAUSES) {
-            pauses.insert(pair, Pause::after(before, named, first, 4));
+            pauses.insert(pair, Pause::after(before, named, first, GROWTH));
+            if let Some(sharing) = &self.sharing {
+                let pause = SharedPause { first, named, growth: GROWTH, slows: false };
+                sharing.lease(KIND, &[sender, recipient]).pause(pause);
+            }
         }
     }
 
@@ -152,6 +177,10 @@ impl Pairs {
     }
 }
 
+/// How many times as long each pause in a row is as the one before.
+const GROWTH: u32 = 4;
+/// What they are called in the shared server.
+const KIND: &str = "pair";
 const SHARDS: u64 = 64;
 const MIN_SWEEP: usize = 64;
 const MOST_PAUSES: usize = 10_000;

@@ -14,8 +14,8 @@ use governor::state::{InMemoryState, NotKeyed};
 use governor::{NotUntil, RateLimiter};
 use tokio::time::Instant;
 
+use super::Ticket;
 use super::pairs::{Pair, Pairs};
-use super::{Scope, Ticket};
 use crate::units::Quota;
 
 type Governor = RateLimiter<NotKeyed, InMemoryState, MonotonicClock, StateInformationMiddleware>;
@@ -42,7 +42,7 @@ impl Tokens {
     pub(super) fn interval(&self) -> Duration {
         match self {
             Self::Own(bucket) => bucket.quota.interval(),
-            Self::Pair(pairs, _) => pairs.quota().interval(),
+            Self::Pair(pairs, _) => pairs.own_quota().interval(),
         }
     }
 }
@@ -98,15 +98,7 @@ pub(super) fn ticket(
     quota: Quota,
 ) -> Result<Ticket, Duration> {
     let state = decision.map_err(|not_until| not_until.wait_time_from(MonotonicClock.now()))?;
-    let remaining = state.remaining_burst_capacity();
-    Ok(Ticket {
-        scope: Scope::default(),
-        remaining,
-        burst: quota.burst.get(),
-        waited: Duration::ZERO,
-        window: quota.window(),
-        reset: quota.interval().saturating_mul(quota.burst.get().saturating_sub(remaining)),
-    })
+    Ok(Ticket::with_left(quota, state.remaining_burst_capacity()))
 }
 
 pub(super) fn governor_quota(quota: Quota) -> governor::Quota {

@@ -172,10 +172,7 @@ impl OutboundError {
                 "the body of the request is too large".into(),
                 format!("send at most {limit} bytes; JSON and forms may have 1 MiB, media 110 MiB"),
             ),
-            Self::RateLimited(limited) => (
-                format!("the limit of this {} is reached; {} requests wait already", limited.scope.as_str(), limited.waiting),
-                "send again after the time in Retry-After, or raise `max_wait` of [route.limits]".into(),
-            ),
+            Self::RateLimited(limited) => rate_limited_texts(limited),
             Self::SendUnderWay { outcome_unknown: false } => (
                 "the message with this Idempotency-Key is under way".into(),
                 "wait for its answer, or ask again in a moment".into(),
@@ -231,6 +228,20 @@ fn sender_texts(sender: Option<&str>) -> (String, String) {
             "name one where the provider looks for it, or leave `senders` of the route out".into(),
         ),
     }
+}
+
+fn rate_limited_texts(limited: &Limited) -> (String, String) {
+    if limited.is_closed {
+        return (
+            "the limits that many sidecars share cannot be asked, and nothing goes without them".into(),
+            "send again after the time in Retry-After; `keyside status` says what is wrong with the server of [limits]"
+                .into(),
+        );
+    }
+    (
+        format!("the limit of this {} is reached; {} requests wait already", limited.scope.as_str(), limited.waiting),
+        "send again after the time in Retry-After, or raise `max_wait` of [route.limits]".into(),
+    )
 }
 
 const BODY_TOO_LARGE: Kind = Kind::new("body_too_large", StatusCode::PAYLOAD_TOO_LARGE, 100);

@@ -64,10 +64,10 @@ pub(super) struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    /// Sends the request. Where the provider refuses the credential, which proves that it did nothing
-    /// else, the request goes out once more: with the secrets that a reload has brought meanwhile, or
-    /// with those that were sent before the last one, or with the same where the time in it was wrong. If it takes these, all requests go out with them
-    /// until the next reload.
+    /// Sends the request. Where the provider refuses the credential, which proves that it did nothing else, the request
+    /// goes out once more: with the secrets that a reload has brought meanwhile, or with those that were sent before the
+    /// last one, or with the same where the time in it was wrong. If it takes these, all requests go out with them until the
+    /// next reload.
     ///
     /// # Errors
     /// What the upstream, or the caller's own body, did wrong.
@@ -177,8 +177,9 @@ impl Exchange<'_> {
 
     fn tell_of_refusal(&self, sent: Sent<'_>) {
         if sent.credential().standing().refuse() {
-            self.record("secret refused", sent);
-            let (credential, fingerprint) = (&sent.credential().name, sent.fingerprint().map(tracing::field::display));
+            let (credential, fingerprint) = (&sent.credential().name, shown(sent));
+            let fields = [("credential", credential.as_str().into()), ("fingerprint", fingerprint.as_str().into())];
+            self.audit.record("secret refused", fields);
             tracing::error!(
                 credential,
                 fingerprint,
@@ -212,22 +213,20 @@ impl Exchange<'_> {
         }
     }
 
-    fn record(&self, event: &str, sent: Sent<'_>) {
-        let fingerprint = sent.fingerprint().map(|fingerprint| fingerprint.to_string());
-        let credential = sent.credential().name.as_str();
-        self.audit.record(event, [("credential", credential.into()), ("fingerprint", fingerprint.into())]);
-    }
-
     /// Goes on with what the provider has taken in place of what it refused.
     fn take_to(&self, taken: Sent<'_>, refused: Sent<'_>) {
         if !taken.credential().standing().take_to(taken) {
             return;
         }
         let credential = &taken.credential().name;
-        let show = |sent: Sent<'_>| sent.fingerprint().map(tracing::field::display);
-        let (refused, taken_instead) = (show(refused), show(taken));
+        let (taken_instead, refused) = (shown(taken), shown(refused));
         if taken.is_previous() {
-            self.record("fallback", taken);
+            let fields = [
+                ("credential", credential.as_str().into()),
+                ("fingerprint", taken_instead.as_str().into()),
+                ("refused", refused.as_str().into()),
+            ];
+            self.audit.record("fallback", fields);
             self.permit.route.metrics.rotated(credential, FELL_BACK);
             tracing::error!(
                 credential,
@@ -241,10 +240,15 @@ impl Exchange<'_> {
     }
 }
 
+/// How secrets are told from others; empty where the first of them is not there.
+fn shown(sent: Sent<'_>) -> String {
+    sent.fingerprint().map(|fingerprint| fingerprint.to_string()).unwrap_or_default()
+}
+
 /// What a request could go out with instead: what a reload has brought meanwhile, else what was before.
 fn other<'s>(live: &'s Generation, sent: Sent<'s>) -> Option<Sent<'s>> {
     let newer = live.policy.credential(&sent.credential().name).map(|credential| credential.sent());
-    newer.filter(|newer| newer.fingerprint() != sent.fingerprint()).or_else(|| sent.credential().instead_of(sent))
+    newer.filter(|newer| !newer.is_same_as(sent)).or_else(|| sent.credential().instead_of(sent))
 }
 
 /// How long a refused request waits for the secret that has ended the one it was sent with; callers seldom wait longer.

@@ -30,7 +30,7 @@ pub mod policy;
 use body::Form;
 use error::OutboundError;
 use exchange::{Exchange, Taken};
-use once::{Begun, Sends};
+use once::First;
 use policy::{Permit, Policy, Route};
 
 use crate::audit::Audit;
@@ -41,6 +41,7 @@ use crate::metrics::{Metrics, outcome_of};
 use crate::provider::{Kind, Meaning};
 use crate::response::{INTERNAL, whole_seconds};
 use crate::room::{Held, Room};
+use crate::sends::Sends;
 use crate::upstream::{Answer, AnswerBody, Limits, UpstreamError};
 
 /// What requests are judged by and sent with, all of one load.
@@ -68,14 +69,20 @@ pub struct Outbound {
     audit: Audit,
     look: LookAgain,
     room: Room,
-    sends: Sends,
+    sends: Arc<Sends>,
 }
 
 impl Outbound {
     /// A handler whose requests run on what `generation` holds when they arrive.
     #[must_use]
-    pub fn new(generation: Arc<ArcSwap<Generation>>, metrics: Arc<Metrics>, audit: Audit, look: LookAgain) -> Self {
-        Self { generation, metrics, audit, look, room: Room::default(), sends: Sends::default() }
+    pub fn new(
+        generation: Arc<ArcSwap<Generation>>,
+        metrics: Arc<Metrics>,
+        audit: Audit,
+        look: LookAgain,
+        sends: Arc<Sends>,
+    ) -> Self {
+        Self { generation, metrics, audit, look, room: Room::default(), sends }
     }
 
     /// Answers a request: with the provider's answer, or with why there is none. Cannot fail; this is
@@ -118,9 +125,10 @@ impl Outbound {
         let (body, _held) = self.take_body(&permit, parts, body, deadline).await.map_err(failed)?;
         let senders = named::senders(&permit, parts, &body);
         let permit = permit.with_senders(&senders).map_err(failed)?;
-        let once = match self.sends.begin(&permit, parts, &body, &under_way.written).map_err(failed)? {
-            Begun::Send(once) => once,
-            Begun::Answered(response) => return Ok(response),
+        let first = once::begin(&self.sends, &permit, parts, &body, &under_way.written).await;
+        let keyed = match first.map_err(failed)? {
+            First::Send(keyed) => keyed,
+            First::Answered(response) => return Ok(response),
         };
         let sent = self.send_in_turn(generation, &permit, parts, body, link, under_way).await;
         let Sent { answer, ticket, at: sent, did_nothing } = sent.map_err(failed)?;
@@ -131,8 +139,8 @@ impl Outbound {
         let origin = || origin_of(&permit, parts);
         let cleaned = answer::clean(answer, &permit, origin).await;
         let mut response = cleaned.map_err(|error| failed(upstream_error(error, &parts.method)))?;
-        if let Some(once) = once {
-            once.settle(&response, did_nothing);
+        if let Some(keyed) = keyed {
+            keyed.settle(&response, did_nothing).await;
         }
         report(&permit, link, response.status(), done - arrived);
         self.record(generation, Some((permit.route, permit.operation_index)), link, response.status());
@@ -485,6 +493,7 @@ mod tests {
             Arc::clone(&metrics),
             Audit::default(),
             mpsc::channel(1).0,
+            Arc::default(),
         );
         let link = Link::new(Caller::Unix { uid: 0 });
         let counted = |outcome: &str| {

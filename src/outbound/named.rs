@@ -8,7 +8,7 @@ use super::body::Form;
 use super::exchange::Taken;
 use super::policy::Permit;
 use crate::json;
-use crate::provider::party;
+use crate::provider::{Provider, party};
 use crate::query;
 
 /// Who a message is from. See [`senders_of`].
@@ -43,12 +43,16 @@ pub(super) fn recipient(permit: &Permit<'_>, body: &Taken) -> Option<String> {
         return None;
     }
     let Taken::Whole { form, body } = body else { return None };
-    let text = std::str::from_utf8(body).ok()?;
-    let places = &permit.provider().limits.recipient;
+    recipient_in(permit.provider(), *form, std::str::from_utf8(body).ok()?)
+}
+
+/// Whom a message is for, as its body says.
+pub(super) fn recipient_in(provider: &Provider, form: Form, text: &str) -> Option<String> {
+    let places = &provider.limits.recipient;
     let named = match form {
         // Nothing depends on a second one, and this costs less.
         Form::Json => places.iter().find_map(|place| json::text_at(text, place)),
-        form => places.iter().find_map(|place| named_at(text, *form, place).into_iter().next()).map(Cow::Owned),
+        form => places.iter().find_map(|place| named_at(text, form, place).into_iter().next()).map(Cow::Owned),
     };
     named.map(|named| party(&named).into_owned())
 }

@@ -1,6 +1,6 @@
 //! From a configuration file to a whole generation, published at once or refused whole.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::fs::OpenOptions;
 use std::io::Read;
@@ -18,21 +18,25 @@ use tokio::time::Instant;
 mod limits;
 mod questions;
 mod refresh;
+mod shared;
 mod webhooks;
 
 use limits::Limits;
-pub use questions::{DUE, ask_about};
+pub use questions::{DUE, Refused, ask_about, concerns};
+use shared::SharedServer;
 use webhooks::Applications;
 
 use crate::audit::Audit;
-use crate::config::{Config, Faults, ListenAddress, Reference};
+use crate::config::{Config, CredentialConfig, Faults, ListenAddress, Reference};
 use crate::credential::source::{Digests, Findings, Managers, Reading, digests, read_all};
-use crate::credential::{Credential, CredentialFault, Previous, references};
+use crate::credential::{Credential, CredentialFault, Previous, is_unread, references};
 use crate::inbound;
+use crate::log::without_numbers;
 use crate::metrics::Metrics;
 use crate::outbound::Generation;
 use crate::outbound::policy::{self, Policy};
 use crate::provider::{Ca, Origin, Provider, credential_headers};
+use crate::shared::Shared;
 use crate::tls::{self, TlsError};
 use crate::upstream::Upstream;
 
@@ -53,6 +57,7 @@ pub struct Live {
     pub warnings: Vec<String>,
     /// The secret managers, with what is known of what they hold.
     pub managers: Arc<Managers>,
+    shared: Option<SharedServer>,
     upstreams: HashMap<UpstreamKey, Arc<Upstream>>,
     applications: Applications,
     authorities: Arc<Authorities>,
@@ -103,6 +108,7 @@ impl Reloader {
         metrics: Arc<Metrics>,
     ) -> Result<(Arc<Self>, mpsc::Receiver<Request>), LoadError> {
         let live = load(&path, None, &metrics).await?;
+        live.begin().await;
         let audit = match &live.config.audit {
             Some(audit) => Audit::open(&audit.file, audit.requests)
                 .map_err(|error| LoadError::Audit(audit.file.clone(), error.to_string()))?,
@@ -121,10 +127,9 @@ impl Reloader {
 
     /// Logs what is odd or missing since the start, which came before there was a log.
     pub fn tell_of_the_start(&self) {
-        let live = self.live();
-        live.warn();
-        for unread in live.unread() {
-            tracing::error!("{unread}");
+        self.live().warn();
+        if let Some(hash) = self.audit.goes_on_after() {
+            tracing::info!(hash, "the audit file goes on after the line with this hash");
         }
     }
 
@@ -234,14 +239,19 @@ impl Reloader {
     }
 
     /// Looks at all files whenever a request is refused for its secret, a few times a second at most, and asks secret
-    /// managers, who may count each question, a few times a minute.
+    /// managers, who may count each question, a few times a minute. What a provider refused may be good by then: it is
+    /// tried again.
     async fn look_when_asked(self: Arc<Self>, mut wishes: mpsc::Receiver<oneshot::Sender<()>>) {
         let (mut waiting, mut refused, mut refused_news) = (Vec::new(), None, None);
         let mut asked: Option<Instant> = None;
         while wishes.recv_many(&mut waiting, usize::MAX).await > 0 {
-            self.look(&mut refused).await;
-            if asked.is_none_or(|asked| asked.elapsed() >= ASK_AGAIN) {
+            let is_time = asked.is_none_or(|asked| asked.elapsed() >= ASK_AGAIN);
+            if is_time {
                 asked = Some(Instant::now());
+                (refused, refused_news) = (None, None);
+            }
+            self.look(&mut refused).await;
+            if is_time {
                 self.ask_again(&mut refused_news).await;
             }
             for done in waiting.drain(..) {
@@ -300,6 +310,7 @@ impl Reloader {
         let began = Instant::now();
         match load(&self.path, Some(&before), &self.metrics).await {
             Ok(live) => {
+                live.begin().await;
                 let live = Arc::new(live);
                 self.publish(&live);
                 live.warn();
@@ -325,8 +336,12 @@ impl Reloader {
                 let reasons = error.reasons();
                 self.last.lock().unwrap_or_else(PoisonError::into_inner).refused.clone_from(&reasons);
                 self.metrics.reloaded(false);
-                self.audit.record("reload refused", [("cause", cause.into()), ("reasons", reasons.clone().into())]);
-                for reason in &reasons {
+                if let LoadError::Refused(refused) = &error {
+                    refused.iter().for_each(|refused| refused.record(&self.audit));
+                }
+                let kept: Vec<_> = reasons.iter().map(|reason| without_numbers(reason)).collect();
+                self.audit.record("reload refused", [("cause", cause.into()), ("reasons", kept.clone().into())]);
+                for reason in &kept {
                     tracing::error!(cause, reason, "reload refused, everything stays as it was");
                 }
                 Err(reasons)
@@ -346,15 +361,19 @@ pub async fn load(path: &Path, before: Option<&Live>, metrics: &Arc<Metrics>) ->
     }
     let (authorities, of_authorities) = read_authorities(&config).await?;
     let managers = before.map(|before| Arc::clone(&before.managers)).unwrap_or_default();
-    let references = references(&config.credentials);
+    let references = all_references(&config);
     managers.keep_only(&references);
     let Reading { findings, digests: of_secrets } = read_all(references, &managers).await;
     digests.extend(of_authorities);
     digests.extend(of_secrets);
     let credentials = assemble(&config, &findings, before)?;
+    let shared = shared::server(&config, &findings, &authorities, before, metrics)?;
+    let limits = Limits::after(before, config.limits.as_ref().zip(shared.as_ref()));
     let mut upstreams = HashMap::new();
-    let generation = build(&config, &credentials, &authorities, &mut upstreams, before, metrics)?;
-    let (inbound, applications) = webhooks::build(&config, &credentials, generation.policy.routes(), before, metrics)?;
+    let generation = build(&config, &credentials, &authorities, limits, &mut upstreams, before, metrics)?;
+    let server = shared.as_ref().map(|(server, _)| server);
+    let routes = generation.policy.routes();
+    let (inbound, applications) = webhooks::build(&config, &credentials, routes, server, before, metrics)?;
     // At the start there is nothing else to send with, so nothing waits for the answer.
     if before.is_some() {
         questions::prove(&config, &generation, metrics).await?;
@@ -369,6 +388,7 @@ pub async fn load(path: &Path, before: Option<&Live>, metrics: &Arc<Metrics>) ->
         server_tls,
         warnings,
         managers,
+        shared,
         upstreams,
         applications,
         authorities: Arc::new(authorities),
@@ -385,10 +405,12 @@ fn retire(before: &Live, metrics: &Arc<Metrics>) -> Result<Live, LoadError> {
     let renewed =
         |credential: &Arc<Credential>| credential.without_expired().map_or_else(|| Arc::clone(credential), Arc::new);
     let credentials = before.credentials.iter().map(|(name, credential)| (name.clone(), renewed(credential))).collect();
+    let limits = Limits::after(Some(before), before.config.limits.as_ref().zip(before.shared.as_ref()));
     let mut upstreams = HashMap::new();
-    let generation = build(&before.config, &credentials, &before.authorities, &mut upstreams, Some(before), metrics)?;
-    let (inbound, applications) =
-        webhooks::build(&before.config, &credentials, generation.policy.routes(), Some(before), metrics)?;
+    let generation =
+        build(&before.config, &credentials, &before.authorities, limits, &mut upstreams, Some(before), metrics)?;
+    let (routes, server) = (generation.policy.routes(), before.shared());
+    let (inbound, applications) = webhooks::build(&before.config, &credentials, routes, server, Some(before), metrics)?;
     Ok(Live {
         config: Arc::clone(&before.config),
         credentials,
@@ -397,6 +419,7 @@ fn retire(before: &Live, metrics: &Arc<Metrics>) -> Result<Live, LoadError> {
         server_tls: before.server_tls.clone(),
         warnings: before.warnings.clone(),
         managers: Arc::clone(&before.managers),
+        shared: before.shared.clone(),
         upstreams,
         applications,
         authorities: Arc::clone(&before.authorities),
@@ -404,20 +427,26 @@ fn retire(before: &Live, metrics: &Arc<Metrics>) -> Result<Live, LoadError> {
     })
 }
 
+/// What a credential cannot have is its own fault, and others go on: where a secret manager does not give it, and at the
+/// start, unless there is no other. A reload that loses what there was, or adds what cannot be used, is refused whole.
 fn assemble(
     config: &Config,
     findings: &Findings,
     before: Option<&Live>,
 ) -> Result<BTreeMap<String, Arc<Credential>>, LoadError> {
-    let mut credentials = BTreeMap::new();
-    let mut faults = Vec::new();
-    for (name, credential) in &config.credentials {
-        let held = before.and_then(|before| before.credentials.get(name)).map(Arc::as_ref);
-        match Credential::assemble(name, credential, findings, held) {
-            Ok(credential) => drop(credentials.insert(name.clone(), Arc::new(credential))),
-            Err(more) => faults.extend(more),
-        }
-    }
+    let held = |name: &str| before.and_then(|before| before.credentials.get(name)).map(Arc::as_ref);
+    let credential = |(name, config): (&String, &CredentialConfig)| {
+        (name.clone(), Arc::new(Credential::assemble(name, config, findings, held(name))))
+    };
+    let credentials: BTreeMap<_, _> = config.credentials.iter().map(credential).collect();
+    let any_whole = credentials.values().any(|credential| credential.faults().is_empty());
+    let is_tolerable = |fault: &CredentialFault| {
+        let is_known =
+            held(&fault.credential).is_some_and(|held| held.faults().iter().any(|known| known.is_same(fault)));
+        is_unread(&fault.reference, findings) || is_known || (before.is_none() && any_whole)
+    };
+    let faults = credentials.values().flat_map(|credential| credential.faults());
+    let faults: Vec<_> = faults.filter(|fault| !is_tolerable(fault)).cloned().collect();
     if faults.is_empty() { Ok(credentials) } else { Err(LoadError::Secrets(faults)) }
 }
 
@@ -427,11 +456,11 @@ fn build(
     config: &Config,
     credentials: &BTreeMap<String, Arc<Credential>>,
     authorities: &Authorities,
+    mut limits: Limits<'_>,
     upstreams: &mut HashMap<UpstreamKey, Arc<Upstream>>,
     before: Option<&Live>,
     metrics: &Arc<Metrics>,
 ) -> Result<Generation, LoadError> {
-    let mut limits = Limits::after(before);
     let routes_before = before.into_iter().flat_map(|before| before.generation.policy.routes());
     // Looking up each counter anew would be a third of a reload.
     let metrics_before: HashMap<_, _> = routes_before.map(|route| (&route.name, &route.metrics)).collect();
@@ -515,44 +544,43 @@ fn upstream_for(
     Ok(upstream)
 }
 
-/// A secret that a program or secret manager did not give the last time. Its last value goes on where there is one;
-/// else its credential cannot be used.
-#[derive(Debug)]
-pub struct Unread<'l> {
-    /// The credential.
-    pub credential: &'l str,
-    /// Which of its secrets.
-    pub secret: &'l str,
-    /// Where it should come from.
-    pub reference: &'l Reference,
-    /// Why it does not.
-    pub problem: String,
-}
-
-impl fmt::Display for Unread<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { credential, secret, reference, problem } = self;
-        write!(f, "credential.{credential}.{secret}: `{reference}`: {problem}")
-    }
-}
-
 impl Live {
-    /// Logs what is usable and yet odd.
+    /// Logs what is usable and yet odd, and what is missing.
     fn warn(&self) {
         for warning in &self.warnings {
             tracing::warn!("{warning}");
         }
+        for fault in self.credentials.values().flat_map(|credential| credential.faults()) {
+            tracing::error!("{fault}");
+        }
     }
 
-    /// What programs and secret managers did not give the last time.
-    pub fn unread(&self) -> impl Iterator<Item = Unread<'_>> {
+    /// The server of shared limits, if there is one.
+    #[must_use]
+    pub fn shared(&self) -> Option<&Arc<Shared>> {
+        self.shared.as_ref().map(|(shared, _)| shared)
+    }
+
+    /// Connects to what is shared.
+    pub async fn begin(&self) {
+        if let Some(shared) = self.shared() {
+            shared.begin().await;
+        }
+    }
+
+    /// What could not be had the last time. Its last value goes on where there is one; else its credential cannot be used.
+    pub fn unread(&self) -> impl Iterator<Item = CredentialFault> {
         let all = self.config.credentials.iter().flat_map(|(name, config)| {
             config.secrets.iter().map(move |(secret, references)| (name, secret, references.first()))
         });
         all.filter_map(|(credential, secret, reference)| {
-            let reference = reference?;
-            let problem = self.managers.known(reference)?.problem?;
-            Some(Unread { credential, secret, reference, problem })
+            let (credential, secret, reference) = (credential.clone(), secret.clone(), reference?.clone());
+            let of_load = || {
+                let faults = self.credentials.get(&credential)?.faults();
+                faults.iter().find(|fault| fault.secret == secret).map(|fault| fault.problem.clone())
+            };
+            let problem = self.managers.known(&reference).and_then(|known| known.problem).or_else(of_load)?;
+            Some(CredentialFault { credential, secret, reference, problem })
         })
     }
 
@@ -581,7 +609,16 @@ fn refuse_restart_needed(before: &Config, config: &Config) -> Result<(), LoadErr
 
 fn ca_files(config: &Config) -> Vec<PathBuf> {
     let cas = config.credentials.values().map(|credential| &credential.provider.ca);
-    cas.filter_map(|ca| if let Ca::File(path) = ca { Some(path.clone()) } else { None }).collect()
+    let of_providers = cas.filter_map(|ca| if let Ca::File(path) = ca { Some(path) } else { None });
+    let of_limits = config.limits.iter().filter_map(|limits| limits.ca.as_ref());
+    of_providers.chain(of_limits).cloned().collect()
+}
+
+/// All that is read for a configuration.
+fn all_references(config: &Config) -> BTreeSet<Reference> {
+    let mut all = references(&config.credentials);
+    all.extend(config.limits.iter().map(|limits| limits.redis.clone()));
+    all
 }
 
 /// The configuration, with the digest of its file. It is parsed on a thread of its own: a large one
@@ -682,6 +719,8 @@ pub enum LoadError {
     Tls(String, TlsError),
     /// An upstream of a provider that cannot be used.
     Upstream(String, String),
+    /// The server of `[limits]`.
+    Limits(String),
     /// The files of `[inbound.tls]`.
     ServerTls(TlsError),
     /// A webhook whose application cannot be connected to.
@@ -689,7 +728,7 @@ pub enum LoadError {
     /// The audit file cannot be written.
     Audit(PathBuf, String),
     /// Credentials that their providers refuse.
-    Refused(Vec<String>),
+    Refused(Vec<Refused>),
     /// The process ends meanwhile.
     Interrupted,
     /// Keys whose change takes effect only after a restart.
@@ -706,10 +745,11 @@ impl LoadError {
             Self::Authority(path, reason) => vec![format!("ca: {} cannot be read: {reason}", path.display())],
             Self::Tls(provider, error) => vec![format!("provider.{provider}.ca: {error}")],
             Self::Upstream(provider, reason) => vec![format!("provider.{provider}.upstream: {reason}")],
+            Self::Limits(problem) => vec![format!("limits.redis: {problem}")],
             Self::ServerTls(error) => vec![format!("inbound.tls: {error}")],
             Self::Webhook(webhook, reason) => vec![format!("webhook {webhook}: {reason}")],
             Self::Audit(path, reason) => vec![format!("audit.file: {} cannot be written: {reason}", path.display())],
-            Self::Refused(reasons) => reasons.clone(),
+            Self::Refused(refused) => refused.iter().map(ToString::to_string).collect(),
             Self::Interrupted => vec!["the sidecar is stopping".to_owned()],
             Self::Restart(keys) => {
                 vec![format!("{}: changed, which needs a restart; nothing was applied", keys.join(", "))]

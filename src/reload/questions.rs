@@ -1,6 +1,7 @@
 //! Asks providers about credentials: about new secrets before they are published, about all once a day.
 
 use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,12 +9,16 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::{Live, LoadError, Reloader};
+use crate::audit::Audit;
 use crate::config::Config;
-use crate::credential::{Asked, Credential, Issuer, Verdict};
+use crate::credential::{Asked, Credential, Facts, Issuer, Use, Verdict};
 use crate::health::{self, Place};
+use crate::log::without_numbers;
 use crate::metrics::Metrics;
 use crate::outbound::Generation;
 use crate::outbound::policy::Route;
+use crate::provider::Kind;
+use crate::secret::Fingerprint;
 use crate::upstream::Upstream;
 
 /// A credential, and where and for which senders it is asked about.
@@ -35,11 +40,39 @@ pub(super) async fn prove(config: &Config, generation: &Generation, metrics: &Me
         tell(&credential, generation, &asked.verdict);
         if let Verdict::Refused(reason) = &asked.verdict {
             metrics.rotated(&credential.name, "refused");
-            refused.push(format!("credential.{}: {reason}", credential.name));
+            let (name, fingerprint) = (credential.name.clone(), credential.newest().fingerprint());
+            refused.push(Refused { credential: name, fingerprint, reason: reason.clone() });
         }
         credential.keep(asked);
     }
     if refused.is_empty() { Ok(()) } else { Err(LoadError::Refused(refused)) }
+}
+
+/// A secret that its provider refuses.
+#[derive(Debug)]
+pub struct Refused {
+    credential: String,
+    fingerprint: Option<Fingerprint>,
+    reason: String,
+}
+
+impl Refused {
+    /// Writes it down.
+    pub(super) fn record(&self, audit: &Audit) {
+        let fingerprint = self.fingerprint.map(|fingerprint| fingerprint.to_string());
+        let fields = [
+            ("credential", self.credential.as_str().into()),
+            ("fingerprint", fingerprint.into()),
+            ("reason", without_numbers(&self.reason).into()),
+        ];
+        audit.record("secret refused", fields);
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "credential.{}: {}", self.credential, self.reason)
+    }
 }
 
 /// Asks about every credential that is to be checked, whatever is known of it.
@@ -53,7 +86,7 @@ fn questions<'a>(config: &'a Config, generation: &'a Generation) -> impl Iterato
     for route in generation.policy.routes() {
         let name = route.credential.name.as_str();
         let is_checked = config.credentials.get(name).is_some_and(|credential| credential.check);
-        let is_missing = route.credential.newest().fingerprint().is_none();
+        let is_missing = route.credential.missing().next().is_some();
         if !is_checked || is_missing || !route.credential.provider.can_be_asked() {
             continue;
         }
@@ -89,21 +122,12 @@ fn tell(credential: &Credential, generation: &Generation, verdict: &Verdict) {
     match verdict {
         Verdict::Proved(facts) => {
             tracing::info!(credential = name, fingerprint, "the provider takes the token");
-            let routes = generation.policy.routes().iter().filter(|route| route.credential.name == *name);
-            let too_wide = facts.too_wide(routes.clone().any(administers));
-            if !too_wide.is_empty() {
-                let scopes = too_wide.join(" ");
-                tracing::warn!(
-                    credential = name,
-                    scopes,
-                    "the token may do more than its routes need: make one without these scopes"
-                );
-            }
-            if facts.is_personal() {
-                tracing::warn!(credential = name, "the token is a person's own and ends soon: use a System User's");
+            for concern in concerns(name, facts, generation) {
+                tracing::warn!(credential = name, "the token {concern}");
             }
         }
         Verdict::Refused(reason) => {
+            let reason = without_numbers(reason);
             tracing::error!(
                 credential = name,
                 fingerprint,
@@ -122,11 +146,32 @@ fn tell(credential: &Credential, generation: &Generation, verdict: &Verdict) {
     }
 }
 
-/// Whether a route may use any operation of administration.
-pub(super) fn administers(route: &Route) -> bool {
-    let operations = &route.credential.provider.operations;
-    let allowed = operations.iter().zip(&route.operations).filter(|(_, allowed)| **allowed);
-    allowed.map(|(operation, _)| operation).any(|operation| operation.kind == crate::provider::Kind::Administration)
+/// Why a token that the provider takes should be another, with what to do.
+#[must_use]
+pub fn concerns(credential: &str, facts: &Facts, generation: &Generation) -> Vec<String> {
+    let routes = generation.policy.routes().iter().filter(|route| route.credential.name == credential);
+    let too_wide = facts.too_wide(routes.map(use_of).max().unwrap_or(Use::Sending));
+    let mut concerns = Vec::new();
+    if !too_wide.is_empty() {
+        concerns
+            .push(format!("may do more than its routes need: make one without these scopes: {}", too_wide.join(" ")));
+    }
+    if facts.is_personal() {
+        concerns.push("is a person's own and ends soon: use a System User's".to_owned());
+    }
+    concerns
+}
+
+/// What a route may use its credential for.
+fn use_of(route: &Route) -> Use {
+    let operations = route.credential.provider.operations.iter().zip(&route.operations);
+    let mut allowed = operations.filter(|(_, is_allowed)| **is_allowed).map(|(operation, _)| operation.kind);
+    let reads_numbers = route.limiter.senders.as_ref().is_some_and(|budget| budget.is_auto());
+    match () {
+        () if allowed.any(|kind| kind == Kind::Administration) => Use::Administration,
+        () if reads_numbers => Use::ReadingNumbers,
+        () => Use::Sending,
+    }
 }
 
 impl Reloader {
@@ -149,8 +194,25 @@ impl Reloader {
             // The same twice is no news.
             if credential.asked().is_none_or(|before| before.verdict != asked.verdict) {
                 tell(&credential, &live.generation, &asked.verdict);
+                self.stand(&credential, &asked.verdict);
             }
             credential.keep(asked);
+        }
+    }
+
+    /// What the provider says of a credential counts as what it does with it, until a request shows.
+    fn stand(&self, credential: &Credential, verdict: &Verdict) {
+        let (standing, sent) = (credential.standing(), credential.sent());
+        match verdict {
+            Verdict::Refused(reason) => {
+                let (name, fingerprint) = (credential.name.clone(), credential.newest().fingerprint());
+                Refused { credential: name, fingerprint, reason: reason.clone() }.record(&self.audit);
+                if credential.instead_of(sent).is_none() {
+                    standing.refuse();
+                }
+            }
+            Verdict::Proved(_) if standing.is_refused() => drop(standing.take_to(sent)),
+            Verdict::Proved(_) | Verdict::Unproved(_) => {}
         }
     }
 }
@@ -168,7 +230,8 @@ impl Reloader {
             let question = health::Question { sent, upstream: &route.upstream, host: &route.host };
             for sender in budget.unread(route.senders.iter().cloned(), ASK).into_iter().take(MOST_LEVELS) {
                 if let Some(rate) = health::level(&question, &sender).await {
-                    tracing::info!(route = &*route.name, sender, %rate, "the provider says how fast this number may send");
+                    let sender_shown = without_numbers(&sender);
+                    tracing::info!(route = &*route.name, sender = sender_shown, %rate, "the provider says how fast this number may send");
                     budget.set_level(&sender, rate);
                 }
             }
@@ -212,10 +275,13 @@ impl Alarms {
             }
             let asked = credential.asked();
             let Some(left) = asked.and_then(|asked| asked.ends_in()) else { continue };
-            let stage = EXPIRY_DAYS.iter().filter(|days| left < Duration::from_secs(**days * DAY)).count();
+            let ahead = EXPIRY_DAYS.iter().filter(|days| left < Duration::from_secs(**days * DAY)).count();
+            let stage = ahead + usize::from(left.is_zero());
             if self.is_news(format!("{name} expiry"), stage) {
-                let days = left.as_secs() / DAY;
-                tracing::error!(credential = name, days, "the token ends in so many days: replace it");
+                match left.as_secs() / DAY {
+                    _ if left.is_zero() => tracing::error!(credential = name, "the token has ended: replace it"),
+                    days => tracing::error!(credential = name, days, "the token ends in so many days: replace it"),
+                }
             }
         }
     }
@@ -228,7 +294,8 @@ impl Alarms {
 
 /// How much of `max_age` may pass before the first warning.
 pub const DUE: f64 = 0.8;
-const EXPIRY_DAYS: [u64; 4] = [14, 7, 2, 0];
+/// How many days before the end of a token there is an alarm; one more when it is there.
+const EXPIRY_DAYS: [u64; 3] = [14, 7, 2];
 const DAY: u64 = 86_400;
 const LOOK: Duration = Duration::from_secs(60);
 /// Of one route at a time.

@@ -5,9 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
-use super::{Live, Reloader};
+use super::{Live, Reloader, all_references};
 use crate::config::Reference;
-use crate::credential::references;
 use crate::credential::source::{Findings, read_all};
 use crate::secret::Fingerprint;
 
@@ -50,7 +49,7 @@ impl Reloader {
     pub(super) async fn ask_again(&self, refused: &mut Option<Vec<News>>) {
         let (references, managers) = {
             let live = self.live();
-            let all = references(&live.config.credentials);
+            let all = all_references(&live.config);
             (all.into_iter().filter(Reference::is_asked_for).collect(), Arc::clone(&live.managers))
         };
         let failed_before = managers.any_failed();
@@ -69,7 +68,11 @@ type News = (Reference, Fingerprint);
 
 fn news(live: &Live, findings: &Findings) -> Vec<News> {
     let slots = || live.credentials.values().flat_map(|credential| credential.slots().values());
+    let of_limits = live.config.limits.as_ref().map(|limits| &limits.redis);
     let is_held = |reference: &Reference, fingerprint: Fingerprint| {
+        if of_limits == Some(reference) && live.shared().and_then(|shared| shared.fingerprint()) == Some(fingerprint) {
+            return true;
+        }
         let all = slots().flat_map(|slot| std::iter::once(&slot.current).chain(&slot.accepted));
         all.filter(|held| held.reference == *reference).any(|held| held.fingerprint() == fingerprint)
     };

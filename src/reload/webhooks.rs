@@ -13,6 +13,7 @@ use crate::limit::Budget;
 use crate::metrics::Metrics;
 use crate::outbound::policy::Route;
 use crate::provider::Ca;
+use crate::shared::Shared;
 use crate::tls;
 use crate::upstream::Upstream;
 
@@ -27,6 +28,7 @@ pub(super) fn build(
     config: &Config,
     credentials: &BTreeMap<String, Arc<Credential>>,
     routes: &[Route],
+    shared: Option<&Arc<Shared>>,
     before: Option<&Live>,
     metrics: &Arc<Metrics>,
 ) -> Result<(Generation, Applications), LoadError> {
@@ -52,6 +54,7 @@ pub(super) fn build(
                 webhook.reply,
             ),
             budgets: budgets(credential, routes),
+            shared: shared.cloned(),
             metrics: metrics.webhook(&name),
             name,
         });

@@ -82,6 +82,10 @@ impl<'l> Rotation<'l> {
         let old = self.place.route.credential.newest();
         let exchanged = health::exchange(&self.place.question(old), self.app(), self.facts.expires.is_some()).await;
         let token = Arc::new(exchanged.map_err(unchanged)?);
+        // Whoever takes back the new one would then revoke the one in use.
+        if token.same_as(&self.old) {
+            return Err(unchanged("the provider gave the same token back".to_owned()));
+        }
         let new = match self.with(&token) {
             Ok(credential) => New { token, credential },
             Err(reason) => return Err(self.take_back(&token, &reason).await),
@@ -157,8 +161,11 @@ impl<'l> Rotation<'l> {
         let held = credential.slots().values().flat_map(Slot::held);
         let mut findings: Findings = held.map(|held| (held.reference.clone(), found(held.shared()))).collect();
         findings.insert(self.home.clone(), found(Arc::clone(token)));
-        let faults = |faults: Vec<_>| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-        Credential::assemble(name, config, &findings, None).map_err(faults)
+        let credential = Credential::assemble(name, config, &findings, None);
+        match credential.faults() {
+            [] => Ok(credential),
+            faults => Err(faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
+        }
     }
 }
 
@@ -185,7 +192,8 @@ fn rotatable(live: &Live, name: &str) -> Result<(Arc<Secret>, Reference), String
         return Err(format!("`{name}` has no app_secret, without which Meta exchanges no token"));
     }
     let held = credential.slots().get(TOKEN).map(|slot| &slot.current);
-    let held = held.ok_or_else(|| format!("`{name}` has no token"))?;
+    let why_not = || credential.faults().first().map_or_else(|| format!("`{name}` has no token"), ToString::to_string);
+    let held = held.ok_or_else(why_not)?;
     match &held.reference {
         // Before there is a new token that would then have no place.
         home @ Reference::File(path) => {

@@ -8,9 +8,9 @@ use tokio::time::Instant;
 
 use super::{Place, Rotation, RotationError, TOKEN, revoke};
 use crate::audit::Audit;
-use crate::credential::Credential;
 use crate::reload::{Live, Reloader};
 use crate::secret::{Fingerprint, Secret};
+use crate::shared::Lost;
 
 /// Exchanges each token that ends within the `renew` of its credential, for as long as the process lives.
 ///
@@ -23,12 +23,18 @@ pub async fn renew(reloader: Arc<Reloader>) {
         failed.retain(|_, at: &mut Instant| at.elapsed() < TRY_AGAIN);
         let due = due(&reloader.live());
         for credential in due.into_iter().filter(|credential| !failed.contains_key(credential)).collect::<Vec<_>>() {
-            match exchange(&reloader, &credential).await {
-                Ok(old) => replaced.push(old),
-                Err(error) => {
-                    tracing::error!(credential, %error, "the token ends soon and could not be renewed");
-                    failed.insert(credential, Instant::now());
-                }
+            match is_ours(&reloader.live(), &credential).await {
+                // Whoever has it is done by then, or has failed.
+                Ok(false) => drop(failed.insert(credential, Instant::now())),
+                // Asked again when the server is back: there are days left.
+                Err(Lost) => {}
+                Ok(true) => match exchange(&reloader, &credential).await {
+                    Ok(old) => replaced.extend(old),
+                    Err(error) => {
+                        tracing::error!(credential, %error, "the token ends soon and could not be renewed");
+                        failed.insert(credential, Instant::now());
+                    }
+                },
             }
         }
         for old in replaced.extract_if(.., |old| old.until <= Instant::now()) {
@@ -39,16 +45,34 @@ pub async fn renew(reloader: Arc<Reloader>) {
 
 /// The credentials whose token ends within their `renew`.
 fn due(live: &Live) -> Vec<String> {
-    let is_due = |credential: &Credential| {
-        let renew = live.config.credentials.get(&credential.name)?.renew?;
-        Some(credential.asked()?.expires_in()? <= renew && !credential.standing().fell_back())
-    };
-    let due = live.credentials.values().filter(|credential| is_due(credential) == Some(true));
-    due.map(|credential| credential.name.clone()).collect()
+    live.credentials.keys().filter(|name| is_due(live, name)).cloned().collect()
 }
 
-async fn exchange(reloader: &Reloader, name: &str) -> Result<Replaced, RotationError> {
+/// Whether it is this sidecar that renews a token, of those that share limits: the first that finds it due. Without a
+/// shared server, `renew` is to stand in the configuration of one alone.
+async fn is_ours(live: &Live, name: &str) -> Result<bool, Lost> {
+    let Some(shared) = live.shared() else { return Ok(true) };
+    let token = live.credentials.get(name).and_then(|credential| credential.fingerprint());
+    let what = format!("renew {}", token.map(|token| token.to_string()).unwrap_or_default());
+    shared.claim(name, &what, TRY_AGAIN).await
+}
+
+fn is_due(live: &Live, name: &str) -> bool {
+    let renew = live.config.credentials.get(name).and_then(|config| config.renew);
+    let credential = live.credentials.get(name).filter(|credential| !credential.standing().fell_back());
+    let left = credential.and_then(|credential| credential.asked()?.expires_in());
+    left.zip(renew).is_some_and(|(left, renew)| left <= renew)
+}
+
+/// What it was exchanged from, or nothing where another sidecar that shares the token's place has done it meanwhile.
+async fn exchange(reloader: &Reloader, name: &str) -> Result<Option<Replaced>, RotationError> {
+    // A reload that is refused for another reason would be refused with the new token as well.
+    let refused = |reasons: Vec<String>| RotationError(format!("a reload is refused: {}", reasons.join("; ")));
+    reloader.ask_and_wait("before a renewal").await.map_err(refused)?;
     let live = reloader.live();
+    if !is_due(&live, name) {
+        return Ok(None);
+    }
     let rotation = Rotation::begin(&live, name).await?;
     let new = rotation.exchange().await?;
     rotation.put(&new).await?;
@@ -61,13 +85,13 @@ async fn exchange(reloader: &Reloader, name: &str) -> Result<Replaced, RotationE
     }
     tracing::info!(credential = name, %old, new = %fingerprint, home = %rotation.home, "the token was renewed before its end");
     let overlap = live.config.credentials.get(name).map(|config| config.overlap).unwrap_or_default();
-    Ok(Replaced {
+    Ok(Some(Replaced {
         credential: name.to_owned(),
         app: rotation.app().to_owned(),
         old: Arc::clone(&rotation.old),
         new: fingerprint,
         until: Instant::now() + overlap.saturating_sub(2 * LOOK),
-    })
+    }))
 }
 
 fn sends_with(live: &Live, name: &str, token: Fingerprint) -> bool {

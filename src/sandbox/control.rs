@@ -137,6 +137,9 @@ async fn order(state: &State, request: Request<Incoming>) -> Response<Reply> {
         return refusal(StatusCode::BAD_REQUEST, "the body did not come whole");
     };
     match Order::parse(&body) {
+        Ok(order) if state.webhooks.is_metas_only(&order) => {
+            refusal(StatusCode::BAD_REQUEST, "expected the type \"text\", or a body")
+        }
         Ok(order) => {
             state.order(order);
             control(StatusCode::OK, &success())

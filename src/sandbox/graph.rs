@@ -1,6 +1,6 @@
 //! The Graph host: from a request to the handler for it, and from what that came to, to an answer.
 
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{Method, Request};
 use hyper::body::Incoming;
 
 use super::account;
@@ -10,11 +10,10 @@ use super::control;
 use super::error::GraphError;
 use super::ids;
 use super::json::success;
-use super::magic::{HANG, Magic, SLOW};
 use super::media;
 use super::oauth;
 use super::record::{Seen, header_names};
-use super::reply::{self, Outcome, Reply, Usage, put};
+use super::reply::{self, Outcome, Usage, befall, put};
 use super::send::{self, Sent};
 use super::state::{State, is_id};
 use super::target::{Query, Target, redact};
@@ -159,13 +158,6 @@ async fn finish(
     target: &Target,
 ) -> Outcome {
     let magic = result.as_ref().ok().and_then(|sent| sent.magic);
-    match magic {
-        Some(Magic::Hang) => return Outcome::Hang(HANG),
-        Some(Magic::Reset) => return Outcome::Reset,
-        Some(Magic::Unavailable) => return Outcome::Answer(reply::unavailable()),
-        Some(Magic::Slow) => tokio::time::sleep(SLOW).await,
-        _ => {}
-    }
     let tied = result.as_ref().err().is_none_or(|error| !error.before_any_account());
     let usage = kind.filter(|_| tied).map_or(Usage::App, |kind| call::usage(state, kind));
     let result = result.map(|sent| sent.answer);
@@ -174,18 +166,5 @@ async fn finish(
         let warning = format!("The call has been auto-upgraded to {} as {old} has been deprecated.", target.version);
         put(response.headers_mut(), "x-ad-api-version-warning", &warning);
     }
-    if magic == Some(Magic::Truncated) {
-        response = truncated(&response);
-    }
-    Outcome::Answer(response)
-}
-
-/// Promises a whole answer and gives the beginning of one.
-fn truncated(whole: &Response<Reply>) -> Response<Reply> {
-    let begun = r#"{"messaging_product":"whatsapp","contacts":[{"inp"#;
-    let mut response = Response::new(Reply::truncated(begun, 150));
-    *response.status_mut() = StatusCode::OK;
-    *response.headers_mut() = whole.headers().clone();
-    response.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
-    response
+    befall(magic, response).await
 }

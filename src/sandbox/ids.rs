@@ -30,7 +30,17 @@ pub(super) fn token() -> String {
 
 /// A new app secret: 32 hex digits.
 pub(super) fn app_secret() -> String {
-    pick(b"0123456789abcdef", 32).collect()
+    hex(32)
+}
+
+/// So many hex digits.
+pub(super) fn hex(count: usize) -> String {
+    pick(b"0123456789abcdef", count).collect()
+}
+
+/// A UUID of version 4.
+pub(super) fn uuid() -> String {
+    format!("{}-{}-4{}-a{}-{}", hex(8), hex(4), hex(3), hex(3), hex(12))
 }
 
 /// `fbtrace_id`, which is `X-Fb-Request-Id` too.

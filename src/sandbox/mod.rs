@@ -1,5 +1,6 @@
 //! An emulator of the WhatsApp Cloud API, for development and tests: two hosts on loopback that SDKs cannot
-//! tell from the real ones, and that say afterwards what was sent.
+//! tell from the real ones, and that say afterwards what was sent. It can stand for another provider instead, with one host
+//! and less detail: a [`Dialect`].
 //!
 //! It knows nothing of the rest of Keyside, and nothing of the rest but `keyside sandbox`, `keyside demo` and
 //! the tests knows of it.
@@ -9,6 +10,7 @@ mod auth;
 mod call;
 mod control;
 mod date;
+mod dialect;
 mod download;
 mod error;
 mod graph;
@@ -44,6 +46,7 @@ use http::StatusCode;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+pub use dialect::{Dialect, Key, Kind, Webhook, new_private_key, new_seed, public_key, public_key_of_seed};
 pub use record::Accepted;
 use serve::Host;
 use state::{Rules, State};
@@ -54,7 +57,10 @@ use webhook::{Order, Webhooks};
 /// How a sandbox is to behave.
 #[derive(Clone)]
 pub struct Options {
-    /// Where the Graph host listens; port 0 for any.
+    /// The provider that it stands for; Meta where there is none. Then the rules of Meta's own are without effect: media,
+    /// proofs, senders, the limit of pairs, the status of throttles.
+    pub provider: Option<&'static Dialect>,
+    /// Where the Graph host, or the provider's, listens; port 0 for any.
     pub listen: SocketAddr,
     /// Where the media host listens; port 0 for any.
     pub media_listen: SocketAddr,
@@ -62,7 +68,8 @@ pub struct Options {
     pub media_host: Option<String>,
     /// Whether both speak TLS, with a certificate of the sandbox's own authority.
     pub tls: bool,
-    /// The tokens that are valid from the start, with both WhatsApp scopes.
+    /// The tokens, or the provider's keys, that are valid from the start: tokens with both WhatsApp scopes, of a key in two
+    /// halves the public one.
     pub tokens: Vec<String>,
     /// The secret of the app. Without it, no proof is checked.
     pub app_secret: Option<String>,
@@ -86,6 +93,7 @@ impl Default for Options {
     fn default() -> Options {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         Options {
+            provider: None,
             listen: any,
             media_listen: any,
             media_host: None,
@@ -109,43 +117,48 @@ pub struct Sandbox {
     media: SocketAddr,
     authority: Authority,
     state: Arc<State>,
-    listeners: [JoinHandle<std::convert::Infallible>; 2],
+    listeners: Vec<JoinHandle<std::convert::Infallible>>,
 }
 
 impl Sandbox {
-    /// Binds both hosts and serves them on the current runtime.
+    /// Binds its hosts and serves them on the current runtime.
     pub async fn start(options: Options) -> Result<Sandbox, SandboxError> {
         let authority = Authority::new().map_err(|error| SandboxError::Certificate(error.into()))?;
-        let tls = if options.tls { Some(authority.server().map_err(SandboxError::Certificate)?) } else { None };
+        let name = options.provider.map(|dialect| dialect.host);
+        let tls = options.tls.then(|| authority.server(name).map_err(SandboxError::Certificate)).transpose()?;
         let (listener, graph) = bind(options.listen).await?;
-        let (media_listener, media) = bind(options.media_listen).await?;
+        let mut hosts = vec![(listener, options.provider.map_or(Host::Graph, Host::Provider))];
+        let mut media = graph;
+        if options.provider.is_none() {
+            let (listener, address) = bind(options.media_listen).await?;
+            hosts.push((listener, Host::Media));
+            media = address;
+        }
         let client = authority.client(options.callback_ca.as_deref()).map_err(SandboxError::Certificate)?;
-        let state = Arc::new(State::new(rules(&options, media)?, Webhooks::new(client)));
+        let state = Arc::new(State::new(rules(&options, media)?, Webhooks::new(client, options.provider)));
         options.tokens.iter().for_each(|token| state.tokens.introduce(token));
-        let listeners = [
-            tokio::spawn(serve::listen(listener, tls.clone(), Host::Graph, Arc::clone(&state))),
-            tokio::spawn(serve::listen(media_listener, tls, Host::Media, Arc::clone(&state))),
-        ];
+        let serve = |(listener, host)| tokio::spawn(serve::listen(listener, tls.clone(), host, Arc::clone(&state)));
+        let listeners = hosts.into_iter().map(serve).collect();
         Ok(Sandbox { graph, media, authority, state, listeners })
     }
 
-    /// Where the Graph host listens.
+    /// Where the Graph host, or the provider's, listens.
     pub fn graph(&self) -> SocketAddr {
         self.graph
     }
 
-    /// Where the media host listens.
+    /// Where the media host listens; where the provider's only host does.
     pub fn media(&self) -> SocketAddr {
         self.media
     }
 
-    /// The certificate of the authority that vouches for both, in PEM. Their certificate names `localhost`,
-    /// `127.0.0.1`, `::1`, `graph.facebook.com` and `lookaside.fbsbx.com`.
+    /// The certificate of the authority that vouches for its hosts, in PEM. Their certificate names `localhost`,
+    /// `127.0.0.1`, `::1`, `graph.facebook.com`, `lookaside.fbsbx.com` and the provider's host.
     pub fn ca_pem(&self) -> &str {
         self.authority.pem()
     }
 
-    /// Makes a token valid, with both WhatsApp scopes; one that was revoked stays so.
+    /// Makes a token, or a key of the provider's, valid; one that was revoked stays so.
     pub fn accept_token(&self, token: &str) {
         self.state.tokens.introduce(token);
     }
@@ -165,7 +178,7 @@ impl Sandbox {
     /// the common name of Meta's and the authority of [`Sandbox::ca_pem`].
     ///
     /// # Errors
-    /// Where the handshake is not answered with 200 and the challenge.
+    /// Where the handshake is not answered with 200 and the challenge. Other providers than Meta have none.
     pub async fn subscribe(&self, app: App) -> Result<(), SubscribeError> {
         self.state.webhooks.subscribe(app).await
     }
@@ -217,9 +230,9 @@ pub fn new_app_secret() -> String {
     ids::app_secret()
 }
 
-/// The recipients for whom something happens, and what.
-pub fn magic_recipients() -> impl Iterator<Item = (&'static str, &'static str)> {
-    magic::recipients()
+/// The recipients for whom something happens at Meta, or at another provider, and what.
+pub fn magic_recipients(provider: Option<&Dialect>) -> impl Iterator<Item = (&'static str, &'static str)> {
+    magic::recipients(provider.is_none())
 }
 
 /// Why a sandbox did not start.

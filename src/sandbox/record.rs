@@ -17,15 +17,15 @@ const REQUESTS: usize = 1000;
 /// A send that was accepted: on the real API, a message that goes out and is paid for.
 #[derive(Clone, Debug)]
 pub struct Accepted {
-    /// The phone number id that sent it.
+    /// The phone number id that sent it, or whatever the provider has for that.
     pub sender: String,
     /// Whom it goes to, as the caller wrote it.
     pub recipient: String,
-    /// Its type: `text`, `template`, ...
+    /// Its type: `text`, `template`, ...; of a provider other than Meta, the path that it was sent to.
     pub kind: String,
     /// Its id.
     pub wamid: String,
-    /// The fingerprint of the token that it was sent with.
+    /// The fingerprint of the token, or of the provider's key, that it was sent with.
     pub token: String,
     /// When it was accepted.
     pub when: SystemTime,

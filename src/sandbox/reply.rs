@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use sha2::{Digest, Sha256};
@@ -15,6 +15,7 @@ use tokio::time::Sleep;
 use super::error::GraphError;
 use super::ids;
 use super::json::Json;
+use super::magic::{HANG, Magic, SLOW};
 
 /// What becomes of a request.
 #[derive(Debug)]
@@ -41,9 +42,12 @@ impl Reply {
         Reply { rest: body.into(), missing: 0, pause: None }
     }
 
-    /// A body that promises `missing` bytes more than it has, and breaks off.
-    pub(super) fn truncated(body: impl Into<Bytes>, missing: u64) -> Reply {
-        Reply { rest: body.into(), missing, pause: None }
+    /// Promises all of it, has the first half, and breaks off.
+    fn truncated(mut self) -> Reply {
+        let whole = self.rest.len();
+        self.rest.truncate(whole / 2);
+        self.missing = u64::try_from(whole - self.rest.len()).unwrap_or(0);
+        self
     }
 }
 
@@ -139,7 +143,7 @@ pub(super) fn graph(result: &Result<Json, GraphError>, usage: &Usage, version: &
 }
 
 /// HTTP 503 as a front end gives it: not from Graph, not JSON.
-pub(super) fn unavailable() -> Response<Reply> {
+fn unavailable() -> Response<Reply> {
     let page = "<!DOCTYPE html>\n<html lang=\"en\"><head><title>Error</title></head><body><h1>Sorry, something went \
                 wrong.</h1><p>We're working on getting this fixed as soon as we can.</p></body></html>\n";
     let mut response = Response::new(Reply::new(page));
@@ -147,6 +151,25 @@ pub(super) fn unavailable() -> Response<Reply> {
     put(response.headers_mut(), "content-type", "text/html; charset=utf-8");
     put(response.headers_mut(), "proxy-status", "http_request_error; e_proxy=\"sandbox\"");
     response
+}
+
+/// What becomes of an answer to a message for this recipient.
+pub(super) async fn befall(magic: Option<Magic>, answer: Response<Reply>) -> Outcome {
+    match magic {
+        Some(Magic::Hang) => Outcome::Hang(HANG),
+        Some(Magic::Reset) => Outcome::Reset,
+        Some(Magic::Unavailable) => Outcome::Answer(unavailable()),
+        Some(Magic::Truncated) => {
+            let mut answer = answer.map(Reply::truncated);
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            Outcome::Answer(answer)
+        }
+        Some(Magic::Slow) => {
+            tokio::time::sleep(SLOW).await;
+            Outcome::Answer(answer)
+        }
+        _ => Outcome::Answer(answer),
+    }
 }
 
 /// An answer of the sandbox itself, for its control endpoints.

@@ -18,6 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+use super::dialect::{self, Dialect};
 use super::download;
 use super::graph;
 use super::reply::{Broken, Outcome, Reply};
@@ -28,13 +29,15 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How long to wait when no connection can be accepted, for want of file descriptors, say.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Which of the two hosts it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Which host it is.
+#[derive(Clone, Copy)]
 pub(super) enum Host {
     /// `graph.facebook.com`.
     Graph,
     /// `lookaside.fbsbx.com`.
     Media,
+    /// That of another provider.
+    Provider(&'static Dialect),
 }
 
 /// Serves a listener until the future is dropped, and with it all its connections.
@@ -104,6 +107,7 @@ async fn one(
     let outcome = match host {
         Host::Graph => graph::answer(state, request).await,
         Host::Media => download::answer(state, &request),
+        Host::Provider(dialect) => dialect::answer(state, dialect, request).await,
     };
     match outcome {
         Outcome::Answer(response) => Ok(response),

@@ -108,7 +108,7 @@ impl State {
             throttle_status: StatusCode::BAD_REQUEST,
             latency: Duration::ZERO,
         };
-        State::new(rules, Webhooks::new(authority.client(None).unwrap()))
+        State::new(rules, Webhooks::new(authority.client(None).unwrap(), None))
     }
 }
 

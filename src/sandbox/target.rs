@@ -82,7 +82,7 @@ fn decode(text: &str) -> String {
 }
 
 /// The parameters whose values never appear in a record.
-const SECRET: [&str; 7] = [
+const SECRET: [&str; 9] = [
     "access_token",
     "appsecret_proof",
     "input_token",
@@ -90,6 +90,8 @@ const SECRET: [&str; 7] = [
     "client_secret",
     "revoke_token",
     "verify_token",
+    "token",
+    "password",
 ];
 
 /// A path and query with its secrets taken out.

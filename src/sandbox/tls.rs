@@ -11,7 +11,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
-/// The names under which the sandbox answers.
+/// The names under which the sandbox answers, besides that of another provider.
 const NAMES: [&str; 5] = ["localhost", "127.0.0.1", "::1", "graph.facebook.com", "lookaside.fbsbx.com"];
 
 /// A certificate authority.
@@ -36,9 +36,13 @@ impl Authority {
         &self.pem
     }
 
-    /// A server with a certificate for all the names.
-    pub(super) fn server(&self) -> Result<Arc<ServerConfig>, Box<dyn std::error::Error + Send + Sync>> {
-        let mut params = CertificateParams::new(NAMES.map(str::to_owned))?;
+    /// A server with a certificate for all the names, and for this one.
+    pub(super) fn server(
+        &self,
+        host: Option<&str>,
+    ) -> Result<Arc<ServerConfig>, Box<dyn std::error::Error + Send + Sync>> {
+        let names: Vec<_> = NAMES.into_iter().chain(host).map(str::to_owned).collect();
+        let mut params = CertificateParams::new(names)?;
         params.distinguished_name.push(DnType::CommonName, "Keyside sandbox server");
         params.use_authority_key_identifier_extension = true;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];

@@ -1,4 +1,4 @@
-//! The tokens that are valid here. None is kept: they are known by their SHA-256.
+//! The tokens and keys that are valid here. No secret is kept: they are known by their SHA-256.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -46,28 +46,46 @@ pub(super) enum Standing {
 
 /// All tokens ever issued.
 #[derive(Default)]
-pub(super) struct Tokens(Mutex<HashMap<[u8; 32], Option<Grant>>>);
+pub(super) struct Tokens {
+    issued: Mutex<HashMap<[u8; 32], Option<Grant>>>,
+    /// Those that are public keys in PEM, with which the tokens are checked that a caller signs himself.
+    public_keys: Mutex<Vec<String>>,
+}
 
 impl Tokens {
     /// Makes a token valid, also one that was revoked.
     pub(super) fn issue(&self, token: &str, grant: Grant) {
-        lock(&self.0).insert(digest(token), Some(grant));
+        self.keep_public(token);
+        lock(&self.issued).insert(digest(token), Some(grant));
     }
 
     /// Makes a token valid unless it is known already, be it as a revoked one.
     pub(super) fn introduce(&self, token: &str) {
-        lock(&self.0).entry(digest(token)).or_insert_with(|| Some(Grant::usual()));
+        self.keep_public(token);
+        lock(&self.issued).entry(digest(token)).or_insert_with(|| Some(Grant::usual()));
     }
 
     /// Takes a token back. Says whether there was one.
     pub(super) fn revoke(&self, token: &str) -> bool {
-        let mut tokens = lock(&self.0);
+        let mut tokens = lock(&self.issued);
         tokens.get_mut(&digest(token)).is_some_and(|grant| grant.take().is_some())
+    }
+
+    /// The public keys, also those that were taken back.
+    pub(super) fn public_keys(&self) -> Vec<String> {
+        lock(&self.public_keys).clone()
+    }
+
+    fn keep_public(&self, token: &str) {
+        let mut keys = lock(&self.public_keys);
+        if token.starts_with("-----BEGIN PUBLIC KEY-----") && keys.iter().all(|key| key != token) {
+            keys.push(token.to_owned());
+        }
     }
 
     /// How a token stands. Found by its hash, so the time it takes tells nothing about valid ones.
     pub(super) fn standing(&self, token: &str) -> Standing {
-        match lock(&self.0).get(&digest(token)) {
+        match lock(&self.issued).get(&digest(token)) {
             None => Standing::Unknown,
             Some(None) => Standing::Revoked,
             Some(Some(grant)) if grant.expires_at != 0 && grant.expires_at <= now() => {

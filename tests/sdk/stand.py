@@ -1,17 +1,22 @@
 #!/usr/bin/env python3
-"""stand.py KEYSIDE COMMAND...: runs COMMAND beside a sandbox and a Keyside in front of it.
+"""stand.py KEYSIDE PROVIDER COMMAND...: runs COMMAND beside a sandbox of the provider and a Keyside in front of it.
 
 COMMAND gets, in its environment:
   KEYSIDE_URL    where an application sends, http://127.0.0.1:PORT
   KEYSIDE_ADMIN  the admin listener of the same Keyside
-  SANDBOX_URL    the emulated Cloud API, https://127.0.0.1:PORT
+  SANDBOX_URL    the emulated API, https://127.0.0.1:PORT
   SANDBOX_CA     the CA of its certificate
+  with the provider `meta`:
   APPLICATION    127.0.0.1:PORT, where genuine webhooks go to /events
   APP_SECRET     the app secret, with which an application can check a webhook again
-but no token: only Keyside knows where that lies. Both programs end with COMMAND, whose status is returned.
+  with another:
+  KEY_FINGERPRINT  how the sandbox names the key in what it has seen; of a key in two halves, the public one's
+  ACCOUNT_SID, ... what else the account has, in capitals
+but no token and no key: only Keyside knows where that lies. Both programs end with COMMAND, whose status is returned.
 """
 
 import contextlib
+import hashlib
 import os
 import pathlib
 import socket
@@ -19,10 +24,11 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 import urllib.error
 import urllib.request
 
-CONFIG = """\
+LISTEN = """\
 [outbound]
 listen = ["127.0.0.1:{outbound}"]
 
@@ -32,6 +38,8 @@ listen = ["127.0.0.1:{inbound}"]
 [admin]
 listen = ["127.0.0.1:{admin}"]
 
+"""
+META = """\
 [provider.sandbox]
 extends        = "meta"
 upstream       = "https://127.0.0.1:{graph}"
@@ -56,28 +64,53 @@ forward    = "http://127.0.0.1:{application}/events"
 START_SECONDS = 20
 
 
-def main(keyside, command):
+def main(keyside, provider, command):
     with tempfile.TemporaryDirectory(prefix="keyside-stand-") as directory, contextlib.ExitStack() as running:
         directory = pathlib.Path(directory)
         ports = dict(zip(("outbound", "inbound", "admin", "graph", "media", "application"), free_ports(6)))
         sandbox = pathlib.Path(directory, "sandbox")
         sandbox.mkdir()
-        config = pathlib.Path(directory, "proxy.toml")
-        config.write_text(CONFIG.format(dir=sandbox, **ports))
-
+        if provider == "meta":
+            more = ("--media-listen", f"127.0.0.1:{ports['media']}",
+                    "--callback", f"http://127.0.0.1:{ports['inbound']}/webhooks/whatsapp")
+        else:
+            more = ("--provider", provider)
         running.enter_context(program(directory, keyside, "sandbox", "--dir", sandbox,
-                                      "--listen", f"127.0.0.1:{ports['graph']}",
-                                      "--media-listen", f"127.0.0.1:{ports['media']}",
-                                      "--callback", f"http://127.0.0.1:{ports['inbound']}/webhooks/whatsapp"))
-        wait_for("the sandbox", lambda: (sandbox / "app_secret").exists() and connects(ports["graph"]))
+                                      "--listen", f"127.0.0.1:{ports['graph']}", *more))
+        said = pathlib.Path(directory, "sandbox.log")
+        wait_for("the sandbox", lambda: "Recipients" in said.read_text() and connects(ports["graph"]))
+        if provider == "meta":
+            account = META.format(dir=sandbox, **ports)
+            own = {"APPLICATION": f"127.0.0.1:{ports['application']}",
+                   "APP_SECRET": (sandbox / "app_secret").read_text().strip()}
+        else:
+            account = configuration_in(said.read_text())
+            own = about_account(account)
+
+        config = pathlib.Path(directory, "proxy.toml")
+        config.write_text(LISTEN.format(**ports) + account)
         running.enter_context(program(directory, keyside, "run", "--config", config))
         admin = f"http://127.0.0.1:{ports['admin']}"
         wait_for("keyside", lambda: answers(f"{admin}/readyz"))
 
         environment = dict(os.environ, KEYSIDE_URL=f"http://127.0.0.1:{ports['outbound']}", KEYSIDE_ADMIN=admin,
-                           SANDBOX_URL=f"https://127.0.0.1:{ports['graph']}", SANDBOX_CA=str(sandbox / "ca.pem"),
-                           APPLICATION=f"127.0.0.1:{ports['application']}", APP_SECRET=(sandbox / "app_secret").read_text().strip())
+                           SANDBOX_URL=f"https://127.0.0.1:{ports['graph']}", SANDBOX_CA=str(sandbox / "ca.pem"), **own)
         return subprocess.run(command, env=environment).returncode
+
+
+def configuration_in(said):
+    """What a sandbox says that belongs into proxy.toml."""
+    return said[said.index("[provider.sandbox]"):said.index("Recipients")]
+
+
+def about_account(configuration):
+    """What an application may know of the account. The key comes first in the credential."""
+    credential = tomllib.loads(configuration)["credential"]["sandbox"]
+    key = pathlib.Path(next(value.removeprefix("file:") for value in credential.values() if value.startswith("file:")))
+    public = key.with_suffix(".pub")
+    text = (public if public.exists() else key).read_text().strip()
+    parameters = {name.upper(): value for name, value in credential.items() if not value.startswith("file:")}
+    return {"KEY_FINGERPRINT": hashlib.sha256(f"keyside:{text}".encode()).hexdigest()[:12], **parameters}
 
 
 @contextlib.contextmanager
@@ -136,6 +169,6 @@ def answers(url):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 3:
+    if len(sys.argv) < 4:
         raise SystemExit(__doc__)
-    sys.exit(main(pathlib.Path(sys.argv[1]).resolve(), sys.argv[2:]))
+    sys.exit(main(pathlib.Path(sys.argv[1]).resolve(), sys.argv[2], sys.argv[3:]))

@@ -43,5 +43,16 @@ pub fn under_load_of(keyside: &Keyside, request: &[u8], during: impl FnOnce()) -
     (sent.into_inner(), failed.into_inner().unwrap())
 }
 
+/// Sends one after the other for a second, and gives how many; all of them must pass.
+pub fn sent_in_a_second(keyside: &Keyside) -> usize {
+    let (began, mut client) = (Instant::now(), Client::connect(keyside.outbound()).unwrap());
+    let mut count = 0;
+    while began.elapsed() < Duration::from_secs(1) {
+        assert_eq!(client.ask(&post(MESSAGES, "{}")).unwrap().status, 200);
+        count += 1;
+    }
+    count
+}
+
 const RATE: u32 = 500;
 const CALLERS: u32 = 5;

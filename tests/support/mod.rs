@@ -6,6 +6,7 @@ pub mod key;
 pub mod keyside;
 pub mod load;
 pub mod manager;
+pub mod redis;
 pub mod sandbox;
 pub mod upstream;
 pub mod webhook;

@@ -1,6 +1,8 @@
-//! The emulator of the Cloud API, as a process of its own.
+//! The emulator of the Cloud API, or of another provider's, as a process of its own.
 
+use std::fs::{self, File};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -14,24 +16,47 @@ use super::keyside::{Directory, free_port};
 pub struct Sandbox {
     child: Child,
     address: SocketAddr,
+    said: PathBuf,
 }
 
 impl Sandbox {
     /// Starts it without TLS, with more arguments.
     pub fn start(dir: &Directory, more: &[&str]) -> Self {
-        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let media = format!("127.0.0.1:{}", free_port());
+        Self::run(dir, &[&["--media-listen", &media], more].concat())
+    }
+
+    /// The same in the place of another provider than Meta.
+    pub fn of(provider: &str, dir: &Directory, more: &[&str]) -> Self {
+        Self::run(dir, &[&["--provider", provider], more].concat())
+    }
+
+    fn run(dir: &Directory, arguments: &[&str]) -> Self {
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let said = dir.join("said");
         let child = Command::new(env!("CARGO_BIN_EXE_keyside"))
-            .args(["sandbox", "--plain", "--listen", &address.to_string(), "--media-listen", &media])
+            .args(["sandbox", "--plain", "--listen", &address.to_string()])
             .args(["--dir", &dir.path().display().to_string()])
-            .args(more)
+            .args(arguments)
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(File::create(&said).unwrap())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        assert!(eventually(Duration::from_secs(10), || Client::connect(address).is_ok()), "the sandbox listens");
-        Self { child, address }
+        let sandbox = Self { child, address, said };
+        let is_up = || sandbox.said().contains("Recipients") && Client::connect(address).is_ok();
+        assert!(eventually(Duration::from_secs(10), is_up), "the sandbox listens");
+        sandbox
+    }
+
+    fn said(&self) -> String {
+        fs::read_to_string(&self.said).unwrap()
+    }
+
+    /// What it says that belongs into proxy.toml.
+    pub fn configuration(&self) -> String {
+        let said = self.said();
+        said[said.find("[provider.sandbox]").unwrap()..said.find("Recipients").unwrap()].to_owned()
     }
 
     /// Where it listens.

@@ -208,6 +208,12 @@ impl Upstream {
         self.requests().pop().expect("the upstream saw a request")
     }
 
+    /// The last request to a target that begins so. Where a token is checked, Keyside asks questions of its own at any time.
+    pub fn last_to(&self, target: &str) -> Request {
+        let all = self.requests();
+        all.into_iter().rfind(|request| request.target().starts_with(target)).expect("the upstream saw such a request")
+    }
+
     /// How many requests arrived whole.
     pub fn arrivals(&self) -> usize {
         self.record.lock().requests.iter().filter(|request| request.complete).count()

@@ -1,12 +1,13 @@
 //! `proxy.toml` as it is written, and how it becomes a [`Config`]: every key, its default, its check.
 
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 
 use super::error::Faults;
-use super::{Admin, Audit, Config, Inbound, Log, LogFormat, Outbound, Reload};
+use super::{Admin, Audit, Config, Inbound, Log, LogFormat, OnFailure, Outbound, Reload, SharedLimits};
 use crate::document::{Document, Fault, Field, Position, Reader, Report};
 use crate::units::{self, UnitError};
 
@@ -66,6 +67,7 @@ pub(super) fn read(document: &Document, report: &Report) -> Config {
     let section = root.section("inbound");
     let inbound = if is_inbound { inbound(section, &mut addresses) } else { Inbound::default() };
     let admin = admin(root.section("admin"), &mut addresses, reach);
+    let limits = root.table("limits").and_then(limits);
     let reload = reload(root.section("reload"));
     let log = log(root.section("log"));
     let audit = root.table("audit").and_then(audit);
@@ -84,6 +86,7 @@ pub(super) fn read(document: &Document, report: &Report) -> Config {
         outbound,
         credentials: credentials.into_iter().filter_map(|(name, placed)| Some((name, placed?.config))).collect(),
         routes: routes.unwrap_or_default(),
+        limits,
         inbound,
         webhooks: webhooks.unwrap_or_default(),
         admin,
@@ -118,6 +121,37 @@ fn reload(mut reader: Reader<'_>) -> Reload {
     let refresh = duration_or_off(&mut reader, "refresh", Some(Duration::from_secs(300)));
     reader.finish();
     Reload { watch, refresh }
+}
+
+fn limits(mut reader: Reader<'_>) -> Option<SharedLimits> {
+    let expected = "a reference to the URL of a Redis or Valkey, such as \"env:KEYSIDE_REDIS_URL\"";
+    let redis = reader.required("redis", expected).and_then(|field| field.parse(str::parse));
+    let ca = reader.field("ca").and_then(|field| field.parse(system_or_path));
+    let on_failure = reader.field("on_failure").and_then(|field| {
+        field.choice(&[("local", OnFailure::Local), ("open", OnFailure::Open), ("closed", OnFailure::Closed)])
+    });
+    let replicas = reader.field("replicas").map(|field| {
+        let replicas = field.integer().and_then(NonZeroU32::new);
+        if replicas.is_none() {
+            field.fault("no count, expected how many sidecars share the limits");
+        }
+        replicas.unwrap_or(NonZeroU32::MIN)
+    });
+    reader.finish();
+    Some(SharedLimits {
+        redis: redis?,
+        ca: ca.flatten(),
+        on_failure: on_failure.unwrap_or(OnFailure::Local),
+        replicas: replicas.unwrap_or(NonZeroU32::MIN),
+    })
+}
+
+/// `None` is "system".
+fn system_or_path(text: &str) -> Result<Option<PathBuf>, &'static str> {
+    match text {
+        "system" => Ok(None),
+        text => absolute_path(text).map(Some),
+    }
 }
 
 fn audit(mut reader: Reader<'_>) -> Option<Audit> {

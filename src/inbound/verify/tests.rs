@@ -105,7 +105,7 @@ fn credential(provider: &Arc<Provider>, values: &[(&str, &[&str])]) -> Credentia
         max_age: Duration::from_secs(1),
         proof: ProofForm::Auto,
     };
-    Credential::assemble("test", &config, &findings, None).unwrap()
+    Credential::assemble("test", &config, &findings, None)
 }
 
 fn verifier(provider: &Arc<Provider>, values: &[(&str, &[&str])], url: Option<&str>) -> Verifier {

@@ -1,5 +1,6 @@
 //! The sandbox from outside: over real connections, as a client sees it.
 
+mod providers;
 mod refused;
 
 use serde_json::{Value, json};

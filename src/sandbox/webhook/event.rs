@@ -6,6 +6,7 @@ use data_encoding::HEXLOWER;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
+use crate::sandbox::dialect::{Event, Lines};
 use crate::sandbox::ids;
 use crate::sandbox::json::{Json, object};
 use crate::sandbox::state::ACCOUNT;
@@ -142,8 +143,9 @@ pub(super) fn envelope(changes: &[Change]) -> Json {
 
 /// The headers of a webhook: the signature is over exactly the bytes that are sent, and its key is the text of the
 /// secret, not the bytes that its digits stand for.
-pub(super) fn headers(body: &[u8], secret: &str) -> Vec<(&'static str, String)> {
-    let mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).map(|mac| mac.chain_update(body).finalize());
+pub(super) fn headers(event: &Event<'_>) -> Lines {
+    let mac = Hmac::<Sha256>::new_from_slice(event.secret.as_bytes());
+    let mac = mac.map(|mac| mac.chain_update(event.body).finalize());
     let digits = mac.map(|mac| HEXLOWER.encode(&mac.into_bytes())).unwrap_or_default();
     vec![
         ("User-Agent", "facebookexternalua".to_owned()),
@@ -173,7 +175,8 @@ mod tests {
         let value = object([("messaging_product", "whatsapp".into()), ("messages", vec![message].into())]);
         let body = envelope(&[Change { value }]).graph().replace(ACCOUNT, "102290129340398");
         assert_eq!(body, text);
-        let signed = headers(body.as_bytes(), "test_app_secret").pop().unwrap();
+        let event = Event { body: body.as_bytes(), url: "", secret: "test_app_secret", time: 0, nonce: "" };
+        let signed = headers(&event).pop().unwrap();
         assert_eq!(signed.1, "sha256=489b893a42e2e61e7a7d8bc1f5038f50dfed2511326fe7e7ea94eba980d5ce17");
     }
 

@@ -1,4 +1,5 @@
-//! Webhooks as Meta sends them: to every app that is subscribed, signed with its secret, again and again until 200.
+//! Webhooks as Meta sends them: to every app that is subscribed, signed with its secret, again and again until 200; and
+//! those of other providers, signed in their way and sent in the same.
 
 mod call;
 mod event;
@@ -14,10 +15,12 @@ use rustls::ClientConfig;
 use subtle::ConstantTimeEq;
 use tokio::sync::Semaphore;
 
+use super::dialect::{Dialect, Event, Lines, Webhook};
 use super::ids;
 use super::json::{Json, object};
 use super::magic::Magic;
 use super::state::lock;
+use super::token::now;
 
 pub(super) use order::Order;
 pub use record::Attempt;
@@ -59,6 +62,7 @@ struct Subscribed {
 
 /// All that has to do with webhooks.
 pub(super) struct Webhooks {
+    provider: Option<&'static Dialect>,
     apps: Mutex<Vec<Subscribed>>,
     attempts: Attempts,
     /// How many events may be under way.
@@ -81,16 +85,30 @@ impl std::error::Error for SubscribeError {}
 
 impl Webhooks {
     /// Without an app yet; `tls` is what callbacks with TLS are reached with.
-    pub(super) fn new(tls: Arc<ClientConfig>) -> Webhooks {
+    pub(super) fn new(tls: Arc<ClientConfig>, provider: Option<&'static Dialect>) -> Webhooks {
         let room = Arc::new(Semaphore::new(UNDER_WAY));
-        Webhooks { apps: Mutex::default(), attempts: Attempts::default(), room, next: AtomicU64::new(1), tls }
+        Webhooks { provider, apps: Mutex::default(), attempts: Attempts::default(), room, next: AtomicU64::new(1), tls }
     }
 
-    /// Makes sure that the callback is the app's own, and subscribes it; an app of the same name is replaced.
+    /// Makes sure that the callback is the app's own, where the provider does, and subscribes it; an app of the same name
+    /// is replaced.
     pub(super) async fn subscribe(&self, app: App) -> Result<(), SubscribeError> {
         let target = Target::parse(&app.callback).ok_or_else(|| {
             SubscribeError("the callback is not a URL that begins with http:// or https://".to_owned())
         })?;
+        if self.provider.is_none() {
+            self.shake_hands(&app, &target).await?;
+        }
+        let mut apps = lock(&self.apps);
+        apps.retain(|known| known.app.name != app.name);
+        if apps.len() >= MOST_APPS {
+            return Err(SubscribeError(format!("there are {MOST_APPS} apps already")));
+        }
+        apps.push(Subscribed { app, old_secret: None, signing: Signing::New });
+        Ok(())
+    }
+
+    async fn shake_hands(&self, app: &App, target: &Target) -> Result<(), SubscribeError> {
         let challenge = ids::object_id();
         let query = format!(
             "hub.mode=subscribe&hub.challenge={challenge}&hub.verify_token={}",
@@ -106,12 +124,6 @@ impl Webhooks {
                 if is_challenge { "" } else { ", and not with the challenge" }
             )));
         }
-        let mut apps = lock(&self.apps);
-        apps.retain(|known| known.app.name != app.name);
-        if apps.len() >= MOST_APPS {
-            return Err(SubscribeError(format!("there are {MOST_APPS} apps already")));
-        }
-        apps.push(Subscribed { app, old_secret: None, signing: Signing::New });
         Ok(())
     }
 
@@ -145,6 +157,11 @@ impl Webhooks {
         Json::List(apps.iter().map(one).collect())
     }
 
+    /// Whether only Meta's users can send what was ordered, and this is not Meta.
+    pub(super) fn is_metas_only(&self, order: &Order) -> bool {
+        self.provider.is_some() && !order.is_plain()
+    }
+
     /// The attempts so far.
     pub(super) fn attempts(&self) -> &Attempts {
         &self.attempts
@@ -162,7 +179,7 @@ impl Webhooks {
         let this = Arc::clone(self);
         tokio::spawn(async move {
             for update in updates {
-                this.send(&[update], &Order::default()).await;
+                this.send(event::envelope(&[update]).graph().into_bytes(), false).await;
                 tokio::time::sleep(BETWEEN_STATUSES).await;
             }
         });
@@ -181,61 +198,48 @@ impl Webhooks {
             if let Some(beat) = &mut beat {
                 beat.tick().await;
             }
-            let changes: Vec<_> = batch.iter().map(|number| order.change(*number)).collect();
-            for _ in 0..=u32::from(order.duplicate) {
-                self.send(&changes, &order).await;
+            for body in order.bodies(batch, self.webhook()) {
+                for _ in 0..=u32::from(order.duplicate) {
+                    self.send(body.clone(), order.forged).await;
+                }
             }
         }
     }
 
     /// One POST to each app, tried until it is answered with 200. Waits where too many are under way.
-    async fn send(self: &Arc<Self>, changes: &[Change], order: &Order) {
-        let body = event::envelope(changes).graph().into_bytes();
+    async fn send(self: &Arc<Self>, body: Vec<u8>, forged: bool) {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let addressed: Vec<_> = lock(&self.apps)
             .iter()
-            .filter_map(|known| {
+            .map(|known| {
                 let (secret, which) = known.signs(number);
-                let secret = if order.forged { NOBODYS_SECRET } else { secret };
-                Some((
-                    known.app.name.clone(),
-                    Target::parse(&known.app.callback)?,
-                    event::headers(&body, secret),
-                    which,
-                ))
+                let secret = if forged { NOBODYS_SECRET } else { secret };
+                (App { secret: secret.to_owned(), ..known.app.clone() }, which)
             })
             .collect();
         // Forgers do not try again.
-        let attempts = if order.forged { 1 } else { ATTEMPTS };
-        for (app, target, lines, which) in addressed {
+        let attempts = if forged { 1 } else { ATTEMPTS };
+        for (app, which) in addressed {
             let Ok(place) = Arc::clone(&self.room).acquire_owned().await else { return };
             let (this, body) = (Arc::clone(self), body.clone());
             tokio::spawn(async move {
-                this.deliver(number, &app, which, &target, &lines, body, attempts).await;
+                this.deliver(number, &app, which, &body, attempts).await;
                 drop(place);
             });
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "all that one event is")]
-    async fn deliver(
-        &self,
-        event: u64,
-        app: &str,
-        secret: &'static str,
-        target: &Target,
-        lines: &[(&'static str, String)],
-        body: Vec<u8>,
-        attempts: u32,
-    ) {
+    async fn deliver(&self, event: u64, app: &App, secret: &'static str, body: &[u8], attempts: u32) {
+        let Some(target) = Target::parse(&app.callback) else { return };
         let mut pause = FIRST_PAUSE;
         for attempt in 1..=attempts {
             let began = std::time::Instant::now();
-            let answer = ask(target, &self.tls, Method::POST, lines.to_vec(), body.clone()).await;
+            // Signed anew each time: a nonce that comes again is a replay.
+            let answer = ask(&target, &self.tls, Method::POST, self.lines(app, body), body.to_vec()).await;
             let done = matches!(&answer, Ok((StatusCode::OK, _)));
             self.attempts.add(Attempt {
                 event,
-                app: app.to_owned(),
+                app: app.name.clone(),
                 attempt,
                 secret,
                 result: answer.map(|(status, _)| status.as_u16()).map_err(|error| error.to_string()),
@@ -247,6 +251,17 @@ impl Webhooks {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LAST_PAUSE);
         }
+    }
+
+    /// The headers of an event.
+    fn lines(&self, app: &App, body: &[u8]) -> Lines {
+        let nonce = ids::hex(32);
+        let event = Event { body, url: &app.callback, secret: &app.secret, time: now(), nonce: &nonce };
+        self.webhook().map_or_else(|| event::headers(&event), |webhook| webhook.lines(&event))
+    }
+
+    fn webhook(&self) -> Option<&'static Webhook> {
+        self.provider.and_then(|provider| provider.webhook.as_ref())
     }
 }
 

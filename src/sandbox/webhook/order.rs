@@ -4,7 +4,8 @@ use std::num::NonZeroU32;
 
 use serde::Deserialize;
 
-use super::event::{Change, Inbound, Kind};
+use super::event::{Change, Inbound, Kind, envelope};
+use crate::sandbox::dialect::Webhook;
 use crate::sandbox::state::SENDER;
 
 /// An order for events.
@@ -20,6 +21,8 @@ pub(in crate::sandbox) struct Order {
     pub(super) to: String,
     /// The text, or the title of a reply; `{n}` stands for the number of the event.
     pub(super) text: String,
+    /// The whole body, in the place of one that is made up; `{n}` as in the text.
+    pub(super) body: Option<String>,
     /// How many messages.
     pub(super) count: u32,
     /// How many of them in one webhook; Meta puts up to 1,000 into one.
@@ -53,6 +56,7 @@ impl Default for Order {
             from: "15551234567".to_owned(),
             to: SENDER.to_owned(),
             text: "Hello".to_owned(),
+            body: None,
             count: 1,
             batch: 1,
             rate: None,
@@ -89,13 +93,33 @@ impl Order {
         Ok(order)
     }
 
+    /// Whether it is one that any provider's user can send.
+    pub(in crate::sandbox) fn is_plain(&self) -> bool {
+        self.body.is_some() || self.kind == Type::Text
+    }
+
     /// Whether a picture has to be there.
     pub(in crate::sandbox) fn needs_image(&self) -> bool {
         self.kind == Type::Image
     }
 
-    /// One of the messages.
-    pub(super) fn change(&self, number: u32) -> Change {
+    /// The bodies of these events: of Meta's one with all of them, else one for each.
+    pub(super) fn bodies(&self, numbers: &[u32], webhook: Option<&Webhook>) -> Vec<Vec<u8>> {
+        let numbered = |text: &str, number: &u32| text.replace("{n}", &number.to_string());
+        match (&self.body, webhook) {
+            (Some(body), _) => numbers.iter().map(|number| numbered(body, number).into_bytes()).collect(),
+            (None, Some(webhook)) => {
+                let body = |number| webhook.body(&self.from, &self.to, &numbered(&self.text, number));
+                numbers.iter().map(body).collect()
+            }
+            (None, None) => {
+                let changes: Vec<_> = numbers.iter().map(|number| self.change(*number)).collect();
+                vec![envelope(&changes).graph().into_bytes()]
+            }
+        }
+    }
+
+    fn change(&self, number: u32) -> Change {
         let text = self.text.replace("{n}", &number.to_string());
         let kind = match (self.kind, &self.image) {
             (Type::Image, Some((id, sha256, url))) => {

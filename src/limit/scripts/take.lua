@@ -1,0 +1,49 @@
+-- Takes tokens of a bucket that many sidecars share, by the server's own clock: the generic cell rate algorithm, which
+-- keeps one time alone, that at which the bucket is full again. A bucket that is forgotten is a full one.
+-- KEYS: when it is full; what throttles have taught of it; what they have taught of its account.
+-- ARGV: in how many microseconds a token comes; how many there are at most; how many are wanted; for how many
+--       microseconds ahead; in how many microseconds, at the earliest, the bucket can be full as far as the one who asks
+--       knows: more than nothing where this server has lost what it knew.
+-- Returns how many are taken; from when on the first is good, in microseconds from now, and how far apart the others are;
+--         how many are left; when the bucket is full; when to ask again; for how long the account is paused.
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local interval, burst, wanted, ahead = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+
+-- Until when nothing goes, and by how much slower it goes then, from second to second a little faster again. A pause that
+-- has longer to go than it is long comes of a clock that went back.
+local function taught(key)
+  local text = redis.call('GET', key)
+  if not text then return 0, 1 end
+  local ends, length, slowness = string.match(text, '(%d+) (%d+) ([%d.]+)')
+  ends = tonumber(ends)
+  if ends - now > tonumber(length) then return 0, 1 end
+  return ends, tonumber(slowness) * 0.85 ^ math.floor(math.max(now - ends, 0) / 1000000)
+end
+
+local account = taught(KEYS[3])
+if account > now then return {0, 0, 0, 0, 0, account - now, account - now} end
+local paused, slowness = taught(KEYS[2])
+if paused > now then return {0, 0, 0, 0, 0, paused - now, 0} end
+if slowness > 1 then interval, burst = interval * slowness, 1 end
+
+local function keep(full)
+  redis.call('SET', KEYS[1], string.format('%.0f', full), 'PX', math.ceil((full - now) / 1000) + 1000)
+end
+
+local tolerance = interval * burst
+local full = math.max(tonumber(redis.call('GET', KEYS[1]) or now), now + tonumber(ARGV[5]))
+-- More than a window of debt comes of a clock that went back, or of a limit that was lowered.
+local most = now + 2 * tolerance + ahead
+if full > most then
+  full = most
+  keep(full)
+end
+local taken = math.min(wanted, math.floor((now + ahead + tolerance - full) / interval))
+if taken < 1 then
+  return {0, 0, 0, 0, math.ceil(full - now), math.ceil(full + interval - tolerance - ahead - now), 0}
+end
+local after = full + taken * interval
+keep(after)
+local left = math.max(math.floor((now + tolerance - after) / interval), 0)
+return {taken, math.ceil(full + interval - tolerance - now), math.ceil(interval), left, math.ceil(after - now), 0, 0}

@@ -1,0 +1,123 @@
+//! The sandbox in the place of each provider, and Keyside in front of it with the configuration that the sandbox prints.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::support::client::with_body;
+use crate::support::keyside::{Directory, Keyside, Setup, free_port};
+use crate::support::sandbox::Sandbox;
+use crate::support::upstream::Upstream;
+use crate::support::webhook::{HOOK, application};
+use crate::support::{eventually, hex};
+
+/// A provider, a message as an application without a key sends it, the file of the key, and whether it signs its events
+/// or else has a token in the callback URL, or has none.
+#[rustfmt::skip]
+const PROVIDERS: [(&str, &str, &str, &str, Events); 23] = [
+    ("360dialog", "/v23.0/1/messages", r#"{"messaging_product":"whatsapp","to":"2","text":{"body":"x"}}"#, "api_key", Events::Proved),
+    ("infobip", "/whatsapp/1/message/text", r#"{"from":"1","to":"2","content":{"text":"x"}}"#, "api_key", Events::Proved),
+    ("twilio", "/2010-04-01/Accounts/AC5a4d6b0e3f2c4e1f8a7b9c0d1e2f3a4b/Messages.json", "From=whatsapp%3A%2B1&To=whatsapp%3A%2B2&Body=x", "auth_token", Events::Proved),
+    ("vonage", "/v1/messages", r#"{"from":"1","to":"2","text":"x","channel":"whatsapp"}"#, "private_key.pub", Events::Proved),
+    ("bird", "/workspaces/5a4d6b0e-3f2c-4e1f-8a7b-9c0d1e2f3a4b/channels/6b5e7c1f-4a3d-4f2a-9b8c-0d1e2f3a4b5c/messages", "{}", "access_key", Events::Proved),
+    ("messagebird", "/v1/send", r#"{"from":"1","to":"2","type":"text"}"#, "access_key", Events::Proved),
+    ("sinch", "/v1/projects/5a4d6b0e-3f2c-4e1f-8a7b-9c0d1e2f3a4b/messages:send", r#"{"app_id":"1"}"#, "key_secret", Events::Proved),
+    ("ycloud", "/v2/whatsapp/messages", r#"{"from":"1","to":"2","type":"text"}"#, "api_key", Events::Proved),
+    ("telnyx", "/v2/messages/whatsapp", r#"{"from":"+1","to":"+2","whatsapp_message":{}}"#, "api_key", Events::Proved),
+    ("wati", "/12345/api/v1/sendTemplateMessage", "{}", "token", Events::InUrl),
+    ("zenvia", "/v2/channels/whatsapp/messages", r#"{"from":"1","to":"2","contents":[]}"#, "token", Events::Proved),
+    ("cm", "/v1.0/message", r#"{"messages":{"msg":[{"from":"1","to":[{"number":"2"}]}]}}"#, "product_token", Events::None),
+    ("plivo", "/v1/Account/MAXXXXXXXXXXXXXXXXXX/Message", r#"{"src":"1","dst":"2","text":"x"}"#, "auth_token", Events::Proved),
+    ("gupshup", "/wa/api/v1/msg", "source=1&destination=2&message=x", "api_key", Events::InUrl),
+    ("wassenger", "/v1/messages", r#"{"phone":"+2","message":"x"}"#, "token", Events::Proved),
+    ("clickatell", "/v1/message", r#"{"messages":[{"channel":"whatsapp","to":"2"}]}"#, "api_key", Events::Proved),
+    ("haptik", "/v1.0/log_message_from_user", "{}", "token", Events::Proved),
+    ("chat-api", "/sendMessage", r#"{"phone":2,"body":"x"}"#, "token", Events::None),
+    ("interakt", "/v1/public/message", r#"{"fullPhoneNumber":"2"}"#, "api_key", Events::Proved),
+    ("aisensy", "/campaign/t1/api", r#"{"destination":"2"}"#, "api_key", Events::Proved),
+    ("kaleyra", "/v1/HXAP0000000000IN/messages", "to=2&channel=WhatsApp&body=x", "api_key", Events::Proved),
+    ("respond-io", "/v2/contact/id:1/message", "{}", "token", Events::InUrl),
+    ("route-mobile", "/wba/v1/messages", r#"{"phone":"2"}"#, "password", Events::Proved),
+];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Events {
+    Proved,
+    InUrl,
+    None,
+}
+
+/// The sandbox of a provider, and Keyside with what it prints.
+fn stand(provider: &str, events: Events, application: &Upstream) -> (Sandbox, Keyside, Directory) {
+    let dir = Directory::new();
+    let inbound = free_port();
+    let mut callback = format!("http://127.0.0.1:{inbound}{HOOK}");
+    if events == Events::InUrl {
+        dir.write("webhook_token", "token-in-the-url");
+        callback.push_str("?token=token-in-the-url");
+    }
+    let sandbox = Sandbox::of(provider, &dir, &["--callback", &callback]);
+    let printed = sandbox.configuration().replace("http://127.0.0.1:3000", &application.url());
+    let keyside = Setup::at(&sandbox.url()).config(&format!(
+        "[outbound]\nlisten = [\"127.0.0.1:@PORT@\"]\n[inbound]\nlisten = [\"127.0.0.1:{inbound}\"]\n\
+         [admin]\nlisten = [\"127.0.0.1:@ADMIN@\"]\n[log]\nlevel = \"debug\"\n{printed}"
+    ));
+    (sandbox, keyside.start(), dir)
+}
+
+#[test]
+fn what_it_prints_sends_with_the_key_that_only_it_has() {
+    for (provider, path, body, key, events) in PROVIDERS {
+        let (sandbox, keyside, dir) = stand(provider, events, &application());
+        let kind = if body.starts_with('{') { "application/json" } else { "application/x-www-form-urlencoded" };
+        let answer = keyside.send(&with_body("POST", path, kind, body.as_bytes()));
+        assert!((200..300).contains(&answer.status), "{provider}: {} {}", answer.text(), keyside.log());
+        let key = std::fs::read_to_string(dir.join(key)).unwrap();
+        let sends = sandbox.ask("GET", "sends", &json!({}));
+        assert_eq!(sends[0]["token"], fingerprint(key.trim()), "{provider}: {sends}");
+    }
+}
+
+#[test]
+fn events_are_signed_in_the_way_of_each_provider() {
+    for (provider, _, _, _, events) in PROVIDERS.into_iter().filter(|(.., events)| *events != Events::None) {
+        let application = application();
+        let (sandbox, keyside, _dir) = stand(provider, events, &application);
+        let is_subscribed = || sandbox.ask("GET", "apps", &json!({})) != json!([]);
+        assert!(eventually(Duration::from_secs(5), is_subscribed), "{provider}");
+        let order = json!({"text": "Is the café open?", "count": 2});
+        assert_eq!(sandbox.ask("POST", "events", &order), json!({"success": true}), "{provider}");
+        assert!(
+            eventually(Duration::from_secs(5), || statuses(&sandbox) == [200, 200]),
+            "{provider}: {}",
+            keyside.log()
+        );
+        assert_eq!(application.requests().len(), 2, "{provider}");
+        if events == Events::Proved {
+            sandbox.ask("POST", "events", &json!({"forged": true}));
+            assert!(eventually(Duration::from_secs(5), || statuses(&sandbox).len() == 3), "{provider}");
+            // Vonage wants a 5xx for what has no signature; this one has a wrong one.
+            assert!(statuses(&sandbox).contains(&401), "{provider}: {:?}", statuses(&sandbox));
+            assert_eq!(application.requests().len(), 2, "{provider}");
+        }
+    }
+}
+
+#[test]
+fn only_what_another_provider_can_send_is_ordered() {
+    let dir = Directory::new();
+    let sandbox = Sandbox::of("ycloud", &dir, &[]);
+    let refused = sandbox.ask("POST", "events", &json!({"type": "image"}));
+    assert_eq!(refused, json!({"error": "expected the type \"text\", or a body"}));
+}
+
+/// How each attempt to deliver an event ended.
+fn statuses(sandbox: &Sandbox) -> Vec<u64> {
+    let list = sandbox.ask("GET", "deliveries", &json!({}));
+    list.as_array().unwrap().iter().filter_map(|attempt| attempt["status"].as_u64()).collect()
+}
+
+fn fingerprint(secret: &str) -> Value {
+    hex(&Sha256::digest(format!("keyside:{secret}")))[..12].into()
+}

@@ -1,0 +1,429 @@
+//! Limits that many sidecars share: together they never send faster than one may, and what happens to the server that
+//! counts stops nobody.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::support::client::{Answer, Client, post};
+use crate::support::keyside::{Directory, Keyside, Setup};
+use crate::support::load::sent_in_a_second;
+use crate::support::redis::{Cluster, PASSWORD, Redis, Watched};
+use crate::support::sandbox::Sandbox;
+use crate::support::upstream::{Upstream, answer, json};
+use crate::support::{APP_SECRET, MESSAGES, TOKEN, eventually};
+
+const SENDER: &str = "106540352242922";
+const PAIRS: &str = "per_recipient = { rate = \"1000/s\" }";
+
+/// A sidecar that shares its limits, not started yet.
+fn setup(upstream: &str, url: &str, limits: &str, more: &str) -> Setup {
+    Setup::at(upstream)
+        .env("KEYSIDE_REDIS_URL", url)
+        .limits(limits)
+        .more(&format!("[limits]\nredis = \"env:KEYSIDE_REDIS_URL\"\n{more}"))
+}
+
+fn start(upstream: &Upstream, url: &str, limits: &str, more: &str) -> Keyside {
+    setup(&upstream.url(), url, limits, more).start()
+}
+
+fn text_to(recipient: &str) -> String {
+    format!(r#"{{"messaging_product":"whatsapp","to":"{recipient}","type":"text","text":{{"body":"x"}}}}"#)
+}
+
+fn is_shared(keyside: &Keyside) -> bool {
+    keyside.status()["shared_limits"]["in_use"] == true
+}
+
+/// How many of `count` pass at once.
+fn pass(keyside: &Keyside, count: usize) -> usize {
+    let mut client = keyside.connect();
+    (0..count).filter(|_| client.ask(&post(MESSAGES, "{}")).unwrap().status == 200).count()
+}
+
+/// Eight sidecars before a sandbox that enforces 80 a second, offered 400 a second for `time`; `halfway` happens halfway.
+/// Every refusal of the sandbox's, how much of what it permits was used, and how often sidecars lost the server.
+fn eight_before_one(redis: &mut Redis, time: Duration, halfway: impl FnOnce(&mut Redis)) -> (Vec<String>, f64, f64) {
+    let secrets = Directory::new();
+    secrets.write("token", TOKEN);
+    secrets.write("app_secret", APP_SECRET);
+    let sandbox = Sandbox::start(&secrets, &["--per-sender", "80"]);
+    let limits = format!("per_sender = \"80/s\"\n{PAIRS}\nmax_wait = \"500ms\"");
+    let sidecars: Vec<_> =
+        (0..8).map(|_| setup(&sandbox.url(), &redis.url(), &limits, "replicas = 8").level("info").start()).collect();
+    assert!(sidecars.iter().all(is_shared));
+    let (throttled, accepted) = (Mutex::new(Vec::new()), AtomicUsize::new(0));
+    let request = post(&format!("/v23.0/{SENDER}/messages"), &text_to("15550001234"));
+    let began = Instant::now();
+    thread::scope(|scope| {
+        for (place, keyside) in sidecars.iter().enumerate() {
+            // Each is offered 50 a second, by 32 callers, so that half a second's wait holds nobody up for long.
+            for caller in 0..32_u32 {
+                let (throttled, accepted, request) = (&throttled, &accepted, &request);
+                scope.spawn(move || {
+                    let mut client = Client::connect(keyside.outbound()).unwrap();
+                    let interval = Duration::from_millis(640);
+                    let mut due = began + interval / 32 * caller + interval / 256 * u32::try_from(place).unwrap();
+                    while due < began + time {
+                        thread::sleep(due.saturating_duration_since(Instant::now()));
+                        due += interval;
+                        let answer = client.ask(request).unwrap();
+                        match (answer.status, answer.slug()) {
+                            (200, _) if began.elapsed() > time => {}
+                            (200, _) => drop(accepted.fetch_add(1, Ordering::Relaxed)),
+                            (429, "rate_limited") => {}
+                            _ => throttled.lock().unwrap().push(format!("{:?} {}", began.elapsed(), answer.text())),
+                        }
+                    }
+                });
+            }
+        }
+        thread::sleep(time / 2);
+        halfway(redis);
+    });
+    let losses = sidecars.iter().map(|keyside| keyside.metric("keyside_redis_losses_total", &[])).sum();
+    let permitted = 80.0 * time.as_secs_f64() + 80.0;
+    (throttled.into_inner().unwrap(), accepted.into_inner() as f64 / permitted, losses)
+}
+
+#[test]
+#[ignore = "needs Redis: tests/run servers"]
+fn eight_sidecars_send_as_fast_as_one_may_and_no_faster() {
+    let (throttled, used, losses) = eight_before_one(&mut Redis::start(), Duration::from_secs(20), |_| {});
+    assert!(throttled.len() <= 2, "{throttled:?}");
+    assert!(used >= 0.97, "{used}, {throttled:?}, {losses} losses");
+}
+
+#[test]
+#[ignore = "needs Redis: tests/run servers"]
+fn eight_sidecars_that_lose_the_server_send_an_eighth_each() {
+    let (throttled, used, losses) = eight_before_one(&mut Redis::start(), Duration::from_secs(20), Redis::kill);
+    assert!(throttled.len() <= 2, "{throttled:?}");
+    assert!(used >= 0.97, "{used}, {throttled:?}, {losses} losses");
+}
+
+#[test]
+#[ignore = "needs Valkey: tests/run servers"]
+fn a_server_that_comes_back_empty_gives_no_second_burst() {
+    let empty = |redis: &mut Redis| {
+        for _ in 0..3 {
+            redis.ask(&["FLUSHALL"]);
+            thread::sleep(Duration::from_millis(700));
+        }
+        redis.kill();
+        thread::sleep(Duration::from_millis(300));
+        redis.restart();
+    };
+    let (throttled, used, losses) = eight_before_one(&mut Redis::valkey(), Duration::from_secs(12), empty);
+    assert!(throttled.len() <= 2, "{throttled:?}");
+    assert!(used >= 0.9, "{used}, {throttled:?}, {losses} losses");
+}
+
+#[test]
+#[ignore = "needs Redis: tests/run servers"]
+fn whatever_happens_to_the_server_sending_goes_on() {
+    type Step = fn(&mut Redis);
+    let table: [(&str, Step, Step); 6] = [
+        ("killed", Redis::kill, Redis::restart),
+        ("stopped", |redis| redis.signal(Signal::STOP), |redis| redis.signal(Signal::CONT)),
+        (
+            "another password",
+            |redis| {
+                redis.ask(&["CONFIG", "SET", "requirepass", "another"]);
+                redis.signal(Signal::STOP);
+                thread::sleep(Duration::from_millis(200));
+                redis.signal(Signal::CONT);
+            },
+            Redis::restart,
+        ),
+        (
+            "full",
+            |redis| drop(redis.ask(&["CONFIG", "SET", "maxmemory", "1"])),
+            |redis| drop(redis.ask(&["CONFIG", "SET", "maxmemory", "0"])),
+        ),
+        (
+            "a replica of one that is not there",
+            |redis| drop(redis.ask(&["REPLICAOF", "127.0.0.1", "1"])),
+            |redis| drop(redis.ask(&["REPLICAOF", "NO", "ONE"])),
+        ),
+        ("slow", |redis| drop(redis.ask(&["CLIENT", "PAUSE", "100000", "ALL"])), Redis::restart),
+    ];
+    let upstream = Upstream::ok();
+    for (what, happens, is_over) in table {
+        let mut redis = Redis::start();
+        let keyside = start(&upstream, &redis.url(), &format!("per_sender = \"10000/s\"\n{PAIRS}"), "replicas = 4");
+        assert!(is_shared(&keyside), "{what}: {}", keyside.log());
+        assert_eq!(pass(&keyside, 5), 5, "{what}");
+        happens(&mut redis);
+        let mut client = keyside.connect();
+        let mut longest = Duration::ZERO;
+        for number in 0..100 {
+            let began = Instant::now();
+            let answer = client.ask(&post(MESSAGES, &text_to(&format!("1555{number:07}")))).unwrap();
+            assert_eq!(answer.status, 200, "{what}: {}", answer.text());
+            longest = longest.max(began.elapsed());
+            thread::sleep(Duration::from_millis(5));
+        }
+        // Two decisions, the recipient's and the sender's, of which each may have found it out.
+        assert!(longest < Duration::from_millis(250), "{what}: {longest:?}");
+        let status = keyside.status()["shared_limits"].clone();
+        assert_eq!(status["in_use"], false, "{what}: {status}");
+        assert!(status["problem"].as_str().is_some_and(|problem| !problem.is_empty()), "{what}: {status}");
+        assert_eq!(keyside.metric("keyside_redis_up", &[]), 0.0, "{what}");
+        assert!(keyside.metric("keyside_redis_losses_total", &[]) >= 1.0, "{what}");
+        is_over(&mut redis);
+        let began = Instant::now();
+        assert!(eventually(Duration::from_secs(3), || is_shared(&keyside)), "{what}: {}", keyside.status());
+        assert!(began.elapsed() < Duration::from_millis(1500), "{what}: back after {:?}", began.elapsed());
+        let log = keyside.log();
+        assert!(!log.contains("CANARY") && !log.contains("15550000"), "{what}: {log}");
+        let told = log.matches("the shared limits are lost").count();
+        assert!((1..=2).contains(&told), "{what}: told {told} times\n{log}");
+    }
+}
+
+#[test]
+#[ignore = "needs Redis: tests/run servers"]
+fn what_holds_without_the_server_is_the_operators_choice() {
+    let upstream = Upstream::ok();
+    let limits = format!("per_sender = \"4/10s\"\n{PAIRS}\nmax_wait = \"100ms\"");
+    for (on_failure, passed) in [("local", 1), ("open", 20), ("closed", 0)] {
+        let mut redis = Redis::start();
+        redis.kill();
+        let keyside = start(&upstream, &redis.url(), &limits, &format!("replicas = 4\non_failure = \"{on_failure}\""));
+        assert_eq!(pass(&keyside, 20), passed, "{on_failure}");
+        let refused = keyside.post(MESSAGES, "{}");
+        if on_failure == "closed" {
+            assert_eq!((refused.status, refused.slug()), (429, "rate_limited"));
+            assert!(refused.text().contains("cannot be asked"), "{}", refused.text());
+        }
+        redis.restart();
+        assert!(eventually(Duration::from_secs(3), || is_shared(&keyside)), "{on_failure}: {}", keyside.log());
+        let passes = || keyside.post(MESSAGES, "{}").status == 200;
+        assert!(eventually(Duration::from_secs(5), passes), "{on_failure}: {}", keyside.log());
+    }
+}
+
+#[test]
+#[ignore = "needs Redis: tests/run servers"]
+fn every_kind_of_server_is_one_budget_for_two() {
+    let upstream = Upstream::ok();
+    let limits = "per_sender = \"6/60s\"\nmanagement = \"100/s\"\nmax_wait = \"1ms\"\n\
+                  per_recipient = { rate = \"1/60s\", burst = 2 }";
+    let (redis, valkey, tls) = (Redis::start(), Redis::valkey(), Redis::over_tls());
+    let (watched, cluster) = (Watched::start(), Cluster::start());
+    for (what, url) in [
+        ("Redis", redis.url()),
+        ("Valkey", valkey.url()),
+        ("TLS", tls.url()),
+        ("Sentinel", watched.url()),
+        ("a cluster", cluster.url()),
+    ] {
+        let ca = if what == "TLS" { format!("ca = \"{}\"", tls.dir().join("ca.pem").display()) } else { String::new() };
+        let (one, other) = (start(&upstream, &url, limits, &ca), start(&upstream, &url, limits, &ca));
+        assert!(is_shared(&one) && is_shared(&other), "{what}: {}\n{}", one.status(), one.log());
+        let send = |keyside: &Keyside, to: &str| keyside.post(MESSAGES, &text_to(to)).status;
+        let to_one =
+            [send(&one, "15550001"), send(&other, "15550001"), send(&one, "15550001"), send(&other, "15550001")];
+        assert_eq!(to_one, [200, 200, 429, 429], "{what}: two to one recipient");
+        let to_others: Vec<_> = (2..8)
+            .map(|number| send(if number % 2 == 0 { &one } else { &other }, &format!("1555000{number}")))
+            .collect();
+        assert_eq!(to_others, [200, 200, 200, 200, 429, 429], "{what}: six of one sender");
+        let refused = other.post(MESSAGES, &text_to("15550009"));
+        let seconds: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+        assert!((1..=10).contains(&seconds), "{what}: {seconds}");
+    }
+    assert!(cluster.keys() >= 7, "the cluster has them: {}", cluster.keys());
+}
+
+#[test]
+#[ignore = "needs Redis: tests/run servers"]
+fn a_replica_takes_the_masters_place() {
+    let upstream = Upstream::ok();
+    let mut watched = Watched::start();
+    let keyside = start(&upstream, &watched.url(), &format!("per_sender = \"10000/s\"\n{PAIRS}"), "");
+    assert!(is_shared(&keyside), "{}", keyside.log());
+    watched.master.kill();
+    let end = Instant::now() + Duration::from_secs(20);
+    let mut was_lost = false;
+    while !was_lost || !is_shared(&keyside) {
+        assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
+        was_lost |= !is_shared(&keyside);
+        assert!(Instant::now() < end, "{}\n{}", keyside.status(), keyside.log());
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(pass(&keyside, 20), 20);
+}
+
+/// Answers the first with this error, and all others well.
+fn throttling(code: i64, headers: &'static [(&'static str, &'static str)]) -> Upstream {
+    let count = AtomicUsize::new(0);
+    Upstream::answering(move |_| match count.fetch_add(1, Ordering::Relaxed) {
+        0 => {
+            let body = format!(r#"{{"error":{{"message":"(#{code}) too fast","code":{code}}}}}"#);
+            let headers: Vec<_> = [("Content-Type", "application/json")].iter().chain(headers).copied().collect();
+            answer("400 Bad Request", &headers, body.as_bytes())
+        }
+        _ => json("{}"),
+    })
+}
+
+#[test]
+#[ignore = "needs Redis: tests/run servers"]
+fn a_pause_that_one_has_learned_holds_for_all() {
+    let high =
+        "per_sender = \"1000/s\"\nper_recipient = { rate = \"1000/s\" }\nmanagement = \"1000/s\"\nmax_wait = \"100ms\"";
+    let outcome = |answer: &Answer| (answer.status, answer.json()["error"]["code"].as_i64().unwrap_or_default());
+    let (sender, recipient, account) = ((429, 130_429), (429, 131_056), (429, 80_007));
+    let passes = (200, 0);
+    for (code, headers, same, other_recipient, other_sender) in [
+        (130_429, &[("Retry-After", "5")][..], sender, sender, passes),
+        (131_056, &[("Retry-After", "5")], recipient, passes, passes),
+        (80_007, &[], account, account, account),
+    ] {
+        let (upstream, redis) = (throttling(code, headers), Redis::start());
+        let (one, other) = (start(&upstream, &redis.url(), high, ""), start(&upstream, &redis.url(), high, ""));
+        assert_eq!(one.post(MESSAGES, &text_to("15550001")).status, 400, "{code}");
+        thread::sleep(Duration::from_millis(100));
+        for (path, to, expected) in [
+            (MESSAGES, "15550001", same),
+            (MESSAGES, "15550002", other_recipient),
+            ("/v23.0/9876543210/messages", "15550001", other_sender),
+        ] {
+            let answer = other.post(path, &text_to(to));
+            assert_eq!(outcome(&answer), expected, "{code}: {path} {to}");
+            if answer.status == 429 {
+                let seconds: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+                assert!((3..=60).contains(&seconds), "{code}: {seconds}");
+            }
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs Redis: tests/run servers"]
+fn after_a_throttle_all_go_slower_and_find_their_pace_again() {
+    let (upstream, redis) = (throttling(130_429, &[]), Redis::start());
+    let limits = format!("per_sender = \"100/s\"\n{PAIRS}\nmax_wait = \"5s\"");
+    let (one, other) = (start(&upstream, &redis.url(), &limits, ""), start(&upstream, &redis.url(), &limits, ""));
+    assert_eq!(one.post(MESSAGES, "{}").status, 400);
+    thread::sleep(Duration::from_millis(1100));
+    let slow = sent_in_a_second(&other);
+    assert!((35..=70).contains(&slow), "{slow} at half the pace");
+    thread::sleep(Duration::from_secs(4));
+    assert!(sent_in_a_second(&other) >= 95, "it is over");
+}
+
+#[test]
+#[ignore = "needs Redis: tests/run servers"]
+fn what_is_taken_ahead_and_not_used_comes_back() {
+    let (upstream, redis) = (Upstream::ok(), Redis::start());
+    let limits = format!("per_sender = \"400/s\"\n{PAIRS}\nmax_wait = \"1ms\"");
+    let (one, other) = (start(&upstream, &redis.url(), &limits, ""), start(&upstream, &redis.url(), &limits, ""));
+    // As fast as it can for a while, so that it takes much ahead; then nothing more.
+    pass(&one, 100);
+    thread::sleep(Duration::from_millis(1500));
+    let began = Instant::now();
+    let passed = pass(&other, 390);
+    // 375 at once, and what comes in the time that it took.
+    let most = 375.0 + 400.0 * began.elapsed().as_secs_f64() + 21.0;
+    assert!(passed >= 374 && passed as f64 <= most, "{passed} of at most {most}");
+}
+
+#[test]
+#[ignore = "needs Redis: tests/run servers"]
+fn a_changed_limit_takes_effect_without_a_refill() {
+    let (upstream, redis) = (Upstream::ok(), Redis::start());
+    let limits = |rate: &str| format!("per_sender = \"{rate}\"\n{PAIRS}\nmax_wait = \"1ms\"");
+    let mut keyside = start(&upstream, &redis.url(), &limits("8/60s"), "");
+    assert_eq!(pass(&keyside, 20), 8);
+    let from = std::fs::read_to_string(keyside.dir().join("proxy.toml")).unwrap();
+    for rate in ["4/60s", "12/60s"] {
+        keyside.dir().write("proxy.toml", from.replace("8/60s", rate));
+        assert_eq!(keyside.reload().status, 200);
+        assert_eq!(pass(&keyside, 20), 0, "{rate}: nothing is given away");
+    }
+    keyside.dir().write("proxy.toml", from.replace("8/60s", "20/s"));
+    assert_eq!(keyside.reload().status, 200);
+    assert!(eventually(Duration::from_secs(3), || keyside.post(MESSAGES, "{}").status == 200));
+    assert!(keyside.is_running());
+}
+
+#[test]
+#[ignore = "needs Valkey and faketime: tests/run servers"]
+fn a_server_whose_clock_is_set_neither_stops_nor_floods() {
+    let dir = Directory::new();
+    let time = dir.write("time", "+0");
+    let library = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu"]
+        .map(|folder| format!("{folder}/faketime/libfaketime.so.1"))
+        .into_iter()
+        .find(|path| std::path::Path::new(path).exists())
+        .expect("libfaketime: `tests/run servers` installs it");
+    let redis = Redis::valkey_in(&[
+        ("LD_PRELOAD".to_owned(), library),
+        ("FAKETIME_TIMESTAMP_FILE".to_owned(), time.display().to_string()),
+        ("FAKETIME_NO_CACHE".to_owned(), "1".to_owned()),
+        ("FAKETIME_DONT_FAKE_MONOTONIC".to_owned(), "1".to_owned()),
+    ]);
+    let upstream = Upstream::ok();
+    let keyside = start(&upstream, &redis.url(), &format!("per_sender = \"100/s\"\n{PAIRS}\nmax_wait = \"5s\""), "");
+    sent_in_a_second(&keyside);
+    for offset in ["+1h", "-1h", "+365d", "+0"] {
+        dir.write("time", offset);
+        let count = sent_in_a_second(&keyside) + sent_in_a_second(&keyside);
+        // Forward: at most a burst more. Back: at most two windows of waiting.
+        assert!((20..=320).contains(&count), "{offset}: {count} in two seconds");
+        let settled = sent_in_a_second(&keyside);
+        assert!((80..=120).contains(&settled), "{offset}: {settled} in the third");
+    }
+}
+
+#[test]
+#[ignore = "needs Redis: tests/run servers"]
+fn nothing_in_the_server_shows_whom_messages_are_for() {
+    let (upstream, redis) = (Upstream::ok(), Redis::start());
+    let keyside =
+        start(&upstream, &redis.url(), "per_sender = \"1000/s\"\nper_recipient = { rate = \"1/6s\", burst = 45 }", "");
+    let mut monitor = std::process::Command::new("redis-cli")
+        .args(["-p", &redis.port().to_string(), "MONITOR"])
+        .env("REDISCLI_AUTH", PASSWORD)
+        .stdout(std::fs::File::create(redis.dir().join("monitor")).unwrap())
+        .spawn()
+        .unwrap();
+    thread::sleep(Duration::from_millis(300));
+    let request = String::from_utf8(post(MESSAGES, &text_to("+1 555 000-1234"))).unwrap();
+    let request = request.replacen("\r\n", "\r\nIdempotency-Key: a-key-of-the-caller\r\n", 1);
+    assert_eq!(keyside.send(request.as_bytes()).status, 200);
+    let seen = || std::fs::read_to_string(redis.dir().join("monitor")).unwrap();
+    assert!(eventually(Duration::from_secs(3), || seen().matches("keyside:{").count() >= 3), "{}", seen());
+    monitor.kill().unwrap();
+    monitor.wait().unwrap();
+    for shown in ["15550001234", "5550001234", "1234567890", "acme", "a-key-of-the-caller", TOKEN] {
+        assert!(!seen().contains(shown), "{shown}:\n{}", seen());
+    }
+}
+
+#[test]
+fn a_reference_to_the_server_that_leads_nowhere_is_a_fault_of_the_configuration() {
+    let upstream = Upstream::ok();
+    for (url, problem) in [
+        (None, "the environment variable is not set"),
+        (Some("http://CANARY"), "not the URL of a server"),
+        (Some("redis://:CANARY#insecure@h"), "a # in it"),
+    ] {
+        let setup = Setup::new(&upstream).more("[limits]\nredis = \"env:KEYSIDE_NO_URL\"");
+        let setup = if let Some(url) = url { setup.env("KEYSIDE_NO_URL", url) } else { setup };
+        let finished = setup.finish("check");
+        assert_eq!(finished.code, Some(78), "{}", finished.output);
+        assert!(finished.output.contains("limits.redis: `env:KEYSIDE_NO_URL`"), "{}", finished.output);
+        assert!(finished.output.contains(problem) && !finished.output.contains("CANARY"), "{}", finished.output);
+    }
+    let without = Keyside::start(&upstream);
+    assert_eq!(without.status()["shared_limits"], Value::Null);
+}
