@@ -83,8 +83,9 @@ impl Exchange<'_> {
         // A proof that was made with the wrong time is refused as one of the wrong secret.
         let clock_was_off = refused.as_ref().is_ok_and(|answer| self.permit.upstream().learn_time(&answer.headers));
         let mut live = self.live.load_full();
-        if !clock_was_off && other(&live, sent).is_none() && again.is_some() {
-            live = self.look_for_another(sent).await;
+        let is_swap = self.is_swap(sent);
+        if !clock_was_off && again.is_some() && (is_swap || other(&live, sent).is_none()) {
+            live = self.look_for_newer(sent, is_swap).await;
         }
         let other = if clock_was_off { Some(sent) } else { other(&live, sent) };
         if let (Some(other), Some(body)) = (other, again) {
@@ -188,16 +189,20 @@ impl Exchange<'_> {
         }
     }
 
-    /// Looks for a secret that may be there by now. Where a new one ends the one before it at once, it is on its way as long
-    /// as that is refused, and that is no reason for an alarm.
-    async fn look_for_another(&self, sent: Sent<'_>) -> Arc<Generation> {
-        let is_swap = self.permit.provider().live_secrets.is_some_and(|count| count.get() == 1)
-            && !sent.credential().standing().is_refused();
+    /// Whether a refusal may be that of a secret which a new one has just ended. Then the new one is on its way, and what was
+    /// before is dead as well; nothing of that is a reason for an alarm.
+    fn is_swap(&self, sent: Sent<'_>) -> bool {
+        let lives_alone = self.permit.provider().live_secrets.is_some_and(|count| count.get() == 1);
+        lives_alone && !sent.is_previous() && !sent.credential().standing().is_refused()
+    }
+
+    /// Looks for newer secrets, which may be there by now, and waits for them where they are on their way.
+    async fn look_for_newer(&self, sent: Sent<'_>, is_swap: bool) -> Arc<Generation> {
         let until = Instant::now() + SWAP_TIME;
         loop {
             self.look_again().await;
             let live = self.live.load_full();
-            if !is_swap || other(&live, sent).is_some() || Instant::now() >= until {
+            if !is_swap || newer(&live, sent).is_some() || Instant::now() >= until {
                 return live;
             }
             tokio::time::sleep(SWAP_PAUSE).await;
@@ -247,8 +252,12 @@ fn shown(sent: Sent<'_>) -> String {
 
 /// What a request could go out with instead: what a reload has brought meanwhile, else what was before.
 fn other<'s>(live: &'s Generation, sent: Sent<'s>) -> Option<Sent<'s>> {
+    newer(live, sent).or_else(|| sent.credential().instead_of(sent))
+}
+
+fn newer<'s>(live: &'s Generation, sent: Sent<'s>) -> Option<Sent<'s>> {
     let newer = live.policy.credential(&sent.credential().name).map(|credential| credential.sent());
-    newer.filter(|newer| !newer.is_same_as(sent)).or_else(|| sent.credential().instead_of(sent))
+    newer.filter(|newer| !newer.is_same_as(sent))
 }
 
 /// How long a refused request waits for the secret that has ended the one it was sent with; callers seldom wait longer.
