@@ -73,12 +73,6 @@ impl Budget {
         }
     }
 
-    /// What it is of.
-    #[must_use]
-    pub fn scope(&self) -> Scope {
-        self.scope
-    }
-
     /// Its rate.
     #[must_use]
     pub fn rate(&self) -> Rate {
