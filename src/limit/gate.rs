@@ -282,8 +282,7 @@ impl Gate {
     fn hand_over(&self, state: &mut State, before: Option<Mode>, now: Instant) {
         match (before, state.decided) {
             (Some(Mode::Shared), Some(Mode::Alone(_))) => {
-                // Nobody knows what the others hold and have under way: none begins with more than a second's worth less
-                // than it could have.
+                // Nobody knows what the others hold and have under way, so none begins with a burst.
                 let in_a_second = Duration::from_secs(1).as_nanos() / self.tokens.interval().as_nanos().max(1);
                 (0..in_a_second).take_while(|_| self.tokens.take().is_ok()).for_each(drop);
                 state.stock.begin(Duration::ZERO, now);
