@@ -46,7 +46,7 @@ credential = "{name}"
 path       = "/{name}"
 [route.limits]
 per_sender = "1000000/s"
-per_recipient = { rate = "1000000/s" }
+per_recipient = {{ rate = "1000000/s" }}
 """
 WEBHOOK = """
 [[webhook]]

@@ -150,6 +150,9 @@ fn limits(permit: &Permit<'_>, body: Option<&str>) -> Vec<String> {
         limits.extend(management.as_ref().map(|budget| format!("{} of this account", budget.rate())));
     }
     if !limits.is_empty() {
+        if permit.route.limiter.sharing.is_some() {
+            limits.push("shared with the other sidecars".to_owned());
+        }
         limits.push(format!(
             "over it, it waits {} at most, behind {} others at most; then 429",
             Written(patience.max_wait),
