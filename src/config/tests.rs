@@ -506,6 +506,17 @@ fn the_provider_that_the_readme_writes_is_a_good_one() {
 }
 
 #[test]
+fn the_configuration_of_the_deployment_parses_and_shares_its_limits_among_all_pods() {
+    let yaml = include_str!("../../deploy/kubernetes.yaml");
+    let (_, text) = yaml.split_once("proxy.toml: |\n").unwrap();
+    let lines = text.lines().take_while(|line| *line != "---").map(|line| line.trim_start());
+    let config = parse(&lines.collect::<Vec<_>>().join("\n"));
+    assert_eq!((config.routes.len(), config.webhooks.len()), (1, 1));
+    let replicas = config.limits.unwrap().replicas;
+    assert!(yaml.contains(&format!("\n  replicas: {replicas}\n")), "as many pods as share the limits");
+}
+
+#[test]
 fn the_example_shows_every_key_that_is_read() {
     let [_, text] = examples();
     let report = Report::default();
