@@ -37,6 +37,14 @@ pub(super) enum Taken {
 }
 
 impl Taken {
+    /// What it is.
+    pub(super) fn form(&self) -> Form {
+        match self {
+            Self::Whole { form, .. } => *form,
+            Self::Stream(_) => Form::Stream,
+        }
+    }
+
     /// The same once more, where it is at hand.
     pub(super) fn again(&self) -> Option<Self> {
         match self {

@@ -121,8 +121,9 @@ impl Outbound {
         under_way.permitted.set((permit.route, permit.operation_index)).unwrap_or_default();
         let (route, index) = (permit.route, permit.operation_index);
         let failed = |error| Failure { route: Some(route), permit: Some(index), error };
-        let deadline = limits(&permit, parts, arrived).deadline;
-        let (body, _held) = self.take_body(&permit, parts, body, deadline).await.map_err(failed)?;
+        let form = form_of(&permit, parts);
+        let deadline = limits(&permit, form, arrived).deadline;
+        let (body, _held) = self.take_body(form, parts, body, deadline).await.map_err(failed)?;
         let senders = named::senders(&permit, parts, &body);
         let permit = permit.with_senders(&senders).map_err(failed)?;
         let first = once::begin(&self.sends, &permit, parts, &body, &under_way.written).await;
@@ -181,7 +182,7 @@ impl Outbound {
                 look: &self.look,
                 audit: &self.audit,
                 injected: &generation.injected,
-                limits: limits(permit, parts, at),
+                limits: limits(permit, body.form(), at),
                 written: &under_way.written,
             };
             let (answer, meaning) = exchange.send(body).await?;
@@ -216,12 +217,11 @@ impl Outbound {
 
     async fn take_body(
         &self,
-        permit: &Permit<'_>,
+        form: Form,
         parts: &Parts,
         body: Incoming,
         deadline: Instant,
     ) -> Result<(Taken, Option<Held<'_>>), OutboundError> {
-        let form = form_of(permit, parts);
         if body.is_end_stream() {
             return Ok((Taken::Whole { form, body: Bytes::new() }, None));
         }
@@ -399,8 +399,8 @@ fn form_of(permit: &Permit<'_>, parts: &Parts) -> Form {
     if permit.request.raw { Form::Stream } else { Form::of(&parts.headers) }
 }
 
-fn limits(permit: &Permit<'_>, parts: &Parts, now: Instant) -> Limits {
-    let media = permit.request.media || form_of(permit, parts) == Form::Stream;
+fn limits(permit: &Permit<'_>, form: Form, now: Instant) -> Limits {
+    let media = permit.request.media || form == Form::Stream;
     let (total, head) = if media { (MEDIA_TIME, MEDIA_HEAD_TIME) } else { (JSON_TIME, JSON_HEAD_TIME) };
     Limits { start: now, deadline: now + total, head, progress: body::PROGRESS }
 }

@@ -13,10 +13,11 @@ use crate::query;
 
 /// Who a message is from. See [`senders_of`].
 pub(super) fn senders(permit: &Permit<'_>, parts: &Parts, body: &Taken) -> Vec<String> {
-    match body {
-        Taken::Whole { form, body } => named(permit, parts, *form, &String::from_utf8_lossy(body)),
-        Taken::Stream(_) => named(permit, parts, Form::Stream, ""),
-    }
+    let text = match body {
+        Taken::Whole { body, .. } if names_senders(permit) => String::from_utf8_lossy(body),
+        Taken::Whole { .. } | Taken::Stream(_) => "".into(),
+    };
+    named(permit, parts, body.form(), &text)
 }
 
 /// Who a message with this body is from, as it says, or as its query does, which some servers read too: everybody who is
@@ -26,11 +27,16 @@ pub fn senders_of(permit: &Permit<'_>, parts: &Parts, body: &str) -> Vec<String>
     named(permit, parts, Form::of(&parts.headers), body)
 }
 
+/// Whether a message names its sender somewhere beside its path.
+fn names_senders(permit: &Permit<'_>) -> bool {
+    permit.request.limited && !permit.provider().limits.sender.is_empty()
+}
+
 fn named(permit: &Permit<'_>, parts: &Parts, form: Form, text: &str) -> Vec<String> {
-    let places = &permit.provider().limits.sender;
-    if places.is_empty() || !permit.request.limited {
+    if !names_senders(permit) {
         return Vec::new();
     }
+    let places = &permit.provider().limits.sender;
     let in_query = parts.uri.query().unwrap_or_default();
     let in_query = places.iter().flat_map(|place| named_at(in_query, Form::UrlEncoded, place));
     let named = places.iter().flat_map(|place| named_at(text, form, place)).chain(in_query);
