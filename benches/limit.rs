@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use keyside::config::OnFailure;
-use keyside::limit::{Account, Budget, Demand, Limiter, Pairs, Patience, Scope, Sharing};
+use keyside::limit::{Account, Budget, Demand, Limiter, Pairs, Patience, Scope, Sharing, Terms};
 use keyside::metrics::Metrics;
 use keyside::secret::Secret;
 use keyside::shared::{Server, Shared};
@@ -36,11 +36,12 @@ async fn shared(url: &str) {
     assert!(shared.is_up(), "{:?}", shared.standing());
     let account = Arc::new(Account::default());
     let sharing = Sharing::new(shared, Arc::clone(&account), "bench", OnFailure::Closed, one(1));
-    let senders = Budget::new(Scope::Sender, "sender", rate(10_000), false, Some(sharing.clone()));
-    let of_sender = Limiter { senders: Some(Arc::new(senders)), ..limiter() };
+    let senders =
+        Budget::new(Scope::Sender, "sender", Terms { sharing: Some(sharing.clone()), ..Terms::fixed(rate(10_000)) });
+    let of_sender = Limiter { senders: Some(Arc::new(senders)), ..Limiter::default() };
     let quota = Quota { rate: rate(10_000), burst: one(10_000) };
-    let of_pair = Limiter { pairs: Some(Pairs::after(None, quota, Some(sharing))), ..limiter() };
-    let nothing = limiter();
+    let of_pair = Limiter { pairs: Some(Pairs::after(None, quota, Some(sharing))), ..Limiter::default() };
+    let nothing = Limiter::default();
     let idle = paced(&nothing).await.0;
     for (what, limiter) in [("sender", of_sender), ("recipient", of_pair)] {
         let (cpu, mut waits) = paced(&limiter).await;
@@ -64,7 +65,8 @@ async fn paced(limiter: &Limiter) -> (Duration, Vec<Duration>) {
         beat.tick().await;
         let recipient = (number % 100).to_string();
         let asked = Instant::now();
-        limiter.send(&demand("106540352242922", Some(&recipient))).await.expect("there is room");
+        let demand = demand((SENDER, Some(&recipient)), tokio::time::Instant::now());
+        limiter.send(&demand).await.expect("there is room");
         waits.push(asked.elapsed());
     }
     (cpu() - began, waits)
@@ -78,29 +80,36 @@ fn cpu() -> Duration {
 }
 
 async fn senders(names: &[String]) {
-    let budget = Budget::new(Scope::Sender, "sender", rate(1_000_000_000), false, None);
-    let limiter = Limiter { senders: Some(Arc::new(budget)), ..limiter() };
-    let demands = names.iter().map(|name| demand(name, None));
-    report("senders", names.len(), measure(&limiter, demands).await, None);
+    let budget = Budget::new(Scope::Sender, "sender", Terms::fixed(rate(1_000_000_000)));
+    let limiter = Limiter { senders: Some(Arc::new(budget)), ..Limiter::default() };
+    let parties = names.iter().map(|name| (name.as_str(), None));
+    report("senders", names.len(), measure(&limiter, parties).await, None);
 }
 
 async fn recipients(names: &[String]) {
     // Minutes for one, so that none is forgotten meanwhile, and more at once than are asked for.
     let quota = Quota { rate: Rate { count: one(1), per: Duration::from_secs(360) }, burst: one(4_000_000) };
     let before = resident();
-    let limiter = Limiter { pairs: Some(Pairs::after(None, quota, None)), ..limiter() };
-    let demands = names.iter().map(|name| demand("106540352242922", Some(name)));
-    let time = measure(&limiter, demands).await;
+    let limiter = Limiter { pairs: Some(Pairs::after(None, quota, None)), ..Limiter::default() };
+    let parties = names.iter().map(|name| (SENDER, Some(name.as_str())));
+    let time = measure(&limiter, parties).await;
     report("recipients", names.len(), time, Some(resident().saturating_sub(before)));
 }
 
-async fn measure<'a>(limiter: &Limiter, demands: impl Iterator<Item = Demand<'a>> + Clone) -> Duration {
-    for demand in demands.clone() {
-        limiter.send(&demand).await.expect("there is room");
+/// A sender, and perhaps a recipient.
+type Parties<'a> = (&'a str, Option<&'a str>);
+
+/// Requests come one after another, and know when they did: what time it is is asked once for a hundred of them.
+async fn measure<'a>(limiter: &Limiter, parties: impl Iterator<Item = Parties<'a>> + Clone) -> Duration {
+    for parties in parties.clone() {
+        limiter.send(&demand(parties, tokio::time::Instant::now())).await.expect("there is room");
     }
-    let began = Instant::now();
-    for demand in demands.cycle().take(DECISIONS) {
-        limiter.send(&demand).await.expect("there is room");
+    let (began, mut now) = (Instant::now(), tokio::time::Instant::now());
+    for (number, parties) in parties.cycle().take(DECISIONS).enumerate() {
+        if number % 100 == 0 {
+            now = tokio::time::Instant::now();
+        }
+        limiter.send(&demand(parties, now)).await.expect("there is room");
     }
     began.elapsed()
 }
@@ -111,23 +120,8 @@ fn report(what: &str, keys: usize, time: Duration, bytes: Option<usize>) {
     println!("{keys:>9} {what}: {each} ns a decision{bytes}");
 }
 
-fn limiter() -> Limiter {
-    let patience = Patience { max_wait: Duration::ZERO, max_queue: 0 };
-    Limiter {
-        account: Arc::new(Account::default()),
-        senders: None,
-        pairs: None,
-        sends: None,
-        management: None,
-        sharing: None,
-        patience,
-        retries: false,
-    }
-}
-
-fn demand<'a>(sender: &'a str, recipient: Option<&'a str>) -> Demand<'a> {
-    let patience = Patience { max_wait: Duration::ZERO, max_queue: 0 };
-    Demand { sender, recipient, caller: 1, urgency: 3, now: tokio::time::Instant::now(), patience }
+fn demand((sender, recipient): Parties<'_>, now: tokio::time::Instant) -> Demand<'_> {
+    Demand { sender, recipient, caller: 1, urgency: 3, now, patience: Patience::default() }
 }
 
 fn rate(per_second: u32) -> Rate {
@@ -145,3 +139,4 @@ fn resident() -> usize {
 }
 
 const DECISIONS: usize = 2_000_000;
+const SENDER: &str = "106540352242922";

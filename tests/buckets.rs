@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use keyside::config::OnFailure;
-use keyside::limit::{Account, Budget, Demand, Patience, Scope, Sharing, Wish};
+use keyside::limit::{Account, Budget, Demand, Limiter, Patience, Scope, Sharing, Terms, Wish};
 use keyside::metrics::Metrics;
 use keyside::secret::Secret;
 use keyside::shared::{Server, Shared};
@@ -70,16 +70,16 @@ fn the_local_bucket_lets_through_what_a_plain_one_does() {
     let runtime = runtime();
     let property = |(count, per_ms, steps)| {
         let quota = quota(count, per_ms);
-        let budget = Budget::new(Scope::Sender, "sender", quota.rate, false, None);
+        let budget = Budget::new(Scope::Sender, "sender", Terms::fixed(quota.rate));
+        let limiter = Limiter { senders: Some(Arc::new(budget)), ..Limiter::default() };
         let mut plain = Plain::full(quota);
         for (wait, wanted) in steps {
             std::thread::sleep(Duration::from_millis(wait));
             for _ in 0..wanted {
                 let before = Instant::now();
-                let patience = Patience { max_wait: Duration::ZERO, max_queue: 0 };
-                let now = tokio::time::Instant::now();
+                let (now, patience) = (tokio::time::Instant::now(), Patience::default());
                 let demand = Demand { sender: "1", recipient: None, caller: 1, urgency: 3, now, patience };
-                let taken = u32::from(runtime.block_on(budget.pass(&demand)).is_ok());
+                let taken = u32::from(runtime.block_on(limiter.send(&demand)).is_ok());
                 plain.take(1, taken, (before, Instant::now())).map_err(TestCaseError::fail)?;
             }
         }

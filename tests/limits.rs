@@ -202,6 +202,25 @@ fn those_who_wait_are_let_through_across_a_reload() {
 }
 
 #[test]
+fn a_changed_rate_is_that_of_those_who_wait_already_too() {
+    let upstream = Upstream::ok();
+    let mut keyside = limited(&upstream, "per_sender = \"30/s\"\nmax_wait = \"30s\"");
+    let address = keyside.outbound();
+    let send = || thread::spawn(move || Client::connect(address).unwrap().ask(&post(MESSAGES, "{}")).map(drop));
+    let mut callers: Vec<_> = (0..60).map(|_| send()).collect();
+    assert!(eventually(Duration::from_secs(5), || upstream.arrivals() >= 32), "the burst is used");
+    change_limits(&mut keyside, "per_sender = \"4/s\"\nmax_wait = \"30s\"");
+    assert_eq!(keyside.reload().status, 200);
+    let before = upstream.arrivals();
+    callers.extend((0..10).map(|_| send()));
+    thread::sleep(Duration::from_millis(1500));
+    let went = upstream.arrivals() - before;
+    assert!((4..=7).contains(&went), "{went} went in 1.5 s at 4/s");
+    drop(keyside);
+    callers.into_iter().for_each(|caller| drop(caller.join().unwrap()));
+}
+
+#[test]
 fn the_queue_has_a_bound() {
     let upstream = Upstream::ok();
     let keyside = limited(&upstream, "per_sender = \"1/s\"\nmax_wait = \"60s\"\nmax_queue = 3");

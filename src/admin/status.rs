@@ -156,7 +156,7 @@ fn limit_status(limiter: &Limiter) -> Value {
     let management = limiter.management.as_ref().map(|budget| budget.usage()).unwrap_or_default();
     let account_until = limiter.account.paused_until().max(management.paused_until);
     json!({
-        "per_sender": limiter.senders.as_ref().map(|budget| budget.rate().to_string()),
+        "per_sender": limiter.senders.as_ref().map(|budget| budget.terms().rate.to_string()),
         "senders_in_use": senders.in_use,
         "waiting": senders.waiting,
         "senders_paused": senders.paused,
@@ -166,9 +166,9 @@ fn limit_status(limiter: &Limiter) -> Value {
         "waiting_for_recipients": recipients.waiting,
         "recipients_paused": recipients.paused,
         "recipients_paused_seconds": recipients.paused_until.map(seconds),
-        "per_account": limiter.sends.as_ref().map(|budget| budget.rate().to_string()),
+        "per_account": limiter.sends.as_ref().map(|budget| budget.terms().rate.to_string()),
         "waiting_for_account": limiter.sends.as_ref().map(|budget| budget.usage().waiting),
-        "management": limiter.management.as_ref().map(|budget| budget.rate().to_string()),
+        "management": limiter.management.as_ref().map(|budget| budget.terms().rate.to_string()),
         "waiting_for_management": management.waiting,
         "account_paused_seconds": account_until.map(seconds),
     })

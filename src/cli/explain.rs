@@ -134,7 +134,7 @@ fn limits(permit: &Permit<'_>, body: Option<&str>) -> Vec<String> {
     let is_administration = permit.operation().is_some_and(|operation| operation.kind == Kind::Administration);
     let mut limits = Vec::new();
     if permit.request.limited {
-        limits.extend(senders.as_ref().map(|budget| format!("{} of this sender", budget.rate())));
+        limits.extend(senders.as_ref().map(|budget| format!("{} of this sender", budget.terms().rate)));
         limits.extend(pairs.as_ref().map(|pairs| {
             let paths = &permit.provider().limits.recipient;
             let named = body.and_then(|body| paths.iter().find(|path| json::text_at(body, path).is_some()));
@@ -145,9 +145,9 @@ fn limits(permit: &Permit<'_>, body: Option<&str>) -> Vec<String> {
             };
             format!("{} to one recipient, {where_named}", pairs.quota())
         }));
-        limits.extend(sends.as_ref().map(|budget| format!("{} of all senders of this account", budget.rate())));
+        limits.extend(sends.as_ref().map(|budget| format!("{} of all senders of this account", budget.terms().rate)));
     } else if is_administration {
-        limits.extend(management.as_ref().map(|budget| format!("{} of this account", budget.rate())));
+        limits.extend(management.as_ref().map(|budget| format!("{} of this account", budget.terms().rate)));
     }
     if !limits.is_empty() {
         if permit.route.limiter.sharing.is_some() {

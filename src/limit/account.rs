@@ -1,16 +1,22 @@
 //! What all requests of one account share.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
+use super::seldom::Seldom;
 use super::{Demand, Limited, Scope};
 
 /// One account. It lives on over reloads.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Account {
-    pause: Mutex<Option<Pause>>,
+    pause: Seldom<Option<Pause>>,
+}
+
+impl Default for Account {
+    fn default() -> Self {
+        Self { pause: Seldom::new(None, Option::is_none) }
+    }
 }
 
 /// For how long nothing goes.
@@ -36,26 +42,28 @@ impl Pause {
 impl Account {
     /// Lets nothing go for the `named` time; else for longer each time in a row.
     pub(super) fn throttled(&self, first: Duration, named: Option<Duration>) {
-        let mut pause = self.pause();
-        // What was on its way meanwhile says nothing new.
-        if named.is_some() || pause.is_none_or(|pause| pause.until <= Instant::now()) {
-            *pause = Some(Pause::after(*pause, named, first, GROWTH));
-        }
+        self.pause.change(|pause| {
+            // What was on its way meanwhile says nothing new.
+            if named.is_some() || pause.is_none_or(|pause| pause.until <= Instant::now()) {
+                *pause = Some(Pause::after(*pause, named, first, GROWTH));
+            }
+        });
     }
 
     /// Takes note that another sidecar has paused it.
     pub(super) fn paused_elsewhere(&self, time: Duration) {
-        let mut pause = self.pause();
         let until = Instant::now() + time;
-        if pause.is_none_or(|pause| pause.until < until) {
-            *pause = Some(Pause { until, time });
-        }
+        self.pause.change(|pause| {
+            if pause.is_none_or(|pause| pause.until < until) {
+                *pause = Some(Pause { until, time });
+            }
+        });
     }
 
     /// Until when nothing goes, where that is so.
     #[must_use]
     pub fn paused_until(&self) -> Option<Instant> {
-        self.pause().map(|pause| pause.until).filter(|until| *until > Instant::now())
+        self.pause.look(|pause| pause.map(|pause| pause.until)).flatten().filter(|until| *until > Instant::now())
     }
 
     /// Waits until the account may be used.
@@ -80,10 +88,6 @@ impl Account {
     fn limited(&self, until: Instant) -> Limited {
         let retry_after = until.saturating_duration_since(Instant::now());
         Limited { scope: Scope::Account, retry_after, waiting: 0, is_closed: false }
-    }
-
-    fn pause(&self) -> MutexGuard<'_, Option<Pause>> {
-        self.pause.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

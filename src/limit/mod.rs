@@ -3,7 +3,6 @@
 //! A send passes four: the account's pause, the recipient's [`Pairs`], the sender's [`Budget`], the account's own. A request of
 //! administration passes the account's own. Each keeps in line who must wait, and refuses at once who would wait for
 //! nothing.
-
 //!
 //! With [`Sharing`] they are those of many sidecars: a server counts, and each asks it for what it needs next.
 
@@ -17,16 +16,20 @@ mod budget;
 mod gate;
 mod lease;
 mod line;
+mod meter;
 mod pairs;
+mod seldom;
+mod states;
 mod stock;
 mod tokens;
 
 pub use account::Account;
-pub use budget::Budget;
+pub use budget::{Budget, Terms};
 pub use lease::{Grant, Lease, Sharing, Wish};
 pub use pairs::Pairs;
 
 use account::GROWTH;
+use gate::Gate;
 use lease::SharedPause;
 
 pub use crate::provider::Scope;
@@ -56,8 +59,8 @@ impl Demand<'_> {
     }
 }
 
-/// How long a request may wait for its turn, and behind how many.
-#[derive(Clone, Copy, Debug)]
+/// How long a request may wait for its turn, and behind how many; by default not at all.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Patience {
     /// The longest wait.
     pub max_wait: Duration,
@@ -84,9 +87,9 @@ pub struct Ticket {
 
 impl Ticket {
     fn with_left(quota: Quota, remaining: u32) -> Self {
-        let burst = quota.burst.get();
-        let reset = quota.interval().saturating_mul(burst.saturating_sub(remaining));
-        Self { remaining, burst, window: quota.window(), reset, ..Self::default() }
+        let (burst, interval) = (quota.burst.get(), quota.interval());
+        let reset = interval.saturating_mul(burst.saturating_sub(remaining));
+        Self { remaining, burst, window: interval.saturating_mul(burst), reset, ..Self::default() }
     }
 
     fn full(quota: Quota) -> Self {
@@ -94,8 +97,8 @@ impl Ticket {
     }
 }
 
-/// The limits of a route; most are shared with other routes of its credential.
-#[derive(Clone, Debug)]
+/// The limits of a route; most are shared with other routes of its credential. By default there are none.
+#[derive(Clone, Debug, Default)]
 pub struct Limiter {
     /// What all of them share.
     pub account: Arc<Account>,
@@ -127,16 +130,14 @@ impl Limiter {
 
     async fn pass_send(&self, demand: &Demand<'_>) -> Result<Option<Ticket>, Limited> {
         let all = Demand { sender: "", ..*demand };
+        let account = self.sends.as_ref().map(|sends| sends.gate(""));
+        let sender = self.senders.as_ref().map(|senders| senders.gate(demand.sender));
         // A token of the pair cannot be given back, so nobody takes one who would then wait in vain.
-        if let Some(sends) = &self.sends {
-            sends.check(&all)?;
-        }
-        if let Some(senders) = &self.senders {
-            senders.check(demand)?;
-        }
+        account.as_ref().map_or(Ok(()), |account| account.check(&all))?;
+        sender.as_ref().map_or(Ok(()), |sender| sender.check(demand))?;
         let pair = self.pass_pair(demand).await?;
-        let sender = pass(self.senders.as_deref(), demand).await?;
-        let account = pass(self.sends.as_deref(), &all).await?;
+        let sender = pass(sender, demand).await?;
+        let account = pass(account, &all).await?;
         let waited = [pair, sender, account].iter().flatten().map(|ticket| ticket.waited).max();
         Ok(sender.or(account).or(pair).map(|ticket| Ticket { waited: waited.unwrap_or_default(), ..ticket }))
     }
@@ -147,7 +148,8 @@ impl Limiter {
     /// At once where that is not in time.
     pub async fn manage(&self, demand: &Demand<'_>) -> Result<Option<Ticket>, Limited> {
         self.account.pass(demand).await?;
-        let passed = pass(self.management.as_deref(), &Demand { sender: "", ..*demand }).await;
+        let gate = self.management.as_ref().map(|management| management.gate(""));
+        let passed = pass(gate, &Demand { sender: "", ..*demand }).await;
         passed.map_err(|limited| self.account.or_paused(limited))
     }
 
@@ -193,10 +195,10 @@ impl Limiter {
     }
 }
 
-/// Waits for a turn where there is a budget.
-async fn pass(budget: Option<&Budget>, demand: &Demand<'_>) -> Result<Option<Ticket>, Limited> {
-    match budget {
-        Some(budget) => budget.pass(demand).await.map(Some),
+/// Waits for a turn where there is a limit.
+async fn pass(gate: Option<Arc<Gate>>, demand: &Demand<'_>) -> Result<Option<Ticket>, Limited> {
+    match gate {
+        Some(gate) => gate.pass(demand).await.map(Some),
         None => Ok(None),
     }
 }

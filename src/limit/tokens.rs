@@ -5,7 +5,7 @@
 //! [`super::line`], and a changed quota begins with what was used already taken out.
 
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use governor::clock::{Clock, MonotonicClock};
@@ -15,7 +15,8 @@ use governor::{NotUntil, RateLimiter};
 use tokio::time::Instant;
 
 use super::Ticket;
-use super::pairs::{Pair, Pairs};
+use super::pairs::Pairs;
+use super::states::Pair;
 use crate::units::Quota;
 
 type Governor = RateLimiter<NotKeyed, InMemoryState, MonotonicClock, StateInformationMiddleware>;
@@ -31,10 +32,27 @@ pub(super) enum Tokens {
 
 impl Tokens {
     /// A token, or how long it takes until there is one.
-    pub(super) fn take(&self) -> Result<Ticket, Duration> {
+    pub(super) fn take(&mut self, now: Instant) -> Result<Ticket, Duration> {
         match self {
-            Self::Own(bucket) => bucket.take(),
+            Self::Own(bucket) => bucket.take(now),
             Self::Pair(pairs, pair) => pairs.take(*pair),
+        }
+    }
+
+    /// The same at another quota. The time that they would have had to rest at the old rate they have to rest at the new
+    /// one, so that changing a limit never gives anything away. Those of a pair change with all pairs.
+    pub(super) fn with_quota(&self, quota: Quota) -> Self {
+        match self {
+            Self::Own(bucket) => Self::Own(bucket.with_quota(quota)),
+            Self::Pair(pairs, pair) => Self::Pair(Arc::clone(pairs), *pair),
+        }
+    }
+
+    /// Whether everything that was ever used has come back; those of a pair are looked after with all pairs.
+    pub(super) fn is_rested(&self, now: Instant) -> bool {
+        match self {
+            Self::Own(bucket) => now.saturating_duration_since(bucket.last_used) > bucket.quota.window(),
+            Self::Pair(..) => true,
         }
     }
 
@@ -52,18 +70,16 @@ impl Tokens {
 pub(super) struct Bucket {
     governor: Governor,
     quota: Quota,
-    last_used: Mutex<Instant>,
+    last_used: Instant,
 }
 
 impl Bucket {
     pub(super) fn new(quota: Quota) -> Self {
         let governor = RateLimiter::direct_with_clock(governor_quota(quota), MonotonicClock).with_middleware();
-        Self { governor, quota, last_used: Mutex::new(Instant::now()) }
+        Self { governor, quota, last_used: Instant::now() }
     }
 
-    /// The same at another quota. The time that it would have had to rest at the old rate it has to rest at the new
-    /// one, so that changing a limit never gives anything away.
-    pub(super) fn with_quota(&self, quota: Quota) -> Self {
+    fn with_quota(&self, quota: Quota) -> Self {
         let changed = Self::new(quota);
         let used = match self.governor.check() {
             // The check itself has taken one.
@@ -79,15 +95,9 @@ impl Bucket {
         changed
     }
 
-    /// Whether everything that was ever used has come back.
-    pub(super) fn is_rested(&self, now: Instant) -> bool {
-        let last_used = *self.last_used.lock().unwrap_or_else(PoisonError::into_inner);
-        now.saturating_duration_since(last_used) > self.quota.window()
-    }
-
-    fn take(&self) -> Result<Ticket, Duration> {
+    fn take(&mut self, now: Instant) -> Result<Ticket, Duration> {
         let taken = ticket(self.governor.check(), self.quota)?;
-        *self.last_used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        self.last_used = now;
         Ok(taken)
     }
 }

@@ -6,18 +6,24 @@ use std::sync::Arc;
 use super::Live;
 use super::shared::SharedServer;
 use crate::config::{Route, SharedLimits};
-use crate::limit::{Account, Budget, Limiter, Pairs, Patience, Scope, Sharing};
+use crate::limit::{Account, Budget, Limiter, Pairs, Patience, Scope, Sharing, Terms};
 use crate::outbound::policy;
+use crate::provider::Rates;
 use crate::units::{Quota, Rate};
 
 /// What routes of one credential share, because they send from the same numbers.
 pub(super) struct Limits<'a> {
     before: &'a [policy::Route],
+    routes: &'a [Route],
     shared: Option<(&'a SharedLimits, &'a SharedServer)>,
     accounts: HashMap<String, Arc<Account>>,
-    budgets: Vec<(String, Of, Arc<Budget>)>,
+    budgets: Vec<(String, Of, Terms, Arc<Budget>)>,
     pairs: Vec<(String, Quota, Arc<Pairs>)>,
+    changes: ChangedBudgets,
 }
+
+/// What goes on at other terms as soon as the generation is live.
+pub(super) type ChangedBudgets = Vec<(Arc<Budget>, Terms)>;
 
 /// What a budget is of.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -44,6 +50,14 @@ impl Of {
         }
     }
 
+    fn rate(self, rates: Rates) -> Option<Rate> {
+        match self {
+            Self::Senders => rates.per_sender,
+            Self::Sends => rates.per_account,
+            Self::Management => rates.management,
+        }
+    }
+
     fn held(self, limiter: &Limiter) -> Option<&Arc<Budget>> {
         match self {
             Self::Senders => limiter.senders.as_ref(),
@@ -54,29 +68,47 @@ impl Of {
 }
 
 impl<'a> Limits<'a> {
-    pub(super) fn after(before: Option<&'a Live>, shared: Option<(&'a SharedLimits, &'a SharedServer)>) -> Self {
+    pub(super) fn after(
+        before: Option<&'a Live>,
+        routes: &'a [Route],
+        shared: Option<(&'a SharedLimits, &'a SharedServer)>,
+    ) -> Self {
         let before = before.map(|before| before.generation.policy.routes()).unwrap_or_default();
-        Self { before, shared, accounts: HashMap::new(), budgets: Vec::new(), pairs: Vec::new() }
+        let (accounts, changes) = (HashMap::new(), Vec::new());
+        Self { before, routes, shared, accounts, budgets: Vec::new(), pairs: Vec::new(), changes }
     }
 
     /// Those of a route.
     pub(super) fn of(&mut self, route: &Route) -> Limiter {
-        let rates = route.limits.rates;
-        let account = self.account(&route.credential);
-        let sharing = self.shared.map(|(limits, (shared, _))| {
-            let (shared, account) = (Arc::clone(shared), Arc::clone(&account));
-            Sharing::new(shared, account, &route.credential, limits.on_failure, limits.replicas)
-        });
+        let sharing = self.sharing(&route.credential);
+        let per_recipient = route.limits.rates.per_recipient;
         Limiter {
-            account,
-            senders: rates.per_sender.map(|rate| self.budget(route, rate, Of::Senders, sharing.as_ref())),
-            pairs: rates.per_recipient.map(|quota| self.pairs(&route.credential, quota, sharing.as_ref())),
-            sends: rates.per_account.map(|rate| self.budget(route, rate, Of::Sends, sharing.as_ref())),
-            management: rates.management.map(|rate| self.budget(route, rate, Of::Management, sharing.as_ref())),
+            account: self.account(&route.credential),
+            senders: self.budget(route, Of::Senders),
+            pairs: per_recipient.map(|quota| self.pairs(&route.credential, quota, sharing.as_ref())),
+            sends: self.budget(route, Of::Sends),
+            management: self.budget(route, Of::Management),
             sharing,
             retries: route.limits.retry,
             patience: Patience { max_wait: route.limits.max_wait, max_queue: route.limits.max_queue },
         }
+    }
+
+    /// The budgets that the generation brings other terms for. Until it is live they go on as they are.
+    pub(super) fn changes(self) -> ChangedBudgets {
+        self.changes
+    }
+
+    fn sharing(&mut self, credential: &str) -> Option<Sharing> {
+        let (limits, (server, _)) = self.shared?;
+        let account = self.account(credential);
+        Some(Sharing::new(Arc::clone(server), account, credential, limits.on_failure, limits.replicas))
+    }
+
+    fn terms(&mut self, route: &Route, what: Of) -> Option<Terms> {
+        let rates = route.limits.rates;
+        let (rate, auto) = (what.rate(rates)?, what == Of::Senders && rates.auto);
+        Some(Terms { rate, auto, sharing: self.sharing(&route.credential) })
     }
 
     fn account(&mut self, credential: &str) -> Arc<Account> {
@@ -85,27 +117,38 @@ impl<'a> Limits<'a> {
         Arc::clone(account.or_insert_with(|| old.map(Arc::clone).unwrap_or_default()))
     }
 
-    /// That of a route which has the same rate for the same; else what this route had, at its new rate.
-    fn budget(&mut self, route: &Route, rate: Rate, what: Of, sharing: Option<&Sharing>) -> Arc<Budget> {
+    /// That of a route which has the same terms for the same; else what this route had, at its new terms.
+    fn budget(&mut self, route: &Route, what: Of) -> Option<Arc<Budget>> {
         let credential = route.credential.as_str();
-        let auto = what == Of::Senders && route.limits.rates.auto;
-        let is_same = |budget: &Arc<Budget>| {
-            (budget.rate(), budget.is_auto()) == (rate, auto) && Sharing::is_alike(budget.sharing(), sharing)
-        };
-        let made = self.budgets.iter().find(|(name, of, budget)| name == credential && *of == what && is_same(budget));
-        if let Some((_, _, budget)) = made {
-            return Arc::clone(budget);
+        let terms = self.terms(route, what)?;
+        let mut made = self.budgets.iter().filter(|(name, of, ..)| name == credential && *of == what);
+        if let Some((.., budget)) = made.find(|(_, _, made, _)| made.is_same(&terms)) {
+            return Some(Arc::clone(budget));
         }
         let held = |route: &'a policy::Route| what.held(&route.limiter);
-        let same_rate = of(self.before, credential).filter_map(held).find(|budget| is_same(budget));
-        let same_route = of(self.before, credential).find(|old| *old.name == *route.name).and_then(held);
-        let budget = match (same_rate, same_route) {
+        let same = of(self.before, credential).filter_map(held).find(|budget| budget.terms().is_same(&terms));
+        let of_route = of(self.before, credential).find(|old| *old.name == *route.name).and_then(held);
+        let budget = match (same, of_route) {
             (Some(budget), _) => Arc::clone(budget),
-            (None, Some(budget)) => Arc::new(budget.changed(rate, auto, sharing.cloned())),
-            (None, None) => Arc::new(Budget::new(what.scope(), what.kind(), rate, auto, sharing.cloned())),
+            (None, Some(budget)) if self.goes_to_others(budget, credential, what) => {
+                Arc::new(budget.split(terms.clone()))
+            }
+            (None, Some(budget)) => {
+                self.changes.push((Arc::clone(budget), terms.clone()));
+                Arc::clone(budget)
+            }
+            (None, None) => Arc::new(Budget::new(what.scope(), what.kind(), terms.clone())),
         };
-        self.budgets.push((credential.to_owned(), what, Arc::clone(&budget)));
-        budget
+        self.budgets.push((credential.to_owned(), what, terms, Arc::clone(&budget)));
+        Some(budget)
+    }
+
+    /// Whether a budget is that of another route: at the terms it has, or at new ones.
+    fn goes_to_others(&mut self, budget: &Arc<Budget>, credential: &str, what: Of) -> bool {
+        let is_changed = self.changes.iter().any(|(changed, _)| Arc::ptr_eq(changed, budget));
+        let terms = budget.terms();
+        let mut others = self.routes.iter().filter(|route| route.credential == credential);
+        is_changed || others.any(|other| self.terms(other, what).is_some_and(|other| other.is_same(&terms)))
     }
 
     /// At another quota, those from before have their say too until what was used of them has come back.

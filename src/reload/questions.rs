@@ -166,7 +166,7 @@ pub fn concerns(credential: &str, facts: &Facts, generation: &Generation) -> Vec
 fn use_of(route: &Route) -> Use {
     let operations = route.credential.provider.operations.iter().zip(&route.operations);
     let mut allowed = operations.filter(|(_, is_allowed)| **is_allowed).map(|(operation, _)| operation.kind);
-    let reads_numbers = route.limiter.senders.as_ref().is_some_and(|budget| budget.is_auto());
+    let reads_numbers = route.limiter.senders.as_ref().is_some_and(|budget| budget.terms().auto);
     match () {
         () if allowed.any(|kind| kind == Kind::Administration) => Use::Administration,
         () if reads_numbers => Use::ReadingNumbers,
@@ -222,7 +222,7 @@ impl Reloader {
     async fn ask_for_levels(&self) {
         let live = self.live();
         for route in live.generation.policy.routes() {
-            let Some(budget) = route.limiter.senders.as_ref().filter(|budget| budget.is_auto()) else { continue };
+            let Some(budget) = route.limiter.senders.as_ref().filter(|budget| budget.terms().auto) else { continue };
             if route.credential.newest().fingerprint().is_none() {
                 continue;
             }

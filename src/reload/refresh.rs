@@ -5,7 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
-use super::{Live, Reloader, all_references};
+use super::load::all_references;
+use super::{Live, Reloader};
 use crate::config::Reference;
 use crate::credential::source::{Findings, read_all};
 use crate::secret::Fingerprint;

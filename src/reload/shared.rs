@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::{Authorities, Live, LoadError};
+use super::load::Authorities;
+use super::{Live, LoadError};
 use crate::config::Config;
 use crate::credential::source::Findings;
 use crate::metrics::Metrics;

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{Authorities, Live, LoadError};
+use super::load::Authorities;
+use super::{Live, LoadError};
 use crate::config::{Application, Config, Webhook as WebhookConfig};
 use crate::credential::Credential;
 use crate::inbound::verify::Verifier;

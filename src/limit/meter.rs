@@ -1,0 +1,242 @@
+//! Whether the next may go, and when: tokens, pauses, a slower pace, and who counts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Ticket;
+use super::lease::{Lease, Mode, SharedPause};
+use super::stock::Stock;
+use super::tokens::Tokens;
+use crate::config::OnFailure;
+use crate::units::Quota;
+
+/// What one limit lets through.
+#[derive(Debug)]
+pub(super) struct Meter {
+    quota: Quota,
+    /// Its own, of which so many are taken as go through, whoever counts: so they are a true measure when nobody else is
+    /// there to count. Where there is a lease, they are the part of the quota that this sidecar may use alone.
+    tokens: Tokens,
+    lease: Option<Arc<Lease>>,
+    /// Nobody goes before this.
+    paused_until: Option<Instant>,
+    /// Slower than the tokens come.
+    slow: Option<Slow>,
+    /// What is held of a shared limit.
+    pub(super) stock: Stock,
+    /// Who decided the last time.
+    decided: Option<Mode>,
+}
+
+/// What the provider has taught: its limit is lower than ours, or others use it too.
+#[derive(Clone, Copy, Debug)]
+struct Slow {
+    /// How far apart requests go, as of `since`.
+    spacing: Duration,
+    since: Instant,
+    /// When the last one went.
+    last: Instant,
+}
+
+impl Slow {
+    /// From second to second a little faster again, which probes where the limit is.
+    fn spacing(&self, now: Instant) -> Duration {
+        let seconds = i32::try_from((now - self.since).as_secs()).unwrap_or(i32::MAX);
+        self.spacing.mul_f64(RECOVERY.powi(seconds))
+    }
+}
+
+/// When there may be a token.
+pub(super) enum Later {
+    At(Instant),
+    /// When the shared server was asked.
+    Asked,
+}
+
+impl Meter {
+    pub(super) fn new(quota: Quota, tokens: Tokens, lease: Option<Lease>) -> Self {
+        let (lease, stock) = (lease.map(Arc::new), Stock::new());
+        Self { quota, tokens, lease, paused_until: None, slow: None, stock, decided: None }
+    }
+
+    /// The same at another quota, and perhaps shared otherwise; `own` is what it may use alone. What is held of a shared
+    /// limit is let go.
+    pub(super) fn at(&self, quota: Quota, own: Quota, lease: Option<Lease>) -> Self {
+        let (paused_until, slow) = (self.paused_until, self.slow);
+        Self { paused_until, slow, ..Self::new(quota, self.tokens.with_quota(own), lease) }
+    }
+
+    pub(super) fn quota(&self) -> Quota {
+        self.quota
+    }
+
+    pub(super) fn lease(&self) -> Option<&Arc<Lease>> {
+        self.lease.as_ref()
+    }
+
+    pub(super) fn is_shared(&self) -> bool {
+        self.mode() == Some(Mode::Shared)
+    }
+
+    /// Whether nothing goes because the shared limits are lost.
+    pub(super) fn is_closed(&self) -> bool {
+        self.mode() == Some(Mode::Alone(OnFailure::Closed))
+    }
+
+    /// Whether who decides now is the one who decided the last time.
+    pub(super) fn is_decided_as_before(&self) -> bool {
+        self.decided == self.mode()
+    }
+
+    /// Whether forgetting it would change nothing.
+    pub(super) fn is_rested(&self, now: Instant) -> bool {
+        self.paused_until.is_none_or(|until| until <= now) && self.tokens.is_rested(now)
+    }
+
+    /// Lets nobody through before `until`, in no sidecar.
+    pub(super) fn pause(&mut self, until: Instant) {
+        self.paused_until = self.paused_until.max(Some(until));
+        let named = Some(until.saturating_duration_since(Instant::now()));
+        if let Some(lease) = &self.lease {
+            lease.pause(SharedPause { first: Duration::ZERO, named, growth: 1, slows: false });
+        }
+    }
+
+    /// Lets nobody through for so long, and then at half the pace, until some seconds have passed without it happening
+    /// again.
+    pub(super) fn throttled(&mut self, first: Duration, named: Option<Duration>) {
+        let (now, pause) = (Instant::now(), named.unwrap_or(first));
+        // What was on its way meanwhile says nothing new.
+        if self.paused_until.is_some_and(|until| until > now) {
+            return;
+        }
+        self.paused_until = Some(now + pause);
+        if let Some(lease) = &self.lease {
+            lease.pause(SharedPause { first, named, growth: 1, slows: true });
+        }
+        let pace = self.interval();
+        let spacing = self.slow.map_or(pace, |slow| slow.spacing(now)).max(pace) * 2;
+        self.slow = Some(Slow { spacing: spacing.min(pace * SLOWEST), since: now + pause, last: now });
+    }
+
+    /// Takes tokens for what has happened already. Where there are not so many, and nobody else counts, nobody goes until
+    /// they would have come.
+    pub(super) fn count(&mut self, events: u32) {
+        let now = Instant::now();
+        let taken = (0..events).take_while(|_| self.tokens.take(now).is_ok()).count();
+        let owed = events.saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX));
+        if owed > 0 && !self.is_shared() {
+            let owed = self.interval().saturating_mul(owed).min(LONGEST_DEBT);
+            self.paused_until = Some(self.paused_until.unwrap_or(now).max(now) + owed);
+        }
+    }
+
+    /// Until when nobody goes, where that is so.
+    pub(super) fn paused_until(&self) -> Option<Instant> {
+        self.paused_until.filter(|until| *until > Instant::now())
+    }
+
+    /// How long it takes until a token comes to one behind so many, where the next comes at `next_at`.
+    pub(super) fn wait(&self, next_at: Instant, ahead: usize, now: Instant) -> Duration {
+        let first = next_at.max(self.paused_until.unwrap_or(now)).saturating_duration_since(now);
+        if ahead == 0 {
+            return first;
+        }
+        let interval = self.interval().max(self.stock.pace());
+        first + interval.saturating_mul(u32::try_from(ahead).unwrap_or(u32::MAX))
+    }
+
+    /// A token, or when the next can be had.
+    pub(super) fn take(&mut self, now: Instant) -> Result<Ticket, Later> {
+        match self.paused_until {
+            Some(until) if until > now => return Err(Later::At(until)),
+            _ => self.paused_until = None,
+        }
+        let mode = self.mode();
+        let before = std::mem::replace(&mut self.decided, mode);
+        self.hand_over(before, now);
+        match mode {
+            Some(Mode::Shared) => self.take_shared(now),
+            Some(Mode::Alone(OnFailure::Open)) => Ok(Ticket::full(self.quota)),
+            Some(Mode::Alone(OnFailure::Closed)) => Err(Later::At(now + LOOK)),
+            None | Some(Mode::Alone(OnFailure::Local)) => self.take_own(now).map_err(Later::At),
+        }
+    }
+
+    /// How many more to ask the shared server for now, where so many wait; none where there are enough.
+    pub(super) fn wanted(&self, waiting: usize, now: Instant) -> u32 {
+        self.stock.wanted(waiting, self.quota, now)
+    }
+
+    /// Takes out of what is held what nobody used in time, and says how many they are.
+    pub(super) fn take_stale(&mut self, now: Instant) -> u32 {
+        self.stock.take_stale(self.quota, now)
+    }
+
+    /// The time in which one token comes to all sidecars, or to this one where it is alone.
+    fn interval(&self) -> Duration {
+        if self.is_shared() { self.quota.interval() } else { self.tokens.interval() }
+    }
+
+    fn mode(&self) -> Option<Mode> {
+        self.lease.as_ref().map(|lease| lease.mode())
+    }
+
+    /// Gives nothing away where another decides now than the last time.
+    fn hand_over(&mut self, before: Option<Mode>, now: Instant) {
+        match (before, self.decided) {
+            (Some(Mode::Shared), Some(Mode::Alone(_))) => {
+                // Nobody knows what the others hold and have under way, so none begins with a burst.
+                let in_a_second = Duration::from_secs(1).as_nanos() / self.tokens.interval().as_nanos().max(1);
+                (0..in_a_second).take_while(|_| self.tokens.take(now).is_ok()).for_each(drop);
+                self.stock.begin(Duration::ZERO, now);
+            }
+            (Some(Mode::Alone(_)), Some(Mode::Shared)) => {
+                // What was used of its own part was used of the whole, whatever the server knows of it.
+                let full_in = self.tokens.take(now).map_or(self.quota.window(), |ticket| ticket.reset);
+                self.stock.begin(full_in, now);
+            }
+            _ => {}
+        }
+    }
+
+    fn take_own(&mut self, now: Instant) -> Result<Ticket, Instant> {
+        if let Some(slow) = self.slow {
+            let spacing = slow.spacing(now);
+            match slow.last + spacing {
+                _ if spacing <= self.interval() => self.slow = None,
+                at if at > now => return Err(at),
+                _ => {}
+            }
+        }
+        let ticket = self.tokens.take(now).map_err(|wait| now + wait)?;
+        if let Some(slow) = &mut self.slow {
+            slow.last = now;
+        }
+        Ok(ticket)
+    }
+
+    fn take_shared(&mut self, now: Instant) -> Result<Ticket, Later> {
+        match self.stock.take(now) {
+            Ok(()) => {
+                self.tokens.take(now).map(drop).unwrap_or_default();
+                let left = self.stock.left().min(self.quota.burst.get());
+                Ok(Ticket::with_left(self.quota, left))
+            }
+            Err(Some(due)) => Err(Later::At(due)),
+            Err(None) if self.stock.ask_at() > now => Err(Later::At(self.stock.ask_at())),
+            Err(None) => Err(Later::Asked),
+        }
+    }
+}
+
+/// However much comes in at once.
+const LONGEST_DEBT: Duration = Duration::from_secs(10);
+/// How much closer requests go with each second that passes.
+const RECOVERY: f64 = 0.85;
+/// At most so many times as far apart as the tokens come.
+const SLOWEST: u32 = 32;
+/// How often is looked whether the shared server is back, or gone.
+pub(super) const LOOK: Duration = Duration::from_millis(100);
