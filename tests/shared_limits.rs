@@ -48,7 +48,11 @@ fn pass(keyside: &Keyside, count: usize) -> usize {
 
 /// Eight sidecars before a sandbox that enforces 80 a second, offered 400 a second for `time`; `halfway` happens halfway.
 /// Every refusal of the sandbox's, how much of what it permits was used, and how often sidecars lost the server.
-fn eight_before_one(redis: &mut Redis, time: Duration, halfway: impl FnOnce(&mut Redis)) -> (Vec<String>, f64, f64) {
+fn eight_before_one(
+    redis: &mut Redis,
+    time: Duration,
+    halfway: impl FnOnce(&mut Redis, &[Keyside]),
+) -> (Vec<String>, f64, f64) {
     let secrets = Directory::new();
     secrets.write("token", TOKEN);
     secrets.write("app_secret", APP_SECRET);
@@ -84,7 +88,7 @@ fn eight_before_one(redis: &mut Redis, time: Duration, halfway: impl FnOnce(&mut
             }
         }
         thread::sleep(time / 2);
-        halfway(redis);
+        halfway(redis, &sidecars);
     });
     let losses = sidecars.iter().map(|keyside| keyside.metric("keyside_redis_losses_total", &[])).sum();
     let permitted = 80.0 * time.as_secs_f64() + 80.0;
@@ -94,7 +98,7 @@ fn eight_before_one(redis: &mut Redis, time: Duration, halfway: impl FnOnce(&mut
 #[test]
 #[ignore = "needs Redis: tests/run servers"]
 fn eight_sidecars_send_as_fast_as_one_may_and_no_faster() {
-    let (throttled, used, losses) = eight_before_one(&mut Redis::start(), Duration::from_secs(20), |_| {});
+    let (throttled, used, losses) = eight_before_one(&mut Redis::start(), Duration::from_secs(20), |_, _| {});
     assert!(throttled.len() <= 2, "{throttled:?}");
     assert!(used >= 0.97, "{used}, {throttled:?}, {losses} losses");
 }
@@ -102,15 +106,33 @@ fn eight_sidecars_send_as_fast_as_one_may_and_no_faster() {
 #[test]
 #[ignore = "needs Redis: tests/run servers"]
 fn eight_sidecars_that_lose_the_server_send_an_eighth_each() {
-    let (throttled, used, losses) = eight_before_one(&mut Redis::start(), Duration::from_secs(20), Redis::kill);
+    let (throttled, used, losses) =
+        eight_before_one(&mut Redis::start(), Duration::from_secs(20), |redis, _| redis.kill());
     assert!(throttled.len() <= 2, "{throttled:?}");
     assert!(used >= 0.97, "{used}, {throttled:?}, {losses} losses");
 }
 
 #[test]
+#[ignore = "needs Redis: tests/run servers"]
+fn eight_sidecars_whose_limit_is_changed_while_requests_wait_keep_to_it() {
+    let reload = |_: &mut Redis, sidecars: &[Keyside]| {
+        for (from, to) in [("80/s", "79/s"), ("79/s", "78/s"), ("78/s", "80/s")] {
+            for keyside in sidecars {
+                let text = std::fs::read_to_string(keyside.dir().join("proxy.toml")).unwrap();
+                keyside.dir().write("proxy.toml", text.replace(&format!("\"{from}\""), &format!("\"{to}\"")));
+                assert_eq!(keyside.reload().status, 200);
+            }
+        }
+    };
+    let (throttled, used, losses) = eight_before_one(&mut Redis::start(), Duration::from_secs(12), reload);
+    assert!(throttled.len() <= 2, "{throttled:?}");
+    assert!(used >= 0.95, "{used}, {throttled:?}, {losses} losses");
+}
+
+#[test]
 #[ignore = "needs Valkey: tests/run servers"]
 fn a_server_that_comes_back_empty_gives_no_second_burst() {
-    let empty = |redis: &mut Redis| {
+    let empty = |redis: &mut Redis, _: &[Keyside]| {
         for _ in 0..3 {
             redis.ask(&["FLUSHALL"]);
             thread::sleep(Duration::from_millis(700));
