@@ -165,9 +165,13 @@ impl Meter {
         }
     }
 
-    /// How many more to ask the shared server for now, where so many wait; none where there are enough.
+    /// How many more to ask the shared server for now, where so many wait; none where there are enough. Nothing is taken
+    /// ahead for a pair, whose gate is there only while somebody waits at it.
     pub(super) fn wanted(&self, waiting: usize, now: Instant) -> u32 {
-        self.stock.wanted(waiting, self.quota, now)
+        match &self.tokens {
+            Tokens::Own(_) => self.stock.wanted(waiting, self.quota, now),
+            Tokens::Pair(..) => u32::try_from(waiting).unwrap_or(u32::MAX),
+        }
     }
 
     /// Takes out of what is held what nobody used in time, and says how many they are.
