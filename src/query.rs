@@ -78,6 +78,15 @@ pub fn without<'a>(text: &'a str, names: &[impl AsRef<str>]) -> Cow<'a, str> {
     Cow::Owned(kept)
 }
 
+/// Begins another pair, of which the value follows.
+pub fn begin_pair(text: &mut String, name: &str) {
+    if !text.is_empty() {
+        text.push('&');
+    }
+    text.extend(encode(name));
+    text.push('=');
+}
+
 /// A value as it stands in a query, a path or a form body.
 pub fn encode(value: &str) -> impl Iterator<Item = &str> {
     utf8_percent_encode(value, RESERVED)

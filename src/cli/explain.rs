@@ -11,13 +11,12 @@ use super::client::ask;
 use crate::json;
 use crate::limit::Limiter;
 use crate::listener::{Caller, Link};
-use crate::metrics::Metrics;
 use crate::outbound::error::OutboundError;
 use crate::outbound::guard;
 use crate::outbound::named::senders_of;
 use crate::outbound::policy::{Permit, Route};
 use crate::provider::Kind;
-use crate::reload::{Live, load};
+use crate::reload::Live;
 use crate::units::Written;
 
 /// The options of `keyside explain`.
@@ -39,13 +38,9 @@ pub(super) struct ExplainArgs {
 }
 
 pub(super) async fn run(args: ExplainArgs) -> ExitCode {
-    let path = super::config_path(args.config.clone());
-    let live = match load(&path, None, &Metrics::new()).await {
+    let live = match super::loaded(args.config.clone()).await {
         Ok(live) => live,
-        Err(error) => {
-            eprintln!("{error}");
-            return ExitCode::from(super::BAD_CONFIGURATION);
-        }
+        Err(exit) => return exit,
     };
     let body = match args.body.as_ref().map(std::fs::read_to_string).transpose() {
         Ok(body) => body,

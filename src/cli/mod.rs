@@ -4,6 +4,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::metrics::Metrics;
+use crate::reload::{Live, load};
+
 mod audit;
 mod check;
 mod client;
@@ -72,6 +75,15 @@ pub async fn run(arguments: Arguments) -> ExitCode {
 
 /// Bad configuration or secret: `EX_CONFIG` of sysexits(3).
 const BAD_CONFIGURATION: u8 = 78;
+
+/// All that the configuration leads to; else what is wrong with it was printed.
+async fn loaded(named: Option<std::path::PathBuf>) -> Result<Live, ExitCode> {
+    let loaded = load(&config_path(named), None, &Metrics::new()).await;
+    loaded.map_err(|error| {
+        eprintln!("{error}");
+        ExitCode::from(BAD_CONFIGURATION)
+    })
+}
 
 /// The configuration file that was named, or the first of the two places where one is looked for.
 fn config_path(named: Option<std::path::PathBuf>) -> std::path::PathBuf {

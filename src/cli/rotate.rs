@@ -6,8 +6,7 @@ use std::process::ExitCode;
 use serde_json::Value;
 
 use super::client::ask;
-use crate::metrics::Metrics;
-use crate::reload::{Live, load};
+use crate::reload::Live;
 use crate::rotation::{Rotation, TOKEN};
 
 /// The options of `keyside rotate`.
@@ -27,13 +26,9 @@ pub(super) struct RotateArgs {
 }
 
 pub(super) async fn run(args: RotateArgs) -> ExitCode {
-    let path = super::config_path(args.config.clone());
-    let live = match load(&path, None, &Metrics::new()).await {
+    let live = match super::loaded(args.config.clone()).await {
         Ok(live) => live,
-        Err(error) => {
-            eprintln!("{error}");
-            return ExitCode::from(super::BAD_CONFIGURATION);
-        }
+        Err(exit) => return exit,
     };
     match rotate(&args, &live).await {
         Ok(()) => ExitCode::SUCCESS,

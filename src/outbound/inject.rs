@@ -125,11 +125,7 @@ fn with_form_field(
     value: &Template,
 ) -> Result<Zeroizing<String>, OutboundError> {
     let mut text = Zeroizing::new(query::without(text, &[name]).into_owned());
-    if !text.is_empty() {
-        text.push('&');
-    }
-    text.push_str(name);
-    text.push('=');
+    query::begin_pair(&mut text, name);
     sent.render(value, |piece| text.extend(query::encode(piece)))?;
     Ok(text)
 }

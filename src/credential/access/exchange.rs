@@ -75,11 +75,7 @@ fn body(exchange: &Exchange, sent: Sent<'_>) -> Result<(&'static str, Zeroizing<
     for inject in &exchange.inject {
         match inject {
             Inject::FormField { name, value } => {
-                if !form.is_empty() {
-                    form.push('&');
-                }
-                form.push_str(name);
-                form.push('=');
+                query::begin_pair(&mut form, name);
                 sent.render(value, |text| form.extend(query::encode(text)))?;
             }
             Inject::JsonField { pointer, value } => {
