@@ -343,29 +343,3 @@ fn the_status_has_every_slot_with_its_age_and_where_it_comes_from() {
         "it was not replaced:\n{status}"
     );
 }
-
-#[test]
-fn explain_tells_what_a_request_would_meet_and_why_it_would_be_refused() {
-    let meta = Meta::new();
-    let keyside = meta.keyside();
-    let body = keyside.dir().write("body.json", r#"{"to":"15550001234"}"#);
-    let explain = |arguments: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_keyside"));
-        command.arg("explain").args(arguments).arg("--config").arg(keyside.dir().join("proxy.toml"));
-        finish(command.args(["--admin", &keyside.admin().to_string()]), Duration::from_secs(10))
-    };
-    let path = MESSAGES.replace("1234567890", SENDER);
-    let told = explain(&["POST", &path, "--body", &body.display().to_string()]);
-    for part in ["route       acme", "messages (sending)", "whom the body names at /to", "it would go out at once"] {
-        assert!(told.code == Some(0) && told.output.contains(part), "{part}: {}", told.output);
-    }
-    assert!(!told.output.contains(TOKEN) && !told.output.contains("15550001234"), "{}", told.output);
-    for (method, path, part) in [
-        ("GET", "/v23.0/1/message_templates", "403 operation_not_allowed"),
-        ("TRACE", MESSAGES, "405 method_not_allowed"),
-        ("GET", "//", "400 bad_request"),
-    ] {
-        let told = explain(&[method, path]);
-        assert!(told.code == Some(1) && told.output.contains(part), "{part}: {}", told.output);
-    }
-}

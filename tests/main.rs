@@ -24,6 +24,7 @@ mod buckets;
 mod callers;
 mod checks;
 mod clock;
+mod explain;
 mod fallback;
 mod lifecycle;
 mod limits;

@@ -14,6 +14,8 @@ use serde_json::json;
 
 pub mod status;
 
+use status::Parties;
+
 use crate::metrics::{CredentialLabel, Metrics, SecretLabels};
 use crate::outbound::error::OutboundError;
 use crate::outbound::guard::check_caller;
@@ -54,7 +56,7 @@ impl Admin {
             (&Method::GET | &Method::HEAD, "/livez") => text(StatusCode::OK, "ok\n"),
             (&Method::GET | &Method::HEAD, "/readyz") => self.ready(),
             (&Method::GET | &Method::HEAD, "/metrics") => self.metrics(),
-            (&Method::GET | &Method::HEAD, "/status") => self.status(),
+            (&Method::GET | &Method::HEAD, "/status") => self.status(request.uri().query().unwrap_or_default()),
             (&Method::POST, "/reload") => return self.reload().await.map(Full::new),
             (_, "/livez" | "/readyz" | "/metrics" | "/status") => wrong_method("GET, HEAD"),
             (_, "/reload") => wrong_method("POST"),
@@ -120,8 +122,9 @@ impl Admin {
         response
     }
 
-    fn status(&self) -> Response<Bytes> {
-        let status = status::status(&self.reloader, self.draining.load(Ordering::Relaxed), self.started.elapsed());
+    fn status(&self, query: &str) -> Response<Bytes> {
+        let (draining, uptime) = (self.draining.load(Ordering::Relaxed), self.started.elapsed());
+        let status = status::status(&self.reloader, draining, uptime, &Parties::in_query(query));
         let mut response = Response::new(Bytes::from(format!("{status:#}\n")));
         response.headers_mut().insert(header::CONTENT_TYPE, JSON);
         response

@@ -1,5 +1,6 @@
 //! The state of the sidecar as JSON: the source of `keyside status`.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
@@ -7,12 +8,28 @@ use tokio::time::Instant;
 
 use crate::config::{SharedLimits, Webhook};
 use crate::credential::{Asked, Credential, Held, Previous, Slot, Verdict};
-use crate::limit::Limiter;
+use crate::limit::{Budget, Halt, Limiter, Standing};
 use crate::outbound::policy::Route;
+use crate::query;
 use crate::reload::{DUE, Live, Reloader, concerns};
 use crate::shared::Shared;
 
-pub(super) fn status(reloader: &Reloader, draining: bool, uptime: Duration) -> Value {
+/// For whom the limits are shown, beside those who are busy: `?sender=S&recipient=R`.
+#[derive(Default)]
+pub(super) struct Parties {
+    sender: Option<String>,
+    recipient: Option<String>,
+}
+
+impl Parties {
+    pub(super) fn in_query(query: &str) -> Self {
+        let value =
+            |name| query::pairs(query).find(|pair| pair.is_named(&[name])).map(|pair| pair.value().into_owned());
+        Self { sender: value("sender"), recipient: value("recipient") }
+    }
+}
+
+pub(super) fn status(reloader: &Reloader, draining: bool, uptime: Duration, parties: &Parties) -> Value {
     let live = reloader.live();
     let last = reloader.last();
     json!({
@@ -27,7 +44,7 @@ pub(super) fn status(reloader: &Reloader, draining: bool, uptime: Duration) -> V
         },
         "credentials": credentials(&live),
         "shared_limits": live.config.limits.as_ref().zip(live.shared()).map(|(limits, shared)| shared_status(limits, shared)),
-        "routes": live.generation.policy.routes().iter().map(route_status).collect::<Vec<_>>(),
+        "routes": live.generation.policy.routes().iter().map(|route| route_status(route, parties)).collect::<Vec<_>>(),
         "webhooks": live.config.webhooks.iter().map(webhook_status).collect::<Vec<_>>(),
     })
 }
@@ -127,7 +144,7 @@ fn held_status(held: &Held) -> Value {
     })
 }
 
-fn route_status(route: &Route) -> Value {
+fn route_status(route: &Route, parties: &Parties) -> Value {
     let provider = &route.credential.provider;
     let operations = provider
         .operations
@@ -137,7 +154,7 @@ fn route_status(route: &Route) -> Value {
         .map(|(operation, _)| &operation.name);
     let mut senders: Vec<_> = route.senders.iter().collect();
     senders.sort();
-    let limit = limit_status(&route.limiter);
+    let limit = limit_status(&route.limiter, parties);
     json!({
         "name": &*route.name,
         "path": if route.path.is_empty() { "/" } else { &route.path },
@@ -149,14 +166,28 @@ fn route_status(route: &Route) -> Value {
     })
 }
 
-fn limit_status(limiter: &Limiter) -> Value {
-    let seconds = |until: Instant| until.saturating_duration_since(Instant::now()).as_secs_f64();
+fn limit_status(limiter: &Limiter, parties: &Parties) -> Value {
+    let busiest = limiter.senders.as_ref().map(|budget| budget.busiest(MOST_SENDERS)).unwrap_or_default();
+    let busiest = busiest.iter().map(|(sender, standing)| standing_status(sender, standing));
+    let standing = |budget: &Arc<Budget>, sender: &str| standing_status(sender, &budget.standing(sender));
+    let of_sender =
+        limiter.senders.as_ref().zip(parties.sender.as_ref()).map(|(budget, sender)| standing(budget, sender));
+    let recipient =
+        parties.recipient.as_ref().map(|recipient| (parties.sender.as_deref().unwrap_or_default(), recipient));
+    let of_recipient = limiter.pairs.as_ref().zip(recipient).map(|(pairs, (sender, recipient))| {
+        let (waiting, halt) = pairs.held_up_for(sender, recipient);
+        json!({ "waiting": waiting, "paused_seconds": paused_seconds(halt), "paused_because": halt.map(because) })
+    });
     let senders = limiter.senders.as_ref().map(|budget| budget.usage()).unwrap_or_default();
     let recipients = limiter.pairs.as_ref().map(|pairs| pairs.usage()).unwrap_or_default();
     let management = limiter.management.as_ref().map(|budget| budget.usage()).unwrap_or_default();
-    let account_until = limiter.account.paused_until().max(management.paused_until);
     json!({
         "per_sender": limiter.senders.as_ref().map(|budget| budget.terms().rate.to_string()),
+        "senders": busiest.collect::<Vec<_>>(),
+        "of_sender": of_sender,
+        "of_recipient": of_recipient,
+        "of_account": limiter.sends.as_ref().map(|budget| standing(budget, "")),
+        "of_management": limiter.management.as_ref().map(|budget| standing(budget, "")),
         "senders_in_use": senders.in_use,
         "waiting": senders.waiting,
         "senders_paused": senders.paused,
@@ -170,8 +201,35 @@ fn limit_status(limiter: &Limiter) -> Value {
         "waiting_for_account": limiter.sends.as_ref().map(|budget| budget.usage().waiting),
         "management": limiter.management.as_ref().map(|budget| budget.terms().rate.to_string()),
         "waiting_for_management": management.waiting,
-        "account_paused_seconds": account_until.map(seconds),
+        "account_paused_seconds": limiter.account.paused_until().map(seconds),
     })
+}
+
+/// How one limit stands.
+fn standing_status(sender: &str, standing: &Standing) -> Value {
+    json!({
+        "sender": sender,
+        "rate": standing.quota.rate.to_string(),
+        "remaining": standing.remaining,
+        "burst": standing.quota.burst,
+        "waiting": standing.waiting,
+        "wait_seconds": standing.wait.as_secs_f64(),
+        "slowed_to_per_second": standing.spacing.map(|spacing| 1.0 / spacing.as_secs_f64()),
+        "paused_seconds": paused_seconds(standing.halt),
+        "paused_because": standing.halt.map(because),
+    })
+}
+
+fn paused_seconds(halt: Option<Halt>) -> Option<f64> {
+    halt.map(|halt| seconds(halt.until))
+}
+
+fn because(halt: Halt) -> &'static str {
+    halt.why.as_str()
+}
+
+fn seconds(until: Instant) -> f64 {
+    until.saturating_duration_since(Instant::now()).as_secs_f64()
 }
 
 /// How it stands with the server of shared limits.
@@ -201,3 +259,6 @@ fn webhook_status(webhook: &Webhook) -> Value {
 fn unix(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
+
+/// Of a route: those who wait or are paused come first.
+const MOST_SENDERS: usize = 20;

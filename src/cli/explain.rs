@@ -13,9 +13,10 @@ use crate::limit::Limiter;
 use crate::listener::{Caller, Link};
 use crate::outbound::error::OutboundError;
 use crate::outbound::guard;
-use crate::outbound::named::senders_of;
+use crate::outbound::named::{recipient_of, senders_of};
 use crate::outbound::policy::{Permit, Route};
 use crate::provider::Kind;
+use crate::query;
 use crate::reload::Live;
 use crate::units::Written;
 
@@ -63,7 +64,8 @@ pub(super) async fn run(args: ExplainArgs) -> ExitCode {
     match judge(&live, &parts).and_then(|permit| in_its_name(permit, &named, body.is_some())) {
         Ok(permit) => {
             describe(&permit, body.as_deref());
-            tell_of_now(&permit, &args.admin);
+            let recipient = body.as_deref().and_then(|body| recipient_of(&permit, &parts, body));
+            tell_of_now(&permit, recipient.as_deref(), &args.admin);
             ExitCode::SUCCESS
         }
         Err((route, error)) => {
@@ -158,8 +160,15 @@ fn limits(permit: &Permit<'_>, body: Option<&str>) -> Vec<String> {
 }
 
 /// What the running sidecar would do with it.
-fn tell_of_now(permit: &Permit<'_>, admin: &str) {
-    let status = match ask(admin, "GET", "/status") {
+fn tell_of_now(permit: &Permit<'_>, recipient: Option<&str>, admin: &str) {
+    let mut query = String::new();
+    for (name, value) in [("sender", permit.sender), ("recipient", recipient)] {
+        if let Some(value) = value {
+            query::begin_pair(&mut query, name);
+            query.extend(query::encode(value));
+        }
+    }
+    let status = match ask(admin, "GET", &format!("/status?{query}")) {
         Ok((200, status)) => status,
         Ok((status, _)) => return println!("  now         the sidecar at {admin} answers {status}"),
         Err(error) => return println!("  now         {error}"),
@@ -169,24 +178,53 @@ fn tell_of_now(permit: &Permit<'_>, admin: &str) {
     let Some(route) = routes.and_then(|routes| routes.iter().find(is_it)) else {
         return println!("  now         the sidecar at {admin} has no such route: reload it");
     };
-    let limit = &route["limit"];
-    let mut said = Vec::new();
-    for (key, what) in [
-        ("waiting", "wait for their sender"),
-        ("waiting_for_recipients", "wait for their recipient"),
-        ("waiting_for_account", "wait for the account"),
-        ("waiting_for_management", "wait for the account"),
-        ("senders_paused", "senders are paused"),
-        ("recipients_paused", "recipients are paused"),
-    ] {
-        let count = limit[key].as_u64().unwrap_or_default();
-        if count > 0 {
-            said.push(format!("{count} {what}"));
+    println!("  now         {}", now(permit, &route["limit"]));
+}
+
+/// What is in its way, or that nothing is.
+fn now(permit: &Permit<'_>, limit: &Value) -> String {
+    let counted: &[(&str, &str)] = match permit.operation().map(|operation| &operation.kind) {
+        _ if permit.request.limited => {
+            &[("of_sender", "of this sender"), ("of_recipient", "to this recipient"), ("of_account", "of this account")]
         }
-    }
+        Some(Kind::Administration) => &[("of_management", "of this account")],
+        _ => &[],
+    };
+    let mut said = Vec::new();
     if let Some(seconds) = limit["account_paused_seconds"].as_f64() {
-        said.push(format!("the account is paused for {seconds:.0} s more"));
+        said.push(format!("nothing of this account goes for {seconds:.1} s: the provider was asked too fast"));
     }
-    let said = if said.is_empty() { "it would go out at once".to_owned() } else { said.join(", ") };
-    println!("  now         {said}");
+    let standings: Vec<_> = counted.iter().filter_map(|(key, what)| Some((limit.get(*key)?, *what))).collect();
+    said.extend(standings.iter().filter_map(|(standing, what)| obstacle(standing, what)));
+    let left = |(standing, _): &(&Value, &str)| standing["remaining"].as_u64().zip(standing["burst"].as_u64());
+    let wait = |(standing, _): &(&Value, &str)| standing["wait_seconds"].as_f64();
+    let longest = standings.iter().filter_map(wait).fold(0.0, f64::max);
+    if longest > permit.route.limiter.patience.max_wait.as_secs_f64() {
+        said.push("so it would be refused with 429".to_owned());
+    }
+    match (said.is_empty(), standings.first().and_then(left)) {
+        (false, _) => said.join("; "),
+        (true, Some((left, burst))) => format!("it would go out at once: {left} of {burst} are left"),
+        (true, None) => "it would go out at once".to_owned(),
+    }
+}
+
+/// What a limit has against it now.
+fn obstacle(standing: &Value, what: &str) -> Option<String> {
+    if let Some(seconds) = standing["paused_seconds"].as_f64() {
+        let why = match standing["paused_because"].as_str() {
+            Some("throttled") => "the provider was asked too fast",
+            Some("near_limit") => "the provider says that nearly all is used",
+            Some("nothing_left") => "the provider says that nothing is left",
+            Some("received") => "more came in than was left, which counts too",
+            _ => "the provider asked for it",
+        };
+        return Some(format!("nothing {what} goes for {seconds:.1} s: {why}"));
+    }
+    let turn = standing["wait_seconds"].as_f64().map_or("in its turn".to_owned(), |wait| format!("in {wait:.1} s"));
+    match (standing["waiting"].as_u64(), standing["remaining"].as_u64()) {
+        (Some(waiting @ 1..), _) => Some(format!("{waiting} {what} wait already: it could go {turn}")),
+        (_, Some(0)) => Some(format!("what may go at once {what} is used: it could go {turn}")),
+        _ => None,
+    }
 }

@@ -1,5 +1,6 @@
 //! A rate of each sender, or of an account.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,7 +10,7 @@ use tokio::time::Instant;
 use super::gate::Gate;
 use super::lease::{Lease, Sharing};
 use super::tokens::{Bucket, Tokens};
-use super::{Scope, Usage};
+use super::{Scope, Standing, Usage, Why};
 use crate::units::{Quota, Rate};
 
 /// One quota for each of many senders, or for an account. It lives on over reloads: what was used stays used.
@@ -77,10 +78,14 @@ impl State {
         Self { terms, gates: HashMap::new(), sweep_at: 0, levels: HashMap::new() }
     }
 
+    fn rate_of(&self, sender: &str) -> Rate {
+        let level = self.levels.get(sender).filter(|_| self.terms.auto);
+        level.map_or(self.terms.rate, |(rate, _)| *rate)
+    }
+
     /// What a sender may use in all, what of it this sidecar may use alone, and who counts.
     fn terms_of(&self, kind: &str, sender: &str) -> (Quota, Quota, Option<Lease>) {
-        let level = self.levels.get(sender).filter(|_| self.terms.auto).map(|(rate, _)| *rate);
-        let quota = self.terms.whole(level.unwrap_or(self.terms.rate));
+        let quota = self.terms.whole(self.rate_of(sender));
         (quota, self.terms.own(quota), self.terms.lease(kind, sender))
     }
 }
@@ -148,8 +153,8 @@ impl Budget {
     }
 
     /// Lets nothing of a sender go for so long.
-    pub(super) fn pause(&self, sender: &str, time: Duration) {
-        self.gate(sender).pause(Instant::now() + time);
+    pub(super) fn pause(&self, sender: &str, time: Duration, why: Why) {
+        self.gate(sender).pause(time, why);
     }
 
     /// Lets nothing of a sender go for the `named` time, else for the `first`, and then more slowly.
@@ -166,13 +171,38 @@ impl Budget {
     #[must_use]
     pub fn usage(&self) -> Usage {
         let state = self.state();
-        let all = || state.gates.values();
+        let all: Vec<_> = state.gates.values().map(|gate| gate.standing()).collect();
+        let halts = || all.iter().filter_map(|standing| standing.halt);
         Usage {
-            in_use: all().count(),
-            waiting: all().map(|gate| gate.waiting()).sum(),
-            paused: all().filter_map(|gate| gate.paused_until()).count(),
-            paused_until: all().filter_map(|gate| gate.paused_until()).max(),
+            in_use: all.len(),
+            waiting: all.iter().map(|standing| standing.waiting).sum(),
+            paused: halts().count(),
+            paused_until: halts().map(|halt| halt.until).max(),
         }
+    }
+
+    /// How a sender stands; as one that was never seen where nothing is known of it.
+    #[must_use]
+    pub fn standing(&self, sender: &str) -> Standing {
+        let state = self.state();
+        let at_rest = || {
+            let quota = state.terms.whole(state.rate_of(sender));
+            let (remaining, wait) = (quota.burst.get(), Duration::ZERO);
+            Standing { quota, remaining, spacing: None, waiting: 0, wait, halt: None }
+        };
+        state.gates.get(sender).map_or_else(at_rest, |gate| gate.standing())
+    }
+
+    /// Those of all senders who are not at rest, at most so many of them: first those for whom most requests wait, and
+    /// among these those to whom least is left.
+    #[must_use]
+    pub fn busiest(&self, most: usize) -> Vec<(String, Standing)> {
+        let state = self.state();
+        let all = state.gates.iter().map(|(name, gate)| (name.to_string(), gate.standing()));
+        let mut all: Vec<_> = all.filter(|(_, standing)| !standing.is_at_rest()).collect();
+        all.sort_by_key(|(_, standing)| (Reverse(standing.waiting), standing.halt.is_none(), standing.remaining));
+        all.truncate(most);
+        all
     }
 
     /// Where the requests of a sender pass, the most urgent first, and callers in turns.

@@ -10,7 +10,7 @@ use super::lease::{Lease, Wish};
 use super::line::{Line, Place};
 use super::meter::{LOOK, Later, Meter};
 use super::tokens::Tokens;
-use super::{Demand, Limited, Scope, Ticket};
+use super::{Demand, Limited, Scope, Standing, Ticket, Why};
 use crate::shared::BUDGET;
 use crate::units::Quota;
 
@@ -122,9 +122,19 @@ impl Gate {
         self.state().line.len()
     }
 
-    /// Lets nobody through before `until`, in no sidecar.
-    pub(super) fn pause(&self, until: Instant) {
-        self.state().meter.pause(until);
+    /// How it stands.
+    pub(super) fn standing(&self) -> Standing {
+        let (state, now) = (self.state(), Instant::now());
+        let (meter, waiting) = (&state.meter, state.line.len());
+        let ((remaining, next_in), spacing) = (meter.remaining(now), meter.spacing(now));
+        let ahead = meter.interval().saturating_mul(u32::try_from(waiting).unwrap_or(u32::MAX));
+        let wait = state.wait(waiting, now).max(next_in + ahead);
+        Standing { quota: meter.quota(), remaining, spacing, waiting, wait, halt: meter.halted(now) }
+    }
+
+    /// Lets nobody through for so long, in no sidecar.
+    pub(super) fn pause(&self, time: Duration, why: Why) {
+        self.state().meter.pause(time, why);
     }
 
     /// Lets nobody through for so long, and then more slowly.
@@ -142,11 +152,6 @@ impl Gate {
             let wish = Wish { quota, wanted: events, ahead: quota.window(), full_in: Duration::ZERO };
             tokio::spawn(async move { lease.take(wish).await.map(drop).unwrap_or_default() });
         }
-    }
-
-    /// Until when nobody goes, where that is so.
-    pub(super) fn paused_until(&self) -> Option<Instant> {
-        self.state().meter.paused_until()
     }
 
     /// Waits for a turn.

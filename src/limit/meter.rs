@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Ticket;
 use super::lease::{Lease, Mode, SharedPause};
 use super::stock::Stock;
 use super::tokens::Tokens;
+use super::{Halt, Ticket, Why};
 use crate::config::OnFailure;
 use crate::units::Quota;
 
@@ -20,8 +20,8 @@ pub(super) struct Meter {
     /// there to count. Where there is a lease, they are the part of the quota that this sidecar may use alone.
     tokens: Tokens,
     lease: Option<Arc<Lease>>,
-    /// Nobody goes before this.
-    paused_until: Option<Instant>,
+    /// Nobody goes before it is over.
+    halt: Option<Halt>,
     /// Slower than the tokens come.
     slow: Option<Slow>,
     /// What is held of a shared limit.
@@ -58,14 +58,14 @@ pub(super) enum Later {
 impl Meter {
     pub(super) fn new(quota: Quota, tokens: Tokens, lease: Option<Lease>) -> Self {
         let (lease, stock) = (lease.map(Arc::new), Stock::new());
-        Self { quota, tokens, lease, paused_until: None, slow: None, stock, decided: None }
+        Self { quota, tokens, lease, halt: None, slow: None, stock, decided: None }
     }
 
     /// The same at another quota, and perhaps shared otherwise; `own` is what it may use alone. What is held of a shared
     /// limit is let go.
     pub(super) fn at(&self, quota: Quota, own: Quota, lease: Option<Lease>) -> Self {
-        let (paused_until, slow) = (self.paused_until, self.slow);
-        Self { paused_until, slow, ..Self::new(quota, self.tokens.with_quota(own), lease) }
+        let (halt, slow) = (self.halt, self.slow);
+        Self { halt, slow, ..Self::new(quota, self.tokens.with_quota(own), lease) }
     }
 
     pub(super) fn quota(&self) -> Quota {
@@ -92,13 +92,13 @@ impl Meter {
 
     /// Whether forgetting it would change nothing.
     pub(super) fn is_rested(&self, now: Instant) -> bool {
-        self.paused_until.is_none_or(|until| until <= now) && self.tokens.is_rested(now)
+        self.halted(now).is_none() && self.tokens.full_in(now).is_zero()
     }
 
-    /// Lets nobody through before `until`, in no sidecar.
-    pub(super) fn pause(&mut self, until: Instant) {
-        self.paused_until = self.paused_until.max(Some(until));
-        let named = Some(until.saturating_duration_since(Instant::now()));
+    /// Lets nobody through for so long, in no sidecar.
+    pub(super) fn pause(&mut self, time: Duration, why: Why) {
+        self.halt = later(self.halt, Halt { until: Instant::now() + time, why });
+        let named = Some(time);
         if let Some(lease) = &self.lease {
             lease.pause(SharedPause { first: Duration::ZERO, named, growth: 1, slows: false });
         }
@@ -109,10 +109,10 @@ impl Meter {
     pub(super) fn throttled(&mut self, first: Duration, named: Option<Duration>) {
         let (now, pause) = (Instant::now(), named.unwrap_or(first));
         // What was on its way meanwhile says nothing new.
-        if self.paused_until.is_some_and(|until| until > now) {
+        if self.halted(now).is_some() {
             return;
         }
-        self.paused_until = Some(now + pause);
+        self.halt = Some(Halt { until: now + pause, why: Why::Throttled });
         if let Some(lease) = &self.lease {
             lease.pause(SharedPause { first, named, growth: 1, slows: true });
         }
@@ -129,18 +129,33 @@ impl Meter {
         let owed = events.saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX));
         if owed > 0 && !self.is_shared() {
             let owed = self.interval().saturating_mul(owed).min(LONGEST_DEBT);
-            self.paused_until = Some(self.paused_until.unwrap_or(now).max(now) + owed);
+            let from = self.halted(now).map_or(now, |halt| halt.until);
+            self.halt = Some(Halt { until: from + owed, why: Why::Received });
         }
     }
 
-    /// Until when nobody goes, where that is so.
-    pub(super) fn paused_until(&self) -> Option<Instant> {
-        self.paused_until.filter(|until| *until > Instant::now())
+    /// Until when nobody goes, and why, where that is so.
+    pub(super) fn halted(&self, now: Instant) -> Option<Halt> {
+        self.halt.filter(|halt| halt.until > now)
+    }
+
+    /// How many could go now, and in how much time one.
+    pub(super) fn remaining(&self, now: Instant) -> (u32, Duration) {
+        let full_in = if self.is_shared() { self.stock.full_in(now) } else { self.tokens.full_in(now) };
+        let (burst, interval) = (self.quota.burst.get(), self.interval());
+        let used = full_in.as_nanos().div_ceil(interval.as_nanos().max(1));
+        let remaining = burst.saturating_sub(u32::try_from(used).unwrap_or(u32::MAX));
+        (remaining, full_in.saturating_sub(interval.saturating_mul(burst - 1)))
+    }
+
+    /// How far apart requests go, where that is further than the quota says.
+    pub(super) fn spacing(&self, now: Instant) -> Option<Duration> {
+        self.slow.map(|slow| slow.spacing(now)).filter(|spacing| *spacing > self.interval())
     }
 
     /// How long it takes until a token comes to one behind so many, where the next comes at `next_at`.
     pub(super) fn wait(&self, next_at: Instant, ahead: usize, now: Instant) -> Duration {
-        let first = next_at.max(self.paused_until.unwrap_or(now)).saturating_duration_since(now);
+        let first = next_at.max(self.halt.map_or(now, |halt| halt.until)).saturating_duration_since(now);
         if ahead == 0 {
             return first;
         }
@@ -150,9 +165,9 @@ impl Meter {
 
     /// A token, or when the next can be had.
     pub(super) fn take(&mut self, now: Instant) -> Result<Ticket, Later> {
-        match self.paused_until {
-            Some(until) if until > now => return Err(Later::At(until)),
-            _ => self.paused_until = None,
+        match self.halt {
+            Some(halt) if halt.until > now => return Err(Later::At(halt.until)),
+            _ => self.halt = None,
         }
         let mode = self.mode();
         let before = std::mem::replace(&mut self.decided, mode);
@@ -180,7 +195,7 @@ impl Meter {
     }
 
     /// The time in which one token comes to all sidecars, or to this one where it is alone.
-    fn interval(&self) -> Duration {
+    pub(super) fn interval(&self) -> Duration {
         if self.is_shared() { self.quota.interval() } else { self.tokens.interval() }
     }
 
@@ -234,6 +249,11 @@ impl Meter {
             Err(None) => Err(Later::Asked),
         }
     }
+}
+
+/// That of two which ends later.
+fn later(one: Option<Halt>, other: Halt) -> Option<Halt> {
+    Some(one.filter(|one| one.until > other.until).unwrap_or(other))
 }
 
 /// However much comes in at once.

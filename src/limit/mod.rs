@@ -176,14 +176,14 @@ impl Limiter {
     /// Lets no request of administration go for so long.
     pub fn spare_account(&self, time: Duration) {
         if let Some(management) = &self.management {
-            management.pause("", time);
+            management.pause("", time, Why::NearLimit);
         }
     }
 
     /// Lets nothing of a sender go for so long.
     pub fn rest_sender(&self, sender: &str, time: Duration) {
         if let Some(senders) = &self.senders {
-            senders.pause(sender, time);
+            senders.pause(sender, time, Why::NothingLeft);
         }
     }
 
@@ -227,4 +227,63 @@ pub struct Usage {
     pub paused: usize,
     /// Until when at the latest.
     pub paused_until: Option<Instant>,
+}
+
+/// How one limit stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing {
+    /// What it allows.
+    pub quota: Quota,
+    /// How many could go at once.
+    pub remaining: u32,
+    /// How far apart they go, where the provider was asked too fast and that is further than the quota says.
+    pub spacing: Option<Duration>,
+    /// How many wait.
+    pub waiting: usize,
+    /// How long another would wait behind them.
+    pub wait: Duration,
+    /// Until when nobody goes, where that is so.
+    pub halt: Option<Halt>,
+}
+
+impl Standing {
+    fn is_at_rest(&self) -> bool {
+        let is_free = self.halt.is_none() && self.spacing.is_none();
+        is_free && self.waiting == 0 && self.remaining == self.quota.burst.get()
+    }
+}
+
+/// A time in which nothing goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Halt {
+    /// When it is over.
+    pub until: Instant,
+    /// What it is for.
+    pub why: Why,
+}
+
+/// Why nothing goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The provider has refused something as too fast.
+    Throttled,
+    /// The provider says that nearly all is used.
+    NearLimit,
+    /// The provider says that nothing is left.
+    NothingLeft,
+    /// More came in than was left, and that counts too.
+    Received,
+}
+
+impl Why {
+    /// As it stands in the status.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Throttled => "throttled",
+            Self::NearLimit => "near_limit",
+            Self::NothingLeft => "nothing_left",
+            Self::Received => "received",
+        }
+    }
 }

@@ -19,7 +19,7 @@ use super::lease::{Lease, SharedPause, Sharing};
 use super::seldom::Seldom;
 use super::states::{Pair, States};
 use super::tokens::{Tokens, governor_quota, ticket};
-use super::{Demand, Limited, Scope, Ticket, Usage};
+use super::{Demand, Halt, Limited, Scope, Ticket, Usage, Why};
 use crate::units::Quota;
 
 type Governor = RateLimiter<Pair, States, MonotonicClock, StateInformationMiddleware>;
@@ -123,6 +123,16 @@ impl Pairs {
             paused: paused.len(),
             paused_until: paused.into_iter().max(),
         }
+    }
+
+    /// How many wait for a recipient, and until when nothing goes to it.
+    #[must_use]
+    pub fn held_up_for(&self, sender: &str, recipient: &str) -> (usize, Option<Halt>) {
+        let (pair, now) = (self.pair(sender, recipient), Instant::now());
+        let gate = self.gates.look(|gates| gates.get(&pair).cloned()).flatten();
+        let until = self.held_up.look(|held_up| held_up.pauses.get(&pair).map(|pause| pause.until)).flatten();
+        let halt = until.filter(|until| *until > now).map(|until| Halt { until, why: Why::Throttled });
+        (gate.map_or(0, |gate| gate.waiting()), halt)
     }
 
     /// Waits for the recipient's turn. Others are not held up by it.

@@ -48,11 +48,11 @@ impl Tokens {
         }
     }
 
-    /// Whether everything that was ever used has come back; those of a pair are looked after with all pairs.
-    pub(super) fn is_rested(&self, now: Instant) -> bool {
+    /// In how much time everything that was ever used has come back; those of a pair are looked after with all pairs.
+    pub(super) fn full_in(&self, now: Instant) -> Duration {
         match self {
-            Self::Own(bucket) => now.saturating_duration_since(bucket.last_used) > bucket.quota.window(),
-            Self::Pair(..) => true,
+            Self::Own(bucket) => bucket.full_at.saturating_duration_since(now),
+            Self::Pair(..) => Duration::ZERO,
         }
     }
 
@@ -70,17 +70,18 @@ impl Tokens {
 pub(super) struct Bucket {
     governor: Governor,
     quota: Quota,
-    last_used: Instant,
+    /// When everything that was used has come back. governor cannot say without taking one.
+    full_at: Instant,
 }
 
 impl Bucket {
     pub(super) fn new(quota: Quota) -> Self {
         let governor = RateLimiter::direct_with_clock(governor_quota(quota), MonotonicClock).with_middleware();
-        Self { governor, quota, last_used: Instant::now() }
+        Self { governor, quota, full_at: Instant::now() }
     }
 
     fn with_quota(&self, quota: Quota) -> Self {
-        let changed = Self::new(quota);
+        let mut changed = Self::new(quota);
         let used = match self.governor.check() {
             // The check itself has taken one.
             Ok(state) => self.quota.burst.get().saturating_sub(state.remaining_burst_capacity() + 1),
@@ -91,13 +92,14 @@ impl Bucket {
         if let Some(debt) = NonZeroU32::new(debt) {
             // A fresh bucket holds `burst`, so taking up to `burst` out of it cannot be refused.
             changed.governor.check_n(debt).map(drop).unwrap_or_default();
+            changed.full_at += quota.interval().saturating_mul(debt.get());
         }
         changed
     }
 
     fn take(&mut self, now: Instant) -> Result<Ticket, Duration> {
         let taken = ticket(self.governor.check(), self.quota)?;
-        self.last_used = now;
+        self.full_at = now + taken.reset;
         Ok(taken)
     }
 }

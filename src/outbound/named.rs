@@ -52,6 +52,12 @@ pub(super) fn recipient(permit: &Permit<'_>, body: &Taken) -> Option<String> {
     recipient_in(permit.provider(), *form, std::str::from_utf8(body).ok()?)
 }
 
+/// Whom a message with this body is for, as it says.
+#[must_use]
+pub fn recipient_of(permit: &Permit<'_>, parts: &Parts, body: &str) -> Option<String> {
+    recipient_in(permit.provider(), Form::of(&parts.headers), body)
+}
+
 /// Whom a message is for, as its body says.
 pub(super) fn recipient_in(provider: &Provider, form: Form, text: &str) -> Option<String> {
     let places = &provider.limits.recipient;
