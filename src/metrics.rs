@@ -2,6 +2,7 @@
 //! configured names, operations, outcomes.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -12,6 +13,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
+
+use crate::units::Rate;
 
 /// All metrics of the process.
 #[derive(Debug)]
@@ -32,6 +35,8 @@ pub struct Metrics {
     pub credentials: Credentials,
     /// What is told of the server of shared limits.
     pub shared: Shared,
+    /// What is told of limits.
+    pub limits: Limits,
 }
 
 /// The metrics of one route, looked up once.
@@ -95,6 +100,58 @@ impl Shared {
         registry.register("redis_losses", "How often the server of shared limits was lost", Counter::clone(&losses));
         Self { up, losses }
     }
+}
+
+/// What is told of limits: set when it is asked for.
+#[derive(Debug)]
+pub struct Limits {
+    rate: Family<LimitLabels, Gauge<f64, AtomicU64>>,
+    in_use: Family<LimitLabels, Gauge>,
+    waiting: Family<LimitLabels, Gauge>,
+    paused: Family<LimitLabels, Gauge>,
+}
+
+impl Limits {
+    fn register(registry: &mut Registry) -> Self {
+        let (rate, in_use) = (Family::default(), Family::default());
+        let (waiting, paused) = (Family::default(), Family::default());
+        registry.register("limit_per_second", "How many requests a limit lets through", Family::clone(&rate));
+        let used = "How many senders, recipients or accounts have used some of their limit";
+        registry.register("limit_in_use", used, Family::clone(&in_use));
+        registry.register("limit_waiting", "How many requests wait for their turn", Family::clone(&waiting));
+        let still = "To how many senders, recipients or accounts nothing goes for now";
+        registry.register("limit_paused", still, Family::clone(&paused));
+        Self { rate, in_use, waiting, paused }
+    }
+
+    /// Forgets all of it.
+    pub fn clear(&self) {
+        self.rate.clear();
+        self.in_use.clear();
+        self.waiting.clear();
+        self.paused.clear();
+    }
+
+    /// How one limit of a route is used: `sender`, `recipient`, `account` or `management`.
+    pub fn set(&self, route: &str, limit: &'static str, rate: Rate, used: Used) {
+        let labels = LimitLabels { route: route.to_owned(), limit };
+        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.rate.get_or_create(&labels).set(f64::from(rate.count.get()) / rate.per.as_secs_f64());
+        self.in_use.get_or_create(&labels).set(number(used.in_use));
+        self.waiting.get_or_create(&labels).set(number(used.waiting));
+        self.paused.get_or_create(&labels).set(number(used.paused));
+    }
+}
+
+/// How much of a limit is used.
+#[derive(Clone, Copy, Debug)]
+pub struct Used {
+    /// By how many senders, recipients or accounts.
+    pub in_use: usize,
+    /// How many requests wait.
+    pub waiting: usize,
+    /// To how many senders, recipients or accounts nothing goes.
+    pub paused: usize,
 }
 
 /// What is counted of webhooks.
@@ -241,6 +298,7 @@ impl Metrics {
         registry.register("rotations", "Secrets replaced by a reload", Family::clone(&rotations));
         let credentials = Credentials::register(&mut registry);
         let shared = Shared::register(&mut registry);
+        let limits = Limits::register(&mut registry);
         let webhooks = Webhooks::register(&mut registry);
         registry.register("build", "The version that runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         Arc::new(Self {
@@ -258,6 +316,7 @@ impl Metrics {
             webhooks,
             credentials,
             shared,
+            limits,
         })
     }
 

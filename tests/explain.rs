@@ -57,6 +57,18 @@ fn explain_tells_what_is_in_the_way_of_a_request_now() {
         "{told}"
     );
     assert_eq!(now(&third, "15550001"), "it would go out at once: 3 of 3 are left");
+    let refused = keyside.post(&another, r#"{"to":"15550003"}"#);
+    let reason = "nothing of this sender goes for now: the provider was asked too fast";
+    assert_eq!((refused.status, refused.json()["error"]["message"].as_str()), (429, Some(reason)));
+    for (metric, limit, expected) in [
+        ("keyside_limit_per_second", "sender", 0.05),
+        ("keyside_limit_in_use", "sender", 2.0),
+        ("keyside_limit_paused", "sender", 1.0),
+        ("keyside_limit_paused", "recipient", 1.0),
+        ("keyside_limit_waiting", "sender", 0.0),
+    ] {
+        assert_eq!(keyside.metric(metric, &[&format!("limit=\"{limit}\"")]), expected, "{metric} {limit}");
+    }
     let status = keyside.status();
     let senders = status["routes"][0]["limit"]["senders"].as_array().unwrap();
     let shown: Vec<_> = senders.iter().map(|one| (&one["sender"], &one["remaining"], &one["paused_because"])).collect();

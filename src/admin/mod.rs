@@ -16,7 +16,8 @@ pub mod status;
 
 use status::Parties;
 
-use crate::metrics::{CredentialLabel, Metrics, SecretLabels};
+use crate::limit::Usage;
+use crate::metrics::{CredentialLabel, Metrics, SecretLabels, Used};
 use crate::outbound::error::OutboundError;
 use crate::outbound::guard::check_caller;
 use crate::reload::Reloader;
@@ -114,12 +115,32 @@ impl Admin {
             let usable = credential.missing().next().is_none() && !credential.standing().is_refused();
             gauges.usable.get_or_create(&label).set(i64::from(usable));
         }
+        self.set_limits();
         let mut response = Response::new(Bytes::from(self.metrics.encode().unwrap_or_default()));
         response.headers_mut().insert(
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8"),
         );
         response
+    }
+
+    fn set_limits(&self) {
+        let gauges = &self.metrics.limits;
+        gauges.clear();
+        let used = |Usage { in_use, waiting, paused, .. }| Used { in_use, waiting, paused };
+        for route in self.reloader.live().generation.policy.routes() {
+            let limiter = &route.limiter;
+            let budgets =
+                [("sender", &limiter.senders), ("account", &limiter.sends), ("management", &limiter.management)];
+            for (limit, budget) in budgets {
+                if let Some(budget) = budget {
+                    gauges.set(&route.name, limit, budget.terms().rate, used(budget.usage()));
+                }
+            }
+            if let Some(pairs) = &limiter.pairs {
+                gauges.set(&route.name, "recipient", pairs.quota().rate, used(pairs.usage()));
+            }
+        }
     }
 
     fn status(&self, query: &str) -> Response<Bytes> {

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::client::ask;
 use crate::json;
-use crate::limit::Limiter;
+use crate::limit::{Limiter, Why};
 use crate::listener::{Caller, Link};
 use crate::outbound::error::OutboundError;
 use crate::outbound::guard;
@@ -192,7 +192,7 @@ fn now(permit: &Permit<'_>, limit: &Value) -> String {
     };
     let mut said = Vec::new();
     if let Some(seconds) = limit["account_paused_seconds"].as_f64() {
-        said.push(format!("nothing of this account goes for {seconds:.1} s: the provider was asked too fast"));
+        said.push(format!("nothing of this account goes for {seconds:.1} s: {}", Why::Throttled.explained()));
     }
     let standings: Vec<_> = counted.iter().filter_map(|(key, what)| Some((limit.get(*key)?, *what))).collect();
     said.extend(standings.iter().filter_map(|(standing, what)| obstacle(standing, what)));
@@ -212,13 +212,7 @@ fn now(permit: &Permit<'_>, limit: &Value) -> String {
 /// What a limit has against it now.
 fn obstacle(standing: &Value, what: &str) -> Option<String> {
     if let Some(seconds) = standing["paused_seconds"].as_f64() {
-        let why = match standing["paused_because"].as_str() {
-            Some("throttled") => "the provider was asked too fast",
-            Some("near_limit") => "the provider says that nearly all is used",
-            Some("nothing_left") => "the provider says that nothing is left",
-            Some("received") => "more came in than was left, which counts too",
-            _ => "the provider asked for it",
-        };
+        let why = standing["paused_because"].as_str().and_then(Why::named).map_or("paused", Why::explained);
         return Some(format!("nothing {what} goes for {seconds:.1} s: {why}"));
     }
     let turn = standing["wait_seconds"].as_f64().map_or("in its turn".to_owned(), |wait| format!("in {wait:.1} s"));

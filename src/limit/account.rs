@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use super::seldom::Seldom;
-use super::{Demand, Limited, Scope};
+use super::{Demand, Limited, Scope, Why};
 
 /// One account. It lives on over reloads.
 #[derive(Debug)]
@@ -87,7 +87,7 @@ impl Account {
 
     fn limited(&self, until: Instant) -> Limited {
         let retry_after = until.saturating_duration_since(Instant::now());
-        Limited { scope: Scope::Account, retry_after, waiting: 0, is_closed: false }
+        Limited { scope: Scope::Account, retry_after, waiting: 0, is_closed: false, why: Some(Why::Throttled) }
     }
 }
 

@@ -114,7 +114,8 @@ impl Gate {
 
     fn limited(&self, state: &State, retry_after: Duration) -> Limited {
         let (waiting, is_closed) = (state.line.len(), state.meter.is_closed());
-        Limited { scope: self.scope, retry_after, waiting, is_closed }
+        let why = state.meter.halted(Instant::now()).map(|halt| halt.why);
+        Limited { scope: self.scope, retry_after, waiting, is_closed, why }
     }
 
     /// How many wait.

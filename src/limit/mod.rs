@@ -214,6 +214,8 @@ pub struct Limited {
     pub waiting: usize,
     /// Whether that is so because the shared limits are lost, and nothing goes without them.
     pub is_closed: bool,
+    /// Why nothing goes at all for now, where that is so.
+    pub why: Option<Why>,
 }
 
 /// How a limit is used.
@@ -276,6 +278,24 @@ pub enum Why {
 }
 
 impl Why {
+    /// As an explanation has it.
+    #[must_use]
+    pub fn explained(self) -> &'static str {
+        match self {
+            Self::Throttled => "the provider was asked too fast",
+            Self::NearLimit => "the provider says that nearly all is used",
+            Self::NothingLeft => "the provider says that nothing is left",
+            Self::Received => "more came in than was left, which counts too",
+        }
+    }
+
+    /// The one that the status names so.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        let all = [Self::Throttled, Self::NearLimit, Self::NothingLeft, Self::Received];
+        all.into_iter().find(|why| why.as_str() == name)
+    }
+
     /// As it stands in the status.
     #[must_use]
     pub fn as_str(self) -> &'static str {

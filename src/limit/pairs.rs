@@ -130,9 +130,12 @@ impl Pairs {
     pub fn held_up_for(&self, sender: &str, recipient: &str) -> (usize, Option<Halt>) {
         let (pair, now) = (self.pair(sender, recipient), Instant::now());
         let gate = self.gates.look(|gates| gates.get(&pair).cloned()).flatten();
+        (gate.map_or(0, |gate| gate.waiting()), self.halted(pair, now))
+    }
+
+    fn halted(&self, pair: Pair, now: Instant) -> Option<Halt> {
         let until = self.held_up.look(|held_up| held_up.pauses.get(&pair).map(|pause| pause.until)).flatten();
-        let halt = until.filter(|until| *until > now).map(|until| Halt { until, why: Why::Throttled });
-        (gate.map_or(0, |gate| gate.waiting()), halt)
+        until.filter(|until| *until > now).map(|until| Halt { until, why: Why::Throttled })
     }
 
     /// Waits for the recipient's turn. Others are not held up by it.
@@ -156,7 +159,7 @@ impl Pairs {
                 gates.remove(&pair);
             }
         });
-        passed
+        passed.map_err(|limited| Limited { why: self.halted(pair, Instant::now()).map(|halt| halt.why), ..limited })
     }
 
     fn gate(self: &Arc<Self>, pair: Pair, lease: Option<Lease>) -> Arc<Gate> {

@@ -238,6 +238,12 @@ fn rate_limited_texts(limited: &Limited) -> (String, String) {
                 .into(),
         );
     }
+    if let Some(why) = limited.why {
+        return (
+            format!("nothing of this {} goes for now: {}", limited.scope.as_str(), why.explained()),
+            "send again after the time in Retry-After; until then the provider would refuse it too".into(),
+        );
+    }
     (
         format!("the limit of this {} is reached; {} requests wait already", limited.scope.as_str(), limited.waiting),
         "send again after the time in Retry-After, or raise `max_wait` of [route.limits]".into(),
