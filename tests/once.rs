@@ -143,7 +143,11 @@ fn what_the_provider_did_not_take_may_be_sent_again() {
     let throttled = answer("429 No", &[("Content-Type", "application/json")], br#"{"error":{"code":130429}}"#);
     let invalid = answer("400 No", &[("Content-Type", "application/json")], br#"{"error":{"code":131009}}"#);
     let gateway = answer("502 No", &[("Content-Type", "text/html")], b"<h1>no</h1>");
-    for (first, then, arrivals) in [(throttled, 200, 2), (invalid, 400, 1), (gateway, 409, 1)] {
+    let failure = answer("500 No", &[("Content-Type", "application/json")], br#"{"error":{"code":131000}}"#);
+    let timeout = answer("504 No", &[("Content-Type", "application/json")], br#"{"message":"timed out"}"#);
+    for (first, then, arrivals) in
+        [(throttled, 200, 2), (invalid, 400, 1), (gateway, 409, 1), (failure, 409, 1), (timeout, 409, 1)]
+    {
         let count = AtomicUsize::new(0);
         let upstream = Upstream::answering(move |_| match count.fetch_add(1, Ordering::Relaxed) {
             0 => first.clone(),

@@ -44,6 +44,12 @@ impl Sharing {
         &self.shared
     }
 
+    /// Whether nothing goes while the server does not answer.
+    #[must_use]
+    pub fn is_closed_alone(&self) -> bool {
+        self.on_failure == OnFailure::Closed
+    }
+
     /// One of its limits. Those of the same kind and parts are the same in all sidecars.
     #[must_use]
     pub fn lease(&self, kind: &str, parts: &[&str]) -> Lease {

@@ -218,6 +218,15 @@ pub struct Limited {
     pub why: Option<Why>,
 }
 
+impl Limited {
+    /// One that is refused because the shared server cannot be asked.
+    #[must_use]
+    pub fn closed() -> Self {
+        let retry_after = Duration::from_secs(1);
+        Self { scope: Scope::Account, retry_after, waiting: 0, is_closed: true, why: None }
+    }
+}
+
 /// How a limit is used.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Usage {

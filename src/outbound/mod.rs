@@ -36,7 +36,7 @@ use policy::{Permit, Policy, Route};
 use crate::audit::Audit;
 use crate::limit::{Demand, Limited, Patience, Ticket};
 use crate::listener::{Caller, Link};
-use crate::log::millis;
+use crate::log::{millis, without_numbers};
 use crate::metrics::{Metrics, outcome_of};
 use crate::provider::{Kind, Meaning};
 use crate::response::{INTERNAL, whole_seconds};
@@ -129,7 +129,11 @@ impl Outbound {
         let first = once::begin(&self.sends, &permit, parts, &body, &under_way.written).await;
         let keyed = match first.map_err(failed)? {
             First::Send(keyed) => keyed,
-            First::Answered(response) => return Ok(response),
+            First::Answered(response) => {
+                report(&permit, link, response.status(), arrived.elapsed());
+                self.record(generation, Some((permit.route, permit.operation_index)), link, response.status());
+                return Ok(response);
+            }
         };
         let sent = self.send_in_turn(generation, &permit, parts, body, link, under_way).await;
         let Sent { answer, ticket, at: sent, did_nothing } = sent.map_err(failed)?;
@@ -191,7 +195,11 @@ impl Outbound {
             let did_nothing = matches!(meaning, Meaning::CredentialRefused | Meaning::Throttled(_));
             let sent = Sent { answer, ticket, at, did_nothing };
             match again.filter(|_| is_throttled) {
-                Some(again) => (body, throttled) = (again, Some(sent)),
+                Some(again) => {
+                    // The provider has nothing of what was written.
+                    under_way.written.store(false, Ordering::Relaxed);
+                    (body, throttled) = (again, Some(sent));
+                }
                 None => return Ok(sent),
             }
         }
@@ -330,7 +338,7 @@ impl<'a> Failure<'a> {
         let operation = self.operation();
         let generation = outbound.generation.load();
         outbound.record(&generation, self.route.zip(self.permit), link, kind.status);
-        tracing::info!(route, operation, credential, caller = %link.caller(), status = kind.status.as_u16(), duration_ms, error = kind.slug, reason = refusal.message, "request refused");
+        tracing::info!(route, operation, credential, caller = %link.caller(), status = kind.status.as_u16(), duration_ms, error = kind.slug, reason = without_numbers(&refusal.message), "request refused");
         let mut response = refusal.to_response().map(AnswerBody::Whole);
         if matches!(self.error, OutboundError::MethodNotAllowed) {
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(guard::ALLOW));

@@ -14,6 +14,7 @@ use super::exchange::Taken;
 use super::named::recipient_in;
 use super::policy::Permit;
 use crate::json;
+use crate::limit::{Limited, Sharing};
 use crate::sends::{Answer, Begun, Mark, Message, Once, Sends, mark, told_of};
 use crate::upstream::AnswerBody;
 
@@ -43,40 +44,42 @@ pub(super) async fn begin<'s>(
     body: &Taken,
     written: &'s AtomicBool,
 ) -> Result<First<'s>, OutboundError> {
-    let Taken::Whole { body, .. } = body else { return Ok(First::Send(None)) };
     if !permit.request.limited || parts.method != Method::POST {
         return Ok(First::Send(None));
     }
     let Some(key) = key_of(parts)? else { return Ok(First::Send(None)) };
+    let Taken::Whole { body, .. } = body else { return Err(NO_KEY_FOR_STREAMS) };
     let request = mark([permit.path.as_bytes(), parts.uri.query().unwrap_or_default().as_bytes(), body]);
     let (account, sender) = (permit.route.credential.name.as_str(), permit.sender.unwrap_or_default());
     let is_not_sent = parts.headers.get(SETTLE).is_some_and(|outcome| outcome == "not-sent");
     let told = told(permit, account, sender, body);
-    let message = Message { account, sender, key, request, told, is_not_sent };
-    let shared = permit.route.limiter.sharing.as_ref().map(|sharing| sharing.server());
-    match sends.begin(message, shared, written).await {
+    let sharing = permit.route.limiter.sharing.as_ref();
+    let goes_unasked = !sharing.is_some_and(Sharing::is_closed_alone);
+    let max_wait = permit.route.limiter.patience.max_wait;
+    let message = Message { account, sender, key, request, told, is_not_sent, max_wait, goes_unasked };
+    match sends.begin(message, sharing.map(Sharing::server), written).await {
         Begun::New(once) => Ok(First::Send(Some(Keyed { once, request }))),
         Begun::Answered(answer) => Ok(First::Answered(replay(answer))),
         Begun::Reused => Err(OutboundError::KeyReused),
         Begun::UnderWay => Err(OutboundError::SendUnderWay { outcome_unknown: false }),
         Begun::Unknown => Err(OutboundError::SendUnderWay { outcome_unknown: true }),
+        Begun::Unasked => Err(OutboundError::RateLimited(Limited::closed())),
+        Begun::Full => Err(OutboundError::Overloaded),
     }
 }
 
 impl Keyed<'_> {
     /// Keeps the answer, where it says for good what became of the message; forgets the key where the provider did `nothing`
-    /// with it, so that it can be sent again.
+    /// with it, so that it can be sent again. After a failure of the provider's, or of something in between, the outcome is
+    /// unknown.
     pub(super) async fn settle(self, response: &Response<AnswerBody>, nothing: bool) {
-        let (status, AnswerBody::Whole(body)) = (response.status(), response.body()) else { return };
-        let is_known = !status.is_server_error() || is_json(body);
-        if !is_known {
-            return;
+        if nothing {
+            return self.once.forget().await;
         }
-        if nothing || status.is_server_error() || body.len() > LARGEST {
-            self.once.forget().await;
-        } else {
-            let media_type = response.headers().get(header::CONTENT_TYPE).cloned();
-            self.once.answered(self.request, Answer { status, media_type, body: body.clone() }).await;
+        let (status, AnswerBody::Whole(body)) = (response.status(), response.body()) else { return };
+        if !status.is_server_error() && body.len() <= LARGEST {
+            let answer = Answer::of(status, response.headers().get(header::CONTENT_TYPE), body);
+            self.once.answered(self.request, answer).await;
         }
     }
 }
@@ -113,12 +116,6 @@ fn key_of(parts: &Parts) -> Result<Option<&[u8]>, OutboundError> {
     Ok(Some(inner))
 }
 
-/// An error that the provider wrote itself is one of a message that it did not take; a page of something in between
-/// tells nothing.
-fn is_json(body: &[u8]) -> bool {
-    serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok()
-}
-
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// `not-sent`: the caller has found out that a message of unknown outcome was not sent.
 const SETTLE: HeaderName = HeaderName::from_static("keyside-settle");
@@ -126,5 +123,9 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 /// The Cloud API's field for a text of the caller's own, which the status events of a message repeat.
 const REPEATED: &str = "biz_opaque_callback_data";
 const LONGEST_KEY: usize = 255;
-/// A larger one is none to a message.
-const LARGEST: usize = 64 * 1024;
+/// As much as the largest list of messages is answered with. After a larger one the outcome counts as unknown.
+const LARGEST: usize = 1024 * 1024;
+const NO_KEY_FOR_STREAMS: OutboundError = OutboundError::BadRequest {
+    message: "an Idempotency-Key is for messages in JSON or forms",
+    details: "send the message as JSON or a form, or without the key",
+};

@@ -15,6 +15,18 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Of a response, in memory of its own: its body may be a piece of a whole connection's buffer.
+    #[must_use]
+    pub fn of(status: StatusCode, media_type: Option<&HeaderValue>, body: &[u8]) -> Self {
+        let media_type = media_type.and_then(|value| HeaderValue::from_bytes(value.as_bytes()).ok());
+        Self { status, media_type, body: Bytes::copy_from_slice(body) }
+    }
+
+    /// How much memory it takes, about.
+    pub(super) fn size(&self) -> usize {
+        self.body.len() + 64
+    }
+
     /// As one piece: a line with status and media type, then the body.
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let media_type = self.media_type.as_ref().map_or(&b""[..], HeaderValue::as_bytes);

@@ -39,6 +39,10 @@ pub struct Message<'a> {
     pub told: Option<Mark>,
     /// Whether the caller has found out that it was not sent, where nobody knew.
     pub is_not_sent: bool,
+    /// How long it may wait for its turn.
+    pub max_wait: Duration,
+    /// Whether it may go where the server that sidecars share cannot say whether it went.
+    pub goes_unasked: bool,
 }
 
 /// What there is to do with it.
@@ -54,6 +58,10 @@ pub enum Begun<'s> {
     Reused,
     /// It was sent before, and this is the answer.
     Answered(Answer),
+    /// Nobody can say whether it was sent before.
+    Unasked,
+    /// So many are of unknown outcome that no more can be known.
+    Full,
 }
 
 /// A hash that stands for something that need not be known.
@@ -111,8 +119,10 @@ impl Sends {
         // From here on it is forgotten if this is given up.
         let once = Once { sends: self, key, elsewhere, written, is_settled: false };
         let Some(elsewhere) = &once.elsewhere else { return Begun::New(once) };
-        match elsewhere.begin(message.told, message.is_not_sent).await {
-            Ok(State::New) | Err(_) => Begun::New(once),
+        match elsewhere.begin(message.told, message.is_not_sent, message.longest()).await {
+            Ok(State::New) => Begun::New(once),
+            Err(_) if message.goes_unasked => Begun::New(once),
+            Err(_) => Begun::Unasked,
             Ok(state) => once.already(state, message.request),
         }
     }
@@ -137,9 +147,10 @@ impl Sends {
         let mut known = self.known();
         known.forget_old();
         if message.is_not_sent {
-            known.forget_unknown(key);
+            known.forget_unknown(key, &message.request);
         }
         match known.get(key) {
+            None if known.is_full() => Some(Begun::Full),
             None => {
                 known.begin(*key, message.request, message.told);
                 None
@@ -152,7 +163,7 @@ impl Sends {
     }
 
     async fn look_elsewhere(&self, elsewhere: &Elsewhere, message: &Message<'_>, key: Mark) -> Option<Begun<'static>> {
-        let State::Answered(answer) = elsewhere.look().await.ok()? else { return None };
+        let State::Answered(answer) = elsewhere.look(message.longest()).await.ok()? else { return None };
         self.known().answer(&key, message.request, answer.clone());
         Some(Begun::Answered(answer))
     }
@@ -167,7 +178,7 @@ impl<'s> Once<'s> {
     pub async fn answered(mut self, request: Mark, answer: Answer) {
         self.is_settled = true;
         self.sends.known().answer(&self.key, request, answer.clone());
-        if let Some(elsewhere) = &self.elsewhere {
+        if let Some(elsewhere) = self.elsewhere.take() {
             elsewhere.answered(&answer).await;
         }
     }
@@ -175,8 +186,8 @@ impl<'s> Once<'s> {
     /// Forgets it, because the provider did nothing with it: it may be sent again.
     pub async fn forget(mut self) {
         self.is_settled = true;
-        self.sends.known().remove(&self.key);
-        if let Some(elsewhere) = &self.elsewhere {
+        self.sends.known().forget(&self.key);
+        if let Some(elsewhere) = self.elsewhere.take() {
             elsewhere.forget().await;
         }
     }
@@ -190,7 +201,7 @@ impl<'s> Once<'s> {
                 Begun::Answered(answer)
             }
             other => {
-                self.sends.known().remove(&self.key);
+                self.sends.known().forget(&self.key);
                 match other {
                     State::Unknown => Begun::Unknown,
                     State::Reused => Begun::Reused,
@@ -209,7 +220,7 @@ impl Drop for Once<'_> {
         let is_written = self.written.load(Ordering::Relaxed);
         match is_written {
             true => self.sends.known().unknown(&self.key),
-            false => self.sends.known().remove(&self.key),
+            false => self.sends.known().forget(&self.key),
         }
         if let Some(elsewhere) = self.elsewhere.take() {
             tokio::spawn(async move {
@@ -226,6 +237,15 @@ fn hex(mark: &Mark) -> String {
     HEXLOWER.encode(mark)
 }
 
+impl Message<'_> {
+    /// How long it can be under way: its wait, and more than any exchange takes.
+    fn longest(&self) -> Duration {
+        self.max_wait.saturating_add(LONGEST)
+    }
+}
+
+/// Longer than any exchange of a message takes, with the questions for newer secrets.
+const LONGEST: Duration = Duration::from_secs(600);
 /// For how long what became of a message is kept.
 const KEPT: Duration = Duration::from_secs(86_400);
 /// How much earlier than this clock the provider's may be: an event is of a message that began before it.

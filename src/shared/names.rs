@@ -1,7 +1,7 @@
 //! What things are called in the shared server, and how what is kept there is sealed.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
-use data_encoding::BASE64URL_NOPAD;
+use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use zeroize::Zeroizing;
@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 /// Makes names out of what nobody who looks into the server should learn, such as phone numbers: a hash with a key that
 /// all sidecars have, since all have the password of the server. Without a password whoever reads the names can also try
 /// all phone numbers; then the server has no secrets in any case. With another password all names are others, so changing
-/// it begins every limit anew, once.
+/// it begins every limit anew, once, and what was sent before it under an `Idempotency-Key` is known to its own sidecar alone.
 pub struct Names {
     key: Zeroizing<[u8; 32]>,
     /// None where no key can be made of it, which does not happen.
@@ -35,6 +35,13 @@ impl Names {
     #[must_use]
     pub fn below(&self, account: &str, kind: &str, parts: &[&str]) -> String {
         format!("{account}:{kind}:{}", self.hash::<12>(parts))
+    }
+
+    /// Digits that are the same for the same bytes, and show nothing of them.
+    #[must_use]
+    pub fn hidden(&self, bytes: &[u8]) -> String {
+        let hash = hmac(&*self.key, &[bytes]);
+        HEXLOWER.encode(hash.first_chunk::<16>().map_or(&[], |first| first))
     }
 
     /// Text that shows nothing of `bytes` to whoever has no password of the server.
