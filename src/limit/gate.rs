@@ -7,7 +7,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::lease::{Lease, Wish};
-use super::line::{Line, Place};
+use super::line::{Line, Place, Waiter};
 use super::meter::{LOOK, Later, Meter};
 use super::tokens::Tokens;
 use super::{Demand, Limited, Scope, Standing, Ticket, Why};
@@ -47,6 +47,17 @@ impl State {
         self.meter.wait(self.next_at, ahead, now)
     }
 
+    /// Refuses those of whom is known by now that their turn comes too late. Where the shared server counts, only what it has
+    /// said of the next turn is known.
+    fn dismiss(&mut self, now: Instant) {
+        let Self { meter, line, next_at, .. } = self;
+        let is_shared = meter.is_shared();
+        line.dismiss(|ahead, waiter| {
+            let wait = meter.wait(*next_at, if is_shared { 0 } else { ahead }, now);
+            !wait.is_zero() && (ahead >= waiter.max_queue || now + wait > waiter.deadline)
+        });
+    }
+
     fn ask(&self, wanted: u32, now: Instant) -> Option<Next> {
         let (quota, full_in) = (self.meter.quota(), self.meter.stock.full_in(now));
         let lease = self.meter.lease().map(Arc::clone)?;
@@ -69,6 +80,7 @@ impl Gate {
     pub(super) fn change(&self, quota: Quota, own: Quota, lease: Option<Lease>) {
         let mut state = self.state();
         state.meter = state.meter.at(quota, own, lease);
+        state.dismiss(Instant::now());
         self.wake.notify_one();
     }
 
@@ -135,12 +147,16 @@ impl Gate {
 
     /// Lets nobody through for so long, in no sidecar.
     pub(super) fn pause(&self, time: Duration, why: Why) {
-        self.state().meter.pause(time, why);
+        let mut state = self.state();
+        state.meter.pause(time, why);
+        state.dismiss(Instant::now());
     }
 
     /// Lets nobody through for so long, and then more slowly.
     pub(super) fn throttled(&self, first: Duration, named: Option<Duration>) {
-        self.state().meter.throttled(first, named);
+        let mut state = self.state();
+        state.meter.throttled(first, named);
+        state.dismiss(Instant::now());
     }
 
     /// Takes tokens for what has happened already, without a wait.
@@ -174,16 +190,17 @@ impl Gate {
                 }
             }
             self.admit(&state, demand, now)?;
-            let (waiter, turn) = oneshot::channel();
+            let (turn, told) = oneshot::channel();
+            let waiter = Waiter { turn, deadline: demand.deadline(), max_queue: demand.patience.max_queue };
             let place = state.line.join(demand.urgency, demand.caller, waiter);
             self.serve_or_wake(&mut state);
-            (deadline(&state, demand, now), place, turn)
+            (deadline(&state, demand, now), place, told)
         };
         let waiting = Waiting { gate: self, place };
         match timeout_at(deadline, turn).await {
             Ok(Ok(ticket)) => Ok(Ticket { scope: self.scope, waited: demand.now.elapsed(), ..ticket }),
-            // Others came who were more urgent.
-            Ok(Err(_)) | Err(_) => Err(waiting.give_up()),
+            // It turned out to be too late, or others came who were more urgent.
+            Ok(Err(_)) | Err(_) => Err(waiting.give_up(demand)),
         }
     }
 
@@ -235,12 +252,18 @@ impl Gate {
             match state.meter.take(now) {
                 Ok(ticket) => {
                     // One who has just given up leaves the token to the next.
-                    while state.line.next().is_some_and(|waiter| waiter.send(ticket).is_err()) {}
+                    while state.line.next().is_some_and(|waiter| waiter.turn.send(ticket).is_err()) {}
                 }
                 Err(Later::At(at)) => {
                     state.next_at = at;
-                    // Who decides may change meanwhile.
-                    return Next::Wait(if state.meter.lease().is_some() { at.min(now + LOOK) } else { at });
+                    if state.meter.lease().is_none() {
+                        return Next::Wait(at);
+                    }
+                    state.dismiss(now);
+                    if state.line.len() > 0 {
+                        // Who decides may change meanwhile.
+                        return Next::Wait(at.min(now + LOOK));
+                    }
                 }
                 Err(Later::Asked) => {
                     let wanted = state.meter.wanted(state.line.len(), now);
@@ -253,6 +276,7 @@ impl Gate {
         {
             return next;
         }
+        state.meter.stock.rest();
         state.is_served = false;
         Next::End
     }
@@ -287,10 +311,11 @@ struct Waiting<'g> {
 }
 
 impl Waiting<'_> {
-    fn give_up(&self) -> Limited {
+    /// What one is told who gives up: when another that comes now could go.
+    fn give_up(&self, demand: &Demand<'_>) -> Limited {
         let mut state = self.gate.state();
-        let ahead = state.line.before(self.place);
         state.line.leave(self.place);
+        let ahead = state.line.ahead_of(demand.urgency, demand.caller);
         self.gate.limited(&state, state.wait(ahead, Instant::now()))
     }
 }

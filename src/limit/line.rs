@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::Ticket;
 
@@ -11,13 +12,24 @@ use super::Ticket;
 /// whoever has waited longest, however urgent the others are.
 #[derive(Debug, Default)]
 pub(super) struct Line {
-    waiting: BTreeMap<Place, oneshot::Sender<Ticket>>,
+    waiting: BTreeMap<Place, Waiter>,
     /// The same by their numbers, which is by their age.
     by_age: BTreeMap<u64, Place>,
     /// One for each urgency.
     rounds: [Round; 8],
     arrived: u64,
     served: u64,
+}
+
+/// One who waits. Dropped, it is told that its turn does not come.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    /// How it is told of its turn.
+    pub(super) turn: oneshot::Sender<Ticket>,
+    /// A later turn is of no use to it.
+    pub(super) deadline: Instant,
+    /// Behind how many it waits.
+    pub(super) max_queue: usize,
 }
 
 /// Where a request stands. The smallest goes first.
@@ -53,15 +65,14 @@ impl Line {
         self.waiting.range(..place).count()
     }
 
-    /// How many go before this place.
-    pub(super) fn before(&self, place: Place) -> usize {
-        self.waiting.range(..place).count()
-    }
-
     /// Puts a request in line.
-    pub(super) fn join(&mut self, urgency: u8, caller: u64, waiter: oneshot::Sender<Ticket>) -> Place {
+    pub(super) fn join(&mut self, urgency: u8, caller: u64, waiter: Waiter) -> Place {
         let place = self.place_for(urgency, caller);
         if let Some(round) = self.rounds.get_mut(usize::from(place.urgency)) {
+            if round.taken.len() >= MOST_CALLERS {
+                // Those who are not ahead are as if they came for the first time.
+                round.taken.retain(|_, last| *last >= round.current);
+            }
             round.taken.insert(caller, place.round);
         }
         self.arrived += 1;
@@ -71,7 +82,7 @@ impl Line {
     }
 
     /// Takes the next out of the line.
-    pub(super) fn next(&mut self) -> Option<oneshot::Sender<Ticket>> {
+    pub(super) fn next(&mut self) -> Option<Waiter> {
         self.served += 1;
         let by_age = self.served.is_multiple_of(TURN_OF_AGE);
         let oldest = self.by_age.first_key_value().map(|(_, place)| *place).filter(|_| by_age);
@@ -83,7 +94,7 @@ impl Line {
     }
 
     /// Takes one out of the line that does not wait any longer.
-    pub(super) fn leave(&mut self, place: Place) -> Option<oneshot::Sender<Ticket>> {
+    pub(super) fn leave(&mut self, place: Place) -> Option<Waiter> {
         self.by_age.remove(&place.number);
         let waiter = self.waiting.remove(&place);
         if self.waiting.is_empty() {
@@ -91,6 +102,21 @@ impl Line {
             self.rounds = Default::default();
         }
         waiter
+    }
+
+    /// Takes those out of the line whose turn comes too late: `is_too_late` of one with so many before it.
+    pub(super) fn dismiss(&mut self, is_too_late: impl Fn(usize, &Waiter) -> bool) {
+        let (mut ahead, mut dismissed) = (0, Vec::new());
+        for (place, waiter) in &self.waiting {
+            if is_too_late(ahead, waiter) {
+                dismissed.push(*place);
+            } else {
+                ahead += 1;
+            }
+        }
+        for place in dismissed {
+            self.leave(place);
+        }
     }
 
     fn place_for(&self, urgency: u8, caller: u64) -> Place {
@@ -107,10 +133,17 @@ impl Line {
 const LEAST_URGENT: u8 = 7;
 /// Which turns are those of the oldest.
 const TURN_OF_AGE: u64 = 8;
+/// So many are remembered of each urgency before those who need not be are forgotten.
+const MOST_CALLERS: usize = 1024;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn waiter() -> (Waiter, oneshot::Receiver<Ticket>) {
+        let (turn, receiver) = oneshot::channel();
+        (Waiter { turn, deadline: Instant::now(), max_queue: 100 }, receiver)
+    }
 
     /// In which order those go who came as `(urgency, caller)`, by their number.
     fn order(arrivals: &[(u8, u64)]) -> Vec<usize> {
@@ -118,14 +151,14 @@ mod tests {
         let mut receivers: Vec<_> = arrivals
             .iter()
             .map(|(urgency, caller)| {
-                let (waiter, receiver) = oneshot::channel();
+                let (waiter, receiver) = waiter();
                 line.join(*urgency, *caller, waiter);
                 receiver
             })
             .collect();
         let mut order = Vec::new();
         while let Some(waiter) = line.next() {
-            waiter.send(Ticket::default()).unwrap();
+            waiter.turn.send(Ticket::default()).unwrap();
             order.push(receivers.iter_mut().position(|receiver| receiver.try_recv().is_ok()).unwrap());
         }
         assert_eq!(line.len(), 0);
@@ -152,18 +185,18 @@ mod tests {
     fn who_comes_later_has_no_turns_saved_up() {
         let mut line = Line::default();
         let join = |line: &mut Line, caller| {
-            let (waiter, receiver) = oneshot::channel();
+            let (waiter, receiver) = waiter();
             line.join(3, caller, waiter);
             receiver
         };
         let mut first: Vec<_> = (0..4).map(|_| join(&mut line, 1)).collect();
         for _ in 0..2 {
-            line.next().unwrap().send(Ticket::default()).unwrap();
+            line.next().unwrap().turn.send(Ticket::default()).unwrap();
         }
         let mut second: Vec<_> = (0..2).map(|_| join(&mut line, 2)).collect();
         let mut went = Vec::new();
         while let Some(waiter) = line.next() {
-            waiter.send(Ticket::default()).unwrap();
+            waiter.turn.send(Ticket::default()).unwrap();
             went.push(if second.iter_mut().any(|one| one.try_recv().is_ok()) { 2 } else { 1 });
         }
         assert_eq!(went, [2, 1, 2, 1]);
@@ -178,9 +211,21 @@ mod tests {
     }
 
     #[test]
+    fn those_who_are_too_late_go_and_the_others_move_up() {
+        let mut line = Line::default();
+        let mut waiting: Vec<_> = (0..6).map(|_| waiter()).collect();
+        for (number, (waiter, _)) in waiting.drain(..).enumerate() {
+            line.join(3, 1, Waiter { max_queue: number % 3, ..waiter });
+        }
+        line.dismiss(|ahead, waiter| ahead > waiter.max_queue);
+        let stay: Vec<_> = std::iter::from_fn(|| line.next()).map(|waiter| waiter.max_queue).collect();
+        assert_eq!(stay, [0, 1, 2]);
+    }
+
+    #[test]
     fn who_leaves_makes_room() {
         let mut line = Line::default();
-        let places: Vec<_> = (0..3).map(|_| line.join(3, 1, oneshot::channel().0)).collect();
+        let places: Vec<_> = (0..3).map(|_| line.join(3, 1, waiter().0)).collect();
         assert_eq!((line.ahead_of(3, 1), line.ahead_of(3, 2), line.ahead_of(0, 2)), (3, 1, 0));
         assert!(line.leave(places[1]).is_some() && line.leave(places[1]).is_none());
         assert_eq!(line.len(), 2);

@@ -28,6 +28,8 @@ pub(super) struct Meter {
     pub(super) stock: Stock,
     /// Who decided the last time.
     decided: Option<Mode>,
+    /// How many tokens have yet to be taken for what has happened already.
+    owed: u32,
 }
 
 /// What the provider has taught: its limit is lower than ours, or others use it too.
@@ -58,14 +60,23 @@ pub(super) enum Later {
 impl Meter {
     pub(super) fn new(quota: Quota, tokens: Tokens, lease: Option<Lease>) -> Self {
         let (lease, stock) = (lease.map(Arc::new), Stock::new());
-        Self { quota, tokens, lease, halt: None, slow: None, stock, decided: None }
+        Self { quota, tokens, lease, halt: None, slow: None, stock, decided: None, owed: 0 }
     }
 
     /// The same at another quota, and perhaps shared otherwise; `own` is what it may use alone. What is held of a shared
     /// limit is let go.
     pub(super) fn at(&self, quota: Quota, own: Quota, lease: Option<Lease>) -> Self {
-        let (halt, slow) = (self.halt, self.slow);
-        Self { halt, slow, ..Self::new(quota, self.tokens.with_quota(own), lease) }
+        let now = Instant::now();
+        let used = if self.is_shared() {
+            self.stock.full_in(now).as_nanos() / self.interval().as_nanos().max(1)
+        } else {
+            self.used(now)
+        };
+        let mut changed =
+            Self { halt: self.halt, slow: self.slow, ..Self::new(quota, self.tokens.with_quota(own), lease) };
+        // Another server may know nothing of it.
+        changed.stock.begin(times(quota.interval(), used), now);
+        changed
     }
 
     pub(super) fn quota(&self) -> Quota {
@@ -92,11 +103,16 @@ impl Meter {
 
     /// Whether forgetting it would change nothing.
     pub(super) fn is_rested(&self, now: Instant) -> bool {
-        self.halted(now).is_none() && self.tokens.full_in(now).is_zero()
+        let is_free = self.halted(now).is_none() && self.spacing(now).is_none();
+        is_free && self.tokens.full_in(now).is_zero() && self.stock.full_in(now).is_zero()
     }
 
     /// Lets nobody through for so long, in no sidecar.
     pub(super) fn pause(&mut self, time: Duration, why: Why) {
+        // Each answer says again what the first has said: who waits for the end of it goes then.
+        if why == Why::NearLimit && self.halted(Instant::now()).is_some() {
+            return;
+        }
         self.halt = later(self.halt, Halt { until: Instant::now() + time, why });
         let named = Some(time);
         if let Some(lease) = &self.lease {
@@ -108,13 +124,17 @@ impl Meter {
     /// again.
     pub(super) fn throttled(&mut self, first: Duration, named: Option<Duration>) {
         let (now, pause) = (Instant::now(), named.unwrap_or(first));
-        // What was on its way meanwhile says nothing new.
-        if self.halted(now).is_some() {
+        // What was on its way meanwhile says nothing new, unless it says for how long.
+        let is_halted = self.halted(now).is_some_and(|halt| halt.why == Why::Throttled);
+        if is_halted && named.is_none() {
             return;
         }
-        self.halt = Some(Halt { until: now + pause, why: Why::Throttled });
+        self.halt = later(self.halt, Halt { until: now + pause, why: Why::Throttled });
         if let Some(lease) = &self.lease {
             lease.pause(SharedPause { first, named, growth: 1, slows: true });
+        }
+        if is_halted {
+            return;
         }
         let pace = self.interval();
         let spacing = self.slow.map_or(pace, |slow| slow.spacing(now)).max(pace) * 2;
@@ -122,21 +142,28 @@ impl Meter {
     }
 
     /// Takes tokens for what has happened already. Where there are not so many, and nobody else counts, nobody goes until
-    /// they would have come.
+    /// they have come.
     pub(super) fn count(&mut self, events: u32) {
-        let now = Instant::now();
-        let taken = (0..events).take_while(|_| self.tokens.take(now).is_ok()).count();
-        let owed = events.saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX));
-        if owed > 0 && !self.is_shared() {
-            let owed = self.interval().saturating_mul(owed).min(LONGEST_DEBT);
-            let from = self.halted(now).map_or(now, |halt| halt.until);
-            self.halt = Some(Halt { until: from + owed, why: Why::Received });
+        let (now, shared) = (Instant::now(), self.is_shared());
+        let most = LONGEST_DEBT.as_nanos() / self.interval().as_nanos().max(1);
+        self.owed = self.owed.saturating_add(events).min(u32::try_from(most).unwrap_or(u32::MAX).max(1));
+        self.pay(now);
+        if shared {
+            self.owed = 0;
+        }
+    }
+
+    fn pay(&mut self, now: Instant) {
+        while self.owed > 0 && self.tokens.take(now).is_ok() {
+            self.owed -= 1;
         }
     }
 
     /// Until when nobody goes, and why, where that is so.
     pub(super) fn halted(&self, now: Instant) -> Option<Halt> {
-        self.halt.filter(|halt| halt.until > now)
+        let halt = self.halt.filter(|halt| halt.until > now);
+        let owed = Halt { until: now + self.interval().saturating_mul(self.owed), why: Why::Received };
+        if self.owed > 0 { later(halt, owed) } else { halt }
     }
 
     /// How many could go now, and in how much time one.
@@ -155,11 +182,12 @@ impl Meter {
 
     /// How long it takes until a token comes to one behind so many, where the next comes at `next_at`.
     pub(super) fn wait(&self, next_at: Instant, ahead: usize, now: Instant) -> Duration {
-        let first = next_at.max(self.halt.map_or(now, |halt| halt.until)).saturating_duration_since(now);
+        let first = next_at.max(self.halted(now).map_or(now, |halt| halt.until)).saturating_duration_since(now);
         if ahead == 0 {
             return first;
         }
-        let interval = self.interval().max(self.stock.pace());
+        let pace = if self.is_shared() { self.stock.pace() } else { self.spacing(now).unwrap_or_default() };
+        let interval = self.interval().max(pace);
         first + interval.saturating_mul(u32::try_from(ahead).unwrap_or(u32::MAX))
     }
 
@@ -199,6 +227,11 @@ impl Meter {
         if self.is_shared() { self.quota.interval() } else { self.tokens.interval() }
     }
 
+    /// How many of its own tokens are used.
+    fn used(&self, now: Instant) -> u128 {
+        self.tokens.full_in(now).as_nanos().div_ceil(self.tokens.interval().as_nanos().max(1))
+    }
+
     fn mode(&self) -> Option<Mode> {
         self.lease.as_ref().map(|lease| lease.mode())
     }
@@ -214,14 +247,17 @@ impl Meter {
             }
             (Some(Mode::Alone(_)), Some(Mode::Shared)) => {
                 // What was used of its own part was used of the whole, whatever the server knows of it.
-                let full_in = self.tokens.take(now).map_or(self.quota.window(), |ticket| ticket.reset);
-                self.stock.begin(full_in, now);
+                self.stock.begin(times(self.quota.interval(), self.used(now)), now);
             }
             _ => {}
         }
     }
 
     fn take_own(&mut self, now: Instant) -> Result<Ticket, Instant> {
+        self.pay(now);
+        if self.owed > 0 {
+            return Err(now + self.interval().saturating_mul(self.owed));
+        }
         if let Some(slow) = self.slow {
             let spacing = slow.spacing(now);
             match slow.last + spacing {
@@ -249,6 +285,10 @@ impl Meter {
             Err(None) => Err(Later::Asked),
         }
     }
+}
+
+fn times(interval: Duration, count: u128) -> Duration {
+    interval.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX))
 }
 
 /// That of two which ends later.

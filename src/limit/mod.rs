@@ -125,7 +125,10 @@ impl Limiter {
     /// At once where that is not in time.
     pub async fn send(&self, demand: &Demand<'_>) -> Result<Option<Ticket>, Limited> {
         self.account.pass(demand).await?;
-        self.pass_send(demand).await.map_err(|limited| self.account.or_paused(limited))
+        let ticket = self.pass_send(demand).await.map_err(|limited| self.account.or_paused(limited))?;
+        // It may have been paused while this one waited.
+        self.account.pass(demand).await?;
+        Ok(ticket)
     }
 
     async fn pass_send(&self, demand: &Demand<'_>) -> Result<Option<Ticket>, Limited> {
@@ -150,7 +153,9 @@ impl Limiter {
         self.account.pass(demand).await?;
         let gate = self.management.as_ref().map(|management| management.gate(""));
         let passed = pass(gate, &Demand { sender: "", ..*demand }).await;
-        passed.map_err(|limited| self.account.or_paused(limited))
+        let ticket = passed.map_err(|limited| self.account.or_paused(limited))?;
+        self.account.pass(demand).await?;
+        Ok(ticket)
     }
 
     /// Takes note that the provider was asked too fast. It may have said for how long to stop.

@@ -67,6 +67,22 @@ impl HeldUp {
     }
 }
 
+/// Dropped, however a wait ends, it lets a gate go at which nobody waits any more.
+struct Forgotten<'p> {
+    pairs: &'p Pairs,
+    pair: Pair,
+}
+
+impl Drop for Forgotten<'_> {
+    fn drop(&mut self) {
+        self.pairs.gates.change(|gates| {
+            if gates.get(&self.pair).is_some_and(|gate| gate.waiting() == 0) {
+                gates.remove(&self.pair);
+            }
+        });
+    }
+}
+
 #[derive(Debug)]
 struct Shard {
     governor: Governor,
@@ -153,12 +169,8 @@ impl Pairs {
             },
             (None, Some(sharing)) => self.gate(pair, Some(sharing.lease(KIND, &[demand.sender, recipient]))),
         };
+        let _forgotten = Forgotten { pairs: self, pair };
         let passed = gate.pass(demand).await;
-        self.gates.change(|gates| {
-            if gates.get(&pair).is_some_and(|gate| gate.waiting() == 0) {
-                gates.remove(&pair);
-            }
-        });
         passed.map_err(|limited| Limited { why: self.halted(pair, Instant::now()).map(|halt| halt.why), ..limited })
     }
 

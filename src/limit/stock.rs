@@ -131,6 +131,11 @@ impl Stock {
         self.due.front().map(|due| *due + WINDOW)
     }
 
+    /// Nobody waits any more: what was last said of how much others take is of no use later.
+    pub(super) fn rest(&mut self) {
+        self.is_short = false;
+    }
+
     /// Begins anew, with nothing held, where all tokens are there in so much time: somebody else has counted.
     pub(super) fn begin(&mut self, full_in: Duration, now: Instant) {
         self.due.clear();

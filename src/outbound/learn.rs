@@ -6,14 +6,15 @@ use http::{HeaderMap, HeaderName, header};
 use serde_json::Value;
 
 use super::policy::Permit;
-use crate::provider::Meaning;
+use crate::provider::{Meaning, Scope};
 
 /// Takes note of it, before the answer goes on to the caller as it is.
 pub(super) fn learn(headers: &HeaderMap, meaning: &Meaning<'_>, permit: &Permit<'_>, recipient: Option<&str>) {
     let (limiter, sender) = (&permit.route.limiter, permit.sender.unwrap_or_default());
     let usage = usage(headers);
     if let Meaning::Throttled(throttle) = meaning {
-        let named = retry_after(headers).or(usage.and_then(|usage| usage.regained_in)).filter(|time| !time.is_zero());
+        let regained_in = usage.and_then(|usage| usage.regained_in).filter(|_| throttle.scope == Scope::Account);
+        let named = retry_after(headers).or(regained_in).filter(|time| !time.is_zero());
         limiter.throttled(throttle, sender, recipient, named);
         permit.route.metrics.throttled(throttle.scope.as_str());
         tracing::warn!(

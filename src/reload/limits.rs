@@ -85,7 +85,7 @@ impl<'a> Limits<'a> {
         Limiter {
             account: self.account(&route.credential),
             senders: self.budget(route, Of::Senders),
-            pairs: per_recipient.map(|quota| self.pairs(&route.credential, quota, sharing.as_ref())),
+            pairs: per_recipient.map(|quota| self.pairs(route, quota, sharing.as_ref())),
             sends: self.budget(route, Of::Sends),
             management: self.budget(route, Of::Management),
             sharing,
@@ -152,16 +152,19 @@ impl<'a> Limits<'a> {
     }
 
     /// At another quota, those from before have their say too until what was used of them has come back.
-    fn pairs(&mut self, credential: &str, quota: Quota, sharing: Option<&Sharing>) -> Arc<Pairs> {
+    fn pairs(&mut self, route: &Route, quota: Quota, sharing: Option<&Sharing>) -> Arc<Pairs> {
+        let credential = route.credential.as_str();
         let made = self.pairs.iter().find(|(name, made, _)| name == credential && *made == quota);
         if let Some((_, _, pairs)) = made {
             return Arc::clone(pairs);
         }
         let mut old = of(self.before, credential).filter_map(|route| route.limiter.pairs.as_ref());
         let is_same = |pairs: &&Arc<Pairs>| pairs.quota() == quota && Sharing::is_alike(pairs.sharing(), sharing);
-        let pairs = match old.clone().find(is_same) {
+        let of_route = of(self.before, credential).find(|old| *old.name == *route.name);
+        let before = of_route.and_then(|old| old.limiter.pairs.as_ref()).or_else(|| old.clone().next());
+        let pairs = match old.find(is_same) {
             Some(pairs) => Arc::clone(pairs),
-            None => Pairs::after(old.next(), quota, sharing.cloned()),
+            None => Pairs::after(before, quota, sharing.cloned()),
         };
         self.pairs.push((credential.to_owned(), quota, Arc::clone(&pairs)));
         pairs

@@ -201,10 +201,11 @@ async fn keep(shared: Weak<Shared>, mut place: Place) {
             timeout(LOOK, held.is_lost.notified()).await.unwrap_or_default();
             continue;
         }
-        match timeout(CONNECT, place.connect()).await {
+        let patience = place.patience();
+        match timeout(patience, place.connect()).await {
             Ok(Ok(link)) => held.use_link(link),
             Ok(Err(error)) => held.failed(explain(&error)),
-            Err(_) => held.failed(format!("no connection within {} ms", CONNECT.as_millis())),
+            Err(_) => held.failed(format!("no connection within {} ms", patience.as_millis())),
         }
         drop(held);
         sleep(REST).await;
@@ -223,9 +224,10 @@ static CLAIM: LazyLock<Script> =
     LazyLock::new(|| Script::new("return redis.call('SET', KEYS[1], 1, 'NX', 'PX', ARGV[1]) and 1 or 0"));
 /// How long a decision may wait for the server: a send is late before its limit is.
 pub const BUDGET: Duration = Duration::from_millis(50);
-/// For name, TCP, TLS, password and a first write together.
-const CONNECT: Duration = Duration::from_secs(1);
-/// Between two attempts, so that limits are shared again well within a second of the server's return.
+/// For name, TCP, TLS and password of one host. It is far more than a decision may take, and so little that a host which
+/// is silent keeps nobody from the others, and that limits are shared again within a second of its return.
+const CONNECT: Duration = Duration::from_millis(300);
+/// Between two attempts.
 const REST: Duration = Duration::from_millis(100);
 /// A start or a reload waits no longer: what comes first is limited as when the server is lost.
 const BEGIN: Duration = Duration::from_millis(500);

@@ -1,6 +1,7 @@
 //! Where the shared server is, as its URL says, and a connection to it.
 
 use std::fmt;
+use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 use redis::aio::MultiplexedConnection;
@@ -67,6 +68,15 @@ impl Server {
 }
 
 impl Place {
+    /// How long it may take to connect. Sentinels are asked one after another, and each may be silent for a second, which
+    /// the library has no setting for.
+    pub(super) fn patience(&self) -> Duration {
+        match self {
+            Self::One(_) | Self::Cluster(_) => 2 * super::CONNECT,
+            Self::Sentinel(_) => Duration::from_secs(4),
+        }
+    }
+
     /// A new connection. That it can be written to is tried out: a replica, a full server and one that forbids it would
     /// otherwise be lost again with the first request.
     pub(super) async fn connect(&mut self) -> Result<Link, RedisError> {

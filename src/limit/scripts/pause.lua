@@ -20,8 +20,10 @@ local pause = first
 if named > 0 then pause = named
 elseif before + length > now then pause = length * growth end
 pause = math.min(pause, longest)
-if slows and not is_paused then
-  slowness = math.min(math.max(slowness * 0.85 ^ math.floor((now - before) / 1000000), 1) * 2, 32)
+if not is_paused then
+  -- It has come nearer to its pace since.
+  slowness = math.max(slowness * 0.85 ^ math.floor((now - before) / 1000000), 1)
+  if slows then slowness = math.min(slowness * 2, 32) end
 end
 local ends = math.max(now + pause, before)
 pause = ends - now

@@ -1,6 +1,7 @@
 -- Takes tokens of a bucket that many sidecars share, by the server's own clock: the generic cell rate algorithm, which
--- keeps one time alone, that at which the bucket is full again. A bucket that is forgotten is a full one.
--- KEYS: when it is full; what throttles have taught of it; what they have taught of its account.
+-- keeps the time at which the bucket is full again, and here also that of the last token, for when they have to come
+-- further apart. A bucket that is forgotten is a full one.
+-- KEYS: when it is full, and the last; what throttles have taught of it; what they have taught of its account.
 -- ARGV: in how many microseconds a token comes; how many there are at most; how many are wanted; for how many
 --       microseconds ahead; in how many microseconds, at the earliest, the bucket can be full as far as the one who asks
 --       knows: more than nothing where this server has lost what it knew.
@@ -25,25 +26,32 @@ local account = taught(KEYS[3])
 if account > now then return {0, 0, 0, 0, 0, account - now, account - now} end
 local paused, slowness = taught(KEYS[2])
 if paused > now then return {0, 0, 0, 0, 0, paused - now, 0} end
-if slowness > 1 then interval, burst = interval * slowness, 1 end
+local spacing = interval * math.max(slowness, 1)
 
+local known, last = string.match(redis.call('GET', KEYS[1]) or '', '^(%d+) (%d+)')
 local function keep(full)
-  redis.call('SET', KEYS[1], string.format('%.0f', full), 'PX', math.ceil((full - now) / 1000) + 1000)
+  local free = math.max(full, last + spacing)
+  redis.call('SET', KEYS[1], string.format('%.0f %.0f', full, last), 'PX', math.ceil((free - now) / 1000) + 1000)
 end
 
 local tolerance = interval * burst
-local full = math.max(tonumber(redis.call('GET', KEYS[1]) or now), now + tonumber(ARGV[5]))
--- More than a window of debt comes of a clock that went back, or of a limit that was lowered.
+local full = math.max(tonumber(known or now), now + tonumber(ARGV[5]))
+-- None is taken further ahead, and more than a window of debt is never left to pay: such comes of a clock that went back,
+-- or of a limit that was lowered.
+last = math.min(tonumber(last or 0), now + ahead)
 local most = now + 2 * tolerance + ahead
 if full > most then
   full = most
   keep(full)
 end
-local taken = math.min(wanted, math.floor((now + ahead + tolerance - full) / interval))
+local first = full + interval - tolerance
+if spacing > interval then first = math.max(first, last + spacing, now) end
+local taken = math.min(wanted, math.floor((now + ahead - first) / spacing) + 1)
 if taken < 1 then
-  return {0, 0, 0, 0, math.ceil(full - now), math.ceil(full + interval - tolerance - ahead - now), 0}
+  return {0, 0, 0, 0, math.ceil(full - now), math.ceil(first - ahead - now), 0}
 end
 local after = full + taken * interval
+last = math.max(last, first + (taken - 1) * spacing)
 keep(after)
 local left = math.max(math.floor((now + tolerance - after) / interval), 0)
-return {taken, math.ceil(full + interval - tolerance - now), math.ceil(interval), left, math.ceil(after - now), 0, 0}
+return {taken, math.ceil(first - now), math.ceil(spacing), left, math.ceil(after - now), 0, 0}
