@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use keyside::config::OnFailure;
-use keyside::limit::{Account, Budget, Demand, Limiter, Patience, Scope, Sharing, Terms, Wish};
+use keyside::limit::{Account, Budget, Demand, Limiter, Patience, Recall, Scope, Sharing, Terms, Wish};
 use keyside::metrics::Metrics;
 use keyside::secret::Secret;
 use keyside::shared::{Server, Shared};
@@ -106,7 +106,7 @@ fn the_shared_bucket_lets_through_what_a_plain_one_does() {
         for (wait, wanted) in steps {
             std::thread::sleep(Duration::from_millis(wait));
             let before = Instant::now();
-            let wish = Wish { quota, wanted, ahead: Duration::ZERO, full_in: Duration::ZERO };
+            let wish = Wish { quota, wanted, ahead: Duration::ZERO, recall: Recall::default() };
             let grant = runtime.block_on(lease.take(wish)).map_err(|_| TestCaseError::fail("the server is lost"))?;
             plain.take(wanted, grant.count, (before, Instant::now())).map_err(TestCaseError::fail)?;
         }

@@ -148,6 +148,24 @@ fn a_server_that_comes_back_empty_gives_no_second_burst() {
 
 #[test]
 #[ignore = "needs Redis: tests/run servers"]
+fn a_server_that_forgets_gives_no_second_burst_to_one_who_was_idle() {
+    let (upstream, mut redis) = (Upstream::ok(), Redis::start());
+    let limits = format!("per_sender = \"40/s\"\n{PAIRS}\nmax_wait = \"1ms\"");
+    let (busy, idle) = (start(&upstream, &redis.url(), &limits, ""), start(&upstream, &redis.url(), &limits, ""));
+    assert_eq!(pass(&idle, 1), 1);
+    thread::sleep(Duration::from_millis(500));
+    let began = Instant::now();
+    let used = pass(&busy, 60);
+    redis.ask(&["FLUSHALL"]);
+    let more = pass(&idle, 60);
+    let most = 40.0 + 40.0 * began.elapsed().as_secs_f64();
+    assert!(used >= 36 && (used + more) as f64 <= most, "{used} and {more}, of {most}");
+    thread::sleep(Duration::from_millis(1500));
+    assert!(pass(&idle, 20) >= 10, "and goes on");
+}
+
+#[test]
+#[ignore = "needs Redis: tests/run servers"]
 fn whatever_happens_to_the_server_sending_goes_on() {
     type Step = fn(&mut Redis);
     let table: [(&str, Step, Step); 6] = [

@@ -59,9 +59,9 @@ impl State {
     }
 
     fn ask(&self, wanted: u32, now: Instant) -> Option<Next> {
-        let (quota, full_in) = (self.meter.quota(), self.meter.stock.full_in(now));
+        let (quota, recall) = (self.meter.quota(), self.meter.stock.recall(now));
         let lease = self.meter.lease().map(Arc::clone)?;
-        Some(Next::Ask(lease, Wish { quota, wanted, ahead: AHEAD, full_in }))
+        Some(Next::Ask(lease, Wish { quota, wanted, ahead: AHEAD, recall }))
     }
 }
 
@@ -166,7 +166,8 @@ impl Gate {
         if let Some(lease) = state.meter.lease().filter(|_| state.meter.is_shared()).map(Arc::clone) {
             let quota = state.meter.quota();
             // At most a window's worth can be owed: see `take.lua`.
-            let wish = Wish { quota, wanted: events, ahead: quota.window(), full_in: Duration::ZERO };
+            let recall = state.meter.stock.recall(Instant::now());
+            let wish = Wish { quota, wanted: events, ahead: quota.window(), recall };
             tokio::spawn(async move { lease.take(wish).await.map(drop).unwrap_or_default() });
         }
     }

@@ -98,6 +98,10 @@ impl Sharing {
         format!("{}:taught", self.name)
     }
 
+    fn since_key(&self) -> String {
+        format!("{}:since", self.name)
+    }
+
     /// The caller does not wait for it: its answer is on its way already.
     fn pause(&self, key: String, pause: SharedPause) {
         let shared = Arc::clone(&self.shared);
@@ -138,8 +142,19 @@ pub struct Wish {
     pub wanted: u32,
     /// Those too that come within this time.
     pub ahead: Duration,
-    /// In how much time, at the earliest, all can be there, as far as is known here: the server may have forgotten.
+    /// What is known of the bucket here.
+    pub recall: Recall,
+}
+
+/// What a sidecar knows of a shared bucket.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Recall {
+    /// In how much time, at the earliest, all tokens can be there, where the server knows what was taken of it.
     pub full_in: Duration,
+    /// The same where the server has forgotten.
+    pub full_in_if_lost: Duration,
+    /// Since when the server has counted, by its own clock; 0 where nothing is known.
+    pub since: u64,
 }
 
 /// What was taken.
@@ -157,6 +172,8 @@ pub struct Grant {
     pub full_in: Duration,
     /// How long it is of no use to ask again, where nothing was taken.
     pub wait: Duration,
+    /// Since when the server counts, by its own clock.
+    pub since: u64,
 }
 
 impl Grant {
@@ -182,12 +199,14 @@ impl Lease {
     /// # Errors
     /// Where the server does not answer in time.
     pub async fn take(&self, wish: Wish) -> Result<Grant, Lost> {
-        let Wish { quota, wanted, ahead, full_in } = wish;
+        let Wish { quota, wanted, ahead, recall } = wish;
         let mut script = TAKE.key(&self.tokens);
-        script.key(&self.taught).key(self.sharing.account_key());
+        script.key(&self.taught).key(self.sharing.account_key()).key(self.sharing.since_key());
         script.arg(micros(quota.interval()).max(1)).arg(quota.burst.get()).arg(wanted).arg(micros(ahead));
-        script.arg(micros(full_in));
-        let [count, first, spacing, left, full, wait, account]: [i64; 7] = self.sharing.shared.run(&script).await?;
+        script.arg(micros(recall.full_in)).arg(micros(recall.full_in_if_lost)).arg(recall.since);
+        type Answer = (i64, i64, i64, i64, i64, i64, i64, u64);
+        let answer: Answer = self.sharing.shared.run(&script).await?;
+        let (count, first, spacing, left, full, wait, account, since) = answer;
         let time = |micros: i64| Duration::from_micros(micros.unsigned_abs());
         if account > 0 {
             self.sharing.account.paused_elsewhere(time(account));
@@ -199,6 +218,7 @@ impl Lease {
             left: u32::try_from(left).unwrap_or_default(),
             full_in: time(full),
             wait: time(wait),
+            since,
         })
     }
 

@@ -75,7 +75,9 @@ impl Meter {
         let mut changed =
             Self { halt: self.halt, slow: self.slow, ..Self::new(quota, self.tokens.with_quota(own), lease) };
         // Another server may know nothing of it.
-        changed.stock.begin(times(quota.interval(), used), now);
+        let full_in = times(quota.interval(), used);
+        changed.stock.begin(full_in, full_in, now);
+        changed.stock.goes_on(&self.stock);
         changed
     }
 
@@ -243,11 +245,13 @@ impl Meter {
                 // Nobody knows what the others hold and have under way, so none begins with a burst.
                 let in_a_second = Duration::from_secs(1).as_nanos() / self.tokens.interval().as_nanos().max(1);
                 (0..in_a_second).take_while(|_| self.tokens.take(now).is_ok()).for_each(drop);
-                self.stock.begin(Duration::ZERO, now);
+                self.stock.begin(Duration::ZERO, Duration::ZERO, now);
             }
             (Some(Mode::Alone(_)), Some(Mode::Shared)) => {
                 // What was used of its own part was used of the whole, whatever the server knows of it.
-                self.stock.begin(times(self.quota.interval(), self.used(now)), now);
+                // If that has forgotten, the others have used as much, and all of it is lost.
+                let full_in = times(self.quota.interval(), self.used(now));
+                self.stock.begin(full_in, self.tokens.full_in(now), now);
             }
             _ => {}
         }

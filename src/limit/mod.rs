@@ -25,7 +25,7 @@ mod tokens;
 
 pub use account::Account;
 pub use budget::{Budget, Terms};
-pub use lease::{Grant, Lease, Sharing, Wish};
+pub use lease::{Grant, Lease, Recall, Sharing, Wish};
 pub use pairs::Pairs;
 
 use account::GROWTH;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::lease::Grant;
+use super::lease::{Grant, Recall};
 use crate::units::Quota;
 
 /// Tokens taken ahead, so that most requests need not ask the server. At most so many as this sidecar has used in the
@@ -19,8 +19,12 @@ pub(super) struct Stock {
     left: u32,
     /// It is of no use to ask before.
     ask_at: Instant,
-    /// Before this, not all tokens can be there, whatever the server says: it may have forgotten.
+    /// Before this, not all tokens can be there, whatever the server says.
     full_at: Instant,
+    /// The same where the server has forgotten what was taken of it.
+    full_at_if_lost: Instant,
+    /// Since when the server has counted; 0 before it was asked.
+    since: u64,
     /// Whether the last answer gave less than was wanted: others want it too.
     is_short: bool,
     /// How far apart tokens come to this sidecar while it is short of them.
@@ -46,6 +50,8 @@ impl Stock {
             left: 0,
             ask_at: now,
             full_at: now,
+            full_at_if_lost: now,
+            since: 0,
             is_short: false,
             pace: Duration::ZERO,
             came: now,
@@ -80,6 +86,12 @@ impl Stock {
         self.full_at.saturating_duration_since(now)
     }
 
+    /// What to tell the server of the bucket.
+    pub(super) fn recall(&self, now: Instant) -> Recall {
+        let full_in_if_lost = self.full_at_if_lost.saturating_duration_since(now);
+        Recall { full_in: self.full_in(now), full_in_if_lost, since: self.since }
+    }
+
     /// Whether others take what this sidecar would take.
     pub(super) fn is_short(&self) -> bool {
         self.is_short
@@ -107,6 +119,7 @@ impl Stock {
         self.due.extend(grant.due(now));
         self.left = grant.left;
         (self.ask_at, self.full_at) = (now + grant.wait, now + grant.full_in);
+        (self.full_at_if_lost, self.since) = (self.full_at, grant.since);
         let was_short = std::mem::replace(&mut self.is_short, grant.count < wanted);
         if !was_short {
             (self.came, self.pace) = (now, Duration::ZERO);
@@ -123,6 +136,7 @@ impl Stock {
         let stale = u32::try_from(stale).unwrap_or(u32::MAX);
         let given = quota.interval().saturating_mul(stale);
         self.full_at = self.full_at.checked_sub(given).unwrap_or(self.full_at);
+        self.full_at_if_lost = self.full_at;
         stale
     }
 
@@ -136,11 +150,17 @@ impl Stock {
         self.is_short = false;
     }
 
-    /// Begins anew, with nothing held, where all tokens are there in so much time: somebody else has counted.
-    pub(super) fn begin(&mut self, full_in: Duration, now: Instant) {
+    /// Begins anew, with nothing held, where all tokens are there in so much time, and in so much if the server has
+    /// forgotten: somebody else has counted.
+    pub(super) fn begin(&mut self, full_in: Duration, full_in_if_lost: Duration, now: Instant) {
         self.due.clear();
         self.is_short = false;
-        (self.ask_at, self.full_at) = (now, now + full_in);
+        (self.ask_at, self.full_at, self.full_at_if_lost) = (now, now + full_in, now + full_in_if_lost);
+    }
+
+    /// Goes on where another was.
+    pub(super) fn goes_on(&mut self, before: &Self) {
+        self.since = before.since;
     }
 }
 
@@ -186,6 +206,7 @@ mod tests {
             left: 5,
             full_in: MILLI,
             wait: Duration::ZERO,
+            since: 1,
         }
     }
 
@@ -219,7 +240,8 @@ mod tests {
         let mut stock = Stock::new();
         let now = Instant::now();
         let spacing = 10 * MILLI;
-        stock.add(Grant { count: 4, first: Err(15 * MILLI), spacing, left: 0, full_in: MILLI, wait: MILLI }, 9, now);
+        let first = Err(15 * MILLI);
+        stock.add(Grant { count: 4, first, spacing, left: 0, wait: MILLI, ..grant(4) }, 9, now);
         assert_eq!((stock.take(now), stock.take(now)), (Ok(()), Ok(())));
         assert_eq!(stock.take(now), Err(Some(now + 5 * MILLI)));
         assert_eq!((stock.take(now + 5 * MILLI), stock.left()), (Ok(()), 1));
