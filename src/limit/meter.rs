@@ -249,9 +249,9 @@ impl Meter {
             }
             (Some(Mode::Alone(_)), Some(Mode::Shared)) => {
                 // What was used of its own part was used of the whole, whatever the server knows of it.
-                // If that has forgotten, the others have used as much, and all of it is lost.
                 let full_in = times(self.quota.interval(), self.used(now));
-                self.stock.begin(full_in, self.tokens.full_in(now), now);
+                // If that has forgotten, the others have used as much, and some of them still go by themselves for a moment.
+                self.stock.begin(full_in, self.tokens.full_in(now) + self.tokens.interval(), now);
             }
             _ => {}
         }
