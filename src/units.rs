@@ -14,6 +14,9 @@ pub struct Rate {
     pub per: Duration,
 }
 
+/// No limit is reckoned with over a longer time: nanoseconds in 64 bits are used up after five centuries.
+pub const LONGEST_WINDOW: Duration = Duration::from_secs(100 * 365 * 86_400);
+
 /// A rate, and how many may come at once after a rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
@@ -66,7 +69,7 @@ impl FromStr for Rate {
             })?,
         };
         // Closer than a nanosecond, two events have no distance that a clock could tell.
-        if per.as_nanos() < u128::from(count.get()) {
+        if per.as_nanos() < u128::from(count.get()) || per > LONGEST_WINDOW {
             return Err(UnitError::TooBig);
         }
         Ok(Self { count, per })
@@ -228,6 +231,7 @@ mod tests {
             ("1/0s", Err(Zero)),
             ("4294967296/s", Err(TooBig)),
             ("2000000/ms", Err(TooBig)),
+            ("1/40000d", Err(TooBig)),
             ("80", Err(NoRate)),
             ("80/", Err(NoRate)),
             ("/s", Err(NoRate)),

@@ -149,7 +149,7 @@ fn a_server_that_comes_back_empty_gives_no_second_burst() {
 #[test]
 #[ignore = "needs Redis: tests/run servers"]
 fn a_server_that_forgets_gives_no_second_burst_to_one_who_was_idle() {
-    let (upstream, mut redis) = (Upstream::ok(), Redis::start());
+    let (upstream, redis) = (Upstream::ok(), Redis::start());
     let limits = format!("per_sender = \"40/s\"\n{PAIRS}\nmax_wait = \"1ms\"");
     let (busy, idle) = (start(&upstream, &redis.url(), &limits, ""), start(&upstream, &redis.url(), &limits, ""));
     assert_eq!(pass(&idle, 1), 1);

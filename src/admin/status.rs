@@ -215,6 +215,7 @@ fn standing_status(sender: &str, standing: &Standing) -> Value {
         "waiting": standing.waiting,
         "wait_seconds": standing.wait.as_secs_f64(),
         "slowed_to_per_second": standing.spacing.map(|spacing| 1.0 / spacing.as_secs_f64()),
+        "closed": standing.is_closed,
         "paused_seconds": paused_seconds(standing.halt),
         "paused_because": standing.halt.map(because),
     })

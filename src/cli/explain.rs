@@ -183,6 +183,10 @@ fn tell_of_now(permit: &Permit<'_>, recipient: Option<&str>, admin: &str) {
 
 /// What is in its way, or that nothing is.
 fn now(permit: &Permit<'_>, limit: &Value) -> String {
+    let sends_own = !permit.operation().is_some_and(|operation| operation.caller_credential);
+    if sends_own && permit.route.credential.fingerprint().is_none() {
+        return "its credential has no value, so it would be refused with 503".to_owned();
+    }
     let counted: &[(&str, &str)] = match permit.operation().map(|operation| &operation.kind) {
         _ if permit.request.limited => {
             &[("of_sender", "of this sender"), ("of_recipient", "to this recipient"), ("of_account", "of this account")]
@@ -191,14 +195,15 @@ fn now(permit: &Permit<'_>, limit: &Value) -> String {
         _ => &[],
     };
     let mut said = Vec::new();
-    if let Some(seconds) = limit["account_paused_seconds"].as_f64() {
+    let of_account = limit["account_paused_seconds"].as_f64();
+    if let Some(seconds) = of_account {
         said.push(format!("nothing of this account goes for {seconds:.1} s: {}", Why::Throttled.explained()));
     }
     let standings: Vec<_> = counted.iter().filter_map(|(key, what)| Some((limit.get(*key)?, *what))).collect();
     said.extend(standings.iter().filter_map(|(standing, what)| obstacle(standing, what)));
     let left = |(standing, _): &(&Value, &str)| standing["remaining"].as_u64().zip(standing["burst"].as_u64());
     let wait = |(standing, _): &(&Value, &str)| standing["wait_seconds"].as_f64();
-    let longest = standings.iter().filter_map(wait).fold(0.0, f64::max);
+    let longest = standings.iter().filter_map(wait).chain(of_account).fold(0.0, f64::max);
     if longest > permit.route.limiter.patience.max_wait.as_secs_f64() {
         said.push("so it would be refused with 429".to_owned());
     }
@@ -211,6 +216,9 @@ fn now(permit: &Permit<'_>, limit: &Value) -> String {
 
 /// What a limit has against it now.
 fn obstacle(standing: &Value, what: &str) -> Option<String> {
+    if standing["closed"] == true {
+        return Some("the limits that many sidecars share cannot be asked, so it would be refused with 429".to_owned());
+    }
     if let Some(seconds) = standing["paused_seconds"].as_f64() {
         let why = standing["paused_because"].as_str().and_then(Why::named).map_or("paused", Why::explained);
         return Some(format!("nothing {what} goes for {seconds:.1} s: {why}"));

@@ -188,7 +188,8 @@ impl Budget {
         let at_rest = || {
             let quota = state.terms.whole(state.rate_of(sender));
             let (remaining, wait) = (quota.burst.get(), Duration::ZERO);
-            Standing { quota, remaining, spacing: None, waiting: 0, wait, halt: None }
+            let is_closed = state.terms.sharing.as_ref().is_some_and(Sharing::is_closed_now);
+            Standing { quota, remaining, spacing: None, waiting: 0, wait, halt: None, is_closed }
         };
         state.gates.get(sender).map_or_else(at_rest, |gate| gate.standing())
     }

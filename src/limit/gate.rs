@@ -142,7 +142,8 @@ impl Gate {
         let ((remaining, next_in), spacing) = (meter.remaining(now), meter.spacing(now));
         let ahead = meter.interval().saturating_mul(u32::try_from(waiting).unwrap_or(u32::MAX));
         let wait = state.wait(waiting, now).max(next_in + ahead);
-        Standing { quota: meter.quota(), remaining, spacing, waiting, wait, halt: meter.halted(now) }
+        let (quota, halt, is_closed) = (meter.quota(), meter.halted(now), meter.is_closed());
+        Standing { quota, remaining, spacing, waiting, wait, halt, is_closed }
     }
 
     /// Lets nobody through for so long, in no sidecar.

@@ -50,6 +50,11 @@ impl Sharing {
         self.on_failure == OnFailure::Closed
     }
 
+    /// Whether nothing goes now because the server does not answer.
+    pub(super) fn is_closed_now(&self) -> bool {
+        self.is_closed_alone() && !self.shared.is_up()
+    }
+
     /// One of its limits. Those of the same kind and parts are the same in all sidecars.
     #[must_use]
     pub fn lease(&self, kind: &str, parts: &[&str]) -> Lease {

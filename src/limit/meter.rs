@@ -16,8 +16,8 @@ use crate::units::Quota;
 #[derive(Debug)]
 pub(super) struct Meter {
     quota: Quota,
-    /// Its own, of which so many are taken as go through, whoever counts: so they are a true measure when nobody else is
-    /// there to count. Where there is a lease, they are the part of the quota that this sidecar may use alone.
+    /// Its own. Where there is a lease, they are the part of the quota that this sidecar may use alone, and so many are
+    /// taken as go through while the server counts, so that they are a measure when it is lost.
     tokens: Tokens,
     lease: Option<Arc<Lease>>,
     /// Nobody goes before it is over.

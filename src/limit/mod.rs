@@ -260,6 +260,8 @@ pub struct Standing {
     pub wait: Duration,
     /// Until when nobody goes, where that is so.
     pub halt: Option<Halt>,
+    /// Whether nobody goes because the shared limits are lost.
+    pub is_closed: bool,
 }
 
 impl Standing {

@@ -41,11 +41,13 @@ pub struct Pairs {
 }
 
 /// What holds up pairs: most of the time nothing.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct HeldUp {
     pauses: HashMap<Pair, Pause>,
     /// Those whose place these took, and until when they have a say.
     before: Option<(Arc<Pairs>, Instant)>,
+    /// When pauses that are over were last taken out.
+    swept_at: Instant,
 }
 
 impl HeldUp {
@@ -53,9 +55,18 @@ impl HeldUp {
         self.pauses.is_empty() && self.before.is_none()
     }
 
+    /// Forgets pauses after which another would not be one in a row.
+    fn forget_old(&mut self, now: Instant) {
+        self.pauses.retain(|_, pause| pause.until + pause.time > now);
+        self.swept_at = now;
+    }
+
     /// How long a pair is held up, if it is.
     fn look(&mut self, pair: Pair) -> Result<(), Duration> {
         let now = Instant::now();
+        if now.saturating_duration_since(self.swept_at) > SWEEP {
+            self.forget_old(now);
+        }
         if let Some(pause) = self.pauses.get(&pair).filter(|pause| pause.until > now) {
             return Err(pause.until - now);
         }
@@ -103,7 +114,9 @@ impl Pairs {
         };
         let shards = (0..SHARDS).map(|_| shard()).collect();
         let hasher = before.as_ref().map_or_else(RandomState::new, |(before, _)| before.hasher.clone());
-        let held_up = Seldom::new(HeldUp { before, ..HeldUp::default() }, HeldUp::is_empty);
+        let pauses = before.as_ref().and_then(|(before, _)| before.held_up.look(|held_up| held_up.pauses.clone()));
+        let held_up = HeldUp { pauses: pauses.unwrap_or_default(), before, swept_at: Instant::now() };
+        let held_up = Seldom::new(held_up, HeldUp::is_empty);
         let gates = Seldom::new(HashMap::new(), HashMap::is_empty);
         Arc::new(Self { quota, sharing, gates, held_up, shards, hasher })
     }
@@ -185,8 +198,8 @@ impl Pairs {
     pub(super) fn throttled(&self, sender: &str, recipient: &str, first: Duration, named: Option<Duration>) {
         let (pair, now) = (self.pair(sender, recipient), Instant::now());
         let is_new = self.held_up.change(|held_up| {
+            held_up.forget_old(now);
             let pauses = &mut held_up.pauses;
-            pauses.retain(|_, pause| pause.until + pause.time > now);
             let before = pauses.get(&pair).copied();
             // What was on its way meanwhile says nothing new.
             let is_news = named.is_some() || before.is_none_or(|pause| pause.until <= now);
@@ -229,3 +242,4 @@ const KIND: &str = "pair";
 const SHARDS: usize = 96;
 const MIN_SWEEP: usize = 64;
 const MOST_PAUSES: usize = 10_000;
+const SWEEP: Duration = Duration::from_secs(1);

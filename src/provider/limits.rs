@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::document::{Field, Reader};
-use crate::units::{self, Quota, Rate};
+use crate::units::{self, LONGEST_WINDOW, Quota, Rate};
 
 /// Rates, by what they are of. Written alike for a provider and for a route.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,7 +56,12 @@ fn quota(mut reader: Reader<'_>) -> Option<Quota> {
     }
     reader.finish();
     let rate: Rate = rate?;
-    Some(Quota { rate, burst: burst.flatten().unwrap_or(rate.count) })
+    let quota = Quota { rate, burst: burst.flatten().unwrap_or(rate.count) };
+    if quota.window() > LONGEST_WINDOW {
+        field?.fault("more than a century's worth, expected fewer at once");
+        return None;
+    }
+    Some(quota)
 }
 
 /// What a limit is of.

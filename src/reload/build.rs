@@ -5,9 +5,9 @@ use std::sync::{Arc, LazyLock};
 
 use sha2::{Digest, Sha256};
 
+use super::authorities::Authorities;
 use super::limits::Limits;
 use super::live::UpstreamKey;
-use super::load::Authorities;
 use super::{Live, LoadError};
 use crate::config::Config;
 use crate::credential::Credential;

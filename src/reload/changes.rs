@@ -1,6 +1,7 @@
 //! What a reload has changed, in words.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 
 use super::Live;
 use crate::credential::Credential;
@@ -46,6 +47,10 @@ pub(super) fn changes(before: &Live, live: &Live) -> Vec<String> {
         {
             all.push(format!("route {}: changed", route.name));
         }
+    }
+    if all.is_empty() {
+        let is_changed = |path: &&PathBuf| before.digests.get(*path) != live.digests.get(*path);
+        all.extend(live.digests.keys().filter(is_changed).map(|path| format!("{}: changed", path.display())));
     }
     all.sort();
     all

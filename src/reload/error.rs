@@ -3,9 +3,11 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::Refused;
+use crate::audit::Audit;
 use crate::config::Faults;
 use crate::credential::CredentialFault;
+use crate::log::without_numbers;
+use crate::secret::Fingerprint;
 use crate::tls::TlsError;
 
 /// Why a generation was refused.
@@ -67,3 +69,30 @@ impl fmt::Display for LoadError {
 }
 
 impl std::error::Error for LoadError {}
+
+/// A secret that its provider refuses.
+#[derive(Debug)]
+pub struct Refused {
+    pub(super) credential: String,
+    pub(super) fingerprint: Option<Fingerprint>,
+    pub(super) reason: String,
+}
+
+impl Refused {
+    /// Writes it down.
+    pub(super) fn record(&self, audit: &Audit) {
+        let fingerprint = self.fingerprint.map(|fingerprint| fingerprint.to_string());
+        let fields = [
+            ("credential", self.credential.as_str().into()),
+            ("fingerprint", fingerprint.into()),
+            ("reason", without_numbers(&self.reason).into()),
+        ];
+        audit.record("secret refused", fields);
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "credential.{}: {}", self.credential, self.reason)
+    }
+}

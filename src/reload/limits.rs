@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Live;
-use super::shared::SharedServer;
+use super::live::{ChangedBudgets, SharedServer};
 use crate::config::{Route, SharedLimits};
 use crate::limit::{Account, Budget, Limiter, Pairs, Patience, Scope, Sharing, Terms};
 use crate::outbound::policy;
@@ -21,9 +21,6 @@ pub(super) struct Limits<'a> {
     pairs: Vec<(String, Quota, Arc<Pairs>)>,
     changes: ChangedBudgets,
 }
-
-/// What goes on at other terms as soon as the generation is live.
-pub(super) type ChangedBudgets = Vec<(Arc<Budget>, Terms)>;
 
 /// What a budget is of.
 #[derive(Clone, Copy, PartialEq, Eq)]

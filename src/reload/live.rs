@@ -3,14 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::limits::ChangedBudgets;
-use super::load::Authorities;
-use super::shared::SharedServer;
-use super::webhooks::Applications;
-use crate::config::Config;
+use super::authorities::Authorities;
+use crate::config::{Application, Config};
 use crate::credential::source::{Digests, Managers};
 use crate::credential::{Credential, CredentialFault};
 use crate::inbound;
+use crate::limit::{Budget, Terms};
 use crate::outbound::Generation;
 use crate::provider::{Ca, Origin};
 use crate::shared::Shared;
@@ -44,6 +42,15 @@ pub struct Live {
 
 /// An upstream is the same one as long as its origin and the authorities that vouch for it are.
 pub(super) type UpstreamKey = (Origin, Ca, [u8; 32]);
+
+/// The server, and the digest of the authorities that vouch for it.
+pub(super) type SharedServer = (Arc<Shared>, [u8; 32]);
+
+/// The connections to applications, which outlive a reload.
+pub(super) type Applications = HashMap<Application, Arc<Upstream>>;
+
+/// What goes on at other terms as soon as the generation is live.
+pub(super) type ChangedBudgets = Vec<(Arc<Budget>, Terms)>;
 
 impl Live {
     /// Logs what is usable and yet odd, and what is missing.

@@ -1,12 +1,10 @@
 //! From a configuration file to all of a load, or to all that is wrong.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs::OpenOptions;
-use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::authorities::{ca_files, read_authorities};
 use super::build::build;
 use super::limits::Limits;
 use super::{Live, LoadError, questions, shared, webhooks};
@@ -14,7 +12,6 @@ use crate::config::{Config, CredentialConfig, ListenAddress, Reference};
 use crate::credential::source::{Digests, Findings, Reading, digests, read_all};
 use crate::credential::{Credential, CredentialFault, is_unread, references};
 use crate::metrics::Metrics;
-use crate::provider::Ca;
 
 /// Reads everything and builds a whole generation aside. If anything fails, what was live stays live.
 ///
@@ -25,7 +22,8 @@ pub async fn load(path: &Path, before: Option<&Live>, metrics: &Arc<Metrics>) ->
     if let Some(before) = before {
         refuse_restart_needed(&before.config, &config)?;
     }
-    let (authorities, of_authorities) = read_authorities(&config).await?;
+    let (authorities, of_authorities) =
+        read_authorities(ca_files(&config).into_iter().chain(webhooks::files(&config)).collect()).await?;
     let managers = before.map(|before| Arc::clone(&before.managers)).unwrap_or_default();
     let references = all_references(&config);
     managers.keep_only(&references);
@@ -160,37 +158,3 @@ async fn read_config(path: PathBuf) -> Result<(Config, Digests), LoadError> {
     let (digests, config) = tokio::task::spawn_blocking(read).await.map_err(|_| LoadError::Interrupted)?;
     Ok((config.map_err(LoadError::Config)?, digests))
 }
-
-pub(super) type Authorities = BTreeMap<PathBuf, std::io::Result<Vec<u8>>>;
-
-/// The files with certificates and their keys, with their digests, which again come first.
-async fn read_authorities(config: &Config) -> Result<(Authorities, Digests), LoadError> {
-    let paths: Vec<_> = ca_files(config).into_iter().chain(webhooks::files(config)).collect();
-    let read = move || {
-        let digests = digests(paths.clone());
-        (paths.into_iter().map(|path| (path.clone(), read_authority(&path))).collect(), digests)
-    };
-    tokio::task::spawn_blocking(read).await.map_err(|_| LoadError::Interrupted)
-}
-
-fn ca_files(config: &Config) -> Vec<PathBuf> {
-    let cas = config.credentials.values().map(|credential| &credential.provider.ca);
-    let of_providers = cas.filter_map(|ca| if let Ca::File(path) = ca { Some(path) } else { None });
-    let of_limits = config.limits.iter().filter_map(|limits| limits.ca.as_ref());
-    of_providers.chain(of_limits).cloned().collect()
-}
-
-fn read_authority(path: &Path) -> std::io::Result<Vec<u8>> {
-    // Without O_NONBLOCK, opening a FIFO would wait for its writer, and no reload would follow.
-    let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default();
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(std::io::Error::other("it is not a regular file"));
-    }
-    let mut pem = Vec::new();
-    file.take(MAX_AUTHORITIES).read_to_end(&mut pem)?;
-    Ok(pem)
-}
-
-/// The lists of systems have some 250 KiB.
-const MAX_AUTHORITIES: u64 = 4 * 1024 * 1024;

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+mod authorities;
 mod build;
 mod changes;
 mod error;
@@ -21,10 +22,10 @@ mod shared;
 mod webhooks;
 
 use changes::{changes, rotated};
-pub use error::LoadError;
+pub use error::{LoadError, Refused};
 pub use live::Live;
 pub use load::load;
-pub use questions::{DUE, Refused, ask_about, concerns};
+pub use questions::{DUE, ask_about, concerns};
 
 use crate::audit::Audit;
 use crate::credential::Previous;
@@ -268,6 +269,9 @@ impl Reloader {
         self.inbound.store(Arc::clone(&live.inbound));
         if let (Some(slot), Some(tls)) = (&self.server_tls, &live.server_tls) {
             slot.store(Arc::clone(tls));
+        }
+        if live.shared.is_none() {
+            self.metrics.shared.up.set(0);
         }
         for (budget, terms) in &live.changed_budgets {
             budget.change(terms);

@@ -1,15 +1,13 @@
 //! Asks providers about credentials: about new secrets before they are published, about all once a day.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::{Live, LoadError, Reloader};
-use crate::audit::Audit;
+use super::{Live, LoadError, Refused, Reloader};
 use crate::config::Config;
 use crate::credential::{Asked, Credential, Facts, Issuer, Use, Verdict};
 use crate::health::{self, Place};
@@ -18,7 +16,6 @@ use crate::metrics::Metrics;
 use crate::outbound::Generation;
 use crate::outbound::policy::Route;
 use crate::provider::Kind;
-use crate::secret::Fingerprint;
 use crate::upstream::Upstream;
 
 /// A credential, and where and for which senders it is asked about.
@@ -46,33 +43,6 @@ pub(super) async fn prove(config: &Config, generation: &Generation, metrics: &Me
         credential.keep(asked);
     }
     if refused.is_empty() { Ok(()) } else { Err(LoadError::Refused(refused)) }
-}
-
-/// A secret that its provider refuses.
-#[derive(Debug)]
-pub struct Refused {
-    credential: String,
-    fingerprint: Option<Fingerprint>,
-    reason: String,
-}
-
-impl Refused {
-    /// Writes it down.
-    pub(super) fn record(&self, audit: &Audit) {
-        let fingerprint = self.fingerprint.map(|fingerprint| fingerprint.to_string());
-        let fields = [
-            ("credential", self.credential.as_str().into()),
-            ("fingerprint", fingerprint.into()),
-            ("reason", without_numbers(&self.reason).into()),
-        ];
-        audit.record("secret refused", fields);
-    }
-}
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "credential.{}: {}", self.credential, self.reason)
-    }
 }
 
 /// Asks about every credential that is to be checked, whatever is known of it.

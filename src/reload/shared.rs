@@ -4,15 +4,13 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::load::Authorities;
+use super::authorities::Authorities;
+use super::live::SharedServer;
 use super::{Live, LoadError};
 use crate::config::Config;
 use crate::credential::source::Findings;
 use crate::metrics::Metrics;
 use crate::shared::{Server, Shared};
-
-/// The server, and the digest of the authorities that vouch for it.
-pub(super) type SharedServer = (Arc<Shared>, [u8; 32]);
 
 /// The server that `[limits]` names, if there is one: that from before where it is still the same. Where a secret manager
 /// does not say where it is, it counts as lost.

@@ -1,10 +1,11 @@
 //! The inbound half of a generation.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::load::Authorities;
+use super::authorities::Authorities;
+use super::live::Applications;
 use super::{Live, LoadError};
 use crate::config::{Application, Config, Webhook as WebhookConfig};
 use crate::credential::Credential;
@@ -17,9 +18,6 @@ use crate::provider::Ca;
 use crate::shared::Shared;
 use crate::tls;
 use crate::upstream::Upstream;
-
-/// The connections to applications, which outlive a reload.
-pub(super) type Applications = HashMap<Application, Arc<Upstream>>;
 
 /// The webhooks, and the connections to the applications behind them.
 ///
