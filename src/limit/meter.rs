@@ -251,7 +251,8 @@ impl Meter {
                 // What was used of its own part was used of the whole, whatever the server knows of it.
                 let full_in = times(self.quota.interval(), self.used(now));
                 // If that has forgotten, the others have used as much, and some of them still go by themselves for a moment.
-                self.stock.begin(full_in, self.tokens.full_in(now) + self.tokens.interval(), now);
+                let full_in_if_lost = (self.tokens.full_in(now) + self.tokens.interval()).min(self.quota.window());
+                self.stock.begin(full_in, full_in_if_lost, now);
             }
             _ => {}
         }
