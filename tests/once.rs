@@ -139,6 +139,16 @@ fn a_caller_that_hangs_up_leaves_the_outcome_to_be_found_out() {
 }
 
 #[test]
+fn settling_one_request_settles_no_other_under_its_key() {
+    let upstream = forgetful();
+    let keyside = Keyside::start(&upstream);
+    assert_eq!(send(&keyside, "k", r#"{"to":"1"}"#).status, 502);
+    let other = with("Idempotency-Key: k\r\nKeyside-Settle: not-sent\r\n", MESSAGES, r#"{"to":"2"}"#);
+    assert_eq!(keyside.send(&other).slug(), "key_reused");
+    assert_eq!((send(&keyside, "k", r#"{"to":"1"}"#).slug(), upstream.arrivals()), ("send_under_way", 1));
+}
+
+#[test]
 fn what_the_provider_did_not_take_may_be_sent_again() {
     let throttled = answer("429 No", &[("Content-Type", "application/json")], br#"{"error":{"code":130429}}"#);
     let invalid = answer("400 No", &[("Content-Type", "application/json")], br#"{"error":{"code":131009}}"#);
@@ -287,6 +297,20 @@ fn what_is_under_way_or_unknown_in_one_sidecar_is_so_in_all() {
     }
     assert_eq!(send(&one, "other", TAGGED).status, 200);
     assert_eq!(upstream.arrivals(), 2);
+}
+
+#[test]
+#[ignore = "needs Redis: tests/run servers"]
+fn where_nothing_is_to_go_without_the_server_no_message_with_a_key_does() {
+    let (upstream, mut redis) = (counting(), Redis::start());
+    let shared = "[limits]\nredis = \"env:KEYSIDE_REDIS_URL\"\non_failure = \"closed\"";
+    let keyside = Setup::new(&upstream).env("KEYSIDE_REDIS_URL", &redis.url()).more(shared).start();
+    assert_eq!(send(&keyside, "k", "{}").status, 200);
+    redis.kill();
+    assert_eq!(send(&keyside, "k", "{}").header("idempotent-replayed"), Some("true"), "this one is known here");
+    assert_eq!((send(&keyside, "another", "{}").status, upstream.arrivals()), (429, 1));
+    redis.restart();
+    assert!(eventually(Duration::from_secs(3), || send(&keyside, "another", "{}").status == 200));
 }
 
 #[test]

@@ -251,6 +251,23 @@ fn what_holds_without_the_server_is_the_operators_choice() {
 
 #[test]
 #[ignore = "needs Redis: tests/run servers"]
+fn who_would_wait_in_vain_for_the_servers_word_is_refused_as_soon_as_it_is_there() {
+    let (upstream, redis) = (Upstream::ok(), Redis::start());
+    let limits = "per_sender = \"1000/s\"\nper_recipient = { rate = \"1/6s\", burst = 2 }\nmax_wait = \"3s\"";
+    let keyside = start(&upstream, &redis.url(), limits, "");
+    let send = || keyside.post(MESSAGES, &text_to("15550001234"));
+    assert_eq!([send().status, send().status], [200, 200]);
+    for _ in 0..3 {
+        let began = Instant::now();
+        let refused = send();
+        assert_eq!((refused.status, refused.slug()), (429, "rate_limited"));
+        let after: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+        assert!((5..=6).contains(&after) && began.elapsed() < Duration::from_millis(500), "{after}");
+    }
+}
+
+#[test]
+#[ignore = "needs Redis: tests/run servers"]
 fn every_kind_of_server_is_one_budget_for_two() {
     let upstream = Upstream::ok();
     let limits = "per_sender = \"6/60s\"\nmanagement = \"100/s\"\nmax_wait = \"1ms\"\n\

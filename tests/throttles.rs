@@ -35,6 +35,24 @@ fn send(keyside: &Keyside, path: &str, to: &str) -> Answer {
     keyside.post(path, &format!(r#"{{"to":"{to}","type":"text"}}"#))
 }
 
+#[test]
+fn an_account_that_is_paused_stops_those_who_wait_already() {
+    let upstream = Upstream::answering(|request| match String::from_utf8_lossy(&request.body).contains("15550009") {
+        true => error("400 Bad Request", 80_007, &[("Retry-After", "60")]),
+        false => json("{}"),
+    });
+    let keyside = Setup::new(&upstream).limits("per_sender = \"2/s\"\nmax_wait = \"20s\"").start();
+    thread::scope(|scope| {
+        let callers: Vec<_> = (0..8).map(|_| scope.spawn(|| send(&keyside, MESSAGES, "15550001").status)).collect();
+        let waiting = || keyside.status()["routes"][0]["limit"]["waiting"].as_u64();
+        assert!(eventually(Duration::from_secs(2), || waiting() >= Some(5)));
+        assert_eq!(send(&keyside, OTHER_SENDER, "15550009").status, 400);
+        let passed = callers.into_iter().map(|caller| caller.join().unwrap());
+        let passed = passed.filter(|status| *status == 200).count();
+        assert!((2..=4).contains(&passed), "{passed} passed");
+    });
+}
+
 /// The status, and for a refusal of Keyside's own the code and the seconds to wait.
 fn outcome(answer: &Answer) -> (u16, i64, u64) {
     let code = answer.json()["error"]["code"].as_i64().unwrap_or_default();

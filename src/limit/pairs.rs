@@ -243,3 +243,35 @@ const SHARDS: usize = 96;
 const MIN_SWEEP: usize = 64;
 const MOST_PAUSES: usize = 10_000;
 const SWEEP: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limit::Patience;
+    use crate::units::Rate;
+
+    #[tokio::test]
+    async fn one_who_gives_up_leaves_nothing_behind() {
+        let one = std::num::NonZeroU32::MIN;
+        let quota = Quota { rate: Rate { count: one, per: Duration::from_secs(60) }, burst: one };
+        let pairs = Pairs::after(None, quota, None);
+        let patience = Patience { max_wait: Duration::from_secs(600), max_queue: 10 };
+        let pass = || {
+            let pairs = Arc::clone(&pairs);
+            tokio::spawn(async move {
+                let now = Instant::now();
+                let demand = Demand { sender: "1", recipient: Some("2"), caller: 1, urgency: 3, now, patience };
+                pairs.pass(&demand, "2").await.is_ok()
+            })
+        };
+        assert!(pass().await.unwrap());
+        let waiting = [pass(), pass()];
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert_eq!((pairs.held_up_for("1", "2").0, pairs.gates.look(|gates| gates.len())), (2, Some(1)));
+        for waiting in waiting {
+            waiting.abort();
+            assert!(waiting.await.is_err());
+        }
+        assert_eq!((pairs.held_up_for("1", "2").0, pairs.gates.look(|gates| gates.len())), (0, None));
+    }
+}
