@@ -33,6 +33,15 @@ impl Quota {
         (self.rate.per / self.rate.count.get()).max(Duration::from_nanos(1))
     }
 
+    /// How many are left, and in how much time there is one, where all are there in `full_in`.
+    #[must_use]
+    pub fn left(self, full_in: Duration) -> (u32, Duration) {
+        let (burst, interval) = (self.burst.get(), self.interval());
+        let used = full_in.as_nanos().div_ceil(interval.as_nanos());
+        let left = burst.saturating_sub(u32::try_from(used).unwrap_or(u32::MAX));
+        (left, full_in.saturating_sub(interval.saturating_mul(burst - 1)))
+    }
+
     /// The time in which a burst is paid back.
     #[must_use]
     pub fn window(self) -> Duration {

@@ -28,7 +28,8 @@ fn explain_tells_what_is_in_the_way_of_a_request_now() {
             answer("400 Bad Request", &[("Retry-After", "100")], error.as_bytes())
         }
     });
-    let keyside = Setup::new(&upstream).limits("per_sender = \"3/60s\"").start();
+    let limits = "per_sender = \"3/60s\"\nper_recipient = { rate = \"1/60s\", burst = 2 }";
+    let keyside = Setup::new(&upstream).limits(limits).start();
     let now = |path: &str, to: &str| {
         let body = keyside.dir().write("body.json", format!(r#"{{"to":"{to}"}}"#));
         let told = explain(&keyside, &["POST", path, "--body", &body.display().to_string()]).output;
@@ -42,20 +43,19 @@ fn explain_tells_what_is_in_the_way_of_a_request_now() {
     assert_eq!(now(&one, "15550003"), "it would go out at once: 3 of 3 are left");
     assert_eq!((send(&one, "15550003"), send(&one, "15550001")), (200, 400));
     assert_eq!(now(&one, "15550003"), "it would go out at once: 1 of 3 are left");
+    let refused = "too fast; so it would be refused with 429";
     let told = now(&one, "15550001");
-    assert!(told.starts_with("nothing to this recipient goes for ") && told.ends_with("too fast"), "{told}");
+    assert!(told.starts_with("nothing to this recipient goes for ") && told.ends_with(refused), "{told}");
     assert_eq!(send(&one, "15550003"), 200);
-    let told = now(&one, "15550003");
+    let used = "to this recipient is used: it could go in ";
+    assert!(now(&one, "15550003").contains(used), "{}", now(&one, "15550003"));
+    let told = now(&one, "15550004");
     let parts = ["what may go at once of this sender is used: it could go in ", " s; so it would be refused with 429"];
     let seconds = told.strip_prefix(parts[0]).and_then(|rest| rest.strip_suffix(parts[1]));
     assert!((15.0..=20.0).contains(&seconds.unwrap_or("0").parse::<f64>().unwrap()), "{told}");
     assert_eq!(send(&another, "15550002"), 400);
     let told = now(&another, "15550003");
-    assert!(
-        told.starts_with("nothing of this sender goes for ")
-            && told.ends_with("too fast; so it would be refused with 429"),
-        "{told}"
-    );
+    assert!(told.starts_with("nothing of this sender goes for ") && told.ends_with(refused), "{told}");
     assert_eq!(now(&third, "15550001"), "it would go out at once: 3 of 3 are left");
     let refused = keyside.post(&another, r#"{"to":"15550003"}"#);
     let reason = "nothing of this sender goes for now: the provider was asked too fast";

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::config::{SharedLimits, Webhook};
 use crate::credential::{Asked, Credential, Held, Previous, Slot, Verdict};
-use crate::limit::{Budget, Halt, Limiter, Standing};
+use crate::limit::{Budget, Limiter, Standing};
 use crate::outbound::policy::Route;
 use crate::query;
 use crate::reload::{DUE, Live, Reloader, concerns};
@@ -174,10 +174,8 @@ fn limit_status(limiter: &Limiter, parties: &Parties) -> Value {
         limiter.senders.as_ref().zip(parties.sender.as_ref()).map(|(budget, sender)| standing(budget, sender));
     let recipient =
         parties.recipient.as_ref().map(|recipient| (parties.sender.as_deref().unwrap_or_default(), recipient));
-    let of_recipient = limiter.pairs.as_ref().zip(recipient).map(|(pairs, (sender, recipient))| {
-        let (waiting, halt) = pairs.held_up_for(sender, recipient);
-        json!({ "waiting": waiting, "paused_seconds": paused_seconds(halt), "paused_because": halt.map(because) })
-    });
+    let of_recipient = limiter.pairs.as_ref().zip(recipient);
+    let of_recipient = of_recipient.map(|(pairs, (sender, to))| standing_status(sender, &pairs.standing(sender, to)));
     let senders = limiter.senders.as_ref().map(|budget| budget.usage()).unwrap_or_default();
     let recipients = limiter.pairs.as_ref().map(|pairs| pairs.usage()).unwrap_or_default();
     let management = limiter.management.as_ref().map(|budget| budget.usage()).unwrap_or_default();
@@ -216,17 +214,9 @@ fn standing_status(sender: &str, standing: &Standing) -> Value {
         "wait_seconds": standing.wait.as_secs_f64(),
         "slowed_to_per_second": standing.spacing.map(|spacing| 1.0 / spacing.as_secs_f64()),
         "closed": standing.is_closed,
-        "paused_seconds": paused_seconds(standing.halt),
-        "paused_because": standing.halt.map(because),
+        "paused_seconds": standing.halt.map(|halt| seconds(halt.until)),
+        "paused_because": standing.halt.map(|halt| halt.why.as_str()),
     })
-}
-
-fn paused_seconds(halt: Option<Halt>) -> Option<f64> {
-    halt.map(|halt| seconds(halt.until))
-}
-
-fn because(halt: Halt) -> &'static str {
-    halt.why.as_str()
 }
 
 fn seconds(until: Instant) -> f64 {

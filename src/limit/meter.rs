@@ -170,11 +170,10 @@ impl Meter {
 
     /// How many could go now, and in how much time one.
     pub(super) fn remaining(&self, now: Instant) -> (u32, Duration) {
-        let full_in = if self.is_shared() { self.stock.full_in(now) } else { self.tokens.full_in(now) };
-        let (burst, interval) = (self.quota.burst.get(), self.interval());
-        let used = full_in.as_nanos().div_ceil(interval.as_nanos().max(1));
-        let remaining = burst.saturating_sub(u32::try_from(used).unwrap_or(u32::MAX));
-        (remaining, full_in.saturating_sub(interval.saturating_mul(burst - 1)))
+        match &self.tokens {
+            Tokens::Own(bucket) if !self.is_shared() => bucket.quota().left(self.tokens.full_in(now)),
+            Tokens::Own(_) | Tokens::Pair(..) => self.quota.left(self.stock.full_in(now)),
+        }
     }
 
     /// How far apart requests go, where that is further than the quota says.

@@ -19,7 +19,7 @@ use super::lease::{Lease, SharedPause, Sharing};
 use super::seldom::Seldom;
 use super::states::{Pair, States};
 use super::tokens::{Tokens, governor_quota, ticket};
-use super::{Demand, Halt, Limited, Scope, Ticket, Usage, Why};
+use super::{Demand, Halt, Limited, Scope, Standing, Ticket, Usage, Why};
 use crate::units::Quota;
 
 type Governor = RateLimiter<Pair, States, MonotonicClock, StateInformationMiddleware>;
@@ -97,6 +97,8 @@ impl Drop for Forgotten<'_> {
 #[derive(Debug)]
 struct Shard {
     governor: Governor,
+    states: States,
+    began: Instant,
     /// How many pairs there may be before those at rest are forgotten.
     sweep_at: AtomicUsize,
 }
@@ -108,9 +110,10 @@ impl Pairs {
     pub fn after(before: Option<&Arc<Self>>, quota: Quota, sharing: Option<Sharing>) -> Arc<Self> {
         let before = before.map(|before| (Arc::clone(before), Instant::now() + before.own_quota().window()));
         let own = sharing.as_ref().map_or(quota, |sharing| sharing.part(quota));
-        let shard = || Shard {
-            governor: Governor::new(governor_quota(own), States::default(), MonotonicClock),
-            sweep_at: AtomicUsize::new(MIN_SWEEP),
+        let shard = || {
+            let (states, began) = (States::default(), Instant::now());
+            let governor = Governor::new(governor_quota(own), states.clone(), MonotonicClock);
+            Shard { governor, states, began, sweep_at: AtomicUsize::new(MIN_SWEEP) }
         };
         let shards = (0..SHARDS).map(|_| shard()).collect();
         let hasher = before.as_ref().map_or_else(RandomState::new, |(before, _)| before.hasher.clone());
@@ -154,12 +157,27 @@ impl Pairs {
         }
     }
 
-    /// How many wait for a recipient, and until when nothing goes to it.
+    /// How a recipient stands; where limits are shared, only the server knows what is left.
     #[must_use]
-    pub fn held_up_for(&self, sender: &str, recipient: &str) -> (usize, Option<Halt>) {
+    pub fn standing(&self, sender: &str, recipient: &str) -> Standing {
         let (pair, now) = (self.pair(sender, recipient), Instant::now());
         let gate = self.gates.look(|gates| gates.get(&pair).cloned()).flatten();
-        (gate.map_or(0, |gate| gate.waiting()), self.halted(pair, now))
+        let state = self.shard(pair).filter(|_| self.sharing.is_none());
+        let full_at = state.and_then(|shard| Some(shard.began + Duration::from_nanos(shard.states.of(pair)?)));
+        let full_in = full_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
+        let (quota, waiting) = (self.quota, gate.map_or(0, |gate| gate.waiting()));
+        let (remaining, next_in) = quota.left(full_in);
+        let ahead = quota.interval().saturating_mul(u32::try_from(waiting).unwrap_or(u32::MAX));
+        let halt = self.halted(pair, now);
+        let wait = halt.map_or(next_in, |halt| halt.until - now).max(next_in) + ahead;
+        let is_closed = self.sharing.as_ref().is_some_and(Sharing::is_closed_now);
+        Standing { quota, remaining, spacing: None, waiting, wait, halt, is_closed }
+    }
+
+    fn shard(&self, pair: Pair) -> Option<&Shard> {
+        // The table of a shard takes the lower bits.
+        let [high, low, ..] = pair.0.get().to_be_bytes();
+        self.shards.get(usize::from(u16::from_be_bytes([high, low])) % SHARDS)
     }
 
     fn halted(&self, pair: Pair, now: Instant) -> Option<Halt> {
@@ -218,10 +236,7 @@ impl Pairs {
     /// A token, or how long it takes until there is one.
     pub(super) fn take(&self, pair: Pair) -> Result<Ticket, Duration> {
         self.held_up.look(|held_up| held_up.look(pair)).unwrap_or(Ok(()))?;
-        // The table of a shard takes the lower bits.
-        let [high, low, ..] = pair.0.get().to_be_bytes();
-        let place = usize::from(u16::from_be_bytes([high, low])) % SHARDS;
-        let Some(shard) = self.shards.get(place) else { return Err(Duration::ZERO) };
+        let Some(shard) = self.shard(pair) else { return Err(Duration::ZERO) };
         if shard.governor.len() >= shard.sweep_at.load(Ordering::Relaxed) {
             shard.governor.retain_recent();
             shard.sweep_at.store((2 * shard.governor.len()).max(MIN_SWEEP), Ordering::Relaxed);
@@ -267,11 +282,11 @@ mod tests {
         assert!(pass().await.unwrap());
         let waiting = [pass(), pass()];
         tokio::time::sleep(Duration::from_millis(20)).await;
-        assert_eq!((pairs.held_up_for("1", "2").0, pairs.gates.look(|gates| gates.len())), (2, Some(1)));
+        assert_eq!((pairs.standing("1", "2").waiting, pairs.gates.look(|gates| gates.len())), (2, Some(1)));
         for waiting in waiting {
             waiting.abort();
             assert!(waiting.await.is_err());
         }
-        assert_eq!((pairs.held_up_for("1", "2").0, pairs.gates.look(|gates| gates.len())), (0, None));
+        assert_eq!((pairs.standing("1", "2").waiting, pairs.gates.look(|gates| gates.len())), (0, None));
     }
 }

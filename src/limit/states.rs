@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use governor::nanos::Nanos;
 use governor::state::StateStore;
@@ -14,18 +14,25 @@ pub(super) struct Pair(pub(super) NonZeroU64);
 
 /// A table of pairs, each beside its state: among a million of them, what a decision costs most is the look at memory
 /// that no cache holds, and governor's own table, a [`std::collections::HashMap`], takes two.
-#[derive(Debug, Default)]
+///
+/// Clones are the same table: a governor keeps its own to itself.
+#[derive(Clone, Debug, Default)]
 pub(super) struct States {
     /// A power of two. A pair is in the first free place from the one that its hash names; a quarter stays free, so that
     /// this is near.
-    places: Mutex<Vec<Place>>,
-    taken: AtomicUsize,
+    places: Arc<Mutex<Vec<Place>>>,
+    taken: Arc<AtomicUsize>,
 }
 
 /// A pair, and its state as governor counts it.
 type Place = Option<(Pair, u64)>;
 
 impl States {
+    /// The state of a pair, in nanoseconds since its governor began: when all its tokens are back.
+    pub(super) fn of(&self, pair: Pair) -> Option<u64> {
+        place_of(&mut self.places(), pair)?.map(|(_, state)| state)
+    }
+
     /// Puts those that stay into a table with room for as many again.
     fn rebuild(&self, places: &mut Vec<Place>, stays: impl Fn(u64) -> bool) {
         let kept: Vec<_> = places.drain(..).flatten().filter(|(_, state)| stays(*state)).collect();

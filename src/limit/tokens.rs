@@ -75,6 +75,10 @@ pub(super) struct Bucket {
 }
 
 impl Bucket {
+    pub(super) fn quota(&self) -> Quota {
+        self.quota
+    }
+
     pub(super) fn new(quota: Quota) -> Self {
         let governor = RateLimiter::direct_with_clock(governor_quota(quota), MonotonicClock).with_middleware();
         Self { governor, quota, full_at: Instant::now() }

@@ -26,8 +26,7 @@ pub async fn load(path: &Path, before: Option<&Live>, metrics: &Arc<Metrics>) ->
         read_authorities(ca_files(&config).into_iter().chain(webhooks::files(&config)).collect()).await?;
     let managers = before.map(|before| Arc::clone(&before.managers)).unwrap_or_default();
     let references = all_references(&config);
-    managers.keep_only(&references);
-    let Reading { findings, digests: of_secrets } = read_all(references, &managers).await;
+    let Reading { findings, digests: of_secrets } = read_all(references.clone(), &managers).await;
     digests.extend(of_authorities);
     digests.extend(of_secrets);
     let credentials = assemble(&config, &findings, before)?;
@@ -44,6 +43,7 @@ pub async fn load(path: &Path, before: Option<&Live>, metrics: &Arc<Metrics>) ->
     }
     let (server_tls, warnings_of_tls) = webhooks::server_tls(&config, &authorities)?;
     let changed_budgets = limits.changes();
+    managers.keep_only(&references);
     let warnings = warnings(&config, &findings).chain(warnings_of_tls).collect();
     Ok(Live {
         config: Arc::new(config),

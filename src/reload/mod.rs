@@ -306,6 +306,8 @@ impl Reloader {
                 Ok(changes)
             }
             Err(error) => {
+                // What a secret manager has said for the refused configuration alone is of no use.
+                before.managers.keep_only(&load::all_references(&before.config));
                 let reasons = error.reasons();
                 self.last.lock().unwrap_or_else(PoisonError::into_inner).refused.clone_from(&reasons);
                 self.metrics.reloaded(false);
