@@ -7,7 +7,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::lease::{Lease, Wish};
-use super::line::{Line, Place, Waiter};
+use super::line::{Line, Waiter};
 use super::meter::{LOOK, Later, Meter};
 use super::tokens::Tokens;
 use super::{Demand, Limited, Scope, Standing, Ticket, Why};
@@ -179,7 +179,7 @@ impl Gate {
     /// At once where the turn could not come in time, and when it has not come after all.
     pub(super) async fn pass(self: &Arc<Self>, demand: &Demand<'_>) -> Result<Ticket, Limited> {
         let now = Instant::now();
-        let (deadline, place, turn) = {
+        let (deadline, number, turn) = {
             let mut state = self.state();
             if state.line.len() == 0 {
                 match state.meter.take(now) {
@@ -193,12 +193,13 @@ impl Gate {
             }
             self.admit(&state, demand, now)?;
             let (turn, told) = oneshot::channel();
-            let waiter = Waiter { turn, deadline: demand.deadline(), max_queue: demand.patience.max_queue };
-            let place = state.line.join(demand.urgency, demand.caller, waiter);
+            let (caller, max_queue) = (demand.caller, demand.patience.max_queue);
+            let waiter = Waiter { caller, turn, deadline: demand.deadline(), max_queue };
+            let number = state.line.join(demand.urgency, waiter);
             self.serve_or_wake(&mut state);
-            (deadline(&state, demand, now), place, told)
+            (deadline(&state, demand, now), number, told)
         };
-        let waiting = Waiting { gate: self, place };
+        let waiting = Waiting { gate: self, number };
         match timeout_at(deadline, turn).await {
             Ok(Ok(ticket)) => Ok(Ticket { scope: self.scope, waited: demand.now.elapsed(), ..ticket }),
             // It turned out to be too late, or others came who were more urgent.
@@ -309,14 +310,14 @@ fn deadline(state: &State, demand: &Demand<'_>, now: Instant) -> Instant {
 /// A place in the line, given up however the wait ends.
 struct Waiting<'g> {
     gate: &'g Gate,
-    place: Place,
+    number: u64,
 }
 
 impl Waiting<'_> {
     /// What one is told who gives up: when another that comes now could go.
     fn give_up(&self, demand: &Demand<'_>) -> Limited {
         let mut state = self.gate.state();
-        state.line.leave(self.place);
+        state.line.leave(self.number);
         let ahead = state.line.ahead_of(demand.urgency, demand.caller);
         self.gate.limited(&state, state.wait(ahead, Instant::now()))
     }
@@ -324,7 +325,7 @@ impl Waiting<'_> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.gate.state().line.leave(self.place);
+        self.gate.state().line.leave(self.number);
     }
 }
 

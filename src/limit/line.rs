@@ -24,6 +24,8 @@ pub(super) struct Line {
 /// One who waits. Dropped, it is told that its turn does not come.
 #[derive(Debug)]
 pub(super) struct Waiter {
+    /// Who takes turns with others.
+    pub(super) caller: u64,
     /// How it is told of its turn.
     pub(super) turn: oneshot::Sender<Ticket>,
     /// A later turn is of no use to it.
@@ -34,7 +36,7 @@ pub(super) struct Waiter {
 
 /// Where a request stands. The smallest goes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+struct Place {
     urgency: u8,
     /// Of its caller: with one request in each round, no caller has two turns while another has none.
     round: u64,
@@ -65,8 +67,9 @@ impl Line {
         self.waiting.range(..place).count()
     }
 
-    /// Puts a request in line.
-    pub(super) fn join(&mut self, urgency: u8, caller: u64, waiter: Waiter) -> Place {
+    /// Puts a request in line, and says by which number it can leave.
+    pub(super) fn join(&mut self, urgency: u8, waiter: Waiter) -> u64 {
+        let caller = waiter.caller;
         let place = self.place_for(urgency, caller);
         if let Some(round) = self.rounds.get_mut(usize::from(place.urgency)) {
             if round.taken.len() >= MOST_CALLERS {
@@ -78,7 +81,7 @@ impl Line {
         self.arrived += 1;
         self.waiting.insert(place, waiter);
         self.by_age.insert(place.number, place);
-        place
+        place.number
     }
 
     /// Takes the next out of the line.
@@ -90,11 +93,35 @@ impl Line {
         if let Some(round) = self.rounds.get_mut(usize::from(place.urgency)) {
             round.current = round.current.max(place.round);
         }
-        self.leave(place)
+        self.take_out(place)
     }
 
-    /// Takes one out of the line that does not wait any longer.
-    pub(super) fn leave(&mut self, place: Place) -> Option<Waiter> {
+    /// Takes one out of the line that does not wait any longer. Its turn is that of its caller's next: one whose requests
+    /// give up often gets its turns all the same.
+    pub(super) fn leave(&mut self, number: u64) {
+        let Some(place) = self.by_age.get(&number).copied() else { return };
+        let Some(waiter) = self.take_out(place) else { return };
+        let is_later = |later: &Place| {
+            later.urgency == place.urgency && self.waiting.get(later).is_some_and(|other| other.caller == waiter.caller)
+        };
+        let later: Vec<_> = self.by_age.range(number..).map(|(_, later)| *later).filter(is_later).collect();
+        let (mut round, mut last) = (place.round, place.round.checked_sub(1));
+        for later in later {
+            let moved = Place { round, ..later };
+            (round, last) = (later.round, Some(moved.round));
+            if let Some(waiter) = self.waiting.remove(&later) {
+                self.waiting.insert(moved, waiter);
+                self.by_age.insert(moved.number, moved);
+            }
+        }
+        if let Some(round) = self.rounds.get_mut(usize::from(place.urgency))
+            && round.taken.remove(&waiter.caller).is_some()
+        {
+            round.taken.extend(last.map(|last| (waiter.caller, last)));
+        }
+    }
+
+    fn take_out(&mut self, place: Place) -> Option<Waiter> {
         self.by_age.remove(&place.number);
         let waiter = self.waiting.remove(&place);
         if self.waiting.is_empty() {
@@ -115,7 +142,7 @@ impl Line {
             }
         }
         for place in dismissed {
-            self.leave(place);
+            self.take_out(place);
         }
     }
 
@@ -140,9 +167,9 @@ const MOST_CALLERS: usize = 1024;
 mod tests {
     use super::*;
 
-    fn waiter() -> (Waiter, oneshot::Receiver<Ticket>) {
+    fn waiter(caller: u64) -> (Waiter, oneshot::Receiver<Ticket>) {
         let (turn, receiver) = oneshot::channel();
-        (Waiter { turn, deadline: Instant::now(), max_queue: 100 }, receiver)
+        (Waiter { caller, turn, deadline: Instant::now(), max_queue: 100 }, receiver)
     }
 
     /// In which order those go who came as `(urgency, caller)`, by their number.
@@ -151,8 +178,8 @@ mod tests {
         let mut receivers: Vec<_> = arrivals
             .iter()
             .map(|(urgency, caller)| {
-                let (waiter, receiver) = waiter();
-                line.join(*urgency, *caller, waiter);
+                let (waiter, receiver) = waiter(*caller);
+                line.join(*urgency, waiter);
                 receiver
             })
             .collect();
@@ -185,8 +212,8 @@ mod tests {
     fn who_comes_later_has_no_turns_saved_up() {
         let mut line = Line::default();
         let join = |line: &mut Line, caller| {
-            let (waiter, receiver) = waiter();
-            line.join(3, caller, waiter);
+            let (waiter, receiver) = waiter(caller);
+            line.join(3, waiter);
             receiver
         };
         let mut first: Vec<_> = (0..4).map(|_| join(&mut line, 1)).collect();
@@ -213,9 +240,9 @@ mod tests {
     #[test]
     fn those_who_are_too_late_go_and_the_others_move_up() {
         let mut line = Line::default();
-        let mut waiting: Vec<_> = (0..6).map(|_| waiter()).collect();
+        let mut waiting: Vec<_> = (0..6).map(|_| waiter(1)).collect();
         for (number, (waiter, _)) in waiting.drain(..).enumerate() {
-            line.join(3, 1, Waiter { max_queue: number % 3, ..waiter });
+            line.join(3, Waiter { max_queue: number % 3, ..waiter });
         }
         line.dismiss(|ahead, waiter| ahead > waiter.max_queue);
         let stay: Vec<_> = std::iter::from_fn(|| line.next()).map(|waiter| waiter.max_queue).collect();
@@ -225,9 +252,30 @@ mod tests {
     #[test]
     fn who_leaves_makes_room() {
         let mut line = Line::default();
-        let places: Vec<_> = (0..3).map(|_| line.join(3, 1, waiter().0)).collect();
+        let numbers: Vec<_> = (0..3).map(|_| line.join(3, waiter(1).0)).collect();
         assert_eq!((line.ahead_of(3, 1), line.ahead_of(3, 2), line.ahead_of(0, 2)), (3, 1, 0));
-        assert!(line.leave(places[1]).is_some() && line.leave(places[1]).is_none());
-        assert_eq!(line.len(), 2);
+        line.leave(numbers[1]);
+        line.leave(numbers[1]);
+        assert_eq!((line.len(), line.ahead_of(3, 1)), (2, 2));
+    }
+
+    #[test]
+    fn a_caller_whose_requests_give_up_keeps_its_turns() {
+        let mut line = Line::default();
+        for _ in 0..20 {
+            line.join(3, waiter(1).0);
+        }
+        let mut impatient = std::collections::VecDeque::new();
+        let mut served = [0, 0];
+        for _ in 0..20 {
+            // Five come and the five oldest give up for each that goes.
+            impatient.extend((0..5).map(|_| line.join(3, waiter(2).0)));
+            while impatient.len() > 5 {
+                impatient.pop_front().into_iter().for_each(|number| line.leave(number));
+            }
+            line.join(3, waiter(1).0);
+            served[usize::from(line.next().unwrap().caller == 2)] += 1;
+        }
+        assert!(served[1] >= 8, "{served:?}");
     }
 }
