@@ -316,6 +316,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_came_in_is_paid_before_anything_goes() {
+        let budget = budget(rate(50, SECOND));
+        budget.count("1", 60);
+        let standing = budget.standing("1");
+        assert_eq!((standing.remaining, standing.halt.map(|halt| halt.why)), (0, Some(Why::Received)));
+        assert!(pass(&budget, &demand("1", IMPATIENT)).await.is_err());
+        tokio::time::sleep(SECOND * 3 / 10).await;
+        assert!(budget.standing("1").halt.is_none(), "it is over though nobody has asked since");
+        let mut passed = 0;
+        while pass(&budget, &demand("1", IMPATIENT)).await.is_ok() {
+            passed += 1;
+        }
+        assert!((3..=8).contains(&passed), "{passed} of 15 that came passed, and 10 were owed");
+        let slow = Budget::new(Scope::Sender, "sender", Terms::fixed(rate(5, 60 * SECOND)));
+        slow.count("1", 3);
+        assert_eq!(slow.standing("1").remaining, 2);
+    }
+
+    #[tokio::test]
     async fn a_changed_rate_is_that_of_those_who_wait_already_too() {
         let (slower, faster) = (gone_after_a_change(40, 10).await, gone_after_a_change(10, 40).await);
         assert!((4..=6).contains(&slower) && (18..=21).contains(&faster), "{slower}, {faster}");

@@ -146,13 +146,11 @@ impl Meter {
     /// Takes tokens for what has happened already. Where there are not so many, and nobody else counts, nobody goes until
     /// they have come.
     pub(super) fn count(&mut self, events: u32) {
-        let (now, shared) = (Instant::now(), self.is_shared());
+        self.owed = self.owed.saturating_add(events);
+        self.pay(Instant::now());
         let most = LONGEST_DEBT.as_nanos() / self.interval().as_nanos().max(1);
-        self.owed = self.owed.saturating_add(events).min(u32::try_from(most).unwrap_or(u32::MAX).max(1));
-        self.pay(now);
-        if shared {
-            self.owed = 0;
-        }
+        let most = if self.is_shared() { 0 } else { u32::try_from(most).unwrap_or(u32::MAX).max(1) };
+        self.owed = self.owed.min(most);
     }
 
     fn pay(&mut self, now: Instant) {
@@ -164,8 +162,13 @@ impl Meter {
     /// Until when nobody goes, and why, where that is so.
     pub(super) fn halted(&self, now: Instant) -> Option<Halt> {
         let halt = self.halt.filter(|halt| halt.until > now);
-        let owed = Halt { until: now + self.interval().saturating_mul(self.owed), why: Why::Received };
-        if self.owed > 0 { later(halt, owed) } else { halt }
+        if self.owed == 0 {
+            return halt;
+        }
+        // What has come since is not taken before somebody asks.
+        let owed = self.owed.saturating_sub(self.remaining(now).0);
+        let until = now + self.interval().saturating_mul(owed);
+        if owed > 0 { later(halt, Halt { until, why: Why::Received }) } else { halt }
     }
 
     /// How many could go now, and in how much time one.
