@@ -166,6 +166,44 @@ fn a_server_that_forgets_gives_no_second_burst_to_one_who_was_idle() {
 
 #[test]
 #[ignore = "needs Redis: tests/run servers"]
+fn a_server_that_evicts_what_it_knew_gives_no_second_burst() {
+    let (upstream, redis) = (Upstream::ok(), Redis::start());
+    let limits = format!("per_sender = \"80/s\"\n{PAIRS}\nmax_wait = \"5s\"");
+    let sidecars = [(); 2].map(|()| start(&upstream, &redis.url(), &limits, "replicas = 2"));
+    redis.ask(&["CONFIG", "SET", "maxmemory-policy", "allkeys-random"]);
+    redis.ask(&["CONFIG", "SET", "maxmemory", "3mb"]);
+    let fill = "for i = 1, 300 do redis.call('SET', ARGV[1] .. i, string.rep('x', 10000)) end";
+    let began = Instant::now();
+    let is_over = || began.elapsed() > Duration::from_secs(3);
+    let sent = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for keyside in &sidecars {
+            scope.spawn(|| {
+                let mut client = keyside.connect();
+                while !is_over() {
+                    assert_eq!(client.ask(&post(MESSAGES, &text_to("15550001234"))).unwrap().status, 200);
+                    sent.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        for round in 0.. {
+            if is_over() {
+                break;
+            }
+            redis.ask(&["EVAL", fill, "0", &round.to_string()]);
+        }
+    });
+    let (sent, time) = (sent.into_inner() as f64, began.elapsed().as_secs_f64());
+    let evicted = redis.ask(&["INFO", "stats"]);
+    let evicted = evicted.lines().find_map(|line| line.strip_prefix("evicted_keys:")).unwrap();
+    assert!(evicted.trim().parse::<u64>().unwrap() > 1000, "{evicted} evicted");
+    // A sidecar remembers what it last heard of the limit; what the other took since, a tenth of a second's worth, is lost.
+    let most = 80.0 + 80.0 * time + 2.0 * 8.0;
+    assert!(sent <= most && sent >= 60.0 * time, "{sent} of {most} in {time} s");
+}
+
+#[test]
+#[ignore = "needs Redis: tests/run servers"]
 fn whatever_happens_to_the_server_sending_goes_on() {
     type Step = fn(&mut Redis);
     let table: [(&str, Step, Step); 6] = [
