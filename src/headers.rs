@@ -1,11 +1,11 @@
-//! Which headers concern one connection only and end there (RFC 9110, section 7.6.1).
+//! Hop-by-hop headers, which concern a single connection and end there (RFC 9110, section 7.6.1).
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-/// Whether a header of this name ends at this hop whatever `Connection` says.
+/// Returns true for a header name that is hop-by-hop even if `Connection` does not list it.
 ///
-/// `proxy-authenticate` and `proxy-authorization` are not hop-by-hop by RFC 9110 any more, but they
-/// speak to a proxy, and the proxy is Keyside.
+/// RFC 9110 no longer counts `proxy-authenticate` and `proxy-authorization` as hop-by-hop. Both
+/// address a proxy, however, and Keyside is the proxy.
 #[must_use]
 pub fn is_hop_by_hop(name: &HeaderName) -> bool {
     matches!(
@@ -21,32 +21,43 @@ pub fn is_hop_by_hop(name: &HeaderName) -> bool {
         || name == "proxy-connection"
 }
 
-/// The names that the `Connection` headers list, in lower case and as bytes: a name may be
-/// anything, and each of several `Connection` lines counts.
+/// Returns the names listed by all `Connection` lines, as written. A name may be any bytes.
 pub fn connection_named(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     headers
         .get_all(header::CONNECTION)
         .iter()
-        .flat_map(|value| value.as_bytes().split(|b| *b == b','))
+        .flat_map(names_in)
+}
+
+/// Returns the names listed by one `Connection` line, as written. A name may be any bytes.
+pub fn names_in(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    value
+        .as_bytes()
+        .split(|b| *b == b',')
         .map(<[u8]>::trim_ascii)
         .filter(|name| !name.is_empty())
 }
 
-/// Takes out what ends at this hop.
+/// Removes all hop-by-hop headers, the standard ones and those listed by `Connection`.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> =
-        connection_named(headers).filter_map(|name| HeaderName::from_bytes(name).ok()).collect();
+    let named: Vec<HeaderName> = connection_named(headers)
+        .filter_map(|name| HeaderName::from_bytes(name).ok())
+        .collect();
     for name in named.iter().chain(&HOP_BY_HOP) {
         headers.remove(name);
     }
 }
 
-/// Whether every byte of a value is visible ASCII, a space or a tab.
+/// Returns true if every byte of a value is visible ASCII, a space or a tab.
 #[must_use]
 pub fn is_ascii_text(value: &HeaderValue) -> bool {
-    value.as_bytes().iter().all(|b| matches!(b, b'\t' | b' '..=b'~'))
+    value
+        .as_bytes()
+        .iter()
+        .all(|b| matches!(b, b'\t' | b' '..=b'~'))
 }
 
+/// The names recognized by [`is_hop_by_hop`], as a list for removal.
 static HOP_BY_HOP: [HeaderName; 9] = [
     header::CONNECTION,
     header::TE,
@@ -64,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn named_and_standing_hop_by_hop_headers_go_and_the_others_stay() {
+    fn standard_and_listed_hop_by_hop_headers_are_removed_and_others_stay() {
         let mut headers = HeaderMap::new();
         for (name, value) in [
             ("connection", "X-One , keep-alive"),

@@ -1,68 +1,83 @@
-//! Changes to a JSON object that leave every byte of the other values as it was.
+//! Reading and changing single values of JSON text; all other values keep every byte.
 
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// A JSON object whose values were not looked into.
+use crate::query::is_read_as_one_of;
+
+/// A JSON object with values as unparsed text.
 #[derive(Debug)]
 pub struct RawObject<'a> {
     fields: Vec<(Cow<'a, str>, Cow<'a, str>)>,
 }
 
 impl<'a> RawObject<'a> {
-    /// Reads an object; `None` where the text is something else.
+    /// Parses an object; returns `None` for any other text.
     #[must_use]
     pub fn parse(text: &'a str) -> Option<Self> {
         let Fields(fields) = serde_json::from_str(text).ok()?;
         Some(Self { fields })
     }
 
-    /// The text of a field's value.
+    /// Returns the text of a field's value.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.fields.iter().find(|(key, _)| key == name).map(|(_, value)| &**value)
+        self.fields
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| &**value)
     }
 
-    /// The names of its fields, decoded, in their order.
+    /// Returns the decoded names of all fields in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.fields.iter().map(|(name, _)| &**name)
     }
 
-    /// Keeps the fields whose names `stays` likes.
-    pub fn retain(&mut self, stays: impl Fn(&str) -> bool) {
-        self.fields.retain(|(name, _)| stays(name));
+    /// Removes all fields except those accepted by `keep`.
+    pub fn retain(&mut self, keep: impl Fn(&str) -> bool) {
+        self.fields.retain(|(name, _)| keep(name));
     }
 
-    /// Puts a field's value in the place of all that have its name, or at the end.
+    /// Sets the value of a field: at the place of the first field with the name, removing all further
+    /// fields with the name, or at the end.
     pub fn set(&mut self, name: &str, value: String) {
-        let mut value = Some(Cow::Owned(value));
-        self.fields.retain_mut(|(key, old)| match (key == name, value.take()) {
-            (true, Some(new)) => {
-                *old = new;
-                true
-            }
-            (is_it, kept) => {
-                value = kept;
-                !is_it
-            }
+        let first = self.fields.iter().position(|(key, _)| key == name);
+        let mut position = 0;
+        self.fields.retain(|(key, _)| {
+            let stays = key != name || first == Some(position);
+            position += 1;
+            stays
         });
-        self.fields.extend(value.map(|value| (Cow::Owned(name.to_owned()), value)));
+        // No field before the first one was removed, so the position still holds.
+        match first.and_then(|first| self.fields.get_mut(first)) {
+            Some((_, old)) => *old = Cow::Owned(value),
+            None => self
+                .fields
+                .push((Cow::Owned(name.to_owned()), Cow::Owned(value))),
+        }
     }
 
-    /// Puts a string where a path of keys leads, making objects on the way. False where something
-    /// that is not an object is in the way.
+    /// Sets a string at the end of a path of keys, and creates missing objects along the path. A field
+    /// that a reader could take for one of the keys, such as a key in another case, is removed.
+    /// Returns false if the path meets a value other than an object.
     #[must_use]
     pub fn set_string_at(&mut self, path: &[String], value: &str) -> bool {
-        let Some((first, rest)) = path.split_first() else { return false };
+        let Some((first, rest)) = path.split_first() else {
+            return false;
+        };
+        self.fields
+            .retain(|(key, _)| key == first || !is_read_as_one_of(key, &[first]));
         if rest.is_empty() {
             self.set(first, quoted(value));
             return true;
         }
         let inner = self.get(first).unwrap_or("{}").to_owned();
-        let Some(mut object) = RawObject::parse(&inner) else { return false };
+        let Some(mut object) = RawObject::parse(&inner) else {
+            return false;
+        };
         let done = object.set_string_at(rest, value);
         let text = object.to_string();
         self.set(first, text);
@@ -70,27 +85,19 @@ impl<'a> RawObject<'a> {
     }
 }
 
-/// Whether a field may have one of these names, in any case: false for nearly every body, at a fraction
-/// of the cost of reading it. A name begins after a quotation mark, and only `\u` hides a letter of it.
-pub fn may_name<'n>(text: &str, names: &(impl Iterator<Item = &'n str> + Clone)) -> bool {
-    let bytes = text.as_bytes();
-    let is_one = |rest: &[u8]| {
-        names.clone().any(|name| rest.get(..name.len()).is_some_and(|word| word.eq_ignore_ascii_case(name.as_bytes())))
-    };
-    let initials = names.clone().filter_map(|name| name.bytes().next()).fold(0_u128, |set, initial| {
-        set | 1_u128.checked_shl(initial.to_ascii_lowercase().into()).unwrap_or(u128::MAX)
-    });
-    let may_begin =
-        |byte: &u8| 1_u128.checked_shl(byte.to_ascii_lowercase().into()).is_some_and(|bit| initials & bit != 0);
-    let begins = |at: usize| {
-        let rest = bytes.get(at + 1..).unwrap_or_default();
-        rest.first().is_some_and(may_begin) && is_one(rest)
-    };
-    let hidden = memchr::memmem::find(bytes, b"\\u").is_some();
-    hidden || bytes.iter().enumerate().any(|(at, byte)| *byte == b'"' && begins(at))
+/// Reads a text that is exactly one JSON object, and returns the fields whose decoded names `is_wanted` accepts, in
+/// order; `None` for any other text. One pass; values are checked, and not unpacked.
+pub fn fields_of<'t>(
+    text: &'t str,
+    is_wanted: impl FnMut(&str) -> bool,
+) -> Option<Vec<(Cow<'t, str>, &'t str)>> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let fields = deserializer.deserialize_map(Wanted(is_wanted)).ok()?;
+    deserializer.end().ok()?;
+    Some(fields)
 }
 
-/// A string as JSON writes it.
+/// Returns a string as JSON text, with quotation marks and escapes.
 #[must_use]
 pub fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
@@ -107,48 +114,97 @@ impl fmt::Display for RawObject<'_> {
     }
 }
 
-/// The string or number to which a path of keys leads, without building the rest.
+/// Returns the string or number at the end of a path of keys, without parsing other values. Of
+/// several fields with one name the last counts, as for most readers.
 #[must_use]
 pub fn text_at<'t>(text: &'t str, path: &[String]) -> Option<Cow<'t, str>> {
     let (first, rest) = path.split_first()?;
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let raw = deserializer.deserialize_map(Find(first)).ok()??;
+    let raw = deserializer.deserialize_map(LastNamed(first)).ok()??;
     if !rest.is_empty() {
         return text_at(raw.get(), rest);
     }
-    let value = raw.get();
-    if value.starts_with('"') {
-        // Borrowed where nothing in it is escaped.
-        return serde_json::from_str::<&str>(value).map(Cow::Borrowed).or_else(|_| serde_json::from_str(value)).ok();
-    }
-    value.starts_with(|first: char| first.is_ascii_digit()).then_some(Cow::Borrowed(value))
+    scalar(raw.get())
 }
 
-/// Every string and number to which a path of keys could be taken to lead: where a key is there twice, or in another case,
-/// readers differ. `*` is each element of an array. What is no JSON has none.
+/// Returns the text of a value that is a string or a number.
 #[must_use]
-pub fn texts_at(text: &str, path: &[String]) -> Vec<String> {
-    let text = text.trim_start_matches('\u{feff}');
+pub fn scalar(value: &str) -> Option<Cow<'_, str>> {
+    if value.starts_with('"') {
+        // A string without escapes is borrowed from the text.
+        return serde_json::from_str::<&str>(value)
+            .map(Cow::Borrowed)
+            .or_else(|_| serde_json::from_str(value))
+            .ok();
+    }
+    value
+        .starts_with(|first: char| first.is_ascii_digit())
+        .then_some(Cow::Borrowed(value))
+}
+
+/// The error for a value that names a party and is neither text nor a whole number: servers differ about its meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotText;
+
+/// Adds every text that some reader could find at the end of a path of keys in a value. Readers differ about repeated
+/// keys and about the case of keys. `*` in a path stands for each element of an array, and for each field of an
+/// object, because PHP has one type for both. Nothing is found at `null`, nor where the path ends early.
+///
+/// # Errors
+/// A value at the end of the path that is not text.
+pub fn add_texts_at(value: &str, path: &[String], texts: &mut Vec<String>) -> Result<(), NotText> {
     let Some((first, rest)) = path.split_first() else {
-        return match serde_json::from_str(text) {
-            Ok(serde_json::Value::String(text)) => vec![text],
-            Ok(serde_json::Value::Number(number)) => vec![number.to_string()],
-            _ => Vec::new(),
-        };
+        texts.extend(text_of(value)?);
+        return Ok(());
+    };
+    if first == "*"
+        && let Ok(elements) = serde_json::from_str::<Vec<&RawValue>>(value)
+    {
+        return elements
+            .iter()
+            .try_for_each(|element| add_texts_at(element.get(), rest, texts));
+    }
+    if !value.starts_with('{') {
+        return Ok(());
+    }
+    let is_wanted = |name: &str| first == "*" || is_read_as_one_of(name, &[first]);
+    let fields = fields_of(value, is_wanted).ok_or(NotText)?;
+    fields
+        .iter()
+        .try_for_each(|(_, value)| add_texts_at(value, rest, texts))
+}
+
+/// Returns true if an element of the first array on a path of keys has no text at the end of the path.
+#[must_use]
+pub fn lacks_text_at(value: &str, path: &[String]) -> bool {
+    let Some((first, rest)) = path.split_first() else {
+        return false;
     };
     if first == "*" {
-        let elements: Vec<&RawValue> = serde_json::from_str(text).unwrap_or_default();
-        return elements.iter().flat_map(|element| texts_at(element.get(), rest)).collect();
+        let elements = serde_json::from_str::<Vec<&RawValue>>(value).unwrap_or_default();
+        return elements.iter().any(|element| {
+            let mut texts = Vec::new();
+            add_texts_at(element.get(), rest, &mut texts).is_err() || texts.is_empty()
+        });
     }
-    let Ok(Fields(fields)) = serde_json::from_str(text) else { return Vec::new() };
-    let named = fields.iter().filter(|(name, _)| name.eq_ignore_ascii_case(first));
-    named.flat_map(|(_, value)| texts_at(value, rest)).collect()
+    let fields = fields_of(value, |name| is_read_as_one_of(name, &[first])).unwrap_or_default();
+    fields.iter().any(|(_, value)| lacks_text_at(value, rest))
 }
 
-/// The last field of this name, as most readers take it.
-struct Find<'n>(&'n str);
+/// Returns the text of a string or of a whole number; `None` for `null`.
+fn text_of(value: &str) -> Result<Option<String>, NotText> {
+    let is_whole = value.bytes().all(|byte| byte.is_ascii_digit()) && value.len() <= MAX_DIGITS;
+    match value {
+        "null" => Ok(None),
+        number if is_whole => Ok(Some(number.to_owned())),
+        other => serde_json::from_str(other).map(Some).map_err(|_| NotText),
+    }
+}
 
-impl<'de> Visitor<'de> for Find<'_> {
+/// A visitor for the last field with a name; all other values are skipped.
+struct LastNamed<'n>(&'n str);
+
+impl<'de> Visitor<'de> for LastNamed<'_> {
     type Value = Option<&'de RawValue>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -158,12 +214,63 @@ impl<'de> Visitor<'de> for Find<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut found = None;
         while let Some(name) = map.next_key::<Cow<'de, str>>()? {
-            match name == self.0 {
-                true => found = Some(map.next_value()?),
-                false => drop(map.next_value::<IgnoredAny>()?),
+            if name == self.0 {
+                found = Some(map.next_value()?);
+            } else {
+                map.next_value::<IgnoredAny>()?;
             }
         }
         Ok(found)
+    }
+}
+
+/// A visitor for the fields with certain names; all other values are skipped.
+struct Wanted<F>(F);
+
+impl<'de, F: FnMut(&str) -> bool> Visitor<'de> for Wanted<F> {
+    type Value = Vec<(Cow<'de, str>, &'de str)>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut fields = Vec::new();
+        while let Some(name) = map.next_key_seed(Name)? {
+            if (self.0)(&name) {
+                fields.push((name, map.next_value::<&RawValue>()?.get()));
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(fields)
+    }
+}
+
+/// The name of a field, copied only if it has escapes.
+struct Name;
+
+impl<'de> DeserializeSeed<'de> for Name {
+    type Value = Cow<'de, str>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Name {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(name))
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(name.to_owned()))
     }
 }
 
@@ -193,48 +300,131 @@ impl<'de> Visitor<'de> for FieldsVisitor {
     }
 }
 
+/// Longest number that is text to Keyside, in digits: longer numbers lose digits in JavaScript.
+const MAX_DIGITS: usize = 15;
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_seen_in_any_form() {
-        let may = |text| may_name(text, &["ids", "method"].into_iter());
-        for text in
-            [r#"{"ids":1}"#, r#"{"a":"b", "METHOD" :1}"#, r#"{"\u0069ds":1}"#, r#"{"a":"ids"}"#, r#"{"idsx":1}"#]
-        {
-            assert!(may(text), "{text}");
-        }
-        for text in ["", "{}", r#"{"a":"of ids"}"#, r#"{"id":"x\n\"y"}"#, r#"{"a":"#] {
-            assert!(!may(text), "{text}");
+    fn wanted_fields_of_exactly_one_object_are_found() {
+        let of = |text: &'static str| {
+            fields_of(text, |name| name.starts_with("to")).map(|fields| {
+                fields
+                    .iter()
+                    .map(|(name, value)| format!("{name}={value}"))
+                    .collect::<Vec<_>>()
+            })
+        };
+        for (text, expected) in [
+            ("{}", Some(&[][..])),
+            (r#" {"to": "1" ,"x":{"to":2}} "#, Some(&[r#"to="1""#])),
+            (
+                r#"{"t\u006f":[1], "to":null, "\u0074o2":1.0}"#,
+                Some(&["to=[1]", "to=null", "to2=1.0"]),
+            ),
+            (r#"{"x":"\ud800"}"#, Some(&[])),
+            (r#"{"\ud800":"x"}"#, None),
+            ("{}{}", None),
+            ("{} x", None),
+            ("[]", None),
+            ("null", None),
+            ("", None),
+            (r#"{"to":1"#, None),
+            (r#"{"to":01}"#, None),
+            (r#"{'to':1}"#, None),
+            (r#"{"to":1,}"#, None),
+            ("\u{feff}{}", None),
+        ] {
+            let found = of(text);
+            assert_eq!(
+                found.as_deref(),
+                expected
+                    .map(|fields| fields.iter().map(|&f| f.to_owned()).collect::<Vec<_>>())
+                    .as_deref(),
+                "{text}"
+            );
         }
     }
 
     #[test]
-    fn a_text_is_found_where_a_path_leads() {
-        let text = r#"{"a":{"to":"x"},"to":"+1 5\u0035","n":155,"to ":"y","list":["z"],"nothing":null}"#;
-        let at = |path: &[&str]| text_at(text, &path.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>());
+    fn a_string_or_number_is_found_at_the_end_of_a_path() {
+        let text =
+            r#"{"a":{"to":"x"},"to":"+1 5\u0035","n":155,"to ":"y","list":["z"],"nothing":null}"#;
+        let at = |path: &[&str]| {
+            text_at(
+                text,
+                &path.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>(),
+            )
+        };
         assert_eq!(at(&["to"]).as_deref(), Some("+1 55"));
         assert_eq!(at(&["a", "to"]).as_deref(), Some("x"));
         assert_eq!(at(&["n"]).as_deref(), Some("155"));
-        for path in [&["list"][..], &["nothing"], &["missing"], &["to", "x"], &["a"], &[]] {
+        for path in [
+            &["list"][..],
+            &["nothing"],
+            &["missing"],
+            &["to", "x"],
+            &["a"],
+            &[],
+        ] {
             assert_eq!(at(path), None, "{path:?}");
         }
-        assert_eq!(text_at(r#"{"to":"1","to":"2"}"#, &["to".to_owned()]).as_deref(), Some("2"));
+        assert_eq!(
+            text_at(r#"{"to":"1","to":"2"}"#, &["to".to_owned()]).as_deref(),
+            Some("2")
+        );
         assert_eq!(text_at("[", &["to".to_owned()]), None);
     }
 
     #[test]
-    fn all_that_a_path_could_lead_to_is_found() {
-        let at =
-            |text: &str, path: &[&str]| texts_at(text, &path.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>());
-        assert_eq!(at(r#"{"from":"a"}"#, &["from"]), ["a"]);
-        assert_eq!(at(r#"{"from":"a","From":"b","fr\u006fm":3}"#, &["from"]), ["a", "b", "3"]);
-        assert_eq!(at(r#"{"m":[{"from":"a"},{"from":"b"},{}]}"#, &["m", "*", "from"]), ["a", "b"]);
-        assert_eq!(at(r#"{"m":{"from":"a"},"m":[{"from":"b"}]}"#, &["m", "*", "from"]), ["b"]);
-        assert_eq!(at("\u{feff}{\"from\":\"a\"}", &["from"]), ["a"]);
-        for text in ["", "{", "[]", r#"{"from":null}"#, r#"{"from":["a"]}"#, r#"{"from":{"a":"b"}}"#] {
-            assert_eq!(at(text, &["from"]), [""; 0], "{text}");
+    fn every_text_that_a_reader_could_find_is_found() {
+        let at = |text: &str, path: &[&str]| {
+            let path: Vec<_> = path.iter().map(|key| (*key).to_owned()).collect();
+            let mut texts = Vec::new();
+            add_texts_at(text, &path, &mut texts).map(|()| texts)
+        };
+        let found = |texts: &[&str]| Ok(texts.iter().map(|&text| text.to_owned()).collect());
+        for (text, path, expected) in [
+            (r#"{"from":"a"}"#, &["from"][..], found(&["a"])),
+            (
+                r#"{"from":"a","From":"b","fr\u006fm":3}"#,
+                &["from"],
+                found(&["a", "b", "3"]),
+            ),
+            (
+                r#"{"m":[{"from":"a"},{"from":"b"},{}]}"#,
+                &["m", "*", "from"],
+                found(&["a", "b"]),
+            ),
+            (
+                r#"{"m":{"0":{"from":"a"}},"m":[{"from":"b"}]}"#,
+                &["m", "*", "from"],
+                found(&["a", "b"]),
+            ),
+            (
+                r#"{"from.x":"a","from[x]":"b"}"#,
+                &["from_x"],
+                found(&["a"]),
+            ),
+            (
+                r#"{"from\u0000x":"a","from[]":"b"}"#,
+                &["from"],
+                found(&["a", "b"]),
+            ),
+            (r#"{"from":null}"#, &["from"], found(&[])),
+            (r#"{"m":"from"}"#, &["m", "*", "from"], found(&[])),
+            ("{}", &["from"], found(&[])),
+            (r#"{"from":["a"]}"#, &["from"], Err(NotText)),
+            (r#"{"from":{"a":"b"}}"#, &["from"], Err(NotText)),
+            (r#"{"from":true}"#, &["from"], Err(NotText)),
+            (r#"{"from":1.5}"#, &["from"], Err(NotText)),
+            (r#"{"from":-1}"#, &["from"], Err(NotText)),
+            (r#"{"from":1234567890123456}"#, &["from"], Err(NotText)),
+            (r#"{"from":"\ud800"}"#, &["from"], Err(NotText)),
+        ] {
+            assert_eq!(at(text, path), expected, "{text}");
         }
     }
 
@@ -243,18 +433,28 @@ mod tests {
         let text = r#"{ "a" : 1.10e5 , "b":"\u00e9\/" , "key":"theirs", "c":[1, 2], "key":2}"#;
         let mut object = RawObject::parse(text).unwrap();
         object.set("key", quoted("ours"));
-        assert_eq!(object.to_string(), r#"{"a":1.10e5,"b":"\u00e9\/","key":"ours","c":[1, 2]}"#);
+        assert_eq!(
+            object.to_string(),
+            r#"{"a":1.10e5,"b":"\u00e9\/","key":"ours","c":[1, 2]}"#
+        );
     }
 
     #[test]
-    fn a_path_makes_what_is_missing_and_stops_at_what_is_no_object() {
+    fn a_path_creates_missing_objects_and_stops_at_other_values() {
         let path = ["a".to_owned(), "b".to_owned()];
-        for (text, expected) in [("{}", r#"{"a":{"b":"x"}}"#), (r#"{"a":{"c":1}}"#, r#"{"a":{"c":1,"b":"x"}}"#)] {
+        for (text, expected) in [
+            ("{}", r#"{"a":{"b":"x"}}"#),
+            (r#"{"a":{"c":1}}"#, r#"{"a":{"c":1,"b":"x"}}"#),
+        ] {
             let mut object = RawObject::parse(text).unwrap();
             assert!(object.set_string_at(&path, "x"));
             assert_eq!(object.to_string(), expected);
         }
-        assert!(!RawObject::parse(r#"{"a":[]}"#).unwrap().set_string_at(&path, "x"));
+        assert!(
+            !RawObject::parse(r#"{"a":[]}"#)
+                .unwrap()
+                .set_string_at(&path, "x")
+        );
         assert!(RawObject::parse("[1]").is_none());
         assert!(RawObject::parse("{").is_none());
     }

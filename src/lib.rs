@@ -1,78 +1,149 @@
 //! A sidecar that holds the WhatsApp credentials, so that applications need none.
 //!
-//! Applications send plain HTTP to localhost as if it were the provider's API, with the same paths and
-//! bodies and no credential. Keyside checks the call against what the credential is for, paces it,
-//! injects the credential, sends it on over TLS and hands the answer back.
+//! Applications send plain HTTP to localhost as if Keyside were the provider's API: the same paths, the
+//! same bodies, no credential. Keyside checks the request against the rules of a route, waits for the
+//! limits of the provider, injects the credential, sends the request over TLS, and returns the answer. In
+//! the other direction Keyside receives the webhooks of the provider, checks their signatures, and hands
+//! the genuine events to the application.
+//!
+//! # Glossary
+//!
+//! Each word has one meaning in the code, the configuration, the metrics and the messages.
+//!
+//! | word | meaning |
+//! |---|---|
+//! | application | the program behind Keyside: sends requests, receives events |
+//! | provider | an API for messages: Meta's Cloud API, or the API of a reseller. A *preset* is a provider shipped with Keyside |
+//! | upstream | the authority of a provider, with a pool of connections |
+//! | peer | the other end of a connection: an address, or a user of this machine |
+//! | sender | the phone number of the business, named by the provider's id |
+//! | recipient | the phone number of the person who gets a message |
+//! | pair | a sender and a recipient: providers limit messages of each pair |
+//! | account | the owner of senders at a provider; management limits count per account |
+//! | credential | the secrets of one account at one provider, under one name |
+//! | secret | one value of a credential: `token`, `app_secret`, `verify_token`, an API key |
+//! | reference | the address of a secret in the configuration: `file:/path`, `vault:MOUNT/PATH#FIELD`. The value never stands there |
+//! | secret version | a secret as read at one time, with its age and its source |
+//! | secret set | the versions of all secrets in one request |
+//! | slot | the versions of one secret: the current version, and older versions still accepted |
+//! | fingerprint | the only visible form of a secret: the first 12 hex digits of SHA-256 over `keyside:` and the secret, or a hash under a key of the process for a value that a person may have chosen |
+//! | route | a path with rules: credential, operations, senders, limits |
+//! | operation | a named group of methods and paths of a provider: `messages`, `media`, `templates` |
+//! | policy | all routes of a generation |
+//! | permit | the proof of permission for a request, made by the policy alone |
+//! | quota | a rate with a burst |
+//! | burst | the number of requests allowed at once after a quiet time |
+//! | bucket | the state of a quota: tokens, refilled at the rate, and debt |
+//! | token of a bucket | the right to send one request now |
+//! | debt | the tokens already taken from the future; carried over by a reload |
+//! | interval | the time between two tokens |
+//! | queue, waiter | the waiting requests of a limit, in fair order; a waiting request |
+//! | pause | a time without requests, ordered by the provider's answers |
+//! | shared server | the Redis or Valkey of `[limits] redis`: several sidecars count together there |
+//! | webhook | an endpoint for the events of a provider: path, credential, application |
+//! | event | a webhook request with a verified signature |
+//! | signature | the provider's proof of a webhook request: an HMAC, a public-key signature, a JWT, or a fixed header |
+//! | challenge | the handshake by which a provider checks the owner of a webhook |
+//! | delivery | handing an event to the application |
+//! | destination | the receiver of the events of a webhook: an application, or a message server |
+//! | generation | a valid configuration with secrets. A request runs on one generation from start to end |
+//! | load, draft, publish | building a generation aside; the generation while it is built; putting the generation in use |
+//! | budget | a bound on memory or time that many requests share |
+//! | drain | the end of serving: no new request is accepted, requests under way are finished |
 //!
 //! # One request
 //!
 //! ```text
 //! listener::Listener::serve
 //! └ outbound::Outbound::handle            cannot fail: an error becomes an answer, a log line, a count
+//!     generation.load_full                once: no request sees half a reload
 //!   └ forward
-//!       generation.load_full()            once: no request sees half a reload
 //!       guard::admit                      400 403 405 421: who may call, what may pass
-//!       policy.check      -> Permit       403 404: route, operation, sender; only this makes a Permit
-//!       take_body                         400 413 503: whole where something in it may change or is needed
-//!       permit.with_senders               403: whom the body names as its sender
-//!       once::begin       -> Keyed        409 422: a message with an Idempotency-Key goes out once
-//!       limiter.send      -> Ticket       429: the turn of its recipient and sender, or of the account
-//!       exchange.send                     once more with another secret where the provider refuses this one
-//!       ├ access_token                    503: minted or exchanged for the secret, where the provider takes one
-//!       └ inject::compose                 503: credentials of the caller's out, ours in; wants the Permit
-//!         upstream.send   -> Answer       502 504: what was written is never written again
-//!       learn::learn                      what the answer says of the provider's limits
+//!       policy.check        -> Permit     403 404: route, operation, sender; only the policy makes a Permit
+//!       body::receive                     400 413 415 503: read whole, but for uploads
+//!       contents::read      -> Contents   400: refused names, senders, recipient; the application's credential out
+//!       permit.with_senders               403: the senders that body and query name
+//!       once::begin         -> NextStep   409 422: a message with an Idempotency-Key goes out once
+//!       turn::send_in_turn                again after a throttle, if the route has `retry = "throttled"`
+//!       ├ wait              -> Ticket     429: waits at the limits of recipient, sender and account
+//!       ├ exchange.send                   once more with other secrets after a refused credential
+//!       │ └ send_with
+//!       │     access_token                503: minted or exchanged for the secret, if the provider takes tokens
+//!       │   └ send_once
+//!       │       inject::edit_body         the credential into the body, if it goes there
+//!       │       inject::compose           503: the same for path, query and headers
+//!       │       upstream.send   -> Answer 502 504: written bytes are never written again
+//!       │       answer::meaning           success, refused credential, throttle, or an objection
+//!       └ learn::learn                    the lessons of the answer: pauses of what the answer is about
 //!       answer::clean                     links led back through Keyside, secrets out
+//!       keyed.settle                      the outcome is kept under the Idempotency-Key
 //! ```
 //!
 //! # One webhook
 //!
 //! ```text
 //! inbound::Inbound::handle                cannot fail, as above
+//!     generation.find                     404: the webhook of the path
 //! └ receive
-//!     GET  -> challenge::answer           200 403: the handshake, which needs no application
-//!     POST -> verifier.begin  -> Check    401: from the headers alone, before a byte of the body
-//!             body::receive               408 413 503: bounded, hashed as it arrives
+//!     GET  -> challenge::answer           200 403 429: the handshake, which needs no application
+//!     POST -> check_head                  400 405 415: method and codings
+//!             verifier.begin  -> Check    401 503: from the headers alone, before a byte of the body
+//!             body::receive               400 408 413 503: bounded, hashed as it arrives
 //!             check.finish    -> Proof    401: every accepted secret is tried
+//!             proof.freshness             200 401: an accepted event is not delivered again
+//!             received::take_note         statuses settle sends of unknown outcome; received messages count
 //!             Event::new                  takes nothing but a Proof
 //!             delivery.deliver            200 503: takes nothing but an Event
+//!             proof.spend                 the nonce of an accepted event is spent
 //! ```
 //!
 //! # One reload
 //!
-//! [`reload::load`] reads and checks everything aside: configuration, secrets, authorities, policy; and
-//! asks the provider about new tokens.
-//! Connections and what was used of a limit are carried over. Then it is published in a row with nothing
-//! awaited in between, or, if anything is wrong, not at all.
+//! ```text
+//! reload::Reloader::reload                one at a time; a fault anywhere changes nothing
+//! ├ load
+//! │   Inputs::read                        configuration, secrets, certificates
+//! │   Draft::new                          credentials, the shared server, the certificates of the listeners
+//! │   draft.routes      -> OutboundDraft  policy, upstreams, limits
+//! │   draft.webhooks    -> InboundDraft   verifiers, connections to applications
+//! │   draft.into_live   -> Live
+//! │   check_publishable                   asks the providers about new secrets; not at the start
+//! ├ follow_audit                          a file that was moved away is opened anew
+//! ├ live.connect_shared
+//! └ publish                               all parts in one go, without an `.await` in between
+//! ```
+//!
+//! Open connections and the debt of every limit are carried over. See [`reload::load`].
 //!
 //! # The code, from the top down
 //!
-//! Imports point down this list, never up; `tests/tidy.rs` holds it.
+//! Imports point down this list, never up. The tests in `tests/tidy/` check the direction, and a stricter
+//! order of the files inside some modules.
 //!
 //! | floor | modules |
 //! |---|---|
-//! | commands | [`cli`], and [`sandbox`], an emulator of the Cloud API and of other providers that knows nothing of the rest |
-//! | the process | [`app`], [`admin`], [`rotation`], [`reload`] |
-//! | the way of a request, of a question | [`outbound`], [`inbound`], [`listener`]; [`health`] |
-//! | what it uses | [`limit`], [`credential`], [`upstream`], [`tls`], [`sends`], [`shared`] |
-//! | what is meant | [`config`], [`provider`] |
-//! | the ground | [`audit`], [`document`], [`headers`], [`json`], [`log`], [`metrics`], [`query`], [`response`], [`room`], [`secret`], [`units`], [`watchdog`] |
+//! | commands | [`cli`]. The emulators of Meta's Cloud API and of other providers are the crate [`keyside_sandbox`] in `crates/sandbox/`, which knows nothing of this crate; only `cli` uses them |
+//! | the process | [`app`]; [`admin`], [`rotation`]; [`reload`] |
+//! | requests, events, questions to providers | [`outbound`], [`inbound`], [`listener`]; [`health`] |
+//! | services of the floor above | [`limit`], [`credential`], [`upstream`], [`tls`], [`ca`], [`sends`], [`shared`], [`scan`], [`state`] |
+//! | the configuration, checked | [`config`], [`provider`] |
+//! | the ground | [`audit`], [`document`], [`headers`], [`json`], [`log`], [`media_type`], [`memory`], [`multipart`], [`query`], [`refusal_form`], [`response`], [`secret`], [`spelling`], [`units`], [`watchdog`], [`workers`] |
 //!
 //! # What always holds
 //!
-//! - A secret is a [`secret::Secret`]; each place that looks into one says why. It leaves the process in
-//!   a request to its provider, over TLS, and nowhere else.
-//! - A request that should carry a credential carries one or does not leave.
-//! - One request of a caller is at most one request that the provider acts on: what may have been is never sent
-//!   again.
-//! - One thread does all the work, so that a request needs no lock that another could hold for long;
-//!   files are read and names are resolved on threads of their own.
-//! - Every wait, queue, body, header and table has a bound, which stands as a constant beside its use.
+//! - Every secret is a [`secret::Secret`], and every reader of the value states the reason. A secret leaves
+//!   the process only in a request to the provider, over TLS.
+//! - A request without its credential does not leave.
+//! - The provider acts at most once on a request of an application: after the provider may have received a
+//!   request, the request is never sent again.
+//! - One thread handles all requests, and no request waits for more than a moment at a lock. Other threads read files,
+//!   resolve names, build generations, write the answers that look at all tenants, and work on large bodies.
+//! - Every wait, queue, body, header and table has a bound: a constant beside the use.
 
 pub mod admin;
 pub mod app;
 pub mod audit;
-#[expect(clippy::print_stdout, clippy::print_stderr, reason = "commands speak to the terminal")]
+pub mod ca;
 pub mod cli;
 pub mod config;
 pub mod credential;
@@ -84,19 +155,24 @@ pub mod json;
 pub mod limit;
 pub mod listener;
 pub mod log;
-pub mod metrics;
+pub mod media_type;
+pub mod memory;
+pub mod multipart;
 pub mod outbound;
 pub mod provider;
 pub mod query;
+pub mod refusal_form;
 pub mod reload;
 pub mod response;
-pub mod room;
 pub mod rotation;
-pub mod sandbox;
+pub mod scan;
 pub mod secret;
 pub mod sends;
 pub mod shared;
+pub mod spelling;
+pub mod state;
 pub mod tls;
 pub mod units;
 pub mod upstream;
 pub mod watchdog;
+pub mod workers;

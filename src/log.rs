@@ -1,155 +1,222 @@
-//! What is logged, in which form, and how it never holds up a request.
+//! The log: level, format, and a queue, so that a slow reader never delays a request.
 
 use std::io::{self, IsTerminal, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::{Arc, OnceLock, mpsc};
+use std::thread;
+use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Writes lines to standard error from a thread of its own. Lines are dropped, and counted, while
-/// nobody reads them: a full pipe must not stop sending.
+/// The log of the process, until it is dropped.
+///
+/// A separate thread writes the lines to standard error. A line is lost while the queue is full: an
+/// unread pipe must not stop requests. The number of lost lines is written before the next line.
+/// Dropping the log writes the queued lines, or gives up after a second.
 #[derive(Debug)]
 pub struct Log {
-    queue: Queue,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    worker: Option<WorkerGuard>,
 }
 
-#[derive(Clone, Debug)]
-struct Queue {
-    lines: Arc<Mutex<Option<SyncSender<Vec<u8>>>>>,
-    dropped: Arc<AtomicU64>,
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON otherwise.
+    Auto,
+    /// Text.
+    Text,
+    /// A JSON object a line.
+    Json,
 }
 
 impl Log {
-    /// Starts logging for the whole process, as JSON or as text. Only Keyside's own lines are written:
-    /// a library's might show what it handles, and what it returns is told here.
+    /// Starts logging for the whole process. Only events of Keyside are written: an event of a library
+    /// might contain a secret. Keyside logs the errors of libraries.
     #[must_use]
-    pub fn start(level: LevelFilter, json: Option<bool>) -> Self {
-        let (sender, lines) = sync_channel(LINES);
-        let dropped = Arc::new(AtomicU64::new(0));
-        let queue = Queue { lines: Arc::new(Mutex::new(Some(sender))), dropped: Arc::clone(&dropped) };
-        let thread =
-            std::thread::Builder::new().name("log".to_owned()).spawn(move || write_lines(&lines, &dropped)).ok();
-        let terminal = io::stderr().is_terminal();
-        let targets = Targets::new().with_default(LevelFilter::OFF).with_target("keyside", level);
+    pub fn start(level: LevelFilter, format: LogFormat) -> Self {
+        let (lines, worker) = queue(io::stderr(), MAX_QUEUED_LINES);
+        let is_terminal = io::stderr().is_terminal();
+        let is_json = match format {
+            LogFormat::Auto => !is_terminal,
+            LogFormat::Text => false,
+            LogFormat::Json => true,
+        };
+        let targets = Targets::new()
+            .with_default(LevelFilter::OFF)
+            .with_target("keyside", level);
         let registry = tracing_subscriber::registry().with(targets);
-        let layer = tracing_subscriber::fmt::layer().with_writer(queue.clone()).with_target(false);
-        let started = if json.unwrap_or(!terminal) {
+        let layer = tracing_subscriber::fmt::layer()
+            .with_writer(lines)
+            .with_target(false);
+        let started = if is_json {
             registry.with(layer.json().flatten_event(true)).try_init()
         } else {
-            registry.with(layer.with_ansi(terminal)).try_init()
+            registry.with(layer.with_ansi(is_terminal)).try_init()
         };
-        // Logging is there already when a test or the demo starts a second sidecar in one process.
-        started.unwrap_or_default();
-        Self { queue, thread: Mutex::new(thread) }
+        // A test or the demo may start a second sidecar in one process: the first log stays.
+        started.ok();
+        Self {
+            worker: Some(worker),
+        }
     }
 }
 
 impl Drop for Log {
     fn drop(&mut self) {
-        drop(self.queue.lines.lock().unwrap_or_else(PoisonError::into_inner).take());
-        if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            // What is queued is written, unless nobody reads it.
-            for _ in 0..50 {
-                if thread.is_finished() {
-                    break;
-                }
-                std::thread::sleep(std::time::Duration::from_millis(10));
-            }
+        let worker = self.worker.take();
+        // The guard waits for the lines, but prints to standard output when the queue stays full.
+        // On a separate thread, a stuck standard output cannot delay the end of the process.
+        let (ended, end) = mpsc::channel::<()>();
+        let waits = thread::Builder::new().spawn(move || {
+            drop(worker);
+            drop(ended);
+        });
+        if waits.is_ok() {
+            end.recv_timeout(FLUSH_TIMEOUT).ok();
         }
     }
 }
 
-/// A text in which of each number that is long enough to be a phone's or a sender's only the last four digits are left.
-#[must_use]
-pub fn without_numbers(text: &str) -> String {
-    let runs = text.as_bytes().chunk_by(|a, b| a.is_ascii_digit() == b.is_ascii_digit());
-    let runs = runs.map(|run| match run {
-        [first, .., a, b, c, d] if first.is_ascii_digit() && run.len() >= SHORTEST_NUMBER => {
-            format!("...{}", String::from_utf8_lossy(&[*a, *b, *c, *d]))
-        }
-        run => String::from_utf8_lossy(run).into_owned(),
-    });
-    runs.collect()
+/// Starts a thread for `output`, and returns a writer into a queue of at most `max_lines` lines.
+fn queue(
+    output: impl Write + Send + Sync + 'static,
+    max_lines: usize,
+) -> (NonBlocking, WorkerGuard) {
+    let lost = Arc::new(OnceLock::new());
+    let writer = LossReport {
+        output,
+        lost: Arc::clone(&lost),
+        reported: 0,
+    };
+    let (lines, worker) = NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(max_lines)
+        .thread_name("log")
+        .finish(writer);
+    lost.set(lines.error_counter()).ok();
+    (lines, worker)
 }
 
-/// Of phone numbers the shortest; lines, columns, codes and durations have less.
-const SHORTEST_NUMBER: usize = 7;
+/// A writer that precedes a line with the number of lines lost before.
+struct LossReport<W> {
+    output: W,
+    /// The counter of lost lines, set once the queue exists.
+    lost: Arc<OnceLock<ErrorCounter>>,
+    /// The number of lost lines already reported in the output.
+    reported: usize,
+}
 
-fn write_lines(lines: &Receiver<Vec<u8>>, dropped: &AtomicU64) {
-    while let Ok(line) = lines.recv() {
-        let mut output = io::stderr().lock();
-        let lost = dropped.swap(0, Ordering::Relaxed);
-        if lost > 0 {
-            writeln!(output, "{lost} log lines were dropped because nobody read them").unwrap_or_default();
-        }
-        // There is nowhere to report that a log line cannot be written.
-        output.write_all(&line).unwrap_or_default();
+impl<W: Write> Write for LossReport<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.write_all(line).map(|()| line.len())
     }
-}
 
-impl<'a> MakeWriter<'a> for Queue {
-    type Writer = Line<'a>;
-
-    fn make_writer(&'a self) -> Line<'a> {
-        Line { queue: self, bytes: Vec::with_capacity(256) }
-    }
-}
-
-/// One line on its way to the queue.
-#[derive(Debug)]
-pub struct Line<'a> {
-    queue: &'a Queue,
-    bytes: Vec<u8>,
-}
-
-impl Write for Line<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.bytes.extend_from_slice(bytes);
-        Ok(bytes.len())
+    /// Writes one whole line: the queue passes each line in one call.
+    fn write_all(&mut self, line: &[u8]) -> io::Result<()> {
+        let lost = self.lost.get().map_or(0, ErrorCounter::dropped_lines);
+        let unreported = lost - self.reported;
+        if unreported > 0 {
+            writeln!(
+                self.output,
+                "{unreported} log lines were lost because nobody read them"
+            )?;
+            self.reported = lost;
+        }
+        self.output.write_all(line)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        self.output.flush()
     }
 }
 
-impl Drop for Line<'_> {
-    fn drop(&mut self) {
-        let queue = self.queue.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let line = std::mem::take(&mut self.bytes);
-        if queue.as_ref().is_none_or(|queue| queue.try_send(line).is_err()) {
-            self.queue.dropped.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
-
-const LINES: usize = 4096;
-
-/// Whole milliseconds, as log lines have them: a number, which a wider type would not be in JSON.
+/// Returns `text` with every phone number and sender cut down to its last four digits.
 #[must_use]
-pub fn millis(duration: std::time::Duration) -> u64 {
+pub fn without_numbers(text: &str) -> String {
+    text.as_bytes()
+        .chunk_by(|a, b| a.is_ascii_digit() == b.is_ascii_digit())
+        .map(|run| match run {
+            [first, .., a, b, c, d] if first.is_ascii_digit() && run.len() >= MIN_NUMBER_DIGITS => {
+                format!("...{}", String::from_utf8_lossy(&[*a, *b, *c, *d]))
+            }
+            run => String::from_utf8_lossy(run).into_owned(),
+        })
+        .collect()
+}
+
+/// Returns whole milliseconds in a type that JSON lines show as a number; a wider type would be text.
+#[must_use]
+pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// The number of digits of the shortest phone number. Lines, columns, codes and durations have fewer.
+const MIN_NUMBER_DIGITS: usize = 7;
+/// The number of lines that may wait for the thread: some seconds of a busy log, about 1 MiB.
+const MAX_QUEUED_LINES: usize = 4096;
+/// The time that the end of the process waits for queued lines. The guard of the queue gives up
+/// after 100 ms for a full queue, or 1 s for a slow reader.
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(1200);
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
 
     #[test]
-    fn of_a_number_only_its_end_is_left() {
+    fn only_the_last_four_digits_of_a_number_are_left() {
         for (text, expected) in [
-            ("it cannot see sender 106540352242922 (code 100)", "it cannot see sender ...2922 (code 100)"),
-            ("a:12:3: +4915550001234: é 123456", "a:12:3: +...1234: é 123456"),
+            (
+                "it cannot see sender 106540352242922 (code 100)",
+                "it cannot see sender ...2922 (code 100)",
+            ),
+            (
+                "a:12:3: +4915550001234: é 123456",
+                "a:12:3: +...1234: é 123456",
+            ),
             ("", ""),
         ] {
             assert_eq!(without_numbers(text), expected);
         }
+    }
+
+    /// An output that the test can block and read.
+    #[derive(Clone, Default)]
+    struct Gate(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Gate {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_that_find_the_queue_full_are_lost_and_counted() {
+        let output = Gate::default();
+        let (mut lines, worker) = queue(output.clone(), 2);
+        let held = output.0.lock().unwrap();
+        for _ in 0..10 {
+            lines.write_all(b"stuck\n").unwrap();
+        }
+        let lost = lines.error_counter().dropped_lines();
+        assert!((7..=8).contains(&lost), "{lost}");
+        drop(held);
+        drop(worker);
+        let text = String::from_utf8(output.0.lock().unwrap().clone()).unwrap();
+        let noted: usize = text
+            .lines()
+            .filter_map(|line| line.strip_suffix(" log lines were lost because nobody read them"))
+            .map(|count| count.parse::<usize>().unwrap())
+            .sum();
+        assert_eq!(noted, lost, "{text}");
+        assert_eq!(text.matches("stuck\n").count(), 10 - lost, "{text}");
     }
 }

@@ -1,67 +1,138 @@
-//! Query strings and form bodies, pair by pair, each left as it was written.
+//! Query strings and form bodies, pair by pair, without changes to the bytes of a pair.
 
 use std::borrow::Cow;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-/// One `name=value` as it was written.
+/// A `name=value` pair of a query or form.
 #[derive(Clone, Copy, Debug)]
 pub struct Pair<'a> {
-    /// The whole of it.
+    /// The bytes of the pair as written, still encoded.
     pub written: &'a str,
 }
 
-/// The pairs of a query string or a form body. A `;` parts them as `&` does: HTML 4.01 (appendix
-/// B.2.2) asked servers to read it so, some do, and nothing may hide behind it.
+/// Returns the pairs of a query string or form body, separated by `&` or `;`. HTML 4.01 (appendix
+/// B.2.2) asked servers to accept `;` as a separator and some do, so no parameter may hide behind a
+/// `;`.
 pub fn pairs(text: &str) -> impl Iterator<Item = Pair<'_>> {
-    text.split(SEPARATORS).filter(|pair| !pair.is_empty()).map(|written| Pair { written })
+    split(text, |rest| memchr::memchr2(b'&', b';', rest))
 }
 
-/// The fields of a form as its sender wrote them, parted by `&` alone
-/// (<https://url.spec.whatwg.org/#urlencoded-parsing>): for what is signed, where nothing may be read
-/// in two ways.
+/// Returns the pairs of a form, separated by `&` only
+/// (<https://url.spec.whatwg.org/#urlencoded-parsing>): for signed forms, which must be read exactly
+/// as the signer wrote them.
 pub fn fields(text: &str) -> impl Iterator<Item = Pair<'_>> {
-    text.split('&').filter(|field| !field.is_empty()).map(|written| Pair { written })
+    split(text, |rest| memchr::memchr(b'&', rest))
+}
+
+/// Returns the pairs that are not empty between separators in ASCII.
+fn split(text: &str, find: impl Fn(&[u8]) -> Option<usize>) -> impl Iterator<Item = Pair<'_>> {
+    let mut rest = Some(text);
+    let pieces = std::iter::from_fn(move || {
+        let whole = rest?;
+        let at = find(whole.as_bytes());
+        rest = at.and_then(|at| whole.get(at + 1..));
+        Some(at.map_or(whole, |at| whole.get(..at).unwrap_or_default()))
+    });
+    pieces
+        .filter(|piece| !piece.is_empty())
+        .map(|written| Pair { written })
+}
+
+/// Returns true if a query or form may have more than `max` pairs: counted are the separators, because
+/// looking at the pairs is what the bound is for.
+#[must_use]
+pub fn has_more_pairs(text: &[u8], max: usize) -> bool {
+    memchr::memchr2_iter(b'&', b';', text)
+        .nth(max.saturating_sub(1))
+        .is_some()
+}
+
+/// Returns true if a pair of a query or form has a name of more than `max` bytes, as written.
+#[must_use]
+pub fn has_longer_name(text: &[u8], max: usize) -> bool {
+    let mut rest = text;
+    while !rest.is_empty() {
+        let end = memchr::memchr2(b'&', b';', rest).unwrap_or(rest.len());
+        let (pair, after) = rest.split_at(end);
+        if memchr::memchr(b'=', pair).unwrap_or(pair.len()) > max {
+            return true;
+        }
+        rest = after.get(1..).unwrap_or_default();
+    }
+    false
 }
 
 impl<'a> Pair<'a> {
-    /// Whether its name is one of `names`, in any case and encoding, and as PHP, whose rules Meta's
-    /// queries follow, may read it: `a[]` is `a`, a name ends at a NUL, and `.`, a space or a lone `[`
-    /// stand for `_` (<https://www.php.net/manual/en/language.variables.external.php>).
+    /// Returns true if PHP could read the pair's name as one of `names`, in any case and encoding; see
+    /// [`is_read_as_one_of`].
     #[must_use]
     pub fn is_named(&self, names: &[impl AsRef<str>]) -> bool {
-        let name = self.name();
-        let name = name.split('\0').next().unwrap_or_default().trim_start_matches('?').trim();
-        let array = name.split('[').next().unwrap_or_default().trim();
-        names.iter().any(|candidate| is_read_as(array, candidate.as_ref()) || is_read_as(name, candidate.as_ref()))
+        is_read_as_one_of(&self.name(), names)
     }
 
-    /// Its name, decoded.
+    /// Returns the decoded name.
     #[must_use]
     pub fn name(&self) -> Cow<'a, str> {
-        decoded(self.written.split('=').next().unwrap_or_default())
+        decoded(before(self.written, b'='))
     }
 
-    /// Its value, decoded; empty where it has none.
+    /// Returns the decoded value; empty if the pair has no `=`.
     #[must_use]
     pub fn value(&self) -> Cow<'a, str> {
         decoded(self.written.split_once('=').map_or("", |(_, value)| value))
     }
 }
 
+/// Returns the text before the first `end`, a byte of ASCII; the whole text without one.
+fn before(text: &str, end: u8) -> &str {
+    let at = memchr::memchr(end, text.as_bytes());
+    at.and_then(|at| text.get(..at)).unwrap_or(text)
+}
+
+/// Returns true if PHP could read a decoded name as one of `names`, in any case. Meta's queries follow PHP's rules:
+/// `a[]` is `a`, a NUL ends a name, and `.`, a space or a lone `[` become `_`
+/// (<https://www.php.net/manual/en/language.variables.external.php>).
+#[must_use]
+pub fn is_read_as_one_of(decoded: &str, names: &[impl AsRef<str>]) -> bool {
+    // Most names have no letter that means anything to PHP, and another length or another first letter.
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    if decoded.bytes().all(plain) {
+        return names
+            .iter()
+            .any(|name| name.as_ref().eq_ignore_ascii_case(decoded));
+    }
+    let name = before(decoded, 0).trim_start_matches('?').trim();
+    let array = before(name, b'[').trim();
+    names.iter().any(|candidate| {
+        is_read_as(array, candidate.as_ref()) || is_read_as(name, candidate.as_ref())
+    })
+}
+
 fn decoded(text: &str) -> Cow<'_, str> {
     if text.contains('+') {
-        return Cow::Owned(percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned());
+        return Cow::Owned(
+            percent_decode_str(&text.replace('+', " "))
+                .decode_utf8_lossy()
+                .into_owned(),
+        );
     }
     percent_decode_str(text).decode_utf8_lossy()
 }
 
+/// Returns true if PHP reads `written` as `name`, apart from the case.
 fn is_read_as(written: &str, name: &str) -> bool {
-    let read = |byte: u8| if b" .[".contains(&byte) { b'_' } else { byte.to_ascii_lowercase() };
+    let read = |byte: u8| {
+        if b" .[".contains(&byte) {
+            b'_'
+        } else {
+            byte.to_ascii_lowercase()
+        }
+    };
     written.bytes().map(read).eq(name.bytes().map(read))
 }
 
-/// The text without the pairs that have one of `names`; the others stay byte for byte.
+/// Returns the text without the pairs called one of `names`; all other pairs keep every byte.
 #[must_use]
 pub fn without<'a>(text: &'a str, names: &[impl AsRef<str>]) -> Cow<'a, str> {
     if !pairs(text).any(|pair| pair.is_named(names)) {
@@ -69,7 +140,9 @@ pub fn without<'a>(text: &'a str, names: &[impl AsRef<str>]) -> Cow<'a, str> {
     }
     let mut kept = String::with_capacity(text.len());
     for piece in text.split_inclusive(SEPARATORS) {
-        let pair = Pair { written: piece.trim_end_matches(SEPARATORS) };
+        let pair = Pair {
+            written: piece.trim_end_matches(SEPARATORS),
+        };
         if !pair.written.is_empty() && !pair.is_named(names) {
             kept.push_str(piece);
         }
@@ -78,7 +151,7 @@ pub fn without<'a>(text: &'a str, names: &[impl AsRef<str>]) -> Cow<'a, str> {
     Cow::Owned(kept)
 }
 
-/// Begins another pair, of which the value follows.
+/// Appends the separator, the name and the `=` of a further pair; the caller appends the value.
 pub fn begin_pair(text: &mut String, name: &str) {
     if !text.is_empty() {
         text.push('&');
@@ -87,21 +160,26 @@ pub fn begin_pair(text: &mut String, name: &str) {
     text.push('=');
 }
 
-/// A value as it stands in a query, a path or a form body.
+/// Returns a value percent-encoded for a query, a path or a form body.
 pub fn encode(value: &str) -> impl Iterator<Item = &str> {
     utf8_percent_encode(value, RESERVED)
 }
 
+/// The separators accepted by [`pairs`].
 const SEPARATORS: [char; 2] = ['&', ';'];
-/// Everything but the unreserved characters of RFC 3986, section 2.3.
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// The reserved characters: every character except the unreserved set of RFC 3986, section 2.3.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_found_however_it_is_written() {
+    fn a_name_is_found_in_every_spelling_that_php_accepts() {
         let names = ["access_token"];
         for query in [
             "access_token=x",
@@ -125,15 +203,56 @@ mod tests {
         ] {
             assert!(pairs(query).any(|pair| pair.is_named(&names)), "{query}");
         }
-        for query in ["", "access_tokens=x", "a=access_token", "x[access_token]=1", "accesstoken=x", "access-token=x"] {
+        for query in [
+            "",
+            "access_tokens=x",
+            "a=access_token",
+            "x[access_token]=1",
+            "accesstoken=x",
+            "access-token=x",
+        ] {
             assert!(!pairs(query).any(|pair| pair.is_named(&names)), "{query}");
         }
     }
 
     #[test]
-    fn what_stays_is_not_touched() {
-        assert_eq!(without("a=%2F+b&access_token=x&&c", &["access_token"]), "a=%2F+b&c");
-        assert_eq!(without("access_token=x;a=1;b&access_token=y", &["access_token"]), "a=1;b");
-        assert!(matches!(without("a=1&&b;c", &["access_token"]), Cow::Borrowed("a=1&&b;c")));
+    fn pairs_are_counted_by_their_separators() {
+        for (text, has_more) in [
+            ("", false),
+            ("a&b;c", false),
+            ("a&b&c;d", true),
+            ("&&&", true),
+        ] {
+            assert_eq!(has_more_pairs(text.as_bytes(), 3), has_more, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_measured_as_written() {
+        for (text, has_longer) in [
+            ("", false),
+            ("abc=12345&abc;abc=", false),
+            ("abc=1&abcd=2", true),
+            ("a;abcd", true),
+            ("%61%61=1", true),
+        ] {
+            assert_eq!(has_longer_name(text.as_bytes(), 3), has_longer, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_remaining_pairs_keep_every_byte() {
+        assert_eq!(
+            without("a=%2F+b&access_token=x&&c", &["access_token"]),
+            "a=%2F+b&c"
+        );
+        assert_eq!(
+            without("access_token=x;a=1;b&access_token=y", &["access_token"]),
+            "a=1;b"
+        );
+        assert!(matches!(
+            without("a=1&&b;c", &["access_token"]),
+            Cow::Borrowed("a=1&&b;c")
+        ));
     }
 }

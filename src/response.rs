@@ -1,5 +1,4 @@
-//! What Keyside answers itself: an error that tells the caller what to do, in the form that Graph
-//! SDKs already parse.
+//! Answers of Keyside's own: errors in the form parsed by Graph SDKs, with advice for the client.
 
 use std::time::Duration;
 
@@ -7,89 +6,112 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use serde_json::{Map, Value, json};
 
-/// Names the slug of an answer that Keyside made itself.
+/// The header with the slug of an answer of Keyside's own.
 pub const KEYSIDE_ERROR: HeaderName = HeaderName::from_static("keyside-error");
 
-/// One kind of refusal: slug, status and Graph error code belong together.
+/// A kind of refusal: a slug with its status and its Graph error code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Kind {
-    /// The name in `Keyside-Error`, metrics and logs.
+pub struct RefusalKind {
+    /// The name of the kind in `Keyside-Error`, metrics and logs.
     pub slug: &'static str,
-    /// The status.
+    /// The HTTP status.
     pub status: StatusCode,
-    /// `error.code`.
+    /// The `error.code` of the body.
     pub code: u32,
 }
 
-impl Kind {
-    /// A kind with its slug, status and code.
+impl RefusalKind {
+    /// Returns a kind with its slug, status and code.
     #[must_use]
     pub const fn new(slug: &'static str, status: StatusCode, code: u32) -> Self {
         Self { slug, status, code }
     }
 }
 
-/// The kinds that the HTTP parser can cause before a request exists.
-pub const BAD_REQUEST: Kind = Kind::new("bad_request", StatusCode::BAD_REQUEST, 100);
-/// See [`BAD_REQUEST`].
-pub const HEADERS_TOO_LARGE: Kind = Kind::new("headers_too_large", StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, 100);
+/// A malformed request head, refused by the HTTP parser before a request exists.
+pub const BAD_REQUEST: RefusalKind = RefusalKind::new("bad_request", StatusCode::BAD_REQUEST, 100);
+/// A request head over the parser's bounds.
+pub const HEADERS_TOO_LARGE: RefusalKind = RefusalKind::new(
+    "headers_too_large",
+    StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+    100,
+);
 
-/// A fault of Keyside's own.
-pub const INTERNAL: Kind = Kind::new("internal", StatusCode::INTERNAL_SERVER_ERROR, 2);
+/// A fault of Keyside itself, such as a panic.
+pub const INTERNAL: RefusalKind =
+    RefusalKind::new("internal", StatusCode::INTERNAL_SERVER_ERROR, 2);
 
-/// An answer that Keyside makes itself.
+/// An answer of Keyside's own.
 #[derive(Debug)]
 pub struct Refusal {
-    /// What kind it is.
-    pub kind: Kind,
-    /// What is wrong.
+    /// The kind of refusal.
+    pub kind: RefusalKind,
+    /// The fault, as a phrase.
     pub message: String,
-    /// What to do.
+    /// The advice, as a phrase.
     pub details: String,
-    /// The route that the request was on.
+    /// The name of the request's route, if one was found.
     pub route: Option<String>,
-    /// When it may be sent again.
+    /// The time after which the request may be sent again.
     pub retry_after: Option<Duration>,
-    /// Whether the provider may have acted on it all the same.
+    /// True if the provider may have acted on the request in spite of the error.
     pub outcome_unknown: bool,
 }
 
 impl Refusal {
-    /// A refusal that names no route and no time.
+    /// Returns a refusal without a route or a time.
     #[must_use]
-    pub fn new(kind: Kind, message: impl Into<String>, details: impl Into<String>) -> Self {
-        let (message, details) = (message.into(), details.into());
-        Self { kind, message, details, route: None, retry_after: None, outcome_unknown: false }
+    pub fn new(kind: RefusalKind, message: impl Into<String>, details: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            details: details.into(),
+            route: None,
+            retry_after: None,
+            outcome_unknown: false,
+        }
     }
 
-    /// The body.
-    #[must_use]
-    pub fn to_json(&self) -> Bytes {
-        let mut keyside = Map::new();
-        keyside.insert("slug".into(), self.kind.slug.into());
+    /// Returns the facts for programs: the slug, and what else is known.
+    pub(crate) fn facts(&self) -> Value {
+        let mut facts = Map::new();
+        facts.insert("slug".into(), self.kind.slug.into());
         if let Some(route) = &self.route {
-            keyside.insert("route".into(), route.as_str().into());
+            facts.insert("route".into(), route.as_str().into());
         }
         if let Some(time) = self.retry_after {
-            keyside.insert("retry_after_ms".into(), u64::try_from(time.as_millis()).unwrap_or(u64::MAX).into());
+            facts.insert(
+                "retry_after_ms".into(),
+                u64::try_from(time.as_millis()).unwrap_or(u64::MAX).into(),
+            );
         }
         if self.outcome_unknown {
-            keyside.insert("outcome".into(), "unknown".into());
+            facts.insert("outcome".into(), "unknown".into());
         }
+        Value::Object(facts)
+    }
+
+    /// Returns the JSON body in Graph's form.
+    fn to_json(&self) -> Bytes {
         let error = json!({
             "message": self.message,
             "type": "KeysideError",
             "code": self.kind.code,
             "error_data": { "details": self.details },
-            "keyside": Value::Object(keyside),
+            "keyside": self.facts(),
         });
         Bytes::from(json!({ "error": error }).to_string())
     }
 
-    /// The whole answer.
+    /// Returns the whole answer, with a body in Graph's form.
     #[must_use]
     pub fn to_response(&self) -> Response<Bytes> {
-        let mut response = Response::new(self.to_json());
+        self.to_response_with(self.to_json())
+    }
+
+    /// Returns the whole answer, with this JSON body.
+    pub(crate) fn to_response_with(&self, body: Bytes) -> Response<Bytes> {
+        let mut response = Response::new(body);
         *response.status_mut() = self.kind.status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, JSON);
@@ -102,13 +124,13 @@ impl Refusal {
     }
 }
 
-/// Seconds as `Retry-After` has them: whole, rounded up, at least one.
+/// Returns a time in whole seconds for `Retry-After`: rounded up, and at least 1.
 #[must_use]
 pub fn whole_seconds(time: Duration) -> u64 {
     (time.as_secs() + u64::from(time.subsec_nanos() > 0)).max(1)
 }
 
-/// `application/json`.
+/// The media type `application/json`.
 pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 #[cfg(test)]
@@ -117,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_refusal_has_the_form_that_graph_sdks_parse() {
-        let kind = Kind::new("rate_limited", StatusCode::TOO_MANY_REQUESTS, 130_429);
+        let kind = RefusalKind::new("rate_limited", StatusCode::TOO_MANY_REQUESTS, 130_429);
         let refusal = Refusal {
             route: Some("acme".into()),
             retry_after: Some(Duration::from_millis(1200)),

@@ -1,65 +1,87 @@
-//! A secret value in memory: wiped when dropped, never printed, copied only where it is used.
+//! A secret value in memory: wiped when dropped, never printed, copied where used.
 
 use std::fmt;
+use std::sync::LazyLock;
 
 use data_encoding::HEXLOWER;
+use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-/// One secret value: visible ASCII, at least one byte; where it is a key in PEM (RFC 7468), in lines.
+/// A secret value: at least one byte of visible ASCII or spaces. A PEM key (RFC 7468) also has line
+/// breaks.
 ///
-/// There is no `Debug`, `Display`, `Clone` or `PartialEq`: what must be shown is the
-/// [`Fingerprint`], what must be compared is compared by [`Secret::same_as`].
+/// There is no `Debug`, `Display`, `Clone` or `PartialEq`: output shows the [`Fingerprint`], and
+/// comparisons use [`Secret::same_as`].
 pub struct Secret {
     value: Zeroizing<String>,
     fingerprint: Fingerprint,
 }
 
 impl Secret {
-    /// Takes what a source gave: white space at both ends and a byte order mark go, and what could
-    /// not be a header value is refused.
+    /// Parses the bytes of a source. White space at both ends and a byte order mark are dropped.
     ///
     /// # Errors
-    /// Says what is wrong and at which byte, never the value.
-    #[expect(clippy::needless_pass_by_value, reason = "the bytes are wiped when this returns")]
+    /// Bytes unfit for a header value, or an obvious mistake such as quotation marks. The error tells
+    /// the fault and its place, never the value.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "the bytes are wiped when this returns"
+    )]
     pub fn parse(raw: Zeroizing<Vec<u8>>) -> Result<Self, SecretError> {
         Self::take(&raw, |b| matches!(b, b' '..=b'~'))
     }
 
-    /// The same, but that a key in PEM keeps its lines. Whoever takes one makes sure that it goes into no header.
+    /// Parses the bytes of a source like [`Secret::parse`], and keeps the line breaks of a PEM key. A
+    /// PEM key must never become a header value; the caller is responsible.
     ///
     /// # Errors
-    /// As above.
-    #[expect(clippy::needless_pass_by_value, reason = "the bytes are wiped when this returns")]
-    pub fn parse_text_or_key(raw: Zeroizing<Vec<u8>>) -> Result<Self, SecretError> {
-        let is_key = raw.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&raw).trim_ascii_start().starts_with(PEM);
-        Self::take(&raw, |b| matches!(b, b' '..=b'~') || (is_key && matches!(b, b'\r' | b'\n')))
+    /// The errors of [`Secret::parse`].
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "the bytes are wiped when this returns"
+    )]
+    pub fn parse_text_or_pem(raw: Zeroizing<Vec<u8>>) -> Result<Self, SecretError> {
+        let is_key = raw
+            .strip_prefix(BYTE_ORDER_MARK)
+            .unwrap_or(&raw)
+            .trim_ascii_start()
+            .starts_with(PEM);
+        Self::take(&raw, |b| {
+            matches!(b, b' '..=b'~') || (is_key && matches!(b, b'\r' | b'\n'))
+        })
     }
 
-    fn take(raw: &[u8], may_have: impl Fn(u8) -> bool) -> Result<Self, SecretError> {
-        let text = raw.strip_prefix(BYTE_ORDER_MARK).unwrap_or(raw);
-        let start = raw.len() - text.len();
-        let text = text.trim_ascii_start();
-        let start = start + (raw.len() - start - text.len());
-        let text = text.trim_ascii_end();
+    fn take(raw: &[u8], is_allowed: impl Fn(u8) -> bool) -> Result<Self, SecretError> {
+        let unmarked = raw.strip_prefix(BYTE_ORDER_MARK).unwrap_or(raw);
+        let left_trimmed = unmarked.trim_ascii_start();
+        let text = left_trimmed.trim_ascii_end();
         if text.is_empty() {
             return Err(SecretError::Empty { length: raw.len() });
         }
-        if let Some(at) = text.iter().position(|b| !may_have(*b)) {
+        if let Some(at) = text.iter().position(|byte| !is_allowed(*byte)) {
             let what = match text.get(at) {
                 Some(b'\n' | b'\r') => "a line break inside",
                 Some(0) => "a NUL byte (is it UTF-16?)",
                 Some(0x80..) => "a byte that is not ASCII",
                 _ => "a control character",
             };
-            return Err(SecretError::Byte { what, offset: start + at });
+            let start = raw.len() - left_trimmed.len();
+            return Err(SecretError::Byte {
+                what,
+                offset: start + at,
+            });
         }
         if text.starts_with(b"Bearer ") || text.starts_with(b"OAuth ") {
-            return Err(SecretError::Looks("it begins with an authorization scheme; put only the token there"));
+            return Err(SecretError::Looks(
+                "it begins with an authorization scheme; put only the token there",
+            ));
         }
         if text.starts_with(b"\"") || text.starts_with(b"'") {
-            return Err(SecretError::Looks("it begins with a quotation mark; put the value there without quotes"));
+            return Err(SecretError::Looks(
+                "it begins with a quotation mark; put the value there without quotes",
+            ));
         }
         let value = match std::str::from_utf8(text) {
             Ok(text) => Zeroizing::new(text.to_owned()),
@@ -69,48 +91,95 @@ impl Secret {
         Ok(Self { value, fingerprint })
     }
 
-    /// The value itself. Each caller says in a lint expectation why it must see it.
+    /// Returns the value. Each call needs a lint expectation with the reason for the call.
     pub fn expose(&self) -> &str {
         &self.value
     }
 
-    /// The only form in which a secret is ever shown.
+    /// Returns the fingerprint, the only form of a secret in logs and output. Until the secret is known to be a random
+    /// key, the keyed form is shown.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }
 
-    /// Whether both are the same value, in a time that does not depend on where they differ.
+    /// Returns true if both values are equal, in constant time for values of one length.
     #[must_use]
     pub fn same_as(&self, other: &Self) -> bool {
         self.value.as_bytes().ct_eq(other.value.as_bytes()).into()
     }
 }
 
-/// Whether a secret's bytes began with a byte order mark, which [`Secret::parse`] drops.
+/// Returns true if a source's bytes begin with a byte order mark, which [`Secret::parse`] drops.
 #[must_use]
 pub fn has_byte_order_mark(raw: &[u8]) -> bool {
     raw.starts_with(BYTE_ORDER_MARK)
 }
 
-/// The first 12 hex digits of SHA-256 over `keyside:` and the secret.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Fingerprint([u8; 6]);
+/// The identity of a secret, and the only visible form of a secret.
+///
+/// Of a key that a provider made at random, the first 12 hex digits of SHA-256 over `keyside:` and the secret are
+/// shown, equal in every process. A value that a person may have chosen would fall to a dictionary: of such a value, a
+/// hash under a key of this process is shown, such as `keyed:0123456789ab`.
+#[derive(Clone, Copy)]
+pub struct Fingerprint {
+    plain: [u8; 6],
+    keyed: [u8; 6],
+    is_of_random_key: bool,
+}
 
 impl Fingerprint {
     fn of(value: &str) -> Self {
-        let digest = Sha256::new().chain_update(b"keyside:").chain_update(value).finalize();
-        let mut first = [0; 6];
-        for (to, from) in first.iter_mut().zip(digest) {
-            *to = from;
+        let digest = Sha256::new()
+            .chain_update(b"keyside:")
+            .chain_update(value)
+            .finalize();
+        // HMAC takes a key of any length: the error cannot happen.
+        let keyed = Hmac::<Sha256>::new_from_slice(PROCESS_KEY.as_slice())
+            .map(|mac| mac.chain_update(value).finalize().into_bytes())
+            .unwrap_or_default();
+        Self {
+            plain: first_bytes(&digest),
+            keyed: first_bytes(&keyed),
+            is_of_random_key: false,
         }
-        Self(first)
+    }
+
+    /// Returns the fingerprint of a secret that its provider made at random.
+    #[must_use]
+    pub fn of_random_key(self) -> Self {
+        Self {
+            is_of_random_key: true,
+            ..self
+        }
+    }
+}
+
+fn first_bytes(digest: &[u8]) -> [u8; 6] {
+    digest.first_chunk().copied().unwrap_or_default()
+}
+
+impl PartialEq for Fingerprint {
+    fn eq(&self, other: &Self) -> bool {
+        self.plain == other.plain
+    }
+}
+
+impl Eq for Fingerprint {}
+
+impl std::hash::Hash for Fingerprint {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.plain.hash(state);
     }
 }
 
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        HEXLOWER.encode_display(&self.0).fmt(f)
+        if self.is_of_random_key {
+            HEXLOWER.encode_display(&self.plain).fmt(f)
+        } else {
+            write!(f, "keyed:{}", HEXLOWER.encode_display(&self.keyed))
+        }
     }
 }
 
@@ -120,22 +189,30 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
-/// Why bytes cannot be a secret.
+/// The key for fingerprints of values that a person may have chosen: random, and gone with the process.
+static PROCESS_KEY: LazyLock<Zeroizing<[u8; 32]>> = LazyLock::new(|| {
+    let mut key = Zeroizing::new([0; 32]);
+    // Without random bytes from the kernel, no TLS connection and no other part of Keyside works either.
+    aws_lc_rs::rand::fill(&mut *key).ok();
+    key
+});
+
+/// The reason for refusing the bytes of a source as a secret.
 #[derive(Debug, PartialEq, Eq)]
 pub enum SecretError {
-    /// Nothing, or white space only.
+    /// No bytes, or white space only.
     Empty {
-        /// How many bytes there were.
+        /// The number of bytes.
         length: usize,
     },
-    /// A byte that no secret has.
+    /// A byte outside visible ASCII.
     Byte {
-        /// What it is.
+        /// The kind of byte.
         what: &'static str,
-        /// Where, counted from 0.
+        /// The position, counted from 0.
         offset: usize,
     },
-    /// It plainly is the wrong thing.
+    /// An obvious mistake, with advice.
     Looks(&'static str),
 }
 
@@ -151,12 +228,16 @@ impl fmt::Display for SecretError {
 
 impl std::error::Error for SecretError {}
 
-/// How every key in PEM begins.
+/// The first bytes of every PEM key.
 const PEM: &[u8] = b"-----BEGIN ";
+/// The UTF-8 byte order mark, written by some Windows editors.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "the tests look at the values they made")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the tests look at the values they made"
+)]
 mod tests {
     use super::*;
 
@@ -165,14 +246,19 @@ mod tests {
     }
 
     #[test]
-    fn white_space_and_a_byte_order_mark_around_the_value_go() {
-        for raw in [&b"EAAx"[..], b"EAAx\n", b" \tEAAx\r\n", b"\xef\xbb\xbfEAAx\n"] {
+    fn white_space_and_a_byte_order_mark_around_the_value_are_dropped() {
+        for raw in [
+            &b"EAAx"[..],
+            b"EAAx\n",
+            b" \tEAAx\r\n",
+            b"\xef\xbb\xbfEAAx\n",
+        ] {
             assert_eq!(parse(raw).unwrap().expose(), "EAAx", "{raw:?}");
         }
     }
 
     #[test]
-    fn what_cannot_be_a_secret_is_refused_with_its_place() {
+    fn bytes_unfit_for_a_secret_are_refused_with_their_position() {
         let byte = |what, offset| SecretError::Byte { what, offset };
         let table = [
             (&b""[..], SecretError::Empty { length: 0 }),
@@ -180,7 +266,10 @@ mod tests {
             (b"\xef\xbb\xbf", SecretError::Empty { length: 3 }),
             (b" ab\ncd", byte("a line break inside", 3)),
             (b"a\0b", byte("a NUL byte (is it UTF-16?)", 1)),
-            (b"\xef\xbb\xbf\xe2\x80\x8bab", byte("a byte that is not ASCII", 3)),
+            (
+                b"\xef\xbb\xbf\xe2\x80\x8bab",
+                byte("a byte that is not ASCII", 3),
+            ),
             (b"a\x1bb", byte("a control character", 1)),
         ];
         for (raw, expected) in table {
@@ -192,20 +281,39 @@ mod tests {
     }
 
     #[test]
-    fn a_key_in_pem_keeps_its_lines_and_nothing_else_has_any() {
-        let take = |raw: &[u8]| Secret::parse_text_or_key(Zeroizing::new(raw.to_vec()));
+    fn only_a_pem_key_may_have_line_breaks() {
+        let take = |raw: &[u8]| Secret::parse_text_or_pem(Zeroizing::new(raw.to_vec()));
         let key = "-----BEGIN PRIVATE KEY-----\r\nMIIE\n-----END PRIVATE KEY-----";
-        assert_eq!(take(format!("\u{feff}\n{key}\n").as_bytes()).unwrap().expose(), key);
+        assert_eq!(
+            take(format!("\u{feff}\n{key}\n").as_bytes())
+                .unwrap()
+                .expose(),
+            key
+        );
         assert!(take(b"abc\n-----BEGIN PRIVATE KEY-----").is_err());
         assert!(take(b"-----BEGIN PRIVATE KEY-----\n\0").is_err());
         assert_eq!(take(b"abc\n").unwrap().expose(), "abc");
-        assert!(parse(key.as_bytes()).is_err(), "where no key is expected, neither");
+        assert!(
+            parse(key.as_bytes()).is_err(),
+            "Secret::parse must refuse a PEM key"
+        );
     }
 
     #[test]
-    fn the_fingerprint_is_twelve_hex_digits_of_a_prefixed_hash() {
+    fn the_fingerprint_of_a_random_key_is_twelve_hex_digits_of_a_prefixed_hash() {
         // printf 'keyside:EAATESTTOKEN' | sha256sum
-        assert_eq!(parse(b"EAATESTTOKEN").unwrap().fingerprint().to_string(), "db518ff0a98f");
+        let fingerprint = parse(b"EAATESTTOKEN").unwrap().fingerprint();
+        assert_eq!(fingerprint.of_random_key().to_string(), "db518ff0a98f");
+    }
+
+    #[test]
+    fn the_fingerprint_of_any_other_value_is_keyed() {
+        let shown = |value: &[u8]| parse(value).unwrap().fingerprint().to_string();
+        let one = shown(b"EAATESTTOKEN");
+        let digits = one.strip_prefix("keyed:").unwrap();
+        assert!(digits.len() == 12 && digits != "db518ff0a98f", "{one}");
+        assert_eq!(one, shown(b"EAATESTTOKEN"));
+        assert_ne!(one, shown(b"EAATESTTOKEM"));
     }
 
     #[test]

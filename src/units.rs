@@ -1,48 +1,54 @@
-//! Units as people write them in a configuration: durations, sizes and rates.
+//! Durations, sizes and rates in the notation of the configuration.
 
 use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// So many events in so much time, as in `80/s`, `5000/h` or `1/6s`.
+/// A number of events per time, such as `80/s`, `5000/h` or `1/6s`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// How many events.
+    /// The number of events.
     pub count: NonZeroU32,
-    /// In how much time; never zero.
+    /// The time for `count` events; never zero.
     pub per: Duration,
 }
 
-/// No limit is reckoned with over a longer time: nanoseconds in 64 bits are used up after five centuries.
-pub const LONGEST_WINDOW: Duration = Duration::from_secs(100 * 365 * 86_400);
+/// The longest time of a rate and the longest time to refill a burst: 100 years. Buckets count in
+/// nanoseconds of 64 bits, which last for five centuries.
+pub const MAX_WINDOW: Duration = Duration::from_secs(100 * 365 * 86_400);
 
-/// A rate, and how many may come at once after a rest.
+/// A rate with a burst: the size and the refill rate of a bucket of tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
-    /// How many come in how much time.
+    /// The rate of new tokens.
     pub rate: Rate,
-    /// How many may come at once; they have to be paid back at the rate.
+    /// The number of tokens in a full bucket: also the number of requests that pass at once.
     pub burst: NonZeroU32,
 }
 
 impl Quota {
-    /// The time in which one comes.
+    /// Returns the interval between two new tokens.
     #[must_use]
     pub fn interval(self) -> Duration {
         (self.rate.per / self.rate.count.get()).max(Duration::from_nanos(1))
     }
 
-    /// How many are left, and in how much time there is one, where all are there in `full_in`.
+    /// Returns the tokens left and the time until one token is left, for a bucket that is full after
+    /// `full_in`.
     #[must_use]
     pub fn left(self, full_in: Duration) -> (u32, Duration) {
-        let (burst, interval) = (self.burst.get(), self.interval());
+        let burst = self.burst.get();
+        let interval = self.interval();
         let used = full_in.as_nanos().div_ceil(interval.as_nanos());
         let left = burst.saturating_sub(u32::try_from(used).unwrap_or(u32::MAX));
-        (left, full_in.saturating_sub(interval.saturating_mul(burst - 1)))
+        (
+            left,
+            full_in.saturating_sub(interval.saturating_mul(burst - 1)),
+        )
     }
 
-    /// The time in which a burst is paid back.
+    /// Returns the time in which an empty bucket becomes full.
     #[must_use]
     pub fn window(self) -> Duration {
         self.interval().saturating_mul(self.burst.get())
@@ -56,9 +62,12 @@ impl fmt::Display for Quota {
 }
 
 impl From<Rate> for Quota {
-    /// All of a rate's count may come at once.
+    /// Returns a quota with the rate's whole count as its burst.
     fn from(rate: Rate) -> Self {
-        Self { rate, burst: rate.count }
+        Self {
+            rate,
+            burst: rate.count,
+        }
     }
 }
 
@@ -77,8 +86,8 @@ impl FromStr for Rate {
                 other => other,
             })?,
         };
-        // Closer than a nanosecond, two events have no distance that a clock could tell.
-        if per.as_nanos() < u128::from(count.get()) || per > LONGEST_WINDOW {
+        // Clocks count whole nanoseconds, so an interval has at least one.
+        if per.as_nanos() < u128::from(count.get()) || per > MAX_WINDOW {
             return Err(UnitError::TooBig);
         }
         Ok(Self { count, per })
@@ -88,7 +97,10 @@ impl FromStr for Rate {
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let milliseconds = self.per.as_millis();
-        match DURATIONS.iter().find(|(_, one)| u128::from(*one) == milliseconds) {
+        match DURATIONS
+            .iter()
+            .find(|(_, one)| u128::from(*one) == milliseconds)
+        {
             Some((unit, _)) => write!(f, "{}/{unit}", self.count),
             None => write!(f, "{}/{}", self.count, Written(self.per)),
         }
@@ -105,7 +117,7 @@ pub fn size(text: &str) -> Result<u64, UnitError> {
     quantity(text, &SIZES, UnitError::Size)
 }
 
-/// A duration as it would be written in a configuration: in the largest unit that is exact.
+/// A duration in the notation of the configuration, in the largest exact unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Written(pub Duration);
 
@@ -122,26 +134,31 @@ impl fmt::Display for Written {
     }
 }
 
-/// Why a text is not a duration, size or rate. Does not hold the text, which may be a secret in the wrong place.
+/// The reason for refusing a text as a duration, size or rate. The error never holds the text, which
+/// may be a secret in the wrong place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnitError {
-    /// Not of the form of a duration.
+    /// The text does not have the form of a duration.
     Duration,
-    /// Not of the form of a size.
+    /// The text does not have the form of a size.
     Size,
-    /// Not of the form of a rate.
+    /// The text does not have the form of a rate.
     Rate,
-    /// Zero, where that has no meaning.
+    /// The number is zero, which has no meaning here.
     Zero,
-    /// More than can be counted.
+    /// The number is too big to count with.
     TooBig,
 }
 
 impl fmt::Display for UnitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Duration => "not a duration, expected a whole number with ms, s, m, h or d, such as \"25s\"",
-            Self::Size => "not a size, expected a whole number with B, KiB, MiB or GiB, such as \"4MiB\"",
+            Self::Duration => {
+                "not a duration, expected a whole number with ms, s, m, h or d, such as \"25s\""
+            }
+            Self::Size => {
+                "not a size, expected a whole number with B, KiB, MiB or GiB, such as \"4MiB\""
+            }
             Self::Rate => "not a rate, expected events per time, such as \"80/s\" or \"1/6s\"",
             Self::Zero => "zero, expected more than that",
             Self::TooBig => "too big a number",
@@ -152,13 +169,26 @@ impl fmt::Display for UnitError {
 impl std::error::Error for UnitError {}
 
 /// Units of time in milliseconds, from small to large.
-const DURATIONS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+const DURATIONS: [(&str, u64); 5] = [
+    ("ms", 1),
+    ("s", 1_000),
+    ("m", 60_000),
+    ("h", 3_600_000),
+    ("d", 86_400_000),
+];
 
 /// Units of size in bytes, from small to large.
-const SIZES: [(&str, u64); 4] = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+const SIZES: [(&str, u64); 4] = [
+    ("B", 1),
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+];
 
 fn quantity(text: &str, units: &[(&str, u64)], form: UnitError) -> Result<u64, UnitError> {
-    let end = text.find(|character: char| !character.is_ascii_digit()).ok_or(form)?;
+    let end = text
+        .find(|character: char| !character.is_ascii_digit())
+        .ok_or(form)?;
     let (number, unit) = text.split_at_checked(end).ok_or(form)?;
     let (_, one) = units.iter().find(|(name, _)| *name == unit).ok_or(form)?;
     match whole(number, form)?.checked_mul(*one) {
@@ -168,7 +198,7 @@ fn quantity(text: &str, units: &[(&str, u64)], form: UnitError) -> Result<u64, U
     }
 }
 
-/// A whole number without sign; `u64::from_str` would take `+5`.
+/// Reads a whole number without a sign; `u64::from_str` would accept `+5`.
 fn whole(text: &str, form: UnitError) -> Result<u64, UnitError> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(form);
@@ -249,24 +279,35 @@ mod tests {
             ("8.5/s", Err(NoRate)),
             ("80 / s", Err(NoRate)),
         ] {
-            let rate = text.parse::<Rate>().map(|rate| (rate.count.get(), rate.per));
+            let rate = text
+                .parse::<Rate>()
+                .map(|rate| (rate.count.get(), rate.per));
             assert_eq!(rate, expected, "{text}");
         }
     }
 
     #[test]
-    fn what_is_shown_can_be_read_again() {
+    fn a_displayed_rate_or_duration_can_be_parsed_again() {
         for text in ["80/s", "5000/h", "1/6s", "10/m", "3/90s", "7/ms"] {
             assert_eq!(text.parse::<Rate>().unwrap().to_string(), text);
         }
-        for (text, shown) in [("25s", "25s"), ("90d", "90d"), ("1500ms", "1500ms"), ("120s", "2m"), ("24h", "1d")] {
+        for (text, shown) in [
+            ("25s", "25s"),
+            ("90d", "90d"),
+            ("1500ms", "1500ms"),
+            ("120s", "2m"),
+            ("24h", "1d"),
+        ] {
             assert_eq!(Written(duration(text).unwrap()).to_string(), shown);
         }
     }
 
     #[test]
-    fn an_error_says_what_is_expected_and_not_what_was_given() {
+    fn an_error_shows_the_expected_form_and_not_the_given_text() {
         let error = duration("EAACANARY").unwrap_err();
-        assert_eq!(error.to_string(), "not a duration, expected a whole number with ms, s, m, h or d, such as \"25s\"");
+        assert_eq!(
+            error.to_string(),
+            "not a duration, expected a whole number with ms, s, m, h or d, such as \"25s\""
+        );
     }
 }

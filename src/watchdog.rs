@@ -1,4 +1,4 @@
-//! A deadline that can be moved on every step of an exchange at the cost of a store.
+//! A deadline for connections, cheap enough to be moved with every byte.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -7,10 +7,11 @@ use std::task::{Context, Poll};
 use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// Completes when its deadline has passed without being moved.
+/// A timer for a deadline that moves often.
 ///
-/// The timer below is touched only when it fires or when the deadline comes nearer; a deadline that
-/// moves away, as it does with each request and each byte, is noticed when the timer fires too early.
+/// Moving a tokio timer costs much more than storing a time. The timer is therefore reset only when
+/// the deadline comes nearer. A deadline usually moves away, with each request and each byte: the
+/// timer then fires too early, and is reset at that moment.
 #[derive(Debug)]
 pub struct Watchdog {
     deadline: Instant,
@@ -18,13 +19,16 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    /// Watches until `deadline`.
+    /// Returns a watchdog for a deadline.
     #[must_use]
     pub fn new(deadline: Instant) -> Self {
-        Self { deadline, sleep: Box::pin(sleep_until(deadline)) }
+        Self {
+            deadline,
+            sleep: Box::pin(sleep_until(deadline)),
+        }
     }
 
-    /// Moves the deadline.
+    /// Moves the deadline in either direction.
     pub fn set(&mut self, deadline: Instant) {
         self.deadline = deadline;
         if deadline < self.sleep.deadline() {
@@ -32,10 +36,11 @@ impl Watchdog {
         }
     }
 
-    /// Ready once the deadline has passed.
+    /// Returns ready once the deadline has passed.
     ///
-    /// Outside tokio's budget: a stream that never runs dry is pending only when the budget is used
-    /// up, and a timer within it would be pending too, for ever.
+    /// The timer is polled outside tokio's cooperative budget. A stream with endless input is pending
+    /// only when the budget is used up; a timer within the budget would be pending at the same time,
+    /// and would never fire.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while pin!(unconstrained(self.sleep.as_mut())).poll(cx).is_ready() {
             if self.sleep.deadline() >= self.deadline {
@@ -54,7 +59,7 @@ mod tests {
     use std::time::Duration;
 
     #[tokio::test(start_paused = true)]
-    async fn a_deadline_moved_away_or_nearer_is_kept_to() {
+    async fn the_watchdog_fires_at_a_deadline_moved_in_either_direction() {
         let start = Instant::now();
         for millis in [500, 2000, 10] {
             let mut watchdog = Watchdog::new(start + Duration::from_secs(1));
@@ -67,7 +72,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn it_fires_when_the_task_has_used_up_its_budget() {
+    async fn the_watchdog_fires_when_the_task_has_used_up_its_budget() {
         let mut watchdog = Watchdog::new(Instant::now());
         tokio::time::advance(Duration::from_secs(1)).await;
         let fired = poll_fn(|cx| {

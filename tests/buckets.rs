@@ -1,22 +1,28 @@
-//! A bucket lets through what a plain one lets through, whoever counts: this sidecar, or the script in the shared server.
+//! Buckets, local and remote, let through as much as a plain model: counted by the sidecar, or by
+//! the script in the shared server.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use keyside::config::OnFailure;
-use keyside::limit::{Account, Budget, Demand, Limiter, Patience, Recall, Scope, Sharing, Terms, Wish};
-use keyside::metrics::Metrics;
+use keyside::limit::{
+    Account, Demand, KeyedLimits, LimitKind, LimitTerms, Limiter, LocalView, Patience, Sharing,
+    TakeRequest,
+};
 use keyside::secret::Secret;
-use keyside::shared::{Server, Shared};
+use keyside::shared::metrics::SharedMetrics;
+use keyside::shared::{ServerAddress, SharedServer};
 use keyside::units::{Quota, Rate};
+use prometheus_client::registry::Registry;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use zeroize::Zeroizing;
 
 use crate::support::redis::Redis;
 
-/// The plain one. It sees only before and after which moments tokens were taken, so it knows its level within bounds.
+/// The plain model. The model knows only moments before and after a taking of tokens, so the level is
+/// known within bounds.
 struct Plain {
     quota: Quota,
     least: f64,
@@ -27,21 +33,37 @@ struct Plain {
 impl Plain {
     fn full(quota: Quota) -> Self {
         let (burst, now) = (f64::from(quota.burst.get()), Instant::now());
-        Self { quota, least: burst, most: burst, last: (now, now) }
+        Self {
+            quota,
+            least: burst,
+            most: burst,
+            last: (now, now),
+        }
     }
 
-    /// Takes note of how many of `wanted` were taken between two moments; says why that cannot be.
+    /// Checks `taken` of `wanted` tokens between two moments against the bounds, or returns the
+    /// contradiction.
     fn take(&mut self, wanted: u32, taken: u32, between: (Instant, Instant)) -> Result<(), String> {
-        let (burst, interval) = (f64::from(self.quota.burst.get()), self.quota.interval().as_secs_f64());
+        let (burst, interval) = (
+            f64::from(self.quota.burst.get()),
+            self.quota.interval().as_secs_f64(),
+        );
         let tokens = |time: Duration| time.as_secs_f64() / interval;
-        self.least = burst.min(self.least + tokens(between.0.saturating_duration_since(self.last.1)));
+        self.least =
+            burst.min(self.least + tokens(between.0.saturating_duration_since(self.last.1)));
         self.most = burst.min(self.most + tokens(between.1 - self.last.0));
         self.last = between;
         let (wanted, taken) = (f64::from(wanted), f64::from(taken));
-        // A microsecond's worth, by which the two may round differently.
+        // A microsecond's worth: bucket and model may round differently.
         let slack = 1e-6 / interval;
-        if taken > wanted || taken > self.most + slack || taken + slack < wanted.min((self.least - slack).floor()) {
-            return Err(format!("{taken} of {wanted} were taken of {} to {}", self.least, self.most));
+        if taken > wanted
+            || taken > self.most + slack
+            || taken + slack < wanted.min((self.least - slack).floor())
+        {
+            return Err(format!(
+                "{taken} of {wanted} were taken of {} to {}",
+                self.least, self.most
+            ));
         }
         (self.least, self.most) = ((self.least - taken).max(0.0), self.most - taken);
         Ok(())
@@ -49,20 +71,35 @@ impl Plain {
 }
 
 fn quota(count: u32, per_ms: u64) -> Quota {
-    Rate { count: NonZeroU32::new(count).unwrap(), per: Duration::from_millis(per_ms) }.into()
+    Rate {
+        count: NonZeroU32::new(count).unwrap(),
+        per: Duration::from_millis(per_ms),
+    }
+    .into()
 }
 
-/// How long to wait, and how many to take then.
+/// Rows of milliseconds to wait and tokens to take then.
 fn steps() -> impl Strategy<Value = (u32, u64, Vec<(u64, u32)>)> {
-    (1_u32..12, 20_u64..200, prop::collection::vec((0_u64..12, 1_u32..6), 1..25))
+    (
+        1_u32..12,
+        20_u64..200,
+        prop::collection::vec((0_u64..12, 1_u32..6), 1..25),
+    )
 }
 
 fn runner(cases: u32) -> TestRunner {
-    TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() })
+    TestRunner::new(Config {
+        cases,
+        failure_persistence: None,
+        ..Config::default()
+    })
 }
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
 }
 
 #[test]
@@ -70,17 +107,28 @@ fn the_local_bucket_lets_through_what_a_plain_one_does() {
     let runtime = runtime();
     let property = |(count, per_ms, steps)| {
         let quota = quota(count, per_ms);
-        let budget = Budget::new(Scope::Sender, "sender", Terms::fixed(quota.rate));
-        let limiter = Limiter { senders: Some(Arc::new(budget)), ..Limiter::default() };
+        let terms = LimitTerms::fixed(quota.rate);
+        let limiter = Limiter {
+            senders: Arc::new(KeyedLimits::new(LimitKind::Sender, terms)),
+            ..Limiter::default()
+        };
         let mut plain = Plain::full(quota);
         for (wait, wanted) in steps {
             std::thread::sleep(Duration::from_millis(wait));
             for _ in 0..wanted {
                 let before = Instant::now();
-                let (now, patience) = (tokio::time::Instant::now(), Patience::default());
-                let demand = Demand { sender: "1", recipient: None, caller: 1, urgency: 3, now, patience };
+                let demand = Demand {
+                    sender: "1",
+                    recipient: None,
+                    application: 1,
+                    urgency: 3,
+                    arrived: tokio::time::Instant::now(),
+                    patience: Patience::default(),
+                };
                 let taken = u32::from(runtime.block_on(limiter.send(&demand)).is_ok());
-                plain.take(1, taken, (before, Instant::now())).map_err(TestCaseError::fail)?;
+                plain
+                    .take(1, taken, (before, Instant::now()))
+                    .map_err(TestCaseError::fail)?;
             }
         }
         Ok(())
@@ -93,22 +141,40 @@ fn the_local_bucket_lets_through_what_a_plain_one_does() {
 fn the_shared_bucket_lets_through_what_a_plain_one_does() {
     let (redis, runtime) = (Redis::start(), runtime());
     let url = Secret::parse(Zeroizing::new(redis.url().into_bytes())).unwrap();
-    let shared = Shared::new(Server::parse(&url, None).unwrap(), Metrics::new());
-    runtime.block_on(shared.begin());
-    assert!(shared.is_up(), "{:?}", shared.standing());
-    let sharing = Sharing::new(shared, Arc::new(Account::default()), "acme", OnFailure::Closed, NonZeroU32::MIN);
+    let shared = SharedServer::new(
+        ServerAddress::parse(&url, None).unwrap(),
+        SharedMetrics::register(&mut Registry::default()),
+    );
+    runtime.block_on(shared.connect());
+    assert!(shared.is_up(), "{:?}", shared.status());
+    let sharing = Sharing::new(
+        shared,
+        Arc::new(Account::default()),
+        "acme",
+        OnFailure::Closed,
+        NonZeroU32::MIN,
+    );
     let number = std::cell::Cell::new(0);
     let property = |(count, per_ms, steps)| {
         let quota = quota(count, per_ms);
         number.set(number.get() + 1);
-        let lease = sharing.lease("sender", &[&number.get().to_string()]);
+        let bucket = sharing.bucket(LimitKind::Sender, &[&number.get().to_string()]);
         let mut plain = Plain::full(quota);
         for (wait, wanted) in steps {
             std::thread::sleep(Duration::from_millis(wait));
             let before = Instant::now();
-            let wish = Wish { quota, wanted, ahead: Duration::ZERO, recall: Recall::default() };
-            let grant = runtime.block_on(lease.take(wish)).map_err(|_| TestCaseError::fail("the server is lost"))?;
-            plain.take(wanted, grant.count, (before, Instant::now())).map_err(TestCaseError::fail)?;
+            let request = TakeRequest {
+                quota,
+                wanted,
+                ahead: Duration::ZERO,
+                known: LocalView::default(),
+            };
+            let reply = runtime
+                .block_on(bucket.take(request))
+                .map_err(|_| TestCaseError::fail("the server is lost"))?;
+            plain
+                .take(wanted, reply.count, (before, Instant::now()))
+                .map_err(TestCaseError::fail)?;
         }
         Ok(())
     };

@@ -1,5 +1,6 @@
 //! Callers: who may talk to the sidecar at all.
 
+use std::net::{IpAddr, UdpSocket};
 use std::process::Command;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use crate::support::keyside::{Keyside, Setup, finish};
 use crate::support::upstream::Upstream;
 use crate::support::{MEDIA, MESSAGES};
 
-/// A program that asks a Unix socket for a path and prints the answer; it runs as another user where a test says so.
+/// A program that asks a Unix socket for a path and prints the answer. Some tests run the program as another user.
 const ASK: &str = r#"
 import socket, sys
 s = socket.socket(socket.AF_UNIX)
@@ -30,13 +31,25 @@ fn ask_as(uid: u32, keyside: &Keyside, socket: &str) -> String {
     let path = keyside.dir().join(socket).display().to_string();
     let uid = uid.to_string();
     let mut command = Command::new("setpriv");
-    command.args(["--reuid", &uid, "--regid", &uid, "--clear-groups", "/usr/bin/python3", "-c", ASK, &path, MEDIA]);
+    command.args([
+        "--reuid",
+        &uid,
+        "--regid",
+        &uid,
+        "--clear-groups",
+        "/usr/bin/python3",
+        "-c",
+        ASK,
+        &path,
+        MEDIA,
+    ]);
     finish(&mut command, Duration::from_secs(8)).output
 }
 
-/// Only root can become somebody else; elsewhere these tests have nothing to test.
+/// True for root, who alone can run programs as another user. Without root the tests are skipped.
 fn is_root() -> bool {
-    let root = rustix::process::geteuid().is_root() && std::path::Path::new("/usr/bin/python3").exists();
+    let root =
+        rustix::process::geteuid().is_root() && std::path::Path::new("/usr/bin/python3").exists();
     if !root {
         eprintln!("skipped: not root, or no /usr/bin/python3");
     }
@@ -77,7 +90,14 @@ fn a_socket_that_an_earlier_run_left_is_replaced() {
     let setup = with_socket(&upstream, "");
     drop(std::os::unix::net::UnixListener::bind(setup.dir().join("send.sock")).unwrap());
     let keyside = setup.start();
-    assert_eq!(Client::connect_unix(&keyside.dir().join("send.sock")).unwrap().ask(&get(MEDIA)).unwrap().status, 200);
+    assert_eq!(
+        Client::connect_unix(&keyside.dir().join("send.sock"))
+            .unwrap()
+            .ask(&get(MEDIA))
+            .unwrap()
+            .status,
+        200
+    );
 }
 
 #[test]
@@ -100,10 +120,20 @@ fn what_is_at_the_path_of_a_socket_and_lives_is_not_replaced() {
         let ended = setup.finish("run");
         assert_eq!(ended.code, Some(1), "{}", ended.output);
         assert!(ended.output.contains(reason), "{}", ended.output);
-        assert_eq!(std::fs::read(setup.dir().join("file.sock")).unwrap(), b"precious");
+        assert_eq!(
+            std::fs::read(setup.dir().join("file.sock")).unwrap(),
+            b"precious"
+        );
         assert!(setup.dir().join("link.sock").is_symlink());
     }
-    assert_eq!(Client::connect_unix(&path).unwrap().ask(&get(MEDIA)).unwrap().status, 200);
+    assert_eq!(
+        Client::connect_unix(&path)
+            .unwrap()
+            .ask(&get(MEDIA))
+            .unwrap()
+            .status,
+        200
+    );
 }
 
 #[test]
@@ -113,14 +143,18 @@ fn a_user_outside_the_list_is_not_served() {
     }
     let upstream = Upstream::ok();
     let keyside = with_socket(&upstream, "allow_uids = [54321]").start();
-    // The mode would keep others out before the list is asked; here the list is what is tested.
+    // The mode of the socket would refuse other users before the list does, so all users get access.
     open_to_all(&keyside, "send.sock");
     let allowed = ask_as(54321, &keyside, "send.sock");
     assert!(allowed.starts_with("answer HTTP/1.1 200"), "{allowed}");
     let arrivals = upstream.heads();
     let other = ask_as(54322, &keyside, "send.sock");
     assert!(!other.contains("HTTP/1.1 200"), "{other}");
-    assert_eq!(upstream.heads(), arrivals, "nothing went out for the other user");
+    assert_eq!(
+        upstream.heads(),
+        arrivals,
+        "nothing went out for the other user"
+    );
 }
 
 #[test]
@@ -133,15 +167,29 @@ fn without_a_list_only_the_owner_is_served() {
     for socket in ["send.sock", "admin.sock"] {
         open_to_all(&keyside, socket);
         let other = ask_as(54322, &keyside, socket);
-        assert!(!other.contains("HTTP/1.1 200") && !other.contains("HTTP/1.1 404"), "{socket}: {other}");
+        assert!(
+            !other.contains("HTTP/1.1 200") && !other.contains("HTTP/1.1 404"),
+            "{socket}: {other}"
+        );
     }
     assert_eq!(upstream.heads(), 0);
-    assert_eq!(Client::connect_unix(&keyside.dir().join("send.sock")).unwrap().ask(&get(MEDIA)).unwrap().status, 200);
+    assert_eq!(
+        Client::connect_unix(&keyside.dir().join("send.sock"))
+            .unwrap()
+            .ask(&get(MEDIA))
+            .unwrap()
+            .status,
+        200
+    );
 }
 
 fn open_to_all(keyside: &Keyside, socket: &str) {
     use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(keyside.dir().join(socket), std::fs::Permissions::from_mode(0o666)).unwrap();
+    std::fs::set_permissions(
+        keyside.dir().join(socket),
+        std::fs::Permissions::from_mode(0o666),
+    )
+    .unwrap();
 }
 
 #[test]
@@ -149,34 +197,40 @@ fn the_admin_listener_has_the_same_rules_for_hosts_and_browsers() {
     let upstream = Upstream::ok();
     let keyside = Keyside::start(&upstream);
     for path in ["/livez", "/readyz", "/metrics", "/status"] {
-        let ask = |lines: &str| keyside.ask_admin(format!("GET {path} HTTP/1.1\r\n{lines}\r\n\r\n").as_bytes());
+        let ask = |lines: &str| {
+            keyside.ask_admin(format!("GET {path} HTTP/1.1\r\n{lines}\r\n\r\n").as_bytes())
+        };
         assert_eq!(ask("Host: localhost").status, 200, "{path}");
         assert_eq!(ask("Host: [::1]:9900").status, 200, "{path}");
-        for (lines, statuses) in [
-            ("Host: evil.test", &[421_u16] as &[u16]),
-            ("X: no host at all", &[421]),
-            ("Host: localhost\r\nHost: localhost", &[421]),
-            ("Host: localhost\r\nOrigin: http://evil.test", &[403]),
-            ("Host: localhost\r\nOrigin: null", &[403]),
-            ("Host: localhost\r\nSec-Fetch-Site: cross-site", &[403]),
-            ("Host: localhost\r\nSec-Fetch-Site: same-site", &[403]),
+        for (lines, status) in [
+            ("Host: evil.test", 421),
+            ("X: no host at all", 421),
+            ("Host: localhost\r\nHost: localhost", 421),
+            ("Host: localhost\r\nOrigin: http://evil.test", 403),
+            ("Host: localhost\r\nOrigin: null", 403),
+            ("Host: localhost\r\nSec-Fetch-Site: cross-site", 403),
+            ("Host: localhost\r\nSec-Fetch-Site: same-site", 403),
         ] {
             let answer = ask(lines);
-            assert!(statuses.contains(&answer.status), "{path} {lines:?}: {}", answer.status);
+            assert_eq!(answer.status, status, "{path} {lines:?}");
             answer.must_be_a_refusal(lines);
         }
     }
     let before = keyside.reloads();
-    for lines in [
-        "Host: evil.test",
-        "Host: localhost\r\nOrigin: http://evil.test",
-        "Host: localhost\r\nSec-Fetch-Site: same-site",
+    for (lines, status) in [
+        ("Host: evil.test", 421),
+        ("Host: localhost\r\nOrigin: http://evil.test", 403),
+        ("Host: localhost\r\nSec-Fetch-Site: same-site", 403),
     ] {
-        let answer =
-            keyside.ask_admin(format!("POST /reload HTTP/1.1\r\n{lines}\r\nContent-Length: 0\r\n\r\n").as_bytes());
-        assert!(matches!(answer.status, 403 | 421), "{lines:?}: {}", answer.status);
+        let answer = keyside.ask_admin(
+            format!("POST /reload HTTP/1.1\r\n{lines}\r\nContent-Length: 0\r\n\r\n").as_bytes(),
+        );
+        assert_eq!(answer.status, status, "{lines:?}");
     }
-    assert!((keyside.reloads() - before).abs() < 0.5, "a browser reloaded it");
+    assert!(
+        (keyside.reloads() - before).abs() < 0.5,
+        "a browser reloaded it"
+    );
 }
 
 #[test]
@@ -186,11 +240,19 @@ fn a_get_changes_nothing_and_the_admin_listener_sends_nothing() {
     let before = keyside.reloads();
     let answer = keyside.ask_admin(&get("/reload"));
     assert_eq!(answer.status, 405, "{}", answer.text());
-    assert!(answer.header("allow").is_some_and(|allow| allow.contains("POST")));
+    assert!(
+        answer
+            .header("allow")
+            .is_some_and(|allow| allow.contains("POST"))
+    );
     assert!((keyside.reloads() - before).abs() < 0.5);
     assert_eq!(keyside.ask_admin(&get("/nothing")).status, 404);
     assert_ne!(keyside.ask_admin(&post(MESSAGES, "{}")).status, 200);
-    assert_ne!(keyside.get("/metrics").status, 200, "and the outbound listener tells nothing");
+    assert_ne!(
+        keyside.get("/metrics").status,
+        200,
+        "and the outbound listener tells nothing"
+    );
     assert_eq!(upstream.heads(), 0);
 }
 
@@ -204,7 +266,9 @@ fn garbage_at_the_admin_listener_is_answered_and_harmless() {
         b"CONNECT evil:443 HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"GET http://evil.test/livez HTTP/1.1\r\nHost: localhost\r\n\r\n",
     ] {
-        let mut client = Client::connect(keyside.admin()).unwrap().patience(Duration::from_secs(3));
+        let mut client = Client::connect(keyside.admin())
+            .unwrap()
+            .patience(Duration::from_secs(3));
         match client.ask(raw) {
             Ok(answer) => assert!((400..500).contains(&answer.status), "{answer:?}"),
             Err(why) => assert!(matches!(why, NoAnswer::Closed | NoAnswer::Reset), "{why:?}"),
@@ -225,7 +289,62 @@ fn an_address_that_others_reach_must_be_asked_for() {
     };
     let refused = Setup::new(&upstream).config(&config("")).finish("check");
     assert_eq!(refused.code, Some(78), "{}", refused.output);
-    assert!(refused.output.contains("allow_remote"), "{}", refused.output);
-    let keyside = Setup::new(&upstream).config(&config("allow_remote = true")).start();
+    assert!(
+        refused.output.contains("allow_remote"),
+        "{}",
+        refused.output
+    );
+    let keyside = Setup::new(&upstream)
+        .config(&config("allow_remote = true"))
+        .start();
     assert_eq!(keyside.get(MEDIA).status, 200);
+}
+
+/// An address of this machine besides loopback, if it has one. No packet is sent.
+fn own_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("192.0.2.1:9").ok()?;
+    let address = socket.local_addr().ok()?.ip();
+    (!address.is_loopback() && !address.is_unspecified()).then_some(address)
+}
+
+#[test]
+fn the_address_at_which_a_connection_arrived_is_a_name_of_keyside() {
+    let Some(address) = own_address() else {
+        eprintln!("skipped: this machine has no address but loopback");
+        return;
+    };
+    let upstream = Upstream::ok();
+    let keyside = Setup::new(&upstream)
+        .config(
+            "[outbound]\nlisten = [\"0.0.0.0:@PORT@\"]\nallow_remote = true\n[admin]\nlisten = [\"127.0.0.1:@ADMIN@\"]\n[reload]\nwatch = \"off\"\n\
+             [provider.test]\nextends = \"meta\"\nupstream = \"@UPSTREAM@\"\nmedia_upstream = \"@UPSTREAM@\"\nca = \"@DIR@/ca.pem\"\n\
+             [credential.acme]\nprovider = \"test\"\ncheck = \"off\"\ntoken = \"file:@DIR@/token\"\n[[route]]\ncredential = \"acme\"\n"
+        )
+        .start();
+    let port = keyside.outbound().port();
+    let here = (address, port).into();
+    for (target, host, status) in [
+        (MEDIA.to_owned(), address.to_string(), 200),
+        (MEDIA.to_owned(), format!("{address}:{port}"), 200),
+        (
+            format!("http://{address}:{port}{MEDIA}"),
+            format!("{address}:{port}"),
+            200,
+        ),
+        (MEDIA.to_owned(), "192.0.2.1".to_owned(), 421),
+        (
+            format!("http://{address}:1{MEDIA}"),
+            address.to_string(),
+            421,
+        ),
+    ] {
+        let mut client = Client::connect(here).unwrap();
+        let request = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        let answer = client.ask(request.as_bytes()).unwrap();
+        assert_eq!(answer.status, status, "{target} {host}: {}", answer.text());
+    }
+    // On loopback the address of the machine is a foreign name.
+    let request = format!("GET {MEDIA} HTTP/1.1\r\nHost: {address}\r\n\r\n");
+    assert_eq!(keyside.send(request.as_bytes()).status, 421);
 }

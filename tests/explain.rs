@@ -1,4 +1,4 @@
-//! What a request would meet is told without sending it.
+//! `keyside explain` shows the rules and the fate of a request, without sending the request.
 
 use std::process::Command;
 use std::time::Duration;
@@ -9,30 +9,53 @@ use crate::support::keyside::{Finished, Keyside, Setup, finish};
 use crate::support::upstream::{self, Upstream, answer};
 use crate::support::{MESSAGES, TOKEN};
 
-/// `keyside explain` about a keyside that runs.
+/// Runs `keyside explain` with the configuration and the admin address of a running sidecar.
 fn explain(keyside: &Keyside, arguments: &[&str]) -> Finished {
     let mut command = Command::new(env!("CARGO_BIN_EXE_keyside"));
-    command.arg("explain").args(arguments).arg("--config").arg(keyside.dir().join("proxy.toml"));
-    finish(command.args(["--admin", &keyside.admin().to_string()]), Duration::from_secs(10))
+    command
+        .arg("explain")
+        .args(arguments)
+        .arg("--config")
+        .arg(keyside.dir().join("proxy.toml"));
+    finish(
+        command.args(["--admin", &keyside.admin().to_string()]),
+        Duration::from_secs(10),
+    )
 }
 
 #[test]
-fn explain_tells_what_is_in_the_way_of_a_request_now() {
+fn explain_shows_what_would_delay_or_refuse_a_request_now() {
     let upstream = Upstream::answering(|request| {
         let body = String::from_utf8_lossy(&request.body).into_owned();
-        let code = if body.contains("15550001") { 131_056 } else { 130_429 };
-        let error = format!(r#"{{"error":{{"message":"too fast","type":"OAuthException","code":{code}}}}}"#);
+        let code = if body.contains("15550001") {
+            131_056
+        } else {
+            130_429
+        };
+        let error = format!(
+            r#"{{"error":{{"message":"too fast","type":"OAuthException","code":{code}}}}}"#
+        );
         if body.contains("15550003") {
             upstream::json("{}")
         } else {
-            answer("400 Bad Request", &[("Retry-After", "100")], error.as_bytes())
+            answer(
+                "400 Bad Request",
+                &[("Retry-After", "100")],
+                error.as_bytes(),
+            )
         }
     });
     let limits = "per_sender = \"3/60s\"\nper_recipient = { rate = \"1/60s\", burst = 2 }";
     let keyside = Setup::new(&upstream).limits(limits).start();
     let now = |path: &str, to: &str| {
-        let body = keyside.dir().write("body.json", format!(r#"{{"to":"{to}"}}"#));
-        let told = explain(&keyside, &["POST", path, "--body", &body.display().to_string()]).output;
+        let body = keyside
+            .dir()
+            .write("body.json", format!(r#"{{"to":"{to}"}}"#));
+        let told = explain(
+            &keyside,
+            &["POST", path, "--body", &body.display().to_string()],
+        )
+        .output;
         told.lines()
             .find_map(|line| line.trim_start().strip_prefix("now").map(str::trim_start))
             .unwrap_or("")
@@ -40,26 +63,55 @@ fn explain_tells_what_is_in_the_way_of_a_request_now() {
     };
     let send = |path: &str, to: &str| keyside.post(path, &format!(r#"{{"to":"{to}"}}"#)).status;
     let [one, another, third] = ["1", "2", "3"].map(|sender| format!("/v23.0/{sender}/messages"));
-    assert_eq!(now(&one, "15550003"), "it would go out at once: 3 of 3 are left");
+    assert_eq!(
+        now(&one, "15550003"),
+        "sent at once: 3 of a burst of 3 are left"
+    );
     assert_eq!((send(&one, "15550003"), send(&one, "15550001")), (200, 400));
-    assert_eq!(now(&one, "15550003"), "it would go out at once: 1 of 3 are left");
-    let refused = "too fast; so it would be refused with 429";
+    assert_eq!(
+        now(&one, "15550003"),
+        "sent at once: 1 of a burst of 3 are left"
+    );
+    let refused = "; refused with 429, because max_wait is ";
     let told = now(&one, "15550001");
-    assert!(told.starts_with("nothing to this recipient goes for ") && told.ends_with(refused), "{told}");
+    assert!(
+        told.starts_with("this recipient is paused for ") && told.contains(refused),
+        "{told}"
+    );
     assert_eq!(send(&one, "15550003"), 200);
-    let used = "to this recipient is used: it could go in ";
-    assert!(now(&one, "15550003").contains(used), "{}", now(&one, "15550003"));
+    let used = "the burst of this recipient is used up; this request could go in ";
+    assert!(
+        now(&one, "15550003").contains(used),
+        "{}",
+        now(&one, "15550003")
+    );
     let told = now(&one, "15550004");
-    let parts = ["what may go at once of this sender is used: it could go in ", " s; so it would be refused with 429"];
-    let seconds = told.strip_prefix(parts[0]).and_then(|rest| rest.strip_suffix(parts[1]));
-    assert!((15.0..=20.0).contains(&seconds.unwrap_or("0").parse::<f64>().unwrap()), "{told}");
+    let seconds = told
+        .strip_prefix("the burst of this sender is used up; this request could go in ")
+        .and_then(|rest| rest.split_once(" s; refused with 429"))
+        .map(|(seconds, _)| seconds);
+    assert!(
+        (15.0..=20.0).contains(&seconds.unwrap_or("0").parse::<f64>().unwrap()),
+        "{told}"
+    );
     assert_eq!(send(&another, "15550002"), 400);
     let told = now(&another, "15550003");
-    assert!(told.starts_with("nothing of this sender goes for ") && told.ends_with(refused), "{told}");
-    assert_eq!(now(&third, "15550001"), "it would go out at once: 3 of 3 are left");
+    assert!(
+        told.starts_with("this sender is paused for ") && told.contains(refused),
+        "{told}"
+    );
+    assert_eq!(
+        now(&third, "15550001"),
+        "sent at once: 3 of a burst of 3 are left"
+    );
     let refused = keyside.post(&another, r#"{"to":"15550003"}"#);
-    let reason = "nothing of this sender goes for now: the provider was asked too fast";
-    assert_eq!((refused.status, refused.json()["error"]["message"].as_str()), (429, Some(reason)));
+    assert_eq!(refused.status, 429);
+    let message = refused.json()["error"]["message"].to_string();
+    let reason = " s: the provider refused a request as too fast";
+    assert!(
+        message.contains("this sender is paused for another ") && message.contains(reason),
+        "{message}"
+    );
     for (metric, limit, expected) in [
         ("keyside_limit_per_second", "sender", 0.05),
         ("keyside_limit_in_use", "sender", 2.0),
@@ -67,30 +119,107 @@ fn explain_tells_what_is_in_the_way_of_a_request_now() {
         ("keyside_limit_paused", "recipient", 1.0),
         ("keyside_limit_waiting", "sender", 0.0),
     ] {
-        assert_eq!(keyside.metric(metric, &[&format!("limit=\"{limit}\"")]), expected, "{metric} {limit}");
+        assert_eq!(
+            keyside.metric(metric, &[&format!("limit=\"{limit}\"")]),
+            expected,
+            "{metric} {limit}"
+        );
     }
     let status = keyside.status();
     let senders = status["routes"][0]["limit"]["senders"].as_array().unwrap();
-    let shown: Vec<_> = senders.iter().map(|one| (&one["sender"], &one["remaining"], &one["paused_because"])).collect();
-    assert_eq!(shown, [(&json!("2"), &json!(2), &json!("throttled")), (&json!("1"), &json!(0), &Value::Null)]);
+    let shown: Vec<_> = senders
+        .iter()
+        .map(|one| (&one["sender"], &one["remaining"], &one["paused_because"]))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            (&json!("2"), &json!(2), &json!("throttled")),
+            (&json!("1"), &json!(0), &Value::Null)
+        ]
+    );
 }
 
 #[test]
-fn explain_tells_what_a_request_would_meet_and_why_it_would_be_refused() {
+fn explain_shows_the_rules_of_a_request_and_why_a_request_is_refused() {
     let upstream = Upstream::ok();
     let keyside = Setup::new(&upstream).start();
     let body = keyside.dir().write("body.json", r#"{"to":"15550001234"}"#);
-    let told = explain(&keyside, &["POST", MESSAGES, "--body", &body.display().to_string()]);
-    for part in ["route       acme", "messages (sending)", "whom the body names at /to", "it would go out at once"] {
-        assert!(told.code == Some(0) && told.output.contains(part), "{part}: {}", told.output);
+    let told = explain(
+        &keyside,
+        &["POST", MESSAGES, "--body", &body.display().to_string()],
+    );
+    for part in [
+        "route       acme",
+        "messages (sending)",
+        "named in the body at /to",
+        "sent at once",
+    ] {
+        assert!(
+            told.code == Some(0) && told.output.contains(part),
+            "{part}: {}",
+            told.output
+        );
     }
-    assert!(!told.output.contains(TOKEN) && !told.output.contains("15550001234"), "{}", told.output);
+    assert!(
+        !told.output.contains(TOKEN) && !told.output.contains("15550001234"),
+        "{}",
+        told.output
+    );
     for (method, path, part) in [
-        ("GET", "/v23.0/1/message_templates", "403 operation_not_allowed"),
+        (
+            "GET",
+            "/v23.0/1/message_templates",
+            "403 operation_not_allowed",
+        ),
         ("TRACE", MESSAGES, "405 method_not_allowed"),
         ("GET", "//", "400 bad_request"),
     ] {
         let told = explain(&keyside, &[method, path]);
-        assert!(told.code == Some(1) && told.output.contains(part), "{part}: {}", told.output);
+        assert!(
+            told.code == Some(1) && told.output.contains(part),
+            "{part}: {}",
+            told.output
+        );
     }
+}
+
+#[test]
+fn a_pause_of_an_object_is_explained_and_shown() {
+    let throttle = r#"{"error":{"message":"too fast","type":"OAuthException","code":80007}}"#;
+    let upstream = Upstream::answering(move |_| {
+        answer(
+            "400 Bad Request",
+            &[("Content-Type", "application/json"), ("Retry-After", "100")],
+            throttle.as_bytes(),
+        )
+    });
+    let keyside = Setup::new(&upstream)
+        .route("operations = [\"messages\", \"templates\", \"phone_numbers\"]")
+        .start();
+    let [paused, other] = ["77", "88"].map(|object| format!("/v23.0/{object}/message_templates"));
+    let now = |words: &[&str]| {
+        let told = explain(&keyside, words).output;
+        let line = told
+            .lines()
+            .find(|line| line.trim_start().starts_with("now"));
+        line.unwrap_or(&told).to_owned()
+    };
+    assert!(now(&["GET", &paused]).contains("sent at once"));
+    assert_eq!(keyside.get(&paused).status, 400);
+    let told = now(&["GET", &paused]);
+    assert!(
+        told.contains("this object is paused for ") && told.contains("refused with 429"),
+        "{told}"
+    );
+    assert!(now(&["GET", &other]).contains("sent at once"));
+    assert!(now(&["POST", MESSAGES]).contains("sent at once"));
+    let limit = keyside.status()["routes"][0]["limit"].clone();
+    assert_eq!(limit["objects_paused"], 1, "{limit}");
+    assert_eq!(
+        limit["objects"][0]["paused_because"], "throttled",
+        "{limit}"
+    );
+    let labels = ["limit=\"object\""];
+    assert_eq!(keyside.metric("keyside_limit_paused", &labels), 1.0);
 }

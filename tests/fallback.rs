@@ -1,4 +1,4 @@
-//! A new secret that the provider refuses costs no request: the one before it is still there.
+//! A new secret refused by the provider costs no request: requests fall back to the previous secret.
 
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use crate::support::client::{get, post, with_body};
 use crate::support::keyside::{Keyside, Setup};
-use crate::support::upstream::{Request, Upstream, json};
+use crate::support::upstream::{Request, Upstream, answer, json};
 use crate::support::{MEDIA, MESSAGES, TOKEN, eventually};
 
 const NEW: &str = "EAASECOND";
 
-/// An upstream that refuses some tokens, as Meta does.
+/// An upstream with refusals for some tokens, in Meta's form.
 struct Provider {
     upstream: Upstream,
     refused: Arc<Mutex<Vec<&'static str>>>,
@@ -23,7 +23,12 @@ impl Provider {
         let tokens = Arc::clone(&refused);
         let upstream = Upstream::answering(move |request| {
             let sent = token_of(request);
-            if tokens.lock().unwrap().iter().any(|token| sent == format!("Bearer {token}")) {
+            if tokens
+                .lock()
+                .unwrap()
+                .iter()
+                .any(|token| sent == format!("Bearer {token}"))
+            {
                 return error(401, 190);
             }
             json(r#"{"messages":[{"id":"wamid.1"}]}"#)
@@ -35,9 +40,12 @@ impl Provider {
         *self.refused.lock().unwrap() = tokens.to_vec();
     }
 
-    /// The tokens that arrived, in order, since there were `from` requests.
+    /// Returns the tokens of all requests after the first `from`, in order.
     fn tokens(&self, from: usize) -> Vec<String> {
-        self.upstream.requests()[from..].iter().map(token_of).collect()
+        self.upstream.requests()[from..]
+            .iter()
+            .map(token_of)
+            .collect()
     }
 }
 
@@ -50,7 +58,8 @@ fn error(status: u16, code: i64) -> Vec<u8> {
 }
 
 fn error_saying(message: &str, status: u16, code: i64) -> Vec<u8> {
-    let body = format!(r#"{{"error":{{"message":"{message}","type":"OAuthException","code":{code}}}}}"#);
+    let body =
+        format!(r#"{{"error":{{"message":"{message}","type":"OAuthException","code":{code}}}}}"#);
     format!("HTTP/1.1 {status} No\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len())
         .into_bytes()
 }
@@ -65,11 +74,15 @@ fn rotate(keyside: &Keyside, token: &str) {
 }
 
 fn alarms(keyside: &Keyside, what: &str) -> usize {
-    keyside.log().lines().filter(|line| line.contains(what) && line.contains("ERROR")).count()
+    keyside
+        .log()
+        .lines()
+        .filter(|line| line.contains(what) && line.contains("ERROR"))
+        .count()
 }
 
 #[test]
-fn a_refused_new_token_gives_way_to_the_one_before() {
+fn requests_fall_back_when_the_new_token_is_refused() {
     let provider = Provider::new();
     let keyside = Setup::new(&provider.upstream).start();
     provider.refuse(&[NEW]);
@@ -80,9 +93,20 @@ fn a_refused_new_token_gives_way_to_the_one_before() {
     }
     let mut expected = vec![bearer(NEW)];
     expected.extend(vec![bearer(TOKEN); 5]);
-    assert_eq!(provider.tokens(before), expected, "one refusal, and then only the token that works");
-    assert_eq!(alarms(&keyside, "sending with the one before"), 1, "one alarm, not one per request");
-    assert_eq!(keyside.metric("keyside_rotations_total", &["result=\"fell_back\""]), 1.0);
+    assert_eq!(
+        provider.tokens(before),
+        expected,
+        "one refusal, and then only the token that works"
+    );
+    assert_eq!(
+        alarms(&keyside, "sending with the one before"),
+        1,
+        "one alarm, not one per request"
+    );
+    assert_eq!(
+        keyside.metric("keyside_rotations_total", &["result=\"fell_back\""]),
+        1.0
+    );
     assert_eq!(keyside.status()["credentials"][0]["sends"], "previous");
     assert_eq!(keyside.ask_admin(&get("/readyz")).status, 200);
 }
@@ -96,7 +120,11 @@ fn the_next_reload_tries_the_new_token_again() {
     assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
     provider.refuse(&[]);
     assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
-    assert_eq!(token_of(&provider.upstream.last()), bearer(TOKEN), "not before");
+    assert_eq!(
+        token_of(&provider.upstream.last()),
+        bearer(TOKEN),
+        "not before"
+    );
     assert_eq!(keyside.reload().status, 200);
     assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
     assert_eq!(token_of(&provider.upstream.last()), bearer(NEW));
@@ -104,39 +132,149 @@ fn the_next_reload_tries_the_new_token_again() {
 }
 
 #[test]
-fn after_two_bad_tokens_it_is_the_one_that_works_that_is_sent() {
+fn after_two_bad_tokens_requests_carry_the_good_one() {
     let provider = Provider::new();
     let keyside = Setup::new(&provider.upstream).start();
     provider.refuse(&[NEW, "EAATHIRD"]);
     for token in [NEW, "EAATHIRD"] {
         rotate(&keyside, token);
         assert_eq!(keyside.post(MESSAGES, "{}").status, 200, "{token}");
-        assert_eq!(token_of(&provider.upstream.last()), bearer(TOKEN), "{token}");
+        assert_eq!(
+            token_of(&provider.upstream.last()),
+            bearer(TOKEN),
+            "{token}"
+        );
     }
 }
 
 #[test]
-fn what_is_no_refusal_of_the_credential_is_passed_on_and_sent_once() {
-    for (status, code) in [(403, 10), (403, 200), (403, 368), (400, 100), (400, 130_429), (500, 131_057), (401, 3)] {
+fn an_error_that_is_no_refusal_of_the_credential_is_passed_on_and_sent_once() {
+    for (status, code) in [
+        (403, 368),
+        (400, 100),
+        (400, 130_429),
+        (500, 131_057),
+        (401, 3),
+    ] {
         let upstream = Upstream::answering(move |_| error(status, code));
         let keyside = Setup::new(&upstream).start();
         rotate(&keyside, NEW);
         let before = upstream.arrivals();
         let answer = keyside.post(MESSAGES, "{}");
-        assert_eq!((answer.status, answer.json()["error"]["code"].as_i64()), (status, Some(code)));
+        assert_eq!(
+            (answer.status, answer.json()["error"]["code"].as_i64()),
+            (status, Some(code))
+        );
         assert_eq!(upstream.arrivals() - before, 1, "{code}");
     }
+}
+
+/// Permission errors: Meta's codes, the code of an object that the token cannot see, and a status alone.
+fn permission_errors() -> [(&'static str, Vec<u8>); 5] {
+    let unseen = r#"{"error":{"message":"Unsupported post request.","type":"GraphMethodException","code":100,"error_subcode":33}}"#;
+    [
+        ("10", error(403, 10)),
+        ("200", error(403, 200)),
+        ("299", error(400, 299)),
+        ("100/33", answer("400 No", &[], unseen.as_bytes())),
+        ("no code", answer("403 No", &[], b"{}")),
+    ]
+}
+
+/// A credential whose provider knows forbidden requests by their status as well.
+fn with_status(upstream: &Upstream) -> Keyside {
+    Setup::new(upstream)
+        .provider("[provider.test.errors]\ncode = \"/error/code\"\nsubcode = \"/error/error_subcode\"\nrefused = [190]\nforbidden = [10, \"200-299\", \"100/33\"]\nforbidden_status = [403]\n")
+        .start()
+}
+
+#[test]
+fn a_new_token_that_may_do_too_little_is_replaced_by_the_one_before() {
+    for (what, forbidden) in permission_errors() {
+        let upstream = Upstream::answering(move |request| {
+            if token_of(request) == bearer(NEW) {
+                forbidden.clone()
+            } else {
+                json(r#"{"messages":[{"id":"wamid.1"}]}"#)
+            }
+        });
+        let keyside = with_status(&upstream);
+        rotate(&keyside, NEW);
+        let before = upstream.arrivals();
+        for _ in 0..3 {
+            assert_eq!(keyside.post(MESSAGES, "{}").status, 200, "{what}");
+        }
+        let sent: Vec<_> = upstream.requests()[before..].iter().map(token_of).collect();
+        let expected = [bearer(NEW), bearer(TOKEN), bearer(TOKEN), bearer(TOKEN)];
+        assert_eq!(
+            sent, expected,
+            "{what}: one replay, and then the token that works"
+        );
+        // A later load, whatever its cause, must not bring the weak token back.
+        assert_eq!(keyside.reload().status, 200, "{what}");
+        let before = upstream.arrivals();
+        assert_eq!(keyside.post(MESSAGES, "{}").status, 200, "{what}");
+        let sent: Vec<_> = upstream.requests()[before..].iter().map(token_of).collect();
+        assert_eq!(sent, [bearer(TOKEN)], "{what}: after a load");
+        assert_eq!(
+            alarms(&keyside, "may do too little"),
+            1,
+            "{what}: {}",
+            keyside.log()
+        );
+        assert_eq!(
+            keyside.status()["credentials"][0]["sends"],
+            "previous",
+            "{what}"
+        );
+    }
+}
+
+#[test]
+fn a_request_that_no_token_may_make_blames_no_token() {
+    for (what, forbidden) in permission_errors() {
+        let upstream = Upstream::answering(move |request| match request.target() {
+            target if target.contains("/media") => json("{}"),
+            _ => forbidden.clone(),
+        });
+        let keyside = with_status(&upstream);
+        rotate(&keyside, NEW);
+        for (place, arrivals) in [("the first", 2), ("the second", 1)] {
+            let before = upstream.arrivals();
+            let answer = keyside.post(MESSAGES, "{}");
+            assert!(answer.status == 403 || answer.status == 400, "{what}");
+            assert_eq!(upstream.arrivals() - before, arrivals, "{what}: {place}");
+        }
+        assert_eq!(
+            keyside.status()["credentials"][0]["sends"],
+            "current",
+            "{what}"
+        );
+        assert_eq!(alarms(&keyside, "may do too little"), 0, "{what}");
+    }
+}
+
+#[test]
+fn a_permission_error_from_before_the_change_is_not_tried_with_the_token_before() {
+    let upstream = Upstream::answering(|_| error(403, 10));
+    let keyside = Setup::new(&upstream).start();
+    assert_eq!(keyside.post(MESSAGES, "{}").status, 403);
+    rotate(&keyside, NEW);
+    let before = upstream.arrivals();
+    assert_eq!(keyside.post(MESSAGES, "{}").status, 403);
+    assert_eq!(upstream.arrivals() - before, 1);
 }
 
 #[test]
 fn the_codes_of_a_refused_credential_count_whatever_the_status() {
     for (status, code) in [(400, 190), (401, 102), (500, 104), (401, 0)] {
-        let upstream =
-            Upstream::answering(
-                move |request| {
-                    if token_of(request) == bearer(NEW) { error(status, code) } else { json("{}") }
-                },
-            );
+        let upstream = Upstream::answering(move |request| {
+            if token_of(request) == bearer(NEW) {
+                error(status, code)
+            } else {
+                json("{}")
+            }
+        });
         let keyside = Setup::new(&upstream).start();
         rotate(&keyside, NEW);
         assert_eq!(keyside.post(MESSAGES, "{}").status, 200, "{status} {code}");
@@ -147,25 +285,36 @@ fn the_codes_of_a_refused_credential_count_whatever_the_status() {
 fn a_refused_proof_is_a_refusal_of_the_credential() {
     let upstream = Upstream::answering(move |request| {
         if token_of(request) == bearer(NEW) {
-            error_saying("Invalid appsecret_proof provided in the API argument", 400, 100)
+            error_saying(
+                "Invalid appsecret_proof provided in the API argument",
+                400,
+                100,
+            )
         } else {
             json("{}")
         }
     });
     let keyside = Setup::new(&upstream).start();
     rotate(&keyside, NEW);
-    assert_eq!(keyside.post(MESSAGES, "{}").status, 200, "with the token and app secret from before");
+    assert_eq!(
+        keyside.post(MESSAGES, "{}").status,
+        200,
+        "with the token and app secret from before"
+    );
     assert_eq!(keyside.status()["credentials"][0]["sends"], "previous");
 }
 
 #[test]
-fn a_refusal_of_all_there_is_reaches_the_caller_until_it_ends() {
+fn the_application_gets_the_refusal_while_every_secret_is_refused() {
     let provider = Provider::new();
     let keyside = Setup::new(&provider.upstream).start();
     provider.refuse(&[TOKEN]);
     for _ in 0..3 {
         let answer = keyside.post(MESSAGES, "{}");
-        assert_eq!((answer.status, answer.json()["error"]["code"].as_i64()), (401, Some(190)));
+        assert_eq!(
+            (answer.status, answer.json()["error"]["code"].as_i64()),
+            (401, Some(190))
+        );
     }
     assert_eq!(alarms(&keyside, "refuses the credential"), 1);
     let ready = keyside.ask_admin(&get("/readyz"));
@@ -185,13 +334,18 @@ fn a_streamed_upload_is_not_sent_again() {
     provider.refuse(&[NEW]);
     rotate(&keyside, NEW);
     let before = provider.upstream.arrivals();
-    let upload = with_body("POST", "/v23.0/1234567890/media", "multipart/form-data; boundary=b", b"--b--\r\n");
+    let upload = with_body(
+        "POST",
+        "/v23.0/1234567890/media",
+        "multipart/form-data; boundary=b",
+        b"--b--\r\n",
+    );
     assert_eq!(keyside.send(&upload).status, 401);
     assert_eq!(provider.upstream.arrivals() - before, 1);
 }
 
 #[test]
-fn a_request_under_way_goes_out_again_with_the_token_that_replaced_its_own() {
+fn a_refused_request_under_way_is_sent_again_with_the_newer_token() {
     let revoked = Arc::new(Mutex::new(false));
     let held = Arc::clone(&revoked);
     let upstream = Upstream::answering(move |request| {
@@ -204,7 +358,11 @@ fn a_request_under_way_goes_out_again_with_the_token_that_replaced_its_own() {
         }
         error(401, 190)
     });
-    let keyside = Arc::new(Setup::new(&upstream).credential("token = \"file:@DIR@/token\"\noverlap = \"off\"").start());
+    let keyside = Arc::new(
+        Setup::new(&upstream)
+            .credential("token = \"file:@DIR@/token\"\noverlap = \"off\"")
+            .start(),
+    );
     let sender = Arc::clone(&keyside);
     let under_way = thread::spawn(move || sender.post(MESSAGES, "{}").status);
     assert!(eventually(Duration::from_secs(5), || upstream.heads() == 1));
@@ -217,17 +375,31 @@ fn a_request_under_way_goes_out_again_with_the_token_that_replaced_its_own() {
 #[test]
 fn a_replaced_token_ends_with_its_overlap() {
     let provider = Provider::new();
-    let keyside = Setup::new(&provider.upstream).credential("token = \"file:@DIR@/token\"\noverlap = \"1s\"").start();
+    let keyside = Setup::new(&provider.upstream)
+        .credential("token = \"file:@DIR@/token\"\noverlap = \"1s\"")
+        .start();
     rotate(&keyside, NEW);
     let previous = |keyside: &Keyside| keyside.status()["credentials"][0]["previous"].clone();
-    assert_eq!(previous(&keyside)[0]["secrets"][0]["name"], "token", "{}", previous(&keyside));
-    assert!(eventually(Duration::from_secs(5), || previous(&keyside).as_array().unwrap().is_empty()));
+    assert_eq!(
+        previous(&keyside)[0]["secrets"][0]["name"],
+        "token",
+        "{}",
+        previous(&keyside)
+    );
+    assert!(eventually(Duration::from_secs(5), || previous(&keyside)
+        .as_array()
+        .unwrap()
+        .is_empty()));
     provider.refuse(&[NEW]);
-    assert_eq!(keyside.post(MESSAGES, "{}").status, 401, "the old one is gone");
+    assert_eq!(
+        keyside.post(MESSAGES, "{}").status,
+        401,
+        "the old one is gone"
+    );
 }
 
 #[test]
-fn a_replaced_token_shows_in_no_answer_either() {
+fn a_replaced_token_is_redacted_from_answers() {
     let upstream = Upstream::answering(|_| json(&format!(r#"{{"a":"{TOKEN}"}}"#)));
     let keyside = Setup::new(&upstream).start();
     rotate(&keyside, "EAASECONDTOKEN");
@@ -236,7 +408,7 @@ fn a_replaced_token_shows_in_no_answer_either() {
 }
 
 #[test]
-fn a_post_is_built_from_the_same_bytes_when_it_goes_out_again() {
+fn a_post_that_is_sent_again_has_the_same_bytes() {
     let provider = Provider::new();
     let keyside = Setup::new(&provider.upstream).start();
     provider.refuse(&[NEW]);
@@ -245,7 +417,9 @@ fn a_post_is_built_from_the_same_bytes_when_it_goes_out_again() {
     let body = r#"{ "to" : "16505551234", "text":{"body":"é"} }"#;
     assert_eq!(keyside.send(&post(MESSAGES, body)).status, 200);
     let requests = provider.upstream.requests();
-    let [first, second] = &requests[before..] else { panic!("two arrivals") };
+    let [first, second] = &requests[before..] else {
+        panic!("two arrivals")
+    };
     assert_eq!(first.body, body.as_bytes());
     assert_eq!(second.body, first.body);
 }

@@ -1,4 +1,4 @@
-//! What Keyside promises to those who use it, tested from outside: each module is a behaviour, each test's name a sentence.
+//! The promises of Keyside to users, tested from outside: each module is a behaviour, and the name of each test is a sentence.
 #![allow(
     missing_docs,
     unreachable_pub,
@@ -19,29 +19,56 @@
 mod support;
 
 mod access_tokens;
+mod alias;
+mod alias_ca;
 mod audit;
+mod bodies;
 mod buckets;
 mod callers;
 mod checks;
+mod checks_candidate;
 mod clock;
+mod commands;
+mod descriptors;
+mod doors;
+mod event_forms;
 mod explain;
 mod fallback;
+mod forgotten;
+mod hold;
+mod kept_back;
+mod kubernetes;
 mod lifecycle;
 mod limits;
 mod managers;
+mod memory;
+mod meta;
 mod once;
+mod places;
 mod presets;
 mod providers;
 mod raw_requests;
+mod readings;
+mod redaction;
 mod reload;
+mod replays;
 mod rotate;
+mod rotate_cuts;
+mod rotate_new;
 mod rotation;
 mod sandbox_providers;
 mod sandbox_webhooks;
+mod scale;
+mod scan;
+mod secret_forms;
 mod secrets;
 mod sending;
 mod shared_limits;
 mod sign;
+mod soak;
+mod stalls;
+mod state;
+mod tenants;
 mod throttles;
 mod tidy;
 mod turns;

@@ -13,18 +13,52 @@ use crate::support::{APP_SECRET, MESSAGES, eventually};
 
 fn with(lines: &str, path: &str, body: &str) -> Vec<u8> {
     let plain = String::from_utf8(post(path, body)).unwrap();
-    plain.replacen("\r\n", &format!("\r\n{lines}"), 1).into_bytes()
+    plain
+        .replacen("\r\n", &format!("\r\n{lines}"), 1)
+        .into_bytes()
 }
 
 fn send(keyside: &Keyside, key: &str, body: &str) -> Answer {
-    keyside.send(&with(&format!("Idempotency-Key: {key}\r\n"), MESSAGES, body))
+    keyside.send(&with(
+        &format!("Idempotency-Key: {key}\r\n"),
+        MESSAGES,
+        body,
+    ))
 }
 
-/// An upstream that gives each message an id of its own.
+#[test]
+fn one_key_on_two_routes_is_two_keys() {
+    let upstream = counting();
+    let keyside = Setup::new(&upstream)
+        .more(
+            "[[route]]\ncredential = \"acme\"\nname = \"second\"\npath = \"/second\"\n[route.limits]\nper_sender = \"1000/s\"\n",
+        )
+        .start();
+    let send = |path: &str| {
+        let request = with("Idempotency-Key: k\r\n", path, r#"{"to":"1"}"#);
+        keyside.send(&request)
+    };
+    let second = format!("/second{MESSAGES}");
+    let first = send(MESSAGES);
+    let other = send(&second);
+    assert_eq!((first.status, other.status), (200, 200));
+    assert_ne!(first.body, other.body, "another route is another message");
+    for (path, answer) in [(MESSAGES, &first), (&second, &other)] {
+        let again = send(path);
+        assert_eq!(again.header("idempotent-replayed"), Some("true"), "{path}");
+        assert_eq!(again.body, answer.body, "{path}");
+    }
+    assert_eq!(upstream.arrivals(), 2);
+}
+
+/// An upstream with a new id in each answer.
 fn counting() -> Upstream {
     let sent = AtomicUsize::new(0);
     Upstream::answering(move |_| {
-        json(&format!(r#"{{"messages":[{{"id":"wamid.{}"}}]}}"#, sent.fetch_add(1, Ordering::Relaxed)))
+        json(&format!(
+            r#"{{"messages":[{{"id":"wamid.{}"}}]}}"#,
+            sent.fetch_add(1, Ordering::Relaxed)
+        ))
     })
 }
 
@@ -32,33 +66,70 @@ fn counting() -> Upstream {
 fn a_repeated_request_gets_the_first_answer() {
     let upstream = counting();
     let keyside = Keyside::start(&upstream);
-    let first = send(&keyside, "\"8e03978e-40d5-43dd-bc93-6894a57f9324\"", r#"{"to":"1"}"#);
-    assert_eq!((first.status, first.header("idempotent-replayed")), (200, None));
-    for key in ["\"8e03978e-40d5-43dd-bc93-6894a57f9324\"", "8e03978e-40d5-43dd-bc93-6894a57f9324"] {
+    let first = send(
+        &keyside,
+        "\"8e03978e-40d5-43dd-bc93-6894a57f9324\"",
+        r#"{"to":"1"}"#,
+    );
+    assert_eq!(
+        (first.status, first.header("idempotent-replayed")),
+        (200, None)
+    );
+    for key in [
+        "\"8e03978e-40d5-43dd-bc93-6894a57f9324\"",
+        "8e03978e-40d5-43dd-bc93-6894a57f9324",
+    ] {
         let again = send(&keyside, key, r#"{"to":"1"}"#);
         assert_eq!((again.status, &again.body), (200, &first.body), "{key}");
         assert_eq!(again.header("idempotent-replayed"), Some("true"));
         assert_eq!(again.header("content-type"), first.header("content-type"));
     }
     assert_eq!(upstream.arrivals(), 1);
-    assert_ne!(send(&keyside, "another", r#"{"to":"1"}"#).body, first.body, "another key is another message");
-    let other_sender = with("Idempotency-Key: another\r\n", "/v23.0/9876543210/messages", r#"{"to":"1"}"#);
-    assert_eq!(keyside.send(&other_sender).header("idempotent-replayed"), None, "each sender has keys of its own");
-    assert_ne!(keyside.post(MESSAGES, "{}").body, keyside.post(MESSAGES, "{}").body, "without a key nothing is kept");
+    assert_ne!(
+        send(&keyside, "another", r#"{"to":"1"}"#).body,
+        first.body,
+        "another key is another message"
+    );
+    let other_sender = with(
+        "Idempotency-Key: another\r\n",
+        "/v23.0/9876543210/messages",
+        r#"{"to":"1"}"#,
+    );
+    assert_eq!(
+        keyside.send(&other_sender).header("idempotent-replayed"),
+        None,
+        "keys are separate for each sender"
+    );
+    assert_ne!(
+        keyside.post(MESSAGES, "{}").body,
+        keyside.post(MESSAGES, "{}").body,
+        "without a key nothing is kept"
+    );
     // A reload forgets nothing.
     assert_eq!(keyside.reload().status, 200);
-    assert_eq!(send(&keyside, "another", r#"{"to":"1"}"#).header("idempotent-replayed"), Some("true"));
+    assert_eq!(
+        send(&keyside, "another", r#"{"to":"1"}"#).header("idempotent-replayed"),
+        Some("true")
+    );
 }
 
 #[test]
-fn another_message_under_the_same_key_is_refused() {
+fn a_different_message_under_a_used_key_is_refused() {
     let upstream = counting();
     let keyside = Keyside::start(&upstream);
     assert_eq!(send(&keyside, "k", r#"{"to":"1"}"#).status, 200);
     let refused = send(&keyside, "k", r#"{"to":"2"}"#);
     assert_eq!((refused.status, refused.slug()), (422, "key_reused"));
-    for line in ["Idempotency-Key:\r\n", "Idempotency-Key: a\r\nIdempotency-Key: b\r\n", "Idempotency-Key: \"\"\r\n"] {
-        assert_eq!(keyside.send(&with(line, MESSAGES, "{}")).status, 400, "{line}");
+    for line in [
+        "Idempotency-Key:\r\n",
+        "Idempotency-Key: a\r\nIdempotency-Key: b\r\n",
+        "Idempotency-Key: \"\"\r\n",
+    ] {
+        assert_eq!(
+            keyside.send(&with(line, MESSAGES, "{}")).status,
+            400,
+            "{line}"
+        );
     }
     let long = format!("Idempotency-Key: {}\r\n", "x".repeat(256));
     assert_eq!(keyside.send(&with(&long, MESSAGES, "{}")).status, 400);
@@ -66,7 +137,7 @@ fn another_message_under_the_same_key_is_refused() {
 }
 
 #[test]
-fn while_the_first_is_under_way_a_second_is_told_so() {
+fn a_repetition_while_the_first_request_is_under_way_gets_409() {
     let upstream = Upstream::answering(|_| {
         thread::sleep(Duration::from_millis(500));
         json("{}")
@@ -77,7 +148,11 @@ fn while_the_first_is_under_way_a_second_is_told_so() {
         assert!(eventually(Duration::from_secs(2), || upstream.arrivals() == 1));
         let second = send(&keyside, "k", "{}");
         assert_eq!((second.status, second.slug()), (409, "send_under_way"));
-        assert!(second.json()["error"]["keyside"].get("outcome").is_none(), "{}", second.text());
+        assert!(
+            second.json()["error"]["keyside"].get("outcome").is_none(),
+            "{}",
+            second.text()
+        );
         assert_eq!(first.join().unwrap().status, 200);
     });
     assert_eq!(send(&keyside, "k", "{}").status, 200);
@@ -85,15 +160,18 @@ fn while_the_first_is_under_way_a_second_is_told_so() {
 }
 
 #[test]
-fn an_unknown_outcome_is_sent_again_only_when_the_caller_says_so() {
+fn a_message_of_unknown_outcome_is_sent_again_only_if_the_application_settles_it() {
     let arrivals = AtomicUsize::new(0);
-    let upstream = Upstream::scripted(move |_, wire| match arrivals.fetch_add(1, Ordering::Relaxed) {
-        0 => After::Close,
-        _ => {
-            wire.write(&json("{}"));
-            After::Keep
-        }
-    });
+    let upstream =
+        Upstream::scripted(
+            move |_, wire| match arrivals.fetch_add(1, Ordering::Relaxed) {
+                0 => After::Close,
+                _ => {
+                    wire.write(&json("{}"));
+                    After::Keep
+                }
+            },
+        );
     let keyside = Keyside::start(&upstream);
     assert_eq!(send(&keyside, "k", "{}").status, 502);
     for _ in 0..2 {
@@ -102,86 +180,137 @@ fn an_unknown_outcome_is_sent_again_only_when_the_caller_says_so() {
         assert_eq!(again.json()["error"]["keyside"]["outcome"], "unknown");
     }
     assert_eq!(upstream.arrivals(), 1);
-    let settled = keyside.send(&with("Idempotency-Key: k\r\nKeyside-Settle: not-sent\r\n", MESSAGES, "{}"));
+    let settled = keyside.send(&with(
+        "Idempotency-Key: k\r\nKeyside-Settle: not-sent\r\n",
+        MESSAGES,
+        "{}",
+    ));
     assert_eq!((settled.status, upstream.arrivals()), (200, 2));
-    let sent = keyside.send(&with("Idempotency-Key: k\r\nKeyside-Settle: not-sent\r\n", MESSAGES, "{}"));
+    let sent = keyside.send(&with(
+        "Idempotency-Key: k\r\nKeyside-Settle: not-sent\r\n",
+        MESSAGES,
+        "{}",
+    ));
     assert_eq!(
         (sent.header("idempotent-replayed"), upstream.arrivals()),
         (Some("true"), 2),
-        "what is known stays known"
+        "a known answer must stay known"
     );
 }
 
 #[test]
-fn a_caller_that_hangs_up_leaves_the_outcome_to_be_found_out() {
+fn the_outcome_is_kept_for_an_application_that_hangs_up() {
     let upstream = Upstream::answering(|_| {
         thread::sleep(Duration::from_millis(300));
         json("{}")
     });
-    let keyside = Setup::new(&upstream).limits("per_sender = \"1/2s\"\nmax_wait = \"10s\"").start();
+    let keyside = Setup::new(&upstream)
+        .limits("per_sender = \"1/2s\"\nmax_wait = \"10s\"")
+        .start();
     let mut gone = Client::connect(keyside.outbound()).unwrap();
     assert!(gone.send(&with("Idempotency-Key: first\r\n", MESSAGES, "{}")));
     assert!(eventually(Duration::from_secs(2), || upstream.arrivals() == 1));
-    // This one is in line: nothing of it has gone out.
+    // The second message waits in the queue: no byte of it has gone out.
     let mut waiting = Client::connect(keyside.outbound()).unwrap();
     assert!(waiting.send(&with("Idempotency-Key: second\r\n", MESSAGES, "{}")));
     let in_line = || keyside.status()["routes"][0]["limit"]["waiting"] == 1;
     assert!(eventually(Duration::from_secs(2), in_line));
     drop((gone, waiting));
     assert!(eventually(Duration::from_secs(2), || !in_line()));
-    assert_eq!(send(&keyside, "second", "{}").status, 200, "it was never sent");
+    assert_eq!(
+        send(&keyside, "second", "{}").status,
+        200,
+        "the waiting message must not have been sent"
+    );
     assert_eq!(
         send(&keyside, "first", "{}").header("idempotent-replayed"),
         Some("true"),
-        "it was, and its answer came"
+        "the answer of the first message must have been kept"
     );
     assert_eq!(upstream.arrivals(), 2);
 }
 
 #[test]
-fn settling_one_request_settles_no_other_under_its_key() {
+fn settling_a_request_settles_no_different_request_under_its_key() {
     let upstream = forgetful();
     let keyside = Keyside::start(&upstream);
     assert_eq!(send(&keyside, "k", r#"{"to":"1"}"#).status, 502);
-    let other = with("Idempotency-Key: k\r\nKeyside-Settle: not-sent\r\n", MESSAGES, r#"{"to":"2"}"#);
+    let other = with(
+        "Idempotency-Key: k\r\nKeyside-Settle: not-sent\r\n",
+        MESSAGES,
+        r#"{"to":"2"}"#,
+    );
     assert_eq!(keyside.send(&other).slug(), "key_reused");
-    assert_eq!((send(&keyside, "k", r#"{"to":"1"}"#).slug(), upstream.arrivals()), ("send_under_way", 1));
+    assert_eq!(
+        (
+            send(&keyside, "k", r#"{"to":"1"}"#).slug(),
+            upstream.arrivals()
+        ),
+        ("send_under_way", 1)
+    );
 }
 
 #[test]
-fn what_the_provider_did_not_take_may_be_sent_again() {
-    let throttled = answer("429 No", &[("Content-Type", "application/json")], br#"{"error":{"code":130429}}"#);
-    let invalid = answer("400 No", &[("Content-Type", "application/json")], br#"{"error":{"code":131009}}"#);
+fn a_message_refused_by_the_provider_may_be_sent_again() {
+    let throttled = answer(
+        "429 No",
+        &[("Content-Type", "application/json")],
+        br#"{"error":{"code":130429}}"#,
+    );
+    let invalid = answer(
+        "400 No",
+        &[("Content-Type", "application/json")],
+        br#"{"error":{"code":131009}}"#,
+    );
     let gateway = answer("502 No", &[("Content-Type", "text/html")], b"<h1>no</h1>");
-    let failure = answer("500 No", &[("Content-Type", "application/json")], br#"{"error":{"code":131000}}"#);
-    let timeout = answer("504 No", &[("Content-Type", "application/json")], br#"{"message":"timed out"}"#);
-    for (first, then, arrivals) in
-        [(throttled, 200, 2), (invalid, 400, 1), (gateway, 409, 1), (failure, 409, 1), (timeout, 409, 1)]
-    {
+    let failure = answer(
+        "500 No",
+        &[("Content-Type", "application/json")],
+        br#"{"error":{"code":131000}}"#,
+    );
+    let timeout = answer(
+        "504 No",
+        &[("Content-Type", "application/json")],
+        br#"{"message":"timed out"}"#,
+    );
+    for (first, then, arrivals) in [
+        (throttled, 200, 2),
+        (invalid, 400, 1),
+        (gateway, 409, 1),
+        (failure, 409, 1),
+        (timeout, 409, 1),
+    ] {
         let count = AtomicUsize::new(0);
         let upstream = Upstream::answering(move |_| match count.fetch_add(1, Ordering::Relaxed) {
             0 => first.clone(),
             _ => json("{}"),
         });
-        let keyside = Setup::new(&upstream).limits("per_sender = \"1000/s\"\nmax_wait = \"3s\"").start();
+        let keyside = Setup::new(&upstream)
+            .limits("per_sender = \"1000/s\"\nmax_wait = \"3s\"")
+            .start();
         send(&keyside, "k", "{}");
-        assert_eq!((send(&keyside, "k", "{}").status, upstream.arrivals()), (then, arrivals));
+        assert_eq!(
+            (send(&keyside, "k", "{}").status, upstream.arrivals()),
+            (then, arrivals)
+        );
     }
 }
 
-/// An upstream that takes the first message and breaks off, and answers all others.
+/// An upstream with no answer to the first message and an answer to each later message.
 fn forgetful() -> Upstream {
     let arrivals = AtomicUsize::new(0);
-    Upstream::scripted(move |_, wire| match arrivals.fetch_add(1, Ordering::Relaxed) {
-        0 => After::Close,
-        _ => {
-            wire.write(&json("{}"));
-            After::Keep
-        }
-    })
+    Upstream::scripted(
+        move |_, wire| match arrivals.fetch_add(1, Ordering::Relaxed) {
+            0 => After::Close,
+            _ => {
+                wire.write(&json("{}"));
+                After::Keep
+            }
+        },
+    )
 }
 
-/// A sidecar that receives webhooks as well.
+/// A sidecar with an outbound and an inbound side.
 fn receiving(upstream: &Upstream, application: &Upstream, more: &str) -> Setup {
     Setup::new(upstream)
         .file("app_secret", APP_SECRET)
@@ -207,13 +336,16 @@ fn status_event(sender: &str, recipient: &str, status: &str, at: u64, text: &str
 }
 
 fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs()
 }
 
 const TAGGED: &str = r#"{"messaging_product":"whatsapp","to":"+1 555 000-1234","type":"text","text":{"body":"x"},"biz_opaque_callback_data":"order-7"}"#;
 
 #[test]
-fn a_status_event_tells_what_became_of_a_message_that_nobody_heard_of() {
+fn a_status_event_settles_a_message_of_unknown_outcome() {
     let (upstream, application) = (forgetful(), application());
     let keyside = receiving(&upstream, &application, "").start();
     assert_eq!(send(&keyside, "k", TAGGED).status, 502);
@@ -224,16 +356,44 @@ fn a_status_event_tells_what_became_of_a_message_that_nobody_heard_of() {
         ("9999999999", "15550001234", "sent", now(), "order-7"),
         ("1234567890", "15550001234", "sent", now() - 60, "order-7"),
     ] {
-        assert_eq!(keyside.event(&status_event(sender, recipient, status, at, text)).status, 200);
+        assert_eq!(
+            keyside
+                .event(&status_event(sender, recipient, status, at, text))
+                .status,
+            200
+        );
         let again = send(&keyside, "k", TAGGED);
-        assert_eq!((again.status, again.slug()), (409, "send_under_way"), "{sender} {recipient} {status} {at} {text}");
+        assert_eq!(
+            (again.status, again.slug()),
+            (409, "send_under_way"),
+            "{sender} {recipient} {status} {at} {text}"
+        );
     }
-    assert_eq!(keyside.event(&status_event("1234567890", "15550001234", "sent", now(), "order-7")).status, 200);
-    assert!(eventually(Duration::from_secs(2), || send(&keyside, "k", TAGGED).status == 200));
+    assert_eq!(
+        keyside
+            .event(&status_event(
+                "1234567890",
+                "15550001234",
+                "sent",
+                now(),
+                "order-7"
+            ))
+            .status,
+        200
+    );
+    assert!(eventually(Duration::from_secs(2), || send(
+        &keyside, "k", TAGGED
+    )
+    .status
+        == 200));
     let again = send(&keyside, "k", TAGGED);
     assert_eq!(again.header("idempotent-replayed"), Some("true"));
     assert_eq!(again.json()["messages"][0]["id"], "wamid.TOLD");
-    assert_eq!((upstream.arrivals(), application.arrivals()), (1, 6), "and events reach the application all the same");
+    assert_eq!(
+        (upstream.arrivals(), application.arrivals()),
+        (1, 6),
+        "and events reach the application all the same"
+    );
 }
 
 #[test]
@@ -242,13 +402,23 @@ fn two_sidecars_send_a_message_once() {
     let (upstream, redis) = (counting(), Redis::start());
     let start = || {
         let shared = "[limits]\nredis = \"env:KEYSIDE_REDIS_URL\"";
-        Setup::new(&upstream).env("KEYSIDE_REDIS_URL", &redis.url()).more(shared).start()
+        Setup::new(&upstream)
+            .env("KEYSIDE_REDIS_URL", &redis.url())
+            .more(shared)
+            .start()
     };
     let (one, other) = (start(), start());
     let first = send(&one, "k", r#"{"to":"1"}"#);
     assert_eq!(first.status, 200);
     let again = send(&other, "k", r#"{"to":"1"}"#);
-    assert_eq!((again.status, &again.body, again.header("idempotent-replayed")), (200, &first.body, Some("true")));
+    assert_eq!(
+        (
+            again.status,
+            &again.body,
+            again.header("idempotent-replayed")
+        ),
+        (200, &first.body, Some("true"))
+    );
     assert_eq!(again.header("content-type"), first.header("content-type"));
     assert_eq!(send(&other, "k", r#"{"to":"2"}"#).slug(), "key_reused");
     assert_eq!(upstream.arrivals(), 1);
@@ -262,38 +432,65 @@ fn two_sidecars_send_a_message_once() {
 
 #[test]
 #[ignore = "needs Redis: tests/run servers"]
-fn what_is_under_way_or_unknown_in_one_sidecar_is_so_in_all() {
+fn a_message_under_way_or_of_unknown_outcome_is_so_in_every_sidecar() {
     let (redis, application) = (Redis::start(), application());
     let arrivals = AtomicUsize::new(0);
-    let upstream = Upstream::scripted(move |_, wire| match arrivals.fetch_add(1, Ordering::Relaxed) {
-        0 => {
-            thread::sleep(Duration::from_millis(500));
-            After::Close
-        }
-        _ => {
-            wire.write(&json("{}"));
-            After::Keep
-        }
-    });
+    let upstream =
+        Upstream::scripted(
+            move |_, wire| match arrivals.fetch_add(1, Ordering::Relaxed) {
+                0 => {
+                    thread::sleep(Duration::from_millis(500));
+                    After::Close
+                }
+                _ => {
+                    wire.write(&json("{}"));
+                    After::Keep
+                }
+            },
+        );
     let start = || {
         let shared = "[limits]\nredis = \"env:KEYSIDE_REDIS_URL\"";
-        receiving(&upstream, &application, shared).env("KEYSIDE_REDIS_URL", &redis.url()).start()
+        receiving(&upstream, &application, shared)
+            .env("KEYSIDE_REDIS_URL", &redis.url())
+            .start()
     };
     let (one, other) = (start(), start());
     thread::scope(|scope| {
         let first = scope.spawn(|| send(&one, "k", TAGGED));
         assert!(eventually(Duration::from_secs(2), || upstream.arrivals() == 1));
         let meanwhile = send(&other, "k", TAGGED);
-        assert_eq!((meanwhile.status, meanwhile.slug()), (409, "send_under_way"));
+        assert_eq!(
+            (meanwhile.status, meanwhile.slug()),
+            (409, "send_under_way")
+        );
         assert_eq!(meanwhile.json()["error"]["keyside"].get("outcome"), None);
         assert_eq!(first.join().unwrap().status, 502);
     });
-    let is_unknown = || send(&other, "k", TAGGED).json()["error"]["keyside"]["outcome"] == "unknown";
+    let is_unknown =
+        || send(&other, "k", TAGGED).json()["error"]["keyside"]["outcome"] == "unknown";
     assert!(eventually(Duration::from_secs(2), is_unknown));
-    assert_eq!(other.event(&status_event("1234567890", "15550001234", "failed", now(), "order-7")).status, 200);
+    assert_eq!(
+        other
+            .event(&status_event(
+                "1234567890",
+                "15550001234",
+                "failed",
+                now(),
+                "order-7"
+            ))
+            .status,
+        200
+    );
     for keyside in [&one, &other] {
-        assert!(eventually(Duration::from_secs(2), || send(keyside, "k", TAGGED).status == 200));
-        assert_eq!(send(keyside, "k", TAGGED).json()["messages"][0]["id"], "wamid.TOLD");
+        assert!(eventually(Duration::from_secs(2), || send(
+            keyside, "k", TAGGED
+        )
+        .status
+            == 200));
+        assert_eq!(
+            send(keyside, "k", TAGGED).json()["messages"][0]["id"],
+            "wamid.TOLD"
+        );
     }
     assert_eq!(send(&one, "other", TAGGED).status, 200);
     assert_eq!(upstream.arrivals(), 2);
@@ -301,16 +498,30 @@ fn what_is_under_way_or_unknown_in_one_sidecar_is_so_in_all() {
 
 #[test]
 #[ignore = "needs Redis: tests/run servers"]
-fn where_nothing_is_to_go_without_the_server_no_message_with_a_key_does() {
+fn with_on_failure_closed_no_message_with_a_key_goes_out_without_the_server() {
     let (upstream, mut redis) = (counting(), Redis::start());
     let shared = "[limits]\nredis = \"env:KEYSIDE_REDIS_URL\"\non_failure = \"closed\"";
-    let keyside = Setup::new(&upstream).env("KEYSIDE_REDIS_URL", &redis.url()).more(shared).start();
+    let keyside = Setup::new(&upstream)
+        .env("KEYSIDE_REDIS_URL", &redis.url())
+        .more(shared)
+        .start();
     assert_eq!(send(&keyside, "k", "{}").status, 200);
     redis.kill();
-    assert_eq!(send(&keyside, "k", "{}").header("idempotent-replayed"), Some("true"), "this one is known here");
-    assert_eq!((send(&keyside, "another", "{}").status, upstream.arrivals()), (429, 1));
+    assert_eq!(
+        send(&keyside, "k", "{}").header("idempotent-replayed"),
+        Some("true"),
+        "a locally known answer needs no server"
+    );
+    assert_eq!(
+        (send(&keyside, "another", "{}").status, upstream.arrivals()),
+        (429, 1)
+    );
     redis.restart();
-    assert!(eventually(Duration::from_secs(3), || send(&keyside, "another", "{}").status == 200));
+    assert!(eventually(Duration::from_secs(3), || send(
+        &keyside, "another", "{}"
+    )
+    .status
+        == 200));
 }
 
 #[test]
@@ -318,9 +529,15 @@ fn where_nothing_is_to_go_without_the_server_no_message_with_a_key_does() {
 fn without_the_server_each_sidecar_still_sends_once() {
     let (upstream, mut redis) = (counting(), Redis::start());
     let shared = "[limits]\nredis = \"env:KEYSIDE_REDIS_URL\"";
-    let keyside = Setup::new(&upstream).env("KEYSIDE_REDIS_URL", &redis.url()).more(shared).start();
+    let keyside = Setup::new(&upstream)
+        .env("KEYSIDE_REDIS_URL", &redis.url())
+        .more(shared)
+        .start();
     redis.kill();
     let first = send(&keyside, "k", "{}");
-    assert_eq!((first.status, send(&keyside, "k", "{}").body), (200, first.body));
+    assert_eq!(
+        (first.status, send(&keyside, "k", "{}").body),
+        (200, first.body)
+    );
     assert_eq!(upstream.arrivals(), 1);
 }

@@ -1,9 +1,12 @@
-//! Each preset on the wire: what the provider sees of a request, where the key is in it, and what its errors mean.
+//! Each preset on the wire: the request at the provider, the place of the key, and the meaning of errors.
 //!
-//! `tests/presets/NAME.txt` has what goes in and what must come out, byte for byte. Every secret in them has CANARY in it.
+//! `tests/presets/NAME.txt` has input and expected output, byte for byte. Every secret contains CANARY.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+
+use keyside::provider::Meaning;
+use serde_json::json;
 
 use crate::support::base64;
 use crate::support::client::Answer;
@@ -12,6 +15,7 @@ use crate::support::keyside::{Keyside, Setup};
 use crate::support::upstream::{Request, Upstream, answer};
 
 /// The sections of a file, each with its title.
+#[derive(Clone)]
 struct Golden {
     name: String,
     sections: Vec<(String, String)>,
@@ -20,8 +24,10 @@ struct Golden {
 impl Golden {
     fn all() -> Vec<Self> {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/presets");
-        let mut all: Vec<_> =
-            std::fs::read_dir(folder).unwrap().map(|entry| Self::read(&entry.unwrap().path())).collect();
+        let mut all: Vec<_> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| Self::read(&entry.unwrap().path()))
+            .collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all
     }
@@ -33,24 +39,35 @@ impl Golden {
             (title.to_owned(), text.trim_end().to_owned())
         };
         let sections = text.split("=== ").skip(1).map(section).collect();
-        Self { name: path.file_stem().unwrap().to_str().unwrap().to_owned(), sections }
+        Self {
+            name: path.file_stem().unwrap().to_str().unwrap().to_owned(),
+            sections,
+        }
     }
 
     fn all_of(&self, title: &str) -> Vec<&str> {
-        self.sections.iter().filter(|(own, _)| own == title).map(|(_, text)| text.as_str()).collect()
+        self.sections
+            .iter()
+            .filter(|(own, _)| own == title)
+            .map(|(_, text)| text.as_str())
+            .collect()
     }
 
     fn one(&self, title: &str) -> Option<&str> {
         self.all_of(title).first().copied()
     }
 
-    /// The title that begins with `word`, without it, and the text.
+    /// The section whose title begins with `word`: the rest of the title, and the text.
     fn beginning(&self, word: &str) -> (&str, &str) {
-        let found = self.sections.iter().find(|(title, _)| title.starts_with(word)).unwrap();
+        let found = self
+            .sections
+            .iter()
+            .find(|(title, _)| title.starts_with(word))
+            .unwrap();
         (found.0[word.len()..].trim(), &found.1)
     }
 
-    /// The tables of a configuration; secrets go into files, everything else stays.
+    /// The tables of a configuration. Secrets go into files, all other values stay.
     fn config(&self, setup: &Setup, private_key: &str) -> String {
         let name = &self.name;
         let exchange = match self.one("exchange sees") {
@@ -60,7 +77,9 @@ impl Golden {
         let mut credential = String::new();
         for line in self.one("credential").unwrap().lines() {
             let (key, value) = line.split_once(" = ").unwrap();
-            let value = value.trim_matches('"').replace("@PRIVATE_KEY@", private_key);
+            let value = value
+                .trim_matches('"')
+                .replace("@PRIVATE_KEY@", private_key);
             if value.contains("CANARY") || value.contains("PRIVATE KEY") {
                 setup.dir().write(&format!("{name}-{key}"), &value);
                 credential.push_str(&format!("{key} = \"file:@DIR@/{name}-{key}\"\n"));
@@ -70,15 +89,20 @@ impl Golden {
         }
         format!(
             "[provider.{name}-here]\nextends = \"{name}\"\nupstream = \"@UPSTREAM@\"\nca = \"@DIR@/ca.pem\"\n{exchange}\
-             [credential.{name}]\nprovider = \"{name}-here\"\ncheck = \"off\"\n{credential}\
-             [[route]]\ncredential = \"{name}\"\npath = \"/{name}\"\nlimits = {{ max_wait = \"100ms\" }}\n"
+             [credential.{name}]\nprovider = \"{name}-here\"\ncheck = \"off\"\nhold = \"off\"\n{credential}\
+             [[route]]\ncredential = \"{name}\"\npath = \"/{name}\"\noperations = [\"*\"]\n\
+             limits = {{ max_wait = \"100ms\" }}\n"
         )
     }
 }
 
-/// Text with line feeds as a message on the wire, its length added where it has none.
+/// A text with line feeds as a message on the wire. A missing Content-Length is added.
 fn message(text: &str) -> Vec<u8> {
     let (head, body) = text.split_once("\n\n").unwrap_or((text, ""));
+    let body = match head.contains("multipart/") {
+        true => body.replace('\n', "\r\n"),
+        false => body.to_owned(),
+    };
     let length = match head.contains("content-length: ") {
         true => String::new(),
         false => format!("\r\nContent-Length: {}", body.len()),
@@ -86,20 +110,26 @@ fn message(text: &str) -> Vec<u8> {
     format!("{}{length}\r\n\r\n{body}", head.replace('\n', "\r\n")).into_bytes()
 }
 
-/// What an upstream saw, as the files have it.
+/// A request at the upstream, in the form of the files.
 fn seen(request: &Request, upstream: &Upstream) -> String {
-    let text = String::from_utf8(request.raw.clone()).unwrap().replace("\r\n", "\n");
+    let text = String::from_utf8(request.raw.clone())
+        .unwrap()
+        .replace("\r\n", "\n");
     let text = text.replace(&upstream.authority(), "@HOST@");
     let text = text.replace(concat!("keyside/", env!("CARGO_PKG_VERSION")), "@KEYSIDE@");
-    let jwt = text.split_whitespace().find(|word| word.starts_with("eyJ") && word.split('.').count() == 3);
+    let jwt = text
+        .split_whitespace()
+        .find(|word| word.starts_with("eyJ") && word.split('.').count() == 3);
     let jwt = jwt.map(str::to_owned);
-    jwt.map_or(text.clone(), |jwt| text.replace(&jwt, "@JWT@")).trim_end().to_owned()
+    jwt.map_or(text.clone(), |jwt| text.replace(&jwt, "@JWT@"))
+        .trim_end()
+        .to_owned()
 }
 
-/// An upstream that says what it is told to, and gives access tokens.
+/// An upstream with prepared answers and access tokens.
 struct Provider {
     upstream: Upstream,
-    /// Nothing: it says what it saw.
+    /// The answer to a message; `None` to repeat the request.
     told: Arc<Mutex<Option<Vec<u8>>>>,
 }
 
@@ -119,7 +149,9 @@ impl Provider {
                 return answer.clone();
             }
             let said = said.lock().unwrap().clone();
-            said.unwrap_or_else(|| answer("200 OK", &[("Content-Type", "text/plain")], &request.raw))
+            said.unwrap_or_else(|| {
+                answer("200 OK", &[("Content-Type", "text/plain")], &request.raw)
+            })
         });
         Self { upstream, told }
     }
@@ -132,26 +164,34 @@ impl Provider {
         request.line().contains("/oauth2/") || request.line().contains("/login/")
     }
 
-    /// How many messages it saw, exchanges apart.
+    /// The number of messages received, without exchanges.
     fn messages(&self) -> usize {
-        self.upstream.requests().iter().filter(|request| !Self::is_exchange(request)).count()
+        self.upstream
+            .requests()
+            .iter()
+            .filter(|request| !Self::is_exchange(request))
+            .count()
     }
 }
 
 fn send(keyside: &Keyside, golden: &Golden, request: &str) -> Answer {
-    let here = request.replacen("POST /", &format!("POST /{}/", golden.name), 1);
+    let here = request.replacen(" /", &format!(" /{}/", golden.name), 1);
     keyside.send(&message(&here))
 }
 
-/// Every text in which a golden has a key.
+/// Every form of a key in a golden.
 fn keys(golden: &Golden) -> Vec<String> {
-    let words =
-        golden.sections.iter().flat_map(|(_, text)| text.split(|c: char| c.is_whitespace() || "\"=&".contains(c)));
+    let words = golden
+        .sections
+        .iter()
+        .flat_map(|(_, text)| text.split(|c: char| c.is_whitespace() || "\"=&".contains(c)));
     let is_key = |word: &&str| word.contains("CANARY");
     let mut keys: Vec<_> = words.filter(is_key).map(str::to_owned).collect();
     let basic = golden.sections.iter().flat_map(|(title, text)| {
         let is_ours = title.ends_with("sees");
-        text.lines().filter(move |_| is_ours).filter_map(|line| line.strip_prefix("authorization: Basic "))
+        text.lines()
+            .filter(move |_| is_ours)
+            .filter_map(|line| line.strip_prefix("authorization: Basic "))
     });
     keys.extend(basic.map(str::to_owned));
     keys
@@ -159,9 +199,10 @@ fn keys(golden: &Golden) -> Vec<String> {
 
 fn start(goldens: &[Golden], provider: &Provider, key: &SigningKey) -> Keyside {
     let setup = Setup::new(&provider.upstream);
-    let mut config = "[outbound]\nlisten = [\"127.0.0.1:@PORT@\"]\n[admin]\nlisten = [\"127.0.0.1:@ADMIN@\"]\n\
+    let mut config =
+        "[outbound]\nlisten = [\"127.0.0.1:@PORT@\"]\n[admin]\nlisten = [\"127.0.0.1:@ADMIN@\"]\n\
         [reload]\nwatch = \"off\"\n[log]\nlevel = \"trace\"\n"
-        .to_owned();
+            .to_owned();
     for golden in goldens {
         config.push_str(&golden.config(&setup, &key.pem()));
     }
@@ -170,51 +211,130 @@ fn start(goldens: &[Golden], provider: &Provider, key: &SigningKey) -> Keyside {
 
 #[test]
 fn every_preset_that_takes_requests_has_a_golden() {
-    let goldens: Vec<_> = Golden::all().into_iter().map(|golden| golden.name).collect();
-    let takers = keyside::provider::PRESETS.iter().map(|(name, _)| *name);
-    let takers = takers.filter(|name| keyside::provider::Outline::preset(name).unwrap().takes_requests());
+    let goldens: Vec<_> = Golden::all()
+        .into_iter()
+        .map(|golden| golden.name)
+        .collect();
+    let takers = keyside::provider::presets::names();
+    let takers = takers.filter(|name| {
+        keyside::provider::presets::outline(name)
+            .unwrap()
+            .takes_requests()
+    });
     let mut takers: Vec<_> = takers.collect();
     takers.sort_unstable();
     assert_eq!(goldens, takers);
 }
 
+/// The requests of `meta` have a table of their own.
 #[test]
-fn a_request_has_the_key_where_the_provider_looks_for_it_and_nowhere_else() {
+fn every_request_of_a_preset_has_a_golden() {
+    let mut missing = Vec::new();
+    for golden in Golden::all().iter().filter(|golden| golden.name != "meta") {
+        let lines: Vec<_> = golden
+            .all_of("application sends")
+            .into_iter()
+            .filter_map(|text| text.lines().next()?.rsplit_once(' '))
+            .filter_map(|(line, _)| line.split_once(' '))
+            .collect();
+        let provider = keyside::provider::presets::provider(&golden.name).unwrap();
+        let requests = provider
+            .operations
+            .iter()
+            .flat_map(|operation| &operation.requests);
+        for request in requests {
+            let has = |method: &str| {
+                lines.iter().any(|(own, target)| {
+                    let path = target.split('?').next().unwrap_or_default();
+                    *own == method && request.path.matches(path).is_some()
+                })
+            };
+            // Where an application may GET, it may ask with HEAD.
+            let methods = request.methods.iter().filter(|method| *method != "HEAD");
+            let lacks = methods.filter(|method| !has(method.as_str()));
+            missing
+                .extend(lacks.map(|method| format!("{}: {method} {}", golden.name, request.path)));
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+}
+
+#[test]
+fn a_request_has_the_key_in_the_providers_place_and_nowhere_else() {
     let (goldens, key) = (Golden::all(), SigningKey::new());
     let provider = Provider::new(&goldens);
     let keyside = start(&goldens, &provider, &key);
     for golden in &goldens {
-        let pairs: Vec<_> =
-            golden.all_of("application sends").into_iter().zip(golden.all_of("provider sees")).collect();
+        let pairs: Vec<_> = golden
+            .all_of("application sends")
+            .into_iter()
+            .zip(golden.all_of("provider sees"))
+            .collect();
         assert!(!pairs.is_empty(), "{}", golden.name);
         provider.upstream.forget();
         for (request, expected) in pairs {
             let answer = send(&keyside, golden, request);
             assert_eq!(answer.status, 200, "{}: {}", golden.name, answer.text());
             let request = provider.upstream.last();
-            assert_eq!(seen(&request, &provider.upstream), expected, "{}", golden.name);
-            // The provider has said all that it saw.
+            assert_eq!(
+                seen(&request, &provider.upstream),
+                expected,
+                "{}",
+                golden.name
+            );
+            // The answer repeats the whole request.
             for key in keys(golden) {
-                assert!(!answer.text().contains(&key), "{}: {}", golden.name, answer.text());
+                assert!(
+                    !answer.text().contains(&key),
+                    "{}: {}",
+                    golden.name,
+                    answer.text()
+                );
             }
-            assert!(answer.text().contains("[redacted]"), "{}: {}", golden.name, answer.text());
+            assert!(
+                answer.text().contains("[redacted]"),
+                "{}: {}",
+                golden.name,
+                answer.text()
+            );
             if expected.contains("@JWT@") {
                 let jwt = request.header("authorization").unwrap();
                 let claims = key.claims(jwt.strip_prefix("Bearer ").unwrap());
-                assert_eq!(claims["application_id"], "0d2c1b3a-0000-4000-8000-000000000001");
+                assert_eq!(
+                    claims["application_id"],
+                    "0d2c1b3a-0000-4000-8000-000000000001"
+                );
                 let times = ["iat", "exp"].map(|name| claims[name].as_u64().unwrap());
                 assert_eq!(times[1] - times[0], 900);
                 assert!(claims["jti"].as_str().unwrap().len() >= 32);
                 assert!(!answer.text().contains("eyJ"), "{}", answer.text());
             }
         }
-        let exchange = provider.upstream.requests().into_iter().find(Provider::is_exchange);
+        let exchange = provider
+            .upstream
+            .requests()
+            .into_iter()
+            .find(Provider::is_exchange);
         let exchange = exchange.map(|request| seen(&request, &provider.upstream));
-        assert_eq!(exchange.as_deref(), golden.one("exchange sees"), "{}", golden.name);
+        assert_eq!(
+            exchange.as_deref(),
+            golden.one("exchange sees"),
+            "{}",
+            golden.name
+        );
         let basic = base64(b"nobody");
-        let all: Vec<u8> = provider.upstream.requests().into_iter().flat_map(|request| request.raw).collect();
+        let all: Vec<u8> = provider
+            .upstream
+            .requests()
+            .into_iter()
+            .flat_map(|request| request.raw)
+            .collect();
         let all = String::from_utf8(all).unwrap();
-        assert!(!all.contains("nobody") && !all.contains(basic.trim_end_matches('=')), "{}: {all}", golden.name);
+        assert!(
+            !all.contains("nobody") && !all.contains(basic.trim_end_matches('=')),
+            "{}: {all}",
+            golden.name
+        );
     }
     let said = format!("{}{}{}", keyside.log(), keyside.metrics(), keyside.status());
     for key in goldens.iter().flat_map(keys) {
@@ -224,7 +344,7 @@ fn a_request_has_the_key_where_the_provider_looks_for_it_and_nowhere_else() {
 }
 
 #[test]
-fn an_error_means_what_the_provider_says() {
+fn an_error_has_the_meaning_of_the_preset() {
     let (goldens, key) = (Golden::all(), SigningKey::new());
     let provider = Provider::new(&goldens);
     let keyside = start(&goldens, &provider, &key);
@@ -240,25 +360,347 @@ fn an_error_means_what_the_provider_says() {
         provider.upstream.forget();
         let answer = send(&keyside, golden, request);
         let status = |text: &str| text.split(' ').nth(1).unwrap().parse::<u16>().unwrap();
-        assert_eq!((answer.status, answer.slug()), (status(refusal), ""), "{name}: as it came");
+        assert_eq!(
+            (answer.status, answer.slug()),
+            (status(refusal), ""),
+            "{name}: as it came"
+        );
         assert!(class("refused") >= 1.0, "{name}");
         // With a new access token the request goes out once more.
-        let expected = if golden.one("exchange sees").is_some() || name == "vonage" { 2 } else { 1 };
+        let expected = if golden.one("exchange sees").is_some() || name == "vonage" {
+            2
+        } else {
+            1
+        };
         assert_eq!(provider.messages(), expected, "{name}");
         let (limit, throttle) = golden.beginning("throttled");
         provider.say(throttle);
         let answer = send(&keyside, golden, request);
-        assert_eq!((answer.status, answer.slug()), (status(throttle), ""), "{name}: as it came");
+        assert_eq!(
+            (answer.status, answer.slug()),
+            (status(throttle), ""),
+            "{name}: as it came"
+        );
         assert_eq!(class("throttled"), 1.0, "{name}");
         let labels = [format!("route=\"{name}\""), format!("limit=\"{limit}\"")];
-        assert_eq!(keyside.metric("keyside_throttled_total", &[&labels[0], &labels[1]]), 1.0, "{name}");
+        assert_eq!(
+            keyside.metric("keyside_throttled_total", &[&labels[0], &labels[1]]),
+            1.0,
+            "{name}"
+        );
         provider.say("HTTP/1.1 503 Service Unavailable\nContent-Type: text/plain\n\nlater");
         if limit == "sender" {
             continue;
         }
         let answer = send(&keyside, golden, request);
-        assert_eq!((answer.status, answer.slug()), (429, "rate_limited"), "{name}: the account is at rest");
+        assert_eq!(
+            (answer.status, answer.slug()),
+            (429, "rate_limited"),
+            "{name}: the account is at rest"
+        );
     }
-    let alarms = keyside.log().lines().filter(|line| line.contains("refuses the credential")).count();
+    let alarms = keyside
+        .log()
+        .lines()
+        .filter(|line| line.contains("refuses the credential"))
+        .count();
     assert_eq!(alarms, goldens.len(), "one alarm for each");
 }
+
+#[test]
+fn a_route_for_whatsapp_sends_in_no_other_channel() {
+    let (goldens, key) = (Golden::all(), SigningKey::new());
+    let provider = Provider::new(&goldens);
+    let keyside = start(&goldens, &provider, &key);
+    let mut checked = Vec::new();
+    for (name, from, to, channel) in CHANNELS {
+        let golden = goldens.iter().find(|golden| golden.name == *name).unwrap();
+        let requests = golden.all_of("application sends");
+        let request = requests.iter().find(|text| text.contains(from)).unwrap();
+        assert_eq!(send(&keyside, golden, request).status, 200, "{name}");
+        provider.upstream.forget();
+        let answer = send(&keyside, golden, &request.replacen(from, to, 1));
+        assert_eq!(
+            (answer.status, answer.slug()),
+            (403, "operation_not_allowed"),
+            "{name} {to}"
+        );
+        let text = answer.text();
+        assert!(
+            text.contains(&format!("`{channel}`")) && text.contains("`channels`"),
+            "{name}: {text}"
+        );
+        assert_eq!(provider.messages(), 0, "{name}");
+        checked.push(*name);
+    }
+    for golden in &goldens {
+        let preset = keyside::provider::presets::provider(&golden.name).unwrap();
+        assert_eq!(
+            preset.channels.is_some(),
+            checked.contains(&&*golden.name),
+            "{}",
+            golden.name
+        );
+    }
+}
+
+/// A preset, a text in one of its messages, the text instead, and the channel that the message then names.
+const CHANNELS: &[(&str, &str, &str, &str)] = &[
+    ("twilio", "To=whatsapp%3A%2B", "To=%2B", "sms"),
+    ("twilio", "From=whatsapp%3A%2B", "From=%2B", "sms"),
+    ("twilio", "From=whatsapp", "from=messenger", "messenger"),
+    (
+        "twilio",
+        "&Body=",
+        "&FallbackFrom=%2B15550009999&Body=",
+        "sms",
+    ),
+    (
+        "twilio",
+        "Messages.json",
+        "Messages.json?To=%2B15550001234",
+        "sms",
+    ),
+    (
+        "vonage",
+        r#""channel":"whatsapp""#,
+        r#""channel":"sms""#,
+        "sms",
+    ),
+    (
+        "vonage",
+        r#""channel""#,
+        r#""failover":[{"channel":"SMS"}],"channel""#,
+        "sms",
+    ),
+    (
+        "infobip",
+        r#""from""#,
+        r#""smsFailover":{"from":"Acme"},"from""#,
+        "sms",
+    ),
+    ("infobip", "WHATSAPP", "VIBER_BM", "viber_bm"),
+    ("plivo", r#""type":"whatsapp","#, "", "sms"),
+    ("plivo", r#""type":"whatsapp""#, r#""type":"mms""#, "mms"),
+    (
+        "sinch",
+        r#""app_id""#,
+        r#""channel_priority_order":["WHATSAPP","SMS"],"app_id""#,
+        "sms",
+    ),
+    (
+        "sinch",
+        r#""app_id""#,
+        r#""channelPriorityOrder":["RCS"],"app_id""#,
+        "rcs",
+    ),
+    ("cm", r#","allowedChannels":["WhatsApp"]"#, "", "sms"),
+    ("cm", r#"["WhatsApp"]"#, r#"["WhatsApp","Viber"]"#, "viber"),
+    (
+        "cm",
+        r#""msg":["#,
+        r#""msg":[{"from":"Acme","to":[{"number":"1"}]},"#,
+        "sms",
+    ),
+    ("clickatell", r#""channel":"whatsapp","#, "", "sms"),
+    (
+        "clickatell",
+        r#""messages":["#,
+        r#""messages":[{"to":"1"},"#,
+        "sms",
+    ),
+    ("gupshup", "channel=whatsapp", "channel=sms", "sms"),
+    ("kaleyra", "&channel=WhatsApp", "", "sms"),
+];
+
+#[test]
+fn a_route_may_name_channels() {
+    let (goldens, key) = (Golden::all(), SigningKey::new());
+    let provider = Provider::new(&goldens);
+    let setup = Setup::new(&provider.upstream);
+    let golden = goldens
+        .iter()
+        .find(|golden| golden.name == "plivo")
+        .unwrap();
+    let mut config =
+        "[outbound]\nlisten = [\"127.0.0.1:@PORT@\"]\n[admin]\nlisten = [\"127.0.0.1:@ADMIN@\"]\n"
+            .to_owned();
+    config.push_str(&golden.config(&setup, &key.pem()));
+    let whatsapp = golden.one("application sends").unwrap();
+    for (channels, sms) in [
+        (r#"["sms", "WhatsApp"]"#, 200),
+        (r#"["*"]"#, 200),
+        (r#"["whatsapp"]"#, 403),
+    ] {
+        let route = format!("[[route]]\nchannels = {channels}\n");
+        let setup = Setup::new(&provider.upstream);
+        golden.config(&setup, &key.pem());
+        let keyside = setup.config(&config.replace("[[route]]\n", &route)).start();
+        assert_eq!(send(&keyside, golden, whatsapp).status, 200, "{channels}");
+        let text = whatsapp.replace(r#""type":"whatsapp""#, r#""type":"sms""#);
+        assert_eq!(send(&keyside, golden, &text).status, sms, "{channels}");
+    }
+}
+
+#[test]
+fn an_sdk_that_asks_for_a_token_gets_a_placeholder() {
+    let (goldens, key) = (Golden::all(), SigningKey::new());
+    let provider = Provider::new(&goldens);
+    let keyside = start(&goldens, &provider, &key);
+    for (name, path, place) in [
+        ("sinch", "/oauth2/token", "/access_token"),
+        ("infobip", "/auth/1/oauth2/token", "/access_token"),
+        ("route-mobile", "/auth/v1/login/", "/JWTAUTH"),
+    ] {
+        let golden = goldens.iter().find(|golden| golden.name == name).unwrap();
+        let asked = format!(
+            "POST {path} HTTP/1.1\nHost: localhost\nAuthorization: Basic bm9ib2R5Om5vYm9keQ==\n\
+             Content-Type: application/x-www-form-urlencoded\n\ngrant_type=client_credentials"
+        );
+        let answer = send(&keyside, golden, &asked);
+        assert_eq!(answer.status, 200, "{name}: {}", answer.text());
+        let token = answer.json().pointer(place).unwrap().clone();
+        assert_eq!(token, "keyside", "{name}");
+        assert!(!answer.text().contains("CANARY"), "{name}");
+        // The placeholder serves for a message.
+        let request = golden.one("application sends").unwrap();
+        assert_eq!(send(&keyside, golden, request).status, 200, "{name}");
+    }
+    let asked = provider.upstream.requests();
+    let asked = asked
+        .iter()
+        .filter(|request| Provider::is_exchange(request));
+    // Keyside's own exchanges: of Sinch and of Route Mobile.
+    assert_eq!(asked.count(), 2);
+}
+
+#[test]
+fn a_sign_of_typing_has_a_sender_of_the_route() {
+    let (goldens, key) = (Golden::all(), SigningKey::new());
+    let provider = Provider::new(&goldens);
+    for (name, own, part) in [
+        ("sinch", "APP1", "events:send"),
+        ("infobip", "15550001111", "messages-api/1/events"),
+    ] {
+        let golden = goldens.iter().find(|golden| golden.name == name).unwrap();
+        let setup = Setup::new(&provider.upstream);
+        let config = golden.config(&setup, &key.pem());
+        let route = format!("[[route]]\nsenders = [\"{own}\"]\n");
+        let listen = "[outbound]\nlisten = [\"127.0.0.1:@PORT@\"]\n[admin]\nlisten = [\"127.0.0.1:@ADMIN@\"]\n";
+        let config = format!("{listen}{}", config.replace("[[route]]\n", &route));
+        let keyside = setup.config(&config).start();
+        let requests = golden.all_of("application sends");
+        let request = requests.iter().find(|text| text.contains(part)).unwrap();
+        assert_eq!(send(&keyside, golden, request).status, 200, "{name}");
+        let answer = send(&keyside, golden, &request.replace(own, "15559999999"));
+        assert_eq!(
+            (answer.status, answer.slug()),
+            (403, "sender_not_allowed"),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_code_of_meta_behind_another_provider_keeps_its_meaning() {
+    let ycloud =
+        |code: u32| json!({"error": {"code": "X", "whatsappApiError": {"code": code.to_string()}}});
+    let meta = |code: u32| json!({"error": {"code": code}});
+    for (name, status, body, expected) in [
+        ("360dialog", 400, meta(130_429), "throttled sender"),
+        ("360dialog", 400, meta(131_056), "throttled recipient"),
+        ("360dialog", 400, meta(80_007), "throttled account"),
+        ("360dialog", 403, meta(131_031), "policy"),
+        ("360dialog", 400, meta(131_047), "none"),
+        (
+            "360dialog",
+            401,
+            json!({"error": {"message": "Invalid API key"}}),
+            "refused",
+        ),
+        (
+            "360dialog",
+            400,
+            json!({"error": {"message": "You have exceeded the endpoint rate limit."}}),
+            "throttled account",
+        ),
+        ("ycloud", 429, ycloud(131_056), "throttled recipient"),
+        ("ycloud", 429, ycloud(130_429), "throttled sender"),
+        ("ycloud", 400, ycloud(131_031), "policy"),
+        (
+            "ycloud",
+            429,
+            json!({"error": {"code": "TOO_MANY_REQUESTS"}}),
+            "throttled sender",
+        ),
+        (
+            "ycloud",
+            401,
+            json!({"error": {"code": "UNAUTHORIZED"}}),
+            "refused",
+        ),
+    ] {
+        let preset = keyside::provider::presets::provider(name).unwrap();
+        let meaning = preset.errors.meaning(status, None, &body);
+        let found = match meaning {
+            Meaning::Throttled(throttle) => format!("throttled {}", throttle.scope.as_str()),
+            other => other.class().unwrap_or("none").to_owned(),
+        };
+        assert_eq!(found, expected, "{name} {status} {body}");
+    }
+}
+
+#[test]
+fn a_refusal_of_keysides_own_has_the_form_that_the_providers_sdks_read() {
+    let (goldens, key) = (Golden::all(), SigningKey::new());
+    let provider = Provider::new(&goldens);
+    let keyside = start(&goldens, &provider, &key);
+    for golden in &goldens {
+        let name = &golden.name;
+        let request = golden.one("application sends").unwrap();
+        let typed = request
+            .lines()
+            .find(|line| line.starts_with("Content-Type: "))
+            .unwrap();
+        let request = request.replacen(typed, "Content-Type: text/csv", 1);
+        let answer = send(&keyside, golden, &request);
+        let slug = "unsupported_media_type";
+        assert_eq!((answer.status, answer.slug()), (415, slug), "{name}");
+        let facts = json!({ "slug": slug, "route": name });
+        let expected = match golden.one("keyside refuses") {
+            Some(text) => serde_json::from_str(text).unwrap(),
+            None => json!({ "error": {
+                "message": MESSAGE,
+                "type": "KeysideError",
+                "code": 100,
+                "error_data": { "details": answer.json()["error"]["error_data"]["details"] },
+                "keyside": facts,
+            }}),
+        };
+        assert_eq!(answer.json(), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_refusal_without_a_route_has_the_form_that_all_providers_have_in_common() {
+    let (goldens, key) = (Golden::all(), SigningKey::new());
+    let provider = Provider::new(&goldens);
+    for (names, form) in [
+        (&["messagebird"][..], "/errors/0/description"),
+        (&["messagebird", "twilio"], "/error/message"),
+        (&["messagebird", "cm"], "/error/message"),
+    ] {
+        let some: Vec<_> = goldens
+            .iter()
+            .filter(|golden| names.contains(&golden.name.as_str()))
+            .cloned()
+            .collect();
+        let keyside = start(&some, &provider, &key);
+        let answer = keyside.post("/no/such/route", "{}");
+        assert_eq!((answer.status, answer.slug()), (404, "no_route"));
+        assert!(answer.json().pointer(form).is_some(), "{}", answer.text());
+    }
+}
+
+/// The message of the refusal of a body of a wrong type.
+const MESSAGE: &str = "the operation takes no body of this Content-Type";

@@ -16,10 +16,13 @@ use crate::support::{MEDIA, MESSAGES, TOKEN, eventually, hex};
 
 fn token_sent(keyside: &Keyside, upstream: &Upstream) -> String {
     assert_eq!(keyside.get(MEDIA).status, 200);
-    upstream.last().header("authorization").expect("a credential")
+    upstream
+        .last()
+        .header("authorization")
+        .expect("a credential")
 }
 
-/// As Kubernetes mounts a secret: the files are links into `..data`, which is a link to a directory that is replaced.
+/// A mount in the manner of Kubernetes: files are links into `..data`, a link to a directory, which a change replaces.
 fn mount(dir: &Directory, number: usize, token: &str) {
     let name = format!("..2026_{number}");
     dir.write(&format!("mount/{name}/token"), token);
@@ -41,7 +44,11 @@ fn a_new_token_is_used_after_sighup() {
     let upstream = Upstream::ok();
     let keyside = Keyside::start(&upstream);
     keyside.dir().write("token", "EAASECOND");
-    assert_eq!(token_sent(&keyside, &upstream), format!("Bearer {TOKEN}"), "not before it was told");
+    assert_eq!(
+        token_sent(&keyside, &upstream),
+        format!("Bearer {TOKEN}"),
+        "not before it was told"
+    );
     keyside.sighup_and_wait();
     assert_eq!(token_sent(&keyside, &upstream), "Bearer EAASECOND");
 }
@@ -52,7 +59,11 @@ fn a_new_token_is_used_after_post_reload_and_the_command() {
     let keyside = Keyside::start(&upstream);
     keyside.dir().write("token", "EAASECOND");
     assert_eq!(keyside.reload().status, 200);
-    assert_eq!(token_sent(&keyside, &upstream), "Bearer EAASECOND", "at once");
+    assert_eq!(
+        token_sent(&keyside, &upstream),
+        "Bearer EAASECOND",
+        "at once"
+    );
     keyside.dir().write("token", "EAATHIRD");
     let reload = |name: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_keyside"));
@@ -65,14 +76,19 @@ fn a_new_token_is_used_after_post_reload_and_the_command() {
     keyside.dir().write("token", "");
     let refused = reload("reload");
     assert_eq!(refused.code, Some(1), "{}", refused.output);
-    assert!(refused.output.contains("token"), "it says why: {}", refused.output);
+    assert!(
+        refused.output.contains("token"),
+        "it says why: {}",
+        refused.output
+    );
     assert_eq!(reload("status").code, Some(0));
 }
 
 #[test]
 fn the_status_shows_a_secret_only_by_its_fingerprint() {
     use sha2::Digest;
-    let fingerprint = |secret: &str| hex(&sha2::Sha256::digest(format!("keyside:{secret}")))[..12].to_owned();
+    let fingerprint =
+        |secret: &str| hex(&sha2::Sha256::digest(format!("keyside:{secret}")))[..12].to_owned();
     let upstream = Upstream::ok();
     let keyside = Keyside::start(&upstream);
     let status = keyside.status().to_string();
@@ -81,7 +97,10 @@ fn the_status_shows_a_secret_only_by_its_fingerprint() {
     assert_eq!(keyside.reload().status, 200);
     let status = keyside.status().to_string();
     assert!(status.contains(&fingerprint("EAASECOND")), "{status}");
-    assert!(!status.contains("EAASECOND") && !status.contains(TOKEN), "{status}");
+    assert!(
+        !status.contains("EAASECOND") && !status.contains(TOKEN),
+        "{status}"
+    );
 }
 
 #[test]
@@ -89,10 +108,11 @@ fn a_changed_file_is_noticed() {
     let upstream = Upstream::ok();
     let keyside = Setup::new(&upstream).watch("200ms").start();
     for token in ["EAASECOND", "EAATHIRD"] {
-        // The same length and, but for a nanosecond, the same time: content counts.
+        // Equal length and, but for a nanosecond, equal time: content counts.
         keyside.dir().write("token", token);
-        let noticed =
-            eventually(Duration::from_secs(4), || token_sent(&keyside, &upstream) == format!("Bearer {token}"));
+        let noticed = eventually(Duration::from_secs(4), || {
+            token_sent(&keyside, &upstream) == format!("Bearer {token}")
+        });
         assert!(noticed, "{token}");
     }
 }
@@ -106,14 +126,18 @@ fn a_file_written_in_place_is_noticed() {
     let file = std::fs::File::options().write(true).open(&path).unwrap();
     std::io::Write::write_all(&mut &file, b"EAATESTTOKEX").unwrap();
     file.set_modified(time).unwrap();
-    let noticed = eventually(Duration::from_secs(4), || token_sent(&keyside, &upstream) == "Bearer EAATESTTOKEX");
+    let noticed = eventually(Duration::from_secs(4), || {
+        token_sent(&keyside, &upstream) == "Bearer EAATESTTOKEX"
+    });
     assert!(noticed, "same length, same time, other content");
 }
 
 #[test]
 fn a_swapped_kubernetes_mount_is_noticed() {
     let upstream = Upstream::ok();
-    let setup = Setup::new(&upstream).watch("200ms").credential("token = \"file:@DIR@/mount/token\"");
+    let setup = Setup::new(&upstream)
+        .watch("200ms")
+        .credential("token = \"file:@DIR@/mount/token\"");
     mount(setup.dir(), 0, "EAAMOUNT0\n");
     let keyside = setup.start();
     assert_eq!(token_sent(&keyside, &upstream), "Bearer EAAMOUNT0");
@@ -135,13 +159,25 @@ fn nothing_is_reloaded_while_nothing_changes() {
     assert!(keyside.reloads() - before < 0.5);
 }
 
-/// A state of the token file, and how it comes about.
+#[test]
+fn a_reload_without_a_change_says_so() {
+    let upstream = Upstream::ok();
+    let keyside = Keyside::start(&upstream);
+    let answer = keyside.reload();
+    assert_eq!(answer.json()["changes"], serde_json::json!([]));
+    let log = keyside.log();
+    assert!(log.contains(r#""changes":"nothing changed""#), "{log}");
+}
+
+/// A state of the token file, and the way to bring it about.
 type Broken = (&'static str, fn(&Directory));
 
-/// States of a token file that are not a token. The word `CANARY` must not be seen again.
+/// States of a token file without a token. The word `CANARY` must not appear in any output.
 fn broken_files() -> Vec<Broken> {
     vec![
-        ("missing", |dir| std::fs::remove_file(dir.join("token")).unwrap()),
+        ("missing", |dir| {
+            std::fs::remove_file(dir.join("token")).unwrap()
+        }),
         ("empty", |dir| drop(dir.write("token", ""))),
         ("white space", |dir| drop(dir.write("token", " \r\n\t\n"))),
         ("a directory", |dir| {
@@ -150,13 +186,21 @@ fn broken_files() -> Vec<Broken> {
         }),
         ("a FIFO", |dir| {
             std::fs::remove_file(dir.join("token")).unwrap();
-            assert!(Command::new("mkfifo").arg(dir.join("token")).status().unwrap().success());
+            assert!(
+                Command::new("mkfifo")
+                    .arg(dir.join("token"))
+                    .status()
+                    .unwrap()
+                    .success()
+            );
         }),
         ("a socket", |dir| {
             std::fs::remove_file(dir.join("token")).unwrap();
             drop(std::os::unix::net::UnixListener::bind(dir.join("token")).unwrap());
         }),
-        ("larger than 64 KiB", |dir| drop(dir.write("token", "A".repeat(70_000)))),
+        ("larger than 64 KiB", |dir| {
+            drop(dir.write("token", "A".repeat(70_000)))
+        }),
         ("a link to nothing", |dir| {
             std::fs::remove_file(dir.join("token")).unwrap();
             symlink("nowhere", dir.join("token")).unwrap();
@@ -165,15 +209,29 @@ fn broken_files() -> Vec<Broken> {
             std::fs::remove_file(dir.join("token")).unwrap();
             symlink("token", dir.join("token")).unwrap();
         }),
-        ("UTF-16", |dir| drop(dir.write("token", b"\xff\xfeE\0A\0A\0C\0A\0N\0A\0R\0Y\0"))),
+        ("UTF-16", |dir| {
+            drop(dir.write("token", b"\xff\xfeE\0A\0A\0C\0A\0N\0A\0R\0Y\0"))
+        }),
         ("a NUL", |dir| drop(dir.write("token", b"EAACANARY\0x"))),
-        ("an inner line break", |dir| drop(dir.write("token", b"EAACANARY\nEAACANARY"))),
-        ("an inner CR", |dir| drop(dir.write("token", b"EAACANARY\rEAACANARY"))),
-        ("not ASCII", |dir| drop(dir.write("token", "EAACANARY\u{e9}"))),
-        ("a zero-width space", |dir| drop(dir.write("token", "EAACANARY\u{200b}"))),
-        ("a scheme", |dir| drop(dir.write("token", "Bearer EAACANARY"))),
+        ("an inner line break", |dir| {
+            drop(dir.write("token", b"EAACANARY\nEAACANARY"))
+        }),
+        ("an inner CR", |dir| {
+            drop(dir.write("token", b"EAACANARY\rEAACANARY"))
+        }),
+        ("not ASCII", |dir| {
+            drop(dir.write("token", "EAACANARY\u{e9}"))
+        }),
+        ("a zero-width space", |dir| {
+            drop(dir.write("token", "EAACANARY\u{200b}"))
+        }),
+        ("a scheme", |dir| {
+            drop(dir.write("token", "Bearer EAACANARY"))
+        }),
         ("quotes", |dir| drop(dir.write("token", "\"EAACANARY\""))),
-        ("32 hex digits, an app secret", |dir| drop(dir.write("token", "0123456789abcdef0123456789abcdef"))),
+        ("32 hex digits, an app secret", |dir| {
+            drop(dir.write("token", "0123456789abcdef0123456789abcdef"))
+        }),
     ]
 }
 
@@ -190,17 +248,21 @@ fn remove(dir: &Directory, name: &str) {
 fn a_broken_token_file_keeps_the_old_credential() {
     let upstream = Upstream::ok();
     let keyside = Keyside::start(&upstream);
-    let last_success = keyside.metric("keyside_reload_last_success_timestamp_seconds", &[]);
+    let last_success = || keyside.metric("keyside_reload_last_success_timestamp_seconds", &[]);
     let mut failures = Vec::new();
     for (name, break_it) in broken_files() {
         break_it(keyside.dir());
+        let success = last_success();
         let began = Instant::now();
         let answer = keyside.reload();
-        if began.elapsed() > Duration::from_secs(3) {
+        if began.elapsed() > crate::support::stretched(Duration::from_secs(3)) {
             failures.push(format!("{name}: the reload took {:?}", began.elapsed()));
         }
         if answer.status < 400 || !answer.text().contains("/token") {
             failures.push(format!("{name}: {} {}", answer.status, answer.text()));
+        }
+        if (last_success() - success).abs() > 0.001 {
+            failures.push(format!("{name}: the last success moved without one"));
         }
         if answer.text().contains("CANARY") {
             failures.push(format!("{name}: the value is repeated: {}", answer.text()));
@@ -210,34 +272,56 @@ fn a_broken_token_file_keeps_the_old_credential() {
         }
         remove(keyside.dir(), "token");
         keyside.dir().write("token", TOKEN);
+        if keyside.reload().status != 200 {
+            failures.push(format!("{name}: the mended token is not taken up"));
+        }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
     assert!(!keyside.log().contains("CANARY"), "a value is in the log");
-    let now = keyside.metric("keyside_reload_last_success_timestamp_seconds", &[]);
-    assert!((now - last_success).abs() < 0.001, "the time of the last success moved without one");
-    assert_eq!(keyside.reload().status, 200, "and the next good one is taken up");
 }
 
 #[test]
-fn a_broken_token_file_at_the_start_is_exit_78_with_path_and_reason() {
+fn a_broken_token_file_at_the_start_is_told_and_fails_the_check() {
     let upstream = Upstream::ok();
     let mut failures = Vec::new();
     for (name, break_it) in broken_files() {
         let setup = Setup::new(&upstream);
         break_it(setup.dir());
         let token = setup.dir().join("token").display().to_string();
-        for subcommand in ["run", "check"] {
-            let done = setup.finish(subcommand);
-            if done.code != Some(78) || !done.output.contains(&token) || done.output.contains("CANARY") {
-                failures.push(format!("{name}, {subcommand}: exit {:?}: {}", done.code, done.output));
+        let checked = setup.finish("check");
+        let keyside = setup.start();
+        let refused = keyside.post(MESSAGES, "{}");
+        let ready = keyside.ask_admin(&get("/readyz"));
+        let states = (checked.code, refused.slug(), ready.status);
+        if states != (Some(78), "credential_unavailable", 503) {
+            failures.push(format!("{name}: {states:?}: {}", checked.output));
+        }
+        let (log, ready) = (keyside.log(), ready.text());
+        for (what, text) in [
+            ("check", &checked.output),
+            ("log", &log),
+            ("readyz", &ready),
+        ] {
+            if !text.contains(&token) || text.contains("CANARY") {
+                failures.push(format!("{name}, {what}: {text}"));
             }
+        }
+        keyside.dir().write("token.good", TOKEN);
+        remove(keyside.dir(), "token");
+        std::fs::rename(
+            keyside.dir().join("token.good"),
+            keyside.dir().join("token"),
+        )
+        .unwrap();
+        if keyside.reload().status != 200 || keyside.post(MESSAGES, "{}").status != 200 {
+            failures.push(format!("{name}: the mended token is not used"));
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
 #[test]
-fn what_cannot_be_read_at_the_start_is_missed_by_its_own_route_alone() {
+fn a_secret_that_cannot_be_read_at_the_start_stops_its_own_route_alone() {
     let upstream = Upstream::ok();
     for (token, app_secret) in [
         ("file:@DIR@/nowhere", "file:@DIR@/secret"),
@@ -251,24 +335,54 @@ fn what_cannot_be_read_at_the_start_is_missed_by_its_own_route_alone() {
         ));
         let checked = setup.finish("check");
         assert_eq!(checked.code, Some(78), "{token}: {}", checked.output);
-        assert!(checked.output.contains("credential.other."), "{token}: {}", checked.output);
+        assert!(
+            checked.output.contains("credential.other."),
+            "{token}: {}",
+            checked.output
+        );
         let keyside = setup.start();
         let other = || keyside.post(&format!("/other{MESSAGES}"), "{}");
-        assert_eq!((other().status, other().slug()), (503, "credential_unavailable"), "{token} {app_secret}");
-        let ready = keyside.ask_admin(&get("/readyz"));
-        assert!(ready.status == 503 && ready.text().contains("credential other has no usable"), "{}", ready.text());
-        assert!(keyside.log().contains("credential.other."), "{}", keyside.log());
+        assert_eq!(
+            (other().status, other().slug()),
+            (503, "credential_unavailable"),
+            "{token} {app_secret}"
+        );
+        for (path, status) in [
+            ("/readyz", 200),
+            ("/readyz?route=other", 503),
+            ("/readyz?all", 503),
+        ] {
+            let ready = keyside.ask_admin(&get(path));
+            assert!(
+                ready.status == status && ready.text().contains("credential other has no usable"),
+                "{path}: {}",
+                ready.text()
+            );
+        }
+        assert!(
+            keyside.log().contains("credential.other."),
+            "{}",
+            keyside.log()
+        );
         keyside.dir().write("token", "EAASECOND");
-        assert_eq!(keyside.reload().status, 200, "{token}: what was missing and is does not hold up the others");
+        assert_eq!(
+            keyside.reload().status,
+            200,
+            "{token}: what was missing and is does not hold up the others"
+        );
         assert_eq!(token_sent(&keyside, &upstream), "Bearer EAASECOND");
         assert_eq!(other().status, 503);
         if token.starts_with("file:") {
             keyside.dir().write("nowhere", "no-longer-missing");
             assert_eq!(keyside.reload().status, 200);
             assert_eq!(other().status, 200);
-            assert_eq!(keyside.ask_admin(&get("/readyz")).status, 200);
+            assert_eq!(keyside.ask_admin(&get("/readyz?all")).status, 200);
             std::fs::remove_file(keyside.dir().join("nowhere")).unwrap();
-            assert_eq!(keyside.reload().status, 422, "what was there may not go missing");
+            assert_eq!(
+                keyside.reload().status,
+                422,
+                "what was there may not go missing"
+            );
             assert_eq!(other().status, 200);
         }
     }
@@ -277,11 +391,18 @@ fn what_cannot_be_read_at_the_start_is_missed_by_its_own_route_alone() {
 #[test]
 fn the_byte_that_spoils_a_secret_is_named() {
     let upstream = Upstream::ok();
-    for (bytes, offset) in [(b"EAA\0x".as_slice(), "3"), (b"EAAAAAA\nx", "7"), ("EAAAAAAAAAAA\u{e9}".as_bytes(), "12")]
-    {
+    for (bytes, offset) in [
+        (b"EAA\0x".as_slice(), "3"),
+        (b"EAAAAAA\nx", "7"),
+        ("EAAAAAAAAAAA\u{e9}".as_bytes(), "12"),
+    ] {
         let done = Setup::new(&upstream).file("token", bytes).finish("check");
         assert_eq!(done.code, Some(78), "{}", done.output);
-        let line = done.output.lines().find(|line| line.contains("/token")).unwrap_or_default();
+        let line = done
+            .output
+            .lines()
+            .find(|line| line.contains("/token"))
+            .unwrap_or_default();
         let numbers: Vec<&str> = line
             .rsplit("/token")
             .next()
@@ -289,16 +410,30 @@ fn the_byte_that_spoils_a_secret_is_named() {
             .split(|c: char| !c.is_ascii_digit())
             .filter(|word| !word.is_empty())
             .collect();
-        assert!(numbers.contains(&offset), "byte {offset} is not named: {}", done.output);
+        assert!(
+            numbers.contains(&offset),
+            "byte {offset} is not named: {}",
+            done.output
+        );
     }
 }
 
 #[test]
 fn white_space_around_a_secret_is_trimmed_and_a_bom_taken_off() {
     let upstream = Upstream::ok();
-    for bytes in ["EAATRIM\n", "EAATRIM\r\n", " \tEAATRIM \n\n", "\u{feff}EAATRIM", "\u{feff}EAATRIM\r\n"] {
+    for bytes in [
+        "EAATRIM\n",
+        "EAATRIM\r\n",
+        " \tEAATRIM \n\n",
+        "\u{feff}EAATRIM",
+        "\u{feff}EAATRIM\r\n",
+    ] {
         let keyside = Setup::new(&upstream).file("token", bytes).start();
-        assert_eq!(token_sent(&keyside, &upstream), "Bearer EAATRIM", "{bytes:?}");
+        assert_eq!(
+            token_sent(&keyside, &upstream),
+            "Bearer EAATRIM",
+            "{bytes:?}"
+        );
     }
 }
 
@@ -310,7 +445,11 @@ fn a_token_for_an_app_secret_is_refused_with_a_hint() {
         .credential("token = \"file:@DIR@/token\"\napp_secret = \"file:@DIR@/app_secret\"")
         .finish("check");
     assert_eq!(done.code, Some(78), "{}", done.output);
-    assert!(done.output.contains("app_secret") && !done.output.contains("CANARY"), "{}", done.output);
+    assert!(
+        done.output.contains("app_secret") && !done.output.contains("CANARY"),
+        "{}",
+        done.output
+    );
 }
 
 #[test]
@@ -321,21 +460,38 @@ fn an_invalid_configuration_keeps_the_old_one() {
     keyside.dir().write("token", "EAASECOND");
     for (name, bad) in [
         ("no TOML", good.replace("[[route]]", "[[route]")),
-        ("unknown key", good.replace("[[route]]", "[[route]]\npaht = \"/\"")),
-        ("unknown credential", good.replace("credential = \"acme\"", "credential = \"acne\"")),
-        ("unknown operation", good.replace("[[route]]", "[[route]]\noperations = [\"massages\"]")),
+        (
+            "unknown key",
+            good.replace("[[route]]", "[[route]]\npaht = \"/\""),
+        ),
+        (
+            "unknown credential",
+            good.replace("credential = \"acme\"", "credential = \"acne\""),
+        ),
+        (
+            "unknown operation",
+            good.replace("[[route]]", "[[route]]\noperations = [\"massages\"]"),
+        ),
         ("empty", String::new()),
         ("cut in the middle", good[..good.len() / 2].to_owned()),
         ("a CA file that is none", good.replace("/ca.pem", "/token")),
         (
             "a changed port",
-            good.replace(&keyside.outbound().port().to_string(), &crate::support::keyside::free_port().to_string()),
+            good.replace(
+                &keyside.outbound().port().to_string(),
+                &crate::support::keyside::free_port().to_string(),
+            ),
         ),
     ] {
         assert_ne!(bad, good, "{name}");
         keyside.dir().write("proxy.toml", &bad);
         let answer = keyside.reload();
-        assert!(answer.status >= 400, "{name}: {} {}", answer.status, answer.text());
+        assert!(
+            answer.status >= 400,
+            "{name}: {} {}",
+            answer.status,
+            answer.text()
+        );
         assert_eq!(
             token_sent(&keyside, &upstream),
             format!("Bearer {TOKEN}"),
@@ -353,11 +509,20 @@ fn an_invalid_configuration_keeps_the_old_one() {
 fn a_changed_configuration_is_taken_up() {
     let upstream = Upstream::ok();
     let keyside = Keyside::start(&upstream);
-    assert_eq!(keyside.send(&get("/v23.0/99/message_templates")).status, 403);
+    assert_eq!(
+        keyside.send(&get("/v23.0/99/message_templates")).status,
+        403
+    );
     let good = std::fs::read_to_string(keyside.dir().join("proxy.toml")).unwrap();
-    keyside.dir().write("proxy.toml", good.replace("[[route]]", "[[route]]\noperations = [\"templates\"]"));
+    keyside.dir().write(
+        "proxy.toml",
+        good.replace("[[route]]", "[[route]]\noperations = [\"templates\"]"),
+    );
     assert_eq!(keyside.reload().status, 200);
-    assert_eq!(keyside.send(&get("/v23.0/99/message_templates")).status, 200);
+    assert_eq!(
+        keyside.send(&get("/v23.0/99/message_templates")).status,
+        200
+    );
     assert_eq!(keyside.post(MESSAGES, "{}").status, 403);
 }
 
@@ -381,9 +546,19 @@ fn a_request_under_way_finishes_on_its_generation() {
     assert_eq!(token_sent(&keyside, &upstream), "Bearer EAASECOND");
     go.store(true, Ordering::Relaxed);
     assert_eq!(slow.answer().unwrap().status, 200);
-    assert_eq!(upstream.requests()[0].header("authorization"), Some(format!("Bearer {TOKEN}")));
-    assert_eq!(slow.ask(&get(MEDIA)).unwrap().status, 200, "and its connection goes on");
-    assert_eq!(upstream.last().header("authorization").as_deref(), Some("Bearer EAASECOND"));
+    assert_eq!(
+        upstream.requests()[0].header("authorization"),
+        Some(format!("Bearer {TOKEN}"))
+    );
+    assert_eq!(
+        slow.ask(&get(MEDIA)).unwrap().status,
+        200,
+        "and its connection goes on"
+    );
+    assert_eq!(
+        upstream.last().header("authorization").as_deref(),
+        Some("Bearer EAASECOND")
+    );
 }
 
 #[test]
@@ -408,7 +583,9 @@ fn token_and_app_secret_always_belong_together() {
         })
         .collect();
     for pair in 1..40 {
-        keyside.dir().write("app_secret", format!("secret-of-{pair}"));
+        keyside
+            .dir()
+            .write("app_secret", format!("secret-of-{pair}"));
         keyside.dir().write("token", format!("EAAPAIR{pair}"));
         assert_eq!(keyside.reload().status, 200);
     }
@@ -418,9 +595,18 @@ fn token_and_app_secret_always_belong_together() {
     }
     let requests = upstream.requests();
     for request in &requests {
-        let token = request.header("authorization").unwrap().replace("Bearer ", "");
+        let token = request
+            .header("authorization")
+            .unwrap()
+            .replace("Bearer ", "");
         let proof = crate::support::hmac_sha256(&token.replace("EAAPAIR", "secret-of-"), &token);
-        assert!(request.target().ends_with(&format!("appsecret_proof={proof}")), "{token}: {}", request.target());
+        assert!(
+            request
+                .target()
+                .ends_with(&format!("appsecret_proof={proof}")),
+            "{token}: {}",
+            request.target()
+        );
     }
     assert!(requests.len() > 40, "{} requests", requests.len());
 }
@@ -433,11 +619,17 @@ fn a_hundred_rotations_under_load_fail_no_request() {
     let wrong = Arc::new(AtomicUsize::new(0));
     let (put_seen, wrong_seen) = (Arc::clone(&put), Arc::clone(&wrong));
     let upstream = Upstream::plain(move |request, wire| {
-        // Valid is a token that has been put there, and not older than what was published when the request began.
-        let token = request
-            .header("authorization")
-            .and_then(|value| value.strip_prefix("Bearer EAAROTATE")?.parse::<usize>().ok());
-        let oldest = request.header("x-oldest").and_then(|value| value.parse().ok()).unwrap_or(0);
+        // Valid: a token from the file, no older than the token published when the request began.
+        let token = request.header("authorization").and_then(|value| {
+            value
+                .strip_prefix("Bearer EAAROTATE")?
+                .parse::<usize>()
+                .ok()
+        });
+        let oldest = request
+            .header("x-oldest")
+            .and_then(|value| value.parse().ok())
+            .unwrap_or(0);
         if !token.is_some_and(|token| token >= oldest && token <= put_seen.load(Ordering::SeqCst)) {
             wrong_seen.fetch_add(1, Ordering::Relaxed);
         }
@@ -470,7 +662,7 @@ fn a_hundred_rotations_under_load_fail_no_request() {
                                 client = Client::connect(address).unwrap();
                             }
                         }
-                        // About 2,000 requests in a second together, where the machine can.
+                        // About 2,000 requests a second in total, on a fast machine.
                         thread::sleep(Duration::from_millis(2));
                     }
                     (done, failed)
@@ -503,16 +695,32 @@ fn a_hundred_rotations_under_load_fail_no_request() {
         done += passed;
         failed.extend(why);
     }
-    assert!(failed.is_empty(), "{} of {} failed: {}", failed.len(), done + failed.len(), failed[0]);
+    assert!(
+        failed.is_empty(),
+        "{} of {} failed: {}",
+        failed.len(),
+        done + failed.len(),
+        failed[0]
+    );
     assert!(done > 1000, "only {done} requests: that is no load");
-    assert_eq!(wrong.load(Ordering::Relaxed), 0, "requests carried a token that was not valid at that moment");
+    assert_eq!(
+        wrong.load(Ordering::Relaxed),
+        0,
+        "requests carried a token that was not valid at that moment"
+    );
     assert_eq!(upstream.arrivals(), done);
-    let calm = eventually(Duration::from_secs(5), || keyside.descriptors() <= before + 2);
-    assert!(calm, "{} descriptors, {before} before", keyside.descriptors());
+    let calm = eventually(Duration::from_secs(5), || {
+        keyside.descriptors() <= before + 2
+    });
+    assert!(
+        calm,
+        "{} descriptors, {before} before",
+        keyside.descriptors()
+    );
 }
 
 #[test]
-fn ten_thousand_sighups_leave_it_alive_and_up_to_date() {
+fn ten_thousand_sighups_leave_the_sidecar_alive_and_up_to_date() {
     let upstream = Upstream::ok();
     let mut keyside = Setup::new(&upstream).level("warn").start();
     let before = keyside.descriptors();
@@ -522,11 +730,19 @@ fn ten_thousand_sighups_leave_it_alive_and_up_to_date() {
             keyside.dir().write("token", "EAALAST");
         }
     }
-    let current = eventually(Duration::from_secs(8), || token_sent(&keyside, &upstream) == "Bearer EAALAST");
+    let current = eventually(Duration::from_secs(8), || {
+        token_sent(&keyside, &upstream) == "Bearer EAALAST"
+    });
     assert!(current, "the last file is not in use");
     assert!(keyside.is_running());
-    let calm = eventually(Duration::from_secs(5), || keyside.descriptors() <= before + 4);
-    assert!(calm, "{} descriptors, {before} before", keyside.descriptors());
+    let calm = eventually(Duration::from_secs(5), || {
+        keyside.descriptors() <= before + 4
+    });
+    assert!(
+        calm,
+        "{} descriptors, {before} before",
+        keyside.descriptors()
+    );
     assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
 }
 
@@ -534,7 +750,10 @@ fn ten_thousand_sighups_leave_it_alive_and_up_to_date() {
 fn a_reload_reads_every_kind_of_source_again() {
     let upstream = Upstream::ok();
     let setup = Setup::new(&upstream).credential("token = \"exec:@DIR@/print one\"");
-    write_program(setup.dir(), "#!/bin/sh\necho EAAEXEC$1$(cat \"$(dirname \"$0\")/count\")\n");
+    write_program(
+        setup.dir(),
+        "#!/bin/sh\necho EAAEXEC$1$(cat \"$(dirname \"$0\")/count\")\n",
+    );
     setup.dir().write("count", "1");
     let keyside = setup.start();
     assert_eq!(token_sent(&keyside, &upstream), "Bearer EAAEXECone1");
@@ -555,7 +774,11 @@ fn a_reload_reads_every_kind_of_source_again() {
             answer.status,
             answer.text()
         );
-        assert_eq!(token_sent(&keyside, &upstream), "Bearer EAAEXECone2", "{broken:?}");
+        assert_eq!(
+            token_sent(&keyside, &upstream),
+            "Bearer EAAEXECone2",
+            "{broken:?}"
+        );
     }
 }
 
@@ -578,14 +801,20 @@ fn an_answer_while_reloading_is_not_late() {
     while Instant::now() < end {
         let began = Instant::now();
         assert_eq!(keyside.send(&post(MESSAGES, "{}")).status, 200);
-        assert!(began.elapsed() < Duration::from_millis(700), "a request waited {:?} for a reload", began.elapsed());
+        assert!(
+            began.elapsed() < crate::support::stretched(Duration::from_millis(700)),
+            "a request waited {:?} for a reload",
+            began.elapsed()
+        );
     }
-    let done = eventually(Duration::from_secs(5), || token_sent(&keyside, &upstream) == "Bearer EAASLOW");
+    let done = eventually(Duration::from_secs(5), || {
+        token_sent(&keyside, &upstream) == "Bearer EAASLOW"
+    });
     assert!(done, "the slow program's token is not in use");
 }
 
 #[test]
-fn authorities_that_are_no_file_refuse_a_reload_and_hold_up_none() {
+fn authorities_that_are_no_regular_file_refuse_a_reload_at_once() {
     let upstream = Upstream::ok();
     let keyside = Keyside::start(&upstream);
     let ca = keyside.dir().join("ca.pem");
@@ -594,7 +823,11 @@ fn authorities_that_are_no_file_refuse_a_reload_and_hold_up_none() {
     assert!(Command::new("mkfifo").arg(&ca).status().unwrap().success());
     let refused = keyside.reload();
     assert_eq!(refused.status, 422, "{}", refused.text());
-    assert!(refused.text().contains("not a regular file"), "{}", refused.text());
+    assert!(
+        refused.text().contains("not a regular file"),
+        "{}",
+        refused.text()
+    );
     keyside.dir().write("ca.pem", pem);
     assert_eq!(keyside.reload().status, 200);
 }

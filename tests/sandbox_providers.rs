@@ -1,4 +1,4 @@
-//! The sandbox in the place of each provider, and Keyside in front of it with the configuration that the sandbox prints.
+//! The sandbox of each provider, with Keyside in front, configured with the text that the sandbox prints.
 
 use std::time::Duration;
 
@@ -12,8 +12,7 @@ use crate::support::upstream::Upstream;
 use crate::support::webhook::{HOOK, application};
 use crate::support::{eventually, hex};
 
-/// A provider, a message as an application without a key sends it, the file of the key, and whether it signs its events
-/// or else has a token in the callback URL, or has none.
+/// Each provider with the path and body of a message without a key, the file of the key, and the proof of events.
 #[rustfmt::skip]
 const PROVIDERS: [(&str, &str, &str, &str, Events); 23] = [
     ("360dialog", "/v23.0/1/messages", r#"{"messaging_product":"whatsapp","to":"2","text":{"body":"x"}}"#, "api_key", Events::Proved),
@@ -27,8 +26,8 @@ const PROVIDERS: [(&str, &str, &str, &str, Events); 23] = [
     ("telnyx", "/v2/messages/whatsapp", r#"{"from":"+1","to":"+2","whatsapp_message":{}}"#, "api_key", Events::Proved),
     ("wati", "/12345/api/v1/sendTemplateMessage", "{}", "token", Events::InUrl),
     ("zenvia", "/v2/channels/whatsapp/messages", r#"{"from":"1","to":"2","contents":[]}"#, "token", Events::Proved),
-    ("cm", "/v1.0/message", r#"{"messages":{"msg":[{"from":"1","to":[{"number":"2"}]}]}}"#, "product_token", Events::None),
-    ("plivo", "/v1/Account/MAXXXXXXXXXXXXXXXXXX/Message", r#"{"src":"1","dst":"2","text":"x"}"#, "auth_token", Events::Proved),
+    ("cm", "/v1.0/message", r#"{"messages":{"msg":[{"allowedChannels":["WhatsApp"],"from":"1","to":[{"number":"2"}]}]}}"#, "product_token", Events::None),
+    ("plivo", "/v1/Account/MAXXXXXXXXXXXXXXXXXX/Message", r#"{"src":"1","dst":"2","text":"x","type":"whatsapp"}"#, "auth_token", Events::Proved),
     ("gupshup", "/wa/api/v1/msg", "source=1&destination=2&message=x", "api_key", Events::InUrl),
     ("wassenger", "/v1/messages", r#"{"phone":"+2","message":"x"}"#, "token", Events::Proved),
     ("clickatell", "/v1/message", r#"{"messages":[{"channel":"whatsapp","to":"2"}]}"#, "api_key", Events::Proved),
@@ -43,12 +42,15 @@ const PROVIDERS: [(&str, &str, &str, &str, Events); 23] = [
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Events {
+    /// A header proves events.
     Proved,
+    /// A token in the callback URL proves events.
     InUrl,
+    /// The provider sends no events.
     None,
 }
 
-/// The sandbox of a provider, and Keyside with what it prints.
+/// Starts the sandbox of a provider, and Keyside with the printed configuration.
 fn stand(provider: &str, events: Events, application: &Upstream) -> (Sandbox, Keyside, Directory) {
     let dir = Directory::new();
     let inbound = free_port();
@@ -58,7 +60,9 @@ fn stand(provider: &str, events: Events, application: &Upstream) -> (Sandbox, Ke
         callback.push_str("?token=token-in-the-url");
     }
     let sandbox = Sandbox::of(provider, &dir, &["--callback", &callback]);
-    let printed = sandbox.configuration().replace("http://127.0.0.1:3000", &application.url());
+    let printed = sandbox
+        .configuration()
+        .replace("http://127.0.0.1:3000", &application.url());
     let keyside = Setup::at(&sandbox.url()).config(&format!(
         "[outbound]\nlisten = [\"127.0.0.1:@PORT@\"]\n[inbound]\nlisten = [\"127.0.0.1:{inbound}\"]\n\
          [admin]\nlisten = [\"127.0.0.1:@ADMIN@\"]\n[log]\nlevel = \"debug\"\n{printed}"
@@ -67,27 +71,107 @@ fn stand(provider: &str, events: Events, application: &Upstream) -> (Sandbox, Ke
 }
 
 #[test]
-fn what_it_prints_sends_with_the_key_that_only_it_has() {
+fn the_printed_configuration_sends_with_the_key_of_each_provider() {
     for (provider, path, body, key, events) in PROVIDERS {
         let (sandbox, keyside, dir) = stand(provider, events, &application());
-        let kind = if body.starts_with('{') { "application/json" } else { "application/x-www-form-urlencoded" };
+        let kind = if body.starts_with('{') {
+            "application/json"
+        } else {
+            "application/x-www-form-urlencoded"
+        };
         let answer = keyside.send(&with_body("POST", path, kind, body.as_bytes()));
-        assert!((200..300).contains(&answer.status), "{provider}: {} {}", answer.text(), keyside.log());
+        assert!(
+            (200..300).contains(&answer.status),
+            "{provider}: {} {}",
+            answer.text(),
+            keyside.log()
+        );
         let key = std::fs::read_to_string(dir.join(key)).unwrap();
         let sends = sandbox.ask("GET", "sends", &json!({}));
-        assert_eq!(sends[0]["token"], fingerprint(key.trim()), "{provider}: {sends}");
+        assert_eq!(
+            sends[0]["token"],
+            fingerprint(key.trim()),
+            "{provider}: {sends}"
+        );
+    }
+}
+
+/// A request of each provider other than a message: media, "mark as read", the state of a message.
+const OTHERS: [(&str, &str, &str); 14] = [
+    (
+        "twilio",
+        "GET",
+        "/2010-04-01/Accounts/any/Messages/SM1.json",
+    ),
+    (
+        "twilio",
+        "GET",
+        "/2010-04-01/Accounts/any/Messages/MM1/Media/ME1",
+    ),
+    ("vonage", "PATCH", "/v1/messages/1"),
+    ("vonage", "GET", "/v3/media/1"),
+    (
+        "infobip",
+        "POST",
+        "/whatsapp/1/senders/15550001111/message/1/read",
+    ),
+    ("infobip", "GET", "/whatsapp/1/senders/15550001111/media/1"),
+    ("sinch", "POST", "/v1/projects/any/events:send"),
+    ("sinch", "GET", "/v1/projects/any/messages/1"),
+    (
+        "ycloud",
+        "POST",
+        "/v2/whatsapp/inboundMessages/1/markAsRead",
+    ),
+    ("ycloud", "GET", "/v2/whatsapp/messages/1"),
+    ("telnyx", "GET", "/v2/messages/1"),
+    ("messagebird", "GET", "/v1/messages/1"),
+    ("plivo", "GET", "/v1/Account/any/Message/1/"),
+    ("wati", "GET", "/api/ext/v3/conversations/messages/file/1"),
+];
+
+#[test]
+fn the_rest_of_the_job_goes_out_with_the_key_of_each_provider() {
+    for (provider, _, _, key, events) in PROVIDERS {
+        let mut others = OTHERS
+            .iter()
+            .filter(|(name, ..)| *name == provider)
+            .peekable();
+        if others.peek().is_none() {
+            continue;
+        }
+        let (sandbox, keyside, dir) = stand(provider, events, &application());
+        let key = std::fs::read_to_string(dir.join(key)).unwrap();
+        for (_, method, path) in others {
+            let body: &[u8] = if *method == "GET" { b"" } else { b"{}" };
+            let answer = keyside.send(&with_body(method, path, "application/json", body));
+            assert_eq!(answer.status, 200, "{provider} {path}: {}", answer.text());
+            let requests = sandbox.ask("GET", "requests", &json!({}));
+            let last = requests.as_array().unwrap().last().unwrap();
+            assert_eq!(last["token"], fingerprint(key.trim()), "{provider}: {last}");
+        }
     }
 }
 
 #[test]
-fn events_are_signed_in_the_way_of_each_provider() {
-    for (provider, _, _, _, events) in PROVIDERS.into_iter().filter(|(.., events)| *events != Events::None) {
+fn events_of_each_provider_are_verified_and_forged_events_refused() {
+    for (provider, _, _, _, events) in PROVIDERS
+        .into_iter()
+        .filter(|(.., events)| *events != Events::None)
+    {
         let application = application();
         let (sandbox, keyside, _dir) = stand(provider, events, &application);
         let is_subscribed = || sandbox.ask("GET", "apps", &json!({})) != json!([]);
-        assert!(eventually(Duration::from_secs(5), is_subscribed), "{provider}");
+        assert!(
+            eventually(Duration::from_secs(5), is_subscribed),
+            "{provider}"
+        );
         let order = json!({"text": "Is the café open?", "count": 2});
-        assert_eq!(sandbox.ask("POST", "events", &order), json!({"success": true}), "{provider}");
+        assert_eq!(
+            sandbox.ask("POST", "events", &order),
+            json!({"success": true}),
+            "{provider}"
+        );
         assert!(
             eventually(Duration::from_secs(5), || statuses(&sandbox) == [200, 200]),
             "{provider}: {}",
@@ -96,26 +180,40 @@ fn events_are_signed_in_the_way_of_each_provider() {
         assert_eq!(application.requests().len(), 2, "{provider}");
         if events == Events::Proved {
             sandbox.ask("POST", "events", &json!({"forged": true}));
-            assert!(eventually(Duration::from_secs(5), || statuses(&sandbox).len() == 3), "{provider}");
-            // Vonage wants a 5xx for what has no signature; this one has a wrong one.
-            assert!(statuses(&sandbox).contains(&401), "{provider}: {:?}", statuses(&sandbox));
+            assert!(
+                eventually(Duration::from_secs(5), || statuses(&sandbox).len() == 3),
+                "{provider}"
+            );
+            // Vonage expects a 5xx only for a missing signature, and this signature is wrong.
+            assert!(
+                statuses(&sandbox).contains(&401),
+                "{provider}: {:?}",
+                statuses(&sandbox)
+            );
             assert_eq!(application.requests().len(), 2, "{provider}");
         }
     }
 }
 
 #[test]
-fn only_what_another_provider_can_send_is_ordered() {
+fn an_order_for_pictures_is_refused_by_other_providers_than_meta() {
     let dir = Directory::new();
     let sandbox = Sandbox::of("ycloud", &dir, &[]);
     let refused = sandbox.ask("POST", "events", &json!({"type": "image"}));
-    assert_eq!(refused, json!({"error": "expected the type \"text\", or a body"}));
+    assert_eq!(
+        refused,
+        json!({"error": "expected the type \"text\", or a body"})
+    );
 }
 
-/// How each attempt to deliver an event ended.
+/// Returns the status of each attempt to deliver an event.
 fn statuses(sandbox: &Sandbox) -> Vec<u64> {
     let list = sandbox.ask("GET", "deliveries", &json!({}));
-    list.as_array().unwrap().iter().filter_map(|attempt| attempt["status"].as_u64()).collect()
+    list.as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|attempt| attempt["status"].as_u64())
+        .collect()
 }
 
 fn fingerprint(secret: &str) -> Value {

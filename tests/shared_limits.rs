@@ -1,5 +1,5 @@
-//! Limits that many sidecars share: together they never send faster than one may, and what happens to the server that
-//! counts stops nobody.
+//! Shared limits: many sidecars together keep the rate of a single sidecar, and a failure of the shared
+//! server stops no message.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,12 +20,14 @@ use crate::support::{APP_SECRET, MESSAGES, TOKEN, eventually};
 const SENDER: &str = "106540352242922";
 const PAIRS: &str = "per_recipient = { rate = \"1000/s\" }";
 
-/// A sidecar that shares its limits, not started yet.
+/// The setup of a sidecar with shared limits.
 fn setup(upstream: &str, url: &str, limits: &str, more: &str) -> Setup {
     Setup::at(upstream)
         .env("KEYSIDE_REDIS_URL", url)
         .limits(limits)
-        .more(&format!("[limits]\nredis = \"env:KEYSIDE_REDIS_URL\"\n{more}"))
+        .more(&format!(
+            "[limits]\nredis = \"env:KEYSIDE_REDIS_URL\"\n{more}"
+        ))
 }
 
 fn start(upstream: &Upstream, url: &str, limits: &str, more: &str) -> Keyside {
@@ -33,21 +35,26 @@ fn start(upstream: &Upstream, url: &str, limits: &str, more: &str) -> Keyside {
 }
 
 fn text_to(recipient: &str) -> String {
-    format!(r#"{{"messaging_product":"whatsapp","to":"{recipient}","type":"text","text":{{"body":"x"}}}}"#)
+    format!(
+        r#"{{"messaging_product":"whatsapp","to":"{recipient}","type":"text","text":{{"body":"x"}}}}"#
+    )
 }
 
 fn is_shared(keyside: &Keyside) -> bool {
     keyside.status()["shared_limits"]["in_use"] == true
 }
 
-/// How many of `count` pass at once.
+/// Number of `count` requests that pass at once.
 fn pass(keyside: &Keyside, count: usize) -> usize {
     let mut client = keyside.connect();
-    (0..count).filter(|_| client.ask(&post(MESSAGES, "{}")).unwrap().status == 200).count()
+    (0..count)
+        .filter(|_| client.ask(&post(MESSAGES, "{}")).unwrap().status == 200)
+        .count()
 }
 
-/// Eight sidecars before a sandbox that enforces 80 a second, offered 400 a second for `time`; `halfway` happens halfway.
-/// Every refusal of the sandbox's, how much of what it permits was used, and how often sidecars lost the server.
+/// Eight sidecars before a sandbox that enforces 80 a second, offered 400 a second for `time`;
+/// `halfway` is called halfway. Returns the refusals of the sandbox, the used part of the permitted
+/// messages, and the number of times that sidecars lost the server.
 fn eight_before_one(
     redis: &mut Redis,
     time: Duration,
@@ -58,21 +65,32 @@ fn eight_before_one(
     secrets.write("app_secret", APP_SECRET);
     let sandbox = Sandbox::start(&secrets, &["--per-sender", "80"]);
     let limits = format!("per_sender = \"80/s\"\n{PAIRS}\nmax_wait = \"500ms\"");
-    let sidecars: Vec<_> =
-        (0..8).map(|_| setup(&sandbox.url(), &redis.url(), &limits, "replicas = 8").level("info").start()).collect();
+    let sidecars: Vec<_> = (0..8)
+        .map(|_| {
+            setup(&sandbox.url(), &redis.url(), &limits, "replicas = 8")
+                .level("info")
+                .start()
+        })
+        .collect();
     assert!(sidecars.iter().all(is_shared));
     let (throttled, accepted) = (Mutex::new(Vec::new()), AtomicUsize::new(0));
-    let request = post(&format!("/v23.0/{SENDER}/messages"), &text_to("15550001234"));
+    let request = post(
+        &format!("/v23.0/{SENDER}/messages"),
+        &text_to("15550001234"),
+    );
     let began = Instant::now();
     thread::scope(|scope| {
         for (place, keyside) in sidecars.iter().enumerate() {
-            // Each is offered 50 a second, by 32 callers, so that half a second's wait holds nobody up for long.
+            // Each sidecar is offered 50 a second, by 32 callers: waits of half a second do not slow the
+            // offer down.
             for caller in 0..32_u32 {
                 let (throttled, accepted, request) = (&throttled, &accepted, &request);
                 scope.spawn(move || {
                     let mut client = Client::connect(keyside.outbound()).unwrap();
                     let interval = Duration::from_millis(640);
-                    let mut due = began + interval / 32 * caller + interval / 256 * u32::try_from(place).unwrap();
+                    let mut due = began
+                        + interval / 32 * caller
+                        + interval / 256 * u32::try_from(place).unwrap();
                     while due < began + time {
                         thread::sleep(due.saturating_duration_since(Instant::now()));
                         due += interval;
@@ -81,7 +99,11 @@ fn eight_before_one(
                             (200, _) if began.elapsed() > time => {}
                             (200, _) => drop(accepted.fetch_add(1, Ordering::Relaxed)),
                             (429, "rate_limited") => {}
-                            _ => throttled.lock().unwrap().push(format!("{:?} {}", began.elapsed(), answer.text())),
+                            _ => throttled.lock().unwrap().push(format!(
+                                "{:?} {}",
+                                began.elapsed(),
+                                answer.text()
+                            )),
                         }
                     }
                 });
@@ -90,15 +112,23 @@ fn eight_before_one(
         thread::sleep(time / 2);
         halfway(redis, &sidecars);
     });
-    let losses = sidecars.iter().map(|keyside| keyside.metric("keyside_redis_losses_total", &[])).sum();
+    let losses = sidecars
+        .iter()
+        .map(|keyside| keyside.metric("keyside_redis_losses_total", &[]))
+        .sum();
     let permitted = 80.0 * time.as_secs_f64() + 80.0;
-    (throttled.into_inner().unwrap(), accepted.into_inner() as f64 / permitted, losses)
+    (
+        throttled.into_inner().unwrap(),
+        accepted.into_inner() as f64 / permitted,
+        losses,
+    )
 }
 
 #[test]
 #[ignore = "needs Redis: tests/run servers"]
 fn eight_sidecars_send_as_fast_as_one_may_and_no_faster() {
-    let (throttled, used, losses) = eight_before_one(&mut Redis::start(), Duration::from_secs(20), |_, _| {});
+    let (throttled, used, losses) =
+        eight_before_one(&mut Redis::start(), Duration::from_secs(20), |_, _| {});
     assert!(throttled.len() <= 2, "{throttled:?}");
     assert!(used >= 0.97, "{used}, {throttled:?}, {losses} losses");
 }
@@ -107,7 +137,9 @@ fn eight_sidecars_send_as_fast_as_one_may_and_no_faster() {
 #[ignore = "needs Redis: tests/run servers"]
 fn eight_sidecars_that_lose_the_server_send_an_eighth_each() {
     let (throttled, used, losses) =
-        eight_before_one(&mut Redis::start(), Duration::from_secs(20), |redis, _| redis.kill());
+        eight_before_one(&mut Redis::start(), Duration::from_secs(20), |redis, _| {
+            redis.kill()
+        });
     assert!(throttled.len() <= 2, "{throttled:?}");
     assert!(used >= 0.97, "{used}, {throttled:?}, {losses} losses");
 }
@@ -119,12 +151,16 @@ fn eight_sidecars_whose_limit_is_changed_while_requests_wait_keep_to_it() {
         for (from, to) in [("80/s", "79/s"), ("79/s", "78/s"), ("78/s", "80/s")] {
             for keyside in sidecars {
                 let text = std::fs::read_to_string(keyside.dir().join("proxy.toml")).unwrap();
-                keyside.dir().write("proxy.toml", text.replace(&format!("\"{from}\""), &format!("\"{to}\"")));
+                keyside.dir().write(
+                    "proxy.toml",
+                    text.replace(&format!("\"{from}\""), &format!("\"{to}\"")),
+                );
                 assert_eq!(keyside.reload().status, 200);
             }
         }
     };
-    let (throttled, used, losses) = eight_before_one(&mut Redis::start(), Duration::from_secs(12), reload);
+    let (throttled, used, losses) =
+        eight_before_one(&mut Redis::start(), Duration::from_secs(12), reload);
     assert!(throttled.len() <= 2, "{throttled:?}");
     assert!(used >= 0.95, "{used}, {throttled:?}, {losses} losses");
 }
@@ -141,7 +177,8 @@ fn a_server_that_comes_back_empty_gives_no_second_burst() {
         thread::sleep(Duration::from_millis(300));
         redis.restart();
     };
-    let (throttled, used, losses) = eight_before_one(&mut Redis::valkey(), Duration::from_secs(12), empty);
+    let (throttled, used, losses) =
+        eight_before_one(&mut Redis::valkey(), Duration::from_secs(12), empty);
     assert!(throttled.len() <= 2, "{throttled:?}");
     assert!(used >= 0.9, "{used}, {throttled:?}, {losses} losses");
 }
@@ -151,7 +188,10 @@ fn a_server_that_comes_back_empty_gives_no_second_burst() {
 fn a_server_that_forgets_gives_no_second_burst_to_one_who_was_idle() {
     let (upstream, redis) = (Upstream::ok(), Redis::start());
     let limits = format!("per_sender = \"40/s\"\n{PAIRS}\nmax_wait = \"1ms\"");
-    let (busy, idle) = (start(&upstream, &redis.url(), &limits, ""), start(&upstream, &redis.url(), &limits, ""));
+    let (busy, idle) = (
+        start(&upstream, &redis.url(), &limits, ""),
+        start(&upstream, &redis.url(), &limits, ""),
+    );
     assert_eq!(pass(&idle, 1), 1);
     thread::sleep(Duration::from_millis(500));
     let began = Instant::now();
@@ -159,7 +199,10 @@ fn a_server_that_forgets_gives_no_second_burst_to_one_who_was_idle() {
     redis.ask(&["FLUSHALL"]);
     let more = pass(&idle, 60);
     let most = 40.0 + 40.0 * began.elapsed().as_secs_f64();
-    assert!(used >= 36 && (used + more) as f64 <= most, "{used} and {more}, of {most}");
+    assert!(
+        used >= 36 && (used + more) as f64 <= most,
+        "{used} and {more}, of {most}"
+    );
     thread::sleep(Duration::from_millis(1500));
     assert!(pass(&idle, 20) >= 10, "and goes on");
 }
@@ -176,30 +219,48 @@ fn a_server_that_evicts_what_it_knew_gives_no_second_burst() {
     let began = Instant::now();
     let is_over = || began.elapsed() > Duration::from_secs(3);
     let sent = AtomicUsize::new(0);
+    let mut fillings = 0;
     thread::scope(|scope| {
-        for keyside in &sidecars {
+        // Four connections a sidecar, so that a busy machine uses the rate as well.
+        for keyside in sidecars.iter().flat_map(|keyside| [keyside; 4]) {
             scope.spawn(|| {
                 let mut client = keyside.connect();
                 while !is_over() {
-                    assert_eq!(client.ask(&post(MESSAGES, &text_to("15550001234"))).unwrap().status, 200);
+                    assert_eq!(
+                        client
+                            .ask(&post(MESSAGES, &text_to("15550001234")))
+                            .unwrap()
+                            .status,
+                        200
+                    );
                     sent.fetch_add(1, Ordering::Relaxed);
                 }
             });
         }
-        for round in 0.. {
-            if is_over() {
-                break;
-            }
-            redis.ask(&["EVAL", fill, "0", &round.to_string()]);
+        // Each filling evicts nearly all that was there, the limit included.
+        while !is_over() {
+            redis.ask(&["EVAL", fill, "0", &fillings.to_string()]);
+            fillings += 1;
+            thread::sleep(Duration::from_millis(500));
         }
     });
     let (sent, time) = (sent.into_inner() as f64, began.elapsed().as_secs_f64());
     let evicted = redis.ask(&["INFO", "stats"]);
-    let evicted = evicted.lines().find_map(|line| line.strip_prefix("evicted_keys:")).unwrap();
-    assert!(evicted.trim().parse::<u64>().unwrap() > 1000, "{evicted} evicted");
-    // A sidecar remembers what it last heard of the limit; what the other took since, a tenth of a second's worth, is lost.
-    let most = 80.0 + 80.0 * time + 2.0 * 8.0;
-    assert!(sent <= most && sent >= 60.0 * time, "{sent} of {most} in {time} s");
+    let evicted = evicted
+        .lines()
+        .find_map(|line| line.strip_prefix("evicted_keys:"))
+        .unwrap();
+    assert!(
+        evicted.trim().parse::<u64>().unwrap() > 1000,
+        "{evicted} evicted"
+    );
+    // A sidecar remembers the limit as last heard of; the tokens taken by the other sidecar since, a
+    // tenth of a second's worth, are lost with each eviction.
+    let most = 80.0 + 80.0 * time + 8.0 * f64::from(fillings);
+    assert!(
+        sent <= most && sent >= 60.0 * time,
+        "{sent} of {most} in {time} s"
+    );
 }
 
 #[test]
@@ -208,7 +269,11 @@ fn whatever_happens_to_the_server_sending_goes_on() {
     type Step = fn(&mut Redis);
     let table: [(&str, Step, Step); 6] = [
         ("killed", Redis::kill, Redis::restart),
-        ("stopped", |redis| redis.signal(Signal::STOP), |redis| redis.signal(Signal::CONT)),
+        (
+            "stopped",
+            |redis| redis.signal(Signal::STOP),
+            |redis| redis.signal(Signal::CONT),
+        ),
         (
             "another password",
             |redis| {
@@ -229,12 +294,21 @@ fn whatever_happens_to_the_server_sending_goes_on() {
             |redis| drop(redis.ask(&["REPLICAOF", "127.0.0.1", "1"])),
             |redis| drop(redis.ask(&["REPLICAOF", "NO", "ONE"])),
         ),
-        ("slow", |redis| drop(redis.ask(&["CLIENT", "PAUSE", "100000", "ALL"])), Redis::restart),
+        (
+            "slow",
+            |redis| drop(redis.ask(&["CLIENT", "PAUSE", "100000", "ALL"])),
+            Redis::restart,
+        ),
     ];
     let upstream = Upstream::ok();
     for (what, happens, is_over) in table {
         let mut redis = Redis::start();
-        let keyside = start(&upstream, &redis.url(), &format!("per_sender = \"10000/s\"\n{PAIRS}"), "replicas = 4");
+        let keyside = start(
+            &upstream,
+            &redis.url(),
+            &format!("per_sender = \"10000/s\"\n{PAIRS}"),
+            "replicas = 4",
+        );
         assert!(is_shared(&keyside), "{what}: {}", keyside.log());
         assert_eq!(pass(&keyside, 5), 5, "{what}");
         happens(&mut redis);
@@ -242,24 +316,45 @@ fn whatever_happens_to_the_server_sending_goes_on() {
         let mut longest = Duration::ZERO;
         for number in 0..100 {
             let began = Instant::now();
-            let answer = client.ask(&post(MESSAGES, &text_to(&format!("1555{number:07}")))).unwrap();
+            let answer = client
+                .ask(&post(MESSAGES, &text_to(&format!("1555{number:07}"))))
+                .unwrap();
             assert_eq!(answer.status, 200, "{what}: {}", answer.text());
             longest = longest.max(began.elapsed());
             thread::sleep(Duration::from_millis(5));
         }
-        // Two decisions, the recipient's and the sender's, of which each may have found it out.
+        // Each of two decisions, for the recipient and for the sender, may have noticed the loss.
         assert!(longest < Duration::from_millis(250), "{what}: {longest:?}");
         let status = keyside.status()["shared_limits"].clone();
         assert_eq!(status["in_use"], false, "{what}: {status}");
-        assert!(status["problem"].as_str().is_some_and(|problem| !problem.is_empty()), "{what}: {status}");
+        assert!(
+            status["problem"]
+                .as_str()
+                .is_some_and(|problem| !problem.is_empty()),
+            "{what}: {status}"
+        );
         assert_eq!(keyside.metric("keyside_redis_up", &[]), 0.0, "{what}");
-        assert!(keyside.metric("keyside_redis_losses_total", &[]) >= 1.0, "{what}");
+        assert!(
+            keyside.metric("keyside_redis_losses_total", &[]) >= 1.0,
+            "{what}"
+        );
         is_over(&mut redis);
         let began = Instant::now();
-        assert!(eventually(Duration::from_secs(3), || is_shared(&keyside)), "{what}: {}", keyside.status());
-        assert!(began.elapsed() < Duration::from_millis(1500), "{what}: back after {:?}", began.elapsed());
+        assert!(
+            eventually(Duration::from_secs(3), || is_shared(&keyside)),
+            "{what}: {}",
+            keyside.status()
+        );
+        assert!(
+            began.elapsed() < Duration::from_millis(1500),
+            "{what}: back after {:?}",
+            began.elapsed()
+        );
         let log = keyside.log();
-        assert!(!log.contains("CANARY") && !log.contains("15550000"), "{what}: {log}");
+        assert!(
+            !log.contains("CANARY") && !log.contains("15550000"),
+            "{what}: {log}"
+        );
         let told = log.matches("the shared limits are lost").count();
         assert!((1..=2).contains(&told), "{what}: told {told} times\n{log}");
     }
@@ -267,29 +362,46 @@ fn whatever_happens_to_the_server_sending_goes_on() {
 
 #[test]
 #[ignore = "needs Redis: tests/run servers"]
-fn what_holds_without_the_server_is_the_operators_choice() {
+fn on_failure_decides_what_goes_without_the_server() {
     let upstream = Upstream::ok();
     let limits = format!("per_sender = \"4/10s\"\n{PAIRS}\nmax_wait = \"100ms\"");
     for (on_failure, passed) in [("local", 1), ("open", 20), ("closed", 0)] {
         let mut redis = Redis::start();
         redis.kill();
-        let keyside = start(&upstream, &redis.url(), &limits, &format!("replicas = 4\non_failure = \"{on_failure}\""));
+        let keyside = start(
+            &upstream,
+            &redis.url(),
+            &limits,
+            &format!("replicas = 4\non_failure = \"{on_failure}\""),
+        );
         assert_eq!(pass(&keyside, 20), passed, "{on_failure}");
         let refused = keyside.post(MESSAGES, "{}");
         if on_failure == "closed" {
             assert_eq!((refused.status, refused.slug()), (429, "rate_limited"));
-            assert!(refused.text().contains("cannot be asked"), "{}", refused.text());
+            assert!(
+                refused.text().contains("does not answer"),
+                "{}",
+                refused.text()
+            );
         }
         redis.restart();
-        assert!(eventually(Duration::from_secs(3), || is_shared(&keyside)), "{on_failure}: {}", keyside.log());
+        assert!(
+            eventually(Duration::from_secs(3), || is_shared(&keyside)),
+            "{on_failure}: {}",
+            keyside.log()
+        );
         let passes = || keyside.post(MESSAGES, "{}").status == 200;
-        assert!(eventually(Duration::from_secs(5), passes), "{on_failure}: {}", keyside.log());
+        assert!(
+            eventually(Duration::from_secs(5), passes),
+            "{on_failure}: {}",
+            keyside.log()
+        );
     }
 }
 
 #[test]
 #[ignore = "needs Redis: tests/run servers"]
-fn who_would_wait_in_vain_for_the_servers_word_is_refused_as_soon_as_it_is_there() {
+fn a_hopeless_wait_is_refused_as_soon_as_the_server_has_replied() {
     let (upstream, redis) = (Upstream::ok(), Redis::start());
     let limits = "per_sender = \"1000/s\"\nper_recipient = { rate = \"1/6s\", burst = 2 }\nmax_wait = \"3s\"";
     let keyside = start(&upstream, &redis.url(), limits, "");
@@ -300,13 +412,16 @@ fn who_would_wait_in_vain_for_the_servers_word_is_refused_as_soon_as_it_is_there
         let refused = send();
         assert_eq!((refused.status, refused.slug()), (429, "rate_limited"));
         let after: u64 = refused.header("retry-after").unwrap().parse().unwrap();
-        assert!((5..=6).contains(&after) && began.elapsed() < Duration::from_millis(500), "{after}");
+        assert!(
+            (5..=6).contains(&after) && began.elapsed() < Duration::from_millis(500),
+            "{after}"
+        );
     }
 }
 
 #[test]
 #[ignore = "needs Redis: tests/run servers"]
-fn every_kind_of_server_is_one_budget_for_two() {
+fn every_kind_of_server_shares_one_limit_between_two_sidecars() {
     let upstream = Upstream::ok();
     let limits = "per_sender = \"6/60s\"\nmanagement = \"100/s\"\nmax_wait = \"1ms\"\n\
                   per_recipient = { rate = \"1/60s\", burst = 2 }";
@@ -319,22 +434,51 @@ fn every_kind_of_server_is_one_budget_for_two() {
         ("Sentinel", watched.url()),
         ("a cluster", cluster.url()),
     ] {
-        let ca = if what == "TLS" { format!("ca = \"{}\"", tls.dir().join("ca.pem").display()) } else { String::new() };
-        let (one, other) = (start(&upstream, &url, limits, &ca), start(&upstream, &url, limits, &ca));
-        assert!(is_shared(&one) && is_shared(&other), "{what}: {}\n{}", one.status(), one.log());
+        let ca = if what == "TLS" {
+            format!("ca = \"{}\"", tls.dir().join("ca.pem").display())
+        } else {
+            String::new()
+        };
+        let (one, other) = (
+            start(&upstream, &url, limits, &ca),
+            start(&upstream, &url, limits, &ca),
+        );
+        assert!(
+            is_shared(&one) && is_shared(&other),
+            "{what}: {}\n{}",
+            one.status(),
+            one.log()
+        );
         let send = |keyside: &Keyside, to: &str| keyside.post(MESSAGES, &text_to(to)).status;
-        let to_one =
-            [send(&one, "15550001"), send(&other, "15550001"), send(&one, "15550001"), send(&other, "15550001")];
+        let to_one = [
+            send(&one, "15550001"),
+            send(&other, "15550001"),
+            send(&one, "15550001"),
+            send(&other, "15550001"),
+        ];
         assert_eq!(to_one, [200, 200, 429, 429], "{what}: two to one recipient");
         let to_others: Vec<_> = (2..8)
-            .map(|number| send(if number % 2 == 0 { &one } else { &other }, &format!("1555000{number}")))
+            .map(|number| {
+                send(
+                    if number % 2 == 0 { &one } else { &other },
+                    &format!("1555000{number}"),
+                )
+            })
             .collect();
-        assert_eq!(to_others, [200, 200, 200, 200, 429, 429], "{what}: six of one sender");
+        assert_eq!(
+            to_others,
+            [200, 200, 200, 200, 429, 429],
+            "{what}: six of one sender"
+        );
         let refused = other.post(MESSAGES, &text_to("15550009"));
         let seconds: u64 = refused.header("retry-after").unwrap().parse().unwrap();
         assert!((1..=10).contains(&seconds), "{what}: {seconds}");
     }
-    assert!(cluster.keys() >= 7, "the cluster has them: {}", cluster.keys());
+    assert!(
+        cluster.keys() >= 7,
+        "the cluster has them: {}",
+        cluster.keys()
+    );
 }
 
 #[test]
@@ -342,7 +486,12 @@ fn every_kind_of_server_is_one_budget_for_two() {
 fn a_replica_takes_the_masters_place() {
     let upstream = Upstream::ok();
     let mut watched = Watched::start();
-    let keyside = start(&upstream, &watched.url(), &format!("per_sender = \"10000/s\"\n{PAIRS}"), "");
+    let keyside = start(
+        &upstream,
+        &watched.url(),
+        &format!("per_sender = \"10000/s\"\n{PAIRS}"),
+        "",
+    );
     assert!(is_shared(&keyside), "{}", keyside.log());
     watched.master.kill();
     let end = Instant::now() + Duration::from_secs(20);
@@ -350,19 +499,28 @@ fn a_replica_takes_the_masters_place() {
     while !was_lost || !is_shared(&keyside) {
         assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
         was_lost |= !is_shared(&keyside);
-        assert!(Instant::now() < end, "{}\n{}", keyside.status(), keyside.log());
+        assert!(
+            Instant::now() < end,
+            "{}\n{}",
+            keyside.status(),
+            keyside.log()
+        );
         thread::sleep(Duration::from_millis(20));
     }
     assert_eq!(pass(&keyside, 20), 20);
 }
 
-/// Answers the first with this error, and all others well.
+/// An upstream with an error for the first request, and 200 for the rest.
 fn throttling(code: i64, headers: &'static [(&'static str, &'static str)]) -> Upstream {
     let count = AtomicUsize::new(0);
     Upstream::answering(move |_| match count.fetch_add(1, Ordering::Relaxed) {
         0 => {
             let body = format!(r#"{{"error":{{"message":"(#{code}) too fast","code":{code}}}}}"#);
-            let headers: Vec<_> = [("Content-Type", "application/json")].iter().chain(headers).copied().collect();
+            let headers: Vec<_> = [("Content-Type", "application/json")]
+                .iter()
+                .chain(headers)
+                .copied()
+                .collect();
             answer("400 Bad Request", &headers, body.as_bytes())
         }
         _ => json("{}"),
@@ -372,9 +530,13 @@ fn throttling(code: i64, headers: &'static [(&'static str, &'static str)]) -> Up
 #[test]
 #[ignore = "needs Redis: tests/run servers"]
 fn a_pause_that_one_has_learned_holds_for_all() {
-    let high =
-        "per_sender = \"1000/s\"\nper_recipient = { rate = \"1000/s\" }\nmanagement = \"1000/s\"\nmax_wait = \"100ms\"";
-    let outcome = |answer: &Answer| (answer.status, answer.json()["error"]["code"].as_i64().unwrap_or_default());
+    let high = "per_sender = \"1000/s\"\nper_recipient = { rate = \"1000/s\" }\nmanagement = \"1000/s\"\nmax_wait = \"100ms\"";
+    let outcome = |answer: &Answer| {
+        (
+            answer.status,
+            answer.json()["error"]["code"].as_i64().unwrap_or_default(),
+        )
+    };
     let (sender, recipient, account) = ((429, 130_429), (429, 131_056), (429, 80_007));
     let passes = (200, 0);
     for (code, headers, same, other_recipient, other_sender) in [
@@ -383,8 +545,15 @@ fn a_pause_that_one_has_learned_holds_for_all() {
         (80_007, &[], account, account, account),
     ] {
         let (upstream, redis) = (throttling(code, headers), Redis::start());
-        let (one, other) = (start(&upstream, &redis.url(), high, ""), start(&upstream, &redis.url(), high, ""));
-        assert_eq!(one.post(MESSAGES, &text_to("15550001")).status, 400, "{code}");
+        let (one, other) = (
+            start(&upstream, &redis.url(), high, ""),
+            start(&upstream, &redis.url(), high, ""),
+        );
+        assert_eq!(
+            one.post(MESSAGES, &text_to("15550001")).status,
+            400,
+            "{code}"
+        );
         thread::sleep(Duration::from_millis(100));
         for (path, to, expected) in [
             (MESSAGES, "15550001", same),
@@ -403,10 +572,13 @@ fn a_pause_that_one_has_learned_holds_for_all() {
 
 #[test]
 #[ignore = "needs Redis: tests/run servers"]
-fn after_a_throttle_all_go_slower_and_find_their_pace_again() {
+fn after_a_throttle_the_interval_of_all_sidecars_doubles_and_recovers() {
     let (upstream, redis) = (throttling(130_429, &[]), Redis::start());
     let limits = format!("per_sender = \"100/s\"\n{PAIRS}\nmax_wait = \"5s\"");
-    let (one, other) = (start(&upstream, &redis.url(), &limits, ""), start(&upstream, &redis.url(), &limits, ""));
+    let (one, other) = (
+        start(&upstream, &redis.url(), &limits, ""),
+        start(&upstream, &redis.url(), &limits, ""),
+    );
     assert_eq!(one.post(MESSAGES, "{}").status, 400);
     thread::sleep(Duration::from_millis(1100));
     let slow = sent_in_a_second(&other);
@@ -417,18 +589,24 @@ fn after_a_throttle_all_go_slower_and_find_their_pace_again() {
 
 #[test]
 #[ignore = "needs Redis: tests/run servers"]
-fn what_is_taken_ahead_and_not_used_comes_back() {
+fn tokens_taken_ahead_and_not_used_come_back() {
     let (upstream, redis) = (Upstream::ok(), Redis::start());
     let limits = format!("per_sender = \"400/s\"\n{PAIRS}\nmax_wait = \"1ms\"");
-    let (one, other) = (start(&upstream, &redis.url(), &limits, ""), start(&upstream, &redis.url(), &limits, ""));
-    // As fast as it can for a while, so that it takes much ahead; then nothing more.
+    let (one, other) = (
+        start(&upstream, &redis.url(), &limits, ""),
+        start(&upstream, &redis.url(), &limits, ""),
+    );
+    // At full speed for a while, to take many tokens ahead; then no more.
     pass(&one, 100);
     thread::sleep(Duration::from_millis(1500));
     let began = Instant::now();
     let passed = pass(&other, 390);
-    // 375 at once, and what comes in the time that it took.
+    // 375 at once, and the tokens of the time passed.
     let most = 375.0 + 400.0 * began.elapsed().as_secs_f64() + 21.0;
-    assert!(passed >= 374 && passed as f64 <= most, "{passed} of at most {most}");
+    assert!(
+        passed >= 374 && passed as f64 <= most,
+        "{passed} of at most {most}"
+    );
 }
 
 #[test]
@@ -440,13 +618,20 @@ fn a_changed_limit_takes_effect_without_a_refill() {
     assert_eq!(pass(&keyside, 20), 8);
     let from = std::fs::read_to_string(keyside.dir().join("proxy.toml")).unwrap();
     for rate in ["4/60s", "12/60s"] {
-        keyside.dir().write("proxy.toml", from.replace("8/60s", rate));
+        keyside
+            .dir()
+            .write("proxy.toml", from.replace("8/60s", rate));
         assert_eq!(keyside.reload().status, 200);
         assert_eq!(pass(&keyside, 20), 0, "{rate}: nothing is given away");
     }
-    keyside.dir().write("proxy.toml", from.replace("8/60s", "20/s"));
+    keyside
+        .dir()
+        .write("proxy.toml", from.replace("8/60s", "20/s"));
     assert_eq!(keyside.reload().status, 200);
-    assert!(eventually(Duration::from_secs(3), || keyside.post(MESSAGES, "{}").status == 200));
+    assert!(eventually(Duration::from_secs(3), || keyside
+        .post(MESSAGES, "{}")
+        .status
+        == 200));
     assert!(keyside.is_running());
 }
 
@@ -462,29 +647,52 @@ fn a_server_whose_clock_is_set_neither_stops_nor_floods() {
         .expect("libfaketime: `tests/run servers` installs it");
     let redis = Redis::valkey_in(&[
         ("LD_PRELOAD".to_owned(), library),
-        ("FAKETIME_TIMESTAMP_FILE".to_owned(), time.display().to_string()),
+        (
+            "FAKETIME_TIMESTAMP_FILE".to_owned(),
+            time.display().to_string(),
+        ),
         ("FAKETIME_NO_CACHE".to_owned(), "1".to_owned()),
         ("FAKETIME_DONT_FAKE_MONOTONIC".to_owned(), "1".to_owned()),
     ]);
     let upstream = Upstream::ok();
-    let keyside = start(&upstream, &redis.url(), &format!("per_sender = \"100/s\"\n{PAIRS}\nmax_wait = \"5s\""), "");
+    let keyside = start(
+        &upstream,
+        &redis.url(),
+        &format!("per_sender = \"100/s\"\n{PAIRS}\nmax_wait = \"5s\""),
+        "",
+    );
     sent_in_a_second(&keyside);
     for offset in ["+1h", "-1h", "+365d", "+0"] {
         dir.write("time", offset);
         let count = sent_in_a_second(&keyside) + sent_in_a_second(&keyside);
         // Forward: at most a burst more. Back: at most two windows of waiting.
-        assert!((20..=320).contains(&count), "{offset}: {count} in two seconds");
-        let settled = sent_in_a_second(&keyside);
-        assert!((80..=120).contains(&settled), "{offset}: {settled} in the third");
+        assert!(
+            (20..=320).contains(&count),
+            "{offset}: {count} in two seconds"
+        );
+        let after: Vec<_> = (0..3).map(|_| sent_in_a_second(&keyside)).collect();
+        assert!(
+            after.iter().all(|count| *count <= 120),
+            "{offset}: no flood: {after:?}"
+        );
+        // A busy machine may lose part of a second, and not part of each.
+        assert!(
+            after.iter().any(|count| *count >= 80),
+            "{offset}: the rate is reached again: {after:?}"
+        );
     }
 }
 
 #[test]
 #[ignore = "needs Redis: tests/run servers"]
-fn nothing_in_the_server_shows_whom_messages_are_for() {
+fn no_key_or_value_in_the_server_shows_a_recipient() {
     let (upstream, redis) = (Upstream::ok(), Redis::start());
-    let keyside =
-        start(&upstream, &redis.url(), "per_sender = \"1000/s\"\nper_recipient = { rate = \"1/6s\", burst = 45 }", "");
+    let keyside = start(
+        &upstream,
+        &redis.url(),
+        "per_sender = \"1000/s\"\nper_recipient = { rate = \"1/6s\", burst = 45 }",
+        "",
+    );
     let mut monitor = std::process::Command::new("redis-cli")
         .args(["-p", &redis.port().to_string(), "MONITOR"])
         .env("REDISCLI_AUTH", PASSWORD)
@@ -496,10 +704,24 @@ fn nothing_in_the_server_shows_whom_messages_are_for() {
     let request = request.replacen("\r\n", "\r\nIdempotency-Key: a-key-of-the-caller\r\n", 1);
     assert_eq!(keyside.send(request.as_bytes()).status, 200);
     let seen = || std::fs::read_to_string(redis.dir().join("monitor")).unwrap();
-    assert!(eventually(Duration::from_secs(3), || seen().matches("keyside:{").count() >= 3), "{}", seen());
+    assert!(
+        eventually(Duration::from_secs(3), || seen()
+            .matches("keyside:{")
+            .count()
+            >= 3),
+        "{}",
+        seen()
+    );
     monitor.kill().unwrap();
     monitor.wait().unwrap();
-    for shown in ["15550001234", "5550001234", "1234567890", "acme", "a-key-of-the-caller", TOKEN] {
+    for shown in [
+        "15550001234",
+        "5550001234",
+        "1234567890",
+        "acme",
+        "a-key-of-the-caller",
+        TOKEN,
+    ] {
         assert!(!seen().contains(shown), "{shown}:\n{}", seen());
     }
 }
@@ -510,14 +732,28 @@ fn a_reference_to_the_server_that_leads_nowhere_is_a_fault_of_the_configuration(
     for (url, problem) in [
         (None, "the environment variable is not set"),
         (Some("http://CANARY"), "not the URL of a server"),
-        (Some("redis://:CANARY#insecure@h"), "a # in it"),
+        (Some("redis://:CANARY#insecure@h"), "a # in the URL"),
     ] {
         let setup = Setup::new(&upstream).more("[limits]\nredis = \"env:KEYSIDE_NO_URL\"");
-        let setup = if let Some(url) = url { setup.env("KEYSIDE_NO_URL", url) } else { setup };
+        let setup = if let Some(url) = url {
+            setup.env("KEYSIDE_NO_URL", url)
+        } else {
+            setup
+        };
         let finished = setup.finish("check");
         assert_eq!(finished.code, Some(78), "{}", finished.output);
-        assert!(finished.output.contains("limits.redis: `env:KEYSIDE_NO_URL`"), "{}", finished.output);
-        assert!(finished.output.contains(problem) && !finished.output.contains("CANARY"), "{}", finished.output);
+        assert!(
+            finished
+                .output
+                .contains("limits.redis: `env:KEYSIDE_NO_URL`"),
+            "{}",
+            finished.output
+        );
+        assert!(
+            finished.output.contains(problem) && !finished.output.contains("CANARY"),
+            "{}",
+            finished.output
+        );
     }
     let without = Keyside::start(&upstream);
     assert_eq!(without.status()["shared_limits"], Value::Null);

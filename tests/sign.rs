@@ -7,7 +7,7 @@ use crate::support::keyside::Directory;
 use crate::support::webhook::{EVENT, application, event, setup};
 use crate::support::{APP_SECRET, contains};
 
-/// What `keyside sign` said and how it ended.
+/// The output and the exit code of `keyside sign`.
 struct Signed {
     code: Option<i32>,
     lines: String,
@@ -19,27 +19,39 @@ fn sign(secret: &str, words: &[&str], body: &[u8]) -> Signed {
     let dir = Directory::new();
     let file = format!("file:{}", dir.write("secret", secret).display());
     let mut command = Command::new(env!("CARGO_BIN_EXE_keyside"));
-    command.arg("sign").args(words.iter().map(|word| word.replace("@FILE@", &file)));
+    command
+        .arg("sign")
+        .args(words.iter().map(|word| word.replace("@FILE@", &file)));
     command.env("SIGNING_SECRET", secret);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = command.spawn().expect("keyside starts");
-    // Who is refused at once does not read.
+    // A refused command ends without reading its input.
     let _ = child.stdin.take().expect("it is a pipe").write_all(body);
     let output = child.wait_with_output().expect("it is our child");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let signed = Signed { code: output.status.code(), lines: text(&output.stdout), error: text(&output.stderr) };
+    let signed = Signed {
+        code: output.status.code(),
+        lines: text(&output.stdout),
+        error: text(&output.stderr),
+    };
     for said in [&output.stdout, &output.stderr] {
-        assert!(!contains(said, secret.as_bytes()), "the secret is in what {words:?} says");
+        assert!(
+            !contains(said, secret.as_bytes()),
+            "the secret is in what {words:?} says"
+        );
     }
     signed
 }
 
 #[test]
-fn the_lines_of_each_scheme_are_those_of_its_vendor() {
+fn signed_lines_equal_those_published_by_vendors() {
     let url = "https://mycompany.com/myapp.php?foo=1&bar=2";
     let form = "CallSid=CA1234567890ABCDE&Caller=%2B14158675309&Digits=1234&From=%2B14158675309&To=%2B18005551212";
     for (secret, words, body, expected) in [
-        // docs.github.com, whose scheme is Meta's.
+        // docs.github.com: Meta and GitHub sign alike.
         (
             "It's a Secret to Everybody",
             &["--secret", "@FILE@"][..],
@@ -55,7 +67,9 @@ fn the_lines_of_each_scheme_are_those_of_its_vendor() {
         // twilio-python
         (
             "12345",
-            &["--secret", "@FILE@", "--scheme", "twilio", "--url", url, "--form"],
+            &[
+                "--secret", "@FILE@", "--scheme", "twilio", "--url", url, "--form",
+            ],
             form,
             "X-Twilio-Signature: RSOYDt4T1cUTdK1PDd93/VVr8B8=\n",
         ),
@@ -96,12 +110,16 @@ fn the_lines_of_each_scheme_are_those_of_its_vendor() {
         ),
     ] {
         let signed = sign(secret, words, body.as_bytes());
-        assert_eq!((signed.code, signed.lines.as_str(), signed.error.as_str()), (Some(0), expected, ""), "{words:?}");
+        assert_eq!(
+            (signed.code, signed.lines.as_str(), signed.error.as_str()),
+            (Some(0), expected, ""),
+            "{words:?}"
+        );
     }
 }
 
 #[test]
-fn a_webhook_takes_what_was_signed_by_hand_and_nothing_else() {
+fn a_webhook_accepts_a_signed_body_and_refuses_any_other() {
     let application = application();
     let keyside = setup(&application).start();
     let signed = sign(APP_SECRET, &["--secret", "@FILE@"], EVENT.as_bytes());
@@ -112,42 +130,120 @@ fn a_webhook_takes_what_was_signed_by_hand_and_nothing_else() {
 }
 
 #[test]
-fn what_is_not_given_is_made_up_anew_each_time() {
+fn a_missing_nonce_is_random_and_a_missing_time_is_now() {
     let lines = || {
-        let signed = sign("a secret of the test", &["--secret", "@FILE@", "--scheme", "sinch"], b"{}");
+        let signed = sign(
+            "a secret of the test",
+            &["--secret", "@FILE@", "--scheme", "sinch"],
+            b"{}",
+        );
         assert_eq!(signed.code, Some(0), "{}", signed.error);
         signed.lines
     };
     let (first, second) = (lines(), lines());
-    let nonce = |lines: &str| lines.lines().find(|line| line.contains("-Nonce: ")).unwrap().to_owned();
+    let nonce = |lines: &str| {
+        lines
+            .lines()
+            .find(|line| line.contains("-Nonce: "))
+            .unwrap()
+            .to_owned()
+    };
     assert_ne!(nonce(&first), nonce(&second));
-    let time = first.lines().find_map(|line| line.strip_prefix("X-Sinch-Webhook-Signature-Timestamp: "));
+    let time = first
+        .lines()
+        .find_map(|line| line.strip_prefix("X-Sinch-Webhook-Signature-Timestamp: "));
     let time: u64 = time.unwrap().parse().unwrap();
-    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    let now = std::time::SystemTime::UNIX_EPOCH
+        .elapsed()
+        .unwrap()
+        .as_secs();
     assert!(now.abs_diff(time) < 60, "{time}");
 }
 
 #[test]
-fn what_cannot_be_signed_is_said_and_nothing_is_printed() {
+fn an_unsignable_event_is_an_error_and_prints_no_lines() {
     let secret = "EAACANARY0123456789";
     for (words, code, expected) in [
         (&[][..], 2, "--secret"),
-        // The secret itself, where a reference is asked for.
+        // A mistake: a secret instead of a reference.
         (&["--secret", secret], 2, "--secret: not a reference"),
-        (&["--secret", "@FILE@", "--scheme", "mate"], 2, "did you mean `meta`?"),
-        (&["--secret", "@FILE@", "--scheme", "chat-api"], 2, "--scheme: no such provider"),
-        (&["--secret", "@FILE@", "--timestamp", "soon"], 2, "--timestamp"),
-        (&["--secret", "file:/nowhere/secret"], 78, "`file:/nowhere/secret`: cannot be read"),
-        (&["--secret", "env:NOT_SET_ANYWHERE"], 78, "the environment variable is not set"),
-        (&["--secret", "@FILE@", "--scheme", "twilio"], 1, "give it with --url"),
-        (&["--secret", "@FILE@", "--scheme", "twilio", "--url", "https://a/b"], 1, "add `bodySHA256="),
-        (&["--secret", "@FILE@", "--scheme", "plivo", "--url", "https://a/b"], 1, "the body must be one"),
-        (&["--secret", "@FILE@", "--scheme", "zenvia"], 1, "this provider signs nothing"),
-        (&["--secret", "@FILE@", "--scheme", "telnyx"], 1, "the secret is not a key to sign with"),
+        (
+            &["--secret", "@FILE@", "--scheme", "mate"],
+            2,
+            "did you mean `meta`?",
+        ),
+        (
+            &["--secret", "@FILE@", "--scheme", "chat-api"],
+            2,
+            "--scheme: no such provider",
+        ),
+        (
+            &["--secret", "@FILE@", "--timestamp", "soon"],
+            2,
+            "--timestamp",
+        ),
+        (
+            &["--secret", "file:/nowhere/secret"],
+            78,
+            "`file:/nowhere/secret`: cannot be read",
+        ),
+        (
+            &["--secret", "env:NOT_SET_ANYWHERE"],
+            78,
+            "the environment variable is not set",
+        ),
+        (
+            &["--secret", "@FILE@", "--scheme", "twilio"],
+            1,
+            "give the URL with --url",
+        ),
+        (
+            &[
+                "--secret",
+                "@FILE@",
+                "--scheme",
+                "twilio",
+                "--url",
+                "https://a/b",
+            ],
+            1,
+            "add `bodySHA256=",
+        ),
+        (
+            &[
+                "--secret",
+                "@FILE@",
+                "--scheme",
+                "plivo",
+                "--url",
+                "https://a/b",
+            ],
+            1,
+            "the body must be a form",
+        ),
+        (
+            &["--secret", "@FILE@", "--scheme", "zenvia"],
+            1,
+            "this provider signs nothing",
+        ),
+        (
+            &["--secret", "@FILE@", "--scheme", "telnyx"],
+            1,
+            "the secret is not a key to sign with",
+        ),
     ] {
         let signed = sign(secret, words, b"{}");
-        assert_eq!((signed.code, signed.lines.as_str()), (Some(code), ""), "{words:?}: {}", signed.error);
-        assert!(signed.error.contains(expected), "{words:?}: {}", signed.error);
+        assert_eq!(
+            (signed.code, signed.lines.as_str()),
+            (Some(code), ""),
+            "{words:?}: {}",
+            signed.error
+        );
+        assert!(
+            signed.error.contains(expected),
+            "{words:?}: {}",
+            signed.error
+        );
     }
 }
 

@@ -1,4 +1,4 @@
-//! Who goes first when not all can go.
+//! Turns: the order of requests over a limit.
 
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,23 +15,39 @@ use crate::support::webhook::{HOOK, application, genuine};
 use crate::support::{APP_SECRET, MESSAGES, TOKEN, eventually};
 
 fn text_to(recipient: &str) -> String {
-    format!(r#"{{"messaging_product":"whatsapp","to":"{recipient}","type":"text","text":{{"body":"x"}}}}"#)
+    format!(
+        r#"{{"messaging_product":"whatsapp","to":"{recipient}","type":"text","text":{{"body":"x"}}}}"#
+    )
 }
 
 /// A message with more lines in its head.
 fn message(lines: &str, body: &str) -> Vec<u8> {
     let plain = String::from_utf8(post(MESSAGES, body)).unwrap();
-    plain.replacen("\r\n", &format!("\r\n{lines}"), 1).into_bytes()
+    plain
+        .replacen("\r\n", &format!("\r\n{lines}"), 1)
+        .into_bytes()
 }
 
 fn send(keyside: &Keyside, request: &[u8]) -> Answer {
-    Client::connect(keyside.outbound()).unwrap().patience(Duration::from_secs(30)).ask(request).unwrap()
+    Client::connect(keyside.outbound())
+        .unwrap()
+        .patience(Duration::from_secs(30))
+        .ask(request)
+        .unwrap()
 }
 
-/// How long a request waited, as the answer says.
+/// Time of a request in the queue, by the answer.
 fn queued(answer: &Answer) -> Duration {
     let timing = answer.header("server-timing").unwrap();
-    let millis: f64 = timing.split("queue;dur=").nth(1).unwrap().split(',').next().unwrap().parse().unwrap();
+    let millis: f64 = timing
+        .split("queue;dur=")
+        .nth(1)
+        .unwrap()
+        .split(',')
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
     Duration::from_secs_f64(millis / 1000.0)
 }
 
@@ -39,43 +55,57 @@ fn queued(answer: &Answer) -> Duration {
 fn one_time_passwords_pass_a_flood_of_marketing() {
     let upstream = Upstream::ok();
     let keyside = Setup::new(&upstream)
-        .limits("per_sender = \"80/s\"\nper_recipient = { rate = \"1000/s\" }\nmax_wait = \"30s\"\nmax_queue = 2000")
+        .limits("per_sender = \"80/s\"\nper_recipient = { rate = \"1000/s\" }\nmax_wait = \"60s\"\nmax_queue = 2000")
         .start();
     let sent = AtomicUsize::new(0);
     thread::scope(|scope| {
         for _ in 0..1000 {
             scope.spawn(|| {
-                let answer = send(&keyside, &message("Priority: u=6\r\n", &text_to("15550001234")));
+                let answer = send(
+                    &keyside,
+                    &message("Priority: u=6\r\n", &text_to("15550001234")),
+                );
                 assert_eq!(answer.status, 200, "{}", answer.text());
                 sent.fetch_add(1, Ordering::Relaxed);
             });
         }
-        assert!(eventually(Duration::from_secs(10), || keyside.status()["routes"][0]["limit"]["waiting"].as_u64()
-            > Some(700)));
+        assert!(eventually(Duration::from_secs(10), || {
+            keyside.status()["routes"][0]["limit"]["waiting"].as_u64() > Some(300)
+        }));
         let mut waits: Vec<_> = (0..20)
             .map(|_| {
-                thread::sleep(Duration::from_millis(150));
-                queued(&send(&keyside, &message("Priority: u=0\r\n", &text_to("15550005678"))))
+                thread::sleep(Duration::from_millis(50));
+                queued(&send(
+                    &keyside,
+                    &message("Priority: u=0\r\n", &text_to("15550005678")),
+                ))
             })
             .collect();
         waits.sort();
-        assert!(sent.load(Ordering::Relaxed) < 900, "the flood was still there");
-        assert!(waits[19] < Duration::from_millis(100), "{waits:?}");
+        assert!(
+            sent.load(Ordering::Relaxed) < 950,
+            "the flood was still there"
+        );
+        assert!(
+            waits[19] < crate::support::stretched(Duration::from_millis(100)),
+            "{waits:?}"
+        );
     });
     assert_eq!(sent.into_inner(), 1000, "and nothing of it was lost");
 }
 
 #[test]
-fn a_greedy_caller_leaves_another_its_half() {
+fn a_greedy_application_leaves_a_modest_one_its_half() {
     let upstream = Upstream::ok();
-    let limits = "per_sender = \"50/s\"\nper_recipient = { rate = \"1000/s\" }\nmax_wait = \"30s\"";
+    let limits = "per_sender = \"20/s\"\nper_recipient = { rate = \"1000/s\" }\nmax_wait = \"30s\"";
     let keyside = Setup::new(&upstream).limits(limits).start();
     let is_over = AtomicUsize::new(0);
     let served = [AtomicUsize::new(0), AtomicUsize::new(0)];
     // One of them asks forty at a time, the other two.
     thread::scope(|scope| {
         for caller in 0..42_usize {
-            let (who, keyside, served, is_over) = (usize::from(caller >= 40), &keyside, &served, &is_over);
+            let (who, keyside, served, is_over) =
+                (usize::from(caller >= 40), &keyside, &served, &is_over);
             scope.spawn(move || {
                 let from = Ipv4Addr::new(127, 0, 0, if who == 0 { 2 } else { 3 });
                 let mut client = Client::connect_from(from.into(), keyside.outbound()).unwrap();
@@ -86,16 +116,21 @@ fn a_greedy_caller_leaves_another_its_half() {
             });
         }
         thread::sleep(Duration::from_millis(1500));
-        served.iter().for_each(|count| count.store(0, Ordering::Relaxed));
-        thread::sleep(Duration::from_secs(2));
+        served
+            .iter()
+            .for_each(|count| count.store(0, Ordering::Relaxed));
+        thread::sleep(Duration::from_secs(3));
         let [greedy, modest] = [&served[0], &served[1]].map(|count| count.load(Ordering::Relaxed));
         is_over.store(1, Ordering::Relaxed);
-        assert!(greedy + modest > 80 && modest.abs_diff(greedy) < 20, "{greedy} and {modest}");
+        assert!(
+            greedy + modest > 50 && modest.abs_diff(greedy) < 15,
+            "{greedy} and {modest}"
+        );
     });
 }
 
 #[test]
-fn nobody_waits_for_the_recipient_of_another() {
+fn a_message_never_waits_for_another_recipient() {
     let secrets = Directory::new();
     secrets.write("token", TOKEN);
     secrets.write("app_secret", APP_SECRET);
@@ -105,25 +140,54 @@ fn nobody_waits_for_the_recipient_of_another() {
         .start();
     let path = MESSAGES.replace("1234567890", "106540352242922");
     let (mut refused, mut longest) = (0, Duration::ZERO);
+    let began = Instant::now();
     let mut client = Client::connect(keyside.outbound()).unwrap();
+    // The first message waits for a handshake with the provider. As the first to the busy recipient, it would
+    // start the provider's count late, and a later message on the second would come too early for the provider.
+    let first = client.ask(&post(&path, &text_to("491700000000"))).unwrap();
+    assert_eq!(first.status, 200, "{}", first.text());
     for number in 0..5000 {
         if number % 80 == 0 {
             let answer = send(&keyside, &post(&path, &text_to("+1 (555) 000-9999")));
             if answer.status == 429 {
                 assert_eq!(answer.json()["error"]["code"], 131_056, "{}", answer.text());
-                assert!(answer.header("retry-after").unwrap().parse::<u64>().unwrap() <= 6);
+                assert!(
+                    answer
+                        .header("retry-after")
+                        .unwrap()
+                        .parse::<u64>()
+                        .unwrap()
+                        <= 6
+                );
                 refused += 1;
             }
         }
-        let answer = client.ask(&post(&path, &text_to(&format!("4917{number:07}")))).unwrap();
+        let answer = client
+            .ask(&post(&path, &text_to(&format!("4917{number:07}"))))
+            .unwrap();
         assert_eq!(answer.status, 200, "{}", answer.text());
         longest = longest.max(queued(&answer));
     }
-    assert!(longest < Duration::from_millis(20), "{longest:?}");
-    // 63 were sent in less time than a token takes to come back twice, and three may have come.
-    assert!((12..=18).contains(&refused), "{refused} of 63 were refused");
-    let accepted = sandbox.ask("GET", "sends", &Value::Null).as_array().unwrap().len();
-    assert_eq!(accepted, 5000 + 63 - refused, "the provider never had to refuse");
+    assert!(
+        longest < crate::support::stretched(Duration::from_millis(20)),
+        "{longest:?}"
+    );
+    // 63 messages meet a burst of 45 and a token every 6 seconds, within `max_wait` of a second.
+    let tokens = 45 + (began.elapsed().as_secs() + 1) / 6;
+    assert!(
+        (63_u64.saturating_sub(tokens)..=18).contains(&(refused as u64)),
+        "{refused} of 63 were refused"
+    );
+    let accepted = sandbox
+        .ask("GET", "sends", &Value::Null)
+        .as_array()
+        .unwrap()
+        .len();
+    assert_eq!(
+        accepted,
+        1 + 5000 + 63 - refused,
+        "the provider never had to refuse"
+    );
 }
 
 #[test]
@@ -138,37 +202,69 @@ fn administration_has_a_limit_of_its_own() {
         assert_eq!(keyside.send(&templates).status, 200);
     }
     let refused = keyside.send(&templates);
-    assert_eq!((refused.status, &refused.json()["error"]["code"]), (429, &Value::from(80_007)));
+    assert_eq!(
+        (refused.status, &refused.json()["error"]["code"]),
+        (429, &Value::from(80_007))
+    );
     let retry_after: u64 = refused.header("retry-after").unwrap().parse().unwrap();
     assert!((1100..=1200).contains(&retry_after), "{retry_after}");
-    assert_eq!(keyside.post(MESSAGES, "{}").status, 200, "messages are not concerned");
-    assert_eq!(keyside.metric("keyside_limited_total", &["limit=\"account\""]), 1.0);
+    assert_eq!(
+        keyside.post(MESSAGES, "{}").status,
+        200,
+        "messages are not concerned"
+    );
+    assert_eq!(
+        keyside.metric("keyside_limited_total", &["limit=\"account\""]),
+        1.0
+    );
 }
 
 #[test]
-fn who_hangs_up_leaves_the_line() {
+fn an_application_that_hangs_up_leaves_the_queue() {
+    leaves_the_queue(&post(MESSAGES, "{}"));
+}
+
+#[test]
+fn an_application_that_hangs_up_leaves_the_queue_with_all_its_pipelined_messages() {
+    leaves_the_queue(&post(MESSAGES, "{}").repeat(3));
+}
+
+fn leaves_the_queue(requests: &[u8]) {
     let upstream = Upstream::ok();
-    let keyside = Setup::new(&upstream).limits("per_sender = \"1/2s\"\nmax_wait = \"30s\"\nmax_queue = 5").start();
-    let waiting = || keyside.status()["routes"][0]["limit"]["waiting"].as_u64().unwrap();
+    let keyside = Setup::new(&upstream)
+        .limits("per_sender = \"1/2s\"\nmax_wait = \"30s\"\nmax_queue = 5")
+        .start();
+    let waiting = || {
+        keyside.status()["routes"][0]["limit"]["waiting"]
+            .as_u64()
+            .unwrap()
+    };
     assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
     let gone: Vec<_> = (0..5)
         .map(|_| {
             let mut client = Client::connect(keyside.outbound()).unwrap();
-            assert!(client.send(&post(MESSAGES, "{}")));
+            assert!(client.send(requests));
             client
         })
         .collect();
     assert!(eventually(Duration::from_secs(1), || waiting() == 5));
     let began = Instant::now();
     drop(gone);
-    assert!(eventually(Duration::from_secs(1), || waiting() == 0), "{} wait", waiting());
+    assert!(
+        eventually(Duration::from_secs(1), || waiting() == 0),
+        "{} wait",
+        waiting()
+    );
     assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
-    assert!(began.elapsed() < Duration::from_millis(2200), "nobody stands before it");
+    assert!(
+        began.elapsed() < crate::support::stretched(Duration::from_millis(2200)),
+        "nobody stands before it"
+    );
     assert_eq!(upstream.arrivals(), 2);
 }
 
 #[test]
-fn who_shuts_down_its_own_side_still_gets_its_answer() {
+fn an_application_that_shuts_down_its_side_still_gets_its_answer() {
     let upstream = Upstream::answering(|_| {
         thread::sleep(Duration::from_millis(300));
         json("{}")
@@ -194,15 +290,33 @@ fn messages_that_come_in_count_like_those_that_go_out() {
         ))
         .start();
     let event = |number: &str, count: usize| {
-        let messages = vec![r#"{"from":"15550001234","id":"wamid.1","type":"text"}"#; count].join(",");
+        let messages =
+            vec![r#"{"from":"15550001234","id":"wamid.1","type":"text"}"#; count].join(",");
         format!(
             r#"{{"object":"whatsapp_business_account","entry":[{{"id":"1","changes":[{{"field":"messages","value":{{"messaging_product":"whatsapp","metadata":{{"display_phone_number":"1","phone_number_id":"{number}"}},"messages":[{messages}]}}}}]}}]}}"#
         )
     };
-    assert_eq!(keyside.event(&genuine(event("9876543210", 50).as_bytes())).status, 200);
-    assert!(queued(&keyside.post(MESSAGES, "{}")).is_zero(), "that was another number");
+    assert_eq!(
+        keyside
+            .event(&genuine(event("9876543210", 50).as_bytes()))
+            .status,
+        200
+    );
+    assert!(
+        queued(&keyside.post(MESSAGES, "{}")).is_zero(),
+        "that was another number"
+    );
     // Nine are left in the burst of ten, and eleven take the next 1.1 seconds.
-    assert_eq!(keyside.event(&genuine(event("1234567890", 20).as_bytes())).status, 200);
+    assert_eq!(
+        keyside
+            .event(&genuine(event("1234567890", 20).as_bytes()))
+            .status,
+        200
+    );
     let waited = queued(&keyside.post(MESSAGES, "{}"));
-    assert!((900..1500).contains(&waited.as_millis()), "{waited:?}");
+    assert!(
+        waited.as_millis() >= 900
+            && waited < crate::support::stretched(Duration::from_millis(1500)),
+        "{waited:?}"
+    );
 }

@@ -15,10 +15,14 @@ const SECONDS: u32 = 4;
 fn no_event_is_refused_and_no_forgery_accepted_while_the_secret_is_replaced() {
     let application = application();
     let keyside = setup(&application).start();
-    let (refused, accepted, sent) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+    let (refused, accepted, sent) = (
+        AtomicUsize::new(0),
+        AtomicUsize::new(0),
+        AtomicUsize::new(0),
+    );
     let begin = Instant::now();
     let end = begin + Duration::from_secs(SECONDS.into());
-    // From here on the provider signs with both.
+    // The provider now signs with both secrets in turn.
     let both = begin + Duration::from_millis(1500);
     std::thread::scope(|scope| {
         for sender in 0..8_u32 {
@@ -33,13 +37,20 @@ fn no_event_is_refused_and_no_forgery_accepted_while_the_secret_is_replaced() {
                     number += 1;
                     let body = format!("event {sender} {number}");
                     if number % 10 == 0 {
-                        let forged = event(&[&signature("nobody's secret", body.as_bytes())], body.as_bytes());
+                        let forged = event(
+                            &[&signature("nobody's secret", body.as_bytes())],
+                            body.as_bytes(),
+                        );
                         if client.ask(&forged).unwrap().status != 401 {
                             accepted.fetch_add(1, Ordering::Relaxed);
                         }
                         continue;
                     }
-                    let secret = if number % 2 == 0 && Instant::now() > both { NEXT } else { APP_SECRET };
+                    let secret = if number % 2 == 0 && Instant::now() > both {
+                        NEXT
+                    } else {
+                        APP_SECRET
+                    };
                     let genuine = event(&[&signature(secret, body.as_bytes())], body.as_bytes());
                     sent.fetch_add(1, Ordering::Relaxed);
                     if client.ask(&genuine).unwrap().status != 200 {
@@ -52,7 +63,10 @@ fn no_event_is_refused_and_no_forgery_accepted_while_the_secret_is_replaced() {
         keyside.dir().write("app_secret_old", APP_SECRET);
         keyside.dir().write("app_secret", NEXT);
         keyside.sighup_and_wait();
-        assert!(Instant::now() < both, "the sidecar knows the new secret before the provider signs with it");
+        assert!(
+            Instant::now() < both,
+            "the sidecar knows the new secret before the provider signs with it"
+        );
     });
     let sent = sent.into_inner();
     assert!(sent > 1500, "{sent}");
@@ -68,12 +82,22 @@ fn no_event_is_refused_and_no_forgery_accepted_while_the_secret_is_replaced() {
 fn an_event_signed_with_a_replaced_secret_passes_until_its_overlap_ends() {
     let application = application();
     let keyside = with_credential(&application, "overlap = \"2s\"").start();
-    let status = |secret: &str| keyside.event(&event(&[&signature(secret, b"{}")], b"{}")).status;
+    let status = |secret: &str| {
+        keyside
+            .event(&event(&[&signature(secret, b"{}")], b"{}"))
+            .status
+    };
     assert_eq!(status(APP_SECRET), 200);
     keyside.dir().write("app_secret", NEXT);
     assert_eq!(keyside.reload().status, 200);
     assert_eq!((status(APP_SECRET), status(NEXT)), (200, 200));
-    assert_eq!(keyside.metric("keyside_webhook_secret_used_total", &["which=\"previous\""]), 1.0);
-    assert!(eventually(Duration::from_secs(5), || status(APP_SECRET) == 401), "its time is over");
+    assert_eq!(
+        keyside.metric("keyside_webhook_secret_used_total", &["which=\"previous\""]),
+        1.0
+    );
+    assert!(
+        eventually(Duration::from_secs(5), || status(APP_SECRET) == 401),
+        "its time is over"
+    );
     assert_eq!(status(NEXT), 200);
 }

@@ -1,27 +1,33 @@
-//! The signer and the verifier of signed forms have the same idea of every form and query, though they share no code.
+//! The signer and the verifier of signed forms agree about every form and query, without shared code.
 #![no_main]
 
 use std::time::SystemTime;
 
-use keyside::inbound::sign::{ToSign, sign};
-use keyside::provider::Provider;
+use keyside::inbound::sign::{UnsignedEvent, sign};
+use keyside::provider::presets;
 use keyside::secret::Secret;
-use keyside_fuzz::is_genuine;
+use keyside_fuzz::{is_genuine, signature_headers};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
-    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
     let (query, form) = text.split_once('\n').unwrap_or(("", text));
     let target = format!("/hook?{query}");
-    let Ok(uri) = target.parse::<http::Uri>() else { return };
+    let Ok(uri) = target.parse::<http::Uri>() else {
+        return;
+    };
     let url = match uri.query() {
         Some(query) => format!("https://example.com/hook?{query}"),
         None => "https://example.com/hook".to_owned(),
     };
     let secret = Secret::parse(b"c2VjcmV0c2VjcmV0".to_vec().into()).expect("a secret");
     for preset in ["twilio", "plivo"] {
-        let webhook = Provider::preset(preset).and_then(|provider| provider.webhook).expect("a preset with webhooks");
-        let event = ToSign {
+        let webhook = presets::provider(preset)
+            .and_then(|provider| provider.webhook.clone())
+            .expect("a preset with webhooks");
+        let event = UnsignedEvent {
             body: form.as_bytes(),
             is_form: true,
             url: Some(&url),
@@ -30,12 +36,24 @@ fuzz_target!(|data: &[u8]| {
             id: "",
         };
         let lines = sign(&webhook, &secret, &event).expect("a form with a URL can be signed");
-        let values: Vec<&str> = webhook
-            .signature_headers()
+        let values: Vec<&str> = signature_headers(&webhook)
             .iter()
-            .map(|name| lines.iter().find(|line| line.name == name.as_str()).map_or("", |line| line.value.as_str()))
+            .map(|name| {
+                lines
+                    .iter()
+                    .find(|line| line.name == name.as_str())
+                    .map_or("", |line| line.value.as_str())
+            })
             .collect();
-        assert!(is_genuine(preset, &values, &target, form.as_bytes()), "{preset}: {text:?}");
-        assert!(!is_genuine(preset, &["AAAA", "12345"], &target, form.as_bytes()));
+        assert!(
+            is_genuine(preset, &values, &target, form.as_bytes()),
+            "{preset}: {text:?}"
+        );
+        assert!(!is_genuine(
+            preset,
+            &["AAAA", "12345"],
+            &target,
+            form.as_bytes()
+        ));
     }
 });

@@ -1,7 +1,7 @@
-//! A path that Keyside lets through means one thing only, to whoever reads it.
+//! A path that Keyside accepts has one meaning for all readers.
 #![no_main]
 
-use keyside::outbound::guard::check_path;
+use keyside::outbound::path::check_path;
 use libfuzzer_sys::fuzz_target;
 use percent_encoding::percent_decode;
 
@@ -9,14 +9,24 @@ fuzz_target!(|path: &str| {
     if check_path(path).is_err() {
         return;
     }
-    assert!(path.bytes().all(|b| b.is_ascii_graphic()), "a byte outside visible ASCII");
+    assert!(
+        path.bytes().all(|b| b.is_ascii_graphic()),
+        "a byte outside visible ASCII"
+    );
     assert!(path.starts_with('/'), "not an absolute path");
     assert!(!path.contains("//"), "an empty segment");
 
     let decoded: Vec<u8> = percent_decode(path.as_bytes()).collect();
-    assert!(!decoded.iter().any(u8::is_ascii_control), "an encoded control character");
+    assert!(
+        !decoded.iter().any(u8::is_ascii_control),
+        "an encoded control character"
+    );
     assert!(!decoded.contains(&b'\\'), "a backslash");
-    assert_eq!(slashes(path.as_bytes()), slashes(&decoded), "an encoded slash");
+    assert_eq!(
+        slashes(path.as_bytes()),
+        slashes(&decoded),
+        "an encoded slash"
+    );
     for segment in decoded.split(|b| *b == b'/') {
         assert!(segment != b"." && segment != b"..", "a dot segment");
     }

@@ -1,69 +1,83 @@
-//! What operators and orchestrators ask: whether it lives, whether it is ready, what it counts, what
-//! it holds, and that it may reload.
+//! The admin listener: liveness, readiness, metrics, status and reload.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
+mod metrics;
+mod ready;
 pub mod status;
 
-use status::Parties;
+pub use metrics::Exposition;
+use ready::{Subject, readiness};
+use status::{Status, StatusQuery};
 
-use crate::limit::Usage;
-use crate::metrics::{CredentialLabel, Metrics, SecretLabels, Used};
+use crate::listener::Link;
 use crate::outbound::error::OutboundError;
 use crate::outbound::guard::check_caller;
-use crate::reload::Reloader;
-use crate::response::{JSON, Kind, Refusal};
+use crate::outbound::hosts::Hosts;
+use crate::reload::{ReloadCause, Reloaded, Reloader};
+use crate::response::{JSON, Refusal, RefusalKind};
 
-/// The admin listener's handler.
+/// The handler of the admin listener.
 #[derive(Debug)]
 pub struct Admin {
     reloader: Arc<Reloader>,
-    metrics: Arc<Metrics>,
+    metrics: Arc<Exposition>,
+    /// Held by the answer that looks at all tenants: such answers take turns, because each is large.
+    turn: Semaphore,
     draining: AtomicBool,
-    started: std::time::Instant,
+    started: Instant,
 }
 
 impl Admin {
-    /// A handler that shows what `reloader` holds.
+    /// Makes a handler that shows the state of `reloader` and the metrics of `metrics`.
     #[must_use]
-    pub fn new(reloader: Arc<Reloader>, metrics: Arc<Metrics>) -> Self {
-        Self { reloader, metrics, draining: AtomicBool::new(false), started: std::time::Instant::now() }
+    pub fn new(reloader: Arc<Reloader>, metrics: Exposition) -> Self {
+        Self {
+            reloader,
+            metrics: Arc::new(metrics),
+            turn: Semaphore::new(1),
+            draining: AtomicBool::new(false),
+            started: Instant::now(),
+        }
     }
 
-    /// From now on it is not ready.
+    /// Makes `/readyz` fail from now on.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    /// Answers a request. Nothing changes over GET, and nothing that is shown is a secret.
-    pub async fn handle(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        let hosts: HashSet<String> = self.reloader.live().config.outbound.allowed_hosts.iter().cloned().collect();
-        let caller = check_caller(request.headers(), &hosts);
-        // This is no proxy: a target that names a host is meant for another.
-        let target = if request.uri().authority().is_some() { Err(OutboundError::WrongHost) } else { Ok(()) };
-        if let Err(error) = caller.and(target) {
+    /// Answers a request. A GET changes nothing, and no answer contains a secret.
+    pub async fn handle(&self, request: Request<Incoming>, link: &Link) -> Response<Full<Bytes>> {
+        if let Err(error) = self.admit(&request, link) {
             return error.refusal(None).to_response().map(Full::new);
         }
         let answer = match (request.method(), request.uri().path()) {
             (&Method::GET | &Method::HEAD, "/livez") => text(StatusCode::OK, "ok\n"),
-            (&Method::GET | &Method::HEAD, "/readyz") => self.ready(),
-            (&Method::GET | &Method::HEAD, "/metrics") => self.metrics(),
-            (&Method::GET | &Method::HEAD, "/status") => self.status(request.uri().query().unwrap_or_default()),
-            (&Method::POST, "/reload") => return self.reload().await.map(Full::new),
+            (&Method::GET | &Method::HEAD, "/readyz") => {
+                let query = request.uri().query().unwrap_or_default();
+                self.ready(Subject::in_query(query)).await
+            }
+            (&Method::GET | &Method::HEAD, "/metrics") => self.metrics().await,
+            (&Method::GET | &Method::HEAD, "/status") => {
+                let query = request.uri().query().unwrap_or_default();
+                self.status(StatusQuery::parse(query)).await
+            }
+            (&Method::POST, "/reload") => self.reload(link).await,
             (_, "/livez" | "/readyz" | "/metrics" | "/status") => wrong_method("GET, HEAD"),
             (_, "/reload") => wrong_method("POST"),
             _ => Refusal::new(
                 NOT_FOUND,
-                "there is nothing at this path",
+                "the admin listener has no such path",
                 "ask for /livez, /readyz, /metrics, /status, or POST /reload",
             )
             .to_response(),
@@ -71,94 +85,100 @@ impl Admin {
         answer.map(Full::new)
     }
 
-    fn ready(&self) -> Response<Bytes> {
-        let mut reasons = Vec::new();
+    /// Answers a probe of a load balancer at another listener, whatever its `Host`; `None` for any other request.
+    /// The answer has no reasons: the Internet may read it.
+    #[must_use]
+    pub async fn probe(&self, method: &Method, path: &str) -> Option<Response<Bytes>> {
+        if !matches!(*method, Method::GET | Method::HEAD) {
+            return None;
+        }
+        match path {
+            "/livez" => Some(text(StatusCode::OK, "ok\n")),
+            "/readyz" => {
+                let status = self.ready(Subject::Sidecar).await.status();
+                let words = if status.is_success() {
+                    "ready\n"
+                } else {
+                    "not ready\n"
+                };
+                Some(text(status, words))
+            }
+            _ => None,
+        }
+    }
+
+    /// Refuses browsers, foreign host names and requests to a proxy.
+    fn admit(&self, request: &Request<Incoming>, link: &Link) -> Result<(), OutboundError> {
+        let live = self.reloader.live();
+        let hosts = Hosts {
+            upstreams: HashSet::new(),
+            allowed: live.config.outbound.allowed_hosts.iter().cloned().collect(),
+        };
+        check_caller(request.headers(), &hosts, link)?;
+        // A target in absolute form is meant for a proxy. This listener is none.
+        match request.uri().authority() {
+            Some(_) => Err(OutboundError::WrongHost),
+            None => Ok(()),
+        }
+    }
+
+    async fn ready(&self, subject: Subject) -> Response<Bytes> {
         if self.draining.load(Ordering::Relaxed) {
-            reasons.push("draining: the sidecar is stopping".to_owned());
+            let reason = "draining: the sidecar is stopping\n";
+            return text(StatusCode::SERVICE_UNAVAILABLE, reason);
         }
         let live = self.reloader.live();
-        for route in live.generation.policy.routes() {
-            for missing in route.credential.missing() {
-                let credential = &route.credential.name;
-                let unread = live.unread().find(|unread| unread.credential == *credential && unread.secret == missing);
-                let why = unread.map(|unread| format!(": `{}`: {}", unread.reference, unread.problem));
-                let why = why.unwrap_or_default();
-                reasons.push(format!("route {}: credential {credential} has no usable `{missing}`{why}", route.name));
-            }
-            if route.credential.standing().is_refused() {
-                reasons
-                    .push(format!("route {}: the provider refuses credential {}", route.name, route.credential.name));
-            }
-        }
-        if reasons.is_empty() {
-            return text(StatusCode::OK, "ready\n");
-        }
-        reasons.push(String::new());
-        text(StatusCode::SERVICE_UNAVAILABLE, &reasons.join("\n"))
+        aside(move || {
+            let (status, reasons) = readiness(&live, &subject);
+            text(status, &reasons)
+        })
+        .await
     }
 
-    fn metrics(&self) -> Response<Bytes> {
-        let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
-        let gauges = &self.metrics.credentials;
-        // What is no longer there must not show as it last was.
-        gauges.clear();
-        for (name, credential) in &self.reloader.live().credentials {
-            let label = CredentialLabel { credential: name.clone() };
-            for (secret, slot) in credential.slots() {
-                let labels = SecretLabels { credential: name.clone(), secret: secret.clone() };
-                gauges.age.get_or_create(&labels).set(seconds(slot.current.age()));
-            }
-            gauges.max_age.get_or_create(&label).set(seconds(credential.max_age));
-            if let Some(left) = credential.asked().and_then(|asked| asked.ends_in()) {
-                gauges.expires.get_or_create(&label).set(seconds(left));
-            }
-            let usable = credential.missing().next().is_none() && !credential.standing().is_refused();
-            gauges.usable.get_or_create(&label).set(i64::from(usable));
-        }
-        self.set_limits();
-        let mut response = Response::new(Bytes::from(self.metrics.encode().unwrap_or_default()));
-        response.headers_mut().insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8"),
-        );
-        response
+    async fn metrics(&self) -> Response<Bytes> {
+        let _turn = self.turn.acquire().await;
+        let metrics = Arc::clone(&self.metrics);
+        let live = self.reloader.live();
+        aside(move || metrics.answer(&live)).await
     }
 
-    fn set_limits(&self) {
-        let gauges = &self.metrics.limits;
-        gauges.clear();
-        let used = |Usage { in_use, waiting, paused, .. }| Used { in_use, waiting, paused };
-        for route in self.reloader.live().generation.policy.routes() {
-            let limiter = &route.limiter;
-            let budgets =
-                [("sender", &limiter.senders), ("account", &limiter.sends), ("management", &limiter.management)];
-            for (limit, budget) in budgets {
-                if let Some(budget) = budget {
-                    gauges.set(&route.name, limit, budget.terms().rate, used(budget.usage()));
-                }
-            }
-            if let Some(pairs) = &limiter.pairs {
-                gauges.set(&route.name, "recipient", pairs.quota().rate, used(pairs.usage()));
-            }
-        }
+    async fn status(&self, query: StatusQuery) -> Response<Bytes> {
+        let _turn = self.turn.acquire().await;
+        let status = Status {
+            live: self.reloader.live(),
+            last: self.reloader.last(),
+            draining: self.draining.load(Ordering::Relaxed),
+            uptime: self.started.elapsed(),
+            query,
+            audit: self.reloader.audit().status(),
+        };
+        aside(move || {
+            let mut response = Response::new(Bytes::from(status.to_text()));
+            response.headers_mut().insert(header::CONTENT_TYPE, JSON);
+            response
+        })
+        .await
     }
 
-    fn status(&self, query: &str) -> Response<Bytes> {
-        let (draining, uptime) = (self.draining.load(Ordering::Relaxed), self.started.elapsed());
-        let status = status::status(&self.reloader, draining, uptime, &Parties::in_query(query));
-        let mut response = Response::new(Bytes::from(format!("{status:#}\n")));
-        response.headers_mut().insert(header::CONTENT_TYPE, JSON);
-        response
+    fn reloaded(&self, reloaded: &Reloaded) -> Value {
+        let changes: Vec<_> = reloaded.changes.iter().map(ToString::to_string).collect();
+        json!({
+            "result": "success",
+            "generation": self.reloader.live().generation.number,
+            "changes": changes,
+            "kept_back": reloaded.kept_back,
+        })
     }
 
-    async fn reload(&self) -> Response<Bytes> {
-        let result = self.reloader.ask_and_wait("POST /reload").await;
+    async fn reload(&self, link: &Link) -> Response<Bytes> {
+        let cause = ReloadCause::Request(link.client());
+        let result = self.reloader.request_and_wait(cause).await;
         let (status, body) = match result {
-            Ok(changes) => (
-                StatusCode::OK,
-                json!({ "result": "success", "generation": self.reloader.live().generation.number, "changes": changes }),
+            Ok(reloaded) => (StatusCode::OK, self.reloaded(&reloaded)),
+            Err(error) => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                json!({ "result": "refused", "reasons": error.reasons() }),
             ),
-            Err(reasons) => (StatusCode::UNPROCESSABLE_ENTITY, json!({ "result": "refused", "reasons": reasons })),
         };
         let mut response = Response::new(Bytes::from(format!("{body:#}\n")));
         *response.status_mut() = status;
@@ -167,18 +187,37 @@ impl Admin {
     }
 }
 
+/// Makes an answer on another thread. Looking at thousands of routes takes longer than a request of an application may
+/// be held up.
+async fn aside(answer: impl FnOnce() -> Response<Bytes> + Send + 'static) -> Response<Bytes> {
+    tokio::task::spawn_blocking(answer)
+        .await
+        .unwrap_or_else(|_| text(StatusCode::SERVICE_UNAVAILABLE, "the sidecar is stopping\n"))
+}
+
 fn text(status: StatusCode, body: &str) -> Response<Bytes> {
     let mut response = Response::new(Bytes::copy_from_slice(body.as_bytes()));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
     response
 }
 
 fn wrong_method(allow: &'static str) -> Response<Bytes> {
     let kind = OutboundError::MethodNotAllowed.kind();
-    let mut response = Refusal::new(kind, "this path does not take the method", format!("use {allow}")).to_response();
-    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+    let mut response = Refusal::new(
+        kind,
+        "this path does not take the method",
+        format!("use {allow}"),
+    )
+    .to_response();
+    response
+        .headers_mut()
+        .insert(header::ALLOW, HeaderValue::from_static(allow));
     response
 }
 
-const NOT_FOUND: Kind = Kind::new("no_route", StatusCode::NOT_FOUND, 100);
+/// The refusal of an unknown path; the slug is the one for an unknown route.
+const NOT_FOUND: RefusalKind = RefusalKind::new("no_route", StatusCode::NOT_FOUND, 100);

@@ -1,160 +1,348 @@
-//! The state of the sidecar as JSON: the source of `keyside status`.
+//! `/status`: the state of the sidecar as JSON. `keyside status` is a client.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::config::{SharedLimits, Webhook};
-use crate::credential::{Asked, Credential, Held, Previous, Slot, Verdict};
-use crate::limit::{Budget, Limiter, Standing};
+use crate::audit::AuditStatus;
+use crate::config::{SharedLimits, WebhookConfig};
+use crate::credential::{
+    Credential, KeptBack, Previous, RenewalProblem, SecretVersion, Slot, Verdict, Verification,
+};
+use crate::limit::{KeyedLimits, LimitStatus, Limiter};
 use crate::outbound::policy::Route;
 use crate::query;
-use crate::reload::{DUE, Live, Reloader, concerns};
-use crate::shared::Shared;
+use crate::reload::{AGE_WARNING_SHARE, LastReload, Live, concerns};
+use crate::shared::SharedServer;
+use crate::state::State;
+use crate::tls::Stage;
 
-/// For whom the limits are shown, beside those who are busy: `?sender=S&recipient=R`.
+/// The query of `/status`: `?route=R` asks for one route with its credential and webhooks, `?sender=S&recipient=T` for the
+/// limits of these parties as well, and `?object=O` for those of an account, a template or a number.
 #[derive(Default)]
-pub(super) struct Parties {
+pub(super) struct StatusQuery {
+    route: Option<String>,
     sender: Option<String>,
     recipient: Option<String>,
+    object: Option<String>,
 }
 
-impl Parties {
-    pub(super) fn in_query(query: &str) -> Self {
-        let value =
-            |name| query::pairs(query).find(|pair| pair.is_named(&[name])).map(|pair| pair.value().into_owned());
-        Self { sender: value("sender"), recipient: value("recipient") }
+impl StatusQuery {
+    /// Reads the query.
+    pub(super) fn parse(query: &str) -> Self {
+        let value = |name| {
+            query::pairs(query)
+                .find(|pair| pair.is_named(&[name]))
+                .map(|pair| pair.value().into_owned())
+        };
+        Self {
+            route: value("route"),
+            sender: value("sender"),
+            recipient: value("recipient"),
+            object: value("object"),
+        }
     }
 }
 
-pub(super) fn status(reloader: &Reloader, draining: bool, uptime: Duration, parties: &Parties) -> Value {
-    let live = reloader.live();
-    let last = reloader.last();
-    json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "uptime_seconds": uptime.as_secs(),
-        "draining": draining,
-        "generation": live.generation.number,
-        "reload": {
-            "last_success": unix(last.last_success),
-            "last_result": if last.refused.is_empty() { "success" } else { "refused" },
-            "refused_because": last.refused,
-        },
-        "credentials": credentials(&live),
-        "shared_limits": live.config.limits.as_ref().zip(live.shared()).map(|(limits, shared)| shared_status(limits, shared)),
-        "routes": live.generation.policy.routes().iter().map(|route| route_status(route, parties)).collect::<Vec<_>>(),
-        "webhooks": live.config.webhooks.iter().map(webhook_status).collect::<Vec<_>>(),
-    })
+/// The whole state, written piece by piece: thousands of credentials and routes never stand in memory as values.
+pub(super) struct Status {
+    pub(super) live: Arc<Live>,
+    pub(super) last: LastReload,
+    pub(super) draining: bool,
+    pub(super) uptime: Duration,
+    pub(super) query: StatusQuery,
+    pub(super) audit: Option<AuditStatus>,
 }
 
-/// The credentials: their slots, where their secrets come from, what the provider says of them.
+impl Status {
+    /// Returns the JSON text.
+    pub(super) fn to_text(&self) -> Vec<u8> {
+        // The values are plain: writing them to memory does not fail.
+        let mut text = serde_json::to_vec_pretty(self).unwrap_or_default();
+        text.push(b'\n');
+        text
+    }
+
+    /// Returns the routes that the query asks for.
+    fn routes(&self) -> impl Iterator<Item = &Route> {
+        let wanted = self.query.route.as_deref();
+        let all = self.live.generation.policy.routes();
+        all.iter()
+            .filter(move |route| wanted.is_none_or(|wanted| *route.name == *wanted))
+    }
+
+    /// Returns the test for the credentials that the query asks for.
+    fn is_wanted(&self) -> impl Fn(&str) -> bool {
+        let of_route = self.routes().next().map(|route| &route.credential.name);
+        let is_for_all = self.query.route.is_none();
+        move |credential| is_for_all || of_route.is_some_and(|wanted| wanted == credential)
+    }
+}
+
+impl Serialize for Status {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let live = &self.live;
+        let reload = json!({
+            "last_success": unix(self.last.last_success),
+            "last_result": if self.last.refused.is_empty() { "success" } else { "refused" },
+            "refused_because": self.last.refused,
+        });
+        let shared = live.config.limits.as_ref().zip(live.shared());
+        let shared = shared.map(|(limits, shared)| shared_status(limits, shared));
+        let is_wanted = self.is_wanted();
+        let credentials = || {
+            let all = live.credentials.values();
+            all.filter(|credential| is_wanted(&credential.name))
+                .map(|credential| credential_status(credential, live))
+        };
+        let routes = || self.routes().map(|route| route_status(route, &self.query));
+        let webhooks = || {
+            let all = live.config.webhooks.iter();
+            all.filter(|webhook| is_wanted(&webhook.credential))
+                .map(webhook_status)
+        };
+        let mut status = serializer.serialize_map(None)?;
+        status.serialize_entry("version", env!("CARGO_PKG_VERSION"))?;
+        status.serialize_entry("uptime_seconds", &self.uptime.as_secs())?;
+        status.serialize_entry("draining", &self.draining)?;
+        status.serialize_entry("generation", &live.generation.number)?;
+        status.serialize_entry("reload", &reload)?;
+        status.serialize_entry("credentials", &Sequence(credentials))?;
+        status.serialize_entry("audit", &self.audit.as_ref().map(audit_status))?;
+        status.serialize_entry("state", &live.state.as_deref().map(state_status))?;
+        status.serialize_entry("shared_limits", &shared)?;
+        status.serialize_entry("certificates", &certificates(live, SystemTime::now()))?;
+        status.serialize_entry("routes", &Sequence(routes))?;
+        status.serialize_entry("webhooks", &Sequence(webhooks))?;
+        status.end()
+    }
+}
+
+/// A JSON array, each value of which is made when it is written.
+struct Sequence<F>(F);
+
+impl<I: Iterator<Item = Value>, F: Fn() -> I> Serialize for Sequence<F> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq((self.0)())
+    }
+}
+
+/// Returns the certificate of each listener with TLS.
+fn certificates(live: &Live, now: SystemTime) -> Value {
+    let each = live.server_tls.each();
+    each.filter_map(|(table, tls)| Some((table, tls.validity.as_ref()?)))
+        .map(|(table, validity)| {
+            json!({
+                "listener": table,
+                "file": validity.path,
+                "ends": validity.not_after,
+                "ends_in_seconds": validity.left(now),
+                "state": match validity.stage(now) {
+                    Stage::Early => "not_yet_valid",
+                    Stage::Good => "ok",
+                    Stage::Ending => "ending",
+                    Stage::Expired => "expired",
+                },
+                "problem": validity.concern(now),
+            })
+        })
+        .collect()
+}
+
+/// Returns the state of every credential: slots, sources, and the verdict of the provider.
 #[must_use]
 pub fn credentials(live: &Live) -> Value {
-    live.credentials.values().map(|credential| credential_status(credential, live)).collect()
+    live.credentials
+        .values()
+        .map(|credential| credential_status(credential, live))
+        .collect()
 }
 
 fn credential_status(credential: &Credential, live: &Live) -> Value {
     let missing: Vec<_> = credential.missing().collect();
-    let standing = credential.standing();
-    let secrets = credential.slots().iter().map(|(name, slot)| secret_status(name, slot, credential.max_age, live));
-    let unread = live.unread().filter(|unread| unread.credential == credential.name).map(|unread| {
-        json!({ "secret": unread.secret, "reference": unread.reference.to_string(), "problem": unread.problem })
-    });
-    let asked = credential.asked();
-    let facts = asked.as_ref().and_then(|asked| asked.facts());
-    let concerns = facts.map(|facts| concerns(&credential.name, facts, &live.generation)).unwrap_or_default();
+    let is_refused = credential.acceptance().is_refused();
+    let secrets: Vec<_> = credential
+        .slots()
+        .iter()
+        .map(|(name, slot)| SecretStatus::new(name, slot, credential.max_age, live))
+        .collect();
+    let unread: Vec<_> = live
+        .unread_secrets(credential)
+        .into_iter()
+        .map(|unread| {
+            json!({
+                "secret": unread.secret,
+                "reference": unread.reference.to_string(),
+                "problem": unread.problem,
+            })
+        })
+        .collect();
+    let previous: Vec<_> = credential
+        .previous()
+        .iter()
+        .map(PreviousStatus::new)
+        .collect();
+    let verification = credential.verification();
+    let facts = verification.as_ref().and_then(|found| found.facts());
+    let concerns = facts
+        .map(|facts| concerns(&credential.name, facts, &live.generation))
+        .unwrap_or_default();
     json!({
         "name": credential.name,
         "provider": credential.provider.name,
-        "usable": missing.is_empty() && !standing.is_refused(),
+        "usable": missing.is_empty() && !is_refused,
         "missing": missing,
-        "unread": unread.collect::<Vec<_>>(),
-        "refused_by_provider": standing.is_refused(),
-        "sends": if credential.sent().is_previous() { "previous" } else { "current" },
-        "check": asked.map(|asked| asked_status(&asked)),
+        "unread": unread,
+        "kept_back": credential.kept_back().map(kept_back_status),
+        "renewal_problem": credential.renewal().problem().map(|problem| renewal_status(&problem)),
+        "refused_by_provider": is_refused,
+        "sends": if credential.in_use().is_previous() { "previous" } else { "current" },
+        "check": verification.map(|verification| verification_status(&verification)),
         "concerns": concerns,
-        "previous": credential.previous().iter().map(previous_status).collect::<Vec<_>>(),
+        "previous": previous,
         "max_age_seconds": credential.max_age.as_secs(),
-        "secrets": secrets.collect::<Vec<_>>(),
+        "secrets": secrets,
     })
 }
 
-fn secret_status(name: &str, slot: &Slot, max_age: Duration, live: &Live) -> Value {
-    let age = slot.current.age();
-    // The policy warns when four fifths of the time are over.
-    let state = match () {
-        () if age > max_age => "overdue",
-        () if age > max_age.mul_f64(DUE) => "due",
-        () => "ok",
-    };
-    let mut status = held_status(&slot.current);
-    if let Some(fields) = status.as_object_mut() {
-        fields.insert("name".to_owned(), name.into());
-        fields.insert("state".to_owned(), state.into());
-        // Of what is asked for: when its source last said that this is it.
-        let confirmed = live.managers.known(&slot.current.reference).and_then(|known| known.confirmed);
-        fields.insert("confirmed".to_owned(), confirmed.map(unix).into());
-        fields.insert("accepted".to_owned(), slot.accepted.iter().map(|held| held_status(held)).collect());
-    }
-    status
+/// Returns the reasons for which newer secrets are not in use.
+fn renewal_status(problem: &RenewalProblem) -> Value {
+    json!({
+        "step": problem.step.failure(),
+        "since": unix(problem.since),
+        "reason": problem.reason,
+    })
 }
 
-/// What the provider said of it, and when.
-fn asked_status(asked: &Asked) -> Value {
-    let (result, reason, facts) = match &asked.verdict {
+fn kept_back_status(kept_back: &KeptBack) -> Value {
+    json!({ "since": unix(kept_back.since), "reasons": kept_back.reasons() })
+}
+
+/// A secret of a credential: the current version, and the versions still accepted.
+#[derive(Serialize)]
+struct SecretStatus<'a> {
+    name: &'a str,
+    state: &'static str,
+    /// Unix time of the last successful read, for a secret of a secret manager.
+    confirmed: Option<u64>,
+    accepted: Vec<VersionStatus>,
+    #[serde(flatten)]
+    current: VersionStatus,
+}
+
+impl<'a> SecretStatus<'a> {
+    fn new(name: &'a str, slot: &Slot, max_age: Duration, live: &Live) -> Self {
+        let age = slot.current.age();
+        let state = if age > max_age {
+            "overdue"
+        } else if age > max_age.mul_f64(AGE_WARNING_SHARE) {
+            "due"
+        } else {
+            "ok"
+        };
+        let last_read = live.managers.last_read(&slot.current.reference);
+        Self {
+            name,
+            state,
+            confirmed: last_read.and_then(|read| read.confirmed).map(unix),
+            accepted: slot
+                .accepted
+                .iter()
+                .map(|version| VersionStatus::new(version))
+                .collect(),
+            current: VersionStatus::new(&slot.current),
+        }
+    }
+}
+
+/// A version of a secret.
+#[derive(Serialize)]
+struct VersionStatus {
+    fingerprint: String,
+    reference: String,
+    since: u64,
+    since_from: &'static str,
+    age_seconds: u64,
+}
+
+impl VersionStatus {
+    fn new(version: &SecretVersion) -> Self {
+        Self {
+            fingerprint: version.fingerprint().to_string(),
+            reference: version.reference.to_string(),
+            since: unix(version.since()),
+            since_from: version.since_from().as_str(),
+            age_seconds: version.age().as_secs(),
+        }
+    }
+}
+
+/// A secret set that was replaced, and remains usable until `ends`.
+#[derive(Serialize)]
+struct PreviousStatus<'a> {
+    secrets: Vec<PreviousSecret<'a>>,
+    ends: u64,
+    ends_in_seconds: u64,
+}
+
+#[derive(Serialize)]
+struct PreviousSecret<'a> {
+    name: &'a str,
+    #[serde(flatten)]
+    version: VersionStatus,
+}
+
+impl<'a> PreviousStatus<'a> {
+    fn new(previous: &'a Previous) -> Self {
+        let left = previous.until().saturating_duration_since(Instant::now());
+        let secrets = previous
+            .secrets()
+            .iter()
+            .map(|(name, version)| PreviousSecret {
+                name,
+                version: VersionStatus::new(version),
+            });
+        Self {
+            secrets: secrets.collect(),
+            ends: unix(SystemTime::now() + left),
+            ends_in_seconds: left.as_secs(),
+        }
+    }
+}
+
+/// Returns the verdict of the provider about a token, with the time of the question.
+fn verification_status(verification: &Verification) -> Value {
+    let (result, reason, facts) = match &verification.verdict {
         Verdict::Proved(facts) => ("proved", None, Some(facts)),
-        Verdict::Refused(reason) => ("refused", Some(reason), None),
+        Verdict::Refused(refusal) => ("refused", Some(&refusal.reason), None),
         Verdict::Unproved(reason) => ("unproved", Some(reason), None),
     };
     json!({
         "result": result,
         "reason": reason,
-        "asked_seconds_ago": asked.at.elapsed().as_secs(),
+        "asked_seconds_ago": verification.at.elapsed().as_secs(),
         "app": facts.map(|facts| &facts.app),
         "type": facts.map(|facts| &facts.kind),
         "expires": facts.and_then(|facts| facts.expires).map(unix),
         "data_access_expires": facts.and_then(|facts| facts.data_access_expires).map(unix),
-        "ends_in_seconds": asked.ends_in().map(|left| left.as_secs()),
+        "ends_in_seconds": verification.ends_in().map(|left| left.as_secs()),
         "scopes": facts.map(|facts| &facts.scopes),
     })
 }
 
-/// What was sent before, and how long it is still held.
-fn previous_status(previous: &Previous) -> Value {
-    let secrets = previous.secrets().iter().map(|(name, held)| {
-        let mut status = held_status(held);
-        if let Some(fields) = status.as_object_mut() {
-            fields.insert("name".to_owned(), name.as_str().into());
-        }
-        status
-    });
-    let left = previous.until().saturating_duration_since(Instant::now());
-    json!({ "secrets": secrets.collect::<Vec<_>>(), "ends": unix(SystemTime::now() + left), "ends_in_seconds": left.as_secs() })
-}
-
-fn held_status(held: &Held) -> Value {
-    json!({
-        "fingerprint": held.fingerprint().to_string(),
-        "reference": held.reference.to_string(),
-        "since": unix(held.since),
-        "since_from": held.since_from.as_str(),
-        "age_seconds": held.age().as_secs(),
-    })
-}
-
-fn route_status(route: &Route, parties: &Parties) -> Value {
+fn route_status(route: &Route, query: &StatusQuery) -> Value {
     let provider = &route.credential.provider;
     let operations = provider
         .operations
         .iter()
-        .zip(&route.operations)
-        .filter(|(_, allowed)| **allowed)
-        .map(|(operation, _)| &operation.name);
+        .filter_map(|operation| route.operations.written(operation));
     let mut senders: Vec<_> = route.senders.iter().collect();
     senders.sort();
-    let limit = limit_status(&route.limiter, parties);
+    let limit = limit_status(&route.limiter, query);
     json!({
         "name": &*route.name,
         "path": if route.path.is_empty() { "/" } else { &route.path },
@@ -166,66 +354,113 @@ fn route_status(route: &Route, parties: &Parties) -> Value {
     })
 }
 
-fn limit_status(limiter: &Limiter, parties: &Parties) -> Value {
-    let busiest = limiter.senders.as_ref().map(|budget| budget.busiest(MOST_SENDERS)).unwrap_or_default();
-    let busiest = busiest.iter().map(|(sender, standing)| standing_status(sender, standing));
-    let standing = |budget: &Arc<Budget>, sender: &str| standing_status(sender, &budget.standing(sender));
-    let of_sender =
-        limiter.senders.as_ref().zip(parties.sender.as_ref()).map(|(budget, sender)| standing(budget, sender));
-    let recipient =
-        parties.recipient.as_ref().map(|recipient| (parties.sender.as_deref().unwrap_or_default(), recipient));
-    let of_recipient = limiter.pairs.as_ref().zip(recipient);
-    let of_recipient = of_recipient.map(|(pairs, (sender, to))| standing_status(sender, &pairs.standing(sender, to)));
-    let senders = limiter.senders.as_ref().map(|budget| budget.usage()).unwrap_or_default();
-    let recipients = limiter.pairs.as_ref().map(|pairs| pairs.usage()).unwrap_or_default();
-    let management = limiter.management.as_ref().map(|budget| budget.usage()).unwrap_or_default();
+/// Returns the limits of a route: the totals, the busiest senders, and the parties of the query.
+fn limit_status(limiter: &Limiter, query: &StatusQuery) -> Value {
+    let busiest = limiter.senders.busiest(MAX_SENDERS);
+    let busiest = busiest
+        .iter()
+        .map(|(sender, status)| one_limit_status(sender, status));
+    let of_key = |limits: &KeyedLimits, key: &str| one_limit_status(key, &limits.status(key));
+    let of_sender = query.sender.as_ref().and_then(|sender| {
+        let status = limiter.senders.status(sender);
+        let has_something = status.quota.is_some() || !status.is_idle();
+        has_something.then(|| one_limit_status(sender, &status))
+    });
+    let of_recipient =
+        limiter
+            .pairs
+            .as_ref()
+            .zip(query.recipient.as_ref())
+            .map(|(pairs, recipient)| {
+                let sender = query.sender.as_deref().unwrap_or_default();
+                one_limit_status(sender, &pairs.status(sender, recipient))
+            });
+    let of_object = |object: &String| one_limit_status(object, &limiter.objects.status(object));
+    let paused_objects = limiter.objects.busiest(MAX_SENDERS);
+    let paused_objects = paused_objects
+        .iter()
+        .map(|(object, status)| one_limit_status(object, status));
+    let objects = limiter.objects.usage();
+    let senders = limiter.senders.usage();
+    let recipients = limiter.pairs.as_ref().map(|pairs| pairs.usage());
+    let recipients = recipients.unwrap_or_default();
+    let management = limiter.management.as_ref().map(|limits| limits.usage());
+    let rate = |limits: &Arc<KeyedLimits>| limits.rate().map(|rate| rate.to_string());
     json!({
-        "per_sender": limiter.senders.as_ref().map(|budget| budget.terms().rate.to_string()),
+        "per_sender": rate(&limiter.senders),
         "senders": busiest.collect::<Vec<_>>(),
         "of_sender": of_sender,
         "of_recipient": of_recipient,
-        "of_account": limiter.sends.as_ref().map(|budget| standing(budget, "")),
-        "of_management": limiter.management.as_ref().map(|budget| standing(budget, "")),
+        "of_account": limiter.sends.as_ref().map(|limits| of_key(limits, "")),
+        "of_object": query.object.as_ref().map(of_object),
+        "of_management": limiter.management.as_ref().zip(query.object.as_ref()).map(|(limits, object)| of_key(limits, object)),
         "senders_in_use": senders.in_use,
         "waiting": senders.waiting,
         "senders_paused": senders.paused,
         "senders_paused_seconds": senders.paused_until.map(seconds),
-        "per_recipient": limiter.pairs.as_ref().map(|pairs| pairs.quota().to_string()),
+        "per_recipient": limiter.pairs.as_ref().and_then(|pairs| pairs.quota()).map(|quota| quota.to_string()),
         "recipients_in_use": recipients.in_use,
         "waiting_for_recipients": recipients.waiting,
         "recipients_paused": recipients.paused,
         "recipients_paused_seconds": recipients.paused_until.map(seconds),
-        "per_account": limiter.sends.as_ref().map(|budget| budget.terms().rate.to_string()),
-        "waiting_for_account": limiter.sends.as_ref().map(|budget| budget.usage().waiting),
-        "management": limiter.management.as_ref().map(|budget| budget.terms().rate.to_string()),
-        "waiting_for_management": management.waiting,
+        "per_account": limiter.sends.as_ref().map(rate),
+        "waiting_for_account": limiter.sends.as_ref().map(|limits| limits.usage().waiting),
+        "management": limiter.management.as_ref().map(rate),
+        "waiting_for_management": management.unwrap_or_default().waiting,
+        "objects": paused_objects.collect::<Vec<_>>(),
+        "objects_paused": objects.paused,
+        "objects_paused_seconds": objects.paused_until.map(seconds),
         "account_paused_seconds": limiter.account.paused_until().map(seconds),
     })
 }
 
-/// How one limit stands.
-fn standing_status(sender: &str, standing: &Standing) -> Value {
+/// Returns the state of the limit of a sender, or of an object, which has the same key.
+fn one_limit_status(subject: &str, status: &LimitStatus) -> Value {
     json!({
-        "sender": sender,
-        "rate": standing.quota.rate.to_string(),
-        "remaining": standing.remaining,
-        "burst": standing.quota.burst,
-        "waiting": standing.waiting,
-        "wait_seconds": standing.wait.as_secs_f64(),
-        "slowed_to_per_second": standing.spacing.map(|spacing| 1.0 / spacing.as_secs_f64()),
-        "closed": standing.is_closed,
-        "paused_seconds": standing.halt.map(|halt| seconds(halt.until)),
-        "paused_because": standing.halt.map(|halt| halt.why.as_str()),
+        "sender": subject,
+        "rate": status.quota.map(|quota| quota.rate.to_string()),
+        "remaining": status.quota.map(|_| status.remaining),
+        "burst": status.quota.map(|quota| quota.burst),
+        "waiting": status.waiting,
+        "wait_seconds": status.wait.as_secs_f64(),
+        "slowed_to_per_second": status.interval.map(|interval| 1.0 / interval.as_secs_f64()),
+        "closed": status.is_closed,
+        "paused_seconds": status.pause.map(|pause| seconds(pause.until)),
+        "paused_because": status.pause.map(|pause| pause.reason.as_str()),
     })
 }
 
+/// Returns the seconds until an instant, or 0 for a past one.
 fn seconds(until: Instant) -> f64 {
-    until.saturating_duration_since(Instant::now()).as_secs_f64()
+    until
+        .saturating_duration_since(Instant::now())
+        .as_secs_f64()
 }
 
-/// How it stands with the server of shared limits.
-fn shared_status(limits: &SharedLimits, shared: &Shared) -> Value {
-    let standing = shared.standing();
+/// Returns the state of the audit file.
+fn audit_status(audit: &AuditStatus) -> Value {
+    let problem = audit.problem.as_ref();
+    json!({
+        "file": audit.file.display().to_string(),
+        "writable": problem.is_none(),
+        "unwritable_since": problem.map(|problem| unix(problem.since)),
+        "problem": problem.map(|problem| &problem.reason),
+        "lost": audit.lost,
+    })
+}
+
+/// Returns the state of what outlives a restart.
+fn state_status(state: &State) -> Value {
+    json!({
+        "dir": state.dir().display().to_string(),
+        "keeps_secrets": state.sealed().is_some(),
+        "problems": state.problems(),
+    })
+}
+
+/// Returns the state of the shared server.
+fn shared_status(limits: &SharedLimits, shared: &SharedServer) -> Value {
+    let standing = shared.status();
     json!({
         "redis": limits.redis.to_string(),
         "in_use": standing.problem.is_none(),
@@ -236,7 +471,7 @@ fn shared_status(limits: &SharedLimits, shared: &Shared) -> Value {
     })
 }
 
-fn webhook_status(webhook: &Webhook) -> Value {
+fn webhook_status(webhook: &WebhookConfig) -> Value {
     json!({
         "name": webhook.name,
         "path": webhook.path.to_string(),
@@ -247,9 +482,13 @@ fn webhook_status(webhook: &Webhook) -> Value {
     })
 }
 
+/// Returns the Unix time in seconds.
 fn unix(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+    time.duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs()
 }
 
-/// Of a route: those who wait or are paused come first.
-const MOST_SENDERS: usize = 20;
+/// The number of senders in the answer for each route. Waiting and paused senders come first; a
+/// route may have thousands of idle ones.
+const MAX_SENDERS: usize = 20;

@@ -5,40 +5,70 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use crate::audit::{Whole, verify};
+use super::table::counted;
+use crate::audit::{VerifiedFiles, verify};
 
 /// The options of `keyside audit`.
 #[derive(Debug, clap::Args)]
 pub(super) struct AuditArgs {
     #[command(subcommand)]
-    what: What,
+    command: AuditCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
-    /// Check that each line of an audit file follows from the one before it
+enum AuditCommand {
+    /// Check the chain of audit files: each line must carry the hash of the line before, also from file to file
     Verify {
-        /// The file
-        file: PathBuf,
-        /// The hash of a line that must still be there, as an earlier check or the log told it
+        /// The audit files, the oldest first
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// The hash of a line that must still be there, from an earlier check or the log
         #[arg(long, value_name = "HASH")]
         kept: Option<String>,
     },
 }
 
+/// Prints the number of lines and the last hash, or the first break of the chain.
 pub(super) fn run(args: &AuditArgs) -> ExitCode {
-    let What::Verify { file, kept } = &args.what;
-    match verify(file, kept.as_deref()) {
-        Ok(Whole { lines, cut, last }) => {
-            println!("{}: {lines} lines, unbroken; hash of the last one: {last}", file.display());
-            if cut > 0 {
-                println!("{cut} of them cut off, each where the process ended while it wrote the line");
-            }
+    let AuditCommand::Verify { files, kept } = &args.command;
+    match verify(files, kept.as_deref()) {
+        Ok(found) => {
+            print(files, &found);
             ExitCode::SUCCESS
         }
-        Err(error) => {
-            eprintln!("{}: {error}", file.display());
+        Err(fault) => {
+            complain!("{fault}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn print(files: &[PathBuf], found: &VerifiedFiles) {
+    let names: Vec<_> = files
+        .iter()
+        .map(|file| file.display().to_string())
+        .collect();
+    say!(
+        "{}: {}, chain unbroken; hash of the last line: {}",
+        names.join(", "),
+        counted(found.lines, "line"),
+        found.last
+    );
+    if let Some(before) = &found.goes_on_after {
+        say!(
+            "the first line goes on after the line with the hash {before}, in an older file: name that file first"
+        );
+    }
+    if found.cut > 0 {
+        say!(
+            "cut off: {}, because the disk was full, or the process ended while it wrote",
+            counted(found.cut, "line")
+        );
+    }
+    if found.lost > 0 {
+        say!(
+            "lost: {}, because the file could not be written",
+            counted(found.lost, "event")
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! `keyside explain`
+//! `keyside explain`: the rules for a request, and the fate of the request if sent now.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,14 +8,15 @@ use http::{Method, Request, Uri};
 use serde_json::Value;
 
 use super::client::ask;
+use super::config::ConfigArgs;
 use crate::json;
-use crate::limit::{Limiter, Why};
-use crate::listener::{Caller, Link};
+use crate::limit::PauseReason;
+use crate::listener::{Link, Peer};
+use crate::outbound::contents::{self, Contents};
 use crate::outbound::error::OutboundError;
 use crate::outbound::guard;
-use crate::outbound::named::{recipient_of, senders_of};
-use crate::outbound::policy::{Permit, Route};
-use crate::provider::Kind;
+use crate::outbound::policy::{Denied, LimitSubject, Permit};
+use crate::provider::OperationKind;
 use crate::query;
 use crate::reload::Live;
 use crate::units::Written;
@@ -25,144 +26,259 @@ use crate::units::Written;
 pub(super) struct ExplainArgs {
     /// The method of the request
     method: Method,
-    /// Its path with its query, as an application would send it
+    /// The path of the request with its query, as an application would send it
     path: Uri,
-    /// A file with its body, which names the recipient
+    /// A file with the body of the request: most bodies name a recipient
     #[arg(long, value_name = "FILE")]
     body: Option<PathBuf>,
-    /// The configuration [default: proxy.toml, then /etc/keyside/proxy.toml]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigArgs,
     /// The admin listener of the running sidecar: HOST:PORT or unix:/path
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9900")]
     admin: String,
 }
 
+/// Judges the request by the configuration, and asks the running sidecar about the limits.
 pub(super) async fn run(args: ExplainArgs) -> ExitCode {
-    let live = match super::loaded(args.config.clone()).await {
+    let live = match super::load_or_print(args.config.clone()).await {
         Ok(live) => live,
         Err(exit) => return exit,
     };
     let body = match args.body.as_ref().map(std::fs::read_to_string).transpose() {
         Ok(body) => body,
         Err(error) => {
-            eprintln!("keyside: --body: {error}");
+            complain!("keyside: --body: {error}");
             return ExitCode::FAILURE;
         }
     };
-    println!("{} {}", args.method, args.path);
-    let is_json = body.as_ref().is_none_or(|body| body.trim_start().starts_with(['{', '[']));
-    let kind = if is_json { "application/json" } else { "application/x-www-form-urlencoded" };
-    let request = Request::builder().method(&args.method).uri(&args.path).header("host", "localhost");
-    let request = request.header("content-type", kind);
-    let Ok((parts, ())) = request.body(()).map(Request::into_parts) else {
-        eprintln!("keyside: this is no request");
+    let body = body.as_deref();
+    let Ok(parts) = request(&args, body) else {
+        complain!("keyside: METHOD and PATH do not make an HTTP request");
         return ExitCode::FAILURE;
     };
-    let named = judge(&live, &parts).map(|permit| senders_of(&permit, &parts, body.as_deref().unwrap_or_default()));
-    let named = named.unwrap_or_default();
-    match judge(&live, &parts).and_then(|permit| in_its_name(permit, &named, body.is_some())) {
+    say!("{} {}", args.method, args.path);
+    let contents = judge(&live, &parts).and_then(|permit| contents_of(&permit, &parts, body));
+    let contents = match contents {
+        Ok(contents) => contents,
+        Err(denied) => {
+            print_denied(&denied);
+            return ExitCode::FAILURE;
+        }
+    };
+    match judge(&live, &parts).and_then(|permit| with_senders(permit, &contents, body.is_some())) {
         Ok(permit) => {
-            describe(&permit, body.as_deref());
-            let recipient = body.as_deref().and_then(|body| recipient_of(&permit, &parts, body));
-            tell_of_now(&permit, recipient.as_deref(), &args.admin);
+            let subject = subject(&permit, &contents);
+            print_permit(&permit, &parts.method, &subject, body);
+            let recipient = contents.recipient.as_deref();
+            print_row("now", &now(&permit, &subject, recipient, &args.admin));
             ExitCode::SUCCESS
         }
-        Err((route, error)) => {
-            let refusal = error.refusal(route.map(|route| &*route.name));
-            println!("  route       {}", route.map_or("none", |route| &route.name));
-            println!("  refused     {} {}: {}", refusal.kind.status.as_u16(), refusal.kind.slug, refusal.message);
-            println!("              {}", refusal.details);
+        Err(denied) => {
+            print_denied(&denied);
             ExitCode::FAILURE
         }
     }
 }
 
-/// As a request from this machine is judged.
-fn judge<'l>(live: &'l Live, parts: &'l Parts) -> Result<Permit<'l>, (Option<&'l Route>, OutboundError)> {
-    let link = Link::new(Caller::Unix { uid: 0 });
-    guard::admit(parts, &live.generation.hosts, &link).map_err(|error| (None, error))?;
-    live.generation.policy.check(parts)
+/// Makes the head of the request, with a `Content-Type` guessed from the body.
+fn request(args: &ExplainArgs, body: Option<&str>) -> http::Result<Parts> {
+    let is_json = body.is_none_or(|body| body.trim_start().starts_with(['{', '[']));
+    let content_type = if is_json {
+        "application/json"
+    } else {
+        "application/x-www-form-urlencoded"
+    };
+    let request = Request::builder()
+        .method(&args.method)
+        .uri(&args.path)
+        .header("host", "localhost")
+        .header("content-type", content_type)
+        .body(())?;
+    Ok(request.into_parts().0)
 }
 
-/// With the senders that the body names, where there is one to look at.
-fn in_its_name<'l>(
+/// Judges the request like one from this machine.
+fn judge<'l>(live: &'l Live, parts: &'l Parts) -> Result<Permit<'l>, Denied<'l>> {
+    let link = Link::new(Peer::Unix { uid: 0 });
+    let upstream = guard::admit(parts, &live.generation.hosts, &link)?;
+    live.generation.policy.check(parts, upstream.as_ref())
+}
+
+/// Reads the body, if a body is given.
+fn contents_of<'l>(
+    permit: &Permit<'l>,
+    parts: &Parts,
+    body: Option<&str>,
+) -> Result<Contents, Denied<'l>> {
+    let contents = body.map(|body| contents::read_text(permit, parts, body));
+    contents
+        .transpose()
+        .map(Option::unwrap_or_default)
+        .map_err(|error| of_route(permit, error))
+}
+
+/// Checks the senders named in the body, if a body is given.
+fn with_senders<'l>(
     permit: Permit<'l>,
-    named: &'l [String],
+    contents: &'l Contents,
     has_body: bool,
-) -> Result<Permit<'l>, (Option<&'l Route>, OutboundError)> {
-    let route = permit.route;
-    match has_body {
-        true => permit.with_senders(named).map_err(|error| (Some(route), error)),
-        false => Ok(permit),
+) -> Result<Permit<'l>, Denied<'l>> {
+    if !has_body {
+        return Ok(permit);
+    }
+    permit
+        .with_senders(&contents.senders)
+        .map_err(|error| of_route(&permit, error))
+}
+
+fn of_route<'l>(permit: &Permit<'l>, error: OutboundError) -> Denied<'l> {
+    Denied {
+        route: Some(permit.route),
+        error,
     }
 }
 
-fn describe(permit: &Permit<'_>, body: Option<&str>) {
-    let (route, credential) = (permit.route, &permit.route.credential);
-    let line = |what: &str, text: String| println!("  {what:<11} {text}");
-    line("route", format!("{}, at {}", route.name, if route.path.is_empty() { "/" } else { &route.path }));
-    if let Some(operation) = permit.operation() {
-        let kind = match operation.kind {
-            Kind::Send => "sending",
-            Kind::Receive => "receiving",
-            Kind::Administration => "administration",
-        };
-        line("operation", format!("{} ({kind})", operation.name));
+/// Returns the subject of the limits that the request meets.
+fn subject<'l>(permit: &Permit<'l>, contents: &Contents) -> LimitSubject<'l> {
+    if contents.is_receipt {
+        LimitSubject::Unlimited
+    } else {
+        permit.limit_subject()
+    }
+}
+
+fn print_denied(denied: &Denied<'_>) {
+    let route = denied.route.map(|route| &*route.name);
+    let refusal = denied.error.refusal(route);
+    print_row("route", route.unwrap_or("none"));
+    print_row(
+        "refused",
+        &format!(
+            "{} {}: {}",
+            refusal.kind.status.as_u16(),
+            refusal.kind.slug,
+            refusal.message
+        ),
+    );
+    print_row("", &refusal.details);
+}
+
+fn print_permit(
+    permit: &Permit<'_>,
+    method: &Method,
+    subject: &LimitSubject<'_>,
+    body: Option<&str>,
+) {
+    let route = permit.route;
+    let credential = &route.credential;
+    let path = if route.path.is_empty() {
+        "/"
+    } else {
+        &route.path
+    };
+    print_row("route", &format!("{}, at {path}", route.name));
+    let kind = match permit.operation.kind {
+        OperationKind::Send => "sending",
+        OperationKind::Receive => "receiving",
+        OperationKind::Administration => "administration",
+    };
+    print_row("operation", &format!("{} ({kind})", permit.operation.name));
+    if !permit.operation.scopes.is_empty() {
+        print_row("rights", &permit.operation.scopes.join(" "));
     }
     let sent = match credential.fingerprint() {
-        _ if permit.operation().is_some_and(|operation| operation.caller_credential) => "the caller's own".to_owned(),
+        _ if permit.passes_callers_credential() => "the one of the application".to_owned(),
         Some(fingerprint) => format!("{}, {fingerprint}", credential.name),
-        None => format!("{}, which has no value: 503", credential.name),
+        None => format!("{}, which has no usable secret: 503", credential.name),
     };
-    line("credential", sent);
-    line("upstream", format!("{} ({})", permit.host(), credential.provider.title));
+    print_row("credential", &sent);
+    print_row(
+        "upstream",
+        &format!("{} ({})", permit.host(), credential.provider.title),
+    );
     if let Some(sender) = permit.sender {
-        line("sender", sender.to_owned());
+        print_row("sender", sender);
     }
-    for limit in limits(permit, body) {
-        line("limit", limit);
+    for limit in limits(permit, method, subject, body) {
+        print_row("limit", &limit);
     }
 }
 
-/// Those that the request counts against.
-fn limits(permit: &Permit<'_>, body: Option<&str>) -> Vec<String> {
-    let Limiter { senders, pairs, sends, management, patience, .. } = &permit.route.limiter;
-    let is_administration = permit.operation().is_some_and(|operation| operation.kind == Kind::Administration);
+fn print_row(title: &str, text: &str) {
+    say!("  {title:<11} {text}");
+}
+
+/// Returns a line for each limit of the request, and the bounds of a wait.
+fn limits(
+    permit: &Permit<'_>,
+    method: &Method,
+    subject: &LimitSubject<'_>,
+    body: Option<&str>,
+) -> Vec<String> {
+    let limiter = &permit.route.limiter;
     let mut limits = Vec::new();
-    if permit.request.limited {
-        limits.extend(senders.as_ref().map(|budget| format!("{} of this sender", budget.terms().rate)));
-        limits.extend(pairs.as_ref().map(|pairs| {
-            let paths = &permit.provider().limits.recipient;
-            let named = body.and_then(|body| paths.iter().find(|path| json::text_at(body, path).is_some()));
-            let where_named = match (body, named) {
-                (_, Some(path)) => format!("whom the body names at /{}", path.join("/")),
-                (Some(_), None) => "but the body names none".to_owned(),
-                (None, None) => "whom its body names".to_owned(),
-            };
-            format!("{} to one recipient, {where_named}", pairs.quota())
-        }));
-        limits.extend(sends.as_ref().map(|budget| format!("{} of all senders of this account", budget.terms().rate)));
-    } else if is_administration {
-        limits.extend(management.as_ref().map(|budget| format!("{} of this account", budget.terms().rate)));
-    }
-    if !limits.is_empty() {
-        if permit.route.limiter.sharing.is_some() {
-            limits.push("shared with the other sidecars".to_owned());
+    if *subject == LimitSubject::Message {
+        if let Some(rate) = limiter.senders.rate() {
+            limits.push(format!("{rate} for this sender"));
         }
-        limits.push(format!(
-            "over it, it waits {} at most, behind {} others at most; then 429",
-            Written(patience.max_wait),
-            patience.max_queue
-        ));
+        if let Some(quota) = limiter.pairs.as_ref().and_then(|pairs| pairs.quota()) {
+            let place = place_of_recipient(permit, body);
+            limits.push(format!("{quota} for one recipient, {place}"));
+        }
+        if let Some(rate) = limiter.sends.as_ref().and_then(|sends| sends.rate()) {
+            limits.push(format!("{rate} for all senders of this account together"));
+        }
+    } else if matches!(subject, LimitSubject::Administration(_)) && permit.is_counted(method) {
+        let management = limiter.management.as_ref();
+        if let Some(rate) = management.and_then(|limits| limits.rate()) {
+            limits.push(format!("{rate} for administration of this object"));
+        }
     }
+    if limits.is_empty() {
+        return limits;
+    }
+    if limiter.sharing.is_some() {
+        limits.push("counted together with the other sidecars, in the shared server".to_owned());
+    }
+    limits.push(format!(
+        "over a limit, a request waits for up to {} in a queue of up to {}; otherwise 429 rate_limited",
+        Written(limiter.patience.max_wait),
+        limiter.patience.max_queue
+    ));
     limits
 }
 
-/// What the running sidecar would do with it.
-fn tell_of_now(permit: &Permit<'_>, recipient: Option<&str>, admin: &str) {
+/// Returns the place of the recipient in the body.
+fn place_of_recipient(permit: &Permit<'_>, body: Option<&str>) -> String {
+    let Some(body) = body else {
+        return "named in the body (see --body)".to_owned();
+    };
+    let mut paths = permit.provider().limits.recipient.iter();
+    match paths.find(|path| json::text_at(body, path).is_some()) {
+        Some(path) => format!("named in the body at /{}", path.join("/")),
+        None => "but the body names no recipient".to_owned(),
+    }
+}
+
+/// Asks the running sidecar for the state of the limits, and returns the fate of the request now.
+fn now(
+    permit: &Permit<'_>,
+    subject: &LimitSubject<'_>,
+    recipient: Option<&str>,
+    admin: &str,
+) -> String {
+    let object = match subject {
+        LimitSubject::Administration(object) => Some(*object),
+        LimitSubject::Operation(key) => Some(key.as_str()),
+        LimitSubject::Message | LimitSubject::Unlimited => None,
+    };
     let mut query = String::new();
-    for (name, value) in [("sender", permit.sender), ("recipient", recipient)] {
+    for (name, value) in [
+        ("route", Some(&*permit.route.name)),
+        ("sender", permit.sender),
+        ("recipient", recipient),
+        ("object", object),
+    ] {
         if let Some(value) = value {
             query::begin_pair(&mut query, name);
             query.extend(query::encode(value));
@@ -170,63 +286,104 @@ fn tell_of_now(permit: &Permit<'_>, recipient: Option<&str>, admin: &str) {
     }
     let status = match ask(admin, "GET", &format!("/status?{query}")) {
         Ok((200, status)) => status,
-        Ok((status, _)) => return println!("  now         the sidecar at {admin} answers {status}"),
-        Err(error) => return println!("  now         {error}"),
+        Ok((status, _)) => return format!("unknown: the sidecar at {admin} answers {status}"),
+        Err(error) => return format!("unknown: {error}"),
     };
+    let is_route = |route: &&Value| route["name"] == *permit.route.name;
     let routes = status.get("routes").and_then(Value::as_array);
-    let is_it = |route: &&Value| route["name"] == *permit.route.name;
-    let Some(route) = routes.and_then(|routes| routes.iter().find(is_it)) else {
-        return println!("  now         the sidecar at {admin} has no such route: reload it");
-    };
-    println!("  now         {}", now(permit, &route["limit"]));
-}
-
-/// What is in its way, or that nothing is.
-fn now(permit: &Permit<'_>, limit: &Value) -> String {
-    let sends_own = !permit.operation().is_some_and(|operation| operation.caller_credential);
-    if sends_own && permit.route.credential.fingerprint().is_none() {
-        return "its credential has no value, so it would be refused with 503".to_owned();
-    }
-    let counted: &[(&str, &str)] = match permit.operation().map(|operation| &operation.kind) {
-        _ if permit.request.limited => {
-            &[("of_sender", "of this sender"), ("of_recipient", "to this recipient"), ("of_account", "of this account")]
-        }
-        Some(Kind::Administration) => &[("of_management", "of this account")],
-        _ => &[],
-    };
-    let mut said = Vec::new();
-    let of_account = limit["account_paused_seconds"].as_f64();
-    if let Some(seconds) = of_account {
-        said.push(format!("nothing of this account goes for {seconds:.1} s: {}", Why::Throttled.explained()));
-    }
-    let standings: Vec<_> = counted.iter().filter_map(|(key, what)| Some((limit.get(*key)?, *what))).collect();
-    said.extend(standings.iter().filter_map(|(standing, what)| obstacle(standing, what)));
-    let left = |(standing, _): &(&Value, &str)| standing["remaining"].as_u64().zip(standing["burst"].as_u64());
-    let wait = |(standing, _): &(&Value, &str)| standing["wait_seconds"].as_f64();
-    let longest = standings.iter().filter_map(wait).chain(of_account).fold(0.0, f64::max);
-    if longest > permit.route.limiter.patience.max_wait.as_secs_f64() {
-        said.push("so it would be refused with 429".to_owned());
-    }
-    match (said.is_empty(), standings.first().and_then(left)) {
-        (false, _) => said.join("; "),
-        (true, Some((left, burst))) => format!("it would go out at once: {left} of {burst} are left"),
-        (true, None) => "it would go out at once".to_owned(),
+    match routes.and_then(|routes| routes.iter().find(is_route)) {
+        Some(route) => outcome(permit, subject, &route["limit"]),
+        None => format!(
+            "unknown: the sidecar at {admin} does not have this route; run `keyside reload`"
+        ),
     }
 }
 
-/// What a limit has against it now.
-fn obstacle(standing: &Value, what: &str) -> Option<String> {
+/// Returns the reasons for a delay or a refusal now, from the limits of the route in `/status`.
+fn outcome(permit: &Permit<'_>, subject: &LimitSubject<'_>, limit: &Value) -> String {
+    if !permit.passes_callers_credential() && permit.route.credential.fingerprint().is_none() {
+        return "refused with 503: the credential has no usable secret".to_owned();
+    }
+    let counted: &[(&str, &str)] = match subject {
+        LimitSubject::Message => &[
+            ("of_sender", "this sender"),
+            ("of_recipient", "this recipient"),
+            ("of_account", "this account"),
+        ],
+        LimitSubject::Administration(_) => &[
+            ("of_management", "this account"),
+            ("of_object", "this object"),
+        ],
+        LimitSubject::Operation(_) => &[("of_object", "this object")],
+        LimitSubject::Unlimited => &[],
+    };
+    let standings: Vec<_> = counted
+        .iter()
+        .filter_map(|(key, subject)| Some((limit.get(*key)?, *subject)))
+        .collect();
+    let account_pause = limit["account_paused_seconds"]
+        .as_f64()
+        .filter(|_| *subject == LimitSubject::Message);
+    let mut obstacles: Vec<_> = account_pause
+        .map(|seconds| pause("this account", seconds, PauseReason::Throttled.explained()))
+        .into_iter()
+        .chain(
+            standings
+                .iter()
+                .filter_map(|(standing, subject)| obstacle(standing, subject)),
+        )
+        .collect();
+    let longest_wait = standings
+        .iter()
+        .filter_map(|(standing, _)| standing["wait_seconds"].as_f64())
+        .chain(account_pause)
+        .fold(0.0, f64::max);
+    let max_wait = permit.route.limiter.patience.max_wait;
+    if longest_wait > max_wait.as_secs_f64() {
+        obstacles.push(format!(
+            "refused with 429, because max_wait is {}",
+            Written(max_wait)
+        ));
+    }
+    if !obstacles.is_empty() {
+        return obstacles.join("; ");
+    }
+    let first = standings.first().map(|(standing, _)| *standing);
+    let left = first.and_then(|first| first["remaining"].as_u64().zip(first["burst"].as_u64()));
+    match left {
+        Some((left, burst)) => format!("sent at once: {left} of a burst of {burst} are left"),
+        None => "sent at once".to_owned(),
+    }
+}
+
+/// Returns the reason of one limit for a delay or a refusal now.
+fn obstacle(standing: &Value, subject: &str) -> Option<String> {
     if standing["closed"] == true {
-        return Some("the limits that many sidecars share cannot be asked, so it would be refused with 429".to_owned());
+        return Some(
+            "refused with 429, because the shared server does not answer and on_failure is \"closed\""
+                .to_owned(),
+        );
     }
     if let Some(seconds) = standing["paused_seconds"].as_f64() {
-        let why = standing["paused_because"].as_str().and_then(Why::named).map_or("paused", Why::explained);
-        return Some(format!("nothing {what} goes for {seconds:.1} s: {why}"));
+        let why = standing["paused_because"]
+            .as_str()
+            .and_then(PauseReason::from_name)
+            .map_or("no reason is known", PauseReason::explained);
+        return Some(pause(subject, seconds, why));
     }
-    let turn = standing["wait_seconds"].as_f64().map_or("in its turn".to_owned(), |wait| format!("in {wait:.1} s"));
+    let turn = match standing["wait_seconds"].as_f64() {
+        Some(wait) => format!("this request could go in {wait:.1} s"),
+        None => "this request could go after them".to_owned(),
+    };
     match (standing["waiting"].as_u64(), standing["remaining"].as_u64()) {
-        (Some(waiting @ 1..), _) => Some(format!("{waiting} {what} wait already: it could go {turn}")),
-        (_, Some(0)) => Some(format!("what may go at once {what} is used: it could go {turn}")),
+        (Some(waiting @ 1..), _) => Some(format!(
+            "requests in the queue of {subject}: {waiting}; {turn}"
+        )),
+        (_, Some(0)) => Some(format!("the burst of {subject} is used up; {turn}")),
         _ => None,
     }
+}
+
+fn pause(subject: &str, seconds: f64, why: &str) -> String {
+    format!("{subject} is paused for {seconds:.1} s: {why}")
 }

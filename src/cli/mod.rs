@@ -3,24 +3,38 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use prometheus_client::registry::Registry;
 
-use crate::metrics::Metrics;
+use crate::app;
+use crate::reload::metrics::ReloadMetrics;
 use crate::reload::{Live, load};
+use config::ConfigArgs;
+
+#[macro_use]
+mod output;
 
 mod audit;
+mod ca;
 mod check;
 mod client;
+mod config;
 mod credentials;
 mod demo;
+mod dry_run;
 mod explain;
+mod problems;
 mod providers;
 mod reload;
+mod revoke;
 mod rotate;
 mod run;
 mod sandbox;
+mod scan;
+mod sidecars;
 mod sign;
 mod status;
 mod table;
+mod usage;
 
 /// A sidecar that holds the WhatsApp credentials, so that applications need none.
 #[derive(Debug, Parser)]
@@ -34,31 +48,62 @@ pub struct Arguments {
 enum Command {
     /// Run the sidecar
     Run(run::RunArgs),
-    /// Validate configuration and secrets, and report every fault
+    /// Validate the configuration and the secrets, and report every fault
     Check(check::CheckArgs),
-    /// Tell which route, operation, credential and limits a request would meet
+    /// Show the route, operation, credential and limits of a request, and its fate if sent now
     Explain(explain::ExplainArgs),
-    /// Reload a running sidecar, and print what changed or why it was refused
+    /// Reload a running sidecar, and print the changes or the faults
     Reload(reload::ReloadArgs),
-    /// Show credentials and limits of a running sidecar
+    /// Show the credentials, routes and limits of a running sidecar
     Status(status::StatusArgs),
     /// Show the whole story on loopback, against the built-in sandbox
     Demo(demo::DemoArgs),
-    /// Run an emulator of the Cloud API, or of another provider's, for development and tests
+    /// Run an emulator of a provider's API for development and tests
     Sandbox(sandbox::SandboxArgs),
-    /// Read an event on standard input, and print the header lines with which a provider would sign it
+    /// Read a webhook body on standard input, and print the signature headers of a provider
     Sign(sign::SignArgs),
-    /// Exchange a token of Meta's for a new one, put it in its place, prove it, and revoke the old one
+    /// Put a new secret in the place of an old one, see that requests go out with it, and revoke the old one
     Rotate(rotate::RotateArgs),
+    /// Find credentials where none belong
+    Scan(scan::ScanArgs),
+    /// Revoke what a rotation left alive at the provider
+    Revoke(revoke::RevokeArgs),
+    /// Make or renew a local CA and a certificate for SDKs with the provider's address built in
+    Ca(ca::CaArgs),
     /// Check an audit file
     Audit(audit::AuditArgs),
-    /// List the providers that ship with Keyside, or print one as TOML
+    /// List the built-in providers, or print one as TOML
     Providers(providers::ProvidersArgs),
 }
 
-/// Runs the command that was asked for.
+impl Arguments {
+    /// Reads the arguments of the process. Prints the text of `--help`, or what is wrong with the arguments.
+    ///
+    /// # Errors
+    /// The exit status of the process, if there is no command to run.
+    pub fn read() -> Result<Self, ExitCode> {
+        Self::try_parse().map_err(|error| {
+            let error = usage::without_stray_argument(error);
+            error.print().ok();
+            u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+        })
+    }
+}
+
+/// Runs the command that the arguments name.
 pub async fn run(arguments: Arguments) -> ExitCode {
-    match arguments.command {
+    let code = run_command(arguments.command).await;
+    match output::failure() {
+        Some(error) if code == ExitCode::SUCCESS => {
+            complain!("keyside: standard output cannot be written: {error}");
+            ExitCode::FAILURE
+        }
+        _ => code,
+    }
+}
+
+async fn run_command(command: Command) -> ExitCode {
+    match command {
         Command::Run(args) => run::run(args).await,
         Command::Check(args) => check::run(args).await,
         Command::Explain(args) => explain::run(args).await,
@@ -67,28 +112,42 @@ pub async fn run(arguments: Arguments) -> ExitCode {
         Command::Demo(args) => demo::run(args).await,
         Command::Sandbox(args) => sandbox::run(args).await,
         Command::Sign(args) => sign::run(args).await,
-        Command::Rotate(args) => rotate::run(args).await,
+        Command::Rotate(args) => Box::pin(rotate::run(args)).await,
+        Command::Scan(args) => scan::run(args).await,
+        Command::Revoke(args) => revoke::run(args).await,
+        Command::Ca(args) => ca::run(args),
         Command::Audit(args) => audit::run(&args),
         Command::Providers(args) => providers::run(args),
     }
 }
 
-/// Bad configuration or secret: `EX_CONFIG` of sysexits(3).
+/// The exit status for a bad configuration or secret: `EX_CONFIG` of sysexits(3).
 const BAD_CONFIGURATION: u8 = 78;
 
-/// All that the configuration leads to; else what is wrong with it was printed.
-async fn loaded(named: Option<std::path::PathBuf>) -> Result<Live, ExitCode> {
-    let loaded = load(&config_path(named), None, &Metrics::new()).await;
-    loaded.map_err(|error| {
-        eprintln!("{error}");
-        ExitCode::from(BAD_CONFIGURATION)
-    })
+/// Loads the configuration with all secrets. Prints every fault.
+///
+/// # Errors
+/// The exit status of the command.
+async fn load_or_print(config: ConfigArgs) -> Result<Live, ExitCode> {
+    harden();
+    load(&config.file(), None, &unread_metrics())
+        .await
+        .map_err(|error| {
+            complain!("{error}");
+            ExitCode::from(BAD_CONFIGURATION)
+        })
 }
 
-/// The configuration file that was named, or the first of the two places where one is looked for.
-fn config_path(named: Option<std::path::PathBuf>) -> std::path::PathBuf {
-    named.unwrap_or_else(|| {
-        let here = std::path::PathBuf::from("proxy.toml");
-        if here.exists() { here } else { "/etc/keyside/proxy.toml".into() }
-    })
+/// Makes metrics for a command that loads a configuration and ends: nobody reads them.
+fn unread_metrics() -> ReloadMetrics {
+    ReloadMetrics::register(&mut Registry::default())
+}
+
+/// Closes the memory of a command that reads secrets, as `keyside run` does.
+fn harden() {
+    for error in app::harden() {
+        complain!(
+            "keyside: warning: debuggers and core dumps can read the memory of this process: {error}"
+        );
+    }
 }

@@ -1,72 +1,66 @@
 //! `keyside providers [NAME]`: lists the presets, or prints one as TOML.
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
+use super::output::to_stdout;
 use crate::document::choices;
-use crate::provider::schema::{Evidence, evidence};
-use crate::provider::{Outline, PRESETS};
+use crate::provider::{Evidence, presets};
 
 /// The options of `keyside providers`.
 #[derive(Debug, clap::Args)]
 pub(super) struct ProvidersArgs {
-    /// The preset to print; the form of [provider.NAME] is the same
+    /// The preset to print, in the form of [provider.NAME] in a configuration
     #[arg(value_name = "NAME")]
     name: Option<String>,
 }
 
-/// Writes to standard output. 1 where that fails, 2 where there is no such preset.
+/// Prints to standard output. Exits with 2 for an unknown preset.
 pub(super) fn run(args: ProvidersArgs) -> ExitCode {
-    let mut out = io::stdout().lock();
-    let written = match args.name {
-        None => list(&mut out),
-        Some(name) => match PRESETS.iter().find(|(preset, _)| *preset == name) {
-            Some((_, text)) => out.write_all(text.as_bytes()),
-            None => {
-                let presets = PRESETS.iter().map(|(preset, _)| *preset);
-                eprintln!("keyside: no such preset, {}", choices(&name, presets));
-                return ExitCode::from(2);
-            }
-        },
+    let Some(name) = args.name else {
+        list().iter().for_each(|line| say!("{line}"));
+        return ExitCode::SUCCESS;
     };
-    match written.and_then(|()| out.flush()) {
-        Ok(()) => ExitCode::SUCCESS,
-        // `keyside providers | head -1` has what it wanted.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("keyside: cannot write: {error}");
-            ExitCode::FAILURE
+    match presets::text(&name) {
+        Some(text) => to_stdout(format_args!("{text}")),
+        None => {
+            complain!(
+                "keyside: no such preset, {}",
+                choices(&name, presets::names())
+            );
+            return ExitCode::from(2);
         }
     }
+    ExitCode::SUCCESS
 }
 
-fn list(out: &mut impl Write) -> io::Result<()> {
-    let mut rows = vec![["NAME", "TITLE", "TAKES", "HOW SURE"].map(str::to_owned)];
-    for (name, _) in PRESETS {
-        let Some(outline) = Outline::preset(name) else {
+/// Returns the lines of the list of presets.
+fn list() -> Vec<String> {
+    let mut rows = vec![["NAME", "TITLE", "COVERS", "EVIDENCE"].map(str::to_owned)];
+    for name in presets::names() {
+        let (Some(outline), Some(provider)) = (presets::outline(name), presets::provider(name))
+        else {
             continue;
         };
-        let takes = match (outline.takes_requests(), outline.sends_events()) {
-            (true, true) => "requests, webhooks",
-            (true, false) => "requests",
-            (false, _) => "webhooks",
-        };
-        let sure = match evidence(name) {
+        let covers = provider.coverage().join(", ");
+        let evidence = match outline.evidence {
             Some(Evidence::Documented) => "documented by the vendor",
             Some(Evidence::Unverified) | None => "unverified: try it before relying on it",
             Some(Evidence::Experimental) => "experimental: parts are guesses",
         };
-        rows.push([*name, outline.title(), takes, sure].map(str::to_owned));
+        rows.push([name, outline.title(), &covers, evidence].map(str::to_owned));
     }
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));
         cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
     };
-    let (name_width, title_width, takes_width) = (width(0), width(1), width(2));
-    for [name, title, takes, sure] in &rows {
-        writeln!(out, "{name:name_width$}  {title:title_width$}  {takes:takes_width$}  {sure}")?;
-    }
-    writeln!(out, "\n`keyside providers NAME` prints one, with its sources.")
+    let [name_width, title_width, covers_width] = [0, 1, 2].map(width);
+    let row = |[name, title, covers, evidence]: &[String; 4]| {
+        format!("{name:name_width$}  {title:title_width$}  {covers:covers_width$}  {evidence}")
+    };
+    let mut lines: Vec<_> = rows.iter().map(row).collect();
+    lines.push(String::new());
+    lines.push("`keyside providers NAME` prints a preset as TOML, with its sources.".to_owned());
+    lines
 }
 
 #[cfg(test)]
@@ -75,20 +69,42 @@ mod tests {
 
     #[test]
     fn the_list_has_a_line_for_each_preset() {
-        let mut out = Vec::new();
-        list(&mut out).unwrap();
-        let text = String::from_utf8(out).unwrap();
-        let lines: Vec<_> = text.lines().collect();
-        assert_eq!(lines.len(), PRESETS.len() + 3);
-        for line in [
-            "NAME               TITLE                        TAKES               HOW SURE",
-            "meta               Meta WhatsApp Cloud API      requests, webhooks  documented by the vendor",
-            "cm                 CM.com                       requests            documented by the vendor",
-            "aisensy            AiSensy                      requests, webhooks  experimental: parts are guesses",
-            "standard-webhooks  Standard Webhooks            webhooks            documented by the vendor",
-            "generic            Generic signed webhook       webhooks            unverified: try it before relying on it",
+        let lines = list();
+        assert_eq!(lines.len(), presets::names().count() + 3);
+        for [name, title, covers] in [
+            ["NAME", "TITLE", "COVERS"],
+            ["twilio", "Twilio", "send, media in, status, webhooks"],
+            ["cm", "CM.com", "send"],
+            ["standard-webhooks", "Standard Webhooks", "webhooks"],
         ] {
-            assert!(lines.contains(&line), "{line}\n{text}");
+            let is_row = |line: &String| {
+                let cells: Vec<_> = line.split("  ").filter(|cell| !cell.is_empty()).collect();
+                cells.len() == 4
+                    && cells
+                        .iter()
+                        .map(|cell| cell.trim())
+                        .take(3)
+                        .eq([name, title, covers])
+            };
+            assert!(lines.iter().any(is_row), "{name}\n{lines:#?}");
         }
+    }
+
+    #[test]
+    fn the_documentation_has_the_coverage_of_each_preset() {
+        let text = include_str!("../../docs/providers.md");
+        let missing: Vec<_> = presets::names()
+            .filter_map(|name| {
+                let covers = presets::provider(name)?.coverage().join(", ");
+                let word = match presets::outline(name)?.evidence {
+                    Some(Evidence::Documented) => "documented",
+                    Some(Evidence::Unverified) | None => "unverified",
+                    Some(Evidence::Experimental) => "experimental",
+                };
+                Some(format!("| `{name}` | {covers} | {word} |"))
+            })
+            .filter(|row| !text.lines().any(|line| line == row))
+            .collect();
+        assert!(missing.is_empty(), "{}", missing.join("\n"));
     }
 }

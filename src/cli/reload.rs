@@ -5,36 +5,61 @@ use std::process::ExitCode;
 use serde_json::Value;
 
 use super::client::ask;
+use super::table::{list, text};
 
 /// The options of `keyside reload`.
 #[derive(Debug, clap::Args)]
 pub(super) struct ReloadArgs {
-    /// The admin listener: HOST:PORT or unix:/path
+    /// The admin listener of the running sidecar: HOST:PORT or unix:/path
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9900")]
     admin: String,
 }
 
+/// Reloads the sidecar, and prints the changes or the faults.
 pub(super) fn run(args: &ReloadArgs) -> ExitCode {
     match ask(&args.admin, "POST", "/reload") {
         Ok((200, answer)) => {
-            println!("reloaded: generation {}", answer.get("generation").unwrap_or(&Value::Null));
-            lines(answer.get("changes"), "nothing changed").for_each(|line| println!("  {line}"));
+            say!(
+                "reloaded: generation {} is in use",
+                answer.get("generation").unwrap_or(&Value::Null)
+            );
+            for change in texts(answer.get("changes"), "nothing changed") {
+                say!("  {change}");
+            }
+            print_kept_back(&answer);
             ExitCode::SUCCESS
         }
         Ok((_, answer)) => {
-            eprintln!("refused; everything stays as it was:");
-            lines(answer.get("reasons"), "no reason was given").for_each(|line| eprintln!("  {line}"));
+            complain!("reload refused; the sidecar runs on as before. Mend this and reload again:");
+            for reason in texts(answer.get("reasons"), "the sidecar gave no reason") {
+                complain!("  {reason}");
+            }
             ExitCode::FAILURE
         }
         Err(error) => {
-            eprintln!("keyside: {error}");
+            complain!("keyside: {error}");
             ExitCode::FAILURE
         }
     }
 }
 
-fn lines<'a>(list: Option<&'a Value>, otherwise: &'a str) -> impl Iterator<Item = &'a str> {
-    let texts = list.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
-    let none = list.and_then(Value::as_array).is_none_or(Vec::is_empty).then_some(otherwise);
-    texts.chain(none)
+/// Prints the secrets that the sidecar keeps back.
+fn print_kept_back(answer: &Value) {
+    let mut lines = list(&answer["kept_back"]).map(text).peekable();
+    if lines.peek().is_some() {
+        complain!(
+            "These secrets are kept back, and the secrets before them stay in use. Mend them:"
+        );
+    }
+    for line in lines {
+        complain!("  {line}");
+    }
+}
+
+/// Returns the texts of a JSON list, or `default` where the list is empty or missing.
+fn texts<'a>(list: Option<&'a Value>, default: &'a str) -> Vec<&'a str> {
+    match list.and_then(Value::as_array) {
+        Some(texts) if !texts.is_empty() => texts.iter().filter_map(Value::as_str).collect(),
+        _ => vec![default],
+    }
 }

@@ -1,80 +1,376 @@
-//! `keyside rotate`
+//! `keyside rotate`: puts a new secret in the place of an old one, step by step.
 
-use std::path::PathBuf;
+use std::io::Read;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
-use serde_json::Value;
+use zeroize::Zeroizing;
 
-use super::client::ask;
+use super::config::ConfigArgs;
+use super::dry_run::dry_run;
+use super::sidecars::{DEFAULT_ADMIN, bring_into_use};
+use super::table::moment;
+use crate::audit::metrics::AuditMetrics;
+use crate::audit::{Audit, check_writable};
+use crate::config::Reference;
+use crate::credential::source::{Place, read_all};
 use crate::reload::Live;
-use crate::rotation::{Rotation, TOKEN};
+use crate::rotation::{
+    Author, Finished, Intent, JournalError, JournalPlace, Obstacle, Record, Resumed, Rotation,
+    RotationError, Target, Worker,
+};
+use crate::secret::{Fingerprint, Secret};
 
 /// The options of `keyside rotate`.
 #[derive(Debug, clap::Args)]
 pub(super) struct RotateArgs {
-    /// The credential
-    name: String,
-    /// The configuration [default: proxy.toml, then /etc/keyside/proxy.toml]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// The admin listener of the running sidecar: HOST:PORT or unix:/path
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9900")]
-    admin: String,
-    /// Say what would be done, and change nothing
+    /// The name of the credential, or CREDENTIAL.SECRET for another secret than the first that requests need
+    pub(super) name: String,
+    #[command(flatten)]
+    pub(super) config: ConfigArgs,
+    /// The admin listener of a running sidecar: HOST:PORT or unix:/path. Repeat it for each sidecar with the secret
+    #[arg(long, value_name = "ADDR", default_value = DEFAULT_ADMIN)]
+    pub(super) admin: Vec<String>,
+    /// Take the new secret from a reference, or from standard input (-), in the place of an exchange
+    #[arg(long, value_name = "REF|-")]
+    pub(super) new: Option<String>,
+    /// Write the new secret there: a reference, or exec:PROGRAM, which gets it on standard input
+    #[arg(long, value_name = "REF|exec:PROGRAM")]
+    pub(super) place: Option<String>,
+    /// Find out what can be found out, and change nothing
     #[arg(long)]
     dry_run: bool,
 }
 
+/// The source of a new secret that a user gives.
+enum NewSecret {
+    StandardInput,
+    Reference(Reference),
+}
+
+/// A failure of the command, as a message.
+pub(super) type Failure = Box<dyn std::error::Error>;
+
+/// Runs the rotation, and prints each step afterwards.
 pub(super) async fn run(args: RotateArgs) -> ExitCode {
-    let live = match super::loaded(args.config.clone()).await {
+    let source = match new_secret(&args) {
+        Ok(source) => source,
+        // The text may be a secret, pasted at the wrong place: no message repeats it.
+        Err(problem) => {
+            complain!("keyside: {problem}");
+            return ExitCode::from(2);
+        }
+    };
+    let live = match super::load_or_print(args.config.clone()).await {
         Ok(live) => live,
         Err(exit) => return exit,
     };
-    match rotate(&args, &live).await {
+    let opened = if args.dry_run {
+        check_audit(&live)
+    } else {
+        open_audit(&live)
+    };
+    let audit = match opened {
+        Ok(audit) => audit,
+        Err(exit) => return exit,
+    };
+    let result = match read_new(source, &live).await {
+        Ok(new) if args.dry_run => dry_run(&args, &live, new).await,
+        Ok(new) => rotate(&args, live, new, &audit).await,
+        Err(problem) => Err(problem),
+    };
+    audit.flush();
+    match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(problem) => {
-            eprintln!("keyside: {problem}");
-            ExitCode::FAILURE
+        Err(problem) => fail(&*problem),
+    }
+}
+
+/// Prints a failure. Returns the exit status: a secret that cannot be used is a fault of the configuration.
+pub(super) fn fail(problem: &(dyn std::error::Error + 'static)) -> ExitCode {
+    complain!("keyside: {problem}");
+    let is_bad_secret = matches!(
+        problem.downcast_ref(),
+        Some(RotationError::Unchanged(Obstacle::Faults(_)))
+    ) || problem.is::<UnusableSecret>();
+    if is_bad_secret {
+        ExitCode::from(super::BAD_CONFIGURATION)
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// A new secret that cannot be read, or that cannot be a secret.
+#[derive(Debug)]
+struct UnusableSecret(String);
+
+impl std::fmt::Display for UnusableSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the new secret: {}; nothing was changed", self.0)
+    }
+}
+
+impl std::error::Error for UnusableSecret {}
+
+/// Opens the audit file of the configuration. A rotation that cannot be recorded does not begin.
+pub(super) fn open_audit(live: &Live) -> Result<Audit, ExitCode> {
+    let audit = Audit::start(AuditMetrics::default());
+    let opened = audit.follow(live.config.audit.as_ref());
+    opened.map(|()| audit).map_err(|error| unwritable(&error))
+}
+
+/// Checks that the audit file can be written, without a change to it.
+fn check_audit(live: &Live) -> Result<Audit, ExitCode> {
+    let settings = live.config.audit.as_ref();
+    let checked = settings.map_or(Ok(()), |settings| check_writable(&settings.file));
+    checked
+        .map(|()| Audit::default())
+        .map_err(|error| unwritable(&error))
+}
+
+fn unwritable(error: &std::io::Error) -> ExitCode {
+    complain!("keyside: audit.file: cannot be written: {error}; nothing was changed");
+    ExitCode::from(super::BAD_CONFIGURATION)
+}
+
+/// Returns the process as the audit file and the journal name it.
+pub(super) fn worker(command: &str, audit: &Audit) -> Worker {
+    let user = rustix::process::getuid().as_raw();
+    Worker {
+        author: Author::Command,
+        name: format!("keyside {command}, uid {user}"),
+        audit: audit.clone(),
+    }
+}
+
+/// Returns the place of the journal of a secret.
+pub(super) fn journal_place(live: &Live, target: &Target) -> Result<JournalPlace, JournalError> {
+    let variable = |name: &str| std::env::var_os(name).map(Into::into);
+    JournalPlace::choose(live, target, variable)
+}
+
+/// Checks the options, and returns the source of the new secret.
+fn new_secret(args: &RotateArgs) -> Result<Option<NewSecret>, String> {
+    if let Some(place) = &args.place {
+        Place::parse(place).map_err(|error| format!("--place: {error}"))?;
+    }
+    match args.new.as_deref() {
+        None => Ok(None),
+        Some("-") => Ok(Some(NewSecret::StandardInput)),
+        Some(text) => match text.parse() {
+            Ok(reference) => Ok(Some(NewSecret::Reference(reference))),
+            Err(error) => Err(format!("--new: {error}, or - for standard input")),
+        },
+    }
+}
+
+/// Reads the new secret that a user gives.
+async fn read_new(source: Option<NewSecret>, live: &Live) -> Result<Option<Arc<Secret>>, Failure> {
+    match source {
+        None => Ok(None),
+        Some(NewSecret::StandardInput) => {
+            let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_SECRET + 1));
+            let limit = MAX_SECRET as u64 + 1;
+            std::io::stdin().take(limit).read_to_end(&mut bytes)?;
+            if bytes.len() > MAX_SECRET {
+                let problem = "standard input has more than a secret can have";
+                return Err(UnusableSecret(problem.to_owned()).into());
+            }
+            let secret = Secret::parse_text_or_pem(bytes)
+                .map_err(|error| UnusableSecret(format!("standard input: {error}")))?;
+            Ok(Some(Arc::new(secret)))
+        }
+        Some(NewSecret::Reference(reference)) => {
+            let mut read = read_all([reference.clone()].into(), &live.managers).await;
+            let found = read.findings.remove(&reference);
+            match found {
+                Some(Ok(found)) => Ok(Some(found.secret)),
+                Some(Err(error)) => Err(UnusableSecret(format!("{reference}: {error}")).into()),
+                None => Err(UnusableSecret(format!("{reference}: was not read")).into()),
+            }
         }
     }
 }
 
-async fn rotate(args: &RotateArgs, live: &Live) -> Result<(), Box<dyn std::error::Error>> {
-    let rotation = Rotation::begin(live, &args.name).await?;
-    println!("1. the token in use is good: {}, of app {}", rotation.old(), rotation.app());
-    if args.dry_run {
-        println!("2. it would be exchanged for a new one, and that written to {}", rotation.home);
-        println!("3. the sidecar at {} would be reloaded, and the old token then revoked", args.admin);
+async fn rotate(
+    args: &RotateArgs,
+    live: Live,
+    new: Option<Arc<Secret>>,
+    audit: &Audit,
+) -> Result<(), Failure> {
+    if let Resume::Done = resume(args, &live, new.as_deref(), audit).await? {
         return Ok(());
     }
-    let new = rotation.exchange().await?;
-    println!("2. exchanged for {}, which is good", new.fingerprint());
-    rotation.put(&new).await?;
-    println!("3. written to {}", rotation.home);
-    if let Err(problem) = take_up(args, &new.fingerprint().to_string()) {
-        return Err(rotation.undo(&new, &problem).await.into());
+    // The earlier rotation is at its end: the source may hold another secret now.
+    let live = super::load(&args.config.clone().file(), None, &super::unread_metrics()).await?;
+    let target =
+        Target::find(&live, &args.name, args.place.as_deref()).map_err(RotationError::Unchanged)?;
+    let place = journal_place(&live, &target)?;
+    let mut rotation = Rotation::open(&live, target, place, worker("rotate", audit)).await?;
+    if !rotation.is_kept() {
+        complain!(
+            "keyside: warning: no folder for a journal can be written, so this rotation cannot be gone on with if it is \
+             cut off: give the configuration [state] with a key, or this user a HOME"
+        );
     }
-    println!("4. the sidecar at {} sends with it", args.admin);
-    rotation.revoke(&new).await?;
-    println!("5. the old token is revoked, and dead");
-    println!("Other sidecars with the old token need the new one too: give it to them where they read it from.");
+    match new {
+        Some(new) => adopt(&mut rotation, new).await?,
+        None => exchange(&mut rotation).await?,
+    }
+    rotation.store().await?;
+    say!("3. written to {}", rotation.target.place);
+    finish(args, &mut rotation).await
+}
+
+async fn exchange(rotation: &mut Rotation<'_>) -> Result<(), RotationError> {
+    rotation.check_exchange().await?;
+    say!(
+        "1. the provider accepts the token in use: {}, of app {}",
+        rotation.target.current(),
+        rotation.app()
+    );
+    rotation.exchange(None).await?;
+    if let Some(new) = rotation.kept() {
+        say!("2. exchanged for {new}, which the provider accepts");
+    }
     Ok(())
 }
 
-/// Reloads the sidecar and makes sure that it sends with the token of this fingerprint.
-fn take_up(args: &RotateArgs, fingerprint: &str) -> Result<(), String> {
-    let (status, answer) = ask(&args.admin, "POST", "/reload").map_err(|error| error.to_string())?;
-    if status != 200 {
-        let reasons = answer.get("reasons").unwrap_or(&Value::Null);
-        return Err(format!("the sidecar refused it: {reasons}"));
+async fn adopt(rotation: &mut Rotation<'_>, new: Arc<Secret>) -> Result<(), RotationError> {
+    say!("1. the secret in use: {}", rotation.target.current());
+    rotation.adopt(new).await?;
+    if let Some(new) = rotation.kept() {
+        say!("2. to be replaced by {new}, {}", rotation.proof());
     }
-    let (_, status) = ask(&args.admin, "GET", "/status").map_err(|error| error.to_string())?;
-    let mut credentials = status.get("credentials").and_then(Value::as_array).into_iter().flatten();
-    let uses = credentials.any(|credential| {
-        let mut secrets = credential["secrets"].as_array().into_iter().flatten();
-        credential["name"] == args.name.as_str()
-            && credential["sends"] == "current"
-            && secrets.any(|secret| secret["name"] == TOKEN && secret["fingerprint"] == fingerprint)
-    });
-    if uses { Ok(()) } else { Err("the sidecar does not send with it".to_owned()) }
+    Ok(())
 }
+
+/// The rest of a rotation whose new secret is in place: sidecars use it, and the old one is revoked.
+async fn finish(args: &RotateArgs, rotation: &mut Rotation<'_>) -> Result<(), Failure> {
+    let kept = rotation.kept().ok_or("the journal has no new secret")?;
+    if let Err(problem) = use_everywhere(&args.admin, rotation, kept) {
+        let obstacle = rotation.write_old(Obstacle::Sidecar(problem)).await?;
+        // Sidecars that have the new secret already read the old one again, before the new one ends.
+        for admin in &args.admin {
+            let old = rotation.target.current();
+            bring_into_use(admin, &rotation.target, old, Duration::ZERO).ok();
+        }
+        let place = rotation.target.place.to_string();
+        return Err(rotation.take_back(obstacle, Some(place)).await.into());
+    }
+    report(&rotation.finish().await?, kept);
+    Ok(())
+}
+
+/// Reloads every sidecar, and checks that each sends with the secret.
+pub(super) fn use_everywhere(
+    admins: &[String],
+    rotation: &Rotation<'_>,
+    secret: Fingerprint,
+) -> Result<(), String> {
+    let patience = if rotation.target.is_written_elsewhere() {
+        ARRIVAL_TIMEOUT
+    } else {
+        RELOAD_TIMEOUT
+    };
+    for admin in admins {
+        bring_into_use(admin, &rotation.target, secret, patience)
+            .map_err(|problem| problem.to_string())?;
+        say!("4. the sidecar at {admin} sends with {secret}");
+    }
+    Ok(())
+}
+
+/// Prints the end of a rotation.
+pub(super) fn report(finished: &Finished, kept: Fingerprint) {
+    match finished {
+        Finished::Revoked { old, unused } => {
+            if let Some(old) = old {
+                say!("5. the old token is revoked: the provider refuses {old}");
+            }
+            if let Some(unused) = unused {
+                say!("5. the unused token is revoked: the provider refuses {unused}");
+            }
+            say!(
+                "Other sidecars that used another token need {kept}: write it to the sources that they read."
+            );
+        }
+        Finished::ByHand { old, provider } => {
+            say!(
+                "5. the old secret, {old}, is no longer used by these sidecars. Keyside cannot revoke it: delete it in the \
+                 dashboard of {provider}, once no other program uses it"
+            );
+        }
+    }
+}
+
+/// The next step after a rotation that was cut off was taken up.
+enum Resume {
+    /// The rotation that was asked for is at its end.
+    Done,
+    /// The rotation that was asked for begins.
+    Begin,
+}
+
+/// Goes on with a rotation that was cut off.
+async fn resume(
+    args: &RotateArgs,
+    live: &Live,
+    new: Option<&Secret>,
+    audit: &Audit,
+) -> Result<Resume, Failure> {
+    let target =
+        Target::find(live, &args.name, args.place.as_deref()).map_err(RotationError::Unchanged)?;
+    let place = journal_place(live, &target)?;
+    let mut rotation = Rotation::open(live, target, place, worker("rotate", audit)).await?;
+    let Some(record) = rotation.record() else {
+        return Ok(Resume::Begin);
+    };
+    say_found(&record);
+    match rotation.resume(Intent::Finish).await? {
+        Resumed::NothingLeft => {
+            say!("   nothing is left of it: beginning anew");
+            Ok(Resume::Begin)
+        }
+        Resumed::Placed(kept) => {
+            say!("3. {kept} is in {}", rotation.target.place);
+            use_everywhere(&args.admin, &rotation, kept)
+                .map_err(|problem| rotation.unfinished(Obstacle::Sidecar(problem)))?;
+            report(&rotation.finish().await?, kept);
+            let is_other = new.is_some_and(|new| new.fingerprint() != kept);
+            // A renewal that waited for its overlap is not the rotation that the user asks for.
+            Ok(match record.author {
+                Author::Command if !is_other => Resume::Done,
+                _ => Resume::Begin,
+            })
+        }
+    }
+}
+
+/// Says which rotation was found in the journal.
+pub(super) fn say_found(record: &Record) {
+    let began = record
+        .began
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs();
+    let author = match record.author {
+        Author::Command => "`keyside rotate`",
+        Author::Renewal => "`renew`",
+    };
+    say!(
+        "A rotation of `{}.{}` that {author} began at {} is not at its end: going on with it.",
+        record.credential,
+        record.secret,
+        moment(&began.into())
+    );
+}
+
+/// The largest secret that standard input may have, in bytes.
+const MAX_SECRET: usize = 64 * 1024;
+/// The time for a sidecar to use a secret that it reads from the place that was written.
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// The time for a secret to arrive where sidecars read it. The kubelet updates a mounted Secret within about a minute and a
+/// half.
+const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(120);

@@ -1,23 +1,23 @@
 //! `keyside run`
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
+use super::config::ConfigArgs;
 use crate::app::{App, AppError};
 
 /// The options of `keyside run`.
 #[derive(Debug, clap::Args)]
 pub(super) struct RunArgs {
-    /// The configuration [default: proxy.toml, then /etc/keyside/proxy.toml]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigArgs,
 }
 
+/// Serves until a signal. Exits with 78 where the configuration or a secret has a fault.
 pub(super) async fn run(args: RunArgs) -> ExitCode {
-    let app = match App::start(super::config_path(args.config)).await {
+    let app = match App::start(args.config.file()).await {
         Ok(app) => app,
         Err(error @ AppError::Load(_)) => {
-            eprintln!("{error}");
+            complain!("{error}");
             return ExitCode::from(super::BAD_CONFIGURATION);
         }
         Err(error) => return failed(&error),
@@ -29,6 +29,6 @@ pub(super) async fn run(args: RunArgs) -> ExitCode {
 }
 
 fn failed(error: &AppError) -> ExitCode {
-    eprintln!("keyside: {error}");
+    complain!("keyside: {error}");
     ExitCode::FAILURE
 }

@@ -1,15 +1,18 @@
-//! `keyside sign`: the header lines of a signed event, ready for `curl -H @-`.
+//! `keyside sign`: the headers of a signed webhook event, ready for `curl -H @-`.
 
 use std::io::Read;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::output::to_stdout;
 use crate::config::{Reference, ReferenceError};
 use crate::credential::source::{Managers, read_all};
 use crate::document::choices;
-use crate::inbound::sign::{ToSign, sign};
-use crate::provider::webhook::Webhook;
-use crate::provider::{PRESETS, Provider};
+use crate::inbound::sign::{UnsignedEvent, sign};
+use crate::provider::presets;
+use crate::provider::webhook::WebhookSpec;
+use crate::secret::Secret;
 
 /// The options of `keyside sign`.
 #[derive(Debug, clap::Args)]
@@ -18,81 +21,114 @@ Example:
   keyside sign --secret file:/run/secrets/acme/app_secret <event.json >lines
   curl -H @lines -H 'Content-Type: application/json' --data-binary @event.json http://127.0.0.1:8081/webhooks/whatsapp")]
 pub(super) struct SignArgs {
-    /// Where the secret lives: env:NAME, file:/path, systemd:NAME or exec:/program; never the secret itself
+    /// A reference to the secret: env:NAME, file:/path, systemd:NAME or exec:/program; never the value
     #[arg(long, value_name = "REF")]
     secret: String,
-    /// The provider whose way of signing it is; `keyside providers` lists them
+    /// The provider that would sign the event; `keyside providers` lists the names
     #[arg(long, value_name = "S", default_value = "meta")]
     scheme: String,
-    /// The whole URL that the event will be sent to, for providers that sign it
+    /// The whole URL of the webhook, for providers that sign the URL
     #[arg(long, value_name = "URL")]
     url: Option<String>,
-    /// The time in seconds since 1970, for providers that sign it [default: now]
+    /// The time in seconds since 1970, for providers that sign the time [default: now]
     #[arg(long, value_name = "SECONDS")]
     timestamp: Option<u64>,
-    /// The nonce, for providers that sign one [default: made up]
+    /// The nonce, for providers that sign a nonce [default: a new one]
     #[arg(long)]
     nonce: Option<String>,
-    /// The event's id, for providers that sign one [default: made up]
+    /// The id of the event, for providers that sign an id [default: a new one]
     #[arg(long)]
     id: Option<String>,
-    /// The body is a form, for providers that sign its parameters
+    /// Treat the body as a form, for providers that sign the parameters of a form
     #[arg(long)]
     form: bool,
 }
 
+/// Signs standard input, and prints the headers.
 pub(super) async fn run(args: SignArgs) -> ExitCode {
-    match lines(&args).await {
-        Ok(lines) => {
-            print!("{lines}");
+    super::harden();
+    match headers(&args).await {
+        Ok(headers) => {
+            to_stdout(format_args!("{headers}"));
             ExitCode::SUCCESS
         }
         Err(Problem { message, code }) => {
-            eprintln!("keyside: {message}");
+            complain!("keyside: {message}");
             ExitCode::from(code)
         }
     }
 }
 
+/// A message for the user, with the exit status of the command.
 struct Problem {
     message: String,
     code: u8,
 }
 
-async fn lines(args: &SignArgs) -> Result<String, Problem> {
-    let usage = |message: String| Problem { message, code: 2 };
-    let webhook = webhook(&args.scheme).map_err(usage)?;
-    let reference: Reference =
-        args.secret.parse().map_err(|error: ReferenceError| usage(format!("--secret: {error}")))?;
-    let found = read_all([reference.clone()].into(), &Managers::default().into()).await.findings.remove(&reference);
-    let secret = match found {
-        Some(Ok(found)) => found.secret,
-        Some(Err(error)) => {
-            return Err(Problem { message: format!("`{reference}`: {error}"), code: super::BAD_CONFIGURATION });
-        }
-        None => return Err(Problem { message: format!("`{reference}` was not read"), code: 1 }),
-    };
+impl Problem {
+    fn usage(message: String) -> Self {
+        Self { message, code: 2 }
+    }
+
+    fn failed(message: String) -> Self {
+        Self { message, code: 1 }
+    }
+}
+
+async fn headers(args: &SignArgs) -> Result<String, Problem> {
+    let webhook = webhook(&args.scheme)?;
+    let secret = read_secret(&args.secret).await?;
     let mut body = Vec::new();
-    let read = std::io::stdin().lock().read_to_end(&mut body);
-    read.map_err(|error| Problem {
-        message: format!("the body cannot be read from standard input: {error}"),
-        code: 1,
-    })?;
-    let made_up = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos().to_string();
-    let time = args.timestamp.map(|seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
-    let event = ToSign {
+    std::io::stdin()
+        .lock()
+        .read_to_end(&mut body)
+        .map_err(|error| {
+            Problem::failed(format!(
+                "the body cannot be read from standard input: {error}"
+            ))
+        })?;
+    let now = SystemTime::now();
+    let time = args.timestamp.map_or(now, |seconds| {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    });
+    // Nanoseconds do not repeat, and neither must a nonce or an id.
+    let since_epoch = now.duration_since(SystemTime::UNIX_EPOCH);
+    let new_id = since_epoch.unwrap_or_default().as_nanos().to_string();
+    let event = UnsignedEvent {
         body: &body,
         is_form: args.form,
         url: args.url.as_deref(),
-        time: time.unwrap_or_else(SystemTime::now),
-        nonce: args.nonce.as_ref().unwrap_or(&made_up),
-        id: args.id.as_ref().unwrap_or(&made_up),
+        time,
+        nonce: args.nonce.as_ref().unwrap_or(&new_id),
+        id: args.id.as_ref().unwrap_or(&new_id),
     };
-    let lines = sign(&webhook, &secret, &event).map_err(|error| Problem { message: error.to_string(), code: 1 })?;
-    Ok(lines.into_iter().map(|line| format!("{}: {}\n", as_written(&line.name), line.value)).collect())
+    let lines =
+        sign(&webhook, &secret, &event).map_err(|error| Problem::failed(error.to_string()))?;
+    Ok(lines
+        .into_iter()
+        .map(|line| format!("{}: {}\n", as_written(&line.name), line.value))
+        .collect())
 }
 
-/// A header's name as people write it.
+async fn read_secret(reference: &str) -> Result<Arc<Secret>, Problem> {
+    let reference: Reference = reference
+        .parse()
+        .map_err(|error: ReferenceError| Problem::usage(format!("--secret: {error}")))?;
+    let found = read_all([reference.clone()].into(), &Managers::default().into())
+        .await
+        .findings
+        .remove(&reference);
+    match found {
+        Some(Ok(found)) => Ok(found.secret),
+        Some(Err(error)) => Err(Problem {
+            message: format!("`{reference}`: {error}"),
+            code: super::BAD_CONFIGURATION,
+        }),
+        None => Err(Problem::failed(format!("`{reference}` was not read"))),
+    }
+}
+
+/// Returns the name of a header with a capital at the begin of each word.
 fn as_written(name: &str) -> String {
     let words = name.split('-').map(|word| {
         let (first, rest) = word.split_at_checked(1).unwrap_or((word, ""));
@@ -101,11 +137,17 @@ fn as_written(name: &str) -> String {
     words.collect::<Vec<_>>().join("-")
 }
 
-fn webhook(scheme: &str) -> Result<Webhook, String> {
-    let sending = || PRESETS.iter().filter_map(|(name, _)| Some((*name, Provider::preset(name)?.webhook?)));
-    let found = sending().find(|(name, _)| *name == scheme);
+/// Returns the webhook rules of the preset `scheme`.
+fn webhook(scheme: &str) -> Result<WebhookSpec, Problem> {
+    let with_webhook = || {
+        presets::names().filter_map(|name| Some((name, presets::provider(name)?.webhook.clone()?)))
+    };
+    let found = with_webhook().find(|(name, _)| *name == scheme);
     found.map(|(_, webhook)| webhook).ok_or_else(|| {
-        let names: Vec<_> = sending().map(|(name, _)| name).collect();
-        format!("--scheme: no such provider, {}", choices(scheme, names.into_iter()))
+        let names: Vec<_> = with_webhook().map(|(name, _)| name).collect();
+        Problem::usage(format!(
+            "--scheme: no such provider, {}",
+            choices(scheme, names.into_iter())
+        ))
     })
 }

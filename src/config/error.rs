@@ -1,15 +1,15 @@
-//! What is wrong with a configuration.
+//! The faults of a configuration.
 
 use std::fmt;
 
 use crate::document::Fault;
 
-/// Every fault of a configuration, in the order of its text; at least one.
+/// Every fault of a configuration, in the order of the text; at least one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Faults(pub(super) Vec<Fault>);
 
 impl Faults {
-    /// Each of them.
+    /// Returns the faults one by one.
     pub fn iter(&self) -> std::slice::Iter<'_, Fault> {
         self.0.iter()
     }

@@ -1,5 +1,6 @@
-//! The configuration as it was meant: checked, complete, with references and never a secret.
+//! The configuration in checked form: complete, with references to secrets and never a secret itself.
 
+mod candidate;
 mod error;
 mod file;
 mod reference;
@@ -9,69 +10,93 @@ mod tests;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use candidate::{Candidate, CandidateError};
 pub use error::Faults;
 pub use reference::ReferenceError;
 
+use crate::audit::AuditSettings;
 use crate::document::Fault;
-use crate::provider::{Origin, Provider, Rates};
+use crate::log::LogFormat;
+use crate::provider::{Network, OperationSet, Origin, Provider, Rates};
 
-/// One whole configuration. Whoever holds it checks no range again.
+/// A whole configuration. Every value in it is within its bounds.
 #[derive(Debug)]
 pub struct Config {
-    /// `[outbound]`: where applications reach the sidecar.
-    pub outbound: Outbound,
+    /// `[outbound]`: the listener for applications.
+    pub outbound: OutboundConfig,
     /// `[credential.NAME]`, by name.
     pub credentials: BTreeMap<String, CredentialConfig>,
     /// `[[route]]`, in the order written.
-    pub routes: Vec<Route>,
-    /// `[limits]`, where limits are shared with other sidecars.
+    pub routes: Vec<RouteConfig>,
+    /// `[limits]`, if limits are shared with other sidecars.
     pub limits: Option<SharedLimits>,
-    /// `[inbound]`: where providers reach the sidecar.
-    pub inbound: Inbound,
+    /// `[inbound]`: the listener for providers.
+    pub inbound: InboundConfig,
     /// `[[webhook]]`, in the order written.
-    pub webhooks: Vec<Webhook>,
+    pub webhooks: Vec<WebhookConfig>,
     /// `[admin]`.
-    pub admin: Admin,
+    pub admin: AdminConfig,
     /// `[reload]`.
-    pub reload: Reload,
+    pub reload: ReloadConfig,
     /// `[log]`.
-    pub log: Log,
-    /// `[audit]`, where there is one.
-    pub audit: Option<Audit>,
-    /// What is allowed and yet worth a second look.
+    pub log: LogConfig,
+    /// `[audit]`, if the file has the table.
+    pub audit: Option<AuditSettings>,
+    /// `[state]`, if the file has the table.
+    pub state: Option<StateConfig>,
+    /// Keys that are allowed and yet deserve a second look.
     pub warnings: Vec<Fault>,
 }
 
-/// `[limits]`: one budget for many sidecars.
+/// The file with the configuration.
+#[derive(Clone, Debug)]
+pub enum ConfigFile {
+    /// A file that a person or a service has named, or the file in `/etc`.
+    Named(PathBuf),
+    /// `proxy.toml` in the working directory, which nobody has named: somebody else may have put the file there.
+    Found(PathBuf),
+}
+
+impl ConfigFile {
+    /// Returns the path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Named(path) | Self::Found(path) => path,
+        }
+    }
+}
+
+/// `[limits]`: limits shared by several sidecars in a Redis or Valkey, the shared server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SharedLimits {
-    /// Where the URL of the server lives, which may hold a password.
+    /// The reference to the URL of the shared server, which may hold a password.
     pub redis: Reference,
-    /// The authorities that vouch for it over TLS; `None` for the system's.
+    /// The PEM file of authorities that vouch for the shared server; `None` for the system's list.
     pub ca: Option<PathBuf>,
-    /// What holds while it does not answer.
+    /// The limits while the shared server does not answer.
     pub on_failure: OnFailure,
-    /// How many sidecars share them.
+    /// The number of sidecars with the same shared limits.
     pub replicas: NonZeroU32,
 }
 
-/// What holds while shared limits are lost.
+/// The limits while the shared server does not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnFailure {
-    /// Each sidecar keeps its part of them by itself.
+    /// Each sidecar alone keeps an equal part of every limit: the limit divided by `replicas`.
     Local,
-    /// Nothing is limited.
+    /// No limit.
     Open,
-    /// Nothing that counts is sent.
+    /// No request that counts against a limit is sent.
     Closed,
 }
 
 impl OnFailure {
-    /// As it is written.
+    /// Returns the word of the configuration.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -84,113 +109,170 @@ impl OnFailure {
 
 /// `[outbound]`.
 #[derive(Debug)]
-pub struct Outbound {
-    /// Where to listen; at least one address.
+pub struct OutboundConfig {
+    /// The addresses without TLS; may be empty if `tls` has addresses.
     pub listen: Vec<ListenAddress>,
-    /// Host names accepted besides loopback names and upstream hosts, in lower case without port; IPv6 in brackets.
+    /// Host names accepted besides loopback names and the hosts of upstreams: lower case, no port, IPv6 in brackets.
     pub allowed_hosts: Vec<String>,
-    /// Who may use a Unix socket; empty means the owner of the process.
+    /// Scheme and host of links in answers: `https://HOST` or `https://HOST:PORT`; `None` for the origin of each request.
+    pub public_origin: Option<String>,
+    /// The reverse proxies, besides loopback, whose `X-Forwarded-Proto` and `X-Forwarded-Host` name the origin of links.
+    pub trusted_proxies: Vec<Network>,
+    /// `[outbound.tls]`; `None` without alias mode.
+    pub tls: Option<OutboundTls>,
+    /// User ids with access to a Unix socket; empty for the user of the process.
     pub allow_uids: Vec<u32>,
-    /// How long requests under way may take to finish at shutdown.
+    /// The time for requests under way to finish at shutdown.
     pub drain: Duration,
+    /// The time for which connections are still accepted after the signal to stop.
+    pub linger: Duration,
+    /// The bound on open connections of applications.
+    pub max_connections: u32,
 }
 
-/// One place to listen at.
+impl OutboundConfig {
+    /// Returns every TCP address at which applications are served, with TLS or without.
+    pub fn tcp_addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        let with_tls = self.tls.iter().flat_map(|tls| &tls.listen);
+        self.listen
+            .iter()
+            .chain(with_tls)
+            .filter_map(|address| match address {
+                ListenAddress::Tcp(address) => Some(*address),
+                ListenAddress::Unix(_) => None,
+            })
+    }
+}
+
+/// `[outbound.tls]`: the listener for applications that call the provider by its own name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutboundTls {
+    /// The addresses with TLS; at least one.
+    pub listen: Vec<ListenAddress>,
+    /// The file with the certificate and its chain.
+    pub cert: PathBuf,
+    /// The file with the certificate's key.
+    pub key: PathBuf,
+}
+
+/// An address to listen at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ListenAddress {
     /// An address and port; loopback unless `allow_remote` was set.
     Tcp(SocketAddr),
-    /// A Unix socket, made with mode 0600.
+    /// A Unix socket, created with mode 0600.
     Unix(PathBuf),
 }
 
-/// `[credential.NAME]`: where the secrets of one account at one provider live.
+/// `[credential.NAME]`: references to the secrets of an account at a provider.
 #[derive(Clone, Debug)]
 pub struct CredentialConfig {
     /// The provider that the secrets are for.
     pub provider: Arc<Provider>,
-    /// For each secret its references: the first is current, the others are accepted too.
+    /// The references of each secret, by the secret's name: the first is current, the others are accepted as well.
     pub secrets: BTreeMap<String, Vec<Reference>>,
-    /// How old a secret may become before it is an alarm.
+    /// The age at which a secret raises an alarm.
     pub max_age: Duration,
-    /// How long a replaced secret stays of use.
+    /// The time for which a replaced secret stays usable; zero for none.
     pub overlap: Duration,
-    /// Which form of Meta's `appsecret_proof` goes with each call.
-    pub proof: Proof,
-    /// Whether the provider is asked about new secrets before they are used.
+    /// The time for which a request waits for a new secret while the provider refuses every secret; zero for none.
+    pub hold: Duration,
+    /// The form of Meta's `appsecret_proof` in each call.
+    pub proof: ProofForm,
+    /// True if the provider is asked about new secrets before they are used.
     pub check: bool,
-    /// How long before its end a token is exchanged for a new one; `None` where it is not.
+    /// The place that a new secret is written to, where that is not the source that it is read from.
+    pub place: Option<Reference>,
+    /// The time before a token's end for the exchange into a new token; `None` for no exchange.
     pub renew: Option<Duration>,
 }
 
-/// Where one secret lives (`env:NAME`, `file:/path`, ...). Safe to print.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// A reference to one secret (`env:NAME`, `file:/path`, ...). Safe to print.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reference {
     /// An environment variable.
     Env(String),
-    /// A file, read whole.
+    /// A whole file.
     File(PathBuf),
+    /// A field of a file with several secrets: a JSON object, or lines `NAME=value`.
+    FileField {
+        /// The file.
+        path: PathBuf,
+        /// The field.
+        field: String,
+    },
     /// A systemd credential: a file in `$CREDENTIALS_DIRECTORY`.
     Systemd(String),
-    /// A program's standard output; run without a shell.
+    /// The standard output of a program, which runs without a shell.
     Exec {
-        /// The program's absolute path.
+        /// The absolute path of the program.
         program: PathBuf,
-        /// Its arguments.
+        /// The arguments.
         arguments: Vec<String>,
     },
     /// A field of a secret in HashiCorp Vault or OpenBao.
     Vault {
-        /// The mount of a KV engine and the path in it, without the `data/` of version 2.
+        /// The mount of a KV engine and the path in the engine, without the `data/` of version 2.
         path: String,
         /// The field.
         field: String,
     },
     /// A secret in AWS Secrets Manager.
     Aws {
-        /// Its name or ARN.
+        /// The name or ARN.
         name: String,
-        /// The field, where it is a JSON object.
+        /// The field, if the secret is a JSON object.
         field: Option<String>,
     },
     /// A secret in Google Cloud's Secret Manager: `projects/P/secrets/S`, perhaps with `/versions/N`.
     Gcp {
-        /// Its resource name.
+        /// The resource name.
         secret: String,
     },
     /// A secret in an Azure Key Vault.
     Azure {
-        /// The vault's name, or its host where that is not below `vault.azure.net`.
+        /// The vault's name, or the vault's host if the host is not below `vault.azure.net`.
         vault: String,
-        /// The secret's name.
+        /// The name of the secret.
         name: String,
+    },
+    /// A key of a Secret of the Kubernetes cluster that Keyside runs in.
+    Kubernetes {
+        /// The namespace; `None` for the namespace of the pod.
+        namespace: Option<String>,
+        /// The name of the Secret.
+        name: String,
+        /// The key in the data of the Secret.
+        key: String,
     },
 }
 
 /// Meta's `appsecret_proof`: <https://developers.facebook.com/docs/facebook-login/security>.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Proof {
-    /// The time-stamped form whenever the credential has an app secret.
+pub enum ProofForm {
+    /// The time-stamped form, if the credential has an app secret.
     Auto,
-    /// HMAC over the token alone; needs an app secret.
+    /// HMAC over the token alone; requires an app secret.
     Classic,
-    /// None.
+    /// No proof.
     Off,
 }
 
-/// `[[route]]`: which requests go out with which credential.
+/// `[[route]]`: the requests of a credential.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Route {
-    /// Its name in logs, metrics and errors.
+pub struct RouteConfig {
+    /// The name in logs, metrics and errors.
     pub name: String,
-    /// The credential that requests of this route carry.
+    /// The credential in the requests of the route.
     pub credential: String,
-    /// The prefix at which applications reach it: empty for `/`, else `/a/b` without a slash at the end.
+    /// The path prefix at which applications reach the route: empty for `/`, else `/a/b` without a slash at the end.
     pub path: String,
-    /// The senders that it may use; empty means any.
+    /// The allowed senders; empty for any.
     pub senders: Vec<String>,
-    /// For each operation of the provider, in its order, whether this route may use it.
-    pub operations: Vec<bool>,
+    /// The allowed operations of the provider.
+    pub operations: OperationSet,
+    /// The allowed channels, in lower case; empty for any.
+    pub channels: Vec<String>,
     /// `[route.limits]`.
     pub limits: RouteLimits,
 }
@@ -198,26 +280,28 @@ pub struct Route {
 /// `[route.limits]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteLimits {
-    /// Those that neither the route nor the provider names are `None`.
+    /// The rates. A rate that neither the route nor the provider names is `None`.
     pub rates: Rates,
-    /// How long a request over the limit may wait for its turn.
+    /// The longest wait of a request over a limit.
     pub max_wait: Duration,
-    /// How many requests may wait for one limit.
+    /// The largest number of requests in the queue of a limit.
     pub max_queue: usize,
-    /// Whether a message that the provider has throttled waits for another turn.
+    /// True if a message refused by the provider as too fast goes back into the queue.
     pub retry: bool,
 }
 
 /// `[inbound]`.
 #[derive(Debug)]
-pub struct Inbound {
-    /// Where to listen; nothing does where there is no webhook.
+pub struct InboundConfig {
+    /// The addresses to listen at; empty without a webhook.
     pub listen: Vec<ListenAddress>,
-    /// The largest body that is taken, in bytes. Meta's have up to 3 MB.
+    /// The largest accepted body, in bytes.
     pub max_body: u64,
-    /// How many bytes of bodies are held at a time; events beyond it are put off with 503.
+    /// The number of bytes of bodies in memory at a time. Events past this bound are refused with 503.
     pub max_in_flight: u64,
-    /// `[inbound.tls]`; without it something in front terminates TLS.
+    /// The reverse proxies whose `X-Forwarded-For` names the client.
+    pub trusted_proxies: Vec<Network>,
+    /// `[inbound.tls]`; `None` if a proxy in front terminates TLS.
     pub tls: Option<InboundTls>,
 }
 
@@ -226,124 +310,119 @@ pub struct Inbound {
 pub struct InboundTls {
     /// The file with the certificate and its chain.
     pub cert: PathBuf,
-    /// The file with its key.
+    /// The file with the certificate's key.
     pub key: PathBuf,
-    /// Who may connect; anybody where it is missing.
+    /// The accepted clients; `None` for any.
     pub client: Option<ClientAuth>,
 }
 
-/// Which clients may connect to `[inbound.tls]`.
+/// The clients accepted by `[inbound.tls]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientAuth {
-    /// The file with the authorities that vouch for them.
+    /// The file with the authorities that vouch for clients.
     pub ca: PathBuf,
-    /// The name that the certificate must have; any where it is missing.
+    /// The name in the client's certificate; `None` for any.
     pub name: Option<String>,
 }
 
 /// `[[webhook]]`: an endpoint for a provider's events.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Webhook {
-    /// Its name in logs, metrics and headers.
+pub struct WebhookConfig {
+    /// The name in logs, metrics and headers.
     pub name: String,
-    /// Where the provider sends its events.
+    /// The path to which the provider sends events.
     pub path: WebhookPath,
-    /// The credential whose secrets prove that they are genuine.
+    /// The credential with the secrets for checking events.
     pub credential: String,
-    /// Where genuine ones go.
-    pub forward: Forward,
-    /// How long the application may take.
+    /// The destination of genuine events.
+    pub forward: Destination,
+    /// The longest wait for the application.
     pub timeout: Duration,
-    /// The whole URL that the provider was given, for providers that sign it.
+    /// The whole URL given to the provider, for providers with signatures over the URL.
     pub public_url: Option<String>,
-    /// Whether the provider gets the application's own answer.
+    /// True if the provider gets the application's own answer.
     pub reply: bool,
 }
 
 /// The path of a webhook.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WebhookPath {
-    /// The path without its token: `/webhooks/x`, or nothing before a token at the root.
+    /// The path without its token: `/webhooks/x`, or empty before a token at the root.
     pub text: String,
-    /// Whether one more segment follows, which is a secret.
+    /// True if a secret segment follows.
     pub token: bool,
 }
 
-/// Where an application takes events.
+/// The place where an application takes events.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Forward {
-    /// The application.
-    pub application: Application,
-    /// The path and query that it is asked for.
+pub struct Destination {
+    /// The address of the application.
+    pub application: ApplicationAddress,
+    /// The path and query of the application's endpoint.
     pub path: String,
 }
 
-/// How an application is reached.
+/// The address of an application.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Application {
-    /// At a host and port, with TLS or, as beside a sidecar, without.
+pub enum ApplicationAddress {
+    /// A host and port, with TLS or, on the same machine, without.
     Origin(Origin),
-    /// At a Unix socket.
+    /// A Unix socket.
     Unix(PathBuf),
 }
 
 /// `[admin]`.
 #[derive(Debug)]
-pub struct Admin {
-    /// Where to listen; loopback or a Unix socket.
+pub struct AdminConfig {
+    /// The addresses to listen at: loopback, unless `[outbound] allow_remote` is true, or a Unix socket.
     pub listen: Vec<ListenAddress>,
 }
 
 /// `[reload]`.
 #[derive(Debug)]
-pub struct Reload {
-    /// How often files are looked at for changed content; `None` is "off".
+pub struct ReloadConfig {
+    /// The interval at which files are checked for changed content; `None` for "off".
     pub watch: Option<Duration>,
-    /// How often programs and secret managers are asked again; `None` is "off".
+    /// The interval at which programs and secret managers are asked again; `None` for "off".
     pub refresh: Option<Duration>,
+}
+
+/// `[state]`: what outlives a restart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateConfig {
+    /// The folder.
+    pub dir: PathBuf,
+    /// The references to the key that seals secrets, the current one first; empty for none.
+    pub key: Vec<Reference>,
 }
 
 /// `[log]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Log {
+pub struct LogConfig {
     /// The least severe level that is written.
     pub level: tracing::level_filters::LevelFilter,
-    /// In which form.
+    /// The form of a line.
     pub format: LogFormat,
-}
-
-/// `[audit]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Audit {
-    /// The file that lines are added to.
-    pub file: PathBuf,
-    /// Whether each request has a line as well.
-    pub requests: bool,
-}
-
-/// `[log] format`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// Text on a terminal, JSON otherwise.
-    Auto,
-    /// Text.
-    Text,
-    /// One JSON object a line.
-    Json,
 }
 
 impl std::fmt::Display for WebhookPath {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.text)?;
-        if self.token { f.write_str("/{token}") } else { Ok(()) }
+        if self.token {
+            f.write_str("/{token}")
+        } else {
+            Ok(())
+        }
     }
 }
 
-impl std::fmt::Display for Forward {
+impl std::fmt::Display for Destination {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.application {
-            Application::Origin(origin) => write!(f, "{origin}{}", self.path),
-            Application::Unix(socket) => write!(f, "unix:{}:{}", socket.display(), self.path),
+            ApplicationAddress::Origin(origin) => write!(f, "{origin}{}", self.path),
+            ApplicationAddress::Unix(socket) => {
+                write!(f, "unix:{}:{}", socket.display(), self.path)
+            }
         }
     }
 }

@@ -1,34 +1,38 @@
-//! What a credential lacks, and why.
+//! A configured secret without a value, with the reason.
 
 use std::fmt;
 
 use crate::config::Reference;
 
-/// A reference that gives no secret.
+/// A reference without a secret.
 #[derive(Clone, Debug)]
 pub struct CredentialFault {
-    /// The credential.
+    /// The name of the credential.
     pub credential: String,
-    /// Which of its secrets.
+    /// The name of the secret.
     pub secret: String,
-    /// Where it should come from.
+    /// The reference.
     pub reference: Reference,
-    /// Why it does not.
+    /// The reason, with what to do.
     pub problem: String,
 }
 
 impl CredentialFault {
-    /// Whether it is of the same secret from the same place.
+    /// True if the other fault is about an equal secret and reference, whatever the reason.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
-        (&self.credential, &self.secret, &self.reference) == (&other.credential, &other.secret, &other.reference)
+        (&self.credential, &self.secret, &self.reference)
+            == (&other.credential, &other.secret, &other.reference)
     }
 }
 
 impl fmt::Display for CredentialFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { credential, secret, reference, problem } = self;
-        write!(f, "credential.{credential}.{secret}: `{reference}`: {problem}")
+        write!(
+            f,
+            "credential.{}.{}: `{}`: {}",
+            self.credential, self.secret, self.reference, self.problem
+        )
     }
 }
 

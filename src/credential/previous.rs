@@ -1,85 +1,93 @@
-//! What was sent until it was replaced, for as long as it may still be needed.
+//! A replaced secret set within its overlap, for signatures and as a fallback.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::access::Access;
-use super::{Credential, Held, Slot};
+use super::access::tokens::AccessTokens;
+use super::slot::Slot;
+use super::version::SecretVersion;
 
-/// The secrets that were current together, until others were.
+/// The current secrets of an earlier load, in use together until a later load replaced the set.
 #[derive(Clone, Debug)]
 pub struct Previous {
-    secrets: BTreeMap<String, Arc<Held>>,
-    pub(super) access: Arc<Access>,
-    until: Instant,
+    pub(super) secrets: BTreeMap<String, Arc<SecretVersion>>,
+    pub(super) access: Arc<AccessTokens>,
+    pub(super) replaced: Instant,
+    pub(super) until: Instant,
+}
+
+/// The last signature of a webhook that a previous secret made.
+#[derive(Debug, Default)]
+pub struct LastMatch(Mutex<Option<Instant>>);
+
+impl LastMatch {
+    /// Records a signature of now.
+    pub fn note(&self) {
+        *self.0.lock() = Some(Instant::now());
+    }
+
+    /// Returns the time since the last signature; `None` if there was none.
+    #[must_use]
+    pub fn age(&self) -> Option<Duration> {
+        self.0.lock().map(|at| at.elapsed())
+    }
 }
 
 impl Previous {
-    /// The secret of this name.
+    /// Returns the secret with the given name.
     #[must_use]
-    pub fn get(&self, secret: &str) -> Option<&Arc<Held>> {
+    pub fn get(&self, secret: &str) -> Option<&Arc<SecretVersion>> {
         self.secrets.get(secret)
     }
 
-    /// Its secrets by name.
+    /// Returns the secrets by name.
     #[must_use]
-    pub fn secrets(&self) -> &BTreeMap<String, Arc<Held>> {
+    pub fn secrets(&self) -> &BTreeMap<String, Arc<SecretVersion>> {
         &self.secrets
     }
 
-    /// When it stops being of use. Not a time of day: a clock that is set neither ends nor revives it.
+    /// Returns the time since a later load replaced the set.
+    pub(super) fn replaced_since(&self) -> Duration {
+        self.replaced.elapsed()
+    }
+
+    /// Returns the end of the overlap. A monotonic instant: setting the clock neither ends nor prolongs an overlap.
     #[must_use]
     pub fn until(&self) -> Instant {
         self.until
     }
 
-    /// Whether it is still of use.
+    /// True until the overlap ends.
     #[must_use]
     pub fn is_in_time(&self) -> bool {
         Instant::now() < self.until
     }
 
-    pub(super) fn held(&self) -> impl Iterator<Item = &Held> {
+    /// Returns the secret versions in the order of names.
+    pub(super) fn versions(&self) -> impl Iterator<Item = &SecretVersion> {
         self.secrets.values().map(Arc::as_ref)
     }
 
-    fn is_as(&self, slots: &BTreeMap<String, Slot>) -> bool {
+    /// True if both sets have the same secrets.
+    pub(super) fn is_same_as(&self, other: &Self) -> bool {
+        self.secrets.len() == other.secrets.len()
+            && self.secrets.iter().all(|(name, version)| {
+                let theirs = other.secrets.get(name);
+                theirs.is_some_and(|theirs| theirs.secret().same_as(version.secret()))
+            })
+    }
+
+    /// True if the set equals the current secrets of `slots`.
+    pub(super) fn equals(&self, slots: &BTreeMap<String, Slot>) -> bool {
         self.secrets.len() == slots.len()
-            && self
-                .secrets
-                .iter()
-                .all(|(name, held)| slots.get(name).is_some_and(|slot| slot.current.secret().same_as(held.secret())))
+            && self.secrets.iter().all(|(name, version)| {
+                slots
+                    .get(name)
+                    .is_some_and(|slot| slot.current.secret().same_as(version.secret()))
+            })
     }
 }
-
-/// Whether `slots` send what `before` sends.
-pub(super) fn are_current(before: &Credential, slots: &BTreeMap<String, Slot>) -> bool {
-    current(before).is_as(slots)
-}
-
-/// The access tokens of `slots`, where `before` has had the same secrets.
-pub(super) fn access(before: &Credential, slots: &BTreeMap<String, Slot>) -> Option<Arc<Access>> {
-    let all = std::iter::once(current(before)).chain(before.previous.iter().cloned());
-    all.into_iter().find(|previous| previous.is_as(slots)).map(|previous| previous.access)
-}
-
-/// What is previous once `slots` take the place of `before`, the latest first.
-pub(super) fn after(before: &Credential, slots: &BTreeMap<String, Slot>, overlap: Duration) -> Vec<Previous> {
-    let replaced = Previous { until: Instant::now() + overlap, ..current(before) };
-    // What the provider refused comes behind what it took in its place.
-    let (taken, earlier) = before.previous.split_at(usize::from(before.sent().is_previous()));
-    let all = taken.iter().chain([&replaced]).chain(earlier);
-    // What is current (again) is not previous.
-    all.filter(|previous| previous.is_in_time() && !previous.is_as(slots)).take(MOST).cloned().collect()
-}
-
-fn current(credential: &Credential) -> Previous {
-    let held = credential.slots.iter().map(|(name, slot)| (name.clone(), Arc::clone(&slot.current)));
-    Previous { secrets: held.collect(), access: Arc::clone(&credential.access), until: Instant::now() }
-}
-
-/// Enough for a rotation that goes wrong twice; more would only keep what nobody needs.
-const MOST: usize = 4;

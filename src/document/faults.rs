@@ -1,4 +1,4 @@
-//! What is wrong in a document, by place, key and expectation.
+//! The faults of a document, each with place, key and expected form.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -7,18 +7,22 @@ use std::sync::Arc;
 /// A place in a file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
-    /// The file's name.
+    /// The name of the file.
     pub file: Arc<str>,
-    /// The line, from 1; 0 where the file as a whole is meant.
+    /// The line, from 1; 0 for the file as a whole.
     pub line: usize,
     /// The column in characters, from 1.
     pub column: usize,
 }
 
 impl Position {
-    /// The file as a whole.
+    /// The place of a file as a whole.
     pub fn whole(file: &str) -> Self {
-        Self { file: file.into(), line: 0, column: 0 }
+        Self {
+            file: file.into(),
+            line: 0,
+            column: 0,
+        }
     }
 }
 
@@ -31,20 +35,24 @@ impl fmt::Display for Position {
     }
 }
 
-/// Something wrong in a document. Holds no value of it, so it can be shown to anybody.
+/// A fault or warning of a document. Holds no value of the document, so anybody may see it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fault {
-    /// Where.
+    /// The place.
     pub at: Position,
-    /// The key, with the keys that lead to it; empty where there is none.
+    /// The key with the keys that lead to it, such as `route.limits.per_sender`; empty for the whole file.
     pub key: String,
-    /// What is wrong and what is expected.
+    /// The fault and the expected form: "WRONG, expected RIGHT".
     pub message: String,
 }
 
 impl Fault {
     fn new(at: &Position, key: &str, message: impl Into<String>) -> Self {
-        Self { at: at.clone(), key: key.to_owned(), message: message.into() }
+        Self {
+            at: at.clone(),
+            key: key.to_owned(),
+            message: message.into(),
+        }
     }
 }
 
@@ -58,14 +66,15 @@ impl fmt::Display for Fault {
     }
 }
 
-/// What a reading has found so far.
+/// The faults and warnings of a reading so far.
 #[derive(Debug, Default)]
 pub struct Report {
-    found: RefCell<Found>,
+    // A cell, because every reader and field of the document adds to the one report.
+    found: RefCell<Entries>,
 }
 
 #[derive(Debug, Default)]
-struct Found {
+struct Entries {
     faults: Vec<Fault>,
     warnings: Vec<Fault>,
     #[cfg(test)]
@@ -73,43 +82,61 @@ struct Found {
 }
 
 impl Report {
-    /// Notes a fault.
+    /// Adds a fault.
     pub fn fault(&self, at: &Position, key: &str, message: impl Into<String>) {
-        self.found.borrow_mut().faults.push(Fault::new(at, key, message));
+        self.found
+            .borrow_mut()
+            .faults
+            .push(Fault::new(at, key, message));
     }
 
-    /// Notes what is allowed and yet worth a second look.
+    /// Adds a warning: a key that is allowed and yet deserves a second look.
     pub fn warn(&self, at: &Position, key: &str, message: impl Into<String>) {
-        self.found.borrow_mut().warnings.push(Fault::new(at, key, message));
+        self.found
+            .borrow_mut()
+            .warnings
+            .push(Fault::new(at, key, message));
     }
 
-    /// Whether there is any fault.
+    /// Returns true if there is a fault.
     pub fn is_faulty(&self) -> bool {
         !self.found.borrow().faults.is_empty()
     }
 
-    /// The faults and the warnings, each in the order of their places.
+    /// Returns the faults and the warnings, each in the order of their places.
     pub fn into_parts(self) -> (Vec<Fault>, Vec<Fault>) {
-        let Found { mut faults, mut warnings, .. } = self.found.into_inner();
+        let Entries {
+            mut faults,
+            mut warnings,
+            ..
+        } = self.found.into_inner();
         faults.sort();
         faults.dedup();
         warnings.sort();
         (faults, warnings)
     }
 
-    /// Every key that a reader has asked for, whether it was there or not.
+    /// Returns every key that a reader has asked for, present or not.
     #[cfg(test)]
     pub(crate) fn asked(&self) -> std::collections::BTreeSet<String> {
         self.found.borrow().asked.clone()
     }
 
-    /// The first error of a line is its cause, further ones are its consequences.
+    /// Returns true if a line has a fault. Further syntax errors of the line are consequences of the first.
     pub(super) fn has_fault_on_line(&self, at: &Position) -> bool {
-        self.found.borrow().faults.iter().any(|fault| fault.at.file == at.file && fault.at.line == at.line)
+        self.found
+            .borrow()
+            .faults
+            .iter()
+            .any(|fault| fault.at.file == at.file && fault.at.line == at.line)
     }
 
     #[cfg(test)]
-    pub(super) fn note_asked(&self, path: String) {
-        self.found.borrow_mut().asked.insert(path);
+    pub(super) fn note_asked(&self, path: &str, key: &str) {
+        let full = match path {
+            "" => key.to_owned(),
+            path => format!("{path}.{key}"),
+        };
+        self.found.borrow_mut().asked.insert(full);
     }
 }

@@ -1,67 +1,73 @@
-//! A TOML document that knows where everything stands in it, and a reader that reports every fault at once.
+//! A TOML document with the place of every key and value, and a reader that reports every fault at once.
 //!
-//! What is wrong is said by place, key and expectation. A value is never repeated, because any value may be a
-//! secret in the wrong place; for the same reason nothing here that holds one has a `Debug`.
+//! A fault names the place, the key and the expected form. No fault repeats a value, because any value may be a secret
+//! in the wrong place. For the same reason no type with values has a `Debug`.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use toml::de::{DeTable, DeValue};
 
+mod examples;
 mod faults;
+mod malformed;
 mod reader;
 #[cfg(test)]
 mod tests;
 
 pub use faults::{Fault, Position, Report};
-pub use reader::{Field, Reader, choices, is_showable, shown};
+pub use malformed::Malformed;
+pub use reader::{Field, Reader, choices, is_showable, listed, shown, shown_place};
 
 /// A parsed document.
 pub struct Document {
-    /// Where the document begins.
+    /// The place where the document begins.
     pub start: Position,
-    /// What stands in it.
+    /// The root table.
     pub root: Table,
 }
 
 impl Document {
-    /// Parses `text`. What TOML itself does not allow goes to `report`, and then there is no document.
+    /// Parses `text`. Errors of TOML's syntax go to `report`; with a single error, there is no document.
     pub fn parse(text: &str, file: &str, report: &Report) -> Option<Self> {
-        // An editor does not count a byte order mark as a column.
+        // Editors do not count a byte order mark as a column.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let source = Source::new(text, file);
         let (root, errors) = DeTable::parse_recoverable(text);
         for error in &errors {
-            // `message` is composed of fixed texts; the error's Display would repeat the line.
+            // `message` consists of fixed texts. The error's Display would repeat the line.
             let at = source.position(error.span().map_or(0, |span| span.start));
             if !report.has_fault_on_line(&at) {
                 report.fault(&at, "", error.message());
             }
         }
-        errors.is_empty().then(|| Self { start: source.position(0), root: source.table(root.get_ref()) })
+        errors.is_empty().then(|| Self {
+            start: source.position(0),
+            root: source.table(root.get_ref()),
+        })
     }
 }
 
-/// A table: its entries in the order written.
+/// A table, with its entries in the order written.
 #[derive(Clone, Default)]
 pub struct Table {
     entries: Vec<Entry>,
 }
 
 impl Table {
-    /// The value of a key.
+    /// Returns the value of a key.
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.entry(key).map(|entry| &entry.value)
     }
 
-    /// Takes a key out.
+    /// Removes a key.
     pub fn remove(&mut self, key: &str) {
         self.entries.retain(|entry| entry.key != key);
     }
 
-    /// This table with `upper` laid over it: tables merge, anything else of `upper` replaces what was here.
+    /// Returns this table with `upper` laid over: tables merge, every other value of `upper` replaces the value here.
     ///
-    /// What was here keeps its place in the order, and what is new comes after it.
+    /// Keys of this table keep their order, and new keys come after them.
     #[must_use]
     pub fn overlaid(mut self, upper: &Self) -> Self {
         for entry in &upper.entries {
@@ -78,6 +84,7 @@ impl Table {
     }
 }
 
+/// A key with its place and value.
 #[derive(Clone)]
 struct Entry {
     key: String,
@@ -89,51 +96,61 @@ impl Entry {
     fn overlay(&mut self, upper: &Self) {
         self.at = upper.at.clone();
         self.value = match (&mut self.value.kind, &upper.value.kind) {
-            (Kind::Table(lower), Kind::Table(table)) => {
-                Value { at: upper.value.at.clone(), kind: Kind::Table(std::mem::take(lower).overlaid(table)) }
-            }
+            (ValueKind::Table(lower), ValueKind::Table(table)) => Value {
+                at: upper.value.at.clone(),
+                kind: ValueKind::Table(std::mem::take(lower).overlaid(table)),
+            },
             _ => upper.value.clone(),
         };
     }
 }
 
-/// A value and where it stands.
+/// A value and its place.
 #[derive(Clone)]
 pub struct Value {
     at: Position,
-    kind: Kind,
+    kind: ValueKind,
 }
 
+/// The content of a [`Value`].
 #[derive(Clone)]
-enum Kind {
+enum ValueKind {
     String(String),
     Integer(i64),
     Boolean(bool),
     Array(Vec<Value>),
     Table(Table),
-    /// Floats, dates and numbers out of range, which no key wants.
+    /// A float, a date, or a number out of range. No key takes any of these.
     Other,
 }
 
-/// The text of a file while it is taken apart.
+/// The text of a file during parsing.
 struct Source<'t> {
     file: Arc<str>,
     text: &'t str,
-    /// Where each line begins.
+    /// The byte offset at which each line begins.
     lines: Vec<usize>,
 }
 
 impl<'t> Source<'t> {
     fn new(text: &'t str, file: &str) -> Self {
         let after_breaks = text.match_indices('\n').map(|(index, _)| index + 1);
-        Self { file: file.into(), text, lines: std::iter::once(0).chain(after_breaks).collect() }
+        Self {
+            file: file.into(),
+            text,
+            lines: std::iter::once(0).chain(after_breaks).collect(),
+        }
     }
 
     fn position(&self, offset: usize) -> Position {
         let line = self.lines.partition_point(|start| *start <= offset);
         let start = self.lines.get(line.saturating_sub(1)).copied().unwrap_or(0);
         let before = self.text.get(start..offset).unwrap_or_default();
-        Position { file: Arc::clone(&self.file), line, column: before.chars().count() + 1 }
+        Position {
+            file: Arc::clone(&self.file),
+            line,
+            column: before.chars().count() + 1,
+        }
     }
 
     fn table(&self, table: &DeTable<'_>) -> Table {
@@ -147,23 +164,28 @@ impl<'t> Source<'t> {
             entries.push((key.span(), entry));
         }
         entries.sort_by_key(|(span, _)| span.start);
-        Table { entries: entries.into_iter().map(|(_, entry)| entry).collect() }
+        Table {
+            entries: entries.into_iter().map(|(_, entry)| entry).collect(),
+        }
     }
 
     fn value(&self, value: &DeValue<'_>, start: usize) -> Value {
         let kind = match value {
-            DeValue::String(text) => Kind::String(text.clone().into_owned()),
-            DeValue::Boolean(value) => Kind::Boolean(*value),
-            DeValue::Integer(number) => {
-                i64::from_str_radix(number.as_str(), number.radix()).map_or(Kind::Other, Kind::Integer)
-            }
+            DeValue::String(text) => ValueKind::String(text.clone().into_owned()),
+            DeValue::Boolean(value) => ValueKind::Boolean(*value),
+            DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
+                .map_or(ValueKind::Other, ValueKind::Integer),
             DeValue::Array(values) => {
-                let value = |v: &toml::Spanned<DeValue<'_>>| self.value(v.get_ref(), v.span().start);
-                Kind::Array(values.iter().map(value).collect())
+                let value =
+                    |v: &toml::Spanned<DeValue<'_>>| self.value(v.get_ref(), v.span().start);
+                ValueKind::Array(values.iter().map(value).collect())
             }
-            DeValue::Table(table) => Kind::Table(self.table(table)),
-            DeValue::Float(_) | DeValue::Datetime(_) => Kind::Other,
+            DeValue::Table(table) => ValueKind::Table(self.table(table)),
+            DeValue::Float(_) | DeValue::Datetime(_) => ValueKind::Other,
         };
-        Value { at: self.position(start), kind }
+        Value {
+            at: self.position(start),
+            kind,
+        }
     }
 }

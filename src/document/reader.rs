@@ -1,10 +1,11 @@
-//! A document read key by key, so that every fault in it is found at once.
+//! The reader of a document, key by key, so that every fault is found at once.
 
+use std::collections::HashSet;
 use std::fmt;
 
-use super::{Document, Kind, Position, Report, Table, Value};
+use super::{Document, Entry, Position, Report, Table, Value, ValueKind, examples};
 
-/// Reads one table. Keys that nobody asked for are reported by [`Reader::finish`].
+/// The reader of a table. [`Reader::finish`] reports every unread key.
 pub struct Reader<'d> {
     table: &'d Table,
     at: Position,
@@ -14,27 +15,42 @@ pub struct Reader<'d> {
 }
 
 impl<'d> Reader<'d> {
-    /// A reader of a whole document.
+    /// A reader of the root table of a document.
     pub fn new(document: &'d Document, report: &'d Report) -> Self {
         Self::of_table(&document.root, &document.start, "", report)
     }
 
-    /// A reader of a table that stands, or would stand, at `at` under the key `path`.
+    /// A reader of a table at the place `at`, under the key `path`.
     pub fn of_table(table: &'d Table, at: &Position, path: &str, report: &'d Report) -> Self {
-        Self { table, at: at.clone(), path: path.to_owned(), report, known: Vec::new() }
+        Self {
+            table,
+            at: at.clone(),
+            path: path.to_owned(),
+            report,
+            known: Vec::new(),
+        }
     }
 
-    /// The field of a key, if it is there. From now on the key is known.
+    /// Returns the field of a key, if the table has the key. [`Self::finish`] will not report the key.
     pub fn field(&mut self, key: &str) -> Option<Field<'d>> {
         #[cfg(test)]
-        self.report.note_asked(self.path_of(key));
+        self.report.note_asked(&self.path, key);
         self.known.push(key.to_owned());
         let entry = self.table.entry(key)?;
-        let path = self.path_of(key);
-        Some(Field { key: &entry.key, path, key_at: entry.at.clone(), value: &entry.value, report: self.report })
+        Some(self.field_of(entry))
     }
 
-    /// The field of a key that must be there.
+    fn field_of(&self, entry: &'d Entry) -> Field<'d> {
+        Field {
+            key: &entry.key,
+            path: self.path_of(&entry.key),
+            key_at: entry.at.clone(),
+            value: &entry.value,
+            report: self.report,
+        }
+    }
+
+    /// Returns the field of a key, and reports a fault if the table lacks the key.
     pub fn required(&mut self, key: &str, expected: &str) -> Option<Field<'d>> {
         let field = self.field(key);
         if field.is_none() {
@@ -43,63 +59,102 @@ impl<'d> Reader<'d> {
         field
     }
 
-    /// The table of a key.
+    /// Returns the string of a key, as `parse` understands it.
+    pub fn parse<T, E: fmt::Display>(
+        &mut self,
+        key: &str,
+        parse: impl FnOnce(&'d str) -> Result<T, E>,
+    ) -> Option<T> {
+        self.field(key)?.parse(parse)
+    }
+
+    /// Returns the value of the word that a key has.
+    pub fn choice<T: Copy>(&mut self, key: &str, words: &[(&str, T)]) -> Option<T> {
+        self.field(key)?.choice(words)
+    }
+
+    /// Returns the truth value of a key.
+    pub fn boolean(&mut self, key: &str) -> Option<bool> {
+        self.field(key)?.boolean()
+    }
+
+    /// Returns the fields of the array of a key.
+    pub fn array(&mut self, key: &str) -> Option<Vec<Field<'d>>> {
+        self.field(key)?.array()
+    }
+
+    /// Returns a reader of the table of a key.
     pub fn table(&mut self, key: &str) -> Option<Self> {
         self.field(key)?.table()
     }
 
-    /// The table of a key, or an empty one where it is not there.
+    /// Returns a reader of the table of a key, or of an empty table if the key is missing.
     pub fn section(&mut self, key: &str) -> Self {
-        static EMPTY: Table = Table { entries: Vec::new() };
+        static EMPTY: Table = Table {
+            entries: Vec::new(),
+        };
         let path = self.path_of(key);
-        self.table(key).unwrap_or_else(|| Self::of_table(&EMPTY, &self.at, &path, self.report))
+        self.table(key)
+            .unwrap_or_else(|| Self::of_table(&EMPTY, &self.at, &path, self.report))
     }
 
-    /// Every field, where the keys are names that the user chose.
+    /// Returns every field, for a table with names chosen by the user as keys.
     pub fn fields(&mut self) -> Vec<Field<'d>> {
-        let keys: Vec<&'d str> = self.table.entries.iter().map(|e| e.key.as_str()).collect();
-        keys.into_iter().filter_map(|key| self.field(key)).collect()
+        let table = self.table;
+        let mut fields = Vec::with_capacity(table.entries.len());
+        for entry in &table.entries {
+            #[cfg(test)]
+            self.report.note_asked(&self.path, &entry.key);
+            self.known.push(entry.key.clone());
+            fields.push(self.field_of(entry));
+        }
+        fields
     }
 
-    /// Notes that a key is missing.
+    /// Reports that a key is missing.
     pub fn missing(&self, key: &str, expected: &str) {
-        self.report.fault(&self.at, &self.path_of(key), format!("missing, expected {expected}"));
+        self.report.fault(
+            &self.at,
+            &self.path_of(key),
+            format!("missing, expected {expected}"),
+        );
     }
 
-    /// Notes a fault of the table as a whole.
+    /// Reports a fault of the table as a whole.
     pub fn fault(&self, message: impl Into<String>) {
         self.report.fault(&self.at, &self.path, message);
     }
 
-    /// Where the table begins.
+    /// Returns the place where the table begins.
     pub fn at(&self) -> &Position {
         &self.at
     }
 
-    /// The keys that lead to the table, fit to be shown.
+    /// Returns the keys that lead to the table, fit to be shown.
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// Whether a key is there.
+    /// Returns true if the table has a key. The key still counts as unread.
     pub fn has(&self, key: &str) -> bool {
         self.table.get(key).is_some()
     }
 
-    /// The table that is read.
+    /// Returns the table itself.
     pub fn table_itself(&self) -> &'d Table {
         self.table
     }
 
-    /// Where faults go that no field stands for.
+    /// Returns the report, for a fault at another place.
     pub fn report(&self) -> &'d Report {
         self.report
     }
 
-    /// Reports every key that nobody has asked for.
-    pub fn finish(self) {
+    /// Reports every unread key as unknown. Call after all keys were read.
+    pub fn finish(&self) {
+        let known: HashSet<&str> = self.known.iter().map(String::as_str).collect();
         for entry in &self.table.entries {
-            if self.known.contains(&entry.key) {
+            if known.contains(entry.key.as_str()) {
                 continue;
             }
             let known = self.known.iter().map(String::as_str);
@@ -119,9 +174,9 @@ impl<'d> Reader<'d> {
     }
 }
 
-/// One value that a reader came to, with its place.
+/// A value of a table or array, with its place.
 pub struct Field<'d> {
-    /// The key itself; for what stands in an array, the key of the array.
+    /// The key of the value; for an element of an array, the key of the array.
     pub key: &'d str,
     path: String,
     key_at: Position,
@@ -130,36 +185,36 @@ pub struct Field<'d> {
 }
 
 impl<'d> Field<'d> {
-    /// Whether it is this string.
+    /// Returns true if the value is this string.
     pub fn is_string(&self, text: &str) -> bool {
-        matches!(&self.value.kind, Kind::String(string) if string == text)
+        matches!(&self.value.kind, ValueKind::String(string) if string == text)
     }
 
-    /// Whether it is a string.
+    /// Returns true if the value is a string.
     pub fn is_text(&self) -> bool {
-        matches!(self.value.kind, Kind::String(_))
+        matches!(self.value.kind, ValueKind::String(_))
     }
 
-    /// The string that is expected here.
+    /// Returns the string, and reports a fault if the value is of another type.
     pub fn string(&self) -> Option<&'d str> {
         match &self.value.kind {
-            Kind::String(text) => Some(text),
-            _ => self.wrong("a string"),
+            ValueKind::String(text) => Some(text),
+            _ => self.wrong("a string", &['"']),
         }
     }
 
-    /// The truth value that is expected here.
+    /// Returns the truth value, and reports a fault if the value is of another type.
     pub fn boolean(&self) -> Option<bool> {
         match &self.value.kind {
-            Kind::Boolean(value) => Some(*value),
-            _ => self.wrong("true or false"),
+            ValueKind::Boolean(value) => Some(*value),
+            _ => self.wrong("true or false", &[]),
         }
     }
 
-    /// The whole number that is expected here, if it is in the range of its type.
+    /// Returns the whole number, and reports a fault if the value is of another type or out of the range of `N`.
     pub fn integer<N: TryFrom<i64>>(&self) -> Option<N> {
-        let Kind::Integer(number) = &self.value.kind else {
-            return self.wrong("a whole number");
+        let ValueKind::Integer(number) = &self.value.kind else {
+            return self.wrong("a whole number", &DIGITS);
         };
         let number = N::try_from(*number).ok();
         if number.is_none() {
@@ -168,18 +223,18 @@ impl<'d> Field<'d> {
         number
     }
 
-    /// The fields of the array that is expected here.
+    /// Returns the elements of the array, and reports a fault if the value is of another type.
     pub fn array(&self) -> Option<Vec<Self>> {
         match &self.value.kind {
-            Kind::Array(values) => Some(self.each(values)),
-            _ => self.wrong("an array"),
+            ValueKind::Array(values) => Some(self.each(values)),
+            _ => self.wrong("an array", &['[']),
         }
     }
 
-    /// The fields of an array of tables, as `[[route]]` makes one.
+    /// Returns readers of an array of tables, such as `[[route]]`, and reports a fault if there is no table.
     pub fn tables(&self) -> Vec<Reader<'d>> {
         match &self.value.kind {
-            Kind::Array(values) if !values.is_empty() => {
+            ValueKind::Array(values) if !values.is_empty() => {
                 let fields = self.each(values);
                 fields.iter().filter_map(Self::table).collect()
             }
@@ -190,30 +245,38 @@ impl<'d> Field<'d> {
         }
     }
 
-    /// One string, or the strings of an array.
+    /// Returns the string, or the elements of an array, and reports a fault if the value is of another type.
     pub fn one_or_more(&self) -> Option<Vec<Self>> {
         match &self.value.kind {
-            Kind::String(_) => Some(vec![self.clone_at(self.value)]),
-            Kind::Array(values) => Some(self.each(values)),
-            _ => self.wrong("a string or an array of strings"),
+            ValueKind::String(_) => Some(vec![self.clone_at(self.value)]),
+            ValueKind::Array(values) => Some(self.each(values)),
+            _ => self.wrong("a string or an array of strings", &['"', '[']),
         }
     }
 
-    /// Whether a table stands here.
+    /// Returns true if the value is a table.
     pub fn is_table(&self) -> bool {
-        matches!(self.value.kind, Kind::Table(_))
+        matches!(self.value.kind, ValueKind::Table(_))
     }
 
-    /// The table that is expected here.
+    /// Returns a reader of the table, and reports a fault if the value is of another type.
     pub fn table(&self) -> Option<Reader<'d>> {
         match &self.value.kind {
-            Kind::Table(table) => Some(Reader::of_table(table, &self.value.at, &self.path, self.report)),
-            _ => self.wrong("a table"),
+            ValueKind::Table(table) => Some(Reader::of_table(
+                table,
+                &self.value.at,
+                &self.path,
+                self.report,
+            )),
+            _ => self.wrong("a table", &['{']),
         }
     }
 
-    /// The string, as `parse` understands it.
-    pub fn parse<T, E: fmt::Display>(&self, parse: impl FnOnce(&'d str) -> Result<T, E>) -> Option<T> {
+    /// Returns the string as `parse` understands it, and reports the error of `parse` as a fault.
+    pub fn parse<T, E: fmt::Display>(
+        &self,
+        parse: impl FnOnce(&'d str) -> Result<T, E>,
+    ) -> Option<T> {
         match parse(self.string()?) {
             Ok(value) => Some(value),
             Err(error) => {
@@ -223,7 +286,7 @@ impl<'d> Field<'d> {
         }
     }
 
-    /// The string, as one of a few words.
+    /// Returns the value of the word that the string is, and reports a fault if `words` lacks the string.
     pub fn choice<T: Copy>(&self, words: &[(&str, T)]) -> Option<T> {
         let given = self.string()?;
         let found = words.iter().find(|(word, _)| *word == given);
@@ -234,27 +297,27 @@ impl<'d> Field<'d> {
         found.map(|(_, value)| *value)
     }
 
-    /// Notes a fault of the value.
+    /// Reports a fault at the value.
     pub fn fault(&self, message: impl Into<String>) {
         self.report.fault(&self.value.at, &self.path, message);
     }
 
-    /// Notes a fault of the key.
+    /// Reports a fault at the key.
     pub fn key_fault(&self, message: impl Into<String>) {
         self.report.fault(&self.key_at, &self.path, message);
     }
 
-    /// Notes what is worth a second look.
+    /// Reports a warning at the value.
     pub fn warn(&self, message: impl Into<String>) {
         self.report.warn(&self.value.at, &self.path, message);
     }
 
-    /// Where the value stands.
+    /// Returns the place of the value.
     pub fn at(&self) -> &'d Position {
         &self.value.at
     }
 
-    /// The keys that lead to the value, fit to be shown.
+    /// Returns the keys that lead to the value, fit to be shown.
     pub fn path(&self) -> &str {
         &self.path
     }
@@ -264,44 +327,97 @@ impl<'d> Field<'d> {
     }
 
     fn clone_at(&self, value: &'d Value) -> Self {
-        Self { key: self.key, path: self.path.clone(), key_at: self.key_at.clone(), value, report: self.report }
+        Self {
+            key: self.key,
+            path: self.path.clone(),
+            key_at: self.key_at.clone(),
+            value,
+            report: self.report,
+        }
     }
 
-    fn wrong<T>(&self, expected: &str) -> Option<T> {
-        self.fault(format!("wrong type, expected {expected}"));
+    /// Reports a value of the wrong type, with an example that begins with one of `begins`.
+    fn wrong<T>(&self, expected: &str, begins: &[char]) -> Option<T> {
+        let example = examples::of(&self.path, begins)
+            .map(|example| format!(", such as {example}"))
+            .unwrap_or_default();
+        self.fault(format!("wrong type, expected {expected}{example}"));
         None
     }
 }
 
-/// What may stand here, and which of it was probably meant: ``did you mean `listen`? expected ...``
+/// Returns the end of an error message: the probable word, and all possible words.
+///
+/// For example ``did you mean `listen`? expected one of `listen`, `drain` ``.
 pub fn choices<'w>(given: &str, words: impl Iterator<Item = &'w str>) -> String {
-    // Names that the user chose may be among them.
-    let words: Vec<&str> = words.map(shown).collect();
-    let list = match words.as_slice() {
-        [] => "expected nothing here".to_owned(),
-        [one] => format!("expected `{one}`"),
-        all => format!("expected one of `{}`", all.join("`, `")),
-    };
-    let near = words
+    // Some words are names chosen by the user, perhaps a secret in the wrong place.
+    let shown_words: Vec<&str> = words.map(shown).collect();
+    let list = listed(&shown_words);
+    let near = shown_words
         .iter()
         .map(|word| (strsim::damerau_levenshtein(given, word), word))
         .min()
         .filter(|(distance, word)| *distance <= word.len().div_ceil(3));
-    match near {
-        Some((_, word)) if words.len() > 1 => format!("did you mean `{word}`? {list}"),
+    // `warning` is far from `warn` in letters, and near in meaning.
+    let longer = shown_words
+        .iter()
+        .find(|word| word.len() >= MIN_STEM && given.starts_with(**word));
+    match near.map(|(_, word)| word).or(longer) {
+        Some(word) if shown_words.len() > 1 => format!("did you mean `{word}`? {list}"),
         _ => list,
     }
 }
 
-/// A key or name as it may be shown: itself, or a stand-in for one that may be a secret in the wrong place.
-pub fn shown(name: &str) -> &str {
-    if is_showable(name) { name } else { "(name not shown)" }
+/// Returns the words from which to choose. Of the names of a thousand tenants the first ones are enough.
+pub fn listed(words: &[&str]) -> String {
+    match words {
+        [] => "expected nothing here".to_owned(),
+        [one] => format!("expected `{one}`"),
+        all if all.len() > MAX_LISTED => {
+            let first = all.get(..MAX_LISTED).unwrap_or_default();
+            let more = all.len() - MAX_LISTED;
+            format!("expected one of `{}` or {more} more", first.join("`, `"))
+        }
+        all => format!("expected one of `{}`", all.join("`, `")),
+    }
 }
 
-/// Whether nobody would take `name` for a token, key or password.
+/// Returns a key or name for a message, or a stand-in if the name may be a secret in the wrong place.
+pub fn shown(name: &str) -> &str {
+    if is_showable(name) {
+        name
+    } else {
+        "(name not shown)"
+    }
+}
+
+/// Returns an argument that should name a path or an address, or a stand-in if the argument may be a secret in the wrong
+/// place.
+pub fn shown_place(place: &str) -> &str {
+    let are_words = place
+        .split(['/', ':', '@', ' ', '~', '+', ',', '[', ']'])
+        .all(|word| word.is_empty() || is_showable(word));
+    if are_words { place } else { "(not shown)" }
+}
+
+/// Returns true if nobody would take `name` for a token, key or password.
 pub fn is_showable(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
-    // Words are short or have no digits; an app secret is 32 hex digits without a break.
-    let word = |part: &str| part.len() < 20 || !part.contains(|c: char| c.is_ascii_digit());
-    !name.is_empty() && name.len() <= 40 && name.chars().all(plain) && name.split(['_', '.', '-']).all(word)
+    // A word is short or has no digits. An app secret is 32 hex digits without a break.
+    let word =
+        |part: &str| part.len() < MIN_SECRET_LENGTH || !part.contains(|c: char| c.is_ascii_digit());
+    !name.is_empty()
+        && name.len() <= MAX_SHOWN_LENGTH
+        && name.chars().all(plain)
+        && name.split(['_', '.', '-']).all(word)
 }
+
+const DIGITS: [char; 10] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9'];
+/// The largest number of words in a message.
+const MAX_LISTED: usize = 60;
+/// The least length of a word that may be meant by a longer one.
+const MIN_STEM: usize = 4;
+/// The length from which a word with digits may be a secret, in bytes. An app secret has 32, words of names are shorter.
+const MIN_SECRET_LENGTH: usize = 20;
+/// The longest name in a message, in bytes. A longer text is more likely a token than a name.
+const MAX_SHOWN_LENGTH: usize = 40;

@@ -1,3 +1,5 @@
+//! Documents and readers, by example.
+
 use super::*;
 
 fn faults(text: &str, read: impl FnOnce(&mut Reader<'_>)) -> Vec<String> {
@@ -31,21 +33,30 @@ fn every_fault_is_reported_with_line_and_column_in_characters() {
             "f:1:5: a: wrong type, expected true or false",
             "f:2:1: b.f: missing, expected a letter",
             "f:3:20: b.c.e: wrong type, expected a string",
-            "f:4:10: b.listen: wrong type, expected an array",
+            "f:4:10: b.listen: wrong type, expected an array, such as [\"127.0.0.1:8081\"]",
             "f:5:1: b.listne: unknown key, did you mean `listen`? expected one of `c`, `listen`, `f`",
         ]
     );
 }
 
 #[test]
-fn broken_toml_is_reported_by_place_and_rule_alone() {
+fn broken_toml_is_reported_by_place_and_rule_without_the_text() {
     for (text, expected) in [
-        ("a = CANARY\n", "f:1:5: string values must be quoted, expected literal string"),
+        (
+            "a = CANARY\n",
+            "f:1:5: string values must be quoted, expected literal string",
+        ),
         ("CANARY\n", "f:1:7: key with no value, expected `=`"),
         ("a = 1\na = \"CANARY\"\n", "f:2:1: duplicate key"),
-        ("a = \"CANARY\n", "f:1:12: invalid basic string, expected `\"`"),
+        (
+            "a = \"CANARY\n",
+            "f:1:12: invalid basic string, expected `\"`",
+        ),
         ("[CANARY\n", "f:1:8: unclosed table, expected `]`"),
-        ("a = 1CANARY\n", "f:1:5: string values must be quoted, expected literal string"),
+        (
+            "a = 1CANARY\n",
+            "f:1:5: string values must be quoted, expected literal string",
+        ),
     ] {
         let found = faults(text, |_| {});
         assert!(!found.join("\n").contains("CANARY"), "{found:?}");
@@ -59,11 +70,14 @@ fn two_broken_lines_are_two_faults() {
 }
 
 #[test]
-fn a_document_over_another_keeps_the_order_and_the_places() {
+fn a_document_laid_over_another_keeps_the_order_and_the_places() {
     let report = Report::default();
     let lower = Document::parse("[x.b]\ni = 1\nj = [1]\n[x.a]\nk = 1\n", "low", &report).unwrap();
     let upper = Document::parse("[x.c]\n[x.b]\nj = true\n", "up", &report).unwrap();
-    let merged = Document { root: lower.root.overlaid(&upper.root), start: upper.start };
+    let merged = Document {
+        root: lower.root.overlaid(&upper.root),
+        start: upper.start,
+    };
     let mut x = Reader::new(&merged, &report).table("x").unwrap();
     let names: Vec<&str> = x.fields().iter().map(|field| field.key).collect();
     assert_eq!(names, ["b", "a", "c"]);
@@ -75,7 +89,10 @@ fn a_document_over_another_keeps_the_order_and_the_places() {
     let faults: Vec<String> = faults.iter().map(Fault::to_string).collect();
     assert_eq!(
         faults,
-        ["low:2:5: x.b.i: wrong type, expected a string", "up:3:5: x.b.j: wrong type, expected a string",]
+        [
+            "low:2:5: x.b.i: wrong type, expected a string",
+            "up:3:5: x.b.j: wrong type, expected a string",
+        ]
     );
 }
 
@@ -98,12 +115,15 @@ fn names_that_may_be_secrets_are_not_shown() {
 
 #[test]
 fn numbers_out_of_range_are_refused() {
-    let found = faults("a = -1\nb = 99999999999999999999\nc = 0x10\nd = 1.5", |root| {
-        assert_eq!(root.field("a").unwrap().integer::<u32>(), None);
-        assert_eq!(root.field("b").unwrap().integer::<u32>(), None);
-        assert_eq!(root.field("c").unwrap().integer::<u32>(), Some(16));
-        assert_eq!(root.field("d").unwrap().integer::<u32>(), None);
-    });
+    let found = faults(
+        "a = -1\nb = 99999999999999999999\nc = 0x10\nd = 1.5",
+        |root| {
+            assert_eq!(root.field("a").unwrap().integer::<u32>(), None);
+            assert_eq!(root.field("b").unwrap().integer::<u32>(), None);
+            assert_eq!(root.field("c").unwrap().integer::<u32>(), Some(16));
+            assert_eq!(root.field("d").unwrap().integer::<u32>(), None);
+        },
+    );
     assert_eq!(
         found,
         [

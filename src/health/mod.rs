@@ -1,5 +1,5 @@
-//! What the provider says of a credential when it is asked: whether a new token is good before it is used,
-//! and how long it will be.
+//! Queries to providers about credentials: is a new token good before it is used, and until when, and how fast may
+//! a number send.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -7,126 +7,253 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::Value;
 
-mod exchange;
-mod question;
+mod error;
+mod query;
+mod token;
 
-pub use exchange::{exchange, is_valid, revoke};
-pub use question::Question;
-use question::refuses_proof;
+pub use error::QueryError;
+use error::shown;
+pub use query::ProviderQuery;
+use query::{number_at, refuses_proof};
+pub use token::{TokenLifetime, exchange_token, is_own_token_valid, is_token_valid, revoke_token};
 
-use crate::credential::{Facts, Issuer, Sent, Verdict, access_token};
-use crate::provider::Health;
+use crate::credential::{
+    Refusal, SecretSet, TokenFacts, TokenIssuer, TokenNeeds, Verdict, access_token,
+};
+use crate::provider::HealthCheck;
 use crate::units::Rate;
 use crate::upstream::Upstream;
 
-/// Asks the provider about a credential, and whether it can see each of these senders: as far as it may read numbers at
-/// all, which a token that can only send may not. Where the provider exchanges it for an access token, that alone says
-/// that it is good.
-pub async fn ask(sent: Sent<'_>, at: Place<'_>, senders: &[&str]) -> Verdict {
-    let issued = match access_token(sent, at.issuer, None).await {
+/// The upstreams that queries about a credential go to.
+#[derive(Clone, Copy)]
+pub struct Endpoints<'a> {
+    /// The upstream of the provider.
+    pub upstream: &'a Arc<Upstream>,
+    /// The value for the Host header.
+    pub host: &'a str,
+    /// The issuer of access tokens.
+    pub issuer: TokenIssuer<'a>,
+}
+
+/// Asks the provider if a secret set is good, if a token may do what `needs` tells, and if it can see each of
+/// these senders.
+///
+/// Senders are only asked for if the token may read numbers; a token that can only send may not. If the provider
+/// takes access tokens and has no question of its own, a successful exchange proves the secrets.
+pub async fn verify(
+    secrets: SecretSet<'_>,
+    at: Endpoints<'_>,
+    needs: TokenNeeds,
+    senders: &[&str],
+) -> Verdict {
+    let issued = match access_token(secrets, at.issuer, None).await {
         Ok(issued) => issued,
-        Err(error) if error.is_refusal => return Verdict::Refused(error.to_string()),
+        Err(error) if error.is_refusal => {
+            return Verdict::Refused(Refusal::new(error.to_string()));
+        }
         Err(error) => return Verdict::Unproved(error.to_string()),
     };
-    let question = Question { sent: sent.carrying(issued.as_deref()), upstream: at.upstream, host: at.host };
-    let provider = &sent.credential().provider;
+    let query = ProviderQuery {
+        secrets: secrets.with_access_token(issued.as_deref()),
+        upstream: at.upstream,
+        host: at.host,
+    };
+    let provider = &secrets.credential().provider;
     match &provider.health {
-        Some(Health::Graph) => ask_graph(&question, senders).await,
-        Some(Health::Get(path)) => question.is_taken(path).await,
-        None if provider.exchange().is_some() => Verdict::Proved(Facts::default()),
-        None => Verdict::Unproved("the provider has no question for it".to_owned()),
+        Some(HealthCheck::Graph) => verify_graph_token(&query, needs, senders).await,
+        Some(HealthCheck::Get(path)) => query.verify_by_get(path).await,
+        None if provider.exchange().is_some() => Verdict::Proved(TokenFacts::default()),
+        None => Verdict::Unproved("the provider has no request that proves a secret".to_owned()),
     }
 }
 
-/// Where a credential is asked about.
-#[derive(Clone, Copy)]
-pub struct Place<'a> {
-    /// Where requests go.
-    pub upstream: &'a Arc<Upstream>,
-    /// Its name.
-    pub host: &'a str,
-    /// Who gives access tokens.
-    pub issuer: Issuer<'a>,
-}
-
-async fn ask_graph(question: &Question<'_>, senders: &[&str]) -> Verdict {
-    let described = match question.about_itself("/debug_token", "input_token").await {
+async fn verify_graph_token(
+    query: &ProviderQuery<'_>,
+    needs: TokenNeeds,
+    senders: &[&str],
+) -> Verdict {
+    let answer = match query.token() {
+        Ok(token) => query.debug_token(token).await,
+        Err(error) => Err(error),
+    };
+    let described = match answer {
         Ok(answer) => answer,
-        Err(reason) => return Verdict::Unproved(reason),
+        Err(error) => return Verdict::Unproved(error.to_string()),
     };
-    if let Some(refusal) = refusal(&described, &question.sent.credential().provider.errors.refused.codes) {
-        return refusal;
+    let refused_codes = &query.secrets.credential().provider.errors.refused.codes;
+    if let Some(verdict) = refusal(query, &described, refused_codes) {
+        return verdict;
     }
-    let Some(data) = described.get("data").filter(|data| data.get("is_valid").is_some()) else {
-        return Verdict::Unproved("the answer to debug_token says nothing of it".to_owned());
+    let data = described.get("data").unwrap_or(&Value::Null);
+    let Some(is_valid) = data.get("is_valid") else {
+        return Verdict::Unproved(
+            "the answer to debug_token does not say if the token is valid".to_owned(),
+        );
     };
-    if data["is_valid"] != true {
-        let (code, subcode) = (number(data, "/error/code"), number(data, "/error/subcode"));
-        return Verdict::Refused(format!("debug_token says that it is not valid (code {code}, subcode {subcode})"));
+    if *is_valid != true {
+        let code = shown(number_at(data, "/error/code"));
+        let subcode = number_at(data, "/error/subcode");
+        let meaning = subcode.map_or("", meaning_of_subcode);
+        let subcode = shown(subcode);
+        return query.refuses_token(format!(
+            "debug_token says that it is not valid (code {code}, subcode {subcode}){meaning}"
+        ));
     }
     let facts = facts_of(data);
-    if facts.expires.is_some_and(|expires| expires <= question.upstream.now()) {
-        return Verdict::Refused("debug_token says that it has expired".to_owned());
+    if facts
+        .expires
+        .is_some_and(|expires| expires <= query.upstream.read_clock().time)
+    {
+        return query.refuses_token("debug_token says that it has expired");
     }
-    for sender in senders.iter().filter(|_| facts.may_read_numbers()) {
-        let refused = match question.get(&format!("/{sender}?fields=id")).await {
-            Ok(answer) => answer.pointer("/error/code").and_then(Value::as_i64),
-            Err(reason) => return Verdict::Unproved(reason),
-        };
-        if let Some(code) = refused.filter(|code| BLIND.contains(code)) {
-            return Verdict::Refused(format!("it cannot see sender {sender} (code {code})"));
-        }
+    let missing = facts.too_narrow(needs);
+    if !missing.is_empty() {
+        return query.refuses_token(format!(
+            "it may do less than its routes need: make one with these scopes: {}",
+            missing.join(" ")
+        ));
+    }
+    if facts.may_read_numbers()
+        && let Err(verdict) = see_senders(query, senders).await
+    {
+        return verdict;
     }
     Verdict::Proved(facts)
 }
 
-/// How many messages a second a number may send: 80, 1000 at the high level, and 20 where it is in the WhatsApp Business
-/// app as well: <https://developers.facebook.com/docs/whatsapp/cloud-api/overview#throughput>. `None` where nothing tells.
-pub async fn level(question: &Question<'_>, sender: &str) -> Option<Rate> {
-    let answer = question.get(&format!("/{sender}?fields=throughput,is_on_biz_app")).await.ok()?;
-    let per_second = match answer.pointer("/throughput/level").and_then(Value::as_str)? {
+/// Checks that the token can see each sender.
+///
+/// # Errors
+/// The verdict, if the token cannot see a sender or there is no answer.
+async fn see_senders(query: &ProviderQuery<'_>, senders: &[&str]) -> Result<(), Verdict> {
+    for sender in senders {
+        let answer = query
+            .get(&format!("/{sender}?fields=id"))
+            .await
+            .map_err(|error| Verdict::Unproved(error.to_string()))?;
+        if let Some(code) = number_at(&answer, "/error/code")
+            && INVISIBLE.contains(&code)
+        {
+            return Err(query.refuses_token(format!("it cannot see sender {sender} (code {code})")));
+        }
+    }
+    Ok(())
+}
+
+/// Asks for the rate at which a number may send; `None` if the answer does not tell.
+///
+/// The rate is 80 messages a second, 1000 at the high throughput level, and 20 for a number that the WhatsApp Business
+/// app uses as well: <https://developers.facebook.com/docs/whatsapp/cloud-api/overview#throughput>.
+pub async fn sender_rate(query: &ProviderQuery<'_>, sender: &str) -> Option<Rate> {
+    let answer = query
+        .get(&format!("/{sender}?fields=throughput,is_on_biz_app"))
+        .await
+        .ok()?;
+    let level = answer
+        .pointer("/throughput/level")
+        .and_then(Value::as_str)?;
+    let per_second = match level {
         _ if answer.get("is_on_biz_app") == Some(&Value::Bool(true)) => 20,
         "HIGH" => 1000,
         "STANDARD" => 80,
         _ => return None,
     };
-    Some(Rate { count: NonZeroU32::new(per_second)?, per: Duration::from_secs(1) })
+    Some(Rate {
+        count: NonZeroU32::new(per_second)?,
+        per: Duration::from_secs(1),
+    })
 }
 
-/// The codes by which Graph refuses the question itself.
-fn refusal(answer: &Value, refused: &[String]) -> Option<Verdict> {
+/// Returns the verdict of an answer in which Graph refuses the query itself.
+fn refusal(query: &ProviderQuery<'_>, answer: &Value, refused_codes: &[String]) -> Option<Verdict> {
     let error = answer.get("error")?;
-    let code = error.get("code").and_then(Value::as_i64);
     if refuses_proof(answer) {
-        let reason = "the app secret is not that of the token's app; replace both together";
-        return Some(Verdict::Refused(reason.to_owned()));
+        return Some(query.refuses_proof_key());
     }
-    Some(match code {
-        Some(code) if refused.contains(&code.to_string()) => {
-            Verdict::Refused(format!("the provider refuses it (code {code})"))
+    Some(match number_at(error, "/code") {
+        Some(code) if refused_codes.contains(&code.to_string()) => {
+            query.refuses_token(format!("the provider refuses it (code {code})"))
         }
         Some(code) => Verdict::Unproved(format!("the question was refused (code {code})")),
         None => Verdict::Unproved("the question was refused".to_owned()),
     })
 }
 
-fn facts_of(data: &Value) -> Facts {
-    let text = |key: &str| data[key].as_str().unwrap_or_default().to_owned();
-    let time = |key: &str| data[key].as_u64().filter(|at| *at != 0).map(|at| UNIX_EPOCH + Duration::from_secs(at));
-    let scopes = data["scopes"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    Facts {
-        app: text("app_id"),
-        kind: text("type"),
-        expires: time("expires_at"),
-        data_access_expires: time("data_access_expires_at"),
-        scopes: scopes.map(str::to_owned).collect(),
+/// Returns the meaning of a subcode of 190, to follow the numbers; empty for an unknown subcode.
+/// <https://developers.facebook.com/docs/graph-api/guides/error-handling>
+fn meaning_of_subcode(subcode: i64) -> &'static str {
+    match subcode {
+        458 => ": the app was removed from the account",
+        459 | 464 => ": its user must log in and confirm the account",
+        460 => ": the password of its user was changed",
+        463 => ": it has expired",
+        467 => ": it was revoked",
+        492 => ": its session has ended",
+        _ => "",
     }
 }
 
-/// A number of an answer, in words where it has none.
-fn number(answer: &Value, pointer: &str) -> String {
-    answer.pointer(pointer).and_then(Value::as_i64).map_or_else(|| "unknown".to_owned(), |number| number.to_string())
+/// Reads the facts from the data of `debug_token`. Times are Unix seconds, and 0 stands for never.
+fn facts_of(data: &Value) -> TokenFacts {
+    let granted = || data["granular_scopes"].as_array().into_iter().flatten();
+    let of_pages = |granted: &&Value| {
+        let scope = granted["scope"].as_str().unwrap_or_default();
+        PAGE_SCOPES.iter().any(|prefix| scope.starts_with(prefix))
+    };
+    let text = |key: &str| data[key].as_str().unwrap_or_default().to_owned();
+    let time = |key: &str| {
+        data[key]
+            .as_u64()
+            .filter(|at| *at != 0)
+            .map(|at| UNIX_EPOCH + Duration::from_secs(at))
+    };
+    TokenFacts {
+        app: text("app_id"),
+        kind: text("type"),
+        issued: time("issued_at"),
+        expires: time("expires_at"),
+        data_access_expires: time("data_access_expires_at"),
+        scopes: data["scopes"].as_array().map(|scopes| {
+            let texts = scopes.iter().filter_map(Value::as_str);
+            texts.map(str::to_owned).collect()
+        }),
+        idle_scopes: granted()
+            .filter(|granted| granted["target_ids"].as_array().is_some_and(Vec::is_empty))
+            .filter_map(|granted| granted["scope"].as_str().map(str::to_owned))
+            .collect(),
+        pages: granted()
+            .filter(of_pages)
+            .filter_map(|granted| granted["target_ids"].as_array())
+            .flatten()
+            .filter_map(|page| page.as_str().map(str::to_owned))
+            .collect(),
+    }
 }
 
-/// Unknown or not assigned to the token's user, permission missing.
-const BLIND: [i64; 3] = [10, 100, 200];
+/// The beginnings of the scopes whose targets are pages and accounts that send elsewhere than on WhatsApp.
+const PAGE_SCOPES: [&str; 2] = ["pages_", "instagram_"];
+
+/// Graph's codes for an object that the token cannot see: permission missing (10, 200), or unknown and not assigned
+/// to the token's user (100).
+const INVISIBLE: [i64; 3] = [10, 100, 200];
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_pages_of_a_token_are_the_targets_of_its_scopes_for_pages() {
+        let facts = facts_of(&json!({"scopes": ["pages_messaging"], "granular_scopes": [
+            {"scope": "whatsapp_business_messaging", "target_ids": ["102290129340398"]},
+            {"scope": "pages_messaging", "target_ids": ["5551", "5552"]},
+            {"scope": "instagram_manage_messages", "target_ids": ["5553"]},
+            {"scope": "pages_show_list"},
+            {"scope": "whatsapp_business_management", "target_ids": []},
+        ]}));
+        assert_eq!(*facts.pages, ["5551", "5552", "5553"]);
+        assert_eq!(*facts.idle_scopes, ["whatsapp_business_management"]);
+        assert_eq!(*facts_of(&json!({})).pages, [""; 0]);
+    }
+}

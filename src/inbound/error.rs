@@ -1,4 +1,4 @@
-//! Why an event is not handed on: one way to become an answer.
+//! The errors of the inbound side, and the one way for an error to become an answer.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -6,82 +6,108 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 
-use crate::metrics::FORGED;
-use crate::response::{Kind, Refusal};
-use crate::upstream::AnswerBody;
+use super::forgery::Forgery;
+use super::metrics::FORGED;
+use crate::response::{Refusal, RefusalKind};
+use crate::upstream::{AnswerBody, UpstreamError};
 
-/// Why a provider, or somebody who says to be one, gets an answer of Keyside's own.
+/// The reason for an answer of Keyside's own to a request at the inbound listener.
 #[derive(Debug)]
 pub enum InboundError {
-    /// No webhook has this path.
+    /// No webhook has the request's path.
     NoWebhook,
-    /// Neither an event nor a handshake.
+    /// The method fits neither an event nor a handshake.
     MethodNotAllowed {
-        /// What `Allow` says.
+        /// The value of the `Allow` header.
         allow: &'static str,
     },
-    /// The head is not that of an event.
-    BadRequest(&'static str),
-    /// The body is coded, so that its bytes are not those that were signed.
-    Coded,
-    /// The handshake does not name the verify token.
+    /// The `Transfer-Encoding` is not a single `chunked`.
+    TransferCoding,
+    /// The body has a `Content-Encoding`, and its bytes are not the signed bytes.
+    ContentCoding,
+    /// The request names no verify token, or is no handshake in another way.
     HandshakeRefused,
-    /// Too many handshakes that did not, from one address.
+    /// The handshake carries a wrong verify token.
+    WrongVerifyToken,
+    /// The address has sent too many wrong handshakes.
     TooManyGuesses,
-    /// There is no signature at all. The status is the provider's to say.
+    /// The request has no signature. The provider's definition names the status of the answer.
     Unsigned(StatusCode),
-    /// The signature is not one that the provider would have made; the reason is for the log alone.
-    Forged(&'static str),
+    /// The signature is wrong. Only the log shows the reason.
+    Forged(Forgery),
     /// The body is larger than `max_body`.
     BodyTooLarge {
         /// The bound in bytes.
         limit: u64,
     },
-    /// The body did not come in time.
+    /// The body did not arrive in time.
     BodyTimedOut,
     /// The body ended early or is malformed.
     BodyBroken,
-    /// More bytes of bodies are held than may be.
+    /// The bodies held at present leave no room for the event.
     Overloaded,
-    /// There is no secret to check a signature with.
+    /// The credential has no secret to check a signature with.
     CredentialUnavailable,
     /// The application cannot be reached, or did not answer in time.
-    ApplicationUnavailable(String),
-    /// The application answered with another status than success.
+    ApplicationUnavailable(UpstreamError),
+    /// The application answered with a status other than 2xx.
     ApplicationRefused(StatusCode),
 }
 
 impl InboundError {
-    /// Slug, status and code.
+    /// Returns the error for an event that could not be handed on.
     #[must_use]
-    pub fn kind(&self) -> Kind {
-        let kind = |slug, status| Kind::new(slug, status, if status.is_server_error() { 2 } else { 100 });
+    pub(super) fn undelivered(error: UpstreamError) -> Self {
+        match error {
+            UpstreamError::NoPlace => Self::Overloaded,
+            error => Self::ApplicationUnavailable(error),
+        }
+    }
+
+    /// Returns slug, status and code.
+    #[must_use]
+    pub fn kind(&self) -> RefusalKind {
+        let kind = |slug, status| {
+            RefusalKind::new(slug, status, if status.is_server_error() { 2 } else { 100 })
+        };
         match self {
             Self::NoWebhook => kind("no_webhook", StatusCode::NOT_FOUND),
-            Self::MethodNotAllowed { .. } => kind("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED),
-            Self::BadRequest(_) | Self::BodyBroken => kind("bad_request", StatusCode::BAD_REQUEST),
-            Self::Coded => kind("content_coding", StatusCode::UNSUPPORTED_MEDIA_TYPE),
-            Self::HandshakeRefused => kind("handshake_refused", StatusCode::FORBIDDEN),
+            Self::MethodNotAllowed { .. } => {
+                kind("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED)
+            }
+            Self::TransferCoding | Self::BodyBroken => kind("bad_request", StatusCode::BAD_REQUEST),
+            Self::ContentCoding => kind("content_coding", StatusCode::UNSUPPORTED_MEDIA_TYPE),
+            Self::HandshakeRefused | Self::WrongVerifyToken => {
+                kind("handshake_refused", StatusCode::FORBIDDEN)
+            }
             Self::TooManyGuesses => kind("too_many_guesses", StatusCode::TOO_MANY_REQUESTS),
             Self::Unsigned(status) => kind("unsigned", *status),
             Self::Forged(_) => kind(FORGED, StatusCode::UNAUTHORIZED),
             Self::BodyTooLarge { .. } => kind("body_too_large", StatusCode::PAYLOAD_TOO_LARGE),
             Self::BodyTimedOut => kind("body_timeout", StatusCode::REQUEST_TIMEOUT),
             Self::Overloaded => kind("overloaded", StatusCode::SERVICE_UNAVAILABLE),
-            Self::CredentialUnavailable => kind("credential_unavailable", StatusCode::SERVICE_UNAVAILABLE),
-            Self::ApplicationUnavailable(_) => kind("application_unavailable", StatusCode::SERVICE_UNAVAILABLE),
-            Self::ApplicationRefused(_) => kind("application_refused", StatusCode::SERVICE_UNAVAILABLE),
+            Self::CredentialUnavailable => {
+                kind("credential_unavailable", StatusCode::SERVICE_UNAVAILABLE)
+            }
+            Self::ApplicationUnavailable(_) => {
+                kind("application_unavailable", StatusCode::SERVICE_UNAVAILABLE)
+            }
+            Self::ApplicationRefused(_) => {
+                kind("application_refused", StatusCode::SERVICE_UNAVAILABLE)
+            }
         }
     }
 
-    /// What the other end is told. Who forges learns nothing of what was wrong: unsigned and forged
-    /// look the same.
+    /// Returns the answer. Unsigned and forged requests get one text, so the answer tells a
+    /// forger nothing.
     pub(super) fn to_response(&self) -> Response<AnswerBody> {
         match self {
             Self::Forged(_) => NOT_GENUINE.clone().map(AnswerBody::Whole),
             Self::MethodNotAllowed { allow } => {
                 let mut response = self.make_refusal().to_response();
-                response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+                response
+                    .headers_mut()
+                    .insert(header::ALLOW, HeaderValue::from_static(allow));
                 response.map(AnswerBody::Whole)
             }
             _ => self.make_refusal().to_response().map(AnswerBody::Whole),
@@ -105,43 +131,74 @@ impl InboundError {
 
     fn texts(&self) -> (&'static str, String) {
         let (message, details) = match self {
-            Self::NoWebhook => {
-                ("there is no webhook at this path", "check the callback URL that was given to the provider")
-            }
-            Self::MethodNotAllowed { .. } => ("the method is not one of a webhook", "send events with POST"),
-            Self::BadRequest(message) => (*message, "send the event as the provider documents it"),
-            Self::Coded => ("the body is coded", "send the event without Content-Encoding, as it was signed"),
-            Self::HandshakeRefused => (
+            Self::NoWebhook => (
+                "there is no webhook at this path",
+                "check the callback URL that was given to the provider",
+            ),
+            Self::MethodNotAllowed { .. } => (
+                "the webhook does not accept this method",
+                "send events with POST",
+            ),
+            Self::TransferCoding => (
+                "the Transfer-Encoding is not a single `chunked`",
+                "send the event as the provider documents it",
+            ),
+            Self::ContentCoding => (
+                "the body has a Content-Encoding",
+                "send the event without Content-Encoding, as it was signed",
+            ),
+            Self::HandshakeRefused | Self::WrongVerifyToken => (
                 "the handshake is refused",
                 "give the provider the verify token that the credential of this webhook has",
             ),
-            Self::TooManyGuesses => ("too many wrong handshakes came from this address", "wait a minute"),
-            Self::Unsigned(_) | Self::Forged(_) => ("the event is not genuine", "sign it as the provider does"),
-            Self::BodyTooLarge { limit } => return ("the body is too large", format!("send at most {limit} bytes")),
-            Self::BodyTimedOut => ("the body did not come in time", "send the whole of it within 10 seconds"),
-            Self::BodyBroken => ("the body is malformed or incomplete", "send the whole of it"),
-            Self::Overloaded => ("too many events are under way", "send it again"),
-            Self::CredentialUnavailable => ("there is no secret to check the event with", "send it again"),
-            Self::ApplicationUnavailable(_) | Self::ApplicationRefused(_) => {
-                ("the application did not take the event", "send it again")
+            Self::TooManyGuesses => (
+                "too many wrong handshakes came from this address",
+                "wait a minute",
+            ),
+            Self::Unsigned(_) | Self::Forged(_) => {
+                ("the event is not genuine", "sign it as the provider does")
             }
+            Self::BodyTooLarge { limit } => {
+                return (
+                    "the body is too large",
+                    format!("send at most {limit} bytes"),
+                );
+            }
+            Self::BodyTimedOut => (
+                "the body did not arrive in time",
+                "send the whole body within 10 seconds",
+            ),
+            Self::BodyBroken => ("the body is malformed or incomplete", "send the whole body"),
+            Self::Overloaded => ("too many events are under way", "send the event again"),
+            Self::CredentialUnavailable => (
+                "there is no secret to check the event with",
+                "send the event again",
+            ),
+            Self::ApplicationUnavailable(_) | Self::ApplicationRefused(_) => (
+                "the application did not take the event",
+                "send the event again",
+            ),
         };
         (message, details.to_owned())
     }
 
-    /// What the log says beyond the slug.
+    /// Returns the reason for the log line, which has the slug already.
     pub(super) fn reason(&self) -> String {
         match self {
-            Self::Forged(reason) => (*reason).to_owned(),
-            Self::ApplicationUnavailable(reason) => reason.clone(),
+            Self::Forged(forgery) => forgery.to_string(),
+            Self::ApplicationUnavailable(error) => error.to_string(),
             Self::ApplicationRefused(status) => format!("the application answered {status}"),
-            Self::Unsigned(_) => "there is no signature".to_owned(),
+            Self::Unsigned(_) => "the request has no signature".to_owned(),
             other => other.texts().0.to_owned(),
         }
     }
 }
 
-/// The one that anybody can ask for as often as they like: made once.
-static NOT_GENUINE: LazyLock<Response<Bytes>> = LazyLock::new(|| InboundError::Forged("").make_refusal().to_response());
-/// Meta decides itself when it sends again; others look here.
+/// The answer to forged events. The answer is made once, since anybody can cause it at any rate.
+static NOT_GENUINE: LazyLock<Response<Bytes>> = LazyLock::new(|| {
+    InboundError::Forged(Forgery::SignatureWrong)
+        .make_refusal()
+        .to_response()
+});
+/// The `Retry-After` of a 503. Meta ignores it and has a schedule of its own; other providers follow it.
 const RETRY_AFTER: Duration = Duration::from_secs(5);

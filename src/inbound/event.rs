@@ -4,28 +4,31 @@ use std::borrow::Cow;
 use std::fmt;
 
 use data_encoding::HEXLOWER;
-use http::HeaderMap;
 use http::request::Parts;
+use http::{HeaderMap, Method};
 use sha2::{Digest, Sha256};
 
 use super::body::Body;
 use super::verify::Proof;
 
-/// An event that the provider signed. Made from a [`Proof`] alone, and nothing else is delivered.
+/// An event signed by the provider. An event is made from a [`Proof`] only, and only events are
+/// delivered.
 #[derive(Debug)]
 pub(super) struct Event<'a> {
-    /// Its bytes, as they came.
+    /// The method of the request.
+    pub(super) method: &'a Method,
+    /// The body, byte for byte as it arrived.
     pub(super) body: Body,
-    /// The headers that came with it.
+    /// The headers of the request.
     pub(super) headers: &'a HeaderMap,
-    /// The query that came with it, without what is a secret in it.
+    /// The query of the request without its secret parameters.
     pub(super) query: Option<Cow<'a, str>>,
-    /// What tells it from others.
+    /// The id by which the application can notice repetitions.
     pub(super) id: EventId,
 }
 
-/// The same for the same bytes at the same webhook, as long as the secret is the same: a provider that
-/// sends an event again sends the same bytes.
+/// The id of an event: equal for equal bytes at one webhook, as long as the current secret stays.
+/// A provider that sends an event again sends the same bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct EventId([u8; 16]);
 
@@ -37,17 +40,27 @@ impl<'a> Event<'a> {
         query: Option<Cow<'a, str>>,
         body: Body,
     ) -> Self {
-        Self { body, headers: &request.headers, query, id: EventId::new(webhook, proof) }
+        Self {
+            method: &request.method,
+            body,
+            headers: &request.headers,
+            query,
+            id: EventId::new(webhook, proof),
+        }
     }
 }
 
 impl EventId {
-    /// From what the verifier computed over the body: no second pass over it.
+    /// Derives the id from the digest that the verifier has computed, which saves a second pass
+    /// over the body.
     fn new(webhook: &str, proof: &Proof) -> Self {
-        let digest = Sha256::new().chain_update("keyside:event:").chain_update(webhook).chain_update(proof.digest);
-        let mut id = [0; 16];
-        id.iter_mut().zip(digest.finalize()).for_each(|(byte, of)| *byte = of);
-        Self(id)
+        let digest: [u8; 32] = Sha256::new()
+            .chain_update("keyside:event:")
+            .chain_update(webhook)
+            .chain_update(proof.digest)
+            .finalize()
+            .into();
+        Self(digest.first_chunk().copied().unwrap_or_default())
     }
 }
 

@@ -1,6 +1,6 @@
-//! From the provider to the application.
+//! Webhooks: from the provider to the application.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -8,8 +8,9 @@ use std::time::{Duration, SystemTime};
 use arc_swap::ArcSwap;
 use http::request::Parts;
 use http::{Method, Request, Response, header};
-use http_body::Body;
+use http_body::Body as _;
 use hyper::body::Incoming;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 pub mod body;
@@ -17,131 +18,124 @@ mod challenge;
 mod delivery;
 pub mod error;
 mod event;
+pub mod forgery;
+mod generation;
+pub mod metrics;
 mod offences;
 mod received;
 pub mod sign;
+mod stray;
 pub mod verify;
 
 pub use delivery::Delivery;
+pub use generation::{Generation, WebhookEndpoint};
 
-use body::Bounds;
+use body::{Body, BodyBounds};
 use error::InboundError;
 use event::Event;
+use forgery::Forgery;
+use metrics::InboundMetrics;
 use offences::{Notice, Offences};
-use verify::{Nonces, Verifier};
+use verify::{Check, Freshness, Nonces, Proof};
 
-use crate::credential::Credential;
-use crate::limit::Budget;
-use crate::listener::{Caller, Link, network_of};
+use crate::credential::SecretRole;
+use crate::listener::{Link, network_of};
 use crate::log::millis;
-use crate::metrics::{Metrics, WebhookMetrics};
-use crate::room::Room;
+use crate::memory::{MemoryBudget, SMALL};
 use crate::sends::Sends;
-use crate::shared::Shared;
 use crate::upstream::AnswerBody;
 
-/// The webhooks of one load.
-#[derive(Debug)]
-pub struct Generation {
-    webhooks: Vec<Webhook>,
-    by_path: HashMap<String, usize>,
-    max_body: u64,
-    max_in_flight: u64,
-}
-
-/// A webhook, with all that an event at it needs.
-#[derive(Debug)]
-pub struct Webhook {
-    /// Its name.
-    pub name: Arc<str>,
-    /// Where the provider sends its events; `{token}` stands for a last segment that is a secret.
-    pub path: String,
-    /// Whose secrets they are checked with.
-    pub credential: Arc<Credential>,
-    /// Checks them.
-    pub verifier: Verifier,
-    /// Hands on the genuine ones.
-    pub delivery: Delivery,
-    /// The limits that messages which come in count against, where the provider counts them.
-    pub budgets: Vec<Arc<Budget>>,
-    /// The server in which sidecars share what became of messages, if there is one.
-    pub shared: Option<Arc<Shared>>,
-    /// Its counters.
-    pub metrics: WebhookMetrics,
-}
-
-/// The inbound listener's handler.
+/// The handler of the inbound listener.
 #[derive(Debug)]
 pub struct Inbound {
     generation: Arc<ArcSwap<Generation>>,
-    metrics: Arc<Metrics>,
-    room: Room,
+    metrics: InboundMetrics,
+    memory: Arc<MemoryBudget>,
+    /// The turn of events that are gone through as a whole, which takes a copy of the event: one at a
+    /// time.
+    turn: Arc<Semaphore>,
+    /// The wrong handshakes of each address.
     guesses: Offences<IpAddr>,
+    /// The refused requests of each address.
     refusals: Offences<IpAddr>,
+    /// The requests for paths without a webhook, of all addresses together.
+    strays: Offences<()>,
+    /// The failed deliveries of each webhook.
     failures: Offences<Arc<str>>,
     nonces: Nonces,
     sends: Arc<Sends>,
 }
 
-impl Generation {
-    /// The webhooks, and the bounds of their bodies in bytes: of one, and of all that are held at a time.
-    #[must_use]
-    pub fn new(webhooks: Vec<Webhook>, max_body: u64, max_in_flight: u64) -> Self {
-        let by_path = webhooks.iter().enumerate().map(|(index, webhook)| (webhook.path.clone(), index)).collect();
-        Self { webhooks, by_path, max_body, max_in_flight }
-    }
-
-    /// The webhooks.
-    #[must_use]
-    pub fn webhooks(&self) -> &[Webhook] {
-        &self.webhooks
-    }
-
-    /// The webhook at a path, with the token that stands in it.
-    fn find<'p>(&self, path: &'p str) -> Option<(&Webhook, Option<&'p str>)> {
-        if let Some(index) = self.by_path.get(path) {
-            return Some((self.webhooks.get(*index)?, None));
-        }
-        let (before, token) = path.rsplit_once('/')?;
-        let index = self.by_path.get(&format!("{before}/{TOKEN}"))?;
-        Some((self.webhooks.get(*index)?, Some(token)))
-    }
+/// A request at a webhook, with everything known before the body is read.
+struct WebhookRequest<'a> {
+    endpoint: &'a WebhookEndpoint,
+    /// The last segment of the path, decoded, for a webhook with a token in the path.
+    token: Option<Cow<'a, str>>,
+    head: &'a Parts,
+    link: &'a Link,
+    bounds: BodyBounds,
 }
 
 impl Inbound {
-    /// A handler whose events are judged by what `generation` holds when they arrive.
+    /// Returns a handler that judges each event by the generation at the event's arrival.
     #[must_use]
-    pub fn new(generation: Arc<ArcSwap<Generation>>, metrics: Arc<Metrics>, sends: Arc<Sends>) -> Self {
+    pub fn new(
+        generation: Arc<ArcSwap<Generation>>,
+        metrics: InboundMetrics,
+        sends: Arc<Sends>,
+        memory: Arc<MemoryBudget>,
+    ) -> Self {
         Self {
             generation,
             metrics,
-            room: Room::default(),
+            memory,
+            turn: Arc::new(Semaphore::new(1)),
             guesses: Offences::default(),
             refusals: Offences::default(),
+            strays: Offences::default(),
             failures: Offences::default(),
             nonces: Nonces::default(),
             sends,
         }
     }
 
-    /// Answers a provider. Cannot fail; this is the one place where an error becomes an answer, a log
-    /// line and a count.
+    /// Returns true if a webhook has this path.
+    #[must_use]
+    pub fn has_webhook(&self, path: &str) -> bool {
+        self.generation.load().find(path).is_some()
+    }
+
+    /// Answers a provider. Cannot fail: an error becomes an answer, a log line and a count here, and
+    /// nowhere else.
     pub async fn handle(&self, request: Request<Incoming>, link: &Link) -> Response<AnswerBody> {
+        // load_full, not load: a guard held across an await would pin a slot of the swap.
         let generation = self.generation.load_full();
-        let (parts, body) = request.into_parts();
+        let (head, body) = request.into_parts();
         let arrived = Instant::now();
         let has_body = !body.is_end_stream();
-        let found = generation.find(parts.uri.path());
+        let found = generation.find(head.uri.path());
+        let endpoint = found.as_ref().map(|(endpoint, _)| *endpoint);
         let result = match found {
-            Some((webhook, token)) => self.receive(&generation, webhook, token, &parts, body, link, arrived).await,
+            Some((endpoint, token)) => {
+                let request = WebhookRequest {
+                    endpoint,
+                    token,
+                    head: &head,
+                    link,
+                    bounds: BodyBounds {
+                        max_body: generation.max_body,
+                        deadline: arrived + BODY_TIMEOUT,
+                    },
+                };
+                self.receive(&request, body).await
+            }
             None => Err(InboundError::NoWebhook),
         };
-        let webhook = found.map(|(webhook, _)| webhook);
         match result {
             Ok(response) => {
                 tracing::debug!(
-                    webhook = webhook.map(|webhook| &*webhook.name),
-                    caller = %link.caller(),
+                    webhook = endpoint.map(|endpoint| &*endpoint.name),
+                    caller = link.client(),
                     status = response.status().as_u16(),
                     duration_ms = millis(arrived.elapsed()),
                     "event answered"
@@ -152,114 +146,170 @@ impl Inbound {
                 if has_body {
                     link.body_unread();
                 }
-                self.refuse(&error, webhook, link, arrived)
+                let stray = || {
+                    endpoint
+                        .is_none()
+                        .then(|| generation.shown(head.uri.path()))
+                };
+                self.refuse(&error, endpoint, link, arrived, stray)
             }
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "what `handle` found out, each used once")]
+    /// Answers a handshake; checks and delivers an event.
     async fn receive(
         &self,
-        generation: &Generation,
-        webhook: &Webhook,
-        token: Option<&str>,
-        request: &Parts,
+        request: &WebhookRequest<'_>,
         body: Incoming,
-        link: &Link,
-        arrived: Instant,
     ) -> Result<Response<AnswerBody>, InboundError> {
-        if let Some(secret) = webhook.verifier.challenge().filter(|_| request.method == Method::GET) {
-            let answer = challenge::answer(request, &webhook.credential, secret, &self.guesses, address_of(link))?;
-            webhook.metrics.answered("challenge");
+        let endpoint = request.endpoint;
+        let head = request.head;
+        let address = request.link.client_address();
+        if let Some(secret) = endpoint.verifier.challenge()
+            && head.method == Method::GET
+        {
+            let answer =
+                challenge::answer(head, &endpoint.credential, secret, &self.guesses, address)?;
+            endpoint.metrics.answered("challenge");
             return Ok(answer);
         }
-        check_head(request, webhook)?;
-        let mut check = webhook.verifier.begin(request, token, address_of(link), SystemTime::now())?;
-        let bounds = Bounds {
-            max_body: generation.max_body,
-            max_in_flight: generation.max_in_flight,
-            deadline: arrived + BODY_TIME,
+        check_head(head, endpoint)?;
+        let mut check = endpoint.verifier.begin(
+            head,
+            &endpoint.path,
+            request.token.as_deref(),
+            address,
+            SystemTime::now(),
+        )?;
+        let bounds = BodyBounds {
+            max_body: request.bounds.max_body.min(check.max_body()),
+            ..request.bounds
         };
-        let (body, _held) = body::receive(body, &mut check, &self.room, bounds).await?;
-        link.request_is_read();
-        let proof = check.finish(&body, &self.nonces, SystemTime::now())?;
-        webhook.metrics.secret_used(proof.which.as_str());
-        received::take_note(webhook, &self.sends, body.pieces());
-        let event = Event::new(&proof, &webhook.name, request, webhook.verifier.public_query(request), body);
-        let answer = webhook.delivery.deliver(&event).await.inspect_err(|_| proof.give_back(&self.nonces))?;
-        webhook.metrics.delivered();
+        let body = body::receive(body, bounds, &self.memory, |piece| check.update(piece)).await?;
+        request.link.request_is_read();
+        let proof = self.prove(check, &body).await?;
+        endpoint.metrics.secret_used(proof.which.as_str());
+        if proof.which == SecretRole::Previous {
+            endpoint.credential.last_match().note();
+        }
+        match proof.freshness(&self.nonces, SystemTime::now()) {
+            Freshness::New => {}
+            // The provider has not seen the answer to an event that the application has accepted.
+            Freshness::Repeated if !endpoint.delivery.replies() => {
+                endpoint.metrics.answered("repeated");
+                return Ok(delivery::accepted());
+            }
+            Freshness::Repeated | Freshness::Reused => {
+                return Err(InboundError::Forged(Forgery::NonceReused));
+            }
+        }
+        received::take_note(endpoint, &self.sends, &body, &self.turn);
+        let query = endpoint.verifier.public_query(head);
+        let event = Event::new(&proof, &endpoint.name, head, query, body);
+        let answer = endpoint.delivery.deliver(&event, &self.memory).await?;
+        proof.spend(&self.nonces, SystemTime::now());
+        endpoint.metrics.delivered();
         Ok(answer)
     }
 
+    /// Ends the check of an event. A check that goes through a large body again does so on another
+    /// thread: on the thread of requests it would hold up all requests.
+    async fn prove(&self, check: Check, body: &Body) -> Result<Proof, InboundError> {
+        if !check.reads_body() || body.len() <= SMALL {
+            return check.finish(body);
+        }
+        let _turn = self.turn.acquire().await;
+        let body = body.clone();
+        tokio::task::spawn_blocking(move || check.finish(&body))
+            .await
+            .unwrap_or(Err(InboundError::Overloaded))
+    }
+
+    /// Makes the answer for an error. `stray` gives the path of a request without a webhook, for the log.
     fn refuse(
         &self,
         error: &InboundError,
-        webhook: Option<&Webhook>,
+        endpoint: Option<&WebhookEndpoint>,
         link: &Link,
         arrived: Instant,
+        stray: impl FnOnce() -> Option<String>,
     ) -> Response<AnswerBody> {
         let slug = error.kind().slug;
-        match webhook {
-            Some(webhook) => webhook.metrics.answered(slug),
-            None => self.metrics.webhook_refused(slug),
+        match endpoint {
+            Some(endpoint) => endpoint.metrics.answered(slug),
+            None => self.metrics.refused(slug),
         }
-        let address = address_of(link).map(network_of);
-        let notice = match (error, address, webhook) {
-            (InboundError::TooManyGuesses, ..) => Notice::Silence,
-            (InboundError::HandshakeRefused, Some(address), _) => self.guesses.count(address),
-            (InboundError::ApplicationUnavailable(_) | InboundError::ApplicationRefused(_), _, Some(webhook)) => {
-                self.failures.count(Arc::clone(&webhook.name))
-            }
-            (_, Some(address), _) => self.refusals.count(address),
-            (_, None, _) => Notice::Log { unlogged: 0 },
-        };
         let response = error.to_response();
-        if let Notice::Log { unlogged } = notice {
+        if let Notice::Log { unlogged } = self.count_offence(error, endpoint, link) {
             tracing::warn!(
-                webhook = webhook.map(|webhook| &*webhook.name),
-                caller = %link.caller(),
+                webhook = endpoint.map(|endpoint| &*endpoint.name),
+                caller = link.client(),
                 status = response.status().as_u16(),
                 duration_ms = millis(arrived.elapsed()),
                 error = slug,
                 reason = error.reason(),
+                path = stray(),
                 unlogged_before = (unlogged > 0).then_some(unlogged),
                 "event refused"
             );
         }
         response
     }
+
+    /// Counts an error against the webhook if the application is at fault, and otherwise against
+    /// the client's address.
+    fn count_offence(
+        &self,
+        error: &InboundError,
+        endpoint: Option<&WebhookEndpoint>,
+        link: &Link,
+    ) -> Notice {
+        let now = Instant::now();
+        let address = link.client_address().map(network_of);
+        match (error, address, endpoint) {
+            (InboundError::TooManyGuesses, ..) => Notice::Silence,
+            // Anybody on the Internet can ask for any path, from any number of addresses.
+            (InboundError::NoWebhook, ..) => self.strays.count((), now),
+            (InboundError::WrongVerifyToken, Some(address), _) => self.guesses.count(address, now),
+            (
+                InboundError::ApplicationUnavailable(_) | InboundError::ApplicationRefused(_),
+                _,
+                Some(endpoint),
+            ) => self.failures.count(Arc::clone(&endpoint.name), now),
+            (_, Some(address), _) => self.refusals.count(address, now),
+            (_, None, _) => Notice::Log { unlogged: 0 },
+        }
+    }
 }
 
-/// What is refused by the head alone, whoever signed it.
-fn check_head(request: &Parts, webhook: &Webhook) -> Result<(), InboundError> {
-    if request.method != Method::POST {
-        let allow = if webhook.verifier.challenge().is_some() { "GET, POST" } else { "POST" };
+/// Refuses a request by its head alone, before any signature is looked at.
+fn check_head(head: &Parts, endpoint: &WebhookEndpoint) -> Result<(), InboundError> {
+    let takes_get = endpoint.verifier.takes_get();
+    if head.method != Method::POST && !(takes_get && head.method == Method::GET) {
+        let allow = match endpoint.verifier.challenge() {
+            Some(_) => "GET, POST",
+            None if takes_get => "GET, POST",
+            None => "POST",
+        };
         return Err(InboundError::MethodNotAllowed { allow });
     }
-    let headers = &request.headers;
-    if headers
+    let has_content_coding = head
+        .headers
         .get_all(header::CONTENT_ENCODING)
         .iter()
-        .any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
-    {
-        return Err(InboundError::Coded);
+        .any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"));
+    if has_content_coding {
+        return Err(InboundError::ContentCoding);
     }
-    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    let is_single = codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
-    if !is_single || codings.next().is_some() {
-        return Err(InboundError::BadRequest("the Transfer-Encoding is not a single `chunked`"));
+    let mut codings = head.headers.get_all(header::TRANSFER_ENCODING).iter();
+    let is_chunked = codings
+        .next()
+        .is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    if !is_chunked || codings.next().is_some() {
+        return Err(InboundError::TransferCoding);
     }
     Ok(())
 }
 
-fn address_of(link: &Link) -> Option<IpAddr> {
-    match link.caller() {
-        Caller::Tcp(address) => Some(address.ip()),
-        Caller::Unix { .. } => None,
-    }
-}
-
-/// The last segment of a webhook's path where a token stands in it.
-const TOKEN: &str = "{token}";
-/// For the whole of a body.
-const BODY_TIME: Duration = Duration::from_secs(10);
+/// The time for the whole body. The text of [`InboundError::BodyTimedOut`] names it.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);

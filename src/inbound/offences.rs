@@ -1,117 +1,132 @@
-//! What must not happen too often within a minute.
+//! Counters of offences per minute: refused requests of an address, failed deliveries of a webhook.
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// How often each address, or each webhook, gave offence within a minute. It decides what is still
-/// logged, and whether a handshake is listened to; a genuine event is never held up by what else came
-/// from its address.
+/// The number of offences of each address, or of each webhook, within a minute.
+///
+/// The numbers decide what is still logged, and whether a handshake is answered. A genuine event is
+/// never refused because of other requests from its address.
 #[derive(Debug)]
 pub(super) struct Offences<K> {
-    offenders: Mutex<HashMap<K, Minute>>,
+    offenders: Mutex<HashMap<K, OffenceMinute>>,
 }
 
 impl<K> Default for Offences<K> {
     fn default() -> Self {
-        Self { offenders: Mutex::default() }
+        Self {
+            offenders: Mutex::default(),
+        }
     }
 }
 
+/// The offences of an offender within a minute, beginning with the first.
 #[derive(Debug)]
-struct Minute {
+struct OffenceMinute {
     began: Instant,
     count: u32,
 }
 
-/// What is to be logged of an offence.
+/// The decision about logging an offence.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Notice {
-    /// The offence itself, and how many of the same offender were not logged before.
+    /// Log the offence, together with the number of offences in the offender's last minute that
+    /// were not logged.
     Log { unlogged: u32 },
-    /// Nothing.
+    /// Log nothing.
     Silence,
 }
 
 impl<K: Eq + Hash> Offences<K> {
-    /// Counts an offence.
-    pub(super) fn count(&self, offender: K) -> Notice {
-        let now = Instant::now();
-        let mut offenders = self.offenders.lock().unwrap_or_else(PoisonError::into_inner);
-        if offenders.len() >= MOST {
+    /// Counts an offence. A new offender is not counted while the table is full.
+    pub(super) fn count(&self, offender: K, now: Instant) -> Notice {
+        let mut offenders = self.offenders.lock();
+        if offenders.len() >= MAX_OFFENDERS {
             offenders.retain(|_, minute| minute.is_current(now));
         }
-        if offenders.len() >= MOST && !offenders.contains_key(&offender) {
+        if offenders.len() >= MAX_OFFENDERS && !offenders.contains_key(&offender) {
             return Notice::Silence;
         }
-        let minute = offenders.entry(offender).or_insert(Minute { began: now, count: 0 });
-        let unlogged = if minute.is_current(now) {
-            0
-        } else {
-            let unlogged = minute.count.saturating_sub(PER_MINUTE);
-            *minute = Minute { began: now, count: 0 };
-            unlogged
+        let fresh = || OffenceMinute {
+            began: now,
+            count: 0,
         };
+        let minute = offenders.entry(offender).or_insert_with(fresh);
+        let mut unlogged = 0;
+        if !minute.is_current(now) {
+            unlogged = minute.count.saturating_sub(MAX_PER_MINUTE);
+            *minute = fresh();
+        }
         minute.count = minute.count.saturating_add(1);
-        if minute.count <= PER_MINUTE { Notice::Log { unlogged } } else { Notice::Silence }
+        if minute.count <= MAX_PER_MINUTE {
+            Notice::Log { unlogged }
+        } else {
+            Notice::Silence
+        }
     }
 
-    /// Whether somebody has offended as often as anybody may in a minute. With very many offenders
-    /// everybody has.
-    pub(super) fn is_over(&self, offender: &K) -> bool {
-        let now = Instant::now();
-        let offenders = self.offenders.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Returns true if an offender has used up its offences of a minute. While the table is
+    /// full, every unknown offender counts as over.
+    pub(super) fn is_over(&self, offender: &K, now: Instant) -> bool {
+        let offenders = self.offenders.lock();
         match offenders.get(offender) {
-            Some(minute) => minute.is_current(now) && minute.count >= PER_MINUTE,
-            None => offenders.len() >= MOST,
+            Some(minute) => minute.is_current(now) && minute.count >= MAX_PER_MINUTE,
+            None => offenders.len() >= MAX_OFFENDERS,
         }
     }
 }
 
-impl Minute {
+impl OffenceMinute {
     fn is_current(&self, now: Instant) -> bool {
         now.duration_since(self.began) < Duration::from_secs(60)
     }
 }
 
-const PER_MINUTE: u32 = 10;
-/// Some 300 KiB.
-const MOST: usize = 4096;
+/// The number of logged offences and of answered wrong handshakes per minute:
+/// enough for an operator who tries out a verify token, and no help to a guesser.
+const MAX_PER_MINUTE: u32 = 10;
+/// The bound on offenders in the table: some 300 KiB.
+const MAX_OFFENDERS: usize = 4096;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn an_offender_is_over_after_ten_in_a_minute_and_begins_anew_after_it() {
+    #[test]
+    fn an_offender_is_over_after_ten_offences_and_begins_anew_after_a_minute() {
         let offences = Offences::default();
-        let [one, other] = ["one", "other"];
+        let now = Instant::now();
         for _ in 0..10 {
-            assert!(!offences.is_over(&one));
-            assert_eq!(offences.count(one), Notice::Log { unlogged: 0 });
+            assert!(!offences.is_over(&"offender", now));
+            assert_eq!(offences.count("offender", now), Notice::Log { unlogged: 0 });
         }
-        assert!(offences.is_over(&one));
-        assert!(!offences.is_over(&other));
-        assert_eq!(offences.count(one), Notice::Silence);
-        assert_eq!(offences.count(one), Notice::Silence);
-        tokio::time::advance(Duration::from_secs(60)).await;
-        assert!(!offences.is_over(&one));
-        assert_eq!(offences.count(one), Notice::Log { unlogged: 2 });
+        assert!(offences.is_over(&"offender", now));
+        assert!(!offences.is_over(&"neighbour", now));
+        assert_eq!(offences.count("offender", now), Notice::Silence);
+        assert_eq!(offences.count("offender", now), Notice::Silence);
+        let later = now + Duration::from_secs(60);
+        assert!(!offences.is_over(&"offender", later));
+        assert_eq!(
+            offences.count("offender", later),
+            Notice::Log { unlogged: 2 }
+        );
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn the_table_of_offenders_is_bounded() {
+    #[test]
+    fn the_table_of_offenders_is_bounded() {
         let offences = Offences::default();
+        let now = Instant::now();
         for number in 0..5000 {
-            offences.count(number);
+            offences.count(number, now);
         }
-        assert_eq!(offences.offenders.lock().unwrap().len(), MOST);
-        assert!(offences.is_over(&4999));
-        tokio::time::advance(Duration::from_secs(60)).await;
-        assert_eq!(offences.count(4999), Notice::Log { unlogged: 0 });
-        assert_eq!(offences.offenders.lock().unwrap().len(), 1);
+        assert_eq!(offences.offenders.lock().len(), MAX_OFFENDERS);
+        assert!(offences.is_over(&4999, now));
+        let later = now + Duration::from_secs(60);
+        assert_eq!(offences.count(4999, later), Notice::Log { unlogged: 0 });
+        assert_eq!(offences.offenders.lock().len(), 1);
     }
 }

@@ -1,94 +1,141 @@
-//! What a genuine event of the Cloud API's form says: how many messages it brings, which Meta counts like those that go
-//! out, and what became of messages that were sent.
+//! The contents of a genuine event in the Cloud API's form: received messages, which Meta counts
+//! like sent messages, and the outcome of sent messages.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::json;
+use tokio::sync::Semaphore;
 
-use super::Webhook;
-use crate::limit::Budget;
-use crate::sends::{Answer, Mark, Sends, told_of};
+use super::body::Body;
+use super::generation::WebhookEndpoint;
+use crate::limit::KeyedLimits;
+use crate::memory::SMALL;
+use crate::sends::{Digest16, Sends, StoredAnswer, callback_key};
 
-/// Counts the messages of an event against the limit of their number, and answers those messages whose outcome nobody
-/// knew. What is no event of this form says nothing.
-pub(super) fn take_note(webhook: &Webhook, sends: &Arc<Sends>, pieces: &[Bytes]) {
-    let (budgets, pieces) = (webhook.budgets.clone(), pieces.to_vec());
-    let listens = webhook.shared.is_some() || sends.listens();
-    if budgets.is_empty() && !listens {
+/// Counts the messages of an event against the limit of the receiving number, and settles sent
+/// messages of unknown outcome. A body in another form has no effect.
+///
+/// Large bodies wait for their `turn`: parsing takes a copy of the body.
+pub(super) fn take_note(
+    webhook: &WebhookEndpoint,
+    sends: &Arc<Sends>,
+    body: &Body,
+    turn: &Arc<Semaphore>,
+) {
+    let senders = webhook.senders.clone();
+    let body = body.clone();
+    let listens = webhook.shared.is_some() || sends.has_callback_keys();
+    if senders.is_empty() && !listens {
         return;
     }
     let (account, shared) = (webhook.credential.name.clone(), webhook.shared.clone());
     let sends = Arc::clone(sends);
-    let length: usize = pieces.iter().map(Bytes::len).sum();
+    let length = body.len();
     let note = move || {
-        let body = joined(&pieces);
-        let event: Event<'_> = serde_json::from_slice(&body).unwrap_or_default();
-        count(&budgets, &event);
-        let told = if listens { told(&account, &event) } else { Vec::new() };
+        let whole = body.whole();
+        let event = parsed(&whole);
+        count(&senders, &event);
+        let told = if listens {
+            told(&account, &event)
+        } else {
+            Vec::new()
+        };
         if !told.is_empty() {
             tokio::spawn(async move {
                 for (of, at, answer) in told {
-                    sends.told(shared.as_ref(), &account, of, at, &answer).await;
+                    sends
+                        .settle_by_event(shared.as_ref(), &account, of, at, &answer)
+                        .await;
                 }
             });
         }
     };
-    // A batch of a thousand has megabytes, which no other request should have to wait for.
-    match length {
-        0..=SMALL => note(),
-        _ => drop(tokio::task::spawn_blocking(note)),
+    if length <= SMALL {
+        return note();
+    }
+    // A batch of a thousand events has megabytes: parsed here it would hold up all requests.
+    let turn = Arc::clone(turn);
+    tokio::spawn(async move {
+        let _turn = turn.acquire_owned().await;
+        tokio::task::spawn_blocking(note).await.ok();
+    });
+}
+
+/// Parses an event. A body in another form is an event without contents, and so is a body with more
+/// objects than any provider sends: a parsed object takes many times its length.
+fn parsed(body: &[u8]) -> Event<'_> {
+    if memchr::memchr_iter(b'{', body).nth(MAX_OBJECTS).is_some() {
+        return Event::default();
+    }
+    serde_json::from_slice(body).unwrap_or_default()
+}
+
+fn count(limits: &[Arc<KeyedLimits>], event: &Event<'_>) {
+    if limits.is_empty() {
+        return;
+    }
+    for (sender, count) in messages(event) {
+        limits
+            .iter()
+            .for_each(|limits| limits.count_received(&sender, count));
     }
 }
 
-fn joined(pieces: &[Bytes]) -> Cow<'_, [u8]> {
-    match pieces {
-        [one] => Cow::Borrowed(&one[..]),
-        several => Cow::Owned(several.concat()),
-    }
-}
-
-fn count(budgets: &[Arc<Budget>], event: &Event<'_>) {
-    if !budgets.is_empty() {
-        for (sender, count) in messages(event) {
-            budgets.iter().for_each(|budget| budget.count(&sender, count));
-        }
-    }
-}
-
-/// The messages in an event, by the id of the number that they came to.
+/// Number of received messages in an event, by the id of the receiving number.
 fn messages(event: &Event<'_>) -> HashMap<String, u32> {
     let mut counts = HashMap::new();
     for value in event.values() {
-        if let Some(metadata) = value.metadata.as_ref().filter(|_| !value.messages.is_empty()) {
+        if let Some(metadata) = value
+            .metadata
+            .as_ref()
+            .filter(|_| !value.messages.is_empty())
+        {
             let count = u32::try_from(value.messages.len()).unwrap_or(u32::MAX);
-            *counts.entry(metadata.phone_number_id.clone().into_owned()).or_default() += count;
+            *counts
+                .entry(metadata.phone_number_id.clone().into_owned())
+                .or_default() += count;
         }
     }
     counts
 }
 
-/// The messages of which it tells that they went out, by the text that they carried: which they are, when that was, and
-/// the answer that they would have had. Later statuses (delivered, read) may be of an earlier message with the same text.
-fn told(account: &str, event: &Event<'_>) -> Vec<(Mark, u64, Answer)> {
-    let all = event.values().filter_map(|value| Some((value.metadata.as_ref()?, &value.statuses)));
-    let all = all.flat_map(|(metadata, statuses)| statuses.iter().map(move |status| (metadata, status)));
+/// The sent messages with a known outcome: the key by their callback text, the time of sending, and
+/// the answer that the application would have got. Later statuses (delivered, read) may belong to
+/// an earlier message with an equal text.
+fn told(account: &str, event: &Event<'_>) -> Vec<(Digest16, u64, StoredAnswer)> {
+    let all = event
+        .values()
+        .filter_map(|value| Some((value.metadata.as_ref()?, &value.statuses)));
+    let all =
+        all.flat_map(|(metadata, statuses)| statuses.iter().map(move |status| (metadata, status)));
     let told = all.filter_map(|(metadata, status)| {
-        let Status { id, status, timestamp, recipient_id, biz_opaque_callback_data } = status;
-        let text = biz_opaque_callback_data.as_ref().filter(|_| matches!(&**status, "sent" | "failed"))?;
+        let Status {
+            id,
+            status,
+            timestamp,
+            recipient_id,
+            biz_opaque_callback_data,
+        } = status;
+        let text = biz_opaque_callback_data
+            .as_ref()
+            .filter(|_| matches!(&**status, "sent" | "failed"))?;
         let body = json!({
             "messaging_product": "whatsapp",
             "contacts": [{ "input": recipient_id, "wa_id": recipient_id }],
             "messages": [{ "id": id }],
         });
         let media_type = Some(HeaderValue::from_static("application/json"));
-        let answer = Answer { status: StatusCode::OK, media_type, body: body.to_string().into() };
-        let of = told_of(account, &metadata.phone_number_id, recipient_id, text);
+        let answer = StoredAnswer {
+            status: StatusCode::OK,
+            media_type,
+            body: body.to_string().into(),
+        };
+        let of = callback_key(account, &metadata.phone_number_id, recipient_id, text);
         Some((of, timestamp.parse().ok()?, answer))
     });
     told.collect()
@@ -102,7 +149,10 @@ struct Event<'a> {
 
 impl<'a> Event<'a> {
     fn values(&self) -> impl Iterator<Item = &Value<'a>> {
-        self.entry.iter().flat_map(|entry| &entry.changes).map(|change| &change.value)
+        self.entry
+            .iter()
+            .flat_map(|entry| &entry.changes)
+            .map(|change| &change.value)
     }
 }
 
@@ -126,7 +176,7 @@ struct Value<'a> {
     statuses: Vec<Status<'a>>,
 }
 
-/// What became of a message that was sent.
+/// The outcome of a sent message.
 #[derive(Default, Deserialize)]
 #[serde(default, bound(deserialize = "'de: 'a"))]
 struct Status<'a> {
@@ -148,8 +198,9 @@ struct Metadata<'a> {
     phone_number_id: Cow<'a, str>,
 }
 
-/// Read in some tens of microseconds.
-const SMALL: usize = 16 * 1024;
+/// Most objects of an event that is parsed. A batch has at most a thousand updates, each with some ten
+/// objects.
+const MAX_OBJECTS: usize = 32 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -171,17 +222,29 @@ mod tests {
             r#"{{"object":"whatsapp_business_account","entry":[{{"id":"1","changes":[{two},{none}]}},{{"id":"2","changes":[{one},{two}]}}]}}"#
         );
         let expected = HashMap::from([("1".to_owned(), 4), ("2".to_owned(), 1)]);
-        let (begin, end) = text.split_at(100);
-        for pieces in [vec![Bytes::from(text.clone())], vec![begin.to_owned().into(), end.to_owned().into()]] {
-            assert_eq!(messages(&serde_json::from_slice(&joined(&pieces)).unwrap()), expected);
-        }
+        assert_eq!(messages(&parsed(text.as_bytes())), expected);
+        let many = text.replace(
+            "[{\"id\":\"c\"}]",
+            &format!("[{}{{}}]", "{},".repeat(MAX_OBJECTS)),
+        );
+        assert!(messages(&parsed(many.as_bytes())).is_empty());
     }
 
     #[test]
-    fn what_is_something_else_counts_for_nothing() {
-        for text in ["", "x", "[]", "{}", r#"{"entry":5}"#, r#"{"entry":[{"changes":[{"value":{"messages":[1]}}]}]}"#] {
-            let event: Event<'_> = serde_json::from_slice(text.as_bytes()).unwrap_or_default();
-            assert!(messages(&event).is_empty() && told("acme", &event).is_empty(), "{text}");
+    fn a_body_in_another_form_has_no_effect() {
+        for text in [
+            "",
+            "x",
+            "[]",
+            "{}",
+            r#"{"entry":5}"#,
+            r#"{"entry":[{"changes":[{"value":{"messages":[1]}}]}]}"#,
+        ] {
+            let event = parsed(text.as_bytes());
+            assert!(
+                messages(&event).is_empty() && told("acme", &event).is_empty(),
+                "{text}"
+            );
         }
     }
 }

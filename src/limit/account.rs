@@ -1,97 +1,69 @@
-//! What all requests of one account share.
+//! The pause of all sends of an account.
 
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until};
 
-use super::seldom::Seldom;
-use super::{Demand, Limited, Scope, Why};
+use super::demand::{Demand, Limited, Ticket};
+use super::pause::{Pause, PauseReason, growth};
+use crate::provider::Scope;
 
-/// One account. It lives on over reloads.
-#[derive(Debug)]
+/// An account: a throttled send with an account-wide code pauses all sends. Lives on over reloads.
+#[derive(Debug, Default)]
 pub struct Account {
-    pause: Seldom<Option<Pause>>,
-}
-
-impl Default for Account {
-    fn default() -> Self {
-        Self { pause: Seldom::new(None, Option::is_none) }
-    }
-}
-
-/// For how long nothing goes.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Pause {
-    pub(super) until: Instant,
-    /// How long it is in all.
-    pub(super) time: Duration,
-}
-
-impl Pause {
-    /// One from now: for the `named` time, or else for the `first`, `growth` times as long as that `before`, where this
-    /// came back before as much time again had passed.
-    pub(super) fn after(before: Option<Self>, named: Option<Duration>, first: Duration, growth: u32) -> Self {
-        let now = Instant::now();
-        let in_a_row = before.filter(|before| before.until + before.time > now);
-        let grown = in_a_row.map_or(first, |before| before.time.saturating_mul(growth));
-        let time = named.unwrap_or(grown).min(LONGEST_PAUSE);
-        Self { until: now + time, time }
-    }
+    pause: Mutex<Option<Pause>>,
 }
 
 impl Account {
-    /// Lets nothing go for the `named` time; else for longer each time in a row.
-    pub(super) fn throttled(&self, first: Duration, named: Option<Duration>) {
-        self.pause.change(|pause| {
-            // What was on its way meanwhile says nothing new.
-            if named.is_some() || pause.is_none_or(|pause| pause.until <= Instant::now()) {
-                *pause = Some(Pause::after(*pause, named, first, GROWTH));
-            }
-        });
+    /// Pauses all sends for the `named` time; else for `first`, and longer each time in a row.
+    pub(super) fn throttled(&self, first: Duration, named: Option<Duration>, now: Instant) {
+        let mut pause = self.pause.lock();
+        let growth = growth(Scope::Account);
+        *pause = Pause::after_throttle(*pause, first, named, growth, now).or(*pause);
     }
 
-    /// Takes note that another sidecar has paused it.
-    pub(super) fn paused_elsewhere(&self, time: Duration) {
-        let until = Instant::now() + time;
-        self.pause.change(|pause| {
-            if pause.is_none_or(|pause| pause.until < until) {
-                *pause = Some(Pause { until, time });
-            }
-        });
+    /// Takes over a pause learned by another sidecar, with `rest` left.
+    pub(super) fn paused_elsewhere(&self, rest: Duration, now: Instant) {
+        let mut pause = self.pause.lock();
+        *pause = Some(Pause::new(rest, PauseReason::Throttled, now).or_later(*pause));
     }
 
-    /// Until when nothing goes, where that is so.
+    /// End of the pause, while there is one.
     #[must_use]
     pub fn paused_until(&self) -> Option<Instant> {
-        self.pause.look(|pause| pause.map(|pause| pause.until)).flatten().filter(|until| *until > Instant::now())
+        let pause = (*self.pause.lock())?;
+        pause.is_running(Instant::now()).then_some(pause.until)
     }
 
-    /// Waits until the account may be used.
+    /// Waits until no pause is running.
     ///
     /// # Errors
-    /// At once where that is not in time.
-    pub async fn pass(&self, demand: &Demand<'_>) -> Result<(), Limited> {
+    /// At once if the pause ends after the deadline of the request.
+    pub(super) async fn pass(&self, demand: &Demand<'_>) -> Result<Ticket, Limited> {
+        let mut ticket = Ticket::default();
         while let Some(until) = self.paused_until() {
             if until > demand.deadline() {
-                return Err(self.limited(until));
+                return Err(limited(until));
             }
             sleep_until(until).await;
+            ticket.waited = demand.arrived.elapsed();
         }
-        Ok(())
+        Ok(ticket)
     }
 
-    /// A refusal of another limit of its, where all that is wrong is that the account is paused.
-    pub(super) fn or_paused(&self, limited: Limited) -> Limited {
-        self.paused_until().map_or(limited, |until| self.limited(until))
-    }
-
-    fn limited(&self, until: Instant) -> Limited {
-        let retry_after = until.saturating_duration_since(Instant::now());
-        Limited { scope: Scope::Account, retry_after, waiting: 0, is_closed: false, why: Some(Why::Throttled) }
+    /// The refusal to give: the account's during a pause, else the given refusal of a limit.
+    pub(super) fn or_paused(&self, other: Limited) -> Limited {
+        self.paused_until().map_or(other, limited)
     }
 }
 
-/// However often it comes back.
-pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
-/// How many times as long each pause in a row is as the one before.
-pub(super) const GROWTH: u32 = 2;
+fn limited(until: Instant) -> Limited {
+    Limited {
+        scope: Scope::Account,
+        retry_after: until.saturating_duration_since(Instant::now()),
+        waiting: 0,
+        is_closed: false,
+        pause: Some(PauseReason::Throttled),
+    }
+}

@@ -1,79 +1,244 @@
-//! The caller's side of one connection: the bytes below hyper, with the times that hyper does not
-//! keep and the words that it does not say.
+//! The peer's side of one connection: the bytes below hyper.
 //!
-//! hyper's own header timeout is its keep-alive timeout as well, so the two cannot differ; it answers
-//! what it cannot parse with an empty body; and it drops the fragment of a request target in silence.
-//! All three are seen to here, where the bytes pass.
+//! `LinkStream`, in `stream.rs`, stands between hyper and the socket, because hyper lacks five things: a timeout for
+//! the head of a request that differs from the keep-alive timeout; an error text for a head that it
+//! cannot parse; the fragment of a request target, which it drops in silence; an answer for a
+//! peer that ends its own side while the request is being sent on; and an eye on the end of a peer that
+//! sent its next request as well.
+//!
+//! # The phases of a connection
+//!
+//! ```text
+//!            request_begins          request_is_read
+//!  ┌─> Head ───────────────> Busy ─────────────────────> Read
+//!  │                          │ ^────────────────────────┘│
+//!  │                          │       request_waits       │
+//!  │                          │ answer_ends               │ answer_ends
+//!  │   flush                  v                           │
+//!  └──────────────────── Answered <───────────────────────┘
+//! ```
+//!
+//! | phase | begins when | end of the peer's side | bytes that hyper writes | timeout |
+//! |---|---|---|---|---|
+//! | `Head` | the connection opens, or an answer was flushed | passes: the connection ends | an error of hyper's own: replaced by a refusal with a text | `keep_alive` up to the first byte (`head` on a new connection), then `head` |
+//! | `Busy` | hyper gave the request to a handler, or a throttled request waits for another turn | held back for 50 ms, then passes: hyper drops the handler | the answer: passes | `write` while the peer takes nothing |
+//! | `Read` | the request is whole and will be answered | hidden until the answer is flushed: the answer is still wanted, see below | the answer: passes | as `Busy` |
+//! | `Answered` | the body of the answer was dropped | as `Read` | the last bytes of the answer: pass | as `Busy` |
+//!
+//! The service in `serve.rs` calls `request_begins` and `answer_ends`, the handler calls
+//! `request_is_read` and `request_waits`, and `poll_flush` of the stream steps back to `Head`.
+//!
+//! # Wake-ups
+//!
+//! hyper reads again only when a waker tells so, and a peer that is gone wakes nobody twice. So each step
+//! that leaves hyper without a pending read registers a wake-up of its own: the timer of the watchdog, or
+//! an immediate wake-up for a hidden end.
+//!
+//! # Peers that are gone, and peers that have ended their side
+//!
+//! A peer that closes the connection and a peer that only ends its own side look alike: FIN. In `Read` both keep
+//! the place, because the second still wants the answer. Where a new connection finds no place, such a peer is asked:
+//! it gets an interim answer, `100 Continue`, which every client skips. The system of a peer that is gone answers
+//! with a reset, so that the next write fails, and the connection ends.
 
-use std::io;
-use std::pin::Pin;
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::task::{Context, Poll, ready};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use http::Version;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::Caller;
-use crate::response::{BAD_REQUEST, HEADERS_TOO_LARGE, Refusal};
-use crate::watchdog::Watchdog;
+use super::peer::Peer;
+use super::seat::Seat;
 
-/// What a handler may know of the connection that its request came on.
+/// The connection of a request, as far as a handler may know it.
 #[derive(Debug)]
 pub struct Link {
-    caller: Caller,
+    peer: Peer,
+    local: Option<SocketAddr>,
+    /// The facts of the TLS handshake; empty without TLS.
+    handshake: OnceLock<Handshake>,
+    // Atomics, because handlers must be `Sync`; one thread uses them.
     phase: AtomicU8,
-    fragment: AtomicBool,
-    linger: AtomicBool,
+    has_fragment: AtomicBool,
+    lingers: AtomicBool,
+    is_waiting: AtomicBool,
+    is_upload: AtomicBool,
+    is_http_1_0: AtomicBool,
+    seat: Arc<Seat>,
+    /// The client of the request under way, if a trusted proxy names one.
+    client: Mutex<Option<IpAddr>>,
 }
 
-/// Where a connection is between two requests.
+/// The facts of a TLS handshake.
+#[derive(Debug)]
+struct Handshake {
+    server_name: Option<String>,
+}
+
+/// The phase of a connection; see the head of this file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    /// Waiting for a head, or reading it.
+pub(super) enum Phase {
     Head = 0,
-    /// A handler is at work, or its answer is on its way.
     Busy = 1,
-    /// The request is here whole, and is being answered.
     Read = 2,
-    /// The answer's last byte was handed to hyper and has not been flushed yet.
     Answered = 3,
 }
 
 impl Link {
-    pub(crate) fn new(caller: Caller) -> Self {
-        let phase = AtomicU8::new(Phase::Head as u8);
-        Self { caller, phase, fragment: AtomicBool::new(false), linger: AtomicBool::new(false) }
+    pub(crate) fn new(peer: Peer) -> Self {
+        Self {
+            peer,
+            local: None,
+            handshake: OnceLock::new(),
+            phase: AtomicU8::new(Phase::Head as u8),
+            has_fragment: AtomicBool::new(false),
+            lingers: AtomicBool::new(false),
+            is_waiting: AtomicBool::new(false),
+            is_upload: AtomicBool::new(false),
+            is_http_1_0: AtomicBool::new(false),
+            seat: Arc::new(Seat::new(Instant::now())),
+            client: Mutex::default(),
+        }
     }
 
-    /// Who is on the other end.
+    /// The seat of the connection in the table of connections.
+    pub(super) fn seat(&self) -> &Arc<Seat> {
+        &self.seat
+    }
+
+    /// The address of the client: as a trusted proxy names it, else of the peer; `None` for a Unix socket.
     #[must_use]
-    pub fn caller(&self) -> &Caller {
-        &self.caller
+    pub fn client_address(&self) -> Option<IpAddr> {
+        (*self.client.lock()).or_else(|| self.peer.ip())
     }
 
-    /// Whether the target of the request had a fragment, which hyper has dropped by now. Not seen on
-    /// a request that was pipelined behind another; its fragment is dropped all the same.
+    /// The client for logs: the address that a trusted proxy names, else the peer.
+    #[must_use]
+    pub fn client(&self) -> String {
+        match *self.client.lock() {
+            Some(address) => address.to_string(),
+            None => self.peer.to_string(),
+        }
+    }
+
+    /// Adds the address at which the connection arrived.
+    #[must_use]
+    pub(crate) fn arrived_at(mut self, local: Option<SocketAddr>) -> Self {
+        self.local = local;
+        self
+    }
+
+    /// The address at which the connection arrived; `None` for a Unix socket.
+    #[must_use]
+    pub fn local(&self) -> Option<SocketAddr> {
+        self.local
+    }
+
+    /// Adds the server name that the peer asked for in its TLS handshake, if any.
+    pub(crate) fn note_handshake(&self, server_name: Option<&str>) {
+        let server_name = server_name.map(str::to_ascii_lowercase);
+        self.handshake.set(Handshake { server_name }).ok();
+    }
+
+    /// True for a connection with TLS.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        self.handshake.get().is_some()
+    }
+
+    /// The server name of the TLS handshake in lower case; `None` without TLS or without a name.
+    #[must_use]
+    pub fn server_name(&self) -> Option<&str> {
+        self.handshake.get()?.server_name.as_deref()
+    }
+
+    /// The process at the other end.
+    #[must_use]
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// True if the target of the request had a fragment, which hyper has dropped by now. A request
+    /// that was pipelined behind another loses the fragment unseen.
     #[must_use]
     pub fn had_fragment(&self) -> bool {
-        self.fragment.load(Ordering::Relaxed)
+        self.has_fragment.load(Ordering::Relaxed)
     }
 
-    /// To be called when a request is refused with its body unread: the connection then stays open a
-    /// moment for what the caller still sends, or a reset would cost it the answer.
+    /// Marks a request that is refused with the body unread. The connection then stays open for a
+    /// moment and takes the rest of the body: a reset would cost the peer the answer.
     pub fn body_unread(&self) {
-        self.linger.store(true, Ordering::Relaxed);
+        self.lingers.store(true, Ordering::Relaxed);
     }
 
-    /// To be called when a request is here whole and will be answered whatever its caller does: one that then shuts down
-    /// its own side still wants the answer. Until then, and over a body that is streamed on, it is taken to be gone, and
-    /// its request ends, which gives up its place in a line.
+    /// Marks a request that is whole and will be answered whatever the peer does. A peer that ends
+    /// its side from now on still wants the answer. Before this call, and while a streamed body is
+    /// still passing through, the end of the peer's side means that the peer is gone: the request ends
+    /// and gives up its place in a queue.
     pub fn request_is_read(&self) {
         self.set(Phase::Read);
     }
 
-    pub(super) fn request_begins(&self) {
+    /// Marks a request that waits for its turn, and reads nothing meanwhile: the end of the peer then ends the
+    /// request, also behind bytes that are not read yet.
+    pub fn waits_for_turn(&self) {
+        self.is_waiting.store(true, Ordering::Relaxed);
+    }
+
+    /// Marks a request that waits for its turn with the body unread. Of a peer that is gone, the end may stand behind
+    /// more bytes than the system takes, so the peer is asked as well.
+    pub fn upload_waits(&self) {
+        self.is_upload.store(true, Ordering::Relaxed);
+        self.waits_for_turn();
+    }
+
+    /// Marks a request that has its turn, and whose body passes through from now on.
+    pub fn turn_begins(&self) {
+        self.is_upload.store(false, Ordering::Relaxed);
+        self.is_waiting.store(false, Ordering::Relaxed);
+    }
+
+    /// True for a request with a body that is not read yet.
+    pub(super) fn is_upload(&self) -> bool {
+        self.is_upload.load(Ordering::Relaxed)
+    }
+
+    /// True for a request that waits for its turn.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.is(Phase::Busy) && self.is_waiting.load(Ordering::Relaxed)
+    }
+
+    /// True if the peer may get an interim answer (1xx).
+    pub(super) fn takes_interim_answers(&self) -> bool {
+        !self.is_http_1_0.load(Ordering::Relaxed)
+    }
+
+    /// Marks a request that waits for another turn after it was read. A peer that ends its own side now
+    /// counts as gone, as before [`request_is_read`](Self::request_is_read).
+    pub fn request_waits(&self) {
+        self.set(Phase::Busy);
+    }
+
+    /// Marks the beginning of a request, of a client that a trusted proxy names or of the peer itself.
+    /// Notes if the line of the next request has a fragment.
+    pub(super) fn note_fragment(&self, has_fragment: bool) {
+        self.has_fragment.store(has_fragment, Ordering::Relaxed);
+    }
+
+    /// True if the rest of a body is to be taken after the answer.
+    pub(super) fn lingers(&self) -> bool {
+        self.lingers.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn request_begins(&self, client: Option<IpAddr>, version: Version) {
+        self.seat.works();
+        self.turn_begins();
+        let is_http_1_0 = version < Version::HTTP_11;
+        self.is_http_1_0.store(is_http_1_0, Ordering::Relaxed);
+        *self.client.lock() = client;
         self.set(Phase::Busy);
     }
 
@@ -81,251 +246,22 @@ impl Link {
         self.set(Phase::Answered);
     }
 
-    fn set(&self, phase: Phase) {
+    pub(super) fn set(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Relaxed);
     }
 
-    fn is(&self, phase: Phase) -> bool {
+    pub(super) fn is(&self, phase: Phase) -> bool {
         self.phase.load(Ordering::Relaxed) == phase as u8
     }
 }
 
-/// The times that bound what a caller may take; hyper keeps none of them.
+/// The timeouts of a peer.
 #[derive(Clone, Copy, Debug)]
-pub struct Times {
-    /// For the first byte of a new connection, and from the first byte of a head to its end.
+pub struct Timeouts {
+    /// Wait for the first byte of a new connection; and from the first byte of a head to the end.
     pub head: Duration,
-    /// Between two requests.
+    /// Wait between two requests.
     pub keep_alive: Duration,
-    /// For the caller to take some bytes of an answer.
+    /// Wait for the peer to take the next bytes of an answer.
     pub write: Duration,
 }
-
-/// A stream with its [`Link`] and its times.
-#[derive(Debug)]
-pub(super) struct LinkStream<T> {
-    stream: T,
-    link: Arc<Link>,
-    times: Times,
-    /// What to do for who sends TLS to a plain port.
-    tls_advice: &'static str,
-    watchdog: Watchdog,
-    /// How much of the request line has been looked at.
-    line: Line,
-    /// The answer that takes the place of hyper's.
-    replacement: Option<(Vec<u8>, usize)>,
-    lingering: Option<u8>,
-    /// When the caller's side ended before its request was read.
-    ended: Option<Instant>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Line {
-    Unread,
-    Begun { tls: bool },
-    Read { tls: bool },
-}
-
-impl<T: AsyncRead + AsyncWrite + Unpin> LinkStream<T> {
-    pub(super) fn new(stream: T, link: Arc<Link>, times: Times, tls_advice: &'static str) -> Self {
-        let watchdog = Watchdog::new(Instant::now() + times.head);
-        Self {
-            stream,
-            link,
-            times,
-            tls_advice,
-            watchdog,
-            line: Line::Unread,
-            replacement: None,
-            lingering: None,
-            ended: None,
-        }
-    }
-
-    /// Looks at the bytes of a head as they arrive: the first one starts its time, and a `#` in the
-    /// first line is a fragment.
-    fn look_at_head(&mut self, bytes: &[u8]) {
-        let tls = match (self.line, bytes.first()) {
-            (Line::Read { .. }, _) | (_, None) => return,
-            (Line::Begun { tls }, _) => tls,
-            (Line::Unread, Some(first)) => {
-                self.link.fragment.store(false, Ordering::Relaxed);
-                self.watchdog.set(Instant::now() + self.times.head);
-                *first == TLS_HANDSHAKE
-            }
-        };
-        let end = memchr::memchr(b'\n', bytes);
-        let line = bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default();
-        if memchr::memchr(b'#', line).is_some() {
-            self.link.fragment.store(true, Ordering::Relaxed);
-        }
-        self.line = if end.is_some() { Line::Read { tls } } else { Line::Begun { tls } };
-    }
-
-    /// In place of the bare status that hyper writes for a head that it cannot parse.
-    fn replace(&mut self, written_by_hyper: &[u8]) {
-        let refusal = if written_by_hyper.get(9..12).is_some_and(|code| code == b"431" || code == b"414") {
-            let limit = "send at most 100 headers and 32 KiB of request line and headers";
-            Refusal::new(HEADERS_TOO_LARGE, "the head of the request is too large", limit)
-        } else if matches!(self.line, Line::Begun { tls: true } | Line::Read { tls: true }) {
-            let message = "this is a TLS handshake, and this port speaks plain HTTP";
-            Refusal::new(BAD_REQUEST, message, self.tls_advice)
-        } else {
-            Refusal::new(
-                BAD_REQUEST,
-                "the head of the request is not valid HTTP/1.1",
-                "check the request line and the headers, byte for byte",
-            )
-        };
-        self.replacement = Some((http1(&refusal), 0));
-        self.link.body_unread();
-    }
-
-    fn poll_replacement(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while let Some((bytes, written)) = &mut self.replacement {
-            let rest = bytes.get(*written..).unwrap_or_default();
-            if rest.is_empty() {
-                self.replacement = None;
-                break;
-            }
-            *written += ready!(Pin::new(&mut self.stream).poll_write(cx, rest))?;
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    fn or_timeout<R>(
-        &mut self,
-        cx: &mut Context<'_>,
-        step: Poll<io::Result<R>>,
-        time: Option<Duration>,
-    ) -> Poll<io::Result<R>> {
-        if step.is_pending() {
-            if let Some(time) = time {
-                self.watchdog.set(Instant::now() + time);
-            }
-            ready!(self.watchdog.poll(cx));
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-        }
-        step
-    }
-}
-
-impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for LinkStream<T> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        let before = buf.filled().len();
-        let step = Pin::new(&mut this.stream).poll_read(cx, buf);
-        if step.is_ready() && buf.filled().len() == before && !this.link.is(Phase::Head) {
-            // hyper would end the connection with its answer unsent. It asks again when that is.
-            if this.link.is(Phase::Read) {
-                return Poll::Pending;
-            }
-            // The end may come with the request, before anybody had the time to read that.
-            let ended = *this.ended.get_or_insert_with(Instant::now);
-            if ended.elapsed() < TO_BE_READ {
-                this.watchdog.set(ended + TO_BE_READ);
-                ready!(this.watchdog.poll(cx));
-            }
-            return step;
-        }
-        if !this.link.is(Phase::Head) {
-            return step;
-        }
-        if step.is_ready() {
-            this.look_at_head(buf.filled().get(before..).unwrap_or_default());
-        }
-        this.or_timeout(cx, step, None)
-    }
-}
-
-impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for LinkStream<T> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        let this = &mut *self;
-        if this.link.is(Phase::Head) {
-            this.replace(data);
-            return Poll::Ready(Ok(data.len()));
-        }
-        let step = Pin::new(&mut this.stream).poll_write(cx, data);
-        this.or_timeout(cx, step, Some(this.times.write))
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        data: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let this = &mut *self;
-        if this.link.is(Phase::Head) {
-            let first = data.iter().find(|slice| !slice.is_empty());
-            this.replace(first.map_or(&[], |slice| slice));
-            return Poll::Ready(Ok(data.iter().map(|slice| slice.len()).sum()));
-        }
-        let step = Pin::new(&mut this.stream).poll_write_vectored(cx, data);
-        this.or_timeout(cx, step, Some(this.times.write))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        let step = match this.poll_replacement(cx) {
-            Poll::Ready(Ok(())) => Pin::new(&mut this.stream).poll_flush(cx),
-            other => other,
-        };
-        let flushed = ready!(this.or_timeout(cx, step, Some(this.times.write)));
-        if this.link.is(Phase::Answered) {
-            this.link.set(Phase::Head);
-            this.line = Line::Unread;
-            this.watchdog.set(Instant::now() + this.times.keep_alive);
-        }
-        Poll::Ready(flushed)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        ready!(this.poll_replacement(cx))?;
-        if this.lingering.is_none() {
-            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
-            if !this.link.linger.load(Ordering::Relaxed) {
-                return Poll::Ready(Ok(()));
-            }
-            this.watchdog.set(Instant::now() + LINGER_TIME);
-            this.lingering = Some(0);
-        }
-        let mut scratch = [0; 4096];
-        loop {
-            let mut buf = ReadBuf::new(&mut scratch);
-            match Pin::new(&mut this.stream).poll_read(cx, &mut buf) {
-                Poll::Ready(Ok(())) if !buf.filled().is_empty() => {}
-                Poll::Ready(_) => return Poll::Ready(Ok(())),
-                Poll::Pending => return this.watchdog.poll(cx).map(Ok),
-            }
-        }
-    }
-}
-
-/// A refusal as it stands on the wire, where no hyper helps any more.
-fn http1(refusal: &Refusal) -> Vec<u8> {
-    let response = refusal.to_response();
-    let mut wire =
-        format!("HTTP/1.1 {}\r\nconnection: close\r\ncontent-length: {}\r\n", response.status(), response.body().len())
-            .into_bytes();
-    for (name, value) in response.headers() {
-        wire.extend_from_slice(name.as_str().as_bytes());
-        wire.extend_from_slice(b": ");
-        wire.extend_from_slice(value.as_bytes());
-        wire.extend_from_slice(b"\r\n");
-    }
-    wire.extend_from_slice(b"\r\n");
-    wire.extend_from_slice(response.body());
-    wire
-}
-
-/// The first byte of a TLS record that carries a handshake.
-/// How long a request that is here whole may take to be read, before the end of its caller's side means that it is gone.
-const TO_BE_READ: Duration = Duration::from_millis(50);
-const TLS_HANDSHAKE: u8 = 0x16;
-/// For the caller to read an answer that came before its request had ended.
-const LINGER_TIME: Duration = Duration::from_secs(2);

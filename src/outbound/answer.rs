@@ -1,155 +1,227 @@
-//! The answer as the caller sees it: as it came, but for links that would lead past Keyside and for
-//! anything that is a secret.
+//! The answer as the application sees it: unchanged, except for links that would lead past Keyside, and
+//! without secrets.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
-use serde_json::Value;
+use serde_json::json;
 
+use super::error::OutboundError;
+use super::links::LinkBase;
+use super::media_type::{Content, content};
 use super::policy::Permit;
+use super::redact::{find_bytes, redacted};
+use super::text::{read_text, read_unknown};
 use crate::credential::Credential;
 use crate::headers::{is_hop_by_hop, strip_hop_by_hop};
 use crate::json::{RawObject, quoted};
-use crate::provider::{CodePlace, Meaning, Provider};
-use crate::response::KEYSIDE_ERROR;
-use crate::upstream::{Answer, AnswerBody, ProtocolError, UpstreamError};
+use crate::memory::MemoryBudget;
+use crate::provider::Provider;
+use crate::response::{JSON, KEYSIDE_ERROR};
+use crate::upstream::{Answer, AnswerBody, Unreadable, UpstreamError};
+use crate::workers::work_on;
 
-/// Makes the response to the caller. `origin` is how the caller reached the route, as in
-/// `http://localhost:8080/acme`.
+/// Makes the response for the application.
 ///
-/// Text is read whole and looked through, an error of the media host too; media passes untouched,
-/// byte by byte as it comes.
+/// Text is read whole and looked through, an error text of the media host as well; so is content of an unknown
+/// type up to 1 MiB. Media passes unchanged while it arrives. Text that cannot be read is replaced by a note, and
+/// the status stays: a message that the provider has accepted must not look as if it had failed.
 ///
 /// # Errors
-/// Where a body that must be looked through does not come whole, plain, and within 8 MiB.
+/// 502 for a text that is cut off. For a method that changes nothing, 502 for a text in an unknown
+/// coding or larger than 8 MiB, and 503 for a text without room in memory.
 pub(super) async fn clean(
     answer: Answer,
     permit: &Permit<'_>,
-    origin: impl Fn() -> String,
-) -> Result<Response<AnswerBody>, UpstreamError> {
-    let Answer { status, mut headers, body, early: _ } = answer;
-    clean_headers(&mut headers, permit, &origin);
-    if status == StatusCode::NO_CONTENT {
-        headers.remove(header::CONTENT_LENGTH);
-    }
-    let is_media = permit.request.media && status.is_success();
-    let body = if is_media || !is_text(&headers) {
-        body
-    } else if headers.contains_key(header::CONTENT_ENCODING) {
-        return Err(ProtocolError::ContentCoding.into());
-    } else {
-        let text = body.whole(MAX_TEXT).await?;
-        let cleaned = clean_text(text.clone(), permit, status, &origin);
-        if cleaned.len() != text.len() {
-            headers.remove(header::CONTENT_LENGTH);
+    request: &Parts,
+    links: &impl Fn() -> LinkBase,
+    memory: &Arc<MemoryBudget>,
+) -> Result<Response<AnswerBody>, OutboundError> {
+    let status = answer.status;
+    let result = clean_answer(answer, permit, memory, links).await;
+    match result {
+        Err(UpstreamError::Unreadable(reason)) if !request.method.is_safe() => {
+            let (route, status_code) = (&*permit.route.name, status.as_u16());
+            tracing::warn!(
+                route,
+                status = status_code,
+                %reason,
+                "the answer of the provider cannot be read: the application gets its status without its body"
+            );
+            Ok(unread(status, reason))
         }
-        AnswerBody::Whole(cleaned)
+        result => result.map_err(|error| OutboundError::upstream(error, &request.method)),
+    }
+}
+
+async fn clean_answer(
+    mut answer: Answer,
+    permit: &Permit<'_>,
+    memory: &Arc<MemoryBudget>,
+    links: &impl Fn() -> LinkBase,
+) -> Result<Response<AnswerBody>, UpstreamError> {
+    let status = answer.status;
+    clean_headers(&mut answer.headers, permit, links);
+    if status == StatusCode::NO_CONTENT {
+        answer.headers.remove(header::CONTENT_LENGTH);
+    }
+    let is_coded = answer.headers.contains_key(header::CONTENT_ENCODING);
+    let kind = match content(&answer.headers) {
+        _ if permit.request.media && status.is_success() => Content::Media,
+        Content::Unknown if is_coded => Content::Media,
+        kind => kind,
     };
-    let mut response = Response::new(body);
+    let text = match kind {
+        Content::Text => Some(read_text(&mut answer, memory).await?),
+        Content::Unknown => read_unknown(&mut answer, memory).await?,
+        Content::Media => None,
+    };
+    if let Some(text) = text {
+        let length = text.len();
+        let cleaning = Cleaning::of(permit, status, links);
+        let original = text.clone();
+        let mut cleaned = work_on(length, move || cleaning.clean(original)).await;
+        let is_copy = cleaned.as_ptr() != text.as_ptr();
+        drop(text);
+        if cleaned.len() != length {
+            answer.headers.remove(header::CONTENT_LENGTH);
+        }
+        if is_copy {
+            cleaned = memory.count(cleaned);
+        }
+        answer.body = AnswerBody::Whole(cleaned);
+    }
+    let mut response = Response::new(answer.body);
     *response.status_mut() = status;
-    *response.headers_mut() = headers;
+    *response.headers_mut() = answer.headers;
     Ok(response)
 }
 
-/// Reads the meaning by the provider's own code; where there is none, by the status. A body that tells is read whole on
-/// the way, and stays the answer's.
-///
-/// # Errors
-/// Where that body does not come whole.
-pub(super) async fn meaning<'p>(answer: &mut Answer, provider: &'p Provider) -> Result<Meaning<'p>, UpstreamError> {
-    if !answer.status.is_client_error() && !answer.status.is_server_error() {
-        return Ok(Meaning::Other);
-    }
-    let (errors, headers) = (&provider.errors, &answer.headers);
-    let is_readable = is_text(headers) && !headers.contains_key(header::CONTENT_ENCODING);
-    let mut body = Value::Null;
-    if errors.is_in_body() && is_readable {
-        let text = std::mem::replace(&mut answer.body, AnswerBody::Whole(Bytes::new())).whole(MAX_TEXT).await?;
-        body = serde_json::from_slice(&text).unwrap_or_default();
-        answer.body = AnswerBody::Whole(text);
-    }
-    let in_header = match &errors.code {
-        Some(CodePlace::Header(name)) => answer.headers.get(name).and_then(|code| code.to_str().ok()),
-        _ => None,
-    };
-    Ok(errors.meaning(answer.status.as_u16(), in_header, &body))
+/// The provider's status with a note in the place of a body that cannot be read.
+fn unread(status: StatusCode, reason: Unreadable) -> Response<AnswerBody> {
+    let note = json!({ "keyside": {
+        "slug": ANSWER_UNREAD,
+        "message": format!("the provider answered {}, and its answer cannot be read: {reason}", status.as_u16()),
+        "details": "the status is the provider's: do not send again what it has accepted",
+    } });
+    let mut response = Response::new(AnswerBody::Whole(note.to_string().into()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, JSON);
+    headers.insert(KEYSIDE_ERROR, HeaderValue::from_static(ANSWER_UNREAD));
+    response
 }
 
-fn clean_headers(headers: &mut HeaderMap, permit: &Permit<'_>, origin: &impl Fn() -> String) {
-    // An answer seldom has any of them, so look before taking out.
-    if headers.keys().any(|name| is_hop_by_hop(name) || is_dropped(name)) {
+fn clean_headers(headers: &mut HeaderMap, permit: &Permit<'_>, links: &impl Fn() -> LinkBase) {
+    // Few answers have such headers, and looking is cheaper than removing.
+    if headers
+        .keys()
+        .any(|name| is_hop_by_hop(name) || is_dropped(name))
+    {
         strip_hop_by_hop(headers);
-        let dropped: Vec<_> = headers.keys().filter(|name| is_dropped(name)).cloned().collect();
+        let dropped: Vec<_> = headers
+            .keys()
+            .filter(|name| is_dropped(name))
+            .cloned()
+            .collect();
         for name in dropped {
             headers.remove(name);
         }
     }
-    if let Some(location) = headers.get_mut(header::LOCATION)
-        && let Some(here) = location.to_str().ok().and_then(|url| relocated(url, permit.provider(), &origin()))
-        && let Ok(value) = HeaderValue::from_str(&here)
-    {
-        *location = value;
-    }
-    let credential = &permit.route.credential;
-    for value in headers.values_mut() {
-        if let Cow::Owned(clean) = redacted(value.as_bytes(), credential)
-            && let Ok(clean) = HeaderValue::from_bytes(&clean)
+    for (name, value) in headers.iter_mut() {
+        if *name == header::LOCATION
+            && let Some(here) = value
+                .to_str()
+                .ok()
+                .and_then(|url| links().relocated(url, permit.provider()))
+            && let Ok(here) = HeaderValue::from_str(&here)
         {
+            *value = here;
+        }
+        if let Some(clean) = clean_value(value, &permit.route.credential) {
             *value = clean;
         }
     }
 }
 
-/// Cookies are a credential of their own; what a page may read is not the provider's to say; and only
-/// Keyside's own answers bear its name.
+/// Takes secrets and access tokens out of the value of a header; `None` if the value has none.
+fn clean_value(value: &HeaderValue, credential: &Credential) -> Option<HeaderValue> {
+    let without_tokens = without_access_tokens(value.as_bytes());
+    let clean = match redacted(&without_tokens, credential) {
+        Cow::Owned(clean) => clean,
+        Cow::Borrowed(_) => match without_tokens {
+            Cow::Owned(clean) => clean,
+            Cow::Borrowed(_) => return None,
+        },
+    };
+    Some(HeaderValue::from_bytes(&clean).unwrap_or(REDACTED_VALUE))
+}
+
+/// True for headers that no application gets: cookies, which are credentials; permissions for pages in
+/// a browser; and the mark of Keyside's own errors.
 fn is_dropped(name: &HeaderName) -> bool {
-    *name == header::SET_COOKIE || *name == KEYSIDE_ERROR || name.as_str().starts_with("access-control-")
+    *name == header::SET_COOKIE
+        || *name == KEYSIDE_ERROR
+        || name.as_str().starts_with("access-control-")
 }
 
-fn clean_text(text: Bytes, permit: &Permit<'_>, status: StatusCode, origin: &impl Fn() -> String) -> Bytes {
-    let provider = permit.provider();
-    let mut text = text;
-    let reads = permit.request.methods.contains(&Method::GET);
-    if reads && provider.graph_answers && status.is_success() && names_an_upstream(&text, provider) {
-        text = std::str::from_utf8(&text)
-            .ok()
-            .and_then(|json| relink(json, provider, &origin()))
-            .map_or(text, Bytes::from);
-    }
-    if let Cow::Owned(clean) = without_access_tokens(&text) {
-        text = clean.into();
-    }
-    match redacted(&text, &permit.route.credential) {
-        Cow::Owned(clean) => clean.into(),
-        Cow::Borrowed(_) => text,
-    }
+/// The inputs for cleaning a text on another thread.
+struct Cleaning {
+    credential: Arc<Credential>,
+    /// The place for links, if the text may have links that lead past Keyside.
+    links: Option<LinkBase>,
 }
 
-fn is_text(headers: &HeaderMap) -> bool {
-    let Some(value) = headers.get(header::CONTENT_TYPE) else { return true };
-    let media_type =
-        value.as_bytes().split(|b| *b == b';').next().unwrap_or_default().trim_ascii().to_ascii_lowercase();
-    media_type.starts_with(b"text/")
-        || TEXT.contains(&&media_type[..])
-        || media_type.ends_with(b"+json")
-        || media_type.ends_with(b"+xml")
+impl Cleaning {
+    fn of(permit: &Permit<'_>, status: StatusCode, links: &impl Fn() -> LinkBase) -> Self {
+        let reads = permit.request.methods.contains(&Method::GET);
+        let has_links = reads && permit.provider().graph_answers && status.is_success();
+        let links = has_links.then(links);
+        Self {
+            credential: Arc::clone(&permit.route.credential),
+            links: links.filter(|links| !links.keeps_links()),
+        }
+    }
+
+    fn clean(&self, mut text: Bytes) -> Bytes {
+        let provider = &self.credential.provider;
+        if let Some(links) = &self.links
+            && names_an_upstream(&text, provider)
+        {
+            text = std::str::from_utf8(&text)
+                .ok()
+                .and_then(|json| relink(json, provider, links))
+                .map_or(text, Bytes::from);
+        }
+        if let Cow::Owned(clean) = without_access_tokens(&text) {
+            text = clean.into();
+        }
+        match redacted(&text, &self.credential) {
+            Cow::Owned(clean) => clean.into(),
+            Cow::Borrowed(_) => text,
+        }
+    }
 }
 
 fn names_an_upstream(text: &[u8], provider: &Provider) -> bool {
-    provider.origins().any(|origin| find(text, origin.host.as_bytes()).is_some())
+    provider
+        .origins()
+        .any(|origin| find_bytes(text, origin.host.as_bytes()).is_some())
 }
 
-/// The media `url` and the `paging` links of a Graph answer, led through Keyside; `None` where there
-/// are none.
-fn relink(json: &str, provider: &Provider, origin: &str) -> Option<String> {
+/// Leads the media `url` and the `paging` links of a Graph answer through Keyside; `None` without such
+/// links.
+fn relink(json: &str, provider: &Provider, base: &LinkBase) -> Option<String> {
     let mut object = RawObject::parse(json)?;
-    let mut changed = relink_field(&mut object, "url", provider, origin);
+    let mut changed = relink_field(&mut object, "url", provider, base);
     if let Some(paging) = object.get("paging").map(str::to_owned)
         && let Some(mut links) = RawObject::parse(&paging)
     {
-        let next = relink_field(&mut links, "next", provider, origin);
-        let previous = relink_field(&mut links, "previous", provider, origin);
+        let next = relink_field(&mut links, "next", provider, base);
+        let previous = relink_field(&mut links, "previous", provider, base);
         if next || previous {
             changed = true;
             let text = links.to_string();
@@ -159,85 +231,61 @@ fn relink(json: &str, provider: &Provider, origin: &str) -> Option<String> {
     changed.then(|| object.to_string())
 }
 
-fn relink_field(object: &mut RawObject<'_>, name: &str, provider: &Provider, origin: &str) -> bool {
-    let Some(url) = object.get(name).and_then(|value| serde_json::from_str::<String>(value).ok()) else { return false };
-    let Some(here) = relocated(&url, provider, origin) else { return false };
+fn relink_field(
+    object: &mut RawObject<'_>,
+    name: &str,
+    provider: &Provider,
+    base: &LinkBase,
+) -> bool {
+    let Some(url) = object
+        .get(name)
+        .and_then(|value| serde_json::from_str::<String>(value).ok())
+    else {
+        return false;
+    };
+    let Some(here) = base.relocated(&url, provider) else {
+        return false;
+    };
     object.set(name, quoted(&here));
     true
 }
 
-/// A URL of one of the provider's hosts, with path and query as they were, at the caller's own origin.
-fn relocated(url: &str, provider: &Provider, origin: &str) -> Option<String> {
-    let (_, rest) = url.split_once("://")?;
-    let end = rest.find(['/', '?']).unwrap_or(rest.len());
-    let (authority, path) = rest.split_at_checked(end)?;
-    let is_ours = provider.origins().any(|origin| origin.is_at(authority));
-    is_ours.then(|| format!("{origin}{path}"))
-}
-
 /// Takes `access_token=...` out of every URL in a text, as Graph puts it into paging links.
 fn without_access_tokens(text: &[u8]) -> Cow<'_, [u8]> {
-    if find(text, ACCESS_TOKEN).is_none() {
+    if find_bytes(text, ACCESS_TOKEN).is_none() {
         return Cow::Borrowed(text);
     }
     let mut clean = Vec::with_capacity(text.len());
     let mut rest = text;
-    while let Some(at) = find(rest, ACCESS_TOKEN) {
+    while let Some(at) = find_bytes(rest, ACCESS_TOKEN) {
         let (before, token) = rest.split_at(at);
         clean.extend_from_slice(before);
-        let end = token.iter().position(|b| b"&\"'\\<> \r\n\t".contains(b)).unwrap_or(token.len());
+        let end = token
+            .iter()
+            .position(|b| b"&\"'\\<> \r\n\t".contains(b))
+            .unwrap_or(token.len());
         rest = token.get(end..).unwrap_or_default();
-        // The separator of a parameter that follows goes with it, written plain or as JSON may.
+        // The separator before the next parameter goes as well, plain or escaped as in JSON.
         if before.ends_with(b"?") || before.ends_with(b"&") || before.ends_with(br"\u0026") {
-            rest = AMPERSANDS.iter().find_map(|separator| rest.strip_prefix(*separator)).unwrap_or(rest);
+            rest = AMPERSANDS
+                .iter()
+                .find_map(|separator| rest.strip_prefix(*separator))
+                .unwrap_or(rest);
         }
     }
     clean.extend_from_slice(rest);
     Cow::Owned(clean)
 }
 
-/// Puts `[redacted]` in the place of every byte sequence that is a secret, also where it is
-/// percent-encoded or escaped as in JSON.
-fn redacted<'t>(text: &'t [u8], credential: &Credential) -> Cow<'t, [u8]> {
-    let mut text = Cow::Borrowed(text);
-    let issued = credential.issued();
-    for form in issued.iter().flat_map(|issued| issued.reflections()).chain(credential.reflections()) {
-        let mut clean = Vec::new();
-        let mut rest = &*text;
-        while let Some(at) = find(rest, form) {
-            clean.extend_from_slice(rest.get(..at).unwrap_or_default());
-            clean.extend_from_slice(b"[redacted]");
-            rest = rest.get(at + form.len()..).unwrap_or_default();
-        }
-        if !clean.is_empty() {
-            clean.extend_from_slice(rest);
-            text = Cow::Owned(clean);
-        }
-    }
-    text
-}
-
-/// Where `needle` begins in `text`. Texts are short and needles rare: going from one first byte to
-/// the next is several times cheaper than preparing a search, and keeps no copy of a secret.
-fn find(text: &[u8], needle: &[u8]) -> Option<usize> {
-    let last = text.len().checked_sub(needle.len())?;
-    let first = *needle.first()?;
-    memchr::memchr_iter(first, text.get(..=last)?)
-        .find(|at| text.get(*at..).is_some_and(|rest| rest.starts_with(needle)))
-}
-
+/// The parameter that Graph adds to paging links, with the token of the request.
 const ACCESS_TOKEN: &[u8] = b"access_token=";
-/// The largest text that is looked through.
-const MAX_TEXT: usize = 8 * 1024 * 1024;
+/// The value of a header that could not be written without its secret.
+const REDACTED_VALUE: HeaderValue = HeaderValue::from_static("[redacted]");
+/// The slug of an answer whose body was replaced by a note.
+const ANSWER_UNREAD: &str = "answer_unread";
+/// `&`, plain and escaped as in JSON.
 const AMPERSANDS: [&[u8]; 2] = [b"&", br"\u0026"];
-const TEXT: [&[u8]; 6] = [
-    b"application/json",
-    b"application/javascript",
-    b"application/xml",
-    b"application/xhtml+xml",
-    b"application/x-javascript",
-    b"application/x-www-form-urlencoded",
-];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -245,15 +293,34 @@ mod tests {
     #[test]
     fn access_tokens_go_out_of_urls_and_leave_them_whole() {
         let table = [
-            ("https://g/x?access_token=EAAx&after=1", "https://g/x?after=1"),
-            ("https://g/x?limit=2&access_token=EAAx", "https://g/x?limit=2&"),
-            (r#"{"next":"https:\/\/g\/x?access_token=EAAx\u0026after=1"}"#, r#"{"next":"https:\/\/g\/x?after=1"}"#),
-            (r#"{"next":"https://g/x?a=1&access_token=EAAx&after=1"}"#, r#"{"next":"https://g/x?a=1&after=1"}"#),
-            (r#"{"next":"https://g/x?access_token=EAAx"}"#, r#"{"next":"https://g/x?"}"#),
+            (
+                "https://g/x?access_token=EAAx&after=1",
+                "https://g/x?after=1",
+            ),
+            (
+                "https://g/x?limit=2&access_token=EAAx",
+                "https://g/x?limit=2&",
+            ),
+            (
+                r#"{"next":"https:\/\/g\/x?access_token=EAAx\u0026after=1"}"#,
+                r#"{"next":"https:\/\/g\/x?after=1"}"#,
+            ),
+            (
+                r#"{"next":"https://g/x?a=1&access_token=EAAx&after=1"}"#,
+                r#"{"next":"https://g/x?a=1&after=1"}"#,
+            ),
+            (
+                r#"{"next":"https://g/x?access_token=EAAx"}"#,
+                r#"{"next":"https://g/x?"}"#,
+            ),
             ("nothing", "nothing"),
         ];
         for (text, expected) in table {
-            assert_eq!(without_access_tokens(text.as_bytes()), expected.as_bytes(), "{text}");
+            assert_eq!(
+                without_access_tokens(text.as_bytes()),
+                expected.as_bytes(),
+                "{text}"
+            );
         }
     }
 }

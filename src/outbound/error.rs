@@ -1,127 +1,194 @@
-//! Why a request was not passed on, or its answer not back: one way to become a response.
+//! The errors of the sending side, with one way to become an answer.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 
-use crate::credential::{Missing, NoToken};
-use crate::limit::{Limited, Scope};
-use crate::response::{BAD_REQUEST, Kind, Refusal};
-use crate::upstream::UpstreamError;
+use crate::credential::{AccessTokenError, MissingSecret};
+use crate::limit::Limited;
+use crate::provider::Scope;
+use crate::response::{BAD_REQUEST, Refusal, RefusalKind, whole_seconds};
+use crate::upstream::{Unreadable, UpstreamError};
 
-/// Why a caller gets an answer of Keyside's own.
+/// The reason why an application gets an answer of Keyside's own.
 #[derive(Debug)]
 pub enum OutboundError {
-    /// Something about the request that no provider should see.
+    /// A malformed or ambiguous request.
     BadRequest {
-        /// What is wrong.
-        message: &'static str,
-        /// What to do.
+        /// The fault.
+        message: Cow<'static, str>,
+        /// Advice for the application.
         details: &'static str,
     },
-    /// The request comes from a page in a browser.
+    /// A request from a page in a browser.
     BrowserRequest,
-    /// The `Host` is not one of Keyside's.
+    /// A `Host` that Keyside does not answer for.
     WrongHost,
-    /// The method is none that passes.
+    /// A method that does not pass.
     MethodNotAllowed,
-    /// No route has this path, or this path and sender.
+    /// A path without a route.
     NoRoute,
-    /// The route does not have the operation, or the provider does not.
+    /// An operation that the route does not allow.
     OperationNotAllowed {
-        /// The operation, where the provider has one for the request.
-        operation: Option<String>,
+        /// Name of the operation.
+        operation: String,
+        /// Names of other operations that have the request as well.
+        others: Vec<String>,
     },
-    /// The route does not have the sender.
+    /// A request that is no operation of the provider, with advice.
+    UnknownOperation(String),
+    /// A field in the body that the allowed operation does not have.
+    FieldNotAllowed {
+        /// Beginning of the field's name.
+        field: String,
+        /// Name of the operation.
+        operation: String,
+        /// The fields of the operation's request.
+        allowed: Vec<String>,
+    },
+    /// A message in a channel that the route does not allow.
+    ChannelNotAllowed {
+        /// The channel.
+        channel: String,
+    },
+    /// A sender that the route does not allow.
     SenderNotAllowed {
-        /// The sender, where the request names one.
-        sender: Option<String>,
+        /// The sender.
+        sender: String,
     },
-    /// The body is over its bound.
+    /// A message from a page of the token: Messenger would send it.
+    SenderIsPage {
+        /// The page.
+        sender: String,
+    },
+    /// A request that names no sender where the sender decides.
+    SenderNotNamed,
+    /// A body of a type that the operation does not take.
+    UnsupportedMediaType {
+        /// The types that the operation takes.
+        taken: Vec<String>,
+    },
+    /// A body over the bound.
     BodyTooLarge {
         /// The bound in bytes.
         limit: u64,
     },
-    /// The limit does not let it through in time.
+    /// A request without a turn in time.
     RateLimited(Limited),
-    /// The request has the key of one that is under way, or whose outcome is not known.
+    /// A repeated `Idempotency-Key` before the outcome of the first request is known.
     SendUnderWay {
-        /// Whether the provider may have acted on it.
+        /// True if the first request is over, and the provider may have acted on it.
         outcome_unknown: bool,
     },
-    /// The request has the key of another.
+    /// An `Idempotency-Key` that was used for a different message.
     KeyReused,
-    /// The credential lacks what the request should carry.
+    /// A credential without a secret that the request should carry.
     CredentialUnavailable {
-        /// The name of the secret.
+        /// Name of the secret.
         secret: String,
     },
-    /// There is no access token to send.
-    NoToken(NoToken),
-    /// Too many bodies are held already.
+    /// A credential without an access token.
+    NoToken(AccessTokenError),
+    /// Too many large bodies, or too many unknown outcomes, in memory.
     Overloaded,
-    /// The upstream, or the connection to it.
+    /// A failure of the upstream, of the connection, or of the application's body.
     Upstream {
-        /// What happened.
+        /// The failure.
         error: UpstreamError,
-        /// Whether the provider may have acted on the request.
+        /// True if the provider may have acted on the request.
         outcome_unknown: bool,
     },
 }
 
-impl From<NoToken> for OutboundError {
-    fn from(error: NoToken) -> Self {
+impl From<AccessTokenError> for OutboundError {
+    fn from(error: AccessTokenError) -> Self {
         Self::NoToken(error)
     }
 }
 
-impl From<Missing> for OutboundError {
-    fn from(Missing(secret): Missing) -> Self {
+impl From<MissingSecret> for OutboundError {
+    fn from(MissingSecret(secret): MissingSecret) -> Self {
         Self::CredentialUnavailable { secret }
     }
 }
 
 impl OutboundError {
+    /// A malformed or ambiguous request, with advice for the application.
+    #[must_use]
+    pub(super) const fn bad_request(message: &'static str, details: &'static str) -> Self {
+        Self::BadRequest {
+            message: Cow::Borrowed(message),
+            details,
+        }
+    }
+
+    /// The failure of an exchange. Once a byte was written, the provider may have acted on the
+    /// request, so the outcome is unknown; only a safe method changes nothing either way.
+    #[must_use]
+    pub(super) fn upstream(error: UpstreamError, method: &Method) -> Self {
+        let written = match &error {
+            UpstreamError::TimedOut { written, .. } => *written,
+            // An answer, however broken, comes after the request.
+            UpstreamError::Protocol(_) | UpstreamError::Unreadable(_) => true,
+            _ => false,
+        };
+        Self::Upstream {
+            error,
+            outcome_unknown: written && !method.is_safe(),
+        }
+    }
+
+    /// The refusal of a request of these operations, of which the route allows none.
+    pub(super) fn operation_not_allowed(mut names: impl Iterator<Item = String>) -> Self {
+        let operation = names.next().unwrap_or_default();
+        let mut others: Vec<_> = names.filter(|name| *name != operation).collect();
+        others.dedup();
+        Self::OperationNotAllowed { operation, others }
+    }
+
     /// Slug, status and code.
     #[must_use]
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> RefusalKind {
         match self {
             Self::BadRequest { .. } => BAD_REQUEST,
-            Self::BrowserRequest => Kind::new("browser_request", StatusCode::FORBIDDEN, 200),
-            Self::WrongHost => Kind::new("wrong_host", StatusCode::MISDIRECTED_REQUEST, 100),
-            Self::MethodNotAllowed => Kind::new("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED, 100),
-            Self::NoRoute => Kind::new("no_route", StatusCode::NOT_FOUND, 100),
-            Self::OperationNotAllowed { .. } => Kind::new("operation_not_allowed", StatusCode::FORBIDDEN, 200),
-            Self::SenderNotAllowed { .. } => Kind::new("sender_not_allowed", StatusCode::FORBIDDEN, 200),
+            Self::BrowserRequest => RefusalKind::new("browser_request", StatusCode::FORBIDDEN, 200),
+            Self::WrongHost => RefusalKind::new("wrong_host", StatusCode::MISDIRECTED_REQUEST, 100),
+            Self::MethodNotAllowed => {
+                RefusalKind::new("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED, 100)
+            }
+            Self::NoRoute => RefusalKind::new("no_route", StatusCode::NOT_FOUND, 100),
+            Self::OperationNotAllowed { .. }
+            | Self::UnknownOperation(_)
+            | Self::FieldNotAllowed { .. }
+            | Self::ChannelNotAllowed { .. } => OPERATION_NOT_ALLOWED,
+            Self::SenderNotAllowed { .. } | Self::SenderIsPage { .. } => SENDER_NOT_ALLOWED,
+            Self::SenderNotNamed => SENDER_NOT_NAMED,
+            Self::UnsupportedMediaType { .. } => UNSUPPORTED_MEDIA_TYPE,
             Self::BodyTooLarge { .. } => BODY_TOO_LARGE,
             Self::RateLimited(limited) => {
                 let code = match limited.scope {
                     Scope::Sender => 130_429,
                     Scope::Recipient => 131_056,
-                    Scope::Account => 80_007,
+                    Scope::Account | Scope::Operation => 80_007,
                 };
-                Kind::new("rate_limited", StatusCode::TOO_MANY_REQUESTS, code)
+                RefusalKind::new("rate_limited", StatusCode::TOO_MANY_REQUESTS, code)
             }
-            Self::SendUnderWay { .. } => Kind::new("send_under_way", StatusCode::CONFLICT, 100),
-            Self::KeyReused => Kind::new("key_reused", StatusCode::UNPROCESSABLE_ENTITY, 100),
+            Self::SendUnderWay { .. } => {
+                RefusalKind::new("send_under_way", StatusCode::CONFLICT, 100)
+            }
+            Self::KeyReused => {
+                RefusalKind::new("key_reused", StatusCode::UNPROCESSABLE_ENTITY, 100)
+            }
             Self::CredentialUnavailable { .. } | Self::NoToken(_) => {
-                Kind::new("credential_unavailable", StatusCode::SERVICE_UNAVAILABLE, 2)
+                RefusalKind::new("credential_unavailable", StatusCode::SERVICE_UNAVAILABLE, 2)
             }
-            Self::Overloaded => Kind::new("overloaded", StatusCode::SERVICE_UNAVAILABLE, 2),
-            Self::Upstream { error, .. } => match error {
-                UpstreamError::Unreachable(_) => Kind::new("upstream_unreachable", StatusCode::BAD_GATEWAY, 2),
-                UpstreamError::Tls(_) => Kind::new("upstream_tls", StatusCode::BAD_GATEWAY, 2),
-                UpstreamError::Protocol(_) | UpstreamError::NotWritten => {
-                    Kind::new("upstream_protocol", StatusCode::BAD_GATEWAY, 2)
-                }
-                UpstreamError::TimedOut { .. } => Kind::new("upstream_timeout", StatusCode::GATEWAY_TIMEOUT, 2),
-                UpstreamError::CallerBody(_) | UpstreamError::CallerTimedOut => BAD_REQUEST,
-                UpstreamError::CallerTooLarge { .. } => BODY_TOO_LARGE,
-            },
+            Self::Overloaded => OVERLOADED,
+            Self::Upstream { error, .. } => kind_of(error),
         }
     }
 
-    /// What the caller is told.
+    /// The answer for the application.
     #[must_use]
     pub fn refusal(&self, route: Option<&str>) -> Refusal {
         let (message, details) = self.texts();
@@ -130,11 +197,19 @@ impl OutboundError {
         match self {
             Self::RateLimited(limited) => refusal.retry_after = Some(limited.retry_after),
             Self::NoToken(error) => refusal.retry_after = Some(error.retry_after),
-            Self::CredentialUnavailable { .. } | Self::Overloaded => refusal.retry_after = Some(Duration::from_secs(1)),
-            Self::SendUnderWay { outcome_unknown: false } => refusal.retry_after = Some(Duration::from_secs(1)),
-            Self::SendUnderWay { outcome_unknown } | Self::Upstream { outcome_unknown, .. } => {
-                refusal.outcome_unknown = *outcome_unknown
-            }
+            Self::CredentialUnavailable { .. }
+            | Self::Overloaded
+            | Self::Upstream {
+                error: UpstreamError::Unreadable(Unreadable::NoRoom) | UpstreamError::NoPlace,
+                ..
+            } => refusal.retry_after = Some(Duration::from_secs(1)),
+            Self::SendUnderWay {
+                outcome_unknown: false,
+            } => refusal.retry_after = Some(Duration::from_secs(1)),
+            Self::SendUnderWay { outcome_unknown }
+            | Self::Upstream {
+                outcome_unknown, ..
+            } => refusal.outcome_unknown = *outcome_unknown,
             _ => {}
         }
         refusal
@@ -142,14 +217,14 @@ impl OutboundError {
 
     fn texts(&self) -> (String, String) {
         let (message, details): (String, String) = match self {
-            Self::BadRequest { message, details } => ((*message).into(), (*details).into()),
+            Self::BadRequest { message, details } => (message.clone().into_owned(), (*details).into()),
             Self::BrowserRequest => (
                 "a request from a browser page is not passed on".into(),
-                "call Keyside from a server-side application; it takes no request with an Origin or a Sec-Fetch-Site".into(),
+                "call Keyside from a server-side application; a request must not have an Origin or a Sec-Fetch-Site header".into(),
             ),
             Self::WrongHost => (
-                "the Host of the request is not one that Keyside answers for".into(),
-                "call localhost, 127.0.0.1 or [::1] with exactly one Host header, or add the name to [outbound] allowed_hosts".into(),
+                "Keyside does not answer for the Host of the request".into(),
+                "call localhost, 127.0.0.1, [::1] or a host of a route's provider with exactly one Host header, which over TLS is the name of the handshake; or add the name to [outbound] allowed_hosts".into(),
             ),
             Self::MethodNotAllowed => (
                 "the method is not passed on".into(),
@@ -159,15 +234,17 @@ impl OutboundError {
                 "no route has this path".into(),
                 "check the path of the request against `path` and `senders` of the [[route]] tables; `keyside status` lists them".into(),
             ),
-            Self::OperationNotAllowed { operation: Some(operation) } => (
-                format!("the operation `{operation}` is not allowed on this route"),
-                format!("if this application needs it, add \"{operation}\" to `operations` of the route"),
+            Self::OperationNotAllowed { operation, others } => not_allowed_texts(operation, others),
+            Self::UnknownOperation(advice) => (
+                "the provider's preset has no operation for this method and path".into(),
+                advice.clone(),
             ),
-            Self::OperationNotAllowed { operation: None } => (
-                "the provider has no operation for this method and path".into(),
-                "check the path against the provider's documentation; `keyside providers NAME` lists what is known".into(),
-            ),
-            Self::SenderNotAllowed { sender } => sender_texts(sender.as_deref()),
+            Self::ChannelNotAllowed { channel } => channel_texts(channel),
+            Self::FieldNotAllowed { field, operation, allowed } => field_texts(field, operation, allowed),
+            Self::SenderNotAllowed { sender } => sender_texts(Some(sender)),
+            Self::SenderIsPage { sender } => page_texts(sender),
+            Self::SenderNotNamed => sender_texts(None),
+            Self::UnsupportedMediaType { taken } => unsupported_texts(taken),
             Self::BodyTooLarge { limit } => (
                 "the body of the request is too large".into(),
                 format!("send at most {limit} bytes; JSON and forms may have 1 MiB, media 110 MiB"),
@@ -179,7 +256,7 @@ impl OutboundError {
             ),
             Self::SendUnderWay { outcome_unknown: true } => (
                 "the message with this Idempotency-Key was written, and no answer came: it may have been sent".into(),
-                "find out, for example by its status webhook; if it was not sent, repeat the request with Keyside-Settle: not-sent".into(),
+                "find out, for example by a status webhook; if the message was not sent, repeat the request with Keyside-Settle: not-sent".into(),
             ),
             Self::KeyReused => (
                 "this Idempotency-Key was used for another message".into(),
@@ -187,11 +264,11 @@ impl OutboundError {
             ),
             Self::CredentialUnavailable { secret } => (
                 format!("the credential of this route has no usable `{secret}`"),
-                "nothing was sent; `keyside status` says what is wrong with it".into(),
+                "nothing was sent; `keyside status` says what is wrong with the secret".into(),
             ),
             Self::NoToken(error) => (
                 error.to_string(),
-                "nothing was sent; send again after the time in Retry-After, and look at the log where it goes on".into(),
+                "nothing was sent; send again after the time in Retry-After; if the error stays, look at the log".into(),
             ),
             Self::Overloaded => ("too many requests with large bodies are under way".into(), "send again in a moment".into()),
             Self::Upstream { error, outcome_unknown } => (error.to_string(), self.upstream_advice(error, *outcome_unknown)),
@@ -204,17 +281,89 @@ impl OutboundError {
             return "the provider may or may not have acted on the request; look for a status webhook before sending again".into();
         }
         match error {
-            UpstreamError::CallerBody(_) | UpstreamError::CallerTimedOut => {
+            UpstreamError::RequestBodyRefused(_) => {
+                "send the form without batches, method overrides and credentials, in the plain form that HTTP libraries write"
+            }
+            UpstreamError::RequestBody(_) | UpstreamError::RequestBodyTimedOut => {
                 "send the whole body, in valid chunks or with its exact Content-Length"
             }
             UpstreamError::Tls(_) => {
                 "nothing was sent; check `ca` and `upstream` of the provider, and the clock of this machine"
             }
+            UpstreamError::MalformedRequest => {
+                "look at the secrets of the route's credential: none may have more than one line"
+            }
+            UpstreamError::NoPlace => {
+                "nothing was sent; send again in a moment; if the error stays, raise the limit on open files (ulimit -n, LimitNOFILE=)"
+            }
             UpstreamError::Unreachable(_) => "nothing was sent; check that this machine reaches the provider's host",
-            _ => "the request was not acted on as far as can be told; it may be sent again",
+            _ => "the provider has not acted on the request as far as Keyside can see; send the request again",
         }
         .into()
     }
+}
+
+/// Slug, status and code of a failure of the upstream, of the connection, or of the application's body.
+fn kind_of(error: &UpstreamError) -> RefusalKind {
+    match error {
+        UpstreamError::Unreadable(Unreadable::NoRoom) | UpstreamError::NoPlace => OVERLOADED,
+        UpstreamError::Unreachable(_) => {
+            RefusalKind::new("upstream_unreachable", StatusCode::BAD_GATEWAY, 2)
+        }
+        UpstreamError::Tls(_) => RefusalKind::new("upstream_tls", StatusCode::BAD_GATEWAY, 2),
+        UpstreamError::Protocol(_) | UpstreamError::Unreadable(_) | UpstreamError::NotWritten => {
+            RefusalKind::new("upstream_protocol", StatusCode::BAD_GATEWAY, 2)
+        }
+        UpstreamError::MalformedRequest => {
+            RefusalKind::new("credential_unavailable", StatusCode::SERVICE_UNAVAILABLE, 2)
+        }
+        UpstreamError::TimedOut { .. } => {
+            RefusalKind::new("upstream_timeout", StatusCode::GATEWAY_TIMEOUT, 2)
+        }
+        UpstreamError::RequestBody(_)
+        | UpstreamError::RequestBodyTimedOut
+        | UpstreamError::RequestBodyRefused(_) => BAD_REQUEST,
+        UpstreamError::RequestBodyTooLarge { .. } => BODY_TOO_LARGE,
+    }
+}
+
+fn channel_texts(channel: &str) -> (String, String) {
+    (
+        format!("a message in the channel `{channel}` is not allowed on this route"),
+        "if this application needs the channel, add it to `channels` of the route".into(),
+    )
+}
+
+fn not_allowed_texts(operation: &str, others: &[String]) -> (String, String) {
+    let mut details =
+        format!("if this application needs it, add \"{operation}\" to `operations` of the route");
+    if !others.is_empty() {
+        details.push_str(&format!(
+            "; the request is in \"{}\" as well",
+            others.join("\", \"")
+        ));
+    }
+    (
+        format!("the operation `{operation}` is not allowed on this route"),
+        details,
+    )
+}
+
+fn field_texts(field: &str, operation: &str, allowed: &[String]) -> (String, String) {
+    (
+        format!("the operation `{operation}` does not allow the field {field:?} in this request"),
+        format!(
+            "send only {}, or add the operation that has this request with any field to `operations` of the route",
+            allowed.join(", ")
+        ),
+    )
+}
+
+fn page_texts(sender: &str) -> (String, String) {
+    (
+        format!("the sender {sender} is a page of the token, and no number of WhatsApp"),
+        "use the id of a phone number; Keyside sends no messages of Messenger".into(),
+    )
 }
 
 fn sender_texts(sender: Option<&str>) -> (String, String) {
@@ -224,30 +373,66 @@ fn sender_texts(sender: Option<&str>) -> (String, String) {
             "use a sender of this route, or add it to `senders`".into(),
         ),
         None => (
-            "the request names no sender, and this route is for some alone".into(),
-            "name one where the provider looks for it, or leave `senders` of the route out".into(),
+            "the request names no sender, and the sender decides whether it may pass".into(),
+            "name the sender where the provider looks for it, as in ?phone_number_id=..., or the account in the path, or give the route a `path` of its own without `senders`".into(),
         ),
     }
+}
+
+fn unsupported_texts(taken: &[String]) -> (String, String) {
+    let details = match taken {
+        [] => "send no body".to_owned(),
+        taken => format!("send the body as {} in UTF-8", taken.join(" or as ")),
+    };
+    (
+        "the operation takes no body of this Content-Type".into(),
+        details,
+    )
 }
 
 fn rate_limited_texts(limited: &Limited) -> (String, String) {
     if limited.is_closed {
         return (
-            "the limits that many sidecars share cannot be asked, and nothing goes without them".into(),
-            "send again after the time in Retry-After; `keyside status` says what is wrong with the server of [limits]"
+            "the shared server of [limits] does not answer, and on_failure is \"closed\"".into(),
+            "send again after the time in Retry-After; `keyside status` says what is wrong with the shared server"
                 .into(),
         );
     }
-    if let Some(why) = limited.why {
+    let subject = limited.scope.as_str();
+    let seconds = whole_seconds(limited.retry_after);
+    if let Some(reason) = limited.pause {
         return (
-            format!("nothing of this {} goes for now: {}", limited.scope.as_str(), why.explained()),
-            "send again after the time in Retry-After; until then the provider would refuse it too".into(),
+            format!(
+                "this {subject} is paused for another {seconds} s: {}",
+                reason.explained()
+            ),
+            "send again after the time in Retry-After; until then the provider would refuse the request too; \
+             `keyside explain` shows the pause"
+                .into(),
         );
     }
+    let queue = match limited.waiting {
+        0 => String::new(),
+        1 => ", and 1 request is waiting".to_owned(),
+        waiting => format!(", and {waiting} requests are waiting"),
+    };
     (
-        format!("the limit of this {} is reached; {} requests wait already", limited.scope.as_str(), limited.waiting),
+        format!("the limit of this {subject} is reached for another {seconds} s{queue}"),
         "send again after the time in Retry-After, or raise `max_wait` of [route.limits]".into(),
     )
 }
 
-const BODY_TOO_LARGE: Kind = Kind::new("body_too_large", StatusCode::PAYLOAD_TOO_LARGE, 100);
+const OVERLOADED: RefusalKind = RefusalKind::new("overloaded", StatusCode::SERVICE_UNAVAILABLE, 2);
+const OPERATION_NOT_ALLOWED: RefusalKind =
+    RefusalKind::new("operation_not_allowed", StatusCode::FORBIDDEN, 200);
+const SENDER_NOT_ALLOWED: RefusalKind =
+    RefusalKind::new("sender_not_allowed", StatusCode::FORBIDDEN, 200);
+const SENDER_NOT_NAMED: RefusalKind =
+    RefusalKind::new("sender_not_named", StatusCode::FORBIDDEN, 200);
+const UNSUPPORTED_MEDIA_TYPE: RefusalKind = RefusalKind::new(
+    "unsupported_media_type",
+    StatusCode::UNSUPPORTED_MEDIA_TYPE,
+    100,
+);
+const BODY_TOO_LARGE: RefusalKind =
+    RefusalKind::new("body_too_large", StatusCode::PAYLOAD_TOO_LARGE, 100);

@@ -1,46 +1,64 @@
-//! Who may call and what may pass: everything that is refused before anything is looked up.
+//! The first checks of a request, before a route is looked up: who may call, and what may pass.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
-use std::net::{Ipv4Addr, Ipv6Addr};
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, header};
 
 use super::error::OutboundError;
-use crate::headers::is_ascii_text;
+use super::hosts::{Hosts, NamedUpstream, host_of, named_upstream, upstream_of_host};
+use super::path::check_path;
+use crate::headers::{is_ascii_text, names_in};
 use crate::listener::Link;
 use crate::query;
 
-/// Refuses a request that comes from the wrong place, or that a provider might read as another one
-/// than Keyside does.
+/// Refuses a request from the wrong place, or a request that a provider might read differently than
+/// Keyside does. Returns the upstream that the target or `Host` names; `None` for a name of Keyside's own.
 ///
 /// # Errors
-/// 421, 403, 405 or 400.
-pub fn admit(request: &Parts, hosts: &HashSet<String>, link: &Link) -> Result<(), OutboundError> {
-    check_caller(&request.headers, hosts)?;
+/// 421 for a foreign host, 403 for a browser, 405 for a method, 400 for an ambiguous request.
+pub fn admit(
+    request: &Parts,
+    hosts: &Hosts,
+    link: &Link,
+) -> Result<Option<NamedUpstream>, OutboundError> {
+    check_caller(&request.headers, hosts, link)?;
     if !METHODS.contains(&request.method) {
         return Err(OutboundError::MethodNotAllowed);
     }
     check_headers(&request.headers)?;
-    // An authority without a scheme is the form that only CONNECT has.
+    // Only CONNECT has a target with an authority and without a scheme.
     if request.uri.scheme().is_none() && request.uri.authority().is_some() {
-        return Err(bad("the request target has no path", "ask for a path, as in GET /v23.0/..."));
+        return Err(bad(
+            "the request target has no path",
+            "ask for a path, as in GET /v23.0/...",
+        ));
     }
     if link.had_fragment() {
-        return Err(bad("the request target has a fragment", "leave out `#` and what follows it"));
+        return Err(bad(
+            "the request target has a fragment",
+            "leave out `#` and what follows it",
+        ));
     }
+    let upstream = match named_upstream(&request.uri, hosts, link)? {
+        None if request.uri.authority().is_none() => {
+            let host = request.headers.get(header::HOST);
+            host.and_then(|host| upstream_of_host(host.to_str().ok()?, hosts, link))
+        }
+        named => named,
+    };
     check_path(request.uri.path())?;
-    check_query(request.uri.query().unwrap_or_default())
+    check_query(request.uri.query().unwrap_or_default())?;
+    Ok(upstream)
 }
 
-/// Who may call any listener of Keyside's: a process of this machine that knows where it is calling,
-/// and no page in a browser. A rebound DNS name shows in `Host` alone; a page on another port of
-/// localhost is `same-site` to a browser, so that only `none` passes.
+/// Refuses callers that no listener of Keyside serves: requests for a foreign `Host`, as a rebound DNS
+/// name makes them, and pages in a browser. A browser calls a page on another port of localhost
+/// `same-site`, so only `Sec-Fetch-Site: none` passes.
 ///
 /// # Errors
-/// 421 or 403.
-pub fn check_caller(headers: &HeaderMap, hosts: &HashSet<String>) -> Result<(), OutboundError> {
+/// 421 for the `Host`, 403 for a browser.
+pub fn check_caller(headers: &HeaderMap, hosts: &Hosts, link: &Link) -> Result<(), OutboundError> {
     let mut named = None;
     let mut from_a_page = false;
     // One pass over few headers is cheaper than a look-up for each name.
@@ -52,43 +70,46 @@ pub fn check_caller(headers: &HeaderMap, hosts: &HashSet<String>) -> Result<(), 
             _ => from_a_page |= name == "sec-fetch-site" && value != "none",
         }
     }
-    let host = named.and_then(|host| host_of(host.to_str().ok()?)).ok_or(OutboundError::WrongHost)?;
-    if !is_loopback(host) && !hosts.contains(&host.to_ascii_lowercase()) {
+    let host = named.and_then(|host| host.to_str().ok());
+    let is_ours = |host| hosts.answer_for(host, link) && is_server_name(host, link);
+    if !host.is_some_and(is_ours) {
         return Err(OutboundError::WrongHost);
     }
-    if from_a_page { Err(OutboundError::BrowserRequest) } else { Ok(()) }
+    if from_a_page {
+        Err(OutboundError::BrowserRequest)
+    } else {
+        Ok(())
+    }
 }
 
-/// The host of an authority, without its port; `None` where it is malformed.
-pub fn host_of(authority: &str) -> Option<&str> {
-    let port_at = match authority.strip_prefix('[') {
-        Some(rest) => rest.find(']')? + 2,
-        None => authority.find(':').unwrap_or(authority.len()),
+/// True for the host that the caller asked for in its TLS handshake, if it asked for any. A connection that was opened
+/// for one host carries no requests for another: RFC 9110, section 7.4.
+fn is_server_name(authority: &str, link: &Link) -> bool {
+    let Some(server_name) = link.server_name() else {
+        return true;
     };
-    let (host, port) = authority.split_at_checked(port_at)?;
-    let port_is_fine = port.is_empty() || port.strip_prefix(':').is_some_and(|digits| digits.parse::<u16>().is_ok());
-    let is_name = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
-    let host_is_fine = host.starts_with('[') || (!host.is_empty() && host.bytes().all(is_name));
-    (port_is_fine && host_is_fine).then_some(host)
-}
-
-fn is_loopback(host: &str) -> bool {
-    let v6 = || host.strip_prefix('[')?.strip_suffix(']')?.parse::<Ipv6Addr>().ok();
-    host.eq_ignore_ascii_case("localhost")
-        || host.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback())
-        || v6().is_some_and(|address| address.is_loopback())
+    host_of(authority).is_some_and(|host| host.eq_ignore_ascii_case(server_name))
 }
 
 fn check_headers(headers: &HeaderMap) -> Result<(), OutboundError> {
     let (mut coded, mut typed) = (false, false);
     for (name, value) in headers {
+        if !is_ascii_text(value) {
+            return Err(not_ascii(name));
+        }
         match *read_as(name) {
-            // What a body is decides what is taken out of it; two readers must not differ over it.
+            // The type decides which credentials are taken out of the body, so two readers must not
+            // find two types.
             header::CONTENT_TYPE if typed || name != header::CONTENT_TYPE => {
-                return Err(bad("there is more than one Content-Type", "send the body with exactly one Content-Type"));
+                return Err(bad(
+                    "there is more than one Content-Type",
+                    "send the body with exactly one Content-Type",
+                ));
             }
             header::CONTENT_TYPE => typed = true,
-            header::TRANSFER_ENCODING if coded || !value.as_bytes().eq_ignore_ascii_case(b"chunked") => {
+            header::TRANSFER_ENCODING
+                if coded || !value.as_bytes().eq_ignore_ascii_case(b"chunked") =>
+            {
                 return Err(bad(
                     "the Transfer-Encoding is not a single `chunked`",
                     "send the body plain, in chunks or with a Content-Length",
@@ -96,12 +117,15 @@ fn check_headers(headers: &HeaderMap) -> Result<(), OutboundError> {
             }
             header::TRANSFER_ENCODING => coded = true,
             header::EXPECT if !value.as_bytes().eq_ignore_ascii_case(b"100-continue") => {
-                return Err(bad("the Expect header asks for something unknown", "send `Expect: 100-continue` or none"));
-            }
-            _ if !is_ascii_text(value) => {
                 return Err(bad(
-                    "a header has bytes that are not ASCII",
-                    "encode what is not ASCII, or send it in the body",
+                    "the Expect header asks for something unknown",
+                    "send `Expect: 100-continue` or none",
+                ));
+            }
+            header::CONNECTION if names_in(value).any(is_end_to_end) => {
+                return Err(bad(
+                    "the Connection header names a header that belongs to the message",
+                    "name only headers of the connection in Connection, such as keep-alive",
                 ));
             }
             _ => {}
@@ -110,56 +134,55 @@ fn check_headers(headers: &HeaderMap) -> Result<(), OutboundError> {
     Ok(())
 }
 
-/// A path that every reader takes for the same one: no dot segment, empty segment or backslash, plain
-/// or encoded, no control character, nothing beyond ASCII. What passes goes on byte for byte.
-///
-/// # Errors
-/// 400.
-pub fn check_path(path: &str) -> Result<(), OutboundError> {
-    let refuse = |message| Err(bad(message, "send the path in its plain form, as the provider documents it"));
-    if !path.starts_with('/') {
-        return refuse("the path does not begin with `/`");
+fn not_ascii(name: &HeaderName) -> OutboundError {
+    OutboundError::BadRequest {
+        message: format!("the header {name} has bytes that are not ASCII").into(),
+        details: "encode what is not ASCII, or send it in the body",
     }
-    for segment in path.as_bytes().split(|b| *b == b'/').skip(1) {
-        // Some servers drop what follows a `;` before they look at the segment.
-        match segment.split(|b| *b == b';').next().unwrap_or_default() {
-            b"" if path.contains("//") => return refuse("the path has an empty segment"),
-            b"." | b".." => return refuse("the path has a dot segment"),
-            _ => {}
-        }
-    }
-    if path.bytes().any(|b| b == b'\\' || !(b'!'..=b'~').contains(&b)) {
-        return refuse("the path has a backslash, a control character or a byte that is not ASCII");
-    }
-    let mut rest = path;
-    while let Some((_, after)) = rest.split_once('%') {
-        let code = after.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        match code {
-            None => return refuse("the path has a `%` without two hex digits"),
-            Some(b'/' | b'\\' | b'.' | 0..0x20 | 0x7f..) => {
-                return refuse("the path has an encoded slash, backslash, dot or control character");
-            }
-            Some(_) => rest = after,
-        }
-    }
-    Ok(())
 }
 
-/// No parameter that makes the provider do something else than the method and path say: Graph's
-/// verb override, batches, several objects at once, and headers in the body.
+/// True for the name, in a `Connection` header, of a header that means something to Keyside or to every provider.
+/// Without the header the message would mean something else than what was checked. A private header may be named, and
+/// ends here; so do headers that Keyside removes or writes itself, such as `Host` and `Content-Length`.
+fn is_end_to_end(named: &[u8]) -> bool {
+    let Ok(name) = HeaderName::from_bytes(named) else {
+        return false;
+    };
+    let name = read_as(&name);
+    let describes_content =
+        name.as_str().starts_with("content-") && *name != header::CONTENT_LENGTH;
+    describes_content || name.as_str().starts_with("accept") || END_TO_END.contains(&name.as_str())
+}
+
+/// Refuses parameters that change the meaning of method and path: Graph's verb override, batches,
+/// several objects at once, and headers in the body. A byte that is not ASCII is refused as well, because servers
+/// differ about its meaning.
 fn check_query(text: &str) -> Result<(), OutboundError> {
-    if query::pairs(text).any(|pair| pair.is_named(&OVERRIDES)) { Err(OVERRIDDEN) } else { Ok(()) }
+    if !text.is_ascii() {
+        return Err(bad(
+            "the query has a byte that is not ASCII",
+            "encode the query in percent signs",
+        ));
+    }
+    if query::pairs(text).any(|pair| pair.is_named(&OVERRIDES)) {
+        Err(OVERRIDDEN)
+    } else {
+        Ok(())
+    }
 }
 
-/// Whether a caller's header stays behind whatever the provider is: hop-by-hop headers, what
-/// identifies or authorizes the caller, what traces it inside its own network, and what would have
-/// the provider take the request for another.
+/// True for headers of an application that no provider gets: hop-by-hop headers, identities and
+/// credentials, traces of the application's own network, and overrides of the method.
 #[must_use]
 pub fn is_stripped(name: &HeaderName) -> bool {
     crate::headers::is_hop_by_hop(name)
         || matches!(
             *name,
-            header::HOST | header::CONTENT_LENGTH | header::EXPECT | header::COOKIE | header::AUTHORIZATION
+            header::HOST
+                | header::CONTENT_LENGTH
+                | header::EXPECT
+                | header::COOKIE
+                | header::AUTHORIZATION
         )
         || matches!(*name, header::FORWARDED | header::VIA)
         || STRIPPED.contains(&name.as_str())
@@ -168,17 +191,18 @@ pub fn is_stripped(name: &HeaderName) -> bool {
         || name.as_str().starts_with("keyside-")
 }
 
-/// The name as it is read by CGI and what descends from it, to whom `X_API_Key` is `X-API-Key`.
+/// The name as CGI and its successors read a name: `X_API_Key` becomes `X-API-Key`.
 #[must_use]
 pub fn read_as(name: &HeaderName) -> Cow<'_, HeaderName> {
     if memchr::memchr(b'_', name.as_str().as_bytes()).is_none() {
         return Cow::Borrowed(name);
     }
-    HeaderName::from_bytes(name.as_str().replace('_', "-").as_bytes()).map_or(Cow::Borrowed(name), Cow::Owned)
+    HeaderName::from_bytes(name.as_str().replace('_', "-").as_bytes())
+        .map_or(Cow::Borrowed(name), Cow::Owned)
 }
 
-fn bad(message: &'static str, details: &'static str) -> OutboundError {
-    OutboundError::BadRequest { message, details }
+const fn bad(message: &'static str, details: &'static str) -> OutboundError {
+    OutboundError::bad_request(message, details)
 }
 
 const STRIPPED: [&str; 8] = [
@@ -192,115 +216,93 @@ const STRIPPED: [&str; 8] = [
     "x-access-token",
 ];
 
-/// What Graph takes from a query, and from a form or a JSON object as well.
-pub const OVERRIDES: [&str; 4] = ["method", "batch", "ids", "include_headers"];
-/// What is said where one of them is there.
-pub const OVERRIDDEN: OutboundError = OutboundError::BadRequest {
-    message: "the request has a parameter that changes what it does",
-    details: "send each call by itself, with its own method, without `method`, `batch`, `ids` and `include_headers`",
-};
+/// Headers that change what Keyside or a provider does with a message; see [`is_end_to_end`].
+const END_TO_END: [&str; 14] = [
+    "date",
+    "expect",
+    "idempotency-key",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-unmodified-since",
+    "keyside-settle",
+    "origin",
+    "prefer",
+    "priority",
+    "range",
+    "sec-fetch-site",
+    "user-agent",
+];
 
-/// The methods that pass, as `Allow` lists them.
+/// Parameters that Graph takes from a query, a form or a JSON object, and that change the request.
+pub const OVERRIDES: [&str; 4] = ["method", "batch", "ids", "include_headers"];
+/// The error for a request with one of [`OVERRIDES`].
+pub const OVERRIDDEN: OutboundError = bad(
+    "the request has a parameter that changes what it does",
+    "send each call by itself, with its own method, without `method`, `batch`, `ids` and `include_headers`",
+);
+
+/// The methods that pass, in the form of the `Allow` header.
 pub const ALLOW: &str = "GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS";
-const METHODS: [Method; 7] =
-    [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::HEAD, Method::OPTIONS];
+const METHODS: [Method; 7] = [
+    Method::GET,
+    Method::POST,
+    Method::PUT,
+    Method::PATCH,
+    Method::DELETE,
+    Method::HEAD,
+    Method::OPTIONS,
+];
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_path_that_could_be_read_in_two_ways_is_refused() {
-        for path in [
-            "",
-            "*",
-            "a",
-            "//a",
-            "/a//b",
-            "/.",
-            "/..",
-            "/a/../b",
-            "/a/.",
-            "/a/..;/b",
-            "/a/.;x=1",
-            "/a\\b",
-            "/a b",
-            "/\u{e9}",
-            "/a\u{7f}",
-            "/%",
-            "/%4",
-            "/%zz",
-            "/%2e%2e/a",
-            "/a%2Fb",
-            "/a%5cb",
-            "/%00",
-            "/a%0d%0aX:%20y",
-            "/%7f",
-            "/%c3%a9",
+    fn connection_names_no_header_of_the_message() {
+        for name in [
+            "content-type",
+            "Content-Type",
+            "content_type",
+            "content-encoding",
+            "user-agent",
+            "accept",
+            "idempotency-key",
         ] {
-            assert!(check_path(path).is_err(), "{path}");
+            assert!(is_end_to_end(name.as_bytes()), "{name}");
         }
-    }
-
-    #[test]
-    fn a_plain_path_passes() {
-        for path in [
-            "/",
-            "/v23.0/106/messages",
-            "/v23.0/upload:MTphdHRh==",
-            "/a/...",
-            "/a.b",
-            "/a%20b",
-            "/a;b=c",
-            "/106/messages/",
+        for name in [
+            "close",
+            "keep-alive",
+            "te",
+            "upgrade",
+            "http2-settings",
+            "proxy-connection",
+            "transfer-encoding",
+            "content-length",
+            "host",
+            "authorization",
+            "x-private",
+            "\u{e9}",
         ] {
-            assert!(check_path(path).is_ok(), "{path}");
-        }
-    }
-
-    #[test]
-    fn a_host_is_taken_apart_or_refused() {
-        for (authority, host) in [
-            ("localhost", "localhost"),
-            ("a.b:80", "a.b"),
-            ("127.0.0.1:8080", "127.0.0.1"),
-            ("[::1]", "[::1]"),
-            ("[::1]:80", "[::1]"),
-            ("a:", "a"),
-        ] {
-            let expected = (authority != "a:").then_some(host);
-            assert_eq!(host_of(authority), expected, "{authority}");
-        }
-        for authority in ["", ":80", "a@b", "a/c", "a:b", "a:80:90", "a:99999", "[::1", "[::1]x", "a b", "\u{e9}"] {
-            assert_eq!(host_of(authority), None, "{authority}");
-        }
-    }
-
-    #[test]
-    fn loopback_has_many_names_and_others_are_none() {
-        for host in ["localhost", "LocalHost", "127.0.0.1", "127.1.2.3", "[::1]"] {
-            assert!(is_loopback(host), "{host}");
-        }
-        for host in [
-            "evil.test",
-            "localhost.evil.test",
-            "127.0.0.1.evil.test",
-            "10.0.0.1",
-            "[::2]",
-            "0.0.0.0",
-            "[::ffff:127.0.0.1]",
-        ] {
-            assert!(!is_loopback(host), "{host}");
+            assert!(!is_end_to_end(name.as_bytes()), "{name}");
         }
     }
 
     #[test]
     fn parameters_that_change_the_request_are_refused() {
-        for query in
-            ["method=delete", "a=1&METHOD=x", "%6Dethod=x", "batch=[]", "batch[]=1", "ids=1,2", "include_headers"]
-        {
+        for query in [
+            "method=delete",
+            "a=1&METHOD=x",
+            "%6Dethod=x",
+            "batch=[]",
+            "batch[]=1",
+            "ids=1,2",
+            "include_headers",
+        ] {
             assert!(check_query(query).is_err(), "{query}");
         }
         assert!(check_query("fields=method&methods=1&phone_number_id=1").is_ok());
+        assert!(check_query("a=\u{e9}").is_err());
     }
 }

@@ -1,39 +1,36 @@
-//! The request as the provider sees it: what the caller may not send is taken out, and the credential
-//! is put in, last.
-
-use std::borrow::Cow;
+//! The request as the provider sees it: without credentials of the application, and with the
+//! credential of the route.
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderName, Method, header};
+use http::{HeaderName, header};
 use zeroize::Zeroizing;
 
 use super::body::Form;
 use super::error::OutboundError;
-use super::guard::{OVERRIDDEN, OVERRIDES, is_stripped, read_as};
+use super::guard::{is_stripped, read_as};
 use super::policy::Permit;
-use crate::credential::Sent;
+use crate::credential::SecretSet;
 use crate::headers::connection_named;
-use crate::json::{self, RawObject};
+use crate::json::RawObject;
 use crate::provider::access::ACCESS_TOKEN;
-use crate::provider::{Inject, Part, Provider, Template};
+use crate::provider::{Inject, Part, Template};
 use crate::query;
-use crate::upstream::{COPY_LIMIT, Head, Outgoing, OutgoingBody};
+use crate::upstream::{ClockReading, Outgoing, OutgoingBody, RequestHead, RequestLine, USER_AGENT};
+use crate::workers::work_on;
 
-/// The length of a body, which decides how it is framed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Length {
-    Known(u64),
-    Unknown,
-}
-
-/// Changes a body that was read whole: credentials of the caller's go, fields of the provider's come.
+/// Puts the provider's fields into a whole body. The credentials of the application are out already.
 ///
 /// # Errors
-/// Where the credential has its place in the body alone, and this body has no such place.
-pub(super) fn edit_body(permit: &Permit<'_>, sent: Sent<'_>, form: Form, body: Bytes) -> Result<Bytes, OutboundError> {
-    if permit.operation().is_some_and(|operation| operation.caller_credential) {
-        return Ok(body);
+/// 400 for a body without a place for a credential that goes nowhere else; 503 without the secret.
+pub(super) async fn edit_body(
+    permit: &Permit<'_>,
+    sent: SecretSet<'_>,
+    form: Form,
+    body: Bytes,
+) -> Result<OutgoingBody, OutboundError> {
+    if permit.passes_callers_credential() {
+        return Ok(OutgoingBody::Whole(body));
     }
     let fits = |inject: &&Inject| match inject {
         Inject::JsonField { .. } => form == Form::Json && !body.is_empty(),
@@ -44,244 +41,241 @@ pub(super) fn edit_body(permit: &Permit<'_>, sent: Sent<'_>, form: Form, body: B
     if fields.is_empty() && needs_body(permit) {
         return Err(NO_PLACE);
     }
-    let text = match std::str::from_utf8(&body) {
-        Ok(text) => text,
-        Err(_) if fields.is_empty() && form != Form::UrlEncoded => return Ok(body),
-        Err(_) => return Err(NO_PLACE),
-    };
-    let cleaned = match form {
-        Form::UrlEncoded => clean_form(permit.provider(), text)?,
-        Form::Json => clean_json(permit.provider(), text)?,
-        Form::Stream => Cow::Borrowed(text),
-    };
-    if fields.is_empty() && matches!(cleaned, Cow::Borrowed(_)) {
-        return Ok(body);
+    if fields.is_empty() {
+        return Ok(OutgoingBody::Whole(body));
     }
-    let mut changed = Zeroizing::new(cleaned.into_owned());
+    let mut edits = Vec::new();
     for field in fields {
-        match field {
-            Inject::JsonField { pointer, value } => changed = with_json_field(sent, &changed, pointer, value)?,
-            Inject::FormField { name, value } => changed = with_form_field(sent, &changed, name, value)?,
-            Inject::Header { .. } | Inject::Query { .. } | Inject::AppSecretProof { .. } => {}
+        edits.extend(Edit::of(field, sent)?);
+    }
+    let changed = work_on(body.len(), move || edited(&body, &edits)).await?;
+    Ok(OutgoingBody::Secret(changed))
+}
+
+/// A field that goes into a body, with its value.
+enum Edit {
+    Json {
+        pointer: Vec<String>,
+        value: Zeroizing<String>,
+    },
+    Form {
+        name: String,
+        value: Zeroizing<String>,
+    },
+}
+
+impl Edit {
+    /// The edit for an injection; `None` for an injection that is in no body.
+    fn of(inject: &Inject, sent: SecretSet<'_>) -> Result<Option<Self>, OutboundError> {
+        let rendered = |value: &Template| -> Result<_, OutboundError> {
+            let mut rendered = Zeroizing::new(String::with_capacity(RENDERED));
+            sent.render(value, |text| rendered.push_str(text))?;
+            Ok(rendered)
+        };
+        Ok(match inject {
+            Inject::JsonField { pointer, value } => Some(Self::Json {
+                pointer: pointer.clone(),
+                value: rendered(value)?,
+            }),
+            Inject::FormField { name, value } => Some(Self::Form {
+                name: name.clone(),
+                value: rendered(value)?,
+            }),
+            Inject::Header { .. } | Inject::Query { .. } | Inject::AppSecretProof { .. } => None,
+        })
+    }
+
+    fn apply(&self, text: &str) -> Result<Zeroizing<String>, OutboundError> {
+        match self {
+            Self::Json { pointer, value } => with_json_field(text, pointer, value),
+            Self::Form { name, value } => Ok(with_form_field(text, name, value)),
         }
     }
-    Ok(Bytes::copy_from_slice(changed.as_bytes()))
 }
 
-fn clean_form<'b>(provider: &Provider, text: &'b str) -> Result<Cow<'b, str>, OutboundError> {
-    if provider.graph_answers && query::pairs(text).any(|pair| pair.is_named(&OVERRIDES)) {
-        return Err(OVERRIDDEN);
+fn edited(body: &[u8], edits: &[Edit]) -> Result<Zeroizing<String>, OutboundError> {
+    let text = std::str::from_utf8(body).map_err(|_| NO_PLACE)?;
+    let mut changed = Zeroizing::new(text.to_owned());
+    for edit in edits {
+        changed = edit.apply(&changed)?;
     }
-    Ok(query::without(text, &provider.strip.form))
+    Ok(changed)
 }
 
-/// Graph reads the fields of a JSON object as it reads those of a form. What is no object has none; a
-/// byte order mark before one is no part of it to many readers.
-fn clean_json<'b>(provider: &Provider, text: &'b str) -> Result<Cow<'b, str>, OutboundError> {
-    let overrides = |name: &str| OVERRIDES.iter().any(|other| other.eq_ignore_ascii_case(name));
-    let is_credential = |name: &str| provider.strip.form.iter().any(|other| other.eq_ignore_ascii_case(name));
-    let wanted = OVERRIDES.into_iter().chain(provider.strip.form.iter().map(String::as_str));
-    if !json::may_name(text, &wanted) {
-        return Ok(Cow::Borrowed(text));
-    }
-    let bare = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let Some(mut object) = RawObject::parse(bare) else { return Ok(Cow::Borrowed(text)) };
-    if provider.graph_answers && object.names().any(overrides) {
-        return Err(OVERRIDDEN);
-    }
-    if !object.names().any(is_credential) {
-        return Ok(Cow::Borrowed(text));
-    }
-    object.retain(|name| !is_credential(name));
-    Ok(Cow::Owned(object.to_string()))
-}
-
-/// Whether the credential goes into the body and nowhere else.
+/// True if the credential goes into the body and nowhere else.
 fn needs_body(permit: &Permit<'_>) -> bool {
-    let in_body = |inject: &Inject| matches!(inject, Inject::JsonField { .. } | Inject::FormField { .. });
+    let in_body =
+        |inject: &Inject| matches!(inject, Inject::JsonField { .. } | Inject::FormField { .. });
     let injections = injections(permit);
     !injections.is_empty() && injections.iter().all(in_body)
 }
 
 fn with_json_field(
-    sent: Sent<'_>,
     text: &str,
     pointer: &[String],
-    value: &Template,
+    value: &str,
 ) -> Result<Zeroizing<String>, OutboundError> {
     let mut object = RawObject::parse(text).ok_or(NO_PLACE)?;
-    let mut rendered = Zeroizing::new(String::with_capacity(RENDERED));
-    sent.render(value, |text| rendered.push_str(text))?;
-    if !object.set_string_at(pointer, &rendered) {
+    if !object.set_string_at(pointer, value) {
         return Err(NO_PLACE);
     }
     Ok(Zeroizing::new(object.to_string()))
 }
 
-fn with_form_field(
-    sent: Sent<'_>,
-    text: &str,
-    name: &str,
-    value: &Template,
-) -> Result<Zeroizing<String>, OutboundError> {
+fn with_form_field(text: &str, name: &str, value: &str) -> Zeroizing<String> {
     let mut text = Zeroizing::new(query::without(text, &[name]).into_owned());
     query::begin_pair(&mut text, name);
-    sent.render(value, |piece| text.extend(query::encode(piece)))?;
-    Ok(text)
+    text.extend(query::encode(value));
+    text
 }
 
-/// Whether an access token goes into the request.
+/// True for a request that carries an access token.
 pub(super) fn takes_access_token(permit: &Permit<'_>) -> bool {
-    let own_credential = !permit.operation().is_some_and(|operation| operation.caller_credential);
+    let own_credential = !permit.passes_callers_credential();
     let mut templates = injections(permit).iter().filter_map(Inject::template);
     own_credential && templates.any(|template| template.names().any(|name| name == ACCESS_TOKEN))
 }
 
-/// Writes the request. Secrets enter the head here, last, and leave with its buffer.
+/// Writes the request: what the application may send, then the credential. A proof has the time of `clock`.
+///
+/// # Errors
+/// 503 for a credential without a secret that the request should carry.
 pub(super) fn compose(
     permit: &Permit<'_>,
-    sent: Sent<'_>,
+    secrets: SecretSet<'_>,
     request: &Parts,
     injected: &[HeaderName],
-    length: Length,
+    clock: ClockReading,
     body: OutgoingBody,
 ) -> Result<Outgoing, OutboundError> {
-    let own_credential = !permit.operation().is_some_and(|operation| operation.caller_credential);
-    let injections = if own_credential { injections(permit) } else { &[] };
-    let mut head = Head::with_capacity(room_for(sent, request, &body));
-    write_target(&mut head, permit, sent, request, injections)?;
-    write_line(&mut head, "host", permit.host().as_bytes());
-    let named: Vec<_> = connection_named(&request.headers).collect();
-    let mut has_agent = false;
-    for (name, value) in &request.headers {
-        let callers_own = !own_credential && *name == header::AUTHORIZATION;
-        let read_as = read_as(name);
-        let unwanted = is_stripped(&read_as)
-            || injected.contains(&read_as)
-            || permit.provider().strip.headers.contains(&read_as)
-            || named.iter().any(|named| named.eq_ignore_ascii_case(name.as_str().as_bytes()))
-            // An answer that has to be looked through must not come compressed or in parts.
-            || *name == header::ACCEPT_ENCODING
-            || (*name == header::RANGE && !permit.request.media);
-        if callers_own || !unwanted {
-            has_agent |= *name == header::USER_AGENT;
-            write_line(&mut head, name.as_str(), value.as_bytes());
-        }
-    }
-    if !has_agent {
-        // Meta's media host refuses requests without one.
-        write_line(&mut head, "user-agent", concat!("keyside/", env!("CARGO_PKG_VERSION")).as_bytes());
-    }
-    match length {
-        Length::Unknown => write_line(&mut head, "transfer-encoding", b"chunked"),
-        Length::Known(0) if !matches!(request.method, Method::POST | Method::PUT | Method::PATCH) => {}
-        Length::Known(length) => write_line(&mut head, "content-length", length.to_string().as_bytes()),
-    }
+    let injections = if permit.passes_callers_credential() {
+        &[]
+    } else {
+        injections(permit)
+    };
+    let mut line = RequestLine::new(request.method.clone(), body);
+    write_path(&mut line, permit, secrets)?;
+    write_query(&mut line, permit, secrets, request, injections, clock)?;
+    let mut head = line.headers(permit.host());
+    copy_headers(&mut head, permit, request, injected);
     for inject in injections {
         if let Inject::Header { name, value } = inject {
-            head.push(name.as_str().as_bytes());
-            head.push(b": ");
-            sent.render(value, |text| head.push_secret(text.as_bytes()))?;
-            head.push(b"\r\n");
+            head.secret_header_with(name, |header| {
+                secrets.render(value, |text| header.push(text))
+            })?;
         }
     }
-    head.push(b"\r\n");
-    Ok(Outgoing::new(request.method.clone(), head, body))
+    Ok(head.finish())
 }
 
-/// Enough that the head, a small body and every secret in it never make the buffer grow: growing
-/// would leave a copy behind that nobody wipes.
-fn room_for(sent: Sent<'_>, request: &Parts, body: &OutgoingBody) -> usize {
-    let headers: usize = request.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    let target = request.uri.path().len() + request.uri.query().map_or(0, str::len);
-    let body = match body {
-        OutgoingBody::Whole(data) if data.len() <= COPY_LIMIT => data.len(),
-        OutgoingBody::Whole(_) | OutgoingBody::Pieces(_) | OutgoingBody::Stream { .. } => 0,
-    };
-    512 + headers + target + body + 4 * sent.length()
-}
-
-fn write_target(
-    head: &mut Head,
+fn write_path(
+    line: &mut RequestLine,
     permit: &Permit<'_>,
-    sent: Sent<'_>,
+    secrets: SecretSet<'_>,
+) -> Result<(), OutboundError> {
+    let Some(map) = permit.path_map() else {
+        line.target(permit.path);
+        return Ok(());
+    };
+    for part in &map.to.parts {
+        match part {
+            Part::Text(text) => line.target(text),
+            Part::Name(name) => match map.from.variable(permit.path, name) {
+                Some(value) => line.target(value),
+                // The version of a path that has none.
+                None if name == "v" => {}
+                None => line.secret_segment(secrets.expose(name)?),
+            },
+            // The provider's file was refused if a path has this part.
+            Part::Basic(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn write_query(
+    line: &mut RequestLine,
+    permit: &Permit<'_>,
+    secrets: SecretSet<'_>,
     request: &Parts,
     injections: &[Inject],
+    clock: ClockReading,
 ) -> Result<(), OutboundError> {
-    head.push(request.method.as_str().as_bytes());
-    head.push(b" ");
-    match permit.path_map() {
-        None => head.push(permit.path.as_bytes()),
-        Some(map) => {
-            for part in &map.to.parts {
-                match part {
-                    Part::Text(text) => head.push(text.as_bytes()),
-                    Part::Name(name) => match map.from.variable(permit.path, name) {
-                        Some(value) => head.push(value.as_bytes()),
-                        // A version that was not there, or a secret in the path.
-                        None if name == "v" => {}
-                        None => write_encoded(head, sent.expose(name)?),
-                    },
-                    // No path has one: it was refused where the path was read.
-                    Part::Basic(_) => {}
-                }
-            }
-        }
-    }
-    let mut separator: &[u8] = b"?";
     let written = request.uri.query().unwrap_or_default();
-    let kept = if permit.operation().is_some_and(|operation| operation.caller_credential) {
-        written.into()
+    if permit.passes_callers_credential() {
+        line.query(written);
     } else {
-        query::without(written, &permit.provider().strip.query)
-    };
-    let mut begin = |head: &mut Head| head.push(std::mem::replace(&mut separator, b"&"));
-    if !kept.is_empty() {
-        begin(head);
-        head.push(kept.as_bytes());
+        line.query(&query::without(written, &permit.provider().strip.query));
+    }
+    if let Some((parameter, sender)) = permit.added_sender {
+        let mut pair = String::new();
+        query::begin_pair(&mut pair, parameter);
+        pair.extend(query::encode(sender));
+        line.query(&pair);
     }
     for inject in injections {
         match inject {
             Inject::Query { name, value } => {
-                begin(head);
-                query::encode(name).for_each(|piece| head.push(piece.as_bytes()));
-                head.push(b"=");
-                sent.render(value, |text| write_encoded(head, text))?;
+                line.secret_parameter_with(name, |parameter| {
+                    secrets.render(value, |text| parameter.push(text))
+                })?;
             }
             Inject::AppSecretProof { token, key } => {
-                if let Some(proof) = sent.app_secret_proof(token, key, permit.upstream().now())? {
-                    begin(head);
-                    head.push(proof.as_bytes());
+                if let Some(proof) = secrets.app_secret_proof(token, key, clock.time)? {
+                    line.query(&proof);
                 }
             }
             Inject::Header { .. } | Inject::JsonField { .. } | Inject::FormField { .. } => {}
         }
     }
-    head.push(b" HTTP/1.1\r\n");
     Ok(())
 }
 
-/// What goes into this request: the provider's, or what the request has in its place.
-fn injections<'a>(permit: &Permit<'a>) -> &'a [Inject] {
-    permit.request.inject.as_deref().unwrap_or(&permit.provider().inject)
-}
-
-fn write_line(head: &mut Head, name: &str, value: &[u8]) {
-    head.push(name.as_bytes());
-    head.push(b": ");
-    head.push(value);
-    head.push(b"\r\n");
-}
-
-fn write_encoded(head: &mut Head, value: &str) {
-    for piece in query::encode(value) {
-        head.push_secret(piece.as_bytes());
+/// Copies the headers of the application that may pass.
+fn copy_headers(
+    head: &mut RequestHead,
+    permit: &Permit<'_>,
+    request: &Parts,
+    injected: &[HeaderName],
+) {
+    let keeps_authorization = permit.passes_callers_credential();
+    let hop_by_hop: Vec<_> = connection_named(&request.headers).collect();
+    let mut has_agent = false;
+    for (name, value) in &request.headers {
+        let read_as = read_as(name);
+        let is_unwanted = is_stripped(&read_as)
+            || injected.contains(&read_as)
+            || permit.provider().strip.headers.contains(&read_as)
+            || hop_by_hop
+                .iter()
+                .any(|named| named.eq_ignore_ascii_case(name.as_str().as_bytes()))
+            // Keyside must be able to look through the answer, so it must not be compressed or partial.
+            || *name == header::ACCEPT_ENCODING
+            || (*name == header::RANGE && !permit.request.media);
+        let is_kept_credential = keeps_authorization && *name == header::AUTHORIZATION;
+        if is_kept_credential || !is_unwanted {
+            has_agent |= *name == header::USER_AGENT;
+            head.copied_header(name, value);
+        }
+    }
+    if !has_agent {
+        head.header(&header::USER_AGENT, USER_AGENT);
     }
 }
 
-const NO_PLACE: OutboundError = OutboundError::BadRequest {
-    message: "the body is not what this provider's credential can be put into",
-    details: "send a JSON object, or a form where the provider takes forms, with the matching Content-Type",
-};
-/// Longer than any token seen, so that a rendered value is seldom moved while it grows.
+/// The injections of this request: its own, or the provider's.
+fn injections<'a>(permit: &Permit<'a>) -> &'a [Inject] {
+    permit
+        .request
+        .inject
+        .as_deref()
+        .unwrap_or(&permit.provider().inject)
+}
+
+const NO_PLACE: OutboundError = OutboundError::bad_request(
+    "the body has no place for the credential of the provider",
+    "send a JSON object, or a form where the provider takes forms, with the matching Content-Type",
+);
+/// Room for a rendered value, in bytes: longer than any token seen. A longer value moves, and leaves a
+/// copy in freed memory.
 const RENDERED: usize = 512;

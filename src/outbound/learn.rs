@@ -1,150 +1,414 @@
-//! What an answer says of how fast the provider may be asked.
+//! The lessons of an answer about the provider's limits.
+//!
+//! A lesson pauses its subject alone: a throttle of a message pauses the pair, the sender or the
+//! sends of the account; a throttle of administration pauses the administration of the object; a
+//! usage header near the limit of administration pauses the administration of the named account.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderMap, HeaderName, header};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::policy::Permit;
-use crate::provider::{Meaning, Scope};
+use super::policy::{LimitSubject, Permit};
+use crate::limit::{Limiter, PauseReason};
+use crate::provider::{Meaning, Scope, Throttle};
 
-/// Takes note of it, before the answer goes on to the caller as it is.
-pub(super) fn learn(headers: &HeaderMap, meaning: &Meaning<'_>, permit: &Permit<'_>, recipient: Option<&str>) {
-    let (limiter, sender) = (&permit.route.limiter, permit.sender.unwrap_or_default());
-    let usage = usage(headers);
+/// Takes note of the lessons, before the answer goes on to the application unchanged.
+pub(super) fn learn(
+    headers: &HeaderMap,
+    meaning: &Meaning<'_>,
+    permit: &Permit<'_>,
+    subject: &LimitSubject<'_>,
+    recipient: Option<&str>,
+) {
     if let Meaning::Throttled(throttle) = meaning {
-        let regained_in = usage.and_then(|usage| usage.regained_in).filter(|_| throttle.scope == Scope::Account);
-        let named = retry_after(headers).or(regained_in).filter(|time| !time.is_zero());
-        limiter.throttled(throttle, sender, recipient, named);
-        permit.route.metrics.throttled(throttle.scope.as_str());
-        tracing::warn!(
-            route = &*permit.route.name,
-            limit = throttle.scope.as_str(),
-            named_s = named.map(|time| time.as_secs()),
-            "the provider says that this was too fast: sending pauses"
-        );
+        learn_throttle(headers, throttle, permit, subject, recipient);
         return;
     }
-    if let Some(usage) = usage.filter(|usage| usage.percent >= NEAR) {
-        limiter.spare_account(Duration::from_secs(usage.percent.saturating_sub(NEAR - 1).min(MOST_SPARED)));
-    }
-    if let Some(time) = nothing_left(headers) {
-        limiter.rest_sender(sender, time);
-    }
-}
-
-/// How much of its limit an account has used.
-#[derive(Clone, Copy)]
-struct Usage {
-    /// Of the call count and the times, the one nearest to its limit.
-    percent: u64,
-    /// When it has access again, where it has none.
-    regained_in: Option<Duration>,
-}
-
-/// Meta's usage headers: <https://developers.facebook.com/docs/graph-api/overview/rate-limiting>. The account's names the
-/// time in minutes; that of the app names none.
-fn usage(headers: &HeaderMap) -> Option<Usage> {
-    let parsed = |name| serde_json::from_slice::<Value>(headers.get(name)?.as_bytes()).ok();
-    let of_app = parsed(APP_USAGE);
-    let of_accounts = parsed(ACCOUNT_USAGE);
-    let accounts = of_accounts.iter().filter_map(Value::as_object).flat_map(|accounts| accounts.values());
-    let all = accounts.filter_map(Value::as_array).flatten().chain(&of_app);
-    let number = |usage: &Value, key: &str| usage.get(key).and_then(Value::as_f64).unwrap_or_default();
-    let one = |usage: &Value| {
-        let shares = ["call_count", "total_cputime", "total_time"].map(|key| number(usage, key));
-        let percent = shares.into_iter().fold(0.0, f64::max).clamp(0.0, 1000.0);
-        let minutes = number(usage, "estimated_time_to_regain_access").clamp(0.0, 24.0 * 60.0);
-        (percent, minutes)
+    let limiter = &permit.route.limiter;
+    learn_usage(headers, limiter, subject);
+    let Some(length) = nothing_left(headers) else {
+        return;
     };
-    let (percent, minutes) = all.map(one).reduce(|a, b| (a.0.max(b.0), a.1.max(b.1)))?;
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 1000")]
-    let percent = percent as u64;
-    let regained_in = (minutes > 0.0).then(|| Duration::from_secs_f64(minutes * 60.0));
-    Some(Usage { percent, regained_in })
+    let reason = PauseReason::NothingLeft;
+    match subject {
+        LimitSubject::Message => {
+            let sender = permit.sender.unwrap_or_default();
+            limiter.senders.pause(sender, length, reason);
+        }
+        LimitSubject::Administration(object) => limiter.objects.pause(object, length, reason),
+        LimitSubject::Operation(key) => limiter.objects.pause(key, length, reason),
+        LimitSubject::Unlimited => {}
+    }
+}
+
+fn learn_throttle(
+    headers: &HeaderMap,
+    throttle: &Throttle,
+    permit: &Permit<'_>,
+    subject: &LimitSubject<'_>,
+    recipient: Option<&str>,
+) {
+    let limiter = &permit.route.limiter;
+    let named = retry_after(headers)
+        .or_else(|| regained_in(headers, throttle, subject))
+        .or_else(|| quota_of(headers).map(|quota| quota.reset))
+        .filter(|time| !time.is_zero());
+    match subject {
+        LimitSubject::Message => {
+            let sender = permit.sender.unwrap_or_default();
+            limiter.message_throttled(throttle, sender, recipient, named);
+        }
+        LimitSubject::Administration(_) if throttle.scope == Scope::Operation => {
+            let key = permit.request_key();
+            limiter.objects.throttled(&key, throttle.pause, named);
+        }
+        LimitSubject::Administration(object) => {
+            limiter.objects.throttled(object, throttle.pause, named);
+        }
+        LimitSubject::Operation(key) => limiter.objects.throttled(key, throttle.pause, named),
+        // A request without a limit waits for no pause.
+        LimitSubject::Unlimited => {}
+    }
+    permit.route.metrics.throttled(throttle.scope.as_str());
+    tracing::warn!(
+        route = &*permit.route.name,
+        operation = &*permit.operation.name,
+        limit = throttle.scope.as_str(),
+        named_s = named.map(|time| time.as_secs()),
+        "the provider refused a request as too fast: such requests pause"
+    );
+}
+
+/// Use of a limit as reported by Meta, in an entry of a usage header:
+/// <https://developers.facebook.com/docs/graph-api/overview/rate-limiting>.
+struct Usage<'v>(&'v Value);
+
+impl Usage<'_> {
+    fn number(&self, key: &str) -> f64 {
+        self.0.get(key).and_then(Value::as_f64).unwrap_or_default()
+    }
+
+    /// Use in percent: the highest of the call count and the two times.
+    fn percent(&self) -> f64 {
+        ["call_count", "total_cputime", "total_time"]
+            .map(|key| self.number(key))
+            .into_iter()
+            .fold(0.0, f64::max)
+    }
+
+    /// Time until the account has access again; zero if the account has access. Meta counts
+    /// minutes.
+    fn regained_in(&self) -> Duration {
+        let seconds = self.number("estimated_time_to_regain_access") * 60.0;
+        Duration::from_secs_f64(seconds.clamp(0.0, MAX_NAMED.as_secs_f64()))
+    }
+
+    /// Pause before the next request of administration, if the use is near the limit: a second for
+    /// each percent.
+    fn pause(&self) -> Option<Duration> {
+        let above = self.percent() - NEAR_PERCENT;
+        let length = above.floor().clamp(0.0, MAX_NEAR_SECONDS - 1.0) + 1.0;
+        (above >= 0.0).then(|| Duration::from_secs_f64(length))
+    }
+
+    fn is_of_management(&self) -> bool {
+        self.0["type"] == MANAGEMENT
+    }
+}
+
+/// Pauses administration near the limit, by a usage header: of the account, which is the
+/// key of the header's entry, and of the request's object, which is counted there too.
+fn learn_usage(headers: &HeaderMap, limiter: &Limiter, subject: &LimitSubject<'_>) {
+    let object = match subject {
+        LimitSubject::Administration(object) => Some(*object),
+        _ => None,
+    };
+    let pause = |object: &str, length| {
+        limiter
+            .objects
+            .pause(object, length, PauseReason::NearLimit);
+    };
+    for (account, entries) in &account_usage(headers) {
+        let entries = entries.as_array().into_iter().flatten().map(Usage);
+        let near = entries
+            .filter(Usage::is_of_management)
+            .filter_map(|usage| usage.pause())
+            .max();
+        if let Some(length) = near {
+            pause(account, length);
+            if let Some(object) = object.filter(|object| object != account) {
+                pause(object, length);
+            }
+        }
+    }
+    // The app's use counts calls of all kinds; only the kind of the current request is known.
+    if let (Some(object), Some(of_app)) = (object, parsed(headers, &APP_USAGE))
+        && let Some(length) = Usage(&of_app).pause()
+    {
+        pause(object, length);
+    }
+}
+
+/// Time until a throttled account has access again, by the usage header: the entries of the kind of
+/// throttled request, and of the request's own object if the header names the object.
+fn regained_in(
+    headers: &HeaderMap,
+    throttle: &Throttle,
+    subject: &LimitSubject<'_>,
+) -> Option<Duration> {
+    let usage = account_usage(headers);
+    let longest = |entries: &Value, is_fit: &dyn Fn(&Usage<'_>) -> bool| {
+        let entries = entries.as_array().into_iter().flatten().map(Usage);
+        entries
+            .filter(|usage| is_fit(usage))
+            .map(|usage| usage.regained_in())
+            .max()
+    };
+    match subject {
+        LimitSubject::Message if throttle.scope == Scope::Account => usage
+            .values()
+            .filter_map(|entries| longest(entries, &|usage| !usage.is_of_management()))
+            .max(),
+        LimitSubject::Administration(object) => match usage.get(*object) {
+            Some(entries) => longest(entries, &|_| true),
+            None => usage
+                .values()
+                .filter_map(|entries| longest(entries, &|_| true))
+                .max(),
+        },
+        _ => None,
+    }
+    .filter(|time| !time.is_zero())
+}
+
+/// Meta's header of the use of accounts, by account id.
+fn account_usage(headers: &HeaderMap) -> Map<String, Value> {
+    match parsed(headers, &ACCOUNT_USAGE) {
+        Some(Value::Object(accounts)) => accounts,
+        _ => Map::new(),
+    }
+}
+
+fn parsed(headers: &HeaderMap, name: &HeaderName) -> Option<Value> {
+    serde_json::from_slice(headers.get(name)?.as_bytes()).ok()
 }
 
 /// `Retry-After` in seconds or as a date: RFC 9110, section 10.2.3.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     let seconds = text.parse().ok().map(Duration::from_secs);
-    let until = || httpdate::parse_http_date(text).ok()?.duration_since(SystemTime::now()).ok();
-    seconds.or_else(until).map(|time| time.min(LONGEST))
+    let until = || {
+        httpdate::parse_http_date(text)
+            .ok()?
+            .duration_since(SystemTime::now())
+            .ok()
+    };
+    seconds.or_else(until).map(|time| time.min(MAX_NAMED))
 }
 
-/// How long it takes until something is left, where nothing is: the `RateLimit` of the IETF's drafts, old and new, and
-/// what was there before them. Some count from now, some from 1970.
+/// A quota as reported by headers.
+struct ReportedQuota {
+    /// Number of requests left; none if only the reset is reported.
+    left: Option<u64>,
+    /// Time until the quota is there again.
+    reset: Duration,
+}
+
+/// Time until a used-up quota is there again, if the headers report a used-up quota.
 fn nothing_left(headers: &HeaderMap) -> Option<Duration> {
+    quota_of(headers)
+        .filter(|quota| quota.left == Some(0) && !quota.reset.is_zero())
+        .map(|quota| quota.reset)
+}
+
+/// Reads the `RateLimit` header of the IETF's draft, else the headers of older drafts, else the
+/// headers in use before the drafts.
+fn quota_of(headers: &HeaderMap) -> Option<ReportedQuota> {
     let text = |name: &HeaderName| headers.get(name)?.to_str().ok();
+    let number = |name: &HeaderName| text(name)?.trim().parse::<u64>().ok();
     let (left, seconds) = match text(&RATE_LIMIT) {
-        Some(limit) => (parameter(limit, "r")?, parameter(limit, "t")?),
-        None => REMAINING.iter().zip(&RESET).find_map(|(remaining, reset)| {
-            Some((text(remaining)?.trim().parse().ok()?, text(reset)?.trim().parse().ok()?))
-        })?,
+        Some(limit) => (parameter(limit, "r"), parameter(limit, "t")?),
+        None => REMAINING
+            .iter()
+            .zip(&RESET)
+            .find_map(|(remaining, reset)| {
+                let reset = number(reset)?;
+                Some((number(remaining), reset))
+            })?,
     };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let seconds = if seconds > A_POINT_IN_TIME { seconds.saturating_sub(now) } else { seconds };
-    (left == 0).then(|| Duration::from_secs(seconds).min(LONGEST)).filter(|time| !time.is_zero())
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs();
+    // Some providers count the reset from now, some from 1970.
+    let seconds = if seconds > MIN_UNIX_TIME {
+        seconds.saturating_sub(now)
+    } else {
+        seconds
+    };
+    Some(ReportedQuota {
+        left,
+        reset: Duration::from_secs(seconds).min(MAX_NAMED),
+    })
 }
 
 /// A parameter of a structured field, such as `"default";r=0;t=5`.
 fn parameter(field: &str, name: &str) -> Option<u64> {
     let parameters = field.split([';', ',']).map(str::trim);
-    parameters.filter_map(|one| one.strip_prefix(name)?.strip_prefix('=')).find_map(|value| value.parse().ok())
+    parameters
+        .filter_map(|one| one.strip_prefix(name)?.strip_prefix('='))
+        .find_map(|value| value.parse().ok())
 }
 
-/// In percent: from here on each request of administration waits as many seconds as it is above it, and one.
-const NEAR: u64 = 90;
-const MOST_SPARED: u64 = 60;
-/// No answer holds up sending for longer.
-const LONGEST: Duration = Duration::from_secs(3600);
-/// Seconds beyond it are a time of day.
-const A_POINT_IN_TIME: u64 = 1_000_000_000;
+/// Use in percent from which each request of administration waits. Meta throttles at 100.
+const NEAR_PERCENT: f64 = 90.0;
+/// Longest wait near the limit, in seconds, however far above the use is.
+const MAX_NEAR_SECONDS: f64 = 60.0;
+/// Longest pause that an answer may ask for.
+const MAX_NAMED: Duration = Duration::from_secs(3600);
+/// Seconds from which a number is a time since 1970: the year 2001.
+const MIN_UNIX_TIME: u64 = 1_000_000_000;
+/// Type of the entries about administration, as recorded from Meta; messages and media have
+/// `whatsapp`.
+const MANAGEMENT: &str = "whatsapp_business_management";
 const ACCOUNT_USAGE: HeaderName = HeaderName::from_static("x-business-use-case-usage");
 const APP_USAGE: HeaderName = HeaderName::from_static("x-app-usage");
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
-const REMAINING: [HeaderName; 2] =
-    [HeaderName::from_static("ratelimit-remaining"), HeaderName::from_static("x-ratelimit-remaining")];
-const RESET: [HeaderName; 2] =
-    [HeaderName::from_static("ratelimit-reset"), HeaderName::from_static("x-ratelimit-reset")];
+const REMAINING: [HeaderName; 2] = [
+    HeaderName::from_static("ratelimit-remaining"),
+    HeaderName::from_static("x-ratelimit-remaining"),
+];
+const RESET: [HeaderName; 2] = [
+    HeaderName::from_static("ratelimit-reset"),
+    HeaderName::from_static("x-ratelimit-reset"),
+];
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
-        lines.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap())).collect()
+        lines
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()))
+            .collect()
+    }
+
+    fn throttle(scope: Scope) -> Throttle {
+        Throttle {
+            codes: Vec::new(),
+            statuses: Vec::new(),
+            words: Vec::new(),
+            scope,
+            pause: Duration::from_secs(1),
+        }
     }
 
     #[test]
-    fn the_usage_that_is_nearest_to_its_limit_counts() {
-        let recorded = r#"{"114503234599312":[{"type":"whatsapp","call_count":1,"total_cputime":1,"total_time":1,"estimated_time_to_regain_access":0},{"type":"whatsapp_business_management","call_count":12,"total_cputime":97,"total_time":3,"estimated_time_to_regain_access":7}]}"#;
-        let usage = usage(&headers(&[("x-business-use-case-usage", recorded)])).unwrap();
-        assert_eq!((usage.percent, usage.regained_in), (97, Some(Duration::from_secs(420))));
+    fn usage_is_read_by_the_account_and_the_type() {
+        const USAGE: &str = r#"{
+            "1": [
+                {"type":"whatsapp","call_count":99,"total_time":1,"estimated_time_to_regain_access":2},
+                {"type":"whatsapp_business_management","call_count":12,"total_cputime":97,"estimated_time_to_regain_access":7}
+            ],
+            "2": [{"type":"whatsapp_business_management","call_count":93,"estimated_time_to_regain_access":11}]
+        }"#;
+        let text: String = USAGE.split_whitespace().collect();
+        let headers = headers(&[("x-business-use-case-usage", &text)]);
+        let regained = |scope, subject| {
+            regained_in(&headers, &throttle(scope), &subject).map(|time| time.as_secs() / 60)
+        };
+        let administration =
+            |object| regained(Scope::Account, LimitSubject::Administration(object));
+        assert_eq!(regained(Scope::Account, LimitSubject::Message), Some(2));
+        assert_eq!(regained(Scope::Sender, LimitSubject::Message), None);
+        assert_eq!(administration("1"), Some(7));
+        assert_eq!(administration("2"), Some(11));
+        assert_eq!(administration("another"), Some(11));
+        let limiter = Limiter::default();
+        learn_usage(&headers, &limiter, &LimitSubject::Message);
+        let paused = |object| {
+            let pause = limiter.objects.status(object).pause?;
+            let rest = pause
+                .until
+                .saturating_duration_since(tokio::time::Instant::now());
+            Some(rest.as_secs_f64().round())
+        };
+        assert_eq!(paused("1"), Some(8.0), "97 percent is 7 above 90");
+        assert_eq!(paused("2"), Some(4.0));
+        assert_eq!(limiter.senders.usage().paused, 0);
+    }
+
+    #[test]
+    fn usage_of_another_form_says_nothing() {
+        for text in [
+            "",
+            "{",
+            "[]",
+            "{}",
+            r#"{"1":{}}"#,
+            r#"{"1":[]}"#,
+            r#"{"1":[7]}"#,
+        ] {
+            let headers = headers(&[("x-business-use-case-usage", text)]);
+            let limiter = Limiter::default();
+            learn_usage(&headers, &limiter, &LimitSubject::Administration("1"));
+            assert_eq!(limiter.objects.usage().paused, 0, "{text}");
+        }
+    }
+
+    #[test]
+    fn usage_of_the_app_pauses_the_object_that_was_administered() {
         let of_app = r#"{"call_count":100,"total_cputime":0,"total_time":0}"#;
-        assert_eq!(super::usage(&headers(&[("x-app-usage", of_app)])).unwrap().percent, 100);
-        for text in ["", "{", "[]", "{}", r#"{"1":{}}"#, r#"{"1":[]}"#] {
-            assert!(super::usage(&headers(&[("x-business-use-case-usage", text)])).is_none(), "{text}");
+        let headers = headers(&[("x-app-usage", of_app)]);
+        for (subject, expected) in [
+            (LimitSubject::Administration("1"), 1),
+            (LimitSubject::Message, 0),
+            (LimitSubject::Unlimited, 0),
+        ] {
+            let limiter = Limiter::default();
+            learn_usage(&headers, &limiter, &subject);
+            assert_eq!(limiter.objects.usage().paused, expected, "{subject:?}");
         }
     }
 
     #[test]
     fn a_time_to_come_back_is_read_in_all_its_forms() {
         let soon = SystemTime::now() + Duration::from_secs(120);
-        let after = |text: &str| retry_after(&headers(&[("retry-after", text)])).map(|time| time.as_secs());
-        assert_eq!((after("7"), after("99999999"), after("soon"), after("-1")), (Some(7), Some(3600), None, None));
+        let after =
+            |text: &str| retry_after(&headers(&[("retry-after", text)])).map(|time| time.as_secs());
+        assert_eq!(
+            (after("7"), after("99999999"), after("soon"), after("-1")),
+            (Some(7), Some(3600), None, None)
+        );
         assert!((118..=120).contains(&after(&httpdate::fmt_http_date(soon)).unwrap()));
         let epoch = (soon.duration_since(UNIX_EPOCH).unwrap().as_secs()).to_string();
         for (lines, expected) in [
             (&[("ratelimit", "\"default\";r=0;t=5")][..], Some(5)),
             (&[("ratelimit", "\"default\";r=3;t=5")], None),
-            (&[("ratelimit-remaining", "0"), ("ratelimit-reset", "9")], Some(9)),
-            (&[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", &epoch)], Some(119)),
-            (&[("x-ratelimit-remaining", "12"), ("x-ratelimit-reset", "9")], None),
+            (
+                &[("ratelimit-remaining", "0"), ("ratelimit-reset", "9")],
+                Some(9),
+            ),
+            (
+                &[
+                    ("x-ratelimit-remaining", "0"),
+                    ("x-ratelimit-reset", &epoch),
+                ],
+                Some(119),
+            ),
+            (
+                &[("x-ratelimit-remaining", "12"), ("x-ratelimit-reset", "9")],
+                None,
+            ),
             (&[("x-ratelimit-remaining", "0")], None),
         ] {
             let found = nothing_left(&headers(lines)).map(|time| time.as_secs());
-            assert!(found == expected || found == Some(120), "{lines:?}: {found:?}");
+            assert!(
+                found == expected || found == Some(120),
+                "{lines:?}: {found:?}"
+            );
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How the answers of a provider say what is wrong.
+//! The rules for the meaning of a provider's errors.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -6,82 +6,105 @@ use std::time::Duration;
 use http::HeaderName;
 use serde_json::Value;
 
+use super::code::CodePattern;
 use super::limits::{Scope, Throttle};
 
-/// Where the answers of a provider say what is wrong, and in which words.
+/// The rules for the meaning of a provider's errors.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Errors {
-    /// Where an error has the provider's own code. Where it has none, the status tells.
-    pub code: Option<CodePlace>,
-    /// Where it has a text for people, as a JSON pointer.
+pub struct ErrorRules {
+    /// The places of the provider's own code: the first one with a code counts. For an answer without a code, the
+    /// status decides.
+    pub code: Vec<CodePlace>,
+    /// The JSON pointer to the subcode of an error.
+    pub subcode: Option<String>,
+    /// The JSON pointer to the message of an error.
     pub message: Option<String>,
-    /// The credential itself is refused, whatever was asked with it.
-    pub refused: Signs,
-    /// The words of the text that mean the same.
+    /// The signs of a refused credential.
+    pub refused: ErrorSigns,
+    /// Words of the text that mean a refused credential as well.
     pub refused_words: Vec<String>,
-    /// It was asked too fast.
+    /// The signs of a credential without permission for the request.
+    pub forbidden: ForbiddenSigns,
+    /// The signs of too many requests.
     pub throttled: Vec<Throttle>,
-    /// It cannot answer now.
-    pub temporary: Signs,
-    /// It does not want to: the account is blocked, a rule was broken, something was not paid.
-    pub policy: Signs,
+    /// The signs of a temporary failure.
+    pub temporary: ErrorSigns,
+    /// The signs of a refusal by policy: a blocked account, a broken rule, an unpaid bill.
+    pub policy: ErrorSigns,
 }
 
-/// Where the code of an error stands.
+/// The place of an error's code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CodePlace {
-    /// In the body, at this JSON pointer: a number or a string.
+    /// The body, at this JSON pointer: a number or a string.
     Body(String),
-    /// In this header.
+    /// A header of this name.
     Header(HeaderName),
 }
 
-/// What means one thing: codes, and statuses where an error has no code.
+/// The signs of a credential without permission: codes, and statuses for an answer without a code.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Signs {
-    /// The provider's own codes; a number as it is written.
+pub struct ForbiddenSigns {
+    /// The provider's own codes.
+    pub codes: Vec<CodePattern>,
+    /// The statuses.
+    pub statuses: Vec<u16>,
+}
+
+/// The signs of one kind of error: codes, and statuses for an answer without a code.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ErrorSigns {
+    /// The provider's own codes; a number as its digits.
     pub codes: Vec<String>,
     /// The statuses.
     pub statuses: Vec<u16>,
 }
 
-impl Default for Errors {
-    /// 401 by RFC 9110, section 15.5.2; 429 by RFC 6585; what a server says of itself by RFC 9110, section 15.6.
+impl Default for ErrorRules {
+    /// The meaning of statuses alone: 401 and 403 by RFC 9110, sections 15.5.2 and 15.5.4; 5xx by RFC 9110,
+    /// section 15.6.
     fn default() -> Self {
-        let statuses = |statuses: &[u16]| Signs { codes: Vec::new(), statuses: statuses.to_vec() };
         Self {
-            code: None,
+            code: Vec::new(),
+            subcode: None,
             message: None,
-            refused: statuses(&[401]),
+            refused: ErrorSigns::of_statuses(&[401]),
             refused_words: Vec::new(),
+            forbidden: ForbiddenSigns {
+                codes: Vec::new(),
+                statuses: vec![403],
+            },
             throttled: Vec::new(),
-            temporary: statuses(&[500, 502, 503, 504]),
-            policy: Signs::default(),
+            temporary: ErrorSigns::of_statuses(&[500, 502, 503, 504]),
+            policy: ErrorSigns::default(),
         }
     }
 }
 
-/// What an answer means, as far as that changes what Keyside does.
+/// The meaning of an answer, as far as Keyside acts on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meaning<'p> {
-    /// The provider refuses the credential itself, and did nothing with the request.
+    /// The provider refuses the credential. The provider did not act on the request.
     CredentialRefused,
-    /// It was asked too fast, and did nothing with the request.
+    /// The credential has no permission for the request. The provider did not act on the request.
+    Forbidden,
+    /// Requests come too fast. The provider did not act on the request.
     Throttled(&'p Throttle),
-    /// It cannot answer now; what it did is not known.
+    /// The provider cannot answer now, and may or may not have acted on the request.
     Temporary,
-    /// It does not want to.
+    /// The provider refuses the request by policy.
     Policy,
-    /// Nothing of that kind.
+    /// A success, or an error without meaning for Keyside.
     Other,
 }
 
 impl Meaning<'_> {
-    /// As metrics show it; `None` where nothing is wrong that is the provider's to say.
+    /// Returns the word for metrics; `None` for [`Self::Other`].
     #[must_use]
     pub fn class(self) -> Option<&'static str> {
         match self {
             Self::CredentialRefused => Some("refused"),
+            Self::Forbidden => Some("forbidden"),
             Self::Throttled(_) => Some("throttled"),
             Self::Temporary => Some("temporary"),
             Self::Policy => Some("policy"),
@@ -90,44 +113,108 @@ impl Meaning<'_> {
     }
 }
 
-impl Errors {
-    /// Whether the body of an error has anything to say.
+impl ErrorRules {
+    /// Returns true if the body of an error has a code or a text to read.
     #[must_use]
     pub fn is_in_body(&self) -> bool {
-        self.message.is_some() || matches!(self.code, Some(CodePlace::Body(_)))
+        let mut places = self.code.iter();
+        self.message.is_some() || places.any(|place| matches!(place, CodePlace::Body(_)))
     }
 
-    /// What an error means by its status, the code that its header has, and its body. A code has the last word, but that a
-    /// 429 with an unknown code is a throttle too.
+    /// Returns the header that may have a code, if there is one.
+    #[must_use]
+    pub fn header(&self) -> Option<&HeaderName> {
+        self.code.iter().find_map(|place| match place {
+            CodePlace::Header(name) => Some(name),
+            CodePlace::Body(_) => None,
+        })
+    }
+
+    /// Returns the meaning of an answer, from status, code in a header, and body.
+    ///
+    /// A code outweighs the status, with one exception: a 429 with an unknown code is a throttle.
     #[must_use]
     pub fn meaning(&self, status: u16, in_header: Option<&str>, body: &Value) -> Meaning<'_> {
-        let code = match &self.code {
-            Some(CodePlace::Body(pointer)) => body.pointer(pointer).and_then(code_text),
-            Some(CodePlace::Header(_)) => in_header.map(Cow::Borrowed),
-            None => None,
-        };
-        let code = code.as_deref();
-        let message = self.message.as_ref().and_then(|message| body.pointer(message)?.as_str()).unwrap_or_default();
-        let throttle = |fits: &dyn Fn(&Throttle) -> bool| self.throttled.iter().find(|throttle| fits(throttle));
-        let by_code = throttle(&|throttle| code.is_some_and(|code| throttle.codes.iter().any(|own| own == code)));
-        let by_status = || throttle(&|throttle| throttle.statuses.contains(&status));
-        if self.refused.has(code, status) || self.refused_words.iter().any(|words| message.contains(words)) {
+        let found_code = self.code(in_header, body);
+        let code = found_code.as_deref();
+        if self.refused.has(code, status) || self.has_refused_words(body) {
             Meaning::CredentialRefused
-        } else if let Some(throttle) = by_code.or_else(by_status) {
+        } else if let Some(throttle) = self.throttle(code, status, body) {
             Meaning::Throttled(throttle)
-        } else if status == TOO_MANY_REQUESTS && !self.throttled.iter().any(|throttle| !throttle.statuses.is_empty()) {
-            Meaning::Throttled(&THROTTLED_BY_STATUS)
         } else if self.policy.has(code, status) {
             Meaning::Policy
+        } else if self.is_forbidden(code, status, body) {
+            Meaning::Forbidden
         } else if self.temporary.has(code, status) {
             Meaning::Temporary
         } else {
             Meaning::Other
         }
     }
+
+    fn code<'a>(&self, in_header: Option<&'a str>, body: &'a Value) -> Option<Cow<'a, str>> {
+        self.code.iter().find_map(|place| match place {
+            CodePlace::Body(pointer) => body.pointer(pointer).and_then(code_text),
+            CodePlace::Header(_) => in_header.map(Cow::Borrowed),
+        })
+    }
+
+    fn is_forbidden(&self, code: Option<&str>, status: u16, body: &Value) -> bool {
+        let Some(code) = code else {
+            return self.forbidden.statuses.contains(&status);
+        };
+        let subcode = self.subcode(body);
+        let has = |pattern: &CodePattern| pattern.has(code, subcode.as_deref());
+        self.forbidden.codes.iter().any(has)
+    }
+
+    fn subcode<'a>(&self, body: &'a Value) -> Option<Cow<'a, str>> {
+        body.pointer(self.subcode.as_ref()?).and_then(code_text)
+    }
+
+    fn has_refused_words(&self, body: &Value) -> bool {
+        self.has_words(&self.refused_words, body)
+    }
+
+    /// Returns true if the message of an error has some of these words.
+    fn has_words(&self, some: &[String], body: &Value) -> bool {
+        let pointer = self.message.as_ref();
+        let message = pointer.and_then(|pointer| body.pointer(pointer)?.as_str());
+        message.is_some_and(|message| some.iter().any(|words| message.contains(words)))
+    }
+
+    fn throttle(&self, code: Option<&str>, status: u16, body: &Value) -> Option<&Throttle> {
+        let subcode = self.subcode(body);
+        let has_code = |throttle: &&Throttle| {
+            let has = |pattern: &CodePattern| {
+                code.is_some_and(|code| pattern.has(code, subcode.as_deref()))
+            };
+            throttle.codes.iter().any(has)
+        };
+        let has_words = |throttle: &&Throttle| self.has_words(&throttle.words, body);
+        let has_status = |throttle: &&Throttle| throttle.statuses.contains(&status);
+        let names_statuses = |throttle: &Throttle| !throttle.statuses.is_empty();
+        let by_default = || {
+            (status == TOO_MANY_REQUESTS && !self.throttled.iter().any(names_statuses))
+                .then_some(&THROTTLED_BY_STATUS)
+        };
+        self.throttled
+            .iter()
+            .find(has_code)
+            .or_else(|| self.throttled.iter().find(has_words))
+            .or_else(|| self.throttled.iter().find(has_status))
+            .or_else(by_default)
+    }
 }
 
-impl Signs {
+impl ErrorSigns {
+    fn of_statuses(statuses: &[u16]) -> Self {
+        Self {
+            codes: Vec::new(),
+            statuses: statuses.to_vec(),
+        }
+    }
+
     fn has(&self, code: Option<&str>, status: u16) -> bool {
         match code {
             Some(code) => self.codes.iter().any(|own| own == code),
@@ -144,10 +231,17 @@ fn code_text(value: &Value) -> Option<Cow<'_, str>> {
     }
 }
 
+/// Too Many Requests: RFC 6585, section 4.
 const TOO_MANY_REQUESTS: u16 = 429;
-/// What 429 says by itself, where the provider names no status.
-static THROTTLED_BY_STATUS: Throttle =
-    Throttle { codes: Vec::new(), statuses: Vec::new(), scope: Scope::Sender, pause: Duration::from_secs(1) };
+
+/// The meaning of a 429 for a provider without statuses of its own. A second is the shortest `Retry-After`.
+static THROTTLED_BY_STATUS: Throttle = Throttle {
+    codes: Vec::new(),
+    statuses: Vec::new(),
+    words: Vec::new(),
+    scope: Scope::Sender,
+    pause: Duration::from_secs(1),
+};
 
 #[cfg(test)]
 mod tests {
@@ -155,37 +249,93 @@ mod tests {
 
     use super::*;
 
-    fn errors() -> Errors {
+    fn errors() -> ErrorRules {
         let codes = |codes: &[&str]| codes.iter().map(ToString::to_string).collect();
-        let signs = |some: &[&str], statuses: &[u16]| Signs { codes: codes(some), statuses: statuses.to_vec() };
-        let throttle = |some: &[&str], statuses: &[u16], scope| Throttle {
+        let signs = |some: &[&str], statuses: &[u16]| ErrorSigns {
             codes: codes(some),
             statuses: statuses.to_vec(),
+        };
+        let patterns = |some: &[&str]| {
+            let code = |code: &&str| match code.split_once('/') {
+                Some((code, subcode)) => {
+                    CodePattern::WithSubcode(code.to_owned(), subcode.to_owned())
+                }
+                None => CodePattern::Code((*code).to_owned()),
+            };
+            some.iter().map(code).collect()
+        };
+        let throttle = |some: &[&str], statuses: &[u16], scope| Throttle {
+            codes: patterns(some),
+            statuses: statuses.to_vec(),
+            words: Vec::new(),
             scope,
             pause: Duration::from_secs(1),
         };
-        Errors {
-            code: Some(CodePlace::Body("/error/code".to_owned())),
+        ErrorRules {
+            code: ["/error/inner/code", "/error/code"]
+                .map(|place| CodePlace::Body(place.to_owned()))
+                .into(),
             message: Some("/error/message".to_owned()),
             refused: signs(&["190", "UNAUTHORIZED"], &[401]),
             refused_words: vec!["proof".to_owned()],
-            throttled: vec![throttle(&["4"], &[], Scope::Account), throttle(&[], &[429, 420], Scope::Recipient)],
+            subcode: Some("/error/error_subcode".to_owned()),
+            forbidden: ForbiddenSigns {
+                codes: vec![
+                    CodePattern::Code("10".to_owned()),
+                    CodePattern::Range(200, 299),
+                    CodePattern::WithSubcode("100".to_owned(), "33".to_owned()),
+                ],
+                statuses: vec![402],
+            },
+            throttled: vec![
+                throttle(&["4/2390008"], &[], Scope::Operation),
+                throttle(&["4"], &[], Scope::Account),
+                throttle(&[], &[429, 420], Scope::Recipient),
+                Throttle {
+                    words: vec!["too fast".to_owned()],
+                    ..throttle(&[], &[], Scope::Sender)
+                },
+            ],
             temporary: signs(&["2"], &[503]),
             policy: signs(&["368"], &[403]),
         }
     }
 
     #[test]
-    fn a_code_tells_and_without_one_the_status() {
+    fn a_code_outweighs_the_status_of_an_answer() {
         let errors = errors();
         for (status, body, expected) in [
             (400, json!({"error": {"code": 190}}), Some("refused")),
-            (400, json!({"error": {"code": "UNAUTHORIZED"}}), Some("refused")),
+            (403, json!({"error": {"code": 10}}), Some("forbidden")),
+            (400, json!({"error": {"code": "200"}}), Some("forbidden")),
+            (400, json!({"error": {"code": 299}}), Some("forbidden")),
+            (400, json!({"error": {"code": 300}}), None),
+            (400, json!({"error": {"code": 100}}), None),
+            (
+                400,
+                json!({"error": {"code": 100, "error_subcode": 34}}),
+                None,
+            ),
+            (
+                400,
+                json!({"error": {"code": 100, "error_subcode": 33}}),
+                Some("forbidden"),
+            ),
+            (402, json!({}), Some("forbidden")),
+            (
+                400,
+                json!({"error": {"code": "UNAUTHORIZED"}}),
+                Some("refused"),
+            ),
             (400, json!({"error": {"code": "190"}}), Some("refused")),
             (401, json!({"error": {"code": 3}}), None),
             (401, json!({}), Some("refused")),
             (401, json!(null), Some("refused")),
-            (400, json!({"error": {"code": 100, "message": "the proof is wrong"}}), Some("refused")),
+            (
+                400,
+                json!({"error": {"code": 100, "message": "the proof is wrong"}}),
+                Some("refused"),
+            ),
             (403, json!({"error": {"code": 4}}), Some("throttled")),
             (429, json!({"error": {"code": 555}}), Some("throttled")),
             (420, json!({}), Some("throttled")),
@@ -196,27 +346,103 @@ mod tests {
             (503, json!([]), Some("temporary")),
             (400, json!({"error": {"code": [190]}}), None),
         ] {
-            assert_eq!(errors.meaning(status, Some("190"), &body).class(), expected, "{status} {body}");
+            assert_eq!(
+                errors.meaning(status, Some("190"), &body).class(),
+                expected,
+                "{status} {body}"
+            );
+        }
+    }
+
+    #[test]
+    fn words_tell_a_throttle_and_the_first_place_with_a_code_counts() {
+        let errors = errors();
+        for (status, body, expected) in [
+            (
+                400,
+                json!({"error": {"message": "That was too fast."}}),
+                Some(Scope::Sender),
+            ),
+            (
+                400,
+                json!({"error": {"message": "too faster"}}),
+                Some(Scope::Sender),
+            ),
+            (400, json!({"error": {"message": "slow"}}), None),
+            (
+                429,
+                json!({"error": {"code": "X", "inner": {"code": 4}}}),
+                Some(Scope::Account),
+            ),
+            (
+                429,
+                json!({"error": {"code": 4, "inner": {}}}),
+                Some(Scope::Account),
+            ),
+            (
+                429,
+                json!({"error": {"code": 4, "inner": {"code": "X"}}}),
+                Some(Scope::Recipient),
+            ),
+        ] {
+            let scope = match errors.meaning(status, None, &body) {
+                Meaning::Throttled(throttle) => Some(throttle.scope),
+                _ => None,
+            };
+            assert_eq!(scope, expected, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn a_subcode_tells_throttles_apart() {
+        let errors = errors();
+        for (subcode, expected) in [
+            (json!(2_390_008), Scope::Operation),
+            (json!("2390008"), Scope::Operation),
+            (json!(1), Scope::Account),
+            (json!(null), Scope::Account),
+        ] {
+            let body = json!({"error": {"code": 4, "error_subcode": subcode}});
+            let meaning = errors.meaning(400, None, &body);
+            assert!(
+                matches!(meaning, Meaning::Throttled(throttle) if throttle.scope == expected),
+                "{body}: {meaning:?}"
+            );
         }
     }
 
     #[test]
     fn a_code_may_stand_in_a_header() {
         let header = HeaderName::from_static("x-error");
-        let errors = Errors { code: Some(CodePlace::Header(header)), ..errors() };
+        let errors = ErrorRules {
+            code: vec![CodePlace::Header(header)],
+            ..errors()
+        };
         let meaning = |status, code| errors.meaning(status, code, &Value::Null).class();
-        assert_eq!((meaning(400, Some("190")), meaning(401, Some("3"))), (Some("refused"), None));
-        assert_eq!((meaning(401, None), meaning(400, None)), (Some("refused"), None));
+        assert_eq!(
+            (meaning(400, Some("190")), meaning(401, Some("3"))),
+            (Some("refused"), None)
+        );
+        assert_eq!(
+            (meaning(401, None), meaning(400, None)),
+            (Some("refused"), None)
+        );
     }
 
     #[test]
-    fn a_status_that_is_not_named_is_no_throttle_but_429_is_where_none_is() {
+    fn status_429_is_a_throttle_for_a_provider_that_names_no_status() {
         let named = errors();
-        assert_eq!(Errors::default().meaning(429, None, &Value::Null), Meaning::Throttled(&THROTTLED_BY_STATUS));
+        assert_eq!(
+            ErrorRules::default().meaning(429, None, &Value::Null),
+            Meaning::Throttled(&THROTTLED_BY_STATUS)
+        );
         let (status, null) = (420, Value::Null);
         assert!(
             matches!(named.meaning(status, None, &null), Meaning::Throttled(throttle) if throttle.scope == Scope::Recipient)
         );
-        assert_eq!(Errors::default().meaning(status, None, &null), Meaning::Other);
+        assert_eq!(
+            ErrorRules::default().meaning(status, None, &null),
+            Meaning::Other
+        );
     }
 }

@@ -1,48 +1,65 @@
-//! Which path is which: patterns against the paths of requests.
+//! The comparison of path patterns with the paths of requests.
 
-use super::{PathPattern, Segment};
+use super::path::{PathPattern, Segment, SegmentForm};
 
 /// A path that matched a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Matched<'p> {
-    /// The sender in it, if the pattern has one.
+pub struct PathMatch<'p> {
+    /// The sender in the path, if the pattern has a `{sender}`.
     pub sender: Option<&'p str>,
 }
 
 impl PathPattern {
-    /// Compares the segments byte for byte; the path has been checked for everything that a provider
-    /// might read as another path.
+    /// Returns the match of a path, or `None` if the path does not fit.
+    ///
+    /// Segments are compared byte for byte. The guard of requests has already refused every path that a provider could
+    /// read as another path, such as one with `..` or `%2f`.
     #[must_use]
-    pub fn matches<'p>(&self, path: &'p str) -> Option<Matched<'p>> {
+    pub fn matches<'p>(&self, path: &'p str) -> Option<PathMatch<'p>> {
         let mut sender = None;
         self.walk(path, |segment, text| {
             if matches!(segment, Segment::Sender) {
                 sender = Some(text);
             }
         })
-        .then_some(Matched { sender })
+        .then_some(PathMatch { sender })
     }
 
-    /// The value that a variable of the pattern has in `path`: `v`, `id`, `sender`, or a name.
+    /// Returns the value of a variable in `path`: of `v`, `id`, `sender`, or a name.
     #[must_use]
     pub fn variable<'p>(&self, path: &'p str, name: &str) -> Option<&'p str> {
         let mut value = None;
         let found = self.walk(path, |segment, text| {
-            let is_it = match segment {
+            let is_named = match segment {
                 Segment::Version => name == "v",
                 Segment::Id => name == "id",
                 Segment::Sender => name == "sender",
-                Segment::Any(own) => own == name,
+                Segment::Formed(SegmentForm { name: own, .. }) | Segment::Any(own) => own == name,
                 Segment::Literal(_) | Segment::Prefix(_) | Segment::Rest => false,
             };
-            if is_it {
+            if is_named {
                 value = Some(text);
             }
         });
         value.filter(|_| found)
     }
 
-    /// Walks both; false where they part.
+    /// The object that a request is about: the first id, sender or named part in its path.
+    #[must_use]
+    pub fn object<'p>(&self, path: &'p str) -> Option<&'p str> {
+        let mut object = None;
+        let found = self.walk(path, |segment, text| {
+            if matches!(
+                segment,
+                Segment::Id | Segment::Sender | Segment::Formed(_) | Segment::Any(_)
+            ) {
+                object.get_or_insert(text);
+            }
+        });
+        object.filter(|_| found)
+    }
+
+    /// Visits each segment with its text. Returns false if the path does not fit, perhaps after some visits.
     fn walk<'p>(&self, path: &'p str, mut visit: impl FnMut(&Segment, &'p str)) -> bool {
         let mut parts = path.split('/').skip(1).peekable();
         for segment in &self.segments {
@@ -59,7 +76,7 @@ impl PathPattern {
                 },
             }
         }
-        // SDKs write `/{id}/` too, and providers take it for `/{id}`.
+        // SDKs write `/{id}/` as well, and providers read that as `/{id}`.
         parts.next_if(|part| part.is_empty());
         parts.next().is_none()
     }
@@ -71,6 +88,7 @@ impl Segment {
             Self::Literal(text) => part == text,
             Self::Id => is_id(part),
             Self::Sender => is_id(part) || is_uuid(part),
+            Self::Formed(form) => form.fits(part),
             Self::Any(_) => !part.is_empty(),
             Self::Prefix(text) => part.len() > text.len() && part.starts_with(text.as_str()),
             Self::Version | Self::Rest => false,
@@ -82,18 +100,20 @@ fn is_id(part: &str) -> bool {
     (1..=MAX_ID).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// As Bird names a channel; no object of Meta's has such a name.
+/// Returns true for a UUID, the name of a channel at Bird. No object of Meta's has a UUID as its name.
 fn is_uuid(part: &str) -> bool {
     let is_hex = |group: &str| group.bytes().all(|b| b.is_ascii_hexdigit());
     part.split('-').map(str::len).eq([8, 4, 4, 4, 12]) && part.split('-').all(is_hex)
 }
 
-/// The longest id; those of Meta are numbers of 64 bits, which have 20 digits at most.
+/// The longest id, in digits. Meta's ids are numbers of 64 bits, with 20 digits at most; the rest is reserve.
 const MAX_ID: usize = 32;
 
-/// `v23.0`
+/// Returns true for a version such as `v23.0`.
 fn is_version(part: &str) -> bool {
-    let digits = |text: &str| !text.is_empty() && text.len() <= 3 && text.bytes().all(|b| b.is_ascii_digit());
+    let digits = |text: &str| {
+        !text.is_empty() && text.len() <= 3 && text.bytes().all(|b| b.is_ascii_digit())
+    };
     part.strip_prefix('v')
         .and_then(|rest| rest.split_once('.'))
         .is_some_and(|(major, minor)| digits(major) && digits(minor))
@@ -104,7 +124,9 @@ mod tests {
     use super::*;
 
     fn pattern(segments: impl Into<Vec<Segment>>) -> PathPattern {
-        PathPattern { segments: segments.into() }
+        PathPattern {
+            segments: segments.into(),
+        }
     }
 
     fn literal(text: &str) -> Segment {
@@ -114,8 +136,19 @@ mod tests {
     #[test]
     fn a_version_may_be_there_or_not() {
         let messages = pattern([Segment::Version, Segment::Sender, literal("messages")]);
-        for path in ["/v23.0/106/messages", "/106/messages", "/v1.0/106/messages", "/v23.0/106/messages/"] {
-            assert_eq!(messages.matches(path), Some(Matched { sender: Some("106") }), "{path}");
+        for path in [
+            "/v23.0/106/messages",
+            "/106/messages",
+            "/v1.0/106/messages",
+            "/v23.0/106/messages/",
+        ] {
+            assert_eq!(
+                messages.matches(path),
+                Some(PathMatch {
+                    sender: Some("106")
+                }),
+                "{path}"
+            );
         }
         for path in [
             "/",
@@ -138,9 +171,21 @@ mod tests {
     fn a_sender_may_be_a_uuid() {
         let channel = pattern([literal("channels"), Segment::Sender, literal("messages")]);
         let id = "0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f";
-        assert_eq!(channel.matches(&format!("/channels/{id}/messages")), Some(Matched { sender: Some(id) }));
-        for other in [&id.replace('0', ""), &id.replace('a', "g"), &id.replace('-', "0"), "0a1b2c3d"] {
-            assert_eq!(channel.matches(&format!("/channels/{other}/messages")), None, "{other}");
+        assert_eq!(
+            channel.matches(&format!("/channels/{id}/messages")),
+            Some(PathMatch { sender: Some(id) })
+        );
+        for other in [
+            &id.replace('0', ""),
+            &id.replace('a', "g"),
+            &id.replace('-', "0"),
+            "0a1b2c3d",
+        ] {
+            assert_eq!(
+                channel.matches(&format!("/channels/{other}/messages")),
+                None,
+                "{other}"
+            );
         }
     }
 
@@ -150,18 +195,48 @@ mod tests {
         assert!(upload.matches("/v23.0/upload:MTphdHRh==").is_some());
         assert!(upload.matches("/upload:").is_none());
         assert!(upload.matches("/upload:a/b").is_none());
-        assert!(pattern([Segment::Version, Segment::Id]).matches("/").is_none());
-        let attachments = pattern([literal("whatsapp_business"), literal("attachments"), Segment::Rest]);
-        for path in
-            ["/whatsapp_business/attachments/", "/whatsapp_business/attachments", "/whatsapp_business/attachments/a/b"]
-        {
+        assert!(
+            pattern([Segment::Version, Segment::Id])
+                .matches("/")
+                .is_none()
+        );
+        let attachments = pattern([
+            literal("whatsapp_business"),
+            literal("attachments"),
+            Segment::Rest,
+        ]);
+        for path in [
+            "/whatsapp_business/attachments/",
+            "/whatsapp_business/attachments",
+            "/whatsapp_business/attachments/a/b",
+        ] {
             assert!(attachments.matches(path).is_some(), "{path}");
         }
     }
 
     #[test]
+    fn an_object_may_have_a_form_of_its_own() {
+        let form = SegmentForm::parse("group", "Y2FwaV9{...}").unwrap();
+        let link = pattern([
+            Segment::Version,
+            Segment::Formed(form),
+            literal("invite_link"),
+        ]);
+        let path = "/v23.0/Y2FwaV9ncm91cDox/invite_link";
+        assert_eq!(link.object(path), Some("Y2FwaV9ncm91cDox"));
+        assert_eq!(link.variable(path, "group"), Some("Y2FwaV9ncm91cDox"));
+        for other in ["/v23.0/1/invite_link", "/v23.0/me/invite_link"] {
+            assert_eq!(link.matches(other), None, "{other}");
+        }
+    }
+
+    #[test]
     fn variables_have_the_values_of_the_path() {
-        let named = pattern([Segment::Version, Segment::Sender, Segment::Any("what".into())]);
+        let named = pattern([
+            Segment::Version,
+            Segment::Sender,
+            Segment::Any("what".into()),
+        ]);
         assert_eq!(named.variable("/v23.0/106/x:y", "what"), Some("x:y"));
         assert_eq!(named.variable("/106/x", "v"), None);
         assert_eq!(named.variable("/v1.2/106/x", "v"), Some("v1.2"));

@@ -1,4 +1,4 @@
-//! The files with certificates and their keys that a configuration names.
+//! The files with certificates and keys that a configuration names.
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
@@ -10,38 +10,86 @@ use super::LoadError;
 use crate::config::Config;
 use crate::credential::source::{Digests, digests};
 use crate::provider::Ca;
+use crate::tls::ServerFiles;
 
-/// What each file has, or why it cannot be read.
+/// The content of each file, or the reason why the file cannot be read.
 pub(super) type Authorities = BTreeMap<PathBuf, std::io::Result<Vec<u8>>>;
 
-/// What is in files with certificates and their keys, with their digests, which again come first.
-pub(super) async fn read_authorities(paths: Vec<PathBuf>) -> Result<(Authorities, Digests), LoadError> {
+/// Returns the PEM of a file of authorities.
+///
+/// # Errors
+/// If the file could not be read.
+pub(super) fn pem_of<'a>(files: &'a Authorities, path: &Path) -> Result<&'a [u8], LoadError> {
+    let problem = match files.get(path) {
+        Some(Ok(pem)) => return Ok(pem),
+        Some(Err(error)) => error.to_string(),
+        None => "it was not read".to_owned(),
+    };
+    Err(LoadError::Authority {
+        path: path.to_owned(),
+        problem,
+    })
+}
+
+/// Reads files on a thread of their own, with their digests.
+///
+/// The digests are taken first: a change between digest and reading then looks like a change to the watch.
+pub(super) async fn read_authorities(
+    paths: Vec<PathBuf>,
+) -> Result<(Authorities, Digests), LoadError> {
     let read = move || {
         let digests = digests(paths.clone());
-        (paths.into_iter().map(|path| (path.clone(), read_authority(&path))).collect(), digests)
+        let files: Authorities = paths
+            .into_iter()
+            .map(|path| {
+                let content = read_file(&path);
+                (path, content)
+            })
+            .collect();
+        (files, digests)
     };
-    tokio::task::spawn_blocking(read).await.map_err(|_| LoadError::Interrupted)
+    tokio::task::spawn_blocking(read)
+        .await
+        .map_err(|_| LoadError::Interrupted)
 }
 
-/// The files of authorities that a configuration names.
+/// Returns the files of authorities for upstreams and for the shared server.
 pub(super) fn ca_files(config: &Config) -> Vec<PathBuf> {
-    let cas = config.credentials.values().map(|credential| &credential.provider.ca);
-    let of_providers = cas.filter_map(|ca| if let Ca::File(path) = ca { Some(path) } else { None });
-    let of_limits = config.limits.iter().filter_map(|limits| limits.ca.as_ref());
-    of_providers.chain(of_limits).cloned().collect()
+    let for_providers =
+        config
+            .credentials
+            .values()
+            .filter_map(|credential| match &credential.provider.ca {
+                Ca::File(path) => Some(path),
+                Ca::Bundled | Ca::System => None,
+            });
+    let for_limits = config.limits.iter().filter_map(|limits| limits.ca.as_ref());
+    for_providers.chain(for_limits).cloned().collect()
 }
 
-fn read_authority(path: &Path) -> std::io::Result<Vec<u8>> {
+/// Returns the files of `[inbound.tls]` and `[outbound.tls]`.
+pub(super) fn server_tls_files(config: &Config) -> Vec<PathBuf> {
+    let inbound = config.inbound.tls.iter().map(ServerFiles::inbound);
+    let outbound = config.outbound.tls.iter().map(ServerFiles::outbound);
+    let all = inbound.chain(outbound);
+    all.flat_map(|files| files.paths().collect::<Vec<_>>())
+        .collect()
+}
+
+fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {
     // Without O_NONBLOCK, opening a FIFO would wait for its writer, and no reload would follow.
     let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default();
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(path)?;
     if !file.metadata()?.is_file() {
         return Err(std::io::Error::other("it is not a regular file"));
     }
     let mut pem = Vec::new();
-    file.take(MAX_AUTHORITIES).read_to_end(&mut pem)?;
+    file.take(MAX_FILE).read_to_end(&mut pem)?;
     Ok(pem)
 }
 
-/// The lists of systems have some 250 KiB.
-const MAX_AUTHORITIES: u64 = 4 * 1024 * 1024;
+/// The number of bytes that are read of one file. The bundles of operating systems have some 250 KiB.
+const MAX_FILE: u64 = 4 * 1024 * 1024;

@@ -1,57 +1,234 @@
-//! What a reload has changed, in words.
+//! The changes that a reload has made.
 
-use std::collections::HashSet;
-use std::path::PathBuf;
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::Live;
-use crate::credential::Credential;
+use crate::credential::source::path_of;
+use crate::secret::Fingerprint;
 
-/// The secrets that differ: credential, secret, and what happened in words.
-pub(super) fn rotated(before: &Live, live: &Live) -> Vec<(String, String, String)> {
+/// A change made by a reload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The current value of a secret was replaced.
+    Secret(ReplacedSecret),
+    /// A credential or route was added.
+    Added {
+        /// "credential" or "route".
+        kind: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// A credential or route was removed.
+    Removed {
+        /// "credential" or "route".
+        kind: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// The settings of a route were changed.
+    Route(String),
+    /// The content of a file was changed, without an effect that has a name.
+    File(PathBuf),
+}
+
+/// A secret whose current value was replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplacedSecret {
+    /// The name of the credential.
+    pub credential: String,
+    /// The name of the secret.
+    pub secret: String,
+    old: Option<Fingerprint>,
+    new: Option<Fingerprint>,
+}
+
+impl ReplacedSecret {
+    /// Returns the fingerprints before and after, as "OLD -> NEW".
+    #[must_use]
+    pub fn fingerprints(&self) -> String {
+        let shown = |fingerprint: Option<Fingerprint>| {
+            fingerprint.map_or_else(|| "none".to_owned(), |fingerprint| fingerprint.to_string())
+        };
+        format!("{} -> {}", shown(self.old), shown(self.new))
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Secret(replaced) => write!(
+                f,
+                "credential {}: {} {}",
+                replaced.credential,
+                replaced.secret,
+                replaced.fingerprints()
+            ),
+            Self::Added { kind, name } => write!(f, "{kind} {name}: added"),
+            Self::Removed { kind, name } => write!(f, "{kind} {name}: removed"),
+            Self::Route(name) => write!(f, "route {name}: changed"),
+            Self::File(path) => write!(f, "{}: changed", path.display()),
+        }
+    }
+}
+
+/// The differences between two loads.
+#[derive(Default)]
+pub(super) struct Comparison {
+    pub(super) replaced: Vec<ReplacedSecret>,
+    pub(super) changes: Vec<Change>,
+}
+
+impl Comparison {
+    /// Compares two loads on a thread of its own, which also frees the load before: with thousands of routes, both take
+    /// longer than a request may be held up.
+    pub(super) async fn aside(before: Arc<Live>, live: Arc<Live>) -> Self {
+        let compare = move || Self {
+            replaced: replaced_secrets(&before, &live),
+            changes: changes(&before, &live),
+        };
+        tokio::task::spawn_blocking(compare)
+            .await
+            .unwrap_or_default()
+    }
+}
+
+/// Returns the secrets whose current value differs, of credentials that both loads have.
+fn replaced_secrets(before: &Live, live: &Live) -> Vec<ReplacedSecret> {
     let mut all = Vec::new();
     for (name, credential) in &live.credentials {
-        let Some(old) = before.credentials.get(name) else { continue };
+        let Some(old) = before.credentials.get(name) else {
+            continue;
+        };
         for secret in credential.changed_since(old) {
-            let fingerprint = |credential: &Credential| {
-                credential
-                    .slots()
-                    .get(secret)
-                    .map_or_else(|| "none".to_owned(), |slot| slot.current.fingerprint().to_string())
-            };
-            all.push((name.clone(), secret.to_owned(), format!("{} -> {}", fingerprint(old), fingerprint(credential))));
+            all.push(ReplacedSecret {
+                credential: name.clone(),
+                secret: secret.to_owned(),
+                old: old.fingerprint_of(secret),
+                new: credential.fingerprint_of(secret),
+            });
         }
     }
     all
 }
 
-/// What a reload changed, for people.
-pub(super) fn changes(before: &Live, live: &Live) -> Vec<String> {
-    let mut all: Vec<_> = rotated(before, live)
+/// Returns everything that a reload has changed, in the order of the texts.
+fn changes(before: &Live, live: &Live) -> Vec<Change> {
+    let mut all: Vec<_> = replaced_secrets(before, live)
         .into_iter()
-        .map(|(credential, secret, how)| format!("credential {credential}: {secret} {how}"))
+        .map(Change::Secret)
         .collect();
-    let names = |live: &Live| -> (HashSet<String>, HashSet<String>) {
-        (
-            live.credentials.keys().cloned().collect(),
-            live.config.routes.iter().map(|route| route.name.clone()).collect(),
-        )
-    };
-    let ((old_credentials, old_routes), (credentials, routes)) = (names(before), names(live));
-    for (what, old, new) in [("credential", old_credentials, credentials), ("route", old_routes, routes)] {
-        all.extend(new.difference(&old).map(|name| format!("{what} {name}: added")));
-        all.extend(old.difference(&new).map(|name| format!("{what} {name}: removed")));
-    }
+    all.extend(added_and_removed(
+        "credential",
+        &before.credentials.keys().map(String::as_str).collect(),
+        &live.credentials.keys().map(String::as_str).collect(),
+    ));
+    all.extend(added_and_removed(
+        "route",
+        &route_names(before),
+        &route_names(live),
+    ));
+    let routes_before: HashMap<_, _> = before
+        .config
+        .routes
+        .iter()
+        .map(|route| (&route.name, route))
+        .collect();
     for route in &live.config.routes {
-        if let Some(old) = before.config.routes.iter().find(|old| old.name == route.name)
-            && old != route
-        {
-            all.push(format!("route {}: changed", route.name));
+        let old = routes_before.get(&route.name);
+        if old.is_some_and(|old| *old != route) {
+            all.push(Change::Route(route.name.clone()));
         }
     }
     if all.is_empty() {
-        let is_changed = |path: &&PathBuf| before.digests.get(*path) != live.digests.get(*path);
-        all.extend(live.digests.keys().filter(is_changed).map(|path| format!("{}: changed", path.display())));
+        all.extend(
+            live.digests
+                .iter()
+                .filter(|(path, digest)| before.digests.get(*path) != Some(digest))
+                .filter(|(path, _)| !has_unused_secret(live, path))
+                .map(|(path, _)| Change::File(path.clone())),
+        );
     }
-    all.sort();
+    all.sort_by_cached_key(ToString::to_string);
     all
+}
+
+/// True if the file belongs to a credential whose newer secrets are kept back: its content has no effect.
+fn has_unused_secret(live: &Live, path: &Path) -> bool {
+    live.credentials
+        .values()
+        .filter(|credential| credential.kept_back().is_some())
+        .filter_map(|credential| live.config.credentials.get(&credential.name))
+        .flat_map(|config| config.secrets.values().flatten())
+        .any(|reference| path_of(reference).is_some_and(|file| file == path))
+}
+
+fn route_names(live: &Live) -> BTreeSet<&str> {
+    live.config
+        .routes
+        .iter()
+        .map(|route| route.name.as_str())
+        .collect()
+}
+
+fn added_and_removed(
+    kind: &'static str,
+    old: &BTreeSet<&str>,
+    new: &BTreeSet<&str>,
+) -> Vec<Change> {
+    let added = new.difference(old).map(|name| Change::Added {
+        kind,
+        name: (*name).to_owned(),
+    });
+    let removed = old.difference(new).map(|name| Change::Removed {
+        kind,
+        name: (*name).to_owned(),
+    });
+    added.chain(removed).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use zeroize::Zeroizing;
+
+    use super::*;
+    use crate::secret::Secret;
+
+    #[test]
+    fn names_that_only_one_load_has_are_added_or_removed() {
+        for (old, new, expected) in [
+            (vec![], vec![], vec![]),
+            (vec!["a"], vec!["a"], vec![]),
+            (vec![], vec!["a"], vec!["route a: added"]),
+            (vec!["a"], vec![], vec!["route a: removed"]),
+            (
+                vec!["a", "b"],
+                vec!["b", "c"],
+                vec!["route c: added", "route a: removed"],
+            ),
+        ] {
+            let changes = added_and_removed(
+                "route",
+                &old.iter().copied().collect(),
+                &new.iter().copied().collect(),
+            );
+            let texts: Vec<_> = changes.iter().map(ToString::to_string).collect();
+            assert_eq!(texts, expected, "{old:?} -> {new:?}");
+        }
+    }
+
+    #[test]
+    fn a_replaced_secret_shows_fingerprints_and_no_value() {
+        let secret = Secret::parse(Zeroizing::new(b"EAAsecret".to_vec())).unwrap();
+        let change = Change::Secret(ReplacedSecret {
+            credential: "acme".to_owned(),
+            secret: "token".to_owned(),
+            old: None,
+            new: Some(secret.fingerprint()),
+        });
+        let expected = format!("credential acme: token none -> {}", secret.fingerprint());
+        assert_eq!(change.to_string(), expected);
+    }
 }

@@ -1,98 +1,146 @@
-//! Why a load was refused.
+//! The reasons why a load or a reload is refused.
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use crate::audit::Audit;
-use crate::config::Faults;
-use crate::credential::CredentialFault;
-use crate::log::without_numbers;
-use crate::secret::Fingerprint;
+use crate::config::{Faults, Reference};
 use crate::tls::TlsError;
 
-/// Why a generation was refused.
+/// The reason why a load is refused. Nothing of it is published then.
 #[derive(Debug)]
 pub enum LoadError {
-    /// The configuration file.
+    /// The configuration has faults.
     Config(Faults),
-    /// Secrets that cannot be used.
-    Secrets(Vec<CredentialFault>),
-    /// A file of authorities that cannot be read.
-    Authority(PathBuf, String),
-    /// Authorities of a provider that cannot be used.
-    Tls(String, TlsError),
-    /// An upstream of a provider that cannot be used.
-    Upstream(String, String),
-    /// The server of `[limits]`.
-    Limits(String),
-    /// The files of `[inbound.tls]`.
-    ServerTls(TlsError),
-    /// A webhook whose application cannot be connected to.
-    Webhook(String, String),
+    /// A file of authorities cannot be read.
+    Authority {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        problem: String,
+    },
+    /// The authorities of a provider cannot be used.
+    Tls {
+        /// The name of the provider.
+        provider: String,
+        /// The reason.
+        error: TlsError,
+    },
+    /// The upstream of a provider cannot be used.
+    Upstream {
+        /// The name of the provider.
+        provider: String,
+        /// The reason.
+        problem: String,
+    },
+    /// The shared server of `[limits]` cannot be used.
+    Limits {
+        /// The reference to the URL of the server.
+        reference: Reference,
+        /// The reason.
+        problem: String,
+    },
+    /// The files of `[inbound.tls]` or `[outbound.tls]` cannot be used.
+    ServerTls {
+        /// The table.
+        table: &'static str,
+        /// The reason.
+        error: TlsError,
+    },
+    /// A webhook cannot be verified or delivered.
+    Webhook {
+        /// The name of the webhook.
+        webhook: String,
+        /// The reason.
+        problem: String,
+    },
     /// The audit file cannot be written.
-    Audit(PathBuf, String),
-    /// Credentials that their providers refuse.
-    Refused(Vec<Refused>),
-    /// The process ends meanwhile.
+    Audit {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        problem: String,
+    },
+    /// The process ends while the load is under way.
     Interrupted,
-    /// Keys whose change takes effect only after a restart.
+    /// Keys whose change takes effect only after a restart were changed.
     Restart(Vec<&'static str>),
 }
 
 impl LoadError {
-    /// Each reason on its own.
+    /// Returns each reason as a line of its own.
     #[must_use]
     pub fn reasons(&self) -> Vec<String> {
         match self {
             Self::Config(faults) => faults.iter().map(ToString::to_string).collect(),
-            Self::Secrets(faults) => faults.iter().map(ToString::to_string).collect(),
-            Self::Authority(path, reason) => vec![format!("ca: {} cannot be read: {reason}", path.display())],
-            Self::Tls(provider, error) => vec![format!("provider.{provider}.ca: {error}")],
-            Self::Upstream(provider, reason) => vec![format!("provider.{provider}.upstream: {reason}")],
-            Self::Limits(problem) => vec![format!("limits.redis: {problem}")],
-            Self::ServerTls(error) => vec![format!("inbound.tls: {error}")],
-            Self::Webhook(webhook, reason) => vec![format!("webhook {webhook}: {reason}")],
-            Self::Audit(path, reason) => vec![format!("audit.file: {} cannot be written: {reason}", path.display())],
-            Self::Refused(refused) => refused.iter().map(ToString::to_string).collect(),
-            Self::Interrupted => vec!["the sidecar is stopping".to_owned()],
-            Self::Restart(keys) => {
-                vec![format!("{}: changed, which needs a restart; nothing was applied", keys.join(", "))]
-            }
+            single => vec![single.to_string()],
         }
     }
 }
 
 impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.reasons().join("\n"))
+        match self {
+            Self::Config(_) => f.write_str(&self.reasons().join("\n")),
+            Self::Authority { path, problem } => {
+                write!(f, "ca: {} cannot be read: {problem}", path.display())
+            }
+            Self::Tls { provider, error } => write!(f, "provider.{provider}.ca: {error}"),
+            Self::Upstream { provider, problem } => {
+                write!(f, "provider.{provider}.upstream: {problem}")
+            }
+            Self::Limits { reference, problem } => {
+                write!(f, "limits.redis: `{reference}`: {problem}")
+            }
+            Self::ServerTls { table, error } => write!(f, "{table}: {error}"),
+            Self::Webhook { webhook, problem } => write!(f, "webhook {webhook}: {problem}"),
+            Self::Audit { path, problem } => write!(
+                f,
+                "audit.file: {} cannot be written: {problem}",
+                path.display()
+            ),
+            Self::Interrupted => f.write_str("the sidecar is stopping"),
+            Self::Restart(keys) => write!(
+                f,
+                "{}: changed, which needs a restart; nothing was applied",
+                keys.join(", ")
+            ),
+        }
     }
 }
 
 impl std::error::Error for LoadError {}
 
-/// A secret that its provider refuses.
-#[derive(Debug)]
-pub struct Refused {
-    pub(super) credential: String,
-    pub(super) fingerprint: Option<Fingerprint>,
-    pub(super) reason: String,
+/// The reason why a requested reload changed nothing.
+#[derive(Clone, Debug)]
+pub enum ReloadError {
+    /// The load was refused.
+    Refused(Arc<LoadError>),
+    /// The load changed nothing, because new secrets are kept back for these reasons.
+    KeptBack(Arc<[String]>),
+    /// The process ends, and reloads no more.
+    Stopping,
 }
 
-impl Refused {
-    /// Writes it down.
-    pub(super) fn record(&self, audit: &Audit) {
-        let fingerprint = self.fingerprint.map(|fingerprint| fingerprint.to_string());
-        let fields = [
-            ("credential", self.credential.as_str().into()),
-            ("fingerprint", fingerprint.into()),
-            ("reason", without_numbers(&self.reason).into()),
-        ];
-        audit.record("secret refused", fields);
+impl ReloadError {
+    /// Returns each reason as a line of its own.
+    #[must_use]
+    pub fn reasons(&self) -> Vec<String> {
+        match self {
+            Self::Refused(error) => error.reasons(),
+            Self::KeptBack(reasons) => reasons.to_vec(),
+            Self::Stopping => vec![self.to_string()],
+        }
     }
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for ReloadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "credential.{}: {}", self.credential, self.reason)
+        match self {
+            Self::Refused(_) | Self::KeptBack(_) => f.write_str(&self.reasons().join("; ")),
+            Self::Stopping => f.write_str("the sidecar is stopping"),
+        }
     }
 }
+
+impl std::error::Error for ReloadError {}

@@ -1,174 +1,258 @@
-//! The limits of a generation: carried over from the one before, so that no reload refills anything.
+//! The limits of a generation: carried over from the generation before, lest a reload refill a
+//! bucket.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::Live;
-use super::live::{ChangedBudgets, SharedServer};
-use crate::config::{Route, SharedLimits};
-use crate::limit::{Account, Budget, Limiter, Pairs, Patience, Scope, Sharing, Terms};
-use crate::outbound::policy;
-use crate::provider::Rates;
+use super::live::{ChangedLimits, LoadedServer};
+use crate::config::{RouteConfig, SharedLimits};
+use crate::limit::{
+    Account, KeyedLimits, LimitKind, LimitTerms, Limiter, Pairs, Patience, Sharing,
+};
+use crate::outbound::policy::{Policy, Route};
+use crate::provider::{Provider, Scope};
 use crate::units::{Quota, Rate};
 
-/// What routes of one credential share, because they send from the same numbers.
+/// Builder of the limiters of a generation. Routes of a credential share limits with equal terms,
+/// because all of them send from the credential's numbers.
 pub(super) struct Limits<'a> {
-    before: &'a [policy::Route],
-    routes: &'a [Route],
-    shared: Option<(&'a SharedLimits, &'a SharedServer)>,
+    before: Option<&'a Policy>,
+    /// The routes before, by name.
+    before_by_name: HashMap<&'a str, &'a Route>,
+    /// The routes to come, by credential.
+    routes: HashMap<&'a str, Vec<&'a RouteConfig>>,
+    shared: Option<(&'a SharedLimits, &'a LoadedServer)>,
     accounts: HashMap<String, Arc<Account>>,
-    budgets: Vec<(String, Of, Terms, Arc<Budget>)>,
-    pairs: Vec<(String, Quota, Arc<Pairs>)>,
-    changes: ChangedBudgets,
+    /// Limits made or carried over already, by credential and kind.
+    keyed: HashMap<(String, LimitKind), Vec<BuiltLimits>>,
+    /// Pairs made or carried over already, by credential.
+    pairs: HashMap<String, Vec<BuiltPairs>>,
+    changes: ChangedLimits,
+    /// The addresses of the limits in `changes`.
+    changed: HashSet<usize>,
 }
 
-/// What a budget is of.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Of {
-    Senders,
-    Sends,
-    Management,
+/// Limits made or carried over already.
+struct BuiltLimits {
+    terms: LimitTerms,
+    limits: Arc<KeyedLimits>,
 }
 
-impl Of {
-    fn scope(self) -> Scope {
-        match self {
-            Self::Senders => Scope::Sender,
-            Self::Sends | Self::Management => Scope::Account,
-        }
-    }
-
-    /// What it is called in the shared server.
-    fn kind(self) -> &'static str {
-        match self {
-            Self::Senders => "sender",
-            Self::Sends => "sends",
-            Self::Management => "management",
-        }
-    }
-
-    fn rate(self, rates: Rates) -> Option<Rate> {
-        match self {
-            Self::Senders => rates.per_sender,
-            Self::Sends => rates.per_account,
-            Self::Management => rates.management,
-        }
-    }
-
-    fn held(self, limiter: &Limiter) -> Option<&Arc<Budget>> {
-        match self {
-            Self::Senders => limiter.senders.as_ref(),
-            Self::Sends => limiter.sends.as_ref(),
-            Self::Management => limiter.management.as_ref(),
-        }
-    }
+/// Pairs made or carried over already.
+struct BuiltPairs {
+    quota: Option<Quota>,
+    pairs: Arc<Pairs>,
 }
 
 impl<'a> Limits<'a> {
-    pub(super) fn after(
+    /// A builder with the limits of the generation `before` to carry over.
+    pub(super) fn carried_over(
         before: Option<&'a Live>,
-        routes: &'a [Route],
-        shared: Option<(&'a SharedLimits, &'a SharedServer)>,
+        routes: &'a [RouteConfig],
+        shared: Option<(&'a SharedLimits, &'a LoadedServer)>,
     ) -> Self {
-        let before = before.map(|before| before.generation.policy.routes()).unwrap_or_default();
-        let (accounts, changes) = (HashMap::new(), Vec::new());
-        Self { before, routes, shared, accounts, budgets: Vec::new(), pairs: Vec::new(), changes }
-    }
-
-    /// Those of a route.
-    pub(super) fn of(&mut self, route: &Route) -> Limiter {
-        let sharing = self.sharing(&route.credential);
-        let per_recipient = route.limits.rates.per_recipient;
-        Limiter {
-            account: self.account(&route.credential),
-            senders: self.budget(route, Of::Senders),
-            pairs: per_recipient.map(|quota| self.pairs(route, quota, sharing.as_ref())),
-            sends: self.budget(route, Of::Sends),
-            management: self.budget(route, Of::Management),
-            sharing,
-            retries: route.limits.retry,
-            patience: Patience { max_wait: route.limits.max_wait, max_queue: route.limits.max_queue },
+        let before = before.map(|before| &before.generation.policy);
+        let routes_before = before.into_iter().flat_map(Policy::routes);
+        let mut by_credential: HashMap<_, Vec<_>> = HashMap::new();
+        for route in routes {
+            let of_credential = by_credential.entry(route.credential.as_str());
+            of_credential.or_default().push(route);
+        }
+        Self {
+            before,
+            before_by_name: routes_before.map(|route| (&*route.name, route)).collect(),
+            routes: by_credential,
+            shared,
+            accounts: HashMap::new(),
+            keyed: HashMap::new(),
+            pairs: HashMap::new(),
+            changes: Vec::new(),
+            changed: HashSet::new(),
         }
     }
 
-    /// The budgets that the generation brings other terms for. Until it is live they go on as they are.
-    pub(super) fn changes(self) -> ChangedBudgets {
+    /// The limiter of a route.
+    pub(super) fn of(&mut self, route: &RouteConfig, provider: &Provider) -> Limiter {
+        let sharing = self.sharing(&route.credential);
+        let patience = Patience {
+            max_wait: route.limits.max_wait,
+            max_queue: route.limits.max_queue,
+        };
+        let has_rate = |kind| rate(route, kind).is_some();
+        Limiter {
+            account: self.account(&route.credential),
+            senders: self.keyed(route, LimitKind::Sender),
+            pairs: self.pairs(route, provider, sharing.as_ref()),
+            sends: has_rate(LimitKind::AccountSends)
+                .then(|| self.keyed(route, LimitKind::AccountSends)),
+            management: has_rate(LimitKind::Management)
+                .then(|| self.keyed(route, LimitKind::Management)),
+            objects: self.keyed(route, LimitKind::Object),
+            sharing,
+            retries: route.limits.retry,
+            patience,
+        }
+    }
+
+    /// The limits with new terms. The terms change when the generation goes live, not before.
+    pub(super) fn changes(self) -> ChangedLimits {
         self.changes
     }
 
     fn sharing(&mut self, credential: &str) -> Option<Sharing> {
         let (limits, (server, _)) = self.shared?;
         let account = self.account(credential);
-        Some(Sharing::new(Arc::clone(server), account, credential, limits.on_failure, limits.replicas))
+        Some(Sharing::new(
+            Arc::clone(server),
+            account,
+            credential,
+            limits.on_failure,
+            limits.replicas,
+        ))
     }
 
-    fn terms(&mut self, route: &Route, what: Of) -> Option<Terms> {
-        let rates = route.limits.rates;
-        let (rate, auto) = (what.rate(rates)?, what == Of::Senders && rates.auto);
-        Some(Terms { rate, auto, sharing: self.sharing(&route.credential) })
+    fn terms(&mut self, route: &RouteConfig, kind: LimitKind) -> LimitTerms {
+        let rate = rate(route, kind);
+        LimitTerms {
+            rate,
+            auto: kind == LimitKind::Sender && rate.is_some() && route.limits.rates.auto,
+            sharing: self.sharing(&route.credential).filter(|_| rate.is_some()),
+        }
     }
 
     fn account(&mut self, credential: &str) -> Arc<Account> {
-        let old = of(self.before, credential).map(|route| &route.limiter.account).next();
+        let old = self
+            .routes_before(credential)
+            .map(|route| &route.limiter.account)
+            .next();
         let account = self.accounts.entry(credential.to_owned());
         Arc::clone(account.or_insert_with(|| old.map(Arc::clone).unwrap_or_default()))
     }
 
-    /// That of a route which has the same terms for the same; else what this route had, at its new terms.
-    fn budget(&mut self, route: &Route, what: Of) -> Option<Arc<Budget>> {
+    /// Reuses limits with equal terms; otherwise changes the route's old limits in place, or copies
+    /// the old limits if another route goes on with them.
+    fn keyed(&mut self, route: &RouteConfig, kind: LimitKind) -> Arc<KeyedLimits> {
         let credential = route.credential.as_str();
-        let terms = self.terms(route, what)?;
-        let mut made = self.budgets.iter().filter(|(name, of, ..)| name == credential && *of == what);
-        if let Some((.., budget)) = made.find(|(_, _, made, _)| made.is_same(&terms)) {
-            return Some(Arc::clone(budget));
+        let terms = self.terms(route, kind);
+        let key = (credential.to_owned(), kind);
+        let built = self.keyed.get(&key).into_iter().flatten();
+        if let Some(built) = built.clone().find(|built| built.terms == terms) {
+            return Arc::clone(&built.limits);
         }
-        let held = |route: &'a policy::Route| what.held(&route.limiter);
-        let same = of(self.before, credential).filter_map(held).find(|budget| budget.terms().is_same(&terms));
-        let of_route = of(self.before, credential).find(|old| *old.name == *route.name).and_then(held);
-        let budget = match (same, of_route) {
-            (Some(budget), _) => Arc::clone(budget),
-            (None, Some(budget)) if self.goes_to_others(budget, credential, what) => {
-                Arc::new(budget.split(terms.clone()))
+        let old_limits = |route: &'a Route| limits_of(&route.limiter, kind);
+        let with_equal_terms = self
+            .routes_before(credential)
+            .filter_map(old_limits)
+            .find(|limits| limits.terms() == terms);
+        let of_this_route = self.route_before(route).and_then(old_limits);
+        let limits = match (with_equal_terms, of_this_route) {
+            (Some(limits), _) => Arc::clone(limits),
+            (None, Some(limits)) if self.goes_to_others(limits, credential, kind) => {
+                Arc::new(limits.copy_with_terms(terms.clone()))
             }
-            (None, Some(budget)) => {
-                self.changes.push((Arc::clone(budget), terms.clone()));
-                Arc::clone(budget)
+            (None, Some(limits)) => {
+                self.changed.insert(address(limits));
+                self.changes.push((Arc::clone(limits), terms.clone()));
+                Arc::clone(limits)
             }
-            (None, None) => Arc::new(Budget::new(what.scope(), what.kind(), terms.clone())),
+            (None, None) => Arc::new(KeyedLimits::new(kind, terms.clone())),
         };
-        self.budgets.push((credential.to_owned(), what, terms, Arc::clone(&budget)));
-        Some(budget)
+        self.keyed.entry(key).or_default().push(BuiltLimits {
+            terms,
+            limits: Arc::clone(&limits),
+        });
+        limits
     }
 
-    /// Whether a budget is that of another route: at the terms it has, or at new ones.
-    fn goes_to_others(&mut self, budget: &Arc<Budget>, credential: &str, what: Of) -> bool {
-        let is_changed = self.changes.iter().any(|(changed, _)| Arc::ptr_eq(changed, budget));
-        let terms = budget.terms();
-        let mut others = self.routes.iter().filter(|route| route.credential == credential);
-        is_changed || others.any(|other| self.terms(other, what).is_some_and(|other| other.is_same(&terms)))
+    /// True if another route goes on with the limits, at the old terms or at new terms.
+    fn goes_to_others(
+        &mut self,
+        limits: &Arc<KeyedLimits>,
+        credential: &str,
+        kind: LimitKind,
+    ) -> bool {
+        let terms = limits.terms();
+        let others = self.routes.get(credential).cloned().unwrap_or_default();
+        self.changed.contains(&address(limits))
+            || others
+                .into_iter()
+                .any(|other| self.terms(other, kind) == terms)
     }
 
-    /// At another quota, those from before have their say too until what was used of them has come back.
-    fn pairs(&mut self, route: &Route, quota: Quota, sharing: Option<&Sharing>) -> Arc<Pairs> {
-        let credential = route.credential.as_str();
-        let made = self.pairs.iter().find(|(name, made, _)| name == credential && *made == quota);
-        if let Some((_, _, pairs)) = made {
-            return Arc::clone(pairs);
+    /// The pairs of a route, if pairs are counted or can be throttled by the provider.
+    fn pairs(
+        &mut self,
+        route: &RouteConfig,
+        provider: &Provider,
+        sharing: Option<&Sharing>,
+    ) -> Option<Arc<Pairs>> {
+        let quota = route.limits.rates.per_recipient;
+        let mut throttles = provider.errors.throttled.iter();
+        if quota.is_none() && !throttles.any(|throttle| throttle.scope == Scope::Recipient) {
+            return None;
         }
-        let mut old = of(self.before, credential).filter_map(|route| route.limiter.pairs.as_ref());
-        let is_same = |pairs: &&Arc<Pairs>| pairs.quota() == quota && Sharing::is_alike(pairs.sharing(), sharing);
-        let of_route = of(self.before, credential).find(|old| *old.name == *route.name);
-        let before = of_route.and_then(|old| old.limiter.pairs.as_ref()).or_else(|| old.clone().next());
+        let credential = route.credential.as_str();
+        let mut built = self.pairs.get(credential).into_iter().flatten();
+        if let Some(built) = built.find(|built| built.quota == quota) {
+            return Some(Arc::clone(&built.pairs));
+        }
+        let sharing = sharing.filter(|_| quota.is_some());
+        let mut old = self
+            .routes_before(credential)
+            .filter_map(|route| route.limiter.pairs.as_ref());
+        let is_same = |pairs: &&Arc<Pairs>| pairs.quota() == quota && pairs.sharing() == sharing;
+        let of_this_route = self
+            .route_before(route)
+            .and_then(|old| old.limiter.pairs.as_ref());
+        let before = of_this_route.or_else(|| old.clone().next());
         let pairs = match old.find(is_same) {
             Some(pairs) => Arc::clone(pairs),
-            None => Pairs::after(before, quota, sharing.cloned()),
+            None => Pairs::replacing(before, quota, sharing.cloned()),
         };
-        self.pairs.push((credential.to_owned(), quota, Arc::clone(&pairs)));
-        pairs
+        let of_credential = self.pairs.entry(credential.to_owned());
+        of_credential.or_default().push(BuiltPairs {
+            quota,
+            pairs: Arc::clone(&pairs),
+        });
+        Some(pairs)
+    }
+
+    /// The routes of a credential in the generation before.
+    fn routes_before(&self, credential: &str) -> impl Iterator<Item = &'a Route> + Clone + use<'a> {
+        let before = self.before.map(|before| before.routes_of(credential));
+        before.into_iter().flatten()
+    }
+
+    /// The route of this name in the generation before, if it had the same credential.
+    fn route_before(&self, route: &RouteConfig) -> Option<&'a Route> {
+        let before = self.before_by_name.get(route.name.as_str()).copied();
+        before.filter(|before| before.credential.name == route.credential)
     }
 }
 
-fn of<'a>(routes: &'a [policy::Route], credential: &str) -> impl Iterator<Item = &'a policy::Route> + Clone {
-    let credential = credential.to_owned();
-    routes.iter().filter(move |route| route.credential.name == credential)
+/// Rate of a kind of limit on a route.
+fn rate(route: &RouteConfig, kind: LimitKind) -> Option<Rate> {
+    let rates = route.limits.rates;
+    match kind {
+        LimitKind::Sender => rates.per_sender,
+        LimitKind::AccountSends => rates.per_account,
+        LimitKind::Management => rates.management,
+        LimitKind::Pair | LimitKind::Object => None,
+    }
+}
+
+fn limits_of(limiter: &Limiter, kind: LimitKind) -> Option<&Arc<KeyedLimits>> {
+    match kind {
+        LimitKind::Sender => Some(&limiter.senders),
+        LimitKind::AccountSends => limiter.sends.as_ref(),
+        LimitKind::Management => limiter.management.as_ref(),
+        LimitKind::Object => Some(&limiter.objects),
+        LimitKind::Pair => None,
+    }
+}
+
+/// The identity of limits.
+fn address(limits: &Arc<KeyedLimits>) -> usize {
+    Arc::as_ptr(limits).addr()
 }

@@ -1,98 +1,134 @@
-//! What one load has brought.
+//! A finished load, published as a whole.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use tokio::task::JoinSet;
+
 use super::authorities::Authorities;
-use crate::config::{Application, Config};
+use super::server_tls::ServerCertificates;
+use super::upstreams::UpstreamMap;
+use crate::config::{ApplicationAddress, Config};
 use crate::credential::source::{Digests, Managers};
-use crate::credential::{Credential, CredentialFault};
+use crate::credential::{Credential, CredentialFault, KeptBackReason};
 use crate::inbound;
-use crate::limit::{Budget, Terms};
-use crate::outbound::Generation;
-use crate::provider::{Ca, Origin};
-use crate::shared::Shared;
+use crate::limit::{KeyedLimits, LimitTerms};
+use crate::outbound::generation::Generation;
+use crate::shared::SharedServer;
+use crate::state::State;
 use crate::upstream::Upstream;
 
-/// Everything of one load.
+/// A finished load: the state for requests, events and background work.
 #[derive(Debug)]
 pub struct Live {
-    /// What was written.
+    /// The configuration.
     pub config: Arc<Config>,
     /// The credentials by name.
     pub credentials: BTreeMap<String, Arc<Credential>>,
-    /// What requests run on.
+    /// The generation for requests.
     pub generation: Arc<Generation>,
-    /// What events run on.
+    /// The generation for events.
     pub inbound: Arc<inbound::Generation>,
-    /// What the inbound listener shows, where it speaks TLS.
-    pub server_tls: Option<Arc<rustls::ServerConfig>>,
-    /// What is usable and yet odd.
+    /// The certificates of the listeners that speak TLS.
+    pub server_tls: ServerCertificates,
+    /// Oddities of the configuration and of secrets, too small for a refusal.
     pub warnings: Vec<String>,
-    /// The secret managers, with what is known of what they hold.
+    /// The secret managers, with the last result for each secret.
     pub managers: Arc<Managers>,
-    pub(super) shared: Option<SharedServer>,
-    pub(super) changed_budgets: ChangedBudgets,
-    pub(super) upstreams: HashMap<UpstreamKey, Arc<Upstream>>,
+    /// The store of what outlives a restart, if the configuration has `[state]`.
+    pub state: Option<Arc<State>>,
+    pub(super) shared: Option<LoadedServer>,
+    pub(super) changed_limits: ChangedLimits,
+    pub(super) upstreams: UpstreamMap,
     pub(super) applications: Applications,
     pub(super) authorities: Arc<Authorities>,
-    /// What the files said: the configuration, and all that it leads to.
+    /// The digests of the configuration and of all files in use.
     pub(super) digests: Digests,
 }
 
-/// An upstream is the same one as long as its origin and the authorities that vouch for it are.
-pub(super) type UpstreamKey = (Origin, Ca, [u8; 32]);
+/// The shared server, and the digest of its authorities.
+pub(super) type LoadedServer = (Arc<SharedServer>, [u8; 32]);
 
-/// The server, and the digest of the authorities that vouch for it.
-pub(super) type SharedServer = (Arc<Shared>, [u8; 32]);
+/// The connections to applications. Reloads keep the connections.
+pub(super) type Applications = HashMap<ApplicationAddress, Arc<Upstream>>;
 
-/// The connections to applications, which outlive a reload.
-pub(super) type Applications = HashMap<Application, Arc<Upstream>>;
-
-/// What goes on at other terms as soon as the generation is live.
-pub(super) type ChangedBudgets = Vec<(Arc<Budget>, Terms)>;
+/// Limits carried over, with the terms to apply as soon as the load is published.
+pub(super) type ChangedLimits = Vec<(Arc<KeyedLimits>, LimitTerms)>;
 
 impl Live {
-    /// Logs what is usable and yet odd, and what is missing.
-    pub(super) fn warn(&self) {
+    /// Logs all oddities and all missing secrets.
+    pub(super) fn log_warnings(&self) {
         for warning in &self.warnings {
             tracing::warn!("{warning}");
         }
-        for fault in self.credentials.values().flat_map(|credential| credential.faults()) {
+        for fault in self
+            .credentials
+            .values()
+            .flat_map(|credential| credential.faults())
+        {
             tracing::error!("{fault}");
         }
     }
 
-    /// The server of shared limits, if there is one.
+    /// Returns the shared server of the configuration.
     #[must_use]
-    pub fn shared(&self) -> Option<&Arc<Shared>> {
+    pub fn shared(&self) -> Option<&Arc<SharedServer>> {
         self.shared.as_ref().map(|(shared, _)| shared)
     }
 
-    /// Connects to what is shared.
-    pub async fn begin(&self) {
+    /// Connects to the shared server.
+    pub async fn connect_shared(&self) {
         if let Some(shared) = self.shared() {
-            shared.begin().await;
+            shared.connect().await;
         }
     }
 
-    /// What could not be had the last time. Its last value goes on where there is one; else its credential cannot be used.
-    pub fn unread(&self) -> impl Iterator<Item = CredentialFault> {
-        let all = self.config.credentials.iter().flat_map(|(name, config)| {
-            config.secrets.iter().map(move |(secret, references)| (name, secret, references.first()))
-        });
-        all.filter_map(|(credential, secret, reference)| {
-            let (credential, secret, reference) = (credential.clone(), secret.clone(), reference?.clone());
-            let of_load = || {
-                let faults = self.credentials.get(&credential)?.faults();
-                faults.iter().find(|fault| fault.secret == secret).map(|fault| fault.problem.clone())
-            };
-            let problem = self.managers.known(&reference).and_then(|known| known.problem).or_else(of_load)?;
-            Some(CredentialFault { credential, secret, reference, problem })
-        })
+    /// Returns the secrets of a credential whose source gave no usable value the last time.
+    ///
+    /// The last good value stays in use; without one, the credential cannot be used.
+    #[must_use]
+    pub fn unread_secrets(&self, credential: &Credential) -> Vec<CredentialFault> {
+        let mut unread = match credential.kept_back().map(|kept_back| &kept_back.reason) {
+            Some(KeptBackReason::Unusable(faults)) => faults.clone(),
+            Some(KeptBackReason::Refused { .. }) | None => credential.faults().to_vec(),
+        };
+        for (secret, slot) in credential.slots() {
+            let reference = &slot.current.reference;
+            let problem = self
+                .managers
+                .last_read(reference)
+                .and_then(|read| read.problem);
+            if let Some(problem) = problem
+                && !unread.iter().any(|fault| fault.secret == *secret)
+            {
+                unread.push(CredentialFault {
+                    credential: credential.name.clone(),
+                    secret: secret.clone(),
+                    reference: reference.clone(),
+                    problem,
+                });
+            }
+        }
+        unread
     }
 
-    /// The upstreams, for what has to be done to each from time to time.
+    /// Returns the fault of each provider whose name leads back to Keyside, as in alias mode with hosts entries for the
+    /// whole machine. Looks the names up.
+    pub async fn loops(&self) -> Vec<String> {
+        if self.config.outbound.tls.is_none() {
+            return Vec::new();
+        }
+        let mut lookups = JoinSet::new();
+        for upstream in self.upstreams.values() {
+            let upstream = Arc::clone(upstream);
+            lookups.spawn(async move { upstream.leads_back().await });
+        }
+        let mut faults: Vec<_> = lookups.join_all().await.into_iter().flatten().collect();
+        faults.sort();
+        faults
+    }
+
+    /// Returns the upstreams of providers and applications, for upkeep of connections.
     pub fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
         self.upstreams.values().chain(self.applications.values())
     }

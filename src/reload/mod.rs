@@ -1,333 +1,425 @@
-//! From a configuration file to a whole generation, published at once or refused whole.
+//! Loads and reloads: from a configuration file to a generation. A faulty configuration is refused as a whole;
+//! faulty secrets keep the secrets before them in use, and stop no other credential.
+//!
+//! A load reads its `inputs`, begins a `draft`, builds both halves of the draft, asks the providers about new
+//! secrets, and becomes [`Live`]. The [`Reloader`] publishes the result. A signal, a request, a changed file or a
+//! new value in a secret manager starts the next load.
 
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+mod alarms;
 mod authorities;
-mod build;
+mod cause;
 mod changes;
+mod draft;
 mod error;
+mod inputs;
+mod kept_back;
 mod limits;
 mod live;
 mod load;
-mod questions;
+pub mod metrics;
+mod overlap;
+mod record;
 mod refresh;
+mod retry;
+mod server_tls;
 mod shared;
+mod state;
+mod upkeep;
+mod upstreams;
+mod verify;
+mod watch;
 mod webhooks;
 
-use changes::{changes, rotated};
-pub use error::{LoadError, Refused};
+pub use alarms::AGE_WARNING_SHARE;
+use cause::Causes;
+pub use cause::ReloadCause;
+use changes::Comparison;
+pub use changes::{Change, ReplacedSecret};
+pub use error::{LoadError, ReloadError};
 pub use live::Live;
-pub use load::load;
-pub use questions::{DUE, ask_about, concerns};
+pub use load::{load, load_config};
+use metrics::ReloadMetrics;
+use overlap::{KeptOverlaps, log_restored, restored};
+use record::follow_audit;
+pub use server_tls::ServerCertificates;
+use server_tls::ServerTlsCells;
+pub use verify::{concerns, needs_of, questions, verify_all};
 
 use crate::audit::Audit;
-use crate::credential::Previous;
-use crate::credential::source::{Digests, digests};
+use crate::config::ConfigFile;
+use crate::credential::Credential;
 use crate::inbound;
-use crate::log::without_numbers;
-use crate::metrics::Metrics;
-use crate::outbound::Generation;
+use crate::listener::TrustedProxies;
+use crate::memory::MemoryBudget;
+use crate::outbound::generation::Generation;
 
-/// Holds what is live, and replaces it.
+/// Holds the live state, and replaces the state after each successful load.
 #[derive(Debug)]
 pub struct Reloader {
-    path: PathBuf,
-    metrics: Arc<Metrics>,
+    file: ConfigFile,
+    metrics: ReloadMetrics,
     audit: Audit,
     live: ArcSwap<Live>,
     generation: Arc<ArcSwap<Generation>>,
     inbound: Arc<ArcSwap<inbound::Generation>>,
-    server_tls: Option<Arc<ArcSwap<rustls::ServerConfig>>>,
+    server_tls: ServerTlsCells,
+    proxies: Arc<ArcSwap<TrustedProxies>>,
+    memory: Arc<MemoryBudget>,
     last: Mutex<LastReload>,
-    requests: mpsc::Sender<Request>,
+    overlaps: Arc<KeptOverlaps>,
+    requests: mpsc::Sender<ReloadRequest>,
 }
 
-/// How the last reload went.
+/// The outcome of the last reload.
 #[derive(Clone, Debug)]
 pub struct LastReload {
-    /// When a load last succeeded.
+    /// The time of the last successful load.
     pub last_success: SystemTime,
-    /// What the last one was refused for; empty after a success.
+    /// The reasons of the last refusal; empty after a success.
     pub refused: Vec<String>,
 }
 
-/// One wish for a reload, with the place for its result.
+/// A published reload.
+#[derive(Clone, Debug)]
+pub struct Reloaded {
+    /// The changes.
+    pub changes: Vec<Change>,
+    /// A line for each secret that is kept back, with the reason.
+    pub kept_back: Vec<String>,
+}
+
+/// The result of a published reload, or the reason for the refusal.
+pub type ReloadResult = Result<Reloaded, ReloadError>;
+
+/// A request to the reloader, with a channel for the result.
 #[derive(Debug)]
-pub struct Request {
-    cause: &'static str,
-    reply: Option<oneshot::Sender<Result<Vec<String>, Vec<String>>>>,
+pub struct ReloadRequest {
+    work: Work,
+    reply: Option<oneshot::Sender<ReloadResult>>,
+}
+
+/// The work of the reloader. One piece is done at a time.
+#[derive(Clone, Debug)]
+enum Work {
+    /// Load everything again, for the given cause.
+    Reload(ReloadCause),
+    /// Try the secrets of incomplete credentials again.
+    RetryIncomplete,
 }
 
 impl Reloader {
     /// Loads for the first time.
     ///
     /// # Errors
-    /// Everything that is wrong, by name.
+    /// If the load is refused, or the audit file cannot be written.
     pub async fn start(
-        path: PathBuf,
-        metrics: Arc<Metrics>,
-    ) -> Result<(Arc<Self>, mpsc::Receiver<Request>), LoadError> {
-        let live = load(&path, None, &metrics).await?;
-        live.begin().await;
-        let audit = match &live.config.audit {
-            Some(audit) => Audit::open(&audit.file, audit.requests)
-                .map_err(|error| LoadError::Audit(audit.file.clone(), error.to_string()))?,
-            None => Audit::default(),
-        };
+        file: ConfigFile,
+        metrics: ReloadMetrics,
+    ) -> Result<(Arc<Self>, mpsc::Receiver<ReloadRequest>), LoadError> {
+        let live = load(&file, None, &metrics).await?;
+        live.connect_shared().await;
+        live.prepare_state().await;
+        let overlaps = Arc::default();
+        let live = restored(live, &overlaps, &metrics).await;
+        let audit = Audit::start(metrics.audit.clone());
+        follow_audit(&audit, &live.config).await?;
         audit.record("start", [("version", env!("CARGO_PKG_VERSION").into())]);
-        metrics.reloaded(true);
-        let (requests, queue) = mpsc::channel(REQUESTS);
-        let generation = Arc::new(ArcSwap::from(Arc::clone(&live.generation)));
-        let inbound = Arc::new(ArcSwap::from(Arc::clone(&live.inbound)));
-        let server_tls = live.server_tls.as_ref().map(|tls| Arc::new(ArcSwap::from(Arc::clone(tls))));
-        let last = Mutex::new(LastReload { last_success: SystemTime::now(), refused: Vec::new() });
-        let live = ArcSwap::from_pointee(live);
-        Ok((Arc::new(Self { path, metrics, audit, live, generation, inbound, server_tls, last, requests }), queue))
+        metrics.published();
+        let (requests, queue) = mpsc::channel(MAX_REQUESTS);
+        let reloader = Self {
+            file,
+            metrics,
+            audit,
+            generation: Arc::new(ArcSwap::from(Arc::clone(&live.generation))),
+            inbound: Arc::new(ArcSwap::from(Arc::clone(&live.inbound))),
+            server_tls: ServerTlsCells::new(&live.server_tls),
+            proxies: Arc::new(ArcSwap::from_pointee(proxies(&live))),
+            memory: Arc::new(MemoryBudget::new(live.config.inbound.max_in_flight)),
+            live: ArcSwap::from(live),
+            overlaps,
+            last: Mutex::new(LastReload {
+                last_success: SystemTime::now(),
+                refused: Vec::new(),
+            }),
+            requests,
+        };
+        Ok((Arc::new(reloader), queue))
     }
 
-    /// Logs what is odd or missing since the start, which came before there was a log.
-    pub fn tell_of_the_start(&self) {
-        self.live().warn();
-        if let Some(hash) = self.audit.goes_on_after() {
+    /// Logs the oddities of the first load, which ran before the log was set up.
+    pub fn log_startup(&self) {
+        self.live().log_warnings();
+        self.live().log_state();
+        log_restored(&self.live());
+        if let Some(status) = self.audit.status() {
+            let hash = status.resumed_after;
             tracing::info!(hash, "the audit file goes on after the line with this hash");
         }
     }
 
-    /// Where events are recorded.
+    /// Returns a handle to the audit file.
     #[must_use]
     pub fn audit(&self) -> Audit {
         self.audit.clone()
     }
 
-    /// What is live.
+    /// Returns the live state.
     #[must_use]
     pub fn live(&self) -> Arc<Live> {
         self.live.load_full()
     }
 
-    /// The slot from which each request takes its generation.
+    /// Returns the cell with the generation for new requests.
     #[must_use]
     pub fn generation(&self) -> Arc<ArcSwap<Generation>> {
         Arc::clone(&self.generation)
     }
 
-    /// The slot from which each event takes its generation.
+    /// Returns the cell with the generation for new events.
     #[must_use]
     pub fn inbound(&self) -> Arc<ArcSwap<inbound::Generation>> {
         Arc::clone(&self.inbound)
     }
 
-    /// The slot from which each handshake of the inbound listener takes its certificate, where it
-    /// speaks TLS.
+    /// Returns the cell with the certificate for new handshakes of the inbound listener; `None` without TLS.
     #[must_use]
     pub fn server_tls(&self) -> Option<Arc<ArcSwap<rustls::ServerConfig>>> {
-        self.server_tls.clone()
+        self.server_tls.inbound.clone()
     }
 
-    /// How the last reload went.
+    /// Returns the cell with the certificate for new handshakes of the outbound listener; `None` without TLS.
+    #[must_use]
+    pub fn outbound_tls(&self) -> Option<Arc<ArcSwap<rustls::ServerConfig>>> {
+        self.server_tls.outbound.clone()
+    }
+
+    /// Returns the cell with the reverse proxies that are trusted for new requests.
+    #[must_use]
+    pub fn proxies(&self) -> Arc<ArcSwap<TrustedProxies>> {
+        Arc::clone(&self.proxies)
+    }
+
+    /// Returns the budget of the bodies that are held in memory.
+    #[must_use]
+    pub fn memory(&self) -> Arc<MemoryBudget> {
+        Arc::clone(&self.memory)
+    }
+
+    /// Returns the outcome of the last reload.
     #[must_use]
     pub fn last(&self) -> LastReload {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.last.lock().clone()
     }
 
-    /// Asks for a reload without waiting for it. One that is asked for while another waits already is
-    /// the same one.
-    pub fn ask(&self, cause: &'static str) {
-        self.requests.try_send(Request { cause, reply: None }).unwrap_or_default();
+    /// Requests a reload without waiting. If the queue is full, a reload is about to start anyway.
+    pub fn request(&self, cause: ReloadCause) {
+        self.requests
+            .try_send(ReloadRequest {
+                work: Work::Reload(cause),
+                reply: None,
+            })
+            .ok();
     }
 
-    /// Asks for a reload and waits for what it changed.
+    /// Tries the secrets of incomplete credentials again, and waits for the end.
+    pub(super) async fn retry_and_wait(&self) {
+        if !self
+            .live()
+            .credentials
+            .values()
+            .any(|held| held.is_incomplete())
+        {
+            return;
+        }
+        self.work_and_wait(Work::RetryIncomplete).await.ok();
+    }
+
+    /// Requests a reload and waits for the changes.
     ///
     /// # Errors
-    /// What it was refused for.
-    pub async fn ask_and_wait(&self, cause: &'static str) -> Result<Vec<String>, Vec<String>> {
-        let (reply, result) = oneshot::channel();
-        let stopped = || vec!["the sidecar is stopping".to_owned()];
-        self.requests.send(Request { cause, reply: Some(reply) }).await.map_err(|_| stopped())?;
-        result.await.map_err(|_| stopped())?
+    /// If the reload is refused, or the process ends.
+    pub async fn request_and_wait(&self, cause: ReloadCause) -> ReloadResult {
+        self.work_and_wait(Work::Reload(cause)).await
     }
 
-    /// Starts all that it does by itself, each in a task of its own.
+    async fn work_and_wait(&self, work: Work) -> ReloadResult {
+        let (reply, result) = oneshot::channel();
+        let request = ReloadRequest {
+            work,
+            reply: Some(reply),
+        };
+        self.requests
+            .send(request)
+            .await
+            .map_err(|_| ReloadError::Stopping)?;
+        result.await.map_err(|_| ReloadError::Stopping)?
+    }
+
+    /// Spawns all background work, each kind as a separate task.
     pub fn spawn(
         self: &Arc<Self>,
-        queue: mpsc::Receiver<Request>,
-        wishes: mpsc::Receiver<oneshot::Sender<()>>,
+        queue: mpsc::Receiver<ReloadRequest>,
+        lookups: mpsc::Receiver<oneshot::Sender<()>>,
     ) -> [JoinHandle<()>; 5] {
-        let this = || Arc::clone(self);
         [
-            tokio::spawn(this().serve(queue)),
-            tokio::spawn(this().watch()),
-            tokio::spawn(this().refresh()),
-            tokio::spawn(this().look_after()),
-            tokio::spawn(this().look_when_asked(wishes)),
+            tokio::spawn(Arc::clone(self).serve(queue)),
+            tokio::spawn(Arc::clone(self).watch_files()),
+            tokio::spawn(Arc::clone(self).refresh_managers()),
+            tokio::spawn(Arc::clone(self).look_after_credentials()),
+            tokio::spawn(Arc::clone(self).look_up_secrets(lookups)),
         ]
     }
 
-    /// Reloads whenever it is asked to, one at a time, for as long as the process lives.
-    async fn serve(self: Arc<Self>, mut queue: mpsc::Receiver<Request>) {
+    /// Serves requests for reloads, one reload at a time, and drops previous secrets at the end of the overlap.
+    /// All requests waiting at the start of a reload share the result.
+    async fn serve(self: Arc<Self>, mut queue: mpsc::Receiver<ReloadRequest>) {
         let mut waiting = Vec::new();
+        let mut told = HashSet::new();
+        self.keep_sights(&mut told).await;
         loop {
             tokio::select! {
-                count = queue.recv_many(&mut waiting, REQUESTS) => if count == 0 { return },
-                () = self.overlap_ends() => self.retire(),
+                count = queue.recv_many(&mut waiting, MAX_REQUESTS) => if count == 0 { return },
+                () = self.next_overlap_end() => self.drop_expired().await,
+                () = tokio::time::sleep(STATE_INTERVAL) => {}
             }
-            if let Some(cause) = waiting.first().map(|request| request.cause) {
-                let result = self.reload(cause).await;
+            if !waiting.is_empty() {
+                let result = self.work(&waiting).await;
                 for reply in waiting.drain(..).filter_map(|request| request.reply) {
-                    reply.send(result.clone()).unwrap_or_default();
+                    reply.send(result.clone()).ok();
                 }
             }
-            // A storm of signals costs a bounded share of the processor, and its last one counts.
-            tokio::time::sleep(REST).await;
+            self.look_after_overlaps().await;
+            self.keep_sights(&mut told).await;
+            // A storm of signals costs a bounded share of the processor, and the last signal counts.
+            tokio::time::sleep(MIN_INTERVAL).await;
         }
     }
 
-    /// Looks at the content of all files for as long as the process lives, and asks for a reload when
-    /// it is another. Content, because Kubernetes replaces a link above the files, and a mount may not
-    /// tell of any change.
-    async fn watch(self: Arc<Self>) {
-        let mut refused = None;
-        loop {
-            // Nothing that is live may be held while waiting: it would keep replaced secrets in memory.
-            let interval = self.live.load().config.reload.watch;
-            tokio::time::sleep(interval.unwrap_or(LOOK_FOR_WATCH)).await;
-            if interval.is_none() {
-                continue;
-            }
-            self.look(&mut refused).await;
+    /// Does the work of all waiting requests at once: a reload tries incomplete credentials again as well.
+    async fn work(&self, waiting: &[ReloadRequest]) -> ReloadResult {
+        let causes = waiting.iter().filter_map(|request| match &request.work {
+            Work::Reload(cause) => Some(cause.clone()),
+            Work::RetryIncomplete => None,
+        });
+        if let Some(causes) = Causes::new(causes) {
+            return self.reload(&causes).await;
         }
+        self.retry_incomplete().await;
+        Ok(Reloaded {
+            changes: Vec::new(),
+            kept_back: self.live().kept_back(),
+        })
     }
 
-    /// Looks at all files whenever a request is refused for its secret, a few times a second at most, and asks secret
-    /// managers, who may count each question, a few times a minute. What a provider refused may be good by then: it is
-    /// tried again.
-    async fn look_when_asked(self: Arc<Self>, mut wishes: mpsc::Receiver<oneshot::Sender<()>>) {
-        let (mut waiting, mut refused, mut refused_news) = (Vec::new(), None, None);
-        let mut asked: Option<Instant> = None;
-        while wishes.recv_many(&mut waiting, usize::MAX).await > 0 {
-            let is_time = asked.is_none_or(|asked| asked.elapsed() >= ASK_AGAIN);
-            if is_time {
-                asked = Some(Instant::now());
-                (refused, refused_news) = (None, None);
-            }
-            self.look(&mut refused).await;
-            if is_time {
-                self.ask_again(&mut refused_news).await;
-            }
-            for done in waiting.drain(..) {
-                done.send(()).unwrap_or_default();
-            }
-            tokio::time::sleep(LOOK_AGAIN).await;
-        }
-    }
-
-    /// Reloads if the content of a file is another; what was `refused` once is not tried again until it is
-    /// another still.
-    async fn look(&self, refused: &mut Option<Digests>) {
-        let live = self.live();
-        let paths: Vec<_> = live.digests.keys().cloned().collect();
-        let Ok(now) = tokio::task::spawn_blocking(move || digests(paths)).await else { return };
-        if now != live.digests && refused.as_ref() != Some(&now) {
-            *refused = self.ask_and_wait("a file has changed").await.is_err().then_some(now);
-        }
-    }
-
-    /// Waits until the next secret has been previous for long enough.
-    async fn overlap_ends(&self) {
-        let previous_until = |live: &Live| {
-            live.credentials.values().flat_map(|credential| credential.previous()).map(Previous::until).min()
-        };
-        let until = previous_until(&self.live.load());
-        match until {
-            Some(until) => tokio::time::sleep_until(until).await,
+    /// Waits until the next overlap of a previous secret set ends.
+    async fn next_overlap_end(&self) {
+        let end = self
+            .live
+            .load()
+            .credentials
+            .values()
+            .filter_map(|credential| credential.next_overlap_end())
+            .min();
+        match end {
+            Some(end) => tokio::time::sleep_until(end).await,
             None => std::future::pending().await,
         }
     }
 
-    fn retire(&self) {
-        let before = self.live.load_full();
-        match load::retire(&before, &self.metrics) {
+    async fn drop_expired(&self) {
+        let before = self.live();
+        let expired = |credential: &Arc<Credential>| credential.without_expired().is_some();
+        if !before.credentials.values().any(expired) {
+            return;
+        }
+        match load::drop_expired(before, &self.metrics).await {
             Ok(live) => {
                 self.publish(&Arc::new(live));
-                tracing::info!("an overlap is over: the secrets replaced before it are gone");
+                tracing::info!("the overlap of replaced secrets has ended: they are dropped");
             }
-            Err(error) => tracing::error!(%error, "an overlap is over, and its secrets could not be let go"),
+            Err(error) => {
+                tracing::error!(%error, "the overlap of replaced secrets has ended, but they cannot be dropped");
+            }
         }
     }
 
-    /// All of it in a row, with nothing awaited in between.
+    /// Publishes all parts in a row, without an await in between: no request sees half a reload.
     fn publish(&self, live: &Arc<Live>) {
         self.live.store(Arc::clone(live));
         self.generation.store(Arc::clone(&live.generation));
         self.inbound.store(Arc::clone(&live.inbound));
-        if let (Some(slot), Some(tls)) = (&self.server_tls, &live.server_tls) {
-            slot.store(Arc::clone(tls));
-        }
+        self.proxies.store(Arc::new(proxies(live)));
+        self.server_tls.store(&live.server_tls);
+        self.memory
+            .set_max_events(live.config.inbound.max_in_flight);
         if live.shared.is_none() {
-            self.metrics.shared.up.set(0);
+            self.metrics.shared.removed();
         }
-        for (budget, terms) in &live.changed_budgets {
-            budget.change(terms);
+        for (limits, terms) in &live.changed_limits {
+            limits.change(terms);
         }
     }
 
-    async fn reload(&self, cause: &str) -> Result<Vec<String>, Vec<String>> {
-        let before = self.live.load_full();
+    /// Loads, and follows the audit file of the configuration: the last step that can fail.
+    async fn load(&self, before: &Arc<Live>) -> Result<Live, LoadError> {
+        let live = load(&self.file, Some(Arc::clone(before)), &self.metrics).await?;
+        follow_audit(&self.audit, &live.config).await?;
+        Ok(live)
+    }
+
+    async fn reload(&self, causes: &Causes) -> ReloadResult {
+        let before = self.live();
         let began = Instant::now();
-        match load(&self.path, Some(&before), &self.metrics).await {
+        match self.load(&before).await {
             Ok(live) => {
-                live.begin().await;
+                live.connect_shared().await;
+                live.prepare_state().await;
                 let live = Arc::new(live);
                 self.publish(&live);
-                live.warn();
-                let duration_ms = began.elapsed().as_secs_f64() * 1000.0;
-                *self.last.lock().unwrap_or_else(PoisonError::into_inner) =
-                    LastReload { last_success: SystemTime::now(), refused: Vec::new() };
-                self.metrics.reloaded(true);
-                for (credential, secret, how) in rotated(&before, &live) {
-                    self.metrics.rotated(&credential, "replaced");
-                    let fields =
-                        [("credential", credential.into()), ("secret", secret.into()), ("fingerprints", how.into())];
-                    self.audit.record("rotation", fields);
+                live.log_warnings();
+                let is_kept_back = self.report_kept_back(&before, &live);
+                let comparison = Comparison::aside(before, Arc::clone(&live)).await;
+                if is_kept_back && comparison.changes.is_empty() {
+                    let error = ReloadError::KeptBack(live.kept_back().into());
+                    self.record_refusal(&error, causes);
+                    return Err(error);
                 }
-                let changes = changes(&before, &live);
-                let number = live.generation.number;
-                let fields =
-                    [("cause", cause.into()), ("generation", number.into()), ("changes", changes.clone().into())];
-                self.audit.record("reload", fields);
-                tracing::info!(cause, generation = number, duration_ms, changes = changes.join("; "), "reloaded");
-                Ok(changes)
+                self.record_success(&live, &comparison, causes, began);
+                Ok(Reloaded {
+                    changes: comparison.changes,
+                    kept_back: live.kept_back(),
+                })
             }
             Err(error) => {
-                // What a secret manager has said for the refused configuration alone is of no use.
-                before.managers.keep_only(&load::all_references(&before.config));
-                let reasons = error.reasons();
-                self.last.lock().unwrap_or_else(PoisonError::into_inner).refused.clone_from(&reasons);
-                self.metrics.reloaded(false);
-                if let LoadError::Refused(refused) = &error {
-                    refused.iter().for_each(|refused| refused.record(&self.audit));
-                }
-                let kept: Vec<_> = reasons.iter().map(|reason| without_numbers(reason)).collect();
-                self.audit.record("reload refused", [("cause", cause.into()), ("reasons", kept.clone().into())]);
-                for reason in &kept {
-                    tracing::error!(cause, reason, "reload refused, everything stays as it was");
-                }
-                Err(reasons)
+                // Managers may have been asked for secrets of the refused configuration alone.
+                before
+                    .managers
+                    .keep_only(&inputs::all_references(&before.config));
+                let error = ReloadError::Refused(Arc::new(error));
+                self.record_refusal(&error, causes);
+                Err(error)
             }
         }
     }
 }
 
-const REQUESTS: usize = 16;
-/// How often a watch that is off is looked at, to see whether it is on.
-const LOOK_FOR_WATCH: Duration = Duration::from_secs(1);
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
-const ASK_AGAIN: Duration = Duration::from_secs(10);
-const REST: Duration = Duration::from_millis(20);
+fn proxies(live: &Live) -> TrustedProxies {
+    TrustedProxies::new(&live.config.inbound.trusted_proxies)
+}
+
+/// The number of requests in the queue. All waiting requests share one reload: more would gain no reload.
+const MAX_REQUESTS: usize = 16;
+/// The time between two looks at the folder of the state, without a reload in between.
+const STATE_INTERVAL: Duration = Duration::from_secs(60);
+/// The time between two reloads.
+const MIN_INTERVAL: Duration = Duration::from_millis(20);

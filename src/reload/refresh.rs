@@ -1,89 +1,170 @@
-//! Asks programs and secret managers again, from time to time.
+//! The refresh: asks programs and secret managers again from time to time.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
-use super::load::all_references;
-use super::{Live, Reloader};
+use super::inputs::all_references;
+use super::{Live, ReloadCause, Reloader};
 use crate::config::Reference;
 use crate::credential::source::{Findings, read_all};
 use crate::secret::Fingerprint;
 
 impl Reloader {
-    /// Asks every `refresh`, sooner where something was not to be had, and asks for a reload when there is something
-    /// new, for as long as the process lives.
-    pub(super) async fn refresh(self: Arc<Self>) {
-        let (mut failures, mut refused, mut asked) = (0, None, Instant::now());
+    /// Asks all managers every `[reload] refresh`, sooner after a failure, and reloads when a value is new. Runs
+    /// for as long as the process lives.
+    pub(super) async fn refresh_managers(self: Arc<Self>) {
+        let mut failures = 0;
+        let mut refused = None;
+        let mut last_asked = Instant::now();
         loop {
             let managers = Arc::clone(&self.live.load().managers);
-            // A reload between two times may have found one that does not answer.
+            // A reload between two refreshes may have found a silent manager.
             if failures == 0 && managers.any_failed() {
                 failures = 1;
             }
-            let look = Instant::now() + LOOK;
-            let session_due = managers.keep_sessions().await.unwrap_or(look);
-            let due = self.interval(failures).map(|interval| asked + interval);
-            tokio::time::sleep_until(due.unwrap_or(look).min(session_due).min(look)).await;
+            let next_look = Instant::now() + LOOK_INTERVAL;
+            let session_due = managers.keep_sessions().await.unwrap_or(next_look);
+            let configured = self.live.load().config.reload.refresh;
+            let due =
+                interval(configured, failures, jitter()).map(|interval| last_asked + interval);
+            let wake = due.unwrap_or(next_look).min(session_due).min(next_look);
+            tokio::time::sleep_until(wake).await;
             if due.is_some_and(|due| due <= Instant::now()) {
-                self.ask_again(&mut refused).await;
-                failures = if managers.any_failed() { failures.saturating_add(1) } else { 0 };
-                asked = Instant::now();
+                self.reload_new_values(&mut refused).await;
+                failures = if managers.any_failed() {
+                    failures.saturating_add(1)
+                } else {
+                    0
+                };
+                last_asked = Instant::now();
             }
         }
     }
 
-    /// How long from one time to the next, after so many failures in a row; `None` where that is "off".
-    fn interval(&self, failures: u32) -> Option<Duration> {
-        let configured = self.live.load().config.reload.refresh;
-        if failures == 0 {
-            return configured;
-        }
-        let backed_off = BACK_OFF.saturating_mul(2_u32.saturating_pow(failures - 1)).min(MOST);
-        // Sidecars that lost their manager at one time do not come back at one time.
-        let nanos = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().subsec_nanos();
-        Some(backed_off.min(configured.unwrap_or(MOST)).mul_f64(0.75 + f64::from(nanos) / 2e9))
-    }
-
-    /// Reloads if there is something new; what was `refused` once is not tried again until it is another still.
-    pub(super) async fn ask_again(&self, refused: &mut Option<Vec<News>>) {
-        let (references, managers) = {
-            let live = self.live();
-            let all = all_references(&live.config);
-            (all.into_iter().filter(Reference::is_asked_for).collect(), Arc::clone(&live.managers))
-        };
+    /// Asks all managers, and reloads if a value is new. Values `refused` by a load are not tried again.
+    pub(super) async fn reload_new_values(&self, refused: &mut Option<Vec<NewValue>>) {
+        let live = self.live();
+        let managers = Arc::clone(&live.managers);
+        let references = all_references(&live.config)
+            .into_iter()
+            .filter(Reference::is_asked_for)
+            .collect();
+        drop(live);
         let failed_before = managers.any_failed();
         let findings = read_all(references, &managers).await.findings;
-        let news = news(&self.live(), &findings);
+        let values = new_values(&self.live(), &findings);
+        // Once a manager answers again, incomplete credentials can be filled.
         let is_back = failed_before && !managers.any_failed();
-        if (!news.is_empty() || is_back) && refused.as_ref() != Some(&news) {
-            let result = self.ask_and_wait("a secret manager has a new value").await;
-            *refused = result.is_err().then_some(news);
+        if (!values.is_empty() || is_back) && refused.as_ref() != Some(&values) {
+            let result = self.request_and_wait(ReloadCause::Manager).await;
+            *refused = result.is_err().then_some(values);
         }
     }
 }
 
-/// A value that is not the one in use.
-type News = (Reference, Fingerprint);
+/// A reference with the fingerprint of an unused value.
+pub(super) type NewValue = (Reference, Fingerprint);
 
-fn news(live: &Live, findings: &Findings) -> Vec<News> {
-    let slots = || live.credentials.values().flat_map(|credential| credential.slots().values());
-    let of_limits = live.config.limits.as_ref().map(|limits| &limits.redis);
-    let is_held = |reference: &Reference, fingerprint: Fingerprint| {
-        if of_limits == Some(reference) && live.shared().and_then(|shared| shared.fingerprint()) == Some(fingerprint) {
-            return true;
-        }
-        let all = slots().flat_map(|slot| std::iter::once(&slot.current).chain(&slot.accepted));
-        all.filter(|held| held.reference == *reference).any(|held| held.fingerprint() == fingerprint)
-    };
-    let found = findings
+/// Returns the values from managers that are not in use.
+fn new_values(live: &Live, findings: &Findings) -> Vec<NewValue> {
+    let redis = live.config.limits.as_ref().map(|limits| &limits.redis);
+    let redis_in_use = redis.zip(live.shared().and_then(|shared| shared.fingerprint()));
+    let kept_back = live
+        .credentials
+        .values()
+        .filter_map(|credential| credential.kept_back())
+        .flat_map(|kept_back| kept_back.values());
+    let known: HashSet<_> = live
+        .credentials
+        .values()
+        .flat_map(|credential| credential.slots().values())
+        .flat_map(|slot| slot.versions())
+        .map(|version| (&version.reference, version.fingerprint()))
+        .chain(kept_back)
+        .chain(redis_in_use)
+        .collect();
+    findings
         .iter()
-        .filter_map(|(reference, found)| Some((reference.clone(), found.as_ref().ok()?.secret.fingerprint())));
-    found.filter(|(reference, fingerprint)| !is_held(reference, *fingerprint)).collect()
+        .filter_map(|(reference, found)| {
+            let fingerprint = found.as_ref().ok()?.secret.fingerprint();
+            Some((reference.clone(), fingerprint))
+        })
+        .filter(|(reference, fingerprint)| {
+            !known.contains(&(reference, *fingerprint))
+                && !is_state_key(live, reference, *fingerprint)
+        })
+        .collect()
 }
 
-/// How soon a reload that found a manager down has an effect here.
-const LOOK: Duration = Duration::from_secs(5);
-const BACK_OFF: Duration = Duration::from_secs(1);
-const MOST: Duration = Duration::from_secs(60);
+/// True if a value is a key of the state in use.
+fn is_state_key(live: &Live, reference: &Reference, fingerprint: Fingerprint) -> bool {
+    let is_named = live
+        .config
+        .state
+        .iter()
+        .any(|state| state.key.contains(reference));
+    is_named && live.state.iter().any(|state| state.has_key(fingerprint))
+}
+
+/// Returns the time from one refresh to the next; `None` while the refresh is "off" and nothing failed.
+///
+/// After failures in a row the time begins at [`MIN_RETRY_INTERVAL`] and doubles. The `jitter`, from 0 to 1, spreads
+/// the time: sidecars that lost a manager together must not return together.
+fn interval(configured: Option<Duration>, failures: u32, jitter: f64) -> Option<Duration> {
+    if failures == 0 {
+        return configured;
+    }
+    let backed_off = MIN_RETRY_INTERVAL
+        .saturating_mul(2_u32.saturating_pow(failures - 1))
+        .min(MAX_RETRY_INTERVAL)
+        .min(configured.unwrap_or(MAX_RETRY_INTERVAL));
+    Some(backed_off.mul_f64(0.75 + jitter / 2.0))
+}
+
+/// Returns the fraction of the current second: different enough between sidecars.
+fn jitter() -> f64 {
+    let nanos = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .subsec_nanos();
+    f64::from(nanos) / 1e9
+}
+
+/// The longest sleep: a changed `refresh`, or a manager found down by a reload, has an effect by then.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// The time after a first failure.
+const MIN_RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// The longest time after any number of failures: a recovered manager is noticed within a minute.
+const MAX_RETRY_INTERVAL: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_interval_doubles_with_failures_and_never_exceeds_the_configured_one() {
+        let seconds = Duration::from_secs;
+        for (configured, failures, expected) in [
+            (None, 0, None),
+            (Some(seconds(300)), 0, Some(seconds(300))),
+            (None, 1, Some(seconds(1))),
+            (Some(seconds(300)), 1, Some(seconds(1))),
+            (Some(seconds(300)), 4, Some(seconds(8))),
+            (Some(seconds(5)), 4, Some(seconds(5))),
+            (Some(seconds(300)), 7, Some(seconds(60))),
+            (None, u32::MAX, Some(seconds(60))),
+        ] {
+            assert_eq!(interval(configured, failures, 0.5), expected, "{failures}");
+        }
+    }
+
+    #[test]
+    fn the_jitter_spreads_a_retry_by_a_quarter_to_both_sides() {
+        let millis = Duration::from_millis;
+        assert_eq!(interval(None, 1, 0.0), Some(millis(750)));
+        assert_eq!(interval(None, 1, 1.0), Some(millis(1250)));
+    }
+}

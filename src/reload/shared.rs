@@ -1,53 +1,80 @@
-//! The server of shared limits, as a load finds it.
-
-use std::sync::Arc;
+//! The shared server of a load.
 
 use sha2::{Digest, Sha256};
 
-use super::authorities::Authorities;
-use super::live::SharedServer;
+use super::authorities::{Authorities, pem_of};
+use super::live::LoadedServer;
+use super::metrics::ReloadMetrics;
 use super::{Live, LoadError};
 use crate::config::Config;
 use crate::credential::source::Findings;
-use crate::metrics::Metrics;
-use crate::shared::{Server, Shared};
+use crate::shared::{ServerAddress, SharedServer, exposes_password};
 
-/// The server that `[limits]` names, if there is one: that from before where it is still the same. Where a secret manager
-/// does not say where it is, it counts as lost.
+/// Returns the server of `[limits] redis`; `None` without the table.
+///
+/// The server of the load before is carried over while URL and authorities are equal. A secret manager without an
+/// answer for the URL is an ordinary outage: the server of the load before stays, or counts as lost.
 ///
 /// # Errors
-/// Where its URL or its authorities cannot be used.
-pub(super) fn server(
+/// If the URL or the authorities cannot be used.
+pub(super) fn shared_server(
     config: &Config,
     findings: &Findings,
     files: &Authorities,
     before: Option<&Live>,
-    metrics: &Arc<Metrics>,
-) -> Result<Option<SharedServer>, LoadError> {
-    let Some(limits) = &config.limits else { return Ok(None) };
-    let fault = |problem: String| LoadError::Limits(format!("`{}`: {problem}", limits.redis));
-    let ca = match limits.ca.as_ref().and_then(|path| Some((path, files.get(path)?))) {
-        None => None,
-        Some((_, Ok(pem))) => Some(pem.as_slice()),
-        Some((path, Err(error))) => return Err(LoadError::Authority(path.clone(), error.to_string())),
+    metrics: &ReloadMetrics,
+) -> Result<Option<LoadedServer>, LoadError> {
+    let Some(limits) = &config.limits else {
+        return Ok(None);
     };
+    let fault = |problem: String| LoadError::Limits {
+        reference: limits.redis.clone(),
+        problem,
+    };
+    let ca = limits
+        .ca
+        .as_ref()
+        .map(|path| pem_of(files, path))
+        .transpose()?;
     let held = before.and_then(|before| before.shared.clone());
     let found = match findings.get(&limits.redis) {
         Some(Ok(found)) => found,
         Some(Err(error)) if limits.redis.is_managed() => {
-            let unknown = || (Shared::unknown(error.to_string(), Arc::clone(metrics)), [0; 32]);
-            return Ok(Some(held.unwrap_or_else(unknown)));
+            return Ok(Some(held.unwrap_or_else(|| {
+                let lost = SharedServer::without_address(error.to_string(), metrics.shared.clone());
+                (lost, NO_AUTHORITIES)
+            })));
         }
         Some(Err(error)) => return Err(fault(error.to_string())),
         None => return Err(LoadError::Interrupted),
     };
     let digest = Sha256::digest(ca.unwrap_or_default()).into();
-    let is_same = |(shared, authorities): &SharedServer| {
+    let is_unchanged = |(shared, authorities): &LoadedServer| {
         shared.fingerprint() == Some(found.secret.fingerprint()) && *authorities == digest
     };
-    if let Some(held) = held.filter(is_same) {
+    if let Some(held) = held.filter(is_unchanged) {
         return Ok(Some(held));
     }
-    let server = Server::parse(&found.secret, ca).map_err(|error| fault(error.to_string()))?;
-    Ok(Some((Shared::new(server, Arc::clone(metrics)), digest)))
+    let server =
+        ServerAddress::parse(&found.secret, ca).map_err(|error| fault(error.to_string()))?;
+    Ok(Some((
+        SharedServer::new(server, metrics.shared.clone()),
+        digest,
+    )))
 }
+
+/// Returns a warning about a password that crosses a network in clear text.
+pub(super) fn warning(config: &Config, findings: &Findings) -> Option<String> {
+    let reference = &config.limits.as_ref()?.redis;
+    let found = findings.get(reference)?.as_ref().ok()?;
+    exposes_password(&found.secret).then(|| {
+        format!(
+            "limits.redis: `{reference}`: the password crosses the network in clear text, expected rediss:// for a \
+             server on another machine"
+        )
+    })
+}
+
+/// The digest beside a server with an unknown URL. The server has no fingerprint either, and is replaced by the first
+/// load with a URL.
+const NO_AUTHORITIES: [u8; 32] = [0; 32];

@@ -1,116 +1,133 @@
-//! The inbound half of a generation.
+//! The webhooks of a draft.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::authorities::Authorities;
+use super::LoadError;
+use super::draft::{Draft, InboundDraft};
 use super::live::Applications;
-use super::{Live, LoadError};
-use crate::config::{Application, Config, Webhook as WebhookConfig};
+use crate::config::{ApplicationAddress, WebhookConfig};
 use crate::credential::Credential;
 use crate::inbound::verify::Verifier;
-use crate::inbound::{Delivery, Generation, Webhook};
-use crate::limit::Budget;
-use crate::metrics::Metrics;
-use crate::outbound::policy::Route;
+use crate::inbound::{Delivery, Generation, WebhookEndpoint};
+use crate::limit::KeyedLimits;
+use crate::outbound::policy::Policy;
 use crate::provider::Ca;
-use crate::shared::Shared;
 use crate::tls;
-use crate::upstream::Upstream;
+use crate::upstream::{Upstream, UpstreamKind};
 
-/// The webhooks, and the connections to the applications behind them.
+/// Builds the webhooks, and the connections to applications.
 ///
 /// # Errors
-/// Where an application cannot be connected to whatever it does.
-pub(super) fn build(
-    config: &Config,
-    credentials: &BTreeMap<String, Arc<Credential>>,
-    routes: &[Route],
-    shared: Option<&Arc<Shared>>,
-    before: Option<&Live>,
-    metrics: &Arc<Metrics>,
-) -> Result<(Generation, Applications), LoadError> {
+/// If a verifier or the connection to an application cannot be set up.
+pub(super) fn build(draft: &Draft, policy: &Policy) -> Result<InboundDraft, LoadError> {
     let mut applications = Applications::new();
     let mut webhooks = Vec::new();
-    for webhook in &config.webhooks {
-        let Some(credential) = credentials.get(&webhook.credential) else { continue };
-        let Some(scheme) = &credential.provider.webhook else { continue };
-        let application = application(webhook, &mut applications, before)?;
-        let verifier = Verifier::new(scheme, credential, webhook.public_url.as_deref())
-            .map_err(|error| LoadError::Webhook(webhook.name.clone(), error.to_string()))?;
-        let name: Arc<str> = webhook.name.as_str().into();
-        webhooks.push(Webhook {
-            path: webhook.path.to_string(),
-            credential: Arc::clone(credential),
-            verifier,
-            delivery: Delivery::new(
-                &name,
-                &webhook.forward,
-                application,
-                scheme.signature_headers(),
-                webhook.timeout,
-                webhook.reply,
-            ),
-            budgets: budgets(credential, routes),
-            shared: shared.cloned(),
-            metrics: metrics.webhook(&name),
-            name,
-        });
+    for config in &draft.config.webhooks {
+        webhooks.extend(webhook(draft, config, policy, &mut applications)?);
     }
-    Ok((Generation::new(webhooks, config.inbound.max_body, config.inbound.max_in_flight), applications))
+    Ok(InboundDraft {
+        generation: Generation::new(webhooks, draft.config.inbound.max_body),
+        applications,
+    })
 }
 
-/// The limits of what is sent with this credential, each once.
-fn budgets(credential: &Credential, routes: &[Route]) -> Vec<Arc<Budget>> {
-    let mut budgets: Vec<Arc<Budget>> = Vec::new();
-    let counts = credential.provider.limits.counts_received;
-    let of_it = routes.iter().filter(|route| counts && route.credential.name == credential.name);
-    for budget in of_it.filter_map(|route| route.limiter.senders.as_ref()) {
-        if !budgets.iter().any(|other| Arc::ptr_eq(other, budget)) {
-            budgets.push(Arc::clone(budget));
+/// Returns the credential without secrets that are no keys for the signatures of its webhooks.
+pub(super) fn without_unfit_keys(credential: Credential) -> Credential {
+    let Some(scheme) = &credential.provider.webhook else {
+        return credential;
+    };
+    match Verifier::new(scheme, &credential, None) {
+        // Each round removes a secret, so the rounds end.
+        Err(error) if credential.slots().contains_key(error.secret()) => {
+            without_unfit_keys(credential.without(error.secret(), &error.to_string()))
+        }
+        Ok(_) | Err(_) => credential,
+    }
+}
+
+/// Builds one webhook; `None` without a credential, or if the provider has no webhooks.
+fn webhook(
+    draft: &Draft,
+    config: &WebhookConfig,
+    policy: &Policy,
+    applications: &mut Applications,
+) -> Result<Option<WebhookEndpoint>, LoadError> {
+    let Some(credential) = draft.credentials.get(&config.credential) else {
+        return Ok(None);
+    };
+    let Some(scheme) = &credential.provider.webhook else {
+        return Ok(None);
+    };
+    let application = application(draft, config, applications)?;
+    let verifier = Verifier::new(scheme, credential, config.public_url.as_deref())
+        .map_err(|error| fault(config, &error))?;
+    let name: Arc<str> = config.name.as_str().into();
+    Ok(Some(WebhookEndpoint {
+        path: config.path.to_string(),
+        credential: Arc::clone(credential),
+        verifier,
+        delivery: Delivery::new(
+            &name,
+            &config.forward,
+            application,
+            scheme.headers_for_application(),
+            config.timeout,
+            config.reply,
+        ),
+        senders: sender_limits(credential, policy),
+        shared: draft.shared.as_ref().map(|(shared, _)| Arc::clone(shared)),
+        metrics: draft.metrics.inbound.webhook(&name),
+        name,
+    }))
+}
+
+/// Returns the limits of senders that received messages count against, without duplicates; empty if the provider
+/// counts sends only.
+fn sender_limits(credential: &Credential, policy: &Policy) -> Vec<Arc<KeyedLimits>> {
+    let mut all: Vec<Arc<KeyedLimits>> = Vec::new();
+    if !credential.provider.limits.counts_received {
+        return all;
+    }
+    let of_credential = policy.routes_of(&credential.name);
+    for senders in of_credential.map(|route| &route.limiter.senders) {
+        if !all.iter().any(|other| Arc::ptr_eq(other, senders)) {
+            all.push(Arc::clone(senders));
         }
     }
-    budgets
+    all
 }
 
+/// Returns the connections to an application: from an earlier webhook, from the load before, or new.
 fn application(
-    webhook: &WebhookConfig,
+    draft: &Draft,
+    config: &WebhookConfig,
     applications: &mut Applications,
-    before: Option<&Live>,
 ) -> Result<Arc<Upstream>, LoadError> {
-    let key = &webhook.forward.application;
-    let held = applications.get(key).or_else(|| before.and_then(|before| before.applications.get(key)));
-    let application = match (held, key) {
+    let address = &config.forward.application;
+    let held = applications.get(address).or_else(|| {
+        draft
+            .before()
+            .and_then(|before| before.applications.get(address))
+    });
+    let application = match (held, address) {
         (Some(held), _) => Arc::clone(held),
-        (None, Application::Unix(path)) => Arc::new(Upstream::at_socket(path.clone())),
-        (None, Application::Origin(origin)) => {
-            // Inside a network it is the operator's own authority that vouches, if any does.
+        (None, ApplicationAddress::Unix(path)) => Arc::new(Upstream::at_socket(path.clone())),
+        (None, ApplicationAddress::Origin(origin)) => {
+            // An application inside a network has a certificate of the operator's own authority, if any.
             let ca = if origin.tls { Ca::System } else { Ca::Bundled };
-            let fault = |problem: String| LoadError::Webhook(webhook.name.clone(), problem);
-            let tls = tls::client_config(&ca, None).map_err(|error| fault(error.to_string()))?;
-            Arc::new(Upstream::new(origin.clone(), tls).map_err(|error| fault(error.to_string()))?)
+            let tls = tls::client_config(&ca, None).map_err(|error| fault(config, &error))?;
+            let upstream = Upstream::new(UpstreamKind::Application, origin.clone(), tls)
+                .map_err(|error| fault(config, &error))?;
+            Arc::new(upstream)
         }
     };
-    applications.insert(key.clone(), Arc::clone(&application));
+    applications.insert(address.clone(), Arc::clone(&application));
     Ok(application)
 }
 
-/// What the inbound listener shows, with a warning for whatever is usable and yet wrong.
-///
-/// # Errors
-/// Where certificate, key or authorities cannot be used.
-pub(super) fn server_tls(config: &Config, files: &Authorities) -> Result<ServerTls, LoadError> {
-    let Some(tls) = &config.inbound.tls else { return Ok((None, Vec::new())) };
-    let (server, warnings) = tls::server_config(tls, files).map_err(LoadError::ServerTls)?;
-    Ok((Some(server), warnings.iter().map(|warning| format!("inbound.tls: {warning}")).collect()))
-}
-
-type ServerTls = (Option<Arc<rustls::ServerConfig>>, Vec<String>);
-
-/// The files of the inbound listener.
-pub(super) fn files(config: &Config) -> Vec<PathBuf> {
-    let Some(tls) = &config.inbound.tls else { return Vec::new() };
-    let ca = tls.client.iter().map(|client| client.ca.clone());
-    [tls.cert.clone(), tls.key.clone()].into_iter().chain(ca).collect()
+fn fault(config: &WebhookConfig, problem: &impl ToString) -> LoadError {
+    LoadError::Webhook {
+        webhook: config.name.clone(),
+        problem: problem.to_string(),
+    }
 }

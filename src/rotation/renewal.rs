@@ -1,138 +1,378 @@
-//! `renew`: tokens that end are exchanged in time, without anybody asking.
+//! Renewal: ending tokens are exchanged in time, without a user.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use super::{Place, Rotation, RotationError, TOKEN, revoke};
-use crate::audit::Audit;
-use crate::reload::{Live, Reloader};
-use crate::secret::{Fingerprint, Secret};
-use crate::shared::Lost;
+use super::decision::Intent;
+use super::error::{NewSecretFate, Obstacle, RotationError};
+use super::journal::{JournalError, JournalPlace};
+use super::record::Author;
+use super::resume::Resumed;
+use super::steps::{Finished, Rotation, Worker};
+use super::target::Target;
+use crate::credential::RenewalStep;
+use crate::credential::source::PlaceError;
+use crate::reload::{Live, ReloadCause, ReloadError, Reloader};
+use crate::secret::Fingerprint;
+use crate::shared::ServerLost;
 
-/// Exchanges each token that ends within the `renew` of its credential, for as long as the process lives.
+/// Exchanges each token within the `renew` of the credential before the end, for as long as the process lives.
 ///
-/// The old token is revoked shortly before its overlap ends, by when other sidecars with the same token have read the
-/// new one. A sidecar that ends before that leaves it to its own end, which is near.
+/// The old token is revoked shortly before the end of the overlap. By then, all sidecars have read the new token. The
+/// journal has the old token until then: a sidecar that starts within the overlap goes on from the journal.
 pub async fn renew(reloader: Arc<Reloader>) {
-    let (mut failed, mut replaced) = (HashMap::new(), Vec::new());
+    let mut renewals = Renewals::default();
     loop {
-        tokio::time::sleep(LOOK).await;
-        failed.retain(|_, at: &mut Instant| at.elapsed() < TRY_AGAIN);
-        let due = due(&reloader.live());
-        for credential in due.into_iter().filter(|credential| !failed.contains_key(credential)).collect::<Vec<_>>() {
-            match is_ours(&reloader.live(), &credential).await {
-                // Whoever has it is done by then, or has failed.
-                Ok(false) => drop(failed.insert(credential, Instant::now())),
-                // Asked again when the server is back: there are days left.
-                Err(Lost) => {}
-                Ok(true) => match exchange(&reloader, &credential).await {
-                    Ok(old) => replaced.extend(old),
-                    Err(error) => {
-                        tracing::error!(credential, %error, "the token ends soon and could not be renewed");
-                        failed.insert(credential, Instant::now());
-                    }
-                },
+        tokio::time::sleep(LOOK_INTERVAL).await;
+        renewals.take_up(&reloader).await;
+        renewals.renew_due(&reloader).await;
+        renewals.finish_due(&reloader).await;
+    }
+}
+
+/// The recent failures, and the renewals to finish.
+#[derive(Default)]
+struct Renewals {
+    /// The time of the last failure by credential.
+    failed: HashMap<String, Instant>,
+    /// The time at which the old token is to be revoked, by credential.
+    open: HashMap<String, Instant>,
+    /// The credentials whose journal was looked at since the start.
+    looked: HashSet<String>,
+}
+
+/// The outcome of a renewal without a failure.
+enum Renewed {
+    /// The new token is in use, and the old one is to be revoked then.
+    Until(Instant),
+    /// Another sidecar has renewed the token, or is about to.
+    Elsewhere,
+}
+
+impl Renewals {
+    /// Takes up the renewals that an earlier process left in a journal.
+    async fn take_up(&mut self, reloader: &Reloader) {
+        let live = reloader.live();
+        let unseen: Vec<_> = renewed_credentials(&live)
+            .filter(|name| !self.looked.contains(*name))
+            .map(ToOwned::to_owned)
+            .collect();
+        for credential in unseen {
+            let Ok(target) = Target::find(&live, &credential, None) else {
+                continue;
+            };
+            self.looked.insert(credential.clone());
+            let looking = Arc::clone(&live);
+            let look = move || journal_place(&looking, &target)?.look();
+            let looked = tokio::task::spawn_blocking(look).await;
+            match looked {
+                Ok(Ok(Some(record))) if record.author == Author::Renewal => {
+                    let overlap = overlap_of(&live, &credential);
+                    let left = record
+                        .revoke_at
+                        .and_then(|at| at.duration_since(SystemTime::now()).ok())
+                        .unwrap_or_default();
+                    tracing::info!(
+                        credential,
+                        "a renewal was cut off by the end of a process: going on with it"
+                    );
+                    // A clock that was set back prolongs no overlap.
+                    let end = Instant::now() + left.min(overlap);
+                    self.open.insert(credential, end);
+                }
+                Ok(Ok(Some(_))) => {
+                    tracing::warn!(
+                        credential,
+                        "`keyside rotate` was cut off: run it again to bring the rotation to its end"
+                    );
+                }
+                Ok(Err(error)) => {
+                    reloader.record_renewal_failure(
+                        &credential,
+                        RenewalStep::Revocation,
+                        &error.to_string(),
+                    );
+                }
+                Ok(Ok(None)) | Err(_) => {}
             }
         }
-        for old in replaced.extract_if(.., |old| old.until <= Instant::now()) {
-            old.revoke(&reloader.live(), &reloader.audit()).await;
+    }
+
+    async fn renew_due(&mut self, reloader: &Reloader) {
+        self.failed.retain(|_, at| at.elapsed() < RETRY_INTERVAL);
+        for credential in due_credentials(&reloader.live()) {
+            if self.failed.contains_key(&credential) {
+                continue;
+            }
+            // A renewal within the overlap of the one before: the older token ends first.
+            if let Some(end) = self.open.get_mut(&credential) {
+                *end = (*end).min(Instant::now());
+                continue;
+            }
+            match claim(&reloader.live(), &credential).await {
+                // The sidecar with the claim will have renewed the token, or failed, by the next try.
+                Ok(false) => {
+                    self.failed.insert(credential, Instant::now());
+                }
+                // Tried again when the shared server is back: days are left.
+                Err(ServerLost) => {}
+                Ok(true) => self.renew(reloader, credential).await,
+            }
+        }
+    }
+
+    async fn renew(&mut self, reloader: &Reloader, credential: String) {
+        match exchange(reloader, &credential).await {
+            Ok(Renewed::Until(end)) => {
+                reloader.note_renewal(&credential);
+                self.open.insert(credential, end);
+            }
+            Ok(Renewed::Elsewhere) => {
+                self.failed.insert(credential, Instant::now());
+            }
+            Err(error) => {
+                reloader.record_renewal_failure(
+                    &credential,
+                    RenewalStep::Renewal,
+                    &error.to_string(),
+                );
+                // The journal has what is needed to go on.
+                if matches!(error, RotationError::Unfinished { .. }) {
+                    let retry = Instant::now() + FINISH_RETRY_INTERVAL;
+                    self.open.insert(credential.clone(), retry);
+                }
+                self.failed.insert(credential, Instant::now());
+            }
+        }
+    }
+
+    async fn finish_due(&mut self, reloader: &Reloader) {
+        let due: Vec<_> = self
+            .open
+            .extract_if(|_, end| *end <= Instant::now())
+            .map(|(credential, _)| credential)
+            .collect();
+        for credential in due {
+            match finish(reloader, &credential).await {
+                Ok(()) => reloader.note_renewal(&credential),
+                Err(error) => {
+                    reloader.record_renewal_failure(
+                        &credential,
+                        RenewalStep::Revocation,
+                        &error.to_string(),
+                    );
+                    let retry = Instant::now() + FINISH_RETRY_INTERVAL;
+                    self.open.insert(credential, retry);
+                }
+            }
         }
     }
 }
 
-/// The credentials whose token ends within their `renew`.
-fn due(live: &Live) -> Vec<String> {
-    live.credentials.keys().filter(|name| is_due(live, name)).cloned().collect()
+/// Returns the credentials with `renew`.
+fn renewed_credentials(live: &Live) -> impl Iterator<Item = &String> {
+    let configs = live.config.credentials.iter();
+    configs
+        .filter(|(_, config)| config.renew.is_some())
+        .map(|(name, _)| name)
 }
 
-/// Whether it is this sidecar that renews a token, of those that share limits: the first that finds it due. Without a
-/// shared server, `renew` is to stand in the configuration of one alone.
-async fn is_ours(live: &Live, name: &str) -> Result<bool, Lost> {
-    let Some(shared) = live.shared() else { return Ok(true) };
-    let token = live.credentials.get(name).and_then(|credential| credential.fingerprint());
-    let what = format!("renew {}", token.map(|token| token.to_string()).unwrap_or_default());
-    shared.claim(name, &what, TRY_AGAIN).await
+/// Returns the credentials with a token due for renewal.
+fn due_credentials(live: &Live) -> Vec<String> {
+    renewed_credentials(live)
+        .filter(|name| is_due(live, name))
+        .cloned()
+        .collect()
+}
+
+/// True if the sidecar is to renew a token. Among sidecars with a shared server, the first to find the token due
+/// claims the renewal. Without a shared server, the first to write the new token has renewed it, and the others revoke
+/// theirs.
+async fn claim(live: &Live, name: &str) -> Result<bool, ServerLost> {
+    let Some(shared) = live.shared() else {
+        return Ok(true);
+    };
+    let token = live
+        .credentials
+        .get(name)
+        .and_then(|credential| credential.fingerprint())
+        .map(|token| token.to_string())
+        .unwrap_or_default();
+    shared
+        .claim(name, &format!("renew {token}"), RETRY_INTERVAL)
+        .await
 }
 
 fn is_due(live: &Live, name: &str) -> bool {
-    let renew = live.config.credentials.get(name).and_then(|config| config.renew);
-    let credential = live.credentials.get(name).filter(|credential| !credential.standing().fell_back());
-    let left = credential.and_then(|credential| credential.asked()?.expires_in());
-    left.zip(renew).is_some_and(|(left, renew)| left <= renew)
+    let Some(renew) = live
+        .config
+        .credentials
+        .get(name)
+        .and_then(|config| config.renew)
+    else {
+        return false;
+    };
+    live.credentials
+        .get(name)
+        .filter(|credential| !credential.acceptance().fell_back())
+        .and_then(|credential| credential.verification()?.expires_in())
+        .is_some_and(|left| left <= renew)
 }
 
-/// What it was exchanged from, or nothing where another sidecar that shares the token's place has done it meanwhile.
-async fn exchange(reloader: &Reloader, name: &str) -> Result<Option<Replaced>, RotationError> {
-    // A reload that is refused for another reason would be refused with the new token as well.
-    let refused = |reasons: Vec<String>| RotationError(format!("a reload is refused: {}", reasons.join("; ")));
-    reloader.ask_and_wait("before a renewal").await.map_err(refused)?;
+fn overlap_of(live: &Live, name: &str) -> Duration {
+    let config = live.config.credentials.get(name);
+    config.map(|config| config.overlap).unwrap_or_default()
+}
+
+fn worker(reloader: &Reloader) -> Worker {
+    Worker {
+        author: Author::Renewal,
+        name: "renew".to_owned(),
+        audit: reloader.audit(),
+    }
+}
+
+fn journal_place(live: &Live, target: &Target) -> Result<JournalPlace, JournalError> {
+    let variable = |name: &str| std::env::var_os(name).map(Into::into);
+    JournalPlace::choose(live, target, variable)
+}
+
+/// Opens the journal of a credential's token.
+async fn open<'l>(
+    reloader: &Reloader,
+    live: &'l Live,
+    name: &str,
+) -> Result<Rotation<'l>, RotationError> {
+    let target = Target::find(live, name, None).map_err(RotationError::Unchanged)?;
+    let place = journal_place(live, &target)
+        .map_err(|error| RotationError::Unchanged(Obstacle::Journal(error)))?;
+    Rotation::open(live, target, place, worker(reloader)).await
+}
+
+/// Exchanges the token of a credential.
+async fn exchange(reloader: &Reloader, name: &str) -> Result<Renewed, RotationError> {
+    // A configuration that is refused now would be refused with the new token as well.
+    match reloader.request_and_wait(ReloadCause::BeforeRenewal).await {
+        Ok(_) | Err(ReloadError::KeptBack(_)) => {}
+        Err(error) => return Err(RotationError::Unchanged(Obstacle::Reload(error))),
+    }
     let live = reloader.live();
     if !is_due(&live, name) {
-        return Ok(None);
+        return Ok(Renewed::Elsewhere);
     }
-    let rotation = Rotation::begin(&live, name).await?;
-    let new = rotation.exchange().await?;
-    rotation.put(&new).await?;
-    if let Err(reasons) = reloader.ask_and_wait("renewal").await {
-        return Err(rotation.undo(&new, &format!("the new token was refused: {}", reasons.join("; "))).await);
-    }
-    let (old, fingerprint) = (rotation.old(), new.fingerprint());
-    if !sends_with(&reloader.live(), name, fingerprint) {
-        return Err(rotation.undo(&new, "the new token did not come into use").await);
-    }
-    tracing::info!(credential = name, %old, new = %fingerprint, home = %rotation.home, "the token was renewed before its end");
-    let overlap = live.config.credentials.get(name).map(|config| config.overlap).unwrap_or_default();
-    Ok(Some(Replaced {
-        credential: name.to_owned(),
-        app: rotation.app().to_owned(),
-        old: Arc::clone(&rotation.old),
-        new: fingerprint,
-        until: Instant::now() + overlap.saturating_sub(2 * LOOK),
-    }))
-}
-
-fn sends_with(live: &Live, name: &str, token: Fingerprint) -> bool {
-    live.credentials.get(name).is_some_and(|credential| {
-        let slot = credential.slots().get(TOKEN);
-        slot.is_some_and(|slot| slot.current.fingerprint() == token) && !credential.standing().fell_back()
-    })
-}
-
-/// A token that was replaced and is still good.
-struct Replaced {
-    credential: String,
-    app: String,
-    old: Arc<Secret>,
-    new: Fingerprint,
-    until: Instant,
-}
-
-impl Replaced {
-    async fn revoke(self, live: &Live, audit: &Audit) {
-        let Self { credential, app, old, new, .. } = &self;
-        let place = Place::of(live, credential).filter(|_| sends_with(live, credential, *new));
-        let Some(place) = place else {
-            tracing::warn!(credential, old = %old.fingerprint(), "something else is in use than what it was renewed to: it is not revoked");
-            return;
-        };
-        match revoke(&place.question(place.route.credential.newest()), app, old).await {
-            Ok(()) => {
-                let fingerprint = old.fingerprint().to_string();
-                audit.record(
-                    "revoked",
-                    [("credential", credential.as_str().into()), ("fingerprint", fingerprint.into())],
-                );
-                tracing::info!(credential, old = %old.fingerprint(), "the old token is revoked, and dead");
-            }
-            Err(error) => tracing::error!(credential, %error, "the old token may be alive"),
+    let mut rotation = match open(reloader, &live, name).await {
+        Err(RotationError::Unchanged(Obstacle::Journal(JournalError::Busy))) => {
+            return Ok(Renewed::Elsewhere);
         }
+        rotation => rotation?,
+    };
+    if rotation.record().is_some() {
+        return Ok(Renewed::Until(Instant::now()));
+    }
+    let overlap = overlap_of(&live, name).saturating_sub(2 * LOOK_INTERVAL);
+    match replace(&mut rotation, SystemTime::now() + overlap).await {
+        Err(error) if is_lost_race(&error) => {
+            tracing::info!(credential = name, %error, "another sidecar has renewed the token");
+            reloader.request(ReloadCause::Renewal);
+            return Ok(Renewed::Elsewhere);
+        }
+        result => result?,
+    }
+    let new = rotation
+        .kept()
+        .ok_or_else(|| rotation.unfinished(Obstacle::NotInUse))?;
+    bring_into_use(reloader, &mut rotation, new).await?;
+    tracing::info!(credential = name, old = %rotation.target.current(), %new, home = %rotation.target.place, "the token was renewed before its end");
+    if !rotation.is_kept() {
+        tracing::warn!(
+            credential = name,
+            "no folder for a journal can be written: a sidecar that ends within the overlap leaves the old token alive"
+        );
+    }
+    Ok(Renewed::Until(Instant::now() + overlap))
+}
+
+/// Puts a new token in the place of the old one.
+async fn replace(rotation: &mut Rotation<'_>, revoke_at: SystemTime) -> Result<(), RotationError> {
+    rotation.check_exchange().await?;
+    rotation.exchange(Some(revoke_at)).await?;
+    rotation.store().await
+}
+
+/// True if another hand has written a token to the place first, and no second token is left alive.
+fn is_lost_race(error: &RotationError) -> bool {
+    match error {
+        RotationError::Unchanged(Obstacle::HoldsOther(_)) => true,
+        RotationError::TakenBack {
+            obstacle: Obstacle::Write(fault),
+            fate: NewSecretFate::Revoked,
+            ..
+        } => matches!(fault.error, PlaceError::Changed),
+        _ => false,
     }
 }
 
-/// How often it is looked whether something is due.
-const LOOK: Duration = Duration::from_secs(1);
-/// After a renewal that failed. Each may leave a token behind that nobody could revoke.
-const TRY_AGAIN: Duration = Duration::from_secs(3600);
+/// Reloads, and takes the new token back if it does not come into use.
+async fn bring_into_use(
+    reloader: &Reloader,
+    rotation: &mut Rotation<'_>,
+    new: Fingerprint,
+) -> Result<(), RotationError> {
+    let name = rotation.target.credential.clone();
+    let reloaded = reloader.request_and_wait(ReloadCause::Renewal).await;
+    // The reload may complain of other credentials, so only the token in use decides.
+    if sends_with(&reloader.live(), &rotation.target, new) {
+        return Ok(());
+    }
+    let obstacle = match reloaded {
+        Err(error) => Obstacle::NewRefused(error),
+        Ok(_) => Obstacle::NotInUse,
+    };
+    let obstacle = rotation.write_old(obstacle).await?;
+    let restored = Some(rotation.target.place.to_string());
+    tracing::warn!(credential = name, "the old token is written back");
+    Err(rotation.take_back(obstacle, restored).await)
+}
+
+/// True if the token is in use.
+fn sends_with(live: &Live, target: &Target, token: Fingerprint) -> bool {
+    live.credentials
+        .get(&target.credential)
+        .is_some_and(|credential| {
+            let slot = credential.slots().get(&target.secret);
+            slot.is_some_and(|slot| slot.current.fingerprint() == token)
+                && !credential.acceptance().fell_back()
+        })
+}
+
+/// Brings a renewal to its end: the token in place stays, and the other one is revoked.
+async fn finish(reloader: &Reloader, name: &str) -> Result<(), RotationError> {
+    let live = reloader.live();
+    let mut rotation = open(reloader, &live, name).await?;
+    if rotation.record().is_none() {
+        return Ok(());
+    }
+    let Resumed::Placed(kept) = rotation.resume(Intent::Finish).await? else {
+        return Ok(());
+    };
+    if !sends_with(&live, &rotation.target, kept) {
+        reloader.request_and_wait(ReloadCause::Renewal).await.ok();
+    }
+    if !sends_with(&reloader.live(), &rotation.target, kept) {
+        return Err(rotation.unfinished(Obstacle::NotInUse));
+    }
+    if let Finished::Revoked { old: Some(old), .. } = rotation.finish().await? {
+        tracing::info!(credential = name, %old, "the old token is revoked, and dead");
+    }
+    Ok(())
+}
+
+/// The time between two looks for due tokens.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// The time between two renewals of a token after a failure. Each failure may leave a good token behind.
+const RETRY_INTERVAL: Duration = Duration::from_secs(3600);
+/// The time between two tries to bring a renewal to its end.
+const FINISH_RETRY_INTERVAL: Duration = Duration::from_secs(60);

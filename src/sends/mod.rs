@@ -1,252 +1,295 @@
-//! Messages that are sent once, however often they are asked for: what became of each is kept for a day, in memory, and
-//! where sidecars share a server there too.
+//! Messages sent once, however often an application repeats the request.
+//!
+//! The outcome of each message is kept for a day, in memory and, where sidecars share a server, in
+//! the shared server as well.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use data_encoding::HEXLOWER;
-use sha2::{Digest, Sha256};
+use parking_lot::Mutex;
 
 mod answer;
-mod elsewhere;
-mod known;
+mod digest;
+mod local;
+mod shared;
+mod state;
 
-pub use answer::Answer;
-use elsewhere::Elsewhere;
-use known::{Known, State};
+pub use answer::StoredAnswer;
+pub use digest::{Digest16, callback_key, digest16};
 
-use crate::shared::Shared;
+use local::LocalSends;
+use shared::{Intent, SharedSend};
+use state::SendState;
 
-/// The messages that were sent under a key. A restart forgets what is not shared.
+use crate::shared::SharedServer;
+
+/// The messages sent under a key. A restart forgets all messages except those in a shared
+/// server.
 #[derive(Debug, Default)]
 pub struct Sends {
-    known: Mutex<Known>,
+    local: Mutex<LocalSends>,
 }
 
-/// A message that is to be sent under a key.
+/// A message to be sent under a key.
 #[derive(Clone, Copy, Debug)]
 pub struct Message<'a> {
-    /// The account that sends, by the name that all sidecars have for it.
+    /// The sending account, by a name common to all sidecars.
     pub account: &'a str,
-    /// The number that sends; empty where none is named.
+    /// The name of the route. Two applications on two routes may use one key for two messages.
+    pub route: &'a str,
+    /// The sending number; empty if the request names none.
     pub sender: &'a str,
-    /// The key that the caller has for it.
+    /// The application's key for the message.
     pub key: &'a [u8],
-    /// What tells one request from another under the same key.
-    pub request: Mark,
-    /// What the provider's events tell of it, where they do.
-    pub told: Option<Mark>,
-    /// Whether the caller has found out that it was not sent, where nobody knew.
-    pub is_not_sent: bool,
-    /// How long it may wait for its turn.
+    /// A digest of the request, to tell two requests under one key apart.
+    pub request: Digest16,
+    /// The [`callback_key`] by which a status event can find the message, if it has one.
+    pub callback_key: Option<Digest16>,
+    /// True if the application has found out that a message of unknown outcome was not sent.
+    pub settle_not_sent: bool,
+    /// The time for which the message may wait for its turn.
     pub max_wait: Duration,
-    /// Whether it may go where the server that sidecars share cannot say whether it went.
-    pub goes_unasked: bool,
+    /// True if the message may go out without the knowledge of the shared server about earlier
+    /// requests.
+    pub allow_without_server: bool,
 }
 
-/// What there is to do with it.
+/// The decision about a message with a key.
 #[derive(Debug)]
-pub enum Begun<'s> {
-    /// Send it, and say what came of it.
-    New(Once<'s>),
-    /// It is under way.
+pub enum SendDecision<'s> {
+    /// Send the message, and report its outcome to the [`PendingSend`].
+    Proceed(PendingSend<'s>),
+    /// A request for the message is under way.
     UnderWay,
-    /// It was written, and no answer came.
-    Unknown,
-    /// Another was sent under its key.
-    Reused,
-    /// It was sent before, and this is the answer.
-    Answered(Answer),
-    /// Nobody can say whether it was sent before.
-    Unasked,
-    /// So many are of unknown outcome that no more can be known.
+    /// The message was written to the provider, and no answer came.
+    OutcomeUnknown,
+    /// A different request was sent under the key.
+    KeyReused,
+    /// The message was sent before, with this answer.
+    Answered(StoredAnswer),
+    /// The shared server does not answer, and the message must not go out without the server.
+    ServerUnavailable,
+    /// The table is full of messages of unknown outcome, and these must not be forgotten.
     Full,
 }
 
-/// A hash that stands for something that need not be known.
-pub type Mark = [u8; 16];
-
-/// The mark of several things together.
-#[must_use]
-pub fn mark<'p>(parts: impl IntoIterator<Item = &'p [u8]>) -> Mark {
-    let mut hasher = Sha256::new();
-    for part in parts {
-        hasher.update((part.len() as u64).to_le_bytes());
-        hasher.update(part);
-    }
-    let hash: [u8; 32] = hasher.finalize().into();
-    hash.first_chunk().copied().unwrap_or_default()
-}
-
-/// The mark by which an event of the provider's finds a message: its sender, its recipient, and the text that the caller
-/// gave it for events to repeat.
-#[must_use]
-pub fn told_of(account: &str, sender: &str, recipient: &str, text: &str) -> Mark {
-    mark([account, sender, recipient, text].map(str::as_bytes))
-}
-
-/// A message that is under way. Dropped before its outcome is known, it is unknown if the provider may have it, and else
-/// forgotten.
+/// A message under way.
+///
+/// Dropped before the outcome is known, the message is of unknown outcome if the provider may have
+/// received the message, and is forgotten otherwise.
 #[derive(Debug)]
-pub struct Once<'s> {
+pub struct PendingSend<'s> {
     sends: &'s Sends,
-    key: Mark,
-    elsewhere: Option<Elsewhere>,
+    key: Digest16,
+    shared: Option<SharedSend>,
     written: &'s AtomicBool,
     is_settled: bool,
 }
 
 impl Sends {
-    /// Looks whether a message was sent before, here or by another sidecar. Becomes unknown later on where `written` is
-    /// true by then.
+    /// Decides whether a message may be sent, from the knowledge of this sidecar and of the shared
+    /// server. The sender sets `written` when the first byte goes out to the provider.
     pub async fn begin<'s>(
         &'s self,
         message: Message<'_>,
-        shared: Option<&Arc<Shared>>,
+        server: Option<&Arc<SharedServer>>,
         written: &'s AtomicBool,
-    ) -> Begun<'s> {
-        let key = mark([message.account.as_bytes(), message.sender.as_bytes(), message.key]);
-        let elsewhere = shared.map(|shared| Elsewhere::new(shared, message.account, key, message.request));
-        if let Some(begun) = self.look(&message, &key) {
-            // Another sidecar may have been told meanwhile.
-            let asked = elsewhere.as_ref().filter(|_| matches!(begun, Begun::Unknown));
-            return match asked {
-                Some(elsewhere) => self.look_elsewhere(elsewhere, &message, key).await.unwrap_or(begun),
-                None => begun,
+    ) -> SendDecision<'s> {
+        let key = digest16([
+            message.account.as_bytes(),
+            message.route.as_bytes(),
+            message.sender.as_bytes(),
+            message.key,
+        ]);
+        let shared =
+            server.map(|server| SharedSend::new(server, message.account, key, message.request));
+        if let Some(decision) = self.decide_locally(&message, &key) {
+            let SendDecision::OutcomeUnknown = decision else {
+                return decision;
             };
+            // A status event may have reached another sidecar meanwhile.
+            let answer = match &shared {
+                Some(shared) => self.shared_answer(shared, &message, key).await,
+                None => None,
+            };
+            return answer.map_or(decision, SendDecision::Answered);
         }
-        // From here on it is forgotten if this is given up.
-        let once = Once { sends: self, key, elsewhere, written, is_settled: false };
-        let Some(elsewhere) = &once.elsewhere else { return Begun::New(once) };
-        match elsewhere.begin(message.told, message.is_not_sent, message.longest()).await {
-            Ok(State::New) => Begun::New(once),
-            Err(_) if message.goes_unasked => Begun::New(once),
-            Err(_) => Begun::Unasked,
-            Ok(state) => once.already(state, message.request),
+        // From here on the message is under way locally. A drop of `pending`, also by a cancelled
+        // future, forgets the message.
+        let pending = PendingSend {
+            sends: self,
+            key,
+            shared,
+            written,
+            is_settled: false,
+        };
+        let Some(shared) = &pending.shared else {
+            return SendDecision::Proceed(pending);
+        };
+        match shared
+            .begin(
+                message.callback_key,
+                message.intent(),
+                message.max_under_way(),
+            )
+            .await
+        {
+            Ok(SendState::New) => SendDecision::Proceed(pending),
+            Err(_) if message.allow_without_server => SendDecision::Proceed(pending),
+            Err(_) => SendDecision::ServerUnavailable,
+            Ok(state) => pending.decide_by_server(state, message.request),
         }
     }
 
-    /// Takes note that the provider tells of a message, at so many seconds of the day's time: so it was sent, and this is
-    /// the answer that it would have had.
-    pub async fn told(&self, shared: Option<&Arc<Shared>>, account: &str, of: Mark, at: u64, answer: &Answer) {
-        self.known().told(&of, at, answer);
-        if let Some(shared) = shared {
-            elsewhere::told(shared, account, of, at, answer).await;
+    /// Records that a status event of the provider names a message as sent, at `sent_at` seconds of
+    /// Unix time, and keeps `answer` in place of the missing answer.
+    pub async fn settle_by_event(
+        &self,
+        server: Option<&Arc<SharedServer>>,
+        account: &str,
+        callback_key: Digest16,
+        sent_at: u64,
+        answer: &StoredAnswer,
+    ) {
+        self.local
+            .lock()
+            .settle_by_event(&callback_key, sent_at, answer);
+        if let Some(server) = server {
+            shared::settle_by_event(server, account, callback_key, sent_at, answer).await;
         }
     }
 
-    /// Whether there may be a message of which an event could tell.
+    /// Returns true if a status event could settle a message of this sidecar.
     #[must_use]
-    pub fn listens(&self) -> bool {
-        self.known().listens()
+    pub fn has_callback_keys(&self) -> bool {
+        self.local.lock().has_callback_keys()
     }
 
-    /// What is known here; where nothing is, it is known from now on to be under way.
-    fn look(&self, message: &Message<'_>, key: &Mark) -> Option<Begun<'static>> {
-        let mut known = self.known();
-        known.forget_old();
-        if message.is_not_sent {
-            known.forget_unknown(key, &message.request);
+    /// Decides from the knowledge of this sidecar alone. An unknown message is recorded as under
+    /// way, and `None` returned.
+    fn decide_locally(
+        &self,
+        message: &Message<'_>,
+        key: &Digest16,
+    ) -> Option<SendDecision<'static>> {
+        let mut local = self.local.lock();
+        local.forget_old();
+        if message.settle_not_sent {
+            local.forget_unknown(key, &message.request);
         }
-        match known.get(key) {
-            None if known.is_full() => Some(Begun::Full),
+        match local.get(key) {
+            None if local.is_full() => Some(SendDecision::Full),
             None => {
-                known.begin(*key, message.request, message.told);
+                local.begin(*key, message.request, message.callback_key);
                 None
             }
-            Some((request, _)) if *request != message.request => Some(Begun::Reused),
-            Some((_, State::Answered(answer))) => Some(Begun::Answered(answer.clone())),
-            Some((_, State::Unknown)) => Some(Begun::Unknown),
-            Some((_, State::New | State::UnderWay | State::Reused)) => Some(Begun::UnderWay),
+            Some((request, _)) if *request != message.request => Some(SendDecision::KeyReused),
+            Some((_, SendState::Answered(answer))) => Some(SendDecision::Answered(answer.clone())),
+            Some((_, SendState::Unknown)) => Some(SendDecision::OutcomeUnknown),
+            Some((_, SendState::New | SendState::UnderWay | SendState::KeyReused)) => {
+                Some(SendDecision::UnderWay)
+            }
         }
     }
 
-    async fn look_elsewhere(&self, elsewhere: &Elsewhere, message: &Message<'_>, key: Mark) -> Option<Begun<'static>> {
-        let State::Answered(answer) = elsewhere.look(message.longest()).await.ok()? else { return None };
-        self.known().answer(&key, message.request, answer.clone());
-        Some(Begun::Answered(answer))
-    }
-
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Returns the shared server's answer for a message, and keeps a local copy.
+    async fn shared_answer(
+        &self,
+        shared: &SharedSend,
+        message: &Message<'_>,
+        key: Digest16,
+    ) -> Option<StoredAnswer> {
+        let SendState::Answered(answer) = shared.look_up(message.max_under_way()).await.ok()?
+        else {
+            return None;
+        };
+        self.local
+            .lock()
+            .answer(&key, message.request, answer.clone());
+        Some(answer)
     }
 }
 
-impl<'s> Once<'s> {
-    /// Keeps the answer for whoever asks again.
-    pub async fn answered(mut self, request: Mark, answer: Answer) {
+impl<'s> PendingSend<'s> {
+    /// Keeps the provider's answer for repeated requests.
+    pub async fn store_answer(mut self, request: Digest16, answer: StoredAnswer) {
         self.is_settled = true;
-        self.sends.known().answer(&self.key, request, answer.clone());
-        if let Some(elsewhere) = self.elsewhere.take() {
-            elsewhere.answered(&answer).await;
+        self.sends
+            .local
+            .lock()
+            .answer(&self.key, request, answer.clone());
+        if let Some(shared) = self.shared.take() {
+            shared.store_answer(&answer).await;
         }
     }
 
-    /// Forgets it, because the provider did nothing with it: it may be sent again.
+    /// Forgets the message, because the provider did nothing: the message may be sent
+    /// again.
     pub async fn forget(mut self) {
         self.is_settled = true;
-        self.sends.known().forget(&self.key);
-        if let Some(elsewhere) = self.elsewhere.take() {
-            elsewhere.forget().await;
+        self.sends.local.lock().forget(&self.key);
+        if let Some(shared) = self.shared.take() {
+            shared.forget().await;
         }
     }
 
-    /// What another sidecar has begun.
-    fn already(mut self, state: State, request: Mark) -> Begun<'s> {
+    /// Turns the shared server's state of a message begun by another sidecar into a decision.
+    fn decide_by_server(mut self, state: SendState, request: Digest16) -> SendDecision<'s> {
         self.is_settled = true;
+        let mut local = self.sends.local.lock();
+        if let SendState::Answered(answer) = state {
+            local.answer(&self.key, request, answer.clone());
+            return SendDecision::Answered(answer);
+        }
+        local.forget(&self.key);
         match state {
-            State::Answered(answer) => {
-                self.sends.known().answer(&self.key, request, answer.clone());
-                Begun::Answered(answer)
-            }
-            other => {
-                self.sends.known().forget(&self.key);
-                match other {
-                    State::Unknown => Begun::Unknown,
-                    State::Reused => Begun::Reused,
-                    _ => Begun::UnderWay,
-                }
-            }
+            SendState::Unknown => SendDecision::OutcomeUnknown,
+            SendState::KeyReused => SendDecision::KeyReused,
+            SendState::New | SendState::UnderWay | SendState::Answered(_) => SendDecision::UnderWay,
         }
     }
 }
 
-impl Drop for Once<'_> {
+impl Drop for PendingSend<'_> {
     fn drop(&mut self) {
         if self.is_settled {
             return;
         }
         let is_written = self.written.load(Ordering::Relaxed);
-        match is_written {
-            true => self.sends.known().unknown(&self.key),
-            false => self.sends.known().forget(&self.key),
+        if is_written {
+            self.sends.local.lock().mark_unknown(&self.key);
+        } else {
+            self.sends.local.lock().forget(&self.key);
         }
-        if let Some(elsewhere) = self.elsewhere.take() {
+        if let Some(shared) = self.shared.take() {
             tokio::spawn(async move {
-                match is_written {
-                    true => elsewhere.unknown().await,
-                    false => elsewhere.forget().await,
+                if is_written {
+                    shared.mark_unknown().await;
+                } else {
+                    shared.forget().await;
                 }
             });
         }
     }
 }
 
-fn hex(mark: &Mark) -> String {
-    HEXLOWER.encode(mark)
-}
-
 impl Message<'_> {
-    /// How long it can be under way: its wait, and more than any exchange takes.
-    fn longest(&self) -> Duration {
-        self.max_wait.saturating_add(LONGEST)
+    fn intent(&self) -> Intent {
+        if self.settle_not_sent {
+            Intent::SettleNotSent
+        } else {
+            Intent::Begin
+        }
+    }
+
+    /// Returns the longest time for which the message can be under way: its wait and the exchange.
+    fn max_under_way(&self) -> Duration {
+        self.max_wait.saturating_add(MAX_EXCHANGE)
     }
 }
 
-/// Longer than any exchange of a message takes, with the questions for newer secrets.
-const LONGEST: Duration = Duration::from_secs(600);
-/// For how long what became of a message is kept.
-const KEPT: Duration = Duration::from_secs(86_400);
-/// How much earlier than this clock the provider's may be: an event is of a message that began before it.
-const CLOCKS_DIFFER: u64 = 10;
+/// A bound on the time from the turn of a message to the outcome. No exchange takes as long, not even
+/// with the questions for newer secrets: after this time the sidecar that has the message under way
+/// must be gone.
+const MAX_EXCHANGE: Duration = Duration::from_secs(600);

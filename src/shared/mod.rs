@@ -1,236 +1,331 @@
-//! One Redis or Valkey that many sidecars share.
+//! The shared server: one Redis or Valkey, named by `[limits] redis`, that many sidecars use.
 //!
-//! What it keeps is of use to all of them and vital to none: while it does not answer in time, each goes on alone.
+//! The content of the shared server is useful to all sidecars and vital to none: while the server
+//! does not answer within [`DECISION_TIMEOUT`], each sidecar goes on alone.
 
 use std::fmt;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Weak};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use redis::{FromRedisValue, RedisError, Script, ScriptInvocation};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
+mod client;
+pub mod metrics;
 mod names;
-mod server;
+mod sight;
+mod url;
 
-pub use names::Names;
-use server::{Link, Place};
-pub use server::{Server, ServerError};
+pub use client::{ServerAddress, exposes_password};
+pub use names::KeyNames;
+pub use url::ServerUrlError;
 
-use crate::metrics::Metrics;
+use client::{ServerClient, ServerConnection};
+use metrics::SharedMetrics;
+
 use crate::secret::Fingerprint;
 
-/// The server, and how it is reached now.
-pub struct Shared {
-    names: Names,
-    of: Option<Fingerprint>,
-    /// Where it is, until it is connected to for the first time.
-    place: Mutex<Option<Place>>,
-    state: Mutex<State>,
-    /// There is no connection, so one is needed.
-    is_lost: Notify,
-    /// There is one again.
-    is_back: Notify,
-    metrics: Arc<Metrics>,
+/// The shared server with its present connection.
+pub struct SharedServer {
+    names: KeyNames,
+    url: Option<Fingerprint>,
+    /// The client that makes connections; [`SharedServer::connect`] takes it.
+    client: Mutex<Option<ServerClient>>,
+    state: Mutex<ConnectionState>,
+    /// Notified when the connection is lost, so a new one is made.
+    lost: Notify,
+    /// Notified when a connection is made.
+    connected: Notify,
+    metrics: SharedMetrics,
 }
 
-struct State {
-    link: Option<Link>,
-    /// Counts the connections, so that one that is late to fail does not end its successor.
+struct ConnectionState {
+    connection: Option<ServerConnection>,
+    /// The number of connections made so far. A command that fails late names the connection that
+    /// it used, and so does not end the connection's successor.
     number: u64,
     since: Instant,
     problem: Option<String>,
     warned: Option<Instant>,
 }
 
-/// How it stands with the server.
+/// The state of the connection to the shared server, for `status` and `check`.
 #[derive(Clone, Debug)]
-pub struct Standing {
-    /// Why it is not used, where it is not.
+pub struct ServerStatus {
+    /// The reason why the shared server is not in use; `None` while it is in use.
     pub problem: Option<String>,
-    /// Since when that is so.
+    /// The time of the last change between in use and not in use.
     pub since: Instant,
 }
 
-/// The server did not do what it was asked in time. Whether it did it at all is not known.
+/// The error of a command without an answer in time. The server may have
+/// executed the command all the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lost;
+pub struct ServerLost;
 
-impl Shared {
-    /// A server that is not connected to yet.
+impl fmt::Display for ServerLost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the shared server does not answer")
+    }
+}
+
+impl std::error::Error for ServerLost {}
+
+impl SharedServer {
+    /// Returns a server without a connection.
     #[must_use]
-    pub fn new(server: Server, metrics: Arc<Metrics>) -> Arc<Self> {
-        let Server { place, names, fingerprint } = server;
-        Self::assemble(names, Some((place, fingerprint)), NOT_YET.to_owned(), metrics)
+    pub fn new(address: ServerAddress, metrics: SharedMetrics) -> Arc<Self> {
+        let client = Some((address.client, address.fingerprint));
+        Self::assemble(address.names, client, NOT_YET.to_owned(), metrics)
     }
 
-    /// The place of a server of which it is not known where it is. It is never there.
+    /// Returns a server without a readable URL, never connected. `problem` says
+    /// why, for `status`.
     #[must_use]
-    pub fn unknown(problem: String, metrics: Arc<Metrics>) -> Arc<Self> {
-        Self::assemble(Names::new(&[]), None, problem, metrics)
+    pub fn without_address(problem: String, metrics: SharedMetrics) -> Arc<Self> {
+        Self::assemble(KeyNames::new(&[]), None, problem, metrics)
     }
 
-    fn assemble(names: Names, at: Option<(Place, Fingerprint)>, problem: String, metrics: Arc<Metrics>) -> Arc<Self> {
-        let state = State { link: None, number: 0, since: Instant::now(), problem: Some(problem), warned: None };
-        let (place, of) = at.unzip();
-        let (place, state) = (Mutex::new(place), Mutex::new(state));
-        Arc::new(Self { names, of, place, state, is_lost: Notify::new(), is_back: Notify::new(), metrics })
+    fn assemble(
+        names: KeyNames,
+        client: Option<(ServerClient, Fingerprint)>,
+        problem: String,
+        metrics: SharedMetrics,
+    ) -> Arc<Self> {
+        let (client, url) = client.unzip();
+        Arc::new(Self {
+            names,
+            url,
+            client: Mutex::new(client),
+            state: Mutex::new(ConnectionState {
+                connection: None,
+                number: 0,
+                since: Instant::now(),
+                problem: Some(problem),
+                warned: None,
+            }),
+            lost: Notify::new(),
+            connected: Notify::new(),
+            metrics,
+        })
     }
 
-    /// Connects, and does so again whenever the connection is lost, for as long as somebody holds it. Waits a moment for
-    /// the first connection.
-    pub async fn begin(self: &Arc<Self>) {
-        let place = self.place.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(place) = place {
-            let is_back = self.is_back.notified();
-            tokio::spawn(keep(Arc::downgrade(self), place));
-            timeout(BEGIN, is_back).await.unwrap_or_default();
+    /// Starts the task that connects, and connects again whenever the connection is lost, until the
+    /// last `Arc` is dropped. Waits at most `FIRST_CONNECTION_TIMEOUT` for the first connection.
+    /// A second call does nothing.
+    pub async fn connect(self: &Arc<Self>) {
+        let client = self.client.lock().take();
+        if let Some(client) = client {
+            let connected = self.connected.notified();
+            tokio::spawn(keep_connected(Arc::downgrade(self), client));
+            timeout(FIRST_CONNECTION_TIMEOUT, connected).await.ok();
         }
     }
 
-    /// The fingerprint of the URL that it is reached by, where that is known.
+    /// Returns the fingerprint of the server's URL, if the URL could be read.
     #[must_use]
     pub fn fingerprint(&self) -> Option<Fingerprint> {
-        self.of
+        self.url
     }
 
-    /// What things are called there.
+    /// Returns the maker of Redis keys for this server.
     #[must_use]
-    pub fn names(&self) -> &Names {
+    pub fn names(&self) -> &KeyNames {
         &self.names
     }
 
-    /// Whether there is a connection. A call may be the first to find that there is none any more.
+    /// Returns true while there is a connection. The next command may still find it broken.
     #[must_use]
     pub fn is_up(&self) -> bool {
-        self.state().link.is_some()
+        self.state.lock().connection.is_some()
     }
 
-    /// Why it is not used, where it is not, and since when.
+    /// Returns whether the server is in use, and since when.
     #[must_use]
-    pub fn standing(&self) -> Standing {
-        let state = self.state();
-        Standing { problem: state.problem.clone().filter(|_| state.link.is_none()), since: state.since }
+    pub fn status(&self) -> ServerStatus {
+        let state = self.state.lock();
+        ServerStatus {
+            problem: state.problem.clone().filter(|_| state.connection.is_none()),
+            since: state.since,
+        }
     }
 
     /// Runs a script.
     ///
     /// # Errors
-    /// Where it is not done within [`BUDGET`]; then the connection is made anew.
-    pub async fn run<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, Lost> {
-        let (link, number) = {
-            let state = self.state();
-            (state.link.clone().ok_or(Lost)?, state.number)
+    /// If there is no connection or no answer within [`DECISION_TIMEOUT`]. The connection is
+    /// then given up and made anew in the background.
+    pub async fn run<T: FromRedisValue>(
+        &self,
+        script: &ScriptInvocation<'_>,
+    ) -> Result<T, ServerLost> {
+        let (connection, number) = {
+            let state = self.state.lock();
+            (state.connection.clone().ok_or(ServerLost)?, state.number)
         };
-        let result = match timeout(BUDGET, link.run(script)).await {
+        let problem = match timeout(DECISION_TIMEOUT, connection.run(script)).await {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(error)) => explain(&error),
-            Err(_) => format!("no answer within {} ms", BUDGET.as_millis()),
+            Err(_) => format!("no answer within {} ms", DECISION_TIMEOUT.as_millis()),
         };
-        self.lose(number, result);
-        Err(Lost)
+        self.lose(number, problem);
+        Err(ServerLost)
     }
 
-    /// Whether this process is the one that may do something now: nobody else may for so long.
+    /// Claims `task` of an account for `time`. Returns true in the one sidecar that got the claim.
     ///
     /// # Errors
-    /// Where nobody can tell.
-    pub async fn claim(&self, account: &str, what: &str, time: Duration) -> Result<bool, Lost> {
-        let mut script = CLAIM.key(self.names.below(&self.names.account(account), "claim", &[what]));
-        self.run(script.arg(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))).await
+    /// If the shared server does not answer, so no sidecar knows.
+    pub async fn claim(
+        &self,
+        account: &str,
+        task: &str,
+        time: Duration,
+    ) -> Result<bool, ServerLost> {
+        let account = self.names.account(account);
+        let mut script = CLAIM.key(self.names.below(&account, "claim", &[task]));
+        let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.run(script.arg(millis)).await
     }
 
+    /// Gives up a connection, if it is still the present one.
     fn lose(&self, number: u64, problem: String) {
-        let mut state = self.state();
-        if state.number != number || state.link.take().is_none() {
+        let mut state = self.state.lock();
+        if state.number != number || state.connection.take().is_none() {
             return;
         }
-        self.metrics.shared.up.set(0);
-        self.metrics.shared.losses.inc();
+        self.metrics.lost();
         state.since = Instant::now();
-        // Whatever is wrong may come and go many times a second.
-        if state.warned.is_none_or(|warned| warned.elapsed() >= WARN_AGAIN) {
-            state.warned = Some(Instant::now());
-            tracing::error!(problem, "the shared limits are lost: until they are back, `on_failure` holds");
+        if state.should_warn() {
+            tracing::error!(
+                problem,
+                "the shared limits are lost: until the shared server is back, each sidecar does \
+                 what `on_failure` in [limits] says"
+            );
         }
         state.problem = Some(problem);
         drop(state);
-        self.is_lost.notify_one();
+        self.lost.notify_one();
     }
 
-    fn use_link(&self, link: Link) {
-        let mut state = self.state();
-        (state.link, state.number) = (Some(link), state.number + 1);
-        let away = std::mem::replace(&mut state.since, Instant::now()).elapsed();
-        let is_told = state.warned.take_if(|warned| warned.elapsed() >= WARN_AGAIN).is_none() && state.number > 1;
+    fn use_connection(&self, connection: ServerConnection) {
+        let mut state = self.state.lock();
+        state.connection = Some(connection);
+        state.number += 1;
+        let now = Instant::now();
+        let away = now - state.since;
+        state.since = now;
         state.problem = None;
+        let is_first_news = state.forget_old_warning() || state.number == 1;
         drop(state);
-        self.metrics.shared.up.set(1);
-        match is_told {
-            true => tracing::debug!(away_ms = away.as_millis(), "the shared limits are back"),
-            false => tracing::info!(away_ms = away.as_millis(), "limits are shared"),
+        self.metrics.connected();
+        let away_ms = away.as_millis();
+        if is_first_news {
+            tracing::info!(away_ms, "limits are shared through the shared server");
+        } else {
+            tracing::debug!(away_ms, "the shared server is back");
         }
-        self.is_back.notify_waiters();
+        self.connected.notify_waiters();
     }
 
-    fn failed(&self, problem: String) {
-        let mut state = self.state();
-        if state.warned.is_none_or(|warned| warned.elapsed() >= WARN_AGAIN) {
-            state.warned = Some(Instant::now());
-            tracing::error!(problem, "no connection for the shared limits: `on_failure` holds");
+    fn report_failed_connection(&self, problem: String) {
+        let mut state = self.state.lock();
+        if state.should_warn() {
+            tracing::error!(
+                problem,
+                "no connection to the shared server: each sidecar does what `on_failure` in \
+                 [limits] says"
+            );
         }
         state.problem = Some(problem);
     }
+}
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+impl ConnectionState {
+    /// Returns true at most once per [`WARNING_INTERVAL`]: a connection may come and go many times
+    /// a second.
+    fn should_warn(&mut self) -> bool {
+        let is_due = self
+            .warned
+            .is_none_or(|warned| warned.elapsed() >= WARNING_INTERVAL);
+        if is_due {
+            self.warned = Some(Instant::now());
+        }
+        is_due
+    }
+
+    /// Forgets a warning older than [`WARNING_INTERVAL`]; returns true if there was one.
+    fn forget_old_warning(&mut self) -> bool {
+        self.warned
+            .take_if(|warned| warned.elapsed() >= WARNING_INTERVAL)
+            .is_some()
     }
 }
 
-impl fmt::Debug for Shared {
+impl fmt::Debug for SharedServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("of", &self.of).finish_non_exhaustive()
+        f.debug_struct("SharedServer")
+            .field("url", &self.url)
+            .finish_non_exhaustive()
     }
 }
 
-/// Connects whenever there is no connection.
-async fn keep(shared: Weak<Shared>, mut place: Place) {
-    while let Some(held) = shared.upgrade() {
-        if held.is_up() {
-            // It may be let go meanwhile.
-            timeout(LOOK, held.is_lost.notified()).await.unwrap_or_default();
+/// Connects whenever there is no connection, until the server is dropped.
+async fn keep_connected(server: Weak<SharedServer>, mut client: ServerClient) {
+    while let Some(server) = server.upgrade() {
+        if server.is_up() {
+            // The timeout lets go of the `Arc`, so a server that a reload dropped ends here.
+            timeout(DROP_CHECK_INTERVAL, server.lost.notified())
+                .await
+                .ok();
             continue;
         }
-        let patience = place.patience();
-        match timeout(patience, place.connect()).await {
-            Ok(Ok(link)) => held.use_link(link),
-            Ok(Err(error)) => held.failed(explain(&error)),
-            Err(_) => held.failed(format!("no connection within {} ms", patience.as_millis())),
+        let patience = client.connect_timeout();
+        match timeout(patience, client.connect()).await {
+            Ok(Ok(connection)) => server.use_connection(connection),
+            Ok(Err(error)) => server.report_failed_connection(explain(&error)),
+            Err(_) => server.report_failed_connection(format!(
+                "no connection within {} ms",
+                patience.as_millis()
+            )),
         }
-        drop(held);
-        sleep(REST).await;
+        drop(server);
+        sleep(RECONNECT_INTERVAL).await;
     }
 }
 
-/// An error of the server's or of the way to it, without what was asked: that may show whom a message is for.
+/// Describes an error without the command that caused it, whose keys may show a recipient.
 fn explain(error: &RedisError) -> String {
     match error.code() {
-        Some(code) => format!("the server answers {code}"),
-        None => error.to_string().chars().filter(|character| !character.is_control()).take(200).collect(),
+        Some(code) => format!("the shared server answers {code}"),
+        None => error
+            .to_string()
+            .chars()
+            .filter(|character| !character.is_control())
+            .take(MAX_PROBLEM)
+            .collect(),
     }
 }
 
-static CLAIM: LazyLock<Script> =
-    LazyLock::new(|| Script::new("return redis.call('SET', KEYS[1], 1, 'NX', 'PX', ARGV[1]) and 1 or 0"));
-/// How long a decision may wait for the server: a send is late before its limit is.
-pub const BUDGET: Duration = Duration::from_millis(50);
-/// For name, TCP, TLS and password of one host. It is far more than a decision may take, and so little that a host which
-/// is silent keeps nobody from the others, and that limits are shared again within a second of its return.
-const CONNECT: Duration = Duration::from_millis(300);
-/// Between two attempts.
-const REST: Duration = Duration::from_millis(100);
-/// A start or a reload waits no longer: what comes first is limited as when the server is lost.
-const BEGIN: Duration = Duration::from_millis(500);
-const LOOK: Duration = Duration::from_secs(1);
-const WARN_AGAIN: Duration = Duration::from_secs(60);
+static CLAIM: LazyLock<Script> = LazyLock::new(|| {
+    Script::new("return redis.call('SET', KEYS[1], 1, 'NX', 'PX', ARGV[1]) and 1 or 0")
+});
+/// The time for an answer of the shared server to a decision about a request. A server in the same
+/// network answers within 1 ms, and a request that waits longer than 50 ms would be late for the
+/// limit that it asks about.
+pub const DECISION_TIMEOUT: Duration = Duration::from_millis(50);
+/// The time between two attempts to connect.
+const RECONNECT_INTERVAL: Duration = Duration::from_millis(100);
+/// The wait of a start or a reload for the first connection. Requests that come before it
+/// are limited as if the server were lost.
+const FIRST_CONNECTION_TIMEOUT: Duration = Duration::from_millis(500);
+/// The time after which the connecting task looks whether the server was dropped.
+const DROP_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// The time between two warnings about a connection that comes and goes.
+const WARNING_INTERVAL: Duration = Duration::from_secs(60);
+/// The number of characters of a Redis error in a log line.
+const MAX_PROBLEM: usize = 200;
+/// The problem shown by `status` before the first attempt to connect has ended.
 const NOT_YET: &str = "not connected yet";

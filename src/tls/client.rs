@@ -1,4 +1,4 @@
-//! The client side of TLS: which authorities vouch for an upstream, and with what it is spoken to.
+//! TLS towards upstreams: versions, and the certificate authorities.
 
 use std::sync::Arc;
 
@@ -9,19 +9,22 @@ use rustls_pki_types::pem::PemObject;
 use super::{TlsError, crypto};
 use crate::provider::Ca;
 
-/// What an upstream is connected to with: TLS 1.2 and 1.3, `http/1.1`, certificate and name checked
-/// against the authorities of `ca`.
+/// Returns the TLS configuration for an upstream: TLS 1.2 and 1.3, ALPN `http/1.1`, certificate and
+/// name checked against the authorities of `ca`.
 ///
-/// `pem` is the content of the file that [`Ca::File`] names. `SSLKEYLOGFILE` is not looked at.
+/// `pem` is the content of the file named by [`Ca::File`]. `SSLKEYLOGFILE` is ignored.
 ///
 /// # Errors
-/// Where there is no usable authority.
+/// An unreadable PEM file, or no usable authority.
 pub fn client_config(ca: &Ca, pem: Option<&[u8]>) -> Result<Arc<ClientConfig>, TlsError> {
     let roots = match (ca, pem) {
-        (Ca::Bundled, _) => RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() },
+        (Ca::Bundled, _) => RootCertStore {
+            roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+        },
         (Ca::System, _) => roots_of(rustls_native_certs::load_native_certs().certs)?,
         (Ca::File(_), pem) => {
-            let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.unwrap_or_default()).collect();
+            let certificates: Result<Vec<_>, _> =
+                CertificateDer::pem_slice_iter(pem.unwrap_or_default()).collect();
             roots_of(certificates.map_err(|_| TlsError::NotPem)?)?
         }
     };
@@ -34,8 +37,15 @@ pub fn client_config(ca: &Ca, pem: Option<&[u8]>) -> Result<Arc<ClientConfig>, T
     Ok(Arc::new(config))
 }
 
-pub(super) fn roots_of(certificates: Vec<CertificateDer<'static>>) -> Result<RootCertStore, TlsError> {
+/// Returns a store of the usable certificates; unusable ones are skipped.
+pub(super) fn roots_of(
+    certificates: Vec<CertificateDer<'static>>,
+) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     let (usable, _) = roots.add_parsable_certificates(certificates);
-    if usable == 0 { Err(TlsError::NoAuthority) } else { Ok(roots) }
+    if usable == 0 {
+        Err(TlsError::NoAuthority)
+    } else {
+        Ok(roots)
+    }
 }

@@ -1,47 +1,104 @@
-//! TLS on both sides: which cryptography, which authorities, which certificates.
+//! TLS on both sides: cryptography, authorities and certificates.
 
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::server::VerifierBuilderError;
 
 mod client;
 mod name;
 mod server;
+mod validity;
 
 pub use client::client_config;
-pub use server::server_config;
+pub use server::{ServerFiles, ServerTls, server_config};
+pub use validity::{Stage, Validity};
 
-/// The cryptography of every connection: aws-lc-rs, whose first key exchange is the hybrid
-/// X25519MLKEM768 (rustls' feature `prefer-post-quantum`). Always named, never the process default.
+/// Returns the cryptography of every connection: aws-lc-rs, with the hybrid X25519MLKEM768 as the
+/// first key exchange (rustls' feature `prefer-post-quantum`). The process default is never used.
 #[must_use]
 pub fn crypto() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
-/// Why TLS cannot be set up.
+/// The reason for refusing a TLS configuration.
 #[derive(Debug)]
 pub enum TlsError {
-    /// The file is not PEM.
+    /// The authorities' file is not PEM.
     NotPem,
-    /// There is no certificate that can be used.
+    /// No certificate of an authority can be used.
     NoAuthority,
-    /// The cryptography has no common version.
+    /// The cryptography supports none of the TLS versions.
     Versions(rustls::Error),
-    /// A file of the server side, and what is wrong with it.
-    File(PathBuf, String),
+    /// A file of a listener has a fault.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The fault.
+        fault: FileFault,
+    },
 }
 
 impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotPem => f.write_str("the certificates are not valid PEM"),
-            Self::NoAuthority => f.write_str("there is no usable certificate of an authority"),
+            Self::NoAuthority => f.write_str("no certificate of an authority can be used"),
             Self::Versions(error) => write!(f, "TLS cannot be set up: {error}"),
-            Self::File(path, problem) => write!(f, "{}: {problem}", path.display()),
+            Self::File { path, fault } => write!(f, "{}: {fault}", path.display()),
         }
     }
 }
 
 impl std::error::Error for TlsError {}
+
+/// The fault of a certificate, key or authority file.
+#[derive(Debug)]
+pub enum FileFault {
+    /// The file cannot be read.
+    Read(io::ErrorKind),
+    /// The load did not read the file.
+    NotRead,
+    /// The file is not valid PEM.
+    NotPem,
+    /// The file has no certificate.
+    NoCertificate,
+    /// No certificate of the file can be used as an authority.
+    NoAuthority,
+    /// The authorities of client certificates are refused by the TLS library.
+    Authorities(VerifierBuilderError),
+    /// The file has no private key.
+    NoKey,
+    /// The private key is encrypted.
+    KeyEncrypted,
+    /// The private key belongs to another certificate.
+    KeyMismatch,
+    /// The private key is refused by the TLS library.
+    KeyUnusable(rustls::Error),
+}
+
+impl fmt::Display for FileFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read(kind) => write!(f, "the file cannot be read: {kind}"),
+            Self::NotRead => f.write_str("the file was not read"),
+            Self::NotPem => f.write_str("the file is not valid PEM; is it still being written?"),
+            Self::NoCertificate => f.write_str("the file has no certificate in PEM"),
+            Self::NoAuthority => f.write_str("no certificate in the file can be an authority"),
+            Self::Authorities(error) => write!(f, "the authorities cannot be used: {error}"),
+            Self::NoKey => f.write_str("the file has no private key in PEM"),
+            Self::KeyEncrypted => f.write_str(
+                "the key is encrypted; store the key without a passphrase, readable by this user alone",
+            ),
+            Self::KeyMismatch => f.write_str(
+                "the key does not belong to the certificate; replace both files before reloading",
+            ),
+            Self::KeyUnusable(error) => write!(f, "the key cannot be used: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for FileFault {}

@@ -1,4 +1,4 @@
-//! Clients whose certificate must have a certain name.
+//! Client certificates with a required name.
 
 use std::sync::Arc;
 
@@ -10,28 +10,31 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 
-/// Takes whom `inner` takes, if the certificate has the name.
+/// A verifier that accepts the clients accepted by `inner` if their certificate has the name.
 ///
-/// The name may stand in the common name as well: that is what Meta's documentation of its client
-/// certificate names (`CN=client.webhooks.fbclientcerts.com`), and whether it also has it as an
-/// alternative name is not said. Libraries for TLS look at the latter alone.
+/// The common name counts as well as the alternative names. Meta documents its client certificate by
+/// common name (`CN=client.webhooks.fbclientcerts.com`) and does not mention an alternative name, and
+/// TLS libraries check alternative names only.
 #[derive(Debug)]
-pub(super) struct Named {
+pub(super) struct NamedClientVerifier {
     pub(super) inner: Arc<dyn ClientCertVerifier>,
     pub(super) name: String,
 }
 
-impl ClientCertVerifier for Named {
+impl ClientCertVerifier for NamedClientVerifier {
     fn verify_client_cert(
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let verified = self.inner.verify_client_cert(end_entity, intermediates, now)?;
-        match has_name(end_entity, &self.name) {
-            true => Ok(verified),
-            false => Err(CertificateError::NotValidForName.into()),
+        let verified = self
+            .inner
+            .verify_client_cert(end_entity, intermediates, now)?;
+        if has_name(end_entity, &self.name) {
+            Ok(verified)
+        } else {
+            Err(CertificateError::NotValidForName.into())
         }
     }
 
@@ -63,13 +66,26 @@ impl ClientCertVerifier for Named {
 }
 
 fn has_name(certificate: &CertificateDer<'_>, name: &str) -> bool {
-    let Ok((_, certificate)) = X509Certificate::from_der(certificate) else { return false };
+    let Ok((_, certificate)) = X509Certificate::from_der(certificate) else {
+        return false;
+    };
     let alternative = certificate.subject_alternative_name().ok().flatten();
-    let alternatives = alternative.iter().flat_map(|extension| &extension.value.general_names);
-    let mut common = certificate.subject().iter_common_name().filter_map(|common| common.as_str().ok());
-    let mut dns =
-        alternatives.filter_map(|general| if let GeneralName::DNSName(dns) = general { Some(*dns) } else { None });
-    dns.any(|dns| dns.eq_ignore_ascii_case(name)) || common.any(|common| common.eq_ignore_ascii_case(name))
+    let alternatives = alternative
+        .iter()
+        .flat_map(|extension| &extension.value.general_names);
+    let mut common = certificate
+        .subject()
+        .iter_common_name()
+        .filter_map(|common| common.as_str().ok());
+    let mut dns = alternatives.filter_map(|general| {
+        if let GeneralName::DNSName(dns) = general {
+            Some(*dns)
+        } else {
+            None
+        }
+    });
+    dns.any(|dns| dns.eq_ignore_ascii_case(name))
+        || common.any(|common| common.eq_ignore_ascii_case(name))
 }
 
 #[cfg(test)]
@@ -77,13 +93,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_counts_as_common_or_alternative_name_and_only_whole() {
+    fn a_whole_common_or_alternative_name_is_accepted() {
         let issue = |common: &str, alternatives: &[&str]| {
-            let mut params =
-                rcgen::CertificateParams::new(alternatives.iter().map(ToString::to_string).collect::<Vec<_>>())
-                    .unwrap();
-            params.distinguished_name.push(rcgen::DnType::CommonName, common);
-            params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().der().clone()
+            let mut params = rcgen::CertificateParams::new(
+                alternatives
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>(),
+            )
+            .unwrap();
+            params
+                .distinguished_name
+                .push(rcgen::DnType::CommonName, common);
+            params
+                .self_signed(&rcgen::KeyPair::generate().unwrap())
+                .unwrap()
+                .der()
+                .clone()
         };
         let table = [
             ("client.test", vec![], true),
@@ -92,8 +118,15 @@ mod tests {
             ("xclient.test", vec!["*.test"], false),
         ];
         for (common, alternatives, expected) in table {
-            assert_eq!(has_name(&issue(common, &alternatives), "client.test"), expected, "{common} {alternatives:?}");
+            assert_eq!(
+                has_name(&issue(common, &alternatives), "client.test"),
+                expected,
+                "{common} {alternatives:?}"
+            );
         }
-        assert!(!has_name(&CertificateDer::from(vec![0x30, 0]), "client.test"));
+        assert!(!has_name(
+            &CertificateDer::from(vec![0x30, 0]),
+            "client.test"
+        ));
     }
 }

@@ -1,4 +1,4 @@
-//! The server side: the certificate that is shown, and which clients may connect.
+//! TLS on Keyside's own listeners: the certificate, and the required client certificates.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,32 +16,105 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
 use super::client::roots_of;
-use super::name::Named;
-use super::{TlsError, crypto};
-use crate::config::{ClientAuth, InboundTls};
+use super::name::NamedClientVerifier;
+use super::validity::Validity;
+use super::{FileFault, TlsError, crypto};
+use crate::config::{ClientAuth, InboundTls, OutboundTls};
 
-/// What callers are answered with: TLS 1.2 and 1.3, `http/1.1`, no early data. `files` has the content
-/// of the files that `config` names. The second part is what is usable and yet worth a warning.
+/// The files of a listener with TLS, and the kind of its clients.
+#[derive(Clone, Copy, Debug)]
+pub struct ServerFiles<'c> {
+    cert: &'c Path,
+    key: &'c Path,
+    client: Option<&'c ClientAuth>,
+    clients: Clients,
+}
+
+/// The clients of a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Clients {
+    /// Providers, which trust public authorities.
+    Providers,
+    /// Applications, which are told what to trust.
+    Applications,
+}
+
+/// The TLS side of a listener.
+#[derive(Clone, Debug)]
+pub struct ServerTls {
+    /// The configuration for handshakes.
+    pub config: Arc<ServerConfig>,
+    /// The certificate's file and times; `None` for a certificate that cannot be parsed.
+    pub validity: Option<Validity>,
+    /// Warnings about usable but doubtful certificates.
+    pub warnings: Vec<String>,
+}
+
+impl<'c> ServerFiles<'c> {
+    /// Returns the files of `[inbound.tls]`.
+    #[must_use]
+    pub fn inbound(config: &'c InboundTls) -> Self {
+        Self {
+            cert: &config.cert,
+            key: &config.key,
+            client: config.client.as_ref(),
+            clients: Clients::Providers,
+        }
+    }
+
+    /// Returns the files of `[outbound.tls]`.
+    #[must_use]
+    pub fn outbound(config: &'c OutboundTls) -> Self {
+        Self {
+            cert: &config.cert,
+            key: &config.key,
+            client: None,
+            clients: Clients::Applications,
+        }
+    }
+
+    /// Returns the paths.
+    pub fn paths(&self) -> impl Iterator<Item = PathBuf> {
+        let client = self.client.map(|client| &*client.ca);
+        let all = [Some(self.cert), Some(self.key), client];
+        all.into_iter().flatten().map(Path::to_owned)
+    }
+
+    /// Returns the path of the private key.
+    #[must_use]
+    pub fn key(&self) -> &'c Path {
+        self.key
+    }
+}
+
+/// Returns the TLS side of a listener: TLS 1.2 and 1.3, ALPN `http/1.1`, no early data. `contents` has the contents of
+/// the files.
 ///
 /// # Errors
-/// Where a file cannot be read or used, or where key and certificate do not belong together.
+/// A file that cannot be read or used, or a key of another certificate.
 pub fn server_config(
-    config: &InboundTls,
-    files: &BTreeMap<PathBuf, io::Result<Vec<u8>>>,
-) -> Result<(Arc<ServerConfig>, Vec<String>), TlsError> {
-    let chain = chain(&config.cert, read(files, &config.cert)?)?;
-    let warnings = warnings(&config.cert, &chain);
-    let key = key(&config.key, read(files, &config.key)?)?;
+    files: ServerFiles<'_>,
+    contents: &BTreeMap<PathBuf, io::Result<Vec<u8>>>,
+) -> Result<ServerTls, TlsError> {
+    let chain = chain(files.cert, read(contents, files.cert)?)?;
+    let validity = Validity::of(files.cert, &chain);
+    let mut warnings: Vec<_> = validity
+        .as_ref()
+        .and_then(|validity| validity.concern(SystemTime::now()))
+        .into_iter()
+        .collect();
+    if files.clients == Clients::Providers {
+        warnings.extend(chain_warnings(files.cert, &chain));
+    }
+    let key = key(files.key, read(contents, files.key)?)?;
     let crypto = crypto();
     let certified = CertifiedKey::from_der(chain, key, &crypto).map_err(|error| match error {
-        rustls::Error::InconsistentKeys(_) => {
-            problem(&config.key, "the key is not that of the certificate; put both in place before reloading")
-        }
-        other => problem(&config.key, &format!("the key cannot be used: {other}")),
+        rustls::Error::InconsistentKeys(_) => fault(files.key, FileFault::KeyMismatch),
+        other => fault(files.key, FileFault::KeyUnusable(other)),
     })?;
-    let verifier: Arc<dyn ClientCertVerifier> = match &config.client {
+    let verifier: Arc<dyn ClientCertVerifier> = match files.client {
         None => Arc::new(NoClientAuth),
-        Some(client) => client_verifier(client, read(files, &client.ca)?)?,
+        Some(client) => client_verifier(client, read(contents, &client.ca)?)?,
     };
     let mut server = ServerConfig::builder_with_provider(crypto)
         .with_safe_default_protocol_versions()
@@ -49,76 +122,93 @@ pub fn server_config(
         .with_client_cert_verifier(verifier)
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
     server.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok((Arc::new(server), warnings))
+    Ok(ServerTls {
+        config: Arc::new(server),
+        validity,
+        warnings,
+    })
 }
 
-fn client_verifier(client: &ClientAuth, pem: &[u8]) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
-    let authorities: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    let authorities = authorities.map_err(|_| problem(&client.ca, "it is not valid PEM"))?;
-    let roots = roots_of(authorities).map_err(|error| problem(&client.ca, &error.to_string()))?;
+fn client_verifier(
+    client: &ClientAuth,
+    pem: &[u8],
+) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let authorities = CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|_| fault(&client.ca, FileFault::NotPem))?;
+    let roots = roots_of(authorities).map_err(|_| fault(&client.ca, FileFault::NoAuthority))?;
     let inner = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), crypto())
         .build()
-        .map_err(|error| problem(&client.ca, &error.to_string()))?;
+        .map_err(|error| fault(&client.ca, FileFault::Authorities(error)))?;
     Ok(match &client.name {
         None => inner,
-        Some(name) => Arc::new(Named { inner, name: name.clone() }),
+        Some(name) => Arc::new(NamedClientVerifier {
+            inner,
+            name: name.clone(),
+        }),
     })
 }
 
 fn chain(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match chain {
-        Ok(chain) if chain.is_empty() => Err(problem(path, "there is no certificate in it")),
+        Ok(chain) if chain.is_empty() => Err(fault(path, FileFault::NoCertificate)),
         Ok(chain) => Ok(chain),
-        Err(_) => Err(problem(path, "it is not valid PEM; is it still being written?")),
+        Err(_) => Err(fault(path, FileFault::NotPem)),
     }
 }
 
 fn key(path: &Path, pem: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
-    if pem.windows(ENCRYPTED.len()).any(|window| window == ENCRYPTED) {
-        return Err(problem(
-            path,
-            "the key is encrypted; put it there without a passphrase, readable by this user alone",
-        ));
+    if pem
+        .windows(ENCRYPTED.len())
+        .any(|window| window == ENCRYPTED)
+    {
+        return Err(fault(path, FileFault::KeyEncrypted));
     }
-    PrivateKeyDer::from_pem_slice(pem).map_err(|_| problem(path, "there is no private key in it, in PEM"))
+    PrivateKeyDer::from_pem_slice(pem).map_err(|_| fault(path, FileFault::NoKey))
 }
 
-/// A certificate out of its time is shown all the same: what comes is better refused by those who
-/// check it than by nobody being there, and a clock may be wrong.
-fn warnings(path: &Path, chain: &[CertificateDer<'static>]) -> Vec<String> {
-    let parsed: Vec<_> = chain.iter().filter_map(|der| Some(X509Certificate::from_der(der).ok()?.1)).collect();
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
-    let now = i64::try_from(now).unwrap_or(i64::MAX);
+/// Returns warnings about the order and the length of a chain.
+fn chain_warnings(path: &Path, chain: &[CertificateDer<'static>]) -> Vec<String> {
+    let parsed: Vec<_> = chain
+        .iter()
+        .filter_map(|der| Some(X509Certificate::from_der(der).ok()?.1))
+        .collect();
     let mut warnings = Vec::new();
     let mut warn = |text: &str| warnings.push(format!("{}: {text}", path.display()));
-    if let Some(leaf) = parsed.first() {
-        if leaf.validity().not_after.timestamp() < now {
-            warn("the certificate has expired; providers refuse it");
-        }
-        if leaf.validity().not_before.timestamp() > now {
-            warn("the certificate is not valid yet; providers refuse it");
-        }
-        if parsed.len() == 1 && leaf.issuer() != leaf.subject() {
-            warn("there is only the certificate itself, without its chain; most providers need the chain");
-        }
+    if let [leaf] = &parsed[..]
+        && leaf.issuer() != leaf.subject()
+    {
+        warn("the file has the certificate without its chain; most providers need the chain");
     }
-    if parsed.windows(2).any(|pair| matches!(pair, [of, by] if of.issuer() != by.subject())) {
-        warn("the chain is out of order; each certificate should be followed by that of its issuer");
+    if parsed
+        .windows(2)
+        .any(|pair| matches!(pair, [of, by] if of.issuer() != by.subject()))
+    {
+        warn(
+            "the chain is out of order; the certificate of the issuer should follow each certificate",
+        );
     }
     warnings
 }
 
-fn read<'f>(files: &'f BTreeMap<PathBuf, io::Result<Vec<u8>>>, path: &Path) -> Result<&'f [u8], TlsError> {
+fn read<'f>(
+    files: &'f BTreeMap<PathBuf, io::Result<Vec<u8>>>,
+    path: &Path,
+) -> Result<&'f [u8], TlsError> {
     match files.get(path) {
         Some(Ok(content)) => Ok(content),
-        Some(Err(error)) => Err(problem(path, &format!("it cannot be read: {}", error.kind()))),
-        None => Err(problem(path, "it was not read")),
+        Some(Err(error)) => Err(fault(path, FileFault::Read(error.kind()))),
+        None => Err(fault(path, FileFault::NotRead)),
     }
 }
 
-fn problem(path: &Path, text: &str) -> TlsError {
-    TlsError::File(path.to_owned(), text.to_owned())
+fn fault(path: &Path, fault: FileFault) -> TlsError {
+    TlsError::File {
+        path: path.to_owned(),
+        fault,
+    }
 }
 
+/// The mark of an encrypted PEM key, in both forms (PKCS #8 and traditional).
 const ENCRYPTED: &[u8] = b"ENCRYPTED";

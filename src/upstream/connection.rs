@@ -1,4 +1,4 @@
-//! One connection to an upstream, and one exchange at a time on it.
+//! A connection to an upstream, with one exchange at a time.
 
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
@@ -10,89 +10,117 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use http::Method;
 use http_body::Body;
-use hyper::body::Incoming;
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
 use tokio_rustls::client::TlsStream;
 
-use super::framing::{Framing, Head, ProtocolError, Step, take_head};
-use super::{Outgoing, OutgoingBody, UpstreamError};
+use super::error::UpstreamError;
+use super::framing::{Framing, ProtocolError, Step};
+use super::head::{Head, HeadReader};
+use super::place::Place;
+use super::request::Outgoing;
+use super::request_body::OutgoingBody;
+use super::upload::Upload;
 use crate::watchdog::Watchdog;
 
-/// The bytes below HTTP.
+/// The byte stream below HTTP.
 #[derive(Debug)]
 pub(super) enum Io {
-    /// Only on loopback, or to an application.
+    /// TCP without TLS: on loopback, or to an application.
     Plain(TcpStream),
-    /// To an application.
+    /// A Unix socket of an application.
     Unix(UnixStream),
-    /// TLS, with certificate and name checked.
+    /// TLS with a checked certificate and name.
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// One connection. Whoever holds it has it alone; it is polled by the request's own task, so that an
-/// exchange costs no second task, no channel and no wake-up between them.
+/// A connection, owned by one request at a time. The task of the request polls it, so an exchange
+/// costs no second task, no channel and no wake-up between tasks.
 #[derive(Debug)]
 pub(super) struct Connection {
     io: Io,
     received: BytesMut,
+    heads: HeadReader,
+    /// The head of an answer that came before the whole request was written.
+    early: Option<Head>,
     watchdog: Watchdog,
     limits: Limits,
     born: Instant,
-    /// When the last exchange on it ended.
+    /// Time at which the last exchange ended.
     idle_since: Instant,
-    used: bool,
+    is_reused: bool,
+    _place: Place,
 }
 
 /// The times that bound one exchange.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// When the exchange begins: now.
+    /// Beginning of the exchange: now.
     pub start: Instant,
-    /// The end of the whole exchange.
+    /// End of the whole exchange, however it goes.
     pub deadline: Instant,
-    /// From the last byte of the request to the head of the answer.
+    /// Longest wait from the last byte of the request to the head of the answer.
     pub head: Duration,
-    /// Between two bytes of a body, in either direction.
+    /// Longest wait between two bytes of a body, in either direction.
     pub progress: Duration,
 }
 
 impl Connection {
-    pub(super) fn new(io: Io, limits: Limits) -> Self {
+    pub(super) fn new(io: Io, place: Place, limits: Limits) -> Self {
         let now = limits.start;
         let watchdog = Watchdog::new(limits.deadline);
         let received = BytesMut::with_capacity(READ_SIZE);
-        Self { io, received, watchdog, limits, born: now, idle_since: now, used: false }
+        Self {
+            io,
+            received,
+            heads: HeadReader::default(),
+            early: None,
+            watchdog,
+            limits,
+            born: now,
+            idle_since: now,
+            is_reused: false,
+            _place: place,
+        }
     }
 
-    /// Whether it has carried an exchange before.
+    /// True for a connection that has carried an exchange before.
     pub(super) fn is_reused(&self) -> bool {
-        self.used
+        self.is_reused
     }
 
-    /// Marks the end of an exchange after which it may carry another.
-    pub(super) fn rest(&mut self, now: Instant) {
-        self.used = true;
+    /// The time at which the last exchange ended.
+    pub(super) fn idle_since(&self) -> Instant {
+        self.idle_since
+    }
+
+    /// Marks the end of an exchange; another may follow on this connection.
+    pub(super) fn becomes_idle(&mut self, now: Instant) {
+        self.is_reused = true;
         self.idle_since = now;
     }
 
-    /// Whether it is young enough, and the upstream has neither closed it nor said anything unasked.
+    /// True for a connection that is young enough, still open, and without unread bytes: an unread byte
+    /// would count as the beginning of the next answer.
     ///
-    /// The upstream's end shows as readable; a read that is pending costs no system call, because the
-    /// last read did not fill its buffer and tokio remembers that.
+    /// The end of a connection shows as readable. A pending read costs no system call: the last read
+    /// did not fill the buffer, and tokio remembers the fact.
     pub(super) fn is_fit(&mut self, now: Instant) -> bool {
         self.is_young(now)
             && self.received.is_empty()
-            && self.poll_receive(&mut Context::from_waker(std::task::Waker::noop())).is_pending()
+            && self
+                .poll_receive(&mut Context::from_waker(std::task::Waker::noop()))
+                .is_pending()
     }
 
-    pub(super) fn is_young(&self, now: Instant) -> bool {
-        now.duration_since(self.idle_since) < MAX_IDLE_TIME && now.duration_since(self.born) < MAX_AGE
+    fn is_young(&self, now: Instant) -> bool {
+        now.duration_since(self.idle_since) < MAX_IDLE_AGE
+            && now.duration_since(self.born) < MAX_AGE
     }
 
-    /// Sends a request and waits for the head of its answer; false beside it where that came before
-    /// all of the request was written.
+    /// Sends a request and waits for the head of the answer. The flag is false if the answer came
+    /// before the whole request was written; the connection then carries no other exchange.
     pub(super) async fn exchange(
         &mut self,
         request: &mut Outgoing,
@@ -100,6 +128,7 @@ impl Connection {
         written: &AtomicBool,
     ) -> Result<(Head, bool), UpstreamError> {
         self.limits = limits;
+        self.heads = HeadReader::default();
         let complete = self.send(request, written).await?;
         self.expect_within(limits.head);
         let mut head = poll_fn(|cx| self.poll_head(cx, &request.method)).await?;
@@ -107,31 +136,47 @@ impl Connection {
         Ok((head, complete))
     }
 
-    /// Writes the request; false where the upstream answered before all of it was written.
-    async fn send(&mut self, request: &mut Outgoing, written: &AtomicBool) -> Result<bool, UpstreamError> {
-        // The first bytes leave in the same moment, or the system is full of others that do not.
-        self.watchdog.set(self.limits.deadline.min(self.limits.start + self.limits.progress));
-        self.write_first(&request.head.bytes, written).await?;
+    /// Writes the request; false if the upstream answered before the whole request was written.
+    async fn send(
+        &mut self,
+        request: &mut Outgoing,
+        written: &AtomicBool,
+    ) -> Result<bool, UpstreamError> {
+        // Bounds the first write as well: it waits only while the socket's buffer is full.
+        self.watchdog.set(
+            self.limits
+                .deadline
+                .min(self.limits.start + self.limits.progress),
+        );
+        self.write_first(request.head.as_slice(), written).await?;
         match &mut request.body {
             OutgoingBody::Whole(body) => poll_fn(|cx| self.poll_write_all(cx, body)).await,
+            OutgoingBody::Secret(body) => {
+                let mut rest = body.as_bytes();
+                poll_fn(|cx| self.poll_write_all(cx, &mut rest)).await
+            }
             OutgoingBody::Pieces(pieces) => poll_fn(|cx| self.poll_write_all(cx, pieces)).await,
-            OutgoingBody::Stream { body, chunked, limit } => {
-                let mut upload = Upload {
-                    body: Pin::new(body),
-                    chunked: *chunked,
-                    limit: *limit,
-                    sent: 0,
-                    parts: Default::default(),
-                    ended: false,
-                };
+            OutgoingBody::Stream {
+                body,
+                length,
+                limit,
+                reader,
+            } => {
+                let mut upload =
+                    Upload::new(Pin::new(body), *length, *limit, reader.as_deref_mut());
                 poll_fn(|cx| self.poll_upload(cx, &mut upload, &request.method)).await
             }
         }
     }
 
-    /// Writes the head; a failure before the system took a byte of it proves that the upstream has
-    /// nothing of this request.
-    async fn write_first(&mut self, head: &[u8], written: &AtomicBool) -> Result<(), UpstreamError> {
+    /// Writes the head. A failure before the system took a byte proves that the upstream has nothing of
+    /// this request (`NotWritten`), so the request may go out on a different connection. After the
+    /// first byte there is no such proof.
+    async fn write_first(
+        &mut self,
+        head: &[u8],
+        written: &AtomicBool,
+    ) -> Result<(), UpstreamError> {
         let first = poll_fn(|cx| {
             let written = self.poll_write(cx, &[IoSlice::new(head)]);
             self.or_timeout(cx, written, false)
@@ -139,17 +184,27 @@ impl Connection {
         let count = first.await?.map_err(|_| UpstreamError::NotWritten)?;
         written.store(true, Ordering::Relaxed);
         let mut rest = head.get(count..).unwrap_or_default();
-        poll_fn(|cx| self.poll_write_all(cx, &mut rest)).await.map(drop)
+        poll_fn(|cx| self.poll_write_all(cx, &mut rest))
+            .await
+            .map(drop)
     }
 
-    fn poll_write_all(&mut self, cx: &mut Context<'_>, data: &mut impl Buf) -> Poll<Result<bool, UpstreamError>> {
+    fn poll_write_all(
+        &mut self,
+        cx: &mut Context<'_>,
+        data: &mut impl Buf,
+    ) -> Poll<Result<bool, UpstreamError>> {
         if !ready!(self.poll_write_out(cx, data))? {
             return Poll::Ready(Ok(false));
         }
         self.poll_flush_out(cx)
     }
 
-    fn poll_write_out(&mut self, cx: &mut Context<'_>, data: &mut impl Buf) -> Poll<Result<bool, UpstreamError>> {
+    fn poll_write_out(
+        &mut self,
+        cx: &mut Context<'_>,
+        data: &mut impl Buf,
+    ) -> Poll<Result<bool, UpstreamError>> {
         while data.has_remaining() {
             let mut slices = [IoSlice::new(&[]); MAX_SLICES];
             let count = data.chunks_vectored(&mut slices);
@@ -159,20 +214,25 @@ impl Connection {
                     data.advance(count);
                     self.expect_within(self.limits.progress);
                 }
-                // An upstream that has had enough may have answered before it closed.
+                // The upstream no longer reads, perhaps after an early answer: read the answer.
                 Err(_) => return Poll::Ready(Ok(false)),
             }
         }
         Poll::Ready(Ok(true))
     }
 
-    /// What TLS has taken it need not have written: without this, the last bytes of a request may stay with it.
+    /// Flushes TLS, which may keep written bytes in its own buffer: without a flush the last bytes of a
+    /// request may never leave.
     fn poll_flush_out(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, UpstreamError>> {
         let flushed = self.poll_flush(cx);
         Poll::Ready(Ok(ready!(self.or_timeout(cx, flushed, true))?.is_ok()))
     }
 
-    /// Passes a streamed body on until it ends, or until the upstream answers before it ended.
+    /// Passes a streamed body on until the end, or until the upstream answers early. False for an early
+    /// answer.
+    ///
+    /// In each round: look for an early answer first, then write what is staged, then ask for the next
+    /// frame. An upload that the upstream has refused must not go on for 100 MB.
     fn poll_upload(
         &mut self,
         cx: &mut Context<'_>,
@@ -181,8 +241,12 @@ impl Connection {
     ) -> Poll<Result<bool, UpstreamError>> {
         loop {
             match self.poll_receive(cx) {
-                Poll::Ready(Ok(count)) if count > 0 && take_head(&mut self.received.clone(), method)?.is_none() => {
-                    continue;
+                Poll::Ready(Ok(count)) if count > 0 => {
+                    self.early = self.heads.take(&mut self.received, method)?;
+                    if self.early.is_none() {
+                        continue;
+                    }
+                    return Poll::Ready(Ok(false));
                 }
                 Poll::Ready(_) => return Poll::Ready(Ok(false)),
                 Poll::Pending => {}
@@ -204,11 +268,13 @@ impl Connection {
                     self.expect_within(self.limits.progress);
                     upload.stage(frame.into_data().unwrap_or_default())?;
                 }
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(UpstreamError::CallerBody(error))),
-                Poll::Ready(None) => upload.stage_end(),
+                Poll::Ready(Some(Err(error))) => {
+                    return Poll::Ready(Err(UpstreamError::RequestBody(error)));
+                }
+                Poll::Ready(None) => upload.stage_end()?,
                 Poll::Pending => {
                     return match self.watchdog.poll(cx) {
-                        Poll::Ready(()) => Poll::Ready(Err(UpstreamError::CallerTimedOut)),
+                        Poll::Ready(()) => Poll::Ready(Err(UpstreamError::RequestBodyTimedOut)),
                         Poll::Pending => Poll::Pending,
                     };
                 }
@@ -216,9 +282,16 @@ impl Connection {
         }
     }
 
-    fn poll_head(&mut self, cx: &mut Context<'_>, method: &Method) -> Poll<Result<Head, UpstreamError>> {
+    fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        method: &Method,
+    ) -> Poll<Result<Head, UpstreamError>> {
+        if let Some(head) = self.early.take() {
+            return Poll::Ready(Ok(head));
+        }
         loop {
-            if let Some(head) = take_head(&mut self.received, method)? {
+            if let Some(head) = self.heads.take(&mut self.received, method)? {
                 return Poll::Ready(Ok(head));
             }
             let received = self.poll_receive(cx);
@@ -229,12 +302,12 @@ impl Connection {
         }
     }
 
-    /// What of the body is here already.
+    /// The part of the body that is here already.
     pub(super) fn take_body(&mut self, framing: &mut Framing) -> Result<Step, ProtocolError> {
         framing.take(&mut self.received)
     }
 
-    /// The next piece of the body; `None` at its end.
+    /// The next piece of the body; `None` at the end.
     pub(super) fn poll_body(
         &mut self,
         cx: &mut Context<'_>,
@@ -243,11 +316,15 @@ impl Connection {
         loop {
             match framing.take(&mut self.received) {
                 Ok(Step::Data(data)) => {
-                    // A body that is always there when it is asked for would never wait for the watchdog.
+                    // A fast body never waits for its next piece, so the watchdog never fires: the
+                    // deadline is checked here.
                     if self.expect_within(self.limits.progress) {
                         return Poll::Ready(Some(Ok(data)));
                     }
-                    return Poll::Ready(Some(Err(UpstreamError::TimedOut { what: "answering", written: true })));
+                    return Poll::Ready(Some(Err(UpstreamError::TimedOut {
+                        what: "answering",
+                        written: true,
+                    })));
                 }
                 Ok(Step::End) => return Poll::Ready(None),
                 Ok(Step::More) => {}
@@ -263,18 +340,37 @@ impl Connection {
         }
     }
 
-    /// Gives the next step so much time; false where the time of the whole exchange is over.
+    /// The end of the whole exchange.
+    pub(super) fn deadline(&self) -> Instant {
+        self.limits.deadline
+    }
+
+    /// Begins the wait for the next piece of the body anew, after a pause on this side.
+    pub(super) fn resume(&mut self) {
+        self.expect_within(self.limits.progress);
+    }
+
+    /// Sets the timeout of the next step; false once the deadline of the exchange has passed.
     fn expect_within(&mut self, time: Duration) -> bool {
         let now = Instant::now();
         self.watchdog.set(self.limits.deadline.min(now + time));
         now < self.limits.deadline
     }
 
-    fn or_timeout<T>(&mut self, cx: &mut Context<'_>, step: Poll<T>, written: bool) -> Poll<Result<T, UpstreamError>> {
+    /// Ends a pending step with `TimedOut` once the watchdog has fired.
+    fn or_timeout<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        step: Poll<T>,
+        written: bool,
+    ) -> Poll<Result<T, UpstreamError>> {
         match step {
             Poll::Ready(value) => Poll::Ready(Ok(value)),
             Poll::Pending => match self.watchdog.poll(cx) {
-                Poll::Ready(()) => Poll::Ready(Err(UpstreamError::TimedOut { what: "answering", written })),
+                Poll::Ready(()) => Poll::Ready(Err(UpstreamError::TimedOut {
+                    what: "answering",
+                    written,
+                })),
                 Poll::Pending => Poll::Pending,
             },
         }
@@ -291,7 +387,11 @@ impl Connection {
         }
     }
 
-    fn poll_write(&mut self, cx: &mut Context<'_>, data: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        data: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         match &mut self.io {
             Io::Plain(io) => Pin::new(io).poll_write_vectored(cx, data),
             Io::Unix(io) => Pin::new(io).poll_write_vectored(cx, data),
@@ -308,45 +408,13 @@ impl Connection {
     }
 }
 
-/// A body on its way: at most one frame of it, with the lines of its chunk around it.
-struct Upload<'a> {
-    body: Pin<&'a mut Incoming>,
-    chunked: bool,
-    limit: u64,
-    sent: u64,
-    parts: [Bytes; 3],
-    ended: bool,
-}
-
-impl Upload<'_> {
-    fn stage(&mut self, data: Bytes) -> Result<(), UpstreamError> {
-        self.sent += data.len() as u64;
-        if self.sent > self.limit {
-            return Err(UpstreamError::CallerTooLarge { limit: self.limit });
-        }
-        // An empty chunk would end the body.
-        if self.chunked && !data.is_empty() {
-            let size = Bytes::from(format!("{:x}\r\n", data.len()));
-            self.parts = [size, data, Bytes::from_static(b"\r\n")];
-        } else {
-            self.parts = [data, Bytes::new(), Bytes::new()];
-        }
-        Ok(())
-    }
-
-    fn stage_end(&mut self) {
-        self.ended = true;
-        if self.chunked {
-            self.parts = [Bytes::from_static(b"0\r\n\r\n"), Bytes::new(), Bytes::new()];
-        }
-    }
-}
-
+/// Bytes that are read at a time: the largest TLS record.
 const READ_SIZE: usize = 16 * 1024;
-/// Written at a time: one write of a large body costs half of what many small ones do, most of it for waking
-/// the reader.
+/// Most pieces of a body in one write. One write of a large body costs half as much as many small
+/// writes; most of the difference is waking the reader.
 const MAX_SLICES: usize = 64;
-/// Shorter than the idle times of servers, so that a request seldom meets a closing connection.
-const MAX_IDLE_TIME: Duration = Duration::from_secs(20);
-/// So that a change in DNS is followed.
+/// Longest time that a connection stays idle: shorter than the idle timeouts of servers, so that a
+/// request seldom meets a closing connection.
+const MAX_IDLE_AGE: Duration = Duration::from_secs(20);
+/// Longest life of a connection, so that sending follows a change in DNS.
 const MAX_AGE: Duration = Duration::from_secs(300);

@@ -28,7 +28,7 @@ ADMIN = urllib.parse.urlsplit(os.environ["KEYSIDE_ADMIN"])
 SEND = "/v23.0/106540352242922/messages"
 PAGE_SECONDS = 30
 
-# Every way in which a page can make a browser send a request elsewhere. `at` is what the page attacks.
+# The ways in which a page can make a browser send a request to another origin. `at` is the address under attack.
 PAGE = """<!doctype html><title>evil</title>
 <form id=text method=POST enctype=text/plain action="{at}{send}?form" target=a><input name='{{"messaging_product":"whatsapp","a":"' value='"}}'></form>
 <form id=urlencoded method=POST action="{at}{send}?urlencoded" target=b><input name=to value=1></form>
@@ -167,7 +167,7 @@ class Browser(unittest.TestCase):
         self.assertRefused(self.attack("evil.test", "evil.test"), SENT_BY_EVERY_PAGE, {403, 421})
 
     def test_a_rebound_name_opened_directly(self):
-        # What a page of the rebound name sends to its own origin: no Origin, no Sec-Fetch-Site, only the name tells.
+        # A page of a rebound name sends no Origin and no Sec-Fetch-Site to its own origin: only the Host tells.
         self.open_directly("evil.test", "/v23.0/1?rebound")
         self.assertRefused(self.tap.seen, {("GET", "/v23.0/1?rebound")}, {421})
 

@@ -1,4 +1,4 @@
-// What the sandbox behind Keyside has seen.
+// Reads the records of the sandbox behind Keyside.
 import { readFileSync } from "node:fs";
 import https from "node:https";
 

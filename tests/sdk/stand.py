@@ -44,6 +44,7 @@ META = """\
 extends        = "meta"
 upstream       = "https://127.0.0.1:{graph}"
 media_upstream = "https://127.0.0.1:{media}"
+upstreams      = {{ api = "https://127.0.0.1:{graph}" }}
 ca             = "{dir}/ca.pem"
 
 [credential.acme]
@@ -54,7 +55,10 @@ verify_token = "file:{dir}/verify_token"
 
 [[route]]
 credential = "acme"
-operations = ["messages", "media", "media_delete", "templates"]
+operations = [
+  "messages", "media", "media_delete", "templates", "objects", "groups", "calls", "block_users", "flows", "commerce",
+  "phone_numbers", "account", "registration", "onboarding", "uploads", "insights",
+]
 
 [[webhook]]
 path       = "/webhooks/whatsapp"
@@ -153,9 +157,9 @@ def wait_for(what, ready):
         time.sleep(0.05)
 
 
-def connects(port):
+def connects(port, address="127.0.0.1"):
     try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
+        socket.create_connection((address, port), 1).close()
         return True
     except OSError:
         return False

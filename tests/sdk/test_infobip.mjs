@@ -1,4 +1,4 @@
-// @infobip-api/sdk, sending through Keyside. It is given no credential, only the address of the sidecar.
+// @infobip-api/sdk, sending through Keyside. The SDK has no credential, only the address of the sidecar.
 import assert from "node:assert/strict";
 import test from "node:test";
 import { AuthType, Infobip } from "@infobip-api/sdk";

@@ -1,5 +1,6 @@
-"""pywa, sending through Keyside. It is given no credential, only the address of the sidecar."""
+"""pywa, sending through Keyside. The SDK has no credential, only the address of the sidecar."""
 
+import datetime
 import hashlib
 import json
 import os
@@ -9,6 +10,7 @@ import urllib.request
 
 import httpx
 from pywa import WhatsApp, errors
+from pywa.types.groups import GroupJoinApprovalMode
 from pywa.types.others import Result
 from pywa.types.templates import BodyText, TemplateLanguage
 
@@ -17,8 +19,9 @@ SANDBOX = os.environ["SANDBOX_URL"]
 SENDER = "106540352242922"
 ACCOUNT = "102290129340398"
 RECIPIENT = "15550001234"
+TEMPLATE = "711633970112948"  # hello_world, which every account of the sandbox has
 
-# The recipients for which the sandbox answers with this error code of the provider.
+# Recipients, with the error code that the sandbox answers for each.
 ERRORS = {
     "15550000190": (190, errors.ExpiredAccessToken),
     "15550130429": (130429, errors.RateLimitHit),
@@ -37,7 +40,7 @@ class ThroughKeyside(unittest.TestCase):
         session = httpx.Client(timeout=20)
         self.addCleanup(session.close)
         self.wa = WhatsApp(phone_id=SENDER, waba_id=ACCOUNT, token="none", session=session)
-        # pywa sets the provider's address on the session it is given; the sidecar takes its place.
+        # pywa sets the provider's address on its session; the address of the sidecar replaces it.
         session.base_url = KEYSIDE + session.base_url.path
 
     def assertAccepted(self, sent_id, **fields):
@@ -79,6 +82,61 @@ class ThroughKeyside(unittest.TestCase):
             pages += 1
         self.assertGreater(pages, 1)
         self.assertEqual(names, list(first_page(limit=100)))
+
+    def test_the_sign_of_typing_is_shown(self):
+        self.assertTrue(self.wa.indicate_typing(message_id="wamid.HBgLMTY1MDM4Nzk0MzkVAgASGBQ="))
+
+    def test_groups_are_made_read_changed_and_deleted(self):
+        made = self.wa.create_group(subject="Keyside", join_approval_mode=GroupJoinApprovalMode.APPROVAL_REQUIRED)
+        self.assertTrue(made.request_id)
+        # Not wa.get_groups(): pywa 4.5.0 expects a list, Meta's description has {"data": {"groups": [...]}}.
+        listed = self.wa.api.get_active_groups(phone_id=SENDER)["data"]["groups"]
+        group_id = next(group["id"] for group in listed if group["subject"] == "Keyside")
+        group = self.wa.get_group(group_id)
+        self.assertEqual((group.id, group.subject), (group_id, "Keyside"))
+        link = self.wa.get_group_invite_link(group_id)
+        self.assertNotEqual(link.link, self.wa.reset_group_invite_link(group_id).link)
+        requests = list(self.wa.get_group_join_requests(group_id))
+        self.assertEqual(len(requests), 1)
+        self.wa.approve_group_join_requests(group_id=group_id, request_ids=[requests[0].id])
+        self.assertEqual(len(self.wa.get_group(group_id).participants), 2)
+        self.wa.remove_group_participants(group_id=group_id, participants=["15550001234"])
+        self.assertEqual(len(self.wa.get_group(group_id).participants), 1)
+        sent = self.wa.send_message(to=group_id, text="to all")
+        self.assertAccepted(sent.id, recipient_type="group", to=group_id)
+        self.assertTrue(self.wa.delete_group(group_id).request_id)
+        with self.assertRaises(errors.WhatsAppError):
+            self.wa.get_group(group_id)
+
+    def test_templates_are_compared_unpaused_migrated_and_archived(self):
+        start, end = datetime.datetime(2026, 11, 1), datetime.datetime(2026, 11, 29)
+        compared = self.wa.compare_templates(TEMPLATE, "413970837002183", start=start, end=end)
+        self.assertIn(TEMPLATE, compared.times_sent)
+        self.assertTrue(self.wa.unpause_template(TEMPLATE))
+        self.assertTrue(self.wa.migrate_templates(source_waba_id="1", destination_waba_id=ACCOUNT).migrated)
+        self.assertTrue(self.wa.api.update_template(template_id=TEMPLATE, template={"category": "UTILITY"})["success"])
+        # pywa writes the second host into the request; the address of the sidecar replaces it.
+        archived = self.wa.api.send_raw_request("POST", f"/{ACCOUNT}/message_templates/archive", json={"hsm_ids": [TEMPLATE]})
+        self.assertEqual(archived["archived_templates"], [TEMPLATE])
+
+    def test_what_an_account_has_is_read_and_changed(self):
+        api = self.wa.api
+        flow = api.create_flow(name="order", categories=("OTHER",), waba_id=ACCOUNT)["id"]
+        self.assertEqual(api.get_flow(flow_id=flow, fields=("id", "name"))["id"], flow)
+        for what, answer in {
+            "the metadata of a flow": api.update_flow_metadata(flow_id=flow, name="orders"),
+            "a flow": api.publish_flow(flow_id=flow),
+            "the end of a flow": api.delete_flow(flow_id=flow),
+            "the commerce settings": api.update_commerce_settings(phone_id=SENDER, data={"is_cart_enabled": True}),
+            "the settings of a number": api.update_business_phone_number_settings(phone_id=SENDER, settings={}),
+        }.items():
+            with self.subTest(what):
+                self.assertTrue(answer["success"], answer)
+        self.assertTrue(api.get_signups(waba_id=ACCOUNT)["data"])
+        self.assertTrue(api.get_reserved_usernames(phone_id=SENDER)["data"])
+        self.assertTrue(api.get_call_permissions(phone_id=SENDER, user_wa_id="15550001234", recipient=None)["actions"])
+        self.assertEqual(api.get_business_phone_number(phone_id=SENDER, fields=("id",))["id"], SENDER)
+        self.assertTrue(api.get_owned_wabas(business_portfolio_id="506914307656634")["data"])
 
     def test_the_providers_errors_keep_their_meaning(self):
         for recipient, (code, kind) in ERRORS.items():

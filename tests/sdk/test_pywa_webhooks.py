@@ -1,4 +1,4 @@
-"""An application made with pywa and FastAPI, behind Keyside: it checks every webhook again, with the same app secret."""
+"""An application made with pywa and FastAPI behind Keyside, which checks the signature of every webhook again."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-// twilio for Node, sending through Keyside. It is given no credential, only the address of the sidecar.
+// twilio for Node, sending through Keyside. The SDK has no credential, only the address of the sidecar.
 import assert from "node:assert/strict";
 import test from "node:test";
 import twilio from "twilio";
@@ -8,7 +8,7 @@ import { askSandbox, lastMessage } from "./sandbox.mjs";
 const { KEYSIDE_URL, KEY_FINGERPRINT, ACCOUNT_SID } = process.env;
 const FROM = "whatsapp:+15550001111";
 
-// The SDK's hook for a client of one's own: the sidecar takes the provider's place.
+// The hook of the SDK for a custom client puts the sidecar in the place of the provider.
 class ThroughKeyside extends twilio.RequestClient {
   request(options) {
     return super.request({ ...options, uri: options.uri.replace("https://api.twilio.com", KEYSIDE_URL) });

@@ -1,4 +1,4 @@
-"""twilio for Python, sending through Keyside. It is given no credential, only the address of the sidecar."""
+"""twilio for Python, sending through Keyside. The SDK has no credential, only the address of the sidecar."""
 
 import json
 import os
@@ -17,7 +17,7 @@ TEXT = "Ünïcode and a \N{ROCKET}"
 
 
 class ThroughKeyside(TwilioHttpClient):
-    """The SDK's hook for a client of one's own: the sidecar takes the provider's place."""
+    """The hook of the SDK for a custom client puts the sidecar in the place of the provider."""
 
     def request(self, method, url, *args, **kwargs):
         return super().request(method, url.replace("https://api.twilio.com", KEYSIDE), *args, **kwargs)
@@ -44,7 +44,7 @@ class Twilio(unittest.TestCase):
         self.assertEqual((sent["body"]["Body"], sent["token"]), (TEXT, FINGERPRINT))
 
     def test_errors_are_the_sdks_own(self):
-        # The recipients for whom the provider refuses the key, and says that it is too much.
+        # Recipients for which the provider refuses the key, and reports a throttle.
         for to, status, code in [("15550000190", 401, 20003), ("15550130429", 429, 20429)]:
             with self.subTest(code=code):
                 with self.assertRaises(TwilioRestException) as raised:

@@ -1,4 +1,4 @@
-// @vonage/messages, sending through Keyside. It is given no credential, only the address of the sidecar.
+// @vonage/messages, sending through Keyside. The SDK has no credential, only the address of the sidecar.
 import assert from "node:assert/strict";
 import test from "node:test";
 import { Auth } from "@vonage/auth";

@@ -1,4 +1,4 @@
-// whatsapp-api-js, sending through Keyside. It is given no credential, only the address of the sidecar.
+// whatsapp-api-js, sending through Keyside. The SDK has no credential, only the address of the sidecar.
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
@@ -18,7 +18,7 @@ const api = new WhatsAppAPI({
     token: "none",
     v: "v23.0",
     secure: false,
-    // The SDK's hook for its fetch: the sidecar takes the provider's place.
+    // The hook of the SDK for fetch puts the sidecar in the place of the provider.
     ponyfill: { fetch: (url, options) => fetch(String(url).replace(provider, KEYSIDE), options) },
 });
 

@@ -1,4 +1,4 @@
-// An application made with whatsapp-api-js, behind Keyside: it checks every webhook again, with the same app secret.
+// An application made with whatsapp-api-js behind Keyside, which checks the signature of every webhook again.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";

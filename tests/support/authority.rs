@@ -1,52 +1,62 @@
-//! A certificate authority for tests, and the certificates that an upstream should or should not have.
+//! A certificate authority for tests, with good and bad certificates for upstreams.
 
 use std::sync::{Arc, OnceLock};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose,
+    date_time_ymd,
+};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-/// An authority with its own key.
+/// A certificate authority with a key.
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
-/// What is wrong with the certificate of an upstream.
+/// The kinds of certificate that an upstream can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Certificate {
-    /// Nothing: `localhost`, `127.0.0.1`, `graph.test`, of the authority that Keyside trusts.
+    /// Valid for `localhost`, `127.0.0.1` and `graph.test`, from the authority that Keyside trusts.
     Good,
-    /// It ended years ago.
+    /// Expired years ago.
     Expired,
-    /// It begins in a far future.
+    /// Valid from a far future on.
     NotYetValid,
-    /// It is for `other.test` only.
+    /// Valid for `other.test` only.
     WrongHost,
-    /// Another authority signed it.
+    /// Signed by an authority that Keyside does not trust.
     UnknownAuthority,
-    /// It signed itself.
+    /// Signed by its own key.
     SelfSigned,
 }
 
 impl Authority {
-    /// The one authority that the default configuration trusts.
+    /// The authority that the default configuration trusts.
     pub fn trusted() -> &'static Self {
         static TRUSTED: OnceLock<Authority> = OnceLock::new();
         TRUSTED.get_or_init(Self::new)
     }
 
-    /// Another authority, that nobody trusts.
+    /// Makes an authority that no configuration trusts.
     pub fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("no names are fine");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
-        params.distinguished_name.push(rcgen::DnType::CommonName, "Keyside test CA");
+        params.key_usages = vec![
+            KeyUsagePurpose::KeyCertSign,
+            KeyUsagePurpose::DigitalSignature,
+        ];
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, "Keyside test CA");
         let key = KeyPair::generate().expect("a key");
-        Self { issuer: CertifiedIssuer::self_signed(params, key).expect("a certificate") }
+        Self {
+            issuer: CertifiedIssuer::self_signed(params, key).expect("a certificate"),
+        }
     }
 
-    /// Its certificate as PEM.
+    /// The certificate of the authority, as PEM.
     pub fn pem(&self) -> String {
         self.issuer.pem()
     }
@@ -57,10 +67,22 @@ impl Authority {
         self.issue_pem(&CertificateParams::new(names).expect("the names are valid"))
     }
 
+    /// A certificate as by [`Self::server_pem`] that was issued 100 days ago and ends after `left`, and its key.
+    pub fn server_pem_for(&self, left: std::time::Duration) -> (String, String) {
+        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let mut params = CertificateParams::new(names).expect("the names are valid");
+        let now = std::time::SystemTime::now();
+        params.not_before = (now - std::time::Duration::from_secs(100 * 86_400)).into();
+        params.not_after = (now + left).into();
+        self.issue_pem(&params)
+    }
+
     /// A certificate for a client with this common name and its key, both as PEM.
     pub fn client_pem(&self, name: &str) -> (String, String) {
         let mut params = CertificateParams::new(Vec::new()).expect("no names are fine");
-        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, name);
         self.issue_pem(&params)
     }
 
@@ -70,23 +92,36 @@ impl Authority {
         (certificate.pem(), key.serialize_pem())
     }
 
-    fn issue(&self, params: &CertificateParams) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
+    fn issue(
+        &self,
+        params: &CertificateParams,
+    ) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
-        (certificate.der().clone(), PrivateKeyDer::try_from(key.serialize_der()).expect("a PKCS#8 key"))
+        (
+            certificate.der().clone(),
+            PrivateKeyDer::try_from(key.serialize_der()).expect("a PKCS#8 key"),
+        )
     }
 }
 
-/// The TLS side of a client that trusts these authorities, and that shows a certificate where it has one.
-pub fn client_config(authorities: &[&str], certificate: Option<&(String, String)>) -> Arc<ClientConfig> {
+/// The TLS side of a client that trusts `authorities`, and shows a client certificate, if given.
+pub fn client_config(
+    authorities: &[&str],
+    certificate: Option<&(String, String)>,
+) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     for pem in authorities {
-        roots.add(CertificateDer::from_pem_slice(pem.as_bytes()).expect("PEM")).expect("a certificate");
+        roots
+            .add(CertificateDer::from_pem_slice(pem.as_bytes()).expect("PEM"))
+            .expect("a certificate");
     }
-    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("the provider has the default versions")
-        .with_root_certificates(roots);
+    let config = ClientConfig::builder_with_provider(Arc::new(
+        rustls::crypto::aws_lc_rs::default_provider(),
+    ))
+    .with_safe_default_protocol_versions()
+    .expect("the provider has the default versions")
+    .with_root_certificates(roots);
     Arc::new(match certificate {
         None => config.with_no_client_auth(),
         Some((certificate, key)) => config
@@ -98,11 +133,15 @@ pub fn client_config(authorities: &[&str], certificate: Option<&(String, String)
     })
 }
 
-/// The TLS side of an upstream with this certificate.
+/// The TLS side of an upstream with a certificate of this kind.
 pub fn server_config(which: Certificate) -> Arc<ServerConfig> {
     let names = match which {
         Certificate::WrongHost => vec!["other.test".to_owned()],
-        _ => vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "graph.test".to_owned()],
+        _ => vec![
+            "localhost".to_owned(),
+            "127.0.0.1".to_owned(),
+            "graph.test".to_owned(),
+        ],
     };
     let mut params = CertificateParams::new(names).expect("the names are valid");
     params.not_before = date_time_ymd(2020, 1, 1);
@@ -117,16 +156,21 @@ pub fn server_config(which: Certificate) -> Arc<ServerConfig> {
         Certificate::SelfSigned => {
             let key = KeyPair::generate().expect("a key");
             let certificate = params.self_signed(&key).expect("a certificate");
-            (certificate.der().clone(), PrivateKeyDer::try_from(key.serialize_der()).expect("a PKCS#8 key"))
+            (
+                certificate.der().clone(),
+                PrivateKeyDer::try_from(key.serialize_der()).expect("a PKCS#8 key"),
+            )
         }
         _ => Authority::trusted().issue(&params),
     };
-    let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("the provider has the default versions")
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], key)
-        .expect("the key fits the certificate");
+    let mut config = ServerConfig::builder_with_provider(Arc::new(
+        rustls::crypto::aws_lc_rs::default_provider(),
+    ))
+    .with_safe_default_protocol_versions()
+    .expect("the provider has the default versions")
+    .with_no_client_auth()
+    .with_single_cert(vec![certificate], key)
+    .expect("the key fits the certificate");
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Arc::new(config)
 }

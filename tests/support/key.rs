@@ -1,4 +1,4 @@
-//! A private key to sign with, and its public half to check what was signed.
+//! A private key for signing, and its public half for checking signatures.
 
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rsa::{KeyPair, KeySize};
@@ -13,28 +13,43 @@ pub struct SigningKey {
 }
 
 impl SigningKey {
-    /// A new one.
+    /// Makes a key.
     pub fn new() -> Self {
-        Self { pair: KeyPair::generate(KeySize::Rsa2048).expect("a key") }
+        Self {
+            pair: KeyPair::generate(KeySize::Rsa2048).expect("a key"),
+        }
     }
 
     /// PKCS#8 in PEM, in lines as OpenSSL writes them.
     pub fn pem(&self) -> String {
-        let der: aws_lc_rs::encoding::Pkcs8V1Der<'_> = self.pair.as_der().expect("it can be written");
+        let der: aws_lc_rs::encoding::Pkcs8V1Der<'_> =
+            self.pair.as_der().expect("it can be written");
         let text = base64(der.as_ref());
-        let lines: Vec<_> = text.as_bytes().chunks(64).map(|line| String::from_utf8_lossy(line).into_owned()).collect();
-        format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", lines.join("\n"))
+        let lines: Vec<_> = text
+            .as_bytes()
+            .chunks(64)
+            .map(|line| String::from_utf8_lossy(line).into_owned())
+            .collect();
+        format!(
+            "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
+            lines.join("\n")
+        )
     }
 
-    /// The claims of a JWT that it has signed with RS256.
+    /// Returns the claims of a JWT, after checking that this key signed it with RS256.
     pub fn claims(&self, jwt: &str) -> serde_json::Value {
         let (signed, signature) = jwt.rsplit_once('.').expect("a JWT");
         let (header, claims) = signed.split_once('.').expect("a JWT");
         let decoded = |part: &str| BASE64URL_NOPAD.decode(part.as_bytes()).expect("base64url");
-        let key = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, self.pair.public_key().as_ref());
-        key.verify(signed.as_bytes(), &decoded(signature)).expect("its own signature");
+        let key =
+            UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, self.pair.public_key().as_ref());
+        key.verify(signed.as_bytes(), &decoded(signature))
+            .expect("its own signature");
         let header: serde_json::Value = serde_json::from_slice(&decoded(header)).expect("JSON");
-        assert_eq!((&header["alg"], &header["typ"]), (&"RS256".into(), &"JWT".into()));
+        assert_eq!(
+            (&header["alg"], &header["typ"]),
+            (&"RS256".into(), &"JWT".into())
+        );
         serde_json::from_slice(&decoded(claims)).expect("JSON")
     }
 }

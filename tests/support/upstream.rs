@@ -1,4 +1,4 @@
-//! The far side: an upstream that does exactly what a test tells it, and remembers every byte that it was sent.
+//! The far side: an upstream that answers as a test scripts it, and records every byte that it receives.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 use rustls::{ServerConfig, ServerConnection};
 
 use super::authority::{Certificate, server_config};
+use super::stretched;
 
-/// One request as the upstream saw it.
+/// A request as the upstream received it.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
-    /// Which connection it came on, counted from 1.
+    /// The number of the connection, counted from 1.
     pub connection: usize,
-    /// Which request of that connection it is, counted from 1.
+    /// The number of the request on its connection, counted from 1.
     pub turn: usize,
     /// The head as sent, with the empty line.
     pub head: Vec<u8>,
@@ -26,14 +27,18 @@ pub struct Request {
     pub raw: Vec<u8>,
     /// The trailers as sent.
     pub trailers: Vec<u8>,
-    /// Whether it arrived whole.
+    /// True when the request arrived whole.
     pub complete: bool,
 }
 
 impl Request {
     /// The request line.
     pub fn line(&self) -> String {
-        let end = self.head.windows(2).position(|two| two == b"\r\n").unwrap_or(self.head.len());
+        let end = self
+            .head
+            .windows(2)
+            .position(|two| two == b"\r\n")
+            .unwrap_or(self.head.len());
         String::from_utf8_lossy(&self.head[..end]).into_owned()
     }
 
@@ -47,7 +52,7 @@ impl Request {
         self.line().split(' ').nth(1).unwrap_or_default().to_owned()
     }
 
-    /// All headers, names in lower case.
+    /// The headers, names in lower case.
     pub fn headers(&self) -> Vec<(String, String)> {
         String::from_utf8_lossy(&self.head)
             .split("\r\n")
@@ -59,25 +64,29 @@ impl Request {
 
     /// Every value of a header.
     pub fn all(&self, name: &str) -> Vec<String> {
-        self.headers().into_iter().filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value).collect()
+        self.headers()
+            .into_iter()
+            .filter(|(n, _)| n.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
+            .collect()
     }
 
-    /// The value of a header that is there once.
+    /// The first value of a header.
     pub fn header(&self, name: &str) -> Option<String> {
         self.all(name).into_iter().next()
     }
 }
 
-/// What happens to a connection after an answer.
+/// The fate of a connection after an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum After {
     /// The next request is read.
     Keep,
-    /// It ends properly: TLS `close_notify`, FIN.
+    /// The connection ends properly: TLS `close_notify`, FIN.
     Close,
-    /// It ends with FIN alone.
+    /// The connection ends with FIN alone.
     Cut,
-    /// It ends with RST.
+    /// The connection ends with RST.
     Reset,
 }
 
@@ -96,7 +105,9 @@ struct Record {
 
 impl Record {
     fn lock(&self) -> std::sync::MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.memory
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -111,7 +122,7 @@ pub struct Upstream {
 type Script = dyn Fn(&mut Wire) -> After + Send + Sync;
 
 impl Upstream {
-    /// Over TLS; each whole request is answered by the bytes that `answer` makes.
+    /// Over TLS; answers each whole request with the bytes that `answer` makes.
     pub fn answering(answer: impl Fn(&Request) -> Vec<u8> + Send + Sync + 'static) -> Self {
         Self::scripted(move |request, wire| {
             wire.write(&answer(request));
@@ -119,27 +130,30 @@ impl Upstream {
         })
     }
 
-    /// Over TLS; says `{"ok":true}` to everything.
+    /// Over TLS; answers every request with `{"ok":true}`.
     pub fn ok() -> Self {
         Self::answering(|_| json(r#"{"ok":true}"#))
     }
 
-    /// Over TLS; each whole request is given to `script`.
+    /// Over TLS; passes each whole request to `script`.
     pub fn scripted(script: impl Fn(&Request, &mut Wire) -> After + Send + Sync + 'static) -> Self {
-        Self::start(Some(server_config(Certificate::Good)), Arc::new(per_request(script)))
+        Self::start(
+            Some(server_config(Certificate::Good)),
+            Arc::new(per_request(script)),
+        )
     }
 
-    /// Without TLS; each whole request is given to `script`.
+    /// Without TLS; passes each whole request to `script`.
     pub fn plain(script: impl Fn(&Request, &mut Wire) -> After + Send + Sync + 'static) -> Self {
         Self::start(None, Arc::new(per_request(script)))
     }
 
-    /// Over TLS; `script` has the connection to itself and reads for itself.
+    /// Over TLS; `script` reads from the connection and writes to it.
     pub fn raw(script: impl Fn(&mut Wire) -> After + Send + Sync + 'static) -> Self {
         Self::start(Some(server_config(Certificate::Good)), Arc::new(script))
     }
 
-    /// Over TLS with this certificate; says `{"ok":true}` to everything.
+    /// Over TLS with this certificate; answers every request with `{"ok":true}`.
     pub fn with_certificate(certificate: Certificate) -> Self {
         Self::start(
             Some(server_config(certificate)),
@@ -155,7 +169,12 @@ impl Upstream {
         let address = listener.local_addr().expect("it is bound");
         let record = Arc::new(Record::default());
         let stop = Arc::new(AtomicBool::new(false));
-        let upstream = Self { address, tls: tls.is_some(), record: Arc::clone(&record), stop: Arc::clone(&stop) };
+        let upstream = Self {
+            address,
+            tls: tls.is_some(),
+            record: Arc::clone(&record),
+            stop: Arc::clone(&stop),
+        };
         thread::spawn(move || {
             for stream in listener.incoming() {
                 if stop.load(Ordering::Relaxed) {
@@ -174,7 +193,15 @@ impl Upstream {
                     let _ = tcp.set_read_timeout(Some(Duration::from_millis(200)));
                     let _ = tcp.set_write_timeout(Some(Duration::from_secs(20)));
                     let tls = tls.and_then(|config| ServerConnection::new(config).ok());
-                    let mut wire = Wire { tcp, tls, unread: Vec::new(), record, stop, number, turn: 0 };
+                    let mut wire = Wire {
+                        tcp,
+                        tls,
+                        unread: Vec::new(),
+                        record,
+                        stop,
+                        number,
+                        turn: 0,
+                    };
                     let after = script(&mut wire);
                     wire.finish(after);
                 });
@@ -183,22 +210,26 @@ impl Upstream {
         upstream
     }
 
-    /// What goes into `upstream = "..."`.
+    /// The value for `upstream = "..."`.
     pub fn url(&self) -> String {
-        format!("{}://{}", if self.tls { "https" } else { "http" }, self.address)
+        format!(
+            "{}://{}",
+            if self.tls { "https" } else { "http" },
+            self.address
+        )
     }
 
-    /// Its host and port, as they stand in a `Host` header.
+    /// The host and port, as a `Host` header has them.
     pub fn authority(&self) -> String {
         self.address.to_string()
     }
 
-    /// Its port.
+    /// The port.
     pub fn port(&self) -> u16 {
         self.address.port()
     }
 
-    /// All requests so far, whole or not.
+    /// The requests so far, whole or not.
     pub fn requests(&self) -> Vec<Request> {
         self.record.lock().requests.clone()
     }
@@ -208,28 +239,35 @@ impl Upstream {
         self.requests().pop().expect("the upstream saw a request")
     }
 
-    /// The last request to a target that begins so. Where a token is checked, Keyside asks questions of its own at any time.
+    /// The last request to a target that begins with `target`: where tokens are checked, Keyside sends questions at any time.
     pub fn last_to(&self, target: &str) -> Request {
         let all = self.requests();
-        all.into_iter().rfind(|request| request.target().starts_with(target)).expect("the upstream saw such a request")
+        all.into_iter()
+            .rfind(|request| request.target().starts_with(target))
+            .expect("the upstream saw such a request")
     }
 
-    /// How many requests arrived whole.
+    /// The number of requests that arrived whole.
     pub fn arrivals(&self) -> usize {
-        self.record.lock().requests.iter().filter(|request| request.complete).count()
+        self.record
+            .lock()
+            .requests
+            .iter()
+            .filter(|request| request.complete)
+            .count()
     }
 
-    /// How many requests began to arrive.
+    /// The number of requests that began to arrive.
     pub fn heads(&self) -> usize {
         self.record.lock().requests.len()
     }
 
-    /// How many connections were accepted.
+    /// The number of accepted connections.
     pub fn connections(&self) -> usize {
         self.record.lock().connections
     }
 
-    /// How many bytes arrived inside TLS.
+    /// The number of bytes that arrived inside TLS.
     pub fn bytes(&self) -> usize {
         self.record.lock().bytes
     }
@@ -239,9 +277,9 @@ impl Upstream {
         self.record.lock().requests.clear();
     }
 
-    /// Waits until so many requests began to arrive.
+    /// Waits until `heads` requests began to arrive; false after `within`, stretched by the load.
     pub fn wait_for(&self, heads: usize, within: Duration) -> bool {
-        let end = Instant::now() + within;
+        let end = Instant::now() + stretched(within);
         let mut memory = self.record.lock();
         while memory.requests.len() < heads {
             let now = Instant::now();
@@ -281,7 +319,7 @@ fn per_request(
     }
 }
 
-/// One connection to the upstream, under TLS where the upstream has it.
+/// A connection to the upstream, under TLS where the upstream speaks TLS.
 pub struct Wire {
     tcp: TcpStream,
     tls: Option<ServerConnection>,
@@ -293,23 +331,28 @@ pub struct Wire {
 }
 
 impl Wire {
-    /// Which connection this is, counted from 1.
+    /// The number of the connection, counted from 1.
     pub fn number(&self) -> usize {
         self.number
     }
 
-    /// Reads a whole request and remembers it.
+    /// Reads and records a whole request.
     pub fn request(&mut self) -> Option<Request> {
         let (place, request) = self.head()?;
         self.body(place, request)
     }
 
-    /// Reads a head and remembers it; the body is still to come.
+    /// Reads and records a head; the body is still to come.
     pub fn head(&mut self) -> Option<(usize, Request)> {
         let head = self.until(b"\r\n\r\n")?;
         self.turn += 1;
-        let request =
-            Request { connection: self.number, turn: self.turn, raw: head.clone(), head, ..Request::default() };
+        let request = Request {
+            connection: self.number,
+            turn: self.turn,
+            raw: head.clone(),
+            head,
+            ..Request::default()
+        };
         let mut memory = self.record.lock();
         memory.requests.push(request.clone());
         let place = memory.requests.len() - 1;
@@ -324,7 +367,10 @@ impl Wire {
         let whole = if chunked {
             self.chunks(&mut request)
         } else {
-            let length = request.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+            let length = request
+                .header("content-length")
+                .and_then(|length| length.parse().ok())
+                .unwrap_or(0);
             self.exactly(length).map(|bytes| {
                 request.raw.extend_from_slice(&bytes);
                 request.body = bytes;
@@ -333,7 +379,11 @@ impl Wire {
         request.complete = whole.is_some();
         let mut memory = self.record.lock();
         // A test may have forgotten the requests meanwhile.
-        if let Some(slot) = memory.requests.get_mut(place).filter(|slot| slot.head == request.head) {
+        if let Some(slot) = memory
+            .requests
+            .get_mut(place)
+            .filter(|slot| slot.head == request.head)
+        {
             slot.clone_from(&request);
         }
         drop(memory);
@@ -346,7 +396,13 @@ impl Wire {
             let line = self.until(b"\r\n")?;
             request.raw.extend_from_slice(&line);
             let digits = String::from_utf8_lossy(&line);
-            let digits = digits.trim().split(';').next().unwrap_or_default().trim().to_owned();
+            let digits = digits
+                .trim()
+                .split(';')
+                .next()
+                .unwrap_or_default()
+                .trim()
+                .to_owned();
             let length = usize::from_str_radix(&digits, 16).ok()?;
             if length == 0 {
                 loop {
@@ -367,7 +423,10 @@ impl Wire {
     fn until(&mut self, end: &[u8]) -> Option<Vec<u8>> {
         let mut seen = 0;
         loop {
-            if let Some(at) = self.unread[seen..].windows(end.len()).position(|window| window == end) {
+            if let Some(at) = self.unread[seen..]
+                .windows(end.len())
+                .position(|window| window == end)
+            {
                 return Some(self.unread.drain(..seen + at + end.len()).collect());
             }
             seen = self.unread.len().saturating_sub(end.len() - 1);
@@ -403,25 +462,30 @@ impl Wire {
                 Err(error)
                     if matches!(
                         error.kind(),
-                        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
+                        io::ErrorKind::WouldBlock
+                            | io::ErrorKind::TimedOut
+                            | io::ErrorKind::Interrupted
                     ) => {}
                 Err(_) => return None,
             }
         }
     }
 
-    /// Sends bytes; says whether the connection took them.
+    /// Sends bytes; true when the connection took all of them.
     pub fn write(&mut self, bytes: &[u8]) -> bool {
         match &mut self.tls {
             Some(tls) => {
                 let mut stream = rustls::Stream::new(tls, &mut self.tcp);
-                stream.write_all(bytes).and_then(|()| stream.flush()).is_ok()
+                stream
+                    .write_all(bytes)
+                    .and_then(|()| stream.flush())
+                    .is_ok()
             }
             None => self.tcp.write_all(bytes).is_ok(),
         }
     }
 
-    /// Reads and throws away until the other side is done, or the time is over.
+    /// Reads and drops bytes until the other side ends, at most for `within`.
     pub fn drain(&mut self, within: Duration) {
         let end = Instant::now() + within;
         while Instant::now() < end && self.more().is_some() {
@@ -429,7 +493,7 @@ impl Wire {
         }
     }
 
-    /// Says nothing for a while.
+    /// Sends nothing for `time`.
     pub fn wait(&mut self, time: Duration) {
         let end = Instant::now() + time;
         while Instant::now() < end && !self.stop.load(Ordering::Relaxed) {
@@ -437,12 +501,12 @@ impl Wire {
         }
     }
 
-    /// Says nothing until the other side goes away or the test ends.
+    /// Sends nothing until the other side ends the connection or the test ends.
     pub fn hang(&mut self) {
         while self.more().is_some() {}
     }
 
-    /// Sends FIN and goes on reading.
+    /// Sends FIN; reading stays possible.
     pub fn half_close(&mut self) {
         if let Some(tls) = &mut self.tls {
             tls.send_close_notify();
@@ -464,7 +528,7 @@ impl Wire {
     }
 }
 
-/// A whole answer with these headers, `Content-Length` and this body.
+/// An answer with the headers given, `Content-Length` and a body.
 pub fn answer(status: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut out = format!("HTTP/1.1 {status}\r\n").into_bytes();
     for (name, value) in headers {
@@ -477,5 +541,9 @@ pub fn answer(status: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
 
 /// A 200 with this JSON, as Graph sends it.
 pub fn json(body: &str) -> Vec<u8> {
-    answer("200 OK", &[("Content-Type", "application/json; charset=UTF-8")], body.as_bytes())
+    answer(
+        "200 OK",
+        &[("Content-Type", "application/json; charset=UTF-8")],
+        body.as_bytes(),
+    )
 }

@@ -1,4 +1,4 @@
-//! Webhooks of Meta's: the configuration, the events, the application.
+//! A webhook of Meta's form: the configuration, the events, the application.
 
 use std::fmt::Write;
 
@@ -6,19 +6,19 @@ use super::keyside::Setup;
 use super::upstream::{After, Upstream};
 use super::{APP_SECRET, hmac_sha256};
 
-/// Where the webhook is.
+/// The path of the webhook.
 pub const HOOK: &str = "/webhooks/whatsapp";
-/// What the handshake names.
+/// The verify token of the handshake.
 pub const VERIFY_TOKEN: &str = "verify-token-of-the-test";
-/// An event as Meta writes it.
+/// An event in Meta's spelling, with the escapes that Meta uses.
 pub const EVENT: &str = r#"{"object":"whatsapp_business_account","entry":[{"id":"1","changes":[{"value":{"messages":[{"text":{"body":"caf\u00e9 a\u0040b 50\u0025 \u003C\/x>"}}]},"field":"messages"}]}]}"#;
 
-/// An application that takes every event.
+/// An application that answers every event with 200.
 pub fn application() -> Upstream {
     answering(200)
 }
 
-/// An application that says this to every event.
+/// An application that answers every event with `status`.
 pub fn answering(status: u16) -> Upstream {
     Upstream::plain(move |_, wire| {
         wire.write(format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n").as_bytes());
@@ -38,7 +38,11 @@ pub fn forwarding(forward: &str) -> Setup {
 
 /// A webhook in front of an application, with more lines in the credential.
 pub fn with_credential(application: &Upstream, credential: &str) -> Setup {
-    written(&format!("forward = \"{}/events\"", application.url()), "", credential)
+    written(
+        &format!("forward = \"{}/events\"", application.url()),
+        "",
+        credential,
+    )
 }
 
 /// `[inbound]` and one webhook of Meta's, with more lines for each.
@@ -56,12 +60,26 @@ fn written(webhook: &str, inbound: &str, credential: &str) -> Setup {
     ))
 }
 
-/// The header line with a signature of Meta's.
+/// A route to `upstream`, and a webhook in front of `application`.
+pub fn beside(upstream: &Upstream, application: &Upstream) -> Setup {
+    Setup::new(upstream)
+        .file("app_secret", APP_SECRET)
+        .file("verify_token", VERIFY_TOKEN)
+        .credential(
+            "token = \"file:@DIR@/token\"\napp_secret = \"file:@DIR@/app_secret\"\nverify_token = \"file:@DIR@/verify_token\"\n",
+        )
+        .more(&format!(
+            "[inbound]\nlisten = [\"127.0.0.1:@INBOUND@\"]\n[[webhook]]\npath = \"{HOOK}\"\ncredential = \"acme\"\nforward = \"{}/events\"\n",
+            application.url()
+        ))
+}
+
+/// The header line with Meta's signature.
 pub fn signature(secret: &str, body: &[u8]) -> String {
     format!("X-Hub-Signature-256: sha256={}", hmac_sha256(secret, body))
 }
 
-/// A POST to the webhook with these header lines.
+/// A POST to the webhook with additional header lines.
 pub fn event(lines: &[&str], body: &[u8]) -> Vec<u8> {
     let mut head = format!(
         "POST {HOOK} HTTP/1.1\r\nHost: hooks.example.com\r\nContent-Type: application/json\r\nUser-Agent: facebookexternalua\r\nContent-Length: {}\r\n",
@@ -76,7 +94,7 @@ pub fn event(lines: &[&str], body: &[u8]) -> Vec<u8> {
     request
 }
 
-/// A genuine event.
+/// A POST with a valid signature.
 pub fn genuine(body: &[u8]) -> Vec<u8> {
     event(&[&signature(APP_SECRET, body)], body)
 }

@@ -1,20 +1,20 @@
-//! What stands for an application that sends.
+//! An application that sends messages through Keyside.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Method;
+use http::{Method, header};
 use tokio::time::Instant;
 
-use super::{Outcome, SENDER};
+use super::{DemoResult, SENDER};
 use crate::config::ListenAddress;
 use crate::provider::{Ca, Origin};
 use crate::tls;
-use crate::upstream::{Head, Limits, Outgoing, OutgoingBody, Upstream};
+use crate::upstream::{Limits, OutgoingBody, RequestLine, Upstream, UpstreamKind};
 
-/// It knows an address on localhost and nothing else.
+/// An application that knows an address on localhost, and no credential.
 #[derive(Clone)]
 pub(super) struct Application {
     pub(super) url: String,
@@ -23,42 +23,73 @@ pub(super) struct Application {
 }
 
 impl Application {
-    pub(super) fn calling(addresses: &[ListenAddress]) -> Outcome<Self> {
+    /// An application in front of a sidecar with these addresses.
+    pub(super) fn new(addresses: &[ListenAddress]) -> DemoResult<Self> {
         let Some(ListenAddress::Tcp(address)) = addresses.first() else {
-            return Err("the sidecar has no address".into());
+            return Err("the sidecar listens on no TCP address for applications".into());
         };
-        let origin = Origin { tls: false, host: address.ip().to_string(), port: address.port() };
-        let keyside = Arc::new(Upstream::new(origin, tls::client_config(&Ca::Bundled, None)?)?);
-        Ok(Self { url: format!("http://{address}"), host: address.to_string(), keyside })
+        let origin = Origin {
+            tls: false,
+            host: address.ip().to_string(),
+            port: address.port(),
+        };
+        let keyside = Upstream::new(
+            UpstreamKind::Provider,
+            origin,
+            tls::client_config(&Ca::Bundled, None)?,
+        )?;
+        Ok(Self {
+            url: format!("http://{address}"),
+            host: address.to_string(),
+            keyside: Arc::new(keyside),
+        })
     }
 
-    pub(super) async fn send(&self, prefix: &str, recipient: &str) -> Outcome<(u16, String)> {
-        self.call(Method::POST, &format!("{prefix}/v23.0/{SENDER}/messages"), &message(recipient)).await
+    /// Sends a message through the route with this path prefix. Returns the status and the body of the answer.
+    pub(super) async fn send(&self, prefix: &str, recipient: &str) -> DemoResult<(u16, String)> {
+        let path = format!("{prefix}/v23.0/{SENDER}/messages");
+        self.call(Method::POST, &path, &message(recipient)).await
     }
 
-    pub(super) async fn call(&self, method: Method, path: &str, body: &str) -> Outcome<(u16, String)> {
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            self.host,
-            body.len()
-        );
-        let seconds = Duration::from_secs;
+    /// Makes a request. Returns the status and the body of the answer.
+    pub(super) async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: &str,
+    ) -> DemoResult<(u16, String)> {
+        let body = OutgoingBody::Whole(Bytes::copy_from_slice(body.as_bytes()));
+        let mut line = RequestLine::new(method, body);
+        line.target(path);
+        let mut head = line.headers(&self.host);
+        head.header(&header::CONTENT_TYPE, "application/json");
+        let request = head.finish();
+        let start = Instant::now();
         let limits = Limits {
-            start: Instant::now(),
-            deadline: Instant::now() + seconds(20),
-            head: seconds(20),
-            progress: seconds(20),
+            start,
+            deadline: start + CALL_TIMEOUT,
+            head: CALL_TIMEOUT,
+            progress: CALL_TIMEOUT,
         };
-        let mut bytes = Head::default();
-        bytes.push(head.as_bytes());
-        let request = Outgoing::new(method, bytes, OutgoingBody::Whole(Bytes::new()));
-        let answer = self.keyside.send(request, limits, &AtomicBool::new(false)).await?;
+        let answer = self
+            .keyside
+            .send(request, limits, &AtomicBool::new(false))
+            .await?;
         let status = answer.status.as_u16();
-        let text = answer.body.whole(1 << 20).await?;
+        let text = answer.body.whole(MAX_ANSWER).await?;
         Ok((status, String::from_utf8_lossy(&text).into_owned()))
     }
 }
 
+/// Makes the body of a text message.
 pub(super) fn message(recipient: &str) -> String {
-    format!(r#"{{"messaging_product":"whatsapp","to":"{recipient}","type":"text","text":{{"body":"Hello"}}}}"#)
+    format!(
+        r#"{{"messaging_product":"whatsapp","to":"{recipient}","type":"text","text":{{"body":"Hello"}}}}"#
+    )
 }
+
+/// The time for one call. The sandbox answers within milliseconds, even on a busy machine.
+const CALL_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The largest answer that is read, in bytes: far more than any answer in the demo.
+const MAX_ANSWER: usize = 1 << 20;

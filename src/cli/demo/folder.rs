@@ -1,17 +1,19 @@
-//! Where the demo keeps its secrets.
+//! The folder with the demo's configuration and secrets.
 
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::Outcome;
-use crate::sandbox::{new_app_secret, new_token};
+use keyside_sandbox::{new_app_secret, new_token};
 
-/// A folder of the demo's own, gone when it ends.
+use super::DemoResult;
+
+/// A temporary folder, deleted when dropped.
 pub(super) struct Folder(PathBuf);
 
 impl Folder {
-    /// A new one, with secrets in it.
-    pub(super) fn new() -> Outcome<Self> {
-        use std::os::unix::fs::DirBuilderExt;
+    /// Makes a folder with a token, an app secret and a verify token in it.
+    pub(super) fn new() -> DemoResult<Self> {
         let path = std::env::temp_dir().join(format!("keyside-demo-{}", std::process::id()));
         std::fs::DirBuilder::new().mode(0o700).create(&path)?;
         let folder = Self(path);
@@ -21,31 +23,32 @@ impl Folder {
         Ok(folder)
     }
 
+    /// Returns the path of a file in the folder.
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
-    pub(super) fn read(&self, name: &str) -> Outcome<String> {
+    /// Reads a file.
+    pub(super) fn read(&self, name: &str) -> DemoResult<String> {
         Ok(std::fs::read_to_string(self.path(name))?)
     }
 
-    /// In one step, so that nobody reads half a secret.
-    pub(super) fn replace(&self, name: &str, secret: &str) -> Outcome<()> {
-        let beside = self.path(&format!("{name}.new"));
-        write_private(&beside, secret)?;
-        Ok(std::fs::rename(beside, self.path(name))?)
+    /// Replaces a file in one step, so that no reader sees half a secret.
+    pub(super) fn replace(&self, name: &str, secret: &str) -> DemoResult<()> {
+        let new = self.path(&format!("{name}.new"));
+        write_private(&new, secret)?;
+        Ok(std::fs::rename(new, self.path(name))?)
     }
 }
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        std::fs::remove_dir_all(&self.0).unwrap_or_default();
+        std::fs::remove_dir_all(&self.0).ok();
     }
 }
 
+/// Writes a file that only the user can read.
 fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
     std::fs::OpenOptions::new()
         .write(true)
         .create(true)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
+use keyside_sandbox::{Options, Sandbox, new_token};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep};
 
@@ -17,120 +18,128 @@ use application::{Application, message};
 use folder::Folder;
 use receiver::Receiver;
 
+use super::output;
 use crate::app::{App, AppError};
-use crate::sandbox::{Options, Sandbox};
+use crate::config::ConfigFile;
 
 /// The options of `keyside demo`.
 #[derive(Debug, clap::Args)]
 pub(super) struct DemoArgs {
-    /// Show the story and end with 0, or with 1 if something went wrong
+    /// Show all steps and exit, with 0 if all went well and with 1 otherwise
     #[arg(long)]
     once: bool,
 }
 
-type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+/// The result of a step. An error ends the demo and is printed.
+type DemoResult<T> = Result<T, Box<dyn std::error::Error>>;
 
 pub(super) async fn run(args: DemoArgs) -> ExitCode {
-    match tell(args.once).await {
+    match show(args.once).await {
         Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(false) => {
+            complain!("keyside: a step of the demo did not go as it should, see above");
+            ExitCode::FAILURE
+        }
         Err(error) => {
-            eprintln!("keyside: the demo cannot go on: {error}");
+            complain!("keyside: the demo stopped: {error}");
             ExitCode::FAILURE
         }
     }
 }
 
-async fn tell(once: bool) -> Outcome<bool> {
+/// Shows all steps, and stays up afterwards unless `once` or without a reader. Returns true if every step went well.
+async fn show(once: bool) -> DemoResult<bool> {
     let folder = Folder::new()?;
-    let options = Options { tls: true, tokens: vec![folder.read("token")?], ..Options::default() };
+    let options = Options {
+        tls: true,
+        tokens: vec![folder.read("token")?],
+        ..Options::default()
+    };
     let sandbox = Arc::new(Sandbox::start(options).await?);
     let receiver = Receiver::start()?;
     let app = start_sidecar(&folder, &sandbox, &receiver, once).await?;
-    let application = Application::calling(app.addresses())?;
-    println!("A sandbox that behaves like Meta's Cloud API is up at https://{}.", sandbox.graph());
-    println!("A sidecar is up in front of it, and holds the token: {}\n", folder.path("token").display());
+    let application = Application::new(app.addresses())?;
+    say!(
+        "A sandbox that behaves like Meta's Cloud API is up at https://{}.",
+        sandbox.graph()
+    );
+    say!(
+        "A sidecar is up in front of it, and holds the token: {}\n",
+        folder.path("token").display()
+    );
 
-    let mut good = sends_without_a_token(&application, &sandbox).await?;
-    good &= is_refused_what_it_may_not_do(&application).await?;
-    good &= is_held_to_the_limit(&application).await?;
-    good &= notices_no_rotation(&application, &sandbox, &folder).await?;
+    let mut all_well = show_send(&application, &sandbox).await?;
+    all_well &= show_refusal(&application).await?;
+    all_well &= show_limit(&application).await?;
+    all_well &= show_rotation(&application, &sandbox, &folder).await?;
     let callback = webhooks::callback(app.inbound_addresses())?;
-    good &= webhooks::the_handshake_is_answered(&callback, &sandbox, &folder).await?;
-    good &= webhooks::only_genuine_events_arrive(&sandbox, &receiver).await?;
-    good &= webhooks::no_event_is_lost_while_the_secret_changes(&sandbox, &receiver, &folder).await?;
-    if once {
-        app.stop(Duration::from_secs(5)).await;
+    all_well &= webhooks::show_handshake(&callback, &sandbox, &folder).await?;
+    all_well &= webhooks::show_forgery(&sandbox, &receiver).await?;
+    all_well &= webhooks::show_secret_change(&sandbox, &receiver, &folder).await?;
+    if once || output::is_unread() {
+        app.stop(STOP_TIMEOUT).await;
     } else {
-        say_what_to_try(&application, &callback, &folder);
+        print_suggestions(&application, &callback, &folder);
         app.serve_until_signal().await?;
     }
-    Ok(good)
+    Ok(all_well)
 }
 
-async fn sends_without_a_token(application: &Application, sandbox: &Sandbox) -> Outcome<bool> {
-    println!("1. An application sends a message. It holds no token, and sends none:\n");
-    println!("   POST {}/v23.0/{SENDER}/messages\n   {}\n", application.url, message("15550001234"));
+async fn show_send(application: &Application, sandbox: &Sandbox) -> DemoResult<bool> {
+    say!("1. An application sends a message. The application has no token, and sends none:\n");
+    say!(
+        "   POST {}/v23.0/{SENDER}/messages\n   {}\n",
+        application.url,
+        message("15550001234")
+    );
     let (status, answer) = application.send("", "15550001234").await?;
-    println!("   {status} {answer}\n");
+    say!("   {status} {answer}\n");
     Ok(status == 200 && sandbox.accepted().len() == 1)
 }
 
-async fn is_refused_what_it_may_not_do(application: &Application) -> Outcome<bool> {
-    println!(
-        "2. The same application tries to list the account's phone numbers. The token could;\n   this route is for sending:\n"
+async fn show_refusal(application: &Application) -> DemoResult<bool> {
+    say!(
+        "2. The application tries to list the account's phone numbers. The token is allowed to, but this route\n   \
+         only allows sending:\n"
     );
-    println!("   GET {}/v23.0/102290129340398/phone_numbers\n", application.url);
-    let (status, answer) = application.call(Method::GET, "/v23.0/102290129340398/phone_numbers", "").await?;
-    println!("   {status} {answer}\n");
+    say!("   GET {}{NUMBERS}\n", application.url);
+    let (status, answer) = application.call(Method::GET, NUMBERS, "").await?;
+    say!("   {status} {answer}\n");
     Ok(status == 403)
 }
 
-async fn is_held_to_the_limit(application: &Application) -> Outcome<bool> {
-    println!("3. A route with a limit of 2 messages in 10 seconds. The third is over it, and never leaves:\n");
-    let mut last = 0;
+async fn show_limit(application: &Application) -> DemoResult<bool> {
+    say!(
+        "3. A route has a limit of 2 messages in 10 seconds. The third message exceeds the limit and is not sent:\n"
+    );
+    let mut statuses = Vec::new();
     for number in 1..=3 {
         let (status, answer) = application.send("/limited", "15550001234").await?;
-        println!("   message {number}: {status} {}", if status == 200 { "" } else { &answer });
-        last = status;
+        let shown = if status == 200 { "" } else { &answer };
+        say!("   message {number}: {status} {shown}");
+        statuses.push(status);
     }
-    println!();
-    Ok(last == 429)
+    say!();
+    Ok(statuses == [200, 200, 429])
 }
 
-async fn notices_no_rotation(application: &Application, sandbox: &Arc<Sandbox>, folder: &Folder) -> Outcome<bool> {
-    println!(
-        "4. The token is replaced on disk three times while {RATE} messages a second flow; each old one\n   is revoked at the provider a second later:\n"
+async fn show_rotation(
+    application: &Application,
+    sandbox: &Arc<Sandbox>,
+    folder: &Folder,
+) -> DemoResult<bool> {
+    say!(
+        "4. The token file is replaced three times while {RATE} messages a second are sent. A second later the\n   \
+         provider revokes the old token:\n"
     );
     let before = sandbox.accepted().len();
-    let mut sends = JoinSet::new();
-    let mut ticks = interval(Duration::from_secs(1) / RATE);
-    let start = Instant::now();
-    let mut rotations = 0;
-    while start.elapsed() < ROTATION_TIME * 4 {
-        ticks.tick().await;
-        if rotations < 3 && start.elapsed() > ROTATION_TIME * (rotations + 1) {
-            rotations += 1;
-            let (old, new) = (folder.read("token")?, crate::sandbox::new_token());
-            sandbox.accept_token(&new);
-            folder.replace("token", &new)?;
-            let sandbox = Arc::clone(sandbox);
-            tokio::spawn(async move {
-                sleep(Duration::from_secs(1)).await;
-                sandbox.revoke_token(&old);
-            });
-        }
-        // To many, because to one recipient Meta takes one message in 6 seconds.
-        let (application, recipient) = (application.clone(), format!("49170{:07}", sends.len()));
-        sends.spawn(async move { application.send("", &recipient).await.map_or(0, |(status, _)| status) });
-    }
-    let statuses = sends.join_all().await;
+    let statuses = send_while_rotating(application, sandbox, folder).await?;
     let failed = statuses.iter().filter(|status| **status != 200).count();
-    let accepted: Vec<_> = sandbox.accepted().into_iter().skip(before).collect();
+    let accepted = sandbox.accepted().split_off(before);
     let mut tokens: Vec<_> = accepted.iter().map(|send| send.token.clone()).collect();
     tokens.dedup();
-    println!(
-        "   {} messages sent, {failed} failed, {} arrived; tokens in use, by fingerprint: {}\n",
+    say!(
+        "   {} messages sent, {failed} failed, {} arrived; fingerprints of the tokens: {}\n",
         statuses.len(),
         accepted.len(),
         tokens.join(" -> ")
@@ -138,40 +147,110 @@ async fn notices_no_rotation(application: &Application, sandbox: &Arc<Sandbox>, 
     Ok(failed == 0 && accepted.len() == statuses.len() && tokens.len() == 4)
 }
 
-fn say_what_to_try(application: &Application, callback: &str, folder: &Folder) {
+/// Sends messages during three rotations. Returns the status of each message, 0 for no answer.
+async fn send_while_rotating(
+    application: &Application,
+    sandbox: &Arc<Sandbox>,
+    folder: &Folder,
+) -> DemoResult<Vec<u16>> {
+    let mut sends = JoinSet::new();
+    let mut ticks = interval(Duration::from_secs(1) / RATE);
+    let start = Instant::now();
+    let mut rotations = 0;
+    while start.elapsed() < ROTATION_INTERVAL * 4 {
+        ticks.tick().await;
+        if rotations < 3 && start.elapsed() > ROTATION_INTERVAL * (rotations + 1) {
+            rotations += 1;
+            rotate(sandbox, folder)?;
+        }
+        // Each message has its own recipient: Meta takes one message in 6 seconds to a recipient.
+        let application = application.clone();
+        let recipient = format!("49170{:07}", sends.len());
+        sends.spawn(async move {
+            let sent = application.send("", &recipient).await;
+            sent.map_or(0, |(status, _)| status)
+        });
+    }
+    Ok(sends.join_all().await)
+}
+
+/// Replaces the token file, and lets the provider revoke the old token a second later.
+fn rotate(sandbox: &Arc<Sandbox>, folder: &Folder) -> DemoResult<()> {
+    let old = folder.read("token")?;
+    let new = new_token();
+    sandbox.accept_token(&new);
+    folder.replace("token", &new)?;
+    let sandbox = Arc::clone(sandbox);
+    tokio::spawn(async move {
+        sleep(Duration::from_secs(1)).await;
+        sandbox.revoke_token(&old);
+    });
+    Ok(())
+}
+
+fn print_suggestions(application: &Application, callback: &str, folder: &Folder) {
     let url = &application.url;
-    println!("Everything stays up. Try:\n");
-    println!(
+    say!("Sandbox and sidecar stay up. Try:\n");
+    say!(
         "   curl {url}/v23.0/{SENDER}/messages -H 'Content-Type: application/json' -d '{}'",
         message("15550001234")
     );
-    println!("   curl -i {url}/v23.0/{SENDER}/messages -H 'Host: evil.example'");
-    println!("   curl -i -X POST {url}/v23.0/{SENDER}/register");
-    println!("   curl -i -d '{{}}' {callback}");
-    println!("   cat {}", folder.path("proxy.toml").display());
-    println!("\nCtrl-C ends it.");
+    say!("   curl -i {url}/v23.0/{SENDER}/messages -H 'Host: evil.example'");
+    say!("   curl -i -X POST {url}/v23.0/{SENDER}/register");
+    say!("   curl -i -d '{{}}' {callback}");
+    say!("   cat {}", folder.path("proxy.toml").display());
+    say!("\nPress Ctrl-C to stop.");
 }
 
-async fn start_sidecar(folder: &Folder, sandbox: &Sandbox, receiver: &Receiver, once: bool) -> Outcome<App> {
+/// Starts Keyside in this process. Unless `once`, it listens on ports 8080 and 8081, as the README assumes, if both
+/// are free.
+async fn start_sidecar(
+    folder: &Folder,
+    sandbox: &Sandbox,
+    receiver: &Receiver,
+    once: bool,
+) -> DemoResult<App> {
+    let any_ports = Ports {
+        outbound: 0,
+        inbound: 0,
+    };
+    let usual_ports = Ports {
+        outbound: 8080,
+        inbound: 8081,
+    };
     std::fs::write(folder.path("ca.pem"), sandbox.ca_pem())?;
-    // Ports 8080 and 8081 where they are free, so that what the README says to try works as it stands.
-    for ports in if once { [(0, 0); 2] } else { [(8080, 8081), (0, 0)] } {
-        std::fs::write(folder.path("proxy.toml"), configuration(folder, sandbox, receiver, ports))?;
-        match App::start(folder.path("proxy.toml")).await {
-            Err(AppError::Bind(_)) if ports != (0, 0) => {}
+    let file = folder.path("proxy.toml");
+    if !once {
+        let text = configuration(folder, sandbox, receiver, usual_ports);
+        std::fs::write(&file, text)?;
+        match App::start(ConfigFile::Named(file.clone())).await {
+            Err(AppError::Bind(_)) => {}
             result => return Ok(result?),
         }
     }
-    Err("no port is free".into())
+    let text = configuration(folder, sandbox, receiver, any_ports);
+    std::fs::write(&file, text)?;
+    Ok(App::start(ConfigFile::Named(file)).await?)
 }
 
-fn configuration(folder: &Folder, sandbox: &Sandbox, receiver: &Receiver, (port, inbound): (u16, u16)) -> String {
-    let (graph, media) = (sandbox.graph(), sandbox.media());
+/// The ports of the sidecar; 0 for any port.
+#[derive(Clone, Copy)]
+struct Ports {
+    outbound: u16,
+    inbound: u16,
+}
+
+/// Writes the sidecar's configuration.
+fn configuration(folder: &Folder, sandbox: &Sandbox, receiver: &Receiver, ports: Ports) -> String {
+    let Ports { outbound, inbound } = ports;
+    let graph = sandbox.graph();
+    let media = sandbox.media();
     let dir = folder.path("");
-    let (dir, application) = (dir.display(), receiver.address());
+    let dir = dir.display();
+    let application = receiver.address();
     format!(
         r#"[outbound]
-listen = ["127.0.0.1:{port}"]
+listen = ["127.0.0.1:{outbound}"]
 
 [inbound]
 listen = ["127.0.0.1:{inbound}"]
@@ -189,6 +268,7 @@ level = "error"
 extends        = "meta"
 upstream       = "https://{graph}"
 media_upstream = "https://{media}"
+upstreams      = {{ api = "https://{graph}" }}
 ca             = "{dir}ca.pem"
 
 [credential.demo]
@@ -218,7 +298,17 @@ forward    = "http://{application}/events"
     )
 }
 
+/// The phone number id that the demo sends from.
 const SENDER: &str = "106540352242922";
+
+/// The path of the account's phone numbers.
+const NUMBERS: &str = "/v23.0/102290129340398/phone_numbers";
+
+/// The messages per second during the rotations.
 const RATE: u32 = 200;
-/// Between two rotations.
-const ROTATION_TIME: Duration = Duration::from_millis(1500);
+
+/// The interval between two rotations.
+const ROTATION_INTERVAL: Duration = Duration::from_millis(1500);
+
+/// The time for requests under way when the demo stops.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,79 +1,107 @@
-//! The other direction: what users write, on its way to the application.
+//! The inbound half of the demo: messages of users on their way to the application.
 
 use std::collections::HashSet;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use keyside_sandbox::{App, Attempt, Sandbox, Signing, new_app_secret};
 use tokio::time::{Instant, sleep};
 
-use super::Outcome;
+use super::DemoResult;
 use super::folder::Folder;
-use super::receiver::Receiver;
+use super::receiver::{ReceivedEvent, Receiver};
 use crate::config::ListenAddress;
-use crate::sandbox::{App, Attempt, Sandbox, Signing, new_app_secret};
 
-/// The callback URL that the provider is given.
-pub(super) fn callback(addresses: &[ListenAddress]) -> Outcome<String> {
+/// Returns the callback URL that the provider is configured with.
+pub(super) fn callback(addresses: &[ListenAddress]) -> DemoResult<String> {
     match addresses.first() {
         Some(ListenAddress::Tcp(address)) => Ok(format!("http://{address}/webhooks/whatsapp")),
-        _ => Err("the sidecar has no address for webhooks".into()),
+        _ => Err("the sidecar listens on no TCP address for webhooks".into()),
     }
 }
 
-pub(super) async fn the_handshake_is_answered(callback: &str, sandbox: &Sandbox, folder: &Folder) -> Outcome<bool> {
-    println!("5. Now the other direction. The provider makes sure that the callback URL is ours:\n");
-    println!("   GET {callback}?hub.mode=subscribe&hub.challenge=...&hub.verify_token=...\n");
+/// Shows the handshake, with a wrong and with the right verify token. Returns true if all went well.
+pub(super) async fn show_handshake(
+    callback: &str,
+    sandbox: &Sandbox,
+    folder: &Folder,
+) -> DemoResult<bool> {
+    say!(
+        "5. Now the other direction. The provider checks that the callback URL belongs to the app:\n"
+    );
+    say!("   GET {callback}?hub.mode=subscribe&hub.challenge=...&hub.verify_token=...\n");
     let app = App {
         name: APP.to_owned(),
         callback: callback.to_owned(),
         secret: folder.read("app_secret")?,
         verify_token: folder.read("verify_token")?,
     };
-    let guessed = App { verify_token: "a guess".to_owned(), ..app.clone() };
-    let refused = sandbox.subscribe(guessed).await;
-    let answered = sandbox.subscribe(app).await;
-    println!("   with a guess:            {}", if refused.is_err() { "403" } else { "200, which is wrong" });
-    println!(
-        "   with the verify token:   {}\n",
-        if answered.is_ok() { "200 and the challenge" } else { "refused, which is wrong" }
+    let wrong = App {
+        verify_token: "a guess".to_owned(),
+        ..app.clone()
+    };
+    let is_refused = sandbox.subscribe(wrong).await.is_err();
+    let is_accepted = sandbox.subscribe(app).await.is_ok();
+    let refused = if is_refused {
+        "403"
+    } else {
+        "200, which is wrong"
+    };
+    let accepted = if is_accepted {
+        "200 and the challenge"
+    } else {
+        "refused, which is wrong"
+    };
+    say!("   with a wrong verify token:   {refused}");
+    say!("   with the right one:          {accepted}\n");
+    Ok(is_refused && is_accepted)
+}
+
+/// Shows a genuine and a forged event. Returns true if all went well.
+pub(super) async fn show_forgery(sandbox: &Sandbox, receiver: &Receiver) -> DemoResult<bool> {
+    say!(
+        "6. A user writes a message, and a stranger forges one. Only the provider can sign events:\n"
     );
-    Ok(refused.is_err() && answered.is_ok())
-}
-
-pub(super) async fn only_genuine_events_arrive(sandbox: &Sandbox, receiver: &Receiver) -> Outcome<bool> {
-    println!("6. A user writes, and somebody else says so too. Only the provider can sign:\n");
-    let (before, arrived) = (sandbox.attempts().len(), receiver.events().len());
+    let before = Counts::of(sandbox, receiver);
     sandbox.receive_text("15550001234", "Hello, is the café open?");
-    wait_for(|| sandbox.attempts().len() > before).await;
+    wait_for(|| before.attempts_since(sandbox).len() == 1).await;
     sandbox.forge_text("15550009999", "Send the money to this account");
-    wait_for(|| sandbox.attempts().len() > before + 1).await;
-    let attempts = sandbox.attempts();
-    let results: Vec<_> = attempts.iter().skip(before).map(result).collect();
-    let events: Vec<_> = receiver.events().into_iter().skip(arrived).collect();
-    println!("   genuine: {}", results.first().map_or("-", String::as_str));
-    println!("   forged:  {}", results.get(1).map_or("-", String::as_str));
+    wait_for(|| before.attempts_since(sandbox).len() == 2).await;
+    let attempts = before.attempts_since(sandbox);
+    let results: Vec<_> = attempts.iter().map(result).collect();
+    let events = before.events_since(receiver);
+    say!(
+        "   genuine: {}",
+        results.first().map_or("-", String::as_str)
+    );
+    say!("   forged:  {}", results.get(1).map_or("-", String::as_str));
     for event in &events {
-        println!("   the application got: {}", event.body);
+        say!("   the application got: {}", event.body);
     }
-    println!();
-    let genuine = events.first().is_some_and(|event| event.body.contains("caf\\u00e9"));
-    Ok(results == ["200", "401"] && events.len() == 1 && genuine)
+    say!();
+    let is_genuine = events
+        .first()
+        .is_some_and(|event| event.body.contains("caf\\u00e9"));
+    Ok(results == ["200", "401"] && events.len() == 1 && is_genuine)
 }
 
-pub(super) async fn no_event_is_lost_while_the_secret_changes(
+/// Shows a change of the app secret under load. Returns true if no event was lost or refused.
+pub(super) async fn show_secret_change(
     sandbox: &Sandbox,
     receiver: &Receiver,
     folder: &Folder,
-) -> Outcome<bool> {
-    println!(
-        "7. The app secret is replaced while {RATE} users a second write. For a while the provider signs with both:\n"
+) -> DemoResult<bool> {
+    say!(
+        "7. The app secret is replaced while users write {RATE} messages a second. For a while the provider signs\n   \
+         with both secrets:\n"
     );
-    let (before, arrived) = (sandbox.attempts().len(), receiver.events().len());
+    let before = Counts::of(sandbox, receiver);
     let total = RATE.get() * 3;
     sandbox.receive_texts("15550001234", "Message {n}", total, RATE);
     sleep(Duration::from_millis(500)).await;
-    // The sidecar first: it takes both from here on.
-    let (old, new) = (folder.read("app_secret")?, new_app_secret());
+    // The sidecar comes first, since it must accept the new secret before the provider signs with it.
+    let old = folder.read("app_secret")?;
+    let new = new_app_secret();
     folder.replace("app_secret.old", &old)?;
     folder.replace("app_secret", &new)?;
     sleep(Duration::from_millis(700)).await;
@@ -81,20 +109,50 @@ pub(super) async fn no_event_is_lost_while_the_secret_changes(
     sleep(Duration::from_millis(1000)).await;
     sandbox.change_app_secret(APP, None, Signing::New);
     let expected = usize::try_from(total)?;
-    let ids = || receiver.events().into_iter().skip(arrived).map(|event| event.id).collect::<HashSet<_>>().len();
-    wait_for(|| ids() >= expected).await;
-    let attempts: Vec<_> = sandbox.attempts().into_iter().skip(before).collect();
-    let refused = attempts.iter().filter(|attempt| result(attempt) != "200").count();
-    let signed = |which| attempts.iter().filter(|attempt| attempt.secret == which).count();
-    println!(
-        "   {total} events sent, {} arrived, {refused} refused; signed with the old secret {}, with the new one {}\n",
-        ids(),
-        signed("old"),
-        attempts.len() - signed("old")
+    let arrived = || {
+        let events = before.events_since(receiver).into_iter();
+        events.map(|event| event.id).collect::<HashSet<_>>().len()
+    };
+    // An attempt is recorded a moment after the event has arrived.
+    let recorded = || before.attempts_since(sandbox).len();
+    wait_for(|| arrived() >= expected && recorded() >= expected).await;
+    let attempts = before.attempts_since(sandbox);
+    let refused = attempts.iter().filter(|attempt| result(attempt) != "200");
+    let refused = refused.count();
+    let with_old = attempts.iter().filter(|attempt| attempt.secret == "old");
+    let with_old = with_old.count();
+    say!(
+        "   {total} events sent, {} arrived, {refused} refused; {with_old} signed with the old secret, {} with the new one\n",
+        arrived(),
+        attempts.len() - with_old
     );
-    Ok(ids() == expected && refused == 0 && signed("old") > 0)
+    Ok(arrived() == expected && refused == 0 && with_old > 0)
 }
 
+/// The attempts and events before a part of the demo.
+struct Counts {
+    attempts: usize,
+    events: usize,
+}
+
+impl Counts {
+    fn of(sandbox: &Sandbox, receiver: &Receiver) -> Self {
+        Self {
+            attempts: sandbox.attempts().len(),
+            events: receiver.events().len(),
+        }
+    }
+
+    fn attempts_since(&self, sandbox: &Sandbox) -> Vec<Attempt> {
+        sandbox.attempts().split_off(self.attempts)
+    }
+
+    fn events_since(&self, receiver: &Receiver) -> Vec<ReceivedEvent> {
+        receiver.events().split_off(self.events)
+    }
+}
+
+/// Returns the status of an attempt, or the reason for having none.
 fn result(attempt: &Attempt) -> String {
     match &attempt.result {
         Ok(status) => status.to_string(),
@@ -102,7 +160,7 @@ fn result(attempt: &Attempt) -> String {
     }
 }
 
-/// Waits until something holds, ten seconds at most.
+/// Waits until a condition holds, for at most ten seconds.
 async fn wait_for(holds: impl Fn() -> bool) {
     let end = Instant::now() + Duration::from_secs(10);
     while !holds() && Instant::now() < end {
@@ -110,5 +168,8 @@ async fn wait_for(holds: impl Fn() -> bool) {
     }
 }
 
+/// The name of the app in the sandbox.
 const APP: &str = "demo";
+
+/// The events per second during the change of the app secret.
 const RATE: NonZeroU32 = NonZeroU32::new(200).unwrap();

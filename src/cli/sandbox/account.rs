@@ -1,86 +1,116 @@
-//! The account that a sandbox has: its secrets, in files, and what the provider knows of them.
+//! The account of a sandbox: its secrets in files, and the provider's side of them.
 
 use std::path::{Path, PathBuf};
 
-use super::files::{Failure, kept, quoted, replace};
-use crate::sandbox::{self, Dialect, Key, Kind};
+use keyside_sandbox::{self as sandbox, Dialect, Key, KeyKind};
 
-/// An account. It has no `Debug`: the provider's halves are secrets.
+use super::files::{FileError, read_or_create, replace, toml_string};
+
+/// An account. The type has no `Debug`, so that no secret is printed.
 pub(super) struct Account {
-    /// The file of the secret that requests are made with, and what it is.
+    /// The file of the secret that authorizes requests.
     pub(super) file: PathBuf,
-    kind: Kind,
-    /// What the provider has of that secret.
+    kind: KeyKind,
+    /// The provider's side of that secret: the secret itself, or the public key.
     pub(super) key: String,
-    /// What the provider signs events with.
-    pub(super) signing: String,
-    /// What Meta's handshake names.
+    /// The secret or private key with which the provider signs events.
+    pub(super) signing_key: String,
+    /// The verify token of Meta's handshake.
     pub(super) verify_token: String,
     /// The keys of `[credential.NAME]`, with their values in TOML.
     pub(super) credential: Vec<(&'static str, String)>,
 }
 
 impl Account {
-    /// An account at Meta, or at another provider. What is not there yet is made.
-    pub(super) fn new(dir: &Path, provider: Option<&'static Dialect>) -> Result<Account, Failure> {
-        let reference = |name| (name, quoted("file:", &dir.join(name)));
-        let Some(dialect) = provider else {
-            let secret = |name| kept(&dir.join(name), || Ok(sandbox::new_app_secret()));
-            return Ok(Account {
-                file: dir.join("token"),
-                kind: Kind::Text,
-                key: kept(&dir.join("token"), || Ok(sandbox::new_token()))?,
-                signing: secret("app_secret")?,
-                verify_token: secret("verify_token")?,
-                credential: ["token", "app_secret", "verify_token"].map(reference).to_vec(),
-            });
-        };
-        let key = providers_half(dir, &dialect.key)?;
-        let webhook = dialect.webhook.as_ref();
-        let signing = webhook.map(|webhook| providers_half(dir, &webhook.key)).transpose()?;
-        for (name, value) in dialect.names {
-            replace(&dir.join(name), &format!("{value}\n"))?;
+    /// Reads the account of Meta or of another provider from a directory. Missing secrets are made.
+    pub(super) fn new(dir: &Path, provider: Option<&'static Dialect>) -> Result<Self, FileError> {
+        match provider {
+            None => Self::of_meta(dir),
+            Some(dialect) => Self::of_provider(dir, dialect),
         }
-        let mut secrets = vec![dialect.key.name];
-        secrets.extend(dialect.names.iter().map(|(name, _)| *name));
-        secrets.extend(webhook.map(|webhook| webhook.key.name).filter(|name| *name != dialect.key.name));
-        let parameters = dialect.parameters.iter().map(|(name, value)| (*name, format!("\"{value}\"")));
-        Ok(Account {
-            file: dir.join(dialect.key.name),
-            kind: dialect.key.kind,
-            key,
-            signing: signing.unwrap_or_default(),
-            verify_token: String::new(),
-            credential: secrets.into_iter().map(reference).chain(parameters).collect(),
+    }
+
+    fn of_meta(dir: &Path) -> Result<Self, FileError> {
+        let secret = |name| read_or_create(&dir.join(name), || Ok(sandbox::new_app_secret()));
+        let names = ["token", "app_secret", "verify_token"];
+        Ok(Self {
+            file: dir.join("token"),
+            kind: KeyKind::Text,
+            key: read_or_create(&dir.join("token"), || Ok(sandbox::new_token()))?,
+            signing_key: secret("app_secret")?,
+            verify_token: secret("verify_token")?,
+            credential: names.map(|name| reference(dir, name)).to_vec(),
         })
     }
 
-    /// What the provider has of the secret that is in the file now. Nothing where that cannot be read: a file that is being
-    /// replaced may be missing or empty for a moment.
+    fn of_provider(dir: &Path, dialect: &'static Dialect) -> Result<Self, FileError> {
+        let key = providers_half(dir, &dialect.key)?;
+        let signing = dialect.events.as_ref();
+        let signing_key = match signing {
+            Some(signing) => providers_half(dir, &signing.key)?,
+            None => String::new(),
+        };
+        for (name, value) in dialect.names {
+            replace(&dir.join(name), &format!("{value}\n"))?;
+        }
+        let mut files = vec![dialect.key.name];
+        files.extend(dialect.names.iter().map(|(name, _)| *name));
+        let signing_name = signing.map(|signing| signing.key.name);
+        // Some providers sign events with the key of requests.
+        files.extend(signing_name.filter(|name| *name != dialect.key.name));
+        let mut credential: Vec<_> = files.iter().map(|name| reference(dir, name)).collect();
+        let parameters = dialect.parameters.iter();
+        credential.extend(parameters.map(|(name, value)| (*name, format!("\"{value}\""))));
+        Ok(Self {
+            file: dir.join(dialect.key.name),
+            kind: dialect.key.kind,
+            key,
+            signing_key,
+            verify_token: String::new(),
+            credential,
+        })
+    }
+
+    /// Returns the provider's side of the secret that is in the file now.
+    ///
+    /// Returns nothing for an unreadable or empty file: a file that is being replaced may be missing for a moment.
     pub(super) async fn current_key(&self) -> Option<String> {
         let text = tokio::fs::read_to_string(&self.file).await.ok()?;
         match (self.kind, text.trim()) {
             (_, "") => None,
-            (Kind::Rsa, private) => sandbox::public_key(private).ok(),
+            (KeyKind::Rsa, private) => sandbox::public_key(private).ok(),
             (_, text) => Some(text.to_owned()),
         }
     }
 }
 
-/// Makes a secret if it is not there, and tells what the provider has of it.
-fn providers_half(dir: &Path, key: &Key) -> Result<String, Failure> {
+/// Returns the key of a credential with the reference to its file.
+fn reference(dir: &Path, name: &'static str) -> (&'static str, String) {
+    (name, toml_string("file:", &dir.join(name)))
+}
+
+/// Makes a secret if its file is missing. Returns the provider's side of the secret.
+fn providers_half(dir: &Path, key: &Key) -> Result<String, FileError> {
     let file = dir.join(key.name);
     match key.kind {
-        Kind::Text => kept(&file, || Ok(sandbox::new_app_secret())),
-        Kind::Login => kept(&file, || Ok(format!("sandbox:{}", sandbox::new_app_secret()))),
-        Kind::Rsa => {
-            let public = sandbox::public_key(&kept(&file, sandbox::new_private_key)?)?;
+        KeyKind::Text => read_or_create(&file, || Ok(sandbox::new_app_secret())),
+        KeyKind::Login => {
+            let login = || Ok(format!("sandbox:{}", sandbox::new_app_secret()));
+            read_or_create(&file, login)
+        }
+        KeyKind::Rsa => {
+            let private = read_or_create(&file, sandbox::new_private_key)?;
+            let public = sandbox::public_key(&private)
+                .map_err(|error| FileError::Key(file.clone(), error))?;
             replace(&file.with_extension("pub"), &public)?;
             Ok(public)
         }
-        Kind::Ed25519 => {
-            let seed = kept(&dir.join("seed"), sandbox::new_seed)?;
-            replace(&file, &format!("{}\n", sandbox::public_key_of_seed(&seed)?))?;
+        KeyKind::Ed25519 => {
+            let seed_file = dir.join("seed");
+            let seed = read_or_create(&seed_file, sandbox::new_seed)?;
+            let public = sandbox::public_key_of_seed(&seed)
+                .map_err(|error| FileError::Key(seed_file, error))?;
+            replace(&file, &format!("{public}\n"))?;
             Ok(seed)
         }
     }

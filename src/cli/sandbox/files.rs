@@ -1,83 +1,108 @@
-//! The files of a sandbox: a directory for the user alone, and the secrets in it.
+//! The files of a sandbox: a directory that only the user can read, with the secrets.
 
+use std::fmt;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use crate::sandbox;
+use keyside_sandbox::{KeyPairError, new_app_secret};
 
-/// The directory asked for, or a new one that only the user can read.
-pub(super) fn directory(asked: Option<&Path>) -> io::Result<PathBuf> {
+/// Makes the named directory, or without a name a temporary directory. Returns its absolute path.
+pub(super) fn directory(named: Option<&Path>) -> Result<PathBuf, FileError> {
     let mut builder = std::fs::DirBuilder::new();
     builder.mode(0o700);
-    let dir = match asked {
+    let dir = match named {
         Some(dir) => {
-            builder.recursive(true).create(dir)?;
+            builder.recursive(true);
             dir.to_owned()
         }
-        None => {
-            let dir = std::env::temp_dir().join(format!("keyside-sandbox-{:.12}", sandbox::new_app_secret()));
-            builder.create(&dir)?;
-            dir
-        }
+        None => std::env::temp_dir().join(format!("keyside-sandbox-{:.12}", new_app_secret())),
     };
-    dir.canonicalize()
+    let created = builder.create(&dir);
+    created
+        .and_then(|()| dir.canonicalize())
+        .map_err(|error| FileError::Io(dir, error))
 }
 
-/// The content of a file, which is made if it is not there.
-pub(super) fn kept(file: &Path, make: impl FnOnce() -> Result<String, Failure>) -> Result<String, Failure> {
+/// Returns the content of a file without surrounding space. A missing or empty file gets new content first.
+pub(super) fn read_or_create(
+    file: &Path,
+    make: impl FnOnce() -> Result<String, KeyPairError>,
+) -> Result<String, FileError> {
     match std::fs::read_to_string(file) {
         Ok(content) if !content.trim().is_empty() => Ok(content.trim().to_owned()),
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(about(file, &error).into()),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(FileError::Io(file.to_owned(), error))
+        }
         _ => {
-            let made = make()?;
+            let made = make().map_err(|error| FileError::Key(file.to_owned(), error))?;
             replace(file, &format!("{}\n", made.trim_end()))?;
             Ok(made.trim_end().to_owned())
         }
     }
 }
 
-/// Why there is no file, or nothing to put into it.
-pub(super) type Failure = Box<dyn std::error::Error>;
-
-/// Writes a file as a whole, for the user alone: a reader finds the old content or the new.
-pub(super) fn replace(file: &Path, content: &str) -> io::Result<()> {
-    let beside = file.with_extension("new");
+/// Writes a file that only the user can read, in one step: a reader sees the old or the new content.
+pub(super) fn replace(file: &Path, content: &str) -> Result<(), FileError> {
+    let new = file.with_extension("new");
     let write = || {
-        let mut options = std::fs::OpenOptions::new();
-        let mut new = options.write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-        new.write_all(content.as_bytes())?;
-        std::fs::rename(&beside, file)
+        std::fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&new)?
+            .write_all(content.as_bytes())?;
+        std::fs::rename(&new, file)
     };
-    write().map_err(|error| about(file, &error))
+    write().map_err(|error| FileError::Io(file.to_owned(), error))
 }
 
-/// The same error with the file's name.
-pub(super) fn about(file: &Path, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{}: {error}", file.display()))
+/// Returns a path as a string in TOML, after a prefix.
+pub(super) fn toml_string(prefix: &str, path: &Path) -> String {
+    let path = path.display().to_string();
+    let escaped = path.replace('\\', "\\\\").replace('"', "\\\"");
+    format!("\"{prefix}{escaped}\"")
 }
 
-/// A path as a TOML string.
-pub(super) fn quoted(scheme: &str, path: &Path) -> String {
-    let path = path.display().to_string().replace('\\', "\\\\").replace('"', "\\\"");
-    format!("\"{scheme}{path}\"")
+/// A file that cannot be read or written, or whose content cannot be made or used.
+#[derive(Debug)]
+pub(super) enum FileError {
+    /// The file or directory cannot be read or written.
+    Io(PathBuf, io::Error),
+    /// The key in the file cannot be made or used.
+    Key(PathBuf, KeyPairError),
 }
+
+impl fmt::Display for FileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(path, error) => write!(f, "{}: {error}", path.display()),
+            Self::Key(path, error) => write!(f, "{}: {error}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for FileError {}
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use keyside_sandbox::new_token;
 
     use super::*;
 
     #[test]
-    fn a_secret_is_made_once_and_for_the_user_alone() {
+    fn a_secret_is_made_once_and_only_the_user_can_read_it() {
         let dir = directory(None).unwrap();
         let file = dir.join("token");
-        let make = || Ok(sandbox::new_token());
-        let made = kept(&file, make).unwrap();
-        assert_eq!(kept(&file, make).unwrap(), made);
-        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(std::fs::metadata(&dir).unwrap().permissions().mode() & 0o777, 0o700);
+        let make = || Ok(new_token());
+        let made = read_or_create(&file, make).unwrap();
+        assert_eq!(read_or_create(&file, make).unwrap(), made);
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&file), 0o600);
+        assert_eq!(mode(&dir), 0o700);
         std::fs::remove_dir_all(dir).unwrap();
     }
 }

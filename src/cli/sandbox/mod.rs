@@ -5,7 +5,6 @@ mod files;
 mod introduction;
 
 use std::convert::Infallible;
-use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -13,60 +12,62 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
+use keyside_sandbox::{App, Dialect, Options, Sandbox, ThrottleStatus, magic_recipients};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::sandbox::{self, App, Dialect, Options, Sandbox};
+use super::output::to_stdout;
+use crate::units::{UnitError, duration};
 use account::Account;
-use files::{about, directory, replace};
+use files::{FileError, directory, replace};
 use introduction::Introduction;
 
-/// An emulator of the Cloud API, or of another provider's, for development and tests.
+/// The options of `keyside sandbox`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = magic_recipients(None))]
+#[command(after_help = describe_magic_recipients(None))]
 pub(super) struct SandboxArgs {
-    /// Answer as this provider does, in the place of Meta
+    /// Emulate this provider instead of Meta
     #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(Dialect::all().map(|dialect| dialect.name)))]
     #[arg(conflicts_with_all = ["media_listen", "media_host", "require_proof", "pair_limit", "throttle_status", "senders"])]
     provider: Option<String>,
-    /// Where the emulated graph.facebook.com, or the provider's host, listens
+    /// Address of the emulated graph.facebook.com, or of the provider's host
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9443")]
     listen: SocketAddr,
-    /// Where the emulated lookaside.fbsbx.com listens
+    /// Address of the emulated lookaside.fbsbx.com
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9444")]
     media_listen: SocketAddr,
-    /// The host (and port) in links to media, instead of the address of --media-listen
+    /// Host, with a port if needed, in links to media [default: the address of --media-listen]
     #[arg(long, value_name = "HOST")]
     media_host: Option<String>,
-    /// HTTP instead of HTTPS
+    /// Speak HTTP instead of HTTPS
     #[arg(long)]
     plain: bool,
-    /// Holds ca.pem and the secrets, such as token and app_secret; made if it is not there [default: a new one for temporary
-    /// files]
+    /// Directory for ca.pem and the secrets, such as token and app_secret; made if missing [default: a new temporary
+    /// directory]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
     /// Refuse calls without appsecret_proof
     #[arg(long)]
     require_proof: bool,
-    /// Messages per second that one number may send; 130429 beyond, or what the provider has for that
+    /// Messages per second of one sender; more are refused with 130429, or with the provider's own error
     #[arg(long, value_name = "N")]
     per_sender: Option<NonZeroU32>,
-    /// Enforce one message in 6 s to one recipient, 45 of them borrowed; 131056 beyond
+    /// Limit messages to one recipient: one in 6 s, and 45 at once; more are refused with 131056
     #[arg(long)]
     pair_limit: bool,
-    /// The HTTP status of those two
-    #[arg(long, value_name = "400|429", default_value_t = 400, value_parser = throttle_status)]
-    throttle_status: u16,
-    /// A phone number id that may send; may be repeated [default: any]
+    /// HTTP status of errors 130429 and 131056
+    #[arg(long, value_name = "400|429", default_value = "400")]
+    throttle_status: ThrottleStatus,
+    /// Phone number id that may send; may be repeated [default: any]
     #[arg(long = "sender", value_name = "ID")]
     senders: Vec<String>,
-    /// A callback URL that gets webhooks, for Meta once it answers the handshake
+    /// Callback URL for webhooks; with Meta, webhooks start after the handshake
     #[arg(long, value_name = "URL")]
     callback: Option<String>,
-    /// The authority of the callback's certificate, in PEM [default: the sandbox's own]
+    /// Trusted authorities for the callback URL, in PEM [default: the sandbox's own authority]
     #[arg(long, value_name = "FILE")]
     callback_ca: Option<PathBuf>,
-    /// How long every answer takes
-    #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = time)]
+    /// Delay of every answer
+    #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = latency)]
     latency: Duration,
 }
 
@@ -75,7 +76,7 @@ pub(super) async fn run(args: SandboxArgs) -> ExitCode {
     match serve(args).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("keyside: {error}");
+            complain!("keyside: {error}");
             ExitCode::FAILURE
         }
     }
@@ -87,108 +88,125 @@ async fn serve(args: SandboxArgs) -> Result<(), Box<dyn std::error::Error>> {
     let dir = directory(args.dir.as_deref())?;
     let provider = args.provider.as_deref().and_then(Dialect::named);
     let account = Account::new(&dir, provider)?;
-    let callback_ca = args.callback_ca.as_deref().map(|file| std::fs::read(file).map_err(|error| about(file, &error)));
+    let callback = args.callback.clone();
     let tls = !args.plain;
-    let sandbox = Sandbox::start(Options {
-        provider,
-        listen: args.listen,
-        media_listen: args.media_listen,
-        media_host: args.media_host,
-        tls,
-        tokens: vec![account.key.clone()],
-        app_secret: Some(account.signing.clone()),
-        require_proof: args.require_proof,
-        senders: args.senders,
-        per_sender: args.per_sender.map(NonZeroU32::get),
-        pair_limit: args.pair_limit,
-        throttle_status: args.throttle_status,
-        latency: args.latency,
-        callback_ca: callback_ca.transpose()?,
-    })
-    .await?;
+    let sandbox = Sandbox::start(options(args, provider, &account)?).await?;
     replace(&dir.join("ca.pem"), sandbox.ca_pem())?;
-    // Whoever started it may have closed its end of the pipe: that is no reason to stop.
-    let callback = args.callback.as_deref().unwrap_or("http://127.0.0.1:8081/webhooks/whatsapp");
-    let introduction = Introduction { sandbox: &sandbox, provider, account: &account, dir: &dir, tls, callback };
-    drop(io::stdout().write_all(introduction.text()?.as_bytes()));
+    let introduction = Introduction {
+        sandbox: &sandbox,
+        provider,
+        account: &account,
+        dir: &dir,
+        tls,
+        callback: callback.as_deref().unwrap_or(DEFAULT_CALLBACK),
+    };
+    // A sandbox whose output nobody reads goes on until a signal.
+    to_stdout(format_args!("{}", introduction.text()?));
+    let app = callback.map(|callback| App {
+        name: "sandbox".to_owned(),
+        callback,
+        secret: account.signing_key.clone(),
+        verify_token: account.verify_token.clone(),
+    });
     tokio::select! {
-        never = follow(&sandbox, &account) => match never {},
-        never = keep_asking(&sandbox, args.callback.map(|callback| app(&account, callback))) => match never {},
+        never = follow_key_file(&sandbox, &account) => match never {},
+        never = subscribe(&sandbox, app) => match never {},
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }
     Ok(())
 }
 
-/// Makes what the file of the key says valid too, whenever it says something else.
-async fn follow(sandbox: &Sandbox, account: &Account) -> Infallible {
-    let mut beat = tokio::time::interval(LOOK);
+fn options(
+    args: SandboxArgs,
+    provider: Option<&'static Dialect>,
+    account: &Account,
+) -> Result<Options, FileError> {
+    let callback_ca = match args.callback_ca {
+        Some(file) => Some(std::fs::read(&file).map_err(|error| FileError::Io(file, error))?),
+        None => None,
+    };
+    Ok(Options {
+        provider,
+        listen: args.listen,
+        media_listen: args.media_listen,
+        media_host: args.media_host,
+        tls: !args.plain,
+        tokens: vec![account.key.clone()],
+        app_secret: Some(account.signing_key.clone()),
+        require_proof: args.require_proof,
+        senders: args.senders,
+        per_sender: args.per_sender.map(NonZeroU32::get),
+        pair_limit: args.pair_limit,
+        throttle_status: args.throttle_status,
+        latency: args.latency,
+        callback_ca,
+    })
+}
+
+/// Makes each new key in the key's file valid. Old keys stay valid.
+async fn follow_key_file(sandbox: &Sandbox, account: &Account) -> Infallible {
+    let mut ticks = tokio::time::interval(POLL_INTERVAL);
     loop {
-        beat.tick().await;
+        ticks.tick().await;
         if let Some(key) = account.current_key().await {
             sandbox.accept_token(&key);
         }
     }
 }
 
-fn app(account: &Account, callback: String) -> App {
-    let (secret, verify_token) = (account.signing.clone(), account.verify_token.clone());
-    App { name: "sandbox".to_owned(), callback, secret, verify_token }
-}
-
-/// Subscribes the app as soon as its callback answers: whoever is to answer may start later.
-async fn keep_asking(sandbox: &Sandbox, app: Option<App>) -> Infallible {
-    let mut last = String::new();
+/// Subscribes the app, again and again until its callback URL answers: the sidecar behind it may start later.
+async fn subscribe(sandbox: &Sandbox, app: Option<App>) -> Infallible {
+    let mut printed = String::new();
     while let Some(app) = &app {
-        let said = match sandbox.subscribe(app.clone()).await {
-            Ok(()) => format!("Webhooks go to {}\n", app.callback),
-            Err(error) => format!("No webhooks yet: {error}\n"),
+        let error = match sandbox.subscribe(app.clone()).await {
+            Ok(()) => {
+                say!("Webhooks go to {}", app.callback);
+                break;
+            }
+            Err(error) => format!("No webhooks yet: {error}"),
         };
-        let done = said.starts_with("Webhooks");
-        if said != last {
-            drop(io::stdout().write_all(said.as_bytes()));
-            last = said;
+        if error != printed {
+            say!("{error}");
+            printed = error;
         }
-        if done {
-            break;
-        }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
     std::future::pending().await
 }
 
-/// How often that file is looked at, and a callback asked again.
-const LOOK: Duration = Duration::from_secs(1);
-
-fn magic_recipients(provider: Option<&Dialect>) -> String {
-    let lines = sandbox::magic_recipients(provider).map(|(number, what)| format!("  {number}  {what}\n"));
-    format!("Recipients for whom something happens:\n{}", lines.collect::<String>())
+fn describe_magic_recipients(provider: Option<&Dialect>) -> String {
+    let recipients = magic_recipients(provider);
+    let lines = recipients.map(|(number, effect)| format!("  {number}  {effect}\n"));
+    format!(
+        "Recipients that trigger a failure:\n{}",
+        lines.collect::<String>()
+    )
 }
 
-fn throttle_status(text: &str) -> Result<u16, String> {
-    match text {
-        "400" => Ok(400),
-        "429" => Ok(429),
-        _ => Err("expected 400 or 429".to_owned()),
+/// Reads a delay, which may be zero.
+fn latency(text: &str) -> Result<Duration, UnitError> {
+    match duration(text) {
+        Err(UnitError::Zero) => Ok(Duration::ZERO),
+        result => result,
     }
 }
 
-fn time(text: &str) -> Result<Duration, String> {
-    let (number, unit): (&str, fn(u64) -> Duration) = match text.strip_suffix("ms") {
-        Some(number) => (number, Duration::from_millis),
-        None => (text.strip_suffix('s').unwrap_or_default(), Duration::from_secs),
-    };
-    number.parse().map(unit).map_err(|_| "expected a time such as 5ms or 2s".to_owned())
-}
+/// The callback URL in the printed configuration if none was given: that of a sidecar on its usual port.
+const DEFAULT_CALLBACK: &str = "http://127.0.0.1:8081/webhooks/whatsapp";
+
+/// The interval between two looks at the key's file, and between two attempts to subscribe the app.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_latency_is_in_milliseconds_or_seconds() {
-        assert_eq!(time("5ms"), Ok(Duration::from_millis(5)));
-        assert_eq!(time("2s"), Ok(Duration::from_secs(2)));
-        assert!(time("5").is_err() && time("s").is_err());
+    fn a_latency_has_a_unit_and_may_be_zero() {
+        assert_eq!(latency("5ms"), Ok(Duration::from_millis(5)));
+        assert_eq!(latency("2s"), Ok(Duration::from_secs(2)));
+        assert_eq!(latency("0ms"), Ok(Duration::ZERO));
+        assert!(latency("5").is_err() && latency("s").is_err());
     }
 }

@@ -5,17 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{check_name, duration, duration_or_off, parse_duration_or_off};
-use crate::config::{CredentialConfig, Proof, Reference};
-use crate::document::{Field, Position, Reader, Report, choices};
-use crate::provider::{Inject, Outline, PRESETS, Provider, preset_document, schema};
+use crate::config::{CredentialConfig, ProofForm, Reference};
+use crate::document::{Field, Position, Reader, Report, choices, listed};
+use crate::provider::{Inject, Outline, presets, schema};
 
-/// The providers of the configuration; behind them the presets, each read once.
+/// The providers of the configuration. A name without a `[provider.NAME]` is a preset.
 pub(super) struct Providers {
+    /// `None` for a provider that is too faulty to use.
     own: BTreeMap<String, Option<Arc<Outline>>>,
-    presets: BTreeMap<String, Arc<Outline>>,
 }
 
 impl Providers {
+    /// Reads every `[provider.NAME]`.
     pub(super) fn read(field: Option<Field<'_>>, report: &Report) -> Self {
         let mut own = BTreeMap::new();
         let table = field.and_then(|field| field.table());
@@ -27,34 +28,37 @@ impl Providers {
                 own.insert(field.key.to_owned(), provider);
             }
         }
-        Self { own, presets: BTreeMap::new() }
+        Self { own }
     }
 
-    /// The provider that a credential names. `None` where that is a fault, which is then in the report.
-    fn find(&mut self, field: &Field<'_>) -> Option<Arc<Outline>> {
+    /// Returns the provider named by a credential. `None` after a fault.
+    fn find(&self, field: &Field<'_>) -> Option<Arc<Outline>> {
         let name = field.string()?;
         if let Some(own) = self.own.get(name) {
             return own.clone();
         }
-        if let Some(preset) = self.presets.get(name) {
-            return Some(Arc::clone(preset));
+        let preset = presets::outline(name);
+        if preset.is_none() {
+            let own = self.own.keys().map(String::as_str);
+            let words = presets::names().map(|name| -> &str { name }).chain(own);
+            let message = match presets::meant_by(name) {
+                Some(meant) => {
+                    let words: Vec<&str> = words.collect();
+                    format!("did you mean `{meant}`? {}", listed(&words))
+                }
+                None => choices(name, words),
+            };
+            field.fault(format!("unknown provider, {message}"));
         }
-        if let Some(preset) = Outline::preset(name).map(Arc::new) {
-            self.presets.insert(name.to_owned(), Arc::clone(&preset));
-            return Some(preset);
-        }
-        let presets = PRESETS.iter().map(|(preset, _)| *preset);
-        let words = presets.chain(self.own.keys().map(String::as_str));
-        field.fault(format!("unknown provider, {}", choices(name, words)));
-        None
+        preset
     }
 }
 
-/// `[provider.NAME]`, laid over the preset that it extends.
+/// Reads `[provider.NAME]`, laid over the preset named by `extends`.
 fn provider(name: &str, mut reader: Reader<'_>, report: &Report) -> Option<Outline> {
     let Some(field) = reader.field("extends") else {
-        let preset = PRESETS.iter().find(|(preset, _)| *preset == name);
-        if let Some((preset, _)) = preset.filter(|_| !reader.has("upstream")) {
+        let preset = presets::names().find(|preset| *preset == name);
+        if let Some(preset) = preset.filter(|_| !reader.has("upstream")) {
             reader.fault(format!(
                 "neither complete nor an extension, expected extends = \"{preset}\" to change the preset"
             ));
@@ -63,31 +67,37 @@ fn provider(name: &str, mut reader: Reader<'_>, report: &Report) -> Option<Outli
         return schema::read(name, reader);
     };
     let preset = field.string()?;
-    let Some(document) = preset_document(preset, report) else {
-        let words = PRESETS.iter().map(|(preset, _)| *preset);
-        field.fault(format!("unknown preset, {}", choices(preset, words)));
+    let Some(document) = presets::document(preset, report) else {
+        field.fault(format!(
+            "unknown preset, {}",
+            choices(preset, presets::names())
+        ));
         return None;
     };
     let mut own = reader.table_itself().clone();
     own.remove("extends");
-    let whole = document.root.overlaid(&own);
-    let whole = Reader::of_table(&whole, reader.at(), reader.path(), report);
-    schema::read(name, whole)
+    let merged = document.root.overlaid(&own);
+    schema::read(
+        name,
+        Reader::of_table(&merged, reader.at(), reader.path(), report),
+    )
 }
 
-/// A credential with what is needed to tell a fault of it where a route uses it.
+/// A credential and its place in the file, so that a route can report a fault there.
 pub(super) struct Placed {
     pub(super) config: CredentialConfig,
-    /// The parameters without which no request can be sent.
+    /// The parameters without a value. Until they have values, no request can be sent.
     pub(super) missing: Vec<String>,
     pub(super) at: Position,
+    /// The key of the table, fit to be shown.
     pub(super) path: String,
 }
 
-/// The credentials by name; `None` where one is too faulty to say more about it.
+/// The credentials by name; `None` for a credential that is too faulty to use.
 pub(super) type Credentials = BTreeMap<String, Option<Placed>>;
 
-pub(super) fn credentials_of(mut table: Reader<'_>, providers: &mut Providers) -> Credentials {
+/// Reads every `[credential.NAME]`.
+pub(super) fn credentials(mut table: Reader<'_>, providers: &Providers) -> Credentials {
     let mut credentials = BTreeMap::new();
     for field in table.fields() {
         if check_name(&field)
@@ -99,21 +109,29 @@ pub(super) fn credentials_of(mut table: Reader<'_>, providers: &mut Providers) -
     credentials
 }
 
-fn credential(mut reader: Reader<'_>, providers: &mut Providers) -> Option<Placed> {
-    let expected = "the API that the secrets are for, such as \"meta\"";
-    let provider = reader.required("provider", expected);
-    let provider = provider.and_then(|field| providers.find(&field));
-    let max_age = duration(&mut reader, "max_age", Duration::from_secs(90 * 86_400));
-    let overlap = duration_or_off(&mut reader, "overlap", Some(Duration::from_secs(86_400))).unwrap_or_default();
+fn credential(mut reader: Reader<'_>, providers: &Providers) -> Option<Placed> {
+    let outline = reader
+        .required(
+            "provider",
+            "the API that the secrets are for, such as \"meta\"",
+        )
+        .and_then(|field| providers.find(&field));
+    let max_age = duration(&mut reader, "max_age", DEFAULT_MAX_AGE);
+    let overlap = duration_or_off(&mut reader, "overlap", Some(DEFAULT_OVERLAP));
+    let hold = duration_or_off(&mut reader, "hold", Some(DEFAULT_HOLD));
     let proof = reader.field("proof");
-    let kind = proof
+    let proof_form = proof.as_ref().and_then(|field| field.choice(&PROOF_FORMS));
+    let check = reader
+        .choice("check", &[("auto", true), ("off", false)])
+        .unwrap_or(true);
+    let place = place(&mut reader);
+    let renew = reader.field("renew");
+    let renew_time = renew
         .as_ref()
-        .and_then(|field| field.choice(&[("auto", Proof::Auto), ("classic", Proof::Classic), ("off", Proof::Off)]));
-    let check = reader.field("check").and_then(|field| field.choice(&[("auto", true), ("off", false)]));
-    let renew_field = reader.field("renew");
-    let renew = renew_field.as_ref().and_then(|field| field.parse(parse_duration_or_off)).flatten();
-    // Which keys there are is the provider's to say, so without one the rest cannot be judged.
-    let outline = provider?;
+        .and_then(|field| field.parse(parse_duration_or_off))
+        .flatten();
+    // The provider defines the keys of secrets and parameters. Without a provider, no other key can be judged.
+    let outline = outline?;
     let (provider, missing) = outline.fill(&parameters(&mut reader, &outline));
     let mut secrets = BTreeMap::new();
     for secret in &provider.secrets {
@@ -121,42 +139,46 @@ fn credential(mut reader: Reader<'_>, providers: &mut Providers) -> Option<Place
             secrets.insert(secret.name.clone(), references(&field));
         }
     }
-    if let Some(field) = proof.filter(|_| kind == Some(Proof::Classic)) {
-        check_classic_proof(&field, &provider, &secrets);
-    }
-    if let Some(field) = renew_field.filter(|_| renew.is_some()) {
-        check_renewal(&field, &provider, &secrets, check.unwrap_or(true));
-    }
-    let (at, path) = (reader.at().clone(), reader.path().to_owned());
     reader.finish();
+    let config = CredentialConfig {
+        provider,
+        secrets,
+        max_age,
+        overlap: overlap.unwrap_or_default(),
+        hold: hold.unwrap_or_default(),
+        proof: proof_form.unwrap_or(ProofForm::Auto),
+        check,
+        place,
+        renew: renew_time,
+    };
+    if let Some(field) = proof.filter(|_| config.proof == ProofForm::Classic) {
+        check_classic_proof(&field, &config);
+    }
+    if let Some(field) = renew.filter(|_| config.renew.is_some()) {
+        check_renewal(&field, &config);
+    }
     Some(Placed {
-        config: CredentialConfig {
-            check: check.unwrap_or(true),
-            renew,
-            provider,
-            secrets,
-            max_age,
-            overlap,
-            proof: kind.unwrap_or(Proof::Auto),
-        },
+        config,
         missing,
-        at,
-        path,
+        at: reader.at().clone(),
+        path: reader.path().to_owned(),
     })
 }
 
-/// The values that an account has beside its secrets, written here themselves.
+/// Reads the values of the account that are not secret. The file holds the values themselves.
 fn parameters(reader: &mut Reader<'_>, outline: &Outline) -> BTreeMap<String, String> {
     let mut values = BTreeMap::new();
     for parameter in &outline.parameters {
         let checked = |text: &str| parameter.form.check(text).map(|()| text.to_owned());
-        let value = reader.field(&parameter.name).and_then(|field| field.parse(checked));
-        values.extend(value.map(|value| (parameter.name.clone(), value)));
+        if let Some(value) = reader.parse(&parameter.name, checked) {
+            values.insert(parameter.name.clone(), value);
+        }
     }
     values
 }
 
-fn references(field: &Field<'_>) -> Vec<Reference> {
+/// Reads a reference, or several, of which the first is current.
+pub(super) fn references(field: &Field<'_>) -> Vec<Reference> {
     let Some(fields) = field.one_or_more() else {
         return Vec::new();
     };
@@ -177,38 +199,74 @@ fn references(field: &Field<'_>) -> Vec<Reference> {
     references
 }
 
-fn check_classic_proof(field: &Field<'_>, provider: &Provider, secrets: &BTreeMap<String, Vec<Reference>>) {
-    let key = provider.inject.iter().find_map(|inject| match inject {
-        Inject::AppSecretProof { key, .. } => Some(key),
-        _ => None,
-    });
+/// Reads the place for new secrets. The empty text is the source that a secret is read from.
+fn place(reader: &mut Reader<'_>) -> Option<Reference> {
+    let field = reader.field("place")?;
+    if field.string()?.is_empty() {
+        return None;
+    }
+    let place: Reference = field.parse(str::parse)?;
+    if let Some(advice) = place.why_not_a_place() {
+        field.fault(format!("cannot be written: {advice}"));
+    }
+    Some(place)
+}
+
+fn check_classic_proof(field: &Field<'_>, credential: &CredentialConfig) {
+    let key = credential
+        .provider
+        .inject
+        .iter()
+        .find_map(|inject| match inject {
+            Inject::AppSecretProof { key, .. } => Some(key),
+            _ => None,
+        });
     match key {
         None => field.fault("the provider has no appsecret_proof, expected \"auto\" or \"off\""),
-        Some(key) if !secrets.contains_key(key) => {
-            field.fault(format!("there is no `{key}` to sign with, expected one in this credential"))
-        }
+        Some(key) if !credential.secrets.contains_key(key) => field.fault(format!(
+            "there is no `{key}` to sign with, expected one in this credential"
+        )),
         Some(_) => {}
     }
 }
 
-/// What can be exchanged, and what can be written to.
-fn check_renewal(field: &Field<'_>, provider: &Provider, secrets: &BTreeMap<String, Vec<Reference>>, is_checked: bool) {
-    let home = secrets.get("token").and_then(|references| references.first());
-    match home {
-        _ if !provider.is_asked_as_graph() => {
-            field.fault("only tokens of Meta's can be exchanged, expected \"off\"");
-        }
-        _ if !is_checked => {
-            field.fault("with check = \"off\" nothing tells when a token ends, expected check = \"auto\"")
-        }
-        _ if !secrets.contains_key("app_secret") => {
-            field.fault(
-                "there is no `app_secret`, without which Meta exchanges no token, expected one in this credential",
-            );
-        }
-        Some(Reference::File(_) | Reference::Vault { .. }) | None => {}
-        Some(home) => {
-            field.fault(format!("the token comes from {home}, expected a file or Vault, which can be written"))
-        }
+/// Reports a token that cannot be exchanged, or a place where Keyside cannot write the new token.
+fn check_renewal(field: &Field<'_>, credential: &CredentialConfig) {
+    if !credential.provider.is_asked_as_graph() {
+        field.fault("only Meta's tokens can be exchanged, expected \"off\"");
+        return;
+    }
+    if !credential.check {
+        field
+            .fault("with check = \"off\" the end of a token is unknown, expected check = \"auto\"");
+        return;
+    }
+    if !credential.secrets.contains_key("app_secret") {
+        field
+            .fault("Meta exchanges no token without `app_secret`, expected one in this credential");
+        return;
+    }
+    let token = credential.secrets.get("token");
+    let source = token.and_then(|references| references.first());
+    let Some(source) = source.filter(|_| credential.place.is_none()) else {
+        return;
+    };
+    if source.why_not_a_place().is_some() || matches!(source, Reference::Exec { .. }) {
+        field.fault(format!(
+            "the token comes from {source}, which cannot be written, expected `place` with a place that can"
+        ));
     }
 }
+
+const PROOF_FORMS: [(&str, ProofForm); 3] = [
+    ("auto", ProofForm::Auto),
+    ("classic", ProofForm::Classic),
+    ("off", ProofForm::Off),
+];
+
+/// The default of `max_age`: 90 days, a common bound of rotation policies.
+const DEFAULT_MAX_AGE: Duration = Duration::from_secs(90 * 86_400);
+/// The default of `hold`: applications seldom wait longer for an answer.
+const DEFAULT_HOLD: Duration = Duration::from_secs(5);
+/// The default of `overlap`: a day, long enough to notice and undo a bad rotation.
+const DEFAULT_OVERLAP: Duration = Duration::from_secs(86_400);

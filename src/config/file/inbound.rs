@@ -1,239 +1,344 @@
 //! `[inbound]` and `[[webhook]]`.
 
+use std::borrow::Cow;
+use std::collections::hash_map::Entry;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use http::Uri;
 use http::uri::Scheme;
+use percent_encoding::percent_decode_str;
 
 use super::credential::{Credentials, Placed};
-use super::listen::{Addresses, Reach, loopback};
-use super::{absolute_path, check_name_value, duration};
-use crate::config::{Application, ClientAuth, Forward, Inbound, InboundTls, Webhook, WebhookPath};
-use crate::document::{Field, Position, Reader, choices};
+use super::endpoint::{Earlier, Endpoint};
+use super::listen::{Addresses, MAX_HOST_LENGTH, MAX_SOCKET_PATH, Reach, loopback};
+use super::{absolute_path, duration, items, size};
+use crate::config::{
+    ApplicationAddress, ClientAuth, Destination, InboundConfig, InboundTls, WebhookConfig,
+    WebhookPath,
+};
+use crate::document::{Malformed, Position, Reader};
 use crate::provider::Origin;
-use crate::units;
 
-pub(super) fn inbound(mut reader: Reader<'_>, addresses: &mut Addresses) -> Inbound {
-    let inbound = Inbound {
+/// Reads `[inbound]`.
+pub(super) fn inbound(mut reader: Reader<'_>, addresses: &mut Addresses) -> InboundConfig {
+    let inbound = InboundConfig {
         listen: addresses.listen(&mut reader, loopback(8081), Reach::Anywhere),
         max_body: size(&mut reader, "max_body", MAX_BODY),
         max_in_flight: size(&mut reader, "max_in_flight", MAX_IN_FLIGHT),
+        trusted_proxies: items(&mut reader, "trusted_proxies", |field| {
+            field.parse(str::parse)
+        }),
         tls: reader.table("tls").and_then(tls),
     };
     if inbound.max_in_flight < inbound.max_body {
-        reader.fault("`max_in_flight` is less than `max_body`, expected room for one body at least");
+        reader
+            .fault("`max_in_flight` is less than `max_body`, expected room for one body at least");
     }
     reader.finish();
     inbound
 }
 
-impl Default for Inbound {
-    /// Without a webhook, where nothing listens.
+impl Default for InboundConfig {
+    /// The values without a webhook: no listener.
     fn default() -> Self {
-        Self { listen: Vec::new(), max_body: MAX_BODY, max_in_flight: MAX_IN_FLIGHT, tls: None }
+        Self {
+            listen: Vec::new(),
+            max_body: MAX_BODY,
+            max_in_flight: MAX_IN_FLIGHT,
+            trusted_proxies: Vec::new(),
+            tls: None,
+        }
     }
 }
 
-/// Meta's events have at most 3 MB.
+/// The default of `max_body`, in bytes. Meta's events have up to 3 MB.
 const MAX_BODY: u64 = 4 << 20;
-const MAX_IN_FLIGHT: u64 = 64 << 20;
+/// The default of `max_in_flight`, in bytes: room for 8 events of the largest size. With the room for
+/// sends, for small bodies and for the program itself, the process stays below 96 MiB.
+const MAX_IN_FLIGHT: u64 = 32 << 20;
 
 fn tls(mut reader: Reader<'_>) -> Option<InboundTls> {
-    let cert = reader.required("cert", "the file with the certificate and its chain, in PEM");
-    let cert = cert.and_then(|field| field.parse(absolute_path));
-    let key = reader.required("key", "the file with the certificate's private key, in PEM");
-    let key = key.and_then(|field| field.parse(absolute_path));
-    let client_ca = reader.field("client_ca").and_then(|field| field.parse(absolute_path));
+    let cert = reader
+        .required(
+            "cert",
+            "the file with the certificate and its chain, in PEM",
+        )
+        .and_then(|field| field.parse(absolute_path));
+    let key = reader
+        .required("key", "the file with the certificate's private key, in PEM")
+        .and_then(|field| field.parse(absolute_path));
+    let client_ca = reader.parse("client_ca", absolute_path);
     let client_name = reader.field("client_name");
     let name = client_name.as_ref().and_then(|field| field.parse(dns_name));
     if let Some(field) = client_name.filter(|_| client_ca.is_none()) {
-        field.fault("there is no `client_ca` that could vouch for a client of this name, expected one");
+        field.fault(
+            "there is no `client_ca` that could vouch for a client of this name, expected one",
+        );
     }
     reader.finish();
-    Some(InboundTls { cert: cert?, key: key?, client: client_ca.map(|ca| ClientAuth { ca, name }) })
+    Some(InboundTls {
+        cert: cert?,
+        key: key?,
+        client: client_ca.map(|ca| ClientAuth { ca, name }),
+    })
 }
 
-fn dns_name(text: &str) -> Result<String, &'static str> {
+fn dns_name(text: &str) -> Result<String, Malformed> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-.".contains(c);
-    if text.is_empty() || text.len() > 253 || !text.chars().all(plain) {
-        return Err("not a name that a certificate could have, expected a DNS name");
+    if text.is_empty() || text.len() > MAX_HOST_LENGTH || !text.chars().all(plain) {
+        return Err(Malformed::new(
+            "not a name that a certificate could have, expected a DNS name",
+        ));
     }
     Ok(text.to_ascii_lowercase())
 }
 
-/// The webhooks read so far, to compare each with those before it.
-pub(super) struct Webhooks<'d> {
-    credentials: &'d Credentials,
-    webhooks: Vec<(Webhook, Position)>,
+/// Reads all webhooks.
+pub(super) fn webhooks(readers: Vec<Reader<'_>>, credentials: &Credentials) -> Vec<WebhookConfig> {
+    let mut earlier = Earlier::default();
+    readers
+        .into_iter()
+        .filter_map(|reader| webhook(reader, credentials, &mut earlier))
+        .collect()
 }
 
-impl<'d> Webhooks<'d> {
-    pub(super) fn read(readers: Vec<Reader<'_>>, credentials: &'d Credentials) -> Vec<Webhook> {
-        let mut webhooks = Self { credentials, webhooks: Vec::new() };
-        for reader in readers {
-            let at = reader.at().clone();
-            if let Some(webhook) = webhooks.webhook(reader) {
-                webhooks.webhooks.push((webhook, at));
-            }
-        }
-        webhooks.webhooks.into_iter().map(|(webhook, _)| webhook).collect()
+fn webhook(
+    mut reader: Reader<'_>,
+    credentials: &Credentials,
+    earlier: &mut Earlier<Position>,
+) -> Option<WebhookConfig> {
+    let path = reader.required(
+        "path",
+        "where the provider sends its events, such as \"/webhooks/whatsapp\"",
+    );
+    let endpoint = Endpoint::read(&mut reader, path);
+    let own_path = endpoint.path(webhook_path);
+    let forward = reader
+        .required(
+            "forward",
+            "where the application takes events, such as \"http://127.0.0.1:3000/\"",
+        )
+        .and_then(|field| field.parse(destination));
+    let timeout = duration(&mut reader, "timeout", DEFAULT_TIMEOUT);
+    let public_url = reader.parse("public_url", url);
+    let reply = reader.boolean("reply");
+    reader.finish();
+    let (credential, placed) = endpoint.credential(credentials)?;
+    let webhook = WebhookConfig {
+        name: endpoint.name_or(&credential),
+        path: own_path?,
+        credential,
+        forward: forward?,
+        timeout,
+        public_url,
+        reply: reply.unwrap_or(false),
+    };
+    check_provider(&reader, &webhook, placed);
+    check_secrets(&reader, placed);
+    if let Some(at) = earlier.take_name(&webhook.name, reader.at()) {
+        endpoint.fault_same_name(&reader, "webhook", &at);
     }
-
-    fn webhook(&self, mut reader: Reader<'_>) -> Option<Webhook> {
-        let path = reader.required("path", "where the provider sends its events, such as \"/webhooks/whatsapp\"");
-        let own_path = path.as_ref().and_then(|field| field.parse(webhook_path));
-        let credential = reader.required("credential", "the NAME of a [credential.NAME]");
-        let name = reader.field("name").filter(check_name_value);
-        let forward =
-            reader.required("forward", "where the application takes events, such as \"http://127.0.0.1:3000/\"");
-        let forward = forward.and_then(|field| field.parse(forward_to));
-        let timeout = duration(&mut reader, "timeout", Duration::from_secs(10));
-        let public_url = reader.field("public_url");
-        let url = public_url.as_ref().and_then(|field| field.parse(url));
-        let reply = reader.field("reply").and_then(|field| field.boolean());
-        let credential = credential.and_then(|field| self.credential(&field));
-        let complete = credential.zip(own_path).zip(forward);
-        let webhook = complete.map(|(((credential, placed), path), forward)| {
-            check_provider(&reader, placed, &path, url.as_deref());
-            let name = name.as_ref().and_then(Field::string).unwrap_or(&credential).to_owned();
-            Webhook { name, path, credential, forward, timeout, public_url: url, reply: reply.unwrap_or(false) }
-        });
-        if let Some(webhook) = &webhook {
-            self.compare(&reader, name.as_ref(), path.as_ref(), webhook);
-        }
-        reader.finish();
-        webhook
-    }
-
-    /// The credential that a webhook names; `None` where there is none, or none that could be understood.
-    fn credential(&self, field: &Field<'_>) -> Option<(String, &'d Placed)> {
-        let name = field.string()?;
-        match self.credentials.get(name) {
-            Some(placed) => placed.as_ref().map(|placed| (name.to_owned(), placed)),
-            None => {
-                let words = self.credentials.keys().map(String::as_str);
-                field.fault(format!("no such credential, {}", choices(name, words)));
-                None
-            }
+    match earlier.at_path(webhook.path.to_string()) {
+        Entry::Occupied(at) => endpoint.fault_at_path(
+            &reader,
+            format!(
+                "the same path as the webhook at {}, expected another",
+                at.get()
+            ),
+        ),
+        Entry::Vacant(free) => {
+            free.insert(reader.at().clone());
         }
     }
-
-    fn compare(&self, reader: &Reader<'_>, name: Option<&Field<'_>>, path: Option<&Field<'_>>, webhook: &Webhook) {
-        let fault = |field: Option<&Field<'_>>, message: String| match field {
-            Some(field) => field.fault(message),
-            None => reader.fault(message),
-        };
-        for (other, at) in &self.webhooks {
-            if other.name == webhook.name {
-                fault(name, format!("the same name as the webhook at {at}, expected another `name`"));
-            }
-            if other.path == webhook.path {
-                fault(path, format!("the same path as the webhook at {at}, expected another"));
-            }
-        }
-    }
+    Some(webhook)
 }
 
-/// A path, which may end in `{token}` where the provider can prove itself in no other way.
-fn webhook_path(text: &str) -> Result<WebhookPath, &'static str> {
+/// Reads a path, which may end in `{token}` for a provider without any other proof. The path is kept
+/// decoded, because a provider may percent-encode any character of a request's path.
+fn webhook_path(text: &str) -> Result<WebhookPath, Malformed> {
     let (plain, token) = match text.strip_suffix("/{token}") {
         Some(before) => (before, true),
         None => (text, false),
     };
-    let visible = |c: char| c.is_ascii_graphic() && !"%?#\\\"<>{}".contains(c);
-    let is_segment = |s: &str| !s.is_empty() && s != "." && s != ".." && s.chars().all(visible);
-    let segments = plain.strip_prefix('/');
-    let is_path = match segments {
-        Some("") => !token,
-        Some(segments) => segments.split('/').all(is_segment),
-        None => token && plain.is_empty(),
+    let decoded = match plain.strip_prefix('/') {
+        Some("") if !token => Some("/".to_owned()),
+        Some(segments) => segments
+            .split('/')
+            .map(|segment| Some(format!("/{}", decoded_segment(segment)?)))
+            .collect(),
+        None => (token && plain.is_empty()).then(String::new),
     };
-    if !is_path {
-        return Err("not a path that a provider could ask for, expected a slash and segments of visible ASCII, \
-             without percent or query; the last may be {token}");
-    }
-    Ok(WebhookPath { text: plain.to_owned(), token })
+    let text = decoded.ok_or(Malformed::new(
+        "not a path that a provider could ask for, expected a slash and segments without query, \
+         backslash or control characters; a percent begins two hex digits; the last may be {token}",
+    ))?;
+    Ok(WebhookPath { text, token })
 }
 
-/// `http://host:port/path`, `https://...`, or `unix:/socket:/path`.
-fn forward_to(text: &str) -> Result<Forward, &'static str> {
-    const EXPECTED: &str = "not where an application could listen, expected http://HOST:PORT/PATH, https://HOST/PATH \
-         or unix:/SOCKET:/PATH";
+/// Decodes a segment of a path; `None` for a segment that no request could name.
+fn decoded_segment(segment: &str) -> Option<String> {
+    let has_hex_digits = |after: &str| {
+        let digits = after.as_bytes().get(..2);
+        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    };
+    if !segment.split('%').skip(1).all(has_hex_digits) || segment.contains(['?', '#']) {
+        return None;
+    }
+    let decoded = percent_decode_str(segment).decode_utf8().ok()?;
+    let is_plain = |c: char| !c.is_control() && !"/\\\"<>{}".contains(c);
+    let is_segment = !matches!(&*decoded, "" | "." | "..") && decoded.chars().all(is_plain);
+    is_segment.then(|| decoded.into_owned())
+}
+
+/// Reads `http://HOST:PORT/PATH`, `https://...`, or `unix:/SOCKET:/PATH`.
+fn destination(text: &str) -> Result<Destination, Malformed> {
+    const EXPECTED: Malformed = Malformed::new(
+        "not where an application could listen, expected http://HOST:PORT/PATH, https://HOST/PATH \
+         or unix:/SOCKET:/PATH",
+    );
     if let Some(rest) = text.strip_prefix("unix:") {
         let (socket, path) = rest.split_once(':').unwrap_or((rest, "/"));
-        // The kernel has 108 bytes for the path and the NUL after it.
-        if !socket.starts_with('/') || socket.len() > 107 || !is_target(path) {
+        if !socket.starts_with('/') || socket.len() > MAX_SOCKET_PATH || !is_target(path) {
             return Err(EXPECTED);
         }
-        return Ok(Forward { application: Application::Unix(PathBuf::from(socket)), path: path.to_owned() });
+        return Ok(Destination {
+            application: ApplicationAddress::Unix(PathBuf::from(socket)),
+            path: path.to_owned(),
+        });
+    }
+    if has_user(text) {
+        return Err(USER);
     }
     let (origin, path) = split_url(text).ok_or(EXPECTED)?;
-    Ok(Forward { application: Application::Origin(origin), path })
+    Ok(Destination {
+        application: ApplicationAddress::Origin(origin),
+        path,
+    })
 }
 
-/// Origin and path with query of an absolute URL without user or fragment.
+/// True for a URL with a user, and perhaps a password, before the host.
+fn has_user(text: &str) -> bool {
+    let uri: Option<Uri> = text.parse().ok();
+    uri.as_ref()
+        .and_then(Uri::authority)
+        .is_some_and(|authority| authority.as_str().contains('@'))
+}
+
+/// The fault of a URL with a user. The value is not repeated, because the user may have a password.
+const USER: Malformed = Malformed::new(
+    "a user before the host, expected a URL without a user and a password, which Keyside would not send",
+);
+
+/// Splits an absolute URL without user and fragment into its origin, and its path with the query.
 fn split_url(text: &str) -> Option<(Origin, String)> {
     let uri: Uri = text.parse().ok()?;
     let (scheme, authority) = (uri.scheme()?, uri.authority()?);
-    let tls = match scheme {
-        s if *s == Scheme::HTTPS => true,
-        s if *s == Scheme::HTTP => false,
-        _ => return None,
-    };
+    let tls = *scheme == Scheme::HTTPS;
+    if !tls && *scheme != Scheme::HTTP {
+        return None;
+    }
     let host = authority.host().to_ascii_lowercase();
     let port = authority.port_u16();
+    // Without a port number, a longer authority has a user, or a port that is no number.
     let is_whole = port.is_some() || host.len() == authority.as_str().len();
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    let fits = !host.is_empty() && port != Some(0) && is_whole && !text.contains('#') && is_target(path);
-    fits.then(|| (Origin { tls, host, port: port.unwrap_or(if tls { 443 } else { 80 }) }, path.to_owned()))
+    if host.is_empty() || port == Some(0) || !is_whole || text.contains('#') || !is_target(path) {
+        return None;
+    }
+    let origin = Origin {
+        tls,
+        host,
+        port: port.unwrap_or(if tls { 443 } else { 80 }),
+    };
+    Some((origin, path.to_owned()))
 }
 
 fn is_target(path: &str) -> bool {
-    path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
+    path.starts_with('/')
+        && path
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && byte != b'#')
 }
 
-fn url(text: &str) -> Result<String, &'static str> {
-    match split_url(text) {
+/// Checks a whole URL, and keeps its text, because providers sign the text.
+fn url(text: &str) -> Result<String, Malformed> {
+    match split_url(&without_user(text)) {
         Some(_) => Ok(text.to_owned()),
-        None => Err("not a URL, expected the whole one that the provider was given, such as \"https://HOST/PATH\""),
+        None => Err(Malformed::new(
+            "not a URL, expected the whole one that the provider was given, such as \"https://HOST/PATH\"",
+        )),
     }
 }
 
-fn size(reader: &mut Reader<'_>, key: &str, default: u64) -> u64 {
-    reader.field(key).and_then(|field| field.parse(units::size)).unwrap_or(default)
+/// Returns a URL without a user before the host. Twilio signs a URL with the user and password that it was given.
+fn without_user(text: &str) -> Cow<'_, str> {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return Cow::Borrowed(text);
+    };
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    match authority.rsplit_once('@') {
+        Some((_, host)) => Cow::Owned(format!("{scheme}://{host}{path}")),
+        None => Cow::Borrowed(text),
+    }
 }
 
-/// What the provider must have, and the webhook and its credential must have for it.
-fn check_provider(reader: &Reader<'_>, placed: &Placed, path: &WebhookPath, url: Option<&str>) {
-    let fault = |key: &str, message: String| {
+/// Reports a webhook that does not fit its provider.
+fn check_provider(reader: &Reader<'_>, webhook: &WebhookConfig, placed: &Placed) {
+    let fault = |key: &str, message: &str| {
         let key = format!("{}.{key}", reader.path());
         reader.report().fault(reader.at(), &key, message);
     };
-    let Some(webhook) = &placed.config.provider.webhook else {
-        fault("credential", "its provider sends no webhooks that Keyside can check, expected another".to_owned());
+    let Some(spec) = &placed.config.provider.webhook else {
+        fault(
+            "credential",
+            "its provider sends no webhooks that Keyside can check, expected another",
+        );
         return;
     };
-    if url.is_none() && webhook.needs_url() {
+    if webhook.public_url.is_none() && spec.needs_url() {
         fault(
             "public_url",
-            "missing, expected the whole URL that the provider was given, since it signs it".to_owned(),
+            "missing, expected the whole URL that the provider was given, since it signs it",
         );
     }
-    if path.token && !webhook.has_path_token() {
-        fault("path", "it ends in {token}, and its provider has no token there, expected a plain path".to_owned());
+    if webhook.path.token && !spec.has_path_token() {
+        fault(
+            "path",
+            "it ends in {token}, and its provider has no token there, expected a plain path",
+        );
     }
+}
+
+/// Reports a credential without the secrets that its provider's webhooks need.
+fn check_secrets(reader: &Reader<'_>, placed: &Placed) {
+    let Some(spec) = &placed.config.provider.webhook else {
+        return;
+    };
     let secrets = &placed.config.secrets;
-    if !webhook.schemes.iter().any(|scheme| secrets.contains_key(&scheme.secret)) {
-        let names: Vec<_> = webhook.schemes.iter().map(|scheme| format!("`{}`", scheme.secret)).collect();
-        reader.report().fault(
-            &placed.at,
-            &placed.path,
-            format!("no secret to check events with, expected {}: a webhook uses this credential", names.join(" or ")),
+    let can_check = spec
+        .schemes
+        .iter()
+        .any(|scheme| secrets.contains_key(&scheme.secret));
+    if !can_check {
+        let names: Vec<_> = spec
+            .schemes
+            .iter()
+            .map(|scheme| format!("`{}`", scheme.secret))
+            .collect();
+        let message = format!(
+            "no secret to check events with, expected {}: a webhook uses this credential",
+            names.join(" or ")
         );
+        reader.report().fault(&placed.at, &placed.path, message);
     }
-    if let Some(challenge) = webhook.challenge.as_ref().filter(|secret| !secrets.contains_key(*secret)) {
-        let message = format!("no `{challenge}`, so that the provider's handshake cannot be answered");
+    let challenge = spec.challenge.as_ref();
+    if let Some(challenge) = challenge.filter(|secret| !secrets.contains_key(*secret)) {
+        let message =
+            format!("no `{challenge}`, so that the provider's handshake cannot be answered");
         reader.report().warn(&placed.at, &placed.path, message);
     }
 }
+
+/// The default of `timeout`. Meta documents no bound of its own; other parties report 5 to 20 s.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);

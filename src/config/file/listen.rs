@@ -1,27 +1,29 @@
-//! Where to listen, and the hosts that are answered for.
+//! Addresses to listen at, and the hosts that the outbound listener answers for.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use crate::config::ListenAddress;
-use crate::document::{Field, Reader};
+use crate::document::{Field, Malformed, Reader};
 
-/// The listeners of all sections: no two may have one address.
+/// The addresses of all listeners. No two listeners may have the same address.
 #[derive(Default)]
 pub(super) struct Addresses {
+    /// Each address with a description of its place in the file.
     taken: Vec<(ListenAddress, String)>,
 }
 
-/// From where a listener may be reached.
+/// The machines from which a listener may be reached.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reach {
-    /// From this machine alone.
+    /// Only this machine.
     Loopback,
-    /// From wherever the network lets in.
+    /// Any machine that the network lets through.
     Anywhere,
 }
 
 impl Addresses {
+    /// Reads the key `listen` of a table.
     pub(super) fn listen(
         &mut self,
         reader: &mut Reader<'_>,
@@ -38,6 +40,11 @@ impl Addresses {
             self.taken.push((default.clone(), place));
             return vec![default];
         };
+        self.written(&field, reach)
+    }
+
+    /// Reads the value of a key `listen`.
+    pub(super) fn written(&mut self, field: &Field<'_>, reach: Reach) -> Vec<ListenAddress> {
         let Some(fields) = field.array() else {
             return Vec::new();
         };
@@ -59,7 +66,7 @@ impl Addresses {
                  expected 127.0.0.1, [::1] or unix:, or allow_remote = true in [outbound]",
             );
         }
-        // Port 0 is a new port each time.
+        // With port 0, the system picks a free port for each listener.
         let is_any = matches!(address, ListenAddress::Tcp(tcp) if tcp.port() == 0);
         let earlier = self.taken.iter().find(|(taken, _)| *taken == address);
         if let Some((_, place)) = earlier.filter(|_| !is_any) {
@@ -70,33 +77,44 @@ impl Addresses {
     }
 }
 
+/// Returns the loopback address with a port.
 pub(super) fn loopback(port: u16) -> ListenAddress {
     ListenAddress::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
 }
 
-fn listen_address(text: &str) -> Result<ListenAddress, &'static str> {
+fn listen_address(text: &str) -> Result<ListenAddress, Malformed> {
     let Some(path) = text.strip_prefix("unix:") else {
-        let address: Result<SocketAddr, _> = text.parse();
-        return address.map(ListenAddress::Tcp).map_err(
-            |_| "not an address, expected IP:PORT such as \"127.0.0.1:8080\" or \"unix:/run/keyside/send.sock\"",
-        );
+        return text.parse().map(ListenAddress::Tcp).map_err(|_| {
+            Malformed::new(
+                "not an address, expected IP:PORT such as \"127.0.0.1:8080\" or \"unix:/run/keyside/send.sock\"",
+            )
+        });
     };
-    // The kernel has 108 bytes for the path and the NUL after it.
-    if !path.starts_with('/') || path.ends_with('/') || path.len() > 107 || path.contains('\0') {
-        return Err("not a socket, expected unix: and an absolute path of at most 107 bytes");
+    let is_path = path.starts_with('/') && !path.ends_with('/') && !path.contains('\0');
+    if !is_path || path.len() > MAX_SOCKET_PATH {
+        return Err(Malformed::new(
+            "not a socket, expected unix: and an absolute path of at most 107 bytes",
+        ));
     }
     Ok(ListenAddress::Unix(PathBuf::from(path)))
 }
 
-/// The host of a `Host` header, as it will be compared.
-pub(super) fn host(text: &str) -> Result<String, &'static str> {
+/// Reads a host name in the form in which `Host` headers are compared.
+pub(super) fn host(text: &str) -> Result<String, Malformed> {
     let address = text.trim_matches(['[', ']']);
     if let Ok(address) = address.parse::<Ipv6Addr>() {
         return Ok(format!("[{address}]"));
     }
     let plain = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
-    if text.is_empty() || text.len() > 253 || !text.chars().all(plain) {
-        return Err("not a host name, expected one without scheme, port and path");
+    if text.is_empty() || text.len() > MAX_HOST_LENGTH || !text.chars().all(plain) {
+        return Err(Malformed::new(
+            "not a host name, expected one without scheme, port and path",
+        ));
     }
     Ok(text.to_ascii_lowercase())
 }
+
+/// The longest host name in text form, in bytes: RFC 1035, section 2.3.4, less the length bytes of the wire form.
+pub(super) const MAX_HOST_LENGTH: usize = 253;
+/// The longest path of a Unix socket, in bytes: Linux has 108 bytes for the path and its NUL.
+pub(super) const MAX_SOCKET_PATH: usize = 107;

@@ -1,4 +1,4 @@
-//! `proxy.toml` as it is written, and how it becomes a [`Config`]: every key, its default, its check.
+//! The way from `proxy.toml` to a [`Config`]: every key, its default and its check.
 
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -7,22 +7,34 @@ use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 
 use super::error::Faults;
-use super::{Admin, Audit, Config, Inbound, Log, LogFormat, OnFailure, Outbound, Reload, SharedLimits};
-use crate::document::{Document, Fault, Field, Position, Reader, Report};
+use super::{
+    AdminConfig, Config, ConfigFile, InboundConfig, LogConfig, OnFailure, Reference, ReloadConfig,
+    SharedLimits, StateConfig,
+};
+use crate::audit::{AuditScope, AuditSettings};
+use crate::document::{Document, Fault, Field, Malformed, Position, Reader, Report, shown_place};
+use crate::log::LogFormat;
 use crate::units::{self, UnitError};
 
 mod credential;
+mod endpoint;
 mod inbound;
 mod listen;
+mod outbound;
 mod route;
+mod trust;
 
-use credential::{Providers, credentials_of};
-use inbound::{Webhooks, inbound};
-use listen::{Addresses, Reach, host, loopback};
-use route::Routes;
+use credential::{Providers, credentials, references};
+use inbound::{inbound, webhooks};
+use listen::{Addresses, Reach, loopback};
+use outbound::outbound;
+use route::routes;
 
 impl Config {
-    /// Reads and checks a configuration. If anything in it is wrong, there is none, and all its faults are told.
+    /// Reads and checks a configuration.
+    ///
+    /// # Errors
+    /// Every fault of the text. With a single fault, there is no configuration.
     pub fn parse(text: &str, name: &str) -> Result<Self, Faults> {
         let report = Report::default();
         let document = Document::parse(text, name, &report);
@@ -31,9 +43,14 @@ impl Config {
     }
 
     /// Reads and checks the configuration in a file.
-    pub fn load(path: &Path) -> Result<Self, Faults> {
+    ///
+    /// # Errors
+    /// A file that cannot be read, or every fault of its text; and a file that nobody has named, that another user could
+    /// change, and that has programs to run.
+    pub fn load(file: &ConfigFile) -> Result<Self, Faults> {
+        let path = file.path();
         let name = path.display().to_string();
-        // Whoever read a FIFO would wait for its writer, and no reload would follow.
+        // Reading a FIFO would wait for a writer, and no reload would ever follow.
         let is_file = std::fs::metadata(path).map(|metadata| metadata.is_file());
         let text = match is_file {
             Ok(false) => Err(std::io::Error::other("it is not a regular file")),
@@ -41,13 +58,56 @@ impl Config {
             Err(error) => Err(error),
         };
         match text {
-            Ok(text) => Self::parse(&text, &name),
-            Err(error) => Err(Faults(vec![Fault {
-                at: Position::whole(&name),
-                key: String::new(),
-                message: format!("cannot be read: {}", error.kind()),
-            }])),
+            Ok(text) => Self::parse(&text, &name)?.trusted(file),
+            Err(error) => Err(Faults(vec![whole_fault(
+                Path::new(shown_place(&name)),
+                format!("cannot be read: {}", error.kind()),
+            )])),
         }
+    }
+
+    /// Refuses or warns about a file that another user could change.
+    fn trusted(mut self, file: &ConfigFile) -> Result<Self, Faults> {
+        let ConfigFile::Found(path) = file else {
+            return Ok(self);
+        };
+        let Some(weakness) = trust::weakness(path) else {
+            return Ok(self);
+        };
+        if self.runs_programs() {
+            return Err(Faults(vec![whole_fault(
+                path,
+                format!(
+                    "{weakness}, and its `exec:` references would run programs, \
+                     expected permissions for its owner alone, or `--config` with the path of the file"
+                ),
+            )]));
+        }
+        self.warnings.push(whole_fault(
+            path,
+            format!("{weakness}, expected permissions for its owner alone, or `--config` with the path of the file"),
+        ));
+        Ok(self)
+    }
+
+    fn runs_programs(&self) -> bool {
+        let of_credentials = self
+            .credentials
+            .values()
+            .flat_map(|credential| credential.secrets.values().flatten());
+        of_credentials
+            .chain(self.limits.iter().map(|limits| &limits.redis))
+            .chain(self.state.iter().flat_map(|state| &state.key))
+            .any(|reference| matches!(reference, Reference::Exec { .. }))
+    }
+}
+
+/// Returns a fault of a file as a whole.
+fn whole_fault(path: &Path, message: String) -> Fault {
+    Fault {
+        at: Position::whole(&path.display().to_string()),
+        key: String::new(),
+        message,
     }
 }
 
@@ -59,83 +119,100 @@ fn finish(config: Option<Config>, report: Report) -> Result<Config, Faults> {
     }
 }
 
+/// Reads every table of a configuration. Faults go to the report.
 pub(super) fn read(document: &Document, report: &Report) -> Config {
     let mut root = Reader::new(document, report);
     let mut addresses = Addresses::default();
     let (outbound, reach) = outbound(root.section("outbound"), &mut addresses);
-    let is_inbound = root.has("inbound") || root.has("webhook");
-    let section = root.section("inbound");
-    let inbound = if is_inbound { inbound(section, &mut addresses) } else { Inbound::default() };
+    let has_inbound = root.has("inbound") || root.has("webhook");
+    let inbound_section = root.section("inbound");
+    let inbound = if has_inbound {
+        inbound(inbound_section, &mut addresses)
+    } else {
+        InboundConfig::default()
+    };
     let admin = admin(root.section("admin"), &mut addresses, reach);
     let limits = root.table("limits").and_then(limits);
     let reload = reload(root.section("reload"));
     let log = log(root.section("log"));
     let audit = root.table("audit").and_then(audit);
-    let mut providers = Providers::read(root.field("provider"), report);
-    let credentials = root.field("credential").and_then(|field| field.table());
-    let credentials = credentials.map(|table| credentials_of(table, &mut providers));
-    let credentials = credentials.unwrap_or_default();
-    let (routes, webhooks) = (root.field("route"), root.field("webhook"));
-    if routes.is_none() && webhooks.is_none() {
+    let state = root.table("state").and_then(state);
+    let providers = Providers::read(root.field("provider"), report);
+    let credentials = root
+        .table("credential")
+        .map(|table| credentials(table, &providers))
+        .unwrap_or_default();
+    let route_tables = root.field("route").map(|field| field.tables());
+    let webhook_tables = root.field("webhook").map(|field| field.tables());
+    if route_tables.is_none() && webhook_tables.is_none() {
         root.missing("route", "at least one [[route]] or [[webhook]]");
     }
-    let routes = routes.map(|field| Routes::read(field.tables(), &credentials));
-    let webhooks = webhooks.map(|field| Webhooks::read(field.tables(), &credentials));
     root.finish();
     Config {
         outbound,
-        credentials: credentials.into_iter().filter_map(|(name, placed)| Some((name, placed?.config))).collect(),
-        routes: routes.unwrap_or_default(),
+        routes: routes(route_tables.unwrap_or_default(), &credentials),
+        webhooks: webhooks(webhook_tables.unwrap_or_default(), &credentials),
+        credentials: credentials
+            .into_iter()
+            .filter_map(|(name, placed)| Some((name, placed?.config)))
+            .collect(),
         limits,
         inbound,
-        webhooks: webhooks.unwrap_or_default(),
         admin,
         reload,
         log,
         audit,
+        state,
         warnings: Vec::new(),
     }
 }
 
-fn outbound(mut reader: Reader<'_>, addresses: &mut Addresses) -> (Outbound, Reach) {
-    let allow_remote = reader.field("allow_remote").and_then(|f| f.boolean());
-    let reach = if allow_remote == Some(true) { Reach::Anywhere } else { Reach::Loopback };
-    let outbound = Outbound {
-        listen: addresses.listen(&mut reader, loopback(8080), reach),
-        allowed_hosts: items(&mut reader, "allowed_hosts", |field| field.parse(host)),
-        allow_uids: items(&mut reader, "allow_uids", |field| field.integer()),
-        drain: duration(&mut reader, "drain", Duration::from_secs(25)),
+fn max_connections(reader: &mut Reader<'_>) -> u32 {
+    let Some(field) = reader.field("max_connections") else {
+        return DEFAULT_MAX_CONNECTIONS;
     };
-    reader.finish();
-    (outbound, reach)
+    let number = field.integer().unwrap_or(DEFAULT_MAX_CONNECTIONS);
+    if !(1..=MAX_CONNECTIONS).contains(&number) {
+        field.fault("out of range, expected 1 to 100000 connections");
+    }
+    number
 }
 
-fn admin(mut reader: Reader<'_>, addresses: &mut Addresses, reach: Reach) -> Admin {
-    let admin = Admin { listen: addresses.listen(&mut reader, loopback(9900), reach) };
+fn admin(mut reader: Reader<'_>, addresses: &mut Addresses, reach: Reach) -> AdminConfig {
+    let listen = addresses.listen(&mut reader, loopback(9900), reach);
     reader.finish();
-    admin
+    AdminConfig { listen }
 }
 
-fn reload(mut reader: Reader<'_>) -> Reload {
-    let watch = duration_or_off(&mut reader, "watch", Some(Duration::from_secs(5)));
-    let refresh = duration_or_off(&mut reader, "refresh", Some(Duration::from_secs(300)));
+fn reload(mut reader: Reader<'_>) -> ReloadConfig {
+    let watch = duration_or_off(&mut reader, "watch", Some(DEFAULT_WATCH));
+    let refresh = duration_or_off(&mut reader, "refresh", Some(DEFAULT_REFRESH));
     reader.finish();
-    Reload { watch, refresh }
+    ReloadConfig { watch, refresh }
 }
 
 fn limits(mut reader: Reader<'_>) -> Option<SharedLimits> {
-    let expected = "a reference to the URL of a Redis or Valkey, such as \"env:KEYSIDE_REDIS_URL\"";
-    let redis = reader.required("redis", expected).and_then(|field| field.parse(str::parse));
-    let ca = reader.field("ca").and_then(|field| field.parse(system_or_path));
-    let on_failure = reader.field("on_failure").and_then(|field| {
-        field.choice(&[("local", OnFailure::Local), ("open", OnFailure::Open), ("closed", OnFailure::Closed)])
-    });
-    let replicas = reader.field("replicas").map(|field| {
+    let redis = reader
+        .required(
+            "redis",
+            "a reference to the URL of a Redis or Valkey, such as \"env:KEYSIDE_REDIS_URL\"",
+        )
+        .and_then(|field| field.parse(str::parse));
+    let ca = reader.parse("ca", system_or_path);
+    let on_failure = reader.choice(
+        "on_failure",
+        &[
+            ("local", OnFailure::Local),
+            ("open", OnFailure::Open),
+            ("closed", OnFailure::Closed),
+        ],
+    );
+    let replicas = reader.field("replicas").and_then(|field| {
         let replicas = field.integer().and_then(NonZeroU32::new);
         if replicas.is_none() {
-            field.fault("no count, expected how many sidecars share the limits");
+            field.fault("not a count, expected how many sidecars share the limits");
         }
-        replicas.unwrap_or(NonZeroU32::MIN)
+        replicas
     });
     reader.finish();
     Some(SharedLimits {
@@ -146,89 +223,159 @@ fn limits(mut reader: Reader<'_>) -> Option<SharedLimits> {
     })
 }
 
-/// `None` is "system".
-fn system_or_path(text: &str) -> Result<Option<PathBuf>, &'static str> {
+/// Reads the path of a PEM file; `None` for "system".
+fn system_or_path(text: &str) -> Result<Option<PathBuf>, Malformed> {
     match text {
         "system" => Ok(None),
         text => absolute_path(text).map(Some),
     }
 }
 
-fn audit(mut reader: Reader<'_>) -> Option<Audit> {
-    let file = reader.required("file", "the file that lines are added to").and_then(|field| field.parse(absolute_path));
-    let requests = reader.field("requests").and_then(|field| field.boolean());
+fn audit(mut reader: Reader<'_>) -> Option<AuditSettings> {
+    let file = reader
+        .required("file", "the file that lines are added to")
+        .and_then(|field| field.parse(absolute_path));
+    let requests = reader.boolean("requests");
     reader.finish();
-    Some(Audit { file: file?, requests: requests.unwrap_or(false) })
+    Some(AuditSettings {
+        file: file?,
+        scope: match requests {
+            Some(true) => AuditScope::SecretsAndRequests,
+            Some(false) | None => AuditScope::Secrets,
+        },
+    })
 }
 
-fn log(mut reader: Reader<'_>) -> Log {
-    let level = reader.field("level").and_then(|field| {
-        field.choice(&[
+fn state(mut reader: Reader<'_>) -> Option<StateConfig> {
+    let dir = reader
+        .required("dir", "the folder for what outlives a restart")
+        .and_then(|field| field.parse(absolute_path));
+    let key = reader.field("key").map(|field| references(&field));
+    reader.finish();
+    Some(StateConfig {
+        dir: dir?,
+        key: key.unwrap_or_default(),
+    })
+}
+
+fn log(mut reader: Reader<'_>) -> LogConfig {
+    let level = reader.choice(
+        "level",
+        &[
             ("off", LevelFilter::OFF),
             ("error", LevelFilter::ERROR),
             ("warn", LevelFilter::WARN),
             ("info", LevelFilter::INFO),
             ("debug", LevelFilter::DEBUG),
             ("trace", LevelFilter::TRACE),
-        ])
-    });
-    let format = reader.field("format").and_then(|field| {
-        field.choice(&[("auto", LogFormat::Auto), ("text", LogFormat::Text), ("json", LogFormat::Json)])
-    });
+        ],
+    );
+    let format = reader.choice(
+        "format",
+        &[
+            ("auto", LogFormat::Auto),
+            ("text", LogFormat::Text),
+            ("json", LogFormat::Json),
+        ],
+    );
     reader.finish();
-    Log { level: level.unwrap_or(LevelFilter::INFO), format: format.unwrap_or(LogFormat::Auto) }
+    LogConfig {
+        level: level.unwrap_or(LevelFilter::INFO),
+        format: format.unwrap_or(LogFormat::Auto),
+    }
 }
-
-const NAME: &str = "not a name, expected 1 to 64 of a-z A-Z 0-9 _ . -";
 
 fn is_name(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
-    (1..=64).contains(&text.len()) && text.chars().all(plain)
+    (1..=MAX_NAME_LENGTH).contains(&text.len()) && text.chars().all(plain)
 }
 
-/// Whether a key that the user chose is a name.
+/// Returns true if a key that the user chose is a name, and reports a fault otherwise.
 fn check_name(field: &Field<'_>) -> bool {
-    if !is_name(field.key) {
-        field.key_fault(NAME);
+    let fits = is_name(field.key);
+    if !fits {
+        field.key_fault(NOT_A_NAME);
     }
-    is_name(field.key)
+    fits
 }
 
+/// Returns true if a value is a name, and reports a fault otherwise.
 fn check_name_value(field: &Field<'_>) -> bool {
-    let text = field.string();
-    if text.is_some_and(|text| !is_name(text)) {
-        field.fault(NAME);
+    let Some(text) = field.string() else {
+        return false;
+    };
+    let fits = is_name(text);
+    if !fits {
+        field.fault(NOT_A_NAME);
     }
-    text.is_some_and(is_name)
+    fits
 }
 
-fn absolute_path(text: &str) -> Result<PathBuf, &'static str> {
+fn absolute_path(text: &str) -> Result<PathBuf, Malformed> {
     if !text.starts_with('/') || text.ends_with('/') || text.contains('\0') {
-        return Err("not a file, expected an absolute path");
+        return Err(Malformed::new("not a file, expected an absolute path"));
     }
     Ok(PathBuf::from(text))
 }
 
+/// Returns true for a segment that a request's path can have; the guard of requests refuses every other segment.
+fn is_path_segment(segment: &str) -> bool {
+    let plain = |c: char| c.is_ascii_graphic() && !"%?#\\\"<>{}".contains(c);
+    !matches!(segment, "" | "." | "..") && segment.chars().all(plain)
+}
+
+fn size(reader: &mut Reader<'_>, key: &str, default: u64) -> u64 {
+    reader.parse(key, units::size).unwrap_or(default)
+}
+
 fn duration(reader: &mut Reader<'_>, key: &str, default: Duration) -> Duration {
-    let parse = |text| -> Result<Duration, UnitError> { units::duration(text) };
-    let given = reader.field(key).and_then(|field| field.parse(parse));
-    given.unwrap_or(default)
+    reader.parse(key, units::duration).unwrap_or(default)
 }
 
-/// `None` is "off".
-fn duration_or_off(reader: &mut Reader<'_>, key: &str, default: Option<Duration>) -> Option<Duration> {
-    reader.field(key).and_then(|field| field.parse(parse_duration_or_off)).unwrap_or(default)
+/// Reads a duration; `None` for "off".
+fn duration_or_off(
+    reader: &mut Reader<'_>,
+    key: &str,
+    default: Option<Duration>,
+) -> Option<Duration> {
+    reader.parse(key, parse_duration_or_off).unwrap_or(default)
 }
 
-fn parse_duration_or_off(text: &str) -> Result<Option<Duration>, units::UnitError> {
+fn parse_duration_or_off(text: &str) -> Result<Option<Duration>, UnitError> {
     match text {
         "off" => Ok(None),
         text => units::duration(text).map(Some),
     }
 }
 
-fn items<'d, T>(reader: &mut Reader<'d>, key: &str, item: impl Fn(&Field<'d>) -> Option<T>) -> Vec<T> {
-    let fields = reader.field(key).and_then(|field| field.array());
-    let fields = fields.unwrap_or_default();
+fn duration_or_zero(text: &str) -> Result<Duration, UnitError> {
+    match units::duration(text) {
+        Err(UnitError::Zero) => Ok(Duration::ZERO),
+        result => result,
+    }
+}
+
+/// Reads an array; every unreadable element is a separate fault.
+fn items<'d, T>(
+    reader: &mut Reader<'d>,
+    key: &str,
+    item: impl Fn(&Field<'d>) -> Option<T>,
+) -> Vec<T> {
+    let fields = reader.array(key).unwrap_or_default();
     fields.iter().filter_map(item).collect()
 }
+
+/// The fault of a name with other characters, or none, or too many.
+const NOT_A_NAME: &str = "not a name, expected 1 to 64 of a-z A-Z 0-9 _ . -";
+/// The longest name, in characters. Names become labels of metrics, where long values are costly.
+const MAX_NAME_LENGTH: usize = 64;
+/// The default of `drain`: less than the grace period of Kubernetes, 30 s.
+const DEFAULT_DRAIN: Duration = Duration::from_secs(25);
+/// The default of `max_connections`: each connection costs two file descriptors and some kilobytes.
+const DEFAULT_MAX_CONNECTIONS: u32 = 1024;
+/// The bound on `max_connections`: more connections than one thread serves.
+const MAX_CONNECTIONS: u32 = 100_000;
+/// The default of `watch`: soon enough for a person who waits for a changed file to take effect.
+const DEFAULT_WATCH: Duration = Duration::from_secs(5);
+/// The default of `refresh`: secret managers bill by the call, and secrets change far less often.
+const DEFAULT_REFRESH: Duration = Duration::from_secs(300);

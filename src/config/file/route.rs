@@ -1,148 +1,255 @@
 //! `[[route]]`.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use super::credential::{Credentials, Placed};
-use super::{check_name_value, duration};
-use crate::config::{Route, RouteLimits};
-use crate::document::{Field, Position, Reader, choices, shown};
-use crate::provider::{Provider, Rates, party};
+use super::duration;
+use super::endpoint::{Earlier, Endpoint};
+use super::is_path_segment;
+use crate::config::{RouteConfig, RouteLimits};
+use crate::document::{Field, Malformed, Position, Reader, choices, shown};
+use crate::provider::{
+    Extent, Operation, OperationSet, Provider, READING, Rates, RequestPattern, WHATSAPP, party,
+    schema,
+};
 
-/// The routes read so far, to compare each with those before it.
-pub(super) struct Routes<'d> {
-    credentials: &'d Credentials,
-    routes: Vec<(Route, Position)>,
+/// Reads all routes.
+pub(super) fn routes(readers: Vec<Reader<'_>>, credentials: &Credentials) -> Vec<RouteConfig> {
+    let mut earlier = Earlier::default();
+    readers
+        .into_iter()
+        .filter_map(|reader| route(reader, credentials, &mut earlier))
+        .collect()
 }
 
-impl<'d> Routes<'d> {
-    pub(super) fn read(readers: Vec<Reader<'_>>, credentials: &'d Credentials) -> Vec<Route> {
-        let mut routes = Self { credentials, routes: Vec::new() };
-        for reader in readers {
-            let at = reader.at().clone();
-            if let Some(route) = routes.route(reader) {
-                routes.routes.push((route, at));
-            }
-        }
-        routes.routes.into_iter().map(|(route, _)| route).collect()
+fn route(
+    mut reader: Reader<'_>,
+    credentials: &Credentials,
+    earlier: &mut Earlier<SamePath>,
+) -> Option<RouteConfig> {
+    let path = reader.field("path");
+    let endpoint = Endpoint::read(&mut reader, path);
+    let prefix = endpoint.path(route_path);
+    let senders = reader.field("senders");
+    let named_senders = senders.as_ref().map(strings).unwrap_or_default();
+    let operations = reader.field("operations");
+    let channels = reader.field("channels");
+    let limits = reader.table("limits").map(route_limits).unwrap_or_default();
+    reader.finish();
+    let (credential, placed) = endpoint.credential(credentials)?;
+    let provider = &placed.config.provider;
+    if !check_usable(&reader, placed) {
+        return None;
     }
+    let rates = limits.rates.or(provider.limits.rates);
+    if rates.auto && (rates.per_sender.is_none() || !provider.is_asked_as_graph()) {
+        reader.fault("limits.per_sender: the provider tells no rate of a sender, expected one such as \"80/s\"");
+    }
+    if let Some(field) = senders.filter(|_| !named_senders.is_empty() && !provider.names_senders())
+    {
+        field.fault("the provider's requests name no sender, expected []");
+    }
+    let route = RouteConfig {
+        name: endpoint.name_or(&credential),
+        path: prefix.unwrap_or_default(),
+        senders: named_senders
+            .iter()
+            .filter_map(|field| field.parse(form_of_senders(provider)))
+            .collect(),
+        operations: allowed(&reader, operations.as_ref(), provider),
+        channels: allowed_channels(channels.as_ref(), provider),
+        limits: RouteLimits { rates, ..limits },
+        credential,
+    };
+    if let Some(at) = earlier.take_name(&route.name, reader.at()) {
+        endpoint.fault_same_name(&reader, "route", &at);
+    }
+    let same_path = earlier.at_path(route.path.clone()).or_default();
+    if let Some(at) = same_path.clash(&route, provider) {
+        endpoint.fault_at_path(
+            &reader,
+            format!(
+                "the same path as the route at {at}, expected another `path`, \
+                 or `senders` in both that have none in common"
+            ),
+        );
+    } else if let Some(at) = same_path.of_another_credential(&route, provider) {
+        let message = format!(
+            "the same path as the route at {at} with another credential: requests that name no sender, such as \
+             templates, and media without phone_number_id, are refused with 403 sender_not_named"
+        );
+        reader.report().warn(reader.at(), reader.path(), message);
+    }
+    same_path.add(&route, provider, reader.at());
+    check_secrets(&reader, &route.credential, placed);
+    Some(route)
+}
 
-    fn route(&self, mut reader: Reader<'_>) -> Option<Route> {
-        let credential = reader.required("credential", "the NAME of a [credential.NAME]");
-        let name = reader.field("name").filter(check_name_value);
-        let path = reader.field("path");
-        let prefix = path.as_ref().and_then(|field| field.parse(route_path));
-        let senders = reader.field("senders");
-        let named = senders.as_ref().and_then(Field::array).unwrap_or_default();
-        let named: Vec<_> = named.into_iter().filter(|field| field.string().is_some()).collect();
-        let operations = reader.field("operations");
-        let limits = reader.field("limits").and_then(|field| field.table());
-        let limits = limits.map(route_limits).unwrap_or_default();
-        let credential = credential.and_then(|field| self.credential(&field));
-        let (credential, placed) = match credential {
-            Some(found) => found,
-            None => {
-                reader.finish();
-                return None;
-            }
+/// Returns the channels that a route allows: WhatsApp alone, unless the route names others, and any with `["*"]`.
+fn allowed_channels(field: Option<&Field<'_>>, provider: &Provider) -> Vec<String> {
+    let Some(field) = field else {
+        return match provider.channels {
+            Some(_) => vec![WHATSAPP.to_owned()],
+            None => Vec::new(),
         };
-        let provider = &placed.config.provider;
-        if !placed.missing.is_empty() {
-            check_parameters(&reader, placed);
-            reader.finish();
-            return None;
-        }
-        if provider.upstream.is_none() {
-            reader.fault("the provider of its credential only sends events, expected one that takes requests");
-            reader.finish();
-            return None;
-        }
-        let rates = limits.rates.or(provider.limits.rates);
-        if rates.auto && (rates.per_sender.is_none() || !provider.is_asked_as_graph()) {
-            reader.fault("limits.per_sender: the provider tells no rate of a sender, expected one such as \"80/s\"");
-        }
-        let operations = allowed(&reader, operations.as_ref(), provider);
-        if let Some(field) = senders.filter(|_| !named.is_empty() && !provider.names_senders()) {
-            field.fault("the provider's requests name no sender, expected []");
-        }
-        let senders = named.iter().filter_map(|field| field.parse(form_of_senders(provider))).collect();
-        let route = Route {
-            name: name.as_ref().and_then(Field::string).unwrap_or(&credential).to_owned(),
-            credential,
-            path: prefix.unwrap_or_default(),
-            senders,
-            operations,
-            limits: RouteLimits { rates, ..limits },
-        };
-        self.compare(&reader, name.as_ref(), path.as_ref(), &route, provider);
-        check_secrets(&reader, &route.credential, placed);
-        reader.finish();
-        Some(route)
+    };
+    let named = strings(field);
+    let other = named.iter().find(|name| !name.is_string(WHATSAPP));
+    if let Some(other) = other.filter(|_| provider.channels.is_none()) {
+        other.fault("the provider's requests name no channel, expected \"whatsapp\"");
+    } else if named.is_empty() {
+        field.fault("empty, expected channels such as [\"whatsapp\"], or [\"*\"] for all");
+    }
+    if named.iter().any(|name| name.is_string("*")) {
+        return Vec::new();
+    }
+    let parse = |name: &Field<'_>| name.parse(schema::channel_name);
+    named.iter().filter_map(parse).collect()
+}
+
+/// The earlier routes with one path, by host. Only routes that requests cannot tell apart by host or account are compared.
+#[derive(Default)]
+struct SamePath {
+    hosts: HashMap<String, SameHost>,
+}
+
+/// The earlier routes with one path and one host, by the variable of accounts in paths; `None` for routes without accounts.
+type SameHost = HashMap<Option<String>, OfVariable>;
+
+/// The earlier routes whose accounts are values of one variable.
+#[derive(Default)]
+struct OfVariable {
+    all: Alike,
+    /// The routes of each account.
+    values: HashMap<String, Alike>,
+}
+
+/// Earlier routes that only senders tell apart.
+#[derive(Default)]
+struct Alike {
+    /// The first route of each of two credentials.
+    firsts: Vec<(String, Position)>,
+    /// The first route that any sender may use.
+    open: Option<Position>,
+    /// The first route of each sender.
+    senders: HashMap<String, Position>,
+}
+
+impl SamePath {
+    /// Returns the place of a route that some sender could use as well as this one.
+    fn clash(&self, route: &RouteConfig, provider: &Provider) -> Option<&Position> {
+        let alike = self.not_told_apart(provider);
+        alike.filter_map(|alike| alike.clash(route, provider)).min()
     }
 
-    /// The credential that a route names; `None` where there is none, or none that could be understood.
-    fn credential(&self, field: &Field<'_>) -> Option<(String, &'d Placed)> {
-        let name = field.string()?;
-        match self.credentials.get(name) {
-            Some(placed) => placed.as_ref().map(|placed| (name.to_owned(), placed)),
-            None => {
-                let words = self.credentials.keys().map(String::as_str);
-                field.fault(format!("no such credential, {}", choices(name, words)));
-                None
-            }
-        }
+    /// Returns the place of the first route with another credential.
+    fn of_another_credential(&self, route: &RouteConfig, provider: &Provider) -> Option<&Position> {
+        let alike = self.not_told_apart(provider);
+        alike
+            .filter_map(|alike| alike.of_another_credential(route))
+            .min()
     }
 
-    fn compare(
-        &self,
-        reader: &Reader<'_>,
-        name: Option<&Field<'_>>,
-        path: Option<&Field<'_>>,
-        route: &Route,
-        provider: &Provider,
-    ) {
-        for (other, at) in &self.routes {
-            if other.name == route.name {
-                let message = format!("the same name as the route at {at}, expected another `name`");
-                match name {
-                    Some(field) => field.fault(message),
-                    None => reader.fault(message),
+    /// Returns the routes whose requests neither the host nor the account in the path tells from requests to `provider`. A
+    /// request that names neither is refused, as long as both providers know its path.
+    fn not_told_apart(&self, provider: &Provider) -> impl Iterator<Item = &Alike> {
+        let same_hosts = provider
+            .origins()
+            .filter_map(|origin| self.hosts.get(&origin.host));
+        same_hosts
+            .flatten()
+            .filter_map(|(variable, routes)| match &provider.account {
+                Some(account) if variable.as_ref() == Some(&account.variable) => {
+                    routes.values.get(&account.value)
                 }
-            }
-            // The route is chosen before a body is read.
-            let is_apart = provider.limits.sender.is_empty()
-                && !route.senders.is_empty()
-                && !other.senders.is_empty()
-                && !route.senders.iter().any(|s| other.senders.contains(s));
-            if other.path == route.path && !is_apart {
-                let message = format!(
-                    "the same path as the route at {at}, expected another `path`, \
-                     or `senders` in both that have none in common"
-                );
-                match path {
-                    Some(field) => field.fault(message),
-                    None => reader.fault(message),
-                }
+                _ => Some(&routes.all),
+            })
+    }
+
+    fn add(&mut self, route: &RouteConfig, provider: &Provider, at: &Position) {
+        let account = provider.account.as_ref();
+        let variable = account.map(|account| account.variable.clone());
+        for origin in provider.origins() {
+            let same_host = self.hosts.entry(origin.host.clone()).or_default();
+            let of_variable = same_host.entry(variable.clone()).or_default();
+            of_variable.all.add(route, at);
+            if let Some(account) = account {
+                let of_account = of_variable.values.entry(account.value.clone());
+                of_account.or_default().add(route, at);
             }
         }
     }
 }
 
-/// As for secrets: without these there is nowhere to send to.
-fn check_parameters(reader: &Reader<'_>, placed: &Placed) {
+impl Alike {
+    /// Returns the place of a route that some sender could use as well as this one.
+    ///
+    /// The route is chosen before a body is read, so senders in bodies cannot tell two routes apart.
+    fn clash(&self, route: &RouteConfig, provider: &Provider) -> Option<&Position> {
+        let (_, first) = self.firsts.first()?;
+        if !provider.limits.sender.is_empty() || route.senders.is_empty() {
+            return Some(first);
+        }
+        let shared = route
+            .senders
+            .iter()
+            .filter_map(|sender| self.senders.get(sender));
+        shared.chain(&self.open).min()
+    }
+
+    /// Returns the place of the first route with another credential.
+    fn of_another_credential(&self, route: &RouteConfig) -> Option<&Position> {
+        let mut firsts = self.firsts.iter();
+        firsts
+            .find(|(credential, _)| *credential != route.credential)
+            .map(|(_, at)| at)
+    }
+
+    fn add(&mut self, route: &RouteConfig, at: &Position) {
+        let is_known = |(credential, _): &(String, Position)| *credential == route.credential;
+        if self.firsts.len() < 2 && !self.firsts.iter().any(is_known) {
+            self.firsts.push((route.credential.clone(), at.clone()));
+        }
+        if route.senders.is_empty() {
+            self.open.get_or_insert_with(|| at.clone());
+        }
+        for sender in &route.senders {
+            let first = self.senders.entry(sender.clone());
+            first.or_insert_with(|| at.clone());
+        }
+    }
+}
+
+/// Returns the elements of an array that are strings.
+fn strings<'d>(field: &Field<'d>) -> Vec<Field<'d>> {
+    let fields = field.array().unwrap_or_default();
+    fields
+        .into_iter()
+        .filter(|field| field.string().is_some())
+        .collect()
+}
+
+/// Returns true if requests can be sent with a credential; reports what is missing.
+fn check_usable(reader: &Reader<'_>, placed: &Placed) -> bool {
     for parameter in &placed.missing {
         let key = format!("{}.{parameter}", placed.path);
         let message = "missing, expected a value of the account, written here itself: a route uses this credential";
         reader.report().fault(&placed.at, &key, message);
     }
+    if !placed.missing.is_empty() {
+        return false;
+    }
+    let takes_requests = placed.config.provider.upstream.is_some();
+    if !takes_requests {
+        reader.fault(
+            "the provider of its credential only sends events, expected one that takes requests",
+        );
+    }
+    takes_requests
 }
 
-/// How senders are written: Meta's are ids, and others are numbers or names, kept in the form in which they are compared.
-fn form_of_senders(provider: &Provider) -> fn(&str) -> Result<String, &'static str> {
-    let are_ids = provider.graph_answers && provider.limits.sender.is_empty();
-    if are_ids { phone_number_id } else { sender }
-}
-
-/// A credential that no route uses may be incomplete: it may serve webhooks only.
+/// Reports missing required secrets. A credential without a route may lack secrets, because it may serve webhooks only.
 fn check_secrets(reader: &Reader<'_>, name: &str, placed: &Placed) {
     for secret in &placed.config.provider.secrets {
         if secret.required && !placed.config.secrets.contains_key(&secret.name) {
@@ -159,47 +266,80 @@ fn check_secrets(reader: &Reader<'_>, name: &str, placed: &Placed) {
     }
 }
 
-/// For each operation of the provider, whether the route may use it.
-fn allowed(reader: &Reader<'_>, written: Option<&Field<'_>>, provider: &Provider) -> Vec<bool> {
+/// Returns the parser of a provider's senders: Meta's are ids, others are numbers or names.
+fn form_of_senders(provider: &Provider) -> fn(&str) -> Result<String, Malformed> {
+    let are_ids = provider.graph_answers && provider.limits.sender.is_empty();
+    if are_ids { phone_number_id } else { sender }
+}
+
+/// Returns the allowed operations of a route: the written list, or the provider's defaults.
+fn allowed(reader: &Reader<'_>, written: Option<&Field<'_>>, provider: &Provider) -> OperationSet {
+    let operations = &provider.operations;
+    let names = || operations.iter().map(|operation| operation.name.as_str());
     let Some(field) = written else {
-        let defaults: Vec<bool> = provider.operations.iter().map(|o| o.default).collect();
-        if !defaults.contains(&true) {
-            let names = provider.operations.iter().map(|o| o.name.as_str());
-            let message = format!("missing, {}", choices("", names));
+        let defaults: OperationSet = operations
+            .iter()
+            .filter(|operation| operation.default)
+            .collect();
+        if defaults.is_empty() {
+            let message = format!("missing, {}", choices("", names()));
             let path = format!("{}.operations", reader.path());
             reader.report().fault(reader.at(), &path, message);
         }
         return defaults;
     };
-    let mut allowed = vec![false; provider.operations.len()];
-    let fields = field.array().unwrap_or_default();
+    let Some(fields) = field.array() else {
+        return OperationSet::default();
+    };
     if fields.is_empty() {
         field.fault("empty, expected at least one operation");
     }
+    let mut allowed = OperationSet::default();
     for field in &fields {
         match field.string() {
             None => {}
             Some("*") => {
                 field.warn("allows everything that the provider defines, administration too; prefer naming operations");
-                allowed.fill(true);
-            }
-            Some(name) => match provider.operation(name) {
-                Some(index) => allowed.iter_mut().skip(index).take(1).for_each(|a| *a = true),
-                None => {
-                    let names = provider.operations.iter().map(|o| o.name.as_str());
-                    field.fault(format!("unknown operation, {}", choices(name, names)));
+                for operation in operations {
+                    allowed.add(operation, Extent::All);
                 }
-            },
+            }
+            Some(written) => {
+                let (name, extent) = match written.strip_suffix(READING) {
+                    Some(name) => (name, Extent::Reading),
+                    None => (written, Extent::All),
+                };
+                match operations.iter().find(|operation| operation.name == name) {
+                    Some(operation) => {
+                        check_extent(field, operation, extent);
+                        allowed.add(operation, extent);
+                    }
+                    None => {
+                        field.fault(format!("unknown operation, {}", choices(name, names())));
+                    }
+                }
+            }
         }
     }
     allowed
 }
 
+/// Reports an operation of which no request would pass.
+fn check_extent(field: &Field<'_>, operation: &Operation, extent: Extent) {
+    let methods = |request: &RequestPattern| request.methods.iter().any(RequestPattern::is_reading);
+    if extent == Extent::Reading && !operation.requests.iter().any(methods) {
+        field.fault(format!(
+            "no request of `{}` only reads, expected the name of the operation without `{READING}`",
+            operation.name
+        ));
+    }
+}
+
 fn route_limits(mut reader: Reader<'_>) -> RouteLimits {
     let default = RouteLimits::default();
-    let retry = reader.field("retry").and_then(|field| field.choice(&[("off", false), ("throttled", true)]));
+    let retry = reader.choice("retry", &[("off", false), ("throttled", true)]);
     let limits = RouteLimits {
-        rates: Rates::read(&mut reader),
+        rates: schema::rates(&mut reader),
         max_wait: duration(&mut reader, "max_wait", default.max_wait),
         max_queue: reader
             .field("max_queue")
@@ -213,39 +353,58 @@ fn route_limits(mut reader: Reader<'_>) -> RouteLimits {
 }
 
 impl Default for RouteLimits {
+    /// The limits of a route without `[route.limits]`.
     fn default() -> Self {
-        Self { rates: Rates::default(), max_wait: Duration::from_secs(2), max_queue: 1000, retry: false }
+        Self {
+            rates: Rates::default(),
+            max_wait: Duration::from_secs(2),
+            max_queue: 1000,
+            retry: false,
+        }
     }
 }
 
-/// The prefix as it is stored: without a slash at the end.
-fn route_path(text: &str) -> Result<String, &'static str> {
-    let path = text.strip_prefix('/').ok_or("not a path, expected it to begin with a slash")?;
+/// Reads a path prefix, and removes the slash at the end.
+fn route_path(text: &str) -> Result<String, Malformed> {
+    let path = text.strip_prefix('/').ok_or(Malformed::new(
+        "not a path, expected it to begin with a slash",
+    ))?;
     let path = path.strip_suffix('/').unwrap_or(path);
     if path.is_empty() && text.len() <= 1 {
         return Ok(String::new());
     }
-    let plain = |c: char| c.is_ascii_graphic() && !"%?#\\\"<>{}".contains(c);
-    let is_segment = |s: &str| !s.is_empty() && s != "." && s != ".." && s.chars().all(plain);
-    if !path.split('/').all(is_segment) {
-        return Err("not a path that a request could have, expected segments of visible ASCII, \
-             none of them empty or dots, without percent or query");
+    if !path.split('/').all(is_path_segment) {
+        return Err(Malformed::new(
+            "not a path that a request could have, expected segments of visible ASCII, \
+             none of them empty or dots, without percent or query",
+        ));
     }
     Ok(format!("/{path}"))
 }
 
-fn phone_number_id(text: &str) -> Result<String, &'static str> {
+/// Reads a phone number id of Meta.
+fn phone_number_id(text: &str) -> Result<String, Malformed> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    if !digits || text.len() > 40 {
-        return Err("not a sender, expected the digits of a phone number id");
+    if !digits || text.len() > MAX_PHONE_NUMBER_ID {
+        return Err(Malformed::new(
+            "not a sender, expected the digits of a phone number id",
+        ));
     }
     Ok(text.to_owned())
 }
 
-fn sender(text: &str) -> Result<String, &'static str> {
+/// Reads a sender of another provider, and keeps the form in which senders are compared.
+fn sender(text: &str) -> Result<String, Malformed> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "+-_.:".contains(c);
-    if !(1..=64).contains(&text.len()) || !text.chars().all(plain) {
-        return Err("not a sender, expected a number such as \"+15550001234\", or the provider's own name of one");
+    if !(1..=MAX_SENDER).contains(&text.len()) || !text.chars().all(plain) {
+        return Err(Malformed::new(
+            "not a sender, expected a number such as \"+15550001234\", or the provider's own name of one",
+        ));
     }
     Ok(party(text).into_owned())
 }
+
+/// The longest phone number id, in digits. Meta's ids are numbers of 64 bits, with 20 digits at most; the rest is reserve.
+const MAX_PHONE_NUMBER_ID: usize = 40;
+/// The longest sender, in characters. UUIDs, by which Bird names senders, have 36.
+const MAX_SENDER: usize = 64;

@@ -3,74 +3,78 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, header};
 use serde_json::Value;
 use zeroize::{Zeroize, Zeroizing};
 
-use super::super::{Missing, Sent};
-use super::Failure;
+use super::super::missing::MissingSecret;
+use super::super::secret_set::SecretSet;
+use super::error::ExchangeFailure;
 use crate::json::{self, RawObject};
 use crate::provider::Inject;
-use crate::provider::access::Exchange;
+use crate::provider::access::TokenExchange;
 use crate::query;
 use crate::secret::Secret;
-use crate::upstream::{Head, Outgoing, OutgoingBody, Upstream};
+use crate::upstream::{Outgoing, OutgoingBody, RequestLine, USER_AGENT, Upstream};
 
-/// How the answer is read; a copy, for what goes on when the configuration is another.
-pub(super) struct Reading {
+/// The places of token and lifetime in the issuer's answer.
+///
+/// A copy of the configuration, because an exchange under way outlives a reload.
+pub(super) struct AnswerFields {
     token: Vec<String>,
     expires_in: Option<Vec<String>>,
-    lifetime: Duration,
+    /// The lifetime of a token if the answer tells no time.
+    default_lifetime: Duration,
 }
 
-impl Reading {
-    pub(super) fn of(exchange: &Exchange) -> Self {
-        let Exchange { token, expires_in, lifetime, .. } = exchange;
-        Self { token: token.clone(), expires_in: expires_in.clone(), lifetime: *lifetime }
+impl AnswerFields {
+    /// Copies the places from the provider's definition.
+    pub(super) fn of(exchange: &TokenExchange) -> Self {
+        Self {
+            token: exchange.token.clone(),
+            expires_in: exchange.expires_in.clone(),
+            default_lifetime: exchange.lifetime,
+        }
     }
 }
 
-/// Writes the request.
+/// Composes the request for a token.
 ///
 /// # Errors
-/// Where a secret is missing.
-pub(super) fn compose(exchange: &Exchange, sent: Sent<'_>, host: &str) -> Result<Outgoing, Missing> {
+/// If the secret set lacks a secret for the request.
+pub(super) fn compose(
+    exchange: &TokenExchange,
+    sent: SecretSet<'_>,
+    host: &str,
+) -> Result<Outgoing, MissingSecret> {
     let (media_type, body) = body(exchange, sent)?;
-    // Room for all of it at once: what grew would leave copies of the secrets behind.
-    let mut head = Head::with_capacity(1024 + exchange.path.len() + body.len() + 8 * sent.length());
-    head.push(b"POST ");
-    head.push(exchange.path.as_bytes());
-    let mut separator: &[u8] = b"?";
+    let mut line = RequestLine::new(Method::POST, OutgoingBody::Secret(body));
+    line.target(&exchange.path);
     for inject in &exchange.inject {
         if let Inject::Query { name, value } = inject {
-            head.push(std::mem::replace(&mut separator, b"&"));
-            query::encode(name).for_each(|piece| head.push(piece.as_bytes()));
-            head.push(b"=");
-            sent.render(value, |text| query::encode(text).for_each(|piece| head.push_secret(piece.as_bytes())))?;
+            line.secret_parameter_with(name, |parameter| {
+                sent.render(value, |text| parameter.push(text))
+            })?;
         }
     }
-    head.push(b" HTTP/1.1\r\nhost: ");
-    head.push(host.as_bytes());
-    head.push(b"\r\naccept: application/json\r\n");
-    head.push(concat!("user-agent: keyside/", env!("CARGO_PKG_VERSION"), "\r\n").as_bytes());
-    head.push(format!("content-type: {media_type}\r\ncontent-length: {}\r\n", body.len()).as_bytes());
+    let mut head = line.headers(host);
+    head.header(&header::ACCEPT, "application/json");
+    head.header(&header::USER_AGENT, USER_AGENT);
+    head.header(&header::CONTENT_TYPE, media_type);
     for inject in &exchange.inject {
         if let Inject::Header { name, value } = inject {
-            head.push(name.as_str().as_bytes());
-            head.push(b": ");
-            sent.render(value, |text| head.push_secret(text.as_bytes()))?;
-            head.push(b"\r\n");
+            head.secret_header_with(name, |header| sent.render(value, |text| header.push(text)))?;
         }
     }
-    head.push(b"\r\n");
-    head.push_secret(body.as_bytes());
-    Ok(Outgoing::new(Method::POST, head, OutgoingBody::Whole(Bytes::new())))
+    Ok(head.finish())
 }
 
-/// A form, or JSON where anything goes into JSON.
-fn body(exchange: &Exchange, sent: Sent<'_>) -> Result<(&'static str, Zeroizing<String>), Missing> {
-    let mut form = Zeroizing::new(String::with_capacity(BODY + 4 * sent.length()));
+/// Composes the body: a form, or JSON if any injection goes into a JSON field.
+fn body(
+    exchange: &TokenExchange,
+    sent: SecretSet<'_>,
+) -> Result<(&'static str, Zeroizing<String>), MissingSecret> {
+    let mut form = Zeroizing::new(String::with_capacity(MAX_BODY_TEXT + 4 * sent.length()));
     let mut object = None;
     for inject in &exchange.inject {
         match inject {
@@ -79,12 +83,15 @@ fn body(exchange: &Exchange, sent: Sent<'_>) -> Result<(&'static str, Zeroizing<
                 sent.render(value, |text| form.extend(query::encode(text)))?;
             }
             Inject::JsonField { pointer, value } => {
-                let before: Zeroizing<String> = object.take().unwrap_or_else(|| Zeroizing::new("{}".to_owned()));
-                let mut text = Zeroizing::new(String::with_capacity(BODY));
+                let before: Zeroizing<String> = object
+                    .take()
+                    .unwrap_or_else(|| Zeroizing::new("{}".to_owned()));
+                let mut text = Zeroizing::new(String::with_capacity(MAX_BODY_TEXT));
                 sent.render(value, |piece| text.push_str(piece))?;
-                let mut changed = RawObject::parse(&before).ok_or_else(|| Missing(pointer.join("/")))?;
+                let mut changed =
+                    RawObject::parse(&before).ok_or_else(|| MissingSecret(pointer.join("/")))?;
                 if !changed.set_string_at(pointer, &text) {
-                    return Err(Missing(pointer.join("/")));
+                    return Err(MissingSecret(pointer.join("/")));
                 }
                 object = Some(Zeroizing::new(changed.to_string()));
             }
@@ -97,65 +104,89 @@ fn body(exchange: &Exchange, sent: Sent<'_>) -> Result<(&'static str, Zeroizing<
     })
 }
 
-/// Asks, and gives the token with the time for which it is good.
-pub(super) async fn ask(
+/// Sends the request, and returns the token with the lifetime.
+///
+/// # Errors
+/// If the issuer gives no answer, refuses the secrets, or answers without a usable token.
+pub(super) async fn request_token(
     upstream: &Arc<Upstream>,
     request: Outgoing,
-    reading: &Reading,
-) -> Result<(Secret, Duration), Failure> {
-    let failure = |problem: String| Failure { is_refusal: false, problem };
-    let reply = upstream.ask(request, TIME).await.map_err(|error| failure(error.to_string()))?;
-    match reply.status {
-        status if status.is_success() => {}
-        status => {
-            // RFC 6749, section 5.2, has 400 and 401 for a client that it does not know.
-            let refusals = [StatusCode::BAD_REQUEST, StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN];
-            return Err(Failure { is_refusal: refusals.contains(&status), ..failure(format!("it answers {status}")) });
-        }
+    fields: &AnswerFields,
+) -> Result<(Secret, Duration), ExchangeFailure> {
+    let failure = |problem: String| ExchangeFailure {
+        is_refusal: false,
+        problem,
+    };
+    let reply = upstream
+        .ask_for_secret(request, EXCHANGE_TIMEOUT)
+        .await
+        .map_err(|error| failure(error.to_string()))?;
+    if !reply.status.is_success() {
+        return Err(ExchangeFailure {
+            is_refusal: REFUSALS.contains(&reply.status),
+            ..failure(format!("it answers {}", reply.status))
+        });
     }
-    let read = read(&reply.body, reading).map_err(|problem| failure(problem.to_owned()));
-    // Where nobody else holds it; the buffers of a connection go on to its next answer.
+    let token = parse_answer(&reply.body, fields).map_err(|problem| failure(problem.to_owned()));
+    // The body holds the token. No connection shares the buffer any more.
     if let Ok(mut body) = reply.body.try_into_mut() {
         body.zeroize();
     }
-    read
+    token
 }
 
-fn read(body: &[u8], reading: &Reading) -> Result<(Secret, Duration), &'static str> {
+/// Reads token and lifetime from the issuer's answer.
+fn parse_answer(body: &[u8], fields: &AnswerFields) -> Result<(Secret, Duration), &'static str> {
     let text = std::str::from_utf8(body).map_err(|_| "its answer is no text")?;
-    let token = json::text_at(text, &reading.token).ok_or("its answer has no token where one should be")?;
-    let token = Secret::parse(Zeroizing::new(token.into_owned().into_bytes()));
-    let token = token.map_err(|_| "the token in its answer is none that could be sent")?;
-    let named = reading.expires_in.as_ref().and_then(|path| json::text_at(text, path)?.parse::<Value>().ok()?.as_f64());
-    let lifetime = match named {
-        None => reading.lifetime,
-        Some(seconds) if seconds >= SHORTEST.as_secs_f64() => {
-            Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST).min(LONGEST)
+    let token =
+        json::text_at(text, &fields.token).ok_or("its answer has no token where one should be")?;
+    let token = Secret::parse(Zeroizing::new(token.into_owned().into_bytes()))
+        .map_err(|_| "the token in its answer cannot be sent in a header")?;
+    let seconds = fields
+        .expires_in
+        .as_ref()
+        .and_then(|path| json::text_at(text, path)?.parse::<Value>().ok()?.as_f64());
+    let lifetime = match seconds {
+        None => fields.default_lifetime,
+        Some(seconds) if seconds >= MIN_LIFETIME.as_secs_f64() => {
+            Duration::try_from_secs_f64(seconds)
+                .unwrap_or(MAX_LIFETIME)
+                .min(MAX_LIFETIME)
         }
         Some(_) => return Err("the token in its answer has ended already"),
     };
     Ok((token, lifetime))
 }
 
-/// For one exchange.
-const TIME: Duration = Duration::from_secs(8);
-/// Longer than the names and constants that such a body has.
-const BODY: usize = 1024;
-/// A token that is good for less would be renewed all the time.
-const SHORTEST: Duration = Duration::from_secs(1);
-const LONGEST: Duration = Duration::from_secs(86_400);
+/// The statuses for refused secrets: RFC 6749, section 5.2, has 400 and 401 for an unknown client.
+const REFUSALS: [StatusCode; 3] = [
+    StatusCode::BAD_REQUEST,
+    StatusCode::UNAUTHORIZED,
+    StatusCode::FORBIDDEN,
+];
+/// The time for an exchange: less than a request waits for a token.
+const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(8);
+/// An upper bound for the names and fixed texts of a body, in bytes: the buffer then never grows.
+const MAX_BODY_TEXT: usize = 1024;
+/// The shortest lifetime to believe: less would mean an exchange for every request.
+const MIN_LIFETIME: Duration = Duration::from_secs(1);
+/// The longest lifetime to believe: a token is renewed daily at the latest.
+const MAX_LIFETIME: Duration = Duration::from_secs(86_400);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn reading() -> Reading {
-        let path = |text: &str| vec![text.to_owned()];
-        Reading { token: path("access_token"), expires_in: Some(path("expires_in")), lifetime: Duration::from_secs(60) }
+    fn fields() -> AnswerFields {
+        AnswerFields {
+            token: vec!["access_token".to_owned()],
+            expires_in: Some(vec!["expires_in".to_owned()]),
+            default_lifetime: Duration::from_secs(60),
+        }
     }
 
     #[test]
-    fn an_answer_has_a_token_and_says_how_long_it_is_good() {
+    fn an_answer_needs_a_token_and_may_tell_its_lifetime() {
         for (body, expected) in [
             (r#"{"access_token":"abc","expires_in":3599}"#, Some(3599)),
             (r#"{"access_token":"abc","expires_in":"3599"}"#, Some(3599)),
@@ -170,9 +201,11 @@ mod tests {
             ("<html>", None),
             ("", None),
         ] {
-            let read = read(body.as_bytes(), &reading()).ok().map(|(_, lifetime)| lifetime.as_secs());
-            assert_eq!(read, expected, "{body}");
+            let lifetime = parse_answer(body.as_bytes(), &fields())
+                .ok()
+                .map(|(_, lifetime)| lifetime.as_secs());
+            assert_eq!(lifetime, expected, "{body}");
         }
-        assert!(read(b"\xff", &reading()).is_err());
+        assert!(parse_answer(b"\xff", &fields()).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! `aws-sm:`: a secret in AWS Secrets Manager, by AWS's own crate.
+//! `aws-sm:`: a secret in AWS Secrets Manager, read and written with AWS's own crate.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,45 +6,217 @@ use aws_config::BehaviorVersion;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_secretsmanager::Client;
-use aws_sdk_secretsmanager::error::ProvideErrorMetadata;
+use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_secretsmanager::primitives::Blob;
 use tokio::sync::OnceCell;
+use zeroize::Zeroizing;
 
 use super::document::Document;
-use super::{SourceError, causes};
+use super::edit::{Step, compare, content, value};
+use super::error::{SourceError, causes};
+use super::place_error::{PlaceError, PlaceFault};
+use crate::secret::Secret;
 
-/// The manager of the account and region that the environment or the machine names, as every AWS tool finds it:
+/// A client for the account and region that the environment or the machine names, found as by every AWS tool:
 /// <https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html>.
 #[derive(Default)]
 pub(super) struct Aws {
     client: OnceCell<Client>,
 }
 
+/// The current version of a secret.
+struct CurrentVersion {
+    document: Document,
+    id: String,
+    is_binary: bool,
+}
+
 impl Aws {
-    /// The current version of a secret, by its name or ARN.
+    /// Reads the current version of a secret, by its name or ARN.
     pub(super) async fn read(&self, name: &str) -> Result<Document, SourceError> {
+        Ok(self.current(name).await?.document)
+    }
+
+    /// Puts a new value in the place of the expected one, in one field or the whole of a secret.
+    ///
+    /// A new version becomes current only if the version that was compared still is: AWS moves the label `AWSCURRENT` away from
+    /// no other version.
+    ///
+    /// # Errors
+    /// If the secret holds another value, or AWS refuses.
+    pub(super) async fn replace(
+        &self,
+        name: &str,
+        field: Option<&str>,
+        expected: &Secret,
+        new: &Secret,
+    ) -> Result<(), PlaceError> {
+        for _ in 0..MAX_ATTEMPTS {
+            let current = self.current(name).await.map_err(PlaceError::unread)?;
+            let present = value(&current.document, field);
+            if compare(present, expected, new)? == Step::Done {
+                return Ok(());
+            }
+            let text = content(&current.document, field, new)?;
+            let added = self.add(name, &text, current.is_binary).await?;
+            let result = self.promote(name, &added, &current.id).await;
+            self.remove_label(name, &added).await;
+            match result {
+                // A version with a different field, or the answer to a first attempt was lost: the comparison decides.
+                Err(PlaceError::Changed) => {}
+                result => return result,
+            }
+        }
+        Err(PlaceError::Changed)
+    }
+
+    /// Checks that a secret can be read. AWS has no question for the right to write.
+    pub(super) async fn can_write(&self, name: &str) -> Result<(), PlaceError> {
+        self.current(name).await.map_err(PlaceError::unread)?;
+        Err(PlaceError::Unknown(PlaceFault::Untold(
+            "AWS has no question for it; the role needs secretsmanager:PutSecretValue and \
+             secretsmanager:UpdateSecretVersionStage",
+        )))
+    }
+
+    /// Adds a version that is not current. Returns the id of the version.
+    async fn add(
+        &self,
+        name: &str,
+        text: &Zeroizing<String>,
+        is_binary: bool,
+    ) -> Result<String, PlaceError> {
         let client = self.client.get_or_init(connect).await;
-        let answer = client.get_secret_value().secret_id(name).send().await.map_err(|error| {
-            let problem = match (error.code(), error.message()) {
-                (Some(code), Some(message)) => format!("{code}: {message}"),
-                (Some(code), None) => code.to_owned(),
-                (None, _) => causes(&error),
-            };
-            SourceError::Manager(format!("AWS Secrets Manager gave no value: {problem}"))
-        })?;
-        let since = answer.created_date.and_then(|date| SystemTime::try_from(date).ok());
-        let text = answer.secret_string.map(String::into_bytes);
-        let text = text.or_else(|| answer.secret_binary.map(aws_sdk_secretsmanager::primitives::Blob::into_inner));
-        let text = text.ok_or_else(|| SourceError::Manager("AWS Secrets Manager has an empty secret".to_owned()))?;
-        Ok(Document { text: text.into(), since })
+        let request = client
+            .put_secret_value()
+            .secret_id(name)
+            .version_stages(PENDING);
+        let request = match is_binary {
+            true => request.secret_binary(Blob::new(text.as_bytes().to_vec())),
+            false => request.secret_string(text.as_str()),
+        };
+        let answer = request.send().await.map_err(|error| refused(&error))?;
+        answer.version_id.ok_or_else(|| {
+            PlaceError::NotWritten(PlaceFault::Manager(
+                "AWS Secrets Manager gave the new version no id".to_owned(),
+            ))
+        })
+    }
+
+    /// Makes a version current in the place of the version that was compared.
+    async fn promote(&self, name: &str, added: &str, compared: &str) -> Result<(), PlaceError> {
+        let client = self.client.get_or_init(connect).await;
+        let request = client
+            .update_secret_version_stage()
+            .secret_id(name)
+            .version_stage(CURRENT)
+            .move_to_version_id(added)
+            .remove_from_version_id(compared);
+        match request.send().await {
+            Ok(_) => Ok(()),
+            Err(error) if error.code() == Some("InvalidParameterException") => {
+                Err(PlaceError::Changed)
+            }
+            Err(error) => Err(refused(&error)),
+        }
+    }
+
+    /// Takes the label of the write off. A version without labels is removed by AWS in time.
+    async fn remove_label(&self, name: &str, added: &str) {
+        let client = self.client.get_or_init(connect).await;
+        let request = client
+            .update_secret_version_stage()
+            .secret_id(name)
+            .version_stage(PENDING)
+            .remove_from_version_id(added);
+        if let Err(error) = request.send().await {
+            let problem = problem(&error);
+            tracing::warn!(
+                problem,
+                label = PENDING,
+                "a version of a secret in AWS Secrets Manager keeps a label of Keyside"
+            );
+        }
+    }
+
+    async fn current(&self, name: &str) -> Result<CurrentVersion, SourceError> {
+        let client = self.client.get_or_init(connect).await;
+        let answer = client
+            .get_secret_value()
+            .secret_id(name)
+            .version_stage(CURRENT)
+            .send()
+            .await
+            .map_err(|error| {
+                let problem = problem(&error);
+                SourceError::Manager(format!("AWS Secrets Manager gave no value: {problem}"))
+            })?;
+        let is_binary = answer.secret_binary.is_some();
+        let id = answer.version_id.unwrap_or_default();
+        let since = answer
+            .created_date
+            .and_then(|date| SystemTime::try_from(date).ok());
+        let binary = answer.secret_binary.map(Blob::into_inner);
+        let text = answer
+            .secret_string
+            .map(String::into_bytes)
+            .or(binary)
+            .ok_or_else(|| {
+                SourceError::Manager("AWS Secrets Manager has an empty secret".to_owned())
+            })?;
+        let document = Document::new(text.into(), since);
+        Ok(CurrentVersion {
+            document,
+            id,
+            is_binary,
+        })
+    }
+}
+
+/// Returns the error of a write. Only an answer of AWS proves that nothing was written.
+fn refused<E: ProvideErrorMetadata + std::error::Error + 'static>(
+    error: &SdkError<E>,
+) -> PlaceError {
+    let fault = PlaceFault::Manager(format!(
+        "AWS Secrets Manager did not take the value: {}",
+        problem(error)
+    ));
+    let is_proof = match error {
+        SdkError::ConstructionFailure(_) => true,
+        SdkError::ServiceError(answer) => answer.raw().status().is_client_error(),
+        _ => false,
+    };
+    match is_proof {
+        true => PlaceError::NotWritten(fault),
+        false => PlaceError::Unknown(fault),
+    }
+}
+
+fn problem<E: ProvideErrorMetadata + std::error::Error + 'static>(error: &SdkError<E>) -> String {
+    match (error.code(), error.message()) {
+        (Some(code), Some(message)) => format!("{code}: {message}"),
+        (Some(code), None) => code.to_owned(),
+        (None, _) => causes(error),
     }
 }
 
 async fn connect() -> Client {
-    let timeouts = TimeoutConfig::builder().operation_timeout(TIME).build();
-    // What fails is asked for again by the refresh, which backs off by itself.
+    let timeouts = TimeoutConfig::builder()
+        .operation_timeout(OPERATION_TIMEOUT)
+        .build();
+    // Two attempts are enough: the refresh reads a failed secret again, with a growing interval.
     let retries = RetryConfig::standard().with_max_attempts(2);
-    let loader = aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts).retry_config(retries);
+    let loader = aws_config::defaults(BehaviorVersion::latest())
+        .timeout_config(timeouts)
+        .retry_config(retries);
     Client::new(&loader.load().await)
 }
 
-const TIME: Duration = Duration::from_secs(5);
+/// The time for one read: half of the time for a document, so that the second attempt has its chance.
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(5);
+/// The label of the version in use.
+const CURRENT: &str = "AWSCURRENT";
+/// The label of a version that is being written.
+const PENDING: &str = "KEYSIDEPENDING";
+/// The number of times that a secret is compared and written: each time a new version became current in between.
+const MAX_ATTEMPTS: usize = 5;

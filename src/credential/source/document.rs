@@ -1,4 +1,4 @@
-//! What a secret manager holds under one name: a value, or a JSON object with one in each field.
+//! A document of a secret manager: a value, or a JSON object with one value per field.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -7,40 +7,86 @@ use std::time::SystemTime;
 use serde_json::value::RawValue;
 use zeroize::{Zeroize, Zeroizing};
 
-use super::{Raw, SourceError};
-use crate::secret::Secret;
+use super::error::SourceError;
+use super::found::RawSecret;
+use crate::secret::{Fingerprint, Secret};
 
-/// The text of it.
+/// The content that a secret manager holds under one name.
 pub(super) struct Document {
-    /// The value, or the JSON object.
+    /// The value, or the text of the JSON object.
     pub(super) text: Zeroizing<Vec<u8>>,
-    /// When it was written, where the manager says so.
+    /// The time at which the content was written, if the manager reports a time.
     pub(super) since: Option<SystemTime>,
+    /// The time at which the value of each field was last changed, if the manager keeps versions.
+    pub(super) fields_since: BTreeMap<String, SystemTime>,
 }
 
 impl Document {
-    /// All of it.
-    pub(super) fn whole(&self) -> Raw {
-        Raw { bytes: self.text.clone(), since: self.since, warning: None }
+    /// Makes a document that was written as a whole.
+    pub(super) fn new(text: Zeroizing<Vec<u8>>, since: Option<SystemTime>) -> Self {
+        Self {
+            text,
+            since,
+            fields_since: BTreeMap::new(),
+        }
     }
 
-    /// One field.
-    pub(super) fn field(&self, name: &str) -> Result<Raw, SourceError> {
-        let not_an_object = |_| SourceError::Manager(format!("it is no JSON object, so it has no field `{name}`"));
-        let fields: HashMap<Cow<'_, str>, &RawValue> = serde_json::from_slice(&self.text).map_err(not_an_object)?;
-        let value = fields.get(name).ok_or_else(|| SourceError::Manager(format!("it has no field `{name}`")))?;
+    /// Returns the whole content as the secret.
+    pub(super) fn whole(&self) -> RawSecret {
+        RawSecret {
+            bytes: self.text.clone(),
+            since: self.since,
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Returns one field of the object as the secret.
+    pub(super) fn field(&self, name: &str) -> Result<RawSecret, SourceError> {
+        Ok(RawSecret {
+            bytes: self.value_of(name)?,
+            since: self.fields_since.get(name).copied().or(self.since),
+            warnings: Vec::new(),
+        })
+    }
+
+    fn value_of(&self, name: &str) -> Result<Zeroizing<Vec<u8>>, SourceError> {
+        let not_an_object =
+            |_| SourceError::Manager(format!("it is no JSON object, so it has no field `{name}`"));
+        let fields: HashMap<Cow<'_, str>, &RawValue> =
+            serde_json::from_slice(&self.text).map_err(not_an_object)?;
+        let value = fields
+            .get(name)
+            .ok_or_else(|| SourceError::Manager(format!("it has no field `{name}`")))?;
         let text: String = serde_json::from_str(value.get())
             .map_err(|_| SourceError::Manager(format!("its field `{name}` is not a text")))?;
-        Ok(Raw { bytes: Zeroizing::new(text.into_bytes()), since: self.since, warning: None })
+        Ok(Zeroizing::new(text.into_bytes()))
     }
 
-    /// The text of the object with another value in one field; `None` where it is no object.
+    /// True if a field has an equal value in another document.
+    pub(super) fn has_same(&self, other: &Self, name: &str) -> bool {
+        let ours = self.fingerprint_of(name);
+        ours.is_some() && ours == other.fingerprint_of(name)
+    }
+
+    /// Returns the fingerprint of the value of a field, to compare and not to show.
+    pub(super) fn fingerprint_of(&self, name: &str) -> Option<Fingerprint> {
+        let secret = Secret::parse_text_or_pem(self.value_of(name).ok()?);
+        secret.ok().map(|secret| secret.fingerprint())
+    }
+
+    /// Returns the text of the object with a new value in one field; `None` if the content is no object.
     pub(super) fn with(&self, name: &str, value: &Secret) -> Option<Zeroizing<String>> {
-        let mut fields: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_slice(&self.text).ok()?;
+        let mut fields: BTreeMap<Cow<'_, str>, &RawValue> =
+            serde_json::from_slice(&self.text).ok()?;
         fields.remove(name);
-        #[expect(clippy::disallowed_methods, reason = "the secret goes to where it will be read")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the secret goes to the place that it will be read from"
+        )]
         let value = value.expose();
-        let mut text = Zeroizing::new(String::with_capacity(self.text.len() + 2 * value.len() + 2 * name.len() + 16));
+        // Sized once, with room for escapes: a growing buffer leaves copies of secrets behind.
+        let size = self.text.len() + 2 * value.len() + 2 * name.len() + 16;
+        let mut text = Zeroizing::new(String::with_capacity(size));
         text.push('{');
         text.push_str(&serde_json::to_string(name).ok()?);
         text.push(':');
@@ -56,7 +102,8 @@ impl Document {
     }
 }
 
-/// Wipes what has been read, where nothing else holds it.
+/// Wipes an answer that has been read. The connection of an answer with a secret is gone by now, so that nobody shares
+/// the buffer.
 pub(super) fn wipe(body: bytes::Bytes) {
     if let Ok(mut body) = body.try_into_mut() {
         body.zeroize();

@@ -2,103 +2,111 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, Metadata, OpenOptions};
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{Access, AtFlags, CWD, accessat};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::{MAX_SIZE, Raw, SourceError};
-use crate::secret::Secret;
+use super::error::{MAX_SIZE, SourceError};
+use super::found::RawSecret;
+use super::mount::MountPoints;
 
-/// Reads files as of one moment: where any has changed by the time the last one is read, all are read
-/// again. Kubernetes replaces all files of a volume in one rename of `..data`, and a token from
-/// before it with an app secret from after it would be a pair that never was.
-pub(super) fn read_together(paths: Vec<PathBuf>) -> BTreeMap<PathBuf, Result<Raw, SourceError>> {
-    for _ in 0..ATTEMPTS {
+/// Reads files as of one moment: if any has changed by the time the last one is read, all are read again.
+///
+/// Kubernetes replaces all files of a volume in one rename of `..data`. A token from before the rename with an
+/// app secret from after the rename would be a pair that never existed.
+pub(super) fn read_together(
+    paths: Vec<PathBuf>,
+) -> BTreeMap<PathBuf, Result<RawSecret, SourceError>> {
+    for _ in 0..MAX_ATTEMPTS {
         let read: Vec<_> = paths.iter().map(|path| (path, read(path))).collect();
-        let steady = |(path, result): &(&PathBuf, Result<(Raw, Identity), SourceError>)| match result {
-            Ok((_, identity)) => std::fs::metadata(path).is_ok_and(|now| Identity::of(&now) == *identity),
-            Err(SourceError::File(_)) => std::fs::metadata(path).is_err() || File::open(path).is_err(),
-            Err(SourceError::Unstable) => false,
-            Err(_) => true,
-        };
-        if read.iter().all(steady) {
-            return read.into_iter().map(|(path, result)| (path.clone(), result.map(|(raw, _)| raw))).collect();
+        if read.iter().all(|(path, result)| is_unchanged(path, result)) {
+            let mounts = MountPoints::of_this_process();
+            return read
+                .into_iter()
+                .map(|(path, result)| {
+                    let warned = result.map(|(raw, _)| with_mount_warning(path, raw, &mounts));
+                    (path.clone(), warned)
+                })
+                .collect();
         }
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(RETRY_INTERVAL);
     }
-    paths.into_iter().map(|path| (path, Err(SourceError::Unstable))).collect()
+    paths
+        .into_iter()
+        .map(|path| (path, Err(SourceError::Unstable)))
+        .collect()
 }
 
-/// Puts a secret in the place of a file's content at once, with the mode and owner that the file has: a
-/// reader sees all of the old one or all of the new one.
-///
-/// # Errors
-/// Where the file or its folder cannot be written; the old content is then still there.
-pub fn replace(path: &Path, secret: &Secret) -> std::io::Result<()> {
-    // Behind a link: the link stays, the file that it leads to is another.
-    let path = path.canonicalize()?;
-    let old = std::fs::metadata(&path)?;
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let aside = path.with_file_name(format!(".{name}.keyside"));
-    let write = || {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
-        #[expect(clippy::disallowed_methods, reason = "the secret goes to where it will be read")]
-        file.write_all(secret.expose().as_bytes())?;
-        if (old.uid(), old.gid()) != file.metadata().map(|new| (new.uid(), new.gid()))? {
-            std::os::unix::fs::fchown(&file, Some(old.uid()), Some(old.gid()))?;
+/// Adds a warning about a file that no rename outside reaches.
+fn with_mount_warning(path: &Path, mut raw: RawSecret, mounts: &MountPoints) -> RawSecret {
+    if mounts.has(path) {
+        raw.warnings.push(
+            "it is mounted by itself (a bind mount of one file, or a subPath): a new file that replaces it outside never \
+             arrives here; mount its folder",
+        );
+    }
+    raw
+}
+
+/// True if reading the file now would give an equal result.
+fn is_unchanged(path: &Path, result: &Result<(RawSecret, Identity), SourceError>) -> bool {
+    match result {
+        Ok((_, identity)) => {
+            std::fs::metadata(path).is_ok_and(|now| Identity::of(&now) == *identity)
         }
-        file.set_permissions(old.permissions())?;
-        file.sync_all()?;
-        std::fs::rename(&aside, &path)?;
-        File::open(path.parent().unwrap_or(&path))?.sync_all()
-    };
-    write().inspect_err(|_| drop(std::fs::remove_file(&aside)))
+        Err(SourceError::File(_)) => std::fs::metadata(path).is_err() || File::open(path).is_err(),
+        Err(SourceError::Unstable) => false,
+        Err(_) => true,
+    }
 }
 
-/// Makes sure that [`replace`] could put another in the place of this file.
-///
-/// # Errors
-/// Why it could not.
-pub fn check_replaceable(path: &Path) -> std::io::Result<()> {
-    let path = path.canonicalize()?;
-    let folder = path.parent().unwrap_or(&path);
-    let (write, as_we_are) = (Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS);
-    Ok(accessat(CWD, folder, write, as_we_are)?)
-}
-
-/// What tells one state of a file from another.
+/// The metadata that changes whenever the content of a file does.
 #[derive(PartialEq, Eq)]
-struct Identity {
+pub(super) struct Identity {
     device: u64,
     inode: u64,
     size: u64,
-    changed: (i64, i64),
+    /// The time of the last modification, in seconds and nanoseconds.
+    modified: (i64, i64),
 }
 
 impl Identity {
     fn of(metadata: &Metadata) -> Self {
-        let changed = (metadata.mtime(), metadata.mtime_nsec());
-        Self { device: metadata.dev(), inode: metadata.ino(), size: metadata.size(), changed }
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+        }
     }
 }
 
-fn read(path: &Path) -> Result<(Raw, Identity), SourceError> {
+/// Reads one file, unless the file changes meanwhile.
+pub(super) fn read(path: &Path) -> Result<(RawSecret, Identity), SourceError> {
     // Without O_NONBLOCK, opening a FIFO would wait for its writer.
     let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default();
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(SourceError::File)?;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(path)
+        .map_err(SourceError::File)?;
     let before = file.metadata().map_err(SourceError::File)?;
     if !before.is_file() {
         return Err(SourceError::NotAFile);
     }
-    // Room for all of it at once: a vector that grew would leave copies behind.
-    let size = usize::try_from(before.size()).unwrap_or(MAX_SIZE).min(MAX_SIZE);
+    // Sized once: a growing buffer leaves copies of secrets behind.
+    let size = usize::try_from(before.size())
+        .unwrap_or(MAX_SIZE)
+        .min(MAX_SIZE);
     let mut bytes = Zeroizing::new(Vec::with_capacity(size + 1));
-    (&file).take(MAX_SIZE as u64 + 1).read_to_end(&mut bytes).map_err(SourceError::File)?;
+    (&file)
+        .take(MAX_SIZE as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(SourceError::File)?;
     if bytes.len() > MAX_SIZE {
         return Err(SourceError::TooLarge);
     }
@@ -107,33 +115,55 @@ fn read(path: &Path) -> Result<(Raw, Identity), SourceError> {
     if Identity::of(&before) != identity {
         return Err(SourceError::Unstable);
     }
-    let warning =
-        is_readable_by_all(path, &after).then_some("every user of this machine can read it; give it mode 0400");
-    Ok((Raw { bytes, since: after.modified().ok(), warning }, identity))
+    let warnings = is_readable_by_all(path, &after)
+        .then_some(READABLE_BY_ALL)
+        .into_iter()
+        .collect();
+    Ok((
+        RawSecret {
+            bytes,
+            since: after.modified().ok(),
+            warnings,
+        },
+        identity,
+    ))
 }
 
-/// Below `/run/secrets` and `/var/run/secrets` the platform keeps others out by other means.
+/// Returns the concern about a file with a private key that every user of the machine can read.
+#[must_use]
+pub fn readable_by_all(path: &Path) -> Option<&'static str> {
+    let metadata = std::fs::metadata(path).ok()?;
+    is_readable_by_all(path, &metadata).then_some(READABLE_BY_ALL)
+}
+
+/// True if every user of the machine can read the file. The platform guards `/run/secrets` and
+/// `/var/run/secrets` by the mode of their folders, so files below count as guarded.
 fn is_readable_by_all(path: &Path, metadata: &Metadata) -> bool {
-    let by_platform = ["/run/secrets", "/var/run/secrets"].iter().any(|folder| path.starts_with(folder));
+    let by_platform = ["/run/secrets", "/var/run/secrets"]
+        .iter()
+        .any(|folder| path.starts_with(folder));
     metadata.mode() & 0o004 != 0 && !by_platform
 }
 
-/// What each file said, as a hash, to notice a change. Never leaves the process.
+/// The digest of each file's content, to notice changes. Digests never leave the process.
 pub type Digests = BTreeMap<PathBuf, [u8; 32]>;
 
-/// The digests of these files as they are now.
+/// Reads these files and returns their digests.
 #[must_use]
 pub fn digests(paths: impl IntoIterator<Item = PathBuf>) -> Digests {
-    let digest = |path: PathBuf| {
-        let read = read(&path).map(|(raw, _)| raw);
-        let digest = digest(&path, &read);
-        (path, digest)
-    };
-    paths.into_iter().map(digest).collect()
+    paths
+        .into_iter()
+        .map(|path| {
+            let read = read(&path).map(|(raw, _)| raw);
+            let digest = digest(&path, &read);
+            (path, digest)
+        })
+        .collect()
 }
 
-/// What cannot be read counts as content of its own kind.
-pub(super) fn digest(path: &Path, read: &Result<Raw, SourceError>) -> [u8; 32] {
+/// Returns the digest of what was read. A file that cannot be read has a digest as well, and a file that is too
+/// large is told from its later versions by the time of modification.
+pub(super) fn digest(path: &Path, read: &Result<RawSecret, SourceError>) -> [u8; 32] {
     let mut hash = Sha256::new();
     match read {
         Ok(raw) => {
@@ -151,5 +181,9 @@ pub(super) fn digest(path: &Path, read: &Result<Raw, SourceError>) -> [u8; 32] {
     hash.finalize().into()
 }
 
-const ATTEMPTS: usize = 5;
-const PAUSE: Duration = Duration::from_millis(10);
+/// The concern about a secret in a file that every user of the machine can read.
+const READABLE_BY_ALL: &str = "every user of this machine can read it; give it mode 0400";
+/// The number of times that files are read which change meanwhile.
+const MAX_ATTEMPTS: usize = 5;
+/// The time between two attempts: longer than replacing the files of a volume takes.
+const RETRY_INTERVAL: Duration = Duration::from_millis(10);

@@ -1,74 +1,115 @@
-//! Programs and secret managers: what is asked for a secret, may fail at any time, and comes back by itself.
+//! Programs and secret managers: sources that may fail at any time and recover without a change here.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use super::document::Document;
+use super::edit::value;
+use super::error::SourceError;
+use super::exec;
+use super::found::{Findings, RawSecret};
+use super::kubernetes::{Kubernetes, KubernetesSecret};
 use super::vault::Vault;
-use super::{Findings, SourceError, exec, parse};
 use crate::config::Reference;
-use crate::secret::Secret;
 
-/// The sessions with secret managers, and what is known of each secret that they hold. Outlives reloads.
+/// The sessions with secret managers, and the last result for each of their secrets. Both outlive reloads.
 #[derive(Default)]
 pub struct Managers {
-    vault: Vault,
+    pub(super) vault: Vault,
     #[cfg(feature = "aws")]
-    aws: super::aws::Aws,
+    pub(super) aws: super::aws::Aws,
     #[cfg(feature = "azure")]
-    azure: super::azure::Azure,
+    pub(super) azure: super::azure::Azure,
     #[cfg(feature = "gcp")]
-    gcp: super::gcp::Gcp,
-    known: Mutex<BTreeMap<Reference, Known>>,
+    pub(super) gcp: super::gcp::Gcp,
+    pub(super) kubernetes: Kubernetes,
+    last_reads: Mutex<BTreeMap<Reference, LastRead>>,
 }
 
-/// How it went when a secret was last asked for.
+/// The result of the last time that a secret was read from its manager.
 #[derive(Clone, Debug, Default)]
-pub struct Known {
-    /// When there last was a usable answer.
+pub struct LastRead {
+    /// The time of the last usable answer.
     pub confirmed: Option<SystemTime>,
-    /// Why there was none the last time.
+    /// The reason why the last answer was not usable; `None` after a usable one.
     pub problem: Option<String>,
 }
 
 impl Managers {
-    /// Asks for all of these at a time: one that does not answer holds up no other. What stands under one name there
-    /// is asked for once, so that a token and an app secret in one object are of one version.
+    /// Reads all of these references at the same time: a manager that does not answer delays no other.
+    ///
+    /// A document is read once for all of its fields, so that a token and an app secret in one document are of
+    /// one version.
     pub(super) async fn ask(self: &Arc<Self>, references: BTreeSet<Reference>) -> Findings {
-        let mut of_name: BTreeMap<Reference, Vec<Reference>> = BTreeMap::new();
+        let mut by_document: BTreeMap<Reference, Vec<Reference>> = BTreeMap::new();
         for reference in references {
-            of_name.entry(without_field(&reference)).or_default().push(reference);
+            by_document
+                .entry(without_field(&reference))
+                .or_default()
+                .push(reference);
         }
-        let mut asking = JoinSet::new();
-        for (name, references) in of_name {
+        let mut reads = JoinSet::new();
+        for (document, references) in by_document {
             let managers = Arc::clone(self);
-            asking.spawn(async move {
-                let document = timeout(TIME, managers.document(&name)).await;
-                let document = document.unwrap_or(Err(SourceError::TimedOut));
-                let found = |reference: Reference| {
-                    let raw = match (&document, field(&reference)) {
-                        (Err(error), _) => Err(SourceError::Manager(error.to_string())),
-                        (Ok(document), Some(field)) => document.field(field),
-                        (Ok(document), None) => Ok(document.whole()),
-                    };
-                    (reference, raw.and_then(parse))
-                };
-                references.into_iter().map(found).collect::<Vec<_>>()
-            });
+            reads.spawn(async move { managers.read_fields(&document, references).await });
         }
-        let findings: Findings = asking.join_all().await.into_iter().flatten().collect();
+        let findings: Findings = reads.join_all().await.into_iter().flatten().collect();
         self.note(&findings);
         findings
     }
 
-    async fn document(&self, name: &Reference) -> Result<Document, SourceError> {
-        match name {
+    /// Reads one document, and takes the field of each reference from the document.
+    async fn read_fields(&self, document: &Reference, references: Vec<Reference>) -> Findings {
+        let fields: Vec<_> = references.iter().filter_map(field).collect();
+        let content = self.content(document, &fields).await;
+        let mut findings = Findings::new();
+        for reference in references {
+            let raw = match &content {
+                Err(error) => Err(SourceError::Manager(error.to_string())),
+                Ok(content) => content.value(&reference),
+            };
+            findings.insert(reference, raw.and_then(RawSecret::parse));
+        }
+        findings
+    }
+
+    /// Reads one secret, past the memory of last reads.
+    pub(super) async fn read(&self, reference: &Reference) -> Result<RawSecret, SourceError> {
+        let content = self.content(&without_field(reference), &[]).await?;
+        content.value(reference)
+    }
+
+    /// Reads the content of a document, of which these fields are wanted.
+    async fn content(&self, document: &Reference, fields: &[&str]) -> Result<Content, SourceError> {
+        let reading = async {
+            match document {
+                Reference::Kubernetes {
+                    namespace, name, ..
+                } => {
+                    let secret = self.kubernetes.read(namespace.as_deref(), name).await;
+                    secret.map(Content::Keys)
+                }
+                document => self.document(document, fields).await.map(Content::Document),
+            }
+        };
+        timeout(READ_TIMEOUT, reading)
+            .await
+            .unwrap_or(Err(SourceError::TimedOut(READ_TIMEOUT)))
+    }
+
+    async fn document(
+        &self,
+        reference: &Reference,
+        fields: &[&str],
+    ) -> Result<Document, SourceError> {
+        match reference {
             Reference::Exec { program, arguments } => exec::run(program, arguments).await,
-            Reference::Vault { path, .. } => self.vault.read(path).await,
+            Reference::Vault { path, .. } => self.vault.read(path, fields).await,
             #[cfg(feature = "aws")]
             Reference::Aws { name, .. } => self.aws.read(name).await,
             #[cfg(feature = "azure")]
@@ -79,81 +120,109 @@ impl Managers {
         }
     }
 
-    /// Puts a secret where a reference leads.
+    /// Writes a secret to the place that a reference names.
     ///
     /// # Errors
-    /// Where that cannot be written: only Vault can.
-    pub async fn write(&self, reference: &Reference, secret: &Secret) -> Result<(), SourceError> {
-        match reference {
-            Reference::Vault { path, field } => self.vault.write(path, field, secret).await,
-            _ => Err(SourceError::Manager("only files and Vault can be written".to_owned())),
-        }
-    }
-
-    /// Keeps sessions alive, and says when to do so again.
+    /// If the place cannot be written, or is in a manager other than Vault.
+    /// Renews the sessions with managers that are due. Returns the time at which the next session is due.
     pub async fn keep_sessions(&self) -> Option<Instant> {
-        self.vault.keep().await
+        self.vault.keep_session().await
     }
 
-    /// What is known of a secret; nothing where it was never asked for.
+    /// Returns the result of the last read of a secret, if the secret was ever read.
     #[must_use]
-    pub fn known(&self, reference: &Reference) -> Option<Known> {
-        self.all_known().get(reference).cloned()
+    pub fn last_read(&self, reference: &Reference) -> Option<LastRead> {
+        self.last_reads.lock().get(reference).cloned()
     }
 
-    /// Whether any secret could not be had the last time.
+    /// True if the last read of any secret failed.
     #[must_use]
     pub fn any_failed(&self) -> bool {
-        self.all_known().values().any(|known| known.problem.is_some())
+        self.last_reads
+            .lock()
+            .values()
+            .any(|read| read.problem.is_some())
     }
 
-    /// Forgets what is not in use any longer.
+    /// Forgets the results of all references but these.
     pub fn keep_only(&self, references: &BTreeSet<Reference>) {
-        self.all_known().retain(|reference, _| references.contains(reference));
+        self.last_reads
+            .lock()
+            .retain(|reference, _| references.contains(reference));
     }
 
+    /// Keeps the result of each reference, and logs the results that differ from the last ones.
     fn note(&self, findings: &Findings) {
-        let mut all = self.all_known();
+        let mut reads = self.last_reads.lock();
         for (reference, found) in findings {
-            let known = all.entry(reference.clone()).or_default();
+            let read = reads.entry(reference.clone()).or_default();
             let problem = found.as_ref().err().map(ToString::to_string);
             match &problem {
                 None => {
-                    if known.problem.is_some() {
+                    if read.problem.is_some() {
                         tracing::info!(%reference, "the secret can be read again");
                     }
-                    known.confirmed = Some(SystemTime::now());
+                    read.confirmed = Some(SystemTime::now());
                 }
-                // The same twice is no news.
-                Some(problem) if known.problem.as_ref() != Some(problem) => {
-                    tracing::error!(%reference, problem, "the secret cannot be read: its last value, if any, goes on");
+                Some(problem) if read.problem.as_ref() != Some(problem) => {
+                    tracing::error!(%reference, problem, "the secret cannot be read: the last value that was read, if any, stays in use");
                 }
                 Some(_) => {}
             }
-            known.problem = problem;
+            read.problem = problem;
         }
-    }
-
-    fn all_known(&self) -> MutexGuard<'_, BTreeMap<Reference, Known>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl std::fmt::Debug for Managers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Managers").field("known", &self.known).finish_non_exhaustive()
+        f.debug_struct("Managers")
+            .field("last_reads", &self.last_reads)
+            .finish_non_exhaustive()
     }
 }
 
-/// What is asked for: the same for all fields of one object.
+/// The content that a manager holds under one name.
+enum Content {
+    Document(Document),
+    /// A Secret of Kubernetes, whose keys have ages of their own.
+    Keys(KubernetesSecret),
+}
+
+impl Content {
+    /// Returns the value that a reference names in this content.
+    fn value(&self, reference: &Reference) -> Result<RawSecret, SourceError> {
+        match (self, reference) {
+            (Self::Document(document), reference) => value(document, field(reference)),
+            (Self::Keys(secret), Reference::Kubernetes { key, .. }) => secret.value(key),
+            (Self::Keys(_), _) => Err(SourceError::Cancelled),
+        }
+    }
+}
+
+/// Returns the reference to the document of a field, equal for all fields of one document.
 fn without_field(reference: &Reference) -> Reference {
     match reference {
-        Reference::Vault { path, .. } => Reference::Vault { path: path.clone(), field: String::new() },
-        Reference::Aws { name, .. } => Reference::Aws { name: name.clone(), field: None },
-        other => other.clone(),
+        Reference::Vault { path, .. } => Reference::Vault {
+            path: path.clone(),
+            field: String::new(),
+        },
+        Reference::Aws { name, .. } => Reference::Aws {
+            name: name.clone(),
+            field: None,
+        },
+        Reference::Kubernetes {
+            namespace, name, ..
+        } => Reference::Kubernetes {
+            namespace: namespace.clone(),
+            name: name.clone(),
+            key: String::new(),
+        },
+        whole => whole.clone(),
     }
 }
 
+/// Returns the field that a reference takes of its document; `None` for the whole document.
 fn field(reference: &Reference) -> Option<&str> {
     match reference {
         Reference::Vault { field, .. } => Some(field),
@@ -162,5 +231,5 @@ fn field(reference: &Reference) -> Option<&str> {
     }
 }
 
-/// For one secret, with a login where that is needed.
-pub(super) const TIME: Duration = Duration::from_secs(10);
+/// The time for one document, a login included. `exec:` promises programs 10 s.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,10 +1,8 @@
-//! Where secrets live: reads what references name.
+//! Sources of secrets: reads the values that references name.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use zeroize::Zeroizing;
 
@@ -12,80 +10,91 @@ use zeroize::Zeroizing;
 mod aws;
 #[cfg(feature = "azure")]
 mod azure;
+mod by_hand;
 mod document;
+mod edit;
+pub(super) mod error;
 mod exec;
+mod fields;
 mod file;
+mod file_write;
+pub(super) mod found;
 #[cfg(feature = "gcp")]
 mod gcp;
+mod kubernetes;
 mod managers;
+mod mount;
+mod place;
+mod place_error;
+mod program_error;
 mod vault;
 
-pub use file::{Digests, check_replaceable, digests, replace};
-pub use managers::{Known, Managers};
+pub use error::SourceError;
+pub use file::{Digests, digests, readable_by_all};
+use found::RawSecret;
+pub use found::{Findings, FoundSecret};
+pub use managers::{LastRead, Managers};
+pub use place::Place;
+pub use place_error::{PlaceError, PlaceFault};
 
 use crate::config::Reference;
-use crate::secret::{Secret, SecretError, has_byte_order_mark};
 
-/// A secret as it was found.
-pub struct Found {
-    /// The value.
-    pub secret: Arc<Secret>,
-    /// When it came to be there, where the place says so.
-    pub since: Option<SystemTime>,
-    /// What is odd about it but no reason to refuse it.
-    pub warnings: Vec<&'static str>,
-}
-
-/// The bytes that a reference led to.
-struct Raw {
-    bytes: Zeroizing<Vec<u8>>,
-    since: Option<SystemTime>,
-    warning: Option<&'static str>,
-}
-
-/// What references led to.
-pub type Findings = BTreeMap<Reference, Result<Found, SourceError>>;
-
-/// What was read, at one moment.
+/// The secrets that a load read from sources.
 #[derive(Default)]
-pub struct Reading {
-    /// What each reference led to.
+pub struct ReadSecrets {
+    /// The result for each reference.
     pub findings: Findings,
-    /// What the files among them said: of the same bytes, so that no change falls between the two.
+    /// The digest of each file, over the very bytes in `findings`: no change can fall between the two.
     pub digests: Digests,
 }
 
-/// Reads all `references`, each once, the files as of one moment.
-pub async fn read_all(references: BTreeSet<Reference>, managers: &Arc<Managers>) -> Reading {
-    let (asked_for, files) = references.into_iter().partition(Reference::is_asked_for);
+/// Reads all `references`, each once, and all files as of one moment.
+pub async fn read_all(references: BTreeSet<Reference>, managers: &Arc<Managers>) -> ReadSecrets {
+    let managed = references
+        .iter()
+        .filter(|reference| reference.is_asked_for());
+    let managed = managed.cloned().collect();
     // Files may live on a network: never read on the thread that serves requests.
-    let reading = tokio::task::spawn_blocking(move || read_files(files));
-    let (asked, reading) = tokio::join!(managers.ask(asked_for), reading);
-    let mut reading = reading.unwrap_or_default();
-    reading.findings.extend(asked);
-    reading
+    let reading = tokio::task::spawn_blocking(move || {
+        let local = references.into_iter();
+        read_local(local.filter(|local| !local.is_asked_for()).collect())
+    });
+    let (managed, read) = tokio::join!(managers.ask(managed), reading);
+    let mut read = read.unwrap_or_default();
+    read.findings.extend(managed);
+    read
 }
 
-fn read_files(references: BTreeSet<Reference>) -> Reading {
+/// Reads files and environment variables.
+fn read_local(references: BTreeSet<Reference>) -> ReadSecrets {
     let paths = references.iter().filter_map(path_of).collect();
     let mut files = file::read_together(paths);
-    let digests = files.iter().map(|(path, read)| (path.clone(), file::digest(path, read))).collect();
-    let found = |reference: Reference| {
+    let digests = files
+        .iter()
+        .map(|(path, read)| (path.clone(), file::digest(path, read)))
+        .collect();
+    let mut findings = Findings::new();
+    // Several fields may share one file with a reference to the whole file, which takes the bytes away.
+    let (fields, whole): (Vec<_>, Vec<_>) = references
+        .into_iter()
+        .partition(|reference| matches!(reference, Reference::FileField { .. }));
+    for reference in fields.into_iter().chain(whole) {
         let raw = match (&reference, path_of(&reference)) {
+            (Reference::FileField { path, field }, _) => fields::of_file(files.get(path), field),
             (_, Some(path)) => files.remove(&path).unwrap_or(Err(SourceError::Cancelled)),
             (Reference::Env(name), None) => read_variable(name),
             (_, None) => Err(SourceError::NoCredentialsDirectory),
         };
-        (reference, raw.and_then(parse))
-    };
-    Reading { findings: references.into_iter().map(found).collect(), digests }
+        findings.insert(reference, raw.and_then(RawSecret::parse));
+    }
+    ReadSecrets { findings, digests }
 }
 
-/// The file behind a reference, if there is one.
+/// Returns the file behind a reference, if there is one.
 #[must_use]
 pub fn path_of(reference: &Reference) -> Option<PathBuf> {
     match reference {
-        Reference::File(path) => Some(path.clone()),
+        Reference::File(path) | Reference::FileField { path, .. } => Some(path.clone()),
         Reference::Systemd(name) => {
             std::env::var_os("CREDENTIALS_DIRECTORY").map(|folder| Path::new(&folder).join(name))
         }
@@ -93,80 +102,12 @@ pub fn path_of(reference: &Reference) -> Option<PathBuf> {
     }
 }
 
-fn read_variable(name: &str) -> Result<Raw, SourceError> {
+fn read_variable(name: &str) -> Result<RawSecret, SourceError> {
     use std::os::unix::ffi::OsStringExt;
     let value = std::env::var_os(name).ok_or(SourceError::NoVariable)?;
-    Ok(Raw { bytes: Zeroizing::new(value.into_vec()), since: None, warning: None })
+    Ok(RawSecret {
+        bytes: Zeroizing::new(value.into_vec()),
+        since: None,
+        warnings: Vec::new(),
+    })
 }
-
-fn parse(raw: Raw) -> Result<Found, SourceError> {
-    let mut warnings: Vec<_> = raw.warning.into_iter().collect();
-    if has_byte_order_mark(&raw.bytes) {
-        warnings.push("it begins with a byte order mark, which was dropped");
-    }
-    let secret = Secret::parse_text_or_key(raw.bytes).map_err(SourceError::Secret)?;
-    Ok(Found { secret: Arc::new(secret), since: raw.since, warnings })
-}
-
-/// An error of a cloud's crate with its causes, as each shows itself. Their own ways to show all of it print answers
-/// whole.
-#[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
-fn causes(error: &dyn std::error::Error) -> String {
-    let causes: Vec<_> = std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect();
-    causes.join(": ")
-}
-
-/// Why a reference gives no secret.
-#[derive(Debug)]
-pub enum SourceError {
-    /// The environment variable is not set.
-    NoVariable,
-    /// `$CREDENTIALS_DIRECTORY` is not set, so systemd gave this process no credentials.
-    NoCredentialsDirectory,
-    /// The file cannot be read.
-    File(std::io::Error),
-    /// The path leads to something that is not a file.
-    NotAFile,
-    /// There is more than a secret can be.
-    TooLarge,
-    /// The files changed each time they were read.
-    Unstable,
-    /// The program cannot be started.
-    Start(std::io::Error),
-    /// The program or secret manager took too long.
-    TimedOut,
-    /// The program ended with something else than 0.
-    Failed(std::process::ExitStatus),
-    /// A secret manager gave none.
-    Manager(String),
-    /// What was read cannot be a secret.
-    Secret(SecretError),
-    /// The reading was given up.
-    Cancelled,
-}
-
-impl fmt::Display for SourceError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoVariable => f.write_str("the environment variable is not set"),
-            Self::NoCredentialsDirectory => {
-                f.write_str("$CREDENTIALS_DIRECTORY is not set; give the unit LoadCredential=")
-            }
-            Self::File(error) => write!(f, "cannot be read: {error}"),
-            Self::NotAFile => f.write_str("is not a regular file"),
-            Self::TooLarge => write!(f, "is larger than a secret can be ({} KiB)", MAX_SIZE / 1024),
-            Self::Unstable => f.write_str("changed while it was read"),
-            Self::Start(error) => write!(f, "cannot be started: {error}"),
-            Self::TimedOut => write!(f, "gave no answer within {} s", managers::TIME.as_secs()),
-            Self::Failed(status) => write!(f, "ended with {status}"),
-            Self::Manager(problem) => f.write_str(problem),
-            Self::Secret(error) => fmt::Display::fmt(error, f),
-            Self::Cancelled => f.write_str("was not read to the end"),
-        }
-    }
-}
-
-impl std::error::Error for SourceError {}
-
-/// No secret of any provider comes near it; what is larger is a wrong path.
-const MAX_SIZE: usize = 64 * 1024;

@@ -1,4 +1,4 @@
-//! The keys of signatures.
+//! The primitives of signature checks: HMAC, Ed25519, and the encodings of signatures.
 
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use base64::Engine;
@@ -10,7 +10,7 @@ use sha2::{Sha256, Sha384, Sha512};
 
 use crate::provider::webhook::{Algorithm, Encoding};
 
-/// An HMAC under way; its copies begin with the key already taken in.
+/// An HMAC computation. A clone starts with the key already hashed in.
 #[derive(Clone)]
 pub(super) enum Mac {
     Sha1(Hmac<Sha1>),
@@ -20,7 +20,7 @@ pub(super) enum Mac {
 }
 
 impl Mac {
-    /// HMAC takes a key of any length.
+    /// Starts an HMAC with a key of any length.
     pub(super) fn new(algorithm: Algorithm, key: &[u8]) -> Self {
         fn keyed<M: KeyInit>(key: &[u8]) -> Option<M> {
             M::new_from_slice(key).ok()
@@ -31,7 +31,8 @@ impl Mac {
             Algorithm::Sha512 => keyed(key).map(Self::Sha512),
             Algorithm::Sha256 | Algorithm::Ed25519 => None,
         };
-        made.or_else(|| keyed(key).map(Self::Sha256)).unwrap_or_else(|| Self::Sha256(Hmac::new(&Default::default())))
+        made.or_else(|| keyed(key).map(Self::Sha256))
+            .unwrap_or_else(|| Self::Sha256(Hmac::new(&Default::default())))
     }
 
     pub(super) fn update(&mut self, part: &[u8]) {
@@ -43,10 +44,17 @@ impl Mac {
         }
     }
 
-    pub(super) fn finish(self) -> Output {
-        fn output(bytes: &[u8]) -> Output {
-            let mut output = Output { bytes: [0; 64], length: bytes.len() };
-            output.bytes.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+    pub(super) fn finish(self) -> MacOutput {
+        fn output(bytes: &[u8]) -> MacOutput {
+            let mut output = MacOutput {
+                bytes: [0; 64],
+                length: bytes.len(),
+            };
+            output
+                .bytes
+                .iter_mut()
+                .zip(bytes)
+                .for_each(|(to, from)| *to = *from);
             output
         }
         match self {
@@ -58,39 +66,45 @@ impl Mac {
     }
 }
 
-/// The result of an HMAC.
-pub(super) struct Output {
+/// The result of an HMAC computation, of 20 to 64 bytes.
+pub(super) struct MacOutput {
     bytes: [u8; 64],
     length: usize,
 }
 
-impl Output {
+impl MacOutput {
     pub(super) fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..self.length).unwrap_or_default()
     }
 
-    /// The first 32 bytes, with zeros behind a shorter result.
+    /// Returns the first 32 bytes; a shorter result is followed by zeros.
     pub(super) fn digest(&self) -> [u8; 32] {
         let mut digest = [0; 32];
-        digest.iter_mut().zip(self.as_bytes()).for_each(|(to, from)| *to = *from);
+        digest
+            .iter_mut()
+            .zip(self.as_bytes())
+            .for_each(|(to, from)| *to = *from);
         digest
     }
 }
 
 /// The public key of an Ed25519 signature.
-pub(super) struct Ed25519Key(UnparsedPublicKey<[u8; 32]>);
+#[derive(Clone, Copy)]
+pub(super) struct Ed25519Key([u8; 32]);
 
 impl Ed25519Key {
     pub(super) fn new(bytes: &[u8]) -> Option<Self> {
-        Some(Self(UnparsedPublicKey::new(&ED25519, bytes.try_into().ok()?)))
+        Some(Self(bytes.try_into().ok()?))
     }
 
     pub(super) fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
-        self.0.verify(message, signature).is_ok()
+        UnparsedPublicKey::new(&ED25519, &self.0)
+            .verify(message, signature)
+            .is_ok()
     }
 }
 
-/// How many bytes a signature has.
+/// Returns the length of a signature in bytes.
 pub(super) fn length_of(algorithm: Algorithm) -> usize {
     match algorithm {
         Algorithm::Sha1 => 20,
@@ -100,8 +114,8 @@ pub(super) fn length_of(algorithm: Algorithm) -> usize {
     }
 }
 
-/// A signature as it is written. Strict: one value has one way to be written, so that nobody can send
-/// the same event under a second one.
+/// Decodes a signature. The decoding is strict: each signature has one spelling, so nobody can
+/// send an event again under a second spelling.
 pub(super) fn decode(encoding: Encoding, text: &str) -> Option<Vec<u8>> {
     match encoding {
         Encoding::Base64 => from_base64(text),
@@ -109,12 +123,12 @@ pub(super) fn decode(encoding: Encoding, text: &str) -> Option<Vec<u8>> {
     }
 }
 
-/// Standard base64 with its padding.
+/// Decodes standard base64 with padding.
 pub(super) fn from_base64(text: &str) -> Option<Vec<u8>> {
     STANDARD.decode(text).ok()
 }
 
-/// Lower-case hex.
+/// Decodes lower-case hexadecimal digits.
 fn from_hex(text: &str) -> Option<Vec<u8>> {
     HEXLOWER.decode(text.as_bytes()).ok()
 }

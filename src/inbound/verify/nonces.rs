@@ -1,102 +1,227 @@
-//! Nonces that were used.
+//! The spent nonces.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
-/// The nonces of all webhooks within their time. A nonce that is older is refused by its timestamp.
+/// The nonces of accepted events, by webhook. A nonce is spent when the application has accepted its
+/// event, so that a provider can send an event again that was not accepted.
+///
+/// Nonces are forgotten after a time. Above the bound the webhook with the most nonces forgets its
+/// oldest one, so that a busy webhook costs no other webhook its memory.
 #[derive(Debug, Default)]
 pub struct Nonces {
-    table: Mutex<Table>,
+    table: Mutex<NonceTable>,
 }
 
 #[derive(Debug, Default)]
-struct Table {
-    until: HashMap<[u8; 16], SystemTime>,
-    order: VecDeque<[u8; 16]>,
+struct NonceTable {
+    webhooks: HashMap<Key, WebhookNonces>,
+    count: usize,
 }
 
-/// A nonce with the time for which it counts.
+/// The spent nonces of one webhook.
+#[derive(Debug, Default)]
+struct WebhookNonces {
+    spent: HashMap<Key, SpentNonce>,
+    /// The nonces in the order of spending.
+    order: VecDeque<Key>,
+}
+
 #[derive(Debug)]
-pub(super) struct Used {
-    key: [u8; 16],
-    tolerance: Duration,
+struct SpentNonce {
+    until: SystemTime,
+    /// The beginning of the digest of the event's body.
+    body: Key,
 }
 
-impl Used {
-    /// A nonce of the scheme that has this header, at the webhook that has this path: a provider gives
-    /// one id to an event that it sends to several webhooks, and each of them is to have it.
-    pub(super) fn new(path: &str, header: &str, nonce: &str, tolerance: Duration) -> Self {
-        let hash = Sha256::new().chain_update(path).chain_update([0]).chain_update(header).chain_update([0]);
-        let hash = hash.chain_update(nonce).finalize();
-        let mut key = [0; 16];
-        key.iter_mut().zip(hash).for_each(|(to, from)| *to = from);
-        Self { key, tolerance }
+type Key = [u8; 16];
+
+/// The use of a nonce by an event.
+#[derive(Debug)]
+pub(super) struct NonceUse {
+    webhook: Key,
+    nonce: Key,
+    keep: Duration,
+}
+
+/// The relation of an event to the events that were accepted before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// No event with the nonce was accepted.
+    New,
+    /// An event with the nonce and the same body was accepted: the provider has not seen the answer,
+    /// or somebody replays the event.
+    Repeated,
+    /// An event with the nonce and a different body was accepted.
+    Reused,
+}
+
+impl NonceUse {
+    /// Returns the use of a nonce at a webhook, in the scheme with this signature header, to be
+    /// remembered for the time `keep`. The webhook counts, because a provider gives an event one id and
+    /// sends it to several webhooks, each of which must get the event.
+    pub(super) fn new(webhook: &str, header: &str, nonce: &str, keep: Duration) -> Self {
+        Self {
+            webhook: key_of(&[webhook]),
+            nonce: key_of(&[header, nonce]),
+            keep,
+        }
     }
+}
+
+fn key_of(parts: &[&str]) -> Key {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part);
+        hash.update([0]);
+    }
+    first_bytes(&hash.finalize())
+}
+
+fn first_bytes(digest: &[u8]) -> Key {
+    digest.first_chunk().copied().unwrap_or_default()
 }
 
 impl Nonces {
-    /// Takes a nonce; false where it was taken before. With very many of them the oldest are forgotten.
-    pub(super) fn is_new(&self, used: &Used, now: SystemTime) -> bool {
-        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        if table.until.get(&used.key).is_some_and(|until| *until >= now) {
-            return false;
+    /// Tells whether an event with this nonce was accepted before. `body` is the digest of the body.
+    pub(super) fn freshness(
+        &self,
+        nonce: &NonceUse,
+        body: &[u8; 32],
+        now: SystemTime,
+    ) -> Freshness {
+        let table = self.table.lock();
+        let webhook = table.webhooks.get(&nonce.webhook);
+        match webhook.and_then(|webhook| webhook.spent.get(&nonce.nonce)) {
+            Some(spent) if spent.until < now => Freshness::New,
+            Some(spent) if spent.body == first_bytes(body) => Freshness::Repeated,
+            Some(_) => Freshness::Reused,
+            None => Freshness::New,
         }
-        while table.order.len() >= MOST {
-            if let Some(oldest) = table.order.pop_front() {
-                table.until.remove(&oldest);
-            }
-        }
-        // A timestamp may lie ahead by as much as it may lie behind.
-        if table.until.insert(used.key, now + 2 * used.tolerance).is_none() {
-            table.order.push_back(used.key);
-        }
-        true
     }
 
-    /// Gives a nonce back.
-    pub(super) fn forget(&self, used: &Used) {
-        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        if table.until.remove(&used.key).is_some() {
-            table.order.retain(|key| *key != used.key);
+    /// Records the nonce of an accepted event.
+    pub(super) fn spend(&self, nonce: &NonceUse, body: &[u8; 32], now: SystemTime) {
+        let mut table = self.table.lock();
+        table.forget_old(&nonce.webhook, now);
+        if table.count >= MAX_NONCES {
+            table.forget_one();
+        }
+        let spent = SpentNonce {
+            until: now + nonce.keep,
+            body: first_bytes(body),
+        };
+        let webhook = table.webhooks.entry(nonce.webhook).or_default();
+        if webhook.spent.insert(nonce.nonce, spent).is_none() {
+            webhook.order.push_back(nonce.nonce);
+            table.count += 1;
         }
     }
 }
 
-/// Some 6 MiB.
-const MOST: usize = 65_536;
+impl NonceTable {
+    /// Forgets the nonces of a webhook whose time has passed.
+    fn forget_old(&mut self, webhook: &Key, now: SystemTime) {
+        let Some(webhook) = self.webhooks.get_mut(webhook) else {
+            return;
+        };
+        let is_old = |webhook: &WebhookNonces| {
+            let oldest = webhook.order.front().and_then(|key| webhook.spent.get(key));
+            oldest.is_some_and(|spent| spent.until < now)
+        };
+        while is_old(webhook) {
+            webhook.forget_oldest();
+            self.count -= 1;
+        }
+    }
+
+    /// Forgets the oldest nonce of the webhook with the most nonces.
+    fn forget_one(&mut self) {
+        let most = self
+            .webhooks
+            .values_mut()
+            .max_by_key(|webhook| webhook.order.len());
+        if let Some(webhook) = most {
+            webhook.forget_oldest();
+            self.count -= 1;
+        }
+        // A webhook of an earlier configuration would stay for ever.
+        self.webhooks.retain(|_, webhook| !webhook.order.is_empty());
+    }
+}
+
+impl WebhookNonces {
+    fn forget_oldest(&mut self) {
+        if let Some(oldest) = self.order.pop_front() {
+            self.spent.remove(&oldest);
+        }
+    }
+}
+
+/// The bound on nonces of all webhooks: some 8 MiB.
+const MAX_NONCES: usize = 65_536;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const MINUTE: Duration = Duration::from_secs(60);
+    const BODY: [u8; 32] = [1; 32];
+    const NOW: SystemTime = SystemTime::UNIX_EPOCH;
+
     #[test]
-    fn a_nonce_counts_once_within_its_time() {
+    fn a_spent_nonce_tells_a_repetition_from_a_second_use() {
         let nonces = Nonces::default();
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
-        let used = |nonce| Used::new("/a", "x-nonce", nonce, Duration::from_secs(60));
-        assert!(nonces.is_new(&used("a"), now));
-        assert!(nonces.is_new(&used("b"), now));
-        assert!(!nonces.is_new(&used("a"), now + Duration::from_secs(120)));
-        assert!(nonces.is_new(&used("a"), now + Duration::from_secs(121)));
-        nonces.forget(&used("b"));
-        assert!(nonces.is_new(&used("b"), now));
-        assert!(nonces.is_new(&Used::new("/a", "y-nonce", "a", Duration::from_secs(60)), now), "of another scheme");
-        assert!(nonces.is_new(&Used::new("/b", "x-nonce", "a", Duration::from_secs(60)), now), "of another webhook");
+        let nonce = |text| NonceUse::new("/a", "x-nonce", text, MINUTE);
+        assert_eq!(nonces.freshness(&nonce("a"), &BODY, NOW), Freshness::New);
+        nonces.spend(&nonce("a"), &BODY, NOW);
+        let later = NOW + MINUTE;
+        let much_later = later + Duration::from_secs(1);
+        for (nonce, body, now, expected) in [
+            (nonce("a"), BODY, NOW, Freshness::Repeated),
+            (nonce("a"), [2; 32], NOW, Freshness::Reused),
+            (nonce("a"), BODY, later, Freshness::Repeated),
+            (nonce("a"), BODY, much_later, Freshness::New),
+            (nonce("b"), BODY, NOW, Freshness::New),
+            (
+                NonceUse::new("/a", "y-nonce", "a", MINUTE),
+                BODY,
+                NOW,
+                Freshness::New,
+            ),
+            (
+                NonceUse::new("/b", "x-nonce", "a", MINUTE),
+                BODY,
+                NOW,
+                Freshness::New,
+            ),
+        ] {
+            assert_eq!(nonces.freshness(&nonce, &body, now), expected, "{nonce:?}");
+        }
+        nonces.spend(&nonce("b"), &BODY, much_later);
+        assert_eq!(nonces.table.lock().count, 1, "old nonces are forgotten");
     }
 
     #[test]
-    fn the_table_is_bounded() {
+    fn the_table_is_bounded_and_a_busy_webhook_forgets_its_own_nonces() {
         let nonces = Nonces::default();
-        for number in 0..MOST + 10 {
-            assert!(
-                nonces
-                    .is_new(&Used::new("/", "n", &number.to_string(), Duration::from_secs(9)), SystemTime::UNIX_EPOCH)
-            );
+        let nonce =
+            |webhook, number: usize| NonceUse::new(webhook, "n", &number.to_string(), MINUTE);
+        nonces.spend(&nonce("/quiet", 0), &BODY, NOW);
+        for number in 0..MAX_NONCES + 10 {
+            nonces.spend(&nonce("/busy", number), &BODY, NOW);
         }
-        let table = nonces.table.lock().unwrap();
-        assert_eq!((table.order.len(), table.until.len()), (MOST, MOST));
+        assert_eq!(nonces.table.lock().count, MAX_NONCES);
+        for (webhook, number, expected) in [
+            ("/quiet", 0, Freshness::Repeated),
+            ("/busy", 0, Freshness::New),
+            ("/busy", MAX_NONCES + 9, Freshness::Repeated),
+        ] {
+            let found = nonces.freshness(&nonce(webhook, number), &BODY, NOW);
+            assert_eq!(found, expected, "{webhook} {number}");
+        }
     }
 }

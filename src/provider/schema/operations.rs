@@ -1,186 +1,247 @@
-//! What can be asked of a provider, and which paths are changed on the way.
+//! `[operations.NAME]`: what can be asked of a provider.
 
-use super::inject::{Names, injects};
-use super::parameter;
-use crate::document::{Field, Reader, is_showable};
-use crate::provider::parse::request;
-use crate::provider::{Kind, Operation, Part, PathMap, PathPattern, RequestPattern, Segment, Template};
+use super::inject::injects;
+use super::names::TemplateNames;
+use super::request::request_line;
+use super::text::{list, parameter_name};
+use crate::document::{Field, Reader, choices, is_showable};
+use crate::provider::content_type::ContentType;
+use crate::provider::operation::{Operation, OperationKind, QueryWords, RequestPattern};
+use crate::provider::path::{PathPattern, Segment, SegmentForm};
+use crate::provider::template::Template;
 
-pub(super) fn operations(provider: &mut Reader<'_>, names: &Names<'_>, has_media_upstream: bool) -> Vec<Operation> {
-    let mut operations = Vec::new();
-    let expected = "what can be asked, such as [operations.messages]";
-    let table = provider.required("operations", expected);
-    let Some(mut table) = table.and_then(|field| field.table()) else {
-        return operations;
-    };
-    for field in table.fields() {
-        if !is_showable(field.key) {
-            field.key_fault("not a name for an operation, expected up to 40 of a-z A-Z 0-9 _ . -");
-        } else if let Some(reader) = field.table() {
-            operations.push(operation(field.key, reader, names, has_media_upstream));
+/// The reader of `[operations.NAME]`.
+pub(super) struct OperationReader<'a> {
+    /// The names that may stand in templates.
+    pub(super) names: TemplateNames<'a>,
+    /// The forms of segments.
+    pub(super) forms: &'a [SegmentForm],
+    /// True if the provider has a media upstream.
+    pub(super) has_media_upstream: bool,
+    /// The further hosts, by name.
+    pub(super) upstreams: &'a [(String, Template)],
+    /// The media types of bodies, for requests that name none of their own.
+    pub(super) content_types: &'a [ContentType],
+}
+
+impl OperationReader<'_> {
+    /// Reads all operations of a provider, in the order written.
+    pub(super) fn read(&self, provider: &mut Reader<'_>) -> Vec<Operation> {
+        let mut operations = Vec::new();
+        let table = provider
+            .required(
+                "operations",
+                "what can be asked, such as [operations.messages]",
+            )
+            .and_then(|field| field.table());
+        let Some(mut table) = table else {
+            return operations;
+        };
+        for field in table.fields() {
+            if !is_showable(field.key) {
+                field.key_fault(
+                    "not a name for an operation, expected up to 40 of a-z A-Z 0-9 _ . -",
+                );
+            } else if let Some(reader) = field.table() {
+                operations.push(self.operation(field.key, reader));
+            }
+        }
+        if operations.is_empty() {
+            table.fault("empty, expected at least one operation");
+        }
+        operations
+    }
+
+    fn operation(&self, name: &str, mut reader: Reader<'_>) -> Operation {
+        let kind = reader
+            .required("kind", "\"send\", \"receive\" or \"administration\"")
+            .and_then(|field| field.choice(&KINDS));
+        let default = reader.field("default");
+        let is_default = default.as_ref().and_then(Field::boolean).unwrap_or(false);
+        let caller_credential = reader
+            .choice("credential", &[("injected", false), ("caller", true)])
+            .unwrap_or(false);
+        if let Some(field) = default.filter(|_| is_default)
+            && (caller_credential || kind == Some(OperationKind::Administration))
+        {
+            field.fault("a route must name an operation of administration or with the application's own credential, expected false");
+        }
+        let scopes = list(&mut reader, "scopes", parameter_name);
+        let requests = self.requests(&mut reader);
+        reader.finish();
+        Operation {
+            name: name.to_owned(),
+            kind: kind.unwrap_or(OperationKind::Administration),
+            default: is_default,
+            scopes,
+            caller_credential,
+            requests,
         }
     }
-    if operations.is_empty() {
-        table.fault("empty, expected at least one operation");
-    }
-    operations
-}
 
-fn operation(name: &str, mut reader: Reader<'_>, names: &Names<'_>, has_media_upstream: bool) -> Operation {
-    let kind = reader.required("kind", "\"send\", \"receive\" or \"administration\"");
-    let kind = kind.and_then(|field| {
-        field.choice(&[("send", Kind::Send), ("receive", Kind::Receive), ("administration", Kind::Administration)])
-    });
-    let default = reader.field("default");
-    let is_default = default.as_ref().and_then(Field::boolean).unwrap_or(false);
-    let caller = reader.field("credential");
-    let caller = caller.and_then(|f| f.choice(&[("injected", false), ("caller", true)]));
-    let caller = caller.unwrap_or(false);
-    if let Some(field) = default.filter(|_| is_default)
-        && (caller || kind == Some(Kind::Administration))
-    {
-        field.fault("administration and the caller's own credential must be named by a route, expected false");
+    fn requests(&self, reader: &mut Reader<'_>) -> Vec<RequestPattern> {
+        let fields = reader
+            .required("requests", "at least one, such as \"POST /messages\"")
+            .and_then(|field| field.array());
+        if fields.as_ref().is_some_and(Vec::is_empty) {
+            reader.fault("no requests, expected at least one");
+        }
+        fields
+            .iter()
+            .flatten()
+            .filter_map(|field| self.request(field))
+            .collect()
     }
-    let requests = reader.required("requests", "at least one, such as \"POST /messages\"");
-    let fields = requests.as_ref().and_then(Field::array);
-    let requests: Vec<_> =
-        fields.iter().flatten().filter_map(|field| request_pattern(field, names, has_media_upstream)).collect();
-    if fields.is_some_and(|fields| fields.is_empty()) {
-        reader.fault("no requests, expected at least one");
-    }
-    reader.finish();
-    Operation {
-        name: name.to_owned(),
-        kind: kind.unwrap_or(Kind::Administration),
-        default: is_default,
-        caller_credential: caller,
-        requests,
-    }
-}
 
-/// A request: a string, or a table where there is more to say.
-fn request_pattern(field: &Field<'_>, names: &Names<'_>, has_media_upstream: bool) -> Option<RequestPattern> {
-    if !field.is_table() {
-        let (methods, path) = field.parse(request)?;
-        check_own(field, &path, names);
-        return Some(RequestPattern {
+    /// Reads a request: a string, or a table if there is more to say.
+    fn request(&self, field: &Field<'_>) -> Option<RequestPattern> {
+        if field.is_table() {
+            return self.request_table(field.table()?);
+        }
+        let (methods, path) = field.parse(request_line)?;
+        self.check_own(field, &path);
+        Some(RequestPattern {
             methods,
-            path,
+            path: path.with_forms(self.forms),
             query: None,
+            only: Vec::new(),
+            without: Vec::new(),
+            body: None,
             media: false,
+            upstream: None,
             limited: false,
             raw: false,
+            content_types: self.content_types.to_vec(),
+            sender: None,
             inject: None,
+        })
+    }
+
+    fn request_table(&self, mut reader: Reader<'_>) -> Option<RequestPattern> {
+        let line = reader
+            .required("request", "a method and a path, such as \"GET /{v}/{id}\"")
+            .and_then(|field| {
+                let (methods, path) = field.parse(request_line)?;
+                self.check_own(&field, &path);
+                Some((methods, path))
+            });
+        let query = parameter_names(&mut reader, "query");
+        let body = parameter_names(&mut reader, "body");
+        let only = query_words(&mut reader, "only");
+        let without = query_words(&mut reader, "without");
+        let upstream = reader
+            .field("upstream")
+            .and_then(|field| self.upstream(&field));
+        let media = reader.field("media");
+        let is_media = media.as_ref().and_then(Field::boolean).unwrap_or(false);
+        if let Some(field) = media.filter(|_| is_media && !self.has_media_upstream) {
+            field.fault("there is no `media_upstream` to go to, expected one in the provider");
+        }
+        let limited = reader.boolean("limited");
+        let raw = reader.boolean("raw");
+        let types = content_types(&mut reader);
+        let sender = reader.parse("sender", parameter_name);
+        let inject = reader
+            .field("inject")
+            .map(|field| injects(&field, &self.names));
+        reader.finish();
+        let (methods, path) = line?;
+        Some(RequestPattern {
+            methods,
+            path: path.with_forms(self.forms),
+            query,
+            only,
+            without,
+            body,
+            media: is_media,
+            upstream,
+            limited: limited.unwrap_or(false),
+            raw: raw.unwrap_or(false),
+            content_types: types.unwrap_or_else(|| self.content_types.to_vec()),
+            sender,
+            inject,
+        })
+    }
+
+    /// Reads the name of a further host.
+    fn upstream(&self, field: &Field<'_>) -> Option<String> {
+        let name = field.string()?;
+        let names = || self.upstreams.iter().map(|(name, _)| name.as_str());
+        if names().any(|own| own == name) {
+            return Some(name.to_owned());
+        }
+        field.fault(match names().next() {
+            Some(_) => format!("unknown upstream, {}", choices(name, names())),
+            None => "unknown, expected one of the names in [upstreams], of which there are none"
+                .to_owned(),
         });
+        None
     }
-    let mut reader = field.table()?;
-    let line = reader.required("request", "a method and a path, such as \"GET /{v}/{id}\"");
-    let line = line.and_then(|field| {
-        let line = field.parse(request)?;
-        check_own(&field, &line.1, names);
-        Some(line)
-    });
-    let query = reader.field("query").map(|field| {
-        let fields = field.array().unwrap_or_default();
-        fields.iter().filter_map(|f| f.parse(parameter)).collect()
-    });
-    let media = reader.field("media");
-    let is_media = media.as_ref().and_then(Field::boolean).unwrap_or(false);
-    if let Some(field) = media.filter(|_| is_media && !has_media_upstream) {
-        field.fault("there is no `media_upstream` to go to, expected one in the provider");
-    }
-    let limited = reader.field("limited").and_then(|field| field.boolean());
-    let raw = reader.field("raw").and_then(|field| field.boolean());
-    let inject = reader.field("inject").map(|field| injects(&field, names));
-    reader.finish();
-    let (methods, path) = line?;
-    Some(RequestPattern {
-        methods,
-        path,
-        query,
-        media: is_media,
-        limited: limited.unwrap_or(false),
-        raw: raw.unwrap_or(false),
-        inject,
-    })
-}
 
-pub(super) fn path_map(field: &Field<'_>, names: &Names<'_>) -> Option<PathMap> {
-    let mut reader = field.table()?;
-    let from = reader.required("from", "the path that applications ask for");
-    let from = from.and_then(|field| field.parse(PathPattern::parse));
-    let to = reader.required("to", "the path that the provider is asked for");
-    let to = to.and_then(|field| Some((field.parse(Template::parse)?, field)));
-    reader.finish();
-    let (from, (to, field)) = (from?, to?);
-    check_target(&field, &from, &to, names);
-    Some(PathMap { from, to })
-}
-
-fn check_target(field: &Field<'_>, from: &PathPattern, to: &Template, names: &Names<'_>) {
-    let first = match to.parts.first() {
-        Some(Part::Text(text)) => text.as_str(),
-        Some(Part::Name(_) | Part::Basic(_)) | None => "",
-    };
-    if !first.starts_with('/') {
-        field.fault("not a path, expected it to begin with a slash");
-    }
-    let plain = |c: char| c.is_ascii_graphic() && !"%?#\\".contains(c);
-    for part in &to.parts {
-        match part {
-            Part::Text(text) if text.chars().all(plain) => {}
-            Part::Text(_) => field.fault("not a path, expected visible ASCII without percent or query"),
-            Part::Basic(_) => field.fault("not a path, expected one name in braces at a time"),
-            // A version may be absent, and then the path would have an empty segment.
-            Part::Name(name) if name == "v" => {
-                field.fault("`{v}` may be empty, expected a fixed version");
-            }
-            Part::Name(name) => match from.variables().any(|variable| variable == name) {
-                true if names.is_own(name) => {
-                    field.fault("a variable of `from` has the name of a secret or parameter, expected another");
-                }
-                true => {}
-                false => names.check(field, name),
-            },
+    /// Checks a path with a parameter or secret of the account as a segment.
+    ///
+    /// Keyside writes the path anew, segment by segment, so every segment must have exactly one value.
+    fn check_own(&self, field: &Field<'_>, path: &PathPattern) {
+        let own: Vec<_> = path
+            .variables()
+            .filter(|name| self.names.is_own(name))
+            .collect();
+        for name in &own {
+            self.names.check(field, name);
+        }
+        let varies = |segment: &Segment| {
+            matches!(
+                segment,
+                Segment::Version | Segment::Prefix(_) | Segment::Rest
+            )
+        };
+        if !own.is_empty() && path.segments.iter().any(varies) {
+            field.fault(
+                "`{v}` or `{...}` beside a secret or parameter, expected segments with names",
+            );
         }
     }
 }
 
-/// A path for each request that has something of the account's own in its place: whatever a caller writes there, the
-/// account's goes out.
-pub(super) fn own_paths(operations: &[Operation], names: &Names<'_>) -> Vec<PathMap> {
-    let patterns = operations.iter().flat_map(|operation| &operation.requests).map(|request| &request.path);
-    let owned = patterns.filter(|pattern| pattern.variables().any(|name| names.is_own(name)));
-    owned.map(|pattern| own_path(pattern, names)).collect()
+/// Reads `query` or `body`: the allowed names; `None` without the key.
+fn parameter_names(reader: &mut Reader<'_>, key: &str) -> Option<Vec<String>> {
+    let field = reader.field(key)?;
+    let names = field.array().unwrap_or_default();
+    let names = names.iter().filter_map(|name| name.parse(parameter_name));
+    Some(names.collect())
 }
 
-fn own_path(pattern: &PathPattern, names: &Names<'_>) -> PathMap {
-    let mut from = pattern.clone();
-    let mut parts = Vec::new();
-    for segment in &mut from.segments {
-        let name = match segment {
-            Segment::Literal(text) => {
-                parts.push(Part::Text(format!("/{text}")));
-                continue;
-            }
-            Segment::Id => "id".to_owned(),
-            Segment::Sender => "sender".to_owned(),
-            Segment::Any(name) if names.is_own(name) => std::mem::take(name),
-            Segment::Any(name) => name.clone(),
-            // What has no one value was refused where the request was read.
-            Segment::Version | Segment::Prefix(_) | Segment::Rest => continue,
-        };
-        parts.extend([Part::Text("/".to_owned()), Part::Name(name)]);
-    }
-    PathMap { from, to: Template { parts } }
+/// Reads `only` or `without`: the words of query parameters, by the name of the parameter.
+fn query_words(reader: &mut Reader<'_>, key: &str) -> Vec<QueryWords> {
+    let table = reader.table(key);
+    let fields = table.map(|mut table| table.fields()).unwrap_or_default();
+    let words = |field: &Field<'_>| {
+        let words = field.array().unwrap_or_default();
+        QueryWords {
+            name: field.key.to_owned(),
+            words: words
+                .iter()
+                .filter_map(|word| word.parse(parameter_name))
+                .collect(),
+        }
+    };
+    fields.iter().map(words).collect()
 }
 
-/// A path with something of the account's own is written anew, which needs a value for each of its segments.
-fn check_own(field: &Field<'_>, path: &PathPattern, names: &Names<'_>) {
-    let own = path.variables().filter(|name| names.is_own(name));
-    let own: Vec<_> = own.inspect(|name| names.check(field, name)).collect();
-    let varies = |segment: &Segment| matches!(segment, Segment::Version | Segment::Prefix(_) | Segment::Rest);
-    if !own.is_empty() && path.segments.iter().any(varies) {
-        field.fault("`{v}` or `{...}` beside a value of the account's own, expected segments with names");
-    }
+/// Reads `content_types`, of a provider or of a request; `None` without the key.
+pub(super) fn content_types(reader: &mut Reader<'_>) -> Option<Vec<ContentType>> {
+    let field = reader.field("content_types")?;
+    let fields = field.array().unwrap_or_default();
+    Some(
+        fields
+            .iter()
+            .filter_map(|field| field.parse(ContentType::parse))
+            .collect(),
+    )
 }
+
+const KINDS: [(&str, OperationKind); 3] = [
+    ("send", OperationKind::Send),
+    ("receive", OperationKind::Receive),
+    ("administration", OperationKind::Administration),
+];

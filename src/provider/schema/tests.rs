@@ -1,11 +1,14 @@
-//! What a provider means and what is wrong with it, by example.
+//! The meaning and the faults of providers in TOML, by example.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::*;
-use crate::document::{Document, Fault};
-use crate::provider::{Operation, PRESETS, credential_headers};
+use super::read;
+use crate::document::{Document, Fault, Reader, Report};
+use crate::provider::definition::{HealthCheck, Provider};
+use crate::provider::inject::Inject;
+use crate::provider::limits::ProviderLimits;
+use crate::provider::origin::Ca;
 
 /// A small complete provider.
 const SMALL: &str = r#"
@@ -18,171 +21,22 @@ kind = "send"
 requests = ["POST /messages"]
 "#;
 
-/// With the values `x` and `y` of the parameters `a` and `b`.
+/// Reads a provider, and fills the parameters `a` and `b` with `x` and `y`.
 fn read_text(text: &str) -> (Option<Arc<Provider>>, Vec<String>) {
     let report = Report::default();
     let document = Document::parse(text, "f", &report).unwrap();
-    let values = BTreeMap::from([("a".to_owned(), "x".to_owned()), ("b".to_owned(), "y".to_owned())]);
-    let provider = read("mine", Reader::new(&document, &report)).map(|outline| outline.fill(&values).0);
+    let values = BTreeMap::from([
+        ("a".to_owned(), "x".to_owned()),
+        ("b".to_owned(), "y".to_owned()),
+    ]);
+    let provider =
+        read("mine", Reader::new(&document, &report)).map(|outline| outline.fill(&values).0);
     let (faults, _) = report.into_parts();
     (provider, faults.iter().map(Fault::to_string).collect())
 }
 
 #[test]
-fn every_preset_is_without_fault() {
-    for (name, _) in PRESETS {
-        let report = Report::default();
-        let document = preset_document(name, &report).unwrap();
-        read(name, Reader::new(&document, &report));
-        let (faults, _) = report.into_parts();
-        assert_eq!(faults, [], "{name}");
-        assert!(Provider::preset(name).is_some(), "{name}");
-        assert!(evidence(name).is_some(), "{name}");
-    }
-    assert!(Provider::preset("mate").is_none());
-}
-
-#[test]
-#[expect(clippy::too_many_lines, reason = "a table")]
-fn meta_has_the_operations_of_the_contract() {
-    let meta = Provider::preset("meta").unwrap();
-    let lines: Vec<String> = meta.operations.iter().flat_map(lines).collect();
-    assert_eq!(
-        lines,
-        [
-            "messages Send default",
-            "  POST /{v}/{sender}/messages limited",
-            "  POST /{v}/{sender}/marketing_messages limited",
-            "  POST /{v}/{sender}/messages_encrypted limited",
-            "media Receive default",
-            "  POST /{v}/{sender}/media",
-            "  GET /{v}/{id} query=phone_number_id",
-            "  GET HEAD /whatsapp_business/attachments/{...} media inject=1",
-            "media_delete Send",
-            "  DELETE /{v}/{id}",
-            "calls Send",
-            "  POST /{v}/{sender}/calls",
-            "  GET /{v}/{sender}/call_permissions",
-            "groups Send",
-            "  GET POST /{v}/{sender}/groups",
-            "  GET POST DELETE /{v}/{id}/participants",
-            "  GET POST /{v}/{id}/invite_link",
-            "  GET POST DELETE /{v}/{id}/join_requests",
-            "block_users Send",
-            "  GET POST DELETE /{v}/{sender}/block_users",
-            "templates Administration",
-            "  GET POST DELETE /{v}/{id}/message_templates",
-            "flows Administration",
-            "  GET POST /{v}/{id}/flows",
-            "  GET POST /{v}/{id}/assets",
-            "  POST /{v}/{id}/publish",
-            "  POST /{v}/{id}/deprecate",
-            "  POST /{v}/{id}/migrate_flows",
-            "qr_codes Administration",
-            "  GET POST DELETE /{v}/{sender}/message_qrdls",
-            "  GET POST DELETE /{v}/{sender}/message_qrdls/{code}",
-            "profile Administration",
-            "  GET POST /{v}/{sender}/whatsapp_business_profile",
-            "  GET POST /{v}/{sender}/whatsapp_commerce_settings",
-            "  GET POST /{v}/{sender}/conversational_automation",
-            "  GET POST /{v}/{sender}/business_compliance_info",
-            "  GET POST /{v}/{sender}/official_business_account",
-            "  GET POST DELETE /{v}/{sender}/username",
-            "uploads Administration",
-            "  POST /{v}/{id}/uploads",
-            "  GET POST /{v}/upload:{...} raw inject=1",
-            "phone_numbers Administration",
-            "  GET POST /{v}/{sender}",
-            "  GET POST /{v}/{id}/phone_numbers",
-            "  GET POST /{v}/{sender}/settings",
-            "  GET POST /{v}/{sender}/whatsapp_business_encryption",
-            "  GET /{v}/{sender}/message_history",
-            "account Administration",
-            "  GET POST DELETE /{v}/{id}/subscribed_apps",
-            "  GET POST DELETE /{v}/{id}/assigned_users",
-            "  GET /{v}/{id}/owned_whatsapp_business_accounts",
-            "  GET /{v}/{id}/client_whatsapp_business_accounts",
-            "  GET /{v}/{id}/extendedcredits",
-            "registration Administration",
-            "  POST /{v}/{sender}/register",
-            "  POST /{v}/{sender}/deregister",
-            "  POST /{v}/{sender}/request_code",
-            "  POST /{v}/{sender}/verify_code",
-            "subscriptions Administration caller",
-            "  GET POST DELETE /{v}/{id}/subscriptions",
-            "oauth Administration caller",
-            "  GET POST /{v}/oauth/access_token",
-            "  GET /{v}/oauth/revoke",
-            "  GET /{v}/debug_token",
-            "  POST /{v}/{id}/access_tokens",
-        ]
-    );
-}
-
-fn lines(operation: &Operation) -> Vec<String> {
-    let mut head = format!("{} {:?}", operation.name, operation.kind);
-    if operation.default {
-        head.push_str(" default");
-    }
-    if operation.caller_credential {
-        head.push_str(" caller");
-    }
-    let mut lines = vec![head];
-    for request in &operation.requests {
-        let methods: Vec<&str> = request.methods.iter().map(|m| m.as_str()).collect();
-        let mut line = format!("  {} {}", methods.join(" "), request.path);
-        if let Some(query) = &request.query {
-            line.push_str(&format!(" query={}", query.join(",")));
-        }
-        if request.media {
-            line.push_str(" media");
-        }
-        if request.raw {
-            line.push_str(" raw");
-        }
-        if request.limited {
-            line.push_str(" limited");
-        }
-        if let Some(inject) = &request.inject {
-            line.push_str(&format!(" inject={}", inject.len()));
-        }
-        lines.push(line);
-    }
-    lines
-}
-
-#[test]
-fn the_media_host_gets_the_token_and_no_proof() {
-    let meta = Provider::preset("meta").unwrap();
-    let requests = meta.operations.iter().flat_map(|o| &o.requests);
-    let media: Vec<_> = requests.filter(|request| request.media).collect();
-    assert_eq!(media.len(), 1);
-    assert!(matches!(
-        media[0].inject.as_deref(),
-        Some([Inject::Header { name, value }])
-            if name == "authorization" && value.to_string() == "Bearer {token}"
-    ));
-}
-
-#[test]
-fn every_header_that_a_preset_injects_is_stripped_from_every_request() {
-    let names: Vec<String> = credential_headers().iter().map(ToString::to_string).collect();
-    let expected = [
-        "api-key",
-        "apikey",
-        "authorization",
-        "client-id",
-        "d360-api-key",
-        "token",
-        "x-api-key",
-        "x-api-token",
-        "x-cm-producttoken",
-    ];
-    assert_eq!(names, expected);
-}
-
-#[test]
-fn what_is_injected_is_stripped_without_being_named() {
+fn every_place_of_injection_is_stripped() {
     let text = SMALL.replace(
         "inject = [",
         r#"inject = [{ query = "k", value = "{key}" }, { form = "f", value = "{key}" }, { appsecret_proof = "key", key = "key" }, "#,
@@ -196,55 +50,85 @@ fn what_is_injected_is_stripped_without_being_named() {
 }
 
 #[test]
-fn values_of_an_account_take_the_place_of_its_parameters() {
+fn values_of_an_account_replace_the_parameters() {
     let text = SMALL
         .replace("https://example.com", "https://{a}.example.com:8443")
-        .replace("inject = [", r#"inject = [{ header = "Authorization", value = "Basic {b:key}" }, "#)
-        .replace("[secrets", "health = \"GET /{b}\"\n[parameters.a]\nform = \"label\"\n[parameters.b]\n[secrets")
+        .replace(
+            "inject = [",
+            r#"inject = [{ header = "Authorization", value = "Basic {b:key}" }, "#,
+        )
+        .replace(
+            "[secrets",
+            "health = \"GET /{b}\"\n[parameters.a]\nform = \"label\"\n[parameters.b]\n[secrets",
+        )
         .replace("\"POST /messages\"", "\"POST /{b}/{sender}/messages\"");
     let (provider, faults) = read_text(&text);
     assert_eq!(faults, [""; 0]);
     let provider = provider.unwrap();
-    assert_eq!(provider.upstream.as_ref().unwrap().to_string(), "https://x.example.com:8443");
-    let [Inject::Header { value, .. }, _] = provider.inject.as_slice() else { unreachable!() };
+    assert_eq!(
+        provider.upstream.as_ref().unwrap().to_string(),
+        "https://x.example.com:8443"
+    );
+    let [Inject::Header { value, .. }, _] = provider.inject.as_slice() else {
+        unreachable!()
+    };
     assert_eq!(value.to_string(), "Basic {y:key}");
-    assert!(matches!(&provider.health, Some(Health::Get(path)) if path.text().as_deref() == Some("/y")));
-    let [map] = provider.paths.as_slice() else { unreachable!() };
+    assert!(
+        matches!(&provider.health, Some(HealthCheck::Get(path)) if path.text().as_deref() == Some("/y"))
+    );
+    let [map] = provider.paths.as_slice() else {
+        unreachable!()
+    };
     let path = "/anything/123/messages";
     assert!(map.from.matches(path).is_some());
-    assert_eq!((map.to.to_string().as_str(), map.from.variable(path, "sender")), ("/y/{sender}/messages", Some("123")));
+    assert_eq!(
+        (
+            map.to.to_string().as_str(),
+            map.from.variable(path, "sender")
+        ),
+        ("/y/{sender}/messages", Some("123"))
+    );
 }
 
 #[test]
-fn without_a_value_there_is_no_upstream_and_the_events_can_be_checked() {
+fn a_missing_value_leaves_no_upstream_but_events_can_be_checked() {
     let report = Report::default();
-    let text =
-        SMALL.replace("https://example.com", "https://{a}") + "[parameters.a]\nform = \"host\"\n[parameters.b]\n";
+    let text = SMALL.replace("https://example.com", "https://{a}")
+        + "[parameters.a]\nform = \"host\"\n[parameters.b]\n";
     let document = Document::parse(&text, "f", &report).unwrap();
     let outline = read("mine", Reader::new(&document, &report)).unwrap();
     let (provider, missing) = outline.fill(&BTreeMap::new());
-    assert_eq!((provider.upstream.is_none(), missing), (true, vec!["a".to_owned(), "b".to_owned()]));
-    let values = BTreeMap::from([("a".to_owned(), "api.example.com".to_owned()), ("b".to_owned(), "1".to_owned())]);
+    assert_eq!(
+        (provider.upstream.is_none(), missing),
+        (true, vec!["a".to_owned(), "b".to_owned()])
+    );
+    let values = BTreeMap::from([
+        ("a".to_owned(), "api.example.com".to_owned()),
+        ("b".to_owned(), "1".to_owned()),
+    ]);
     let (provider, missing) = outline.fill(&values);
-    assert_eq!(provider.upstream.as_ref().unwrap().to_string(), "https://api.example.com");
+    assert_eq!(
+        provider.upstream.as_ref().unwrap().to_string(),
+        "https://api.example.com"
+    );
     assert_eq!(missing, [""; 0]);
 }
 
 #[test]
-fn what_is_not_said_has_a_default() {
+fn a_missing_key_has_its_default() {
     let (provider, faults) = read_text(SMALL);
     assert_eq!(faults, [""; 0]);
     let provider = provider.unwrap();
     assert_eq!(provider.title, "mine");
     assert_eq!(provider.ca, Ca::Bundled);
-    assert_eq!(provider.limits, Limits::default());
+    assert_eq!(provider.limits, ProviderLimits::default());
     assert!(!provider.graph_answers);
     assert!(provider.media_upstream.is_none());
 }
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "a table")]
-fn faults_of_a_provider_are_named_with_their_place() {
+fn the_faults_of_a_provider_have_their_place() {
     for (from, to, expected) in [
         (
             "upstream = \"https://example.com\"",
@@ -269,9 +153,13 @@ fn faults_of_a_provider_are_named_with_their_place() {
         (
             "{key}",
             "EAACANARY",
-            "f:3:39: inject.value: no secret in it, expected the name of one in braces; the secret itself never stands here",
+            "f:3:39: inject.value: no secret in the value, expected the name of a secret in braces; the secret itself never stands here",
         ),
-        ("{key}", "{kee}", "f:3:39: inject.value: an unknown name in braces, the secrets are `key`"),
+        (
+            "{key}",
+            "{kee}",
+            "f:3:39: inject.value: an unknown name in braces, the secrets are `key`",
+        ),
         (
             "{key}",
             "{key",
@@ -280,10 +168,18 @@ fn faults_of_a_provider_are_named_with_their_place() {
         (
             "required = true",
             "required = false",
-            "f:3:39: inject.value: `key` may be missing, expected `required = true` for a secret that is put in",
+            "f:3:39: inject.value: `key` is optional, expected `required = true` for a secret that requests carry",
         ),
-        ("X-Key", "X Key", "f:3:22: inject.header: not the name of a header"),
-        ("X-Key", "Host", "f:3:22: inject.header: a header of the connection, expected one that carries a credential"),
+        (
+            "X-Key",
+            "X Key",
+            "f:3:22: inject.header: not the name of a header",
+        ),
+        (
+            "X-Key",
+            "Host",
+            "f:3:22: inject.header: a header of the connection, expected one that carries a credential",
+        ),
         (
             "header =",
             "query = \"a\", header =",
@@ -312,23 +208,47 @@ fn faults_of_a_provider_are_named_with_their_place() {
         (
             "kind = \"send\"",
             "kind = \"administration\"\ndefault = true",
-            "f:8:11: operations.messages.default: administration and the caller's own credential must be named by a route, expected false",
+            "f:8:11: operations.messages.default: a route must name an operation of administration or with the application's own credential, expected false",
         ),
         (
             "kind = \"send\"",
             "knid = \"send\"",
-            "f:7:1: operations.messages.knid: unknown key, did you mean `kind`? expected one of `kind`, `default`, `credential`, `requests`",
+            "f:7:1: operations.messages.knid: unknown key, did you mean `kind`? expected one of `kind`, `default`, `credential`, `scopes`, `requests`",
         ),
         (
             "\"POST /messages\"",
             "\"FETCH /messages\"",
             "f:8:13: operations.messages.requests: no method, expected GET, POST, PUT, PATCH, DELETE, HEAD or OPTIONS before the path",
         ),
-        ("\"POST /messages\"", "", "f:6:1: operations.messages: no requests, expected at least one"),
+        (
+            "\"POST /messages\"",
+            "",
+            "f:6:1: operations.messages: no requests, expected at least one",
+        ),
         (
             "\"POST /messages\"",
             "{ request = \"POST /a\", media = true }",
             "f:8:44: operations.messages.requests.media: there is no `media_upstream` to go to, expected one in the provider",
+        ),
+        (
+            "\"POST /messages\"",
+            "{ request = \"POST /a\", upstream = \"api\" }",
+            "f:8:47: operations.messages.requests.upstream: unknown, expected one of the names in [upstreams], of which there are none",
+        ),
+        (
+            "\n[secrets",
+            "\n[upstreams]\napi = \"http://api.example.com\"\n[secrets",
+            "f:5:7: upstreams.api: without TLS, expected https:// (http:// only for an upstream on loopback)",
+        ),
+        (
+            "\n[secrets",
+            "\n[forms]\ngroup = \"abc\"\n[secrets",
+            "f:5:9: forms.group: not a form, expected the text at the beginning of each value and `{...}` for the rest, such as \"abc{...}\"",
+        ),
+        (
+            "\n[secrets",
+            "\n[forms]\nsender = \"abc{...}\"\n[secrets",
+            "f:5:1: forms.sender: not a name for a form, expected lower-case letters, digits and _, and no name with a meaning in paths",
         ),
         (
             "\n[secrets",
@@ -358,7 +278,7 @@ fn faults_of_a_provider_are_named_with_their_place() {
         (
             "\n[secrets",
             "\n[access_token]\nkind = \"jwt\"\nkey = \"key\"\n[secrets",
-            "f:6:7: access_token.key: not a key, expected a secret with form = \"private-key\" and required = true",
+            "f:6:7: access_token.key: not a private key, expected a secret with form = \"private-key\" and required = true",
         ),
         (
             "\n[secrets",
@@ -373,13 +293,17 @@ fn faults_of_a_provider_are_named_with_their_place() {
         (
             "required = true",
             "required = true\nform = \"private-key\"",
-            "f:3:39: inject.value: `key` is a key that signs, expected what may be sent",
+            "f:3:39: inject.value: `key` is a private key, which signs and is never sent, expected another secret",
         ),
-        ("{key}", "{key:nobody}", "f:3:39: inject.value: an unknown name in braces, the secrets are `key`"),
+        (
+            "{key}",
+            "{key:nobody}",
+            "f:3:39: inject.value: an unknown name in braces, the secrets are `key`",
+        ),
         (
             "\"POST /messages\"",
             "\"POST /{key}/{...}\"",
-            "f:8:13: operations.messages.requests: `{v}` or `{...}` beside a value of the account's own, expected segments with names",
+            "f:8:13: operations.messages.requests: `{v}` or `{...}` beside a secret or parameter, expected segments with names",
         ),
         (
             "\n[secrets",
@@ -389,7 +313,7 @@ fn faults_of_a_provider_are_named_with_their_place() {
         (
             "\n[secrets",
             "\nhealth = \"GET /{key}\"\n[secrets",
-            "f:4:10: health: `key` is no parameter, expected the name of one",
+            "f:4:10: health: `key` is not a parameter, expected the name of a parameter",
         ),
         (
             "\n[secrets",
@@ -399,7 +323,7 @@ fn faults_of_a_provider_are_named_with_their_place() {
         (
             "\n[secrets",
             "\nerrors.throttled = [{ limit = \"sender\", pause = \"1s\" }]\n[secrets",
-            "f:4:21: errors.throttled: neither `codes` nor `status`, expected what means it, such as codes = [130429]",
+            "f:4:21: errors.throttled: neither `codes` nor `status` nor `words`, expected at least one, such as codes = [130429]",
         ),
         (
             "\n[secrets",
@@ -410,7 +334,10 @@ fn faults_of_a_provider_are_named_with_their_place() {
         let text = SMALL.replacen(from, to, 1);
         assert_ne!(text, SMALL, "{from}");
         let (_, faults) = read_text(&text);
-        assert!(faults.iter().any(|fault| fault == expected), "{expected}\n{faults:#?}");
+        assert!(
+            faults.iter().any(|fault| fault == expected),
+            "{expected}\n{faults:#?}"
+        );
         assert!(!faults.join("").contains("CANARY"));
     }
 }

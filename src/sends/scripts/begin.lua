@@ -1,9 +1,14 @@
--- Says that a message is under way, unless it was sent before.
--- KEYS: the message: a letter for what became of it (w: under way, u: unknown, a: answered), digits of the request that it
---       was, when it began in milliseconds, a colon, and its answer, or the sidecar that has it under way.
--- ARGV: the request; "begin", "settle" where one whose outcome is unknown was not sent, "look" to change nothing; for how
---       long it is kept, and how long it may be under way, in milliseconds; the sidecar.
--- Returns what it is, and its answer.
+-- Records that a message is under way, unless it was sent before.
+--
+-- KEYS[1]: the message. Its value is a letter for the state (w: under way, u: of unknown outcome, a: answered), the
+--          digits of the request, a space, the time of the beginning in milliseconds, a colon, and then the answer (a)
+--          or the id of the sidecar's attempt (w).
+-- ARGV[1]: the digits of the request
+-- ARGV[2]: "begin"; "settle" to begin also where the outcome is unknown; "look" to change nothing
+-- ARGV[3]: the time for which the message is kept, in milliseconds
+-- ARGV[4]: the time for which a message can be under way, in milliseconds; a longer one has lost its sidecar
+-- ARGV[5]: the id of the sidecar's attempt
+-- Returns the state before, and the answer if there is one.
 local time = redis.call('TIME')
 local now = math.floor(time[1] * 1000 + time[2] / 1000)
 local text = redis.call('GET', KEYS[1])

@@ -1,6 +1,12 @@
--- Says what became of a message.
--- KEYS: the message, as in begin.lua. ARGV: the request; "answered", "unknown" or "forget"; for how long it is kept, in
--- milliseconds; the answer; the sidecar. What another sidecar has under way it neither forgets nor gives up.
+-- Records the outcome of a message. A message that another sidecar has under way is neither forgotten nor marked as of
+-- unknown outcome; an answer is kept whoever reports it.
+--
+-- KEYS[1]: the message, as in begin.lua
+-- ARGV[1]: the digits of the request
+-- ARGV[2]: "answered", "unknown" or "forget"
+-- ARGV[3]: the time for which the message is kept, in milliseconds
+-- ARGV[4]: the sealed answer
+-- ARGV[5]: the id of the sidecar's attempt
 local text = redis.call('GET', KEYS[1])
 local state, request, began, rest = string.match(text or '', '^(%a)(%x+) (%d+):(.*)$')
 if request and request ~= ARGV[1] then return end

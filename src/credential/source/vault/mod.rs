@@ -1,225 +1,150 @@
 //! `vault:`: a field of a secret in a KV engine of HashiCorp Vault or OpenBao.
 //!
-//! Where Vault is and how to log in is taken from the environment, as the `vault` and `bao` commands take it. Spoken to
-//! through this program's own client: what is needed of the protocol is five questions, and a library for all of it
-//! would add another HTTP client to the program.
+//! The address of Vault and the way to log in come from the environment, as for the `vault` and `bao` commands.
+//! Requests go through this program's own client: Keyside needs five requests of the protocol, and a library for
+//! all of it would add a second HTTP client to the program.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
-use zeroize::Zeroizing;
 
 mod client;
+mod environment;
+mod error;
+mod kv;
 mod session;
 
-use client::{Question, VaultError};
+use error::VaultError;
+use kv::FieldAges;
 use session::Session;
 
-use super::SourceError;
-use super::document::{Document, wipe};
+use super::document::Document;
+use super::error::SourceError;
+use super::place_error::PlaceError;
 use crate::secret::Secret;
 
 /// Vault, with the session once there is one.
 #[derive(Default)]
 pub(super) struct Vault {
+    /// A tokio mutex, because opening a session awaits: simultaneous reads share one login.
     session: Mutex<Option<Arc<Session>>>,
-}
-
-/// Where a secret is in a KV engine.
-struct Place {
-    /// The path to ask for.
-    path: String,
-    /// Whether the engine is of version 2, which keeps versions.
-    versioned: bool,
-}
-
-/// A secret as the engine holds it.
-struct Held {
-    document: Document,
-    /// Its version, where the engine keeps versions.
-    version: Option<u64>,
+    ages: FieldAges,
 }
 
 impl Vault {
-    /// What is at a path: a mount, and below it the path that the `vault kv` command takes.
-    pub(super) async fn read(&self, path: &str) -> Result<Document, SourceError> {
-        let (session, is_new) = self.session().await?;
-        let result = match read(&session, path).await {
-            Err(error) if self.may_fare_better(&session, is_new, &error).await => {
-                read(&self.session().await?.0, path).await
+    /// Reads the secret at a path: the mount, then the path below the mount as the `vault kv` command takes it; and the age
+    /// of each of these fields.
+    pub(super) async fn read(&self, path: &str, fields: &[&str]) -> Result<Document, SourceError> {
+        let (session, age) = self.session().await?;
+        let read = match kv::read(&session, path, fields, &self.ages).await {
+            Err(error) if self.should_retry(&session, age, &error).await => {
+                let (session, _) = self.session().await?;
+                kv::read(&session, path, fields, &self.ages).await
             }
             result => result,
         };
-        Ok(result?.document)
+        Ok(read?)
     }
 
-    /// Puts a value into one field of the secret at a path, and leaves the others as they are.
+    /// Writes a value into one field of the secret at a path, and leaves the other fields as they are.
     ///
     /// # Errors
-    /// Also where somebody else wrote it meanwhile, as far as the engine keeps versions.
-    pub(super) async fn write(&self, path: &str, field: &str, value: &Secret) -> Result<(), SourceError> {
-        Ok(write(&self.session().await?.0, path, field, value).await?)
+    /// If Vault refuses; also if somebody else wrote the secret meanwhile and the engine keeps versions.
+    /// Puts a new value in the place of the expected one, in one field of the secret at a path.
+    ///
+    /// # Errors
+    /// If the field holds another value, or Vault refuses.
+    pub(super) async fn replace(
+        &self,
+        path: &str,
+        field: &str,
+        expected: &Secret,
+        new: &Secret,
+    ) -> Result<(), PlaceError> {
+        // The first read replaces a session that has ended.
+        self.read(path, &[]).await.map_err(PlaceError::unread)?;
+        let session = self.session_for_write().await?;
+        kv::replace(&session, path, field, expected, new).await
     }
 
-    /// Keeps the session alive, and says when to do so again.
-    pub(super) async fn keep(&self) -> Option<Instant> {
-        let mut held = self.session.lock().await;
-        let session = Arc::clone(held.as_ref()?);
+    /// Asks Vault if the token may write the secret at a path.
+    ///
+    /// # Errors
+    /// If not, or if Vault does not tell.
+    pub(super) async fn can_write(&self, path: &str) -> Result<(), PlaceError> {
+        self.read(path, &[]).await.map_err(PlaceError::unread)?;
+        let session = self.session_for_write().await?;
+        kv::can_write(&session, path).await
+    }
+
+    async fn session_for_write(&self) -> Result<Arc<Session>, PlaceError> {
+        let session = self.session().await;
+        let (session, _) = session.map_err(|error| PlaceError::unread(error.into()))?;
+        Ok(session)
+    }
+
+    /// Renews or replaces the session if its token nears the end. Returns the time at which the next look is due.
+    pub(super) async fn keep_session(&self) -> Option<Instant> {
+        let mut current = self.session.lock().await;
+        let session = Arc::clone(current.as_ref()?);
         if session.due()? <= Instant::now()
             && let Err(error) = session.renew().await
         {
             if session.can_be_replaced() {
-                *held = Session::open().await.map(Arc::new).inspect_err(warn).ok();
+                *current = Session::open().await.map(Arc::new).inspect_err(warn).ok();
             } else {
                 warn(&error);
-                session.put_off(RENEW_AGAIN);
+                session.put_off(RENEW_RETRY_INTERVAL);
             }
         }
-        held.as_ref()?.due()
+        current.as_ref()?.due()
     }
 
-    /// Whether another session may fare better: a refusal may mean that the token of this one has ended before its
-    /// time. What gave no answer may be elsewhere the next time.
-    async fn may_fare_better(&self, session: &Arc<Session>, is_new: bool, error: &VaultError) -> bool {
+    /// Drops a session that failed, and says if a new one may do better.
+    ///
+    /// A refusal may mean that the token of an old session ended before its time. After a failed connection the
+    /// address may be different at the next session, but trying again at once makes no sense.
+    async fn should_retry(
+        &self,
+        session: &Arc<Session>,
+        age: SessionAge,
+        error: &VaultError,
+    ) -> bool {
         let is_denied = matches!(error, VaultError::Denied(..));
-        if is_denied || matches!(error, VaultError::Unreachable(_)) {
-            let mut held = self.session.lock().await;
-            if held.as_ref().is_some_and(|held| Arc::ptr_eq(held, session)) {
-                *held = None;
+        if is_denied || matches!(error, VaultError::Unreachable(_) | VaultError::Lost(_)) {
+            let mut current = self.session.lock().await;
+            if current
+                .as_ref()
+                .is_some_and(|current| Arc::ptr_eq(current, session))
+            {
+                *current = None;
             }
         }
-        is_denied && !is_new && session.can_be_replaced()
+        is_denied && age == SessionAge::Reused && session.can_be_replaced()
     }
 
-    async fn session(&self) -> Result<(Arc<Session>, bool), VaultError> {
-        let mut held = self.session.lock().await;
-        if let Some(session) = held.as_ref() {
-            return Ok((Arc::clone(session), false));
+    async fn session(&self) -> Result<(Arc<Session>, SessionAge), VaultError> {
+        let mut current = self.session.lock().await;
+        if let Some(session) = current.as_ref() {
+            return Ok((Arc::clone(session), SessionAge::Reused));
         }
         let session = Arc::new(Session::open().await?);
-        *held = Some(Arc::clone(&session));
-        Ok((session, true))
+        *current = Some(Arc::clone(&session));
+        Ok((session, SessionAge::New))
     }
 }
 
-/// What Vault tells of the mount above a path, to whomever may use anything in it.
-#[derive(Deserialize)]
-struct Mount {
-    path: String,
-    #[serde(rename = "type")]
-    kind: String,
-    options: Option<MountOptions>,
-}
-
-#[derive(Deserialize)]
-struct MountOptions {
-    version: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Answer<T> {
-    data: Option<T>,
-}
-
-/// What version 2 holds: <https://developer.hashicorp.com/vault/api-docs/secret/kv/kv-v2>.
-#[derive(Deserialize)]
-struct Versioned<'a> {
-    #[serde(borrow)]
-    data: Option<&'a RawValue>,
-    metadata: Metadata,
-}
-
-#[derive(Deserialize)]
-struct Metadata {
-    version: u64,
-    created_time: String,
-}
-
-async fn place(session: &Session, path: &str) -> Result<Place, VaultError> {
-    let question = format!("sys/internal/ui/mounts/{path}");
-    let body = session.client.ask(Question::get(&question, session.token())).await.map_err(|error| match error {
-        VaultError::Denied(_, errors) => VaultError::Denied(path.to_owned(), errors),
-        error => error,
-    })?;
-    let answer: Option<Answer<Mount>> = serde_json::from_slice(&body).ok();
-    let mount = answer.and_then(|answer| answer.data).ok_or(VaultError::Strange("mount"))?;
-    if mount.kind != "kv" && mount.kind != "generic" {
-        return Err(VaultError::Engine(mount.kind));
-    }
-    let versioned = mount.options.and_then(|options| options.version).as_deref() == Some("2");
-    let below = path.strip_prefix(&mount.path).ok_or(VaultError::Strange("mount of this path"))?;
-    let data = if versioned { "data/" } else { "" };
-    Ok(Place { path: format!("{}{data}{below}", mount.path), versioned })
-}
-
-async fn read(session: &Session, path: &str) -> Result<Held, VaultError> {
-    read_at(session, &place(session, path).await?).await
-}
-
-async fn read_at(session: &Session, place: &Place) -> Result<Held, VaultError> {
-    let body = session.client.ask(Question::get(&place.path, session.token())).await?;
-    let held = if place.versioned { versioned(&body) } else { plain(&body) };
-    wipe(body);
-    held.ok_or(VaultError::Strange("data"))
-}
-
-fn versioned(body: &[u8]) -> Option<Held> {
-    let answer: Answer<Versioned<'_>> = serde_json::from_slice(body).ok()?;
-    let Versioned { data, metadata } = answer.data?;
-    let since = OffsetDateTime::parse(&metadata.created_time, &Rfc3339).ok().map(SystemTime::from);
-    Some(Held { document: Document { text: text(data?), since }, version: Some(metadata.version) })
-}
-
-fn plain(body: &[u8]) -> Option<Held> {
-    let answer: Answer<&RawValue> = serde_json::from_slice(body).ok()?;
-    Some(Held { document: Document { text: text(answer.data?), since: None }, version: None })
-}
-
-fn text(value: &RawValue) -> Zeroizing<Vec<u8>> {
-    Zeroizing::new(value.get().as_bytes().to_vec())
-}
-
-async fn write(session: &Session, path: &str, field: &str, value: &Secret) -> Result<(), VaultError> {
-    let place = place(session, path).await?;
-    let held = read_at(session, &place).await?;
-    let data = held.document.with(field, value).ok_or(VaultError::Strange("object that could be changed"))?;
-    let body = match held.version {
-        // Refused where it is another version by now.
-        Some(version) => {
-            let mut body = Zeroizing::new(String::with_capacity(data.len() + 64));
-            body.push_str(&format!("{{\"options\":{{\"cas\":{version}}},\"data\":"));
-            body.push_str(&data);
-            body.push('}');
-            body
-        }
-        None => data,
-    };
-    session.client.ask(Question::post(&place.path, session.token(), body)).await.map(wipe)
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum SessionAge {
+    New,
+    Reused,
 }
 
 fn warn(error: &VaultError) {
-    tracing::warn!(%error, "the session with Vault could not be kept up: secrets there stay as they are");
+    tracing::warn!(%error, "the session with Vault could not be renewed: secrets from Vault stay as they are");
 }
 
-impl From<VaultError> for SourceError {
-    fn from(error: VaultError) -> Self {
-        Self::Manager(error.to_string())
-    }
-}
-
-/// The variable of the environment that both Vault and OpenBao have, by the end of its name: OpenBao's command
-/// looks at its own first too.
-fn variable(name: &str) -> Option<Zeroizing<String>> {
-    ["BAO_", "VAULT_"].iter().find_map(|prefix| {
-        let value = std::env::var(format!("{prefix}{name}")).ok().map(Zeroizing::new);
-        value.filter(|value| !value.trim().is_empty())
-    })
-}
-
-const RENEW_AGAIN: Duration = Duration::from_secs(30);
+/// The time after which a failed renewal is tried again. Renewals start when a third of the lease is left.
+const RENEW_RETRY_INTERVAL: Duration = Duration::from_secs(30);

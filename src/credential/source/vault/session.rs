@@ -1,47 +1,52 @@
-//! Vault's own token: how it is come by, and how it is kept alive.
+//! A session with Vault: the token of Vault itself, got by a login and renewed.
 
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde::Deserialize;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::super::document::wipe;
-use super::client::{Client, Question, VaultError};
-use super::variable;
+use super::client::{VaultClient, VaultRequest};
+use super::environment::variable;
+use super::error::VaultError;
 use crate::secret::Secret;
 
-/// A client with the token that it asks with.
+/// A client with the token for its requests.
 pub(super) struct Session {
-    pub(super) client: Client,
-    /// None where an agent in between adds one.
+    pub(super) client: VaultClient,
+    /// `None` if an agent between Keyside and Vault adds the token.
     token: Option<Secret>,
-    /// Whether another can be had by logging in.
+    /// True if the token came from a login, which can be repeated.
     logged_in: bool,
     lease: Mutex<Lease>,
 }
 
-/// How long a token is good.
+/// The lifetime of a token.
 #[derive(Clone, Copy)]
 struct Lease {
     renewable: bool,
-    /// How long it was at first, in seconds.
+    /// The first lifetime, in seconds.
     length: u64,
-    /// When two thirds of it are over; `None` where it does not end.
+    /// The time at which two thirds of the lifetime are over; `None` for a token without end.
     due: Option<Instant>,
 }
 
 impl Lease {
-    /// Of so many seconds from now; 0 is without end.
+    /// Creates a lease of `length` seconds from now; 0 is a lease without end.
     fn new(length: u64, renewable: bool) -> Self {
         let due = (length > 0).then(|| Instant::now() + Duration::from_secs(length) * 2 / 3);
-        Self { renewable, length, due }
+        Self {
+            renewable,
+            length,
+            due,
+        }
     }
 }
 
-/// What Vault says of a token, both on login and when it is looked up.
+/// A token in an answer of Vault, to a login, a renewal or a look-up.
 #[derive(Deserialize)]
 struct Token {
     #[serde(default)]
@@ -53,44 +58,51 @@ struct Token {
 }
 
 #[derive(Deserialize)]
-struct Answer {
-    /// To a login or a renewal.
+struct TokenAnswer {
+    /// The token, in the answer to a login or a renewal.
     auth: Option<Token>,
-    /// To a look-up.
+    /// The token, in the answer to a look-up.
     data: Option<Token>,
 }
 
 impl Session {
-    /// A token from the environment, or from a login: AppRole where `VAULT_ROLE_ID` is set, Kubernetes where
-    /// `VAULT_ROLE` is, else `VAULT_TOKEN` or the file that `VAULT_TOKEN_FILE` names (an agent's sink). None of
-    /// them is right too: an agent may add its own.
+    /// Opens a session: by an AppRole login if `VAULT_ROLE_ID` is set, by a Kubernetes login if `VAULT_ROLE` is,
+    /// else with `VAULT_TOKEN` or the file that `VAULT_TOKEN_FILE` names (an agent's sink).
+    ///
+    /// A session without any token is valid: an agent between Keyside and Vault may add its own.
     pub(super) async fn open() -> Result<Self, VaultError> {
-        let client = Client::from_environment()?;
+        let client = VaultClient::from_environment()?;
         let (method, body) = match (variable("ROLE_ID"), variable("ROLE")) {
-            (Some(role), _) => {
-                let secret = secret_of("SECRET_ID")?;
-                ("approle", json(&[("role_id", &role), ("secret_id", expose(secret.as_ref()))]))
-            }
-            (None, Some(role)) => {
-                let path = variable("JWT_FILE").map_or_else(|| SERVICE_ACCOUNT.to_owned(), |path| (*path).clone());
-                let jwt = read(Path::new(&path))?;
-                ("kubernetes", json(&[("role", &role), ("jwt", expose(Some(&jwt)))]))
-            }
+            (Some(role), _) => ("approle", approle_login(&role)?),
+            (None, Some(role)) => ("kubernetes", kubernetes_login(&role)?),
             (None, None) => return Self::with_token(client, secret_of("TOKEN")?).await,
         };
-        let mount = variable("AUTH_MOUNT").map_or_else(|| method.to_owned(), |mount| (*mount).clone());
-        let answer = client.ask(Question::post(&format!("auth/{mount}/login"), None, body)).await;
-        let token = parse(answer.map_err(|error| VaultError::Login(format!("{method}: {error}")))?)?;
+        let mount = variable("AUTH_MOUNT");
+        let mount = mount.as_ref().map_or(method, |mount| mount.as_str());
+        let path = format!("auth/{mount}/login");
+        let answer = client
+            .ask_for_secret(VaultRequest::post(&path, None, body))
+            .await
+            .map_err(|error| VaultError::Login(format!("{method}: {error}")))?;
+        let token = parse(answer)?;
         let lease = Mutex::new(Lease::new(token.lease_duration, token.renewable));
         let token = secret(token.client_token.into_bytes().into(), "its answer")?;
-        Ok(Self { client, token: Some(token), logged_in: true, lease })
+        Ok(Self {
+            client,
+            token: Some(token),
+            logged_in: true,
+            lease,
+        })
     }
 
-    async fn with_token(client: Client, token: Option<Secret>) -> Result<Self, VaultError> {
+    async fn with_token(client: VaultClient, token: Option<Secret>) -> Result<Self, VaultError> {
         let mut lease = Lease::new(0, false);
         if token.is_some() {
             // A token need not be allowed to look at itself; it is then used for as long as it is good.
-            match client.ask(Question::get("auth/token/lookup-self", token.as_ref())).await {
+            match client
+                .ask_for_secret(VaultRequest::get("auth/token/lookup-self", token.as_ref()))
+                .await
+            {
                 Ok(answer) => {
                     let about = parse(answer)?;
                     lease = Lease::new(about.lease_duration, about.renewable);
@@ -99,70 +111,101 @@ impl Session {
                 Err(error) => return Err(error),
             }
         }
-        Ok(Self { client, token, logged_in: false, lease: Mutex::new(lease) })
+        Ok(Self {
+            client,
+            token,
+            logged_in: false,
+            lease: Mutex::new(lease),
+        })
     }
 
     pub(super) fn token(&self) -> Option<&Secret> {
         self.token.as_ref()
     }
 
-    /// Whether a new one may fare better after a refusal: by another login, or with what the file says by now.
+    /// True if a new session may have a better token: from a new login, or from the token file.
     pub(super) fn can_be_replaced(&self) -> bool {
         self.logged_in || variable("TOKEN_FILE").is_some()
     }
 
-    /// When the token must be looked after; never, where it does not end.
+    /// Returns the time at which the token should be renewed; `None` for a token without end.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.lease().due
+        self.lease.lock().due
     }
 
-    /// Makes the token last longer.
+    /// Renews the token.
     ///
     /// # Errors
-    /// Where it cannot: a new session is needed.
+    /// If the token cannot be renewed any further: a new session is needed.
     pub(super) async fn renew(&self) -> Result<(), VaultError> {
-        if !self.lease().renewable {
+        if !self.lease.lock().renewable {
             return Err(VaultError::Login("its token cannot be renewed".to_owned()));
         }
-        let question = Question::post("auth/token/renew-self", self.token(), Zeroizing::new("{}".to_owned()));
-        let renewed = parse(self.client.ask(question).await?)?;
-        let mut lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
-        // Towards the end of its longest life a token is renewed by ever less.
+        let question = VaultRequest::post(
+            "auth/token/renew-self",
+            self.token(),
+            Zeroizing::new("{}".to_owned()),
+        );
+        let renewed = parse(self.client.ask_for_secret(question).await?)?;
+        let mut lease = self.lease.lock();
+        // Near the maximum lifetime of a token (`max_ttl`) each renewal gives less time.
         if renewed.lease_duration < lease.length / 2 {
-            return Err(VaultError::Login("its token nears the end of its longest life".to_owned()));
+            return Err(VaultError::Login(
+                "its token nears the end of its longest life".to_owned(),
+            ));
         }
-        *lease = Lease { length: lease.length, ..Lease::new(renewed.lease_duration, renewed.renewable) };
+        *lease = Lease {
+            length: lease.length,
+            ..Lease::new(renewed.lease_duration, renewed.renewable)
+        };
         Ok(())
     }
 
-    /// Leaves the token alone for a while.
+    /// Puts the next renewal off.
     pub(super) fn put_off(&self, time: Duration) {
-        let mut lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
-        lease.due = Some(Instant::now() + time);
-    }
-
-    fn lease(&self) -> Lease {
-        *self.lease.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lease.lock().due = Some(Instant::now() + time);
     }
 }
 
+/// Composes the body of an AppRole login. The secret id may be absent, if the role needs none.
+fn approle_login(role: &str) -> Result<Zeroizing<String>, VaultError> {
+    let secret = secret_of("SECRET_ID")?;
+    Ok(json(&[
+        ("role_id", role),
+        ("secret_id", expose(secret.as_ref())),
+    ]))
+}
+
+/// Composes the body of a login with the token of the pod's service account.
+fn kubernetes_login(role: &str) -> Result<Zeroizing<String>, VaultError> {
+    let path = variable("JWT_FILE");
+    let path = path.as_ref().map_or(SERVICE_ACCOUNT, |path| path.as_str());
+    let jwt = read(Path::new(path))?;
+    Ok(json(&[("role", role), ("jwt", expose(Some(&jwt)))]))
+}
+
+/// Reads the token in an answer, and wipes the answer.
 fn parse(body: bytes::Bytes) -> Result<Token, VaultError> {
-    let answer = serde_json::from_slice(&body).map(|answer: Answer| answer.auth.or(answer.data));
+    let answer =
+        serde_json::from_slice(&body).map(|answer: TokenAnswer| answer.auth.or(answer.data));
     wipe(body);
-    answer.ok().flatten().ok_or(VaultError::Strange("token"))
+    answer.ok().flatten().ok_or(VaultError::Malformed("token"))
 }
 
-/// What a variable holds, or the file that the one of the same name with `_FILE` leads to.
+/// Reads the secret from the file that `NAME_FILE` names, else from the variable `NAME`.
 fn secret_of(name: &str) -> Result<Option<Secret>, VaultError> {
     if let Some(path) = variable(&format!("{name}_FILE")) {
         return read(Path::new(path.as_str())).map(Some);
     }
-    variable(name).map(|value| secret(value.as_bytes().to_vec().into(), &format!("VAULT_{name}"))).transpose()
+    variable(name)
+        .map(|value| secret(value.as_bytes().to_vec().into(), &format!("VAULT_{name}")))
+        .transpose()
 }
 
 fn read(path: &Path) -> Result<Secret, VaultError> {
     let shown = path.display().to_string();
-    let bytes = std::fs::read(path).map_err(|error| VaultError::Login(format!("{shown}: {error}")))?;
+    let bytes =
+        std::fs::read(path).map_err(|error| VaultError::Login(format!("{shown}: {error}")))?;
     secret(bytes.into(), &shown)
 }
 
@@ -170,14 +213,22 @@ fn secret(bytes: Zeroizing<Vec<u8>>, place: &str) -> Result<Secret, VaultError> 
     Secret::parse(bytes).map_err(|error| VaultError::Login(format!("{place}: {error}")))
 }
 
+/// Returns the value of a secret, or an empty text.
 fn expose(secret: Option<&Secret>) -> &str {
-    #[expect(clippy::disallowed_methods, reason = "what proves to Vault who asks goes to Vault")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the proof of identity goes to Vault"
+    )]
     secret.map(Secret::expose).unwrap_or_default()
 }
 
+/// Writes an object of texts into a buffer that never grows, because a growing buffer leaves copies behind.
 fn json(fields: &[(&str, &str)]) -> Zeroizing<String> {
     let quoted = |text: &str| Zeroizing::new(serde_json::Value::from(text).to_string());
-    let length = fields.iter().map(|(name, value)| name.len() + 2 * value.len() + 8).sum();
+    let length = fields
+        .iter()
+        .map(|(name, value)| name.len() + 2 * value.len() + 8)
+        .sum();
     let mut text = Zeroizing::new(String::with_capacity(length));
     for (name, value) in fields {
         let separator = if text.is_empty() { '{' } else { ',' };
@@ -190,5 +241,5 @@ fn json(fields: &[(&str, &str)]) -> Zeroizing<String> {
     text
 }
 
-/// Where Kubernetes puts the token of a pod's service account.
+/// The path at which Kubernetes mounts the token of a pod's service account.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";

@@ -1,0 +1,94 @@
+//! `/metrics`: the registry of the process as OpenMetrics text.
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, header};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
+
+use crate::credential::Credential;
+use crate::credential::metrics::CredentialMetrics;
+use crate::limit::metrics::LimitMetrics;
+use crate::outbound::policy::Route;
+use crate::reload::Live;
+
+/// The registry of the process, with the gauges to set before each reading.
+#[derive(Debug)]
+pub struct Exposition {
+    registry: Registry,
+    credentials: CredentialMetrics,
+    limits: LimitMetrics,
+}
+
+impl Exposition {
+    /// Takes the registry with the metrics of all other rooms.
+    #[must_use]
+    pub fn new(mut registry: Registry) -> Self {
+        let credentials = CredentialMetrics::register(&mut registry);
+        let limits = LimitMetrics::register(&mut registry);
+        Self {
+            registry,
+            credentials,
+            limits,
+        }
+    }
+
+    /// Sets the gauges from the live generation, and returns the answer to `GET /metrics`.
+    pub(super) fn answer(&self, live: &Live) -> Response<Bytes> {
+        self.credentials.clear();
+        for credential in live.credentials.values() {
+            self.set_credential(credential);
+        }
+        self.limits.clear();
+        for route in live.generation.policy.routes() {
+            self.set_limits(route);
+        }
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        encode(&mut text, &self.registry).ok();
+        let mut response = Response::new(Bytes::from(text));
+        response.headers_mut().insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8"),
+        );
+        response
+    }
+
+    fn set_credential(&self, credential: &Credential) {
+        let name = &credential.name;
+        for (secret, slot) in credential.slots() {
+            self.credentials.set_age(name, secret, slot.current.age());
+        }
+        self.credentials.set_max_age(name, credential.max_age);
+        if let Some(left) = credential.verification().and_then(|found| found.ends_in()) {
+            self.credentials.set_expires(name, left);
+        }
+        let is_usable =
+            credential.missing().next().is_none() && !credential.acceptance().is_refused();
+        self.credentials.set_usable(name, is_usable);
+        self.credentials
+            .set_kept_back(name, credential.kept_back().is_some());
+        self.credentials
+            .set_sends_previous(name, credential.in_use().is_previous());
+    }
+
+    fn set_limits(&self, route: &Route) {
+        let limiter = &route.limiter;
+        let keyed = [
+            ("sender", Some(&limiter.senders)),
+            ("account", limiter.sends.as_ref()),
+            ("management", limiter.management.as_ref()),
+            ("object", Some(&limiter.objects)),
+        ];
+        for (limit, limits) in keyed {
+            if let Some(limits) = limits {
+                self.limits
+                    .set(&route.name, limit, limits.rate(), limits.usage());
+            }
+        }
+        if let Some(pairs) = &limiter.pairs {
+            let rate = pairs.quota().map(|quota| quota.rate);
+            self.limits
+                .set(&route.name, "recipient", rate, pairs.usage());
+        }
+    }
+}

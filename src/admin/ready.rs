@@ -1,0 +1,218 @@
+//! `/readyz`: can Keyside serve, or serve one route or webhook?
+
+use http::StatusCode;
+
+use crate::credential::Credential;
+use crate::inbound::WebhookEndpoint;
+use crate::outbound::policy::Route;
+use crate::query;
+use crate::reload::Live;
+
+/// The subject of a question about readiness, from the query of `/readyz`.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Subject {
+    /// The sidecar: it can serve while a route can send. One bad credential must not take a pod away from
+    /// the others.
+    Sidecar,
+    /// Every route and every webhook (`?all`).
+    All,
+    /// The route of this name (`?route=NAME`).
+    Route(String),
+    /// The webhook of this name (`?webhook=NAME`).
+    Webhook(String),
+}
+
+impl Subject {
+    /// Reads the query of `/readyz`.
+    pub(super) fn in_query(text: &str) -> Self {
+        let named = |name: &str| query::pairs(text).find(|pair| pair.is_named(&[name]));
+        if let Some(pair) = named("route") {
+            return Self::Route(pair.value().into_owned());
+        }
+        if let Some(pair) = named("webhook") {
+            return Self::Webhook(pair.value().into_owned());
+        }
+        match named("all") {
+            Some(_) => Self::All,
+            None => Self::Sidecar,
+        }
+    }
+}
+
+/// Returns the status and the text of the answer.
+pub(super) fn readiness(live: &Live, subject: &Subject) -> (StatusCode, String) {
+    let routes = live.generation.policy.routes();
+    let webhooks = live.inbound.endpoints();
+    match subject {
+        Subject::Sidecar => {
+            let states: Vec<_> = routes
+                .iter()
+                .map(|route| state_of_route(route, live))
+                .collect();
+            let can_serve = states.is_empty() || states.iter().any(State::is_ready);
+            answer(can_serve, &states)
+        }
+        Subject::All => {
+            let routes = routes.iter().map(|route| state_of_route(route, live));
+            let webhooks = webhooks
+                .iter()
+                .map(|webhook| state_of_webhook(webhook, live));
+            let states: Vec<_> = routes.chain(webhooks).collect();
+            answer(states.iter().all(State::is_ready), &states)
+        }
+        Subject::Route(name) => match routes.iter().find(|route| *route.name == **name) {
+            Some(route) => one(state_of_route(route, live)),
+            None => unknown("route"),
+        },
+        Subject::Webhook(name) => match webhooks.iter().find(|webhook| *webhook.name == **name) {
+            Some(webhook) => one(state_of_webhook(webhook, live)),
+            None => unknown("webhook"),
+        },
+    }
+}
+
+/// The state of a route or a webhook.
+#[derive(Default)]
+struct State {
+    /// The reasons for which the route or webhook cannot serve.
+    obstacles: Vec<String>,
+    /// Problems in spite of which the route or webhook serves.
+    concerns: Vec<String>,
+}
+
+impl State {
+    fn is_ready(&self) -> bool {
+        self.obstacles.is_empty()
+    }
+}
+
+fn one(state: State) -> (StatusCode, String) {
+    answer(state.is_ready(), &[state])
+}
+
+fn answer(is_ready: bool, states: &[State]) -> (StatusCode, String) {
+    let lines = states
+        .iter()
+        .flat_map(|state| state.obstacles.iter().chain(&state.concerns));
+    let (status, first) = if is_ready {
+        (StatusCode::OK, Some("ready"))
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, None)
+    };
+    let text = first
+        .into_iter()
+        .chain(lines.map(String::as_str))
+        .fold(String::new(), |text, line| text + line + "\n");
+    (status, text)
+}
+
+fn unknown(kind: &str) -> (StatusCode, String) {
+    let text = format!("the configuration has no {kind} of this name\n");
+    (StatusCode::NOT_FOUND, text)
+}
+
+fn state_of_route(route: &Route, live: &Live) -> State {
+    let credential = &route.credential;
+    let subject = format!("route {}", route.name);
+    let unread = live.unread_secrets(credential);
+    let mut obstacles = Vec::new();
+    for missing in credential.missing() {
+        let unread = unread.iter().find(|unread| unread.secret == missing);
+        let problem = unread.map_or_else(String::new, |unread| {
+            format!(": `{}`: {}", unread.reference, unread.problem)
+        });
+        obstacles.push(format!(
+            "{subject}: credential {} has no usable `{missing}`{problem}",
+            credential.name
+        ));
+    }
+    if credential.acceptance().is_refused() {
+        obstacles.push(format!(
+            "{subject}: the provider refuses credential {}",
+            credential.name
+        ));
+    }
+    State {
+        obstacles,
+        concerns: concerns_of(credential, &subject),
+    }
+}
+
+fn state_of_webhook(webhook: &WebhookEndpoint, live: &Live) -> State {
+    let credential = &webhook.credential;
+    let subject = format!("webhook {}", webhook.name);
+    let mut state = State {
+        concerns: concerns_of(credential, &subject),
+        ..State::default()
+    };
+    if !webhook.verifier.has_keys() {
+        let unread = live.unread_secrets(credential);
+        let problems: Vec<_> = unread.iter().map(ToString::to_string).collect();
+        state.obstacles.push(format!(
+            "{subject}: credential {} has no secret to check signatures with: {}",
+            credential.name,
+            problems.join("; ")
+        ));
+    }
+    state
+}
+
+fn concerns_of(credential: &Credential, subject: &str) -> Vec<String> {
+    let name = &credential.name;
+    let kept_back = credential.kept_back().into_iter().flat_map(|kept_back| {
+        kept_back.reasons().into_iter().map(|reason| {
+            format!(
+                "{subject}: a newer secret is kept back, and the credential would not work after a restart: \
+                 credential.{name}{reason}"
+            )
+        })
+    });
+    let sends_previous = credential.in_use().is_previous().then(|| {
+        format!(
+            "{subject}: the provider refuses the newest secret of credential {name}: requests are sent with \
+             the previous one"
+        )
+    });
+    kept_back.chain(sends_previous).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_query_names_the_subject() {
+        for (query, expected) in [
+            ("", Subject::Sidecar),
+            ("other", Subject::Sidecar),
+            ("all", Subject::All),
+            ("all=1", Subject::All),
+            ("route=acme", Subject::Route("acme".to_owned())),
+            ("webhook=a%20b", Subject::Webhook("a b".to_owned())),
+        ] {
+            assert_eq!(Subject::in_query(query), expected, "{query}");
+        }
+    }
+
+    #[test]
+    fn the_sidecar_is_ready_with_what_is_wrong_in_the_text() {
+        let broken = State {
+            obstacles: vec!["route a: broken".to_owned()],
+            concerns: vec!["route a: old".to_owned()],
+        };
+        let states = [broken, State::default()];
+        let ok = (
+            StatusCode::OK,
+            "ready\nroute a: broken\nroute a: old\n".to_owned(),
+        );
+        assert_eq!(answer(true, &states), ok);
+        let (status, text) = answer(false, &states);
+        assert_eq!(
+            (status, text.as_str()),
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "route a: broken\nroute a: old\n"
+            )
+        );
+    }
+}

@@ -1,0 +1,304 @@
+//! The sidecar as a whole: binds every listener or none, serves, reloads, drains.
+
+use std::fmt;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+mod descriptors;
+mod service;
+
+pub use descriptors::Descriptors;
+use service::{Listeners, Services, WithProbes, addresses, handlers};
+
+use crate::admin::{Admin, Exposition};
+use crate::config::{ConfigFile, ListenAddress};
+use crate::listener::metrics::ListenerMetrics;
+use crate::listener::{BindError, ConnectionBounds, Drainer};
+use crate::log::Log;
+use crate::reload::metrics::ReloadMetrics;
+use crate::reload::{Live, LoadError, ReloadCause, Reloader};
+use crate::rotation;
+
+/// A sidecar that serves.
+///
+/// A single thread runs all of it. One core handles tens of thousands of requests a second, and a
+/// sender may send a thousand: more threads would only add locks.
+#[derive(Debug)]
+pub struct App {
+    reloader: Arc<Reloader>,
+    admin: Arc<Admin>,
+    inbound_drainer: Drainer,
+    outbound_drainer: Drainer,
+    admin_drainer: Drainer,
+    tasks: Vec<JoinHandle<()>>,
+    addresses: Vec<ListenAddress>,
+    inbound_addresses: Vec<ListenAddress>,
+    log: Log,
+}
+
+/// The way in which serving ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Every request that was under way was finished.
+    Drained,
+    /// Requests were cut off: the drain took too long, or a second signal came.
+    Cut,
+}
+
+impl App {
+    /// Loads the configuration in `file`, binds all listeners and serves them.
+    ///
+    /// # Errors
+    /// Any fault of the configuration, of a secret or of an address; then nothing listens.
+    pub async fn start(file: ConfigFile) -> Result<Self, AppError> {
+        let not_hardened = harden();
+        let not_raised = Descriptors::raise();
+        let mut registry = registry();
+        let metrics = ListenerMetrics::register(&mut registry);
+        let load_metrics = ReloadMetrics::register(&mut registry);
+        let (reloader, queue) = Reloader::start(file, load_metrics.clone())
+            .await
+            .map_err(AppError::Load)?;
+        let live = reloader.live();
+        let log = Log::start(live.config.log.level, live.config.log.format);
+        for error in not_hardened {
+            tracing::warn!(%error, "debuggers and core dumps can read the memory of this process");
+        }
+        if let Err(error) = not_raised {
+            tracing::warn!(%error, "the soft limit on open files cannot be raised");
+        }
+        reloader.log_startup();
+        let mut listeners = Listeners::bind(&live.config).map_err(AppError::Bind)?;
+        let outbound_addresses = addresses(&listeners.outbound);
+        let inbound_addresses = addresses(&listeners.inbound);
+
+        let descriptors = Descriptors::available();
+        let shares = descriptors.divide(&live.config);
+        if let Some(shortage) = descriptors.shortage(&live.config) {
+            tracing::warn!("{shortage}");
+        }
+
+        let (lookups, lookup_queue) = mpsc::channel(MAX_LOOKUPS);
+        let admin = Arc::new(Admin::new(Arc::clone(&reloader), Exposition::new(registry)));
+        let (outbound, inbound) = handlers(&reloader, &load_metrics, lookups);
+        let mut services = Services {
+            metrics: &metrics,
+            tasks: Vec::new(),
+        };
+        let local = listeners.for_applications(reloader.outbound_tls());
+        let outbound_drainer = services.outbound(local, outbound, shares.outbound);
+        let internet = ConnectionBounds::internet(reloader.server_tls(), reloader.proxies());
+        let inbound = WithProbes {
+            inbound,
+            admin: Arc::clone(&admin),
+        };
+        let inbound_drainer =
+            services.inbound(listeners.inbound, inbound, &internet, shares.inbound);
+        let admin_drainer = services.admin(listeners.admin, &admin, shares.admin);
+        let mut tasks = services.tasks;
+        tasks.push(tokio::spawn(report_loops(Arc::clone(&live))));
+        tasks.extend(reloader.spawn(queue, lookup_queue));
+        tasks.push(tokio::spawn(rotation::renew(Arc::clone(&reloader))));
+        tasks.push(tokio::spawn(reap(Arc::clone(&reloader))));
+        Ok(Self {
+            reloader,
+            admin,
+            inbound_drainer,
+            outbound_drainer,
+            admin_drainer,
+            tasks,
+            addresses: outbound_addresses,
+            inbound_addresses,
+            log,
+        })
+    }
+
+    /// Returns the addresses at which applications reach this sidecar.
+    #[must_use]
+    pub fn addresses(&self) -> &[ListenAddress] {
+        &self.addresses
+    }
+
+    /// Returns the addresses at which providers reach this sidecar.
+    #[must_use]
+    pub fn inbound_addresses(&self) -> &[ListenAddress] {
+        &self.inbound_addresses
+    }
+
+    /// Serves until SIGTERM or SIGINT, then drains. SIGHUP reloads.
+    ///
+    /// # Errors
+    /// Where signals cannot be received.
+    pub async fn serve_until_signal(self) -> Result<Ended, AppError> {
+        let receive = |kind| signal(kind).map_err(AppError::Signals);
+        let mut hangup = receive(SignalKind::hangup())?;
+        let mut terminate = receive(SignalKind::terminate())?;
+        let mut interrupt = receive(SignalKind::interrupt())?;
+        loop {
+            tokio::select! {
+                _ = hangup.recv() => self.reloader.request(ReloadCause::Hangup),
+                () = either(&mut terminate, &mut interrupt) => break,
+            }
+        }
+        let ended = tokio::select! {
+            ended = self.linger_and_stop() => ended,
+            () = either(&mut terminate, &mut interrupt) => Ended::Cut,
+        };
+        Ok(ended)
+    }
+
+    /// Serves for the time of `linger` while `/readyz` fails already, so that no new traffic comes and the
+    /// rest is served; then stops.
+    async fn linger_and_stop(self) -> Ended {
+        self.admin.drain();
+        let config = Arc::clone(&self.reloader.live().config);
+        let linger = config.outbound.linger;
+        if !linger.is_zero() {
+            let linger_ms = linger.as_millis();
+            tracing::info!(linger_ms, "stopping: requests are accepted for a while");
+            tokio::time::sleep(linger).await;
+        }
+        tracing::info!("draining");
+        self.stop(config.outbound.drain).await
+    }
+
+    /// Stops accepting, finishes the requests under way within `time`, and ends. The inbound listener stops
+    /// first: an application that handles the last events can still send. Probes of the admin listener are
+    /// answered to the end: an orchestrator must see `/readyz` fail.
+    pub async fn stop(self, time: Duration) -> Ended {
+        // Dropped last: the log writes lines until the end.
+        let _log = self.log;
+        self.admin.drain();
+        let drained = drain_in_turn(
+            self.inbound_drainer,
+            self.outbound_drainer,
+            time.mul_f64(INBOUND_SHARE_OF_DRAIN),
+        );
+        let ended = match timeout(time, drained).await {
+            Ok(()) => Ended::Drained,
+            Err(_) => Ended::Cut,
+        };
+        timeout(ADMIN_DRAIN_TIMEOUT, self.admin_drainer.drain())
+            .await
+            .ok();
+        for task in self.tasks {
+            task.abort();
+        }
+        self.reloader.end_overlaps().await;
+        let audit = self.reloader.audit();
+        audit.record("stop", []);
+        tokio::task::spawn_blocking(move || audit.flush())
+            .await
+            .ok();
+        tracing::info!(complete = ended == Ended::Drained, "stopped");
+        ended
+    }
+}
+
+/// Drains the inbound listener, and then the outbound listener: the latter begins after `patience` at the
+/// latest, when events are still under way.
+async fn drain_in_turn(inbound: Drainer, outbound: Drainer, patience: Duration) {
+    let mut inbound = pin!(inbound.drain());
+    let is_over = timeout(patience, inbound.as_mut()).await.is_ok();
+    outbound.drain().await;
+    if !is_over {
+        inbound.await;
+    }
+}
+
+async fn either(one: &mut Signal, other: &mut Signal) {
+    tokio::select! {
+        _ = one.recv() => {}
+        _ = other.recv() => {}
+    }
+}
+
+/// Logs each provider whose name leads back to Keyside.
+async fn report_loops(live: Arc<Live>) {
+    for fault in live.loops().await {
+        tracing::error!("{fault}");
+    }
+}
+
+/// Closes idle connections to upstreams when they become too old.
+async fn reap(reloader: Arc<Reloader>) {
+    loop {
+        tokio::time::sleep(REAP_INTERVAL).await;
+        reloader
+            .live()
+            .upstreams()
+            .for_each(|upstream| upstream.reap());
+    }
+}
+
+/// Forbids core dumps, and forbids every user but root to look into the process: both would show
+/// the secrets in memory. Returns the errors of the kernel.
+pub fn harden() -> impl Iterator<Item = io::Error> {
+    let core = setrlimit(
+        Resource::Core,
+        Rlimit {
+            current: Some(0),
+            maximum: Some(0),
+        },
+    );
+    let dumpable = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    [core.err(), dumpable.err()]
+        .into_iter()
+        .flatten()
+        .map(io::Error::from)
+}
+
+/// Makes the registry of the process. Every room registers its own metrics.
+fn registry() -> Registry {
+    let mut registry = Registry::with_prefix("keyside");
+    registry.register(
+        "build",
+        "Version of Keyside",
+        Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+    );
+    registry
+}
+
+/// The number of refused requests that may wait while Keyside looks for new secrets. A request beyond
+/// them gets the refusal at once.
+const MAX_LOOKUPS: usize = 1024;
+/// The interval between two searches for idle connections: a few seconds of delay cost one socket
+/// each.
+const REAP_INTERVAL: Duration = Duration::from_secs(5);
+/// The share of `drain` after which the outbound listener stops accepting while events are under way.
+const INBOUND_SHARE_OF_DRAIN: f64 = 0.5;
+/// The time for answers of the admin listener at the end. Probes are short and can be repeated.
+const ADMIN_DRAIN_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// The reasons for which a sidecar does not serve.
+#[derive(Debug)]
+pub enum AppError {
+    /// The configuration or a secret has a fault.
+    Load(LoadError),
+    /// A listener cannot be bound.
+    Bind(BindError),
+    /// Signals cannot be received.
+    Signals(io::Error),
+}
+
+impl fmt::Display for AppError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Load(error) => fmt::Display::fmt(error, f),
+            Self::Bind(error) => fmt::Display::fmt(error, f),
+            Self::Signals(error) => write!(f, "signals cannot be received: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for AppError {}

@@ -1,0 +1,238 @@
+//! The listeners of the sidecar, each kind with its handler, its places and its drain.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use tokio::task::JoinHandle;
+
+use crate::admin::Admin;
+use crate::config::{Config, ListenAddress};
+use crate::inbound::Inbound;
+use crate::listener::metrics::ListenerMetrics;
+use crate::listener::{BindError, ConnectionBounds, Connections, Drainer, Link, Listener, drain};
+use crate::outbound::Outbound;
+use crate::outbound::generation::SecretLookups;
+use crate::reload::Reloader;
+use crate::reload::metrics::ReloadMetrics;
+use crate::sends::Sends;
+use crate::upstream::AnswerBody;
+
+/// The bound sockets of each kind, before any of them is served.
+pub(super) struct Listeners {
+    pub(super) outbound: Vec<Listener>,
+    pub(super) outbound_tls: Vec<Listener>,
+    pub(super) inbound: Vec<Listener>,
+    pub(super) admin: Vec<Listener>,
+}
+
+impl Listeners {
+    pub(super) fn bind(config: &Config) -> Result<Self, BindError> {
+        Ok(Self {
+            outbound: bind_all(&config.outbound.listen, &config.outbound.allow_uids)?,
+            outbound_tls: match &config.outbound.tls {
+                Some(tls) => bind_all(&tls.listen, &[])?,
+                None => Vec::new(),
+            },
+            inbound: bind_all(&config.inbound.listen, &[])?,
+            admin: bind_all(&config.admin.listen, &[])?,
+        })
+    }
+
+    /// Takes the listeners for applications: those without TLS, and those with the certificate of `tls`.
+    pub(super) fn for_applications(
+        &mut self,
+        tls: Option<Arc<ArcSwap<rustls::ServerConfig>>>,
+    ) -> Vec<BoundedListener> {
+        let plain = std::mem::take(&mut self.outbound);
+        let mut all = bounded(plain, &ConnectionBounds::local());
+        if let Some(tls) = tls {
+            let with_tls = std::mem::take(&mut self.outbound_tls);
+            all.extend(bounded(with_tls, &ConnectionBounds::local_tls(tls)));
+        }
+        all
+    }
+}
+
+fn bind_all(addresses: &[ListenAddress], allow_uids: &[u32]) -> Result<Vec<Listener>, BindError> {
+    addresses
+        .iter()
+        .map(|address| Listener::bind(address, allow_uids))
+        .collect()
+}
+
+pub(super) fn addresses(listeners: &[Listener]) -> Vec<ListenAddress> {
+    listeners.iter().map(Listener::address).collect()
+}
+
+/// A listener with the bounds of its connections.
+pub(super) type BoundedListener = (Listener, ConnectionBounds);
+
+/// Returns listeners with equal bounds.
+fn bounded(listeners: Vec<Listener>, bounds: &ConnectionBounds) -> Vec<BoundedListener> {
+    let with_bounds = |listener| (listener, bounds.clone());
+    listeners.into_iter().map(with_bounds).collect()
+}
+
+/// Makes the handler for applications and the handler for providers, with a common `Sends`: a webhook
+/// may report the fate of a message sent under an idempotency key.
+pub(super) fn handlers(
+    reloader: &Reloader,
+    metrics: &ReloadMetrics,
+    lookups: SecretLookups,
+) -> (Arc<Outbound>, Arc<Inbound>) {
+    let sends = Arc::new(Sends::default());
+    let outbound = Outbound::new(
+        reloader.generation(),
+        metrics.outbound.clone(),
+        reloader.audit(),
+        lookups,
+        Arc::clone(&sends),
+        reloader.memory(),
+    );
+    let inbound = Inbound::new(
+        reloader.inbound(),
+        metrics.inbound.clone(),
+        sends,
+        reloader.memory(),
+    );
+    (Arc::new(outbound), Arc::new(inbound))
+}
+
+/// The tasks that serve the listeners until a drain begins.
+///
+/// A drain ends when every clone of the `Drain` is dropped. After start-up only the listeners hold
+/// clones.
+pub(super) struct Services<'a> {
+    pub(super) metrics: &'a ListenerMetrics,
+    pub(super) tasks: Vec<JoinHandle<()>>,
+}
+
+/// The handler of providers, with the probes of load balancers.
+pub(super) struct WithProbes {
+    pub(super) inbound: Arc<Inbound>,
+    pub(super) admin: Arc<Admin>,
+}
+
+impl WithProbes {
+    /// Answers a probe, unless a webhook has its path; else an event or a handshake.
+    async fn handle(&self, request: Request<Incoming>, link: &Link) -> Response<AnswerBody> {
+        let probe = self
+            .admin
+            .probe(request.method(), request.uri().path())
+            .await;
+        match probe {
+            Some(answer) if !self.inbound.has_webhook(request.uri().path()) => {
+                answer.map(AnswerBody::Whole)
+            }
+            _ => self.inbound.handle(request, link).await,
+        }
+    }
+}
+
+impl Services<'_> {
+    /// Serves applications, with and without TLS.
+    pub(super) fn outbound(
+        &mut self,
+        listeners: Vec<BoundedListener>,
+        outbound: Arc<Outbound>,
+        places: usize,
+    ) -> Drainer {
+        let handler = move |request, link: Arc<Link>| {
+            let outbound = Arc::clone(&outbound);
+            async move { outbound.handle(request, &link).await }
+        };
+        let connections = Connections::new(places, None, self.metrics.of("outbound"));
+        self.serve(listeners, &handler, &connections)
+    }
+
+    /// Serves providers.
+    pub(super) fn inbound(
+        &mut self,
+        listeners: Vec<Listener>,
+        inbound: WithProbes,
+        bounds: &ConnectionBounds,
+        places: usize,
+    ) -> Drainer {
+        let inbound = Arc::new(inbound);
+        let handler = move |request, link: Arc<Link>| {
+            let inbound = Arc::clone(&inbound);
+            async move { inbound.handle(request, &link).await }
+        };
+        let per_address = (places / PLACES_PER_ADDRESS).max(1);
+        let connections = Connections::new(places, Some(per_address), self.metrics.of("inbound"));
+        self.serve(bounded(listeners, bounds), &handler, &connections)
+    }
+
+    /// Serves operators.
+    pub(super) fn admin(
+        &mut self,
+        listeners: Vec<Listener>,
+        admin: &Arc<Admin>,
+        places: usize,
+    ) -> Drainer {
+        let admin = Arc::clone(admin);
+        let handler = move |request, link: Arc<Link>| {
+            let admin = Arc::clone(&admin);
+            async move {
+                link.request_is_read();
+                admin.handle(request, &link).await
+            }
+        };
+        let connections = Connections::new(places, None, self.metrics.of("admin"));
+        let listeners = bounded(listeners, &ConnectionBounds::local());
+        self.serve(listeners, &handler, &connections)
+    }
+
+    /// Serves the listeners of one kind, each in a task of its own.
+    fn serve<H, F, B>(
+        &mut self,
+        listeners: Vec<BoundedListener>,
+        handler: &H,
+        connections: &Arc<Connections>,
+    ) -> Drainer
+    where
+        H: Fn(Request<Incoming>, Arc<Link>) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Response<B>> + Send + 'static,
+        B: Body<Data = Bytes> + From<Bytes> + Send + Unpin + 'static,
+        B::Error: std::error::Error + Send + Sync + 'static,
+    {
+        let (drainer, begins) = drain();
+        for (listener, bounds) in listeners {
+            tracing::info!(
+                listener = connections.kind(),
+                address = %listener.address(),
+                tls = bounds.tls.is_some(),
+                "listening"
+            );
+            self.tasks.push(tokio::spawn(listener.serve(
+                handler.clone(),
+                bounds,
+                Arc::clone(connections),
+                begins.clone(),
+            )));
+        }
+        self.tasks
+            .push(tokio::spawn(sum_up(Arc::clone(connections))));
+        drainer
+    }
+}
+
+/// Logs once a minute what happened at the doors of one kind of listener.
+async fn sum_up(connections: Arc<Connections>) {
+    loop {
+        tokio::time::sleep(SUMMARY_INTERVAL).await;
+        connections.log_summaries();
+    }
+}
+
+/// The part of the inbound listener's places that one client on the Internet may hold: a quarter. A client is
+/// known by its address, or by the address that a trusted proxy names.
+const PLACES_PER_ADDRESS: usize = 4;
+/// The interval between two log lines about incidents of one kind.
+const SUMMARY_INTERVAL: Duration = Duration::from_secs(60);

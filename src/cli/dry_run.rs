@@ -1,0 +1,67 @@
+//! `keyside rotate --dry-run`: what can be found out without a change.
+
+use std::sync::Arc;
+
+use super::rotate::{Failure, RotateArgs, journal_place, say_found, worker};
+use super::sidecars::sends_with;
+use crate::audit::Audit;
+use crate::credential::source::PlaceError;
+use crate::reload::Live;
+use crate::rotation::{JournalPlace, Rotation, RotationError, Target};
+use crate::secret::Secret;
+
+/// Prints the steps, with what stands in the way of each.
+///
+/// # Errors
+/// If the rotation would fail.
+pub(super) async fn dry_run(
+    args: &RotateArgs,
+    live: &Live,
+    new: Option<Arc<Secret>>,
+) -> Result<(), Failure> {
+    let target =
+        Target::find(live, &args.name, args.place.as_deref()).map_err(RotationError::Unchanged)?;
+    let journal = journal_place(live, &target)?;
+    if let Some(record) = journal.look()? {
+        say_found(&record);
+    }
+    let silent = worker("rotate", &Audit::default());
+    let mut problems = Vec::new();
+    let mut rotation = Rotation::open(live, target, JournalPlace::Memory, silent).await?;
+    let writable = rotation.target.place.can_write(&live.managers).await;
+    match new {
+        Some(new) => match rotation.adopt(new).await {
+            Ok(()) => say!("1. the new secret: {}", rotation.proof()),
+            Err(error) => problems.push(error.to_string()),
+        },
+        None => match rotation.check_exchange().await {
+            Ok(()) => {
+                say!(
+                    "1. the provider accepts the token in use: {}, of app {}",
+                    rotation.target.current(),
+                    rotation.app()
+                );
+                say!("2. would be exchanged for a new token");
+            }
+            Err(error) => problems.push(error.to_string()),
+        },
+    }
+    let place = &rotation.target.place;
+    match writable {
+        Ok(()) => say!("3. would be written to {place}, which can be written"),
+        Err(reason @ PlaceError::Unknown(_)) => say!("3. would be written to {place}: {reason}"),
+        // Said above, as the reason for which nothing would begin.
+        Err(_) => {}
+    }
+    for admin in &args.admin {
+        match sends_with(admin, &rotation.target, rotation.target.current()) {
+            Ok(()) => say!("4. the sidecar at {admin} answers, and sends with the secret in use"),
+            Err(problem) => problems.push(problem.to_string()),
+        }
+    }
+    say!("5. would reload these sidecars, and then revoke the old secret. The journal: {journal}");
+    if problems.is_empty() {
+        return Ok(());
+    }
+    Err(problems.join("\n").into())
+}

@@ -1,0 +1,335 @@
+//! The problems of a sidecar and its credentials, each with the remedy, made from the JSON of `/status`.
+
+use serde_json::Value;
+
+use super::credentials::seconds;
+use super::table::{counted, list, moment, text};
+
+/// A line about a problem, with the remedy.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Problem {
+    pub(super) text: String,
+    pub(super) gravity: Gravity,
+}
+
+/// The weight of a problem.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gravity {
+    /// A notice: there is time left.
+    Notice,
+    /// Wrong: `keyside status --check` fails.
+    Wrong,
+}
+
+impl Problem {
+    fn wrong(text: impl Into<String>) -> Self {
+        Self {
+            text: text.into(),
+            gravity: Gravity::Wrong,
+        }
+    }
+
+    fn notice(text: impl Into<String>) -> Self {
+        Self {
+            text: text.into(),
+            gravity: Gravity::Notice,
+        }
+    }
+}
+
+/// Prints problems below a title, or the absence of problems.
+pub(super) fn print<'p>(problems: impl Iterator<Item = &'p String>) {
+    let mut problems = problems.peekable();
+    say!();
+    if problems.peek().is_none() {
+        say!("No credential has a problem.");
+    } else {
+        say!("Problems, and what to do:");
+        problems.for_each(|problem| say!("  {problem}"));
+    }
+}
+
+/// Returns the problems of credentials.
+pub(super) fn of_credentials(credentials: &Value) -> Vec<Problem> {
+    let unproved = list(credentials).filter_map(unproved);
+    of_checked(credentials)
+        .into_iter()
+        .chain(unproved)
+        .collect()
+}
+
+/// Returns the problems of credentials, apart from those that are in use without proof.
+pub(super) fn of_checked(credentials: &Value) -> Vec<Problem> {
+    list(credentials).flat_map(of_credential).collect()
+}
+
+/// Returns the problems that concern the whole sidecar: the last reload, the audit file, the shared server.
+pub(super) fn of_sidecar(status: &Value) -> Vec<Problem> {
+    let reload = status.get("reload").unwrap_or(&Value::Null);
+    let refused = list(&reload["refused_because"])
+        .map(|reason| format!("last reload refused, mend this: {}", text(reason)));
+    refused
+        .chain(audit_problem(&status["audit"]))
+        .chain(sharing_problem(&status["shared_limits"]))
+        .chain(list(status.pointer("/state/problems").unwrap_or(&Value::Null)).map(text))
+        .map(Problem::wrong)
+        .chain(of_certificates(status))
+        .collect()
+}
+
+/// Returns a line if the certificate of a listener is near its end or past it.
+fn certificate_problem(certificate: &Value) -> Option<Problem> {
+    let problem = certificate["problem"].as_str()?;
+    let line = format!("{}: {problem}", text(&certificate["listener"]));
+    let days = certificate["ends_in_seconds"].as_u64().unwrap_or_default() / SECONDS_PER_DAY;
+    Some(match text(&certificate["state"]).as_str() {
+        "ending" if days >= EXPIRY_ALARM_DAYS => Problem::notice(line),
+        _ => Problem::wrong(line),
+    })
+}
+
+/// Returns the problems of certificates alone.
+pub(super) fn of_certificates(status: &Value) -> Vec<Problem> {
+    list(&status["certificates"])
+        .filter_map(certificate_problem)
+        .collect()
+}
+
+/// Returns a line if the audit file cannot be written.
+pub(super) fn audit_problem(audit: &Value) -> Option<String> {
+    let problem = audit["problem"].as_str()?;
+    let lost = audit["lost"].as_u64().unwrap_or_default();
+    Some(format!(
+        "audit: {} cannot be written since {}: {problem}; lost so far: {}",
+        text(&audit["file"]),
+        moment(&audit["unwritable_since"]),
+        counted(lost, "event")
+    ))
+}
+
+/// Returns a line if the shared server of limits is lost, with the rule that applies.
+pub(super) fn sharing_problem(shared: &Value) -> Option<String> {
+    (shared["in_use"] == false).then(|| {
+        format!(
+            "Limits are NOT shared: {}: {}. Until the server answers, on_failure = \"{}\" applies.",
+            text(&shared["redis"]),
+            shared["problem"].as_str().unwrap_or("no connection"),
+            text(&shared["on_failure"])
+        )
+    })
+}
+
+/// Returns the problems of a credential, each line with the name.
+fn of_credential(credential: &Value) -> Vec<Problem> {
+    let name = text(&credential["name"]);
+    let wrong = secret_tasks(credential).into_iter().map(Problem::wrong);
+    wrong
+        .chain(provider_problems(credential, &name))
+        .chain(renewal_problem(credential))
+        .chain(age_problems(credential))
+        .map(|problem| Problem {
+            text: format!("{name}: {}", problem.text),
+            ..problem
+        })
+        .collect()
+}
+
+/// Returns the problems of reading the secrets.
+fn secret_tasks(credential: &Value) -> Vec<String> {
+    let mut tasks = Vec::new();
+    // Secrets that are kept back have a line of their own.
+    let unread = list(&credential["unread"]).filter(|_| credential["kept_back"].is_null());
+    for unread in unread {
+        let [secret, reference, problem] =
+            ["secret", "reference", "problem"].map(|key| text(&unread[key]));
+        tasks.push(format!(
+            "{secret} cannot be read from {reference}: {problem}"
+        ));
+    }
+    for reason in kept_back_reasons(credential) {
+        tasks.push(format!(
+            "the source has a secret that cannot be used{}; the secret before it stays in use, and nothing would \
+             work after a restart: put a good secret there",
+            kept_back_reason(&reason)
+        ));
+    }
+    for missing in list(&credential["missing"]).map(text) {
+        tasks.push(format!(
+            "{missing} has no usable value, so requests get 503: provide it and reload"
+        ));
+    }
+    tasks
+}
+
+/// Returns the reasons for which newer secrets of a credential are kept back.
+pub(super) fn kept_back_reasons(credential: &Value) -> impl Iterator<Item = String> {
+    let reasons = credential
+        .pointer("/kept_back/reasons")
+        .unwrap_or(&Value::Null);
+    list(reasons).map(text)
+}
+
+/// Returns a reason of `kept_back` as the end of a sentence.
+fn kept_back_reason(reason: &str) -> String {
+    match reason.strip_prefix('.') {
+        Some(of_secret) => format!(": {of_secret}"),
+        None => reason.to_owned(),
+    }
+}
+
+/// Returns the problems reported by the provider.
+fn provider_problems(credential: &Value, name: &str) -> Vec<Problem> {
+    let check = &credential["check"];
+    let mut problems = Vec::new();
+    let reason = reason(check);
+    if check["result"] == "refused" || credential["refused_by_provider"] == true {
+        problems.push(Problem::wrong(format!(
+            "the provider refuses the secret: put a new secret in its place and reload{reason}"
+        )));
+    }
+    if credential["sends"] == "previous" {
+        problems.push(Problem::wrong(
+            "the provider refuses the newest secret, so requests carry the previous one until a good secret is \
+             there: put one in its place and reload",
+        ));
+    }
+    if let Some(left) = check["ends_in_seconds"].as_u64() {
+        problems.extend(end_problem(left, name));
+    }
+    problems
+}
+
+/// Returns the failure of the last renewal.
+fn renewal_problem(credential: &Value) -> Option<Problem> {
+    let problem = &credential["renewal_problem"];
+    let reason = problem["reason"].as_str()?;
+    Some(Problem::wrong(format!(
+        "{} since {}, and tried again by itself: {reason}",
+        text(&problem["step"]),
+        moment(&problem["since"])
+    )))
+}
+
+/// Returns what to know about secrets that are in use without proof.
+fn unproved(credential: &Value) -> Option<Problem> {
+    let check = &credential["check"];
+    (check["result"] == "unproved").then(|| {
+        Problem::notice(format!(
+            "{}: the provider has not confirmed the secrets yet: they are in use without proof, and Keyside asks again by \
+             itself{}",
+            text(&credential["name"]),
+            reason(check)
+        ))
+    })
+}
+
+/// Returns the provider's reason in brackets.
+fn reason(check: &Value) -> String {
+    check["reason"]
+        .as_str()
+        .map(|reason| format!(" ({reason})"))
+        .unwrap_or_default()
+}
+
+/// Returns the problem of a token with so many seconds left.
+fn end_problem(left: u64, name: &str) -> Option<Problem> {
+    if left == 0 {
+        return Some(Problem::wrong(
+            "the token has expired: put a new one in its place and reload",
+        ));
+    }
+    let days = left / SECONDS_PER_DAY;
+    let when = if days == 0 {
+        "within a day".to_owned()
+    } else {
+        format!("in {}", counted(days, "day"))
+    };
+    let text = format!(
+        "the token expires {when}: exchange it with `keyside rotate {name}`, or replace it"
+    );
+    match days {
+        0..EXPIRY_ALARM_DAYS => Some(Problem::wrong(text)),
+        EXPIRY_ALARM_DAYS..EXPIRY_NOTICE_DAYS => Some(Problem::notice(text)),
+        _ => None,
+    }
+}
+
+/// Returns the secrets beyond their age, and the concerns about the rights of the token.
+fn age_problems(credential: &Value) -> Vec<Problem> {
+    let max_age = seconds(&credential["max_age_seconds"]);
+    let old = list(&credential["secrets"])
+        .filter(|secret| secret["state"] != "ok")
+        .map(|secret| {
+            let age = seconds(&secret["age_seconds"]);
+            let name = text(&secret["name"]);
+            let text = format!("{name} is {age} old, and max_age is {max_age}: rotate it");
+            if secret["state"] == "overdue" {
+                Problem::wrong(text)
+            } else {
+                Problem::notice(text)
+            }
+        });
+    let concerns = list(&credential["concerns"])
+        .map(|concern| Problem::notice(format!("the token {}", text(concern))));
+    old.chain(concerns).collect()
+}
+
+/// The days before the end of a token at which the list and the log begin to warn.
+const EXPIRY_NOTICE_DAYS: u64 = 14;
+/// The days before the end of a token at which `keyside status --check` fails.
+const EXPIRY_ALARM_DAYS: u64 = 7;
+const SECONDS_PER_DAY: u64 = 86_400;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_token_is_a_notice_and_then_wrong() {
+        for (seconds, gravity, words) in [
+            (0, Some(Gravity::Wrong), "has expired"),
+            (3600, Some(Gravity::Wrong), "expires within a day"),
+            (SECONDS_PER_DAY, Some(Gravity::Wrong), "expires in 1 day:"),
+            (7 * SECONDS_PER_DAY - 1, Some(Gravity::Wrong), "in 6 days:"),
+            (7 * SECONDS_PER_DAY, Some(Gravity::Notice), "in 7 days:"),
+            (14 * SECONDS_PER_DAY, None, ""),
+        ] {
+            let problem = end_problem(seconds, "acme");
+            let found = problem.as_ref().map(|problem| problem.gravity);
+            assert_eq!(found, gravity, "{seconds}");
+            let text = problem.map(|problem| problem.text).unwrap_or_default();
+            assert!(text.contains(words), "{seconds}: {text}");
+        }
+    }
+
+    #[test]
+    fn a_sidecar_without_a_problem_has_no_line_and_each_problem_has_one() {
+        let good = json!({
+            "reload": { "refused_because": [] },
+            "audit": { "file": "/a", "problem": null, "lost": 3 },
+            "shared_limits": { "in_use": true },
+        });
+        assert_eq!(of_sidecar(&good), []);
+        assert_eq!(of_sidecar(&json!({})), []);
+        let bad = json!({
+            "reload": { "refused_because": ["route: unknown key"] },
+            "audit": { "file": "/a", "problem": "full", "unwritable_since": 0, "lost": 1 },
+            "shared_limits": { "in_use": false, "redis": "env:R", "on_failure": "local" },
+            "certificates": [
+                { "listener": "inbound.tls", "state": "ok", "problem": null },
+                { "listener": "outbound.tls", "state": "ending", "problem": "ends", "ends_in_seconds": 864_000 },
+                { "listener": "outbound.tls", "state": "expired", "problem": "over", "ends_in_seconds": 0 },
+            ],
+        });
+        let lines = of_sidecar(&bad);
+        assert_eq!(lines.len(), 5, "{lines:?}");
+        assert_eq!(lines[3].gravity, Gravity::Notice);
+        assert_eq!(lines[4].gravity, Gravity::Wrong);
+        assert_eq!(
+            lines[1].text,
+            "audit: /a cannot be written since 1970-01-01T00:00:00Z: full; lost so far: 1 event"
+        );
+    }
+}

@@ -1,0 +1,64 @@
+//! `keyside revoke`: ends what a rotation left alive at the provider.
+
+use std::process::ExitCode;
+
+use super::config::ConfigArgs;
+use super::rotate::{
+    Failure, fail, journal_place, open_audit, report, say_found, use_everywhere, worker,
+};
+use super::sidecars::DEFAULT_ADMIN;
+use crate::audit::Audit;
+use crate::reload::Live;
+use crate::rotation::{Intent, Obstacle, Resumed, Rotation, RotationError, Target};
+
+/// The options of `keyside revoke`.
+#[derive(Debug, clap::Args)]
+pub(super) struct RevokeArgs {
+    /// The name of the credential, or CREDENTIAL.SECRET, as for `keyside rotate`
+    name: String,
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// The admin listener of a running sidecar: HOST:PORT or unix:/path. Repeat it for each sidecar with the secret
+    #[arg(long, value_name = "ADDR", default_value = DEFAULT_ADMIN)]
+    admin: Vec<String>,
+}
+
+/// Revokes the secrets in the journal that are not in place.
+pub(super) async fn run(args: RevokeArgs) -> ExitCode {
+    let live = match super::load_or_print(args.config.clone()).await {
+        Ok(live) => live,
+        Err(exit) => return exit,
+    };
+    let audit = match open_audit(&live) {
+        Ok(audit) => audit,
+        Err(exit) => return exit,
+    };
+    let result = revoke(&args, &live, &audit).await;
+    audit.flush();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => fail(&*problem),
+    }
+}
+
+async fn revoke(args: &RevokeArgs, live: &Live, audit: &Audit) -> Result<(), Failure> {
+    let target = Target::find(live, &args.name, None).map_err(RotationError::Unchanged)?;
+    let place = journal_place(live, &target)?;
+    let nothing = format!("Nothing is left to revoke: no rotation has left a journal at {place}.");
+    let mut rotation = Rotation::open(live, target, place, worker("revoke", audit)).await?;
+    let Some(record) = rotation.record() else {
+        say!("{nothing}");
+        return Ok(());
+    };
+    say_found(&record);
+    match rotation.resume(Intent::Revoke).await? {
+        Resumed::NothingLeft => say!("Nothing is left to revoke: the new secret is dead."),
+        Resumed::Placed(kept) => {
+            say!("3. {kept} is in {}", rotation.target.place);
+            use_everywhere(&args.admin, &rotation, kept)
+                .map_err(|problem| rotation.unfinished(Obstacle::Sidecar(problem)))?;
+            report(&rotation.finish().await?, kept);
+        }
+    }
+    Ok(())
+}

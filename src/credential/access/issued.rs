@@ -1,0 +1,84 @@
+//! An access token with the times of its life.
+
+use std::fmt;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use zeroize::Zeroizing;
+
+use super::super::reflection::reflection;
+use crate::secret::Secret;
+
+/// An access token, minted or got in exchange for a secret set.
+pub struct IssuedToken {
+    secret: Secret,
+    reflection: Option<Zeroizing<Vec<u8>>>,
+    issued_at: Instant,
+    renew_at: Instant,
+    ends_at: Instant,
+    /// True if the provider had refused the token before.
+    after_refusal: bool,
+}
+
+impl IssuedToken {
+    /// Creates a token with a `lifetime` from now on.
+    pub(super) fn new(secret: Secret, lifetime: Duration, after_refusal: bool) -> Self {
+        let now = Instant::now();
+        Self {
+            reflection: reflection(&secret),
+            secret,
+            issued_at: now,
+            renew_at: now + lifetime.mul_f64(RENEWAL_SHARE),
+            ends_at: now + lifetime,
+            after_refusal,
+        }
+    }
+
+    /// Returns the token.
+    pub(in super::super) fn secret(&self) -> &Secret {
+        &self.secret
+    }
+
+    /// Returns the bytes to redact from answers; `None` for a token too short to redact.
+    #[must_use]
+    pub fn reflection(&self) -> Option<&[u8]> {
+        self.reflection.as_ref().map(|bytes| &bytes[..])
+    }
+
+    /// True if a new token may do better after a refusal.
+    ///
+    /// If the provider refuses two tokens in a row, neither has ended early: the cause is elsewhere.
+    #[must_use]
+    pub fn may_have_ended(&self) -> bool {
+        !self.after_refusal || self.issued_at.elapsed() > REPLACEMENT_TRUST
+    }
+
+    /// True until the token ends.
+    pub(super) fn is_good(&self) -> bool {
+        self.ends_at > Instant::now()
+    }
+
+    /// True once the token should be renewed.
+    pub(super) fn is_due(&self) -> bool {
+        self.renew_at <= Instant::now()
+    }
+
+    /// True if the token was issued after `other`.
+    pub(super) fn is_newer_than(&self, other: &Self) -> bool {
+        self.issued_at > other.issued_at
+    }
+}
+
+impl fmt::Debug for IssuedToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IssuedToken")
+            .field("fingerprint", &self.secret.fingerprint())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The share of the lifetime before a renewal: a fifth is left for failed exchanges.
+const RENEWAL_SHARE: f64 = 0.8;
+/// The time for which the successor of a refused token is not replaced in turn. A provider with a refusal for
+/// every token would otherwise cost an exchange per request.
+const REPLACEMENT_TRUST: Duration = Duration::from_secs(60);

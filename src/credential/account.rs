@@ -1,0 +1,259 @@
+//! A credential: the secrets of an account at a provider, as of one generation.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use zeroize::Zeroizing;
+
+use super::acceptance::Acceptance;
+use super::access::issued::IssuedToken;
+use super::access::tokens::AccessTokens;
+use super::fault::CredentialFault;
+use super::forbidden::ForbiddenOperations;
+use super::hold::Hold;
+use super::kept_back::KeptBack;
+use super::previous::{LastMatch, Previous};
+use super::proof::ProofCache;
+use super::renewal::Renewal;
+use super::slot::{SecretRole, Slot};
+use super::verification::Verification;
+use super::version::SecretVersion;
+use crate::config::ProofForm;
+use crate::provider::{Inject, Provider};
+use crate::secret::{Fingerprint, Secret};
+
+/// The secrets of an account at a provider, as of one generation.
+///
+/// A request holds the credential of its generation from start to end. Token and app secret of a request are
+/// therefore always of one load, even while a reload publishes new secrets.
+#[derive(Debug)]
+pub struct Credential {
+    /// The credential's name in the configuration.
+    pub name: String,
+    /// The provider of the account.
+    pub provider: Arc<Provider>,
+    /// The form of `appsecret_proof` for each call.
+    pub proof: ProofForm,
+    /// The age at which a secret should have been rotated (`max_age`).
+    pub max_age: Duration,
+    /// The time for which a request waits for a new secret while the provider refuses every secret (`hold`).
+    pub max_hold: Duration,
+    /// The slots by the name of the secret.
+    pub(super) slots: BTreeMap<String, Slot>,
+    /// The references without a secret.
+    pub(super) faults: Vec<CredentialFault>,
+    /// The newer secrets that are not in use.
+    pub(super) kept_back: Option<KeptBack>,
+    /// Replaced secret sets, the first fallback first.
+    pub(super) previous: Vec<Previous>,
+    pub(super) acceptance: Acceptance,
+    pub(super) last_match: Arc<LastMatch>,
+    pub(super) forbidden: Arc<ForbiddenOperations>,
+    pub(super) hold: Arc<Hold>,
+    pub(super) renewal: Arc<Renewal>,
+    /// The last answer about the newest secret set; the credentials of later loads share the cell while the
+    /// secrets are equal.
+    pub(super) verification: Arc<ArcSwapOption<Verification>>,
+    /// The access tokens of the newest secret set.
+    pub(super) access: Arc<AccessTokens>,
+    pub(super) proofs: ProofCache,
+    /// Byte sequences to redact from answers, the longest first.
+    pub(super) reflections: Vec<Zeroizing<Vec<u8>>>,
+}
+
+impl Credential {
+    /// Returns the current secret with the given name, if the credential has one.
+    #[must_use]
+    pub fn current(&self, secret: &str) -> Option<&Secret> {
+        self.slots.get(secret).map(|slot| slot.current.secret())
+    }
+
+    /// Returns the fingerprint of the current secret with the given name, as may be shown for a secret of its kind.
+    #[must_use]
+    pub fn fingerprint_of(&self, secret: &str) -> Option<Fingerprint> {
+        let slot = self.slots.get(secret);
+        slot.map(|slot| slot.current.fingerprint())
+    }
+
+    /// Returns every secret for signatures of webhooks, with the role of the secret.
+    ///
+    /// The current secret comes first, then the secrets listed behind in the configuration, then the
+    /// secrets replaced within `overlap`.
+    pub fn accepted(&self, secret: &str) -> impl Iterator<Item = (SecretRole, &SecretVersion)> {
+        let slot = self.slots.get(secret);
+        let current = slot.map(|slot| (SecretRole::Current, &*slot.current));
+        let listed = slot
+            .into_iter()
+            .flat_map(|slot| &slot.accepted)
+            .map(|version| (SecretRole::Accepted, &**version));
+        let is_in_slot = move |version: &SecretVersion| {
+            slot.into_iter()
+                .flat_map(Slot::versions)
+                .any(|listed| listed.secret().same_as(version.secret()))
+        };
+        let replaced = self
+            .previous
+            .iter()
+            .filter_map(move |previous| previous.get(secret))
+            .filter(move |version| !is_in_slot(version))
+            .map(|version| (SecretRole::Previous, &**version));
+        current.into_iter().chain(listed).chain(replaced)
+    }
+
+    /// Returns the slots by the name of the secret.
+    #[must_use]
+    pub fn slots(&self) -> &BTreeMap<String, Slot> {
+        &self.slots
+    }
+
+    /// Returns the references without a secret.
+    #[must_use]
+    pub fn faults(&self) -> &[CredentialFault] {
+        &self.faults
+    }
+
+    /// Returns the newer secrets of the sources that are not in use, with the reason.
+    #[must_use]
+    pub fn kept_back(&self) -> Option<&KeptBack> {
+        self.kept_back.as_ref()
+    }
+
+    /// True if a source holds no secret, or a secret that cannot be used: it is worth trying again.
+    #[must_use]
+    pub fn is_incomplete(&self) -> bool {
+        self.kept_back.is_some() || !self.faults.is_empty()
+    }
+
+    /// Returns the names of absent secrets that requests need.
+    ///
+    /// Requests need the provider's required secrets, and the key of `appsecret_proof` if the configuration has a
+    /// reference for the key.
+    pub fn missing(&self) -> impl Iterator<Item = &str> {
+        let required = self
+            .provider
+            .secrets
+            .iter()
+            .filter(|secret| secret.required)
+            .map(|secret| secret.name.as_str())
+            .filter(|secret| self.current(secret).is_none());
+        let proof_key = self
+            .proof_key()
+            .filter(|key| self.proof != ProofForm::Off && self.lacks(key));
+        required.chain(proof_key)
+    }
+
+    /// Returns the name of the secret that signs `appsecret_proof`, for providers with a proof.
+    pub(super) fn proof_key(&self) -> Option<&str> {
+        self.provider.inject.iter().find_map(|inject| match inject {
+            Inject::AppSecretProof { key, .. } => Some(key.as_str()),
+            _ => None,
+        })
+    }
+
+    /// Returns the name of the token that the provider tells about when asked.
+    fn asked_token(&self) -> &str {
+        let names = self.provider.inject.iter().find_map(|inject| match inject {
+            Inject::AppSecretProof { token, .. } => Some(token.as_str()),
+            _ => None,
+        });
+        names.unwrap_or("token")
+    }
+
+    /// True if the configuration has a reference for the secret, and no value was found.
+    pub(super) fn lacks(&self, secret: &str) -> bool {
+        self.current(secret).is_none() && self.faults.iter().any(|fault| fault.secret == secret)
+    }
+
+    /// Returns the replaced secret sets: the latest first, but a set refused by the provider comes after the
+    /// set accepted instead.
+    #[must_use]
+    pub fn previous(&self) -> &[Previous] {
+        &self.previous
+    }
+
+    /// Returns the provider's acceptance of the secret sets, as traffic shows.
+    #[must_use]
+    pub fn acceptance(&self) -> &Acceptance {
+        &self.acceptance
+    }
+
+    /// Returns the operations that lately got a permission error.
+    #[must_use]
+    pub fn forbidden(&self) -> &ForbiddenOperations {
+        &self.forbidden
+    }
+
+    /// Returns the hold, for requests while the provider refuses every secret set.
+    #[must_use]
+    pub fn hold(&self) -> &Hold {
+        &self.hold
+    }
+
+    /// Returns the state of renewals.
+    #[must_use]
+    pub fn renewal(&self) -> &Renewal {
+        &self.renewal
+    }
+
+    /// Returns the last signature of a webhook that a previous secret made.
+    #[must_use]
+    pub fn last_match(&self) -> &LastMatch {
+        &self.last_match
+    }
+
+    /// Returns the last answer of the provider about the newest secret set, if the provider was asked.
+    #[must_use]
+    pub fn verification(&self) -> Option<Arc<Verification>> {
+        self.verification.load_full()
+    }
+
+    /// True for the id of a page that the token may use, as far as the provider has told. Messenger and WhatsApp take
+    /// messages at one path.
+    #[must_use]
+    pub fn is_page(&self, id: &str) -> bool {
+        let verification = self.verification.load();
+        let facts = verification.as_ref().and_then(|found| found.facts());
+        facts.is_some_and(|facts| facts.pages.iter().any(|page| page == id))
+    }
+
+    /// Stores an answer of the provider about the newest secret set.
+    pub fn keep_verification(&self, verification: Verification) {
+        if let Some((issued, age)) = verification.issue()
+            && let Some(slot) = self.slots.get(self.asked_token())
+        {
+            slot.current.note_issue(issued, age, verification.at);
+        }
+        self.verification.store(Some(Arc::new(verification)));
+    }
+
+    /// Returns the byte sequences to redact from answers, the longest first.
+    pub fn reflections(&self) -> impl Iterator<Item = &[u8]> {
+        self.reflections.iter().map(|form| &form[..])
+    }
+
+    /// Returns the access tokens to redact from answers, of the newest and of previous secret sets.
+    #[must_use]
+    pub fn issued_tokens(&self) -> Vec<Arc<IssuedToken>> {
+        if self.provider.access_token.is_none() {
+            return Vec::new();
+        }
+        let previous = self.previous.iter().map(|previous| &previous.access);
+        std::iter::once(&self.access)
+            .chain(previous)
+            .flat_map(|access| access.all().to_vec())
+            .collect()
+    }
+
+    /// Returns the names of the secrets with a current value different from `before`.
+    pub fn changed_since<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = &'a str> {
+        self.slots.iter().filter_map(|(name, slot)| {
+            let is_equal = before
+                .slots
+                .get(name)
+                .is_some_and(|old| old.current.fingerprint() == slot.current.fingerprint());
+            (!is_equal).then_some(name.as_str())
+        })
+    }
+}

@@ -1,0 +1,390 @@
+//! Assembly of a credential from found secrets and the credential of the load before.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use zeroize::Zeroizing;
+
+use super::acceptance::Acceptance;
+use super::access::tokens::AccessTokens;
+use super::account::Credential;
+use super::fault::CredentialFault;
+use super::form::misplaced;
+use super::kept_back::{KeptBack, KeptBackReason};
+use super::previous::Previous;
+use super::proof::ProofCache;
+use super::reflection::reflection;
+use super::secret_set::SecretSet;
+use super::slot::Slot;
+use super::source::error::SourceError;
+use super::source::found::Findings;
+use super::version::SecretVersion;
+use crate::config::{CredentialConfig, Reference};
+use crate::provider::{SecretForm, SecretOrigin};
+
+impl Credential {
+    /// Assembles the credential of a load from the secrets found.
+    ///
+    /// Secrets known from `before` keep their age. Replaced secrets, with which requests were sent until now,
+    /// become [`previous`]. While a secret manager gives no value, the slots of `before`
+    /// stay: an outage of the manager is no fault of the configuration. All further references without
+    /// a secret are among the [`faults`].
+    ///
+    /// [`previous`]: Self::previous
+    /// [`faults`]: Self::faults
+    #[must_use]
+    pub fn assemble(
+        name: &str,
+        config: &CredentialConfig,
+        findings: &Findings,
+        before: Option<&Self>,
+    ) -> Self {
+        let provider = Arc::clone(&config.provider);
+        // Under a different provider the name stands for a different account.
+        let before = before.filter(|before| before.provider.name == provider.name);
+        let (slots, faults) = fill_slots(name, config, findings, before);
+        let previous = before
+            .map(|before| previous_after(before, &slots, config.overlap))
+            .unwrap_or_default();
+        let unchanged = before.filter(|before| newest_of(before).equals(&slots));
+        let verification = unchanged
+            .map(|before| Arc::clone(&before.verification))
+            .unwrap_or_default();
+        let acceptance = unchanged
+            .map(|before| &before.acceptance)
+            .filter(|acceptance| acceptance.may_do_too_little())
+            .map(Acceptance::copy)
+            .unwrap_or_default();
+        let hold = unchanged
+            .map(|before| Arc::clone(&before.hold))
+            .unwrap_or_default();
+        // A token from a different exchange would be for a different account.
+        let access = before
+            .filter(|before| before.provider.access_token == provider.access_token)
+            .and_then(|before| access_tokens_of(before, &slots))
+            .unwrap_or_default();
+        Self {
+            name: name.to_owned(),
+            provider,
+            proof: config.proof,
+            max_age: config.max_age,
+            max_hold: config.hold,
+            slots,
+            faults,
+            kept_back: None,
+            previous,
+            acceptance,
+            last_match: before
+                .map(|before| Arc::clone(&before.last_match))
+                .unwrap_or_default(),
+            hold,
+            forbidden: before
+                .map(|before| Arc::clone(&before.forbidden))
+                .unwrap_or_default(),
+            renewal: before
+                .map(|before| Arc::clone(&before.renewal))
+                .unwrap_or_default(),
+            verification,
+            access,
+            proofs: ProofCache::default(),
+            reflections: Vec::new(),
+        }
+        .with_reflections()
+    }
+
+    /// Returns the credential, or the secrets of `before` if a secret that `before` has cannot be used.
+    ///
+    /// The secrets of a credential change together or not at all.
+    #[must_use]
+    pub fn or_kept(self, before: Option<&Self>) -> Self {
+        let is_lost = |before: &&Self| {
+            let mut lost = self.faults.iter().map(|fault| &fault.secret);
+            before.provider.name == self.provider.name
+                && lost.any(|secret| before.slots.contains_key(secret))
+        };
+        match before.filter(is_lost) {
+            Some(before) => before.keep(&self, KeptBackReason::Unusable(self.faults.clone())),
+            None => self,
+        }
+    }
+
+    /// Returns the credential as it was, with the settings of `candidate`, whose secrets are kept back.
+    ///
+    /// An app secret that only the proof of requests refuses is accepted for webhooks at once: the provider
+    /// signs events with the new secret as soon as the secret was reset.
+    #[must_use]
+    pub fn keep(&self, candidate: &Self, reason: KeptBackReason) -> Self {
+        let kept_back = KeptBack::new(reason, &candidate.slots, self.kept_back());
+        let mut copy = self.copy();
+        if let KeptBackReason::Refused { refusal, .. } = &kept_back.reason
+            && let Some(key) = candidate.proof_key()
+            && refusal.secret.as_deref() == Some(key)
+            && let Some(new) = candidate.slots.get(key)
+            && let Some(slot) = copy.slots.get_mut(key)
+        {
+            slot.accept(&new.current);
+        }
+        copy.provider = Arc::clone(&candidate.provider);
+        copy.proof = candidate.proof;
+        copy.max_age = candidate.max_age;
+        copy.max_hold = candidate.max_hold;
+        copy.kept_back = Some(kept_back);
+        copy.with_reflections()
+    }
+
+    /// Removes a secret that turned out to be unusable, for the reason `problem`.
+    #[must_use]
+    pub fn without(mut self, secret: &str, problem: &str) -> Self {
+        if let Some(slot) = self.slots.remove(secret) {
+            self.faults.push(CredentialFault {
+                credential: self.name.clone(),
+                secret: secret.to_owned(),
+                reference: slot.current.reference.clone(),
+                problem: problem.to_owned(),
+            });
+        }
+        self
+    }
+
+    /// Returns a copy without previous secret sets whose overlap has ended; `None` if there are none.
+    #[must_use]
+    pub fn without_expired(&self) -> Option<Self> {
+        let previous: Vec<_> = self
+            .previous
+            .iter()
+            .filter(|previous| previous.is_in_time() || self.is_sent(previous))
+            .cloned()
+            .collect();
+        if previous.len() == self.previous.len() {
+            return None;
+        }
+        let mut copy = self.copy();
+        copy.previous = previous;
+        Some(copy.with_reflections())
+    }
+
+    /// Returns a copy with these sets among the previous ones, behind those that are there; `None` if every set is among
+    /// them already, or is current.
+    #[must_use]
+    pub fn with_previous(&self, sets: Vec<Previous>) -> Option<Self> {
+        let mut copy = self.copy();
+        for set in sets {
+            let is_known = copy.previous.iter().any(|known| known.is_same_as(&set));
+            if !is_known && !set.equals(&copy.slots) && !set.secrets.is_empty() {
+                copy.previous.push(set);
+            }
+        }
+        copy.previous.truncate(MAX_PREVIOUS);
+        (copy.previous.len() > self.previous.len()).then(|| copy.with_reflections())
+    }
+
+    /// Returns a copy in an equal state, for [`Self::with_reflections`] to complete.
+    fn copy(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            provider: Arc::clone(&self.provider),
+            proof: self.proof,
+            max_age: self.max_age,
+            max_hold: self.max_hold,
+            slots: self.slots.clone(),
+            faults: self.faults.clone(),
+            kept_back: self.kept_back.clone(),
+            previous: self.previous.clone(),
+            acceptance: self.acceptance.copy(),
+            last_match: Arc::clone(&self.last_match),
+            forbidden: Arc::clone(&self.forbidden),
+            hold: Arc::clone(&self.hold),
+            renewal: Arc::clone(&self.renewal),
+            verification: Arc::clone(&self.verification),
+            access: Arc::clone(&self.access),
+            proofs: ProofCache::default(),
+            reflections: Vec::new(),
+        }
+    }
+
+    fn with_reflections(mut self) -> Self {
+        self.reflections = all_reflections(&self);
+        self
+    }
+}
+
+/// Returns all references to secrets of the credentials.
+#[must_use]
+pub fn references(credentials: &BTreeMap<String, CredentialConfig>) -> BTreeSet<Reference> {
+    credentials
+        .values()
+        .flat_map(|credential| credential.secrets.values().flatten().cloned())
+        .collect()
+}
+
+/// True if the reference leads to a secret manager and gave no value.
+fn is_unread(reference: &Reference, findings: &Findings) -> bool {
+    reference.is_managed() && findings.get(reference).is_some_and(Result::is_err)
+}
+
+/// Fills a slot for each configured secret, and collects the references without a secret.
+fn fill_slots(
+    name: &str,
+    config: &CredentialConfig,
+    findings: &Findings,
+    before: Option<&Credential>,
+) -> (BTreeMap<String, Slot>, Vec<CredentialFault>) {
+    let is_incomplete = config.secrets.values().any(|references| {
+        references
+            .first()
+            .is_some_and(|first| is_unread(first, findings))
+    });
+    let mut slots = BTreeMap::new();
+    let mut faults = Vec::new();
+    for (secret, references) in &config.secrets {
+        // While a manager gives a secret no value, the whole credential stays unchanged: a new token with an old
+        // app secret would be a pair without precedent.
+        let kept = before
+            .and_then(|before| before.slots.get(secret))
+            .filter(|slot| is_incomplete && Some(&slot.current.reference) == references.first());
+        if let Some(slot) = kept {
+            slots.insert(secret.clone(), slot.clone());
+            continue;
+        }
+        match fill_slot(name, secret, references, config, findings, before) {
+            Ok(slot) => slots.extend(slot.map(|slot| (secret.clone(), slot))),
+            Err(more) => faults.extend(more),
+        }
+    }
+    (slots, faults)
+}
+
+/// Fills one slot with the secrets that `references` lead to; `None` if there are no references.
+fn fill_slot(
+    credential: &str,
+    name: &str,
+    references: &[Reference],
+    config: &CredentialConfig,
+    findings: &Findings,
+    before: Option<&Credential>,
+) -> Result<Option<Slot>, Vec<CredentialFault>> {
+    let kind = config.provider.secret(name);
+    let form = kind.map_or(SecretForm::Text, |kind| kind.form);
+    let origin = kind.map_or(SecretOrigin::Chosen, |kind| kind.origin);
+    let slot_before = before.and_then(|before| before.slots.get(name));
+    let known_versions = || {
+        let replaced = before.into_iter().flat_map(|before| &before.previous);
+        slot_before.into_iter().flat_map(Slot::versions).chain(
+            replaced
+                .filter_map(|previous| previous.get(name))
+                .map(Arc::as_ref),
+        )
+    };
+    let mut faults = Vec::new();
+    let mut versions = Vec::new();
+    for (place, reference) in references.iter().enumerate() {
+        let problem = match findings.get(reference) {
+            Some(Ok(found)) => match misplaced(form, origin, &found.secret) {
+                Some(hint) => hint.to_owned(),
+                None => {
+                    let had_version = slot_before.is_some();
+                    versions.push(Arc::new(SecretVersion::new(
+                        found,
+                        origin,
+                        reference,
+                        known_versions(),
+                        had_version,
+                    )));
+                    continue;
+                }
+            },
+            // Only the first must exist: the rest are on the way in or out.
+            Some(Err(_)) | None if place > 0 => continue,
+            Some(Err(error)) => error.to_string(),
+            None => SourceError::Cancelled.to_string(),
+        };
+        faults.push(CredentialFault {
+            credential: credential.to_owned(),
+            secret: name.to_owned(),
+            reference: reference.clone(),
+            problem,
+        });
+    }
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    let mut versions = versions.into_iter();
+    Ok(versions.next().map(|current| Slot {
+        current,
+        accepted: versions.collect(),
+    }))
+}
+
+/// Returns the newest secret set of a credential as a `Previous`.
+fn newest_of(credential: &Credential) -> Previous {
+    let secrets = credential
+        .slots
+        .iter()
+        .map(|(name, slot)| (name.clone(), Arc::clone(&slot.current)));
+    Previous {
+        secrets: secrets.collect(),
+        access: Arc::clone(&credential.access),
+        replaced: Instant::now(),
+        until: Instant::now(),
+    }
+}
+
+/// Returns the access tokens of the secrets in `slots`, if `before` has, or lately had, equal secrets.
+fn access_tokens_of(
+    before: &Credential,
+    slots: &BTreeMap<String, Slot>,
+) -> Option<Arc<AccessTokens>> {
+    std::iter::once(newest_of(before))
+        .chain(before.previous.iter().cloned())
+        .find(|set| set.equals(slots))
+        .map(|set| set.access)
+}
+
+/// Returns the previous secret sets once `slots` replace `before`, the latest first.
+fn previous_after(
+    before: &Credential,
+    slots: &BTreeMap<String, Slot>,
+    overlap: Duration,
+) -> Vec<Previous> {
+    let replaced = Previous {
+        until: Instant::now() + overlap,
+        ..newest_of(before)
+    };
+    // If the provider refused the replaced set, the set accepted instead stays the first fallback.
+    let accepted_instead = usize::from(before.in_use().is_previous());
+    let (accepted, earlier) = before.previous.split_at(accepted_instead);
+    accepted
+        .iter()
+        .chain([&replaced])
+        .chain(earlier)
+        // A set that is current (again) is not previous. The set in use outlives its overlap.
+        .filter(|previous| previous.is_in_time() || before.is_sent(previous))
+        .filter(|previous| !previous.equals(slots))
+        .take(MAX_PREVIOUS)
+        .cloned()
+        .collect()
+}
+
+/// Collects the byte sequences to redact from answers, the longest first.
+fn all_reflections(credential: &Credential) -> Vec<Zeroizing<Vec<u8>>> {
+    let versions = credential
+        .slots
+        .values()
+        .flat_map(Slot::versions)
+        .chain(credential.previous.iter().flat_map(Previous::versions));
+    let plain = versions.filter_map(|version| reflection(version.secret()));
+    // A user name and password in the form of HTTP Basic are worth as much as in plain text.
+    let basic = std::iter::once(credential.newest())
+        .chain(credential.previous_sets())
+        .flat_map(SecretSet::basics)
+        .filter_map(|basic| reflection(&basic));
+    let mut all: Vec<_> = plain.chain(basic).collect();
+    all.sort_by(|one, other| (other.len(), &other[..]).cmp(&(one.len(), &one[..])));
+    all.dedup();
+    all
+}
+
+/// The number of previous secret sets to keep: enough for a rotation with two failures.
+const MAX_PREVIOUS: usize = 4;

@@ -1,0 +1,374 @@
+//! Values that plainly are not the secret that belongs in their place.
+//!
+//! A value that a provider made at random has one look: no spaces, no words, no brackets around it. A value that a person
+//! chose may look like anything, so only what nobody chooses is refused there.
+
+use base64::Engine;
+use base64::alphabet::STANDARD as ALPHABET;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use zeroize::Zeroizing;
+
+use super::access::signing_key;
+use crate::provider::{SecretForm, SecretOrigin};
+use crate::secret::Secret;
+
+/// Returns a hint if a value plainly is not a secret of this form and origin, for example an app secret in the place of
+/// a token. The hint contains nothing of the value.
+pub(super) fn misplaced(
+    form: SecretForm,
+    origin: SecretOrigin,
+    secret: &Secret,
+) -> Option<&'static str> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "looks at the shape of the value and says nothing of it"
+    )]
+    let value = secret.expose();
+    if form == SecretForm::PrivateKey {
+        return signing_key::check_key(secret).err();
+    }
+    let of_origin = match (origin, form) {
+        (SecretOrigin::Chosen, _) => None,
+        // Sandboxes and published test vectors have words as app secrets.
+        (SecretOrigin::Random, SecretForm::AppSecret) => not_whole(value),
+        (SecretOrigin::Random, _) => not_whole(value).or_else(|| not_random(value)),
+    };
+    not_a_value(value).or(of_origin).or_else(|| match form {
+        SecretForm::MetaToken => not_a_meta_token(value),
+        SecretForm::AppSecret => not_an_app_secret(value),
+        SecretForm::Text if origin == SecretOrigin::Random => not_of_another_provider(value),
+        SecretForm::Text | SecretForm::PrivateKey => None,
+    })
+}
+
+/// Returns a hint for what nobody chooses as a secret.
+fn not_a_value(value: &str) -> Option<&'static str> {
+    if value.contains(['\r', '\n']) {
+        // Only a key in PEM may have lines: every other secret becomes part of one line of a request.
+        Some("it has lines, as a key in PEM has; put a value of one line there")
+    } else if value.starts_with("-----BEGIN ") {
+        Some("it is a key or a certificate in PEM; put the secret itself there")
+    } else if is_enclosed(value, "${", "}") || is_enclosed(value, "{{", "}}") {
+        Some("it is a placeholder that no program has filled in; put the value there")
+    } else if is_object(value) {
+        Some(
+            "it is a JSON object; name one of its fields with #FIELD, where the source has fields (file:, vault:, aws-sm:), \
+             or put the value of the field alone there",
+        )
+    } else {
+        None
+    }
+}
+
+/// Returns a hint for a value with something around it, or in the place of a value.
+fn not_whole(value: &str) -> Option<&'static str> {
+    if is_placeholder(value) {
+        Some(PLACEHOLDER)
+    } else if is_assignment(value) {
+        Some(
+            "it is an assignment (NAME=value); put the value alone there, or name it in a file of such lines with #NAME",
+        )
+    } else {
+        None
+    }
+}
+
+/// Returns a hint for words, which no provider makes at random.
+fn not_random(value: &str) -> Option<&'static str> {
+    if is_stub(value) {
+        Some(PLACEHOLDER)
+    } else if value.contains(' ') {
+        Some("it has a space inside, which no key or token has; put the key or token alone there")
+    } else {
+        None
+    }
+}
+
+fn not_a_meta_token(value: &str) -> Option<&'static str> {
+    if is_app_secret(value) {
+        Some("32 hex digits are an app secret; put the access token (EAA...) there")
+    } else if decoded(value).is_some_and(|decoded| is_meta_token(&decoded)) {
+        Some("it is base64 of an access token; put the decoded token (EAA...) there")
+    } else {
+        None
+    }
+}
+
+fn not_an_app_secret(value: &str) -> Option<&'static str> {
+    if value.starts_with(META_TOKEN) {
+        Some("EAA... is an access token; put the app secret (32 hex digits) there")
+    } else if decoded(value).is_some_and(|decoded| is_app_secret(&decoded)) {
+        Some("it is base64 of an app secret; put the decoded secret (32 hex digits) there")
+    } else {
+        None
+    }
+}
+
+/// Returns a hint for the token of Meta in the place of another provider's key. The token would be sent to that provider.
+fn not_of_another_provider(value: &str) -> Option<&'static str> {
+    if is_meta_token(value) || decoded(value).is_some_and(|decoded| is_meta_token(&decoded)) {
+        Some(
+            "EAA... is an access token of Meta; put this provider's own key there, or give the secret form = \"meta-token\" \
+             where the provider takes tokens of Meta",
+        )
+    } else {
+        None
+    }
+}
+
+/// True for the form of an access token of Meta.
+fn is_meta_token(value: &str) -> bool {
+    value.len() >= MIN_META_TOKEN
+        && value.starts_with(META_TOKEN)
+        && value.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+/// True for the form of an app secret of Meta.
+fn is_app_secret(value: &str) -> bool {
+    value.len() == 32 && value.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// True for a text that stands for a value: in brackets, the name of a variable, or a value with a part cut off.
+fn is_placeholder(value: &str) -> bool {
+    let is_reference = |sign: &str| {
+        let name = value.strip_prefix(sign).unwrap_or_default();
+        is_name(name.strip_suffix(sign).unwrap_or(name))
+    };
+    is_enclosed(value, "<", ">")
+        || is_enclosed(value, "[", "]")
+        || is_enclosed(value, "$(", ")")
+        || ["$", "%"].into_iter().any(is_reference)
+        || value.contains("...")
+}
+
+/// True for a word that stands for a value, such as `changeme`.
+fn is_stub(value: &str) -> bool {
+    let word: String = value
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .map(|letter| letter.to_ascii_lowercase())
+        .collect();
+    is_one_letter(&word)
+        || is_stub_of_token(&word)
+        || STUBS.contains(&word.as_str())
+        || (value.contains(['_', '-', ' ']) && word.starts_with("your"))
+}
+
+/// True for a text of one letter, such as `xxxx-xxxx` and `****`.
+fn is_one_letter(word: &str) -> bool {
+    let mut letters = word.chars();
+    let first = letters.next();
+    letters.all(|letter| Some(letter) == first)
+}
+
+/// True for `EAA123` and `EAAxxxx`: the begin of a token of Meta, and a filling.
+fn is_stub_of_token(word: &str) -> bool {
+    let rest = word.strip_prefix("eaa");
+    rest.is_some_and(|rest| is_one_letter(rest) || DIGITS.starts_with(rest))
+}
+
+/// True for `NAME=value`. The `=` at the end of base64 assigns nothing.
+fn is_assignment(value: &str) -> bool {
+    value
+        .split_once('=')
+        .is_some_and(|(name, value)| is_name(name) && !value.trim_matches('=').is_empty())
+}
+
+/// True for a name as environments, shells and property files have it.
+fn is_name(text: &str) -> bool {
+    let is_inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
+    text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+        && text.bytes().all(is_inner)
+}
+
+/// True for a JSON object with a field.
+fn is_object(value: &str) -> bool {
+    let fields = value.strip_prefix('{').map(str::trim_start);
+    fields.is_some_and(|fields| fields.starts_with('"')) && value.ends_with('}')
+}
+
+fn is_enclosed(value: &str, open: &str, close: &str) -> bool {
+    value.len() > open.len() + close.len() && value.starts_with(open) && value.ends_with(close)
+}
+
+/// Returns the text that a value is base64 of, if there is one.
+fn decoded(value: &str) -> Option<Zeroizing<String>> {
+    let bytes = Zeroizing::new(BASE64.decode(value).ok()?);
+    let text = std::str::from_utf8(&bytes).ok()?;
+    Some(Zeroizing::new(text.trim().to_owned()))
+}
+
+const PLACEHOLDER: &str = "it is a placeholder or a shortened value; put the whole value there";
+/// Base64 with or without padding: a copy of a value may have lost the padding.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &ALPHABET,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+/// The begin of every access token of Meta.
+const META_TOKEN: &str = "EAA";
+/// The shortest value that passes for a token of Meta. Real tokens have more than a hundred characters.
+const MIN_META_TOKEN: usize = 10;
+/// The digits in the order in which a person types them.
+const DIGITS: &str = "1234567890";
+/// The letters and digits of words that stand for a value.
+const STUBS: [&str; 21] = [
+    "accesstoken",
+    "apikey",
+    "appsecret",
+    "authtoken",
+    "changeit",
+    "changeme",
+    "dummy",
+    "example",
+    "fillme",
+    "insertyourtoken",
+    "none",
+    "null",
+    "password",
+    "placeholder",
+    "redacted",
+    "replaceme",
+    "secret",
+    "tbd",
+    "todo",
+    "token",
+    "undefined",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOKEN: &str = "EAAGm0PX4ZCpsBAKzZBhZAQ6d1v";
+
+    fn hint(form: SecretForm, origin: SecretOrigin, value: &str) -> Option<&'static str> {
+        let secret = Secret::parse_text_or_pem(Zeroizing::new(value.as_bytes().to_vec()));
+        misplaced(form, origin, &secret.unwrap())
+    }
+
+    #[test]
+    fn what_no_provider_made_at_random_is_refused_with_a_hint() {
+        let base64_of_token = "RUFBR20wUFg0WkNwc0JBS3paQmhaQVE2ZDF2";
+        for (value, expected) in [
+            ("TOKEN=EAAGm0PX4ZCpsBAKz", "assignment"),
+            ("api-key=a1b2", "assignment"),
+            ("D360.API_KEY=a1b2==", "assignment"),
+            ("{\"token\":\"EAAGm0PX4\"}", "#FIELD"),
+            ("{ \"token\": 1 }", "#FIELD"),
+            ("${WHATSAPP_TOKEN}", "placeholder"),
+            ("{{ .Values.token }}", "placeholder"),
+            ("<your token>", "placeholder"),
+            ("[token]", "placeholder"),
+            ("$(cat token)", "placeholder"),
+            ("$TOKEN", "placeholder"),
+            ("%TOKEN%", "placeholder"),
+            ("EAA...", "placeholder"),
+            ("EAA123", "placeholder"),
+            ("EAAxxxx", "placeholder"),
+            ("changeme", "placeholder"),
+            ("CHANGE_ME", "placeholder"),
+            ("your-access-token", "placeholder"),
+            ("xxxx-xxxx-xxxx", "placeholder"),
+            ("********", "placeholder"),
+            ("EAAGm0PX4 ZCpsBAKz", "space"),
+            ("App a1b2c3", "space"),
+            ("-----BEGIN PRIVATE KEY-----MIIE", "PEM"),
+            (
+                "-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----",
+                "PEM",
+            ),
+            (base64_of_token, "access token"),
+        ] {
+            for form in [SecretForm::MetaToken, SecretForm::Text] {
+                let hint = hint(form, SecretOrigin::Random, value).unwrap_or("none");
+                assert!(hint.contains(expected), "{form:?} {value}: {hint}");
+                assert!(!hint.contains("Gm0PX4"), "{form:?} {value}: {hint}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_secret_of_another_kind_is_refused_with_a_hint() {
+        let app_secret = "d41d8cd98f00b204e9800998ecf8427e";
+        for (form, value, expected) in [
+            (SecretForm::MetaToken, app_secret, "are an app secret"),
+            (SecretForm::AppSecret, TOKEN, "is an access token"),
+            (SecretForm::Text, TOKEN, "this provider's own key"),
+            (
+                SecretForm::AppSecret,
+                "ZDQxZDhjZDk4ZjAwYjIwNGU5ODAwOTk4ZWNmODQyN2U=",
+                "base64 of an app secret",
+            ),
+            (
+                SecretForm::MetaToken,
+                // With the line break that `echo` adds, and without padding.
+                "RUFBR20wUFg0WkNwc0JBS3paQmhaQVE2ZDF2Cg",
+                "base64 of an access token",
+            ),
+            (SecretForm::PrivateKey, "secret", "not an RSA private key"),
+        ] {
+            let hint = hint(form, SecretOrigin::Random, value).unwrap_or("none");
+            assert!(hint.contains(expected), "{form:?} {value}: {hint}");
+        }
+    }
+
+    #[test]
+    fn genuine_keys_and_tokens_pass() {
+        for value in [
+            "d41d8cd98f00b204e9800998ecf8427e",
+            "AC0123456789abcdef0123456789abcdef",
+            "KEY0187A3E5_dX9vJpQ2",
+            "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+            "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD==",
+            "qZ4/8Jt+Yw==",
+            "YWJjZGVm/+=",
+            "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U",
+            "dXNlcjpwYXNzd29yZA==",
+            "f1e2d3c4-b5a6-4978-8a9b-0c1d2e3f4a5b",
+            "live_1.a~b|c:d@e",
+            "tokentoken",
+            "your1a2b3c4d5e6f",
+            "id:a=b",
+        ] {
+            let hint = hint(SecretForm::Text, SecretOrigin::Random, value);
+            assert_eq!(hint, None, "{value}");
+        }
+        for value in [TOKEN, "EAATESTTOKEN"] {
+            let hint = hint(SecretForm::MetaToken, SecretOrigin::Random, value);
+            assert_eq!(hint, None, "{value}");
+        }
+        for value in [
+            "d41d8cd98f00b204e9800998ecf8427e",
+            "It's a Secret to Everybody",
+        ] {
+            let hint = hint(SecretForm::AppSecret, SecretOrigin::Random, value);
+            assert_eq!(hint, None, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_value_that_a_person_chose_may_look_like_anything_but_a_file_of_another_kind() {
+        for value in [
+            "my-verify-token=1",
+            "correct horse battery staple",
+            "changeme",
+            "<x>",
+            "{curly}",
+            "{}",
+            "$ecret",
+            TOKEN,
+        ] {
+            let hint = hint(SecretForm::Text, SecretOrigin::Chosen, value);
+            assert_eq!(hint, None, "{value}");
+        }
+        for value in [
+            "${VERIFY_TOKEN}",
+            "{{ .verify_token }}",
+            "{\"verify_token\":\"a\"}",
+            "-----BEGIN CERTIFICATE-----",
+        ] {
+            let hint = hint(SecretForm::Text, SecretOrigin::Chosen, value);
+            assert!(hint.is_some(), "{value}");
+        }
+    }
+}

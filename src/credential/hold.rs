@@ -1,0 +1,116 @@
+//! The hold: while the provider refuses every secret of a credential, requests wait for a new secret, and one
+//! probe a second goes out.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+/// The hold of a credential. Loads with equal secrets share the hold; new secrets begin with an open one.
+#[derive(Debug, Default)]
+pub struct Hold {
+    closed: Mutex<Option<Closed>>,
+}
+
+/// A hold that keeps requests waiting.
+#[derive(Debug)]
+struct Closed {
+    last_probe: Instant,
+    refusal: Refused,
+}
+
+/// The answer with which the provider refused a request.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl Hold {
+    /// Closes the hold, or keeps it closed, after a refusal.
+    pub fn close(&self, refusal: Refused, now: Instant) {
+        *self.closed.lock() = Some(Closed {
+            last_probe: now,
+            refusal,
+        });
+    }
+
+    /// Opens the hold: the provider has accepted a request.
+    pub fn open(&self) {
+        let mut closed = self.closed.lock();
+        if closed.is_some() {
+            *closed = None;
+        }
+    }
+
+    /// True if a request may go out now: the hold is open, or it is time for a probe, and the request is the
+    /// probe.
+    #[must_use]
+    pub fn lets_pass(&self, now: Instant) -> bool {
+        match &mut *self.closed.lock() {
+            None => true,
+            Some(closed) => {
+                let is_due = now.saturating_duration_since(closed.last_probe) >= PROBE_INTERVAL;
+                if is_due {
+                    closed.last_probe = now;
+                }
+                is_due
+            }
+        }
+    }
+
+    /// Returns the last refusal, for requests whose wait is over; `None` while the hold is open.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Refused> {
+        let closed = self.closed.lock();
+        closed.as_ref().map(|closed| closed.refusal.clone())
+    }
+}
+
+/// The time between two probes: a provider that accepts the secret again is noticed within a second, and a
+/// leak sends it one refused request a second instead of all.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal() -> Refused {
+        Refused {
+            status: StatusCode::UNAUTHORIZED,
+            headers: HeaderMap::new(),
+            body: Bytes::from_static(b"no"),
+        }
+    }
+
+    #[test]
+    fn a_closed_hold_lets_one_probe_a_second_pass() {
+        let hold = Hold::default();
+        let begin = Instant::now();
+        let at = |millis| begin + Duration::from_millis(millis);
+        assert!(hold.lets_pass(at(0)) && hold.lets_pass(at(0)), "open");
+        hold.close(refusal(), at(0));
+        for (millis, expected) in [
+            (0, false),
+            (999, false),
+            (1000, true),
+            (1000, false),
+            (1999, false),
+            (2500, true),
+        ] {
+            assert_eq!(hold.lets_pass(at(millis)), expected, "{millis} ms");
+        }
+        assert_eq!(
+            hold.refusal().map(|refusal| refusal.body),
+            Some("no".into())
+        );
+        hold.open();
+        assert!(hold.lets_pass(at(2501)) && hold.refusal().is_none());
+    }
+}

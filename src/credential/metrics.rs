@@ -1,0 +1,176 @@
+//! The metrics of credentials.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// The counter of replaced secrets by credential and result. Clones share the family.
+#[derive(Clone, Debug)]
+pub struct Rotations(Family<RotationLabels, Counter>);
+
+impl Rotations {
+    /// Registers the family, without a series.
+    #[must_use]
+    pub fn register(registry: &mut Registry) -> Self {
+        let family = Family::default();
+        registry.register(
+            "rotations",
+            "Replaced secrets by credential and result",
+            Family::clone(&family),
+        );
+        Self(family)
+    }
+
+    /// Counts the end of a rotation.
+    pub fn count(&self, credential: &str, result: &'static str) {
+        self.0
+            .get_or_create(&RotationLabels {
+                credential: credential.to_owned(),
+                result,
+            })
+            .inc();
+    }
+}
+
+/// The age and the state of each credential: gauges, set before each reading of the metrics.
+#[derive(Debug)]
+pub struct CredentialMetrics {
+    age: Family<SecretLabels, Gauge>,
+    max_age: Family<CredentialLabel, Gauge>,
+    expires: Family<CredentialLabel, Gauge>,
+    usable: Family<CredentialLabel, Gauge>,
+    kept_back: Family<CredentialLabel, Gauge>,
+    sends_previous: Family<CredentialLabel, Gauge>,
+}
+
+impl CredentialMetrics {
+    /// Registers the families, all without a series.
+    #[must_use]
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            age: Family::default(),
+            max_age: Family::default(),
+            expires: Family::default(),
+            usable: Family::default(),
+            kept_back: Family::default(),
+            sends_previous: Family::default(),
+        };
+        registry.register(
+            "credential_age_seconds",
+            "Age of a secret",
+            metrics.age.clone(),
+        );
+        registry.register(
+            "credential_max_age_seconds",
+            "Age that the secrets of a credential may reach, as configured",
+            metrics.max_age.clone(),
+        );
+        registry.register(
+            "credential_expires_seconds",
+            "Time until a token expires, where the provider sets an end",
+            metrics.expires.clone(),
+        );
+        registry.register(
+            "credential_usable",
+            "1 if requests can be sent with the credential, else 0",
+            metrics.usable.clone(),
+        );
+        registry.register(
+            "credential_kept_back",
+            "1 if a source has a secret that cannot be used, and the secret before it stays in use, else 0",
+            metrics.kept_back.clone(),
+        );
+        registry.register(
+            "credential_sends_previous",
+            "1 if requests are sent with the previous secret, because the provider refuses the newer one, else 0",
+            metrics.sends_previous.clone(),
+        );
+        metrics
+    }
+
+    /// Removes every series. Without this, removed credentials would keep their last values.
+    pub fn clear(&self) {
+        self.age.clear();
+        self.max_age.clear();
+        self.expires.clear();
+        self.usable.clear();
+        self.kept_back.clear();
+        self.sends_previous.clear();
+    }
+
+    /// Sets the age of one secret.
+    pub fn set_age(&self, credential: &str, secret: &str, age: Duration) {
+        let labels = SecretLabels {
+            credential: credential.to_owned(),
+            secret: secret.to_owned(),
+        };
+        self.age.get_or_create(&labels).set(seconds(age));
+    }
+
+    /// Sets the configured bound of the age of a credential's secrets.
+    pub fn set_max_age(&self, credential: &str, max_age: Duration) {
+        self.max_age
+            .get_or_create(&label(credential))
+            .set(seconds(max_age));
+    }
+
+    /// Sets the time until a credential's token expires.
+    pub fn set_expires(&self, credential: &str, left: Duration) {
+        self.expires
+            .get_or_create(&label(credential))
+            .set(seconds(left));
+    }
+
+    /// Sets the usability of a credential: true if requests can be sent.
+    pub fn set_usable(&self, credential: &str, is_usable: bool) {
+        self.usable
+            .get_or_create(&label(credential))
+            .set(i64::from(is_usable));
+    }
+
+    /// Sets whether newer secrets of a credential are kept back.
+    pub fn set_kept_back(&self, credential: &str, is_kept_back: bool) {
+        self.kept_back
+            .get_or_create(&label(credential))
+            .set(i64::from(is_kept_back));
+    }
+
+    /// Sets whether requests are sent with the previous secrets of a credential.
+    pub fn set_sends_previous(&self, credential: &str, is_previous: bool) {
+        self.sends_previous
+            .get_or_create(&label(credential))
+            .set(i64::from(is_previous));
+    }
+}
+
+fn label(credential: &str) -> CredentialLabel {
+    CredentialLabel {
+        credential: credential.to_owned(),
+    }
+}
+
+/// Returns whole seconds, as gauges hold them.
+fn seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RotationLabels {
+    credential: String,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct SecretLabels {
+    credential: String,
+    secret: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct CredentialLabel {
+    credential: String,
+}

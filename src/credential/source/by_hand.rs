@@ -1,0 +1,152 @@
+//! The commands with which a user writes a secret to its place.
+//!
+//! Each command reads the new value from standard input, or from the file `NEW`: arguments of commands can be seen by every
+//! user of a machine, and stay in the history of a shell.
+
+use std::path::Path;
+
+use crate::config::Reference;
+
+/// Returns the command for the place that a reference names; `None` for a place that only the user knows.
+pub(super) fn command(place: &Reference) -> Option<String> {
+    match place {
+        Reference::File(path) => Some(file(path)),
+        Reference::FileField { path, field } => Some(file_field(path, field)),
+        Reference::Systemd(name) => Some(format!(
+            "write the file that LoadCredential={name}: of the unit names, then: systemctl restart UNIT"
+        )),
+        Reference::Vault { path, field } => Some(format!("vault kv patch {path} {field}=-")),
+        Reference::Aws { name, field: None } => Some(format!(
+            "aws secretsmanager put-secret-value --secret-id {name} --secret-string file:///dev/stdin"
+        )),
+        Reference::Aws {
+            name,
+            field: Some(field),
+        } => Some(format!(
+            "aws secretsmanager get-secret-value --secret-id {name} --query SecretString --output text | \
+             jq --rawfile new NEW '.[\"{field}\"] = ($new | rtrimstr(\"\\n\"))' | \
+             aws secretsmanager put-secret-value --secret-id {name} --secret-string file:///dev/stdin"
+        )),
+        Reference::Gcp { secret } => gcp(secret),
+        Reference::Azure { vault, name } => {
+            let vault = vault.split('.').next().unwrap_or(vault);
+            Some(format!(
+                "az keyvault secret set --vault-name {vault} --name {name} --file /dev/stdin --encoding utf-8"
+            ))
+        }
+        Reference::Kubernetes {
+            namespace,
+            name,
+            key,
+        } => {
+            let namespace = namespace.as_ref();
+            let namespace = namespace.map_or(String::new(), |own| format!(" --namespace {own}"));
+            Some(format!(
+                "printf '{{\"data\":{{\"{key}\":\"%s\"}}}}' \"$(base64 -w0)\" | \
+                 kubectl patch secret {name}{namespace} --type merge --patch-file /dev/stdin"
+            ))
+        }
+        Reference::Env(_) | Reference::Exec { .. } => None,
+    }
+}
+
+/// A file beside the old one, and a rename: no reader ever sees half of a value.
+fn file(path: &Path) -> String {
+    let path = quoted(&path.display().to_string());
+    format!("(umask 077 && cat > {path}.new && mv {path}.new {path})")
+}
+
+/// Returns the command that replaces one field of a JSON object in a file. `jq` refuses a file with lines `NAME=value`, which an editor changes.
+fn file_field(path: &Path, field: &str) -> String {
+    let path = quoted(&path.display().to_string());
+    format!(
+        "(umask 077 && jq --rawfile new NEW '.[\"{field}\"] = ($new | rtrimstr(\"\\n\"))' {path} > {path}.new && \
+         mv {path}.new {path})"
+    )
+}
+
+fn gcp(secret: &str) -> Option<String> {
+    let mut parts = secret.split('/');
+    let project = parts.nth(1)?;
+    let name = parts.nth(1)?;
+    Some(format!(
+        "gcloud secrets versions add {name} --project={project} --data-file=-"
+    ))
+}
+
+/// Returns a word for a shell, in quotation marks where it needs them.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/_.-".contains(c);
+    match word.chars().all(is_plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_reads_the_value_from_standard_input_or_a_file() {
+        for (place, expected) in [
+            (
+                Reference::File("/run/secrets/token".into()),
+                Some(
+                    "(umask 077 && cat > /run/secrets/token.new && mv /run/secrets/token.new /run/secrets/token)",
+                ),
+            ),
+            (
+                Reference::File("/run/a b'c".into()),
+                Some(
+                    r"(umask 077 && cat > '/run/a b'\''c'.new && mv '/run/a b'\''c'.new '/run/a b'\''c')",
+                ),
+            ),
+            (
+                Reference::Vault {
+                    path: "kv/apps/acme".into(),
+                    field: "token".into(),
+                },
+                Some("vault kv patch kv/apps/acme token=-"),
+            ),
+            (
+                Reference::Aws {
+                    name: "apps/acme".into(),
+                    field: None,
+                },
+                Some(
+                    "aws secretsmanager put-secret-value --secret-id apps/acme --secret-string file:///dev/stdin",
+                ),
+            ),
+            (
+                Reference::Gcp {
+                    secret: "projects/p/secrets/s/versions/latest".into(),
+                },
+                Some("gcloud secrets versions add s --project=p --data-file=-"),
+            ),
+            (
+                Reference::Azure {
+                    vault: "acme.vault.azure.net".into(),
+                    name: "token".into(),
+                },
+                Some(
+                    "az keyvault secret set --vault-name acme --name token --file /dev/stdin --encoding utf-8",
+                ),
+            ),
+            (
+                Reference::Kubernetes {
+                    namespace: Some("shop".into()),
+                    name: "acme".into(),
+                    key: "token".into(),
+                },
+                Some(
+                    "printf '{\"data\":{\"token\":\"%s\"}}' \"$(base64 -w0)\" | \
+                     kubectl patch secret acme --namespace shop --type merge --patch-file /dev/stdin",
+                ),
+            ),
+            (Reference::Env("TOKEN".into()), None),
+        ] {
+            assert_eq!(command(&place).as_deref(), expected, "{place}");
+        }
+    }
+}

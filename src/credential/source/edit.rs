@@ -1,0 +1,128 @@
+//! The comparison before a write: the place must hold the value that is to be replaced.
+
+use zeroize::Zeroizing;
+
+use super::document::Document;
+use super::error::SourceError;
+use super::found::RawSecret;
+use super::place_error::{PlaceError, PlaceFault};
+use crate::secret::Secret;
+
+/// The step that a comparison leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The place holds the new secret already.
+    Done,
+    /// The place holds the expected secret.
+    Write,
+}
+
+/// Compares the present value with the expected secret and the new one.
+///
+/// # Errors
+/// [`PlaceError::Changed`] if the value is neither.
+pub(super) fn compare(
+    present: Result<RawSecret, SourceError>,
+    expected: &Secret,
+    new: &Secret,
+) -> Result<Step, PlaceError> {
+    let present = present.and_then(RawSecret::parse);
+    let present = present.map_err(PlaceError::unread)?.secret;
+    if present.same_as(new) {
+        Ok(Step::Done)
+    } else if present.same_as(expected) {
+        Ok(Step::Write)
+    } else {
+        Err(PlaceError::Changed)
+    }
+}
+
+/// Returns the value that a field takes of a document; without a field, the whole document.
+pub(super) fn value(present: &Document, field: Option<&str>) -> Result<RawSecret, SourceError> {
+    match field {
+        Some(field) => present.field(field),
+        None => Ok(present.whole()),
+    }
+}
+
+/// Composes the new content of a place: the other fields of an object stay as they are.
+///
+/// # Errors
+/// If the present content is no object.
+pub(super) fn content(
+    present: &Document,
+    field: Option<&str>,
+    new: &Secret,
+) -> Result<Zeroizing<String>, PlaceError> {
+    let content = match field {
+        Some(field) => present.with(field, new),
+        None => Some(whole(new)),
+    };
+    content.ok_or_else(|| {
+        PlaceError::NotWritten(PlaceFault::Manager(
+            "it is no JSON object that could be changed".to_owned(),
+        ))
+    })
+}
+
+fn whole(secret: &Secret) -> Zeroizing<String> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the secret goes to the place that it will be read from"
+    )]
+    Zeroizing::new(secret.expose().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(text: &str) -> Secret {
+        Secret::parse(Zeroizing::new(text.as_bytes().to_vec())).unwrap()
+    }
+
+    /// Returns the new content, or a word for the other outcomes.
+    fn edited(present: &str, field: Option<&str>) -> String {
+        let document = Document::new(Zeroizing::new(present.as_bytes().to_vec()), None);
+        let old = secret("EAAOLD");
+        let new = secret("EAANEW");
+        let step = compare(value(&document, field), &old, &new);
+        match step.and_then(|step| Ok((step, content(&document, field, &new)?))) {
+            Ok((Step::Done, _)) => "done".to_owned(),
+            Ok((Step::Write, content)) => content.as_str().to_owned(),
+            Err(PlaceError::Changed) => "changed".to_owned(),
+            Err(PlaceError::NotWritten(fault)) => fault.to_string(),
+            Err(PlaceError::Unknown(_)) => "unknown".to_owned(),
+        }
+    }
+
+    #[test]
+    fn only_the_expected_secret_is_replaced_and_other_fields_stay() {
+        for (present, field, expected) in [
+            ("EAAOLD", None, "EAANEW"),
+            ("EAAOLD\n", None, "EAANEW"),
+            ("EAANEW", None, "done"),
+            ("EAAOTHER", None, "changed"),
+            ("", None, "nothing was written: no value (0 bytes)"),
+            (
+                r#"{"app":{"a":[1.50]},"token":"EAAOLD"}"#,
+                Some("token"),
+                r#"{"token":"EAANEW","app":{"a":[1.50]}}"#,
+            ),
+            (r#"{"token":"EAANEW","b":1}"#, Some("token"), "done"),
+            (r#"{"token":"EAAOTHER"}"#, Some("token"), "changed"),
+            (
+                r#"{"other":"EAAOLD"}"#,
+                Some("token"),
+                "nothing was written: it has no field `token`",
+            ),
+            (
+                "EAAOLD",
+                Some("token"),
+                "nothing was written: it is no JSON object, so it has no field `token`",
+            ),
+        ] {
+            assert_eq!(edited(present, field), expected, "{present}");
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! The metrics of webhooks: events and handshakes by outcome.
+
+use std::sync::Arc;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+
+/// The counters of every webhook. Clones share the families.
+#[derive(Clone, Debug)]
+pub struct InboundMetrics {
+    outcomes: Family<OutcomeLabels, Counter>,
+    secrets: Family<SecretLabels, Counter>,
+}
+
+impl InboundMetrics {
+    /// Registers the families, all without a series.
+    #[must_use]
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            outcomes: Family::default(),
+            secrets: Family::default(),
+        };
+        registry.register(
+            "webhooks",
+            "Events and handshakes by webhook and outcome",
+            metrics.outcomes.clone(),
+        );
+        registry.register(
+            "webhook_secret_used",
+            "Genuine events by the secret that matches their signature",
+            metrics.secrets.clone(),
+        );
+        metrics
+    }
+
+    /// Returns the counters of the webhook `webhook`.
+    #[must_use]
+    pub fn webhook(&self, webhook: &Arc<str>) -> WebhookMetrics {
+        let counter = |outcome| {
+            let labels = OutcomeLabels {
+                webhook: webhook.to_string(),
+                outcome,
+            };
+            self.outcomes.get_or_create(&labels).clone()
+        };
+        WebhookMetrics {
+            webhook: Arc::clone(webhook),
+            delivered: counter(DELIVERED),
+            forged: counter(FORGED),
+            families: self.clone(),
+        }
+    }
+
+    /// Counts an event or a handshake without a webhook.
+    pub fn refused(&self, outcome: &'static str) {
+        self.outcomes
+            .get_or_create(&OutcomeLabels {
+                webhook: String::new(),
+                outcome,
+            })
+            .inc();
+    }
+}
+
+/// The counters of one webhook. The two frequent outcomes are looked up once, at a load.
+#[derive(Debug)]
+pub struct WebhookMetrics {
+    webhook: Arc<str>,
+    delivered: Counter,
+    forged: Counter,
+    families: InboundMetrics,
+}
+
+impl WebhookMetrics {
+    /// Counts a genuine event accepted by the application.
+    pub fn delivered(&self) {
+        self.delivered.inc();
+    }
+
+    /// Counts a request with any other outcome.
+    pub fn answered(&self, outcome: &'static str) {
+        // Anybody on the Internet can cause any number of forgeries: the counter needs no look-up.
+        if outcome == FORGED {
+            self.forged.inc();
+            return;
+        }
+        self.families
+            .outcomes
+            .get_or_create(&OutcomeLabels {
+                webhook: self.webhook.to_string(),
+                outcome,
+            })
+            .inc();
+    }
+
+    /// Counts a genuine event by the secret of the signature.
+    pub fn secret_used(&self, which: &'static str) {
+        let labels = SecretLabels {
+            webhook: self.webhook.to_string(),
+            which,
+        };
+        self.families.secrets.get_or_create(&labels).inc();
+    }
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OutcomeLabels {
+    webhook: String,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct SecretLabels {
+    webhook: String,
+    which: &'static str,
+}
+
+/// The outcome of a genuine event accepted by the application.
+const DELIVERED: &str = "delivered";
+/// The outcome of an event whose signature is wrong.
+pub(super) const FORGED: &str = "forged";

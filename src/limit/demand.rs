@@ -1,0 +1,131 @@
+//! The limiter's question and answers: a request's demand, the ticket to go, the refusal.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::pause::PauseReason;
+use crate::provider::Scope;
+use crate::units::Quota;
+
+/// The facts about a request for the limiter's decision.
+#[derive(Clone, Copy, Debug)]
+pub struct Demand<'a> {
+    /// The sending number; empty if the request names none.
+    pub sender: &'a str,
+    /// The recipient's number or id, if known.
+    pub recipient: Option<&'a str>,
+    /// Key of the application: the applications in a queue take turns.
+    pub application: u64,
+    /// Urgency by RFC 9218: 0 goes first, 7 last.
+    pub urgency: u8,
+    /// Time of arrival: the start of `patience`.
+    pub arrived: Instant,
+    /// Bounds of the wait.
+    pub patience: Patience,
+}
+
+impl Demand<'_> {
+    pub(super) fn deadline(&self) -> Instant {
+        self.arrived + self.patience.max_wait
+    }
+}
+
+/// Bounds of the wait for a turn; by default a request does not wait at all.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Patience {
+    /// Longest wait, from the arrival of the request.
+    pub max_wait: Duration,
+    /// Most waiting requests of a limit at a time.
+    pub max_queue: usize,
+}
+
+/// Leave to send one request.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ticket {
+    /// Time from arrival to turn; zero if the turn came at once.
+    pub waited: Duration,
+    /// State of the limit for the `RateLimit` headers; none if no limit counted the request.
+    pub allowance: Option<Allowance>,
+}
+
+impl Ticket {
+    /// Leave to send now, with `left` tokens of a quota; none if no tokens are counted.
+    pub(super) fn new(scope: Scope, quota: Option<Quota>, left: u32) -> Self {
+        Self {
+            waited: Duration::ZERO,
+            allowance: quota.map(|quota| Allowance::new(scope, quota, left)),
+        }
+    }
+
+    /// Leave by two limits: the longer wait, and the state of this limit if it counts tokens.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            waited: self.waited.max(other.waited),
+            allowance: self.allowance.or(other.allowance),
+        }
+    }
+}
+
+/// State of a limit after a request was let through, for the `RateLimit` headers.
+#[derive(Clone, Copy, Debug)]
+pub struct Allowance {
+    /// Subject of the limit.
+    pub scope: Scope,
+    /// Number of further requests with a token now.
+    pub remaining: u32,
+    /// Number of tokens in a full bucket.
+    pub burst: u32,
+    /// Time in which an empty bucket fills.
+    pub window: Duration,
+    /// Time until the bucket is full again, if no request is sent meanwhile.
+    pub reset: Duration,
+}
+
+impl Allowance {
+    fn new(scope: Scope, quota: Quota, left: u32) -> Self {
+        let burst = quota.burst.get();
+        let remaining = left.min(burst);
+        let interval = quota.interval();
+        Self {
+            scope,
+            remaining,
+            burst,
+            window: interval.saturating_mul(burst),
+            reset: interval.saturating_mul(burst - remaining),
+        }
+    }
+}
+
+/// The refusal of a request without a turn within its patience.
+#[derive(Clone, Copy, Debug)]
+pub struct Limited {
+    /// Subject of the refusing limit.
+    pub scope: Scope,
+    /// Time after which a new request could leave.
+    pub retry_after: Duration,
+    /// Number of waiting requests of the limit.
+    pub waiting: usize,
+    /// True if the shared server is lost and `on_failure = "closed"` forbids sending meanwhile.
+    pub is_closed: bool,
+    /// Reason of the pause, if a pause refused.
+    pub pause: Option<PauseReason>,
+}
+
+impl Limited {
+    /// The refusal of a request that must wait for a lost shared server.
+    #[must_use]
+    pub fn closed() -> Self {
+        Self {
+            scope: Scope::Account,
+            retry_after: CLOSED_RETRY_AFTER,
+            waiting: 0,
+            is_closed: true,
+            pause: None,
+        }
+    }
+}
+
+/// The shared server is looked for several times a second; a second is the least value that
+/// `Retry-After` can say.
+const CLOSED_RETRY_AFTER: Duration = Duration::from_secs(1);

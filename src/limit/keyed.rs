@@ -1,0 +1,264 @@
+//! Limits of one kind, by key: a sender, an object, or `""` for the whole account.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::demand::{Demand, Limited, Ticket};
+use super::kind::LimitKind;
+use super::limit::{self, Limit};
+use super::pause::PauseReason;
+use super::remote::Sharing;
+use super::report::{LimitStatus, LimitUsage};
+use super::table::{LimitTable, usage};
+use super::terms::Terms;
+use crate::units::{Quota, Rate};
+
+/// Limits of one kind by key. Live on over reloads: used tokens stay used, pauses stay pauses.
+///
+/// Without a rate no tokens are counted, and only a paused key has a limit.
+#[derive(Debug)]
+pub struct KeyedLimits {
+    kind: LimitKind,
+    state: Mutex<State>,
+}
+
+/// The rate and the sharing of limits of one kind. Can change while requests wait.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LimitTerms {
+    /// Rate of each key; none if only pauses hold requests back.
+    pub rate: Option<Rate>,
+    /// True if the rate of each sender is read from the provider. Then `rate` holds for
+    /// senders not read yet.
+    pub auto: bool,
+    /// Sharing with other sidecars, if any.
+    pub sharing: Option<Sharing>,
+}
+
+#[derive(Debug)]
+struct State {
+    terms: LimitTerms,
+    limits: LimitTable<Box<str>>,
+    /// Rates of senders as read from the provider, with the time of reading.
+    levels: HashMap<Box<str>, (Rate, Instant)>,
+}
+
+impl LimitTerms {
+    /// A single rate for all keys, not shared.
+    #[must_use]
+    pub fn fixed(rate: Rate) -> Self {
+        Self {
+            rate: Some(rate),
+            ..Self::default()
+        }
+    }
+
+    /// Quota of all sidecars together at a rate.
+    fn quota(&self, rate: Rate) -> Quota {
+        match self.sharing {
+            Some(_) => Sharing::shared_quota(rate),
+            None => rate.into(),
+        }
+    }
+}
+
+impl State {
+    fn new(terms: LimitTerms) -> Self {
+        Self {
+            terms,
+            limits: LimitTable::default(),
+            levels: HashMap::new(),
+        }
+    }
+
+    fn rate_of(&self, key: &str) -> Option<Rate> {
+        let level = self.levels.get(key).filter(|_| self.terms.auto);
+        level.map(|(rate, _)| *rate).or(self.terms.rate)
+    }
+
+    fn quota_of(&self, key: &str) -> Option<Quota> {
+        self.rate_of(key).map(|rate| self.terms.quota(rate))
+    }
+
+    fn terms_of(&self, kind: LimitKind, key: &str) -> Terms {
+        let quota = self.quota_of(key);
+        Terms::new(kind, &[key], quota, self.terms.sharing.as_ref())
+    }
+
+    /// The limit of a key; made if missing.
+    fn limit(&mut self, kind: LimitKind, key: &str) -> Arc<Limit> {
+        if let Some(limit) = self.limits.get(key) {
+            return limit;
+        }
+        // Beyond the bound all new keys share a limit.
+        let key = if self.limits.has_room() { key } else { "" };
+        let terms = self.terms_of(kind, key);
+        self.limits
+            .get_or_insert(key.into(), || Limit::new(kind.scope(), terms))
+    }
+}
+
+impl KeyedLimits {
+    /// Unused limits.
+    #[must_use]
+    pub fn new(kind: LimitKind, terms: LimitTerms) -> Self {
+        Self {
+            kind,
+            state: Mutex::new(State::new(terms)),
+        }
+    }
+
+    /// Current terms.
+    #[must_use]
+    pub fn terms(&self) -> LimitTerms {
+        self.state.lock().terms.clone()
+    }
+
+    /// Current rate of keys without a level.
+    #[must_use]
+    pub fn rate(&self) -> Option<Rate> {
+        self.state.lock().terms.rate
+    }
+
+    /// Senders, of `senders` and of the limits in use, with a rate not read for `age`.
+    #[must_use]
+    pub fn unread(&self, senders: impl IntoIterator<Item = String>, age: Duration) -> Vec<String> {
+        let state = self.state.lock();
+        let in_use = state
+            .limits
+            .all()
+            .into_iter()
+            .map(|(name, _)| name.into_string())
+            .filter(|name| !name.is_empty());
+        let mut all: Vec<_> = senders.into_iter().chain(in_use).collect();
+        all.sort();
+        all.dedup();
+        all.retain(|name| {
+            let level = state.levels.get(name.as_str());
+            level.is_none_or(|(_, read_at)| read_at.elapsed() >= age)
+        });
+        all
+    }
+
+    /// Takes over a sender's own rate, as read from the provider.
+    pub fn set_level(&self, sender: &str, rate: Rate) {
+        let mut state = self.state.lock();
+        let before = state.quota_of(sender);
+        state.levels.insert(sender.into(), (rate, Instant::now()));
+        if before != state.quota_of(sender)
+            && let Some(limit) = state.limits.get(sender)
+        {
+            limit.change(state.terms_of(self.kind, sender));
+        }
+    }
+
+    /// Changes the terms. Used tokens stay used, and waiting requests keep their places.
+    pub fn change(&self, terms: &LimitTerms) {
+        let mut state = self.state.lock();
+        if state.terms == *terms {
+            return;
+        }
+        state.terms = terms.clone();
+        for (key, limit) in state.limits.all() {
+            limit.change(state.terms_of(self.kind, &key));
+        }
+    }
+
+    /// A copy with new terms and every old debt and pause: a reload never refills a bucket.
+    #[must_use]
+    pub fn copy_with_terms(&self, terms: LimitTerms) -> Self {
+        let before = self.state.lock();
+        let mut state = State::new(terms);
+        state.levels = before.levels.clone();
+        for (key, limit) in before.limits.all() {
+            let copy = limit.copy_with_terms(state.terms_of(self.kind, &key));
+            state.limits.get_or_insert(key, || copy);
+        }
+        Self {
+            kind: self.kind,
+            state: Mutex::new(state),
+        }
+    }
+
+    /// The limit of a key; none if no tokens are counted and no pause is remembered.
+    pub(super) fn limit(&self, key: &str) -> Option<Arc<Limit>> {
+        let mut state = self.state.lock();
+        if state.terms.rate.is_none() && !state.terms.auto {
+            return state.limits.get(key);
+        }
+        Some(state.limit(self.kind, key))
+    }
+
+    /// Waits for a turn at the limit of a key.
+    ///
+    /// # Errors
+    /// If the turn cannot come in time.
+    pub async fn pass(&self, key: &str, demand: &Demand<'_>) -> Result<Ticket, Limited> {
+        limit::pass(self.limit(key), demand).await
+    }
+
+    /// Pauses a key, for any reason but a throttle.
+    pub fn pause(&self, key: &str, length: Duration, reason: PauseReason) {
+        let limit = self.state.lock().limit(self.kind, key);
+        limit.pause(length, reason);
+    }
+
+    /// Pauses a key after a throttle: for the `named` time, else for `first` or longer.
+    pub fn throttled(&self, key: &str, first: Duration, named: Option<Duration>) {
+        let limit = self.state.lock().limit(self.kind, key);
+        limit.throttled(first, named);
+    }
+
+    /// Counts received messages, without a wait: outgoing messages wait for their tokens.
+    pub fn count_received(&self, sender: &str, messages: u32) {
+        if let Some(limit) = self.limit(sender) {
+            limit.count_received(messages);
+        }
+    }
+
+    /// Use of all the limits.
+    #[must_use]
+    pub fn usage(&self) -> LimitUsage {
+        usage(self.all())
+    }
+
+    fn all(&self) -> Vec<(Box<str>, Arc<Limit>)> {
+        self.state.lock().limits.all()
+    }
+
+    /// State of the limit of a key; an unused limit if the key is not known.
+    #[must_use]
+    pub fn status(&self, key: &str) -> LimitStatus {
+        let state = self.state.lock();
+        let limit = state.limits.get(key).unwrap_or_else(|| {
+            let terms = state.terms_of(self.kind, key);
+            Arc::new(Limit::new(self.kind.scope(), terms))
+        });
+        limit.status()
+    }
+
+    /// At most `most` limits in use: first the longest queues, then paused
+    /// limits, then the limits with the fewest tokens left.
+    #[must_use]
+    pub fn busiest(&self, most: usize) -> Vec<(String, LimitStatus)> {
+        let mut all: Vec<_> = self
+            .all()
+            .into_iter()
+            .map(|(key, limit)| (key.into_string(), limit.status()))
+            .filter(|(_, status)| !status.is_idle())
+            .collect();
+        all.sort_by_key(|(_, status)| {
+            (
+                Reverse(status.waiting),
+                status.pause.is_none(),
+                status.remaining,
+            )
+        });
+        all.truncate(most);
+        all
+    }
+}

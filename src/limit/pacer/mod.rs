@@ -1,0 +1,389 @@
+//! The pacing of one limit: may the next request go, and when. Pure: time and the number of waiting
+//! requests are arguments; a pacer has no channel and no clock, and no lock but that of the buckets of
+//! all pairs, if the limit is that of a pair.
+//!
+//! Four things decide, in this order: a pause; who counts the tokens; a slowdown that throttles
+//! have taught; the bucket. While the shared server counts, tokens come through [`Prefetch`].
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::bucket::Bucket;
+use super::demand::Ticket;
+use super::pause::{Pause, PauseReason, growth};
+use super::remote::{CountedBy, LocalView, Prefetch, RemotePause, TakeReply};
+use super::slowdown::Slowdown;
+use super::tokens::Tokens;
+use crate::config::OnFailure;
+use crate::provider::Scope;
+use crate::units::Quota;
+
+#[cfg(test)]
+mod tests;
+
+/// The pacing state of one limit.
+#[derive(Debug)]
+pub(super) struct Pacer {
+    scope: Scope,
+    /// Quota of all sidecars together; none if only pauses hold requests back.
+    quota: Option<Quota>,
+    /// Tokens of the sidecar. A shared limit has the local share here. They are taken as well while
+    /// the server counts, to be a measure when the server is lost.
+    tokens: Tokens,
+    counted_by: CountedBy,
+    /// The last pause, running or over.
+    pause: Option<Pause>,
+    slowdown: Option<Slowdown>,
+    prefetch: Prefetch,
+    /// Time of the next turn, as far as the last decision knew.
+    next_at: Instant,
+}
+
+/// The next step of a limit that lets no request through now.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Decide again at the given time.
+    At(Instant),
+    /// Ask the shared server for a number of tokens.
+    Ask(u32),
+    /// Give a number of tokens back to the shared server.
+    GiveBack(u32),
+    /// Rest until a request comes.
+    Rest,
+}
+
+impl Pacer {
+    /// An unused pacer, counted by the sidecar until [`Self::count_by`] says otherwise.
+    pub(super) fn new(scope: Scope, quota: Option<Quota>, tokens: Tokens, now: Instant) -> Self {
+        Self {
+            scope,
+            quota,
+            tokens,
+            counted_by: CountedBy::Local,
+            pause: None,
+            slowdown: None,
+            prefetch: Prefetch::new(now),
+            next_at: now,
+        }
+    }
+
+    /// A copy with new quota and tokens and the old pause, slowdown and debt: a reload never refills
+    /// the bucket. Held tokens of a shared bucket are let go. As of [`Self::new`], the sidecar counts.
+    pub(super) fn with_terms(&self, quota: Option<Quota>, tokens: Tokens, now: Instant) -> Self {
+        let tokens = tokens.after(&self.tokens, now);
+        let mut changed = Self::new(self.scope, quota, tokens, now);
+        changed.pause = self.pause;
+        changed.slowdown = self.slowdown.filter(|_| quota.is_some());
+        if let (Some(quota), Some(bucket)) = (quota, self.bucket_in_charge()) {
+            // The server may know nothing of the bucket at its new quota. What the sidecar knows of a
+            // shared bucket is the least, and is not rounded up.
+            let used = if self.is_shared() {
+                bucket.tokens_in(bucket.full_in(now))
+            } else {
+                bucket.missing(now)
+            };
+            let full_in = quota.interval().saturating_mul(used);
+            changed.prefetch.restart(full_in, full_in, now);
+        }
+        changed.prefetch.keep_epoch(&self.prefetch);
+        changed
+    }
+
+    /// Lets a request through, or says what to do next, while `waiting` requests wait. With none, only
+    /// held tokens of the shared server are looked after.
+    pub(super) fn decide(&mut self, waiting: usize, now: Instant) -> Result<Ticket, Next> {
+        if waiting == 0 {
+            return Err(self.tend_prefetch(now));
+        }
+        let turn = match self.pause {
+            Some(pause) if pause.is_running(now) => Err(Next::At(pause.until)),
+            _ => self.take(waiting, now),
+        };
+        match turn {
+            Err(Next::At(at)) => self.next_at = at,
+            Err(Next::Ask(_)) => self.next_at = now,
+            _ => {}
+        }
+        turn
+    }
+
+    fn take(&mut self, waiting: usize, now: Instant) -> Result<Ticket, Next> {
+        match self.counted_by {
+            CountedBy::Server => self.take_prefetched(waiting, now),
+            CountedBy::LocalWhileLost(OnFailure::Open) => {
+                Ok(Ticket::new(self.scope, self.quota, u32::MAX))
+            }
+            CountedBy::LocalWhileLost(OnFailure::Closed) => Err(Next::At(now + LOST_POLL)),
+            CountedBy::Local | CountedBy::LocalWhileLost(OnFailure::Local) => self.take_own(now),
+        }
+    }
+
+    /// Takes note of who counts. A change gives no token away: the new counter assumes all tokens
+    /// used that the old counter may have given.
+    pub(super) fn count_by(&mut self, counted_by: CountedBy, now: Instant) {
+        let before = std::mem::replace(&mut self.counted_by, counted_by);
+        match (before, counted_by) {
+            (CountedBy::Server, CountedBy::LocalWhileLost(_)) => {
+                // The tokens held by the remaining sidecars are not known here, so no sidecar
+                // begins with a burst: the tokens of the next second are taken as used.
+                if let Some(bucket) = self.tokens.bucket() {
+                    self.charge_present(bucket.tokens_in(Duration::from_secs(1)), now);
+                }
+                self.prefetch.restart(Duration::ZERO, Duration::ZERO, now);
+            }
+            (CountedBy::LocalWhileLost(_), CountedBy::Server) => {
+                if let (Some(quota), Some(own)) = (self.quota, self.tokens.bucket()) {
+                    // Tokens used of the local share were used of the whole, whatever the server
+                    // knows.
+                    let full_in = quota.interval().saturating_mul(own.missing(now));
+                    // A server without its state does not know the remaining sidecars either: assume
+                    // equal use of their shares, and one more token while some still count alone.
+                    let if_lost = own.full_in(now) + own.quota().interval();
+                    self.prefetch
+                        .restart(full_in, if_lost.min(quota.window()), now);
+                }
+            }
+            _ => return,
+        }
+        self.next_at = now;
+    }
+
+    /// Pauses for `length`, for any reason but a throttle. Returns the pause to tell the remaining
+    /// sidecars of.
+    pub(super) fn pause(
+        &mut self,
+        length: Duration,
+        reason: PauseReason,
+        now: Instant,
+    ) -> Option<RemotePause> {
+        // Every answer near the limit repeats the lesson. A pause extended each time would keep the
+        // waiting requests for ever.
+        if reason == PauseReason::NearLimit && self.pause_at(now).is_some() {
+            return None;
+        }
+        self.pause = Some(Pause::new(length, reason, now).or_later(self.pause));
+        Some(RemotePause {
+            first: Duration::ZERO,
+            named: Some(length),
+            growth: 1,
+            slows: false,
+        })
+    }
+
+    /// Pauses after a throttle: for the `named` time, else for `first`. With a rate of a sender,
+    /// the interval doubles after the pause and recovers in some seconds; without, each pause in a
+    /// row is longer. Returns the pause to tell the remaining sidecars of.
+    pub(super) fn throttled(
+        &mut self,
+        first: Duration,
+        named: Option<Duration>,
+        now: Instant,
+    ) -> Option<RemotePause> {
+        let slows = self.quota.is_some() && self.scope != Scope::Recipient;
+        let growth = if slows { 1 } else { growth(self.scope) };
+        let before = self.pause.filter(|pause| pause.is_running(now));
+        let pause = Pause::after_throttle(self.pause, first, named, growth, now)?;
+        self.pause = Some(pause);
+        if slows && before.is_none_or(|before| before.reason != PauseReason::Throttled) {
+            let normal = self.interval();
+            let current = self.slowed_interval(now).unwrap_or(normal);
+            self.slowdown = Some(Slowdown::new(current, normal, pause.until, now));
+        }
+        Some(RemotePause {
+            first,
+            named,
+            growth,
+            slows,
+        })
+    }
+
+    /// Takes tokens for received messages, without a wait. If the sidecar counts, missing tokens
+    /// overdraw the bucket, and no request goes until they have come.
+    pub(super) fn count_received(&mut self, messages: u32, now: Instant) {
+        if self.is_shared() {
+            self.charge_present(messages, now);
+        } else if let Tokens::Own(bucket) = &mut self.tokens {
+            bucket.charge(messages, now);
+        }
+    }
+
+    /// Takes the tokens of the sidecar's bucket that are left, at most as many as given.
+    fn charge_present(&mut self, tokens: u32, now: Instant) {
+        (0..tokens)
+            .take_while(|_| self.tokens.take(now).is_ok())
+            .for_each(drop);
+    }
+
+    /// The running pause, if any; an overdrawn bucket is a pause too.
+    pub(super) fn pause_at(&self, now: Instant) -> Option<Pause> {
+        let pause = self.pause.filter(|pause| pause.is_running(now));
+        let length = match &self.tokens {
+            Tokens::Own(bucket) => bucket.overdrawn_for(now),
+            _ => Duration::ZERO,
+        };
+        if length.is_zero() {
+            return pause;
+        }
+        Some(Pause::new(length, PauseReason::Received, now).or_later(pause))
+    }
+
+    /// Number of requests with a token now, and the time until the next token.
+    pub(super) fn remaining(&self, now: Instant) -> (u32, Duration) {
+        self.bucket_in_charge()
+            .map_or((u32::MAX, Duration::ZERO), |bucket| bucket.left(now))
+    }
+
+    /// Time between two requests, if a slowdown makes the interval longer than the quota says.
+    pub(super) fn slowed_interval(&self, now: Instant) -> Option<Duration> {
+        self.slowdown
+            .map(|slowdown| slowdown.interval(now))
+            .filter(|interval| *interval > self.interval())
+    }
+
+    /// Time until the turn of a request with `ahead` requests before it.
+    pub(super) fn wait(&self, ahead: usize, now: Instant) -> Duration {
+        let pause_end = self.pause_at(now).map_or(now, |pause| pause.until);
+        let first = self.next_at.max(pause_end).saturating_duration_since(now);
+        if ahead == 0 {
+            return first;
+        }
+        let observed = if self.is_shared() {
+            self.prefetch.interval()
+        } else {
+            self.slowed_interval(now).unwrap_or_default()
+        };
+        let ahead = u32::try_from(ahead).unwrap_or(u32::MAX);
+        first + self.interval().max(observed).saturating_mul(ahead)
+    }
+
+    /// Adds the tokens of the shared server's reply to a request for `wanted`.
+    pub(super) fn add(&mut self, reply: TakeReply, wanted: u32, now: Instant) {
+        self.prefetch.add(reply, wanted, now);
+    }
+
+    /// Knowledge of the shared bucket to tell the server.
+    pub(super) fn view(&self, now: Instant) -> LocalView {
+        self.prefetch.view(now)
+    }
+
+    /// True if held tokens run low and new ones should be asked for before a request waits.
+    pub(super) fn runs_low(&self, now: Instant) -> bool {
+        self.is_shared() && self.prefetch.ask_at() <= now && self.wanted(0, now) > 0
+    }
+
+    /// True if the wait is known. While the server is asked, and tokens were not short before,
+    /// there may be no wait at all.
+    pub(super) fn is_wait_known(&self) -> bool {
+        !self.is_shared() || self.prefetch.is_short()
+    }
+
+    /// Quota of all sidecars together.
+    pub(super) fn quota(&self) -> Option<Quota> {
+        self.quota
+    }
+
+    /// The current counter of tokens.
+    pub(super) fn counted_by(&self) -> CountedBy {
+        self.counted_by
+    }
+
+    /// True while the shared server counts.
+    pub(super) fn is_shared(&self) -> bool {
+        self.counted_by == CountedBy::Server
+    }
+
+    /// True while no request goes because the shared server is lost.
+    pub(super) fn is_closed(&self) -> bool {
+        self.counted_by == CountedBy::LocalWhileLost(OnFailure::Closed)
+    }
+
+    /// True if a new pacer would decide alike. The bucket of a pair lives elsewhere.
+    pub(super) fn is_unused(&self, now: Instant) -> bool {
+        let is_full = match &self.tokens {
+            Tokens::Own(own) => {
+                let shared = self.prefetch.bucket(own.quota());
+                own.full_in(now).is_zero() && shared.full_in(now).is_zero()
+            }
+            Tokens::Unlimited | Tokens::Pair(..) => true,
+        };
+        is_full
+            && self.pause.is_none_or(|pause| pause.is_forgotten(now))
+            && self.slowed_interval(now).is_none()
+    }
+
+    /// Time in which a token comes: to all sidecars while the server counts, else to the local
+    /// share.
+    pub(super) fn interval(&self) -> Duration {
+        self.bucket_in_charge()
+            .map_or(Duration::ZERO, |bucket| bucket.quota().interval())
+    }
+
+    /// The bucket of all sidecars, as far as known, while the server counts; else the bucket of the
+    /// sidecar.
+    fn bucket_in_charge(&self) -> Option<Bucket> {
+        if self.is_shared() {
+            self.quota.map(|quota| self.prefetch.bucket(quota))
+        } else {
+            self.tokens.bucket()
+        }
+    }
+
+    fn take_own(&mut self, now: Instant) -> Result<Ticket, Next> {
+        if self.slowed_interval(now).is_none() {
+            self.slowdown = None;
+        }
+        if let Some(at) = self.slowdown.map(|slowdown| slowdown.next_at(now))
+            && at > now
+        {
+            return Err(Next::At(at));
+        }
+        let left = self.tokens.take(now).map_err(|wait| Next::At(now + wait))?;
+        if let Some(slowdown) = &mut self.slowdown {
+            slowdown.goes(now);
+        }
+        let quota = self.tokens.bucket().map(|bucket| bucket.quota());
+        Ok(Ticket::new(self.scope, quota, left))
+    }
+
+    fn take_prefetched(&mut self, waiting: usize, now: Instant) -> Result<Ticket, Next> {
+        match self.prefetch.take(now) {
+            Ok(()) => {
+                self.tokens.take(now).ok();
+                Ok(Ticket::new(self.scope, self.quota, self.prefetch.left()))
+            }
+            Err(Some(due)) => Err(Next::At(due)),
+            Err(None) if self.prefetch.ask_at() > now => Err(Next::At(self.prefetch.ask_at())),
+            Err(None) => Err(Next::Ask(self.wanted(waiting, now))),
+        }
+    }
+
+    /// Number of tokens to ask the server for. A pair takes none ahead, because its limit exists
+    /// only while a request waits.
+    fn wanted(&self, waiting: usize, now: Instant) -> u32 {
+        match (&self.tokens, self.quota) {
+            (Tokens::Own(_), Some(quota)) => self.prefetch.wanted(waiting, quota, now),
+            _ => u32::try_from(waiting).unwrap_or(u32::MAX),
+        }
+    }
+
+    fn tend_prefetch(&mut self, now: Instant) -> Next {
+        if let (true, Some(quota)) = (self.is_shared(), self.quota) {
+            if self.runs_low(now) {
+                return Next::Ask(self.wanted(0, now));
+            }
+            let stale = self.prefetch.take_stale(quota, now);
+            if stale > 0 {
+                return Next::GiveBack(stale);
+            }
+            if let Some(at) = self.prefetch.stale_at() {
+                return Next::At(at);
+            }
+        }
+        self.prefetch.rest();
+        Next::Rest
+    }
+}
+
+/// Time between two looks at the shared server's state.
+pub(super) const LOST_POLL: Duration = Duration::from_millis(100);

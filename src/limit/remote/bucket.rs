@@ -1,0 +1,163 @@
+//! A bucket in the shared server, and the requests of a sidecar for tokens.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use redis::Script;
+use tokio::time::Instant;
+
+use super::sharing::{CountedBy, RemotePause, Sharing, micros};
+use crate::limit::kind::LimitKind;
+use crate::shared::ServerLost;
+use crate::units::Quota;
+
+/// The bucket of one limit in the shared server.
+#[derive(Debug)]
+pub struct RemoteBucket {
+    sharing: Sharing,
+    /// Key of the tokens.
+    tokens_key: String,
+    /// Key of the pause and the slowdown, as taught by throttles.
+    taught_key: String,
+    counts_messages: bool,
+}
+
+/// A request for tokens.
+#[derive(Clone, Copy, Debug)]
+pub struct TakeRequest {
+    /// Quota of the bucket.
+    pub quota: Quota,
+    /// Number of wanted tokens.
+    pub wanted: u32,
+    /// Time by which a token may be taken before becoming good.
+    pub ahead: Duration,
+    /// Knowledge of the sidecar about the bucket.
+    pub known: LocalView,
+}
+
+/// Knowledge of a sidecar about a shared bucket, to keep a server without its old state (a
+/// restart, a `FLUSHALL`, an eviction) from giving a second burst. Empty by default.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LocalView {
+    /// Least time until the bucket is full, if the server knows all taken tokens.
+    pub full_in: Duration,
+    /// Least time until the bucket is full, if the server has lost its state.
+    pub full_in_if_lost: Duration,
+    /// Epoch of the server: the start of the counting, by the server's clock; 0 if not known.
+    pub epoch: u64,
+}
+
+/// The shared server's reply to a [`TakeRequest`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TakeReply {
+    /// Number of tokens taken.
+    pub count: u32,
+    /// Time from which on the first token is good.
+    pub first: Instant,
+    /// Time between two of the tokens.
+    pub interval: Duration,
+    /// Number of tokens left in the bucket.
+    pub left: u32,
+    /// Time until the bucket is full, if no token is taken.
+    pub full_in: Duration,
+    /// Time in which asking again is of no use, after a reply without tokens.
+    pub wait: Duration,
+    /// Epoch of the server.
+    pub epoch: u64,
+}
+
+impl Sharing {
+    /// The bucket of a limit: equal kind and parts name an equal bucket in all sidecars.
+    #[must_use]
+    pub fn bucket(&self, kind: LimitKind, parts: &[&str]) -> RemoteBucket {
+        let names = self.server().names();
+        let tokens_key = names.below(self.name(), kind.key_name(), parts);
+        RemoteBucket {
+            taught_key: format!("{tokens_key}:taught"),
+            sharing: self.clone(),
+            tokens_key,
+            counts_messages: kind.counts_messages(),
+        }
+    }
+}
+
+impl RemoteBucket {
+    /// The current counter.
+    pub(in crate::limit) fn counted_by(&self) -> CountedBy {
+        self.sharing.counted_by()
+    }
+
+    /// Takes tokens.
+    ///
+    /// # Errors
+    /// If the shared server does not answer in time.
+    pub async fn take(&self, request: TakeRequest) -> Result<TakeReply, ServerLost> {
+        let TakeRequest {
+            quota,
+            wanted,
+            ahead,
+            known,
+        } = request;
+        let mut script = TAKE.key(&self.tokens_key);
+        script.key(&self.taught_key).key(self.sharing.epoch_key());
+        if self.counts_messages {
+            script.key(self.sharing.account_pause_key());
+        }
+        script
+            .arg(micros(quota.interval()).max(1))
+            .arg(quota.burst.get())
+            .arg(wanted)
+            .arg(micros(ahead))
+            .arg(micros(known.full_in))
+            .arg(micros(known.full_in_if_lost))
+            .arg(known.epoch);
+        let reply = self
+            .sharing
+            .server()
+            .run::<TakeScriptReply>(&script)
+            .await?;
+        let (count, first, interval, left, full_in, wait, account_pause, epoch) = reply;
+        let now = Instant::now();
+        if account_pause > 0 {
+            let account = self.sharing.account();
+            account.paused_elsewhere(time(account_pause), now);
+        }
+        Ok(TakeReply {
+            count: u32::try_from(count).unwrap_or_default(),
+            first: if first >= 0 {
+                now + time(first)
+            } else {
+                now.checked_sub(time(first)).unwrap_or(now)
+            },
+            interval: time(interval),
+            left: u32::try_from(left).unwrap_or_default(),
+            full_in: time(full_in),
+            wait: time(wait),
+            epoch,
+        })
+    }
+
+    /// Gives back unused tokens. Tokens are lost if the server does not hear of their return.
+    pub(in crate::limit) async fn give_back(&self, quota: Quota, count: u32) {
+        let mut script = GIVE_BACK.key(&self.tokens_key);
+        script.arg(micros(quota.interval()).max(1)).arg(count);
+        self.sharing.server().run::<()>(&script).await.ok();
+    }
+
+    /// Pauses the limit in all sidecars.
+    pub(in crate::limit) fn pause(&self, pause: RemotePause) {
+        self.sharing.pause(self.taught_key.clone(), pause);
+    }
+}
+
+/// Length of a time, counted by the scripts in microseconds of either sign.
+fn time(micros: i64) -> Duration {
+    Duration::from_micros(micros.unsigned_abs())
+}
+
+/// The values returned by `take.lua`, in order.
+type TakeScriptReply = (i64, i64, i64, i64, i64, i64, i64, u64);
+
+static TAKE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/take.lua")));
+static GIVE_BACK: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("scripts/give_back.lua")));

@@ -1,0 +1,10 @@
+//! Limits that many sidecars share: the shared server counts, and each sidecar asks it for tokens.
+
+mod bucket;
+mod prefetch;
+mod sharing;
+
+pub use bucket::{LocalView, RemoteBucket, TakeReply, TakeRequest};
+pub(super) use prefetch::Prefetch;
+pub use sharing::Sharing;
+pub(super) use sharing::{CountedBy, RemotePause};

@@ -1,0 +1,73 @@
+-- Takes tokens of a bucket that many sidecars share, by the server's clock: the generic cell rate algorithm. It keeps the
+-- time at which the bucket is full again, and here also the time of the last token, for slowdowns. A bucket without a key
+-- is full.
+-- KEYS: 1 the tokens: when the bucket is full, and when the last token was good; 2 what throttles have taught of the limit;
+--       3 the epoch of the server: since when it counts for the account; 4 what throttles have taught of the account: left
+--       out where they do not concern the limit.
+-- ARGV: 1 microseconds in which a token comes; 2 burst; 3 number of tokens wanted; 4 microseconds for which a token may be
+--       taken ahead; then the knowledge of the sidecar: 5 least microseconds until the bucket is full, if the server knows
+--       all that was taken, 6 the same if the server has lost its state; 7 the epoch, or 0 where not known.
+-- Returns 1 number of tokens taken; 2 microseconds from now until the first is good; 3 microseconds between the tokens;
+--         4 tokens left; 5 microseconds until the bucket is full; 6 microseconds in which asking again is of no use;
+--         7 microseconds for which the account is paused; 8 the epoch.
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local interval, burst, wanted, ahead = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+
+-- End of the pause, and the factor by which the interval is longer then, from second to second a little smaller (RECOVERY of
+-- the slowdown). A pause with more to go than its whole length was written before the clock went back: it does not count.
+local function taught(key)
+  local text = redis.call('GET', key)
+  if not text then return 0, 1 end
+  local ends, length, slowness = string.match(text, '(%d+) (%d+) ([%d.]+)')
+  ends = tonumber(ends)
+  if ends - now > tonumber(length) then return 0, 1 end
+  return ends, tonumber(slowness) * 0.85 ^ math.floor(math.max(now - ends, 0) / 1000000)
+end
+
+local epoch = redis.call('GET', KEYS[3])
+if not epoch then
+  epoch = string.format('%.0f', now)
+  redis.call('SET', KEYS[3], epoch)
+end
+
+if KEYS[4] then
+  local account = taught(KEYS[4])
+  if account > now then return {0, 0, 0, 0, 0, account - now, account - now, epoch} end
+end
+local paused, slowness = taught(KEYS[2])
+if paused > now then return {0, 0, 0, 0, 0, paused - now, 0, epoch} end
+local spacing = interval * math.max(slowness, 1)
+
+local known, last = string.match(redis.call('GET', KEYS[1]) or '', '^(%d+) (%d+)')
+local function keep(full)
+  local free = math.max(full, last + spacing)
+  redis.call('SET', KEYS[1], string.format('%.0f %.0f', full, last), 'PX', math.ceil((free - now) / 1000) + 1000)
+end
+
+local tolerance = interval * burst
+local full = math.max(tonumber(known or now), now + tonumber(ARGV[epoch == ARGV[7] and 5 or 6]))
+if ARGV[7] ~= '0' and ARGV[7] ~= epoch then
+  -- The server has lost its state, so the whole bucket may have been used. For a long window waiting for all of it would
+  -- cost more than a second burst does, so ten seconds are the most.
+  full = math.max(full, epoch + math.min(tolerance, 10000000))
+end
+-- A last token further ahead than may be taken, and a debt of more than a window, come of a clock that went back, or of a
+-- limit that was lowered. They are cut.
+last = math.min(tonumber(last or 0), now + ahead)
+local most = now + 2 * tolerance + ahead
+if full > most then
+  full = most
+  keep(full)
+end
+local first = full + interval - tolerance
+if spacing > interval then first = math.max(first, last + spacing, now) end
+local taken = math.min(wanted, math.floor((now + ahead - first) / spacing) + 1)
+if taken < 1 then
+  return {0, 0, 0, 0, math.ceil(full - now), math.ceil(first - ahead - now), 0, epoch}
+end
+local after = full + taken * interval
+last = math.max(last, first + (taken - 1) * spacing)
+keep(after)
+local left = math.max(math.floor((now + tolerance - after) / interval), 0)
+return {taken, math.ceil(first - now), math.ceil(spacing), left, math.ceil(after - now), 0, 0, epoch}

@@ -1,0 +1,167 @@
+//! The door of a listener: accepts connections, and gives each a place or a refusal.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, header};
+use http_body::Body;
+use hyper::body::Incoming;
+use rustix::io::Errno;
+use tokio::time::timeout;
+
+use super::Listener;
+use super::bind::Socket;
+use super::bounds::ConnectionBounds;
+use super::connections::Connections;
+use super::drain::Drain;
+use super::link::Link;
+use super::metrics::RefusalReason;
+use super::peer::Peer;
+use super::refusal::overloaded;
+use super::serve::{Service, Stream, serve};
+use super::tally::Incident;
+
+impl Listener {
+    /// Accepts connections and answers their requests with `handler` until the drain begins.
+    ///
+    /// No connection waits for a place: a message would then be sent after its caller has gone.
+    pub async fn serve<H, F, B>(
+        self,
+        handler: H,
+        bounds: ConnectionBounds,
+        connections: Arc<Connections>,
+        mut drain: Drain,
+    ) where
+        H: Fn(Request<Incoming>, Arc<Link>) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Response<B>> + Send,
+        B: Body<Data = Bytes> + From<Bytes> + Send + Unpin + 'static,
+        B::Error: std::error::Error + Send + Sync + 'static,
+    {
+        let mut retry_delay = MIN_RETRY_DELAY;
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = drain.begun() => return,
+                accepted = self.accept() => accepted,
+            };
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) if is_peers_fault(&error) => continue,
+                Err(error) => {
+                    // Mostly, no file descriptor is left. The pause lets open connections end and give
+                    // theirs back. The system gives this error without a waiting caller as well, so no
+                    // connection is closed for one.
+                    connections.note(Incident::NotAccepted, &error.to_string());
+                    tokio::time::sleep(retry_delay).await;
+                    retry_delay = (retry_delay * 2).min(MAX_RETRY_DELAY);
+                    continue;
+                }
+            };
+            retry_delay = MIN_RETRY_DELAY;
+            if !self.allows(&peer) {
+                connections.refused(RefusalReason::User, &peer.to_string());
+                continue;
+            }
+            let link = Arc::new(Link::new(peer).arrived_at(stream.local()));
+            let address = link.peer().ip();
+            let address = address.filter(|address| bounds.counts_connections_of(*address));
+            let service = Service {
+                bounds: bounds.clone(),
+                connections: Arc::clone(&connections),
+                drain: drain.clone(),
+            };
+            let mut admitted = connections.admit(link.seat(), address);
+            if matches!(admitted, Err(RefusalReason::Overloaded))
+                && connections.ask_ended_peers().await
+            {
+                admitted = connections.admit(link.seat(), address);
+            }
+            match admitted {
+                Ok(place) => {
+                    let handler = handler.clone();
+                    tokio::spawn(async move {
+                        serve(stream, link, handler, service).await;
+                        drop(place);
+                    });
+                    // Lets an idle connection give up its place before the next one is accepted.
+                    tokio::task::yield_now().await;
+                }
+                Err(reason) => {
+                    connections.refused(reason, &link.peer().to_string());
+                    if reason == RefusalReason::Overloaded {
+                        refuse::<B>(stream, link, service);
+                    }
+                }
+            }
+        }
+    }
+
+    /// True for a peer that may call.
+    fn allows(&self, peer: &Peer) -> bool {
+        match peer {
+            Peer::Tcp(_) => true,
+            Peer::Unix { uid } => self.allow_uids.contains(uid),
+        }
+    }
+
+    async fn accept(&self) -> io::Result<(Stream, Peer)> {
+        match &self.socket {
+            Socket::Tcp(socket) => {
+                let (stream, address) = socket.accept().await?;
+                // Only a connection that is gone already has no such option; its first read tells.
+                stream.set_nodelay(true).ok();
+                Ok((Stream::Tcp(stream), Peer::Tcp(address)))
+            }
+            Socket::Unix(socket) => {
+                let (stream, _) = socket.accept().await?;
+                let uid = stream.peer_cred()?.uid();
+                Ok((Stream::Unix(stream), Peer::Unix { uid }))
+            }
+        }
+    }
+}
+
+/// Answers the first request of a connection with 503, in a task of bounded number and duration. A
+/// connection beyond the bound is closed without an answer.
+fn refuse<B>(stream: Stream, link: Arc<Link>, service: Service)
+where
+    B: Body<Data = Bytes> + From<Bytes> + Send + Unpin + 'static,
+    B::Error: std::error::Error + Send + Sync + 'static,
+{
+    let Some(permit) = service.connections.refusal() else {
+        return;
+    };
+    let handler = |request: Request<Incoming>, link: Arc<Link>| async move {
+        if !request.body().is_end_stream() {
+            link.body_unread();
+        }
+        let mut response = overloaded().to_response().map(B::from);
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+        response
+    };
+    tokio::spawn(async move {
+        let refusal = serve(stream, link, handler, service);
+        timeout(REFUSAL_TIMEOUT, refusal).await.ok();
+        drop(permit);
+    });
+}
+
+/// True for a connection that ended before it was accepted.
+fn is_peers_fault(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(
+        errno,
+        Some(Errno::CONNABORTED | Errno::CONNRESET | Errno::NOTCONN | Errno::INTR)
+    )
+}
+
+/// Wait after the first failed accept; doubles with each further failure.
+const MIN_RETRY_DELAY: Duration = Duration::from_millis(50);
+/// Longest wait after a failed accept.
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(1);
+/// The time for a refusal: the handshake of TLS, the head of the request, and the answer.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(3);

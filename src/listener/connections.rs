@@ -1,0 +1,283 @@
+//! The places of a kind of listener: who gets a place, and who gives a place up.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep};
+
+use super::addresses::{AddressCounts, AddressShare};
+use super::metrics::{KindMetrics, RefusalReason};
+use super::seat::Seat;
+use super::tally::{Incident, Tally};
+
+/// The open connections of all listeners of one kind.
+///
+/// With every place taken, the connection that is idle longest leaves. With every connection at work, a new
+/// one is refused; the refusals under way are bounded as well.
+#[derive(Debug)]
+pub struct Connections {
+    max: usize,
+    addresses: Option<Arc<AddressCounts>>,
+    table: Mutex<Table>,
+    refusals: Arc<Semaphore>,
+    metrics: KindMetrics,
+    tally: Mutex<Tally>,
+    /// The time of the last question to peers that have ended their side.
+    asked: Mutex<Option<Instant>>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    /// The connections with a place, by number.
+    seats: HashMap<u64, Arc<Seat>>,
+    /// The number of connections that were told to leave and are still open.
+    leaving: usize,
+    next: u64,
+}
+
+/// The place of a connection, given back when dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    connections: Arc<Connections>,
+    number: u64,
+    _share: Option<AddressShare>,
+}
+
+impl Connections {
+    /// Makes a table with `max` places, and with a bound for each address or without.
+    #[must_use]
+    pub fn new(max: usize, per_address: Option<usize>, metrics: KindMetrics) -> Arc<Self> {
+        Arc::new(Self {
+            max,
+            addresses: per_address.map(AddressCounts::new),
+            table: Mutex::default(),
+            refusals: Arc::new(Semaphore::new(spare(max))),
+            metrics,
+            tally: Mutex::default(),
+            asked: Mutex::default(),
+        })
+    }
+
+    /// Returns the kind of listener.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        self.metrics.listener
+    }
+
+    /// Gives a new connection a place, if need be the place of an idle one, which closes as soon as its task
+    /// runs. An `address` has a bound of its own; `None` for an address without.
+    ///
+    /// # Errors
+    /// The reason for which the connection is refused.
+    pub(super) fn admit(
+        self: &Arc<Self>,
+        seat: &Arc<Seat>,
+        address: Option<IpAddr>,
+    ) -> Result<Place, RefusalReason> {
+        let share = self.share_of(address)?;
+        let mut table = self.table.lock();
+        if table.seats.len() >= self.max {
+            if table.leaving >= spare(self.max) || !table.tell_idlest() {
+                return Err(RefusalReason::Overloaded);
+            }
+            self.note(Incident::ClosedIdle, "");
+        }
+        let number = table.next;
+        table.next += 1;
+        table.seats.insert(number, Arc::clone(seat));
+        drop(table);
+        self.metrics.open.inc();
+        Ok(Place {
+            connections: Arc::clone(self),
+            number,
+            _share: share,
+        })
+    }
+
+    /// Asks every peer that waits for an answer and has ended its own side if it is still there; twice, because the
+    /// first write to a peer that is gone succeeds. The places of peers that are gone are free afterwards. False if
+    /// there is no such peer, or the last questions are less than a second ago.
+    pub(super) async fn ask_ended_peers(&self) -> bool {
+        let now = Instant::now();
+        let is_due = |asked: Option<Instant>| asked.is_none_or(|at| now - at >= ASK_INTERVAL);
+        if !is_due(*self.asked.lock()) || !self.ask_all() {
+            return false;
+        }
+        *self.asked.lock() = Some(now);
+        for _ in 0..2 {
+            sleep(ASK_TIME).await;
+            self.ask_all();
+        }
+        true
+    }
+
+    /// Asks every peer that has ended its side; false if there is none.
+    fn ask_all(&self) -> bool {
+        let table = self.table.lock();
+        let asked = table.seats.values().filter(|seat| seat.ask());
+        asked.count() > 0
+    }
+
+    /// Takes a share of an address, for a connection or for a request that a trusted proxy hands on.
+    pub(super) fn share_of(
+        &self,
+        address: Option<IpAddr>,
+    ) -> Result<Option<AddressShare>, RefusalReason> {
+        let (Some(addresses), Some(address)) = (&self.addresses, address) else {
+            return Ok(None);
+        };
+        let share = addresses.take(address);
+        share.map(Some).ok_or(RefusalReason::PerAddress)
+    }
+
+    /// Takes the right to answer a connection with a refusal; `None` while too many are under way.
+    pub(super) fn refusal(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.refusals).try_acquire_owned().ok()
+    }
+
+    /// Counts a refusal, and logs the first of a minute.
+    pub(super) fn refused(&self, reason: RefusalReason, caller: &str) {
+        self.metrics.refused(reason);
+        self.note(Incident::Refused(reason), caller);
+    }
+
+    /// Logs the first incident of a kind; [`Self::log_summaries`] sums the others up.
+    pub(super) fn note(&self, incident: Incident, detail: &str) {
+        if self.tally.lock().note(incident) {
+            incident.log(self.metrics.listener, detail);
+        }
+    }
+
+    /// Logs the number of incidents since the last call that are not in the log yet.
+    pub fn log_summaries(&self) {
+        let summaries = self.tally.lock().take_summaries();
+        for (incident, count) in summaries {
+            incident.log_summary(self.metrics.listener, count);
+        }
+    }
+}
+
+impl Table {
+    /// Tells the connection that is idle longest to leave; false if none is idle.
+    fn tell_idlest(&mut self) -> bool {
+        let idle = self
+            .seats
+            .iter()
+            .filter_map(|(number, seat)| Some((seat.idle_since()?, *number)));
+        let Some((_, number)) = idle.min() else {
+            return false;
+        };
+        if let Some(seat) = self.seats.remove(&number) {
+            seat.tell_to_leave();
+            self.leaving += 1;
+        }
+        true
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.connections.metrics.open.dec();
+        let mut table = self.connections.table.lock();
+        if table.seats.remove(&self.number).is_none() {
+            table.leaving -= 1;
+        }
+    }
+}
+
+/// The interval between questions to peers that have ended their side.
+const ASK_INTERVAL: Duration = Duration::from_secs(1);
+/// The time for the reset of a peer on this machine, and for the end of its connection.
+const ASK_TIME: Duration = Duration::from_millis(2);
+
+/// Connections beyond the places of a listener: refusals under way, and as many that are told to leave.
+pub(super) fn spare(max: usize) -> usize {
+    (max / 16).clamp(1, 64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct House {
+        connections: Arc<Connections>,
+        start: Instant,
+    }
+
+    impl House {
+        fn new(max: usize) -> Self {
+            Self {
+                connections: Connections::new(max, None, KindMetrics::unread("outbound")),
+                start: Instant::now(),
+            }
+        }
+
+        /// A connection that is idle since `seconds` after the start.
+        fn open(&self, seconds: u64) -> (Arc<Seat>, Result<Place, RefusalReason>) {
+            let since = self.start + Duration::from_secs(seconds);
+            let seat = Arc::new(Seat::new(since));
+            let admission = self.connections.admit(&seat, None);
+            (seat, admission)
+        }
+    }
+
+    fn is_told(seat: &Seat) -> bool {
+        let cx = std::task::Context::from_waker(std::task::Waker::noop());
+        seat.poll_told(&cx).is_ready()
+    }
+
+    #[test]
+    fn the_connection_idle_longest_leaves_and_a_connection_at_work_never_does() {
+        let house = House::new(3);
+        let (oldest, _first) = house.open(1);
+        let (second_oldest, second) = house.open(2);
+        let (third_oldest, _third) = house.open(3);
+        oldest.works();
+        let (_, fourth) = house.open(4);
+        assert!(fourth.is_ok());
+        assert!(is_told(&second_oldest) && !is_told(&oldest) && !is_told(&third_oldest));
+        // While a told connection is still closing, no second connection is told to close, and a newcomer is refused.
+        assert_eq!(house.open(5).1.unwrap_err(), RefusalReason::Overloaded);
+        drop(second);
+        assert!(house.open(6).1.is_ok());
+        assert!(is_told(&third_oldest));
+    }
+
+    #[test]
+    fn a_newcomer_is_refused_while_every_connection_works() {
+        let house = House::new(2);
+        let places: Vec<_> = (0..2).map(|second| house.open(second)).collect();
+        places.iter().for_each(|(seat, _)| seat.works());
+        assert_eq!(house.open(3).1.unwrap_err(), RefusalReason::Overloaded);
+        drop(places);
+        assert!(house.open(4).1.is_ok());
+    }
+
+    #[test]
+    fn an_address_with_a_bound_holds_a_part_of_the_places() {
+        let connections = Connections::new(8, Some(2), KindMetrics::unread("inbound"));
+        let open = |address: Option<&str>| {
+            let seat = Arc::new(Seat::new(Instant::now()));
+            connections.admit(&seat, address.map(|address| address.parse().unwrap()))
+        };
+        let held = [open(Some("203.0.113.9")), open(Some("203.0.113.9"))];
+        assert!(held.iter().all(Result::is_ok));
+        let refused = open(Some("203.0.113.9")).unwrap_err();
+        assert_eq!(refused, RefusalReason::PerAddress);
+        assert!(open(Some("203.0.113.10")).is_ok() && open(None).is_ok());
+        drop(held);
+        assert!(open(Some("203.0.113.9")).is_ok());
+    }
+
+    #[test]
+    fn refusals_under_way_are_bounded() {
+        let connections = Connections::new(32, None, KindMetrics::unread("outbound"));
+        let under_way: Vec<_> = (0..2).map(|_| connections.refusal()).collect();
+        assert!(under_way.iter().all(Option::is_some));
+        assert!(connections.refusal().is_none());
+    }
+}

@@ -1,0 +1,48 @@
+//! The end of serving: listeners stop accepting, and connections finish the request under way.
+
+use tokio::sync::{mpsc, watch};
+
+/// The receiving end, held by each listener and each connection. The drain ends when the last copy is
+/// dropped.
+#[derive(Clone, Debug)]
+pub struct Drain {
+    begun: watch::Receiver<bool>,
+    _open: mpsc::Sender<()>,
+}
+
+/// The end that begins the drain and waits for the completion.
+#[derive(Debug)]
+pub struct Drainer {
+    begun: watch::Sender<bool>,
+    open: mpsc::Receiver<()>,
+}
+
+/// Makes the two ends.
+#[must_use]
+pub fn drain() -> (Drainer, Drain) {
+    let (begin, begun) = watch::channel(false);
+    let (sender, open) = mpsc::channel(1);
+    let drain = Drain {
+        begun,
+        _open: sender,
+    };
+    (Drainer { begun: begin, open }, drain)
+}
+
+impl Drainer {
+    /// Begins the drain: no connection is accepted any more, idle connections close, and the others
+    /// finish the request under way. Returns when all connections have ended.
+    pub async fn drain(mut self) {
+        self.begun.send_replace(true);
+        // No message is ever sent; the channel closes with the last `Drain`.
+        while self.open.recv().await.is_some() {}
+    }
+}
+
+impl Drain {
+    /// Waits until the drain begins.
+    pub(super) async fn begun(&mut self) {
+        // An error means that the `Drainer` is gone, and serving ends then too.
+        self.begun.wait_for(|begun| *begun).await.ok();
+    }
+}

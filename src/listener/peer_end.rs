@@ -1,0 +1,63 @@
+//! The end of a peer's side, as the kernel knows it: also behind bytes that nobody has read.
+
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use tokio::io::{Interest, Ready};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::server::TlsStream;
+
+/// A connection that knows of the end of the peer's side before the bytes in front of the end are read.
+pub(super) trait PeerEnd {
+    /// True once the peer has ended its side, or is gone.
+    fn has_ended(&self) -> bool;
+}
+
+impl PeerEnd for TcpStream {
+    fn has_ended(&self) -> bool {
+        is_read_closed(self.ready(Interest::READABLE))
+    }
+}
+
+impl PeerEnd for UnixStream {
+    fn has_ended(&self) -> bool {
+        is_read_closed(self.ready(Interest::READABLE))
+    }
+}
+
+impl PeerEnd for TlsStream<TcpStream> {
+    fn has_ended(&self) -> bool {
+        self.get_ref().0.has_ended()
+    }
+}
+
+/// Reads the state that the last events of the kernel have left; nothing waits.
+fn is_read_closed(ready: impl Future<Output = io::Result<Ready>>) -> bool {
+    let mut cx = Context::from_waker(Waker::noop());
+    match pin!(ready).poll(&mut cx) {
+        Poll::Ready(Ok(ready)) => ready.is_read_closed(),
+        Poll::Ready(Err(_)) | Poll::Pending => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_end_of_a_side_shows_behind_unread_bytes() {
+        let (near, mut far) = UnixStream::pair().unwrap();
+        far.write_all(b"unread").await.unwrap();
+        near.readable().await.unwrap();
+        assert!(!near.has_ended());
+        far.shutdown().await.unwrap();
+        // The event arrives when the runtime waits next.
+        while !near.has_ended() {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! The seat of one connection: idle or at work, and told to leave or not.
+
+use std::task::{Context, Poll, Waker};
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+/// The part of a connection that the table of connections sees.
+///
+/// A connection is idle before the first byte and between two requests. Only an idle connection is told to
+/// leave, so that making room costs no request.
+#[derive(Debug)]
+pub(super) struct Seat(Mutex<SeatState>);
+
+#[derive(Debug)]
+struct SeatState {
+    idle_since: Option<Instant>,
+    is_told_to_leave: bool,
+    /// True while the peer waits for an answer and has ended its own side.
+    has_ended_peer: bool,
+    /// True if the connection is to find out whether such a peer is still there.
+    is_asked: bool,
+    waker: Option<Waker>,
+}
+
+impl Seat {
+    /// Makes the seat of a new connection: idle since `now`.
+    pub(super) fn new(now: Instant) -> Self {
+        Self(Mutex::new(SeatState {
+            idle_since: Some(now),
+            is_told_to_leave: false,
+            has_ended_peer: false,
+            is_asked: false,
+            waker: None,
+        }))
+    }
+
+    /// Marks the connection as idle.
+    pub(super) fn rests(&self, now: Instant) {
+        let mut state = self.0.lock();
+        state.idle_since = Some(now);
+        state.has_ended_peer = false;
+    }
+
+    /// Marks the connection as at work.
+    pub(super) fn works(&self) {
+        let mut state = self.0.lock();
+        state.idle_since = None;
+        state.has_ended_peer = false;
+    }
+
+    /// Returns the time since which the connection is idle.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        self.0.lock().idle_since
+    }
+
+    /// Tells the connection to leave as soon as it is idle.
+    pub(super) fn tell_to_leave(&self) {
+        let mut state = self.0.lock();
+        state.is_told_to_leave = true;
+        state.wake();
+    }
+
+    /// Marks the peer as one that has ended its own side and waits for an answer.
+    pub(super) fn peer_ends(&self, cx: &Context<'_>) {
+        let mut state = self.0.lock();
+        state.has_ended_peer = true;
+        state.register(cx);
+    }
+
+    /// Asks the connection whether a peer that has ended its own side is still there; false for any other peer.
+    pub(super) fn ask(&self) -> bool {
+        let mut state = self.0.lock();
+        state.is_asked = state.has_ended_peer;
+        if state.is_asked {
+            state.wake();
+        }
+        state.is_asked
+    }
+
+    /// Returns true once for each question of [`ask`](Self::ask).
+    pub(super) fn take_question(&self, cx: &Context<'_>) -> bool {
+        let mut state = self.0.lock();
+        state.register(cx);
+        std::mem::take(&mut state.is_asked)
+    }
+
+    /// Returns ready once the connection is told to leave.
+    pub(super) fn poll_told(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut state = self.0.lock();
+        if state.is_told_to_leave {
+            return Poll::Ready(());
+        }
+        state.register(cx);
+        Poll::Pending
+    }
+}
+
+impl SeatState {
+    fn register(&mut self, cx: &Context<'_>) {
+        match &mut self.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            None => self.waker = Some(cx.waker().clone()),
+        }
+    }
+
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! The service of an accepted connection: TLS if the listener speaks it, then HTTP/1.1 until the end.
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::bounds::ConnectionBounds;
+use super::connections::Connections;
+use super::drain::Drain;
+use super::link::Link;
+use super::peer_end::PeerEnd;
+use super::refusal::overloaded;
+use super::stream::LinkStream;
+use crate::response::{INTERNAL, Refusal};
+
+/// An accepted connection before TLS.
+pub(super) enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Stream {
+    /// The address at which the connection arrived; `None` for a Unix socket.
+    pub(super) fn local(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(stream) => stream.local_addr().ok(),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
+/// The bounds, the table of connections and the drain that a connection is served with.
+pub(super) struct Service {
+    pub(super) bounds: ConnectionBounds,
+    pub(super) connections: Arc<Connections>,
+    pub(super) drain: Drain,
+}
+
+/// Serves a connection until the peer, the drain or a lack of places ends it.
+pub(super) async fn serve<H, F, B>(
+    stream: Stream,
+    link: Arc<Link>,
+    handler: H,
+    mut service: Service,
+) where
+    H: Fn(Request<Incoming>, Arc<Link>) -> F + Send + Sync,
+    F: Future<Output = Response<B>> + Send,
+    B: Body<Data = Bytes> + From<Bytes> + Send + Unpin + 'static,
+    B::Error: std::error::Error + Send + Sync + 'static,
+{
+    let tls = service.bounds.tls.as_ref().map(|tls| tls.load_full());
+    match (stream, tls) {
+        (Stream::Tcp(stream), Some(tls)) => {
+            if let Some(stream) = handshake(stream, tls, &link, &mut service.drain).await {
+                link.note_handshake(stream.get_ref().1.server_name());
+                serve_http(stream, link, handler, service).await;
+            }
+        }
+        (Stream::Tcp(stream), None) => serve_http(stream, link, handler, service).await,
+        (Stream::Unix(stream), _) => serve_http(stream, link, handler, service).await,
+    }
+}
+
+/// The TLS connection with a peer, if the handshake succeeds in time. During a handshake the connection is
+/// idle: a drain or a lack of places ends it.
+async fn handshake(
+    stream: TcpStream,
+    tls: Arc<ServerConfig>,
+    link: &Link,
+    drain: &mut Drain,
+) -> Option<TlsStream<TcpStream>> {
+    let handshake = timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(tls).accept(stream));
+    let failure = tokio::select! {
+        biased;
+        done = handshake => match done {
+            Ok(Ok(stream)) => return Some(stream),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "it took too long".to_owned(),
+        },
+        () = drain.begun() => "the sidecar is stopping".to_owned(),
+        () = poll_fn(|cx| link.seat().poll_told(cx)) => "its place was needed".to_owned(),
+    };
+    tracing::debug!(caller = %link.peer(), reason = failure, "the TLS handshake with a caller failed");
+    None
+}
+
+async fn serve_http<T, H, F, B>(stream: T, link: Arc<Link>, handler: H, service: Service)
+where
+    T: AsyncRead + AsyncWrite + PeerEnd + Unpin + Send + 'static,
+    H: Fn(Request<Incoming>, Arc<Link>) -> F + Send + Sync,
+    F: Future<Output = Response<B>> + Send,
+    B: Body<Data = Bytes> + From<Bytes> + Send + Unpin + 'static,
+    B::Error: std::error::Error + Send + Sync + 'static,
+{
+    let Service {
+        bounds,
+        connections,
+        mut drain,
+    } = service;
+    let answering = service_fn(|request: Request<Incoming>| {
+        let client = bounds.proxies.load().client(link.peer(), request.headers());
+        link.request_begins(client, request.version());
+        let client = client.filter(|client| bounds.counts_connections_of(*client));
+        let share = connections.share_of(client);
+        if let Err(reason) = share {
+            connections.refused(reason, &link.client());
+        }
+        let has_body = !request.is_end_stream();
+        let is_safe = request.method().is_safe();
+        // Boxed: otherwise each future around the handler would reserve the handler's kilobytes once
+        // more, on idle connections too.
+        let answer = share
+            .is_ok()
+            .then(|| Box::pin(handler(request, Arc::clone(&link))));
+        let link = Arc::clone(&link);
+        async move {
+            let answered = match answer {
+                Some(answer) => catch_panic(answer)
+                    .await
+                    .map_err(|Panicked| internal_error(!is_safe)),
+                None => Err(overloaded()),
+            };
+            drop(share);
+            let answer = answered.unwrap_or_else(|refusal| {
+                if has_body {
+                    link.body_unread();
+                }
+                refusal.to_response().map(B::from)
+            });
+            Ok::<_, Infallible>(answer.map(|body| TrackedBody { body, link }))
+        }
+    });
+    let stream = LinkStream::new(stream, Arc::clone(&link), &bounds);
+    let mut connection = pin!(
+        http1::Builder::new()
+            // With half_close, hyper would not notice that a peer has gone; see `Link::request_is_read`.
+            .half_close(false)
+            .max_headers(MAX_HEADERS)
+            .max_header_size(bounds.max_head)
+            .max_buf_size(bounds.buffer_size())
+            .serve_connection(TokioIo::new(stream), answering)
+    );
+    let ended = tokio::select! {
+        biased;
+        ended = connection.as_mut() => ended,
+        () = drain.begun() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(caller = %link.peer(), %error, "a connection ended early");
+    }
+}
+
+/// The sign of a panic in a handler. Only the panic hook knows the message.
+struct Panicked;
+
+/// Runs a handler, and ends no more than the request if the handler panics. The state of the
+/// handler is dropped with the future and never used again, so it need not be unwind safe.
+async fn catch_panic<F: Future>(mut handler: Pin<Box<F>>) -> Result<F::Output, Panicked> {
+    poll_fn(
+        |cx| match catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(cx))) {
+            Ok(step) => step.map(Ok),
+            Err(_) => Poll::Ready(Err(Panicked)),
+        },
+    )
+    .await
+}
+
+fn internal_error(outcome_unknown: bool) -> Refusal {
+    let details = "this is a fault of Keyside's own; its log names the place, please report it";
+    Refusal {
+        outcome_unknown,
+        ..Refusal::new(INTERNAL, "the request could not be handled", details)
+    }
+}
+
+/// The body of an answer. The drop tells the link that the answer has ended.
+struct TrackedBody<B> {
+    body: B,
+    link: Arc<Link>,
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for TrackedBody<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl<B> Drop for TrackedBody<B> {
+    fn drop(&mut self) {
+        self.link.answer_ends();
+    }
+}
+
+/// Most headers of a request: hyper's own bound.
+const MAX_HEADERS: usize = 100;
+/// Longest TLS handshake: four round trips over a slow line, with room.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,0 +1,500 @@
+//! The bytes of one connection, below hyper; `link.rs` tells what the phases mean.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use super::bounds::ConnectionBounds;
+use super::link::{Link, Phase, Timeouts};
+use super::peer_end::PeerEnd;
+use crate::response::{BAD_REQUEST, HEADERS_TOO_LARGE, Refusal};
+use crate::watchdog::Watchdog;
+
+/// A socket with the [`Link`] and the timeouts.
+#[derive(Debug)]
+pub(super) struct LinkStream<T> {
+    stream: T,
+    link: Arc<Link>,
+    timeouts: Timeouts,
+    max_head: usize,
+    tls_advice: &'static str,
+    watchdog: Watchdog,
+    line: LineScan,
+    /// The refusal that replaces an error answer of hyper's, and the count of the written bytes.
+    replacement: Option<(Vec<u8>, usize)>,
+    /// True once this side is shut down and the rest of the peer's bytes are thrown away.
+    is_lingering: bool,
+    /// Time at which the peer's side ended, if that was before the request was read.
+    ended: Option<Instant>,
+    /// True if the peer's side has ended, and hyper was not told.
+    hides_end: bool,
+    /// True if a read of hyper's is pending since the last flush. hyper does not read while it holds bytes of a
+    /// further request, or of a body that its handler does not ask for.
+    is_reading: bool,
+    /// True once a byte of the answer was written.
+    has_written: bool,
+    /// The time of the last interim answer that the peer has got to see if it is still there.
+    probed: Option<Instant>,
+    /// True while the peer takes no byte of what is to be written. The watchdog then has the end of the
+    /// wait.
+    is_stalled: bool,
+}
+
+/// The scan of a request line as the bytes arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LineScan {
+    /// No byte of the line is here.
+    Waiting,
+    /// The beginning of the line is here. `is_tls` if the first byte begins a TLS handshake.
+    Within { is_tls: bool },
+    /// The whole line is here. `is_tls` as in `Within`.
+    Done { is_tls: bool },
+}
+
+impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> LinkStream<T> {
+    pub(super) fn new(stream: T, link: Arc<Link>, bounds: &ConnectionBounds) -> Self {
+        Self {
+            stream,
+            link,
+            timeouts: bounds.timeouts,
+            max_head: bounds.max_head,
+            tls_advice: bounds.tls_advice,
+            watchdog: Watchdog::new(Instant::now() + bounds.timeouts.head),
+            line: LineScan::Waiting,
+            replacement: None,
+            is_lingering: false,
+            ended: None,
+            hides_end: false,
+            is_reading: false,
+            has_written: false,
+            probed: None,
+            is_stalled: false,
+        }
+    }
+
+    /// Scans the bytes of a head as they arrive: the first byte starts the head's timeout, and a `#` in
+    /// the first line is a fragment.
+    fn scan_head(&mut self, bytes: &[u8]) {
+        let is_tls = match (self.line, bytes.first()) {
+            (LineScan::Done { .. }, _) | (_, None) => return,
+            (LineScan::Within { is_tls }, _) => is_tls,
+            (LineScan::Waiting, Some(first)) => {
+                self.link.note_fragment(false);
+                self.link.seat().works();
+                self.watchdog.set(Instant::now() + self.timeouts.head);
+                *first == TLS_HANDSHAKE
+            }
+        };
+        let end = memchr::memchr(b'\n', bytes);
+        let line = bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default();
+        if memchr::memchr(b'#', line).is_some() {
+            self.link.note_fragment(true);
+        }
+        self.line = match end {
+            Some(_) => LineScan::Done { is_tls },
+            None => LineScan::Within { is_tls },
+        };
+    }
+
+    /// Replaces the bare status line that hyper writes for a head that it cannot parse.
+    fn replace(&mut self, written_by_hyper: &[u8]) {
+        let status = written_by_hyper.get(9..12).unwrap_or_default();
+        let refusal = if status == b"431" || status == b"414" {
+            let limit = self.max_head / 1024;
+            Refusal::new(
+                HEADERS_TOO_LARGE,
+                "the head of the request is too large",
+                format!("send at most 100 headers and {limit} KiB of request line and headers"),
+            )
+        } else if matches!(
+            self.line,
+            LineScan::Within { is_tls: true } | LineScan::Done { is_tls: true }
+        ) {
+            let message = "this is a TLS handshake, and this port speaks plain HTTP";
+            Refusal::new(BAD_REQUEST, message, self.tls_advice)
+        } else {
+            Refusal::new(
+                BAD_REQUEST,
+                "the head of the request is not valid HTTP/1.1",
+                "check the request line and the headers, byte for byte",
+            )
+        };
+        self.replacement = Some((http1(&refusal), 0));
+        self.link.body_unread();
+    }
+
+    fn poll_replacement(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some((bytes, written)) = &mut self.replacement {
+            let rest = bytes.get(*written..).unwrap_or_default();
+            if rest.is_empty() {
+                self.replacement = None;
+                break;
+            }
+            *written += ready!(Pin::new(&mut self.stream).poll_write(cx, rest))?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Decides on the end of the peer's side outside a head: pending while it is held back or hidden.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // Told of the end, hyper would close the connection with the answer unsent. `begin_head` wakes
+        // hyper once the answer is flushed.
+        if self.link.is(Phase::Read) || self.link.is(Phase::Answered) {
+            self.hides_end = true;
+            self.link.seat().peer_ends(cx);
+            return Poll::Pending;
+        }
+        // The end may arrive together with the request, before the handler could say that the request
+        // is read.
+        let ended = *self.ended.get_or_insert_with(Instant::now);
+        if ended.elapsed() < END_GRACE {
+            self.watchdog.set(ended + END_GRACE);
+            ready!(self.watchdog.poll(cx));
+        }
+        Poll::Ready(())
+    }
+
+    /// Looks for the end of a peer while hyper does not read: a request that waits ends with its peer, also if
+    /// bytes of a body or of further requests stand before the end. An error ends the connection.
+    fn watch_for_end(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.stream.has_ended() {
+            return match self.poll_end(cx) {
+                Poll::Ready(()) => Err(io::ErrorKind::ConnectionAborted.into()),
+                Poll::Pending => Ok(()),
+            };
+        }
+        if self.link.is_upload() {
+            // The first question comes after an interval: most uploads do not wait.
+            let last = *self.probed.get_or_insert_with(Instant::now);
+            if last.elapsed() >= PROBE_INTERVAL {
+                self.probed = None;
+                self.probe(cx)?;
+            }
+        }
+        // The end wakes nobody while unread bytes stand before it.
+        if !self.is_stalled {
+            self.watchdog.set(Instant::now() + WATCH_INTERVAL);
+            if self.watchdog.poll(cx).is_ready() {
+                cx.waker().wake_by_ref();
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds out if a peer that has ended its own side is still there: an interim answer makes the system of a peer
+    /// that is gone send a reset, and the next write then fails. An error ends the connection.
+    fn probe(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.has_written || !self.link.takes_interim_answers() {
+            return Ok(());
+        }
+        let is_first = self.probed.is_none();
+        let bytes: &[u8] = if is_first { INTERIM_ANSWER } else { b"" };
+        match Pin::new(&mut self.stream).poll_write(cx, bytes)? {
+            Poll::Ready(written) if written < bytes.len() => Err(io::ErrorKind::WriteZero.into()),
+            Poll::Ready(_) => {
+                self.probed.get_or_insert_with(Instant::now);
+                Ok(())
+            }
+            Poll::Pending => Ok(()),
+        }
+    }
+
+    /// Ends a pending write with an error once the peer has taken nothing for `Timeouts::write`. Other
+    /// wake-ups of the connection do not prolong the wait.
+    fn write_or_timeout<R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        step: Poll<io::Result<R>>,
+    ) -> Poll<io::Result<R>> {
+        if step.is_pending() && !self.is_stalled {
+            self.watchdog.set(Instant::now() + self.timeouts.write);
+        }
+        self.is_stalled = step.is_pending();
+        self.or_timeout(cx, step)
+    }
+
+    /// Waits for the next request, after the answer was flushed.
+    fn begin_head(&mut self, cx: &mut Context<'_>) {
+        self.link.set(Phase::Head);
+        self.line = LineScan::Waiting;
+        self.has_written = false;
+        self.probed = None;
+        let now = Instant::now();
+        self.watchdog.set(now + self.timeouts.keep_alive);
+        self.link.seat().rests(now);
+        // hyper does not read now if an earlier read is pending: then no read would start the timer, or
+        // listen for the order to leave.
+        let is_over =
+            self.watchdog.poll(cx).is_ready() || self.link.seat().poll_told(cx).is_ready();
+        if is_over || self.hides_end {
+            self.hides_end = false;
+            cx.waker().wake_by_ref();
+        }
+    }
+
+    /// Ends a pending step with an error once the watchdog has fired.
+    fn or_timeout<R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        step: Poll<io::Result<R>>,
+    ) -> Poll<io::Result<R>> {
+        if step.is_pending() {
+            ready!(self.watchdog.poll(cx));
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        step
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> AsyncRead for LinkStream<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let before = buf.filled().len();
+        let step = Pin::new(&mut this.stream).poll_read(cx, buf);
+        this.is_reading = step.is_pending();
+        if !this.link.is(Phase::Head) {
+            let has_ended = step.is_ready() && buf.filled().len() == before;
+            if has_ended {
+                ready!(this.poll_end(cx));
+            }
+            return step;
+        }
+        if step.is_ready() {
+            this.scan_head(buf.filled().get(before..).unwrap_or_default());
+        } else if this.line == LineScan::Waiting && this.link.seat().poll_told(cx).is_ready() {
+            // No byte of a request is here. For hyper, this looks as if the peer had closed the connection.
+            return Poll::Ready(Ok(()));
+        }
+        this.or_timeout(cx, step)
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> AsyncWrite for LinkStream<T> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        // No handler has run, so hyper answers by itself: it could not parse the head.
+        if this.link.is(Phase::Head) {
+            this.replace(data);
+            return Poll::Ready(Ok(data.len()));
+        }
+        this.has_written = true;
+        let step = Pin::new(&mut this.stream).poll_write(cx, data);
+        this.write_or_timeout(cx, step)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        if this.link.is(Phase::Head) {
+            let first = data.iter().find(|slice| !slice.is_empty());
+            this.replace(first.map_or(&[], |slice| slice));
+            return Poll::Ready(Ok(data.iter().map(|slice| slice.len()).sum()));
+        }
+        this.has_written = true;
+        let step = Pin::new(&mut this.stream).poll_write_vectored(cx, data);
+        this.write_or_timeout(cx, step)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let step = match this.poll_replacement(cx) {
+            Poll::Ready(Ok(())) => Pin::new(&mut this.stream).poll_flush(cx),
+            other => other,
+        };
+        let flushed = ready!(this.write_or_timeout(cx, step));
+        let is_reading = std::mem::take(&mut this.is_reading);
+        if this.link.is_waiting() && !is_reading {
+            this.watch_for_end(cx)?;
+        }
+        if this.hides_end && this.link.is(Phase::Read) && this.link.seat().take_question(cx) {
+            this.probe(cx)?;
+        }
+        if this.link.is(Phase::Answered) {
+            this.begin_head(cx);
+        }
+        Poll::Ready(flushed)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if !this.is_lingering {
+            // TLS has a last record to write, which a peer that takes no byte would hold up.
+            let step = match this.poll_replacement(cx) {
+                Poll::Ready(Ok(())) => Pin::new(&mut this.stream).poll_shutdown(cx),
+                other => other,
+            };
+            ready!(this.write_or_timeout(cx, step))?;
+            if !this.link.lingers() {
+                return Poll::Ready(Ok(()));
+            }
+            this.watchdog.set(Instant::now() + LINGER_TIMEOUT);
+            this.is_lingering = true;
+        }
+        // A close with unread bytes would reset the connection, and the reset could overtake the
+        // answer. So the rest of the peer's bytes is read and thrown away for a moment.
+        let mut scratch = [0; 4096];
+        loop {
+            let mut buf = ReadBuf::new(&mut scratch);
+            match Pin::new(&mut this.stream).poll_read(cx, &mut buf) {
+                Poll::Ready(Ok(())) if !buf.filled().is_empty() => {}
+                Poll::Ready(_) => return Poll::Ready(Ok(())),
+                Poll::Pending => return this.watchdog.poll(cx).map(Ok),
+            }
+        }
+    }
+}
+
+/// The bytes of a refusal that is written below hyper.
+fn http1(refusal: &Refusal) -> Vec<u8> {
+    let response = refusal.to_response();
+    let mut wire = format!(
+        "HTTP/1.1 {}\r\nconnection: close\r\ncontent-length: {}\r\n",
+        response.status(),
+        response.body().len()
+    )
+    .into_bytes();
+    for (name, value) in response.headers() {
+        wire.extend_from_slice(name.as_str().as_bytes());
+        wire.extend_from_slice(b": ");
+        wire.extend_from_slice(value.as_bytes());
+        wire.extend_from_slice(b"\r\n");
+    }
+    wire.extend_from_slice(b"\r\n");
+    wire.extend_from_slice(response.body());
+    wire
+}
+
+/// The first byte of a TLS record that carries a handshake (RFC 8446, section 5.1).
+const TLS_HANDSHAKE: u8 = 0x16;
+/// Time for a handler to read a request whose peer ended its own side with the last byte. A handler
+/// needs microseconds; a peer that is gone holds the place in a queue for no longer than this.
+const END_GRACE: Duration = Duration::from_millis(50);
+/// The interval of looks for the end of a peer behind unread bytes.
+const WATCH_INTERVAL: Duration = Duration::from_millis(100);
+/// The interval of questions to a peer whose upload waits.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+/// The interim answer that asks a peer if it is still there. Of all interim answers, old clients know this one.
+const INTERIM_ANSWER: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+/// Time for the peer to read an answer that came before the request had ended.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Wake, Waker};
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixStream;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::listener::peer::Peer;
+
+    fn pair() -> (UnixStream, UnixStream) {
+        UnixStream::pair().unwrap()
+    }
+
+    /// A stream whose peer has ended its side.
+    fn ended(phase: Phase) -> (Arc<Link>, LinkStream<UnixStream>) {
+        let link = Arc::new(Link::new(Peer::Unix { uid: 0 }));
+        link.set(phase);
+        let (near, _far) = pair();
+        let stream = LinkStream::new(near, Arc::clone(&link), &ConnectionBounds::local());
+        (link, stream)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_a_peers_side_is_held_back_until_its_request_can_be_read() {
+        for (phase, held_back) in [(Phase::Head, Duration::ZERO), (Phase::Busy, END_GRACE)] {
+            let (_link, mut stream) = ended(phase);
+            let began = Instant::now();
+            assert_eq!(stream.read(&mut [0; 8]).await.unwrap(), 0, "{phase:?}");
+            let waited = began.elapsed();
+            let latest = held_back + Duration::from_millis(2);
+            assert!(
+                (held_back..=latest).contains(&waited),
+                "{phase:?}: {waited:?}"
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_a_peers_side_is_hidden_from_the_request_to_the_last_byte_of_the_answer() {
+        let (link, mut stream) = ended(Phase::Busy);
+        let hour = Duration::from_secs(3600);
+        let mut buffer = [0; 8];
+        assert!(
+            timeout(END_GRACE / 2, stream.read(&mut buffer))
+                .await
+                .is_err()
+        );
+        link.request_is_read();
+        assert!(timeout(hour, stream.read(&mut buffer)).await.is_err());
+        link.answer_ends();
+        assert!(timeout(hour, stream.read(&mut buffer)).await.is_err());
+        stream.flush().await.unwrap();
+        assert_eq!(stream.read(&mut buffer).await.unwrap(), 0);
+    }
+
+    /// A waker that counts.
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flushed_answer_wakes_the_connection_for_a_hidden_end_or_the_keep_alive_timeout() {
+        let keep_alive = ConnectionBounds::local().timeouts.keep_alive;
+        for (peer_ended, wait) in [(true, Duration::ZERO), (false, keep_alive)] {
+            let link = Arc::new(Link::new(Peer::Unix { uid: 0 }));
+            let (near, far) = pair();
+            let mut stream = LinkStream::new(near, Arc::clone(&link), &ConnectionBounds::local());
+            let far = (!peer_ended).then_some(far);
+            let wakes = Arc::new(Wakes(AtomicUsize::new(0)));
+            let waker = Waker::from(Arc::clone(&wakes));
+            let mut cx = Context::from_waker(&waker);
+            let mut buffer = [0; 8];
+            let mut buffer = ReadBuf::new(&mut buffer);
+            link.request_is_read();
+            // The read of hyper while the handler runs; no other read follows by itself.
+            assert!(
+                Pin::new(&mut stream)
+                    .poll_read(&mut cx, &mut buffer)
+                    .is_pending()
+            );
+            link.answer_ends();
+            assert!(Pin::new(&mut stream).poll_flush(&mut cx).is_ready());
+            tokio::time::sleep(wait + Duration::from_millis(5)).await;
+            assert!(
+                wakes.0.load(Ordering::Relaxed) > 0,
+                "peer ended: {peer_ended}"
+            );
+            let read = Pin::new(&mut stream).poll_read(&mut cx, &mut buffer);
+            assert!(read.is_ready(), "peer ended: {peer_ended}");
+            drop(far);
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! The routes, hosts and headers that requests run on, all from one load of the configuration.
+
+use http::HeaderName;
+use tokio::sync::{mpsc, oneshot};
+
+use super::hosts::Hosts;
+use super::links::LinkRules;
+use super::policy::Policy;
+use crate::credential::SecretSet;
+
+/// The result of one load. A request keeps the generation that was live when it arrived, so no
+/// request sees half a reload.
+#[derive(Debug)]
+pub struct Generation {
+    /// Number of the load, counted from 1 for the start of the process.
+    pub number: u64,
+    /// The routes with their credentials, upstreams and limits.
+    pub policy: Policy,
+    /// Host names that the outbound listener answers for, besides the names of loopback.
+    pub hosts: Hosts,
+    /// The rules for links in answers.
+    pub links: LinkRules,
+    /// Every header that any provider injects. No application may send one of them.
+    pub injected: Vec<HeaderName>,
+}
+
+impl Generation {
+    /// Returns the secrets in use of the same credential, if they differ from the secrets that were sent.
+    pub(super) fn newer_than(&self, sent: SecretSet<'_>) -> Option<SecretSet<'_>> {
+        let credential = self.policy.credential(&sent.credential().name)?;
+        let in_use = credential.in_use();
+        (!in_use.is_same_as(sent)).then_some(in_use)
+    }
+}
+
+/// Asks the reloader to read all secret sources again; the `oneshot` answers once new secrets are in
+/// use. Used after a provider refuses a secret, because a successor may be there already.
+pub type SecretLookups = mpsc::Sender<oneshot::Sender<()>>;

@@ -1,0 +1,169 @@
+//! Waiting for a new secret while the provider refuses every secret at hand.
+//!
+//! The first refusal closes the hold of the credential. From then on
+//!
+//! - a request that was refused waits for newer secrets, or for the provider to accept the secrets after all;
+//! - a request that comes later waits without being sent, except for one probe a second;
+//! - after `hold`, each gets the provider's own answer.
+//!
+//! A request goes out again only after a refusal, which proves that the provider did nothing.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout};
+
+use super::body::Form;
+use super::generation::{Generation, SecretLookups};
+use crate::credential::{Refused, SecretSet};
+use crate::listener::Link;
+use crate::upstream::{Answer, AnswerBody};
+
+/// The end of a wait in the hold.
+pub(super) enum HoldEnd {
+    /// The request may be sent, with the secrets of this generation.
+    Send(Arc<Generation>),
+    /// The wait is over: the application gets the last answer of the provider.
+    Refused(Answer),
+}
+
+/// A request that may have to wait in the hold.
+pub(super) struct Hold<'a> {
+    /// The live generation, perhaps newer than the generation of the request.
+    pub(super) live: &'a ArcSwap<Generation>,
+    /// The reloader's queue of secret look-ups.
+    pub(super) lookups: &'a SecretLookups,
+    /// The connection of the application.
+    pub(super) link: &'a Link,
+    /// True once the upstream may have a byte of the request.
+    pub(super) written: &'a AtomicBool,
+}
+
+impl Hold<'_> {
+    /// Waits while the hold is closed, until `until` at most; `None` if the request may be sent at once.
+    pub(super) async fn pass(
+        &self,
+        sent: SecretSet<'_>,
+        form: Form,
+        until: Instant,
+    ) -> Option<HoldEnd> {
+        let hold = sent.credential().hold();
+        if hold.lets_pass(Instant::now()) {
+            return None;
+        }
+        let _waiting = self.waiting(form).await;
+        loop {
+            let live = self.live.load_full();
+            if live.newer_than(sent).is_some() || hold.lets_pass(Instant::now()) {
+                return Some(HoldEnd::Send(live));
+            }
+            if Instant::now() >= until
+                && let Some(refusal) = hold.refusal()
+            {
+                return Some(HoldEnd::Refused(answer_of(refusal)));
+            }
+            self.look_up_secrets().await;
+            tokio::time::sleep(HOLD_INTERVAL).await;
+        }
+    }
+
+    /// Waits after a refusal for secrets newer than `sent`, or for an open hold, until `until` at most.
+    pub(super) async fn wait_for_newer(
+        &self,
+        sent: SecretSet<'_>,
+        until: Instant,
+    ) -> Arc<Generation> {
+        if Instant::now() >= until {
+            self.look_up_secrets().await;
+            return self.live.load_full();
+        }
+        // The refusal proves that nothing of the request was taken.
+        self.written.store(false, Ordering::Relaxed);
+        let _waiting = self.waiting(REPEATABLE).await;
+        loop {
+            self.look_up_secrets().await;
+            let live = self.live.load_full();
+            if live.newer_than(sent).is_some() || Instant::now() >= until {
+                return live;
+            }
+            tokio::time::sleep(HOLD_INTERVAL).await;
+        }
+    }
+
+    /// Has the reloader read the sources of secrets now, before the next regular look-up.
+    async fn look_up_secrets(&self) {
+        let (done, wait) = oneshot::channel();
+        if self.lookups.try_send(done).is_ok() {
+            // A secret manager may not answer; the refusal stands then.
+            timeout(LOOKUP_TIMEOUT, wait).await.ok();
+        }
+    }
+
+    /// Marks the request as waiting: an application that hangs up meanwhile is gone, and its request is not sent.
+    async fn waiting(&self, form: Form) -> Waiting<'_> {
+        if form.is_streamed() {
+            self.link.upload_waits();
+        } else {
+            self.link.request_waits();
+        }
+        // The connection notices the end of an application that is gone already.
+        tokio::task::yield_now().await;
+        Waiting {
+            link: self.link,
+            form,
+        }
+    }
+}
+
+/// A request that waits. The drop marks the request as read again, or the body as passing through again.
+struct Waiting<'h> {
+    link: &'h Link,
+    form: Form,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if self.form.is_streamed() {
+            self.link.turn_begins();
+        } else {
+            self.link.request_is_read();
+        }
+    }
+}
+
+/// Closes the hold of a credential with the answer of a refused request.
+pub(super) async fn close(sent: SecretSet<'_>, answer: &mut Answer) {
+    let unread = std::mem::replace(&mut answer.body, AnswerBody::Whole(Bytes::new()));
+    // A body that is cut off reaches the application as an empty one.
+    let body = unread.whole(MAX_REFUSAL).await.unwrap_or_default();
+    answer.body = AnswerBody::Whole(body.clone());
+    let refusal = Refused {
+        status: answer.status,
+        headers: answer.headers.clone(),
+        body,
+    };
+    sent.credential().hold().close(refusal, Instant::now());
+}
+
+fn answer_of(refusal: Refused) -> Answer {
+    Answer {
+        status: refusal.status,
+        headers: refusal.headers,
+        body: AnswerBody::Whole(refusal.body),
+        early: false,
+        clock_was_wrong: false,
+    }
+}
+
+/// A form of bodies that are whole: no other body can go out again.
+const REPEATABLE: Form = Form::Json;
+/// The time between two looks for newer secrets.
+const HOLD_INTERVAL: Duration = Duration::from_millis(50);
+/// Longest wait for one look-up of secrets.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
+/// The longest body of a refusal that is kept, in bytes: refusals are a line of JSON.
+const MAX_REFUSAL: usize = 64 * 1024;

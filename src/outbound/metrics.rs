@@ -1,0 +1,241 @@
+//! The metrics of requests from applications: by route, operation and outcome.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::{Family, MetricConstructor};
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::credential::metrics::Rotations;
+
+/// The counters of every route. Clones share the families.
+#[derive(Clone, Debug)]
+pub struct OutboundMetrics {
+    requests: Family<RequestLabels, Counter>,
+    durations: Family<RouteLabel, Histogram, Buckets>,
+    queue_waits: Family<RouteLabel, Histogram, Buckets>,
+    limited: Family<LimitLabels, Counter>,
+    throttled: Family<LimitLabels, Counter>,
+    upstream_errors: Family<ErrorLabels, Counter>,
+    rotations: Rotations,
+}
+
+impl OutboundMetrics {
+    /// Registers the families, without a series. `rotations` counts returns to the previous secret.
+    #[must_use]
+    pub fn register(registry: &mut Registry, rotations: Rotations) -> Self {
+        let metrics = Self {
+            requests: Family::default(),
+            durations: Family::new_with_constructor(Buckets),
+            queue_waits: Family::new_with_constructor(Buckets),
+            limited: Family::default(),
+            throttled: Family::default(),
+            upstream_errors: Family::default(),
+            rotations,
+        };
+        registry.register(
+            "requests",
+            "Requests by route, operation and outcome",
+            metrics.requests.clone(),
+        );
+        registry.register(
+            "request_duration_seconds",
+            "Time from the head of a request to the head of its answer",
+            metrics.durations.clone(),
+        );
+        registry.register(
+            "queue_wait_seconds",
+            "Time that a request waited in the queue of a limit",
+            metrics.queue_waits.clone(),
+        );
+        registry.register(
+            "limited",
+            "Requests refused with 429 by a limit of Keyside",
+            metrics.limited.clone(),
+        );
+        registry.register(
+            "throttled",
+            "Answers in which the provider reports too many requests, by limit",
+            metrics.throttled.clone(),
+        );
+        registry.register(
+            "upstream_errors",
+            "Failed exchanges with a provider, by class of error",
+            metrics.upstream_errors.clone(),
+        );
+        metrics
+    }
+
+    /// Returns the counters of a route with the operations of the provider.
+    #[must_use]
+    pub fn route(&self, route: &Arc<str>, operations: Vec<String>) -> RouteMetrics {
+        let label = RouteLabel {
+            route: route.to_string(),
+        };
+        let ok = |operation: String| {
+            let labels = RequestLabels {
+                route: route.to_string(),
+                operation: operation.clone(),
+                outcome: OK,
+            };
+            (operation, self.requests.get_or_create(&labels).clone())
+        };
+        RouteMetrics {
+            route: Arc::clone(route),
+            operations: operations.into_iter().map(ok).collect(),
+            duration: self.durations.get_or_create(&label).clone(),
+            queue_wait: self.queue_waits.get_or_create(&label).clone(),
+            families: self.clone(),
+        }
+    }
+
+    /// Counts a request without a route.
+    pub fn refused(&self, outcome: &'static str) {
+        self.requests
+            .get_or_create(&RequestLabels {
+                route: String::new(),
+                operation: String::new(),
+                outcome,
+            })
+            .inc();
+    }
+}
+
+/// The counters of one route. Counters of the common outcomes are looked up once, at a load.
+#[derive(Debug)]
+pub struct RouteMetrics {
+    route: Arc<str>,
+    /// The name of each operation of the provider, with the counter of successes.
+    operations: Vec<(String, Counter)>,
+    duration: Histogram,
+    queue_wait: Histogram,
+    families: OutboundMetrics,
+}
+
+impl RouteMetrics {
+    /// Returns true if exactly these operations are counted.
+    #[must_use]
+    pub fn has_operations(&self, operations: &[String]) -> bool {
+        self.operations.iter().map(|(name, _)| name).eq(operations)
+    }
+
+    /// Counts the end of a rotation of this credential.
+    pub fn rotated(&self, credential: &str, result: &'static str) {
+        self.families.rotations.count(credential, result);
+    }
+
+    /// Counts an answered request.
+    pub fn answered(&self, operation: &str, outcome: &'static str, duration: Duration) {
+        self.duration.observe(duration.as_secs_f64());
+        match self.operations.iter().find(|(name, _)| name == operation) {
+            Some((_, counter)) if outcome == OK => drop(counter.inc()),
+            _ => self.count(operation, outcome),
+        }
+    }
+
+    /// Counts a request without an answer of the provider.
+    pub fn refused(&self, operation: Option<&str>, outcome: &'static str) {
+        self.count(operation.unwrap_or_default(), outcome);
+    }
+
+    /// Records the time of a request in a queue.
+    pub fn waited(&self, wait: Duration) {
+        self.queue_wait.observe(wait.as_secs_f64());
+    }
+
+    /// Counts a request refused by a limit.
+    pub fn limited(&self, limit: &'static str) {
+        self.families
+            .limited
+            .get_or_create(&self.limit_labels(limit))
+            .inc();
+    }
+
+    /// Counts an answer of the provider that reports too many requests.
+    pub fn throttled(&self, limit: &'static str) {
+        self.families
+            .throttled
+            .get_or_create(&self.limit_labels(limit))
+            .inc();
+    }
+
+    /// Counts a failed exchange with the provider.
+    pub fn upstream_error(&self, class: &'static str) {
+        self.families
+            .upstream_errors
+            .get_or_create(&ErrorLabels {
+                route: self.route.to_string(),
+                class,
+            })
+            .inc();
+    }
+
+    fn limit_labels(&self, limit: &'static str) -> LimitLabels {
+        LimitLabels {
+            route: self.route.to_string(),
+            limit,
+        }
+    }
+
+    fn count(&self, operation: &str, outcome: &'static str) {
+        let labels = RequestLabels {
+            route: self.route.to_string(),
+            operation: operation.to_owned(),
+            outcome,
+        };
+        self.families.requests.get_or_create(&labels).inc();
+    }
+}
+
+/// Returns the outcome of a request answered with `status` by the provider.
+#[must_use]
+pub fn outcome_of(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        200..400 => OK,
+        400..500 => "provider_4xx",
+        _ => "provider_5xx",
+    }
+}
+
+/// The outcome of a request with success at the provider.
+const OK: &str = "ok";
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RequestLabels {
+    route: String,
+    operation: String,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RouteLabel {
+    route: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct LimitLabels {
+    route: String,
+    limit: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ErrorLabels {
+    route: String,
+    class: &'static str,
+}
+
+/// Makes histograms of seconds: from an answer out of a local test to the longest upload.
+#[derive(Clone, Debug)]
+struct Buckets;
+
+impl MetricConstructor<Histogram> for Buckets {
+    fn new_metric(&self) -> Histogram {
+        Histogram::new([
+            0.001, 0.005, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+        ])
+    }
+}

@@ -1,0 +1,284 @@
+//! The traces that a request leaves besides the answer: one log line, one count, one audit line.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use http::{HeaderValue, Response, StatusCode, header};
+use tokio::time::Instant;
+
+use super::error::OutboundError;
+use super::generation::Generation;
+use super::guard;
+use super::metrics::{OutboundMetrics, outcome_of};
+use super::policy::{Denied, Permit, Route};
+use crate::audit::Audit;
+use crate::credential::Credential;
+use crate::listener::Link;
+use crate::log::{millis, without_numbers};
+use crate::provider::Operation;
+use crate::response::INTERNAL;
+use crate::upstream::AnswerBody;
+
+/// The report of one request. A report that is dropped before it is closed belongs to a request
+/// whose application went away or whose handler panicked; the drop counts and logs that, because no
+/// other code runs after it.
+pub(super) struct Report<'a> {
+    /// The connection of the application.
+    pub(super) link: &'a Link,
+    /// Time at which the head of the request was read.
+    pub(super) arrived: Instant,
+    /// True once the upstream may have a byte of the request.
+    pub(super) written: &'a AtomicBool,
+    metrics: &'a OutboundMetrics,
+    audit: &'a Audit,
+    generation: &'a Generation,
+    route: Option<&'a Route>,
+    operation: Option<&'a Operation>,
+    answered: Option<Instant>,
+    is_closed: bool,
+}
+
+impl<'a> Report<'a> {
+    /// A report that knows neither route nor operation yet.
+    pub(super) fn new(
+        link: &'a Link,
+        written: &'a AtomicBool,
+        metrics: &'a OutboundMetrics,
+        audit: &'a Audit,
+        generation: &'a Generation,
+    ) -> Self {
+        Self {
+            link,
+            arrived: Instant::now(),
+            written,
+            metrics,
+            audit,
+            generation,
+            route: None,
+            operation: None,
+            answered: None,
+            is_closed: false,
+        }
+    }
+
+    /// Notes the route and operation on which the policy decided, and passes the decision on.
+    ///
+    /// # Errors
+    /// The reason of a denial.
+    pub(super) fn decided(
+        &mut self,
+        decision: Result<Permit<'a>, Denied<'a>>,
+    ) -> Result<Permit<'a>, OutboundError> {
+        match decision {
+            Ok(permit) => {
+                self.route = Some(permit.route);
+                self.operation = Some(permit.operation);
+                Ok(permit)
+            }
+            Err(denied) => {
+                self.route = denied.route;
+                Err(denied.error)
+            }
+        }
+    }
+
+    /// Notes the route of a request that Keyside answers itself.
+    pub(super) fn answered_for(&mut self, route: &'a Route) {
+        self.route = Some(route);
+    }
+
+    /// Notes that the head of the provider's answer is here. The reported duration ends now: reading
+    /// and cleaning the body is not the provider's time.
+    pub(super) fn answer_arrived(&mut self) -> Instant {
+        *self.answered.insert(Instant::now())
+    }
+
+    /// Closes the report of a request with an answer of the provider.
+    pub(super) fn close(mut self, status: StatusCode) {
+        self.is_closed = true;
+        let duration = self.answered.unwrap_or_else(Instant::now) - self.arrived;
+        if let (Some(route), Some(operation)) = (self.route, self.operation) {
+            let outcome = outcome_of(status);
+            route.metrics.answered(&operation.name, outcome, duration);
+        }
+        tracing::debug!(
+            route = self.route_name(),
+            operation = self.operation_name(),
+            credential = self.fingerprint(),
+            caller = %self.link.peer(),
+            status = status.as_u16(),
+            duration_ms = millis(duration),
+            "request answered"
+        );
+        self.record(status);
+    }
+
+    /// Closes the report of a request that ends with an error, and makes the answer for it.
+    pub(super) fn close_refused(mut self, error: &OutboundError) -> Response<AnswerBody> {
+        self.is_closed = true;
+        let kind = error.kind();
+        let refusal = error.refusal(self.route_name());
+        self.count(kind.slug);
+        if let Some(route) = self.route {
+            match error {
+                OutboundError::RateLimited(limited) => {
+                    route.metrics.limited(limited.scope.as_str());
+                }
+                OutboundError::Upstream { .. } => route.metrics.upstream_error(kind.slug),
+                _ => {}
+            }
+        }
+        tracing::info!(
+            route = self.route_name(),
+            operation = self.operation_name(),
+            credential = self.fingerprint(),
+            caller = %self.link.peer(),
+            status = kind.status.as_u16(),
+            duration_ms = millis(self.arrived.elapsed()),
+            error = kind.slug,
+            reason = without_numbers(&refusal.message),
+            "request refused"
+        );
+        self.record(kind.status);
+        let form = match self.route {
+            Some(route) => route.refusal_form(),
+            None => self.generation.policy.common_refusal_form(),
+        };
+        let response = match form {
+            Some(form) => form.to_response(&refusal),
+            None => refusal.to_response(),
+        };
+        let mut response = response.map(AnswerBody::Whole);
+        if matches!(error, OutboundError::MethodNotAllowed) {
+            let methods = HeaderValue::from_static(guard::ALLOW);
+            response.headers_mut().insert(header::ALLOW, methods);
+        }
+        response
+    }
+
+    /// Counts a request without an answer of the provider.
+    fn count(&self, outcome: &'static str) {
+        match self.route {
+            Some(route) => route.metrics.refused(self.operation_name(), outcome),
+            None => self.metrics.refused(outcome),
+        }
+    }
+
+    /// Writes a line into the audit file, if the audit covers requests.
+    fn record(&self, status: StatusCode) {
+        if !self.audit.records_requests() {
+            return;
+        }
+        let credential = self.operation.and(self.credential());
+        let fingerprint = credential.and_then(Credential::fingerprint);
+        let route = self.operation.and(self.route_name());
+        let fields = [
+            ("caller", self.link.peer().to_string().into()),
+            ("route", route.into()),
+            ("operation", self.operation_name().into()),
+            (
+                "fingerprint",
+                fingerprint.map(|print| print.to_string()).into(),
+            ),
+            ("generation", self.generation.number.into()),
+            ("status", status.as_u16().into()),
+        ];
+        self.audit.record("request", fields);
+    }
+
+    fn route_name(&self) -> Option<&'a str> {
+        self.route.map(|route| &*route.name)
+    }
+
+    fn operation_name(&self) -> Option<&'a str> {
+        self.operation.map(|operation| operation.name.as_str())
+    }
+
+    fn credential(&self) -> Option<&'a Credential> {
+        self.route.map(|route| &*route.credential)
+    }
+
+    fn fingerprint(&self) -> Option<impl tracing::Value> {
+        self.credential()
+            .and_then(Credential::fingerprint)
+            .map(tracing::field::display)
+    }
+}
+
+impl Drop for Report<'_> {
+    fn drop(&mut self) {
+        if self.is_closed {
+            return;
+        }
+        let outcome = if std::thread::panicking() {
+            INTERNAL.slug
+        } else {
+            CALLER_GONE
+        };
+        self.count(outcome);
+        tracing::info!(
+            route = self.route_name(),
+            operation = self.operation_name(),
+            credential = self.fingerprint(),
+            caller = %self.link.peer(),
+            duration_ms = self.arrived.elapsed().as_millis(),
+            error = outcome,
+            written = self.written.load(Ordering::Relaxed),
+            "request given up"
+        );
+    }
+}
+
+/// The outcome, in metrics and logs, of a request whose application did not wait for the answer.
+const CALLER_GONE: &str = "caller_gone";
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use prometheus_client::encoding::text::encode;
+    use prometheus_client::registry::Registry;
+
+    use super::super::hosts::Hosts;
+    use super::super::links::LinkRules;
+    use super::super::policy::Policy;
+    use super::*;
+    use crate::credential::metrics::Rotations;
+    use crate::listener::Peer;
+
+    #[test]
+    fn a_request_without_an_answer_is_counted_as_caller_gone_or_as_internal_after_a_panic() {
+        let mut registry = Registry::default();
+        let rotations = Rotations::register(&mut registry);
+        let metrics = OutboundMetrics::register(&mut registry, rotations);
+        let audit = Audit::default();
+        let link = Link::new(Peer::Unix { uid: 0 });
+        let written = AtomicBool::new(false);
+        let counted = |outcome: &str| {
+            let mut text = String::new();
+            encode(&mut text, &registry).unwrap();
+            let line = text
+                .lines()
+                .find(|line| line.contains(&format!("outcome=\"{outcome}\"")));
+            line.and_then(|line| line.rsplit(' ').next()?.parse().ok())
+                .unwrap_or(0)
+        };
+        let generation = Generation {
+            number: 1,
+            policy: Policy::new(Vec::new()),
+            hosts: Hosts::default(),
+            links: LinkRules::default(),
+            injected: Vec::new(),
+        };
+        let report = || Report::new(&link, &written, &metrics, &audit, &generation);
+        report().close(StatusCode::OK);
+        assert_eq!((counted("caller_gone"), counted("internal")), (0, 0));
+        drop(report());
+        assert_eq!((counted("caller_gone"), counted("internal")), (1, 0));
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            let _report = report();
+            panic!("on purpose");
+        }));
+        assert!(panicked.is_err());
+        assert_eq!((counted("caller_gone"), counted("internal")), (1, 1));
+    }
+}

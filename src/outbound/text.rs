@@ -1,0 +1,91 @@
+//! The text of an answer, read whole.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header;
+use serde_json::Value;
+
+use super::coding::{self, Coding};
+use super::media_type::{Content, content};
+use crate::memory::MemoryBudget;
+use crate::provider::{Meaning, Provider};
+use crate::upstream::{Answer, AnswerBody, UpstreamError};
+
+/// Reads the meaning of an error by the provider's own code, or by the status without a code. A code in
+/// the body is found by reading the whole body, and the body stays part of the answer.
+///
+/// # Errors
+/// A body that is cut off.
+pub(super) async fn meaning<'p>(
+    answer: &mut Answer,
+    provider: &'p Provider,
+    memory: &Arc<MemoryBudget>,
+) -> Result<Meaning<'p>, UpstreamError> {
+    if !answer.status.is_client_error() && !answer.status.is_server_error() {
+        return Ok(Meaning::Other);
+    }
+    let errors = &provider.errors;
+    let mut body = Value::Null;
+    if errors.is_in_body() && content(&answer.headers) == Content::Text {
+        match read_text(answer, memory).await {
+            Ok(text) if text.len() <= MAX_ERROR => {
+                body = serde_json::from_slice(&text).unwrap_or_default();
+            }
+            Ok(_) | Err(UpstreamError::Unreadable(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let in_header = errors
+        .header()
+        .and_then(|name| answer.headers.get(name)?.to_str().ok());
+    Ok(errors.meaning(answer.status.as_u16(), in_header, &body))
+}
+
+/// Reads a text whole and undoes its coding. The answer keeps the plain text, or the reason why there is
+/// none, so that a second call gives the same result.
+pub(super) async fn read_text(
+    answer: &mut Answer,
+    memory: &Arc<MemoryBudget>,
+) -> Result<Bytes, UpstreamError> {
+    let body = std::mem::replace(&mut answer.body, AnswerBody::Whole(Bytes::new()));
+    let coding = Coding::of(&answer.headers);
+    let read = async {
+        let text = body.held(MAX_TEXT, memory).await?;
+        if coding == Coding::Identity || text.is_empty() {
+            return Ok(text);
+        }
+        let plain = coding::decoded(coding, text, MAX_TEXT, memory).await?;
+        answer.headers.remove(header::CONTENT_ENCODING);
+        answer.headers.remove(header::CONTENT_LENGTH);
+        Ok(plain)
+    };
+    let read: Result<Bytes, UpstreamError> = read.await;
+    match &read {
+        Ok(text) => answer.body = AnswerBody::Whole(text.clone()),
+        Err(UpstreamError::Unreadable(reason)) => answer.body = AnswerBody::Unreadable(*reason),
+        Err(_) => {}
+    }
+    read
+}
+
+/// Reads content of an unknown type whole; `None` for content that is too large, which passes through.
+pub(super) async fn read_unknown(
+    answer: &mut Answer,
+    memory: &Arc<MemoryBudget>,
+) -> Result<Option<Bytes>, UpstreamError> {
+    let body = std::mem::replace(&mut answer.body, AnswerBody::Whole(Bytes::new()));
+    answer.body = body.held_up_to(MAX_UNKNOWN, memory).await?;
+    Ok(match &answer.body {
+        AnswerBody::Whole(text) => Some(text.clone()),
+        AnswerBody::Stream(_) | AnswerBody::Unreadable(_) => None,
+    })
+}
+
+/// Largest error that is looked into for a code, in bytes: parsed JSON takes many times its length, and
+/// providers' errors have some hundred bytes.
+const MAX_ERROR: usize = 64 * 1024;
+/// Largest text that is looked through, in bytes.
+const MAX_TEXT: usize = 8 * 1024 * 1024;
+/// Largest content of an unknown type that is looked through, in bytes. What is larger is media under an odd name.
+const MAX_UNKNOWN: usize = 1024 * 1024;

@@ -1,0 +1,319 @@
+//! The turn of a request: waiting at the limits of the route, then sending.
+
+use std::fmt::Write;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Response};
+use tokio::time::Instant;
+
+use super::body::RequestBody;
+use super::contents::Contents;
+use super::error::OutboundError;
+use super::exchange::Exchange;
+use super::learn;
+use super::policy::{LimitSubject, Permit, Route};
+use super::report::Report;
+use crate::limit::{Demand, Limited, Patience, Ticket};
+use crate::listener::{Link, Peer};
+use crate::provider::Meaning;
+use crate::response::whole_seconds;
+use crate::upstream::{Answer, AnswerBody};
+
+/// The provider's answer to a request that had the turn.
+pub(super) struct Sent {
+    pub(super) answer: Answer,
+    pub(super) turn: Turn,
+    /// True if the answer proves that the provider did nothing with the request: a refused
+    /// credential or a throttle.
+    pub(super) did_nothing: bool,
+}
+
+/// The turn on which a request left.
+pub(super) struct Turn {
+    ticket: Ticket,
+    sent_at: Instant,
+}
+
+/// Waits for a turn and sends. If the route has `retry = "throttled"`, a message that the provider
+/// throttled, and therefore did not take, waits for another turn for as long as the patience lasts, and
+/// as long as the application has not hung up.
+///
+/// # Errors
+/// 429 without a turn in time; else the failure of the exchange.
+pub(super) async fn send_in_turn(
+    exchange: &Exchange<'_>,
+    mut body: RequestBody,
+    contents: &Contents,
+    report: &Report<'_>,
+) -> Result<Sent, OutboundError> {
+    let permit = exchange.permit;
+    let subject = subject_of(permit, contents);
+    let recipient = contents.recipient.as_deref();
+    let mut throttled: Option<Sent> = None;
+    match body {
+        RequestBody::Whole { .. } => report.link.waits_for_turn(),
+        RequestBody::Stream { .. } => report.link.upload_waits(),
+    }
+    loop {
+        let turn = wait(permit, exchange.request, &subject, recipient, report).await;
+        let ticket = match (turn, throttled) {
+            (Ok(ticket), _) => ticket,
+            // No second turn in time: the application gets the provider's own throttle.
+            (Err(_), Some(throttled)) => return Ok(throttled),
+            (Err(limited), None) => return Err(OutboundError::RateLimited(limited)),
+        };
+        let copy = body.copy().filter(|_| may_wait_again(permit));
+        match body {
+            RequestBody::Whole { .. } => report.link.request_is_read(),
+            RequestBody::Stream { .. } => report.link.turn_begins(),
+        }
+        let sent_at = Instant::now();
+        let (answer, meaning) = exchange.send(body, sent_at).await?;
+        learn::learn(&answer.headers, &meaning, permit, &subject, recipient);
+        let is_throttled = matches!(meaning, Meaning::Throttled(_));
+        let sent = Sent {
+            did_nothing: matches!(
+                meaning,
+                Meaning::Throttled(_) | Meaning::CredentialRefused | Meaning::Forbidden
+            ),
+            answer,
+            turn: Turn { ticket, sent_at },
+        };
+        match copy.filter(|_| is_throttled) {
+            // The deadline ends the retries even if turns are had without a wait.
+            Some(_)
+                if report.arrived + patience(permit, exchange.request).max_wait
+                    <= Instant::now() =>
+            {
+                return Ok(sent);
+            }
+            Some(copy) => {
+                begin_wait(report).await;
+                body = copy;
+                throttled = Some(sent);
+            }
+            None => return Ok(sent),
+        }
+    }
+}
+
+/// Marks a throttled message as waiting for its next turn.
+async fn begin_wait(report: &Report<'_>) {
+    // An application that hangs up while the message waits for the next turn is gone, as before the first
+    // turn. The yield lets the connection notice the end.
+    report.link.request_waits();
+    tokio::task::yield_now().await;
+    // A throttled message was written, and the throttle proves that it was not taken.
+    report.written.store(false, Ordering::Relaxed);
+}
+
+/// The subject of the limits that a request meets. A receipt waits for none: a pause of messages must not leave a
+/// customer's message unread.
+fn subject_of<'a>(permit: &Permit<'a>, contents: &Contents) -> LimitSubject<'a> {
+    if contents.is_receipt {
+        LimitSubject::Unlimited
+    } else {
+        permit.limit_subject()
+    }
+}
+
+/// True for a message on a route with `retry = "throttled"`.
+fn may_wait_again(permit: &Permit<'_>) -> bool {
+    permit.route.limiter.retries && permit.request.limited
+}
+
+/// Bounds of the wait: those of the route, shortened by the application's `Prefer: wait`.
+fn patience(permit: &Permit<'_>, request: &Parts) -> Patience {
+    let of_route = permit.route.limiter.patience;
+    Patience {
+        max_wait: of_route.max_wait.min(preferred_wait(request)),
+        ..of_route
+    }
+}
+
+/// Waits at the limits of the request's subject.
+async fn wait(
+    permit: &Permit<'_>,
+    request: &Parts,
+    subject: &LimitSubject<'_>,
+    recipient: Option<&str>,
+    report: &Report<'_>,
+) -> Result<Ticket, Limited> {
+    let limiter = &permit.route.limiter;
+    if *subject == LimitSubject::Unlimited {
+        return Ok(Ticket::default());
+    }
+    let demand = Demand {
+        sender: permit.sender.unwrap_or_default(),
+        recipient,
+        application: application_key(permit.route, report.link),
+        urgency: urgency(request),
+        arrived: report.arrived,
+        patience: patience(permit, request),
+    };
+    let ticket = match subject {
+        LimitSubject::Message => limiter.send(&demand).await?,
+        LimitSubject::Administration(object) => {
+            // A throttle of this request alone pauses less than a throttle of the object.
+            let key = permit.request_key();
+            limiter.objects.pass(&key, &demand).await?;
+            if permit.is_counted(&request.method) {
+                limiter.manage(object, &demand).await?
+            } else {
+                limiter.objects.pass(object, &demand).await?
+            }
+        }
+        LimitSubject::Operation(key) => limiter.objects.pass(key, &demand).await?,
+        LimitSubject::Unlimited => Ticket::default(),
+    };
+    if ticket.allowance.is_some() || !ticket.waited.is_zero() {
+        permit.route.metrics.waited(ticket.waited);
+    }
+    Ok(ticket)
+}
+
+/// The application among which turns are shared fairly: one user or one address on one route.
+fn application_key(route: &Route, link: &Link) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    route.name.hash(&mut hasher);
+    match link.peer() {
+        Peer::Tcp(address) => address.ip().hash(&mut hasher),
+        Peer::Unix { uid } => uid.hash(&mut hasher),
+    }
+    hasher.finish()
+}
+
+/// `Priority: u=N` (RFC 9218): 0 to 7, smaller numbers first; 3 without the header.
+fn urgency(request: &Parts) -> u8 {
+    let values = request.headers.get_all(PRIORITY).iter();
+    values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|field| field.trim().strip_prefix("u="))
+        .filter_map(|urgency| urgency.parse().ok())
+        .rfind(|urgency| *urgency <= 7)
+        .unwrap_or(3)
+}
+
+/// `Prefer: wait=SECONDS` (RFC 7240): the longest wait that the application itself accepts.
+fn preferred_wait(request: &Parts) -> Duration {
+    let values = request.headers.get_all(PREFER).iter();
+    values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split([',', ';']))
+        .filter_map(|preference| preference.trim().strip_prefix("wait="))
+        .find_map(|seconds| seconds.parse().ok())
+        .map_or(Duration::MAX, Duration::from_secs)
+}
+
+impl Turn {
+    /// Adds to an answer the time in the queue and at the upstream, and the rest of the limit.
+    pub(super) fn describe(&self, response: &mut Response<AnswerBody>, answered: Instant) {
+        let mut text = String::with_capacity(64);
+        let mut append = |name: HeaderName, value: std::fmt::Arguments<'_>| {
+            text.clear();
+            if text.write_fmt(value).is_ok()
+                && let Ok(value) = HeaderValue::from_str(&text)
+            {
+                response.headers_mut().append(name, value);
+            }
+        };
+        let queue = Milliseconds(self.ticket.waited);
+        let upstream = Milliseconds(answered - self.sent_at);
+        append(
+            SERVER_TIMING,
+            format_args!("queue;dur={queue}, upstream;dur={upstream}"),
+        );
+        let Some(allowance) = &self.ticket.allowance else {
+            return;
+        };
+        let scope = allowance.scope.as_str();
+        let (remaining, reset) = (allowance.remaining, whole_seconds(allowance.reset));
+        append(
+            RATE_LIMIT,
+            format_args!("\"{scope}\";r={remaining};t={reset}"),
+        );
+        let (burst, window) = (allowance.burst, whole_seconds(allowance.window));
+        append(
+            RATE_LIMIT_POLICY,
+            format_args!("\"{scope}\";q={burst};w={window}"),
+        );
+    }
+}
+
+/// A duration in milliseconds with two decimals, as `Server-Timing` has them.
+struct Milliseconds(Duration);
+
+impl std::fmt::Display for Milliseconds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let micros = self.0.as_micros();
+        write!(f, "{}.{:02}", micros / 1000, micros % 1000 / 10)
+    }
+}
+
+const PRIORITY: HeaderName = HeaderName::from_static("priority");
+const PREFER: HeaderName = HeaderName::from_static("prefer");
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+/// <https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/>
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+/// The second header of the same draft: quota and window.
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn request(name: &str, values: &[&str]) -> Parts {
+        let mut request = Request::builder();
+        for value in values {
+            request = request.header(name, *value);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn the_last_valid_urgency_counts_and_3_stands_for_none() {
+        for (values, expected) in [
+            (&[][..], 3),
+            (&["u=0"], 0),
+            (&["i, u=7"], 7),
+            (&["u=8"], 3),
+            (&["u=1", "u=2"], 2),
+            (&["u=1, u=9"], 1),
+            (&["u=x"], 3),
+        ] {
+            assert_eq!(
+                urgency(&request("priority", values)),
+                expected,
+                "{values:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_application_may_shorten_its_wait() {
+        for (values, expected) in [
+            (&[][..], Duration::MAX),
+            (&["wait=0"], Duration::ZERO),
+            (&["respond-async; wait=5"], Duration::from_secs(5)),
+            (&["wait=x, wait=7"], Duration::from_secs(7)),
+            (&["wait=-1"], Duration::MAX),
+        ] {
+            let found = preferred_wait(&request("prefer", values));
+            assert_eq!(found, expected, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn a_duration_has_milliseconds_with_two_decimals() {
+        for (micros, expected) in [(0, "0.00"), (1, "0.00"), (12_345, "12.34"), (999, "0.99")] {
+            let shown = Milliseconds(Duration::from_micros(micros)).to_string();
+            assert_eq!(shown, expected);
+        }
+    }
+}

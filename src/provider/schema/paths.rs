@@ -1,0 +1,107 @@
+//! `paths`: paths that change on the way to the provider.
+
+use super::names::TemplateNames;
+use crate::document::{Field, Reader};
+use crate::provider::operation::{Operation, PathMap};
+use crate::provider::path::{PathPattern, Segment, SegmentForm};
+use crate::provider::template::{Part, Template};
+
+/// Reads `paths`, and adds a path for each request with a parameter or secret of the account in it.
+pub(super) fn paths(
+    reader: &mut Reader<'_>,
+    operations: &[Operation],
+    names: &TemplateNames<'_>,
+    forms: &[SegmentForm],
+) -> Vec<PathMap> {
+    let fields = reader.array("paths").unwrap_or_default();
+    let written = fields
+        .iter()
+        .filter_map(|field| path_map(field, names, forms));
+    written.chain(own_paths(operations, names)).collect()
+}
+
+fn path_map(
+    field: &Field<'_>,
+    names: &TemplateNames<'_>,
+    forms: &[SegmentForm],
+) -> Option<PathMap> {
+    let mut reader = field.table()?;
+    let from = reader
+        .required("from", "the path that applications ask for")
+        .and_then(|field| field.parse(PathPattern::parse))
+        .map(|pattern| pattern.with_forms(forms));
+    let to = reader
+        .required("to", "the path that the provider is asked for")
+        .and_then(|field| Some((field.parse(Template::parse)?, field)));
+    reader.finish();
+    let (from, (to, field)) = from.zip(to)?;
+    check_target(&field, &from, &to, names);
+    Some(PathMap { from, to })
+}
+
+fn check_target(field: &Field<'_>, from: &PathPattern, to: &Template, names: &TemplateNames<'_>) {
+    let begins_with_slash =
+        matches!(to.parts.first(), Some(Part::Text(text)) if text.starts_with('/'));
+    if !begins_with_slash {
+        field.fault("not a path, expected it to begin with a slash");
+    }
+    let plain = |c: char| c.is_ascii_graphic() && !"%?#\\".contains(c);
+    for part in &to.parts {
+        match part {
+            Part::Text(text) if text.chars().all(plain) => {}
+            Part::Text(_) => {
+                field.fault("not a path, expected visible ASCII without percent or query");
+            }
+            Part::Basic(_) => field.fault("not a path, expected one name in braces at a time"),
+            // Without a version in the request, the path would have an empty segment.
+            Part::Name(name) if name == "v" => {
+                field.fault("`{v}` may be empty, expected a fixed version");
+            }
+            Part::Name(name) if from.variables().any(|variable| variable == name) => {
+                if names.is_own(name) {
+                    field.fault("a variable of `from` has the name of a secret or parameter, expected another");
+                }
+            }
+            Part::Name(name) => names.check(field, name),
+        }
+    }
+}
+
+/// Returns a path for each request with a parameter or secret of the account as a segment.
+///
+/// Whatever an application writes in such a segment, the account's own value goes out: no application reaches
+/// another account.
+fn own_paths(operations: &[Operation], names: &TemplateNames<'_>) -> Vec<PathMap> {
+    operations
+        .iter()
+        .flat_map(|operation| &operation.requests)
+        .map(|request| &request.path)
+        .filter(|pattern| pattern.variables().any(|name| names.is_own(name)))
+        .map(|pattern| own_path(pattern, names))
+        .collect()
+}
+
+fn own_path(pattern: &PathPattern, names: &TemplateNames<'_>) -> PathMap {
+    let mut from = pattern.clone();
+    let mut parts = Vec::new();
+    for segment in &mut from.segments {
+        let name = match segment {
+            Segment::Literal(text) => {
+                parts.push(Part::Text(format!("/{text}")));
+                continue;
+            }
+            Segment::Id => "id".to_owned(),
+            Segment::Sender => "sender".to_owned(),
+            // `from` matches any text here, under no name: `to` takes the account's value.
+            Segment::Any(name) if names.is_own(name) => std::mem::take(name),
+            Segment::Formed(SegmentForm { name, .. }) | Segment::Any(name) => name.clone(),
+            // A segment without exactly one value was a fault of the request.
+            Segment::Version | Segment::Prefix(_) | Segment::Rest => continue,
+        };
+        parts.extend([Part::Text("/".to_owned()), Part::Name(name)]);
+    }
+    PathMap {
+        from,
+        to: Template { parts },
+    }
+}

@@ -1,0 +1,59 @@
+//! A request line in a preset: `GET POST /path`.
+
+use http::Method;
+
+use crate::document::Malformed;
+use crate::provider::path::PathPattern;
+
+/// Reads `GET POST /path`: one or more methods and a path pattern.
+pub(super) fn request_line(text: &str) -> Result<(Vec<Method>, PathPattern), Malformed> {
+    let mut words: Vec<&str> = text.split_ascii_whitespace().collect();
+    let path = PathPattern::parse(words.pop().unwrap_or_default())?;
+    let methods: Option<Vec<Method>> = words.into_iter().map(method).collect();
+    match methods {
+        Some(methods) if !methods.is_empty() => Ok((methods, path)),
+        _ => Err(Malformed::new(
+            "no method, expected GET, POST, PUT, PATCH, DELETE, HEAD or OPTIONS before the path",
+        )),
+    }
+}
+
+fn method(word: &str) -> Option<Method> {
+    METHODS
+        .iter()
+        .find(|method| method.as_str() == word)
+        .cloned()
+}
+
+/// The methods that a request may have: RFC 9110, section 9, without CONNECT and TRACE; RFC 5789.
+const METHODS: [Method; 7] = [
+    Method::GET,
+    Method::POST,
+    Method::PUT,
+    Method::PATCH,
+    Method::DELETE,
+    Method::HEAD,
+    Method::OPTIONS,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_line_is_methods_and_a_path() {
+        let (methods, path) = request_line("GET POST /{v}/{id}").unwrap();
+        assert_eq!(methods, [Method::GET, Method::POST]);
+        assert_eq!(path.to_string(), "/{v}/{id}");
+        for text in ["", "/a", "get /a", "CONNECT /a", "GET", "GET a", "/a GET"] {
+            assert!(request_line(text).is_err(), "{text}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_panics_the_parser(text in "\\PC{0,60}|[{}/.v:a\\[\\]@#?-]{0,30}") {
+            let _request = request_line(&text);
+        }
+    }
+}

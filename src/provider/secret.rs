@@ -1,0 +1,85 @@
+//! The secrets of a credential.
+
+/// A secret of a credential.
+#[derive(Clone, Debug)]
+pub struct SecretKind {
+    /// The key in `[credential.NAME]`.
+    pub name: String,
+    /// True if a route needs the secret.
+    pub required: bool,
+    /// The required form of a value.
+    pub form: SecretForm,
+    /// The choice of the value, which decides about the fingerprint shown.
+    pub origin: SecretOrigin,
+    /// The look of the value in a text; `None` for a value that looks like any other text.
+    pub text: Option<TextForm>,
+}
+
+/// The look of a secret in a text, by which `keyside scan` finds the secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TextForm {
+    /// The begin of every value; empty for a value that is told by the words before it alone.
+    pub begins: String,
+    /// The letters of the value.
+    pub letters: Letters,
+    /// The least number of letters, with the begin.
+    pub min: usize,
+    /// The greatest number of letters, with the begin.
+    pub max: usize,
+    /// The names before a value, such as `app_secret`, in small letters; of a value with a telling begin: none.
+    pub near: Vec<String>,
+}
+
+/// The letters of a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Letters {
+    /// `0-9a-fA-F`.
+    Hex,
+    /// `0-9a-fA-F` and `-`, as in a UUID.
+    HexGroups,
+    /// `0-9A-Za-z`.
+    Alphanumeric,
+    /// `0-9A-Za-z` and `-`, `_`.
+    Url,
+    /// `0-9A-Za-z` and `-`, `_`, `.`, as in a JWT.
+    Token,
+    /// `0-9A-Za-z` and `+`, `/`, `=`.
+    Base64,
+}
+
+impl Letters {
+    /// Returns true for a letter of this kind.
+    #[must_use]
+    pub fn has(self, byte: u8) -> bool {
+        match self {
+            Self::Hex => byte.is_ascii_hexdigit(),
+            Self::HexGroups => byte.is_ascii_hexdigit() || byte == b'-',
+            Self::Alphanumeric => byte.is_ascii_alphanumeric(),
+            Self::Url => byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'),
+            Self::Token => byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'),
+            Self::Base64 => byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'='),
+        }
+    }
+}
+
+/// The choice of a secret's value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecretOrigin {
+    /// The provider makes the value at random: no dictionary has the value.
+    Random,
+    /// A person may have chosen the value: a word, a name, a short password.
+    Chosen,
+}
+
+/// The required form of a secret, to catch values pasted into the wrong place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecretForm {
+    /// Any visible text.
+    Text,
+    /// A Meta access token: not 32 hex digits.
+    MetaToken,
+    /// A Meta app secret: not a token (`EAA...`).
+    AppSecret,
+    /// An RSA key in PEM, which signs and is never sent.
+    PrivateKey,
+}

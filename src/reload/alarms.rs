@@ -1,0 +1,207 @@
+//! Alarms about secrets that grow old or near their end, and about certificates near theirs, each raised once.
+
+use std::collections::HashMap;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use super::Live;
+use crate::audit::Audit;
+use crate::credential::Credential;
+use crate::tls::Stage;
+
+/// The stage up to which each alarm was raised.
+#[derive(Default)]
+pub(super) struct Alarms {
+    raised: HashMap<String, usize>,
+}
+
+impl Alarms {
+    /// Raises the alarms of each secret that has reached a new stage since the last call.
+    pub(super) fn raise(&mut self, live: &Live, audit: &Audit) {
+        for (name, credential) in &live.credentials {
+            for (secret, slot) in credential.slots() {
+                let age = slot.current.age();
+                let stage = age_stage(age, credential.max_age);
+                if self.is_news(format!("{name} {secret} age"), stage) {
+                    log_age(name, secret, age, stage);
+                    record_age(audit, name, secret, age);
+                }
+            }
+            self.raise_overlap(live, credential);
+            let left = credential
+                .verification()
+                .and_then(|verification| verification.ends_in());
+            if let Some(left) = left
+                && self.is_news(format!("{name} expiry"), expiry_stage(left))
+            {
+                log_expiry(name, left);
+                record_expiry(audit, name, left);
+            }
+        }
+        self.raise_certificates(live, SystemTime::now());
+    }
+
+    /// Raises the alarm of each certificate of Keyside's own that is near its end, and once more past the end.
+    fn raise_certificates(&mut self, live: &Live, now: SystemTime) {
+        for (table, tls) in live.server_tls.each() {
+            let Some(validity) = &tls.validity else {
+                continue;
+            };
+            let stage = match validity.stage(now) {
+                Stage::Early | Stage::Good => 0,
+                Stage::Ending => 1,
+                Stage::Expired => 2,
+            };
+            if self.is_news(format!("{table} certificate"), stage)
+                && let Some(concern) = validity.concern(now)
+            {
+                tracing::error!(listener = table, "{concern}");
+            }
+        }
+    }
+
+    /// Raises the alarm of a replaced secret whose overlap is nearly over, though the secret is still needed.
+    fn raise_overlap(&mut self, live: &Live, credential: &Credential) {
+        let name = &credential.name;
+        let (Some(config), Some(last)) = (
+            live.config.credentials.get(name),
+            credential.previous().first(),
+        ) else {
+            return;
+        };
+        let near = config.overlap.mul_f64(OVERLAP_WARNING_SHARE);
+        let is_near_end = last.until().saturating_duration_since(Instant::now()) < near;
+        let is_sent = is_near_end && credential.in_use().is_previous();
+        if self.is_news(format!("{name} sent"), usize::from(is_sent)) {
+            tracing::error!(
+                credential = name,
+                "the overlap of the previous secret is nearly over, and requests are still sent with it, because \
+                 the provider refuses the newer secret: it stays in use until a good secret is in its place"
+            );
+        }
+        let is_recent = credential.last_match().age().is_some_and(|age| age < near);
+        let is_matched = is_near_end && is_recent;
+        if self.is_news(format!("{name} matched"), usize::from(is_matched)) {
+            tracing::error!(
+                credential = name,
+                "the overlap of the previous secret is nearly over, and events are still signed with it: change \
+                 the secret at the provider, or list the previous one second in the configuration"
+            );
+        }
+    }
+
+    /// True if the stage is later than the last one of this subject.
+    fn is_news(&mut self, subject: String, stage: usize) -> bool {
+        self.raised.insert(subject, stage).unwrap_or_default() < stage
+    }
+}
+
+/// Returns 0 for a young secret, 1 from [`AGE_WARNING_SHARE`] of `max_age` on, 2 past `max_age`.
+fn age_stage(age: Duration, max_age: Duration) -> usize {
+    usize::from(age > max_age.mul_f64(AGE_WARNING_SHARE)) + usize::from(age > max_age)
+}
+
+/// Returns the number of [`EXPIRY_DAYS`] that have begun, and one more after the end.
+fn expiry_stage(left: Duration) -> usize {
+    let begun = EXPIRY_DAYS
+        .iter()
+        .filter(|days| left < Duration::from_secs(**days * DAY))
+        .count();
+    begun + usize::from(left.is_zero())
+}
+
+fn log_age(credential: &str, secret: &str, age: Duration, stage: usize) {
+    let days = age.as_secs() / DAY;
+    if stage == 1 {
+        tracing::warn!(
+            credential,
+            secret,
+            days,
+            "the secret is {days} days old and reaches max_age soon: rotate it"
+        );
+    } else {
+        tracing::error!(
+            credential,
+            secret,
+            days,
+            "the secret is {days} days old, which is past max_age: rotate it"
+        );
+    }
+}
+
+fn log_expiry(credential: &str, left: Duration) {
+    let days = left.as_secs() / DAY;
+    if left.is_zero() {
+        tracing::error!(credential, "the token has ended: replace it");
+    } else if days == 0 {
+        tracing::error!(credential, days, "the token ends within a day: replace it");
+    } else {
+        let unit = if days == 1 { "day" } else { "days" };
+        tracing::error!(
+            credential,
+            days,
+            "the token ends in {days} {unit}: replace it"
+        );
+    }
+}
+
+fn record_age(audit: &Audit, credential: &str, secret: &str, age: Duration) {
+    let fields = [
+        ("credential", credential.into()),
+        ("secret", secret.into()),
+        ("days", (age.as_secs() / DAY).into()),
+    ];
+    audit.record("old secret", fields);
+}
+
+fn record_expiry(audit: &Audit, credential: &str, left: Duration) {
+    let fields = [
+        ("credential", credential.into()),
+        ("days_left", (left.as_secs() / DAY).into()),
+    ];
+    audit.record("token near its end", fields);
+}
+
+/// The share of `max_age` after which a secret is warned about.
+pub const AGE_WARNING_SHARE: f64 = 0.8;
+/// The share of `overlap` before its end at which a secret that is still needed is an alarm.
+const OVERLAP_WARNING_SHARE: f64 = 0.25;
+/// The numbers of days before the end of a token at which an alarm is raised. A System User token is renewed by
+/// hand, which takes a working week.
+const EXPIRY_DAYS: [u64; 3] = [14, 7, 2];
+/// A day in seconds.
+pub(super) const DAY: u64 = 86_400;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn days(days: u64) -> Duration {
+        Duration::from_secs(days * DAY)
+    }
+
+    #[test]
+    fn an_age_has_two_stages() {
+        for (age, expected) in [(0, 0), (80, 0), (81, 1), (100, 1), (101, 2), (1000, 2)] {
+            assert_eq!(age_stage(days(age), days(100)), expected, "{age} days");
+        }
+    }
+
+    #[test]
+    fn an_end_has_a_stage_for_each_number_of_days_and_one_when_it_is_there() {
+        for (left, expected) in [(15, 0), (14, 0), (13, 1), (6, 2), (1, 3), (0, 4)] {
+            assert_eq!(expiry_stage(days(left)), expected, "{left} days");
+        }
+    }
+
+    #[test]
+    fn an_alarm_is_raised_once_for_each_stage_and_again_after_a_better_time() {
+        let mut alarms = Alarms::default();
+        let raised: Vec<_> = [0, 1, 1, 2, 0, 1]
+            .iter()
+            .map(|stage| alarms.is_news("acme token age".to_owned(), *stage))
+            .collect();
+        assert_eq!(raised, [false, true, false, true, false, true]);
+    }
+}

@@ -1,0 +1,432 @@
+//! A draft: everything that a load builds aside before it is published.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, LazyLock};
+
+use http::HeaderName;
+
+use super::authorities::Authorities;
+use super::inputs::Inputs;
+use super::limits::Limits;
+use super::live::{Applications, ChangedLimits, LoadedServer};
+use super::metrics::ReloadMetrics;
+use super::server_tls::ServerCertificates;
+use super::shared::{shared_server, warning};
+use super::state::{apply_sights, state_of};
+use super::upstreams::{UpstreamMap, Upstreams};
+use super::verify::{checks, guilty, log_verdict, run_checks};
+use super::{Live, LoadError, webhooks};
+use crate::config::{Config, CredentialConfig, RouteConfig};
+use crate::credential::source::{Digests, Findings, Managers};
+use crate::credential::{Credential, KeptBackReason, Previous, Verdict};
+use crate::inbound;
+use crate::outbound::generation::Generation;
+use crate::outbound::hosts::Hosts;
+use crate::outbound::links::LinkRules;
+use crate::outbound::metrics::RouteMetrics;
+use crate::outbound::policy::{FurtherUpstream, Policy, Route};
+use crate::provider::{Origin, Provider, presets};
+use crate::state::State;
+use crate::upstream::OwnAddresses;
+
+/// The values that a generation is built from. Nothing in a draft is visible to requests, so a draft that turns
+/// out to be faulty is simply dropped.
+///
+/// [`Self::routes`] and [`Self::webhooks`] build the two halves, [`Self::keep_back_refused`] asks the providers about
+/// new secrets in between, and [`Self::into_live`] makes the draft ready to be published.
+pub(super) struct Draft {
+    pub(super) config: Arc<Config>,
+    pub(super) credentials: BTreeMap<String, Arc<Credential>>,
+    pub(super) shared: Option<LoadedServer>,
+    pub(super) state: Option<Arc<State>>,
+    pub(super) metrics: ReloadMetrics,
+    /// The load that is live, if there is one.
+    before: Option<Arc<Live>>,
+    authorities: Arc<Authorities>,
+    server_tls: ServerCertificates,
+    warnings: Vec<String>,
+    managers: Arc<Managers>,
+    pub(super) digests: Digests,
+}
+
+/// The outbound half of a draft.
+pub(super) struct OutboundDraft {
+    pub(super) generation: Generation,
+    upstreams: UpstreamMap,
+    changed_limits: ChangedLimits,
+}
+
+/// The result of asking the providers about new secrets.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum HasKept {
+    /// Secrets are kept back, and credentials have changed.
+    Secrets,
+    /// The providers refused no secret.
+    Nothing,
+}
+
+/// The inbound half of a draft.
+pub(super) struct InboundDraft {
+    pub(super) generation: inbound::Generation,
+    pub(super) applications: Applications,
+}
+
+impl Draft {
+    /// Begins a draft with what a load has read.
+    ///
+    /// # Errors
+    /// If the shared server or the certificates of the inbound listener cannot be used.
+    pub(super) fn new(
+        inputs: Inputs,
+        before: Option<Arc<Live>>,
+        metrics: ReloadMetrics,
+    ) -> Result<Self, LoadError> {
+        let mut warnings = inputs.warnings();
+        let Inputs {
+            config,
+            findings,
+            authorities,
+            digests,
+            managers,
+        } = inputs;
+        let credentials: BTreeMap<_, _> = config
+            .credentials
+            .iter()
+            .map(|(name, config)| {
+                let held = before.as_ref();
+                let held = held.and_then(|before| before.credentials.get(name));
+                let credential = assemble(name, config, &findings, held.map(Arc::as_ref));
+                (name.clone(), credential)
+            })
+            .collect();
+        let shared = shared_server(
+            &config,
+            &findings,
+            &authorities,
+            before.as_deref(),
+            &metrics,
+        )?;
+        warnings.extend(warning(&config, &findings));
+        let state = state_of(&config, &findings, before.as_deref());
+        if let Some(state) = &state {
+            apply_sights(state, credentials.values());
+        }
+        let server_tls = ServerCertificates::read(&config, &authorities)?;
+        warnings.extend(server_tls.warnings());
+        Ok(Self {
+            config: Arc::new(config),
+            credentials,
+            shared,
+            state,
+            metrics,
+            before,
+            authorities: Arc::new(authorities),
+            server_tls,
+            warnings,
+            managers,
+            digests: digests.into_iter().flatten().collect(),
+        })
+    }
+
+    /// Begins a draft that equals `before`, but for previous secrets whose overlap has ended. Nothing is read:
+    /// whatever state the files are in, a secret ends when it should.
+    pub(super) fn without_expired(before: Arc<Live>, metrics: ReloadMetrics) -> Self {
+        let renewed = |credential: &Arc<Credential>| {
+            credential
+                .without_expired()
+                .map_or_else(|| Arc::clone(credential), Arc::new)
+        };
+        Self {
+            config: Arc::clone(&before.config),
+            credentials: before
+                .credentials
+                .iter()
+                .map(|(name, credential)| (name.clone(), renewed(credential)))
+                .collect(),
+            shared: before.shared.clone(),
+            state: before.state.clone(),
+            metrics,
+            authorities: Arc::clone(&before.authorities),
+            server_tls: before.server_tls.clone(),
+            warnings: before.warnings.clone(),
+            managers: Arc::clone(&before.managers),
+            digests: before.digests.clone(),
+            before: Some(before),
+        }
+    }
+
+    /// Begins a draft that equals `before`, with more previous secret sets.
+    pub(super) fn with_previous(
+        before: Arc<Live>,
+        mut more: BTreeMap<String, Vec<Previous>>,
+        metrics: ReloadMetrics,
+    ) -> Self {
+        let mut draft = Self::without_expired(before, metrics);
+        for (name, credential) in &mut draft.credentials {
+            let sets = more.remove(name).unwrap_or_default();
+            if let Some(complete) = credential.with_previous(sets) {
+                *credential = Arc::new(complete);
+            }
+        }
+        draft
+    }
+
+    /// Begins a draft that equals `before`, but for incomplete credentials, which are assembled from `findings`.
+    pub(super) fn retried(before: &Arc<Live>, findings: &Findings, metrics: ReloadMetrics) -> Self {
+        let mut draft = Self::without_expired(Arc::clone(before), metrics);
+        for (name, held) in &before.credentials {
+            if let Some(config) = before.config.credentials.get(name)
+                && held.is_incomplete()
+            {
+                let credential = assemble(name, config, findings, Some(held));
+                if let Some(state) = &draft.state {
+                    apply_sights(state, std::iter::once(&credential));
+                }
+                draft.credentials.insert(name.clone(), credential);
+            }
+        }
+        draft
+    }
+
+    /// Builds the outbound half: routes, upstreams and limits. Connections and used limits are carried over.
+    ///
+    /// # Errors
+    /// If an upstream or its authorities cannot be used.
+    pub(super) fn routes(&self) -> Result<OutboundDraft, LoadError> {
+        let mut limits = Limits::carried_over(
+            self.before(),
+            &self.config.routes,
+            self.config.limits.as_ref().zip(self.shared.as_ref()),
+        );
+        let own = OwnAddresses::new(self.config.outbound.tcp_addresses());
+        let mut upstreams = Upstreams::new(&self.authorities, self.before(), own);
+        let counters = self.counters_before();
+        let mut routes = Vec::new();
+        for config in &self.config.routes {
+            let held = counters.get(config.name.as_str()).copied();
+            routes.extend(self.route(config, &mut limits, &mut upstreams, held)?);
+        }
+        Ok(OutboundDraft {
+            generation: Generation {
+                number: self
+                    .before()
+                    .map_or(1, |before| before.generation.number + 1),
+                policy: Policy::new(routes),
+                hosts: self.hosts(),
+                links: LinkRules {
+                    public_origin: self.config.outbound.public_origin.clone(),
+                    trusted_proxies: self.config.outbound.trusted_proxies.clone(),
+                },
+                injected: self.injected_headers(),
+            },
+            upstreams: upstreams.into_map(),
+            changed_limits: limits.changes(),
+        })
+    }
+
+    /// Builds one route; `None` if its credential or the provider's upstream does not exist.
+    fn route(
+        &self,
+        config: &RouteConfig,
+        limits: &mut Limits<'_>,
+        upstreams: &mut Upstreams<'_>,
+        counters: Option<&Arc<RouteMetrics>>,
+    ) -> Result<Option<Route>, LoadError> {
+        let Some(credential) = self.credentials.get(&config.credential) else {
+            return Ok(None);
+        };
+        let provider = &credential.provider;
+        let Some(origin) = &provider.upstream else {
+            return Ok(None);
+        };
+        let media = provider.media_upstream.as_ref();
+        let issuer = provider
+            .exchange()
+            .and_then(|exchange| exchange.upstream.as_ref())
+            .unwrap_or(origin);
+        Ok(Some(Route {
+            name: config.name.as_str().into(),
+            path: config.path.clone(),
+            senders: config.senders.iter().cloned().collect(),
+            operations: config.operations.clone(),
+            channels: config.channels.as_slice().into(),
+            credential: Arc::clone(credential),
+            upstream: upstreams.get(origin, provider)?,
+            host: origin.authority(),
+            media_upstream: media
+                .map(|media| upstreams.get(media, provider))
+                .transpose()?,
+            media_host: media.map(Origin::authority),
+            further: further_upstreams(provider, upstreams)?,
+            issuer: upstreams.get(issuer, provider)?,
+            issuer_host: issuer.authority(),
+            limiter: limits.of(config, provider),
+            metrics: self.route_metrics(config, credential, counters),
+        }))
+    }
+
+    /// Returns the counters of the routes before, by the name of the route. Looking up each counter anew would
+    /// be a third of the time of a reload.
+    fn counters_before(&self) -> HashMap<&str, &Arc<RouteMetrics>> {
+        self.before()
+            .into_iter()
+            .flat_map(|before| before.generation.policy.routes())
+            .map(|route| (&*route.name, &route.metrics))
+            .collect()
+    }
+
+    /// Returns the counters of a route: the `held` ones if their operations are those of the provider.
+    fn route_metrics(
+        &self,
+        config: &RouteConfig,
+        credential: &Credential,
+        held: Option<&Arc<RouteMetrics>>,
+    ) -> Arc<RouteMetrics> {
+        let operations: Vec<_> = credential
+            .provider
+            .operations
+            .iter()
+            .map(|operation| operation.name.clone())
+            .collect();
+        match held.filter(|held| held.has_operations(&operations)) {
+            Some(held) => Arc::clone(held),
+            None => {
+                let name = config.name.as_str().into();
+                Arc::new(self.metrics.outbound.route(&name, operations))
+            }
+        }
+    }
+
+    /// Returns the host names of all upstreams in use, and those that the configuration allows besides.
+    fn hosts(&self) -> Hosts {
+        let upstreams = self
+            .credentials
+            .values()
+            .flat_map(|credential| credential.provider.origins())
+            .map(|origin| origin.host.clone());
+        Hosts {
+            upstreams: upstreams.collect(),
+            allowed: self.config.outbound.allowed_hosts.iter().cloned().collect(),
+        }
+    }
+
+    /// Returns every header that a provider in use or a preset injects, each once.
+    fn injected_headers(&self) -> Vec<HeaderName> {
+        let injected: HashSet<_> = self
+            .credentials
+            .values()
+            .flat_map(|credential| credential.provider.injected_headers().cloned())
+            .chain(PRESET_HEADERS.iter().cloned())
+            .collect();
+        injected.into_iter().collect()
+    }
+
+    /// Builds the inbound half: webhooks and the connections to applications.
+    ///
+    /// # Errors
+    /// If a verifier or the connection to an application cannot be set up.
+    pub(super) fn webhooks(&self, outbound: &OutboundDraft) -> Result<InboundDraft, LoadError> {
+        webhooks::build(self, &outbound.generation.policy)
+    }
+
+    /// Asks the providers about every credential that nothing is known of yet, and keeps back the secrets that
+    /// a provider refuses. A credential without earlier secrets has nothing else to send with.
+    ///
+    /// After secrets are kept back, [`Self::routes`] must be built again.
+    pub(super) async fn keep_back_refused(&mut self, outbound: &OutboundDraft) -> HasKept {
+        let generation = &outbound.generation;
+        let unknown = checks(&self.config, generation)
+            .filter(|check| check.credential.verification().is_none())
+            .map(|check| {
+                let held = self.held(&check.credential.name);
+                check.beside(held)
+            })
+            .collect::<Vec<_>>();
+        let mut has_kept = HasKept::Nothing;
+        for (candidate, verification) in run_checks(unknown.into_iter()).await {
+            let held = self.held(&candidate.name);
+            match (&verification.verdict, held) {
+                (Verdict::Refused(refusal), Some(held)) => {
+                    let reason = KeptBackReason::Refused {
+                        refusal: refusal.clone(),
+                        fingerprint: guilty(&candidate, refusal),
+                    };
+                    let kept = Arc::new(held.keep(&candidate, reason));
+                    self.credentials.insert(candidate.name.clone(), kept);
+                    has_kept = HasKept::Secrets;
+                }
+                (verdict, _) => {
+                    log_verdict(&candidate, generation, verdict);
+                    if matches!(verdict, Verdict::Refused(_)) {
+                        candidate.acceptance().note_refusal();
+                    }
+                    candidate.keep_verification(verification);
+                }
+            }
+        }
+        has_kept
+    }
+
+    /// Returns the credential of the load before, if it has secrets for the provider of the draft's credential.
+    fn held(&self, name: &str) -> Option<Arc<Credential>> {
+        let now = self.credentials.get(name)?;
+        let held = self.before()?.credentials.get(name)?;
+        let is_usable = held.provider.name == now.provider.name && held.missing().next().is_none();
+        is_usable.then(|| Arc::clone(held))
+    }
+
+    /// Returns the load that is live, if there is one.
+    pub(super) fn before(&self) -> Option<&Live> {
+        self.before.as_deref()
+    }
+
+    /// Puts the halves together.
+    pub(super) fn into_live(self, outbound: OutboundDraft, inbound: InboundDraft) -> Live {
+        Live {
+            config: self.config,
+            credentials: self.credentials,
+            generation: Arc::new(outbound.generation),
+            inbound: Arc::new(inbound.generation),
+            server_tls: self.server_tls,
+            warnings: self.warnings,
+            managers: self.managers,
+            shared: self.shared,
+            state: self.state,
+            changed_limits: outbound.changed_limits,
+            upstreams: outbound.upstreams,
+            applications: inbound.applications,
+            authorities: self.authorities,
+            digests: self.digests,
+        }
+    }
+}
+
+/// Opens the upstreams of a provider's further hosts.
+fn further_upstreams(
+    provider: &Provider,
+    upstreams: &mut Upstreams<'_>,
+) -> Result<Vec<FurtherUpstream>, LoadError> {
+    let opened = provider.upstreams.iter().map(|named| {
+        Ok(FurtherUpstream {
+            name: named.name.clone(),
+            upstream: upstreams.get(&named.origin, provider)?,
+            host: named.origin.authority(),
+        })
+    });
+    opened.collect()
+}
+
+/// Assembles a credential. Secrets that cannot be used keep the secrets of `held` in use, and stop no other
+/// credential.
+fn assemble(
+    name: &str,
+    config: &CredentialConfig,
+    findings: &Findings,
+    held: Option<&Credential>,
+) -> Arc<Credential> {
+    let candidate = Credential::assemble(name, config, findings, held);
+    Arc::new(webhooks::without_unfit_keys(candidate).or_kept(held))
+}
+
+/// The headers that presets inject, read once: presets do not change while the process lives.
+static PRESET_HEADERS: LazyLock<Vec<HeaderName>> = LazyLock::new(presets::credential_headers);

@@ -1,0 +1,80 @@
+//! The metrics of loads, and the metrics of all rooms built by a load.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use crate::audit::metrics::AuditMetrics;
+use crate::credential::metrics::Rotations;
+use crate::inbound::metrics::InboundMetrics;
+use crate::outbound::metrics::OutboundMetrics;
+use crate::shared::metrics::SharedMetrics;
+
+/// The counters of loads, and the metrics of each room built by a load. Clones share the families.
+#[derive(Clone, Debug)]
+pub struct ReloadMetrics {
+    /// The metrics of routes.
+    pub outbound: OutboundMetrics,
+    /// The metrics of webhooks.
+    pub inbound: InboundMetrics,
+    /// The metrics of the shared server.
+    pub shared: SharedMetrics,
+    /// The metrics of the audit file.
+    pub audit: AuditMetrics,
+    /// The counter of replaced secrets.
+    pub rotations: Rotations,
+    results: Family<ResultLabel, Counter>,
+    last_success: Gauge,
+}
+
+impl ReloadMetrics {
+    /// Registers the metrics of loads, and of all rooms built by a load.
+    #[must_use]
+    pub fn register(registry: &mut Registry) -> Self {
+        let rotations = Rotations::register(registry);
+        let metrics = Self {
+            outbound: OutboundMetrics::register(registry, rotations.clone()),
+            inbound: InboundMetrics::register(registry),
+            shared: SharedMetrics::register(registry),
+            audit: AuditMetrics::register(registry),
+            rotations,
+            results: Family::default(),
+            last_success: Gauge::default(),
+        };
+        registry.register("reloads", "Loads by result", metrics.results.clone());
+        registry.register(
+            "reload_last_success_timestamp_seconds",
+            "Unix time of the last successful load of the configuration",
+            metrics.last_success.clone(),
+        );
+        metrics
+    }
+
+    /// Counts a published load, and sets the time of the last success to now.
+    pub(super) fn published(&self) {
+        self.count("success");
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        self.last_success
+            .set(i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
+    }
+
+    /// Counts a load refused for a fault.
+    pub(super) fn refused(&self) {
+        self.count("refused");
+    }
+
+    fn count(&self, result: &'static str) {
+        self.results.get_or_create(&ResultLabel { result }).inc();
+    }
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ResultLabel {
+    result: &'static str,
+}

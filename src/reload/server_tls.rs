@@ -1,0 +1,99 @@
+//! The certificates of the listeners with TLS.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use super::LoadError;
+use super::authorities::Authorities;
+use crate::config::Config;
+use crate::credential::source::readable_by_all;
+use crate::tls::{self, ServerFiles, ServerTls};
+
+/// The certificates of a load, by listener; `None` for a listener without TLS.
+#[derive(Clone, Debug, Default)]
+pub struct ServerCertificates {
+    /// The certificate of `[inbound.tls]`.
+    pub inbound: Option<ServerTls>,
+    /// The certificate of `[outbound.tls]`.
+    pub outbound: Option<ServerTls>,
+}
+
+impl ServerCertificates {
+    /// Reads the certificates that a configuration names from the contents of the files.
+    ///
+    /// # Errors
+    /// If a file cannot be used.
+    pub(super) fn read(config: &Config, contents: &Authorities) -> Result<Self, LoadError> {
+        let inbound = config.inbound.tls.as_ref().map(ServerFiles::inbound);
+        let outbound = config.outbound.tls.as_ref().map(ServerFiles::outbound);
+        let side = |table, files: Option<ServerFiles<'_>>| {
+            files.map(|files| read(table, files, contents)).transpose()
+        };
+        Ok(Self {
+            inbound: side("inbound.tls", inbound)?,
+            outbound: side("outbound.tls", outbound)?,
+        })
+    }
+
+    /// Returns each certificate with its table.
+    pub fn each(&self) -> impl Iterator<Item = (&'static str, &ServerTls)> {
+        let inbound = self.inbound.iter().map(|tls| ("inbound.tls", tls));
+        let outbound = self.outbound.iter().map(|tls| ("outbound.tls", tls));
+        inbound.chain(outbound)
+    }
+
+    /// Returns the warnings about all certificates.
+    pub(super) fn warnings(&self) -> impl Iterator<Item = String> {
+        self.each().flat_map(|(table, tls)| {
+            let warnings = tls.warnings.iter();
+            warnings.map(move |warning| format!("{table}: {warning}"))
+        })
+    }
+}
+
+fn read(
+    table: &'static str,
+    files: ServerFiles<'_>,
+    contents: &Authorities,
+) -> Result<ServerTls, LoadError> {
+    let mut tls = tls::server_config(files, contents)
+        .map_err(|error| LoadError::ServerTls { table, error })?;
+    let concern = readable_by_all(files.key());
+    tls.warnings
+        .extend(concern.map(|concern| format!("{}: {concern}", files.key().display())));
+    Ok(tls)
+}
+
+/// The certificate for new handshakes of a listener.
+pub(super) type ServerTlsCell = Arc<ArcSwap<rustls::ServerConfig>>;
+
+/// The cells with the certificates of the listeners; `None` for a listener without TLS.
+#[derive(Debug)]
+pub(super) struct ServerTlsCells {
+    pub(super) inbound: Option<ServerTlsCell>,
+    pub(super) outbound: Option<ServerTlsCell>,
+}
+
+impl ServerTlsCells {
+    /// Makes cells with the certificates of the first load.
+    pub(super) fn new(certificates: &ServerCertificates) -> Self {
+        let cell = |tls: &ServerTls| Arc::new(ArcSwap::from(Arc::clone(&tls.config)));
+        Self {
+            inbound: certificates.inbound.as_ref().map(cell),
+            outbound: certificates.outbound.as_ref().map(cell),
+        }
+    }
+
+    /// Puts the certificates of a later load in use. Whether a listener has TLS never changes in a running process.
+    pub(super) fn store(&self, certificates: &ServerCertificates) {
+        for (cell, tls) in [
+            (&self.inbound, &certificates.inbound),
+            (&self.outbound, &certificates.outbound),
+        ] {
+            if let (Some(cell), Some(tls)) = (cell, tls) {
+                cell.store(Arc::clone(&tls.config));
+            }
+        }
+    }
+}

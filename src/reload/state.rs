@@ -1,0 +1,170 @@
+//! The state of a load: what outlives a restart.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::timeout;
+
+use super::{Live, Reloader};
+use crate::config::Config;
+use crate::credential::source::Findings;
+use crate::credential::{Credential, SecretVersion};
+use crate::provider::SecretOrigin;
+use crate::secret::Fingerprint;
+use crate::state::{State, Value};
+
+impl Reloader {
+    /// Keeps the first sights of the secrets in use, in the shared server and in the folder of the state.
+    pub(super) async fn keep_sights(&self, told: &mut HashSet<Fingerprint>) {
+        let live = self.live();
+        live.share_sights(told).await;
+        live.record_sights().await;
+    }
+}
+
+impl Live {
+    /// Keeps the first sights of the secrets in use.
+    async fn record_sights(self: &Arc<Self>) {
+        let Some(state) = self.state.clone() else {
+            return;
+        };
+        let live = Arc::clone(self);
+        on_disk(state, move |state| {
+            let versions = versions(live.credentials.values());
+            let used =
+                versions.map(|(version, value)| (version.secret(), value, version.first_sight()));
+            state.record_sights(used, SystemTime::now());
+        })
+        .await;
+    }
+
+    /// Tells the shared server the first sights of secrets that providers made, and learns of earlier ones. Secrets among
+    /// `told` are not told again.
+    async fn share_sights(&self, told: &mut HashSet<Fingerprint>) {
+        let Some(shared) = self.shared() else {
+            return;
+        };
+        let versions: Vec<_> = versions(self.credentials.values())
+            .filter(|(_, value)| *value == Value::Random)
+            .map(|(version, _)| version)
+            .collect();
+        told.retain(|known| {
+            versions
+                .iter()
+                .any(|version| version.fingerprint() == *known)
+        });
+        for version in versions {
+            if told.contains(&version.fingerprint()) {
+                continue;
+            }
+            let since = version.first_sight();
+            let Ok(first) = shared.first_sight(version.secret(), since).await else {
+                return;
+            };
+            // The server keeps whole seconds.
+            if first + Duration::from_secs(1) < since {
+                version.note_first_sight(first);
+            }
+            told.insert(version.fingerprint());
+        }
+    }
+
+    /// Gets the folder of the state ready. A fault is told, and stops nothing.
+    pub(super) async fn prepare_state(&self) {
+        if let Some(state) = self.state.clone() {
+            on_disk(state, State::prepare).await;
+        }
+    }
+
+    /// Logs what is wrong with the state, for the first load, which ran before the log was set up.
+    pub(super) fn log_state(&self) {
+        let problems = self.state.iter().flat_map(|state| state.problems());
+        for problem in problems {
+            tracing::error!("{problem}");
+        }
+    }
+}
+
+/// Does work with the folder of the state on a thread of its own. A disk that hangs holds up no reload and no stop: after
+/// [`DISK_TIMEOUT`] nobody waits any more, and there is no result.
+pub(super) async fn on_disk<T: Default + Send + 'static>(
+    state: Arc<State>,
+    work: impl FnOnce(&State) -> T + Send + 'static,
+) -> T {
+    let held = Arc::clone(&state);
+    let done = tokio::task::spawn_blocking(move || held.exclusively(work));
+    match timeout(DISK_TIMEOUT, done).await {
+        Ok(result) => result.ok().flatten().unwrap_or_default(),
+        Err(_) => {
+            state.note_silence();
+            T::default()
+        }
+    }
+}
+
+/// The time that a load, a reload or the stop waits for the disk of the state.
+const DISK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Gives the secrets of credentials the times of their first sights, as far as these were kept.
+pub(super) fn apply_sights<'c>(
+    state: &State,
+    credentials: impl Iterator<Item = &'c Arc<Credential>>,
+) {
+    let sights = state.sights();
+    let now = SystemTime::now();
+    for (version, value) in versions(credentials) {
+        if let Some(since) = sights.first(version.secret(), value, now) {
+            version.note_first_sight(since);
+        }
+    }
+}
+
+/// Returns the versions of the secrets in use, each with the kind of its value.
+fn versions<'c>(
+    credentials: impl Iterator<Item = &'c Arc<Credential>>,
+) -> impl Iterator<Item = (&'c SecretVersion, Value)> {
+    credentials.flat_map(|credential| {
+        credential.slots().iter().flat_map(|(name, slot)| {
+            let secret = credential.provider.secret(name);
+            let value = match secret.map(|secret| secret.origin) {
+                Some(SecretOrigin::Random) => Value::Random,
+                Some(SecretOrigin::Chosen) | None => Value::Chosen,
+            };
+            slot.versions().map(move |version| (version, value))
+        })
+    })
+}
+
+/// Returns the state of a configuration; `None` without `[state]`.
+///
+/// The state of the load before is carried over while folder and keys are equal, and while the key cannot be read.
+pub(super) fn state_of(
+    config: &Config,
+    findings: &Findings,
+    before: Option<&Live>,
+) -> Option<Arc<State>> {
+    let settings = config.state.as_ref()?;
+    let held = before.and_then(|before| before.state.as_ref());
+    let mut secrets = Vec::new();
+    let mut problem = None;
+    for (place, reference) in settings.key.iter().enumerate() {
+        match findings.get(reference) {
+            Some(Ok(found)) => secrets.push(&*found.secret),
+            // The first must be there: without it, nothing could be sealed. The others are on the way out.
+            Some(Err(error)) if place == 0 => {
+                problem = Some(format!("state.key: `{reference}`: {error}"));
+                break;
+            }
+            Some(Err(_)) | None => {}
+        }
+    }
+    match (held, problem) {
+        (Some(held), None) if held.is_of(&settings.dir, &secrets) => Some(Arc::clone(held)),
+        (Some(held), Some(_)) if held.dir() == settings.dir => Some(Arc::clone(held)),
+        (_, None) => Some(Arc::new(State::new(&settings.dir, &secrets))),
+        (_, Some(problem)) => Some(Arc::new(
+            State::new(&settings.dir, &[]).without_key(problem),
+        )),
+    }
+}

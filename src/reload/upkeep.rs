@@ -1,0 +1,124 @@
+//! The upkeep of credentials: daily questions to the providers, and alarms in time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Reloader;
+use super::alarms::{Alarms, DAY};
+use super::kept_back::record_refusal;
+use super::verify::{VerdictEffect, checks, effect_of, guilty, log_verdict, run_checks};
+use crate::credential::{Credential, Verdict};
+use crate::health;
+use crate::limit::KeyedLimits;
+use crate::log::without_numbers;
+use crate::outbound::policy::Route;
+
+impl Reloader {
+    /// Asks about due credentials and sender rates, and raises alarms, for as long as the process lives.
+    pub(super) async fn look_after_credentials(self: Arc<Self>) {
+        let mut alarms = Alarms::default();
+        loop {
+            self.retry_and_wait().await;
+            self.verify_due_credentials().await;
+            self.read_sender_rates().await;
+            alarms.raise(&self.live(), &self.audit);
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+    }
+
+    async fn verify_due_credentials(&self) {
+        let live = self.live();
+        let due = checks(&live.config, &live.generation).filter(|check| is_due(&check.credential));
+        for (credential, verification) in run_checks(due).await {
+            let is_news = credential
+                .verification()
+                .is_none_or(|before| before.verdict != verification.verdict);
+            if is_news {
+                log_verdict(&credential, &live.generation, &verification.verdict);
+                self.apply_verdict(&credential, &verification.verdict);
+            }
+            credential.keep_verification(verification);
+        }
+    }
+
+    /// Asks the providers why they refuse the secrets in use, and logs the reason with the secret at fault. What a
+    /// provider says to the question changes nothing: requests are what counts.
+    pub(super) async fn ask_about_refused_credentials(&self) {
+        let live = self.live();
+        let refused = checks(&live.config, &live.generation)
+            .filter(|check| check.credential.acceptance().wants_reason());
+        for (credential, verification) in run_checks(refused).await {
+            if matches!(verification.verdict, Verdict::Refused(_)) {
+                log_verdict(&credential, &live.generation, &verification.verdict);
+            }
+            credential.keep_verification(verification);
+        }
+    }
+
+    fn apply_verdict(&self, credential: &Credential, verdict: &Verdict) {
+        if let Verdict::Refused(refusal) = verdict {
+            let fingerprint = guilty(credential, refusal);
+            record_refusal(&self.audit, &credential.name, fingerprint, refusal);
+        }
+        let in_use = credential.in_use();
+        let acceptance = credential.acceptance();
+        let has_alternative = credential.alternative_to(in_use).is_some();
+        match effect_of(verdict, acceptance.is_refused(), has_alternative) {
+            VerdictEffect::None => {}
+            VerdictEffect::Accept => {
+                in_use.note_accepted();
+            }
+            VerdictEffect::Refuse => {
+                acceptance.note_refusal();
+            }
+        }
+    }
+
+    /// Asks for the rate of each sender on routes with `per_sender = "auto"`.
+    async fn read_sender_rates(&self) {
+        let live = self.live();
+        for route in live.generation.policy.routes() {
+            let senders = &route.limiter.senders;
+            if senders.terms().auto && route.credential.newest().fingerprint().is_some() {
+                read_rates_of(route, senders).await;
+            }
+        }
+    }
+}
+
+async fn read_rates_of(route: &Route, senders: &KeyedLimits) {
+    let query = health::ProviderQuery {
+        secrets: route.credential.in_use(),
+        upstream: &route.upstream,
+        host: &route.host,
+    };
+    let unread = senders.unread(route.senders.iter().cloned(), VERIFY_INTERVAL);
+    for sender in unread.into_iter().take(MAX_RATES_PER_LOOK) {
+        if let Some(rate) = health::sender_rate(&query, &sender).await {
+            let sender_shown = without_numbers(&sender);
+            tracing::info!(route = &*route.name, sender = sender_shown, %rate, "the provider says how fast this number may send");
+            senders.set_level(&sender, rate);
+        }
+    }
+}
+
+/// True if the provider should be asked about a credential: once a day, as Meta advises, and sooner after an
+/// answer without a verdict: <https://developers.facebook.com/docs/facebook-login/security>.
+fn is_due(credential: &Credential) -> bool {
+    credential.verification().is_none_or(|last| {
+        let interval = match last.verdict {
+            Verdict::Unproved(_) | Verdict::Refused(_) => UNPROVED_INTERVAL,
+            Verdict::Proved(_) => VERIFY_INTERVAL,
+        };
+        last.at.elapsed() >= interval
+    })
+}
+
+/// The time between two looks for due work.
+const LOOK_INTERVAL: Duration = Duration::from_secs(60);
+/// The time between two questions about a credential, and about the rate of a sender.
+const VERIFY_INTERVAL: Duration = Duration::from_secs(DAY);
+/// The time between two questions about a credential while the provider gives no verdict, or refuses it.
+const UNPROVED_INTERVAL: Duration = Duration::from_secs(60);
+/// The number of senders per route and look. A route with more senders is complete after a few looks, and the account's own API limit is spared.
+const MAX_RATES_PER_LOOK: usize = 100;

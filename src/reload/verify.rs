@@ -1,0 +1,287 @@
+//! Questions to providers about credentials, and the verdicts.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::Live;
+use crate::config::Config;
+use crate::credential::{
+    Credential, Refusal, TokenFacts, TokenIssuer, TokenNeeds, TokenUse, Verdict, Verification,
+};
+use crate::health::{self, Endpoints};
+use crate::log::without_numbers;
+use crate::outbound::generation::Generation;
+use crate::outbound::policy::Route;
+use crate::provider::{HealthCheck, OperationKind};
+use crate::secret::Fingerprint;
+use crate::upstream::Upstream;
+
+/// A credential with the upstreams to ask at, and the senders to ask for.
+pub(super) struct CredentialCheck {
+    pub(super) credential: Arc<Credential>,
+    upstream: Arc<Upstream>,
+    host: String,
+    issuer: Arc<Upstream>,
+    issuer_host: String,
+    senders: BTreeSet<String>,
+    needs: TokenNeeds,
+    /// The credential in use so far, with which a question that refuses the new secrets is asked again.
+    in_use: Option<Arc<Credential>>,
+}
+
+/// Asks the providers about every credential with `check`, even if an answer is known already.
+pub async fn verify_all(live: &Live) -> Vec<(Arc<Credential>, Verification)> {
+    run_checks(checks(&live.config, &live.generation)).await
+}
+
+/// Returns the names of the credentials about which a provider can be asked.
+#[must_use]
+pub fn questions(live: &Live) -> BTreeSet<String> {
+    checks(&live.config, &live.generation)
+        .map(|check| check.credential.name.clone())
+        .collect()
+}
+
+/// Returns a check for each whole credential with `check` and a route.
+pub(super) fn checks<'a>(
+    config: &'a Config,
+    generation: &'a Generation,
+) -> impl Iterator<Item = CredentialCheck> + 'a {
+    let mut checks: HashMap<&str, CredentialCheck> = HashMap::new();
+    for route in generation.policy.routes() {
+        let credential = &route.credential;
+        let name = credential.name.as_str();
+        let is_wanted = config
+            .credentials
+            .get(name)
+            .is_some_and(|config| config.check);
+        let is_whole = credential.missing().next().is_none();
+        if !is_wanted || !is_whole || !credential.provider.can_be_asked() {
+            continue;
+        }
+        let check = checks.entry(name).or_insert_with(|| CredentialCheck {
+            credential: Arc::clone(credential),
+            upstream: Arc::clone(&route.upstream),
+            host: route.host.clone(),
+            issuer: Arc::clone(&route.issuer),
+            issuer_host: route.issuer_host.clone(),
+            senders: BTreeSet::new(),
+            needs: TokenNeeds::default(),
+            in_use: None,
+        });
+        check.needs.add(needs_of(route));
+        check.senders.extend(route.senders.iter().cloned());
+    }
+    checks.into_values()
+}
+
+/// Runs all checks at once: a silent provider delays no further check.
+pub(super) async fn run_checks(
+    checks: impl Iterator<Item = CredentialCheck>,
+) -> Vec<(Arc<Credential>, Verification)> {
+    let mut running = JoinSet::new();
+    for check in checks {
+        running.spawn(async move {
+            let verification = check.run().await;
+            (check.credential, verification)
+        });
+    }
+    running.join_all().await
+}
+
+impl CredentialCheck {
+    /// Returns the check of new secrets beside the credential in use so far.
+    pub(super) fn beside(self, in_use: Option<Arc<Credential>>) -> Self {
+        Self { in_use, ..self }
+    }
+
+    async fn run(&self) -> Verification {
+        let endpoints = Endpoints {
+            upstream: &self.upstream,
+            host: &self.host,
+            issuer: TokenIssuer {
+                upstream: &self.issuer,
+                host: &self.issuer_host,
+            },
+        };
+        let senders: Vec<_> = self.senders.iter().map(String::as_str).collect();
+        let ask = |secrets| health::verify(secrets, endpoints, self.needs, &senders);
+        let mut verdict = ask(self.credential.newest()).await;
+        // A secret with few rights may be refused a question that it need not ask: a question that the secrets in
+        // use may not ask either tells nothing about the new ones.
+        if let (Verdict::Refused(_), Some(in_use)) = (&verdict, &self.in_use)
+            && matches!(self.credential.provider.health, Some(HealthCheck::Get(_)))
+            && let Verdict::Refused(refusal) = ask(in_use.in_use()).await
+        {
+            verdict = Verdict::Unproved(format!(
+                "{}, and the secrets in use as well: the question of `health` tells nothing",
+                refusal.reason
+            ));
+        }
+        Verification {
+            at: Instant::now(),
+            provider_time: self.upstream.read_clock().time,
+            verdict,
+        }
+    }
+}
+
+/// The effect of a verdict on traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum VerdictEffect {
+    /// Traffic goes on as before.
+    None,
+    /// The credential counts as accepted again.
+    Accept,
+    /// The credential counts as refused: there is no secret set left to send with.
+    Refuse,
+}
+
+/// Decides the effect of a verdict: the verdict stands for the provider's answer to a request, until the first request.
+pub(super) fn effect_of(
+    verdict: &Verdict,
+    is_refused: bool,
+    has_alternative: bool,
+) -> VerdictEffect {
+    match verdict {
+        Verdict::Refused(_) if !has_alternative => VerdictEffect::Refuse,
+        Verdict::Proved(_) if is_refused => VerdictEffect::Accept,
+        Verdict::Refused(_) | Verdict::Proved(_) | Verdict::Unproved(_) => VerdictEffect::None,
+    }
+}
+
+/// Logs a verdict, with advice.
+pub(super) fn log_verdict(credential: &Credential, generation: &Generation, verdict: &Verdict) {
+    let name = &credential.name;
+    let fingerprint = credential
+        .newest()
+        .fingerprint()
+        .map(tracing::field::display);
+    match verdict {
+        Verdict::Proved(facts) => {
+            tracing::info!(
+                credential = name,
+                fingerprint,
+                "the provider takes the token"
+            );
+            for concern in concerns(name, facts, generation) {
+                tracing::warn!(credential = name, "the token {concern}");
+            }
+        }
+        Verdict::Refused(refusal) => {
+            let fingerprint = guilty(credential, refusal).map(tracing::field::display);
+            let reason = without_numbers(&refusal.reason);
+            let what = refusal
+                .secret
+                .as_deref()
+                .unwrap_or("secret")
+                .replace('_', " ");
+            tracing::error!(
+                credential = name,
+                fingerprint,
+                reason,
+                "the provider refuses the {what}: put a new one in its place"
+            );
+        }
+        Verdict::Unproved(reason) => {
+            tracing::warn!(
+                credential = name,
+                fingerprint,
+                reason,
+                "the provider could not be asked about the token: the token is in use without proof"
+            );
+        }
+    }
+}
+
+/// Returns the fingerprint of the secret that a refusal blames, or else of the first required secret.
+pub(super) fn guilty(credential: &Credential, refusal: &Refusal) -> Option<Fingerprint> {
+    let blamed = refusal
+        .secret
+        .as_ref()
+        .and_then(|secret| credential.fingerprint_of(secret));
+    blamed.or_else(|| credential.newest().fingerprint())
+}
+
+/// Returns reasons to replace an accepted token, with advice, each phrased to follow "the token".
+#[must_use]
+pub fn concerns(credential: &str, facts: &TokenFacts, generation: &Generation) -> Vec<String> {
+    let need = generation
+        .policy
+        .routes_of(credential)
+        .map(use_of)
+        .max()
+        .unwrap_or(TokenUse::Sending);
+    let too_wide = facts.too_wide(need);
+    let mut concerns = Vec::new();
+    if !too_wide.is_empty() {
+        concerns.push(format!(
+            "may do more than its routes need: make one without these scopes: {}",
+            too_wide.join(" ")
+        ));
+    }
+    if facts.is_personal() {
+        concerns.push("is a person's own and ends soon: use a System User's".to_owned());
+    }
+    concerns
+}
+
+/// Returns what a route needs the token for.
+#[must_use]
+pub fn needs_of(route: &Route) -> TokenNeeds {
+    let mut needs = TokenNeeds::default();
+    let operations = route.credential.provider.operations.iter();
+    for operation in operations.filter(|operation| route.operations.allows(operation)) {
+        match operation.kind {
+            OperationKind::Send | OperationKind::Receive => needs.messaging = true,
+            // The credential of the application goes out with the other operations of this kind.
+            OperationKind::Administration => {
+                needs.administration |= !operation.caller_credential;
+            }
+        }
+    }
+    needs
+}
+
+/// Returns the use of the credential by a route.
+fn use_of(route: &Route) -> TokenUse {
+    let reads_numbers = route.limiter.senders.terms().auto;
+    if needs_of(route).administration {
+        TokenUse::Administration
+    } else if reads_numbers {
+        TokenUse::ReadingNumbers
+    } else {
+        TokenUse::Sending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verdict_counts_until_a_request_shows() {
+        let proved = Verdict::Proved(TokenFacts::default());
+        let refused = Verdict::Refused(Refusal::new("code 190"));
+        let unproved = Verdict::Unproved("no answer".to_owned());
+        for (verdict, is_refused, has_alternative, expected) in [
+            (&proved, false, false, VerdictEffect::None),
+            (&proved, true, false, VerdictEffect::Accept),
+            (&proved, true, true, VerdictEffect::Accept),
+            (&refused, false, false, VerdictEffect::Refuse),
+            (&refused, true, false, VerdictEffect::Refuse),
+            (&refused, false, true, VerdictEffect::None),
+            (&unproved, false, false, VerdictEffect::None),
+            (&unproved, true, true, VerdictEffect::None),
+        ] {
+            let effect = effect_of(verdict, is_refused, has_alternative);
+            assert_eq!(
+                effect, expected,
+                "{verdict}, {is_refused}, {has_alternative}"
+            );
+        }
+    }
+}

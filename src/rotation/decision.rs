@@ -1,0 +1,338 @@
+//! The way on from a rotation that was cut off: decided by what is in the place, and by which secrets are alive.
+
+use super::record::Step;
+
+/// The known facts about a rotation that was cut off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Evidence {
+    pub(super) held: Held,
+    pub(super) old: Life,
+    /// `None` if the journal has no new secret: the exchange was not answered.
+    pub(super) new: Option<Life>,
+    /// The life of a secret that is neither; counts for [`Held::Other`] alone.
+    pub(super) other: Life,
+    pub(super) step: Step,
+}
+
+/// The secret that the place holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Held {
+    Old,
+    New,
+    /// Somebody else has written meanwhile.
+    Other,
+    /// The place can only be written.
+    Hidden,
+}
+
+/// The life of a secret, by the word of the provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Life {
+    Alive,
+    Dead,
+    /// The provider does not tell.
+    Unknown,
+}
+
+/// The wish of the user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Intent {
+    /// Bring the rotation to its end.
+    Finish,
+    /// Revoke what is not in place, and write nothing.
+    Revoke,
+}
+
+/// The way on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Decision {
+    /// Keep the secret that the place holds, and revoke the others.
+    Keep(Held),
+    /// Write the new secret to the place.
+    WriteNew,
+    /// Write the old secret back: the new one in the place is dead.
+    WriteOld,
+    /// Drop the journal: the old secret is in place, and there is no living new one.
+    Drop,
+    /// Stop, and change nothing.
+    Stop(Stop),
+}
+
+/// The reason to change nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// The provider does not tell which secrets are alive.
+    NoAnswer,
+    /// The place holds a dead secret, and a living one is in the journal: the rotation has to be finished.
+    DeadInPlace,
+    /// The place holds a dead secret that somebody else wrote.
+    OtherDead,
+    /// Neither secret is alive.
+    AllDead,
+    /// The place cannot be read, so the secret in it is not known.
+    Hidden,
+}
+
+/// Decides how to go on.
+pub(super) fn decide(evidence: Evidence, intent: Intent) -> Decision {
+    match evidence.held {
+        Held::New => with_new_in_place(evidence, intent),
+        Held::Old => with_old_in_place(evidence, intent),
+        Held::Other => match evidence.other {
+            Life::Alive => Decision::Keep(Held::Other),
+            Life::Dead => Decision::Stop(Stop::OtherDead),
+            Life::Unknown => Decision::Stop(Stop::NoAnswer),
+        },
+        Held::Hidden => match evidence.step {
+            Step::Exchanging => with_old_in_place(evidence, intent),
+            Step::Placed | Step::Revoking => with_new_in_place(evidence, intent),
+            Step::Placing | Step::TakingBack => with_either_in_place(evidence, intent),
+        },
+    }
+}
+
+fn with_new_in_place(evidence: Evidence, intent: Intent) -> Decision {
+    match (evidence.new, evidence.old) {
+        (Some(Life::Alive), _) => Decision::Keep(Held::New),
+        (Some(Life::Unknown), _) | (_, Life::Unknown) => Decision::Stop(Stop::NoAnswer),
+        (_, Life::Dead) => Decision::Stop(Stop::AllDead),
+        (_, Life::Alive) => match intent {
+            Intent::Finish => Decision::WriteOld,
+            Intent::Revoke => Decision::Stop(Stop::DeadInPlace),
+        },
+    }
+}
+
+fn with_old_in_place(evidence: Evidence, intent: Intent) -> Decision {
+    match (evidence.new, intent, evidence.old) {
+        (None | Some(Life::Dead), _, _) => Decision::Drop,
+        (Some(Life::Unknown), _, _) => Decision::Stop(Stop::NoAnswer),
+        (Some(Life::Alive), Intent::Finish, _) => Decision::WriteNew,
+        (Some(Life::Alive), Intent::Revoke, Life::Alive) => Decision::Keep(Held::Old),
+        (Some(Life::Alive), Intent::Revoke, Life::Dead) => Decision::Stop(Stop::DeadInPlace),
+        (Some(Life::Alive), Intent::Revoke, Life::Unknown) => Decision::Stop(Stop::NoAnswer),
+    }
+}
+
+/// The place can only be written, and a write was under way: writing once more makes the place known.
+fn with_either_in_place(evidence: Evidence, intent: Intent) -> Decision {
+    match (evidence.new, evidence.old, intent) {
+        (_, _, Intent::Revoke) => Decision::Stop(Stop::Hidden),
+        (Some(Life::Alive), _, _) => Decision::WriteNew,
+        (Some(Life::Unknown), _, _) | (_, Life::Unknown, _) => Decision::Stop(Stop::NoAnswer),
+        (_, Life::Alive, _) => Decision::WriteOld,
+        (_, Life::Dead, _) => Decision::Stop(Stop::AllDead),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Decision::{Drop, Keep, Stop as Halt, WriteNew, WriteOld};
+    use Life::{Alive, Dead, Unknown};
+    use Stop::{AllDead, DeadInPlace, Hidden, NoAnswer, OtherDead};
+
+    fn decided(held: Held, old: Life, new: Option<Life>, step: Step) -> [Decision; 2] {
+        let evidence = Evidence {
+            held,
+            old,
+            new,
+            other: Alive,
+            step,
+        };
+        [Intent::Finish, Intent::Revoke].map(|intent| decide(evidence, intent))
+    }
+
+    /// The known facts, and the decisions to finish the rotation and to revoke alone.
+    type Case = (Held, Life, Option<Life>, Step, [Decision; 2]);
+
+    const CASES: &[Case] = &[
+        (
+            Held::New,
+            Alive,
+            Some(Alive),
+            Step::Placing,
+            [Keep(Held::New); 2],
+        ),
+        (
+            Held::New,
+            Dead,
+            Some(Alive),
+            Step::Placing,
+            [Keep(Held::New); 2],
+        ),
+        (
+            Held::New,
+            Unknown,
+            Some(Alive),
+            Step::Placing,
+            [Keep(Held::New); 2],
+        ),
+        (
+            Held::New,
+            Alive,
+            Some(Dead),
+            Step::Placing,
+            [WriteOld, Halt(DeadInPlace)],
+        ),
+        (
+            Held::New,
+            Dead,
+            Some(Dead),
+            Step::Placing,
+            [Halt(AllDead); 2],
+        ),
+        (
+            Held::New,
+            Unknown,
+            Some(Dead),
+            Step::Placing,
+            [Halt(NoAnswer); 2],
+        ),
+        (
+            Held::New,
+            Alive,
+            Some(Unknown),
+            Step::Placing,
+            [Halt(NoAnswer); 2],
+        ),
+        (Held::Old, Alive, None, Step::Exchanging, [Drop; 2]),
+        (Held::Old, Alive, Some(Dead), Step::Placing, [Drop; 2]),
+        (
+            Held::Old,
+            Alive,
+            Some(Alive),
+            Step::Placing,
+            [WriteNew, Keep(Held::Old)],
+        ),
+        (
+            Held::Old,
+            Dead,
+            Some(Alive),
+            Step::Placing,
+            [WriteNew, Halt(DeadInPlace)],
+        ),
+        (
+            Held::Old,
+            Unknown,
+            Some(Alive),
+            Step::Placing,
+            [WriteNew, Halt(NoAnswer)],
+        ),
+        (
+            Held::Old,
+            Alive,
+            Some(Unknown),
+            Step::Placing,
+            [Halt(NoAnswer); 2],
+        ),
+        (
+            Held::Other,
+            Alive,
+            Some(Alive),
+            Step::Placing,
+            [Keep(Held::Other); 2],
+        ),
+        (Held::Hidden, Alive, None, Step::Exchanging, [Drop; 2]),
+        (
+            Held::Hidden,
+            Alive,
+            Some(Alive),
+            Step::Placing,
+            [WriteNew, Halt(Hidden)],
+        ),
+        (
+            Held::Hidden,
+            Alive,
+            Some(Dead),
+            Step::TakingBack,
+            [WriteOld, Halt(Hidden)],
+        ),
+        (
+            Held::Hidden,
+            Dead,
+            Some(Dead),
+            Step::Placing,
+            [Halt(AllDead), Halt(Hidden)],
+        ),
+        (
+            Held::Hidden,
+            Alive,
+            Some(Alive),
+            Step::Placed,
+            [Keep(Held::New); 2],
+        ),
+        (
+            Held::Hidden,
+            Alive,
+            Some(Dead),
+            Step::Revoking,
+            [WriteOld, Halt(DeadInPlace)],
+        ),
+    ];
+
+    #[test]
+    fn the_way_on_follows_from_the_place_and_from_what_is_alive() {
+        for &(held, old, new, step, expected) in CASES {
+            let found = decided(held, old, new, step);
+            assert_eq!(found, expected, "{held:?} {old:?} {new:?} {step:?}");
+        }
+    }
+
+    #[test]
+    fn a_secret_of_another_hand_is_kept_only_alive() {
+        for (other, expected) in [
+            (Alive, Keep(Held::Other)),
+            (Dead, Halt(OtherDead)),
+            (Unknown, Halt(NoAnswer)),
+        ] {
+            let evidence = Evidence {
+                held: Held::Other,
+                old: Alive,
+                new: Some(Alive),
+                other,
+                step: Step::Placing,
+            };
+            for intent in [Intent::Finish, Intent::Revoke] {
+                assert_eq!(decide(evidence, intent), expected);
+            }
+        }
+    }
+
+    const STEPS: [Step; 5] = [
+        Step::Exchanging,
+        Step::Placing,
+        Step::Placed,
+        Step::Revoking,
+        Step::TakingBack,
+    ];
+
+    /// Returns the secrets that may be in place: all that the evidence does not exclude.
+    fn possible(held: Held, step: Step) -> &'static [Held] {
+        match (held, step) {
+            (Held::Old, _) | (Held::Hidden, Step::Exchanging) => &[Held::Old],
+            (Held::New, _) | (Held::Hidden, Step::Placed | Step::Revoking) => &[Held::New],
+            (Held::Other, _) => &[Held::Other],
+            (Held::Hidden, Step::Placing | Step::TakingBack) => &[Held::Old, Held::New],
+        }
+    }
+
+    #[test]
+    fn nothing_that_may_be_in_place_is_ever_revoked() {
+        let lives = [None, Some(Alive), Some(Dead), Some(Unknown)];
+        for held in [Held::Old, Held::New, Held::Other, Held::Hidden] {
+            for (old, new) in [Alive, Dead, Unknown]
+                .into_iter()
+                .flat_map(|old| lives.map(|new| (old, new)))
+            {
+                for step in STEPS {
+                    for decision in decided(held, old, new, step) {
+                        if let Keep(kept) = decision {
+                            assert_eq!(possible(held, step), [kept], "{held:?} {step:?}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

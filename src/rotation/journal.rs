@@ -1,0 +1,307 @@
+//! The journal of a rotation: from before the exchange until the old secret is proved dead, the secrets and the step
+//! under way are kept where a later process finds them.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use data_encoding::HEXLOWER;
+use rustix::fs::{Access, AtFlags, CWD, accessat};
+use sha2::{Digest, Sha256};
+
+use super::journal_file::JournalFile;
+use super::journal_sealed::SealedJournal;
+use super::record::Record;
+use super::target::Target;
+use crate::config::Reference;
+use crate::reload::Live;
+use crate::secret::Secret;
+use crate::state::{State, StateError};
+
+/// The journal of one secret, open for work.
+pub struct Journal {
+    keeper: Keeper,
+    record: Option<Record>,
+}
+
+/// What keeps a journal.
+enum Keeper {
+    File(JournalFile),
+    Sealed(SealedJournal),
+    /// Nothing outlives the process.
+    Memory,
+}
+
+/// The place of a journal.
+#[derive(Clone, Debug)]
+pub enum JournalPlace {
+    /// A sealed entry of the state folder.
+    Sealed {
+        /// The state with the folder.
+        state: Arc<State>,
+        /// The name of the entry, without its kind.
+        name: String,
+    },
+    /// A private file, and the secret beside it if the secret is a file of the same folder.
+    File {
+        /// The path of the journal.
+        path: PathBuf,
+        /// The secret beside it.
+        beside: Option<PathBuf>,
+    },
+    /// The memory of the process, where no folder can be written.
+    Memory,
+}
+
+/// The reason why a journal cannot be used.
+#[derive(Debug)]
+pub enum JournalError {
+    /// Another process works on a rotation of the secret.
+    Busy,
+    /// The state folder cannot be used.
+    State(StateError),
+    /// The key of the state folder cannot be used. Holds the problems.
+    NoKey(Vec<String>),
+    /// The file cannot be used.
+    File {
+        /// The path of the journal.
+        path: PathBuf,
+        /// The error of the system.
+        error: io::Error,
+    },
+}
+
+impl JournalPlace {
+    /// Chooses the place: sealed in the state folder, where it has a key; else beside the secret's file, else in
+    /// `$STATE_DIRECTORY` of systemd, else in the user's folder for state. `variable` reads the environment.
+    ///
+    /// # Errors
+    /// If the state folder is to have a key, and the key cannot be used: no secret goes into a file unsealed then.
+    pub fn choose(
+        live: &Live,
+        target: &Target,
+        variable: impl Fn(&str) -> Option<PathBuf>,
+    ) -> Result<Self, JournalError> {
+        let has_key = live
+            .config
+            .state
+            .as_ref()
+            .is_some_and(|state| !state.key.is_empty());
+        match &live.state {
+            Some(state) if state.sealed().is_some() => Ok(Self::Sealed {
+                state: Arc::clone(state),
+                name: format!("{}.{}", target.credential, target.secret),
+            }),
+            state if has_key => Err(JournalError::NoKey(
+                state.iter().flat_map(|state| state.problems()).collect(),
+            )),
+            _ => Ok(Self::unsealed(target, variable)),
+        }
+    }
+
+    fn unsealed(target: &Target, variable: impl Fn(&str) -> Option<PathBuf>) -> Self {
+        if let Some(beside) = beside_file(&target.source) {
+            return beside;
+        }
+        let home = || variable("HOME").map(|home| home.join(".local/state"));
+        let user = || variable("XDG_STATE_HOME").or_else(home);
+        let folders = [
+            variable("STATE_DIRECTORY"),
+            user().map(|folder| folder.join("keyside")),
+        ];
+        let is_usable = |folder: &PathBuf| folder.is_absolute() && is_writable_or_made(folder);
+        match folders.into_iter().flatten().find(is_usable) {
+            Some(folder) => Self::File {
+                path: folder.join(file_name(target)),
+                beside: None,
+            },
+            None => Self::Memory,
+        }
+    }
+
+    /// Reads the journal without opening it for work; `None` if there is none.
+    ///
+    /// # Errors
+    /// If the journal cannot be read.
+    pub fn look(&self) -> Result<Option<Record>, JournalError> {
+        match self {
+            Self::File { path, .. } => JournalFile::look(path).map_err(fault(path)),
+            Self::Sealed { state, name } => SealedJournal::look(state, name),
+            Self::Memory => Ok(None),
+        }
+    }
+}
+
+impl Journal {
+    /// Opens the journal for work.
+    ///
+    /// # Errors
+    /// If another process works on the rotation, or the journal cannot be written.
+    pub fn open(place: &JournalPlace) -> Result<Self, JournalError> {
+        let (keeper, record) = match place {
+            JournalPlace::File { path, beside } => {
+                let file = JournalFile::open(path, beside.as_deref()).map_err(fault(path))?;
+                let record = file.read().map_err(fault(path))?;
+                (Keeper::File(file), record)
+            }
+            JournalPlace::Sealed { state, name } => {
+                let sealed = SealedJournal::open(state, name)?;
+                let record = SealedJournal::look(state, name)?;
+                (Keeper::Sealed(sealed), record)
+            }
+            JournalPlace::Memory => (Keeper::Memory, None),
+        };
+        Ok(Self { keeper, record })
+    }
+
+    /// Returns the last record, if there is one.
+    #[must_use]
+    pub fn record(&self) -> Option<&Record> {
+        self.record.as_ref()
+    }
+
+    /// True if the journal outlives the process.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        !matches!(self.keeper, Keeper::Memory)
+    }
+
+    /// Writes a record, and waits until the disk has it.
+    ///
+    /// # Errors
+    /// If the journal cannot be written.
+    pub fn write(&mut self, record: Record) -> Result<(), JournalError> {
+        match &mut self.keeper {
+            Keeper::File(file) => file.write(&record).map_err(fault(file.path()))?,
+            Keeper::Sealed(sealed) => sealed.write(&record)?,
+            Keeper::Memory => {}
+        }
+        self.record = Some(record);
+        Ok(())
+    }
+
+    /// Notes a new secret that the file cannot take.
+    pub(super) fn keep_in_memory(&mut self, new: Arc<Secret>) {
+        if let Some(record) = &mut self.record {
+            record.new = Some(new);
+        }
+    }
+
+    /// Wipes and removes the journal: no secret in it is of use any more.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn remove(&mut self) -> Result<(), JournalError> {
+        match &mut self.keeper {
+            Keeper::File(file) => file.remove().map_err(fault(file.path()))?,
+            Keeper::Sealed(sealed) => sealed.remove()?,
+            Keeper::Memory => {}
+        }
+        self.record = None;
+        self.keeper = Keeper::Memory;
+        Ok(())
+    }
+}
+
+impl Drop for Journal {
+    /// An empty journal is removed: nothing began.
+    fn drop(&mut self) {
+        if self.record.is_none()
+            && let Keeper::File(file) = &mut self.keeper
+        {
+            file.remove().ok();
+        }
+    }
+}
+
+impl fmt::Display for Journal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.keeper {
+            Keeper::File(file) => write!(f, "{}", file.path().display()),
+            Keeper::Sealed(sealed) => write!(f, "{sealed}"),
+            Keeper::Memory => f.write_str("the memory of this process"),
+        }
+    }
+}
+
+impl fmt::Display for JournalPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { path, .. } => write!(f, "{}", path.display()),
+            Self::Sealed { state, name } => {
+                write!(f, "{name}, sealed in {}", state.dir().display())
+            }
+            Self::Memory => f.write_str("the memory of this process"),
+        }
+    }
+}
+
+impl fmt::Display for JournalError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Busy => f.write_str(
+                "another process is rotating this secret at this moment: wait until it has ended, and try again",
+            ),
+            Self::State(error) => fmt::Display::fmt(error, f),
+            Self::NoKey(problems) => write!(
+                f,
+                "the journal cannot be sealed: {}",
+                problems.join("; ")
+            ),
+            Self::File { path, error } => {
+                write!(f, "the journal {} cannot be used: {error}", path.display())
+            }
+        }
+    }
+}
+
+impl std::error::Error for JournalError {}
+
+fn fault(path: &Path) -> impl FnOnce(io::Error) -> JournalError {
+    let path = path.to_owned();
+    move |error| match error.kind() {
+        io::ErrorKind::WouldBlock => JournalError::Busy,
+        _ => JournalError::File { path, error },
+    }
+}
+
+/// Returns the place beside a secret's file, if its folder can be written.
+fn beside_file(source: &Reference) -> Option<JournalPlace> {
+    let Reference::File(path) = source else {
+        return None;
+    };
+    // As for the write of the secret: behind a symbolic link.
+    let secret = path.canonicalize().ok()?;
+    let name = secret.file_name()?.to_string_lossy().into_owned();
+    is_writable(secret.parent()?).then(|| JournalPlace::File {
+        path: secret.with_file_name(format!(".{name}.keyside-journal")),
+        beside: Some(secret),
+    })
+}
+
+/// Returns the name of a journal in a folder of many: two configurations may use one name for different secrets.
+fn file_name(target: &Target) -> String {
+    let digest = Sha256::digest(target.source.to_string());
+    let distinction = HEXLOWER.encode(digest.first_chunk::<4>().map_or(&[][..], |bytes| bytes));
+    format!(
+        "{}.{}.{distinction}.journal",
+        target.credential, target.secret
+    )
+}
+
+fn is_writable(folder: &Path) -> bool {
+    let access = Access::WRITE_OK | Access::EXEC_OK;
+    accessat(CWD, folder, access, AtFlags::EACCESS).is_ok()
+}
+
+/// True if the folder can be written. A missing folder is made.
+fn is_writable_or_made(folder: &Path) -> bool {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .is_ok()
+        && is_writable(folder)
+}

@@ -1,0 +1,243 @@
+//! A journal as a private file: each record is a line, and the last whole line counts.
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, OFlags, flock};
+use zeroize::Zeroizing;
+
+use super::record::Record;
+
+/// An open journal. The lock on the file lasts until the journal is dropped, so that one process at a time works on a
+/// rotation.
+pub(super) struct JournalFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl JournalFile {
+    /// Opens the journal at a path, or creates an empty one that belongs to the owner of the folder's secret.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] if another process works on the rotation; else if the file cannot be written, or other
+    /// users can.
+    pub(super) fn open(path: &Path, beside: Option<&Path>) -> io::Result<Self> {
+        for _ in 0..MAX_ATTEMPTS {
+            let file = OpenOptions::new()
+                .read(true)
+                .append(true)
+                .create(true)
+                .mode(FILE_MODE)
+                .custom_flags(no_follow())
+                .open(path)?;
+            flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+            let metadata = file.metadata()?;
+            // The process before has just removed the file.
+            if metadata.nlink() == 0 {
+                std::thread::sleep(RETRY_INTERVAL);
+                continue;
+            }
+            must_be_private(&metadata, path)?;
+            if metadata.len() == 0 {
+                give_to_owner(&file, &metadata, beside)?;
+                sync_folder(path)?;
+            }
+            let path = path.to_owned();
+            return Ok(Self { path, file });
+        }
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    /// Returns the record of the last whole line, if there is one.
+    pub(super) fn read(&self) -> io::Result<Option<Record>> {
+        let mut file = &self.file;
+        file.seek(SeekFrom::Start(0))?;
+        last_record(file)
+    }
+
+    /// Reads a journal without opening it for work; `None` if there is none.
+    pub(super) fn look(path: &Path) -> io::Result<Option<Record>> {
+        let opened = OpenOptions::new()
+            .read(true)
+            .custom_flags(no_follow())
+            .open(path);
+        match opened {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+            Ok(file) => last_record(&file),
+        }
+    }
+
+    /// Appends a record, and waits until the disk has it.
+    pub(super) fn write(&mut self, record: &Record) -> io::Result<()> {
+        // A line cut by a crash gets its end first.
+        let length = self.file.metadata()?.len();
+        if length > 0 {
+            self.file.write_all(b"\n")?;
+        }
+        self.file.write_all(&record.to_line())?;
+        self.file.sync_all()
+    }
+
+    /// Overwrites and removes the file.
+    pub(super) fn remove(&mut self) -> io::Result<()> {
+        let length = self.file.metadata()?.len();
+        // The open file appends: overwriting takes a second handle.
+        let mut whole = OpenOptions::new()
+            .write(true)
+            .custom_flags(no_follow())
+            .open(&self.path)?;
+        io::copy(&mut io::repeat(0).take(length), &mut whole)?;
+        whole.sync_all()?;
+        std::fs::remove_file(&self.path)?;
+        sync_folder(&self.path)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+fn last_record(file: &File) -> io::Result<Option<Record>> {
+    let length = file.metadata()?.len().min(MAX_SIZE);
+    // Sized once: a growing buffer would leave copies of secrets behind.
+    let size = usize::try_from(length).unwrap_or_default();
+    let mut bytes = Zeroizing::new(Vec::with_capacity(size + 1));
+    file.take(length).read_to_end(&mut bytes)?;
+    Ok(bytes
+        .rsplit(|byte| *byte == b'\n')
+        .find_map(Record::of_line))
+}
+
+fn must_be_private(metadata: &Metadata, path: &Path) -> io::Result<()> {
+    let own = rustix::process::geteuid().as_raw();
+    let folder = path
+        .parent()
+        .and_then(|folder| std::fs::metadata(folder).ok());
+    let is_trusted = |uid: u32| uid == own || uid == 0 || folder.is_some_and(|f| f.uid() == uid);
+    if metadata.is_file() && metadata.mode() & 0o077 == 0 && is_trusted(metadata.uid()) {
+        return Ok(());
+    }
+    let text = "it is not a private file (mode 0600) of this user";
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, text))
+}
+
+/// Gives a new journal to the owner of the secret: the command may run as root, and the sidecar must read the journal.
+fn give_to_owner(file: &File, metadata: &Metadata, beside: Option<&Path>) -> io::Result<()> {
+    let Some(secret) = beside.and_then(|secret| std::fs::metadata(secret).ok()) else {
+        return Ok(());
+    };
+    if rustix::process::geteuid().is_root() && secret.uid() != metadata.uid() {
+        std::os::unix::fs::fchown(file, Some(secret.uid()), Some(secret.gid()))?;
+    }
+    Ok(())
+}
+
+fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(path.parent().unwrap_or(path))?.sync_all()
+}
+
+/// A link in the place of the journal could lead the secrets elsewhere.
+fn no_follow() -> i32 {
+    i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).unwrap_or_default()
+}
+
+/// The mode of a journal: secrets are in it.
+const FILE_MODE: u32 = 0o600;
+/// The bound on a journal. A rotation writes some ten records of at most a few KiB each.
+const MAX_SIZE: u64 = 4 << 20;
+/// The number of times that a journal is opened which its process removes at the same moment.
+const MAX_ATTEMPTS: usize = 5;
+/// The time between two attempts.
+const RETRY_INTERVAL: Duration = Duration::from_millis(10);
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::sync::Arc;
+    use std::time::SystemTime;
+
+    use super::super::record::{Author, Origin, Step};
+    use super::*;
+    use crate::secret::Secret;
+
+    fn folder(name: &str) -> PathBuf {
+        let path =
+            std::env::temp_dir().join(format!("keyside-journal-{}-{name}", std::process::id()));
+        std::fs::remove_dir_all(&path).ok();
+        std::fs::create_dir(&path).unwrap();
+        path
+    }
+
+    fn record(step: Step) -> Record {
+        let secret = |value: &str| {
+            let bytes = Zeroizing::new(value.as_bytes().to_vec());
+            Arc::new(Secret::parse(bytes).unwrap())
+        };
+        Record {
+            author: Author::Command,
+            origin: Origin::Exchanged,
+            step,
+            credential: "acme".to_owned(),
+            secret: "token".to_owned(),
+            place: "file:/token".to_owned(),
+            began: SystemTime::UNIX_EPOCH,
+            revoke_at: None,
+            old: secret("EAAOLD"),
+            new: Some(secret("EAANEW")),
+        }
+    }
+
+    #[test]
+    fn the_last_whole_record_counts_and_the_file_is_private() {
+        let folder = folder("whole");
+        let path = folder.join(".token.journal");
+        let mut journal = JournalFile::open(&path, None).unwrap();
+        assert!(journal.read().unwrap().is_none());
+        for step in [Step::Exchanging, Step::Placing] {
+            journal.write(&record(step)).unwrap();
+            assert_eq!(journal.read().unwrap().unwrap().step, step);
+        }
+        let whole = std::fs::read(&path).unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let cut = whole.len() - 20;
+        std::fs::write(&path, &whole[..cut]).unwrap();
+        assert_eq!(journal.read().unwrap().unwrap().step, Step::Exchanging);
+        journal.write(&record(Step::Placed)).unwrap();
+        let looked = JournalFile::look(&path).unwrap().unwrap();
+        assert_eq!(looked.step, Step::Placed);
+        journal.remove().unwrap();
+        assert!(JournalFile::look(&path).unwrap().is_none());
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn one_process_at_a_time_has_the_journal() {
+        let folder = folder("lock");
+        let path = folder.join(".token.journal");
+        let mut journal = JournalFile::open(&path, None).unwrap();
+        let second = JournalFile::open(&path, None).err().unwrap();
+        assert_eq!(second.kind(), io::ErrorKind::WouldBlock);
+        journal.remove().unwrap();
+        drop(journal);
+        assert!(JournalFile::open(&path, None).is_ok());
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_journal_that_others_can_read_or_that_is_a_link_is_refused() {
+        let folder = folder("private");
+        let path = folder.join(".token.journal");
+        std::fs::write(&path, "").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(JournalFile::open(&path, None).is_err());
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(folder.join("elsewhere"), &path).unwrap();
+        assert!(JournalFile::open(&path, None).is_err());
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}

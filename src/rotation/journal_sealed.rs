@@ -1,0 +1,95 @@
+//! A journal as a sealed entry of the state folder.
+
+use std::fmt;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::sync::Arc;
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+use super::journal::JournalError;
+use super::record::Record;
+use crate::state::{EntryName, SealedStore, State};
+
+/// An open journal. The lock lasts until the journal is dropped, so that one process at a time works on a rotation.
+pub(super) struct SealedJournal {
+    state: Arc<State>,
+    name: String,
+    _lock: File,
+}
+
+impl SealedJournal {
+    /// Opens the journal of the given name.
+    ///
+    /// # Errors
+    /// If another process works on the rotation, or the folder cannot be written.
+    pub(super) fn open(state: &Arc<State>, name: &str) -> Result<Self, JournalError> {
+        let path = state.dir().join(format!("{KIND}-{name}.lock"));
+        let open = || {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(state.dir())?;
+            OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(&path)
+        };
+        let fault = |error| JournalError::File {
+            path: path.clone(),
+            error,
+        };
+        let lock = open().map_err(fault)?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Self {
+                state: Arc::clone(state),
+                name: name.to_owned(),
+                _lock: lock,
+            }),
+            Err(Errno::WOULDBLOCK) => Err(JournalError::Busy),
+            Err(error) => Err(fault(error.into())),
+        }
+    }
+
+    /// Returns the record of the journal, if there is one.
+    pub(super) fn look(state: &State, name: &str) -> Result<Option<Record>, JournalError> {
+        let sealed = store(state)?
+            .get(&entry(name))
+            .map_err(JournalError::State)?;
+        Ok(sealed.and_then(|line| Record::of_line(line.trim_ascii_end())))
+    }
+
+    pub(super) fn write(&self, record: &Record) -> Result<(), JournalError> {
+        store(&self.state)?
+            .put(&entry(&self.name), &record.to_line())
+            .map_err(JournalError::State)
+    }
+
+    pub(super) fn remove(&self) -> Result<(), JournalError> {
+        store(&self.state)?
+            .remove(&entry(&self.name))
+            .map_err(JournalError::State)
+    }
+}
+
+impl fmt::Display for SealedJournal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, sealed in {}", self.name, self.state.dir().display())
+    }
+}
+
+fn store(state: &State) -> Result<&SealedStore, JournalError> {
+    state
+        .sealed()
+        .ok_or_else(|| JournalError::NoKey(state.problems()))
+}
+
+fn entry(name: &str) -> EntryName {
+    EntryName::new(KIND, name)
+}
+
+/// The kind of the entries.
+const KIND: &str = "rotation";

@@ -1,0 +1,419 @@
+//! The steps of a rotation.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use parking_lot::Mutex;
+
+use super::decision::Held;
+use super::error::{Obstacle, RotationError, WriteFault};
+use super::journal::{Journal, JournalPlace};
+use super::notes::aside;
+use super::record::{Author, Origin, Record, Step};
+use super::routes::TokenRoutes;
+use super::target::{Target, is_revocable, must_be_exchangeable};
+use super::tokens::{credential_with, revoke, verify};
+use crate::audit::Audit;
+use crate::credential::source::PlaceError;
+use crate::credential::{Credential, TokenFacts, Verdict};
+use crate::health::{self, TokenLifetime};
+use crate::reload::Live;
+use crate::secret::{Fingerprint, Secret};
+
+/// The process that works on a rotation.
+#[derive(Clone)]
+pub struct Worker {
+    /// The work that the rotation belongs to.
+    pub author: Author,
+    /// The worker as the audit file names it.
+    pub name: String,
+    /// The audit file.
+    pub audit: Audit,
+}
+
+/// A rotation of one secret. The lock on the journal lasts as long as the rotation.
+pub struct Rotation<'l> {
+    pub(super) live: &'l Live,
+    pub(super) routes: TokenRoutes<'l>,
+    /// The secret to rotate.
+    pub target: Target,
+    pub(super) journal: Arc<Mutex<Journal>>,
+    pub(super) worker: Worker,
+    /// What the provider told about the secret in use.
+    facts: TokenFacts,
+    /// The secret that the place holds, and that is to stay alive.
+    pub(super) kept: Option<Arc<Secret>>,
+}
+
+/// The end of a rotation.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Finished {
+    /// The secrets are revoked, and the provider refuses them.
+    Revoked {
+        /// The old secret, unless it is the one that stays.
+        old: Option<Fingerprint>,
+        /// A new secret that did not come into use.
+        unused: Option<Fingerprint>,
+    },
+    /// The provider revokes no secrets when asked: the old one has to be deleted by hand.
+    ByHand {
+        /// The fingerprint of the old secret.
+        old: Fingerprint,
+        /// The title of the provider.
+        provider: String,
+    },
+}
+
+impl<'l> Rotation<'l> {
+    /// Opens the journal of a secret.
+    ///
+    /// # Errors
+    /// If another process works on the rotation, or the journal cannot be used.
+    pub async fn open(
+        live: &'l Live,
+        target: Target,
+        place: JournalPlace,
+        worker: Worker,
+    ) -> Result<Self, RotationError> {
+        let no_route = || RotationError::Unchanged(Obstacle::NoRoute(target.credential.clone()));
+        let routes = TokenRoutes::find(live, &target.credential).ok_or_else(no_route)?;
+        let journal = aside(move || Journal::open(&place))
+            .await
+            .map_err(RotationError::Unchanged)?;
+        Ok(Self {
+            live,
+            routes,
+            target,
+            journal: Arc::new(Mutex::new(journal)),
+            worker,
+            facts: TokenFacts::default(),
+            kept: None,
+        })
+    }
+
+    /// Returns the record of a rotation that was cut off.
+    #[must_use]
+    pub fn record(&self) -> Option<Record> {
+        self.journal.lock().record().cloned()
+    }
+
+    /// Returns the journal as messages name it.
+    #[must_use]
+    pub fn journal(&self) -> String {
+        self.journal.lock().to_string()
+    }
+
+    /// True if the journal outlives the process.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.journal.lock().is_kept()
+    }
+
+    /// Returns the id of the token's app, where the provider told it.
+    #[must_use]
+    pub fn app(&self) -> &str {
+        &self.facts.app
+    }
+
+    /// Returns what is known of a secret that a user gave.
+    #[must_use]
+    pub fn proof(&self) -> &'static str {
+        if self.routes.route.credential.provider.can_be_asked() {
+            "which the provider accepts"
+        } else {
+            "of the right form; the provider has no request that proves it"
+        }
+    }
+
+    /// Checks that the secret can be exchanged, that the place can be written and holds the secret in use, and that the
+    /// provider accepts it.
+    ///
+    /// # Errors
+    /// If a check fails. Nothing was changed.
+    pub async fn check_exchange(&mut self) -> Result<(), RotationError> {
+        must_be_exchangeable(&self.target, self.live).map_err(RotationError::Unchanged)?;
+        self.check_place().await.map_err(RotationError::Unchanged)?;
+        match self.verify_current().await {
+            Verdict::Proved(facts) => self.facts = facts,
+            verdict => {
+                let obstacle = Obstacle::Old(Box::new(verdict));
+                return Err(RotationError::Unchanged(obstacle));
+            }
+        }
+        Ok(())
+    }
+
+    /// Exchanges the old token for a new one, and proves the new one.
+    ///
+    /// # Errors
+    /// If there is no new token, or no proof of it.
+    pub async fn exchange(&mut self, revoke_at: Option<SystemTime>) -> Result<(), RotationError> {
+        let record = self.first_record(Origin::Exchanged, Step::Exchanging, revoke_at);
+        self.write_journal(record)
+            .await
+            .map_err(RotationError::Unchanged)?;
+        let lifetime = match self.facts.expires {
+            Some(_) => TokenLifetime::SixtyDays,
+            None => TokenLifetime::Endless,
+        };
+        let credential = self.credential_with(&Arc::clone(&self.target.current))?;
+        let query = self.routes.query(credential.newest());
+        let token = match health::exchange_token(&query, self.app(), lifetime).await {
+            Ok(token) => Arc::new(token),
+            Err(error) => {
+                self.drop_journal().await;
+                return Err(if error.may_be_done() {
+                    RotationError::ExchangeLost(error)
+                } else {
+                    RotationError::Unchanged(Obstacle::Exchange(error))
+                });
+            }
+        };
+        // Taking the new token back would revoke the token in use.
+        if token.same_as(&self.target.current) {
+            self.drop_journal().await;
+            return Err(RotationError::Unchanged(Obstacle::SameToken));
+        }
+        let noted = self
+            .change_record(|record| {
+                record.new = Some(Arc::clone(&token));
+                record.step = Step::Placing;
+            })
+            .await;
+        if let Err(obstacle) = noted {
+            // The journal may lack the token: nobody but this process can revoke it.
+            self.journal.lock().keep_in_memory(Arc::clone(&token));
+            return Err(self.take_back(obstacle, None).await);
+        }
+        self.record_event("exchanged", &token);
+        self.prove_new(&token).await
+    }
+
+    /// Takes a secret that a user gave, and proves it.
+    ///
+    /// # Errors
+    /// If the place cannot be written, or the provider refuses the secret.
+    pub async fn adopt(&mut self, new: Arc<Secret>) -> Result<(), RotationError> {
+        if new.same_as(&self.target.current) {
+            return Err(RotationError::Unchanged(Obstacle::Same));
+        }
+        self.check_place().await.map_err(RotationError::Unchanged)?;
+        let credential = self.credential_with(&new)?;
+        let verdict = verify(&self.routes, &credential).await;
+        match verdict {
+            Verdict::Proved(facts) => self.facts = facts,
+            Verdict::Unproved(_) if !credential.provider.can_be_asked() => {}
+            verdict => {
+                let obstacle = Obstacle::New(Box::new(verdict));
+                return Err(RotationError::Unchanged(obstacle));
+            }
+        }
+        let mut record = self.first_record(Origin::Given, Step::Placing, None);
+        record.new = Some(new);
+        self.write_journal(record)
+            .await
+            .map_err(RotationError::Unchanged)
+    }
+
+    /// Writes the new secret to its place, unless the place holds another than the old one.
+    ///
+    /// # Errors
+    /// If the place does not hold the new secret afterwards.
+    pub async fn store(&mut self) -> Result<(), RotationError> {
+        let Some(Record {
+            old,
+            new: Some(new),
+            ..
+        }) = self.record()
+        else {
+            return Err(self.unfinished(Obstacle::NotInUse));
+        };
+        let place = self.target.place.clone();
+        let written = place.replace(&self.live.managers, &old, &new).await;
+        let error = match written {
+            Ok(()) => return self.note_placed(&new).await,
+            // Nothing tells if the value was written: what is there tells.
+            Err(error @ PlaceError::Unknown(_)) => match self.held(&old, Some(&new)).await {
+                Ok((Held::New, _)) => return self.note_placed(&new).await,
+                Ok((Held::Old | Held::Other, _)) => error,
+                Ok((Held::Hidden, _)) | Err(_) => {
+                    return Err(
+                        self.unfinished(Obstacle::Write(Box::new(WriteFault { place, error })))
+                    );
+                }
+            },
+            Err(error) => error,
+        };
+        Err(self
+            .take_back(Obstacle::Write(Box::new(WriteFault { place, error })), None)
+            .await)
+    }
+
+    async fn note_placed(&mut self, new: &Arc<Secret>) -> Result<(), RotationError> {
+        self.kept = Some(Arc::clone(new));
+        self.record_event("placed", new);
+        let noted = self
+            .change_record(|record| record.step = Step::Placed)
+            .await;
+        noted.map_err(|obstacle| self.unfinished(obstacle))
+    }
+
+    /// Returns the fingerprint of the secret that is to stay alive: the new one, until the rotation is at its end.
+    #[must_use]
+    pub fn kept(&self) -> Option<Fingerprint> {
+        let record = self.record();
+        let new = record.as_ref().and_then(|record| record.new.as_ref());
+        self.kept.as_ref().or(new).map(|secret| shown(secret))
+    }
+
+    /// Revokes every secret of the journal but the one in place, and removes the journal. Sidecars must send with the one
+    /// in place.
+    ///
+    /// # Errors
+    /// If the place holds another secret by now, or a secret to revoke may be good.
+    pub async fn finish(&mut self) -> Result<Finished, RotationError> {
+        let (Some(kept), Some(record)) = (self.kept.clone(), self.record()) else {
+            return Err(self.unfinished(Obstacle::NotInUse));
+        };
+        let noted = self
+            .change_record(|record| record.step = Step::Revoking)
+            .await;
+        noted.map_err(|obstacle| self.unfinished(obstacle))?;
+        self.must_hold(&kept).await?;
+        let credential = self.credential_with(&kept)?;
+        if !is_revocable(&self.target, &credential) {
+            self.drop_journal().await;
+            return Ok(Finished::ByHand {
+                old: shown(&record.old),
+                provider: credential.provider.title.clone(),
+            });
+        }
+        let app = self.app_of(&credential).await?;
+        let mut old = None;
+        let mut unused = None;
+        for secret in to_revoke(&record, &kept) {
+            let query = self.routes.query(credential.newest());
+            let result = revoke(&query, &app, &secret).await;
+            self.record_revocation(&secret, result.as_ref().err());
+            if let Err(doubt) = result {
+                return Err(RotationError::OldMayBeGood {
+                    credential: self.target.credential.clone(),
+                    old: shown(&secret),
+                    doubt: Box::new(doubt),
+                    journal: self.journal(),
+                });
+            }
+            if secret.same_as(&record.old) {
+                old = Some(shown(&secret));
+            } else {
+                unused = Some(shown(&secret));
+            }
+        }
+        self.drop_journal().await;
+        Ok(Finished::Revoked { old, unused })
+    }
+
+    /// Proves the new secret, which is in the journal.
+    async fn prove_new(&mut self, new: &Arc<Secret>) -> Result<(), RotationError> {
+        let credential = match self.credential_with(new) {
+            Ok(credential) => credential,
+            Err(RotationError::Unchanged(obstacle)) => {
+                return Err(self.take_back(obstacle, None).await);
+            }
+            Err(error) => return Err(error),
+        };
+        match verify(&self.routes, &credential).await {
+            Verdict::Proved(_) => Ok(()),
+            verdict @ Verdict::Refused(_) => {
+                let obstacle = Obstacle::New(Box::new(verdict));
+                Err(self.take_back(obstacle, None).await)
+            }
+            // A provider that does not answer revokes nothing either.
+            verdict @ Verdict::Unproved(_) => {
+                Err(self.unfinished(Obstacle::New(Box::new(verdict))))
+            }
+        }
+    }
+
+    /// Checks that the place holds a secret, as far as the place can be read.
+    async fn must_hold(&self, kept: &Secret) -> Result<(), RotationError> {
+        match self.held(kept, None).await {
+            Ok((Held::Old | Held::Hidden, _)) => Ok(()),
+            Ok(_) => Err(self.unfinished(Obstacle::Moved(self.target.place.to_string()))),
+            Err(obstacle) => Err(self.unfinished(obstacle)),
+        }
+    }
+
+    /// Checks that the place can be written, and holds the secret in use.
+    async fn check_place(&self) -> Result<(), Obstacle> {
+        let place = &self.target.place;
+        match place.can_write(&self.live.managers).await {
+            Ok(()) | Err(PlaceError::Unknown(_)) => {}
+            Err(error) => {
+                return Err(Obstacle::NotWritable(Box::new(WriteFault {
+                    place: place.clone(),
+                    error,
+                })));
+            }
+        }
+        match self.held(&self.target.current, None).await? {
+            (Held::Other | Held::New, _) => Err(Obstacle::HoldsOther(place.to_string())),
+            _ => Ok(()),
+        }
+    }
+
+    async fn verify_current(&self) -> Verdict {
+        match self.credential_with(&self.target.current) {
+            Ok(credential) => verify(&self.routes, &credential).await,
+            Err(error) => Verdict::Unproved(error.to_string()),
+        }
+    }
+
+    /// Returns the app of a credential's token.
+    pub(super) async fn app_of(&self, credential: &Credential) -> Result<String, RotationError> {
+        if !self.facts.app.is_empty() {
+            return Ok(self.facts.app.clone());
+        }
+        match verify(&self.routes, credential).await {
+            Verdict::Proved(facts) => Ok(facts.app),
+            verdict => Err(self.unfinished(Obstacle::New(Box::new(verdict)))),
+        }
+    }
+
+    pub(super) fn credential_with(
+        &self,
+        secret: &Arc<Secret>,
+    ) -> Result<Credential, RotationError> {
+        credential_with(self.live, &self.routes, &self.target, secret)
+            .map_err(RotationError::Unchanged)
+    }
+
+    /// Makes the error of a rotation that can be gone on with.
+    #[must_use]
+    pub fn unfinished(&self, obstacle: Obstacle) -> RotationError {
+        RotationError::Unfinished {
+            obstacle,
+            credential: self.target.credential.clone(),
+            journal: self.journal(),
+        }
+    }
+}
+
+/// Returns the secrets of a journal to revoke once `kept` is in use. A secret that a user gave is revoked only as the old
+/// one: the user may use it elsewhere.
+fn to_revoke(record: &Record, kept: &Secret) -> Vec<Arc<Secret>> {
+    let new = record
+        .new
+        .as_ref()
+        .filter(|_| record.origin == Origin::Exchanged);
+    std::iter::once(&record.old)
+        .chain(new)
+        .filter(|secret| !secret.same_as(kept))
+        .map(Arc::clone)
+        .collect()
+}
+
+/// Returns the fingerprint of a secret that a provider made.
+pub(super) fn shown(secret: &Secret) -> Fingerprint {
+    secret.fingerprint().of_random_key()
+}

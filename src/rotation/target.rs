@@ -1,0 +1,150 @@
+//! The target of a rotation: a secret of a credential, its source, and the place to write.
+
+use std::sync::Arc;
+
+use super::TOKEN;
+use super::error::Obstacle;
+use crate::config::Reference;
+use crate::credential::Credential;
+use crate::credential::source::Place;
+use crate::provider::{SecretKind, SecretOrigin};
+use crate::reload::Live;
+use crate::secret::{Fingerprint, Secret};
+
+/// The secret to rotate.
+#[derive(Clone)]
+pub struct Target {
+    /// The name of the credential.
+    pub credential: String,
+    /// The name of the secret within the credential.
+    pub secret: String,
+    /// The source that sidecars read the secret from.
+    pub source: Reference,
+    /// The place that a new secret is written to.
+    pub place: Place,
+    /// The text of the place, for the journal: a program with its arguments, which a message leaves out.
+    pub(super) place_text: String,
+    pub(super) current: Arc<Secret>,
+}
+
+impl Target {
+    /// Finds the secret by `NAME` of a credential, or by `NAME.SECRET`. Without a secret's name the first secret that
+    /// requests need is meant. `place` is the text of a place other than the configured one.
+    ///
+    /// # Errors
+    /// If there is no such secret, or no value of it.
+    pub fn find(live: &Live, name: &str, place: Option<&str>) -> Result<Self, Obstacle> {
+        let (credential, secret) = named(live, name)?;
+        let Some(slot) = credential.slots().get(&secret) else {
+            let mut faults = credential.faults().iter();
+            return Err(match faults.find(|fault| fault.secret == secret) {
+                Some(fault) => Obstacle::Faults(vec![fault.clone()]),
+                None => Obstacle::NoSecret {
+                    credential: credential.name.clone(),
+                    secret,
+                },
+            });
+        };
+        let source = slot.current.reference.clone();
+        // The key `place` is for the secret that requests carry, and for no other secret of the credential.
+        let is_of_requests = requests_secret(credential).is_some_and(|kind| kind.name == secret);
+        let configured = live
+            .config
+            .credentials
+            .get(&credential.name)
+            .filter(|_| is_of_requests)
+            .and_then(|config| config.place.clone());
+        let named = match place {
+            Some(text) => Some(Place::parse(text).map_err(Obstacle::Place)?),
+            None => configured.map(Place::Named),
+        };
+        let found = named.unwrap_or_else(|| Place::Source(source.clone()));
+        let place_text = place.map_or_else(|| found.to_string(), str::to_owned);
+        Ok(Self {
+            credential: credential.name.clone(),
+            secret,
+            source,
+            place: found,
+            place_text,
+            current: slot.current.shared(),
+        })
+    }
+
+    /// Returns the fingerprint of the secret that the source holds.
+    #[must_use]
+    pub fn current(&self) -> Fingerprint {
+        self.current.fingerprint().of_random_key()
+    }
+
+    /// True if sidecars read the secret from another place than the one that is written.
+    #[must_use]
+    pub fn is_written_elsewhere(&self) -> bool {
+        self.place != Place::Source(self.source.clone())
+            && self.place != Place::Named(self.source.clone())
+    }
+}
+
+/// Checks that the provider exchanges the secret for a new one.
+///
+/// # Errors
+/// If the provider does not, or the app secret is missing.
+pub(super) fn must_be_exchangeable(target: &Target, live: &Live) -> Result<(), Obstacle> {
+    let name = &target.credential;
+    let credential = live
+        .credentials
+        .get(name)
+        .ok_or_else(|| Obstacle::NoCredential(name.clone()))?;
+    if !credential.provider.is_asked_as_graph() || target.secret != TOKEN {
+        return Err(Obstacle::NoExchange {
+            secret: format!("{name}.{}", target.secret),
+            provider: credential.provider.title.clone(),
+        });
+    }
+    if credential.current(APP_SECRET).is_none() {
+        return Err(Obstacle::NoAppSecret(name.clone()));
+    }
+    Ok(())
+}
+
+/// True if the provider revokes the secret when asked with a newer one.
+pub(super) fn is_revocable(target: &Target, credential: &Credential) -> bool {
+    credential.provider.is_asked_as_graph()
+        && target.secret == TOKEN
+        && credential.current(APP_SECRET).is_some()
+}
+
+/// Finds the credential and the name of the secret.
+fn named<'l>(live: &'l Live, name: &str) -> Result<(&'l Credential, String), Obstacle> {
+    let unknown = || Obstacle::NoCredential(name.to_owned());
+    let (credential, secret) = match live.credentials.get(name) {
+        Some(credential) => (credential, None),
+        None => {
+            let (credential, secret) = name.rsplit_once('.').ok_or_else(unknown)?;
+            let credential = live.credentials.get(credential).ok_or_else(unknown)?;
+            (credential, Some(secret))
+        }
+    };
+    let secrets = &credential.provider.secrets;
+    let kind = match secret {
+        Some(secret) => secrets.iter().find(|kind| kind.name == secret),
+        None => requests_secret(credential),
+    };
+    let kind = kind.ok_or_else(unknown)?;
+    // A fingerprint of a chosen secret differs in each process, so nothing proves which of them a sidecar uses.
+    if kind.origin == SecretOrigin::Chosen {
+        return Err(Obstacle::Chosen {
+            credential: credential.name.clone(),
+            secret: kind.name.clone(),
+        });
+    }
+    Ok((credential, kind.name.clone()))
+}
+
+/// Returns the secret that requests carry: the first that a route requires.
+fn requests_secret(credential: &Credential) -> Option<&SecretKind> {
+    let secrets = &credential.provider.secrets;
+    secrets.iter().find(|kind| kind.required)
+}
+
+/// The name of the secret that the provider wants with an exchange and a revocation.
+const APP_SECRET: &str = "app_secret";

@@ -1,0 +1,170 @@
+//! Configured secrets: the values of a configuration, looked for as they are.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use zeroize::Zeroizing;
+
+use super::find::{Certainty, Hit};
+use crate::secret::{Fingerprint, Secret};
+use crate::spelling::{find_spelled, has_escapes};
+
+/// A secret of the configuration.
+pub struct ConfiguredSecret {
+    /// `credential.NAME.SECRET`.
+    pub kind: String,
+    /// The fingerprint to show.
+    pub fingerprint: Fingerprint,
+    /// The value.
+    pub secret: Arc<Secret>,
+}
+
+impl ConfiguredSecret {
+    /// Returns true if the secret is long enough to be looked for: a verify token may well be `whatsapp`, which stands in
+    /// every text.
+    #[must_use]
+    pub fn is_long(&self) -> bool {
+        self.bytes().len() >= MIN_LENGTH
+    }
+
+    /// Returns the longest run of letters and digits in the value, and the place of the run. No escape changes such
+    /// letters, as encoders write them.
+    pub(super) fn anchor(&self) -> (usize, &[u8]) {
+        let bytes = self.bytes();
+        let mut best = (0, bytes);
+        let mut longest = 0;
+        let mut start = 0;
+        for run in bytes.split(|byte| !byte.is_ascii_alphanumeric()) {
+            if run.len() > longest && run.len() >= MIN_ANCHOR {
+                longest = run.len();
+                best = (start, run);
+            }
+            start += run.len() + 1;
+        }
+        best
+    }
+
+    /// Returns the parts of base64 texts that the value alone decides, one for each of the three places that a byte can
+    /// have in a group, in both alphabets.
+    pub(super) fn base64_needles(&self) -> Vec<Zeroizing<Vec<u8>>> {
+        let bytes = self.bytes();
+        let mut needles: Vec<Zeroizing<Vec<u8>>> = Vec::new();
+        for (before, undecided) in [(0, 0), (1, 2), (2, 3)] {
+            let mut padded = Zeroizing::new(vec![0; before]);
+            padded.extend_from_slice(bytes);
+            let decided = padded.len() * 8 / 6;
+            for engine in [&STANDARD_NO_PAD, &URL_SAFE_NO_PAD] {
+                let text = Zeroizing::new(engine.encode(&*padded));
+                let needle = text.as_bytes().get(undecided..decided).unwrap_or_default();
+                if !needles.iter().any(|known| known.as_slice() == needle) {
+                    needles.push(Zeroizing::new(needle.to_vec()));
+                }
+            }
+        }
+        needles
+    }
+
+    /// Returns the secret around the anchor that begins at `at`, in whatever spelling.
+    pub(super) fn around(&self, text: &[u8], at: usize) -> Option<Hit> {
+        let bytes = self.bytes();
+        let (offset, _) = self.anchor();
+        let exact = at.checked_sub(offset).filter(|start| {
+            text.get(*start..)
+                .is_some_and(|rest| rest.starts_with(bytes))
+        });
+        if let Some(start) = exact {
+            return Some(self.hit(start, start + bytes.len(), ""));
+        }
+        let mut from = at.saturating_sub(offset * MAX_SPELLING);
+        let to = (at + (bytes.len() - offset) * MAX_SPELLING).min(text.len());
+        // Earlier copies in the window have anchors of their own.
+        while let Some(around) = text.get(from..to).filter(|around| has_escapes(around)) {
+            let (start, end) = find_spelled(around, &[bytes])?;
+            if from + start > at {
+                return None;
+            }
+            if at < from + end {
+                return Some(self.hit(from + start, from + end, "/escaped"));
+            }
+            from += end;
+        }
+        None
+    }
+
+    /// Returns a hit at a place, with what was done to the value.
+    pub(super) fn hit(&self, start: usize, end: usize, done: &str) -> Hit {
+        Hit {
+            start,
+            end,
+            kind: format!("{}{done}", self.kind),
+            fingerprint: self.fingerprint,
+            certainty: Certainty::Configured,
+        }
+    }
+
+    /// Returns the greatest length of the value in a text, in any spelling.
+    pub(super) fn max_length(&self) -> usize {
+        self.bytes().len() * MAX_SPELLING
+    }
+
+    fn bytes(&self) -> &[u8] {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the scan looks for the value; the automaton keeps a copy until the command ends"
+        )]
+        self.secret.expose().as_bytes()
+    }
+}
+
+/// The least length of a secret to look for, in bytes, as in `credential::reflection`.
+const MIN_LENGTH: usize = 12;
+/// The least length of an anchor: shorter runs stand in every text.
+const MIN_ANCHOR: usize = 4;
+/// The longest spelling of one letter that programs write: `\\u0041`, or `%2541`.
+const MAX_SPELLING: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn configured(value: &str) -> ConfiguredSecret {
+        let secret = Secret::parse(Zeroizing::new(value.as_bytes().to_vec())).unwrap();
+        ConfiguredSecret {
+            kind: "credential.acme.token".into(),
+            fingerprint: secret.fingerprint().of_random_key(),
+            secret: Arc::new(secret),
+        }
+    }
+
+    #[test]
+    fn the_anchor_is_the_longest_run_of_letters_and_digits() {
+        for (value, expected) in [
+            ("EAAG0123456789", (0, "EAAG0123456789")),
+            ("ab/cdefgh+ijk=", (3, "cdefgh")),
+            ("-~-~-~-~-~-~-~", (0, "-~-~-~-~-~-~-~")),
+        ] {
+            let secret = configured(value);
+            let (at, run) = secret.anchor();
+            assert_eq!((at, run), (expected.0, expected.1.as_bytes()), "{value}");
+        }
+    }
+
+    #[test]
+    fn base64_holds_one_of_the_needles_at_every_place() {
+        let value = "EAAG/m0+PX4_ZCpsBA==";
+        let needles = configured(value).base64_needles();
+        for before in 0..7 {
+            for after in 0..4 {
+                let text = format!("{}{value}{}", "x".repeat(before), "y".repeat(after));
+                for engine in [&STANDARD_NO_PAD, &URL_SAFE_NO_PAD] {
+                    let encoded = engine.encode(&text);
+                    let is_in = |needle: &Zeroizing<Vec<u8>>| {
+                        memchr::memmem::find(encoded.as_bytes(), needle).is_some()
+                    };
+                    assert!(needles.iter().any(is_in), "{text}");
+                }
+            }
+        }
+    }
+}

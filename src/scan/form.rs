@@ -1,0 +1,374 @@
+//! Known forms: the rules that confirm a candidate.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::alphabet::{STANDARD, URL_SAFE};
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use zeroize::Zeroizing;
+
+use super::find::{Certainty, Hit};
+use crate::provider::{Letters, Provider, SecretForm, TextForm, presets};
+use crate::secret::Secret;
+
+/// A known form with the name of its secret.
+pub(super) struct KnownForm {
+    /// `PROVIDER.SECRET`.
+    pub(super) kind: String,
+    pub(super) form: TextForm,
+}
+
+/// Returns the forms of the secrets of all presets, and of these providers where no preset has the form.
+pub(super) fn known_forms(own: &[Arc<Provider>]) -> Vec<KnownForm> {
+    let presets = presets::names().filter_map(presets::provider);
+    let mut known: Vec<KnownForm> = Vec::new();
+    for provider in presets.chain(own.iter().cloned()) {
+        for secret in &provider.secrets {
+            let form = secret.text.as_ref();
+            let Some(form) = form.filter(|_| secret.form != SecretForm::PrivateKey) else {
+                continue;
+            };
+            if !known.iter().any(|known| known.form == *form) {
+                let kind = format!("{}.{}", provider.name, secret.name);
+                let form = form.clone();
+                known.push(KnownForm { kind, form });
+            }
+        }
+    }
+    known
+}
+
+impl KnownForm {
+    /// Returns the secret whose telling begin is at `start`.
+    pub(super) fn at_begin(&self, text: &[u8], start: usize) -> Option<Hit> {
+        if !text.get(start..)?.starts_with(self.form.begins.as_bytes()) || !is_boundary(text, start)
+        {
+            return None;
+        }
+        let end = end_of(text, start, self.form.letters);
+        if is_inside_base64(text, start, end) {
+            return None;
+        }
+        self.confirmed(text.get(start..end)?)
+            .map(|secret| self.hit(start, end, &secret, Certainty::Begin))
+    }
+
+    /// Returns the secret that the base64 at `start` stands for.
+    pub(super) fn in_base64(&self, text: &[u8], start: usize) -> Option<Hit> {
+        if !is_boundary(text, start) {
+            return None;
+        }
+        let end = end_of(text, start, Letters::Base64);
+        let decoded = decoded(text.get(start..end)?)?;
+        let secret = self.confirmed(decoded.trim_ascii())?;
+        let mut hit = self.hit(start, end, &secret, Certainty::Begin);
+        hit.kind.push_str("/base64");
+        Some(hit)
+    }
+
+    /// Returns the secret behind a name that ends at `name_end`.
+    pub(super) fn behind_name(&self, text: &[u8], name_end: usize) -> Option<Hit> {
+        let start = value_start(text, name_end)?;
+        let end = end_of(text, start, self.form.letters);
+        if let Some(secret) = self.confirmed(text.get(start..end)?) {
+            return Some(self.hit(start, end, &secret, Certainty::Near));
+        }
+        let end = end_of(text, start, Letters::Base64);
+        let decoded = decoded(text.get(start..end)?)?;
+        let secret = self.confirmed(decoded.trim_ascii())?;
+        let mut hit = self.hit(start, end, &secret, Certainty::Near);
+        hit.kind.push_str("/base64");
+        Some(hit)
+    }
+
+    /// Returns the secret that a value is, if the value has the form and looks random.
+    fn confirmed(&self, value: &[u8]) -> Option<Secret> {
+        let form = &self.form;
+        let has_form = (form.min..=form.max).contains(&value.len())
+            && value.starts_with(form.begins.as_bytes())
+            && value.iter().all(|byte| form.letters.has(*byte));
+        let rest = value.get(form.begins.len()..)?;
+        let is_random = if form.begins.is_empty() {
+            looks_random(rest, form.letters)
+        } else {
+            is_varied(rest)
+        };
+        if !has_form || !is_random {
+            return None;
+        }
+        Secret::parse(Zeroizing::new(value.to_vec())).ok()
+    }
+
+    fn hit(&self, start: usize, end: usize, secret: &Secret, certainty: Certainty) -> Hit {
+        Hit {
+            start,
+            end,
+            kind: self.kind.clone(),
+            // The form holds random letters only: no dictionary has the value.
+            fingerprint: secret.fingerprint().of_random_key(),
+            certainty,
+        }
+    }
+}
+
+/// Returns the private key in PEM whose first line has the word at `at`.
+pub(super) fn private_key(text: &[u8], at: usize) -> Option<Hit> {
+    let line = text.get(at.saturating_sub(MAX_PEM_LABEL)..at)?;
+    let begin = memchr::memmem::rfind(line, PEM_BEGIN)?;
+    let start = at - (line.len() - begin);
+    let rest = text.get(at..(at + MAX_PEM).min(text.len()))?;
+    let footer = memchr::memmem::find(rest, PEM_END)?;
+    let close = memchr::memmem::find(rest.get(footer + PEM_END.len()..)?, b"-----")?;
+    let end = at + footer + PEM_END.len() + close + 5;
+    let pem = unescaped(text.get(start..end)?);
+    let letters = pem.iter().filter(|byte| Letters::Base64.has(**byte));
+    if letters.count() < MIN_PEM_LETTERS {
+        return None;
+    }
+    let secret = Secret::parse_text_or_pem(pem).ok()?;
+    Some(Hit {
+        start,
+        end,
+        kind: "private-key".to_owned(),
+        fingerprint: secret.fingerprint().of_random_key(),
+        certainty: Certainty::Begin,
+    })
+}
+
+/// Returns a key in PEM as a file of its own has it: without indentation, with line breaks for `\n`.
+fn unescaped(pem: &[u8]) -> Zeroizing<Vec<u8>> {
+    let mut clean = Zeroizing::new(Vec::with_capacity(pem.len()));
+    let mut rest = pem;
+    while let Some((first, after)) = rest.split_first() {
+        rest = match (first, after.first()) {
+            (b'\\', Some(b'n')) => {
+                clean.push(b'\n');
+                after.get(1..).unwrap_or_default()
+            }
+            (b'\\', Some(b'r')) => after.get(1..).unwrap_or_default(),
+            (b' ' | b'\t', _) if clean.last() == Some(&b'\n') => after,
+            (b'\r' | b'"' | b'+', _) if after.first().is_none_or(|next| *next == b'\n') => after,
+            _ => {
+                clean.push(*first);
+                after
+            }
+        };
+    }
+    clean
+}
+
+/// Returns true if no letter of a longer word stands before `start`. The end of an escape is no letter.
+fn is_boundary(text: &[u8], start: usize) -> bool {
+    let before = text.get(start.saturating_sub(6)..start).unwrap_or_default();
+    match before {
+        [] => true,
+        [.., b'\\', b'n' | b'r' | b't'] => true,
+        [.., b'%', high, low] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => true,
+        [b'\\', b'u', digits @ ..] if digits.iter().all(u8::is_ascii_hexdigit) => true,
+        [.., last] => !last.is_ascii_alphanumeric() && *last != b'+',
+    }
+}
+
+/// Returns true for letters within longer base64, such as a font or an image: chance begins some of them with `EAA`.
+fn is_inside_base64(text: &[u8], start: usize, end: usize) -> bool {
+    let before = start.checked_sub(1).and_then(|at| text.get(at));
+    before.is_some_and(|byte| matches!(byte, b'+' | b'/'))
+        && text
+            .get(end)
+            .is_some_and(|byte| matches!(byte, b'+' | b'/' | b'='))
+}
+
+/// Returns the end of the letters that begin at `start`.
+fn end_of(text: &[u8], start: usize, letters: Letters) -> usize {
+    let rest = text.get(start..).unwrap_or_default();
+    let length = rest
+        .iter()
+        .take(MAX_VALUE)
+        .position(|byte| !letters.has(*byte));
+    start + length.unwrap_or(rest.len().min(MAX_VALUE))
+}
+
+/// Returns the start of the value behind a name: `NAME_MORE = "value"`, `"name": "value"`, `Name: Bearer value`.
+fn value_start(text: &[u8], name_end: usize) -> Option<usize> {
+    let rest = text.get(name_end..(name_end + MAX_GAP).min(text.len()))?;
+    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    let name = rest.iter().position(|byte| !is_name(byte))?;
+    let gap = rest.get(name..)?;
+    let is_gap = |byte: &u8| byte.is_ascii_whitespace() || GAP.contains(byte);
+    let length = gap.iter().position(|byte| !is_gap(byte))?;
+    let after = gap.get(length..)?;
+    let scheme = SCHEMES.iter().find(|scheme| {
+        after
+            .get(..scheme.len())
+            .is_some_and(|word| word.eq_ignore_ascii_case(scheme))
+    });
+    Some(name_end + name + length + scheme.map_or(0, |scheme| scheme.len()))
+}
+
+/// Returns true for letters that a provider may have made at random: no words, no pattern.
+fn looks_random(value: &[u8], letters: Letters) -> bool {
+    let is_mixed = |part: &[u8]| {
+        part.iter().any(u8::is_ascii_digit) && part.iter().any(u8::is_ascii_alphabetic)
+    };
+    let has_part = match letters {
+        Letters::Hex | Letters::HexGroups => is_mixed(value),
+        _ => value
+            .split(|byte| matches!(byte, b'-' | b'_' | b'.'))
+            .any(|part| part.len() >= MIN_RANDOM_PART && is_mixed(part)),
+    };
+    has_part && is_varied(value)
+}
+
+/// Returns true for letters that repeat and follow each other no more than chance would have it.
+fn is_varied(value: &[u8]) -> bool {
+    let mut counts = [0_u32; 256];
+    for byte in value {
+        if let Some(count) = counts.get_mut(usize::from(*byte)) {
+            *count += 1;
+        }
+    }
+    let total = f64::from(u32::try_from(value.len()).unwrap_or(u32::MAX));
+    let bits: f64 = counts
+        .iter()
+        .filter(|count| **count > 0)
+        .map(|count| f64::from(*count) / total)
+        .map(|share| -share * share.log2())
+        .sum();
+    let steps = value.windows(2).filter(|pair| match pair {
+        [a, b] => *b == *a || *b == a.wrapping_add(1) || *a == b.wrapping_add(1),
+        _ => false,
+    });
+    bits >= MIN_BITS && steps.count() * 2 < value.len()
+}
+
+/// Decodes base64 of both alphabets, with or without padding.
+fn decoded(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let engine = if text.contains(&b'-') || text.contains(&b'_') {
+        &URL_SAFE_BASE64
+    } else {
+        &STANDARD_BASE64
+    };
+    engine.decode(text).ok().map(Zeroizing::new)
+}
+
+const ANY_PADDING: GeneralPurposeConfig =
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+const STANDARD_BASE64: GeneralPurpose = GeneralPurpose::new(&STANDARD, ANY_PADDING);
+const URL_SAFE_BASE64: GeneralPurpose = GeneralPurpose::new(&URL_SAFE, ANY_PADDING);
+
+/// The longest value. A longer run of letters is no secret but data.
+pub(super) const MAX_VALUE: usize = 6 * 1024;
+/// The longest way from a name to its value: the rest of the name, quotes, a colon, spaces.
+pub(super) const MAX_GAP: usize = 64;
+/// The characters between a name and its value.
+const GAP: &[u8] = b"\"'`:=>(),[]{}\\";
+/// The words between a name and its value.
+const SCHEMES: [&[u8]; 4] = [b"Bearer ", b"Basic ", b"App ", b"AccessKey "];
+/// The fewest letters in one piece of a random value.
+const MIN_RANDOM_PART: usize = 16;
+/// The least entropy of a letter, in bits. 32 random hex digits have 3.6, words repeated and sequences less than 3.
+const MIN_BITS: f64 = 3.0;
+/// The longest private key in PEM: 16,384 bits of RSA take 13 KiB.
+pub(super) const MAX_PEM: usize = 14 * 1024;
+/// The longest label between `BEGIN` and `PRIVATE KEY`, such as `ENCRYPTED`, with the begin itself.
+const MAX_PEM_LABEL: usize = 40;
+/// The fewest letters of a private key: one of Ed25519 has 64, with the words of the first and the last line more.
+const MIN_PEM_LETTERS: usize = 90;
+const PEM_BEGIN: &[u8] = b"-----BEGIN ";
+const PEM_END: &[u8] = b"-----END ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn form(kind: &str) -> KnownForm {
+        known_forms(&[])
+            .into_iter()
+            .find(|form| form.kind == kind)
+            .unwrap()
+    }
+
+    #[test]
+    fn a_value_behind_a_telling_name_is_found_and_a_placeholder_is_not() {
+        let secret = "9b1f0c7de8a3427f6655d10ab3c4e92f";
+        for (text, is_found) in [
+            (format!("app_secret={secret}"), true),
+            (format!("\"app_secret\": \"{secret}\""), true),
+            (format!("app_secret_prod => '{secret}'"), true),
+            (format!("app_secret\\\":\\\"{secret}\\\""), true),
+            (format!("app_secret={secret}0"), false),
+            (format!("app_secret={}", &secret.replace("9b", "9")), false),
+            (
+                "app_secret=0123456789abcdef0123456789abcdef".to_owned(),
+                false,
+            ),
+            (
+                "app_secret=00000000000000000000000000000000".to_owned(),
+                false,
+            ),
+            (
+                "app_secret=deadbeefdeadbeefdeadbeefdeadbeef".to_owned(),
+                false,
+            ),
+            ("app_secret=process.env.APP_SECRET".to_owned(), false),
+            ("app_secret".to_owned(), false),
+            (
+                "app_secret: OWIxZjBjN2RlOGEzNDI3ZjY2NTVkMTBhYjNjNGU5MmY=".to_owned(),
+                true,
+            ),
+        ] {
+            let name = "app_secret".len() + usize::from(text.starts_with('"'));
+            let hit = form("meta.app_secret").behind_name(text.as_bytes(), name);
+            assert_eq!(hit.is_some(), is_found, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_telling_begin_counts_at_the_begin_of_a_word_only() {
+        let token = "EAAGm0PX4ZCpsBAKzZBhZAQ6d1vT5yLkW8nRx3JfC0uD7eHoM2sI9bN4";
+        for (before, is_found) in [
+            ("", true),
+            ("Bearer ", true),
+            ("Bearer%20", true),
+            ("\\n", true),
+            ("\\u003d", true),
+            ("_", true),
+            ("x", false),
+            ("AA", false),
+            ("+", false),
+        ] {
+            let text = format!("{before}{token}\"");
+            let hit = form("meta.token").at_begin(text.as_bytes(), before.len());
+            assert_eq!(hit.is_some(), is_found, "{text}");
+        }
+        for (text, is_found) in [
+            (format!("/{token}/x"), false),
+            (format!("/{token}?a"), true),
+        ] {
+            let hit = form("meta.token").at_begin(text.as_bytes(), 1);
+            assert_eq!(hit.is_some(), is_found, "{text}");
+        }
+        let filling = format!("EAA{}", "x".repeat(60));
+        assert!(form("meta.token").at_begin(filling.as_bytes(), 0).is_none());
+    }
+
+    #[test]
+    fn a_private_key_has_one_fingerprint_however_it_is_written() {
+        let body = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQDJ4n0mQ0x7Yk2P\n\
+                    u8Vh3TqzWc5LrB9dXf1sGa6NjEoKi2MtRySvUwFbHgPlZxQe4A7D";
+        let plain = format!("-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----");
+        let indented = plain.replace('\n', "\n    ");
+        let escaped = plain.replace('\n', "\\n");
+        let print = |text: &str| {
+            let at = text.find("PRIVATE KEY-----").unwrap();
+            private_key(text.as_bytes(), at)
+                .unwrap()
+                .fingerprint
+                .to_string()
+        };
+        assert_eq!(print(&plain), print(&indented));
+        assert_eq!(print(&plain), print(&format!("key = \"{escaped}\"")));
+        let empty = "-----BEGIN PRIVATE KEY-----\n...\n-----END PRIVATE KEY-----";
+        assert!(private_key(empty.as_bytes(), 11).is_none());
+    }
+}

@@ -1,0 +1,190 @@
+//! The files to scan: folders with all they hold, in several threads.
+
+use std::fs::File;
+use std::io::{Cursor, Read};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use ignore::{DirEntry, WalkBuilder, WalkState};
+
+use super::accepted::{Accepted, IGNORE_FILE};
+use super::archive::Archive;
+use super::find::Find;
+use super::scanner::{Buffer, Scanner};
+
+/// The files to scan.
+#[derive(Debug)]
+pub struct Tree {
+    /// The files and folders.
+    pub paths: Vec<PathBuf>,
+    /// What to do with the files that a `.gitignore` names.
+    pub ignored: Ignored,
+    /// The files in which credentials belong: the sources of the configuration, as canonical paths.
+    pub sources: Vec<PathBuf>,
+}
+
+/// The treatment of the files that a `.gitignore` names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ignored {
+    /// Left out: git does not commit them.
+    Skipped,
+    /// Scanned like all others.
+    Scanned,
+}
+
+/// The result of a scan.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// The finds, in order of file and line.
+    pub finds: Vec<Find>,
+    /// The number of finds whose fingerprint is accepted.
+    pub accepted: usize,
+    /// The number of files.
+    pub files: u64,
+    /// The number of bytes.
+    pub bytes: u64,
+    /// The number of archives, of which only the names of members were looked at.
+    pub archives: u64,
+    /// The number of files left out as sources of the configuration.
+    pub sources: u64,
+    /// The files and folders that could not be read, each with the reason, fit to be shown.
+    pub unread: Vec<String>,
+}
+
+impl Outcome {
+    /// Adds finds but for the accepted ones.
+    pub fn add(&mut self, finds: Vec<Find>, accepted: &Accepted) {
+        for find in finds {
+            if accepted.has(&find) {
+                self.accepted += 1;
+            } else {
+                self.finds.push(find);
+            }
+        }
+    }
+}
+
+impl Tree {
+    /// Scans all files. Symbolic links inside of folders are not followed, and folders named `.git` are left out.
+    #[must_use]
+    pub fn scan(&self, scanner: &Scanner, accepted: &Accepted) -> Outcome {
+        let outcome = Mutex::new(Outcome::default());
+        if let Some(walk) = self.walk() {
+            walk.build_parallel().run(|| {
+                let mut buffer = Buffer::new();
+                let outcome = &outcome;
+                Box::new(move |entry| {
+                    let one = match entry {
+                        Ok(entry) => self.scan_entry(&entry, scanner, &mut buffer),
+                        Err(error) => Outcome {
+                            unread: vec![scanner.shown(&error.to_string())],
+                            ..Outcome::default()
+                        },
+                    };
+                    let mut all = outcome.lock().unwrap_or_else(PoisonError::into_inner);
+                    all.files += one.files;
+                    all.bytes += one.bytes;
+                    all.archives += one.archives;
+                    all.sources += one.sources;
+                    all.unread.extend(one.unread);
+                    all.add(one.finds, accepted);
+                    WalkState::Continue
+                })
+            });
+        }
+        let mut outcome = outcome.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let place = |find: &Find| (find.file.clone(), find.member.clone(), find.line);
+        outcome.finds.sort_by_cached_key(place);
+        outcome.unread.sort();
+        outcome
+    }
+
+    fn walk(&self) -> Option<WalkBuilder> {
+        let (first, others) = self.paths.split_first()?;
+        let mut walk = WalkBuilder::new(first);
+        for path in others {
+            walk.add(path);
+        }
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        // Files with a dot before their names are the point: `.env`. What a user has set up for other tools, or for git on
+        // this machine alone, must not decide what is found.
+        walk.hidden(false)
+            .ignore(false)
+            .git_global(false)
+            .git_exclude(false)
+            .git_ignore(self.ignored == Ignored::Skipped)
+            .add_custom_ignore_filename(IGNORE_FILE)
+            .filter_entry(|entry| entry.file_name() != ".git")
+            .threads(threads);
+        Some(walk)
+    }
+
+    fn scan_entry(&self, entry: &DirEntry, scanner: &Scanner, buffer: &mut Buffer) -> Outcome {
+        let mut outcome = Outcome::default();
+        let path = entry.path();
+        // A path of the command line may be a link: the user has named it.
+        let is_file = match entry.file_type() {
+            Some(kind) if kind.is_symlink() && entry.depth() == 0 => path.is_file(),
+            kind => kind.is_some_and(|kind| kind.is_file()),
+        };
+        if !is_file {
+            return outcome;
+        }
+        if self.is_source(path) {
+            outcome.sources = 1;
+            return outcome;
+        }
+        outcome.files = 1;
+        let name = path.display().to_string();
+        if let Err(error) = scan_file(path, &name, scanner, buffer, &mut outcome) {
+            let name = scanner.shown(&name);
+            outcome.unread.push(format!("{name}: {error}"));
+        }
+        outcome
+    }
+
+    fn is_source(&self, path: &Path) -> bool {
+        !self.sources.is_empty()
+            && path
+                .canonicalize()
+                .is_ok_and(|path| self.sources.contains(&path))
+    }
+}
+
+fn scan_file(
+    path: &Path,
+    name: &str,
+    scanner: &Scanner,
+    buffer: &mut Buffer,
+    outcome: &mut Outcome,
+) -> std::io::Result<()> {
+    let mut file = File::open(path)?;
+    let mut beginning = [0; 512];
+    let length = read_beginning(&mut file, &mut beginning)?;
+    let beginning = beginning.get(..length).unwrap_or_default();
+    if let Some(archive) = Archive::of(beginning) {
+        outcome.archives = 1;
+        for member in archive.member_names(&mut file)? {
+            outcome.finds.extend(scanner.member_finds(name, &member));
+        }
+        return Ok(());
+    }
+    let mut text = Cursor::new(beginning).chain(file);
+    let scanned = scanner.scan_text(&mut text, buffer)?;
+    outcome.bytes = scanned.length;
+    outcome.finds = scanner.finds(name, scanned.hits);
+    Ok(())
+}
+
+fn read_beginning(file: &mut File, beginning: &mut [u8]) -> std::io::Result<usize> {
+    let mut length = 0;
+    while let Some(free) = beginning.get_mut(length..).filter(|free| !free.is_empty()) {
+        match file.read(free) {
+            Ok(0) => break,
+            Ok(count) => length += count,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(length)
+}

@@ -1,0 +1,288 @@
+//! The clients and connections of the shared server.
+
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::cluster::{ClusterClient, ClusterClientBuilder};
+use redis::cluster_async::ClusterConnection;
+use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, FromRedisValue, IntoConnectionInfo,
+    RedisConnectionInfo, RedisError, ScriptInvocation, TlsCertificates, TlsMode,
+};
+
+use super::names::KeyNames;
+use super::url::{ServerKind, ServerUrl, ServerUrlError};
+use crate::secret::{Fingerprint, Secret};
+
+/// The checked address of a shared server.
+///
+/// The redis crate keeps the password in strings of its own, which are not wiped when they are
+/// dropped.
+pub struct ServerAddress {
+    pub(super) client: ServerClient,
+    pub(super) names: KeyNames,
+    pub(super) fingerprint: Fingerprint,
+}
+
+/// A maker of connections to one server, to the master that Sentinels name, or to a cluster.
+pub(super) enum ServerClient {
+    Single(Box<Client>),
+    Sentinel(Box<SentinelClient>),
+    Cluster(Box<ClusterClient>),
+}
+
+/// A connection. Clones use the connection at the same time.
+#[derive(Clone)]
+pub(super) enum ServerConnection {
+    Single(MultiplexedConnection),
+    Cluster(ClusterConnection),
+}
+
+impl ServerAddress {
+    /// Reads a URL: `redis://[[USER]:PASSWORD@]HOST[:PORT][/DB]`, with `rediss` for TLS;
+    /// `redis+cluster://...@HOST:PORT,HOST:PORT`; or
+    /// `redis+sentinel://...@HOST:PORT,HOST:PORT/SERVICE[/DB]`, with `?sentinel_password=` where
+    /// the Sentinels have a password. `valkey` and `valkeys` mean `redis` and `rediss`. All
+    /// characters but ASCII letters and digits are percent-encoded in user and password.
+    ///
+    /// `authorities` are PEM certificates that vouch for a TLS server in place of the system's.
+    ///
+    /// # Errors
+    /// Says what is wrong with the URL, and shows no part of it.
+    pub fn parse(url: &Secret, authorities: Option<&[u8]>) -> Result<Self, ServerUrlError> {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the one place where the URL becomes a connection"
+        )]
+        let parts = ServerUrl::parse(url.expose())?;
+        let names = KeyNames::new(parts.password.as_deref().unwrap_or_default().as_bytes());
+        let authorities = authorities.filter(|_| parts.tls).map(<[u8]>::to_vec);
+        let certificates = authorities.map(|pem| TlsCertificates {
+            client_tls: None,
+            root_cert: Some(pem),
+        });
+        let client = match parts.kind {
+            ServerKind::Single => parts.single_client(certificates),
+            ServerKind::Sentinel => parts.sentinel_client(certificates),
+            ServerKind::Cluster => parts.cluster_client(certificates),
+        };
+        Ok(Self {
+            client: client.map_err(|_| ServerUrlError::Unusable)?,
+            names,
+            fingerprint: url.fingerprint(),
+        })
+    }
+}
+
+/// True if a password in the URL of a server would cross a network without TLS.
+#[must_use]
+pub fn exposes_password(url: &Secret) -> bool {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "looks at the scheme and the hosts, and says nothing of the rest"
+    )]
+    let parts = ServerUrl::parse(url.expose());
+    parts.is_ok_and(|parts| parts.exposes_password())
+}
+
+impl ServerClient {
+    /// Returns the time limit of an attempt to connect. The Sentinels are asked one
+    /// after another, and each may be silent for a second, for which the library has no setting.
+    pub(super) fn connect_timeout(&self) -> Duration {
+        match self {
+            Self::Single(_) | Self::Cluster(_) => 2 * HOST_TIMEOUT,
+            Self::Sentinel(_) => SENTINEL_TIMEOUT,
+        }
+    }
+
+    /// Makes a connection, and writes a probe through it. Without the probe, a connection to a
+    /// replica, to a full server, or under a user who may not write would count as good, and would
+    /// be lost again with the first request.
+    pub(super) async fn connect(&mut self) -> Result<ServerConnection, RedisError> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(HOST_TIMEOUT))
+            .set_response_timeout(Some(HOST_TIMEOUT));
+        let connection = match self {
+            Self::Single(client) => ServerConnection::Single(
+                client
+                    .get_multiplexed_async_connection_with_config(&config)
+                    .await?,
+            ),
+            Self::Sentinel(client) => {
+                ServerConnection::Single(client.get_async_connection_with_config(&config).await?)
+            }
+            Self::Cluster(client) => {
+                ServerConnection::Cluster(client.get_async_connection().await?)
+            }
+        };
+        let mut probe = redis::cmd("SET");
+        probe
+            .arg("keyside:probe")
+            .arg(1)
+            .arg("PX")
+            .arg(PROBE_LIFETIME_MS);
+        connection.query::<()>(&probe).await?;
+        Ok(connection)
+    }
+}
+
+impl ServerConnection {
+    pub(super) async fn run<T: FromRedisValue>(
+        self,
+        script: &ScriptInvocation<'_>,
+    ) -> Result<T, RedisError> {
+        match self {
+            Self::Single(mut connection) => script.invoke_async(&mut connection).await,
+            Self::Cluster(mut connection) => script.invoke_async(&mut connection).await,
+        }
+    }
+
+    async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, RedisError> {
+        match self.clone() {
+            Self::Single(mut connection) => command.query_async(&mut connection).await,
+            Self::Cluster(mut connection) => command.query_async(&mut connection).await,
+        }
+    }
+}
+
+impl ServerUrl {
+    fn addresses(&self) -> impl Iterator<Item = ConnectionAddr> {
+        self.hosts.iter().cloned().map(|(host, port)| {
+            if self.tls {
+                ConnectionAddr::TcpTls {
+                    host,
+                    port,
+                    insecure: false,
+                    tls_params: None,
+                }
+            } else {
+                ConnectionAddr::Tcp(host, port)
+            }
+        })
+    }
+
+    fn single_client(
+        &self,
+        certificates: Option<TlsCertificates>,
+    ) -> Result<ServerClient, RedisError> {
+        let address = self
+            .addresses()
+            .next()
+            .ok_or((redis::ErrorKind::InvalidClientConfig, "no host"))?;
+        let mut settings = RedisConnectionInfo::default().set_db(self.database);
+        if let Some(user) = &self.user {
+            settings = settings.set_username(user);
+        }
+        if let Some(password) = &self.password {
+            settings = settings.set_password(password);
+        }
+        let info = address.into_connection_info()?.set_redis_settings(settings);
+        let client = match certificates {
+            Some(certificates) => Client::build_with_tls(info, certificates)?,
+            None => Client::open(info)?,
+        };
+        Ok(ServerClient::Single(Box::new(client)))
+    }
+
+    fn sentinel_client(
+        &self,
+        certificates: Option<TlsCertificates>,
+    ) -> Result<ServerClient, RedisError> {
+        let mut builder = SentinelClientBuilder::new(
+            self.addresses(),
+            &self.service,
+            SentinelServerType::Master,
+        )?
+        .set_client_to_redis_db(self.database);
+        if self.tls {
+            builder = builder
+                .set_client_to_redis_tls_mode(TlsMode::Secure)
+                .set_client_to_sentinel_tls_mode(TlsMode::Secure);
+        }
+        if let Some(certificates) = certificates {
+            builder = builder
+                .set_client_to_redis_certificates(certificates.clone())
+                .set_client_to_sentinel_certificates(certificates);
+        }
+        if let Some(user) = &self.user {
+            builder = builder.set_client_to_redis_username(user);
+        }
+        if let Some(password) = &self.password {
+            builder = builder.set_client_to_redis_password(password);
+        }
+        if let Some(password) = &self.sentinel_password {
+            builder = builder.set_client_to_sentinel_password(password);
+        }
+        Ok(ServerClient::Sentinel(Box::new(builder.build()?)))
+    }
+
+    fn cluster_client(
+        &self,
+        certificates: Option<TlsCertificates>,
+    ) -> Result<ServerClient, RedisError> {
+        let mut builder = ClusterClientBuilder::new(self.addresses())
+            .connection_timeout(HOST_TIMEOUT)
+            .response_timeout(HOST_TIMEOUT)
+            .retries(MAX_REDIRECTS)
+            .min_retry_wait(MIN_RETRY_WAIT_MS)
+            .max_retry_wait(MAX_RETRY_WAIT_MS);
+        if self.tls {
+            builder = builder.tls(TlsMode::Secure);
+        }
+        if let Some(certificates) = certificates {
+            builder = builder.certs(certificates);
+        }
+        if let Some(user) = &self.user {
+            builder = builder.username(user);
+        }
+        if let Some(password) = &self.password {
+            builder = builder.password(password);
+        }
+        Ok(ServerClient::Cluster(Box::new(builder.build()?)))
+    }
+}
+
+/// The time for name, TCP, TLS and password of one host. A decision waits much less; a longer time
+/// would let one silent host of several delay the others, and limits could not be shared again
+/// within a second of the server's return.
+const HOST_TIMEOUT: Duration = Duration::from_millis(300);
+/// The time for the Sentinels and the master together: three Sentinels of which two are silent.
+const SENTINEL_TIMEOUT: Duration = Duration::from_secs(4);
+/// The lifetime of the probe's key, in milliseconds.
+const PROBE_LIFETIME_MS: u32 = 1000;
+/// The number of redirects followed to a cluster's moved slot. Nothing else is repeated: a late
+/// command is lost, and the sidecar decides by itself.
+const MAX_REDIRECTS: u32 = 2;
+/// The bounds of the wait before a repetition, in milliseconds; the whole must fit into
+/// `DECISION_TIMEOUT`.
+const MIN_RETRY_WAIT_MS: u64 = 1;
+/// See [`MIN_RETRY_WAIT_MS`].
+const MAX_RETRY_WAIT_MS: u64 = 10;
+
+#[cfg(test)]
+mod tests {
+    use zeroize::Zeroizing;
+
+    use super::*;
+
+    #[test]
+    fn a_client_is_made_for_each_kind_of_server() {
+        for url in [
+            "redis://u:p@a/1",
+            "rediss://a",
+            "redis+cluster://:p@a,b",
+            "rediss+sentinel://:p@a,b/main",
+        ] {
+            let secret = Secret::parse(Zeroizing::new(url.as_bytes().to_vec())).unwrap();
+            assert!(ServerAddress::parse(&secret, None).is_ok(), "{url}");
+            let not_pem = b"-----BEGIN CERTIFICATE-----\nx";
+            let has_tls = url.starts_with("rediss");
+            assert_eq!(
+                ServerAddress::parse(&secret, Some(not_pem)).is_err(),
+                has_tls,
+                "{url}"
+            );
+        }
+    }
+}

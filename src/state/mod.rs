@@ -1,0 +1,193 @@
+//! What outlives a restart, in the folder of `[state] dir`: sealed entries, and first sights of secrets.
+//!
+//! - [`SealedStore`] holds entries with secrets. It exists only where `[state] key` leads to a key.
+//! - [`Sights`] tells when each secret was first seen, by a hash under a key.
+//!
+//! A fault of the folder, of a key or of an entry never stops a sidecar: [`State::problems`] tells it, and what is in
+//! the folder stays there.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use parking_lot::Mutex;
+
+mod entry;
+mod error;
+mod folder;
+mod key;
+mod moment;
+mod sealed;
+mod sights;
+
+pub use entry::EntryName;
+pub use error::StateError;
+use folder::Folder;
+pub use key::WeakKey;
+pub use moment::{Left, Moment};
+pub use sealed::SealedStore;
+use sights::SightKeys;
+pub use sights::{Sights, Value};
+
+use crate::secret::{Fingerprint, Secret};
+
+/// The folder of the state, as far as it can be used.
+#[derive(Debug)]
+pub struct State {
+    folder: Folder,
+    dir: PathBuf,
+    /// The secrets of the keys, as fingerprints, to notice other keys.
+    key_fingerprints: Vec<Fingerprint>,
+    sealed: Option<SealedStore>,
+    sight_keys: SightKeys,
+    problems: Mutex<BTreeMap<String, String>>,
+    /// Held by the one thread of this process that works with the folder.
+    turn: Mutex<()>,
+}
+
+impl State {
+    /// Makes the state of the folder `dir`, with the keys from `secrets`, the current one first. Nothing is read or
+    /// written yet.
+    #[must_use]
+    pub fn new(dir: &Path, secrets: &[&Secret]) -> Self {
+        let mut problems = BTreeMap::new();
+        let keys = SealedStore::keys(secrets.iter().copied()).unwrap_or_else(|weak| {
+            problems.insert(KEY.to_owned(), format!("state.key: {weak}"));
+            None
+        });
+        let folder = Folder::new(dir);
+        Self {
+            sight_keys: SightKeys::new(keys.as_ref()),
+            sealed: keys.map(|keys| SealedStore::new(folder.clone(), keys)),
+            folder,
+            dir: dir.to_owned(),
+            key_fingerprints: secrets.iter().map(|secret| secret.fingerprint()).collect(),
+            problems: Mutex::new(problems),
+            turn: Mutex::new(()),
+        }
+    }
+
+    /// Notes that the key cannot be read, for the given reason.
+    #[must_use]
+    pub fn without_key(self, reason: String) -> Self {
+        self.problems.lock().insert(KEY.to_owned(), reason);
+        self
+    }
+
+    /// True if the state is of this folder and these keys.
+    #[must_use]
+    pub fn is_of(&self, dir: &Path, secrets: &[&Secret]) -> bool {
+        let fingerprints = secrets.iter().map(|secret| secret.fingerprint());
+        self.dir == dir && self.key_fingerprints.iter().copied().eq(fingerprints)
+    }
+
+    /// True if a key was derived from the secret with this fingerprint.
+    #[must_use]
+    pub fn has_key(&self, fingerprint: Fingerprint) -> bool {
+        self.key_fingerprints.contains(&fingerprint)
+    }
+
+    /// Does work with the folder, after the thread that is at work; `None` if that one takes too long: on a disk that hangs,
+    /// no threads gather.
+    pub fn exclusively<T>(&self, work: impl FnOnce(&Self) -> T) -> Option<T> {
+        let _turn = self.turn.try_lock_for(MAX_TURN_WAIT)?;
+        Some(work(self))
+    }
+
+    /// Notes that the disk does not answer.
+    pub fn note_silence(&self) {
+        let silent = StateError::Silent {
+            path: self.dir.clone(),
+        };
+        self.note::<()>(FOLDER, Err(silent));
+    }
+
+    /// Gets the folder ready for use: sees that it can be written, and seals anew what an older key has sealed.
+    pub fn prepare(&self) {
+        self.note(FOLDER, self.folder.probe());
+        let Some(sealed) = &self.sealed else {
+            return;
+        };
+        for name in self.note(FOLDER, sealed.all_names()).unwrap_or_default() {
+            self.note(&name.to_string(), sealed.reseal(&name));
+        }
+    }
+
+    /// Looks at the folder without a change to it: whether it can be written, and each entry be opened.
+    pub fn check(&self) {
+        self.note(FOLDER, self.folder.check());
+        let Some(sealed) = &self.sealed else {
+            return;
+        };
+        for name in self.note(FOLDER, sealed.all_names()).unwrap_or_default() {
+            self.note(&name.to_string(), sealed.get(&name));
+        }
+    }
+
+    /// Returns the entries that hold secrets; `None` without a usable key.
+    #[must_use]
+    pub fn sealed(&self) -> Option<&SealedStore> {
+        self.sealed.as_ref()
+    }
+
+    /// Returns the first sights of secrets.
+    #[must_use]
+    pub fn sights(&self) -> Sights {
+        let read = self.sight_keys.read(&self.folder);
+        self.note(SIGHTS, read).unwrap_or_default()
+    }
+
+    /// Keeps the first sights of the secrets in use.
+    pub fn record_sights<'s>(
+        &self,
+        used: impl Iterator<Item = (&'s Secret, Value, SystemTime)>,
+        now: SystemTime,
+    ) {
+        let recorded = self.sight_keys.record(&self.folder, used, now);
+        self.note(SIGHTS, recorded);
+    }
+
+    /// Returns the folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Notes a problem with a subject, such as the name of an entry, or that there is none any more.
+    pub fn note<T>(&self, subject: &str, result: Result<T, StateError>) -> Option<T> {
+        let mut problems = self.problems.lock();
+        match result {
+            Ok(value) => {
+                problems.remove(subject);
+                Some(value)
+            }
+            Err(error) => {
+                let problem = error.to_string();
+                if problems.get(subject) != Some(&problem) {
+                    tracing::error!("{problem}");
+                    problems.insert(subject.to_owned(), problem);
+                }
+                None
+            }
+        }
+    }
+
+    /// Returns what is wrong, each as a line for people.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        self.problems.lock().values().cloned().collect()
+    }
+}
+
+/// The longest wait of a thread for the one before it: shorter than anybody waits for the disk.
+const MAX_TURN_WAIT: Duration = Duration::from_secs(4);
+/// The subject of problems with the key.
+const KEY: &str = "key";
+/// The subject of problems with the folder.
+const FOLDER: &str = "folder";
+
+/// The subject of problems with the first sights.
+const SIGHTS: &str = "first sights";
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,142 @@
+//! A moment that can be compared across restarts, and what is left of a time after a restart.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
+
+/// A moment by two clocks: the wall clock, which may be wrong, and the time since the machine started, which cannot be
+/// set, and compares only within one run of the machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moment {
+    /// Milliseconds since 1970, by the wall clock.
+    wall_ms: u64,
+    /// The time since the machine started, if known.
+    boot: Option<Boot>,
+}
+
+/// The time since the machine started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Boot {
+    /// The kernel's random name of this run of the machine.
+    id: String,
+    up_ms: u64,
+}
+
+/// What is left of a time that began before a restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// This much is left.
+    Time(Duration),
+    /// The wall clock is not within the time, and may be wrong: nothing can be said before it is set, or the whole time
+    /// has passed in this process.
+    Unsure,
+    /// Nothing is left.
+    Nothing,
+}
+
+impl Moment {
+    /// Returns the moment of now.
+    #[must_use]
+    pub fn now() -> Self {
+        let wall = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let up = clock_gettime(ClockId::Boottime);
+        let up_ms = u64::try_from(up.tv_sec * 1000 + up.tv_nsec / 1_000_000).ok();
+        let id = std::fs::read_to_string(BOOT_ID);
+        let id = id.or_else(|_| std::env::var(BOOT_ID_VARIABLE)).ok();
+        Self {
+            wall_ms: millis(wall),
+            boot: id.zip(up_ms).map(|(id, up_ms)| Boot {
+                id: id.trim().to_owned(),
+                up_ms,
+            }),
+        }
+    }
+
+    /// Returns what is left `now` of the time `left` at this moment. The process has `known` of the time since.
+    ///
+    /// Within one run of the machine no clock can be wrong. Across runs, a wall clock outside of the time proves nothing
+    /// by itself: the time is neither used nor given up until it has passed in this process.
+    #[must_use]
+    pub fn left(&self, left: Duration, now: &Self, known: Duration) -> Left {
+        if known >= left {
+            return Left::Nothing;
+        }
+        let of_one_run = self.boot.as_ref().zip(now.boot.as_ref());
+        let since_boot = of_one_run
+            .filter(|(then, now)| then.id == now.id)
+            .and_then(|(then, now)| now.up_ms.checked_sub(then.up_ms));
+        if let Some(elapsed) = since_boot {
+            return match left.checked_sub(Duration::from_millis(elapsed)) {
+                Some(Duration::ZERO) | None => Left::Nothing,
+                Some(left) => Left::Time(left),
+            };
+        }
+        let elapsed = now.wall_ms.checked_sub(self.wall_ms);
+        let elapsed = elapsed.map(|elapsed| Duration::from_millis(elapsed).max(known));
+        match elapsed.and_then(|elapsed| left.checked_sub(elapsed)) {
+            Some(Duration::ZERO) | None => Left::Unsure,
+            Some(left) => Left::Time(left),
+        }
+    }
+}
+
+/// Returns the milliseconds of a time.
+pub(super) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The file with the kernel's random name of this run of the machine.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+/// The variable with the same name where a service manager hides the file, as systemd does with `ProcSubset=pid`.
+const BOOT_ID_VARIABLE: &str = "KEYSIDE_BOOT_ID";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: u64 = 3_600_000;
+    const YEAR: u64 = 365 * 24 * HOUR;
+
+    fn moment(wall_ms: u64, run: &str, up_ms: u64) -> Moment {
+        Moment {
+            wall_ms,
+            boot: (!run.is_empty()).then(|| Boot {
+                id: run.to_owned(),
+                up_ms,
+            }),
+        }
+    }
+
+    fn hours(hours: u64) -> Duration {
+        Duration::from_millis(hours * HOUR)
+    }
+
+    #[test]
+    fn within_one_run_of_the_machine_the_wall_clock_does_not_count() {
+        let then = moment(2 * YEAR, "a", HOUR);
+        for wall in [0, YEAR, 2 * YEAR, 3 * YEAR] {
+            let left = |up| then.left(hours(24), &moment(wall, "a", up), Duration::ZERO);
+            assert_eq!(left(11 * HOUR), Left::Time(hours(14)), "{wall}");
+            assert_eq!(left(25 * HOUR), Left::Nothing, "{wall}");
+        }
+    }
+
+    #[test]
+    fn across_runs_the_wall_clock_counts_while_it_can_be_right() {
+        for run in ["b", ""] {
+            let then = moment(2 * YEAR, "a", HOUR);
+            let left = |wall, known| then.left(hours(24), &moment(wall, run, 0), hours(known));
+            assert_eq!(left(2 * YEAR + 10 * HOUR, 0), Left::Time(hours(14)));
+            // A clock set back while the process runs gives nothing back.
+            assert_eq!(left(2 * YEAR + HOUR, 10), Left::Time(hours(14)));
+            for wrong in [YEAR, 2 * YEAR - 1, 2 * YEAR + 24 * HOUR, 3 * YEAR] {
+                assert_eq!(left(wrong, 0), Left::Unsure);
+                assert_eq!(left(wrong, 23), Left::Unsure);
+                assert_eq!(left(wrong, 24), Left::Nothing);
+            }
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! The answer of an upstream, whose body may still be on the way.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::{Instant, timeout_at};
+
+use super::connection::Connection;
+use super::error::{Unreadable, UpstreamError};
+use super::framing::Framing;
+use super::pool::Pool;
+use crate::memory::{MemoryBudget, Reservation, SMALL};
+
+/// An answer as the upstream sent it.
+#[derive(Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: AnswerBody,
+    /// True if the answer came before the whole request had been written.
+    pub early: bool,
+    /// True for the refusal of a request that was signed with a wrong time. The sender of the request finds it out.
+    pub clock_was_wrong: bool,
+}
+
+/// The body of an answer.
+#[derive(Debug)]
+pub enum AnswerBody {
+    /// The whole body.
+    Whole(Bytes),
+    /// A body that passes through while the upstream sends it.
+    Stream(Box<AnswerStream>),
+    /// A body that was to be read whole and could not be.
+    Unreadable(Unreadable),
+}
+
+/// A body on the way, with the connection that carries it. A drop before the end closes the
+/// connection; at the end the connection goes back to the pool.
+#[derive(Debug)]
+pub struct AnswerStream {
+    connection: Option<Connection>,
+    framing: Framing,
+    keep_alive: bool,
+    first: Option<Bytes>,
+    pool: Arc<Pool>,
+}
+
+impl From<Bytes> for AnswerBody {
+    fn from(data: Bytes) -> Self {
+        Self::Whole(data)
+    }
+}
+
+impl AnswerBody {
+    pub(super) fn stream(
+        pool: &Arc<Pool>,
+        connection: Connection,
+        framing: Framing,
+        keep_alive: bool,
+        first: Option<Bytes>,
+    ) -> Self {
+        Self::Stream(Box::new(AnswerStream {
+            connection: Some(connection),
+            framing,
+            keep_alive,
+            first,
+            pool: Arc::clone(pool),
+        }))
+    }
+
+    /// Reads the whole body of an answer to a question of Keyside's own, for which `limit` is small.
+    ///
+    /// # Errors
+    /// A body that is cut off, or larger than `limit` bytes.
+    pub async fn whole(self, limit: usize) -> Result<Bytes, UpstreamError> {
+        self.gather(limit, None).await
+    }
+
+    /// Reads the whole body. A body that is not small takes its part of `memory`, until the last copy
+    /// of the bytes is dropped, and waits for room at most to the deadline of the exchange. The upstream
+    /// waits meanwhile, because nothing is read.
+    ///
+    /// # Errors
+    /// A body that is cut off, or larger than `limit` bytes, or without room in time.
+    pub async fn held(
+        self,
+        limit: usize,
+        memory: &Arc<MemoryBudget>,
+    ) -> Result<Bytes, UpstreamError> {
+        self.gather(limit, Some(memory)).await
+    }
+
+    /// Reads the whole body within the budget, or lets a body larger than `limit` bytes pass through.
+    ///
+    /// # Errors
+    /// A body that is cut off, or without room in time.
+    pub async fn held_up_to(
+        self,
+        limit: usize,
+        memory: &Arc<MemoryBudget>,
+    ) -> Result<Self, UpstreamError> {
+        let mut stream = match self {
+            Self::Stream(stream) => stream,
+            whole => return Ok(whole),
+        };
+        let expected = stream.bytes_left().unwrap_or(limit);
+        if expected > limit {
+            return Ok(Self::Stream(stream));
+        }
+        let mut reservation = None;
+        if expected > SMALL {
+            reservation = Some(stream.wait_for_room(expected, memory).await?);
+        }
+        let mut all = Vec::new();
+        while let Some(data) = std::future::poll_fn(|cx| stream.poll_next(cx)).await {
+            all.extend_from_slice(&data?);
+            if all.len() > limit {
+                stream.first = Some(all.into());
+                return Ok(Self::Stream(stream));
+            }
+        }
+        all.shrink_to_fit();
+        Ok(Self::Whole(match reservation {
+            Some(mut reservation) => {
+                reservation.shrink_to(all.capacity() as u64);
+                reservation.keep(all.into())
+            }
+            None => all.into(),
+        }))
+    }
+
+    async fn gather(
+        self,
+        limit: usize,
+        memory: Option<&Arc<MemoryBudget>>,
+    ) -> Result<Bytes, UpstreamError> {
+        let mut stream = match self {
+            Self::Whole(data) => return Ok(data),
+            Self::Stream(stream) => stream,
+            Self::Unreadable(reason) => return Err(reason.into()),
+        };
+        let mut all = Vec::new();
+        let mut reservation: Option<Reservation> = None;
+        while let Some(data) = std::future::poll_fn(|cx| stream.poll_next(cx)).await {
+            let data = data?;
+            let length = all.len() + data.len();
+            let expected = stream
+                .bytes_left()
+                .map_or(length, |left| length.saturating_add(left));
+            if expected > limit {
+                return Err(Unreadable::TooLarge { limit }.into());
+            }
+            if let Some(memory) = memory
+                && expected > SMALL
+                && reservation.is_none()
+            {
+                // Without a length the largest body is expected: two answers that each have part of the
+                // room and wait for more could wait for each other.
+                let capacity = stream.bytes_left().map_or(limit, |_| expected);
+                reservation = Some(stream.wait_for_room(capacity, memory).await?);
+            }
+            grow(&mut all, expected, limit);
+            all.extend_from_slice(&data);
+        }
+        let Some(mut reservation) = reservation else {
+            return Ok(all.into());
+        };
+        all.shrink_to_fit();
+        reservation.shrink_to(all.capacity() as u64);
+        Ok(reservation.keep(all.into()))
+    }
+}
+
+/// Makes room for `length` bytes. The capacity doubles, and never exceeds `limit`.
+fn grow(all: &mut Vec<u8>, length: usize, limit: usize) {
+    if all.capacity() < length {
+        let capacity = length.max(2 * all.capacity()).min(limit);
+        all.reserve_exact(capacity - all.len());
+    }
+}
+
+impl AnswerStream {
+    /// The number of bytes still to come, if the upstream has said it. A number beyond memory is the
+    /// largest number.
+    fn bytes_left(&self) -> Option<usize> {
+        match &self.framing {
+            Framing::Length(left) => Some(usize::try_from(*left).unwrap_or(usize::MAX)),
+            Framing::Chunked(_) | Framing::UntilClose => None,
+        }
+    }
+
+    /// Waits until there is room for `bytes`, at most to the deadline of the exchange.
+    async fn wait_for_room(
+        &mut self,
+        bytes: usize,
+        memory: &Arc<MemoryBudget>,
+    ) -> Result<Reservation, UpstreamError> {
+        let deadline = self.connection.as_ref().map(Connection::deadline);
+        let deadline = deadline.unwrap_or_else(Instant::now);
+        let reservation = timeout_at(deadline, memory.wait_for(bytes as u64))
+            .await
+            .map_err(|_| Unreadable::NoRoom)?;
+        if let Some(connection) = &mut self.connection {
+            connection.resume();
+        }
+        Ok(reservation)
+    }
+
+    pub(super) fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, UpstreamError>>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(first)));
+        }
+        let Some(connection) = &mut self.connection else {
+            return Poll::Ready(None);
+        };
+        let next = ready!(connection.poll_body(cx, &mut self.framing));
+        match &next {
+            Some(Ok(_)) => {}
+            Some(Err(_)) => drop(self.connection.take()),
+            None => {
+                if let Some(connection) = self.connection.take()
+                    && self.keep_alive
+                {
+                    self.pool.put_back(connection, Instant::now());
+                }
+            }
+        }
+        Poll::Ready(next)
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = UpstreamError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
+        match &mut *self {
+            Self::Whole(data) if data.is_empty() => Poll::Ready(None),
+            Self::Whole(data) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(data))))),
+            Self::Stream(stream) => stream
+                .poll_next(cx)
+                .map(|next| next.map(|data| data.map(Frame::data))),
+            Self::Unreadable(reason) => Poll::Ready(Some(Err((*reason).into()))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Whole(data) if data.is_empty())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(data) => SizeHint::with_exact(data.len() as u64),
+            Self::Stream(stream) => match &stream.framing {
+                Framing::Length(left) => {
+                    SizeHint::with_exact(left + stream.first.as_ref().map_or(0, |f| f.len() as u64))
+                }
+                Framing::Chunked(_) | Framing::UntilClose => SizeHint::default(),
+            },
+            Self::Unreadable(_) => SizeHint::default(),
+        }
+    }
+}

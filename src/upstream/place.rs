@@ -1,0 +1,32 @@
+//! The place of one connection among the connections to upstreams.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The place of one connection, given back when dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    /// The number of places that are taken, over all upstreams of a kind.
+    taken: &'static AtomicUsize,
+    /// The number of places of the upstream.
+    held: Arc<AtomicUsize>,
+}
+
+impl Place {
+    /// Counts a place.
+    pub(super) fn take(taken: &'static AtomicUsize, held: &Arc<AtomicUsize>) -> Self {
+        taken.fetch_add(1, Ordering::Relaxed);
+        held.fetch_add(1, Ordering::Relaxed);
+        Self {
+            taken,
+            held: Arc::clone(held),
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.taken.fetch_sub(1, Ordering::Relaxed);
+        self.held.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,161 @@
+//! While the provider refuses every secret at hand, requests wait for a new one.
+
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::support::client::{Client, post};
+use crate::support::keyside::{Keyside, Setup};
+use crate::support::upstream::{Upstream, answer, json};
+use crate::support::{MESSAGES, TOKEN, eventually, stretched};
+
+const NEW: &str = "EAASECOND";
+const REFUSAL: &str =
+    r#"{"error":{"message":"Session has been invalidated","type":"OAuthException","code":190}}"#;
+
+/// A provider that takes one token.
+struct Provider {
+    upstream: Upstream,
+    good: Arc<Mutex<&'static str>>,
+}
+
+impl Provider {
+    fn new() -> Self {
+        let good = Arc::new(Mutex::new(TOKEN));
+        let takes = Arc::clone(&good);
+        let upstream = Upstream::answering(move |request| {
+            let sent = request.header("authorization").unwrap_or_default();
+            if sent == format!("Bearer {}", *takes.lock().unwrap()) {
+                json(r#"{"messages":[{"id":"wamid.1"}]}"#)
+            } else {
+                answer("401 No", &[], REFUSAL.as_bytes())
+            }
+        });
+        Self { upstream, good }
+    }
+
+    fn takes(&self, token: &'static str) {
+        *self.good.lock().unwrap() = token;
+    }
+
+    fn keyside(&self, hold: &str) -> Keyside {
+        Setup::new(&self.upstream).hold(hold).watch("100ms").start()
+    }
+}
+
+/// Sends a message on a thread for each of `count`; returns the statuses and the longest time.
+fn send_at_once(keyside: &Keyside, count: usize) -> (Vec<u16>, Duration) {
+    let began = Instant::now();
+    let statuses = thread::scope(|scope| {
+        let sends: Vec<_> = (0..count)
+            .map(|_| scope.spawn(|| keyside.post(MESSAGES, "{}").status))
+            .collect();
+        sends.into_iter().map(|send| send.join().unwrap()).collect()
+    });
+    (statuses, began.elapsed())
+}
+
+#[test]
+fn a_gap_shorter_than_the_hold_fails_no_request() {
+    let provider = Provider::new();
+    let keyside = provider.keyside("10s");
+    assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
+    provider.takes(NEW);
+    let before = provider.upstream.arrivals();
+    thread::scope(|scope| {
+        let early = scope.spawn(|| send_at_once(&keyside, 5).0);
+        thread::sleep(Duration::from_millis(500));
+        let late = scope.spawn(|| send_at_once(&keyside, 20).0);
+        thread::sleep(Duration::from_millis(1000));
+        keyside.dir().write("token", NEW);
+        assert_eq!(
+            early.join().unwrap(),
+            [200; 5],
+            "sent before the refusal was known"
+        );
+        assert_eq!(late.join().unwrap(), [200; 20], "sent after it");
+    });
+    let refused = provider.upstream.arrivals() - before - 25;
+    let at_most = 5 + stretched(Duration::from_millis(1500)).as_secs() as usize + 1;
+    assert!(
+        refused <= at_most,
+        "{refused} refused requests went out: probes, not all of them"
+    );
+}
+
+#[test]
+fn after_the_hold_the_application_gets_the_providers_own_answer() {
+    let provider = Provider::new();
+    provider.takes("nobody's");
+    let keyside = provider.keyside("1s");
+    let began = Instant::now();
+    let first = keyside.post(MESSAGES, "{}");
+    assert!(
+        began.elapsed() >= Duration::from_secs(1),
+        "it waits for a new secret"
+    );
+    let before = provider.upstream.arrivals();
+    let (statuses, took) = send_at_once(&keyside, 10);
+    assert_eq!(statuses, [401; 10]);
+    assert!(took < stretched(Duration::from_secs(3)), "{took:?}");
+    let probes = provider.upstream.arrivals() - before;
+    assert!(probes <= 4, "{probes} of 10 requests went out");
+    for refused in [first, keyside.post(MESSAGES, "{}")] {
+        assert_eq!((refused.status, refused.text().as_str()), (401, REFUSAL));
+    }
+}
+
+#[test]
+fn without_a_hold_a_refused_request_goes_out_once_and_is_answered_at_once() {
+    let provider = Provider::new();
+    provider.takes("nobody's");
+    let keyside = provider.keyside("off");
+    for _ in 0..3 {
+        let before = provider.upstream.arrivals();
+        assert_eq!(keyside.post(MESSAGES, "{}").status, 401);
+        assert_eq!(provider.upstream.arrivals() - before, 1);
+    }
+}
+
+#[test]
+fn a_probe_notices_that_the_provider_takes_the_secret_again() {
+    let provider = Provider::new();
+    provider.takes("nobody's");
+    let keyside = provider.keyside("10s");
+    thread::scope(|scope| {
+        let held = scope.spawn(|| send_at_once(&keyside, 10).0);
+        thread::sleep(Duration::from_millis(500));
+        provider.takes(TOKEN);
+        let late = scope.spawn(|| send_at_once(&keyside, 3));
+        let (statuses, took) = late.join().unwrap();
+        assert_eq!(statuses, [200; 3]);
+        assert!(took < stretched(Duration::from_secs(3)), "{took:?}");
+        assert_eq!(held.join().unwrap(), [200; 10]);
+    });
+}
+
+#[test]
+fn a_held_request_whose_application_is_gone_is_not_sent() {
+    let provider = Provider::new();
+    provider.takes("nobody's");
+    let keyside = provider.keyside("5s");
+    let mut clients: Vec<_> = (0..5)
+        .map(|_| Client::connect(keyside.outbound()).unwrap())
+        .collect();
+    for client in &mut clients {
+        assert!(client.send(&post(MESSAGES, "{\"gone\":1}")));
+    }
+    assert!(eventually(Duration::from_secs(2), || provider
+        .upstream
+        .arrivals()
+        >= 1));
+    thread::sleep(Duration::from_millis(300));
+    drop(clients);
+    thread::sleep(Duration::from_millis(500));
+    let before = provider.upstream.arrivals();
+    provider.takes(NEW);
+    keyside.dir().write("token", NEW);
+    thread::sleep(stretched(Duration::from_secs(1)));
+    assert_eq!(provider.upstream.arrivals(), before, "nobody waits for it");
+    assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
+}

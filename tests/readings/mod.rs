@@ -1,0 +1,227 @@
+//! Requests as servers in PHP, Node and Python read them: what Keyside lets through has neither a forbidden name nor a
+//! foreign sender in any reading.
+//!
+//! A seeded generator writes requests that try to hide both. Those that reach the upstream are read by the parsers of
+//! the three languages, each behind a small HTTP server.
+
+mod corpus;
+
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::client::{Client, with_body};
+use crate::support::eventually;
+use crate::support::keyside::{Keyside, Setup, free_port};
+use crate::support::upstream::{Request, Upstream};
+use crate::support::{TOKEN, UPLOADS};
+use corpus::{Corpus, Sent};
+
+/// The names that no request to Graph may have in any reading.
+const FORBIDDEN: [&str; 7] = [
+    "batch",
+    "method",
+    "ids",
+    "include_headers",
+    "access_token",
+    "appsecret_proof",
+    "appsecret_time",
+];
+/// The number of generated requests for each provider.
+const REQUESTS: usize = 2000;
+
+/// A server that tells what a language finds in a request. Killed when it is dropped.
+struct Reader {
+    language: &'static str,
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Reader {
+    fn all() -> Vec<Self> {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/readings");
+        let start = |language, program: &str, arguments: &dyn Fn(u16) -> Vec<String>| {
+            let port = free_port();
+            let child = Command::new(program)
+                .args(arguments(port))
+                .current_dir(folder)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap_or_else(|error| panic!("{program}: {error}; run `tests/run servers`"));
+            let address = ([127, 0, 0, 1], port).into();
+            let reader = Self {
+                language,
+                child,
+                address,
+            };
+            let serves = || Client::connect(address).is_ok();
+            assert!(eventually(Duration::from_secs(10), serves), "{language}");
+            reader
+        };
+        vec![
+            start("PHP", "php", &|port| {
+                vec![
+                    "-S".into(),
+                    format!("127.0.0.1:{port}"),
+                    "reader.php".into(),
+                ]
+            }),
+            start("Node", "node", &|port| {
+                vec!["reader.mjs".into(), port.to_string()]
+            }),
+            start("Python", "python3", &|port| {
+                vec!["reader.py".into(), port.to_string()]
+            }),
+        ]
+    }
+
+    /// The reading of a request with this target, type and body.
+    fn read(&self, target: &str, kind: &str, body: &[u8]) -> Value {
+        let mut client = Client::connect(self.address).unwrap();
+        let answer = client
+            .ask(&with_body("POST", target, kind, body))
+            .unwrap_or_else(|why| panic!("{}: {why:?}", self.language));
+        answer.json()
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn names(reading: &Value) -> impl Iterator<Item = String> {
+    let names = reading["names"].as_array().unwrap();
+    names
+        .iter()
+        .map(|name| name.as_str().unwrap().to_ascii_lowercase())
+}
+
+/// Sends every request of the corpus, and returns what the upstream saw.
+fn pass(
+    keyside: &Keyside,
+    upstream: &Upstream,
+    corpus: impl Iterator<Item = Sent>,
+) -> Vec<Request> {
+    let mut client = keyside.connect();
+    for sent in corpus {
+        if client.ask(&sent.bytes()).is_err() {
+            client = keyside.connect();
+        }
+    }
+    let whole = upstream.requests().into_iter();
+    whole.filter(|request| request.complete).collect()
+}
+
+fn told(request: &Request) -> (String, String) {
+    let kind = request.header("content-type").unwrap_or_default();
+    (request.target(), kind)
+}
+
+#[test]
+#[ignore = "needs PHP and Node: tests/run servers"]
+fn no_parser_finds_a_forbidden_name_in_what_leaves() {
+    let readers = Reader::all();
+    // The readers do find what must not pass.
+    for (kind, body) in [
+        ("application/json", r#"{"batch":1}"#),
+        ("application/x-www-form-urlencoded", "batch=1"),
+        (
+            "multipart/form-data; boundary=b",
+            "--b\r\nContent-Disposition: form-data; name=\"batch\"\r\n\r\n1\r\n--b--\r\n",
+        ),
+    ] {
+        for reader in &readers {
+            for (target, body) in [("/", body), ("/?batch=1", "")] {
+                let reading = reader.read(target, kind, body.as_bytes());
+                assert!(
+                    names(&reading).any(|name| name == "batch"),
+                    "{} {kind}",
+                    reader.language
+                );
+            }
+        }
+    }
+    let upstream = Upstream::ok();
+    let keyside = Keyside::start(&upstream);
+    let mut corpus = Corpus::new(1, &FORBIDDEN);
+    let requests =
+        (0..REQUESTS).map(|_| corpus.graph_request(&[crate::support::MESSAGES, UPLOADS]));
+    let seen = pass(&keyside, &upstream, requests);
+    assert!(seen.len() > REQUESTS / 20, "only {} passed", seen.len());
+    for request in &seen {
+        assert_eq!(request.all("authorization"), [format!("Bearer {TOKEN}")]);
+        let (target, kind) = told(request);
+        for reader in &readers {
+            let reading = reader.read(&target, &kind, &request.body);
+            let found = names(&reading).find(|name| FORBIDDEN.contains(&name.trim()));
+            assert_eq!(
+                found,
+                None,
+                "{} in {target} {kind} {}",
+                reader.language,
+                request.body.escape_ascii()
+            );
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs PHP and Node: tests/run servers"]
+fn no_parser_finds_a_foreign_sender_in_what_leaves() {
+    let readers = Reader::all();
+    let upstream = Upstream::ok();
+    let keyside = Setup::new(&upstream)
+        .file("key", "s3cr3t-k3y-0001")
+        .config(
+            "[outbound]\nlisten = [\"127.0.0.1:@PORT@\"]\n[admin]\nlisten = [\"127.0.0.1:@ADMIN@\"]\n[reload]\nwatch = \"off\"\n\
+             [provider.small]\nupstream = \"@UPSTREAM@\"\nca = \"@DIR@/ca.pem\"\n\
+             inject = [{ header = \"X-Key\", value = \"{key}\" }]\nlimits = { sender = [\"/from\", \"/messages/*/from\"] }\n\
+             [provider.small.secrets]\nkey = { required = true }\n\
+             [provider.small.operations.messages]\nkind = \"send\"\ndefault = true\n\
+             requests = [{ request = \"POST /send\", limited = true }]\n\
+             [credential.acme]\nprovider = \"small\"\ncheck = \"off\"\nkey = \"file:@DIR@/key\"\n\
+             [[route]]\ncredential = \"acme\"\nsenders = [\"+1555\"]\n",
+        )
+        .start();
+    let mut corpus = Corpus::new(12, &["from", "messages"]);
+    let requests = (0..REQUESTS).map(|_| corpus.message("/send"));
+    let seen = pass(&keyside, &upstream, requests);
+    assert!(seen.len() > REQUESTS / 20, "only {} passed", seen.len());
+    for request in &seen {
+        let (target, kind) = told(request);
+        for reader in &readers {
+            let reading = reader.read(&target, &kind, &request.body);
+            for sender in reading["senders"].as_array().unwrap() {
+                assert!(
+                    is_allowed(sender),
+                    "{}: {sender} in {target} {kind} {}",
+                    reader.language,
+                    request.body.escape_ascii()
+                );
+            }
+        }
+    }
+}
+
+/// True for the one sender of the route, in any spelling, and for no sender at all.
+fn is_allowed(sender: &Value) -> bool {
+    match sender {
+        Value::Null => true,
+        Value::Number(number) => number.to_string() == "1555",
+        Value::String(text) => {
+            let bare = text.strip_prefix("whatsapp:").unwrap_or(text);
+            let digits = bare.replace(['+', '-', '(', ')', '.', ' '], "");
+            digits.is_empty() || digits == "1555"
+        }
+        // PHP's `from[]=1555`, and a list of equal fields.
+        Value::Array(all) => all.iter().all(is_allowed),
+        Value::Object(all) => all.values().all(is_allowed),
+        Value::Bool(_) => false,
+    }
+}

@@ -1,0 +1,137 @@
+//! Many tenants: the work for operators grows with their number, never with its square, and holds up no send.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::support::client::{Client, get, post};
+use crate::support::keyside::{Keyside, Setup};
+use crate::support::stretched;
+use crate::support::upstream::Upstream;
+
+/// A sidecar with a credential, a route and a webhook for each tenant.
+fn with_tenants(upstream: &Upstream, count: usize) -> Keyside {
+    let mut config = "[outbound]\nlisten = [\"127.0.0.1:@PORT@\"]\n[admin]\nlisten = [\"127.0.0.1:@ADMIN@\"]\n\
+         [inbound]\nlisten = [\"127.0.0.1:@INBOUND@\"]\n[reload]\nwatch = \"off\"\n[log]\nlevel = \"warn\"\n\
+         [provider.test]\nextends = \"meta\"\nupstream = \"@UPSTREAM@\"\nmedia_upstream = \"@UPSTREAM@\"\nca = \"@DIR@/ca.pem\"\n"
+        .to_owned();
+    for tenant in 0..count {
+        config += &format!(
+            "[credential.t{tenant}]\nprovider = \"test\"\ncheck = \"off\"\ntoken = \"file:@DIR@/token\"\n\
+             app_secret = \"file:@DIR@/app_secret\"\nverify_token = \"file:@DIR@/verify_token\"\nproof = \"off\"\n\
+             [[route]]\ncredential = \"t{tenant}\"\npath = \"/t{tenant}\"\n\
+             [[webhook]]\ncredential = \"t{tenant}\"\npath = \"/hooks/t{tenant}\"\nforward = \"http://127.0.0.1:9/\"\n"
+        );
+    }
+    Setup::new(upstream)
+        .file("app_secret", "an app secret")
+        .file("verify_token", "a verify token")
+        .config(&config)
+        .start()
+}
+
+/// The time of the faster of two answers of the admin listener.
+fn time_of(keyside: &Keyside, request: &[u8]) -> Duration {
+    let ask = || {
+        let began = Instant::now();
+        assert_eq!(keyside.ask_admin(request).status, 200);
+        began.elapsed()
+    };
+    ask().min(ask())
+}
+
+/// True if a measurement holds in one of some rounds: another program may take the processor in the others.
+fn holds_in_some_round(mut measure: impl FnMut() -> bool) -> bool {
+    (0..ROUNDS).any(|_| measure())
+}
+
+const ROUNDS: usize = 5;
+
+/// The longest time of a send while `during` runs.
+fn longest_send(keyside: &Keyside, during: impl FnOnce()) -> Duration {
+    let is_over = AtomicBool::new(false);
+    let sends = || {
+        let mut client = Client::connect(keyside.outbound()).unwrap();
+        let send = post("/t7/v23.0/1/messages", "{}");
+        // The first send connects to the upstream.
+        assert_eq!(client.ask(&send).unwrap().status, 200);
+        let mut longest = Duration::ZERO;
+        while !is_over.load(Ordering::Relaxed) {
+            let began = Instant::now();
+            assert_eq!(client.ask(&send).unwrap().status, 200);
+            longest = longest.max(began.elapsed());
+            thread::sleep(Duration::from_millis(1));
+        }
+        longest
+    };
+    thread::scope(|scope| {
+        let sender = scope.spawn(sends);
+        thread::sleep(Duration::from_millis(50));
+        during();
+        is_over.store(true, Ordering::Relaxed);
+        sender.join().unwrap()
+    })
+}
+
+fn questions() -> [(&'static str, Vec<u8>); 5] {
+    [
+        ("/status", get("/status")),
+        ("/status of one route", get("/status?route=t7&sender=1")),
+        ("/metrics", get("/metrics")),
+        ("/readyz", get("/readyz")),
+        ("/reload", post("/reload", "")),
+    ]
+}
+
+#[test]
+fn an_answer_about_four_times_the_tenants_takes_about_four_times_as_long() {
+    let upstream = Upstream::ok();
+    let [few, many] = [250, 1000].map(|count| with_tenants(&upstream, count));
+    for (name, request) in questions() {
+        let is_linear = holds_in_some_round(|| {
+            let short = time_of(&few, &request);
+            let long = time_of(&many, &request);
+            eprintln!("{name}: {short:?} at 250 tenants, {long:?} at 1000");
+            // Less than a few milliseconds is no measure.
+            long < short.max(Duration::from_millis(5)) * 6
+        });
+        assert!(is_linear, "{name}");
+    }
+}
+
+#[test]
+fn no_send_waits_for_an_answer_about_a_thousand_tenants() {
+    let upstream = Upstream::ok();
+    let keyside = with_tenants(&upstream, 1000);
+    for (name, request) in questions() {
+        let is_prompt = holds_in_some_round(|| {
+            let began = Instant::now();
+            let longest = longest_send(&keyside, || {
+                for _ in 0..3 {
+                    assert_eq!(keyside.ask_admin(&request).status, 200);
+                }
+            });
+            let time = began.elapsed();
+            eprintln!("{name}: a send took {longest:?} beside three answers in {time:?}");
+            longest < stretched(Duration::from_millis(50))
+        });
+        assert!(is_prompt, "{name}");
+    }
+}
+
+#[test]
+fn a_status_of_one_route_shows_the_route_and_its_credential() {
+    let upstream = Upstream::ok();
+    let keyside = with_tenants(&upstream, 20);
+    for (query, expected) in [("?route=t7", &["t7"][..]), ("?route=t77", &[])] {
+        let status = keyside.ask_admin(&get(&format!("/status{query}"))).json();
+        for table in ["routes", "credentials", "webhooks"] {
+            let names: Vec<_> = status[table].as_array().unwrap().iter().collect();
+            let names: Vec<_> = names
+                .iter()
+                .map(|row| row["name"].as_str().unwrap())
+                .collect();
+            assert_eq!(names, expected, "{table}{query}");
+        }
+    }
+}

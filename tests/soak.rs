@@ -1,0 +1,291 @@
+//! The soak: two minutes of callers with bad manners on every listener, and patient callers beside them.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::support::client::{get, post};
+use crate::support::keyside::Keyside;
+use crate::support::upstream::{After, Upstream, answer, json};
+use crate::support::webhook::{EVENT, beside, genuine};
+use crate::support::{MESSAGES, eventually, stretched};
+
+/// A memory cgroup of 128 MiB, where the machine allows one. The kernel kills what outgrows it.
+struct Cgroup(PathBuf);
+
+impl Cgroup {
+    fn new() -> Option<Self> {
+        let own = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+        let path_of = |line: &str| {
+            line.rsplit(':')
+                .next()
+                .map(|path| path.trim_start_matches('/').to_owned())
+        };
+        let v1 = own.lines().find(|line| line.contains(":memory:"));
+        let (parent, limit) = match v1 {
+            Some(line) => (
+                PathBuf::from("/sys/fs/cgroup/memory").join(path_of(line)?),
+                "memory.limit_in_bytes",
+            ),
+            None => (
+                PathBuf::from("/sys/fs/cgroup").join(path_of(own.lines().next()?)?),
+                "memory.max",
+            ),
+        };
+        let group = Self(parent.join(format!("keyside-soak-{}", std::process::id())));
+        std::fs::create_dir(&group.0).ok()?;
+        std::fs::write(group.0.join(limit), (128 << 20).to_string()).ok()?;
+        Some(group)
+    }
+
+    /// A program that enters the group and becomes the program named by its arguments.
+    fn wrapper(&self) -> String {
+        format!("echo $$ > {}/cgroup.procs && exec \"$@\"", self.0.display())
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+/// A listener, with a short request, and a request whose answer takes a while or is large.
+struct Door {
+    address: SocketAddr,
+    short: Vec<u8>,
+    long: Vec<u8>,
+}
+
+/// The manners of the callers, each with its own loop on each listener.
+const MANNERS: [fn(&Door, &mut TcpStream); 7] = [
+    impatient,
+    half_closing,
+    pipelining,
+    slow_head,
+    slow_body,
+    slow_reader,
+    dead,
+];
+
+fn impatient(door: &Door, stream: &mut TcpStream) {
+    let _ = stream.write_all(&door.long);
+    pause(10);
+}
+
+fn half_closing(door: &Door, stream: &mut TcpStream) {
+    let _ = stream.write_all(&door.long);
+    pause(10);
+    let _ = stream.shutdown(Shutdown::Write);
+    let _ = stream.read_to_end(&mut Vec::new());
+}
+
+fn pipelining(door: &Door, stream: &mut TcpStream) {
+    let _ = stream.write_all(&door.long.repeat(4));
+    pause(30);
+}
+
+fn slow_head(door: &Door, stream: &mut TcpStream) {
+    for byte in door.short.iter().take(20) {
+        if stream.write_all(&[*byte]).is_err() {
+            return;
+        }
+        pause(20);
+    }
+}
+
+fn slow_body(door: &Door, stream: &mut TcpStream) {
+    let head = format!(
+        "POST {MESSAGES} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
+    );
+    let _ = stream.write_all(head.as_bytes());
+    for byte in door.short.iter().take(20) {
+        if stream.write_all(&[*byte]).is_err() {
+            return;
+        }
+        pause(20);
+    }
+}
+
+fn slow_reader(door: &Door, stream: &mut TcpStream) {
+    let _ = stream.write_all(&door.long);
+    let mut buffer = [0; 2000];
+    for _ in 0..20 {
+        if stream.read(&mut buffer).is_err() {
+            return;
+        }
+        pause(20);
+    }
+}
+
+fn dead(_: &Door, _: &mut TcpStream) {
+    pause(500);
+}
+
+fn pause(milliseconds: u64) {
+    thread::sleep(Duration::from_millis(milliseconds));
+}
+
+/// Calls in one manner until `over`, on several connections at a time.
+fn call(door: &Door, manner: fn(&Door, &mut TcpStream), over: &AtomicBool) {
+    while !over.load(Ordering::Relaxed) {
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let Ok(mut stream) = TcpStream::connect(door.address) else {
+                        return;
+                    };
+                    let _ = stream.set_read_timeout(Some(Duration::from_secs(2)));
+                    let _ = stream.set_write_timeout(Some(Duration::from_secs(2)));
+                    manner(door, &mut stream);
+                });
+            }
+        });
+        pause(400);
+    }
+}
+
+/// Sends patiently, on one connection and on new ones, and asks the other listeners. Returns the times of the sends on the
+/// one connection, sorted. Every answer must be 200.
+fn be_patient(keyside: &Keyside, time: Duration) -> Vec<Duration> {
+    let mut client = keyside.connect().patience(Duration::from_secs(20));
+    let (began, mut times, mut number) = (Instant::now(), Vec::new(), 0);
+    while began.elapsed() < time {
+        let sent = Instant::now();
+        let answer = client.ask(&post(MESSAGES, "{}")).expect("an answer");
+        times.push(sent.elapsed());
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        number += 1;
+        match number % 10 {
+            0 => assert_eq!(keyside.post(MESSAGES, "{}").status, 200),
+            3 => assert_eq!(keyside.event(&genuine(EVENT.as_bytes())).status, 200),
+            6 => assert_eq!(keyside.ask_admin(&get("/readyz")).status, 200),
+            _ => {}
+        }
+        pause(10);
+    }
+    times.sort();
+    times
+}
+
+fn p99(times: &[Duration]) -> Duration {
+    times[times.len() * 99 / 100]
+}
+
+/// The resident memory of the sidecar, in bytes.
+fn resident(keyside: &Keyside) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", keyside.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kibibytes = line.unwrap().trim().trim_end_matches(" kB");
+    kibibytes.parse::<u64>().unwrap() * 1024
+}
+
+fn slow_parties() -> (Upstream, Upstream) {
+    let image = vec![b'x'; 256 * 1024];
+    let upstream = Upstream::scripted(move |request, wire| {
+        if request.target().contains("attachments") {
+            wire.write(&answer("200 OK", &[("Content-Type", "image/png")], &image));
+        } else {
+            if request.header("x-slow").is_some() {
+                pause(100);
+            }
+            wire.write(&json("{}"));
+        }
+        After::Keep
+    });
+    let application = Upstream::plain(|request, wire| {
+        if request.body.len() > EVENT.len() {
+            pause(100);
+        }
+        wire.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+        After::Keep
+    });
+    (upstream, application)
+}
+
+fn doors(keyside: &Keyside) -> [Door; 4] {
+    let slow = format!(
+        "POST {MESSAGES} HTTP/1.1\r\nHost: localhost\r\nX-Slow: 1\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}"
+    );
+    [
+        Door {
+            address: keyside.outbound(),
+            short: post(MESSAGES, "{}"),
+            long: slow.into_bytes(),
+        },
+        Door {
+            address: keyside.outbound(),
+            short: get("/livez"),
+            long: get("/whatsapp_business/attachments/?mid=1"),
+        },
+        Door {
+            address: keyside.inbound(),
+            short: genuine(EVENT.as_bytes()),
+            long: genuine(format!("{EVENT} ").as_bytes()),
+        },
+        Door {
+            address: keyside.admin(),
+            short: get("/livez"),
+            long: get("/readyz"),
+        },
+    ]
+}
+
+#[test]
+#[ignore = "takes two minutes: tests/run servers"]
+fn patient_callers_notice_nothing_of_callers_with_bad_manners() {
+    let seconds = std::env::var("KEYSIDE_SOAK_SECONDS").ok();
+    let seconds = seconds.map_or(120, |seconds| seconds.parse().expect("a number of seconds"));
+    let (upstream, application) = slow_parties();
+    let cgroup = Cgroup::new();
+    let mut setup = beside(&upstream, &application).level("info");
+    if let Some(cgroup) = &cgroup {
+        setup = setup.under(&["/bin/sh", "-c", &cgroup.wrapper(), "sh"]);
+    }
+    let keyside = setup.start();
+    let alone = p99(&be_patient(&keyside, Duration::from_secs(10)));
+    let over = AtomicBool::new(false);
+    let doors = doors(&keyside);
+    let (beside, early, late) = thread::scope(|scope| {
+        for door in &doors {
+            for manner in MANNERS {
+                let over = &over;
+                scope.spawn(move || call(door, manner, over));
+            }
+        }
+        let third = Duration::from_secs(seconds) / 3;
+        let mut times = be_patient(&keyside, third);
+        let early = resident(&keyside);
+        times.extend(be_patient(&keyside, third * 2));
+        let late = resident(&keyside);
+        over.store(true, Ordering::Relaxed);
+        times.sort();
+        (p99(&times), early, late)
+    });
+    eprintln!(
+        "p99 alone {alone:?}, beside {beside:?}; resident {early} then {late} bytes; in a cgroup: {}",
+        cgroup.is_some()
+    );
+    assert!(
+        beside <= (alone * 3).max(stretched(LEAST_P99)),
+        "p99 alone {alone:?}, beside {beside:?}"
+    );
+    assert!(late < 96 << 20, "{late} bytes are resident");
+    assert!(late < early + (8 << 20), "memory grows: {early} to {late}");
+    for (listener, rest) in [("outbound", 0.0), ("inbound", 0.0), ("admin", 1.0)] {
+        let label = format!("listener=\"{listener}\"");
+        let open = || keyside.metric("keyside_connections", &[&label]);
+        let ended = eventually(Duration::from_secs(5), || open() <= rest);
+        assert!(ended, "{} connections of {listener} are open", open());
+    }
+    let refused = keyside.metric("keyside_connections_refused_total", &[]);
+    assert_eq!(refused, 0.0);
+    drop(keyside);
+    drop(cgroup);
+}
+
+/// A p99 that is good in any case: below, the noise of the machine decides.
+const LEAST_P99: Duration = Duration::from_millis(10);

@@ -1,0 +1,90 @@
+//! The documentation names only commands and options that exist.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Pages of the documentation, and folders of pages.
+const PAGES: [&str; 5] = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "docs",
+    "deploy",
+];
+
+#[test]
+fn commands_in_the_documentation_exist() {
+    let commands: BTreeSet<Vec<String>> = pages()
+        .iter()
+        .flat_map(|page| commands_in(&std::fs::read_to_string(page).unwrap()))
+        .collect();
+    assert!(commands.len() > 10, "only {commands:?} were found");
+    for command in commands {
+        let (words, options): (Vec<_>, Vec<_>) =
+            command.iter().partition(|word| !word.starts_with('-'));
+        let help = Command::new(env!("CARGO_BIN_EXE_keyside"))
+            .args(words)
+            .arg("--help")
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&help.stdout);
+        assert!(
+            help.status.success(),
+            "no command `keyside {}`",
+            command.join(" ")
+        );
+        for option in options {
+            assert!(
+                text.contains(option.as_str()),
+                "no option in `keyside {}`",
+                command.join(" ")
+            );
+        }
+    }
+}
+
+fn pages() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut pages = Vec::new();
+    for page in PAGES.map(|page| root.join(page)) {
+        match std::fs::read_dir(&page) {
+            Ok(entries) => pages.extend(entries.map(|entry| entry.unwrap().path())),
+            Err(_) => pages.push(page),
+        }
+    }
+    pages
+}
+
+/// The subcommand and the options of each call of `keyside` in a text; arguments end the list of subcommands.
+fn commands_in(text: &str) -> Vec<Vec<String>> {
+    let mut commands = Vec::new();
+    for line in text.lines() {
+        for call in line.split("keyside ").skip(1) {
+            let call = call.split(['`', '#', '|', '<']).next().unwrap_or_default();
+            let is_name = |word: &&str| word.bytes().all(|b| b.is_ascii_lowercase());
+            let mut words: Vec<_> = call.split(' ').take_while(is_name).collect();
+            words.retain(|word| !word.is_empty());
+            if words.is_empty() {
+                continue;
+            }
+            let is_option = |word: &&str| word.starts_with("--") && word.len() > 2;
+            words.extend(call.split(' ').filter(is_option));
+            commands.push(words.into_iter().map(str::to_owned).collect());
+        }
+    }
+    commands
+}
+
+#[test]
+fn a_command_is_found_in_code_and_in_prose() {
+    let text = "`keyside status` shows it, `keyside rotate acme --dry-run` too\n\
+                target/release/keyside sandbox --provider twilio  # --not-this\n\
+                docker build -t keyside .\n";
+    let expected: [&[&str]; 3] = [
+        &["status"],
+        &["rotate", "acme", "--dry-run"],
+        &["sandbox", "--provider"],
+    ];
+    assert_eq!(commands_in(text), expected);
+}

@@ -1,0 +1,231 @@
+//! Comments are plain English: a doc comment begins with its subject, and few words stand for other words.
+
+use std::path::Path;
+
+use super::source::Source;
+
+/// Words at the beginning of doc comments without a subject.
+const BEGINNINGS: [&str; 42] = [
+    "It",
+    "Its",
+    "They",
+    "Their",
+    "Them",
+    "Those",
+    "These",
+    "This",
+    "One",
+    "Ones",
+    "The same",
+    "All",
+    "Another",
+    "Other",
+    "Others",
+    "What",
+    "Whom",
+    "Who",
+    "Whose",
+    "Why",
+    "Where",
+    "How",
+    "Whether",
+    "When",
+    "While",
+    "Since",
+    "From",
+    "Until",
+    "Of",
+    "As",
+    "That",
+    "So",
+    "Such",
+    "Nothing",
+    "Nobody",
+    "Somebody",
+    "Something",
+    "Everything",
+    "Which",
+    "Both",
+    "None",
+    "Some",
+];
+
+/// Words in place of a noun, which the reader has to find.
+const PLACEHOLDERS: [&str; 31] = [
+    "it",
+    "its",
+    "itself",
+    "one",
+    "ones",
+    "one's",
+    "another",
+    "others",
+    "that",
+    "those",
+    "these",
+    "this",
+    "they",
+    "them",
+    "their",
+    "what",
+    "who",
+    "whom",
+    "whose",
+    "which",
+    "where",
+    "whether",
+    "something",
+    "somebody",
+    "nobody",
+    "nothing",
+    "everything",
+    "such",
+    "same",
+    "so",
+    "other's",
+];
+
+/// The largest share of doc comments, in percent, that may begin with one of [`BEGINNINGS`]. Never raise the bound.
+const MAX_BEGINNINGS: usize = 5;
+
+/// The largest share of words in comments, in percent, that may be [`PLACEHOLDERS`]: about the share in ripgrep. Never
+/// raise the bound.
+const MAX_PLACEHOLDERS: usize = 6;
+
+#[test]
+fn doc_comments_begin_with_their_subject() {
+    let (mut blocks, mut offenders) = (0, Vec::new());
+    for source in sources() {
+        for (line, text) in doc_blocks(&source.text) {
+            blocks += 1;
+            if begins_without_subject(text) {
+                offenders.push(format!("{}: {text}", place(&source.path, line)));
+            }
+        }
+    }
+    assert!(blocks > 1000, "only {blocks} doc comments were found");
+    assert!(
+        offenders.len() * 100 <= blocks * MAX_BEGINNINGS,
+        "{} of {blocks} doc comments begin with a word that stands for another, \
+         more than {MAX_BEGINNINGS} %:\n{}",
+        offenders.len(),
+        offenders.join("\n")
+    );
+}
+
+#[test]
+fn comments_name_things_instead_of_pointing_at_them() {
+    let (mut words, mut placeholders, mut offenders) = (0, 0, Vec::new());
+    for source in sources() {
+        for (line, text) in comments(&source.text) {
+            let all = words_of(text);
+            let found: Vec<_> = all
+                .iter()
+                .filter(|word| PLACEHOLDERS.contains(&word.as_str()))
+                .collect();
+            words += all.len();
+            placeholders += found.len();
+            if found.len() > 2 {
+                offenders.push(format!("{}: {text}", place(&source.path, line)));
+            }
+        }
+    }
+    assert!(words > 10_000, "only {words} words were found");
+    assert!(
+        placeholders * 100 <= words * MAX_PLACEHOLDERS,
+        "{placeholders} of {words} words in comments stand for other words, \
+         more than {MAX_PLACEHOLDERS} %. These lines have three or more:\n{}",
+        offenders.join("\n")
+    );
+}
+
+fn sources() -> Vec<Source> {
+    [Source::all("src"), Source::all("crates")]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+fn place(path: &Path, line: usize) -> String {
+    let path = path
+        .strip_prefix(env!("CARGO_MANIFEST_DIR"))
+        .unwrap_or(path);
+    format!("{}:{line}", path.display())
+}
+
+/// The first line of each doc comment, with its number.
+fn doc_blocks(text: &str) -> Vec<(usize, &str)> {
+    let mut blocks = Vec::new();
+    let mut is_inside = false;
+    for (number, line) in (1..).zip(text.lines()) {
+        let doc = doc_text(line);
+        if let Some(first) = doc.filter(|_| !is_inside) {
+            blocks.push((number, first));
+        }
+        is_inside = doc.is_some();
+    }
+    blocks
+}
+
+fn doc_text(line: &str) -> Option<&str> {
+    let line = line.trim_start();
+    let text = line
+        .strip_prefix("///")
+        .or_else(|| line.strip_prefix("//!"))?;
+    (!text.starts_with('/')).then(|| text.trim())
+}
+
+/// Every line with a comment, with its number: docs, whole lines, and comments after code.
+fn comments(text: &str) -> Vec<(usize, &str)> {
+    let comment = |line| doc_text(line).or_else(|| plain_comment(line));
+    (1..)
+        .zip(text.lines())
+        .filter_map(|(number, line)| Some((number, comment(line)?)))
+        .collect()
+}
+
+fn plain_comment(line: &str) -> Option<&str> {
+    let begins = line.trim_start().strip_prefix("//");
+    begins
+        .or_else(|| Some(line.rsplit_once(" // ")?.1))
+        .map(str::trim)
+}
+
+fn begins_without_subject(text: &str) -> bool {
+    BEGINNINGS.iter().any(|beginning| {
+        text.strip_prefix(beginning)
+            .is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
+    })
+}
+
+/// The words of a comment in lower case; code and addresses count as a word each.
+fn words_of(text: &str) -> Vec<String> {
+    let prose: Vec<_> = text.split('`').step_by(2).collect();
+    prose
+        .join("x")
+        .split_whitespace()
+        .map(|word| if word.contains("://") { "x" } else { word })
+        .flat_map(|word| word.split(|c: char| !c.is_ascii_alphabetic() && c != '\''))
+        .filter(|word| !word.is_empty())
+        .map(str::to_lowercase)
+        .collect()
+}
+
+#[test]
+fn subjects_and_placeholders_are_told_apart() {
+    assert!(begins_without_subject(
+        "The same where the server has forgotten."
+    ));
+    assert!(begins_without_subject("It."));
+    assert!(!begins_without_subject("Items of a list."));
+    assert!(!begins_without_subject("The samples."));
+
+    let text = "//! Head.\n//! It goes on.\n\n/// Whether `it` ends.\nlet x = 1; // what is it\n// plain\n";
+    assert_eq!(doc_blocks(text), [(1, "Head."), (4, "Whether `it` ends.")]);
+    let lines: Vec<_> = comments(text).into_iter().map(|(line, _)| line).collect();
+    assert_eq!(lines, [1, 2, 4, 5, 6]);
+    assert_eq!(
+        words_of("Whether `it` ends, see https://it/that"),
+        ["whether", "x", "ends", "see", "x"]
+    );
+}
