@@ -1,4 +1,4 @@
-"""What the benchmarks share: certificates, a mock upstream, proxies in sessions of their own, load, tables.
+"""Tools for all benchmarks: certificates, a mock upstream, proxies in sessions of their own, load, tables.
 
 Standard library only, Linux only."""
 

@@ -1,4 +1,4 @@
-"""One Keyside to look at closely, with an upstream of the benchmark's own behind it."""
+"""A Keyside under measurement, with a mock upstream behind it."""
 
 import argparse
 import contextlib
@@ -58,7 +58,7 @@ forward    = "unix:{directory}/application.sock"
 
 def options(description):
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--keyside", default=HERE.parent / "target/release/keyside", type=pathlib.Path)
+    parser.add_argument("--keyside", default=HERE.parent / "target/dist/keyside", type=pathlib.Path)
     return parser
 
 
@@ -192,7 +192,7 @@ class UpstreamRequest(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         if self.path.startswith("/debug_token"):
-            return self.answer("application/json", b'{"data":{"is_valid":true,"expires_at":0,"scopes":[]}}')
+            return self.answer("application/json", b'{"data":{"is_valid":true,"expires_at":0,"scopes":["whatsapp_business_messaging"]}}')
         size = int(re.search(r"bytes=(\d+)", self.path)[1])
         self.send_response(200)
         self.send_header("Content-Type", "video/mp4")

@@ -1,4 +1,4 @@
-//! The same job on hyper and its legacy client, with no feature at all: what the library alone costs.
+//! The job of the comparison on hyper and hyper's legacy client, without any feature: the cost of the library alone.
 
 use crate::args::Args;
 use crate::net::{client_config, listen};

@@ -1,8 +1,8 @@
 //! The load generator: one thread, raw epoll. A closed loop, or (`--rate`) a constant rate, where latency counts from
-//! the moment a request was due, so that a stall of the proxy does not hide itself.
+//! the moment a request was due, so a stall of the proxy shows in the latency.
 //!
-//! At both ends of the measured window it reads the CPU time of the sessions named by `--sid` and `--upsid`, so that
-//! CPU time and requests are of the same window. The result is one line of JSON.
+//! At both ends of the measured window the generator reads the CPU time of the sessions named by `--sid` and `--upsid`:
+//! CPU time and requests belong to one window. The result is one line of JSON.
 
 use crate::args::Args;
 use crate::hist::Hist;
@@ -94,10 +94,10 @@ struct Load {
     latency: Hist,
 }
 
-/// One place for a connection.
+/// A place for a connection.
 struct Slot {
     conn: Option<Conn>,
-    /// Tells events of an earlier connection in this place.
+    /// Number of the connection: events of earlier connections in the place have other numbers.
     generation: u32,
     retry_at: u64,
     exchange: Option<Exchange>,
@@ -121,7 +121,7 @@ struct Counts {
     done: u64,
     good: u64,
     reconnects: u64,
-    /// The connection was refused; it ended before any byte of an answer; it ended within one.
+    /// Failures: the connection was refused, ended before the first byte of an answer, or ended within an answer.
     fail_connect: u64,
     fail_noreply: u64,
     fail_partial: u64,
@@ -214,7 +214,7 @@ impl Load {
         let slot = &mut self.slots[index];
         let Some(conn) = slot.conn.as_mut().filter(|_| slot.generation == (token >> 32) as u32) else { return };
         if events & OUT != 0 {
-            // If this fails the answer may still be there to read.
+            // After a failed write the answer may still be there to read.
             let _ = conn.flush();
         }
         if events & (IN | GONE) == 0 {
@@ -285,7 +285,7 @@ impl Load {
 }
 
 impl Exchange {
-    /// The status of the answer, and whether the connection ends with it, once it is whole.
+    /// Reads from `buffer`. Returns the status of a whole answer, and true if the connection ends after the answer.
     fn read_answer(&mut self, buffer: &mut Vec<u8>) -> Result<Option<(u16, bool)>, Malformed> {
         self.got_bytes |= !buffer.is_empty();
         while self.answer.is_none() {
@@ -312,7 +312,7 @@ impl Exchange {
     }
 }
 
-/// What is read at both ends of the measured window.
+/// The sessions sampled at both ends of the measured window.
 struct Window {
     sid: i64,
     upsid: i64,
@@ -324,7 +324,7 @@ struct Sample {
     proxy: SessionCpu,
     upstream: SessionCpu,
     own: u64,
-    /// Other processes of the harness, known to run.
+    /// Processes of the harness, known to run.
     ignored: u64,
     busy: u64,
     stolen: u64,

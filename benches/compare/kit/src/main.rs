@@ -1,4 +1,4 @@
-//! What the comparison measures with; see ../README.md.
+//! The programs of the comparison: load, upstreams and plain proxies; see ../README.md.
 
 mod args;
 mod hist;

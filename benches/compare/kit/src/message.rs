@@ -10,7 +10,7 @@ pub enum Body {
 }
 
 impl Body {
-    /// What the framing headers of a message say.
+    /// The end of a body by the framing headers of a message.
     pub fn of(headers: &[httparse::Header<'_>]) -> Result<Body, Malformed> {
         let mut body = Body::Length(0);
         for header in headers {
@@ -29,7 +29,7 @@ impl Body {
         Ok(body)
     }
 
-    /// Takes what belongs to the body out of the buffer. True once the body has ended. Trailers are not expected.
+    /// Takes the bytes of the body out of the buffer. True after the end of the body. Trailers are not expected.
     pub fn consume(&mut self, buffer: &mut Vec<u8>, bytes: &mut u64) -> Result<bool, Malformed> {
         loop {
             match self {

@@ -120,7 +120,7 @@ impl Conn {
         self.sock.as_raw_fd()
     }
 
-    /// Reads what there is and appends plaintext to `inbuf`.
+    /// Reads all available bytes and appends plaintext to `inbuf`.
     pub fn fill(&mut self, drain_to_eof: bool) -> io::Result<Fill> {
         match &mut self.tls {
             Tls::None => SCRATCH.with(|b| {
@@ -145,7 +145,7 @@ impl Conn {
         }
     }
 
-    /// Writes now what the kernel takes, and keeps the rest for `flush`.
+    /// Writes as much as the kernel takes, and keeps the rest for `flush`.
     pub fn send(&mut self, data: &[u8]) -> io::Result<()> {
         match &mut self.tls {
             Tls::None => {
@@ -177,7 +177,7 @@ impl Conn {
     }
 }
 
-/// Writes until the kernel takes no more; says how much it took.
+/// Writes until the kernel takes no more; returns the number of bytes taken.
 fn write_some(mut sock: &TcpStream, data: &[u8]) -> io::Result<usize> {
     let mut written = 0;
     while written < data.len() {

@@ -1,4 +1,4 @@
-//! CPU time, read from /proc: of a session with all it forked, of this process, of the machine.
+//! CPU time, read from /proc: of a session with all its processes, of this process, of the machine.
 
 use std::fs;
 
@@ -45,7 +45,7 @@ fn clock(id: libc::clockid_t) -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-/// Clock ticks of all CPUs since boot: busy ones (neither idle nor waiting nor stolen), and stolen ones.
+/// Clock ticks of all CPUs since boot: busy ticks (neither idle nor waiting nor stolen), and stolen ticks.
 pub fn machine_ticks() -> (u64, u64) {
     let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
     let ticks: Vec<u64> =

@@ -1,6 +1,6 @@
-//! A raw epoll proxy, one thread: the floor for this job with rustls. It is no product: it knows only bodies with a
-//! length, keeps no timeouts, and answers errors by closing. It reads a whole request, adds the header, and sends head
-//! and body as one TLS record in one write; it hands the answer on as it came, once it is whole.
+//! A raw epoll proxy, one thread: the floor for this job with rustls. No product: the proxy knows only bodies with a
+//! length, keeps no timeouts, and answers errors by closing. The proxy reads a whole request, adds the header, and sends
+//! head and body as a TLS record in one write. A whole answer is handed on unchanged.
 
 use crate::args::Args;
 use crate::message::Malformed;
@@ -90,7 +90,7 @@ impl Proxy {
         }
     }
 
-    /// False once the connection is to be closed.
+    /// False if the connection must be closed.
     fn progress(&mut self, index: usize, events: u32) -> bool {
         let Some(side) = self.sides[index].as_mut() else { return true };
         if events & OUT != 0 && side.conn.flush().is_err() {

@@ -1,6 +1,6 @@
-//! A mock upstream, one thread, raw epoll. It answers every well-formed request with one fixed body, and 401 unless
-//! exactly one, right `Authorization` came. It counts what it saw, so that the harness can tell that the work was
-//! really done: `GET /__stats`.
+//! A mock upstream, one thread, raw epoll. Every well-formed request with exactly one, right `Authorization`
+//! gets a fixed body, and any other request 401. `GET /__stats` returns counts, by which the harness sees that the
+//! work was done.
 
 use crate::args::Args;
 use crate::message::{Body, Malformed};
@@ -25,7 +25,7 @@ struct Upstream {
     epoll: Epoll,
     tls: Option<Arc<rustls::ServerConfig>>,
     auth: Option<Vec<u8>>,
-    /// How long every answer takes, in ns; the answers wait in `due` meanwhile.
+    /// The delay of every answer, in ns. Delayed answers wait in `due`.
     delay: u64,
     due: VecDeque<(u64, usize, Verdict)>,
     connections: Vec<Option<Connection>>,
@@ -36,7 +36,7 @@ struct Upstream {
 
 struct Connection {
     conn: Conn,
-    /// The request whose body is still coming.
+    /// The request with a body not read yet.
     request: Option<(Verdict, Body)>,
     counted: bool,
 }
@@ -129,7 +129,7 @@ impl Upstream {
         }
     }
 
-    /// Reads and answers what has come. False once the connection is to be closed.
+    /// Reads and answers the requests in the buffer. False if the connection must be closed.
     fn progress(&mut self, index: usize, events: u32) -> bool {
         let Some(connection) = self.connections[index].as_mut() else { return true };
         if events & OUT != 0 && connection.conn.flush().is_err() {
@@ -170,7 +170,7 @@ impl Upstream {
 }
 
 impl Connection {
-    /// Takes one whole request out of what has been read, if there is one.
+    /// Takes a whole request out of the buffer, if the buffer has a whole request.
     fn next_request(&mut self, auth: Option<&[u8]>, stats: &mut Stats) -> Result<Option<Verdict>, Malformed> {
         if self.request.is_none() && !self.parse_head(auth, stats)? {
             return Ok(None);
