@@ -167,7 +167,7 @@ fn eight_sidecars_whose_limit_is_changed_while_requests_wait_keep_to_it() {
 
 #[test]
 #[ignore = "needs Valkey: tests/run servers"]
-fn a_server_that_comes_back_empty_gives_no_second_burst() {
+fn eight_sidecars_whose_server_comes_back_empty_get_no_second_burst() {
     let empty = |redis: &mut Redis, _: &[Keyside]| {
         for _ in 0..3 {
             redis.ask(&["FLUSHALL"]);
