@@ -89,7 +89,7 @@ impl AnswerBody {
     ///
     /// # Errors
     /// A body that is cut off, or larger than `limit` bytes, or without room in time.
-    pub async fn held(
+    pub async fn whole_in_budget(
         self,
         limit: usize,
         memory: &Arc<MemoryBudget>,
@@ -101,7 +101,7 @@ impl AnswerBody {
     ///
     /// # Errors
     /// A body that is cut off, or without room in time.
-    pub async fn held_up_to(
+    pub async fn whole_or_stream(
         self,
         limit: usize,
         memory: &Arc<MemoryBudget>,

@@ -26,6 +26,7 @@ mod error;
 mod framing;
 mod head;
 mod head_bytes;
+mod outgoing;
 mod own;
 pub mod pieces;
 mod place;
@@ -33,6 +34,7 @@ mod places;
 mod pool;
 mod request;
 mod request_body;
+mod request_head;
 mod upload;
 
 pub use answer::{Answer, AnswerBody};
@@ -40,10 +42,12 @@ pub use clock::ClockReading;
 pub use connection::Limits;
 pub use error::{Unreadable, UpstreamError};
 pub use framing::ProtocolError;
+pub use outgoing::{Outgoing, SecretValue};
 pub use own::OwnAddresses;
 pub use places::{UpstreamBounds, UpstreamKind};
-pub use request::{Outgoing, RequestHead, RequestLine, SecretValue, USER_AGENT};
+pub use request::{RequestLine, USER_AGENT};
 pub use request_body::{OutgoingBody, Pieces};
+pub use request_head::RequestHead;
 
 use clock::Clock;
 use connection::Connection;
@@ -357,14 +361,14 @@ mod tests {
         let full = memory.take(16 << 20);
         let (upstream, server) = answering_large().await;
         let body = asked(&upstream, Duration::from_millis(250)).await;
-        let error = body.held(2_000_000, &memory).await.unwrap_err();
+        let error = body.whole_in_budget(2_000_000, &memory).await.unwrap_err();
         let no_room = matches!(error, UpstreamError::Unreadable(Unreadable::NoRoom));
         assert!(no_room, "{error}");
         server.await.unwrap();
 
         let (upstream, server) = answering_large().await;
         let body = asked(&upstream, Duration::from_secs(20)).await;
-        let (read, ()) = tokio::join!(body.held(2_000_000, &memory), async {
+        let (read, ()) = tokio::join!(body.whole_in_budget(2_000_000, &memory), async {
             tokio::time::sleep(Duration::from_millis(100)).await;
             drop(full);
         });

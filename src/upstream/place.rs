@@ -9,17 +9,17 @@ pub(super) struct Place {
     /// The number of places that are taken, over all upstreams of a kind.
     taken: &'static AtomicUsize,
     /// The number of places of the upstream.
-    held: Arc<AtomicUsize>,
+    taken_by_upstream: Arc<AtomicUsize>,
 }
 
 impl Place {
     /// Counts a place.
-    pub(super) fn take(taken: &'static AtomicUsize, held: &Arc<AtomicUsize>) -> Self {
+    pub(super) fn take(taken: &'static AtomicUsize, taken_by_upstream: &Arc<AtomicUsize>) -> Self {
         taken.fetch_add(1, Ordering::Relaxed);
-        held.fetch_add(1, Ordering::Relaxed);
+        taken_by_upstream.fetch_add(1, Ordering::Relaxed);
         Self {
             taken,
-            held: Arc::clone(held),
+            taken_by_upstream: Arc::clone(taken_by_upstream),
         }
     }
 }
@@ -27,6 +27,6 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.taken.fetch_sub(1, Ordering::Relaxed);
-        self.held.fetch_sub(1, Ordering::Relaxed);
+        self.taken_by_upstream.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -51,7 +51,7 @@ pub(super) struct Places {
 pub(super) struct UpstreamPlaces {
     places: &'static Places,
     /// The number of places that the upstream has.
-    held: Arc<AtomicUsize>,
+    taken_by_upstream: Arc<AtomicUsize>,
 }
 
 impl UpstreamKind {
@@ -97,7 +97,7 @@ impl Places {
         pools.push(Arc::downgrade(pool));
         UpstreamPlaces {
             places: self,
-            held: Arc::default(),
+            taken_by_upstream: Arc::default(),
         }
     }
 
@@ -157,10 +157,12 @@ impl UpstreamPlaces {
     fn take_free(&self) -> Option<Place> {
         let bounds = self.places.bounds_for_one();
         // One thread takes places; others may only give them back.
-        if self.taken() >= bounds.all || self.held.load(Ordering::Relaxed) >= bounds.each {
+        if self.taken() >= bounds.all
+            || self.taken_by_upstream.load(Ordering::Relaxed) >= bounds.each
+        {
             return None;
         }
-        Some(Place::take(&self.places.taken, &self.held))
+        Some(Place::take(&self.places.taken, &self.taken_by_upstream))
     }
 
     fn taken(&self) -> usize {
@@ -244,10 +246,10 @@ mod tests {
             (10, 4, 3, vec![4, 4, 2]),
         ] {
             let upstreams = kind(all, each, count);
-            let held: Vec<_> = upstreams.iter().map(|(_, places)| taken(places)).collect();
-            let counts: Vec<_> = held.iter().map(Vec::len).collect();
+            let places: Vec<_> = upstreams.iter().map(|(_, places)| taken(places)).collect();
+            let counts: Vec<_> = places.iter().map(Vec::len).collect();
             assert_eq!(counts, expected, "{all} {each} {count}");
-            drop(held);
+            drop(places);
             assert_eq!(taken(&upstreams[0].1).len(), expected[0], "given back");
         }
     }

@@ -6,23 +6,13 @@
 //! marks the request as malformed, and [`super::Upstream::send`] refuses a malformed request before
 //! it dials.
 
-use http::{HeaderName, HeaderValue, Method, header};
+use http::Method;
 
 use super::head_bytes::HeadBytes;
+use super::outgoing::{Encoding, Outgoing, SecretValue};
 use super::request_body::OutgoingBody;
+use super::request_head::{COPY_LIMIT, RequestHead};
 use crate::query;
-
-/// A request that is ready to be written.
-#[derive(Debug)]
-pub struct Outgoing {
-    pub(super) method: Method,
-    /// Request line and headers, and behind the headers a small body.
-    pub(super) head: HeadBytes,
-    /// The part of the body that does not stand behind the head.
-    pub(super) body: OutgoingBody,
-    /// True if a target or a header has a byte that could end a line early.
-    pub(super) is_malformed: bool,
-}
 
 /// The request line of a request that is being written, up to the target.
 #[derive(Debug)]
@@ -95,12 +85,7 @@ impl RequestLine {
     #[must_use]
     pub fn headers(mut self, host: &str) -> RequestHead {
         self.request.head.push(b" HTTP/1.1\r\n");
-        let mut head = RequestHead {
-            request: self.request,
-            is_framed: false,
-        };
-        head.header(&header::HOST, host);
-        head
+        RequestHead::new(self.request, host)
     }
 
     fn begin_pair(&mut self) {
@@ -125,166 +110,9 @@ impl RequestLine {
     }
 }
 
-/// The headers of a request that is being written.
-#[derive(Debug)]
-pub struct RequestHead {
-    request: Outgoing,
-    /// True once the length of the body is written.
-    is_framed: bool,
-}
-
-impl RequestHead {
-    /// Adds a header.
-    pub fn header(&mut self, name: &HeaderName, value: impl AsRef<[u8]>) {
-        self.begin_header(name);
-        self.request.is_malformed |= has_control_byte(value.as_ref());
-        self.request.head.push(value.as_ref());
-        self.request.head.push(b"\r\n");
-    }
-
-    /// Adds a header as it came from another request. A [`HeaderValue`] has no control byte but the tab,
-    /// so the value is not looked through again.
-    pub fn copied_header(&mut self, name: &HeaderName, value: &HeaderValue) {
-        self.begin_header(name);
-        self.request.head.push(value.as_bytes());
-        self.request.head.push(b"\r\n");
-    }
-
-    /// Adds a header with a secret value.
-    pub fn secret_header(&mut self, name: &HeaderName, secret: &str) {
-        self.frame();
-        self.begin_header(name);
-        self.value().push(secret);
-        self.request.head.push(b"\r\n");
-    }
-
-    /// Adds a header with a secret value that `write` gives in pieces.
-    ///
-    /// # Errors
-    /// The error of `write`.
-    pub fn secret_header_with<E>(
-        &mut self,
-        name: &HeaderName,
-        write: impl FnOnce(&mut SecretValue<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        self.frame();
-        self.begin_header(name);
-        write(&mut self.value())?;
-        self.request.head.push(b"\r\n");
-        Ok(())
-    }
-
-    /// Ends the head: adds the framing of the body and the empty line, and behind them a small body.
-    #[must_use]
-    pub fn finish(mut self) -> Outgoing {
-        self.frame();
-        self.request.head.push(b"\r\n");
-        let Outgoing { head, body, .. } = &mut self.request;
-        match body {
-            OutgoingBody::Whole(data) if data.len() <= COPY_LIMIT => {
-                head.push(data);
-                *body = OutgoingBody::empty();
-            }
-            OutgoingBody::Secret(data) if data.len() <= COPY_LIMIT => {
-                head.push_secret(data.as_bytes());
-                *body = OutgoingBody::empty();
-            }
-            _ => {}
-        }
-        self.request
-    }
-
-    /// Names the length of the body, once. Secret headers come behind it: bytes between two secrets are
-    /// wiped with them.
-    fn frame(&mut self) {
-        if std::mem::replace(&mut self.is_framed, true) {
-            return;
-        }
-        let has_body = matches!(
-            self.request.method,
-            Method::POST | Method::PUT | Method::PATCH
-        );
-        match self.request.body.length() {
-            None => self.header(&header::TRANSFER_ENCODING, "chunked"),
-            // A length of 0 says something only if a method usually has a body (RFC 9110, 8.6).
-            Some(0) if !has_body => {}
-            Some(length) => {
-                self.begin_header(&header::CONTENT_LENGTH);
-                self.request.head.push_number(length);
-                self.request.head.push(b"\r\n");
-            }
-        }
-    }
-
-    fn value(&mut self) -> SecretValue<'_> {
-        SecretValue {
-            request: &mut self.request,
-            encoding: Encoding::Plain,
-        }
-    }
-
-    fn begin_header(&mut self, name: &HeaderName) {
-        self.request.head.push(name.as_str().as_bytes());
-        self.request.head.push(b": ");
-    }
-}
-
-/// The value of a secret header or parameter while it is being written.
-#[derive(Debug)]
-pub struct SecretValue<'r> {
-    request: &'r mut Outgoing,
-    encoding: Encoding,
-}
-
-impl SecretValue<'_> {
-    /// Adds a piece to the value.
-    pub fn push(&mut self, text: &str) {
-        match self.encoding {
-            Encoding::Plain => {
-                self.request.is_malformed |= has_control_byte(text.as_bytes());
-                self.request.head.push_secret(text.as_bytes());
-            }
-            Encoding::Percent => {
-                for piece in query::encode(text) {
-                    self.request.head.push_secret(piece.as_bytes());
-                }
-            }
-        }
-    }
-}
-
-/// The form in which a secret enters a request.
-#[derive(Clone, Copy, Debug)]
-enum Encoding {
-    Plain,
-    Percent,
-}
-
-impl Outgoing {
-    fn push_target(&mut self, text: &str) {
-        // No early return, so that the compiler looks at many bytes at a time.
-        self.is_malformed |= text
-            .bytes()
-            .fold(false, |found, byte| found | (byte <= b' '));
-        self.head.push(text.as_bytes());
-    }
-}
-
-/// True for bytes that no header value may have (RFC 9110, section 5.5): CR and LF would end the
-/// line, and no control character but the tab is allowed.
-fn has_control_byte(value: &[u8]) -> bool {
-    // No early return, so that the compiler looks at many bytes at a time.
-    value.iter().fold(false, |found, byte| {
-        found | ((*byte < b' ') & (*byte != b'\t')) | (*byte == 0x7f)
-    })
-}
-
 /// `User-Agent` of requests that Keyside makes itself, and of applications that send none: Meta's
 /// media host refuses requests without one.
 pub const USER_AGENT: &str = concat!("keyside/", env!("CARGO_PKG_VERSION"));
-/// Largest body, in bytes, that is copied behind the head, so that both leave in one write and one
-/// TLS record (16 KiB).
-const COPY_LIMIT: usize = 15 * 1024;
 /// Room for a head, in bytes: a head of a WhatsApp client with a 250-byte token has about 900. A
 /// larger head moves once.
 const HEAD_CAPACITY: usize = 2048;
@@ -292,6 +120,7 @@ const HEAD_CAPACITY: usize = 2048;
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use http::header;
     use zeroize::Zeroizing;
 
     use super::*;

@@ -4,9 +4,15 @@
 //! servers could take apart differently is refused: a boundary after a bare line feed, two names of one part, a
 //! name with escapes, bytes before the first or behind the last boundary.
 
-use std::fmt;
-
 use memchr::memmem;
+
+mod fault;
+mod part_head;
+
+pub use fault::MultipartFault;
+use part_head::name_of_part;
+
+use crate::query::is_read_as_one_of;
 
 /// The reader of one body.
 #[derive(Debug)]
@@ -36,19 +42,6 @@ enum State {
     Content,
     /// The end of the body, behind the last boundary: only a line end may follow.
     End,
-}
-
-/// The reason why a body is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MultipartFault {
-    /// A part has a name that is forbidden.
-    ForbiddenName,
-    /// The body is no `multipart/form-data` that every server takes apart alike.
-    Ambiguous,
-    /// The body has too many parts, or a part has too long a head.
-    TooLarge,
-    /// The body ends before its last boundary.
-    Unfinished,
 }
 
 impl MultipartReader {
@@ -160,37 +153,12 @@ impl MultipartReader {
                 Err(MultipartFault::TooLarge)
             };
         };
-        self.check_head(within.get(..end).unwrap_or_default())?;
-        self.state = State::ContentBegins;
-        Ok(Some(end + 4))
-    }
-
-    /// Checks the lines of a head, without the empty line.
-    fn check_head(&self, head: &[u8]) -> Result<(), MultipartFault> {
-        let head = std::str::from_utf8(head).map_err(|_| MultipartFault::Ambiguous)?;
-        let mut named = None;
-        for line in head.split("\r\n") {
-            let (header, value) = line.split_once(':').ok_or(MultipartFault::Ambiguous)?;
-            let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-            // A control character, a bare line end among them, is a line end for some readers.
-            if header.is_empty()
-                || !header.bytes().all(is_plain)
-                || value.chars().any(|c| c.is_control() && c != '\t')
-            {
-                return Err(MultipartFault::Ambiguous);
-            }
-            if header.eq_ignore_ascii_case("content-disposition") {
-                let name = part_name(value).ok_or(MultipartFault::Ambiguous)?;
-                if named.replace(name).is_some() {
-                    return Err(MultipartFault::Ambiguous);
-                }
-            }
-        }
-        let name = named.ok_or(MultipartFault::Ambiguous)?;
-        if crate::query::is_read_as_one_of(name, &self.forbidden) {
+        let name = name_of_part(within.get(..end).unwrap_or_default())?;
+        if is_read_as_one_of(name, &self.forbidden) {
             return Err(MultipartFault::ForbiddenName);
         }
-        Ok(())
+        self.state = State::ContentBegins;
+        Ok(Some(end + 4))
     }
 
     fn content(&mut self, bytes: &[u8]) -> Result<Option<usize>, MultipartFault> {
@@ -211,50 +179,6 @@ impl MultipartReader {
         // The beginning of a boundary stays, with the line end before it.
         let kept = LINE_END.len() + self.boundary.len() - 1;
         Ok(bytes.len().checked_sub(kept).filter(|done| *done > 0))
-    }
-}
-
-/// Returns the name in the value of a `Content-Disposition`, if every server finds the same one.
-///
-/// A file name may have any character. A second `name=` inside it would be a name for a server that reads quotation
-/// marks in another way, so there must be one in the whole line.
-fn part_name(disposition: &str) -> Option<&str> {
-    let (kind, parameters) = disposition.split_once(';')?;
-    if !kind.trim_matches(' ').eq_ignore_ascii_case("form-data") {
-        return None;
-    }
-    let lower = parameters.to_ascii_lowercase();
-    let is_in_word = |byte: u8| byte.is_ascii_alphanumeric() || b"-_*".contains(&byte);
-    let mut found = None;
-    for (at, word) in lower.match_indices("name") {
-        let begins = !lower.get(..at)?.bytes().next_back().is_some_and(is_in_word);
-        let after = lower.get(at + word.len()..)?;
-        let is_named = after.trim_start().starts_with(['=', '*']);
-        if begins && is_named && found.replace(at + word.len()).is_some() {
-            return None;
-        }
-    }
-    let value = parameters.get(found?..)?.strip_prefix('=')?;
-    // Outside quotation marks a bracket ends the name for Python.
-    let (name, more): (&str, &[u8]) = match value.strip_prefix('"') {
-        Some(quoted) => (quoted.split_once('"')?.0, b"[]$:@"),
-        None => (value.split(';').next()?.trim_end_matches(' '), b""),
-    };
-    let is_plain =
-        |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte) || more.contains(&byte);
-    (!name.is_empty() && name.bytes().all(is_plain)).then_some(name)
-}
-
-impl fmt::Display for MultipartFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::ForbiddenName => {
-                "a part of the body has a name that changes the request or carries a credential"
-            }
-            Self::Ambiguous => "the body is no multipart/form-data that every server reads alike",
-            Self::TooLarge => "the body has more than 100 parts, or a part with a head over 8 KiB",
-            Self::Unfinished => "the body ends before its last boundary",
-        })
     }
 }
 

@@ -3,10 +3,15 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
-use serde_json::value::RawValue;
+use serde::de::Deserializer;
 
 use crate::query::is_read_as_one_of;
+
+mod texts;
+mod visitors;
+
+pub use texts::{NotText, add_texts_at, lacks_text_at};
+use visitors::{Fields, LastNamed, Wanted};
 
 /// A JSON object with values as unparsed text.
 #[derive(Debug)]
@@ -141,167 +146,6 @@ pub fn scalar(value: &str) -> Option<Cow<'_, str>> {
         .starts_with(|first: char| first.is_ascii_digit())
         .then_some(Cow::Borrowed(value))
 }
-
-/// The error for a value that names a party and is neither text nor a whole number: servers differ about its meaning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NotText;
-
-/// Adds every text that some reader could find at the end of a path of keys in a value. Readers differ about repeated
-/// keys and about the case of keys. `*` in a path stands for each element of an array, and for each field of an
-/// object, because PHP has one type for both. Nothing is found at `null`, nor where the path ends early.
-///
-/// # Errors
-/// A value at the end of the path that is not text.
-pub fn add_texts_at(value: &str, path: &[String], texts: &mut Vec<String>) -> Result<(), NotText> {
-    let Some((first, rest)) = path.split_first() else {
-        texts.extend(text_of(value)?);
-        return Ok(());
-    };
-    if first == "*"
-        && let Ok(elements) = serde_json::from_str::<Vec<&RawValue>>(value)
-    {
-        return elements
-            .iter()
-            .try_for_each(|element| add_texts_at(element.get(), rest, texts));
-    }
-    if !value.starts_with('{') {
-        return Ok(());
-    }
-    let is_wanted = |name: &str| first == "*" || is_read_as_one_of(name, &[first]);
-    let fields = fields_of(value, is_wanted).ok_or(NotText)?;
-    fields
-        .iter()
-        .try_for_each(|(_, value)| add_texts_at(value, rest, texts))
-}
-
-/// Returns true if an element of the first array on a path of keys has no text at the end of the path.
-#[must_use]
-pub fn lacks_text_at(value: &str, path: &[String]) -> bool {
-    let Some((first, rest)) = path.split_first() else {
-        return false;
-    };
-    if first == "*" {
-        let elements = serde_json::from_str::<Vec<&RawValue>>(value).unwrap_or_default();
-        return elements.iter().any(|element| {
-            let mut texts = Vec::new();
-            add_texts_at(element.get(), rest, &mut texts).is_err() || texts.is_empty()
-        });
-    }
-    let fields = fields_of(value, |name| is_read_as_one_of(name, &[first])).unwrap_or_default();
-    fields.iter().any(|(_, value)| lacks_text_at(value, rest))
-}
-
-/// Returns the text of a string or of a whole number; `None` for `null`.
-fn text_of(value: &str) -> Result<Option<String>, NotText> {
-    let is_whole = value.bytes().all(|byte| byte.is_ascii_digit()) && value.len() <= MAX_DIGITS;
-    match value {
-        "null" => Ok(None),
-        number if is_whole => Ok(Some(number.to_owned())),
-        other => serde_json::from_str(other).map(Some).map_err(|_| NotText),
-    }
-}
-
-/// A visitor for the last field with a name; all other values are skipped.
-struct LastNamed<'n>(&'n str);
-
-impl<'de> Visitor<'de> for LastNamed<'_> {
-    type Value = Option<&'de RawValue>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut found = None;
-        while let Some(name) = map.next_key::<Cow<'de, str>>()? {
-            if name == self.0 {
-                found = Some(map.next_value()?);
-            } else {
-                map.next_value::<IgnoredAny>()?;
-            }
-        }
-        Ok(found)
-    }
-}
-
-/// A visitor for the fields with certain names; all other values are skipped.
-struct Wanted<F>(F);
-
-impl<'de, F: FnMut(&str) -> bool> Visitor<'de> for Wanted<F> {
-    type Value = Vec<(Cow<'de, str>, &'de str)>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut fields = Vec::new();
-        while let Some(name) = map.next_key_seed(Name)? {
-            if (self.0)(&name) {
-                fields.push((name, map.next_value::<&RawValue>()?.get()));
-            } else {
-                map.next_value::<IgnoredAny>()?;
-            }
-        }
-        Ok(fields)
-    }
-}
-
-/// The name of a field, copied only if it has escapes.
-struct Name;
-
-impl<'de> DeserializeSeed<'de> for Name {
-    type Value = Cow<'de, str>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Name {
-    type Value = Cow<'de, str>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a name")
-    }
-
-    fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Self::Value, E> {
-        Ok(Cow::Borrowed(name))
-    }
-
-    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
-        Ok(Cow::Owned(name.to_owned()))
-    }
-}
-
-struct Fields<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(FieldsVisitor).map(Fields)
-    }
-}
-
-struct FieldsVisitor;
-
-impl<'de> Visitor<'de> for FieldsVisitor {
-    type Value = Vec<(Cow<'de, str>, Cow<'de, str>)>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut fields = Vec::new();
-        while let Some((name, value)) = map.next_entry::<String, &'de RawValue>()? {
-            fields.push((Cow::Owned(name), Cow::Borrowed(value.get())));
-        }
-        Ok(fields)
-    }
-}
-
-/// Longest number that is text to Keyside, in digits: longer numbers lose digits in JavaScript.
-const MAX_DIGITS: usize = 15;
 
 #[cfg(test)]
 mod tests {
