@@ -60,7 +60,7 @@ async fn shared(url: &str) {
     );
     let terms = LimitTerms {
         sharing: Some(sharing.clone()),
-        ..LimitTerms::fixed(rate(10_000))
+        ..fixed(rate(10_000))
     };
     let of_sender = Limiter {
         senders: Arc::new(KeyedLimits::new(LimitKind::Sender, terms)),
@@ -95,6 +95,14 @@ async fn shared(url: &str) {
     }
 }
 
+/// Terms with a single rate for all keys.
+fn fixed(rate: Rate) -> LimitTerms {
+    LimitTerms {
+        rate: Some(rate),
+        ..LimitTerms::default()
+    }
+}
+
 /// Processor time, and the time of each decision.
 async fn paced(limiter: &Limiter) -> (Duration, Vec<Duration>) {
     let mut beat = tokio::time::interval(Duration::from_millis(1));
@@ -122,7 +130,7 @@ fn cpu() -> Duration {
 }
 
 async fn senders(names: &[String]) {
-    let terms = LimitTerms::fixed(rate(1_000_000_000));
+    let terms = fixed(rate(1_000_000_000));
     let limiter = Limiter {
         senders: Arc::new(KeyedLimits::new(LimitKind::Sender, terms)),
         ..Limiter::default()

@@ -147,12 +147,6 @@ pub fn without_numbers(text: &str) -> String {
         .collect()
 }
 
-/// Returns whole milliseconds in a type that JSON lines show as a number; a wider type would be text.
-#[must_use]
-pub fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
 /// The number of digits of the shortest phone number. Lines, columns, codes and durations have fewer.
 const MIN_NUMBER_DIGITS: usize = 7;
 /// The number of lines that may wait for the thread: some seconds of a busy log, about 1 MiB.

@@ -6,6 +6,8 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use serde_json::{Map, Value, json};
 
+use crate::units::millis;
+
 /// The header with the slug of an answer of Keyside's own.
 pub const KEYSIDE_ERROR: HeaderName = HeaderName::from_static("keyside-error");
 
@@ -80,10 +82,7 @@ impl Refusal {
             facts.insert("route".into(), route.as_str().into());
         }
         if let Some(time) = self.retry_after {
-            facts.insert(
-                "retry_after_ms".into(),
-                u64::try_from(time.as_millis()).unwrap_or(u64::MAX).into(),
-            );
+            facts.insert("retry_after_ms".into(), millis(time).into());
         }
         if self.outcome_unknown {
             facts.insert("outcome".into(), "unknown".into());

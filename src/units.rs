@@ -18,6 +18,18 @@ pub struct Rate {
 /// nanoseconds of 64 bits, which last for five centuries.
 pub const MAX_WINDOW: Duration = Duration::from_secs(100 * 365 * 86_400);
 
+/// Returns whole milliseconds in a type that JSON lines show as a number; a wider type would be text.
+#[must_use]
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Returns a count in 32 bits, or the largest one.
+#[must_use]
+pub fn saturated(count: impl TryInto<u32>) -> u32 {
+    count.try_into().unwrap_or(u32::MAX)
+}
+
 /// A rate with a burst: the size and the refill rate of a bucket of tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
@@ -41,7 +53,7 @@ impl Quota {
         let burst = self.burst.get();
         let interval = self.interval();
         let used = full_in.as_nanos().div_ceil(interval.as_nanos());
-        let left = burst.saturating_sub(u32::try_from(used).unwrap_or(u32::MAX));
+        let left = burst.saturating_sub(saturated(used));
         (
             left,
             full_in.saturating_sub(interval.saturating_mul(burst - 1)),

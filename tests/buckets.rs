@@ -78,6 +78,14 @@ fn quota(count: u32, per_ms: u64) -> Quota {
     .into()
 }
 
+/// Terms with a single rate for all keys.
+fn fixed(rate: Rate) -> LimitTerms {
+    LimitTerms {
+        rate: Some(rate),
+        ..LimitTerms::default()
+    }
+}
+
 /// Rows of milliseconds to wait and tokens to take then.
 fn steps() -> impl Strategy<Value = (u32, u64, Vec<(u64, u32)>)> {
     (
@@ -107,7 +115,7 @@ fn the_local_bucket_lets_through_what_a_plain_one_does() {
     let runtime = runtime();
     let property = |(count, per_ms, steps)| {
         let quota = quota(count, per_ms);
-        let terms = LimitTerms::fixed(quota.rate);
+        let terms = fixed(quota.rate);
         let limiter = Limiter {
             senders: Arc::new(KeyedLimits::new(LimitKind::Sender, terms)),
             ..Limiter::default()

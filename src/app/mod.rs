@@ -28,6 +28,7 @@ use crate::log::Log;
 use crate::reload::metrics::ReloadMetrics;
 use crate::reload::{Live, LoadError, ReloadCause, Reloader};
 use crate::rotation;
+use crate::units::millis;
 
 /// A sidecar that serves.
 ///
@@ -164,7 +165,7 @@ impl App {
         let config = Arc::clone(&self.reloader.live().config);
         let linger = config.outbound.linger;
         if !linger.is_zero() {
-            let linger_ms = linger.as_millis();
+            let linger_ms = millis(linger);
             tracing::info!(linger_ms, "stopping: requests are accepted for a while");
             tokio::time::sleep(linger).await;
         }

@@ -13,6 +13,8 @@ use rustix::io::Errno;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+use crate::units::millis;
+
 /// An open file with the end of its chain.
 pub(super) struct Chain {
     file: File,
@@ -215,19 +217,15 @@ pub fn check_writable(path: &Path) -> io::Result<()> {
 
 /// Returns an event with the time of now.
 pub(super) fn event<const N: usize>(name: &str, fields: [(&str, Value); N]) -> Map<String, Value> {
-    let millis = SystemTime::now()
+    let since_1970 = SystemTime::now()
         .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_millis();
+        .unwrap_or_default();
     let mut line: Map<String, Value> = fields
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value))
         .collect();
     line.insert(EVENT.to_owned(), name.into());
-    line.insert(
-        "time_ms".to_owned(),
-        u64::try_from(millis).unwrap_or(u64::MAX).into(),
-    );
+    line.insert("time_ms".to_owned(), millis(since_1970).into());
     line
 }
 

@@ -13,6 +13,7 @@ use super::version::{SecretVersion, SinceFrom};
 use crate::config::Reference;
 use crate::provider::{Provider, SecretOrigin};
 use crate::secret::Secret;
+use crate::units::millis;
 
 /// A previous secret set with the secrets themselves, to be sealed.
 #[derive(Serialize, Deserialize)]
@@ -94,11 +95,6 @@ impl KeptSet {
             until: now + left,
         }
     }
-}
-
-/// Returns the milliseconds of a time.
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The secret as a text of JSON.

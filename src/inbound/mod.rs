@@ -40,9 +40,9 @@ use verify::{Check, Freshness, Nonces, Proof};
 
 use crate::credential::SecretRole;
 use crate::listener::{Link, network_of};
-use crate::log::millis;
 use crate::memory::{MemoryBudget, SMALL};
 use crate::sends::Sends;
+use crate::units::millis;
 use crate::upstream::AnswerBody;
 
 /// The handler of the inbound listener.

@@ -16,6 +16,7 @@ use super::generation::WebhookEndpoint;
 use crate::limit::KeyedLimits;
 use crate::memory::SMALL;
 use crate::sends::{Digest16, Sends, StoredAnswer, callback_key};
+use crate::units::saturated;
 
 /// Counts the messages of an event against the limit of the receiving number, and settles sent
 /// messages of unknown outcome. A body in another form has no effect.
@@ -95,7 +96,7 @@ fn messages(event: &Event<'_>) -> HashMap<String, u32> {
             .as_ref()
             .filter(|_| !value.messages.is_empty())
         {
-            let count = u32::try_from(value.messages.len()).unwrap_or(u32::MAX);
+            let count = saturated(value.messages.len());
             *counts
                 .entry(metadata.phone_number_id.clone().into_owned())
                 .or_default() += count;

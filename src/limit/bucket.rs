@@ -16,7 +16,7 @@ use governor::nanos::Nanos;
 use governor::state::{NotKeyed, StateStore};
 use tokio::time::Instant;
 
-use crate::units::Quota;
+use crate::units::{Quota, saturated};
 
 /// The tokens of a sender, a pair or an account.
 #[derive(Clone, Copy, Debug)]
@@ -65,12 +65,12 @@ impl Bucket {
     /// Number of missing tokens; above the burst if the bucket is overdrawn.
     pub(super) fn missing(&self, now: Instant) -> u32 {
         let missing = self.full_in(now).as_nanos();
-        count(missing.div_ceil(self.quota.interval().as_nanos()))
+        saturated(missing.div_ceil(self.quota.interval().as_nanos()))
     }
 
     /// Number of tokens that come in a time.
     pub(super) fn tokens_in(&self, time: Duration) -> u32 {
-        count(time.as_nanos() / self.quota.interval().as_nanos())
+        saturated(time.as_nanos() / self.quota.interval().as_nanos())
     }
 
     /// Time until the bucket is no more than empty; zero if the bucket is not overdrawn.
@@ -138,10 +138,6 @@ impl From<Quota> for governor::Quota {
             .unwrap_or_else(|| Self::per_second(quota.burst))
             .allow_burst(quota.burst)
     }
-}
-
-fn count(tokens: u128) -> u32 {
-    u32::try_from(tokens).unwrap_or(u32::MAX)
 }
 
 /// Longest overdraft for received messages, as the time to pay for them: however many messages come

@@ -39,7 +39,7 @@ pub struct LimitTerms {
     pub sharing: Option<Sharing>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct State {
     terms: LimitTerms,
     limits: LimitTable<Box<str>>,
@@ -48,15 +48,6 @@ struct State {
 }
 
 impl LimitTerms {
-    /// A single rate for all keys, not shared.
-    #[must_use]
-    pub fn fixed(rate: Rate) -> Self {
-        Self {
-            rate: Some(rate),
-            ..Self::default()
-        }
-    }
-
     /// Quota of all sidecars together at a rate.
     fn quota(&self, rate: Rate) -> Quota {
         match self.sharing {
@@ -67,14 +58,6 @@ impl LimitTerms {
 }
 
 impl State {
-    fn new(terms: LimitTerms) -> Self {
-        Self {
-            terms,
-            limits: LimitTable::default(),
-            levels: HashMap::new(),
-        }
-    }
-
     fn rate_of(&self, key: &str) -> Option<Rate> {
         let level = self.levels.get(key).filter(|_| self.terms.auto);
         level.map(|(rate, _)| *rate).or(self.terms.rate)
@@ -108,7 +91,10 @@ impl KeyedLimits {
     pub fn new(kind: LimitKind, terms: LimitTerms) -> Self {
         Self {
             kind,
-            state: Mutex::new(State::new(terms)),
+            state: Mutex::new(State {
+                terms,
+                ..State::default()
+            }),
         }
     }
 
@@ -172,8 +158,11 @@ impl KeyedLimits {
     #[must_use]
     pub fn copy_with_terms(&self, terms: LimitTerms) -> Self {
         let before = self.state.lock();
-        let mut state = State::new(terms);
-        state.levels = before.levels.clone();
+        let mut state = State {
+            terms,
+            levels: before.levels.clone(),
+            ..State::default()
+        };
         for (key, limit) in before.limits.all() {
             let copy = limit.copy_with_terms(state.terms_of(self.kind, &key));
             state.limits.get_or_insert(key, || copy);

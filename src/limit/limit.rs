@@ -17,6 +17,7 @@ use super::report::LimitStatus;
 use super::terms::Terms;
 use crate::provider::Scope;
 use crate::shared::DECISION_TIMEOUT;
+use crate::units::saturated;
 
 /// Lets requests through as the pacer decides, and keeps the rest in the queue.
 #[derive(Debug)]
@@ -122,9 +123,7 @@ impl Limit {
         let pacer = &state.pacer;
         let waiting = state.queue.len();
         let (remaining, next_in) = pacer.remaining(now);
-        let behind = pacer
-            .interval()
-            .saturating_mul(u32::try_from(waiting).unwrap_or(u32::MAX));
+        let behind = pacer.interval().saturating_mul(saturated(waiting));
         LimitStatus {
             quota: pacer.quota(),
             remaining,

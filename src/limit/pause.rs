@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::provider::Scope;
@@ -70,8 +71,9 @@ impl Pause {
     }
 }
 
-/// Cause of a pause.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Cause of a pause. The status has the name in snake case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum PauseReason {
     /// The provider refused a request as too fast.
     Throttled,
@@ -92,29 +94,6 @@ impl PauseReason {
             Self::NearLimit => "the provider says that nearly all of its limit is used",
             Self::NothingLeft => "the provider says that nothing of its limit is left",
             Self::Received => "more messages came in than the limit had left, and they count too",
-        }
-    }
-
-    /// The reason by its name in the status.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        let all = [
-            Self::Throttled,
-            Self::NearLimit,
-            Self::NothingLeft,
-            Self::Received,
-        ];
-        all.into_iter().find(|reason| reason.as_str() == name)
-    }
-
-    /// Name in the status.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Throttled => "throttled",
-            Self::NearLimit => "near_limit",
-            Self::NothingLeft => "nothing_left",
-            Self::Received => "received",
         }
     }
 }

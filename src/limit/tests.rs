@@ -30,8 +30,16 @@ fn demand(sender: &str, patience: Patience) -> Demand<'_> {
     }
 }
 
+/// Terms with a single rate for all keys.
+fn fixed(rate: Rate) -> LimitTerms {
+    LimitTerms {
+        rate: Some(rate),
+        ..LimitTerms::default()
+    }
+}
+
 fn senders(rate: Rate) -> KeyedLimits {
-    KeyedLimits::new(LimitKind::Sender, LimitTerms::fixed(rate))
+    KeyedLimits::new(LimitKind::Sender, fixed(rate))
 }
 
 async fn pass(limits: &KeyedLimits, demand: &Demand<'_>) -> Result<Ticket, Limited> {
@@ -65,7 +73,7 @@ async fn a_changed_rate_gives_nothing_away() {
     for (old, new) in [(10, 40), (40, 10), (10, 10)] {
         let limits = senders(rate(old, 60 * SECOND));
         while pass(&limits, &demand("1", IMPATIENT)).await.is_ok() {}
-        let changed = limits.copy_with_terms(LimitTerms::fixed(rate(new, 60 * SECOND)));
+        let changed = limits.copy_with_terms(fixed(rate(new, 60 * SECOND)));
         assert!(
             pass(&changed, &demand("1", IMPATIENT)).await.is_err(),
             "{old} -> {new}"
@@ -80,7 +88,7 @@ async fn a_half_used_bucket_stays_half_used_at_another_rate() {
     for _ in 0..50 {
         pass(&limits, &demand("1", IMPATIENT)).await.unwrap();
     }
-    let changed = limits.copy_with_terms(LimitTerms::fixed(rate(10, 3600 * SECOND)));
+    let changed = limits.copy_with_terms(fixed(rate(10, 3600 * SECOND)));
     assert_eq!(remaining(&changed, "1").await, 4);
 }
 
@@ -104,7 +112,7 @@ async fn gone_after_a_change(old: u32, new: u32) -> usize {
     let mut tasks: Vec<_> = (0..30).map(|_| spawn()).collect();
     tokio::time::sleep(SECOND / 20).await;
     let before = gone.load(Ordering::Relaxed);
-    limits.change(&LimitTerms::fixed(rate(new, SECOND)));
+    limits.change(&fixed(rate(new, SECOND)));
     tasks.extend((0..30).map(|_| spawn()));
     tokio::time::sleep(SECOND / 2).await;
     tasks.iter().for_each(tokio::task::JoinHandle::abort);
@@ -134,7 +142,7 @@ async fn received_messages_are_paid_for_before_a_message_goes() {
         (3..=8).contains(&passed),
         "{passed} of 15 that came passed, and 10 were owed"
     );
-    let slow = KeyedLimits::new(LimitKind::Sender, LimitTerms::fixed(rate(5, 60 * SECOND)));
+    let slow = KeyedLimits::new(LimitKind::Sender, fixed(rate(5, 60 * SECOND)));
     slow.count_received("1", 3);
     assert_eq!(slow.status("1").remaining, 2);
 }

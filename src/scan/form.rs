@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 use super::find::{Certainty, Hit};
 use crate::provider::{Letters, Provider, SecretForm, TextForm, presets};
 use crate::secret::Secret;
+use crate::units::saturated;
 
 /// A known form with the name of its secret.
 pub(super) struct KnownForm {
@@ -227,7 +228,7 @@ fn is_varied(value: &[u8]) -> bool {
             *count += 1;
         }
     }
-    let total = f64::from(u32::try_from(value.len()).unwrap_or(u32::MAX));
+    let total = f64::from(saturated(value.len()));
     let bits: f64 = counts
         .iter()
         .filter(|count| **count > 0)

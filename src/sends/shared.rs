@@ -12,6 +12,7 @@ use super::answer::StoredAnswer;
 use super::digest::{Digest16, hex};
 use super::state::{KEPT, MAX_CLOCK_DIFFERENCE, SendState};
 use crate::shared::{ServerLost, SharedServer};
+use crate::units::millis;
 
 /// A message in the shared server. Answers are stored sealed, since answers hold phone numbers.
 #[derive(Debug)]
@@ -201,10 +202,6 @@ pub(super) async fn settle_by_event(
 /// stored names, which sidecars of other versions share.
 fn redis_key_of(server: &SharedServer, account: &str, callback_key: &Digest16) -> String {
     server.names().below(account, "told", &[&hex(callback_key)])
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 static BEGIN: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/begin.lua")));

@@ -26,6 +26,7 @@ use client::{ServerClient, ServerConnection};
 use metrics::SharedMetrics;
 
 use crate::secret::Fingerprint;
+use crate::units::millis;
 
 /// The shared server with its present connection.
 pub struct SharedServer {
@@ -186,8 +187,7 @@ impl SharedServer {
     ) -> Result<bool, ServerLost> {
         let account = self.names.account(account);
         let mut script = CLAIM.key(self.names.below(&account, "claim", &[task]));
-        let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        self.run(script.arg(millis)).await
+        self.run(script.arg(millis(time))).await
     }
 
     /// Gives up a connection, if it is still the present one.
@@ -221,7 +221,7 @@ impl SharedServer {
         let is_first_news = state.forget_old_warning() || state.number == 1;
         drop(state);
         self.metrics.connected();
-        let away_ms = away.as_millis();
+        let away_ms = millis(away);
         if is_first_news {
             tracing::info!(away_ms, "limits are shared through the shared server");
         } else {

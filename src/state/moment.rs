@@ -5,6 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
+use crate::units::millis;
+
 /// A moment by two clocks: the wall clock, which may be wrong, and the time since the machine started, which cannot be
 /// set, and compares only within one run of the machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,11 +83,6 @@ impl Moment {
             Some(left) => Left::Time(left),
         }
     }
-}
-
-/// Returns the milliseconds of a time.
-pub(super) fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The file with the kernel's random name of this run of the machine.

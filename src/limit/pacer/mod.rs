@@ -17,7 +17,7 @@ use super::slowdown::Slowdown;
 use super::tokens::Tokens;
 use crate::config::OnFailure;
 use crate::provider::Scope;
-use crate::units::Quota;
+use crate::units::{Quota, saturated};
 
 #[cfg(test)]
 mod tests;
@@ -253,8 +253,8 @@ impl Pacer {
         } else {
             self.slowed_interval(now).unwrap_or_default()
         };
-        let ahead = u32::try_from(ahead).unwrap_or(u32::MAX);
-        first + self.interval().max(observed).saturating_mul(ahead)
+        let interval = self.interval().max(observed);
+        first + interval.saturating_mul(saturated(ahead))
     }
 
     /// Adds the tokens of the shared server's reply to a request for `wanted`.
@@ -363,7 +363,7 @@ impl Pacer {
     fn wanted(&self, waiting: usize, now: Instant) -> u32 {
         match (&self.tokens, self.quota) {
             (Tokens::Own(_), Some(quota)) => self.prefetch.wanted(waiting, quota, now),
-            _ => u32::try_from(waiting).unwrap_or(u32::MAX),
+            _ => saturated(waiting),
         }
     }
 

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::bucket::{LocalView, TakeReply};
 use crate::limit::bucket::Bucket;
-use crate::units::Quota;
+use crate::units::{Quota, saturated};
 
 /// Tokens taken ahead, to let most requests go without asking the shared server.
 ///
@@ -81,7 +81,7 @@ impl Prefetch {
 
     /// Number of tokens to be had at once: tokens held, and tokens left in the shared bucket.
     pub(in crate::limit) fn left(&self) -> u32 {
-        self.left.saturating_add(count(self.due.len()))
+        self.left.saturating_add(saturated(self.due.len()))
     }
 
     /// Time before which asking the server is of no use.
@@ -121,12 +121,14 @@ impl Prefetch {
     pub(in crate::limit) fn wanted(&self, waiting: usize, quota: Quota, now: Instant) -> u32 {
         let per_window = self.bucket(quota).tokens_in(WINDOW);
         let ahead = self.used.recent(now).min(per_window);
-        let held = count(self.due.len());
+        let held = saturated(self.due.len());
         // Asked for while half of the tokens are left, lest a request wait for the reply.
         if waiting == 0 && held >= ahead.div_ceil(2) {
             return 0;
         }
-        count(waiting).saturating_add(ahead).saturating_sub(held)
+        saturated(waiting)
+            .saturating_add(ahead)
+            .saturating_sub(held)
     }
 
     /// Adds the tokens of a reply to a request for `wanted`.
@@ -161,10 +163,10 @@ impl Prefetch {
             .take_while(|due| **due + WINDOW <= now)
             .count();
         self.due.drain(..stale);
-        let returned = quota.interval().saturating_mul(count(stale));
+        let returned = quota.interval().saturating_mul(saturated(stale));
         self.full_at = self.full_at.checked_sub(returned).unwrap_or(self.full_at);
         self.full_at_if_lost = self.full_at;
-        count(stale)
+        saturated(stale)
     }
 
     /// Time at which the first held token is to be given back.
@@ -216,10 +218,6 @@ impl RecentUse {
             0
         }
     }
-}
-
-fn count(number: usize) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 /// Time for which tokens are taken ahead: the double of the 50 ms allowed for the server's reply.

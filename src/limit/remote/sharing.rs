@@ -10,7 +10,7 @@ use crate::config::OnFailure;
 use crate::limit::account::Account;
 use crate::limit::pause::MAX_PAUSE;
 use crate::shared::SharedServer;
-use crate::units::{Quota, Rate};
+use crate::units::{Quota, Rate, saturated};
 
 /// The shared server, the account's name there, and the rules for the loss of the server.
 #[derive(Clone, Debug)]
@@ -112,8 +112,7 @@ impl Sharing {
     pub fn shared_quota(rate: Rate) -> Quota {
         let count = rate.count.get();
         let in_delay = SEND_DELAY.as_nanos() * u128::from(count) / rate.per.as_nanos().max(1);
-        let in_delay = u32::try_from(in_delay).unwrap_or(u32::MAX);
-        let burst = count - in_delay.min(count / 16);
+        let burst = count - saturated(in_delay).min(count / 16);
         Quota {
             rate,
             burst: NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN),
