@@ -3,13 +3,14 @@
 use std::borrow::Cow;
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, Method, header};
+use http::{HeaderMap, HeaderName, header};
 
 use super::error::OutboundError;
 use super::hosts::{Hosts, NamedUpstream, host_of, named_upstream, upstream_of_host};
 use super::path::check_path;
 use crate::headers::{is_ascii_text, names_in};
 use crate::listener::Link;
+use crate::provider::METHODS;
 use crate::query;
 
 /// Refuses a request from the wrong place, or a request that a provider might read differently than
@@ -242,17 +243,8 @@ pub const OVERRIDDEN: OutboundError = bad(
     "send each call by itself, with its own method, without `method`, `batch`, `ids` and `include_headers`",
 );
 
-/// The methods that pass, in the form of the `Allow` header.
+/// [`METHODS`] in the form of the `Allow` header.
 pub const ALLOW: &str = "GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS";
-const METHODS: [Method; 7] = [
-    Method::GET,
-    Method::POST,
-    Method::PUT,
-    Method::PATCH,
-    Method::DELETE,
-    Method::HEAD,
-    Method::OPTIONS,
-];
 
 #[cfg(test)]
 mod tests {

@@ -43,7 +43,7 @@ pub use inject::{Inject, Strip};
 pub use limits::{ProviderLimits, Rates, Scope, Throttle};
 pub use matching::PathMatch;
 pub use network::Network;
-pub use operation::{Operation, OperationKind, PathMap, QueryWords, RequestPattern};
+pub use operation::{METHODS, Operation, OperationKind, PathMap, QueryWords, RequestPattern};
 pub use operation_set::{Extent, OperationSet, READING};
 pub use origin::{Ca, Origin};
 pub use outline::Outline;

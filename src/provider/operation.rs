@@ -123,6 +123,17 @@ pub struct PathMap {
     pub to: Template,
 }
 
+/// The methods that a request may have: RFC 9110, section 9, without CONNECT and TRACE; RFC 5789.
+pub const METHODS: [Method; 7] = [
+    Method::GET,
+    Method::POST,
+    Method::PUT,
+    Method::PATCH,
+    Method::DELETE,
+    Method::HEAD,
+    Method::OPTIONS,
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;

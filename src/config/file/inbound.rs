@@ -12,7 +12,7 @@ use percent_encoding::percent_decode_str;
 use super::credential::{Credentials, Placed};
 use super::endpoint::{Earlier, Endpoint};
 use super::listen::{Addresses, MAX_HOST_LENGTH, MAX_SOCKET_PATH, Reach, loopback};
-use super::{absolute_path, duration, items, size};
+use super::{absolute_path, certificate, duration, items, size};
 use crate::config::{
     ApplicationAddress, ClientAuth, Destination, InboundConfig, InboundTls, WebhookConfig,
     WebhookPath,
@@ -59,15 +59,10 @@ const MAX_BODY: u64 = 4 << 20;
 const MAX_IN_FLIGHT: u64 = 32 << 20;
 
 fn tls(mut reader: Reader<'_>) -> Option<InboundTls> {
-    let cert = reader
-        .required(
-            "cert",
-            "the file with the certificate and its chain, in PEM",
-        )
-        .and_then(|field| field.parse(absolute_path));
-    let key = reader
-        .required("key", "the file with the certificate's private key, in PEM")
-        .and_then(|field| field.parse(absolute_path));
+    let certificate = certificate(
+        &mut reader,
+        "the file with the certificate and its chain, in PEM",
+    );
     let client_ca = reader.parse("client_ca", absolute_path);
     let client_name = reader.field("client_name");
     let name = client_name.as_ref().and_then(|field| field.parse(dns_name));
@@ -77,9 +72,10 @@ fn tls(mut reader: Reader<'_>) -> Option<InboundTls> {
         );
     }
     reader.finish();
+    let (cert, key) = certificate?;
     Some(InboundTls {
-        cert: cert?,
-        key: key?,
+        cert,
+        key,
         client: client_ca.map(|ca| ClientAuth { ca, name }),
     })
 }

@@ -311,6 +311,17 @@ fn check_name_value(field: &Field<'_>) -> bool {
     fits
 }
 
+/// Reads the files with the certificate and the key of a listener.
+fn certificate(reader: &mut Reader<'_>, cert: &'static str) -> Option<(PathBuf, PathBuf)> {
+    let cert = reader
+        .required("cert", cert)
+        .and_then(|field| field.parse(absolute_path));
+    let key = reader
+        .required("key", "the file with the certificate's private key, in PEM")
+        .and_then(|field| field.parse(absolute_path));
+    cert.zip(key)
+}
+
 fn absolute_path(text: &str) -> Result<PathBuf, Malformed> {
     if !text.starts_with('/') || text.ends_with('/') || text.contains('\0') {
         return Err(Malformed::new("not a file, expected an absolute path"));

@@ -3,7 +3,7 @@
 use http::Uri;
 
 use super::listen::{Addresses, Reach, host, loopback};
-use super::{DEFAULT_DRAIN, absolute_path, duration, duration_or_zero, items, max_connections};
+use super::{DEFAULT_DRAIN, certificate, duration, duration_or_zero, items, max_connections};
 use crate::config::{ListenAddress, OutboundConfig, OutboundTls};
 use crate::document::{Field, Malformed, Reader};
 
@@ -50,15 +50,10 @@ fn tls(
         let is_tcp = |address: &mut ListenAddress| matches!(address, ListenAddress::Tcp(_));
         plain.extract_if(.., is_tcp).collect()
     };
-    let cert = reader
-        .required(
-            "cert",
-            "the file with the certificate for the providers' hosts, in PEM (`keyside ca` makes one)",
-        )
-        .and_then(|field| field.parse(absolute_path));
-    let key = reader
-        .required("key", "the file with the certificate's private key, in PEM")
-        .and_then(|field| field.parse(absolute_path));
+    let certificate = certificate(
+        &mut reader,
+        "the file with the certificate for the providers' hosts, in PEM (`keyside ca` makes one)",
+    );
     let unix = |address: &ListenAddress| matches!(address, ListenAddress::Unix(_));
     if listen.is_empty() || listen.iter().any(unix) {
         reader.fault(
@@ -66,11 +61,8 @@ fn tls(
         );
     }
     reader.finish();
-    Some(OutboundTls {
-        listen,
-        cert: cert?,
-        key: key?,
-    })
+    let (cert, key) = certificate?;
+    Some(OutboundTls { listen, cert, key })
 }
 
 /// Reads `https://HOST` or `http://HOST`, perhaps with a port; empty for none.

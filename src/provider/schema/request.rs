@@ -3,6 +3,7 @@
 use http::Method;
 
 use crate::document::Malformed;
+use crate::provider::operation::METHODS;
 use crate::provider::path::PathPattern;
 
 /// Reads `GET POST /path`: one or more methods and a path pattern.
@@ -24,17 +25,6 @@ fn method(word: &str) -> Option<Method> {
         .find(|method| method.as_str() == word)
         .cloned()
 }
-
-/// The methods that a request may have: RFC 9110, section 9, without CONNECT and TRACE; RFC 5789.
-const METHODS: [Method; 7] = [
-    Method::GET,
-    Method::POST,
-    Method::PUT,
-    Method::PATCH,
-    Method::DELETE,
-    Method::HEAD,
-    Method::OPTIONS,
-];
 
 #[cfg(test)]
 mod tests {

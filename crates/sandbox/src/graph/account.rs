@@ -5,10 +5,9 @@ use hyper::body::Incoming;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::call::{Call, read_json};
+use super::call::{Call, read_product_json};
 use super::error::GraphError;
 use super::media;
-use super::message::check_product;
 use super::page::Page;
 use crate::ids::{self, ACCOUNT, APP, SENDER};
 use crate::json::{GraphJson, Selected};
@@ -150,8 +149,7 @@ pub(crate) async fn profile(
 ) -> Result<GraphJson, GraphError> {
     call.require_sender(id)?;
     if call.method == Method::POST {
-        let body = read_json(body).await?;
-        check_product(&body)?;
+        let body = read_product_json(body).await?;
         call.state.numbers.set_profile(id, body);
         return Ok(GraphJson::success());
     }
@@ -206,8 +204,7 @@ pub(crate) async fn register(
     body: Incoming,
 ) -> Result<GraphJson, GraphError> {
     call.require_sender(id)?;
-    let body = read_json(body).await?;
-    check_product(&body)?;
+    let body = read_product_json(body).await?;
     if body.get("pin").is_none() {
         return Err(GraphError::required("pin"));
     }
@@ -254,8 +251,7 @@ pub(crate) async fn block_users(
         let entries = blocked.map(|user| BlockedUser::new(user, Some("whatsapp")));
         return Ok(GraphJson::new(&Page::new(call, entries.collect())));
     }
-    let body = read_json(body).await?;
-    check_product(&body)?;
+    let body = read_product_json(body).await?;
     let users = body.get("block_users").and_then(Value::as_array);
     let users = users.ok_or_else(|| GraphError::required("block_users"))?;
     let named = |user: &Value| {
@@ -339,8 +335,7 @@ pub(crate) async fn calls(
     body: Incoming,
 ) -> Result<GraphJson, GraphError> {
     call.require_sender(id)?;
-    let body = read_json(body).await?;
-    check_product(&body)?;
+    let body = read_product_json(body).await?;
     if body.get("action").and_then(Value::as_str) != Some("connect") {
         return Ok(GraphJson::success());
     }

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::auth::Caller;
 use super::error::GraphError;
+use super::message::check_product;
 use super::target::Target;
 use crate::body;
 use crate::query::Query;
@@ -49,6 +50,13 @@ pub(crate) async fn read_json(body: Incoming) -> Result<Value, GraphError> {
     let bytes = read_bytes(body, MAX_JSON).await?;
     let value = serde_json::from_slice(&bytes).ok().filter(Value::is_object);
     Ok(value.unwrap_or_else(|| Value::Object(serde_json::Map::new())))
+}
+
+/// Reads a JSON body that names the product `whatsapp`.
+pub(crate) async fn read_product_json(body: Incoming) -> Result<Value, GraphError> {
+    let body = read_json(body).await?;
+    check_product(&body)?;
+    Ok(body)
 }
 
 /// The largest JSON body, in bytes: more than any documented call needs.

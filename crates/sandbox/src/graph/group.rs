@@ -4,9 +4,8 @@ use hyper::body::Incoming;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::call::{Call, read_bytes, read_json};
+use super::call::{Call, read_bytes, read_json, read_product_json};
 use super::error::GraphError;
-use super::message::check_product;
 use crate::ids;
 use crate::json::{GraphJson, Selected};
 use crate::store::group::Group;
@@ -23,8 +22,7 @@ pub(crate) async fn of_sender(
         let groups: Vec<_> = groups.iter().map(listed).collect();
         return Ok(GraphJson::new(&json!({"data": {"groups": groups}})));
     }
-    let body = read_json(body).await?;
-    check_product(&body)?;
+    let body = read_product_json(body).await?;
     let text = |name: &str| body.get(name).and_then(Value::as_str);
     let subject = text("subject").ok_or_else(|| GraphError::required("subject"))?;
     let description = text("description").unwrap_or_default();
