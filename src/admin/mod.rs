@@ -12,13 +12,16 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+mod limit_status;
 mod metrics;
 mod ready;
 pub mod status;
+mod status_query;
 
 pub use metrics::Exposition;
 use ready::{Subject, readiness};
-use status::{Status, StatusQuery};
+use status::Status;
+use status_query::StatusQuery;
 
 use crate::listener::Link;
 use crate::outbound::error::OutboundError;

@@ -8,45 +8,19 @@ use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::limit_status::limit_status;
+use super::status_query::StatusQuery;
 use crate::audit::AuditStatus;
 use crate::config::{SharedLimits, WebhookConfig};
 use crate::credential::{
     Credential, KeptBack, Previous, RenewalProblem, SecretVersion, Slot, Verdict, Verification,
 };
-use crate::limit::{KeyedLimits, LimitStatus, Limiter};
 use crate::outbound::policy::Route;
-use crate::query;
 use crate::reload::{AGE_WARNING_SHARE, LastReload, Live, concerns};
 use crate::shared::SharedServer;
 use crate::state::State;
 use crate::tls::Stage;
-
-/// The query of `/status`: `?route=R` asks for one route with its credential and webhooks, `?sender=S&recipient=T` for the
-/// limits of these parties as well, and `?object=O` for those of an account, a template or a number.
-#[derive(Default)]
-pub(super) struct StatusQuery {
-    route: Option<String>,
-    sender: Option<String>,
-    recipient: Option<String>,
-    object: Option<String>,
-}
-
-impl StatusQuery {
-    /// Reads the query.
-    pub(super) fn parse(query: &str) -> Self {
-        let value = |name| {
-            query::pairs(query)
-                .find(|pair| pair.is_named(&[name]))
-                .map(|pair| pair.value().into_owned())
-        };
-        Self {
-            route: value("route"),
-            sender: value("sender"),
-            recipient: value("recipient"),
-            object: value("object"),
-        }
-    }
-}
+use crate::units::millis;
 
 /// The whole state, written piece by piece: thousands of credentials and routes never stand in memory as values.
 pub(super) struct Status {
@@ -354,89 +328,6 @@ fn route_status(route: &Route, query: &StatusQuery) -> Value {
     })
 }
 
-/// Returns the limits of a route: the totals, the busiest senders, and the parties of the query.
-fn limit_status(limiter: &Limiter, query: &StatusQuery) -> Value {
-    let busiest = limiter.senders.busiest(MAX_SENDERS);
-    let busiest = busiest
-        .iter()
-        .map(|(sender, status)| one_limit_status(sender, status));
-    let of_key = |limits: &KeyedLimits, key: &str| one_limit_status(key, &limits.status(key));
-    let of_sender = query.sender.as_ref().and_then(|sender| {
-        let status = limiter.senders.status(sender);
-        let has_something = status.quota.is_some() || !status.is_idle();
-        has_something.then(|| one_limit_status(sender, &status))
-    });
-    let of_recipient =
-        limiter
-            .pairs
-            .as_ref()
-            .zip(query.recipient.as_ref())
-            .map(|(pairs, recipient)| {
-                let sender = query.sender.as_deref().unwrap_or_default();
-                one_limit_status(sender, &pairs.status(sender, recipient))
-            });
-    let of_object = |object: &String| one_limit_status(object, &limiter.objects.status(object));
-    let paused_objects = limiter.objects.busiest(MAX_SENDERS);
-    let paused_objects = paused_objects
-        .iter()
-        .map(|(object, status)| one_limit_status(object, status));
-    let objects = limiter.objects.usage();
-    let senders = limiter.senders.usage();
-    let recipients = limiter.pairs.as_ref().map(|pairs| pairs.usage());
-    let recipients = recipients.unwrap_or_default();
-    let management = limiter.management.as_ref().map(|limits| limits.usage());
-    let rate = |limits: &Arc<KeyedLimits>| limits.rate().map(|rate| rate.to_string());
-    json!({
-        "per_sender": rate(&limiter.senders),
-        "senders": busiest.collect::<Vec<_>>(),
-        "of_sender": of_sender,
-        "of_recipient": of_recipient,
-        "of_account": limiter.sends.as_ref().map(|limits| of_key(limits, "")),
-        "of_object": query.object.as_ref().map(of_object),
-        "of_management": limiter.management.as_ref().zip(query.object.as_ref()).map(|(limits, object)| of_key(limits, object)),
-        "senders_in_use": senders.in_use,
-        "waiting": senders.waiting,
-        "senders_paused": senders.paused,
-        "senders_paused_seconds": senders.paused_until.map(seconds),
-        "per_recipient": limiter.pairs.as_ref().and_then(|pairs| pairs.quota()).map(|quota| quota.to_string()),
-        "recipients_in_use": recipients.in_use,
-        "waiting_for_recipients": recipients.waiting,
-        "recipients_paused": recipients.paused,
-        "recipients_paused_seconds": recipients.paused_until.map(seconds),
-        "per_account": limiter.sends.as_ref().map(rate),
-        "waiting_for_account": limiter.sends.as_ref().map(|limits| limits.usage().waiting),
-        "management": limiter.management.as_ref().map(rate),
-        "waiting_for_management": management.unwrap_or_default().waiting,
-        "objects": paused_objects.collect::<Vec<_>>(),
-        "objects_paused": objects.paused,
-        "objects_paused_seconds": objects.paused_until.map(seconds),
-        "account_paused_seconds": limiter.account.paused_until().map(seconds),
-    })
-}
-
-/// Returns the state of the limit of a sender, or of an object, which has the same key.
-fn one_limit_status(subject: &str, status: &LimitStatus) -> Value {
-    json!({
-        "sender": subject,
-        "rate": status.quota.map(|quota| quota.rate.to_string()),
-        "remaining": status.quota.map(|_| status.remaining),
-        "burst": status.quota.map(|quota| quota.burst),
-        "waiting": status.waiting,
-        "wait_seconds": status.wait.as_secs_f64(),
-        "slowed_to_per_second": status.interval.map(|interval| 1.0 / interval.as_secs_f64()),
-        "closed": status.is_closed,
-        "paused_seconds": status.pause.map(|pause| seconds(pause.until)),
-        "paused_because": status.pause.map(|pause| pause.reason.as_str()),
-    })
-}
-
-/// Returns the seconds until an instant, or 0 for a past one.
-fn seconds(until: Instant) -> f64 {
-    until
-        .saturating_duration_since(Instant::now())
-        .as_secs_f64()
-}
-
 /// Returns the state of the audit file.
 fn audit_status(audit: &AuditStatus) -> Value {
     let problem = audit.problem.as_ref();
@@ -477,7 +368,7 @@ fn webhook_status(webhook: &WebhookConfig) -> Value {
         "path": webhook.path.to_string(),
         "credential": webhook.credential,
         "forward": webhook.forward.to_string(),
-        "timeout_ms": u64::try_from(webhook.timeout.as_millis()).unwrap_or(u64::MAX),
+        "timeout_ms": millis(webhook.timeout),
         "reply": webhook.reply,
     })
 }
@@ -488,7 +379,3 @@ fn unix(time: SystemTime) -> u64 {
         .unwrap_or_default()
         .as_secs()
 }
-
-/// The number of senders in the answer for each route. Waiting and paused senders come first; a
-/// route may have thousands of idle ones.
-const MAX_SENDERS: usize = 20;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use http::request::Parts;
 use http::{Method, Request, Uri};
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::client::ask;
@@ -126,6 +127,7 @@ fn with_senders<'l>(
     if !has_body {
         return Ok(permit);
     }
+    let permit = permit.decided_by(contents.pattern);
     permit
         .with_senders(&contents.senders)
         .map_err(|error| of_route(&permit, error))
@@ -365,9 +367,7 @@ fn obstacle(standing: &Value, subject: &str) -> Option<String> {
         );
     }
     if let Some(seconds) = standing["paused_seconds"].as_f64() {
-        let why = standing["paused_because"]
-            .as_str()
-            .and_then(PauseReason::from_name)
+        let why = PauseReason::deserialize(&standing["paused_because"])
             .map_or("no reason is known", PauseReason::explained);
         return Some(pause(subject, seconds, why));
     }

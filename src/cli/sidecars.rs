@@ -64,8 +64,8 @@ pub(super) fn sends_with(
         .unwrap_or(&Value::Null);
     let fingerprint = secret.to_string();
     let is_used = own["sends"] == "current"
-        && list(own.get("secrets").unwrap_or(&Value::Null)).any(|held| {
-            held["name"] == target.secret.as_str() && held["fingerprint"] == fingerprint
+        && list(own.get("secrets").unwrap_or(&Value::Null)).any(|shown| {
+            shown["name"] == target.secret.as_str() && shown["fingerprint"] == fingerprint
         });
     if is_used {
         return Ok(());

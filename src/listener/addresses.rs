@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 #[derive(Debug)]
 pub(super) struct AddressCounts {
     max: usize,
-    held: Mutex<HashMap<IpAddr, usize>>,
+    shares: Mutex<HashMap<IpAddr, usize>>,
 }
 
 /// A share of an address, given back when dropped.
@@ -25,15 +25,15 @@ impl AddressCounts {
     pub(super) fn new(max: usize) -> Arc<Self> {
         Arc::new(Self {
             max,
-            held: Mutex::default(),
+            shares: Mutex::default(),
         })
     }
 
     /// Takes a share; `None` if the address has reached its bound.
     pub(super) fn take(self: &Arc<Self>, address: IpAddr) -> Option<AddressShare> {
         let address = network_of(address);
-        let mut held = self.held.lock();
-        let count = held.entry(address).or_default();
+        let mut shares = self.shares.lock();
+        let count = shares.entry(address).or_default();
         if *count >= self.max {
             return None;
         }
@@ -47,11 +47,11 @@ impl AddressCounts {
 
 impl Drop for AddressShare {
     fn drop(&mut self) {
-        let mut held = self.counts.held.lock();
-        if let Some(count) = held.get_mut(&self.address) {
+        let mut shares = self.counts.shares.lock();
+        if let Some(count) = shares.get_mut(&self.address) {
             *count -= 1;
             if *count == 0 {
-                held.remove(&self.address);
+                shares.remove(&self.address);
             }
         }
     }
@@ -82,6 +82,6 @@ mod tests {
         assert!(take("2001:db8:0:1::1").is_some());
         drop(first);
         assert!(take("2001:db8::3").is_some());
-        assert_eq!(counts.held.lock().len(), 1);
+        assert_eq!(counts.shares.lock().len(), 1);
     }
 }
