@@ -23,7 +23,7 @@ impl Alarms {
             for (secret, slot) in credential.slots() {
                 let age = slot.current.age();
                 let stage = age_stage(age, credential.max_age);
-                if self.is_news(format!("{name} {secret} age"), stage) {
+                if self.is_later_stage(format!("{name} {secret} age"), stage) {
                     log_age(name, secret, age, stage);
                     record_age(audit, name, secret, age);
                 }
@@ -33,7 +33,7 @@ impl Alarms {
                 .verification()
                 .and_then(|verification| verification.ends_in());
             if let Some(left) = left
-                && self.is_news(format!("{name} expiry"), expiry_stage(left))
+                && self.is_later_stage(format!("{name} expiry"), expiry_stage(left))
             {
                 log_expiry(name, left);
                 record_expiry(audit, name, left);
@@ -53,7 +53,7 @@ impl Alarms {
                 Stage::Ending => 1,
                 Stage::Expired => 2,
             };
-            if self.is_news(format!("{table} certificate"), stage)
+            if self.is_later_stage(format!("{table} certificate"), stage)
                 && let Some(concern) = validity.concern(now)
             {
                 tracing::error!(listener = table, "{concern}");
@@ -73,7 +73,7 @@ impl Alarms {
         let near = config.overlap.mul_f64(OVERLAP_WARNING_SHARE);
         let is_near_end = last.until().saturating_duration_since(Instant::now()) < near;
         let is_sent = is_near_end && credential.in_use().is_previous();
-        if self.is_news(format!("{name} sent"), usize::from(is_sent)) {
+        if self.is_later_stage(format!("{name} sent"), usize::from(is_sent)) {
             tracing::error!(
                 credential = name,
                 "the overlap of the previous secret is nearly over, and requests are still sent with it, because \
@@ -82,7 +82,7 @@ impl Alarms {
         }
         let is_recent = credential.last_match().age().is_some_and(|age| age < near);
         let is_matched = is_near_end && is_recent;
-        if self.is_news(format!("{name} matched"), usize::from(is_matched)) {
+        if self.is_later_stage(format!("{name} matched"), usize::from(is_matched)) {
             tracing::error!(
                 credential = name,
                 "the overlap of the previous secret is nearly over, and events are still signed with it: change \
@@ -92,7 +92,7 @@ impl Alarms {
     }
 
     /// True if the stage is later than the last one of this subject.
-    fn is_news(&mut self, subject: String, stage: usize) -> bool {
+    fn is_later_stage(&mut self, subject: String, stage: usize) -> bool {
         self.raised.insert(subject, stage).unwrap_or_default() < stage
     }
 }
@@ -200,7 +200,7 @@ mod tests {
         let mut alarms = Alarms::default();
         let raised: Vec<_> = [0, 1, 1, 2, 0, 1]
             .iter()
-            .map(|stage| alarms.is_news("acme token age".to_owned(), *stage))
+            .map(|stage| alarms.is_later_stage("acme token age".to_owned(), *stage))
             .collect();
         assert_eq!(raised, [false, true, false, true, false, true]);
     }

@@ -93,9 +93,9 @@ impl Draft {
             .credentials
             .iter()
             .map(|(name, config)| {
-                let held = before.as_ref();
-                let held = held.and_then(|before| before.credentials.get(name));
-                let credential = assemble(name, config, &findings, held.map(Arc::as_ref));
+                let before = before.as_ref();
+                let before = before.and_then(|live| live.credentials.get(name));
+                let credential = assemble(name, config, &findings, before.map(Arc::as_ref));
                 (name.clone(), credential)
             })
             .collect();
@@ -174,11 +174,11 @@ impl Draft {
     /// Begins a draft that equals `before`, but for incomplete credentials, which are assembled from `findings`.
     pub(super) fn retried(before: &Arc<Live>, findings: &Findings, metrics: ReloadMetrics) -> Self {
         let mut draft = Self::without_expired(Arc::clone(before), metrics);
-        for (name, held) in &before.credentials {
+        for (name, credential) in &before.credentials {
             if let Some(config) = before.config.credentials.get(name)
-                && held.is_incomplete()
+                && credential.is_incomplete()
             {
-                let credential = assemble(name, config, findings, Some(held));
+                let credential = assemble(name, config, findings, Some(credential));
                 if let Some(state) = &draft.state {
                     apply_sights(state, std::iter::once(&credential));
                 }
@@ -203,8 +203,8 @@ impl Draft {
         let counters = self.counters_before();
         let mut routes = Vec::new();
         for config in &self.config.routes {
-            let held = counters.get(config.name.as_str()).copied();
-            routes.extend(self.route(config, &mut limits, &mut upstreams, held)?);
+            let counted = counters.get(config.name.as_str()).copied();
+            routes.extend(self.route(config, &mut limits, &mut upstreams, counted)?);
         }
         Ok(OutboundDraft {
             generation: Generation {
@@ -275,12 +275,12 @@ impl Draft {
             .collect()
     }
 
-    /// Returns the counters of a route: the `held` ones if their operations are those of the provider.
+    /// Returns the counters of a route: the counters `before` if their operations are those of the provider.
     fn route_metrics(
         &self,
         config: &RouteConfig,
         credential: &Credential,
-        held: Option<&Arc<RouteMetrics>>,
+        before: Option<&Arc<RouteMetrics>>,
     ) -> Arc<RouteMetrics> {
         let operations: Vec<_> = credential
             .provider
@@ -288,8 +288,8 @@ impl Draft {
             .iter()
             .map(|operation| operation.name.clone())
             .collect();
-        match held.filter(|held| held.has_operations(&operations)) {
-            Some(held) => Arc::clone(held),
+        match before.filter(|before| before.has_operations(&operations)) {
+            Some(before) => Arc::clone(before),
             None => {
                 let name = config.name.as_str().into();
                 Arc::new(self.metrics.outbound.route(&name, operations))
@@ -338,20 +338,20 @@ impl Draft {
         let unknown = checks(&self.config, generation)
             .filter(|check| check.credential.verification().is_none())
             .map(|check| {
-                let held = self.held(&check.credential.name);
-                check.beside(held)
+                let before = self.usable_before(&check.credential.name);
+                check.beside(before)
             })
             .collect::<Vec<_>>();
         let mut has_kept = HasKept::Nothing;
         for (candidate, verification) in run_checks(unknown.into_iter()).await {
-            let held = self.held(&candidate.name);
-            match (&verification.verdict, held) {
-                (Verdict::Refused(refusal), Some(held)) => {
+            let before = self.usable_before(&candidate.name);
+            match (&verification.verdict, before) {
+                (Verdict::Refused(refusal), Some(before)) => {
                     let reason = KeptBackReason::Refused {
                         refusal: refusal.clone(),
                         fingerprint: guilty(&candidate, refusal),
                     };
-                    let kept = Arc::new(held.keep(&candidate, reason));
+                    let kept = Arc::new(before.keep(&candidate, reason));
                     self.credentials.insert(candidate.name.clone(), kept);
                     has_kept = HasKept::Secrets;
                 }
@@ -368,11 +368,12 @@ impl Draft {
     }
 
     /// Returns the credential of the load before, if it has secrets for the provider of the draft's credential.
-    fn held(&self, name: &str) -> Option<Arc<Credential>> {
+    fn usable_before(&self, name: &str) -> Option<Arc<Credential>> {
         let now = self.credentials.get(name)?;
-        let held = self.before()?.credentials.get(name)?;
-        let is_usable = held.provider.name == now.provider.name && held.missing().next().is_none();
-        is_usable.then(|| Arc::clone(held))
+        let before = self.before()?.credentials.get(name)?;
+        let is_usable =
+            before.provider.name == now.provider.name && before.missing().next().is_none();
+        is_usable.then(|| Arc::clone(before))
     }
 
     /// Returns the load that is live, if there is one.
@@ -416,16 +417,16 @@ fn further_upstreams(
     opened.collect()
 }
 
-/// Assembles a credential. Secrets that cannot be used keep the secrets of `held` in use, and stop no other
+/// Assembles a credential. Secrets that cannot be used keep the secrets `before` in use, and stop no other
 /// credential.
 fn assemble(
     name: &str,
     config: &CredentialConfig,
     findings: &Findings,
-    held: Option<&Credential>,
+    before: Option<&Credential>,
 ) -> Arc<Credential> {
-    let candidate = Credential::assemble(name, config, findings, held);
-    Arc::new(webhooks::without_unfit_keys(candidate).or_kept(held))
+    let candidate = Credential::assemble(name, config, findings, before);
+    Arc::new(webhooks::without_unfit_keys(candidate).or_kept(before))
 }
 
 /// The headers that presets inject, read once: presets do not change while the process lives.

@@ -1,10 +1,8 @@
 //! Reports about secrets that a load keeps back.
 
 use super::{Live, Reloader};
-use crate::audit::Audit;
-use crate::credential::{Credential, KeptBackReason, Refusal};
+use crate::credential::{Credential, KeptBackReason};
 use crate::log::without_numbers;
-use crate::secret::Fingerprint;
 
 impl Live {
     /// Returns a line for each secret that is kept back, with the reason.
@@ -21,19 +19,19 @@ impl Reloader {
     /// Reports the secrets that `live` keeps back and `before` did not, in log, audit file and metrics. Returns
     /// true if there are any.
     pub(super) fn report_kept_back(&self, before: &Live, live: &Live) -> bool {
-        let mut is_news = false;
+        let mut has_reported = false;
         for (name, credential) in &live.credentials {
             let Some(now) = credential.kept_back() else {
                 continue;
             };
-            let held = before
+            let reported = before
                 .credentials
                 .get(name)
-                .and_then(|held| held.kept_back());
-            if held.is_some_and(|held| held.is_same(now)) {
+                .and_then(|credential| credential.kept_back());
+            if reported.is_some_and(|reported| reported.is_same(now)) {
                 continue;
             }
-            is_news = true;
+            has_reported = true;
             self.metrics.rotations.count(name, "refused");
             let reasons: Vec<_> = kept_back_lines(credential)
                 .iter()
@@ -52,27 +50,11 @@ impl Reloader {
                 fingerprint,
             } = &now.reason
             {
-                record_refusal(&self.audit, name, *fingerprint, refusal);
+                refusal.record(&self.audit, name, *fingerprint);
             }
         }
-        is_news
+        has_reported
     }
-}
-
-/// Records in the audit file that the provider refuses secrets of a credential.
-pub(super) fn record_refusal(
-    audit: &Audit,
-    credential: &str,
-    fingerprint: Option<Fingerprint>,
-    refusal: &Refusal,
-) {
-    let fingerprint = fingerprint.map(|fingerprint| fingerprint.to_string());
-    let fields = [
-        ("credential", credential.into()),
-        ("fingerprint", fingerprint.into()),
-        ("reason", without_numbers(&refusal.reason).into()),
-    ];
-    audit.record("secret refused", fields);
 }
 
 fn kept_back_lines(credential: &Credential) -> Vec<String> {

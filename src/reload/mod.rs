@@ -5,9 +5,8 @@
 //! secrets, and becomes [`Live`]. The [`Reloader`] publishes the result. A signal, a request, a changed file or a
 //! new value in a secret manager starts the next load.
 
-use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -30,6 +29,7 @@ pub mod metrics;
 mod overlap;
 mod record;
 mod refresh;
+mod requests;
 mod retry;
 mod server_tls;
 mod shared;
@@ -51,6 +51,8 @@ pub use load::{load, load_config};
 use metrics::ReloadMetrics;
 use overlap::{KeptOverlaps, log_restored, restored};
 use record::follow_audit;
+use requests::MAX_REQUESTS;
+pub use requests::ReloadRequest;
 pub use server_tls::ServerCertificates;
 use server_tls::ServerTlsCells;
 pub use verify::{concerns, needs_of, questions, verify_all};
@@ -100,22 +102,6 @@ pub struct Reloaded {
 
 /// The result of a published reload, or the reason for the refusal.
 pub type ReloadResult = Result<Reloaded, ReloadError>;
-
-/// A request to the reloader, with a channel for the result.
-#[derive(Debug)]
-pub struct ReloadRequest {
-    work: Work,
-    reply: Option<oneshot::Sender<ReloadResult>>,
-}
-
-/// The work of the reloader. One piece is done at a time.
-#[derive(Clone, Debug)]
-enum Work {
-    /// Load everything again, for the given cause.
-    Reload(ReloadCause),
-    /// Try the secrets of incomplete credentials again.
-    RetryIncomplete,
-}
 
 impl Reloader {
     /// Loads for the first time.
@@ -221,50 +207,6 @@ impl Reloader {
         self.last.lock().clone()
     }
 
-    /// Requests a reload without waiting. If the queue is full, a reload is about to start anyway.
-    pub fn request(&self, cause: ReloadCause) {
-        self.requests
-            .try_send(ReloadRequest {
-                work: Work::Reload(cause),
-                reply: None,
-            })
-            .ok();
-    }
-
-    /// Tries the secrets of incomplete credentials again, and waits for the end.
-    pub(super) async fn retry_and_wait(&self) {
-        if !self
-            .live()
-            .credentials
-            .values()
-            .any(|held| held.is_incomplete())
-        {
-            return;
-        }
-        self.work_and_wait(Work::RetryIncomplete).await.ok();
-    }
-
-    /// Requests a reload and waits for the changes.
-    ///
-    /// # Errors
-    /// If the reload is refused, or the process ends.
-    pub async fn request_and_wait(&self, cause: ReloadCause) -> ReloadResult {
-        self.work_and_wait(Work::Reload(cause)).await
-    }
-
-    async fn work_and_wait(&self, work: Work) -> ReloadResult {
-        let (reply, result) = oneshot::channel();
-        let request = ReloadRequest {
-            work,
-            reply: Some(reply),
-        };
-        self.requests
-            .send(request)
-            .await
-            .map_err(|_| ReloadError::Stopping)?;
-        result.await.map_err(|_| ReloadError::Stopping)?
-    }
-
     /// Spawns all background work, each kind as a separate task.
     pub fn spawn(
         self: &Arc<Self>,
@@ -278,62 +220,6 @@ impl Reloader {
             tokio::spawn(Arc::clone(self).look_after_credentials()),
             tokio::spawn(Arc::clone(self).look_up_secrets(lookups)),
         ]
-    }
-
-    /// Serves requests for reloads, one reload at a time, and drops previous secrets at the end of the overlap.
-    /// All requests waiting at the start of a reload share the result.
-    async fn serve(self: Arc<Self>, mut queue: mpsc::Receiver<ReloadRequest>) {
-        let mut waiting = Vec::new();
-        let mut told = HashSet::new();
-        self.keep_sights(&mut told).await;
-        loop {
-            tokio::select! {
-                count = queue.recv_many(&mut waiting, MAX_REQUESTS) => if count == 0 { return },
-                () = self.next_overlap_end() => self.drop_expired().await,
-                () = tokio::time::sleep(STATE_INTERVAL) => {}
-            }
-            if !waiting.is_empty() {
-                let result = self.work(&waiting).await;
-                for reply in waiting.drain(..).filter_map(|request| request.reply) {
-                    reply.send(result.clone()).ok();
-                }
-            }
-            self.look_after_overlaps().await;
-            self.keep_sights(&mut told).await;
-            // A storm of signals costs a bounded share of the processor, and the last signal counts.
-            tokio::time::sleep(MIN_INTERVAL).await;
-        }
-    }
-
-    /// Does the work of all waiting requests at once: a reload tries incomplete credentials again as well.
-    async fn work(&self, waiting: &[ReloadRequest]) -> ReloadResult {
-        let causes = waiting.iter().filter_map(|request| match &request.work {
-            Work::Reload(cause) => Some(cause.clone()),
-            Work::RetryIncomplete => None,
-        });
-        if let Some(causes) = Causes::new(causes) {
-            return self.reload(&causes).await;
-        }
-        self.retry_incomplete().await;
-        Ok(Reloaded {
-            changes: Vec::new(),
-            kept_back: self.live().kept_back(),
-        })
-    }
-
-    /// Waits until the next overlap of a previous secret set ends.
-    async fn next_overlap_end(&self) {
-        let end = self
-            .live
-            .load()
-            .credentials
-            .values()
-            .filter_map(|credential| credential.next_overlap_end())
-            .min();
-        match end {
-            Some(end) => tokio::time::sleep_until(end).await,
-            None => std::future::pending().await,
-        }
     }
 
     async fn drop_expired(&self) {
@@ -416,10 +302,3 @@ impl Reloader {
 fn proxies(live: &Live) -> TrustedProxies {
     TrustedProxies::new(&live.config.inbound.trusted_proxies)
 }
-
-/// The number of requests in the queue. All waiting requests share one reload: more would gain no reload.
-const MAX_REQUESTS: usize = 16;
-/// The time between two looks at the folder of the state, without a reload in between.
-const STATE_INTERVAL: Duration = Duration::from_secs(60);
-/// The time between two reloads.
-const MIN_INTERVAL: Duration = Duration::from_millis(20);

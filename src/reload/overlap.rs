@@ -53,8 +53,8 @@ impl Reloader {
             return;
         };
         let kept = Arc::clone(&self.overlaps);
-        let held = Arc::clone(&live);
-        let restored = on_disk(state, move |state| kept.look(state, &held)).await;
+        let looked_at = Arc::clone(&live);
+        let restored = on_disk(state, move |state| kept.look(state, &looked_at)).await;
         if restored.is_empty() {
             return;
         }
@@ -358,8 +358,9 @@ pub(super) async fn restored(
     let Some(state) = live.state.clone() else {
         return live;
     };
-    let (looking, held) = (Arc::clone(kept), Arc::clone(&live));
-    match on_disk(state, move |state| looking.look(state, &held)).await {
+    let looking = Arc::clone(kept);
+    let looked_at = Arc::clone(&live);
+    match on_disk(state, move |state| looking.look(state, &looked_at)).await {
         sets if sets.is_empty() => live,
         sets => restore(&live, sets, kept, metrics).await.unwrap_or(live),
     }

@@ -17,10 +17,14 @@ use crate::credential::source::read_all;
 
 impl Reloader {
     /// Reads the secrets of incomplete credentials again, and publishes what is good by now. Every other
-    /// credential stays untouched, and nothing is published or logged without news.
+    /// credential stays untouched, and nothing is published or logged without a difference.
     pub(super) async fn retry_incomplete(&self) {
         let before = self.live();
-        if !before.credentials.values().any(|held| held.is_incomplete()) {
+        if !before
+            .credentials
+            .values()
+            .any(|credential| credential.is_incomplete())
+        {
             return;
         }
         let began = Instant::now();
@@ -39,23 +43,24 @@ impl Reloader {
         }
     }
 
-    /// Builds the live state with the secrets that incomplete credentials have by now; `None` without news.
+    /// Builds the live state with the secrets that incomplete credentials have by now; `None` without a difference.
     async fn retried(&self, before: Arc<Live>) -> Result<Option<Live>, LoadError> {
         let secrets = read_all(incomplete_references(&before), &before.managers).await;
-        let (held, metrics) = (Arc::clone(&before), self.metrics.clone());
+        let live = Arc::clone(&before);
+        let metrics = self.metrics.clone();
         let (mut draft, outbound) = aside(move || {
-            let mut draft = Draft::retried(&held, &secrets.findings, metrics);
+            let mut draft = Draft::retried(&live, &secrets.findings, metrics);
             draft.digests.extend(secrets.digests);
             let outbound = draft.routes()?;
             Ok((draft, outbound))
         })
         .await?;
         let has_kept = draft.keep_back_refused(&outbound).await;
-        let is_news = draft.credentials.iter().any(|(name, now)| {
-            let held = before.credentials.get(name);
-            held.is_none_or(|held| !Arc::ptr_eq(held, now) && is_news(held, now))
+        let any_differs = draft.credentials.iter().any(|(name, now)| {
+            let before = before.credentials.get(name);
+            before.is_none_or(|before| !Arc::ptr_eq(before, now) && differs(before, now))
         });
-        if !is_news {
+        if !any_differs {
             return Ok(None);
         }
         let finished = aside(move || finish(draft, outbound, has_kept)).await?;
@@ -69,15 +74,15 @@ fn incomplete_references(live: &Live) -> BTreeSet<Reference> {
         .credentials
         .iter()
         .filter(|(name, _)| {
-            let held = live.credentials.get(*name);
-            held.is_some_and(|held| held.is_incomplete())
+            let credential = live.credentials.get(*name);
+            credential.is_some_and(|credential| credential.is_incomplete())
         })
         .flat_map(|(_, config)| config.secrets.values().flatten().cloned())
         .collect()
 }
 
 /// True if a credential differs in its secrets, or in what is wrong with them.
-fn is_news(held: &Credential, now: &Credential) -> bool {
+fn differs(before: &Credential, now: &Credential) -> bool {
     let faults = |credential: &Credential| -> Vec<String> {
         credential
             .faults()
@@ -85,11 +90,11 @@ fn is_news(held: &Credential, now: &Credential) -> bool {
             .map(ToString::to_string)
             .collect()
     };
-    let is_same_reason = match (held.kept_back(), now.kept_back()) {
-        (Some(held), Some(now)) => held.is_same(now),
+    let is_same_reason = match (before.kept_back(), now.kept_back()) {
+        (Some(before), Some(now)) => before.is_same(now),
         (None, None) => true,
         (Some(_), None) | (None, Some(_)) => false,
     };
-    let has_new_value = now.changed_since(held).next().is_some();
-    has_new_value || !is_same_reason || faults(held) != faults(now)
+    let has_new_value = now.changed_since(before).next().is_some();
+    has_new_value || !is_same_reason || faults(before) != faults(now)
 }

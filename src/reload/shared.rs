@@ -36,11 +36,11 @@ pub(super) fn shared_server(
         .as_ref()
         .map(|path| pem_of(files, path))
         .transpose()?;
-    let held = before.and_then(|before| before.shared.clone());
+    let before = before.and_then(|live| live.shared.clone());
     let found = match findings.get(&limits.redis) {
         Some(Ok(found)) => found,
         Some(Err(error)) if limits.redis.is_managed() => {
-            return Ok(Some(held.unwrap_or_else(|| {
+            return Ok(Some(before.unwrap_or_else(|| {
                 let lost = SharedServer::without_address(error.to_string(), metrics.shared.clone());
                 (lost, NO_AUTHORITIES)
             })));
@@ -52,8 +52,8 @@ pub(super) fn shared_server(
     let is_unchanged = |(shared, authorities): &LoadedServer| {
         shared.fingerprint() == Some(found.secret.fingerprint()) && *authorities == digest
     };
-    if let Some(held) = held.filter(is_unchanged) {
-        return Ok(Some(held));
+    if let Some(unchanged) = before.filter(is_unchanged) {
+        return Ok(Some(unchanged));
     }
     let server =
         ServerAddress::parse(&found.secret, ca).map_err(|error| fault(error.to_string()))?;

@@ -92,8 +92,8 @@ pub(super) async fn on_disk<T: Default + Send + 'static>(
     state: Arc<State>,
     work: impl FnOnce(&State) -> T + Send + 'static,
 ) -> T {
-    let held = Arc::clone(&state);
-    let done = tokio::task::spawn_blocking(move || held.exclusively(work));
+    let folder = Arc::clone(&state);
+    let done = tokio::task::spawn_blocking(move || folder.exclusively(work));
     match timeout(DISK_TIMEOUT, done).await {
         Ok(result) => result.ok().flatten().unwrap_or_default(),
         Err(_) => {
@@ -145,7 +145,7 @@ pub(super) fn state_of(
     before: Option<&Live>,
 ) -> Option<Arc<State>> {
     let settings = config.state.as_ref()?;
-    let held = before.and_then(|before| before.state.as_ref());
+    let before = before.and_then(|live| live.state.as_ref());
     let mut secrets = Vec::new();
     let mut problem = None;
     for (place, reference) in settings.key.iter().enumerate() {
@@ -159,9 +159,9 @@ pub(super) fn state_of(
             Some(Err(_)) | None => {}
         }
     }
-    match (held, problem) {
-        (Some(held), None) if held.is_of(&settings.dir, &secrets) => Some(Arc::clone(held)),
-        (Some(held), Some(_)) if held.dir() == settings.dir => Some(Arc::clone(held)),
+    match (before, problem) {
+        (Some(before), None) if before.is_of(&settings.dir, &secrets) => Some(Arc::clone(before)),
+        (Some(before), Some(_)) if before.dir() == settings.dir => Some(Arc::clone(before)),
         (_, None) => Some(Arc::new(State::new(&settings.dir, &secrets))),
         (_, Some(problem)) => Some(Arc::new(
             State::new(&settings.dir, &[]).without_key(problem),

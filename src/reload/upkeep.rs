@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::Reloader;
 use super::alarms::{Alarms, DAY};
-use super::kept_back::record_refusal;
 use super::verify::{VerdictEffect, checks, effect_of, guilty, log_verdict, run_checks};
 use crate::credential::{Credential, Verdict};
 use crate::health;
@@ -30,10 +29,10 @@ impl Reloader {
         let live = self.live();
         let due = checks(&live.config, &live.generation).filter(|check| is_due(&check.credential));
         for (credential, verification) in run_checks(due).await {
-            let is_news = credential
+            let is_new_verdict = credential
                 .verification()
                 .is_none_or(|before| before.verdict != verification.verdict);
-            if is_news {
+            if is_new_verdict {
                 log_verdict(&credential, &live.generation, &verification.verdict);
                 self.apply_verdict(&credential, &verification.verdict);
             }
@@ -58,7 +57,7 @@ impl Reloader {
     fn apply_verdict(&self, credential: &Credential, verdict: &Verdict) {
         if let Verdict::Refused(refusal) = verdict {
             let fingerprint = guilty(credential, refusal);
-            record_refusal(&self.audit, &credential.name, fingerprint, refusal);
+            refusal.record(&self.audit, &credential.name, fingerprint);
         }
         let in_use = credential.in_use();
         let acceptance = credential.acceptance();

@@ -58,12 +58,12 @@ impl<'a> Upstreams<'a> {
         };
         let digest = Sha256::digest(pem.unwrap_or_default()).into();
         let key = (origin.clone(), provider.ca.clone(), digest);
-        let held = self
+        let before = self
             .all
             .get(&key)
             .or_else(|| self.before.and_then(|before| before.upstreams.get(&key)));
-        let upstream = match held {
-            Some(held) => Arc::clone(held),
+        let upstream = match before {
+            Some(before) => Arc::clone(before),
             None => self.create(origin, provider, pem)?,
         };
         self.all.insert(key, Arc::clone(&upstream));

@@ -104,13 +104,13 @@ fn application(
     applications: &mut Applications,
 ) -> Result<Arc<Upstream>, LoadError> {
     let address = &config.forward.application;
-    let held = applications.get(address).or_else(|| {
+    let before = applications.get(address).or_else(|| {
         draft
             .before()
             .and_then(|before| before.applications.get(address))
     });
-    let application = match (held, address) {
-        (Some(held), _) => Arc::clone(held),
+    let application = match (before, address) {
+        (Some(before), _) => Arc::clone(before),
         (None, ApplicationAddress::Unix(path)) => Arc::new(Upstream::at_socket(path.clone())),
         (None, ApplicationAddress::Origin(origin)) => {
             // An application inside a network has a certificate of the operator's own authority, if any.
