@@ -62,6 +62,7 @@
 //!       policy.check        -> Permit     403 404: route, operation, sender; only the policy makes a Permit
 //!       body::receive                     400 413 415 503: read whole, but for uploads
 //!       contents::read      -> Contents   400: refused names, senders, recipient; the application's credential out
+//!       permit.decided_by                 the operation, where the body decides between several
 //!       permit.with_senders               403: the senders that body and query name
 //!       once::begin         -> NextStep   409 422: a message with an Idempotency-Key goes out once
 //!       turn::send_in_turn                again after a throttle, if the route has `retry = "throttled"`

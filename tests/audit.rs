@@ -135,6 +135,39 @@ fn a_refused_secret_is_recorded_without_a_number() {
 }
 
 #[test]
+fn a_secret_refused_in_a_request_is_recorded_with_the_same_fields_as_in_a_question() {
+    let upstream = Upstream::answering(|_| {
+        answer(
+            "401 No",
+            &[("Content-Type", "application/json")],
+            br#"{"error":{"message":"no","code":190}}"#,
+        )
+    });
+    for by_question in [false, true] {
+        let checked = setup(&upstream, "");
+        let keyside = if by_question {
+            checked.check()
+        } else {
+            checked
+        }
+        .start();
+        if !by_question {
+            assert_eq!(keyside.post(MESSAGES, "{}").status, 401);
+        }
+        must_have(&keyside, &["start", "secret refused"]);
+        let line = &lines(&keyside)[1];
+        assert_eq!(line["credential"], "acme", "{line}");
+        assert_eq!(line["fingerprint"], "db518ff0a98f", "{line}");
+        assert!(
+            line["reason"]
+                .as_str()
+                .is_some_and(|reason| !reason.is_empty()),
+            "{line}"
+        );
+    }
+}
+
+#[test]
 fn a_fallback_is_recorded_with_what_was_refused() {
     let upstream =
         Upstream::answering(|request| match request.header("authorization").as_deref() {

@@ -564,4 +564,12 @@ fn the_fields_of_a_body_fit_one_of_the_allowed_operations_whole() {
         let answer = keyside.post("/v23.0/777", body);
         assert_eq!(answer.status, status, "{body}: {}", answer.text());
     }
+    for operation in ["templates", "flows"] {
+        let labels = [&*format!("operation=\"{operation}\""), "outcome=\"ok\""];
+        let counted = keyside.metric("keyside_requests_total", &labels);
+        assert_eq!(
+            counted, 1.0,
+            "counted as the operation that decided: {operation}"
+        );
+    }
 }

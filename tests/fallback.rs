@@ -222,6 +222,7 @@ fn a_new_token_that_may_do_too_little_is_replaced_by_the_one_before() {
             "{what}: {}",
             keyside.log()
         );
+        assert_eq!(alarms(&keyside, "refuses the new secret"), 0, "{what}");
         assert_eq!(
             keyside.status()["credentials"][0]["sends"],
             "previous",

@@ -1,89 +1,234 @@
 //! The provider's acceptance of a credential's secret sets, as the answers to requests show.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use parking_lot::Mutex;
 
 /// The provider's acceptance of a credential's secret sets, learned from traffic.
 ///
-/// Every load begins with a fresh `Acceptance`: the newest secrets are tried first again. The flags are
-/// independent of each other, so relaxed ordering is enough.
+/// Every load begins with a fresh `Acceptance`: the newest secrets are tried first again.
 #[derive(Debug, Default)]
 pub struct Acceptance {
-    fell_back: AtomicBool,
-    /// True if requests fell back because the newest secret set may do too little.
-    too_little: AtomicBool,
-    refused: AtomicBool,
-    /// True once the provider was asked for the reason of the refusals of now.
-    asked: AtomicBool,
-    objected: AtomicBool,
+    state: Mutex<State>,
+}
+
+/// The reason for which requests are sent with the previous secret set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FallbackReason {
+    /// The provider refuses the newest set.
+    Refused,
+    /// The newest set may do too little. The fallback then outlives loads with equal secrets: a permission error
+    /// blames a secret only just after its change, so a later one would go to the application.
+    TooLittle,
+}
+
+impl FallbackReason {
+    /// Returns the words for the log and the audit file.
+    #[must_use]
+    pub fn explained(self) -> &'static str {
+        match self {
+            Self::Refused => "the provider refuses the new secret",
+            Self::TooLittle => "the new secret may do too little",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct State {
+    /// The reason for sending with the previous set; `None` while requests are sent with the newest.
+    fallback: Option<FallbackReason>,
+    refusal: RefusalState,
+    /// True once the provider has objected to the messages.
+    has_objected: bool,
+}
+
+/// The provider's refusal of every secret set at hand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum RefusalState {
+    /// A set is accepted, or none was refused yet.
+    #[default]
+    No,
+    /// Every set is refused.
+    Yes,
+    /// Every set is refused, and the provider was asked for the reason.
+    Asked,
+}
+
+/// An event that changes the acceptance.
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    NewestAccepted,
+    PreviousAccepted,
+    NewestMayDoTooLittle,
+    AllRefused,
+    ReasonAsked,
+    Objection,
+}
+
+impl State {
+    /// The state after an event. Whatever a row does not name stays.
+    fn after(self, event: Event) -> Self {
+        use FallbackReason as Why;
+        let (fallback, refusal) = match (event, self.fallback, self.refusal) {
+            (Event::NewestAccepted, _, _) => (None, RefusalState::No),
+            (Event::PreviousAccepted, before, _) => {
+                (before.or(Some(Why::Refused)), RefusalState::No)
+            }
+            (Event::NewestMayDoTooLittle, Some(_), refusal) => (Some(Why::TooLittle), refusal),
+            (Event::AllRefused, fallback, RefusalState::No) => (fallback, RefusalState::Yes),
+            (Event::ReasonAsked, fallback, RefusalState::Yes) => (fallback, RefusalState::Asked),
+            (_, fallback, refusal) => (fallback, refusal),
+        };
+        Self {
+            fallback,
+            refusal,
+            has_objected: self.has_objected || matches!(event, Event::Objection),
+        }
+    }
 }
 
 impl Acceptance {
     /// Creates a copy, for a credential whose secrets stay in use over a load.
     pub(super) fn copy(&self) -> Self {
         Self {
-            fell_back: AtomicBool::new(self.fell_back()),
-            too_little: AtomicBool::new(self.may_do_too_little()),
-            refused: AtomicBool::new(self.is_refused()),
-            asked: AtomicBool::new(self.asked.load(Ordering::Relaxed)),
-            objected: AtomicBool::new(self.objected.load(Ordering::Relaxed)),
+            state: Mutex::new(self.state()),
         }
     }
 
-    /// True while requests are sent with the previous secret set, because the provider refuses the newest.
+    fn state(&self) -> State {
+        *self.state.lock()
+    }
+
+    /// Notes an event, and returns the state before.
+    fn note(&self, event: Event) -> State {
+        let mut state = self.state.lock();
+        let after = state.after(event);
+        std::mem::replace(&mut state, after)
+    }
+
+    /// The reason for sending with the previous secret set; `None` while requests are sent with the newest.
+    #[must_use]
+    pub fn fallback(&self) -> Option<FallbackReason> {
+        self.state().fallback
+    }
+
+    /// True while requests are sent with the previous secret set.
     #[must_use]
     pub fn fell_back(&self) -> bool {
-        self.fell_back.load(Ordering::Relaxed)
-    }
-
-    /// True while requests are sent with the previous secret set because the newest may do too little.
-    #[must_use]
-    pub fn may_do_too_little(&self) -> bool {
-        self.fell_back() && self.too_little.load(Ordering::Relaxed)
-    }
-
-    /// Records that the newest secret set may do too little. The fallback then outlives loads with equal secrets:
-    /// a permission error blames a secret only just after its change, so a later one would go to the application.
-    pub fn note_too_little(&self) {
-        self.too_little.store(true, Ordering::Relaxed);
+        self.fallback().is_some()
     }
 
     /// True after the provider has refused every secret set at hand, until the next accepted request.
     #[must_use]
     pub fn is_refused(&self) -> bool {
-        self.refused.load(Ordering::Relaxed)
+        self.state().refusal != RefusalState::No
     }
 
     /// Records that the provider accepted the newest secret set. Returns true if requests fell back before.
     pub(super) fn use_newest(&self) -> bool {
-        self.accept();
-        self.too_little.store(false, Ordering::Relaxed);
-        self.fell_back.swap(false, Ordering::Relaxed)
+        self.note(Event::NewestAccepted).fallback.is_some()
     }
 
     /// Records that the provider accepted the previous secret set. Returns true if the newest was sent before.
     pub(super) fn fall_back(&self) -> bool {
-        self.accept();
-        !self.fell_back.swap(true, Ordering::Relaxed)
+        self.note(Event::PreviousAccepted).fallback.is_none()
     }
 
-    fn accept(&self) {
-        self.refused.store(false, Ordering::Relaxed);
-        self.asked.store(false, Ordering::Relaxed);
+    /// Records that the newest secret set may do too little, for requests that have fallen back.
+    pub fn note_too_little(&self) {
+        self.note(Event::NewestMayDoTooLittle);
+    }
+
+    /// Records that the provider refused every secret set at hand. Returns true for the first time.
+    pub fn note_refusal(&self) -> bool {
+        self.note(Event::AllRefused).refusal == RefusalState::No
     }
 
     /// True once after the provider has refused every secret set at hand: the provider can then be asked why.
     #[must_use]
     pub fn wants_reason(&self) -> bool {
-        self.is_refused() && !self.asked.swap(true, Ordering::Relaxed)
+        self.note(Event::ReasonAsked).refusal == RefusalState::Yes
     }
 
     /// Records that the provider objects to the messages (a policy error). Returns true for the first time.
     pub fn note_objection(&self) -> bool {
-        !self.objected.swap(true, Ordering::Relaxed)
+        !self.note(Event::Objection).has_objected
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows of events in order, and the state then.
+    #[test]
+    fn each_event_changes_the_state_by_the_table() {
+        use Event::{
+            AllRefused, NewestAccepted, NewestMayDoTooLittle, Objection, PreviousAccepted,
+            ReasonAsked,
+        };
+        let refused = Some(FallbackReason::Refused);
+        let too_little = Some(FallbackReason::TooLittle);
+        for (events, fallback, refusal) in [
+            (&[][..], None, RefusalState::No),
+            (&[PreviousAccepted], refused, RefusalState::No),
+            (&[NewestMayDoTooLittle], None, RefusalState::No),
+            (
+                &[PreviousAccepted, NewestMayDoTooLittle],
+                too_little,
+                RefusalState::No,
+            ),
+            (
+                &[PreviousAccepted, NewestMayDoTooLittle, PreviousAccepted],
+                too_little,
+                RefusalState::No,
+            ),
+            (
+                &[PreviousAccepted, NewestMayDoTooLittle, NewestAccepted],
+                None,
+                RefusalState::No,
+            ),
+            (&[AllRefused], None, RefusalState::Yes),
+            (&[ReasonAsked], None, RefusalState::No),
+            (&[AllRefused, ReasonAsked], None, RefusalState::Asked),
+            (
+                &[AllRefused, ReasonAsked, AllRefused],
+                None,
+                RefusalState::Asked,
+            ),
+            (
+                &[AllRefused, ReasonAsked, NewestAccepted, AllRefused],
+                None,
+                RefusalState::Yes,
+            ),
+            (&[AllRefused, PreviousAccepted], refused, RefusalState::No),
+            (&[PreviousAccepted, AllRefused], refused, RefusalState::Yes),
+            (&[AllRefused, Objection], None, RefusalState::Yes),
+        ] {
+            let state = events
+                .iter()
+                .fold(State::default(), |state, event| state.after(*event));
+            assert_eq!(
+                (state.fallback, state.refusal),
+                (fallback, refusal),
+                "{events:?}"
+            );
+        }
     }
 
-    /// Records that the provider refused every secret set at hand. Returns true for the first time.
-    pub fn note_refusal(&self) -> bool {
-        !self.refused.swap(true, Ordering::Relaxed)
+    #[test]
+    fn each_alarm_is_raised_once_until_a_set_is_accepted() {
+        let acceptance = Acceptance::default();
+        let refusals = [acceptance.note_refusal(), acceptance.note_refusal()];
+        let questions = [acceptance.wants_reason(), acceptance.wants_reason()];
+        let objections = [acceptance.note_objection(), acceptance.note_objection()];
+        assert_eq!([refusals, questions, objections], [[true, false]; 3]);
+        assert_eq!(
+            [acceptance.fall_back(), acceptance.fall_back()],
+            [true, false]
+        );
+        assert_eq!(
+            [acceptance.use_newest(), acceptance.use_newest()],
+            [true, false]
+        );
+        assert!(acceptance.note_refusal() && !acceptance.note_objection());
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use super::acceptance::Acceptance;
+use super::acceptance::{Acceptance, FallbackReason};
 use super::access::tokens::AccessTokens;
 use super::account::Credential;
 use super::fault::CredentialFault;
@@ -54,7 +54,7 @@ impl Credential {
             .unwrap_or_default();
         let acceptance = unchanged
             .map(|before| &before.acceptance)
-            .filter(|acceptance| acceptance.may_do_too_little())
+            .filter(|acceptance| acceptance.fallback() == Some(FallbackReason::TooLittle))
             .map(Acceptance::copy)
             .unwrap_or_default();
         let hold = unchanged

@@ -29,7 +29,7 @@ pub mod source;
 mod verification;
 mod version;
 
-pub use acceptance::Acceptance;
+pub use acceptance::{Acceptance, FallbackReason};
 pub use access::{AccessTokenError, IssuedToken, TokenIssuer, access_token};
 pub use account::Credential;
 pub use assemble::references;

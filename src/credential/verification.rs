@@ -5,6 +5,10 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
+use crate::audit::Audit;
+use crate::log::without_numbers;
+use crate::secret::Fingerprint;
+
 /// A verdict of the provider about a credential, with the time of the answer.
 #[derive(Clone, Debug)]
 pub struct Verification {
@@ -53,6 +57,17 @@ impl Refusal {
             secret: Some(secret.to_owned()),
             reason: reason.into(),
         }
+    }
+
+    /// Records in the audit file that the provider refuses a secret of a credential.
+    pub fn record(&self, audit: &Audit, credential: &str, fingerprint: Option<Fingerprint>) {
+        let fingerprint = fingerprint.map(|fingerprint| fingerprint.to_string());
+        let fields = [
+            ("credential", credential.into()),
+            ("fingerprint", fingerprint.into()),
+            ("reason", without_numbers(&self.reason).into()),
+        ];
+        audit.record("secret refused", fields);
     }
 }
 

@@ -149,7 +149,9 @@ impl Delivery {
             ..
         } = answer;
         strip_hop_by_hop(&mut headers);
-        let whole = match tokio::time::timeout_at(deadline, body.held(MAX_REPLY, memory)).await {
+        let whole = match tokio::time::timeout_at(deadline, body.whole_in_budget(MAX_REPLY, memory))
+            .await
+        {
             Ok(whole) => whole,
             Err(_) => Err(TIMED_OUT),
         };

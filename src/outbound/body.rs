@@ -137,17 +137,20 @@ pub(super) async fn receive(
             Form::Multipart => Some(Box::new(multipart_reader(headers, permit)?)),
             _ => None,
         };
-        let mut held = memory.reserve(Holder::Send);
-        if !held.grow_to(STREAM_BUFFERS) {
+        let mut reservation = memory.reserve(Holder::Send);
+        if !reservation.grow_to(STREAM_BUFFERS) {
             return Err(OutboundError::Overloaded);
         }
-        return Ok((RequestBody::Stream { form, body, reader }, Some(held)));
+        return Ok((
+            RequestBody::Stream { form, body, reader },
+            Some(reservation),
+        ));
     }
-    let (body, held) = read_whole(body, memory, deadline).await?;
+    let (body, reservation) = read_whole(body, memory, deadline).await?;
     if form == Form::UrlEncoded {
         check_form(&body)?;
     }
-    Ok((RequestBody::Whole { form, body }, Some(held)))
+    Ok((RequestBody::Whole { form, body }, Some(reservation)))
 }
 
 /// True for a body without a byte. Only a chunked body must be waited for.
@@ -239,7 +242,7 @@ async fn next_frame(
 struct GatheredBody {
     first: Bytes,
     rest: Vec<u8>,
-    held: Reservation,
+    reservation: Reservation,
 }
 
 impl GatheredBody {
@@ -247,7 +250,7 @@ impl GatheredBody {
         Self {
             first: Bytes::new(),
             rest: Vec::new(),
-            held: memory.reserve(Holder::Send),
+            reservation: memory.reserve(Holder::Send),
         }
     }
 
@@ -257,7 +260,7 @@ impl GatheredBody {
             return Ok(());
         }
         let capacity = length.max((2 * self.rest.capacity()).min(MAX_WHOLE as usize));
-        if !self.held.grow_to(capacity as u64) {
+        if !self.reservation.grow_to(capacity as u64) {
             return Err(OutboundError::Overloaded);
         }
         if length > SMALL {
@@ -285,11 +288,11 @@ impl GatheredBody {
 
     fn finish(mut self) -> (Bytes, Reservation) {
         if self.rest.is_empty() {
-            return (self.first, self.held);
+            return (self.first, self.reservation);
         }
         self.rest.shrink_to_fit();
-        self.held.shrink_to(self.rest.capacity() as u64);
-        (self.rest.into(), self.held)
+        self.reservation.shrink_to(self.rest.capacity() as u64);
+        (self.rest.into(), self.reservation)
     }
 }
 

@@ -18,6 +18,7 @@ pub mod contents;
 pub mod error;
 mod exchange;
 mod fields;
+mod found;
 pub mod generation;
 pub mod guard;
 mod hold;
@@ -33,6 +34,7 @@ pub mod policy;
 pub mod redact;
 mod report;
 mod route_index;
+mod second_try;
 mod sharing;
 mod text;
 mod turn;
@@ -131,6 +133,7 @@ impl Outbound {
         let (mut body, _held) =
             body::receive(body, form, &permit, headers, &self.memory, deadline).await?;
         let contents = contents::read(&permit, request, &mut body).await?;
+        let permit = report.decided_by_body(permit.decided_by(contents.pattern));
         let permit = permit.with_senders(&contents.senders)?;
 
         let written = report.written;

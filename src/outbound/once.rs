@@ -11,8 +11,8 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Response, header};
 
 use super::body::RequestBody;
-use super::contents::recipient_of;
 use super::error::OutboundError;
+use super::found::recipient_of;
 use super::policy::Permit;
 use crate::credential::Credential;
 use crate::json;

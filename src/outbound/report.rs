@@ -13,9 +13,10 @@ use super::policy::{Denied, Permit, Route};
 use crate::audit::Audit;
 use crate::credential::Credential;
 use crate::listener::Link;
-use crate::log::{millis, without_numbers};
+use crate::log::without_numbers;
 use crate::provider::Operation;
 use crate::response::INTERNAL;
+use crate::units::millis;
 use crate::upstream::AnswerBody;
 
 /// The report of one request. A report that is dropped before it is closed belongs to a request
@@ -79,6 +80,12 @@ impl<'a> Report<'a> {
                 Err(denied.error)
             }
         }
+    }
+
+    /// Notes the operation for which the body decided, and passes the permit on.
+    pub(super) fn decided_by_body(&mut self, permit: Permit<'a>) -> Permit<'a> {
+        self.operation = Some(permit.operation);
+        permit
     }
 
     /// Notes the route of a request that Keyside answers itself.
@@ -220,7 +227,7 @@ impl Drop for Report<'_> {
             operation = self.operation_name(),
             credential = self.fingerprint(),
             caller = %self.link.peer(),
-            duration_ms = self.arrived.elapsed().as_millis(),
+            duration_ms = millis(self.arrived.elapsed()),
             error = outcome,
             written = self.written.load(Ordering::Relaxed),
             "request given up"

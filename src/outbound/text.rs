@@ -51,7 +51,7 @@ pub(super) async fn read_text(
     let body = std::mem::replace(&mut answer.body, AnswerBody::Whole(Bytes::new()));
     let coding = Coding::of(&answer.headers);
     let read = async {
-        let text = body.held(MAX_TEXT, memory).await?;
+        let text = body.whole_in_budget(MAX_TEXT, memory).await?;
         if coding == Coding::Identity || text.is_empty() {
             return Ok(text);
         }
@@ -75,7 +75,7 @@ pub(super) async fn read_unknown(
     memory: &Arc<MemoryBudget>,
 ) -> Result<Option<Bytes>, UpstreamError> {
     let body = std::mem::replace(&mut answer.body, AnswerBody::Whole(Bytes::new()));
-    answer.body = body.held_up_to(MAX_UNKNOWN, memory).await?;
+    answer.body = body.whole_or_stream(MAX_UNKNOWN, memory).await?;
     Ok(match &answer.body {
         AnswerBody::Whole(text) => Some(text.clone()),
         AnswerBody::Stream(_) | AnswerBody::Unreadable(_) => None,

@@ -11,9 +11,10 @@ use crate::config::{CredentialConfig, ProofForm};
 use crate::credential::metrics::Rotations;
 use crate::credential::source::Findings;
 use crate::credential::{TokenFacts, Verdict, Verification};
+use crate::limit::Limiter;
 use crate::outbound::metrics::OutboundMetrics;
 use crate::provider::{Ca, Extent, presets};
-use crate::upstream::UpstreamKind;
+use crate::upstream::{Upstream, UpstreamKind};
 
 /// A route to Meta that allows these operations.
 fn route(name: &str, path: &str, senders: &[&str], operations: &[&str]) -> Route {

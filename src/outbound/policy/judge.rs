@@ -1,0 +1,156 @@
+//! The decision of one route on a request.
+
+use std::borrow::Cow;
+
+use http::Method;
+use http::request::Parts;
+
+use super::fits::{query_fits, senders_in};
+use super::permit::Permit;
+use super::route::Route;
+use super::shown::cut;
+use super::unknown;
+use crate::outbound::error::OutboundError;
+use crate::outbound::hosts::NamedUpstream;
+use crate::provider::{Operation, RequestPattern};
+
+impl Route {
+    /// Permits a request, if the route allows an operation with the request.
+    pub(super) fn check<'a>(
+        &'a self,
+        request: &'a Parts,
+        path: &'a str,
+        upstream: Option<&NamedUpstream>,
+    ) -> Result<Permit<'a>, OutboundError> {
+        if upstream.is_some_and(|named| !self.is_at(named)) {
+            return Err(OutboundError::WrongHost);
+        }
+        let query = request.uri.query().unwrap_or_default();
+        let provider = &self.credential.provider;
+        let fitting = || {
+            self.requests(&request.method).filter(|(_, pattern)| {
+                pattern.path.matches(path).is_some() && query_fits(pattern, query, provider)
+            })
+        };
+        let allowed = || {
+            fitting()
+                .filter(|(operation, _)| self.operations.allows_method(operation, &request.method))
+        };
+        // A pattern for some bodies comes after the patterns for any body.
+        let any_body = allowed().filter(|(_, pattern)| pattern.body.is_none());
+        let some_body = allowed().filter(|(_, pattern)| pattern.body.is_some());
+        let mut refusal = None;
+        for (operation, pattern) in any_body.chain(some_body) {
+            match self.permit(operation, pattern, path, (&request.method, query)) {
+                Ok(mut permit) => {
+                    if pattern.body.is_some() {
+                        permit.alternatives = allowed()
+                            .filter(|(_, other)| {
+                                other.body.is_some() && !std::ptr::eq(*other, pattern)
+                            })
+                            .collect();
+                    }
+                    return Ok(permit);
+                }
+                Err(error) => refusal = refusal.or(Some(error)),
+            }
+        }
+        let names = || fitting().map(|(operation, _)| operation.name.clone());
+        Err(refusal.unwrap_or_else(|| match names().next() {
+            Some(_) => OutboundError::operation_not_allowed(names()),
+            None => {
+                OutboundError::UnknownOperation(unknown::advice(provider, &request.method, path))
+            }
+        }))
+    }
+
+    /// Permits a request of an allowed operation, if path and query name no foreign sender.
+    fn permit<'a>(
+        &'a self,
+        operation: &'a Operation,
+        pattern: &'a RequestPattern,
+        path: &'a str,
+        (method, query): (&Method, &str),
+    ) -> Result<Permit<'a>, OutboundError> {
+        let in_path = pattern
+            .path
+            .matches(path)
+            .and_then(|matched| matched.sender);
+        if let Some(sender) = self.foreign_sender(in_path, query, pattern) {
+            return Err(OutboundError::SenderNotAllowed { sender });
+        }
+        let names_sender = in_path.is_some()
+            || senders_in(query, pattern).next().is_some()
+            || self.is_sender(pattern.path.object(path));
+        let unnamed = pattern
+            .sender
+            .as_deref()
+            .filter(|_| !names_sender && !self.senders.is_empty());
+        let added_sender = match unnamed {
+            None => None,
+            Some(parameter) if method.is_safe() => Some((parameter, self.only_sender()?)),
+            Some(_) => return Err(OutboundError::SenderNotNamed),
+        };
+        // Messenger takes the messages of a page at the same path.
+        if let Some(sender) =
+            in_path.filter(|sender| pattern.limited && self.credential.is_page(sender))
+        {
+            return Err(OutboundError::SenderIsPage {
+                sender: cut(sender),
+            });
+        }
+        let account = self.account_in(pattern, path);
+        let names_route = account.is_some_and(|account| self.is_account(account))
+            || (names_sender && !self.senders.is_empty());
+        Ok(Permit {
+            route: self,
+            operation,
+            request: pattern,
+            alternatives: Vec::new(),
+            path,
+            sender: in_path,
+            added_sender,
+            names_route,
+            shares_path: false,
+        })
+    }
+
+    /// The sender that a request without a sender means.
+    fn only_sender(&self) -> Result<&str, OutboundError> {
+        let mut senders = self.senders.iter();
+        match (senders.next(), senders.next()) {
+            (Some(only), None) => Ok(only),
+            _ => Err(OutboundError::SenderNotNamed),
+        }
+    }
+
+    /// True for the account of the credential.
+    fn is_account(&self, named: &str) -> bool {
+        let account = self.credential.provider.account.as_ref();
+        account.is_some_and(|account| account.value == named)
+    }
+
+    /// True for an object that is one of the senders, such as a phone number that is read by its id.
+    fn is_sender(&self, object: Option<&str>) -> bool {
+        object.is_some_and(|object| self.senders.contains(object))
+    }
+
+    /// A sender in path or query that the route does not allow. A provider may read the first of
+    /// several senders or the last, so each must be allowed.
+    fn foreign_sender(
+        &self,
+        in_path: Option<&str>,
+        query: &str,
+        pattern: &RequestPattern,
+    ) -> Option<String> {
+        if self.senders.is_empty() {
+            return None;
+        }
+        let mut named = in_path
+            .map(Cow::Borrowed)
+            .into_iter()
+            .chain(senders_in(query, pattern));
+        let foreign = named.find(|sender| !self.senders.contains(&**sender))?;
+        Some(cut(&foreign))
+    }
+}

@@ -1,0 +1,206 @@
+//! The permit of a request: route, operation, pattern and sender.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use http::Method;
+
+use super::link_mark::marked_path;
+use super::route::{FurtherUpstream, Route};
+use super::shown::cut;
+use crate::outbound::error::OutboundError;
+use crate::provider::{Operation, OperationKind, PathMap, Provider, RequestPattern};
+use crate::upstream::Upstream;
+
+/// The permission to pass a request on. Only [`Policy::check`] makes a permit, and no secret is
+/// injected without a permit.
+#[derive(Debug)]
+pub struct Permit<'a> {
+    /// The route.
+    pub route: &'a Route,
+    /// The operation of the request.
+    pub operation: &'a Operation,
+    /// The pattern of the operation that the request matches.
+    pub request: &'a RequestPattern,
+    /// Further patterns for some bodies that the request may match, each with its operation: the body decides, by
+    /// [`Permit::decided_by`].
+    pub alternatives: Vec<(&'a Operation, &'a RequestPattern)>,
+    /// The path as the application wrote it, without the prefix of the route.
+    pub path: &'a str,
+    /// The sender that the path names, or else the body.
+    pub sender: Option<&'a str>,
+    /// The parameter and the sender that Keyside adds to the query of a reading request that must name one: the only
+    /// sender of the route. The provider then refuses media of another sender.
+    pub added_sender: Option<(&'a str, &'a str)>,
+    /// True if path or query name the route: by one of its senders, or by its account.
+    pub(super) names_route: bool,
+    /// True if a route with another credential has the same path.
+    pub(super) shares_path: bool,
+}
+
+/// The senders that a message names besides its path, in the form of [`party`](crate::provider::party).
+#[derive(Debug, Default)]
+pub struct NamedSenders {
+    /// The senders in the body.
+    pub in_body: Vec<String>,
+    /// The senders in the query.
+    pub in_query: Vec<String>,
+}
+
+/// The subject of the limits and pauses that a request meets. A throttle pauses this and nothing else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LimitSubject<'a> {
+    /// A message: the pair, the sender and the account's messages.
+    Message,
+    /// Administration of one object: an account, a template, a number. Empty if the path names none.
+    Administration(&'a str),
+    /// A request other than a message that sends, such as a call, about one object; by [`Permit::request_key`].
+    Operation(String),
+    /// A request that waits for nothing, such as the reading of media.
+    Unlimited,
+}
+
+impl<'a> Permit<'a> {
+    /// The provider of the route.
+    #[must_use]
+    pub fn provider(&self) -> &'a Provider {
+        &self.route.credential.provider
+    }
+
+    /// True for an operation whose requests carry the application's own credential; nothing is
+    /// injected into them.
+    #[must_use]
+    pub fn passes_callers_credential(&self) -> bool {
+        self.operation.caller_credential
+    }
+
+    /// The upstream of this request.
+    #[must_use]
+    pub fn upstream(&self) -> &'a Arc<Upstream> {
+        match (self.further(), &self.route.media_upstream) {
+            (Some(further), _) => &further.upstream,
+            (None, Some(media)) if self.request.media => media,
+            _ => &self.route.upstream,
+        }
+    }
+
+    /// The `Host` header of this request.
+    #[must_use]
+    pub fn host(&self) -> &'a str {
+        match (self.further(), &self.route.media_host) {
+            (Some(further), _) => &further.host,
+            (None, Some(media)) if self.request.media => media,
+            _ => &self.route.host,
+        }
+    }
+
+    /// The further host that the request names.
+    fn further(&self) -> Option<&'a FurtherUpstream> {
+        let name = self.request.upstream.as_ref()?;
+        self.route
+            .further
+            .iter()
+            .find(|further| further.name == *name)
+    }
+
+    /// The path before the provider's paths in links of answers. Where routes share a path, the link names its route: a
+    /// link to media names no sender, and must lead back to the same credential.
+    #[must_use]
+    pub fn link_path(&self) -> Cow<'a, str> {
+        if self.shares_path {
+            Cow::Owned(marked_path(self.route))
+        } else {
+            Cow::Borrowed(&self.route.path)
+        }
+    }
+
+    /// The patterns that the request may match, each with its operation; more than one only until the body decides.
+    pub fn patterns(&self) -> impl Iterator<Item = (&'a Operation, &'a RequestPattern)> {
+        let first = (self.operation, self.request);
+        std::iter::once(first).chain(self.alternatives.iter().copied())
+    }
+
+    /// The permit after the body has decided for the pattern at this position of [`Permit::patterns`].
+    #[must_use]
+    pub fn decided_by(&self, pattern: usize) -> Self {
+        let decided = self.patterns().nth(pattern);
+        let (operation, request) = decided.unwrap_or((self.operation, self.request));
+        Self {
+            operation,
+            request,
+            alternatives: Vec::new(),
+            ..*self
+        }
+    }
+
+    /// Decides on the senders that body and query name.
+    ///
+    /// The sender of a message is named in the body. A query only adds to what must be allowed: the provider may read
+    /// any sender, or none of a query.
+    ///
+    /// # Errors
+    /// 403 for a foreign sender, and for a message without a sender on a route with `senders`.
+    pub fn with_senders(&self, named: &'a NamedSenders) -> Result<Self, OutboundError> {
+        let senders = &self.route.senders;
+        let mut all = named.in_body.iter().chain(&named.in_query);
+        if let Some(foreign) = all.find(|sender| !senders.is_empty() && !senders.contains(*sender))
+        {
+            return Err(OutboundError::SenderNotAllowed {
+                sender: cut(foreign),
+            });
+        }
+        let in_message = self.sender.or(named.in_body.first().map(String::as_str));
+        if in_message.is_none() && self.request.limited && !senders.is_empty() {
+            return Err(OutboundError::SenderNotNamed);
+        }
+        let sender = in_message.or(named.in_query.first().map(String::as_str));
+        Ok(Self {
+            sender,
+            alternatives: self.alternatives.clone(),
+            ..*self
+        })
+    }
+
+    /// The subject of the limits and pauses that the request meets.
+    #[must_use]
+    pub fn limit_subject(&self) -> LimitSubject<'a> {
+        if self.request.limited {
+            return LimitSubject::Message;
+        }
+        let object = self.request.path.object(self.path).unwrap_or_default();
+        match self.operation.kind {
+            OperationKind::Administration => LimitSubject::Administration(object),
+            OperationKind::Send => LimitSubject::Operation(self.request_key()),
+            OperationKind::Receive => LimitSubject::Unlimited,
+        }
+    }
+
+    /// The key of the pauses of this request alone: the pattern of the path, and the object.
+    #[must_use]
+    pub fn request_key(&self) -> String {
+        let object = self.request.path.object(self.path).unwrap_or_default();
+        format!("{} {object}", self.request.path)
+    }
+
+    /// True for a request of administration that counts against the provider's rate.
+    #[must_use]
+    pub fn is_counted(&self, method: &Method) -> bool {
+        let method = if method == Method::HEAD {
+            &Method::GET
+        } else {
+            method
+        };
+        self.provider()
+            .limits
+            .counts_as_management(method, self.path)
+    }
+
+    /// The rule that changes the path on the way to the provider, if there is a rule for the path.
+    #[must_use]
+    pub fn path_map(&self) -> Option<&'a PathMap> {
+        self.provider()
+            .paths
+            .iter()
+            .find(|map| map.from.matches(self.path).is_some())
+    }
+}

@@ -1,0 +1,340 @@
+//! The tries of a request: the second, with other secrets, after the provider refuses the credential.
+//!
+//! # The rules of a second try
+//!
+//! A message must never arrive twice, so a request goes out again only after proof that the provider
+//! did nothing with the first try:
+//!
+//! | first try | second try | reason |
+//! |---|---|---|
+//! | credential refused | with other secrets: newer secrets of a reload, else the previous set | a provider checks the credential before it acts |
+//! | credential refused, and the request was signed with a wrong time | with the same secrets | a proof with a wrong time is refused like a proof with a wrong secret |
+//! | permission error within ten minutes of a change of secrets, for an operation that had none before | with the previous set | the new secret may do too little, and a provider checks permissions before it acts |
+//! | access token refused that may have ended early | with a new access token | an issuer may end a token before its time |
+//! | no access token to be had, without a refusal | with the previous set, if it still has an access token | nothing was sent, and the secrets are not to blame |
+//! | nothing written on a reused connection | on another connection, in `Upstream::send` | the upstream has no byte of the request |
+//! | any other failure | none | the provider may have acted on the request |
+//! | every set of secrets refused | with secrets that come within the hold, in `hold.rs` | the refusals prove that nothing was done |
+//!
+//! A streamed body goes out once: the bytes are gone. Tries end: `send` makes at most three rounds, and
+//! each round at most two tries of [`Exchange::send_with`]. The deadline of the exchange covers all tries together.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::body::RequestBody;
+use super::error::OutboundError;
+use super::exchange::{Exchange, limits};
+use super::generation::Generation;
+use super::hold::{self, HoldEnd};
+use crate::credential::{AccessTokenError, FallbackReason, Refusal, SecretSet};
+use crate::provider::Meaning;
+use crate::upstream::{Answer, Limits};
+
+/// A first try that the provider, or the issuer of access tokens, refused.
+struct Refused<'s> {
+    /// The refused secrets.
+    secrets: SecretSet<'s>,
+    refusal: Result<Answer, AccessTokenError>,
+    /// The body, if it can go out again.
+    body: Option<RequestBody>,
+    limits: Limits,
+    /// The end of the wait for new secrets.
+    hold_end: Instant,
+    /// True if a new secret may just have ended the refused one.
+    is_swap: bool,
+}
+
+/// The answer of a try that was not refused, with its meaning; `None` if no try went out, or every try was refused.
+type Taken<'p> = Option<(Answer, Meaning<'p>)>;
+
+impl Refused<'_> {
+    fn copy_of_body(&self) -> Option<RequestBody> {
+        self.body.as_ref().and_then(RequestBody::copy)
+    }
+
+    /// True if the request was signed with a wrong time, so that the secrets may be good.
+    fn clock_was_wrong(&self) -> bool {
+        self.refusal
+            .as_ref()
+            .is_ok_and(|answer| answer.clock_was_wrong)
+    }
+}
+
+impl Exchange<'_> {
+    /// Sends the request, and once more after a refused credential. Secrets that the provider then
+    /// accepts are sent with all requests until the next reload. While the provider refuses every secret,
+    /// the request waits in the hold.
+    ///
+    /// # Errors
+    /// The fault of the upstream, or of the application's body.
+    pub(super) async fn send(
+        &self,
+        body: RequestBody,
+        start: Instant,
+    ) -> Result<(Answer, Meaning<'_>), OutboundError> {
+        let limits = limits(self.permit, body.form(), start);
+        let in_use = self.permit.route.credential.in_use();
+        let hold_end = start + in_use.credential().max_hold;
+        let live = match self.hold.pass(in_use, body.form(), hold_end).await {
+            Some(HoldEnd::Refused(answer)) => return Ok((answer, Meaning::CredentialRefused)),
+            Some(HoldEnd::Send(live)) => Some(live),
+            None => None,
+        };
+        let newer = live.as_deref().and_then(|live| live.newer_than(in_use));
+        let secrets = newer.unwrap_or(in_use);
+        let again = body.copy();
+        let refusal = match self.send_with(secrets, body, limits).await {
+            Ok((answer, Meaning::CredentialRefused)) => Ok(answer),
+            Ok((answer, Meaning::Forbidden)) => {
+                return self.send_as_before(secrets, again, answer, limits).await;
+            }
+            Err(OutboundError::NoToken(error)) if error.is_refusal => Err(error),
+            Err(OutboundError::NoToken(error)) => {
+                return self
+                    .send_with_remaining_token(secrets, again, error, limits)
+                    .await;
+            }
+            other => return other,
+        };
+        let refused = Refused {
+            is_swap: self.is_swap(secrets),
+            secrets,
+            refusal,
+            body: again,
+            limits,
+            hold_end,
+        };
+        self.send_after_refusal(refused).await
+    }
+
+    /// Sends again after a refusal: with other secrets at hand, and else with secrets that come within the hold.
+    /// The application gets the refusal if every set of secrets is refused, or the body cannot go out again.
+    async fn send_after_refusal(
+        &self,
+        mut refused: Refused<'_>,
+    ) -> Result<(Answer, Meaning<'_>), OutboundError> {
+        if let Some(taken) = self.try_secrets_at_hand(&refused).await? {
+            return Ok(taken);
+        }
+        self.report_refusal(refused.secrets);
+        if let Some(taken) = self.try_secrets_after_hold(&mut refused).await? {
+            return Ok(taken);
+        }
+        match refused.refusal {
+            Ok(answer) => Ok((answer, Meaning::CredentialRefused)),
+            Err(error) => Err(OutboundError::NoToken(error)),
+        }
+    }
+
+    /// Tries the refused secrets with the right time, or else other secrets that are at hand or on the way.
+    async fn try_secrets_at_hand(&self, refused: &Refused<'_>) -> Result<Taken<'_>, OutboundError> {
+        let Some(body) = refused.copy_of_body() else {
+            return Ok(None);
+        };
+        if refused.clock_was_wrong() {
+            return self.try_secrets(refused.secrets, refused, body).await;
+        }
+        let live = self.live_with_others(refused).await;
+        match other(&live, refused.secrets) {
+            Some(other) => self.try_secrets(other, refused, body).await,
+            None => Ok(None),
+        }
+    }
+
+    /// The generation in which to look for other secrets.
+    async fn live_with_others(&self, refused: &Refused<'_>) -> Arc<Generation> {
+        let secrets = refused.secrets;
+        if refused.is_swap {
+            return self.hold.wait_for_newer(secrets, refused.hold_end).await;
+        }
+        let live = self.hold.live.load_full();
+        if other(&live, secrets).is_some() {
+            return live;
+        }
+        // A new secret may be at its source already: one look, without a further wait.
+        self.hold.wait_for_newer(secrets, Instant::now()).await
+    }
+
+    /// Waits in the hold, and tries the secrets that have come, or the refused ones if the provider accepts them
+    /// after all.
+    async fn try_secrets_after_hold(
+        &self,
+        refused: &mut Refused<'_>,
+    ) -> Result<Taken<'_>, OutboundError> {
+        let secrets = refused.secrets;
+        if secrets.credential().max_hold.is_zero() {
+            return Ok(None);
+        }
+        if let Ok(answer) = &mut refused.refusal {
+            hold::close(secrets, answer).await;
+        }
+        // After a swap, the wait is over already.
+        let body = refused.body.take().filter(|_| !refused.is_swap);
+        let Some(body) = body else {
+            return Ok(None);
+        };
+        let live = self.hold.wait_for_newer(secrets, refused.hold_end).await;
+        let is_open = secrets.credential().hold().refusal().is_none();
+        match live.newer_than(secrets) {
+            Some(newer) => self.try_secrets(newer, refused, body).await,
+            None if is_open && refused.refusal.is_ok() => {
+                self.try_secrets(secrets, refused, body).await
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// Sends with `secrets` after a refusal, and keeps to them if the provider accepts them.
+    async fn try_secrets(
+        &self,
+        secrets: SecretSet<'_>,
+        refused: &Refused<'_>,
+        body: RequestBody,
+    ) -> Result<Taken<'_>, OutboundError> {
+        match self.send_with(secrets, body, refused.limits).await {
+            Ok((_, Meaning::CredentialRefused)) | Err(OutboundError::NoToken(_)) => Ok(None),
+            Ok(taken) => {
+                self.adopt(secrets, refused.secrets, FallbackReason::Refused);
+                Ok(Some(taken))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sends with the set that was just replaced, after a permission error for its successor: the new secret may be
+    /// allowed too little. If the replaced set gets the same error, no secret is to blame.
+    async fn send_as_before(
+        &self,
+        sent: SecretSet<'_>,
+        body: Option<RequestBody>,
+        answer: Answer,
+        limits: Limits,
+    ) -> Result<(Answer, Meaning<'_>), OutboundError> {
+        let credential = &self.permit.route.credential;
+        let operation = &self.permit.operation.name;
+        let now = Instant::now();
+        let predecessor = credential.predecessor_of(sent, operation, now);
+        let Some((predecessor, body)) = predecessor.zip(body) else {
+            credential.forbidden().note(operation, now);
+            return Ok((answer, Meaning::Forbidden));
+        };
+        match self.send_with(predecessor, body, limits).await? {
+            (_, Meaning::Forbidden | Meaning::CredentialRefused) => {
+                credential.forbidden().note(operation, now);
+                Ok((answer, Meaning::Forbidden))
+            }
+            taken => {
+                self.adopt(predecessor, sent, FallbackReason::TooLittle);
+                credential.acceptance().note_too_little();
+                Ok(taken)
+            }
+        }
+    }
+
+    /// Sends with the other set of secrets if it still has an access token. The current set could not
+    /// get a token, and was not refused, so no alarm is raised.
+    async fn send_with_remaining_token(
+        &self,
+        sent: SecretSet<'_>,
+        body: Option<RequestBody>,
+        error: AccessTokenError,
+        limits: Limits,
+    ) -> Result<(Answer, Meaning<'_>), OutboundError> {
+        let other = sent
+            .credential()
+            .alternative_to(sent)
+            .filter(|other| other.has_access_token());
+        match other.zip(body) {
+            Some((other, body)) => self.send_with(other, body, limits).await,
+            None => Err(error.into()),
+        }
+    }
+
+    /// Raises the alarm for a refused set of secrets, once until a set is accepted again.
+    fn report_refusal(&self, sent: SecretSet<'_>) {
+        if sent.credential().acceptance().note_refusal() {
+            let credential = &sent.credential().name;
+            let fingerprint = sent.fingerprint();
+            Refusal::new(REFUSED_REQUEST).record(self.audit, credential, fingerprint);
+            tracing::error!(
+                credential,
+                fingerprint = fingerprint.map(tracing::field::display),
+                "the provider refuses the credential: put a new secret in its place"
+            );
+            // The reloader asks the provider for the reason.
+            self.hold.lookups.try_send(oneshot::channel().0).ok();
+        }
+    }
+
+    /// True if a new secret may just have ended the refused secret: the provider keeps one secret
+    /// alive, and this secret was accepted until now. The new secret is then on the way to Keyside, and
+    /// the previous secret is dead as well, so waiting is right and an alarm is not.
+    fn is_swap(&self, sent: SecretSet<'_>) -> bool {
+        let lives_alone = self
+            .permit
+            .provider()
+            .live_secrets
+            .is_some_and(|count| count.get() == 1);
+        lives_alone && !sent.is_previous() && !sent.credential().acceptance().is_refused()
+    }
+
+    /// Sends with the accepted secrets from now on, and reports the change, with the reason.
+    fn adopt(&self, taken: SecretSet<'_>, refused: SecretSet<'_>, reason: FallbackReason) {
+        if !taken.note_accepted() {
+            return;
+        }
+        let credential = &taken.credential().name;
+        let (taken_instead, refused) = (shown(taken), shown(refused));
+        if taken.is_previous() {
+            let fields = [
+                ("credential", credential.as_str().into()),
+                ("fingerprint", taken_instead.as_str().into()),
+                ("refused", refused.as_str().into()),
+                ("reason", reason.explained().into()),
+            ];
+            self.audit.record("fallback", fields);
+            self.permit.route.metrics.rotated(credential, FELL_BACK);
+            tracing::error!(
+                credential,
+                refused,
+                taken_instead,
+                "{}: sending with the one before {}",
+                reason.explained(),
+                match reason {
+                    FallbackReason::Refused => "until the next reload",
+                    FallbackReason::TooLittle =>
+                        "until a secret with more permissions is in its place",
+                }
+            );
+        } else {
+            tracing::warn!(
+                credential,
+                refused,
+                taken_instead,
+                "the provider takes the new secret after all"
+            );
+        }
+    }
+}
+
+/// The fingerprint of a set's first secret; empty without a first secret.
+fn shown(sent: SecretSet<'_>) -> String {
+    sent.fingerprint()
+        .map(|fingerprint| fingerprint.to_string())
+        .unwrap_or_default()
+}
+
+/// The secrets for a second try: newer secrets of a reload, else the previous set.
+fn other<'s>(live: &'s Generation, sent: SecretSet<'s>) -> Option<SecretSet<'s>> {
+    live.newer_than(sent)
+        .or_else(|| sent.credential().alternative_to(sent))
+}
+
+/// The result, in the metric of rotations, of a rotation that was taken back.
+const FELL_BACK: &str = "fell_back";
+/// The reason, in the audit file, of a refusal that is known from requests alone.
+const REFUSED_REQUEST: &str =
+    "the provider refused a request with it, and with every other secret at hand";
