@@ -34,7 +34,7 @@ use crate::provider::Meaning;
 use crate::upstream::{Answer, Limits};
 
 /// A first try that the provider, or the issuer of access tokens, refused.
-struct Refused<'s> {
+struct RefusedTry<'s> {
     /// The refused secrets.
     secrets: SecretSet<'s>,
     refusal: Result<Answer, AccessTokenError>,
@@ -50,7 +50,7 @@ struct Refused<'s> {
 /// The answer of a try that was not refused, with its meaning; `None` if no try went out, or every try was refused.
 type Taken<'p> = Option<(Answer, Meaning<'p>)>;
 
-impl Refused<'_> {
+impl RefusedTry<'_> {
     fn copy_of_body(&self) -> Option<RequestBody> {
         self.body.as_ref().and_then(RequestBody::copy)
     }
@@ -99,7 +99,7 @@ impl Exchange<'_> {
             }
             other => return other,
         };
-        let refused = Refused {
+        let refused = RefusedTry {
             is_swap: self.is_swap(secrets),
             secrets,
             refusal,
@@ -114,7 +114,7 @@ impl Exchange<'_> {
     /// The application gets the refusal if every set of secrets is refused, or the body cannot go out again.
     async fn send_after_refusal(
         &self,
-        mut refused: Refused<'_>,
+        mut refused: RefusedTry<'_>,
     ) -> Result<(Answer, Meaning<'_>), OutboundError> {
         if let Some(taken) = self.try_secrets_at_hand(&refused).await? {
             return Ok(taken);
@@ -130,7 +130,10 @@ impl Exchange<'_> {
     }
 
     /// Tries the refused secrets with the right time, or else other secrets that are at hand or on the way.
-    async fn try_secrets_at_hand(&self, refused: &Refused<'_>) -> Result<Taken<'_>, OutboundError> {
+    async fn try_secrets_at_hand(
+        &self,
+        refused: &RefusedTry<'_>,
+    ) -> Result<Taken<'_>, OutboundError> {
         let Some(body) = refused.copy_of_body() else {
             return Ok(None);
         };
@@ -145,7 +148,7 @@ impl Exchange<'_> {
     }
 
     /// The generation in which to look for other secrets.
-    async fn live_with_others(&self, refused: &Refused<'_>) -> Arc<Generation> {
+    async fn live_with_others(&self, refused: &RefusedTry<'_>) -> Arc<Generation> {
         let secrets = refused.secrets;
         if refused.is_swap {
             return self.hold.wait_for_newer(secrets, refused.hold_end).await;
@@ -162,7 +165,7 @@ impl Exchange<'_> {
     /// after all.
     async fn try_secrets_after_hold(
         &self,
-        refused: &mut Refused<'_>,
+        refused: &mut RefusedTry<'_>,
     ) -> Result<Taken<'_>, OutboundError> {
         let secrets = refused.secrets;
         if secrets.credential().max_hold.is_zero() {
@@ -191,7 +194,7 @@ impl Exchange<'_> {
     async fn try_secrets(
         &self,
         secrets: SecretSet<'_>,
-        refused: &Refused<'_>,
+        refused: &RefusedTry<'_>,
         body: RequestBody,
     ) -> Result<Taken<'_>, OutboundError> {
         match self.send_with(secrets, body, refused.limits).await {
