@@ -16,6 +16,7 @@ use keyside::config::OnFailure;
 use keyside::limit::{
     Account, Demand, KeyedLimits, LimitKind, LimitTerms, Limiter, Pairs, Patience, Sharing,
 };
+use keyside::provider::Metering;
 use keyside::secret::Secret;
 use keyside::shared::metrics::SharedMetrics;
 use keyside::shared::{ServerAddress, SharedServer};
@@ -109,9 +110,9 @@ async fn paced(limiter: &Limiter) -> (Duration, Vec<Duration>) {
     let (began, mut waits) = (cpu(), Vec::new());
     for number in 0..5_000_u32 {
         beat.tick().await;
-        let recipient = (number % 100).to_string();
+        let recipients = [(number % 100).to_string()];
         let asked = Instant::now();
-        let demand = demand((SENDER, Some(&recipient)), tokio::time::Instant::now());
+        let demand = demand((SENDER, &recipients), tokio::time::Instant::now());
         limiter.send(&demand).await.expect("there is room");
         waits.push(asked.elapsed());
     }
@@ -135,7 +136,7 @@ async fn senders(names: &[String]) {
         senders: Arc::new(KeyedLimits::new(LimitKind::Sender, terms)),
         ..Limiter::default()
     };
-    let parties = names.iter().map(|name| (name.as_str(), None));
+    let parties = names.iter().map(|name| (name.as_str(), &[][..]));
     report(
         "senders",
         names.len(),
@@ -158,7 +159,9 @@ async fn recipients(names: &[String]) {
         pairs: Some(Pairs::replacing(None, Some(quota), None)),
         ..Limiter::default()
     };
-    let parties = names.iter().map(|name| (SENDER, Some(name.as_str())));
+    let parties = names
+        .iter()
+        .map(|name| (SENDER, std::slice::from_ref(name)));
     let time = measure(&limiter, parties).await;
     report(
         "recipients",
@@ -168,8 +171,8 @@ async fn recipients(names: &[String]) {
     );
 }
 
-/// A sender, and perhaps a recipient.
-type Parties<'a> = (&'a str, Option<&'a str>);
+/// A sender, and perhaps recipients.
+type Parties<'a> = (&'a str, &'a [String]);
 
 /// Requests come in a row, with their time of arrival: the clock is read for every hundredth
 /// request.
@@ -204,10 +207,12 @@ fn report(what: &str, keys: usize, time: Duration, bytes: Option<usize>) {
     println!("{keys:>9} {what}: {each} ns a decision{bytes}");
 }
 
-fn demand((sender, recipient): Parties<'_>, now: tokio::time::Instant) -> Demand<'_> {
+fn demand((sender, recipients): Parties<'_>, now: tokio::time::Instant) -> Demand<'_> {
     Demand {
         sender,
-        recipient,
+        recipients,
+        metering: Metering::Common,
+        messages: 1,
         application: 1,
         urgency: 3,
         arrived: now,

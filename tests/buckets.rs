@@ -127,7 +127,9 @@ fn the_local_bucket_lets_through_what_a_plain_one_does() {
                 let before = Instant::now();
                 let demand = Demand {
                     sender: "1",
-                    recipient: None,
+                    recipients: &[],
+                    metering: keyside::provider::Metering::Common,
+                    messages: 1,
                     application: 1,
                     urgency: 3,
                     arrived: tokio::time::Instant::now(),

@@ -15,11 +15,12 @@ pub(super) fn limit_status(limiter: &Limiter, query: &StatusQuery) -> Value {
         .iter()
         .map(|(sender, status)| one_limit_status(sender, status));
     let of_key = |limits: &KeyedLimits, key: &str| one_limit_status(key, &limits.status(key));
-    let of_sender = query.sender.as_ref().and_then(|sender| {
-        let status = limiter.senders.status(sender);
+    let of_sender = |limits: &KeyedLimits| {
+        let sender = query.sender.as_ref()?;
+        let status = limits.status(sender);
         let has_something = status.quota.is_some() || !status.is_idle();
         has_something.then(|| one_limit_status(sender, &status))
-    });
+    };
     let of_recipient =
         limiter
             .pairs
@@ -43,7 +44,8 @@ pub(super) fn limit_status(limiter: &Limiter, query: &StatusQuery) -> Value {
     json!({
         "per_sender": rate(&limiter.senders),
         "senders": busiest.collect::<Vec<_>>(),
-        "of_sender": of_sender,
+        "of_sender": of_sender(&limiter.senders),
+        "of_sender_apart": of_sender(&limiter.apart),
         "of_recipient": of_recipient,
         "of_account": limiter.sends.as_ref().map(|limits| of_key(limits, "")),
         "of_object": query.object.as_ref().map(of_object),

@@ -75,6 +75,10 @@ impl Exposition {
         let limiter = &route.limiter;
         let keyed = [
             ("sender", Some(&limiter.senders)),
+            (
+                "apart",
+                Some(&limiter.apart).filter(|limits| limits.rate().is_some()),
+            ),
             ("account", limiter.sends.as_ref()),
             ("management", limiter.management.as_ref()),
             ("object", Some(&limiter.objects)),

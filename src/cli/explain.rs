@@ -17,7 +17,7 @@ use crate::outbound::contents::{self, Contents};
 use crate::outbound::error::OutboundError;
 use crate::outbound::guard;
 use crate::outbound::policy::{Denied, LimitSubject, Permit};
-use crate::provider::OperationKind;
+use crate::provider::{Metering, OperationKind};
 use crate::query;
 use crate::reload::Live;
 use crate::units::Written;
@@ -69,8 +69,13 @@ pub(super) async fn run(args: ExplainArgs) -> ExitCode {
     match judge(&live, &parts).and_then(|permit| with_senders(permit, &contents, body.is_some())) {
         Ok(permit) => {
             let subject = subject(&permit, &contents);
-            print_permit(&permit, &parts.method, &subject, body);
-            let recipient = contents.recipient.as_deref();
+            print_permit(
+                &permit,
+                &parts.method,
+                &subject,
+                body.map(|body| (body, &contents)),
+            );
+            let recipient = contents.recipients.first().map(String::as_str);
             print_row("now", &now(&permit, &subject, recipient, &args.admin));
             ExitCode::SUCCESS
         }
@@ -169,7 +174,7 @@ fn print_permit(
     permit: &Permit<'_>,
     method: &Method,
     subject: &LimitSubject<'_>,
-    body: Option<&str>,
+    body: Option<(&str, &Contents)>,
 ) {
     let route = permit.route;
     let credential = &route.credential;
@@ -215,19 +220,30 @@ fn limits(
     permit: &Permit<'_>,
     method: &Method,
     subject: &LimitSubject<'_>,
-    body: Option<&str>,
+    body: Option<(&str, &Contents)>,
 ) -> Vec<String> {
     let limiter = &permit.route.limiter;
     let mut limits = Vec::new();
     if *subject == LimitSubject::Message {
-        if let Some(rate) = limiter.senders.rate() {
+        let metering = permit.request.metering;
+        if let Some(rate) = limiter.of_senders(metering).rate() {
             limits.push(format!("{rate} for this sender"));
+        }
+        if let Some((_, contents)) = body.filter(|(_, contents)| contents.messages > 1) {
+            limits.push(format!(
+                "counts as {} messages, one for each recipient",
+                contents.messages
+            ));
         }
         if let Some(quota) = limiter.pairs.as_ref().and_then(|pairs| pairs.quota()) {
             let place = place_of_recipient(permit, body);
             limits.push(format!("{quota} for one recipient, {place}"));
         }
-        if let Some(rate) = limiter.sends.as_ref().and_then(|sends| sends.rate()) {
+        let sends = limiter
+            .sends
+            .as_ref()
+            .filter(|_| metering == Metering::Common);
+        if let Some(rate) = sends.and_then(|sends| sends.rate()) {
             limits.push(format!("{rate} for all senders of this account together"));
         }
     } else if matches!(subject, LimitSubject::Administration(_)) && permit.is_counted(method) {
@@ -250,15 +266,19 @@ fn limits(
     limits
 }
 
-/// Returns the place of the recipient in the body.
-fn place_of_recipient(permit: &Permit<'_>, body: Option<&str>) -> String {
-    let Some(body) = body else {
+/// Returns the place of the recipients in the body.
+fn place_of_recipient(permit: &Permit<'_>, body: Option<(&str, &Contents)>) -> String {
+    let Some((body, contents)) = body else {
         return "named in the body (see --body)".to_owned();
     };
+    if contents.recipients.len() > 1 {
+        return format!("of whom the body names {}", contents.recipients.len());
+    }
     let mut paths = permit.provider().limits.recipient.iter();
     match paths.find(|path| json::text_at(body, path).is_some()) {
         Some(path) => format!("named in the body at /{}", path.join("/")),
-        None => "but the body names no recipient".to_owned(),
+        None if contents.recipients.is_empty() => "but the body names no recipient".to_owned(),
+        None => "named in the body".to_owned(),
     }
 }
 
@@ -307,6 +327,10 @@ fn outcome(permit: &Permit<'_>, subject: &LimitSubject<'_>, limit: &Value) -> St
         return "refused with 503: the credential has no usable secret".to_owned();
     }
     let counted: &[(&str, &str)] = match subject {
+        LimitSubject::Message if permit.request.metering == Metering::Apart => &[
+            ("of_sender_apart", "this sender"),
+            ("of_recipient", "this recipient"),
+        ],
         LimitSubject::Message => &[
             ("of_sender", "this sender"),
             ("of_recipient", "this recipient"),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::pause::PauseReason;
-use crate::provider::Scope;
+use crate::provider::{Metering, Scope};
 use crate::units::Quota;
 
 /// The facts about a request for the limiter's decision.
@@ -13,8 +13,12 @@ use crate::units::Quota;
 pub struct Demand<'a> {
     /// The sending number; empty if the request names none.
     pub sender: &'a str,
-    /// The recipient's number or id, if known.
-    pub recipient: Option<&'a str>,
+    /// The numbers or ids of the recipients with a limit of their own.
+    pub recipients: &'a [String],
+    /// The rates that the messages count against.
+    pub metering: Metering,
+    /// The number of messages that the request sends, one for each recipient.
+    pub messages: u32,
     /// Key of the application: the applications in a queue take turns.
     pub application: u64,
     /// Urgency by RFC 9218: 0 goes first, 7 last.

@@ -205,7 +205,7 @@ impl KeyedLimits {
     /// Counts received messages, without a wait: outgoing messages wait for their tokens.
     pub fn count_received(&self, sender: &str, messages: u32) {
         if let Some(limit) = self.limit(sender) {
-            limit.count_received(messages);
+            limit.charge(messages);
         }
     }
 

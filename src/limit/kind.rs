@@ -7,6 +7,8 @@ use crate::provider::Scope;
 pub enum LimitKind {
     /// Messages of a sender.
     Sender,
+    /// Messages of a sender that the provider counts apart from the others.
+    Apart,
     /// Messages of a sender to a recipient.
     Pair,
     /// Messages of all senders of the account.
@@ -23,7 +25,7 @@ impl LimitKind {
     #[must_use]
     pub fn scope(self) -> Scope {
         match self {
-            Self::Sender => Scope::Sender,
+            Self::Sender | Self::Apart => Scope::Sender,
             Self::Pair => Scope::Recipient,
             Self::AccountSends | Self::Management | Self::Object => Scope::Account,
         }
@@ -33,6 +35,7 @@ impl LimitKind {
     pub(super) fn key_name(self) -> &'static str {
         match self {
             Self::Sender => "sender",
+            Self::Apart => "apart",
             Self::Pair => "pair",
             Self::AccountSends => "sends",
             Self::Management => "management",
@@ -42,6 +45,9 @@ impl LimitKind {
 
     /// True for limits of messages, which a pause of the account holds back too.
     pub(super) fn counts_messages(self) -> bool {
-        matches!(self, Self::Sender | Self::Pair | Self::AccountSends)
+        matches!(
+            self,
+            Self::Sender | Self::Apart | Self::Pair | Self::AccountSends
+        )
     }
 }

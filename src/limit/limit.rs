@@ -154,11 +154,14 @@ impl Limit {
         state.dismiss(now);
     }
 
-    /// Takes tokens for received messages, without a wait.
-    pub(super) fn count_received(&self, messages: u32) {
+    /// Takes tokens for messages that cannot wait: received messages, and those to the further recipients of a message.
+    pub(super) fn charge(&self, messages: u32) {
+        if messages == 0 {
+            return;
+        }
         let now = Instant::now();
         let mut state = self.lock();
-        state.pacer.count_received(messages, now);
+        state.pacer.charge(messages, now);
         if !state.pacer.is_shared() {
             return;
         }

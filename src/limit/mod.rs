@@ -58,7 +58,7 @@ use limit::pass;
 use pause::growth;
 use remote::RemotePause;
 
-use crate::provider::{Scope, Throttle};
+use crate::provider::{Metering, Scope, Throttle};
 
 /// The limits of a route. Most are shared with the other routes of its credential.
 #[derive(Clone, Debug)]
@@ -67,6 +67,8 @@ pub struct Limiter {
     pub account: Arc<Account>,
     /// Messages of each sender.
     pub senders: Arc<KeyedLimits>,
+    /// Messages of each sender that the provider counts apart.
+    pub apart: Arc<KeyedLimits>,
     /// Messages of each pair, if pairs are counted or can be throttled.
     pub pairs: Option<Arc<Pairs>>,
     /// Messages of all senders together, if counted by the provider.
@@ -89,6 +91,7 @@ impl Default for Limiter {
         Self {
             account: Arc::default(),
             senders: Arc::new(KeyedLimits::new(LimitKind::Sender, LimitTerms::default())),
+            apart: Arc::new(KeyedLimits::new(LimitKind::Apart, LimitTerms::default())),
             pairs: None,
             sends: None,
             management: None,
@@ -117,23 +120,37 @@ impl Limiter {
     }
 
     async fn pass_send(&self, demand: &Demand<'_>) -> Result<Ticket, Limited> {
-        let sender = self.senders.limit(demand.sender);
-        let account = self
-            .sends
-            .as_ref()
+        let sender = self.of_senders(demand.metering).limit(demand.sender);
+        let sends = self.sends.as_ref();
+        let account = sends
+            .filter(|_| demand.metering == Metering::Common)
             .and_then(|sends| sends.limit(WHOLE_ACCOUNT));
         // A token of the pair cannot be given back. A message that would then wait in vain for the
         // sender or the account must not take one.
         for limit in [&account, &sender].into_iter().flatten() {
             limit.check(demand)?;
         }
-        let of_pair = match self.pairs.as_ref().zip(demand.recipient) {
-            Some((pairs, recipient)) => pairs.pass(demand, recipient).await?,
+        let of_pair = match &self.pairs {
+            Some(pairs) => pairs.pass_all(demand).await?,
             None => Ticket::default(),
         };
-        let of_sender = pass(sender, demand).await?;
-        let of_account = pass(account, demand).await?;
+        let of_sender = pass(sender.clone(), demand).await?;
+        let of_account = pass(account.clone(), demand).await?;
+        // One turn is enough for a message to several recipients: it goes whole or not at all. The messages after it
+        // wait until the others are paid for.
+        for limit in [account, sender].into_iter().flatten() {
+            limit.charge(demand.messages.saturating_sub(1));
+        }
         Ok(of_sender.and(of_account).and(of_pair))
+    }
+
+    /// The limits of senders that a message counts against.
+    #[must_use]
+    pub fn of_senders(&self, metering: Metering) -> &KeyedLimits {
+        match metering {
+            Metering::Common => &self.senders,
+            Metering::Apart => &self.apart,
+        }
     }
 
     /// Waits until a request of administration about an object may be sent: the object's pause,
@@ -157,18 +174,23 @@ impl Limiter {
     pub fn message_throttled(
         &self,
         throttle: &Throttle,
-        sender: &str,
-        recipient: Option<&str>,
+        (sender, metering): (&str, Metering),
+        recipients: &[String],
         named: Option<Duration>,
     ) {
-        match (throttle.scope, self.pairs.as_ref().zip(recipient)) {
+        let pairs = self.pairs.as_ref().filter(|_| !recipients.is_empty());
+        match (throttle.scope, pairs) {
             (Scope::Account, _) => self.account_throttled(throttle.pause, named),
-            (Scope::Recipient, Some((pairs, recipient))) => {
-                pairs.throttled(sender, recipient, throttle.pause, named);
+            // Of several recipients, any may be meant.
+            (Scope::Recipient, Some(pairs)) => {
+                for recipient in recipients {
+                    pairs.throttled(sender, recipient, throttle.pause, named);
+                }
             }
             // A throttle of a recipient not named in the body is a throttle of the sender.
             (Scope::Sender | Scope::Recipient | Scope::Operation, _) => {
-                self.senders.throttled(sender, throttle.pause, named);
+                let senders = self.of_senders(metering);
+                senders.throttled(sender, throttle.pause, named);
             }
         }
     }

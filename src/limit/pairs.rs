@@ -95,15 +95,57 @@ impl Pairs {
         limit.status()
     }
 
-    /// Waits for a turn of the pair. Messages to further recipients are not held up.
+    /// Waits for a turn of every pair of the request. Messages to further recipients are not held up.
+    ///
+    /// # Errors
+    /// If a turn cannot come in time.
+    pub(super) async fn pass_all(&self, demand: &Demand<'_>) -> Result<Ticket, Limited> {
+        if let [recipient] = demand.recipients {
+            return self.pass(demand, recipient).await;
+        }
+        // A token of a pair cannot be given back: of several recipients, the one for whom a wait is in vain is found
+        // before the others pay.
+        for recipient in demand.recipients {
+            self.check(demand, recipient)?;
+        }
+        let mut ticket = Ticket::default();
+        for recipient in demand.recipients {
+            ticket = self.pass(demand, recipient).await?.and(ticket);
+        }
+        Ok(ticket)
+    }
+
+    /// Refuses, without taking a token, a request to be refused at once by [`pass`](Self::pass).
+    fn check(&self, demand: &Demand<'_>, recipient: &str) -> Result<(), Limited> {
+        let pair = self.pair(demand.sender, recipient);
+        let open = self.limits.lock().get(&pair);
+        if let Some(limit) = open {
+            return limit.check(demand);
+        }
+        // Only the shared server knows the tokens of a shared pair.
+        let buckets = self.buckets.as_ref().filter(|_| self.sharing.is_none());
+        let Some(buckets) = buckets else {
+            return Ok(());
+        };
+        let now = Instant::now();
+        let (_, wait) = buckets.bucket(pair).left(now);
+        if wait.is_zero() || now + wait <= demand.deadline() {
+            return Ok(());
+        }
+        Err(Limited {
+            scope: Scope::Recipient,
+            retry_after: wait,
+            waiting: 0,
+            is_closed: false,
+            pause: None,
+        })
+    }
+
+    /// Waits for a turn of one pair.
     ///
     /// # Errors
     /// If the turn cannot come in time.
-    pub(super) async fn pass(
-        &self,
-        demand: &Demand<'_>,
-        recipient: &str,
-    ) -> Result<Ticket, Limited> {
+    async fn pass(&self, demand: &Demand<'_>, recipient: &str) -> Result<Ticket, Limited> {
         let pair = self.pair(demand.sender, recipient);
         let open = self.limits.lock().get(&pair);
         if open.is_none() && self.sharing.is_none() {
@@ -185,6 +227,7 @@ mod tests {
 
     use super::*;
     use crate::limit::demand::Patience;
+    use crate::provider::Metering;
     use crate::units::Rate;
 
     #[tokio::test(start_paused = true)]
@@ -202,7 +245,9 @@ mod tests {
             tokio::spawn(async move {
                 let demand = Demand {
                     sender: "1",
-                    recipient: Some("2"),
+                    recipients: &["2".to_owned()],
+                    messages: 1,
+                    metering: Metering::Common,
                     application: 1,
                     urgency: 3,
                     arrived: Instant::now(),

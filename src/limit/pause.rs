@@ -81,8 +81,8 @@ pub enum PauseReason {
     NearLimit,
     /// The provider reports a limit as used up.
     NothingLeft,
-    /// The provider counts received messages too, and more came than tokens were left.
-    Received,
+    /// More messages than the limit had left came in, or went to several recipients at once.
+    Overdrawn,
 }
 
 impl PauseReason {
@@ -93,7 +93,9 @@ impl PauseReason {
             Self::Throttled => "the provider refused a request as too fast",
             Self::NearLimit => "the provider says that nearly all of its limit is used",
             Self::NothingLeft => "the provider says that nothing of its limit is left",
-            Self::Received => "more messages came in than the limit had left, and they count too",
+            Self::Overdrawn => {
+                "more messages came in, or went out to several recipients at once, than the limit had left"
+            }
         }
     }
 }

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::table::{MAX_LIMITS, MIN_SWEEP};
 use super::{Demand, KeyedLimits, LimitKind, LimitTerms, Limited, Patience, PauseReason, Ticket};
+use crate::provider::Metering;
 use crate::units::Rate;
 
 fn rate(count: u32, per: Duration) -> Rate {
@@ -22,7 +23,9 @@ fn rate(count: u32, per: Duration) -> Rate {
 fn demand(sender: &str, patience: Patience) -> Demand<'_> {
     Demand {
         sender,
-        recipient: None,
+        recipients: &[],
+        messages: 1,
+        metering: Metering::Common,
         application: 1,
         urgency: 3,
         arrived: Instant::now(),
@@ -126,7 +129,7 @@ async fn received_messages_are_paid_for_before_a_message_goes() {
     let status = limits.status("1");
     assert_eq!(
         (status.remaining, status.pause.map(|pause| pause.reason)),
-        (0, Some(PauseReason::Received))
+        (0, Some(PauseReason::Overdrawn))
     );
     assert!(pass(&limits, &demand("1", IMPATIENT)).await.is_err());
     tokio::time::sleep(SECOND * 3 / 10).await;

@@ -21,8 +21,10 @@ use crate::workers::work_on;
 pub struct Contents {
     /// The senders, in the form of [`party`].
     pub senders: NamedSenders,
-    /// The recipient, if the route has limits for each recipient.
-    pub recipient: Option<String>,
+    /// The recipients with a limit of their own, if the route has limits for each recipient.
+    pub recipients: Vec<String>,
+    /// The number of messages: one for each recipient, and at least one.
+    pub messages: u32,
     /// True for a request that is no message, although it goes to the path of messages: it marks a message as read,
     /// or shows the sign of typing, and has no recipient in any place.
     pub is_receipt: bool,
@@ -108,7 +110,8 @@ impl Found {
                 in_body: self.senders,
                 in_query,
             },
-            recipient: self.recipient,
+            recipients: self.recipients,
+            messages: self.messages,
             is_receipt: self.is_receipt,
             pattern: self.pattern,
         }

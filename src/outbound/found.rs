@@ -7,8 +7,9 @@ use http::request::Parts;
 use super::body::Form;
 use super::channels::ChannelRule;
 use super::error::OutboundError;
-use super::fields::{texts_at, values_in_form};
+
 use super::guard::{OVERRIDDEN, OVERRIDES};
+use super::parties::{messages_to, parties_in_form, recipients_in_json, senders_in_json};
 use super::policy::Permit;
 use crate::json;
 use crate::provider::{OperationKind, Provider, party};
@@ -51,7 +52,8 @@ impl OnlyFields {
 pub(super) struct Found {
     pub(super) pattern: usize,
     pub(super) senders: Vec<String>,
-    pub(super) recipient: Option<String>,
+    pub(super) recipients: Vec<String>,
+    pub(super) messages: u32,
     pub(super) is_receipt: bool,
     pub(super) has_credential: bool,
 }
@@ -112,7 +114,7 @@ impl<'p> Places<'p> {
             only,
             recipients: of_messages(
                 &provider.limits.recipient,
-                has_pairs || !provider.limits.receipt.is_empty(),
+                has_pairs || !provider.limits.receipt.is_empty() || provider.limits.has_lists(),
             ),
             receipts: of_messages(&provider.limits.receipt, true),
             has_pairs,
@@ -127,7 +129,11 @@ impl<'p> Places<'p> {
     pub(super) fn senders_in_query(&self, parts: &Parts) -> Vec<String> {
         let mut named = Vec::new();
         if self.names_senders() {
-            named = parties_in_form(parts.uri.query().unwrap_or_default(), self.senders);
+            named = parties_in_form(
+                &self.provider.limits,
+                parts.uri.query().unwrap_or_default(),
+                self.senders,
+            );
         }
         named
     }
@@ -187,11 +193,13 @@ impl<'p> Places<'p> {
         if let Some(rule) = channels {
             rule.check_fields(&fields)?;
         }
+        let limits = &provider.limits;
+        let named = recipients_in_json(limits, &fields, recipients);
         Ok(Found {
             pattern: fitting.first().map_or(0, |(pattern, _)| *pattern),
-            senders: senders_in_json(&fields, senders)?,
-            recipient: recipient_in_json(&fields, recipients)
-                .filter(|recipient| self.has_pairs && provider.limits.is_paired(recipient)),
+            senders: senders_in_json(limits, &fields, senders)?,
+            messages: messages_to(&named),
+            recipients: self.paired(named),
             is_receipt: has_text(&fields, receipts) && !has_field(&fields, recipients),
             has_credential,
         })
@@ -210,16 +218,22 @@ impl<'p> Places<'p> {
         if let Some(rule) = &self.channels {
             rule.check_form(text)?;
         }
+        let limits = &self.provider.limits;
+        let named = parties_in_form(limits, text, self.recipients);
         Ok(Found {
             pattern: 0,
-            senders: parties_in_form(text, self.senders),
-            recipient: parties_in_form(text, self.recipients)
-                .into_iter()
-                .next()
-                .filter(|recipient| self.has_pairs && self.provider.limits.is_paired(recipient)),
+            senders: parties_in_form(limits, text, self.senders),
+            messages: messages_to(&named),
+            recipients: self.paired(named),
             is_receipt: false,
             has_credential: query::pairs(text).any(|pair| pair.is_named(strip)),
         })
+    }
+
+    /// The recipients with a limit of their own.
+    fn paired(&self, mut recipients: Vec<String>) -> Vec<String> {
+        recipients.retain(|named| self.has_pairs && self.provider.limits.is_paired(named));
+        recipients
     }
 }
 
@@ -228,41 +242,6 @@ pub(super) fn recipient_of(provider: &Provider, text: &str) -> Option<String> {
     let places = &provider.limits.recipient;
     let found = places.iter().find_map(|place| json::text_at(text, place));
     found.map(|named| party(&named).into_owned())
-}
-
-/// The senders at all places. A server may read any of several fields, so every one counts.
-fn senders_in_json(
-    fields: &[(Cow<'_, str>, &str)],
-    places: &[Vec<String>],
-) -> Result<Vec<String>, OutboundError> {
-    let mut texts = Vec::new();
-    for place in places {
-        texts.extend(texts_at(fields, place).map_err(|_| SENDER_IS_NO_TEXT)?);
-    }
-    Ok(parties(
-        texts.iter().map(|text| Cow::Borrowed(text.as_str())),
-    ))
-}
-
-/// The recipient at the first place that has one. One is enough, because a recipient only chooses the limit.
-fn recipient_in_json(fields: &[(Cow<'_, str>, &str)], places: &[Vec<String>]) -> Option<String> {
-    let named = |(first, rest): (&String, &[String])| {
-        let (_, value) = fields.iter().rfind(|(name, _)| name == first)?;
-        let text = match rest {
-            [] => json::scalar(value),
-            rest if rest.iter().any(|key| key == "*") => {
-                let mut texts = Vec::new();
-                json::add_texts_at(value, rest, &mut texts).ok()?;
-                texts.into_iter().next().map(Cow::Owned)
-            }
-            rest => json::text_at(value, rest),
-        };
-        Some(party(&text?).into_owned()).filter(|named| !named.is_empty())
-    };
-    places
-        .iter()
-        .filter_map(|place| place.split_first())
-        .find_map(named)
 }
 
 /// True if a field at one of the places is text.
@@ -286,18 +265,6 @@ fn has_field(fields: &[(Cow<'_, str>, &str)], places: &[Vec<String>]) -> bool {
         .any(|(name, _)| is_read_as_one_of(name, &firsts))
 }
 
-/// The parties that a form or a query names.
-fn parties_in_form(text: &str, places: &[Vec<String>]) -> Vec<String> {
-    parties(values_in_form(text, places).into_iter())
-}
-
-fn parties<'t>(texts: impl Iterator<Item = Cow<'t, str>>) -> Vec<String> {
-    texts
-        .map(|text| party(&text).into_owned())
-        .filter(|party| !party.is_empty())
-        .collect()
-}
-
 /// Longest name of a field in an error text, in characters.
 const MAX_SHOWN: usize = 32;
 const NOT_AN_OBJECT: OutboundError = OutboundError::bad_request(
@@ -307,8 +274,4 @@ const NOT_AN_OBJECT: OutboundError = OutboundError::bad_request(
 const JSON_AS_FORM: OutboundError = OutboundError::bad_request(
     "the body is JSON, and its Content-Type is that of a form",
     "send JSON with `Content-Type: application/json`; curl needs -H for that",
-);
-const SENDER_IS_NO_TEXT: OutboundError = OutboundError::bad_request(
-    "the sender in the body is neither text nor a whole number",
-    "name the sender as text, where the provider looks for it",
 );

@@ -19,10 +19,10 @@ pub(super) fn learn(
     meaning: &Meaning<'_>,
     permit: &Permit<'_>,
     subject: &LimitSubject<'_>,
-    recipient: Option<&str>,
+    recipients: &[String],
 ) {
     if let Meaning::Throttled(throttle) = meaning {
-        learn_throttle(headers, throttle, permit, subject, recipient);
+        learn_throttle(headers, throttle, permit, subject, recipients);
         return;
     }
     let limiter = &permit.route.limiter;
@@ -34,7 +34,8 @@ pub(super) fn learn(
     match subject {
         LimitSubject::Message => {
             let sender = permit.sender.unwrap_or_default();
-            limiter.senders.pause(sender, length, reason);
+            let senders = limiter.of_senders(permit.request.metering);
+            senders.pause(sender, length, reason);
         }
         LimitSubject::Administration(object) => limiter.objects.pause(object, length, reason),
         LimitSubject::Operation(key) => limiter.objects.pause(key, length, reason),
@@ -47,7 +48,7 @@ fn learn_throttle(
     throttle: &Throttle,
     permit: &Permit<'_>,
     subject: &LimitSubject<'_>,
-    recipient: Option<&str>,
+    recipients: &[String],
 ) {
     let limiter = &permit.route.limiter;
     let named = retry_after(headers)
@@ -57,7 +58,8 @@ fn learn_throttle(
     match subject {
         LimitSubject::Message => {
             let sender = permit.sender.unwrap_or_default();
-            limiter.message_throttled(throttle, sender, recipient, named);
+            let counted = (sender, permit.request.metering);
+            limiter.message_throttled(throttle, counted, recipients, named);
         }
         LimitSubject::Administration(_) if throttle.scope == Scope::Operation => {
             let key = permit.request_key();

@@ -29,6 +29,7 @@ pub mod links;
 mod media_type;
 pub mod metrics;
 mod once;
+mod parties;
 pub mod path;
 pub mod policy;
 pub mod redact;

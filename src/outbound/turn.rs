@@ -51,14 +51,13 @@ pub(super) async fn send_in_turn(
 ) -> Result<Sent, OutboundError> {
     let permit = exchange.permit;
     let subject = subject_of(permit, contents);
-    let recipient = contents.recipient.as_deref();
     let mut throttled: Option<Sent> = None;
     match body {
         RequestBody::Whole { .. } => report.link.waits_for_turn(),
         RequestBody::Stream { .. } => report.link.upload_waits(),
     }
     loop {
-        let turn = wait(permit, exchange.request, &subject, recipient, report).await;
+        let turn = wait(permit, exchange.request, &subject, contents, report).await;
         let ticket = match (turn, throttled) {
             (Ok(ticket), _) => ticket,
             // No second turn in time: the application gets the provider's own throttle.
@@ -72,7 +71,13 @@ pub(super) async fn send_in_turn(
         }
         let sent_at = Instant::now();
         let (answer, meaning) = exchange.send(body, sent_at).await?;
-        learn::learn(&answer.headers, &meaning, permit, &subject, recipient);
+        learn::learn(
+            &answer.headers,
+            &meaning,
+            permit,
+            &subject,
+            &contents.recipients,
+        );
         let is_throttled = matches!(meaning, Meaning::Throttled(_));
         let sent = Sent {
             did_nothing: matches!(
@@ -139,7 +144,7 @@ async fn wait(
     permit: &Permit<'_>,
     request: &Parts,
     subject: &LimitSubject<'_>,
-    recipient: Option<&str>,
+    contents: &Contents,
     report: &Report<'_>,
 ) -> Result<Ticket, Limited> {
     let limiter = &permit.route.limiter;
@@ -148,7 +153,9 @@ async fn wait(
     }
     let demand = Demand {
         sender: permit.sender.unwrap_or_default(),
-        recipient,
+        recipients: &contents.recipients,
+        messages: contents.messages.max(1),
+        metering: permit.request.metering,
         application: application_key(permit.route, report.link),
         urgency: urgency(request),
         arrived: report.arrived,

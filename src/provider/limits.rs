@@ -16,6 +16,8 @@ pub struct Rates {
     /// True if Keyside reads the rate of each sender from the provider. `per_sender` then holds for a sender until
     /// its own rate is known.
     pub auto: bool,
+    /// Messages of one sender that the provider counts apart from the others; without a rate, such messages have none.
+    pub apart: Option<Rate>,
     /// Messages of one sender to one recipient.
     pub per_recipient: Option<Quota>,
     /// Messages of all senders of one account together.
@@ -30,6 +32,7 @@ impl Rates {
     pub fn or(self, defaults: Self) -> Self {
         Self {
             per_sender: self.per_sender.or(defaults.per_sender),
+            apart: self.apart.or(defaults.apart),
             auto: self.auto || (defaults.auto && self.per_sender.is_none()),
             per_recipient: self.per_recipient.or(defaults.per_recipient),
             per_account: self.per_account.or(defaults.per_account),
@@ -45,8 +48,11 @@ pub struct ProviderLimits {
     pub rates: Rates,
     /// JSON pointers to the sender in the body of a message. Every sender that the body has counts.
     pub sender: Vec<Vec<String>>,
-    /// JSON pointers to the recipient in the body of a message. The first recipient that the body has counts.
+    /// JSON pointers to the recipients in the body of a message. The first place that the body has counts, with every
+    /// recipient there.
     pub recipient: Vec<Vec<String>>,
+    /// The characters between several senders or recipients in one text, such as Plivo's `<`.
+    pub separators: String,
     /// JSON pointers to a value that only a receipt has, such as "mark as read" and the sign of typing. A receipt names
     /// no recipient, goes to the path of messages, and is no message.
     pub receipt: Vec<Vec<String>>,
@@ -78,6 +84,19 @@ impl ProviderLimits {
         self.management_requests
             .as_ref()
             .is_none_or(|requests| requests.iter().any(is_same))
+    }
+
+    /// Returns the senders or recipients that one text names.
+    pub fn parts<'t>(&self, text: &'t str) -> impl Iterator<Item = &'t str> {
+        text.split(|c: char| self.separators.contains(c))
+            .map(str::trim)
+    }
+
+    /// Returns true if one message may name several recipients, each of whom gets a message.
+    #[must_use]
+    pub fn has_lists(&self) -> bool {
+        let mut places = self.recipient.iter();
+        !self.separators.is_empty() || places.any(|place| place.iter().any(|key| key == "*"))
     }
 
     /// Returns true for a recipient who has a rate of messages.

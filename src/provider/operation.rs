@@ -56,6 +56,8 @@ pub struct RequestPattern {
     pub upstream: Option<String>,
     /// True for a message, which counts against the limits of sender and recipient.
     pub limited: bool,
+    /// The rates that a message counts against.
+    pub metering: Metering,
     /// True if the body is the bytes of a file whatever its `Content-Type` says, as in a resumable upload.
     ///
     /// The header cannot be trusted, because curl labels the bytes as a form.
@@ -67,6 +69,16 @@ pub struct RequestPattern {
     pub sender: Option<String>,
     /// The places of injection instead of the provider's own.
     pub inject: Option<Vec<Inject>>,
+}
+
+/// The rates that a message counts against.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Metering {
+    /// The rates of the sender and of the account.
+    #[default]
+    Common,
+    /// A rate of its own for each sender, or none: the provider counts the message apart from the others.
+    Apart,
 }
 
 impl RequestPattern {

@@ -83,6 +83,7 @@ impl<'a> Limits<'a> {
         Limiter {
             account: self.account(&route.credential),
             senders: self.keyed(route, LimitKind::Sender),
+            apart: self.keyed(route, LimitKind::Apart),
             pairs: self.pairs(route, provider, sharing.as_ref()),
             sends: has_rate(LimitKind::AccountSends)
                 .then(|| self.keyed(route, LimitKind::AccountSends)),
@@ -236,6 +237,7 @@ fn rate(route: &RouteConfig, kind: LimitKind) -> Option<Rate> {
     let rates = route.limits.rates;
     match kind {
         LimitKind::Sender => rates.per_sender,
+        LimitKind::Apart => rates.apart,
         LimitKind::AccountSends => rates.per_account,
         LimitKind::Management => rates.management,
         LimitKind::Pair | LimitKind::Object => None,
@@ -245,6 +247,7 @@ fn rate(route: &RouteConfig, kind: LimitKind) -> Option<Rate> {
 fn limits_of(limiter: &Limiter, kind: LimitKind) -> Option<&Arc<KeyedLimits>> {
     match kind {
         LimitKind::Sender => Some(&limiter.senders),
+        LimitKind::Apart => Some(&limiter.apart),
         LimitKind::AccountSends => limiter.sends.as_ref(),
         LimitKind::Management => limiter.management.as_ref(),
         LimitKind::Object => Some(&limiter.objects),

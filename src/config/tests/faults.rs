@@ -178,11 +178,11 @@ fn every_fault_is_named_with_its_place_and_what_is_expected() {
         ),
         (
             "[credential.b]\nprovider = \"mate\"",
-            "f:8:12: credential.b.provider: unknown provider, did you mean `meta`? expected one of `meta`, `360dialog`, `infobip`, `twilio`, `vonage`, `bird`, `messagebird`, `sinch`, `ycloud`, `telnyx`, `wati`, `zenvia`, `cm`, `plivo`, `gupshup`, `wassenger`, `clickatell`, `haptik`, `interakt`, `aisensy`, `kaleyra`, `respond-io`, `route-mobile`, `chat-api`, `standard-webhooks`, `generic`",
+            "f:8:12: credential.b.provider: unknown provider, did you mean `meta`? expected one of `meta`, `360dialog`, `infobip`, `twilio`, `vonage`, `bird`, `bird-platform`, `messagebird`, `sinch`, `ycloud`, `telnyx`, `wati`, `zenvia`, `cm`, `plivo`, `gupshup`, `wassenger`, `clickatell`, `haptik`, `interakt`, `aisensy`, `kaleyra`, `respond-io`, `route-mobile`, `chat-api`, `standard-webhooks`, `generic`",
         ),
         (
             "[credential.b]\nprovider = \"whatsapp\"",
-            "f:8:12: credential.b.provider: unknown provider, did you mean `meta`? expected one of `meta`, `360dialog`, `infobip`, `twilio`, `vonage`, `bird`, `messagebird`, `sinch`, `ycloud`, `telnyx`, `wati`, `zenvia`, `cm`, `plivo`, `gupshup`, `wassenger`, `clickatell`, `haptik`, `interakt`, `aisensy`, `kaleyra`, `respond-io`, `route-mobile`, `chat-api`, `standard-webhooks`, `generic`",
+            "f:8:12: credential.b.provider: unknown provider, did you mean `meta`? expected one of `meta`, `360dialog`, `infobip`, `twilio`, `vonage`, `bird`, `bird-platform`, `messagebird`, `sinch`, `ycloud`, `telnyx`, `wati`, `zenvia`, `cm`, `plivo`, `gupshup`, `wassenger`, `clickatell`, `haptik`, `interakt`, `aisensy`, `kaleyra`, `respond-io`, `route-mobile`, `chat-api`, `standard-webhooks`, `generic`",
         ),
         (
             "[credential.b]\nprovider = \"meta\"\napi_key = \"file:/a\"",
@@ -334,7 +334,7 @@ fn every_fault_is_named_with_its_place_and_what_is_expected() {
         ),
         (
             "[route.limits]\nper_number = \"1/6s\"",
-            "f:8:1: route.limits.per_number: unknown key, did you mean `per_sender`? expected one of `retry`, `per_sender`, `per_account`, `management`, `per_recipient`, `max_wait`, `max_queue`",
+            "f:8:1: route.limits.per_number: unknown key, did you mean `per_sender`? expected one of `retry`, `per_sender`, `apart`, `per_account`, `management`, `per_recipient`, `max_wait`, `max_queue`",
         ),
         (
             "[route.limits]\nper_sender = \"80\"",
@@ -346,7 +346,7 @@ fn every_fault_is_named_with_its_place_and_what_is_expected() {
         ),
         (
             "[provider.x]\nextends = \"mata\"",
-            "f:8:11: provider.x.extends: unknown preset, did you mean `meta`? expected one of `meta`, `360dialog`, `infobip`, `twilio`, `vonage`, `bird`, `messagebird`, `sinch`, `ycloud`, `telnyx`, `wati`, `zenvia`, `cm`, `plivo`, `gupshup`, `wassenger`, `clickatell`, `haptik`, `interakt`, `aisensy`, `kaleyra`, `respond-io`, `route-mobile`, `chat-api`, `standard-webhooks`, `generic`",
+            "f:8:11: provider.x.extends: unknown preset, did you mean `meta`? expected one of `meta`, `360dialog`, `infobip`, `twilio`, `vonage`, `bird`, `bird-platform`, `messagebird`, `sinch`, `ycloud`, `telnyx`, `wati`, `zenvia`, `cm`, `plivo`, `gupshup`, `wassenger`, `clickatell`, `haptik`, `interakt`, `aisensy`, `kaleyra`, `respond-io`, `route-mobile`, `chat-api`, `standard-webhooks`, `generic`",
         ),
         (
             "[provider.meta]\nmedia_upstream = \"https://a\"",

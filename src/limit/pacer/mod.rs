@@ -198,9 +198,9 @@ impl Pacer {
         })
     }
 
-    /// Takes tokens for received messages, without a wait. If the sidecar counts, missing tokens
-    /// overdraw the bucket, and no request goes until they have come.
-    pub(super) fn count_received(&mut self, messages: u32, now: Instant) {
+    /// Takes tokens for messages that cannot wait. If the sidecar counts, missing tokens overdraw the bucket, and
+    /// no request goes until they have come.
+    pub(super) fn charge(&mut self, messages: u32, now: Instant) {
         if self.is_shared() {
             self.charge_present(messages, now);
         } else if let Tokens::Own(bucket) = &mut self.tokens {
@@ -225,7 +225,7 @@ impl Pacer {
         if length.is_zero() {
             return pause;
         }
-        Some(Pause::new(length, PauseReason::Received, now).or_later(pause))
+        Some(Pause::new(length, PauseReason::Overdrawn, now).or_later(pause))
     }
 
     /// Number of requests with a token now, and the time until the next token.

@@ -15,6 +15,7 @@ pub(super) fn limits(mut reader: Reader<'_>, forms: &[SegmentForm]) -> ProviderL
         rates: rates(&mut reader),
         sender: list(&mut reader, "sender", pointer),
         recipient: list(&mut reader, "recipient", pointer),
+        separators: reader.parse("separators", separators).unwrap_or_default(),
         receipt: list(&mut reader, "receipt", pointer),
         unpaired: unpaired(&mut reader, forms),
         management_requests: reader.has("management_requests").then(|| {
@@ -27,6 +28,17 @@ pub(super) fn limits(mut reader: Reader<'_>, forms: &[SegmentForm]) -> ProviderL
     };
     reader.finish();
     limits
+}
+
+/// Reads the characters between several parties in one text. No character of a number or of a channel separates.
+fn separators(text: &str) -> Result<String, Malformed> {
+    let separates = |c: char| c.is_ascii_punctuation() && !"+-().:_@".contains(c);
+    if text.is_empty() || !text.chars().all(separates) {
+        return Err(Malformed::new(
+            "no separators, expected the characters between several numbers, such as \"<\" or \",;\"",
+        ));
+    }
+    Ok(text.to_owned())
 }
 
 /// Reads the names of forms whose recipients have no rate of their own.
@@ -54,6 +66,7 @@ pub(crate) fn rates(reader: &mut Reader<'_>) -> Rates {
             .filter(|_| !auto)
             .and_then(|field| field.parse(str::parse)),
         auto,
+        apart: reader.parse("apart", str::parse),
         per_account: reader.parse("per_account", str::parse),
         management: reader.parse("management", str::parse),
         per_recipient: reader.table("per_recipient").and_then(quota),

@@ -6,7 +6,7 @@ use super::request::request_line;
 use super::text::{list, parameter_name};
 use crate::document::{Field, Reader, choices, is_showable};
 use crate::provider::content_type::ContentType;
-use crate::provider::operation::{Operation, OperationKind, QueryWords, RequestPattern};
+use crate::provider::operation::{Metering, Operation, OperationKind, QueryWords, RequestPattern};
 use crate::provider::path::{PathPattern, Segment, SegmentForm};
 use crate::provider::template::Template;
 
@@ -110,6 +110,7 @@ impl OperationReader<'_> {
             media: false,
             upstream: None,
             limited: false,
+            metering: Metering::Common,
             raw: false,
             content_types: self.content_types.to_vec(),
             sender: None,
@@ -138,6 +139,7 @@ impl OperationReader<'_> {
             field.fault("there is no `media_upstream` to go to, expected one in the provider");
         }
         let limited = reader.boolean("limited");
+        let apart = reader.boolean("apart").unwrap_or(false);
         let raw = reader.boolean("raw");
         let types = content_types(&mut reader);
         let sender = reader.parse("sender", parameter_name);
@@ -156,6 +158,11 @@ impl OperationReader<'_> {
             media: is_media,
             upstream,
             limited: limited.unwrap_or(false),
+            metering: if apart {
+                Metering::Apart
+            } else {
+                Metering::Common
+            },
             raw: raw.unwrap_or(false),
             content_types: types.unwrap_or_else(|| self.content_types.to_vec()),
             sender,

@@ -1,0 +1,79 @@
+//! The senders and recipients that a message names. One text, or one list, may name several.
+
+use std::borrow::Cow;
+
+use super::error::OutboundError;
+use super::fields::{texts_at, values_in_form};
+use crate::json;
+use crate::provider::{ProviderLimits, party};
+
+/// The senders at all places of a JSON object. A server may read any of several fields, so every one counts.
+pub(super) fn senders_in_json(
+    limits: &ProviderLimits,
+    fields: &[(Cow<'_, str>, &str)],
+    places: &[Vec<String>],
+) -> Result<Vec<String>, OutboundError> {
+    let mut texts = Vec::new();
+    for place in places {
+        texts.extend(texts_at(fields, place).map_err(|_| SENDER_IS_NO_TEXT)?);
+    }
+    let texts = texts.iter().map(|text| Cow::Borrowed(text.as_str()));
+    Ok(parties(limits, texts))
+}
+
+/// The recipients at the first place that has any: the further places are other names for the same.
+pub(super) fn recipients_in_json(
+    limits: &ProviderLimits,
+    fields: &[(Cow<'_, str>, &str)],
+    places: &[Vec<String>],
+) -> Vec<String> {
+    let named = |(first, rest): (&String, &[String])| {
+        let (_, value) = fields.iter().rfind(|(name, _)| name == first)?;
+        let texts = recipients_at(value, rest).into_iter().map(Cow::Owned);
+        Some(parties(limits, texts)).filter(|named| !named.is_empty())
+    };
+    let places = places.iter().filter_map(|place| place.split_first());
+    places.filter_map(named).next().unwrap_or_default()
+}
+
+/// The parties that a form or a query names.
+pub(super) fn parties_in_form(
+    limits: &ProviderLimits,
+    text: &str,
+    places: &[Vec<String>],
+) -> Vec<String> {
+    parties(limits, values_in_form(text, places).into_iter())
+}
+
+/// The number of messages to these recipients.
+pub(super) fn messages_to(recipients: &[String]) -> u32 {
+    u32::try_from(recipients.len()).unwrap_or(u32::MAX).max(1)
+}
+
+/// The texts at a place of a recipient. A list may stand where one recipient may stand.
+fn recipients_at(value: &str, place: &[String]) -> Vec<String> {
+    let mut texts = Vec::new();
+    if json::add_texts_at(value, place, &mut texts).is_ok() {
+        return texts;
+    }
+    texts.clear();
+    let elements = [place, &["*".to_owned()]].concat();
+    // An element that is no text ends the list: a recipient only chooses limits.
+    json::add_texts_at(value, &elements, &mut texts).ok();
+    texts
+}
+
+/// The parties that texts name.
+fn parties<'t>(limits: &ProviderLimits, texts: impl Iterator<Item = Cow<'t, str>>) -> Vec<String> {
+    let mut named = Vec::new();
+    for text in texts {
+        let parties = limits.parts(&text).map(|part| party(part).into_owned());
+        named.extend(parties.filter(|party| !party.is_empty()));
+    }
+    named
+}
+
+const SENDER_IS_NO_TEXT: OutboundError = OutboundError::bad_request(
+    "the sender in the body is neither text nor a whole number",
+    "name the sender as text, where the provider looks for it",
+);

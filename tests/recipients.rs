@@ -1,0 +1,238 @@
+//! Messages to several recipients, from several senders, and messages that a provider counts apart.
+
+use crate::support::client::{Answer, with_body};
+use crate::support::keyside::{Keyside, Setup};
+use crate::support::upstream::Upstream;
+
+/// A Keyside with a route of a preset. Secrets have the file `token`.
+fn route(upstream: &Upstream, preset: &str, credential: &str, lines: &str) -> Keyside {
+    let config = format!(
+        "[outbound]\nlisten = [\"127.0.0.1:@PORT@\"]\n[admin]\nlisten = [\"127.0.0.1:@ADMIN@\"]\n[log]\nlevel = \"debug\"\n\
+         [provider.here]\nextends = \"{preset}\"\nupstream = \"@UPSTREAM@\"\nca = \"@DIR@/ca.pem\"\n\
+         [credential.here]\nprovider = \"here\"\ncheck = \"off\"\n{credential}\n[[route]]\ncredential = \"here\"\n{lines}\n"
+    );
+    Setup::new(upstream)
+        .file("key", "CANARY0123456789CANARY0123456789")
+        .config(&config)
+        .start()
+}
+
+const PLIVO: &str = "auth_id = \"MA1\"\nauth_token = \"file:@DIR@/key\"";
+const PLIVO_MESSAGES: &str = "/v1/Account/MA1/Message/";
+const JSON: &str = "application/json";
+
+/// A preset, the lines of a credential, the path of messages, and a message to three recipients and to one of them.
+const LISTS: [(&str, &str, &str, &str, &str); 7] = [
+    (
+        "plivo",
+        PLIVO,
+        PLIVO_MESSAGES,
+        r#"{"type":"whatsapp","src":"1555","dst":"15550001<+1 555 0002<15550003"}"#,
+        r#"{"type":"whatsapp","src":"1555","dst":"15550002"}"#,
+    ),
+    (
+        "plivo",
+        PLIVO,
+        PLIVO_MESSAGES,
+        r#"{"type":"whatsapp","src":"1555","dst":["15550001","15550002<15550003"]}"#,
+        r#"{"type":"whatsapp","src":"1555","dst":["15550003"]}"#,
+    ),
+    (
+        "plivo",
+        PLIVO,
+        PLIVO_MESSAGES,
+        "type=whatsapp&src=1555&dst=15550001%3C15550002%3C15550003",
+        "type=whatsapp&src=1555&dst=15550001",
+    ),
+    (
+        "infobip",
+        "base = \"x\"\napi_key = \"file:@DIR@/key\"",
+        "/messages-api/1/messages",
+        r#"{"messages":[{"channel":"WHATSAPP","sender":"1555","destinations":[{"to":"15550001"},{"to":"15550002"}]},{"channel":"WHATSAPP","sender":"1555","destinations":[{"to":"15550003"}]}]}"#,
+        r#"{"messages":[{"channel":"WHATSAPP","sender":"1555","destinations":[{"to":"15550003"}]}]}"#,
+    ),
+    (
+        "clickatell",
+        "api_key = \"file:@DIR@/key\"",
+        "/v1/message",
+        r#"{"messages":[{"channel":"whatsapp","from":"1555","to":["15550001","15550002"]},{"channel":"whatsapp","from":"1555","to":["15550003"]}]}"#,
+        r#"{"messages":[{"channel":"whatsapp","from":"1555","to":["15550003"]}]}"#,
+    ),
+    (
+        "cm",
+        "product_token = \"file:@DIR@/key\"",
+        "/v1.0/message",
+        r#"{"messages":{"msg":[{"allowedChannels":["WhatsApp"],"from":"1555","to":[{"number":"15550001"},{"number":"15550002"},{"number":"15550003"}]}]}}"#,
+        r#"{"messages":{"msg":[{"allowedChannels":["WhatsApp"],"from":"1555","to":[{"number":"15550002"}]}]}}"#,
+    ),
+    (
+        "wati",
+        "tenant = \"1\"\ntoken = \"file:@DIR@/key\"",
+        "/api/ext/v3/messageTemplates/send",
+        r#"{"channel":"1555","recipients":[{"phone_number":"15550001"},{"phone_number":"15550002"},{"phone_number":"15550003"}]}"#,
+        r#"{"channel":"1555","recipients":[{"phone_number":"15550003"}]}"#,
+    ),
+];
+
+fn send(keyside: &Keyside, path: &str, body: &str) -> Answer {
+    let kind = match body.starts_with('{') {
+        true => JSON,
+        false => "application/x-www-form-urlencoded",
+    };
+    keyside.send(&with_body("POST", path, kind, body.as_bytes()))
+}
+
+#[test]
+fn each_recipient_of_a_message_has_a_limit_of_its_own() {
+    let limits = "[route.limits]\nper_recipient = { rate = \"1/h\", burst = 1 }\nper_account = \"1000/s\"\nmax_wait = \"1ms\"";
+    for (preset, credential, path, several, one) in LISTS {
+        let upstream = Upstream::ok();
+        let keyside = route(&upstream, preset, credential, limits);
+        assert_eq!(send(&keyside, path, several).status, 200, "{preset}");
+        let again = send(&keyside, path, one);
+        assert_eq!((again.status, again.slug()), (429, "rate_limited"), "{one}");
+        let other = one.replace("1555000", "1555009");
+        assert_eq!(send(&keyside, path, &other).status, 200, "{other}");
+        // A list with one recipient over the limit takes nothing from the others.
+        let mixed = several.replacen("15550001", "15550077", 1);
+        assert_eq!(send(&keyside, path, &mixed).status, 429, "{mixed}");
+        let spared = one
+            .replace("15550001", "15550077")
+            .replace("15550002", "15550077")
+            .replace("15550003", "15550077");
+        assert_eq!(send(&keyside, path, &spared).status, 200, "{spared}");
+        assert_eq!(upstream.heads(), 3, "{preset}");
+    }
+}
+
+#[test]
+fn a_message_to_three_recipients_is_three_messages_of_its_sender_and_account() {
+    for limit in ["per_sender", "per_account"] {
+        let limits = format!("[route.limits]\n{limit} = \"4/h\"\nmax_wait = \"1ms\"");
+        for (preset, credential, path, several, one) in LISTS {
+            let upstream = Upstream::ok();
+            let keyside = route(&upstream, preset, credential, &limits);
+            for (body, status) in [(several, 200), (one, 200), (one, 429)] {
+                let answer = send(&keyside, path, body);
+                assert_eq!(answer.status, status, "{limit} {preset} {body}");
+            }
+        }
+    }
+}
+
+#[test]
+fn each_of_several_senders_in_one_field_has_to_be_allowed() {
+    let upstream = Upstream::ok();
+    let keyside = route(&upstream, "plivo", PLIVO, "senders = [\"1555\", \"1556\"]");
+    for (src, status) in [
+        ("1555", 200),
+        ("+1555<1556", 200),
+        ("1555<1557", 403),
+        ("1557", 403),
+        ("<", 403),
+        ("1555,1556", 403),
+    ] {
+        let body = format!(r#"{{"type":"whatsapp","src":"{src}","dst":"2"}}"#);
+        let answer = send(&keyside, PLIVO_MESSAGES, &body);
+        assert_eq!(answer.status, status, "{src}: {}", answer.text());
+    }
+    // Where no list is documented, a list is no sender of the route.
+    let keyside = route(
+        &upstream,
+        "zenvia",
+        "token = \"file:@DIR@/key\"",
+        "senders = [\"1555\", \"1556\"]",
+    );
+    for (from, status) in [("1555", 200), ("1555<1556", 403), ("1555,1556", 403)] {
+        let body = format!(r#"{{"from":"{from}","to":"2","contents":[]}}"#);
+        let answer = send(&keyside, "/v2/channels/whatsapp/messages", &body);
+        assert_eq!(answer.status, status, "{from}: {}", answer.text());
+    }
+}
+
+#[test]
+fn a_throttle_of_a_recipient_pauses_the_recipients_of_the_message_and_nobody_else() {
+    let upstream = Upstream::answering(|request| {
+        let body = String::from_utf8_lossy(&request.body).into_owned();
+        match body.contains("15550001") {
+            true => crate::support::upstream::answer("429 Too Many Requests", &[], b"{}"),
+            false => crate::support::upstream::json("{}"),
+        }
+    });
+    let lines = "[route.limits]\nmax_wait = \"1ms\"\n[provider.here.errors]\n\
+        throttled = [{ status = [429], limit = \"recipient\", pause = \"60s\" }]";
+    let keyside = route(&upstream, "plivo", PLIVO, lines);
+    for (dst, status, slug) in [
+        ("15550001<15550002", 429, ""),
+        ("15550002", 429, "rate_limited"),
+        ("15550003", 200, ""),
+    ] {
+        let body = format!(r#"{{"type":"whatsapp","src":"1555","dst":"{dst}"}}"#);
+        let answer = send(&keyside, PLIVO_MESSAGES, &body);
+        assert_eq!((answer.status, answer.slug()), (status, slug), "{dst}");
+    }
+}
+
+#[test]
+fn messages_that_a_provider_counts_apart_leave_the_common_rate_alone() {
+    let upstream = Upstream::ok();
+    let limits = "[route.limits]\nper_sender = \"1/h\"\napart = \"2/h\"\nmax_wait = \"1ms\"";
+    let ycloud = route(&upstream, "ycloud", "api_key = \"file:@DIR@/key\"", limits);
+    let queue = "/v2/whatsapp/messages";
+    let direct = "/v2/whatsapp/messages/sendDirectly";
+    for (path, to, status) in [
+        (queue, 1, 200),
+        (queue, 2, 200),
+        (queue, 3, 429),
+        (direct, 4, 200),
+        (direct, 5, 429),
+    ] {
+        let body = format!(r#"{{"from":"1555","to":"{to}","type":"text"}}"#);
+        let answer = send(&ycloud, path, &body);
+        assert_eq!(answer.status, status, "{path}: {}", answer.text());
+    }
+    let wati = route(
+        &upstream,
+        "wati",
+        "tenant = \"1\"\ntoken = \"file:@DIR@/key\"",
+        "[route.limits]\nper_account = \"1/h\"\nmax_wait = \"1ms\"",
+    );
+    let session = "/api/ext/v3/conversations/messages/text";
+    let template = "/api/ext/v3/messageTemplates/send";
+    for (path, status) in [
+        (session, 200),
+        (session, 200),
+        (template, 200),
+        (template, 429),
+        (session, 200),
+    ] {
+        let answer = send(&wati, path, r#"{"target":"2"}"#);
+        assert_eq!(answer.status, status, "{path}: {}", answer.text());
+    }
+}
+
+#[test]
+fn the_documented_rates_of_ycloud_and_wati_are_the_defaults() {
+    let upstream = Upstream::ok();
+    let rate = |preset: &str, credential: &str, path: &str, body: &str| {
+        let keyside = route(&upstream, preset, credential, "");
+        let answer = send(&keyside, path, body);
+        let policy = answer.header("ratelimit-policy").unwrap_or_default();
+        policy.to_owned()
+    };
+    let ycloud = "api_key = \"file:@DIR@/key\"";
+    let body = r#"{"from":"1555","to":"2","type":"text"}"#;
+    assert!(rate("ycloud", ycloud, "/v2/whatsapp/messages", body).contains("q=200;w=1"));
+    let direct = rate("ycloud", ycloud, "/v2/whatsapp/messages/sendDirectly", body);
+    assert!(direct.contains("q=80;w=1"), "{direct}");
+    let wati = "tenant = \"1\"\ntoken = \"file:@DIR@/key\"";
+    let template = rate("wati", wati, "/api/ext/v3/messageTemplates/send", "{}");
+    assert!(template.contains("q=30;w=10"), "{template}");
+    let session = rate(
+        "wati",
+        wati,
+        "/api/ext/v3/conversations/messages/text",
+        "{}",
+    );
+    assert_eq!(session, "");
+}
