@@ -1,9 +1,10 @@
-//! The form of refusals for the SDKs of a provider, as data.
+//! The form of refusals for the SDKs of a provider, as data, and the forms of a listener.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode, Uri, header};
 use serde_json::Value;
 
 use crate::document::Malformed;
@@ -20,14 +21,14 @@ use crate::response::Refusal;
 /// | `$keyside` | the object that the Graph form has under `error.keyside` |
 ///
 /// A word stands for a whole JSON string, never for a part of one, so that no text of a refusal needs escaping.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusalForm {
     body: Value,
     codes: RefusalCodes,
 }
 
 /// A provider's codes for errors.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RefusalCodes {
     /// The codes by HTTP status.
     pub by_status: BTreeMap<u16, Value>,
@@ -53,8 +54,7 @@ impl RefusalForm {
     /// Returns the whole answer for a refusal.
     #[must_use]
     pub fn to_response(&self, refusal: &Refusal) -> Response<Bytes> {
-        let body = self.filled(&self.body, refusal);
-        refusal.to_response_with(Bytes::from(body.to_string()))
+        refusal.to_response_with(&self.filled(&self.body, refusal))
     }
 
     fn filled(&self, value: &Value, refusal: &Refusal) -> Value {
@@ -90,6 +90,126 @@ impl RefusalForm {
         let code = known.or(self.codes.other.as_ref());
         code.cloned().unwrap_or_else(|| status.as_u16().into())
     }
+}
+
+/// The forms of the refusals of a listener: of all routes, by path and by the hosts of their providers.
+///
+/// A refusal may come before a route is known, even before the request can be read. It then has the form of the
+/// provider that the request can only be for, or else the fields of all forms in question, so that no SDK takes it for
+/// a success.
+#[derive(Debug, Default)]
+pub struct RefusalForms {
+    /// Each form once; `None` for Graph's.
+    forms: Vec<Option<Arc<RefusalForm>>>,
+    /// The positions of forms, by the path of a route and the host of its provider.
+    by_path: BTreeMap<Box<str>, BTreeMap<Box<str>, BTreeSet<usize>>>,
+}
+
+/// The facts about a request that is refused without a route.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asked<'r> {
+    /// The host that the request names.
+    pub host: Option<&'r str>,
+    /// The path.
+    pub path: Option<&'r str>,
+}
+
+impl<'r> Asked<'r> {
+    /// Returns the facts in the head of a request.
+    #[must_use]
+    pub fn of(target: &'r Uri, headers: &'r HeaderMap) -> Self {
+        let authority = headers.get(header::HOST);
+        let authority = authority.and_then(|host| host.to_str().ok());
+        let host = authority.and_then(|authority| authority.split(':').next());
+        Self {
+            host: target.host().or(host),
+            path: Some(target.path()),
+        }
+    }
+}
+
+impl RefusalForms {
+    /// Adds the form of a route at a path, whose provider has these hosts.
+    pub fn add<'h>(
+        &mut self,
+        path: &str,
+        hosts: impl Iterator<Item = &'h str>,
+        form: Option<&Arc<RefusalForm>>,
+    ) {
+        let known = self.forms.iter().position(|own| own.as_ref() == form);
+        let position = known.unwrap_or_else(|| {
+            self.forms.push(form.cloned());
+            self.forms.len() - 1
+        });
+        let by_host = self.by_path.entry(path.into()).or_default();
+        for host in hosts {
+            by_host.entry(host.into()).or_default().insert(position);
+        }
+    }
+
+    /// Returns the whole answer for a refusal of a request.
+    #[must_use]
+    pub fn to_response(&self, refusal: &Refusal, asked: Asked<'_>) -> Response<Bytes> {
+        let positions = self.candidates(asked);
+        let mut forms = positions.iter().filter_map(|at| self.forms.get(*at));
+        match (forms.next(), forms.next()) {
+            (Some(Some(only)), None) => only.to_response(refusal),
+            (None | Some(None), None) => refusal.to_response(),
+            _ => refusal.to_response_with(&self.in_all_forms(&positions, refusal)),
+        }
+    }
+
+    /// The fields of Graph's form and of several others. Of fields with one name, the first counts.
+    fn in_all_forms(&self, positions: &BTreeSet<usize>, refusal: &Refusal) -> Value {
+        let mut body = refusal.in_graph_form();
+        let forms = positions.iter().filter_map(|at| self.forms.get(*at));
+        for form in forms.flatten() {
+            if let (Value::Object(all), Value::Object(own)) =
+                (&mut body, form.filled(&form.body, refusal))
+            {
+                for (name, value) in own {
+                    all.entry(name).or_insert(value);
+                }
+            }
+        }
+        body
+    }
+
+    /// The positions of the forms of all providers that the request may be for: by the host, then by the path.
+    fn candidates(&self, asked: Asked<'_>) -> BTreeSet<usize> {
+        let host = asked.host.map(str::to_ascii_lowercase);
+        let of_host = |hosts: &BTreeMap<Box<str>, BTreeSet<usize>>| {
+            host.as_deref().and_then(|host| hosts.get(host).cloned())
+        };
+        let at_path = || {
+            let paths = asked.path.into_iter().flat_map(prefixes);
+            paths.filter_map(|path| self.by_path.get(path))
+        };
+        let all = || self.by_path.values();
+        if let Some(positions) = at_path().find_map(of_host) {
+            return positions;
+        }
+        let elsewhere: BTreeSet<_> = all().filter_map(of_host).flatten().collect();
+        if !elsewhere.is_empty() {
+            return elsewhere;
+        }
+        let hosts = at_path()
+            .next()
+            .map_or_else(|| all().collect(), |path| vec![path]);
+        hosts
+            .into_iter()
+            .flat_map(BTreeMap::values)
+            .flatten()
+            .copied()
+            .collect()
+    }
+}
+
+/// The beginnings of a path that end before a slash, the longest first, and the whole path.
+fn prefixes(path: &str) -> impl Iterator<Item = &str> {
+    let slashes = path.rmatch_indices('/');
+    let shorter = slashes.filter_map(|(at, _)| path.get(..at));
+    std::iter::once(path).chain(shorter)
 }
 
 fn has_unknown_word(value: &Value) -> bool {
@@ -149,6 +269,45 @@ mod tests {
             body,
             json!({"errors": [{"code": 20_429, "text": "too \"fast\"; wait", "is": is}]})
         );
+    }
+
+    #[test]
+    fn a_refusal_without_a_route_has_the_form_of_every_provider_that_it_may_be_for() {
+        let form = |text: &str| {
+            let form = RefusalForm::parse(text, RefusalCodes::default()).unwrap();
+            Some(Arc::new(form))
+        };
+        let (twilio, bird) = (
+            form(r#"{"code": 1, "text": "$text"}"#),
+            form(r#"{"errors": [1]}"#),
+        );
+        let mut forms = RefusalForms::default();
+        forms.add("", ["graph.test"].into_iter(), None);
+        forms.add("", ["api.twilio.test"].into_iter(), twilio.as_ref());
+        forms.add("/bird", ["bird.test"].into_iter(), bird.as_ref());
+        forms.add("/bird/graph", ["graph.test"].into_iter(), None);
+        let refusal = refusal(StatusCode::BAD_REQUEST);
+        for (host, path, expected) in [
+            (Some("graph.test"), None, &["error"][..]),
+            (Some("API.twilio.test"), None, &["code", "text"]),
+            (Some("bird.test"), Some("/none"), &["errors"]),
+            (Some("localhost"), Some("/bird/x"), &["errors"]),
+            (Some("localhost"), Some("/bird/graph"), &["error"]),
+            (
+                Some("localhost"),
+                Some("/birds"),
+                &["code", "error", "text"],
+            ),
+            (None, None, &["code", "error", "errors", "text"]),
+        ] {
+            let response = forms.to_response(&refusal, Asked { host, path });
+            let body: Value = serde_json::from_slice(response.body()).unwrap();
+            let mut fields: Vec<_> = body.as_object().unwrap().keys().cloned().collect();
+            fields.sort_unstable();
+            assert_eq!(fields, expected, "{host:?} {path:?}");
+        }
+        let none = RefusalForms::default().to_response(&refusal, Asked::default());
+        assert_eq!(none.body(), refusal.to_response().body());
     }
 
     #[test]

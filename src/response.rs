@@ -91,7 +91,7 @@ impl Refusal {
     }
 
     /// Returns the JSON body in Graph's form.
-    fn to_json(&self) -> Bytes {
+    pub(crate) fn in_graph_form(&self) -> Value {
         let error = json!({
             "message": self.message,
             "type": "KeysideError",
@@ -99,18 +99,18 @@ impl Refusal {
             "error_data": { "details": self.details },
             "keyside": self.facts(),
         });
-        Bytes::from(json!({ "error": error }).to_string())
+        json!({ "error": error })
     }
 
     /// Returns the whole answer, with a body in Graph's form.
     #[must_use]
     pub fn to_response(&self) -> Response<Bytes> {
-        self.to_response_with(self.to_json())
+        self.to_response_with(&self.in_graph_form())
     }
 
     /// Returns the whole answer, with this JSON body.
-    pub(crate) fn to_response_with(&self, body: Bytes) -> Response<Bytes> {
-        let mut response = Response::new(body);
+    pub(crate) fn to_response_with(&self, body: &Value) -> Response<Bytes> {
+        let mut response = Response::new(Bytes::from(body.to_string()));
         *response.status_mut() = self.kind.status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, JSON);

@@ -422,3 +422,152 @@ fn host_and_account_choose_among_routes_with_one_path() {
         );
     }
 }
+
+/// Asks over plain HTTP with a `Host`, as a terminator of TLS hands a request on.
+fn sent_to(keyside: &Keyside, host: &str, method: &str, target: &str, body: &str) -> Answer {
+    let length = body.len();
+    let request = format!(
+        "{method} {target} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
+    keyside.send(request.as_bytes())
+}
+
+/// Sinch, under names that nobody resolves.
+const SINCH: &str = r#"
+[provider.here]
+extends = "sinch"
+upstream = "https://us.conversation.test"
+upstreams = { template = "https://us.template.test" }
+[provider.here.access_token]
+upstream = "https://auth.sinch.test"
+[credential.here]
+provider = "here"
+check = "off"
+region = "us"
+project_id = "p1"
+key_id = "k1"
+key_secret = "file:@DIR@/auth"
+[[route]]
+credential = "here"
+operations = ["messages", "templates"]
+[outbound]
+listen = ["127.0.0.1:@PORT@"]
+[admin]
+listen = ["127.0.0.1:@ADMIN@"]
+[log]
+level = "debug"
+"#;
+
+#[test]
+fn an_sdk_that_asks_another_host_for_a_token_runs_unchanged() {
+    let keyside = Setup::at("https://unused.test")
+        .file("auth", "0123456789abcdef0123456789abcdef")
+        .config(SINCH)
+        .start();
+    let token = sent_to(&keyside, "auth.sinch.test", "POST", "/oauth2/token", "{}");
+    assert_eq!(token.status, 200, "{}", token.text());
+    assert_eq!(token.json()["access_token"], "keyside");
+    // No name can be resolved, that of the issuer neither: 503 tells that the request was allowed.
+    for (host, method, target, status) in [
+        (
+            "us.conversation.test",
+            "POST",
+            "/v1/projects/p1/messages:send",
+            503,
+        ),
+        ("us.template.test", "GET", "/v2/projects/p1/templates", 503),
+        (
+            "auth.sinch.test",
+            "POST",
+            "/v1/projects/p1/messages:send",
+            421,
+        ),
+        (
+            "us.sinch.test",
+            "POST",
+            "/v1/projects/p1/messages:send",
+            421,
+        ),
+    ] {
+        let body = r#"{"app_id":"a","recipient":{"identified_by":{"channel_identities":[{"channel":"WHATSAPP","identity":"1"}]}}}"#;
+        let body = if method == "GET" { "" } else { body };
+        let answer = sent_to(&keyside, host, method, target, body);
+        assert_eq!(answer.status, status, "{host} {target}: {}", answer.text());
+    }
+    let made = keyside.dir().join("ca");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_keyside"));
+    command.arg("ca").arg(&made).arg("--config");
+    let said = command
+        .arg(keyside.dir().join("proxy.toml"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    for host in [
+        "auth.sinch.test",
+        "us.conversation.test",
+        "us.template.test",
+    ] {
+        assert!(said.contains(host), "{host}: {said}");
+    }
+}
+
+/// Two accounts of Meta's on one host and one path, each with its number and its WhatsApp Business Account.
+const TWO_ACCOUNTS: &str = r#"
+[provider.here]
+extends = "meta"
+upstream = "https://graph.test"
+media_upstream = "https://media.test"
+[credential.first]
+provider = "here"
+check = "off"
+token = "file:@DIR@/token"
+[credential.second]
+provider = "here"
+check = "off"
+token = "file:@DIR@/token"
+[[route]]
+credential = "first"
+senders = ["1111111111", "1010101010"]
+operations = ["messages", "media", "templates"]
+[[route]]
+credential = "second"
+senders = ["2222222222", "2020202020"]
+operations = ["messages", "media", "templates"]
+[outbound]
+listen = ["127.0.0.1:@PORT@"]
+[admin]
+listen = ["127.0.0.1:@ADMIN@"]
+[log]
+level = "debug"
+"#;
+
+#[test]
+fn the_sender_or_the_account_in_the_path_chooses_among_accounts_of_meta_on_one_host() {
+    let keyside = Setup::at("https://unused.test")
+        .config(TWO_ACCOUNTS)
+        .start();
+    for (method, target, expected) in [
+        ("POST", "/v23.0/1111111111/messages", Some("first")),
+        ("POST", "/v23.0/2222222222/messages", Some("second")),
+        ("GET", "/v23.0/1010101010/message_templates", Some("first")),
+        ("GET", "/v23.0/2020202020/message_templates", Some("second")),
+        (
+            "GET",
+            "/v23.0/77?phone_number_id=2222222222",
+            Some("second"),
+        ),
+        ("GET", "/v23.0/3030303030/message_templates", None),
+        ("GET", "/v23.0/77", None),
+    ] {
+        let body = if method == "GET" { "" } else { r#"{"to":"1"}"# };
+        let answer = sent_to(&keyside, "graph.test", method, target, body);
+        let found = answer.json()["error"]["keyside"]["route"].clone();
+        match expected {
+            // No name can be resolved: 502 tells that the request was allowed.
+            Some(route) => {
+                assert_eq!((answer.status, found), (502, route.into()), "{target}");
+            }
+            None => assert_eq!(answer.slug(), "sender_not_named", "{target}"),
+        }
+    }
+}

@@ -81,7 +81,7 @@ fn the_certificate_is_for_the_providers_hosts_and_only_the_keys_are_secret() {
         "NODE_EXTRA_CA_CERTS=",
         "REQUESTS_CA_BUNDLE=",
         "SSL_CERT_FILE=",
-        "127.0.0.1 api.facebook.com api.twilio.com graph.facebook.com lookaside.fbsbx.com",
+        "127.0.0.1 api.facebook.com api.twilio.com content.twilio.com graph.facebook.com lookaside.fbsbx.com messaging.twilio.com",
     ] {
         assert!(made.output.contains(told), "{told}: {}", made.output);
     }

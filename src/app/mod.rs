@@ -96,7 +96,7 @@ impl App {
             metrics: &metrics,
             tasks: Vec::new(),
         };
-        let local = listeners.for_applications(reloader.outbound_tls());
+        let local = listeners.for_applications(reloader.outbound_tls(), reloader.refusals());
         let outbound_drainer = services.outbound(local, outbound, shares.outbound);
         let internet = ConnectionBounds::internet(reloader.server_tls(), reloader.proxies());
         let inbound = WithProbes {

@@ -18,6 +18,7 @@ use crate::listener::metrics::ListenerMetrics;
 use crate::listener::{BindError, ConnectionBounds, Connections, Drainer, Link, Listener, drain};
 use crate::outbound::Outbound;
 use crate::outbound::generation::SecretLookups;
+use crate::refusal_form::RefusalForms;
 use crate::reload::Reloader;
 use crate::reload::metrics::ReloadMetrics;
 use crate::sends::Sends;
@@ -48,12 +49,17 @@ impl Listeners {
     pub(super) fn for_applications(
         &mut self,
         tls: Option<Arc<ArcSwap<rustls::ServerConfig>>>,
+        refusals: Arc<ArcSwap<RefusalForms>>,
     ) -> Vec<BoundedListener> {
         let plain = std::mem::take(&mut self.outbound);
-        let mut all = bounded(plain, &ConnectionBounds::local());
-        if let Some(tls) = tls {
+        let bounds = ConnectionBounds {
+            refusals,
+            ..ConnectionBounds::local()
+        };
+        let mut all = bounded(plain, &bounds);
+        if tls.is_some() {
             let with_tls = std::mem::take(&mut self.outbound_tls);
-            all.extend(bounded(with_tls, &ConnectionBounds::local_tls(tls)));
+            all.extend(bounded(with_tls, &ConnectionBounds { tls, ..bounds }));
         }
         all
     }

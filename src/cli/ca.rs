@@ -54,7 +54,7 @@ fn hosts(config: &Config) -> Vec<String> {
         .routes
         .iter()
         .filter_map(|route| config.credentials.get(&route.credential));
-    let origins = credentials.flat_map(|credential| credential.provider.origins());
+    let origins = credentials.flat_map(|credential| credential.provider.aliased_origins());
     let hosts: BTreeSet<_> = origins.map(|origin| origin.host.clone()).collect();
     hosts.into_iter().filter(|host| is_dns_name(host)).collect()
 }

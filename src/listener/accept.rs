@@ -23,6 +23,7 @@ use super::peer::Peer;
 use super::refusal::overloaded;
 use super::serve::{Service, Stream, serve};
 use super::tally::Incident;
+use crate::refusal_form::Asked;
 
 impl Listener {
     /// Accepts connections and answers their requests with `handler` until the drain begins.
@@ -134,14 +135,19 @@ where
     let Some(permit) = service.connections.refusal() else {
         return;
     };
-    let handler = |request: Request<Incoming>, link: Arc<Link>| async move {
-        if !request.body().is_end_stream() {
-            link.body_unread();
+    let refusals = Arc::clone(&service.bounds.refusals);
+    let handler = move |request: Request<Incoming>, link: Arc<Link>| {
+        let refusals = refusals.load_full();
+        async move {
+            if !request.body().is_end_stream() {
+                link.body_unread();
+            }
+            let asked = Asked::of(request.uri(), request.headers());
+            let mut response = refusals.to_response(&overloaded(), asked).map(B::from);
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
+            response
         }
-        let mut response = overloaded().to_response().map(B::from);
-        let close = HeaderValue::from_static("close");
-        response.headers_mut().insert(header::CONNECTION, close);
-        response
     };
     tokio::spawn(async move {
         let refusal = serve(stream, link, handler, service);

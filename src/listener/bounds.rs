@@ -9,6 +9,7 @@ use rustls::ServerConfig;
 
 use super::link::Timeouts;
 use super::proxies::TrustedProxies;
+use crate::refusal_form::RefusalForms;
 
 /// The bounds and the transport of the connections of one listener.
 #[derive(Clone)]
@@ -22,6 +23,8 @@ pub struct ConnectionBounds {
     /// TLS settings; `None` for plain HTTP. Read at each handshake, so that a new certificate needs no
     /// restart.
     pub tls: Option<Arc<ArcSwap<ServerConfig>>>,
+    /// The forms of refusals that the handler cannot write. Read at each refusal.
+    pub refusals: Arc<ArcSwap<RefusalForms>>,
     /// Advice for a peer that sends TLS to a plain port.
     pub tls_advice: &'static str,
 }
@@ -40,17 +43,9 @@ impl ConnectionBounds {
             },
             max_head: 32 * 1024,
             proxies: Arc::default(),
+            refusals: Arc::default(),
             tls: None,
             tls_advice: "use http:// on localhost; Keyside adds TLS on the way to the provider",
-        }
-    }
-
-    /// The bounds for processes of this machine that speak TLS.
-    #[must_use]
-    pub fn local_tls(tls: Arc<ArcSwap<ServerConfig>>) -> Self {
-        Self {
-            tls: Some(tls),
-            ..Self::local()
         }
     }
 
@@ -69,6 +64,7 @@ impl ConnectionBounds {
             },
             max_head: 16 * 1024,
             proxies,
+            refusals: Arc::default(),
             tls,
             tls_advice: "set [inbound.tls], or let what stands in front of Keyside terminate TLS",
         }

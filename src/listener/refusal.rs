@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::{Response, StatusCode};
 
+use super::link::Link;
+use crate::refusal_form::{Asked, RefusalForms};
 use crate::response::{Refusal, RefusalKind};
 
 /// The answer to a connection without a place, and to a client with too many requests under way.
@@ -15,6 +19,20 @@ pub(super) fn overloaded() -> Refusal {
     );
     refusal.retry_after = Some(RETRY_AFTER);
     refusal
+}
+
+/// The answer for a refusal of a request that has no head yet, or no handler any more: in the form of the providers
+/// that the name in the TLS handshake tells.
+pub(super) fn in_form(
+    refusal: &Refusal,
+    forms: &ArcSwap<RefusalForms>,
+    link: &Link,
+) -> Response<Bytes> {
+    let asked = Asked {
+        host: link.server_name(),
+        path: None,
+    };
+    forms.load().to_response(refusal, asked)
 }
 
 /// The `Retry-After` of a refusal: a request under way ends within a second.

@@ -28,7 +28,7 @@ use super::connections::Connections;
 use super::drain::Drain;
 use super::link::Link;
 use super::peer_end::PeerEnd;
-use super::refusal::overloaded;
+use super::refusal::{in_form, overloaded};
 use super::stream::LinkStream;
 use crate::response::{INTERNAL, Refusal};
 
@@ -132,6 +132,7 @@ where
             .is_ok()
             .then(|| Box::pin(handler(request, Arc::clone(&link))));
         let link = Arc::clone(&link);
+        let refusals = &bounds.refusals;
         async move {
             let answered = match answer {
                 Some(answer) => catch_panic(answer)
@@ -144,7 +145,7 @@ where
                 if has_body {
                     link.body_unread();
                 }
-                refusal.to_response().map(B::from)
+                in_form(&refusal, refusals, &link).map(B::from)
             });
             Ok::<_, Infallible>(answer.map(|body| TrackedBody { body, link }))
         }

@@ -6,12 +6,17 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::Response;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::bounds::ConnectionBounds;
 use super::link::{Link, Phase, Timeouts};
 use super::peer_end::PeerEnd;
+use super::refusal::in_form;
+use crate::refusal_form::RefusalForms;
 use crate::response::{BAD_REQUEST, HEADERS_TOO_LARGE, Refusal};
 use crate::watchdog::Watchdog;
 
@@ -23,6 +28,7 @@ pub(super) struct LinkStream<T> {
     timeouts: Timeouts,
     max_head: usize,
     tls_advice: &'static str,
+    refusals: Arc<ArcSwap<RefusalForms>>,
     watchdog: Watchdog,
     line: LineScan,
     /// The refusal that replaces an error answer of hyper's, and the count of the written bytes.
@@ -64,6 +70,7 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> LinkStream<T> {
             timeouts: bounds.timeouts,
             max_head: bounds.max_head,
             tls_advice: bounds.tls_advice,
+            refusals: Arc::clone(&bounds.refusals),
             watchdog: Watchdog::new(Instant::now() + bounds.timeouts.head),
             line: LineScan::Waiting,
             replacement: None,
@@ -124,7 +131,8 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> LinkStream<T> {
                 "check the request line and the headers, byte for byte",
             )
         };
-        self.replacement = Some((http1(&refusal), 0));
+        let response = in_form(&refusal, &self.refusals, &self.link);
+        self.replacement = Some((http1(&response), 0));
         self.link.body_unread();
     }
 
@@ -365,8 +373,7 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> AsyncWrite for LinkStream<T> {
 }
 
 /// The bytes of a refusal that is written below hyper.
-fn http1(refusal: &Refusal) -> Vec<u8> {
-    let response = refusal.to_response();
+fn http1(response: &Response<Bytes>) -> Vec<u8> {
     let mut wire = format!(
         "HTTP/1.1 {}\r\nconnection: close\r\ncontent-length: {}\r\n",
         response.status(),

@@ -106,7 +106,7 @@ impl Outbound {
                 if has_body {
                     link.body_unread();
                 }
-                report.close_refused(&error)
+                report.close_refused(&error, &request)
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use http::request::Parts;
 use http::{HeaderValue, Response, StatusCode, header};
 use tokio::time::Instant;
 
@@ -15,6 +16,7 @@ use crate::credential::Credential;
 use crate::listener::Link;
 use crate::log::without_numbers;
 use crate::provider::Operation;
+use crate::refusal_form::Asked;
 use crate::response::INTERNAL;
 use crate::units::millis;
 use crate::upstream::AnswerBody;
@@ -120,7 +122,11 @@ impl<'a> Report<'a> {
     }
 
     /// Closes the report of a request that ends with an error, and makes the answer for it.
-    pub(super) fn close_refused(mut self, error: &OutboundError) -> Response<AnswerBody> {
+    pub(super) fn close_refused(
+        mut self,
+        error: &OutboundError,
+        request: &Parts,
+    ) -> Response<AnswerBody> {
         self.is_closed = true;
         let kind = error.kind();
         let refusal = error.refusal(self.route_name());
@@ -146,13 +152,16 @@ impl<'a> Report<'a> {
             "request refused"
         );
         self.record(kind.status);
-        let form = match self.route {
-            Some(route) => route.refusal_form(),
-            None => self.generation.policy.common_refusal_form(),
-        };
-        let response = match form {
-            Some(form) => form.to_response(&refusal),
-            None => refusal.to_response(),
+        let response = match self.route.map(Route::refusal_form) {
+            Some(Some(form)) => form.to_response(&refusal),
+            Some(None) => refusal.to_response(),
+            None => {
+                let asked = Asked::of(&request.uri, &request.headers);
+                self.generation
+                    .policy
+                    .refusals()
+                    .to_response(&refusal, asked)
+            }
         };
         let mut response = response.map(AnswerBody::Whole);
         if matches!(error, OutboundError::MethodNotAllowed) {

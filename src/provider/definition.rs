@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use http::HeaderName;
 
@@ -13,6 +14,7 @@ use super::limits::ProviderLimits;
 use super::operation::{Operation, PathMap};
 use super::origin::{Ca, Origin};
 use super::path::Segment;
+use super::received::{Receipt, ReceivedMedia};
 use super::secret::SecretKind;
 use super::template::Template;
 use super::token_answer::TokenAnswer;
@@ -56,7 +58,11 @@ pub struct Provider {
     /// The rules for the meaning of an error.
     pub errors: ErrorRules,
     /// The form of Keyside's own refusals; Graph's form if absent.
-    pub refusal: Option<RefusalForm>,
+    pub refusal: Option<Arc<RefusalForm>>,
+    /// The signs that a user gets of a message that the application has received.
+    pub receipts: Vec<Receipt>,
+    /// The way to the media of received messages, if the vendor documents one.
+    pub received_media: Option<ReceivedMedia>,
     /// The answer to an SDK that asks for an access token itself.
     pub token_answer: Option<TokenAnswer>,
     /// The question about a credential, if the provider has one.
@@ -152,6 +158,15 @@ impl Provider {
             .iter()
             .chain(&self.media_upstream)
             .chain(further)
+    }
+
+    /// Returns the origins for which applications may take Keyside: those of the provider, and the issuer of access tokens
+    /// that SDKs ask themselves.
+    pub fn aliased_origins(&self) -> impl Iterator<Item = &Origin> {
+        let answers = self.token_answer.is_some();
+        let exchange = self.exchange().filter(|_| answers);
+        let issuer = exchange.and_then(|exchange| exchange.upstream.as_ref());
+        self.origins().chain(issuer)
     }
 
     /// Sets the account to the first of `values` that the paths of requests name.

@@ -26,6 +26,7 @@ mod parameter;
 mod party;
 mod path;
 pub mod presets;
+mod received;
 pub(crate) mod schema;
 mod secret;
 mod template;
@@ -43,13 +44,16 @@ pub use inject::{Inject, Strip};
 pub use limits::{ProviderLimits, Rates, Scope, Throttle};
 pub use matching::PathMatch;
 pub use network::Network;
-pub use operation::{METHODS, Operation, OperationKind, PathMap, QueryWords, RequestPattern};
+pub use operation::{
+    METHODS, Metering, Operation, OperationKind, PathMap, QueryWords, RequestPattern,
+};
 pub use operation_set::{Extent, OperationSet, READING};
 pub use origin::{Ca, Origin};
 pub use outline::Outline;
 pub use parameter::{Parameter, ParameterForm};
 pub use party::party;
 pub use path::{PathPattern, Segment, SegmentForm};
+pub use received::{Receipt, ReceivedMedia};
 pub use secret::{Letters, SecretForm, SecretKind, SecretOrigin, TextForm};
 pub use template::{Part, Template};
 pub use token_answer::TokenAnswer;

@@ -302,7 +302,7 @@ impl Draft {
         let upstreams = self
             .credentials
             .values()
-            .flat_map(|credential| credential.provider.origins())
+            .flat_map(|credential| credential.provider.aliased_origins())
             .map(|origin| origin.host.clone());
         Hosts {
             upstreams: upstreams.collect(),

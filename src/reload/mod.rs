@@ -64,6 +64,7 @@ use crate::inbound;
 use crate::listener::TrustedProxies;
 use crate::memory::MemoryBudget;
 use crate::outbound::generation::Generation;
+use crate::refusal_form::RefusalForms;
 
 /// Holds the live state, and replaces the state after each successful load.
 #[derive(Debug)]
@@ -76,6 +77,7 @@ pub struct Reloader {
     inbound: Arc<ArcSwap<inbound::Generation>>,
     server_tls: ServerTlsCells,
     proxies: Arc<ArcSwap<TrustedProxies>>,
+    refusals: Arc<ArcSwap<RefusalForms>>,
     memory: Arc<MemoryBudget>,
     last: Mutex<LastReload>,
     overlaps: Arc<KeptOverlaps>,
@@ -130,6 +132,7 @@ impl Reloader {
             inbound: Arc::new(ArcSwap::from(Arc::clone(&live.inbound))),
             server_tls: ServerTlsCells::new(&live.server_tls),
             proxies: Arc::new(ArcSwap::from_pointee(proxies(&live))),
+            refusals: Arc::new(ArcSwap::from(refusals(&live))),
             memory: Arc::new(MemoryBudget::new(live.config.inbound.max_in_flight)),
             live: ArcSwap::from(live),
             overlaps,
@@ -195,6 +198,12 @@ impl Reloader {
         Arc::clone(&self.proxies)
     }
 
+    /// Returns the cell with the forms of refusals that the outbound listener writes itself.
+    #[must_use]
+    pub fn refusals(&self) -> Arc<ArcSwap<RefusalForms>> {
+        Arc::clone(&self.refusals)
+    }
+
     /// Returns the budget of the bodies that are held in memory.
     #[must_use]
     pub fn memory(&self) -> Arc<MemoryBudget> {
@@ -245,6 +254,7 @@ impl Reloader {
         self.generation.store(Arc::clone(&live.generation));
         self.inbound.store(Arc::clone(&live.inbound));
         self.proxies.store(Arc::new(proxies(live)));
+        self.refusals.store(refusals(live));
         self.server_tls.store(&live.server_tls);
         self.memory
             .set_max_events(live.config.inbound.max_in_flight);
@@ -301,4 +311,8 @@ impl Reloader {
 
 fn proxies(live: &Live) -> TrustedProxies {
     TrustedProxies::new(&live.config.inbound.trusted_proxies)
+}
+
+fn refusals(live: &Live) -> Arc<RefusalForms> {
+    Arc::clone(live.generation.policy.refusals())
 }

@@ -88,7 +88,9 @@ impl Route {
             .filter(|_| !names_sender && !self.senders.is_empty());
         let added_sender = match unnamed {
             None => None,
-            Some(parameter) if method.is_safe() => Some((parameter, self.only_sender()?)),
+            Some(parameter) if method.is_safe() || method == Method::DELETE => {
+                Some((parameter, self.only_sender()?))
+            }
             Some(_) => return Err(OutboundError::SenderNotNamed),
         };
         // Messenger takes the messages of a page at the same path.

@@ -13,7 +13,7 @@ use super::route_index::{RouteIndex, SamePath};
 use super::sharing::Sharing;
 use crate::credential::Credential;
 use crate::provider::TokenAnswer;
-use crate::refusal_form::RefusalForm;
+use crate::refusal_form::RefusalForms;
 
 mod fits;
 mod judge;
@@ -37,8 +37,8 @@ pub struct Policy {
     routes: Vec<Route>,
     index: RouteIndex,
     sharing: Sharing,
-    /// True if the providers of all routes write refusals in one form.
-    has_one_refusal_form: bool,
+    /// The forms of refusals without a route. The listener has them as well.
+    refusals: Arc<RefusalForms>,
 }
 
 /// The reason why a request gets no permit.
@@ -80,28 +80,28 @@ impl Policy {
     pub fn new(mut routes: Vec<Route>) -> Self {
         routes.sort_by_key(|route| std::cmp::Reverse(route.path.len()));
         let mut sharing = Sharing::default();
+        let mut refusals = RefusalForms::default();
         for route in &routes {
             let origins = route.credential.provider.origins();
             let hosts = origins.map(|origin| &*origin.host);
             sharing.add(&route.path, hosts, &route.credential.name);
+            let provider = &route.credential.provider;
+            let aliased = provider.aliased_origins().map(|origin| &*origin.host);
+            refusals.add(&route.path, aliased, provider.refusal.as_ref());
         }
         let index = RouteIndex::new(routes.iter().map(Route::keys));
-        let mut forms = routes.iter().map(Route::refusal_form);
-        let first = forms.next().flatten();
-        let has_one_refusal_form = forms.all(|form| form == first);
         Self {
             routes,
             index,
             sharing,
-            has_one_refusal_form,
+            refusals: Arc::new(refusals),
         }
     }
 
-    /// The form of a refusal without a route: the form of all providers, if they have one in common.
+    /// The forms of refusals without a route.
     #[must_use]
-    pub(super) fn common_refusal_form(&self) -> Option<&RefusalForm> {
-        let first = self.routes.first().filter(|_| self.has_one_refusal_form);
-        first.and_then(Route::refusal_form)
+    pub fn refusals(&self) -> &Arc<RefusalForms> {
+        &self.refusals
     }
 
     /// The credential of this name, if a route uses it.
@@ -164,14 +164,11 @@ impl Policy {
                             ..permit
                         });
                     }
+                    // The account or the object in the path may be that of a route to come.
                     denied = Denied {
                         route: Some(route),
                         error: OutboundError::SenderNotNamed,
                     };
-                    // The account in the path may be that of another route.
-                    if route.account_in(permit.request, path).is_none() {
-                        return Err(denied);
-                    }
                 }
                 Err(error) => denied = denied.or(route, error),
             }

@@ -29,8 +29,8 @@ pub struct Permit<'a> {
     pub path: &'a str,
     /// The sender that the path names, or else the body.
     pub sender: Option<&'a str>,
-    /// The parameter and the sender that Keyside adds to the query of a reading request that must name one: the only
-    /// sender of the route. The provider then refuses media of another sender.
+    /// The parameter and the sender that Keyside adds to the query of a request that must name one, and reads or deletes:
+    /// the only sender of the route. The provider then refuses media of another sender.
     pub added_sender: Option<(&'a str, &'a str)>,
     /// True if path or query name the route: by one of its senders, or by its account.
     pub(super) names_route: bool,

@@ -72,7 +72,7 @@ impl Route {
 
     /// The form of refusals for the provider's SDKs; Graph's form if `None`.
     pub(in crate::outbound) fn refusal_form(&self) -> Option<&RefusalForm> {
-        self.credential.provider.refusal.as_ref()
+        self.credential.provider.refusal.as_deref()
     }
 
     /// The properties by which the policy finds the route.

@@ -16,17 +16,19 @@
 //! | `content_types` | the media types of bodies, JSON and forms if absent; a body of another type is refused |
 //! | `[operations.NAME]` | requests of one purpose: `kind` (`send`, `receive`, `administration`), `default`, `credential`, `scopes` (the rights that it needs), `requests` |
 //! | `paths` | a path `from` applications, and the path `to` the provider; the first match wins |
-//! | `[limits]` | `per_sender`, `per_recipient`, `per_account`, `management`; `sender` and `recipient`: JSON pointers into a message; `receipt`: JSON pointers into a request that is no message; `unpaired`: forms of recipients without a rate; `management_requests`: the requests that `management` counts; `counts_received` |
+//! | `[limits]` | `per_sender`, `apart` (the rate of a sender for messages that the provider counts apart), `per_recipient`, `per_account`, `management`; `sender` and `recipient`: JSON pointers into a message, where `*` is each element of a list; `separators`: the characters between several of them in one text; `receipt`: JSON pointers into a request that is no message; `unpaired`: forms of recipients without a rate; `management_requests`: the requests that `management` counts; `counts_received` |
 //! | `[channels]` | the channel of a message, where one request sends several: `at` (JSON pointers), `form` (`word`, or `address` for `whatsapp:+1555`), `absent` (the channel of a message that names none), `implied` (`CHANNEL = [pointers]`) |
 //! | `[errors]` | `code` (a pointer or a header, or several), `subcode`, `message`; `refused`, `refused_words`, `forbidden`, `throttled` (by `codes`, `status` or `words`), `temporary`, `policy` by code; `refused_status` and so on without a code |
 //! | `[refusal]` | the form of Keyside's own refusals for the provider's SDKs: `body`, a JSON text with words like `$text` ([`RefusalForm`]); `codes`, the provider's codes by HTTP status, and for `other` statuses |
+//! | `receipts` | the signs that a user gets by the operation `read`, or by a message that is a receipt: `read` and `typing`. Told by `keyside providers` |
+//! | `received_media` | the way to media of received messages: `fetched` with the key, by the operation `media`; `linked` by a URL that needs no key; absent where nothing is documented |
 //! | `[token_answer]` | the answer to an SDK that asks for an access token itself: `request`, and `body`, a JSON text with a placeholder |
 //! | `health` | the question about a secret: `graph`, `none`, or `GET /path`, with a success for a good secret |
 //! | `[rotation]` | `live_secrets`: the number of secrets that may be alive at once |
 //! | `[webhook]` | the signatures of events |
 //!
 //! A request is `METHOD /path`, or a table with `request` and `query` (the allowed parameters), `only` and `without` (the
-//! words that parameters may have, and may not have), `body` (the only fields of a JSON body), `media`, `upstream` (the name of a further host), `limited` (a message), `raw` (the bytes of a file), `content_types`, `sender` (the query parameter that names the
+//! words that parameters may have, and may not have), `body` (the only fields of a JSON body), `media`, `upstream` (the name of a further host), `limited` (a message), `apart` (a message that the rates of senders and of the account leave out), `raw` (the bytes of a file), `content_types`, `sender` (the query parameter that names the
 //! sender) and `inject` of its own. In a path, `{v}` is a version or nothing, `{id}` digits,
 //! `{sender}` the sender, `{name}` a segment of the form with this name, or else any segment, and `{...}` at the end any further segments. A segment with the name of
 //! a parameter or secret may be anything in an application's request, and leaves with the account's own value: no
@@ -34,6 +36,7 @@
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 mod access;
 mod channels;
@@ -73,6 +76,7 @@ use super::operation::{Operation, PathMap};
 use super::origin::Ca;
 use super::outline::{OriginTemplates, Outline};
 use super::path::SegmentForm;
+use super::received::{Receipt, ReceivedMedia};
 use super::template::Template;
 use super::token_answer::TokenAnswer;
 use super::variable::is_variable;
@@ -105,6 +109,8 @@ pub(crate) fn read(name: &str, mut reader: Reader<'_>) -> Option<Outline> {
     let ca = reader.parse("ca", ca);
     let graph_answers = reader.choice("answers", &[("graph", true), ("plain", false)]);
     let live_secrets = reader.table("rotation").and_then(rotation);
+    let receipts = receipts(&mut reader);
+    let received_media = reader.choice("received_media", &RECEIVED_MEDIA);
     let health = reader
         .field("health")
         .and_then(|field| health::health(&field, &names));
@@ -129,7 +135,9 @@ pub(crate) fn read(name: &str, mut reader: Reader<'_>) -> Option<Outline> {
         limits: rules.limits,
         channels: rules.channels,
         errors: rules.errors,
-        refusal: rules.refusal,
+        refusal: rules.refusal.map(Arc::new),
+        receipts,
+        received_media,
         token_answer: rules.token_answer,
         health,
         live_secrets,
@@ -323,6 +331,13 @@ fn rotation(mut reader: Reader<'_>) -> Option<NonZeroU32> {
     NonZeroU32::new(count?)
 }
 
+/// Reads `receipts`.
+fn receipts(reader: &mut Reader<'_>) -> Vec<Receipt> {
+    let fields = reader.array("receipts").unwrap_or_default();
+    let receipts = fields.iter().filter_map(|field| field.choice(&RECEIPTS));
+    receipts.collect()
+}
+
 fn ca(text: &str) -> Result<Ca, Malformed> {
     match text {
         "bundled" => Ok(Ca::Bundled),
@@ -336,6 +351,13 @@ fn ca(text: &str) -> Result<Ca, Malformed> {
 
 /// The variables with a meaning of their own in paths.
 const FIXED_VARIABLES: [&str; 3] = ["v", "id", "sender"];
+
+const RECEIPTS: [(&str, Receipt); 2] = [("read", Receipt::Read), ("typing", Receipt::Typing)];
+
+const RECEIVED_MEDIA: [(&str, ReceivedMedia); 2] = [
+    ("fetched", ReceivedMedia::Fetched),
+    ("linked", ReceivedMedia::Linked),
+];
 
 const EVIDENCE: [(&str, Evidence); 3] = [
     ("documented", Evidence::Documented),

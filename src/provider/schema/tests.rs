@@ -247,6 +247,21 @@ fn the_faults_of_a_provider_have_their_place() {
         ),
         (
             "\n[secrets",
+            "\n[limits]\nseparators = \"+\"\n[secrets",
+            "f:5:14: limits.separators: no separators, expected the characters between several numbers, such as \"<\" or \",;\"",
+        ),
+        (
+            "\n[secrets",
+            "\nreceipts = [\"seen\"]\n[secrets",
+            "f:4:13: receipts: unknown word, expected one of `read`, `typing`",
+        ),
+        (
+            "\n[secrets",
+            "\nreceived_media = \"fetch\"\n[secrets",
+            "f:4:18: received_media: unknown word, did you mean `fetched`? expected one of `fetched`, `linked`",
+        ),
+        (
+            "\n[secrets",
             "\n[forms]\nsender = \"abc{...}\"\n[secrets",
             "f:5:1: forms.sender: not a name for a form, expected lower-case letters, digits and _, and no name with a meaning in paths",
         ),
