@@ -1,11 +1,13 @@
 //! Meta's operations: the page about them agrees with the preset, and each request leaves with the key in its place.
 
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use keyside::provider::{Operation, RequestPattern, presets};
 
-use crate::support::keyside::{Keyside, Setup};
+use crate::support::keyside::{Keyside, Setup, finish};
 use crate::support::upstream::{Request, Upstream, answer, json};
 use crate::support::{APP_SECRET, MESSAGES, TOKEN};
 
@@ -99,8 +101,12 @@ const DATA: [&str; 3] = [
 ];
 
 fn requests() -> Vec<[&'static str; 4]> {
-    let lines = DATA.iter().flat_map(|data| data.lines());
-    let fields = lines
+    DATA.iter().flat_map(|data| requests_of(data)).collect()
+}
+
+fn requests_of(data: &'static str) -> Vec<[&'static str; 4]> {
+    let fields = data
+        .lines()
         .filter(|line| !line.starts_with('#'))
         .map(|line| line.split('\t').collect::<Vec<_>>());
     let rows = fields.map(|fields| <[&str; 4]>::try_from(fields).unwrap());
@@ -394,5 +400,48 @@ fn an_account_that_has_not_paid_or_sends_spam_is_a_matter_of_policy() {
         );
         let policy = keyside.metric("keyside_upstream_errors_total", &["class=\"policy\""]);
         assert_eq!(policy, f64::from(count), "{code}");
+    }
+}
+
+#[test]
+fn explain_tells_the_operation_of_every_request_of_metas_description() {
+    let meta = presets::provider("meta").unwrap();
+    let upstream = Upstream::ok();
+    let routes: String = meta
+        .operations
+        .iter()
+        .map(|operation| &operation.name)
+        .map(|name| {
+            format!(
+                "[[route]]\ncredential = \"acme\"\nname = \"{name}\"\npath = \"/of/{name}\"\noperations = [\"{name}\"]\n"
+            )
+        })
+        .collect();
+    let setup = Setup::new(&upstream).more(&routes);
+    let config = setup.write_config();
+    let explain = |method: &str, target: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_keyside"));
+        command.args(["explain", method, target, "--admin", "127.0.0.1:1"]);
+        finish(
+            command.arg("--config").arg(&config),
+            Duration::from_secs(10),
+        )
+    };
+    let openapi = requests_of(DATA[0]);
+    assert!(openapi.len() > 100, "{}", openapi.len());
+    for [method, target, operation, path] in openapi {
+        let told = explain(method, &format!("/of/{operation}{target}"));
+        let line = told
+            .output
+            .lines()
+            .find(|line| line.trim_start().starts_with("operation"));
+        let line = line.unwrap_or_default().trim_start();
+        let name = line.split_whitespace().nth(1);
+        assert_eq!(
+            (told.code, name),
+            (Some(0), Some(operation)),
+            "{method} {path}: {}",
+            told.output
+        );
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! `tests/presets/NAME.txt` has input and expected output, byte for byte. Every secret contains CANARY.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use keyside::provider::Meaning;
@@ -68,8 +68,13 @@ impl Golden {
     }
 
     /// The tables of a configuration. Secrets go into files, all other values stay.
-    fn config(&self, setup: &Setup, private_key: &str) -> String {
+    fn config(&self, setup: &Setup, private_key: &str, further: &Further) -> String {
         let name = &self.name;
+        let hosts: Vec<_> = hosts_of(name)
+            .into_iter()
+            .map(|host| format!("{host} = \"{}\"", further[&host].url()))
+            .collect();
+        let hosts = format!("upstreams = {{ {} }}\n", hosts.join(", "));
         let exchange = match self.one("exchange sees") {
             Some(_) => format!("[provider.{name}-here.access_token]\nupstream = \"@UPSTREAM@\"\n"),
             None => String::new(),
@@ -88,7 +93,7 @@ impl Golden {
             }
         }
         format!(
-            "[provider.{name}-here]\nextends = \"{name}\"\nupstream = \"@UPSTREAM@\"\nca = \"@DIR@/ca.pem\"\n{exchange}\
+            "[provider.{name}-here]\nextends = \"{name}\"\nupstream = \"@UPSTREAM@\"\nca = \"@DIR@/ca.pem\"\n{hosts}{exchange}\
              [credential.{name}]\nprovider = \"{name}-here\"\ncheck = \"off\"\nhold = \"off\"\n{credential}\
              [[route]]\ncredential = \"{name}\"\npath = \"/{name}\"\noperations = [\"*\"]\n\
              limits = {{ max_wait = \"100ms\" }}\n"
@@ -110,12 +115,27 @@ fn message(text: &str) -> Vec<u8> {
     format!("{}{length}\r\n\r\n{body}", head.replace('\n', "\r\n")).into_bytes()
 }
 
-/// A request at the upstream, in the form of the files.
-fn seen(request: &Request, upstream: &Upstream) -> String {
+/// The names of the further hosts that requests of a preset go to.
+fn hosts_of(name: &str) -> BTreeSet<String> {
+    let provider = keyside::provider::presets::provider(name).unwrap();
+    let requests = provider
+        .operations
+        .iter()
+        .flat_map(|operation| &operation.requests);
+    requests
+        .filter_map(|request| request.upstream.clone())
+        .collect()
+}
+
+/// The upstreams of further hosts, by name.
+type Further = BTreeMap<String, Upstream>;
+
+/// A request at the upstream, in the form of the files. `host` is the word for the name of the upstream.
+fn seen(request: &Request, upstream: &Upstream, host: &str) -> String {
     let text = String::from_utf8(request.raw.clone())
         .unwrap()
         .replace("\r\n", "\n");
-    let text = text.replace(&upstream.authority(), "@HOST@");
+    let text = text.replace(&upstream.authority(), &format!("@{host}@"));
     let text = text.replace(concat!("keyside/", env!("CARGO_PKG_VERSION")), "@KEYSIDE@");
     let jwt = text
         .split_whitespace()
@@ -129,6 +149,7 @@ fn seen(request: &Request, upstream: &Upstream) -> String {
 /// An upstream with prepared answers and access tokens.
 struct Provider {
     upstream: Upstream,
+    further: Further,
     /// The answer to a message; `None` to repeat the request.
     told: Arc<Mutex<Option<Vec<u8>>>>,
 }
@@ -144,16 +165,34 @@ impl Provider {
                 Some((line, message(golden.one("exchange answers")?)))
             })
             .collect();
-        let upstream = Upstream::answering(move |request| {
-            if let Some(answer) = exchanges.get(&request.line()) {
-                return answer.clone();
-            }
-            let said = said.lock().unwrap().clone();
-            said.unwrap_or_else(|| {
-                answer("200 OK", &[("Content-Type", "text/plain")], &request.raw)
+        let exchanges = Arc::new(exchanges);
+        let upstream = || {
+            let (exchanges, said) = (Arc::clone(&exchanges), Arc::clone(&said));
+            Upstream::answering(move |request| {
+                if let Some(answer) = exchanges.get(&request.line()) {
+                    return answer.clone();
+                }
+                let said = said.lock().unwrap().clone();
+                said.unwrap_or_else(|| {
+                    answer("200 OK", &[("Content-Type", "text/plain")], &request.raw)
+                })
             })
-        });
-        Self { upstream, told }
+        };
+        let hosts = goldens.iter().flat_map(|golden| hosts_of(&golden.name));
+        Self {
+            further: hosts.map(|host| (host, upstream())).collect(),
+            upstream: upstream(),
+            told,
+        }
+    }
+
+    /// The upstream of a request in a file, and the word for its host.
+    fn of<'e>(&self, expected: &'e str) -> (&Upstream, &'e str) {
+        let host = expected
+            .lines()
+            .find_map(|line| line.strip_prefix("host: @"));
+        let host = host.and_then(|host| host.strip_suffix('@')).unwrap();
+        (self.further.get(host).unwrap_or(&self.upstream), host)
     }
 
     fn say(&self, answer: &str) {
@@ -204,7 +243,7 @@ fn start(goldens: &[Golden], provider: &Provider, key: &SigningKey) -> Keyside {
         [reload]\nwatch = \"off\"\n[log]\nlevel = \"trace\"\n"
             .to_owned();
     for golden in goldens {
-        config.push_str(&golden.config(&setup, &key.pem()));
+        config.push_str(&golden.config(&setup, &key.pem(), &provider.further));
     }
     setup.config(&config).start()
 }
@@ -275,9 +314,9 @@ fn a_request_has_the_key_in_the_providers_place_and_nowhere_else() {
         for (request, expected) in pairs {
             let answer = send(&keyside, golden, request);
             assert_eq!(answer.status, 200, "{}: {}", golden.name, answer.text());
-            let request = provider.upstream.last();
+            let (upstream, host) = provider.of(expected);
             assert_eq!(
-                seen(&request, &provider.upstream),
+                seen(&upstream.last(), upstream, host),
                 expected,
                 "{}",
                 golden.name
@@ -298,6 +337,7 @@ fn a_request_has_the_key_in_the_providers_place_and_nowhere_else() {
                 answer.text()
             );
             if expected.contains("@JWT@") {
+                let request = upstream.last();
                 let jwt = request.header("authorization").unwrap();
                 let claims = key.claims(jwt.strip_prefix("Bearer ").unwrap());
                 assert_eq!(
@@ -315,7 +355,7 @@ fn a_request_has_the_key_in_the_providers_place_and_nowhere_else() {
             .requests()
             .into_iter()
             .find(Provider::is_exchange);
-        let exchange = exchange.map(|request| seen(&request, &provider.upstream));
+        let exchange = exchange.map(|request| seen(&request, &provider.upstream, "HOST"));
         assert_eq!(
             exchange.as_deref(),
             golden.one("exchange sees"),
@@ -525,7 +565,7 @@ fn a_route_may_name_channels() {
     let mut config =
         "[outbound]\nlisten = [\"127.0.0.1:@PORT@\"]\n[admin]\nlisten = [\"127.0.0.1:@ADMIN@\"]\n"
             .to_owned();
-    config.push_str(&golden.config(&setup, &key.pem()));
+    config.push_str(&golden.config(&setup, &key.pem(), &provider.further));
     let whatsapp = golden.one("application sends").unwrap();
     for (channels, sms) in [
         (r#"["sms", "WhatsApp"]"#, 200),
@@ -534,7 +574,7 @@ fn a_route_may_name_channels() {
     ] {
         let route = format!("[[route]]\nchannels = {channels}\n");
         let setup = Setup::new(&provider.upstream);
-        golden.config(&setup, &key.pem());
+        golden.config(&setup, &key.pem(), &provider.further);
         let keyside = setup.config(&config.replace("[[route]]\n", &route)).start();
         assert_eq!(send(&keyside, golden, whatsapp).status, 200, "{channels}");
         let text = whatsapp.replace(r#""type":"whatsapp""#, r#""type":"sms""#);
@@ -584,7 +624,7 @@ fn a_sign_of_typing_has_a_sender_of_the_route() {
     ] {
         let golden = goldens.iter().find(|golden| golden.name == name).unwrap();
         let setup = Setup::new(&provider.upstream);
-        let config = golden.config(&setup, &key.pem());
+        let config = golden.config(&setup, &key.pem(), &provider.further);
         let route = format!("[[route]]\nsenders = [\"{own}\"]\n");
         let listen = "[outbound]\nlisten = [\"127.0.0.1:@PORT@\"]\n[admin]\nlisten = [\"127.0.0.1:@ADMIN@\"]\n";
         let config = format!("{listen}{}", config.replace("[[route]]\n", &route));

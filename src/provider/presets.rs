@@ -136,13 +136,14 @@ impl Preset {
 }
 
 /// The presets, in the order of lists.
-static PRESETS: [Preset; 26] = [
+static PRESETS: [Preset; 27] = [
     Preset::new("meta", include_str!("presets/meta.toml")),
     Preset::new("360dialog", include_str!("presets/360dialog.toml")),
     Preset::new("infobip", include_str!("presets/infobip.toml")),
     Preset::new("twilio", include_str!("presets/twilio.toml")),
     Preset::new("vonage", include_str!("presets/vonage.toml")),
     Preset::new("bird", include_str!("presets/bird.toml")),
+    Preset::new("bird-platform", include_str!("presets/bird-platform.toml")),
     Preset::new("messagebird", include_str!("presets/messagebird.toml")),
     Preset::new("sinch", include_str!("presets/sinch.toml")),
     Preset::new("ycloud", include_str!("presets/ycloud.toml")),
