@@ -14,12 +14,13 @@ use crate::support::{eventually, hex};
 
 /// Each provider with the path and body of a message without a key, the file of the key, and the proof of events.
 #[rustfmt::skip]
-const PROVIDERS: [(&str, &str, &str, &str, Events); 23] = [
+const PROVIDERS: [(&str, &str, &str, &str, Events); 24] = [
     ("360dialog", "/v23.0/1/messages", r#"{"messaging_product":"whatsapp","to":"2","text":{"body":"x"}}"#, "api_key", Events::Proved),
     ("infobip", "/whatsapp/1/message/text", r#"{"from":"1","to":"2","content":{"text":"x"}}"#, "api_key", Events::Proved),
     ("twilio", "/2010-04-01/Accounts/AC5a4d6b0e3f2c4e1f8a7b9c0d1e2f3a4b/Messages.json", "From=whatsapp%3A%2B1&To=whatsapp%3A%2B2&Body=x", "auth_token", Events::Proved),
     ("vonage", "/v1/messages", r#"{"from":"1","to":"2","text":"x","channel":"whatsapp"}"#, "private_key.pub", Events::Proved),
     ("bird", "/workspaces/5a4d6b0e-3f2c-4e1f-8a7b-9c0d1e2f3a4b/channels/6b5e7c1f-4a3d-4f2a-9b8c-0d1e2f3a4b5c/messages", "{}", "access_key", Events::Proved),
+    ("bird-platform", "/v1/whatsapp/messages", r#"{"from":"+1","to":"+2","text":{"body":"x"}}"#, "api_key", Events::Proved),
     ("messagebird", "/v1/send", r#"{"from":"1","to":"2","type":"text"}"#, "access_key", Events::Proved),
     ("sinch", "/v1/projects/5a4d6b0e-3f2c-4e1f-8a7b-9c0d1e2f3a4b/messages:send", r#"{"app_id":"1"}"#, "key_secret", Events::Proved),
     ("ycloud", "/v2/whatsapp/messages", r#"{"from":"1","to":"2","type":"text"}"#, "api_key", Events::Proved),
@@ -52,6 +53,16 @@ enum Events {
 
 /// Starts the sandbox of a provider, and Keyside with the printed configuration.
 fn stand(provider: &str, events: Events, application: &Upstream) -> (Sandbox, Keyside, Directory) {
+    stand_for(provider, events, application, "")
+}
+
+/// As [`stand`], with further lines in the table of the route.
+fn stand_for(
+    provider: &str,
+    events: Events,
+    application: &Upstream,
+    route: &str,
+) -> (Sandbox, Keyside, Directory) {
     let dir = Directory::new();
     let inbound = free_port();
     let mut callback = format!("http://127.0.0.1:{inbound}{HOOK}");
@@ -62,7 +73,8 @@ fn stand(provider: &str, events: Events, application: &Upstream) -> (Sandbox, Ke
     let sandbox = Sandbox::of(provider, &dir, &["--callback", &callback]);
     let printed = sandbox
         .configuration()
-        .replace("http://127.0.0.1:3000", &application.url());
+        .replace("http://127.0.0.1:3000", &application.url())
+        .replace("[[route]]\n", &format!("[[route]]\n{route}"));
     let keyside = Setup::at(&sandbox.url()).config(&format!(
         "[outbound]\nlisten = [\"127.0.0.1:@PORT@\"]\n[inbound]\nlisten = [\"127.0.0.1:{inbound}\"]\n\
          [admin]\nlisten = [\"127.0.0.1:@ADMIN@\"]\n[log]\nlevel = \"debug\"\n{printed}"
@@ -93,6 +105,49 @@ fn the_printed_configuration_sends_with_the_key_of_each_provider() {
             fingerprint(key.trim()),
             "{provider}: {sends}"
         );
+    }
+}
+
+/// The requests of a preset in `tests/presets`, as an application sends them.
+fn requests_of(provider: &str) -> Vec<Vec<u8>> {
+    let file = format!(
+        "{}/tests/presets/{provider}.txt",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    let text = std::fs::read_to_string(file).unwrap();
+    let sections = text.split("=== ");
+    let sent = sections.filter_map(|section| section.strip_prefix("application sends\n"));
+    sent.map(|section| {
+        let (head, body) = section
+            .trim_end()
+            .split_once("\n\n")
+            .unwrap_or((section, ""));
+        let body = match head.contains("multipart/") {
+            true => body.replace('\n', "\r\n"),
+            false => body.to_owned(),
+        };
+        let head = head.trim_end().replace('\n', "\r\n");
+        format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+    })
+    .collect()
+}
+
+#[test]
+fn the_sandbox_of_each_provider_answers_every_request_of_its_preset() {
+    for (provider, _, _, _, events) in PROVIDERS {
+        let (_sandbox, keyside, _dir) =
+            stand_for(provider, events, &application(), "operations = [\"*\"]\n");
+        for request in requests_of(provider) {
+            let answer = keyside.send(&request);
+            let line = String::from_utf8_lossy(&request);
+            let line = line.lines().next().unwrap();
+            assert!(
+                (200..300).contains(&answer.status),
+                "{provider} {line}: {} {}",
+                answer.status,
+                answer.text()
+            );
+        }
     }
 }
 

@@ -68,6 +68,13 @@ impl Introduction<'_> {
             writeln!(text, "media_upstream = \"{}\"", self.media_origin())?;
             writeln!(text, "upstreams      = {{ api = \"{}\" }}", self.origin())?;
         }
+        let further = self.provider.map_or(&[][..], |dialect| dialect.further);
+        if !further.is_empty() {
+            let origin = self.origin();
+            let hosts = further.iter().map(|name| format!("{name} = \"{origin}\""));
+            let hosts = hosts.collect::<Vec<_>>().join(", ");
+            writeln!(text, "upstreams      = {{ {hosts} }}")?;
+        }
         if self.tls {
             let file = toml_string("", &self.dir.join("ca.pem"));
             writeln!(text, "ca             = {file}")?;

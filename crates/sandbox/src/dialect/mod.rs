@@ -3,10 +3,10 @@
 //! [`table`] has one row per provider, from the vendors' own documents and SDKs unless a comment in the table says
 //! otherwise. Unknown parts have one plain form that no vendor uses: `{"id":"..."}` as the answer to a message, 401
 //! and 429 with `{"error":{"code":"...","message":"..."}}` for a wrong key and for too many messages. Dialects
-//! cover sending, and samples of media, read receipts and states. Templates are missing, and the content of a message is
-//! not checked.
+//! cover sending, and samples of everything else: nothing but messages is kept, and the content of a message is not checked.
 
 mod key_pair;
+mod samples;
 mod sign;
 mod table;
 
@@ -37,6 +37,10 @@ pub struct Dialect {
     /// The answers to requests with the right key other than messages, by method and path: media, "mark as read", the
     /// state of a message, and the questions of health checks. Nothing is kept: each answer is a sample.
     pub(crate) others: &'static [(&'static str, &'static str, Answer)],
+    /// Further requests with the right key, as `METHODS /path`, which have one plain sample as the answer.
+    pub(crate) samples: &'static [&'static str],
+    /// The names of the provider's further hosts. The sandbox serves them on the provider's host.
+    pub further: &'static [&'static str],
     /// The paths that take a message with POST. `{name}` is the parameter `name`, or else any segment.
     pub(crate) sends: &'static [&'static str],
     /// JSON pointers to the sender; the field `X` of a form is `/X`.

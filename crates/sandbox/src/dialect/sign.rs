@@ -81,6 +81,24 @@ pub(super) fn sinch(event: &EventToSign<'_>) -> HeaderLines {
     ]
 }
 
+/// The form of Standard Webhooks, with a key in base64.
+pub(super) fn standard_webhooks(event: &EventToSign<'_>) -> HeaderLines {
+    let time = event.time.to_string();
+    let id = event.nonce;
+    let message = [id.as_bytes(), b".", time.as_bytes(), b".", event.body].concat();
+    // Without a valid key the signature is that of an empty key, and the receiver refuses the event.
+    let key = BASE64.decode(event.secret.as_bytes()).unwrap_or_default();
+    let tag = hmac::sign(&hmac::Key::new(HMAC_SHA256, &key), &message);
+    vec![
+        ("webhook-id", id.to_owned()),
+        ("webhook-timestamp", time),
+        (
+            "webhook-signature",
+            format!("v1,{}", BASE64.encode(tag.as_ref())),
+        ),
+    ]
+}
+
 pub(super) fn bird(event: &EventToSign<'_>) -> HeaderLines {
     let time = event.time.to_string();
     let hash = Sha256::digest(event.body);

@@ -6,7 +6,7 @@
 
 use super::{
     Answer, BodyFormat, Dialect, EventSigning, EventToSign, Exchange, HeaderLines, Key, KeyKind,
-    Place, sign,
+    Place, samples, sign,
 };
 
 /// The plain form of unknown parts.
@@ -24,6 +24,8 @@ const PLAIN: Dialect = Dialect {
     required_headers: &[],
     exchange: None,
     others: &[],
+    samples: &[],
+    further: &[],
     sends: &[],
     sender: &["/from"],
     recipient: &["/to"],
@@ -60,11 +62,12 @@ const fn events(
 const BEARER: Place = Place::Header("authorization", "Bearer ");
 
 /// The rows, the best known providers first.
-pub(super) static TABLE: [Dialect; 23] = [
+pub(super) static TABLE: [Dialect; 24] = [
     // docs.360dialog.com: header, path, and the statement that messages, answers and most errors are those of the
     // Cloud API, with no sender in the path. The status for a wrong key is not known.
     Dialect {
         name: "360dialog",
+        samples: samples::DIALOG_360,
         host: "waba-v2.360dialog.io",
         places: &[Place::Header("d360-api-key", "")],
         sends: &["/messages"],
@@ -84,6 +87,7 @@ pub(super) static TABLE: [Dialect; 23] = [
     // query, as in the SDK, or in the body; the client is `sandbox-client`), the code for too many messages.
     Dialect {
         name: "infobip",
+        samples: samples::INFOBIP,
         host: "sandbox.api.infobip.com",
         parameters: &[("base", "sandbox")],
         places: &[
@@ -138,7 +142,9 @@ pub(super) static TABLE: [Dialect; 23] = [
     // 20429: their texts.
     Dialect {
         name: "twilio",
+        samples: samples::TWILIO,
         host: "api.twilio.com",
+        further: &["messaging", "content"],
         parameters: &[("account_sid", "AC5a4d6b0e3f2c4e1f8a7b9c0d1e2f3a4b")],
         key: Key {
             name: "auth_token",
@@ -203,6 +209,7 @@ pub(super) static TABLE: [Dialect; 23] = [
     // @vonage/messages 1.24.0, @vonage/jwt 1.14.0, vonage-python-sdk: path, token, answer, the titles of both errors.
     Dialect {
         name: "vonage",
+        samples: samples::VONAGE,
         host: "api.nexmo.com",
         parameters: &[("application_id", "5a4d6b0e-3f2c-4e1f-8a7b-9c0d1e2f3a4b")],
         key: Key {
@@ -238,6 +245,7 @@ pub(super) static TABLE: [Dialect; 23] = [
     // docs.bird.com: header, webhooks. A catalogue: path, the status of an accepted message.
     Dialect {
         name: "bird",
+        samples: samples::BIRD,
         host: "api.bird.com",
         parameters: &[("workspace", "5a4d6b0e-3f2c-4e1f-8a7b-9c0d1e2f3a4b")],
         key: Key {
@@ -250,9 +258,31 @@ pub(super) static TABLE: [Dialect; 23] = [
         events: events("signing_key", KeyKind::Text, sign::bird),
         ..PLAIN
     },
+    // messagebird-sdk (Python) 0.106.0: host, header, paths, the form of an error, Standard Webhooks.
+    Dialect {
+        name: "bird-platform",
+        samples: samples::BIRD_PLATFORM,
+        host: "eu1.platform.bird.com",
+        parameters: &[("region", "eu1")],
+        places: &[BEARER],
+        sends: &["/v1/whatsapp/messages"],
+        accepted: json(202, r#"{"id":"{id}","status":"accepted"}"#),
+        refused: json(
+            401,
+            r#"{"error":{"type":"auth_error","code":"auth_error","message":"The key is missing or wrong"}}"#,
+        ),
+        throttled: Answer {
+            status: 429,
+            headers: &[("retry-after", "1")],
+            body: r#"{"error":{"type":"rate_limit_error","code":"rate_limit_error","message":"Too many requests"}}"#,
+        },
+        events: events("webhook_secret", KeyKind::Text, sign::standard_webhooks),
+        ..PLAIN
+    },
     // messagebird (Node) 4.0.1: host, header, paths, the names of an error's parts.
     Dialect {
         name: "messagebird",
+        samples: samples::MESSAGEBIRD,
         host: "conversations.messagebird.com",
         key: Key {
             name: "access_key",
@@ -296,7 +326,9 @@ pub(super) static TABLE: [Dialect; 23] = [
     // the `WWW-Authenticate: ... expired` that makes the SDK ask for a new token.
     Dialect {
         name: "sinch",
+        samples: samples::SINCH,
         host: "us.conversation.api.sinch.com",
+        further: &["template"],
         parameters: &[
             ("region", "us"),
             ("project_id", "5a4d6b0e-3f2c-4e1f-8a7b-9c0d1e2f3a4b"),
@@ -354,6 +386,7 @@ pub(super) static TABLE: [Dialect; 23] = [
     // docs.ycloud.com: paths, header, the code of a wrong key, Retry-After.
     Dialect {
         name: "ycloud",
+        samples: samples::YCLOUD,
         host: "api.ycloud.com",
         places: &[Place::Header("x-api-key", "")],
         // Forms of the answers are those that the SDKs read.
@@ -394,6 +427,7 @@ pub(super) static TABLE: [Dialect; 23] = [
     // seconds from now), the place of the id.
     Dialect {
         name: "telnyx",
+        samples: samples::TELNYX,
         host: "api.telnyx.com",
         places: &[BEARER],
         // Forms of the answers are those that the SDKs read.
@@ -433,6 +467,7 @@ pub(super) static TABLE: [Dialect; 23] = [
     // docs.wati.io, support.wati.io: paths of both versions, header, an occasional Retry-After.
     Dialect {
         name: "wati",
+        samples: samples::WATI,
         host: "live-mt-server.wati.io",
         parameters: &[("tenant", "12345")],
         key: Key {
@@ -459,6 +494,7 @@ pub(super) static TABLE: [Dialect; 23] = [
     // zenvia-openapi-spec, @zenvia/sdk: path, header, the code of a wrong key. A 429 is not documented.
     Dialect {
         name: "zenvia",
+        samples: samples::ZENVIA,
         host: "api.zenvia.com",
         key: Key {
             name: "token",
@@ -493,6 +529,7 @@ pub(super) static TABLE: [Dialect; 23] = [
     // plivo (Node), plivo-go, plivo-python: path, Basic, 401, the names of an answer's parts.
     Dialect {
         name: "plivo",
+        samples: samples::PLIVO,
         host: "api.plivo.com",
         parameters: &[("auth_id", "MAXXXXXXXXXXXXXXXXXX")],
         key: Key {
@@ -542,6 +579,7 @@ pub(super) static TABLE: [Dialect; 23] = [
     // the callback URL.
     Dialect {
         name: "gupshup",
+        samples: samples::GUPSHUP,
         host: "api.gupshup.io",
         places: &[Place::Header("apikey", "")],
         sends: &["/wa/api/v1/msg", "/wa/api/v1/template/msg"],

@@ -76,8 +76,24 @@ async fn handle(
     if method == Method::POST && dialect.sends.iter().any(|template| has_path(template)) {
         return send(state, dialect, request, key.fingerprint()).await;
     }
+    if dialect
+        .samples
+        .iter()
+        .any(|line| is_line(method, line, has_path))
+    {
+        return Outcome::Answer(SAMPLE.fill(&[]));
+    }
     // An unknown path must fail: an answer of success would hide a missing part of the emulation.
     Outcome::Answer(NO_SUCH_PATH.fill(&[]))
+}
+
+/// Returns true for a request of a line `METHODS /path`.
+fn is_line(method: &Method, line: &str, has_path: impl Fn(&str) -> bool) -> bool {
+    let Some((methods, path)) = line.rsplit_once(' ') else {
+        return false;
+    };
+    let reads = method == Method::HEAD && methods.split(' ').any(|own| own == "GET");
+    (reads || methods.split(' ').any(|own| method == own)) && has_path(path)
 }
 
 fn grant_token(
@@ -198,6 +214,9 @@ const TOO_LARGE: Answer = Answer::json(
     413,
     r#"{"error":{"code":"too_large","message":"The body is too large or broke off"}}"#,
 );
+
+/// The answer to a request other than a message whose answer has no form of its own here.
+const SAMPLE: Answer = Answer::json(200, r#"{"id":"sample"}"#);
 
 /// The answer to a path outside the emulation, which no vendor uses.
 const NO_SUCH_PATH: Answer = Answer::json(

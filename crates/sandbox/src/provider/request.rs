@@ -62,9 +62,12 @@ impl ProviderRequest {
         in_body.or_else(|| self.query.get(name))
     }
 
-    /// Returns true for a path of this form, where `{name}` fits any segment.
+    /// Returns true for a path of this form, where `{name}` fits any segment, and `{...}` at the end whatever follows.
     pub(super) fn has_path(&self, template: &str) -> bool {
         let path = self.head.uri.path();
+        if let Some(beginning) = template.strip_suffix("{...}") {
+            return path.len() > beginning.len() && path.starts_with(beginning);
+        }
         if template.split('/').count() != path.split('/').count() {
             return false;
         }

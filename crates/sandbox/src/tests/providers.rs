@@ -23,12 +23,13 @@ async fn of(name: &str, options: Options) -> Sandbox {
 
 /// Messages in the vendors' forms: provider, path, header, body, status. `{key}` and `{to}` are replaced.
 #[rustfmt::skip]
-const MESSAGES: [(&str, &str, &str, &str, u16); 25] = [
+const MESSAGES: [(&str, &str, &str, &str, u16); 26] = [
     ("360dialog", "/messages", "D360-API-KEY: {key}", r#"{"messaging_product":"whatsapp","to":"{to}","type":"text","text":{"body":"x"}}"#, 200),
     ("infobip", "/whatsapp/1/message/text", "Authorization: App {key}", r#"{"from":"1","to":"{to}","content":{"text":"x"}}"#, 200),
     ("infobip", "/whatsapp/1/message/template", "Authorization: App {key}", r#"{"messages":[{"from":"1","to":"{to}"}]}"#, 200),
     ("twilio", "/2010-04-01/Accounts/AC5a4d6b0e3f2c4e1f8a7b9c0d1e2f3a4b/Messages.json", "Authorization: Basic AC5a4d6b0e3f2c4e1f8a7b9c0d1e2f3a4b:{key}", "From=whatsapp%3A%2B1&To=whatsapp%3A%2B{to}&Body=x", 201),
     ("bird", "/workspaces/5a4d6b0e-3f2c-4e1f-8a7b-9c0d1e2f3a4b/channels/6b5e7c1f-4a3d-4f2a-9b8c-0d1e2f3a4b5c/messages", "Authorization: AccessKey {key}", r#"{"to":"{to}"}"#, 202),
+    ("bird-platform", "/v1/whatsapp/messages", "Authorization: Bearer {key}", r#"{"from":"+1","to":"+{to}","text":{"body":"x"}}"#, 202),
     ("messagebird", "/v1/send", "Authorization: AccessKey {key}", r#"{"to":"+{to}","from":"channel","type":"text"}"#, 200),
     ("ycloud", "/v2/whatsapp/messages", "X-API-Key: {key}", r#"{"from":"1","to":"{to}","type":"text"}"#, 200),
     ("ycloud", "/v2/whatsapp/messages/sendDirectly", "X-API-Key: {key}", r#"{"from":"1","to":"{to}","type":"text"}"#, 200),
