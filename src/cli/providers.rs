@@ -73,7 +73,11 @@ mod tests {
         assert_eq!(lines.len(), presets::names().count() + 3);
         for [name, title, covers] in [
             ["NAME", "TITLE", "COVERS"],
-            ["twilio", "Twilio", "send, media in, status, webhooks"],
+            [
+                "twilio",
+                "Twilio",
+                "send, media in, typing, status, templates, webhooks",
+            ],
             ["cm", "CM.com", "send"],
             ["standard-webhooks", "Standard Webhooks", "webhooks"],
         ] {
@@ -88,6 +92,35 @@ mod tests {
             };
             assert!(lines.iter().any(is_row), "{name}\n{lines:#?}");
         }
+    }
+
+    #[test]
+    fn the_readme_has_the_presets_that_cover_each_part_of_the_job() {
+        let text = include_str!("../../README.md");
+        let parts = [
+            "send",
+            "media in",
+            "media out",
+            "read",
+            "typing",
+            "status",
+            "templates",
+            "webhooks",
+        ];
+        let covers = |name: &&str, part: &&str| {
+            let coverage = presets::provider(name).map(|provider| provider.coverage());
+            coverage.is_some_and(|coverage| coverage.contains(part))
+        };
+        let rows = parts.map(|part| {
+            let names = presets::names().filter(|name| covers(name, &part));
+            let names: Vec<_> = names.map(|name| format!("`{name}`")).collect();
+            format!("| {part} | {} |", names.join(", "))
+        });
+        let missing: Vec<_> = rows
+            .into_iter()
+            .filter(|row| !text.lines().any(|line| line == row))
+            .collect();
+        assert!(missing.is_empty(), "{}", missing.join("\n"));
     }
 
     #[test]
