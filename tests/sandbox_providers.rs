@@ -142,7 +142,8 @@ fn the_sandbox_of_each_provider_answers_every_request_of_its_preset() {
             let line = String::from_utf8_lossy(&request);
             let line = line.lines().next().unwrap();
             assert!(
-                (200..300).contains(&answer.status),
+                // Twilio's media is answered with a redirect.
+                (200..400).contains(&answer.status),
                 "{provider} {line}: {} {}",
                 answer.status,
                 answer.text()
@@ -161,7 +162,7 @@ const OTHERS: [(&str, &str, &str); 14] = [
     (
         "twilio",
         "GET",
-        "/2010-04-01/Accounts/any/Messages/MM1/Media/ME1",
+        "/2010-04-01/Accounts/any/Messages/MM1/Media/ME1.json",
     ),
     ("vonage", "PATCH", "/v1/messages/1"),
     ("vonage", "GET", "/v3/media/1"),

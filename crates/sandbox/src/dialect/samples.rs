@@ -43,7 +43,6 @@ pub(super) const INFOBIP: &[&str] = &[
 ];
 
 pub(super) const TWILIO: &[&str] = &[
-    "GET /2010-04-01/Accounts/{account_sid}/Messages/{message}/Media.json",
     "POST /v2/Indicators/Typing.json",
     "DELETE /2010-04-01/Accounts/{account_sid}/Messages/{message}/Media/{media}",
     "POST DELETE /2010-04-01/Accounts/{account_sid}/Messages/{message}",
@@ -170,8 +169,6 @@ pub(super) const YCLOUD: &[&str] = &[
 ];
 
 pub(super) const TELNYX: &[&str] = &[
-    "POST /v2/media",
-    "GET /v2/media/{media}",
     "DELETE /v2/media/{media}",
     "GET /v2/media",
     "PUT /v2/media/{media}",
@@ -241,7 +238,6 @@ pub(super) const ZENVIA: &[&str] = &[
 
 pub(super) const PLIVO: &[&str] = &[
     "GET /v1/Account/{auth_id}/Media/{media}/",
-    "POST /v1/Account/{auth_id}/Media/",
     "GET /v1/Account/{auth_id}/Media/",
     "GET /v1/Account/{auth_id}/Message/",
     "GET POST /v1/Account/{auth_id}/WhatsApp/Template/{waba}/",

@@ -112,12 +112,24 @@ pub(super) static TABLE: [Dialect; 24] = [
                 "/whatsapp/1/senders/{sender}/message/{message}/read",
                 json(200, r#"{}"#),
             ),
+            ("GET", "/whatsapp/1/senders/{sender}/media/{media}", FILE),
+            ("HEAD", "/whatsapp/1/senders/{sender}/media/{media}", FILE),
+            (
+                "POST",
+                "/messages-api/1/events",
+                json(
+                    200,
+                    r#"{"bulkId":"sample","messages":[{"messageId":"sample","destination":"1"}]}"#,
+                ),
+            ),
             (
                 "GET",
-                "/whatsapp/1/senders/{sender}/media/{media}",
-                json(200, r#"{"id":"sample"}"#),
+                "/messages-api/1/reports",
+                json(
+                    200,
+                    r#"{"results":[{"event":"DELIVERY","channel":"WHATSAPP","sender":"15550001111","destination":"15550001234","sentAt":"2026-11-29T12:00:00.000+0000","doneAt":"2026-11-29T12:00:01.000+0000","bulkId":"sample","messageId":"sample","messageCount":1,"status":{"groupId":3,"groupName":"DELIVERED","id":5,"name":"DELIVERED_TO_HANDSET","description":"Message delivered to handset"},"error":{"groupId":0,"groupName":"OK","id":0,"name":"NO_ERROR","description":"No Error","permanent":false}}]}"#,
+                ),
             ),
-            ("POST", "/messages-api/1/events", json(200, r#"{}"#)),
             (
                 "GET",
                 "/whatsapp/2/senders/{sender}/templates",
@@ -129,8 +141,13 @@ pub(super) static TABLE: [Dialect; 24] = [
             "/whatsapp/1/message/interactive/{kind}",
             "/messages-api/1/messages",
         ],
-        sender: &["/from", "/messages/0/from"],
-        recipient: &["/to", "/messages/0/to"],
+        sender: &["/from", "/messages/0/from", "/messages/0/sender"],
+        recipient: &["/to", "/messages/0/to", "/messages/0/destinations/0/to"],
+        // One message alone, and a list of messages, have answers of their own. This is both at once.
+        accepted: json(
+            200,
+            r#"{"bulkId":"{id}","messages":[{"messageId":"{id}","status":{"groupId":1,"groupName":"PENDING","id":7,"name":"PENDING_ENROUTE","description":"Message sent to next instance"},"destination":"{to}"}],"to":"{to}","messageCount":1,"messageId":"{id}","status":{"groupId":1,"groupName":"PENDING","id":7,"name":"PENDING_ENROUTE","description":"Message sent to next instance"}}"#,
+        ),
         throttled: json(
             429,
             r#"{"errorCode":"E429","description":"Too many requests"}"#,
@@ -176,8 +193,32 @@ pub(super) static TABLE: [Dialect; 24] = [
             ),
             (
                 "GET",
+                "/2010-04-01/Accounts/{account_sid}/Messages/{message}/Media.json",
+                json(
+                    200,
+                    r#"{"media_list":[{"account_sid":"{account_sid}","sid":"ME0","content_type":"image/png"}],"page":0,"page_size":50}"#,
+                ),
+            ),
+            (
+                "GET",
+                "/2010-04-01/Accounts/{account_sid}/Messages/{message}/Media/{media}.json",
+                json(
+                    200,
+                    r#"{"account_sid":"{account_sid}","sid":"ME0","content_type":"image/png"}"#,
+                ),
+            ),
+            // The bytes are elsewhere, at a signed URL.
+            (
+                "GET",
                 "/2010-04-01/Accounts/{account_sid}/Messages/{message}/Media/{media}",
-                json(200, r#"{"sid":"ME0","content_type":"image/png"}"#),
+                Answer {
+                    status: 307,
+                    headers: &[(
+                        "location",
+                        "https://mms.twiliocdn.com/sample?Signature=sample",
+                    )],
+                    body: "",
+                },
             ),
         ],
         sends: &["/2010-04-01/Accounts/{account_sid}/Messages.json"],
@@ -220,7 +261,7 @@ pub(super) static TABLE: [Dialect; 24] = [
         // Forms of the answers are those that the SDKs read.
         others: &[
             ("PATCH", "/v1/messages/{message}", json(200, r#"{}"#)),
-            ("GET", "/v3/media/{media}", json(200, r#"{"id":"sample"}"#)),
+            ("GET", "/v3/media/{media}", FILE),
             (
                 "GET",
                 "/v3/media/{media}/info",
@@ -310,7 +351,11 @@ pub(super) static TABLE: [Dialect; 24] = [
             "/v1/conversations/start",
             "/v1/conversations/{id}/messages",
         ],
-        accepted: json(200, r#"{"id":"{id}","status":"accepted"}"#),
+        // A message and a conversation have answers of their own. This is both at once.
+        accepted: json(
+            200,
+            r#"{"id":"{id}","status":"accepted","contactId":"sample","channels":[],"messages":{"totalCount":1,"href":"https://conversations.messagebird.com/v1/conversations/{id}/messages","lastMessageId":"{id}"}}"#,
+        ),
         refused: json(
             401,
             r#"{"errors":[{"code":2,"description":"The access key is missing or wrong","parameter":"access_key"}]}"#,
@@ -435,13 +480,28 @@ pub(super) static TABLE: [Dialect; 24] = [
             (
                 "GET",
                 "/v2/messages/{message}",
-                json(200, r#"{"data":{"id":"sample","record_type":"message"}}"#),
+                json(
+                    200,
+                    r#"{"data":{"id":"sample","record_type":"message","to":[{"phone_number":"+15550001234","status":"delivered"}]}}"#,
+                ),
+            ),
+            (
+                "POST",
+                "/v2/media",
+                json(
+                    200,
+                    r#"{"data":{"media_name":"sample","content_type":"image/png"}}"#,
+                ),
             ),
             (
                 "GET",
-                "/v2/media/{media}/download",
-                json(200, r#"{"id":"sample"}"#),
+                "/v2/media/{media}",
+                json(
+                    200,
+                    r#"{"data":{"media_name":"sample","content_type":"image/png"}}"#,
+                ),
             ),
+            ("GET", "/v2/media/{media}/download", FILE),
         ],
         sends: &["/v2/messages/whatsapp"],
         accepted: json(
@@ -550,7 +610,18 @@ pub(super) static TABLE: [Dialect; 24] = [
             (
                 "GET",
                 "/v1/Account/{auth_id}/Message/{message}/Media/",
-                json(200, r#"{"api_id":"sample","objects":[]}"#),
+                json(
+                    200,
+                    r#"{"api_id":"sample","objects":[{"content_type":"image/png","media_id":"sample","media_url":"https://media.plivo.com/sample","message_uuid":"sample","size":5}]}"#,
+                ),
+            ),
+            (
+                "POST",
+                "/v1/Account/{auth_id}/Media/",
+                json(
+                    200,
+                    r#"{"api_id":"sample","objects":[{"content_type":"image/png","media_id":"sample","status":"success","status_code":201}]}"#,
+                ),
             ),
         ],
         sends: &["/v1/Account/{auth_id}/Message/"],
@@ -734,3 +805,10 @@ pub(super) static TABLE: [Dialect; 24] = [
 
 const ACCESS_KEY: Place = Place::Header("authorization", "AccessKey ");
 const PROBLEM: &[(&str, &str)] = &[("content-type", "application/problem+json")];
+
+/// The bytes of a file.
+const FILE: Answer = Answer {
+    status: 200,
+    headers: &[("content-type", "image/png")],
+    body: "sample",
+};

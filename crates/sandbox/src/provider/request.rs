@@ -62,7 +62,8 @@ impl ProviderRequest {
         in_body.or_else(|| self.query.get(name))
     }
 
-    /// Returns true for a path of this form, where `{name}` fits any segment, and `{...}` at the end whatever follows.
+    /// Returns true for a path of this form: `{name}` fits any segment, `{name}.json` one with this ending, and `{...}` at the
+    /// end whatever follows.
     pub(super) fn has_path(&self, template: &str) -> bool {
         let path = self.head.uri.path();
         if let Some(beginning) = template.strip_suffix("{...}") {
@@ -73,7 +74,9 @@ impl ProviderRequest {
         }
         let mut pairs = template.split('/').zip(path.split('/'));
         pairs.all(|(expected, segment)| {
-            expected == segment || (expected.starts_with('{') && !segment.is_empty())
+            let variable = expected.strip_prefix('{').and_then(|it| it.split_once('}'));
+            let fits = |(_, end): (&str, &str)| segment.len() > end.len() && segment.ends_with(end);
+            expected == segment || variable.is_some_and(fits)
         })
     }
 
