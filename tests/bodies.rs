@@ -248,6 +248,30 @@ fn an_empty_body_needs_no_type() {
 }
 
 #[test]
+fn an_empty_json_text_is_as_good_as_no_body() {
+    let upstream = Upstream::ok();
+    let keyside = Keyside::start(&upstream);
+    for (body, status) in [
+        ("\"\"", 200),
+        ("\u{feff} \"\"\n", 200),
+        ("\" \"", 400),
+        ("null", 400),
+        ("\"\",{}", 400),
+    ] {
+        let answer = keyside.send(&with_body("GET", MEDIA, JSON, body.as_bytes()));
+        assert_eq!(answer.status, status, "{body}: {}", answer.text());
+    }
+    let plivo = preset(
+        &upstream,
+        "plivo",
+        "auth_id = \"MA01\"\nauth_token = \"file:@DIR@/key\"",
+        "\"1555\"",
+    );
+    let message = with_body("POST", "/v1/Account/MA01/Message/", JSON, b"\"\"");
+    assert_eq!(plivo.send(&message).slug(), "sender_not_named");
+}
+
+#[test]
 fn a_415_names_the_types_that_the_operation_takes() {
     let upstream = Upstream::ok();
     let keyside = Keyside::start(&upstream);
