@@ -30,6 +30,7 @@ pub(super) const INFOBIP: &[&str] = &[
     "POST /whatsapp/2/senders/{sender}/templates",
     "GET PATCH DELETE /whatsapp/2/senders/{sender}/templates/{template}",
     "POST /messages-api/1/messages/validate",
+    "GET /messages-api/1/inbound",
     "GET PUT DELETE /whatsapp/1/{sender}/contacts/{user}/identity",
     "GET /whatsapp/1/senders/{sender}/calls/{user}/permissions",
     "GET /whatsapp/1/senders/{sender}/payments/{scheme}/{payment}",
