@@ -11,12 +11,14 @@ COMMAND gets, in its environment:
   APP_SECRET     the app secret, with which an application can check a webhook again
   with another:
   KEY_FINGERPRINT  how the sandbox names the key in what it has seen; of a key in two halves, the public one's
+  SENDER         the sender that the route has, as OTHER_SENDER is one that it has not
   ACCOUNT_SID, ... what else the account has, in capitals
 but no token and no key: only Keyside knows where that lies. Both programs end with COMMAND, whose status is returned.
 """
 
 import contextlib
 import hashlib
+import json
 import os
 import pathlib
 import socket
@@ -52,6 +54,7 @@ provider     = "sandbox"
 token        = "file:{dir}/token"
 app_secret   = "file:{dir}/app_secret"
 verify_token = "file:{dir}/verify_token"
+hold         = "1500ms"
 
 [[route]]
 credential = "acme"
@@ -59,12 +62,28 @@ operations = [
   "messages", "media", "media_delete", "templates", "objects", "groups", "calls", "block_users", "flows", "commerce",
   "phone_numbers", "account", "registration", "onboarding", "uploads", "insights",
 ]
+[route.limits]
+per_recipient = {{ rate = "1/m", burst = 10 }}
 
 [[webhook]]
 path       = "/webhooks/whatsapp"
 credential = "acme"
 forward    = "http://127.0.0.1:{application}/events"
 """
+# The route of another provider, in the place of the sandbox's. Tests count on the burst.
+ROUTE = """
+[[route]]
+credential = "sandbox"
+senders    = ["{sender}"]
+{operations}
+[route.limits]
+per_recipient = {{ rate = "1/m", burst = 10 }}
+"""
+SENDER, OTHER_SENDER = "15550001111", "15559999999"
+# The id of a channel, or of an app, where a sender is no number.
+SENDERS = {"messagebird": "619747f69cf940a98fb443140ce9aed2", "sinch": "01EB37HMH1M6SV18BSNS3G135H"}
+# What the SDKs do beyond what a route may do by default.
+OPERATIONS = {"infobip": ["messages", "media", "read", "history"]}
 START_SECONDS = 20
 
 
@@ -88,8 +107,8 @@ def main(keyside, provider, command):
             own = {"APPLICATION": f"127.0.0.1:{ports['application']}",
                    "APP_SECRET": (sandbox / "app_secret").read_text().strip()}
         else:
-            account = configuration_in(said.read_text())
-            own = about_account(account)
+            account = with_route(configuration_in(said.read_text()), provider)
+            own = about_account(account, provider)
 
         config = pathlib.Path(directory, "proxy.toml")
         config.write_text(LISTEN.format(**ports) + account)
@@ -107,14 +126,25 @@ def configuration_in(said):
     return said[said.index("[provider.sandbox]"):said.index("Recipients")]
 
 
-def about_account(configuration):
+def with_route(configuration, provider):
+    """The configuration with a route for one sender, and a limit for each recipient."""
+    operations = f"operations = {json.dumps(OPERATIONS[provider])}" if provider in OPERATIONS else ""
+    route = ROUTE.format(sender=SENDERS.get(provider, SENDER), operations=operations)
+    # No other key comes, for which a refused message would wait longer. After a refusal, one message a second passes.
+    configuration = configuration.replace("[credential.sandbox]\n", '[credential.sandbox]\nhold = "1500ms"\n')
+    return configuration.replace('\n[[route]]\ncredential = "sandbox"\n', route)
+
+
+def about_account(configuration, provider):
     """What an application may know of the account. The key comes first in the credential."""
     credential = tomllib.loads(configuration)["credential"]["sandbox"]
     key = pathlib.Path(next(value.removeprefix("file:") for value in credential.values() if value.startswith("file:")))
     public = key.with_suffix(".pub")
     text = (public if public.exists() else key).read_text().strip()
     parameters = {name.upper(): value for name, value in credential.items() if not value.startswith("file:")}
-    return {"KEY_FINGERPRINT": hashlib.sha256(f"keyside:{text}".encode()).hexdigest()[:12], **parameters}
+    fingerprint = hashlib.sha256(f"keyside:{text}".encode()).hexdigest()[:12]
+    senders = {"SENDER": SENDERS.get(provider, SENDER), "OTHER_SENDER": OTHER_SENDER}
+    return {"KEY_FINGERPRINT": fingerprint, **senders, **parameters}
 
 
 @contextlib.contextmanager

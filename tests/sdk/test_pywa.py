@@ -2,11 +2,8 @@
 
 import datetime
 import hashlib
-import json
 import os
-import ssl
 import unittest
-import urllib.request
 
 import httpx
 from pywa import WhatsApp, errors
@@ -14,8 +11,10 @@ from pywa.types.groups import GroupJoinApprovalMode
 from pywa.types.others import Result
 from pywa.types.templates import BodyText, TemplateLanguage
 
+from behaviours import BURST, BUSY, shows
+from sandbox import seen_by_sandbox
+
 KEYSIDE = os.environ["KEYSIDE_URL"]
-SANDBOX = os.environ["SANDBOX_URL"]
 SENDER = "106540352242922"
 ACCOUNT = "102290129340398"
 RECIPIENT = "15550001234"
@@ -29,13 +28,9 @@ ERRORS = {
 }
 
 
-def accepted_sends():
-    tls = ssl.create_default_context(cafile=os.environ["SANDBOX_CA"])
-    with urllib.request.urlopen(f"{SANDBOX}/_sandbox/sends", context=tls, timeout=10) as answer:
-        return json.load(answer)
-
-
 class ThroughKeyside(unittest.TestCase):
+    SDK = "pywa"
+
     def setUp(self):
         session = httpx.Client(timeout=20)
         self.addCleanup(session.close)
@@ -44,9 +39,10 @@ class ThroughKeyside(unittest.TestCase):
         session.base_url = KEYSIDE + session.base_url.path
 
     def assertAccepted(self, sent_id, **fields):
-        body = next(s for s in accepted_sends() if s["wamid"] == sent_id)["body"]
+        body = next(s for s in seen_by_sandbox("sends") if s["wamid"] == sent_id)["body"]
         self.assertEqual(body, body | fields)
 
+    @shows("send")
     def test_a_text_is_sent(self):
         sent = self.wa.send_message(to=RECIPIENT, text="Ünïcode and a \N{ROCKET}")
         self.assertTrue(sent.id.startswith("wamid."))
@@ -57,9 +53,12 @@ class ThroughKeyside(unittest.TestCase):
                                      params=[BodyText.params("Jessica", "SKBUP2-4CPIG9")])
         self.assertAccepted(sent.id, type="template")
 
+    @shows("read")
     def test_a_message_is_marked_as_read(self):
         self.assertTrue(self.wa.mark_message_as_read(message_id="wamid.HBgLMTY1MDM4Nzk0MzkVAgASGBQ="))
 
+    @shows("media in")
+    @shows("media out")
     def test_media_comes_back_byte_by_byte(self):
         original = os.urandom(3 << 20)
         media = self.wa.upload_media(media=original, mime_type="image/jpeg", filename="photo.jpg")
@@ -67,6 +66,8 @@ class ThroughKeyside(unittest.TestCase):
         self.assertTrue(found.url.startswith(KEYSIDE + "/"), found.url)
         self.assertEqual(found.sha256, hashlib.sha256(original).hexdigest())
         self.assertEqual(self.wa.get_media_bytes(url=found.url), original)
+        sent = self.wa.send_image(to=RECIPIENT, image=media.id)
+        self.assertAccepted(sent.id, type="image", image={"id": media.id})
 
     def test_every_page_of_templates_is_reached(self):
         # Not wa.get_templates(): in pywa 4.5.0 its result's own next() raises a TypeError before it sends.
@@ -138,12 +139,23 @@ class ThroughKeyside(unittest.TestCase):
         self.assertEqual(api.get_business_phone_number(phone_id=SENDER, fields=("id",))["id"], SENDER)
         self.assertTrue(api.get_owned_wabas(business_portfolio_id="506914307656634")["data"])
 
+    @shows("refused key")
+    @shows("throttle")
     def test_the_providers_errors_keep_their_meaning(self):
         for recipient, (code, kind) in ERRORS.items():
-            with self.subTest(code=code), self.assertRaises(kind) as raised:
+            with self.assertRaises(kind) as raised:
                 self.wa.send_message(to=recipient, text="refused")
             self.assertEqual(raised.exception.code, code)
 
+    @shows("own 429")
+    def test_a_limit_of_keyside_reads_like_the_limit_of_the_provider(self):
+        for _ in range(BURST):
+            self.wa.send_message(to=BUSY, text="accepted")
+        with self.assertRaises(errors.TooManyMessages) as raised:
+            self.wa.send_message(to=BUSY, text="refused")
+        self.assertEqual((raised.exception.status_code, raised.exception.type), (429, "KeysideError"))
+
+    @shows("own 403")
     def test_a_refusal_of_keyside_is_an_error_of_the_sdk(self):
         with self.assertRaises(errors.WhatsAppError) as raised:
             self.wa.get_business_profile()

@@ -1,41 +1,53 @@
-// twilio for Node, sending through Keyside. The SDK has no credential, only the address of the sidecar.
+// twilio for Node, through Keyside. The SDK has no credential, only the address of the sidecar.
 import assert from "node:assert/strict";
-import test from "node:test";
 import twilio from "twilio";
 
-import { askSandbox, lastMessage } from "./sandbox.mjs";
+import { assertKeyOf, behavioursOf, RECIPIENT, sent, testRefusals } from "./behaviours.mjs";
 
-const { KEYSIDE_URL, KEY_FINGERPRINT, ACCOUNT_SID } = process.env;
-const FROM = "whatsapp:+15550001111";
+const { KEYSIDE_URL, ACCOUNT_SID, SENDER } = process.env;
+const ACCOUNT = `/2010-04-01/Accounts/${ACCOUNT_SID}`;
+const TEXT = "Ünïcode and a 🚀";
 
-// The hook of the SDK for a custom client puts the sidecar in the place of the provider.
 class ThroughKeyside extends twilio.RequestClient {
   request(options) {
-    return super.request({ ...options, uri: options.uri.replace("https://api.twilio.com", KEYSIDE_URL) });
+    return super.request({ ...options, uri: options.uri.replace(/^https:\/\/\w+\.twilio\.com/, KEYSIDE_URL) });
   }
 }
 
-const client = twilio(ACCOUNT_SID, "none", { httpClient: new ThroughKeyside() });
-const send = (to) => client.messages.create({ from: FROM, to: `whatsapp:+${to}`, body: "Ünïcode and a 🚀" });
+// The hook of the SDK for a custom client puts the sidecar in the place of the provider.
+const client = twilio("ACffffffffffffffffffffffffffffffff", "none", { httpClient: new ThroughKeyside() });
+const send = (to, sender, more) =>
+  client.messages.create({ from: `whatsapp:+${sender}`, to: `whatsapp:+${to}`, body: TEXT, ...more });
+const shows = behavioursOf("twilio (Node)");
 
-test("a message is sent with the true key", async () => {
-  const message = await send("15550001234");
-  assert.match(message.sid, /^SM[0-9a-f]{32}$/);
-  assert.equal(message.accountSid, ACCOUNT_SID);
-  const sent = (await askSandbox("GET", "sends")).find((one) => one.wamid === message.sid);
-  assert.equal(sent.body.Body, "Ünïcode and a 🚀");
-  assert.equal(sent.token, KEY_FINGERPRINT);
+shows("send", "a message is sent", async () => {
+  const message = await send(RECIPIENT, SENDER);
+  assert.equal((await sent(message.sid)).Body, TEXT);
 });
 
-// The recipients for whom the provider refuses the key, and says that it is too much.
-for (const [to, status, code] of [["15550000190", 401, 20003], ["15550130429", 429, 20429]]) {
-  test(`error ${code} is the SDK's own`, async () => {
-    await assert.rejects(send(to), (error) => {
-      assert.ok(error instanceof twilio.RestException, error);
-      assert.deepEqual([error.status, error.code], [status, code]);
-      return true;
-    });
-    const seen = await lastMessage(`/2010-04-01/Accounts/${ACCOUNT_SID}/Messages.json`);
-    assert.deepEqual([seen.status, seen.scheme, seen.token], [status, "basic", KEY_FINGERPRINT]);
-  });
-}
+shows("media out", "a picture is sent by its URL", async () => {
+  const message = await send(RECIPIENT, SENDER, { mediaUrl: ["https://example.com/cat.png"] });
+  assert.equal((await sent(message.sid)).MediaUrl, "https://example.com/cat.png");
+});
+
+shows("media in", "media of a received message is described, and its bytes are at a signed URL", async () => {
+  const [media] = await client.messages("MM0").media.list();
+  assert.equal((await client.messages("MM0").media(media.sid).fetch()).contentType, "image/png");
+  // The MediaUrl0 of an event, with the scheme and host of the sidecar.
+  const path = `${ACCOUNT}/Messages/MM0/Media/${media.sid}`;
+  const answer = await fetch(KEYSIDE_URL + path, { redirect: "manual" });
+  assert.equal(answer.status, 307);
+  assert.match(answer.headers.get("location"), /^https:\/\/mms\.twiliocdn\.com\//);
+  await assertKeyOf("GET", path);
+});
+
+shows("status", "the state of a message is read", async () => {
+  assert.equal((await client.messages("SM0").fetch()).status, "delivered");
+  await assertKeyOf("GET", `${ACCOUNT}/Messages/SM0.json`);
+});
+
+testRefusals("twilio (Node)", send, (error) => {
+  assert.ok(error instanceof twilio.RestException, error);
+  assert.equal(error.code, { 401: 20003, 429: 20429 }[error.status] ?? error.status);
+  return { status: error.status, words: error.message };
+});

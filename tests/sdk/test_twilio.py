@@ -1,18 +1,19 @@
-"""twilio for Python, sending through Keyside. The SDK has no credential, only the address of the sidecar."""
+"""twilio for Python, through Keyside. The SDK has no credential, only the address of the sidecar."""
 
-import json
 import os
-import ssl
+import re
 import unittest
-import urllib.request
 
+import requests
 from twilio.base.exceptions import TwilioRestException
 from twilio.http.http_client import TwilioHttpClient
 from twilio.rest import Client
 
+from behaviours import RECIPIENT, Refusals, sent, shows, the_key_of
+
 KEYSIDE = os.environ["KEYSIDE_URL"]
-SANDBOX = os.environ["SANDBOX_URL"]
-FINGERPRINT = os.environ["KEY_FINGERPRINT"]
+ACCOUNT = f"/2010-04-01/Accounts/{os.environ['ACCOUNT_SID']}"
+FROM = f"whatsapp:+{os.environ['SENDER']}"
 TEXT = "Ünïcode and a \N{ROCKET}"
 
 
@@ -20,38 +21,50 @@ class ThroughKeyside(TwilioHttpClient):
     """The hook of the SDK for a custom client puts the sidecar in the place of the provider."""
 
     def request(self, method, url, *args, **kwargs):
-        return super().request(method, url.replace("https://api.twilio.com", KEYSIDE), *args, **kwargs)
+        return super().request(method, re.sub(r"^https://\w+\.twilio\.com", KEYSIDE, url), *args, **kwargs)
 
 
-def seen_by_sandbox(what):
-    tls = ssl.create_default_context(cafile=os.environ["SANDBOX_CA"])
-    with urllib.request.urlopen(f"{SANDBOX}/_sandbox/{what}", context=tls, timeout=10) as answer:
-        return json.load(answer)
+class Twilio(Refusals, unittest.TestCase):
+    SDK = "twilio (Python)"
+    ERROR = TwilioRestException
 
-
-class Twilio(unittest.TestCase):
     def setUp(self):
         http = ThroughKeyside(timeout=20)
         self.addCleanup(http.session.close)
-        self.client = Client(os.environ["ACCOUNT_SID"], "none", http_client=http)
+        self.client = Client("ACffffffffffffffffffffffffffffffff", "none", http_client=http)
 
-    def send(self, to):
-        return self.client.messages.create(from_="whatsapp:+15550001111", to=f"whatsapp:+{to}", body=TEXT)
+    def send(self, to, sender, **more):
+        return self.client.messages.create(from_=f"whatsapp:+{sender}", to=f"whatsapp:+{to}", body=TEXT, **more)
 
-    def test_a_message_is_sent_with_the_true_key(self):
-        message = self.send("15550001234")
-        sent = next(one for one in seen_by_sandbox("sends") if one["wamid"] == message.sid)
-        self.assertEqual((sent["body"]["Body"], sent["token"]), (TEXT, FINGERPRINT))
+    def told(self, error):
+        self.assertEqual(error.code, {401: 20003, 429: 20429}.get(error.status, error.status))
+        return error.status, error.msg
 
-    def test_errors_are_the_sdks_own(self):
-        # Recipients for which the provider refuses the key, and reports a throttle.
-        for to, status, code in [("15550000190", 401, 20003), ("15550130429", 429, 20429)]:
-            with self.subTest(code=code):
-                with self.assertRaises(TwilioRestException) as raised:
-                    self.send(to)
-                self.assertEqual((raised.exception.status, raised.exception.code), (status, code))
-                seen = [one for one in seen_by_sandbox("requests") if one["path"].endswith("/Messages.json")][-1]
-                self.assertEqual((seen["status"], seen["scheme"], seen["token"]), (status, "basic", FINGERPRINT))
+    @shows("send")
+    def test_a_message_is_sent(self):
+        message = self.send(RECIPIENT, os.environ["SENDER"])
+        self.assertEqual(sent(message.sid)["Body"], TEXT)
+
+    @shows("media out")
+    def test_a_picture_is_sent_by_its_url(self):
+        message = self.send(RECIPIENT, os.environ["SENDER"], media_url=["https://example.com/cat.png"])
+        self.assertEqual(sent(message.sid)["MediaUrl"], "https://example.com/cat.png")
+
+    @shows("media in")
+    def test_media_of_a_received_message_is_described_and_its_bytes_are_at_a_signed_url(self):
+        [media] = self.client.messages("MM0").media.list()
+        self.assertEqual(self.client.messages("MM0").media(media.sid).fetch().content_type, "image/png")
+        # The MediaUrl0 of an event, with the scheme and host of the sidecar.
+        path = f"{ACCOUNT}/Messages/MM0/Media/{media.sid}"
+        answer = requests.get(KEYSIDE + path, allow_redirects=False, timeout=20)
+        self.assertEqual(answer.status_code, 307)
+        self.assertTrue(answer.headers["Location"].startswith("https://mms.twiliocdn.com/"), answer.headers)
+        self.assertEqual(the_key_of(path), os.environ["KEY_FINGERPRINT"])
+
+    @shows("status")
+    def test_the_state_of_a_message_is_read(self):
+        self.assertEqual(self.client.messages("SM0").fetch().status, "delivered")
+        self.assertEqual(the_key_of(f"{ACCOUNT}/Messages/SM0.json"), os.environ["KEY_FINGERPRINT"])
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import tempfile
 
 HERE = pathlib.Path(__file__).resolve()
 sys.path.insert(0, str(HERE.parent.parent))
-from stand import about_account, answers, configuration_in, connects, program, wait_for  # noqa: E402
+from stand import about_account, answers, configuration_in, connects, program, wait_for, with_route  # noqa: E402
 
 SANDBOX, KEYSIDE, MEDIA = "127.0.0.1", "127.0.0.2", "127.0.0.3"
 LISTEN = f"""\
@@ -54,6 +54,8 @@ HOSTS = {
     "twilio": {"api.twilio.com": SANDBOX},
     "vonage": {"api.nexmo.com": SANDBOX},
     "messagebird": {"conversations.messagebird.com": SANDBOX},
+    "plivo": {"api.plivo.com": SANDBOX},
+    "zenvia": {"api.zenvia.com": SANDBOX},
 }
 
 
@@ -70,7 +72,9 @@ def main(keyside, provider, variable, command):
         said = directory / "sandbox.log"
         wait_for("the sandbox", lambda: "Recipients" in said.read_text() and connects(443, SANDBOX))
 
-        account = META.format(dir=directory) if provider == "meta" else with_real_hosts(configuration_in(said.read_text()))
+        account = META.format(dir=directory)
+        if provider != "meta":
+            account = with_route(with_real_hosts(configuration_in(said.read_text())), provider)
         config = directory / "proxy.toml"
         config.write_text(LISTEN.format(dir=directory) + account)
         made = subprocess.run([keyside, "ca", directory / "ca", "--config", config], check=True, capture_output=True, text=True)
@@ -80,7 +84,7 @@ def main(keyside, provider, variable, command):
         running.enter_context(program(directory, keyside, "run", "--config", config))
         wait_for("keyside", lambda: answers("http://127.0.0.1:9900/readyz"))
 
-        own = {} if provider == "meta" else about_account(account)
+        own = {} if provider == "meta" else about_account(account, provider)
         environment = dict(os.environ, SANDBOX_URL=f"https://{SANDBOX}", SANDBOX_CA=str(sandbox / "ca.pem"), **own)
         for other in TRUST_VARIABLES:
             environment.pop(other, None)

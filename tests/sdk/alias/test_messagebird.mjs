@@ -1,24 +1,41 @@
 // messagebird for Node in alias mode: its address is a constant.
 import assert from "node:assert/strict";
-import test from "node:test";
 import messagebird from "messagebird";
 
-import { askSandbox } from "../sandbox.mjs";
+import { assertKeyOf, behavioursOf, RECIPIENT, sent, testRefusals } from "../behaviours.mjs";
 
-const create = messagebird.initClient ?? messagebird.default ?? messagebird;
-const client = create("none");
-const send = (to) =>
+const { SENDER } = process.env;
+const TEXT = "Ünïcode and a 🚀";
+
+const { conversations } = messagebird.initClient("none");
+const answerTo = (method, ...parameters) =>
   new Promise((resolve, reject) => {
-    const message = { from: "15550001111", to, type: "text", content: { text: "Hello" } };
-    client.conversations.send(message, (error, answer) => (error ? reject(error) : resolve(answer)));
+    conversations[method](...parameters, (error, answer) => (error ? reject(error) : resolve(answer)));
   });
+const send = (to, from) => answerTo("send", { from, to, type: "text", content: { text: TEXT } });
+const shows = behavioursOf("messagebird (Node)");
 
-test("a message is sent with the true key", async () => {
-  const answer = await send("15550001234");
-  const sent = (await askSandbox("GET", "sends")).find((one) => one.wamid === answer.id);
-  assert.deepEqual([sent.body.content.text, sent.token], ["Hello", process.env.KEY_FINGERPRINT]);
+shows("send", "a message is sent, and a conversation started and continued", async () => {
+  assert.equal((await sent((await send(RECIPIENT, SENDER)).id)).content.text, TEXT);
+  const message = { channelId: SENDER, type: "text", content: { text: TEXT } };
+  const conversation = await answerTo("start", { ...message, to: RECIPIENT });
+  const reply = await answerTo("reply", conversation.id, message);
+  assert.equal((await sent(reply.id)).content.text, TEXT);
 });
 
-test("an error of the provider is the SDK's own", async () => {
-  await assert.rejects(send("15550130429"), (error) => error.errors?.length > 0 || error.statusCode === 429);
+shows("media out", "a picture is sent by its URL", async () => {
+  const content = { image: { url: "https://example.com/cat.png" } };
+  const { id } = await answerTo("send", { from: SENDER, to: RECIPIENT, type: "image", content });
+  assert.deepEqual((await sent(id)).content, content);
+});
+
+shows("status", "the state of a message is read", async () => {
+  assert.equal((await answerTo("readMessage", "1")).status, "delivered");
+  await assertKeyOf("GET", "/v1/messages/1");
+});
+
+// An answer without `errors` is a success for this SDK, whatever its status.
+testRefusals("messagebird (Node)", send, (error) => {
+  assert.match(error.message, /^api error\(s\): /);
+  return { status: error.statusCode, words: error.message };
 });
