@@ -11,15 +11,14 @@ BEHAVIOURS = ("send", "media in", "media out", "read", "status", "refused key", 
 
 OUTSIDE = "events have a URL of media outside the API"
 ONLY_EVENTS = "the provider tells states by events alone"
-NO_REQUEST = "the provider has no request for it"
 NO_METHOD = "the SDK has no method for it"
 
 # The cells that an SDK cannot have, with the reason. `read` is "mark as read" or the sign of typing.
 ABSENT = {
     "pywa": {"status": ONLY_EVENTS},
     "whatsapp-api-js": {"status": ONLY_EVENTS},
-    "twilio (Python)": {"read": NO_REQUEST},
-    "twilio (Node)": {"read": NO_REQUEST},
+    "twilio (Python)": {},
+    "twilio (Node)": {},
     "vonage (Python)": {"status": ONLY_EVENTS},
     "@vonage/messages": {"status": ONLY_EVENTS},
     "infobip-api-python-client": {"media in": NO_METHOD, "read": NO_METHOD},

@@ -41,6 +41,11 @@ shows("media in", "media of a received message is described, and its bytes are a
   await assertKeyOf("GET", path);
 });
 
+shows("read", "the sign of typing is shown", async () => {
+  await client.messaging.v2.typingIndicator.create({ channel: "whatsapp", messageId: "SM0" });
+  await assertKeyOf("POST", "/v2/Indicators/Typing.json");
+});
+
 shows("status", "the state of a message is read", async () => {
   assert.equal((await client.messages("SM0").fetch()).status, "delivered");
   await assertKeyOf("GET", `${ACCOUNT}/Messages/SM0.json`);

@@ -61,6 +61,11 @@ class Twilio(Refusals, unittest.TestCase):
         self.assertTrue(answer.headers["Location"].startswith("https://mms.twiliocdn.com/"), answer.headers)
         self.assertEqual(the_key_of(path), os.environ["KEY_FINGERPRINT"])
 
+    @shows("read")
+    def test_the_sign_of_typing_is_shown(self):
+        self.client.messaging.v2.typing_indicator.create(channel="whatsapp", message_id="SM0")
+        self.assertEqual(the_key_of("/v2/Indicators/Typing.json", "POST"), os.environ["KEY_FINGERPRINT"])
+
     @shows("status")
     def test_the_state_of_a_message_is_read(self):
         self.assertEqual(self.client.messages("SM0").fetch().status, "delivered")
