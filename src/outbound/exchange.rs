@@ -16,8 +16,8 @@
 //! | any other failure | none | the provider may have acted on the request |
 //! | every set of secrets refused | with secrets that come within the hold, in `hold.rs` | the refusals prove that nothing was done |
 //!
-//! A streamed body goes out once: the bytes are gone. Tries end: `send` makes at most three rounds, and
-//! each round at most two tries. The deadline of the exchange covers all tries together.
+//! A streamed body goes out once: the bytes are gone. Tries end: `send` makes at most two rounds and one more for each new
+//! secret within the hold, and each round at most two tries. The deadline of the exchange covers all tries together.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -114,20 +114,26 @@ impl Exchange<'_> {
         limits: Limits,
     ) -> Result<Option<(Answer, Meaning<'_>)>, OutboundError> {
         let clock_was_wrong = refused.as_ref().is_ok_and(|answer| answer.clock_was_wrong);
-        let mut live = self.hold.live.load_full();
         let is_swap = self.is_swap(sent);
-        if !clock_was_wrong && again.is_some() && (is_swap || other(&live, sent).is_none()) {
-            let until = if is_swap { until } else { Instant::now() };
-            live = self.hold.wait_for_newer(sent, until).await;
+        let copy = || again.as_ref().and_then(RequestBody::copy);
+        if let Some(body) = copy() {
+            let live = self.others_at_hand(sent, clock_was_wrong).await;
+            let other = if clock_was_wrong {
+                Some(sent)
+            } else {
+                other(&live, sent)
+            };
+            if let Some(other) = other
+                && let Some(taken) = self.try_others(other, sent, body, limits).await?
+            {
+                return Ok(Some(taken));
+            }
         }
-        let other = if clock_was_wrong {
-            Some(sent)
-        } else {
-            other(&live, sent)
-        };
-        let copy = again.as_ref().and_then(RequestBody::copy);
-        if let Some((other, body)) = other.zip(copy)
-            && let Some(taken) = self.try_others(other, sent, body, limits).await?
+        // After a swap the new secret is on its way, and an alarm comes only if it does not arrive.
+        if is_swap
+            && Instant::now() < until
+            && let Some(body) = copy()
+            && let Some(taken) = self.try_in_hold(sent, body, until, limits).await?
         {
             return Ok(Some(taken));
         }
@@ -138,16 +144,46 @@ impl Exchange<'_> {
         if let Ok(answer) = refused {
             hold::close(sent, answer).await;
         }
-        let Some(body) = again.filter(|_| !is_swap) else {
-            return Ok(None);
-        };
-        let live = self.hold.wait_for_newer(sent, until).await;
-        match live.newer_than(sent) {
-            Some(newer) => self.try_others(newer, sent, body, limits).await,
-            None if sent.credential().hold().refusal().is_none() && refused.is_ok() => {
-                self.try_others(sent, sent, body, limits).await
-            }
+        match again.filter(|_| !is_swap) {
+            Some(body) => self.try_in_hold(sent, body, until, limits).await,
             None => Ok(None),
+        }
+    }
+
+    /// Returns the generation with other secrets than the refused ones. Where none are at hand, the sources are looked at
+    /// once.
+    async fn others_at_hand(&self, sent: SecretSet<'_>, clock_was_wrong: bool) -> Arc<Generation> {
+        let live = self.hold.live.load_full();
+        if clock_was_wrong || other(&live, sent).is_some() {
+            return live;
+        }
+        self.hold.wait_for_newer(sent, Instant::now()).await
+    }
+
+    /// Waits for newer secrets than the refused ones, until `until` at most, and sends with them. A newer secret may be
+    /// refused as well, and the next one be good.
+    async fn try_in_hold(
+        &self,
+        refused: SecretSet<'_>,
+        body: RequestBody,
+        until: Instant,
+        limits: Limits,
+    ) -> Result<Option<(Answer, Meaning<'_>)>, OutboundError> {
+        let hold = refused.credential().hold();
+        let was_closed = hold.refusal().is_some();
+        let copy = body.copy();
+        let live = self.hold.wait_for_newer(refused, until).await;
+        let others = match live.newer_than(refused) {
+            Some(newer) => newer,
+            // The provider accepts the secret after all.
+            None if was_closed && hold.refusal().is_none() => refused,
+            None => return Ok(None),
+        };
+        match (self.try_others(others, refused, body, limits).await?, copy) {
+            (None, Some(body)) if Instant::now() < until => {
+                Box::pin(self.try_in_hold(others, body, until, limits)).await
+            }
+            (taken, _) => Ok(taken),
         }
     }
 
