@@ -345,7 +345,7 @@ fn after_a_refusal_the_log_names_the_secret_at_fault_and_the_reason() {
         (
             proof,
             app_secret,
-            "the app secret is not that of the token's app",
+            "the app secret is not that of the token's app: it was probably reset",
         ),
     ] {
         let is_refused = Arc::new(Mutex::new(false));

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::support::client::post;
 use crate::support::keyside::{Directory, Keyside, Setup};
+use crate::support::kubernetes::KubernetesSecretApi;
 use crate::support::manager::{Bao, ROOT};
 use crate::support::sandbox::Sandbox;
 use crate::support::upstream::Upstream;
@@ -123,6 +124,22 @@ fn a_replaced_secret_of_a_program_is_forgotten() {
     must_forget(&keyside, &old, &new, |new| {
         source.write("value", new);
     });
+}
+
+#[test]
+fn a_replaced_secret_of_a_cluster_is_forgotten() {
+    let upstream = Upstream::ok();
+    let (old, new) = (token("OLD"), token("NEW"));
+    let cluster = KubernetesSecretApi::start(&[("token", &old), ("other", &token("OTHER"))]);
+    let old_in_base64 = cluster.stored("token");
+    let setup = Setup::new(&upstream)
+        .envs(&cluster.environment())
+        .watch("off\"\nrefresh = \"1s");
+    let keyside = with_overlap(setup, "k8s:shop/acme#token");
+    must_forget(&keyside, &old, &new, |new| cluster.put("token", new));
+    if let Some(left) = copies(&keyside, &old_in_base64) {
+        assert_eq!(left, 0, "in the form in which the cluster sends it");
+    }
 }
 
 #[test]

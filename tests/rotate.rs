@@ -108,6 +108,21 @@ fn a_rotation_exchanges_proves_writes_and_revokes() {
 }
 
 #[test]
+fn a_credential_whose_secret_is_refused_or_missing_holds_up_no_rotation_of_another() {
+    let (_secrets, sandbox, keyside) = stand(
+        "[credential.other]\nprovider = \"test\"\ntoken = \"file:@DIR@/other\"\n[[route]]\ncredential = \"other\"\npath = \"/other\"\n\
+         [credential.absent]\nprovider = \"test\"\ntoken = \"file:@DIR@/absent\"\n[[route]]\ncredential = \"absent\"\npath = \"/absent\"\n",
+    );
+    keyside.dir().write("other", "EAANEVERISSUED");
+    let before = token(&keyside);
+    let done = rotate(&keyside, &[]);
+    assert_eq!(done.code, Some(0), "{}", done.output);
+    assert!(!is_good(&sandbox, &before), "the old token is dead");
+    assert!(is_good(&sandbox, &token(&keyside)));
+    assert_eq!(send(&keyside), 200);
+}
+
+#[test]
 fn a_dry_run_changes_nothing() {
     let (_secrets, _sandbox, keyside) = stand("");
     let said = rotate(&keyside, &["--dry-run"]);

@@ -15,7 +15,7 @@ use crate::support::keyside::{Directory, Finished, Keyside, Setup, finish};
 use crate::support::manager::{Bao, ROOT};
 use crate::support::sandbox::Sandbox;
 use crate::support::upstream::{After, Request, Upstream, Wire, json as json_answer};
-use crate::support::{APP_SECRET, MESSAGES, TOKEN, base64, contains, stretched};
+use crate::support::{APP_SECRET, MESSAGES, TOKEN, base64, contains, eventually, stretched};
 
 const SENDER: &str = "106540352242922";
 const TEXT: &str =
@@ -444,6 +444,53 @@ fn with_a_key_the_journal_is_sealed_in_the_state_folder() {
     let done = stand.run("revoke");
     assert_eq!(done.code, Some(0), "{}", done.output);
     assert_eq!(stand.alive(), [stand.token()]);
+}
+
+#[test]
+fn a_rotation_cut_off_is_told_until_it_is_at_its_end() {
+    for mut stand in [Stand::with_a_file(), Stand::with_a_key()] {
+        // Request 0 asks about the old token, request 2 about the new one.
+        assert!(stand.run_cut(2, Cut::KilledBefore));
+        stand.keyside.end(Signal::TERM);
+        stand.keyside.begin();
+        let found = || stand.keyside.status()["credentials"][0]["unfinished_rotations"].clone();
+        let is_told = || found()[0]["target"] == "acme";
+        assert!(eventually(Duration::from_secs(5), is_told), "{}", found());
+        let metric = "keyside_credential_rotation_unfinished";
+        assert_eq!(stand.keyside.metric(metric, &[]), 1.0);
+        let ready = stand.keyside.ask_admin(&get("/readyz?route=acme"));
+        assert_eq!(ready.status, 200);
+        let status = || {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_keyside"));
+            let admin = stand.keyside.admin().to_string();
+            command.args(["status", "--check", "--admin", &admin]);
+            finish(&mut command, Duration::from_secs(10))
+        };
+        let strict = || {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_keyside"));
+            command.args(["check", "--strict", "--config"]);
+            command.arg(stand.keyside.dir().join("rotate.toml"));
+            finish(&mut command, Duration::from_secs(10))
+        };
+        let [status_said, check_said] = [status(), strict()];
+        assert_eq!((status_said.code, check_said.code), (Some(1), Some(1)));
+        for text in [
+            &status_said.output,
+            &check_said.output,
+            &ready.text(),
+            &stand.keyside.log(),
+        ] {
+            assert!(text.contains("`keyside rotate acme` again"), "{text}");
+            assert!(text.contains("`keyside revoke acme`"), "{text}");
+            stand.must_show_no_token(text);
+        }
+        let done = stand.run("rotate");
+        assert_eq!(done.code, Some(0), "{}", done.output);
+        let is_over = || found() == json!([]);
+        assert!(eventually(Duration::from_secs(5), is_over), "{}", found());
+        assert_eq!(stand.keyside.metric(metric, &[]), 0.0);
+        assert_eq!(status().code, Some(0), "{}", status().output);
+    }
 }
 
 #[test]

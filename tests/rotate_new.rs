@@ -219,14 +219,17 @@ fn a_dry_run_tells_what_would_fail() {
             "acme",
             "--dry-run",
             "--place",
-            "env:NOT_WRITABLE",
+            "systemd:acme-token",
             "--config",
         ])
         .arg(keyside.dir().join("proxy.toml"))
         .args(["--admin", &keyside.admin().to_string()]);
     let said = finish(&mut command, Duration::from_secs(20));
     assert_eq!(said.code, Some(1), "{}", said.output);
-    assert!(said.output.contains("cannot be written"), "{}", said.output);
+    let by_hand = "by hand: write the file that LoadCredential=acme-token:";
+    for text in ["cannot be written", by_hand] {
+        assert!(said.output.contains(text), "{text}: {}", said.output);
+    }
 }
 
 #[test]

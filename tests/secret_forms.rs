@@ -28,6 +28,23 @@ fn a_value_that_plainly_is_no_token_is_refused_with_a_hint_and_never_repeated() 
         (format!("Bearer {CANARY}"), "authorization scheme"),
         (format!("\"{CANARY}\""), "without quotes"),
         ("0123456789abcdef0123456789abcdef".to_owned(), "app secret"),
+        (format!("token:{CANARY}"), "around the access token"),
+        (format!("{CANARY},"), "comma"),
+        (format!("{CANARY}\\n"), "backslash"),
+        (format!("({CANARY})"), "bracket"),
+        (format!("Bearer%20{CANARY}"), "percent-encoded"),
+        (
+            format!("https://graph.facebook.com/me?access_token={CANARY}"),
+            "URL",
+        ),
+        ("vault:secret/Gm0PX4#token".to_owned(), "reference"),
+        ("/run/secrets/Gm0PX4/token".to_owned(), "path of a file"),
+        ("106540352242922".to_owned(), "number"),
+        ("634974688087057|a1Gm0PX4b2".to_owned(), "of an app"),
+        (
+            "eyJhbGciOiJIUzI1NiJ9.eyJHbTBQWDQiOjF9.sGm0PX4ig".to_owned(),
+            "JSON Web Token",
+        ),
     ];
     for (value, hint) in table {
         let done = Setup::new(&upstream)

@@ -1,9 +1,11 @@
 //! App secrets are replaced while events arrive, and none is lost or let through.
 
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::support::client::Client;
+use crate::support::keyside::finish;
 use crate::support::webhook::{application, event, setup, signature, with_credential};
 use crate::support::{APP_SECRET, eventually};
 
@@ -76,6 +78,32 @@ fn no_event_is_refused_and_no_forgery_accepted_while_the_secret_is_replaced() {
         "{} of {sent}",
         application.arrivals()
     );
+}
+
+#[test]
+fn an_overlap_that_ends_while_events_need_it_is_an_alarm_before_its_end() {
+    let application = application();
+    let keyside = with_credential(&application, "overlap = \"6s\"").start();
+    let is_taken = |secret: &str| {
+        let signed = event(&[&signature(secret, b"{}")], b"{}");
+        keyside.event(&signed).status == 200
+    };
+    let told = || keyside.status()["credentials"][0]["overlap_concerns"].to_string();
+    keyside.dir().write("app_secret", NEXT);
+    assert_eq!(keyside.reload().status, 200);
+    assert!(is_taken(APP_SECRET));
+    assert_eq!(told(), "[]", "there is time left");
+    let is_told = || is_taken(APP_SECRET) && told().contains("events are still signed with it");
+    assert!(eventually(Duration::from_secs(6), is_told), "{}", told());
+    assert!(is_taken(APP_SECRET), "before the end");
+    let log = keyside.log();
+    assert!(log.contains("events are still signed with it"), "{log}");
+    let mut status = Command::new(env!("CARGO_BIN_EXE_keyside"));
+    status.args(["status", "--check", "--admin", &keyside.admin().to_string()]);
+    let status = finish(&mut status, Duration::from_secs(10));
+    assert_eq!(status.code, Some(1), "{}", status.output);
+    let is_over = || !is_taken(APP_SECRET) && told() == "[]";
+    assert!(eventually(Duration::from_secs(6), is_over), "{}", told());
 }
 
 #[test]

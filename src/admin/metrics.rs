@@ -69,6 +69,9 @@ impl Exposition {
             .set_kept_back(name, credential.kept_back().is_some());
         self.credentials
             .set_sends_previous(name, credential.in_use().is_previous());
+        let unfinished = credential.unfinished_rotations();
+        self.credentials
+            .set_rotation_unfinished(name, !unfinished.is_empty());
     }
 
     fn set_limits(&self, route: &Route) {

@@ -6,7 +6,7 @@ use crate::credential::Credential;
 use crate::inbound::WebhookEndpoint;
 use crate::outbound::policy::Route;
 use crate::query;
-use crate::reload::Live;
+use crate::reload::{Live, overlap_concerns};
 
 /// The subject of a question about readiness, from the query of `/readyz`.
 #[derive(Debug, PartialEq, Eq)]
@@ -134,7 +134,7 @@ fn state_of_route(route: &Route, live: &Live) -> State {
     }
     State {
         obstacles,
-        concerns: concerns_of(credential, &subject),
+        concerns: concerns_of(credential, &subject, live),
     }
 }
 
@@ -142,7 +142,7 @@ fn state_of_webhook(webhook: &WebhookEndpoint, live: &Live) -> State {
     let credential = &webhook.credential;
     let subject = format!("webhook {}", webhook.name);
     let mut state = State {
-        concerns: concerns_of(credential, &subject),
+        concerns: concerns_of(credential, &subject, live),
         ..State::default()
     };
     if !webhook.verifier.has_keys() {
@@ -157,7 +157,7 @@ fn state_of_webhook(webhook: &WebhookEndpoint, live: &Live) -> State {
     state
 }
 
-fn concerns_of(credential: &Credential, subject: &str) -> Vec<String> {
+fn concerns_of(credential: &Credential, subject: &str, live: &Live) -> Vec<String> {
     let name = &credential.name;
     let kept_back = credential.kept_back().into_iter().flat_map(|kept_back| {
         kept_back.reasons().into_iter().map(|reason| {
@@ -173,7 +173,30 @@ fn concerns_of(credential: &Credential, subject: &str) -> Vec<String> {
              the previous one"
         )
     });
-    kept_back.chain(sends_previous).collect()
+    let unfinished = credential.unfinished_rotations().all();
+    let unfinished = unfinished.into_iter().map(|rotation| {
+        let target = rotation.target;
+        format!(
+            "{subject}: {} of {target} was cut off: run `keyside rotate {target}` again, or `keyside revoke {target}`",
+            rotation.author
+        )
+    });
+    let renewal = credential.renewal().problem().map(|problem| {
+        let failure = problem.step.failure();
+        format!(
+            "{subject}: credential {name}: {failure}: {}",
+            problem.reason
+        )
+    });
+    let overlap = overlap_concerns(live, credential)
+        .into_iter()
+        .map(|concern| format!("{subject}: credential {name}: {concern}"));
+    kept_back
+        .chain(sends_previous)
+        .chain(unfinished)
+        .chain(renewal)
+        .chain(overlap)
+        .collect()
 }
 
 #[cfg(test)]

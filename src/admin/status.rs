@@ -13,10 +13,11 @@ use super::status_query::StatusQuery;
 use crate::audit::AuditStatus;
 use crate::config::{SharedLimits, WebhookConfig};
 use crate::credential::{
-    Credential, KeptBack, Previous, RenewalProblem, SecretVersion, Slot, Verdict, Verification,
+    Credential, KeptBack, Previous, RenewalProblem, SecretVersion, Slot, UnfinishedRotation,
+    Verdict, Verification,
 };
 use crate::outbound::policy::Route;
-use crate::reload::{AGE_WARNING_SHARE, LastReload, Live, concerns};
+use crate::reload::{AGE_WARNING_SHARE, LastReload, Live, concerns, overlap_concerns};
 use crate::shared::SharedServer;
 use crate::state::State;
 use crate::tls::Stage;
@@ -160,6 +161,8 @@ fn credential_status(credential: &Credential, live: &Live) -> Value {
         .iter()
         .map(PreviousStatus::new)
         .collect();
+    let unfinished = credential.unfinished_rotations().all();
+    let unfinished: Vec<_> = unfinished.iter().map(unfinished_status).collect();
     let verification = credential.verification();
     let facts = verification.as_ref().and_then(|found| found.facts());
     let concerns = facts
@@ -173,6 +176,8 @@ fn credential_status(credential: &Credential, live: &Live) -> Value {
         "unread": unread,
         "kept_back": credential.kept_back().map(kept_back_status),
         "renewal_problem": credential.renewal().problem().map(|problem| renewal_status(&problem)),
+        "unfinished_rotations": unfinished,
+        "overlap_concerns": overlap_concerns(live, credential),
         "refused_by_provider": is_refused,
         "sends": if credential.in_use().is_previous() { "previous" } else { "current" },
         "check": verification.map(|verification| verification_status(&verification)),
@@ -183,7 +188,7 @@ fn credential_status(credential: &Credential, live: &Live) -> Value {
     })
 }
 
-/// Returns the reasons for which newer secrets are not in use.
+/// Returns the failure of a renewal.
 fn renewal_status(problem: &RenewalProblem) -> Value {
     json!({
         "step": problem.step.failure(),
@@ -192,6 +197,17 @@ fn renewal_status(problem: &RenewalProblem) -> Value {
     })
 }
 
+/// Returns a rotation that nobody has brought to its end.
+fn unfinished_status(rotation: &UnfinishedRotation) -> Value {
+    json!({
+        "target": rotation.target,
+        "author": rotation.author,
+        "began": unix(rotation.began),
+        "journal": rotation.journal,
+    })
+}
+
+/// Returns the reasons for which newer secrets are not in use.
 fn kept_back_status(kept_back: &KeptBack) -> Value {
     json!({ "since": unix(kept_back.since), "reasons": kept_back.reasons() })
 }

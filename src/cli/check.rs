@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -15,6 +16,7 @@ use crate::audit::check_writable;
 use crate::config::{Candidate, CandidateError, Config, ConfigFile};
 use crate::credential::Verdict;
 use crate::reload::{Live, LoadError, load, load_config, questions, verify_all};
+use crate::rotation::look_ahead;
 
 /// The options of `keyside check`.
 #[derive(Debug, clap::Args)]
@@ -86,6 +88,8 @@ pub(super) async fn run(args: CheckArgs) -> ExitCode {
         super::harden();
         match load(&file, None, &super::unread_metrics()).await {
             Ok(live) => {
+                let live = Arc::new(live);
+                look_ahead(&live).await;
                 let mut report = if args.online {
                     online(&live).await
                 } else {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::rotate::{Failure, RotateArgs, journal_place, say_found, worker};
+use super::rotate::{Failure, RotateArgs, say_found, worker};
 use super::sidecars::sends_with;
 use crate::audit::Audit;
 use crate::credential::source::PlaceError;
@@ -21,7 +21,7 @@ pub(super) async fn dry_run(
 ) -> Result<(), Failure> {
     let target =
         Target::find(live, &args.name, args.place.as_deref()).map_err(RotationError::Unchanged)?;
-    let journal = journal_place(live, &target)?;
+    let journal = JournalPlace::of(live, &target)?;
     if let Some(record) = journal.look()? {
         say_found(&record);
     }

@@ -126,6 +126,8 @@ fn of_credential(credential: &Value) -> Vec<Problem> {
     wrong
         .chain(provider_problems(credential, &name))
         .chain(renewal_problem(credential))
+        .chain(list(&credential["unfinished_rotations"]).map(unfinished_rotation))
+        .chain(overlap_problems(credential))
         .chain(age_problems(credential))
         .map(|problem| Problem {
             text: format!("{name}: {}", problem.text),
@@ -182,21 +184,31 @@ fn provider_problems(credential: &Value, name: &str) -> Vec<Problem> {
     let check = &credential["check"];
     let mut problems = Vec::new();
     let reason = reason(check);
+    let apply = applying(credential);
     if check["result"] == "refused" || credential["refused_by_provider"] == true {
         problems.push(Problem::wrong(format!(
-            "the provider refuses the secret: put a new secret in its place and reload{reason}"
+            "the provider refuses the secret: put a new secret in its place and {apply}{reason}"
         )));
     }
     if credential["sends"] == "previous" {
-        problems.push(Problem::wrong(
+        problems.push(Problem::wrong(format!(
             "the provider refuses the newest secret, so requests carry the previous one until a good secret is \
-             there: put one in its place and reload",
-        ));
+             there: put one in its place and {apply}"
+        )));
     }
     if let Some(left) = check["ends_in_seconds"].as_u64() {
         problems.extend(end_problem(left, name));
     }
     problems
+}
+
+/// Returns how a new value of a credential's secrets comes into use.
+fn applying(credential: &Value) -> &'static str {
+    let mut secrets = list(&credential["secrets"]);
+    match secrets.any(|secret| text(&secret["reference"]).starts_with("env:")) {
+        true => "restart: the environment of a running process never changes",
+        false => "reload",
+    }
 }
 
 /// Returns the failure of the last renewal.
@@ -208,6 +220,23 @@ fn renewal_problem(credential: &Value) -> Option<Problem> {
         text(&problem["step"]),
         moment(&problem["since"])
     )))
+}
+
+/// Returns a rotation that was cut off, with the commands that bring it to its end.
+fn unfinished_rotation(rotation: &Value) -> Problem {
+    let target = text(&rotation["target"]);
+    Problem::wrong(format!(
+        "{} of `{target}`, begun {}, was cut off, and two secrets may be alive: run `keyside rotate {target}` again to bring it \
+         to its end, or `keyside revoke {target}` to revoke what is not in place; the journal is {}",
+        text(&rotation["author"]),
+        moment(&rotation["began"]),
+        text(&rotation["journal"])
+    ))
+}
+
+/// Returns the previous secrets that are still needed near the end of their overlap.
+fn overlap_problems(credential: &Value) -> impl Iterator<Item = Problem> {
+    list(&credential["overlap_concerns"]).map(|concern| Problem::wrong(text(concern)))
 }
 
 /// Returns what to know about secrets that are in use without proof.

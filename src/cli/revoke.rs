@@ -3,13 +3,11 @@
 use std::process::ExitCode;
 
 use super::config::ConfigArgs;
-use super::rotate::{
-    Failure, fail, journal_place, open_audit, report, say_found, use_everywhere, worker,
-};
+use super::rotate::{Failure, fail, open_audit, report, say_found, use_everywhere, worker};
 use super::sidecars::DEFAULT_ADMIN;
 use crate::audit::Audit;
 use crate::reload::Live;
-use crate::rotation::{Intent, Obstacle, Resumed, Rotation, RotationError, Target};
+use crate::rotation::{Intent, JournalPlace, Obstacle, Resumed, Rotation, RotationError, Target};
 
 /// The options of `keyside revoke`.
 #[derive(Debug, clap::Args)]
@@ -43,7 +41,7 @@ pub(super) async fn run(args: RevokeArgs) -> ExitCode {
 
 async fn revoke(args: &RevokeArgs, live: &Live, audit: &Audit) -> Result<(), Failure> {
     let target = Target::find(live, &args.name, None).map_err(RotationError::Unchanged)?;
-    let place = journal_place(live, &target)?;
+    let place = JournalPlace::of(live, &target)?;
     let nothing = format!("Nothing is left to revoke: no rotation has left a journal at {place}.");
     let mut rotation = Rotation::open(live, target, place, worker("revoke", audit)).await?;
     let Some(record) = rotation.record() else {

@@ -17,8 +17,8 @@ use crate::config::Reference;
 use crate::credential::source::{Place, read_all};
 use crate::reload::Live;
 use crate::rotation::{
-    Author, Finished, Intent, JournalError, JournalPlace, Obstacle, Record, Resumed, Rotation,
-    RotationError, Target, Worker,
+    Author, Finished, Intent, JournalPlace, Obstacle, Record, Resumed, Rotation, RotationError,
+    Target, Worker,
 };
 use crate::secret::{Fingerprint, Secret};
 
@@ -144,12 +144,6 @@ pub(super) fn worker(command: &str, audit: &Audit) -> Worker {
     }
 }
 
-/// Returns the place of the journal of a secret.
-pub(super) fn journal_place(live: &Live, target: &Target) -> Result<JournalPlace, JournalError> {
-    let variable = |name: &str| std::env::var_os(name).map(Into::into);
-    JournalPlace::choose(live, target, variable)
-}
-
 /// Checks the options, and returns the source of the new secret.
 fn new_secret(args: &RotateArgs) -> Result<Option<NewSecret>, String> {
     if let Some(place) = &args.place {
@@ -206,7 +200,7 @@ async fn rotate(
     let live = super::load(&args.config.clone().file(), None, &super::unread_metrics()).await?;
     let target =
         Target::find(&live, &args.name, args.place.as_deref()).map_err(RotationError::Unchanged)?;
-    let place = journal_place(&live, &target)?;
+    let place = JournalPlace::of(&live, &target)?;
     let mut rotation = Rotation::open(&live, target, place, worker("rotate", audit)).await?;
     if !rotation.is_kept() {
         complain!(
@@ -322,7 +316,7 @@ async fn resume(
 ) -> Result<Resume, Failure> {
     let target =
         Target::find(live, &args.name, args.place.as_deref()).map_err(RotationError::Unchanged)?;
-    let place = journal_place(live, &target)?;
+    let place = JournalPlace::of(live, &target)?;
     let mut rotation = Rotation::open(live, target, place, worker("rotate", audit)).await?;
     let Some(record) = rotation.record() else {
         return Ok(Resume::Begin);
@@ -355,14 +349,11 @@ pub(super) fn say_found(record: &Record) {
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap_or_default()
         .as_secs();
-    let author = match record.author {
-        Author::Command => "`keyside rotate`",
-        Author::Renewal => "`renew`",
-    };
     say!(
-        "A rotation of `{}.{}` that {author} began at {} is not at its end: going on with it.",
+        "A rotation of `{}.{}` that {} began at {} is not at its end: going on with it.",
         record.credential,
         record.secret,
+        record.author.shown(),
         moment(&began.into())
     );
 }

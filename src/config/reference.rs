@@ -132,6 +132,12 @@ impl fmt::Display for Reference {
 }
 
 impl Reference {
+    /// True for a source that never changes while the process runs: a new value takes a restart.
+    #[must_use]
+    pub fn is_fixed(&self) -> bool {
+        matches!(self, Self::Env(_))
+    }
+
     /// Returns true for a secret manager. Secret managers can fail at any time and recover without help.
     #[must_use]
     pub fn is_managed(&self) -> bool {

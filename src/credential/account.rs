@@ -14,10 +14,11 @@ use super::fault::CredentialFault;
 use super::forbidden::ForbiddenOperations;
 use super::hold::Hold;
 use super::kept_back::KeptBack;
-use super::previous::{LastMatch, Previous};
+use super::previous::{LastEvent, Previous};
 use super::proof::ProofCache;
 use super::renewal::Renewal;
 use super::slot::{SecretRole, Slot};
+use super::unfinished::UnfinishedRotations;
 use super::verification::Verification;
 use super::version::SecretVersion;
 use crate::config::ProofForm;
@@ -49,10 +50,12 @@ pub struct Credential {
     /// Replaced secret sets, the first fallback first.
     pub(super) previous: Vec<Previous>,
     pub(super) acceptance: Acceptance,
-    pub(super) last_match: Arc<LastMatch>,
+    pub(super) last_match: Arc<LastEvent>,
+    pub(super) last_forgery: Arc<LastEvent>,
     pub(super) forbidden: Arc<ForbiddenOperations>,
     pub(super) hold: Arc<Hold>,
     pub(super) renewal: Arc<Renewal>,
+    pub(super) unfinished: Arc<UnfinishedRotations>,
     /// The last answer about the newest secret set; the credentials of later loads share the cell while the
     /// secrets are equal.
     pub(super) verification: Arc<ArcSwapOption<Verification>>,
@@ -197,10 +200,22 @@ impl Credential {
         &self.renewal
     }
 
-    /// Returns the last signature of a webhook that a previous secret made.
+    /// Returns the rotations that a process began and did not bring to their end.
     #[must_use]
-    pub fn last_match(&self) -> &LastMatch {
+    pub fn unfinished_rotations(&self) -> &UnfinishedRotations {
+        &self.unfinished
+    }
+
+    /// Returns the last event that a previous secret signed.
+    #[must_use]
+    pub fn last_match(&self) -> &LastEvent {
         &self.last_match
+    }
+
+    /// Returns the last event whose signature none of the secrets makes.
+    #[must_use]
+    pub fn last_forgery(&self) -> &LastEvent {
+        &self.last_forgery
     }
 
     /// Returns the last answer of the provider about the newest secret set, if the provider was asked.

@@ -79,12 +79,18 @@ impl Credential {
             last_match: before
                 .map(|before| Arc::clone(&before.last_match))
                 .unwrap_or_default(),
+            last_forgery: before
+                .map(|before| Arc::clone(&before.last_forgery))
+                .unwrap_or_default(),
             hold,
             forbidden: before
                 .map(|before| Arc::clone(&before.forbidden))
                 .unwrap_or_default(),
             renewal: before
                 .map(|before| Arc::clone(&before.renewal))
+                .unwrap_or_default(),
+            unfinished: before
+                .map(|before| Arc::clone(&before.unfinished))
                 .unwrap_or_default(),
             verification,
             access,
@@ -194,9 +200,11 @@ impl Credential {
             previous: self.previous.clone(),
             acceptance: self.acceptance.copy(),
             last_match: Arc::clone(&self.last_match),
+            last_forgery: Arc::clone(&self.last_forgery),
             forbidden: Arc::clone(&self.forbidden),
             hold: Arc::clone(&self.hold),
             renewal: Arc::clone(&self.renewal),
+            unfinished: Arc::clone(&self.unfinished),
             verification: Arc::clone(&self.verification),
             access: Arc::clone(&self.access),
             proofs: ProofCache::default(),

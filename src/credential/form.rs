@@ -9,6 +9,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use zeroize::Zeroizing;
 
 use super::access::signing_key;
+use crate::config::Reference;
 use crate::provider::{SecretForm, SecretOrigin};
 use crate::secret::Secret;
 
@@ -46,6 +47,8 @@ fn not_a_value(value: &str) -> Option<&'static str> {
     if value.contains(['\r', '\n']) {
         // Only a key in PEM may have lines: every other secret becomes part of one line of a request.
         Some("it has lines, as a key in PEM has; put a value of one line there")
+    } else if value.parse::<Reference>().is_ok() || value.contains("://") {
+        Some("it is a reference or a URL; put the value that it leads to there")
     } else if value.starts_with("-----BEGIN ") {
         Some("it is a key or a certificate in PEM; put the secret itself there")
     } else if is_enclosed(value, "${", "}") || is_enclosed(value, "{{", "}}") {
@@ -79,6 +82,15 @@ fn not_random(value: &str) -> Option<&'static str> {
         Some(PLACEHOLDER)
     } else if value.contains(' ') {
         Some("it has a space inside, which no key or token has; put the key or token alone there")
+    } else if value.contains(PUNCTUATION) {
+        Some(
+            "it has a quotation mark, a comma, a semicolon, a bracket or a backslash, which no key or token has; put the key \
+             or token alone there",
+        )
+    } else if is_percent_encoded(value) {
+        Some("it is percent-encoded; put the decoded key or token there")
+    } else if is_path(value) {
+        Some("it is the path of a file; put what is in the file there, or the path behind file:")
     } else {
         None
     }
@@ -89,6 +101,18 @@ fn not_a_meta_token(value: &str) -> Option<&'static str> {
         Some("32 hex digits are an app secret; put the access token (EAA...) there")
     } else if decoded(value).is_some_and(|decoded| is_meta_token(&decoded)) {
         Some("it is base64 of an access token; put the decoded token (EAA...) there")
+    } else if holds_another_text(value, is_meta_token) {
+        Some("it has something around the access token; put the token (EAA...) alone there")
+    } else if is_number(value) {
+        Some("it is a number, as ids and phone numbers are; put the access token (EAA...) there")
+    } else if value.split_once('|').is_some_and(|(app, _)| is_number(app)) {
+        Some(
+            "it is the access token of an app, which may not send; put a System User's token (EAA...) there",
+        )
+    } else if is_jwt(value) {
+        Some(
+            "it is a JSON Web Token, which Meta does not make; put the access token (EAA...) there",
+        )
     } else {
         None
     }
@@ -99,6 +123,8 @@ fn not_an_app_secret(value: &str) -> Option<&'static str> {
         Some("EAA... is an access token; put the app secret (32 hex digits) there")
     } else if decoded(value).is_some_and(|decoded| is_app_secret(&decoded)) {
         Some("it is base64 of an app secret; put the decoded secret (32 hex digits) there")
+    } else if holds_another_text(value, is_app_secret) {
+        Some("it has something around the app secret; put the 32 hex digits alone there")
     } else {
         None
     }
@@ -128,6 +154,37 @@ fn is_app_secret(value: &str) -> bool {
     value.len() == 32 && value.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
+/// True for a value that has, between other characters, a run of letters and digits of a form.
+fn holds_another_text(value: &str, is_of_form: fn(&str) -> bool) -> bool {
+    let mut runs = value.split(|letter: char| !letter.is_ascii_alphanumeric());
+    !is_of_form(value) && runs.any(is_of_form)
+}
+
+/// True for digits, with a sign in front or without.
+fn is_number(value: &str) -> bool {
+    let digits = value.strip_prefix('+').unwrap_or(value);
+    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// True for the three parts of a JSON Web Token, the first of which begins as base64 of `{"` does.
+fn is_jwt(value: &str) -> bool {
+    value.starts_with("eyJ") && value.split('.').count() == 3
+}
+
+/// True for a text with an encoded byte, such as `%2B`.
+fn is_percent_encoded(value: &str) -> bool {
+    let mut parts = value.split('%').skip(1);
+    parts.any(|part| {
+        let digits = part.as_bytes().first_chunk::<2>();
+        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    })
+}
+
+/// True for a path from one of the usual folders. Base64 may begin with a slash as well.
+fn is_path(value: &str) -> bool {
+    FOLDERS.iter().any(|folder| value.starts_with(folder))
+}
+
 /// True for a text that stands for a value: in brackets, the name of a variable, or a value with a part cut off.
 fn is_placeholder(value: &str) -> bool {
     let is_reference = |sign: &str| {
@@ -149,6 +206,7 @@ fn is_stub(value: &str) -> bool {
         .map(|letter| letter.to_ascii_lowercase())
         .collect();
     is_one_letter(&word)
+        || DIGITS.starts_with(&word)
         || is_stub_of_token(&word)
         || STUBS.contains(&word.as_str())
         || (value.contains(['_', '-', ' ']) && word.starts_with("your"))
@@ -198,6 +256,14 @@ fn decoded(value: &str) -> Option<Zeroizing<String>> {
     Some(Zeroizing::new(text.trim().to_owned()))
 }
 
+/// Characters around values, and between them.
+const PUNCTUATION: [char; 13] = [
+    '"', '\'', '`', ',', ';', '<', '>', '(', ')', '[', ']', '{', '\\',
+];
+/// The folders that paths of secrets begin with.
+const FOLDERS: [&str; 9] = [
+    "/etc/", "/home/", "/mnt/", "/opt/", "/run/", "/tmp/", "/var/", "./", "~/",
+];
 const PLACEHOLDER: &str = "it is a placeholder or a shortened value; put the whole value there";
 /// Base64 with or without padding: a copy of a value may have lost the padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -211,7 +277,9 @@ const MIN_META_TOKEN: usize = 10;
 /// The digits in the order in which a person types them.
 const DIGITS: &str = "1234567890";
 /// The letters and digits of words that stand for a value.
-const STUBS: [&str; 21] = [
+const STUBS: [&str; 29] = [
+    "abc",
+    "abc123",
     "accesstoken",
     "apikey",
     "appsecret",
@@ -220,8 +288,12 @@ const STUBS: [&str; 21] = [
     "changeme",
     "dummy",
     "example",
+    "false",
     "fillme",
     "insertyourtoken",
+    "mysecret",
+    "mytoken",
+    "nil",
     "none",
     "null",
     "password",
@@ -230,8 +302,10 @@ const STUBS: [&str; 21] = [
     "replaceme",
     "secret",
     "tbd",
+    "test",
     "todo",
     "token",
+    "true",
     "undefined",
 ];
 
@@ -284,6 +358,59 @@ mod tests {
                 assert!(hint.contains(expected), "{form:?} {value}: {hint}");
                 assert!(!hint.contains("Gm0PX4"), "{form:?} {value}: {hint}");
             }
+        }
+    }
+
+    #[test]
+    fn what_is_around_a_value_or_leads_to_one_is_refused_with_a_hint() {
+        for (value, expected) in [
+            ("token:EAAGm0PX4ZCpsBAKz", "around"),
+            ("EAAGm0PX4ZCpsBAKz,", "comma"),
+            ("EAAGm0PX4ZCpsBAKz\"", "quotation mark"),
+            ("(EAAGm0PX4ZCpsBAKz)", "bracket"),
+            ("EAAGm0PX4ZCpsBAKz\\n", "backslash"),
+            ("{\"token\":\"EAAGm0PX4\"},", "quotation mark"),
+            ("Bearer%20EAAGm0PX4ZCpsBAKz", "percent-encoded"),
+            ("Authorization:EAAGm0PX4ZCpsBAKz", "around"),
+            ("export TOKEN=EAAGm0PX4ZCpsBAKz", "space"),
+            (
+                "https://graph.facebook.com/me?access_token=EAAGm0PX4ZCps",
+                "URL",
+            ),
+            ("file:/run/secrets/Gm0PX4/token", "reference"),
+            ("vault:secret/acme#token", "reference"),
+            ("op://vault/acme/token", "URL"),
+            ("/run/secrets/Gm0PX4/token", "path"),
+            ("./Gm0PX4.txt", "path"),
+            ("ENC[AES256_GCM,data:Gm0PX4,type:str]", "comma"),
+            ("106540352242922", "number"),
+            ("+15550001234", "number"),
+            ("634974688087057|Gm0PX4aHq1", "of an app"),
+            (
+                "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.dozjgNryP4J3jVmNHl0w5N",
+                "JSON Web Token",
+            ),
+            ("1234567890", "placeholder"),
+            ("my_token", "placeholder"),
+            ("nil", "placeholder"),
+        ] {
+            let hint = hint(SecretForm::MetaToken, SecretOrigin::Random, value);
+            let hint = hint.unwrap_or("none");
+            assert!(
+                hint.contains(expected) && hint.contains("put"),
+                "{value}: {hint}"
+            );
+            assert!(!hint.contains("Gm0PX4"), "{value}: {hint}");
+        }
+        for value in [
+            "app_secret:d41d8cd98f00b204e9800998ecf8427e",
+            "export APP_SECRET=d41d8cd98f00b204e9800998ecf8427e",
+            "d41d8cd98f00b204e9800998ecf8427e,",
+            "634974688087057|d41d8cd98f00b204e9800998ecf8427e",
+            "file:/run/secrets/app_secret",
+        ] {
+            let hint = hint(SecretForm::AppSecret, SecretOrigin::Random, value);
+            assert!(hint.is_some(), "{value}");
         }
     }
 

@@ -45,6 +45,7 @@ pub struct CredentialMetrics {
     usable: Family<CredentialLabel, Gauge>,
     kept_back: Family<CredentialLabel, Gauge>,
     sends_previous: Family<CredentialLabel, Gauge>,
+    rotation_unfinished: Family<CredentialLabel, Gauge>,
 }
 
 impl CredentialMetrics {
@@ -58,6 +59,7 @@ impl CredentialMetrics {
             usable: Family::default(),
             kept_back: Family::default(),
             sends_previous: Family::default(),
+            rotation_unfinished: Family::default(),
         };
         registry.register(
             "credential_age_seconds",
@@ -89,6 +91,11 @@ impl CredentialMetrics {
             "1 if requests are sent with the previous secret, because the provider refuses the newer one, else 0",
             metrics.sends_previous.clone(),
         );
+        registry.register(
+            "credential_rotation_unfinished",
+            "1 if a rotation was cut off and nobody has brought it to its end, else 0",
+            metrics.rotation_unfinished.clone(),
+        );
         metrics
     }
 
@@ -100,6 +107,7 @@ impl CredentialMetrics {
         self.usable.clear();
         self.kept_back.clear();
         self.sends_previous.clear();
+        self.rotation_unfinished.clear();
     }
 
     /// Sets the age of one secret.
@@ -144,6 +152,13 @@ impl CredentialMetrics {
         self.sends_previous
             .get_or_create(&label(credential))
             .set(i64::from(is_previous));
+    }
+
+    /// Sets whether a rotation of a credential's secret was cut off.
+    pub fn set_rotation_unfinished(&self, credential: &str, is_unfinished: bool) {
+        self.rotation_unfinished
+            .get_or_create(&label(credential))
+            .set(i64::from(is_unfinished));
     }
 }
 

@@ -20,17 +20,17 @@ pub struct Previous {
     pub(super) until: Instant,
 }
 
-/// The last signature of a webhook that a previous secret made.
+/// The time of the last event with a signature of some kind.
 #[derive(Debug, Default)]
-pub struct LastMatch(Mutex<Option<Instant>>);
+pub struct LastEvent(Mutex<Option<Instant>>);
 
-impl LastMatch {
-    /// Records a signature of now.
+impl LastEvent {
+    /// Records an event of now.
     pub fn note(&self) {
         *self.0.lock() = Some(Instant::now());
     }
 
-    /// Returns the time since the last signature; `None` if there was none.
+    /// Returns the time since the last event; `None` if there was none.
     #[must_use]
     pub fn age(&self) -> Option<Duration> {
         self.0.lock().map(|at| at.elapsed())

@@ -22,6 +22,8 @@ pub struct RenewalProblem {
 /// A step of a renewal that can fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RenewalStep {
+    /// The look ahead: the token is not due yet, and could not be renewed if it were.
+    Preparation,
     /// The exchange of the token, up to the use of the new one.
     Renewal,
     /// The revocation of the old token.
@@ -33,6 +35,7 @@ impl RenewalStep {
     #[must_use]
     pub fn failure(self) -> &'static str {
         match self {
+            Self::Preparation => "renewal impossible",
             Self::Renewal => "renewal failed",
             Self::Revocation => "revocation failed",
         }
@@ -42,6 +45,7 @@ impl RenewalStep {
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
+            Self::Preparation => "renewal_impossible",
             Self::Renewal => "renewal_failed",
             Self::Revocation => "revocation_failed",
         }

@@ -146,6 +146,11 @@ impl Inbound {
                 if has_body {
                     link.body_unread();
                 }
+                if let (InboundError::Forged(Forgery::SignatureWrong), Some(endpoint)) =
+                    (&error, endpoint)
+                {
+                    endpoint.credential.last_forgery().note();
+                }
                 let stray = || {
                     endpoint
                         .is_none()

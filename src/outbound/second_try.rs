@@ -16,8 +16,8 @@
 //! | any other failure | none | the provider may have acted on the request |
 //! | every set of secrets refused | with secrets that come within the hold, in `hold.rs` | the refusals prove that nothing was done |
 //!
-//! A streamed body goes out once: the bytes are gone. Tries end: `send` makes at most three rounds, and
-//! each round at most two tries of [`Exchange::send_with`]. The deadline of the exchange covers all tries together.
+//! A streamed body goes out once: the bytes are gone. Tries end: `send` makes at most two rounds and one more for each new
+//! secret within the hold, and each round at most two tries of [`Exchange::send_with`]. The deadline of the exchange covers all tries together.
 
 use std::sync::Arc;
 
@@ -119,8 +119,16 @@ impl Exchange<'_> {
         if let Some(taken) = self.try_secrets_at_hand(&refused).await? {
             return Ok(taken);
         }
+        // After a swap the new secret is on its way, and an alarm comes only if it does not arrive.
+        if refused.is_swap
+            && Instant::now() < refused.hold_end
+            && let Some(body) = refused.copy_of_body()
+            && let Some(taken) = self.try_in_hold(refused.secrets, body, &refused).await?
+        {
+            return Ok(taken);
+        }
         self.report_refusal(refused.secrets);
-        if let Some(taken) = self.try_secrets_after_hold(&mut refused).await? {
+        if let Some(taken) = self.try_in_closed_hold(&mut refused).await? {
             return Ok(taken);
         }
         match refused.refusal {
@@ -129,7 +137,7 @@ impl Exchange<'_> {
         }
     }
 
-    /// Tries the refused secrets with the right time, or else other secrets that are at hand or on the way.
+    /// Tries the refused secrets with the right time, or else other secrets that are at hand.
     async fn try_secrets_at_hand(
         &self,
         refused: &RefusedTry<'_>,
@@ -137,33 +145,29 @@ impl Exchange<'_> {
         let Some(body) = refused.copy_of_body() else {
             return Ok(None);
         };
+        let (secrets, limits) = (refused.secrets, refused.limits);
         if refused.clock_was_wrong() {
-            return self.try_secrets(refused.secrets, refused, body).await;
+            return self.try_secrets(secrets, secrets, body, limits).await;
         }
-        let live = self.live_with_others(refused).await;
-        match other(&live, refused.secrets) {
-            Some(other) => self.try_secrets(other, refused, body).await,
+        let live = self.live_with_others(secrets).await;
+        match other(&live, secrets) {
+            Some(other) => self.try_secrets(other, secrets, body, limits).await,
             None => Ok(None),
         }
     }
 
-    /// The generation in which to look for other secrets.
-    async fn live_with_others(&self, refused: &RefusedTry<'_>) -> Arc<Generation> {
-        let secrets = refused.secrets;
-        if refused.is_swap {
-            return self.hold.wait_for_newer(secrets, refused.hold_end).await;
-        }
+    /// The generation in which to look for other secrets than the refused ones.
+    async fn live_with_others(&self, refused: SecretSet<'_>) -> Arc<Generation> {
         let live = self.hold.live.load_full();
-        if other(&live, secrets).is_some() {
+        if other(&live, refused).is_some() {
             return live;
         }
         // A new secret may be at its source already: one look, without a further wait.
-        self.hold.wait_for_newer(secrets, Instant::now()).await
+        self.hold.wait_for_newer(refused, Instant::now()).await
     }
 
-    /// Waits in the hold, and tries the secrets that have come, or the refused ones if the provider accepts them
-    /// after all.
-    async fn try_secrets_after_hold(
+    /// Closes the hold, and waits there with the other requests. After a swap, the wait is over already.
+    async fn try_in_closed_hold(
         &self,
         refused: &mut RefusedTry<'_>,
     ) -> Result<Taken<'_>, OutboundError> {
@@ -174,33 +178,52 @@ impl Exchange<'_> {
         if let Ok(answer) = &mut refused.refusal {
             hold::close(secrets, answer).await;
         }
-        // After a swap, the wait is over already.
-        let body = refused.body.take().filter(|_| !refused.is_swap);
-        let Some(body) = body else {
-            return Ok(None);
-        };
-        let live = self.hold.wait_for_newer(secrets, refused.hold_end).await;
-        let is_open = secrets.credential().hold().refusal().is_none();
-        match live.newer_than(secrets) {
-            Some(newer) => self.try_secrets(newer, refused, body).await,
-            None if is_open && refused.refusal.is_ok() => {
-                self.try_secrets(secrets, refused, body).await
-            }
+        match refused.body.take().filter(|_| !refused.is_swap) {
+            Some(body) => self.try_in_hold(secrets, body, refused).await,
             None => Ok(None),
         }
     }
 
-    /// Sends with `secrets` after a refusal, and keeps to them if the provider accepts them.
+    /// Waits for newer secrets than `secrets`, or for the provider to accept them after all, and sends again. A newer
+    /// secret may be refused as well, and the next one be good.
+    async fn try_in_hold(
+        &self,
+        secrets: SecretSet<'_>,
+        body: RequestBody,
+        refused: &RefusedTry<'_>,
+    ) -> Result<Taken<'_>, OutboundError> {
+        let hold = secrets.credential().hold();
+        let was_closed = hold.refusal().is_some();
+        let copy = body.copy();
+        let live = self.hold.wait_for_newer(secrets, refused.hold_end).await;
+        let others = match live.newer_than(secrets) {
+            Some(newer) => newer,
+            None if was_closed && hold.refusal().is_none() => secrets,
+            None => return Ok(None),
+        };
+        let taken = self
+            .try_secrets(others, secrets, body, refused.limits)
+            .await?;
+        match (taken, copy) {
+            (None, Some(body)) if Instant::now() < refused.hold_end => {
+                Box::pin(self.try_in_hold(others, body, refused)).await
+            }
+            (taken, _) => Ok(taken),
+        }
+    }
+
+    /// Sends with `secrets` after a refusal of others, and keeps to them if the provider accepts them.
     async fn try_secrets(
         &self,
         secrets: SecretSet<'_>,
-        refused: &RefusedTry<'_>,
+        refused: SecretSet<'_>,
         body: RequestBody,
+        limits: Limits,
     ) -> Result<Taken<'_>, OutboundError> {
-        match self.send_with(secrets, body, refused.limits).await {
+        match self.send_with(secrets, body, limits).await {
             Ok((_, Meaning::CredentialRefused)) | Err(OutboundError::NoToken(_)) => Ok(None),
             Ok(taken) => {
-                self.adopt(secrets, refused.secrets, FallbackReason::Refused);
+                self.adopt(secrets, refused, FallbackReason::Refused);
                 Ok(Some(taken))
             }
             Err(error) => Err(error),

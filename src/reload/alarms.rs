@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::Live;
 use crate::audit::Audit;
-use crate::credential::Credential;
+use crate::credential::{Credential, Previous};
 use crate::tls::Stage;
 
 /// The stage up to which each alarm was raised.
@@ -28,7 +28,6 @@ impl Alarms {
                     record_age(audit, name, secret, age);
                 }
             }
-            self.raise_overlap(live, credential);
             let left = credential
                 .verification()
                 .and_then(|verification| verification.ends_in());
@@ -61,33 +60,19 @@ impl Alarms {
         }
     }
 
-    /// Raises the alarm of a replaced secret whose overlap is nearly over, though the secret is still needed.
-    fn raise_overlap(&mut self, live: &Live, credential: &Credential) {
-        let name = &credential.name;
-        let (Some(config), Some(last)) = (
-            live.config.credentials.get(name),
-            credential.previous().first(),
-        ) else {
-            return;
-        };
-        let near = config.overlap.mul_f64(OVERLAP_WARNING_SHARE);
-        let is_near_end = last.until().saturating_duration_since(Instant::now()) < near;
-        let is_sent = is_near_end && credential.in_use().is_previous();
-        if self.is_later_stage(format!("{name} sent"), usize::from(is_sent)) {
-            tracing::error!(
-                credential = name,
-                "the overlap of the previous secret is nearly over, and requests are still sent with it, because \
-                 the provider refuses the newer secret: it stays in use until a good secret is in its place"
-            );
-        }
-        let is_recent = credential.last_match().age().is_some_and(|age| age < near);
-        let is_matched = is_near_end && is_recent;
-        if self.is_later_stage(format!("{name} matched"), usize::from(is_matched)) {
-            tracing::error!(
-                credential = name,
-                "the overlap of the previous secret is nearly over, and events are still signed with it: change \
-                 the secret at the provider, or list the previous one second in the configuration"
-            );
+    /// Raises the alarms of replaced secrets whose overlap is nearly over, though they are still needed.
+    pub(super) fn raise_overlaps(&mut self, live: &Live) {
+        let credentials = live.credentials.iter();
+        for (name, credential) in
+            credentials.filter(|(_, credential)| !credential.previous().is_empty())
+        {
+            let concerns = overlap_concerns(live, credential);
+            for concern in OVERLAP_CONCERNS {
+                let is_there = concerns.contains(&concern);
+                if self.is_later_stage(format!("{name} {concern}"), usize::from(is_there)) {
+                    tracing::error!(credential = name, "{concern}");
+                }
+            }
         }
     }
 
@@ -95,6 +80,41 @@ impl Alarms {
     fn is_later_stage(&mut self, subject: String, stage: usize) -> bool {
         self.raised.insert(subject, stage).unwrap_or_default() < stage
     }
+}
+
+/// Returns the uses of the previous secrets of a credential near the end of their overlap, each with what to do.
+#[must_use]
+pub fn overlap_concerns(live: &Live, credential: &Credential) -> Vec<&'static str> {
+    let Some(config) = live.config.credentials.get(&credential.name) else {
+        return Vec::new();
+    };
+    let near = config.overlap.mul_f64(OVERLAP_WARNING_SHARE);
+    let is_near_end = credential
+        .previous()
+        .first()
+        .is_some_and(|last| last.until().saturating_duration_since(Instant::now()) <= near);
+    let is_sent = credential.in_use().is_previous();
+    let is_matched = credential.last_match().age().is_some_and(|age| age < near);
+    [is_sent, is_matched]
+        .into_iter()
+        .zip(OVERLAP_CONCERNS)
+        .filter(|(is_used, _)| is_near_end && *is_used)
+        .map(|(_, concern)| concern)
+        .collect()
+}
+
+/// Returns the next moment at which an overlap is nearly over; `None` if there is none.
+pub(super) fn next_overlap_warning(live: &Live, now: Instant) -> Option<Instant> {
+    let warning = |credential: &Credential| {
+        let config = live.config.credentials.get(&credential.name)?;
+        let near = config.overlap.mul_f64(OVERLAP_WARNING_SHARE);
+        let ends = credential.previous().iter().map(Previous::until);
+        ends.filter_map(|end| end.checked_sub(near))
+            .filter(|warning| *warning > now)
+            .min()
+    };
+    let credentials = live.credentials.values();
+    credentials.filter_map(|held| warning(held)).min()
 }
 
 /// Returns 0 for a young secret, 1 from [`AGE_WARNING_SHARE`] of `max_age` on, 2 past `max_age`.
@@ -165,6 +185,13 @@ fn record_expiry(audit: &Audit, credential: &str, left: Duration) {
 
 /// The share of `max_age` after which a secret is warned about.
 pub const AGE_WARNING_SHARE: f64 = 0.8;
+/// The uses of previous secrets near the end of their overlap, each with what to do: requests, and signatures of events.
+const OVERLAP_CONCERNS: [&str; 2] = [
+    "the overlap of the previous secret is nearly over, and requests are still sent with it, because the provider refuses \
+     the newer secret: it stays in use until a good secret is in its place",
+    "the overlap of the previous secret is nearly over, and events are still signed with it: change the secret at the \
+     provider, or list the previous one second in the configuration",
+];
 /// The share of `overlap` before its end at which a secret that is still needed is an alarm.
 const OVERLAP_WARNING_SHARE: f64 = 0.25;
 /// The numbers of days before the end of a token at which an alarm is raised. A System User token is renewed by

@@ -40,7 +40,7 @@ mod verify;
 mod watch;
 mod webhooks;
 
-pub use alarms::AGE_WARNING_SHARE;
+pub use alarms::{AGE_WARNING_SHARE, overlap_concerns};
 use cause::Causes;
 pub use cause::ReloadCause;
 use changes::Comparison;

@@ -62,10 +62,17 @@ impl Reloader {
         self.audit.record("reload", fields);
     }
 
-    /// Records that a token could not be renewed, or the renewed one not be revoked: in status, metrics, audit file and log.
+    /// Records that a token cannot be renewed, or the renewed one not be revoked: in status, metrics, audit file and log.
     pub fn record_renewal_failure(&self, credential: &str, step: RenewalStep, reason: &str) {
         let reason = without_numbers(reason);
         match step {
+            RenewalStep::Preparation => {
+                tracing::error!(
+                    credential,
+                    error = reason,
+                    "the token cannot be renewed when it is due"
+                );
+            }
             RenewalStep::Renewal => {
                 tracing::error!(
                     credential,

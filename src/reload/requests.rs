@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
+use super::alarms::{Alarms, next_overlap_warning};
 use super::cause::{Causes, ReloadCause};
 use super::{ReloadError, ReloadResult, Reloaded, Reloader};
 
@@ -75,11 +77,13 @@ impl Reloader {
     pub(super) async fn serve(self: Arc<Self>, mut queue: mpsc::Receiver<ReloadRequest>) {
         let mut waiting = Vec::new();
         let mut told = HashSet::new();
+        let mut alarms = Alarms::default();
         self.keep_sights(&mut told).await;
         loop {
             tokio::select! {
                 count = queue.recv_many(&mut waiting, MAX_REQUESTS) => if count == 0 { return },
                 () = self.next_overlap_end() => self.drop_expired().await,
+                () = self.next_overlap_warning() => {}
                 () = tokio::time::sleep(STATE_INTERVAL) => {}
             }
             if !waiting.is_empty() {
@@ -88,6 +92,7 @@ impl Reloader {
                     reply.send(result.clone()).ok();
                 }
             }
+            alarms.raise_overlaps(&self.live());
             self.look_after_overlaps().await;
             self.keep_sights(&mut told).await;
             // A storm of signals costs a bounded share of the processor, and the last signal counts.
@@ -122,6 +127,15 @@ impl Reloader {
             .min();
         match end {
             Some(end) => tokio::time::sleep_until(end).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Waits until the next overlap of a previous secret set is nearly over.
+    async fn next_overlap_warning(&self) {
+        let warning = next_overlap_warning(&self.live.load(), Instant::now());
+        match warning {
+            Some(warning) => tokio::time::sleep_until(warning).await,
             None => std::future::pending().await,
         }
     }

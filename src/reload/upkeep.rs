@@ -102,9 +102,14 @@ async fn read_rates_of(route: &Route, senders: &KeyedLimits) {
 }
 
 /// True if the provider should be asked about a credential: once a day, as Meta advises, and sooner after an
-/// answer without a verdict: <https://developers.facebook.com/docs/facebook-login/security>.
+/// answer without a verdict: <https://developers.facebook.com/docs/facebook-login/security>. Forged events may be genuine
+/// ones, signed with an app secret that is not here yet: the proof of the question tells.
 fn is_due(credential: &Credential) -> bool {
     credential.verification().is_none_or(|last| {
+        let forgery = credential.last_forgery().age();
+        if forgery.is_some_and(|age| age < last.at.elapsed()) {
+            return true;
+        }
         let interval = match last.verdict {
             Verdict::Unproved(_) | Verdict::Refused(_) => UNPROVED_INTERVAL,
             Verdict::Proved(_) => VERIFY_INTERVAL,

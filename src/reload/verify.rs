@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -183,7 +184,9 @@ pub(super) fn log_verdict(credential: &Credential, generation: &Generation, verd
                 credential = name,
                 fingerprint,
                 reason,
-                "the provider refuses the {what}: put a new one in its place"
+                "the provider refuses the {what}: put a new one in its place{}{}",
+                and_restart(credential, refusal.secret.as_deref()),
+                and_events(credential)
             );
         }
         Verdict::Unproved(reason) => {
@@ -194,6 +197,28 @@ pub(super) fn log_verdict(credential: &Credential, generation: &Generation, verd
                 "the provider could not be asked about the token: the token is in use without proof"
             );
         }
+    }
+}
+
+/// Returns what to do besides for a secret whose source never changes while the process runs. Without a name, any secret
+/// counts.
+fn and_restart(credential: &Credential, secret: Option<&str>) -> &'static str {
+    let mut slots = credential.slots().iter();
+    let is_fixed = slots.any(|(name, slot)| {
+        secret.is_none_or(|secret| secret == name) && slot.current.reference.is_fixed()
+    });
+    match is_fixed {
+        true => " and restart: the environment of a running process never changes",
+        false => "",
+    }
+}
+
+/// Returns what the events of a credential's webhooks add to a refusal.
+fn and_events(credential: &Credential) -> &'static str {
+    let forgery = credential.last_forgery().age();
+    match forgery.is_some_and(|age| age < RECENT) {
+        true => "; events of its webhooks are refused as forged as well",
+        false => "",
     }
 }
 
@@ -257,6 +282,9 @@ fn use_of(route: &Route) -> TokenUse {
         TokenUse::Sending
     }
 }
+
+/// The time for which a forged event is told together with a refusal.
+const RECENT: Duration = Duration::from_secs(600);
 
 #[cfg(test)]
 mod tests {

@@ -55,7 +55,9 @@ impl Reloader {
             for done in waiting.drain(..) {
                 done.send(()).ok();
             }
-            self.ask_about_refused_credentials().await;
+            // A provider that thinks about the question holds up no look-up.
+            let asking = Arc::clone(&self);
+            tokio::spawn(async move { asking.ask_about_refused_credentials().await });
             tokio::time::sleep(LOOKUP_INTERVAL).await;
         }
     }

@@ -73,12 +73,18 @@ pub enum JournalError {
 }
 
 impl JournalPlace {
-    /// Chooses the place: sealed in the state folder, where it has a key; else beside the secret's file, else in
-    /// `$STATE_DIRECTORY` of systemd, else in the user's folder for state. `variable` reads the environment.
+    /// Returns the place for this process, by its environment.
     ///
     /// # Errors
     /// If the state folder is to have a key, and the key cannot be used: no secret goes into a file unsealed then.
-    pub fn choose(
+    pub fn of(live: &Live, target: &Target) -> Result<Self, JournalError> {
+        let variable = |name: &str| std::env::var_os(name).map(Into::into);
+        Self::choose(live, target, variable)
+    }
+
+    /// Chooses the place: sealed in the state folder, where it has a key; else beside the secret's file, else in
+    /// `$STATE_DIRECTORY` of systemd, else in the user's folder for state. `variable` reads the environment.
+    fn choose(
         live: &Live,
         target: &Target,
         variable: impl Fn(&str) -> Option<PathBuf>,
@@ -110,7 +116,7 @@ impl JournalPlace {
             variable("STATE_DIRECTORY"),
             user().map(|folder| folder.join("keyside")),
         ];
-        let is_usable = |folder: &PathBuf| folder.is_absolute() && is_writable_or_made(folder);
+        let is_usable = |folder: &PathBuf| folder.is_absolute() && can_hold_a_journal(folder);
         match folders.into_iter().flatten().find(is_usable) {
             Some(folder) => Self::File {
                 path: folder.join(file_name(target)),
@@ -123,7 +129,7 @@ impl JournalPlace {
     /// Reads the journal without opening it for work; `None` if there is none.
     ///
     /// # Errors
-    /// If the journal cannot be read.
+    /// If a process works on the rotation now, or the journal cannot be read.
     pub fn look(&self) -> Result<Option<Record>, JournalError> {
         match self {
             Self::File { path, .. } => JournalFile::look(path).map_err(fault(path)),
@@ -147,7 +153,7 @@ impl Journal {
             }
             JournalPlace::Sealed { state, name } => {
                 let sealed = SealedJournal::open(state, name)?;
-                let record = SealedJournal::look(state, name)?;
+                let record = SealedJournal::read(state, name)?;
                 (Keeper::Sealed(sealed), record)
             }
             JournalPlace::Memory => (Keeper::Memory, None),
@@ -295,13 +301,8 @@ fn is_writable(folder: &Path) -> bool {
     accessat(CWD, folder, access, AtFlags::EACCESS).is_ok()
 }
 
-/// True if the folder can be written. A missing folder is made.
-fn is_writable_or_made(folder: &Path) -> bool {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .is_ok()
-        && is_writable(folder)
+/// True if the folder can be written, or made.
+fn can_hold_a_journal(folder: &Path) -> bool {
+    let nearest = folder.ancestors().find(|ancestor| ancestor.exists());
+    nearest.is_some_and(|nearest| nearest.is_dir() && is_writable(nearest))
 }

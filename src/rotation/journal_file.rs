@@ -1,12 +1,13 @@
 //! A journal as a private file: each record is a line, and the last whole line counts.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::Errno;
 use zeroize::Zeroizing;
 
 use super::record::Record;
@@ -25,6 +26,12 @@ impl JournalFile {
     /// [`io::ErrorKind::WouldBlock`] if another process works on the rotation; else if the file cannot be written, or other
     /// users can.
     pub(super) fn open(path: &Path, beside: Option<&Path>) -> io::Result<Self> {
+        if let Some(folder) = path.parent() {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(FOLDER_MODE)
+                .create(folder)?;
+        }
         for _ in 0..MAX_ATTEMPTS {
             let file = OpenOptions::new()
                 .read(true)
@@ -33,13 +40,14 @@ impl JournalFile {
                 .mode(FILE_MODE)
                 .custom_flags(no_follow())
                 .open(path)?;
-            flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+            let locked = flock(&file, FlockOperation::NonBlockingLockExclusive);
             let metadata = file.metadata()?;
-            // The process before has just removed the file.
-            if metadata.nlink() == 0 {
+            // A look holds the lock for a moment, and the process before may have just removed the file.
+            if locked == Err(Errno::WOULDBLOCK) || metadata.nlink() == 0 {
                 std::thread::sleep(RETRY_INTERVAL);
                 continue;
             }
+            locked?;
             must_be_private(&metadata, path)?;
             if metadata.len() == 0 {
                 give_to_owner(&file, &metadata, beside)?;
@@ -59,6 +67,9 @@ impl JournalFile {
     }
 
     /// Reads a journal without opening it for work; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] if a process works on the rotation now; else if the file cannot be read.
     pub(super) fn look(path: &Path) -> io::Result<Option<Record>> {
         let opened = OpenOptions::new()
             .read(true)
@@ -67,7 +78,10 @@ impl JournalFile {
         match opened {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
-            Ok(file) => last_record(&file),
+            Ok(file) => {
+                flock(&file, FlockOperation::NonBlockingLockShared)?;
+                last_record(&file)
+            }
         }
     }
 
@@ -147,12 +161,14 @@ fn no_follow() -> i32 {
 
 /// The mode of a journal: secrets are in it.
 const FILE_MODE: u32 = 0o600;
+/// The mode of a folder that is made for journals.
+const FOLDER_MODE: u32 = 0o700;
 /// The bound on a journal. A rotation writes some ten records of at most a few KiB each.
 const MAX_SIZE: u64 = 4 << 20;
-/// The number of times that a journal is opened which its process removes at the same moment.
-const MAX_ATTEMPTS: usize = 5;
+/// The number of times that a journal is opened which another process looks at or removes at the same moment.
+pub(super) const MAX_ATTEMPTS: usize = 5;
 /// The time between two attempts.
-const RETRY_INTERVAL: Duration = Duration::from_millis(10);
+pub(super) const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
 #[cfg(test)]
 mod tests {
@@ -208,8 +224,12 @@ mod tests {
         std::fs::write(&path, &whole[..cut]).unwrap();
         assert_eq!(journal.read().unwrap().unwrap().step, Step::Exchanging);
         journal.write(&record(Step::Placed)).unwrap();
+        let busy = JournalFile::look(&path).err().unwrap();
+        assert_eq!(busy.kind(), io::ErrorKind::WouldBlock);
+        drop(journal);
         let looked = JournalFile::look(&path).unwrap().unwrap();
         assert_eq!(looked.step, Step::Placed);
+        let mut journal = JournalFile::open(&path, None).unwrap();
         journal.remove().unwrap();
         assert!(JournalFile::look(&path).unwrap().is_none());
         std::fs::remove_dir_all(folder).unwrap();

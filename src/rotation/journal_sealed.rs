@@ -3,12 +3,14 @@
 use std::fmt;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use super::journal::JournalError;
+use super::journal_file::{MAX_ATTEMPTS, RETRY_INTERVAL};
 use super::record::Record;
 use crate::state::{EntryName, SealedStore, State};
 
@@ -25,7 +27,7 @@ impl SealedJournal {
     /// # Errors
     /// If another process works on the rotation, or the folder cannot be written.
     pub(super) fn open(state: &Arc<State>, name: &str) -> Result<Self, JournalError> {
-        let path = state.dir().join(format!("{KIND}-{name}.lock"));
+        let path = lock_path(state, name);
         let open = || {
             DirBuilder::new()
                 .recursive(true)
@@ -43,19 +45,39 @@ impl SealedJournal {
             error,
         };
         let lock = open().map_err(fault)?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self {
-                state: Arc::clone(state),
-                name: name.to_owned(),
-                _lock: lock,
-            }),
-            Err(Errno::WOULDBLOCK) => Err(JournalError::Busy),
-            Err(error) => Err(fault(error.into())),
+        for _ in 0..MAX_ATTEMPTS {
+            match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {
+                    return Ok(Self {
+                        state: Arc::clone(state),
+                        name: name.to_owned(),
+                        _lock: lock,
+                    });
+                }
+                // A look holds the lock for a moment.
+                Err(Errno::WOULDBLOCK) => std::thread::sleep(RETRY_INTERVAL),
+                Err(error) => return Err(fault(error.into())),
+            }
         }
+        Err(JournalError::Busy)
+    }
+
+    /// Returns the record of the journal, if there is one, without opening the journal for work.
+    ///
+    /// # Errors
+    /// If a process works on the rotation now, or the journal cannot be read.
+    pub(super) fn look(state: &State, name: &str) -> Result<Option<Record>, JournalError> {
+        // The lock outlives the rotation: without the file, no rotation ever began.
+        if let Ok(lock) = File::open(lock_path(state, name))
+            && flock(&lock, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
+        {
+            return Err(JournalError::Busy);
+        }
+        Self::read(state, name)
     }
 
     /// Returns the record of the journal, if there is one.
-    pub(super) fn look(state: &State, name: &str) -> Result<Option<Record>, JournalError> {
+    pub(super) fn read(state: &State, name: &str) -> Result<Option<Record>, JournalError> {
         let sealed = store(state)?
             .get(&entry(name))
             .map_err(JournalError::State)?;
@@ -85,6 +107,10 @@ fn store(state: &State) -> Result<&SealedStore, JournalError> {
     state
         .sealed()
         .ok_or_else(|| JournalError::NoKey(state.problems()))
+}
+
+fn lock_path(state: &State, name: &str) -> PathBuf {
+    state.dir().join(format!("{KIND}-{name}.lock"))
 }
 
 fn entry(name: &str) -> EntryName {

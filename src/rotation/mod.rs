@@ -21,6 +21,7 @@ mod steps;
 mod target;
 mod tokens;
 mod undo;
+mod unfinished;
 
 pub use decision::{Intent, Stop};
 pub use error::{Doubt, NewSecretFate, Obstacle, RotationError};
@@ -30,6 +31,7 @@ pub use renewal::renew;
 pub use resume::Resumed;
 pub use steps::{Finished, Rotation, Worker};
 pub use target::Target;
+pub use unfinished::look_ahead;
 
 /// The name of the secret that Meta exchanges.
 pub const TOKEN: &str = "token";

@@ -46,6 +46,17 @@ pub enum Author {
     Renewal,
 }
 
+impl Author {
+    /// Returns the command, or the key of the configuration, as messages name it.
+    #[must_use]
+    pub fn shown(self) -> &'static str {
+        match self {
+            Self::Command => "`keyside rotate`",
+            Self::Renewal => "`renew`",
+        }
+    }
+}
+
 /// The origin of a new secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -12,9 +12,11 @@ use super::journal::{JournalError, JournalPlace};
 use super::record::Author;
 use super::resume::Resumed;
 use super::steps::{Finished, Rotation, Worker};
-use super::target::Target;
+use super::target::{Target, renewed_credentials};
+use super::unfinished::{JournalLooks, obstacle_to_renewal};
 use crate::credential::RenewalStep;
 use crate::credential::source::PlaceError;
+use crate::log::without_numbers;
 use crate::reload::{Live, ReloadCause, ReloadError, Reloader};
 use crate::secret::Fingerprint;
 use crate::shared::ServerLost;
@@ -25,8 +27,11 @@ use crate::shared::ServerLost;
 /// journal has the old token until then: a sidecar that starts within the overlap goes on from the journal.
 pub async fn renew(reloader: Arc<Reloader>) {
     let mut renewals = Renewals::default();
+    let mut journals = JournalLooks::default();
     loop {
         tokio::time::sleep(LOOK_INTERVAL).await;
+        journals.look_if_due(&reloader).await;
+        renewals.look_ahead(&reloader).await;
         renewals.take_up(&reloader).await;
         renewals.renew_due(&reloader).await;
         renewals.finish_due(&reloader).await;
@@ -42,6 +47,9 @@ struct Renewals {
     open: HashMap<String, Instant>,
     /// The credentials whose journal was looked at since the start.
     looked: HashSet<String>,
+    /// The credentials and places of which it was found out if a renewal can succeed, with the time of the next look at
+    /// those that cannot.
+    foreseen: HashMap<(String, String), Option<Instant>>,
 }
 
 /// The outcome of a renewal without a failure.
@@ -64,10 +72,14 @@ impl Renewals {
             let Ok(target) = Target::find(&live, &credential, None) else {
                 continue;
             };
-            self.looked.insert(credential.clone());
             let looking = Arc::clone(&live);
-            let look = move || journal_place(&looking, &target)?.look();
+            let look = move || JournalPlace::of(&looking, &target)?.look();
             let looked = tokio::task::spawn_blocking(look).await;
+            // A process that works on the rotation now may leave a journal behind.
+            if matches!(looked, Ok(Err(JournalError::Busy))) {
+                continue;
+            }
+            self.looked.insert(credential.clone());
             match looked {
                 Ok(Ok(Some(record))) if record.author == Author::Renewal => {
                     let overlap = overlap_of(&live, &credential);
@@ -83,12 +95,6 @@ impl Renewals {
                     let end = Instant::now() + left.min(overlap);
                     self.open.insert(credential, end);
                 }
-                Ok(Ok(Some(_))) => {
-                    tracing::warn!(
-                        credential,
-                        "`keyside rotate` was cut off: run it again to bring the rotation to its end"
-                    );
-                }
                 Ok(Err(error)) => {
                     reloader.record_renewal_failure(
                         &credential,
@@ -96,7 +102,27 @@ impl Renewals {
                         &error.to_string(),
                     );
                 }
-                Ok(Ok(None)) | Err(_) => {}
+                // A rotation of the command is told by the look for journals.
+                Ok(Ok(_)) | Err(_) => {}
+            }
+        }
+    }
+
+    /// Tells of renewals that could not succeed, while there is time to mend what is in their way.
+    async fn look_ahead(&mut self, reloader: &Reloader) {
+        let live = reloader.live();
+        for name in renewed_credentials(&live) {
+            let Ok(target) = Target::find(&live, name, None) else {
+                continue;
+            };
+            let key = (name.clone(), target.place_text);
+            let is_known = self
+                .foreseen
+                .get(&key)
+                .is_some_and(|next| next.is_none_or(|next| next > Instant::now()));
+            if !is_known {
+                let next = foresee(reloader, &live, name).await;
+                self.foreseen.insert(key, next);
             }
         }
     }
@@ -172,12 +198,23 @@ impl Renewals {
     }
 }
 
-/// Returns the credentials with `renew`.
-fn renewed_credentials(live: &Live) -> impl Iterator<Item = &String> {
-    let configs = live.config.credentials.iter();
-    configs
-        .filter(|(_, config)| config.renew.is_some())
-        .map(|(name, _)| name)
+/// Finds out if a renewal could succeed, and records what is in its way. Returns the time of the next look; `None` if the
+/// way is free.
+async fn foresee(reloader: &Reloader, live: &Live, name: &str) -> Option<Instant> {
+    let credential = live.credentials.get(name)?;
+    let told = credential.renewal().problem();
+    let told = told.filter(|problem| problem.step == RenewalStep::Preparation);
+    let Some(obstacle) = obstacle_to_renewal(live, name).await else {
+        if told.is_some() {
+            reloader.note_renewal(name);
+        }
+        return None;
+    };
+    let reason = obstacle.to_string();
+    if told.is_none_or(|told| told.reason != without_numbers(&reason)) {
+        reloader.record_renewal_failure(name, RenewalStep::Preparation, &reason);
+    }
+    Some(Instant::now() + FINISH_RETRY_INTERVAL)
 }
 
 /// Returns the credentials with a token due for renewal.
@@ -235,11 +272,6 @@ fn worker(reloader: &Reloader) -> Worker {
     }
 }
 
-fn journal_place(live: &Live, target: &Target) -> Result<JournalPlace, JournalError> {
-    let variable = |name: &str| std::env::var_os(name).map(Into::into);
-    JournalPlace::choose(live, target, variable)
-}
-
 /// Opens the journal of a credential's token.
 async fn open<'l>(
     reloader: &Reloader,
@@ -247,7 +279,7 @@ async fn open<'l>(
     name: &str,
 ) -> Result<Rotation<'l>, RotationError> {
     let target = Target::find(live, name, None).map_err(RotationError::Unchanged)?;
-    let place = journal_place(live, &target)
+    let place = JournalPlace::of(live, &target)
         .map_err(|error| RotationError::Unchanged(Obstacle::Journal(error)))?;
     Rotation::open(live, target, place, worker(reloader)).await
 }

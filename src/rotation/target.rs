@@ -76,12 +76,31 @@ impl Target {
         self.current.fingerprint().of_random_key()
     }
 
+    /// Returns the name that `keyside rotate` takes for the secret: that of the credential, for the secret that requests
+    /// carry.
+    pub(super) fn shortest_name(&self, live: &Live) -> String {
+        let named = live.credentials.get(&self.credential);
+        let carried = named.and_then(|credential| requests_secret(credential));
+        match carried.is_some_and(|kind| kind.name == self.secret) {
+            true => self.credential.clone(),
+            false => format!("{}.{}", self.credential, self.secret),
+        }
+    }
+
     /// True if sidecars read the secret from another place than the one that is written.
     #[must_use]
     pub fn is_written_elsewhere(&self) -> bool {
         self.place != Place::Source(self.source.clone())
             && self.place != Place::Named(self.source.clone())
     }
+}
+
+/// Returns the names of the credentials with `renew`.
+pub(super) fn renewed_credentials(live: &Live) -> impl Iterator<Item = &String> {
+    let configs = live.config.credentials.iter();
+    configs
+        .filter(|(_, config)| config.renew.is_some())
+        .map(|(name, _)| name)
 }
 
 /// Checks that the provider exchanges the secret for a new one.

@@ -36,6 +36,15 @@ impl SigningKey {
         )
     }
 
+    /// True if this key signed a JWT.
+    pub fn has_signed(&self, jwt: &str) -> bool {
+        let (signed, signature) = jwt.rsplit_once('.').unwrap_or_default();
+        let signature = BASE64URL_NOPAD.decode(signature.as_bytes());
+        let key =
+            UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, self.pair.public_key().as_ref());
+        signature.is_ok_and(|signature| key.verify(signed.as_bytes(), &signature).is_ok())
+    }
+
     /// Returns the claims of a JWT, after checking that this key signed it with RS256.
     pub fn claims(&self, jwt: &str) -> serde_json::Value {
         let (signed, signature) = jwt.rsplit_once('.').expect("a JWT");

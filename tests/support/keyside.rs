@@ -315,7 +315,8 @@ impl Setup {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut words = self.wrapper.clone();
-        words.push(env!("CARGO_BIN_EXE_keyside").to_owned());
+        let other = std::env::var("KEYSIDE_TEST_PROGRAM");
+        words.push(other.unwrap_or_else(|_| env!("CARGO_BIN_EXE_keyside").to_owned()));
         words.extend(arguments.iter().map(|&word| word.to_owned()));
         let mut command = Command::new(&words[0]);
         command

@@ -9,8 +9,80 @@ use super::client::{Client, post};
 use super::keyside::Keyside;
 use super::{MESSAGES, eventually};
 
-/// Sends 500 requests a second while `during` runs and for half a second more, and on a slow machine for as long as 500
-/// requests take. Returns the number of requests, and every answer that was not 200.
+/// A steady load: each connection asks for one of some requests in its turn.
+pub struct Load<'r> {
+    /// The requests, which the connections share out among themselves.
+    pub requests: &'r [Vec<u8>],
+    /// Requests per second of all connections together.
+    pub rate: u32,
+    /// Connections that share the rate. A connection waits for its answer before it asks again.
+    pub callers: u32,
+    /// Requests that make a load: fewer would prove little.
+    pub min_sends: usize,
+}
+
+/// An answer other than 2xx.
+#[derive(Debug)]
+pub struct Failure {
+    /// The place of the request among the requests of the load.
+    pub request: usize,
+    /// The status.
+    pub status: u16,
+    /// The body.
+    pub text: String,
+    /// The time since the begin of the load.
+    pub at: Duration,
+}
+
+impl Load<'_> {
+    /// Sends while `during` runs and for half a second more, and on a slow machine for as long as the least number of
+    /// requests takes. Returns the number of requests, and the failures.
+    pub fn during(&self, keyside: &Keyside, during: impl FnOnce()) -> (usize, Vec<Failure>) {
+        let (over, sent) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let failures = Mutex::new(Vec::new());
+        let began = Instant::now();
+        thread::scope(|scope| {
+            for caller in 0..self.callers {
+                let (over, sent, failures) = (&over, &sent, &failures);
+                scope.spawn(move || {
+                    let request = caller as usize % self.requests.len();
+                    let mut client = Client::connect(keyside.outbound()).unwrap();
+                    let interval = Duration::from_secs(1) / self.rate;
+                    let mut due = Instant::now() + interval * caller;
+                    while !over.load(Ordering::Relaxed) {
+                        thread::sleep(due.saturating_duration_since(Instant::now()));
+                        due += interval * self.callers;
+                        let answer = client.ask(&self.requests[request]).unwrap();
+                        sent.fetch_add(1, Ordering::Relaxed);
+                        if answer.status / 100 != 2 {
+                            failures.lock().unwrap().push(Failure {
+                                request,
+                                status: answer.status,
+                                text: answer.text(),
+                                at: began.elapsed(),
+                            });
+                        }
+                    }
+                });
+            }
+            thread::sleep(Duration::from_millis(200));
+            during();
+            thread::sleep(Duration::from_millis(500));
+            let is_enough = || sent.load(Ordering::Relaxed) > self.min_sends;
+            let enough = eventually(MAX_DURATION, is_enough);
+            over.store(true, Ordering::Relaxed);
+            assert!(
+                enough,
+                "only {} requests sent",
+                sent.load(Ordering::Relaxed)
+            );
+        });
+        (sent.into_inner(), failures.into_inner().unwrap())
+    }
+}
+
+/// Sends 500 messages a second while `during` runs and for a while more. Returns the number of requests, and every answer
+/// that was not 2xx.
 pub fn under_load(keyside: &Keyside, during: impl FnOnce()) -> (usize, Vec<String>) {
     under_load_of(keyside, &post(MESSAGES, "{}"), during)
 }
@@ -21,40 +93,15 @@ pub fn under_load_of(
     request: &[u8],
     during: impl FnOnce(),
 ) -> (usize, Vec<String>) {
-    let (over, sent) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let failed = Mutex::new(Vec::new());
-    thread::scope(|scope| {
-        for caller in 0..CALLERS {
-            let (over, sent, failed) = (&over, &sent, &failed);
-            scope.spawn(move || {
-                let mut client = Client::connect(keyside.outbound()).unwrap();
-                let mut due = Instant::now() + Duration::from_secs(1) / RATE * caller;
-                while !over.load(Ordering::Relaxed) {
-                    thread::sleep(due.saturating_duration_since(Instant::now()));
-                    due += Duration::from_secs(1) / RATE * CALLERS;
-                    let answer = client.ask(request).unwrap();
-                    sent.fetch_add(1, Ordering::Relaxed);
-                    if answer.status != 200 {
-                        failed
-                            .lock()
-                            .unwrap()
-                            .push(format!("{} {}", answer.status, answer.text()));
-                    }
-                }
-            });
-        }
-        thread::sleep(Duration::from_millis(200));
-        during();
-        thread::sleep(Duration::from_millis(500));
-        let enough = eventually(MAX_DURATION, || sent.load(Ordering::Relaxed) > MIN_SENDS);
-        over.store(true, Ordering::Relaxed);
-        assert!(
-            enough,
-            "only {} requests sent",
-            sent.load(Ordering::Relaxed)
-        );
-    });
-    (sent.into_inner(), failed.into_inner().unwrap())
+    let load = Load {
+        requests: &[request.to_vec()],
+        rate: RATE,
+        callers: CALLERS,
+        min_sends: MIN_SENDS,
+    };
+    let (sent, failures) = load.during(keyside, during);
+    let shown = |failure: &Failure| format!("{} {}", failure.status, failure.text);
+    (sent, failures.iter().map(shown).collect())
 }
 
 /// Returns the number of messages that pass in a second, sent on several connections so that a slow machine can use the

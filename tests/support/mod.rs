@@ -1,6 +1,7 @@
 //! Tools for every behaviour: the program under test, an upstream with scripted answers, and a client that sends raw bytes.
 
 pub mod authority;
+pub mod book;
 pub mod client;
 pub mod key;
 pub mod keyside;

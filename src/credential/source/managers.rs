@@ -120,10 +120,6 @@ impl Managers {
         }
     }
 
-    /// Writes a secret to the place that a reference names.
-    ///
-    /// # Errors
-    /// If the place cannot be written, or is in a manager other than Vault.
     /// Renews the sessions with managers that are due. Returns the time at which the next session is due.
     pub async fn keep_sessions(&self) -> Option<Instant> {
         self.vault.keep_session().await

@@ -1,0 +1,153 @@
+//! The look for rotations that were cut off, and for renewals that cannot succeed: told before anybody needs them.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use super::error::{Obstacle, WriteFault};
+use super::journal::JournalPlace;
+use super::record::{Author, Record};
+use super::routes::TokenRoutes;
+use super::target::{Target, must_be_exchangeable, renewed_credentials};
+use crate::credential::source::PlaceError;
+use crate::credential::{Credential, RenewalStep, UnfinishedRotation};
+use crate::log::without_numbers;
+use crate::provider::SecretOrigin;
+use crate::reload::{Live, Reloader};
+
+/// Notes at each credential the rotations that were cut off, and the renewal that could not succeed if it were due.
+pub async fn look_ahead(live: &Arc<Live>) {
+    look_for_unfinished(live).await;
+    for name in renewed_credentials(live) {
+        if let Some(credential) = live.credentials.get(name)
+            && let Some(obstacle) = obstacle_to_renewal(live, name).await
+        {
+            let reason = without_numbers(&obstacle.to_string());
+            let now = SystemTime::now();
+            credential
+                .renewal()
+                .fail(RenewalStep::Preparation, reason, now);
+        }
+    }
+}
+
+/// Returns what stands in the way of a renewal that is not due yet; `None` if nothing does, as far as can be found out
+/// without a change.
+pub(super) async fn obstacle_to_renewal(live: &Live, credential: &str) -> Option<Obstacle> {
+    // A secret that cannot be read is told by itself.
+    let target = Target::find(live, credential, None).ok()?;
+    if let Err(obstacle) = must_be_exchangeable(&target, live) {
+        return Some(obstacle);
+    }
+    if TokenRoutes::find(live, credential).is_none() {
+        return Some(Obstacle::NoRoute(credential.to_owned()));
+    }
+    match target.place.can_write(&live.managers).await {
+        Ok(()) | Err(PlaceError::Unknown(_)) => None,
+        Err(error) => Some(Obstacle::NotWritable(Box::new(WriteFault {
+            place: target.place,
+            error,
+        }))),
+    }
+}
+
+/// The looks of a sidecar for journals that nobody works on.
+#[derive(Default)]
+pub(super) struct JournalLooks {
+    last: Option<Instant>,
+}
+
+impl JournalLooks {
+    /// Looks if it is time, and logs what is new. While a rotation is unfinished, its end is noticed at once.
+    pub(super) async fn look_if_due(&mut self, reloader: &Reloader) {
+        let live = reloader.live();
+        let mut credentials = live.credentials.values();
+        let is_watched = credentials.any(|held| !held.unfinished_rotations().is_empty());
+        let is_due = self.last.is_none_or(|last| last.elapsed() >= LOOK_INTERVAL);
+        if is_due || is_watched {
+            look_for_unfinished(&live).await;
+            self.last = Some(Instant::now());
+        }
+    }
+}
+
+/// Notes at each credential the rotations that were cut off, and logs the changes.
+async fn look_for_unfinished(live: &Arc<Live>) {
+    let held = Arc::clone(live);
+    let look = move || {
+        let now = SystemTime::now();
+        for credential in held.credentials.values() {
+            let found = unfinished_of(&held, credential, now);
+            let before = credential.unfinished_rotations().replace(found.clone());
+            log_changes(&credential.name, &before, &found);
+        }
+    };
+    // Journals are files, and files may live on a network.
+    tokio::task::spawn_blocking(look).await.ok();
+}
+
+/// Returns the rotations of a credential that were cut off. Waits for the disk.
+fn unfinished_of(live: &Live, credential: &Credential, now: SystemTime) -> Vec<UnfinishedRotation> {
+    let kinds = credential.provider.secrets.iter();
+    let mut rotations = Vec::new();
+    for kind in kinds.filter(|kind| kind.origin == SecretOrigin::Random) {
+        let name = format!("{}.{}", credential.name, kind.name);
+        let Ok(target) = Target::find(live, &name, None) else {
+            continue;
+        };
+        let Ok(place) = JournalPlace::of(live, &target) else {
+            continue;
+        };
+        if let Ok(Some(record)) = place.look()
+            && is_left(&record, now)
+        {
+            rotations.push(UnfinishedRotation {
+                target: target.shortest_name(live),
+                author: record.author.shown(),
+                began: record.began,
+                journal: place.to_string(),
+            });
+        }
+    }
+    rotations
+}
+
+/// True if nobody is about to bring a rotation to its end by itself.
+fn is_left(record: &Record, now: SystemTime) -> bool {
+    match record.author {
+        Author::Command => true,
+        // A sidecar revokes the old token at the end of the overlap, and tries again each minute.
+        Author::Renewal => record.revoke_at.is_none_or(|at| now > at + RENEWAL_GRACE),
+    }
+}
+
+fn log_changes(credential: &str, before: &[UnfinishedRotation], now: &[UnfinishedRotation]) {
+    for rotation in now.iter().filter(|rotation| !before.contains(rotation)) {
+        let target = &rotation.target;
+        tracing::error!(
+            credential,
+            journal = rotation.journal,
+            "{} of {target} was cut off, and two secrets may be alive: run `keyside rotate {target}` again to bring it to \
+             its end, or `keyside revoke {target}` to revoke what is not in place",
+            rotation.author
+        );
+    }
+    let targets: HashSet<_> = now.iter().map(|rotation| &rotation.target).collect();
+    for rotation in before
+        .iter()
+        .filter(|rotation| !targets.contains(&rotation.target))
+    {
+        let target = &rotation.target;
+        tracing::info!(
+            credential,
+            "the rotation of {target} that was cut off is at its end"
+        );
+    }
+}
+
+/// The time between two looks for journals. A journal that was left behind waits for a person.
+const LOOK_INTERVAL: Duration = Duration::from_secs(30);
+/// The time after the end of an overlap in which a sidecar may still be about to revoke the old token.
+const RENEWAL_GRACE: Duration = Duration::from_secs(600);

@@ -1,0 +1,105 @@
+//! What stands in the way of a renewal is told at the start, and not when the token is due.
+
+use std::process::Command;
+use std::time::Duration;
+
+use crate::support::keyside::{Finished, Keyside, Setup, finish};
+use crate::support::kubernetes::KubernetesSecretApi;
+use crate::support::upstream::{Upstream, json};
+use crate::support::{APP_SECRET, TOKEN, eventually};
+
+/// A provider whose tokens never end.
+fn provider() -> Upstream {
+    Upstream::answering(|_| {
+        json(
+            r#"{"data":{"app_id":"1","type":"SYSTEM_USER","expires_at":0,"is_valid":true,"scopes":["whatsapp_business_messaging"]}}"#,
+        )
+    })
+}
+
+/// A cluster whose service account may only read.
+fn read_only_cluster() -> KubernetesSecretApi {
+    let cluster = KubernetesSecretApi::start(&[("token", TOKEN)]);
+    cluster.allow(&["get"]);
+    cluster
+}
+
+fn strict_check(keyside: &Keyside, cluster: &KubernetesSecretApi) -> Finished {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_keyside"));
+    command
+        .args(["check", "--strict", "--config"])
+        .arg(keyside.dir().join("proxy.toml"))
+        .envs(cluster.environment());
+    finish(&mut command, Duration::from_secs(10))
+}
+
+#[test]
+fn a_renewal_that_could_not_succeed_is_told_at_the_start() {
+    let upstream = provider();
+    let cluster = read_only_cluster();
+    let cases = [
+        ("k8s:acme#token", "app_secret", "k8s:acme#token: "),
+        ("file:@DIR@/token", "", "has no app_secret"),
+        ("file:@DIR@/token", "app_secret", ""),
+    ];
+    for (token, app_secret, problem) in cases {
+        let app_secret = match app_secret {
+            "" => String::new(),
+            name => format!("app_secret = \"file:@DIR@/{name}\"\n"),
+        };
+        let keyside = Setup::new(&upstream)
+            .check()
+            .file("app_secret", APP_SECRET)
+            .envs(&cluster.environment())
+            .credential(&format!("token = \"{token}\"\n{app_secret}renew = \"14d\""))
+            .start();
+        let told = || keyside.status()["credentials"][0]["renewal_problem"].clone();
+        let checked = strict_check(&keyside, &cluster);
+        if problem.is_empty() {
+            std::thread::sleep(Duration::from_secs(2));
+            assert!(told().is_null(), "{}", told());
+            assert_eq!(checked.code, Some(0), "{}", checked.output);
+            continue;
+        }
+        let is_told = || told()["step"] == "renewal impossible";
+        assert!(eventually(Duration::from_secs(5), is_told), "{}", told());
+        let log = keyside.log();
+        assert!(log.contains("cannot be renewed when it is due"), "{log}");
+        assert_eq!(checked.code, Some(1), "{}", checked.output);
+        for text in [told().to_string(), checked.output] {
+            assert!(text.contains(problem), "{problem}: {text}");
+        }
+        let result = ["result=\"renewal_impossible\""];
+        assert_eq!(keyside.metric("keyside_rotations_total", &result), 1.0);
+    }
+}
+
+#[test]
+fn a_renewal_is_possible_again_once_its_place_can_be_written() {
+    let upstream = provider();
+    let cluster = read_only_cluster();
+    let mut keyside = Setup::new(&upstream)
+        .check()
+        .file("app_secret", APP_SECRET)
+        .envs(&cluster.environment())
+        .credential(
+            "token = \"k8s:acme#token\"\napp_secret = \"file:@DIR@/app_secret\"\nrenew = \"14d\"",
+        )
+        .start();
+    let told = |keyside: &Keyside| keyside.status()["credentials"][0]["renewal_problem"].clone();
+    let is_told = || !told(&keyside).is_null();
+    assert!(eventually(Duration::from_secs(5), is_told));
+    let config = std::fs::read_to_string(keyside.setup().write_config()).unwrap();
+    let token = "token = \"k8s:acme#token\"\n";
+    let file = keyside.dir().join("token").display().to_string();
+    let with_place = config.replace(token, &format!("{token}place = \"file:{file}\"\n"));
+    assert_ne!(with_place, config);
+    keyside.dir().write("proxy.toml", with_place);
+    assert_eq!(keyside.reload().status, 200);
+    let is_over = || told(&keyside).is_null();
+    assert!(
+        eventually(Duration::from_secs(5), is_over),
+        "{}",
+        told(&keyside)
+    );
+}

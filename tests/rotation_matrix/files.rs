@@ -1,0 +1,128 @@
+//! Ways in which the value at a source changes.
+
+use super::{NEW, OLD, ROW, Row, Stand, load, mount, run, wait};
+use crate::support::MESSAGES;
+use crate::support::client::post;
+use crate::support::keyside::Setup;
+use crate::support::load::Failure;
+
+#[test]
+fn a_file_that_changes_in_any_way_fails_no_request() {
+    run(&[
+        Row {
+            name: "renamed over the file",
+            happens: Stand::rotate,
+            ..ROW
+        },
+        Row {
+            name: "overwritten in halves, 0.7 s apart, the provider asked",
+            happens: overwrite_in_halves,
+            ..ROW
+        },
+        Row {
+            name: "overwritten in halves, 0.7 s apart, the provider not asked",
+            happens: overwrite_in_halves,
+            is_asked_about: false,
+            ..ROW
+        },
+        Row {
+            name: "empty for 0.7 s, then filled",
+            happens: |stand| {
+                stand.overwrite("token", "");
+                wait(700);
+                stand.book.issue(NEW, "one");
+                stand.overwrite("token", NEW);
+            },
+            ..ROW
+        },
+        Row {
+            name: "`..data` swapped by the kubelet, the old folder removed",
+            token: "file:@DIR@/volume/token",
+            happens: |stand| {
+                stand.book.issue(NEW, "one");
+                mount(stand.keyside.dir(), 1, NEW);
+            },
+            ..ROW
+        },
+        Row {
+            name: "a file of systemd's credentials replaced",
+            token: "systemd:token",
+            happens: Stand::rotate,
+            ..ROW
+        },
+        Row {
+            name: "a program prints another value",
+            token: "exec:@DIR@/print",
+            watch: "off\"\nrefresh = \"300ms",
+            happens: |stand| {
+                stand.rotate();
+                wait(500);
+            },
+            ..ROW
+        },
+        Row {
+            name: "a key of a Secret of Kubernetes changes",
+            token: "k8s:acme#token",
+            watch: "off\"\nrefresh = \"300ms",
+            happens: |stand| {
+                stand.book.issue(NEW, "one");
+                stand.cluster.put("token", NEW);
+                wait(700);
+            },
+            ..ROW
+        },
+    ]);
+}
+
+fn overwrite_in_halves(stand: &Stand) {
+    stand.book.issue(NEW, "one");
+    stand.overwrite("token", &NEW[..6]);
+    wait(700);
+    stand.overwrite("token", NEW);
+}
+
+/// The environment of a process cannot change.
+#[test]
+fn a_dead_token_of_the_environment_gets_the_providers_answer_until_a_restart() {
+    let row = Row {
+        token: "env:ACME_TOKEN",
+        hold: "500ms",
+        ..ROW
+    };
+    let stand = Stand::start(&row, &[]);
+    let requests = ["", "/other"].map(|path| post(&format!("{path}{MESSAGES}"), "{}"));
+    let (_, failures) = load(&requests).during(&stand.keyside, || {
+        stand.book.revoke(OLD);
+        wait(1000);
+    });
+    assert!(!failures.is_empty());
+    let is_own = |failure: &Failure| failure.request == 0 && failure.text.contains("190");
+    assert!(failures.iter().all(is_own), "{failures:?}");
+    let log = stand.keyside.log();
+    assert!(log.contains("restart"), "{log}");
+}
+
+#[test]
+fn two_sidecars_with_one_file_fail_no_request() {
+    let first = Stand::start(&ROW, &[]);
+    let shared = first.keyside.dir().join("token").display().to_string();
+    let second = Setup::new(&first.upstream)
+        .check()
+        .hold("5s")
+        .watch("300ms")
+        .file("app_secret", "secret of one")
+        .credential(&format!(
+            "token = \"file:{shared}\"\napp_secret = \"file:@DIR@/app_secret\"\nproof = \"classic\""
+        ))
+        .start();
+    let requests = [post(MESSAGES, "{}")];
+    let (_, failed) = load(&requests).during(&first.keyside, || {
+        let (_, failed) = load(&requests).during(&second, || {
+            first.rotate();
+            wait(100);
+            first.book.revoke(OLD);
+        });
+        assert!(failed.is_empty(), "{:?}", failed.first());
+    });
+    assert!(failed.is_empty(), "{:?}", failed.first());
+}

@@ -1,0 +1,169 @@
+//! Keys of other providers.
+
+use std::sync::{Arc, Mutex};
+
+use super::{load, wait};
+use crate::support::base64;
+use crate::support::client::{post, with_body};
+use crate::support::key::SigningKey;
+use crate::support::keyside::{Directory, Keyside, Setup};
+use crate::support::upstream::{Request, Upstream, answer, json as json_answer};
+
+/// A provider that takes requests which one of some keys has made.
+struct Keys<K> {
+    upstream: Upstream,
+    good: Arc<Mutex<Vec<K>>>,
+}
+
+impl<K: Clone + Send + 'static> Keys<K> {
+    fn new(good: &[K], has_made: fn(&K, &Request) -> bool) -> Self {
+        let good = Arc::new(Mutex::new(good.to_vec()));
+        let keys = Arc::clone(&good);
+        let upstream = Upstream::answering(move |request| {
+            let is_good = keys
+                .lock()
+                .unwrap()
+                .iter()
+                .any(|key| has_made(key, request));
+            match is_good {
+                true => json_answer("{\"messages\":[{\"id\":\"1\"}],\"sid\":\"SM1\"}"),
+                false => answer(
+                    "401 Unauthorized",
+                    &[("Content-Type", "application/json")],
+                    b"{\"code\":20003,\"message\":\"wrong key\",\"status\":401}",
+                ),
+            }
+        });
+        Self { upstream, good }
+    }
+
+    fn take(&self, keys: &[K]) {
+        *self.good.lock().unwrap() = keys.to_vec();
+    }
+
+    /// A sidecar for a preset with one secret in the file `key`.
+    fn keyside(&self, preset: &str, credential: &str, key: &str) -> Keyside {
+        let config = format!(
+            "[outbound]\nlisten = [\"127.0.0.1:@PORT@\"]\n[admin]\nlisten = [\"127.0.0.1:@ADMIN@\"]\n[reload]\nwatch = \"100ms\"\n\
+             [provider.test]\nextends = \"{preset}\"\nupstream = \"@UPSTREAM@\"\nca = \"@DIR@/ca.pem\"\n\
+             [credential.acme]\nprovider = \"test\"\n{credential}\n[[route]]\ncredential = \"acme\"\n\
+             [route.limits]\nper_sender = \"100000/s\"\nper_recipient = {{ rate = \"100000/s\" }}\n"
+        );
+        Setup::new(&self.upstream)
+            .file("key", key)
+            .config(&config)
+            .start()
+    }
+}
+
+fn must_not_fail(name: &str, keyside: &Keyside, request: Vec<u8>, happens: impl FnOnce()) {
+    let (sent, failures) = load(&[request]).during(keyside, || {
+        happens();
+        wait(300);
+    });
+    assert!(
+        failures.is_empty(),
+        "{name}: {} of {sent}: {:?}",
+        failures.len(),
+        failures.first()
+    );
+}
+
+/// A new key of 360dialog ends the old one at once.
+#[test]
+fn a_new_key_of_360dialog_fails_no_request_within_the_hold() {
+    type Case = (&'static str, fn(&Keys<&'static str>, &Directory));
+    let cases: [Case; 4] = [
+        ("the file 0.3 s later", |provider, dir| {
+            provider.take(&["new-key-of-the-number"]);
+            wait(300);
+            dir.write("key", "new-key-of-the-number");
+        }),
+        ("the file 2 s later", |provider, dir| {
+            provider.take(&["new-key-of-the-number"]);
+            wait(2000);
+            dir.write("key", "new-key-of-the-number");
+        }),
+        ("a wrong key while the old one is good", |_, dir| {
+            dir.write("key", "wrong-key-of-the-number");
+            wait(500);
+        }),
+        ("a wrong key, then the right one", |provider, dir| {
+            dir.write("key", "wrong-key-of-the-number");
+            wait(300);
+            provider.take(&["new-key-of-the-number"]);
+            wait(500);
+            dir.write("key", "new-key-of-the-number");
+        }),
+    ];
+    for (name, happens) in cases {
+        let provider = Keys::new(&["old-key-of-the-number"], |key, request| {
+            request.header("d360-api-key").as_deref() == Some(key)
+        });
+        let credential = "api_key = \"file:@DIR@/key\"";
+        let keyside = provider.keyside("360dialog", credential, "old-key-of-the-number");
+        let request = post(
+            "/messages",
+            r#"{"messaging_product":"whatsapp","to":"15550001234","type":"text","text":{"body":"x"}}"#,
+        );
+        must_not_fail(name, &keyside, request, || {
+            happens(&provider, keyside.dir())
+        });
+    }
+}
+
+#[test]
+fn a_new_token_of_twilio_fails_no_request_within_the_hold() {
+    const ACCOUNT: &str = "AC11111111111111111111111111111111";
+    const FIRST: &str = "0123456789abcdef0123456789abcdef";
+    const SECOND: &str = "fedcba9876543210fedcba9876543210";
+    type Case = (&'static str, fn(&Keys<&'static str>, &Directory));
+    let cases: [Case; 2] = [
+        ("the file, then the promotion", |provider, dir| {
+            provider.take(&[FIRST, SECOND]);
+            dir.write("key", SECOND);
+            wait(500);
+            provider.take(&[SECOND]);
+        }),
+        ("the promotion, 1.5 s later the file", |provider, dir| {
+            provider.take(&[SECOND]);
+            wait(1500);
+            dir.write("key", SECOND);
+        }),
+    ];
+    for (name, happens) in cases {
+        let provider = Keys::new(&[FIRST], |key, request| {
+            let login = base64(format!("{ACCOUNT}:{key}").as_bytes());
+            request.header("authorization") == Some(format!("Basic {login}"))
+        });
+        let credential = format!("account_sid = \"{ACCOUNT}\"\nauth_token = \"file:@DIR@/key\"");
+        let keyside = provider.keyside("twilio", &credential, FIRST);
+        let request = with_body(
+            "POST",
+            &format!("/2010-04-01/Accounts/{ACCOUNT}/Messages.json"),
+            "application/x-www-form-urlencoded",
+            b"From=whatsapp%3A%2B1&To=whatsapp%3A%2B2&Body=x",
+        );
+        must_not_fail(name, &keyside, request, || {
+            happens(&provider, keyside.dir())
+        });
+    }
+}
+
+#[test]
+fn a_new_private_key_of_vonage_fails_no_request() {
+    let [old, new] = [SigningKey::new(), SigningKey::new()].map(Arc::new);
+    let provider = Keys::new(&[Arc::clone(&old)], |key, request| {
+        let token = request.header("authorization").unwrap_or_default();
+        key.has_signed(token.trim_start_matches("Bearer "))
+    });
+    let credential = "application_id = \"a\"\nprivate_key = \"file:@DIR@/key\"";
+    let keyside = provider.keyside("vonage", credential, &old.pem());
+    let body = r#"{"channel":"whatsapp","from":"1","to":"2","message_type":"text","text":"x"}"#;
+    must_not_fail("vonage", &keyside, post("/v1/messages", body), || {
+        provider.take(&[Arc::clone(&old), Arc::clone(&new)]);
+        keyside.dir().write("key", new.pem());
+        wait(500);
+        provider.take(&[Arc::clone(&new)]);
+    });
+}
