@@ -1,0 +1,40 @@
+//! The clock of the spool: a wall clock that never jumps while the program runs.
+
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use super::lanes::Now;
+
+/// The wall clock's time at the start, and the time since then by the monotonic clock. A wall clock that
+/// is set meanwhile neither ends what is kept too early nor keeps it for ever.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    start: Instant,
+    start_ms: u64,
+}
+
+impl Clock {
+    /// Starts a clock.
+    #[must_use]
+    pub fn start(start: Instant, wall: SystemTime) -> Self {
+        let since = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self { start, start_ms: millis(since) }
+    }
+
+    pub(super) fn now(&self) -> Now {
+        let at = Instant::now();
+        let wall_ms = self.start_ms.saturating_add(millis(at.saturating_duration_since(self.start)));
+        Now { at, wall_ms }
+    }
+}
+
+/// Milliseconds of a duration.
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The day since 1970 of a time in milliseconds.
+pub(super) fn day(wall_ms: u64) -> u64 {
+    wall_ms / (24 * 60 * 60 * 1000)
+}

@@ -1,0 +1,407 @@
+//! The one writer: takes the waiting orders, commits them in one transaction, then answers all of them.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex, RwLock};
+use redb::{Database, ReadableDatabase, ReadableTable, TableHandle};
+use tokio::sync::oneshot;
+
+use super::clock::Clock;
+use super::destination::Destinations;
+use super::error::{Refused, SpoolError, StoreError};
+use super::file::{Check, Medium};
+use super::ledger::{Counts, Ledger, Rules};
+use super::tables::{
+    BYTES, COUNTS, DESTINATIONS, DestinationId, META, State, known_day,
+};
+
+/// The store with its writer.
+#[derive(Debug)]
+pub(super) struct Store {
+    pub(super) medium: Medium,
+    pub(super) clock: Clock,
+    rules: Rules,
+    database: RwLock<Option<Database>>,
+    orders: Mutex<Orders>,
+    bell: Condvar,
+    /// The counts after the last commit.
+    counts: Mutex<Counts>,
+    salt: Mutex<[u8; 16]>,
+    alarm: Mutex<Alarm>,
+    destinations: Arc<Destinations>,
+}
+
+/// What is wrong with the store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Alarm {
+    /// The failure that the store has not recovered from.
+    pub failure: Option<String>,
+    /// The failures since the start.
+    pub failures: u64,
+    /// The damaged file that was set aside last.
+    pub set_aside: Option<PathBuf>,
+}
+
+#[derive(Debug, Default)]
+struct Orders {
+    waiting: VecDeque<Order>,
+    bytes: usize,
+    /// True while the store is closed after a failure.
+    is_broken: bool,
+    is_closed: bool,
+}
+
+/// A change of the store, with the answer to whoever ordered it.
+struct Order {
+    bytes: usize,
+    apply: Box<dyn FnOnce(&mut Ledger<'_>) -> Result<Answer, StoreError> + Send>,
+}
+
+type Answer = Box<dyn FnOnce() + Send>;
+
+impl std::fmt::Debug for Order {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Order").field("bytes", &self.bytes).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Opens the store and starts its writer. A damaged file is set aside and a new one begun.
+    pub(super) fn open(
+        medium: Medium,
+        rules: Rules,
+        clock: Clock,
+        destinations: Arc<Destinations>,
+    ) -> Result<(Arc<Self>, std::thread::JoinHandle<()>), SpoolError> {
+        let path = medium.path();
+        let failed = |error: StoreError| match &error {
+            StoreError::Engine(engine) if matches!(**engine, redb::Error::DatabaseAlreadyOpen) => {
+                SpoolError::InUse { path: path.clone() }
+            }
+            _ => SpoolError::Store { path: path.clone(), error },
+        };
+        let mut alarm = Alarm::default();
+        let opened = open_or_renew(&medium, Check::Usual, &clock, &mut alarm, &[]);
+        let Begun { database, counts, salt } = opened.map_err(failed)?;
+        let store = Arc::new(Self {
+            medium,
+            clock,
+            rules,
+            database: RwLock::new(Some(database)),
+            orders: Mutex::default(),
+            bell: Condvar::new(),
+            counts: Mutex::new(counts),
+            salt: Mutex::new(salt),
+            alarm: Mutex::new(alarm),
+            destinations,
+        });
+        let writer = Arc::clone(&store);
+        let thread = std::thread::Builder::new()
+            .name("spool".to_owned())
+            .spawn(move || writer.write())
+            .map_err(|error| SpoolError::Folder { path: path.clone(), error })?;
+        Ok((store, thread))
+    }
+
+    /// Orders a change, and waits until it is on disk.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        bytes: usize,
+        change: impl FnOnce(&mut Ledger<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Refused> {
+        let (sender, receiver) = oneshot::channel();
+        let apply = Box::new(move |ledger: &mut Ledger<'_>| {
+            let result = change(ledger)?;
+            let answer: Answer = Box::new(move || {
+                sender.send(result).ok();
+            });
+            Ok(answer)
+        });
+        self.order(Order { bytes, apply })?;
+        // An order that is dropped without an answer is one whose transaction failed.
+        receiver.await.map_err(|_| Refused::Broken)
+    }
+
+    /// Reads from the store as it was after the last commit.
+    pub(super) fn read<T>(
+        &self,
+        read: impl FnOnce(&redb::ReadTransaction) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let database = self.database.read();
+        let database = database.as_ref().ok_or(StoreError::Engine(Box::new(redb::Error::DatabaseClosed)))?;
+        read(&database.begin_read()?)
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        self.counts.lock().clone()
+    }
+
+    /// The salt of the hashes of items, lanes and users.
+    pub(super) fn salt(&self) -> [u8; 16] {
+        *self.salt.lock()
+    }
+
+    pub(super) fn alarm(&self) -> Alarm {
+        self.alarm.lock().clone()
+    }
+
+    /// Lets the writer finish what is ordered, and close the store.
+    pub(super) fn close(&self) {
+        self.orders.lock().is_closed = true;
+        self.bell.notify_one();
+    }
+
+    fn order(&self, order: Order) -> Result<(), Refused> {
+        let mut orders = self.orders.lock();
+        if orders.is_closed {
+            return Err(Refused::Closed);
+        }
+        if orders.is_broken {
+            return Err(Refused::Broken);
+        }
+        if orders.bytes.saturating_add(order.bytes) > MAX_WAITING && order.bytes > 0 {
+            return Err(Refused::Busy);
+        }
+        orders.bytes += order.bytes;
+        orders.waiting.push_back(order);
+        drop(orders);
+        self.bell.notify_one();
+        Ok(())
+    }
+
+    /// The loop of the writer.
+    fn write(&self) {
+        while let Some(batch) = self.next_batch() {
+            match self.commit(batch) {
+                Ok((answers, touched)) => {
+                    answers.into_iter().for_each(|answer| answer());
+                    self.destinations.ring(&touched);
+                }
+                Err(error) => self.reopen(&error),
+            }
+        }
+        if let Some(database) = self.database.write().take()
+            && let Err(error) = database.close()
+        {
+            tracing::warn!(%error, "the spool's store is closed without its last notes: the next start verifies it");
+        }
+    }
+
+    /// Waits for orders; `None` once the store is to be closed and nothing waits.
+    fn next_batch(&self) -> Option<Vec<Order>> {
+        let mut orders = self.orders.lock();
+        while orders.waiting.is_empty() {
+            if orders.is_closed {
+                return None;
+            }
+            self.bell.wait(&mut orders);
+        }
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        while batch.len() < MAX_BATCH
+            && let Some(next) = orders.waiting.front()
+            && (batch.is_empty() || bytes + next.bytes <= MAX_BATCH_BYTES)
+            && let Some(order) = orders.waiting.pop_front()
+        {
+            bytes += order.bytes;
+            orders.bytes -= order.bytes;
+            batch.push(order);
+        }
+        Some(batch)
+    }
+
+    fn commit(
+        &self,
+        batch: Vec<Order>,
+    ) -> Result<(Vec<Answer>, BTreeSet<DestinationId>), StoreError> {
+        let counts = self.counts.lock().clone();
+        let database = self.database.read();
+        let database = database.as_ref().ok_or(StoreError::Engine(Box::new(redb::Error::DatabaseClosed)))?;
+        let steps = AssertUnwindSafe(|| {
+            let mut transaction = database.begin_write()?;
+            transaction.set_durability(self.medium.durability())?;
+            // With a large backlog a verification of everything after a crash would take seconds.
+            transaction.set_quick_repair(counts.bytes > QUICK_REPAIR);
+            let mut ledger = Ledger::open(&transaction, counts, self.rules)?;
+            let mut answers = Vec::with_capacity(batch.len());
+            for order in batch {
+                answers.push((order.apply)(&mut ledger)?);
+            }
+            let (counts, touched) = ledger.close()?;
+            transaction.commit()?;
+            Ok((answers, counts, touched))
+        });
+        let (answers, counts, touched) = catch_unwind(steps).unwrap_or(Err(StoreError::Panic))?;
+        *self.counts.lock() = counts;
+        Ok((answers, touched))
+    }
+
+    /// Closes the store after a failure and opens it again, verified as a whole. Nothing is answered
+    /// meanwhile: a failed sync says nothing about what is on disk, and is never tried again.
+    fn reopen(&self, error: &StoreError) {
+        tracing::error!(%error, "the spool's store failed: it is opened again and verified, and no event is answered meanwhile");
+        {
+            let mut alarm = self.alarm.lock();
+            alarm.failure = Some(error.to_string());
+            alarm.failures += 1;
+        }
+        self.orders.lock().is_broken = true;
+        drop(self.database.write().take());
+        let mut wait = MIN_REOPEN;
+        loop {
+            // Whoever waits is refused by the end of the order.
+            let refused = {
+                let mut orders = self.orders.lock();
+                orders.bytes = 0;
+                std::mem::take(&mut orders.waiting)
+            };
+            drop(refused);
+            let mut alarm = self.alarm.lock().clone();
+            let aside = alarm.set_aside.clone();
+            let names = self.destinations.names();
+            match open_or_renew(&self.medium, Check::All, &self.clock, &mut alarm, &names) {
+                Ok(Begun { database, counts, salt }) => {
+                    let is_new = alarm.set_aside != aside;
+                    alarm.failure = None;
+                    *self.alarm.lock() = alarm;
+                    *self.counts.lock() = counts;
+                    *self.salt.lock() = salt;
+                    *self.database.write() = Some(database);
+                    if is_new {
+                        self.destinations.renew();
+                    }
+                    self.orders.lock().is_broken = false;
+                    tracing::info!("the spool's store is open again");
+                    return;
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the spool's store cannot be opened: free or mend the disk of `[spool] dir`");
+                    self.alarm.lock().failure = Some(error.to_string());
+                }
+            }
+            let mut orders = self.orders.lock();
+            if !orders.is_closed {
+                self.bell.wait_for(&mut orders, wait);
+            }
+            if orders.is_closed {
+                return;
+            }
+            drop(orders);
+            wait = (wait * 2).min(MAX_REOPEN);
+        }
+    }
+}
+
+/// A store that is ready.
+struct Begun {
+    database: Database,
+    counts: Counts,
+    salt: [u8; 16],
+}
+
+/// Opens the store. A damaged one is set aside, and a new one begun with the same destinations.
+fn open_or_renew(
+    medium: &Medium,
+    check: Check,
+    clock: &Clock,
+    alarm: &mut Alarm,
+    names: &[(String, DestinationId)],
+) -> Result<Begun, StoreError> {
+    let opened = medium.open(check).and_then(|database| begin(database, medium, &[]));
+    match opened {
+        Err(error) if error.is_damage() => {
+            let aside = medium.set_aside(clock.now().wall_ms)?;
+            tracing::error!(
+                %error,
+                file = %aside.display(),
+                "the spool's file is damaged: it is set aside, and a new one is begun; the events in it were answered and may be lost"
+            );
+            alarm.set_aside = Some(aside);
+            alarm.failures += 1;
+            begin(medium.open(Check::Usual)?, medium, names)
+        }
+        other => other,
+    }
+}
+
+/// Makes what a store needs, and reads its counts.
+fn begin(
+    database: Database,
+    medium: &Medium,
+    names: &[(String, DestinationId)],
+) -> Result<Begun, StoreError> {
+    let read = AssertUnwindSafe(|| {
+        let counts = read_counts(&database)?;
+        let mut salt = [0; 16];
+        aws_lc_rs::rand::fill(&mut salt).map_err(|_| super::record::RecordError::Cipher)?;
+        let rules = Rules { max_size: 0, keep: Duration::ZERO };
+        let mut transaction = database.begin_write()?;
+        transaction.set_durability(medium.durability())?;
+        transaction.set_quick_repair(counts.bytes > QUICK_REPAIR);
+        {
+            let ledger = Ledger::open(&transaction, counts.clone(), rules)?;
+            ledger.close()?;
+            let mut meta = transaction.open_table(META)?;
+            let known = meta.get(SALT)?.and_then(|salt| salt.value().first_chunk().copied());
+            match known {
+                Some(known) => salt = known,
+                None => {
+                    meta.insert(SALT, salt.as_slice())?;
+                }
+            }
+            let mut table = transaction.open_table(DESTINATIONS)?;
+            for (name, id) in names {
+                table.insert(name.as_str(), *id)?;
+            }
+        }
+        transaction.commit()?;
+        Ok((counts, salt))
+    });
+    let (counts, salt) = catch_unwind(read).unwrap_or(Err(StoreError::Panic))?;
+    Ok(Begun { database, counts, salt })
+}
+
+fn read_counts(database: &Database) -> Result<Counts, StoreError> {
+    let transaction = database.begin_read()?;
+    let mut counts = Counts::default();
+    for table in transaction.list_tables()? {
+        counts.days.extend(known_day(table.name()));
+    }
+    let table = match transaction.open_table(COUNTS) {
+        Ok(table) => table,
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(counts),
+        Err(error) => return Err(error.into()),
+    };
+    for row in table.iter()? {
+        let (key, count) = row?;
+        let (destination, state) = key.value();
+        if (destination, state) == BYTES {
+            counts.bytes = count.value();
+        } else if let Some(state) = State::ALL.into_iter().find(|one| *one as u8 == state) {
+            counts.events.insert((destination, state), count.value());
+        }
+    }
+    if let Some(next) = transaction.open_table(META)?.get("next")? {
+        counts.next_seq = next.value().first_chunk().copied().map_or(0, u64::from_le_bytes);
+    }
+    Ok(counts)
+}
+
+/// The key of the salt of hashes.
+const SALT: &str = "salt";
+/// Most orders of a transaction.
+const MAX_BATCH: usize = 512;
+/// Most bytes of a transaction.
+const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// Most bytes that wait for the writer.
+const MAX_WAITING: usize = 32 * 1024 * 1024;
+/// The size of the backlog from which each commit saves what a start after a crash needs.
+const QUICK_REPAIR: u64 = 64 * 1024 * 1024;
+/// The first wait before a store that cannot be opened is tried again.
+const MIN_REOPEN: Duration = Duration::from_millis(100);
+/// The longest wait before a store that cannot be opened is tried again.
+const MAX_REOPEN: Duration = Duration::from_secs(5);

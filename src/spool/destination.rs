@@ -1,0 +1,294 @@
+//! The destinations of all webhooks, each with its lanes, its health and its pace.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use redb::ReadTransaction;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::error::StoreError;
+use super::health::{Change, Gate, Health, Probe, Trouble};
+use super::lanes::{Due, Found, Lanes, Now};
+use super::schedule::{Attempts, Outcome, Verdict};
+use super::items::Class;
+use super::tables::{DestinationId, LANES, LaneId, QUEUE, Seq, Waiting};
+
+/// A destination as it is configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DestinationConfig {
+    /// The name of the webhook.
+    pub webhook: String,
+    /// The name of the destination.
+    pub name: String,
+    /// Only events that have one of these fields; empty for all.
+    pub fields: BTreeSet<String>,
+    /// Only events of these numbers of the business; empty for all.
+    pub senders: BTreeSet<String>,
+    /// The number of events that are under way at a time.
+    pub lanes: usize,
+    /// The shortest time between two events; `None` for as fast as the destination takes them.
+    pub interval: Option<Duration>,
+    /// How far back a new destination begins; zero for now.
+    pub from: Duration,
+}
+
+impl DestinationConfig {
+    /// True if the destination gets events of these fields and numbers.
+    pub(super) fn wants<'a>(
+        &self,
+        mut fields: impl Iterator<Item = &'a String>,
+        mut senders: impl Iterator<Item = &'a String>,
+    ) -> bool {
+        (self.fields.is_empty() || fields.any(|field| self.fields.contains(field)))
+            && (self.senders.is_empty() || senders.any(|sender| self.senders.contains(sender)))
+    }
+
+    /// The name under which the store knows the destination.
+    pub(super) fn key(&self) -> String {
+        format!("{}\n{}", self.webhook, self.name)
+    }
+}
+
+/// A destination: what is under way, what waits for another attempt, and how well it goes.
+#[derive(Debug)]
+pub struct Destination {
+    pub(super) id: DestinationId,
+    pub(super) config: DestinationConfig,
+    course: Mutex<Course>,
+    /// Rung when something may have become due.
+    pub(super) bell: Notify,
+    /// False while older events are still being added.
+    is_begun: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Course {
+    lanes: Lanes,
+    health: Health,
+    /// The time before which the pace lets nothing out.
+    next_at: Option<Instant>,
+}
+
+/// What a look for the next event found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    Event(Due, Probe),
+    /// Nothing before this time, or before the bell rings.
+    Wait(Option<Instant>),
+    /// The look goes on at once.
+    Again,
+}
+
+impl Destination {
+    fn new(id: DestinationId, config: DestinationConfig) -> Self {
+        Self {
+            id,
+            course: Mutex::new(Course {
+                lanes: Lanes::new(config.lanes),
+                health: Health::default(),
+                next_at: None,
+            }),
+            config,
+            bell: Notify::new(),
+            is_begun: AtomicBool::new(true),
+        }
+    }
+
+    /// The name of the destination.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    /// The name of the webhook.
+    #[must_use]
+    pub fn webhook(&self) -> &str {
+        &self.config.webhook
+    }
+
+    /// The trouble of the destination, if there is one.
+    #[must_use]
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.course.lock().health.trouble()
+    }
+
+    /// Lets events out, once older ones have been added.
+    pub(super) fn begin(&self) {
+        self.is_begun.store(true, Ordering::Release);
+        self.bell.notify_one();
+    }
+
+    /// Takes the next event, if health, pace and lanes let one out.
+    pub(super) fn next(&self, read: &ReadTransaction, now: Now) -> Result<Next, StoreError> {
+        if !self.is_begun.load(Ordering::Acquire) {
+            return Ok(Next::Wait(None));
+        }
+        let mut course = self.course.lock();
+        let probe = match course.health.gate(now.at) {
+            Gate::Open => Probe::No,
+            Gate::Probe => Probe::Yes,
+            Gate::Shut(until) => return Ok(Next::Wait(Some(until))),
+        };
+        if let Some(next_at) = course.next_at
+            && next_at > now.at
+        {
+            return Ok(Next::Wait(Some(next_at)));
+        }
+        let waiting = Waiting {
+            destination: self.id,
+            queue: read.open_table(QUEUE)?,
+            lanes: read.open_table(LANES)?,
+        };
+        match course.lanes.next(&waiting, now)? {
+            Found::Event(due) => {
+                if probe == Probe::Yes {
+                    course.health.probing(now.at);
+                }
+                if let Some(interval) = self.config.interval {
+                    let earliest = now.at.checked_sub(PACE_SLACK).unwrap_or(now.at);
+                    let from = course.next_at.map_or(now.at, |next_at| next_at.max(earliest));
+                    course.next_at = Some(from + interval);
+                }
+                Ok(Next::Event(due, probe))
+            }
+            Found::Nothing(until) => Ok(Next::Wait(until)),
+            Found::Unfinished => Ok(Next::Again),
+        }
+    }
+
+    /// Takes note of an outcome. What was put off comes back at once when a trouble has ended.
+    pub(super) fn note(
+        &self,
+        outcome: Outcome,
+        verdict: Verdict,
+        probe: Probe,
+        now: Instant,
+        random: f64,
+    ) -> Change {
+        let mut course = self.course.lock();
+        let change = course.health.note(outcome, verdict, probe, now, random);
+        if let Change::Ended(_) = change {
+            course.lanes.hasten();
+        }
+        change
+    }
+
+    pub(super) fn put_off(&self, seq: Seq, attempts: Attempts, until: Instant) {
+        self.course.lock().lanes.put_off(seq, attempts, until);
+        self.bell.notify_one();
+    }
+
+    pub(super) fn give_back(&self, seq: Seq, attempts: Attempts) {
+        self.course.lock().lanes.give_back(seq, attempts);
+        self.bell.notify_one();
+    }
+
+    pub(super) fn release(&self, seq: Seq, class: Class, lanes: &[LaneId]) {
+        self.course.lock().lanes.release(seq, class, lanes);
+        self.bell.notify_one();
+    }
+
+    /// Lets an event that waits again be found.
+    pub(super) fn wake(&self, lanes: &[LaneId], class: Class) {
+        let mut course = self.course.lock();
+        for lane in lanes {
+            course.lanes.wake(*lane, class, None);
+        }
+        drop(course);
+        self.bell.notify_one();
+    }
+
+    pub(super) fn is_under_way(&self, seq: Seq) -> bool {
+        self.course.lock().lanes.is_under_way(seq)
+    }
+
+    /// The number of events under way.
+    #[must_use]
+    pub fn under_way(&self) -> usize {
+        self.course.lock().lanes.under_way()
+    }
+}
+
+/// The destinations of all webhooks.
+#[derive(Debug, Default)]
+pub(super) struct Destinations {
+    all: RwLock<HashMap<DestinationId, Arc<Destination>>>,
+}
+
+impl Destinations {
+    /// Puts destinations in place of those before. A destination that was there before keeps its lanes and
+    /// its health, unless its configuration has changed.
+    pub(super) fn set(&self, configs: Vec<(DestinationId, DestinationConfig, bool)>) -> Vec<Arc<Destination>> {
+        let mut all = self.all.write();
+        let mut next = HashMap::new();
+        for (id, config, begins_back) in configs {
+            let destination = match all.get(&id) {
+                Some(before) if before.config == config => Arc::clone(before),
+                _ => Arc::new(Destination::new(id, config)),
+            };
+            destination.is_begun.store(!begins_back, Ordering::Release);
+            next.insert(id, destination);
+        }
+        *all = next;
+        all.values().cloned().collect()
+    }
+
+    pub(super) fn get(&self, id: DestinationId) -> Option<Arc<Destination>> {
+        self.all.read().get(&id).cloned()
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<Destination>> {
+        let mut all: Vec<_> = self.all.read().values().cloned().collect();
+        all.sort_by_key(|destination| destination.id);
+        all
+    }
+
+    /// The destinations of a webhook that get an event of these fields and numbers.
+    pub(super) fn of(
+        &self,
+        webhook: &str,
+        fields: &BTreeSet<String>,
+        senders: &BTreeSet<String>,
+    ) -> Vec<DestinationId> {
+        let all = self.all.read();
+        let mut ids: Vec<_> = all
+            .values()
+            .filter(|one| one.config.webhook == webhook)
+            .filter(|one| one.config.wants(fields.iter(), senders.iter()))
+            .map(|one| one.id)
+            .collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// Rings at destinations that have something new.
+    pub(super) fn ring(&self, touched: &BTreeSet<DestinationId>) {
+        let all = self.all.read();
+        for id in touched {
+            if let Some(destination) = all.get(id) {
+                destination.bell.notify_one();
+            }
+        }
+    }
+
+    /// Begins all lanes anew: the store is another one.
+    pub(super) fn renew(&self) {
+        for destination in self.all.read().values() {
+            destination.course.lock().lanes = Lanes::new(destination.config.lanes);
+            destination.bell.notify_one();
+        }
+    }
+
+    /// The names and numbers of the destinations, as the store holds them.
+    pub(super) fn names(&self) -> Vec<(String, DestinationId)> {
+        let all = self.all.read();
+        all.values().map(|one| (one.config.key(), one.id)).collect()
+    }
+}
+
+/// The time that a pace may make up for after a pause.
+const PACE_SLACK: Duration = Duration::from_millis(100);

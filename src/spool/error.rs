@@ -1,0 +1,138 @@
+//! The errors of the spool.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use super::record::RecordError;
+
+/// A failed step of the store. Whatever failed, the transaction counts as a whole or not at all.
+#[derive(Debug)]
+pub enum StoreError {
+    /// The engine failed, or the disk below it.
+    Engine(Box<redb::Error>),
+    /// The engine gave up in the middle of a step.
+    Panic,
+    /// A record cannot be read or written.
+    Record(RecordError),
+}
+
+impl StoreError {
+    /// True if the file itself is damaged, rather than the way to it.
+    pub(super) fn is_damage(&self) -> bool {
+        match self {
+            Self::Engine(error) => match &**error {
+                redb::Error::Corrupted(_) => true,
+                redb::Error::Io(error) => matches!(
+                    error.kind(),
+                    std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof
+                ),
+                _ => false,
+            },
+            Self::Panic => true,
+            Self::Record(_) => false,
+        }
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Engine(error) => write!(f, "the store failed: {error}"),
+            Self::Panic => f.write_str("the store gave up in the middle of a step: its file is damaged"),
+            Self::Record(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+macro_rules! from_engine {
+    ($($error:ident),*) => {
+        $(impl From<redb::$error> for StoreError {
+            fn from(error: redb::$error) -> Self {
+                Self::Engine(Box::new(error.into()))
+            }
+        })*
+    };
+}
+from_engine!(StorageError, TableError, TransactionError, CommitError, DatabaseError, SetDurabilityError);
+
+impl From<std::io::Error> for StoreError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Engine(Box::new(redb::Error::Io(error)))
+    }
+}
+
+impl From<RecordError> for StoreError {
+    fn from(error: RecordError) -> Self {
+        Self::Record(error)
+    }
+}
+
+/// The reason why a spool cannot be opened.
+#[derive(Debug)]
+pub enum SpoolError {
+    /// The folder cannot be made or used.
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// The cause.
+        error: std::io::Error,
+    },
+    /// Another process has the spool open.
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The store cannot be opened.
+    Store {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        error: StoreError,
+    },
+}
+
+impl fmt::Display for SpoolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Folder { path, error } => {
+                write!(f, "`{}` cannot be used as `[spool] dir`: {error}", path.display())
+            }
+            Self::InUse { path } => write!(
+                f,
+                "`{}` is in use by another process: each sidecar needs a `[spool] dir` of its own",
+                path.display()
+            ),
+            Self::Store { path, error } => write!(f, "`{}`: {error}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for SpoolError {}
+
+/// The reason why the spool does not take an event or an order now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The spool holds as much as `max_size` allows.
+    Full,
+    /// More events wait to be written than memory may hold.
+    Busy,
+    /// The store failed and is being opened again.
+    Broken,
+    /// The spool is closed.
+    Closed,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full => "the spool holds as much as `[spool] max_size` allows",
+            Self::Busy => "more events wait to be written than memory may hold: the disk is too slow",
+            Self::Broken => "the spool's store failed and is being opened again",
+            Self::Closed => "the spool is closed",
+        })
+    }
+}
+
+impl std::error::Error for Refused {}

@@ -1,0 +1,124 @@
+//! The file of the store: opened for its owner alone, verified after a failure, set aside if damaged.
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use redb::backends::FileBackend;
+use redb::{Database, Durability};
+
+use super::error::{SpoolError, StoreError};
+
+/// The place where the store lies.
+#[derive(Debug)]
+pub(super) enum Medium {
+    /// A file.
+    File(PathBuf),
+    /// A disk of a test.
+    #[cfg(test)]
+    Disk(super::tests::Disk, Durability),
+}
+
+impl Medium {
+    /// Returns the file of a spool in a folder, which is made if it is not there.
+    pub(super) fn in_folder(folder: &Path) -> Result<Self, SpoolError> {
+        let failed = |error| SpoolError::Folder { path: folder.to_owned(), error };
+        let mut builder = DirBuilder::new();
+        builder.recursive(true).mode(0o700).create(folder).map_err(failed)?;
+        Ok(Self::File(folder.join(FILE)))
+    }
+
+    pub(super) fn path(&self) -> PathBuf {
+        match self {
+            Self::File(path) => path.clone(),
+            #[cfg(test)]
+            Self::Disk(..) => PathBuf::from(FILE),
+        }
+    }
+
+    /// The size of the file in bytes; 0 if it cannot be told.
+    pub(super) fn length(&self) -> u64 {
+        match self {
+            Self::File(path) => std::fs::metadata(path).map_or(0, |data| data.len()),
+            #[cfg(test)]
+            Self::Disk(disk, _) => disk.length(),
+        }
+    }
+
+    /// How durable each commit is.
+    pub(super) fn durability(&self) -> Durability {
+        match self {
+            Self::File(_) => Durability::Immediate,
+            #[cfg(test)]
+            Self::Disk(_, durability) => *durability,
+        }
+    }
+
+    /// Opens the store, or makes a new one.
+    pub(super) fn open(&self, check: Check) -> Result<Database, StoreError> {
+        // An engine that meets damage may give up with a panic.
+        let steps = std::panic::AssertUnwindSafe(|| self.open_checked(check));
+        let opened = std::panic::catch_unwind(steps);
+        opened.unwrap_or(Err(StoreError::Panic))
+    }
+
+    fn open_checked(&self, check: Check) -> Result<Database, StoreError> {
+        let mut builder = Database::builder();
+        builder.set_cache_size(CACHE);
+        let mut database = match self {
+            Self::File(path) => {
+                let mut options = OpenOptions::new();
+                options.read(true).write(true).create(true).truncate(false).mode(0o600);
+                let file = options.open(path)?;
+                file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+                sync_folder(path)?;
+                builder.create_with_backend(FileBackend::new(file)?)?
+            }
+            #[cfg(test)]
+            Self::Disk(disk, _) => builder.create_with_backend(disk.attach())?,
+        };
+        if check == Check::All {
+            database.check_integrity()?;
+        }
+        Ok(database)
+    }
+
+    /// Moves a damaged file out of the way; returns where it is.
+    pub(super) fn set_aside(&self, now_ms: u64) -> std::io::Result<PathBuf> {
+        match self {
+            Self::File(path) => {
+                let aside = path.with_extension(format!("redb.damaged-{}", now_ms / 1000));
+                std::fs::rename(path, &aside)?;
+                sync_folder(path)?;
+                Ok(aside)
+            }
+            #[cfg(test)]
+            Self::Disk(disk, _) => {
+                disk.clear();
+                Ok(PathBuf::from("damaged"))
+            }
+        }
+    }
+}
+
+/// How much of the store is verified at its opening.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Check {
+    /// What the engine verifies by itself: everything after a crash, unless it has saved what it needs.
+    Usual,
+    /// Every page.
+    All,
+}
+
+/// Makes a new or renamed file durable under its name.
+fn sync_folder(path: &Path) -> std::io::Result<()> {
+    match path.parent() {
+        Some(folder) => std::fs::File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+/// The name of the file.
+const FILE: &str = "spool.redb";
+/// The bound on the engine's cache in bytes. The pages at the ends of the queue are few.
+const CACHE: usize = 24 * 1024 * 1024;

@@ -1,0 +1,226 @@
+//! The health of a destination, as the outcomes of attempts tell it.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::schedule::{Outcome, Verdict, probe_after};
+
+/// The health of a destination.
+#[derive(Clone, Debug, Default)]
+pub struct Health {
+    trouble: Option<Trouble>,
+    /// The lanes that failed since the last event that the destination took or refused for good.
+    failures: u32,
+}
+
+/// A destination that gets nothing but probes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// The kind of the trouble.
+    pub kind: TroubleKind,
+    /// The outcome that began the trouble.
+    pub outcome: Outcome,
+    /// The beginning of the trouble.
+    pub since: Instant,
+    /// The probes that failed.
+    pub probes: u32,
+    next_probe: Instant,
+}
+
+/// The kind of a destination's trouble.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TroubleKind {
+    /// No connection comes about.
+    Down,
+    /// Event after event fails, whatever its lane.
+    Failing,
+    /// The destination refuses everything: another address, or another secret, is meant.
+    Paused,
+}
+
+/// How much may go out now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gate {
+    /// As much as the lanes allow.
+    Open,
+    /// One event, as a probe.
+    Probe,
+    /// Nothing before this time.
+    Shut(Instant),
+}
+
+/// A change that an operator is told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The health is as before.
+    None,
+    /// A trouble began, or became another one.
+    Began(TroubleKind),
+    /// The destination takes events again.
+    Ended(TroubleKind),
+}
+
+impl Health {
+    /// Returns how much may go out at a time.
+    #[must_use]
+    pub fn gate(&self, now: Instant) -> Gate {
+        match self.trouble {
+            None => Gate::Open,
+            Some(trouble) if trouble.next_probe <= now => Gate::Probe,
+            Some(trouble) => Gate::Shut(trouble.next_probe),
+        }
+    }
+
+    /// Returns the trouble, if there is one.
+    #[must_use]
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.trouble
+    }
+
+    /// A probe has gone out: the next one waits for its outcome, or as long as an outcome can take.
+    pub fn probing(&mut self, now: Instant) {
+        if let Some(trouble) = &mut self.trouble {
+            trouble.next_probe = now + PROBE_LOST;
+        }
+    }
+
+    /// Takes note of the outcome of an attempt. The outcomes of attempts that were under way when
+    /// the trouble began change nothing but its end.
+    pub fn note(
+        &mut self,
+        outcome: Outcome,
+        verdict: Verdict,
+        probe: Probe,
+        now: Instant,
+        random: f64,
+    ) -> Change {
+        let kind = match verdict {
+            Verdict::Done | Verdict::Dead => return self.recover(),
+            // The destination looked at the event and refused it: nothing is wrong with the destination.
+            Verdict::Again { .. } if is_refusal(outcome) => return self.recover(),
+            Verdict::Again { .. } => {
+                self.failures = self.failures.saturating_add(1);
+                if self.failures < MAX_FAILURES && self.trouble.is_none() {
+                    return Change::None;
+                }
+                TroubleKind::Failing
+            }
+            Verdict::Down { .. } => TroubleKind::Down,
+            Verdict::Paused => TroubleKind::Paused,
+        };
+        let before = self.trouble;
+        let probes = match (before, probe) {
+            (Some(trouble), Probe::No) if trouble.kind == kind => return Change::None,
+            (Some(trouble), Probe::Yes) if trouble.kind == kind => trouble.probes.saturating_add(1),
+            _ => 0,
+        };
+        let wait = match kind {
+            TroubleKind::Paused => PAUSE,
+            TroubleKind::Down | TroubleKind::Failing => probe_after(probes, random),
+        };
+        self.trouble = Some(Trouble {
+            kind,
+            outcome,
+            since: before.map_or(now, |trouble| trouble.since),
+            probes,
+            next_probe: now + wait,
+        });
+        match before {
+            Some(trouble) if trouble.kind == kind => Change::None,
+            _ => Change::Began(kind),
+        }
+    }
+
+    fn recover(&mut self) -> Change {
+        self.failures = 0;
+        self.trouble.take().map_or(Change::None, |trouble| Change::Ended(trouble.kind))
+    }
+}
+
+/// True if an attempt is a probe of a destination in trouble.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// The attempt is a probe.
+    Yes,
+    /// The attempt is like any other.
+    No,
+}
+
+fn is_refusal(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::Answered { status: 400..=499, .. })
+        && !matches!(outcome, Outcome::Answered { status: 408 | 425 | 429, .. })
+}
+
+/// The failures in a row, without an event taken between them, from which the destination is at fault
+/// rather than an event.
+const MAX_FAILURES: u32 = 8;
+/// The time between two probes of a destination that refuses everything.
+const PAUSE: Duration = Duration::from_secs(30);
+/// The time after which a probe without an outcome is taken as lost.
+const PROBE_LOST: Duration = Duration::from_secs(120);
+
+#[cfg(test)]
+mod tests {
+    use super::super::schedule::{Attempts, judge};
+    use super::*;
+
+    fn note(health: &mut Health, outcome: Outcome, probe: Probe, now: Instant) -> Change {
+        let verdict = judge(outcome, Attempts::default(), 0.0);
+        health.note(outcome, verdict, probe, now, 0.0)
+    }
+
+    fn answered(status: u16) -> Outcome {
+        Outcome::Answered { status, retry_after: None }
+    }
+
+    #[test]
+    fn a_destination_that_refuses_connections_is_probed_ever_more_slowly() {
+        let (mut health, start) = (Health::default(), Instant::now());
+        let change = note(&mut health, Outcome::Unreachable, Probe::No, start);
+        assert_eq!(change, Change::Began(TroubleKind::Down));
+        let mut now = start;
+        for wait in [50, 100, 200, 400, 800, 1600, 2000, 2000] {
+            let Gate::Shut(next) = health.gate(now) else { panic!("open") };
+            assert_eq!(next - now, Duration::from_millis(wait));
+            // What was under way when the destination went down is no probe.
+            note(&mut health, Outcome::Unreachable, Probe::No, now);
+            now = next;
+            assert_eq!(health.gate(now), Gate::Probe);
+            health.probing(now);
+            assert!(matches!(health.gate(now), Gate::Shut(_)));
+            note(&mut health, Outcome::Unreachable, Probe::Yes, now);
+        }
+        let change = note(&mut health, answered(200), Probe::Yes, now);
+        assert_eq!(change, Change::Ended(TroubleKind::Down));
+        assert_eq!(health.gate(now), Gate::Open);
+    }
+
+    #[test]
+    fn single_failures_are_the_events_and_many_are_the_destinations() {
+        let (mut health, now) = (Health::default(), Instant::now());
+        for _ in 0..3 {
+            for _ in 1..MAX_FAILURES {
+                assert_eq!(note(&mut health, answered(500), Probe::No, now), Change::None);
+            }
+            assert_eq!(note(&mut health, answered(400), Probe::No, now), Change::None);
+        }
+        for _ in 1..MAX_FAILURES {
+            note(&mut health, Outcome::TimedOut, Probe::No, now);
+        }
+        let change = note(&mut health, answered(500), Probe::No, now);
+        assert_eq!(change, Change::Began(TroubleKind::Failing));
+    }
+
+    #[test]
+    fn a_wrong_address_pauses_and_ends_with_the_first_success() {
+        let (mut health, now) = (Health::default(), Instant::now());
+        let change = note(&mut health, answered(404), Probe::No, now);
+        assert_eq!(change, Change::Began(TroubleKind::Paused));
+        assert_eq!(health.gate(now), Gate::Shut(now + PAUSE));
+        let change = note(&mut health, Outcome::Unreachable, Probe::Yes, now + PAUSE);
+        assert_eq!(change, Change::Began(TroubleKind::Down));
+        let change = note(&mut health, answered(200), Probe::No, now + PAUSE);
+        assert_eq!(change, Change::Ended(TroubleKind::Down));
+    }
+}

@@ -1,0 +1,390 @@
+//! The contents of an event: the items by which repeats are told, and what lanes and filters go by.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use data_encoding::HEXLOWER;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+
+/// What an event is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contents {
+    /// The most urgent class of the items.
+    pub class: Class,
+    /// The items in the order of the body; at least one.
+    pub items: Vec<Item>,
+    /// The conversations of the event, without repeats; at least one.
+    pub lanes: BTreeSet<String>,
+    /// The fields of Meta's `changes`; empty for other forms.
+    pub fields: BTreeSet<String>,
+    /// The ids of the business's numbers.
+    pub senders: BTreeSet<String>,
+    /// The earliest time of an item, in seconds since 1970, where the provider tells.
+    pub time: Option<u64>,
+}
+
+/// The smallest thing that a provider repeats.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// The text by which a repeat is told.
+    pub key: String,
+    /// The kind of the item.
+    pub class: Class,
+    /// The id of the business's number, where the body has one.
+    pub sender: Option<String>,
+    /// The names of the person: the phone number, the id of the user.
+    pub users: Vec<String>,
+    /// The item's own time in seconds since 1970.
+    pub time: Option<u64>,
+}
+
+/// The kind of an item; the urgent one first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Class {
+    /// A received message, or a message that the business sent with another program.
+    Message = 0,
+    /// The outcome of a sent message.
+    Status = 1,
+    /// Anything else.
+    Other = 2,
+}
+
+impl Class {
+    /// All classes, the urgent one first.
+    pub const ALL: [Self; 3] = [Self::Message, Self::Status, Self::Other];
+
+    /// The class with this number; an unknown number is the least urgent class.
+    #[must_use]
+    pub fn of(number: u8) -> Self {
+        match number {
+            0 => Self::Message,
+            1 => Self::Status,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl Contents {
+    /// Reads a body. A body in another form than Meta's is one item and stands in one lane.
+    #[must_use]
+    pub fn read(body: &[u8]) -> Self {
+        let mut contents = Self {
+            class: Class::Other,
+            items: Vec::new(),
+            lanes: BTreeSet::new(),
+            fields: BTreeSet::new(),
+            senders: BTreeSet::new(),
+            time: None,
+        };
+        for entry in &parsed(body).entry {
+            for change in &entry.changes {
+                contents.add_change(&entry.id, change);
+            }
+        }
+        if contents.items.is_empty() {
+            contents.add(Item::hashed("body", &[body]), "body");
+        }
+        contents
+    }
+
+    fn add_change(&mut self, account: &str, change: &Change<'_>) {
+        let text = change.value.map_or("null", RawValue::get);
+        let value: Value<'_> = serde_json::from_str(text).unwrap_or_default();
+        let sender = value.metadata.map(|metadata| metadata.phone_number_id);
+        self.fields.insert(change.field.clone().into_owned());
+        self.senders.extend(sender.iter().map(|id| id.to_string()));
+        let before = self.items.len();
+        let messages = value.messages.iter().map(|one| (one, Class::Message));
+        let echoes = value.message_echoes.iter().map(|one| (one, Class::Message));
+        let statuses = value.statuses.iter().map(|one| (one, Class::Status));
+        for (update, class) in messages.chain(echoes).chain(statuses) {
+            if update.id.is_empty() {
+                continue;
+            }
+            let item = update.item(class, sender.as_deref());
+            let user = item.users.first().map_or("", String::as_str);
+            let lane = format!("{}\n{user}", sender.as_deref().unwrap_or(account));
+            self.add(item, &lane);
+        }
+        // Whatever has no id of its own is told by its bytes, and has the lane of its field.
+        if self.items.len() == before {
+            let field = change.field.as_bytes();
+            let item = Item::hashed("change", &[account.as_bytes(), field, text.as_bytes()]);
+            let owner = sender.as_deref().unwrap_or(account);
+            self.add(item, &format!("{owner}\n\n{}", change.field));
+        }
+    }
+
+    fn add(&mut self, item: Item, lane: &str) {
+        self.class = self.class.min(item.class);
+        self.time = self.time.into_iter().chain(item.time).min();
+        if !self.lanes.contains(lane) {
+            self.lanes.insert(lane.to_owned());
+        }
+        self.items.push(item);
+    }
+}
+
+impl Item {
+    fn hashed(kind: &str, parts: &[&[u8]]) -> Self {
+        let mut hash = Sha256::new();
+        for part in parts {
+            hash.update(part.len().to_le_bytes());
+            hash.update(part);
+        }
+        Self {
+            key: format!("{kind}\n{}", HEXLOWER.encode(&hash.finalize())),
+            class: Class::Other,
+            sender: None,
+            users: Vec::new(),
+            time: None,
+        }
+    }
+}
+
+/// Parses an event. A body in another form has no entries, and so has a body with more objects than a
+/// provider sends: a parsed object takes many times its length.
+fn parsed(body: &[u8]) -> Event<'_> {
+    if memchr::memchr_iter(b'{', body).nth(MAX_OBJECTS).is_some() {
+        return Event::default();
+    }
+    serde_json::from_slice(body).unwrap_or_default()
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, bound(deserialize = "'de: 'a"))]
+struct Event<'a> {
+    entry: Vec<Entry<'a>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, bound(deserialize = "'de: 'a"))]
+struct Entry<'a> {
+    /// The id of the business account.
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+    changes: Vec<Change<'a>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, bound(deserialize = "'de: 'a"))]
+struct Change<'a> {
+    #[serde(borrow)]
+    field: Cow<'a, str>,
+    #[serde(borrow)]
+    value: Option<&'a RawValue>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, bound(deserialize = "'de: 'a"))]
+struct Value<'a> {
+    metadata: Option<Metadata<'a>>,
+    messages: Vec<Update<'a>>,
+    message_echoes: Vec<Update<'a>>,
+    statuses: Vec<Update<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Metadata<'a> {
+    #[serde(borrow)]
+    phone_number_id: Cow<'a, str>,
+}
+
+/// A message or a status: all that tells one from another.
+#[derive(Default, Deserialize)]
+#[serde(default, bound(deserialize = "'de: 'a"))]
+struct Update<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+    #[serde(borrow)]
+    status: Cow<'a, str>,
+    #[serde(borrow)]
+    timestamp: Cow<'a, str>,
+    #[serde(borrow)]
+    from: Cow<'a, str>,
+    #[serde(borrow)]
+    to: Cow<'a, str>,
+    #[serde(borrow)]
+    from_user_id: Cow<'a, str>,
+    #[serde(borrow)]
+    to_user_id: Cow<'a, str>,
+    #[serde(borrow)]
+    user_id: Cow<'a, str>,
+    #[serde(borrow)]
+    recipient_id: Cow<'a, str>,
+    #[serde(borrow)]
+    recipient_user_id: Cow<'a, str>,
+    #[serde(borrow)]
+    recipient_participant_id: Cow<'a, str>,
+}
+
+impl Update<'_> {
+    fn item(&self, class: Class, sender: Option<&str>) -> Item {
+        let key = match class {
+            Class::Status => format!(
+                "status\n{}\n{}\n{}\n{}",
+                self.id,
+                self.status,
+                self.person().first().copied().unwrap_or_default(),
+                self.recipient_participant_id
+            ),
+            Class::Message | Class::Other => format!("message\n{}", self.id),
+        };
+        Item {
+            key,
+            class,
+            sender: sender.map(str::to_owned),
+            users: self.person().into_iter().map(str::to_owned).collect(),
+            time: self.timestamp.parse().ok(),
+        }
+    }
+
+    /// The names of the person at the other end, the phone number first. A message that the business
+    /// sent has the person in `to`.
+    fn person(&self) -> Vec<&str> {
+        let names: [&str; 6] = if !self.recipient_id.is_empty() || !self.recipient_user_id.is_empty() {
+            [&self.recipient_id, &self.recipient_user_id, &self.recipient_participant_id, "", "", ""]
+        } else if !self.to.is_empty() || !self.to_user_id.is_empty() {
+            [&self.to, &self.to_user_id, "", "", "", ""]
+        } else {
+            [&self.from, &self.from_user_id, &self.user_id, "", "", ""]
+        };
+        names.into_iter().filter(|name| !name.is_empty()).collect()
+    }
+}
+
+/// Most objects of an event that is parsed. A batch has at most a thousand updates, each with some ten
+/// objects.
+const MAX_OBJECTS: usize = 32 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(field: &str, value: &str) -> String {
+        format!(r#"{{"field":"{field}","value":{value}}}"#)
+    }
+
+    fn body(changes: &[String]) -> String {
+        let changes = changes.join(",");
+        format!(
+            r#"{{"object":"whatsapp_business_account","entry":[{{"id":"102290129340398","changes":[{changes}]}}]}}"#
+        )
+    }
+
+    const NUMBER: &str = r#""messaging_product":"whatsapp","metadata":{"display_phone_number":"15550783881","phone_number_id":"106540352242922"}"#;
+
+    fn message(id: &str, from: &str) -> String {
+        change(
+            "messages",
+            &format!(
+                r#"{{{NUMBER},"messages":[{{"from":"{from}","id":"{id}","timestamp":"1749416383","type":"text","text":{{"body":"caf\u00e9 \/"}}}}]}}"#
+            ),
+        )
+    }
+
+    fn status(id: &str, status: &str, to: &str) -> String {
+        change(
+            "messages",
+            &format!(
+                r#"{{{NUMBER},"statuses":[{{"id":"{id}","status":"{status}","timestamp":"1749416390","recipient_id":"{to}"}}]}}"#
+            ),
+        )
+    }
+
+    #[test]
+    fn a_body_has_its_class_items_and_lanes() {
+        let quality = change("phone_number_quality_update", r#"{"event":"FLAGGED"}"#);
+        let echo = change(
+            "smb_message_echoes",
+            &format!(
+                r#"{{{NUMBER},"message_echoes":[{{"from":"15550783881","to":"16505551234","id":"wamid.E","timestamp":"1"}}]}}"#
+            ),
+        );
+        let username = change(
+            "messages",
+            &format!(r#"{{{NUMBER},"messages":[{{"id":"wamid.U","from_user_id":"US.1"}}]}}"#),
+        );
+        let table: [(&[String], Class, &[&str], &[&str]); 7] = [
+            (
+                &[message("wamid.A", "16505551234")],
+                Class::Message,
+                &["message\nwamid.A"],
+                &["106540352242922\n16505551234"],
+            ),
+            (
+                &[status("wamid.B", "read", "16505551234")],
+                Class::Status,
+                &["status\nwamid.B\nread\n16505551234\n"],
+                &["106540352242922\n16505551234"],
+            ),
+            (
+                &[status("wamid.B", "sent", "2"), message("wamid.A", "1"), message("wamid.C", "1")],
+                Class::Message,
+                &["status\nwamid.B\nsent\n2\n", "message\nwamid.A", "message\nwamid.C"],
+                &["106540352242922\n1", "106540352242922\n2"],
+            ),
+            (&[echo], Class::Message, &["message\nwamid.E"], &["106540352242922\n16505551234"]),
+            (&[username], Class::Message, &["message\nwamid.U"], &["106540352242922\nUS.1"]),
+            (
+                &[quality.clone()],
+                Class::Other,
+                &["change\n"],
+                &["102290129340398\n\nphone_number_quality_update"],
+            ),
+            (&[], Class::Other, &["body\n"], &["body"]),
+        ];
+        for (changes, class, keys, lanes) in table {
+            let contents = Contents::read(body(changes).as_bytes());
+            assert_eq!(contents.class, class, "{changes:?}");
+            let lanes_read: Vec<_> = contents.lanes.iter().map(String::as_str).collect();
+            assert_eq!(lanes_read, lanes, "{changes:?}");
+            assert_eq!(contents.items.len(), keys.len(), "{changes:?}");
+            for (item, key) in contents.items.iter().zip(keys) {
+                assert!(item.key.starts_with(key), "{}", item.key);
+            }
+        }
+    }
+
+    #[test]
+    fn equal_contents_have_equal_keys_and_others_do_not() {
+        let key = |field: &str, value: &str| {
+            Contents::read(body(&[change(field, value)]).as_bytes()).items[0].key.clone()
+        };
+        assert_eq!(key("security", r#"{"a":1}"#), key("security", r#"{"a":1}"#));
+        assert_ne!(key("security", r#"{"a":1}"#), key("security", r#"{"a":2}"#));
+        assert_ne!(key("security", r#"{"a":1}"#), key("flows", r#"{"a":1}"#));
+    }
+
+    #[test]
+    fn filters_and_lag_find_fields_numbers_and_the_earliest_time() {
+        let contents = Contents::read(
+            body(&[status("wamid.B", "sent", "2"), message("wamid.A", "1")]).as_bytes(),
+        );
+        assert_eq!(contents.time, Some(1_749_416_383));
+        assert!(contents.fields.contains("messages"));
+        assert!(contents.senders.contains("106540352242922"));
+        assert_eq!(contents.items[1].users, ["1"]);
+    }
+
+    #[test]
+    fn a_body_in_another_form_is_one_item() {
+        let many = format!(r#"{{"entry":[{}{{}}]}}"#, "{},".repeat(MAX_OBJECTS));
+        for text in ["", "x", "[]", "{}", r#"{"entry":5}"#, "From=whatsapp%3A%2B1&Body=a", &many] {
+            let contents = Contents::read(text.as_bytes());
+            assert_eq!(contents.items.len(), 1, "{text:.40}");
+            assert!(contents.items[0].key.starts_with("body\n"));
+        }
+    }
+
+    #[test]
+    fn a_batch_of_a_thousand_updates_has_a_thousand_items() {
+        let changes: Vec<_> = (0..1000).map(|n| status(&format!("wamid.{n}"), "read", "1")).collect();
+        let contents = Contents::read(body(&changes).as_bytes());
+        assert_eq!(contents.items.len(), 1000);
+        assert_eq!(contents.lanes.len(), 1);
+    }
+}

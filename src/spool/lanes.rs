@@ -1,0 +1,374 @@
+//! The lanes of one destination: which event goes out next.
+//!
+//! Events wait in the store. Memory holds the lanes that have an event under way or put off, the lanes
+//! that became free, and for each class the number up to which the queue was walked through. A waiting
+//! event behind that number is found again through its lane: whenever a lane becomes free, the lane's
+//! oldest waiting event is looked up in the store.
+//!
+//! An event of several lanes (a batch) goes out when it is the oldest in each of them.
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+
+use tokio::time::Instant;
+
+use super::items::Class;
+use super::schedule::{Attempts, due_in};
+use super::tables::{LaneId, Row, Seq, Waiting};
+
+/// The lanes of one destination.
+#[derive(Debug)]
+pub(super) struct Lanes {
+    at_once: usize,
+    /// The events under way or put off.
+    events: HashMap<Seq, Event>,
+    /// The lanes of these events, with the most urgent class that was seen behind the event.
+    held: HashMap<LaneId, Option<Class>>,
+    under_way: usize,
+    due: BTreeSet<(Instant, Seq)>,
+    ready: [VecDeque<Ready>; 3],
+    /// The lanes in `ready`.
+    ready_lanes: HashSet<LaneId>,
+    /// The number from which the queue of each class was not walked through yet.
+    walked: [Seq; 3],
+    /// True if the walk has the next turn, and what is ready the turn after it.
+    walk_next: bool,
+}
+
+#[derive(Debug)]
+struct Event {
+    class: Class,
+    lanes: Vec<LaneId>,
+    attempts: Attempts,
+    standing: Standing,
+}
+
+/// Where an event stands that holds its lanes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    UnderWay,
+    PutOff(Instant),
+    Ready,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Ready {
+    /// An event that holds its lanes already.
+    Event(Seq),
+    /// A lane whose oldest event is looked up, with the most urgent class that was seen behind it.
+    Lane(LaneId, Option<Class>),
+}
+
+/// An event that goes out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Due {
+    pub(super) seq: Seq,
+    pub(super) class: Class,
+    pub(super) attempts: Attempts,
+}
+
+/// What a look for the next event found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    Event(Due),
+    /// Nothing goes out before this time, or before something changes.
+    Nothing(Option<Instant>),
+    /// Many events stand in lanes that are held: the look goes on with the next call.
+    Unfinished,
+}
+
+/// The times by which lanes go.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Now {
+    pub(super) at: Instant,
+    /// Milliseconds since 1970.
+    pub(super) wall_ms: u64,
+}
+
+impl Event {
+    fn is_under_way(&self) -> bool {
+        self.standing == Standing::UnderWay
+    }
+}
+
+impl Lanes {
+    pub(super) fn new(at_once: usize) -> Self {
+        Self {
+            at_once: at_once.max(1),
+            events: HashMap::new(),
+            held: HashMap::new(),
+            under_way: 0,
+            due: BTreeSet::new(),
+            ready: Default::default(),
+            ready_lanes: HashSet::new(),
+            walked: [0; 3],
+            walk_next: false,
+        }
+    }
+
+    /// The number of events under way.
+    pub(super) fn under_way(&self) -> usize {
+        self.under_way
+    }
+
+    /// True if the event is under way.
+    pub(super) fn is_under_way(&self, seq: Seq) -> bool {
+        self.events.get(&seq).is_some_and(Event::is_under_way)
+    }
+
+    /// Takes the next event. The event is under way until it is [put off](Self::put_off),
+    /// [given back](Self::give_back) or [released](Self::release).
+    pub(super) fn next(&mut self, waiting: &Waiting, now: Now) -> Result<Found, redb::StorageError> {
+        self.wake_due(now.at);
+        if self.under_way >= self.at_once {
+            return Ok(Found::Nothing(None));
+        }
+        let mut steps = 0;
+        for class in Class::ALL {
+            // Lanes with a long backlog and lanes that are new have their turns.
+            let (mut has_ready, mut has_more) = (true, true);
+            while has_ready || has_more {
+                steps += 1;
+                if steps > MAX_STEPS {
+                    return Ok(Found::Unfinished);
+                }
+                let walks = has_more && (self.walk_next || !has_ready);
+                self.walk_next = !walks;
+                let found = if walks {
+                    self.walk(waiting, class, now, &mut has_more)?
+                } else {
+                    self.take_ready(waiting, class, now, &mut has_ready)?
+                };
+                if let Some(due) = found {
+                    return Ok(Found::Event(due));
+                }
+                // A step may have woken an older event of the same lane.
+                has_ready |= self.ready.get(class as usize).is_some_and(|all| !all.is_empty());
+            }
+        }
+        Ok(Found::Nothing(self.due.first().map(|(at, _)| *at)))
+    }
+
+    /// Puts an event off; its lanes wait.
+    pub(super) fn put_off(&mut self, seq: Seq, attempts: Attempts, until: Instant) {
+        if let Some(event) = self.events.get_mut(&seq)
+            && event.is_under_way()
+        {
+            event.attempts = attempts;
+            event.standing = Standing::PutOff(until);
+            self.due.insert((until, seq));
+            self.under_way = self.under_way.saturating_sub(1);
+        }
+    }
+
+    /// Gives an event back that no destination has seen: the event goes out again, after others.
+    pub(super) fn give_back(&mut self, seq: Seq, attempts: Attempts) {
+        if let Some(event) = self.events.get_mut(&seq)
+            && event.is_under_way()
+        {
+            event.attempts = attempts;
+            event.standing = Standing::Ready;
+            let class = event.class;
+            self.under_way = self.under_way.saturating_sub(1);
+            self.push(class, Ready::Event(seq));
+        }
+    }
+
+    /// Takes an event out that does not wait any more; its lanes go on.
+    pub(super) fn release(&mut self, seq: Seq, class: Class, lanes: &[LaneId]) {
+        match self.events.remove(&seq) {
+            Some(event) => {
+                match event.standing {
+                    Standing::PutOff(until) => {
+                        self.due.remove(&(until, seq));
+                    }
+                    Standing::UnderWay => self.under_way = self.under_way.saturating_sub(1),
+                    Standing::Ready => {}
+                }
+                for lane in event.lanes {
+                    let wanted = self.held.remove(&lane).flatten();
+                    self.wake(lane, event.class, wanted);
+                }
+            }
+            None => {
+                for lane in lanes {
+                    self.wake(*lane, class, None);
+                }
+            }
+        }
+    }
+
+    /// Lets a lane's oldest waiting event be looked up, in the turn of `class` or of the more urgent class
+    /// that is `wanted`.
+    pub(super) fn wake(&mut self, lane: LaneId, class: Class, wanted: Option<Class>) {
+        if self.ready_lanes.insert(lane) {
+            let turn = wanted.map_or(class, |wanted| wanted.min(class));
+            self.push(turn, Ready::Lane(lane, wanted));
+        }
+    }
+
+    /// Makes all events that were put off due: the destination takes events again.
+    pub(super) fn hasten(&mut self) {
+        for (_, seq) in std::mem::take(&mut self.due) {
+            self.make_ready(seq);
+        }
+    }
+
+    fn push(&mut self, class: Class, ready: Ready) {
+        if let Some(queue) = self.ready.get_mut(class as usize) {
+            queue.push_back(ready);
+        }
+    }
+
+    fn wake_due(&mut self, now: Instant) {
+        while let Some((at, seq)) = self.due.first().copied()
+            && at <= now
+        {
+            self.due.pop_first();
+            self.make_ready(seq);
+        }
+    }
+
+    fn make_ready(&mut self, seq: Seq) {
+        if let Some(event) = self.events.get_mut(&seq) {
+            event.standing = Standing::Ready;
+            let class = event.class;
+            self.push(class, Ready::Event(seq));
+        }
+    }
+
+    fn take_ready(
+        &mut self,
+        waiting: &Waiting,
+        class: Class,
+        now: Now,
+        has_ready: &mut bool,
+    ) -> Result<Option<Due>, redb::StorageError> {
+        let next = self.ready.get_mut(class as usize).and_then(VecDeque::pop_front);
+        match next {
+            None => {
+                *has_ready = false;
+                Ok(None)
+            }
+            Some(Ready::Event(seq)) => {
+                let Some(event) = self.events.get_mut(&seq) else {
+                    return Ok(None);
+                };
+                event.standing = Standing::UnderWay;
+                let attempts = event.attempts;
+                let class = event.class;
+                self.under_way += 1;
+                Ok(Some(Due { seq, class, attempts }))
+            }
+            Some(Ready::Lane(lane, wanted)) => {
+                self.ready_lanes.remove(&lane);
+                self.look_up(waiting, lane, class, wanted, now)
+            }
+        }
+    }
+
+    /// Begins the oldest waiting event of a lane, or leaves the lane to the turn of a less urgent class.
+    fn look_up(
+        &mut self,
+        waiting: &Waiting,
+        lane: LaneId,
+        turn: Class,
+        wanted: Option<Class>,
+        now: Now,
+    ) -> Result<Option<Due>, redb::StorageError> {
+        if self.held.contains_key(&lane) {
+            return Ok(None);
+        }
+        let Some((seq, number)) = waiting.head(lane)? else {
+            return Ok(None);
+        };
+        let class = Class::of(number);
+        let wanted = wanted.map_or(class, |wanted| wanted.min(class));
+        if wanted > turn {
+            self.wake(lane, wanted, None);
+            return Ok(None);
+        }
+        match waiting.row(number, seq)? {
+            Some(row) => self.begin(waiting, seq, class, row, wanted, now),
+            None => Ok(None),
+        }
+    }
+
+    fn walk(
+        &mut self,
+        waiting: &Waiting,
+        class: Class,
+        now: Now,
+        has_more: &mut bool,
+    ) -> Result<Option<Due>, redb::StorageError> {
+        if self.events.len() >= MAX_HELD {
+            *has_more = false;
+            return Ok(None);
+        }
+        let Some(walked) = self.walked.get_mut(class as usize) else {
+            return Ok(None);
+        };
+        let Some((seq, row)) = waiting.next(class as u8, *walked)? else {
+            *has_more = false;
+            return Ok(None);
+        };
+        *walked = seq.saturating_add(1);
+        match row {
+            Some(row) if !self.events.contains_key(&seq) => {
+                self.begin(waiting, seq, class, row, class, now)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Begins an event if it is the oldest in each of its lanes, and no lane is held. Otherwise the event
+    /// is found again when the lane in its way becomes free.
+    fn begin(
+        &mut self,
+        waiting: &Waiting,
+        seq: Seq,
+        class: Class,
+        row: Row,
+        wanted: Class,
+        now: Now,
+    ) -> Result<Option<Due>, redb::StorageError> {
+        let mut blocked = false;
+        for lane in &row.lanes {
+            if let Some(behind) = self.held.get_mut(lane) {
+                let most_urgent = behind.map_or(wanted, |before| before.min(wanted));
+                *behind = Some(most_urgent);
+                blocked = true;
+            } else if waiting.head(*lane)?.is_some_and(|(oldest, _)| oldest != seq) {
+                self.wake(*lane, wanted, Some(wanted));
+                blocked = true;
+            }
+        }
+        if blocked {
+            return Ok(None);
+        }
+        for lane in &row.lanes {
+            // An event that goes out ahead of its class does so for the sake of what stands behind it.
+            self.held.insert(*lane, (wanted < class).then_some(wanted));
+        }
+        let wait = due_in(row.due_ms, row.waited, now.wall_ms);
+        let attempts = row.attempts;
+        let standing = if wait.is_zero() {
+            Standing::UnderWay
+        } else {
+            Standing::PutOff(now.at + wait)
+        };
+        let event = Event { class, lanes: row.lanes, attempts, standing };
+        self.events.insert(seq, event);
+        if let Standing::PutOff(until) = standing {
+            self.due.insert((until, seq));
+            return Ok(None);
+        }
+        self.under_way += 1;
+        Ok(Some(Due { seq, class, attempts }))
+    }
+}
+
+/// Most rows of the queue that one look goes through, so that a look stays short.
+const MAX_STEPS: u32 = 2048;
+/// Most events that are under way or put off. Where so many lanes fail, the destination is at fault, and
+/// new lanes would fail as well.
+const MAX_HELD: usize = 16 * 1024;

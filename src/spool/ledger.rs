@@ -1,0 +1,521 @@
+//! One write transaction: every change of the store is a step here, and all steps count or none.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use redb::{ReadableTable, Table, WriteTransaction};
+
+use super::error::StoreError;
+use super::items::Class;
+use super::schedule::Attempts;
+use super::tables::{
+    BODIES, BYTES, COUNTS, DEAD, DESTINATIONS, DONE, DeadRow, DestinationId, EVENTS, EventRow, Known, LANES,
+    LaneId, META, QUEUE, REPEATS, Row, Seq, State, known_name,
+};
+
+/// The numbers that the store keeps beside the events.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Counts {
+    pub(super) next_seq: Seq,
+    /// The bytes of all events, with an allowance for what the store adds.
+    pub(super) bytes: u64,
+    pub(super) events: HashMap<(DestinationId, State), u64>,
+    /// The days that have a table of known items.
+    pub(super) days: BTreeSet<u64>,
+}
+
+/// An event ready for the store.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) class: Class,
+    pub(super) lanes: Vec<LaneId>,
+    /// The hash of each item, and the hash of its first user.
+    pub(super) items: Vec<([u8; 16], u64)>,
+    pub(super) head: Vec<u8>,
+    pub(super) body: Vec<u8>,
+    pub(super) to: Vec<DestinationId>,
+    pub(super) received_ms: u64,
+}
+
+/// What became of an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Accepted {
+    /// The event is stored.
+    Stored {
+        /// The number of the event.
+        seq: Seq,
+        /// The positions of the items that were known before.
+        known: Vec<u32>,
+    },
+    /// All items of the event were known: the event is not stored again.
+    Known,
+    /// The store holds as much as it may.
+    Full,
+}
+
+/// A change of a waiting event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The destination has the event.
+    Done,
+    /// The event waits for its next attempt.
+    PutOff {
+        attempts: Attempts,
+        due_ms: u64,
+        waited: Duration,
+    },
+    /// The event becomes a dead letter.
+    Dead { attempts: u32, why: String },
+}
+
+/// A waiting event: destination, class, number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) destination: DestinationId,
+    pub(super) class: Class,
+    pub(super) seq: Seq,
+}
+
+/// The tables of a write transaction.
+pub(super) struct Ledger<'t> {
+    transaction: &'t WriteTransaction,
+    events: Table<'t, Seq, &'static [u8]>,
+    bodies: Table<'t, Seq, &'static [u8]>,
+    repeats: Table<'t, Seq, &'static str>,
+    queue: Table<'t, (DestinationId, u8, Seq), &'static [u8]>,
+    lanes: Table<'t, (DestinationId, LaneId, Seq), u8>,
+    dead: Table<'t, (DestinationId, Seq), &'static [u8]>,
+    done: Table<'t, (u64, Seq), ()>,
+    /// The known items of each day, the newest first.
+    known: Vec<(u64, Table<'t, [u8; 16], u64>)>,
+    pub(super) counts: Counts,
+    before: Counts,
+    rules: Rules,
+    /// The destinations that have something new to deliver.
+    pub(super) touched: BTreeSet<DestinationId>,
+}
+
+/// The bounds of the store.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules {
+    pub(super) max_size: u64,
+    pub(super) keep: Duration,
+}
+
+impl<'t> Ledger<'t> {
+    pub(super) fn open(
+        transaction: &'t WriteTransaction,
+        counts: Counts,
+        rules: Rules,
+    ) -> Result<Self, StoreError> {
+        let mut known = Vec::with_capacity(counts.days.len());
+        for day in counts.days.iter().rev() {
+            let name = known_name(*day);
+            known.push((*day, transaction.open_table(Known::new(&name))?));
+        }
+        Ok(Self {
+            transaction,
+            events: transaction.open_table(EVENTS)?,
+            bodies: transaction.open_table(BODIES)?,
+            repeats: transaction.open_table(REPEATS)?,
+            queue: transaction.open_table(QUEUE)?,
+            lanes: transaction.open_table(LANES)?,
+            dead: transaction.open_table(DEAD)?,
+            done: transaction.open_table(DONE)?,
+            known,
+            before: counts.clone(),
+            counts,
+            rules,
+            touched: BTreeSet::new(),
+        })
+    }
+
+    /// Writes the counts, and returns them for the next transaction.
+    pub(super) fn close(self) -> Result<(Counts, BTreeSet<DestinationId>), StoreError> {
+        let mut table = self.transaction.open_table(COUNTS)?;
+        for (at, count) in &self.counts.events {
+            if self.before.events.get(at) != Some(count) {
+                table.insert((at.0, at.1 as u8), *count)?;
+            }
+        }
+        if self.before.bytes != self.counts.bytes {
+            table.insert(BYTES, self.counts.bytes)?;
+        }
+        if self.before.next_seq != self.counts.next_seq {
+            let mut meta = self.transaction.open_table(META)?;
+            meta.insert("next", self.counts.next_seq.to_le_bytes().as_slice())?;
+        }
+        Ok((self.counts, self.touched))
+    }
+
+    /// Stores an event with its items, unless all of them are known.
+    pub(super) fn accept(&mut self, event: &Prepared, today: u64) -> Result<Accepted, StoreError> {
+        let mut known = Vec::new();
+        for (position, (item, _)) in (0..).zip(&event.items) {
+            if self.knows(item)? {
+                known.push(position);
+            }
+        }
+        if !known.is_empty() && known.len() == event.items.len() {
+            return Ok(Accepted::Known);
+        }
+        let size = size_of(event);
+        if self.counts.bytes.saturating_add(size) > self.rules.max_size {
+            return Ok(Accepted::Full);
+        }
+        self.know(event, today)?;
+        let seq = self.counts.next_seq;
+        self.counts.next_seq = seq.saturating_add(1);
+        self.counts.bytes = self.counts.bytes.saturating_add(size);
+        let states: Vec<_> = event.to.iter().map(|id| (*id, State::Waiting)).collect();
+        let row = EventRow { states, head: event.head.clone(), size };
+        self.events.insert(seq, row.encode().as_slice())?;
+        self.bodies.insert(seq, event.body.as_slice())?;
+        if !known.is_empty() {
+            self.repeats.insert(seq, positions(&known).as_str())?;
+        }
+        for destination in &event.to {
+            let place = Place { destination: *destination, class: event.class, seq };
+            self.enqueue(place, &event.lanes)?;
+            self.add(*destination, State::Waiting, 1);
+        }
+        if event.to.is_empty() {
+            self.done.insert((event.received_ms, seq), ())?;
+        }
+        Ok(Accepted::Stored { seq, known })
+    }
+
+    /// Takes a step of a waiting event. A step of an event that does not wait any more changes nothing.
+    pub(super) fn settle(&mut self, at: Place, step: &Step, now_ms: u64) -> Result<(), StoreError> {
+        let key = (at.destination, at.class as u8, at.seq);
+        if let Step::PutOff { attempts, due_ms, waited } = step {
+            let Some(mut row) = self.queue.get(key)?.and_then(|row| Row::decode(row.value())) else {
+                return Ok(());
+            };
+            row.attempts = *attempts;
+            row.due_ms = *due_ms;
+            row.waited = *waited;
+            self.queue.insert(key, row.encode().as_slice())?;
+            return Ok(());
+        }
+        if !self.dequeue(at)? {
+            return Ok(());
+        }
+        let state = match step {
+            Step::Dead { attempts, why } => {
+                let dead = DeadRow { at_ms: now_ms, attempts: *attempts, why: why.clone() };
+                self.dead.insert((at.destination, at.seq), dead.encode().as_slice())?;
+                State::Dead
+            }
+            Step::Done | Step::PutOff { .. } => State::Delivered,
+        };
+        self.become_state(at.seq, at.destination, state, now_ms)
+    }
+
+    /// Lets a dead or delivered event wait at a destination again; returns false if the event waits
+    /// there already, or is gone.
+    pub(super) fn replay(
+        &mut self,
+        destination: DestinationId,
+        class: Class,
+        seq: Seq,
+        lanes: &[LaneId],
+        now_ms: u64,
+    ) -> Result<bool, StoreError> {
+        let place = Place { destination, class, seq };
+        let is_stored = self.events.get(seq)?.is_some();
+        if !is_stored || self.queue.get((destination, class as u8, seq))?.is_some() {
+            return Ok(false);
+        }
+        self.dead.remove((destination, seq))?;
+        self.enqueue(place, lanes)?;
+        self.become_state(seq, destination, State::Waiting, now_ms)?;
+        Ok(true)
+    }
+
+    /// Erases an event at every destination; with `items` the event's items are forgotten as well.
+    pub(super) fn erase(
+        &mut self,
+        seq: Seq,
+        class: Class,
+        items: &[[u8; 16]],
+    ) -> Result<bool, StoreError> {
+        let Some(row) = self.event(seq)? else {
+            return Ok(false);
+        };
+        for (destination, state) in &row.states {
+            self.add(*destination, *state, -1);
+            self.dequeue(Place { destination: *destination, class, seq })?;
+            self.dead.remove((*destination, seq))?;
+        }
+        for (_, table) in &mut self.known {
+            for item in items {
+                table.remove(item)?;
+            }
+        }
+        self.events.remove(seq)?;
+        self.bodies.remove(seq)?;
+        self.repeats.remove(seq)?;
+        self.counts.bytes = self.counts.bytes.saturating_sub(row.size);
+        Ok(true)
+    }
+
+    /// Forgets the items of a user; returns how many there were.
+    pub(super) fn forget_user(&mut self, user: u64) -> Result<u64, StoreError> {
+        let mut count = 0;
+        for (_, table) in &mut self.known {
+            table.retain(|_, of| {
+                count += u64::from(of == user);
+                of != user
+            })?;
+        }
+        Ok(count)
+    }
+
+    /// Removes delivered events older than `before_ms`, at most `most`; returns how many rows it went through.
+    pub(super) fn expire_done(&mut self, before_ms: u64, most: usize) -> Result<usize, StoreError> {
+        let mut old = Vec::new();
+        for found in self.done.range(..(before_ms, 0))?.take(most) {
+            let (key, _) = found?;
+            old.push(key.value());
+        }
+        for key in &old {
+            self.done.remove(*key)?;
+            // A replayed event has a later row, or waits.
+            if self.event(key.1)?.is_some_and(|row| row.is_done()) {
+                self.erase(key.1, Class::Other, &[])?;
+            }
+        }
+        Ok(old.len())
+    }
+
+    /// Removes dead letters of a destination from before `before_ms`, at most `most`; returns how many.
+    pub(super) fn expire_dead(
+        &mut self,
+        destination: DestinationId,
+        before_ms: u64,
+        most: usize,
+    ) -> Result<usize, StoreError> {
+        let mut old = Vec::new();
+        for found in self.dead.range((destination, 0)..=(destination, Seq::MAX))?.take(most) {
+            let (key, row) = found?;
+            if DeadRow::decode(row.value()).is_none_or(|row| row.at_ms < before_ms) {
+                old.push(key.value());
+            }
+        }
+        for key in &old {
+            self.dead.remove(*key)?;
+            let Some(mut row) = self.event(key.1)? else {
+                continue;
+            };
+            self.add(destination, State::Dead, -1);
+            row.states.retain(|(id, _)| *id != destination);
+            self.events.insert(key.1, row.encode().as_slice())?;
+            if row.is_done() {
+                self.done.insert((before_ms, key.1), ())?;
+            }
+        }
+        Ok(old.len())
+    }
+
+    /// Drops the tables of known items of the days before `first`.
+    pub(super) fn drop_days(&mut self, first: u64) -> Result<(), StoreError> {
+        let (old, kept) = std::mem::take(&mut self.known)
+            .into_iter()
+            .partition(|(day, _)| *day < first);
+        self.known = kept;
+        for (day, table) in old {
+            drop(table);
+            self.transaction.delete_table(Known::new(&known_name(day)))?;
+            self.counts.days.remove(&day);
+        }
+        Ok(())
+    }
+
+    /// The states and the head of an event.
+    pub(super) fn event(&self, seq: Seq) -> Result<Option<EventRow>, StoreError> {
+        let row = self.events.get(seq)?;
+        Ok(row.and_then(|row| EventRow::decode(row.value())))
+    }
+
+    /// Returns the numbers of destinations by their names, and true for each that is new.
+    pub(super) fn destinations(
+        &mut self,
+        keys: &[String],
+    ) -> Result<Vec<(DestinationId, bool)>, StoreError> {
+        let mut table = self.transaction.open_table(DESTINATIONS)?;
+        let mut next = 0;
+        for row in table.iter()? {
+            next = next.max(row?.1.value() + 1);
+        }
+        let mut ids = Vec::with_capacity(keys.len());
+        for key in keys {
+            let known = table.get(key.as_str())?.map(|id| id.value());
+            if known.is_none() {
+                table.insert(key.as_str(), next)?;
+            }
+            ids.push((known.unwrap_or(next), known.is_none()));
+            next += u32::from(known.is_none());
+        }
+        Ok(ids)
+    }
+
+    /// Adds a destination to a stored event, which waits there.
+    pub(super) fn add_destination(
+        &mut self,
+        place: Place,
+        lanes: &[LaneId],
+    ) -> Result<(), StoreError> {
+        let Some(mut row) = self.event(place.seq)? else {
+            return Ok(());
+        };
+        if row.state_mut(place.destination).is_some() {
+            return Ok(());
+        }
+        row.states.push((place.destination, State::Waiting));
+        self.events.insert(place.seq, row.encode().as_slice())?;
+        self.add(place.destination, State::Waiting, 1);
+        self.enqueue(place, lanes)
+    }
+
+    /// The waiting events of a destination that arrived first, at most `most` of each class.
+    pub(super) fn oldest(
+        &self,
+        destination: DestinationId,
+        most: usize,
+    ) -> Result<Vec<Place>, StoreError> {
+        let mut places = Vec::new();
+        for class in Class::ALL {
+            let number = class as u8;
+            let keys = (destination, number, 0)..=(destination, number, Seq::MAX);
+            for found in self.queue.range(keys)?.take(most) {
+                let (key, _) = found?;
+                places.push(Place { destination, class, seq: key.value().2 });
+            }
+        }
+        Ok(places)
+    }
+
+    fn knows(&self, item: &[u8; 16]) -> Result<bool, StoreError> {
+        for (_, table) in &self.known {
+            if table.get(item)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn know(&mut self, event: &Prepared, today: u64) -> Result<(), StoreError> {
+        if self.known.first().is_none_or(|(day, _)| *day < today) {
+            let name = known_name(today);
+            let table = self.transaction.open_table(Known::new(&name))?;
+            self.known.insert(0, (today, table));
+            self.counts.days.insert(today);
+        }
+        if let Some((_, table)) = self.known.first_mut() {
+            for (item, user) in &event.items {
+                table.insert(item, *user)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn enqueue(&mut self, at: Place, lanes: &[LaneId]) -> Result<(), StoreError> {
+        let row = Row { lanes: lanes.to_vec(), ..Row::default() };
+        let class = at.class as u8;
+        self.queue.insert((at.destination, class, at.seq), row.encode().as_slice())?;
+        for lane in lanes {
+            self.lanes.insert((at.destination, *lane, at.seq), class)?;
+        }
+        self.touched.insert(at.destination);
+        Ok(())
+    }
+
+    fn dequeue(&mut self, at: Place) -> Result<bool, StoreError> {
+        let removed = self.queue.remove((at.destination, at.class as u8, at.seq))?;
+        let Some(row) = removed.and_then(|row| Row::decode(row.value())) else {
+            return Ok(false);
+        };
+        for lane in &row.lanes {
+            self.lanes.remove((at.destination, *lane, at.seq))?;
+        }
+        Ok(true)
+    }
+
+    /// Notes the state of an event at a destination. An event that every destination has stays for
+    /// `keep`.
+    fn become_state(
+        &mut self,
+        seq: Seq,
+        destination: DestinationId,
+        state: State,
+        now_ms: u64,
+    ) -> Result<(), StoreError> {
+        let Some(mut row) = self.event(seq)? else {
+            return Ok(());
+        };
+        let Some(slot) = row.state_mut(destination) else {
+            return Ok(());
+        };
+        let before = std::mem::replace(slot, state);
+        self.add(destination, before, -1);
+        self.add(destination, state, 1);
+        if row.is_done() && self.rules.keep.is_zero() {
+            self.erase(seq, Class::Other, &[])?;
+            return Ok(());
+        }
+        if row.is_done() {
+            self.done.insert((now_ms, seq), ())?;
+        }
+        self.events.insert(seq, row.encode().as_slice())?;
+        Ok(())
+    }
+
+    fn add(&mut self, destination: DestinationId, state: State, change: i64) {
+        let count = self.counts.events.entry((destination, state)).or_default();
+        *count = count.saturating_add_signed(change);
+    }
+}
+
+/// The bytes that an event counts.
+fn size_of(event: &Prepared) -> u64 {
+    let items = event.items.len() * ITEM_SIZE;
+    let lanes = event.lanes.len() * event.to.len() * LANE_SIZE;
+    let size = event.head.len() + event.body.len() + items + lanes + EVENT_SIZE;
+    u64::try_from(size).unwrap_or(u64::MAX)
+}
+
+/// Writes positions as ranges: `0-2,5`.
+fn positions(known: &[u32]) -> String {
+    let mut ranges: Vec<(u32, u32)> = Vec::new();
+    for position in known {
+        match ranges.last_mut() {
+            Some((_, last)) if *last + 1 == *position => *last = *position,
+            _ => ranges.push((*position, *position)),
+        }
+    }
+    let texts = ranges.iter().map(|(first, last)| match first == last {
+        true => first.to_string(),
+        false => format!("{first}-{last}"),
+    });
+    texts.collect::<Vec<_>>().join(",")
+}
+
+/// What the store adds for each event, measured.
+const EVENT_SIZE: usize = 128;
+/// What the store adds for each item.
+const ITEM_SIZE: usize = 60;
+/// What the store adds for each lane at each destination.
+const LANE_SIZE: usize = 60;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_are_written_as_ranges() {
+        for (known, text) in [(&[0, 1, 2, 5][..], "0-2,5"), (&[3], "3"), (&[1, 3, 4], "1,3-4")] {
+            assert_eq!(positions(known), text);
+        }
+    }
+}

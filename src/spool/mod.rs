@@ -1,0 +1,432 @@
+//! Events on disk: what is answered 200 waits here until every destination has it.
+//!
+//! ```text
+//! Spool::accept          one transaction: event, items, a place in the queue of each destination
+//! Spool::next            the next events of a destination: lanes in order, messages before statuses
+//! Spool::settle          the outcome of an attempt: done, again, dead letter, or the destination is down
+//! ```
+//!
+//! All changes go through one writer, which commits what waits in one transaction and answers after the
+//! sync. Whatever is read is as it was after the last commit.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
+use tokio::time::Instant;
+
+mod clock;
+mod committer;
+mod destination;
+mod error;
+mod file;
+mod health;
+mod items;
+mod lanes;
+mod ledger;
+mod operate;
+mod query;
+mod record;
+mod schedule;
+mod seal;
+mod tables;
+#[cfg(test)]
+mod tests;
+
+pub use clock::Clock;
+pub use committer::Alarm;
+pub use destination::{Destination, DestinationConfig};
+pub use error::{Refused, SpoolError, StoreError};
+pub use health::{Change, Trouble, TroubleKind};
+pub use items::{Class, Contents, Item};
+pub use ledger::Accepted;
+pub use operate::{Numbers, Pending, Replay};
+pub use query::{Filter, Listed, Page, Standing};
+pub use record::{Head, RecordError, Request};
+pub use schedule::{Attempts, Outcome, Verdict};
+pub use seal::Seal;
+pub use tables::{DestinationId, Seq, State};
+
+use clock::day;
+use committer::Store;
+use destination::{Destinations, Next};
+use file::Medium;
+use health::Probe;
+use ledger::{Place, Prepared, Rules, Step};
+use record::Records;
+use schedule::judge;
+use tables::LaneId;
+
+/// The bounds of a spool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpoolConfig {
+    /// The folder of the store.
+    pub dir: PathBuf,
+    /// The bytes of events past which no further event is taken.
+    pub max_size: u64,
+    /// The age past which a waiting event becomes a dead letter.
+    pub max_age: Duration,
+    /// The time for which delivered events stay.
+    pub keep: Duration,
+}
+
+/// The events of all webhooks, on disk.
+#[derive(Debug)]
+pub struct Spool {
+    store: Arc<Store>,
+    records: Arc<Records>,
+    destinations: Arc<Destinations>,
+    config: SpoolConfig,
+    writer: Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+/// A genuine event.
+#[derive(Clone, Debug)]
+pub struct NewEvent {
+    /// The name of the webhook.
+    pub webhook: String,
+    /// The id of the event, 32 hexadecimal digits.
+    pub id: String,
+    /// The request as it arrived.
+    pub request: Request,
+    /// What the body is about.
+    pub contents: Contents,
+}
+
+/// An event on its way to a destination. A delivery that is dropped without an outcome is given back.
+#[derive(Debug)]
+pub struct Delivery {
+    to: Arc<Destination>,
+    place: Place,
+    attempts: Attempts,
+    probe: Probe,
+    /// The event's own data.
+    pub event: Listed,
+    /// The request to deliver.
+    pub request: Request,
+    is_settled: bool,
+}
+
+impl Spool {
+    /// Opens the spool, or begins a new one.
+    ///
+    /// # Errors
+    /// If the folder cannot be used, or another process has the spool open. A damaged file is no error: it
+    /// is set aside, with an [`Alarm`].
+    pub fn open(config: SpoolConfig, seal: Option<Seal>, clock: Clock) -> Result<Self, SpoolError> {
+        let medium = Medium::in_folder(&config.dir)?;
+        Self::on(medium, config, seal, clock)
+    }
+
+    fn on(
+        medium: Medium,
+        config: SpoolConfig,
+        seal: Option<Seal>,
+        clock: Clock,
+    ) -> Result<Self, SpoolError> {
+        let rules = Rules { max_size: config.max_size, keep: config.keep };
+        let destinations = Arc::new(Destinations::default());
+        let (store, writer) = Store::open(medium, rules, clock, Arc::clone(&destinations))?;
+        Ok(Self {
+            store,
+            records: Arc::new(Records { seal }),
+            destinations,
+            config,
+            writer: Mutex::new(Some(writer)),
+        })
+    }
+
+    /// Stores an event for every destination of its webhook. `Ok` means: the event is on disk, synced, or
+    /// was before.
+    ///
+    /// # Errors
+    /// If the event is not stored. Nothing of it is kept then.
+    pub async fn accept(&self, event: NewEvent) -> Result<Accepted, Refused> {
+        let now = self.store.clock.now();
+        let salt = self.store.salt();
+        let contents = &event.contents;
+        let to = self.destinations.of(&event.webhook, &contents.fields, &contents.senders);
+        let users = contents.items.iter().flat_map(|item| &item.users);
+        let users: std::collections::BTreeSet<_> = users.cloned().collect();
+        let head = Head {
+            webhook: event.webhook,
+            id: event.id,
+            received_ms: now.wall_ms,
+            time: contents.time,
+            class: contents.class as u8,
+            fields: contents.fields.iter().cloned().collect(),
+            senders: contents.senders.iter().cloned().collect(),
+            users: users.into_iter().collect(),
+            items: u32::try_from(contents.items.len()).unwrap_or(u32::MAX),
+            length: u64::try_from(event.request.body.len()).unwrap_or(u64::MAX),
+        };
+        let prepared = Prepared {
+            class: contents.class,
+            lanes: lane_ids(&salt, &head.webhook, contents),
+            items: item_ids(&salt, &head.webhook, contents),
+            head: self.records.head(&head).map_err(|_| Refused::Broken)?,
+            body: self.records.request(&event.request).map_err(|_| Refused::Broken)?,
+            to,
+            received_ms: now.wall_ms,
+        };
+        let bytes = prepared.body.len() + prepared.head.len();
+        let today = day(now.wall_ms);
+        let accepted = self.store.run(bytes, move |ledger| ledger.accept(&prepared, today)).await?;
+        if accepted == Accepted::Full {
+            return Err(Refused::Full);
+        }
+        Ok(accepted)
+    }
+
+    /// Waits for events that a destination may get now, and takes up to `most` of them.
+    ///
+    /// # Errors
+    /// If the spool is closed.
+    pub async fn next(&self, to: &Arc<Destination>, most: usize) -> Result<Vec<Delivery>, Refused> {
+        loop {
+            // The bell is asked for before the look: a ring during the look is not missed.
+            let rung = to.bell.notified();
+            let mut taken = Vec::new();
+            let until = loop {
+                if taken.len() >= most {
+                    break None;
+                }
+                match self.take(to) {
+                    Ok(Taken::Event(delivery)) => taken.push(*delivery),
+                    Ok(Taken::Unfit(delivery, why)) => self.bury(*delivery, &why).await?,
+                    Ok(Taken::Wait(until)) => break until,
+                    Ok(Taken::Again) => tokio::task::yield_now().await,
+                    Err(error) => {
+                        tracing::debug!(%error, to = to.name(), "no event can be read");
+                        break Some(Instant::now() + UNREADABLE);
+                    }
+                }
+            };
+            if !taken.is_empty() {
+                return Ok(taken);
+            }
+            if self.writer.lock().is_none() {
+                return Err(Refused::Closed);
+            }
+            let until = until.unwrap_or_else(|| Instant::now() + LOOK_AGAIN);
+            tokio::time::timeout_at(until, rung).await.ok();
+        }
+    }
+
+    /// Notes the outcome of an attempt. The lane of the event goes on when the outcome is on disk.
+    ///
+    /// # Errors
+    /// If the spool is closed before the outcome is on disk; the event is then delivered once more after
+    /// the next start.
+    pub async fn settle(&self, mut delivery: Delivery, outcome: Outcome) -> Result<Settled, Refused> {
+        let random = random();
+        let now = self.store.clock.now();
+        let verdict = judge(outcome, delivery.attempts, random);
+        let to = Arc::clone(&delivery.to);
+        let change = to.note(outcome, verdict, delivery.probe, now.at, random);
+        let place = delivery.place;
+        match verdict {
+            Verdict::Done => self.finish(delivery, Step::Done).await?,
+            Verdict::Dead => {
+                let attempts = delivery.attempts.counted.saturating_add(1);
+                let why = format!("refused: {}", describe(outcome));
+                self.finish(delivery, Step::Dead { attempts, why }).await?;
+            }
+            Verdict::Again { after, attempts } => {
+                let due_ms = now.wall_ms.saturating_add(clock::millis(after));
+                let step = Step::PutOff { attempts, due_ms, waited: after };
+                self.step(place, step).await?;
+                delivery.is_settled = true;
+                to.put_off(place.seq, attempts, now.at + after);
+            }
+            Verdict::Down { attempts } => {
+                delivery.is_settled = true;
+                to.give_back(place.seq, attempts);
+            }
+            Verdict::Paused => {
+                delivery.is_settled = true;
+                to.give_back(place.seq, delivery.attempts);
+            }
+        }
+        Ok(Settled { verdict, change })
+    }
+
+    /// Closes the spool: what is ordered is committed, and the file is left as a quick start needs it.
+    pub fn close(&self) {
+        self.store.close();
+        let writer = self.writer.lock().take();
+        if writer.is_some_and(|writer| writer.join().is_err()) {
+            tracing::error!("the writer of the spool gave up");
+        }
+        for destination in self.destinations.all() {
+            destination.bell.notify_one();
+        }
+    }
+
+    /// Takes the next event of a destination, if there is one that may go out.
+    fn take(&self, to: &Arc<Destination>) -> Result<Taken, StoreError> {
+        let now = self.store.clock.now();
+        self.store.read(|read| {
+            let (due, probe) = match to.next(read, now)? {
+                Next::Event(due, probe) => (due, probe),
+                Next::Wait(until) => return Ok(Taken::Wait(until)),
+                Next::Again => return Ok(Taken::Again),
+            };
+            let place = Place { destination: to.id, class: due.class, seq: due.seq };
+            let mut delivery = Delivery {
+                to: Arc::clone(to),
+                place,
+                attempts: due.attempts,
+                probe,
+                event: Listed::unread(due.seq),
+                request: Request::empty(),
+                is_settled: false,
+            };
+            match query::event(read, &self.records, due.seq) {
+                Ok(Some((event, request))) => {
+                    let age = now.wall_ms.saturating_sub(event.head.received_ms);
+                    delivery.event = event;
+                    delivery.request = request;
+                    if age > clock::millis(self.config.max_age) {
+                        let why = "older than `[spool] max_age`".to_owned();
+                        return Ok(Taken::Unfit(Box::new(delivery), why));
+                    }
+                    Ok(Taken::Event(Box::new(delivery)))
+                }
+                // The record of a key that is not configured waits for the key.
+                Err(StoreError::Record(error @ (RecordError::Damaged | RecordError::Form))) => {
+                    Ok(Taken::Unfit(Box::new(delivery), error.to_string()))
+                }
+                Ok(None) => Ok(Taken::Unfit(Box::new(delivery), RecordError::Damaged.to_string())),
+                Err(error) => Err(error),
+            }
+        })
+    }
+
+    /// Makes a dead letter of an event that is not delivered.
+    async fn bury(&self, delivery: Delivery, why: &str) -> Result<(), Refused> {
+        tracing::warn!(webhook = delivery.to.webhook(), to = delivery.to.name(), why, "event becomes a dead letter");
+        let attempts = delivery.attempts.counted;
+        self.finish(delivery, Step::Dead { attempts, why: why.to_owned() }).await
+    }
+
+    async fn finish(&self, mut delivery: Delivery, step: Step) -> Result<(), Refused> {
+        let place = delivery.place;
+        self.step(place, step).await?;
+        delivery.is_settled = true;
+        delivery.to.release(place.seq, place.class, &[]);
+        Ok(())
+    }
+
+    /// Commits a step of a delivery, however often the store fails meanwhile: the destination has the
+    /// event, and would get it again.
+    async fn step(&self, place: Place, step: Step) -> Result<(), Refused> {
+        let now_ms = self.store.clock.now().wall_ms;
+        loop {
+            let next = step.clone();
+            match self.store.run(0, move |ledger| ledger.settle(place, &next, now_ms)).await {
+                Err(Refused::Broken | Refused::Busy) => tokio::time::sleep(UNREADABLE).await,
+                other => return other,
+            }
+        }
+    }
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Delivery {
+    /// The destination.
+    #[must_use]
+    pub fn to(&self) -> &Arc<Destination> {
+        &self.to
+    }
+
+    /// The number of this attempt, from 1.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.attempts.counted.saturating_add(1)
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        if !self.is_settled {
+            self.to.give_back(self.place.seq, self.attempts);
+        }
+    }
+}
+
+/// What became of a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// The judgement of the outcome.
+    pub verdict: Verdict,
+    /// The change of the destination's health.
+    pub change: Change,
+}
+
+enum Taken {
+    Event(Box<Delivery>),
+    /// An event that is not delivered, with the cause.
+    Unfit(Box<Delivery>, String),
+    Wait(Option<Instant>),
+    Again,
+}
+
+fn describe(outcome: Outcome) -> String {
+    match outcome {
+        Outcome::Answered { status, .. } => format!("status {status}"),
+        Outcome::Unreachable => "no connection".to_owned(),
+        Outcome::Interrupted => "connection closed".to_owned(),
+        Outcome::TimedOut => "no answer in time".to_owned(),
+    }
+}
+
+/// The hashes of an event's items, each with the hash of the item's first user.
+fn item_ids(salt: &[u8; 16], webhook: &str, contents: &Contents) -> Vec<([u8; 16], u64)> {
+    let items = contents.items.iter().map(|item| {
+        let digest = hash(salt, "item", webhook, &item.key);
+        let id = digest.first_chunk().copied().unwrap_or_default();
+        (id, item.users.first().map_or(0, |user| user_id(salt, user)))
+    });
+    items.collect()
+}
+
+/// The hashes of an event's lanes.
+fn lane_ids(salt: &[u8; 16], webhook: &str, contents: &Contents) -> Vec<LaneId> {
+    contents.lanes.iter().map(|lane| short(hash(salt, "lane", webhook, lane))).collect()
+}
+
+/// The hash of a user.
+fn user_id(salt: &[u8; 16], user: &str) -> u64 {
+    short(hash(salt, "user", "", user))
+}
+
+fn short(digest: [u8; 32]) -> u64 {
+    digest.first_chunk().copied().map_or(0, u64::from_le_bytes)
+}
+
+fn hash(salt: &[u8; 16], kind: &str, webhook: &str, text: &str) -> [u8; 32] {
+    let hash = Sha256::new().chain_update(salt).chain_update(kind).chain_update([0]);
+    hash.chain_update(webhook).chain_update([0]).chain_update(text).finalize().into()
+}
+
+/// A random number of at least 0 and below 1; one half where there is no randomness.
+fn random() -> f64 {
+    let mut bytes = [0; 4];
+    match aws_lc_rs::rand::fill(&mut bytes) {
+        Ok(()) => f64::from(u32::from_le_bytes(bytes)) / (f64::from(u32::MAX) + 1.0),
+        Err(_) => 0.5,
+    }
+}
+
+/// The wait after a failed read or commit.
+const UNREADABLE: Duration = Duration::from_millis(100);
+/// The longest time without a look for events.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);

@@ -1,0 +1,218 @@
+//! What operators ask of the spool: lists, single events, numbers; read a page at a time.
+
+use redb::ReadTransaction;
+
+use super::error::StoreError;
+use super::record::{Head, Records, Request};
+use super::tables::{
+    BODIES, DEAD, DeadRow, DestinationId, EVENTS, EventRow, QUEUE, REPEATS, Row, Seq, State,
+};
+
+/// What a list is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Only events in this state at a destination.
+    pub state: Option<State>,
+    /// Only events of this webhook.
+    pub webhook: Option<String>,
+    /// Only events of this destination.
+    pub to: Option<DestinationId>,
+    /// Only events that arrived at this time or later, in milliseconds since 1970.
+    pub since_ms: Option<u64>,
+    /// Only events that arrived before this time, in milliseconds since 1970.
+    pub until_ms: Option<u64>,
+    /// Only events whose body contains this text.
+    pub text: Option<String>,
+    /// Only events of this person.
+    pub user: Option<String>,
+    /// Only the event with this id.
+    pub id: Option<String>,
+}
+
+/// An event in a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The number of the event.
+    pub seq: Seq,
+    /// The head of the event.
+    pub head: Head,
+    /// The positions of items that were known when the event arrived; empty for none.
+    pub repeats: String,
+    /// The state at each destination.
+    pub at: Vec<Standing>,
+}
+
+/// The state of an event at a destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The destination.
+    pub to: DestinationId,
+    /// The state.
+    pub state: State,
+    /// The attempts so far that count.
+    pub attempts: u32,
+    /// The time of the next attempt, or of the death, in milliseconds since 1970.
+    pub at_ms: Option<u64>,
+    /// The cause of a dead letter.
+    pub why: Option<String>,
+}
+
+/// A part of a list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// The events of the page, the oldest first.
+    pub events: Vec<Listed>,
+    /// The numbers of events that cannot be read: damaged, or sealed with another key.
+    pub unreadable: Vec<Seq>,
+    /// Where the list goes on; `None` at its end.
+    pub next: Option<Seq>,
+}
+
+impl Listed {
+    /// An event whose record has not been read.
+    pub(super) fn unread(seq: Seq) -> Self {
+        let head = Head {
+            webhook: String::new(),
+            id: String::new(),
+            received_ms: 0,
+            time: None,
+            class: 0,
+            fields: Vec::new(),
+            senders: Vec::new(),
+            users: Vec::new(),
+            items: 0,
+            length: 0,
+        };
+        Self { seq, head, repeats: String::new(), at: Vec::new() }
+    }
+}
+
+/// Reads a page of a list, from a number on. A page ends after `most` events, or after many that do not
+/// match.
+pub(super) fn page(
+    read: &ReadTransaction,
+    records: &Records,
+    filter: &Filter,
+    from: Seq,
+    most: usize,
+) -> Result<Page, StoreError> {
+    let events = read.open_table(EVENTS)?;
+    let mut page = Page::default();
+    let mut looked_at = 0;
+    for found in events.range(from..)? {
+        let (key, value) = found?;
+        let seq = key.value();
+        if page.events.len() >= most || looked_at >= MAX_LOOKED_AT {
+            page.next = Some(seq);
+            break;
+        }
+        looked_at += 1;
+        let Some(row) = EventRow::decode(value.value()) else {
+            page.unreadable.push(seq);
+            continue;
+        };
+        let standing = |(to, state): &(DestinationId, State)| {
+            filter.to.is_none_or(|wanted| wanted == *to)
+                && filter.state.is_none_or(|wanted| wanted == *state)
+        };
+        if (filter.to.is_some() || filter.state.is_some()) && !row.states.iter().any(standing) {
+            continue;
+        }
+        let Ok(head) = records.open_head(&row.head) else {
+            page.unreadable.push(seq);
+            continue;
+        };
+        if matches(filter, &head) && has_text(read, records, filter, seq)? {
+            page.events.push(listed(read, seq, head, &row)?);
+        }
+    }
+    Ok(page)
+}
+
+/// Reads an event as a whole.
+pub(super) fn event(
+    read: &ReadTransaction,
+    records: &Records,
+    seq: Seq,
+) -> Result<Option<(Listed, Request)>, StoreError> {
+    let Some(row) = read.open_table(EVENTS)?.get(seq)? else {
+        return Ok(None);
+    };
+    let Some(row) = EventRow::decode(row.value()) else {
+        return Ok(None);
+    };
+    let head = records.open_head(&row.head)?;
+    let Some(request) = request(read, records, seq)? else {
+        return Ok(None);
+    };
+    Ok(Some((listed(read, seq, head, &row)?, request)))
+}
+
+/// Reads an event as it arrived.
+pub(super) fn request(
+    read: &ReadTransaction,
+    records: &Records,
+    seq: Seq,
+) -> Result<Option<Request>, StoreError> {
+    let body = read.open_table(BODIES)?.get(seq)?;
+    Ok(body.map(|body| records.open_request(body.value())).transpose()?)
+}
+
+fn matches(filter: &Filter, head: &Head) -> bool {
+    filter.webhook.as_ref().is_none_or(|webhook| *webhook == head.webhook)
+        && filter.since_ms.is_none_or(|since| head.received_ms >= since)
+        && filter.until_ms.is_none_or(|until| head.received_ms < until)
+        && filter.user.as_ref().is_none_or(|user| head.users.contains(user))
+        && filter.id.as_ref().is_none_or(|id| *id == head.id)
+}
+
+fn has_text(
+    read: &ReadTransaction,
+    records: &Records,
+    filter: &Filter,
+    seq: Seq,
+) -> Result<bool, StoreError> {
+    let Some(text) = &filter.text else {
+        return Ok(true);
+    };
+    let found = request(read, records, seq)?;
+    Ok(found.is_some_and(|request| memchr::memmem::find(&request.body, text.as_bytes()).is_some()))
+}
+
+fn listed(
+    read: &ReadTransaction,
+    seq: Seq,
+    head: Head,
+    row: &EventRow,
+) -> Result<Listed, StoreError> {
+    let queue = read.open_table(QUEUE)?;
+    let dead = read.open_table(DEAD)?;
+    let repeats = read.open_table(REPEATS)?.get(seq)?;
+    let mut at = Vec::with_capacity(row.states.len());
+    for (to, state) in &row.states {
+        let mut standing = Standing { to: *to, state: *state, attempts: 0, at_ms: None, why: None };
+        match state {
+            State::Waiting => {
+                let row = queue.get((*to, head.class, seq))?;
+                if let Some(row) = row.and_then(|row| Row::decode(row.value())) {
+                    standing.attempts = row.attempts.counted;
+                    standing.at_ms = (row.due_ms > 0).then_some(row.due_ms);
+                }
+            }
+            State::Dead => {
+                if let Some(row) = dead.get((*to, seq))?.and_then(|row| DeadRow::decode(row.value())) {
+                    standing.attempts = row.attempts;
+                    standing.at_ms = Some(row.at_ms);
+                    standing.why = Some(row.why);
+                }
+            }
+            State::Delivered => {}
+        }
+        at.push(standing);
+    }
+    let repeats = repeats.map(|text| text.value().to_owned()).unwrap_or_default();
+    Ok(Listed { seq, head, repeats, at })
+}
+
+/// Most events that one page looks at, so that a page takes milliseconds.
+const MAX_LOOKED_AT: usize = 4096;

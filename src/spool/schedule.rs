@@ -1,0 +1,266 @@
+//! The retry schedule: what the outcome of an attempt means for the event and for its destination.
+
+use std::time::Duration;
+
+/// The outcome of an attempt to deliver an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The destination answered.
+    Answered {
+        /// The status of the answer.
+        status: u16,
+        /// The time that the answer asks to wait.
+        retry_after: Option<Duration>,
+    },
+    /// No connection came about, or the connection ended before the request was written.
+    Unreachable,
+    /// The connection ended after the request was written, before the answer.
+    Interrupted,
+    /// No answer came in time.
+    TimedOut,
+}
+
+/// The history of an event at one destination.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attempts {
+    /// The attempts that count.
+    pub counted: u32,
+    /// The answers that refuse the event itself.
+    pub refusals: u32,
+    /// The connections that ended while the destination had the event.
+    pub interruptions: u32,
+}
+
+/// What follows from an outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The destination has the event.
+    Done,
+    /// The event is tried again after a time; the lane waits, other lanes do not.
+    Again {
+        /// The time until the next attempt.
+        after: Duration,
+        /// The history with this attempt.
+        attempts: Attempts,
+    },
+    /// The event is a dead letter, and the lane goes on.
+    Dead,
+    /// The destination is down: the event waits for a probe, and no attempt is counted.
+    Down {
+        /// The history with this attempt.
+        attempts: Attempts,
+    },
+    /// The destination refuses everything until somebody mends it: nothing but a probe goes out.
+    Paused,
+}
+
+/// Judges the outcome of an attempt. `random` is at least 0 and below 1.
+#[must_use]
+pub fn judge(outcome: Outcome, before: Attempts, random: f64) -> Verdict {
+    let attempts = Attempts {
+        counted: before.counted.saturating_add(1),
+        ..before
+    };
+    match outcome {
+        Outcome::Unreachable => Verdict::Down { attempts: before },
+        Outcome::Interrupted => {
+            let interruptions = before.interruptions.saturating_add(1);
+            // An event that ends the connection each time may be what ends the application: such an
+            // event goes by the schedule, so that other lanes go on.
+            if interruptions < MAX_INTERRUPTIONS {
+                let attempts = Attempts { interruptions, ..before };
+                return Verdict::Down { attempts };
+            }
+            let attempts = Attempts { interruptions, ..attempts };
+            let after = backoff(attempts.counted, random);
+            Verdict::Again { after, attempts }
+        }
+        Outcome::TimedOut => Verdict::Again {
+            after: backoff(attempts.counted, random),
+            attempts,
+        },
+        Outcome::Answered { status, retry_after } => {
+            judge_answer(status, retry_after, attempts, random)
+        }
+    }
+}
+
+fn judge_answer(
+    status: u16,
+    retry_after: Option<Duration>,
+    attempts: Attempts,
+    random: f64,
+) -> Verdict {
+    let after = backoff(attempts.counted, random);
+    match status {
+        200..=299 => Verdict::Done,
+        429 | 503 => Verdict::Again {
+            after: retry_after.map_or(after, |asked| asked.min(MAX_RETRY_AFTER)),
+            attempts,
+        },
+        // Another address or another secret is meant: every event would get the same answer.
+        300..=399 | 401 | 403 | 404 | 405 | 407 | 410 | 421 => Verdict::Paused,
+        408 | 425 | 500..=599 => Verdict::Again { after, attempts },
+        _ => {
+            let refusals = attempts.refusals.saturating_add(1);
+            if refusals >= MAX_REFUSALS {
+                return Verdict::Dead;
+            }
+            let attempts = Attempts { refusals, ..attempts };
+            Verdict::Again { after, attempts }
+        }
+    }
+}
+
+/// Returns the time until the next attempt, with full jitter: many events that failed together do
+/// not come back together.
+fn backoff(counted: u32, random: f64) -> Duration {
+    let step = usize::try_from(counted.saturating_sub(1)).unwrap_or(usize::MAX);
+    let longest = STEPS.get(step).copied().unwrap_or(HOURLY);
+    longest.mul_f64(random.clamp(0.0, 1.0)).max(MIN_WAIT)
+}
+
+/// Returns the time until the next probe of a destination that is down, with jitter of a quarter.
+#[must_use]
+pub fn probe_after(failed_probes: u32, random: f64) -> Duration {
+    let doubled = MIN_WAIT.saturating_mul(1 << failed_probes.min(10));
+    doubled.min(MAX_PROBE).mul_f64(1.0 - random.clamp(0.0, 1.0) / 4.0).max(MIN_WAIT)
+}
+
+/// Returns the time until an attempt that was put off before a restart. The wall clock may have jumped
+/// either way meanwhile: the wait is never longer than it was, and never below zero.
+#[must_use]
+pub fn due_in(due_ms: u64, waited: Duration, now_ms: u64) -> Duration {
+    Duration::from_millis(due_ms.saturating_sub(now_ms)).min(waited)
+}
+
+/// The longest waits before the second attempt, the third, ... .
+const STEPS: [Duration; 5] = [
+    Duration::from_secs(1),
+    Duration::from_secs(5),
+    Duration::from_secs(30),
+    Duration::from_secs(2 * 60),
+    Duration::from_secs(10 * 60),
+];
+/// The longest wait after the steps.
+const HOURLY: Duration = Duration::from_secs(60 * 60);
+/// The shortest wait: a wait of nothing would be a busy loop.
+const MIN_WAIT: Duration = Duration::from_millis(50);
+/// The longest time between two probes.
+const MAX_PROBE: Duration = Duration::from_secs(2);
+/// The longest `Retry-After` that counts. A longer one would keep a lane past an operator's patience.
+const MAX_RETRY_AFTER: Duration = HOURLY;
+/// The number of refusals that make a dead letter.
+const MAX_REFUSALS: u32 = 3;
+/// The number of interrupted attempts from which the event itself is suspected.
+const MAX_INTERRUPTIONS: u32 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answered(status: u16) -> Outcome {
+        Outcome::Answered { status, retry_after: None }
+    }
+
+    #[test]
+    fn each_answer_has_its_meaning() {
+        let again = |seconds| Verdict::Again {
+            after: Duration::from_secs(seconds),
+            attempts: Attempts { counted: 1, ..Attempts::default() },
+        };
+        let refused = Verdict::Again {
+            after: Duration::from_secs(1),
+            attempts: Attempts { counted: 1, refusals: 1, ..Attempts::default() },
+        };
+        let down = |interruptions| Verdict::Down {
+            attempts: Attempts { interruptions, ..Attempts::default() },
+        };
+        let asked = |status, seconds| Outcome::Answered {
+            status,
+            retry_after: Some(Duration::from_secs(seconds)),
+        };
+        let table = [
+            (answered(200), Verdict::Done),
+            (answered(204), Verdict::Done),
+            (answered(302), Verdict::Paused),
+            (answered(400), refused),
+            (answered(413), refused),
+            (answered(422), refused),
+            (answered(401), Verdict::Paused),
+            (answered(403), Verdict::Paused),
+            (answered(404), Verdict::Paused),
+            (answered(408), again(1)),
+            (answered(500), again(1)),
+            (answered(503), again(1)),
+            (asked(503, 7), again(7)),
+            (asked(429, 9), again(9)),
+            (asked(500, 9), again(1)),
+            (asked(429, 999_999), again(3600)),
+            (Outcome::TimedOut, again(1)),
+            (Outcome::Unreachable, down(0)),
+            (Outcome::Interrupted, down(1)),
+        ];
+        for (outcome, verdict) in table {
+            assert_eq!(judge(outcome, Attempts::default(), 1.0), verdict, "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn an_event_refused_three_times_is_dead() {
+        let mut attempts = Attempts::default();
+        for _ in 0..2 {
+            let Verdict::Again { attempts: next, .. } = judge(answered(400), attempts, 0.5) else {
+                panic!("again");
+            };
+            // A failure of another kind between two refusals does not start the count anew.
+            let Verdict::Again { attempts: next, .. } = judge(answered(500), next, 0.5) else {
+                panic!("again");
+            };
+            attempts = next;
+        }
+        assert_eq!(judge(answered(422), attempts, 0.5), Verdict::Dead);
+    }
+
+    #[test]
+    fn waits_grow_to_an_hour_with_full_jitter() {
+        let waits = [1, 5, 30, 120, 600, 3600, 3600].map(Duration::from_secs);
+        for (counted, wait) in (1..).zip(waits) {
+            assert_eq!(backoff(counted, 1.0), wait);
+            assert_eq!(backoff(counted, 0.5), wait / 2);
+            assert_eq!(backoff(counted, 0.0), MIN_WAIT);
+        }
+        assert_eq!(backoff(u32::MAX, 1.0), HOURLY);
+    }
+
+    #[test]
+    fn an_event_that_ends_the_connection_again_and_again_leaves_the_probe_to_others() {
+        let attempts = Attempts { interruptions: 2, ..Attempts::default() };
+        assert!(matches!(
+            judge(Outcome::Interrupted, attempts, 0.5),
+            Verdict::Again { attempts: Attempts { counted: 1, interruptions: 3, .. }, .. }
+        ));
+    }
+
+    #[test]
+    fn probes_go_from_50_ms_to_2_s() {
+        assert_eq!(probe_after(0, 0.0), Duration::from_millis(50));
+        assert_eq!(probe_after(1, 0.0), Duration::from_millis(100));
+        assert_eq!(probe_after(60, 0.0), Duration::from_secs(2));
+        assert_eq!(probe_after(60, 1.0), Duration::from_millis(1500));
+    }
+
+    #[test]
+    fn a_clock_that_jumped_neither_hastens_nor_stretches_a_wait() {
+        let waited = Duration::from_secs(30);
+        let table = [
+            (100_000, Duration::ZERO),
+            (80_000, Duration::from_secs(20)),
+            (0, waited),
+            (999_999_999, Duration::ZERO),
+        ];
+        for (now_ms, expected) in table {
+            assert_eq!(due_in(100_000, waited, now_ms), expected, "{now_ms}");
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Tests of the whole spool, on a disk that fails as a test wants it.
+
+mod disk;
+mod failures;
+mod order;
+mod power;
+mod stored;
+
+pub(super) use disk::Disk;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use redb::Durability;
+use tokio::time::Instant;
+
+use super::file::Medium;
+use super::{
+    Clock, Contents, Delivery, Destination, DestinationConfig, Filter, Listed, NewEvent, Outcome,
+    Request, Seal, Spool, SpoolConfig,
+};
+
+/// A generator of random numbers, the same for the same seed.
+#[derive(Clone, Debug)]
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) % bound
+    }
+
+    fn seeded(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+}
+
+fn config() -> SpoolConfig {
+    SpoolConfig {
+        dir: "/nowhere".into(),
+        max_size: 1 << 30,
+        max_age: Duration::from_secs(7 * 24 * 60 * 60),
+        keep: Duration::from_secs(24 * 60 * 60),
+    }
+}
+
+fn clock() -> Clock {
+    clock_at(SystemTime::now())
+}
+
+fn clock_at(wall: SystemTime) -> Clock {
+    Clock::start(Instant::now(), wall)
+}
+
+fn on(disk: &Disk) -> Spool {
+    with(disk, Durability::Immediate, config(), None, clock())
+}
+
+fn with(
+    disk: &Disk,
+    durability: Durability,
+    config: SpoolConfig,
+    seal: Option<Seal>,
+    clock: Clock,
+) -> Spool {
+    Spool::on(Medium::Disk(disk.clone(), durability), config, seal, clock).unwrap()
+}
+
+fn destination(name: &str) -> DestinationConfig {
+    DestinationConfig {
+        webhook: "acme".to_owned(),
+        name: name.to_owned(),
+        fields: BTreeSet::new(),
+        senders: BTreeSet::new(),
+        lanes: 32,
+        interval: None,
+        from: Duration::ZERO,
+    }
+}
+
+async fn to_app(spool: &Spool) -> Arc<Destination> {
+    spool.set_destinations(vec![destination("app")]).await.unwrap().remove(0)
+}
+
+fn change(value: &str) -> String {
+    format!(
+        r#"{{"field":"messages","value":{{"metadata":{{"phone_number_id":"106540352242922"}},{value}}}}}"#
+    )
+}
+
+fn body(changes: &[String]) -> String {
+    format!(r#"{{"entry":[{{"id":"102290129340398","changes":[{}]}}]}}"#, changes.join(","))
+}
+
+fn message(id: &str, from: &str) -> String {
+    change(&format!(r#""messages":[{{"id":"{id}","from":"{from}","timestamp":"1749416383"}}]"#))
+}
+
+fn status(id: &str, to: &str) -> String {
+    change(&format!(
+        r#""statuses":[{{"id":"{id}","status":"read","recipient_id":"{to}","timestamp":"1749416383"}}]"#
+    ))
+}
+
+/// An event, with its id as given.
+fn event(id: &str, changes: &[String]) -> NewEvent {
+    let body = body(changes);
+    NewEvent {
+        webhook: "acme".to_owned(),
+        id: id.to_owned(),
+        contents: Contents::read(body.as_bytes()),
+        request: Request {
+            method: "POST".to_owned(),
+            query: None,
+            headers: vec![("content-type".to_owned(), b"application/json".to_vec())],
+            body: Bytes::from(body),
+        },
+    }
+}
+
+fn all(spool: &Spool) -> Vec<Listed> {
+    matching(spool, &Filter::default())
+}
+
+fn matching(spool: &Spool, filter: &Filter) -> Vec<Listed> {
+    let (mut events, mut from) = (Vec::new(), Some(0));
+    while let Some(at) = from {
+        let page = spool.list(filter, at, 100).unwrap();
+        assert_eq!(page.unreadable, [] as [u64; 0]);
+        events.extend(page.events);
+        from = page.next;
+    }
+    events
+}
+
+/// The deliveries that may go out now.
+async fn due(spool: &Spool, to: &Arc<Destination>) -> Vec<Delivery> {
+    let next = spool.next(to, 32);
+    tokio::time::timeout(Duration::from_millis(200), next).await.map_or(Vec::new(), Result::unwrap)
+}
+
+fn ids(deliveries: &[Delivery]) -> Vec<&str> {
+    deliveries.iter().map(|one| one.event.head.id.as_str()).collect()
+}
+
+fn answered(status: u16) -> Outcome {
+    Outcome::Answered { status, retry_after: None }
+}

@@ -1,0 +1,152 @@
+//! Power cuts: whatever was answered is there afterwards.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use redb::Durability;
+
+use super::disk::{Disk, Fault, FaultKind};
+use super::*;
+use crate::spool::{Accepted, State, Verdict};
+
+/// What was promised before the power went.
+#[derive(Debug, Default)]
+struct Promised {
+    /// Events that were answered.
+    accepted: BTreeSet<String>,
+    /// Events whose delivery was noted.
+    settled: BTreeSet<String>,
+}
+
+/// Runs a spool until the power goes at a random step; returns the promises that the spool did not keep.
+fn broken_promises(seed: u64, durability: Durability) -> Vec<String> {
+    let mut random = Random::seeded(seed);
+    let disk = Disk::default();
+    let cut = disk.steps() + 20 + random.below(600);
+    disk.fail(Fault { at: cut, kind: FaultKind::PowerCut });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let promised = runtime.block_on(run_until_cut(seed, &disk, durability));
+    let after = disk.after_power_cut(&mut || random.below(2) == 0);
+    runtime.block_on(check(&after, &promised))
+}
+
+async fn run_until_cut(seed: u64, disk: &Disk, durability: Durability) -> Promised {
+    let promised = Arc::new(Mutex::new(Promised::default()));
+    let medium = Medium::Disk(disk.clone(), durability);
+    let Ok(spool) = Spool::on(medium, config(), None, clock()) else {
+        return Promised::default();
+    };
+    let spool = Arc::new(spool);
+    let Ok(mut destinations) = spool.set_destinations(vec![destination("app")]).await else {
+        return Promised::default();
+    };
+    let to = destinations.remove(0);
+    let application = tokio::spawn(deliver(Arc::clone(&spool), to, Arc::clone(&promised), seed));
+    let providers = (0..8).map(|provider| {
+        let (spool, promised) = (Arc::clone(&spool), Arc::clone(&promised));
+        tokio::spawn(async move {
+            for number in 0..60 {
+                let id = format!("{provider}-{number}");
+                let user = (number % 5).to_string();
+                let accepted = spool.accept(event(&id, &[message(&id, &user)])).await;
+                match accepted {
+                    Ok(Accepted::Stored { .. }) => promised.lock().accepted.insert(id),
+                    Ok(other) => panic!("{other:?}"),
+                    Err(_) => break,
+                };
+            }
+        })
+    });
+    for provider in providers.collect::<Vec<_>>() {
+        provider.await.unwrap();
+    }
+    application.abort();
+    application.await.ok();
+    spool.close();
+    drop(spool);
+    Arc::try_unwrap(promised).unwrap().into_inner()
+}
+
+/// Delivers events with outcomes of all kinds.
+async fn deliver(
+    spool: Arc<Spool>,
+    to: Arc<Destination>,
+    promised: Arc<Mutex<Promised>>,
+    seed: u64,
+) {
+    let mut random = Random::seeded(seed + 1);
+    while let Ok(deliveries) = spool.next(&to, 8).await {
+        for delivery in deliveries {
+            let id = delivery.event.head.id.clone();
+            let outcome = match random.below(8) {
+                0 => answered(500),
+                1 => answered(400),
+                _ => answered(200),
+            };
+            let Ok(settled) = spool.settle(delivery, outcome).await else {
+                return;
+            };
+            if settled.verdict == Verdict::Done {
+                promised.lock().settled.insert(id);
+            }
+        }
+    }
+}
+
+async fn check(disk: &Disk, promised: &Promised) -> Vec<String> {
+    let spool = on(disk);
+    assert_eq!(spool.numbers().alarm.set_aside, None, "a power cut damages nothing");
+    let to = to_app(&spool).await;
+    let mut broken: Vec<String> = Vec::new();
+    let stored = all(&spool);
+    let ids: BTreeSet<_> = stored.iter().map(|event| event.head.id.clone()).collect();
+    broken.extend(promised.accepted.difference(&ids).map(|id| format!("lost {id}")));
+    for event in &stored {
+        let is_waiting = event.at.iter().any(|at| at.state == State::Waiting);
+        if is_waiting && promised.settled.contains(&event.head.id) {
+            broken.push(format!("{} waits again", event.head.id));
+        }
+        let again = super::event(&event.head.id, &[message(&event.head.id, "1")]);
+        if spool.accept(again).await != Ok(Accepted::Known) {
+            broken.push(format!("{} is not known", event.head.id));
+        }
+    }
+    // Whatever waits can be delivered.
+    let waiting = Filter { state: Some(State::Waiting), ..Filter::default() };
+    for _ in 0..matching(&spool, &waiting).len() * 2 {
+        for delivery in due(&spool, &to).await {
+            spool.settle(delivery, answered(200)).await.unwrap();
+        }
+        if matching(&spool, &waiting).is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    broken.extend(matching(&spool, &waiting).iter().map(|one| format!("{} stays", one.head.id)));
+    broken
+}
+
+#[test]
+fn a_power_cut_at_any_step_loses_nothing_that_was_answered() {
+    for seed in 0..cases() {
+        let broken = broken_promises(seed, Durability::Immediate);
+        assert!(broken.is_empty(), "seed {seed}: {broken:?}");
+    }
+}
+
+/// The negative control: a store that does not sync must fail the same test.
+#[test]
+fn a_store_without_syncs_loses_what_was_answered() {
+    assert!((0..10).any(|seed| {
+        let broken = broken_promises(seed, Durability::None);
+        broken.iter().any(|promise| promise.starts_with("lost"))
+    }));
+}
+
+/// The number of power cuts; more for a long run with `SPOOL_POWER_CUTS`.
+fn cases() -> u64 {
+    let asked = std::env::var("SPOOL_POWER_CUTS").ok();
+    asked.and_then(|cases| cases.parse().ok()).unwrap_or(40)
+}

@@ -1,0 +1,287 @@
+//! What is stored, for how long, and what operators see and do.
+
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+use crate::spool::{Accepted, Refused, Replay, SpoolError, State};
+
+#[tokio::test]
+async fn an_event_comes_back_as_it_arrived() {
+    let disk = Disk::default();
+    let spool = on(&disk);
+    let to = to_app(&spool).await;
+    let new = event("a", &[message("a", "1")]);
+    let request = new.request.clone();
+    spool.accept(new).await.unwrap();
+    let deliveries = due(&spool, &to).await;
+    assert_eq!(deliveries[0].request, request);
+    assert_eq!(deliveries[0].attempt(), 1);
+}
+
+#[tokio::test]
+async fn an_event_all_of_whose_items_are_known_is_not_stored_again() {
+    let disk = Disk::default();
+    let spool = on(&disk);
+    to_app(&spool).await;
+    spool.accept(event("a", &[message("1", "1"), status("2", "1")])).await.unwrap();
+    let table: [(&[String], Accepted); 4] = [
+        (&[message("1", "1")], Accepted::Known),
+        (&[status("2", "1"), message("1", "1")], Accepted::Known),
+        (
+            &[message("3", "1"), message("1", "1"), status("2", "1"), message("4", "1")],
+            Accepted::Stored { seq: 1, known: vec![1, 2] },
+        ),
+        (&[message("3", "1")], Accepted::Known),
+    ];
+    for (changes, expected) in table {
+        assert_eq!(spool.accept(event("b", changes)).await, Ok(expected));
+    }
+    assert_eq!(all(&spool)[1].repeats, "1-2");
+    // The same event at the same time, many times over.
+    let both = (0..50).map(|_| spool.accept(event("c", &[message("9", "9")])));
+    let answers = join_all(both.collect()).await;
+    assert_eq!(answers.iter().filter(|one| **one == Ok(Accepted::Known)).count(), 49);
+}
+
+async fn join_all<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
+    let mut pinned: Vec<_> = futures.into_iter().map(Box::pin).collect();
+    let mut done = Vec::new();
+    // All are polled once before any is waited for.
+    std::future::poll_fn(|context| {
+        pinned.retain_mut(|future| match future.as_mut().poll(context) {
+            std::task::Poll::Ready(output) => {
+                done.push(output);
+                false
+            }
+            std::task::Poll::Pending => true,
+        });
+        if pinned.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+    .await;
+    done
+}
+
+#[tokio::test]
+async fn items_are_known_for_8_days() {
+    let disk = Disk::default();
+    let start = SystemTime::UNIX_EPOCH + Duration::from_secs(20_000 * 86_400 + 3_600);
+    let days = |days: u64| clock_at(start + Duration::from_secs(days * 86_400));
+    let again = || event("a", &[message("1", "1")]);
+    let at = |day| with(&disk, Durability::Immediate, config(), None, days(day));
+    at(0).accept(again()).await.unwrap();
+    for day in [1, 7, 8] {
+        let spool = at(day);
+        spool.expire().await.unwrap();
+        assert_eq!(spool.accept(again()).await, Ok(Accepted::Known), "day {day}");
+    }
+    let spool = at(9);
+    spool.expire().await.unwrap();
+    assert!(matches!(spool.accept(again()).await, Ok(Accepted::Stored { .. })));
+}
+
+#[tokio::test]
+async fn a_full_spool_takes_no_event_and_takes_them_again_when_events_are_gone() {
+    let disk = Disk::default();
+    let small = SpoolConfig { max_size: 4096, keep: Duration::ZERO, ..config() };
+    let spool = with(&disk, Durability::Immediate, small, None, clock());
+    let to = to_app(&spool).await;
+    let mut number = 0;
+    let refused = loop {
+        let id = number.to_string();
+        match spool.accept(event(&id, &[message(&id, "1")])).await {
+            Ok(_) => number += 1,
+            Err(refused) => break refused,
+        }
+    };
+    assert_eq!(refused, Refused::Full);
+    assert!(number > 3, "{number}");
+    for delivery in due(&spool, &to).await {
+        spool.settle(delivery, answered(200)).await.unwrap();
+    }
+    let id = number.to_string();
+    spool.accept(event(&id, &[message(&id, "1")])).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn delivered_events_stay_for_replay_and_then_go() {
+    let disk = Disk::default();
+    let spool = on(&disk);
+    let to = to_app(&spool).await;
+    spool.accept(event("a", &[message("a", "1")])).await.unwrap();
+    let delivery = due(&spool, &to).await.remove(0);
+    spool.settle(delivery, answered(200)).await.unwrap();
+    tokio::time::advance(Duration::from_secs(23 * 3600)).await;
+    spool.expire().await.unwrap();
+    assert_eq!(spool.replay(0, to.id).await, Ok(Replay::Waits));
+    assert_eq!(spool.replay(0, to.id).await, Ok(Replay::Not));
+    let delivery = due(&spool, &to).await.remove(0);
+    tokio::time::advance(Duration::from_secs(2 * 3600)).await;
+    spool.expire().await.unwrap();
+    spool.settle(delivery, answered(200)).await.unwrap();
+    assert_eq!(all(&spool).len(), 1, "delivered just now");
+    tokio::time::advance(Duration::from_secs(25 * 3600)).await;
+    spool.expire().await.unwrap();
+    assert_eq!(all(&spool).len(), 0);
+    let numbers = spool.numbers();
+    assert_eq!(numbers.bytes, 0);
+    assert!(numbers.events.values().all(|count| *count == 0), "{numbers:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiting_event_older_than_max_age_becomes_a_dead_letter() {
+    let disk = Disk::default();
+    let spool = on(&disk);
+    let to = to_app(&spool).await;
+    spool.accept(event("a", &[message("a", "1")])).await.unwrap();
+    tokio::time::advance(Duration::from_secs(8 * 24 * 3600)).await;
+    spool.accept(event("b", &[message("b", "1")])).await.unwrap();
+    spool.expire().await.unwrap();
+    let dead = Filter { state: Some(State::Dead), ..Filter::default() };
+    assert_eq!(matching(&spool, &dead)[0].head.id, "a");
+    assert_eq!(ids(&due(&spool, &to).await), ["b"]);
+    assert_eq!(spool.replay(0, to.id).await, Ok(Replay::Waits));
+}
+
+#[tokio::test]
+async fn the_retry_schedule_survives_a_restart() {
+    let disk = Disk::default();
+    let spool = on(&disk);
+    let to = to_app(&spool).await;
+    spool.accept(event("a", &[message("a", "1")])).await.unwrap();
+    let delivery = due(&spool, &to).await.remove(0);
+    let asked = Outcome::Answered { status: 503, retry_after: Some(Duration::from_secs(3600)) };
+    spool.settle(delivery, asked).await.unwrap();
+    drop(spool);
+    let spool = on(&disk);
+    let to = to_app(&spool).await;
+    assert!(due(&spool, &to).await.is_empty());
+    drop(spool);
+    // The wall clock was set a year back meanwhile: the wait is an hour, and no year.
+    let back = SystemTime::now() - Duration::from_secs(365 * 86_400);
+    let spool = with(&disk, Durability::Immediate, config(), None, clock_at(back));
+    let to = to_app(&spool).await;
+    assert!(due(&spool, &to).await.is_empty());
+    drop(spool);
+    let later = SystemTime::now() + Duration::from_secs(3601);
+    let spool = with(&disk, Durability::Immediate, config(), None, clock_at(later));
+    let to = to_app(&spool).await;
+    assert_eq!(due(&spool, &to).await[0].attempt(), 2);
+}
+
+#[tokio::test]
+async fn destinations_have_their_own_filters_and_a_new_one_its_own_beginning() {
+    let disk = Disk::default();
+    let spool = on(&disk);
+    let mut flows = destination("flows");
+    flows.fields = BTreeSet::from(["flows".to_owned()]);
+    let mut other = destination("other");
+    other.senders = BTreeSet::from(["1".to_owned()]);
+    let configs = vec![destination("app"), flows, other];
+    spool.set_destinations(configs.clone()).await.unwrap();
+    spool.accept(event("a", &[message("a", "1")])).await.unwrap();
+    assert_eq!(all(&spool)[0].at.len(), 1);
+    let mut late = destination("late");
+    late.from = Duration::from_secs(3600);
+    let begun = [configs, vec![destination("new"), late]].concat();
+    let destinations = spool.set_destinations(begun.clone()).await.unwrap();
+    let of = |name| destinations.iter().find(|one| one.name() == name).unwrap();
+    assert_eq!(ids(&due(&spool, of("late")).await), ["a"]);
+    assert!(due(&spool, of("new")).await.is_empty());
+    // A reload with the same destinations begins nothing anew.
+    spool.set_destinations(begun).await.unwrap();
+    assert_eq!(all(&spool)[0].at.len(), 2);
+}
+
+#[tokio::test]
+async fn the_events_of_a_person_are_erased_everywhere() {
+    let disk = Disk::default();
+    let spool = on(&disk);
+    let to = to_app(&spool).await;
+    for (id, user) in [("a", "491"), ("b", "492"), ("c", "491"), ("d", "491")] {
+        spool.accept(event(id, &[message(id, user)])).await.unwrap();
+    }
+    let mut deliveries = due(&spool, &to).await;
+    let first = deliveries.remove(0);
+    assert_eq!(first.event.head.id, "a");
+    spool.settle(first, answered(200)).await.unwrap();
+    let (events, _) = spool.erase_user("491").await.unwrap();
+    assert_eq!(events, 3);
+    let left = all(&spool);
+    assert_eq!(left.iter().map(|one| one.head.id.as_str()).collect::<Vec<_>>(), ["b"]);
+    let again = spool.accept(event("c", &[message("c", "491")])).await;
+    assert!(matches!(again, Ok(Accepted::Stored { .. })), "its items are forgotten: {again:?}");
+    drop(deliveries);
+    assert_eq!(ids(&due(&spool, &to).await), ["c", "b"]);
+}
+
+#[tokio::test]
+async fn lists_are_read_by_state_webhook_destination_time_text_person_and_id() {
+    let disk = Disk::default();
+    let spool = on(&disk);
+    let to = to_app(&spool).await;
+    for (id, user) in [("a", "491"), ("b", "492")] {
+        spool.accept(event(id, &[message(id, user)])).await.unwrap();
+    }
+    let delivery = due(&spool, &to).await.remove(0);
+    spool.settle(delivery, answered(200)).await.unwrap();
+    let future = clock().now().wall_ms + 60_000;
+    let table = [
+        (Filter { state: Some(State::Waiting), ..Filter::default() }, vec!["b"]),
+        (Filter { state: Some(State::Delivered), to: Some(to.id), ..Filter::default() }, vec!["a"]),
+        (Filter { state: Some(State::Dead), ..Filter::default() }, vec![]),
+        (Filter { webhook: Some("acme".to_owned()), ..Filter::default() }, vec!["a", "b"]),
+        (Filter { webhook: Some("x".to_owned()), ..Filter::default() }, vec![]),
+        (Filter { to: Some(99), ..Filter::default() }, vec![]),
+        (Filter { since_ms: Some(future), ..Filter::default() }, vec![]),
+        (Filter { until_ms: Some(future), ..Filter::default() }, vec!["a", "b"]),
+        (Filter { text: Some("\"492\"".to_owned()), ..Filter::default() }, vec!["b"]),
+        (Filter { user: Some("491".to_owned()), ..Filter::default() }, vec!["a"]),
+        (Filter { id: Some("b".to_owned()), ..Filter::default() }, vec!["b"]),
+    ];
+    for (filter, expected) in table {
+        let found = matching(&spool, &filter);
+        let found: Vec<_> = found.iter().map(|event| event.head.id.as_str()).collect();
+        assert_eq!(found, expected, "{filter:?}");
+    }
+    let page = spool.list(&Filter::default(), 0, 1).unwrap();
+    assert_eq!((page.events.len(), page.next), (1, Some(1)));
+    assert!(spool.oldest(&to).unwrap().is_some());
+    assert_eq!(spool.numbers().events[&(to.id, State::Waiting)], 1);
+}
+
+#[tokio::test]
+async fn a_sealed_spool_shows_nothing_of_a_person() {
+    let disk = Disk::default();
+    let seal = || Seal::new(&[[3; 32]]);
+    let spool = with(&disk, Durability::Immediate, config(), seal(), clock());
+    to_app(&spool).await;
+    let secret = "4915112345678";
+    spool.accept(event("a", &[message("wamid.secret", secret)])).await.unwrap();
+    drop(spool);
+    disk.damage(|bytes| {
+        for text in [secret, "wamid.secret"] {
+            assert_eq!(memchr::memmem::find(bytes, text.as_bytes()), None);
+        }
+    });
+    let spool = with(&disk, Durability::Immediate, config(), seal(), clock());
+    assert_eq!(all(&spool)[0].head.users, [secret]);
+}
+
+#[tokio::test]
+async fn the_file_is_its_owners_alone_and_one_process_has_it() {
+    let folder = std::env::temp_dir().join(format!("keyside-spool-{}", std::process::id()));
+    let config = SpoolConfig { dir: folder.join("spool"), ..config() };
+    let spool = Spool::open(config.clone(), None, clock()).unwrap();
+    let mode = |path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(config.dir.join("spool.redb")), 0o600);
+    assert_eq!(mode(config.dir.clone()), 0o700);
+    let second = Spool::open(config.clone(), None, clock());
+    assert!(matches!(second, Err(SpoolError::InUse { .. })), "{second:?}");
+    drop(spool);
+    std::fs::write(config.dir.join("spool.redb"), [0xA5; 100_000]).unwrap();
+    let spool = Spool::open(config.clone(), None, clock()).unwrap();
+    let aside = spool.numbers().alarm.set_aside.unwrap();
+    assert!(aside.exists());
+    drop(spool);
+    std::fs::remove_dir_all(folder).unwrap();
+}
