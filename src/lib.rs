@@ -171,6 +171,7 @@ pub mod secret;
 pub mod sends;
 pub mod shared;
 pub mod spelling;
+pub mod spool;
 pub mod state;
 pub mod tls;
 pub mod units;

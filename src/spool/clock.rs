@@ -18,13 +18,20 @@ impl Clock {
     /// Starts a clock.
     #[must_use]
     pub fn start(start: Instant, wall: SystemTime) -> Self {
-        let since = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Self { start, start_ms: millis(since) }
+        let since = wall
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        Self {
+            start,
+            start_ms: millis(since),
+        }
     }
 
     pub(super) fn now(&self) -> Now {
         let at = Instant::now();
-        let wall_ms = self.start_ms.saturating_add(millis(at.saturating_duration_since(self.start)));
+        let wall_ms = self
+            .start_ms
+            .saturating_add(millis(at.saturating_duration_since(self.start)));
         Now { at, wall_ms }
     }
 }

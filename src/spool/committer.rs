@@ -15,9 +15,7 @@ use super::destination::Destinations;
 use super::error::{Refused, SpoolError, StoreError};
 use super::file::{Check, Medium};
 use super::ledger::{Counts, Ledger, Rules};
-use super::tables::{
-    BYTES, COUNTS, DESTINATIONS, DestinationId, META, State, known_day,
-};
+use super::tables::{BYTES, COUNTS, DESTINATIONS, DestinationId, META, State, known_day};
 
 /// The store with its writer.
 #[derive(Debug)]
@@ -65,7 +63,9 @@ type Answer = Box<dyn FnOnce() + Send>;
 
 impl std::fmt::Debug for Order {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Order").field("bytes", &self.bytes).finish_non_exhaustive()
+        f.debug_struct("Order")
+            .field("bytes", &self.bytes)
+            .finish_non_exhaustive()
     }
 }
 
@@ -82,11 +82,18 @@ impl Store {
             StoreError::Engine(engine) if matches!(**engine, redb::Error::DatabaseAlreadyOpen) => {
                 SpoolError::InUse { path: path.clone() }
             }
-            _ => SpoolError::Store { path: path.clone(), error },
+            _ => SpoolError::Store {
+                path: path.clone(),
+                error,
+            },
         };
         let mut alarm = Alarm::default();
         let opened = open_or_renew(&medium, Check::Usual, &clock, &mut alarm, &[]);
-        let Begun { database, counts, salt } = opened.map_err(failed)?;
+        let Begun {
+            database,
+            counts,
+            salt,
+        } = opened.map_err(failed)?;
         let store = Arc::new(Self {
             medium,
             clock,
@@ -103,7 +110,10 @@ impl Store {
         let thread = std::thread::Builder::new()
             .name("spool".to_owned())
             .spawn(move || writer.write())
-            .map_err(|error| SpoolError::Folder { path: path.clone(), error })?;
+            .map_err(|error| SpoolError::Folder {
+                path: path.clone(),
+                error,
+            })?;
         Ok((store, thread))
     }
 
@@ -132,7 +142,9 @@ impl Store {
         read: impl FnOnce(&redb::ReadTransaction) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let database = self.database.read();
-        let database = database.as_ref().ok_or(StoreError::Engine(Box::new(redb::Error::DatabaseClosed)))?;
+        let database = database
+            .as_ref()
+            .ok_or(StoreError::Engine(Box::new(redb::Error::DatabaseClosed)))?;
         read(&database.begin_read()?)
     }
 
@@ -220,12 +232,14 @@ impl Store {
     ) -> Result<(Vec<Answer>, BTreeSet<DestinationId>), StoreError> {
         let counts = self.counts.lock().clone();
         let database = self.database.read();
-        let database = database.as_ref().ok_or(StoreError::Engine(Box::new(redb::Error::DatabaseClosed)))?;
+        let database = database
+            .as_ref()
+            .ok_or(StoreError::Engine(Box::new(redb::Error::DatabaseClosed)))?;
         let steps = AssertUnwindSafe(|| {
             let mut transaction = database.begin_write()?;
             transaction.set_durability(self.medium.durability())?;
-            // With a large backlog a verification of everything after a crash would take seconds.
-            transaction.set_quick_repair(counts.bytes > QUICK_REPAIR);
+            // The verification of a large file after a crash would take seconds.
+            transaction.set_quick_repair(self.medium.length() > QUICK_REPAIR);
             let mut ledger = Ledger::open(&transaction, counts, self.rules)?;
             let mut answers = Vec::with_capacity(batch.len());
             for order in batch {
@@ -264,7 +278,13 @@ impl Store {
             let aside = alarm.set_aside.clone();
             let names = self.destinations.names();
             match open_or_renew(&self.medium, Check::All, &self.clock, &mut alarm, &names) {
-                Ok(Begun { database, counts, salt }) => {
+                Ok(Begun {
+                    database,
+                    mut counts,
+                    salt,
+                }) => {
+                    // An event under way keeps its number for itself, even if its file is set aside.
+                    counts.next_seq = counts.next_seq.max(self.counts.lock().next_seq);
                     let is_new = alarm.set_aside != aside;
                     alarm.failure = None;
                     *self.alarm.lock() = alarm;
@@ -311,7 +331,9 @@ fn open_or_renew(
     alarm: &mut Alarm,
     names: &[(String, DestinationId)],
 ) -> Result<Begun, StoreError> {
-    let opened = medium.open(check).and_then(|database| begin(database, medium, &[]));
+    let opened = medium
+        .open(check)
+        .and_then(|database| begin(database, medium, &[]));
     match opened {
         Err(error) if error.is_damage() => {
             let aside = medium.set_aside(clock.now().wall_ms)?;
@@ -338,15 +360,20 @@ fn begin(
         let counts = read_counts(&database)?;
         let mut salt = [0; 16];
         aws_lc_rs::rand::fill(&mut salt).map_err(|_| super::record::RecordError::Cipher)?;
-        let rules = Rules { max_size: 0, keep: Duration::ZERO };
+        let rules = Rules {
+            max_size: 0,
+            keep: Duration::ZERO,
+        };
         let mut transaction = database.begin_write()?;
         transaction.set_durability(medium.durability())?;
-        transaction.set_quick_repair(counts.bytes > QUICK_REPAIR);
+        transaction.set_quick_repair(medium.length() > QUICK_REPAIR);
         {
             let ledger = Ledger::open(&transaction, counts.clone(), rules)?;
             ledger.close()?;
             let mut meta = transaction.open_table(META)?;
-            let known = meta.get(SALT)?.and_then(|salt| salt.value().first_chunk().copied());
+            let known = meta
+                .get(SALT)?
+                .and_then(|salt| salt.value().first_chunk().copied());
             match known {
                 Some(known) => salt = known,
                 None => {
@@ -362,7 +389,11 @@ fn begin(
         Ok((counts, salt))
     });
     let (counts, salt) = catch_unwind(read).unwrap_or(Err(StoreError::Panic))?;
-    Ok(Begun { database, counts, salt })
+    Ok(Begun {
+        database,
+        counts,
+        salt,
+    })
 }
 
 fn read_counts(database: &Database) -> Result<Counts, StoreError> {
@@ -386,7 +417,11 @@ fn read_counts(database: &Database) -> Result<Counts, StoreError> {
         }
     }
     if let Some(next) = transaction.open_table(META)?.get("next")? {
-        counts.next_seq = next.value().first_chunk().copied().map_or(0, u64::from_le_bytes);
+        counts.next_seq = next
+            .value()
+            .first_chunk()
+            .copied()
+            .map_or(0, u64::from_le_bytes);
     }
     Ok(counts)
 }
@@ -399,7 +434,7 @@ const MAX_BATCH: usize = 512;
 const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// Most bytes that wait for the writer.
 const MAX_WAITING: usize = 32 * 1024 * 1024;
-/// The size of the backlog from which each commit saves what a start after a crash needs.
+/// The size of the file from which each commit saves what a start after a crash needs.
 const QUICK_REPAIR: u64 = 64 * 1024 * 1024;
 /// The first wait before a store that cannot be opened is tried again.
 const MIN_REOPEN: Duration = Duration::from_millis(100);

@@ -12,9 +12,9 @@ use tokio::time::Instant;
 
 use super::error::StoreError;
 use super::health::{Change, Gate, Health, Probe, Trouble};
+use super::items::Class;
 use super::lanes::{Due, Found, Lanes, Now};
 use super::schedule::{Attempts, Outcome, Verdict};
-use super::items::Class;
 use super::tables::{DestinationId, LANES, LaneId, QUEUE, Seq, Waiting};
 
 /// A destination as it is configured.
@@ -57,7 +57,9 @@ impl DestinationConfig {
 #[derive(Debug)]
 pub struct Destination {
     pub(super) id: DestinationId,
-    pub(super) config: DestinationConfig,
+    webhook: String,
+    name: String,
+    config: RwLock<Arc<DestinationConfig>>,
     course: Mutex<Course>,
     /// Rung when something may have become due.
     pub(super) bell: Notify,
@@ -87,12 +89,14 @@ impl Destination {
     fn new(id: DestinationId, config: DestinationConfig) -> Self {
         Self {
             id,
+            webhook: config.webhook.clone(),
+            name: config.name.clone(),
             course: Mutex::new(Course {
                 lanes: Lanes::new(config.lanes),
                 health: Health::default(),
                 next_at: None,
             }),
-            config,
+            config: RwLock::new(Arc::new(config)),
             bell: Notify::new(),
             is_begun: AtomicBool::new(true),
         }
@@ -101,13 +105,25 @@ impl Destination {
     /// The name of the destination.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.config.name
+        &self.name
     }
 
     /// The name of the webhook.
     #[must_use]
     pub fn webhook(&self) -> &str {
-        &self.config.webhook
+        &self.webhook
+    }
+
+    /// The configuration in use.
+    pub(super) fn config(&self) -> Arc<DestinationConfig> {
+        Arc::clone(&self.config.read())
+    }
+
+    /// Takes another configuration. Events under way and the health stay.
+    fn configure(&self, config: DestinationConfig) {
+        self.course.lock().lanes.set_at_once(config.lanes);
+        *self.config.write() = Arc::new(config);
+        self.bell.notify_one();
     }
 
     /// The trouble of the destination, if there is one.
@@ -148,9 +164,11 @@ impl Destination {
                 if probe == Probe::Yes {
                     course.health.probing(now.at);
                 }
-                if let Some(interval) = self.config.interval {
+                if let Some(interval) = self.config.read().interval {
                     let earliest = now.at.checked_sub(PACE_SLACK).unwrap_or(now.at);
-                    let from = course.next_at.map_or(now.at, |next_at| next_at.max(earliest));
+                    let from = course
+                        .next_at
+                        .map_or(now.at, |next_at| next_at.max(earliest));
                     course.next_at = Some(from + interval);
                 }
                 Ok(Next::Event(due, probe))
@@ -163,6 +181,7 @@ impl Destination {
     /// Takes note of an outcome. What was put off comes back at once when a trouble has ended.
     pub(super) fn note(
         &self,
+        seq: Seq,
         outcome: Outcome,
         verdict: Verdict,
         probe: Probe,
@@ -174,6 +193,9 @@ impl Destination {
         if let Change::Ended(_) = change {
             course.lanes.hasten();
         }
+        course.lanes.settle(seq);
+        drop(course);
+        self.bell.notify_one();
         change
     }
 
@@ -221,20 +243,28 @@ pub(super) struct Destinations {
 
 impl Destinations {
     /// Puts destinations in place of those before. A destination that was there before keeps its lanes and
-    /// its health, unless its configuration has changed.
-    pub(super) fn set(&self, configs: Vec<(DestinationId, DestinationConfig, bool)>) -> Vec<Arc<Destination>> {
+    /// its health.
+    pub(super) fn set(
+        &self,
+        configs: Vec<(DestinationId, DestinationConfig)>,
+        late: &[DestinationId],
+    ) {
         let mut all = self.all.write();
         let mut next = HashMap::new();
-        for (id, config, begins_back) in configs {
+        for (id, config) in configs {
             let destination = match all.get(&id) {
-                Some(before) if before.config == config => Arc::clone(before),
-                _ => Arc::new(Destination::new(id, config)),
+                Some(before) => {
+                    before.configure(config);
+                    Arc::clone(before)
+                }
+                None => Arc::new(Destination::new(id, config)),
             };
-            destination.is_begun.store(!begins_back, Ordering::Release);
+            destination
+                .is_begun
+                .store(!late.contains(&id), Ordering::Release);
             next.insert(id, destination);
         }
         *all = next;
-        all.values().cloned().collect()
     }
 
     pub(super) fn get(&self, id: DestinationId) -> Option<Arc<Destination>> {
@@ -247,22 +277,23 @@ impl Destinations {
         all
     }
 
-    /// The destinations of a webhook that get an event of these fields and numbers.
+    /// The destinations of a webhook that get an event of these fields and numbers; `None` if the webhook
+    /// has no destination at all.
     pub(super) fn of(
         &self,
         webhook: &str,
         fields: &BTreeSet<String>,
         senders: &BTreeSet<String>,
-    ) -> Vec<DestinationId> {
+    ) -> Option<Vec<DestinationId>> {
         let all = self.all.read();
-        let mut ids: Vec<_> = all
-            .values()
-            .filter(|one| one.config.webhook == webhook)
-            .filter(|one| one.config.wants(fields.iter(), senders.iter()))
+        let mut of_webhook = all.values().filter(|one| one.webhook == webhook).peekable();
+        of_webhook.peek()?;
+        let mut ids: Vec<_> = of_webhook
+            .filter(|one| one.config.read().wants(fields.iter(), senders.iter()))
             .map(|one| one.id)
             .collect();
         ids.sort_unstable();
-        ids
+        Some(ids)
     }
 
     /// Rings at destinations that have something new.
@@ -278,7 +309,7 @@ impl Destinations {
     /// Begins all lanes anew: the store is another one.
     pub(super) fn renew(&self) {
         for destination in self.all.read().values() {
-            destination.course.lock().lanes = Lanes::new(destination.config.lanes);
+            destination.course.lock().lanes = Lanes::new(destination.config().lanes);
             destination.bell.notify_one();
         }
     }
@@ -286,7 +317,9 @@ impl Destinations {
     /// The names and numbers of the destinations, as the store holds them.
     pub(super) fn names(&self) -> Vec<(String, DestinationId)> {
         let all = self.all.read();
-        all.values().map(|one| (one.config.key(), one.id)).collect()
+        all.values()
+            .map(|one| (one.config().key(), one.id))
+            .collect()
     }
 }
 

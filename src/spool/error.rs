@@ -38,7 +38,9 @@ impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Engine(error) => write!(f, "the store failed: {error}"),
-            Self::Panic => f.write_str("the store gave up in the middle of a step: its file is damaged"),
+            Self::Panic => {
+                f.write_str("the store gave up in the middle of a step: its file is damaged")
+            }
             Self::Record(error) => error.fmt(f),
         }
     }
@@ -55,7 +57,14 @@ macro_rules! from_engine {
         })*
     };
 }
-from_engine!(StorageError, TableError, TransactionError, CommitError, DatabaseError, SetDurabilityError);
+from_engine!(
+    StorageError,
+    TableError,
+    TransactionError,
+    CommitError,
+    DatabaseError,
+    SetDurabilityError
+);
 
 impl From<std::io::Error> for StoreError {
     fn from(error: std::io::Error) -> Self {
@@ -97,7 +106,11 @@ impl fmt::Display for SpoolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Folder { path, error } => {
-                write!(f, "`{}` cannot be used as `[spool] dir`: {error}", path.display())
+                write!(
+                    f,
+                    "`{}` cannot be used as `[spool] dir`: {error}",
+                    path.display()
+                )
             }
             Self::InUse { path } => write!(
                 f,
@@ -120,6 +133,8 @@ pub enum Refused {
     Busy,
     /// The store failed and is being opened again.
     Broken,
+    /// The webhook has no destination.
+    NoDestination,
     /// The spool is closed.
     Closed,
 }
@@ -128,8 +143,11 @@ impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Full => "the spool holds as much as `[spool] max_size` allows",
-            Self::Busy => "more events wait to be written than memory may hold: the disk is too slow",
+            Self::Busy => {
+                "more events wait to be written than memory may hold: the disk is too slow"
+            }
             Self::Broken => "the spool's store failed and is being opened again",
+            Self::NoDestination => "the webhook has no destination for its events",
             Self::Closed => "the spool is closed",
         })
     }

@@ -22,9 +22,16 @@ pub(super) enum Medium {
 impl Medium {
     /// Returns the file of a spool in a folder, which is made if it is not there.
     pub(super) fn in_folder(folder: &Path) -> Result<Self, SpoolError> {
-        let failed = |error| SpoolError::Folder { path: folder.to_owned(), error };
+        let failed = |error| SpoolError::Folder {
+            path: folder.to_owned(),
+            error,
+        };
         let mut builder = DirBuilder::new();
-        builder.recursive(true).mode(0o700).create(folder).map_err(failed)?;
+        builder
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(failed)?;
         Ok(Self::File(folder.join(FILE)))
     }
 
@@ -68,7 +75,12 @@ impl Medium {
         let mut database = match self {
             Self::File(path) => {
                 let mut options = OpenOptions::new();
-                options.read(true).write(true).create(true).truncate(false).mode(0o600);
+                options
+                    .read(true)
+                    .write(true)
+                    .create(true)
+                    .truncate(false)
+                    .mode(0o600);
                 let file = options.open(path)?;
                 file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
                 sync_folder(path)?;

@@ -134,7 +134,9 @@ impl Health {
 
     fn recover(&mut self) -> Change {
         self.failures = 0;
-        self.trouble.take().map_or(Change::None, |trouble| Change::Ended(trouble.kind))
+        self.trouble
+            .take()
+            .map_or(Change::None, |trouble| Change::Ended(trouble.kind))
     }
 }
 
@@ -148,8 +150,19 @@ pub enum Probe {
 }
 
 fn is_refusal(outcome: Outcome) -> bool {
-    matches!(outcome, Outcome::Answered { status: 400..=499, .. })
-        && !matches!(outcome, Outcome::Answered { status: 408 | 425 | 429, .. })
+    matches!(
+        outcome,
+        Outcome::Answered {
+            status: 400..=499,
+            ..
+        }
+    ) && !matches!(
+        outcome,
+        Outcome::Answered {
+            status: 408 | 425 | 429,
+            ..
+        }
+    )
 }
 
 /// The failures in a row, without an event taken between them, from which the destination is at fault
@@ -171,7 +184,10 @@ mod tests {
     }
 
     fn answered(status: u16) -> Outcome {
-        Outcome::Answered { status, retry_after: None }
+        Outcome::Answered {
+            status,
+            retry_after: None,
+        }
     }
 
     #[test]
@@ -181,7 +197,9 @@ mod tests {
         assert_eq!(change, Change::Began(TroubleKind::Down));
         let mut now = start;
         for wait in [50, 100, 200, 400, 800, 1600, 2000, 2000] {
-            let Gate::Shut(next) = health.gate(now) else { panic!("open") };
+            let Gate::Shut(next) = health.gate(now) else {
+                panic!("open")
+            };
             assert_eq!(next - now, Duration::from_millis(wait));
             // What was under way when the destination went down is no probe.
             note(&mut health, Outcome::Unreachable, Probe::No, now);
@@ -201,9 +219,15 @@ mod tests {
         let (mut health, now) = (Health::default(), Instant::now());
         for _ in 0..3 {
             for _ in 1..MAX_FAILURES {
-                assert_eq!(note(&mut health, answered(500), Probe::No, now), Change::None);
+                assert_eq!(
+                    note(&mut health, answered(500), Probe::No, now),
+                    Change::None
+                );
             }
-            assert_eq!(note(&mut health, answered(400), Probe::No, now), Change::None);
+            assert_eq!(
+                note(&mut health, answered(400), Probe::No, now),
+                Change::None
+            );
         }
         for _ in 1..MAX_FAILURES {
             note(&mut health, Outcome::TimedOut, Probe::No, now);

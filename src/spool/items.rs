@@ -245,13 +245,21 @@ impl Update<'_> {
     /// The names of the person at the other end, the phone number first. A message that the business
     /// sent has the person in `to`.
     fn person(&self) -> Vec<&str> {
-        let names: [&str; 6] = if !self.recipient_id.is_empty() || !self.recipient_user_id.is_empty() {
-            [&self.recipient_id, &self.recipient_user_id, &self.recipient_participant_id, "", "", ""]
-        } else if !self.to.is_empty() || !self.to_user_id.is_empty() {
-            [&self.to, &self.to_user_id, "", "", "", ""]
-        } else {
-            [&self.from, &self.from_user_id, &self.user_id, "", "", ""]
-        };
+        let names: [&str; 6] =
+            if !self.recipient_id.is_empty() || !self.recipient_user_id.is_empty() {
+                [
+                    &self.recipient_id,
+                    &self.recipient_user_id,
+                    &self.recipient_participant_id,
+                    "",
+                    "",
+                    "",
+                ]
+            } else if !self.to.is_empty() || !self.to_user_id.is_empty() {
+                [&self.to, &self.to_user_id, "", "", "", ""]
+            } else {
+                [&self.from, &self.from_user_id, &self.user_id, "", "", ""]
+            };
         names.into_iter().filter(|name| !name.is_empty()).collect()
     }
 }
@@ -322,13 +330,31 @@ mod tests {
                 &["106540352242922\n16505551234"],
             ),
             (
-                &[status("wamid.B", "sent", "2"), message("wamid.A", "1"), message("wamid.C", "1")],
+                &[
+                    status("wamid.B", "sent", "2"),
+                    message("wamid.A", "1"),
+                    message("wamid.C", "1"),
+                ],
                 Class::Message,
-                &["status\nwamid.B\nsent\n2\n", "message\nwamid.A", "message\nwamid.C"],
+                &[
+                    "status\nwamid.B\nsent\n2\n",
+                    "message\nwamid.A",
+                    "message\nwamid.C",
+                ],
                 &["106540352242922\n1", "106540352242922\n2"],
             ),
-            (&[echo], Class::Message, &["message\nwamid.E"], &["106540352242922\n16505551234"]),
-            (&[username], Class::Message, &["message\nwamid.U"], &["106540352242922\nUS.1"]),
+            (
+                &[echo],
+                Class::Message,
+                &["message\nwamid.E"],
+                &["106540352242922\n16505551234"],
+            ),
+            (
+                &[username],
+                Class::Message,
+                &["message\nwamid.U"],
+                &["106540352242922\nUS.1"],
+            ),
             (
                 &[quality.clone()],
                 Class::Other,
@@ -352,7 +378,9 @@ mod tests {
     #[test]
     fn equal_contents_have_equal_keys_and_others_do_not() {
         let key = |field: &str, value: &str| {
-            Contents::read(body(&[change(field, value)]).as_bytes()).items[0].key.clone()
+            Contents::read(body(&[change(field, value)]).as_bytes()).items[0]
+                .key
+                .clone()
         };
         assert_eq!(key("security", r#"{"a":1}"#), key("security", r#"{"a":1}"#));
         assert_ne!(key("security", r#"{"a":1}"#), key("security", r#"{"a":2}"#));
@@ -373,7 +401,15 @@ mod tests {
     #[test]
     fn a_body_in_another_form_is_one_item() {
         let many = format!(r#"{{"entry":[{}{{}}]}}"#, "{},".repeat(MAX_OBJECTS));
-        for text in ["", "x", "[]", "{}", r#"{"entry":5}"#, "From=whatsapp%3A%2B1&Body=a", &many] {
+        for text in [
+            "",
+            "x",
+            "[]",
+            "{}",
+            r#"{"entry":5}"#,
+            "From=whatsapp%3A%2B1&Body=a",
+            &many,
+        ] {
             let contents = Contents::read(text.as_bytes());
             assert_eq!(contents.items.len(), 1, "{text:.40}");
             assert!(contents.items[0].key.starts_with("body\n"));
@@ -382,7 +418,9 @@ mod tests {
 
     #[test]
     fn a_batch_of_a_thousand_updates_has_a_thousand_items() {
-        let changes: Vec<_> = (0..1000).map(|n| status(&format!("wamid.{n}"), "read", "1")).collect();
+        let changes: Vec<_> = (0..1000)
+            .map(|n| status(&format!("wamid.{n}"), "read", "1"))
+            .collect();
         let contents = Contents::read(body(&changes).as_bytes());
         assert_eq!(contents.items.len(), 1000);
         assert_eq!(contents.lanes.len(), 1);

@@ -24,6 +24,7 @@ pub(super) struct Lanes {
     /// The lanes of these events, with the most urgent class that was seen behind the event.
     held: HashMap<LaneId, Option<Class>>,
     under_way: usize,
+    settling: usize,
     due: BTreeSet<(Instant, Seq)>,
     ready: [VecDeque<Ready>; 3],
     /// The lanes in `ready`.
@@ -46,6 +47,8 @@ struct Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
     UnderWay,
+    /// The destination has answered, and the outcome is on its way to the disk.
+    Settling,
     PutOff(Instant),
     Ready,
 }
@@ -85,8 +88,8 @@ pub(super) struct Now {
 }
 
 impl Event {
-    fn is_under_way(&self) -> bool {
-        self.standing == Standing::UnderWay
+    fn is_out(&self) -> bool {
+        matches!(self.standing, Standing::UnderWay | Standing::Settling)
     }
 }
 
@@ -97,6 +100,7 @@ impl Lanes {
             events: HashMap::new(),
             held: HashMap::new(),
             under_way: 0,
+            settling: 0,
             due: BTreeSet::new(),
             ready: Default::default(),
             ready_lanes: HashSet::new(),
@@ -105,21 +109,30 @@ impl Lanes {
         }
     }
 
+    /// Sets the number of events that are under way at a time.
+    pub(super) fn set_at_once(&mut self, at_once: usize) {
+        self.at_once = at_once.max(1);
+    }
+
     /// The number of events under way.
     pub(super) fn under_way(&self) -> usize {
         self.under_way
     }
 
-    /// True if the event is under way.
+    /// True if the event is under way, or its outcome is.
     pub(super) fn is_under_way(&self, seq: Seq) -> bool {
-        self.events.get(&seq).is_some_and(Event::is_under_way)
+        self.events.get(&seq).is_some_and(Event::is_out)
     }
 
     /// Takes the next event. The event is under way until it is [put off](Self::put_off),
     /// [given back](Self::give_back) or [released](Self::release).
-    pub(super) fn next(&mut self, waiting: &Waiting, now: Now) -> Result<Found, redb::StorageError> {
+    pub(super) fn next(
+        &mut self,
+        waiting: &Waiting,
+        now: Now,
+    ) -> Result<Found, redb::StorageError> {
         self.wake_due(now.at);
-        if self.under_way >= self.at_once {
+        if self.under_way >= self.at_once || self.settling >= MAX_SETTLING {
             return Ok(Found::Nothing(None));
         }
         let mut steps = 0;
@@ -142,33 +155,47 @@ impl Lanes {
                     return Ok(Found::Event(due));
                 }
                 // A step may have woken an older event of the same lane.
-                has_ready |= self.ready.get(class as usize).is_some_and(|all| !all.is_empty());
+                has_ready |= self
+                    .ready
+                    .get(class as usize)
+                    .is_some_and(|all| !all.is_empty());
             }
         }
         Ok(Found::Nothing(self.due.first().map(|(at, _)| *at)))
     }
 
+    /// Notes that the destination has answered: another event may go out, but none of the same lanes.
+    pub(super) fn settle(&mut self, seq: Seq) {
+        if let Some(event) = self.events.get_mut(&seq)
+            && event.standing == Standing::UnderWay
+        {
+            event.standing = Standing::Settling;
+            self.under_way = self.under_way.saturating_sub(1);
+            self.settling += 1;
+        }
+    }
+
     /// Puts an event off; its lanes wait.
     pub(super) fn put_off(&mut self, seq: Seq, attempts: Attempts, until: Instant) {
         if let Some(event) = self.events.get_mut(&seq)
-            && event.is_under_way()
+            && event.is_out()
         {
             event.attempts = attempts;
-            event.standing = Standing::PutOff(until);
+            let before = std::mem::replace(&mut event.standing, Standing::PutOff(until));
             self.due.insert((until, seq));
-            self.under_way = self.under_way.saturating_sub(1);
+            self.leave(before, seq);
         }
     }
 
     /// Gives an event back that no destination has seen: the event goes out again, after others.
     pub(super) fn give_back(&mut self, seq: Seq, attempts: Attempts) {
         if let Some(event) = self.events.get_mut(&seq)
-            && event.is_under_way()
+            && event.is_out()
         {
             event.attempts = attempts;
-            event.standing = Standing::Ready;
+            let before = std::mem::replace(&mut event.standing, Standing::Ready);
             let class = event.class;
-            self.under_way = self.under_way.saturating_sub(1);
+            self.leave(before, seq);
             self.push(class, Ready::Event(seq));
         }
     }
@@ -177,13 +204,7 @@ impl Lanes {
     pub(super) fn release(&mut self, seq: Seq, class: Class, lanes: &[LaneId]) {
         match self.events.remove(&seq) {
             Some(event) => {
-                match event.standing {
-                    Standing::PutOff(until) => {
-                        self.due.remove(&(until, seq));
-                    }
-                    Standing::UnderWay => self.under_way = self.under_way.saturating_sub(1),
-                    Standing::Ready => {}
-                }
+                self.leave(event.standing, seq);
                 for lane in event.lanes {
                     let wanted = self.held.remove(&lane).flatten();
                     self.wake(lane, event.class, wanted);
@@ -210,6 +231,18 @@ impl Lanes {
     pub(super) fn hasten(&mut self) {
         for (_, seq) in std::mem::take(&mut self.due) {
             self.make_ready(seq);
+        }
+    }
+
+    /// Counts an event out of where it stood.
+    fn leave(&mut self, standing: Standing, seq: Seq) {
+        match standing {
+            Standing::UnderWay => self.under_way = self.under_way.saturating_sub(1),
+            Standing::Settling => self.settling = self.settling.saturating_sub(1),
+            Standing::PutOff(until) => {
+                self.due.remove(&(until, seq));
+            }
+            Standing::Ready => {}
         }
     }
 
@@ -243,7 +276,10 @@ impl Lanes {
         now: Now,
         has_ready: &mut bool,
     ) -> Result<Option<Due>, redb::StorageError> {
-        let next = self.ready.get_mut(class as usize).and_then(VecDeque::pop_front);
+        let next = self
+            .ready
+            .get_mut(class as usize)
+            .and_then(VecDeque::pop_front);
         match next {
             None => {
                 *has_ready = false;
@@ -257,7 +293,11 @@ impl Lanes {
                 let attempts = event.attempts;
                 let class = event.class;
                 self.under_way += 1;
-                Ok(Some(Due { seq, class, attempts }))
+                Ok(Some(Due {
+                    seq,
+                    class,
+                    attempts,
+                }))
             }
             Some(Ready::Lane(lane, wanted)) => {
                 self.ready_lanes.remove(&lane);
@@ -337,7 +377,10 @@ impl Lanes {
                 let most_urgent = behind.map_or(wanted, |before| before.min(wanted));
                 *behind = Some(most_urgent);
                 blocked = true;
-            } else if waiting.head(*lane)?.is_some_and(|(oldest, _)| oldest != seq) {
+            } else if waiting
+                .head(*lane)?
+                .is_some_and(|(oldest, _)| oldest != seq)
+            {
                 self.wake(*lane, wanted, Some(wanted));
                 blocked = true;
             }
@@ -356,19 +399,30 @@ impl Lanes {
         } else {
             Standing::PutOff(now.at + wait)
         };
-        let event = Event { class, lanes: row.lanes, attempts, standing };
+        let event = Event {
+            class,
+            lanes: row.lanes,
+            attempts,
+            standing,
+        };
         self.events.insert(seq, event);
         if let Standing::PutOff(until) = standing {
             self.due.insert((until, seq));
             return Ok(None);
         }
         self.under_way += 1;
-        Ok(Some(Due { seq, class, attempts }))
+        Ok(Some(Due {
+            seq,
+            class,
+            attempts,
+        }))
     }
 }
 
 /// Most rows of the queue that one look goes through, so that a look stays short.
 const MAX_STEPS: u32 = 2048;
+/// Most events whose outcome is on its way to the disk: so many may be delivered twice after a crash.
+const MAX_SETTLING: usize = 256;
 /// Most events that are under way or put off. Where so many lanes fail, the destination is at fault, and
 /// new lanes would fail as well.
 const MAX_HELD: usize = 16 * 1024;

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use redb::{ReadableTable, Table, WriteTransaction};
 
-use super::error::StoreError;
+use super::error::{Refused, StoreError};
 use super::items::Class;
 use super::schedule::Attempts;
 use super::tables::{
-    BODIES, BYTES, COUNTS, DEAD, DESTINATIONS, DONE, DeadRow, DestinationId, EVENTS, EventRow, Known, LANES,
-    LaneId, META, QUEUE, REPEATS, Row, Seq, State, known_name,
+    BODIES, BYTES, COUNTS, DEAD, DESTINATIONS, DONE, DeadRow, DestinationId, EVENTS, EventRow,
+    Known, LANES, LaneId, META, QUEUE, REPEATS, Row, Seq, State, known_name,
 };
 
 /// The numbers that the store keeps beside the events.
@@ -49,8 +49,6 @@ pub enum Accepted {
     },
     /// All items of the event were known: the event is not stored again.
     Known,
-    /// The store holds as much as it may.
-    Full,
 }
 
 /// A change of a waiting event.
@@ -149,7 +147,11 @@ impl<'t> Ledger<'t> {
     }
 
     /// Stores an event with its items, unless all of them are known.
-    pub(super) fn accept(&mut self, event: &Prepared, today: u64) -> Result<Accepted, StoreError> {
+    pub(super) fn accept(
+        &mut self,
+        event: &Prepared,
+        today: u64,
+    ) -> Result<Result<Accepted, Refused>, StoreError> {
         let mut known = Vec::new();
         for (position, (item, _)) in (0..).zip(&event.items) {
             if self.knows(item)? {
@@ -157,39 +159,56 @@ impl<'t> Ledger<'t> {
             }
         }
         if !known.is_empty() && known.len() == event.items.len() {
-            return Ok(Accepted::Known);
+            return Ok(Ok(Accepted::Known));
         }
         let size = size_of(event);
         if self.counts.bytes.saturating_add(size) > self.rules.max_size {
-            return Ok(Accepted::Full);
+            return Ok(Err(Refused::Full));
         }
         self.know(event, today)?;
         let seq = self.counts.next_seq;
         self.counts.next_seq = seq.saturating_add(1);
         self.counts.bytes = self.counts.bytes.saturating_add(size);
         let states: Vec<_> = event.to.iter().map(|id| (*id, State::Waiting)).collect();
-        let row = EventRow { states, head: event.head.clone(), size };
+        let row = EventRow {
+            states,
+            head: event.head.clone(),
+            size,
+        };
         self.events.insert(seq, row.encode().as_slice())?;
         self.bodies.insert(seq, event.body.as_slice())?;
         if !known.is_empty() {
             self.repeats.insert(seq, positions(&known).as_str())?;
         }
         for destination in &event.to {
-            let place = Place { destination: *destination, class: event.class, seq };
+            let place = Place {
+                destination: *destination,
+                class: event.class,
+                seq,
+            };
             self.enqueue(place, &event.lanes)?;
             self.add(*destination, State::Waiting, 1);
         }
         if event.to.is_empty() {
             self.done.insert((event.received_ms, seq), ())?;
         }
-        Ok(Accepted::Stored { seq, known })
+        Ok(Ok(Accepted::Stored { seq, known }))
     }
 
     /// Takes a step of a waiting event. A step of an event that does not wait any more changes nothing.
     pub(super) fn settle(&mut self, at: Place, step: &Step, now_ms: u64) -> Result<(), StoreError> {
         let key = (at.destination, at.class as u8, at.seq);
-        if let Step::PutOff { attempts, due_ms, waited } = step {
-            let Some(mut row) = self.queue.get(key)?.and_then(|row| Row::decode(row.value())) else {
+        if let Step::PutOff {
+            attempts,
+            due_ms,
+            waited,
+        } = step
+        {
+            let Some(mut row) = self
+                .queue
+                .get(key)?
+                .and_then(|row| Row::decode(row.value()))
+            else {
                 return Ok(());
             };
             row.attempts = *attempts;
@@ -203,8 +222,13 @@ impl<'t> Ledger<'t> {
         }
         let state = match step {
             Step::Dead { attempts, why } => {
-                let dead = DeadRow { at_ms: now_ms, attempts: *attempts, why: why.clone() };
-                self.dead.insert((at.destination, at.seq), dead.encode().as_slice())?;
+                let dead = DeadRow {
+                    at_ms: now_ms,
+                    attempts: *attempts,
+                    why: why.clone(),
+                };
+                self.dead
+                    .insert((at.destination, at.seq), dead.encode().as_slice())?;
                 State::Dead
             }
             Step::Done | Step::PutOff { .. } => State::Delivered,
@@ -222,7 +246,11 @@ impl<'t> Ledger<'t> {
         lanes: &[LaneId],
         now_ms: u64,
     ) -> Result<bool, StoreError> {
-        let place = Place { destination, class, seq };
+        let place = Place {
+            destination,
+            class,
+            seq,
+        };
         let is_stored = self.events.get(seq)?.is_some();
         if !is_stored || self.queue.get((destination, class as u8, seq))?.is_some() {
             return Ok(false);
@@ -245,7 +273,11 @@ impl<'t> Ledger<'t> {
         };
         for (destination, state) in &row.states {
             self.add(*destination, *state, -1);
-            self.dequeue(Place { destination: *destination, class, seq })?;
+            self.dequeue(Place {
+                destination: *destination,
+                class,
+                seq,
+            })?;
             self.dead.remove((*destination, seq))?;
         }
         for (_, table) in &mut self.known {
@@ -297,7 +329,11 @@ impl<'t> Ledger<'t> {
         most: usize,
     ) -> Result<usize, StoreError> {
         let mut old = Vec::new();
-        for found in self.dead.range((destination, 0)..=(destination, Seq::MAX))?.take(most) {
+        for found in self
+            .dead
+            .range((destination, 0)..=(destination, Seq::MAX))?
+            .take(most)
+        {
             let (key, row) = found?;
             if DeadRow::decode(row.value()).is_none_or(|row| row.at_ms < before_ms) {
                 old.push(key.value());
@@ -326,7 +362,8 @@ impl<'t> Ledger<'t> {
         self.known = kept;
         for (day, table) in old {
             drop(table);
-            self.transaction.delete_table(Known::new(&known_name(day)))?;
+            self.transaction
+                .delete_table(Known::new(&known_name(day)))?;
             self.counts.days.remove(&day);
         }
         Ok(())
@@ -338,12 +375,13 @@ impl<'t> Ledger<'t> {
         Ok(row.and_then(|row| EventRow::decode(row.value())))
     }
 
-    /// Returns the numbers of destinations by their names, and true for each that is new.
+    /// Returns the numbers of destinations by their names, and true for each that is new. A new number
+    /// holds once it is [named](Self::name_destination).
     pub(super) fn destinations(
         &mut self,
         keys: &[String],
     ) -> Result<Vec<(DestinationId, bool)>, StoreError> {
-        let mut table = self.transaction.open_table(DESTINATIONS)?;
+        let table = self.transaction.open_table(DESTINATIONS)?;
         let mut next = 0;
         for row in table.iter()? {
             next = next.max(row?.1.value() + 1);
@@ -351,13 +389,20 @@ impl<'t> Ledger<'t> {
         let mut ids = Vec::with_capacity(keys.len());
         for key in keys {
             let known = table.get(key.as_str())?.map(|id| id.value());
-            if known.is_none() {
-                table.insert(key.as_str(), next)?;
-            }
             ids.push((known.unwrap_or(next), known.is_none()));
             next += u32::from(known.is_none());
         }
         Ok(ids)
+    }
+
+    /// Gives a destination its number for good.
+    pub(super) fn name_destination(
+        &mut self,
+        key: &str,
+        id: DestinationId,
+    ) -> Result<(), StoreError> {
+        self.transaction.open_table(DESTINATIONS)?.insert(key, id)?;
+        Ok(())
     }
 
     /// Adds a destination to a stored event, which waits there.
@@ -390,7 +435,11 @@ impl<'t> Ledger<'t> {
             let keys = (destination, number, 0)..=(destination, number, Seq::MAX);
             for found in self.queue.range(keys)?.take(most) {
                 let (key, _) = found?;
-                places.push(Place { destination, class, seq: key.value().2 });
+                places.push(Place {
+                    destination,
+                    class,
+                    seq: key.value().2,
+                });
             }
         }
         Ok(places)
@@ -421,9 +470,13 @@ impl<'t> Ledger<'t> {
     }
 
     fn enqueue(&mut self, at: Place, lanes: &[LaneId]) -> Result<(), StoreError> {
-        let row = Row { lanes: lanes.to_vec(), ..Row::default() };
+        let row = Row {
+            lanes: lanes.to_vec(),
+            ..Row::default()
+        };
         let class = at.class as u8;
-        self.queue.insert((at.destination, class, at.seq), row.encode().as_slice())?;
+        self.queue
+            .insert((at.destination, class, at.seq), row.encode().as_slice())?;
         for lane in lanes {
             self.lanes.insert((at.destination, *lane, at.seq), class)?;
         }
@@ -432,7 +485,9 @@ impl<'t> Ledger<'t> {
     }
 
     fn dequeue(&mut self, at: Place) -> Result<bool, StoreError> {
-        let removed = self.queue.remove((at.destination, at.class as u8, at.seq))?;
+        let removed = self
+            .queue
+            .remove((at.destination, at.class as u8, at.seq))?;
         let Some(row) = removed.and_then(|row| Row::decode(row.value())) else {
             return Ok(false);
         };
@@ -514,7 +569,11 @@ mod tests {
 
     #[test]
     fn positions_are_written_as_ranges() {
-        for (known, text) in [(&[0, 1, 2, 5][..], "0-2,5"), (&[3], "3"), (&[1, 3, 4], "1,3-4")] {
+        for (known, text) in [
+            (&[0, 1, 2, 5][..], "0-2,5"),
+            (&[3], "3"),
+            (&[1, 3, 4], "1,3-4"),
+        ] {
             assert_eq!(positions(known), text);
         }
     }

@@ -79,6 +79,8 @@ pub struct Spool {
     records: Arc<Records>,
     destinations: Arc<Destinations>,
     config: SpoolConfig,
+    /// The turn of changes of the destinations.
+    setting: tokio::sync::Mutex<()>,
     writer: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
@@ -126,7 +128,10 @@ impl Spool {
         seal: Option<Seal>,
         clock: Clock,
     ) -> Result<Self, SpoolError> {
-        let rules = Rules { max_size: config.max_size, keep: config.keep };
+        let rules = Rules {
+            max_size: config.max_size,
+            keep: config.keep,
+        };
         let destinations = Arc::new(Destinations::default());
         let (store, writer) = Store::open(medium, rules, clock, Arc::clone(&destinations))?;
         Ok(Self {
@@ -134,6 +139,7 @@ impl Spool {
             records: Arc::new(Records { seal }),
             destinations,
             config,
+            setting: tokio::sync::Mutex::default(),
             writer: Mutex::new(Some(writer)),
         })
     }
@@ -147,7 +153,11 @@ impl Spool {
         let now = self.store.clock.now();
         let salt = self.store.salt();
         let contents = &event.contents;
-        let to = self.destinations.of(&event.webhook, &contents.fields, &contents.senders);
+        // An event without a destination would never be delivered.
+        let to = self
+            .destinations
+            .of(&event.webhook, &contents.fields, &contents.senders);
+        let to = to.ok_or(Refused::NoDestination)?;
         let users = contents.items.iter().flat_map(|item| &item.users);
         let users: std::collections::BTreeSet<_> = users.cloned().collect();
         let head = Head {
@@ -167,17 +177,18 @@ impl Spool {
             lanes: lane_ids(&salt, &head.webhook, contents),
             items: item_ids(&salt, &head.webhook, contents),
             head: self.records.head(&head).map_err(|_| Refused::Broken)?,
-            body: self.records.request(&event.request).map_err(|_| Refused::Broken)?,
+            body: self
+                .records
+                .request(&event.request)
+                .map_err(|_| Refused::Broken)?,
             to,
             received_ms: now.wall_ms,
         };
         let bytes = prepared.body.len() + prepared.head.len();
         let today = day(now.wall_ms);
-        let accepted = self.store.run(bytes, move |ledger| ledger.accept(&prepared, today)).await?;
-        if accepted == Accepted::Full {
-            return Err(Refused::Full);
-        }
-        Ok(accepted)
+        self.store
+            .run(bytes, move |ledger| ledger.accept(&prepared, today))
+            .await?
     }
 
     /// Waits for events that a destination may get now, and takes up to `most` of them.
@@ -220,12 +231,23 @@ impl Spool {
     /// # Errors
     /// If the spool is closed before the outcome is on disk; the event is then delivered once more after
     /// the next start.
-    pub async fn settle(&self, mut delivery: Delivery, outcome: Outcome) -> Result<Settled, Refused> {
+    pub async fn settle(
+        &self,
+        mut delivery: Delivery,
+        outcome: Outcome,
+    ) -> Result<Settled, Refused> {
         let random = random();
         let now = self.store.clock.now();
         let verdict = judge(outcome, delivery.attempts, random);
         let to = Arc::clone(&delivery.to);
-        let change = to.note(outcome, verdict, delivery.probe, now.at, random);
+        let change = to.note(
+            delivery.place.seq,
+            outcome,
+            verdict,
+            delivery.probe,
+            now.at,
+            random,
+        );
         let place = delivery.place;
         match verdict {
             Verdict::Done => self.finish(delivery, Step::Done).await?,
@@ -236,7 +258,11 @@ impl Spool {
             }
             Verdict::Again { after, attempts } => {
                 let due_ms = now.wall_ms.saturating_add(clock::millis(after));
-                let step = Step::PutOff { attempts, due_ms, waited: after };
+                let step = Step::PutOff {
+                    attempts,
+                    due_ms,
+                    waited: after,
+                };
                 self.step(place, step).await?;
                 delivery.is_settled = true;
                 to.put_off(place.seq, attempts, now.at + after);
@@ -274,7 +300,11 @@ impl Spool {
                 Next::Wait(until) => return Ok(Taken::Wait(until)),
                 Next::Again => return Ok(Taken::Again),
             };
-            let place = Place { destination: to.id, class: due.class, seq: due.seq };
+            let place = Place {
+                destination: to.id,
+                class: due.class,
+                seq: due.seq,
+            };
             let mut delivery = Delivery {
                 to: Arc::clone(to),
                 place,
@@ -299,7 +329,10 @@ impl Spool {
                 Err(StoreError::Record(error @ (RecordError::Damaged | RecordError::Form))) => {
                     Ok(Taken::Unfit(Box::new(delivery), error.to_string()))
                 }
-                Ok(None) => Ok(Taken::Unfit(Box::new(delivery), RecordError::Damaged.to_string())),
+                Ok(None) => Ok(Taken::Unfit(
+                    Box::new(delivery),
+                    RecordError::Damaged.to_string(),
+                )),
                 Err(error) => Err(error),
             }
         })
@@ -307,9 +340,21 @@ impl Spool {
 
     /// Makes a dead letter of an event that is not delivered.
     async fn bury(&self, delivery: Delivery, why: &str) -> Result<(), Refused> {
-        tracing::warn!(webhook = delivery.to.webhook(), to = delivery.to.name(), why, "event becomes a dead letter");
+        tracing::warn!(
+            webhook = delivery.to.webhook(),
+            to = delivery.to.name(),
+            why,
+            "event becomes a dead letter"
+        );
         let attempts = delivery.attempts.counted;
-        self.finish(delivery, Step::Dead { attempts, why: why.to_owned() }).await
+        self.finish(
+            delivery,
+            Step::Dead {
+                attempts,
+                why: why.to_owned(),
+            },
+        )
+        .await
     }
 
     async fn finish(&self, mut delivery: Delivery, step: Step) -> Result<(), Refused> {
@@ -326,7 +371,11 @@ impl Spool {
         let now_ms = self.store.clock.now().wall_ms;
         loop {
             let next = step.clone();
-            match self.store.run(0, move |ledger| ledger.settle(place, &next, now_ms)).await {
+            match self
+                .store
+                .run(0, move |ledger| ledger.settle(place, &next, now_ms))
+                .await
+            {
                 Err(Refused::Broken | Refused::Busy) => tokio::time::sleep(UNREADABLE).await,
                 other => return other,
             }
@@ -400,7 +449,11 @@ fn item_ids(salt: &[u8; 16], webhook: &str, contents: &Contents) -> Vec<([u8; 16
 
 /// The hashes of an event's lanes.
 fn lane_ids(salt: &[u8; 16], webhook: &str, contents: &Contents) -> Vec<LaneId> {
-    contents.lanes.iter().map(|lane| short(hash(salt, "lane", webhook, lane))).collect()
+    contents
+        .lanes
+        .iter()
+        .map(|lane| short(hash(salt, "lane", webhook, lane)))
+        .collect()
 }
 
 /// The hash of a user.
@@ -413,8 +466,15 @@ fn short(digest: [u8; 32]) -> u64 {
 }
 
 fn hash(salt: &[u8; 16], kind: &str, webhook: &str, text: &str) -> [u8; 32] {
-    let hash = Sha256::new().chain_update(salt).chain_update(kind).chain_update([0]);
-    hash.chain_update(webhook).chain_update([0]).chain_update(text).finalize().into()
+    let hash = Sha256::new()
+        .chain_update(salt)
+        .chain_update(kind)
+        .chain_update([0]);
+    hash.chain_update(webhook)
+        .chain_update([0])
+        .chain_update(text)
+        .finalize()
+        .into()
 }
 
 /// A random number of at least 0 and below 1; one half where there is no randomness.

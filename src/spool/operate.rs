@@ -58,29 +58,47 @@ impl Spool {
         &self,
         configs: Vec<DestinationConfig>,
     ) -> Result<Vec<Arc<Destination>>, Refused> {
+        let _turn = self.setting.lock().await;
         let keys: Vec<_> = configs.iter().map(DestinationConfig::key).collect();
-        let ids = self.store.run(0, move |ledger| ledger.destinations(&keys)).await?;
-        let all = configs.into_iter().zip(ids).map(|(config, (id, is_new))| {
-            let begins_back = is_new && !config.from.is_zero();
-            (id, config, begins_back)
-        });
-        let all: Vec<_> = all.collect();
-        let late: Vec<_> = all.iter().filter(|one| one.2).map(|one| one.0).collect();
-        let destinations = self.destinations.set(all);
-        for destination in &destinations {
-            if late.contains(&destination.id) {
+        let names = keys.clone();
+        let ids = self
+            .store
+            .run(0, move |ledger| ledger.destinations(&names))
+            .await?;
+        let late = configs
+            .iter()
+            .zip(&ids)
+            .filter(|(config, (_, is_new))| *is_new && !config.from.is_zero());
+        let late: Vec<_> = late.map(|(_, (id, _))| *id).collect();
+        let ids: Vec<_> = ids.into_iter().map(|(id, _)| id).collect();
+        self.destinations
+            .set(ids.iter().copied().zip(configs).collect(), &late);
+        for (key, id) in keys.into_iter().zip(ids) {
+            let destination = self.destinations.get(id).filter(|_| late.contains(&id));
+            if let Some(destination) = &destination {
                 self.backfill(destination).await?;
+            }
+            // A crash before this line begins the destination anew.
+            self.store
+                .run(0, move |ledger| ledger.name_destination(&key, id))
+                .await?;
+            if let Some(destination) = destination {
                 destination.begin();
             }
         }
-        Ok(destinations)
+        Ok(self.destinations.all())
     }
 
     /// Adds kept events to a new destination, the oldest first.
     async fn backfill(&self, to: &Arc<Destination>) -> Result<(), Refused> {
-        let since = self.store.clock.now().wall_ms.saturating_sub(millis(to.config.from));
+        let since = self
+            .store
+            .clock
+            .now()
+            .wall_ms
+            .saturating_sub(millis(to.config().from));
         let filter = Filter {
-            webhook: Some(to.config.webhook.clone()),
+            webhook: Some(to.webhook().to_owned()),
             since_ms: Some(since),
             ..Filter::default()
         };
@@ -89,7 +107,10 @@ impl Spool {
             let page = self.list(&filter, at, PAGE)?;
             let mut rows = Vec::new();
             for event in &page.events {
-                if !to.config.wants(event.head.fields.iter(), event.head.senders.iter()) {
+                if !to
+                    .config()
+                    .wants(event.head.fields.iter(), event.head.senders.iter())
+                {
                     continue;
                 }
                 if let Ok(Some((_, request))) = self.show(event.seq) {
@@ -103,7 +124,8 @@ impl Spool {
             }
             self.store
                 .run(0, move |ledger| {
-                    rows.iter().try_for_each(|(place, lanes)| ledger.add_destination(*place, lanes))
+                    rows.iter()
+                        .try_for_each(|(place, lanes)| ledger.add_destination(*place, lanes))
                 })
                 .await?;
             from = page.next;
@@ -116,7 +138,9 @@ impl Spool {
     /// # Errors
     /// If the store cannot be read.
     pub fn list(&self, filter: &Filter, from: Seq, most: usize) -> Result<Page, Refused> {
-        let page = self.store.read(|read| query::page(read, &self.records, filter, from, most));
+        let page = self
+            .store
+            .read(|read| query::page(read, &self.records, filter, from, most));
         page.map_err(|error| unreadable(&error))
     }
 
@@ -125,7 +149,8 @@ impl Spool {
     /// # Errors
     /// If the store or the event's record cannot be read.
     pub fn show(&self, seq: Seq) -> Result<Option<(Listed, Request)>, StoreError> {
-        self.store.read(|read| query::event(read, &self.records, seq))
+        self.store
+            .read(|read| query::event(read, &self.records, seq))
     }
 
     /// Lets a dead or delivered event wait at a destination again, ahead of what waits in its lane. Items
@@ -144,7 +169,10 @@ impl Spool {
         let lanes = self.lanes_of(&event.head, &request);
         let now_ms = self.store.clock.now().wall_ms;
         let ids = lanes.clone();
-        let replayed = self.store.run(0, move |ledger| ledger.replay(to, class, seq, &ids, now_ms)).await?;
+        let replayed = self
+            .store
+            .run(0, move |ledger| ledger.replay(to, class, seq, &ids, now_ms))
+            .await?;
         if !replayed {
             return Ok(Replay::Not);
         }
@@ -169,7 +197,10 @@ impl Spool {
             let salt = self.store.salt();
             let items = item_ids(&salt, &event.head.webhook, &contents);
             let items: Vec<_> = items.into_iter().map(|(item, _)| item).collect();
-            let erased = self.store.run(0, move |ledger| ledger.erase(seq, class, &items)).await?;
+            let erased = self
+                .store
+                .run(0, move |ledger| ledger.erase(seq, class, &items))
+                .await?;
             let lanes = lane_ids(&salt, &event.head.webhook, &contents);
             for destination in self.destinations.all() {
                 // What is under way ends with its outcome.
@@ -187,7 +218,10 @@ impl Spool {
     /// # Errors
     /// If the store cannot take it.
     pub async fn erase_user(&self, user: &str) -> Result<(u64, u64), Refused> {
-        let filter = Filter { user: Some(user.to_owned()), ..Filter::default() };
+        let filter = Filter {
+            user: Some(user.to_owned()),
+            ..Filter::default()
+        };
         let (mut events, mut from) = (0, Some(0));
         while let Some(at) = from {
             let page = self.list(&filter, at, PAGE)?;
@@ -196,7 +230,10 @@ impl Spool {
             from = page.next;
         }
         let id = user_id(&self.store.salt(), user);
-        let items = self.store.run(0, move |ledger| ledger.forget_user(id)).await?;
+        let items = self
+            .store
+            .run(0, move |ledger| ledger.forget_user(id))
+            .await?;
         Ok((events, items))
     }
 
@@ -208,15 +245,30 @@ impl Spool {
     pub async fn expire(&self) -> Result<(), Refused> {
         let now_ms = self.store.clock.now().wall_ms;
         let kept_from = now_ms.saturating_sub(millis(self.config.keep));
-        while self.store.run(0, move |ledger| ledger.expire_done(kept_from, PAGE)).await? == PAGE {}
+        while self
+            .store
+            .run(0, move |ledger| ledger.expire_done(kept_from, PAGE))
+            .await?
+            == PAGE
+        {}
         let first_day = day(now_ms).saturating_sub(ITEM_DAYS);
         if self.store.counts().days.iter().any(|day| *day < first_day) {
-            self.store.run(0, move |ledger| ledger.drop_days(first_day)).await?;
+            self.store
+                .run(0, move |ledger| ledger.drop_days(first_day))
+                .await?;
         }
         let dead_from = now_ms.saturating_sub(millis(DEAD_KEEP));
         let waiting_from = now_ms.saturating_sub(millis(self.config.max_age));
-        for id in self.known_destinations().map_err(|error| unreadable(&error))? {
-            while self.store.run(0, move |ledger| ledger.expire_dead(id, dead_from, PAGE)).await? == PAGE {}
+        for id in self
+            .known_destinations()
+            .map_err(|error| unreadable(&error))?
+        {
+            while self
+                .store
+                .run(0, move |ledger| ledger.expire_dead(id, dead_from, PAGE))
+                .await?
+                == PAGE
+            {}
             while self.expire_waiting(id, waiting_from).await? == PAGE {}
         }
         Ok(())
@@ -226,9 +278,17 @@ impl Spool {
     /// that are not configured any more are no exception.
     async fn expire_waiting(&self, id: DestinationId, before_ms: u64) -> Result<usize, Refused> {
         let mut old = Vec::new();
-        for place in self.store.run(0, move |ledger| ledger.oldest(id, PAGE)).await? {
+        let mut young = None;
+        for place in self
+            .store
+            .run(0, move |ledger| ledger.oldest(id, PAGE))
+            .await?
+        {
+            // Behind a young event of a class all are young.
             let destination = self.destinations.get(id);
-            if destination.is_some_and(|destination| destination.is_under_way(place.seq)) {
+            if young == Some(place.class)
+                || destination.is_some_and(|destination| destination.is_under_way(place.seq))
+            {
                 continue;
             }
             match self.show(place.seq) {
@@ -236,7 +296,7 @@ impl Spool {
                     let lanes = self.lanes_of(&event.head, &request);
                     old.push((place, event.at, lanes));
                 }
-                _ => {}
+                _ => young = Some(place.class),
             }
         }
         let now_ms = self.store.clock.now().wall_ms;
@@ -245,7 +305,9 @@ impl Spool {
             let attempts = at.iter().find(|at| at.to == id).map_or(0, |at| at.attempts);
             let why = "older than `[spool] max_age`".to_owned();
             let step = Step::Dead { attempts, why };
-            self.store.run(0, move |ledger| ledger.settle(place, &step, now_ms)).await?;
+            self.store
+                .run(0, move |ledger| ledger.settle(place, &step, now_ms))
+                .await?;
             if let Some(destination) = self.destinations.get(id) {
                 destination.release(place.seq, place.class, &lanes);
             }
@@ -311,7 +373,11 @@ impl Spool {
     }
 
     fn lanes_of(&self, head: &Head, request: &Request) -> Vec<LaneId> {
-        lane_ids(&self.store.salt(), &head.webhook, &Contents::read(&request.body))
+        lane_ids(
+            &self.store.salt(),
+            &head.webhook,
+            &Contents::read(&request.body),
+        )
     }
 }
 

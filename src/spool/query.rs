@@ -83,7 +83,12 @@ impl Listed {
             items: 0,
             length: 0,
         };
-        Self { seq, head, repeats: String::new(), at: Vec::new() }
+        Self {
+            seq,
+            head,
+            repeats: String::new(),
+            at: Vec::new(),
+        }
     }
 }
 
@@ -155,14 +160,24 @@ pub(super) fn request(
     seq: Seq,
 ) -> Result<Option<Request>, StoreError> {
     let body = read.open_table(BODIES)?.get(seq)?;
-    Ok(body.map(|body| records.open_request(body.value())).transpose()?)
+    Ok(body
+        .map(|body| records.open_request(body.value()))
+        .transpose()?)
 }
 
 fn matches(filter: &Filter, head: &Head) -> bool {
-    filter.webhook.as_ref().is_none_or(|webhook| *webhook == head.webhook)
-        && filter.since_ms.is_none_or(|since| head.received_ms >= since)
+    filter
+        .webhook
+        .as_ref()
+        .is_none_or(|webhook| *webhook == head.webhook)
+        && filter
+            .since_ms
+            .is_none_or(|since| head.received_ms >= since)
         && filter.until_ms.is_none_or(|until| head.received_ms < until)
-        && filter.user.as_ref().is_none_or(|user| head.users.contains(user))
+        && filter
+            .user
+            .as_ref()
+            .is_none_or(|user| head.users.contains(user))
         && filter.id.as_ref().is_none_or(|id| *id == head.id)
 }
 
@@ -190,7 +205,13 @@ fn listed(
     let repeats = read.open_table(REPEATS)?.get(seq)?;
     let mut at = Vec::with_capacity(row.states.len());
     for (to, state) in &row.states {
-        let mut standing = Standing { to: *to, state: *state, attempts: 0, at_ms: None, why: None };
+        let mut standing = Standing {
+            to: *to,
+            state: *state,
+            attempts: 0,
+            at_ms: None,
+            why: None,
+        };
         match state {
             State::Waiting => {
                 let row = queue.get((*to, head.class, seq))?;
@@ -200,7 +221,10 @@ fn listed(
                 }
             }
             State::Dead => {
-                if let Some(row) = dead.get((*to, seq))?.and_then(|row| DeadRow::decode(row.value())) {
+                if let Some(row) = dead
+                    .get((*to, seq))?
+                    .and_then(|row| DeadRow::decode(row.value()))
+                {
                     standing.attempts = row.attempts;
                     standing.at_ms = Some(row.at_ms);
                     standing.why = Some(row.why);
@@ -210,8 +234,15 @@ fn listed(
         }
         at.push(standing);
     }
-    let repeats = repeats.map(|text| text.value().to_owned()).unwrap_or_default();
-    Ok(Listed { seq, head, repeats, at })
+    let repeats = repeats
+        .map(|text| text.value().to_owned())
+        .unwrap_or_default();
+    Ok(Listed {
+        seq,
+        head,
+        repeats,
+        at,
+    })
 }
 
 /// Most events that one page looks at, so that a page takes milliseconds.

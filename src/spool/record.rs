@@ -47,7 +47,12 @@ pub struct Request {
 impl Request {
     /// A request whose record has not been read.
     pub(super) fn empty() -> Self {
-        Self { method: String::new(), query: None, headers: Vec::new(), body: Bytes::new() }
+        Self {
+            method: String::new(),
+            query: None,
+            headers: Vec::new(),
+            body: Bytes::new(),
+        }
     }
 }
 
@@ -82,7 +87,12 @@ impl Records {
             headers: request
                 .headers
                 .iter()
-                .map(|(name, value)| (name.clone(), value.iter().copied().map(char::from).collect()))
+                .map(|(name, value)| {
+                    (
+                        name.clone(),
+                        value.iter().copied().map(char::from).collect(),
+                    )
+                })
                 .collect(),
         };
         let line = serde_json::to_vec(&line).map_err(|_| RecordError::Form)?;
@@ -99,7 +109,9 @@ impl Records {
         let length = text.first_chunk().copied().map(u32::from_le_bytes);
         let length = length.and_then(|length| usize::try_from(length).ok());
         let body_at = length.and_then(|length| length.checked_add(4));
-        let body_at = body_at.filter(|at| *at <= text.len()).ok_or(RecordError::Form)?;
+        let body_at = body_at
+            .filter(|at| *at <= text.len())
+            .ok_or(RecordError::Form)?;
         let body = text.split_off(body_at);
         let line = text.get(4..).unwrap_or_default();
         let line: Line = serde_json::from_slice(line).map_err(|_| RecordError::Form)?;
@@ -172,7 +184,11 @@ fn byte(character: char) -> u8 {
 }
 
 fn checksum(kind: &[u8], text: &[u8]) -> [u8; 8] {
-    let digest: [u8; 32] = Sha256::new().chain_update(kind).chain_update(text).finalize().into();
+    let digest: [u8; 32] = Sha256::new()
+        .chain_update(kind)
+        .chain_update(text)
+        .finalize()
+        .into();
     digest.first_chunk().copied().unwrap_or_default()
 }
 
@@ -213,12 +229,22 @@ mod tests {
             let records = Records { seal };
             let mut record = records.request(&request).unwrap();
             assert_eq!(records.open_request(&record).unwrap(), request);
-            assert_eq!(records.open_head(&records.head(&head).unwrap()).unwrap(), head);
+            assert_eq!(
+                records.open_head(&records.head(&head).unwrap()).unwrap(),
+                head
+            );
             assert_eq!(records.open_head(&record), Err(RecordError::Damaged));
             *record.last_mut().unwrap() ^= 1;
             assert_eq!(records.open_request(&record), Err(RecordError::Damaged));
         }
-        let sealed = Records { seal: Seal::new(&[[7; 32]]) }.head(&head).unwrap();
-        assert_eq!(Records::default().open_head(&sealed), Err(RecordError::NoKey));
+        let sealed = Records {
+            seal: Seal::new(&[[7; 32]]),
+        }
+        .head(&head)
+        .unwrap();
+        assert_eq!(
+            Records::default().open_head(&sealed),
+            Err(RecordError::NoKey)
+        );
     }
 }

@@ -68,10 +68,16 @@ pub fn judge(outcome: Outcome, before: Attempts, random: f64) -> Verdict {
             // An event that ends the connection each time may be what ends the application: such an
             // event goes by the schedule, so that other lanes go on.
             if interruptions < MAX_INTERRUPTIONS {
-                let attempts = Attempts { interruptions, ..before };
+                let attempts = Attempts {
+                    interruptions,
+                    ..before
+                };
                 return Verdict::Down { attempts };
             }
-            let attempts = Attempts { interruptions, ..attempts };
+            let attempts = Attempts {
+                interruptions,
+                ..attempts
+            };
             let after = backoff(attempts.counted, random);
             Verdict::Again { after, attempts }
         }
@@ -79,9 +85,10 @@ pub fn judge(outcome: Outcome, before: Attempts, random: f64) -> Verdict {
             after: backoff(attempts.counted, random),
             attempts,
         },
-        Outcome::Answered { status, retry_after } => {
-            judge_answer(status, retry_after, attempts, random)
-        }
+        Outcome::Answered {
+            status,
+            retry_after,
+        } => judge_answer(status, retry_after, attempts, random),
     }
 }
 
@@ -106,7 +113,10 @@ fn judge_answer(
             if refusals >= MAX_REFUSALS {
                 return Verdict::Dead;
             }
-            let attempts = Attempts { refusals, ..attempts };
+            let attempts = Attempts {
+                refusals,
+                ..attempts
+            };
             Verdict::Again { after, attempts }
         }
     }
@@ -124,7 +134,10 @@ fn backoff(counted: u32, random: f64) -> Duration {
 #[must_use]
 pub fn probe_after(failed_probes: u32, random: f64) -> Duration {
     let doubled = MIN_WAIT.saturating_mul(1 << failed_probes.min(10));
-    doubled.min(MAX_PROBE).mul_f64(1.0 - random.clamp(0.0, 1.0) / 4.0).max(MIN_WAIT)
+    doubled
+        .min(MAX_PROBE)
+        .mul_f64(1.0 - random.clamp(0.0, 1.0) / 4.0)
+        .max(MIN_WAIT)
 }
 
 /// Returns the time until an attempt that was put off before a restart. The wall clock may have jumped
@@ -160,21 +173,34 @@ mod tests {
     use super::*;
 
     fn answered(status: u16) -> Outcome {
-        Outcome::Answered { status, retry_after: None }
+        Outcome::Answered {
+            status,
+            retry_after: None,
+        }
     }
 
     #[test]
     fn each_answer_has_its_meaning() {
         let again = |seconds| Verdict::Again {
             after: Duration::from_secs(seconds),
-            attempts: Attempts { counted: 1, ..Attempts::default() },
+            attempts: Attempts {
+                counted: 1,
+                ..Attempts::default()
+            },
         };
         let refused = Verdict::Again {
             after: Duration::from_secs(1),
-            attempts: Attempts { counted: 1, refusals: 1, ..Attempts::default() },
+            attempts: Attempts {
+                counted: 1,
+                refusals: 1,
+                ..Attempts::default()
+            },
         };
         let down = |interruptions| Verdict::Down {
-            attempts: Attempts { interruptions, ..Attempts::default() },
+            attempts: Attempts {
+                interruptions,
+                ..Attempts::default()
+            },
         };
         let asked = |status, seconds| Outcome::Answered {
             status,
@@ -202,7 +228,11 @@ mod tests {
             (Outcome::Interrupted, down(1)),
         ];
         for (outcome, verdict) in table {
-            assert_eq!(judge(outcome, Attempts::default(), 1.0), verdict, "{outcome:?}");
+            assert_eq!(
+                judge(outcome, Attempts::default(), 1.0),
+                verdict,
+                "{outcome:?}"
+            );
         }
     }
 
@@ -235,10 +265,20 @@ mod tests {
 
     #[test]
     fn an_event_that_ends_the_connection_again_and_again_leaves_the_probe_to_others() {
-        let attempts = Attempts { interruptions: 2, ..Attempts::default() };
+        let attempts = Attempts {
+            interruptions: 2,
+            ..Attempts::default()
+        };
         assert!(matches!(
             judge(Outcome::Interrupted, attempts, 0.5),
-            Verdict::Again { attempts: Attempts { counted: 1, interruptions: 3, .. }, .. }
+            Verdict::Again {
+                attempts: Attempts {
+                    counted: 1,
+                    interruptions: 3,
+                    ..
+                },
+                ..
+            }
         ));
     }
 

@@ -40,7 +40,9 @@ impl Seal {
         rand::fill(&mut salt).ok()?;
         let mut body = text.to_vec();
         let cipher = key.cipher(&salt)?;
-        cipher.seal_in_place_append_tag(no_nonce(), Aad::from(kind), &mut body).ok()?;
+        cipher
+            .seal_in_place_append_tag(no_nonce(), Aad::from(kind), &mut body)
+            .ok()?;
         let mut sealed = Vec::with_capacity(ID_LENGTH + SALT_LENGTH + body.len());
         sealed.extend_from_slice(&key.id);
         sealed.extend_from_slice(&salt);
@@ -67,7 +69,9 @@ impl Seal {
 impl SealKey {
     fn cipher(&self, salt: &[u8; SALT_LENGTH]) -> Option<LessSafeKey> {
         let key = hmac::sign(&self.derive, salt);
-        UnboundKey::new(&AES_256_GCM, key.as_ref()).ok().map(LessSafeKey::new)
+        UnboundKey::new(&AES_256_GCM, key.as_ref())
+            .ok()
+            .map(LessSafeKey::new)
     }
 }
 

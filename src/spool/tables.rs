@@ -134,7 +134,12 @@ impl Row {
             },
             due_ms: u64::from_le_bytes(*due_ms),
             waited: Duration::from_millis(u64::from_le_bytes(*waited)),
-            lanes: lanes.as_chunks().0.iter().map(|lane| u64::from_le_bytes(*lane)).collect(),
+            lanes: lanes
+                .as_chunks()
+                .0
+                .iter()
+                .map(|lane| u64::from_le_bytes(*lane))
+                .collect(),
         })
     }
 }
@@ -198,7 +203,9 @@ impl EventRow {
                 .as_chunks()
                 .0
                 .iter()
-                .map(|[a, b, c, d, state]| (u32::from_le_bytes([*a, *b, *c, *d]), State::of(*state)))
+                .map(|[a, b, c, d, state]| {
+                    (u32::from_le_bytes([*a, *b, *c, *d]), State::of(*state))
+                })
                 .collect(),
             head: head.to_vec(),
             size: u64::from_le_bytes(*size),
@@ -207,11 +214,16 @@ impl EventRow {
 
     /// True if no destination waits for the event, and none has it as a dead letter.
     pub(super) fn is_done(&self) -> bool {
-        self.states.iter().all(|(_, state)| *state == State::Delivered)
+        self.states
+            .iter()
+            .all(|(_, state)| *state == State::Delivered)
     }
 
     pub(super) fn state_mut(&mut self, at: DestinationId) -> Option<&mut State> {
-        self.states.iter_mut().find(|(id, _)| *id == at).map(|(_, state)| state)
+        self.states
+            .iter_mut()
+            .find(|(id, _)| *id == at)
+            .map(|(_, state)| state)
     }
 }
 

@@ -19,6 +19,7 @@ const FLOORS: [&[&str]; 8] = [
         "ca",
         "sends",
         "shared",
+        "spool",
         "state",
         "scan",
     ],

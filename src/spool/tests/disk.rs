@@ -59,7 +59,10 @@ impl Disk {
     pub(in crate::spool) fn attach(&self) -> Attached {
         let mut state = self.0.lock();
         state.attached += 1;
-        Attached { disk: self.clone(), generation: state.attached }
+        Attached {
+            disk: self.clone(),
+            generation: state.attached,
+        }
     }
 
     pub(in crate::spool) fn length(&self) -> u64 {
@@ -102,7 +105,11 @@ impl Disk {
             }
         }
         let seen = durable.clone();
-        Self(Arc::new(Mutex::new(State { durable, seen, ..State::default() })))
+        Self(Arc::new(Mutex::new(State {
+            durable,
+            seen,
+            ..State::default()
+        })))
     }
 
     /// Changes bytes of the disk, as a bad sector does.
@@ -152,7 +159,9 @@ impl State {
                     kept = !kept;
                     match change {
                         Change::Length(length) => seen.resize(length as usize, 0),
-                        Change::Write(offset, data) if kept => put(&mut seen, offset as usize, &data),
+                        Change::Write(offset, data) if kept => {
+                            put(&mut seen, offset as usize, &data)
+                        }
                         Change::Write(..) => {}
                     }
                 }

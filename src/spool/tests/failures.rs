@@ -21,7 +21,10 @@ async fn fails_at_each_step(kind: FaultKind) {
         let disk = Disk::default();
         let spool = on(&disk);
         to_app(&spool).await;
-        disk.fail(Fault { at: disk.steps() + 1 + step, kind });
+        disk.fail(Fault {
+            at: disk.steps() + 1 + step,
+            kind,
+        });
         let mut answered = BTreeSet::new();
         for number in 0..12 {
             let id = format!("{step}-{number}");
@@ -40,7 +43,10 @@ async fn fails_at_each_step(kind: FaultKind) {
         assert_eq!(spool.numbers().alarm.set_aside, None);
         let check = |spool: &Spool| {
             let ids: BTreeSet<_> = all(spool).into_iter().map(|event| event.head.id).collect();
-            assert!(answered.is_subset(&ids), "step {step}: {answered:?} {ids:?}");
+            assert!(
+                answered.is_subset(&ids),
+                "step {step}: {answered:?} {ids:?}"
+            );
         };
         check(&spool);
         drop(spool);
@@ -64,13 +70,19 @@ async fn a_damaged_file_is_set_aside_and_a_new_one_begun() {
     let disk = Disk::default();
     let spool = on(&disk);
     to_app(&spool).await;
-    spool.accept(event("a", &[message("a", "1")])).await.unwrap();
+    spool
+        .accept(event("a", &[message("a", "1")]))
+        .await
+        .unwrap();
     drop(spool);
     disk.damage(|bytes| bytes.fill(0xA5));
     let spool = on(&disk);
     assert!(spool.numbers().alarm.set_aside.is_some());
     let to = to_app(&spool).await;
-    spool.accept(event("b", &[message("b", "1")])).await.unwrap();
+    spool
+        .accept(event("b", &[message("b", "1")]))
+        .await
+        .unwrap();
     assert_eq!(ids(&due(&spool, &to).await), ["b"]);
 }
 
@@ -79,10 +91,19 @@ async fn damage_while_running_begins_a_new_file_with_the_same_destinations() {
     let disk = Disk::default();
     let spool = on(&disk);
     let to = to_app(&spool).await;
-    spool.accept(event("a", &[message("a", "1")])).await.unwrap();
+    spool
+        .accept(event("a", &[message("a", "1")]))
+        .await
+        .unwrap();
     disk.damage(|bytes| bytes.fill(0xA5));
-    disk.fail(Fault { at: disk.steps() + 1, kind: FaultKind::Sync });
-    spool.accept(event("b", &[message("b", "1")])).await.unwrap_err();
+    disk.fail(Fault {
+        at: disk.steps() + 1,
+        kind: FaultKind::Sync,
+    });
+    spool
+        .accept(event("b", &[message("b", "1")]))
+        .await
+        .unwrap_err();
     eventually_takes(&spool, "c").await;
     assert!(spool.numbers().alarm.set_aside.is_some());
     assert_eq!(ids(&due(&spool, &to).await), ["c"]);
@@ -93,8 +114,14 @@ async fn a_damaged_record_becomes_a_dead_letter_and_its_lane_goes_on() {
     let disk = Disk::default();
     let spool = on(&disk);
     let to = to_app(&spool).await;
-    spool.accept(event("a", &[message("XXaXX", "1")])).await.unwrap();
-    spool.accept(event("b", &[message("b", "1")])).await.unwrap();
+    spool
+        .accept(event("a", &[message("XXaXX", "1")]))
+        .await
+        .unwrap();
+    spool
+        .accept(event("b", &[message("b", "1")]))
+        .await
+        .unwrap();
     spool.close();
     disk.damage(|bytes| {
         let at: Vec<_> = memchr::memmem::find_iter(bytes, b"XXaXX").collect();

@@ -83,7 +83,11 @@ fn destination(name: &str) -> DestinationConfig {
 }
 
 async fn to_app(spool: &Spool) -> Arc<Destination> {
-    spool.set_destinations(vec![destination("app")]).await.unwrap().remove(0)
+    spool
+        .set_destinations(vec![destination("app")])
+        .await
+        .unwrap()
+        .remove(0)
 }
 
 fn change(value: &str) -> String {
@@ -93,11 +97,16 @@ fn change(value: &str) -> String {
 }
 
 fn body(changes: &[String]) -> String {
-    format!(r#"{{"entry":[{{"id":"102290129340398","changes":[{}]}}]}}"#, changes.join(","))
+    format!(
+        r#"{{"entry":[{{"id":"102290129340398","changes":[{}]}}]}}"#,
+        changes.join(",")
+    )
 }
 
 fn message(id: &str, from: &str) -> String {
-    change(&format!(r#""messages":[{{"id":"{id}","from":"{from}","timestamp":"1749416383"}}]"#))
+    change(&format!(
+        r#""messages":[{{"id":"{id}","from":"{from}","timestamp":"1749416383"}}]"#
+    ))
 }
 
 fn status(id: &str, to: &str) -> String {
@@ -140,13 +149,21 @@ fn matching(spool: &Spool, filter: &Filter) -> Vec<Listed> {
 /// The deliveries that may go out now.
 async fn due(spool: &Spool, to: &Arc<Destination>) -> Vec<Delivery> {
     let next = spool.next(to, 32);
-    tokio::time::timeout(Duration::from_millis(200), next).await.map_or(Vec::new(), Result::unwrap)
+    tokio::time::timeout(Duration::from_millis(200), next)
+        .await
+        .map_or(Vec::new(), Result::unwrap)
 }
 
 fn ids(deliveries: &[Delivery]) -> Vec<&str> {
-    deliveries.iter().map(|one| one.event.head.id.as_str()).collect()
+    deliveries
+        .iter()
+        .map(|one| one.event.head.id.as_str())
+        .collect()
 }
 
 fn answered(status: u16) -> Outcome {
-    Outcome::Answered { status, retry_after: None }
+    Outcome::Answered {
+        status,
+        retry_after: None,
+    }
 }

@@ -40,7 +40,12 @@ async fn two_hundred_lanes_with_failures_of_all_kinds_stay_in_order_at_each_dest
     }
     let lanes = Arc::new(lanes);
     let applications = destinations.into_iter().zip([1, 2]).map(|(to, seed)| {
-        tokio::spawn(deliver_all(Arc::clone(&spool), to, Arc::clone(&lanes), seed))
+        tokio::spawn(deliver_all(
+            Arc::clone(&spool),
+            to,
+            Arc::clone(&lanes),
+            seed,
+        ))
     });
     for application in applications.collect::<Vec<_>>() {
         application.await.unwrap();
@@ -94,11 +99,27 @@ async fn messages_go_before_statuses_but_not_within_a_lane() {
     let spool = on(&disk);
     let mut config = destination("app");
     config.lanes = 1;
-    let to = spool.set_destinations(vec![config]).await.unwrap().remove(0);
-    spool.accept(event("s1", &[status("s1", "1")])).await.unwrap();
-    spool.accept(event("s2", &[status("s2", "2")])).await.unwrap();
-    spool.accept(event("m1", &[message("m1", "3")])).await.unwrap();
-    spool.accept(event("m2", &[message("m2", "2")])).await.unwrap();
+    let to = spool
+        .set_destinations(vec![config])
+        .await
+        .unwrap()
+        .remove(0);
+    spool
+        .accept(event("s1", &[status("s1", "1")]))
+        .await
+        .unwrap();
+    spool
+        .accept(event("s2", &[status("s2", "2")]))
+        .await
+        .unwrap();
+    spool
+        .accept(event("m1", &[message("m1", "3")]))
+        .await
+        .unwrap();
+    spool
+        .accept(event("m2", &[message("m2", "2")]))
+        .await
+        .unwrap();
     let mut order = Vec::new();
     for _ in 0..4 {
         let delivery = due(&spool, &to).await.remove(0);
@@ -133,8 +154,14 @@ async fn a_dead_letter_lets_its_lane_go_on() {
     let disk = Disk::default();
     let spool = on(&disk);
     let to = to_app(&spool).await;
-    spool.accept(event("a1", &[message("a1", "a")])).await.unwrap();
-    spool.accept(event("a2", &[message("a2", "a")])).await.unwrap();
+    spool
+        .accept(event("a1", &[message("a1", "a")]))
+        .await
+        .unwrap();
+    spool
+        .accept(event("a2", &[message("a2", "a")]))
+        .await
+        .unwrap();
     for _ in 0..3 {
         let delivery = spool.next(&to, 1).await.unwrap().remove(0);
         assert_eq!(delivery.event.head.id, "a1");
@@ -142,8 +169,14 @@ async fn a_dead_letter_lets_its_lane_go_on() {
     }
     let delivery = spool.next(&to, 1).await.unwrap().remove(0);
     assert_eq!(delivery.event.head.id, "a2");
-    let dead = Filter { state: Some(State::Dead), ..Filter::default() };
-    assert_eq!(matching(&spool, &dead)[0].at[0].why.as_deref(), Some("refused: status 422"));
+    let dead = Filter {
+        state: Some(State::Dead),
+        ..Filter::default()
+    };
+    assert_eq!(
+        matching(&spool, &dead)[0].at[0].why.as_deref(),
+        Some("refused: status 422")
+    );
 }
 
 #[tokio::test]
@@ -155,7 +188,10 @@ async fn a_destination_that_is_down_holds_no_other_destination_up() {
     let of = |name| destinations.iter().find(|one| one.name() == name).unwrap();
     for number in 0..20 {
         let id = number.to_string();
-        spool.accept(event(&id, &[message(&id, &id)])).await.unwrap();
+        spool
+            .accept(event(&id, &[message(&id, &id)]))
+            .await
+            .unwrap();
     }
     for delivery in due(&spool, of("crm")).await {
         spool.settle(delivery, Outcome::Unreachable).await.unwrap();
@@ -178,15 +214,26 @@ async fn a_destination_gets_no_more_than_its_rate() {
     let spool = on(&disk);
     let mut config = destination("app");
     config.interval = Some(Duration::from_millis(20));
-    let to = spool.set_destinations(vec![config]).await.unwrap().remove(0);
+    let to = spool
+        .set_destinations(vec![config])
+        .await
+        .unwrap()
+        .remove(0);
     for number in 0..10 {
         let id = number.to_string();
-        spool.accept(event(&id, &[message(&id, &id)])).await.unwrap();
+        spool
+            .accept(event(&id, &[message(&id, &id)]))
+            .await
+            .unwrap();
     }
     let start = Instant::now();
     for _ in 0..10 {
         let delivery = spool.next(&to, 1).await.unwrap().remove(0);
         spool.settle(delivery, answered(200)).await.unwrap();
     }
-    assert!(start.elapsed() >= Duration::from_millis(9 * 20 - 100), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() >= Duration::from_millis(9 * 20 - 100),
+        "{:?}",
+        start.elapsed()
+    );
 }

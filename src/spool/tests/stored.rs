@@ -23,13 +23,24 @@ async fn an_event_all_of_whose_items_are_known_is_not_stored_again() {
     let disk = Disk::default();
     let spool = on(&disk);
     to_app(&spool).await;
-    spool.accept(event("a", &[message("1", "1"), status("2", "1")])).await.unwrap();
+    spool
+        .accept(event("a", &[message("1", "1"), status("2", "1")]))
+        .await
+        .unwrap();
     let table: [(&[String], Accepted); 4] = [
         (&[message("1", "1")], Accepted::Known),
         (&[status("2", "1"), message("1", "1")], Accepted::Known),
         (
-            &[message("3", "1"), message("1", "1"), status("2", "1"), message("4", "1")],
-            Accepted::Stored { seq: 1, known: vec![1, 2] },
+            &[
+                message("3", "1"),
+                message("1", "1"),
+                status("2", "1"),
+                message("4", "1"),
+            ],
+            Accepted::Stored {
+                seq: 1,
+                known: vec![1, 2],
+            },
         ),
         (&[message("3", "1")], Accepted::Known),
     ];
@@ -40,7 +51,13 @@ async fn an_event_all_of_whose_items_are_known_is_not_stored_again() {
     // The same event at the same time, many times over.
     let both = (0..50).map(|_| spool.accept(event("c", &[message("9", "9")])));
     let answers = join_all(both.collect()).await;
-    assert_eq!(answers.iter().filter(|one| **one == Ok(Accepted::Known)).count(), 49);
+    assert_eq!(
+        answers
+            .iter()
+            .filter(|one| **one == Ok(Accepted::Known))
+            .count(),
+        49
+    );
 }
 
 async fn join_all<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
@@ -55,7 +72,11 @@ async fn join_all<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
             }
             std::task::Poll::Pending => true,
         });
-        if pinned.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        if pinned.is_empty() {
+            std::task::Poll::Ready(())
+        } else {
+            std::task::Poll::Pending
+        }
     })
     .await;
     done
@@ -68,21 +89,37 @@ async fn items_are_known_for_8_days() {
     let days = |days: u64| clock_at(start + Duration::from_secs(days * 86_400));
     let again = || event("a", &[message("1", "1")]);
     let at = |day| with(&disk, Durability::Immediate, config(), None, days(day));
-    at(0).accept(again()).await.unwrap();
+    let spool = at(0);
+    to_app(&spool).await;
+    spool.accept(again()).await.unwrap();
+    drop(spool);
     for day in [1, 7, 8] {
         let spool = at(day);
+        to_app(&spool).await;
         spool.expire().await.unwrap();
-        assert_eq!(spool.accept(again()).await, Ok(Accepted::Known), "day {day}");
+        assert_eq!(
+            spool.accept(again()).await,
+            Ok(Accepted::Known),
+            "day {day}"
+        );
     }
     let spool = at(9);
+    to_app(&spool).await;
     spool.expire().await.unwrap();
-    assert!(matches!(spool.accept(again()).await, Ok(Accepted::Stored { .. })));
+    assert!(matches!(
+        spool.accept(again()).await,
+        Ok(Accepted::Stored { .. })
+    ));
 }
 
 #[tokio::test]
 async fn a_full_spool_takes_no_event_and_takes_them_again_when_events_are_gone() {
     let disk = Disk::default();
-    let small = SpoolConfig { max_size: 4096, keep: Duration::ZERO, ..config() };
+    let small = SpoolConfig {
+        max_size: 4096,
+        keep: Duration::ZERO,
+        ..config()
+    };
     let spool = with(&disk, Durability::Immediate, small, None, clock());
     let to = to_app(&spool).await;
     let mut number = 0;
@@ -99,7 +136,10 @@ async fn a_full_spool_takes_no_event_and_takes_them_again_when_events_are_gone()
         spool.settle(delivery, answered(200)).await.unwrap();
     }
     let id = number.to_string();
-    spool.accept(event(&id, &[message(&id, "1")])).await.unwrap();
+    spool
+        .accept(event(&id, &[message(&id, "1")]))
+        .await
+        .unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -107,7 +147,10 @@ async fn delivered_events_stay_for_replay_and_then_go() {
     let disk = Disk::default();
     let spool = on(&disk);
     let to = to_app(&spool).await;
-    spool.accept(event("a", &[message("a", "1")])).await.unwrap();
+    spool
+        .accept(event("a", &[message("a", "1")]))
+        .await
+        .unwrap();
     let delivery = due(&spool, &to).await.remove(0);
     spool.settle(delivery, answered(200)).await.unwrap();
     tokio::time::advance(Duration::from_secs(23 * 3600)).await;
@@ -124,7 +167,10 @@ async fn delivered_events_stay_for_replay_and_then_go() {
     assert_eq!(all(&spool).len(), 0);
     let numbers = spool.numbers();
     assert_eq!(numbers.bytes, 0);
-    assert!(numbers.events.values().all(|count| *count == 0), "{numbers:?}");
+    assert!(
+        numbers.events.values().all(|count| *count == 0),
+        "{numbers:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -132,11 +178,20 @@ async fn a_waiting_event_older_than_max_age_becomes_a_dead_letter() {
     let disk = Disk::default();
     let spool = on(&disk);
     let to = to_app(&spool).await;
-    spool.accept(event("a", &[message("a", "1")])).await.unwrap();
+    spool
+        .accept(event("a", &[message("a", "1")]))
+        .await
+        .unwrap();
     tokio::time::advance(Duration::from_secs(8 * 24 * 3600)).await;
-    spool.accept(event("b", &[message("b", "1")])).await.unwrap();
+    spool
+        .accept(event("b", &[message("b", "1")]))
+        .await
+        .unwrap();
     spool.expire().await.unwrap();
-    let dead = Filter { state: Some(State::Dead), ..Filter::default() };
+    let dead = Filter {
+        state: Some(State::Dead),
+        ..Filter::default()
+    };
     assert_eq!(matching(&spool, &dead)[0].head.id, "a");
     assert_eq!(ids(&due(&spool, &to).await), ["b"]);
     assert_eq!(spool.replay(0, to.id).await, Ok(Replay::Waits));
@@ -147,9 +202,15 @@ async fn the_retry_schedule_survives_a_restart() {
     let disk = Disk::default();
     let spool = on(&disk);
     let to = to_app(&spool).await;
-    spool.accept(event("a", &[message("a", "1")])).await.unwrap();
+    spool
+        .accept(event("a", &[message("a", "1")]))
+        .await
+        .unwrap();
     let delivery = due(&spool, &to).await.remove(0);
-    let asked = Outcome::Answered { status: 503, retry_after: Some(Duration::from_secs(3600)) };
+    let asked = Outcome::Answered {
+        status: 503,
+        retry_after: Some(Duration::from_secs(3600)),
+    };
     spool.settle(delivery, asked).await.unwrap();
     drop(spool);
     let spool = on(&disk);
@@ -163,7 +224,13 @@ async fn the_retry_schedule_survives_a_restart() {
     assert!(due(&spool, &to).await.is_empty());
     drop(spool);
     let later = SystemTime::now() + Duration::from_secs(3601);
-    let spool = with(&disk, Durability::Immediate, config(), None, clock_at(later));
+    let spool = with(
+        &disk,
+        Durability::Immediate,
+        config(),
+        None,
+        clock_at(later),
+    );
     let to = to_app(&spool).await;
     assert_eq!(due(&spool, &to).await[0].attempt(), 2);
 }
@@ -172,13 +239,18 @@ async fn the_retry_schedule_survives_a_restart() {
 async fn destinations_have_their_own_filters_and_a_new_one_its_own_beginning() {
     let disk = Disk::default();
     let spool = on(&disk);
+    let early = spool.accept(event("a", &[message("a", "1")])).await;
+    assert_eq!(early, Err(Refused::NoDestination));
     let mut flows = destination("flows");
     flows.fields = BTreeSet::from(["flows".to_owned()]);
     let mut other = destination("other");
     other.senders = BTreeSet::from(["1".to_owned()]);
     let configs = vec![destination("app"), flows, other];
     spool.set_destinations(configs.clone()).await.unwrap();
-    spool.accept(event("a", &[message("a", "1")])).await.unwrap();
+    spool
+        .accept(event("a", &[message("a", "1")]))
+        .await
+        .unwrap();
     assert_eq!(all(&spool)[0].at.len(), 1);
     let mut late = destination("late");
     late.from = Duration::from_secs(3600);
@@ -207,9 +279,17 @@ async fn the_events_of_a_person_are_erased_everywhere() {
     let (events, _) = spool.erase_user("491").await.unwrap();
     assert_eq!(events, 3);
     let left = all(&spool);
-    assert_eq!(left.iter().map(|one| one.head.id.as_str()).collect::<Vec<_>>(), ["b"]);
+    assert_eq!(
+        left.iter()
+            .map(|one| one.head.id.as_str())
+            .collect::<Vec<_>>(),
+        ["b"]
+    );
     let again = spool.accept(event("c", &[message("c", "491")])).await;
-    assert!(matches!(again, Ok(Accepted::Stored { .. })), "its items are forgotten: {again:?}");
+    assert!(
+        matches!(again, Ok(Accepted::Stored { .. })),
+        "its items are forgotten: {again:?}"
+    );
     drop(deliveries);
     assert_eq!(ids(&due(&spool, &to).await), ["c", "b"]);
 }
@@ -226,17 +306,84 @@ async fn lists_are_read_by_state_webhook_destination_time_text_person_and_id() {
     spool.settle(delivery, answered(200)).await.unwrap();
     let future = clock().now().wall_ms + 60_000;
     let table = [
-        (Filter { state: Some(State::Waiting), ..Filter::default() }, vec!["b"]),
-        (Filter { state: Some(State::Delivered), to: Some(to.id), ..Filter::default() }, vec!["a"]),
-        (Filter { state: Some(State::Dead), ..Filter::default() }, vec![]),
-        (Filter { webhook: Some("acme".to_owned()), ..Filter::default() }, vec!["a", "b"]),
-        (Filter { webhook: Some("x".to_owned()), ..Filter::default() }, vec![]),
-        (Filter { to: Some(99), ..Filter::default() }, vec![]),
-        (Filter { since_ms: Some(future), ..Filter::default() }, vec![]),
-        (Filter { until_ms: Some(future), ..Filter::default() }, vec!["a", "b"]),
-        (Filter { text: Some("\"492\"".to_owned()), ..Filter::default() }, vec!["b"]),
-        (Filter { user: Some("491".to_owned()), ..Filter::default() }, vec!["a"]),
-        (Filter { id: Some("b".to_owned()), ..Filter::default() }, vec!["b"]),
+        (
+            Filter {
+                state: Some(State::Waiting),
+                ..Filter::default()
+            },
+            vec!["b"],
+        ),
+        (
+            Filter {
+                state: Some(State::Delivered),
+                to: Some(to.id),
+                ..Filter::default()
+            },
+            vec!["a"],
+        ),
+        (
+            Filter {
+                state: Some(State::Dead),
+                ..Filter::default()
+            },
+            vec![],
+        ),
+        (
+            Filter {
+                webhook: Some("acme".to_owned()),
+                ..Filter::default()
+            },
+            vec!["a", "b"],
+        ),
+        (
+            Filter {
+                webhook: Some("x".to_owned()),
+                ..Filter::default()
+            },
+            vec![],
+        ),
+        (
+            Filter {
+                to: Some(99),
+                ..Filter::default()
+            },
+            vec![],
+        ),
+        (
+            Filter {
+                since_ms: Some(future),
+                ..Filter::default()
+            },
+            vec![],
+        ),
+        (
+            Filter {
+                until_ms: Some(future),
+                ..Filter::default()
+            },
+            vec!["a", "b"],
+        ),
+        (
+            Filter {
+                text: Some("\"492\"".to_owned()),
+                ..Filter::default()
+            },
+            vec!["b"],
+        ),
+        (
+            Filter {
+                user: Some("491".to_owned()),
+                ..Filter::default()
+            },
+            vec!["a"],
+        ),
+        (
+            Filter {
+                id: Some("b".to_owned()),
+                ..Filter::default()
+            },
+            vec!["b"],
+        ),
     ];
     for (filter, expected) in table {
         let found = matching(&spool, &filter);
@@ -256,7 +403,10 @@ async fn a_sealed_spool_shows_nothing_of_a_person() {
     let spool = with(&disk, Durability::Immediate, config(), seal(), clock());
     to_app(&spool).await;
     let secret = "4915112345678";
-    spool.accept(event("a", &[message("wamid.secret", secret)])).await.unwrap();
+    spool
+        .accept(event("a", &[message("wamid.secret", secret)]))
+        .await
+        .unwrap();
     drop(spool);
     disk.damage(|bytes| {
         for text in [secret, "wamid.secret"] {
@@ -270,13 +420,19 @@ async fn a_sealed_spool_shows_nothing_of_a_person() {
 #[tokio::test]
 async fn the_file_is_its_owners_alone_and_one_process_has_it() {
     let folder = std::env::temp_dir().join(format!("keyside-spool-{}", std::process::id()));
-    let config = SpoolConfig { dir: folder.join("spool"), ..config() };
+    let config = SpoolConfig {
+        dir: folder.join("spool"),
+        ..config()
+    };
     let spool = Spool::open(config.clone(), None, clock()).unwrap();
     let mode = |path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(config.dir.join("spool.redb")), 0o600);
     assert_eq!(mode(config.dir.clone()), 0o700);
     let second = Spool::open(config.clone(), None, clock());
-    assert!(matches!(second, Err(SpoolError::InUse { .. })), "{second:?}");
+    assert!(
+        matches!(second, Err(SpoolError::InUse { .. })),
+        "{second:?}"
+    );
     drop(spool);
     std::fs::write(config.dir.join("spool.redb"), [0xA5; 100_000]).unwrap();
     let spool = Spool::open(config.clone(), None, clock()).unwrap();
