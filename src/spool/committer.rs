@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, RwLock};
-use redb::{Database, ReadableDatabase, ReadableTable, TableHandle};
+use redb::{Database, ReadableDatabase};
 use tokio::sync::oneshot;
 
 use super::clock::Clock;
@@ -15,7 +14,8 @@ use super::destination::Destinations;
 use super::error::{Refused, SpoolError, StoreError};
 use super::file::{Check, Medium};
 use super::ledger::{Counts, Ledger, Rules};
-use super::tables::{BYTES, COUNTS, DESTINATIONS, DestinationId, META, State, known_day};
+use super::opening::{Alarm, Begun, QUICK_REPAIR, open_or_renew};
+use super::tables::DestinationId;
 
 /// The store with its writer.
 #[derive(Debug)]
@@ -33,17 +33,6 @@ pub(super) struct Store {
     destinations: Arc<Destinations>,
 }
 
-/// What is wrong with the store.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Alarm {
-    /// The failure that the store has not recovered from.
-    pub failure: Option<String>,
-    /// The failures since the start.
-    pub failures: u64,
-    /// The damaged file that was set aside last.
-    pub set_aside: Option<PathBuf>,
-}
-
 #[derive(Debug, Default)]
 struct Orders {
     waiting: VecDeque<Order>,
@@ -56,9 +45,12 @@ struct Orders {
 /// A change of the store, with the answer to whoever ordered it.
 struct Order {
     bytes: usize,
-    apply: Box<dyn FnOnce(&mut Ledger<'_>) -> Result<Answer, StoreError> + Send>,
+    apply: Change,
 }
 
+/// The change of an order.
+type Change = Box<dyn FnOnce(&mut Ledger<'_>) -> Result<Answer, StoreError> + Send>;
+/// The call that tells of a committed change.
 type Answer = Box<dyn FnOnce() + Send>;
 
 impl std::fmt::Debug for Order {
@@ -316,126 +308,12 @@ impl Store {
     }
 }
 
-/// A store that is ready.
-struct Begun {
-    database: Database,
-    counts: Counts,
-    salt: [u8; 16],
-}
-
-/// Opens the store. A damaged one is set aside, and a new one begun with the same destinations.
-fn open_or_renew(
-    medium: &Medium,
-    check: Check,
-    clock: &Clock,
-    alarm: &mut Alarm,
-    names: &[(String, DestinationId)],
-) -> Result<Begun, StoreError> {
-    let opened = medium
-        .open(check)
-        .and_then(|database| begin(database, medium, &[]));
-    match opened {
-        Err(error) if error.is_damage() => {
-            let aside = medium.set_aside(clock.now().wall_ms)?;
-            tracing::error!(
-                %error,
-                file = %aside.display(),
-                "the spool's file is damaged: it is set aside, and a new one is begun; the events in it were answered and may be lost"
-            );
-            alarm.set_aside = Some(aside);
-            alarm.failures += 1;
-            begin(medium.open(Check::Usual)?, medium, names)
-        }
-        other => other,
-    }
-}
-
-/// Makes what a store needs, and reads its counts.
-fn begin(
-    database: Database,
-    medium: &Medium,
-    names: &[(String, DestinationId)],
-) -> Result<Begun, StoreError> {
-    let read = AssertUnwindSafe(|| {
-        let counts = read_counts(&database)?;
-        let mut salt = [0; 16];
-        aws_lc_rs::rand::fill(&mut salt).map_err(|_| super::record::RecordError::Cipher)?;
-        let rules = Rules {
-            max_size: 0,
-            keep: Duration::ZERO,
-        };
-        let mut transaction = database.begin_write()?;
-        transaction.set_durability(medium.durability())?;
-        transaction.set_quick_repair(medium.length() > QUICK_REPAIR);
-        {
-            let ledger = Ledger::open(&transaction, counts.clone(), rules)?;
-            ledger.close()?;
-            let mut meta = transaction.open_table(META)?;
-            let known = meta
-                .get(SALT)?
-                .and_then(|salt| salt.value().first_chunk().copied());
-            match known {
-                Some(known) => salt = known,
-                None => {
-                    meta.insert(SALT, salt.as_slice())?;
-                }
-            }
-            let mut table = transaction.open_table(DESTINATIONS)?;
-            for (name, id) in names {
-                table.insert(name.as_str(), *id)?;
-            }
-        }
-        transaction.commit()?;
-        Ok((counts, salt))
-    });
-    let (counts, salt) = catch_unwind(read).unwrap_or(Err(StoreError::Panic))?;
-    Ok(Begun {
-        database,
-        counts,
-        salt,
-    })
-}
-
-fn read_counts(database: &Database) -> Result<Counts, StoreError> {
-    let transaction = database.begin_read()?;
-    let mut counts = Counts::default();
-    for table in transaction.list_tables()? {
-        counts.days.extend(known_day(table.name()));
-    }
-    let table = match transaction.open_table(COUNTS) {
-        Ok(table) => table,
-        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(counts),
-        Err(error) => return Err(error.into()),
-    };
-    for row in table.iter()? {
-        let (key, count) = row?;
-        let (destination, state) = key.value();
-        if (destination, state) == BYTES {
-            counts.bytes = count.value();
-        } else if let Some(state) = State::ALL.into_iter().find(|one| *one as u8 == state) {
-            counts.events.insert((destination, state), count.value());
-        }
-    }
-    if let Some(next) = transaction.open_table(META)?.get("next")? {
-        counts.next_seq = next
-            .value()
-            .first_chunk()
-            .copied()
-            .map_or(0, u64::from_le_bytes);
-    }
-    Ok(counts)
-}
-
-/// The key of the salt of hashes.
-const SALT: &str = "salt";
-/// Most orders of a transaction.
+/// The bound on orders of a transaction.
 const MAX_BATCH: usize = 512;
-/// Most bytes of a transaction.
+/// The bound on bytes of a transaction.
 const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
-/// Most bytes that wait for the writer.
+/// The bound on bytes that wait for the writer.
 const MAX_WAITING: usize = 32 * 1024 * 1024;
-/// The size of the file from which each commit saves what a start after a crash needs.
-const QUICK_REPAIR: u64 = 64 * 1024 * 1024;
 /// The first wait before a store that cannot be opened is tried again.
 const MIN_REOPEN: Duration = Duration::from_millis(100);
 /// The longest wait before a store that cannot be opened is tried again.

@@ -24,15 +24,15 @@ pub struct DestinationConfig {
     pub webhook: String,
     /// The name of the destination.
     pub name: String,
-    /// Only events that have one of these fields; empty for all.
+    /// The fields of which an event must have one; empty for any event.
     pub fields: BTreeSet<String>,
-    /// Only events of these numbers of the business; empty for all.
+    /// The numbers of the business of which an event must have one; empty for any event.
     pub senders: BTreeSet<String>,
     /// The number of events that are under way at a time.
     pub lanes: usize,
     /// The shortest time between two events; `None` for as fast as the destination takes them.
     pub interval: Option<Duration>,
-    /// How far back a new destination begins; zero for now.
+    /// The time back from now at which a new destination begins; zero for now.
     pub from: Duration,
 }
 
@@ -75,7 +75,7 @@ struct Course {
     next_at: Option<Instant>,
 }
 
-/// What a look for the next event found.
+/// The result of a look for the next event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
     Event(Due, Probe),

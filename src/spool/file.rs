@@ -52,7 +52,7 @@ impl Medium {
         }
     }
 
-    /// How durable each commit is.
+    /// The durability of each commit.
     pub(super) fn durability(&self) -> Durability {
         match self {
             Self::File(_) => Durability::Immediate,
@@ -113,10 +113,11 @@ impl Medium {
     }
 }
 
-/// How much of the store is verified at its opening.
+/// The part of the store that is verified at its opening.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Check {
-    /// What the engine verifies by itself: everything after a crash, unless it has saved what it needs.
+    /// The part that the engine verifies by itself: everything after a crash, unless commits have saved what a
+    /// quick start needs.
     Usual,
     /// Every page.
     All,

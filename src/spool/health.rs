@@ -8,7 +8,7 @@ use super::schedule::{Outcome, Verdict, probe_after};
 
 /// The health of a destination.
 #[derive(Clone, Debug, Default)]
-pub struct Health {
+pub(super) struct Health {
     trouble: Option<Trouble>,
     /// The lanes that failed since the last event that the destination took or refused for good.
     failures: u32,
@@ -39,12 +39,12 @@ pub enum TroubleKind {
     Paused,
 }
 
-/// How much may go out now.
+/// The number of events that may go out now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Gate {
+pub(super) enum Gate {
     /// As much as the lanes allow.
     Open,
-    /// One event, as a probe.
+    /// A single event, as a probe.
     Probe,
     /// Nothing before this time.
     Shut(Instant),
@@ -63,8 +63,7 @@ pub enum Change {
 
 impl Health {
     /// Returns how much may go out at a time.
-    #[must_use]
-    pub fn gate(&self, now: Instant) -> Gate {
+    pub(super) fn gate(&self, now: Instant) -> Gate {
         match self.trouble {
             None => Gate::Open,
             Some(trouble) if trouble.next_probe <= now => Gate::Probe,
@@ -73,13 +72,12 @@ impl Health {
     }
 
     /// Returns the trouble, if there is one.
-    #[must_use]
-    pub fn trouble(&self) -> Option<Trouble> {
+    pub(super) fn trouble(&self) -> Option<Trouble> {
         self.trouble
     }
 
     /// A probe has gone out: the next one waits for its outcome, or as long as an outcome can take.
-    pub fn probing(&mut self, now: Instant) {
+    pub(super) fn probing(&mut self, now: Instant) {
         if let Some(trouble) = &mut self.trouble {
             trouble.next_probe = now + PROBE_LOST;
         }
@@ -87,7 +85,7 @@ impl Health {
 
     /// Takes note of the outcome of an attempt. The outcomes of attempts that were under way when
     /// the trouble began change nothing but its end.
-    pub fn note(
+    pub(super) fn note(
         &mut self,
         outcome: Outcome,
         verdict: Verdict,
@@ -142,7 +140,7 @@ impl Health {
 
 /// True if an attempt is a probe of a destination in trouble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Probe {
+pub(super) enum Probe {
     /// The attempt is a probe.
     Yes,
     /// The attempt is like any other.

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-/// What an event is about.
+/// The contents of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contents {
     /// The most urgent class of the items.
@@ -53,7 +53,7 @@ pub enum Class {
 }
 
 impl Class {
-    /// All classes, the urgent one first.
+    /// The classes, the urgent one first.
     pub const ALL: [Self; 3] = [Self::Message, Self::Status, Self::Other];
 
     /// The class with this number; an unknown number is the least urgent class.
@@ -264,7 +264,7 @@ impl Update<'_> {
     }
 }
 
-/// Most objects of an event that is parsed. A batch has at most a thousand updates, each with some ten
+/// The bound on objects of an event that is parsed. A batch has at most a thousand updates, each with some ten
 /// objects.
 const MAX_OBJECTS: usize = 32 * 1024;
 
@@ -303,76 +303,67 @@ mod tests {
         )
     }
 
+    /// Asserts the class, the beginnings of the items' keys, and the lanes of a body.
+    #[track_caller]
+    fn assert_contents(changes: &[String], class: Class, keys: &[&str], lanes: &[&str]) {
+        let contents = Contents::read(body(changes).as_bytes());
+        assert_eq!(contents.class, class);
+        let found: Vec<_> = contents.lanes.iter().map(String::as_str).collect();
+        assert_eq!(found, lanes);
+        assert_eq!(contents.items.len(), keys.len());
+        for (item, key) in contents.items.iter().zip(keys) {
+            assert!(item.key.starts_with(key), "{}", item.key);
+        }
+    }
+
     #[test]
-    fn a_body_has_its_class_items_and_lanes() {
-        let quality = change("phone_number_quality_update", r#"{"event":"FLAGGED"}"#);
+    fn messages_and_statuses_have_their_ids_and_the_lane_of_the_person() {
+        let lane = "106540352242922\n16505551234";
+        let one = [message("wamid.A", "16505551234")];
+        assert_contents(&one, Class::Message, &["message\nwamid.A"], &[lane]);
+        let read = [status("wamid.B", "read", "16505551234")];
+        let key = "status\nwamid.B\nread\n16505551234\n";
+        assert_contents(&read, Class::Status, &[key], &[lane]);
         let echo = change(
             "smb_message_echoes",
             &format!(
                 r#"{{{NUMBER},"message_echoes":[{{"from":"15550783881","to":"16505551234","id":"wamid.E","timestamp":"1"}}]}}"#
             ),
         );
+        assert_contents(&[echo], Class::Message, &["message\nwamid.E"], &[lane]);
         let username = change(
             "messages",
             &format!(r#"{{{NUMBER},"messages":[{{"id":"wamid.U","from_user_id":"US.1"}}]}}"#),
         );
-        let table: [(&[String], Class, &[&str], &[&str]); 7] = [
-            (
-                &[message("wamid.A", "16505551234")],
-                Class::Message,
-                &["message\nwamid.A"],
-                &["106540352242922\n16505551234"],
-            ),
-            (
-                &[status("wamid.B", "read", "16505551234")],
-                Class::Status,
-                &["status\nwamid.B\nread\n16505551234\n"],
-                &["106540352242922\n16505551234"],
-            ),
-            (
-                &[
-                    status("wamid.B", "sent", "2"),
-                    message("wamid.A", "1"),
-                    message("wamid.C", "1"),
-                ],
-                Class::Message,
-                &[
-                    "status\nwamid.B\nsent\n2\n",
-                    "message\nwamid.A",
-                    "message\nwamid.C",
-                ],
-                &["106540352242922\n1", "106540352242922\n2"],
-            ),
-            (
-                &[echo],
-                Class::Message,
-                &["message\nwamid.E"],
-                &["106540352242922\n16505551234"],
-            ),
-            (
-                &[username],
-                Class::Message,
-                &["message\nwamid.U"],
-                &["106540352242922\nUS.1"],
-            ),
-            (
-                &[quality.clone()],
-                Class::Other,
-                &["change\n"],
-                &["102290129340398\n\nphone_number_quality_update"],
-            ),
-            (&[], Class::Other, &["body\n"], &["body"]),
+        let lane = "106540352242922\nUS.1";
+        assert_contents(&[username], Class::Message, &["message\nwamid.U"], &[lane]);
+    }
+
+    #[test]
+    fn a_batch_has_its_most_urgent_class_and_all_lanes() {
+        let batch = [
+            status("wamid.B", "sent", "2"),
+            message("wamid.A", "1"),
+            message("wamid.C", "1"),
         ];
-        for (changes, class, keys, lanes) in table {
-            let contents = Contents::read(body(changes).as_bytes());
-            assert_eq!(contents.class, class, "{changes:?}");
-            let lanes_read: Vec<_> = contents.lanes.iter().map(String::as_str).collect();
-            assert_eq!(lanes_read, lanes, "{changes:?}");
-            assert_eq!(contents.items.len(), keys.len(), "{changes:?}");
-            for (item, key) in contents.items.iter().zip(keys) {
-                assert!(item.key.starts_with(key), "{}", item.key);
-            }
-        }
+        let keys = [
+            "status\nwamid.B\nsent\n2\n",
+            "message\nwamid.A",
+            "message\nwamid.C",
+        ];
+        let lanes = ["106540352242922\n1", "106540352242922\n2"];
+        assert_contents(&batch, Class::Message, &keys, &lanes);
+    }
+
+    #[test]
+    fn other_fields_are_told_by_their_bytes_and_have_a_lane_each() {
+        let quality = [change(
+            "phone_number_quality_update",
+            r#"{"event":"FLAGGED"}"#,
+        )];
+        let lane = "102290129340398\n\nphone_number_quality_update";
+        assert_contents(&quality, Class::Other, &["change\n"], &[lane]);
+        assert_contents(&[], Class::Other, &["body\n"], &["body"]);
     }
 
     #[test]

@@ -43,7 +43,7 @@ struct Event {
     standing: Standing,
 }
 
-/// Where an event stands that holds its lanes.
+/// The standing of an event that holds its lanes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
     UnderWay,
@@ -69,7 +69,7 @@ pub(super) struct Due {
     pub(super) attempts: Attempts,
 }
 
-/// What a look for the next event found.
+/// The result of a look for the next event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found {
     Event(Due),
@@ -419,10 +419,10 @@ impl Lanes {
     }
 }
 
-/// Most rows of the queue that one look goes through, so that a look stays short.
+/// The bound on rows of the queue that a look goes through, so that a look stays short.
 const MAX_STEPS: u32 = 2048;
-/// Most events whose outcome is on its way to the disk: so many may be delivered twice after a crash.
+/// The bound on events whose outcome is on its way to the disk: so many may be delivered twice after a crash.
 const MAX_SETTLING: usize = 256;
-/// Most events that are under way or put off. Where so many lanes fail, the destination is at fault, and
+/// The bound on events that are under way or put off. Where so many lanes fail, the destination is at fault, and
 /// new lanes would fail as well.
 const MAX_HELD: usize = 16 * 1024;

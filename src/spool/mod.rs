@@ -6,15 +6,14 @@
 //! Spool::settle          the outcome of an attempt: done, again, dead letter, or the destination is down
 //! ```
 //!
-//! All changes go through one writer, which commits what waits in one transaction and answers after the
-//! sync. Whatever is read is as it was after the last commit.
+//! Changes go through one writer, which commits the waiting orders in one transaction and answers after
+//! the sync. Readers see the store as it was after the last commit.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 mod clock;
@@ -23,9 +22,11 @@ mod destination;
 mod error;
 mod file;
 mod health;
+mod ids;
 mod items;
 mod lanes;
 mod ledger;
+mod opening;
 mod operate;
 mod query;
 mod record;
@@ -36,12 +37,12 @@ mod tables;
 mod tests;
 
 pub use clock::Clock;
-pub use committer::Alarm;
 pub use destination::{Destination, DestinationConfig};
 pub use error::{Refused, SpoolError, StoreError};
 pub use health::{Change, Trouble, TroubleKind};
 pub use items::{Class, Contents, Item};
 pub use ledger::Accepted;
+pub use opening::Alarm;
 pub use operate::{Numbers, Pending, Replay};
 pub use query::{Filter, Listed, Page, Standing};
 pub use record::{Head, RecordError, Request};
@@ -54,10 +55,10 @@ use committer::Store;
 use destination::{Destinations, Next};
 use file::Medium;
 use health::Probe;
+use ids::{item_ids, lane_ids};
 use ledger::{Place, Prepared, Rules, Step};
 use record::Records;
 use schedule::judge;
-use tables::LaneId;
 
 /// The bounds of a spool.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,7 +94,7 @@ pub struct NewEvent {
     pub id: String,
     /// The request as it arrived.
     pub request: Request,
-    /// What the body is about.
+    /// The contents of the body.
     pub contents: Contents,
 }
 
@@ -411,7 +412,7 @@ impl Drop for Delivery {
     }
 }
 
-/// What became of a delivery.
+/// The result of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settled {
     /// The judgement of the outcome.
@@ -435,46 +436,6 @@ fn describe(outcome: Outcome) -> String {
         Outcome::Interrupted => "connection closed".to_owned(),
         Outcome::TimedOut => "no answer in time".to_owned(),
     }
-}
-
-/// The hashes of an event's items, each with the hash of the item's first user.
-fn item_ids(salt: &[u8; 16], webhook: &str, contents: &Contents) -> Vec<([u8; 16], u64)> {
-    let items = contents.items.iter().map(|item| {
-        let digest = hash(salt, "item", webhook, &item.key);
-        let id = digest.first_chunk().copied().unwrap_or_default();
-        (id, item.users.first().map_or(0, |user| user_id(salt, user)))
-    });
-    items.collect()
-}
-
-/// The hashes of an event's lanes.
-fn lane_ids(salt: &[u8; 16], webhook: &str, contents: &Contents) -> Vec<LaneId> {
-    contents
-        .lanes
-        .iter()
-        .map(|lane| short(hash(salt, "lane", webhook, lane)))
-        .collect()
-}
-
-/// The hash of a user.
-fn user_id(salt: &[u8; 16], user: &str) -> u64 {
-    short(hash(salt, "user", "", user))
-}
-
-fn short(digest: [u8; 32]) -> u64 {
-    digest.first_chunk().copied().map_or(0, u64::from_le_bytes)
-}
-
-fn hash(salt: &[u8; 16], kind: &str, webhook: &str, text: &str) -> [u8; 32] {
-    let hash = Sha256::new()
-        .chain_update(salt)
-        .chain_update(kind)
-        .chain_update([0]);
-    hash.chain_update(webhook)
-        .chain_update([0])
-        .chain_update(text)
-        .finalize()
-        .into()
 }
 
 /// A random number of at least 0 and below 1; one half where there is no randomness.

@@ -1,4 +1,4 @@
-//! What operators and time do to the spool: destinations, replay, erasure, expiry, numbers.
+//! Orders of operators and of time: destinations, replay, erasure, expiry, numbers.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use redb::ReadableTable;
 
+use super::Spool;
 use super::clock::{day, millis};
-use super::committer::Alarm;
 use super::destination::{Destination, DestinationConfig};
 use super::error::{Refused, StoreError};
+use super::ids::{item_ids, lane_ids, user_id};
 use super::items::{Class, Contents};
 use super::ledger::{Place, Step};
+use super::opening::Alarm;
 use super::query::{self, Filter, Listed, Page};
 use super::record::{Head, Request};
 use super::tables::{DESTINATIONS, DestinationId, EventRow, LaneId, QUEUE, Seq, State};
-use super::{Spool, item_ids, lane_ids, user_id};
 
 /// The numbers of the spool.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +27,7 @@ pub struct Numbers {
     pub bytes: u64,
     /// The bytes of the file.
     pub file: u64,
-    /// What is wrong with the store.
+    /// The faults of the store.
     pub alarm: Alarm,
 }
 
@@ -39,7 +40,7 @@ pub struct Pending {
     pub age: Duration,
 }
 
-/// What became of an event that was to be replayed.
+/// The result for an event that was to be replayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Replay {
     /// The event waits at the destination again.

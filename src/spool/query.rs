@@ -1,4 +1,4 @@
-//! What operators ask of the spool: lists, single events, numbers; read a page at a time.
+//! Questions of operators: lists and single events, read a page at a time.
 
 use redb::ReadTransaction;
 
@@ -8,24 +8,24 @@ use super::tables::{
     BODIES, DEAD, DeadRow, DestinationId, EVENTS, EventRow, QUEUE, REPEATS, Row, Seq, State,
 };
 
-/// What a list is about.
+/// The conditions of a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Only events in this state at a destination.
+    /// The state at a destination.
     pub state: Option<State>,
-    /// Only events of this webhook.
+    /// The name of the webhook.
     pub webhook: Option<String>,
-    /// Only events of this destination.
+    /// The destination.
     pub to: Option<DestinationId>,
-    /// Only events that arrived at this time or later, in milliseconds since 1970.
+    /// The time of arrival or a later time, in milliseconds since 1970.
     pub since_ms: Option<u64>,
-    /// Only events that arrived before this time, in milliseconds since 1970.
+    /// The time before which events arrived, in milliseconds since 1970.
     pub until_ms: Option<u64>,
-    /// Only events whose body contains this text.
+    /// The text that the body contains.
     pub text: Option<String>,
-    /// Only events of this person.
+    /// The person: a phone number, or the id of a user.
     pub user: Option<String>,
-    /// Only the event with this id.
+    /// The id of the event.
     pub id: Option<String>,
 }
 
@@ -64,7 +64,7 @@ pub struct Page {
     pub events: Vec<Listed>,
     /// The numbers of events that cannot be read: damaged, or sealed with another key.
     pub unreadable: Vec<Seq>,
-    /// Where the list goes on; `None` at its end.
+    /// The number at which the list goes on; `None` at the end of the list.
     pub next: Option<Seq>,
 }
 
@@ -103,15 +103,13 @@ pub(super) fn page(
 ) -> Result<Page, StoreError> {
     let events = read.open_table(EVENTS)?;
     let mut page = Page::default();
-    let mut looked_at = 0;
-    for found in events.range(from..)? {
+    for (looked_at, found) in events.range(from..)?.enumerate() {
         let (key, value) = found?;
         let seq = key.value();
         if page.events.len() >= most || looked_at >= MAX_LOOKED_AT {
             page.next = Some(seq);
             break;
         }
-        looked_at += 1;
         let Some(row) = EventRow::decode(value.value()) else {
             page.unreadable.push(seq);
             continue;
@@ -245,5 +243,5 @@ fn listed(
     })
 }
 
-/// Most events that one page looks at, so that a page takes milliseconds.
+/// The bound on events that a page looks at, so that a page takes milliseconds.
 const MAX_LOOKED_AT: usize = 4096;

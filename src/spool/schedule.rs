@@ -31,7 +31,7 @@ pub struct Attempts {
     pub interruptions: u32,
 }
 
-/// What follows from an outcome.
+/// The judgement of an outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The destination has the event.
@@ -55,8 +55,7 @@ pub enum Verdict {
 }
 
 /// Judges the outcome of an attempt. `random` is at least 0 and below 1.
-#[must_use]
-pub fn judge(outcome: Outcome, before: Attempts, random: f64) -> Verdict {
+pub(super) fn judge(outcome: Outcome, before: Attempts, random: f64) -> Verdict {
     let attempts = Attempts {
         counted: before.counted.saturating_add(1),
         ..before
@@ -131,8 +130,7 @@ fn backoff(counted: u32, random: f64) -> Duration {
 }
 
 /// Returns the time until the next probe of a destination that is down, with jitter of a quarter.
-#[must_use]
-pub fn probe_after(failed_probes: u32, random: f64) -> Duration {
+pub(super) fn probe_after(failed_probes: u32, random: f64) -> Duration {
     let doubled = MIN_WAIT.saturating_mul(1 << failed_probes.min(10));
     doubled
         .min(MAX_PROBE)
@@ -142,8 +140,7 @@ pub fn probe_after(failed_probes: u32, random: f64) -> Duration {
 
 /// Returns the time until an attempt that was put off before a restart. The wall clock may have jumped
 /// either way meanwhile: the wait is never longer than it was, and never below zero.
-#[must_use]
-pub fn due_in(due_ms: u64, waited: Duration, now_ms: u64) -> Duration {
+pub(super) fn due_in(due_ms: u64, waited: Duration, now_ms: u64) -> Duration {
     Duration::from_millis(due_ms.saturating_sub(now_ms)).min(waited)
 }
 

@@ -71,7 +71,7 @@ pub enum State {
 }
 
 impl State {
-    /// All states.
+    /// The list of states.
     pub const ALL: [Self; 3] = [Self::Waiting, Self::Delivered, Self::Dead];
 
     /// The word for a state.

@@ -13,7 +13,7 @@ pub(in crate::spool) struct Disk(Arc<Mutex<State>>);
 #[derive(Debug, Default)]
 struct State {
     durable: Vec<u8>,
-    /// What the program sees.
+    /// The bytes that the program sees.
     seen: Vec<u8>,
     unsynced: Vec<Change>,
     /// Steps so far: writes, changes of the length, syncs.
@@ -30,7 +30,7 @@ enum Change {
     Length(u64),
 }
 
-/// What goes wrong, and at which step.
+/// A fault, and the step at which the fault happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::spool) struct Fault {
     pub(in crate::spool) at: u64,

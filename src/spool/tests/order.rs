@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::*;
 use crate::spool::{State, Verdict};
 
-/// What each lane's attempts were about, in order; an event that is over may not come again.
+/// The position of the next event of each lane, and the number of events that are over.
 #[derive(Debug, Default)]
 struct Log {
     next: HashMap<String, usize>,

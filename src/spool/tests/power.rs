@@ -11,7 +11,7 @@ use super::disk::{Disk, Fault, FaultKind};
 use super::*;
 use crate::spool::{Accepted, State, Verdict};
 
-/// What was promised before the power went.
+/// The promises of the spool before the power went.
 #[derive(Debug, Default)]
 struct Promised {
     /// Events that were answered.
@@ -20,7 +20,7 @@ struct Promised {
     settled: BTreeSet<String>,
 }
 
-/// What became of the promises.
+/// The promises that a spool kept or broke.
 #[derive(Debug)]
 struct Kept {
     broken: Vec<String>,

@@ -1,4 +1,4 @@
-//! What is stored, for how long, and what operators see and do.
+//! Storing and expiry, and the orders of operators.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -294,6 +294,13 @@ async fn the_events_of_a_person_are_erased_everywhere() {
     assert_eq!(ids(&due(&spool, &to).await), ["c", "b"]);
 }
 
+/// A filter with one condition.
+fn only(set: impl FnOnce(&mut Filter)) -> Filter {
+    let mut filter = Filter::default();
+    set(&mut filter);
+    filter
+}
+
 #[tokio::test]
 async fn lists_are_read_by_state_webhook_destination_time_text_person_and_id() {
     let disk = Disk::default();
@@ -305,85 +312,24 @@ async fn lists_are_read_by_state_webhook_destination_time_text_person_and_id() {
     let delivery = due(&spool, &to).await.remove(0);
     spool.settle(delivery, answered(200)).await.unwrap();
     let future = clock().now().wall_ms + 60_000;
-    let table = [
+    let table: [(Filter, &[&str]); 11] = [
+        (only(|filter| filter.state = Some(State::Waiting)), &["b"]),
+        (only(|filter| filter.state = Some(State::Delivered)), &["a"]),
+        (only(|filter| filter.state = Some(State::Dead)), &[]),
         (
-            Filter {
-                state: Some(State::Waiting),
-                ..Filter::default()
-            },
-            vec!["b"],
+            only(|filter| filter.webhook = Some("acme".to_owned())),
+            &["a", "b"],
         ),
+        (only(|filter| filter.webhook = Some("x".to_owned())), &[]),
+        (only(|filter| filter.to = Some(99)), &[]),
+        (only(|filter| filter.since_ms = Some(future)), &[]),
+        (only(|filter| filter.until_ms = Some(future)), &["a", "b"]),
         (
-            Filter {
-                state: Some(State::Delivered),
-                to: Some(to.id),
-                ..Filter::default()
-            },
-            vec!["a"],
+            only(|filter| filter.text = Some("\"492\"".to_owned())),
+            &["b"],
         ),
-        (
-            Filter {
-                state: Some(State::Dead),
-                ..Filter::default()
-            },
-            vec![],
-        ),
-        (
-            Filter {
-                webhook: Some("acme".to_owned()),
-                ..Filter::default()
-            },
-            vec!["a", "b"],
-        ),
-        (
-            Filter {
-                webhook: Some("x".to_owned()),
-                ..Filter::default()
-            },
-            vec![],
-        ),
-        (
-            Filter {
-                to: Some(99),
-                ..Filter::default()
-            },
-            vec![],
-        ),
-        (
-            Filter {
-                since_ms: Some(future),
-                ..Filter::default()
-            },
-            vec![],
-        ),
-        (
-            Filter {
-                until_ms: Some(future),
-                ..Filter::default()
-            },
-            vec!["a", "b"],
-        ),
-        (
-            Filter {
-                text: Some("\"492\"".to_owned()),
-                ..Filter::default()
-            },
-            vec!["b"],
-        ),
-        (
-            Filter {
-                user: Some("491".to_owned()),
-                ..Filter::default()
-            },
-            vec!["a"],
-        ),
-        (
-            Filter {
-                id: Some("b".to_owned()),
-                ..Filter::default()
-            },
-            vec!["b"],
-        ),
+        (only(|filter| filter.user = Some("491".to_owned())), &["a"]),
+        (only(|filter| filter.id = Some("b".to_owned())), &["b"]),
     ];
     for (filter, expected) in table {
         let found = matching(&spool, &filter);
@@ -435,7 +381,7 @@ async fn the_file_is_its_owners_alone_and_one_process_has_it() {
     );
     drop(spool);
     std::fs::write(config.dir.join("spool.redb"), [0xA5; 100_000]).unwrap();
-    let spool = Spool::open(config.clone(), None, clock()).unwrap();
+    let spool = Spool::open(config, None, clock()).unwrap();
     let aside = spool.numbers().alarm.set_aside.unwrap();
     assert!(aside.exists());
     drop(spool);

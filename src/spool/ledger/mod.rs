@@ -1,14 +1,16 @@
-//! One write transaction: every change of the store is a step here, and all steps count or none.
+//! A write transaction: every change of the store is a step here, and either all steps count or no step.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use redb::{ReadableTable, Table, WriteTransaction};
 
-use super::error::{Refused, StoreError};
-use super::items::Class;
-use super::schedule::Attempts;
-use super::tables::{
+mod removal;
+
+use crate::spool::error::{Refused, StoreError};
+use crate::spool::items::Class;
+use crate::spool::schedule::Attempts;
+use crate::spool::tables::{
     BODIES, BYTES, COUNTS, DEAD, DESTINATIONS, DONE, DeadRow, DestinationId, EVENTS, EventRow,
     Known, LANES, LaneId, META, QUEUE, REPEATS, Row, Seq, State, known_name,
 };
@@ -37,7 +39,7 @@ pub(super) struct Prepared {
     pub(super) received_ms: u64,
 }
 
-/// What became of an event.
+/// The result for an event that was answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Accepted {
     /// The event is stored.
@@ -47,7 +49,7 @@ pub enum Accepted {
         /// The positions of the items that were known before.
         known: Vec<u32>,
     },
-    /// All items of the event were known: the event is not stored again.
+    /// The event is not stored again: every item was known.
     Known,
 }
 
@@ -261,114 +263,6 @@ impl<'t> Ledger<'t> {
         Ok(true)
     }
 
-    /// Erases an event at every destination; with `items` the event's items are forgotten as well.
-    pub(super) fn erase(
-        &mut self,
-        seq: Seq,
-        class: Class,
-        items: &[[u8; 16]],
-    ) -> Result<bool, StoreError> {
-        let Some(row) = self.event(seq)? else {
-            return Ok(false);
-        };
-        for (destination, state) in &row.states {
-            self.add(*destination, *state, -1);
-            self.dequeue(Place {
-                destination: *destination,
-                class,
-                seq,
-            })?;
-            self.dead.remove((*destination, seq))?;
-        }
-        for (_, table) in &mut self.known {
-            for item in items {
-                table.remove(item)?;
-            }
-        }
-        self.events.remove(seq)?;
-        self.bodies.remove(seq)?;
-        self.repeats.remove(seq)?;
-        self.counts.bytes = self.counts.bytes.saturating_sub(row.size);
-        Ok(true)
-    }
-
-    /// Forgets the items of a user; returns how many there were.
-    pub(super) fn forget_user(&mut self, user: u64) -> Result<u64, StoreError> {
-        let mut count = 0;
-        for (_, table) in &mut self.known {
-            table.retain(|_, of| {
-                count += u64::from(of == user);
-                of != user
-            })?;
-        }
-        Ok(count)
-    }
-
-    /// Removes delivered events older than `before_ms`, at most `most`; returns how many rows it went through.
-    pub(super) fn expire_done(&mut self, before_ms: u64, most: usize) -> Result<usize, StoreError> {
-        let mut old = Vec::new();
-        for found in self.done.range(..(before_ms, 0))?.take(most) {
-            let (key, _) = found?;
-            old.push(key.value());
-        }
-        for key in &old {
-            self.done.remove(*key)?;
-            // A replayed event has a later row, or waits.
-            if self.event(key.1)?.is_some_and(|row| row.is_done()) {
-                self.erase(key.1, Class::Other, &[])?;
-            }
-        }
-        Ok(old.len())
-    }
-
-    /// Removes dead letters of a destination from before `before_ms`, at most `most`; returns how many.
-    pub(super) fn expire_dead(
-        &mut self,
-        destination: DestinationId,
-        before_ms: u64,
-        most: usize,
-    ) -> Result<usize, StoreError> {
-        let mut old = Vec::new();
-        for found in self
-            .dead
-            .range((destination, 0)..=(destination, Seq::MAX))?
-            .take(most)
-        {
-            let (key, row) = found?;
-            if DeadRow::decode(row.value()).is_none_or(|row| row.at_ms < before_ms) {
-                old.push(key.value());
-            }
-        }
-        for key in &old {
-            self.dead.remove(*key)?;
-            let Some(mut row) = self.event(key.1)? else {
-                continue;
-            };
-            self.add(destination, State::Dead, -1);
-            row.states.retain(|(id, _)| *id != destination);
-            self.events.insert(key.1, row.encode().as_slice())?;
-            if row.is_done() {
-                self.done.insert((before_ms, key.1), ())?;
-            }
-        }
-        Ok(old.len())
-    }
-
-    /// Drops the tables of known items of the days before `first`.
-    pub(super) fn drop_days(&mut self, first: u64) -> Result<(), StoreError> {
-        let (old, kept) = std::mem::take(&mut self.known)
-            .into_iter()
-            .partition(|(day, _)| *day < first);
-        self.known = kept;
-        for (day, table) in old {
-            drop(table);
-            self.transaction
-                .delete_table(Known::new(&known_name(day)))?;
-            self.counts.days.remove(&day);
-        }
-        Ok(())
-    }
-
     /// The states and the head of an event.
     pub(super) fn event(&self, seq: Seq) -> Result<Option<EventRow>, StoreError> {
         let row = self.events.get(seq)?;
@@ -556,11 +450,11 @@ fn positions(known: &[u32]) -> String {
     texts.collect::<Vec<_>>().join(",")
 }
 
-/// What the store adds for each event, measured.
+/// The allowance for each event, in bytes, for what the store adds.
 const EVENT_SIZE: usize = 128;
-/// What the store adds for each item.
+/// The allowance for each item, in bytes.
 const ITEM_SIZE: usize = 60;
-/// What the store adds for each lane at each destination.
+/// The allowance for each lane at each destination, in bytes.
 const LANE_SIZE: usize = 60;
 
 #[cfg(test)]

@@ -1,0 +1,122 @@
+//! The steps by which events and items go: erasure, and the end of their time.
+
+use redb::ReadableTable;
+
+use super::{Ledger, Place};
+use crate::spool::error::StoreError;
+use crate::spool::items::Class;
+use crate::spool::tables::{DeadRow, DestinationId, Known, Seq, State, known_name};
+
+impl Ledger<'_> {
+    /// Erases an event at every destination; with `items` the event's items are forgotten as well.
+    pub(in crate::spool) fn erase(
+        &mut self,
+        seq: Seq,
+        class: Class,
+        items: &[[u8; 16]],
+    ) -> Result<bool, StoreError> {
+        let Some(row) = self.event(seq)? else {
+            return Ok(false);
+        };
+        for (destination, state) in &row.states {
+            self.add(*destination, *state, -1);
+            self.dequeue(Place {
+                destination: *destination,
+                class,
+                seq,
+            })?;
+            self.dead.remove((*destination, seq))?;
+        }
+        for (_, table) in &mut self.known {
+            for item in items {
+                table.remove(item)?;
+            }
+        }
+        self.events.remove(seq)?;
+        self.bodies.remove(seq)?;
+        self.repeats.remove(seq)?;
+        self.counts.bytes = self.counts.bytes.saturating_sub(row.size);
+        Ok(true)
+    }
+
+    /// Forgets the items of a user; returns how many there were.
+    pub(in crate::spool) fn forget_user(&mut self, user: u64) -> Result<u64, StoreError> {
+        let mut count = 0;
+        for (_, table) in &mut self.known {
+            table.retain(|_, of| {
+                count += u64::from(of == user);
+                of != user
+            })?;
+        }
+        Ok(count)
+    }
+
+    /// Removes delivered events older than `before_ms`, at most `most`; returns how many rows it went through.
+    pub(in crate::spool) fn expire_done(
+        &mut self,
+        before_ms: u64,
+        most: usize,
+    ) -> Result<usize, StoreError> {
+        let mut old = Vec::new();
+        for found in self.done.range(..(before_ms, 0))?.take(most) {
+            let (key, _) = found?;
+            old.push(key.value());
+        }
+        for key in &old {
+            self.done.remove(*key)?;
+            // A replayed event has a later row, or waits.
+            if self.event(key.1)?.is_some_and(|row| row.is_done()) {
+                self.erase(key.1, Class::Other, &[])?;
+            }
+        }
+        Ok(old.len())
+    }
+
+    /// Removes dead letters of a destination from before `before_ms`, at most `most`; returns how many.
+    pub(in crate::spool) fn expire_dead(
+        &mut self,
+        destination: DestinationId,
+        before_ms: u64,
+        most: usize,
+    ) -> Result<usize, StoreError> {
+        let mut old = Vec::new();
+        for found in self
+            .dead
+            .range((destination, 0)..=(destination, Seq::MAX))?
+            .take(most)
+        {
+            let (key, row) = found?;
+            if DeadRow::decode(row.value()).is_none_or(|row| row.at_ms < before_ms) {
+                old.push(key.value());
+            }
+        }
+        for key in &old {
+            self.dead.remove(*key)?;
+            let Some(mut row) = self.event(key.1)? else {
+                continue;
+            };
+            self.add(destination, State::Dead, -1);
+            row.states.retain(|(id, _)| *id != destination);
+            self.events.insert(key.1, row.encode().as_slice())?;
+            if row.is_done() {
+                self.done.insert((before_ms, key.1), ())?;
+            }
+        }
+        Ok(old.len())
+    }
+
+    /// Drops the tables of known items of the days before `first`.
+    pub(in crate::spool) fn drop_days(&mut self, first: u64) -> Result<(), StoreError> {
+        let (old, kept) = std::mem::take(&mut self.known)
+            .into_iter()
+            .partition(|(day, _)| *day < first);
+        self.known = kept;
+        for (day, table) in old {
+            drop(table);
+            self.transaction
+                .delete_table(Known::new(&known_name(day)))?;
+            self.counts.days.remove(&day);
+        }
+        Ok(())
+    }
+}
