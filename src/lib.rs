@@ -46,6 +46,11 @@
 //! | challenge | the handshake by which a provider checks the owner of a webhook |
 //! | delivery | handing an event to the application |
 //! | destination | the receiver of the events of a webhook: an application, or a message server |
+//! | spool | the store on disk in which events wait until every destination has them |
+//! | item | the smallest thing that a provider repeats: a message, a status; known for 8 days |
+//! | lane | the events of a conversation (sender and user) at a destination, delivered in order and one at a time |
+//! | dead letter | an event that a destination will not get: refused three times, too old, or damaged |
+//! | probe | the single event that goes out to a destination in trouble |
 //! | generation | a valid configuration with secrets. A request runs on one generation from start to end |
 //! | load, draft, publish | building a generation aside; the generation while it is built; putting the generation in use |
 //! | budget | a bound on memory or time that many requests share |
@@ -126,7 +131,7 @@
 //! | commands | [`cli`]. The emulators of Meta's Cloud API and of other providers are the crate [`keyside_sandbox`] in `crates/sandbox/`, which knows nothing of this crate; only `cli` uses them |
 //! | the process | [`app`]; [`admin`], [`rotation`]; [`reload`] |
 //! | requests, events, questions to providers | [`outbound`], [`inbound`], [`listener`]; [`health`] |
-//! | services of the floor above | [`limit`], [`credential`], [`upstream`], [`tls`], [`ca`], [`sends`], [`shared`], [`scan`], [`state`] |
+//! | services of the floor above | [`limit`], [`credential`], [`upstream`], [`tls`], [`ca`], [`sends`], [`shared`], [`spool`], [`scan`], [`state`] |
 //! | the configuration, checked | [`config`], [`provider`] |
 //! | the ground | [`audit`], [`document`], [`headers`], [`json`], [`log`], [`media_type`], [`memory`], [`multipart`], [`query`], [`refusal_form`], [`response`], [`secret`], [`spelling`], [`units`], [`watchdog`], [`workers`] |
 //!

@@ -410,8 +410,7 @@ impl<'t> Ledger<'t> {
         self.add(destination, before, -1);
         self.add(destination, state, 1);
         if row.is_done() && self.rules.keep.is_zero() {
-            self.erase(seq, Class::Other, &[])?;
-            return Ok(());
+            return self.remove(seq, &row);
         }
         if row.is_done() {
             self.done.insert((now_ms, seq), ())?;

@@ -5,7 +5,7 @@ use redb::ReadableTable;
 use super::{Ledger, Place};
 use crate::spool::error::StoreError;
 use crate::spool::items::Class;
-use crate::spool::tables::{DeadRow, DestinationId, Known, Seq, State, known_name};
+use crate::spool::tables::{DeadRow, DestinationId, EventRow, Known, Seq, State, known_name};
 
 impl Ledger<'_> {
     /// Erases an event at every destination; with `items` the event's items are forgotten as well.
@@ -18,8 +18,7 @@ impl Ledger<'_> {
         let Some(row) = self.event(seq)? else {
             return Ok(false);
         };
-        for (destination, state) in &row.states {
-            self.add(*destination, *state, -1);
+        for (destination, _) in &row.states {
             self.dequeue(Place {
                 destination: *destination,
                 class,
@@ -32,11 +31,20 @@ impl Ledger<'_> {
                 table.remove(item)?;
             }
         }
+        self.remove(seq, &row)?;
+        Ok(true)
+    }
+
+    /// Removes an event that stands in no queue.
+    pub(super) fn remove(&mut self, seq: Seq, row: &EventRow) -> Result<(), StoreError> {
+        for (destination, state) in &row.states {
+            self.add(*destination, *state, -1);
+        }
         self.events.remove(seq)?;
         self.bodies.remove(seq)?;
         self.repeats.remove(seq)?;
         self.counts.bytes = self.counts.bytes.saturating_sub(row.size);
-        Ok(true)
+        Ok(())
     }
 
     /// Forgets the items of a user; returns how many there were.
@@ -65,8 +73,8 @@ impl Ledger<'_> {
         for key in &old {
             self.done.remove(*key)?;
             // A replayed event has a later row, or waits.
-            if self.event(key.1)?.is_some_and(|row| row.is_done()) {
-                self.erase(key.1, Class::Other, &[])?;
+            if let Some(row) = self.event(key.1)?.filter(EventRow::is_done) {
+                self.remove(key.1, &row)?;
             }
         }
         Ok(old.len())

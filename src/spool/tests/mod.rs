@@ -8,7 +8,7 @@ mod stored;
 
 pub(super) use disk::Disk;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -144,6 +144,18 @@ fn matching(spool: &Spool, filter: &Filter) -> Vec<Listed> {
         from = page.next;
     }
     events
+}
+
+/// Asserts that the kept counts are those of the events.
+#[track_caller]
+fn assert_counted(spool: &Spool) {
+    let mut counted = BTreeMap::new();
+    for at in all(spool).iter().flat_map(|event| &event.at) {
+        *counted.entry((at.to, at.state)).or_insert(0) += 1;
+    }
+    let mut kept = spool.numbers().events;
+    kept.retain(|_, count| *count > 0);
+    assert_eq!(kept, counted);
 }
 
 /// The deliveries that may go out now.

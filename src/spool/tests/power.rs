@@ -125,6 +125,7 @@ async fn check(disk: &Disk, promised: &Promised) -> Vec<String> {
         "a power cut damages nothing"
     );
     let to = to_app(&spool).await;
+    assert_counted(&spool);
     let mut broken: Vec<String> = Vec::new();
     let stored = all(&spool);
     let ids: BTreeSet<_> = stored.iter().map(|event| event.head.id.clone()).collect();

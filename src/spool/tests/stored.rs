@@ -125,7 +125,7 @@ async fn a_full_spool_takes_no_event_and_takes_them_again_when_events_are_gone()
     let mut number = 0;
     let refused = loop {
         let id = number.to_string();
-        match spool.accept(event(&id, &[message(&id, "1")])).await {
+        match spool.accept(event(&id, &[message(&id, &id)])).await {
             Ok(_) => number += 1,
             Err(refused) => break refused,
         }
@@ -135,9 +135,11 @@ async fn a_full_spool_takes_no_event_and_takes_them_again_when_events_are_gone()
     for delivery in due(&spool, &to).await {
         spool.settle(delivery, answered(200)).await.unwrap();
     }
+    assert_counted(&spool);
+    assert_eq!(spool.numbers().bytes, 0);
     let id = number.to_string();
     spool
-        .accept(event(&id, &[message(&id, "1")]))
+        .accept(event(&id, &[message(&id, &id)]))
         .await
         .unwrap();
 }
@@ -278,6 +280,7 @@ async fn the_events_of_a_person_are_erased_everywhere() {
     spool.settle(first, answered(200)).await.unwrap();
     let (events, _) = spool.erase_user("491").await.unwrap();
     assert_eq!(events, 3);
+    assert_counted(&spool);
     let left = all(&spool);
     assert_eq!(
         left.iter()
