@@ -1,4 +1,27 @@
 //! The memory budget for all bodies that are held: of requests, of events and of answers.
+//!
+//! # The memory of the process
+//!
+//! Everything that peers can make grow has a bound, and the sum of all bounds, reached at once, is below 96 MiB, three
+//! quarters of the limit that `deploy/kubernetes.yaml` sets:
+//!
+//! | for | MiB | bound |
+//! |---|---|---|
+//! | the program, with a configuration of usual size | 10 | |
+//! | 1,024 connections of applications at work: 31 KiB | 31 | `[outbound] max_connections` |
+//! | 512 connections of providers at work: 31 KiB | 16 | `app::descriptors::MAX_INBOUND` |
+//! | 64 connections of operators, and 2 large answers to them | 4 | `app::descriptors::MAX_ADMIN`, `Admin::unread` |
+//! | large events and heads; small events beyond their own room | 6 | `[inbound] max_in_flight` |
+//! | large requests, heads and answers, streams on the way; small sends beyond their own room | 12 | [`ROOM_FOR_SENDS`] |
+//! | small bodies of events and of sends | 4 | [`ROOM_FOR_SMALL`], twice |
+//! | copies of bodies that are worked on: an answer of 8 MiB, an event of 4 MiB | 12 | `workers::TURNS`, `Inbound::turn` |
+//! | together | 95 | |
+//!
+//! A connection at work has hyper's state and two buffers (23 KiB), the task of the request, and the connection on the far
+//! side; measured with 1,000 requests that wait for an answer. An idle connection has 5 KiB.
+//!
+//! Answers kept under an `Idempotency-Key` take up to 16 MiB more (`sends::local::MAX_BYTES`), and TLS on a listener some 10 KiB
+//! for each connection. The kernel's buffers of the sockets need the rest of the limit.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,18 +29,28 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use tokio::sync::{Mutex, Notify};
 
-/// The memory that bodies take now, over all requests and events, and the bounds.
+/// The memory that bodies take now, and the bounds.
 ///
 /// The numbers are capacities of buffers and not lengths of bodies: the process needs the capacity.
+///
+/// Small reservations have room of their own for each kind of holder, and beyond it take from the room for large
+/// ones. So neither large bodies nor small events can stop small sends, nor the other way round.
 #[derive(Debug)]
 pub struct MemoryBudget {
-    all: AtomicU64,
-    events: AtomicU64,
+    events: Taken,
+    sends: Taken,
     max_events: AtomicU64,
     /// The turn of the answers that wait for room: the first of them holds the lock.
     turn: Mutex<()>,
     /// The sign that a reservation was given back.
     freed: Notify,
+}
+
+/// The bytes that the reservations of one kind of holder take.
+#[derive(Debug, Default)]
+struct Taken {
+    large: AtomicU64,
+    small: AtomicU64,
 }
 
 /// A part of a [`MemoryBudget`], given back when dropped.
@@ -48,8 +81,8 @@ impl MemoryBudget {
     #[must_use]
     pub fn new(max_events: u64) -> Self {
         Self {
-            all: AtomicU64::new(0),
-            events: AtomicU64::new(0),
+            events: Taken::default(),
+            sends: Taken::default(),
             max_events: AtomicU64::new(max_events),
             turn: Mutex::default(),
             freed: Notify::new(),
@@ -99,20 +132,85 @@ impl MemoryBudget {
     #[must_use]
     pub fn take(self: &Arc<Self>, length: usize) -> Reservation {
         let mut reservation = self.reserve(Holder::Send);
-        reservation.add(length as u64);
+        reservation.change_to(length as u64);
         reservation
     }
 
-    /// Returns true if `more` bytes fit for a body that then has `whole` bytes.
-    fn has_room(&self, holder: Holder, whole: u64, more: u64) -> bool {
+    /// Returns true if a reservation of `before` bytes may grow to `bytes`, and the room for large ones then has `left`.
+    fn has_room(&self, holder: Holder, before: u64, bytes: u64, left: u64) -> bool {
         let max_events = self.max_events.load(Ordering::Relaxed);
-        let max = max_events.saturating_add(ROOM_FOR_SENDS);
-        let all = self.all.load(Ordering::Relaxed).saturating_add(more);
-        if whole <= SMALL as u64 {
-            return all <= max.saturating_add(ROOM_FOR_SMALL);
+        let mut events = self.events.sizes();
+        let mut sends = self.sends.sizes();
+        let own = match holder {
+            Holder::Event => &mut events,
+            Holder::Send => &mut sends,
+        };
+        own.change(before, bytes);
+        if is_small(bytes) && own.small <= ROOM_FOR_SMALL {
+            return true;
         }
-        let events = self.events.load(Ordering::Relaxed).saturating_add(more);
-        all <= max && (holder == Holder::Send || events <= max_events)
+        let all = events.shared() + sends.shared();
+        let is_within_share = holder == Holder::Send || events.shared() <= max_events;
+        is_within_share && all + left <= max_events.saturating_add(ROOM_FOR_SENDS)
+    }
+
+    fn taken(&self, holder: Holder) -> &Taken {
+        match holder {
+            Holder::Event => &self.events,
+            Holder::Send => &self.sends,
+        }
+    }
+}
+
+impl Taken {
+    fn sizes(&self) -> Sizes {
+        Sizes {
+            large: self.large.load(Ordering::Relaxed),
+            small: self.small.load(Ordering::Relaxed),
+        }
+    }
+
+    fn of_size(&self, bytes: u64) -> &AtomicU64 {
+        if is_small(bytes) {
+            &self.small
+        } else {
+            &self.large
+        }
+    }
+}
+
+/// The bytes of one kind of holder, as [`Taken`] has them at one moment.
+#[derive(Clone, Copy, Debug)]
+struct Sizes {
+    large: u64,
+    small: u64,
+}
+
+impl Sizes {
+    /// Changes one reservation.
+    fn change(&mut self, before: u64, bytes: u64) {
+        for (size, is_added) in [(before, false), (bytes, true)] {
+            let sum = if is_small(size) {
+                &mut self.small
+            } else {
+                &mut self.large
+            };
+            *sum = if is_added {
+                sum.saturating_add(size)
+            } else {
+                sum.saturating_sub(size)
+            };
+        }
+    }
+
+    /// The bytes of small reservations beyond the room of their own.
+    fn overflow(self) -> u64 {
+        self.small.saturating_sub(ROOM_FOR_SMALL)
+    }
+
+    /// The bytes that take from the room for large reservations.
+    fn shared(self) -> u64 {
+        self.large.saturating_add(self.overflow())
     }
 }
 
@@ -121,20 +219,30 @@ impl Reservation {
     /// changes nothing, if there is no room.
     #[must_use]
     pub fn grow_to(&mut self, bytes: u64) -> bool {
-        let more = bytes.saturating_sub(self.bytes);
+        if bytes <= self.bytes {
+            return true;
+        }
+        // Small reservations leave room for an answer of the largest size, which they may be waiting for.
+        let left = if is_small(bytes) { LARGEST_ANSWER } else { 0 };
+        self.grow_leaving(bytes, left)
+    }
+
+    /// Enlarges the reservation to `bytes`, as [`Self::grow_to`], if the room for large ones then has `left` bytes.
+    #[must_use]
+    pub fn grow_leaving(&mut self, bytes: u64, left: u64) -> bool {
         // A single thread reserves, so no other reservation comes between the question and the answer.
-        let has_room = more == 0 || self.budget.has_room(self.holder, bytes, more);
+        let has_room = self.budget.has_room(self.holder, self.bytes, bytes, left);
         if has_room {
-            self.add(more);
+            self.change_to(bytes);
         }
         has_room
     }
 
     /// Gives back what exceeds `bytes`.
     pub fn shrink_to(&mut self, bytes: u64) {
-        let less = self.bytes.saturating_sub(bytes);
-        if less > 0 {
-            self.give_back(less);
+        if bytes < self.bytes {
+            self.change_to(bytes);
+            self.budget.freed.notify_one();
         }
     }
 
@@ -147,29 +255,17 @@ impl Reservation {
         })
     }
 
-    fn add(&mut self, more: u64) {
-        self.bytes += more;
-        self.budget.all.fetch_add(more, Ordering::Relaxed);
-        if self.holder == Holder::Event {
-            self.budget.events.fetch_add(more, Ordering::Relaxed);
-        }
-    }
-
-    fn give_back(&mut self, less: u64) {
-        self.bytes -= less;
-        self.budget.all.fetch_sub(less, Ordering::Relaxed);
-        if self.holder == Holder::Event {
-            self.budget.events.fetch_sub(less, Ordering::Relaxed);
-        }
-        self.budget.freed.notify_one();
+    fn change_to(&mut self, bytes: u64) {
+        let taken = self.budget.taken(self.holder);
+        taken.of_size(bytes).fetch_add(bytes, Ordering::Relaxed);
+        let before = std::mem::replace(&mut self.bytes, bytes);
+        taken.of_size(before).fetch_sub(before, Ordering::Relaxed);
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        if self.bytes > 0 {
-            self.give_back(self.bytes);
-        }
+        self.shrink_to(0);
     }
 }
 
@@ -179,13 +275,19 @@ impl AsRef<[u8]> for HeldBytes {
     }
 }
 
+fn is_small(bytes: u64) -> bool {
+    bytes <= SMALL as u64
+}
+
 /// The largest small body, in bytes. Nearly all messages and events are small, and go on while large
 /// bodies have used up the budget.
 pub const SMALL: usize = 16 * 1024;
-/// The bytes that events leave for bodies of requests and of answers: two answers of the largest size.
-pub const ROOM_FOR_SENDS: u64 = 16 << 20;
-/// The bytes that large bodies leave for small bodies: 512 of the largest size.
-const ROOM_FOR_SMALL: u64 = 8 << 20;
+/// The largest answer that is read whole, in bytes.
+pub const LARGEST_ANSWER: u64 = 8 << 20;
+/// The bytes that events leave for sends: an answer of the largest size, and others.
+pub const ROOM_FOR_SENDS: u64 = 12 << 20;
+/// The bytes that small bodies of events have of their own, and those of sends as well: a thousand of 2 KiB.
+const ROOM_FOR_SMALL: u64 = 2 << 20;
 
 #[cfg(test)]
 mod tests {
@@ -202,35 +304,72 @@ mod tests {
         reservation.grow_to(bytes).then_some(reservation)
     }
 
+    /// As many reservations of `bytes` as there is room for.
+    fn fill(budget: &Arc<MemoryBudget>, holder: Holder, bytes: u64) -> Vec<Reservation> {
+        std::iter::from_fn(|| held(budget, holder, bytes)).collect()
+    }
+
+    fn all(budget: &MemoryBudget) -> u64 {
+        let (events, sends) = (budget.events.sizes(), budget.sends.sizes());
+        events.large + events.small + sends.large + sends.small
+    }
+
     #[test]
     fn a_dropped_reservation_gives_its_bytes_back() {
         let budget = Arc::new(MemoryBudget::new(4 * MIB));
         let mut reservations: Vec<_> = (0..4).map(|_| budget.reserve(Holder::Event)).collect();
         for reservation in &mut reservations {
-            assert!(reservation.grow_to(MIB / 2));
+            assert!(reservation.grow_to(1000));
             assert!(reservation.grow_to(MIB));
             assert!(reservation.grow_to(1), "a smaller number changes nothing");
         }
         assert!(held(&budget, Holder::Event, MIB).is_none());
+        reservations[0].shrink_to(1000);
+        assert_eq!(all(&budget), 3 * MIB + 1000);
         drop(reservations);
         assert!(held(&budget, Holder::Event, 4 * MIB).is_some());
-        assert_eq!(budget.all.load(Ordering::Relaxed), 0);
-        assert_eq!(budget.events.load(Ordering::Relaxed), 0);
+        assert_eq!(all(&budget), 0);
     }
 
     #[test]
-    fn events_leave_room_for_sends_and_large_bodies_leave_room_for_small_ones() {
-        let budget = Arc::new(MemoryBudget::new(4 * MIB));
-        let _events = held(&budget, Holder::Event, 4 * MIB).unwrap();
-        assert!(held(&budget, Holder::Event, MIB).is_none());
-        assert!(held(&budget, Holder::Event, SMALL as u64).is_some());
-        let _sends = held(&budget, Holder::Send, ROOM_FOR_SENDS).unwrap();
-        assert!(held(&budget, Holder::Send, MIB).is_none());
-        let small = || held(&budget, Holder::Send, SMALL as u64);
-        let all_small: Vec<_> = std::iter::from_fn(small).collect();
-        assert_eq!(all_small.len() as u64, ROOM_FOR_SMALL / SMALL as u64);
-        budget.set_max_events(8 * MIB);
-        assert!(small().is_some(), "a reload makes more room");
+    fn neither_events_nor_sends_nor_large_bodies_take_all_room() {
+        const EVENTS: u64 = 6 * MIB;
+        const PIECE: u64 = 12 * 1024;
+        let (event, send) = (Holder::Event, Holder::Send);
+        for order in [
+            [(event, MIB), (event, PIECE), (send, MIB), (send, PIECE)],
+            [(send, PIECE), (send, MIB), (event, PIECE), (event, MIB)],
+            [(send, MIB), (send, PIECE), (event, MIB), (event, PIECE)],
+            [(event, PIECE), (send, PIECE), (event, MIB), (send, MIB)],
+        ] {
+            let budget = Arc::new(MemoryBudget::new(EVENTS));
+            let mut taken = [0; 4];
+            let mut reservations = Vec::new();
+            for (place, (holder, bytes)) in order.into_iter().enumerate() {
+                let filled = fill(&budget, holder, bytes);
+                taken[place] = filled.len() as u64 * bytes;
+                reservations.extend(filled);
+                if bytes == PIECE {
+                    let least = ROOM_FOR_SMALL - PIECE;
+                    assert!(taken[place] >= least, "{holder:?}: {taken:?}");
+                }
+            }
+            assert!(
+                all(&budget) <= EVENTS + ROOM_FOR_SENDS + 2 * ROOM_FOR_SMALL,
+                "{order:?}: {taken:?}"
+            );
+        }
+        // Events of any size leave room for large sends, and small sends leave room for an answer of 8 MiB.
+        let budget = Arc::new(MemoryBudget::new(EVENTS));
+        let _events = [fill(&budget, event, MIB), fill(&budget, event, PIECE)];
+        assert!(held(&budget, send, ROOM_FOR_SENDS).is_some());
+        let _sends = fill(&budget, send, PIECE);
+        assert!(held(&budget, send, 8 * MIB).is_some());
+        budget.set_max_events(EVENTS + MIB);
+        assert!(
+            held(&budget, event, MIB).is_some(),
+            "a reload makes more room"
+        );
     }
 
     #[test]
@@ -239,9 +378,9 @@ mod tests {
         let bytes = budget.count(Bytes::from(vec![b'x'; SMALL + 1]));
         let copy = bytes.slice(1..2);
         drop(bytes);
-        assert_eq!(budget.all.load(Ordering::Relaxed), SMALL as u64 + 1);
+        assert_eq!(all(&budget), SMALL as u64 + 1);
         drop(copy);
-        assert_eq!(budget.all.load(Ordering::Relaxed), 0);
+        assert_eq!(all(&budget), 0);
     }
 
     #[tokio::test(start_paused = true)]
@@ -271,6 +410,6 @@ mod tests {
                 .unwrap();
         }
         assert_eq!(*order.lock(), [0, 1, 2]);
-        assert_eq!(budget.all.load(Ordering::Relaxed), 0);
+        assert_eq!(all(&budget), 0);
     }
 }

@@ -6,8 +6,8 @@ use std::panic::resume_unwind;
 use tokio::sync::Semaphore;
 
 /// Does work that takes time in proportion to `length` bytes. Short work is done at once, since a change of threads
-/// costs more. Long work waits for its turn and runs on another thread. Work whose caller has given up goes on to its
-/// end, and its result is dropped.
+/// costs more. Long work waits for its turn and runs on another thread; of very long work, nothing else runs beside it.
+/// Work whose caller has given up goes on to its end, and its result is dropped.
 ///
 /// # Panics
 /// If the work panics.
@@ -19,7 +19,8 @@ pub async fn work_on<T: Send + 'static>(
         return work();
     }
     // Never closed.
-    let turn = TURNS.acquire().await.ok();
+    let turns = if length > VERY_LONG { 2 } else { 1 };
+    let turn = TURNS.acquire_many(turns).await.ok();
     let done = tokio::task::spawn_blocking(move || {
         let result = work();
         drop(turn);
@@ -35,8 +36,10 @@ pub async fn work_on<T: Send + 'static>(
 
 /// The longest body, in bytes, that is worked on at once. Parsing and looking through 64 KiB takes some 100 µs.
 const SHORT: usize = 64 * 1024;
+/// The longest body, in bytes, that is worked on beside another one.
+const VERY_LONG: usize = 1 << 20;
 /// Bodies that are worked on at a time: a machine for sidecars seldom has more than two processors, and each copy of
-/// a body needs memory.
+/// a body needs memory, 8 MiB at most.
 static TURNS: Semaphore = Semaphore::const_new(2);
 
 #[cfg(test)]
@@ -54,7 +57,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn at_most_two_bodies_are_worked_on_at_a_time() {
+    async fn at_most_two_bodies_or_one_very_long_body_are_worked_on_at_a_time() {
         use std::sync::atomic::{AtomicUsize, Ordering};
         static UNDER_WAY: AtomicUsize = AtomicUsize::new(0);
         let work = || {
@@ -63,11 +66,13 @@ mod tests {
             UNDER_WAY.fetch_sub(1, Ordering::SeqCst);
             under_way
         };
-        let all: Vec<_> = (0..10)
-            .map(|_| tokio::spawn(work_on(SHORT + 1, work)))
-            .collect();
-        for one in all {
-            assert!(one.await.unwrap() <= 2);
+        for (length, most) in [(SHORT + 1, 2), (VERY_LONG + 1, 1)] {
+            let all: Vec<_> = (0..10)
+                .map(|_| tokio::spawn(work_on(length, work)))
+                .collect();
+            for one in all {
+                assert!(one.await.unwrap() <= most, "{length}");
+            }
         }
     }
 

@@ -379,12 +379,74 @@ fn with_every_connection_at_work_a_newcomer_gets_503_and_nothing_of_it_goes_out(
     assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
 }
 
+/// A request for a message with a head of `length` bytes.
+fn with_long_head(length: usize) -> Vec<u8> {
+    let plain = String::from_utf8(post(MESSAGES, "{}")).unwrap();
+    let line = format!("X-Long: {}\r\n", "x".repeat(length));
+    plain
+        .replacen("\r\n", &format!("\r\n{line}"), 1)
+        .into_bytes()
+}
+
+#[test]
+fn an_idle_connection_gives_its_buffers_up_and_serves_the_next_request() {
+    let upstream = Upstream::ok();
+    let keyside = Keyside::start(&upstream);
+    let mut client = keyside.connect();
+    let begun = post(MESSAGES, "{}");
+    for pause in [0, 10, 1100, 0, 2500] {
+        thread::sleep(Duration::from_millis(pause));
+        let whole = [with_long_head(30_000), begun.clone()].concat();
+        assert_eq!(client.ask(&whole).unwrap().status, 200, "{pause}");
+        assert_eq!(client.answer().unwrap().status, 200, "{pause}");
+        // The beginning of the next request waits where its end comes after the buffers are gone.
+        let (first, second) = begun.split_at(30);
+        let ahead = [begun.as_slice(), first].concat();
+        assert_eq!(client.ask(&ahead).unwrap().status, 200, "{pause}");
+        thread::sleep(Duration::from_millis(pause));
+        assert_eq!(client.ask(second).unwrap().status, 200, "{pause}");
+    }
+    assert_eq!(upstream.heads(), 20);
+}
+
+#[test]
+fn long_heads_past_the_memory_for_them_get_503_and_short_requests_go_on() {
+    let upstream = Upstream::ok();
+    let keyside = Setup::new(&upstream)
+        .more("[inbound]\nlisten = [\"127.0.0.1:@INBOUND@\"]\nmax_in_flight = \"4MiB\"")
+        .start();
+    let request = with_long_head(30_000);
+    let (whole_but_the_end, _) = request.split_at(request.len() - 100);
+    let mut crowd: Vec<Client> = (0..1000)
+        .map(|_| {
+            let mut client = keyside.connect();
+            client.send(whole_but_the_end);
+            client
+        })
+        .collect();
+    let memory = || refused(&keyside, "outbound", "memory");
+    assert!(eventually(Duration::from_secs(5), || memory() >= 50.0));
+    for _ in 0..10 {
+        assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
+    }
+    let answer = crowd.pop().unwrap().answer().unwrap();
+    answer.must_be_a_refusal("a long head without room");
+    assert_eq!((answer.status, answer.slug()), (503, "overloaded"));
+    let log = keyside.log();
+    assert_eq!(
+        log.matches("have used up the memory that they may have")
+            .count(),
+        1,
+        "{log}"
+    );
+}
+
 #[test]
 fn refusals_have_their_series_from_the_start() {
     let keyside = Keyside::start(&Upstream::ok());
     let metrics = keyside.metrics();
     for listener in ["outbound", "inbound", "admin"] {
-        for reason in ["overloaded", "per_address", "user"] {
+        for reason in ["overloaded", "per_address", "user", "memory"] {
             let series = format!(
                 "keyside_connections_refused_total{{listener=\"{listener}\",reason=\"{reason}\"}} 0"
             );

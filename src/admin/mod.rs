@@ -9,7 +9,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 mod limit_status;
@@ -23,7 +23,7 @@ use ready::{Subject, readiness};
 use status::Status;
 use status_query::StatusQuery;
 
-use crate::listener::Link;
+use crate::listener::{Link, overloaded};
 use crate::outbound::error::OutboundError;
 use crate::outbound::guard::check_caller;
 use crate::outbound::hosts::Hosts;
@@ -37,6 +37,8 @@ pub struct Admin {
     metrics: Arc<Exposition>,
     /// Held by the answer that looks at all tenants: such answers take turns, because each is large.
     turn: Semaphore,
+    /// The large answers that operators may leave unread at a time.
+    unread: Arc<Semaphore>,
     draining: AtomicBool,
     started: Instant,
 }
@@ -49,6 +51,7 @@ impl Admin {
             reloader,
             metrics: Arc::new(metrics),
             turn: Semaphore::new(1),
+            unread: Arc::new(Semaphore::new(MAX_UNREAD)),
             draining: AtomicBool::new(false),
             started: Instant::now(),
         }
@@ -85,7 +88,23 @@ impl Admin {
             )
             .to_response(),
         };
-        answer.map(Full::new)
+        self.bounded(answer).map(Full::new)
+    }
+
+    /// Refuses a large answer while other large ones are unread: thousands of routes have megabytes of status.
+    fn bounded(&self, answer: Response<Bytes>) -> Response<Bytes> {
+        if answer.body().len() <= LARGE {
+            return answer;
+        }
+        match Arc::clone(&self.unread).try_acquire_owned() {
+            Ok(permit) => answer.map(|bytes| {
+                Bytes::from_owner(LargeAnswer {
+                    bytes,
+                    _permit: permit,
+                })
+            }),
+            Err(_) => overloaded().to_response(),
+        }
     }
 
     /// Answers a probe of a load balancer at another listener, whatever its `Host`; `None` for any other request.
@@ -190,6 +209,18 @@ impl Admin {
     }
 }
 
+/// The bytes of a large answer, with the permit to leave it unread.
+struct LargeAnswer {
+    bytes: Bytes,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for LargeAnswer {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 /// Makes an answer on another thread. Looking at thousands of routes takes longer than a request of an application may
 /// be held up.
 async fn aside(answer: impl FnOnce() -> Response<Bytes> + Send + 'static) -> Response<Bytes> {
@@ -222,5 +253,9 @@ fn wrong_method(allow: &'static str) -> Response<Bytes> {
     response
 }
 
+/// The longest answer that counts as small, in bytes.
+const LARGE: usize = 64 * 1024;
+/// Large answers that may be unread at a time; with a thousand routes each has about a megabyte.
+const MAX_UNREAD: usize = 2;
 /// The refusal of an unknown path; the slug is the one for an unknown route.
 const NOT_FOUND: RefusalKind = RefusalKind::new("no_route", StatusCode::NOT_FOUND, 100);

@@ -76,9 +76,9 @@ fn wanted(config: &Config) -> Shares {
     }
 }
 
-/// The places for providers: bursts of events come over some hundred connections.
-const MAX_INBOUND: usize = 1024;
+/// The places for providers: bursts of events come over some hundred connections. `memory.rs` has what they cost.
+const MAX_INBOUND: usize = 512;
 /// The connections to secret managers: each is asked about one secret after the other.
 const TO_SECRET_MANAGERS: UpstreamBounds = UpstreamBounds { all: 16, each: 8 };
 /// The places for operators: probes, metrics, a few people.
-const MAX_ADMIN: usize = 256;
+const MAX_ADMIN: usize = 64;

@@ -94,15 +94,13 @@ impl App {
         let (outbound, inbound) = handlers(&reloader, &load_metrics, lookups);
         let mut services = Services {
             metrics: &metrics,
+            memory: reloader.memory(),
             tasks: Vec::new(),
         };
         let local = listeners.for_applications(reloader.outbound_tls(), reloader.refusals());
         let outbound_drainer = services.outbound(local, outbound, shares.outbound);
         let internet = ConnectionBounds::internet(reloader.server_tls(), reloader.proxies());
-        let inbound = WithProbes {
-            inbound,
-            admin: Arc::clone(&admin),
-        };
+        let inbound = WithProbes::new(inbound, &admin);
         let inbound_drainer =
             services.inbound(listeners.inbound, inbound, &internet, shares.inbound);
         let admin_drainer = services.admin(listeners.admin, &admin, shares.admin);

@@ -16,6 +16,7 @@ use crate::config::{Config, ListenAddress};
 use crate::inbound::Inbound;
 use crate::listener::metrics::ListenerMetrics;
 use crate::listener::{BindError, ConnectionBounds, Connections, Drainer, Link, Listener, drain};
+use crate::memory::{Holder, MemoryBudget};
 use crate::outbound::Outbound;
 use crate::outbound::generation::SecretLookups;
 use crate::refusal_form::RefusalForms;
@@ -116,16 +117,25 @@ pub(super) fn handlers(
 /// clones.
 pub(super) struct Services<'a> {
     pub(super) metrics: &'a ListenerMetrics,
+    pub(super) memory: Arc<MemoryBudget>,
     pub(super) tasks: Vec<JoinHandle<()>>,
 }
 
 /// The handler of providers, with the probes of load balancers.
 pub(super) struct WithProbes {
-    pub(super) inbound: Arc<Inbound>,
-    pub(super) admin: Arc<Admin>,
+    inbound: Arc<Inbound>,
+    admin: Arc<Admin>,
 }
 
 impl WithProbes {
+    /// Puts the probes of `admin` in front of `inbound`.
+    pub(super) fn new(inbound: Arc<Inbound>, admin: &Arc<Admin>) -> Self {
+        Self {
+            inbound,
+            admin: Arc::clone(admin),
+        }
+    }
+
     /// Answers a probe, unless a webhook has its path; else an event or a handshake.
     async fn handle(&self, request: Request<Incoming>, link: &Link) -> Response<AnswerBody> {
         let probe = self
@@ -153,8 +163,9 @@ impl Services<'_> {
             let outbound = Arc::clone(&outbound);
             async move { outbound.handle(request, &link).await }
         };
-        let connections = Connections::new(places, None, self.metrics.of("outbound"));
-        self.serve(listeners, &handler, &connections)
+        let connections = Connections::new(places, None, self.metrics.of("outbound"))
+            .within(Arc::clone(&self.memory), Holder::Send);
+        self.serve(listeners, &handler, connections)
     }
 
     /// Serves providers.
@@ -171,8 +182,9 @@ impl Services<'_> {
             async move { inbound.handle(request, &link).await }
         };
         let per_address = (places / PLACES_PER_ADDRESS).max(1);
-        let connections = Connections::new(places, Some(per_address), self.metrics.of("inbound"));
-        self.serve(bounded(listeners, bounds), &handler, &connections)
+        let connections = Connections::new(places, Some(per_address), self.metrics.of("inbound"))
+            .within(Arc::clone(&self.memory), Holder::Event);
+        self.serve(bounded(listeners, bounds), &handler, connections)
     }
 
     /// Serves operators.
@@ -192,7 +204,7 @@ impl Services<'_> {
         };
         let connections = Connections::new(places, None, self.metrics.of("admin"));
         let listeners = bounded(listeners, &ConnectionBounds::local());
-        self.serve(listeners, &handler, &connections)
+        self.serve(listeners, &handler, connections)
     }
 
     /// Serves the listeners of one kind, each in a task of its own.
@@ -200,7 +212,7 @@ impl Services<'_> {
         &mut self,
         listeners: Vec<BoundedListener>,
         handler: &H,
-        connections: &Arc<Connections>,
+        connections: Connections,
     ) -> Drainer
     where
         H: Fn(Request<Incoming>, Arc<Link>) -> F + Clone + Send + Sync + 'static,
@@ -209,6 +221,7 @@ impl Services<'_> {
         B::Error: std::error::Error + Send + Sync + 'static,
     {
         let (drainer, begins) = drain();
+        let connections = Arc::new(connections);
         for (listener, bounds) in listeners {
             tracing::info!(
                 listener = connections.kind(),
@@ -219,12 +232,11 @@ impl Services<'_> {
             self.tasks.push(tokio::spawn(listener.serve(
                 handler.clone(),
                 bounds,
-                Arc::clone(connections),
+                Arc::clone(&connections),
                 begins.clone(),
             )));
         }
-        self.tasks
-            .push(tokio::spawn(sum_up(Arc::clone(connections))));
+        self.tasks.push(tokio::spawn(sum_up(connections)));
         drainer
     }
 }
@@ -237,8 +249,8 @@ async fn sum_up(connections: Arc<Connections>) {
     }
 }
 
-/// The part of the inbound listener's places that one client on the Internet may hold: a quarter. A client is
+/// The part of the inbound listener's places that one client on the Internet may hold: a half. A client is
 /// known by its address, or by the address that a trusted proxy names.
-const PLACES_PER_ADDRESS: usize = 4;
+const PLACES_PER_ADDRESS: usize = 2;
 /// The interval between two log lines about incidents of one kind.
 const SUMMARY_INTERVAL: Duration = Duration::from_secs(60);

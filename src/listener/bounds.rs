@@ -70,12 +70,6 @@ impl ConnectionBounds {
         }
     }
 
-    /// The size of hyper's buffers for a connection: the longest head, and room to see that a head is longer. hyper's own
-    /// bound is 400 KiB, and an idle connection keeps its last buffer.
-    pub(super) fn buffer_size(&self) -> usize {
-        self.max_head + 8 * 1024
-    }
-
     /// True for an address whose connections are counted against a bound of its own.
     pub(super) fn counts_connections_of(&self, address: IpAddr) -> bool {
         self.proxies.load().counts_connections_of(address)

@@ -13,6 +13,7 @@ use super::addresses::{AddressCounts, AddressShare};
 use super::metrics::{KindMetrics, RefusalReason};
 use super::seat::Seat;
 use super::tally::{Incident, Tally};
+use crate::memory::{Holder, LARGEST_ANSWER, MemoryBudget, Reservation};
 
 /// The open connections of all listeners of one kind.
 ///
@@ -26,6 +27,8 @@ pub struct Connections {
     refusals: Arc<Semaphore>,
     metrics: KindMetrics,
     tally: Mutex<Tally>,
+    /// The room for long heads; `None` for operators, who are few and must get in.
+    memory: Option<(Arc<MemoryBudget>, Holder)>,
     /// The time of the last question to peers that have ended their side.
     asked: Mutex<Option<Instant>>,
 }
@@ -48,18 +51,27 @@ pub(super) struct Place {
 }
 
 impl Connections {
-    /// Makes a table with `max` places, and with a bound for each address or without.
+    /// Makes a table with `max` places, and with a bound for each address or without. Long heads have no bound on
+    /// their memory.
     #[must_use]
-    pub fn new(max: usize, per_address: Option<usize>, metrics: KindMetrics) -> Arc<Self> {
-        Arc::new(Self {
+    pub fn new(max: usize, per_address: Option<usize>, metrics: KindMetrics) -> Self {
+        Self {
             max,
             addresses: per_address.map(AddressCounts::new),
             table: Mutex::default(),
             refusals: Arc::new(Semaphore::new(spare(max))),
             metrics,
             tally: Mutex::default(),
+            memory: None,
             asked: Mutex::default(),
-        })
+        }
+    }
+
+    /// Takes the memory of long heads from a budget.
+    #[must_use]
+    pub fn within(mut self, memory: Arc<MemoryBudget>, holder: Holder) -> Self {
+        self.memory = Some((memory, holder));
+        self
     }
 
     /// Returns the kind of listener.
@@ -134,6 +146,15 @@ impl Connections {
         share.map(Some).ok_or(RefusalReason::PerAddress)
     }
 
+    /// The room for the long heads of one connection; `None` without a bound.
+    pub(super) fn head_room(self: &Arc<Self>) -> Option<HeadRoom> {
+        let (memory, holder) = self.memory.as_ref()?;
+        Some(HeadRoom {
+            reservation: memory.reserve(*holder),
+            connections: Arc::clone(self),
+        })
+    }
+
     /// Takes the right to answer a connection with a refusal; `None` while too many are under way.
     pub(super) fn refusal(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.refusals).try_acquire_owned().ok()
@@ -158,6 +179,31 @@ impl Connections {
         for (incident, count) in summaries {
             incident.log_summary(self.metrics.listener, count);
         }
+    }
+}
+
+/// The memory of a long head, which is part of the budget for bodies.
+#[derive(Debug)]
+pub(super) struct HeadRoom {
+    reservation: Reservation,
+    connections: Arc<Connections>,
+}
+
+impl HeadRoom {
+    /// Takes the room for a long head. Returns false, and counts a refusal, if there is none.
+    pub(super) fn take(&mut self, caller: impl FnOnce() -> String) -> bool {
+        let has_room = self
+            .reservation
+            .grow_leaving(LONG_HEAD_MEMORY, LARGEST_ANSWER);
+        if !has_room {
+            self.connections.refused(RefusalReason::Memory, &caller());
+        }
+        has_room
+    }
+
+    /// Gives the room back.
+    pub(super) fn give_back(&mut self) {
+        self.reservation.shrink_to(0);
     }
 }
 
@@ -189,6 +235,8 @@ impl Drop for Place {
     }
 }
 
+/// The bytes that a long head takes: hyper's buffer grows from 8 to 32 KiB.
+const LONG_HEAD_MEMORY: u64 = 24 * 1024;
 /// The interval between questions to peers that have ended their side.
 const ASK_INTERVAL: Duration = Duration::from_secs(1);
 /// The time for the reset of a peer on this machine, and for the end of its connection.
@@ -211,7 +259,7 @@ mod tests {
     impl House {
         fn new(max: usize) -> Self {
             Self {
-                connections: Connections::new(max, None, KindMetrics::unread("outbound")),
+                connections: Arc::new(Connections::new(max, None, KindMetrics::unread("outbound"))),
                 start: Instant::now(),
             }
         }
@@ -259,7 +307,7 @@ mod tests {
 
     #[test]
     fn an_address_with_a_bound_holds_a_part_of_the_places() {
-        let connections = Connections::new(8, Some(2), KindMetrics::unread("inbound"));
+        let connections = Arc::new(Connections::new(8, Some(2), KindMetrics::unread("inbound")));
         let open = |address: Option<&str>| {
             let seat = Arc::new(Seat::new(Instant::now()));
             connections.admit(&seat, address.map(|address| address.parse().unwrap()))

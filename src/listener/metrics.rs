@@ -32,16 +32,19 @@ pub(super) enum RefusalReason {
     PerAddress,
     /// The user at the other end of a Unix socket may not call.
     User,
+    /// The bodies and the requests under way leave no room in memory.
+    Memory,
 }
 
 impl RefusalReason {
-    const ALL: [Self; 3] = [Self::Overloaded, Self::PerAddress, Self::User];
+    const ALL: [Self; 4] = [Self::Overloaded, Self::PerAddress, Self::User, Self::Memory];
 
     fn as_str(self) -> &'static str {
         match self {
             Self::Overloaded => "overloaded",
             Self::PerAddress => "per_address",
             Self::User => "user",
+            Self::Memory => "memory",
         }
     }
 }

@@ -5,9 +5,10 @@
 //! ```text
 //! accept       Listener::serve            a place, the place of an idle connection, or 503
 //! connections  Connections::admit         the table of places, and the share of each address
-//! └ serve      serve                      TLS, then HTTP/1.1
+//! └ serve      serve                      TLS, then HTTP/1.1; without buffers while no request is under way
 //!     proxies  TrustedProxies::client     the client that a trusted proxy names
-//!     stream   LinkStream                 timeouts, the peer's end, errors of hyper's own
+//!     stream   LinkStream                 timeouts, the peer's end, long heads, errors of hyper's own
+//!     patience Patience                   the time for an answer with a slow reader
 //!     link     Link                       the connection as the handler sees it
 //! drain        Drainer::drain             the end
 //! ```
@@ -20,6 +21,7 @@ mod connections;
 mod drain;
 mod link;
 pub mod metrics;
+mod patience;
 mod peer;
 mod peer_end;
 mod proxies;
@@ -38,6 +40,7 @@ pub use drain::{Drain, Drainer, drain};
 pub use link::{Link, Timeouts};
 pub use peer::Peer;
 pub use proxies::TrustedProxies;
+pub use refusal::overloaded;
 pub use shares::Shares;
 
 use bind::Socket;
@@ -111,7 +114,7 @@ mod tests {
         };
         let (drainer, drain) = drain();
         let metrics = metrics::KindMetrics::unread("outbound");
-        let connections = Connections::new(8, None, metrics.clone());
+        let connections = Arc::new(Connections::new(8, None, metrics.clone()));
         let serving = tokio::spawn(listener.serve(
             handler,
             ConnectionBounds::local(),

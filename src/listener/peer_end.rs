@@ -13,11 +13,18 @@ use tokio_rustls::server::TlsStream;
 pub(super) trait PeerEnd {
     /// True once the peer has ended its side, or is gone.
     fn has_ended(&self) -> bool;
+
+    /// Returns ready once a read may find bytes, an end or an error.
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()>;
 }
 
 impl PeerEnd for TcpStream {
     fn has_ended(&self) -> bool {
         is_read_closed(self.ready(Interest::READABLE))
+    }
+
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_read_ready(cx).map(drop)
     }
 }
 
@@ -25,11 +32,25 @@ impl PeerEnd for UnixStream {
     fn has_ended(&self) -> bool {
         is_read_closed(self.ready(Interest::READABLE))
     }
+
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_read_ready(cx).map(drop)
+    }
 }
 
 impl PeerEnd for TlsStream<TcpStream> {
     fn has_ended(&self) -> bool {
         self.get_ref().0.has_ended()
+    }
+
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let (stream, tls) = self.get_ref();
+        // The first request may have come with the end of the handshake, and is decrypted already.
+        if tls.wants_read() {
+            stream.poll_readable(cx)
+        } else {
+            Poll::Ready(())
+        }
     }
 }
 

@@ -11,7 +11,8 @@ use crate::refusal_form::{Asked, RefusalForms};
 use crate::response::{Refusal, RefusalKind};
 
 /// The answer to a connection without a place, and to a client with too many requests under way.
-pub(super) fn overloaded() -> Refusal {
+#[must_use]
+pub fn overloaded() -> Refusal {
     let mut refusal = Refusal::new(
         OVERLOADED,
         "too many connections or requests are open",

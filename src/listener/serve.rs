@@ -2,9 +2,9 @@
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -17,20 +17,23 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::addresses::AddressShare;
 use super::bounds::ConnectionBounds;
 use super::connections::Connections;
 use super::drain::Drain;
 use super::link::Link;
+use super::metrics::RefusalReason;
 use super::peer_end::PeerEnd;
 use super::refusal::{in_form, overloaded};
 use super::stream::LinkStream;
 use crate::response::{INTERNAL, Refusal};
+use crate::watchdog::Watchdog;
 
 /// An accepted connection before TLS.
 pub(super) enum Stream {
@@ -68,15 +71,17 @@ pub(super) async fn serve<H, F, B>(
     B::Error: std::error::Error + Send + Sync + 'static,
 {
     let tls = service.bounds.tls.as_ref().map(|tls| tls.load_full());
+    // Boxed: otherwise each connection would be as large as the largest of these, a handshake of TLS.
     match (stream, tls) {
         (Stream::Tcp(stream), Some(tls)) => {
-            if let Some(stream) = handshake(stream, tls, &link, &mut service.drain).await {
+            let handshake = Box::pin(handshake(stream, tls, &link, &mut service.drain));
+            if let Some(stream) = handshake.await {
                 link.note_handshake(stream.get_ref().1.server_name());
-                serve_http(stream, link, handler, service).await;
+                Box::pin(serve_http(stream, link, handler, service)).await;
             }
         }
-        (Stream::Tcp(stream), None) => serve_http(stream, link, handler, service).await,
-        (Stream::Unix(stream), _) => serve_http(stream, link, handler, service).await,
+        (Stream::Tcp(stream), None) => Box::pin(serve_http(stream, link, handler, service)).await,
+        (Stream::Unix(stream), _) => Box::pin(serve_http(stream, link, handler, service)).await,
     }
 }
 
@@ -88,7 +93,10 @@ async fn handshake(
     link: &Link,
     drain: &mut Drain,
 ) -> Option<TlsStream<TcpStream>> {
-    let handshake = timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(tls).accept(stream));
+    let accepting = TlsAcceptor::from(tls).accept_with(stream, |tls| {
+        tls.set_buffer_limit(Some(MAX_UNSENT));
+    });
+    let handshake = timeout(HANDSHAKE_TIMEOUT, accepting);
     let failure = tokio::select! {
         biased;
         done = handshake => match done {
@@ -103,6 +111,8 @@ async fn handshake(
     None
 }
 
+/// Serves HTTP on a connection. hyper's state and buffers, some 20 KiB, exist only while a request is under way and a
+/// moment longer: most connections are idle, and there may be two thousand of them.
 async fn serve_http<T, H, F, B>(stream: T, link: Arc<Link>, handler: H, service: Service)
 where
     T: AsyncRead + AsyncWrite + PeerEnd + Unpin + Send + 'static,
@@ -116,23 +126,112 @@ where
         connections,
         mut drain,
     } = service;
-    let answering = service_fn(|request: Request<Incoming>| {
-        let client = bounds.proxies.load().client(link.peer(), request.headers());
-        link.request_begins(client, request.version());
-        let client = client.filter(|client| bounds.counts_connections_of(*client));
-        let share = connections.share_of(client);
-        if let Err(reason) = share {
-            connections.refused(reason, &link.client());
+    let mut stream = LinkStream::new(stream, Arc::clone(&link), &bounds, connections.head_room());
+    let requests = Requests {
+        bounds,
+        connections,
+        link,
+        handler,
+    };
+    let mut answering = service_fn(|request| requests.answer(request));
+    while wakes(&mut stream, &mut drain).await {
+        let mut connection = Box::new(
+            http1::Builder::new()
+                // With half_close, hyper would not notice that a peer has gone; see `Link::request_is_read`.
+                .half_close(false)
+                .max_headers(MAX_HEADERS)
+                .max_header_size(requests.bounds.max_head)
+                // hyper's own bound is 400 KiB.
+                .max_buf_size(requests.bounds.max_head)
+                .serve_connection(TokioIo::new(stream), answering),
+        );
+        let ended = tokio::select! {
+            biased;
+            ended = connection.as_mut() => ended,
+            () = drain.begun() => {
+                Pin::new(connection.as_mut()).graceful_shutdown();
+                connection.as_mut().await
+            }
+            () = requests.rest() => {
+                let parts = connection.into_parts();
+                stream = parts.io.into_inner();
+                stream.put_back(&parts.read_buf);
+                answering = parts.service;
+                continue;
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(caller = %requests.link.peer(), %error, "a connection ended early");
         }
+        return;
+    }
+}
+
+/// Waits for the first byte of a request. Returns false, with the connection closed, if the peer is to leave.
+async fn wakes<T>(stream: &mut LinkStream<T>, drain: &mut Drain) -> bool
+where
+    T: AsyncRead + AsyncWrite + PeerEnd + Unpin,
+{
+    let is_awake = tokio::select! {
+        biased;
+        is_awake = poll_fn(|cx| stream.poll_wake(cx)) => is_awake,
+        () = drain.begun() => false,
+    };
+    if !is_awake {
+        // TLS has a last record to write.
+        stream.shutdown().await.ok();
+    }
+    is_awake
+}
+
+/// The requests of one connection.
+struct Requests<H> {
+    bounds: ConnectionBounds,
+    connections: Arc<Connections>,
+    link: Arc<Link>,
+    handler: H,
+}
+
+impl<H> Requests<H> {
+    /// Returns once the connection has been idle for a moment.
+    async fn rest(&self) {
+        let mut timer = Watchdog::new(Instant::now() + REST);
+        poll_fn(|cx| {
+            let Some(since) = self.link.seat().idle_since() else {
+                return Poll::Pending;
+            };
+            timer.set(since + REST);
+            timer.poll(cx)
+        })
+        .await;
+    }
+
+    /// Answers a request. Cannot fail.
+    fn answer<F, B>(
+        &self,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Result<Response<TrackedBody<B>>, Infallible>> + Send
+    where
+        H: Fn(Request<Incoming>, Arc<Link>) -> F + Send + Sync,
+        F: Future<Output = Response<B>> + Send,
+        B: Body<Data = Bytes> + From<Bytes> + Send + Unpin + 'static,
+    {
+        let link = Arc::clone(&self.link);
+        let client = self
+            .bounds
+            .proxies
+            .load()
+            .client(link.peer(), request.headers());
+        link.request_begins(client, request.version());
+        let share = self.admit(client);
         let has_body = !request.is_end_stream();
         let is_safe = request.method().is_safe();
         // Boxed: otherwise each future around the handler would reserve the handler's kilobytes once
-        // more, on idle connections too.
+        // more.
         let answer = share
             .is_ok()
-            .then(|| Box::pin(handler(request, Arc::clone(&link))));
-        let link = Arc::clone(&link);
-        let refusals = &bounds.refusals;
+            .then(|| Box::pin((self.handler)(request, Arc::clone(&link))));
+        let refusals = &self.bounds.refusals;
         async move {
             let answered = match answer {
                 Some(answer) => catch_panic(answer)
@@ -149,27 +248,16 @@ where
             });
             Ok::<_, Infallible>(answer.map(|body| TrackedBody { body, link }))
         }
-    });
-    let stream = LinkStream::new(stream, Arc::clone(&link), &bounds);
-    let mut connection = pin!(
-        http1::Builder::new()
-            // With half_close, hyper would not notice that a peer has gone; see `Link::request_is_read`.
-            .half_close(false)
-            .max_headers(MAX_HEADERS)
-            .max_header_size(bounds.max_head)
-            .max_buf_size(bounds.buffer_size())
-            .serve_connection(TokioIo::new(stream), answering)
-    );
-    let ended = tokio::select! {
-        biased;
-        ended = connection.as_mut() => ended,
-        () = drain.begun() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    }
+
+    /// Takes the share of a client in the requests under way.
+    fn admit(&self, client: Option<IpAddr>) -> Result<Option<AddressShare>, RefusalReason> {
+        let client = client.filter(|client| self.bounds.counts_connections_of(*client));
+        let share = self.connections.share_of(client);
+        if let Err(reason) = share {
+            self.connections.refused(reason, &self.link.client());
         }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(caller = %link.peer(), %error, "a connection ended early");
+        share
     }
 }
 
@@ -228,7 +316,12 @@ impl<B> Drop for TrackedBody<B> {
     }
 }
 
+/// The time for which an idle connection keeps the buffers of its last request: the next request of a busy client comes
+/// within milliseconds.
+const REST: Duration = Duration::from_secs(1);
 /// Most headers of a request: hyper's own bound.
 const MAX_HEADERS: usize = 100;
+/// The bytes of an answer that TLS keeps for a slow reader: one record of the largest size. The default is four.
+const MAX_UNSENT: usize = 16 * 1024;
 /// Longest TLS handshake: four round trips over a slow line, with room.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);

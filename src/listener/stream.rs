@@ -9,13 +9,15 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::Response;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Take};
 use tokio::time::Instant;
 
 use super::bounds::ConnectionBounds;
+use super::connections::HeadRoom;
 use super::link::{Link, Phase, Timeouts};
+use super::patience::Patience;
 use super::peer_end::PeerEnd;
-use super::refusal::in_form;
+use super::refusal::{in_form, overloaded};
 use crate::refusal_form::RefusalForms;
 use crate::response::{BAD_REQUEST, HEADERS_TOO_LARGE, Refusal};
 use crate::watchdog::Watchdog;
@@ -23,7 +25,7 @@ use crate::watchdog::Watchdog;
 /// A socket with the [`Link`] and the timeouts.
 #[derive(Debug)]
 pub(super) struct LinkStream<T> {
-    stream: T,
+    stream: Take<T>,
     link: Arc<Link>,
     timeouts: Timeouts,
     max_head: usize,
@@ -31,6 +33,16 @@ pub(super) struct LinkStream<T> {
     refusals: Arc<ArcSwap<RefusalForms>>,
     watchdog: Watchdog,
     line: LineScan,
+    /// Bytes that were read for an earlier request and belong to the next one.
+    ahead: Bytes,
+    /// The bytes of the head so far.
+    head_length: usize,
+    /// True once hyper's buffer has grown for a long head.
+    is_long: bool,
+    /// The room for a long head; `None` if heads need none.
+    room: Option<HeadRoom>,
+    /// True once a long head has found no room.
+    is_out_of_room: bool,
     /// The refusal that replaces an error answer of hyper's, and the count of the written bytes.
     replacement: Option<(Vec<u8>, usize)>,
     /// True once this side is shut down and the rest of the peer's bytes are thrown away.
@@ -49,6 +61,7 @@ pub(super) struct LinkStream<T> {
     /// True while the peer takes no byte of what is to be written. The watchdog then has the end of the
     /// wait.
     is_stalled: bool,
+    patience: Patience,
 }
 
 /// The scan of a request line as the bytes arrive.
@@ -63,9 +76,14 @@ enum LineScan {
 }
 
 impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> LinkStream<T> {
-    pub(super) fn new(stream: T, link: Arc<Link>, bounds: &ConnectionBounds) -> Self {
+    pub(super) fn new(
+        stream: T,
+        link: Arc<Link>,
+        bounds: &ConnectionBounds,
+        room: Option<HeadRoom>,
+    ) -> Self {
         Self {
-            stream,
+            stream: stream.take(MAX_PIECE),
             link,
             timeouts: bounds.timeouts,
             max_head: bounds.max_head,
@@ -73,6 +91,11 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> LinkStream<T> {
             refusals: Arc::clone(&bounds.refusals),
             watchdog: Watchdog::new(Instant::now() + bounds.timeouts.head),
             line: LineScan::Waiting,
+            ahead: Bytes::new(),
+            head_length: 0,
+            is_long: false,
+            room,
+            is_out_of_room: false,
             replacement: None,
             is_lingering: false,
             ended: None,
@@ -81,6 +104,28 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> LinkStream<T> {
             has_written: false,
             probed: None,
             is_stalled: false,
+            patience: Patience::default(),
+        }
+    }
+
+    /// Returns ready once there are bytes to read, or the end of the peer's side: true. False for a peer that is to leave.
+    pub(super) fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        if !self.ahead.is_empty() || self.stream.get_ref().poll_readable(cx).is_ready() {
+            return Poll::Ready(true);
+        }
+        if self.link.seat().poll_told(cx).is_ready() || self.watchdog.poll(cx).is_ready() {
+            return Poll::Ready(false);
+        }
+        Poll::Pending
+    }
+
+    /// Takes back bytes that hyper has read ahead, and forgets a long head.
+    pub(super) fn put_back(&mut self, ahead: &[u8]) {
+        // A copy: the bytes as they are would keep hyper's buffer, also if there are none.
+        self.ahead = Bytes::copy_from_slice(ahead);
+        self.is_long = false;
+        if let Some(room) = &mut self.room {
+            room.give_back();
         }
     }
 
@@ -108,10 +153,30 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> LinkStream<T> {
         };
     }
 
+    /// Reserves room for a long head. Without room, the head becomes one that hyper cannot parse, and the answer of hyper
+    /// is replaced by a refusal.
+    fn reserve_head(&mut self, new: usize, buf: &mut ReadBuf<'_>, before: usize) {
+        self.head_length += new;
+        if self.head_length <= LONG_HEAD || self.is_long {
+            return;
+        }
+        self.is_long = true;
+        if let Some(room) = &mut self.room
+            && !room.take(|| self.link.client())
+        {
+            self.is_out_of_room = true;
+            buf.set_filled(before);
+            let length = NO_HEAD.len().min(buf.remaining());
+            buf.put_slice(NO_HEAD.get(..length).unwrap_or_default());
+        }
+    }
+
     /// Replaces the bare status line that hyper writes for a head that it cannot parse.
     fn replace(&mut self, written_by_hyper: &[u8]) {
         let status = written_by_hyper.get(9..12).unwrap_or_default();
-        let refusal = if status == b"431" || status == b"414" {
+        let refusal = if self.is_out_of_room {
+            overloaded()
+        } else if status == b"431" || status == b"414" {
             let limit = self.max_head / 1024;
             Refusal::new(
                 HEADERS_TOO_LARGE,
@@ -143,7 +208,7 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> LinkStream<T> {
                 self.replacement = None;
                 break;
             }
-            *written += ready!(Pin::new(&mut self.stream).poll_write(cx, rest))?;
+            *written += ready!(Pin::new(self.stream.get_mut()).poll_write(cx, rest))?;
         }
         Poll::Ready(Ok(()))
     }
@@ -170,7 +235,7 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> LinkStream<T> {
     /// Looks for the end of a peer while hyper does not read: a request that waits ends with its peer, also if
     /// bytes of a body or of further requests stand before the end. An error ends the connection.
     fn watch_for_end(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        if self.stream.has_ended() {
+        if self.stream.get_ref().has_ended() {
             return match self.poll_end(cx) {
                 Poll::Ready(()) => Err(io::ErrorKind::ConnectionAborted.into()),
                 Poll::Pending => Ok(()),
@@ -202,7 +267,7 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> LinkStream<T> {
         }
         let is_first = self.probed.is_none();
         let bytes: &[u8] = if is_first { INTERIM_ANSWER } else { b"" };
-        match Pin::new(&mut self.stream).poll_write(cx, bytes)? {
+        match Pin::new(self.stream.get_mut()).poll_write(cx, bytes)? {
             Poll::Ready(written) if written < bytes.len() => Err(io::ErrorKind::WriteZero.into()),
             Poll::Ready(_) => {
                 self.probed.get_or_insert_with(Instant::now);
@@ -212,25 +277,36 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> LinkStream<T> {
         }
     }
 
-    /// Ends a pending write with an error once the peer has taken nothing for `Timeouts::write`. Other
-    /// wake-ups of the connection do not prolong the wait.
+    /// Ends a pending write with an error once the peer has taken nothing for `Timeouts::write`, or has taken the answer
+    /// too slowly on the whole. Other wake-ups of the connection do not prolong the wait.
     fn write_or_timeout<R>(
         &mut self,
         cx: &mut Context<'_>,
         step: Poll<io::Result<R>>,
     ) -> Poll<io::Result<R>> {
         if step.is_pending() && !self.is_stalled {
-            self.watchdog.set(Instant::now() + self.timeouts.write);
+            let end = self.patience.waits(Instant::now(), self.timeouts.write);
+            self.watchdog.set(end);
+        } else if step.is_ready() && self.is_stalled {
+            self.patience.takes(0, Instant::now);
         }
         self.is_stalled = step.is_pending();
         self.or_timeout(cx, step)
+    }
+
+    fn note_taken(&mut self, step: &Poll<io::Result<usize>>) {
+        if let Poll::Ready(Ok(bytes)) = step {
+            self.patience.takes(*bytes, Instant::now);
+        }
     }
 
     /// Waits for the next request, after the answer was flushed.
     fn begin_head(&mut self, cx: &mut Context<'_>) {
         self.link.set(Phase::Head);
         self.line = LineScan::Waiting;
+        self.head_length = 0;
         self.has_written = false;
+        self.patience = Patience::default();
         self.probed = None;
         let now = Instant::now();
         self.watchdog.set(now + self.timeouts.keep_alive);
@@ -267,7 +343,14 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> AsyncRead for LinkStream<T> {
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let before = buf.filled().len();
-        let step = Pin::new(&mut this.stream).poll_read(cx, buf);
+        let step = if this.ahead.is_empty() {
+            this.stream.set_limit(MAX_PIECE);
+            Pin::new(&mut this.stream).poll_read(cx, buf)
+        } else {
+            let length = this.ahead.len().min(buf.remaining());
+            buf.put_slice(&this.ahead.split_to(length));
+            Poll::Ready(Ok(()))
+        };
         this.is_reading = step.is_pending();
         if !this.link.is(Phase::Head) {
             let has_ended = step.is_ready() && buf.filled().len() == before;
@@ -277,7 +360,11 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> AsyncRead for LinkStream<T> {
             return step;
         }
         if step.is_ready() {
-            this.scan_head(buf.filled().get(before..).unwrap_or_default());
+            let new = buf.filled().get(before..).unwrap_or_default();
+            this.scan_head(new);
+            // Behind the end of the head stands a body, which moves through the buffer.
+            let head = memchr::memmem::find(new, END_OF_HEAD).unwrap_or(new.len());
+            this.reserve_head(head, buf, before);
         } else if this.line == LineScan::Waiting && this.link.seat().poll_told(cx).is_ready() {
             // No byte of a request is here. For hyper, this looks as if the peer had closed the connection.
             return Poll::Ready(Ok(()));
@@ -299,7 +386,8 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> AsyncWrite for LinkStream<T> {
             return Poll::Ready(Ok(data.len()));
         }
         this.has_written = true;
-        let step = Pin::new(&mut this.stream).poll_write(cx, data);
+        let step = Pin::new(this.stream.get_mut()).poll_write(cx, data);
+        this.note_taken(&step);
         this.write_or_timeout(cx, step)
     }
 
@@ -315,18 +403,19 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> AsyncWrite for LinkStream<T> {
             return Poll::Ready(Ok(data.iter().map(|slice| slice.len()).sum()));
         }
         this.has_written = true;
-        let step = Pin::new(&mut this.stream).poll_write_vectored(cx, data);
+        let step = Pin::new(this.stream.get_mut()).poll_write_vectored(cx, data);
+        this.note_taken(&step);
         this.write_or_timeout(cx, step)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.stream.get_ref().is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let step = match this.poll_replacement(cx) {
-            Poll::Ready(Ok(())) => Pin::new(&mut this.stream).poll_flush(cx),
+            Poll::Ready(Ok(())) => Pin::new(this.stream.get_mut()).poll_flush(cx),
             other => other,
         };
         let flushed = ready!(this.write_or_timeout(cx, step));
@@ -345,10 +434,11 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> AsyncWrite for LinkStream<T> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        this.link.seat().works();
         if !this.is_lingering {
             // TLS has a last record to write, which a peer that takes no byte would hold up.
             let step = match this.poll_replacement(cx) {
-                Poll::Ready(Ok(())) => Pin::new(&mut this.stream).poll_shutdown(cx),
+                Poll::Ready(Ok(())) => Pin::new(this.stream.get_mut()).poll_shutdown(cx),
                 other => other,
             };
             ready!(this.write_or_timeout(cx, step))?;
@@ -363,7 +453,7 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> AsyncWrite for LinkStream<T> {
         let mut scratch = [0; 4096];
         loop {
             let mut buf = ReadBuf::new(&mut scratch);
-            match Pin::new(&mut this.stream).poll_read(cx, &mut buf) {
+            match Pin::new(this.stream.get_mut()).poll_read(cx, &mut buf) {
                 Poll::Ready(Ok(())) if !buf.filled().is_empty() => {}
                 Poll::Ready(_) => return Poll::Ready(Ok(())),
                 Poll::Pending => return this.watchdog.poll(cx).map(Ok),
@@ -391,6 +481,14 @@ fn http1(response: &Response<Bytes>) -> Vec<u8> {
     wire
 }
 
+/// The most bytes in one read, one less than hyper's first buffer has: hyper doubles its buffer after a read that fills
+/// it.
+const MAX_PIECE: u64 = 8 * 1024 - 1;
+/// The longest head for which hyper's buffer stays at 16 KiB, in bytes.
+const LONG_HEAD: usize = 8 * 1024;
+const END_OF_HEAD: &[u8] = b"\r\n\r\n";
+/// Bytes that end a head and that no head has.
+const NO_HEAD: &[u8] = b"\0\r\n\r\n";
 /// The first byte of a TLS record that carries a handshake (RFC 8446, section 5.1).
 const TLS_HANDSHAKE: u8 = 0x16;
 /// Time for a handler to read a request whose peer ended its own side with the last byte. A handler
@@ -410,7 +508,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::{Wake, Waker};
 
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::io::AsyncWriteExt;
     use tokio::net::UnixStream;
     use tokio::time::timeout;
 
@@ -426,7 +524,7 @@ mod tests {
         let link = Arc::new(Link::new(Peer::Unix { uid: 0 }));
         link.set(phase);
         let (near, _far) = pair();
-        let stream = LinkStream::new(near, Arc::clone(&link), &ConnectionBounds::local());
+        let stream = LinkStream::new(near, Arc::clone(&link), &ConnectionBounds::local(), None);
         (link, stream)
     }
 
@@ -478,7 +576,8 @@ mod tests {
         for (peer_ended, wait) in [(true, Duration::ZERO), (false, keep_alive)] {
             let link = Arc::new(Link::new(Peer::Unix { uid: 0 }));
             let (near, far) = pair();
-            let mut stream = LinkStream::new(near, Arc::clone(&link), &ConnectionBounds::local());
+            let mut stream =
+                LinkStream::new(near, Arc::clone(&link), &ConnectionBounds::local(), None);
             let far = (!peer_ended).then_some(far);
             let wakes = Arc::new(Wakes(AtomicUsize::new(0)));
             let waker = Waker::from(Arc::clone(&wakes));

@@ -18,10 +18,11 @@ pub(super) enum Incident {
 pub(super) struct Tally([Option<u64>; Incident::ALL.len()]);
 
 impl Incident {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Refused(RefusalReason::Overloaded),
         Self::Refused(RefusalReason::PerAddress),
         Self::Refused(RefusalReason::User),
+        Self::Refused(RefusalReason::Memory),
         Self::ClosedIdle,
         Self::NotAccepted,
     ];
@@ -36,6 +37,9 @@ impl Incident {
             }
             Self::Refused(RefusalReason::User) => {
                 "a caller was refused: its user id is not in allow_uids"
+            }
+            Self::Refused(RefusalReason::Memory) => {
+                "a request was refused: bodies and requests under way have used up the memory that they may have"
             }
             Self::ClosedIdle => {
                 "every place is taken: the connection idle longest was closed for a new one"

@@ -74,6 +74,9 @@ async fn clean_answer(
         Content::Unknown if is_coded => Content::Media,
         kind => kind,
     };
+    if kind == Content::Media {
+        answer.body = answer.body.passing(memory).await?;
+    }
     let text = match kind {
         Content::Text => Some(read_text(&mut answer, memory).await?),
         Content::Unknown => read_unknown(&mut answer, memory).await?,
@@ -82,10 +85,11 @@ async fn clean_answer(
     if let Some(text) = text {
         let length = text.len();
         let cleaning = Cleaning::of(permit, status, links);
-        let original = text.clone();
-        let mut cleaned = work_on(length, move || cleaning.clean(original)).await;
-        let is_copy = cleaned.as_ptr() != text.as_ptr();
-        drop(text);
+        // The work has the only copy of the text, so that at most two copies are in memory at a time.
+        let before = text.as_ptr().addr();
+        answer.body = AnswerBody::Whole(Bytes::new());
+        let mut cleaned = work_on(length, move || cleaning.clean(text)).await;
+        let is_copy = cleaned.as_ptr().addr() != before;
         if cleaned.len() != length {
             answer.headers.remove(header::CONTENT_LENGTH);
         }

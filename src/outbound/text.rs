@@ -75,7 +75,8 @@ pub(super) async fn read_unknown(
     memory: &Arc<MemoryBudget>,
 ) -> Result<Option<Bytes>, UpstreamError> {
     let body = std::mem::replace(&mut answer.body, AnswerBody::Whole(Bytes::new()));
-    answer.body = body.whole_or_stream(MAX_UNKNOWN, memory).await?;
+    let body = body.whole_or_stream(MAX_UNKNOWN, memory).await?;
+    answer.body = body.passing(memory).await?;
     Ok(match &answer.body {
         AnswerBody::Whole(text) => Some(text.clone()),
         AnswerBody::Stream(_) | AnswerBody::Unreadable(_) => None,

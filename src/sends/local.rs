@@ -55,6 +55,11 @@ impl LocalSends {
         self.sends.len() >= MAX_SENDS
     }
 
+    /// Returns the memory of the table, in bytes.
+    fn memory(&self) -> usize {
+        self.bytes + self.sends.len() * BYTES_OF_MESSAGE
+    }
+
     /// Records that a message is under way.
     pub(super) fn begin(
         &mut self,
@@ -151,7 +156,7 @@ impl LocalSends {
         let now = Instant::now();
         self.forget_old_unanswered(now);
         while let Some((began, key)) = self.by_age.front().copied() {
-            let is_over_bounds = self.sends.len() >= MAX_SENDS || self.bytes > MAX_BYTES;
+            let is_over_bounds = self.sends.len() >= MAX_SENDS || self.memory() > MAX_BYTES;
             let is_current = self.is_current(&key, began);
             if is_current && !is_over_bounds && !is_old(began, now) {
                 break;
@@ -220,11 +225,13 @@ fn is_old(began: Instant, now: Instant) -> bool {
     now.saturating_duration_since(began) >= KEPT
 }
 
-/// The bound on messages in the table. Each takes at most some 200 bytes besides its answer, and
-/// Meta's answers have some 250: 45 MiB in all.
-const MAX_SENDS: usize = 100_000;
-/// The bound on the memory of all answers, in bytes, for providers with larger answers than Meta's.
-const MAX_BYTES: usize = 32 * 1024 * 1024;
+/// The bound on the memory of the table, in bytes; `memory.rs` has the sum of all bounds.
+const MAX_BYTES: usize = 16 * 1024 * 1024;
+/// The bytes that a message takes besides its answer, in three tables that grow by doubling.
+const BYTES_OF_MESSAGE: usize = 256;
+/// The bound on messages in the table. Messages without an answer are never forgotten, so this many of them must find
+/// room within [`MAX_BYTES`] beside an answer of the largest size.
+const MAX_SENDS: usize = 40_000;
 /// The number of dead entries in `by_age`, beyond twice the number of messages, at which they are
 /// swept out: a sweep goes through the whole queue, so it must be rare.
 const MAX_DEAD: usize = 1024;
@@ -274,7 +281,7 @@ mod tests {
             local.answer(&key(number), key(1), answer(10));
         }
         local.forget_old();
-        assert!(local.bytes <= MAX_BYTES && local.sends.len() <= MAX_SENDS);
+        assert!(local.memory() <= MAX_BYTES && local.sends.len() <= MAX_SENDS);
         for _ in 0..100 {
             local.answer(&key(5), key(1), answer(1024 * 1024));
             local.answer(&key(6), key(1), answer(1));

@@ -50,6 +50,8 @@ pub struct AnswerStream {
     keep_alive: bool,
     first: Option<Bytes>,
     pool: Arc<Pool>,
+    /// The memory of the buffers, for a body that passes through.
+    buffers: Option<Reservation>,
 }
 
 impl From<Bytes> for AnswerBody {
@@ -72,7 +74,23 @@ impl AnswerBody {
             keep_alive,
             first,
             pool: Arc::clone(pool),
+            buffers: None,
         }))
+    }
+
+    /// Reserves the memory of a body that passes through, and waits for room at most to the deadline of the exchange. A
+    /// small body needs none.
+    ///
+    /// # Errors
+    /// No room in time.
+    pub async fn passing(mut self, memory: &Arc<MemoryBudget>) -> Result<Self, UpstreamError> {
+        if let Self::Stream(stream) = &mut self
+            && stream.buffers.is_none()
+            && stream.bytes_left().is_none_or(|left| left > SMALL)
+        {
+            stream.buffers = Some(stream.wait_for_room(STREAM_BUFFERS, memory).await?);
+        }
+        Ok(self)
     }
 
     /// Reads the whole body of an answer to a question of Keyside's own, for which `limit` is small.
@@ -185,6 +203,10 @@ fn grow(all: &mut Vec<u8>, length: usize, limit: usize) {
         all.reserve_exact(capacity - all.len());
     }
 }
+
+/// The memory that a body takes while it passes through, in bytes: a piece that is read, pieces that a slow reader has not
+/// taken, and the buffers of TLS on both sides.
+const STREAM_BUFFERS: usize = 96 * 1024;
 
 impl AnswerStream {
     /// The number of bytes still to come, if the upstream has said it. A number beyond memory is the

@@ -41,6 +41,8 @@ pub(super) enum Io {
 pub(super) struct Connection {
     io: Io,
     received: BytesMut,
+    /// The bytes that the buffer gets room for when the room is used up.
+    next_read: usize,
     heads: HeadReader,
     /// The head of an answer that came before the whole request was written.
     early: Option<Head>,
@@ -70,10 +72,11 @@ impl Connection {
     pub(super) fn new(io: Io, place: Place, limits: Limits) -> Self {
         let now = limits.start;
         let watchdog = Watchdog::new(limits.deadline);
-        let received = BytesMut::with_capacity(READ_SIZE);
+        let received = BytesMut::with_capacity(FIRST_READ);
         Self {
             io,
             received,
+            next_read: FIRST_READ,
             heads: HeadReader::default(),
             early: None,
             watchdog,
@@ -97,6 +100,11 @@ impl Connection {
 
     /// Marks the end of an exchange; another may follow on this connection.
     pub(super) fn becomes_idle(&mut self, now: Instant) {
+        if self.next_read > FIRST_READ {
+            self.next_read = FIRST_READ;
+            let unread = std::mem::take(&mut self.received);
+            self.received.extend_from_slice(&unread);
+        }
         self.is_reused = true;
         self.idle_since = now;
     }
@@ -377,14 +385,19 @@ impl Connection {
     }
 
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.received.capacity() - self.received.len() < READ_SIZE / 2 {
-            self.received.reserve(READ_SIZE);
+        if self.received.capacity() - self.received.len() < FIRST_READ / 2 {
+            self.received.reserve(self.next_read);
         }
-        match &mut self.io {
+        let room = self.received.capacity() - self.received.len();
+        let received = match &mut self.io {
             Io::Plain(io) => pin!(io.read_buf(&mut self.received)).poll(cx),
             Io::Unix(io) => pin!(io.read_buf(&mut self.received)).poll(cx),
             Io::Tls(io) => pin!(io.read_buf(&mut self.received)).poll(cx),
+        };
+        if matches!(received, Poll::Ready(Ok(length)) if length == room) {
+            self.next_read = READ_SIZE;
         }
+        received
     }
 
     fn poll_write(
@@ -408,7 +421,10 @@ impl Connection {
     }
 }
 
-/// Bytes that are read at a time: the largest TLS record.
+/// The room for the first bytes of an answer: nearly all answers are shorter, and hundreds of connections may wait or be
+/// idle at a time.
+const FIRST_READ: usize = 4 * 1024;
+/// Bytes of a long answer that are read at a time: the largest TLS record.
 const READ_SIZE: usize = 16 * 1024;
 /// Most pieces of a body in one write. One write of a large body costs half as much as many small
 /// writes; most of the difference is waking the reader.

@@ -69,4 +69,4 @@ impl Pool {
 /// Idle connections to one upstream: as many as a listener takes applications. With fewer, a crowd of
 /// applications needs a handshake for most requests, and a handshake costs as much CPU time as the
 /// rest of a request.
-const MAX_IDLE: usize = 1024;
+const MAX_IDLE: usize = 512;

@@ -45,7 +45,11 @@ impl Receiver {
         let task = tokio::spawn(listener.serve(
             handler,
             ConnectionBounds::local(),
-            Connections::new(MAX_CONNECTIONS, None, KindMetrics::unread("receiver")),
+            Arc::new(Connections::new(
+                MAX_CONNECTIONS,
+                None,
+                KindMetrics::unread("receiver"),
+            )),
             begun,
         ));
         Ok(Self {

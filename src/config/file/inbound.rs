@@ -54,9 +54,9 @@ impl Default for InboundConfig {
 
 /// The default of `max_body`, in bytes. Meta's events have up to 3 MB.
 const MAX_BODY: u64 = 4 << 20;
-/// The default of `max_in_flight`, in bytes: room for 8 events of the largest size. With the room for
-/// sends, for small bodies and for the program itself, the process stays below 96 MiB.
-const MAX_IN_FLIGHT: u64 = 32 << 20;
+/// The default of `max_in_flight`, in bytes: room for an event of the largest size, and for thousands of usual ones.
+/// `memory.rs` has the sum of all bounds.
+const MAX_IN_FLIGHT: u64 = 6 << 20;
 
 fn tls(mut reader: Reader<'_>) -> Option<InboundTls> {
     let certificate = certificate(

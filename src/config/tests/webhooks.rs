@@ -42,7 +42,7 @@ fn a_webhook_has_the_defaults_of_the_contract() {
     );
     assert_eq!(
         (config.inbound.max_body, config.inbound.max_in_flight),
-        (4 << 20, 32 << 20)
+        (4 << 20, 6 << 20)
     );
     assert_eq!(config.inbound.tls, None);
     assert_eq!(
