@@ -95,7 +95,7 @@ fn is_server_name(authority: &str, link: &Link) -> bool {
 fn check_headers(headers: &HeaderMap) -> Result<(), OutboundError> {
     let (mut coded, mut typed) = (false, false);
     for (name, value) in headers {
-        if !is_ascii_text(value) {
+        if !is_ascii_text(value) && must_be_read(name) {
             return Err(not_ascii(name));
         }
         match *read_as(name) {
@@ -133,6 +133,15 @@ fn check_headers(headers: &HeaderMap) -> Result<(), OutboundError> {
         }
     }
     Ok(())
+}
+
+/// True for a header that decides what Keyside or every provider does with a message. Any other header whose value has
+/// bytes that are not ASCII is left out of the request: servers differ about such bytes.
+fn must_be_read(name: &HeaderName) -> bool {
+    let read_as = read_as(name);
+    let is_preference = *read_as == header::USER_AGENT || read_as.as_str().starts_with("accept");
+    let is_framing = matches!(*read_as, header::CONNECTION | header::TRANSFER_ENCODING);
+    is_framing || (!is_preference && is_end_to_end(name.as_str().as_bytes()))
 }
 
 fn not_ascii(name: &HeaderName) -> OutboundError {
@@ -278,6 +287,28 @@ mod tests {
             "\u{e9}",
         ] {
             assert!(!is_end_to_end(name.as_bytes()), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_header_that_decides_about_the_message_must_be_ascii() {
+        for (name, must_be_read) in [
+            ("content-type", true),
+            ("content_type", true),
+            ("content-encoding", true),
+            ("connection", true),
+            ("transfer-encoding", true),
+            ("idempotency-key", true),
+            ("prefer", true),
+            ("x-private", false),
+            ("user-agent", false),
+            ("accept-language", false),
+            ("cookie", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            let value = http::HeaderValue::from_bytes(b"caf\xe9").unwrap();
+            headers.insert(HeaderName::from_static(name), value);
+            assert_eq!(check_headers(&headers).is_err(), must_be_read, "{name}");
         }
     }
 

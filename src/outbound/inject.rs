@@ -11,7 +11,7 @@ use super::error::OutboundError;
 use super::guard::{is_stripped, read_as};
 use super::policy::Permit;
 use crate::credential::SecretSet;
-use crate::headers::connection_named;
+use crate::headers::{connection_named, is_ascii_text};
 use crate::json::RawObject;
 use crate::provider::access::ACCESS_TOKEN;
 use crate::provider::{Inject, Part, Template};
@@ -252,6 +252,10 @@ fn copy_headers(
             // Keyside must be able to look through the answer, so it must not be compressed or partial.
             || *name == header::ACCEPT_ENCODING
             || (*name == header::RANGE && !permit.request.media);
+        if !is_ascii_text(value) {
+            tracing::debug!(header = %name, "a header was left out: its value has bytes that are not ASCII");
+            continue;
+        }
         let is_kept_credential = keeps_authorization && *name == header::AUTHORIZATION;
         if is_kept_credential || !is_unwanted {
             has_agent |= *name == header::USER_AGENT;
