@@ -532,6 +532,14 @@ fn a_route_with_senders_reads_only_the_media_of_its_senders() {
                 (status, slug),
                 "{method} {target}"
             );
+            if slug == "sender_not_named" {
+                let details = answer.json()["error"]["error_data"]["details"].to_string();
+                assert!(details.contains("?phone_number_id="), "{details}");
+                assert!(
+                    details.contains("give each sender a [[route]]"),
+                    "{details}"
+                );
+            }
         }
     }
     for target in [
@@ -575,6 +583,21 @@ fn a_route_with_one_sender_adds_the_sender_to_what_is_read_or_deleted_by_id() {
     // An id does not tell media from a flow: Meta judges both by the sender.
     assert_eq!(asked(&keyside, "DELETE", "/v23.0/55").status, 200);
     assert_eq!(upstream.last().target(), "/v23.0/55?phone_number_id=111");
+}
+
+#[test]
+fn with_a_route_for_each_sender_media_is_read_by_an_sdk_that_names_no_sender() {
+    let upstream = Upstream::ok();
+    let keyside = Setup::new(&upstream)
+        .route("path = \"/support\"\nsenders = [\"111\"]")
+        .more("[[route]]\ncredential = \"acme\"\nname = \"orders\"\npath = \"/orders\"\nsenders = [\"112\"]")
+        .start();
+    for (path, sender) in [("support", "111"), ("orders", "112")] {
+        let answer = asked(&keyside, "GET", &format!("/{path}/v23.0/55"));
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        let sent = format!("/v23.0/55?phone_number_id={sender}");
+        assert_eq!(upstream.last().target(), sent, "{path}");
+    }
 }
 
 #[test]

@@ -374,7 +374,7 @@ fn sender_texts(sender: Option<&str>) -> (String, String) {
         ),
         None => (
             "the request names no sender, and the sender decides whether it may pass".into(),
-            "name the sender where the provider looks for it, as in ?phone_number_id=..., or the account in the path, or give the route a `path` of its own without `senders`".into(),
+            "name the sender where the provider looks for it, as in ?phone_number_id=..., or the account in the path; for an SDK that does not, give each sender a [[route]] with a `path` of its own: a route with one sender adds the parameter".into(),
         ),
     }
 }
