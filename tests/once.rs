@@ -432,6 +432,48 @@ fn two_sidecars_send_a_message_once() {
 
 #[test]
 #[ignore = "needs Redis: tests/run servers"]
+fn an_answer_in_the_server_opens_under_its_own_key_alone() {
+    // Puts the answer of one message in the place of the other's answer, as whoever may write to the server could.
+    const MOVE: &str = "local from, to = redis.call('GET', KEYS[1]), redis.call('GET', KEYS[2]) \
+        local head, answer = string.match(to, '^([^:]*:)'), string.match(from, '^[^:]*:(.*)$') \
+        redis.call('SET', KEYS[2], head .. answer, 'KEEPTTL') return #answer";
+    let (upstream, redis) = (counting(), Redis::start());
+    let start = || {
+        Setup::new(&upstream)
+            .env("KEYSIDE_REDIS_URL", &redis.url())
+            .more("[limits]\nredis = \"env:KEYSIDE_REDIS_URL\"")
+            .start()
+    };
+    let sent_keys = || -> Vec<String> {
+        let keys = redis.ask(&["--raw", "KEYS", "*:send:*"]);
+        keys.lines().map(str::to_owned).collect()
+    };
+    let keyside = start();
+    let first = send(&keyside, "first", r#"{"to":"1"}"#);
+    let keys = sent_keys();
+    assert_eq!((first.status, keys.len()), (200, 1), "{keys:?}");
+    assert_eq!(send(&keyside, "second", r#"{"to":"2"}"#).status, 200);
+    let second = sent_keys().into_iter().find(|key| *key != keys[0]).unwrap();
+    // Another sidecar, which knows both messages from the server alone.
+    drop(keyside);
+    let other = start();
+    let moved = redis.ask(&["EVAL", MOVE, "2", &keys[0], &second]);
+    assert!(moved.trim().parse::<usize>().is_ok(), "{moved}");
+    let repeated = send(&other, "second", r#"{"to":"2"}"#);
+    assert_eq!(
+        (repeated.status, repeated.slug()),
+        (409, "send_under_way"),
+        "{}",
+        repeated.text()
+    );
+    let repeated = send(&other, "first", r#"{"to":"1"}"#);
+    assert_eq!(repeated.header("idempotent-replayed"), Some("true"));
+    assert_eq!(repeated.body, first.body);
+    assert_eq!(upstream.arrivals(), 2);
+}
+
+#[test]
+#[ignore = "needs Redis: tests/run servers"]
 fn a_message_under_way_or_of_unknown_outcome_is_so_in_every_sidecar() {
     let (redis, application) = (Redis::start(), application());
     let arrivals = AtomicUsize::new(0);
