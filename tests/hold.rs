@@ -118,6 +118,42 @@ fn without_a_hold_a_refused_request_goes_out_once_and_is_answered_at_once() {
 }
 
 #[test]
+fn a_wrong_new_secret_of_a_provider_with_one_key_makes_no_request_wait() {
+    let provider = Provider::new();
+    let keyside = Setup::new(&provider.upstream)
+        .provider("[provider.test.rotation]\nlive_secrets = 1\n")
+        .hold("10s")
+        .start();
+    assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
+    keyside.dir().write("token", "EAAWRONG");
+    assert_eq!(keyside.reload().status, 200);
+    let began = Instant::now();
+    assert_eq!(
+        keyside.post(MESSAGES, "{}").status,
+        200,
+        "the one before is good"
+    );
+    let took = began.elapsed();
+    assert!(took < stretched(Duration::from_secs(1)), "{took:?}");
+}
+
+#[test]
+fn a_newer_secret_that_is_refused_ends_no_wait() {
+    let provider = Provider::new();
+    let keyside = provider.keyside("10s");
+    assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
+    provider.takes(NEW);
+    thread::scope(|scope| {
+        let held = scope.spawn(|| send_at_once(&keyside, 10).0);
+        for token in ["EAAWRONG", "EAAWRONGAGAIN", NEW] {
+            thread::sleep(Duration::from_millis(500));
+            keyside.dir().write("token", token);
+        }
+        assert_eq!(held.join().unwrap(), [200; 10]);
+    });
+}
+
+#[test]
 fn a_probe_notices_that_the_provider_takes_the_secret_again() {
     let provider = Provider::new();
     provider.takes("nobody's");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{NEW, OLD, ROW, Row, Stand, run, wait};
+use super::{NEW, OLD, ROW, Row, run, wait};
 
 const RESET: &str = "secret of one, reset";
 
