@@ -20,7 +20,7 @@ use crate::document::{Document, Reader, Report};
 use crate::inbound::error::InboundError;
 use crate::inbound::sign::{UnsignedEvent, sign};
 use crate::provider::webhook::{Algorithm, MessagePart, SchemeKind};
-use crate::provider::{Provider, presets, schema};
+use crate::provider::{Provider, SecretOrigin, presets, schema};
 use crate::secret::Secret;
 
 /// The schemes of vectors that belong to no preset.
@@ -94,6 +94,15 @@ fn own(scheme: &str) -> Provider {
     Arc::unwrap_or_clone(provider.unwrap().fill(&BTreeMap::new()).0)
 }
 
+/// The provider, with secrets of any value: those of published vectors are placeholders, such as `12345`.
+fn with_any_value(provider: &Provider) -> Provider {
+    let mut provider = provider.clone();
+    for kind in &mut provider.secrets {
+        kind.origin = SecretOrigin::Chosen;
+    }
+    provider
+}
+
 /// A credential with these values for each of its secrets, the current one first.
 fn credential(provider: &Arc<Provider>, values: &[(&str, &[&str])]) -> Credential {
     let mut secrets = BTreeMap::new();
@@ -117,7 +126,7 @@ fn credential(provider: &Arc<Provider>, values: &[(&str, &[&str])]) -> Credentia
         secrets.insert((*name).to_owned(), references);
     }
     let config = CredentialConfig {
-        provider: Arc::clone(provider),
+        provider: Arc::new(with_any_value(provider)),
         secrets,
         check: false,
         place: None,
