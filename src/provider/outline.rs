@@ -53,6 +53,25 @@ impl Outline {
         }
     }
 
+    /// Returns the outline with its further hosts at `upstream`, but for the hosts in `named`. A preset with an `upstream`
+    /// of the user's own (a region, a gateway, an emulator) sends no credential to a host that the user has left.
+    #[must_use]
+    pub fn with_further_hosts_at_upstream(mut self, named: &[&str]) -> Self {
+        let Some(upstream) = self.origins.upstream.clone() else {
+            return self;
+        };
+        for (name, origin) in &mut self.origins.upstreams {
+            if !named.contains(&name.as_str()) {
+                *origin = upstream.clone();
+            }
+        }
+        if self.parameters.is_empty() {
+            let provider = Arc::make_mut(&mut self.provider);
+            self.origins.resolve(provider, &BTreeMap::new());
+        }
+        self
+    }
+
     /// Returns true if the provider takes requests, and does not only send events.
     #[must_use]
     pub fn takes_requests(&self) -> bool {

@@ -77,10 +77,14 @@ fn provider(name: &str, mut reader: Reader<'_>, report: &Report) -> Option<Outli
     let mut own = reader.table_itself().clone();
     own.remove("extends");
     let merged = document.root.overlaid(&own);
-    schema::read(
-        name,
-        Reader::of_table(&merged, reader.at(), reader.path(), report),
-    )
+    let merged = Reader::of_table(&merged, reader.at(), reader.path(), report);
+    let outline = schema::read(name, merged)?;
+    if !reader.has("upstream") {
+        return Some(outline);
+    }
+    let hosts = reader.section("upstreams").fields();
+    let named: Vec<&str> = hosts.iter().map(|host| host.key).collect();
+    Some(outline.with_further_hosts_at_upstream(&named))
 }
 
 /// A credential and its place in the file, so that a route can report a fault there.

@@ -241,6 +241,27 @@ requests = ["POST /extra"]
 }
 
 #[test]
+fn a_preset_moved_elsewhere_leaves_no_further_host_behind() {
+    let further = |own: &str| {
+        let text = format!(
+            "{SMALL}[credential.t]\nprovider = \"p\"\naccount_sid = \"AC1\"\nauth_token = \"file:/t\"\n\
+             [provider.p]\nextends = \"twilio\"\n{own}"
+        );
+        let config = parse(&text);
+        let upstreams = &config.credentials["t"].provider.upstreams;
+        let origins = upstreams.iter().map(|named| named.origin.to_string());
+        origins.collect::<Vec<_>>()
+    };
+    let (messaging, content) = ("https://messaging.twilio.com", "https://content.twilio.com");
+    let dublin = "https://api.dublin.ie1.twilio.com";
+    assert_eq!(further(""), [messaging, content]);
+    let moved = format!("upstream = \"{dublin}\"\n");
+    assert_eq!(further(&moved), [dublin, dublin]);
+    let named = format!("{moved}upstreams = {{ content = \"https://c.test\" }}\n");
+    assert_eq!(further(&named), [dublin, "https://c.test"]);
+}
+
+#[test]
 fn one_provider_serves_many_credentials() {
     for provider in ["p", "meta"] {
         let text = format!(
