@@ -22,7 +22,7 @@ const PLIVO_MESSAGES: &str = "/v1/Account/MA1/Message/";
 const JSON: &str = "application/json";
 
 /// A preset, the lines of a credential, the path of messages, and a message to three recipients and to one of them.
-const LISTS: [(&str, &str, &str, &str, &str); 7] = [
+const LISTS: [(&str, &str, &str, &str, &str); 6] = [
     (
         "plivo",
         PLIVO,
@@ -64,13 +64,6 @@ const LISTS: [(&str, &str, &str, &str, &str); 7] = [
         "/v1.0/message",
         r#"{"messages":{"msg":[{"allowedChannels":["WhatsApp"],"from":"1555","to":[{"number":"15550001"},{"number":"15550002"},{"number":"15550003"}]}]}}"#,
         r#"{"messages":{"msg":[{"allowedChannels":["WhatsApp"],"from":"1555","to":[{"number":"15550002"}]}]}}"#,
-    ),
-    (
-        "wati",
-        "tenant = \"1\"\ntoken = \"file:@DIR@/key\"",
-        "/api/ext/v3/messageTemplates/send",
-        r#"{"channel":"1555","recipients":[{"phone_number":"15550001"},{"phone_number":"15550002"},{"phone_number":"15550003"}]}"#,
-        r#"{"channel":"1555","recipients":[{"phone_number":"15550003"}]}"#,
     ),
 ];
 

@@ -27,8 +27,11 @@ pub(super) fn texts_at(
 pub(super) fn values_in_form<'t>(text: &'t str, places: &[Vec<String>]) -> Vec<Cow<'t, str>> {
     let pairs = query::pairs(text);
     let wide = text.contains(';').then(|| query::fields(text));
+    // A pair without `;` is the same in both readings, and counts once.
+    let other = wide.into_iter().flatten();
+    let other = other.filter(|pair| pair.written.contains(';'));
     pairs
-        .chain(wide.into_iter().flatten())
+        .chain(other)
         .filter(|pair| places.iter().any(|place| is_at(&pair.name(), place)))
         .map(|pair| pair.value())
         .collect()

@@ -9,7 +9,9 @@ use super::channels::ChannelRule;
 use super::error::OutboundError;
 
 use super::guard::{OVERRIDDEN, OVERRIDES};
-use super::parties::{messages_to, parties_in_form, recipients_in_json, senders_in_json};
+use super::parties::{
+    check_count, messages_to, parties_in_form, recipients_in_json, senders_in_json,
+};
 use super::policy::Permit;
 use crate::json;
 use crate::provider::{OperationKind, Provider, party};
@@ -86,8 +88,8 @@ impl<'p> Places<'p> {
         Self::new(permit.provider(), channels, only, Wanted::of(permit))
     }
 
-    /// The places that count for a request: only messages name recipients, and whatever is sent may name senders, such
-    /// as the sign of typing.
+    /// The places that count for a request: only messages name recipients, and whatever is sent may name senders and
+    /// channels, such as the sign of typing.
     pub(super) fn new(
         provider: &'p Provider,
         channels: &'p [String],
@@ -105,7 +107,7 @@ impl<'p> Places<'p> {
         };
         Self {
             provider,
-            channels: ChannelRule::of(provider, channels).filter(|_| is_message),
+            channels: ChannelRule::of(provider, channels).filter(|_| is_sent),
             senders: if is_sent {
                 &provider.limits.sender
             } else {
@@ -199,6 +201,7 @@ impl<'p> Places<'p> {
         }
         let limits = &provider.limits;
         let named = recipients_in_json(limits, &fields, recipients);
+        check_count(&named)?;
         Ok(Found {
             pattern: fitting.first().map_or(0, |(pattern, _)| *pattern),
             senders: senders_in_json(limits, &fields, senders)?,
@@ -224,6 +227,7 @@ impl<'p> Places<'p> {
         }
         let limits = &self.provider.limits;
         let named = parties_in_form(limits, text, self.recipients);
+        check_count(&named)?;
         Ok(Found {
             pattern: 0,
             senders: parties_in_form(limits, text, self.senders),

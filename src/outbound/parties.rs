@@ -45,6 +45,14 @@ pub(super) fn parties_in_form(
     parties(limits, values_in_form(text, places).into_iter())
 }
 
+/// Refuses a list of recipients past [`MAX_RECIPIENTS`].
+pub(super) fn check_count(recipients: &[String]) -> Result<(), OutboundError> {
+    match recipients.len() {
+        0..=MAX_RECIPIENTS => Ok(()),
+        _ => Err(TOO_MANY_RECIPIENTS),
+    }
+}
+
 /// The number of messages to these recipients.
 pub(super) fn messages_to(recipients: &[String]) -> u32 {
     u32::try_from(recipients.len()).unwrap_or(u32::MAX).max(1)
@@ -76,4 +84,12 @@ fn parties<'t>(limits: &ProviderLimits, texts: impl Iterator<Item = Cow<'t, str>
 const SENDER_IS_NO_TEXT: OutboundError = OutboundError::bad_request(
     "the sender in the body is neither text nor a whole number",
     "name the sender as text, where the provider looks for it",
+);
+
+/// The most recipients of one message. Each is held for as long as the message waits, and 10,000 take no more memory than
+/// the largest body that is read whole. The bound is Keyside's own.
+const MAX_RECIPIENTS: usize = 10_000;
+const TOO_MANY_RECIPIENTS: OutboundError = OutboundError::bad_request(
+    "the body names more than 10,000 recipients",
+    "send to at most 10,000 recipients with one request",
 );

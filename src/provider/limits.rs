@@ -32,7 +32,8 @@ impl Rates {
     pub fn or(self, defaults: Self) -> Self {
         Self {
             per_sender: self.per_sender.or(defaults.per_sender),
-            apart: self.apart.or(defaults.apart),
+            // A rate of the user's own holds for every message, unless `apart` is set as well.
+            apart: self.apart.or(self.per_sender).or(defaults.apart),
             auto: self.auto || (defaults.auto && self.per_sender.is_none()),
             per_recipient: self.per_recipient.or(defaults.per_recipient),
             per_account: self.per_account.or(defaults.per_account),

@@ -443,6 +443,11 @@ pub(super) static TABLE: [Dialect; 24] = [
             ),
             (
                 "POST",
+                "/v2/whatsapp/inboundMessages/{message}/typing",
+                json(200, r#"{"success":true}"#),
+            ),
+            (
+                "POST",
                 "/v2/whatsapp/inboundMessages/{message}/typingIndicator",
                 json(200, r#"{"success":true}"#),
             ),
