@@ -47,8 +47,12 @@ fn not_a_value(value: &str) -> Option<&'static str> {
     if value.contains(['\r', '\n']) {
         // Only a key in PEM may have lines: every other secret becomes part of one line of a request.
         Some("it has lines, as a key in PEM has; put a value of one line there")
-    } else if value.parse::<Reference>().is_ok() || value.contains("://") {
-        Some("it is a reference or a URL; put the value that it leads to there")
+    } else if value
+        .parse::<Reference>()
+        .is_ok_and(|found| !matches!(found, Reference::Env(_) | Reference::Systemd(_)))
+    {
+        // A person may choose `env:word` as a password.
+        Some(LINK)
     } else if value.starts_with("-----BEGIN ") {
         Some("it is a key or a certificate in PEM; put the secret itself there")
     } else if is_enclosed(value, "${", "}") || is_enclosed(value, "{{", "}}") {
@@ -67,6 +71,8 @@ fn not_a_value(value: &str) -> Option<&'static str> {
 fn not_whole(value: &str) -> Option<&'static str> {
     if is_placeholder(value) {
         Some(PLACEHOLDER)
+    } else if value.contains("://") || value.parse::<Reference>().is_ok() {
+        Some(LINK)
     } else if is_assignment(value) {
         Some(
             "it is an assignment (NAME=value); put the value alone there, or name it in a file of such lines with #NAME",
@@ -264,6 +270,7 @@ const PUNCTUATION: [char; 13] = [
 const FOLDERS: [&str; 9] = [
     "/etc/", "/home/", "/mnt/", "/opt/", "/run/", "/tmp/", "/var/", "./", "~/",
 ];
+const LINK: &str = "it is a reference or a URL; put the value that it leads to there";
 const PLACEHOLDER: &str = "it is a placeholder or a shortened value; put the whole value there";
 /// Base64 with or without padding: a copy of a value may have lost the padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
