@@ -136,7 +136,8 @@ impl Exchange<'_> {
         let acceptance = sent.credential().acceptance();
         if !matches!(meaning, Meaning::CredentialRefused) {
             sent.credential().hold().open();
-            if acceptance.is_refused() {
+            // A set other than the one in use until now is noted, and reported, by `adopt`.
+            if acceptance.is_refused() && sent.is_previous() == acceptance.fell_back() {
                 sent.note_accepted();
             }
         }

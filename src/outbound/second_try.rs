@@ -77,7 +77,9 @@ impl Exchange<'_> {
     ) -> Result<(Answer, Meaning<'_>), OutboundError> {
         let limits = limits(self.permit, body.form(), start);
         let in_use = self.permit.route.credential.in_use();
-        let hold_end = start + in_use.credential().max_hold;
+        // A request that goes out at the end of the hold needs time for its answer.
+        let latest = limits.deadline.checked_sub(limits.head).unwrap_or(start);
+        let hold_end = latest.min(start + in_use.credential().max_hold);
         let live = match self.hold.pass(in_use, body.form(), hold_end).await {
             Some(HoldEnd::Refused(answer)) => return Ok((answer, Meaning::CredentialRefused)),
             Some(HoldEnd::Send(live)) => Some(live),
@@ -243,8 +245,12 @@ impl Exchange<'_> {
         let operation = &self.permit.operation.name;
         let now = Instant::now();
         let predecessor = credential.predecessor_of(sent, operation, now);
-        let Some((predecessor, body)) = predecessor.zip(body) else {
+        let Some(predecessor) = predecessor else {
             credential.forbidden().note(operation, now);
+            return Ok((answer, Meaning::Forbidden));
+        };
+        // A body that cannot go out again proves nothing about the predecessor.
+        let Some(body) = body else {
             return Ok((answer, Meaning::Forbidden));
         };
         match self.send_with(predecessor, body, limits).await? {
