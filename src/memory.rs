@@ -42,6 +42,8 @@ pub struct MemoryBudget {
     max_events: AtomicU64,
     /// The turn of the answers that wait for room: the first of them holds the lock.
     turn: Mutex<()>,
+    /// The turn of the answers that pass through and wait for room, apart from those that are read whole.
+    passing_turn: Mutex<()>,
     /// The sign that a reservation was given back.
     freed: Notify,
 }
@@ -85,6 +87,7 @@ impl MemoryBudget {
             sends: Taken::default(),
             max_events: AtomicU64::new(max_events),
             turn: Mutex::default(),
+            passing_turn: Mutex::default(),
             freed: Notify::new(),
         }
     }
@@ -92,6 +95,7 @@ impl MemoryBudget {
     /// Changes the bound on events. Bodies that are held already stay.
     pub fn set_max_events(&self, max_events: u64) {
         self.max_events.store(max_events, Ordering::Relaxed);
+        self.freed.notify_waiters();
     }
 
     /// Returns a reservation of zero bytes.
@@ -112,6 +116,20 @@ impl MemoryBudget {
         loop {
             let freed = self.freed.notified();
             if reservation.grow_to(bytes) {
+                return reservation;
+            }
+            freed.await;
+        }
+    }
+
+    /// Waits until there is room for `bytes` of an answer that passes through, beside an answer of the largest size: slow
+    /// readers of media hold up no answer that is read whole. The caller bounds the wait.
+    pub async fn wait_to_pass(self: &Arc<Self>, bytes: u64) -> Reservation {
+        let mut reservation = self.reserve(Holder::Send);
+        let _turn = self.passing_turn.lock().await;
+        loop {
+            let freed = self.freed.notified();
+            if reservation.grow_leaving(bytes, LARGEST_ANSWER) {
                 return reservation;
             }
             freed.await;
@@ -242,7 +260,8 @@ impl Reservation {
     pub fn shrink_to(&mut self, bytes: u64) {
         if bytes < self.bytes {
             self.change_to(bytes);
-            self.budget.freed.notify_one();
+            // The first of both turns may be waiting.
+            self.budget.freed.notify_waiters();
         }
     }
 
@@ -381,6 +400,28 @@ mod tests {
         assert_eq!(all(&budget), SMALL as u64 + 1);
         drop(copy);
         assert_eq!(all(&budget), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_that_pass_through_leave_room_for_one_that_is_read_whole() {
+        let budget = Arc::new(MemoryBudget::new(0));
+        let mut passing = Vec::new();
+        let within = Duration::from_secs(1);
+        while let Ok(one) = timeout(within, budget.wait_to_pass(MIB)).await {
+            passing.push(one);
+        }
+        assert_eq!(all(&budget), ROOM_FOR_SENDS - LARGEST_ANSWER);
+        let waiting = tokio::spawn({
+            let budget = Arc::clone(&budget);
+            async move { budget.wait_to_pass(MIB).await }
+        });
+        let whole = timeout(within, budget.wait_for(LARGEST_ANSWER));
+        let whole = whole.await.expect("room for an answer");
+        passing.pop();
+        tokio::time::sleep(within).await;
+        assert!(!waiting.is_finished(), "no room is left beside the answer");
+        drop(whole);
+        timeout(within, waiting).await.unwrap().unwrap();
     }
 
     #[tokio::test(start_paused = true)]

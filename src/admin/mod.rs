@@ -73,10 +73,10 @@ impl Admin {
                 let query = request.uri().query().unwrap_or_default();
                 self.ready(Subject::in_query(query)).await
             }
-            (&Method::GET | &Method::HEAD, "/metrics") => self.metrics().await,
+            (&Method::GET | &Method::HEAD, "/metrics") => self.bounded(self.metrics().await),
             (&Method::GET | &Method::HEAD, "/status") => {
                 let query = request.uri().query().unwrap_or_default();
-                self.status(StatusQuery::parse(query)).await
+                self.bounded(self.status(StatusQuery::parse(query)).await)
             }
             (&Method::POST, "/reload") => self.reload(link).await,
             (_, "/livez" | "/readyz" | "/metrics" | "/status") => wrong_method("GET, HEAD"),
@@ -88,7 +88,7 @@ impl Admin {
             )
             .to_response(),
         };
-        self.bounded(answer).map(Full::new)
+        answer.map(Full::new)
     }
 
     /// Refuses a large answer while other large ones are unread: thousands of routes have megabytes of status.

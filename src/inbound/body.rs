@@ -179,6 +179,11 @@ impl Assembly {
     }
 
     fn finish(mut self) -> Body {
+        // The application may take seconds for the event: the room that its last segment did not fill is given back.
+        let slack = self.segment.capacity() - self.segment.len();
+        self.segment.shrink_to_fit();
+        let kept = self.capacity.saturating_sub(slack) as u64;
+        self.reservation.shrink_to(kept);
         self.end_segment();
         self.body.reservation = Some(Arc::new(self.reservation));
         self.body

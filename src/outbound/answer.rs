@@ -86,17 +86,15 @@ async fn clean_answer(
         let length = text.len();
         let cleaning = Cleaning::of(permit, status, links);
         // The work has the only copy of the text, so that at most two copies are in memory at a time.
-        let before = text.as_ptr().addr();
         answer.body = AnswerBody::Whole(Bytes::new());
-        let mut cleaned = work_on(length, move || cleaning.clean(text)).await;
-        let is_copy = cleaned.as_ptr().addr() != before;
+        let (cleaned, is_copy) = work_on(length, move || cleaning.clean(text)).await;
         if cleaned.len() != length {
             answer.headers.remove(header::CONTENT_LENGTH);
         }
-        if is_copy {
-            cleaned = memory.count(cleaned);
-        }
-        answer.body = AnswerBody::Whole(cleaned);
+        answer.body = AnswerBody::Whole(match is_copy {
+            true => memory.count(cleaned),
+            false => cleaned,
+        });
     }
     let mut response = Response::new(answer.body);
     *response.status_mut() = status;
@@ -190,23 +188,24 @@ impl Cleaning {
         }
     }
 
-    fn clean(&self, mut text: Bytes) -> Bytes {
+    /// Returns the clean text, and true if the text is a copy, whose memory nothing counts yet.
+    fn clean(&self, mut text: Bytes) -> (Bytes, bool) {
         let provider = &self.credential.provider;
+        let mut is_copy = false;
         if let Some(links) = &self.links
             && names_an_upstream(&text, provider)
+            && let Ok(json) = std::str::from_utf8(&text)
+            && let Some(relinked) = relink(json, provider, links)
         {
-            text = std::str::from_utf8(&text)
-                .ok()
-                .and_then(|json| relink(json, provider, links))
-                .map_or(text, Bytes::from);
+            (text, is_copy) = (relinked.into(), true);
         }
         if let Cow::Owned(clean) = without_access_tokens(&text) {
-            text = clean.into();
+            (text, is_copy) = (clean.into(), true);
         }
-        match redacted(&text, &self.credential) {
-            Cow::Owned(clean) => clean.into(),
-            Cow::Borrowed(_) => text,
+        if let Cow::Owned(clean) = redacted(&text, &self.credential) {
+            (text, is_copy) = (clean.into(), true);
         }
+        (text, is_copy)
     }
 }
 

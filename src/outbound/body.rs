@@ -14,7 +14,7 @@ use super::error::OutboundError;
 use super::guard::OVERRIDES;
 use super::policy::Permit;
 use crate::media_type::MediaType;
-use crate::memory::{Holder, MemoryBudget, Reservation, SMALL};
+use crate::memory::{Holder, LARGEST_ANSWER, MemoryBudget, Reservation, SMALL};
 use crate::multipart::MultipartReader;
 use crate::provider::{BodyForm, RequestPattern};
 use crate::query;
@@ -138,7 +138,7 @@ pub(super) async fn receive(
             _ => None,
         };
         let mut reservation = memory.reserve(Holder::Send);
-        if !reservation.grow_to(STREAM_BUFFERS) {
+        if !reservation.grow_leaving(STREAM_BUFFERS, LARGEST_ANSWER) {
             return Err(OutboundError::Overloaded);
         }
         return Ok((

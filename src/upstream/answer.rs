@@ -88,7 +88,8 @@ impl AnswerBody {
             && stream.buffers.is_none()
             && stream.bytes_left().is_none_or(|left| left > SMALL)
         {
-            stream.buffers = Some(stream.wait_for_room(STREAM_BUFFERS, memory).await?);
+            let room = memory.wait_to_pass(STREAM_BUFFERS);
+            stream.buffers = Some(stream.wait_for_room(room).await?);
         }
         Ok(self)
     }
@@ -134,13 +135,16 @@ impl AnswerBody {
         }
         let mut reservation = None;
         if expected > SMALL {
-            reservation = Some(stream.wait_for_room(expected, memory).await?);
+            let room = memory.wait_for(expected as u64);
+            reservation = Some(stream.wait_for_room(room).await?);
         }
         let mut all = Vec::new();
         while let Some(data) = std::future::poll_fn(|cx| stream.poll_next(cx)).await {
             all.extend_from_slice(&data?);
             if all.len() > limit {
+                all.shrink_to_fit();
                 stream.first = Some(all.into());
+                stream.buffers = reservation;
                 return Ok(Self::Stream(stream));
             }
         }
@@ -182,7 +186,8 @@ impl AnswerBody {
                 // Without a length the largest body is expected: two answers that each have part of the
                 // room and wait for more could wait for each other.
                 let capacity = stream.bytes_left().map_or(limit, |_| expected);
-                reservation = Some(stream.wait_for_room(capacity, memory).await?);
+                let room = memory.wait_for(capacity as u64);
+                reservation = Some(stream.wait_for_room(room).await?);
             }
             grow(&mut all, expected, limit);
             all.extend_from_slice(&data);
@@ -206,7 +211,7 @@ fn grow(all: &mut Vec<u8>, length: usize, limit: usize) {
 
 /// The memory that a body takes while it passes through, in bytes: a piece that is read, pieces that a slow reader has not
 /// taken, and the buffers of TLS on both sides.
-const STREAM_BUFFERS: usize = 96 * 1024;
+const STREAM_BUFFERS: u64 = 96 * 1024;
 
 impl AnswerStream {
     /// The number of bytes still to come, if the upstream has said it. A number beyond memory is the
@@ -218,15 +223,14 @@ impl AnswerStream {
         }
     }
 
-    /// Waits until there is room for `bytes`, at most to the deadline of the exchange.
+    /// Waits until there is room, at most to the deadline of the exchange.
     async fn wait_for_room(
         &mut self,
-        bytes: usize,
-        memory: &Arc<MemoryBudget>,
+        room: impl Future<Output = Reservation>,
     ) -> Result<Reservation, UpstreamError> {
         let deadline = self.connection.as_ref().map(Connection::deadline);
         let deadline = deadline.unwrap_or_else(Instant::now);
-        let reservation = timeout_at(deadline, memory.wait_for(bytes as u64))
+        let reservation = timeout_at(deadline, room)
             .await
             .map_err(|_| Unreadable::NoRoom)?;
         if let Some(connection) = &mut self.connection {

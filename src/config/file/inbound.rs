@@ -22,10 +22,11 @@ use crate::provider::Origin;
 
 /// Reads `[inbound]`.
 pub(super) fn inbound(mut reader: Reader<'_>, addresses: &mut Addresses) -> InboundConfig {
+    let max_body = size(&mut reader, "max_body", MAX_BODY);
     let inbound = InboundConfig {
         listen: addresses.listen(&mut reader, loopback(8081), Reach::Anywhere),
-        max_body: size(&mut reader, "max_body", MAX_BODY),
-        max_in_flight: size(&mut reader, "max_in_flight", MAX_IN_FLIGHT),
+        max_body,
+        max_in_flight: size(&mut reader, "max_in_flight", in_flight_for(max_body)),
         trusted_proxies: items(&mut reader, "trusted_proxies", |field| {
             field.parse(str::parse)
         }),
@@ -45,7 +46,7 @@ impl Default for InboundConfig {
         Self {
             listen: Vec::new(),
             max_body: MAX_BODY,
-            max_in_flight: MAX_IN_FLIGHT,
+            max_in_flight: in_flight_for(MAX_BODY),
             trusted_proxies: Vec::new(),
             tls: None,
         }
@@ -54,9 +55,12 @@ impl Default for InboundConfig {
 
 /// The default of `max_body`, in bytes. Meta's events have up to 3 MB.
 const MAX_BODY: u64 = 4 << 20;
-/// The default of `max_in_flight`, in bytes: room for an event of the largest size, and for thousands of usual ones.
-/// `memory.rs` has the sum of all bounds.
-const MAX_IN_FLIGHT: u64 = 6 << 20;
+
+/// The default of `max_in_flight`, in bytes: room for an event of the largest size, and for many usual ones beside it. With
+/// the default of `max_body` these are 6 MiB; `memory.rs` has the sum of all bounds.
+fn in_flight_for(max_body: u64) -> u64 {
+    max_body.saturating_add(max_body / 2)
+}
 
 fn tls(mut reader: Reader<'_>) -> Option<InboundTls> {
     let certificate = certificate(
