@@ -329,6 +329,20 @@ fn the_application_gets_the_refusal_while_every_secret_is_refused() {
 }
 
 #[test]
+fn a_fallback_after_a_time_without_a_good_secret_raises_its_alarm() {
+    let provider = Provider::new();
+    let keyside = Setup::new(&provider.upstream).start();
+    provider.refuse(&[TOKEN, NEW]);
+    rotate(&keyside, NEW);
+    assert_eq!(keyside.post(MESSAGES, "{}").status, 401);
+    provider.refuse(&[NEW]);
+    assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
+    assert_eq!(alarms(&keyside, "sending with the one before"), 1);
+    let fell_back = keyside.metric("keyside_rotations_total", &["result=\"fell_back\""]);
+    assert_eq!(fell_back, 1.0);
+}
+
+#[test]
 fn a_streamed_upload_is_not_sent_again() {
     let provider = Provider::new();
     let keyside = Setup::new(&provider.upstream).start();

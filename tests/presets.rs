@@ -520,6 +520,19 @@ const CHANNELS: &[(&str, &str, &str, &str)] = &[
         "sms",
     ),
     ("infobip", "WHATSAPP", "VIBER_BM", "viber_bm"),
+    // Events that are no messages, such as the sign of typing.
+    (
+        "infobip",
+        r#""TYPING_STARTED","channel":"WHATSAPP""#,
+        r#""TYPING_STARTED","channel":"SMS""#,
+        "sms",
+    ),
+    (
+        "sinch",
+        r#""event":{"app_event""#,
+        r#""channel_priority_order":["INSTAGRAM"],"event":{"app_event""#,
+        "instagram",
+    ),
     ("plivo", r#""type":"whatsapp","#, "", "sms"),
     ("plivo", r#""type":"whatsapp""#, r#""type":"mms""#, "mms"),
     (

@@ -99,6 +99,33 @@ fn each_recipient_of_a_message_has_a_limit_of_its_own() {
 }
 
 #[test]
+fn a_semicolon_in_a_form_counts_no_recipient_twice() {
+    let upstream = Upstream::ok();
+    let account = "account_sid = \"AC1\"\nauth_token = \"file:@DIR@/key\"";
+    let limits =
+        "[route.limits]\nper_recipient = { rate = \"1/h\", burst = 1 }\nmax_wait = \"1ms\"";
+    let keyside = route(&upstream, "twilio", account, limits);
+    let path = "/2010-04-01/Accounts/AC1/Messages.json";
+    for status in [200, 429] {
+        let body = "From=whatsapp%3A%2B1666&To=whatsapp%3A%2B1555&Body=a; b";
+        let answer = send(&keyside, path, body);
+        assert_eq!(answer.status, status, "{}", answer.text());
+    }
+}
+
+#[test]
+fn more_than_ten_thousand_recipients_are_refused() {
+    let upstream = Upstream::ok();
+    let keyside = route(&upstream, "plivo", PLIVO, "");
+    for (count, status) in [(10_000, 200), (10_001, 400)] {
+        let numbers = vec!["1"; count].join("<");
+        let body = format!(r#"{{"type":"whatsapp","src":"1555","dst":"{numbers}"}}"#);
+        let answer = send(&keyside, PLIVO_MESSAGES, &body);
+        assert_eq!(answer.status, status, "{}", answer.text());
+    }
+}
+
+#[test]
 fn a_message_to_three_recipients_is_three_messages_of_its_sender_and_account() {
     for limit in ["per_sender", "per_account"] {
         let limits = format!("[route.limits]\n{limit} = \"4/h\"\nmax_wait = \"1ms\"");
@@ -201,6 +228,18 @@ fn messages_that_a_provider_counts_apart_leave_the_common_rate_alone() {
     ] {
         let answer = send(&wati, path, r#"{"target":"2"}"#);
         assert_eq!(answer.status, status, "{path}: {}", answer.text());
+    }
+}
+
+#[test]
+fn a_rate_of_the_users_own_holds_for_messages_that_are_counted_apart() {
+    let upstream = Upstream::ok();
+    let limits = "[route.limits]\nper_sender = \"1/h\"\nmax_wait = \"1ms\"";
+    let keyside = route(&upstream, "ycloud", "api_key = \"file:@DIR@/key\"", limits);
+    for status in [200, 429] {
+        let body = r#"{"from":"1555","to":"1","type":"text"}"#;
+        let answer = send(&keyside, "/v2/whatsapp/messages", body);
+        assert_eq!(answer.status, status, "{}", answer.text());
     }
 }
 

@@ -221,6 +221,12 @@ fn a_provider_that_signs_its_url_needs_it() {
 }
 
 #[test]
+fn the_default_of_max_in_flight_follows_max_body() {
+    let config = parse(&format!("{WEBHOOK}[inbound]\nmax_body = \"8MiB\"\n"));
+    assert_eq!(config.inbound.max_in_flight, 12 << 20);
+}
+
+#[test]
 fn a_client_name_needs_an_authority_and_max_in_flight_room_for_a_body() {
     let tls = "[inbound]\nmax_in_flight = \"1MiB\"\n[inbound.tls]\ncert = \"/c\"\nclient_name = \"a.b\"\n";
     assert_eq!(
