@@ -121,6 +121,11 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> LinkStream<T> {
 
     /// Takes back bytes that hyper has read ahead, and forgets a long head.
     pub(super) fn put_back(&mut self, ahead: &[u8]) {
+        // An empty line behind a body begins no request (RFC 9112, 2.2): it must not start the timeout of a head.
+        let begin = ahead.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
+        let ahead = ahead
+            .get(begin.unwrap_or(ahead.len())..)
+            .unwrap_or_default();
         // A copy: the bytes as they are would keep hyper's buffer, also if there are none.
         self.ahead = Bytes::copy_from_slice(ahead);
         self.is_long = false;
@@ -559,6 +564,19 @@ mod tests {
         assert!(timeout(hour, stream.read(&mut buffer)).await.is_err());
         stream.flush().await.unwrap();
         assert_eq!(stream.read(&mut buffer).await.unwrap(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_empty_line_behind_a_body_begins_no_request() {
+        let link = Arc::new(Link::new(Peer::Unix { uid: 0 }));
+        let (near, _far) = pair();
+        let mut stream = LinkStream::new(near, link, &ConnectionBounds::local(), None);
+        for (ahead, is_woken) in [(&b"\r\n"[..], false), (b"\r\nGET", true), (b"", false)] {
+            stream.put_back(ahead);
+            let woken = std::future::poll_fn(|cx| stream.poll_wake(cx));
+            let woken = timeout(Duration::from_millis(10), woken).await;
+            assert_eq!(woken.is_ok(), is_woken, "{ahead:?}");
+        }
     }
 
     /// A waker that counts.
