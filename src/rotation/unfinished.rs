@@ -100,15 +100,20 @@ fn unfinished_of(live: &Live, credential: &Credential, now: SystemTime) -> Vec<U
         let Ok(place) = JournalPlace::of(live, &target) else {
             continue;
         };
-        if let Ok(Some(record)) = place.look()
-            && is_left(&record, now)
-        {
-            rotations.push(UnfinishedRotation {
-                target: target.shortest_name(live),
+        let target = target.shortest_name(live);
+        match place.look() {
+            Ok(Some(record)) if is_left(&record, now) => rotations.push(UnfinishedRotation {
+                target,
                 author: record.author.shown(),
                 began: record.began,
                 journal: place.to_string(),
-            });
+            }),
+            Ok(_) => {}
+            // A journal that a command works on, or that cannot be read now, ends nothing: what is known holds.
+            Err(_) => {
+                let known = credential.unfinished_rotations().all();
+                rotations.extend(known.into_iter().filter(|known| known.target == target));
+            }
         }
     }
     rotations
