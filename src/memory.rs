@@ -13,7 +13,7 @@
 //! | 64 connections of operators, and 2 large answers to them | 4 | `app::descriptors::MAX_ADMIN`, `Admin::unread` |
 //! | large events and heads; small events beyond their own room | 6 | `[inbound] max_in_flight` |
 //! | large requests, heads and answers, streams on the way; small sends beyond their own room | 12 | [`ROOM_FOR_SENDS`] |
-//! | small bodies of events and of sends | 4 | [`ROOM_FOR_SMALL`], twice |
+//! | small bodies of events and of sends | 4 | `ROOM_FOR_SMALL`, twice |
 //! | copies of bodies that are worked on: an answer of 8 MiB, an event of 4 MiB | 12 | `workers::TURNS`, `Inbound::turn` |
 //! | together | 95 | |
 //!

@@ -19,7 +19,7 @@ use crate::workers::work_on;
 /// The fields of a request that mean something to Keyside.
 #[derive(Debug, Default)]
 pub struct Contents {
-    /// The senders, in the form of [`party`].
+    /// The senders, in the form of [`party`](crate::provider::party).
     pub senders: NamedSenders,
     /// The recipients with a limit of their own, if the route has limits for each recipient.
     pub recipients: Vec<String>,

@@ -12,7 +12,7 @@ use crate::outbound::error::OutboundError;
 use crate::provider::{Operation, OperationKind, PathMap, Provider, RequestPattern};
 use crate::upstream::Upstream;
 
-/// The permission to pass a request on. Only [`Policy::check`] makes a permit, and no secret is
+/// The permission to pass a request on. Only [`Policy::check`](super::Policy::check) makes a permit, and no secret is
 /// injected without a permit.
 #[derive(Debug)]
 pub struct Permit<'a> {
