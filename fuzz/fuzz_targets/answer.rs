@@ -101,10 +101,29 @@ fn final_head(mut bytes: &[u8]) -> (u16, Headers, &[u8]) {
             let headers = headers
                 .map(|line| (line.name.to_ascii_lowercase(), line.value.to_vec()))
                 .collect();
-            return (status, headers, &bytes[length..]);
+            return (status, with_one_length(headers), &bytes[length..]);
         }
         bytes = &bytes[length..];
     }
+}
+
+/// The headers with one line for a length that is there several times, in one line or in several (RFC 9112, 6.3). A length
+/// that is there once stays as it is written.
+fn with_one_length(mut headers: Headers) -> Headers {
+    let is_length = |(name, _): &(String, Vec<u8>)| name == "content-length";
+    let mut lines = headers.iter().filter(|line| is_length(line));
+    let first = lines.next().map(|(_, value)| value.clone());
+    let is_repeated = lines.next().is_some();
+    if let Some(first) = first
+        && (is_repeated || first.contains(&b','))
+    {
+        let text = std::str::from_utf8(&first).expect("Keyside took it for a length");
+        let number = text.split(',').next().unwrap_or_default().trim();
+        let number: u64 = number.parse().expect("Keyside took it for a length");
+        headers.retain(|line| !is_length(line));
+        headers.push(("content-length".to_owned(), number.to_string().into_bytes()));
+    }
+    headers
 }
 
 /// The content of a chunked body, and the bytes behind the body; `None` without an end.
