@@ -134,7 +134,7 @@ fn a_replaced_secret_of_a_cluster_is_forgotten() {
     let old_in_base64 = cluster.stored("token");
     let setup = Setup::new(&upstream)
         .envs(&cluster.environment())
-        .watch("off\"\nrefresh = \"1s");
+        .refresh("1s");
     let keyside = with_overlap(setup, "k8s:shop/acme#token");
     must_forget(&keyside, &old, &new, |new| cluster.put("token", new));
     if let Some(left) = copies(&keyside, &old_in_base64) {
@@ -158,7 +158,7 @@ fn a_replaced_secret_of_vault_is_forgotten() {
         let upstream = Upstream::ok();
         let setup = Setup::new(&upstream)
             .envs(&bao.environment(ROOT))
-            .watch("off\"\nrefresh = \"1s");
+            .refresh("1s");
         let keyside = with_overlap(setup, &format!("vault:{path}#token"));
         must_forget(&keyside, &old, &new, put);
     }

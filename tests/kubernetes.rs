@@ -15,7 +15,7 @@ fn cluster(token: &str) -> KubernetesSecretApi {
 
 fn setup(upstream: &Upstream, api: &KubernetesSecretApi) -> Setup {
     Setup::new(upstream)
-        .watch("off\"\nrefresh = \"300ms")
+        .refresh("300ms")
         .envs(&api.environment())
         .credential(FROM_CLUSTER)
 }

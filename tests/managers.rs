@@ -48,8 +48,14 @@ fn status_of(keyside: &Keyside, credential: &str) -> Value {
         .clone()
 }
 
+/// Writes a token beside the app secret, where [`FROM_VAULT`] reads both.
+fn put_token(bao: &Bao, token: &str) {
+    let secrets = json!({ "token": token, "app_secret": APP_SECRET });
+    bao.put("apps/acme", &secrets);
+}
+
 fn refreshing(upstream: &Upstream, every: &str) -> Setup {
-    Setup::new(upstream).watch(&format!("off\"\nrefresh = \"{every}"))
+    Setup::new(upstream).refresh(every)
 }
 
 #[test]
@@ -136,10 +142,7 @@ fn a_change_of_another_field_makes_no_secret_younger() {
 #[ignore = "needs OpenBao: tests/run servers"]
 fn a_new_version_is_noticed_by_the_refresh_and_by_a_reload() {
     let bao = Bao::start();
-    bao.put(
-        "apps/acme",
-        &json!({ "token": "EAAFIRST", "app_secret": APP_SECRET }),
-    );
+    put_token(&bao, "EAAFIRST");
     let upstream = Upstream::ok();
     let keyside = refreshing(&upstream, "300ms")
         .envs(&bao.environment(&bao.token(json!({}))))
@@ -153,10 +156,7 @@ fn a_new_version_is_noticed_by_the_refresh_and_by_a_reload() {
         generation,
         "what is the same is no reload"
     );
-    bao.put(
-        "apps/acme",
-        &json!({ "token": "EAASECOND", "app_secret": APP_SECRET }),
-    );
+    put_token(&bao, "EAASECOND");
     assert!(
         sends(&keyside, &upstream, "EAASECOND", Duration::from_secs(3)),
         "{}",
@@ -166,10 +166,7 @@ fn a_new_version_is_noticed_by_the_refresh_and_by_a_reload() {
         .envs(&bao.environment(ROOT))
         .credential(FROM_VAULT)
         .start();
-    bao.put(
-        "apps/acme",
-        &json!({ "token": "EAATHIRD", "app_secret": APP_SECRET }),
-    );
+    put_token(&bao, "EAATHIRD");
     assert_eq!(token_sent(&keyside, &upstream), "EAASECOND");
     keyside.signal(Signal::HUP);
     assert!(
@@ -184,10 +181,7 @@ fn a_new_version_is_noticed_by_the_refresh_and_by_a_reload() {
 fn no_send_fails_while_vault_is_away_and_its_next_value_is_taken() {
     let upstream = Upstream::ok();
     let mut bao = Bao::start();
-    bao.put(
-        "apps/acme",
-        &json!({ "token": "EAAFIRST", "app_secret": APP_SECRET }),
-    );
+    put_token(&bao, "EAAFIRST");
     let token = bao.token(json!({}));
     let keyside = refreshing(&upstream, "200ms")
         .envs(&bao.environment(&token))
@@ -217,10 +211,7 @@ fn no_send_fails_while_vault_is_away_and_its_next_value_is_taken() {
         bao.signal(Signal::STOP);
         problem("too long");
         bao.signal(Signal::CONT);
-        bao.put(
-            "apps/acme",
-            &json!({ "token": "EAASECOND", "app_secret": APP_SECRET }),
-        );
+        put_token(&bao, "EAASECOND");
         assert!(
             sends(&keyside, &upstream, "EAASECOND", Duration::from_secs(10)),
             "after slow: {}",
@@ -233,10 +224,7 @@ fn no_send_fails_while_vault_is_away_and_its_next_value_is_taken() {
         );
         problem("denies permission for `secret/apps/acme`");
         bao.policy();
-        bao.put(
-            "apps/acme",
-            &json!({ "token": "EAATHIRD", "app_secret": APP_SECRET }),
-        );
+        put_token(&bao, "EAATHIRD");
         assert!(
             sends(&keyside, &upstream, "EAATHIRD", Duration::from_secs(10)),
             "after denied: {}",
@@ -269,10 +257,7 @@ fn no_send_fails_while_vault_is_away_and_its_next_value_is_taken() {
 #[ignore = "needs OpenBao: tests/run servers"]
 fn a_token_revoked_before_vault_was_asked_again_costs_no_send() {
     let bao = Bao::start();
-    bao.put(
-        "apps/acme",
-        &json!({ "token": "EAAFIRST", "app_secret": APP_SECRET }),
-    );
+    put_token(&bao, "EAAFIRST");
     let revoked = Arc::new(AtomicBool::new(false));
     let is_revoked = Arc::clone(&revoked);
     let upstream = Upstream::answering(move |request| {
@@ -292,10 +277,7 @@ fn a_token_revoked_before_vault_was_asked_again_costs_no_send() {
         .credential(FROM_VAULT)
         .start();
     let (sent, failed) = under_load(&keyside, || {
-        bao.put(
-            "apps/acme",
-            &json!({ "token": "EAASECOND", "app_secret": APP_SECRET }),
-        );
+        put_token(&bao, "EAASECOND");
         thread::sleep(Duration::from_millis(100));
         revoked.store(true, Ordering::Relaxed);
         thread::sleep(Duration::from_secs(1));
@@ -370,10 +352,7 @@ fn a_secret_that_vault_cannot_give_at_the_start_stops_its_own_route_alone() {
 #[ignore = "needs OpenBao: tests/run servers"]
 fn a_login_by_app_role_outlives_its_tokens() {
     let bao = Bao::start();
-    bao.put(
-        "apps/acme",
-        &json!({ "token": "EAAFIRST", "app_secret": APP_SECRET }),
-    );
+    put_token(&bao, "EAAFIRST");
     bao.policy();
     bao.must("POST", "sys/auth/approle", &json!({ "type": "approle" }));
     let role = json!({ "token_policies": ["keyside"], "token_ttl": "2s", "token_max_ttl": "6s" });
@@ -394,10 +373,7 @@ fn a_login_by_app_role_outlives_its_tokens() {
     assert_eq!(token_sent(&keyside, &upstream), "EAAFIRST");
     // Past the maximum lifetime of a token, with two renewals on the way.
     thread::sleep(Duration::from_secs(8));
-    bao.put(
-        "apps/acme",
-        &json!({ "token": "EAASECOND", "app_secret": APP_SECRET }),
-    );
+    put_token(&bao, "EAASECOND");
     assert!(
         sends(&keyside, &upstream, "EAASECOND", Duration::from_secs(3)),
         "{}",
@@ -467,10 +443,7 @@ fn a_pod_logs_in_with_its_service_account() {
 #[ignore = "needs OpenBao: tests/run servers"]
 fn a_token_from_an_agents_file_is_replaced_when_it_is_refused() {
     let bao = Bao::start();
-    bao.put(
-        "apps/acme",
-        &json!({ "token": "EAAFIRST", "app_secret": APP_SECRET }),
-    );
+    put_token(&bao, "EAAFIRST");
     let upstream = Upstream::ok();
     let setup = refreshing(&upstream, "300ms")
         .envs(&bao.place())
@@ -483,10 +456,7 @@ fn a_token_from_an_agents_file_is_replaced_when_it_is_refused() {
     assert_eq!(token_sent(&keyside, &upstream), "EAAFIRST");
     keyside.dir().write("sink", bao.token(json!({})));
     bao.must("POST", "auth/token/revoke", &json!({ "token": first }));
-    bao.put(
-        "apps/acme",
-        &json!({ "token": "EAASECOND", "app_secret": APP_SECRET }),
-    );
+    put_token(&bao, "EAASECOND");
     assert!(
         sends(&keyside, &upstream, "EAASECOND", Duration::from_secs(5)),
         "{}",

@@ -64,6 +64,14 @@ fn send(keyside: &Keyside) -> u16 {
         .status
 }
 
+/// Lets the sandbox's token end in ten days, within the time of `renew`.
+fn end_in_ten_days(sandbox: &Sandbox) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let end = now.as_secs() + 10 * 86_400;
+    let token = json!({ "token": TOKEN, "expires_at": end });
+    sandbox.ask("POST", "tokens", &token);
+}
+
 #[test]
 fn a_rotation_exchanges_proves_writes_and_revokes() {
     let (_secrets, sandbox, keyside) = stand("");
@@ -229,16 +237,7 @@ fn stand_before_the_end(app_secret: &str) -> (Directory, Sandbox, Keyside) {
     secrets.write("token", TOKEN);
     secrets.write("app_secret", APP_SECRET);
     let sandbox = Sandbox::start(&secrets, &[]);
-    let in_ten_days = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap()
-        .as_secs()
-        + 10 * 86_400;
-    sandbox.ask(
-        "POST",
-        "tokens",
-        &json!({ "token": TOKEN, "expires_at": in_ten_days }),
-    );
+    end_in_ten_days(&sandbox);
     let setup = Setup::at(&sandbox.url())
         .check()
         .file("app_secret", APP_SECRET);
@@ -400,16 +399,7 @@ fn sidecars_that_renew_one_token_at_a_time_leave_one_token_alive() {
     secrets.write("token", TOKEN);
     secrets.write("app_secret", APP_SECRET);
     let sandbox = Sandbox::start(&secrets, &[]);
-    let in_ten_days = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap()
-        .as_secs()
-        + 10 * 86_400;
-    sandbox.ask(
-        "POST",
-        "tokens",
-        &json!({ "token": TOKEN, "expires_at": in_ten_days }),
-    );
+    end_in_ten_days(&sandbox);
     bao.put("acme", &json!({ "token": TOKEN }));
     let minted = Arc::new(Mutex::new(vec![TOKEN.to_owned()]));
     let (known, far) = (Arc::clone(&minted), sandbox.address());
@@ -468,16 +458,7 @@ fn one_of_the_sidecars_with_a_shared_server_renews_the_token() {
     secrets.write("app_secret", APP_SECRET);
     shared.write("token", TOKEN);
     let sandbox = Sandbox::start(&secrets, &[]);
-    let in_ten_days = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap()
-        .as_secs()
-        + 10 * 86_400;
-    sandbox.ask(
-        "POST",
-        "tokens",
-        &json!({ "token": TOKEN, "expires_at": in_ten_days }),
-    );
+    end_in_ten_days(&sandbox);
     let start = || {
         Setup::at(&sandbox.url())
             .check()

@@ -102,7 +102,7 @@ fn a_new_version_in_vault_is_sent_within_1500_ms_of_a_leak_without_a_signal() {
     });
     let keyside = Setup::new(&upstream)
         .hold("10s")
-        .watch("off\"\nrefresh = \"1h")
+        .refresh("1h")
         .envs(&bao.environment(ROOT))
         .credential("token = \"vault:secret/acme#token\"")
         .start();

@@ -53,7 +53,8 @@ fn a_file_that_changes_in_any_way_fails_no_request() {
         Row {
             name: "a program prints another value",
             token: "exec:@DIR@/print",
-            watch: "off\"\nrefresh = \"300ms",
+            watch: "off",
+            refresh: "300ms",
             happens: |stand| {
                 stand.rotate();
                 wait(500);
@@ -63,7 +64,8 @@ fn a_file_that_changes_in_any_way_fails_no_request() {
         Row {
             name: "a key of a Secret of Kubernetes changes",
             token: "k8s:acme#token",
-            watch: "off\"\nrefresh = \"300ms",
+            watch: "off",
+            refresh: "300ms",
             happens: |stand| {
                 stand.book.issue(NEW, "one");
                 stand.cluster.put("token", NEW);

@@ -65,7 +65,8 @@ fn a_leak_fails_no_request_within_the_hold() {
         Row {
             name: "a program",
             token: "exec:@DIR@/print",
-            watch: "off\"\nrefresh = \"1h",
+            watch: "off",
+            refresh: "1h",
             happens: |stand| {
                 leak(stand, 500);
                 wait(1500);
@@ -75,7 +76,8 @@ fn a_leak_fails_no_request_within_the_hold() {
         Row {
             name: "a Secret of Kubernetes",
             token: "k8s:acme#token",
-            watch: "off\"\nrefresh = \"1h",
+            watch: "off",
+            refresh: "1h",
             happens: |stand| {
                 stand.book.revoke(OLD);
                 wait(500);

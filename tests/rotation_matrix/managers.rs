@@ -17,7 +17,8 @@ use crate::support::{APP_SECRET, MESSAGES, TOKEN};
 
 const VAULT: Row = Row {
     token: "vault:secret/acme#token",
-    watch: "off\"\nrefresh = \"1h",
+    watch: "off",
+    refresh: "1h",
     ..ROW
 };
 
@@ -53,7 +54,8 @@ fn no_new_version_in_vault_fails_a_request() {
         },
         Row {
             name: "a new version, found by the refresh",
-            watch: "off\"\nrefresh = \"300ms",
+            watch: "off",
+            refresh: "300ms",
             happens: |stand| {
                 stand.book.issue(NEW, "one");
                 put(NEW);
@@ -143,7 +145,7 @@ fn a_rotation_through_one_of_three_sidecars_with_one_path_in_vault_fails_no_requ
         Setup::at(&sandbox.url())
             .check()
             .hold("5s")
-            .watch("off\"\nrefresh = \"1h")
+            .refresh("1h")
             .envs(&bao.environment(ROOT))
             .credential(
                 "token = \"vault:secret/acme#token\"\napp_secret = \"vault:secret/acme#app_secret\"\n",
@@ -201,7 +203,8 @@ fn no_new_version_in_aws_fails_a_request() {
     );
     let row = Row {
         token: "aws-sm:acme",
-        watch: "off\"\nrefresh = \"1h",
+        watch: "off",
+        refresh: "1h",
         ..ROW
     };
     let stand = Stand::start(&row, &moto.environment());

@@ -36,8 +36,10 @@ struct Row {
     /// More lines of the credential.
     more: &'static str,
     hold: &'static str,
-    /// How files and managers are looked at.
+    /// The `watch` of `[reload]`: the time between two looks at files.
     watch: &'static str,
+    /// The `refresh` of `[reload]`: the time between two questions to secret managers.
+    refresh: &'static str,
     is_asked_about: bool,
     /// True if the gap is longer than the hold: then the provider's own answer reaches the application.
     outlasts_hold: bool,
@@ -52,6 +54,7 @@ const ROW: Row = Row {
     more: "",
     hold: "5s",
     watch: "100ms",
+    refresh: "5m",
     is_asked_about: true,
     outlasts_hold: false,
 };
@@ -101,6 +104,7 @@ impl Stand {
             .level("info")
             .hold(row.hold)
             .watch(row.watch)
+            .refresh(row.refresh)
             .envs(environment)
             .envs(&cluster.environment())
             .env("CREDENTIALS_DIRECTORY", &folder)

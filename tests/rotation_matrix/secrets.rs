@@ -1,4 +1,4 @@
-//! What a new secret may be.
+//! The rows of the matrix about the value of the new secret.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::{NEW, OLD, ROW, Row, run, wait};
 
 const RESET: &str = "secret of one, reset";
 
-/// What a new secret may be, and when the old one ends.
+/// The new secret may be good, wrong or too weak, and the old secret may end before or after.
 fn new_secrets(is_asked_about: bool) -> Vec<Row> {
     let row = |name, ends_with, happens| Row {
         name,

@@ -128,6 +128,7 @@ pub struct Setup {
     provider: String,
     more: String,
     watch: String,
+    refresh: String,
     level: String,
     environment: Vec<(String, String)>,
     wrapper: Vec<String>,
@@ -172,6 +173,7 @@ impl Setup {
             provider: String::new(),
             more: String::new(),
             watch: "off".to_owned(),
+            refresh: "5m".to_owned(),
             level: "debug".to_owned(),
             environment: Vec::new(),
             wrapper: Vec::new(),
@@ -244,6 +246,12 @@ impl Setup {
         self
     }
 
+    /// The interval at which secret managers are asked; "5m" by default, as in Keyside.
+    pub fn refresh(mut self, interval: &str) -> Self {
+        self.refresh = interval.to_owned();
+        self
+    }
+
     /// The level of the log; "debug" by default.
     pub fn level(mut self, level: &str) -> Self {
         self.level = level.to_owned();
@@ -284,7 +292,7 @@ impl Setup {
         self
     }
 
-    /// How long requests wait for a new secret while every secret is refused; "off" by default.
+    /// Sets `hold`, the time that requests wait for a new secret while every secret is refused; "off" by default.
     pub fn hold(mut self, time: &str) -> Self {
         self.hold = format!("hold = \"{time}\"");
         self
@@ -295,10 +303,10 @@ impl Setup {
         let text = self.whole.clone().unwrap_or_else(|| {
             format!(
                 "[outbound]\nlisten = [\"127.0.0.1:@PORT@\"]\n{}\n[admin]\nlisten = [\"127.0.0.1:@ADMIN@\"]\n\n\
-                 [reload]\nwatch = \"{}\"\n\n[log]\nlevel = \"{}\"\n\n\
+                 [reload]\nwatch = \"{}\"\nrefresh = \"{}\"\n\n[log]\nlevel = \"{}\"\n\n\
                  [provider.test]\nextends = \"meta\"\nupstream = \"@UPSTREAM@\"\nmedia_upstream = \"@MEDIA@\"\nca = \"@DIR@/ca.pem\"\n{}\n\
                  [credential.acme]\nprovider = \"test\"\n{}\n{}\n{}\n[[route]]\ncredential = \"acme\"\n{}[route.limits]\n{}\n{}",
-                self.outbound, self.watch, self.level, self.provider, self.check, self.hold, self.credential, self.route, self.limits, self.more
+                self.outbound, self.watch, self.refresh, self.level, self.provider, self.check, self.hold, self.credential, self.route, self.limits, self.more
             )
         });
         self.dir.write("proxy.toml", self.fill(&text))

@@ -39,7 +39,7 @@ pub(in crate::spool) struct Fault {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::spool) enum FaultKind {
-    /// Nothing reaches the disk from this step on.
+    /// The power is off: no write reaches the disk from this step on.
     PowerCut,
     /// A write or a growth fails once: no space is left.
     NoSpace,

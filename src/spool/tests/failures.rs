@@ -70,19 +70,13 @@ async fn a_damaged_file_is_set_aside_and_a_new_one_begun() {
     let disk = Disk::default();
     let spool = on(&disk);
     to_app(&spool).await;
-    spool
-        .accept(event("a", &[message("a", "1")]))
-        .await
-        .unwrap();
+    accept(&spool, "a").await;
     drop(spool);
     disk.damage(|bytes| bytes.fill(0xA5));
     let spool = on(&disk);
     assert!(spool.numbers().alarm.set_aside.is_some());
     let to = to_app(&spool).await;
-    spool
-        .accept(event("b", &[message("b", "1")]))
-        .await
-        .unwrap();
+    accept(&spool, "b").await;
     assert_eq!(ids(&due(&spool, &to).await), ["b"]);
 }
 
@@ -91,10 +85,7 @@ async fn damage_while_running_begins_a_new_file_with_the_same_destinations() {
     let disk = Disk::default();
     let spool = on(&disk);
     let to = to_app(&spool).await;
-    spool
-        .accept(event("a", &[message("a", "1")]))
-        .await
-        .unwrap();
+    accept(&spool, "a").await;
     disk.damage(|bytes| bytes.fill(0xA5));
     disk.fail(Fault {
         at: disk.steps() + 1,
@@ -118,10 +109,7 @@ async fn a_damaged_record_becomes_a_dead_letter_and_its_lane_goes_on() {
         .accept(event("a", &[message("XXaXX", "1")]))
         .await
         .unwrap();
-    spool
-        .accept(event("b", &[message("b", "1")]))
-        .await
-        .unwrap();
+    accept(&spool, "b").await;
     spool.close();
     disk.damage(|bytes| {
         let at: Vec<_> = memchr::memmem::find_iter(bytes, b"XXaXX").collect();

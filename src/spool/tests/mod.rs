@@ -90,6 +90,12 @@ async fn to_app(spool: &Spool) -> Arc<Destination> {
         .remove(0)
 }
 
+/// Accepts an event with a single message, whose id is that of the event.
+async fn accept(spool: &Spool, id: &str) {
+    let accepted = spool.accept(event(id, &[message(id, "1")])).await;
+    accepted.unwrap();
+}
+
 fn change(value: &str) -> String {
     format!(
         r#"{{"field":"messages","value":{{"metadata":{{"phone_number_id":"106540352242922"}},{value}}}}}"#

@@ -149,10 +149,7 @@ async fn delivered_events_stay_for_replay_and_then_go() {
     let disk = Disk::default();
     let spool = on(&disk);
     let to = to_app(&spool).await;
-    spool
-        .accept(event("a", &[message("a", "1")]))
-        .await
-        .unwrap();
+    accept(&spool, "a").await;
     let delivery = due(&spool, &to).await.remove(0);
     spool.settle(delivery, answered(200)).await.unwrap();
     tokio::time::advance(Duration::from_secs(23 * 3600)).await;
@@ -180,15 +177,9 @@ async fn a_waiting_event_older_than_max_age_becomes_a_dead_letter() {
     let disk = Disk::default();
     let spool = on(&disk);
     let to = to_app(&spool).await;
-    spool
-        .accept(event("a", &[message("a", "1")]))
-        .await
-        .unwrap();
+    accept(&spool, "a").await;
     tokio::time::advance(Duration::from_secs(8 * 24 * 3600)).await;
-    spool
-        .accept(event("b", &[message("b", "1")]))
-        .await
-        .unwrap();
+    accept(&spool, "b").await;
     spool.expire().await.unwrap();
     let dead = Filter {
         state: Some(State::Dead),
@@ -204,10 +195,7 @@ async fn the_retry_schedule_survives_a_restart() {
     let disk = Disk::default();
     let spool = on(&disk);
     let to = to_app(&spool).await;
-    spool
-        .accept(event("a", &[message("a", "1")]))
-        .await
-        .unwrap();
+    accept(&spool, "a").await;
     let delivery = due(&spool, &to).await.remove(0);
     let asked = Outcome::Answered {
         status: 503,
@@ -249,10 +237,7 @@ async fn destinations_have_their_own_filters_and_a_new_one_its_own_beginning() {
     other.senders = BTreeSet::from(["1".to_owned()]);
     let configs = vec![destination("app"), flows, other];
     spool.set_destinations(configs.clone()).await.unwrap();
-    spool
-        .accept(event("a", &[message("a", "1")]))
-        .await
-        .unwrap();
+    accept(&spool, "a").await;
     assert_eq!(all(&spool)[0].at.len(), 1);
     let mut late = destination("late");
     late.from = Duration::from_secs(3600);
