@@ -323,7 +323,7 @@ mod tests {
         reservation.grow_to(bytes).then_some(reservation)
     }
 
-    /// As many reservations of `bytes` as there is room for.
+    /// Takes reservations of `bytes` until there is no more room, and returns them.
     fn fill(budget: &Arc<MemoryBudget>, holder: Holder, bytes: u64) -> Vec<Reservation> {
         std::iter::from_fn(|| held(budget, holder, bytes)).collect()
     }

@@ -377,7 +377,7 @@ fn host_and_account_choose_among_routes_with_one_path() {
     for (host, target, kind, body, slug) in [
         ("graph.test", MESSAGES, json_kind, "{}", "upstream"),
         ("waba.three.test", MESSAGES, json_kind, "{}", "upstream"),
-        // Both know the path, and `localhost` tells neither.
+        // The two routes know the path, and `localhost` names neither.
         ("localhost", MESSAGES, json_kind, "{}", "sender_not_named"),
         ("localhost", &form('2'), form_kind, message, "upstream"),
         ("api.two.test", &form('1'), form_kind, message, "upstream"),

@@ -51,7 +51,7 @@ fn nothing_arrives(upstream: &Upstream, name: &str) {
     assert!(whole.is_empty(), "{name}: {whole:?}");
 }
 
-/// One part of this name, as every HTTP library writes it.
+/// A part of this name, as every HTTP library writes it.
 fn part(name: &str) -> String {
     format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\nx\r\n--b--\r\n")
 }

@@ -1,4 +1,4 @@
-//! What happens by itself once a minute.
+//! The work that Keyside does by itself once a minute.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -454,7 +454,7 @@ fn an_answer_in_the_server_opens_under_its_own_key_alone() {
     assert_eq!((first.status, keys.len()), (200, 1), "{keys:?}");
     assert_eq!(send(&keyside, "second", r#"{"to":"2"}"#).status, 200);
     let second = sent_keys().into_iter().find(|key| *key != keys[0]).unwrap();
-    // Another sidecar, which knows both messages from the server alone.
+    // A second sidecar knows both messages from the server alone.
     drop(keyside);
     let other = start();
     let moved = redis.ask(&["EVAL", MOVE, "2", &keys[0], &second]);

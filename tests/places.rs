@@ -107,7 +107,7 @@ fn a_file_is_replaced_only_if_it_holds_the_expected_secret() {
     ] {
         let path = dir.write("token", present);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-        // What a killed write left behind is no obstacle.
+        // The remains of a killed write are no obstacle.
         dir.write(".token.keyside", "half");
         let place = format!("file:{}", path.display());
         let outcome = write(&place, &[]);

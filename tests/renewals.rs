@@ -1,4 +1,4 @@
-//! What stands in the way of a renewal is told at the start, and not when the token is due.
+//! Obstacles of a renewal are told at the start, and not when the token is due.
 
 use std::process::Command;
 use std::time::Duration;

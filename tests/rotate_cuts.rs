@@ -36,7 +36,7 @@ enum Cut {
     KilledAfter,
 }
 
-/// What stands between `rotate` and the world: counts the requests to all sides, and cuts one of them.
+/// The relay between `rotate` and the world: counts the requests to all sides, and cuts one of them.
 #[derive(Default)]
 struct Gate {
     count: AtomicUsize,

@@ -1,4 +1,4 @@
-//! What outlives a restart: replaced secrets within their overlap, sealed, and the ages of secrets.
+//! Replaced secrets within their overlap, sealed, and the ages of secrets outlive a restart.
 
 use std::fs;
 use std::time::{Duration, Instant, SystemTime};

@@ -157,7 +157,7 @@ impl Reference {
 
     /// Returns true for a secret that can change without a sign on this machine, so that Keyside must ask again.
     ///
-    /// Such a secret lives in a secret manager or behind a program. Programs often ask a secret manager.
+    /// A secret in a secret manager or behind a program is asked for. Programs often ask a secret manager.
     #[must_use]
     pub fn is_asked_for(&self) -> bool {
         self.is_managed() || matches!(self, Self::Exec { .. })

@@ -350,7 +350,7 @@ impl<'d> Field<'d> {
 ///
 /// For example ``did you mean `listen`? expected one of `listen`, `drain` ``.
 pub fn choices<'w>(given: &str, words: impl Iterator<Item = &'w str>) -> String {
-    // Some words are names chosen by the user, perhaps a secret in the wrong place.
+    // A word may be a name chosen by the user, and so a secret in the wrong place.
     let shown_words: Vec<&str> = words.map(shown).collect();
     let list = listed(&shown_words);
     let near = shown_words

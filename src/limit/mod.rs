@@ -136,8 +136,8 @@ impl Limiter {
         };
         let of_sender = pass(sender.clone(), demand).await?;
         let of_account = pass(account.clone(), demand).await?;
-        // One turn is enough for a message to several recipients: it goes whole or not at all. The messages after it
-        // wait until the others are paid for.
+        // A message to several recipients goes whole or not at all, so a single turn lets it go. The messages after it wait
+        // until the turns of the other recipients are paid for.
         for limit in [account, sender].into_iter().flatten() {
             limit.charge(demand.messages.saturating_sub(1));
         }
@@ -181,7 +181,7 @@ impl Limiter {
         let pairs = self.pairs.as_ref().filter(|_| !recipients.is_empty());
         match (throttle.scope, pairs) {
             (Scope::Account, _) => self.account_throttled(throttle.pause, named),
-            // Of several recipients, any may be meant.
+            // The answer does not say which recipient is over the limit, so all of them pause.
             (Scope::Recipient, Some(pairs)) => {
                 for recipient in recipients {
                     pairs.throttled(sender, recipient, throttle.pause, named);

@@ -81,7 +81,7 @@ pub(super) async fn read(
 /// Reads a request with this text as its body.
 ///
 /// # Errors
-/// As for a received request.
+/// The errors of a received request.
 pub fn read_text(
     permit: &Permit<'_>,
     parts: &Parts,

@@ -1,4 +1,4 @@
-//! One pass over the body of a request: finds senders, recipient and credentials, and checks the names of fields.
+//! The findings of a single pass over the body of a request: senders, recipients, credentials and forbidden fields.
 
 use std::borrow::Cow;
 

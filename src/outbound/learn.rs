@@ -243,7 +243,7 @@ fn quota_of(headers: &HeaderMap) -> Option<ReportedQuota> {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
         .as_secs();
-    // Some providers count the reset from now, some from 1970.
+    // Providers differ: the reset counts from now, or from 1970.
     let seconds = if seconds > MIN_UNIX_TIME {
         seconds.saturating_sub(now)
     } else {

@@ -39,7 +39,7 @@ pub fn check_path(path: &str) -> Result<(), OutboundError> {
                     "the path has an encoded slash, backslash, dot or control character",
                 );
             }
-            // Some servers decode twice.
+            // A server that decodes twice would read a second path here.
             Some(b'%') if after.get(2..).and_then(hex_pair).is_some() => {
                 return refuse("the path has a character that is encoded twice");
             }

@@ -97,7 +97,7 @@ impl Outline {
     #[must_use]
     pub fn fill(&self, values: &BTreeMap<String, String>) -> (Arc<Provider>, Vec<String>) {
         if self.parameters.is_empty() {
-            // All credentials of a provider without parameters share one copy.
+            // A provider without parameters is equal for each of its credentials, so that they share a copy.
             return (Arc::clone(&self.provider), Vec::new());
         }
         let mut all = values.clone();

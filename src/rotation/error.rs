@@ -15,7 +15,7 @@ use crate::secret::Fingerprint;
 /// The end of a failed rotation: the obstacle, and the secrets left good.
 #[derive(Debug)]
 pub enum RotationError {
-    /// Nothing was changed: there is no new secret.
+    /// The rotation ended before there was a new secret, and changed nothing.
     Unchanged(Obstacle),
     /// The answer to the exchange is lost: there may be a new token that nobody knows.
     ExchangeLost(QueryError),

@@ -25,11 +25,11 @@ pub struct Journal {
     record: Option<Record>,
 }
 
-/// What keeps a journal.
+/// The medium of a journal.
 enum Keeper {
     File(JournalFile),
     Sealed(SealedJournal),
-    /// Nothing outlives the process.
+    /// Memory alone: the journal ends with the process.
     Memory,
 }
 
@@ -57,7 +57,7 @@ pub enum JournalPlace {
 /// The reason why a journal cannot be used.
 #[derive(Debug)]
 pub enum JournalError {
-    /// Another process works on a rotation of the secret.
+    /// The journal is locked: a second process works on a rotation of the secret.
     Busy,
     /// The state folder cannot be used.
     State(StateError),
@@ -277,7 +277,7 @@ fn beside_file(source: &Reference) -> Option<JournalPlace> {
     let Reference::File(path) = source else {
         return None;
     };
-    // As for the write of the secret: behind a symbolic link.
+    // The secret itself is written behind a symbolic link, so its journal stands there as well.
     let secret = path.canonicalize().ok()?;
     let name = secret.file_name()?.to_string_lossy().into_owned();
     is_writable(secret.parent()?).then(|| JournalPlace::File {

@@ -56,7 +56,7 @@ struct Renewals {
 enum Renewed {
     /// The new token is in use, and the old one is to be revoked then.
     Until(Instant),
-    /// Another sidecar has renewed the token, or is about to.
+    /// The token is renewed, or about to be, by a different sidecar.
     Elsewhere,
 }
 

@@ -15,7 +15,7 @@ use crate::secret::{Fingerprint, Secret};
 pub enum Resumed {
     /// The place holds a living secret: prove that sidecars send with it, then revoke the others.
     Placed(Fingerprint),
-    /// Nothing is left of the rotation that was cut off.
+    /// The rotation that was cut off left no secret to place or to revoke.
     NothingLeft,
 }
 

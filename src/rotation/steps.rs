@@ -39,7 +39,7 @@ pub struct Rotation<'l> {
     pub target: Target,
     pub(super) journal: Arc<Mutex<Journal>>,
     pub(super) worker: Worker,
-    /// What the provider told about the secret in use.
+    /// The provider's facts about the secret in use.
     facts: TokenFacts,
     /// The secret that the place holds, and that is to stay alive.
     pub(super) kept: Option<Arc<Secret>>,
@@ -232,7 +232,7 @@ impl<'l> Rotation<'l> {
         let written = place.replace(&self.live.managers, &old, &new).await;
         let error = match written {
             Ok(()) => return self.note_placed(&new).await,
-            // Nothing tells if the value was written: what is there tells.
+            // The answer to the write is lost, so the place is read: its value tells if the write went through.
             Err(error @ PlaceError::Unknown(_)) => match self.held(&old, Some(&new)).await {
                 Ok((Held::New, _)) => return self.note_placed(&new).await,
                 Ok((Held::Old | Held::Other, _)) => error,

@@ -4,7 +4,7 @@
 //! `EAA`, or by a name before random letters, such as `app_secret`. A *configured secret* is a value of the configuration,
 //! in every spelling of its letters and in base64.
 //!
-//! One automaton looks for all begins, names and configured secrets in one pass over the bytes. What it finds is a
+//! An automaton looks for all begins, names and configured secrets in a single pass over the bytes. A match is a
 //! candidate, which the rules of the form confirm. A find has a kind and a fingerprint, and nothing of the value.
 
 mod accepted;

@@ -17,7 +17,7 @@ use super::scanner::{Buffer, Scanner};
 pub struct Tree {
     /// The files and folders.
     pub paths: Vec<PathBuf>,
-    /// What to do with the files that a `.gitignore` names.
+    /// The treatment of files that a `.gitignore` names.
     pub ignored: Ignored,
     /// The files in which credentials belong: the sources of the configuration, as canonical paths.
     pub sources: Vec<PathBuf>,

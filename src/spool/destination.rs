@@ -79,7 +79,7 @@ struct Course {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
     Event(Due, Probe),
-    /// Nothing before this time, or before the bell rings.
+    /// No event is due before this time, or before the bell rings.
     Wait(Option<Instant>),
     /// The look goes on at once.
     Again,

@@ -88,7 +88,7 @@ pub enum SpoolError {
         /// The cause.
         error: std::io::Error,
     },
-    /// Another process has the spool open.
+    /// The spool is open in a second process.
     InUse {
         /// The file.
         path: PathBuf,

@@ -46,7 +46,7 @@ pub(super) enum Gate {
     Open,
     /// A single event, as a probe.
     Probe,
-    /// Nothing before this time.
+    /// Closed: no event goes out before this time.
     Shut(Instant),
 }
 
@@ -199,7 +199,7 @@ mod tests {
                 panic!("open")
             };
             assert_eq!(next - now, Duration::from_millis(wait));
-            // What was under way when the destination went down is no probe.
+            // An event that was under way when the destination went down is no probe.
             note(&mut health, Outcome::Unreachable, Probe::No, now);
             now = next;
             assert_eq!(health.gate(now), Gate::Probe);

@@ -73,7 +73,7 @@ pub(super) struct Due {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found {
     Event(Due),
-    /// Nothing goes out before this time, or before something changes.
+    /// No event goes out before this time, or before something changes.
     Nothing(Option<Instant>),
     /// Many events stand in lanes that are held: the look goes on with the next call.
     Unfinished,

@@ -204,7 +204,7 @@ impl Spool {
                 .await?;
             let lanes = lane_ids(&salt, &event.head.webhook, &contents);
             for destination in self.destinations.all() {
-                // What is under way ends with its outcome.
+                // An event that is under way ends with its outcome.
                 if !destination.is_under_way(seq) {
                     destination.release(seq, class, &lanes);
                 }

@@ -104,7 +104,7 @@ fn judge_answer(
             after: retry_after.map_or(after, |asked| asked.min(MAX_RETRY_AFTER)),
             attempts,
         },
-        // Another address or another secret is meant: every event would get the same answer.
+        // The address or the secret of the destination is wrong: every event would get this answer.
         300..=399 | 401 | 403 | 404 | 405 | 407 | 410 | 421 => Verdict::Paused,
         408 | 425 | 500..=599 => Verdict::Again { after, attempts },
         _ => {

@@ -14,7 +14,7 @@ pub enum StateError {
         /// The error of the system.
         error: io::Error,
     },
-    /// Another process holds the lock for too long.
+    /// The lock is held for too long by a second process.
     Busy {
         /// The file with the lock.
         path: PathBuf,

@@ -1,4 +1,4 @@
-//! What outlives a restart, in the folder of `[state] dir`: sealed entries, and first sights of secrets.
+//! The folder of `[state] dir`, whose contents outlive a restart: sealed entries, and first sights of secrets.
 //!
 //! - [`SealedStore`] holds entries with secrets. It exists only where `[state] key` leads to a key.
 //! - [`Sights`] tells when each secret was first seen, by a hash under a key.

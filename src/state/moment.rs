@@ -25,15 +25,15 @@ struct Boot {
     up_ms: u64,
 }
 
-/// What is left of a time that began before a restart.
+/// The rest of a time that began before a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Left {
-    /// This much is left.
+    /// The time that is left.
     Time(Duration),
     /// The wall clock is not within the time, and may be wrong: nothing can be said before it is set, or the whole time
     /// has passed in this process.
     Unsure,
-    /// Nothing is left.
+    /// The time is over.
     Nothing,
 }
 

@@ -69,7 +69,7 @@ pub struct Upstream {
     clock: Clock,
 }
 
-/// What becomes of a connection after its answer.
+/// The fate of a connection after its answer.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Afterwards {
     Reuse,

@@ -156,7 +156,7 @@ impl UpstreamPlaces {
 
     fn take_free(&self) -> Option<Place> {
         let bounds = self.places.bounds_for_one();
-        // One thread takes places; others may only give them back.
+        // A single thread takes places and other threads only give them back, so the count cannot grow after this look.
         if self.taken() >= bounds.all
             || self.taken_by_upstream.load(Ordering::Relaxed) >= bounds.each
         {

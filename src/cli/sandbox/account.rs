@@ -56,7 +56,7 @@ impl Account {
         let mut files = vec![dialect.key.name];
         files.extend(dialect.names.iter().map(|(name, _)| *name));
         let signing_name = signing.map(|signing| signing.key.name);
-        // Some providers sign events with the key of requests.
+        // A provider may sign events with the key of requests: its file is listed already.
         files.extend(signing_name.filter(|name| *name != dialect.key.name));
         let mut credential: Vec<_> = files.iter().map(|name| reference(dir, name)).collect();
         let parameters = dialect.parameters.iter();

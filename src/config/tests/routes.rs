@@ -77,7 +77,7 @@ fn routes_with_one_path_are_told_apart_by_host_account_or_sender() {
             &[("elsewhere", any), ("meta", any), ("other", any)],
             Some(1),
         ),
-        // Both take media from one host.
+        // The two providers take media from a common host.
         (&[("half", any), ("meta", any)], Some(0)),
         (&[("half", any), ("elsewhere", any)], None),
         (&[("meta", &["1"]), ("elsewhere", &["1"])], None),
@@ -143,6 +143,6 @@ fn four_times_the_routes_with_one_path_take_about_four_times_as_long() {
         .map(|_| (time_of(1000), time_of(4000)))
         .take_while(|(short, long)| *long >= *short * 7)
         .collect();
-    // Another program may take the processor in some rounds.
+    // A busy machine slows single rounds: the configuration has to be read in time in one round at least.
     assert!(times.len() < ROUNDS, "{times:?}");
 }

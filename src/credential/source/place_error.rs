@@ -9,7 +9,7 @@ use super::error::SourceError;
 pub enum PlaceError {
     /// The place holds another value than expected: somebody else has written meanwhile. The new secret is not in its place.
     Changed,
-    /// Nothing was written, for the given reason.
+    /// The place is as it was, for the given reason.
     NotWritten(PlaceFault),
     /// The secret may be in its place: the answer is lost, or nothing tells. Reading the place gives the answer.
     Unknown(PlaceFault),
@@ -26,7 +26,7 @@ pub enum PlaceFault {
     File(std::io::Error),
     /// The file is a mount point.
     Mounted,
-    /// Another process replaces a file of the folder.
+    /// The folder is locked: a second process replaces a file there.
     Busy,
     /// The manager refuses, or does not answer.
     Manager(String),

@@ -85,7 +85,7 @@ use crate::refusal_form::RefusalForm;
 
 /// Reads a provider.
 ///
-/// All faults go to the reader's report. With a malformed `upstream` or without `inject`, there is no provider.
+/// Faults go to the reader's report. A malformed `upstream` or a missing `inject` leaves no provider: `None`.
 pub(crate) fn read(name: &str, mut reader: Reader<'_>) -> Option<Outline> {
     let evidence = reader.choice("evidence", &EVIDENCE);
     let title = reader.field("title").and_then(|field| field.string());

@@ -1,6 +1,6 @@
 //! The signatures of events, as each provider makes them.
 //!
-//! This module shares no code with the verification of events in Keyside: each of the two tests the other.
+//! The code is apart from the verification of events in Keyside, so that each of the two tests the other.
 
 use aws_lc_rs::hmac::{self, Algorithm, HMAC_SHA1_FOR_LEGACY_USE_ONLY, HMAC_SHA256};
 use aws_lc_rs::signature::Ed25519KeyPair;

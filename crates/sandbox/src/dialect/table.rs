@@ -143,7 +143,7 @@ pub(super) static TABLE: [Dialect; 24] = [
         ],
         sender: &["/from", "/messages/0/from", "/messages/0/sender"],
         recipient: &["/to", "/messages/0/to", "/messages/0/destinations/0/to"],
-        // One message alone, and a list of messages, have answers of their own. This is both at once.
+        // Infobip answers a single message and a list of messages with different fields. The answer here has the fields of both.
         accepted: json(
             200,
             r#"{"bulkId":"{id}","messages":[{"messageId":"{id}","status":{"groupId":1,"groupName":"PENDING","id":7,"name":"PENDING_ENROUTE","description":"Message sent to next instance"},"destination":"{to}"}],"to":"{to}","messageCount":1,"messageId":"{id}","status":{"groupId":1,"groupName":"PENDING","id":7,"name":"PENDING_ENROUTE","description":"Message sent to next instance"}}"#,
