@@ -1,5 +1,6 @@
 //! The way from `proxy.toml` to a [`Config`]: every key, its default and its check.
 
+use std::io::ErrorKind;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -61,7 +62,7 @@ impl Config {
             Ok(text) => Self::parse(&text, &name)?.trusted(file),
             Err(error) => Err(Faults(vec![whole_fault(
                 Path::new(shown_place(&name)),
-                format!("cannot be read: {}", error.kind()),
+                format!("cannot be read: {}", unreadable(&error)),
             )])),
         }
     }
@@ -99,6 +100,18 @@ impl Config {
             .chain(self.limits.iter().map(|limits| &limits.redis))
             .chain(self.state.iter().flat_map(|state| &state.key))
             .any(|reference| matches!(reference, Reference::Exec { .. }))
+    }
+}
+
+/// Returns the reason why the configuration cannot be read.
+fn unreadable(error: &std::io::Error) -> String {
+    match error.kind() {
+        ErrorKind::NotFound => {
+            "there is no such file; write one, or name another one with --config".to_owned()
+        }
+        // The error is Keyside's own.
+        ErrorKind::Other => error.to_string(),
+        kind => kind.to_string(),
     }
 }
 

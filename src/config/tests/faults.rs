@@ -408,6 +408,11 @@ fn a_file_that_cannot_be_read_is_named() {
     let faults = Config::load(&ConfigFile::Named("/nonexistent/proxy.toml".into())).unwrap_err();
     assert_eq!(
         faults.to_string(),
-        "/nonexistent/proxy.toml: cannot be read: entity not found"
+        "/nonexistent/proxy.toml: cannot be read: there is no such file; write one, or name another one with --config"
+    );
+    let faults = Config::load(&ConfigFile::Named("/tmp".into())).unwrap_err();
+    assert_eq!(
+        faults.to_string(),
+        "/tmp: cannot be read: it is not a regular file"
     );
 }
