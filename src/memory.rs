@@ -3,7 +3,7 @@
 //! # The memory of the process
 //!
 //! Everything that peers can make grow has a bound, and the sum of all bounds, reached at once, is below 96 MiB, three
-//! quarters of the limit that `deploy/kubernetes.yaml` sets:
+//! quarters of the limit that `deploy/kubernetes/keyside.yaml` sets:
 //!
 //! | for | MiB | bound |
 //! |---|---|---|

@@ -138,7 +138,7 @@ fn check_names_what_is_missing_in_the_cluster_and_in_the_pod() {
 
 #[test]
 fn the_shipped_role_allows_exactly_the_requests_that_are_made() {
-    let yaml = include_str!("../deploy/kubernetes-secret.yaml");
+    let yaml = include_str!("../deploy/kubernetes/secret-access.yaml");
     let objects: Vec<_> = yaml.split("\n---\n").collect();
     let role = objects
         .iter()

@@ -55,7 +55,7 @@ fn the_configurations_in_the_documentation_are_valid() {
 
 #[test]
 fn the_configuration_of_the_deployment_parses_and_shares_its_limits_among_all_pods() {
-    let yaml = include_str!("../../../deploy/kubernetes.yaml");
+    let yaml = include_str!("../../../deploy/kubernetes/keyside.yaml");
     let (_, text) = yaml.split_once("proxy.toml: |\n").unwrap();
     let lines = text
         .lines()
