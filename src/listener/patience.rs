@@ -35,9 +35,9 @@ impl Patience {
     }
 }
 
-/// The bytes in a second that a peer takes at least. An answer of 8 MiB then ends after five minutes, as the longest
-/// exchange does.
-const LEAST_RATE: u64 = 32 * 1024;
+/// The bytes in a second that a peer takes at least. Slower than any program that works on an answer piece by piece; an
+/// answer of 8 MiB, the largest that is held in memory, then ends after 35 minutes.
+const LEAST_RATE: u64 = 4 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -66,8 +66,10 @@ mod tests {
         let seconds = Duration::from_secs;
         assert_eq!(given_up_after(0, seconds(60)), Some(BOUND));
         assert_eq!(given_up_after(1, seconds(29)), Some(BOUND));
-        assert_eq!(given_up_after(1000, seconds(1)), Some(BOUND));
-        assert_eq!(given_up_after(33 * 1024, seconds(1)), None);
+        assert_eq!(given_up_after(1000, seconds(1)), Some(seconds(39)));
+        assert_eq!(given_up_after(3 * 1024, seconds(1)), Some(seconds(117)));
+        assert_eq!(given_up_after(5 * 1024, seconds(1)), None);
+        assert_eq!(given_up_after(8 * 1024, seconds(1)), None);
         assert_eq!(given_up_after(1 << 20, seconds(29)), None);
     }
 

@@ -518,6 +518,7 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
+    use crate::listener::accept::bound_unread;
     use crate::listener::peer::Peer;
 
     fn pair() -> (UnixStream, UnixStream) {
@@ -577,6 +578,39 @@ mod tests {
             let woken = timeout(Duration::from_millis(10), woken).await;
             assert_eq!(woken.is_ok(), is_woken, "{ahead:?}");
         }
+    }
+
+    /// The bytes of `length` that a peer gets which reads 1 KiB at a time, `rate` bytes a second.
+    async fn read_slowly(length: usize, rate: u32) -> usize {
+        let link = Arc::new(Link::new(Peer::Unix { uid: 0 }));
+        link.set(Phase::Read);
+        let (near, mut far) = pair();
+        bound_unread(&near);
+        let mut stream = LinkStream::new(near, link, &ConnectionBounds::local(), None);
+        let writing = tokio::spawn(async move { stream.write_all(&vec![b'x'; length]).await });
+        let (mut taken, mut piece) = (0, [0; 1024]);
+        loop {
+            tokio::time::sleep(Duration::from_secs(1) * 1024 / rate).await;
+            match far.read(&mut piece).await.unwrap() {
+                0 => break,
+                bytes => taken += bytes,
+            }
+        }
+        writing.await.unwrap().ok();
+        taken
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_reader_at_a_unix_socket_gets_the_whole_answer_and_one_that_drips_does_not() {
+        let length = 1 << 20;
+        for rate in [5, 8, 24] {
+            assert_eq!(
+                read_slowly(length, rate * 1024).await,
+                length,
+                "{rate} KiB/s"
+            );
+        }
+        assert!(read_slowly(length, 1024).await < length / 4);
     }
 
     /// A waker that counts.
