@@ -1,5 +1,8 @@
 //! Many tenants: the work for operators grows with their number, never with its square, and holds up no send.
 
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,8 +14,8 @@ use crate::support::upstream::Upstream;
 
 /// A sidecar with a credential, a route and a webhook for each tenant.
 fn with_tenants(upstream: &Upstream, count: usize) -> Keyside {
-    let mut config = "[outbound]\nlisten = [\"127.0.0.1:@PORT@\"]\n[admin]\nlisten = [\"127.0.0.1:@ADMIN@\"]\n\
-         [inbound]\nlisten = [\"127.0.0.1:@INBOUND@\"]\n[reload]\nwatch = \"off\"\n[log]\nlevel = \"warn\"\n\
+    let mut config = "[outbound]\nlisten = [\"127.0.0.1:@PORT@\"]\n[inbound]\nlisten = [\"127.0.0.1:@INBOUND@\"]\n\
+         [admin]\nlisten = [\"127.0.0.1:@ADMIN@\", \"unix:@DIR@/admin.sock\"]\n[reload]\nwatch = \"off\"\n[log]\nlevel = \"warn\"\n\
          [provider.test]\nextends = \"meta\"\nupstream = \"@UPSTREAM@\"\nmedia_upstream = \"@UPSTREAM@\"\nca = \"@DIR@/ca.pem\"\n"
         .to_owned();
     for tenant in 0..count {
@@ -117,6 +120,47 @@ fn no_send_waits_for_an_answer_about_a_thousand_tenants() {
         });
         assert!(is_prompt, "{name}");
     }
+}
+
+/// A connection whose peer reads nothing yet, so that most of a large answer stays in Keyside.
+fn unread(keyside: &Keyside, request: &[u8]) -> UnixStream {
+    let mut stream = UnixStream::connect(keyside.dir().path().join("admin.sock")).unwrap();
+    stream.write_all(request).unwrap();
+    // The beginning of the answer is here.
+    stream.read_exact(&mut [0]).unwrap();
+    stream
+}
+
+#[test]
+fn a_large_answer_waits_until_others_are_read_and_is_refused_after_a_while() {
+    let upstream = Upstream::ok();
+    let keyside = with_tenants(&upstream, 1000);
+    let request = get("/status");
+    let mut others = [unread(&keyside, &request), unread(&keyside, &request)];
+    let began = Instant::now();
+    let refused = keyside.ask_admin(&request);
+    assert_eq!((refused.status, refused.slug()), (503, "overloaded"));
+    assert!(began.elapsed() >= Duration::from_secs(5));
+    assert_eq!(keyside.ask_admin(&get("/status?route=t7")).status, 200);
+    let whole = thread::scope(|scope| {
+        let waiting = scope.spawn(|| keyside.ask_admin(&request));
+        thread::sleep(Duration::from_millis(500));
+        assert!(!waiting.is_finished());
+        let read = |stream: &mut UnixStream| {
+            stream.shutdown(Shutdown::Write).unwrap();
+            stream.read_to_end(&mut Vec::new()).unwrap();
+        };
+        others.iter_mut().for_each(read);
+        waiting.join().unwrap()
+    });
+    assert_eq!(whole.status, 200);
+    // Many at a time take turns, and all are answered.
+    thread::scope(|scope| {
+        let ask = || assert_eq!(keyside.ask_admin(&request).status, 200);
+        for _ in 0..8 {
+            scope.spawn(ask);
+        }
+    });
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! The admin listener: liveness, readiness, metrics, status and reload.
 
 use std::collections::HashSet;
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -10,7 +12,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 mod limit_status;
 mod metrics;
@@ -73,10 +75,11 @@ impl Admin {
                 let query = request.uri().query().unwrap_or_default();
                 self.ready(Subject::in_query(query)).await
             }
-            (&Method::GET | &Method::HEAD, "/metrics") => self.bounded(self.metrics().await),
+            (&Method::GET | &Method::HEAD, "/metrics") => self.bounded(|| self.metrics()).await,
             (&Method::GET | &Method::HEAD, "/status") => {
                 let query = request.uri().query().unwrap_or_default();
-                self.bounded(self.status(StatusQuery::parse(query)).await)
+                self.bounded(|| self.status(StatusQuery::parse(query)))
+                    .await
             }
             (&Method::POST, "/reload") => self.reload(link).await,
             (_, "/livez" | "/readyz" | "/metrics" | "/status") => wrong_method("GET, HEAD"),
@@ -91,19 +94,24 @@ impl Admin {
         answer.map(Full::new)
     }
 
-    /// Refuses a large answer while other large ones are unread: thousands of routes have megabytes of status.
-    fn bounded(&self, answer: Response<Bytes>) -> Response<Bytes> {
+    /// Makes an answer. While other large ones are unread, a large answer waits, and is refused after [`UNREAD_WAIT`]:
+    /// thousands of routes have megabytes of status.
+    async fn bounded<F>(&self, make: impl Fn() -> F) -> Response<Bytes>
+    where
+        F: Future<Output = Response<Bytes>>,
+    {
+        let answer = make().await;
         if answer.body().len() <= LARGE {
             return answer;
         }
-        match Arc::clone(&self.unread).try_acquire_owned() {
-            Ok(permit) => answer.map(|bytes| {
-                Bytes::from_owner(LargeAnswer {
-                    bytes,
-                    _permit: permit,
-                })
-            }),
-            Err(_) => overloaded().to_response(),
+        if let Ok(permit) = Arc::clone(&self.unread).try_acquire_owned() {
+            return large(answer, permit);
+        }
+        // An answer that waits is not kept: it would need the memory that it waits for.
+        drop(answer);
+        match timeout(UNREAD_WAIT, Arc::clone(&self.unread).acquire_owned()).await {
+            Ok(Ok(permit)) => large(make().await, permit),
+            Ok(Err(_)) | Err(_) => overloaded().to_response(),
         }
     }
 
@@ -215,6 +223,15 @@ struct LargeAnswer {
     _permit: OwnedSemaphorePermit,
 }
 
+fn large(answer: Response<Bytes>, permit: OwnedSemaphorePermit) -> Response<Bytes> {
+    answer.map(|bytes| {
+        Bytes::from_owner(LargeAnswer {
+            bytes,
+            _permit: permit,
+        })
+    })
+}
+
 impl AsRef<[u8]> for LargeAnswer {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
@@ -257,5 +274,7 @@ fn wrong_method(allow: &'static str) -> Response<Bytes> {
 const LARGE: usize = 64 * 1024;
 /// Large answers that may be unread at a time; with a thousand routes each has about a megabyte.
 const MAX_UNREAD: usize = 2;
+/// The longest wait of a large answer for others to be read: half of the time that Prometheus gives an answer.
+const UNREAD_WAIT: Duration = Duration::from_secs(5);
 /// The refusal of an unknown path; the slug is the one for an unknown route.
 const NOT_FOUND: RefusalKind = RefusalKind::new("no_route", StatusCode::NOT_FOUND, 100);
