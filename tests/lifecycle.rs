@@ -1,6 +1,7 @@
 //! The life of a sidecar: start, faults at the start, many connections, and the end.
 
 use std::io::Read;
+use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,6 +13,7 @@ use rustix::process::Signal;
 use crate::support::client::{Client, NoAnswer, get, post};
 use crate::support::keyside::{Finished, Keyside, Setup, finish};
 use crate::support::upstream::{After, Upstream, json};
+use crate::support::webhook;
 use crate::support::{MEDIA, MESSAGES, eventually};
 
 fn keyside(words: &[&str]) -> Finished {
@@ -428,10 +430,10 @@ fn an_application_that_handles_the_last_event_can_still_send() {
         wire.write(format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n").as_bytes());
         After::Keep
     });
-    let mut keyside = crate::support::webhook::beside(&upstream, &application).start();
+    let mut keyside = webhook::beside(&upstream, &application).start();
     outbound.set(keyside.outbound()).unwrap();
     let mut provider = Client::connect(keyside.inbound()).unwrap();
-    provider.send(&crate::support::webhook::genuine(b"{}"));
+    provider.send(&webhook::genuine(b"{}"));
     assert!(application.wait_for(1, Duration::from_secs(3)));
     keyside.signal(Signal::TERM);
     let closed = eventually(Duration::from_millis(500), || {
@@ -472,11 +474,11 @@ fn a_thousand_idle_connections_slow_no_request_down() {
 }
 
 #[test]
-fn a_connection_without_a_whole_head_is_closed_after_a_while() {
+fn a_connection_without_a_whole_head_is_closed_after_a_while_on_every_listener() {
     let upstream = Upstream::ok();
-    let keyside = Keyside::start(&upstream);
-    let address = keyside.outbound();
-    let watch = |first: &'static [u8], drip: bool| {
+    let application = webhook::application();
+    let keyside = webhook::beside(&upstream, &application).start();
+    let watch = |address: SocketAddr, first: &'static [u8], drip: bool| {
         thread::spawn(move || {
             let mut client = Client::connect(address).unwrap();
             let began = Instant::now();
@@ -494,25 +496,24 @@ fn a_connection_without_a_whole_head_is_closed_after_a_while() {
             None
         })
     };
-    let cases = [
-        ("no byte", watch(b"", false)),
-        (
-            "half a head",
-            watch(b"GET / HTTP/1.1\r\nHost: localhost\r\nX", false),
-        ),
-        (
-            "a head drop by drop",
-            watch(b"GET / HTTP/1.1\r\nHost: localhost\r\nX", true),
-        ),
-        ("half an HTTP/2 preface", watch(b"PRI * HT", false)),
-    ];
-    for (name, case) in cases {
+    let half = b"GET / HTTP/1.1\r\nHost: localhost\r\nX";
+    let doors = [keyside.outbound(), keyside.inbound(), keyside.admin()];
+    let cases = doors.map(|address| {
+        [
+            ("no byte", watch(address, b"", false)),
+            ("half a head", watch(address, half, false)),
+            ("a head drop by drop", watch(address, half, true)),
+            ("half an HTTP/2 preface", watch(address, b"PRI * HT", false)),
+        ]
+    });
+    for (name, case) in cases.into_iter().flatten() {
         let ended = case.join().unwrap();
         assert!(
             ended.is_some_and(|took| took > Duration::from_secs(2)),
             "{name}: {ended:?}"
         );
     }
+    assert_eq!(application.heads(), 0);
     assert_eq!(upstream.heads(), 0);
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 mod credentials;
 mod framing;
 mod heads;
+mod listeners;
 mod targets;
 
 use crate::support::client::{Answer, NoAnswer};
