@@ -1,7 +1,10 @@
 //! The upkeep of credentials: daily questions to the providers, and alarms in time.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::Reloader;
 use super::alarms::{Alarms, DAY};
@@ -16,18 +19,21 @@ impl Reloader {
     /// Asks about due credentials and sender rates, and raises alarms, for as long as the process lives.
     pub(super) async fn look_after_credentials(self: Arc<Self>) {
         let mut alarms = Alarms::default();
+        let mut forgeries = ForgeryQuestions::default();
         loop {
             self.retry_and_wait().await;
-            self.verify_due_credentials().await;
+            self.verify_due_credentials(&mut forgeries).await;
             self.read_sender_rates().await;
             alarms.raise(&self.live(), &self.audit);
             tokio::time::sleep(LOOK_INTERVAL).await;
         }
     }
 
-    async fn verify_due_credentials(&self) {
+    async fn verify_due_credentials(&self, forgeries: &mut ForgeryQuestions) {
         let live = self.live();
-        let due = checks(&live.config, &live.generation).filter(|check| is_due(&check.credential));
+        let now = Instant::now();
+        let due = checks(&live.config, &live.generation)
+            .filter(|check| forgeries.ask(&check.credential, now));
         for (credential, verification) in run_checks(due).await {
             let is_new_verdict = credential
                 .verification()
@@ -101,21 +107,63 @@ async fn read_rates_of(route: &Route, senders: &KeyedLimits) {
     }
 }
 
-/// True if the provider should be asked about a credential: once a day, as Meta advises, and sooner after an
-/// answer without a verdict: <https://developers.facebook.com/docs/facebook-login/security>. Forged events may be genuine
-/// ones, signed with an app secret that is not here yet: the proof of the question tells.
-fn is_due(credential: &Credential) -> bool {
-    credential.verification().is_none_or(|last| {
-        let forgery = credential.last_forgery().age();
-        if forgery.is_some_and(|age| age < last.at.elapsed()) {
+/// The last questions that forged events were the reason for, by credential.
+#[derive(Default)]
+struct ForgeryQuestions(HashMap<String, Instant>);
+
+impl ForgeryQuestions {
+    /// True if the provider should be asked about a credential now; notes the question.
+    fn ask(&mut self, credential: &Credential, now: Instant) -> bool {
+        let Some(last) = credential.verification() else {
             return true;
-        }
-        let interval = match last.verdict {
-            Verdict::Unproved(_) | Verdict::Refused(_) => UNPROVED_INTERVAL,
-            Verdict::Proved(_) => VERIFY_INTERVAL,
         };
-        last.at.elapsed() >= interval
-    })
+        let asked = self.0.get(&credential.name);
+        let reason = due_reason(
+            &last.verdict,
+            now.saturating_duration_since(last.at),
+            credential.last_forgery().age(),
+            asked.map(|asked| now.saturating_duration_since(*asked)),
+        );
+        if reason == Some(DueReason::Forgery) {
+            self.0.insert(credential.name.clone(), now);
+        }
+        reason.is_some()
+    }
+}
+
+/// The reason for which a question about a credential is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum DueReason {
+    /// The last answer is old.
+    Time,
+    /// Events look forged since the last answer.
+    Forgery,
+}
+
+/// Decides whether a question about a credential is due: after a day, as Meta advises, and sooner after an answer
+/// without a verdict: <https://developers.facebook.com/docs/facebook-login/security>.
+///
+/// Events that look forged since the last answer may be genuine ones, signed with an app secret that is not here yet: the
+/// proof of the question tells. Whoever goes on forging events must not have the provider asked each time.
+fn due_reason(
+    verdict: &Verdict,
+    since_answer: Duration,
+    since_forgery: Option<Duration>,
+    since_forgery_question: Option<Duration>,
+) -> Option<DueReason> {
+    let interval = match verdict {
+        Verdict::Unproved(_) | Verdict::Refused(_) => UNPROVED_INTERVAL,
+        Verdict::Proved(_) => VERIFY_INTERVAL,
+    };
+    let is_new_forgery = since_forgery.is_some_and(|forgery| forgery < since_answer);
+    let has_just_asked = since_forgery_question.is_some_and(|asked| asked < FORGERY_INTERVAL);
+    if since_answer >= interval {
+        Some(DueReason::Time)
+    } else if is_new_forgery && !has_just_asked {
+        Some(DueReason::Forgery)
+    } else {
+        None
+    }
 }
 
 /// The time between two looks for due work.
@@ -124,5 +172,45 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(60);
 const VERIFY_INTERVAL: Duration = Duration::from_secs(DAY);
 /// The time between two questions about a credential while the provider gives no verdict, or refuses it.
 const UNPROVED_INTERVAL: Duration = Duration::from_secs(60);
+/// The time between two questions for which forged events are the reason.
+const FORGERY_INTERVAL: Duration = Duration::from_secs(600);
 /// The number of senders per route and look. A route with more senders is complete after a few looks, and the account's own API limit is spared.
 const MAX_RATES_PER_LOOK: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::credential::{Refusal, TokenFacts};
+
+    #[test]
+    fn a_question_is_due_by_time_and_after_forged_events_at_most_every_ten_minutes() {
+        use DueReason::{Forgery, Time};
+        let proved = Verdict::Proved(TokenFacts::default());
+        let refused = Verdict::Refused(Refusal::new("code 190"));
+        let unproved = Verdict::Unproved("no answer".to_owned());
+        for (verdict, answer, forgery, question, expected) in [
+            (&proved, 60, None, None, None),
+            (&proved, DAY, None, None, Some(Time)),
+            (&refused, 60, None, None, Some(Time)),
+            (&unproved, 60, None, None, Some(Time)),
+            (&unproved, 59, None, None, None),
+            (&proved, 5, Some(2), None, Some(Forgery)),
+            (&proved, 5, Some(9), None, None),
+            (&proved, 60, Some(2), Some(60), None),
+            (&proved, 599, Some(2), Some(599), None),
+            (&proved, 600, Some(2), Some(600), Some(Forgery)),
+        ] {
+            let seconds = Duration::from_secs;
+            let reason = due_reason(
+                verdict,
+                seconds(answer),
+                forgery.map(seconds),
+                question.map(seconds),
+            );
+            assert_eq!(
+                reason, expected,
+                "{verdict} {answer} {forgery:?} {question:?}"
+            );
+        }
+    }
+}
