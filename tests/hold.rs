@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::client::{Client, post};
+use crate::support::client::{Client, post, upload};
 use crate::support::keyside::{Keyside, Setup};
 use crate::support::upstream::{Upstream, answer, json};
 use crate::support::{MESSAGES, TOKEN, eventually, stretched};
@@ -159,15 +159,86 @@ fn a_probe_notices_that_the_provider_takes_the_secret_again() {
     provider.takes("nobody's");
     let keyside = provider.keyside("10s");
     thread::scope(|scope| {
-        let held = scope.spawn(|| send_at_once(&keyside, 10).0);
+        let held = scope.spawn(|| send_at_once(&keyside, 10));
         thread::sleep(Duration::from_millis(500));
         provider.takes(TOKEN);
         let late = scope.spawn(|| send_at_once(&keyside, 3));
         let (statuses, took) = late.join().unwrap();
         assert_eq!(statuses, [200; 3]);
         assert!(took < stretched(Duration::from_secs(3)), "{took:?}");
-        assert_eq!(held.join().unwrap(), [200; 10]);
+        let (statuses, took) = held.join().unwrap();
+        assert_eq!(statuses, [200; 10]);
+        assert!(took < stretched(Duration::from_secs(4)), "{took:?}");
     });
+}
+
+#[test]
+fn waiters_notice_by_themselves_that_the_provider_takes_the_secret_again() {
+    let provider = Provider::new();
+    provider.takes("nobody's");
+    let keyside = provider.keyside("20s");
+    thread::scope(|scope| {
+        let held = scope.spawn(|| send_at_once(&keyside, 10));
+        thread::sleep(Duration::from_millis(500));
+        provider.takes(TOKEN);
+        let (statuses, took) = held.join().unwrap();
+        assert_eq!(statuses, [200; 10]);
+        assert!(took < stretched(Duration::from_secs(4)), "{took:?}");
+    });
+    assert!(
+        provider.upstream.arrivals() <= 10 + 10 + 5,
+        "probes, not all of them"
+    );
+}
+
+/// The bytes of an upload are gone after the refusal, so nothing proves that the secret before is refused as well.
+#[test]
+fn a_refused_upload_holds_nobody_while_another_secret_is_at_hand() {
+    let provider = Provider::new();
+    let keyside = provider.keyside("10s");
+    assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
+    keyside.dir().write("token", "EAAWRONG");
+    assert_eq!(keyside.reload().status, 200);
+    assert_eq!(keyside.send(&upload(b"bytes")).status, 401);
+    let usable = keyside.metric("keyside_credential_usable", &[]);
+    assert_eq!(usable, 1.0, "{}", keyside.log());
+    let (statuses, took) = send_at_once(&keyside, 5);
+    assert_eq!(statuses, [200; 5], "with the secret before");
+    assert!(took < stretched(Duration::from_millis(700)), "{took:?}");
+    assert_eq!(keyside.send(&upload(b"bytes")).status, 200);
+}
+
+#[test]
+fn a_refused_upload_closes_the_hold_where_no_other_secret_is_at_hand() {
+    let provider = Provider::new();
+    provider.takes("nobody's");
+    let keyside = provider.keyside("10s");
+    let before = provider.upstream.arrivals();
+    assert_eq!(keyside.send(&upload(b"bytes")).status, 401);
+    assert_eq!(keyside.metric("keyside_credential_usable", &[]), 0.0);
+    thread::scope(|scope| {
+        let held = scope.spawn(|| send_at_once(&keyside, 5).0);
+        thread::sleep(Duration::from_millis(500));
+        assert_eq!(provider.upstream.arrivals() - before, 1, "they wait");
+        provider.takes(NEW);
+        keyside.dir().write("token", NEW);
+        assert_eq!(held.join().unwrap(), [200; 5]);
+    });
+}
+
+/// The host of the bytes of media may refuse one object.
+#[test]
+fn a_refusal_of_the_host_of_media_concerns_its_own_request_alone() {
+    let api = Upstream::ok();
+    let media = Upstream::answering(|_| answer("401 No", &[], REFUSAL.as_bytes()));
+    let keyside = Setup::new(&api).media(&media).hold("10s").start();
+    let began = Instant::now();
+    let refused = keyside.get("/whatsapp_business/attachments/?mid=1&ext=2&hash=3");
+    assert_eq!((refused.status, refused.text().as_str()), (401, REFUSAL));
+    assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
+    assert_eq!(keyside.metric("keyside_credential_usable", &[]), 1.0);
+    let took = began.elapsed();
+    assert!(took < stretched(Duration::from_secs(1)), "{took:?}");
 }
 
 #[test]

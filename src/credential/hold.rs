@@ -1,6 +1,7 @@
 //! The hold: while the provider refuses every secret of a credential, requests wait for a new secret, and one
 //! probe a second goes out.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use tokio::time::Instant;
 #[derive(Debug, Default)]
 pub struct Hold {
     closed: Mutex<Option<Closed>>,
+    accepted: AtomicU64,
 }
 
 /// A hold that keeps requests waiting.
@@ -19,6 +21,17 @@ pub struct Hold {
 struct Closed {
     last_probe: Instant,
     refusal: Refused,
+}
+
+impl Closed {
+    /// True once for each interval.
+    fn is_probe_due(&mut self, now: Instant) -> bool {
+        let is_due = now.saturating_duration_since(self.last_probe) >= PROBE_INTERVAL;
+        if is_due {
+            self.last_probe = now;
+        }
+        is_due
+    }
 }
 
 /// The answer with which the provider refused a request.
@@ -43,10 +56,27 @@ impl Hold {
 
     /// Opens the hold: the provider has accepted a request.
     pub fn open(&self) {
+        self.accepted.fetch_add(1, Ordering::Relaxed);
         let mut closed = self.closed.lock();
         if closed.is_some() {
             *closed = None;
         }
+    }
+
+    /// Returns the number of requests that the provider has accepted. A waiter whose number has grown may be sent
+    /// again.
+    #[must_use]
+    pub fn accepted(&self) -> u64 {
+        self.accepted.load(Ordering::Relaxed)
+    }
+
+    /// True if the hold is closed and a waiter becomes the probe that is due.
+    #[must_use]
+    pub fn sends_probe(&self, now: Instant) -> bool {
+        self.closed
+            .lock()
+            .as_mut()
+            .is_some_and(|closed| closed.is_probe_due(now))
     }
 
     /// True if a request may go out now: the hold is open, or it is time for a probe, and the request is the
@@ -55,13 +85,7 @@ impl Hold {
     pub fn lets_pass(&self, now: Instant) -> bool {
         match &mut *self.closed.lock() {
             None => true,
-            Some(closed) => {
-                let is_due = now.saturating_duration_since(closed.last_probe) >= PROBE_INTERVAL;
-                if is_due {
-                    closed.last_probe = now;
-                }
-                is_due
-            }
+            Some(closed) => closed.is_probe_due(now),
         }
     }
 
@@ -95,6 +119,7 @@ mod tests {
         let begin = Instant::now();
         let at = |millis| begin + Duration::from_millis(millis);
         assert!(hold.lets_pass(at(0)) && hold.lets_pass(at(0)), "open");
+        assert!(!hold.sends_probe(at(0)), "nothing to probe");
         hold.close(refusal(), at(0));
         for (millis, expected) in [
             (0, false),
@@ -106,11 +131,15 @@ mod tests {
         ] {
             assert_eq!(hold.lets_pass(at(millis)), expected, "{millis} ms");
         }
+        assert!(!hold.sends_probe(at(3499)) && hold.sends_probe(at(3500)));
+        assert!(!hold.lets_pass(at(3501)), "a waiter is the probe");
+        assert_eq!(hold.accepted(), 0);
         assert_eq!(
             hold.refusal().map(|refusal| refusal.body),
             Some("no".into())
         );
         hold.open();
-        assert!(hold.lets_pass(at(2501)) && hold.refusal().is_none());
+        assert!(hold.lets_pass(at(3502)) && hold.refusal().is_none());
+        assert_eq!(hold.accepted(), 1);
     }
 }

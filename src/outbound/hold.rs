@@ -2,8 +2,9 @@
 //!
 //! The first refusal closes the hold of the credential. From then on
 //!
-//! - a request that was refused waits for newer secrets, or for the provider to accept the secrets after all;
-//! - a request that comes later waits without being sent, except for one probe a second;
+//! - a request that was refused waits for newer secrets, or for the provider to accept a request;
+//! - a request that comes later waits without being sent;
+//! - one request a second goes out as the probe;
 //! - after `hold`, each gets the provider's own answer.
 //!
 //! A request goes out again only after a refusal, which proves that the provider did nothing.
@@ -71,24 +72,37 @@ impl Hold<'_> {
         }
     }
 
-    /// Waits after a refusal for secrets newer than `sent`, or for an open hold, until `until` at most.
-    pub(super) async fn wait_for_newer(
+    /// Has the sources of secrets looked at once, and returns the generation then.
+    pub(super) async fn look_once(&self) -> Arc<Generation> {
+        self.look_up_secrets().await;
+        self.live.load_full()
+    }
+
+    /// Waits after a refusal until the request may go out again, in the generation returned: with secrets newer than
+    /// `sent`; or because the provider has accepted more than `accepted` requests; or as the probe. `None` once `until`
+    /// is over.
+    pub(super) async fn wait_after_refusal(
         &self,
         sent: SecretSet<'_>,
+        accepted: u64,
         until: Instant,
-    ) -> Arc<Generation> {
-        if Instant::now() >= until {
-            self.look_up_secrets().await;
-            return self.live.load_full();
-        }
+    ) -> Option<Arc<Generation>> {
+        let hold = sent.credential().hold();
         // The refusal proves that nothing of the request was taken.
         self.written.store(false, Ordering::Relaxed);
         let _waiting = self.waiting(REPEATABLE).await;
         loop {
             self.look_up_secrets().await;
             let live = self.live.load_full();
-            if live.newer_than(sent).is_some() || Instant::now() >= until {
-                return live;
+            let now = Instant::now();
+            if live.newer_than(sent).is_some() || hold.accepted() != accepted {
+                return Some(live);
+            }
+            if now >= until {
+                return None;
+            }
+            if hold.sends_probe(now) {
+                return Some(live);
             }
             tokio::time::sleep(HOLD_INTERVAL).await;
         }

@@ -17,6 +17,7 @@ mod coding;
 pub mod contents;
 pub mod error;
 mod exchange;
+mod fallback;
 mod fields;
 mod found;
 pub mod generation;

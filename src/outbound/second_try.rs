@@ -13,6 +13,7 @@
 //! | access token refused that may have ended early | with a new access token | an issuer may end a token before its time |
 //! | no access token to be had, without a refusal | with the previous set, if it still has an access token | nothing was sent, and the secrets are not to blame |
 //! | nothing written on a reused connection | on another connection, in `Upstream::send` | the upstream has no byte of the request |
+//! | credential refused, of a streamed upload, or by a host of media alone | none | the bytes are gone, and the refusal says nothing of other secrets: no alarm, no hold |
 //! | any other failure | none | the provider may have acted on the request |
 //! | every set of secrets refused | with secrets that come within the hold, in `hold.rs` | the refusals prove that nothing was done |
 //!
@@ -21,7 +22,6 @@
 
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::body::RequestBody;
@@ -29,7 +29,7 @@ use super::error::OutboundError;
 use super::exchange::{Exchange, limits};
 use super::generation::Generation;
 use super::hold::{self, HoldEnd};
-use crate::credential::{AccessTokenError, FallbackReason, Refusal, SecretSet};
+use crate::credential::{AccessTokenError, FallbackReason, SecretSet};
 use crate::provider::Meaning;
 use crate::upstream::{Answer, Limits};
 
@@ -45,6 +45,8 @@ struct RefusedTry<'s> {
     hold_end: Instant,
     /// True if a new secret may just have ended the refused one.
     is_swap: bool,
+    /// The number of requests that the provider had accepted before the refusal.
+    accepted: u64,
 }
 
 /// The answer of a try that was not refused, with its meaning; `None` if no try went out, or every try was refused.
@@ -53,6 +55,14 @@ type Taken<'p> = Option<(Answer, Meaning<'p>)>;
 impl RefusedTry<'_> {
     fn copy_of_body(&self) -> Option<RequestBody> {
         self.body.as_ref().and_then(RequestBody::copy)
+    }
+
+    /// The refusal, as the application gets it.
+    fn answer<'p>(self) -> Result<(Answer, Meaning<'p>), OutboundError> {
+        match self.refusal {
+            Ok(answer) => Ok((answer, Meaning::CredentialRefused)),
+            Err(error) => Err(OutboundError::NoToken(error)),
+        }
     }
 
     /// True if the request was signed with a wrong time, so that the secrets may be good.
@@ -108,12 +118,16 @@ impl Exchange<'_> {
             body: again,
             limits,
             hold_end,
+            accepted: secrets.credential().hold().accepted(),
         };
         self.send_after_refusal(refused).await
     }
 
     /// Sends again after a refusal: with other secrets at hand, and else with secrets that come within the hold.
     /// The application gets the refusal if every set of secrets is refused, or the body cannot go out again.
+    ///
+    /// A refusal that proves nothing about the secrets at hand concerns its own request alone: no alarm is raised, and no
+    /// other request is held.
     async fn send_after_refusal(
         &self,
         mut refused: RefusedTry<'_>,
@@ -121,11 +135,16 @@ impl Exchange<'_> {
         if let Some(taken) = self.try_secrets_at_hand(&refused).await? {
             return Ok(taken);
         }
+        if !self.blames_every_secret(&refused).await {
+            return refused.answer();
+        }
         // After a swap the new secret is on its way, and an alarm comes only if it does not arrive.
         if refused.is_swap
             && Instant::now() < refused.hold_end
             && let Some(body) = refused.copy_of_body()
-            && let Some(taken) = self.try_in_hold(refused.secrets, body, &refused).await?
+            && let Some(taken) = self
+                .try_in_hold(refused.secrets, refused.accepted, body, &refused)
+                .await?
         {
             return Ok(taken);
         }
@@ -133,10 +152,21 @@ impl Exchange<'_> {
         if let Some(taken) = self.try_in_closed_hold(&mut refused).await? {
             return Ok(taken);
         }
-        match refused.refusal {
-            Ok(answer) => Ok((answer, Meaning::CredentialRefused)),
-            Err(error) => Err(OutboundError::NoToken(error)),
+        refused.answer()
+    }
+
+    /// True if the refusal means that the provider takes none of the secrets at hand. A streamed upload goes out once, so
+    /// other secrets, or the right time, may be good; and a host of media alone may refuse one object.
+    async fn blames_every_secret(&self, refused: &RefusedTry<'_>) -> bool {
+        let route = self.permit.route;
+        if !Arc::ptr_eq(self.permit.upstream(), &route.upstream) {
+            return false;
         }
+        if refused.body.is_some() {
+            return true;
+        }
+        let live = self.live_with_others(refused.secrets).await;
+        !refused.clock_was_wrong() && other(&live, refused.secrets).is_none()
     }
 
     /// Tries the refused secrets with the right time, or else other secrets that are at hand.
@@ -165,7 +195,7 @@ impl Exchange<'_> {
             return live;
         }
         // A new secret may be at its source already: one look, without a further wait.
-        self.hold.wait_for_newer(refused, Instant::now()).await
+        self.hold.look_once().await
     }
 
     /// Closes the hold, and waits there with the other requests. After a swap, the wait is over already.
@@ -181,7 +211,10 @@ impl Exchange<'_> {
             hold::close(secrets, answer).await;
         }
         match refused.body.take().filter(|_| !refused.is_swap) {
-            Some(body) => self.try_in_hold(secrets, body, refused).await,
+            Some(body) => {
+                let accepted = refused.accepted;
+                self.try_in_hold(secrets, accepted, body, refused).await
+            }
             None => Ok(None),
         }
     }
@@ -191,24 +224,26 @@ impl Exchange<'_> {
     async fn try_in_hold(
         &self,
         secrets: SecretSet<'_>,
+        accepted: u64,
         body: RequestBody,
         refused: &RefusedTry<'_>,
     ) -> Result<Taken<'_>, OutboundError> {
-        let hold = secrets.credential().hold();
-        let was_closed = hold.refusal().is_some();
         let copy = body.copy();
-        let live = self.hold.wait_for_newer(secrets, refused.hold_end).await;
-        let others = match live.newer_than(secrets) {
-            Some(newer) => newer,
-            None if was_closed && hold.refusal().is_none() => secrets,
-            None => return Ok(None),
+        let until = refused.hold_end;
+        let waited = self.hold.wait_after_refusal(secrets, accepted, until);
+        let Some(live) = waited.await else {
+            return Ok(None);
         };
+        let hold = secrets.credential().hold();
+        let next = live.newer_than(secrets);
+        let next = next.unwrap_or_else(|| secrets.credential().in_use());
         let taken = self
-            .try_secrets(others, secrets, body, refused.limits)
+            .try_secrets(next, secrets, body, refused.limits)
             .await?;
         match (taken, copy) {
-            (None, Some(body)) if Instant::now() < refused.hold_end => {
-                Box::pin(self.try_in_hold(others, body, refused)).await
+            (None, Some(body)) if Instant::now() < until => {
+                let accepted = hold.accepted();
+                Box::pin(self.try_in_hold(next, accepted, body, refused)).await
             }
             (taken, _) => Ok(taken),
         }
@@ -285,22 +320,6 @@ impl Exchange<'_> {
         }
     }
 
-    /// Raises the alarm for a refused set of secrets, once until a set is accepted again.
-    fn report_refusal(&self, sent: SecretSet<'_>) {
-        if sent.credential().acceptance().note_refusal() {
-            let credential = &sent.credential().name;
-            let fingerprint = sent.fingerprint();
-            Refusal::new(REFUSED_REQUEST).record(self.audit, credential, fingerprint);
-            tracing::error!(
-                credential,
-                fingerprint = fingerprint.map(tracing::field::display),
-                "the provider refuses the credential: put a new secret in its place"
-            );
-            // The reloader asks the provider for the reason.
-            self.hold.lookups.try_send(oneshot::channel().0).ok();
-        }
-    }
-
     /// True if a new secret may just have ended the refused secret: the provider keeps one secret
     /// alive, and this secret was accepted until now. The new secret is then on the way to Keyside, and
     /// the previous secret is dead as well, so waiting is right and an alarm is not.
@@ -312,51 +331,6 @@ impl Exchange<'_> {
             .is_some_and(|count| count.get() == 1);
         lives_alone && !sent.is_previous() && !sent.credential().acceptance().is_refused()
     }
-
-    /// Sends with the accepted secrets from now on, and reports the change, with the reason.
-    fn adopt(&self, taken: SecretSet<'_>, refused: SecretSet<'_>, reason: FallbackReason) {
-        if !taken.note_accepted() {
-            return;
-        }
-        let credential = &taken.credential().name;
-        let (taken_instead, refused) = (shown(taken), shown(refused));
-        if taken.is_previous() {
-            let fields = [
-                ("credential", credential.as_str().into()),
-                ("fingerprint", taken_instead.as_str().into()),
-                ("refused", refused.as_str().into()),
-                ("reason", reason.explained().into()),
-            ];
-            self.audit.record("fallback", fields);
-            self.permit.route.metrics.rotated(credential, FELL_BACK);
-            tracing::error!(
-                credential,
-                refused,
-                taken_instead,
-                "{}: sending with the one before {}",
-                reason.explained(),
-                match reason {
-                    FallbackReason::Refused => "until the next reload",
-                    FallbackReason::TooLittle =>
-                        "until a secret with more permissions is in its place",
-                }
-            );
-        } else {
-            tracing::warn!(
-                credential,
-                refused,
-                taken_instead,
-                "the provider takes the new secret after all"
-            );
-        }
-    }
-}
-
-/// The fingerprint of a set's first secret; empty without a first secret.
-fn shown(sent: SecretSet<'_>) -> String {
-    sent.fingerprint()
-        .map(|fingerprint| fingerprint.to_string())
-        .unwrap_or_default()
 }
 
 /// The secrets for a second try: newer secrets of a reload, else the previous set.
@@ -364,9 +338,3 @@ fn other<'s>(live: &'s Generation, sent: SecretSet<'s>) -> Option<SecretSet<'s>>
     live.newer_than(sent)
         .or_else(|| sent.credential().alternative_to(sent))
 }
-
-/// The result, in the metric of rotations, of a rotation that was taken back.
-const FELL_BACK: &str = "fell_back";
-/// The reason, in the audit file, of a refusal that is known from requests alone.
-const REFUSED_REQUEST: &str =
-    "the provider refused a request with it, and with every other secret at hand";
