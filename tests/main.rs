@@ -29,6 +29,7 @@ mod checks;
 mod checks_candidate;
 mod clock;
 mod commands;
+mod credential_metrics;
 mod descriptors;
 mod doors;
 mod event_forms;

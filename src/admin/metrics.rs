@@ -36,7 +36,7 @@ impl Exposition {
     pub(super) fn answer(&self, live: &Live) -> Response<Bytes> {
         self.credentials.clear();
         for credential in live.credentials.values() {
-            self.set_credential(credential);
+            self.set_credential(credential, live);
         }
         self.limits.clear();
         for route in live.generation.policy.routes() {
@@ -53,18 +53,22 @@ impl Exposition {
         response
     }
 
-    fn set_credential(&self, credential: &Credential) {
+    fn set_credential(&self, credential: &Credential, live: &Live) {
         let name = &credential.name;
         for (secret, slot) in credential.slots() {
             self.credentials.set_age(name, secret, slot.current.age());
+            if let Some(fingerprint) = credential.fingerprint_in_use(secret) {
+                self.credentials.set_info(name, secret, fingerprint);
+            }
+        }
+        if let Some(confirmed) = live.confirmed(credential) {
+            self.credentials.set_confirmed(name, confirmed);
         }
         self.credentials.set_max_age(name, credential.max_age);
         if let Some(left) = credential.verification().and_then(|found| found.ends_in()) {
             self.credentials.set_expires(name, left);
         }
-        let is_usable =
-            credential.missing().next().is_none() && !credential.acceptance().is_refused();
-        self.credentials.set_usable(name, is_usable);
+        self.credentials.set_usable(name, credential.is_usable());
         self.credentials
             .set_kept_back(name, credential.kept_back().is_some());
         self.credentials

@@ -131,6 +131,11 @@ fn state_of_route(route: &Route, live: &Live) -> State {
             "{subject}: the provider refuses credential {}",
             credential.name
         ));
+    } else if credential.has_ended() {
+        obstacles.push(format!(
+            "{subject}: the token of credential {} has expired: put a new one in its place",
+            credential.name
+        ));
     }
     State {
         obstacles,

@@ -171,7 +171,7 @@ fn credential_status(credential: &Credential, live: &Live) -> Value {
     json!({
         "name": credential.name,
         "provider": credential.provider.name,
-        "usable": missing.is_empty() && !is_refused,
+        "usable": credential.is_usable(),
         "missing": missing,
         "unread": unread,
         "kept_back": credential.kept_back().map(kept_back_status),

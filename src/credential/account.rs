@@ -147,6 +147,21 @@ impl Credential {
         required.chain(proof_key)
     }
 
+    /// True if requests can be sent, as far as is known.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        self.missing().next().is_none() && !self.acceptance.is_refused() && !self.has_ended()
+    }
+
+    /// True once the token is past the end that the provider told, and no other secret set is left to send with.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        let left = self
+            .verification()
+            .and_then(|verification| verification.expires_in());
+        left.is_some_and(|left| left.is_zero()) && self.alternative_to(self.newest()).is_none()
+    }
+
     /// Returns the name of the secret that signs `appsecret_proof`, for providers with a proof.
     pub(super) fn proof_key(&self) -> Option<&str> {
         self.provider.inject.iter().find_map(|inject| match inject {

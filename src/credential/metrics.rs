@@ -1,12 +1,14 @@
 //! The metrics of credentials.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+
+use crate::secret::Fingerprint;
 
 /// The counter of replaced secrets by credential and result. Clones share the family.
 #[derive(Clone, Debug)]
@@ -40,6 +42,8 @@ impl Rotations {
 #[derive(Debug)]
 pub struct CredentialMetrics {
     age: Family<SecretLabels, Gauge>,
+    info: Family<InfoLabels, Gauge>,
+    confirmed: Family<CredentialLabel, Gauge>,
     max_age: Family<CredentialLabel, Gauge>,
     expires: Family<CredentialLabel, Gauge>,
     usable: Family<CredentialLabel, Gauge>,
@@ -54,6 +58,8 @@ impl CredentialMetrics {
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
             age: Family::default(),
+            info: Family::default(),
+            confirmed: Family::default(),
             max_age: Family::default(),
             expires: Family::default(),
             usable: Family::default(),
@@ -65,6 +71,16 @@ impl CredentialMetrics {
             "credential_age_seconds",
             "Age of a secret",
             metrics.age.clone(),
+        );
+        registry.register(
+            "credential_info",
+            "1 for each secret, with the fingerprint of the value in use",
+            metrics.info.clone(),
+        );
+        registry.register(
+            "credential_confirmed_timestamp_seconds",
+            "Time at which secret managers and programs last gave all secrets of a credential",
+            metrics.confirmed.clone(),
         );
         registry.register(
             "credential_max_age_seconds",
@@ -102,6 +118,8 @@ impl CredentialMetrics {
     /// Removes every series. Without this, removed credentials would keep their last values.
     pub fn clear(&self) {
         self.age.clear();
+        self.info.clear();
+        self.confirmed.clear();
         self.max_age.clear();
         self.expires.clear();
         self.usable.clear();
@@ -117,6 +135,24 @@ impl CredentialMetrics {
             secret: secret.to_owned(),
         };
         self.age.get_or_create(&labels).set(seconds(age));
+    }
+
+    /// Sets the fingerprint of the value in use of one secret.
+    pub fn set_info(&self, credential: &str, secret: &str, fingerprint: Fingerprint) {
+        let labels = InfoLabels {
+            credential: credential.to_owned(),
+            secret: secret.to_owned(),
+            fingerprint: fingerprint.to_string(),
+        };
+        self.info.get_or_create(&labels).set(1);
+    }
+
+    /// Sets the time at which the sources last gave all secrets of a credential.
+    pub fn set_confirmed(&self, credential: &str, at: SystemTime) {
+        let since_epoch = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.confirmed
+            .get_or_create(&label(credential))
+            .set(seconds(since_epoch));
     }
 
     /// Sets the configured bound of the age of a credential's secrets.
@@ -183,6 +219,13 @@ struct RotationLabels {
 struct SecretLabels {
     credential: String,
     secret: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct InfoLabels {
+    credential: String,
+    secret: String,
+    fingerprint: String,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]

@@ -87,6 +87,13 @@ impl Credential {
         self.in_use().fingerprint()
     }
 
+    /// Returns the fingerprint of a secret in the secret set in use.
+    #[must_use]
+    pub fn fingerprint_in_use(&self, secret: &str) -> Option<Fingerprint> {
+        let version = self.in_use().version(secret);
+        version.map(|version| version.fingerprint())
+    }
+
     /// Returns all previous secret sets, including expired sets.
     pub(super) fn previous_sets(&self) -> impl Iterator<Item = SecretSet<'_>> {
         self.previous().iter().map(|previous| SecretSet {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::task::JoinSet;
 
@@ -110,6 +111,16 @@ impl Live {
             }
         }
         unread
+    }
+
+    /// Returns the time at which the secret managers and programs last gave all secrets of a credential: the earliest of
+    /// the last usable answers; `None` for a credential with files and variables alone.
+    #[must_use]
+    pub fn confirmed(&self, credential: &Credential) -> Option<SystemTime> {
+        let slots = credential.slots().values();
+        slots
+            .filter_map(|slot| self.managers.last_read(&slot.current.reference)?.confirmed)
+            .min()
     }
 
     /// Returns the fault of each provider whose name leads back to Keyside, as in alias mode with hosts entries for the
