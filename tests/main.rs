@@ -37,6 +37,7 @@ mod explain;
 mod fallback;
 mod forgotten;
 mod hold;
+mod journals;
 mod kept_back;
 mod kubernetes;
 mod lifecycle;

@@ -179,13 +179,9 @@ fn concerns_of(credential: &Credential, subject: &str, live: &Live) -> Vec<Strin
         )
     });
     let unfinished = credential.unfinished_rotations().all();
-    let unfinished = unfinished.into_iter().map(|rotation| {
-        let target = rotation.target;
-        format!(
-            "{subject}: {} of {target} was cut off: run `keyside rotate {target}` again, or `keyside revoke {target}`",
-            rotation.author
-        )
-    });
+    let unfinished = unfinished
+        .into_iter()
+        .map(|rotation| format!("{subject}: {}", rotation.concern()));
     let renewal = credential.renewal().problem().map(|problem| {
         let failure = problem.step.failure();
         format!(

@@ -204,6 +204,8 @@ fn unfinished_status(rotation: &UnfinishedRotation) -> Value {
         "author": rotation.author,
         "began": unix(rotation.began),
         "journal": rotation.journal,
+        "unread": rotation.unread,
+        "concern": rotation.concern(),
     })
 }
 

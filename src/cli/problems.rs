@@ -224,11 +224,9 @@ fn renewal_problem(credential: &Value) -> Option<Problem> {
 
 /// Returns a rotation that was cut off, with the commands that bring it to its end.
 fn unfinished_rotation(rotation: &Value) -> Problem {
-    let target = text(&rotation["target"]);
     Problem::wrong(format!(
-        "{} of `{target}`, begun {}, was cut off, and two secrets may be alive: run `keyside rotate {target}` again to bring it \
-         to its end, or `keyside revoke {target}` to revoke what is not in place; the journal is {}",
-        text(&rotation["author"]),
+        "{}; begun {}, and the journal is {}",
+        text(&rotation["concern"]),
         moment(&rotation["began"]),
         text(&rotation["journal"])
     ))

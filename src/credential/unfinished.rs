@@ -15,10 +15,31 @@ pub struct UnfinishedRotation {
     pub target: String,
     /// The command, or the key of the configuration, that began the rotation.
     pub author: &'static str,
-    /// The time of the first step.
+    /// The time of the first step, or of the last one if the journal cannot be read.
     pub began: SystemTime,
     /// The place of the journal.
     pub journal: String,
+    /// The reason for which this process cannot read the journal; `None` for a journal that was read.
+    pub unread: Option<String>,
+}
+
+impl UnfinishedRotation {
+    /// Returns what happened, with the commands that bring the rotation to its end.
+    #[must_use]
+    pub fn concern(&self) -> String {
+        let Self { target, author, .. } = self;
+        match &self.unread {
+            None => format!(
+                "{author} of {target} was cut off, and two secrets may be alive: run `keyside rotate {target}` again to \
+                 bring it to its end, or `keyside revoke {target}` to revoke what is not in place"
+            ),
+            Some(problem) => format!(
+                "{author} of {target} may have been cut off, and two secrets may be alive: its journal {} cannot be read \
+                 by this process: {problem}: run `keyside rotate {target}` again as the user who began it",
+                self.journal
+            ),
+        }
+    }
 }
 
 impl UnfinishedRotations {

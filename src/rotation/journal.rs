@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use data_encoding::HEXLOWER;
 use rustix::fs::{Access, AtFlags, CWD, accessat};
@@ -107,7 +108,9 @@ impl JournalPlace {
     }
 
     fn unsealed(target: &Target, variable: impl Fn(&str) -> Option<PathBuf>) -> Self {
-        if let Some(beside) = beside_file(&target.source) {
+        let is_writable =
+            |place: &Self| place.path().and_then(Path::parent).is_some_and(is_writable);
+        if let Some(beside) = beside_file(&target.source).filter(is_writable) {
             return beside;
         }
         let home = || variable("HOME").map(|home| home.join(".local/state"));
@@ -123,6 +126,25 @@ impl JournalPlace {
                 beside: None,
             },
             None => Self::Memory,
+        }
+    }
+
+    /// Returns the place beside the secret's file, if this process keeps its own journals elsewhere: a command of another
+    /// user may have left a journal there.
+    pub(super) fn of_other_users(&self, target: &Target) -> Option<Self> {
+        beside_file(&target.source).filter(|beside| beside.path() != self.path())
+    }
+
+    /// Returns the time of the last record of a journal that is a file.
+    pub(super) fn modified(&self) -> Option<SystemTime> {
+        let metadata = std::fs::symlink_metadata(self.path()?).ok()?;
+        metadata.modified().ok()
+    }
+
+    fn path(&self) -> Option<&Path> {
+        match self {
+            Self::File { path, .. } => Some(path),
+            Self::Sealed { .. } | Self::Memory => None,
         }
     }
 
@@ -272,7 +294,7 @@ fn fault(path: &Path) -> impl FnOnce(io::Error) -> JournalError {
     }
 }
 
-/// Returns the place beside a secret's file, if its folder can be written.
+/// Returns the place beside a secret's file.
 fn beside_file(source: &Reference) -> Option<JournalPlace> {
     let Reference::File(path) = source else {
         return None;
@@ -280,7 +302,7 @@ fn beside_file(source: &Reference) -> Option<JournalPlace> {
     // The secret itself is written behind a symbolic link, so its journal stands there as well.
     let secret = path.canonicalize().ok()?;
     let name = secret.file_name()?.to_string_lossy().into_owned();
-    is_writable(secret.parent()?).then(|| JournalPlace::File {
+    Some(JournalPlace::File {
         path: secret.with_file_name(format!(".{name}.keyside-journal")),
         beside: Some(secret),
     })

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use super::error::{Obstacle, WriteFault};
-use super::journal::JournalPlace;
+use super::journal::{JournalError, JournalPlace};
 use super::record::{Author, Record};
 use super::routes::TokenRoutes;
 use super::target::{Target, must_be_exchangeable, renewed_credentials};
@@ -100,23 +100,55 @@ fn unfinished_of(live: &Live, credential: &Credential, now: SystemTime) -> Vec<U
         let Ok(place) = JournalPlace::of(live, &target) else {
             continue;
         };
+        let beside = place.of_other_users(&target);
         let target = target.shortest_name(live);
-        match place.look() {
-            Ok(Some(record)) if is_left(&record, now) => rotations.push(UnfinishedRotation {
-                target,
-                author: record.author.shown(),
-                began: record.began,
-                journal: place.to_string(),
-            }),
-            Ok(_) => {}
-            // A journal that a command works on, or that cannot be read now, ends nothing: what is known holds.
-            Err(_) => {
-                let known = credential.unfinished_rotations().all();
-                rotations.extend(known.into_iter().filter(|known| known.target == target));
-            }
+        for place in std::iter::once(place).chain(beside) {
+            rotations.extend(unfinished_at(&place, &target, credential, now));
         }
     }
     rotations
+}
+
+/// Returns the rotation whose journal is at a place, if the rotation was cut off. Waits for the disk.
+fn unfinished_at(
+    place: &JournalPlace,
+    target: &str,
+    credential: &Credential,
+    now: SystemTime,
+) -> Option<UnfinishedRotation> {
+    let journal = place.to_string();
+    match place.look() {
+        Ok(record) => {
+            record
+                .filter(|record| is_left(record, now))
+                .map(|record| UnfinishedRotation {
+                    target: target.to_owned(),
+                    author: record.author.shown(),
+                    began: record.began,
+                    journal,
+                    unread: None,
+                })
+        }
+        Err(JournalError::File { error, .. }) => {
+            let modified = place.modified()?;
+            let is_old = now.duration_since(modified).is_ok_and(|age| age > STALE);
+            is_old.then(|| UnfinishedRotation {
+                target: target.to_owned(),
+                author: Author::Command.shown(),
+                began: modified,
+                journal,
+                unread: Some(error.to_string()),
+            })
+        }
+        // A journal that a command works on ends nothing: what is known holds.
+        Err(JournalError::Busy | JournalError::State(_) | JournalError::NoKey(_)) => {
+            let known = credential.unfinished_rotations().all();
+            let is_same = |known: &UnfinishedRotation| {
+                known.target == target && known.journal == journal && known.unread.is_none()
+            };
+            known.into_iter().find(is_same)
+        }
+    }
 }
 
 /// True if nobody is about to bring a rotation to its end by itself.
@@ -130,14 +162,8 @@ fn is_left(record: &Record, now: SystemTime) -> bool {
 
 fn log_changes(credential: &str, before: &[UnfinishedRotation], now: &[UnfinishedRotation]) {
     for rotation in now.iter().filter(|rotation| !before.contains(rotation)) {
-        let target = &rotation.target;
-        tracing::error!(
-            credential,
-            journal = rotation.journal,
-            "{} of {target} was cut off, and two secrets may be alive: run `keyside rotate {target}` again to bring it to \
-             its end, or `keyside revoke {target}` to revoke what is not in place",
-            rotation.author
-        );
+        let journal = &rotation.journal;
+        tracing::error!(credential, journal, "{}", rotation.concern());
     }
     let targets: HashSet<_> = now.iter().map(|rotation| &rotation.target).collect();
     for rotation in before
@@ -154,5 +180,7 @@ fn log_changes(credential: &str, before: &[UnfinishedRotation], now: &[Unfinishe
 
 /// The time between two looks for journals. A journal that was left behind waits for a person.
 const LOOK_INTERVAL: Duration = Duration::from_secs(30);
+/// The time without a new record after which a journal that cannot be read is of no rotation under way.
+const STALE: Duration = Duration::from_secs(60);
 /// The time after the end of an overlap in which a sidecar may still be about to revoke the old token.
 const RENEWAL_GRACE: Duration = Duration::from_secs(600);
