@@ -133,7 +133,7 @@
 //! | requests, events, questions to providers | [`outbound`], [`inbound`], [`listener`]; [`health`] |
 //! | services of the floor above | [`limit`], [`credential`], [`upstream`], [`tls`], [`ca`], [`sends`], [`shared`], [`spool`], [`scan`], [`state`] |
 //! | the configuration, checked | [`config`], [`provider`] |
-//! | the ground | [`audit`], [`document`], [`headers`], [`json`], [`log`], [`media_type`], [`memory`], [`multipart`], [`query`], [`refusal_form`], [`response`], [`secret`], [`spelling`], [`units`], [`watchdog`], [`workers`] |
+//! | the ground | [`audit`], [`document`], [`headers`], [`json`], [`log`], [`media_type`], [`memory`], [`multipart`], [`query`], [`refusal_form`], [`response`], [`secret`], [`service_manager`], [`spelling`], [`units`], [`watchdog`], [`workers`] |
 //!
 //! # What always holds
 //!
@@ -174,6 +174,7 @@ pub mod rotation;
 pub mod scan;
 pub mod secret;
 pub mod sends;
+pub mod service_manager;
 pub mod shared;
 pub mod spelling;
 pub mod spool;

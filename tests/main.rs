@@ -77,6 +77,7 @@ mod sign;
 mod soak;
 mod stalls;
 mod state;
+mod systemd;
 mod tenants;
 mod throttles;
 mod tidy;

@@ -23,11 +23,12 @@ use service::{Listeners, Services, WithProbes, addresses, handlers};
 use crate::admin::{Admin, Exposition};
 use crate::config::{ConfigFile, ListenAddress};
 use crate::listener::metrics::ListenerMetrics;
-use crate::listener::{BindError, ConnectionBounds, Drainer};
+use crate::listener::{BindError, ConnectionBounds, Drainer, PassedSockets};
 use crate::log::Log;
 use crate::reload::metrics::ReloadMetrics;
 use crate::reload::{Live, LoadError, ReloadCause, Reloader};
 use crate::rotation;
+use crate::service_manager;
 use crate::units::millis;
 
 /// A sidecar that serves.
@@ -57,11 +58,11 @@ pub enum Ended {
 }
 
 impl App {
-    /// Loads the configuration in `file`, binds all listeners and serves them.
+    /// Loads the configuration in `file`, takes or binds the socket of each listener and serves them.
     ///
     /// # Errors
     /// Any fault of the configuration, of a secret or of an address; then nothing listens.
-    pub async fn start(file: ConfigFile) -> Result<Self, AppError> {
+    pub async fn start(file: ConfigFile, sockets: PassedSockets) -> Result<Self, AppError> {
         let not_hardened = harden();
         let not_raised = Descriptors::raise();
         let mut registry = registry();
@@ -79,7 +80,7 @@ impl App {
             tracing::warn!(%error, "the soft limit on open files cannot be raised");
         }
         reloader.log_startup();
-        let mut listeners = Listeners::bind(&live.config).map_err(AppError::Bind)?;
+        let mut listeners = Listeners::bind(&live.config, sockets).map_err(AppError::Bind)?;
         let outbound_addresses = addresses(&listeners.outbound);
         let inbound_addresses = addresses(&listeners.inbound);
 
@@ -109,6 +110,7 @@ impl App {
         tasks.extend(reloader.spawn(queue, lookup_queue));
         tasks.push(tokio::spawn(rotation::renew(Arc::clone(&reloader))));
         tasks.push(tokio::spawn(reap(Arc::clone(&reloader))));
+        tasks.push(tokio::spawn(service_manager::show_life()));
         Ok(Self {
             reloader,
             admin,
@@ -143,6 +145,7 @@ impl App {
         let mut hangup = receive(SignalKind::hangup())?;
         let mut terminate = receive(SignalKind::terminate())?;
         let mut interrupt = receive(SignalKind::interrupt())?;
+        service_manager::ready(&self.reloader.summary());
         loop {
             tokio::select! {
                 _ = hangup.recv() => self.reloader.request(ReloadCause::Hangup),
@@ -160,6 +163,7 @@ impl App {
     /// rest is served; then stops.
     async fn linger_and_stop(self) -> Ended {
         self.admin.drain();
+        service_manager::stopping("finishing the requests under way");
         let config = Arc::clone(&self.reloader.live().config);
         let linger = config.outbound.linger;
         if !linger.is_zero() {

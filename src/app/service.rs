@@ -15,7 +15,9 @@ use crate::admin::Admin;
 use crate::config::{Config, ListenAddress};
 use crate::inbound::Inbound;
 use crate::listener::metrics::ListenerMetrics;
-use crate::listener::{BindError, ConnectionBounds, Connections, Drainer, Link, Listener, drain};
+use crate::listener::{
+    BindError, ConnectionBounds, Connections, Drainer, Link, Listener, PassedSockets, drain,
+};
 use crate::memory::{Holder, MemoryBudget};
 use crate::outbound::Outbound;
 use crate::outbound::generation::SecretLookups;
@@ -34,16 +36,31 @@ pub(super) struct Listeners {
 }
 
 impl Listeners {
-    pub(super) fn bind(config: &Config) -> Result<Self, BindError> {
-        Ok(Self {
-            outbound: bind_all(&config.outbound.listen, &config.outbound.allow_uids)?,
-            outbound_tls: match &config.outbound.tls {
-                Some(tls) => bind_all(&tls.listen, &[])?,
+    /// Takes the passed sockets of each address, and binds the other addresses.
+    pub(super) fn bind(config: &Config, mut passed: PassedSockets) -> Result<Self, BindError> {
+        let outbound = &config.outbound;
+        let listeners = Self {
+            outbound: take_or_bind(
+                &mut passed,
+                "outbound",
+                &outbound.listen,
+                &outbound.allow_uids,
+            )?,
+            outbound_tls: match &outbound.tls {
+                Some(tls) => take_or_bind(&mut passed, "outbound.tls", &tls.listen, &[])?,
                 None => Vec::new(),
             },
-            inbound: bind_all(&config.inbound.listen, &[])?,
-            admin: bind_all(&config.admin.listen, &[])?,
-        })
+            inbound: take_or_bind(&mut passed, "inbound", &config.inbound.listen, &[])?,
+            admin: take_or_bind(&mut passed, "admin", &config.admin.listen, &[])?,
+        };
+        for socket in passed.left() {
+            tracing::error!(
+                %socket,
+                "nobody answers at this socket of the service manager: name its address in `listen`, or the table in \
+                 FileDescriptorName= (outbound, outbound.tls, inbound, admin); only a socket on loopback stands for one"
+            );
+        }
+        Ok(listeners)
     }
 
     /// Takes the listeners for applications: those without TLS, and those with the certificate of `tls`.
@@ -66,10 +83,23 @@ impl Listeners {
     }
 }
 
-fn bind_all(addresses: &[ListenAddress], allow_uids: &[u32]) -> Result<Vec<Listener>, BindError> {
+/// Takes the passed sockets at `addresses`, then those with the name of `table`, and binds what is left.
+fn take_or_bind(
+    passed: &mut PassedSockets,
+    table: &str,
+    addresses: &[ListenAddress],
+    allow_uids: &[u32],
+) -> Result<Vec<Listener>, BindError> {
+    let at: Vec<_> = addresses.iter().map(|address| passed.at(address)).collect();
     addresses
         .iter()
-        .map(|address| Listener::bind(address, allow_uids))
+        .zip(at)
+        .map(
+            |(address, at)| match at.or_else(|| passed.named(table, address)) {
+                Some(socket) => Listener::take(socket, allow_uids),
+                None => Listener::bind(address, allow_uids),
+            },
+        )
         .collect()
 }
 

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use super::config::ConfigArgs;
 use crate::app::{App, AppError};
+use crate::listener::PassedSockets;
 
 /// The options of `keyside run`.
 #[derive(Debug, clap::Args)]
@@ -14,7 +15,11 @@ pub(super) struct RunArgs {
 
 /// Serves until a signal. Exits with 78 where the configuration or a secret has a fault.
 pub(super) async fn run(args: RunArgs) -> ExitCode {
-    let app = match App::start(args.config.file()).await {
+    let sockets = match PassedSockets::take() {
+        Ok(sockets) => sockets,
+        Err(error) => return failed(&error),
+    };
+    let app = match App::start(args.config.file(), sockets).await {
         Ok(app) => app,
         Err(error @ AppError::Load(_)) => {
             complain!("{error}");
@@ -28,7 +33,7 @@ pub(super) async fn run(args: RunArgs) -> ExitCode {
     }
 }
 
-fn failed(error: &AppError) -> ExitCode {
+fn failed(error: &dyn std::error::Error) -> ExitCode {
     complain!("keyside: {error}");
     ExitCode::FAILURE
 }

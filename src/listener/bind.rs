@@ -4,10 +4,12 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::Path;
 
 use tokio::net::{TcpListener, UnixListener};
 
+use super::passed::PassedSocket;
 use crate::config::ListenAddress;
 
 /// A bound socket that accepts connections.
@@ -27,6 +29,20 @@ impl Socket {
         };
         bound.map_err(|source| BindError {
             address: address.clone(),
+            source,
+        })
+    }
+
+    /// Takes a socket that the service manager has bound.
+    pub(super) fn take(passed: PassedSocket) -> Result<Self, BindError> {
+        let taken = match &passed.address {
+            ListenAddress::Tcp(_) => TcpListener::from_std(passed.socket.into()).map(Self::Tcp),
+            ListenAddress::Unix(_) => {
+                UnixListener::from_std(StdUnixListener::from(passed.socket)).map(Self::Unix)
+            }
+        };
+        taken.map_err(|source| BindError {
+            address: passed.address,
             source,
         })
     }

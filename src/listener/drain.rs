@@ -1,5 +1,7 @@
 //! The end of serving: listeners stop accepting, and connections finish the request under way.
 
+use std::time::Duration;
+
 use tokio::sync::{mpsc, watch};
 
 /// The receiving end, held by each listener and each connection. The drain ends when the last copy is
@@ -30,8 +32,8 @@ pub fn drain() -> (Drainer, Drain) {
 }
 
 impl Drainer {
-    /// Begins the drain: no connection is accepted any more, idle connections close, and the others
-    /// finish the request under way. Returns when all connections have ended.
+    /// Begins the drain: no connection is accepted any more, each connection ends with the next answer, and those
+    /// without a request close a moment later. Returns when all connections have ended.
     pub async fn drain(mut self) {
         self.begun.send_replace(true);
         // No message is ever sent; the channel closes with the last `Drain`.
@@ -40,9 +42,25 @@ impl Drainer {
 }
 
 impl Drain {
+    /// True from the beginning of the drain on.
+    pub(super) fn has_begun(&self) -> bool {
+        *self.begun.borrow()
+    }
+
+    /// Waits until the drain begins, and longer for a client that is about to send its next request.
+    pub(super) async fn begun_a_while_ago(&mut self) {
+        self.begun().await;
+        tokio::time::sleep(PARTING).await;
+    }
+
     /// Waits until the drain begins.
     pub(super) async fn begun(&mut self) {
         // An error means that the `Drainer` is gone, and serving ends then too.
         self.begun.wait_for(|begun| *begun).await.ok();
     }
 }
+
+/// The time for which connections stay open when the drain begins. A busy client sends its next request meanwhile, and its
+/// answer says that the connection ends (`Connection: close`). Without this time such a request would meet a closed
+/// connection, and the client could not tell whether it was sent on.
+const PARTING: Duration = Duration::from_millis(500);

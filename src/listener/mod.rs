@@ -21,6 +21,7 @@ mod connections;
 mod drain;
 mod link;
 pub mod metrics;
+mod passed;
 mod patience;
 mod peer;
 mod peer_end;
@@ -38,6 +39,7 @@ pub use bounds::ConnectionBounds;
 pub use connections::Connections;
 pub use drain::{Drain, Drainer, drain};
 pub use link::{Link, Timeouts};
+pub use passed::{PassedError, PassedSocket, PassedSockets};
 pub use peer::Peer;
 pub use proxies::TrustedProxies;
 pub use refusal::overloaded;
@@ -63,16 +65,31 @@ impl Listener {
     /// The system's reason, with the address.
     pub fn bind(address: &ListenAddress, allow_uids: &[u32]) -> Result<Self, BindError> {
         let socket = Socket::bind(address, allow_uids)?;
+        Ok(Self::new(socket, address.clone(), allow_uids))
+    }
+
+    /// Takes a socket that the service manager has bound. The users are as for [`bind`](Self::bind), whatever the mode of a
+    /// Unix socket is.
+    ///
+    /// # Errors
+    /// The system's reason, with the address.
+    pub fn take(passed: PassedSocket, allow_uids: &[u32]) -> Result<Self, BindError> {
+        let address = passed.address.clone();
+        let socket = Socket::take(passed)?;
+        Ok(Self::new(socket, address, allow_uids))
+    }
+
+    fn new(socket: Socket, address: ListenAddress, allow_uids: &[u32]) -> Self {
         let allow_uids = if allow_uids.is_empty() {
             vec![rustix::process::geteuid().as_raw()]
         } else {
             allow_uids.to_vec()
         };
-        Ok(Self {
+        Self {
             socket,
-            address: address.clone(),
+            address,
             allow_uids,
-        })
+        }
     }
 
     /// The bound address, with the port that the system chose if the configuration has port 0.

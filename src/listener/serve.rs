@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -104,7 +104,7 @@ async fn handshake(
             Ok(Err(error)) => error.to_string(),
             Err(_) => "it took too long".to_owned(),
         },
-        () = drain.begun() => "the sidecar is stopping".to_owned(),
+        () = drain.begun_a_while_ago() => "the sidecar is stopping".to_owned(),
         () = poll_fn(|cx| link.seat().poll_told(cx)) => "its place was needed".to_owned(),
     };
     tracing::debug!(caller = %link.peer(), reason = failure, "the TLS handshake with a caller failed");
@@ -132,6 +132,7 @@ where
         connections,
         link,
         handler,
+        drain: drain.clone(),
     };
     let mut answering = service_fn(|request| requests.answer(request));
     while wakes(&mut stream, &mut drain).await {
@@ -148,7 +149,7 @@ where
         let ended = tokio::select! {
             biased;
             ended = connection.as_mut() => ended,
-            () = drain.begun() => {
+            () = drain.begun_a_while_ago() => {
                 Pin::new(connection.as_mut()).graceful_shutdown();
                 connection.as_mut().await
             }
@@ -175,7 +176,7 @@ where
     let is_awake = tokio::select! {
         biased;
         is_awake = poll_fn(|cx| stream.poll_wake(cx)) => is_awake,
-        () = drain.begun() => false,
+        () = drain.begun_a_while_ago() => false,
     };
     if !is_awake {
         // TLS has a last record to write.
@@ -190,6 +191,7 @@ struct Requests<H> {
     connections: Arc<Connections>,
     link: Arc<Link>,
     handler: H,
+    drain: Drain,
 }
 
 impl<H> Requests<H> {
@@ -232,6 +234,7 @@ impl<H> Requests<H> {
             .is_ok()
             .then(|| Box::pin((self.handler)(request, Arc::clone(&link))));
         let refusals = &self.bounds.refusals;
+        let drain = &self.drain;
         async move {
             let answered = match answer {
                 Some(answer) => catch_panic(answer)
@@ -240,12 +243,16 @@ impl<H> Requests<H> {
                 None => Err(overloaded()),
             };
             drop(share);
-            let answer = answered.unwrap_or_else(|refusal| {
+            let mut answer = answered.unwrap_or_else(|refusal| {
                 if has_body {
                     link.body_unread();
                 }
                 in_form(&refusal, refusals, &link).map(B::from)
             });
+            if drain.has_begun() {
+                let close = HeaderValue::from_static("close");
+                answer.headers_mut().insert(header::CONNECTION, close);
+            }
             Ok::<_, Infallible>(answer.map(|body| TrackedBody { body, link }))
         }
     }

@@ -13,6 +13,25 @@ use crate::credential::RenewalStep;
 use crate::log::without_numbers;
 
 impl Reloader {
+    /// Returns a line for people about what is served, and about a reload that was refused.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let live = self.live();
+        let generation = live.generation.number;
+        let serving = format!(
+            "serving {} and {} with generation {generation}",
+            counted(live.config.routes.len(), "route"),
+            counted(live.config.webhooks.len(), "webhook")
+        );
+        match self.last().refused.first() {
+            Some(reason) => format!(
+                "{serving}; the last reload was refused: {}",
+                without_numbers(reason)
+            ),
+            None => serving,
+        }
+    }
+
     /// Records a published reload in metrics, audit file and log.
     pub(super) fn record_success(
         &self,
@@ -140,4 +159,10 @@ pub(super) async fn follow_audit(audit: &Audit, config: &Config) -> Result<(), L
     tokio::task::spawn_blocking(follow)
         .await
         .map_err(|_| LoadError::Interrupted)?
+}
+
+/// Returns a number with its noun.
+fn counted(number: usize, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{plural}")
 }

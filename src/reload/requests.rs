@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::alarms::{Alarms, next_overlap_warning};
 use super::cause::{Causes, ReloadCause};
 use super::{ReloadError, ReloadResult, Reloaded, Reloader};
+use crate::service_manager;
 
 /// A request to the reloader, with a channel for the result.
 #[derive(Debug)]
@@ -107,7 +108,10 @@ impl Reloader {
             Work::RetryIncomplete => None,
         });
         if let Some(causes) = Causes::new(causes) {
-            return self.reload(&causes).await;
+            service_manager::reloading();
+            let result = self.reload(&causes).await;
+            service_manager::ready(&self.summary());
+            return result;
         }
         self.retry_incomplete().await;
         Ok(Reloaded {

@@ -5,6 +5,7 @@ mod files;
 mod leaks;
 mod managers;
 mod providers;
+mod restarts;
 mod secrets;
 
 use std::fs;
@@ -41,6 +42,8 @@ struct Row {
     /// The `refresh` of `[reload]`: the time between two questions to secret managers.
     refresh: &'static str,
     is_asked_about: bool,
+    /// True if a service manager holds the socket for applications.
+    is_activated: bool,
     /// True if the gap is longer than the hold: then the provider's own answer reaches the application.
     outlasts_hold: bool,
 }
@@ -56,6 +59,7 @@ const ROW: Row = Row {
     watch: "100ms",
     refresh: "5m",
     is_asked_about: true,
+    is_activated: false,
     outlasts_hold: false,
 };
 
@@ -79,6 +83,12 @@ impl Stand {
         let setup = Setup::new(&upstream);
         let setup = if row.is_asked_about {
             setup.check()
+        } else {
+            setup
+        };
+        let setup = if row.is_activated {
+            let sockets = [setup.bind_outbound(), setup.bind_inbound()];
+            setup.passed(sockets, "outbound:inbound")
         } else {
             setup
         };

@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::ops::Range;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -132,6 +133,7 @@ pub struct Setup {
     level: String,
     environment: Vec<(String, String)>,
     wrapper: Vec<String>,
+    sockets: Option<[OwnedFd; 2]>,
     output: Output,
 }
 
@@ -177,6 +179,7 @@ impl Setup {
             level: "debug".to_owned(),
             environment: Vec::new(),
             wrapper: Vec::new(),
+            sockets: None,
             output: Output::Files,
         }
     }
@@ -280,6 +283,29 @@ impl Setup {
         self
     }
 
+    /// Passes two listening sockets at each start, as systemd does for a socket unit: a small service manager of the tests'
+    /// own, because systemd has to be the first process of a machine. `names` has the `FileDescriptorName=` of both.
+    pub fn passed(mut self, sockets: [OwnedFd; 2], names: &str) -> Self {
+        self.sockets = Some(sockets);
+        self.env("LISTEN_FDS", "2")
+            .env("LISTEN_FDNAMES", names)
+            .under(&["sh", "-c", PASS_SOCKETS, "sh"])
+    }
+
+    /// A socket at the address for applications, to be passed.
+    pub fn bind_outbound(&self) -> OwnedFd {
+        TcpListener::bind((Ipv4Addr::LOCALHOST, self.port))
+            .expect("the port is free")
+            .into()
+    }
+
+    /// A socket at the address for providers, to be passed.
+    pub fn bind_inbound(&self) -> OwnedFd {
+        TcpListener::bind((Ipv4Addr::LOCALHOST, self.inbound))
+            .expect("the port is free")
+            .into()
+    }
+
     /// Connects standard output and error to pipes that the test holds.
     pub fn piped(mut self) -> Self {
         self.output = Output::Pipe;
@@ -364,6 +390,13 @@ impl Setup {
         } else {
             command.stdout(Stdio::piped()).stderr(Stdio::piped());
         }
+        if let Some(sockets) = &self.sockets {
+            let copies = sockets
+                .each_ref()
+                .map(|socket| socket.as_fd().try_clone_to_owned().expect("a copy"));
+            let [first, second] = copies;
+            command.stdin(first).stdout(second);
+        }
         command.spawn().expect("keyside starts")
     }
 
@@ -374,6 +407,10 @@ impl Setup {
         keyside
     }
 }
+
+/// Moves the sockets from standard input and output to the places where systemd puts them, and says whom they are for.
+const PASS_SOCKETS: &str =
+    "exec 3<&0 4<&1 0</dev/null 1>/dev/null; export LISTEN_PID=$$; exec \"$@\"";
 
 /// A program that ran to its end.
 #[derive(Debug)]

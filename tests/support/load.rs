@@ -1,5 +1,6 @@
 //! A steady load of sends.
 
+use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -38,6 +39,12 @@ impl Load<'_> {
     /// Sends while `during` runs and for half a second more, and on a slow machine for as long as the least number of
     /// requests takes. Returns the number of requests, and the failures.
     pub fn during(&self, keyside: &Keyside, during: impl FnOnce()) -> (usize, Vec<Failure>) {
+        self.during_at(keyside.outbound(), during)
+    }
+
+    /// Works as [`Self::during`], with the address of a sidecar that `during` may restart. A connection that ends after an
+    /// answer is made anew.
+    pub fn during_at(&self, address: SocketAddr, during: impl FnOnce()) -> (usize, Vec<Failure>) {
         let (over, sent) = (AtomicBool::new(false), AtomicUsize::new(0));
         let failures = Mutex::new(Vec::new());
         let began = Instant::now();
@@ -46,7 +53,7 @@ impl Load<'_> {
                 let (over, sent, failures) = (&over, &sent, &failures);
                 scope.spawn(move || {
                     let request = caller as usize % self.requests.len();
-                    let mut client = Client::connect(keyside.outbound()).unwrap();
+                    let mut client = Client::connect(address).unwrap();
                     let interval = Duration::from_secs(1) / self.rate;
                     let mut due = Instant::now() + interval * caller;
                     while !over.load(Ordering::Relaxed) {
@@ -54,6 +61,9 @@ impl Load<'_> {
                         due += interval * self.callers;
                         let answer = client.ask(&self.requests[request]).unwrap();
                         sent.fetch_add(1, Ordering::Relaxed);
+                        if answer.header("connection") == Some("close") {
+                            client = Client::connect(address).unwrap();
+                        }
                         if answer.status / 100 != 2 {
                             failures.lock().unwrap().push(Failure {
                                 request,

@@ -37,6 +37,7 @@ const FLOORS: [&[&str]; 8] = [
         "response",
         "memory",
         "secret",
+        "service_manager",
         "spelling",
         "units",
         "watchdog",

@@ -21,6 +21,7 @@ use receiver::Receiver;
 use super::output;
 use crate::app::{App, AppError};
 use crate::config::ConfigFile;
+use crate::listener::PassedSockets;
 
 /// The options of `keyside demo`.
 #[derive(Debug, clap::Args)]
@@ -223,14 +224,14 @@ async fn start_sidecar(
     if !once {
         let text = configuration(folder, sandbox, receiver, usual_ports);
         std::fs::write(&file, text)?;
-        match App::start(ConfigFile::Named(file.clone())).await {
+        match App::start(ConfigFile::Named(file.clone()), PassedSockets::default()).await {
             Err(AppError::Bind(_)) => {}
             result => return Ok(result?),
         }
     }
     let text = configuration(folder, sandbox, receiver, any_ports);
     std::fs::write(&file, text)?;
-    Ok(App::start(ConfigFile::Named(file)).await?)
+    Ok(App::start(ConfigFile::Named(file), PassedSockets::default()).await?)
 }
 
 /// The ports of the sidecar; 0 for any port.

@@ -5,11 +5,16 @@ use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use tracing::Level;
 use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+
+mod journal;
+
+use journal::{LogReader, Prefixed};
 
 /// The log of the process, until it is dropped.
 ///
@@ -37,7 +42,8 @@ impl Log {
     /// might contain a secret. Keyside logs the errors of libraries.
     #[must_use]
     pub fn start(level: LevelFilter, format: LogFormat) -> Self {
-        let (lines, worker) = queue(io::stderr(), MAX_QUEUED_LINES);
+        let reader = LogReader::of_stderr();
+        let (lines, worker) = queue(io::stderr(), reader, MAX_QUEUED_LINES);
         let is_terminal = io::stderr().is_terminal();
         let is_json = match format {
             LogFormat::Auto => !is_terminal,
@@ -52,9 +58,13 @@ impl Log {
             .with_writer(lines)
             .with_target(false);
         let started = if is_json {
-            registry.with(layer.json().flatten_event(true)).try_init()
+            let layer = layer.json().flatten_event(true);
+            let layer = layer.map_event_format(|form| Prefixed { form, reader });
+            registry.with(layer).try_init()
         } else {
-            registry.with(layer.with_ansi(is_terminal)).try_init()
+            let layer = layer.with_ansi(is_terminal);
+            let layer = layer.map_event_format(|form| Prefixed { form, reader });
+            registry.with(layer).try_init()
         };
         // A test or the demo may start a second sidecar in one process: the first log stays.
         started.ok();
@@ -83,11 +93,13 @@ impl Drop for Log {
 /// Starts a thread for `output`, and returns a writer into a queue of at most `max_lines` lines.
 fn queue(
     output: impl Write + Send + Sync + 'static,
+    reader: LogReader,
     max_lines: usize,
 ) -> (NonBlocking, WorkerGuard) {
     let lost = Arc::new(OnceLock::new());
     let writer = LossReport {
         output,
+        reader,
         lost: Arc::clone(&lost),
         reported: 0,
     };
@@ -103,6 +115,7 @@ fn queue(
 /// A writer that precedes a line with the number of lines lost before.
 struct LossReport<W> {
     output: W,
+    reader: LogReader,
     /// The counter of lost lines, set once the queue exists.
     lost: Arc<OnceLock<ErrorCounter>>,
     /// The number of lost lines already reported in the output.
@@ -121,7 +134,8 @@ impl<W: Write> Write for LossReport<W> {
         if unreported > 0 {
             writeln!(
                 self.output,
-                "{unreported} log lines were lost because nobody read them"
+                "{}{unreported} log lines were lost because nobody read them",
+                self.reader.prefix(Level::WARN)
             )?;
             self.reported = lost;
         }
@@ -195,7 +209,7 @@ mod tests {
     #[test]
     fn lines_that_find_the_queue_full_are_lost_and_counted() {
         let output = Gate::default();
-        let (mut lines, worker) = queue(output.clone(), 2);
+        let (mut lines, worker) = queue(output.clone(), LogReader::Other, 2);
         let held = output.0.lock().unwrap();
         for _ in 0..10 {
             lines.write_all(b"stuck\n").unwrap();

@@ -1,0 +1,50 @@
+//! The service manager that started the process, such as systemd: what it is told, as sd_notify(3) has it. Without one,
+//! nothing is said.
+
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+
+/// Tells that the sidecar serves, with a line for people.
+pub fn ready(status: &str) {
+    tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+}
+
+/// Tells that a reload begins. [`ready`] tells its end, whatever came of it.
+pub fn reloading() {
+    let mut states = vec![NotifyState::Reloading];
+    // systemd takes the time for proof that the message is not an older one.
+    states.extend(NotifyState::monotonic_usec_now().ok());
+    tell(&states);
+}
+
+/// Tells that the sidecar stops.
+pub fn stopping(status: &str) {
+    tell(&[NotifyState::Stopping, NotifyState::Status(status)]);
+}
+
+/// Sends signs of life, as often as the service manager asks for. The task shares its thread with the requests, so that
+/// the signs end when requests are no longer served. Returns at once where nobody asks.
+pub async fn show_life() {
+    let Some(patience) = sd_notify::watchdog_enabled() else {
+        return;
+    };
+    loop {
+        tell(&[NotifyState::Watchdog]);
+        tokio::time::sleep(interval(patience)).await;
+    }
+}
+
+/// Returns the time between two signs of life: two may be lost within `patience`.
+fn interval(patience: Duration) -> Duration {
+    (patience / 3).max(MIN_INTERVAL)
+}
+
+fn tell(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(%error, "the service manager cannot be told (NOTIFY_SOCKET)");
+    }
+}
+
+/// The shortest time between two signs of life.
+const MIN_INTERVAL: Duration = Duration::from_millis(10);
