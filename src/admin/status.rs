@@ -381,11 +381,18 @@ fn shared_status(limits: &SharedLimits, shared: &SharedServer) -> Value {
 }
 
 fn webhook_status(webhook: &WebhookConfig) -> Value {
+    let ends = webhook.way.ends(&webhook.name);
+    let forward: Vec<&str> = ends.iter().map(|(_, end)| end.as_str()).collect();
+    let to: Vec<_> = ends
+        .iter()
+        .map(|(name, end)| json!({ "name": name, "to": end }))
+        .collect();
     json!({
         "name": webhook.name,
         "path": webhook.path.to_string(),
         "credential": webhook.credential,
-        "forward": webhook.forward.to_string(),
+        "forward": forward.join(", "),
+        "to": to,
         "timeout_ms": millis(webhook.timeout),
         "reply": webhook.reply,
     })

@@ -1,6 +1,7 @@
 //! The configuration in checked form: complete, with references to secrets and never a secret itself.
 
 mod candidate;
+mod destination;
 mod error;
 mod file;
 mod reference;
@@ -15,13 +16,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use candidate::{Candidate, CandidateError};
+pub use destination::{
+    ApplicationAddress, ApplicationUrl, DestinationConfig, DestinationTarget, EventWay,
+    PublishTarget, SpoolConfig, Stream,
+};
 pub use error::Faults;
 pub use reference::ReferenceError;
 
 use crate::audit::AuditSettings;
 use crate::document::Fault;
 use crate::log::LogFormat;
-use crate::provider::{Network, OperationSet, Origin, Provider, Rates};
+use crate::provider::{Network, OperationSet, Provider, Rates};
 
 /// A whole configuration. Every value in it is within its bounds.
 #[derive(Debug)]
@@ -38,6 +43,8 @@ pub struct Config {
     pub inbound: InboundConfig,
     /// `[[webhook]]`, in the order written.
     pub webhooks: Vec<WebhookConfig>,
+    /// `[spool]`, if events wait on disk.
+    pub spool: Option<SpoolConfig>,
     /// `[admin]`.
     pub admin: AdminConfig,
     /// `[reload]`.
@@ -334,10 +341,12 @@ pub struct WebhookConfig {
     pub path: WebhookPath,
     /// The credential with the secrets for checking events.
     pub credential: String,
-    /// The destination of genuine events.
-    pub forward: Destination,
-    /// The longest wait for the application.
+    /// The way of genuine events.
+    pub way: EventWay,
+    /// The longest wait for the answer of a destination.
     pub timeout: Duration,
+    /// The references to the key of the signature for applications, the current one first; empty for no signature.
+    pub sign: Vec<Reference>,
     /// The whole URL given to the provider, for providers with signatures over the URL.
     pub public_url: Option<String>,
     /// True if the provider gets the application's own answer.
@@ -351,24 +360,6 @@ pub struct WebhookPath {
     pub text: String,
     /// True if a secret segment follows.
     pub token: bool,
-}
-
-/// The place where an application takes events.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Destination {
-    /// The address of the application.
-    pub application: ApplicationAddress,
-    /// The path and query of the application's endpoint.
-    pub path: String,
-}
-
-/// The address of an application.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum ApplicationAddress {
-    /// A host and port, with TLS or, on the same machine, without.
-    Origin(Origin),
-    /// A Unix socket.
-    Unix(PathBuf),
 }
 
 /// `[admin]`.
@@ -412,17 +403,6 @@ impl std::fmt::Display for WebhookPath {
             f.write_str("/{token}")
         } else {
             Ok(())
-        }
-    }
-}
-
-impl std::fmt::Display for Destination {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.application {
-            ApplicationAddress::Origin(origin) => write!(f, "{origin}{}", self.path),
-            ApplicationAddress::Unix(socket) => {
-                write!(f, "unix:{}:{}", socket.display(), self.path)
-            }
         }
     }
 }

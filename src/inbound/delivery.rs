@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::error::InboundError;
 use super::event::Event;
-use crate::config::{ApplicationAddress, Destination};
+use crate::config::{ApplicationAddress, ApplicationUrl};
 use crate::headers::strip_hop_by_hop;
 use crate::memory::MemoryBudget;
 use crate::upstream::{
@@ -42,7 +42,7 @@ impl Delivery {
     #[must_use]
     pub fn new(
         name: &str,
-        forward: &Destination,
+        forward: &ApplicationUrl,
         application: Arc<Upstream>,
         headers: Vec<HeaderName>,
         timeout: Duration,

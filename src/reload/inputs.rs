@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::authorities::{Authorities, ca_files, read_authorities, server_tls_files};
 use super::{Live, LoadError};
-use crate::config::{Config, ConfigFile, ListenAddress, Reference};
+use crate::config::{Config, ConfigFile, ListenAddress, Reference, WebhookConfig};
 use crate::credential::references;
 use crate::credential::source::{Digests, Findings, Managers, digests, read_all};
 
@@ -84,6 +84,8 @@ pub(super) fn all_references(config: &Config) -> BTreeSet<Reference> {
     let mut all = references(&config.credentials);
     all.extend(config.limits.iter().map(|limits| limits.redis.clone()));
     all.extend(config.state.iter().flat_map(|state| state.key.clone()));
+    let of_webhooks = config.webhooks.iter().flat_map(WebhookConfig::references);
+    all.extend(of_webhooks.cloned());
     all
 }
 

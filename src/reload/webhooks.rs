@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::LoadError;
 use super::draft::{Draft, InboundDraft};
 use super::live::Applications;
-use crate::config::{ApplicationAddress, WebhookConfig};
+use crate::config::{ApplicationAddress, ApplicationUrl, EventWay, WebhookConfig};
 use crate::credential::Credential;
 use crate::inbound::verify::Verifier;
 use crate::inbound::{Delivery, Generation, WebhookEndpoint};
@@ -58,7 +58,13 @@ fn webhook(
     let Some(scheme) = &credential.provider.webhook else {
         return Ok(None);
     };
-    let application = application(draft, config, applications)?;
+    let EventWay::Direct(forward) = &config.way else {
+        return Err(fault(
+            config,
+            &"events cannot wait on disk yet, expected no [spool]",
+        ));
+    };
+    let application = application(draft, config, forward, applications)?;
     let verifier = Verifier::new(scheme, credential, config.public_url.as_deref())
         .map_err(|error| fault(config, &error))?;
     let name: Arc<str> = config.name.as_str().into();
@@ -68,7 +74,7 @@ fn webhook(
         verifier,
         delivery: Delivery::new(
             &name,
-            &config.forward,
+            forward,
             application,
             scheme.headers_for_application(),
             config.timeout,
@@ -101,9 +107,10 @@ fn sender_limits(credential: &Credential, policy: &Policy) -> Vec<Arc<KeyedLimit
 fn application(
     draft: &Draft,
     config: &WebhookConfig,
+    forward: &ApplicationUrl,
     applications: &mut Applications,
 ) -> Result<Arc<Upstream>, LoadError> {
-    let address = &config.forward.application;
+    let address = &forward.application;
     let before = applications.get(address).or_else(|| {
         draft
             .before()

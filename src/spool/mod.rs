@@ -9,7 +9,6 @@
 //! Changes go through one writer, which commits the waiting orders in one transaction and answers after
 //! the sync. Readers see the store as it was after the last commit.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,18 +59,7 @@ use ledger::{Place, Prepared, Rules, Step};
 use record::Records;
 use schedule::judge;
 
-/// The bounds of a spool.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SpoolConfig {
-    /// The folder of the store.
-    pub dir: PathBuf,
-    /// The bytes of events past which no further event is taken.
-    pub max_size: u64,
-    /// The age past which a waiting event becomes a dead letter.
-    pub max_age: Duration,
-    /// The time for which delivered events stay.
-    pub keep: Duration,
-}
+use crate::config::SpoolConfig;
 
 /// The events of all webhooks, on disk.
 #[derive(Debug)]

@@ -9,12 +9,13 @@ use http::Uri;
 use http::uri::Scheme;
 use percent_encoding::percent_decode_str;
 
-use super::credential::{Credentials, Placed};
+use super::credential::{Credentials, Placed, references};
+use super::destination::Ends;
 use super::endpoint::{Earlier, Endpoint};
 use super::listen::{Addresses, MAX_HOST_LENGTH, MAX_SOCKET_PATH, Reach, loopback};
 use super::{absolute_path, certificate, duration, items, size};
 use crate::config::{
-    ApplicationAddress, ClientAuth, Destination, InboundConfig, InboundTls, WebhookConfig,
+    ApplicationAddress, ApplicationUrl, ClientAuth, InboundConfig, InboundTls, WebhookConfig,
     WebhookPath,
 };
 use crate::document::{Malformed, Position, Reader};
@@ -94,18 +95,23 @@ fn dns_name(text: &str) -> Result<String, Malformed> {
     Ok(text.to_ascii_lowercase())
 }
 
-/// Reads all webhooks.
-pub(super) fn webhooks(readers: Vec<Reader<'_>>, credentials: &Credentials) -> Vec<WebhookConfig> {
+/// Reads all webhooks. `has_spool` is true where events wait on disk.
+pub(super) fn webhooks(
+    readers: Vec<Reader<'_>>,
+    credentials: &Credentials,
+    has_spool: bool,
+) -> Vec<WebhookConfig> {
     let mut earlier = Earlier::default();
     readers
         .into_iter()
-        .filter_map(|reader| webhook(reader, credentials, &mut earlier))
+        .filter_map(|reader| webhook(reader, credentials, has_spool, &mut earlier))
         .collect()
 }
 
 fn webhook(
     mut reader: Reader<'_>,
     credentials: &Credentials,
+    has_spool: bool,
     earlier: &mut Earlier<Position>,
 ) -> Option<WebhookConfig> {
     let path = reader.required(
@@ -114,25 +120,23 @@ fn webhook(
     );
     let endpoint = Endpoint::read(&mut reader, path);
     let own_path = endpoint.path(webhook_path);
-    let forward = reader
-        .required(
-            "forward",
-            "where the application takes events, such as \"http://127.0.0.1:3000/\"",
-        )
-        .and_then(|field| field.parse(destination));
+    let ends = Ends::read(&mut reader, has_spool);
     let timeout = duration(&mut reader, "timeout", DEFAULT_TIMEOUT);
+    let sign = reader.field("sign").map(|field| references(&field));
     let public_url = reader.parse("public_url", url);
-    let reply = reader.boolean("reply");
     reader.finish();
     let (credential, placed) = endpoint.credential(credentials)?;
+    let name = endpoint.name_or(&credential);
+    let (way, reply) = ends?.of_webhook(&name);
     let webhook = WebhookConfig {
-        name: endpoint.name_or(&credential),
+        name,
         path: own_path?,
         credential,
-        forward: forward?,
+        way,
         timeout,
+        sign: sign.unwrap_or_default(),
         public_url,
-        reply: reply.unwrap_or(false),
+        reply,
     };
     check_provider(&reader, &webhook, placed);
     check_secrets(&reader, placed);
@@ -192,7 +196,7 @@ fn decoded_segment(segment: &str) -> Option<String> {
 }
 
 /// Reads `http://HOST:PORT/PATH`, `https://...`, or `unix:/SOCKET:/PATH`.
-fn destination(text: &str) -> Result<Destination, Malformed> {
+pub(super) fn application_url(text: &str) -> Result<ApplicationUrl, Malformed> {
     const EXPECTED: Malformed = Malformed::new(
         "not where an application could listen, expected http://HOST:PORT/PATH, https://HOST/PATH \
          or unix:/SOCKET:/PATH",
@@ -202,7 +206,7 @@ fn destination(text: &str) -> Result<Destination, Malformed> {
         if !socket.starts_with('/') || socket.len() > MAX_SOCKET_PATH || !is_target(path) {
             return Err(EXPECTED);
         }
-        return Ok(Destination {
+        return Ok(ApplicationUrl {
             application: ApplicationAddress::Unix(PathBuf::from(socket)),
             path: path.to_owned(),
         });
@@ -211,7 +215,7 @@ fn destination(text: &str) -> Result<Destination, Malformed> {
         return Err(USER);
     }
     let (origin, path) = split_url(text).ok_or(EXPECTED)?;
-    Ok(Destination {
+    Ok(ApplicationUrl {
         application: ApplicationAddress::Origin(origin),
         path,
     })

@@ -10,7 +10,7 @@ use tracing::level_filters::LevelFilter;
 use super::error::Faults;
 use super::{
     AdminConfig, Config, ConfigFile, InboundConfig, LogConfig, OnFailure, Reference, ReloadConfig,
-    SharedLimits, StateConfig,
+    SharedLimits, StateConfig, WebhookConfig,
 };
 use crate::audit::{AuditScope, AuditSettings};
 use crate::document::{Document, Fault, Field, Malformed, Position, Reader, Report, shown_place};
@@ -18,6 +18,7 @@ use crate::log::LogFormat;
 use crate::units::{self, UnitError};
 
 mod credential;
+mod destination;
 mod endpoint;
 mod inbound;
 mod listen;
@@ -26,6 +27,7 @@ mod route;
 mod trust;
 
 use credential::{Providers, credentials, references};
+use destination::spool;
 use inbound::{inbound, webhooks};
 use listen::{Addresses, Reach, loopback};
 use outbound::outbound;
@@ -99,6 +101,7 @@ impl Config {
         of_credentials
             .chain(self.limits.iter().map(|limits| &limits.redis))
             .chain(self.state.iter().flat_map(|state| &state.key))
+            .chain(self.webhooks.iter().flat_map(WebhookConfig::references))
             .any(|reference| matches!(reference, Reference::Exec { .. }))
     }
 }
@@ -150,6 +153,10 @@ pub(super) fn read(document: &Document, report: &Report) -> Config {
     let log = log(root.section("log"));
     let audit = root.table("audit").and_then(audit);
     let state = root.table("state").and_then(state);
+    let has_spool = root.has("spool");
+    let spool = root
+        .table("spool")
+        .and_then(|table| spool(table, inbound.max_body));
     let providers = Providers::read(root.field("provider"), report);
     let credentials = root
         .table("credential")
@@ -164,13 +171,14 @@ pub(super) fn read(document: &Document, report: &Report) -> Config {
     Config {
         outbound,
         routes: routes(route_tables.unwrap_or_default(), &credentials),
-        webhooks: webhooks(webhook_tables.unwrap_or_default(), &credentials),
+        webhooks: webhooks(webhook_tables.unwrap_or_default(), &credentials, has_spool),
         credentials: credentials
             .into_iter()
             .filter_map(|(name, placed)| Some((name, placed?.config)))
             .collect(),
         limits,
         inbound,
+        spool,
         admin,
         reload,
         log,

@@ -151,13 +151,14 @@ fn replacements(key: &str, canary: &str) -> [String; 22] {
     ]
 }
 
-/// The tables of the example as small documents: each table alone, but a route with its limits.
+/// The tables of the example as small documents: each table alone, but a route with its limits and a webhook with its destinations.
 ///
 /// No fault of a table depends on an unrelated table, so thousands of faulty documents are read in a second.
 fn documents(text: &str) -> Vec<Vec<&str>> {
     let mut documents: Vec<Vec<&str>> = Vec::new();
     for line in text.lines() {
-        if line.starts_with('[') && !line.starts_with("[route.") {
+        let is_part = line.starts_with("[route.") || line.starts_with("[[webhook.");
+        if line.starts_with('[') && !is_part {
             documents.push(Vec::new());
         }
         // Without a preset below, the same code reads the provider in a fraction of the time.
@@ -174,7 +175,7 @@ fn context(document: &[&str]) -> &'static str {
     match document.first() {
         Some(&"[credential.acme]") => "[[route]]\ncredential = \"acme\"\n",
         Some(&("[[route]]" | "[[webhook]]")) => {
-            "[credential.acme]\nprovider = \"meta\"\ntoken = \"file:/t\"\napp_secret = \"file:/s\"\n"
+            "[spool]\ndir = \"/s\"\n[credential.acme]\nprovider = \"meta\"\ntoken = \"file:/t\"\napp_secret = \"file:/s\"\n"
         }
         _ => "",
     }

@@ -1,6 +1,7 @@
 //! The meaning and the faults of configurations, by example.
 
 mod accounts;
+mod destinations;
 mod example;
 mod faults;
 mod reference;

@@ -6,7 +6,7 @@ use super::{SMALL, faults, parse};
 use crate::config::ListenAddress;
 
 /// A complete webhook of Meta's.
-const WEBHOOK: &str = r#"[credential.acme]
+pub(super) const WEBHOOK: &str = r#"[credential.acme]
 provider = "meta"
 app_secret = "file:/run/secrets/acme/app_secret"
 verify_token = "file:/run/secrets/acme/verify_token"
@@ -28,8 +28,8 @@ fn a_webhook_has_the_defaults_of_the_contract() {
         ("acme", "/webhooks/whatsapp")
     );
     assert_eq!(
-        webhook.forward.to_string(),
-        "http://127.0.0.1:3000/webhooks/whatsapp"
+        webhook.way.ends("acme"),
+        [("acme", "http://127.0.0.1:3000/webhooks/whatsapp".to_owned())]
     );
     assert_eq!(
         (webhook.timeout, webhook.reply),
@@ -64,7 +64,7 @@ fn a_webhook_goes_to_a_port_or_a_socket() {
         ("unix:/run/app.sock:/hook", "unix:/run/app.sock:/hook"),
     ] {
         let config = parse(&WEBHOOK.replace("http://127.0.0.1:3000/webhooks/whatsapp", written));
-        assert_eq!(config.webhooks[0].forward.to_string(), meant);
+        assert_eq!(config.webhooks[0].way.ends(""), [("", meant.to_owned())]);
     }
     for wrong in [
         "127.0.0.1:3000",
