@@ -45,7 +45,7 @@ pub use opening::Alarm;
 pub use operate::{Numbers, Pending, Replay};
 pub use query::{Filter, Listed, Page, Standing};
 pub use record::{Head, RecordError, Request};
-pub use schedule::{Attempts, Outcome, Verdict};
+pub use schedule::{Attempts, Outcome, StreamAnswer, Verdict};
 pub use seal::Seal;
 pub use tables::{DestinationId, Seq, State};
 
@@ -242,7 +242,7 @@ impl Spool {
             Verdict::Done => self.finish(delivery, Step::Done).await?,
             Verdict::Dead => {
                 let attempts = delivery.attempts.counted.saturating_add(1);
-                let why = format!("refused: {}", describe(outcome));
+                let why = format!("refused: {outcome}");
                 self.finish(delivery, Step::Dead { attempts, why }).await?;
             }
             Verdict::Again { after, attempts } => {
@@ -415,15 +415,6 @@ enum Taken {
     Unfit(Box<Delivery>, String),
     Wait(Option<Instant>),
     Again,
-}
-
-fn describe(outcome: Outcome) -> String {
-    match outcome {
-        Outcome::Answered { status, .. } => format!("status {status}"),
-        Outcome::Unreachable => "no connection".to_owned(),
-        Outcome::Interrupted => "connection closed".to_owned(),
-        Outcome::TimedOut => "no answer in time".to_owned(),
-    }
 }
 
 /// A random number of at least 0 and below 1; one half where there is no randomness.

@@ -1,5 +1,6 @@
 //! The retry schedule: what the outcome of an attempt means for the event and for its destination.
 
+use std::fmt;
 use std::time::Duration;
 
 /// The outcome of an attempt to deliver an event.
@@ -18,6 +19,61 @@ pub enum Outcome {
     Interrupted,
     /// No answer came in time.
     TimedOut,
+    /// The message server behind a stream answered.
+    Published(StreamAnswer),
+}
+
+/// The answer of a message server to an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamAnswer {
+    /// The stream has the event.
+    Taken,
+    /// The stream has no room for any event now.
+    Full,
+    /// The event is larger than the server or the stream takes.
+    TooLarge,
+    /// There is no such stream, or no queue behind the exchange.
+    Missing,
+    /// The user of the URL may not publish there.
+    Denied,
+    /// The name belongs to something that takes no events.
+    WrongKind,
+    /// The server failed for a reason of its own.
+    Failed,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Answered { status, .. } => write!(f, "status {status}"),
+            Self::Unreachable => f.write_str("no connection"),
+            Self::Interrupted => f.write_str("connection closed"),
+            Self::TimedOut => f.write_str("no answer in time"),
+            Self::Published(answer) => answer.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for StreamAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Taken => "taken by the stream",
+            Self::Full => "the stream is full: make room, or raise the limit of the server",
+            Self::TooLarge => {
+                "larger than the server takes: raise the largest size of a message there, then replay the event"
+            }
+            Self::Missing => {
+                "no stream takes it: create the stream, or the exchange with a queue behind it"
+            }
+            Self::Denied => {
+                "the server lets this user not publish: check `server` and the user's permissions"
+            }
+            Self::WrongKind => {
+                "the name in `publish` belongs to something else than a stream: choose another name"
+            }
+            Self::Failed => "the message server failed: see the server's log",
+        })
+    }
 }
 
 /// The history of an event at one destination.
@@ -88,6 +144,20 @@ pub(super) fn judge(outcome: Outcome, before: Attempts, random: f64) -> Verdict 
             status,
             retry_after,
         } => judge_answer(status, retry_after, attempts, random),
+        Outcome::Published(answer) => match answer {
+            StreamAnswer::Taken => Verdict::Done,
+            // A full stream refuses every event: probes tell when there is room.
+            StreamAnswer::Full => Verdict::Down { attempts: before },
+            // The size of an event never changes: another attempt would meet the same bound.
+            StreamAnswer::TooLarge => Verdict::Dead,
+            StreamAnswer::Missing | StreamAnswer::Denied | StreamAnswer::WrongKind => {
+                Verdict::Paused
+            }
+            StreamAnswer::Failed => Verdict::Again {
+                after: backoff(attempts.counted, random),
+                attempts,
+            },
+        },
     }
 }
 
@@ -223,6 +293,13 @@ mod tests {
             (Outcome::TimedOut, again(1)),
             (Outcome::Unreachable, down(0)),
             (Outcome::Interrupted, down(1)),
+            (Outcome::Published(StreamAnswer::Taken), Verdict::Done),
+            (Outcome::Published(StreamAnswer::Full), down(0)),
+            (Outcome::Published(StreamAnswer::TooLarge), Verdict::Dead),
+            (Outcome::Published(StreamAnswer::Missing), Verdict::Paused),
+            (Outcome::Published(StreamAnswer::Denied), Verdict::Paused),
+            (Outcome::Published(StreamAnswer::WrongKind), Verdict::Paused),
+            (Outcome::Published(StreamAnswer::Failed), again(1)),
         ];
         for (outcome, verdict) in table {
             assert_eq!(
