@@ -22,7 +22,7 @@ use super::tables::DestinationId;
 pub(super) struct Store {
     pub(super) medium: Medium,
     pub(super) clock: Clock,
-    rules: Rules,
+    rules: Mutex<Rules>,
     database: RwLock<Option<Database>>,
     orders: Mutex<Orders>,
     bell: Condvar,
@@ -89,7 +89,7 @@ impl Store {
         let store = Arc::new(Self {
             medium,
             clock,
-            rules,
+            rules: Mutex::new(rules),
             database: RwLock::new(Some(database)),
             orders: Mutex::default(),
             bell: Condvar::new(),
@@ -138,6 +138,11 @@ impl Store {
             .as_ref()
             .ok_or(StoreError::Engine(Box::new(redb::Error::DatabaseClosed)))?;
         read(&database.begin_read()?)
+    }
+
+    /// Sets the bounds for the next transaction.
+    pub(super) fn set_rules(&self, rules: Rules) {
+        *self.rules.lock() = rules;
     }
 
     pub(super) fn counts(&self) -> Counts {
@@ -223,6 +228,7 @@ impl Store {
         batch: Vec<Order>,
     ) -> Result<(Vec<Answer>, BTreeSet<DestinationId>), StoreError> {
         let counts = self.counts.lock().clone();
+        let rules = *self.rules.lock();
         let database = self.database.read();
         let database = database
             .as_ref()
@@ -232,7 +238,7 @@ impl Store {
             transaction.set_durability(self.medium.durability())?;
             // The verification of a large file after a crash would take seconds.
             transaction.set_quick_repair(self.medium.length() > QUICK_REPAIR);
-            let mut ledger = Ledger::open(&transaction, counts, self.rules)?;
+            let mut ledger = Ledger::open(&transaction, counts, rules)?;
             let mut answers = Vec::with_capacity(batch.len());
             for order in batch {
                 answers.push((order.apply)(&mut ledger)?);

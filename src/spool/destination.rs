@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
-use redb::ReadTransaction;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::committer::Store;
 use super::error::StoreError;
 use super::health::{Change, Gate, Health, Probe, Trouble};
 use super::items::Class;
@@ -139,7 +139,10 @@ impl Destination {
     }
 
     /// Takes the next event, if health, pace and lanes let one out.
-    pub(super) fn next(&self, read: &ReadTransaction, now: Now) -> Result<Next, StoreError> {
+    ///
+    /// The store is read under the lock of the lanes: a lane is freed after the commit of an outcome, so a free
+    /// lane never shows an event whose outcome is on disk.
+    pub(super) fn next(&self, store: &Store, now: Now) -> Result<Next, StoreError> {
         if !self.is_begun.load(Ordering::Acquire) {
             return Ok(Next::Wait(None));
         }
@@ -154,12 +157,15 @@ impl Destination {
         {
             return Ok(Next::Wait(Some(next_at)));
         }
-        let waiting = Waiting {
-            destination: self.id,
-            queue: read.open_table(QUEUE)?,
-            lanes: read.open_table(LANES)?,
-        };
-        match course.lanes.next(&waiting, now)? {
+        let found = store.read(|read| {
+            let waiting = Waiting {
+                destination: self.id,
+                queue: read.open_table(QUEUE)?,
+                lanes: read.open_table(LANES)?,
+            };
+            Ok(course.lanes.next(&waiting, now)?)
+        })?;
+        match found {
             Found::Event(due) => {
                 if probe == Probe::Yes {
                     course.health.probing(now.at);

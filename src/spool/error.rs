@@ -135,6 +135,8 @@ pub enum Refused {
     Broken,
     /// The webhook has no destination.
     NoDestination,
+    /// A key is configured that seals records, and cannot be had.
+    NoKey,
     /// The spool is closed.
     Closed,
 }
@@ -148,6 +150,7 @@ impl fmt::Display for Refused {
             }
             Self::Broken => "the spool's store failed and is being opened again",
             Self::NoDestination => "the webhook has no destination for its events",
+            Self::NoKey => "the key of `[state] key`, which seals events, cannot be had",
             Self::Closed => "the spool is closed",
         })
     }

@@ -12,7 +12,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
 
 mod clock;
@@ -25,6 +25,7 @@ mod ids;
 mod items;
 mod lanes;
 mod ledger;
+mod look;
 mod opening;
 mod operate;
 mod query;
@@ -46,16 +47,17 @@ pub use operate::{Numbers, Pending, Replay};
 pub use query::{Filter, Listed, Page, Standing};
 pub use record::{Head, RecordError, Request};
 pub use schedule::{Attempts, Outcome, StreamAnswer, Verdict};
-pub use seal::Seal;
+pub use seal::{Seal, Sealing};
 pub use tables::{DestinationId, Seq, State};
 
 use clock::day;
 use committer::Store;
-use destination::{Destinations, Next};
+use destination::Destinations;
 use file::Medium;
 use health::Probe;
 use ids::{item_ids, lane_ids};
 use ledger::{Place, Prepared, Rules, Step};
+use look::{Look, Wait};
 use record::Records;
 use schedule::judge;
 
@@ -67,7 +69,7 @@ pub struct Spool {
     store: Arc<Store>,
     records: Arc<Records>,
     destinations: Arc<Destinations>,
-    config: SpoolConfig,
+    config: RwLock<SpoolConfig>,
     /// The turn of changes of the destinations.
     setting: tokio::sync::Mutex<()>,
     writer: Mutex<Option<std::thread::JoinHandle<()>>>,
@@ -85,6 +87,10 @@ pub struct NewEvent {
     /// The contents of the body.
     pub contents: Contents,
 }
+
+/// An event that is ready for the store.
+#[derive(Debug)]
+pub struct ReadyEvent(Prepared);
 
 /// An event on its way to a destination. A delivery that is dropped without an outcome is given back.
 #[derive(Debug)]
@@ -106,7 +112,7 @@ impl Spool {
     /// # Errors
     /// If the folder cannot be used, or another process has the spool open. A damaged file is no error: it
     /// is set aside, with an [`Alarm`].
-    pub fn open(config: SpoolConfig, seal: Option<Seal>, clock: Clock) -> Result<Self, SpoolError> {
+    pub fn open(config: SpoolConfig, seal: Sealing, clock: Clock) -> Result<Self, SpoolError> {
         let medium = Medium::in_folder(&config.dir)?;
         Self::on(medium, config, seal, clock)
     }
@@ -114,23 +120,34 @@ impl Spool {
     fn on(
         medium: Medium,
         config: SpoolConfig,
-        seal: Option<Seal>,
+        seal: Sealing,
         clock: Clock,
     ) -> Result<Self, SpoolError> {
-        let rules = Rules {
-            max_size: config.max_size,
-            keep: config.keep,
-        };
+        let rules = Rules::of(&config);
         let destinations = Arc::new(Destinations::default());
         let (store, writer) = Store::open(medium, rules, clock, Arc::clone(&destinations))?;
         Ok(Self {
             store,
-            records: Arc::new(Records { seal }),
+            records: Arc::new(Records::new(seal)),
             destinations,
-            config,
+            config: RwLock::new(config),
             setting: tokio::sync::Mutex::default(),
             writer: Mutex::new(Some(writer)),
         })
+    }
+
+    /// Takes other bounds, and another seal for new events. The folder stays as it is until a restart.
+    pub fn configure(&self, config: &SpoolConfig, seal: Sealing) {
+        let dir = std::mem::take(&mut self.config.write().dir);
+        *self.config.write() = SpoolConfig {
+            dir,
+            ..config.clone()
+        };
+        self.store.set_rules(Rules::of(config));
+        self.records.set_seal(seal);
+        for destination in self.destinations.all() {
+            destination.bell.notify_one();
+        }
     }
 
     /// Stores an event for every destination of its webhook. `Ok` means: the event is on disk, synced, or
@@ -139,6 +156,16 @@ impl Spool {
     /// # Errors
     /// If the event is not stored. Nothing of it is kept then.
     pub async fn accept(&self, event: NewEvent) -> Result<Accepted, Refused> {
+        let ready = self.prepare(event)?;
+        self.store(ready).await
+    }
+
+    /// Makes an event ready for the store: hashed, sealed, with its destinations. A large event takes
+    /// milliseconds here, and belongs on a thread of its own.
+    ///
+    /// # Errors
+    /// If the webhook has no destination, or the event cannot be sealed.
+    pub fn prepare(&self, event: NewEvent) -> Result<ReadyEvent, Refused> {
         let now = self.store.clock.now();
         let salt = self.store.salt();
         let contents = &event.contents;
@@ -161,26 +188,35 @@ impl Spool {
             items: u32::try_from(contents.items.len()).unwrap_or(u32::MAX),
             length: u64::try_from(event.request.body.len()).unwrap_or(u64::MAX),
         };
-        let prepared = Prepared {
+        let refused = |error| match error {
+            RecordError::NoKey => Refused::NoKey,
+            _ => Refused::Broken,
+        };
+        Ok(ReadyEvent(Prepared {
             class: contents.class,
             lanes: lane_ids(&salt, &head.webhook, contents),
             items: item_ids(&salt, &head.webhook, contents),
-            head: self.records.head(&head).map_err(|_| Refused::Broken)?,
-            body: self
-                .records
-                .request(&event.request)
-                .map_err(|_| Refused::Broken)?,
+            head: self.records.head(&head).map_err(refused)?,
+            body: self.records.request(&event.request).map_err(refused)?,
             to,
             received_ms: now.wall_ms,
-        };
+        }))
+    }
+
+    /// Stores an event that is ready, as [`Self::accept`] does.
+    ///
+    /// # Errors
+    /// If the event is not stored. Nothing of it is kept then.
+    pub async fn store(&self, event: ReadyEvent) -> Result<Accepted, Refused> {
+        let prepared = event.0;
         let bytes = prepared.body.len() + prepared.head.len();
-        let today = day(now.wall_ms);
+        let today = day(prepared.received_ms);
         self.store
             .run(bytes, move |ledger| ledger.accept(&prepared, today))
             .await?
     }
 
-    /// Waits for events that a destination may get now, and takes up to `most` of them.
+    /// Waits for events that a destination may get now, and takes up to `most` of them, or some 256 KiB.
     ///
     /// # Errors
     /// If the spool is closed.
@@ -188,30 +224,32 @@ impl Spool {
         loop {
             // The bell is asked for before the look: a ring during the look is not missed.
             let rung = to.bell.notified();
-            let mut taken = Vec::new();
-            let until = loop {
-                if taken.len() >= most {
-                    break None;
-                }
-                match self.take(to) {
-                    Ok(Taken::Event(delivery)) => taken.push(*delivery),
-                    Ok(Taken::Unfit(delivery, why)) => self.bury(*delivery, &why).await?,
-                    Ok(Taken::Wait(until)) => break until,
-                    Ok(Taken::Again) => tokio::task::yield_now().await,
-                    Err(error) => {
-                        tracing::debug!(%error, to = to.name(), "no event can be read");
-                        break Some(Instant::now() + UNREADABLE);
-                    }
-                }
+            let look = Look {
+                store: Arc::clone(&self.store),
+                records: Arc::clone(&self.records),
+                max_age: self.config.read().max_age,
+                to: Arc::clone(to),
             };
-            if !taken.is_empty() {
-                return Ok(taken);
+            // A look reads from the disk, and opens the seals of what it finds.
+            let taken = tokio::task::spawn_blocking(move || look.take(most)).await;
+            let taken = taken.map_err(|_| Refused::Broken)?;
+            for (delivery, why) in taken.unfit {
+                self.bury(delivery, &why).await?;
+            }
+            if !taken.events.is_empty() {
+                return Ok(taken.events);
             }
             if self.writer.lock().is_none() {
                 return Err(Refused::Closed);
             }
-            let until = until.unwrap_or_else(|| Instant::now() + LOOK_AGAIN);
-            tokio::time::timeout_at(until, rung).await.ok();
+            match taken.wait {
+                Wait::Again => {}
+                Wait::Rest => tokio::time::sleep(UNREADABLE).await,
+                Wait::Until(until) => {
+                    let until = until.unwrap_or_else(|| Instant::now() + LOOK_AGAIN);
+                    tokio::time::timeout_at(until, rung).await.ok();
+                }
+            }
         }
     }
 
@@ -278,53 +316,6 @@ impl Spool {
         for destination in self.destinations.all() {
             destination.bell.notify_one();
         }
-    }
-
-    /// Takes the next event of a destination, if there is one that may go out.
-    fn take(&self, to: &Arc<Destination>) -> Result<Taken, StoreError> {
-        let now = self.store.clock.now();
-        self.store.read(|read| {
-            let (due, probe) = match to.next(read, now)? {
-                Next::Event(due, probe) => (due, probe),
-                Next::Wait(until) => return Ok(Taken::Wait(until)),
-                Next::Again => return Ok(Taken::Again),
-            };
-            let place = Place {
-                destination: to.id,
-                class: due.class,
-                seq: due.seq,
-            };
-            let mut delivery = Delivery {
-                to: Arc::clone(to),
-                place,
-                attempts: due.attempts,
-                probe,
-                event: Listed::unread(due.seq),
-                request: Request::empty(),
-                is_settled: false,
-            };
-            match query::event(read, &self.records, due.seq) {
-                Ok(Some((event, request))) => {
-                    let age = now.wall_ms.saturating_sub(event.head.received_ms);
-                    delivery.event = event;
-                    delivery.request = request;
-                    if age > clock::millis(self.config.max_age) {
-                        let why = "older than `[spool] max_age`".to_owned();
-                        return Ok(Taken::Unfit(Box::new(delivery), why));
-                    }
-                    Ok(Taken::Event(Box::new(delivery)))
-                }
-                // The record of a key that is not configured waits for the key.
-                Err(StoreError::Record(error @ (RecordError::Damaged | RecordError::Form))) => {
-                    Ok(Taken::Unfit(Box::new(delivery), error.to_string()))
-                }
-                Ok(None) => Ok(Taken::Unfit(
-                    Box::new(delivery),
-                    RecordError::Damaged.to_string(),
-                )),
-                Err(error) => Err(error),
-            }
-        })
     }
 
     /// Makes a dead letter of an event that is not delivered.
@@ -407,14 +398,6 @@ pub struct Settled {
     pub verdict: Verdict,
     /// The change of the destination's health.
     pub change: Change,
-}
-
-enum Taken {
-    Event(Box<Delivery>),
-    /// An event that is not delivered, with the cause.
-    Unfit(Box<Delivery>, String),
-    Wait(Option<Instant>),
-    Again,
 }
 
 /// A random number of at least 0 and below 1; one half where there is no randomness.

@@ -245,7 +245,7 @@ impl Spool {
     /// If the store cannot take it.
     pub async fn expire(&self) -> Result<(), Refused> {
         let now_ms = self.store.clock.now().wall_ms;
-        let kept_from = now_ms.saturating_sub(millis(self.config.keep));
+        let kept_from = now_ms.saturating_sub(millis(self.config.read().keep));
         while self
             .store
             .run(0, move |ledger| ledger.expire_done(kept_from, PAGE))
@@ -259,7 +259,7 @@ impl Spool {
                 .await?;
         }
         let dead_from = now_ms.saturating_sub(millis(DEAD_KEEP));
-        let waiting_from = now_ms.saturating_sub(millis(self.config.max_age));
+        let waiting_from = now_ms.saturating_sub(millis(self.config.read().max_age));
         for id in self
             .known_destinations()
             .map_err(|error| unreadable(&error))?

@@ -1,10 +1,11 @@
 //! The records of an event on disk: a head with what lists and filters go by, and a body.
 
 use bytes::Bytes;
+use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::seal::Seal;
+use super::seal::Sealing;
 
 /// The head of an event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,10 +68,21 @@ struct Line {
 /// The form of records, with the seal if there is a key.
 #[derive(Debug, Default)]
 pub(super) struct Records {
-    pub(super) seal: Option<Seal>,
+    seal: RwLock<Sealing>,
 }
 
 impl Records {
+    pub(super) fn new(seal: Sealing) -> Self {
+        Self {
+            seal: RwLock::new(seal),
+        }
+    }
+
+    /// Takes another seal. Records that older keys sealed open as long as the seal has these keys.
+    pub(super) fn set_seal(&self, seal: Sealing) {
+        *self.seal.write() = seal;
+    }
+
     pub(super) fn head(&self, head: &Head) -> Result<Vec<u8>, RecordError> {
         let text = serde_json::to_vec(head).map_err(|_| RecordError::Form)?;
         self.close(HEAD, &text)
@@ -128,19 +140,26 @@ impl Records {
     }
 
     fn close(&self, kind: &[u8], text: &[u8]) -> Result<Vec<u8>, RecordError> {
-        match &self.seal {
-            Some(seal) => {
+        match &*self.seal.read() {
+            Sealing::On(seal) => {
                 let sealed = seal.seal(kind, text).ok_or(RecordError::Cipher)?;
                 Ok([&[SEALED], sealed.as_slice()].concat())
             }
-            None => Ok([&[PLAIN], checksum(kind, text).as_slice(), text].concat()),
+            Sealing::Off => Ok([&[PLAIN], checksum(kind, text).as_slice(), text].concat()),
+            Sealing::KeyMissing => Err(RecordError::NoKey),
         }
     }
 
     fn open(&self, kind: &[u8], record: &[u8]) -> Result<Vec<u8>, RecordError> {
         match record.split_first() {
             Some((&SEALED, sealed)) => {
-                let seal = self.seal.as_ref().ok_or(RecordError::NoKey)?;
+                let seal = self.seal.read();
+                let Sealing::On(seal) = &*seal else {
+                    return Err(RecordError::NoKey);
+                };
+                if !seal.has_key_of(sealed) {
+                    return Err(RecordError::NoKey);
+                }
                 seal.open(kind, sealed).ok_or(RecordError::Damaged)
             }
             Some((&PLAIN, rest)) => match rest.split_first_chunk() {
@@ -155,9 +174,9 @@ impl Records {
 /// The reason why a record cannot be read or written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordError {
-    /// The bytes are not those that were written, or another key sealed them.
+    /// The bytes are not those that were written.
     Damaged,
-    /// The record is sealed, and there is no key.
+    /// The record is sealed, and the key is not there.
     NoKey,
     /// The record was written by another version.
     Form,
@@ -168,8 +187,10 @@ pub enum RecordError {
 impl std::fmt::Display for RecordError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::Damaged => "the record is damaged, or sealed with a key that is not configured",
-            Self::NoKey => "the record is sealed, and `[state] key` is not set",
+            Self::Damaged => "the record is damaged",
+            Self::NoKey => {
+                "the key that seals records is not there: look at `[state] key`, and list the key that sealed them"
+            }
             Self::Form => "the record has a form that this version does not know",
             Self::Cipher => "the record cannot be sealed: the system has no random bytes",
         })
@@ -204,6 +225,7 @@ const BODY: &[u8] = b"body";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spool::seal::Seal;
 
     #[test]
     fn records_come_back_as_they_were_and_damage_is_told() {
@@ -225,8 +247,9 @@ mod tests {
             items: 1,
             length: 7,
         };
-        for seal in [None, Seal::new(&[[7; 32]])] {
-            let records = Records { seal };
+        let sealing = || Sealing::On(Seal::new(&[[7; 32]]).unwrap());
+        for seal in [Sealing::Off, sealing()] {
+            let records = Records::new(seal);
             let mut record = records.request(&request).unwrap();
             assert_eq!(records.open_request(&record).unwrap(), request);
             assert_eq!(
@@ -237,14 +260,17 @@ mod tests {
             *record.last_mut().unwrap() ^= 1;
             assert_eq!(records.open_request(&record), Err(RecordError::Damaged));
         }
-        let sealed = Records {
-            seal: Seal::new(&[[7; 32]]),
+        let sealed = Records::new(sealing()).head(&head).unwrap();
+        let other = Sealing::On(Seal::new(&[[8; 32]]).unwrap());
+        for seal in [Sealing::Off, Sealing::KeyMissing, other] {
+            let records = Records::new(seal);
+            assert_eq!(records.open_head(&sealed), Err(RecordError::NoKey));
         }
-        .head(&head)
-        .unwrap();
+        let missing = Records::new(Sealing::KeyMissing);
         assert_eq!(
-            Records::default().open_head(&sealed),
-            Err(RecordError::NoKey)
+            missing.head(&head),
+            Err(RecordError::NoKey),
+            "never in clear"
         );
     }
 }

@@ -11,6 +11,18 @@ pub struct Seal {
     keys: Vec<SealKey>,
 }
 
+/// The sealing of records.
+#[derive(Debug, Default)]
+pub enum Sealing {
+    /// No key is configured: new records are not sealed.
+    #[default]
+    Off,
+    /// New records are sealed.
+    On(Seal),
+    /// A key is configured and cannot be had: no new record is written until the key is there.
+    KeyMissing,
+}
+
 struct SealKey {
     derive: hmac::Key,
     /// The name of the key in records.
@@ -20,9 +32,9 @@ struct SealKey {
 impl Seal {
     /// Makes a seal of secret keys, the current one first; `None` if there are none.
     #[must_use]
-    pub fn new(keys: &[[u8; 32]]) -> Option<Self> {
+    pub fn new<'k>(keys: impl IntoIterator<Item = &'k [u8; 32]>) -> Option<Self> {
         let keys: Vec<_> = keys
-            .iter()
+            .into_iter()
             .map(|key| {
                 let derive = hmac::Key::new(hmac::HMAC_SHA256, key);
                 let name = hmac::sign(&derive, b"keyside spool: name of the key");
@@ -50,11 +62,21 @@ impl Seal {
         Some(sealed)
     }
 
+    /// True if a key of the seal has sealed the record.
+    pub(super) fn has_key_of(&self, sealed: &[u8]) -> bool {
+        self.key_of(sealed).is_some()
+    }
+
+    fn key_of(&self, sealed: &[u8]) -> Option<&SealKey> {
+        let id = sealed.first_chunk::<ID_LENGTH>()?;
+        self.keys.iter().find(|key| key.id == *id)
+    }
+
     /// Opens a record of a kind; `None` if no key opens it, or the record is damaged.
     pub(super) fn open(&self, kind: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
-        let (id, rest) = sealed.split_first_chunk::<ID_LENGTH>()?;
+        let key = self.key_of(sealed)?;
+        let (_, rest) = sealed.split_first_chunk::<ID_LENGTH>()?;
         let (salt, body) = rest.split_first_chunk::<SALT_LENGTH>()?;
-        let key = self.keys.iter().find(|key| key.id == *id)?;
         let mut body = body.to_vec();
         let length = key
             .cipher(salt)?
@@ -110,6 +132,7 @@ mod tests {
             damaged[at] ^= 1;
             assert_eq!(after.open(b"head", &damaged), None, "byte {at}");
         }
+        assert!(!Seal::new(&[new]).unwrap().has_key_of(&sealed));
         assert!(Seal::new(&[]).is_none());
     }
 }

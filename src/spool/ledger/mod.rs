@@ -7,6 +7,7 @@ use redb::{ReadableTable, Table, WriteTransaction};
 
 mod removal;
 
+use crate::config::SpoolConfig;
 use crate::spool::error::{Refused, StoreError};
 use crate::spool::items::Class;
 use crate::spool::schedule::Attempts;
@@ -100,6 +101,15 @@ pub(super) struct Ledger<'t> {
 pub(super) struct Rules {
     pub(super) max_size: u64,
     pub(super) keep: Duration,
+}
+
+impl Rules {
+    pub(super) fn of(config: &SpoolConfig) -> Self {
+        Self {
+            max_size: config.max_size,
+            keep: config.keep,
+        }
+    }
 }
 
 impl<'t> Ledger<'t> {

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use super::file::Medium;
 use super::{
     Clock, Contents, Delivery, Destination, DestinationConfig, Filter, Listed, NewEvent, Outcome,
-    Request, Seal, Spool, SpoolConfig,
+    Request, Seal, Sealing, Spool, SpoolConfig,
 };
 
 /// A generator of random numbers, the same for the same seed.
@@ -57,14 +57,14 @@ fn clock_at(wall: SystemTime) -> Clock {
 }
 
 fn on(disk: &Disk) -> Spool {
-    with(disk, Durability::Immediate, config(), None, clock())
+    with(disk, Durability::Immediate, config(), Sealing::Off, clock())
 }
 
 fn with(
     disk: &Disk,
     durability: Durability,
     config: SpoolConfig,
-    seal: Option<Seal>,
+    seal: Sealing,
     clock: Clock,
 ) -> Spool {
     Spool::on(Medium::Disk(disk.clone(), durability), config, seal, clock).unwrap()

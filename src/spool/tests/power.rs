@@ -55,7 +55,7 @@ fn kept_promises(seed: u64, durability: Durability) -> Kept {
 async fn run_until_cut(seed: u64, disk: &Disk, durability: Durability) -> Promised {
     let promised = Arc::new(Mutex::new(Promised::default()));
     let medium = Medium::Disk(disk.clone(), durability);
-    let Ok(spool) = Spool::on(medium, config(), None, clock()) else {
+    let Ok(spool) = Spool::on(medium, config(), Sealing::Off, clock()) else {
         return Promised::default();
     };
     let spool = Arc::new(spool);
@@ -118,7 +118,13 @@ async fn deliver(
 async fn check(disk: &Disk, promised: &Promised) -> Vec<String> {
     // Whatever was put off before the cut is due.
     let later = SystemTime::now() + Duration::from_secs(4 * 3600);
-    let spool = with(disk, Durability::Immediate, config(), None, clock_at(later));
+    let spool = with(
+        disk,
+        Durability::Immediate,
+        config(),
+        Sealing::Off,
+        clock_at(later),
+    );
     assert_eq!(
         spool.numbers().alarm.set_aside,
         None,

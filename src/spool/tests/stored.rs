@@ -88,7 +88,7 @@ async fn items_are_known_for_8_days() {
     let start = SystemTime::UNIX_EPOCH + Duration::from_secs(20_000 * 86_400 + 3_600);
     let days = |days: u64| clock_at(start + Duration::from_secs(days * 86_400));
     let again = || event("a", &[message("1", "1")]);
-    let at = |day| with(&disk, Durability::Immediate, config(), None, days(day));
+    let at = |day| with(&disk, Durability::Immediate, config(), Sealing::Off, days(day));
     let spool = at(0);
     to_app(&spool).await;
     spool.accept(again()).await.unwrap();
@@ -120,7 +120,7 @@ async fn a_full_spool_takes_no_event_and_takes_them_again_when_events_are_gone()
         keep: Duration::ZERO,
         ..config()
     };
-    let spool = with(&disk, Durability::Immediate, small, None, clock());
+    let spool = with(&disk, Durability::Immediate, small, Sealing::Off, clock());
     let to = to_app(&spool).await;
     let mut number = 0;
     let refused = loop {
@@ -209,7 +209,13 @@ async fn the_retry_schedule_survives_a_restart() {
     drop(spool);
     // The wall clock was set a year back meanwhile: the wait is an hour, and no year.
     let back = SystemTime::now() - Duration::from_secs(365 * 86_400);
-    let spool = with(&disk, Durability::Immediate, config(), None, clock_at(back));
+    let spool = with(
+        &disk,
+        Durability::Immediate,
+        config(),
+        Sealing::Off,
+        clock_at(back),
+    );
     let to = to_app(&spool).await;
     assert!(due(&spool, &to).await.is_empty());
     drop(spool);
@@ -218,7 +224,7 @@ async fn the_retry_schedule_survives_a_restart() {
         &disk,
         Durability::Immediate,
         config(),
-        None,
+        Sealing::Off,
         clock_at(later),
     );
     let to = to_app(&spool).await;
@@ -333,7 +339,7 @@ async fn lists_are_read_by_state_webhook_destination_time_text_person_and_id() {
 #[tokio::test]
 async fn a_sealed_spool_shows_nothing_of_a_person() {
     let disk = Disk::default();
-    let seal = || Seal::new(&[[3; 32]]);
+    let seal = || Sealing::On(Seal::new(&[[3; 32]]).unwrap());
     let spool = with(&disk, Durability::Immediate, config(), seal(), clock());
     to_app(&spool).await;
     let secret = "4915112345678";
@@ -358,18 +364,18 @@ async fn the_file_is_its_owners_alone_and_one_process_has_it() {
         dir: folder.join("spool"),
         ..config()
     };
-    let spool = Spool::open(config.clone(), None, clock()).unwrap();
+    let spool = Spool::open(config.clone(), Sealing::Off, clock()).unwrap();
     let mode = |path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(config.dir.join("spool.redb")), 0o600);
     assert_eq!(mode(config.dir.clone()), 0o700);
-    let second = Spool::open(config.clone(), None, clock());
+    let second = Spool::open(config.clone(), Sealing::Off, clock());
     assert!(
         matches!(second, Err(SpoolError::InUse { .. })),
         "{second:?}"
     );
     drop(spool);
     std::fs::write(config.dir.join("spool.redb"), [0xA5; 100_000]).unwrap();
-    let spool = Spool::open(config, None, clock()).unwrap();
+    let spool = Spool::open(config, Sealing::Off, clock()).unwrap();
     let aside = spool.numbers().alarm.set_aside.unwrap();
     assert!(aside.exists());
     drop(spool);
