@@ -46,14 +46,20 @@ fn commands_in_the_documentation_exist() {
 
 fn pages() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut pages = Vec::new();
-    for page in PAGES.map(|page| root.join(page)) {
-        match std::fs::read_dir(&page) {
-            Ok(entries) => pages.extend(entries.map(|entry| entry.unwrap().path())),
-            Err(_) => pages.push(page),
-        }
+    PAGES
+        .iter()
+        .flat_map(|page| pages_in(&root.join(page)))
+        .collect()
+}
+
+/// The page at a path, or every page in the folder at the path and below.
+fn pages_in(path: &Path) -> Vec<PathBuf> {
+    match std::fs::read_dir(path) {
+        Ok(entries) => entries
+            .flat_map(|entry| pages_in(&entry.unwrap().path()))
+            .collect(),
+        Err(_) => vec![path.to_owned()],
     }
-    pages
 }
 
 /// The subcommand and the options of each call of `keyside` in a text; arguments end the list of subcommands.
