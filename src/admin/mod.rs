@@ -28,7 +28,7 @@ use status_query::StatusQuery;
 use crate::listener::{Link, overloaded};
 use crate::outbound::error::OutboundError;
 use crate::outbound::guard::check_caller;
-use crate::outbound::hosts::Hosts;
+use crate::outbound::hosts::{Hosts, named_upstream};
 use crate::reload::{ReloadCause, Reloaded, Reloader};
 use crate::response::{JSON, Refusal, RefusalKind};
 
@@ -145,11 +145,8 @@ impl Admin {
             allowed: live.config.outbound.allowed_hosts.iter().cloned().collect(),
         };
         check_caller(request.headers(), &hosts, link)?;
-        // A target in absolute form is meant for a proxy. This listener is none.
-        match request.uri().authority() {
-            Some(_) => Err(OutboundError::WrongHost),
-            None => Ok(()),
-        }
+        // Without upstreams, a target in absolute form can only name this listener.
+        named_upstream(request.uri(), &hosts, link).map(drop)
     }
 
     async fn ready(&self, subject: Subject) -> Response<Bytes> {

@@ -42,9 +42,12 @@ impl Hosts {
     }
 }
 
-/// The upstream that a target in absolute form names. A proxy is addressed in this form, and some HTTP libraries use the
-/// form for every server.
-pub(super) fn named_upstream(
+/// Returns the upstream that a target in absolute form names; `None` for another form, and for a name of Keyside's own. A
+/// proxy is addressed in this form, and some HTTP libraries use the form for every server.
+///
+/// # Errors
+/// 421 for any other name.
+pub fn named_upstream(
     target: &Uri,
     hosts: &Hosts,
     link: &Link,

@@ -215,6 +215,12 @@ fn answered_in_order(get: &str, whole: &str) -> Vec<Attack> {
             with("Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13"),
             [200; 2],
         ),
+        answered(
+            "an absolute form for another port",
+            line(&format!("GET http://localhost{path} HTTP/1.1")),
+            [421, 200],
+        )
+        .at("inbound", [200; 2]),
         // The listener for webhooks takes any name: that of the proxy in front is not known.
         answered(
             "a foreign absolute form",
