@@ -30,6 +30,7 @@ mod checks_candidate;
 mod clock;
 mod commands;
 mod credential_metrics;
+mod crowds;
 mod descriptors;
 mod doors;
 mod event_forms;

@@ -1,7 +1,8 @@
 //! The door of a listener: accepts connections, and gives each a place or a refusal.
 
 use std::future::Future;
-use std::io;
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use super::drain::Drain;
 use super::link::Link;
 use super::metrics::RefusalReason;
 use super::peer::Peer;
-use super::refusal::overloaded;
+use super::refusal::{http1, in_form, overloaded};
 use super::serve::{Service, Stream, serve};
 use super::tally::Incident;
 use crate::refusal_form::Asked;
@@ -94,9 +95,7 @@ impl Listener {
                 }
                 Err(reason) => {
                     connections.refused(reason, &link.peer().to_string());
-                    if reason == RefusalReason::Overloaded {
-                        refuse::<B>(stream, link, service);
-                    }
+                    refuse::<B>(stream, link, service);
                 }
             }
         }
@@ -139,13 +138,14 @@ pub(super) fn bound_unread(stream: &UnixStream) {
 }
 
 /// Answers the first request of a connection with 503, in a task of bounded number and duration. A
-/// connection beyond the bound is closed without an answer.
+/// connection beyond the bound is [answered at once](refuse_at_once).
 fn refuse<B>(stream: Stream, link: Arc<Link>, service: Service)
 where
     B: Body<Data = Bytes> + From<Bytes> + Send + Unpin + 'static,
     B::Error: std::error::Error + Send + Sync + 'static,
 {
     let Some(permit) = service.connections.refusal() else {
+        refuse_at_once(&stream, &link, &service.bounds);
         return;
     };
     let refusals = Arc::clone(&service.bounds.refusals);
@@ -169,6 +169,23 @@ where
     });
 }
 
+/// Answers a connection with 503 and lets go of it, whatever of the request is here: nothing waits, so a crowd of any size is
+/// answered. A connection with TLS is closed without an answer, which would cost a handshake.
+fn refuse_at_once(stream: &Stream, link: &Link, bounds: &ConnectionBounds) {
+    let socket = match stream {
+        Stream::Tcp(_) if bounds.tls.is_some() => return,
+        Stream::Tcp(stream) => SockRef::from(stream),
+        Stream::Unix(stream) => SockRef::from(stream),
+    };
+    let answer = http1(&in_form(&overloaded(), &bounds.refusals, link));
+    // Unread bytes would make the close a reset, which could overtake the answer.
+    let mut request = [0; MAX_UNREAD_REQUEST];
+    (&*socket).read(&mut request).ok();
+    // A peer that takes no byte of it, or is gone, goes without.
+    (&*socket).write(&answer).ok();
+    socket.shutdown(Shutdown::Write).ok();
+}
+
 /// True for a connection that ended before it was accepted.
 fn is_peers_fault(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw_os_error);
@@ -181,6 +198,8 @@ fn is_peers_fault(error: &io::Error) -> bool {
 /// The bytes of answers that the kernel keeps for a peer at a Unix socket. The kernel doubles the number, for its own
 /// bookkeeping.
 const UNREAD_BYTES: usize = 32 * 1024;
+/// The bytes of a request that are read before the connection is refused at once.
+const MAX_UNREAD_REQUEST: usize = 4096;
 /// Wait after the first failed accept; doubles with each further failure.
 const MIN_RETRY_DELAY: Duration = Duration::from_millis(50);
 /// Longest wait after a failed accept.

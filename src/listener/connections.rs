@@ -11,14 +11,15 @@ use tokio::time::{Instant, sleep};
 
 use super::addresses::{AddressCounts, AddressShare};
 use super::metrics::{KindMetrics, RefusalReason};
-use super::seat::Seat;
+use super::seat::{Seat, Standing};
 use super::tally::{Incident, Tally};
 use crate::memory::{Holder, LARGEST_ANSWER, MemoryBudget, Reservation};
 
 /// The open connections of all listeners of one kind.
 ///
-/// With every place taken, the connection that is idle longest leaves. With every connection at work, a new
-/// one is refused; the refusals under way are bounded as well.
+/// With every place taken, the connection that is idle longest leaves; without an idle one, the connection whose head is
+/// under way longest, if that is longer than [`HEAD_PATIENCE`]. With every connection at work, a new one is refused; the
+/// refusals under way are bounded as well.
 #[derive(Debug)]
 pub struct Connections {
     max: usize,
@@ -93,10 +94,10 @@ impl Connections {
         let share = self.share_of(address)?;
         let mut table = self.table.lock();
         if table.seats.len() >= self.max {
-            if table.leaving >= spare(self.max) || !table.tell_idlest() {
-                return Err(RefusalReason::Overloaded);
-            }
-            self.note(Incident::ClosedIdle, "");
+            let told = (table.leaving < spare(self.max))
+                .then(|| table.tell_least_busy(Instant::now()))
+                .flatten();
+            self.note(told.ok_or(RefusalReason::Overloaded)?, "");
         }
         let number = table.next;
         table.next += 1;
@@ -208,20 +209,22 @@ impl HeadRoom {
 }
 
 impl Table {
-    /// Tells the connection that is idle longest to leave; false if none is idle.
-    fn tell_idlest(&mut self) -> bool {
-        let idle = self
+    /// Tells the connection to leave that is idle longest, or else the one that is at a head longest, and returns what
+    /// it is told for. `None` if each is at work, or its head has only just begun.
+    fn tell_least_busy(&mut self, now: Instant) -> Option<Incident> {
+        let standings = self
             .seats
             .iter()
-            .filter_map(|(number, seat)| Some((seat.idle_since()?, *number)));
-        let Some((_, number)) = idle.min() else {
-            return false;
+            .map(|(number, seat)| (seat.standing(), *number));
+        let (standing, number) = standings.min()?;
+        let incident = match standing {
+            Standing::Idle(_) => Incident::ClosedIdle,
+            Standing::AtHead(since) if now - since >= HEAD_PATIENCE => Incident::ClosedAtHead,
+            Standing::AtHead(_) | Standing::AtWork => return None,
         };
-        if let Some(seat) = self.seats.remove(&number) {
-            seat.tell_to_leave();
-            self.leaving += 1;
-        }
-        true
+        self.seats.remove(&number)?.tell_to_leave();
+        self.leaving += 1;
+        Some(incident)
     }
 }
 
@@ -237,6 +240,9 @@ impl Drop for Place {
 
 /// The bytes that a long head takes: hyper's buffer grows from 8 to 32 KiB.
 const LONG_HEAD_MEMORY: u64 = 24 * 1024;
+/// The time in which a head should be whole where places are short. Clients send a head at once; over a slow line its parts
+/// are some hundred milliseconds apart.
+const HEAD_PATIENCE: Duration = Duration::from_secs(1);
 /// The interval between questions to peers that have ended their side.
 const ASK_INTERVAL: Duration = Duration::from_secs(1);
 /// The time for the reset of a peer on this machine, and for the end of its connection.

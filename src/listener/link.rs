@@ -21,7 +21,7 @@
 //! | phase | begins when | end of the peer's side | bytes that hyper writes | timeout |
 //! |---|---|---|---|---|
 //! | `Head` | the connection opens, or an answer was flushed | passes: the connection ends | an error of hyper's own: replaced by a refusal with a text | `keep_alive` up to the first byte (`head` on a new connection), then `head` |
-//! | `Busy` | hyper gave the request to a handler, or a throttled request waits for another turn | held back for 50 ms, then passes: hyper drops the handler | the answer: passes | `write` while the peer takes nothing |
+//! | `Busy` | hyper gave the request to a handler, or a throttled request waits for another turn | held back for 50 ms, then passes: hyper drops the handler; where the request waits for its turn or its body passes through, once the peer is gone, see below | the answer: passes | `write` while the peer takes nothing |
 //! | `Read` | the request is whole and will be answered | hidden until the answer is flushed: the answer is still wanted, see below | the answer: passes | as `Busy` |
 //! | `Answered` | the body of the answer was dropped | as `Read` | the last bytes of the answer: pass | as `Busy` |
 //!
@@ -36,10 +36,12 @@
 //!
 //! # Peers that are gone, and peers that have ended their side
 //!
-//! A peer that closes the connection and a peer that only ends its own side look alike: FIN. In `Read` both keep
-//! the place, because the second still wants the answer. Where a new connection finds no place, such a peer is asked:
-//! it gets an interim answer, `100 Continue`, which every client skips. The system of a peer that is gone answers
-//! with a reset, so that the next write fails, and the connection ends.
+//! A peer that closes the connection and a peer that only ends its own side look alike: FIN. The second still wants the
+//! answer, so such a peer is asked: it gets an interim answer, `100 Continue`, which every client skips. The system of a
+//! peer that is gone answers with a reset, and the connection ends. A peer whose request waits for its turn, or whose body
+//! passes through, is asked at once and then every second, so that no message of a caller that is gone leaves the
+//! queue. Behind a body that is cut off, the end passes after 10 s all the same. In `Read` the request is on its way
+//! already, and the peer is asked where a new connection finds no place.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -66,6 +68,9 @@ pub struct Link {
     lingers: AtomicBool,
     is_waiting: AtomicBool,
     is_upload: AtomicBool,
+    passes_through: AtomicBool,
+    /// True once the body of the request that passes through is whole. Whoever passes the body on has the other copy.
+    body_is_whole: Arc<AtomicBool>,
     is_http_1_0: AtomicBool,
     seat: Arc<Seat>,
     /// The client of the request under way, if a trusted proxy names one.
@@ -98,6 +103,8 @@ impl Link {
             lingers: AtomicBool::new(false),
             is_waiting: AtomicBool::new(false),
             is_upload: AtomicBool::new(false),
+            passes_through: AtomicBool::new(false),
+            body_is_whole: Arc::default(),
             is_http_1_0: AtomicBool::new(false),
             seat: Arc::new(Seat::new(Instant::now())),
             client: Mutex::default(),
@@ -182,7 +189,7 @@ impl Link {
         self.set(Phase::Read);
     }
 
-    /// Marks a request that waits for its turn, and reads nothing meanwhile: the end of the peer then ends the
+    /// Marks a request that waits for its turn, and reads nothing meanwhile: a peer that is gone then ends the
     /// request, also behind bytes that are not read yet.
     pub fn waits_for_turn(&self) {
         self.is_waiting.store(true, Ordering::Relaxed);
@@ -199,6 +206,26 @@ impl Link {
     pub fn turn_begins(&self) {
         self.is_upload.store(false, Ordering::Relaxed);
         self.is_waiting.store(false, Ordering::Relaxed);
+        self.passes_through.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns the flag to set once the last byte of a body that passes through is read: the request is whole then, as after
+    /// [`request_is_read`](Self::request_is_read).
+    #[must_use]
+    pub fn body_is_whole(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.body_is_whole)
+    }
+
+    /// True while the body of a request passes through.
+    pub(super) fn passes_through(&self) -> bool {
+        self.is(Phase::Busy) && self.passes_through.load(Ordering::Relaxed)
+    }
+
+    /// Takes the last byte of a body that passes through for the end of the request.
+    pub(super) fn take_whole_body(&self) {
+        if self.is(Phase::Busy) && self.body_is_whole.load(Ordering::Relaxed) {
+            self.request_is_read();
+        }
     }
 
     /// True for a request with a body that is not read yet.
@@ -235,7 +262,14 @@ impl Link {
 
     pub(super) fn request_begins(&self, client: Option<IpAddr>, version: Version) {
         self.seat.works();
-        self.turn_begins();
+        for flag in [
+            &self.is_upload,
+            &self.is_waiting,
+            &self.passes_through,
+            &*self.body_is_whole,
+        ] {
+            flag.store(false, Ordering::Relaxed);
+        }
         let is_http_1_0 = version < Version::HTTP_11;
         self.is_http_1_0.store(is_http_1_0, Ordering::Relaxed);
         *self.client.lock() = client;

@@ -36,6 +36,25 @@ pub(super) fn in_form(
     forms.load().to_response(refusal, asked)
 }
 
+/// The bytes of a refusal that is written below hyper.
+pub(super) fn http1(response: &Response<Bytes>) -> Vec<u8> {
+    let mut wire = format!(
+        "HTTP/1.1 {}\r\nconnection: close\r\ncontent-length: {}\r\n",
+        response.status(),
+        response.body().len()
+    )
+    .into_bytes();
+    for (name, value) in response.headers() {
+        wire.extend_from_slice(name.as_str().as_bytes());
+        wire.extend_from_slice(b": ");
+        wire.extend_from_slice(value.as_bytes());
+        wire.extend_from_slice(b"\r\n");
+    }
+    wire.extend_from_slice(b"\r\n");
+    wire.extend_from_slice(response.body());
+    wire
+}
+
 /// The `Retry-After` of a refusal: a request under way ends within a second.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 const OVERLOADED: RefusalKind = RefusalKind::new("overloaded", StatusCode::SERVICE_UNAVAILABLE, 2);

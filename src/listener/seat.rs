@@ -1,4 +1,4 @@
-//! The seat of one connection: idle or at work, and told to leave or not.
+//! The seat of one connection: idle, at a head or at work, and told to leave or not.
 
 use std::task::{Context, Poll, Waker};
 
@@ -7,14 +7,26 @@ use tokio::time::Instant;
 
 /// The part of a connection that the table of connections sees.
 ///
-/// A connection is idle before the first byte and between two requests. Only an idle connection is told to
-/// leave, so that making room costs no request.
+/// A connection is idle before the first byte and between two requests. A connection at work is never told to leave, so that
+/// making room costs no request. Part of a head is no request yet: whoever sends no more of the head holds a place for
+/// nothing.
 #[derive(Debug)]
 pub(super) struct Seat(Mutex<SeatState>);
 
+/// The standing of a connection among those that may be told to leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Standing {
+    /// No byte of a request is here.
+    Idle(Instant),
+    /// Part of the head of a request is here, the first byte since this time.
+    AtHead(Instant),
+    /// The head of a request is whole, and its answer has not ended.
+    AtWork,
+}
+
 #[derive(Debug)]
 struct SeatState {
-    idle_since: Option<Instant>,
+    standing: Standing,
     is_told_to_leave: bool,
     /// True while the peer waits for an answer and has ended its own side.
     has_ended_peer: bool,
@@ -27,7 +39,7 @@ impl Seat {
     /// Makes the seat of a new connection: idle since `now`.
     pub(super) fn new(now: Instant) -> Self {
         Self(Mutex::new(SeatState {
-            idle_since: Some(now),
+            standing: Standing::Idle(now),
             is_told_to_leave: false,
             has_ended_peer: false,
             is_asked: false,
@@ -37,24 +49,39 @@ impl Seat {
 
     /// Marks the connection as idle.
     pub(super) fn rests(&self, now: Instant) {
-        let mut state = self.0.lock();
-        state.idle_since = Some(now);
-        state.has_ended_peer = false;
+        self.stands(Standing::Idle(now));
+    }
+
+    /// Marks the connection as one with part of a head.
+    pub(super) fn begins_head(&self, now: Instant) {
+        self.stands(Standing::AtHead(now));
     }
 
     /// Marks the connection as at work.
     pub(super) fn works(&self) {
+        self.stands(Standing::AtWork);
+    }
+
+    fn stands(&self, standing: Standing) {
         let mut state = self.0.lock();
-        state.idle_since = None;
+        state.standing = standing;
         state.has_ended_peer = false;
+    }
+
+    /// Returns the standing of the connection.
+    pub(super) fn standing(&self) -> Standing {
+        self.0.lock().standing
     }
 
     /// Returns the time since which the connection is idle.
     pub(super) fn idle_since(&self) -> Option<Instant> {
-        self.0.lock().idle_since
+        match self.standing() {
+            Standing::Idle(since) => Some(since),
+            Standing::AtHead(_) | Standing::AtWork => None,
+        }
     }
 
-    /// Tells the connection to leave as soon as it is idle.
+    /// Tells the connection to leave, unless a whole head arrives before.
     pub(super) fn tell_to_leave(&self) {
         let mut state = self.0.lock();
         state.is_told_to_leave = true;

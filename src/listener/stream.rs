@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::Response;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Take};
 use tokio::time::Instant;
 
@@ -17,7 +16,7 @@ use super::connections::HeadRoom;
 use super::link::{Link, Phase, Timeouts};
 use super::patience::Patience;
 use super::peer_end::PeerEnd;
-use super::refusal::{in_form, overloaded};
+use super::refusal::{http1, in_form, overloaded};
 use crate::refusal_form::RefusalForms;
 use crate::response::{BAD_REQUEST, HEADERS_TOO_LARGE, Refusal};
 use crate::watchdog::Watchdog;
@@ -41,8 +40,8 @@ pub(super) struct LinkStream<T> {
     is_long: bool,
     /// The room for a long head; `None` if heads need none.
     room: Option<HeadRoom>,
-    /// True once a long head has found no room.
-    is_out_of_room: bool,
+    /// True once a head is refused because it has no room in memory, or its place is needed.
+    is_head_refused: bool,
     /// The refusal that replaces an error answer of hyper's, and the count of the written bytes.
     replacement: Option<(Vec<u8>, usize)>,
     /// True once this side is shut down and the rest of the peer's bytes are thrown away.
@@ -95,7 +94,7 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> LinkStream<T> {
             head_length: 0,
             is_long: false,
             room,
-            is_out_of_room: false,
+            is_head_refused: false,
             replacement: None,
             is_lingering: false,
             ended: None,
@@ -142,8 +141,9 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> LinkStream<T> {
             (LineScan::Within { is_tls }, _) => is_tls,
             (LineScan::Waiting, Some(first)) => {
                 self.link.note_fragment(false);
-                self.link.seat().works();
-                self.watchdog.set(Instant::now() + self.timeouts.head);
+                let now = Instant::now();
+                self.link.seat().begins_head(now);
+                self.watchdog.set(now + self.timeouts.head);
                 *first == TLS_HANDSHAKE
             }
         };
@@ -158,8 +158,7 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> LinkStream<T> {
         };
     }
 
-    /// Reserves room for a long head. Without room, the head becomes one that hyper cannot parse, and the answer of hyper
-    /// is replaced by a refusal.
+    /// Reserves room for a long head. Without room, the head is refused.
     fn reserve_head(&mut self, new: usize, buf: &mut ReadBuf<'_>, before: usize) {
         self.head_length += new;
         if self.head_length <= LONG_HEAD || self.is_long {
@@ -169,17 +168,22 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> LinkStream<T> {
         if let Some(room) = &mut self.room
             && !room.take(|| self.link.client())
         {
-            self.is_out_of_room = true;
             buf.set_filled(before);
-            let length = NO_HEAD.len().min(buf.remaining());
-            buf.put_slice(NO_HEAD.get(..length).unwrap_or_default());
+            self.refuse_head(buf);
         }
+    }
+
+    /// Makes the head one that hyper cannot parse; a refusal replaces the answer of hyper.
+    fn refuse_head(&mut self, buf: &mut ReadBuf<'_>) {
+        self.is_head_refused = true;
+        let length = NO_HEAD.len().min(buf.remaining());
+        buf.put_slice(NO_HEAD.get(..length).unwrap_or_default());
     }
 
     /// Replaces the bare status line that hyper writes for a head that it cannot parse.
     fn replace(&mut self, written_by_hyper: &[u8]) {
         let status = written_by_hyper.get(9..12).unwrap_or_default();
-        let refusal = if self.is_out_of_room {
+        let refusal = if self.is_head_refused {
             overloaded()
         } else if status == b"431" || status == b"414" {
             let limit = self.max_head / 1024;
@@ -220,6 +224,7 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> LinkStream<T> {
 
     /// Decides on the end of the peer's side outside a head: pending while it is held back or hidden.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.link.take_whole_body();
         // Told of the end, hyper would close the connection with the answer unsent. `begin_head` wakes
         // hyper once the answer is flushed.
         if self.link.is(Phase::Read) || self.link.is(Phase::Answered) {
@@ -234,7 +239,33 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> LinkStream<T> {
             self.watchdog.set(ended + END_GRACE);
             ready!(self.watchdog.poll(cx));
         }
+        // The body may be whole, with its last bytes on their way to the provider.
+        let may_be_whole = self.link.passes_through() && ended.elapsed() < LAST_BYTES;
+        let is_wanted = self.link.is_waiting() || may_be_whole;
+        if is_wanted && self.link.takes_interim_answers() && !self.has_written {
+            return self.ask_ended_peer(cx);
+        }
         Poll::Ready(())
+    }
+
+    /// Asks a peer that has ended its side, and may still want an answer, if it is still there: at once, then after each
+    /// interval. Ready once the peer is gone.
+    fn ask_ended_peer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self
+            .probed
+            .is_some_and(|asked| asked.elapsed() >= PROBE_INTERVAL)
+        {
+            self.probed = None;
+        }
+        if self.probe(cx).is_err() {
+            return Poll::Ready(());
+        }
+        // The end has been read, so that a reset wakes nobody: the next write tells.
+        self.watchdog.set(Instant::now() + WATCH_INTERVAL);
+        if self.watchdog.poll(cx).is_ready() {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
     }
 
     /// Looks for the end of a peer while hyper does not read: a request that waits ends with its peer, also if
@@ -370,8 +401,11 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> AsyncRead for LinkStream<T> {
             // Behind the end of the head stands a body, which moves through the buffer.
             let head = memchr::memmem::find(new, END_OF_HEAD).unwrap_or(new.len());
             this.reserve_head(head, buf, before);
-        } else if this.line == LineScan::Waiting && this.link.seat().poll_told(cx).is_ready() {
-            // No byte of a request is here. For hyper, this looks as if the peer had closed the connection.
+        } else if this.link.seat().poll_told(cx).is_ready() {
+            // Without a byte of a request, this looks to hyper as if the peer had closed the connection.
+            if this.line != LineScan::Waiting {
+                this.refuse_head(buf);
+            }
             return Poll::Ready(Ok(()));
         }
         this.or_timeout(cx, step)
@@ -467,25 +501,6 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> AsyncWrite for LinkStream<T> {
     }
 }
 
-/// The bytes of a refusal that is written below hyper.
-fn http1(response: &Response<Bytes>) -> Vec<u8> {
-    let mut wire = format!(
-        "HTTP/1.1 {}\r\nconnection: close\r\ncontent-length: {}\r\n",
-        response.status(),
-        response.body().len()
-    )
-    .into_bytes();
-    for (name, value) in response.headers() {
-        wire.extend_from_slice(name.as_str().as_bytes());
-        wire.extend_from_slice(b": ");
-        wire.extend_from_slice(value.as_bytes());
-        wire.extend_from_slice(b"\r\n");
-    }
-    wire.extend_from_slice(b"\r\n");
-    wire.extend_from_slice(response.body());
-    wire
-}
-
 /// The most bytes in one read, one less than hyper's first buffer has: hyper doubles its buffer after a read that fills
 /// it.
 const MAX_PIECE: u64 = 8 * 1024 - 1;
@@ -499,9 +514,12 @@ const TLS_HANDSHAKE: u8 = 0x16;
 /// Time for a handler to read a request whose peer ended its own side with the last byte. A handler
 /// needs microseconds; a peer that is gone holds the place in a queue for no longer than this.
 const END_GRACE: Duration = Duration::from_millis(50);
+/// The time in which the last bytes of an upload should reach the provider once its caller has ended its side: what is
+/// still on its way is in hyper's buffers, some 32 KiB.
+const LAST_BYTES: Duration = Duration::from_secs(10);
 /// The interval of looks for the end of a peer behind unread bytes.
 const WATCH_INTERVAL: Duration = Duration::from_millis(100);
-/// The interval of questions to a peer whose upload waits.
+/// The interval of questions to a peer whose request waits.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 /// The interim answer that asks a peer if it is still there. Of all interim answers, old clients know this one.
 const INTERIM_ANSWER: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";

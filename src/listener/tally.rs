@@ -9,6 +9,8 @@ pub(super) enum Incident {
     Refused(RefusalReason),
     /// An idle connection was closed for a new one.
     ClosedIdle,
+    /// A connection with part of a head was closed for a new one.
+    ClosedAtHead,
     /// The system gave no connection: mostly, no file descriptor was left.
     NotAccepted,
 }
@@ -18,12 +20,13 @@ pub(super) enum Incident {
 pub(super) struct Tally([Option<u64>; Incident::ALL.len()]);
 
 impl Incident {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Refused(RefusalReason::Overloaded),
         Self::Refused(RefusalReason::PerAddress),
         Self::Refused(RefusalReason::User),
         Self::Refused(RefusalReason::Memory),
         Self::ClosedIdle,
+        Self::ClosedAtHead,
         Self::NotAccepted,
     ];
 
@@ -43,6 +46,10 @@ impl Incident {
             }
             Self::ClosedIdle => {
                 "every place is taken: the connection idle longest was closed for a new one"
+            }
+            Self::ClosedAtHead => {
+                "every place is taken: a connection was closed for a new one, because the head of its request was not whole \
+                 after a second"
             }
             Self::NotAccepted => "a connection cannot be accepted",
         }

@@ -126,6 +126,7 @@ impl Exchange<'_> {
                     body,
                     limit: MAX_STREAM,
                     reader,
+                    is_whole: self.hold.link.body_is_whole(),
                 })
             }
         }

@@ -169,9 +169,10 @@ impl Connection {
                 length,
                 limit,
                 reader,
+                is_whole,
             } => {
-                let mut upload =
-                    Upload::new(Pin::new(body), *length, *limit, reader.as_deref_mut());
+                let reader = reader.as_deref_mut();
+                let mut upload = Upload::new(Pin::new(body), *length, *limit, reader, is_whole);
                 poll_fn(|cx| self.poll_upload(cx, &mut upload, &request.method)).await
             }
         }

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::IoSlice;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use bytes::{Buf, Bytes};
 use hyper::body::Incoming;
@@ -28,6 +30,8 @@ pub enum OutgoingBody {
         limit: u64,
         /// Reader that must accept each byte before it leaves; `None` for the bytes of a file.
         reader: Option<Box<MultipartReader>>,
+        /// Set once the last byte of the application's body was read.
+        is_whole: Arc<AtomicBool>,
     },
 }
 

@@ -1,6 +1,7 @@
 //! The body of a request that passes through while the application sends it.
 
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use hyper::body::Incoming;
@@ -16,6 +17,7 @@ pub(super) struct Upload<'a> {
     length: Option<u64>,
     limit: u64,
     reader: Option<&'a mut MultipartReader>,
+    is_whole: &'a AtomicBool,
     sent: u64,
     pub(super) parts: [Bytes; 3],
     pub(super) ended: bool,
@@ -23,18 +25,20 @@ pub(super) struct Upload<'a> {
 
 impl<'a> Upload<'a> {
     /// An upload of a body of `length` bytes, in chunks without a length, and of `limit` bytes at most. The
-    /// reader of a multipart form must accept each byte before it leaves.
+    /// reader of a multipart form must accept each byte before it leaves. `is_whole` is set behind the last byte.
     pub(super) fn new(
         body: Pin<&'a mut Incoming>,
         length: Option<u64>,
         limit: u64,
         reader: Option<&'a mut MultipartReader>,
+        is_whole: &'a AtomicBool,
     ) -> Self {
         Self {
             body,
             length,
             limit,
             reader,
+            is_whole,
             sent: 0,
             parts: Default::default(),
             ended: false,
@@ -65,6 +69,7 @@ impl<'a> Upload<'a> {
 
     pub(super) fn stage_end(&mut self) -> Result<(), UpstreamError> {
         self.ended = true;
+        self.is_whole.store(true, Ordering::Relaxed);
         if self.length.is_none() {
             if let Some(reader) = &self.reader {
                 reader.finish()?;

@@ -88,7 +88,15 @@ async fn items_are_known_for_8_days() {
     let start = SystemTime::UNIX_EPOCH + Duration::from_secs(20_000 * 86_400 + 3_600);
     let days = |days: u64| clock_at(start + Duration::from_secs(days * 86_400));
     let again = || event("a", &[message("1", "1")]);
-    let at = |day| with(&disk, Durability::Immediate, config(), Sealing::Off, days(day));
+    let at = |day| {
+        with(
+            &disk,
+            Durability::Immediate,
+            config(),
+            Sealing::Off,
+            days(day),
+        )
+    };
     let spool = at(0);
     to_app(&spool).await;
     spool.accept(again()).await.unwrap();
