@@ -176,7 +176,7 @@ fn a_probe_notices_that_the_provider_takes_the_secret_again() {
 fn waiters_notice_by_themselves_that_the_provider_takes_the_secret_again() {
     let provider = Provider::new();
     provider.takes("nobody's");
-    let keyside = provider.keyside("20s");
+    let keyside = provider.keyside("30s");
     thread::scope(|scope| {
         let held = scope.spawn(|| send_at_once(&keyside, 10));
         thread::sleep(Duration::from_millis(500));

@@ -41,6 +41,7 @@ mod hold;
 mod journals;
 mod kept_back;
 mod kubernetes;
+mod late_managers;
 mod lifecycle;
 mod limits;
 mod managers;

@@ -86,7 +86,7 @@ pub(super) async fn run(args: CheckArgs) -> ExitCode {
         }
     } else {
         super::harden();
-        match load(&file, None, &super::unread_metrics()).await {
+        match load(&file, &super::unread_metrics()).await {
             Ok(live) => {
                 let live = Arc::new(live);
                 look_ahead(&live).await;

@@ -130,7 +130,7 @@ const BAD_CONFIGURATION: u8 = 78;
 /// The exit status of the command.
 async fn load_or_print(config: ConfigArgs) -> Result<Live, ExitCode> {
     harden();
-    load(&config.file(), None, &unread_metrics())
+    load(&config.file(), &unread_metrics())
         .await
         .map_err(|error| {
             complain!("{error}");

@@ -197,7 +197,7 @@ async fn rotate(
         return Ok(());
     }
     // The earlier rotation is at its end: the source may hold another secret now.
-    let live = super::load(&args.config.clone().file(), None, &super::unread_metrics()).await?;
+    let live = super::load(&args.config.clone().file(), &super::unread_metrics()).await?;
     let target =
         Target::find(&live, &args.name, args.place.as_deref()).map_err(RotationError::Unchanged)?;
     let place = JournalPlace::of(&live, &target)?;

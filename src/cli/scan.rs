@@ -148,7 +148,7 @@ impl Configured {
     /// Every fault: a secret that cannot be read cannot be looked for.
     async fn load(path: &Path) -> Result<Self, Vec<String>> {
         let file = ConfigFile::Named(path.to_owned());
-        let live = load(&file, None, &super::unread_metrics())
+        let live = load(&file, &super::unread_metrics())
             .await
             .map_err(|error| error.reasons())?;
         let unread: Vec<String> = live

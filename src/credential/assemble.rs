@@ -232,6 +232,11 @@ fn is_unread(reference: &Reference, findings: &Findings) -> bool {
     reference.is_managed() && findings.get(reference).is_some_and(Result::is_err)
 }
 
+/// True if the load did not wait for the answer of a program or secret manager.
+fn is_late(reference: &Reference, findings: &Findings) -> bool {
+    matches!(findings.get(reference), Some(Err(SourceError::Late)))
+}
+
 /// Fills a slot for each configured secret, and collects the references without a secret.
 fn fill_slots(
     name: &str,
@@ -240,9 +245,11 @@ fn fill_slots(
     before: Option<&Credential>,
 ) -> (BTreeMap<String, Slot>, Vec<CredentialFault>) {
     let is_incomplete = config.secrets.values().any(|references| {
-        references
-            .first()
-            .is_some_and(|first| is_unread(first, findings))
+        let mut all = references.iter();
+        all.any(|reference| is_late(reference, findings))
+            || references
+                .first()
+                .is_some_and(|first| is_unread(first, findings))
     });
     let mut slots = BTreeMap::new();
     let mut faults = Vec::new();

@@ -1,6 +1,6 @@
 //! A draft: everything that a load builds aside before it is published.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, LazyLock};
 
 use http::HeaderName;
@@ -88,6 +88,7 @@ impl Draft {
             authorities,
             digests,
             managers,
+            late: _,
         } = inputs;
         let credentials: BTreeMap<_, _> = config
             .credentials
@@ -171,12 +172,17 @@ impl Draft {
         draft
     }
 
-    /// Begins a draft that equals `before`, but for incomplete credentials, which are assembled from `findings`.
-    pub(super) fn retried(before: &Arc<Live>, findings: &Findings, metrics: ReloadMetrics) -> Self {
+    /// Begins a draft that equals `before`, but for the credentials with these names, which are assembled from `findings`.
+    pub(super) fn reassembled(
+        before: &Arc<Live>,
+        names: &BTreeSet<String>,
+        findings: &Findings,
+        metrics: ReloadMetrics,
+    ) -> Self {
         let mut draft = Self::without_expired(Arc::clone(before), metrics);
         for (name, credential) in &before.credentials {
             if let Some(config) = before.config.credentials.get(name)
-                && credential.is_incomplete()
+                && names.contains(name)
             {
                 let credential = assemble(name, config, findings, Some(credential));
                 if let Some(state) = &draft.state {

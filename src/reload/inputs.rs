@@ -2,12 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::authorities::{Authorities, ca_files, read_authorities, server_tls_files};
 use super::{Live, LoadError};
 use crate::config::{Config, ConfigFile, ListenAddress, Reference, WebhookConfig};
 use crate::credential::references;
-use crate::credential::source::{Digests, Findings, Managers, digests, read_all};
+use crate::credential::source::{
+    Digests, Findings, LateReads, Managers, ReadSecrets, digests, read_all, read_in_time,
+};
 
 /// The inputs of a load, before anything is built.
 pub(super) struct Inputs {
@@ -17,6 +20,20 @@ pub(super) struct Inputs {
     /// The digests of the files that were read, for the watch.
     pub(super) digests: Vec<Digests>,
     pub(super) managers: Arc<Managers>,
+    /// The reads that the load did not wait for.
+    pub(super) late: LateReads,
+}
+
+/// The answers of programs and secret managers that a load waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Waits {
+    /// All answers, for a command.
+    ForAll,
+    /// The start: answers that are not for credentials alone, and for credentials those that come within
+    /// [`START_PATIENCE`].
+    AtStart,
+    /// A reload: answers that come within [`RELOAD_PATIENCE`].
+    AtReload,
 }
 
 impl Inputs {
@@ -24,7 +41,11 @@ impl Inputs {
     ///
     /// # Errors
     /// If the configuration has faults, or differs from `before` in a key that needs a restart.
-    pub(super) async fn read(file: &ConfigFile, before: Option<&Live>) -> Result<Self, LoadError> {
+    pub(super) async fn read(
+        file: &ConfigFile,
+        before: Option<&Live>,
+        waits: Waits,
+    ) -> Result<Self, LoadError> {
         let (config, references, digests) = read_config(file.clone()).await?;
         if let Some(before) = before {
             refuse_restart_needed(&before.config, &config)?;
@@ -32,7 +53,7 @@ impl Inputs {
         let managers = before
             .map(|before| Arc::clone(&before.managers))
             .unwrap_or_default();
-        Self::named_in(config, references, digests, managers).await
+        Self::named_in(config, references, digests, managers, waits).await
     }
 
     /// Reads every file and secret that a configuration names.
@@ -41,7 +62,8 @@ impl Inputs {
     /// If a file with authorities cannot be read.
     pub(super) async fn of_config(config: Config) -> Result<Self, LoadError> {
         let references = all_references(&config);
-        Self::named_in(config, references, Digests::new(), Arc::default()).await
+        let managers = Arc::default();
+        Self::named_in(config, references, Digests::new(), managers, Waits::ForAll).await
     }
 
     async fn named_in(
@@ -49,17 +71,19 @@ impl Inputs {
         references: BTreeSet<Reference>,
         digests: Digests,
         managers: Arc<Managers>,
+        waits: Waits,
     ) -> Result<Self, LoadError> {
         let mut files = ca_files(&config);
         files.extend(server_tls_files(&config));
         let (authorities, authority_digests) = read_authorities(files).await?;
-        let secrets = read_all(references, &managers).await;
+        let (secrets, late) = read_secrets(&config, references, &managers, waits).await;
         Ok(Self {
             config,
             findings: secrets.findings,
             authorities,
             digests: vec![digests, authority_digests, secrets.digests],
             managers,
+            late,
         })
     }
 
@@ -79,14 +103,44 @@ impl Inputs {
     }
 }
 
+/// Reads the secrets of a configuration.
+async fn read_secrets(
+    config: &Config,
+    references: BTreeSet<Reference>,
+    managers: &Arc<Managers>,
+    waits: Waits,
+) -> (ReadSecrets, LateReads) {
+    match waits {
+        Waits::ForAll => (read_all(references, managers).await, LateReads::default()),
+        Waits::AtReload => read_in_time(references, managers, RELOAD_PATIENCE).await,
+        Waits::AtStart => {
+            // Without the key of the state or the shared server of limits, a start would lose what outlives a restart.
+            let others = own_references(config);
+            let for_credentials = &references - &others;
+            let (others, (mut secrets, late)) = tokio::join!(
+                read_all(others, managers),
+                read_in_time(for_credentials, managers, START_PATIENCE)
+            );
+            secrets.findings.extend(others.findings);
+            secrets.digests.extend(others.digests);
+            (secrets, late)
+        }
+    }
+}
+
 /// Returns every reference to a secret in a configuration.
 pub(super) fn all_references(config: &Config) -> BTreeSet<Reference> {
     let mut all = references(&config.credentials);
-    all.extend(config.limits.iter().map(|limits| limits.redis.clone()));
-    all.extend(config.state.iter().flat_map(|state| state.key.clone()));
-    let of_webhooks = config.webhooks.iter().flat_map(WebhookConfig::references);
-    all.extend(of_webhooks.cloned());
+    all.extend(own_references(config));
     all
+}
+
+/// Returns the references to the secrets that are no credential's.
+fn own_references(config: &Config) -> BTreeSet<Reference> {
+    let redis = config.limits.iter().map(|limits| limits.redis.clone());
+    let keys = config.state.iter().flat_map(|state| state.key.clone());
+    let of_webhooks = config.webhooks.iter().flat_map(WebhookConfig::references);
+    redis.chain(keys).chain(of_webhooks.cloned()).collect()
 }
 
 /// Refuses a change that sockets or the log would need a restart for.
@@ -153,3 +207,10 @@ async fn read_config(
         .await
         .map_err(|_| LoadError::Interrupted)?
 }
+
+/// The time that a start waits for the secrets of credentials. A manager that hangs keeps its own credentials from sending,
+/// and no other.
+const START_PATIENCE: Duration = Duration::from_secs(2);
+/// The time that a reload, and each retry, waits for programs and secret managers: managers in reach answer within some ten
+/// milliseconds.
+pub(super) const RELOAD_PATIENCE: Duration = Duration::from_millis(500);

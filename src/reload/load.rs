@@ -3,22 +3,40 @@
 use std::sync::Arc;
 
 use super::draft::{Draft, HasKept, OutboundDraft};
-use super::inputs::{Inputs, all_references};
+use super::inputs::{Inputs, Waits, all_references};
 use super::metrics::ReloadMetrics;
 use super::{Live, LoadError};
 use crate::config::{Config, ConfigFile};
+use crate::credential::source::LateReads;
 
-/// Reads all inputs and builds a whole generation aside. If anything fails, the live state stays live.
+/// Reads all inputs and builds a whole generation aside, for a command that can wait.
 ///
 /// # Errors
 /// All faults of the first faulty step, each with the key, file or credential.
-pub async fn load(
+pub async fn load(file: &ConfigFile, metrics: &ReloadMetrics) -> Result<Live, LoadError> {
+    let inputs = Inputs::read(file, None, Waits::ForAll).await?;
+    load_inputs(inputs, None, metrics).await
+}
+
+/// Reads all inputs and builds a whole generation aside, for a sidecar. If anything fails, the live state stays live.
+///
+/// Programs and secret managers that do not answer soon hold up nothing: their credentials stay as they were, and the
+/// reads go on.
+///
+/// # Errors
+/// All faults of the first faulty step, each with the key, file or credential.
+pub(super) async fn load_in_time(
     file: &ConfigFile,
     before: Option<Arc<Live>>,
     metrics: &ReloadMetrics,
-) -> Result<Live, LoadError> {
-    let inputs = Inputs::read(file, before.as_deref()).await?;
-    load_inputs(inputs, before, metrics).await
+) -> Result<(Live, LateReads), LoadError> {
+    let waits = match before {
+        None => Waits::AtStart,
+        Some(_) => Waits::AtReload,
+    };
+    let mut inputs = Inputs::read(file, before.as_deref(), waits).await?;
+    let late = std::mem::take(&mut inputs.late);
+    Ok((load_inputs(inputs, before, metrics).await?, late))
 }
 
 /// Builds a live state of a configuration that a command has read and changed. No file is watched for it.

@@ -22,6 +22,7 @@ mod draft;
 mod error;
 mod inputs;
 mod kept_back;
+mod late;
 mod limits;
 mod live;
 mod load;
@@ -47,6 +48,7 @@ use changes::Comparison;
 pub use changes::{Change, ReplacedSecret};
 pub use error::{LoadError, ReloadError};
 pub use live::Live;
+use load::load_in_time;
 pub use load::{load, load_config};
 use metrics::ReloadMetrics;
 use overlap::{KeptOverlaps, log_restored, restored};
@@ -60,6 +62,7 @@ pub use verify::{concerns, needs_of, questions, verify_all};
 use crate::audit::Audit;
 use crate::config::ConfigFile;
 use crate::credential::Credential;
+use crate::credential::source::LateReads;
 use crate::inbound;
 use crate::listener::TrustedProxies;
 use crate::memory::MemoryBudget;
@@ -82,6 +85,8 @@ pub struct Reloader {
     last: Mutex<LastReload>,
     overlaps: Arc<KeptOverlaps>,
     requests: mpsc::Sender<ReloadRequest>,
+    /// The reads that the start did not wait for, until the background work takes them over.
+    late_at_start: Mutex<LateReads>,
 }
 
 /// The outcome of the last reload.
@@ -94,7 +99,7 @@ pub struct LastReload {
 }
 
 /// A published reload.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Reloaded {
     /// The changes.
     pub changes: Vec<Change>,
@@ -114,7 +119,7 @@ impl Reloader {
         file: ConfigFile,
         metrics: ReloadMetrics,
     ) -> Result<(Arc<Self>, mpsc::Receiver<ReloadRequest>), LoadError> {
-        let live = load(&file, None, &metrics).await?;
+        let (live, late) = load_in_time(&file, None, &metrics).await?;
         live.connect_shared().await;
         live.prepare_state().await;
         let overlaps = Arc::default();
@@ -141,6 +146,7 @@ impl Reloader {
                 refused: Vec::new(),
             }),
             requests,
+            late_at_start: Mutex::new(late),
         };
         Ok((Arc::new(reloader), queue))
     }
@@ -222,6 +228,8 @@ impl Reloader {
         queue: mpsc::Receiver<ReloadRequest>,
         lookups: mpsc::Receiver<oneshot::Sender<()>>,
     ) -> [JoinHandle<()>; 5] {
+        let late = std::mem::take(&mut *self.late_at_start.lock());
+        self.follow(late);
         [
             tokio::spawn(Arc::clone(self).serve(queue)),
             tokio::spawn(Arc::clone(self).watch_files()),
@@ -267,35 +275,19 @@ impl Reloader {
     }
 
     /// Loads, and follows the audit file of the configuration: the last step that can fail.
-    async fn load(&self, before: &Arc<Live>) -> Result<Live, LoadError> {
-        let live = load(&self.file, Some(Arc::clone(before)), &self.metrics).await?;
+    async fn load(&self, before: &Arc<Live>) -> Result<(Live, LateReads), LoadError> {
+        let loading = load_in_time(&self.file, Some(Arc::clone(before)), &self.metrics);
+        let (live, late) = loading.await?;
         follow_audit(&self.audit, &live.config).await?;
-        Ok(live)
+        Ok((live, late))
     }
 
-    async fn reload(&self, causes: &Causes) -> ReloadResult {
+    /// Reloads. Returns the result with the reads that the reload did not wait for.
+    async fn reload(&self, causes: &Causes) -> (ReloadResult, LateReads) {
         let before = self.live();
         let began = Instant::now();
         match self.load(&before).await {
-            Ok(live) => {
-                live.connect_shared().await;
-                live.prepare_state().await;
-                let live = Arc::new(live);
-                self.publish(&live);
-                live.log_warnings();
-                let is_kept_back = self.report_kept_back(&before, &live);
-                let comparison = Comparison::aside(before, Arc::clone(&live)).await;
-                if is_kept_back && comparison.changes.is_empty() {
-                    let error = ReloadError::KeptBack(live.kept_back().into());
-                    self.record_refusal(&error, causes);
-                    return Err(error);
-                }
-                self.record_success(&live, &comparison, causes, began);
-                Ok(Reloaded {
-                    changes: comparison.changes,
-                    kept_back: live.kept_back(),
-                })
-            }
+            Ok((live, late)) => (self.take(before, live, causes, began).await, late),
             Err(error) => {
                 // Managers may have been asked for secrets of the refused configuration alone.
                 before
@@ -303,9 +295,36 @@ impl Reloader {
                     .keep_only(&inputs::all_references(&before.config));
                 let error = ReloadError::Refused(Arc::new(error));
                 self.record_refusal(&error, causes);
-                Err(error)
+                (Err(error), LateReads::default())
             }
         }
+    }
+
+    /// Publishes a load, and reports the changes.
+    async fn take(
+        &self,
+        before: Arc<Live>,
+        live: Live,
+        causes: &Causes,
+        began: Instant,
+    ) -> ReloadResult {
+        live.connect_shared().await;
+        live.prepare_state().await;
+        let live = Arc::new(live);
+        self.publish(&live);
+        live.log_warnings();
+        let is_kept_back = self.report_kept_back(&before, &live);
+        let comparison = Comparison::aside(before, Arc::clone(&live)).await;
+        if is_kept_back && comparison.changes.is_empty() {
+            let error = ReloadError::KeptBack(live.kept_back().into());
+            self.record_refusal(&error, causes);
+            return Err(error);
+        }
+        self.record_success(&live, &comparison, causes, began);
+        Ok(Reloaded {
+            changes: comparison.changes,
+            kept_back: live.kept_back(),
+        })
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::alarms::{Alarms, next_overlap_warning};
 use super::cause::{Causes, ReloadCause};
 use super::{ReloadError, ReloadResult, Reloaded, Reloader};
+use crate::credential::source::{LateAnswers, LateReads};
 use crate::service_manager;
 
 /// A request to the reloader, with a channel for the result.
@@ -21,11 +22,30 @@ pub struct ReloadRequest {
 
 /// The work of the reloader. One piece is done at a time.
 #[derive(Clone, Debug)]
-enum Work {
+pub(super) enum Work {
     /// Load everything again, for the given cause.
     Reload(ReloadCause),
     /// Try the secrets of incomplete credentials again.
     RetryIncomplete,
+    /// Put late answers of programs and secret managers in use.
+    TakeAnswers(LateAnswers),
+}
+
+impl ReloadRequest {
+    /// True if whoever asks waits for late answers as well: a person, or a renewal whose new token may be in a manager. The
+    /// looks at files and managers go on without them.
+    fn waits_for_late(&self) -> bool {
+        match &self.work {
+            Work::Reload(cause) => match cause {
+                ReloadCause::Request(_) | ReloadCause::BeforeRenewal | ReloadCause::Renewal => true,
+                ReloadCause::Hangup
+                | ReloadCause::File
+                | ReloadCause::Manager
+                | ReloadCause::Retry => false,
+            },
+            Work::RetryIncomplete | Work::TakeAnswers(_) => false,
+        }
+    }
 }
 
 impl Reloader {
@@ -60,7 +80,7 @@ impl Reloader {
         self.work_and_wait(Work::Reload(cause)).await
     }
 
-    async fn work_and_wait(&self, work: Work) -> ReloadResult {
+    pub(super) async fn work_and_wait(&self, work: Work) -> ReloadResult {
         let (reply, result) = oneshot::channel();
         let request = ReloadRequest {
             work,
@@ -88,10 +108,8 @@ impl Reloader {
                 () = tokio::time::sleep(STATE_INTERVAL) => {}
             }
             if !waiting.is_empty() {
-                let result = self.work(&waiting).await;
-                for reply in waiting.drain(..).filter_map(|request| request.reply) {
-                    reply.send(result.clone()).ok();
-                }
+                let (result, late) = self.work(&waiting).await;
+                self.reply(&mut waiting, result, late);
             }
             alarms.raise_overlaps(&self.live());
             self.look_after_overlaps().await;
@@ -101,11 +119,20 @@ impl Reloader {
         }
     }
 
-    /// Does the work of all waiting requests at once: a reload tries incomplete credentials again as well.
-    async fn work(&self, waiting: &[ReloadRequest]) -> ReloadResult {
+    /// Does the work of all waiting requests at once: a reload tries incomplete credentials again as well. Returns the
+    /// result with the reads that the work did not wait for.
+    async fn work(&self, waiting: &[ReloadRequest]) -> (ReloadResult, LateReads) {
+        let mut changes = Vec::new();
+        for request in waiting {
+            if let Work::TakeAnswers(answers) = &request.work
+                && let Ok(taken) = self.take_answers(answers).await
+            {
+                changes.extend(taken.changes);
+            }
+        }
         let causes = waiting.iter().filter_map(|request| match &request.work {
             Work::Reload(cause) => Some(cause.clone()),
-            Work::RetryIncomplete => None,
+            Work::RetryIncomplete | Work::TakeAnswers(_) => None,
         });
         if let Some(causes) = Causes::new(causes) {
             service_manager::reloading();
@@ -113,11 +140,33 @@ impl Reloader {
             service_manager::ready(&self.summary());
             return result;
         }
-        self.retry_incomplete().await;
-        Ok(Reloaded {
-            changes: Vec::new(),
-            kept_back: self.live().kept_back(),
-        })
+        let is_retry = |request: &ReloadRequest| matches!(request.work, Work::RetryIncomplete);
+        let late = match waiting.iter().any(is_retry) {
+            true => self.retry_incomplete().await,
+            false => LateReads::default(),
+        };
+        let kept_back = self.live().kept_back();
+        (Ok(Reloaded { changes, kept_back }), late)
+    }
+
+    /// Replies to the requests. Requests that wait for late answers get their reply after these.
+    fn reply(
+        self: &Arc<Self>,
+        waiting: &mut Vec<ReloadRequest>,
+        result: ReloadResult,
+        late: LateReads,
+    ) {
+        let is_late = !late.is_empty();
+        let (later, now): (Vec<_>, Vec<_>) = waiting
+            .drain(..)
+            .partition(|request| is_late && request.waits_for_late());
+        for reply in now.into_iter().filter_map(|request| request.reply) {
+            reply.send(result.clone()).ok();
+        }
+        if is_late {
+            let later = later.into_iter().filter_map(|request| request.reply);
+            tokio::spawn(Arc::clone(self).follow_up(late, result, later.collect()));
+        }
     }
 
     /// Waits until the next overlap of a previous secret set ends.

@@ -7,49 +7,77 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::cause::{Causes, ReloadCause};
-use super::changes::Comparison;
+use super::changes::{Change, Comparison};
 use super::draft::Draft;
+use super::inputs::RELOAD_PATIENCE;
 use super::load::{aside, finish};
 use super::{Live, LoadError, Reloader};
 use crate::config::Reference;
 use crate::credential::Credential;
-use crate::credential::source::read_all;
+use crate::credential::source::{LateReads, ReadSecrets, read_in_time};
 
 impl Reloader {
     /// Reads the secrets of incomplete credentials again, and publishes what is good by now. Every other
-    /// credential stays untouched, and nothing is published or logged without a difference.
-    pub(super) async fn retry_incomplete(&self) {
+    /// credential stays untouched, and nothing is published or logged without a difference. Returns the reads that the
+    /// retry did not wait for.
+    pub(super) async fn retry_incomplete(&self) -> LateReads {
         let before = self.live();
-        if !before
+        let names: BTreeSet<_> = before
             .credentials
-            .values()
-            .any(|credential| credential.is_incomplete())
-        {
-            return;
+            .iter()
+            .filter(|(_, credential)| credential.is_incomplete())
+            .map(|(name, _)| name.clone())
+            .collect();
+        if names.is_empty() {
+            return LateReads::default();
         }
+        let references = references_of(&before, &names);
+        let reading = read_in_time(references, &before.managers, RELOAD_PATIENCE);
+        let (secrets, late) = reading.await;
+        self.reassemble(before, names, secrets, ReloadCause::Retry)
+            .await;
+        late
+    }
+
+    /// Assembles credentials anew from `secrets`, and publishes them if any differs. Returns the changes.
+    pub(super) async fn reassemble(
+        &self,
+        before: Arc<Live>,
+        names: BTreeSet<String>,
+        secrets: ReadSecrets,
+        cause: ReloadCause,
+    ) -> Vec<Change> {
         let began = Instant::now();
-        match self.retried(Arc::clone(&before)).await {
+        match self.reassembled(Arc::clone(&before), names, secrets).await {
             Ok(Some(live)) => {
                 let live = Arc::new(live);
                 self.publish(&live);
                 self.report_kept_back(&before, &live);
                 let comparison = Comparison::aside(before, Arc::clone(&live)).await;
-                if let Some(causes) = Causes::new(std::iter::once(ReloadCause::Retry)) {
+                if let Some(causes) = Causes::new(std::iter::once(cause)) {
                     self.record_success(&live, &comparison, &causes, began);
                 }
+                comparison.changes
             }
-            Ok(None) => {}
-            Err(error) => tracing::error!(%error, "secrets cannot be tried again"),
+            Ok(None) => Vec::new(),
+            Err(error) => {
+                tracing::error!(%error, "secrets cannot be tried again");
+                Vec::new()
+            }
         }
     }
 
-    /// Builds the live state with the secrets that incomplete credentials have by now; `None` without a difference.
-    async fn retried(&self, before: Arc<Live>) -> Result<Option<Live>, LoadError> {
-        let secrets = read_all(incomplete_references(&before), &before.managers).await;
+    /// Builds the live state with other secrets of these credentials; `None` without a difference.
+    async fn reassembled(
+        &self,
+        before: Arc<Live>,
+        names: BTreeSet<String>,
+        secrets: ReadSecrets,
+    ) -> Result<Option<Live>, LoadError> {
         let live = Arc::clone(&before);
         let metrics = self.metrics.clone();
         let (mut draft, outbound) = aside(move || {
-            let mut draft = Draft::retried(&live, &secrets.findings, metrics);
+            let mut draft = Draft::reassembled(&live, &names, &secrets.findings, metrics);
             draft.digests.extend(secrets.digests);
             let outbound = draft.routes()?;
             Ok((draft, outbound))
@@ -68,15 +96,12 @@ impl Reloader {
     }
 }
 
-/// Returns the references to the secrets of incomplete credentials.
-fn incomplete_references(live: &Live) -> BTreeSet<Reference> {
+/// Returns the references to the secrets of these credentials.
+pub(super) fn references_of(live: &Live, names: &BTreeSet<String>) -> BTreeSet<Reference> {
     live.config
         .credentials
         .iter()
-        .filter(|(name, _)| {
-            let credential = live.credentials.get(*name);
-            credential.is_some_and(|credential| credential.is_incomplete())
-        })
+        .filter(|(name, _)| names.contains(*name))
         .flat_map(|(_, config)| config.secrets.values().flatten().cloned())
         .collect()
 }

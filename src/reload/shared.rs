@@ -7,7 +7,7 @@ use super::live::LoadedServer;
 use super::metrics::ReloadMetrics;
 use super::{Live, LoadError};
 use crate::config::Config;
-use crate::credential::source::Findings;
+use crate::credential::source::{Findings, SourceError};
 use crate::shared::{ServerAddress, SharedServer, exposes_password};
 
 /// Returns the server of `[limits] redis`; `None` without the table.
@@ -39,7 +39,7 @@ pub(super) fn shared_server(
     let before = before.and_then(|live| live.shared.clone());
     let found = match findings.get(&limits.redis) {
         Some(Ok(found)) => found,
-        Some(Err(error)) if limits.redis.is_managed() => {
+        Some(Err(error)) if limits.redis.is_managed() || matches!(error, SourceError::Late) => {
             return Ok(Some(before.unwrap_or_else(|| {
                 let lost = SharedServer::without_address(error.to_string(), metrics.shared.clone());
                 (lost, NO_AUTHORITIES)

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
 
+use super::inputs::RELOAD_PATIENCE;
 use super::{ReloadCause, Reloader};
 use crate::credential::source::{Digests, digests};
 
@@ -39,18 +41,20 @@ impl Reloader {
     ) {
         let mut waiting = Vec::new();
         let mut refused_files = None;
-        let mut refused_values = None;
         let mut refusals = Refusals::default();
+        let mut asked = JoinSet::new();
         while lookups.recv_many(&mut waiting, usize::MAX).await > 0 {
-            let asks_managers = refusals.asks_managers(Instant::now());
+            // A question to managers that is under way still is asked once more after its end.
+            while asked.try_join_next().is_some() {}
+            let asks_managers = asked.is_empty() && refusals.asks_managers(Instant::now());
             if asks_managers {
                 refused_files = None;
-                refused_values = None;
             }
             self.reload_changed_files(&mut refused_files).await;
             if asks_managers {
-                self.retry_and_wait().await;
-                self.reload_new_values(&mut refused_values).await;
+                asked.spawn(Arc::clone(&self).ask_managers());
+                // A manager that hangs holds up no look at files.
+                timeout(RELOAD_PATIENCE, asked.join_next()).await.ok();
             }
             for done in waiting.drain(..) {
                 done.send(()).ok();
@@ -60,6 +64,12 @@ impl Reloader {
             tokio::spawn(async move { asking.ask_about_refused_credentials().await });
             tokio::time::sleep(LOOKUP_INTERVAL).await;
         }
+    }
+
+    /// Tries incomplete credentials again, and asks managers for new values.
+    async fn ask_managers(self: Arc<Self>) {
+        self.retry_and_wait().await;
+        self.reload_new_values(&mut None).await;
     }
 
     /// Reloads if the content of any file has changed. Content `refused` by a load is not tried again.

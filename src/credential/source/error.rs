@@ -33,6 +33,8 @@ pub enum SourceError {
     },
     /// The file, which is no JSON object, has no line `NAME=value` for this field.
     NoField(String),
+    /// The program or secret manager has not answered yet, and a load did not wait for it.
+    Late,
     /// The secret manager gave no value, for this reason.
     Manager(String),
     /// The bytes that were read cannot be a secret.
@@ -67,6 +69,7 @@ impl fmt::Display for SourceError {
                 f,
                 "is no JSON object, and has no line `{name}=value`, so it has no field `{name}`"
             ),
+            Self::Late => f.write_str("has not answered yet: the answer is used once it is there"),
             Self::Manager(problem) => f.write_str(problem),
             Self::Secret(error) => fmt::Display::fmt(error, f),
             Self::Cancelled => f.write_str("was not read to the end"),

@@ -11,6 +11,7 @@ use crate::config::Reference;
 use crate::secret::{Secret, has_byte_order_mark};
 
 /// A secret that a reference led to.
+#[derive(Clone)]
 pub struct FoundSecret {
     /// The value.
     pub secret: Arc<Secret>,

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::document::Document;
 use super::edit::value;
@@ -14,6 +14,7 @@ use super::error::SourceError;
 use super::exec;
 use super::found::{Findings, RawSecret};
 use super::kubernetes::{Kubernetes, KubernetesSecret};
+use super::late::LateReads;
 use super::vault::Vault;
 use crate::config::Reference;
 
@@ -38,6 +39,8 @@ pub struct LastRead {
     pub confirmed: Option<SystemTime>,
     /// The reason why the last answer was not usable; `None` after a usable one.
     pub problem: Option<String>,
+    /// The moment at which the read began.
+    asked: Option<Instant>,
 }
 
 impl Managers {
@@ -46,6 +49,35 @@ impl Managers {
     /// A document is read once for all of its fields, so that a token and an app secret in one document are of
     /// one version.
     pub(super) async fn ask(self: &Arc<Self>, references: BTreeSet<Reference>) -> Findings {
+        let reads = self.begin(references, Instant::now());
+        reads.join_all().await.into_iter().flatten().collect()
+    }
+
+    /// Reads as [`Self::ask`] does, and waits for `patience` at most.
+    pub(super) async fn ask_for(
+        self: &Arc<Self>,
+        references: BTreeSet<Reference>,
+        patience: Duration,
+    ) -> (Findings, LateReads) {
+        let asked = Instant::now();
+        let mut reads = self.begin(references.clone(), asked);
+        let mut findings = Findings::new();
+        while let Ok(Some(read)) = timeout_at(asked + patience, reads.join_next()).await {
+            findings.extend(read.unwrap_or_default());
+        }
+        let late = LateReads::new(reads, asked, &findings);
+        for reference in references {
+            findings.entry(reference).or_insert(Err(SourceError::Late));
+        }
+        (findings, late)
+    }
+
+    /// Begins to read each document.
+    fn begin(
+        self: &Arc<Self>,
+        references: BTreeSet<Reference>,
+        asked: Instant,
+    ) -> JoinSet<Findings> {
         let mut by_document: BTreeMap<Reference, Vec<Reference>> = BTreeMap::new();
         for reference in references {
             by_document
@@ -56,11 +88,13 @@ impl Managers {
         let mut reads = JoinSet::new();
         for (document, references) in by_document {
             let managers = Arc::clone(self);
-            reads.spawn(async move { managers.read_fields(&document, references).await });
+            reads.spawn(async move {
+                let findings = managers.read_fields(&document, references).await;
+                managers.note(&findings, asked);
+                findings
+            });
         }
-        let findings: Findings = reads.join_all().await.into_iter().flatten().collect();
-        self.note(&findings);
-        findings
+        reads
     }
 
     /// Reads one document, and takes the field of each reference from the document.
@@ -131,6 +165,14 @@ impl Managers {
         self.last_reads.lock().get(reference).cloned()
     }
 
+    /// True if a read of the secret that began after `asked` has ended.
+    #[must_use]
+    pub fn has_newer(&self, reference: &Reference, asked: Instant) -> bool {
+        let reads = self.last_reads.lock();
+        let last = reads.get(reference).and_then(|read| read.asked);
+        last.is_some_and(|last| last > asked)
+    }
+
     /// True if the last read of any secret failed.
     #[must_use]
     pub fn any_failed(&self) -> bool {
@@ -147,11 +189,16 @@ impl Managers {
             .retain(|reference, _| references.contains(reference));
     }
 
-    /// Keeps the result of each reference, and logs the results that differ from the last ones.
-    fn note(&self, findings: &Findings) {
+    /// Keeps the result of each reference, and logs the results that differ from the last ones. A read that began before
+    /// the last one that ended tells nothing new.
+    fn note(&self, findings: &Findings, asked: Instant) {
         let mut reads = self.last_reads.lock();
         for (reference, found) in findings {
             let read = reads.entry(reference.clone()).or_default();
+            if read.asked.is_some_and(|last| last > asked) {
+                continue;
+            }
+            read.asked = Some(asked);
             let problem = found.as_ref().err().map(ToString::to_string);
             match &problem {
                 None => {

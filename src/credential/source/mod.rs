@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
@@ -22,6 +23,7 @@ pub(super) mod found;
 #[cfg(feature = "gcp")]
 mod gcp;
 mod kubernetes;
+mod late;
 mod managers;
 mod mount;
 mod place;
@@ -33,6 +35,7 @@ pub use error::SourceError;
 pub use file::{Digests, digests, readable_by_all};
 use found::RawSecret;
 pub use found::{Findings, FoundSecret};
+pub use late::{LateAnswers, LateReads};
 pub use managers::{LastRead, Managers};
 pub use place::Place;
 pub use place_error::{PlaceError, PlaceFault};
@@ -50,19 +53,36 @@ pub struct ReadSecrets {
 
 /// Reads all `references`, each once, and all files as of one moment.
 pub async fn read_all(references: BTreeSet<Reference>, managers: &Arc<Managers>) -> ReadSecrets {
-    let managed = references
-        .iter()
-        .filter(|reference| reference.is_asked_for());
-    let managed = managed.cloned().collect();
-    // Files may live on a network: never read on the thread that serves requests.
-    let reading = tokio::task::spawn_blocking(move || {
-        let local = references.into_iter();
-        read_local(local.filter(|local| !local.is_asked_for()).collect())
-    });
-    let (managed, read) = tokio::join!(managers.ask(managed), reading);
-    let mut read = read.unwrap_or_default();
+    let (managed, local) = apart(references);
+    let (managed, mut read) = tokio::join!(managers.ask(managed), read_files(local));
     read.findings.extend(managed);
     read
+}
+
+/// Reads all `references`, but waits no longer than `patience` for programs and secret managers. What they have not
+/// answered by then is [`SourceError::Late`], and the reads go on.
+pub async fn read_in_time(
+    references: BTreeSet<Reference>,
+    managers: &Arc<Managers>,
+    patience: Duration,
+) -> (ReadSecrets, LateReads) {
+    let (managed, local) = apart(references);
+    let asking = managers.ask_for(managed, patience);
+    let ((managed, late), mut read) = tokio::join!(asking, read_files(local));
+    read.findings.extend(managed);
+    (read, late)
+}
+
+/// Returns the references to programs and secret managers, and those to files and variables.
+fn apart(references: BTreeSet<Reference>) -> (BTreeSet<Reference>, BTreeSet<Reference>) {
+    references.into_iter().partition(Reference::is_asked_for)
+}
+
+/// Reads files and environment variables. Files may live on a network: they are never read on the thread that serves
+/// requests.
+async fn read_files(references: BTreeSet<Reference>) -> ReadSecrets {
+    let reading = tokio::task::spawn_blocking(move || read_local(references));
+    reading.await.unwrap_or_default()
 }
 
 /// Reads files and environment variables.

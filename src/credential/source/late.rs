@@ -1,0 +1,88 @@
+//! The reads that a load does not wait for: programs and secret managers that answer late, or never.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::error::SourceError;
+use super::found::{Findings, FoundSecret};
+use crate::config::Reference;
+
+/// The reads of a load that are under way still, with the answers that came in time.
+#[derive(Debug, Default)]
+pub struct LateReads {
+    reads: JoinSet<Findings>,
+    answers: Option<LateAnswers>,
+}
+
+/// The answers to the reads of a load so far, each as of one moment.
+#[derive(Clone)]
+pub struct LateAnswers {
+    /// The moment at which the reads began.
+    pub asked: Instant,
+    found: Arc<BTreeMap<Reference, Result<FoundSecret, String>>>,
+}
+
+impl LateReads {
+    pub(super) fn new(reads: JoinSet<Findings>, asked: Instant, in_time: &Findings) -> Self {
+        let mut answers = LateAnswers {
+            asked,
+            found: Arc::default(),
+        };
+        answers.extend(in_time);
+        Self {
+            reads,
+            answers: Some(answers),
+        }
+    }
+
+    /// True if the load waited for every read.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.reads.is_empty()
+    }
+
+    /// Waits for the next answer, and returns all answers so far; `None` once every read has ended.
+    pub async fn next(&mut self) -> Option<LateAnswers> {
+        let found = self.reads.join_next().await?.unwrap_or_default();
+        let answers = self.answers.as_mut()?;
+        answers.extend(&found);
+        Some(answers.clone())
+    }
+}
+
+impl LateAnswers {
+    /// True if the reference was read by now.
+    #[must_use]
+    pub fn has(&self, reference: &Reference) -> bool {
+        self.found.contains_key(reference)
+    }
+
+    /// Returns the answers in the form of a load that has waited for them.
+    #[must_use]
+    pub fn findings(&self) -> Findings {
+        let each = self.found.iter().map(|(reference, found)| {
+            let found = found.clone().map_err(SourceError::Manager);
+            (reference.clone(), found)
+        });
+        each.collect()
+    }
+
+    fn extend(&mut self, findings: &Findings) {
+        let each = findings.iter().map(|(reference, found)| {
+            let found = found.as_ref().map(Clone::clone);
+            (reference.clone(), found.map_err(ToString::to_string))
+        });
+        Arc::make_mut(&mut self.found).extend(each);
+    }
+}
+
+impl std::fmt::Debug for LateAnswers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LateAnswers")
+            .field("references", &self.found.keys())
+            .finish_non_exhaustive()
+    }
+}

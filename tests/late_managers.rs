@@ -1,0 +1,134 @@
+//! A program or secret manager that answers late, or never, holds up its own credentials alone.
+
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::support::keyside::{Keyside, Setup};
+use crate::support::upstream::Upstream;
+use crate::support::{MESSAGES, TOKEN, eventually, stretched};
+
+const NEW: &str = "EAASECOND";
+const OTHER: &str = "EAAOTHERTOKEN";
+const NEW_OTHER: &str = "EAAOTHERTOKENTWO";
+
+/// A program that takes as many seconds as the file `delay` says.
+const PROGRAM: &str = "#!/bin/sh\n/bin/sleep $(/bin/cat @DIR@/delay)\n/bin/cat @DIR@/other\n";
+
+/// Credential `acme` from a file at `/`, and credential `other` from a slow program at `/other`.
+fn with_a_slow_program(upstream: &Upstream, delay: &str) -> Setup {
+    let setup = Setup::new(upstream)
+        .file("other", OTHER)
+        .file("delay", delay)
+        .more(
+            "[credential.other]\nprovider = \"test\"\ncheck = \"off\"\ntoken = \"exec:@DIR@/program\"\n\
+             [[route]]\ncredential = \"other\"\npath = \"/other\"\n",
+        );
+    let dir = setup.dir().path().display().to_string();
+    let program = setup.dir().write("program", PROGRAM.replace("@DIR@", &dir));
+    std::fs::set_permissions(program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    setup
+}
+
+/// The token that a message at a path goes out with; `None` if it does not go out.
+fn token_sent(keyside: &Keyside, upstream: &Upstream, path: &str) -> Option<String> {
+    let sent = keyside.post(&format!("{path}{MESSAGES}"), "{}");
+    (sent.status == 200).then(|| {
+        let header = upstream.last_to(MESSAGES).header("authorization");
+        header.unwrap().replace("Bearer ", "")
+    })
+}
+
+fn is_sent(keyside: &Keyside, upstream: &Upstream, path: &str, token: &str) -> bool {
+    token_sent(keyside, upstream, path).as_deref() == Some(token)
+}
+
+#[test]
+fn a_reload_publishes_files_at_once_and_a_late_answer_when_it_comes() {
+    let upstream = Upstream::ok();
+    let keyside = with_a_slow_program(&upstream, "0").start();
+    assert!(is_sent(&keyside, &upstream, "/other", OTHER));
+    let dir = keyside.dir();
+    dir.write("delay", "4");
+    dir.write("token", NEW);
+    dir.write("other", NEW_OTHER);
+    let began = Instant::now();
+    keyside.signal(Signal::HUP);
+    let in_time = Duration::from_secs(2);
+    assert!(eventually(in_time, || is_sent(
+        &keyside, &upstream, "", NEW
+    )));
+    assert!(is_sent(&keyside, &upstream, "/other", OTHER), "as it was");
+    let in_time = Duration::from_secs(8);
+    assert!(eventually(in_time, || is_sent(
+        &keyside, &upstream, "/other", NEW_OTHER
+    )));
+    assert!(
+        began.elapsed() > Duration::from_secs(3),
+        "the program was slow"
+    );
+}
+
+#[test]
+fn whoever_asks_for_a_reload_hears_of_late_answers_and_delays_no_other_reload() {
+    let upstream = Upstream::ok();
+    let keyside = with_a_slow_program(&upstream, "0").watch("100ms").start();
+    let dir = keyside.dir();
+    dir.write("delay", "8");
+    dir.write("other", NEW_OTHER);
+    std::thread::scope(|scope| {
+        let reload = scope.spawn(|| keyside.reload());
+        std::thread::sleep(Duration::from_millis(300));
+        dir.write("token", NEW);
+        let in_time = Duration::from_secs(1);
+        assert!(eventually(in_time, || is_sent(
+            &keyside, &upstream, "", NEW
+        )));
+        let reloaded = reload.join().unwrap();
+        assert_eq!(reloaded.status, 200);
+        let text = reloaded.text();
+        assert!(text.contains("credential other: token"), "{text}");
+    });
+    assert!(is_sent(&keyside, &upstream, "/other", NEW_OTHER));
+    assert!(!keyside.log().contains(NEW_OTHER));
+}
+
+#[test]
+fn a_start_does_not_wait_for_a_program_that_hangs() {
+    let upstream = Upstream::ok();
+    let began = Instant::now();
+    let keyside = with_a_slow_program(&upstream, "5").start();
+    assert!(is_sent(&keyside, &upstream, "", TOKEN));
+    let took = began.elapsed();
+    assert!(took < stretched(Duration::from_secs(4)), "{took:?}");
+    let refused = keyside.post(&format!("/other{MESSAGES}"), "{}");
+    assert_eq!(
+        (refused.status, refused.slug()),
+        (503, "credential_unavailable")
+    );
+    let in_time = Duration::from_secs(8);
+    assert!(eventually(in_time, || is_sent(
+        &keyside, &upstream, "/other", OTHER
+    )));
+}
+
+#[test]
+fn a_program_that_never_answers_leaves_its_credential_as_it_was() {
+    let upstream = Upstream::ok();
+    let keyside = with_a_slow_program(&upstream, "0").start();
+    keyside.dir().write("delay", "60");
+    keyside.dir().write("other", NEW_OTHER);
+    let reloaded = keyside.reload();
+    assert_eq!(reloaded.status, 200, "{}", reloaded.text());
+    assert!(is_sent(&keyside, &upstream, "/other", OTHER));
+    let status = keyside.status();
+    let credentials = status["credentials"].as_array().unwrap();
+    let other = credentials
+        .iter()
+        .find(|one| one["name"] == "other")
+        .unwrap();
+    assert_eq!(other["usable"], true);
+    let problem = other["unread"][0]["problem"].as_str().unwrap();
+    assert!(problem.contains("no answer within 10 s"), "{problem}");
+}
