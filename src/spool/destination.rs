@@ -205,6 +205,14 @@ impl Destination {
         change
     }
 
+    /// Lets the next probe go out: the event of this one did not.
+    pub(super) fn probe_unused(&self, probe: Probe) {
+        if probe == Probe::Yes {
+            self.course.lock().health.probe_unused(Instant::now());
+            self.bell.notify_one();
+        }
+    }
+
     pub(super) fn put_off(&self, seq: Seq, attempts: Attempts, until: Instant) {
         self.course.lock().lanes.put_off(seq, attempts, until);
         self.bell.notify_one();

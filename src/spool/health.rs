@@ -83,6 +83,13 @@ impl Health {
         }
     }
 
+    /// The event of a probe has not gone out: the next probe need not wait for its outcome.
+    pub(super) fn probe_unused(&mut self, now: Instant) {
+        if let Some(trouble) = &mut self.trouble {
+            trouble.next_probe = now;
+        }
+    }
+
     /// Takes note of the outcome of an attempt. The outcomes of attempts that were under way when
     /// the trouble began change nothing but its end.
     pub(super) fn note(
@@ -205,6 +212,9 @@ mod tests {
             assert_eq!(health.gate(now), Gate::Probe);
             health.probing(now);
             assert!(matches!(health.gate(now), Gate::Shut(_)));
+            health.probe_unused(now);
+            assert_eq!(health.gate(now), Gate::Probe, "its event did not go out");
+            health.probing(now);
             note(&mut health, Outcome::Unreachable, Probe::Yes, now);
         }
         let change = note(&mut health, answered(200), Probe::Yes, now);

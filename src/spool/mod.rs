@@ -327,6 +327,7 @@ impl Spool {
             "event becomes a dead letter"
         );
         let attempts = delivery.attempts.counted;
+        delivery.to.probe_unused(delivery.probe);
         self.finish(
             delivery,
             Step::Dead {
@@ -387,6 +388,7 @@ impl Drop for Delivery {
     fn drop(&mut self) {
         if !self.is_settled {
             self.to.give_back(self.place.seq, self.attempts);
+            self.to.probe_unused(self.probe);
         }
     }
 }
