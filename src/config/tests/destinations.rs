@@ -99,11 +99,22 @@ fn a_stream_is_of_redis_nats_or_amqp_and_its_server_is_a_reference() {
     }
 }
 
+/// Asserts that each destination of these lines has this fault, which repeats no value.
+#[track_caller]
+fn assert_faults(table: &[(&str, &str)]) {
+    for (lines, expected) in table {
+        let faults = faults(&with_destination(lines)).join("\n");
+        assert!(
+            faults.contains(expected) && !faults.contains("CANARY"),
+            "{lines}: {faults}"
+        );
+    }
+}
+
 #[test]
-fn the_faults_of_a_destination_have_their_place_and_repeat_no_value() {
+fn the_faults_of_an_application_have_their_place_and_repeat_no_value() {
     let to = "name = \"crm\"\nforward = \"http://crm/\"\n";
-    let stream = "name = \"s\"\nserver = \"file:/u\"\n";
-    for (lines, expected) in [
+    assert_faults(&[
         (
             "forward = \"http://crm/\"",
             "webhook.to.name: missing, expected the name in logs",
@@ -112,6 +123,39 @@ fn the_faults_of_a_destination_have_their_place_and_repeat_no_value() {
             "name = \"crm\"",
             "webhook.to.forward: missing, expected where an application takes events",
         ),
+        (&format!("{to}lanes = 0"), "webhook.to.lanes: out of range"),
+        (
+            &format!("{to}rate = \"fast\""),
+            "webhook.to.rate: not a rate",
+        ),
+        (
+            &format!("{to}from = \"CANARY\""),
+            "webhook.to.from: not a duration",
+        ),
+        (
+            &format!("{to}fields = [\"CANARY\"]"),
+            "webhook.to.fields: not a field of an event",
+        ),
+        (
+            &format!("{to}senders = [\"CANARY\"]"),
+            "webhook.to.senders: not the id of a number",
+        ),
+        (
+            &format!("{to}forwards = 1"),
+            "webhook.to.forwards: unknown key, did you mean `forward`?",
+        ),
+        (
+            &format!("{to}[[webhook.to]]\n{to}"),
+            "webhook.to.name: the same name as the destination at f:9:1",
+        ),
+    ]);
+}
+
+#[test]
+fn the_faults_of_a_stream_have_their_place_and_repeat_no_value() {
+    let to = "name = \"crm\"\nforward = \"http://crm/\"\n";
+    let stream = "name = \"s\"\nserver = \"file:/u\"\n";
+    assert_faults(&[
         (
             &format!("{to}publish = \"redis-stream:x\""),
             "webhook.to.publish: `forward` stands beside it",
@@ -140,38 +184,7 @@ fn the_faults_of_a_destination_have_their_place_and_repeat_no_value() {
             &format!("{stream}publish = \"amqp:CANARY\""),
             "webhook.to.publish: not an exchange and a routing key",
         ),
-        (&format!("{to}lanes = 0"), "webhook.to.lanes: out of range"),
-        (
-            &format!("{to}rate = \"fast\""),
-            "webhook.to.rate: not a rate",
-        ),
-        (
-            &format!("{to}from = \"CANARY\""),
-            "webhook.to.from: not a duration",
-        ),
-        (
-            &format!("{to}fields = [\"CANARY\"]"),
-            "webhook.to.fields: not a field of an event",
-        ),
-        (
-            &format!("{to}senders = [\"CANARY\"]"),
-            "webhook.to.senders: not the id of a number",
-        ),
-        (
-            &format!("{to}forwards = 1"),
-            "webhook.to.forwards: unknown key, did you mean `forward`?",
-        ),
-        (
-            &format!("{to}[[webhook.to]]\n{to}"),
-            "webhook.to.name: the same name as the destination at f:9:1",
-        ),
-    ] {
-        let faults = faults(&with_destination(lines)).join("\n");
-        assert!(
-            faults.contains(expected) && !faults.contains("CANARY"),
-            "{lines}: {faults}"
-        );
-    }
+    ]);
 }
 
 #[test]
