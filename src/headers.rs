@@ -1,4 +1,6 @@
-//! Hop-by-hop headers, which concern a single connection and end there (RFC 9110, section 7.6.1).
+//! Hop-by-hop headers, which concern a single connection and end there (RFC 9110, section 7.6.1), and `Retry-After`.
+
+use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
@@ -46,6 +48,20 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     for name in named.iter().chain(&HOP_BY_HOP) {
         headers.remove(name);
     }
+}
+
+/// Returns the time that `Retry-After` asks to wait, in seconds or as a date: RFC 9110, section 10.2.3.
+#[must_use]
+pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    let seconds = text.parse().ok().map(Duration::from_secs);
+    let until = || {
+        httpdate::parse_http_date(text)
+            .ok()?
+            .duration_since(SystemTime::now())
+            .ok()
+    };
+    seconds.or_else(until)
 }
 
 /// Returns true if every byte of a value is visible ASCII, a space or a tab.

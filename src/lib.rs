@@ -97,10 +97,22 @@
 //!             body::receive               400 408 413 503: bounded, hashed as it arrives
 //!             check.finish    -> Proof    401: every accepted secret is tried
 //!             proof.freshness             200 401: an accepted event is not delivered again
-//!             received::take_note         statuses settle sends of unknown outcome; received messages count
 //!             Event::new                  takes nothing but a Proof
-//!             delivery.deliver            200 503: takes nothing but an Event
+//!             delivery.deliver            200 503: takes nothing but an Event; without a spool, or with `reply`
+//!             store::store                200 503: takes nothing but an Event; on disk, synced, and not twice
+//!             received::take_note         statuses settle sends of unknown outcome; received messages count
 //!             proof.spend                 the nonce of an accepted event is spent
+//! ```
+//!
+//! # One delivery
+//!
+//! ```text
+//! delivery::Deliveries                    a worker for each destination: one that hangs holds nobody else up
+//! └ Worker::run
+//!     spool.next                          the next events: lanes in order, messages before statuses
+//!     room.enter                          memory for the body
+//!   └ Way::attempt    -> Outcome          one attempt: an application by HTTP, a stream of a message server
+//!     spool.settle    -> Verdict          done, again later, a dead letter, or the destination is down
 //! ```
 //!
 //! # One reload
@@ -115,6 +127,7 @@
 //! │   draft.into_live   -> Live
 //! │   check_publishable                   asks the providers about new secrets; not at the start
 //! ├ follow_audit                          a file that was moved away is opened anew
+//! ├ take_destinations                     the spool learns the destinations before an event arrives for them
 //! ├ live.connect_shared
 //! └ publish                               all parts in one go, without an `.await` in between
 //! ```
@@ -131,6 +144,7 @@
 //! | commands | [`cli`]. The emulators of Meta's Cloud API and of other providers are the crate [`keyside_sandbox`] in `crates/sandbox/`, which knows nothing of this crate; only `cli` uses them |
 //! | the process | [`app`]; [`admin`], [`rotation`]; [`reload`] |
 //! | requests, events, questions to providers | [`outbound`], [`inbound`], [`listener`]; [`health`] |
+//! | events on their way to destinations | [`delivery`] |
 //! | services of the floor above | [`limit`], [`credential`], [`upstream`], [`tls`], [`ca`], [`sends`], [`shared`], [`spool`], [`scan`], [`state`] |
 //! | the configuration, checked | [`config`], [`provider`] |
 //! | the ground | [`audit`], [`document`], [`headers`], [`json`], [`log`], [`media_type`], [`memory`], [`multipart`], [`query`], [`refusal_form`], [`response`], [`secret`], [`service_manager`], [`spelling`], [`units`], [`watchdog`], [`workers`] |
@@ -153,6 +167,7 @@ pub mod ca;
 pub mod cli;
 pub mod config;
 pub mod credential;
+pub mod delivery;
 pub mod document;
 pub mod headers;
 pub mod health;

@@ -20,8 +20,10 @@
 //! A connection at work has hyper's state and two buffers (23 KiB), the task of the request, and the connection on the far
 //! side; measured with 1,000 requests that wait for an answer. An idle connection has 5 KiB.
 //!
-//! Answers kept under an `Idempotency-Key` take up to 16 MiB more (`sends::local::MAX_BYTES`), and TLS on a listener some 10 KiB
-//! for each connection. The kernel's buffers of the sockets need the rest of the limit.
+//! Answers kept under an `Idempotency-Key` take up to 16 MiB more (`sends::local::MAX_BYTES`). With `[spool]`, events on their way
+//! from the disk take up to 8 MiB (`delivery::room::SHARED`) and one event for each destination, and the engine's cache 24 MiB
+//! (`spool::file::CACHE`); events on their way to the disk are counted above. TLS on a listener takes some
+//! 10 KiB for each connection. The kernel's buffers of the sockets need the rest of the limit.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -34,6 +34,7 @@ mod crowds;
 mod descriptors;
 mod doors;
 mod event_forms;
+mod events;
 mod explain;
 mod fallback;
 mod forgotten;

@@ -182,15 +182,24 @@ impl App {
         // Dropped last: the log writes lines until the end.
         let _log = self.log;
         self.admin.drain();
-        let drained = drain_in_turn(
-            self.inbound_drainer,
-            self.outbound_drainer,
-            time.mul_f64(INBOUND_SHARE_OF_DRAIN),
-        );
+        let share = time.mul_f64(INBOUND_SHARE_OF_DRAIN);
+        let deliveries = self.reloader.deliveries().cloned();
+        let inbound = self.inbound_drainer;
+        let events = async {
+            inbound.drain().await;
+            if let Some(deliveries) = &deliveries {
+                deliveries.stop(share).await;
+            }
+        };
+        let drained = drain_in_turn(events, self.outbound_drainer, share);
         let ended = match timeout(time, drained).await {
             Ok(()) => Ended::Drained,
             Err(_) => Ended::Cut,
         };
+        // Closed already, unless the drain was cut: what was answered is on disk in any case.
+        if let Some(deliveries) = &deliveries {
+            deliveries.stop(Duration::ZERO).await;
+        }
         timeout(ADMIN_DRAIN_TIMEOUT, self.admin_drainer.drain())
             .await
             .ok();
@@ -208,10 +217,10 @@ impl App {
     }
 }
 
-/// Drains the inbound listener, and then the outbound listener: the latter begins after `patience` at the
+/// Waits for the end of events, and then drains the outbound listener: the latter begins after `patience` at the
 /// latest, when events are still under way.
-async fn drain_in_turn(inbound: Drainer, outbound: Drainer, patience: Duration) {
-    let mut inbound = pin!(inbound.drain());
+async fn drain_in_turn(events: impl Future<Output = ()>, outbound: Drainer, patience: Duration) {
+    let mut inbound = pin!(events);
     let is_over = timeout(patience, inbound.as_mut()).await.is_ok();
     outbound.drain().await;
     if !is_over {

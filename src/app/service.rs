@@ -137,6 +137,7 @@ pub(super) fn handlers(
         metrics.inbound.clone(),
         sends,
         reloader.memory(),
+        reloader.spool().cloned(),
     );
     (Arc::new(outbound), Arc::new(inbound))
 }

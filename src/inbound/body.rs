@@ -58,6 +58,18 @@ impl Body {
     }
 }
 
+impl Body {
+    /// Returns the whole body; several pieces are copied.
+    #[must_use]
+    pub fn whole_bytes(&self) -> Bytes {
+        match self.pieces.as_slice() {
+            [] => Bytes::new(),
+            [piece] => piece.clone(),
+            pieces => pieces.concat().into(),
+        }
+    }
+}
+
 impl From<&[u8]> for Body {
     fn from(bytes: &[u8]) -> Self {
         let mut body = Self::default();

@@ -9,6 +9,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use super::forgery::Forgery;
 use super::metrics::FORGED;
 use crate::response::{Refusal, RefusalKind};
+use crate::spool::Refused;
 use crate::upstream::{AnswerBody, UpstreamError};
 
 /// The reason for an answer of Keyside's own to a request at the inbound listener.
@@ -52,6 +53,8 @@ pub enum InboundError {
     ApplicationUnavailable(UpstreamError),
     /// The application answered with a status other than 2xx.
     ApplicationRefused(StatusCode),
+    /// The event is not on disk.
+    NotStored(Refused),
 }
 
 impl InboundError {
@@ -95,6 +98,8 @@ impl InboundError {
             Self::ApplicationRefused(_) => {
                 kind("application_refused", StatusCode::SERVICE_UNAVAILABLE)
             }
+            Self::NotStored(Refused::Full) => kind("spool_full", StatusCode::SERVICE_UNAVAILABLE),
+            Self::NotStored(_) => kind("spool_unavailable", StatusCode::SERVICE_UNAVAILABLE),
         }
     }
 
@@ -178,6 +183,7 @@ impl InboundError {
                 "the application did not take the event",
                 "send the event again",
             ),
+            Self::NotStored(_) => ("the event cannot be stored now", "send the event again"),
         };
         (message, details.to_owned())
     }
@@ -189,6 +195,7 @@ impl InboundError {
             Self::ApplicationUnavailable(error) => error.to_string(),
             Self::ApplicationRefused(status) => format!("the application answered {status}"),
             Self::Unsigned(_) => "the request has no signature".to_owned(),
+            Self::NotStored(refused) => refused.to_string(),
             other => other.texts().0.to_owned(),
         }
     }

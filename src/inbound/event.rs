@@ -5,7 +5,7 @@ use std::fmt;
 
 use data_encoding::HEXLOWER;
 use http::request::Parts;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use sha2::{Digest, Sha256};
 
 use super::body::Body;
@@ -47,6 +47,15 @@ impl<'a> Event<'a> {
             query,
             id: EventId::new(webhook, proof),
         }
+    }
+
+    /// Returns the headers that the application gets: those of the names `more`, and the content type.
+    pub(super) fn headers_named<'h>(
+        &'h self,
+        more: &'h [HeaderName],
+    ) -> impl Iterator<Item = (&'h HeaderName, &'h HeaderValue)> {
+        let names = more.iter().chain([&header::CONTENT_TYPE]);
+        names.filter_map(|name| Some((name, self.headers.get(name)?)))
     }
 }
 

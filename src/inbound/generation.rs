@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use http::HeaderName;
 use percent_encoding::percent_decode_str;
 
 use super::delivery::Delivery;
@@ -35,14 +36,36 @@ pub struct WebhookEndpoint {
     pub credential: Arc<Credential>,
     /// The check of signatures.
     pub verifier: Verifier,
-    /// The delivery to the application.
-    pub delivery: Delivery,
+    /// The way of genuine events.
+    pub onward: Onward,
+    /// The provider's headers that the application gets: the signature, and the headers that the
+    /// signature covers.
+    pub headers: Vec<HeaderName>,
     /// The senders' limits that received messages count against, for providers that count them.
     pub senders: Vec<Arc<KeyedLimits>>,
     /// The shared server with the outcomes of sent messages, if there is one.
     pub shared: Option<Arc<SharedServer>>,
     /// The webhook's counters.
     pub metrics: WebhookMetrics,
+}
+
+/// The way of genuine events.
+#[derive(Debug)]
+pub enum Onward {
+    /// To the application, which answers.
+    Direct(Delivery),
+    /// To the disk, and from there to every destination.
+    Spooled,
+}
+
+impl WebhookEndpoint {
+    /// Returns true if the provider gets the application's own answer.
+    pub(super) fn replies(&self) -> bool {
+        match &self.onward {
+            Onward::Direct(delivery) => delivery.replies(),
+            Onward::Spooled => false,
+        }
+    }
 }
 
 impl Generation {

@@ -12,6 +12,7 @@ use prometheus_client::registry::Registry;
 pub struct InboundMetrics {
     outcomes: Family<OutcomeLabels, Counter>,
     secrets: Family<SecretLabels, Counter>,
+    repeats: Family<WebhookLabel, Counter>,
 }
 
 impl InboundMetrics {
@@ -21,6 +22,7 @@ impl InboundMetrics {
         let metrics = Self {
             outcomes: Family::default(),
             secrets: Family::default(),
+            repeats: Family::default(),
         };
         registry.register(
             "webhooks",
@@ -31,6 +33,11 @@ impl InboundMetrics {
             "webhook_secret_used",
             "Genuine events by the secret that matches their signature",
             metrics.secrets.clone(),
+        );
+        registry.register(
+            "webhook_repeats",
+            "Items that had arrived before: messages, statuses and other changes",
+            metrics.repeats.clone(),
         );
         metrics
     }
@@ -48,6 +55,13 @@ impl InboundMetrics {
         WebhookMetrics {
             webhook: Arc::clone(webhook),
             delivered: counter(DELIVERED),
+            stored: counter(STORED),
+            repeats: self
+                .repeats
+                .get_or_create(&WebhookLabel {
+                    webhook: webhook.to_string(),
+                })
+                .clone(),
             forged: counter(FORGED),
             families: self.clone(),
         }
@@ -64,11 +78,13 @@ impl InboundMetrics {
     }
 }
 
-/// The counters of one webhook. The two frequent outcomes are looked up once, at a load.
+/// The counters of one webhook. The frequent outcomes are looked up once, at a load.
 #[derive(Debug)]
 pub struct WebhookMetrics {
     webhook: Arc<str>,
     delivered: Counter,
+    stored: Counter,
+    repeats: Counter,
     forged: Counter,
     families: InboundMetrics,
 }
@@ -77,6 +93,16 @@ impl WebhookMetrics {
     /// Counts a genuine event accepted by the application.
     pub fn delivered(&self) {
         self.delivered.inc();
+    }
+
+    /// Counts a genuine event that was put on disk.
+    pub fn stored(&self) {
+        self.stored.inc();
+    }
+
+    /// Counts items that had arrived before.
+    pub fn repeated(&self, items: u64) {
+        self.repeats.inc_by(items);
     }
 
     /// Counts a request with any other outcome.
@@ -117,6 +143,13 @@ struct SecretLabels {
     which: &'static str,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct WebhookLabel {
+    webhook: String,
+}
+
+/// The outcome of a genuine event that was put on disk.
+const STORED: &str = "stored";
 /// The outcome of a genuine event accepted by the application.
 const DELIVERED: &str = "delivered";
 /// The outcome of an event whose signature is wrong.

@@ -24,11 +24,12 @@ pub mod metrics;
 mod offences;
 mod received;
 pub mod sign;
+mod store;
 mod stray;
 pub mod verify;
 
 pub use delivery::Delivery;
-pub use generation::{Generation, WebhookEndpoint};
+pub use generation::{Generation, Onward, WebhookEndpoint};
 
 use body::{Body, BodyBounds};
 use error::InboundError;
@@ -36,12 +37,14 @@ use event::Event;
 use forgery::Forgery;
 use metrics::InboundMetrics;
 use offences::{Notice, Offences};
+use store::store;
 use verify::{Check, Freshness, Nonces, Proof};
 
 use crate::credential::SecretRole;
 use crate::listener::{Link, network_of};
 use crate::memory::{MemoryBudget, SMALL};
 use crate::sends::Sends;
+use crate::spool::{Refused, Spool};
 use crate::units::millis;
 use crate::upstream::AnswerBody;
 
@@ -64,6 +67,8 @@ pub struct Inbound {
     failures: Offences<Arc<str>>,
     nonces: Nonces,
     sends: Arc<Sends>,
+    /// The store of events that wait on disk, if the configuration has one.
+    spool: Option<Arc<Spool>>,
 }
 
 /// A request at a webhook, with everything known before the body is read.
@@ -84,6 +89,7 @@ impl Inbound {
         metrics: InboundMetrics,
         sends: Arc<Sends>,
         memory: Arc<MemoryBudget>,
+        spool: Option<Arc<Spool>>,
     ) -> Self {
         Self {
             generation,
@@ -96,6 +102,7 @@ impl Inbound {
             failures: Offences::default(),
             nonces: Nonces::default(),
             sends,
+            spool,
         }
     }
 
@@ -200,7 +207,7 @@ impl Inbound {
         match proof.freshness(&self.nonces, SystemTime::now()) {
             Freshness::New => {}
             // The provider has not seen the answer to an event that the application has accepted.
-            Freshness::Repeated if !endpoint.delivery.replies() => {
+            Freshness::Repeated if !endpoint.replies() => {
                 endpoint.metrics.answered("repeated");
                 return Ok(delivery::accepted());
             }
@@ -208,13 +215,44 @@ impl Inbound {
                 return Err(InboundError::Forged(Forgery::NonceReused));
             }
         }
-        received::take_note(endpoint, &self.sends, &body, &self.turn);
         let query = endpoint.verifier.public_query(head);
         let event = Event::new(&proof, &endpoint.name, head, query, body);
-        let answer = endpoint.delivery.deliver(&event, &self.memory).await?;
+        let answer = match &endpoint.onward {
+            Onward::Direct(delivery) => {
+                self.note(endpoint, &event);
+                let answer = delivery.deliver(&event, &endpoint.headers, &self.memory);
+                let answer = answer.await?;
+                endpoint.metrics.delivered();
+                answer
+            }
+            Onward::Spooled => self.store(endpoint, &event).await?,
+        };
         proof.spend(&self.nonces, SystemTime::now());
-        endpoint.metrics.delivered();
         Ok(answer)
+    }
+
+    /// Puts an event on disk. Items that were there before change nothing.
+    async fn store(
+        &self,
+        endpoint: &WebhookEndpoint,
+        event: &Event<'_>,
+    ) -> Result<Response<AnswerBody>, InboundError> {
+        let spool = self.spool.as_ref();
+        let spool = spool.ok_or(InboundError::NotStored(Refused::Closed))?;
+        let (name, headers) = (&endpoint.name, &endpoint.headers);
+        let stored = store(spool, name, event, headers, &self.turn).await?;
+        endpoint.metrics.repeated(stored.known as u64);
+        if stored.new.is_empty() {
+            endpoint.metrics.answered("repeated");
+        } else {
+            endpoint.metrics.stored();
+            self.note(endpoint, event);
+        }
+        Ok(delivery::accepted())
+    }
+
+    fn note(&self, endpoint: &WebhookEndpoint, event: &Event<'_>) {
+        received::take_note(endpoint, &self.sends, &event.body, &self.turn);
     }
 
     /// Ends the check of an event. A check that goes through a large body again does so on another
@@ -277,7 +315,9 @@ impl Inbound {
             (InboundError::NoWebhook, ..) => self.strays.count((), now),
             (InboundError::WrongVerifyToken, Some(address), _) => self.guesses.count(address, now),
             (
-                InboundError::ApplicationUnavailable(_) | InboundError::ApplicationRefused(_),
+                InboundError::ApplicationUnavailable(_)
+                | InboundError::ApplicationRefused(_)
+                | InboundError::NotStored(_),
                 _,
                 Some(endpoint),
             ) => self.failures.count(Arc::clone(&endpoint.name), now),

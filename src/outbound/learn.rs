@@ -6,10 +6,11 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName};
 use serde_json::{Map, Value};
 
 use super::policy::{LimitSubject, Permit};
+use crate::headers;
 use crate::limit::{Limiter, PauseReason};
 use crate::provider::{Meaning, Scope, Throttle};
 
@@ -196,17 +197,9 @@ fn parsed(headers: &HeaderMap, name: &HeaderName) -> Option<Value> {
     serde_json::from_slice(headers.get(name)?.as_bytes()).ok()
 }
 
-/// `Retry-After` in seconds or as a date: RFC 9110, section 10.2.3.
+/// The time that `Retry-After` asks to wait, at most [`MAX_NAMED`].
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    let seconds = text.parse().ok().map(Duration::from_secs);
-    let until = || {
-        httpdate::parse_http_date(text)
-            .ok()?
-            .duration_since(SystemTime::now())
-            .ok()
-    };
-    seconds.or_else(until).map(|time| time.min(MAX_NAMED))
+    headers::retry_after(headers).map(|time| time.min(MAX_NAMED))
 }
 
 /// A quota as reported by headers.

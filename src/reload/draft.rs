@@ -12,6 +12,7 @@ use super::live::{Applications, ChangedLimits, LoadedServer};
 use super::metrics::ReloadMetrics;
 use super::server_tls::ServerCertificates;
 use super::shared::{shared_server, warning};
+use super::signatures::Signings;
 use super::state::{apply_sights, state_of};
 use super::upstreams::{UpstreamMap, Upstreams};
 use super::verify::{checks, guilty, log_verdict, run_checks};
@@ -19,6 +20,7 @@ use super::{Live, LoadError, webhooks};
 use crate::config::{Config, CredentialConfig, RouteConfig};
 use crate::credential::source::{Digests, Findings, Managers};
 use crate::credential::{Credential, KeptBackReason, Previous, Verdict};
+use crate::delivery::Target;
 use crate::inbound;
 use crate::outbound::generation::Generation;
 use crate::outbound::hosts::Hosts;
@@ -39,6 +41,7 @@ pub(super) struct Draft {
     pub(super) credentials: BTreeMap<String, Arc<Credential>>,
     pub(super) shared: Option<LoadedServer>,
     pub(super) state: Option<Arc<State>>,
+    pub(super) signings: Signings,
     pub(super) metrics: ReloadMetrics,
     /// The load that is live, if there is one.
     before: Option<Arc<Live>>,
@@ -69,6 +72,7 @@ pub(super) enum HasKept {
 pub(super) struct InboundDraft {
     pub(super) generation: inbound::Generation,
     pub(super) applications: Applications,
+    pub(super) targets: Vec<Target>,
 }
 
 impl Draft {
@@ -108,6 +112,8 @@ impl Draft {
             &metrics,
         )?;
         warnings.extend(warning(&config, &findings));
+        let (signings, unsigned) = Signings::read(&config, &findings, before.as_deref());
+        warnings.extend(unsigned);
         let state = state_of(&config, &findings, before.as_deref());
         if let Some(state) = &state {
             apply_sights(state, credentials.values());
@@ -119,6 +125,7 @@ impl Draft {
             credentials,
             shared,
             state,
+            signings,
             metrics,
             before,
             authorities: Arc::new(authorities),
@@ -146,6 +153,7 @@ impl Draft {
                 .collect(),
             shared: before.shared.clone(),
             state: before.state.clone(),
+            signings: before.signings.clone(),
             metrics,
             authorities: Arc::clone(&before.authorities),
             server_tls: before.server_tls.clone(),
@@ -399,6 +407,8 @@ impl Draft {
             managers: self.managers,
             shared: self.shared,
             state: self.state,
+            signings: self.signings,
+            targets: inbound.targets,
             changed_limits: outbound.changed_limits,
             upstreams: outbound.upstreams,
             applications: inbound.applications,

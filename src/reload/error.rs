@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::config::{Faults, Reference};
+use crate::spool::{Refused, SpoolError};
 use crate::tls::TlsError;
 
 /// The reason why a load is refused. Nothing of it is published then.
@@ -61,6 +62,10 @@ pub enum LoadError {
         /// The reason.
         problem: String,
     },
+    /// The spool cannot be opened.
+    Spool(SpoolError),
+    /// The spool does not take the destinations of the webhooks.
+    Destinations(Refused),
     /// The process ends while the load is under way.
     Interrupted,
     /// Keys whose change takes effect only after a restart were changed.
@@ -98,6 +103,11 @@ impl fmt::Display for LoadError {
                 f,
                 "audit.file: {} cannot be written: {problem}",
                 path.display()
+            ),
+            Self::Spool(error) => write!(f, "spool.dir: {error}"),
+            Self::Destinations(refused) => write!(
+                f,
+                "spool: the destinations of the webhooks are not stored: {refused}; mend the disk of `[spool] dir`, then reload"
             ),
             Self::Interrupted => f.write_str("the sidecar is stopping"),
             Self::Restart(keys) => write!(

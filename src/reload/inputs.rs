@@ -1,6 +1,7 @@
 //! The inputs of a load: the configuration, secrets, and files with certificates.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -143,7 +144,7 @@ fn own_references(config: &Config) -> BTreeSet<Reference> {
     redis.chain(keys).chain(of_webhooks.cloned()).collect()
 }
 
-/// Refuses a change that sockets or the log would need a restart for.
+/// Refuses a change that sockets, the log or the store of events would need a restart for.
 fn refuse_restart_needed(before: &Config, config: &Config) -> Result<(), LoadError> {
     let keys = [
         (
@@ -171,6 +172,7 @@ fn refuse_restart_needed(before: &Config, config: &Config) -> Result<(), LoadErr
             before.inbound.tls.is_some() != config.inbound.tls.is_some(),
         ),
         ("admin.listen", before.admin.listen != config.admin.listen),
+        ("spool.dir", spool_dir(before) != spool_dir(config)),
         ("log", before.log != config.log),
     ];
     let changed: Vec<_> = keys
@@ -182,6 +184,11 @@ fn refuse_restart_needed(before: &Config, config: &Config) -> Result<(), LoadErr
     } else {
         Err(LoadError::Restart(changed))
     }
+}
+
+/// Returns the folder of the spool; `None` without `[spool]`.
+fn spool_dir(config: &Config) -> Option<&Path> {
+    config.spool.as_ref().map(|spool| &*spool.dir)
 }
 
 /// Returns the addresses of `[outbound.tls]`; `None` without the table.

@@ -8,10 +8,12 @@ use tokio::task::JoinSet;
 
 use super::authorities::Authorities;
 use super::server_tls::ServerCertificates;
+use super::signatures::Signings;
 use super::upstreams::UpstreamMap;
 use crate::config::{ApplicationAddress, Config};
 use crate::credential::source::{Digests, Managers};
 use crate::credential::{Credential, CredentialFault, KeptBackReason};
+use crate::delivery::Target;
 use crate::inbound;
 use crate::limit::{KeyedLimits, LimitTerms};
 use crate::outbound::generation::Generation;
@@ -38,6 +40,9 @@ pub struct Live {
     pub managers: Arc<Managers>,
     /// The store of what outlives a restart, if the configuration has `[state]`.
     pub state: Option<Arc<State>>,
+    /// The destinations of events that wait on disk, each with the way to it.
+    pub targets: Vec<Target>,
+    pub(super) signings: Signings,
     pub(super) shared: Option<LoadedServer>,
     pub(super) changed_limits: ChangedLimits,
     pub(super) upstreams: UpstreamMap,

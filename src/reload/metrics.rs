@@ -10,6 +10,7 @@ use prometheus_client::registry::Registry;
 
 use crate::audit::metrics::AuditMetrics;
 use crate::credential::metrics::Rotations;
+use crate::delivery::metrics::DeliveryMetrics;
 use crate::inbound::metrics::InboundMetrics;
 use crate::outbound::metrics::OutboundMetrics;
 use crate::shared::metrics::SharedMetrics;
@@ -21,6 +22,8 @@ pub struct ReloadMetrics {
     pub outbound: OutboundMetrics,
     /// The metrics of webhooks.
     pub inbound: InboundMetrics,
+    /// The metrics of deliveries from the spool.
+    pub deliveries: DeliveryMetrics,
     /// The metrics of the shared server.
     pub shared: SharedMetrics,
     /// The metrics of the audit file.
@@ -39,6 +42,7 @@ impl ReloadMetrics {
         let metrics = Self {
             outbound: OutboundMetrics::register(registry, rotations.clone()),
             inbound: InboundMetrics::register(registry),
+            deliveries: DeliveryMetrics::register(registry),
             shared: SharedMetrics::register(registry),
             audit: AuditMetrics::register(registry),
             rotations,

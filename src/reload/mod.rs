@@ -20,6 +20,7 @@ mod cause;
 mod changes;
 mod draft;
 mod error;
+mod events;
 mod inputs;
 mod kept_back;
 mod late;
@@ -34,6 +35,7 @@ mod requests;
 mod retry;
 mod server_tls;
 mod shared;
+mod signatures;
 mod state;
 mod upkeep;
 mod upstreams;
@@ -63,6 +65,7 @@ use crate::audit::Audit;
 use crate::config::ConfigFile;
 use crate::credential::Credential;
 use crate::credential::source::LateReads;
+use crate::delivery::Deliveries;
 use crate::inbound;
 use crate::listener::TrustedProxies;
 use crate::memory::MemoryBudget;
@@ -84,6 +87,7 @@ pub struct Reloader {
     memory: Arc<MemoryBudget>,
     last: Mutex<LastReload>,
     overlaps: Arc<KeptOverlaps>,
+    deliveries: Option<Arc<Deliveries>>,
     requests: mpsc::Sender<ReloadRequest>,
     /// The reads that the start did not wait for, until the background work takes them over.
     late_at_start: Mutex<LateReads>,
@@ -122,6 +126,7 @@ impl Reloader {
         let (live, late) = load_in_time(&file, None, &metrics).await?;
         live.connect_shared().await;
         live.prepare_state().await;
+        let deliveries = events::open(&live, &metrics.deliveries).await?;
         let overlaps = Arc::default();
         let live = restored(live, &overlaps, &metrics).await;
         let audit = Audit::start(metrics.audit.clone());
@@ -141,6 +146,7 @@ impl Reloader {
             memory: Arc::new(MemoryBudget::new(live.config.inbound.max_in_flight)),
             live: ArcSwap::from(live),
             overlaps,
+            deliveries,
             last: Mutex::new(LastReload {
                 last_success: SystemTime::now(),
                 refused: Vec::new(),
@@ -156,6 +162,7 @@ impl Reloader {
         self.live().log_warnings();
         self.live().log_state();
         log_restored(&self.live());
+        self.log_spool();
         if let Some(status) = self.audit.status() {
             let hash = status.resumed_after;
             tracing::info!(hash, "the audit file goes on after the line with this hash");
@@ -274,11 +281,13 @@ impl Reloader {
         }
     }
 
-    /// Loads, and follows the audit file of the configuration: the last step that can fail.
+    /// Loads, and takes the last steps that can fail: follows the audit file of the configuration, and tells the spool
+    /// the destinations.
     async fn load(&self, before: &Arc<Live>) -> Result<(Live, LateReads), LoadError> {
         let loading = load_in_time(&self.file, Some(Arc::clone(before)), &self.metrics);
         let (live, late) = loading.await?;
         follow_audit(&self.audit, &live.config).await?;
+        self.take_destinations(&live).await?;
         Ok((live, late))
     }
 

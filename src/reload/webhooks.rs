@@ -5,13 +5,20 @@ use std::sync::Arc;
 use super::LoadError;
 use super::draft::{Draft, InboundDraft};
 use super::live::Applications;
-use crate::config::{ApplicationAddress, ApplicationUrl, EventWay, WebhookConfig};
+use crate::config::{
+    ApplicationAddress, ApplicationUrl, DestinationConfig, DestinationTarget, EventWay,
+    WebhookConfig,
+};
 use crate::credential::Credential;
+use crate::delivery::Target;
+use crate::delivery::application::Application;
+use crate::delivery::way::Way;
 use crate::inbound::verify::Verifier;
-use crate::inbound::{Delivery, Generation, WebhookEndpoint};
+use crate::inbound::{Delivery, Generation, Onward, WebhookEndpoint};
 use crate::limit::KeyedLimits;
 use crate::outbound::policy::Policy;
 use crate::provider::Ca;
+use crate::spool;
 use crate::tls;
 use crate::upstream::{Upstream, UpstreamKind};
 
@@ -22,12 +29,19 @@ use crate::upstream::{Upstream, UpstreamKind};
 pub(super) fn build(draft: &Draft, policy: &Policy) -> Result<InboundDraft, LoadError> {
     let mut applications = Applications::new();
     let mut webhooks = Vec::new();
+    let mut targets = Vec::new();
     for config in &draft.config.webhooks {
         webhooks.extend(webhook(draft, config, policy, &mut applications)?);
+        if let EventWay::Spooled(to) = &config.way {
+            for to in to {
+                targets.push(target(draft, config, to, &mut applications)?);
+            }
+        }
     }
     Ok(InboundDraft {
         generation: Generation::new(webhooks, draft.config.inbound.max_body),
         applications,
+        targets,
     })
 }
 
@@ -58,13 +72,13 @@ fn webhook(
     let Some(scheme) = &credential.provider.webhook else {
         return Ok(None);
     };
-    let EventWay::Direct(forward) = &config.way else {
-        return Err(fault(
-            config,
-            &"events cannot wait on disk yet, expected no [spool]",
-        ));
+    let onward = match &config.way {
+        EventWay::Direct(url) => {
+            let application = application(draft, config, url, applications)?;
+            Onward::Direct(Delivery::new(application, config.reply))
+        }
+        EventWay::Spooled(_) => Onward::Spooled,
     };
-    let application = application(draft, config, forward, applications)?;
     let verifier = Verifier::new(scheme, credential, config.public_url.as_deref())
         .map_err(|error| fault(config, &error))?;
     let name: Arc<str> = config.name.as_str().into();
@@ -72,14 +86,8 @@ fn webhook(
         path: config.path.to_string(),
         credential: Arc::clone(credential),
         verifier,
-        delivery: Delivery::new(
-            &name,
-            forward,
-            application,
-            scheme.headers_for_application(),
-            config.timeout,
-            config.reply,
-        ),
+        onward,
+        headers: scheme.headers_for_application(),
         senders: sender_limits(credential, policy),
         shared: draft.shared.as_ref().map(|(shared, _)| Arc::clone(shared)),
         metrics: draft.metrics.inbound.webhook(&name),
@@ -103,8 +111,55 @@ fn sender_limits(credential: &Credential, policy: &Policy) -> Vec<Arc<KeyedLimit
     all
 }
 
-/// Returns the connections to an application: from an earlier webhook, from the load before, or new.
+/// Builds a destination of events that wait on disk.
+fn target(
+    draft: &Draft,
+    config: &WebhookConfig,
+    to: &DestinationConfig,
+    applications: &mut Applications,
+) -> Result<Target, LoadError> {
+    let way = match &to.target {
+        DestinationTarget::Application(url) => {
+            Way::Application(application(draft, config, url, applications)?)
+        }
+        DestinationTarget::Stream(_) => {
+            return Err(fault(config, &"this build publishes to no stream"));
+        }
+    };
+    Ok(Target {
+        config: spool::DestinationConfig {
+            webhook: config.name.clone(),
+            name: to.name.clone(),
+            fields: to.fields.clone(),
+            senders: to.senders.clone(),
+            lanes: to.lanes.get(),
+            interval: to.rate.map(|rate| rate.per / rate.count.get()),
+            from: to.from,
+        },
+        way: Arc::new(way),
+    })
+}
+
+/// Returns an application, as the events of a webhook get there.
 fn application(
+    draft: &Draft,
+    config: &WebhookConfig,
+    url: &ApplicationUrl,
+    applications: &mut Applications,
+) -> Result<Application, LoadError> {
+    let upstream = connections(draft, config, url, applications)?;
+    let signing = draft.signings.of(&config.name);
+    Ok(Application::new(
+        &config.name,
+        url,
+        upstream,
+        config.timeout,
+        signing,
+    ))
+}
+
+/// Returns the connections to an application: from an earlier webhook, from the load before, or new.
+fn connections(
     draft: &Draft,
     config: &WebhookConfig,
     forward: &ApplicationUrl,

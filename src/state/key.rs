@@ -20,6 +20,8 @@ pub(super) struct StateKey {
     seal: LessSafeKey,
     /// The key for hashes of secrets.
     hash: hmac::Key,
+    /// The key from which the spool derives the keys of its records.
+    spool: Zeroizing<[u8; 32]>,
     /// The name of the key in entries, to tell another key from damage.
     id: [u8; ID_LENGTH],
 }
@@ -41,11 +43,16 @@ impl StateKey {
         expand(&extracted, ID, HKDF_SHA256)?
             .fill(&mut id)
             .map_err(|_| WeakKey::Derivation)?;
+        let mut spool = Zeroizing::new([0; 32]);
+        expand(&extracted, SPOOL, HKDF_SHA256)?
+            .fill(&mut *spool)
+            .map_err(|_| WeakKey::Derivation)?;
         let seal = expand(&extracted, SEAL, &AES_256_GCM)?;
         let hash = expand(&extracted, HASH, hmac::HMAC_SHA256)?;
         Ok(Self {
             seal: LessSafeKey::new(UnboundKey::from(seal)),
             hash: hash.into(),
+            spool,
             id: id.first_chunk().copied().unwrap_or_default(),
         })
     }
@@ -74,6 +81,11 @@ impl StateKey {
     /// Returns the key for hashes of secrets.
     pub(super) fn hash_key(&self) -> &hmac::Key {
         &self.hash
+    }
+
+    /// Returns the key from which the spool derives the keys of its records.
+    pub(super) fn spool_key(&self) -> &[u8; 32] {
+        &self.spool
     }
 
     /// True if an entry says that this key sealed it.
@@ -234,6 +246,7 @@ const DERIVATION: &[u8] = b"keyside state";
 const SEAL: &[&[u8]] = &[b"seal"];
 const HASH: &[&[u8]] = &[b"hash"];
 const ID: &[&[u8]] = &[b"id"];
+const SPOOL: &[&[u8]] = &[b"spool"];
 
 #[cfg(test)]
 mod tests {

@@ -130,6 +130,12 @@ impl State {
         self.sealed.as_ref()
     }
 
+    /// Returns the keys from which the spool derives the keys of its records, the current one first; none without a
+    /// usable key.
+    pub fn spool_keys(&self) -> impl Iterator<Item = &[u8; 32]> {
+        self.sealed.iter().flat_map(SealedStore::spool_keys)
+    }
+
     /// Returns the first sights of secrets.
     #[must_use]
     pub fn sights(&self) -> Sights {

@@ -86,6 +86,11 @@ impl SealedStore {
         Ok(())
     }
 
+    /// Returns the keys from which the spool derives the keys of its records, the current one first.
+    pub(super) fn spool_keys(&self) -> impl Iterator<Item = &[u8; 32]> {
+        self.keys.all().map(StateKey::spool_key)
+    }
+
     /// Returns the names of all entries of a kind.
     ///
     /// # Errors

@@ -164,8 +164,29 @@ impl Upstream {
         )
     }
 
+    /// Without TLS, at a port of the test's choice, where an upstream that was dropped may have listened before.
+    pub fn plain_at(
+        port: u16,
+        script: impl Fn(&Request, &mut Wire) -> After + Send + Sync + 'static,
+    ) -> Self {
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let deadline = Instant::now() + stretched(Duration::from_secs(5));
+        let listener = loop {
+            match TcpListener::bind(address) {
+                Ok(listener) => break listener,
+                Err(error) => assert!(Instant::now() < deadline, "{address}: {error}"),
+            }
+            thread::sleep(Duration::from_millis(10));
+        };
+        Self::serve(listener, None, Arc::new(per_request(script)))
+    }
+
     fn start(tls: Option<Arc<ServerConfig>>, script: Arc<Script>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port for the upstream");
+        Self::serve(listener, tls, script)
+    }
+
+    fn serve(listener: TcpListener, tls: Option<Arc<ServerConfig>>, script: Arc<Script>) -> Self {
         let address = listener.local_addr().expect("it is bound");
         let record = Arc::new(Record::default());
         let stop = Arc::new(AtomicBool::new(false));

@@ -98,3 +98,79 @@ pub fn event(lines: &[&str], body: &[u8]) -> Vec<u8> {
 pub fn genuine(body: &[u8]) -> Vec<u8> {
     event(&[&signature(APP_SECRET, body)], body)
 }
+
+/// A webhook whose events wait on disk, with lines of the webhook.
+pub fn spooled(webhook: &str) -> Setup {
+    spooled_with(webhook, "")
+}
+
+/// A webhook whose events wait on disk, with lines of the webhook and of `[spool]`.
+pub fn spooled_with(webhook: &str, spool: &str) -> Setup {
+    configured(
+        &format!("{webhook}\n[spool]\ndir = \"@DIR@/spool\"\n{spool}\n"),
+        "",
+    )
+}
+
+/// A `[[webhook.to]]` that goes to an application, with more lines.
+pub fn to(name: &str, application: &Upstream, lines: &str) -> String {
+    let url = application.url();
+    format!("[[webhook.to]]\nname = \"{name}\"\nforward = \"{url}/{name}\"\n{lines}\n")
+}
+
+/// An event with one received message, in Meta's form.
+pub fn message(id: &str, from: &str) -> String {
+    messages(&[(id, from)])
+}
+
+/// An event with several received messages, each an id and the user.
+pub fn messages(all: &[(&str, &str)]) -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    messages_at(all, now.unwrap().as_secs())
+}
+
+/// An event with several messages that were received at a time, in seconds since 1970.
+pub fn messages_at(all: &[(&str, &str)], time: u64) -> String {
+    let messages: Vec<_> = all
+        .iter()
+        .map(|(id, from)| {
+            format!(r#"{{"from":"{from}","id":"{id}","timestamp":"{time}","type":"text","text":{{"body":"caf\u00e9"}}}}"#)
+        })
+        .collect();
+    changes(
+        "messages",
+        &format!(r#""messages":[{}]"#, messages.join(",")),
+    )
+}
+
+/// An event with the status of a sent message.
+pub fn status(id: &str, status: &str, to: &str) -> String {
+    let one = format!(
+        r#"{{"id":"{id}","status":"{status}","timestamp":"1749416390","recipient_id":"{to}"}}"#
+    );
+    changes("messages", &format!(r#""statuses":[{one}]"#))
+}
+
+fn changes(field: &str, value: &str) -> String {
+    format!(
+        r#"{{"object":"whatsapp_business_account","entry":[{{"id":"102290129340398","changes":[{{"value":{{"messaging_product":"whatsapp","metadata":{{"display_phone_number":"15550783881","phone_number_id":"106540352242922"}},{value}}},"field":"{field}"}}]}}]}}"#
+    )
+}
+
+/// The ids of the messages and statuses of an event.
+pub fn ids(body: &[u8]) -> Vec<String> {
+    let event: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    let value = &event["entry"][0]["changes"][0]["value"];
+    let all = ["messages", "statuses"].into_iter();
+    all.filter_map(|kind| value[kind].as_array())
+        .flatten()
+        .filter_map(|one| Some(one["id"].as_str()?.to_owned()))
+        .collect()
+}
+
+/// The ids of all messages and statuses that an application has got, in order.
+pub fn delivered(application: &Upstream) -> Vec<String> {
+    let requests = application.requests();
+    let whole = requests.iter().filter(|request| request.complete);
+    whole.flat_map(|request| ids(&request.body)).collect()
+}

@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::source::Source;
 
 /// The modules, floor by floor from the top, as the crate documentation lists them.
-const FLOORS: [&[&str]; 8] = [
+const FLOORS: [&[&str]; 9] = [
     &["cli"],
     &["app"],
     &["admin", "rotation"],
     &["reload"],
     &["outbound", "inbound", "listener", "health"],
+    &["delivery"],
     &[
         "limit",
         "credential",

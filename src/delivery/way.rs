@@ -1,0 +1,152 @@
+//! The way of an event to its destination, and the outcome of an attempt.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use http::{HeaderName, HeaderValue, Method};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio::time::{Instant, timeout_at};
+
+use super::application::{Application, EventRequest, Undelivered};
+use crate::headers::retry_after;
+use crate::spool::{Delivery, Outcome};
+use crate::upstream::{Answer, UpstreamError};
+
+/// The way to a destination.
+#[derive(Debug)]
+pub enum Way {
+    /// An application, by HTTP.
+    Application(Application),
+}
+
+/// The result of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Attempt {
+    /// The attempt has this outcome.
+    Ended(Outcome),
+    /// No attempt was made: Keyside has no connection left for it, or no key for the signature.
+    NotMade,
+}
+
+impl Way {
+    /// Sends an event once.
+    pub(super) async fn attempt(&self, delivery: &Delivery) -> Attempt {
+        match self {
+            Self::Application(application) => {
+                let request = request(delivery);
+                let deadline = application.deadline();
+                match application.send(&request, deadline).await {
+                    Ok(answer) => Attempt::Ended(answered(answer, deadline).await),
+                    Err(
+                        Undelivered::KeyMissing | Undelivered::Upstream(UpstreamError::NoPlace),
+                    ) => Attempt::NotMade,
+                    Err(Undelivered::Upstream(error)) => {
+                        tracing::debug!(to = delivery.to().name(), %error, "event not delivered");
+                        Attempt::Ended(failed(&error))
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Returns an event as the application gets it.
+fn request(delivery: &Delivery) -> EventRequest {
+    let (event, request) = (&delivery.event, &delivery.request);
+    let headers = request.headers.iter().filter_map(|(name, value)| {
+        let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+        Some((name, HeaderValue::from_bytes(value).ok()?))
+    });
+    let mut notes = vec![
+        (ATTEMPT, delivery.attempt().to_string()),
+        (RECEIVED, moment(event.head.received_ms)),
+    ];
+    if !event.repeats.is_empty() {
+        notes.push((REPEATS, event.repeats.clone()));
+    }
+    EventRequest {
+        method: Method::from_bytes(request.method.as_bytes()).unwrap_or(Method::POST),
+        query: request.query.clone().unwrap_or_default(),
+        headers: headers.collect(),
+        body: vec![request.body.clone()],
+        id: event.head.id.clone(),
+        notes,
+    }
+}
+
+/// Returns a time as RFC 3339 writes it, in UTC with milliseconds.
+fn moment(unix_ms: u64) -> String {
+    let time = UNIX_EPOCH + Duration::from_millis(unix_ms);
+    let text = OffsetDateTime::from(time).format(&Rfc3339);
+    text.unwrap_or_default()
+}
+
+/// Returns the outcome of an answer. A short body is read to its end, so that the connection can be used again.
+async fn answered(answer: Answer, deadline: Instant) -> Outcome {
+    let outcome = Outcome::Answered {
+        status: answer.status.as_u16(),
+        retry_after: retry_after(&answer.headers),
+    };
+    timeout_at(deadline, answer.body.whole(MAX_ANSWER))
+        .await
+        .ok();
+    outcome
+}
+
+/// Returns the outcome of an attempt without an answer.
+fn failed(error: &UpstreamError) -> Outcome {
+    match error {
+        UpstreamError::TimedOut { written: true, .. } => Outcome::TimedOut,
+        // The request itself cannot be written: another attempt would not be either.
+        UpstreamError::MalformedRequest => Outcome::Answered {
+            status: 400,
+            retry_after: None,
+        },
+        error if error.is_before_request() => Outcome::Unreachable,
+        _ => Outcome::Interrupted,
+    }
+}
+
+/// The header with the number of the attempt, from 1.
+const ATTEMPT: HeaderName = HeaderName::from_static("keyside-attempt");
+/// The header with the time at which the event arrived.
+const RECEIVED: HeaderName = HeaderName::from_static("keyside-received");
+/// The header with the positions of items that arrived before in another event.
+const REPEATS: HeaderName = HeaderName::from_static("keyside-repeats");
+/// The longest answer that is read to its end, in bytes.
+const MAX_ANSWER: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::ProtocolError;
+
+    #[test]
+    fn each_failure_has_its_outcome() {
+        let timed_out = |written| UpstreamError::TimedOut {
+            what: "answering",
+            written,
+        };
+        for (error, outcome) in [
+            (
+                UpstreamError::Unreachable("refused".to_owned()),
+                Outcome::Unreachable,
+            ),
+            (UpstreamError::Tls("name".to_owned()), Outcome::Unreachable),
+            (UpstreamError::NotWritten, Outcome::Unreachable),
+            (timed_out(false), Outcome::Unreachable),
+            (timed_out(true), Outcome::TimedOut),
+            (
+                UpstreamError::Protocol(ProtocolError::Closed),
+                Outcome::Interrupted,
+            ),
+        ] {
+            assert_eq!(failed(&error), outcome, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_time_is_written_as_rfc_3339() {
+        assert_eq!(moment(1_749_416_383_042), "2025-06-08T20:59:43.042Z");
+    }
+}

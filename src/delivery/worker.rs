@@ -1,0 +1,153 @@
+//! The worker of one destination: takes events from the spool, sends them, and notes the outcomes.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::metrics::DestinationMetrics;
+use super::room::RoomOfOne;
+use super::way::{Attempt, Way};
+use crate::spool::{Change, Delivery, Destination, Outcome, Refused, Spool, TroubleKind, Verdict};
+
+/// The worker of one destination.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) spool: Arc<Spool>,
+    pub(super) to: Arc<Destination>,
+    /// The way to the destination, which a reload changes.
+    pub(super) way: Arc<ArcSwap<Way>>,
+    pub(super) room: RoomOfOne,
+    pub(super) metrics: DestinationMetrics,
+    pub(super) dead: Mutex<DeadLetters>,
+}
+
+/// The dead letters since the last log line about them.
+#[derive(Debug, Default)]
+pub(super) struct DeadLetters {
+    logged: Option<Instant>,
+    unlogged: u64,
+}
+
+impl Worker {
+    /// Delivers events until the spool is closed or `stop` changes. Then no further event is taken, and those under
+    /// way are finished.
+    pub(super) async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let mut under_way = JoinSet::new();
+        loop {
+            tokio::select! {
+                biased;
+                _ = stop.changed() => break,
+                taken = self.take(&mut under_way) => match taken {
+                    Ok(()) => {}
+                    Err(Refused::Closed) => break,
+                    Err(error) => {
+                        tracing::warn!(webhook = self.to.webhook(), to = self.to.name(), %error, "no event can be taken from the spool");
+                        tokio::time::sleep(BROKEN).await;
+                    }
+                },
+            }
+            while under_way.try_join_next().is_some() {}
+        }
+        while under_way.join_next().await.is_some() {}
+    }
+
+    /// Takes the next events, and begins to send them. Events that have no room yet are given back where the future is
+    /// dropped.
+    async fn take(self: &Arc<Self>, under_way: &mut JoinSet<()>) -> Result<(), Refused> {
+        for delivery in self.spool.next(&self.to, MOST).await? {
+            let place = self.room.enter(delivery.request.body.len()).await;
+            let worker = Arc::clone(self);
+            under_way.spawn(async move {
+                worker.deliver(delivery).await;
+                drop(place);
+            });
+        }
+        Ok(())
+    }
+
+    async fn deliver(&self, delivery: Delivery) {
+        // load_full, not load: a guard held across an await would pin a slot of the swap.
+        let way = self.way.load_full();
+        let outcome = match way.attempt(&delivery).await {
+            Attempt::Ended(outcome) => outcome,
+            // The delivery is given back: its destination is not at fault.
+            Attempt::NotMade => return tokio::time::sleep(NOT_MADE).await,
+        };
+        let received_ms = delivery.event.head.received_ms;
+        let id = delivery.event.head.id.clone();
+        // Without an outcome on disk the event is delivered once more after the next start.
+        let Ok(settled) = self.spool.settle(delivery, outcome).await else {
+            return;
+        };
+        self.tell_change(settled.change, outcome);
+        match settled.verdict {
+            Verdict::Done => self.metrics.delivered(received_ms, SystemTime::now()),
+            Verdict::Dead => self.tell_dead(&id, outcome),
+            Verdict::Again { .. } | Verdict::Down { .. } | Verdict::Paused => {}
+        }
+    }
+
+    fn tell_change(&self, change: Change, outcome: Outcome) {
+        let (webhook, to) = (self.to.webhook(), self.to.name());
+        match change {
+            Change::None => {}
+            Change::Ended(kind) => {
+                let trouble = word(kind);
+                tracing::info!(webhook, to, trouble, "destination takes events again");
+            }
+            Change::Began(TroubleKind::Down) => {
+                tracing::warn!(webhook, to, %outcome, "destination is down: its events wait on disk, and a probe goes out every 2 s at the latest");
+            }
+            Change::Began(TroubleKind::Failing) => {
+                tracing::warn!(webhook, to, %outcome, "destination fails: its events wait on disk, and one at a time goes out as a probe");
+            }
+            Change::Began(TroubleKind::Paused) => {
+                tracing::error!(webhook, to, %outcome, "destination refuses everything and is paused: look at its address, its path and its secret; its events wait on disk, and a probe goes out every 30 s");
+            }
+        }
+    }
+
+    /// Logs a dead letter; those of the same minute are summed up by the next line.
+    fn tell_dead(&self, event: &str, outcome: Outcome) {
+        let now = Instant::now();
+        let unlogged = {
+            let mut dead = self.dead.lock();
+            if dead.logged.is_some_and(|logged| now < logged + QUIET) {
+                dead.unlogged += 1;
+                return;
+            }
+            dead.logged = Some(now);
+            std::mem::take(&mut dead.unlogged)
+        };
+        tracing::warn!(
+            webhook = self.to.webhook(),
+            to = self.to.name(),
+            event,
+            %outcome,
+            unlogged_before = (unlogged > 0).then_some(unlogged),
+            "event is a dead letter: see it with `keyside events show`, send it again with `keyside events replay`"
+        );
+    }
+}
+
+fn word(kind: TroubleKind) -> &'static str {
+    match kind {
+        TroubleKind::Down => "down",
+        TroubleKind::Failing => "failing",
+        TroubleKind::Paused => "paused",
+    }
+}
+
+/// The bound on events that are taken at a time.
+const MOST: usize = 32;
+/// The wait after a failure of the spool.
+const BROKEN: Duration = Duration::from_millis(500);
+/// The wait of an event for which Keyside has no connection left, or no key.
+const NOT_MADE: Duration = Duration::from_millis(200);
+/// The time between two log lines about dead letters.
+const QUIET: Duration = Duration::from_secs(60);

@@ -1,0 +1,88 @@
+//! The way of a genuine event to the disk: the provider is answered when the event is there, synced.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::HeaderName;
+use tokio::sync::Semaphore;
+
+use super::error::InboundError;
+use super::event::Event;
+use crate::memory::SMALL;
+use crate::spool::{Accepted, Contents, Item, NewEvent, ReadyEvent, Refused, Request, Spool};
+
+/// The result for an event that is on disk.
+#[derive(Debug)]
+pub(super) struct Stored {
+    /// The items that were not known before.
+    pub(super) new: Vec<Item>,
+    /// The number of items that were known.
+    pub(super) known: usize,
+}
+
+/// Stores an event for every destination of its webhook. `headers` are the provider's headers that applications get.
+///
+/// Large bodies wait for their `turn`, and are looked through on a thread of their own.
+///
+/// # Errors
+/// If the event is not on disk: nothing of it is kept, and the provider sends it again.
+pub(super) async fn store(
+    spool: &Arc<Spool>,
+    webhook: &str,
+    event: &Event<'_>,
+    headers: &[HeaderName],
+    turn: &Semaphore,
+) -> Result<Stored, InboundError> {
+    let headers = event.headers_named(headers);
+    let mut request = Request {
+        method: event.method.as_str().to_owned(),
+        query: event.query.as_deref().map(str::to_owned),
+        headers: headers
+            .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
+            .collect(),
+        body: Bytes::new(),
+    };
+    let body = event.body.clone();
+    let (webhook, id) = (webhook.to_owned(), event.id.to_string());
+    let preparer = Arc::clone(spool);
+    let prepare = move || {
+        request.body = body.whole_bytes();
+        let contents = Contents::read(&request.body);
+        let items = contents.items.clone();
+        let ready = preparer.prepare(NewEvent {
+            webhook,
+            id,
+            request,
+            contents,
+        });
+        ready.map(|ready| (ready, items))
+    };
+    let (ready, items): (ReadyEvent, Vec<Item>) = if event.body.len() <= SMALL {
+        prepare().map_err(InboundError::NotStored)?
+    } else {
+        let _turn = turn.acquire().await;
+        let prepared = tokio::task::spawn_blocking(prepare).await;
+        prepared
+            .unwrap_or(Err(Refused::Broken))
+            .map_err(InboundError::NotStored)?
+    };
+    match spool.store(ready).await.map_err(InboundError::NotStored)? {
+        Accepted::Known => Ok(Stored {
+            known: items.len(),
+            new: Vec::new(),
+        }),
+        Accepted::Stored { known, .. } => {
+            let is_new = |position: usize| {
+                u32::try_from(position)
+                    .is_ok_and(|position| known.binary_search(&position).is_err())
+            };
+            let all = items.into_iter().enumerate();
+            Ok(Stored {
+                new: all
+                    .filter_map(|(position, item)| is_new(position).then_some(item))
+                    .collect(),
+                known: known.len(),
+            })
+        }
+    }
+}

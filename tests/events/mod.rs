@@ -1,0 +1,34 @@
+//! Events that wait on disk: answered when they are there, and delivered from there to every destination.
+
+mod delivery;
+mod destinations;
+mod failures;
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::support::client::get;
+use crate::support::eventually;
+use crate::support::upstream::{After, Upstream, Wire};
+use crate::support::webhook::delivered;
+
+/// The time in which an event gets from the disk to an application that takes it.
+const SOON: Duration = Duration::from_secs(5);
+
+/// Waits until an application has got these messages, in any order.
+#[track_caller]
+fn must_get(application: &Upstream, ids: &[&str]) {
+    let mut got = Vec::new();
+    let all = eventually(SOON, || {
+        got = delivered(application);
+        ids.iter().all(|id| got.iter().any(|one| one == id))
+    });
+    assert!(all, "{ids:?} of {got:?}");
+}
+
+fn answer(wire: &mut Wire, status: u16, headers: &str) {
+    wire.write(format!("HTTP/1.1 {status} X\r\n{headers}Content-Length: 0\r\n\r\n").as_bytes());
+}
