@@ -17,7 +17,7 @@ fn an_application_gets_the_same_bytes_and_headers_as_without_a_spool_and_notes_a
     let keyside = spooled(&forward(&application)).start();
     let answer = keyside.event(&genuine(EVENT.as_bytes()));
     assert_eq!((answer.status, answer.text().as_str()), (200, ""));
-    assert!(application.wait_for(1, SOON));
+    must_arrive(&application, 1);
     let request = application.last();
     assert_eq!(request.line(), "POST /events?a=b HTTP/1.1");
     assert_eq!(request.body, EVENT.as_bytes());
@@ -73,7 +73,7 @@ fn an_application_gets_a_signature_of_standard_webhooks_of_every_key() {
     for body in [message("m1", "1"), messages(&[("m2", "1"); 400])] {
         application.forget();
         assert_eq!(keyside.event(&genuine(body.as_bytes())).status, 200);
-        assert!(application.wait_for(1, SOON));
+        must_arrive(&application, 1);
         let request = application.last();
         let header = |name: &str| request.header(name).unwrap_or_default();
         let id = header("webhook-id");

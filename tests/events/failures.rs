@@ -77,7 +77,7 @@ fn an_application_that_did_the_work_and_answered_too_late_gets_the_same_id_again
     let lines = format!("{}\ntimeout = \"300ms\"", forward(&late));
     let keyside = spooled(&lines).start();
     send(&keyside, &["m1"]);
-    assert!(late.wait_for(2, SOON));
+    must_arrive(&late, 2);
     let requests = late.requests();
     let id = |at: usize| requests[at].header("keyside-event-id").unwrap();
     assert_eq!(id(0), id(1));
@@ -134,7 +134,7 @@ fn retry_after_of_429_and_503_is_followed() {
     let keyside = spooled(&forward(&application)).start();
     let began = std::time::Instant::now();
     send(&keyside, &["m1"]);
-    assert!(application.wait_for(3, SOON));
+    must_arrive(&application, 3);
     assert!(began.elapsed() >= Duration::from_secs(2));
 }
 
@@ -173,7 +173,7 @@ fn a_kill_between_delivery_and_note_repeats_one_event_with_its_id() {
     receiver.recv_timeout(Duration::from_secs(20)).unwrap();
     keyside.end(Signal::KILL);
     keyside.begin();
-    assert!(application.wait_for(2, SOON));
+    must_arrive(&application, 2);
     let requests = application.requests();
     assert_eq!(
         requests[0].header("keyside-event-id"),
@@ -299,7 +299,7 @@ fn a_stop_finishes_what_is_under_way_and_gives_back_the_rest() {
         let body = message(&format!("m{number}"), "1");
         assert_eq!(keyside.event(&genuine(body.as_bytes())).status, 200);
     }
-    assert!(application.wait_for(1, SOON));
+    must_arrive(&application, 1);
     keyside.end(Signal::TERM);
     let before = application.arrivals();
     assert!(before < 5, "one at a time: {before}");

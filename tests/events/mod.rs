@@ -29,6 +29,13 @@ fn must_get(application: &Upstream, ids: &[&str]) {
     assert!(all, "{ids:?} of {got:?}");
 }
 
+/// Waits until as many whole requests have arrived.
+#[track_caller]
+fn must_arrive(application: &Upstream, requests: usize) {
+    let all = eventually(SOON, || application.arrivals() >= requests);
+    assert!(all, "{} of {requests} arrived", application.arrivals());
+}
+
 fn answer(wire: &mut Wire, status: u16, headers: &str) {
     wire.write(format!("HTTP/1.1 {status} X\r\n{headers}Content-Length: 0\r\n\r\n").as_bytes());
 }
