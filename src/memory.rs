@@ -10,7 +10,7 @@
 //! | the program, with a configuration of usual size | 10 | |
 //! | 1,024 connections of applications at work: 31 KiB | 31 | `[outbound] max_connections` |
 //! | 512 connections of providers at work: 31 KiB | 16 | `app::descriptors::MAX_INBOUND` |
-//! | 64 connections of operators, and 2 large answers to them | 4 | `app::descriptors::MAX_ADMIN`, `Admin::unread` |
+//! | 64 connections of operators and 16 of those who only watch, 2 large answers to them | 4 | `app::descriptors::MAX_ADMIN`, `MAX_METRICS`, `Admin::unread` |
 //! | large events and heads; small events beyond their own room | 6 | `[inbound] max_in_flight` |
 //! | large requests, heads and answers, streams on the way; small sends beyond their own room | 12 | [`ROOM_FOR_SENDS`] |
 //! | small bodies of events and of sends | 4 | `ROOM_FOR_SMALL`, twice |

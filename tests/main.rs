@@ -48,6 +48,7 @@ mod limits;
 mod managers;
 mod memory;
 mod meta;
+mod metrics;
 mod minute;
 mod once;
 mod places;

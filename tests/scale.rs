@@ -164,6 +164,41 @@ fn a_large_answer_waits_until_others_are_read_and_is_refused_after_a_while() {
 }
 
 #[test]
+fn idle_tenants_have_few_series_and_a_used_route_has_all_of_its_own() {
+    let upstream = Upstream::ok();
+    let keyside = with_tenants(&upstream, 300);
+    let idle = keyside.metrics();
+    // A token of each tenant; an app secret and a verify token add two lines each.
+    let of_tokens = idle
+        .lines()
+        .filter(|line| !line.contains("secret=\"app_secret\""))
+        .filter(|line| !line.contains("secret=\"verify_token\""));
+    let length: usize = of_tokens.map(|line| line.len() + 1).sum();
+    eprintln!("{length} bytes for tokens, {} in all", idle.len());
+    assert!(length < 100_000, "{length} bytes");
+    assert!(!idle.contains("route=\"t7\""), "the route is unused");
+    let compressed = keyside.ask_admin(
+        b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: deflate, gzip;q=0.9\r\n\r\n",
+    );
+    assert_eq!(compressed.header("content-encoding"), Some("gzip"));
+    assert!(compressed.body.len() < 50_000, "{}", compressed.body.len());
+    assert!(compressed.body.starts_with(&[0x1f, 0x8b]));
+    let message = post("/t7/v23.0/1/messages", "{}");
+    assert_eq!(keyside.send(&message).status, 200);
+    let used = keyside.metrics();
+    for series in [
+        "keyside_requests_total{route=\"t7\",operation=\"messages\",outcome=\"ok\"} 1",
+        "keyside_request_duration_seconds_count{route=\"t7\"} 1",
+        "keyside_limited_total{route=\"t7\",limit=\"sender\"} 0",
+        "keyside_throttled_total{route=\"t7\",limit=\"account\"} 0",
+        "keyside_limit_paused{route=\"t7\",limit=\"sender\"} 0",
+    ] {
+        assert!(used.contains(series), "{series}");
+    }
+    assert!(!used.contains("route=\"t8\""), "another route");
+}
+
+#[test]
 fn a_status_of_one_route_shows_the_route_and_its_credential() {
     let upstream = Upstream::ok();
     let keyside = with_tenants(&upstream, 20);

@@ -1,10 +1,12 @@
-//! `/metrics`: the registry of the process as OpenMetrics text.
+//! `/metrics`: the registry of the process as text, in the form that the reader asks for.
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, header};
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::registry::Registry;
 
+use super::metrics_format::{MetricsFormat, classic};
+use super::process_metrics::process_registry;
 use crate::credential::Credential;
 use crate::credential::metrics::CredentialMetrics;
 use crate::limit::metrics::LimitMetrics;
@@ -15,6 +17,8 @@ use crate::reload::Live;
 #[derive(Debug)]
 pub struct Exposition {
     registry: Registry,
+    /// The metrics that every process has under the same names, without Keyside's prefix.
+    process: Registry,
     credentials: CredentialMetrics,
     limits: LimitMetrics,
 }
@@ -27,30 +31,44 @@ impl Exposition {
         let limits = LimitMetrics::register(&mut registry);
         Self {
             registry,
+            process: process_registry(),
             credentials,
             limits,
         }
     }
 
     /// Sets the gauges from the live generation, and returns the answer to `GET /metrics`.
-    pub(super) fn answer(&self, live: &Live) -> Response<Bytes> {
+    pub(super) fn answer(&self, live: &Live, format: MetricsFormat) -> Response<Bytes> {
         self.credentials.clear();
         for credential in live.credentials.values() {
             self.set_credential(credential, live);
         }
         self.limits.clear();
-        for route in live.generation.policy.routes() {
+        let routes = live.generation.policy.routes().iter();
+        for route in routes.filter(|route| route.metrics.is_used()) {
             self.set_limits(route);
         }
+        let text = self.text(format);
+        let mut response = Response::new(Bytes::from(text));
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, format.content_type());
+        // A cache in between must not give one form to a client that asked for the other.
+        let vary = HeaderValue::from_static("accept");
+        response.headers_mut().insert(header::VARY, vary);
+        response
+    }
+
+    fn text(&self, format: MetricsFormat) -> String {
         let mut text = String::new();
         // Writing to a string does not fail.
-        encode(&mut text, &self.registry).ok();
-        let mut response = Response::new(Bytes::from(text));
-        response.headers_mut().insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8"),
-        );
-        response
+        encode_registry(&mut text, &self.registry).ok();
+        encode_registry(&mut text, &self.process).ok();
+        encode_eof(&mut text).ok();
+        match format {
+            MetricsFormat::OpenMetrics => text,
+            MetricsFormat::Classic => classic(&text),
+        }
     }
 
     fn set_credential(&self, credential: &Credential, live: &Live) {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
@@ -16,11 +16,14 @@ use tokio::time::{Instant, timeout};
 
 mod limit_status;
 mod metrics;
+mod metrics_format;
+mod process_metrics;
 mod ready;
 pub mod status;
 mod status_query;
 
 pub use metrics::Exposition;
+use metrics_format::MetricsFormat;
 use ready::{Subject, readiness};
 use status::Status;
 use status_query::StatusQuery;
@@ -75,7 +78,9 @@ impl Admin {
                 let query = request.uri().query().unwrap_or_default();
                 self.ready(Subject::in_query(query)).await
             }
-            (&Method::GET | &Method::HEAD, "/metrics") => self.bounded(|| self.metrics()).await,
+            (&Method::GET | &Method::HEAD, "/metrics") => {
+                self.bounded(|| self.metrics(request.headers())).await
+            }
             (&Method::GET | &Method::HEAD, "/status") => {
                 let query = request.uri().query().unwrap_or_default();
                 self.bounded(|| self.status(StatusQuery::parse(query)))
@@ -88,6 +93,28 @@ impl Admin {
                 NOT_FOUND,
                 "the admin listener has no such path",
                 "ask for /livez, /readyz, /metrics, /status, or POST /reload",
+            )
+            .to_response(),
+        };
+        answer.map(Full::new)
+    }
+
+    /// Answers a request of a reader that only watches, from any machine and whatever its `Host`: metrics and probes.
+    pub async fn watch(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let answer = match (request.method(), request.uri().path()) {
+            (&Method::GET | &Method::HEAD, "/livez") => text(StatusCode::OK, "ok\n"),
+            (&Method::GET | &Method::HEAD, "/readyz") => {
+                let query = request.uri().query().unwrap_or_default();
+                self.ready(Subject::in_query(query)).await
+            }
+            (&Method::GET | &Method::HEAD, "/metrics") => {
+                self.bounded(|| self.metrics(request.headers())).await
+            }
+            (_, "/livez" | "/readyz" | "/metrics") => wrong_method("GET, HEAD"),
+            _ => Refusal::new(
+                NOT_FOUND,
+                "the listener of [metrics] has no such path",
+                "ask for /livez, /readyz or /metrics; [admin] has the others",
             )
             .to_response(),
         };
@@ -162,11 +189,12 @@ impl Admin {
         .await
     }
 
-    async fn metrics(&self) -> Response<Bytes> {
+    async fn metrics(&self, headers: &HeaderMap) -> Response<Bytes> {
+        let format = MetricsFormat::accepted(headers);
         let _turn = self.turn.acquire().await;
         let metrics = Arc::clone(&self.metrics);
         let live = self.reloader.live();
-        aside(move || metrics.answer(&live)).await
+        aside(move || metrics.answer(&live, format)).await
     }
 
     async fn status(&self, query: StatusQuery) -> Response<Bytes> {

@@ -73,6 +73,7 @@ fn wanted(config: &Config) -> Shares {
         outbound: usize::try_from(config.outbound.max_connections).unwrap_or(usize::MAX),
         inbound: if has_inbound { MAX_INBOUND } else { 0 },
         admin: MAX_ADMIN,
+        metrics: config.metrics.as_ref().map_or(0, |_| MAX_METRICS),
     }
 }
 
@@ -82,3 +83,5 @@ const MAX_INBOUND: usize = 512;
 const TO_SECRET_MANAGERS: UpstreamBounds = UpstreamBounds { all: 16, each: 8 };
 /// The places for operators: probes, metrics, a few people.
 const MAX_ADMIN: usize = 64;
+/// The places for those who only watch: a few probes and readers of metrics.
+const MAX_METRICS: usize = 16;

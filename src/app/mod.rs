@@ -42,6 +42,7 @@ pub struct App {
     inbound_drainer: Drainer,
     outbound_drainer: Drainer,
     admin_drainer: Drainer,
+    metrics_drainer: Drainer,
     tasks: Vec<JoinHandle<()>>,
     addresses: Vec<ListenAddress>,
     inbound_addresses: Vec<ListenAddress>,
@@ -105,6 +106,7 @@ impl App {
         let inbound_drainer =
             services.inbound(listeners.inbound, inbound, &internet, shares.inbound);
         let admin_drainer = services.admin(listeners.admin, &admin, shares.admin);
+        let metrics_drainer = services.metrics(listeners.metrics, &admin, shares.metrics);
         let mut tasks = services.tasks;
         tasks.push(tokio::spawn(report_loops(Arc::clone(&live))));
         tasks.extend(reloader.spawn(queue, lookup_queue));
@@ -117,6 +119,7 @@ impl App {
             inbound_drainer,
             outbound_drainer,
             admin_drainer,
+            metrics_drainer,
             tasks,
             addresses: outbound_addresses,
             inbound_addresses,
@@ -200,9 +203,9 @@ impl App {
         if let Some(deliveries) = &deliveries {
             deliveries.stop(Duration::ZERO).await;
         }
-        timeout(ADMIN_DRAIN_TIMEOUT, self.admin_drainer.drain())
-            .await
-            .ok();
+        let watched =
+            async { tokio::join!(self.admin_drainer.drain(), self.metrics_drainer.drain()) };
+        timeout(ADMIN_DRAIN_TIMEOUT, watched).await.ok();
         for task in self.tasks {
             task.abort();
         }

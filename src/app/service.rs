@@ -33,6 +33,7 @@ pub(super) struct Listeners {
     pub(super) outbound_tls: Vec<Listener>,
     pub(super) inbound: Vec<Listener>,
     pub(super) admin: Vec<Listener>,
+    pub(super) metrics: Vec<Listener>,
 }
 
 impl Listeners {
@@ -52,12 +53,16 @@ impl Listeners {
             },
             inbound: take_or_bind(&mut passed, "inbound", &config.inbound.listen, &[])?,
             admin: take_or_bind(&mut passed, "admin", &config.admin.listen, &[])?,
+            metrics: match &config.metrics {
+                Some(metrics) => take_or_bind(&mut passed, "metrics", &metrics.listen, &[])?,
+                None => Vec::new(),
+            },
         };
         for socket in passed.left() {
             tracing::error!(
                 %socket,
                 "nobody answers at this socket of the service manager: name its address in `listen`, or the table in \
-                 FileDescriptorName= (outbound, outbound.tls, inbound, admin); only a socket on loopback stands for one"
+                 FileDescriptorName= (outbound, outbound.tls, inbound, admin, metrics); only a socket on loopback stands for one"
             );
         }
         Ok(listeners)
@@ -235,6 +240,26 @@ impl Services<'_> {
         };
         let connections = Connections::new(places, None, self.metrics.of("admin"));
         let listeners = bounded(listeners, &ConnectionBounds::local());
+        self.serve(listeners, &handler, connections)
+    }
+
+    /// Serves those who only watch.
+    pub(super) fn metrics(
+        &mut self,
+        listeners: Vec<Listener>,
+        admin: &Arc<Admin>,
+        places: usize,
+    ) -> Drainer {
+        let admin = Arc::clone(admin);
+        let handler = move |request, link: Arc<Link>| {
+            let admin = Arc::clone(&admin);
+            async move {
+                link.request_is_read();
+                admin.watch(request).await
+            }
+        };
+        let connections = Connections::new(places, None, self.metrics.of("metrics"));
+        let listeners = bounded(listeners, &ConnectionBounds::watchers());
         self.serve(listeners, &handler, connections)
     }
 

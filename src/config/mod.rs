@@ -47,6 +47,8 @@ pub struct Config {
     pub spool: Option<SpoolConfig>,
     /// `[admin]`.
     pub admin: AdminConfig,
+    /// `[metrics]`, if the file has the table.
+    pub metrics: Option<MetricsConfig>,
     /// `[reload]`.
     pub reload: ReloadConfig,
     /// `[log]`.
@@ -366,6 +368,13 @@ pub struct WebhookPath {
 #[derive(Debug)]
 pub struct AdminConfig {
     /// The addresses to listen at: loopback, unless `[outbound] allow_remote` is true, or a Unix socket.
+    pub listen: Vec<ListenAddress>,
+}
+
+/// `[metrics]`: the listener for metrics and probes alone.
+#[derive(Debug, PartialEq, Eq)]
+pub struct MetricsConfig {
+    /// The addresses to listen at, on loopback or not.
     pub listen: Vec<ListenAddress>,
 }
 

@@ -99,17 +99,17 @@ impl CredentialMetrics {
         );
         registry.register(
             "credential_kept_back",
-            "1 if a source has a secret that cannot be used, and the secret before it stays in use, else 0",
+            "1 if a source has a secret that cannot be used, and the secret before it stays in use; else absent",
             metrics.kept_back.clone(),
         );
         registry.register(
             "credential_sends_previous",
-            "1 if requests are sent with the previous secret, because the provider refuses the newer one, else 0",
+            "1 if requests are sent with the previous secret, because the provider refuses the newer one; else absent",
             metrics.sends_previous.clone(),
         );
         registry.register(
             "credential_rotation_unfinished",
-            "1 if a rotation was cut off and nobody has brought it to its end, else 0",
+            "1 if a rotation was cut off and nobody has brought it to its end; else absent",
             metrics.rotation_unfinished.clone(),
         );
         metrics
@@ -178,23 +178,25 @@ impl CredentialMetrics {
 
     /// Sets whether newer secrets of a credential are kept back.
     pub fn set_kept_back(&self, credential: &str, is_kept_back: bool) {
-        self.kept_back
-            .get_or_create(&label(credential))
-            .set(i64::from(is_kept_back));
+        mark(&self.kept_back, credential, is_kept_back);
     }
 
     /// Sets whether requests are sent with the previous secrets of a credential.
     pub fn set_sends_previous(&self, credential: &str, is_previous: bool) {
-        self.sends_previous
-            .get_or_create(&label(credential))
-            .set(i64::from(is_previous));
+        mark(&self.sends_previous, credential, is_previous);
     }
 
     /// Sets whether a rotation of a credential's secret was cut off.
     pub fn set_rotation_unfinished(&self, credential: &str, is_unfinished: bool) {
-        self.rotation_unfinished
-            .get_or_create(&label(credential))
-            .set(i64::from(is_unfinished));
+        mark(&self.rotation_unfinished, credential, is_unfinished);
+    }
+}
+
+/// Sets a gauge to 1 for a credential that something is wrong with. The others have no series: hundreds of tenants would have
+/// three zeros each.
+fn mark(gauge: &Family<CredentialLabel, Gauge>, credential: &str, is_so: bool) {
+    if is_so {
+        gauge.get_or_create(&label(credential)).set(1);
     }
 }
 

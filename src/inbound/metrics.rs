@@ -1,6 +1,6 @@
 //! The metrics of webhooks: events and handshakes by outcome.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -42,27 +42,12 @@ impl InboundMetrics {
         metrics
     }
 
-    /// Returns the counters of the webhook `webhook`.
+    /// Returns the counters of the webhook `webhook`, which has no series before its first request.
     #[must_use]
     pub fn webhook(&self, webhook: &Arc<str>) -> WebhookMetrics {
-        let counter = |outcome| {
-            let labels = OutcomeLabels {
-                webhook: webhook.to_string(),
-                outcome,
-            };
-            self.outcomes.get_or_create(&labels).clone()
-        };
         WebhookMetrics {
             webhook: Arc::clone(webhook),
-            delivered: counter(DELIVERED),
-            stored: counter(STORED),
-            repeats: self
-                .repeats
-                .get_or_create(&WebhookLabel {
-                    webhook: webhook.to_string(),
-                })
-                .clone(),
-            forged: counter(FORGED),
+            used: OnceLock::new(),
             families: self.clone(),
         }
     }
@@ -78,47 +63,71 @@ impl InboundMetrics {
     }
 }
 
-/// The counters of one webhook. The frequent outcomes are looked up once, at a load.
+/// The counters of one webhook. The frequent outcomes are looked up once, at the first request.
 #[derive(Debug)]
 pub struct WebhookMetrics {
     webhook: Arc<str>,
+    used: OnceLock<UsedWebhook>,
+    families: InboundMetrics,
+}
+
+/// The counters of a webhook that has had a request.
+#[derive(Debug)]
+struct UsedWebhook {
     delivered: Counter,
     stored: Counter,
     repeats: Counter,
     forged: Counter,
-    families: InboundMetrics,
 }
 
 impl WebhookMetrics {
     /// Counts a genuine event accepted by the application.
     pub fn delivered(&self) {
-        self.delivered.inc();
+        self.used().delivered.inc();
     }
 
     /// Counts a genuine event that was put on disk.
     pub fn stored(&self) {
-        self.stored.inc();
+        self.used().stored.inc();
     }
 
     /// Counts items that had arrived before.
     pub fn repeated(&self, items: u64) {
-        self.repeats.inc_by(items);
+        self.used().repeats.inc_by(items);
     }
 
     /// Counts a request with any other outcome.
     pub fn answered(&self, outcome: &'static str) {
         // Anybody on the Internet can cause any number of forgeries: the counter needs no look-up.
         if outcome == FORGED {
-            self.forged.inc();
+            self.used().forged.inc();
             return;
         }
-        self.families
-            .outcomes
-            .get_or_create(&OutcomeLabels {
-                webhook: self.webhook.to_string(),
-                outcome,
-            })
-            .inc();
+        self.used();
+        self.counter(outcome).inc();
+    }
+
+    fn used(&self) -> &UsedWebhook {
+        self.used.get_or_init(|| UsedWebhook {
+            delivered: self.counter(DELIVERED),
+            stored: self.counter(STORED),
+            repeats: self
+                .families
+                .repeats
+                .get_or_create(&WebhookLabel {
+                    webhook: self.webhook.to_string(),
+                })
+                .clone(),
+            forged: self.counter(FORGED),
+        })
+    }
+
+    fn counter(&self, outcome: &'static str) -> Counter {
+        let labels = OutcomeLabels {
+            webhook: self.webhook.to_string(),
+            outcome,
+        };
+        self.families.outcomes.get_or_create(&labels).clone()
     }
 
     /// Counts a genuine event by the secret of the signature.

@@ -49,6 +49,23 @@ impl ConnectionBounds {
         }
     }
 
+    /// The bounds for those who only watch, on this machine or another: probes and readers of metrics, which ask every few
+    /// seconds and send no body.
+    #[must_use]
+    pub fn watchers() -> Self {
+        Self {
+            timeouts: Timeouts {
+                head: Duration::from_secs(5),
+                // Longer than the interval of usual readers (60 s).
+                keep_alive: Duration::from_secs(75),
+                write: Duration::from_secs(10),
+            },
+            max_head: 16 * 1024,
+            tls_advice: "use http://; the listener of [metrics] has no TLS",
+            ..Self::local()
+        }
+    }
+
     /// The bounds for providers, and for every other host that finds the address.
     #[must_use]
     pub fn internet(

@@ -15,6 +15,8 @@ pub struct Shares {
     pub inbound: usize,
     /// The places for operators.
     pub admin: usize,
+    /// The places for those who only watch; 0 without `[metrics]`.
+    pub metrics: usize,
 }
 
 impl Shares {
@@ -37,8 +39,8 @@ impl Shares {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let reserve = RESERVE.min(limit / 2);
         let (outbound, inbound) = (relaying(self.outbound), relaying(self.inbound));
-        let admin = self.admin + 2 * spare(self.admin);
-        let wanted = outbound + inbound + admin;
+        let (admin, metrics) = (answering(self.admin), answering(self.metrics));
+        let wanted = outbound + inbound + admin + metrics;
         let there = limit - reserve;
         if wanted <= there {
             return self;
@@ -47,9 +49,10 @@ impl Shares {
         Self {
             outbound: places(share_of(outbound), relaying).min(self.outbound),
             inbound: places(share_of(inbound), relaying).min(self.inbound),
-            admin: places(share_of(admin), |places| places + 2 * spare(places))
+            admin: places(share_of(admin), answering)
                 .max(MIN_ADMIN)
                 .min(self.admin),
+            metrics: places(share_of(metrics), answering).min(self.metrics),
         }
     }
 }
@@ -59,6 +62,14 @@ fn relaying(places: usize) -> usize {
     match places {
         0 => 0,
         places => places + 2 * spare(places) + relayed(places).all,
+    }
+}
+
+/// The descriptors of a listener that answers by itself.
+fn answering(places: usize) -> usize {
+    match places {
+        0 => 0,
+        places => places + 2 * spare(places),
     }
 }
 
@@ -95,6 +106,7 @@ mod tests {
             outbound: 1024,
             inbound: 1024,
             admin: 256,
+            metrics: 0,
         };
         for limit in [64, 100, 256, 512, 1024, 4096, 4768, 20_000, u64::MAX] {
             let shares = wanted.within(limit);
@@ -116,6 +128,7 @@ mod tests {
             outbound: 1024,
             inbound: 0,
             admin: 256,
+            metrics: 0,
         };
         let shares = wanted.within(1024);
         assert_eq!(shares.inbound, 0);

@@ -1,6 +1,6 @@
 //! The metrics of requests from applications: by route, operation and outcome.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -11,6 +11,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::credential::metrics::Rotations;
+use crate::provider::Scope;
 
 /// The counters of every route. Clones share the families.
 #[derive(Clone, Debug)]
@@ -70,25 +71,15 @@ impl OutboundMetrics {
         metrics
     }
 
-    /// Returns the counters of a route with the operations of the provider.
+    /// Returns the counters of a route with the operations of the provider. The route has no series before its first
+    /// request: of hundreds of tenants, most are idle.
     #[must_use]
     pub fn route(&self, route: &Arc<str>, operations: Vec<String>) -> RouteMetrics {
-        let label = RouteLabel {
-            route: route.to_string(),
-        };
-        let ok = |operation: String| {
-            let labels = RequestLabels {
-                route: route.to_string(),
-                operation: operation.clone(),
-                outcome: OK,
-            };
-            (operation, self.requests.get_or_create(&labels).clone())
-        };
+        let unused = |operation| (operation, OnceLock::new());
         RouteMetrics {
             route: Arc::clone(route),
-            operations: operations.into_iter().map(ok).collect(),
-            duration: self.durations.get_or_create(&label).clone(),
-            queue_wait: self.queue_waits.get_or_create(&label).clone(),
+            operations: operations.into_iter().map(unused).collect(),
+            used: OnceLock::new(),
             families: self.clone(),
         }
     }
@@ -105,15 +96,21 @@ impl OutboundMetrics {
     }
 }
 
-/// The counters of one route. Counters of the common outcomes are looked up once, at a load.
+/// The counters of one route. Counters of the common outcomes are looked up once, at their first use.
 #[derive(Debug)]
 pub struct RouteMetrics {
     route: Arc<str>,
     /// The name of each operation of the provider, with the counter of successes.
-    operations: Vec<(String, Counter)>,
+    operations: Vec<(String, OnceLock<Counter>)>,
+    used: OnceLock<UsedRoute>,
+    families: OutboundMetrics,
+}
+
+/// The metrics of a route that has had a request.
+#[derive(Debug)]
+struct UsedRoute {
     duration: Histogram,
     queue_wait: Histogram,
-    families: OutboundMetrics,
 }
 
 impl RouteMetrics {
@@ -123,6 +120,31 @@ impl RouteMetrics {
         self.operations.iter().map(|(name, _)| name).eq(operations)
     }
 
+    /// True from the first request of the route on.
+    #[must_use]
+    pub fn is_used(&self) -> bool {
+        self.used.get().is_some()
+    }
+
+    /// Returns the metrics of the used route. The first use makes the series of the closed sets, at 0: an alert on a growing
+    /// counter does not see a counter that begins with 1.
+    fn used(&self) -> &UsedRoute {
+        self.used.get_or_init(|| {
+            for scope in Scope::ALL {
+                let labels = self.limit_labels(scope.as_str());
+                drop(self.families.limited.get_or_create(&labels));
+                drop(self.families.throttled.get_or_create(&labels));
+            }
+            let label = RouteLabel {
+                route: self.route.to_string(),
+            };
+            UsedRoute {
+                duration: self.families.durations.get_or_create(&label).clone(),
+                queue_wait: self.families.queue_waits.get_or_create(&label).clone(),
+            }
+        })
+    }
+
     /// Counts the end of a rotation of this credential.
     pub fn rotated(&self, credential: &str, result: &'static str) {
         self.families.rotations.count(credential, result);
@@ -130,9 +152,12 @@ impl RouteMetrics {
 
     /// Counts an answered request.
     pub fn answered(&self, operation: &str, outcome: &'static str, duration: Duration) {
-        self.duration.observe(duration.as_secs_f64());
+        self.used().duration.observe(duration.as_secs_f64());
         match self.operations.iter().find(|(name, _)| name == operation) {
-            Some((_, counter)) if outcome == OK => drop(counter.inc()),
+            Some((_, counter)) if outcome == OK => {
+                let counter = counter.get_or_init(|| self.counter(operation, OK));
+                counter.inc();
+            }
             _ => self.count(operation, outcome),
         }
     }
@@ -144,7 +169,7 @@ impl RouteMetrics {
 
     /// Records the time of a request in a queue.
     pub fn waited(&self, wait: Duration) {
-        self.queue_wait.observe(wait.as_secs_f64());
+        self.used().queue_wait.observe(wait.as_secs_f64());
     }
 
     /// Counts a request refused by a limit.
@@ -182,12 +207,17 @@ impl RouteMetrics {
     }
 
     fn count(&self, operation: &str, outcome: &'static str) {
+        self.used();
+        self.counter(operation, outcome).inc();
+    }
+
+    fn counter(&self, operation: &str, outcome: &'static str) -> Counter {
         let labels = RequestLabels {
             route: self.route.to_string(),
             operation: operation.to_owned(),
             outcome,
         };
-        self.families.requests.get_or_create(&labels).inc();
+        self.families.requests.get_or_create(&labels).clone()
     }
 }
 

@@ -137,6 +137,14 @@ pub enum Scope {
 }
 
 impl Scope {
+    /// Every subject.
+    pub const ALL: [Self; 4] = [
+        Self::Sender,
+        Self::Recipient,
+        Self::Account,
+        Self::Operation,
+    ];
+
     /// Returns the word for headers and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {

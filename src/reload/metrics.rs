@@ -50,6 +50,9 @@ impl ReloadMetrics {
             last_success: Gauge::default(),
         };
         registry.register("reloads", "Loads by result", metrics.results.clone());
+        for result in [SUCCESS, REFUSED] {
+            drop(metrics.results.get_or_create(&ResultLabel { result }));
+        }
         registry.register(
             "reload_last_success_timestamp_seconds",
             "Unix time of the last successful load of the configuration",
@@ -60,7 +63,7 @@ impl ReloadMetrics {
 
     /// Counts a published load, and sets the time of the last success to now.
     pub(super) fn published(&self) {
-        self.count("success");
+        self.count(SUCCESS);
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
@@ -70,13 +73,16 @@ impl ReloadMetrics {
 
     /// Counts a load refused for a fault.
     pub(super) fn refused(&self) {
-        self.count("refused");
+        self.count(REFUSED);
     }
 
     fn count(&self, result: &'static str) {
         self.results.get_or_create(&ResultLabel { result }).inc();
     }
 }
+
+const SUCCESS: &str = "success";
+const REFUSED: &str = "refused";
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ResultLabel {

@@ -1,28 +1,29 @@
 //! The metrics of the shared server.
 
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-/// The state of the connection to the shared server. Both metrics are 0 without a shared server.
+/// The state of the connection to the shared server. Without a shared server in the configuration there is no `up`.
 /// Clones share the metrics.
 #[derive(Clone, Debug)]
 pub struct SharedMetrics {
-    up: Gauge,
+    up: Family<NoLabels, Gauge>,
     losses: Counter,
 }
 
 impl SharedMetrics {
-    /// Registers both metrics at 0.
+    /// Registers both metrics, one without a series.
     #[must_use]
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
-            up: Gauge::default(),
+            up: Family::default(),
             losses: Counter::default(),
         };
         registry.register(
             "redis_up",
-            "1 while the shared server of [limits] redis is connected, else 0",
+            "1 while the shared server of [limits] redis is connected, else 0; absent without one",
             metrics.up.clone(),
         );
         registry.register(
@@ -33,19 +34,27 @@ impl SharedMetrics {
         metrics
     }
 
+    /// Records that the configuration names a shared server.
+    pub(super) fn configured(&self) {
+        drop(self.up.get_or_create(&[]));
+    }
+
     /// Records that the shared server is connected.
     pub(super) fn connected(&self) {
-        self.up.set(1);
+        self.up.get_or_create(&[]).set(1);
     }
 
     /// Counts the loss of a connection.
     pub(super) fn lost(&self) {
-        self.up.set(0);
+        self.up.get_or_create(&[]).set(0);
         self.losses.inc();
     }
 
     /// Records that the configuration names no shared server any more.
     pub fn removed(&self) {
-        self.up.set(0);
+        self.up.clear();
     }
 }
+
+/// The labels of a metric that has one series or none.
+type NoLabels = [(&'static str, &'static str); 0];

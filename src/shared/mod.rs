@@ -95,6 +95,7 @@ impl SharedServer {
         problem: String,
         metrics: SharedMetrics,
     ) -> Arc<Self> {
+        metrics.configured();
         let (client, url) = client.unzip();
         Arc::new(Self {
             names,

@@ -9,8 +9,8 @@ use tracing::level_filters::LevelFilter;
 
 use super::error::Faults;
 use super::{
-    AdminConfig, Config, ConfigFile, InboundConfig, LogConfig, OnFailure, Reference, ReloadConfig,
-    SharedLimits, StateConfig, WebhookConfig,
+    Config, ConfigFile, InboundConfig, LogConfig, OnFailure, Reference, ReloadConfig, SharedLimits,
+    StateConfig, WebhookConfig,
 };
 use crate::audit::{AuditScope, AuditSettings};
 use crate::document::{Document, Fault, Field, Malformed, Position, Reader, Report, shown_place};
@@ -22,6 +22,7 @@ mod destination;
 mod endpoint;
 mod inbound;
 mod listen;
+mod operators;
 mod outbound;
 mod route;
 mod trust;
@@ -29,7 +30,8 @@ mod trust;
 use credential::{Providers, credentials, references};
 use destination::spool;
 use inbound::{inbound, webhooks};
-use listen::{Addresses, Reach, loopback};
+use listen::Addresses;
+use operators::{admin, metrics};
 use outbound::outbound;
 use route::routes;
 
@@ -148,6 +150,9 @@ pub(super) fn read(document: &Document, report: &Report) -> Config {
         InboundConfig::default()
     };
     let admin = admin(root.section("admin"), &mut addresses, reach);
+    let metrics = root
+        .table("metrics")
+        .map(|table| metrics(table, &mut addresses));
     let limits = root.table("limits").and_then(limits);
     let reload = reload(root.section("reload"));
     let log = log(root.section("log"));
@@ -180,6 +185,7 @@ pub(super) fn read(document: &Document, report: &Report) -> Config {
         inbound,
         spool,
         admin,
+        metrics,
         reload,
         log,
         audit,
@@ -197,12 +203,6 @@ fn max_connections(reader: &mut Reader<'_>) -> u32 {
         field.fault("out of range, expected 1 to 100000 connections");
     }
     number
-}
-
-fn admin(mut reader: Reader<'_>, addresses: &mut Addresses, reach: Reach) -> AdminConfig {
-    let listen = addresses.listen(&mut reader, loopback(9900), reach);
-    reader.finish();
-    AdminConfig { listen }
 }
 
 fn reload(mut reader: Reader<'_>) -> ReloadConfig {
