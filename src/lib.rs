@@ -147,7 +147,7 @@
 //! | events on their way to destinations | [`delivery`] |
 //! | services of the floor above | [`limit`], [`credential`], [`upstream`], [`tls`], [`ca`], [`sends`], [`shared`], [`spool`], [`scan`], [`state`] |
 //! | the configuration, checked | [`config`], [`provider`] |
-//! | the ground | [`audit`], [`document`], [`headers`], [`json`], [`log`], [`media_type`], [`memory`], [`multipart`], [`query`], [`refusal_form`], [`response`], [`secret`], [`service_manager`], [`spelling`], [`units`], [`watchdog`], [`workers`] |
+//! | the ground | [`audit`], [`document`], [`headers`], [`json`], [`log`], [`media_type`], [`memory`], [`multipart`], [`query`], [`refusal_form`], [`response`], [`secret`], [`service_manager`], [`spelling`], [`traffic`], [`units`], [`watchdog`], [`workers`] |
 //!
 //! # What always holds
 //!
@@ -195,6 +195,7 @@ pub mod spelling;
 pub mod spool;
 pub mod state;
 pub mod tls;
+pub mod traffic;
 pub mod units;
 pub mod upstream;
 pub mod watchdog;

@@ -1,5 +1,5 @@
-//! The service manager that started the process, such as systemd: what it is told, as sd_notify(3) has it. Without one,
-//! nothing is said.
+//! Messages to the service manager of the process, such as systemd: sd_notify(3). Without a service manager, nothing is
+//! said.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ pub fn ready(status: &str) {
     tell(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
-/// Tells that a reload begins. [`ready`] tells its end, whatever came of it.
+/// Tells the beginning of a reload. [`ready`] tells the end, after a refusal as well.
 pub fn reloading() {
     let mut states = vec![NotifyState::Reloading];
     // systemd takes the time for proof that the message is not an older one.
@@ -23,8 +23,8 @@ pub fn stopping(status: &str) {
     tell(&[NotifyState::Stopping, NotifyState::Status(status)]);
 }
 
-/// Sends signs of life, as often as the service manager asks for. The task shares its thread with the requests, so that
-/// the signs end when requests are no longer served. Returns at once where nobody asks.
+/// Sends signs of life, as often as the service manager asks for. The task shares the thread of the requests: the signs end
+/// when requests are no longer served. Returns at once without a question.
 pub async fn show_life() {
     let Some(patience) = sd_notify::watchdog_enabled() else {
         return;

@@ -85,6 +85,7 @@ mod systemd;
 mod tenants;
 mod throttles;
 mod tidy;
+mod traffic;
 mod turns;
 mod upstream_faults;
 mod webhook_rotation;

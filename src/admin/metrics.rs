@@ -2,11 +2,16 @@
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, header};
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use tokio::time::Instant;
 
 use super::metrics_format::{MetricsFormat, classic};
 use super::process_metrics::process_registry;
+use super::traffic::unix;
 use crate::credential::Credential;
 use crate::credential::metrics::CredentialMetrics;
 use crate::limit::metrics::LimitMetrics;
@@ -21,6 +26,8 @@ pub struct Exposition {
     process: Registry,
     credentials: CredentialMetrics,
     limits: LimitMetrics,
+    /// The time of each route's last success.
+    successes: Family<RouteLabel, Gauge>,
 }
 
 impl Exposition {
@@ -29,11 +36,18 @@ impl Exposition {
     pub fn new(mut registry: Registry) -> Self {
         let credentials = CredentialMetrics::register(&mut registry);
         let limits = LimitMetrics::register(&mut registry);
+        let successes = Family::default();
+        registry.register(
+            "route_last_success_timestamp_seconds",
+            "Unix time of the last message that passed, or of the last other request for a route without messages",
+            Family::clone(&successes),
+        );
         Self {
             registry,
             process: process_registry(),
             credentials,
             limits,
+            successes,
         }
     }
 
@@ -44,9 +58,11 @@ impl Exposition {
             self.set_credential(credential, live);
         }
         self.limits.clear();
+        self.successes.clear();
         let routes = live.generation.policy.routes().iter();
         for route in routes.filter(|route| route.metrics.is_used()) {
             self.set_limits(route);
+            self.set_success(route);
         }
         let text = self.text(format);
         let mut response = Response::new(Bytes::from(text));
@@ -96,6 +112,17 @@ impl Exposition {
             .set_rotation_unfinished(name, !unfinished.is_empty());
     }
 
+    fn set_success(&self, route: &Route) {
+        let report = route.traffic.report(Instant::now());
+        if let Some(success) = report.and_then(|report| report.last_success()) {
+            let label = RouteLabel {
+                route: route.name.to_string(),
+            };
+            let time = i64::try_from(unix(success)).unwrap_or(i64::MAX);
+            self.successes.get_or_create(&label).set(time);
+        }
+    }
+
     fn set_limits(&self, route: &Route) {
         let limiter = &route.limiter;
         let keyed = [
@@ -120,4 +147,9 @@ impl Exposition {
                 .set(&route.name, "recipient", rate, pairs.usage());
         }
     }
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RouteLabel {
+    route: String,
 }

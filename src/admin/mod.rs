@@ -21,6 +21,7 @@ mod process_metrics;
 mod ready;
 pub mod status;
 mod status_query;
+mod traffic;
 
 pub use metrics::Exposition;
 use metrics_format::MetricsFormat;

@@ -2,6 +2,7 @@
 
 use http::StatusCode;
 
+use super::traffic;
 use crate::credential::Credential;
 use crate::inbound::WebhookEndpoint;
 use crate::outbound::policy::Route;
@@ -49,7 +50,7 @@ pub(super) fn readiness(live: &Live, subject: &Subject) -> (StatusCode, String) 
                 .iter()
                 .map(|route| state_of_route(route, live))
                 .collect();
-            let can_serve = states.is_empty() || states.iter().any(State::is_ready);
+            let can_serve = states.is_empty() || states.iter().any(State::can_serve);
             answer(can_serve, &states)
         }
         Subject::All => {
@@ -76,12 +77,21 @@ pub(super) fn readiness(live: &Live, subject: &Subject) -> (StatusCode, String) 
 struct State {
     /// The reasons for which the route or webhook cannot serve.
     obstacles: Vec<String>,
+    /// Problems of the provider or of the way there, as traffic shows them. They make the route unready, and never the
+    /// sidecar: taking pods away mends no provider.
+    failures: Vec<String>,
     /// Problems in spite of which the route or webhook serves.
     concerns: Vec<String>,
 }
 
 impl State {
+    /// True for a route or webhook that serves.
     fn is_ready(&self) -> bool {
+        self.can_serve() && self.failures.is_empty()
+    }
+
+    /// True if nothing of Keyside's own is in the way.
+    fn can_serve(&self) -> bool {
         self.obstacles.is_empty()
     }
 }
@@ -93,7 +103,8 @@ fn one(state: State) -> (StatusCode, String) {
 fn answer(is_ready: bool, states: &[State]) -> (StatusCode, String) {
     let lines = states
         .iter()
-        .flat_map(|state| state.obstacles.iter().chain(&state.concerns));
+        .flat_map(|state| [&state.obstacles, &state.failures, &state.concerns])
+        .flatten();
     let (status, first) = if is_ready {
         (StatusCode::OK, Some("ready"))
     } else {
@@ -137,8 +148,12 @@ fn state_of_route(route: &Route, live: &Live) -> State {
             credential.name
         ));
     }
+    let failures = traffic::problems(&route.traffic)
+        .into_iter()
+        .map(|problem| format!("{subject}: {problem}"));
     State {
         obstacles,
+        failures: failures.collect(),
         concerns: concerns_of(credential, &subject, live),
     }
 }
@@ -222,6 +237,7 @@ mod tests {
     fn the_sidecar_is_ready_with_what_is_wrong_in_the_text() {
         let broken = State {
             obstacles: vec!["route a: broken".to_owned()],
+            failures: Vec::new(),
             concerns: vec!["route a: old".to_owned()],
         };
         let states = [broken, State::default()];

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::limit_status::limit_status;
 use super::status_query::StatusQuery;
+use super::traffic;
 use crate::audit::AuditStatus;
 use crate::config::{SharedLimits, WebhookConfig};
 use crate::credential::{
@@ -343,6 +344,7 @@ fn route_status(route: &Route, query: &StatusQuery) -> Value {
         "senders": senders,
         "operations": operations.collect::<Vec<_>>(),
         "limit": limit,
+        "traffic": traffic::status(&route.traffic),
     })
 }
 

@@ -25,6 +25,7 @@ use crate::config::{ConfigFile, ListenAddress};
 use crate::listener::metrics::ListenerMetrics;
 use crate::listener::{BindError, ConnectionBounds, Drainer, PassedSockets};
 use crate::log::Log;
+use crate::outbound::health::sum_up_failures;
 use crate::reload::metrics::ReloadMetrics;
 use crate::reload::{Live, LoadError, ReloadCause, Reloader};
 use crate::rotation;
@@ -113,6 +114,7 @@ impl App {
         tasks.push(tokio::spawn(rotation::renew(Arc::clone(&reloader))));
         tasks.push(tokio::spawn(reap(Arc::clone(&reloader))));
         tasks.push(tokio::spawn(service_manager::show_life()));
+        tasks.push(tokio::spawn(sum_up_failures(reloader.generation())));
         Ok(Self {
             reloader,
             admin,

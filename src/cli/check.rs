@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::config::ConfigArgs;
 use super::credentials;
-use super::problems;
+use super::problems::{self, Problem};
 use super::table::counted;
 use crate::admin::status;
 use crate::app::Descriptors;
@@ -51,7 +51,7 @@ struct Report {
     /// The oddities of the configuration, the secrets and the machine.
     warnings: Vec<String>,
     /// The problems of credentials that work.
-    problems: Vec<String>,
+    problems: Vec<Problem>,
     /// Facts for the user that are no warnings.
     notes: Vec<String>,
     /// The credentials about which the provider gave no verdict, with the reasons.
@@ -270,10 +270,7 @@ fn report(live: &Live) -> Report {
     Report {
         faults: faults.chain(audit_fault(live)).collect(),
         warnings,
-        problems: problems::of_checked(&credentials)
-            .into_iter()
-            .map(|problem| problem.text)
-            .collect(),
+        problems: problems::of_checked(&credentials),
         notes: forgotten_at_restart(live).into_iter().collect(),
         credentials,
         ..Report::default()
@@ -302,7 +299,7 @@ fn print_json(report: &Report, args: &CheckArgs) {
     let json = json!({
         "faults": report.faults,
         "warnings": report.warnings,
-        "problems": report.problems,
+        "problems": report.problems.iter().map(|problem| &problem.text).collect::<Vec<_>>(),
         "notes": report.notes,
         "unproved": report.unproved,
         "credentials": report.credentials,
@@ -320,7 +317,7 @@ fn print_text(path: &Path, report: &Report, args: &CheckArgs) {
         credentials::print_tables(&report.credentials);
         // Without problems, the last line tells what that is worth.
         if !report.problems.is_empty() {
-            problems::print(report.problems.iter());
+            problems::print(&report.problems);
         }
         say!();
     }

@@ -11,6 +11,7 @@ use super::table::{self, duration, list, text};
 pub(super) fn print_tables(credentials: &Value) {
     table::print(
         [
+            "SIDECAR",
             "CREDENTIAL",
             "SECRET",
             "SLOT",
@@ -26,6 +27,7 @@ pub(super) fn print_tables(credentials: &Value) {
     );
     table::print(
         [
+            "SIDECAR",
             "CREDENTIAL",
             "USABLE",
             "IN USE",
@@ -39,12 +41,13 @@ pub(super) fn print_tables(credentials: &Value) {
     );
 }
 
-fn secrets(credential: &Value) -> Vec<[String; 10]> {
+fn secrets(credential: &Value) -> Vec<[String; 11]> {
     let mut rows = Vec::new();
     let max_age = seconds(&credential["max_age_seconds"]);
     for secret in list(&credential["secrets"]) {
         let mut row = |version: &Value, slot: &str, state: String| {
             rows.push([
+                text(&credential["sidecar"]),
                 text(&credential["name"]),
                 text(&secret["name"]),
                 slot.to_owned(),
@@ -76,7 +79,7 @@ fn secrets(credential: &Value) -> Vec<[String; 10]> {
     rows
 }
 
-fn credential(credential: &Value) -> [String; 8] {
+fn credential(credential: &Value) -> [String; 9] {
     let check = &credential["check"];
     let end = |end: &Value| match end.as_u64() {
         Some(end) => format!("in {}", duration(end.saturating_sub(now()))),
@@ -86,6 +89,7 @@ fn credential(credential: &Value) -> [String; 8] {
     let scopes: Vec<_> = list(&check["scopes"]).map(text).collect();
     let checked = check["asked_seconds_ago"].as_u64();
     [
+        text(&credential["sidecar"]),
         text(&credential["name"]),
         if credential["usable"] == true {
             "yes"
@@ -110,7 +114,8 @@ pub(super) fn seconds(value: &Value) -> String {
     value.as_u64().map_or_else(|| "-".to_owned(), duration)
 }
 
-fn ago(at: &Value) -> String {
+/// Returns how long ago a Unix time was, and `-` for any other value.
+pub(super) fn ago(at: &Value) -> String {
     at.as_u64().map_or_else(
         || "-".to_owned(),
         |at| format!("{} ago", duration(now().saturating_sub(at))),

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::client::ask;
 use super::config::ConfigArgs;
+use super::problems::of_routes;
 use crate::json;
 use crate::limit::PauseReason;
 use crate::listener::{Link, Peer};
@@ -314,7 +315,15 @@ fn now(
     let is_route = |route: &&Value| route["name"] == *permit.route.name;
     let routes = status.get("routes").and_then(Value::as_array);
     match routes.and_then(|routes| routes.iter().find(is_route)) {
-        Some(route) => outcome(permit, subject, &route["limit"]),
+        Some(route) => {
+            let outcome = outcome(permit, subject, &route["limit"]);
+            let problems = of_routes(&Value::Array(vec![route.clone()]));
+            let problems = problems.into_iter().map(|problem| problem.text);
+            std::iter::once(outcome)
+                .chain(problems)
+                .collect::<Vec<_>>()
+                .join("; but ")
+        }
         None => format!(
             "unknown: the sidecar at {admin} does not have this route; run `keyside reload`"
         ),

@@ -37,16 +37,39 @@ impl Problem {
     }
 }
 
-/// Prints problems below a title, or the absence of problems.
-pub(super) fn print<'p>(problems: impl Iterator<Item = &'p String>) {
-    let mut problems = problems.peekable();
-    say!();
-    if problems.peek().is_none() {
-        say!("No credential has a problem.");
-    } else {
-        say!("Problems, and what to do:");
-        problems.for_each(|problem| say!("  {problem}"));
+/// Prints what is wrong below a title, and notices below another; or that nothing is wrong.
+pub(super) fn print(problems: &[Problem]) {
+    let mut is_quiet = true;
+    for (gravity, title) in [
+        (Gravity::Wrong, "What is wrong, and what to do:"),
+        (Gravity::Notice, "To be done in time:"),
+    ] {
+        let mut lines = problems
+            .iter()
+            .filter(|problem| problem.gravity == gravity)
+            .peekable();
+        if lines.peek().is_some() {
+            is_quiet = false;
+            say!("\n{title}");
+        }
+        lines.for_each(|problem| say!("  {}", problem.text));
     }
+    if is_quiet {
+        say!("\nNothing is wrong.");
+    }
+}
+
+/// Returns the problems that the traffic of routes shows.
+pub(super) fn of_routes(routes: &Value) -> Vec<Problem> {
+    let of_route = |route: &Value| {
+        let name = text(&route["name"]);
+        let lines = route.pointer("/traffic/problems").cloned();
+        let problems: Vec<_> = list(&lines.unwrap_or_default())
+            .map(|line| Problem::wrong(format!("route {name}: {}", text(line))))
+            .collect();
+        problems
+    };
+    list(routes).flat_map(of_route).collect()
 }
 
 /// Returns the problems of credentials.
@@ -89,14 +112,14 @@ fn certificate_problem(certificate: &Value) -> Option<Problem> {
 }
 
 /// Returns the problems of certificates alone.
-pub(super) fn of_certificates(status: &Value) -> Vec<Problem> {
+fn of_certificates(status: &Value) -> Vec<Problem> {
     list(&status["certificates"])
         .filter_map(certificate_problem)
         .collect()
 }
 
 /// Returns a line if the audit file cannot be written.
-pub(super) fn audit_problem(audit: &Value) -> Option<String> {
+fn audit_problem(audit: &Value) -> Option<String> {
     let problem = audit["problem"].as_str()?;
     let lost = audit["lost"].as_u64().unwrap_or_default();
     Some(format!(
@@ -108,7 +131,7 @@ pub(super) fn audit_problem(audit: &Value) -> Option<String> {
 }
 
 /// Returns a line if the shared server of limits is lost, with the rule that applies.
-pub(super) fn sharing_problem(shared: &Value) -> Option<String> {
+fn sharing_problem(shared: &Value) -> Option<String> {
     (shared["in_use"] == false).then(|| {
         format!(
             "Limits are NOT shared: {}: {}. Until the server answers, on_failure = \"{}\" applies.",

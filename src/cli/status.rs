@@ -1,4 +1,4 @@
-//! `keyside status`: the `/status` of a running sidecar as tables, or only what is wrong.
+//! `keyside status`: the `/status` of running sidecars as tables, what is wrong first, or only what is wrong.
 
 use std::process::ExitCode;
 
@@ -6,11 +6,10 @@ use serde_json::Value;
 
 use super::client::ask;
 use super::credentials;
-use super::problems::{
-    self, Gravity, Problem, audit_problem, of_certificates, of_credentials, of_sidecar,
-    sharing_problem,
-};
+use super::problems::{self, Gravity, Problem, of_credentials, of_routes, of_sidecar};
+use super::sidecars::DEFAULT_ADMIN;
 use super::table::{self, counted, duration, list, text};
+use crate::document::shown_place;
 
 /// The options of `keyside status`.
 #[derive(Debug, clap::Args)]
@@ -24,64 +23,131 @@ pub(super) struct StatusArgs {
     /// Exit with 1 if anything is wrong, and print only that. Alone it prints nothing while all is well
     #[arg(long)]
     check: bool,
-    /// The admin listener of the running sidecar: HOST:PORT or unix:/path
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9900")]
-    admin: String,
+    /// The admin listener of a running sidecar: HOST:PORT or unix:/path. Several are shown in one table
+    #[arg(long, value_name = "ADDR", default_value = DEFAULT_ADMIN)]
+    admin: Vec<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
-/// Asks the sidecar, and prints the answer.
+/// A sidecar that was asked.
+struct Sidecar<'a> {
+    admin: &'a str,
+    status: Result<Value, String>,
+}
+
+/// Asks the sidecars, and prints the answers.
 pub(super) fn run(args: &StatusArgs) -> ExitCode {
-    match status(args) {
-        Ok(status) => print(args, &status),
-        Err(problem) => {
-            complain!("keyside: {problem}");
-            ExitCode::FAILURE
-        }
+    let mut sidecars: Vec<_> = args
+        .admin
+        .iter()
+        .map(|admin| Sidecar {
+            admin,
+            status: ask_status(admin),
+        })
+        .collect();
+    if let Err(problem) = keep_asked(&mut sidecars, &args.names) {
+        complain!("keyside: {problem}");
+        return ExitCode::FAILURE;
     }
-}
-
-/// Returns the part of the status that the arguments ask for.
-fn status(args: &StatusArgs) -> Result<Value, Box<dyn std::error::Error>> {
-    let (code, mut status) = ask(&args.admin, "GET", "/status")?;
-    if code != 200 {
-        return Err(format!("the sidecar at {} answered {code}", args.admin).into());
-    }
-    if !args.names.is_empty() {
-        // The name is not repeated: a secret may stand in its place.
-        if let Some(position) = args.names.iter().position(|name| !has_name(&status, name)) {
-            let number = position + 1;
-            return Err(format!("no credential, route or webhook has name {number}").into());
-        }
-        keep_named(&mut status, &args.names);
-    }
-    Ok(status)
-}
-
-fn print(args: &StatusArgs, status: &Value) -> ExitCode {
-    let mut problems = of_credentials(&status["credentials"]);
-    if args.names.is_empty() {
-        problems.extend(of_sidecar(status));
-    }
-    let is_wrong = |problem: &Problem| problem.gravity == Gravity::Wrong;
-    let has_wrong = problems.iter().any(is_wrong);
+    let problems = problems_of(&sidecars, args);
     if args.json {
-        say!("{status:#}");
+        print_json(&sidecars);
     } else if args.problems || args.check {
-        let is_shown = |problem: &&Problem| args.problems || is_wrong(problem);
+        let is_shown = |problem: &&Problem| args.problems || problem.gravity == Gravity::Wrong;
         for problem in problems.iter().filter(is_shown) {
             say!("{}", problem.text);
         }
     } else {
-        print_tables(status);
+        print_tables(&sidecars, &problems);
     }
-    if args.check && has_wrong {
+    let mut is_answered = true;
+    for sidecar in &sidecars {
+        if let Err(problem) = &sidecar.status {
+            complain!("keyside: {problem}");
+            is_answered = false;
+        }
+    }
+    let is_wrong = problems
+        .iter()
+        .any(|problem| problem.gravity == Gravity::Wrong);
+    if !is_answered || (args.check && is_wrong) {
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS
     }
+}
+
+fn ask_status(admin: &str) -> Result<Value, String> {
+    match ask(admin, "GET", "/status") {
+        Ok((200, status)) => Ok(status),
+        Ok((code, _)) => Err(format!(
+            "the sidecar at {} answered {code}",
+            shown_place(admin)
+        )),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Keeps what belongs to the names, if there are names.
+fn keep_asked(sidecars: &mut [Sidecar<'_>], names: &[String]) -> Result<(), String> {
+    let mut statuses: Vec<_> = sidecars
+        .iter_mut()
+        .filter_map(|sidecar| sidecar.status.as_mut().ok())
+        .collect();
+    for (position, name) in names.iter().enumerate() {
+        let is_unknown = !statuses.iter().any(|status| has_name(status, name));
+        if is_unknown && !statuses.is_empty() {
+            // The name is not repeated: a secret may stand in its place.
+            let number = position + 1;
+            return Err(format!("no credential, route or webhook has name {number}"));
+        }
+    }
+    if !names.is_empty() {
+        for status in &mut statuses {
+            keep_named(status, names);
+        }
+    }
+    Ok(())
+}
+
+/// Returns what is wrong, the worst first, each line with the sidecar where there are several.
+fn problems_of(sidecars: &[Sidecar<'_>], args: &StatusArgs) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for sidecar in sidecars {
+        let Ok(status) = &sidecar.status else {
+            continue;
+        };
+        let mut own = of_credentials(&status["credentials"]);
+        own.extend(of_routes(&status["routes"]));
+        if args.names.is_empty() {
+            own.extend(of_sidecar(status));
+        }
+        if sidecars.len() > 1 {
+            for problem in &mut own {
+                problem.text = format!("{}: {}", sidecar.admin, problem.text);
+            }
+        }
+        problems.extend(own);
+    }
+    problems.sort_by_key(|problem| problem.gravity != Gravity::Wrong);
+    problems
+}
+
+/// Prints the JSON of a sidecar, or of several by their addresses.
+fn print_json(sidecars: &[Sidecar<'_>]) {
+    if let [sidecar] = sidecars {
+        if let Ok(status) = &sidecar.status {
+            say!("{status:#}");
+        }
+        return;
+    }
+    let statuses = sidecars.iter().filter_map(|sidecar| {
+        let status = sidecar.status.as_ref().ok()?;
+        Some((sidecar.admin.to_owned(), status.clone()))
+    });
+    say!("{:#}", Value::Object(statuses.collect()));
 }
 
 /// True if a credential, a route or a webhook has the name.
@@ -114,68 +180,112 @@ fn keep_named(status: &mut Value, names: &[String]) {
     }
 }
 
-fn print_tables(status: &Value) {
-    let reload = &status["reload"];
-    say!(
-        "keyside {}, generation {}, up {}, last reload: {}",
-        text(&status["version"]),
-        status["generation"],
-        duration(status["uptime_seconds"].as_u64().unwrap_or_default()),
-        text(&reload["last_result"])
-    );
-    for reason in list(&reload["refused_because"]) {
-        say!("  last reload refused, mend this: {}", text(reason));
+fn print_tables(sidecars: &[Sidecar<'_>], problems: &[Problem]) {
+    let answered = || {
+        sidecars.iter().filter_map(|sidecar| {
+            let status = sidecar.status.as_ref().ok()?;
+            let admin = (sidecars.len() > 1).then_some(sidecar.admin);
+            Some((admin.unwrap_or_default(), status))
+        })
+    };
+    if answered().next().is_none() {
+        return;
     }
-    credentials::print_tables(&status["credentials"]);
-    let problems = of_credentials(&status["credentials"]);
-    problems::print(problems.iter().map(|problem| &problem.text));
+    for (admin, status) in answered() {
+        print_head(admin, status);
+    }
+    problems::print(problems);
+    let entries = |kind: &str| {
+        let marked = answered().flat_map(|(admin, status)| {
+            list(&status[kind]).map(move |entry| {
+                let mut entry = entry.clone();
+                entry["sidecar"] = admin.into();
+                entry
+            })
+        });
+        Value::Array(marked.collect())
+    };
+    credentials::print_tables(&entries(CREDENTIALS));
     table::print(
         [
+            "SIDECAR",
             "ROUTE",
             "PATH",
             "CREDENTIAL",
             "UPSTREAM",
+            "LAST SUCCESS",
+            "FAILED IN 1H",
             "PER SENDER",
             "WAITING",
             "OPERATIONS",
         ],
-        list(&status["routes"]).map(route),
+        list(&entries("routes")).map(route),
     );
-    print_sharing(&status["shared_limits"]);
-    print_audit(&status["audit"]);
-    for problem in of_certificates(status) {
-        say!("\n{}", problem.text);
+    for (_, status) in answered() {
+        print_sharing(&status["shared_limits"]);
+        print_audit(&status["audit"]);
     }
-    if list(&status["webhooks"]).next().is_some() {
+    let webhooks = entries("webhooks");
+    if list(&webhooks).next().is_some() {
         let webhook = |webhook: &Value| {
-            ["name", "path", "credential", "forward"].map(|key| text(&webhook[key]))
+            ["sidecar", "name", "path", "credential", "forward"].map(|key| text(&webhook[key]))
         };
         table::print(
-            ["WEBHOOK", "PATH", "CREDENTIAL", "FORWARD"],
-            list(&status["webhooks"]).map(webhook),
+            ["SIDECAR", "WEBHOOK", "PATH", "CREDENTIAL", "FORWARD"],
+            list(&webhooks).map(webhook),
         );
     }
 }
 
-fn route(route: &Value) -> [String; 7] {
+/// Prints the line about a sidecar as a whole.
+fn print_head(admin: &str, status: &Value) {
+    let place = if admin.is_empty() {
+        String::new()
+    } else {
+        format!(" at {admin}")
+    };
+    say!(
+        "keyside {}{place}, generation {}, up {}, last reload: {}",
+        text(&status["version"]),
+        status["generation"],
+        duration(status["uptime_seconds"].as_u64().unwrap_or_default()),
+        text(&status["reload"]["last_result"])
+    );
+}
+
+fn route(route: &Value) -> [String; 10] {
     let operations: Vec<_> = list(&route["operations"]).map(text).collect();
     let limit = |pointer| route.pointer(pointer).unwrap_or(&Value::Null);
+    let hour = |result: &str| {
+        let of = |kind: &str| {
+            let pointer = format!("/traffic/{kind}/{result}_last_hour");
+            route.pointer(&pointer).and_then(Value::as_u64)
+        };
+        of("sends").unwrap_or_default() + of("others").unwrap_or_default()
+    };
+    let failed = hour("failed");
+    let all = failed + hour("succeeded");
     [
+        text(&route["sidecar"]),
         text(&route["name"]),
         text(&route["path"]),
         text(&route["credential"]),
         text(&route["upstream"]),
+        credentials::ago(&route["traffic"]["last_success"]),
+        if all == 0 {
+            "-".to_owned()
+        } else {
+            format!("{failed} of {all}")
+        },
         text(limit("/limit/per_sender")),
         limit("/limit/waiting").to_string(),
         operations.join(" "),
     ]
 }
 
-/// Prints the audit file, and the reason for which the file cannot be written.
+/// Prints the audit file. A file that cannot be written is among the problems.
 fn print_audit(audit: &Value) {
-    if let Some(problem) = audit_problem(audit) {
-        say!("\n{problem}");
-    } else if !audit.is_null() {
+    if !audit.is_null() {
         let lost = audit["lost"].as_u64().unwrap_or_default();
         say!(
             "\naudit: {}, lost: {}",
@@ -185,11 +295,9 @@ fn print_audit(audit: &Value) {
     }
 }
 
-/// Prints the state of the shared server, and the rule while the server is lost.
+/// Prints the shared server. A lost one is among the problems.
 fn print_sharing(shared: &Value) {
-    if let Some(problem) = sharing_problem(shared) {
-        say!("\n{problem}");
-    } else if !shared.is_null() {
+    if shared["in_use"] == true {
         say!("\nLimits are shared through {}.", text(&shared["redis"]));
     }
 }

@@ -4,7 +4,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// Prints rows below their titles, each column as wide as its widest cell.
+/// Prints rows below their titles, each column as wide as its widest cell. The column of sidecars is left out where there is one.
 pub(super) fn print<const COLUMNS: usize>(
     titles: [&str; COLUMNS],
     rows: impl Iterator<Item = [String; COLUMNS]>,
@@ -15,7 +15,16 @@ pub(super) fn print<const COLUMNS: usize>(
     let mut widths = [0; COLUMNS];
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.len().max(*width);
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    let is_empty = |column: usize| {
+        let mut cells = rows.iter().skip(1).filter_map(|row| row.get(column));
+        rows.len() > 1 && cells.all(|cell| matches!(cell.as_str(), "" | NO_VALUE))
+    };
+    for (column, width) in widths.iter_mut().enumerate() {
+        if titles.get(column) == Some(&SIDECAR) && is_empty(column) {
+            *width = 0;
         }
     }
     say!();
@@ -23,6 +32,7 @@ pub(super) fn print<const COLUMNS: usize>(
         let line: String = row
             .iter()
             .zip(widths)
+            .filter(|(_, width)| *width > 0)
             .map(|(cell, width)| format!("{cell:width$}  "))
             .collect();
         say!("{}", line.trim_end());
@@ -36,7 +46,7 @@ pub(super) fn list(value: &Value) -> impl Iterator<Item = &Value> {
 
 /// Returns a JSON text, and `-` for any other value.
 pub(super) fn text(value: &Value) -> String {
-    value.as_str().unwrap_or("-").to_owned()
+    value.as_str().unwrap_or(NO_VALUE).to_owned()
 }
 
 /// Returns a time in its largest whole unit: `90` is `1m`.
@@ -62,3 +72,8 @@ pub(super) fn counted(count: u64, noun: &str) -> String {
     let ending = if count == 1 { "" } else { "s" };
     format!("{count} {noun}{ending}")
 }
+
+/// The sign for a value that is not there.
+const NO_VALUE: &str = "-";
+/// The title of the column that only a table of several sidecars needs.
+const SIDECAR: &str = "SIDECAR";

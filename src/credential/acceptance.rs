@@ -36,8 +36,6 @@ struct State {
     /// The reason for sending with the previous set; `None` while requests are sent with the newest.
     fallback: Option<FallbackReason>,
     refusal: RefusalState,
-    /// True once the provider has objected to the messages.
-    has_objected: bool,
 }
 
 /// The provider's refusal of every secret set at hand.
@@ -60,7 +58,6 @@ enum Event {
     NewestMayDoTooLittle,
     AllRefused,
     ReasonAsked,
-    Objection,
 }
 
 impl State {
@@ -77,11 +74,7 @@ impl State {
             (Event::ReasonAsked, fallback, RefusalState::Yes) => (fallback, RefusalState::Asked),
             (_, fallback, refusal) => (fallback, refusal),
         };
-        Self {
-            fallback,
-            refusal,
-            has_objected: self.has_objected || matches!(event, Event::Objection),
-        }
+        Self { fallback, refusal }
     }
 }
 
@@ -147,11 +140,6 @@ impl Acceptance {
     pub fn wants_reason(&self) -> bool {
         self.note(Event::ReasonAsked).refusal == RefusalState::Yes
     }
-
-    /// Records that the provider objects to the messages (a policy error). Returns true for the first time.
-    pub fn note_objection(&self) -> bool {
-        !self.note(Event::Objection).has_objected
-    }
 }
 
 #[cfg(test)]
@@ -162,8 +150,7 @@ mod tests {
     #[test]
     fn each_event_changes_the_state_by_the_table() {
         use Event::{
-            AllRefused, NewestAccepted, NewestMayDoTooLittle, Objection, PreviousAccepted,
-            ReasonAsked,
+            AllRefused, NewestAccepted, NewestMayDoTooLittle, PreviousAccepted, ReasonAsked,
         };
         let refused = Some(FallbackReason::Refused);
         let too_little = Some(FallbackReason::TooLittle);
@@ -201,7 +188,6 @@ mod tests {
             ),
             (&[AllRefused, PreviousAccepted], refused, RefusalState::No),
             (&[PreviousAccepted, AllRefused], refused, RefusalState::Yes),
-            (&[AllRefused, Objection], None, RefusalState::Yes),
         ] {
             let state = events
                 .iter()
@@ -219,8 +205,7 @@ mod tests {
         let acceptance = Acceptance::default();
         let refusals = [acceptance.note_refusal(), acceptance.note_refusal()];
         let questions = [acceptance.wants_reason(), acceptance.wants_reason()];
-        let objections = [acceptance.note_objection(), acceptance.note_objection()];
-        assert_eq!([refusals, questions, objections], [[true, false]; 3]);
+        assert_eq!([refusals, questions], [[true, false]; 2]);
         assert_eq!(
             [acceptance.fall_back(), acceptance.fall_back()],
             [true, false]
@@ -229,6 +214,6 @@ mod tests {
             [acceptance.use_newest(), acceptance.use_newest()],
             [true, false]
         );
-        assert!(acceptance.note_refusal() && !acceptance.note_objection());
+        assert!(acceptance.note_refusal());
     }
 }

@@ -1,5 +1,5 @@
-//! The sockets that a service manager has bound and passes at the start: socket activation, as systemd documents it in
-//! sd_listen_fds(3). Such a socket outlives the process, so that callers wait during a restart, and none is refused.
+//! Socket activation, sd_listen_fds(3): sockets that a service manager has bound and passes at the start. A passed socket
+//! outlives the process: callers wait during a restart instead of being refused.
 
 use std::fmt;
 use std::io;
@@ -50,7 +50,7 @@ impl PassedSockets {
         self.first(|socket| socket.address == *address)
     }
 
-    /// Takes the first socket with the name of a listener's table that may stand for `address`, at whatever address it is.
+    /// Takes the first socket with the name of a listener's table, in the place of `address`.
     /// A socket that other machines reach never stands for an address on loopback.
     pub fn named(&mut self, table: &str, address: &ListenAddress) -> Option<PassedSocket> {
         self.first(|socket| {

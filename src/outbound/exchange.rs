@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderName;
 use http::request::Parts;
-use http::{HeaderName, StatusCode};
 use http_body::Body;
 use tokio::time::Instant;
 
 use super::body::{Form, MAX_STREAM, PROGRESS, RequestBody};
 use super::error::OutboundError;
+use super::failure;
 use super::hold::Hold;
 use super::inject;
 use super::policy::Permit;
@@ -19,6 +20,7 @@ use crate::audit::Audit;
 use crate::credential::{SecretSet, access_token};
 use crate::memory::MemoryBudget;
 use crate::provider::Meaning;
+use crate::traffic::Failure;
 use crate::upstream::{Answer, Limits, OutgoingBody};
 
 /// The context of one request's exchanges.
@@ -95,7 +97,7 @@ impl Exchange<'_> {
         if self.permit.passes_callers_credential() {
             return Ok((answer, Meaning::Other));
         }
-        let meaning = text::meaning(&mut answer, self.permit.provider(), self.memory)
+        let (meaning, told) = text::meaning(&mut answer, self.permit.provider(), self.memory)
             .await
             .map_err(failed)?;
         if matches!(meaning, Meaning::CredentialRefused) {
@@ -104,7 +106,9 @@ impl Exchange<'_> {
             let date = self.permit.upstream().learn_time(&answer.headers);
             answer.clock_was_wrong = clock.was_wrong(date);
         }
-        self.note_meaning(sent, &meaning, answer.status);
+        answer.failure = failure::of_answer(answer.status, &meaning, told, sent.credential());
+        self.count_failure(answer.failure.as_deref());
+        self.note_meaning(sent, &meaning);
         Ok((answer, meaning))
     }
 
@@ -132,8 +136,18 @@ impl Exchange<'_> {
         }
     }
 
-    /// Takes note of what an answer says about the credential and the account.
-    fn note_meaning(&self, sent: SecretSet<'_>, meaning: &Meaning<'_>, status: StatusCode) {
+    /// Counts a failure by class and by the provider's own code.
+    fn count_failure(&self, failure: Option<&Failure>) {
+        if let Some(failure) = failure {
+            let code = failure.code.as_deref();
+            let label = code.map_or("", |code| self.permit.provider().errors.label(code));
+            let metrics = &self.permit.route.metrics;
+            metrics.upstream_error(failure.class.as_str(), label);
+        }
+    }
+
+    /// Takes note of what an answer says about the credential.
+    fn note_meaning(&self, sent: SecretSet<'_>, meaning: &Meaning<'_>) {
         let acceptance = sent.credential().acceptance();
         if !matches!(meaning, Meaning::CredentialRefused) {
             sent.credential().hold().open();
@@ -141,17 +155,6 @@ impl Exchange<'_> {
             if acceptance.is_refused() && sent.is_previous() == acceptance.fell_back() {
                 sent.note_accepted();
             }
-        }
-        if let Some(class) = meaning.class() {
-            self.permit.route.metrics.upstream_error(class);
-        }
-        if matches!(meaning, Meaning::Policy) && acceptance.note_objection() {
-            tracing::warn!(
-                route = &*self.permit.route.name,
-                credential = sent.credential().name,
-                status = status.as_u16(),
-                "the provider objects to what is sent with this account: look at its dashboard"
-            );
         }
     }
 }

@@ -170,6 +170,7 @@ fn answer_of(refusal: Refused) -> Answer {
         body: AnswerBody::Whole(refusal.body),
         early: false,
         clock_was_wrong: false,
+        failure: None,
     }
 }
 

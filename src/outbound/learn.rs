@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use super::policy::{LimitSubject, Permit};
 use crate::headers;
 use crate::limit::{Limiter, PauseReason};
+use crate::log::without_numbers;
 use crate::provider::{Meaning, Scope, Throttle};
 
 /// Takes note of the lessons, before the answer goes on to the application unchanged.
@@ -74,8 +75,9 @@ fn learn_throttle(
         LimitSubject::Unlimited => {}
     }
     permit.route.metrics.throttled(throttle.scope.as_str());
-    tracing::warn!(
+    tracing::debug!(
         route = &*permit.route.name,
+        sender = permit.sender.map(without_numbers),
         operation = &*permit.operation.name,
         limit = throttle.scope.as_str(),
         named_s = named.map(|time| time.as_secs()),

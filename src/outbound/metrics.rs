@@ -65,7 +65,7 @@ impl OutboundMetrics {
         );
         registry.register(
             "upstream_errors",
-            "Failed exchanges with a provider, by class of error",
+            "Failed exchanges with a provider, by class of error and the provider's own code",
             metrics.upstream_errors.clone(),
         );
         metrics
@@ -162,6 +162,11 @@ impl RouteMetrics {
         }
     }
 
+    /// Records the time of a request that ends without an answer, although it was meant for the provider.
+    pub fn failed_after(&self, duration: Duration) {
+        self.used().duration.observe(duration.as_secs_f64());
+    }
+
     /// Counts a request without an answer of the provider.
     pub fn refused(&self, operation: Option<&str>, outcome: &'static str) {
         self.count(operation.unwrap_or_default(), outcome);
@@ -188,13 +193,14 @@ impl RouteMetrics {
             .inc();
     }
 
-    /// Counts a failed exchange with the provider.
-    pub fn upstream_error(&self, class: &'static str) {
+    /// Counts a failed exchange with the provider. `code` is the provider's own, from a closed set.
+    pub fn upstream_error(&self, class: &'static str, code: &str) {
         self.families
             .upstream_errors
             .get_or_create(&ErrorLabels {
                 route: self.route.to_string(),
                 class,
+                code: code.to_owned(),
             })
             .inc();
     }
@@ -256,6 +262,7 @@ struct LimitLabels {
 struct ErrorLabels {
     route: String,
     class: &'static str,
+    code: String,
 }
 
 /// Makes histograms of seconds: from an answer out of a local test to the longest upload.

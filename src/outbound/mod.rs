@@ -17,11 +17,13 @@ mod coding;
 pub mod contents;
 pub mod error;
 mod exchange;
+mod failure;
 mod fallback;
 mod fields;
 mod found;
 pub mod generation;
 pub mod guard;
+pub mod health;
 mod hold;
 pub mod hosts;
 mod inject;
@@ -97,7 +99,14 @@ impl Outbound {
         let (request, body) = request.into_parts();
         let has_body = !body.is_end_stream();
         let written = AtomicBool::new(false);
-        let mut report = Report::new(link, &written, &self.metrics, &self.audit, &generation);
+        let mut report = Report::new(
+            link,
+            &written,
+            &self.metrics,
+            &self.audit,
+            &generation,
+            &request,
+        );
         match self.forward(&generation, &request, body, &mut report).await {
             Ok(response) => {
                 report.close(response.status());
@@ -156,8 +165,9 @@ impl Outbound {
             injected: &generation.injected,
             memory: &self.memory,
         };
-        let sent = turn::send_in_turn(&exchange, body, &contents, report).await?;
-        let answered = report.answer_arrived();
+        report.sends(&permit);
+        let mut sent = turn::send_in_turn(&exchange, body, &contents, report).await?;
+        let answered = report.answer_arrived(sent.answer.failure.take());
         if sent.answer.early {
             report.link.body_unread();
         }

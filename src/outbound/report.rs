@@ -3,12 +3,15 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::request::Parts;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use tokio::time::Instant;
+use tracing::Level;
 
 use super::error::OutboundError;
+use super::failure;
 use super::generation::Generation;
 use super::guard;
+use super::health;
 use super::metrics::{OutboundMetrics, outcome_of};
 use super::policy::{Denied, Permit, Route};
 use crate::audit::Audit;
@@ -17,7 +20,8 @@ use crate::listener::Link;
 use crate::log::without_numbers;
 use crate::provider::Operation;
 use crate::refusal_form::Asked;
-use crate::response::INTERNAL;
+use crate::response::{INTERNAL, Refusal};
+use crate::traffic::{Failure, TrafficKind};
 use crate::units::millis;
 use crate::upstream::AnswerBody;
 
@@ -34,7 +38,10 @@ pub(super) struct Report<'a> {
     metrics: &'a OutboundMetrics,
     audit: &'a Audit,
     generation: &'a Generation,
+    request: &'a Parts,
     route: Option<&'a Route>,
+    sent: Option<SentRequest>,
+    failure: Option<Box<Failure>>,
     operation: Option<&'a Operation>,
     answered: Option<Instant>,
     is_closed: bool,
@@ -48,6 +55,7 @@ impl<'a> Report<'a> {
         metrics: &'a OutboundMetrics,
         audit: &'a Audit,
         generation: &'a Generation,
+        request: &'a Parts,
     ) -> Self {
         Self {
             link,
@@ -56,7 +64,10 @@ impl<'a> Report<'a> {
             metrics,
             audit,
             generation,
+            request,
             route: None,
+            sent: None,
+            failure: None,
             operation: None,
             answered: None,
             is_closed: false,
@@ -95,9 +106,22 @@ impl<'a> Report<'a> {
         self.route = Some(route);
     }
 
-    /// Notes that the head of the provider's answer is here. The reported duration ends now: reading
-    /// and cleaning the body is not the provider's time.
-    pub(super) fn answer_arrived(&mut self) -> Instant {
+    /// Notes that the request is about to go to the provider.
+    pub(super) fn sends(&mut self, permit: &Permit<'_>) {
+        self.sent = Some(SentRequest {
+            sender: permit.sender.unwrap_or_default().to_owned(),
+            kind: if permit.request.limited {
+                TrafficKind::Sends
+            } else {
+                TrafficKind::Others
+            },
+        });
+    }
+
+    /// Notes that the head of the provider's answer is here, and the failure that the answer tells of. The reported duration
+    /// ends now: reading and cleaning the body is not the provider's time.
+    pub(super) fn answer_arrived(&mut self, failure: Option<Box<Failure>>) -> Instant {
+        self.failure = failure;
         *self.answered.insert(Instant::now())
     }
 
@@ -109,16 +133,29 @@ impl<'a> Report<'a> {
             let outcome = outcome_of(status);
             route.metrics.answered(&operation.name, outcome, duration);
         }
+        let failure = self.failure.as_deref();
         tracing::debug!(
             route = self.route_name(),
             operation = self.operation_name(),
-            credential = self.fingerprint(),
-            caller = %self.link.peer(),
+            credential = self.credential_name(),
+            fingerprint = self.fingerprint(),
+            caller = self.link.client(),
             status = status.as_u16(),
+            provider_code = failure.and_then(|failure| failure.code.as_deref()),
+            provider_subcode = failure.and_then(|failure| failure.subcode.as_deref()),
+            fbtrace_id = failure.and_then(|failure| failure.trace.as_deref()),
+            trace_id = trace_id(&self.request.headers),
             duration_ms = millis(duration),
             "request answered"
         );
         self.record(status);
+        if let Some((route, sent)) = self.route.zip(self.sent.as_ref()) {
+            match &self.failure {
+                Some(failure) => sent.failed(route, failure),
+                None if status.as_u16() < 400 => sent.succeeded(route),
+                None => {}
+            }
+        }
     }
 
     /// Closes the report of a request that ends with an error, and makes the answer for it.
@@ -136,21 +173,14 @@ impl<'a> Report<'a> {
                 OutboundError::RateLimited(limited) => {
                     route.metrics.limited(limited.scope.as_str());
                 }
-                OutboundError::Upstream { .. } => route.metrics.upstream_error(kind.slug),
+                OutboundError::Upstream { .. } => {
+                    route.metrics.upstream_error(kind.slug, "");
+                    route.metrics.failed_after(self.arrived.elapsed());
+                }
                 _ => {}
             }
         }
-        tracing::info!(
-            route = self.route_name(),
-            operation = self.operation_name(),
-            credential = self.fingerprint(),
-            caller = %self.link.peer(),
-            status = kind.status.as_u16(),
-            duration_ms = millis(self.arrived.elapsed()),
-            error = kind.slug,
-            reason = without_numbers(&refusal.message),
-            "request refused"
-        );
+        self.log_refusal(error, &refusal);
         self.record(kind.status);
         let response = match self.route.map(Route::refusal_form) {
             Some(Some(form)) => form.to_response(&refusal),
@@ -169,6 +199,41 @@ impl<'a> Report<'a> {
             response.headers_mut().insert(header::ALLOW, methods);
         }
         response
+    }
+
+    /// Logs a refusal. A failure of the way to the provider is told by the health of the route, with a count; here it is one
+    /// of many.
+    fn log_refusal(&self, error: &OutboundError, refusal: &Refusal) {
+        let sent = self.route.zip(self.sent.as_ref());
+        let failed = sent.and_then(|(route, sent)| {
+            let failure = failure::of_network(error, &route.host)?;
+            Some((route, sent, failure))
+        });
+        macro_rules! log {
+            ($level:expr, $message:literal) => {
+                tracing::event!(
+                    $level,
+                    route = self.route_name(),
+                    operation = self.operation_name(),
+                    credential = self.credential_name(),
+                    fingerprint = self.fingerprint(),
+                    caller = self.link.client(),
+                    status = refusal.kind.status.as_u16(),
+                    trace_id = trace_id(&self.request.headers),
+                    duration_ms = millis(self.arrived.elapsed()),
+                    error = refusal.kind.slug,
+                    reason = without_numbers(&refusal.message),
+                    $message
+                )
+            };
+        }
+        match failed {
+            Some((route, sent, failure)) => {
+                log!(Level::DEBUG, "request failed");
+                sent.failed(route, &failure);
+            }
+            None => log!(Level::INFO, "request refused"),
+        }
     }
 
     /// Counts a request without an answer of the provider.
@@ -213,12 +278,51 @@ impl<'a> Report<'a> {
         self.route.map(|route| &*route.credential)
     }
 
+    fn credential_name(&self) -> Option<&'a str> {
+        self.credential().map(|credential| credential.name.as_str())
+    }
+
     fn fingerprint(&self) -> Option<impl tracing::Value> {
         self.credential()
             .and_then(Credential::fingerprint)
             .map(tracing::field::display)
     }
 }
+
+/// A request that went to the provider, as far as the health of the route goes.
+struct SentRequest {
+    /// The sender; empty for a request that names none.
+    sender: String,
+    kind: TrafficKind,
+}
+
+impl SentRequest {
+    fn succeeded(&self, route: &Route) {
+        let recovery = route
+            .traffic
+            .succeeded(self.kind, &self.sender, Instant::now());
+        health::log_recovery(&route.name, &recovery);
+    }
+
+    fn failed(&self, route: &Route, failure: &Failure) {
+        let now = Instant::now();
+        let burst = route.traffic.failed(self.kind, &self.sender, failure, now);
+        if let Some(burst) = burst {
+            health::log_burst(&route.name, &route.credential.name, &burst);
+        }
+    }
+}
+
+/// Returns the id of the trace that the application's request belongs to: <https://www.w3.org/TR/trace-context/>.
+fn trace_id(headers: &HeaderMap) -> Option<&str> {
+    let text = headers.get("traceparent")?.to_str().ok()?;
+    let id = text.split('-').nth(1)?;
+    let is_id = id.len() == TRACE_ID_LENGTH && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_id.then_some(id)
+}
+
+/// The length of a trace id in hexadecimal digits.
+const TRACE_ID_LENGTH: usize = 32;
 
 impl Drop for Report<'_> {
     fn drop(&mut self) {
@@ -234,8 +338,10 @@ impl Drop for Report<'_> {
         tracing::info!(
             route = self.route_name(),
             operation = self.operation_name(),
-            credential = self.fingerprint(),
-            caller = %self.link.peer(),
+            credential = self.credential_name(),
+            fingerprint = self.fingerprint(),
+            caller = self.link.client(),
+            trace_id = trace_id(&self.request.headers),
             duration_ms = millis(self.arrived.elapsed()),
             error = outcome,
             written = self.written.load(Ordering::Relaxed),
@@ -285,7 +391,8 @@ mod tests {
             links: LinkRules::default(),
             injected: Vec::new(),
         };
-        let report = || Report::new(&link, &written, &metrics, &audit, &generation);
+        let (request, ()) = http::Request::new(()).into_parts();
+        let report = || Report::new(&link, &written, &metrics, &audit, &generation, &request);
         report().close(StatusCode::OK);
         assert_eq!((counted("caller_gone"), counted("internal")), (0, 0));
         drop(report());

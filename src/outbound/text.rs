@@ -9,11 +9,11 @@ use serde_json::Value;
 use super::coding::{self, Coding};
 use super::media_type::{Content, content};
 use crate::memory::MemoryBudget;
-use crate::provider::{Meaning, Provider};
+use crate::provider::{Meaning, Provider, ToldError};
 use crate::upstream::{Answer, AnswerBody, UpstreamError};
 
-/// Reads the meaning of an error by the provider's own code, or by the status without a code. A code in
-/// the body is found by reading the whole body, and the body stays part of the answer.
+/// Reads the meaning of an error by the provider's own code, or by the status without a code, and what the error says. A
+/// code in the body is found by reading the whole body, and the body stays part of the answer.
 ///
 /// # Errors
 /// A body that is cut off.
@@ -21,9 +21,9 @@ pub(super) async fn meaning<'p>(
     answer: &mut Answer,
     provider: &'p Provider,
     memory: &Arc<MemoryBudget>,
-) -> Result<Meaning<'p>, UpstreamError> {
+) -> Result<(Meaning<'p>, ToldError), UpstreamError> {
     if !answer.status.is_client_error() && !answer.status.is_server_error() {
-        return Ok(Meaning::Other);
+        return Ok((Meaning::Other, ToldError::default()));
     }
     let errors = &provider.errors;
     let mut body = Value::Null;
@@ -39,7 +39,8 @@ pub(super) async fn meaning<'p>(
     let in_header = errors
         .header()
         .and_then(|name| answer.headers.get(name)?.to_str().ok());
-    Ok(errors.meaning(answer.status.as_u16(), in_header, &body))
+    let meaning = errors.meaning(answer.status.as_u16(), in_header, &body);
+    Ok((meaning, errors.told(in_header, &body)))
 }
 
 /// Reads a text whole and undoes its coding. The answer keeps the plain text, or the reason why there is

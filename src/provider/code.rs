@@ -12,6 +12,14 @@ pub enum CodePattern {
 }
 
 impl CodePattern {
+    /// Returns true for a code that the pattern names, with whatever subcode.
+    pub(super) fn names(&self, code: &str) -> bool {
+        match self {
+            Self::WithSubcode(own, _) => own == code,
+            Self::Code(_) | Self::Range(..) => self.has(code, None),
+        }
+    }
+
     /// Returns true for an error with this code, and with this subcode if the error has one.
     pub(super) fn has(&self, code: &str, subcode: Option<&str>) -> bool {
         match self {

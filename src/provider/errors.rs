@@ -1,6 +1,7 @@
 //! The rules for the meaning of a provider's errors.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::HeaderName;
@@ -19,6 +20,10 @@ pub struct ErrorRules {
     pub subcode: Option<String>,
     /// The JSON pointer to the message of an error.
     pub message: Option<String>,
+    /// The JSON pointer to the provider's id of the request, for the provider's support.
+    pub trace: Option<String>,
+    /// The remedy for errors with a code, in words for people.
+    pub advice: BTreeMap<String, String>,
     /// The signs of a refused credential.
     pub refused: ErrorSigns,
     /// Words of the text that mean a refused credential as well.
@@ -68,6 +73,8 @@ impl Default for ErrorRules {
             code: Vec::new(),
             subcode: None,
             message: None,
+            trace: None,
+            advice: BTreeMap::new(),
             refused: ErrorSigns::of_statuses(&[401]),
             refused_words: Vec::new(),
             forbidden: ForbiddenSigns {
@@ -152,7 +159,11 @@ impl ErrorRules {
         }
     }
 
-    fn code<'a>(&self, in_header: Option<&'a str>, body: &'a Value) -> Option<Cow<'a, str>> {
+    pub(super) fn code<'a>(
+        &self,
+        in_header: Option<&'a str>,
+        body: &'a Value,
+    ) -> Option<Cow<'a, str>> {
         self.code.iter().find_map(|place| match place {
             CodePlace::Body(pointer) => body.pointer(pointer).and_then(code_text),
             CodePlace::Header(_) => in_header.map(Cow::Borrowed),
@@ -168,7 +179,7 @@ impl ErrorRules {
         self.forbidden.codes.iter().any(has)
     }
 
-    fn subcode<'a>(&self, body: &'a Value) -> Option<Cow<'a, str>> {
+    pub(super) fn subcode<'a>(&self, body: &'a Value) -> Option<Cow<'a, str>> {
         body.pointer(self.subcode.as_ref()?).and_then(code_text)
     }
 
@@ -275,6 +286,8 @@ mod tests {
             code: ["/error/inner/code", "/error/code"]
                 .map(|place| CodePlace::Body(place.to_owned()))
                 .into(),
+            trace: None,
+            advice: BTreeMap::new(),
             message: Some("/error/message".to_owned()),
             refused: signs(&["190", "UNAUTHORIZED"], &[401]),
             refused_words: vec!["proof".to_owned()],

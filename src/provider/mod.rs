@@ -31,6 +31,7 @@ pub(crate) mod schema;
 mod secret;
 mod template;
 mod token_answer;
+mod told;
 mod variable;
 pub mod webhook;
 
@@ -57,4 +58,5 @@ pub use received::{Receipt, ReceivedMedia};
 pub use secret::{Letters, SecretForm, SecretKind, SecretOrigin, TextForm};
 pub use template::{Part, Template};
 pub use token_answer::TokenAnswer;
+pub use told::ToldError;
 pub use webhook::WebhookSpec;

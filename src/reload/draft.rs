@@ -214,11 +214,11 @@ impl Draft {
         );
         let own = OwnAddresses::new(self.config.outbound.tcp_addresses());
         let mut upstreams = Upstreams::new(&self.authorities, self.before(), own);
-        let counters = self.counters_before();
+        let before = self.routes_before();
         let mut routes = Vec::new();
         for config in &self.config.routes {
-            let counted = counters.get(config.name.as_str()).copied();
-            routes.extend(self.route(config, &mut limits, &mut upstreams, counted)?);
+            let before = before.get(config.name.as_str()).copied();
+            routes.extend(self.route(config, &mut limits, &mut upstreams, before)?);
         }
         Ok(OutboundDraft {
             generation: Generation {
@@ -244,7 +244,7 @@ impl Draft {
         config: &RouteConfig,
         limits: &mut Limits<'_>,
         upstreams: &mut Upstreams<'_>,
-        counters: Option<&Arc<RouteMetrics>>,
+        before: Option<&Route>,
     ) -> Result<Option<Route>, LoadError> {
         let Some(credential) = self.credentials.get(&config.credential) else {
             return Ok(None);
@@ -275,17 +275,20 @@ impl Draft {
             issuer: upstreams.get(issuer, provider)?,
             issuer_host: issuer.authority(),
             limiter: limits.of(config, provider),
-            metrics: self.route_metrics(config, credential, counters),
+            metrics: self.route_metrics(config, credential, before.map(|route| &route.metrics)),
+            traffic: before
+                .map(|route| Arc::clone(&route.traffic))
+                .unwrap_or_default(),
         }))
     }
 
-    /// Returns the counters of the routes before, by the name of the route. Looking up each counter anew would
-    /// be a third of the time of a reload.
-    fn counters_before(&self) -> HashMap<&str, &Arc<RouteMetrics>> {
+    /// Returns the routes before, by name, for what outlives a reload: counters, which would be a third of its time, and the
+    /// health that traffic shows.
+    fn routes_before(&self) -> HashMap<&str, &Route> {
         self.before()
             .into_iter()
             .flat_map(|before| before.generation.policy.routes())
-            .map(|route| (&*route.name, &route.metrics))
+            .map(|route| (&*route.name, route))
             .collect()
     }
 

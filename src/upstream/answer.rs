@@ -14,6 +14,7 @@ use super::error::{Unreadable, UpstreamError};
 use super::framing::Framing;
 use super::pool::Pool;
 use crate::memory::{MemoryBudget, Reservation, SMALL};
+use crate::traffic::Failure;
 
 /// An answer as the upstream sent it.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub struct Answer {
     pub early: bool,
     /// True for the refusal of a request that was signed with a wrong time. The sender of the request finds it out.
     pub clock_was_wrong: bool,
+    /// The failure that the answer tells of. The reader of the answer notes it.
+    pub failure: Option<Box<Failure>>,
 }
 
 /// The body of an answer.

@@ -199,6 +199,7 @@ impl Upstream {
             body,
             early: !complete,
             clock_was_wrong: false,
+            failure: None,
         })
     }
 

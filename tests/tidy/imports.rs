@@ -40,6 +40,7 @@ const FLOORS: [&[&str]; 9] = [
         "secret",
         "service_manager",
         "spelling",
+        "traffic",
         "units",
         "watchdog",
         "workers",

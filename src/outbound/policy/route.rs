@@ -12,6 +12,7 @@ use crate::outbound::metrics::RouteMetrics;
 use crate::outbound::route_index::{RequestClass, RouteKeys};
 use crate::provider::{Operation, OperationSet, RequestPattern};
 use crate::refusal_form::RefusalForm;
+use crate::traffic::RouteTraffic;
 use crate::upstream::Upstream;
 
 /// A route, with everything that the requests need.
@@ -47,6 +48,8 @@ pub struct Route {
     pub limiter: Limiter,
     /// The counters of requests.
     pub metrics: Arc<RouteMetrics>,
+    /// The health of the route, as its traffic shows it.
+    pub traffic: Arc<RouteTraffic>,
 }
 
 /// The upstream of a further host of the provider.

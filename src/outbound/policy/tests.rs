@@ -66,6 +66,7 @@ fn route_to(
         issuer_host: String::new(),
         limiter: Limiter::default(),
         metrics: Arc::new(metrics.route(&name.into(), Vec::new())),
+        traffic: Arc::default(),
     }
 }
 

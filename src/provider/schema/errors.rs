@@ -1,5 +1,7 @@
 //! `[errors]`: the rules for the meaning of a provider's errors.
 
+use std::collections::BTreeMap;
+
 use http::HeaderName;
 
 use super::text::{list, pointer};
@@ -17,6 +19,8 @@ pub(super) fn errors(mut reader: Reader<'_>) -> ErrorRules {
         code: code.as_ref().map(code_places).unwrap_or_default(),
         subcode: reader.parse("subcode", pointer_text),
         message: reader.parse("message", pointer_text),
+        trace: reader.parse("trace", pointer_text),
+        advice: advice(&mut reader),
         refused: signs(&mut reader, "refused", "refused_status", default.refused),
         refused_words: words(&mut reader, "refused_words"),
         forbidden: ForbiddenSigns {
@@ -56,6 +60,15 @@ fn signs(
         codes: codes(reader, codes_key).unwrap_or(default.codes),
         statuses: statuses(reader, statuses_key).unwrap_or(default.statuses),
     }
+}
+
+/// Reads the remedies: a text for each code.
+fn advice(reader: &mut Reader<'_>) -> BTreeMap<String, String> {
+    let Some(mut table) = reader.table("advice") else {
+        return BTreeMap::new();
+    };
+    let advised = |field: &Field<'_>| Some((field.key.to_owned(), field.string()?.to_owned()));
+    table.fields().iter().filter_map(advised).collect()
 }
 
 fn throttles(reader: &mut Reader<'_>) -> Vec<Throttle> {

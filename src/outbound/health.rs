@@ -1,0 +1,69 @@
+//! The log lines about the health of routes: failures summed up, and their end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::time::{Instant, sleep};
+
+use super::generation::Generation;
+use crate::log::without_numbers;
+use crate::traffic::{Burst, Recovery};
+
+/// Logs, as often as once a minute and kind, the failures that no line has told of.
+pub async fn sum_up_failures(generation: Arc<ArcSwap<Generation>>) {
+    loop {
+        sleep(INTERVAL).await;
+        let live = generation.load_full();
+        for route in live.policy.routes() {
+            for burst in route.traffic.sum_up(Instant::now()) {
+                log_burst(&route.name, &route.credential.name, &burst);
+            }
+        }
+    }
+}
+
+/// Logs failures of one kind.
+pub(super) fn log_burst(route: &str, credential: &str, burst: &Burst) {
+    let failure = &burst.failure;
+    tracing::warn!(
+        route,
+        credential,
+        class = failure.class.as_str(),
+        status = failure.status,
+        provider_code = failure.code.as_deref(),
+        provider_subcode = failure.subcode.as_deref(),
+        fbtrace_id = failure.trace.as_deref(),
+        count = burst.count,
+        reason = failure.reason,
+        what_to_do = failure.advice,
+        "requests fail"
+    );
+}
+
+/// Logs the end of failures, and of a restriction.
+pub(super) fn log_recovery(route: &str, recovery: &Recovery) {
+    if let Some(streak) = &recovery.streak {
+        tracing::info!(
+            route,
+            class = streak.failure.class.as_str(),
+            provider_code = streak.failure.code.as_deref(),
+            failed = streak.count,
+            for_s = streak.since.elapsed().as_secs(),
+            "requests succeed again"
+        );
+    }
+    if let Some(ended) = &recovery.restriction {
+        tracing::info!(
+            route,
+            sender = without_numbers(&ended.sender),
+            provider_code = ended.failure.code.as_deref(),
+            refusals = ended.count,
+            for_s = ended.since.elapsed().as_secs(),
+            "the provider no longer restricts sending: a message has passed"
+        );
+    }
+}
+
+/// The time between two looks for failures to tell of.
+const INTERVAL: Duration = Duration::from_secs(10);

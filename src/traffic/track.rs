@@ -1,0 +1,162 @@
+//! The course of the requests of one kind: successes, and failures without a success in between.
+
+use tokio::time::Instant;
+
+use super::failure::Failure;
+use super::hour::Hour;
+use super::{Burst, SUMMARY_INTERVAL};
+
+/// The course of the requests of one kind.
+#[derive(Debug)]
+pub(super) struct Track {
+    last_success: Option<Instant>,
+    streak: Option<Streak>,
+    hour: Hour,
+    told: Vec<Told>,
+}
+
+/// Failures without a success in between.
+#[derive(Clone, Debug)]
+pub struct Streak {
+    /// The time of the first.
+    pub since: Instant,
+    /// The time of the last.
+    pub last: Instant,
+    /// The number.
+    pub count: u64,
+    /// The last.
+    pub failure: Failure,
+    /// True once the log has told of a failure.
+    is_told: bool,
+}
+
+/// The log lines about failures of one kind.
+#[derive(Debug)]
+struct Told {
+    failure: Failure,
+    at: Instant,
+    /// The failures since.
+    untold: u64,
+}
+
+/// The course of the requests of one kind, at a moment.
+#[derive(Clone, Debug)]
+pub struct TrackReport {
+    /// The time of the last success.
+    pub last_success: Option<Instant>,
+    /// The failures since the last success.
+    pub streak: Option<Streak>,
+    /// The successes of the last hour.
+    pub succeeded: u64,
+    /// The failures of the last hour.
+    pub failed: u64,
+}
+
+impl Track {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            last_success: None,
+            streak: None,
+            hour: Hour::new(now),
+            told: Vec::new(),
+        }
+    }
+
+    /// Notes a success. Returns the ended failures, if the log has told of one.
+    pub(super) fn succeeded(&mut self, now: Instant) -> Option<Streak> {
+        self.last_success = Some(now);
+        self.hour.succeeded(now);
+        self.streak.take().filter(|streak| streak.is_told)
+    }
+
+    /// Notes an answer of the provider. Returns the ended failures of the network, if the log has told of one.
+    pub(super) fn reached(&mut self) -> Option<Streak> {
+        let ended = self
+            .streak
+            .take_if(|streak| streak.failure.class.is_of_network());
+        ended.filter(|streak| streak.is_told)
+    }
+
+    /// Notes a failure. Returns what to log now: the first of a kind at once, then one line a minute.
+    pub(super) fn failed(&mut self, failure: &Failure, now: Instant) -> Option<Burst> {
+        self.hour.failed(now);
+        let burst = self.told_of(failure, now);
+        let streak = self.streak.get_or_insert_with(|| Streak {
+            since: now,
+            last: now,
+            count: 0,
+            failure: failure.clone(),
+            is_told: false,
+        });
+        streak.last = now;
+        streak.count += 1;
+        streak.failure = failure.clone();
+        streak.is_told |= burst.is_some();
+        burst
+    }
+
+    fn told_of(&mut self, failure: &Failure, now: Instant) -> Option<Burst> {
+        if let Some(told) = self
+            .told
+            .iter_mut()
+            .find(|told| told.failure.is_like(failure))
+        {
+            told.failure = failure.clone();
+            told.untold += 1;
+            return told.burst(now);
+        }
+        // With many kinds, the one that was told of first makes room.
+        if self.told.len() == MAX_KINDS {
+            self.told.remove(0);
+        }
+        self.told.push(Told {
+            failure: failure.clone(),
+            at: now,
+            untold: 0,
+        });
+        Some(Burst {
+            failure: failure.clone(),
+            count: 1,
+        })
+    }
+
+    /// Returns the failures to log now.
+    pub(super) fn sum_up(&mut self, now: Instant) -> Vec<Burst> {
+        let bursts: Vec<_> = self
+            .told
+            .iter_mut()
+            .filter_map(|told| told.burst(now))
+            .collect();
+        if let Some(streak) = self.streak.as_mut().filter(|_| !bursts.is_empty()) {
+            streak.is_told = true;
+        }
+        bursts
+    }
+
+    pub(super) fn report(&self, now: Instant) -> TrackReport {
+        let (succeeded, failed) = self.hour.counts(now);
+        TrackReport {
+            last_success: self.last_success,
+            streak: self.streak.clone(),
+            succeeded,
+            failed,
+        }
+    }
+}
+
+impl Told {
+    /// Returns the failures since the last line, if the line is a minute old.
+    fn burst(&mut self, now: Instant) -> Option<Burst> {
+        if self.untold == 0 || now.saturating_duration_since(self.at) < SUMMARY_INTERVAL {
+            return None;
+        }
+        self.at = now;
+        Some(Burst {
+            failure: self.failure.clone(),
+            count: std::mem::take(&mut self.untold),
+        })
+    }
+}
+
+/// The kinds of failures of a route that the log tells apart.
+const MAX_KINDS: usize = 16;
