@@ -1,0 +1,196 @@
+"""Checks what `deploy/` ships for Kubernetes, with Helm's own engine and Kubernetes' own schemas; nothing reaches a cluster.
+
+Usage: check.py KEYSIDE      KEYSIDE is the binary, which checks each configuration that is rendered.
+
+Each chart of `CASES` is linted, rendered and validated against the oldest supported version of Kubernetes and the newest
+one that the schemas know. The plain manifests are validated alike. The values that `REFUSED` lists must be refused.
+"""
+
+import copy
+import pathlib
+import subprocess
+import sys
+import tempfile
+import tomllib
+
+import kubernetes_validate
+import yaml
+from helm_python import Chart, HelmError, lint
+
+DEPLOY = pathlib.Path(__file__).parents[2] / "deploy"
+CHART = DEPLOY / "helm" / "keyside"
+VERSIONS = ["1.29", kubernetes_validate.latest_version()]
+# Kinds of operators, for which Kubernetes has no schema.
+WITHOUT_SCHEMA = {"PodMonitor", "Kustomization"}
+
+SHOP = {"containers": [{"name": "shop", "image": "shop:1"}]}
+ALL = SHOP | {
+    "replicas": 3,
+    "image": {"repository": "registry.example/keyside", "tag": "1.2.3", "pullPolicy": "Always"},
+    "imagePullSecrets": [{"name": "registry"}],
+    "env": [{"name": "VAULT_ADDR", "value": "https://vault.example:8200"}],
+    "secrets": [{"name": "acme", "secret": "acme-whatsapp"}, {"name": "limits", "secret": "keyside-limits"}],
+    "secretAccess": ["acme-whatsapp"],
+    "serviceAccount": {"annotations": {"example/role": "keyside"}},
+    "spool": {"enabled": True, "size": "8Gi", "maxSize": "3GiB", "storageClassName": "fast"},
+    "state": {"enabled": True},
+    "service": {"annotations": {"example/a": "b"}},
+    "metrics": {"podMonitor": {"enabled": True, "labels": {"release": "prometheus"}}},
+    "networkPolicy": {
+        "enabled": True,
+        "webhooksFrom": [{"namespaceSelector": {"matchLabels": {"name": "ingress"}}}],
+        "metricsFrom": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}],
+        "extraEgress": [{"ports": [{"protocol": "TCP", "port": 6379}]}],
+    },
+    "podDisruptionBudget": {"enabled": True},
+    "podLabels": {"team": "shop"},
+    "podAnnotations": {"example/c": "d"},
+    "nodeSelector": {"kubernetes.io/os": "linux"},
+    "tolerations": [{"key": "dedicated", "operator": "Exists"}],
+    "topologySpreadConstraints": [
+        {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway"}
+    ],
+}
+# Name of the case, values, kinds that are rendered.
+CASES = [
+    ("the values as they are", {}, ["ConfigMap", "Service", "ServiceAccount"]),
+    ("an application", SHOP, ["ConfigMap", "Deployment", "Service", "ServiceAccount"]),
+    ("with a state", SHOP | {"state": {"enabled": True}}, ["ConfigMap", "Deployment", "Service", "ServiceAccount"]),
+    (
+        "with everything",
+        ALL,
+        [
+            "ConfigMap",
+            "NetworkPolicy",
+            "PodDisruptionBudget",
+            "PodMonitor",
+            "Role",
+            "RoleBinding",
+            "Service",
+            "ServiceAccount",
+            "StatefulSet",
+        ],
+    ),
+]
+# Values that are refused, and a word of the message.
+REFUSED = [
+    ({"conifg": "a misspelt name"}, "conifg"),
+    ({"spool": {"enabled": True, "size": "lots"}}, "size"),
+    ({"secrets": [{"name": "Acme", "secret": "acme"}]}, "secrets"),
+    ({"secrets": [{"name": "acme", "secret": "acme", "value": "EAAB"}]}, "value"),
+    ({"service": {"port": 0}}, "port"),
+    ({"config": "[metrics]\nlisten = ['127.0.0.1:9901']\n"}, "which the chart writes"),
+    ({"config": "[inbound]\nlisten = ['127.0.0.1:8081']\n"}, "which the chart writes"),
+]
+
+
+def documents(text):
+    return [document for document in yaml.safe_load_all(text) if document is not None]
+
+
+def validate(document, version):
+    """Validates a document strictly: unknown fields are faults."""
+    if document["kind"] not in WITHOUT_SCHEMA:
+        kubernetes_validate.validate(document, version, strict=True)
+
+
+def check_configuration(keyside, text):
+    """Lets Keyside check a configuration without reading its secrets."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "proxy.toml"
+        path.write_text(text)
+        command = [keyside, "check", "--no-secrets", "--config", str(path)]
+        done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}\n{text}"
+
+
+def pod_of(rendered):
+    for document in rendered:
+        if document["kind"] in ("Deployment", "StatefulSet"):
+            return document["spec"]["template"]["spec"]
+    return None
+
+
+def check_pod(pod):
+    """Every mount has its volume, and no secret of the sidecar is mounted into another container."""
+    names = {volume["name"] for volume in pod["volumes"]} | {"keyside-data"}
+    assert len(pod["volumes"]) == len({volume["name"] for volume in pod["volumes"]}), "a volume twice"
+    (sidecar,) = pod["initContainers"]
+    assert sidecar["restartPolicy"] == "Always", "a native sidecar"
+    for mount in sidecar["volumeMounts"]:
+        assert mount["name"] in names, f"no volume {mount['name']}"
+    for container in pod["containers"]:
+        mounts = {mount["name"] for mount in container.get("volumeMounts", [])}
+        assert not any(name.startswith("keyside") for name in mounts), container["name"]
+    ports = {port["name"] for port in sidecar["ports"]}
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        assert sidecar[probe]["httpGet"]["port"] in ports, probe
+
+
+def check_chart(keyside):
+    for name, values, kinds in CASES:
+        report = lint(str(CHART), values, strict=True, kube_version="v1.29.0")
+        bad = [message for message in report["messages"] if message["severity"] >= 2]
+        assert not bad and not report["errors"], f"{name}: {report}"
+        chart = Chart.load(str(CHART))
+        rendered = []
+        for path, text in chart.render(copy.deepcopy(values), name="shop", namespace="default").items():
+            if not path.endswith("NOTES.txt"):
+                rendered += documents(text)
+        assert sorted(document["kind"] for document in rendered) == kinds, name
+        for version in VERSIONS:
+            for document in rendered:
+                validate(document, version)
+        (config,) = [document for document in rendered if document["kind"] == "ConfigMap"]
+        check_configuration(keyside, config["data"]["proxy.toml"])
+        pod = pod_of(rendered)
+        if pod is not None:
+            check_pod(pod)
+        print(f"chart, {name}: {len(rendered)} objects, valid for {' and '.join(VERSIONS)}")
+    for values, word in REFUSED:
+        try:
+            chart = Chart.load(str(CHART))
+            chart.validate_schema(values)
+            chart.render(values, name="shop", namespace="default")
+        except HelmError as error:
+            assert word in str(error), f"{values}: {error}"
+        else:
+            raise AssertionError(f"not refused: {values}")
+    print(f"chart: {len(REFUSED)} wrong values are refused")
+
+
+def check_manifests(keyside):
+    """The plain manifests, which are a base of Kustomize too."""
+    base = DEPLOY / "kubernetes"
+    kustomization = yaml.safe_load((base / "kustomization.yaml").read_text())
+    assert kustomization["kind"] == "Kustomization"
+    missing = [name for name in kustomization["resources"] if not (base / name).is_file()]
+    assert not missing, f"kustomization.yaml names files that are not there: {missing}"
+    for path in sorted(base.glob("*.yaml")):
+        found = documents(path.read_text())
+        for document in found:
+            for version in VERSIONS:
+                validate(document, version)
+            if document["kind"] == "ConfigMap":
+                check_configuration(keyside, document["data"]["proxy.toml"])
+        print(f"{path.name}: {len(found)} objects, valid for {' and '.join(VERSIONS)}")
+
+
+def check_package():
+    """Every file that the Debian package takes is there. `cargo deb` itself is too slow to be built in each run."""
+    root = DEPLOY.parent
+    package = tomllib.loads((root / "Cargo.toml").read_text())["package"]["metadata"]["deb"]
+    sources = [source for source, _, _ in package["assets"] if not source.startswith("target/")]
+    missing = [source for source in sources if not list(root.glob(source))]
+    assert not missing, f"[package.metadata.deb] names files that are not there: {missing}"
+    print(f"Debian package: {len(sources)} assets are there")
+
+
+def main():
+    (keyside,) = sys.argv[1:]
+    check_package()
+    check_chart(keyside)
+    check_manifests(keyside)
+
+
+main()
