@@ -1,11 +1,21 @@
 //! Messages to several recipients, from several senders, and messages that a provider counts apart.
 
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
 use crate::support::client::{Answer, with_body};
 use crate::support::keyside::{Keyside, Setup};
+use crate::support::redis::Redis;
+use crate::support::stretched;
 use crate::support::upstream::Upstream;
 
 /// A Keyside with a route of a preset. Secrets have the file `token`.
 fn route(upstream: &Upstream, preset: &str, credential: &str, lines: &str) -> Keyside {
+    setup(upstream, preset, credential, lines).start()
+}
+
+fn setup(upstream: &Upstream, preset: &str, credential: &str, lines: &str) -> Setup {
     let config = format!(
         "[outbound]\nlisten = [\"127.0.0.1:@PORT@\"]\n[admin]\nlisten = [\"127.0.0.1:@ADMIN@\"]\n[log]\nlevel = \"debug\"\n\
          [provider.here]\nextends = \"{preset}\"\nupstream = \"@UPSTREAM@\"\nca = \"@DIR@/ca.pem\"\n\
@@ -14,7 +24,6 @@ fn route(upstream: &Upstream, preset: &str, credential: &str, lines: &str) -> Ke
     Setup::new(upstream)
         .file("key", "CANARY0123456789CANARY0123456789")
         .config(&config)
-        .start()
 }
 
 const PLIVO: &str = "auth_id = \"MA1\"\nauth_token = \"file:@DIR@/key\"";
@@ -138,6 +147,94 @@ fn a_message_to_three_recipients_is_three_messages_of_its_sender_and_account() {
             }
         }
     }
+}
+
+/// The seconds of `Retry-After` after a message to 3,000 recipients, at 100 a second.
+fn retry_after_3000_recipients(lines: &str, environment: &[(&'static str, String)]) -> u64 {
+    let upstream = Upstream::ok();
+    let keyside = setup(&upstream, "plivo", PLIVO, lines)
+        .envs(environment)
+        .start();
+    let numbers: Vec<_> = (0..3000).map(|number| format!("1555{number:04}")).collect();
+    let message = |to: &str| format!(r#"{{"type":"whatsapp","src":"1555","dst":"{to}"}}"#);
+    let sent = send(&keyside, PLIVO_MESSAGES, &message(&numbers.join("<")));
+    assert_eq!(sent.status, 200, "{}", sent.text());
+    let mut waits = Vec::new();
+    // The shared server hears of the debt a moment later.
+    for _ in 0..10 {
+        std::thread::sleep(Duration::from_millis(50));
+        let refused = send(&keyside, PLIVO_MESSAGES, &message("15559999"));
+        let header = refused.header("retry-after");
+        waits.extend(header.and_then(|text| text.parse::<u64>().ok()));
+    }
+    waits.into_iter().max().unwrap_or_default()
+}
+
+#[test]
+fn every_recipient_of_a_message_is_paid_for() {
+    for limit in ["per_sender", "per_account"] {
+        let lines = format!("[route.limits]\n{limit} = \"100/s\"\nmax_wait = \"1ms\"");
+        let wait = retry_after_3000_recipients(&lines, &[]);
+        assert!((20..=30).contains(&wait), "{limit}: {wait} s");
+    }
+}
+
+#[test]
+#[ignore = "needs redis-server: tests/run servers"]
+fn every_recipient_of_a_message_is_paid_for_in_a_shared_server() {
+    let redis = Redis::start();
+    let environment = [("KEYSIDE_REDIS_URL", redis.url())];
+    let lines = "[route.limits]\nper_sender = \"100/s\"\nmax_wait = \"1ms\"\n\
+                 [limits]\nredis = \"env:KEYSIDE_REDIS_URL\"\n";
+    let wait = retry_after_3000_recipients(lines, &environment);
+    assert!((20..=30).contains(&wait), "{wait} s");
+}
+
+/// The URL of a relay to the server, which holds back what the server says for 20 ms.
+fn far_away(redis: &Redis) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let relay = listener.local_addr().unwrap().port().to_string();
+    let port = redis.port();
+    std::thread::spawn(move || {
+        for near in listener.incoming().map_while(Result::ok) {
+            let far = TcpStream::connect(("127.0.0.1", port)).unwrap();
+            let (mut said, mut told) = (far.try_clone().unwrap(), near.try_clone().unwrap());
+            std::thread::spawn(move || std::io::copy(&mut &near, &mut &far));
+            std::thread::spawn(move || {
+                let mut bytes = [0; 65536];
+                while let Ok(count @ 1..) = said.read(&mut bytes) {
+                    std::thread::sleep(Duration::from_millis(20));
+                    if told.write_all(&bytes[..count]).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    redis.url().replace(&port.to_string(), &relay)
+}
+
+/// Each turn of a shared pair takes a reply of the server.
+#[test]
+#[ignore = "needs redis-server: tests/run servers"]
+fn the_recipients_of_a_message_are_asked_for_together() {
+    let redis = Redis::start();
+    let upstream = Upstream::ok();
+    let lines = "[route.limits]\nper_recipient = { rate = \"1000/s\" }\nmax_wait = \"2s\"\n\
+                 [limits]\nredis = \"env:KEYSIDE_REDIS_URL\"\n";
+    let keyside = setup(&upstream, "plivo", PLIVO, lines)
+        .env("KEYSIDE_REDIS_URL", &far_away(&redis))
+        .start();
+    let numbers: Vec<_> = (0..300).map(|number| format!("1555{number:04}")).collect();
+    let body = format!(
+        r#"{{"type":"whatsapp","src":"1555","dst":"{}"}}"#,
+        numbers.join("<")
+    );
+    let began = Instant::now();
+    let sent = send(&keyside, PLIVO_MESSAGES, &body);
+    let took = began.elapsed();
+    assert_eq!(sent.status, 200, "{}", sent.text());
+    assert!(took < stretched(Duration::from_secs(1)), "{took:?}");
 }
 
 #[test]

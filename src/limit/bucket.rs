@@ -16,7 +16,7 @@ use governor::nanos::Nanos;
 use governor::state::{NotKeyed, StateStore};
 use tokio::time::Instant;
 
-use crate::units::{Quota, saturated};
+use crate::units::{MAX_WINDOW, Quota, saturated};
 
 /// The tokens of a sender, a pair or an account.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +38,9 @@ impl Bucket {
         let overdrawn = self.missing(now).saturating_sub(self.quota.burst.get());
         let full_in = self.full_in(now).min(self.quota.window());
         let mut changed = Self::new(quota, now + full_in.min(quota.window()));
-        changed.charge(overdrawn, now);
+        // Tokens that would come for much longer than before are forgiven: whoever lowers a limit stops no sending.
+        let longest = self.overdrawn_for(now).max(MAX_OVERDRAFT);
+        changed.charge(overdrawn, longest, now);
         changed
     }
 
@@ -92,12 +94,23 @@ impl Bucket {
         Ok(taken.remaining_burst_capacity())
     }
 
-    /// Takes tokens even if they are missing, at most up to [`MAX_OVERDRAFT`] or one token.
-    pub(super) fn charge(&mut self, tokens: u32, now: Instant) {
+    /// Takes tokens for messages that came in, even if they are missing, at most up to [`MAX_OVERDRAFT`] or one token.
+    pub(super) fn charge_received(&mut self, tokens: u32, now: Instant) {
+        self.charge(tokens, MAX_OVERDRAFT, now);
+    }
+
+    /// Takes tokens for messages that were sent, even if they are missing: each is paid for.
+    pub(super) fn charge_sent(&mut self, tokens: u32, now: Instant) {
+        self.charge(tokens, MAX_WINDOW, now);
+    }
+
+    /// Takes tokens, so that the bucket is overdrawn for `longest` at most, or by one token. A longer overdraft stays.
+    fn charge(&mut self, tokens: u32, longest: Duration, now: Instant) {
         let interval = self.quota.interval();
-        let most = self.quota.window() + MAX_OVERDRAFT.max(interval);
-        let charged = self.full_in(now) + interval.saturating_mul(tokens).min(most);
-        self.full_at = now + charged.min(most);
+        let most = self.quota.window() + longest.max(interval);
+        let before = self.full_in(now);
+        let charged = before + interval.saturating_mul(tokens).min(most);
+        self.full_at = now + charged.min(most).max(before);
     }
 }
 
@@ -149,7 +162,7 @@ mod tests {
     use std::num::NonZeroU32;
 
     use super::*;
-    use crate::units::{MAX_WINDOW, Rate};
+    use crate::units::Rate;
 
     const MILLI: Duration = Duration::from_millis(1);
 
@@ -197,7 +210,7 @@ mod tests {
             (40, 45, 10, 15),
         ] {
             let mut bucket = Bucket::new(per_second(old), now);
-            bucket.charge(missing, now);
+            bucket.charge_received(missing, now);
             let changed = bucket.with_quota(per_second(new), now);
             assert_eq!(changed.missing(now), then, "{old} -> {new}");
         }
@@ -216,9 +229,28 @@ mod tests {
             (quota(1, MAX_WINDOW), u32::MAX, MAX_WINDOW),
         ] {
             let mut bucket = Bucket::new(quota, now);
-            bucket.charge(tokens, now);
-            bucket.charge(tokens.saturating_sub(1_000_000), now);
+            bucket.charge_received(tokens, now);
+            bucket.charge_received(tokens.saturating_sub(1_000_000), now);
             assert_eq!(bucket.overdrawn_for(now), overdrawn_for, "{quota} {tokens}");
         }
+    }
+
+    #[test]
+    fn sent_messages_are_paid_for_whole_and_received_ones_forgive_none() {
+        let now = Instant::now();
+        let seconds = Duration::from_secs;
+        let mut bucket = Bucket::new(per_second(10), now);
+        bucket.charge_sent(1010, now);
+        assert_eq!(bucket.overdrawn_for(now), seconds(100));
+        bucket.charge_received(50, now);
+        assert_eq!(bucket.overdrawn_for(now), seconds(100));
+        bucket.charge_sent(10, now);
+        assert_eq!(bucket.overdrawn_for(now), seconds(101));
+        for (rate, overdrawn_ms) in [(10, 101_000), (100, 10_100), (1, 101_000)] {
+            let changed = bucket.with_quota(per_second(rate), now);
+            assert_eq!(changed.overdrawn_for(now), overdrawn_ms * MILLI, "{rate}");
+        }
+        bucket.charge_sent(u32::MAX, now);
+        bucket.charge_sent(u32::MAX, now);
     }
 }

@@ -35,6 +35,23 @@ impl Demand<'_> {
     }
 }
 
+/// Messages that are counted without a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unasked {
+    /// Messages that came in. However many come at once, sending goes on after a while.
+    Received(u32),
+    /// The messages to the further recipients of a message, each of which is paid for.
+    Sent(u32),
+}
+
+impl Unasked {
+    pub(super) fn count(self) -> u32 {
+        match self {
+            Self::Received(count) | Self::Sent(count) => count,
+        }
+    }
+}
+
 /// Bounds of the wait for a turn; by default a request does not wait at all.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Patience {

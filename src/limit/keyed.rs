@@ -8,7 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::demand::{Demand, Limited, Ticket};
+use super::demand::{Demand, Limited, Ticket, Unasked};
 use super::kind::LimitKind;
 use super::limit::{self, Limit};
 use super::pause::PauseReason;
@@ -205,7 +205,7 @@ impl KeyedLimits {
     /// Counts received messages, without a wait: outgoing messages wait for their tokens.
     pub fn count_received(&self, sender: &str, messages: u32) {
         if let Some(limit) = self.limit(sender) {
-            limit.charge(messages);
+            limit.charge(Unasked::Received(messages));
         }
     }
 

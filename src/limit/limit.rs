@@ -8,7 +8,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::demand::{Demand, Limited, Ticket};
+use super::demand::{Demand, Limited, Ticket, Unasked};
 use super::pacer::{LOST_POLL, Next, Pacer};
 use super::pause::PauseReason;
 use super::queue::{Queue, Waiter};
@@ -155,8 +155,8 @@ impl Limit {
     }
 
     /// Takes tokens for messages that cannot wait: received messages, and those to the further recipients of a message.
-    pub(super) fn charge(&self, messages: u32) {
-        if messages == 0 {
+    pub(super) fn charge(&self, messages: Unasked) {
+        if messages.count() == 0 {
             return;
         }
         let now = Instant::now();
@@ -165,9 +165,16 @@ impl Limit {
         if !state.pacer.is_shared() {
             return;
         }
-        if let Some((remote, request)) = state.request(messages, now) {
-            // The debt may be as long as the window of the bucket: see `take.lua`.
-            let ahead = request.quota.window();
+        if let Some((remote, request)) = state.request(messages.count(), now) {
+            // The debt for received messages may be as long as the window of the bucket: see `take.lua`.
+            let window = request.quota.window();
+            let ahead = match messages {
+                Unasked::Received(_) => window,
+                Unasked::Sent(count) => {
+                    let interval = request.quota.interval();
+                    window.saturating_add(interval.saturating_mul(count))
+                }
+            };
             tokio::spawn(async move {
                 remote.take(TakeRequest { ahead, ..request }).await.ok();
             });

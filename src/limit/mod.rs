@@ -54,6 +54,7 @@ pub use pause::{Pause, PauseReason};
 pub use remote::{LocalView, RemoteBucket, Sharing, TakeReply, TakeRequest};
 pub use report::{LimitStatus, LimitUsage};
 
+use demand::Unasked;
 use limit::pass;
 use pause::growth;
 use remote::RemotePause;
@@ -139,7 +140,7 @@ impl Limiter {
         // A message to several recipients goes whole or not at all, so a single turn lets it go. The messages after it wait
         // until the turns of the other recipients are paid for.
         for limit in [account, sender].into_iter().flatten() {
-            limit.charge(demand.messages.saturating_sub(1));
+            limit.charge(Unasked::Sent(demand.messages.saturating_sub(1)));
         }
         Ok(of_sender.and(of_account).and(of_pair))
     }

@@ -5,8 +5,10 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::demand::{Demand, Limited, Ticket};
 use super::kind::LimitKind;
@@ -18,6 +20,7 @@ use super::table::{LimitTable, usage};
 use super::terms::Terms;
 use super::tokens::Tokens;
 use crate::provider::Scope;
+use crate::shared::DECISION_TIMEOUT;
 use crate::units::Quota;
 
 /// The pairs of one credential. A pair costs some 35 bytes while the bucket is not full. Only a pair
@@ -108,11 +111,32 @@ impl Pairs {
         for recipient in demand.recipients {
             self.check(demand, recipient)?;
         }
+        // One deadline for all: each reply of the shared server may take a while of its own.
+        let deadline = demand.deadline().max(Instant::now() + DECISION_TIMEOUT);
+        let passing = self.pass_together(demand);
+        timeout_at(deadline, passing).await.unwrap_or(Err(Limited {
+            scope: Scope::Recipient,
+            retry_after: DECISION_TIMEOUT,
+            waiting: 0,
+            is_closed: false,
+            pause: None,
+        }))
+    }
+
+    async fn pass_together(&self, demand: &Demand<'_>) -> Result<Ticket, Limited> {
+        let mut recipients = demand.recipients.iter();
+        let mut passing = FuturesUnordered::new();
         let mut ticket = Ticket::default();
-        for recipient in demand.recipients {
-            ticket = self.pass(demand, recipient).await?.and(ticket);
+        loop {
+            let room = MAX_TOGETHER - passing.len();
+            for recipient in recipients.by_ref().take(room) {
+                passing.push(self.pass(demand, recipient));
+            }
+            match passing.next().await {
+                Some(of_one) => ticket = of_one?.and(ticket),
+                None => return Ok(ticket),
+            }
         }
-        Ok(ticket)
     }
 
     /// Refuses, without taking a token, a request to be refused at once by [`pass`](Self::pass).
@@ -220,6 +244,9 @@ impl Drop for Closing<'_> {
         self.pairs.limits.lock().forget_unused(&self.pair);
     }
 }
+
+/// The recipients of a message whose turns are waited for at a time: a shared server answers so many at once.
+const MAX_TOGETHER: usize = 64;
 
 #[cfg(test)]
 mod tests {

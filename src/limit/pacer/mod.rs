@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::bucket::Bucket;
-use super::demand::Ticket;
+use super::demand::{Ticket, Unasked};
 use super::pause::{Pause, PauseReason, growth};
 use super::remote::{CountedBy, LocalView, Prefetch, RemotePause, TakeReply};
 use super::slowdown::Slowdown;
@@ -200,11 +200,14 @@ impl Pacer {
 
     /// Takes tokens for messages that cannot wait. If the sidecar counts, missing tokens overdraw the bucket, and
     /// no request goes until they have come.
-    pub(super) fn charge(&mut self, messages: u32, now: Instant) {
+    pub(super) fn charge(&mut self, messages: Unasked, now: Instant) {
         if self.is_shared() {
-            self.charge_present(messages, now);
+            self.charge_present(messages.count(), now);
         } else if let Tokens::Own(bucket) = &mut self.tokens {
-            bucket.charge(messages, now);
+            match messages {
+                Unasked::Received(count) => bucket.charge_received(count, now),
+                Unasked::Sent(count) => bucket.charge_sent(count, now),
+            }
         }
     }
 

@@ -304,7 +304,7 @@ fn without_a_rate_nothing_is_counted_and_each_pause_in_a_row_is_longer() {
 #[test]
 fn messages_that_came_in_are_a_debt_that_is_paid_first() {
     let mut pacer = Stepped::local(10);
-    pacer.pacer.charge(15, pacer.now);
+    pacer.pacer.charge(Unasked::Received(15), pacer.now);
     let pause = pacer.pacer.pause_at(pacer.now).unwrap();
     assert_eq!(pause.reason, PauseReason::Overdrawn);
     assert_eq!(pacer.pause_left(), Some(500 * MILLI));
@@ -316,7 +316,8 @@ fn messages_that_came_in_are_a_debt_that_is_paid_first() {
     assert_eq!(pacer.drain().0, 1);
 
     let mut flooded = Stepped::local(10);
-    flooded.pacer.charge(1_000_000, flooded.now);
+    let flood = Unasked::Received(1_000_000);
+    flooded.pacer.charge(flood, flooded.now);
     assert_eq!(flooded.pause_left(), Some(10 * SECOND));
     let new = Some(quota(10));
     flooded.change(new, new);

@@ -1,7 +1,7 @@
 -- Takes tokens of a bucket that many sidecars share, by the server's clock: the generic cell rate algorithm. It keeps the
 -- time at which the bucket is full again, and here also the time of the last token, for slowdowns. A bucket without a key
 -- is full.
--- KEYS: 1 the tokens: when the bucket is full, and when the last token was good; 2 what throttles have taught of the limit;
+-- KEYS: 1 the tokens: when the bucket is full, when the last token was good, and for how long tokens may be owed; 2 what throttles have taught of the limit;
 --       3 the epoch of the server: since when it counts for the account; 4 what throttles have taught of the account: left
 --       out where they do not concern the limit.
 -- ARGV: 1 microseconds in which a token comes; 2 burst; 3 number of tokens wanted; 4 microseconds for which a token may be
@@ -39,23 +39,27 @@ local paused, slowness = taught(KEYS[2])
 if paused > now then return {0, 0, 0, 0, 0, paused - now, 0, epoch} end
 local spacing = interval * math.max(slowness, 1)
 
-local known, last = string.match(redis.call('GET', KEYS[1]) or '', '^(%d+) (%d+)')
+local tolerance = interval * burst
+local known, last, owed = string.match(redis.call('GET', KEYS[1]) or '', '^(%d+) (%d+) ?(%d*)')
+owed = tonumber(owed) or 0
 local function keep(full)
+  -- The debt of a message to many recipients is remembered until it is paid.
+  owed = full > now + 2 * tolerance and math.max(owed, ahead) or 0
   local free = math.max(full, last + spacing)
-  redis.call('SET', KEYS[1], string.format('%.0f %.0f', full, last), 'PX', math.ceil((free - now) / 1000) + 1000)
+  redis.call('SET', KEYS[1], string.format('%.0f %.0f %.0f', full, last, owed), 'PX',
+    math.ceil((free - now) / 1000) + 1000)
 end
 
-local tolerance = interval * burst
 local full = math.max(tonumber(known or now), now + tonumber(ARGV[epoch == ARGV[7] and 5 or 6]))
 if ARGV[7] ~= '0' and ARGV[7] ~= epoch then
   -- The server has lost its state, so the whole bucket may have been used. For a long window waiting for all of it would
   -- cost more than a second burst does, so ten seconds are the most.
   full = math.max(full, epoch + math.min(tolerance, 10000000))
 end
--- A last token further ahead than may be taken, and a debt of more than a window, come of a clock that went back, or of a
--- limit that was lowered. They are cut.
+-- A last token further ahead than may be taken, and a debt of more than a window and what is owed, come of a clock that went
+-- back, or of a limit that was lowered. They are cut.
 last = math.min(tonumber(last or 0), now + ahead)
-local most = now + 2 * tolerance + ahead
+local most = now + 2 * tolerance + math.max(ahead, owed)
 if full > most then
   full = most
   keep(full)
