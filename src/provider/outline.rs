@@ -84,6 +84,12 @@ impl Outline {
         self.provider.webhook.is_some()
     }
 
+    /// Returns the names of the secrets.
+    pub fn secrets(&self) -> impl Iterator<Item = &str> {
+        let secrets = self.provider.secrets.iter();
+        secrets.map(|secret| secret.name.as_str())
+    }
+
     /// Returns the display name.
     #[must_use]
     pub fn title(&self) -> &str {

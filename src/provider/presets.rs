@@ -33,6 +33,12 @@ pub fn text(name: &str) -> Option<&'static str> {
     Some(find(name)?.text)
 }
 
+/// Returns true for the name of a secret of any preset.
+pub fn is_secret(name: &str) -> bool {
+    let mut presets = PRESETS.iter().filter_map(Preset::outline);
+    presets.any(|outline| outline.secrets().any(|secret| secret == name))
+}
+
 /// Returns the names of all presets.
 pub fn names() -> impl Iterator<Item = &'static str> {
     PRESETS.iter().map(|preset| preset.name)

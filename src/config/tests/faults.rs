@@ -392,6 +392,28 @@ fn all_faults_are_reported_and_not_only_the_first() {
 }
 
 #[test]
+fn a_literal_secret_is_told_beside_an_unknown_provider() {
+    for begin in [
+        "[credential.a]\nprovider = \"whatsap\"\n",
+        "[credential.a]\n",
+        "[provider.mine]\nextends = \"nobody\"\n[credential.a]\nprovider = \"mine\"\n",
+    ] {
+        let line = begin.lines().count() + 1;
+        let found = faults(&format!(
+            "{begin}token = \"EAACANARY0123456789\"\naccount_sid = \"AC1\"\napp_secret = \"file:/a\"\n\
+             [[route]]\ncredential = \"a\"\n"
+        ));
+        assert_eq!(found.len(), 2, "{found:#?}");
+        let told = format!("f:{line}:9: credential.a.token: not a reference");
+        assert!(
+            found.iter().any(|fault| fault.starts_with(&told)),
+            "{found:#?}"
+        );
+        assert!(!found.join("").contains("CANARY"), "{found:#?}");
+    }
+}
+
+#[test]
 fn an_empty_file_lacks_a_route_or_webhook() {
     assert_eq!(
         faults(""),
