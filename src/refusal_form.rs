@@ -1,6 +1,7 @@
 //! The form of refusals for the SDKs of a provider, as data, and the forms of a listener.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -97,12 +98,14 @@ impl RefusalForm {
 /// A refusal may come before a route is known, even before the request can be read. It then has the form of the
 /// provider that the request can only be for, or else the fields of all forms in question, so that no SDK takes it for
 /// a success.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct RefusalForms {
     /// Each form once; `None` for Graph's.
     forms: Vec<Option<Arc<RefusalForm>>>,
     /// The positions of forms, by the path of a route and the host of its provider.
     by_path: BTreeMap<Box<str>, BTreeMap<Box<str>, BTreeSet<usize>>>,
+    /// The names besides those of providers and loopback that the listener answers for, in lower case.
+    allowed: BTreeSet<Box<str>>,
 }
 
 /// The facts about a request that is refused without a route.
@@ -147,6 +150,11 @@ impl RefusalForms {
         }
     }
 
+    /// Adds names that the listener answers for.
+    pub fn allow<'h>(&mut self, hosts: impl Iterator<Item = &'h str>) {
+        self.allowed.extend(hosts.map(Into::into));
+    }
+
     /// Returns the whole answer for a refusal of a request.
     #[must_use]
     pub fn to_response(&self, refusal: &Refusal, asked: Asked<'_>) -> Response<Bytes> {
@@ -175,7 +183,14 @@ impl RefusalForms {
         body
     }
 
-    /// The positions of the forms of all providers that the request may be for: by the host, then by the path.
+    /// True for a name that the listener does not answer for, as a rebound name of the DNS is. An address is no name.
+    fn is_foreign(&self, host: &str) -> bool {
+        let bare = host.trim_matches(['[', ']']);
+        host != "localhost" && bare.parse::<IpAddr>().is_err() && !self.allowed.contains(host)
+    }
+
+    /// The positions of the forms of all providers that the request may be for: by the host, then by the path. At a
+    /// foreign host every form is in question: no page may learn there which provider has a path.
     fn candidates(&self, asked: Asked<'_>) -> BTreeSet<usize> {
         let host = asked.host.map(str::to_ascii_lowercase);
         let of_host = |hosts: &BTreeMap<Box<str>, BTreeSet<usize>>| {
@@ -193,9 +208,9 @@ impl RefusalForms {
         if !elsewhere.is_empty() {
             return elsewhere;
         }
-        let hosts = at_path()
-            .next()
-            .map_or_else(|| all().collect(), |path| vec![path]);
+        let is_foreign = host.as_deref().is_some_and(|host| self.is_foreign(host));
+        let of_path = at_path().next().filter(|_| !is_foreign);
+        let hosts = of_path.map_or_else(|| all().collect(), |path| vec![path]);
         hosts
             .into_iter()
             .flat_map(BTreeMap::values)
@@ -286,6 +301,7 @@ mod tests {
         forms.add("", ["api.twilio.test"].into_iter(), twilio.as_ref());
         forms.add("/bird", ["bird.test"].into_iter(), bird.as_ref());
         forms.add("/bird/graph", ["graph.test"].into_iter(), None);
+        forms.allow(["keyside"].into_iter());
         let refusal = refusal(StatusCode::BAD_REQUEST);
         for (host, path, expected) in [
             (Some("graph.test"), None, &["error"][..]),
@@ -299,6 +315,13 @@ mod tests {
                 &["code", "error", "text"],
             ),
             (None, None, &["code", "error", "errors", "text"]),
+            (Some("127.0.0.1"), Some("/bird/x"), &["errors"]),
+            (Some("keyside"), Some("/bird/x"), &["errors"]),
+            (
+                Some("rebound.test"),
+                Some("/bird/x"),
+                &["code", "error", "errors", "text"],
+            ),
         ] {
             let response = forms.to_response(&refusal, Asked { host, path });
             let body: Value = serde_json::from_slice(response.body()).unwrap();

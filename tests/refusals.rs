@@ -110,12 +110,31 @@ fn the_path_of_a_route_tells_the_provider_where_it_can() {
         &[("/bird", MESSAGEBIRD), ("/twilio", TWILIO)],
     );
     for (path, provider) in [("/bird", MESSAGEBIRD), ("/twilio", TWILIO)] {
-        // The head of the last two is not read.
-        for (request, slug) in &early(path)[..5] {
+        // The first has a foreign host. The head of the last two is not read.
+        for (request, slug) in &early(path)[1..5] {
             let body = ask(&keyside, request).json();
             assert!(!words(&body, provider.2).is_empty(), "{slug}: {body}");
             assert!(body.get("error").is_none(), "{slug}: {body}");
         }
+    }
+}
+
+/// A page whose name was rebound to this machine can read the answers.
+#[test]
+fn a_refusal_at_a_foreign_host_tells_nothing_about_paths() {
+    let upstream = Upstream::ok();
+    let routes = [("/bird", MESSAGEBIRD), ("/twilio", TWILIO)];
+    let keyside = start(&upstream, "allowed_hosts = [\"keyside\"]", &routes);
+    let told = |host: &str, path: &str| {
+        let request = format!("GET {path}/a HTTP/1.1\r\nHost: {host}\r\nOrigin: http://x\r\n\r\n");
+        ask(&keyside, &request).json()
+    };
+    let nowhere = told("evil.test", "/none");
+    for (path, provider) in routes {
+        assert_eq!(told("evil.test", path), nowhere, "{path}");
+        let allowed = told("keyside", path);
+        assert!(!words(&allowed, provider.2).is_empty(), "{allowed}");
+        assert!(allowed.get("error").is_none(), "{allowed}");
     }
 }
 

@@ -225,7 +225,13 @@ impl Draft {
                 number: self
                     .before()
                     .map_or(1, |before| before.generation.number + 1),
-                policy: Policy::new(routes),
+                policy: Policy::new(routes).answering_for(
+                    self.config
+                        .outbound
+                        .allowed_hosts
+                        .iter()
+                        .map(String::as_str),
+                ),
                 hosts: self.hosts(),
                 links: LinkRules {
                     public_origin: self.config.outbound.public_origin.clone(),

@@ -98,6 +98,13 @@ impl Policy {
         }
     }
 
+    /// Adds names that the listener answers for, besides those of providers and loopback.
+    #[must_use]
+    pub fn answering_for<'h>(mut self, hosts: impl Iterator<Item = &'h str>) -> Self {
+        Arc::make_mut(&mut self.refusals).allow(hosts);
+        self
+    }
+
     /// The forms of refusals without a route.
     #[must_use]
     pub fn refusals(&self) -> &Arc<RefusalForms> {
