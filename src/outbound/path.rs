@@ -2,8 +2,8 @@
 
 use super::error::OutboundError;
 
-/// Refuses a path that two servers could read differently: a dot segment, an empty segment or a
-/// backslash, plain or encoded, perhaps twice; a control character; a byte beyond ASCII. Other paths go on byte for
+/// Refuses a path that two servers could read differently: a dot segment, an empty segment, a segment that some server
+/// reads as empty, or a backslash, plain or encoded, perhaps twice; a control character; a byte beyond ASCII. Other paths go on byte for
 /// byte.
 ///
 /// # Errors
@@ -23,6 +23,9 @@ pub fn check_path(path: &str) -> Result<(), OutboundError> {
     }
     if path.split('/').any(is_dot_segment) {
         return refuse("the path has a dot segment");
+    }
+    if path.split('/').any(begins_with_a_cut) {
+        return refuse("the path has a segment that some servers read as empty");
     }
     if path
         .bytes()
@@ -56,11 +59,22 @@ fn is_dot_segment(segment: &str) -> bool {
         return false;
     };
     let after = after.strip_prefix('.').unwrap_or(after);
-    let next = match after.strip_prefix('%') {
-        Some(encoded) => hex_pair(encoded),
-        None => after.bytes().next(),
-    };
+    let next = first_byte(after);
     !next.is_some_and(|byte| byte.is_ascii_alphanumeric() || b".-_~".contains(&byte))
+}
+
+/// True for a segment before whose text some server cuts: at `;`, or at an encoded `?` or `#`. An id would be empty there,
+/// and the path that of the whole collection.
+fn begins_with_a_cut(segment: &str) -> bool {
+    first_byte(segment).is_some_and(|byte| b";?#".contains(&byte))
+}
+
+/// The first byte of a text, perhaps encoded.
+fn first_byte(text: &str) -> Option<u8> {
+    match text.strip_prefix('%') {
+        Some(encoded) => hex_pair(encoded),
+        None => text.bytes().next(),
+    }
 }
 
 fn hex_pair(text: &str) -> Option<u8> {
@@ -113,6 +127,13 @@ mod tests {
             "/a%0d%0aX:%20y",
             "/%7f",
             "/%c3%a9",
+            "/messages/;a",
+            "/messages/;",
+            "/messages/%3Ba",
+            "/messages/%3b",
+            "/messages/%3fa",
+            "/messages/%23",
+            "/;a/messages",
         ] {
             assert!(check_path(path).is_err(), "{path}");
         }
