@@ -267,6 +267,29 @@ fn each_of_several_senders_in_one_field_has_to_be_allowed() {
     }
 }
 
+/// The number of the sender stands in the path alone.
+#[test]
+fn an_upload_under_another_number_of_the_account_is_refused() {
+    let upstream = Upstream::ok();
+    let api_key = "api_key = \"file:@DIR@/key\"";
+    let keyside = route(&upstream, "ycloud", api_key, "senders = [\"+15550001\"]");
+    let form = "multipart/form-data; boundary=b";
+    for (number, status) in [
+        ("15550001", 200),
+        ("+15550001", 200),
+        ("%2B15550001", 200),
+        ("+15550002", 403),
+        ("%2B15550002", 403),
+        ("+15550001;a", 403),
+        (";+15550001", 400),
+    ] {
+        let path = format!("/v2/whatsapp/media/{number}/upload");
+        let part = b"--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\nx\r\n--b--\r\n";
+        let answer = keyside.send(&with_body("POST", &path, form, part));
+        assert_eq!(answer.status, status, "{number}: {}", answer.text());
+    }
+}
+
 #[test]
 fn a_throttle_of_a_recipient_pauses_the_recipients_of_the_message_and_nobody_else() {
     let upstream = Upstream::answering(|request| {
