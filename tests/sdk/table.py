@@ -29,6 +29,8 @@ ABSENT = {
     "telnyx (Node)": {"media in": OUTSIDE, "read": NO_METHOD},
     "messagebird (Python)": {"media in": OUTSIDE, "read": NO_METHOD},
     "messagebird (Node)": {"media in": OUTSIDE, "read": NO_METHOD},
+    "messagebird-sdk": {},
+    "sinch (Python)": {"media in": OUTSIDE, "read": NO_METHOD},
     "@sinch/sdk-core": {"media in": OUTSIDE},
     "@zenvia/sdk": {"media in": OUTSIDE, "read": NO_METHOD, "status": NO_METHOD},
 }

@@ -36,8 +36,9 @@ shows("read", "the sign of typing is shown", async () => {
 });
 
 shows("status", "a message is read", async () => {
-  assert.equal((await conversation.messages.get({ message_id: "1" })).id, "sample");
-  await assertKeyOf("GET", `${PROJECT}/messages/1`);
+  const { message_id } = await send(RECIPIENT, SENDER);
+  assert.equal((await conversation.messages.get({ message_id })).id, message_id);
+  await assertKeyOf("GET", `${PROJECT}/messages/${message_id}`);
 });
 
 testRefusals("@sinch/sdk-core", send, (error) => {

@@ -74,10 +74,7 @@ pub(super) const BIRD: &[&str] = &[
 ];
 
 pub(super) const BIRD_PLATFORM: &[&str] = &[
-    "POST /v1/whatsapp/messages/{message}/read",
     "GET /v1/whatsapp/messages/{message}/media/{media}",
-    "GET /v1/whatsapp/messages/{message}",
-    "GET /v1/whatsapp/messages/{message}/events",
     "GET /v1/whatsapp/messages",
     "PUT DELETE /v1/whatsapp/messages/{message}/reaction",
     "GET /v1/whatsapp/messages/{message}/reaction-events",

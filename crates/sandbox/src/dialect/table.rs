@@ -306,8 +306,33 @@ pub(super) static TABLE: [Dialect; 24] = [
         host: "eu1.platform.bird.com",
         parameters: &[("region", "eu1")],
         places: &[BEARER],
+        // messagebird-sdk 0.106.0: the form of an id, and the fields that each answer must have.
+        others: &[
+            (
+                "GET",
+                "/v1/whatsapp/messages/{message}",
+                json(
+                    200,
+                    r#"{"id":"{message}","direction":"outbound","from":{"phone_number":"+15550001111"},"to":{"phone_number":"+15550001234"},"status":"delivered","created_at":"2026-01-01T00:00:00Z"}"#,
+                ),
+            ),
+            (
+                "POST",
+                "/v1/whatsapp/messages/{message}/read",
+                json(202, r#"{"typing_indicator":false}"#),
+            ),
+            (
+                "GET",
+                "/v1/whatsapp/messages/{message}/events",
+                json(200, r#"{"data":[]}"#),
+            ),
+        ],
         sends: &["/v1/whatsapp/messages"],
-        accepted: json(202, r#"{"id":"{id}","status":"accepted"}"#),
+        id: "wam_{hex26}",
+        accepted: json(
+            202,
+            r#"{"id":"{id}","direction":"outbound","from":{"phone_number":"{from}"},"to":{"phone_number":"{to}"},"status":"accepted","created_at":"2026-01-01T00:00:00Z"}"#,
+        ),
         refused: json(
             401,
             r#"{"error":{"type":"auth_error","code":"auth_error","message":"The key is missing or wrong"}}"#,
@@ -335,7 +360,7 @@ pub(super) static TABLE: [Dialect; 24] = [
             (
                 "GET",
                 "/v1/messages/{message}",
-                json(200, r#"{"id":"sample","status":"delivered"}"#),
+                json(200, r#"{"id":"{message}","status":"delivered"}"#),
             ),
             (
                 "GET",
@@ -412,7 +437,10 @@ pub(super) static TABLE: [Dialect; 24] = [
             (
                 "GET",
                 "/v1/projects/{project_id}/messages/{message}",
-                json(200, r#"{"id":"sample"}"#),
+                json(
+                    200,
+                    r#"{"id":"{message}","direction":"TO_CONTACT","contact_id":"sample","conversation_id":"sample","accept_time":"2026-01-01T00:00:00Z","channel_identity":{"channel":"WHATSAPP","identity":"15550001234","app_id":""},"app_message":{"text_message":{"text":"sample"}}}"#,
+                ),
             ),
         ],
         sends: &["/v1/projects/{project_id}/messages:send"],
@@ -454,7 +482,7 @@ pub(super) static TABLE: [Dialect; 24] = [
             (
                 "GET",
                 "/v2/whatsapp/messages/{message}",
-                json(200, r#"{"id":"sample","status":"delivered"}"#),
+                json(200, r#"{"id":"{message}","status":"delivered"}"#),
             ),
         ],
         sends: &[
@@ -487,7 +515,7 @@ pub(super) static TABLE: [Dialect; 24] = [
                 "/v2/messages/{message}",
                 json(
                     200,
-                    r#"{"data":{"id":"sample","record_type":"message","to":[{"phone_number":"+15550001234","status":"delivered"}]}}"#,
+                    r#"{"data":{"id":"{message}","record_type":"message","to":[{"phone_number":"+15550001234","status":"delivered"}]}}"#,
                 ),
             ),
             (
@@ -609,7 +637,7 @@ pub(super) static TABLE: [Dialect; 24] = [
                 "/v1/Account/{auth_id}/Message/{message}/",
                 json(
                     200,
-                    r#"{"api_id":"sample","message_state":"delivered","message_uuid":"sample"}"#,
+                    r#"{"api_id":"sample","message_state":"delivered","message_uuid":"{message}"}"#,
                 ),
             ),
             (

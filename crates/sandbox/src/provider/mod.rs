@@ -70,8 +70,11 @@ async fn handle(
     let has_path = |template: &str| request.has_path(&dialect.fill(template));
     let method = &request.head.method;
     let mut others = dialect.others.iter();
-    if let Some((_, _, answer)) = others.find(|(own, path, _)| method == *own && has_path(path)) {
-        return Outcome::Answer(answer.fill(dialect.parameters));
+    if let Some((_, path, answer)) = others.find(|(own, path, _)| method == *own && has_path(path))
+    {
+        let named = variables(path, request.head.uri.path());
+        let values: Vec<_> = named.chain(dialect.parameters.iter().copied()).collect();
+        return Outcome::Answer(answer.fill(&values));
     }
     if method == Method::POST && dialect.sends.iter().any(|template| has_path(template)) {
         return send(state, dialect, request, key.fingerprint()).await;
@@ -94,6 +97,15 @@ fn is_line(method: &Method, line: &str, has_path: impl Fn(&str) -> bool) -> bool
     };
     let reads = method == Method::HEAD && methods.split(' ').any(|own| own == "GET");
     (reads || methods.split(' ').any(|own| method == own)) && has_path(path)
+}
+
+/// The variables of a path template with their values in a path.
+fn variables<'p>(template: &'p str, path: &'p str) -> impl Iterator<Item = (&'p str, &'p str)> {
+    let parts = template.split('/').zip(path.split('/'));
+    parts.filter_map(|(named, value)| {
+        let (name, end) = named.strip_prefix('{')?.split_once('}')?;
+        Some((name, value.strip_suffix(end)?))
+    })
 }
 
 fn grant_token(
@@ -125,6 +137,7 @@ async fn send(
     let id = dialect
         .id
         .replace("{hex}", &ids::hex(32))
+        .replace("{hex26}", &ids::hex(26))
         .replace("{uuid}", &ids::uuid());
     let own = [
         ("id", id.as_str()),
