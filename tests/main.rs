@@ -75,6 +75,7 @@ mod scale;
 mod scan;
 mod secret_forms;
 mod secrets;
+mod senders;
 mod sending;
 mod shared_limits;
 mod sign;

@@ -5,16 +5,12 @@ use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::support::client::{Answer, with_body};
-use crate::support::keyside::{Keyside, Setup};
+use crate::support::keyside::{Keyside, Setup, route};
 use crate::support::redis::Redis;
 use crate::support::stretched;
 use crate::support::upstream::Upstream;
 
-/// A Keyside with a route of a preset. Secrets have the file `token`.
-fn route(upstream: &Upstream, preset: &str, credential: &str, lines: &str) -> Keyside {
-    setup(upstream, preset, credential, lines).start()
-}
-
+/// The set-up of a Keyside with a route of a preset. Secrets have the file `key`.
 fn setup(upstream: &Upstream, preset: &str, credential: &str, lines: &str) -> Setup {
     let config = format!(
         "[outbound]\nlisten = [\"127.0.0.1:@PORT@\"]\n[admin]\nlisten = [\"127.0.0.1:@ADMIN@\"]\n[log]\nlevel = \"debug\"\n\

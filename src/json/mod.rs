@@ -258,7 +258,26 @@ mod tests {
                 found(&["a", "b"]),
             ),
             (r#"{"from":null}"#, &["from"], found(&[])),
-            (r#"{"m":"from"}"#, &["m", "*", "from"], found(&[])),
+            // A single element may stand for its list.
+            (
+                r#"{"m":{"from":"a","to":["b"],"x":{"from":"c"},"y":[{"from":"d"}]}}"#,
+                &["m", "*", "from"],
+                found(&["a", "c", "d"]),
+            ),
+            (r#"{"m":"a"}"#, &["m", "*"], found(&["a"])),
+            (r#"{"m":{"0":"a"}}"#, &["m", "*"], found(&["a"])),
+            (r#"{"m":null}"#, &["m", "*", "from"], found(&[])),
+            (r#"{"m":[null,{}]}"#, &["m", "*", "from"], found(&[])),
+            (r#"{"m":null}"#, &["m", "from"], found(&[])),
+            (r#"{"m":"from"}"#, &["m", "*", "from"], Err(NotText)),
+            (
+                r#"{"m":[[{"from":"a"}]]}"#,
+                &["m", "*", "from"],
+                Err(NotText),
+            ),
+            (r#"{"m":[{"from":"a"}]}"#, &["m", "from"], Err(NotText)),
+            (r#"{"m":1}"#, &["m", "from"], Err(NotText)),
+            (r#"{"m":{"0":{}}}"#, &["m", "*"], Err(NotText)),
             ("{}", &["from"], found(&[])),
             (r#"{"from":["a"]}"#, &["from"], Err(NotText)),
             (r#"{"from":{"a":"b"}}"#, &["from"], Err(NotText)),
@@ -269,6 +288,22 @@ mod tests {
             (r#"{"from":"\ud800"}"#, &["from"], Err(NotText)),
         ] {
             assert_eq!(at(text, path), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_element_without_the_text_is_found_in_every_container() {
+        let path = ["m", "*", "channel"].map(str::to_owned);
+        for (text, lacks) in [
+            (r#"{"m":[{"channel":"a"}]}"#, false),
+            (r#"{"m":{"channel":"a","to":["1"]}}"#, false),
+            (r#"{"m":[]}"#, false),
+            (r#"{"m":[{"channel":"a"},{}]}"#, true),
+            (r#"{"m":[{"channel":null}]}"#, true),
+            (r#"{"m":{"to":["1"]}}"#, true),
+            (r#"{"m":{"0":{"channel":"a"}}}"#, true),
+        ] {
+            assert_eq!(lacks_text_at(text, &path), lacks, "{text}");
         }
     }
 

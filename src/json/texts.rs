@@ -5,49 +5,76 @@ use serde_json::value::RawValue;
 use super::fields_of;
 use crate::query::is_read_as_one_of;
 
-/// The error for a value that names a party and is neither text nor a whole number: servers differ about its meaning.
+/// The error for a value without text at the place of a party, or in a container of the wrong kind: servers differ about the
+/// meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotText;
 
 /// Adds every text that some reader could find at the end of a path of keys in a value. Readers differ about repeated
-/// keys and about the case of keys. `*` in a path stands for each element of an array, and for each field of an
-/// object, because PHP has one type for both. Nothing is found at `null`, nor where the path ends early.
+/// keys and about the case of keys. Nothing is found at `null`.
+///
+/// `*` in a path stands for each element of an array. An object in the place of the array is read twice: as the single
+/// element, because many readers take a value for a list, and field by field, because PHP has one type for lists and objects.
 ///
 /// # Errors
-/// A value at the end of the path that is not text.
+/// A value without text at the end of the path, and a value other than an object at a key of the path.
 pub fn add_texts_at(value: &str, path: &[String], texts: &mut Vec<String>) -> Result<(), NotText> {
     let Some((first, rest)) = path.split_first() else {
         texts.extend(text_of(value)?);
         return Ok(());
     };
-    if first == "*"
-        && let Ok(elements) = serde_json::from_str::<Vec<&RawValue>>(value)
-    {
-        return elements
-            .iter()
-            .try_for_each(|element| add_texts_at(element.get(), rest, texts));
+    if first == "*" {
+        return elements_of(value, rest)?
+            .into_iter()
+            .try_for_each(|element| add_texts_at(element, rest, texts));
     }
-    if !value.starts_with('{') {
+    if value == "null" {
         return Ok(());
     }
-    let is_wanted = |name: &str| first == "*" || is_read_as_one_of(name, &[first]);
-    let fields = fields_of(value, is_wanted).ok_or(NotText)?;
+    let fields = fields_of(value, |name| is_read_as_one_of(name, &[first])).ok_or(NotText)?;
     fields
         .iter()
         .try_for_each(|(_, value)| add_texts_at(value, rest, texts))
 }
 
-/// Returns true if an element of the first array on a path of keys has no text at the end of the path.
+/// Returns the values that some reader could take for the elements of a list. Each is read at `rest`.
+fn elements_of<'v>(value: &'v str, rest: &[String]) -> Result<Vec<&'v str>, NotText> {
+    if value == "null" {
+        return Ok(Vec::new());
+    }
+    if value.starts_with('[') {
+        let elements: Vec<&RawValue> = serde_json::from_str(value).map_err(|_| NotText)?;
+        return Ok(elements.into_iter().map(RawValue::get).collect());
+    }
+    if !value.starts_with('{') {
+        return Ok(vec![value]);
+    }
+    let fields = fields_of(value, |_| true).ok_or(NotText)?;
+    let fields = fields.into_iter().map(|(_, field)| field);
+    if rest.is_empty() {
+        return Ok(fields.collect());
+    }
+    // The fields of a single element may be texts and lists of texts: only an object can be an element.
+    let mut elements = vec![value];
+    for field in fields {
+        let inner: Vec<&RawValue> = serde_json::from_str(field).unwrap_or_default();
+        let inner = inner.into_iter().map(RawValue::get).chain([field]);
+        elements.extend(inner.filter(|field| field.starts_with('{')));
+    }
+    Ok(elements)
+}
+
+/// Returns true if an element of the first list on a path of keys has no text at the end of the path.
 #[must_use]
 pub fn lacks_text_at(value: &str, path: &[String]) -> bool {
     let Some((first, rest)) = path.split_first() else {
         return false;
     };
     if first == "*" {
-        let elements = serde_json::from_str::<Vec<&RawValue>>(value).unwrap_or_default();
+        let elements = elements_of(value, rest).unwrap_or_default();
         return elements.iter().any(|element| {
             let mut texts = Vec::new();
-            add_texts_at(element.get(), rest, &mut texts).is_err() || texts.is_empty()
+            add_texts_at(element, rest, &mut texts).is_err() || texts.is_empty()
         });
     }
     let fields = fields_of(value, |name| is_read_as_one_of(name, &[first])).unwrap_or_default();

@@ -31,7 +31,7 @@ impl<'p> ChannelRule<'p> {
     /// Decides on the channels that the fields of a JSON object name.
     ///
     /// # Errors
-    /// 403 for a channel that the route does not allow; 400 for one that is not text.
+    /// 403 for a channel that the route does not allow; 400 for a channel without text at the place.
     pub(super) fn check_fields(
         &self,
         fields: &[(Cow<'_, str>, &str)],
@@ -132,6 +132,6 @@ fn is_missing_in(fields: &[(Cow<'_, str>, &str)], place: &[String]) -> bool {
 /// The longest name of a channel in an error text, in characters.
 const MAX_SHOWN: usize = 32;
 const CHANNEL_IS_NO_TEXT: OutboundError = OutboundError::bad_request(
-    "the channel in the body is no text",
+    "the channel in the body is no text, or stands in a list or an object where the provider has none",
     "name the channel as text, where the provider looks for it",
 );

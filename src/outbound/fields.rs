@@ -37,19 +37,53 @@ pub(super) fn values_in_form<'t>(text: &'t str, places: &[Vec<String>]) -> Vec<C
         .collect()
 }
 
-/// True for the name of a field at a place: the name alone, or in PHP's form of a path, such as `messages[0][from]`.
+/// True for the name of a field at a place: the name alone, or a path with brackets as for PHP (`messages[0][from]`), or with
+/// dots (`messages[0].from`, `messages.0.from`).
 fn is_at(name: &str, place: &[String]) -> bool {
-    match place {
-        [] => false,
-        [only] => is_read_as_one_of(name, &[only]),
-        [first, .., last] => {
-            // PHP ignores what stands behind a bracket.
-            let mut inner = name
-                .split('[')
-                .skip(1)
-                .filter_map(|key| key.split(']').next());
-            is_read_as_one_of(name, &[first])
-                && (last == "*" || inner.any(|key| is_read_as_one_of(key, &[last])))
+    let Some((first, inner)) = place.split_first() else {
+        return false;
+    };
+    let mut keys = name.split(['[', ']', '.']).filter(|key| !key.is_empty());
+    let begins = keys
+        .next()
+        .is_some_and(|key| is_read_as_one_of(key, &[first]));
+    // PHP reads a dot before the first bracket as an underscore, and ignores text behind a bracket.
+    let begins = begins || is_read_as_one_of(name, &[first]);
+    let in_brackets = name.split('[').skip(1);
+    let mut keys = keys.chain(in_brackets.filter_map(|key| key.split(']').next()));
+    begins
+        && inner
+            .last()
+            .is_none_or(|last| last == "*" || keys.any(|key| is_read_as_one_of(key, &[last])))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_leads_to_a_place_with_brackets_and_with_dots() {
+        for (place, name, expected) in [
+            ("from", "from", true),
+            ("from", "from[]", true),
+            ("from", "from.0", true),
+            ("from", "a.from", false),
+            ("from", "a[from]", false),
+            ("phone_id", "phone.id", true),
+            ("phone_id", "phone[id", true),
+            ("messages/*/from", "messages[0][from]", true),
+            ("messages/*/from", "messages[0].from", true),
+            ("messages/*/from", "messages.0.from", true),
+            ("messages/*/from", "Messages.0[FROM]", true),
+            ("messages/*/from", "messages[0][from]x", true),
+            ("messages/*/from", "messages[0][to]", false),
+            ("messages/*/from", "from", false),
+            ("a_b/c_d", "a.b[c.d]", true),
+            ("order/*", "order", true),
+            ("order/*", "order.0", true),
+        ] {
+            let place: Vec<_> = place.split('/').map(str::to_owned).collect();
+            assert_eq!(is_at(name, &place), expected, "{name} at {place:?}");
         }
     }
 }

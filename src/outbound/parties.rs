@@ -82,7 +82,7 @@ fn parties<'t>(limits: &ProviderLimits, texts: impl Iterator<Item = Cow<'t, str>
 }
 
 const SENDER_IS_NO_TEXT: OutboundError = OutboundError::bad_request(
-    "the sender in the body is neither text nor a whole number",
+    "the sender in the body is no text and no whole number, or stands in a list or an object where the provider has none",
     "name the sender as text, where the provider looks for it",
 );
 

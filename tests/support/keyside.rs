@@ -421,6 +421,19 @@ pub struct Finished {
     pub output: String,
 }
 
+/// A Keyside with a route of a preset. Secrets have the file `token`.
+pub fn route(upstream: &Upstream, preset: &str, credential: &str, lines: &str) -> Keyside {
+    let config = format!(
+        "[outbound]\nlisten = [\"127.0.0.1:@PORT@\"]\n[admin]\nlisten = [\"127.0.0.1:@ADMIN@\"]\n[log]\nlevel = \"debug\"\n\
+         [provider.here]\nextends = \"{preset}\"\nupstream = \"@UPSTREAM@\"\nca = \"@DIR@/ca.pem\"\n\
+         [credential.here]\nprovider = \"here\"\ncheck = \"off\"\n{credential}\n[[route]]\ncredential = \"here\"\n{lines}\n"
+    );
+    Setup::new(upstream)
+        .file("key", "CANARY0123456789CANARY0123456789")
+        .config(&config)
+        .start()
+}
+
 /// Runs a program to its end, and kills it after `within`.
 pub fn finish(command: &mut Command, within: Duration) -> Finished {
     let dir = Directory::new();

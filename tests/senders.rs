@@ -1,0 +1,171 @@
+//! The `senders` and `channels` of a route hold in whatever container, spelling and place a request names another one.
+
+use crate::support::client::{Answer, with_body};
+use crate::support::keyside::{Keyside, Setup, route};
+use crate::support::upstream::Upstream;
+
+const JSON: &str = "application/json";
+const FORM: &str = "application/x-www-form-urlencoded";
+const INFOBIP: &str = "base = \"x\"\napi_key = \"file:@DIR@/key\"";
+const MESSAGES_API: &str = "/messages-api/1/messages";
+
+fn posted(keyside: &Keyside, path: &str, body: &str) -> Answer {
+    let kind = if body.starts_with('{') { JSON } else { FORM };
+    keyside.send(&with_body("POST", path, kind, body.as_bytes()))
+}
+
+fn asked(keyside: &Keyside, method: &str, target: &str) -> Answer {
+    let body = match method {
+        "GET" | "DELETE" => "",
+        _ => "Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
+    };
+    let end = if body.is_empty() { "\r\n" } else { "" };
+    let request = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n{body}{end}");
+    keyside.send(request.as_bytes())
+}
+
+/// A message of Infobip's Messages API with an allowed sender and channel, and these further fields.
+fn message(more: &str) -> String {
+    format!(
+        r#"{{"messages":[{{"sender":"1555","channel":"WHATSAPP","destinations":[{{"to":"1"}}]{more}}}]}}"#
+    )
+}
+
+#[test]
+fn another_container_hides_no_sender_and_no_channel() {
+    let upstream = Upstream::ok();
+    let keyside = route(&upstream, "infobip", INFOBIP, "senders = [\"1555\"]");
+    let template = "/whatsapp/1/message/template";
+    for (path, body, status) in [
+        (
+            template,
+            r#"{"messages":[{"from":"1555","to":"1"}]}"#.to_owned(),
+            200,
+        ),
+        (MESSAGES_API, message(""), 200),
+        (
+            MESSAGES_API,
+            message(r#","failover":[{"sender":"1555","channel":"WHATSAPP"}]"#),
+            200,
+        ),
+        (MESSAGES_API, message(r#","failover":null"#), 200),
+        // A list of one element may stand without its brackets.
+        (
+            template,
+            r#"{"from":"1555","messages":{"from":"9","to":"1"}}"#.to_owned(),
+            403,
+        ),
+        (
+            MESSAGES_API,
+            message(r#","failover":{"sender":"9","channel":"WHATSAPP"}"#),
+            403,
+        ),
+        (
+            MESSAGES_API,
+            message(r#","failover":{"sender":"1555","channel":"SMS"}"#),
+            403,
+        ),
+        (
+            MESSAGES_API,
+            r#"{"from":"1555","messages":{"sender":"9","channel":"WHATSAPP","destinations":[]}}"#
+                .to_owned(),
+            403,
+        ),
+        (
+            MESSAGES_API,
+            r#"{"from":"1555","messages":{"sender":"1555","channel":"SMS"}}"#.to_owned(),
+            403,
+        ),
+        // An object may be a list to PHP.
+        (
+            template,
+            r#"{"from":"1555","messages":{"0":{"from":"9"}}}"#.to_owned(),
+            403,
+        ),
+        // What no reader of the provider expects is no message.
+        (
+            template,
+            r#"{"from":"1555","messages":[[{"from":"9","to":"1"}]]}"#.to_owned(),
+            400,
+        ),
+        (
+            template,
+            r#"{"from":"1555","messages":"9"}"#.to_owned(),
+            400,
+        ),
+        (
+            template,
+            r#"{"from":"1555","messages":[1]}"#.to_owned(),
+            400,
+        ),
+        (
+            template,
+            r#"{"from":"1555","smsFailover":[{"from":"9"}]}"#.to_owned(),
+            400,
+        ),
+    ] {
+        upstream.forget();
+        let answer = posted(&keyside, path, &body);
+        assert_eq!(answer.status, status, "{body}: {}", answer.text());
+        assert_eq!(upstream.heads(), usize::from(status == 200), "{body}");
+    }
+}
+
+#[test]
+fn a_channel_of_a_message_that_is_no_list_counts() {
+    let upstream = Upstream::ok();
+    let clickatell = route(&upstream, "clickatell", "api_key = \"file:@DIR@/key\"", "");
+    for (body, status) in [
+        (r#"{"messages":[{"channel":"whatsapp","to":"1"}]}"#, 200),
+        (r#"{"messages":{"channel":"sms","to":"1"}}"#, 403),
+        (r#"{"messages":{"to":"1"}}"#, 403),
+        (
+            r#"{"messages":[{"channel":"whatsapp","to":"1"},{"to":"1"}]}"#,
+            403,
+        ),
+        (
+            r#"{"messages":[{"channel":"whatsapp","to":"1"}],"Messages":{"to":"1"}}"#,
+            403,
+        ),
+    ] {
+        let answer = posted(&clickatell, "/v1/message", body);
+        assert_eq!(answer.status, status, "{body}: {}", answer.text());
+    }
+}
+
+#[test]
+fn a_nested_name_of_a_form_counts_with_dots_and_with_brackets() {
+    let upstream = Upstream::ok();
+    let keyside = Setup::new(&upstream)
+        .file("key", "s3cr3t-k3y-0001")
+        .config(
+            "[outbound]\nlisten = [\"127.0.0.1:@PORT@\"]\n[admin]\nlisten = [\"127.0.0.1:@ADMIN@\"]\n\
+             [provider.small]\nupstream = \"@UPSTREAM@\"\nca = \"@DIR@/ca.pem\"\n\
+             inject = [{ header = \"X-Key\", value = \"{key}\" }]\n\
+             limits = { sender = [\"/from\", \"/message/sender/id\", \"/failover/*/from\"] }\n\
+             [provider.small.secrets]\nkey = { required = true }\n\
+             [provider.small.operations.messages]\nkind = \"send\"\ndefault = true\n\
+             requests = [{ request = \"POST /send\", limited = true }]\n\
+             [credential.acme]\nprovider = \"small\"\ncheck = \"off\"\nkey = \"file:@DIR@/key\"\n\
+             [[route]]\ncredential = \"acme\"\nsenders = [\"1555\"]\n",
+        )
+        .start();
+    for (body, status) in [
+        ("from=1555&failover%5B0%5D%5Bfrom%5D=1555", 200),
+        ("from=1555&failover.0.from=1555&message.sender.id=1555", 200),
+        ("from=1555&a.from=9", 200),
+        ("from=1555&failover.0.from=9", 403),
+        ("from=1555&failover%5B0%5D.from=9", 403),
+        ("from=1555&failover.0%5Bfrom%5D=9", 403),
+        ("from=1555&message.sender.id=9", 403),
+        ("from=1555&message[sender][id]=9", 403),
+        ("from=1555&from.0=9", 403),
+        (r#"{"message":{"sender":{"id":"1555"}}}"#, 200),
+        (r#"{"from":"1555","message":{"sender":{"id":"9"}}}"#, 403),
+        (r#"{"from":"1555","message":{"sender":[{"id":"9"}]}}"#, 400),
+        (r#"{"from":"1555","message":[{"sender":{"id":"9"}}]}"#, 400),
+    ] {
+        let answer = posted(&keyside, "/send", body);
+        assert_eq!(answer.status, status, "{body}: {}", answer.text());
+    }
+}
