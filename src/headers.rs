@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use std::borrow::Cow;
+
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 /// Returns true for a header name that is hop-by-hop even if `Connection` does not list it.
@@ -71,6 +73,16 @@ pub fn is_ascii_text(value: &HeaderValue) -> bool {
         .as_bytes()
         .iter()
         .all(|b| matches!(b, b'\t' | b' '..=b'~'))
+}
+
+/// The name as CGI and its successors read a name: `X_API_Key` becomes `X-API-Key`.
+#[must_use]
+pub fn read_as(name: &HeaderName) -> Cow<'_, HeaderName> {
+    if memchr::memchr(b'_', name.as_str().as_bytes()).is_none() {
+        return Cow::Borrowed(name);
+    }
+    HeaderName::from_bytes(name.as_str().replace('_', "-").as_bytes())
+        .map_or(Cow::Borrowed(name), Cow::Owned)
 }
 
 /// The names recognized by [`is_hop_by_hop`], as a list for removal.

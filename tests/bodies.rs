@@ -624,3 +624,22 @@ fn the_fields_of_a_body_fit_one_of_the_allowed_operations_whole() {
         );
     }
 }
+
+#[test]
+fn a_compressed_body_is_refused_however_its_header_is_written() {
+    let upstream = Upstream::ok();
+    let keyside = Keyside::start(&upstream);
+    for header in [
+        "Content-Encoding: gzip",
+        "Content_Encoding: gzip",
+        "content_encoding: br",
+    ] {
+        let lines = format!("Content-Type: {JSON}\r\n{header}\r\n");
+        let answer = keyside.send(&posted(MESSAGES, &lines, b"{}"));
+        is_refused(&answer, 400, header);
+        let lines = format!("Content-Type: {MULTIPART}\r\n{header}\r\n");
+        let answer = keyside.send(&posted(UPLOADS, &lines, &file_form(b"x")));
+        is_refused(&answer, 400, header);
+    }
+    nothing_arrives(&upstream, "compressed");
+}

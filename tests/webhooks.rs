@@ -71,6 +71,18 @@ fn a_handshake_without_the_verify_token_is_refused() {
 }
 
 #[test]
+fn a_compressed_event_is_refused_however_its_header_is_written() {
+    let application = application();
+    let keyside = forwarding(&application.url()).start();
+    for header in ["Content-Encoding", "Content_Encoding"] {
+        let coding = format!("{header}: gzip");
+        let request = event(&[&signature(APP_SECRET, b"{}"), &coding], b"{}");
+        assert_eq!(keyside.event(&request).status, 415, "{header}");
+    }
+    assert_eq!(application.heads(), 0);
+}
+
+#[test]
 fn wrong_guesses_are_limited_and_the_right_token_and_events_go_on() {
     let application = application();
     let keyside = setup(&application).start();

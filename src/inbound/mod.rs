@@ -41,6 +41,7 @@ use store::store;
 use verify::{Check, Freshness, Nonces, Proof};
 
 use crate::credential::SecretRole;
+use crate::headers::read_as;
 use crate::listener::{Link, network_of};
 use crate::memory::{MemoryBudget, SMALL};
 use crate::sends::Sends;
@@ -340,9 +341,9 @@ fn check_head(head: &Parts, endpoint: &WebhookEndpoint) -> Result<(), InboundErr
     }
     let has_content_coding = head
         .headers
-        .get_all(header::CONTENT_ENCODING)
         .iter()
-        .any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"));
+        .filter(|(name, _)| *read_as(name) == header::CONTENT_ENCODING)
+        .any(|(_, coding)| !coding.as_bytes().eq_ignore_ascii_case(b"identity"));
     if has_content_coding {
         return Err(InboundError::ContentCoding);
     }

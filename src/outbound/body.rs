@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use super::error::OutboundError;
 use super::guard::OVERRIDES;
 use super::policy::Permit;
+use crate::headers::read_as;
 use crate::media_type::MediaType;
 use crate::memory::{Holder, LARGEST_ANSWER, MemoryBudget, Reservation, SMALL};
 use crate::multipart::MultipartReader;
@@ -128,7 +129,12 @@ pub(super) async fn receive(
         let body = Bytes::new();
         return Ok((RequestBody::Whole { form, body }, None));
     }
-    if form != Form::File && headers.contains_key(header::CONTENT_ENCODING) {
+    let is_coded = || {
+        headers
+            .keys()
+            .any(|name| *read_as(name) == header::CONTENT_ENCODING)
+    };
+    if form != Form::File && is_coded() {
         return Err(COMPRESSED);
     }
     if form.is_streamed() {

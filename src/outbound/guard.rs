@@ -1,14 +1,12 @@
 //! The first checks of a request, before a route is looked up: who may call, and what may pass.
 
-use std::borrow::Cow;
-
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, header};
 
 use super::error::OutboundError;
 use super::hosts::{Hosts, NamedUpstream, host_of, named_upstream, upstream_of_host};
 use super::path::check_path;
-use crate::headers::{is_ascii_text, names_in};
+use crate::headers::{is_ascii_text, names_in, read_as};
 use crate::listener::Link;
 use crate::provider::METHODS;
 use crate::query;
@@ -175,13 +173,12 @@ fn check_query(text: &str) -> Result<(), OutboundError> {
         ));
     }
     if query::pairs(text).any(|pair| pair.is_named(&OVERRIDES)) {
-        Err(OVERRIDDEN)
-    } else {
-        Ok(())
+        return Err(OVERRIDDEN);
     }
 }
 
 /// True for headers of an application that no provider gets: hop-by-hop headers, identities and
+    Ok(())
 /// credentials, traces of the application's own network, and overrides of the method.
 #[must_use]
 pub fn is_stripped(name: &HeaderName) -> bool {
@@ -199,16 +196,6 @@ pub fn is_stripped(name: &HeaderName) -> bool {
         || name.as_str().starts_with("x-forwarded-")
         || name.as_str().starts_with("sec-fetch-")
         || name.as_str().starts_with("keyside-")
-}
-
-/// The name as CGI and its successors read a name: `X_API_Key` becomes `X-API-Key`.
-#[must_use]
-pub fn read_as(name: &HeaderName) -> Cow<'_, HeaderName> {
-    if memchr::memchr(b'_', name.as_str().as_bytes()).is_none() {
-        return Cow::Borrowed(name);
-    }
-    HeaderName::from_bytes(name.as_str().replace('_', "-").as_bytes())
-        .map_or(Cow::Borrowed(name), Cow::Owned)
 }
 
 const fn bad(message: &'static str, details: &'static str) -> OutboundError {

@@ -8,10 +8,11 @@ use zeroize::Zeroizing;
 
 use super::body::Form;
 use super::error::OutboundError;
-use super::guard::{is_stripped, read_as};
+use super::guard::is_stripped;
+use super::media_type::{Content, content};
 use super::policy::Permit;
 use crate::credential::SecretSet;
-use crate::headers::{connection_named, is_ascii_text};
+use crate::headers::{connection_named, is_ascii_text, read_as};
 use crate::json::RawObject;
 use crate::provider::access::ACCESS_TOKEN;
 use crate::provider::{Inject, Part, Template};
