@@ -63,6 +63,18 @@ pub fn has_longer_name(text: &[u8], max: usize) -> bool {
     false
 }
 
+/// Returns true if the name of a pair begins with a byte order mark: some servers skip the mark.
+#[must_use]
+pub fn has_marked_name(text: &str) -> bool {
+    let is_marked = |pair: Pair<'_>| {
+        let name = pair.name();
+        name.trim_start().starts_with('\u{feff}')
+    };
+    // A mark begins with the byte 0xef, written plain or in percent signs.
+    let may_have = memchr::memchr2(b'%', 0xef, text.as_bytes()).is_some();
+    may_have && pairs(text).any(is_marked)
+}
+
 impl<'a> Pair<'a> {
     /// Returns true if PHP could read the pair's name as one of `names`, in any case and encoding; see
     /// [`is_read_as_one_of`].
@@ -212,6 +224,22 @@ mod tests {
             "access-token=x",
         ] {
             assert!(!pairs(query).any(|pair| pair.is_named(&names)), "{query}");
+        }
+    }
+
+    #[test]
+    fn a_name_behind_a_byte_order_mark_is_found() {
+        for (text, expected) in [
+            ("\u{feff}a=1", true),
+            ("%EF%BB%BFa=1", true),
+            ("a=1&%ef%bb%bf", true),
+            ("a=1;+%ef%BB%bfb=1", true),
+            ("", false),
+            ("a=%EF%BB%BF", false),
+            ("a%EF%BB%BF=1", false),
+            ("%C3%A9=1", false),
+        ] {
+            assert_eq!(has_marked_name(text), expected, "{text}");
         }
     }
 

@@ -643,3 +643,38 @@ fn a_compressed_body_is_refused_however_its_header_is_written() {
     }
     nothing_arrives(&upstream, "compressed");
 }
+
+#[test]
+fn a_name_behind_a_byte_order_mark_is_refused_in_form_and_query() {
+    let upstream = Upstream::ok();
+    let keyside = Keyside::start(&upstream);
+    for body in [
+        "\u{feff}batch=1",
+        "\u{feff}to=1",
+        "%EF%BB%BFbatch=1",
+        "%ef%bb%bfmethod=delete",
+        "to=1&%EF%BB%BFbatch=1",
+        "to=1;\u{feff}batch=1",
+        "to=1&+%ef%bb%bfbatch=1",
+    ] {
+        let answer = keyside.send(&with_body("POST", MESSAGES, FORM, body.as_bytes()));
+        is_refused(&answer, 400, body);
+        if body.is_ascii() {
+            let answer = keyside.send(&with_body(
+                "POST",
+                &format!("{MESSAGES}?{body}"),
+                JSON,
+                b"{}",
+            ));
+            is_refused(&answer, 400, body);
+        }
+    }
+    nothing_arrives(&upstream, "a byte order mark");
+    let text = "to=1&body=%EF%BB%BFHello";
+    assert_eq!(
+        keyside
+            .send(&with_body("POST", MESSAGES, FORM, text.as_bytes()))
+            .status,
+        200
+    );
+}

@@ -8,7 +8,7 @@ use super::body::Form;
 use super::channels::ChannelRule;
 use super::error::OutboundError;
 
-use super::guard::{OVERRIDDEN, OVERRIDES};
+use super::guard::{MARKED, OVERRIDDEN, OVERRIDES};
 use super::parties::{
     check_count, messages_to, parties_in_form, recipients_in_json, senders_in_json,
 };
@@ -216,6 +216,9 @@ impl<'p> Places<'p> {
         // Some servers read JSON whatever the type says.
         let blank = |c: char| c.is_whitespace() || c == '\u{feff}';
         if text.trim_start_matches(blank).starts_with(['{', '[']) {
+        if query::has_marked_name(text) {
+            return Err(MARKED);
+        }
             return Err(JSON_AS_FORM);
         }
         let strip = &self.provider.strip.form;

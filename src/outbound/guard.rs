@@ -172,13 +172,16 @@ fn check_query(text: &str) -> Result<(), OutboundError> {
             "encode the query in percent signs",
         ));
     }
+    if query::has_marked_name(text) {
+        return Err(MARKED);
+    }
     if query::pairs(text).any(|pair| pair.is_named(&OVERRIDES)) {
         return Err(OVERRIDDEN);
     }
+    Ok(())
 }
 
 /// True for headers of an application that no provider gets: hop-by-hop headers, identities and
-    Ok(())
 /// credentials, traces of the application's own network, and overrides of the method.
 #[must_use]
 pub fn is_stripped(name: &HeaderName) -> bool {
@@ -237,6 +240,12 @@ pub const OVERRIDES: [&str; 4] = ["method", "batch", "ids", "include_headers"];
 pub const OVERRIDDEN: OutboundError = bad(
     "the request has a parameter that changes what it does",
     "send each call by itself, with its own method, without `method`, `batch`, `ids` and `include_headers`",
+);
+
+/// The error for a query or form with a name behind a byte order mark: some servers skip the mark.
+pub const MARKED: OutboundError = bad(
+    "a name in the query or the form begins with a byte order mark",
+    "send names without U+FEFF in front",
 );
 
 /// [`METHODS`] in the form of the `Allow` header.
@@ -312,7 +321,10 @@ mod tests {
         ] {
             assert!(check_query(query).is_err(), "{query}");
         }
-        assert!(check_query("fields=method&methods=1&phone_number_id=1").is_ok());
+        for query in ["%EF%BB%BFbatch=1", "a=1&%ef%bb%bfa", "a=1;%ef%bb%bfa"] {
+            assert!(check_query(query).is_err(), "{query}");
+        }
+        assert!(check_query("fields=method&methods=1&phone_number_id=1&a=%EF%BB%BF").is_ok());
         assert!(check_query("a=\u{e9}").is_err());
     }
 }
