@@ -179,6 +179,7 @@ impl ProviderQuery<'_> {
             }
         }
         let mut head = line.headers(self.host);
+        head.header(&header::ACCEPT_ENCODING, "identity");
         head.header(&header::ACCEPT, "application/json");
         head.header(&header::USER_AGENT, USER_AGENT);
         for inject in injections {

@@ -158,6 +158,10 @@ pub(super) fn compose(
     write_path(&mut line, permit, secrets)?;
     write_query(&mut line, permit, secrets, request, injections, clock)?;
     let mut head = line.headers(permit.host());
+    // Keyside looks through the answer. Without the header any coding would do: RFC 9110, section 12.5.3.
+    if !permit.request.media {
+        head.header(&header::ACCEPT_ENCODING, "identity");
+    }
     copy_headers(&mut head, permit, request, injected);
     for inject in injections {
         if let Inject::Header { name, value } = inject {
@@ -241,6 +245,8 @@ fn copy_headers(
 ) {
     let keeps_authorization = permit.passes_callers_credential();
     let hop_by_hop: Vec<_> = connection_named(&request.headers).collect();
+    // A provider may find parameters in the bytes of a file with the type of a form.
+    let names_fields = content(&request.headers) != Content::Media;
     let mut has_agent = false;
     for (name, value) in &request.headers {
         let read_as = read_as(name);
@@ -250,11 +256,15 @@ fn copy_headers(
             || hop_by_hop
                 .iter()
                 .any(|named| named.eq_ignore_ascii_case(name.as_str().as_bytes()))
-            // Keyside must be able to look through the answer, so it must not be compressed or partial.
-            || *name == header::ACCEPT_ENCODING
-            || (*name == header::RANGE && !permit.request.media);
+            || *read_as == header::ACCEPT_ENCODING
+            // Keyside looks through the whole answer.
+            || (*read_as == header::RANGE && !permit.request.media);
         if !is_ascii_text(value) {
             tracing::debug!(header = %name, "a header was left out: its value has bytes that are not ASCII");
+            continue;
+        }
+        if *name == header::CONTENT_TYPE && permit.request.raw && names_fields {
+            head.header(name, OCTETS);
             continue;
         }
         let is_kept_credential = keeps_authorization && *name == header::AUTHORIZATION;
@@ -281,6 +291,8 @@ const NO_PLACE: OutboundError = OutboundError::bad_request(
     "the body has no place for the credential of the provider",
     "send a JSON object, or a form where the provider takes forms, with the matching Content-Type",
 );
+/// The type of bytes in which no server looks for parameters.
+const OCTETS: &str = "application/octet-stream";
 /// Room for a rendered value, in bytes: longer than any token seen. A longer value moves, and leaves a
 /// copy in freed memory.
 const RENDERED: usize = 512;

@@ -87,17 +87,28 @@ fn an_error_of_the_media_host_is_no_media() {
 }
 
 #[test]
-fn only_media_is_asked_for_in_parts() {
+fn only_media_is_asked_for_in_parts_or_in_any_coding() {
     let upstream = Upstream::ok();
     let keyside = Keyside::start(&upstream);
-    for (path, parts) in [(MEDIA, 0), ("/whatsapp_business/attachments/?mid=1", 1)] {
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: localhost\r\nRange: bytes=0-9\r\nAccept-Encoding: gzip\r\n\r\n"
-        );
-        keyside.send(request.as_bytes());
-        assert_eq!(upstream.last().all("range").len(), parts, "{path}");
-        assert!(upstream.last().all("accept-encoding").is_empty(), "{path}");
+    let attachment = "/whatsapp_business/attachments/?mid=1";
+    for (path, parts, coding) in [(MEDIA, 0, Some("identity")), (attachment, 1, None)] {
+        for (range, accept) in [("Range", "Accept-Encoding"), ("range", "Accept_Encoding")] {
+            let request = format!(
+                "GET {path} HTTP/1.1\r\nHost: localhost\r\n{range}: bytes=0-9\r\n{accept}: gzip\r\n\r\n"
+            );
+            keyside.send(request.as_bytes());
+            let seen = upstream.last();
+            assert_eq!(seen.all("range").len(), parts, "{path}");
+            assert_eq!(
+                seen.header("accept-encoding").as_deref(),
+                coding,
+                "{path} {accept}"
+            );
+            assert!(seen.all("accept_encoding").is_empty(), "{path}");
+        }
     }
+    keyside.post(MESSAGES, "{}");
+    assert_eq!(upstream.last().all("accept-encoding"), ["identity"]);
 }
 
 #[test]
@@ -107,14 +118,19 @@ fn the_bytes_of_a_resumable_upload_pass_whatever_their_type_says() {
         .route("operations = [\"uploads\"]")
         .start();
     let bytes = noise(2 << 20);
-    for kind in [
-        "application/x-www-form-urlencoded",
-        "application/json",
-        "video/mp4",
+    let octets = "application/octet-stream";
+    for (kind, sent) in [
+        ("application/x-www-form-urlencoded", octets),
+        ("Application/JSON; charset=utf-8", octets),
+        ("multipart/form-data; boundary=b", octets),
+        ("text/plain", octets),
+        ("video/mp4", "video/mp4"),
+        ("application/pdf", "application/pdf"),
     ] {
         let answer = keyside.send(&with_body("POST", "/v23.0/upload:MTphdHRh==", kind, &bytes));
         assert_eq!(answer.status, 200, "{kind}: {}", answer.text());
         assert!(upstream.last().body == bytes, "{kind}");
+        assert_eq!(upstream.last().all("content-type"), [sent], "{kind}");
         assert_eq!(
             upstream.last().header("authorization"),
             Some(format!("OAuth {TOKEN}"))

@@ -58,6 +58,7 @@ pub(super) fn compose(
         }
     }
     let mut head = line.headers(host);
+    head.header(&header::ACCEPT_ENCODING, "identity");
     head.header(&header::ACCEPT, "application/json");
     head.header(&header::USER_AGENT, USER_AGENT);
     head.header(&header::CONTENT_TYPE, media_type);
