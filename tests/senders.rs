@@ -169,3 +169,118 @@ fn a_nested_name_of_a_form_counts_with_dots_and_with_brackets() {
         assert_eq!(answer.status, status, "{body}: {}", answer.text());
     }
 }
+
+#[test]
+fn only_the_exact_parameter_names_the_sender_of_media() {
+    let upstream = Upstream::ok();
+    let several =
+        "path = \"/two\"\nsenders = [\"111\", \"112\"]\noperations = [\"media\", \"media_delete\"]";
+    let keyside = Setup::new(&upstream)
+        .route("senders = [\"111\"]\noperations = [\"media\", \"media_delete\"]")
+        .more(&format!(
+            "[[route]]\ncredential = \"acme\"\nname = \"two\"\n{several}"
+        ))
+        .start();
+    for method in ["GET", "DELETE"] {
+        for query in [
+            "PHONE_NUMBER_ID=111",
+            "phone_number_id[]=111",
+            "phone.number.id=111",
+            "%20phone_number_id=111",
+            "phone_number_id%00=111",
+            "phone%5Fnumber_id=111",
+            "phone_number_id=111&phone_number_id=111",
+            "phone_number_id=111&Phone_Number_Id=111",
+            "a=1;phone_number_id=111",
+            "phone_number_id=111;a=1",
+        ] {
+            for path in ["", "/two"] {
+                let target = format!("{path}/v23.0/555?{query}");
+                let answer = asked(&keyside, method, &target);
+                // Reading with a foreign parameter is another operation.
+                let expected: &[u16] = match method {
+                    "GET" => &[400, 403],
+                    _ => &[400],
+                };
+                let text = answer.text();
+                assert!(
+                    expected.contains(&answer.status),
+                    "{method} {target}: {text}"
+                );
+            }
+        }
+        // A server may merge query and body.
+        for (kind, body) in [
+            (JSON, r#"{"phone_number_id":"222"}"#),
+            (JSON, r#"{"Phone_Number_Id":"111"}"#),
+            (FORM, "phone_number_id[]=222"),
+        ] {
+            let target = "/v23.0/555?phone_number_id=111";
+            let answer = keyside.send(&with_body(method, target, kind, body.as_bytes()));
+            assert_eq!(answer.status, 400, "{method} {body}: {}", answer.text());
+        }
+        for target in [
+            "/v23.0/555",
+            "/v23.0/555?phone_number_id=111",
+            "/two/v23.0/555?phone_number_id=%3112",
+        ] {
+            let before = upstream.heads();
+            assert_eq!(
+                asked(&keyside, method, target).status,
+                200,
+                "{method} {target}"
+            );
+            assert_eq!(upstream.heads(), before + 1);
+        }
+    }
+}
+
+#[test]
+fn a_refusal_without_a_sender_names_the_place_of_the_provider() {
+    let meta = Upstream::ok();
+    let meta = Setup::new(&meta)
+        .route("senders = [\"111\", \"112\"]")
+        .start();
+    let upstream = Upstream::ok();
+    let account = "account_sid = \"AC1\"\nauth_token = \"file:@DIR@/key\"";
+    let lines = "senders = [\"1555\"]";
+    for (keyside, request, place) in [
+        (
+            meta,
+            asked as fn(&Keyside, &str, &str) -> Answer,
+            "?phone_number_id=",
+        ),
+        (
+            route(&upstream, "infobip", INFOBIP, lines),
+            |keyside: &Keyside, _: &str, _: &str| {
+                posted(
+                    keyside,
+                    MESSAGES_API,
+                    r#"{"messages":[{"channel":"WHATSAPP"}]}"#,
+                )
+            },
+            "/from or",
+        ),
+        (
+            route(&upstream, "twilio", account, lines),
+            |keyside: &Keyside, _: &str, _: &str| {
+                posted(
+                    keyside,
+                    "/2010-04-01/Accounts/AC1/Messages.json",
+                    "To=whatsapp%3A%2B1",
+                )
+            },
+            "at /From",
+        ),
+    ] {
+        let answer = request(&keyside, "GET", "/v23.0/555");
+        let text = answer.text();
+        assert_eq!(answer.status, 403, "{text}");
+        assert!(text.contains(place), "{place}: {text}");
+        assert_eq!(
+            text.contains("phone_number_id"),
+            place.contains("phone_number_id"),
+            "{text}"
+        );
+    }
+}

@@ -11,7 +11,7 @@ use super::error::OutboundError;
 use super::found::{Found, OnlyFields, Places, Wanted};
 use super::policy::{NamedSenders, Permit};
 use crate::credential::Credential;
-use crate::json::RawObject;
+use crate::json::{self, RawObject};
 use crate::provider::Provider;
 use crate::query::{self, is_read_as_one_of};
 use crate::workers::work_on;
@@ -54,19 +54,13 @@ pub(super) async fn read(
         RequestBody::Stream { .. } if permit.request.body.is_some() => {
             return Err(unsupported(permit.request));
         }
-        RequestBody::Stream { .. } => return Ok(Contents::default()),
+        RequestBody::Stream { .. } => return Ok(Found::default().with_query(in_query)),
     };
     if let Some(rule) = &places.channels {
         rule.check_query(parts.uri.query().unwrap_or_default())?;
     }
     if bytes.is_empty() {
-        return Ok(Contents {
-            senders: NamedSenders {
-                in_body: Vec::new(),
-                in_query,
-            },
-            ..Contents::default()
-        });
+        return Ok(Found::default().with_query(in_query));
     }
     check_form(permit, form)?;
     let reading = Reading::of(permit);
@@ -91,6 +85,7 @@ pub fn read_text(
     let in_query = places.senders_in_query(parts);
     let form = Form::of(&parts.headers, permit.request);
     check_form(permit, form)?;
+    check_parameter(parameter_of(permit), form, text)?;
     Ok(places.find(form, text)?.with_query(in_query))
 }
 
@@ -101,6 +96,29 @@ fn check_form(permit: &Permit<'_>, form: Form) -> Result<(), OutboundError> {
         return Err(unsupported(permit.request));
     }
     Ok(())
+}
+
+/// The query parameter for the sender, on a route with `senders`.
+fn parameter_of<'a>(permit: &Permit<'a>) -> Option<&'a str> {
+    let parameter = permit.request.sender.as_deref()?;
+    (!permit.route.senders.is_empty()).then_some(parameter)
+}
+
+/// Refuses a body with the parameter that names the sender in the query: a server may merge both, and prefer the body.
+fn check_parameter(parameter: Option<&str>, form: Form, text: &str) -> Result<(), OutboundError> {
+    let Some(parameter) = parameter else {
+        return Ok(());
+    };
+    let bare = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let is_named = match form {
+        Form::Json => json::fields_of(bare, |name| is_read_as_one_of(name, &[parameter]))
+            .is_some_and(|named| !named.is_empty()),
+        _ => query::pairs(text).any(|pair| pair.is_named(&[parameter])),
+    };
+    match is_named {
+        true => Err(SENDER_IN_BODY),
+        false => Ok(()),
+    }
 }
 
 impl Found {
@@ -125,6 +143,8 @@ struct Reading {
     channels: Arc<[String]>,
     wanted: Wanted,
     only: Option<OnlyFields>,
+    /// The query parameter for the sender.
+    parameter: Option<String>,
     strips_credentials: bool,
 }
 
@@ -135,6 +155,7 @@ impl Reading {
             channels: Arc::clone(&permit.route.channels),
             wanted: Wanted::of(permit),
             only: OnlyFields::of(permit),
+            parameter: parameter_of(permit).map(str::to_owned),
             strips_credentials: !permit.passes_callers_credential(),
         }
     }
@@ -142,6 +163,7 @@ impl Reading {
     /// Finds the fields of a body. If the body has a credential of the application, the result has the body without.
     fn read(&self, form: Form, body: &[u8]) -> Result<(Found, Option<Bytes>), OutboundError> {
         let text = std::str::from_utf8(body).map_err(|_| NOT_UTF8)?;
+        check_parameter(self.parameter.as_deref(), form, text)?;
         let provider = &self.credential.provider;
         let only = self.only.clone();
         let places = Places::new(provider, &self.channels, only, self.wanted);
@@ -168,6 +190,10 @@ fn without_credentials(provider: &Provider, form: Form, text: &str) -> Bytes {
 
 const NOT_UTF8: OutboundError =
     OutboundError::bad_request("the body is not UTF-8", "send JSON and forms in UTF-8");
+const SENDER_IN_BODY: OutboundError = OutboundError::bad_request(
+    "the body names the sender, and the provider looks for the sender of this request in the query",
+    "name the sender in the query alone",
+);
 const UNREADABLE_SENDER: OutboundError = OutboundError::bad_request(
     "this route allows only its `senders`, and a sender in this kind of body cannot be read",
     "send the message as JSON or a form, or remove `senders` from the route",

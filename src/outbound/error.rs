@@ -63,7 +63,10 @@ pub enum OutboundError {
         sender: String,
     },
     /// A request that names no sender where the sender decides.
-    SenderNotNamed,
+    SenderNotNamed {
+        /// The place for the sender.
+        advice: String,
+    },
     /// A body of a type that the operation does not take.
     UnsupportedMediaType {
         /// The types that the operation takes.
@@ -163,7 +166,7 @@ impl OutboundError {
             | Self::FieldNotAllowed { .. }
             | Self::ChannelNotAllowed { .. } => OPERATION_NOT_ALLOWED,
             Self::SenderNotAllowed { .. } | Self::SenderIsPage { .. } => SENDER_NOT_ALLOWED,
-            Self::SenderNotNamed => SENDER_NOT_NAMED,
+            Self::SenderNotNamed { .. } => SENDER_NOT_NAMED,
             Self::UnsupportedMediaType { .. } => UNSUPPORTED_MEDIA_TYPE,
             Self::BodyTooLarge { .. } => BODY_TOO_LARGE,
             Self::RateLimited(limited) => {
@@ -241,9 +244,15 @@ impl OutboundError {
             ),
             Self::ChannelNotAllowed { channel } => channel_texts(channel),
             Self::FieldNotAllowed { field, operation, allowed } => field_texts(field, operation, allowed),
-            Self::SenderNotAllowed { sender } => sender_texts(Some(sender)),
+            Self::SenderNotAllowed { sender } => (
+                format!("the sender {sender} is not allowed on this route"),
+                "use a sender of this route, or add it to `senders`".into(),
+            ),
             Self::SenderIsPage { sender } => page_texts(sender),
-            Self::SenderNotNamed => sender_texts(None),
+            Self::SenderNotNamed { advice } => (
+                "the request names no sender, and the sender decides whether it may pass".into(),
+                advice.clone(),
+            ),
             Self::UnsupportedMediaType { taken } => unsupported_texts(taken),
             Self::BodyTooLarge { limit } => (
                 "the body of the request is too large".into(),
@@ -364,19 +373,6 @@ fn page_texts(sender: &str) -> (String, String) {
         format!("the sender {sender} is a page of the token, and no number of WhatsApp"),
         "use the id of a phone number; Keyside sends no messages of Messenger".into(),
     )
-}
-
-fn sender_texts(sender: Option<&str>) -> (String, String) {
-    match sender {
-        Some(sender) => (
-            format!("the sender {sender} is not allowed on this route"),
-            "use a sender of this route, or add it to `senders`".into(),
-        ),
-        None => (
-            "the request names no sender, and the sender decides whether it may pass".into(),
-            "name the sender where the provider looks for it, as in ?phone_number_id=..., or the account in the path; for an SDK that does not, give each sender a [[route]] with a `path` of its own: a route with one sender adds the parameter".into(),
-        ),
-    }
 }
 
 fn unsupported_texts(taken: &[String]) -> (String, String) {

@@ -5,9 +5,10 @@ use std::borrow::Cow;
 use http::Method;
 use http::request::Parts;
 
-use super::fits::{query_fits, senders_in};
+use super::fits::{names_sender, query_fits, senders_in};
 use super::permit::Permit;
 use super::route::Route;
+use super::sender_place::not_named;
 use super::shown::cut;
 use super::unknown;
 use crate::outbound::error::OutboundError;
@@ -80,7 +81,7 @@ impl Route {
             return Err(OutboundError::SenderNotAllowed { sender });
         }
         let names_sender = in_path.is_some()
-            || senders_in(query, pattern).next().is_some()
+            || (!self.senders.is_empty() && names_sender(query, pattern)?)
             || self.is_sender(pattern.path.object(path));
         let unnamed = pattern
             .sender
@@ -89,9 +90,10 @@ impl Route {
         let added_sender = match unnamed {
             None => None,
             Some(parameter) if method.is_safe() || method == Method::DELETE => {
-                Some((parameter, self.only_sender()?))
+                let only = self.only_sender();
+                Some((parameter, only.ok_or_else(|| self.not_named(pattern))?))
             }
-            Some(_) => return Err(OutboundError::SenderNotNamed),
+            Some(_) => return Err(self.not_named(pattern)),
         };
         // Messenger takes the messages of a page at the same path.
         if let Some(sender) =
@@ -118,12 +120,15 @@ impl Route {
     }
 
     /// The sender that a request without a sender means.
-    fn only_sender(&self) -> Result<&str, OutboundError> {
+    fn only_sender(&self) -> Option<&str> {
         let mut senders = self.senders.iter();
-        match (senders.next(), senders.next()) {
-            (Some(only), None) => Ok(only),
-            _ => Err(OutboundError::SenderNotNamed),
-        }
+        let only = senders.next()?;
+        senders.next().is_none().then_some(only)
+    }
+
+    /// The refusal of a request of a pattern without a sender.
+    fn not_named(&self, pattern: &RequestPattern) -> OutboundError {
+        not_named(&self.credential.provider, pattern)
     }
 
     /// True for the account of the credential.

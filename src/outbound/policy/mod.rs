@@ -20,6 +20,7 @@ mod judge;
 mod link_mark;
 mod permit;
 mod route;
+mod sender_place;
 mod shown;
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ use fits::senders_in;
 use link_mark::marked_route;
 pub use permit::{LimitSubject, NamedSenders, Permit};
 pub use route::{FurtherUpstream, Route};
+use sender_place::not_named;
 
 /// The routes of a generation.
 #[derive(Debug)]
@@ -160,7 +162,7 @@ impl Policy {
             let is_alone = self.sharing.is_alone(&route.path, host);
             match route.check(request, path, upstream) {
                 Ok(permit) if permit.added_sender.is_some() && !is_alone => {
-                    denied = denied.or(route, OutboundError::SenderNotNamed);
+                    denied = denied.or(route, not_named(permit.provider(), permit.request));
                 }
                 Ok(permit) => {
                     let shares_path = self.sharing.has_credentials(&route.path, host);
@@ -174,7 +176,7 @@ impl Policy {
                     // The account or the object in the path may be that of a route to come.
                     denied = Denied {
                         route: Some(route),
-                        error: OutboundError::SenderNotNamed,
+                        error: not_named(permit.provider(), permit.request),
                     };
                 }
                 Err(error) => denied = denied.or(route, error),

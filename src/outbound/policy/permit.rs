@@ -7,6 +7,7 @@ use http::Method;
 
 use super::link_mark::marked_path;
 use super::route::{FurtherUpstream, Route};
+use super::sender_place::not_named;
 use super::shown::cut;
 use crate::outbound::error::OutboundError;
 use crate::provider::{Operation, OperationKind, PathMap, Provider, RequestPattern};
@@ -151,7 +152,7 @@ impl<'a> Permit<'a> {
         }
         let in_message = self.sender.or(named.in_body.first().map(String::as_str));
         if in_message.is_none() && self.request.limited && !senders.is_empty() {
-            return Err(OutboundError::SenderNotNamed);
+            return Err(not_named(self.provider(), self.request));
         }
         let sender = in_message.or(named.in_query.first().map(String::as_str));
         Ok(Self {
