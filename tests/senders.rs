@@ -236,6 +236,133 @@ fn only_the_exact_parameter_names_the_sender_of_media() {
 }
 
 #[test]
+fn the_number_in_a_path_is_a_sender() {
+    let telnyx = "api_key = \"file:@DIR@/key\"";
+    let key = "api_key = \"file:@DIR@/key\"";
+    let bird = "region = \"eu\"\napi_key = \"file:@DIR@/key\"";
+    for (preset, credential, operations, own, foreign) in [
+        (
+            "telnyx",
+            telnyx,
+            "\"phone_numbers\", \"conversations\"",
+            &[
+                "GET /v2/whatsapp/phone_numbers/+15550001",
+                "DELETE /v2/whatsapp/phone_numbers/%2B15550001",
+                "PATCH /v2/whatsapp/phone_numbers/15550001/profile",
+                "GET /v2/whatsapp/phone_numbers/+15550001/conversation_window",
+            ][..],
+            &[
+                "GET /v2/whatsapp/phone_numbers/+15559999",
+                "DELETE /v2/whatsapp/phone_numbers/+15559999",
+                "DELETE /v2/whatsapp/phone_numbers/%2b15559999",
+                "PATCH /v2/whatsapp/phone_numbers/+15559999/profile",
+                "PATCH /v2/whatsapp/phone_numbers/15559999/profile",
+                "GET /v2/whatsapp/phone_numbers/+15559999/conversation_window",
+            ][..],
+        ),
+        (
+            "ycloud",
+            key,
+            "\"phone_numbers\"",
+            &[
+                "GET /v2/whatsapp/phoneNumbers/1/+15550001",
+                "PATCH /v2/whatsapp/phoneNumbers/1/15550001/profile",
+            ],
+            &[
+                "GET /v2/whatsapp/phoneNumbers/1/+15559999",
+                "PATCH /v2/whatsapp/phoneNumbers/1/15559999/profile",
+            ],
+        ),
+        (
+            "bird-platform",
+            bird,
+            "\"phone_numbers\"",
+            &[
+                "GET /v1/whatsapp/numbers/+15550001",
+                "PATCH /v1/whatsapp/numbers/15550001/profile",
+            ],
+            &[
+                "GET /v1/whatsapp/numbers/+15559999",
+                "PATCH /v1/whatsapp/numbers/15559999/profile",
+            ],
+        ),
+    ] {
+        let upstream = Upstream::ok();
+        let lines = format!("senders = [\"+15550001\"]\noperations = [{operations}]");
+        let keyside = route(&upstream, preset, credential, &lines);
+        for (requests, status, slug) in [(own, 200, ""), (foreign, 403, "sender_not_allowed")] {
+            for request in requests {
+                let (method, target) = request.split_once(' ').unwrap();
+                let answer = asked(&keyside, method, target);
+                assert_eq!(
+                    (answer.status, answer.slug()),
+                    (status, slug),
+                    "{preset} {request}"
+                );
+                if status == 200 {
+                    assert_eq!(upstream.last().target(), target, "{preset}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_sender_in_the_query_of_what_is_read_counts() {
+    let upstream = Upstream::ok();
+    let account = "account_sid = \"AC1\"\nauth_token = \"file:@DIR@/key\"";
+    let lines = "senders = [\"+15550001\"]\noperations = [\"history\", \"status\"]";
+    let keyside = route(&upstream, "twilio", account, lines);
+    let messages = "/2010-04-01/Accounts/AC1/Messages.json";
+    for (target, status, slug) in [
+        (format!("{messages}?From=whatsapp%3A%2B15550001"), 200, ""),
+        (format!("{messages}?PageSize=20"), 200, ""),
+        (
+            format!("{messages}?From=whatsapp:%2B15559999"),
+            403,
+            "sender_not_allowed",
+        ),
+        (
+            format!("{messages}?from=whatsapp:%2B15559999"),
+            403,
+            "sender_not_allowed",
+        ),
+        (
+            format!("{messages}?From=whatsapp:%2B15550001&From=whatsapp:%2B15559999"),
+            403,
+            "sender_not_allowed",
+        ),
+    ] {
+        let answer = asked(&keyside, "GET", &target);
+        assert_eq!((answer.status, answer.slug()), (status, slug), "{target}");
+    }
+}
+
+#[test]
+fn the_account_in_a_path_leaves_as_the_account_of_the_credential() {
+    let upstream = Upstream::ok();
+    let account = "account_sid = \"AC1\"\nauth_token = \"file:@DIR@/key\"";
+    let lines = "operations = [\"messages\", \"history\", \"message_change\"]";
+    let keyside = route(&upstream, "twilio", account, lines);
+    for account in ["AC1", "AC2", "AC2%2e", "a;b"] {
+        for (method, path) in [
+            ("GET", "Messages.json"),
+            ("DELETE", "Messages/SM1.json"),
+            ("POST", "Messages/SM1/Feedback.json"),
+        ] {
+            let target = format!("/2010-04-01/Accounts/{account}/{path}");
+            let body = with_body(method, &target, FORM, b"");
+            keyside.send(&body);
+        }
+    }
+    for seen in upstream.requests() {
+        let target = seen.target();
+        assert!(target.starts_with("/2010-04-01/Accounts/AC1/"), "{target}");
+    }
+    assert!(upstream.heads() >= 6);
+}
+
+#[test]
 fn a_refusal_without_a_sender_names_the_place_of_the_provider() {
     let meta = Upstream::ok();
     let meta = Setup::new(&meta)
@@ -282,5 +409,32 @@ fn a_refusal_without_a_sender_names_the_place_of_the_provider() {
             place.contains("phone_number_id"),
             "{text}"
         );
+    }
+}
+
+#[test]
+fn check_names_the_operations_that_senders_do_not_bound() {
+    let upstream = Upstream::ok();
+    for (senders, operations, expected) in [
+        ("[\"111\"]", "[\"messages\", \"media\"]", None),
+        ("[]", "[\"messages\", \"objects\"]", None),
+        (
+            "[\"111\"]",
+            "[\"messages\", \"objects\", \"templates:read\"]",
+            Some("bound objects, templates:read:"),
+        ),
+    ] {
+        let setup =
+            Setup::new(&upstream).route(&format!("senders = {senders}\noperations = {operations}"));
+        let done = setup.finish("check");
+        assert_eq!(done.code, Some(0), "{}", done.output);
+        let note = done
+            .output
+            .lines()
+            .find(|line| line.contains("`senders` does not bound"));
+        match expected {
+            Some(expected) => assert!(note.unwrap().contains(expected), "{}", done.output),
+            None => assert_eq!(note, None),
+        }
     }
 }

@@ -129,6 +129,7 @@ fn without_secrets(file: &ConfigFile) -> Report {
     match Config::load(file) {
         Ok(config) => Report {
             warnings: config.warnings.iter().map(ToString::to_string).collect(),
+            notes: config.unbound_by_senders(),
             summary: format!(
                 "{}: the configuration is well formed; secrets were not read",
                 parts(&config)
@@ -265,13 +266,15 @@ fn report(live: &Live) -> Report {
         state.check();
         warnings.extend(state.problems());
     }
+    let mut notes = live.config.unbound_by_senders();
+    notes.extend(forgotten_at_restart(live));
     let credentials = status::credentials(live);
     let faults = unread.map(|fault| fault.to_string());
     Report {
         faults: faults.chain(audit_fault(live)).collect(),
         warnings,
         problems: problems::of_checked(&credentials),
-        notes: forgotten_at_restart(live).into_iter().collect(),
+        notes,
         credentials,
         ..Report::default()
     }

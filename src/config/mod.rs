@@ -7,6 +7,7 @@ mod file;
 mod reference;
 #[cfg(test)]
 mod tests;
+mod unbound;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

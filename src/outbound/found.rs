@@ -127,17 +127,15 @@ impl<'p> Places<'p> {
         !self.senders.is_empty()
     }
 
-    /// The senders in the query: some servers read query and body alike.
+    /// The senders in the query of any request: some servers read query and body alike, and a list of messages may be chosen
+    /// by sender.
     pub(super) fn senders_in_query(&self, parts: &Parts) -> Vec<String> {
-        let mut named = Vec::new();
-        if self.names_senders() {
-            named = parties_in_form(
-                &self.provider.limits,
-                parts.uri.query().unwrap_or_default(),
-                self.senders,
-            );
-        }
-        named
+        let limits = &self.provider.limits;
+        parties_in_form(
+            limits,
+            parts.uri.query().unwrap_or_default(),
+            &limits.sender,
+        )
     }
 
     pub(super) fn find(&self, form: Form, text: &str) -> Result<Found, OutboundError> {
@@ -216,10 +214,10 @@ impl<'p> Places<'p> {
         // Some servers read JSON whatever the type says.
         let blank = |c: char| c.is_whitespace() || c == '\u{feff}';
         if text.trim_start_matches(blank).starts_with(['{', '[']) {
+            return Err(JSON_AS_FORM);
+        }
         if query::has_marked_name(text) {
             return Err(MARKED);
-        }
-            return Err(JSON_AS_FORM);
         }
         let strip = &self.provider.strip.form;
         if self.provider.graph_answers && query::pairs(text).any(|pair| pair.is_named(&OVERRIDES)) {

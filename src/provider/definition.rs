@@ -126,7 +126,7 @@ impl Provider {
             .flat_map(|operation| &operation.requests);
         let in_path = requests
             .flat_map(|request| &request.path.segments)
-            .any(|segment| matches!(segment, Segment::Sender | Segment::SenderNumber));
+            .any(|segment| matches!(segment, Segment::Sender));
         in_path || !self.limits.sender.is_empty()
     }
 

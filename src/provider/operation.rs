@@ -4,7 +4,7 @@ use http::Method;
 
 use super::content_type::ContentType;
 use super::inject::Inject;
-use super::path::PathPattern;
+use super::path::{PathPattern, Segment};
 use super::template::Template;
 
 /// A named group of requests.
@@ -86,6 +86,14 @@ impl RequestPattern {
     #[must_use]
     pub fn is_reading(method: &Method) -> bool {
         method == Method::GET || method == Method::HEAD
+    }
+
+    /// Returns true for a request bound by `senders` of a route: the path or the query names the sender, or the request is a
+    /// message. The bytes of media have a link, given by a request with a sender.
+    #[must_use]
+    pub fn is_bound_by_senders(&self) -> bool {
+        let in_path = self.path.segments.contains(&Segment::Sender);
+        in_path || self.sender.is_some() || self.limited || self.media
     }
 
     /// Returns true for a request with this method. Where an application may GET, it may ask with HEAD.

@@ -30,10 +30,8 @@ pub enum Segment {
     Version,
     /// `{id}`: digits.
     Id,
-    /// `{sender}`: the digits or the UUID that name the sender.
+    /// `{sender}`: the digits, perhaps with a plus sign in front, or the UUID that name the sender.
     Sender,
-    /// `{sender_number}`: the phone number of the sender, perhaps with a plus sign.
-    SenderNumber,
     /// `{name}` with the name of a form: a text of this form.
     Formed(SegmentForm),
     /// `{name}`: any segment that is not empty.
@@ -99,7 +97,6 @@ impl PathPattern {
             Segment::Version => Some("v"),
             Segment::Id => Some("id"),
             Segment::Sender => Some("sender"),
-            Segment::SenderNumber => Some("sender_number"),
             Segment::Formed(SegmentForm { name, .. }) | Segment::Any(name) => Some(name),
             Segment::Literal(_) | Segment::Prefix(_) | Segment::Rest => None,
         })
@@ -114,7 +111,6 @@ impl fmt::Display for PathPattern {
                 Segment::Version => f.write_str("/{v}")?,
                 Segment::Id => f.write_str("/{id}")?,
                 Segment::Sender => f.write_str("/{sender}")?,
-                Segment::SenderNumber => f.write_str("/{sender_number}")?,
                 Segment::Formed(SegmentForm { name, .. }) | Segment::Any(name) => {
                     write!(f, "/{{{name}}}")?;
                 }
@@ -176,7 +172,6 @@ impl Segment {
             "v" => Ok(Self::Version),
             "id" => Ok(Self::Id),
             "sender" => Ok(Self::Sender),
-            "sender_number" => Ok(Self::SenderNumber),
             name if is_variable(name) => Ok(Self::Any(name.to_owned())),
             _ => Err(NOT_A_VARIABLE),
         }
@@ -221,7 +216,7 @@ mod tests {
             "/{v}/{id}",
             "/whatsapp_business/attachments/{...}",
             "/{v}/upload:{...}",
-            "/media/{sender_number}/upload",
+            "/media/{sender}/upload",
             "/messages",
             "/{v}/{sender}/message_qrdls/{code}",
         ] {

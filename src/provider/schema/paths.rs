@@ -92,7 +92,6 @@ fn own_path(pattern: &PathPattern, names: &TemplateNames<'_>) -> PathMap {
             }
             Segment::Id => "id".to_owned(),
             Segment::Sender => "sender".to_owned(),
-            Segment::SenderNumber => "sender_number".to_owned(),
             // `from` matches any text here, under no name: `to` takes the account's value.
             Segment::Any(name) if names.is_own(name) => std::mem::take(name),
             Segment::Formed(SegmentForm { name, .. }) | Segment::Any(name) => name.clone(),
