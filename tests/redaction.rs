@@ -1,7 +1,11 @@
 //! Redaction: whatever the provider repeats of a secret, in whatever type and spelling, no application sees.
 
+use std::io::Write;
 use std::thread;
 use std::time::Duration;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
 
 use crate::support::client::Answer;
 use crate::support::keyside::{Keyside, Setup};
@@ -184,5 +188,46 @@ fn a_secret_between_two_pieces_of_an_answer_is_redacted() {
             let answer = keyside.send(request.as_bytes());
             assert_eq!(answer.text(), r#"{"echo":"[redacted]"}"#, "cut at {cut}");
         }
+    }
+}
+
+fn gzip(plain: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(plain).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn compressed_content_of_an_unknown_type_is_looked_through() {
+    let told = gzip(format!("a {SECRET} b").as_bytes());
+    let clean = gzip(b"nothing to see");
+    let mut large = noise(1 << 20);
+    large.extend_from_slice(SECRET.as_bytes());
+    let large = gzip(&large);
+    let bomb = gzip(&vec![b'x'; 4 << 20]);
+    for (name, coding, sent, got, coded) in [
+        ("a secret", "gzip", &told, &b"a [redacted] b"[..], None),
+        ("no secret", "gzip", &clean, &clean[..], Some("gzip")),
+        ("another coding", "br", &clean, &clean[..], Some("br")),
+        (
+            "no such coding",
+            "gzip",
+            &b"plain".to_vec(),
+            &b"plain"[..],
+            Some("gzip"),
+        ),
+        ("large", "gzip", &large, &large[..], Some("gzip")),
+        ("a bomb", "gzip", &bomb, &bomb[..], Some("gzip")),
+    ] {
+        let headers = [
+            ("Content-Type", "application/octet-stream"),
+            ("Content-Encoding", coding),
+        ];
+        let answer = asked(&headers, sent, MEDIA);
+        assert_eq!(answer.status, 200, "{name}");
+        assert!(answer.body == got, "{name}: {} bytes", answer.body.len());
+        assert_eq!(answer.header("content-encoding"), coded, "{name}");
+        let length = got.len().to_string();
+        assert_eq!(answer.header("content-length"), Some(&*length), "{name}");
     }
 }

@@ -68,38 +68,55 @@ async fn clean_answer(
     if status == StatusCode::NO_CONTENT {
         answer.headers.remove(header::CONTENT_LENGTH);
     }
-    let is_coded = answer.headers.contains_key(header::CONTENT_ENCODING);
     let kind = match content(&answer.headers) {
         _ if permit.request.media && status.is_success() => Content::Media,
-        Content::Unknown if is_coded => Content::Media,
         kind => kind,
     };
-    if kind == Content::Media {
-        answer.body = answer.body.passing(memory).await?;
-    }
-    let text = match kind {
-        Content::Text => Some(read_text(&mut answer, memory).await?),
-        Content::Unknown => read_unknown(&mut answer, memory).await?,
-        Content::Media => None,
-    };
-    if let Some(text) = text {
-        let length = text.len();
-        let cleaning = Cleaning::of(permit, status, links);
-        // The work has the only copy of the text, so that at most two copies are in memory at a time.
-        answer.body = AnswerBody::Whole(Bytes::new());
-        let (cleaned, is_copy) = work_on(length, move || cleaning.clean(text)).await;
-        if cleaned.len() != length {
-            answer.headers.remove(header::CONTENT_LENGTH);
+    match kind {
+        Content::Media => answer.body = answer.body.passing(memory).await?,
+        Content::Text => {
+            let text = read_text(&mut answer, memory).await?;
+            let length = text.len();
+            let cleaning = Cleaning::of(permit, status, links);
+            // The work has the only copy of the text, so that at most two copies are in memory at a time.
+            answer.body = AnswerBody::Whole(Bytes::new());
+            let (cleaned, is_copy) = work_on(length, move || cleaning.clean(text)).await;
+            if cleaned.len() != length {
+                answer.headers.remove(header::CONTENT_LENGTH);
+            }
+            answer.body = AnswerBody::Whole(match is_copy {
+                true => memory.count(cleaned),
+                false => cleaned,
+            });
         }
-        answer.body = AnswerBody::Whole(match is_copy {
-            true => memory.count(cleaned),
-            false => cleaned,
-        });
+        Content::Unknown => {
+            let cleaning = Cleaning::of(permit, status, links);
+            clean_unknown(&mut answer, cleaning, memory).await?;
+        }
     }
     let mut response = Response::new(answer.body);
     *response.status_mut() = status;
     *response.headers_mut() = answer.headers;
     Ok(response)
+}
+
+/// Takes secrets out of content of an unknown type, with the coding undone. Content without secrets keeps every byte, as
+/// does content in an unknown coding, and large content: media under an odd name.
+async fn clean_unknown(
+    answer: &mut Answer,
+    cleaning: Cleaning,
+    memory: &Arc<MemoryBudget>,
+) -> Result<(), UpstreamError> {
+    let Some(plain) = read_unknown(answer, memory).await? else {
+        return Ok(());
+    };
+    let (clean, is_copy) = work_on(plain.len(), move || cleaning.clean(plain)).await;
+    if is_copy {
+        answer.headers.remove(header::CONTENT_ENCODING);
+        answer.headers.remove(header::CONTENT_LENGTH);
+        answer.body = AnswerBody::Whole(memory.count(clean));
+    }
+    Ok(())
 }
 
 /// The provider's status with a note in the place of a body that cannot be read.

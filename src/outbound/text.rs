@@ -10,7 +10,7 @@ use super::coding::{self, Coding};
 use super::media_type::{Content, content};
 use crate::memory::MemoryBudget;
 use crate::provider::{Meaning, Provider, ToldError};
-use crate::upstream::{Answer, AnswerBody, UpstreamError};
+use crate::upstream::{Answer, AnswerBody, Unreadable, UpstreamError};
 
 /// Reads the meaning of an error by the provider's own code, or by the status without a code, and what the error says. A
 /// code in the body is found by reading the whole body, and the body stays part of the answer.
@@ -70,7 +70,11 @@ pub(super) async fn read_text(
     read
 }
 
-/// Reads content of an unknown type whole; `None` for content that is too large, which passes through.
+/// Reads content of an unknown type whole, and returns the plain content. The answer keeps the coded bytes. `None` for
+/// content too large to look through, coded or plain, and for a coding without a way back.
+///
+/// # Errors
+/// A body cut off early, or no room in time.
 pub(super) async fn read_unknown(
     answer: &mut Answer,
     memory: &Arc<MemoryBudget>,
@@ -78,10 +82,21 @@ pub(super) async fn read_unknown(
     let body = std::mem::replace(&mut answer.body, AnswerBody::Whole(Bytes::new()));
     let body = body.whole_or_stream(MAX_UNKNOWN, memory).await?;
     answer.body = body.passing(memory).await?;
-    Ok(match &answer.body {
-        AnswerBody::Whole(text) => Some(text.clone()),
-        AnswerBody::Stream(_) | AnswerBody::Unreadable(_) => None,
-    })
+    let AnswerBody::Whole(written) = &answer.body else {
+        return Ok(None);
+    };
+    let written = written.clone();
+    match Coding::of(&answer.headers) {
+        Coding::Identity => Ok(Some(written)),
+        Coding::Unknown => Ok(None),
+        coding => match coding::decoded(coding, written, MAX_UNKNOWN, memory).await {
+            Ok(plain) => Ok(Some(plain)),
+            Err(UpstreamError::Unreadable(
+                Unreadable::ContentCoding | Unreadable::TooLarge { .. },
+            )) => Ok(None),
+            Err(error) => Err(error),
+        },
+    }
 }
 
 /// Largest error that is looked into for a code, in bytes: parsed JSON takes many times its length, and
@@ -89,5 +104,5 @@ pub(super) async fn read_unknown(
 const MAX_ERROR: usize = 64 * 1024;
 /// Largest text that is looked through, in bytes.
 const MAX_TEXT: usize = 8 * 1024 * 1024;
-/// Largest content of an unknown type that is looked through, in bytes. What is larger is media under an odd name.
+/// Largest content of an unknown type to look through, in bytes, coded and plain. Larger content is media under an odd name.
 const MAX_UNKNOWN: usize = 1024 * 1024;
