@@ -238,11 +238,11 @@ fn quota_of(headers: &HeaderMap) -> Option<ReportedQuota> {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
         .as_secs();
-    // Providers differ: the reset counts from now, or from 1970.
-    let seconds = if seconds > MIN_UNIX_TIME {
-        seconds.saturating_sub(now)
-    } else {
-        seconds
+    // Providers differ: the reset counts from now, or from 1970, in seconds or in milliseconds.
+    let seconds = match seconds {
+        MIN_UNIX_MILLISECONDS.. => (seconds / 1000).saturating_sub(now),
+        MIN_UNIX_TIME.. => seconds.saturating_sub(now),
+        _ => seconds,
     };
     Some(ReportedQuota {
         left,
@@ -266,6 +266,8 @@ const MAX_NEAR_SECONDS: f64 = 60.0;
 const MAX_NAMED: Duration = Duration::from_secs(3600);
 /// Seconds from which a number is a time since 1970: the year 2001.
 const MIN_UNIX_TIME: u64 = 1_000_000_000;
+/// Milliseconds from which a number is a time since 1970: the year 2001.
+const MIN_UNIX_MILLISECONDS: u64 = 1_000 * MIN_UNIX_TIME;
 /// Type of the entries about administration, as recorded from Meta; messages and media have
 /// `whatsapp`.
 const MANAGEMENT: &str = "whatsapp_business_management";
@@ -392,6 +394,13 @@ mod tests {
                 &[
                     ("x-ratelimit-remaining", "0"),
                     ("x-ratelimit-reset", &epoch),
+                ],
+                Some(119),
+            ),
+            (
+                &[
+                    ("x-ratelimit-remaining", "0"),
+                    ("x-ratelimit-reset", &format!("{epoch}500")),
                 ],
                 Some(119),
             ),
