@@ -71,6 +71,48 @@ fn a_handshake_without_the_verify_token_is_refused() {
 }
 
 #[test]
+fn a_refused_handshake_says_what_is_wrong_with_it() {
+    let keyside = forwarding("http://127.0.0.1:1/").start();
+    let right = format!("hub.verify_token={VERIFY_TOKEN}");
+    for (query, said, logged) in [
+        (
+            "hub.mode=subscribe&hub.challenge=1&hub.verify_token=guess".to_owned(),
+            "give the provider the verify token",
+            "a wrong verify token",
+        ),
+        (
+            "hub.mode=subscribe&hub.challenge=1".to_owned(),
+            "give the provider the verify token",
+            "names no verify token",
+        ),
+        (
+            format!("hub.mode=unsubscribe&hub.challenge=1&{right}"),
+            "look at `hub.mode`",
+            "odd `hub.mode`",
+        ),
+        (
+            format!("hub.mode=subscribe&{right}"),
+            "look at `hub.challenge`",
+            "odd `hub.challenge`",
+        ),
+        (
+            format!("hub.mode=subscribe&hub.challenge=%3Cscript%3E&{right}"),
+            "look at `hub.challenge`",
+            "odd `hub.challenge`",
+        ),
+    ] {
+        let answer = keyside.event(&get(&format!("{HOOK}?{query}")));
+        assert_eq!(
+            (answer.status, answer.slug()),
+            (403, "handshake_refused"),
+            "{query}"
+        );
+        assert!(answer.text().contains(said), "{query}: {}", answer.text());
+        assert!(keyside.log().contains(logged), "{query}: {}", keyside.log());
+    }
+}
+
+#[test]
 fn a_compressed_event_is_refused_however_its_header_is_written() {
     let application = application();
     let keyside = forwarding(&application.url()).start();

@@ -66,13 +66,13 @@ fn challenge_of(
     if !is_accepted(credential, secret, &token) {
         return Err(InboundError::WrongVerifyToken);
     }
-    let mode = only_value(query, "hub.mode").ok_or(InboundError::HandshakeRefused)?;
-    let challenge = only_value(query, "hub.challenge").ok_or(InboundError::HandshakeRefused)?;
-    if mode == "subscribe" && is_plain(&challenge) {
-        Ok(challenge)
-    } else {
-        Err(InboundError::HandshakeRefused)
-    }
+    let malformed = |parameter| InboundError::HandshakeMalformed { parameter };
+    only_value(query, MODE)
+        .filter(|mode| mode == "subscribe")
+        .ok_or(malformed(MODE))?;
+    only_value(query, CHALLENGE)
+        .filter(|challenge| is_plain(challenge))
+        .ok_or(malformed(CHALLENGE))
 }
 
 /// Returns the value of a parameter found exactly once.
@@ -108,5 +108,9 @@ fn is_plain(challenge: &str) -> bool {
 
 /// The parameter with the verify token.
 const VERIFY_TOKEN: &str = "hub.verify_token";
+/// The parameter with the purpose of the request.
+const MODE: &str = "hub.mode";
+/// The parameter whose value is the answer.
+const CHALLENGE: &str = "hub.challenge";
 /// The bound on a challenge, in bytes; Meta's have some ten digits.
 const MAX_CHALLENGE: usize = 256;

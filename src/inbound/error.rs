@@ -26,8 +26,13 @@ pub enum InboundError {
     TransferCoding,
     /// The body has a `Content-Encoding`, and its bytes are not the signed bytes.
     ContentCoding,
-    /// The request names no verify token, or is no handshake in another way.
+    /// The request names no verify token.
     HandshakeRefused,
+    /// The handshake carries the verify token, and has a fault in a further parameter.
+    HandshakeMalformed {
+        /// The name of the parameter at fault.
+        parameter: &'static str,
+    },
     /// The handshake carries a wrong verify token.
     WrongVerifyToken,
     /// The address has sent too many wrong handshakes.
@@ -80,7 +85,7 @@ impl InboundError {
             }
             Self::TransferCoding | Self::BodyBroken => kind("bad_request", StatusCode::BAD_REQUEST),
             Self::ContentCoding => kind("content_coding", StatusCode::UNSUPPORTED_MEDIA_TYPE),
-            Self::HandshakeRefused | Self::WrongVerifyToken => {
+            Self::HandshakeRefused | Self::HandshakeMalformed { .. } | Self::WrongVerifyToken => {
                 kind("handshake_refused", StatusCode::FORBIDDEN)
             }
             Self::TooManyGuesses => kind("too_many_guesses", StatusCode::TOO_MANY_REQUESTS),
@@ -156,6 +161,12 @@ impl InboundError {
                 "the handshake is refused",
                 "give the provider the verify token that the credential of this webhook has",
             ),
+            Self::HandshakeMalformed { parameter } => {
+                return (
+                    "the verify token is right, and the request is no handshake",
+                    format!("look at `{parameter}`: {HANDSHAKE}"),
+                );
+            }
             Self::TooManyGuesses => (
                 "too many wrong handshakes came from this address",
                 "wait a minute",
@@ -196,11 +207,20 @@ impl InboundError {
             Self::ApplicationRefused(status) => format!("the application answered {status}"),
             Self::Unsigned(_) => "the request has no signature".to_owned(),
             Self::NotStored(refused) => refused.to_string(),
+            Self::HandshakeRefused => "the handshake names no verify token".to_owned(),
+            Self::WrongVerifyToken => "the handshake names a wrong verify token".to_owned(),
+            Self::HandshakeMalformed { parameter } => {
+                format!(
+                    "the handshake has the verify token, and a missing, repeated or odd `{parameter}`"
+                )
+            }
             other => other.texts().0.to_owned(),
         }
     }
 }
 
+/// The form of a handshake.
+const HANDSHAKE: &str = "a handshake has hub.mode=subscribe, and a hub.challenge of 1 to 256 letters, digits and -_.=+/:, each once";
 /// The answer to forged events. The answer is made once, since anybody can cause it at any rate.
 static NOT_GENUINE: LazyLock<Response<Bytes>> = LazyLock::new(|| {
     InboundError::Forged(Forgery::SignatureWrong)
