@@ -559,7 +559,7 @@ fn a_configuration_that_nobody_named_runs_no_program_that_another_user_could_cho
     let token = format!("file:{}", setup.dir().join("token").display());
     let with_program = plain.replace(&token, &helper);
     let open = "other users may write it";
-    let replaceable = "another user may replace it in its directory";
+    let replaceable = "another user may replace it, or a directory above it";
     for (folder_mode, mode, text, named, code, said) in [
         (0o755, 0o644, &plain, false, 0, ""),
         (0o755, 0o644, &with_program, false, 0, ""),
@@ -569,7 +569,9 @@ fn a_configuration_that_nobody_named_runs_no_program_that_another_user_could_cho
         (0o777, 0o644, &plain, false, 0, replaceable),
         (0o777, 0o644, &with_program, false, 78, replaceable),
         (0o1777, 0o644, &with_program, false, 0, ""),
-        (0o777, 0o666, &with_program, true, 0, ""),
+        // A person who names a file has chosen it, and is told.
+        (0o777, 0o666, &with_program, true, 0, open),
+        (0o755, 0o644, &with_program, true, 0, ""),
     ] {
         std::fs::write(&file, text).unwrap();
         let permissions = std::fs::Permissions::from_mode;

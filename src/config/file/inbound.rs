@@ -175,7 +175,7 @@ fn webhook_path(text: &str) -> Result<WebhookPath, Malformed> {
     };
     let text = decoded.ok_or(Malformed::new(
         "not a path that a provider could ask for, expected a slash and segments without query, \
-         backslash or control characters; a percent begins two hex digits; the last may be {token}",
+         encoded slash, backslash or control characters; a percent begins two hex digits; the last may be {token}",
     ))?;
     Ok(WebhookPath { text, token })
 }

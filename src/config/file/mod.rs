@@ -71,27 +71,24 @@ impl Config {
         }
     }
 
-    /// Refuses or warns about a file that another user could change.
+    /// Warns about a file with a weakness, and refuses a found file with a weakness and with programs to run.
     fn trusted(mut self, file: &ConfigFile) -> Result<Self, Faults> {
-        let ConfigFile::Found(path) = file else {
-            return Ok(self);
-        };
+        let path = file.path();
         let Some(weakness) = trust::weakness(path) else {
             return Ok(self);
         };
-        if self.runs_programs() {
-            return Err(Faults(vec![whole_fault(
-                path,
-                format!(
-                    "{weakness}, and its `exec:` references would run programs, \
-                     expected permissions for its owner alone, or `--config` with the path of the file"
-                ),
-            )]));
+        let otherwise = match file {
+            ConfigFile::Found(_) => ", or `--config` with the path of the file",
+            ConfigFile::Named(_) => "",
+        };
+        let expected = format!("expected permissions for its owner alone{otherwise}");
+        if matches!(file, ConfigFile::Found(_)) && self.runs_programs() {
+            let message =
+                format!("{weakness}, and its `exec:` references would run programs, {expected}");
+            return Err(Faults(vec![whole_fault(path, message)]));
         }
-        self.warnings.push(whole_fault(
-            path,
-            format!("{weakness}, expected permissions for its owner alone, or `--config` with the path of the file"),
-        ));
+        let warning = whole_fault(path, format!("{weakness}, {expected}"));
+        self.warnings.push(warning);
         Ok(self)
     }
 
