@@ -62,8 +62,8 @@ const SENDERS: [&str; 9] = [
     "1555;1556",
     "1 555",
 ];
-const JSON: &str = "application/json";
-const FORM: &str = "application/x-www-form-urlencoded";
+pub(super) const JSON: &str = "application/json";
+pub(super) const FORM: &str = "application/x-www-form-urlencoded";
 
 impl Corpus {
     /// A generator that hides these names.
@@ -111,7 +111,7 @@ impl Corpus {
         self.sent(target, kind, body)
     }
 
-    fn sent(&mut self, target: String, kind: String, body: Vec<u8>) -> Sent {
+    pub(super) fn sent(&mut self, target: String, kind: String, body: Vec<u8>) -> Sent {
         let kind = match self.below(12) {
             0 => None,
             1 => Some(
@@ -220,6 +220,50 @@ impl Corpus {
         form
     }
 
+    /// A name of a JSON object, mostly plain, else in another case or with escapes.
+    pub(super) fn written(&mut self, name: &str) -> String {
+        match self.below(12) {
+            0 => self.quoted(&name.to_ascii_uppercase()),
+            1 => self.quoted(&format!("{name}[]")),
+            2 => self.quoted(&format!("{name}\0x")),
+            _ => self.quoted(name),
+        }
+    }
+
+    /// A sender in JSON, mostly an allowed one.
+    pub(super) fn sender(&mut self) -> String {
+        match self.below(16) {
+            0 => "[\"1556\"]".to_owned(),
+            1 => "{\"a\":\"1556\"}".to_owned(),
+            2 => "null".to_owned(),
+            3 => "\"1556\"".to_owned(),
+            _ => self.pick(&["\"1555\"", "1555", "\"+1555\""]).to_owned(),
+        }
+    }
+
+    /// A pair of a form with one of these names and a sender at Twilio, in one of several spellings.
+    pub(super) fn pair(&mut self, names: &[&'static str]) -> String {
+        let name = self.pick(names);
+        let name = match self.below(10) {
+            0 => format!("{name}[]"),
+            1 => format!("{name}\0"),
+            2 => format!("\u{feff}{name}"),
+            3 => format!("{name}.0"),
+            _ => name.to_owned(),
+        };
+        let value = match self.below(5) {
+            0 => self.pick(&[
+                "whatsapp:+1556",
+                "+1555",
+                "",
+                "whatsapp:+1555;whatsapp:+1556",
+            ]),
+            _ => "whatsapp:+1555",
+        };
+        let (name, value) = (self.encoded(&name), self.encoded(value));
+        format!("{name}={value}")
+    }
+
     /// Text in percent signs: what must be encoded, and some of the rest.
     fn encoded(&mut self, text: &str) -> String {
         let mut out = String::new();
@@ -297,7 +341,7 @@ impl Corpus {
     }
 
     /// Text as JSON, with some escapes that are not needed, and seldom with a broken one.
-    fn quoted(&mut self, text: &str) -> String {
+    pub(super) fn quoted(&mut self, text: &str) -> String {
         let mut out = String::from("\"");
         for c in text.chars() {
             let must = c < ' ' || c == '"' || c == '\\';
@@ -390,15 +434,15 @@ impl Corpus {
         format!("form-data; {written}")
     }
 
-    fn one_in(&mut self, count: usize) -> bool {
+    pub(super) fn one_in(&mut self, count: usize) -> bool {
         self.below(count) == 0
     }
 
-    fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
+    pub(super) fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.below(choices.len())]
     }
 
-    fn below(&mut self, bound: usize) -> usize {
+    pub(super) fn below(&mut self, bound: usize) -> usize {
         self.state ^= self.state << 13;
         self.state ^= self.state >> 7;
         self.state ^= self.state << 17;

@@ -5,6 +5,7 @@
 //! the three languages, each behind a small HTTP server.
 
 mod corpus;
+mod vendors;
 
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
@@ -12,12 +13,13 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::client::{Client, with_body};
+use crate::support::client::Client;
 use crate::support::eventually;
-use crate::support::keyside::{Keyside, Setup, free_port};
+use crate::support::keyside::{Keyside, Setup, free_port, route};
 use crate::support::upstream::{Request, Upstream};
 use crate::support::{TOKEN, UPLOADS};
 use corpus::{Corpus, Sent};
+use vendors::VENDORS;
 
 /// The names that no request to Graph may have in any reading.
 const FORBIDDEN: [&str; 7] = [
@@ -29,6 +31,8 @@ const FORBIDDEN: [&str; 7] = [
     "appsecret_proof",
     "appsecret_time",
 ];
+/// The places of senders of the invented provider.
+const SMALL_SENDERS: &str = "from messages/*/from";
 /// The number of generated requests for each provider.
 const REQUESTS: usize = 2000;
 
@@ -78,18 +82,22 @@ impl Reader {
         ]
     }
 
-    /// The reading of a request with this target, type and body.
-    fn read(&self, target: &str, kind: &str, body: &[u8]) -> Value {
+    /// The reading of a request with this target, type and body, with the values at these places.
+    fn read(&self, target: &str, kind: &str, body: &[u8], places: &str) -> Value {
         let mut client = Client::connect(self.address).unwrap();
+        let length = body.len();
+        let head = format!(
+            "POST {target} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nPlaces: {places}\r\n\r\n"
+        );
         let answer = client
-            .ask(&with_body("POST", target, kind, body))
+            .ask(&[head.as_bytes(), body].concat())
             .unwrap_or_else(|why| panic!("{}: {why:?}", self.language));
         answer.json()
     }
 
     /// The first forbidden name in the reading of a request.
     fn forbidden_name(&self, target: &str, kind: &str, body: &[u8]) -> Option<String> {
-        let reading = self.read(target, kind, body);
+        let reading = self.read(target, kind, body, "");
         let mut names = reading["names"].as_array().unwrap().iter();
         names.find_map(|name| {
             let name = name.as_str().unwrap().to_ascii_lowercase();
@@ -99,9 +107,21 @@ impl Reader {
 
     /// The first sender in the reading of a request that is not the sender of the route.
     fn foreign_sender(&self, target: &str, kind: &str, body: &[u8]) -> Option<Value> {
-        let reading = self.read(target, kind, body);
-        let mut senders = reading["senders"].as_array().unwrap().iter();
-        senders.find(|sender| !is_allowed(sender)).cloned()
+        self.first_at(SMALL_SENDERS, (target, kind, body), |sender| {
+            !is_allowed(sender)
+        })
+    }
+
+    /// The first value at one of the places of a request that is `wanted`.
+    fn first_at(
+        &self,
+        places: &str,
+        (target, kind, body): (&str, &str, &[u8]),
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Option<Value> {
+        let reading = self.read(target, kind, body, places);
+        let mut values = reading["values"].as_array().unwrap().iter();
+        values.find(|value| wanted(value)).cloned()
     }
 }
 
@@ -289,5 +309,63 @@ fn is_allowed(sender: &Value) -> bool {
         Value::Array(all) => all.iter().all(is_allowed),
         Value::Object(all) => all.values().all(is_allowed),
         Value::Bool(_) => false,
+    }
+}
+
+/// True for the channel of the route, in any case, and for none.
+fn is_whatsapp(channel: &Value) -> bool {
+    match channel {
+        Value::Null => true,
+        Value::String(word) => word.eq_ignore_ascii_case("whatsapp"),
+        _ => false,
+    }
+}
+
+#[test]
+#[ignore = "needs PHP and Node: tests/run servers"]
+fn no_parser_finds_a_foreign_sender_or_channel_in_what_leaves_for_a_vendor() {
+    let readers = Reader::all();
+    for vendor in VENDORS {
+        for lines in ["senders = [\"1555\"]", ""] {
+            let upstream = Upstream::ok();
+            let keyside = route(&upstream, vendor.preset, vendor.credential, lines);
+            let mut corpus = Corpus::new(7, &[]);
+            let requests = (0..REQUESTS).map(|_| (vendor.message)(&mut corpus, vendor.target));
+            let seen = pass(&keyside, &upstream, requests);
+            assert!(
+                seen.len() > REQUESTS / 20,
+                "{}: {} passed",
+                vendor.preset,
+                seen.len()
+            );
+            let mut foreign = 0;
+            for request in &seen {
+                let (target, kind) = told(request);
+                for reader in &readers {
+                    let at = |places, wanted: fn(&Value) -> bool| {
+                        reader.first_at(places, (&target, &kind, &request.body), wanted)
+                    };
+                    let sender = at(vendor.senders, |sender| !is_allowed(sender));
+                    let channel = at(vendor.channels, |channel| !is_whatsapp(channel));
+                    let name = format!(
+                        "{} in {target} {}",
+                        reader.language,
+                        request.body.escape_ascii()
+                    );
+                    assert_eq!(channel, None, "{name}");
+                    if lines.is_empty() {
+                        foreign += usize::from(sender.is_some());
+                    } else {
+                        assert_eq!(sender, None, "{name}");
+                    }
+                }
+            }
+            // Without `senders` the same messages leave with the senders that the parsers do find.
+            assert!(
+                !lines.is_empty() || foreign > REQUESTS / 100,
+                "{}: {foreign}",
+                vendor.preset
+            );
+        }
     }
 }

@@ -1,4 +1,4 @@
-// Answers each request with the names and senders that Node finds in it. Argument: the port.
+// Answers each request with the names in it, and with what Node finds at the places in the header. Argument: the port.
 import http from "node:http";
 import querystring from "node:querystring";
 
@@ -24,9 +24,31 @@ async function readings(target, type, body) {
   return found.filter((object) => object !== null && typeof object === "object");
 }
 
-function sendersIn(object) {
-  const all = [object, ...Object.values(Object(object.messages))];
-  return all.filter((one) => one !== null && typeof one === "object" && "from" in one).map((one) => one.from);
+// Everything at a place in a value: `*` stands for the elements of a list, or for one element without its list.
+function at(value, place) {
+  if (place.length === 0) return [value];
+  const [first, ...rest] = place;
+  if (first === "*") {
+    const inner = value !== null && typeof value === "object" ? Object.values(value) : [];
+    const single = Array.isArray(value) ? [] : [value];
+    return [...inner, ...single].flatMap((element) => at(element, rest));
+  }
+  if (Array.isArray(value)) return value.length === 1 ? at(value[0], place) : [];
+  if (value === null || typeof value !== "object" || !Object.hasOwn(value, first)) return [];
+  return at(value[first], rest);
+}
+
+// Whether the name of a field of a form leads to a place, with brackets or dots.
+function leadsTo(name, place) {
+  const keys = name.split(/[[\].]+/).filter((key) => key !== "");
+  return keys.length === place.length && place.every((own, index) => own === "*" || own === keys[index]);
+}
+
+function foundAt(object, place) {
+  const isText = (value) => typeof value === "string" || (Array.isArray(value) && value.every(isText));
+  const isNested = (name) => place.length > 1 && leadsTo(name, place) && isText(object[name]);
+  const names = Object.keys(object).filter(isNested);
+  return [...at(object, place), ...names.map((name) => object[name])];
 }
 
 http
@@ -34,7 +56,9 @@ http
     const pieces = [];
     for await (const piece of request) pieces.push(piece);
     const objects = await readings(request.url, request.headers["content-type"] ?? "", Buffer.concat(pieces));
-    const answer = { names: objects.flatMap(Object.keys), senders: objects.flatMap(sendersIn) };
+    const places = (request.headers.places ?? "").split(" ").filter((place) => place !== "").map((place) => place.split("/"));
+    const values = places.flatMap((place) => objects.flatMap((object) => foundAt(object, place)));
+    const answer = { names: objects.flatMap(Object.keys), values };
     response.writeHead(200, { "content-type": "application/json", connection: "close" });
     response.end(JSON.stringify(answer));
   })

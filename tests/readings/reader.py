@@ -1,8 +1,9 @@
-"""Answers each request with the names and senders that Python finds in it. Argument: the port."""
+"""Answers each request with the names in it, and with what Python finds at the places in the header. Argument: the port."""
 
 import email.parser
 import email.policy
 import json
+import re
 import sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from urllib.parse import parse_qsl
@@ -50,21 +51,54 @@ class Pairs(list):
     """The fields of an object, repeated ones as well."""
 
 
-def senders(found):
-    for name, value in found:
-        if name == "from":
-            yield value
-        elif name == "messages":
-            inner = [item for _, item in value] if isinstance(value, Pairs) else value
-            for message in inner if isinstance(inner, list) else []:
-                yield from senders(message if isinstance(message, Pairs) else [])
+def inner(value):
+    """The elements of a list, or the values of an object, which some readers take for a list."""
+    return [item for _, item in value] if isinstance(value, Pairs) else value if isinstance(value, list) else []
+
+
+def at(value, place):
+    """Everything at a place in a value: `*` stands for the elements of a list, or for one element without its list."""
+    if not place:
+        yield value
+    elif place[0] == "*":
+        for element in inner(value):
+            yield from at(element, place[1:])
+        if not isinstance(value, list) or isinstance(value, Pairs):
+            yield from at(value, place[1:])
+    elif isinstance(value, Pairs):
+        for name, item in value:
+            if name == place[0]:
+                yield from at(item, place[1:])
+    elif isinstance(value, list) and len(value) == 1:
+        yield from at(value[0], place)
+
+
+def nested(name, place):
+    """Whether the name of a field of a form leads to a place, with brackets or dots."""
+    keys = [key for key in re.split(r"[\[\].]+", name) if key]
+    return len(keys) == len(place) and all(own in ("*", key) for key, own in zip(keys, place))
+
+
+def found_at(found, place):
+    yield from at(Pairs(found), place)
+    if len(place) > 1:
+        yield from (value for name, value in found if isinstance(value, str) and nested(name, place))
+
+
+def plain(value):
+    """A value without `Pairs`, whose repeated names JSON does not have."""
+    if isinstance(value, list):
+        return [plain(item) for item in inner(value)]
+    return value
 
 
 class Reader(BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         found = readings(self.path, self.headers.get("content-type", ""), body)
-        answer = json.dumps({"names": [name for name, _ in found], "senders": list(senders(found))}).encode()
+        places = [place.split("/") for place in self.headers.get("places", "").split()]
+        values = [plain(value) for place in places for value in found_at(found, place)]
+        answer = json.dumps({"names": [name for name, _ in found], "values": values}).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(answer)))
