@@ -147,7 +147,7 @@
 //! | events on their way to destinations | [`delivery`] |
 //! | services of the floor above | [`limit`], [`credential`], [`upstream`], [`tls`], [`ca`], [`sends`], [`shared`], [`spool`], [`scan`], [`state`] |
 //! | the configuration, checked | [`config`], [`provider`] |
-//! | the ground | [`audit`], [`document`], [`headers`], [`json`], [`log`], [`media_type`], [`memory`], [`multipart`], [`query`], [`refusal_form`], [`response`], [`secret`], [`service_manager`], [`spelling`], [`traffic`], [`units`], [`watchdog`], [`workers`] |
+//! | the ground | [`audit`], [`document`], [`headers`], [`json`], [`log`], [`media_type`], [`memory`], [`multipart`], [`portion`], [`query`], [`refusal_form`], [`response`], [`secret`], [`service_manager`], [`spelling`], [`traffic`], [`units`], [`watchdog`], [`workers`] |
 //!
 //! # What always holds
 //!
@@ -180,6 +180,7 @@ pub mod media_type;
 pub mod memory;
 pub mod multipart;
 pub mod outbound;
+pub mod portion;
 pub mod provider;
 pub mod query;
 pub mod refusal_form;

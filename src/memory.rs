@@ -29,6 +29,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use tokio::runtime::Handle;
 use tokio::sync::{Mutex, Notify};
 
 /// The memory that bodies take now, and the bounds.
@@ -77,7 +78,7 @@ pub enum Holder {
 /// The bytes of a body together with their reservation.
 struct HeldBytes {
     bytes: Bytes,
-    _reservation: Reservation,
+    reservation: Reservation,
 }
 
 impl MemoryBudget {
@@ -272,7 +273,7 @@ impl Reservation {
     pub fn keep(self, bytes: Bytes) -> Bytes {
         Bytes::from_owner(HeldBytes {
             bytes,
-            _reservation: self,
+            reservation: self,
         })
     }
 
@@ -290,6 +291,27 @@ impl Drop for Reservation {
     }
 }
 
+impl Drop for HeldBytes {
+    /// Lets another thread free a long body: freed memory is wiped.
+    fn drop(&mut self) {
+        if self.bytes.len() < LONG {
+            return;
+        }
+        // Without a runtime, the process ends, or a test does.
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
+        let nothing = Reservation {
+            budget: Arc::clone(&self.reservation.budget),
+            holder: self.reservation.holder,
+            bytes: 0,
+        };
+        let reservation = std::mem::replace(&mut self.reservation, nothing);
+        let bytes = std::mem::take(&mut self.bytes);
+        runtime.spawn_blocking(move || drop((bytes, reservation)));
+    }
+}
+
 impl AsRef<[u8]> for HeldBytes {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
@@ -303,6 +325,8 @@ fn is_small(bytes: u64) -> bool {
 /// The largest small body, in bytes. Nearly all messages and events are small, and go on while large
 /// bodies have used up the budget.
 pub const SMALL: usize = 16 * 1024;
+/// The length of a body, in bytes, for which wiping takes as long as a message.
+const LONG: usize = 512 * 1024;
 /// The largest answer that is read whole, in bytes.
 pub const LARGEST_ANSWER: u64 = 8 << 20;
 /// The bytes that events leave for sends: an answer of the largest size, and others.

@@ -1,14 +1,19 @@
 //! Work on large bodies: whatever is looked through, no small message waits for it.
 
 use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::MESSAGES;
-use crate::support::client::{get, post};
-use crate::support::keyside::{Keyside, Setup};
+use crate::support::client::{Client, MULTIPART, file_form, get, post, with_body};
+use crate::support::keyside::{Directory, Keyside, Setup};
 use crate::support::upstream::{Upstream, answer, json};
+use crate::support::webhook::{application, beside, genuine};
+use crate::support::{MESSAGES, UPLOADS, eventually};
 
 /// The path of an account, whose description the test's upstream answers with megabytes.
 const LARGE: &str = "/v23.0/1234567890/message_templates";
@@ -19,15 +24,20 @@ const CALLERS: usize = 20;
 /// An upstream that answers a question about templates with 1 MiB of links, and anything else with a line.
 fn provider() -> Upstream {
     let link = r#"{"url":"https:\/\/example.com\/%41\u0045&amp;EAA"},"#;
-    let body = format!("{{\"data\":[{}0]}}", link.repeat(MIB / link.len()));
-    let large = answer(
-        "200 OK",
-        &[("Content-Type", "application/json")],
-        body.as_bytes(),
-    );
+    let answered = |length: usize| {
+        let body = format!("{{\"data\":[{}0]}}", link.repeat(length / link.len()));
+        let json = [("Content-Type", "application/json")];
+        answer("200 OK", &json, body.as_bytes())
+    };
+    let (large, short, largest) = (answered(MIB), answered(SHORT), answered(8 * MIB));
     Upstream::answering(move |request| {
-        if request.target().starts_with(LARGE) {
+        let target = request.target();
+        if target.starts_with(LARGE) {
             large.clone()
+        } else if target.contains("/8/message_templates") {
+            largest.clone()
+        } else if target.contains("message_templates") {
+            short.clone()
         } else {
             json("{}")
         }
@@ -109,3 +119,197 @@ fn no_small_message_waits_for_work_on_large_bodies() {
 /// The longest time in a build for tests: a turn of each of the callers, of a millisecond at most, on a machine five times slower.
 /// Work on large bodies takes seconds there.
 const LONGEST: Duration = Duration::from_millis(5 * CALLERS as u64);
+
+/// The measure of the turns of the thread of requests: of its processor time between two waits for events.
+struct Turns {
+    file: PathBuf,
+    library: PathBuf,
+    _dir: Directory,
+}
+
+impl Turns {
+    fn new() -> Self {
+        let dir = Directory::new();
+        let library = dir.join("turns.so");
+        let compiled = Command::new("cc")
+            .args(["-O2", "-shared", "-fPIC", "-o"])
+            .arg(&library)
+            .arg(concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/tests/support/turns.c"
+            ))
+            .arg("-ldl")
+            .status();
+        assert!(compiled.is_ok_and(|status| status.success()));
+        let file = dir.write("turns", [0; 8]);
+        Self {
+            file,
+            library,
+            _dir: dir,
+        }
+    }
+
+    /// Has a sidecar measured.
+    fn of(&self, setup: Setup) -> Setup {
+        setup
+            .env("LD_PRELOAD", &self.library.display().to_string())
+            .env("KEYSIDE_TURNS", &self.file.display().to_string())
+    }
+
+    /// The longest turn while `work` runs.
+    fn longest(&self, work: impl FnOnce()) -> Duration {
+        // Written in place: the sidecar has mapped the file.
+        let mut options = fs::OpenOptions::new();
+        let file = options.read(true).write(true).open(&self.file).unwrap();
+        file.write_all_at(&[0; 8], 0).unwrap();
+        work();
+        let mut nanoseconds = [0; 8];
+        file.read_exact_at(&mut nanoseconds, 0).unwrap();
+        Duration::from_nanos(u64::from_le_bytes(nanoseconds))
+    }
+}
+
+/// A request that costs much, and the status of its answer.
+struct WorstCase {
+    name: &'static str,
+    address: SocketAddr,
+    request: Vec<u8>,
+    status: u16,
+}
+
+/// A JSON object of nearly `length` bytes, with as many fields as fit, and one of them a credential.
+fn fields(length: usize) -> String {
+    let field = r#""a_key":"\u0062\/\\","#;
+    let fields = field.repeat(length / field.len() - 2);
+    format!(r#"{{"access_token":"x",{fields}"to":"1"}}"#)
+}
+
+/// A JSON object of nearly `length` bytes, with as many values as fit.
+fn numbers(length: usize) -> String {
+    let numbers = "[[1,2],[3]],";
+    let list = numbers.repeat(length / numbers.len() - 3);
+    format!(r#"{{"to":"1","list":[{list}0]}}"#)
+}
+
+/// A form of nearly `length` bytes, with as many fields as a form may have.
+fn form(length: usize) -> Vec<u8> {
+    let value = "%41%26".repeat(length / 1000 / 6 - 2);
+    let fields = vec![format!("a_key={value}"); 1000].join("&");
+    let kind = "application/x-www-form-urlencoded";
+    with_body("POST", MESSAGES, kind, fields.as_bytes())
+}
+
+/// A message with a header that makes its answer be kept.
+fn keyed(body: &str) -> Vec<u8> {
+    let request = String::from_utf8(post(MESSAGES, body)).unwrap();
+    let key = "Idempotency-Key: a\r\nContent-Length";
+    request.replacen("Content-Length", key, 1).into_bytes()
+}
+
+/// An upload with as many parts as a form may have, and a file in which each byte may begin a boundary.
+fn parts() -> Vec<u8> {
+    let part = "--b\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n1\r\n";
+    let file = file_form(&b"\r\n--".repeat(MIB / 4));
+    let parts = [part.repeat(98).as_bytes(), &file].concat();
+    with_body("POST", UPLOADS, MULTIPART, &parts)
+}
+
+/// A message with a head of 28 KiB.
+fn long_head() -> Vec<u8> {
+    let headers: String = (0..80)
+        .map(|number| format!("X-Header-{number}: {}\r\n", "a".repeat(300)))
+        .collect();
+    let pairs = "a=%41&".repeat(150);
+    let request = String::from_utf8(post(&format!("{MESSAGES}?{pairs}"), "{}")).unwrap();
+    let headers = format!("{headers}Content-Length");
+    request.replacen("Content-Length", &headers, 1).into_bytes()
+}
+
+/// The inputs that cost most: at the bound of each body, and at the bound up to which a body is worked on at once.
+fn worst_cases(keyside: &Keyside) -> Vec<WorstCase> {
+    let (outbound, inbound) = (keyside.outbound(), keyside.inbound());
+    let event = |length: usize| genuine(numbers(length).as_bytes());
+    let mut forgery = event(4 * MIB);
+    let last = forgery.len() - 1;
+    forgery[last] = b' ';
+    let message = |body: String| post(MESSAGES, &body);
+    [
+        ("short fields", outbound, message(fields(SHORT)), 200),
+        ("long fields", outbound, message(fields(MIB)), 200),
+        ("short numbers", outbound, message(numbers(SHORT)), 200),
+        ("long numbers", outbound, message(numbers(MIB)), 200),
+        ("with a key", outbound, keyed(&fields(MIB)), 200),
+        ("a short form", outbound, form(SHORT), 200),
+        ("a long form", outbound, form(MIB), 200),
+        ("an upload", outbound, parts(), 200),
+        ("a long head", outbound, long_head(), 200),
+        (
+            "a short answer",
+            outbound,
+            get("/v23.0/1/message_templates"),
+            200,
+        ),
+        ("a long answer", outbound, get(LARGE), 200),
+        (
+            "the longest answer",
+            outbound,
+            get("/v23.0/8/message_templates"),
+            200,
+        ),
+        ("a short event", inbound, event(SHORT), 200),
+        ("a long event", inbound, event(4 * MIB), 200),
+        ("a forgery", inbound, forgery, 401),
+    ]
+    .into_iter()
+    .map(|(name, address, request, status)| WorstCase {
+        name,
+        address,
+        request,
+        status,
+    })
+    .collect()
+}
+
+impl WorstCase {
+    /// Sends the request for a while, and at least once.
+    fn repeat(&self) {
+        let ask = || {
+            let client = Client::connect(self.address).unwrap();
+            let answer = client.patience(Duration::from_secs(60)).ask(&self.request);
+            answer.map(|answer| answer.status)
+        };
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(1) {
+            // Two of the longest events do not fit at a time, and the last one may not be forgotten yet.
+            let is_answered = || ask() == Ok(self.status);
+            assert!(
+                eventually(Duration::from_secs(10), is_answered),
+                "{}",
+                self.name
+            );
+        }
+    }
+}
+
+#[test]
+fn no_input_keeps_the_thread_of_requests_for_more_than_a_moment() {
+    let (upstream, application) = (provider(), application());
+    let turns = Turns::new();
+    let setup = beside(&upstream, &application)
+        .route("operations = [\"messages\", \"media\", \"templates\"]")
+        .level("info");
+    let keyside = turns.of(setup).start();
+    let longest: Vec<_> = worst_cases(&keyside)
+        .iter()
+        .map(|case| (case.name, turns.longest(|| case.repeat())))
+        .collect();
+    let told = format!("{longest:#?}");
+    eprintln!("{told}");
+    assert!(longest.iter().all(|(_, turn)| *turn < MOMENT), "{told}");
+}
+
+/// The longest turn in a build for tests, which is up to ten times slower than the program that is shipped: there, a turn
+/// takes a millisecond at most.
+const MOMENT: Duration = Duration::from_millis(10);
+/// The length of a body that is worked on at once.
+const SHORT: usize = 32 * 1024 - 100;

@@ -17,6 +17,7 @@ use super::link::{Link, Phase, Timeouts};
 use super::patience::Patience;
 use super::peer_end::PeerEnd;
 use super::refusal::{http1, in_form, overloaded};
+use crate::portion::Portion;
 use crate::refusal_form::RefusalForms;
 use crate::response::{BAD_REQUEST, HEADERS_TOO_LARGE, Refusal};
 use crate::watchdog::Watchdog;
@@ -61,6 +62,7 @@ pub(super) struct LinkStream<T> {
     /// wait.
     is_stalled: bool,
     patience: Patience,
+    portion: Portion,
 }
 
 /// The scan of a request line as the bytes arrive.
@@ -104,6 +106,7 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> LinkStream<T> {
             probed: None,
             is_stalled: false,
             patience: Patience::default(),
+            portion: Portion::default(),
         }
     }
 
@@ -330,6 +333,23 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> LinkStream<T> {
         self.or_timeout(cx, step)
     }
 
+    /// Writes a piece of an answer.
+    fn poll_write_answer(
+        &mut self,
+        cx: &mut Context<'_>,
+        data: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.has_written = true;
+        // Looked at beforehand, so that a pause between two portions does not count as a wait for the peer.
+        ready!(self.portion.poll_left(cx));
+        let stream = self.stream.get_mut();
+        let step = self.portion.poll_write(cx, data, |cx, data| {
+            Pin::new(stream).poll_write_vectored(cx, data)
+        });
+        self.note_taken(&step);
+        self.write_or_timeout(cx, step)
+    }
+
     fn note_taken(&mut self, step: &Poll<io::Result<usize>>) {
         if let Poll::Ready(Ok(bytes)) = step {
             self.patience.takes(*bytes, Instant::now);
@@ -424,10 +444,8 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> AsyncWrite for LinkStream<T> {
             this.replace(data);
             return Poll::Ready(Ok(data.len()));
         }
-        this.has_written = true;
-        let step = Pin::new(this.stream.get_mut()).poll_write(cx, data);
-        this.note_taken(&step);
-        this.write_or_timeout(cx, step)
+        let data = io::IoSlice::new(data);
+        this.poll_write_answer(cx, &[data])
     }
 
     fn poll_write_vectored(
@@ -441,10 +459,7 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> AsyncWrite for LinkStream<T> {
             this.replace(first.map_or(&[], |slice| slice));
             return Poll::Ready(Ok(data.iter().map(|slice| slice.len()).sum()));
         }
-        this.has_written = true;
-        let step = Pin::new(this.stream.get_mut()).poll_write_vectored(cx, data);
-        this.note_taken(&step);
-        this.write_or_timeout(cx, step)
+        this.poll_write_answer(cx, data)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -15,6 +15,7 @@ use super::framing::Framing;
 use super::pool::Pool;
 use crate::memory::{MemoryBudget, Reservation, SMALL};
 use crate::traffic::Failure;
+use crate::workers::work_on;
 
 /// An answer as the upstream sent it.
 #[derive(Debug)]
@@ -143,15 +144,19 @@ impl AnswerBody {
         }
         let mut all = Vec::new();
         while let Some(data) = std::future::poll_fn(|cx| stream.poll_next(cx)).await {
-            all.extend_from_slice(&data?);
+            let data = data?;
+            let length = all.len() + data.len();
+            let expected = stream.bytes_left().unwrap_or_default();
+            grow(&mut all, length.saturating_add(expected), usize::MAX).await;
+            all.extend_from_slice(&data);
             if all.len() > limit {
-                all.shrink_to_fit();
+                fit(&mut all).await;
                 stream.first = Some(all.into());
                 stream.buffers = reservation;
                 return Ok(Self::Stream(stream));
             }
         }
-        all.shrink_to_fit();
+        fit(&mut all).await;
         Ok(Self::Whole(match reservation {
             Some(mut reservation) => {
                 reservation.shrink_to(all.capacity() as u64);
@@ -192,23 +197,41 @@ impl AnswerBody {
                 let room = memory.wait_for(capacity as u64);
                 reservation = Some(stream.wait_for_room(room).await?);
             }
-            grow(&mut all, expected, limit);
+            grow(&mut all, expected, limit).await;
             all.extend_from_slice(&data);
         }
         let Some(mut reservation) = reservation else {
             return Ok(all.into());
         };
-        all.shrink_to_fit();
+        fit(&mut all).await;
         reservation.shrink_to(all.capacity() as u64);
         Ok(reservation.keep(all.into()))
     }
 }
 
-/// Makes room for `length` bytes. The capacity doubles, and never exceeds `limit`.
-fn grow(all: &mut Vec<u8>, length: usize, limit: usize) {
+/// Makes room for `length` bytes. The capacity doubles, and never exceeds `limit`. Megabytes are moved, and wiped where
+/// they were, on another thread.
+async fn grow(all: &mut Vec<u8>, length: usize, limit: usize) {
     if all.capacity() < length {
         let capacity = length.max(2 * all.capacity()).min(limit);
-        all.reserve_exact(capacity - all.len());
+        let mut moved = std::mem::take(all);
+        *all = work_on(moved.len(), move || {
+            moved.reserve_exact(capacity - moved.len());
+            moved
+        })
+        .await;
+    }
+}
+
+/// Gives room back that is not used, as [`grow`] makes it.
+async fn fit(all: &mut Vec<u8>) {
+    if all.capacity() > all.len() {
+        let mut moved = std::mem::take(all);
+        *all = work_on(moved.capacity(), move || {
+            moved.shrink_to_fit();
+            moved
+        })
+        .await;
     }
 }
 

@@ -22,6 +22,7 @@ use super::outgoing::Outgoing;
 use super::place::Place;
 use super::request_body::OutgoingBody;
 use super::upload::Upload;
+use crate::portion::Portion;
 use crate::watchdog::Watchdog;
 
 /// The byte stream below HTTP.
@@ -47,6 +48,7 @@ pub(super) struct Connection {
     /// The head of an answer that came before the whole request was written.
     early: Option<Head>,
     watchdog: Watchdog,
+    portion: Portion,
     limits: Limits,
     born: Instant,
     /// Time at which the last exchange ended.
@@ -80,6 +82,7 @@ impl Connection {
             heads: HeadReader::default(),
             early: None,
             watchdog,
+            portion: Portion::default(),
             limits,
             born: now,
             idle_since: now,
@@ -187,7 +190,7 @@ impl Connection {
         written: &AtomicBool,
     ) -> Result<(), UpstreamError> {
         let first = poll_fn(|cx| {
-            let written = self.poll_write(cx, &[IoSlice::new(head)]);
+            let written = self.io.poll_write(cx, &[IoSlice::new(head)]);
             self.or_timeout(cx, written, false)
         });
         let count = first.await?.map_err(|_| UpstreamError::NotWritten)?;
@@ -217,7 +220,11 @@ impl Connection {
         while data.has_remaining() {
             let mut slices = [IoSlice::new(&[]); MAX_SLICES];
             let count = data.chunks_vectored(&mut slices);
-            let written = self.poll_write(cx, slices.get(..count).unwrap_or_default());
+            let slices = slices.get(..count).unwrap_or_default();
+            let io = &mut self.io;
+            let written = self
+                .portion
+                .poll_write(cx, slices, |cx, data| io.poll_write(cx, data));
             match ready!(self.or_timeout(cx, written, true))? {
                 Ok(count) => {
                     data.advance(count);
@@ -233,7 +240,7 @@ impl Connection {
     /// Flushes TLS, which may keep written bytes in its own buffer: without a flush the last bytes of a
     /// request may never leave.
     fn poll_flush_out(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, UpstreamError>> {
-        let flushed = self.poll_flush(cx);
+        let flushed = self.io.poll_flush(cx);
         Poll::Ready(Ok(ready!(self.or_timeout(cx, flushed, true))?.is_ok()))
     }
 
@@ -322,9 +329,11 @@ impl Connection {
         cx: &mut Context<'_>,
         framing: &mut Framing,
     ) -> Poll<Option<Result<Bytes, UpstreamError>>> {
+        ready!(self.portion.poll_left(cx));
         loop {
             match framing.take(&mut self.received) {
                 Ok(Step::Data(data)) => {
+                    self.portion.moves(data.len());
                     // A fast body never waits for its next piece, so the watchdog never fires: the
                     // deadline is checked here.
                     if self.expect_within(self.limits.progress) {
@@ -400,24 +409,26 @@ impl Connection {
         }
         received
     }
+}
 
+impl Io {
     fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
         data: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.io {
-            Io::Plain(io) => Pin::new(io).poll_write_vectored(cx, data),
-            Io::Unix(io) => Pin::new(io).poll_write_vectored(cx, data),
-            Io::Tls(io) => Pin::new(io.as_mut()).poll_write_vectored(cx, data),
+        match self {
+            Self::Plain(io) => Pin::new(io).poll_write_vectored(cx, data),
+            Self::Unix(io) => Pin::new(io).poll_write_vectored(cx, data),
+            Self::Tls(io) => Pin::new(io.as_mut()).poll_write_vectored(cx, data),
         }
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.io {
-            Io::Plain(io) => Pin::new(io).poll_flush(cx),
-            Io::Unix(io) => Pin::new(io).poll_flush(cx),
-            Io::Tls(io) => Pin::new(io.as_mut()).poll_flush(cx),
+        match self {
+            Self::Plain(io) => Pin::new(io).poll_flush(cx),
+            Self::Unix(io) => Pin::new(io).poll_flush(cx),
+            Self::Tls(io) => Pin::new(io.as_mut()).poll_flush(cx),
         }
     }
 }

@@ -33,6 +33,7 @@ const FLOORS: [&[&str]; 9] = [
         "log",
         "media_type",
         "multipart",
+        "portion",
         "query",
         "refusal_form",
         "response",
