@@ -238,6 +238,11 @@ impl Link {
         self.is(Phase::Busy) && self.is_waiting.load(Ordering::Relaxed)
     }
 
+    /// True from the beginning of a request to the end of the answer.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.is(Phase::Busy) || self.is(Phase::Read)
+    }
+
     /// True if the peer may get an interim answer (1xx).
     pub(super) fn takes_interim_answers(&self) -> bool {
         !self.is_http_1_0.load(Ordering::Relaxed)

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -138,8 +138,9 @@ where
     while wakes(&mut stream, &mut drain).await {
         let mut connection = Box::new(
             http1::Builder::new()
-                // With half_close, hyper would not notice that a peer has gone; see `Link::request_is_read`.
-                .half_close(false)
+                // `LinkStream` looks for the end of a peer while a request is under way. hyper would look by reading, and
+                // allocate a buffer for each look. Of TLS, only a read knows the end.
+                .half_close(!requests.link.is_tls())
                 .max_headers(MAX_HEADERS)
                 .max_header_size(requests.bounds.max_head)
                 // hyper's own bound is 400 KiB.
@@ -228,19 +229,19 @@ impl<H> Requests<H> {
         let share = self.admit(client);
         let has_body = !request.is_end_stream();
         let is_safe = request.method().is_safe();
-        // Boxed: otherwise each future around the handler would reserve the handler's kilobytes once
-        // more.
-        let answer = share
-            .is_ok()
-            .then(|| Box::pin((self.handler)(request, Arc::clone(&link))));
         let refusals = &self.bounds.refusals;
         let drain = &self.drain;
         async move {
-            let answered = match answer {
-                Some(answer) => catch_panic(answer)
-                    .await
-                    .map_err(|Panicked| internal_error(!is_safe)),
-                None => Err(overloaded()),
+            let answered = match &share {
+                Ok(_) => {
+                    // Pinned here, and not in a box: hyper keeps one place for this future for as long as it has buffers,
+                    // and a box of its own would be allocated, and wiped, for each request.
+                    let handler = pin!((self.handler)(request, Arc::clone(&link)));
+                    catch_panic(handler)
+                        .await
+                        .map_err(|Panicked| internal_error(!is_safe))
+                }
+                Err(_) => Err(overloaded()),
             };
             drop(share);
             let mut answer = answered.unwrap_or_else(|refusal| {
@@ -273,7 +274,7 @@ struct Panicked;
 
 /// Runs a handler, and ends no more than the request if the handler panics. The state of the
 /// handler is dropped with the future and never used again, so it need not be unwind safe.
-async fn catch_panic<F: Future>(mut handler: Pin<Box<F>>) -> Result<F::Output, Panicked> {
+async fn catch_panic<F: Future>(mut handler: Pin<&mut F>) -> Result<F::Output, Panicked> {
     poll_fn(
         |cx| match catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(cx))) {
             Ok(step) => step.map(Ok),

@@ -274,11 +274,18 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> LinkStream<T> {
     /// Looks for the end of a peer while hyper does not read: a request that waits ends with its peer, also if
     /// bytes of a body or of further requests stand before the end. An error ends the connection.
     fn watch_for_end(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        if self.stream.get_ref().has_ended() {
+        let is_waiting = self.link.is_waiting();
+        let stream = self.stream.get_ref();
+        // Bytes or the end wake the connection, if none of them are here yet.
+        let is_readable = stream.poll_readable(cx).is_ready();
+        if is_readable && stream.has_ended() && (is_waiting || stream.has_no_bytes()) {
             return match self.poll_end(cx) {
                 Poll::Ready(()) => Err(io::ErrorKind::ConnectionAborted.into()),
                 Poll::Pending => Ok(()),
             };
+        }
+        if !is_waiting {
+            return Ok(());
         }
         if self.link.is_upload() {
             // The first question comes after an interval: most uploads do not wait.
@@ -474,7 +481,7 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> AsyncWrite for LinkStream<T> {
         };
         let flushed = ready!(this.write_or_timeout(cx, step));
         let is_reading = std::mem::take(&mut this.is_reading);
-        if this.link.is_waiting() && !is_reading {
+        if this.link.is_under_way() && !is_reading {
             this.watch_for_end(cx)?;
         }
         if this.hides_end && this.link.is(Phase::Read) && this.link.seat().take_question(cx) {
