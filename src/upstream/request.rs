@@ -114,8 +114,8 @@ impl RequestLine {
 /// media host refuses requests without one.
 pub const USER_AGENT: &str = concat!("keyside/", env!("CARGO_PKG_VERSION"));
 /// Room for a head, in bytes: a head of a WhatsApp client with a 250-byte token has about 900. A
-/// larger head moves once.
-const HEAD_CAPACITY: usize = 2048;
+/// larger head moves once. Room is wiped when it is freed, used or not.
+const HEAD_CAPACITY: usize = 1280;
 
 #[cfg(test)]
 mod tests {
