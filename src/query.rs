@@ -107,18 +107,44 @@ fn before(text: &str, end: u8) -> &str {
 /// (<https://www.php.net/manual/en/language.variables.external.php>).
 #[must_use]
 pub fn is_read_as_one_of(decoded: &str, names: &[impl AsRef<str>]) -> bool {
-    // Most names have no letter that means anything to PHP, and another length or another first letter.
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    if decoded.bytes().all(plain) {
-        return names
-            .iter()
-            .any(|name| name.as_ref().eq_ignore_ascii_case(decoded));
+    ReadName::new(decoded).is_one_of(names)
+}
+
+/// A decoded name that is compared with several lists of names, as [`is_read_as_one_of`] compares.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadName<'n> {
+    decoded: &'n str,
+    /// True if no letter means anything to PHP, as in most names.
+    is_plain: bool,
+}
+
+impl<'n> ReadName<'n> {
+    /// Looks at each letter of a decoded name.
+    #[must_use]
+    pub fn new(decoded: &'n str) -> Self {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        Self {
+            decoded,
+            is_plain: decoded.bytes().all(plain),
+        }
     }
-    let name = before(decoded, 0).trim_start_matches('?').trim();
-    let array = before(name, b'[').trim();
-    names.iter().any(|candidate| {
-        is_read_as(array, candidate.as_ref()) || is_read_as(name, candidate.as_ref())
-    })
+
+    /// Returns true if PHP could read the name as one of `names`, in any case.
+    #[must_use]
+    pub fn is_one_of(self, names: &[impl AsRef<str>]) -> bool {
+        let decoded = self.decoded;
+        if self.is_plain {
+            // Most names have another length or another first letter.
+            return names
+                .iter()
+                .any(|name| name.as_ref().eq_ignore_ascii_case(decoded));
+        }
+        let name = before(decoded, 0).trim_start_matches('?').trim();
+        let array = before(name, b'[').trim();
+        names.iter().any(|candidate| {
+            is_read_as(array, candidate.as_ref()) || is_read_as(name, candidate.as_ref())
+        })
+    }
 }
 
 fn decoded(text: &str) -> Cow<'_, str> {

@@ -15,7 +15,7 @@ use super::parties::{
 use super::policy::Permit;
 use crate::json;
 use crate::provider::{OperationKind, Provider, party};
-use crate::query::{self, is_read_as_one_of};
+use crate::query::{self, ReadName, is_read_as_one_of};
 
 /// The places of fields to look for in one body.
 pub(super) struct Places<'p> {
@@ -168,15 +168,16 @@ impl<'p> Places<'p> {
             if self.only.is_some() && foreign.is_none() && fitting.is_empty() {
                 foreign = Some(name.chars().take(MAX_SHOWN).collect());
             }
-            is_overridden |= provider.graph_answers && is_read_as_one_of(name, &OVERRIDES);
-            has_credential |= is_read_as_one_of(name, &provider.strip.form);
+            let name = ReadName::new(name);
+            is_overridden |= provider.graph_answers && name.is_one_of(&OVERRIDES);
+            has_credential |= name.is_one_of(&provider.strip.form);
             let mut firsts = senders
                 .iter()
                 .chain(*recipients)
                 .chain(*receipts)
                 .chain(channels.iter().flat_map(ChannelRule::places))
                 .filter_map(|place| place.first());
-            firsts.any(|first| is_read_as_one_of(name, &[first]))
+            firsts.any(|first| name.is_one_of(&[first]))
         };
         let bare = text.strip_prefix('\u{feff}').unwrap_or(text);
         // An empty text is as good as no body. plivo (Node) 4.79.0 writes one with GET.

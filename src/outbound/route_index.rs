@@ -80,15 +80,15 @@ impl RouteIndex {
 
     /// Returns the routes with the longest path that begins `path`, and the length of that path.
     pub(super) fn at(&self, path: &str) -> Option<(usize, &SamePath)> {
-        let slashes = path.match_indices('/').map(|(at, _)| at);
+        let slashes = path.bytes().enumerate().filter(|(_, byte)| *byte == b'/');
         // No route has a path of more segments: an endless path costs no more than a long one.
-        let end = slashes.skip(1).nth(self.depth);
+        let end = slashes.map(|(at, _)| at).skip(1).nth(self.depth);
         let mut prefix = end.and_then(|end| path.get(..end)).unwrap_or(path);
         loop {
             if let Some(same_path) = self.by_path.get(prefix) {
                 return Some((prefix.len(), same_path));
             }
-            prefix = prefix.get(..prefix.rfind('/')?)?;
+            prefix = prefix.get(..prefix.bytes().rposition(|byte| byte == b'/')?)?;
         }
     }
 
