@@ -290,8 +290,9 @@ fn messages_that_come_in_count_like_those_that_go_out() {
         ))
         .start();
     let event = |number: &str, count: usize| {
-        let messages =
-            vec![r#"{"from":"15550001234","id":"wamid.1","type":"text"}"#; count].join(",");
+        let message = |at| format!(r#"{{"from":"15550001234","id":"wamid.{number}.{at}"}}"#);
+        let messages: Vec<_> = (0..count).map(message).collect();
+        let messages = messages.join(",");
         format!(
             r#"{{"object":"whatsapp_business_account","entry":[{{"id":"1","changes":[{{"field":"messages","value":{{"messaging_product":"whatsapp","metadata":{{"display_phone_number":"1","phone_number_id":"{number}"}},"messages":[{messages}]}}}}]}}]}}"#
         )

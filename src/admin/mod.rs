@@ -207,6 +207,7 @@ impl Admin {
             uptime: self.started.elapsed(),
             query,
             audit: self.reloader.audit().status(),
+            overdue: self.reloader.sends().overdue(),
         };
         aside(move || {
             let mut response = Response::new(Bytes::from(status.to_text()));

@@ -1,5 +1,6 @@
 //! `/status`: the state of the sidecar as JSON. `keyside status` is a client.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -17,8 +18,10 @@ use crate::credential::{
     Credential, KeptBack, Previous, RenewalProblem, SecretVersion, Slot, UnfinishedRotation,
     Verdict, Verification,
 };
+use crate::inbound::metrics::{TrafficReport, WebhookMetrics};
 use crate::outbound::policy::Route;
 use crate::reload::{AGE_WARNING_SHARE, LastReload, Live, concerns, overlap_concerns};
+use crate::sends::Overdue;
 use crate::shared::SharedServer;
 use crate::state::State;
 use crate::tls::Stage;
@@ -32,6 +35,8 @@ pub(super) struct Status {
     pub(super) uptime: Duration,
     pub(super) query: StatusQuery,
     pub(super) audit: Option<AuditStatus>,
+    /// The sent messages of which no status has told for too long.
+    pub(super) overdue: Vec<Overdue>,
 }
 
 impl Status {
@@ -76,10 +81,20 @@ impl Serialize for Status {
                 .map(|credential| credential_status(credential, live))
         };
         let routes = || self.routes().map(|route| route_status(route, &self.query));
+        let now = Instant::now();
+        let traffic: HashMap<&str, &WebhookMetrics> = live
+            .inbound
+            .endpoints()
+            .iter()
+            .map(|endpoint| (&*endpoint.name, &endpoint.metrics))
+            .collect();
         let webhooks = || {
             let all = live.config.webhooks.iter();
             all.filter(|webhook| is_wanted(&webhook.credential))
-                .map(webhook_status)
+                .map(|webhook| {
+                    let metrics = traffic.get(webhook.name.as_str());
+                    webhook_status(webhook, metrics.map(|metrics| metrics.traffic(now)))
+                })
         };
         let mut status = serializer.serialize_map(None)?;
         status.serialize_entry("version", env!("CARGO_PKG_VERSION"))?;
@@ -94,6 +109,7 @@ impl Serialize for Status {
         status.serialize_entry("certificates", &certificates(live, SystemTime::now()))?;
         status.serialize_entry("routes", &Sequence(routes))?;
         status.serialize_entry("webhooks", &Sequence(webhooks))?;
+        status.serialize_entry("sends_without_status", &overdue_status(&self.overdue))?;
         status.end()
     }
 }
@@ -382,7 +398,21 @@ fn shared_status(limits: &SharedLimits, shared: &SharedServer) -> Value {
     })
 }
 
-fn webhook_status(webhook: &WebhookConfig) -> Value {
+fn overdue_status(all: &[Overdue]) -> Vec<Value> {
+    let one = |overdue: &Overdue| {
+        json!({
+            "credential": overdue.account,
+            "messages": overdue.messages,
+            "oldest_seconds": overdue.oldest.as_secs(),
+        })
+    };
+    all.iter().map(one).collect()
+}
+
+fn webhook_status(webhook: &WebhookConfig, traffic: Option<TrafficReport>) -> Value {
+    let seconds = |time: fn(TrafficReport) -> Option<Duration>| {
+        traffic.and_then(time).map(|time| time.as_secs())
+    };
     let ends = webhook.way.ends(&webhook.name);
     let forward: Vec<&str> = ends.iter().map(|(_, end)| end.as_str()).collect();
     let to: Vec<_> = ends
@@ -397,6 +427,9 @@ fn webhook_status(webhook: &WebhookConfig) -> Value {
         "to": to,
         "timeout_ms": millis(webhook.timeout),
         "reply": webhook.reply,
+        "last_event_seconds_ago": seconds(|traffic| traffic.last_event),
+        "lag_seconds": seconds(|traffic| traffic.lag),
+        "silent_seconds": seconds(|traffic| traffic.silence),
     })
 }
 

@@ -103,12 +103,14 @@ impl App {
         let local = listeners.for_applications(reloader.outbound_tls(), reloader.refusals());
         let outbound_drainer = services.outbound(local, outbound, shares.outbound);
         let internet = ConnectionBounds::internet(reloader.server_tls(), reloader.proxies());
+        let watch = tokio::spawn(Arc::clone(&inbound).watch(load_metrics.sends.clone()));
         let inbound = WithProbes::new(inbound, &admin);
         let inbound_drainer =
             services.inbound(listeners.inbound, inbound, &internet, shares.inbound);
         let admin_drainer = services.admin(listeners.admin, &admin, shares.admin);
         let metrics_drainer = services.metrics(listeners.metrics, &admin, shares.metrics);
         let mut tasks = services.tasks;
+        tasks.push(watch);
         tasks.push(tokio::spawn(report_loops(Arc::clone(&live))));
         tasks.extend(reloader.spawn(queue, lookup_queue));
         tasks.push(tokio::spawn(rotation::renew(Arc::clone(&reloader))));

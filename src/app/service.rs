@@ -24,7 +24,6 @@ use crate::outbound::generation::SecretLookups;
 use crate::refusal_form::RefusalForms;
 use crate::reload::Reloader;
 use crate::reload::metrics::ReloadMetrics;
-use crate::sends::Sends;
 use crate::upstream::AnswerBody;
 
 /// The bound sockets of each kind, before any of them is served.
@@ -128,7 +127,7 @@ pub(super) fn handlers(
     metrics: &ReloadMetrics,
     lookups: SecretLookups,
 ) -> (Arc<Outbound>, Arc<Inbound>) {
-    let sends = Arc::new(Sends::default());
+    let sends = Arc::clone(reloader.sends());
     let outbound = Outbound::new(
         reloader.generation(),
         metrics.outbound.clone(),

@@ -97,7 +97,41 @@ pub(super) fn of_sidecar(status: &Value) -> Vec<Problem> {
         .chain(list(status.pointer("/state/problems").unwrap_or(&Value::Null)).map(text))
         .map(Problem::wrong)
         .chain(of_certificates(status))
+        .chain(
+            list(&status["webhooks"])
+                .filter_map(silence_problem)
+                .map(Problem::wrong),
+        )
+        .chain(
+            list(&status["sends_without_status"])
+                .map(overdue_problem)
+                .map(Problem::notice),
+        )
         .collect()
+}
+
+/// Returns a line if a webhook has no events for unusually long.
+fn silence_problem(webhook: &Value) -> Option<String> {
+    let silent = Some(&webhook["silent_seconds"]).filter(|silent| silent.is_u64())?;
+    Some(format!(
+        "webhook {}: no event for {}, 20 times the usual gap or more: look at the provider's settings of the webhook, and \
+         at what stands before this listener",
+        text(&webhook["name"]),
+        seconds(silent)
+    ))
+}
+
+/// Returns a line about sent messages without a status.
+fn overdue_problem(overdue: &Value) -> String {
+    format!(
+        "credential {}: no status has come of {}, the oldest sent {} ago: look them up at the provider before sending again",
+        text(&overdue["credential"]),
+        counted(
+            overdue["messages"].as_u64().unwrap_or_default(),
+            "sent message"
+        ),
+        seconds(&overdue["oldest_seconds"])
+    )
 }
 
 /// Returns a line if the certificate of a listener is near its end or past it.

@@ -1,11 +1,19 @@
 //! The metrics of webhooks: events and handshakes by outcome.
 
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::family::{Family, MetricConstructor};
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use tokio::time::Instant;
+
+use super::rhythm::Rhythm;
 
 /// The counters of every webhook. Clones share the families.
 #[derive(Clone, Debug)]
@@ -13,6 +21,30 @@ pub struct InboundMetrics {
     outcomes: Family<OutcomeLabels, Counter>,
     secrets: Family<SecretLabels, Counter>,
     repeats: Family<WebhookLabel, Counter>,
+    lags: Family<WebhookLabel, Histogram, LagBuckets>,
+    last_events: Family<WebhookLabel, Gauge>,
+    silent: Family<WebhookLabel, Gauge>,
+    traffic: Arc<Mutex<HashMap<Arc<str>, Arc<Mutex<Traffic>>>>>,
+}
+
+/// The traffic of one webhook, which outlives reloads.
+#[derive(Debug, Default)]
+struct Traffic {
+    rhythm: Rhythm,
+    last_event: Option<Instant>,
+    lag: Option<Duration>,
+    is_silent: bool,
+}
+
+/// The traffic of a webhook, for operators.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrafficReport {
+    /// The time since the last genuine event.
+    pub last_event: Option<Duration>,
+    /// The time from the own time of the last event to its arrival.
+    pub lag: Option<Duration>,
+    /// The time without an event, if it is unusually long.
+    pub silence: Option<Duration>,
 }
 
 impl InboundMetrics {
@@ -23,6 +55,10 @@ impl InboundMetrics {
             outcomes: Family::default(),
             secrets: Family::default(),
             repeats: Family::default(),
+            lags: Family::new_with_constructor(LagBuckets),
+            last_events: Family::default(),
+            silent: Family::default(),
+            traffic: Arc::default(),
         };
         registry.register(
             "webhooks",
@@ -39,17 +75,40 @@ impl InboundMetrics {
             "Items that had arrived before: messages, statuses and other changes",
             metrics.repeats.clone(),
         );
+        registry.register(
+            "webhook_lag_seconds",
+            "Time from an event's own time to its arrival",
+            metrics.lags.clone(),
+        );
+        registry.register(
+            "webhook_last_event_timestamp_seconds",
+            "Unix time of the last genuine event",
+            metrics.last_events.clone(),
+        );
+        registry.register(
+            "webhook_silent",
+            "1 while no event has come for 20 times the usual gap",
+            metrics.silent.clone(),
+        );
         metrics
     }
 
     /// Returns the counters of the webhook `webhook`, which has no series before its first request.
     #[must_use]
     pub fn webhook(&self, webhook: &Arc<str>) -> WebhookMetrics {
+        let mut traffic = self.traffic.lock();
+        let traffic = traffic.entry(Arc::clone(webhook)).or_default();
         WebhookMetrics {
             webhook: Arc::clone(webhook),
             used: OnceLock::new(),
+            traffic: Arc::clone(traffic),
             families: self.clone(),
         }
+    }
+
+    /// Forgets which webhooks are silent, before all are looked at.
+    pub(super) fn begin_look(&self) {
+        self.silent.clear();
     }
 
     /// Counts an event or a handshake without a webhook.
@@ -64,20 +123,22 @@ impl InboundMetrics {
 }
 
 /// The counters of one webhook. The frequent outcomes are looked up once, at the first request.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct WebhookMetrics {
     webhook: Arc<str>,
     used: OnceLock<UsedWebhook>,
+    traffic: Arc<Mutex<Traffic>>,
     families: InboundMetrics,
 }
 
 /// The counters of a webhook that has had a request.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct UsedWebhook {
     delivered: Counter,
     stored: Counter,
     repeats: Counter,
     forged: Counter,
+    lag: Histogram,
 }
 
 impl WebhookMetrics {
@@ -96,6 +157,65 @@ impl WebhookMetrics {
         self.used().repeats.inc_by(items);
     }
 
+    /// Takes note of the arrival of a genuine event.
+    pub(super) fn seen(&self, now: Instant, wall: SystemTime) {
+        let since = wall.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let label = WebhookLabel {
+            webhook: self.webhook.to_string(),
+        };
+        let last = self.families.last_events.get_or_create(&label);
+        last.set(i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
+        let mut traffic = self.traffic.lock();
+        traffic.rhythm.event(now);
+        traffic.last_event = Some(now);
+    }
+
+    /// Takes note of the time from an event's own time to its arrival.
+    pub(super) fn late(&self, lag: Duration) {
+        self.used().lag.observe(lag.as_secs_f64());
+        self.traffic.lock().lag = Some(lag);
+    }
+
+    /// Looks whether no event has come for unusually long, and tells when that begins and when it ends.
+    pub(super) fn look(&self, now: Instant) {
+        let webhook = &*self.webhook;
+        let mut traffic = self.traffic.lock();
+        // A webhook that has had no event has no usual gap, and no series.
+        if traffic.last_event.is_none() {
+            return;
+        }
+        let silence = traffic.rhythm.silence(now);
+        let was_silent = std::mem::replace(&mut traffic.is_silent, silence.is_some());
+        drop(traffic);
+        match silence {
+            Some(silence) if !was_silent => tracing::warn!(
+                webhook,
+                silent_seconds = silence.as_secs(),
+                "no event for 20 times the usual gap: look at the provider's settings of the webhook, and at what stands before this listener"
+            ),
+            None if was_silent => tracing::info!(webhook, "events come again"),
+            _ => {}
+        }
+        let label = WebhookLabel {
+            webhook: webhook.to_owned(),
+        };
+        let silent = self.families.silent.get_or_create(&label);
+        silent.set(i64::from(silence.is_some()));
+    }
+
+    /// Returns the traffic for operators.
+    #[must_use]
+    pub fn traffic(&self, now: Instant) -> TrafficReport {
+        let traffic = self.traffic.lock();
+        TrafficReport {
+            last_event: traffic
+                .last_event
+                .map(|at| now.saturating_duration_since(at)),
+            lag: traffic.lag,
+            silence: traffic.rhythm.silence(now),
+        }
+    }
+
     /// Counts a request with any other outcome.
     pub fn answered(&self, outcome: &'static str) {
         // Anybody on the Internet can cause any number of forgeries: the counter needs no look-up.
@@ -108,17 +228,17 @@ impl WebhookMetrics {
     }
 
     fn used(&self) -> &UsedWebhook {
-        self.used.get_or_init(|| UsedWebhook {
-            delivered: self.counter(DELIVERED),
-            stored: self.counter(STORED),
-            repeats: self
-                .families
-                .repeats
-                .get_or_create(&WebhookLabel {
-                    webhook: self.webhook.to_string(),
-                })
-                .clone(),
-            forged: self.counter(FORGED),
+        self.used.get_or_init(|| {
+            let label = WebhookLabel {
+                webhook: self.webhook.to_string(),
+            };
+            UsedWebhook {
+                delivered: self.counter(DELIVERED),
+                stored: self.counter(STORED),
+                repeats: self.families.repeats.get_or_create(&label).clone(),
+                forged: self.counter(FORGED),
+                lag: self.families.lags.get_or_create(&label).clone(),
+            }
         })
     }
 
@@ -155,6 +275,18 @@ struct SecretLabels {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct WebhookLabel {
     webhook: String,
+}
+
+/// Makes histograms of seconds: from an event that comes at once to one that the provider kept for a week.
+#[derive(Clone, Debug)]
+struct LagBuckets;
+
+impl MetricConstructor<Histogram> for LagBuckets {
+    fn new_metric(&self) -> Histogram {
+        Histogram::new([
+            1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 21_600.0, 86_400.0, 604_800.0,
+        ])
+    }
 }
 
 /// The outcome of a genuine event that was put on disk.

@@ -23,6 +23,8 @@ mod generation;
 pub mod metrics;
 mod offences;
 mod received;
+mod recent;
+mod rhythm;
 pub mod sign;
 mod store;
 mod stray;
@@ -37,6 +39,7 @@ use event::Event;
 use forgery::Forgery;
 use metrics::InboundMetrics;
 use offences::{Notice, Offences};
+use recent::Recent;
 use store::store;
 use verify::{Check, Freshness, Nonces, Proof};
 
@@ -45,6 +48,7 @@ use crate::headers::read_as;
 use crate::listener::{Link, network_of};
 use crate::memory::{MemoryBudget, SMALL};
 use crate::sends::Sends;
+use crate::sends::metrics::SendMetrics;
 use crate::spool::{Refused, Spool};
 use crate::units::millis;
 use crate::upstream::AnswerBody;
@@ -68,6 +72,8 @@ pub struct Inbound {
     failures: Offences<Arc<str>>,
     nonces: Nonces,
     sends: Arc<Sends>,
+    /// The items of events that were delivered directly.
+    recent: Arc<Recent>,
     /// The store of events that wait on disk, if the configuration has one.
     spool: Option<Arc<Spool>>,
 }
@@ -103,6 +109,7 @@ impl Inbound {
             failures: Offences::default(),
             nonces: Nonces::default(),
             sends,
+            recent: Arc::default(),
             spool,
         }
     }
@@ -111,6 +118,18 @@ impl Inbound {
     #[must_use]
     pub fn has_webhook(&self, path: &str) -> bool {
         self.generation.load().find(path).is_some()
+    }
+
+    /// Looks from time to time for webhooks without events and for sent messages without a status, until the end.
+    pub async fn watch(self: Arc<Self>, sends: SendMetrics) {
+        loop {
+            tokio::time::sleep(WATCH_INTERVAL).await;
+            self.metrics.begin_look();
+            for endpoint in self.generation.load_full().endpoints() {
+                endpoint.metrics.look(Instant::now());
+            }
+            sends.set(&self.sends.overdue());
+        }
     }
 
     /// Answers a provider. Cannot fail: an error becomes an answer, a log line and a count here, and
@@ -216,11 +235,13 @@ impl Inbound {
                 return Err(InboundError::Forged(Forgery::NonceReused));
             }
         }
+        endpoint.metrics.seen(Instant::now(), SystemTime::now());
         let query = endpoint.verifier.public_query(head);
         let event = Event::new(&proof, &endpoint.name, head, query, body);
         let answer = match &endpoint.onward {
             Onward::Direct(delivery) => {
-                self.note(endpoint, &event);
+                let body = &event.body;
+                received::take_note(endpoint, &self.sends, &self.recent, body, &self.turn);
                 let answer = delivery.deliver(&event, &endpoint.headers, &self.memory);
                 let answer = answer.await?;
                 endpoint.metrics.delivered();
@@ -247,13 +268,10 @@ impl Inbound {
             endpoint.metrics.answered("repeated");
         } else {
             endpoint.metrics.stored();
-            self.note(endpoint, event);
+            let items = &stored.new;
+            received::take_note_of(endpoint, &self.sends, items, &event.body, &self.turn);
         }
         Ok(delivery::accepted())
-    }
-
-    fn note(&self, endpoint: &WebhookEndpoint, event: &Event<'_>) {
-        received::take_note(endpoint, &self.sends, &event.body, &self.turn);
     }
 
     /// Ends the check of an event. A check that goes through a large body again does so on another
@@ -359,3 +377,5 @@ fn check_head(head: &Parts, endpoint: &WebhookEndpoint) -> Result<(), InboundErr
 
 /// The time for the whole body. The text of [`InboundError::BodyTimedOut`] names it.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// The interval between two looks for what should have come.
+const WATCH_INTERVAL: Duration = Duration::from_secs(10);

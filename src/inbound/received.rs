@@ -4,67 +4,155 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderValue, StatusCode};
+use memchr::memmem;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::json;
 use tokio::sync::Semaphore;
 
 use super::body::Body;
 use super::generation::WebhookEndpoint;
+use super::metrics::WebhookMetrics;
+use super::recent::Recent;
 use crate::limit::KeyedLimits;
 use crate::memory::SMALL;
 use crate::sends::{Digest16, Sends, StoredAnswer, callback_key};
-use crate::units::saturated;
+use crate::shared::SharedServer;
+use crate::spool::{Class, Contents, Item};
 
-/// Counts the messages of an event against the limit of the receiving number, and settles sent
-/// messages of unknown outcome. A body in another form has no effect.
+/// Everything that the items of a webhook's events change, besides being delivered.
+#[derive(Clone)]
+struct Notes {
+    /// The limits that received messages count against.
+    senders: Vec<Arc<KeyedLimits>>,
+    account: String,
+    shared: Option<Arc<SharedServer>>,
+    sends: Arc<Sends>,
+    metrics: WebhookMetrics,
+}
+
+impl Notes {
+    fn new(webhook: &WebhookEndpoint, sends: &Arc<Sends>) -> Self {
+        Self {
+            senders: webhook.senders.clone(),
+            account: webhook.credential.name.clone(),
+            shared: webhook.shared.clone(),
+            sends: Arc::clone(sends),
+            metrics: webhook.metrics.clone(),
+        }
+    }
+
+    /// Takes note of items that had not arrived before: counts received messages against the limit of the receiving
+    /// number, tells the sends of their statuses, and measures how late the items are.
+    fn arrived(&self, items: &[Item], now: SystemTime) {
+        let statuses = items.iter().filter(|item| item.class == Class::Status);
+        self.sends
+            .note_statuses(&self.account, statuses.map(|item| item.id.as_str()));
+        for (sender, ages) in received(items, now) {
+            for limits in &self.senders {
+                limits.count_received(sender, &ages);
+            }
+        }
+        if let Some(time) = items.iter().filter_map(|item| item.time).min() {
+            self.metrics.late(age(time, now));
+        }
+    }
+
+    /// True if an event could settle a sent message of unknown outcome.
+    fn listens(&self) -> bool {
+        self.shared.is_some() || self.sends.has_callback_keys()
+    }
+
+    /// Settles sent messages of unknown outcome. A body in another form than the Cloud API's has no effect.
+    fn settle(&self, body: &[u8]) {
+        // Most statuses repeat no text, and are not worth another look.
+        if !self.listens() || memmem::find(body, CALLBACK).is_none() {
+            return;
+        }
+        let told = told(&self.account, &parsed(body));
+        let notes = self.clone();
+        tokio::spawn(async move {
+            for (of, at, answer) in told {
+                notes
+                    .sends
+                    .settle_by_event(notes.shared.as_ref(), &notes.account, of, at, &answer)
+                    .await;
+            }
+        });
+    }
+}
+
+/// Takes note of an event on its way to the application. An item that came lately is known.
 ///
 /// Large bodies wait for their `turn`: parsing takes a copy of the body.
 pub(super) fn take_note(
     webhook: &WebhookEndpoint,
     sends: &Arc<Sends>,
+    recent: &Arc<Recent>,
     body: &Body,
     turn: &Arc<Semaphore>,
 ) {
-    let senders = webhook.senders.clone();
-    let body = body.clone();
-    let listens = webhook.shared.is_some() || sends.has_callback_keys();
-    if senders.is_empty() && !listens {
-        return;
-    }
-    let (account, shared) = (webhook.credential.name.clone(), webhook.shared.clone());
-    let sends = Arc::clone(sends);
-    let length = body.len();
+    let (body, length) = (body.clone(), body.len());
+    let notes = Notes::new(webhook, sends);
+    let (name, recent) = (Arc::clone(&webhook.name), Arc::clone(recent));
     let note = move || {
         let whole = body.whole();
-        let event = parsed(&whole);
-        count(&senders, &event);
-        let told = if listens {
-            told(&account, &event)
-        } else {
-            Vec::new()
-        };
-        if !told.is_empty() {
-            tokio::spawn(async move {
-                for (of, at, answer) in told {
-                    sends
-                        .settle_by_event(shared.as_ref(), &account, of, at, &answer)
-                        .await;
-                }
-            });
-        }
+        let mut items = Contents::read(&whole).items;
+        items.retain(|item| recent.is_new(&name, &item.key));
+        notes.arrived(&items, SystemTime::now());
+        notes.settle(&whole);
     };
-    if length <= SMALL {
-        return note();
+    in_turn(length, turn, note);
+}
+
+/// Takes note of the new items of an event that is on disk.
+pub(super) fn take_note_of(
+    webhook: &WebhookEndpoint,
+    sends: &Arc<Sends>,
+    items: &[Item],
+    body: &Body,
+    turn: &Arc<Semaphore>,
+) {
+    let notes = Notes::new(webhook, sends);
+    notes.arrived(items, SystemTime::now());
+    if notes.listens() {
+        let (body, length) = (body.clone(), body.len());
+        in_turn(length, turn, move || notes.settle(&body.whole()));
     }
-    // A batch of a thousand events has megabytes: parsed here it would hold up all requests.
+}
+
+/// Works on a small body at once, and on a large one in turn, on a thread of its own: a batch of a thousand events has
+/// megabytes, and would hold up all requests.
+fn in_turn(length: usize, turn: &Arc<Semaphore>, work: impl FnOnce() + Send + 'static) {
+    if length <= SMALL {
+        return work();
+    }
     let turn = Arc::clone(turn);
     tokio::spawn(async move {
         let _turn = turn.acquire_owned().await;
-        tokio::task::spawn_blocking(note).await.ok();
+        tokio::task::spawn_blocking(work).await.ok();
     });
+}
+
+/// The ages of the received messages among items, by the id of the receiving number.
+fn received(items: &[Item], now: SystemTime) -> HashMap<&str, Vec<Duration>> {
+    let mut ages: HashMap<&str, Vec<Duration>> = HashMap::new();
+    for item in items.iter().filter(|item| item.is_received) {
+        if let Some(sender) = &item.sender {
+            let age = item.time.map_or(Duration::ZERO, |time| age(time, now));
+            ages.entry(sender).or_default().push(age);
+        }
+    }
+    ages
+}
+
+/// The time since `time`, in seconds since 1970; zero for a time to come.
+fn age(time: u64, now: SystemTime) -> Duration {
+    let time = UNIX_EPOCH.checked_add(Duration::from_secs(time));
+    time.and_then(|time| now.duration_since(time).ok())
+        .unwrap_or_default()
 }
 
 /// Parses an event. A body in another form is an event without contents, and so is a body with more
@@ -74,35 +162,6 @@ fn parsed(body: &[u8]) -> Event<'_> {
         return Event::default();
     }
     serde_json::from_slice(body).unwrap_or_default()
-}
-
-fn count(limits: &[Arc<KeyedLimits>], event: &Event<'_>) {
-    if limits.is_empty() {
-        return;
-    }
-    for (sender, count) in messages(event) {
-        limits
-            .iter()
-            .for_each(|limits| limits.count_received(&sender, count));
-    }
-}
-
-/// Number of received messages in an event, by the id of the receiving number.
-fn messages(event: &Event<'_>) -> HashMap<String, u32> {
-    let mut counts = HashMap::new();
-    for value in event.values() {
-        if let Some(metadata) = value
-            .metadata
-            .as_ref()
-            .filter(|_| !value.messages.is_empty())
-        {
-            let count = saturated(value.messages.len());
-            *counts
-                .entry(metadata.phone_number_id.clone().into_owned())
-                .or_default() += count;
-        }
-    }
-    counts
 }
 
 /// The sent messages with a known outcome: the key by their callback text, the time of sending, and
@@ -173,7 +232,6 @@ struct Change<'a> {
 #[serde(default, bound(deserialize = "'de: 'a"))]
 struct Value<'a> {
     metadata: Option<Metadata<'a>>,
-    messages: Vec<IgnoredAny>,
     statuses: Vec<Status<'a>>,
 }
 
@@ -199,6 +257,8 @@ struct Metadata<'a> {
     phone_number_id: Cow<'a, str>,
 }
 
+/// The name of the text that an application sets for statuses to repeat.
+const CALLBACK: &[u8] = b"biz_opaque_callback_data";
 /// Most objects of an event that is parsed. A batch has at most a thousand updates, each with some ten
 /// objects.
 const MAX_OBJECTS: usize = 32 * 1024;
@@ -208,27 +268,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_messages_of_each_number_are_counted() {
+    fn the_messages_of_each_number_are_counted_with_their_ages() {
         let change = |number: &str, messages: &str| {
             format!(
                 r#"{{"field":"messages","value":{{"messaging_product":"whatsapp","metadata":{{"display_phone_number":"1","phone_number_id":"{number}"}},{messages}}}}}"#
             )
         };
         let (two, one, none) = (
-            change("1", r#""messages":[{"id":"a"},{"id":"b"}]"#),
+            change(
+                "1",
+                r#""messages":[{"id":"a","timestamp":"90"},{"id":"b","timestamp":"200"}]"#,
+            ),
             change("2", r#""messages":[{"id":"c"}]"#),
-            change("3", r#""statuses":[{"id":"d"}]"#),
+            change("3", r#""statuses":[{"id":"d","timestamp":"90"}]"#),
         );
-        let text = format!(
-            r#"{{"object":"whatsapp_business_account","entry":[{{"id":"1","changes":[{two},{none}]}},{{"id":"2","changes":[{one},{two}]}}]}}"#
-        );
-        let expected = HashMap::from([("1".to_owned(), 4), ("2".to_owned(), 1)]);
-        assert_eq!(messages(&parsed(text.as_bytes())), expected);
-        let many = text.replace(
-            "[{\"id\":\"c\"}]",
-            &format!("[{}{{}}]", "{},".repeat(MAX_OBJECTS)),
-        );
-        assert!(messages(&parsed(many.as_bytes())).is_empty());
+        let text = format!(r#"{{"entry":[{{"id":"1","changes":[{two},{none},{one}]}}]}}"#);
+        let items = Contents::read(text.as_bytes()).items;
+        let now = UNIX_EPOCH + Duration::from_secs(100);
+        let expected = HashMap::from([
+            ("1", vec![Duration::from_secs(10), Duration::ZERO]),
+            ("2", vec![Duration::ZERO]),
+        ]);
+        assert_eq!(received(&items, now), expected);
     }
 
     #[test]
@@ -241,11 +302,9 @@ mod tests {
             r#"{"entry":5}"#,
             r#"{"entry":[{"changes":[{"value":{"messages":[1]}}]}]}"#,
         ] {
-            let event = parsed(text.as_bytes());
-            assert!(
-                messages(&event).is_empty() && told("acme", &event).is_empty(),
-                "{text}"
-            );
+            assert!(told("acme", &parsed(text.as_bytes())).is_empty(), "{text}");
+            let items = Contents::read(text.as_bytes()).items;
+            assert!(received(&items, UNIX_EPOCH).is_empty(), "{text}");
         }
     }
 }

@@ -16,7 +16,7 @@ use super::remote::Sharing;
 use super::report::{LimitStatus, LimitUsage};
 use super::table::{LimitTable, usage};
 use super::terms::Terms;
-use crate::units::{Quota, Rate};
+use crate::units::{Quota, Rate, saturated};
 
 /// Limits of one kind by key. Live on over reloads: used tokens stay used, pauses stay pauses.
 ///
@@ -202,10 +202,13 @@ impl KeyedLimits {
         limit.throttled(first, named);
     }
 
-    /// Counts received messages, without a wait: outgoing messages wait for their tokens.
-    pub fn count_received(&self, sender: &str, messages: u32) {
+    /// Counts received messages by their ages, without a wait: outgoing messages wait for their tokens. A message so old
+    /// that its token has come back since costs nothing now.
+    pub fn count_received(&self, sender: &str, ages: &[Duration]) {
         if let Some(limit) = self.limit(sender) {
-            limit.charge(Unasked::Received(messages));
+            let memory = limit.window().max(MAX_USUAL_LAG);
+            let messages = ages.iter().filter(|age| **age <= memory).count();
+            limit.charge(Unasked::Received(saturated(messages)));
         }
     }
 
@@ -251,3 +254,6 @@ impl KeyedLimits {
         all
     }
 }
+
+/// The age up to which a received message counts in any case: providers tell times in whole seconds, and events take some.
+const MAX_USUAL_LAG: Duration = Duration::from_secs(10);

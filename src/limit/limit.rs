@@ -17,7 +17,7 @@ use super::report::LimitStatus;
 use super::terms::Terms;
 use crate::provider::Scope;
 use crate::shared::DECISION_TIMEOUT;
-use crate::units::saturated;
+use crate::units::{Quota, saturated};
 
 /// Lets requests through as the pacer decides, and keeps the rest in the queue.
 #[derive(Debug)]
@@ -152,6 +152,12 @@ impl Limit {
             remote.pause(pause);
         }
         state.dismiss(now);
+    }
+
+    /// The time in which an empty bucket becomes full; zero without a quota.
+    pub(super) fn window(&self) -> Duration {
+        let quota = self.lock().pacer.quota();
+        quota.map_or(Duration::ZERO, Quota::window)
     }
 
     /// Takes tokens for messages that cannot wait: received messages, and those to the further recipients of a message.

@@ -125,7 +125,13 @@ async fn gone_after_a_change(old: u32, new: u32) -> usize {
 #[tokio::test(start_paused = true)]
 async fn received_messages_are_paid_for_before_a_message_goes() {
     let limits = senders(rate(50, SECOND));
-    limits.count_received("1", 60);
+    limits.count_received("1", &[6 * 3600 * SECOND; 800]);
+    assert_eq!(
+        limits.status("1").remaining,
+        50,
+        "their tokens came back long ago"
+    );
+    limits.count_received("1", &[SECOND; 60]);
     let status = limits.status("1");
     assert_eq!(
         (status.remaining, status.pause.map(|pause| pause.reason)),
@@ -146,7 +152,7 @@ async fn received_messages_are_paid_for_before_a_message_goes() {
         "{passed} of 15 that came passed, and 10 were owed"
     );
     let slow = KeyedLimits::new(LimitKind::Sender, fixed(rate(5, 60 * SECOND)));
-    slow.count_received("1", 3);
+    slow.count_received("1", &[59 * SECOND, SECOND, Duration::ZERO, 61 * SECOND]);
     assert_eq!(slow.status("1").remaining, 2);
 }
 

@@ -8,7 +8,8 @@ use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Method, Response, header};
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use serde::Deserialize;
 
 use super::body::RequestBody;
 use super::error::OutboundError;
@@ -111,11 +112,31 @@ impl KeyedSend<'_> {
             return;
         };
         if !status.is_server_error() && body.len() <= MAX_ANSWER {
+            if let Some(id) = sent_id(status, body) {
+                self.once.await_status(&id);
+            }
             let answer =
                 StoredAnswer::copy_of(status, response.headers().get(header::CONTENT_TYPE), body);
             self.once.store_answer(self.request, answer).await;
         }
     }
+}
+
+/// Returns the id of a sent message in an answer of the Cloud API's form.
+fn sent_id(status: StatusCode, body: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Sent {
+        messages: Vec<SentMessage>,
+    }
+    #[derive(Deserialize)]
+    struct SentMessage {
+        id: String,
+    }
+    if !status.is_success() {
+        return None;
+    }
+    let sent: Sent = serde_json::from_slice(body).ok()?;
+    sent.messages.into_iter().next().map(|message| message.id)
 }
 
 fn replay(answer: StoredAnswer) -> Response<AnswerBody> {

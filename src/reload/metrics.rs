@@ -13,6 +13,7 @@ use crate::credential::metrics::Rotations;
 use crate::delivery::metrics::DeliveryMetrics;
 use crate::inbound::metrics::InboundMetrics;
 use crate::outbound::metrics::OutboundMetrics;
+use crate::sends::metrics::SendMetrics;
 use crate::shared::metrics::SharedMetrics;
 
 /// The counters of loads, and the metrics of each room built by a load. Clones share the families.
@@ -24,6 +25,8 @@ pub struct ReloadMetrics {
     pub inbound: InboundMetrics,
     /// The metrics of deliveries from the spool.
     pub deliveries: DeliveryMetrics,
+    /// The metrics of messages sent under a key.
+    pub sends: SendMetrics,
     /// The metrics of the shared server.
     pub shared: SharedMetrics,
     /// The metrics of the audit file.
@@ -43,6 +46,7 @@ impl ReloadMetrics {
             outbound: OutboundMetrics::register(registry, rotations.clone()),
             inbound: InboundMetrics::register(registry),
             deliveries: DeliveryMetrics::register(registry),
+            sends: SendMetrics::register(registry),
             shared: SharedMetrics::register(registry),
             audit: AuditMetrics::register(registry),
             rotations,

@@ -71,6 +71,7 @@ use crate::listener::TrustedProxies;
 use crate::memory::MemoryBudget;
 use crate::outbound::generation::Generation;
 use crate::refusal_form::RefusalForms;
+use crate::sends::Sends;
 
 /// Holds the live state, and replaces the state after each successful load.
 #[derive(Debug)]
@@ -88,6 +89,7 @@ pub struct Reloader {
     last: Mutex<LastReload>,
     overlaps: Arc<KeptOverlaps>,
     deliveries: Option<Arc<Deliveries>>,
+    sends: Arc<Sends>,
     requests: mpsc::Sender<ReloadRequest>,
     /// The reads that the start did not wait for, until the background work takes them over.
     late_at_start: Mutex<LateReads>,
@@ -147,6 +149,7 @@ impl Reloader {
             live: ArcSwap::from(live),
             overlaps,
             deliveries,
+            sends: Arc::default(),
             last: Mutex::new(LastReload {
                 last_success: SystemTime::now(),
                 refused: Vec::new(),
@@ -221,6 +224,12 @@ impl Reloader {
     #[must_use]
     pub fn memory(&self) -> Arc<MemoryBudget> {
         Arc::clone(&self.memory)
+    }
+
+    /// Returns the messages sent under a key, which a webhook may tell of.
+    #[must_use]
+    pub fn sends(&self) -> &Arc<Sends> {
+        &self.sends
     }
 
     /// Returns the outcome of the last reload.

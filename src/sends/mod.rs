@@ -8,16 +8,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 mod answer;
+mod awaited;
 mod digest;
 mod local;
+pub mod metrics;
 mod shared;
 mod state;
 
 pub use answer::StoredAnswer;
+pub use awaited::Overdue;
 pub use digest::{Digest16, callback_key, digest16};
 
+use awaited::Awaited;
 use local::LocalSends;
 use shared::{Intent, SharedSend};
 use state::SendState;
@@ -29,6 +34,7 @@ use crate::shared::SharedServer;
 #[derive(Debug, Default)]
 pub struct Sends {
     local: Mutex<LocalSends>,
+    awaited: Mutex<Awaited>,
 }
 
 /// A message to be sent under a key.
@@ -81,6 +87,7 @@ pub enum SendDecision<'s> {
 #[derive(Debug)]
 pub struct PendingSend<'s> {
     sends: &'s Sends,
+    account: Box<str>,
     key: Digest16,
     shared: Option<SharedSend>,
     written: &'s AtomicBool,
@@ -119,6 +126,7 @@ impl Sends {
         // future, forgets the message.
         let pending = PendingSend {
             sends: self,
+            account: message.account.into(),
             key,
             shared,
             written,
@@ -158,6 +166,20 @@ impl Sends {
         if let Some(server) = server {
             shared::settle_by_event(server, account, callback_key, sent_at, answer).await;
         }
+    }
+
+    /// Takes note of the statuses of messages, by the ids that the provider gave the messages.
+    pub fn note_statuses<'i>(&self, account: &str, ids: impl Iterator<Item = &'i str>) {
+        let mut awaited = self.awaited.lock();
+        for id in ids {
+            awaited.status(account, id);
+        }
+    }
+
+    /// Returns the accounts with messages of which no status has told for too long.
+    #[must_use]
+    pub fn overdue(&self) -> Vec<Overdue> {
+        self.awaited.lock().overdue(Instant::now())
     }
 
     /// Returns true if a status event could settle a message of this sidecar.
@@ -212,6 +234,15 @@ impl Sends {
 }
 
 impl<'s> PendingSend<'s> {
+    /// Takes note of the id that the provider gave the message, which a status is to tell of. Where sidecars share a
+    /// server, the status may go to another one, so that nothing is awaited.
+    pub fn await_status(&self, id: &str) {
+        if self.shared.is_none() {
+            let mut awaited = self.sends.awaited.lock();
+            awaited.sent(&self.account, id, Instant::now());
+        }
+    }
+
     /// Keeps the provider's answer for repeated requests.
     pub async fn store_answer(mut self, request: Digest16, answer: StoredAnswer) {
         self.is_settled = true;

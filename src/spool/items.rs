@@ -30,6 +30,10 @@ pub struct Contents {
 pub struct Item {
     /// The text by which a repeat is told.
     pub key: String,
+    /// The provider's id of the message; empty for an item that is neither message nor status.
+    pub id: String,
+    /// True for a message that a person sent to the business.
+    pub is_received: bool,
     /// The kind of the item.
     pub class: Class,
     /// The id of the business's number, where the body has one.
@@ -97,14 +101,16 @@ impl Contents {
         self.fields.insert(change.field.clone().into_owned());
         self.senders.extend(sender.iter().map(|id| id.to_string()));
         let before = self.items.len();
-        let messages = value.messages.iter().map(|one| (one, Class::Message));
-        let echoes = value.message_echoes.iter().map(|one| (one, Class::Message));
-        let statuses = value.statuses.iter().map(|one| (one, Class::Status));
-        for (update, class) in messages.chain(echoes).chain(statuses) {
+        let messages = value.messages.iter().map(|one| (one, Class::Message, true));
+        let echoes = value.message_echoes.iter();
+        let echoes = echoes.map(|one| (one, Class::Message, false));
+        let statuses = value.statuses.iter().map(|one| (one, Class::Status, false));
+        for (update, class, is_received) in messages.chain(echoes).chain(statuses) {
             if update.id.is_empty() {
                 continue;
             }
-            let item = update.item(class, sender.as_deref());
+            let mut item = update.item(class, sender.as_deref());
+            item.is_received = is_received;
             let user = item.users.first().map_or("", String::as_str);
             let lane = format!("{}\n{user}", sender.as_deref().unwrap_or(account));
             self.add(item, &lane);
@@ -137,6 +143,8 @@ impl Item {
         }
         Self {
             key: format!("{kind}\n{}", HEXLOWER.encode(&hash.finalize())),
+            id: String::new(),
+            is_received: false,
             class: Class::Other,
             sender: None,
             users: Vec::new(),
@@ -235,6 +243,8 @@ impl Update<'_> {
         };
         Item {
             key,
+            id: self.id.clone().into_owned(),
+            is_received: false,
             class,
             sender: sender.map(str::to_owned),
             users: self.person().into_iter().map(str::to_owned).collect(),
@@ -330,7 +340,19 @@ mod tests {
                 r#"{{{NUMBER},"message_echoes":[{{"from":"15550783881","to":"16505551234","id":"wamid.E","timestamp":"1"}}]}}"#
             ),
         );
-        assert_contents(&[echo], Class::Message, &["message\nwamid.E"], &[lane]);
+        assert_contents(
+            &[echo.clone()],
+            Class::Message,
+            &["message\nwamid.E"],
+            &[lane],
+        );
+        let received = |change: &String| {
+            let contents = Contents::read(body(std::slice::from_ref(change)).as_bytes());
+            (contents.items[0].id.clone(), contents.items[0].is_received)
+        };
+        assert_eq!(received(&one[0]), ("wamid.A".to_owned(), true));
+        assert_eq!(received(&echo), ("wamid.E".to_owned(), false));
+        assert_eq!(received(&read[0]), ("wamid.B".to_owned(), false));
         let username = change(
             "messages",
             &format!(r#"{{{NUMBER},"messages":[{{"id":"wamid.U","from_user_id":"US.1"}}]}}"#),

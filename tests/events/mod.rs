@@ -3,6 +3,7 @@
 mod delivery;
 mod destinations;
 mod failures;
+mod lateness;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU16, Ordering};

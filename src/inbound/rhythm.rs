@@ -1,0 +1,100 @@
+//! The rhythm of a webhook's events: how usual it is that none comes.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// The rhythm of one webhook's events.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Rhythm {
+    last: Option<Instant>,
+    /// The usual time between two events, as a mean in which the latest gaps weigh most.
+    usual: Duration,
+    events: u32,
+}
+
+impl Rhythm {
+    /// Takes note of an event.
+    pub(super) fn event(&mut self, now: Instant) {
+        let last = self.last.replace(now);
+        self.events = self.events.saturating_add(1);
+        let Some(last) = last else {
+            return;
+        };
+        let gap = now.saturating_duration_since(last);
+        // A silence is an exception, and does not make the next one usual.
+        let gap = match self.events > MIN_EVENTS {
+            true => gap.min(self.longest()),
+            false => gap,
+        };
+        self.usual = self.usual.mul_f64(1.0 - WEIGHT) + gap.mul_f64(WEIGHT);
+    }
+
+    /// Returns the time since the last event if it is unusually long.
+    pub(super) fn silence(&self, now: Instant) -> Option<Duration> {
+        let since = now.saturating_duration_since(self.last?);
+        (self.events >= MIN_EVENTS && since > self.longest()).then_some(since)
+    }
+
+    /// The longest time between two events that is no alarm.
+    fn longest(&self) -> Duration {
+        self.usual.saturating_mul(UNUSUAL).max(MIN_SILENCE)
+    }
+}
+
+/// The events from which a rhythm is known.
+const MIN_EVENTS: u32 = 20;
+/// The weight of the latest gap.
+const WEIGHT: f64 = 0.05;
+/// The number of usual gaps without an event that make an alarm.
+const UNUSUAL: u32 = 20;
+/// The shortest time without an event that makes an alarm: events come in bursts.
+const MIN_SILENCE: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// The rhythm after this many events, `gap` apart, and the time of the last one.
+    fn after(events: u32, gap: Duration) -> (Rhythm, Instant) {
+        let (mut rhythm, mut now) = (Rhythm::default(), Instant::now());
+        for _ in 0..events {
+            now += gap;
+            rhythm.event(now);
+        }
+        (rhythm, now)
+    }
+
+    /// Rows of events, the gap between them, and seconds without an event that are usual and unusual.
+    #[test]
+    fn nothing_for_twenty_times_the_usual_gap_is_a_silence() {
+        for (events, gap, usual, unusual) in [
+            (1000, SECOND / 10, 59, 61),
+            (1000, 10 * SECOND, 199, 201),
+            (1000, 600 * SECOND, 11_990, 12_010),
+        ] {
+            let (rhythm, last) = after(events, gap);
+            assert_eq!(rhythm.silence(last + usual * SECOND), None, "{gap:?}");
+            let silence = rhythm.silence(last + unusual * SECOND);
+            assert_eq!(silence, Some(unusual * SECOND), "{gap:?}");
+        }
+    }
+
+    #[test]
+    fn a_rhythm_that_is_not_known_makes_no_alarm() {
+        let (rhythm, last) = after(MIN_EVENTS - 1, SECOND);
+        assert_eq!(rhythm.silence(last + 86_400 * SECOND), None);
+        assert_eq!(Rhythm::default().silence(last), None);
+    }
+
+    #[test]
+    fn a_long_silence_does_not_make_the_next_one_usual() {
+        let (mut rhythm, last) = after(1000, 10 * SECOND);
+        let back = last + 86_400 * SECOND;
+        rhythm.event(back);
+        assert_eq!(rhythm.silence(back), None);
+        assert!(rhythm.silence(back + 420 * SECOND).is_some());
+    }
+}
