@@ -1,6 +1,5 @@
-//! Orders of operators and of time: destinations, replay, erasure, expiry, numbers.
+//! Orders of operators and of time: destinations, replay, erasure, expiry.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,32 +12,9 @@ use super::error::{Refused, StoreError};
 use super::ids::{item_ids, lane_ids, user_id};
 use super::items::{Class, Contents};
 use super::ledger::{Place, Step};
-use super::opening::Alarm;
 use super::query::{self, Filter, Listed, Page};
 use super::record::{Head, Request};
-use super::tables::{DESTINATIONS, DestinationId, EventRow, LaneId, QUEUE, Seq, State};
-
-/// The numbers of the spool.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Numbers {
-    /// The events in each state at each destination.
-    pub events: BTreeMap<(DestinationId, State), u64>,
-    /// The bytes of all events.
-    pub bytes: u64,
-    /// The bytes of the file.
-    pub file: u64,
-    /// The faults of the store.
-    pub alarm: Alarm,
-}
-
-/// The oldest waiting event of a destination.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pending {
-    /// The arrival in milliseconds since 1970.
-    pub since_ms: u64,
-    /// The age.
-    pub age: Duration,
-}
+use super::tables::{DESTINATIONS, DestinationId, LaneId, Seq};
 
 /// The result for an event that was to be replayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,58 +136,91 @@ impl Spool {
     /// # Errors
     /// If the store cannot take it.
     pub async fn replay(&self, seq: Seq, to: DestinationId) -> Result<Replay, Refused> {
-        let Ok(Some((event, request))) = self.show(seq) else {
-            return Ok(Replay::Not);
-        };
-        if !event.at.iter().any(|at| at.to == to) {
-            return Ok(Replay::Not);
-        }
-        let class = Class::of(event.head.class);
-        let lanes = self.lanes_of(&event.head, &request);
-        let now_ms = self.store.clock.now().wall_ms;
-        let ids = lanes.clone();
-        let replayed = self
-            .store
-            .run(0, move |ledger| ledger.replay(to, class, seq, &ids, now_ms))
-            .await?;
-        if !replayed {
-            return Ok(Replay::Not);
-        }
-        if let Some(destination) = self.destinations.get(to) {
-            destination.wake(&lanes, class);
-        }
-        Ok(Replay::Waits)
+        Ok(match self.replay_all(&[(seq, to)]).await? {
+            0 => Replay::Not,
+            _ => Replay::Waits,
+        })
     }
 
-    /// Erases events with their items, wherever they wait; returns how many there were.
+    /// [Replays](Self::replay) events in one transaction; returns how many wait again.
+    ///
+    /// # Errors
+    /// If the store cannot take them.
+    pub async fn replay_all(&self, wanted: &[(Seq, DestinationId)]) -> Result<u64, Refused> {
+        let mut ready = Vec::with_capacity(wanted.len());
+        for (seq, to) in wanted {
+            let Ok(Some((event, request))) = self.show(*seq) else {
+                continue;
+            };
+            if event.at.iter().any(|at| at.to == *to) {
+                let place = Place {
+                    destination: *to,
+                    class: Class::of(event.head.class),
+                    seq: *seq,
+                };
+                ready.push((place, self.lanes_of(&event.head, &request)));
+            }
+        }
+        let now_ms = self.store.clock.now().wall_ms;
+        let replayed = self
+            .store
+            .run(0, move |ledger| {
+                let mut replayed = Vec::with_capacity(ready.len());
+                for (place, lanes) in ready {
+                    if ledger.replay(place, &lanes, now_ms)? {
+                        replayed.push((place, lanes));
+                    }
+                }
+                Ok(replayed)
+            })
+            .await?;
+        for (place, lanes) in &replayed {
+            if let Some(destination) = self.destinations.get(place.destination) {
+                destination.wake(lanes, place.class);
+            }
+        }
+        Ok(u64::try_from(replayed.len()).unwrap_or(u64::MAX))
+    }
+
+    /// Erases events with their items, wherever they wait, in one transaction; returns how many there were.
     ///
     /// # Errors
     /// If the store cannot take it.
     pub async fn erase(&self, seqs: &[Seq]) -> Result<u64, Refused> {
-        let mut count = 0;
+        let salt = self.store.salt();
+        let mut found = Vec::with_capacity(seqs.len());
         for seq in seqs {
             let Ok(Some((event, request))) = self.show(*seq) else {
                 continue;
             };
-            let (seq, class) = (*seq, Class::of(event.head.class));
             let contents = Contents::read(&request.body);
-            let salt = self.store.salt();
-            let items = item_ids(&salt, &event.head.webhook, &contents);
-            let items: Vec<_> = items.into_iter().map(|(item, _)| item).collect();
-            let erased = self
-                .store
-                .run(0, move |ledger| ledger.erase(seq, class, &items))
-                .await?;
-            let lanes = lane_ids(&salt, &event.head.webhook, &contents);
+            let webhook = &event.head.webhook;
+            let items = item_ids(&salt, webhook, &contents).into_iter();
+            let items: Vec<_> = items.map(|(item, _)| item).collect();
+            let lanes = lane_ids(&salt, webhook, &contents);
+            found.push((*seq, Class::of(event.head.class), items, lanes));
+        }
+        let erased = self
+            .store
+            .run(0, move |ledger| {
+                let mut erased = Vec::with_capacity(found.len());
+                for (seq, class, items, lanes) in found {
+                    if ledger.erase(seq, class, &items)? {
+                        erased.push((seq, class, lanes));
+                    }
+                }
+                Ok(erased)
+            })
+            .await?;
+        for (seq, class, lanes) in &erased {
             for destination in self.destinations.all() {
                 // An event that is under way ends with its outcome.
-                if !destination.is_under_way(seq) {
-                    destination.release(seq, class, &lanes);
+                if !destination.is_under_way(*seq) {
+                    destination.release(*seq, *class, lanes);
                 }
             }
-            count += u64::from(erased);
         }
-        Ok(count)
+        Ok(u64::try_from(erased.len()).unwrap_or(u64::MAX))
     }
 
     /// Erases all events of a person and forgets the items; returns the numbers of events and of items.
@@ -230,12 +239,25 @@ impl Spool {
             events += self.erase(&seqs).await?;
             from = page.next;
         }
-        let id = user_id(&self.store.salt(), user);
-        let items = self
-            .store
-            .run(0, move |ledger| ledger.forget_user(id))
-            .await?;
-        Ok((events, items))
+        Ok((events, self.forget(user).await?))
+    }
+
+    /// Forgets the items of a person; returns how many there were.
+    async fn forget(&self, user: &str) -> Result<u64, Refused> {
+        let user = user_id(&self.store.salt(), user);
+        let days = self.store.counts().days;
+        // Millions of items are looked at by a reader: the writer must not be held up.
+        let found = self.store.read(|read| query::items_of(read, &days, user));
+        let found = found.map_err(|error| unreadable(&error))?;
+        let mut count = 0;
+        for items in found.chunks(PAGE) {
+            let items = items.to_vec();
+            count += self
+                .store
+                .run(0, move |ledger| ledger.forget(&items))
+                .await?;
+        }
+        Ok(count)
     }
 
     /// Does what time asks for: old waiting events become dead letters, delivered events, old dead letters
@@ -314,46 +336,6 @@ impl Spool {
             }
         }
         Ok(count)
-    }
-
-    /// The numbers of the spool.
-    #[must_use]
-    pub fn numbers(&self) -> Numbers {
-        let counts = self.store.counts();
-        Numbers {
-            events: counts.events.into_iter().collect(),
-            bytes: counts.bytes,
-            file: self.store.medium.length(),
-            alarm: self.store.alarm(),
-        }
-    }
-
-    /// The oldest waiting event of a destination.
-    ///
-    /// # Errors
-    /// If the store cannot be read.
-    pub fn oldest(&self, to: &Destination) -> Result<Option<Pending>, StoreError> {
-        let now_ms = self.store.clock.now().wall_ms;
-        self.store.read(|read| {
-            let queue = read.open_table(QUEUE)?;
-            let events = read.open_table(super::tables::EVENTS)?;
-            let mut oldest: Option<u64> = None;
-            for class in Class::ALL {
-                let keys = (to.id, class as u8, 0)..=(to.id, class as u8, Seq::MAX);
-                let Some(found) = queue.range(keys)?.next() else {
-                    continue;
-                };
-                let row = events.get(found?.0.value().2)?;
-                let row = row.and_then(|row| EventRow::decode(row.value()));
-                if let Some(Ok(head)) = row.map(|row| self.records.open_head(&row.head)) {
-                    oldest = Some(oldest.map_or(head.received_ms, |at| at.min(head.received_ms)));
-                }
-            }
-            Ok(oldest.map(|since_ms| Pending {
-                since_ms,
-                age: Duration::from_millis(now_ms.saturating_sub(since_ms)),
-            }))
-        })
     }
 
     /// The destinations of all webhooks, in the order in which they became known.

@@ -1,11 +1,14 @@
 //! Questions of operators: lists and single events, read a page at a time.
 
-use redb::ReadTransaction;
+use std::collections::BTreeSet;
+
+use redb::{ReadTransaction, ReadableTable};
 
 use super::error::StoreError;
 use super::record::{Head, Records, Request};
 use super::tables::{
-    BODIES, DEAD, DeadRow, DestinationId, EVENTS, EventRow, QUEUE, REPEATS, Row, Seq, State,
+    BODIES, DEAD, DeadRow, DestinationId, EVENTS, EventRow, Known, QUEUE, REPEATS, Row, Seq, State,
+    known_name,
 };
 
 /// The conditions of a list.
@@ -15,8 +18,8 @@ pub struct Filter {
     pub state: Option<State>,
     /// The name of the webhook.
     pub webhook: Option<String>,
-    /// The destination.
-    pub to: Option<DestinationId>,
+    /// The destinations; empty for any.
+    pub to: BTreeSet<DestinationId>,
     /// The time of arrival or a later time, in milliseconds since 1970.
     pub since_ms: Option<u64>,
     /// The time before which events arrived, in milliseconds since 1970.
@@ -115,10 +118,10 @@ pub(super) fn page(
             continue;
         };
         let standing = |(to, state): &(DestinationId, State)| {
-            filter.to.is_none_or(|wanted| wanted == *to)
+            (filter.to.is_empty() || filter.to.contains(to))
                 && filter.state.is_none_or(|wanted| wanted == *state)
         };
-        if (filter.to.is_some() || filter.state.is_some()) && !row.states.iter().any(standing) {
+        if (!filter.to.is_empty() || filter.state.is_some()) && !row.states.iter().any(standing) {
             continue;
         }
         let Ok(head) = records.open_head(&row.head) else {
@@ -161,6 +164,25 @@ pub(super) fn request(
     Ok(body
         .map(|body| records.open_request(body.value()))
         .transpose()?)
+}
+
+/// Finds the known items of a person, each with its day.
+pub(super) fn items_of(
+    read: &ReadTransaction,
+    days: &BTreeSet<u64>,
+    user: u64,
+) -> Result<Vec<(u64, [u8; 16])>, StoreError> {
+    let mut found = Vec::new();
+    for day in days {
+        let name = known_name(*day);
+        for row in read.open_table(Known::new(&name))?.iter()? {
+            let (item, of) = row?;
+            if of.value() == user {
+                found.push((*day, item.value()));
+            }
+        }
+    }
+    Ok(found)
 }
 
 fn matches(filter: &Filter, head: &Head) -> bool {

@@ -252,24 +252,18 @@ impl<'t> Ledger<'t> {
     /// there already, or is gone.
     pub(super) fn replay(
         &mut self,
-        destination: DestinationId,
-        class: Class,
-        seq: Seq,
+        at: Place,
         lanes: &[LaneId],
         now_ms: u64,
     ) -> Result<bool, StoreError> {
-        let place = Place {
-            destination,
-            class,
-            seq,
-        };
-        let is_stored = self.events.get(seq)?.is_some();
-        if !is_stored || self.queue.get((destination, class as u8, seq))?.is_some() {
+        let is_stored = self.events.get(at.seq)?.is_some();
+        let key = (at.destination, at.class as u8, at.seq);
+        if !is_stored || self.queue.get(key)?.is_some() {
             return Ok(false);
         }
-        self.dead.remove((destination, seq))?;
-        self.enqueue(place, lanes)?;
-        self.become_state(seq, destination, State::Waiting, now_ms)?;
+        self.dead.remove((at.destination, at.seq))?;
+        self.enqueue(at, lanes)?;
+        self.become_state(at.seq, at.destination, State::Waiting, now_ms)?;
         Ok(true)
     }
 

@@ -47,14 +47,16 @@ impl Ledger<'_> {
         Ok(())
     }
 
-    /// Forgets the items of a user; returns how many there were.
-    pub(in crate::spool) fn forget_user(&mut self, user: u64) -> Result<u64, StoreError> {
+    /// Forgets items, each with the day since which it is known; returns how many there were.
+    pub(in crate::spool) fn forget(
+        &mut self,
+        items: &[(u64, [u8; 16])],
+    ) -> Result<u64, StoreError> {
         let mut count = 0;
-        for (_, table) in &mut self.known {
-            table.retain(|_, of| {
-                count += u64::from(of == user);
-                of != user
-            })?;
+        for (of, item) in items {
+            if let Some((_, table)) = self.known.iter_mut().find(|(day, _)| day == of) {
+                count += u64::from(table.remove(item)?.is_some());
+            }
         }
         Ok(count)
     }

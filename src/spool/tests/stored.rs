@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
-use crate::spool::{Accepted, Refused, Replay, SpoolError, State};
+use crate::spool::{Accepted, RecordError, Refused, Replay, SpoolError, State, TroubleKind};
 
 #[tokio::test]
 async fn an_event_comes_back_as_it_arrived() {
@@ -277,8 +277,7 @@ async fn the_events_of_a_person_are_erased_everywhere() {
     let first = deliveries.remove(0);
     assert_eq!(first.event.head.id, "a");
     spool.settle(first, answered(200)).await.unwrap();
-    let (events, _) = spool.erase_user("491").await.unwrap();
-    assert_eq!(events, 3);
+    assert_eq!(spool.erase_user("491").await, Ok((3, 0)));
     assert_counted(&spool);
     let left = all(&spool);
     assert_eq!(
@@ -294,6 +293,66 @@ async fn the_events_of_a_person_are_erased_everywhere() {
     );
     drop(deliveries);
     assert_eq!(ids(&due(&spool, &to).await), ["c", "b"]);
+}
+
+#[tokio::test]
+async fn the_items_of_a_person_are_forgotten_after_the_event_is_gone() {
+    let disk = Disk::default();
+    let short = SpoolConfig {
+        keep: Duration::ZERO,
+        ..config()
+    };
+    let spool = with(&disk, Durability::Immediate, short, None, clock());
+    let to = to_app(&spool).await;
+    for (id, user) in [("a", "491"), ("b", "492")] {
+        spool.accept(event(id, &[message(id, user)])).await.unwrap();
+    }
+    for delivery in due(&spool, &to).await {
+        spool.settle(delivery, answered(200)).await.unwrap();
+    }
+    assert_eq!(all(&spool).len(), 0);
+    assert_eq!(spool.erase_user("491").await, Ok((0, 1)));
+    for (id, user, is_known) in [("a", "491", false), ("b", "492", true)] {
+        let again = spool.accept(event(id, &[message(id, user)])).await;
+        assert_eq!(again == Ok(Accepted::Known), is_known, "{id}: {again:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_survey_names_every_destination_and_what_is_wrong_with_it() {
+    let disk = Disk::default();
+    let sealed = with(
+        &disk,
+        Durability::Immediate,
+        config(),
+        Seal::new(&[[3; 32]]),
+        clock(),
+    );
+    let both = vec![destination("app"), destination("crm")];
+    let destinations = sealed.set_destinations(both).await.unwrap();
+    accept(&sealed, "a").await;
+    let delivery = due(&sealed, &destinations[0]).await.remove(0);
+    sealed.settle(delivery, answered(404)).await.unwrap();
+    let survey = sealed.survey();
+    let [app, crm] = &survey.destinations[..] else {
+        panic!("{survey:?}")
+    };
+    assert_eq!((app.name.as_str(), app.count(State::Waiting)), ("app", 1));
+    assert!(app.oldest.is_some() && app.unreadable.is_none());
+    let trouble = app.trouble.map(|(trouble, _)| trouble.kind);
+    assert_eq!(trouble, Some(TroubleKind::Paused));
+    assert!(crm.is_configured && crm.trouble.is_none());
+    drop(sealed);
+    // The key is missing, and a destination left the configuration.
+    let spool = on(&disk);
+    to_app(&spool).await;
+    let survey = spool.survey();
+    let found = survey.destinations.iter();
+    let found: Vec<_> = found
+        .map(|one| (one.is_configured, one.unreadable))
+        .collect();
+    let no_key = Some(RecordError::NoKey);
+    assert_eq!(found, [(true, no_key), (false, no_key)]);
 }
 
 /// A filter with one condition.
@@ -323,7 +382,7 @@ async fn lists_are_read_by_state_webhook_destination_time_text_person_and_id() {
             &["a", "b"],
         ),
         (only(|filter| filter.webhook = Some("x".to_owned())), &[]),
-        (only(|filter| filter.to = Some(99)), &[]),
+        (only(|filter| filter.to = BTreeSet::from([99])), &[]),
         (only(|filter| filter.since_ms = Some(future)), &[]),
         (only(|filter| filter.until_ms = Some(future)), &["a", "b"]),
         (

@@ -1,0 +1,202 @@
+//! The state of the spool for operators: the numbers, each destination, and the disk below.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use redb::{ReadTransaction, ReadableTable};
+
+use super::Spool;
+use super::destination::Destination;
+use super::error::StoreError;
+use super::footing::{self, Footing};
+use super::health::Trouble;
+use super::items::Class;
+use super::opening::Alarm;
+use super::record::RecordError;
+use super::tables::{DESTINATIONS, DestinationId, EVENTS, EventRow, QUEUE, Seq, State};
+
+/// The numbers of the spool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Numbers {
+    /// The events in each state at each destination.
+    pub events: BTreeMap<(DestinationId, State), u64>,
+    /// The bytes of all events.
+    pub bytes: u64,
+    /// The bytes of the file.
+    pub file: u64,
+    /// The faults of the store.
+    pub alarm: Alarm,
+}
+
+/// The oldest waiting event of a destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pending {
+    /// The arrival in milliseconds since 1970.
+    pub since_ms: u64,
+    /// The age.
+    pub age: Duration,
+}
+
+/// The state of the spool at one moment.
+#[derive(Clone, Debug)]
+pub struct Survey {
+    /// The folder.
+    pub dir: PathBuf,
+    /// The bytes of events past which no further event is taken.
+    pub max_size: u64,
+    /// The numbers.
+    pub numbers: Numbers,
+    /// The bytes that are free on the disk, where the system tells.
+    pub free: Option<u64>,
+    /// The kind of file system below the folder.
+    pub footing: Footing,
+    /// The destinations, configured or not, in the order in which they became known.
+    pub destinations: Vec<Surveyed>,
+}
+
+/// The state of a destination.
+#[derive(Clone, Debug)]
+pub struct Surveyed {
+    /// The number of the destination.
+    pub id: DestinationId,
+    /// The name of the webhook.
+    pub webhook: String,
+    /// The name of the destination.
+    pub name: String,
+    /// False for a destination that is not configured any more.
+    pub is_configured: bool,
+    /// The waiting events, the delivered ones that are kept, and the dead letters.
+    pub counts: BTreeMap<State, u64>,
+    /// The events under way.
+    pub under_way: usize,
+    /// The age of the oldest waiting event.
+    pub oldest: Option<Duration>,
+    /// The reason for which the first waiting event cannot be read.
+    pub unreadable: Option<RecordError>,
+    /// The trouble of the destination, and its age.
+    pub trouble: Option<(Trouble, Duration)>,
+}
+
+impl Surveyed {
+    /// Returns the number of events in a state.
+    #[must_use]
+    pub fn count(&self, state: State) -> u64 {
+        self.counts.get(&state).copied().unwrap_or_default()
+    }
+}
+
+impl Spool {
+    /// The numbers of the spool.
+    #[must_use]
+    pub fn numbers(&self) -> Numbers {
+        let counts = self.store.counts();
+        Numbers {
+            events: counts.events.into_iter().collect(),
+            bytes: counts.bytes,
+            file: self.store.medium.length(),
+            alarm: self.store.alarm(),
+        }
+    }
+
+    /// The oldest waiting event of a destination.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn oldest(&self, to: &Destination) -> Result<Option<Pending>, StoreError> {
+        let (pending, _) = self.store.read(|read| self.first(read, to.id))?;
+        Ok(pending)
+    }
+
+    /// The whole state. Reads the disk: not for the thread of requests.
+    #[must_use]
+    pub fn survey(&self) -> Survey {
+        let numbers = self.numbers();
+        let known = self.known();
+        let mut destinations = Vec::with_capacity(known.len());
+        for (id, webhook, name) in known {
+            let live = self.destinations.get(id);
+            let count = |state| (state, numbers.events.get(&(id, state)).copied());
+            let counts = State::ALL.map(count).into_iter();
+            let first = self.store.read(|read| self.first(read, id)).ok();
+            let (pending, unreadable) = first.unwrap_or_default();
+            let trouble = live.as_ref().and_then(|live| live.trouble());
+            destinations.push(Surveyed {
+                id,
+                webhook,
+                name,
+                is_configured: live.is_some(),
+                counts: counts
+                    .filter_map(|(state, count)| Some((state, count?)))
+                    .collect(),
+                under_way: live.as_ref().map_or(0, |live| live.under_way()),
+                oldest: pending.map(|pending| pending.age),
+                unreadable,
+                trouble: trouble.map(|trouble| (trouble, trouble.since.elapsed())),
+            });
+        }
+        Survey {
+            dir: self.config.dir.clone(),
+            max_size: self.config.max_size,
+            free: footing::free(&self.config.dir),
+            footing: footing::below(&self.config.dir),
+            numbers,
+            destinations,
+        }
+    }
+
+    /// The destinations that the store knows, with webhook and name. While the store cannot be read, those of the
+    /// configuration.
+    #[must_use]
+    pub fn known(&self) -> Vec<(DestinationId, String, String)> {
+        let named = |key: &str, id| {
+            let (webhook, name) = key.split_once('\n').unwrap_or((key, key));
+            (id, webhook.to_owned(), name.to_owned())
+        };
+        let stored = self.store.read(|read| {
+            let mut known = Vec::new();
+            for row in read.open_table(DESTINATIONS)?.iter()? {
+                let (key, id) = row?;
+                known.push(named(key.value(), id.value()));
+            }
+            known.sort();
+            Ok(known)
+        });
+        stored.unwrap_or_else(|_| {
+            let names = self.destinations.names().into_iter();
+            names.map(|(key, id)| named(&key, id)).collect()
+        })
+    }
+
+    /// The oldest of the events that are first in their class, and the reason for which one of them cannot be read.
+    fn first(
+        &self,
+        read: &ReadTransaction,
+        to: DestinationId,
+    ) -> Result<(Option<Pending>, Option<RecordError>), StoreError> {
+        let now_ms = self.store.clock.now().wall_ms;
+        let queue = read.open_table(QUEUE)?;
+        let events = read.open_table(EVENTS)?;
+        let (mut oldest, mut unreadable): (Option<u64>, _) = (None, None);
+        for class in Class::ALL {
+            let keys = (to, class as u8, 0)..=(to, class as u8, Seq::MAX);
+            let Some(found) = queue.range(keys)?.next() else {
+                continue;
+            };
+            let row = events.get(found?.0.value().2)?;
+            let row = row.and_then(|row| EventRow::decode(row.value()));
+            match row.map(|row| self.records.open_head(&row.head)) {
+                Some(Ok(head)) => {
+                    oldest = Some(oldest.map_or(head.received_ms, |at| at.min(head.received_ms)));
+                }
+                Some(Err(error)) => unreadable = Some(error),
+                None => unreadable = Some(RecordError::Damaged),
+            }
+        }
+        let pending = oldest.map(|since_ms| Pending {
+            since_ms,
+            age: Duration::from_millis(now_ms.saturating_sub(since_ms)),
+        });
+        Ok((pending, unreadable))
+    }
+}
