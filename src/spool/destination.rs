@@ -102,6 +102,12 @@ impl Destination {
         }
     }
 
+    /// The number of the destination in the store.
+    #[must_use]
+    pub fn id(&self) -> DestinationId {
+        self.id
+    }
+
     /// The name of the destination.
     #[must_use]
     pub fn name(&self) -> &str {

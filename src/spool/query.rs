@@ -28,8 +28,8 @@ pub struct Filter {
     pub text: Option<String>,
     /// The person: a phone number, or the id of a user.
     pub user: Option<String>,
-    /// The id of the event.
-    pub id: Option<String>,
+    /// The ids of events; empty for any.
+    pub ids: BTreeSet<String>,
 }
 
 /// An event in a list.
@@ -198,7 +198,7 @@ fn matches(filter: &Filter, head: &Head) -> bool {
             .user
             .as_ref()
             .is_none_or(|user| head.users.contains(user))
-        && filter.id.as_ref().is_none_or(|id| *id == head.id)
+        && (filter.ids.is_empty() || filter.ids.contains(&head.id))
 }
 
 fn has_text(

@@ -83,6 +83,11 @@ impl Records {
         *self.seal.write() = seal;
     }
 
+    /// True while a key is configured and cannot be had.
+    pub(super) fn is_key_missing(&self) -> bool {
+        matches!(*self.seal.read(), Sealing::KeyMissing)
+    }
+
     pub(super) fn head(&self, head: &Head) -> Result<Vec<u8>, RecordError> {
         let text = serde_json::to_vec(head).map_err(|_| RecordError::Form)?;
         self.close(HEAD, &text)

@@ -51,6 +51,8 @@ pub struct Survey {
     pub free: Option<u64>,
     /// The kind of file system below the folder.
     pub footing: Footing,
+    /// True while a key is configured and cannot be had, so that no event can be sealed.
+    pub is_key_missing: bool,
     /// The destinations, configured or not, in the order in which they became known.
     pub destinations: Vec<Surveyed>,
 }
@@ -99,6 +101,12 @@ impl Spool {
         }
     }
 
+    /// The number after that of the newest event.
+    #[must_use]
+    pub fn end(&self) -> Seq {
+        self.store.counts().next_seq
+    }
+
     /// The oldest waiting event of a destination.
     ///
     /// # Errors
@@ -111,6 +119,7 @@ impl Spool {
     /// The whole state. Reads the disk: not for the thread of requests.
     #[must_use]
     pub fn survey(&self) -> Survey {
+        let config = self.config.read().clone();
         let numbers = self.numbers();
         let known = self.known();
         let mut destinations = Vec::with_capacity(known.len());
@@ -136,10 +145,11 @@ impl Spool {
             });
         }
         Survey {
-            dir: self.config.dir.clone(),
-            max_size: self.config.max_size,
-            free: footing::free(&self.config.dir),
-            footing: footing::below(&self.config.dir),
+            dir: config.dir.clone(),
+            max_size: config.max_size,
+            free: footing::free(&config.dir),
+            footing: footing::below(&config.dir),
+            is_key_missing: self.records.is_key_missing(),
             numbers,
             destinations,
         }

@@ -302,7 +302,7 @@ async fn the_items_of_a_person_are_forgotten_after_the_event_is_gone() {
         keep: Duration::ZERO,
         ..config()
     };
-    let spool = with(&disk, Durability::Immediate, short, None, clock());
+    let spool = with(&disk, Durability::Immediate, short, Sealing::Off, clock());
     let to = to_app(&spool).await;
     for (id, user) in [("a", "491"), ("b", "492")] {
         spool.accept(event(id, &[message(id, user)])).await.unwrap();
@@ -325,7 +325,7 @@ async fn a_survey_names_every_destination_and_what_is_wrong_with_it() {
         &disk,
         Durability::Immediate,
         config(),
-        Seal::new(&[[3; 32]]),
+        Sealing::On(Seal::new(&[[3; 32]]).unwrap()),
         clock(),
     );
     let both = vec![destination("app"), destination("crm")];
@@ -390,7 +390,10 @@ async fn lists_are_read_by_state_webhook_destination_time_text_person_and_id() {
             &["b"],
         ),
         (only(|filter| filter.user = Some("491".to_owned())), &["a"]),
-        (only(|filter| filter.id = Some("b".to_owned())), &["b"]),
+        (
+            only(|filter| filter.ids = BTreeSet::from(["b".to_owned()])),
+            &["b"],
+        ),
     ];
     for (filter, expected) in table {
         let found = matching(&spool, &filter);
