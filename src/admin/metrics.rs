@@ -11,12 +11,14 @@ use tokio::time::Instant;
 
 use super::metrics_format::{MetricsFormat, classic};
 use super::process_metrics::process_registry;
+use super::spool::metrics::SpoolMetrics;
 use super::traffic::unix;
 use crate::credential::Credential;
 use crate::credential::metrics::CredentialMetrics;
 use crate::limit::metrics::LimitMetrics;
 use crate::outbound::policy::Route;
 use crate::reload::Live;
+use crate::spool::Survey;
 
 /// The registry of the process, with the gauges to set before each reading.
 #[derive(Debug)]
@@ -28,12 +30,26 @@ pub struct Exposition {
     limits: LimitMetrics,
     /// The time of each route's last success.
     successes: Family<RouteLabel, Gauge>,
+    spool: Option<SpoolMetrics>,
+}
+
+/// The stores whose metrics exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stores {
+    /// No event waits on disk.
+    None,
+    /// The configuration has a `[spool]`.
+    Spool,
 }
 
 impl Exposition {
     /// Takes the registry with the metrics of all other rooms.
     #[must_use]
-    pub fn new(mut registry: Registry) -> Self {
+    pub fn new(mut registry: Registry, stores: Stores) -> Self {
+        let spool = match stores {
+            Stores::None => None,
+            Stores::Spool => Some(SpoolMetrics::register(&mut registry)),
+        };
         let credentials = CredentialMetrics::register(&mut registry);
         let limits = LimitMetrics::register(&mut registry);
         let successes = Family::default();
@@ -48,11 +64,20 @@ impl Exposition {
             credentials,
             limits,
             successes,
+            spool,
         }
     }
 
     /// Sets the gauges from the live generation, and returns the answer to `GET /metrics`.
-    pub(super) fn answer(&self, live: &Live, format: MetricsFormat) -> Response<Bytes> {
+    pub(super) fn answer(
+        &self,
+        live: &Live,
+        survey: Option<&Survey>,
+        format: MetricsFormat,
+    ) -> Response<Bytes> {
+        if let Some((metrics, survey)) = self.spool.as_ref().zip(survey) {
+            metrics.set(survey);
+        }
         self.credentials.clear();
         for credential in live.credentials.values() {
             self.set_credential(credential, live);

@@ -14,18 +14,22 @@ use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
+mod events;
 mod limit_status;
 mod metrics;
 mod metrics_format;
 mod process_metrics;
 mod ready;
+mod spool;
 pub mod status;
 mod status_query;
 mod traffic;
 
-pub use metrics::Exposition;
+use events::Events;
+pub use metrics::{Exposition, Stores};
 use metrics_format::MetricsFormat;
 use ready::{Subject, readiness};
+pub use spool::watch_spool;
 use status::Status;
 use status_query::StatusQuery;
 
@@ -35,12 +39,15 @@ use crate::outbound::guard::check_caller;
 use crate::outbound::hosts::{Hosts, named_upstream};
 use crate::reload::{ReloadCause, Reloaded, Reloader};
 use crate::response::{JSON, Refusal, RefusalKind};
+use crate::spool::Spool;
 
 /// The handler of the admin listener.
 #[derive(Debug)]
 pub struct Admin {
     reloader: Arc<Reloader>,
     metrics: Arc<Exposition>,
+    spool: Option<Arc<Spool>>,
+    events: Arc<Events>,
     /// Held by the answer that looks at all tenants: such answers take turns, because each is large.
     turn: Semaphore,
     /// The large answers that operators may leave unread at a time.
@@ -50,12 +57,14 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Makes a handler that shows the state of `reloader` and the metrics of `metrics`.
+    /// Makes a handler that shows the state of `reloader` and of `spool`, and the metrics of `metrics`.
     #[must_use]
-    pub fn new(reloader: Arc<Reloader>, metrics: Exposition) -> Self {
+    pub fn new(reloader: Arc<Reloader>, metrics: Exposition, spool: Option<Arc<Spool>>) -> Self {
         Self {
             reloader,
             metrics: Arc::new(metrics),
+            events: Arc::new(Events::new(spool.clone())),
+            spool,
             turn: Semaphore::new(1),
             unread: Arc::new(Semaphore::new(MAX_UNREAD)),
             draining: AtomicBool::new(false),
@@ -88,12 +97,17 @@ impl Admin {
                     .await
             }
             (&Method::POST, "/reload") => self.reload(link).await,
+            (_, path) if Events::has(path) => {
+                let audit = self.reloader.audit();
+                self.bounded(|| self.events.answer(&request, link, audit))
+                    .await
+            }
             (_, "/livez" | "/readyz" | "/metrics" | "/status") => wrong_method("GET, HEAD"),
             (_, "/reload") => wrong_method("POST"),
             _ => Refusal::new(
                 NOT_FOUND,
                 "the admin listener has no such path",
-                "ask for /livez, /readyz, /metrics, /status, or POST /reload",
+                "ask for /livez, /readyz, /metrics, /status, /events, or POST /reload",
             )
             .to_response(),
         };
@@ -183,8 +197,10 @@ impl Admin {
             return text(StatusCode::SERVICE_UNAVAILABLE, reason);
         }
         let live = self.reloader.live();
+        let spool = self.spool.clone();
         aside(move || {
-            let (status, reasons) = readiness(&live, &subject);
+            let survey = spool.map(|spool| spool.survey());
+            let (status, reasons) = readiness(&live, survey.as_ref(), &subject);
             text(status, &reasons)
         })
         .await
@@ -195,7 +211,12 @@ impl Admin {
         let _turn = self.turn.acquire().await;
         let metrics = Arc::clone(&self.metrics);
         let live = self.reloader.live();
-        aside(move || metrics.answer(&live, format)).await
+        let spool = self.spool.clone();
+        aside(move || {
+            let survey = spool.map(|spool| spool.survey());
+            metrics.answer(&live, survey.as_ref(), format)
+        })
+        .await
     }
 
     async fn status(&self, query: StatusQuery) -> Response<Bytes> {
@@ -208,6 +229,7 @@ impl Admin {
             query,
             audit: self.reloader.audit().status(),
             overdue: self.reloader.sends().overdue(),
+            spool: self.spool.clone(),
         };
         aside(move || {
             let mut response = Response::new(Bytes::from(status.to_text()));

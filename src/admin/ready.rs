@@ -2,12 +2,15 @@
 
 use http::StatusCode;
 
+use super::spool::{SpoolAlarm, SpoolSubject, alarms};
 use super::traffic;
+use crate::config::EventWay;
 use crate::credential::Credential;
 use crate::inbound::WebhookEndpoint;
 use crate::outbound::policy::Route;
 use crate::query;
 use crate::reload::{Live, overlap_concerns};
+use crate::spool::Survey;
 
 /// The subject of a question about readiness, from the query of `/readyz`.
 #[derive(Debug, PartialEq, Eq)]
@@ -41,9 +44,14 @@ impl Subject {
 }
 
 /// Returns the status and the text of the answer.
-pub(super) fn readiness(live: &Live, subject: &Subject) -> (StatusCode, String) {
+pub(super) fn readiness(
+    live: &Live,
+    survey: Option<&Survey>,
+    subject: &Subject,
+) -> (StatusCode, String) {
     let routes = live.generation.policy.routes();
     let webhooks = live.inbound.endpoints();
+    let spool_alarms = survey.map(alarms).unwrap_or_default();
     match subject {
         Subject::Sidecar => {
             let states: Vec<_> = routes
@@ -57,7 +65,7 @@ pub(super) fn readiness(live: &Live, subject: &Subject) -> (StatusCode, String) 
             let routes = routes.iter().map(|route| state_of_route(route, live));
             let webhooks = webhooks
                 .iter()
-                .map(|webhook| state_of_webhook(webhook, live));
+                .map(|webhook| state_of_webhook(webhook, live, &spool_alarms));
             let states: Vec<_> = routes.chain(webhooks).collect();
             answer(states.iter().all(State::is_ready), &states)
         }
@@ -66,7 +74,7 @@ pub(super) fn readiness(live: &Live, subject: &Subject) -> (StatusCode, String) 
             None => unknown("route"),
         },
         Subject::Webhook(name) => match webhooks.iter().find(|webhook| *webhook.name == **name) {
-            Some(webhook) => one(state_of_webhook(webhook, live)),
+            Some(webhook) => one(state_of_webhook(webhook, live, &spool_alarms)),
             None => unknown("webhook"),
         },
     }
@@ -158,7 +166,7 @@ fn state_of_route(route: &Route, live: &Live) -> State {
     }
 }
 
-fn state_of_webhook(webhook: &WebhookEndpoint, live: &Live) -> State {
+fn state_of_webhook(webhook: &WebhookEndpoint, live: &Live, alarms: &[SpoolAlarm]) -> State {
     let credential = &webhook.credential;
     let subject = format!("webhook {}", webhook.name);
     let mut state = State {
@@ -173,6 +181,25 @@ fn state_of_webhook(webhook: &WebhookEndpoint, live: &Live) -> State {
             credential.name,
             problems.join("; ")
         ));
+    }
+    let is_spooled =
+        live.config.webhooks.iter().any(|config| {
+            config.name == *webhook.name && matches!(config.way, EventWay::Spooled(_))
+        });
+    let of_webhook = |alarm: &&SpoolAlarm| match &alarm.subject {
+        SpoolSubject::Spool => is_spooled,
+        SpoolSubject::Destination { webhook: name, .. } => *name == *webhook.name,
+    };
+    for alarm in alarms.iter().filter(of_webhook) {
+        // A destination in trouble keeps no event from being taken.
+        let lines = match alarm.kind.refuses_events() {
+            true => &mut state.obstacles,
+            false => &mut state.concerns,
+        };
+        lines.push(match alarm.subject {
+            SpoolSubject::Spool => format!("{subject}: {alarm}"),
+            SpoolSubject::Destination { .. } => alarm.to_string(),
+        });
     }
     state
 }

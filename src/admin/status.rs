@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::limit_status::limit_status;
+use super::spool::stats;
 use super::status_query::StatusQuery;
 use super::traffic;
 use crate::audit::AuditStatus;
@@ -23,6 +24,7 @@ use crate::outbound::policy::Route;
 use crate::reload::{AGE_WARNING_SHARE, LastReload, Live, concerns, overlap_concerns};
 use crate::sends::Overdue;
 use crate::shared::SharedServer;
+use crate::spool::Spool;
 use crate::state::State;
 use crate::tls::Stage;
 use crate::units::millis;
@@ -37,6 +39,7 @@ pub(super) struct Status {
     pub(super) audit: Option<AuditStatus>,
     /// The sent messages of which no status has told for too long.
     pub(super) overdue: Vec<Overdue>,
+    pub(super) spool: Option<Arc<Spool>>,
 }
 
 impl Status {
@@ -104,6 +107,8 @@ impl Serialize for Status {
         status.serialize_entry("reload", &reload)?;
         status.serialize_entry("credentials", &Sequence(credentials))?;
         status.serialize_entry("audit", &self.audit.as_ref().map(audit_status))?;
+        let spool = self.spool.as_ref().map(|spool| stats(&spool.survey()));
+        status.serialize_entry("spool", &spool)?;
         status.serialize_entry("state", &live.state.as_deref().map(state_status))?;
         status.serialize_entry("shared_limits", &shared)?;
         status.serialize_entry("certificates", &certificates(live, SystemTime::now()))?;

@@ -1,0 +1,207 @@
+//! Orders about events: replay and erasure.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep_until};
+
+use super::EventsError;
+use super::question::{Effect, Names, Question};
+use super::shown::shown;
+use crate::audit::Audit;
+use crate::spool::{DestinationId, Filter, Listed, Seq, Spool, State};
+use crate::units::{Quota, Rate};
+
+/// The pace of replays: the time before which no further event goes back to its destination. Replays of several
+/// operators share it.
+#[derive(Debug)]
+pub(super) struct Pace(Mutex<Instant>);
+
+impl Pace {
+    pub(super) fn new() -> Self {
+        Self(Mutex::new(Instant::now()))
+    }
+
+    /// Waits for the pace, at most a turn; false if the next event may not go back even then.
+    async fn allows_soon(&self) -> bool {
+        let next_at = *self.0.lock().await;
+        let patience = Instant::now() + TURN;
+        sleep_until(next_at.min(patience)).await;
+        next_at <= patience
+    }
+}
+
+/// Lets events of one page wait again, and tells where the next page begins. An order that ends in the middle, with the
+/// command or the sidecar, leaves a whole number of events behind.
+pub(super) async fn replay(
+    spool: &Spool,
+    pace: &Pace,
+    question: &Question,
+) -> Result<Value, EventsError> {
+    if !question.is_narrow() {
+        return Err(EventsError::TooWide);
+    }
+    let most = match (question.effect, question.rate) {
+        (Effect::DryRun, _) => DRY_PAGE,
+        (Effect::Real, None) => PAGE,
+        (Effect::Real, Some(rate)) => in_time(rate, TURN),
+    };
+    if question.effect == Effect::Real && question.rate.is_some() && !pace.allows_soon().await {
+        return Ok(
+            json!({ "events": 0, "deliveries": 0, "replayed": 0, "unreadable": 0, "next": question.from }),
+        );
+    }
+    let page = spool.list(&question.filter, question.from, most)?;
+    let configured: Vec<_> = spool.destinations().iter().map(|to| to.id()).collect();
+    let is_wanted = |to: DestinationId, state: State| {
+        let filter = &question.filter;
+        state != State::Waiting
+            && configured.contains(&to)
+            && (filter.to.is_empty() || filter.to.contains(&to))
+            && filter.state.is_none_or(|wanted| wanted == state)
+    };
+    let mut wanted = Vec::new();
+    for event in &page.events {
+        let at = event.at.iter().filter(|at| is_wanted(at.to, at.state));
+        wanted.extend(at.map(|at| (event.seq, at.to)));
+    }
+    let replayed = match question.effect {
+        Effect::DryRun => 0,
+        Effect::Real => at_pace(spool, pace, question.rate, &wanted).await?,
+    };
+    Ok(json!({
+        "events": events_in(&wanted),
+        "deliveries": wanted.len(),
+        "replayed": replayed,
+        "unreadable": page.unreadable.len(),
+        "last_received_ms": page.events.last().map(|event| event.head.received_ms),
+        "next": page.next,
+        "end": spool.end(),
+    }))
+}
+
+fn events_in(wanted: &[(Seq, DestinationId)]) -> usize {
+    let mut events: Vec<_> = wanted.iter().map(|(seq, _)| *seq).collect();
+    events.dedup();
+    events.len()
+}
+
+async fn at_pace(
+    spool: &Spool,
+    pace: &Pace,
+    rate: Option<Rate>,
+    wanted: &[(Seq, DestinationId)],
+) -> Result<u64, EventsError> {
+    let Some(rate) = rate else {
+        return Ok(spool.replay_all(wanted).await?);
+    };
+    let interval = Quota::from(rate).interval();
+    let mut replayed = 0;
+    for few in wanted.chunks(in_time(rate, STEP)) {
+        let mut next_at = pace.0.lock().await;
+        sleep_until(*next_at).await;
+        let count = spool.replay_all(few).await?;
+        let taken = u32::try_from(few.len()).unwrap_or(u32::MAX);
+        *next_at = Instant::now().max(*next_at) + interval.saturating_mul(taken);
+        replayed += count;
+    }
+    Ok(replayed)
+}
+
+/// The number of events in a time at a rate; at least one.
+fn in_time(rate: Rate, time: Duration) -> usize {
+    let count = f64::from(rate.count.get()) * time.as_secs_f64() / rate.per.as_secs_f64();
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "clamped to a small whole number before"
+    )]
+    let count = count.clamp(1.0, 512.0) as usize;
+    count
+}
+
+/// Erases events by their ids, or all of a person, and writes into the audit file who ordered it.
+pub(super) async fn drop_events(
+    spool: &Spool,
+    audit: &Audit,
+    question: &Question,
+    client: String,
+) -> Result<Value, EventsError> {
+    let by_user = Filter {
+        user: question.filter.user.clone(),
+        ..Filter::default()
+    };
+    let by_ids = Filter {
+        ids: question.filter.ids.clone(),
+        ..Filter::default()
+    };
+    let (events, items, unknown) = match &question.filter.user {
+        Some(user) if question.filter == by_user => {
+            let (events, items) = spool.erase_user(user).await?;
+            (events, items, 0)
+        }
+        None if question.filter == by_ids && !by_ids.ids.is_empty() => {
+            let (events, unknown) = erase_ids(spool, &by_ids).await?;
+            (events, 0, unknown)
+        }
+        _ => return Err(EventsError::DropWhat),
+    };
+    let user = question.filter.user.as_deref();
+    audit.record(
+        "events_dropped",
+        [
+            ("client", client.into()),
+            ("user", user.map(|user| shown(user, Names::Masked)).into()),
+            ("events", events.into()),
+            ("items", items.into()),
+        ],
+    );
+    tracing::info!(events, items, of_a_person = user.is_some(), "events erased");
+    Ok(json!({ "events": events, "items": items, "unknown": unknown }))
+}
+
+/// Erases events by their ids; returns how many there were, and how many ids no event has.
+async fn erase_ids(spool: &Spool, filter: &Filter) -> Result<(u64, usize), EventsError> {
+    let mut unknown = filter.ids.clone();
+    let (mut events, mut from) = (0, Some(0));
+    while let Some(at) = from {
+        let page = spool.list(filter, at, PAGE)?;
+        let seqs: Vec<_> = page.events.iter().map(|event: &Listed| event.seq).collect();
+        for event in &page.events {
+            unknown.remove(&event.head.id);
+        }
+        if !seqs.is_empty() {
+            events += spool.erase(&seqs).await?;
+        }
+        from = page.next;
+    }
+    Ok((events, unknown.len()))
+}
+
+/// The events that go back in one transaction.
+const PAGE: usize = 256;
+/// The events that a dry run counts in an answer.
+const DRY_PAGE: usize = 4096;
+/// The time of an answer to a paced replay: a command shows how far it is.
+const TURN: Duration = Duration::from_secs(1);
+/// The time of a step of a paced replay: the events of it go back together.
+const STEP: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pace_is_steps_of_a_tenth_of_a_second() {
+        for (rate, step, turn) in [
+            ("50/s", 5, 50),
+            ("1/6s", 1, 1),
+            ("5/s", 1, 5),
+            ("100000/s", 512, 512),
+        ] {
+            let rate = rate.parse().unwrap();
+            assert_eq!((in_time(rate, STEP), in_time(rate, TURN)), (step, turn));
+        }
+    }
+}

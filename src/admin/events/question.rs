@@ -1,0 +1,267 @@
+//! The query of `/events`: which events, how many, and how much of each.
+
+use std::fmt;
+
+use crate::query;
+use crate::spool::{Filter, Seq, State};
+use crate::units::Rate;
+
+/// A question about events, or an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Question {
+    /// The conditions, but for the destinations, which have numbers in the store.
+    pub(super) filter: Filter,
+    /// The name of the destination.
+    pub(super) to: Option<String>,
+    /// The number from which events are looked at.
+    pub(super) from: Seq,
+    /// The most events in an answer.
+    pub(super) most: usize,
+    /// The part of each event.
+    pub(super) part: Part,
+    /// The form of names of persons.
+    pub(super) names: Names,
+    /// The pace of a replay.
+    pub(super) rate: Option<Rate>,
+    /// The effect of an order.
+    pub(super) effect: Effect,
+}
+
+/// The part of each event in an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// What lists show.
+    Head,
+    /// The request as it arrived as well.
+    Whole,
+}
+
+/// The form in which names of persons are shown: phone numbers, and ids of users.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Names {
+    /// The last two characters alone.
+    Masked,
+    /// The names as they are.
+    Shown,
+}
+
+/// The effect of an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// The order is carried out.
+    Real,
+    /// The events are counted alone.
+    DryRun,
+}
+
+impl Question {
+    /// Reads the query.
+    ///
+    /// # Errors
+    /// If a parameter is unknown or has no meaning. The value is not repeated.
+    pub(super) fn parse(text: &str) -> Result<Self, Unclear> {
+        let mut question = Self {
+            filter: Filter::default(),
+            to: None,
+            from: 0,
+            most: DEFAULT_MOST,
+            part: Part::Head,
+            names: Names::Masked,
+            rate: None,
+            effect: Effect::Real,
+        };
+        for pair in query::fields(text) {
+            question.take(&pair.name(), &pair.value())?;
+        }
+        Ok(question)
+    }
+
+    fn take(&mut self, name: &str, value: &str) -> Result<(), Unclear> {
+        let filter = &mut self.filter;
+        let number = |name| value.parse().map_err(|_| Unclear::value(name, "a number"));
+        match name {
+            "state" => filter.state = Some(state(value)?),
+            "webhook" => filter.webhook = Some(value.to_owned()),
+            "to" => self.to = Some(value.to_owned()),
+            "since" => filter.since_ms = Some(number("since")?),
+            "until" => filter.until_ms = Some(number("until")?),
+            "match" => filter.text = Some(value.to_owned()),
+            "user" => filter.user = Some(person(value)),
+            "id" => {
+                filter.ids.insert(id(value)?);
+            }
+            "from" => self.from = number("from")?,
+            "most" => {
+                let most = usize::try_from(number("most")?).unwrap_or(usize::MAX);
+                self.most = most.clamp(1, MAX_MOST);
+            }
+            "rate" => {
+                let rate = value.parse();
+                self.rate = Some(rate.map_err(|_| Unclear::value("rate", "such as 50/s"))?);
+            }
+            "part" if value == "whole" => self.part = Part::Whole,
+            "numbers" if value == "shown" => self.names = Names::Shown,
+            "effect" if value == "dry-run" => self.effect = Effect::DryRun,
+            "part" => return Err(Unclear::value("part", "`whole`")),
+            "numbers" => return Err(Unclear::value("numbers", "`shown`")),
+            "effect" => return Err(Unclear::value("effect", "`dry-run`")),
+            _ => return Err(Unclear::Parameter),
+        }
+        Ok(())
+    }
+
+    /// True if the query names events by what they are, and not all there are.
+    pub(super) fn is_narrow(&self) -> bool {
+        let whole = Filter {
+            webhook: self.filter.webhook.clone(),
+            ..Filter::default()
+        };
+        self.filter != whole
+    }
+}
+
+/// The form of a person's name in the store: a phone number as the provider writes it, digits alone.
+fn person(written: &str) -> String {
+    let is_filling = |character: char| matches!(character, '+' | '-' | ' ' | '(' | ')' | '.' | '/');
+    let digits: String = written.chars().filter(|c| !is_filling(*c)).collect();
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number {
+        digits
+    } else {
+        written.to_owned()
+    }
+}
+
+fn id(value: &str) -> Result<String, Unclear> {
+    let is_id = value.len() == ID_LENGTH && value.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_id
+        .then(|| value.to_ascii_lowercase())
+        .ok_or(Unclear::value(
+            "id",
+            "32 hexadecimal digits, as in `Keyside-Event-Id`",
+        ))
+}
+
+fn state(value: &str) -> Result<State, Unclear> {
+    let known = State::ALL.into_iter().find(|state| state.as_str() == value);
+    known.ok_or(Unclear::value("state", "`waiting`, `delivered` or `dead`"))
+}
+
+/// The reason why a query has no meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unclear {
+    /// A parameter is unknown.
+    Parameter,
+    /// The value of a parameter is not as expected.
+    Value {
+        name: &'static str,
+        expected: &'static str,
+    },
+}
+
+impl Unclear {
+    fn value(name: &'static str, expected: &'static str) -> Self {
+        Self::Value { name, expected }
+    }
+}
+
+impl fmt::Display for Unclear {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Parameter => f.write_str("the query has an unknown parameter"),
+            Self::Value { name, expected } => {
+                write!(f, "the value of `{name}` is not as expected: {expected}")
+            }
+        }
+    }
+}
+
+/// The parameters, for messages.
+pub(super) const PARAMETERS: &str = "state, webhook, to, since, until, match, user, id, from, most, \
+     part=whole, numbers=shown, rate, effect=dry-run";
+
+/// The events in an answer where the query does not say.
+const DEFAULT_MOST: usize = 100;
+/// The bound on events in an answer, which keeps the answer below a megabyte.
+const MAX_MOST: usize = 1024;
+/// The length of an id.
+const ID_LENGTH: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn parsed(text: &str) -> Question {
+        Question::parse(text).unwrap()
+    }
+
+    #[test]
+    fn each_parameter_is_read() {
+        let question = parsed(
+            "state=dead&webhook=acme&to=crm&since=1&until=2&match=a%20b%3B&user=%2B49%20151-1&from=7&most=5\
+             &part=whole&numbers=shown&rate=50/s&effect=dry-run",
+        );
+        assert_eq!(
+            question.filter,
+            Filter {
+                state: Some(State::Dead),
+                webhook: Some("acme".to_owned()),
+                to: BTreeSet::new(),
+                since_ms: Some(1),
+                until_ms: Some(2),
+                text: Some("a b;".to_owned()),
+                user: Some("491511".to_owned()),
+                ids: BTreeSet::new(),
+            }
+        );
+        assert_eq!(question.to.as_deref(), Some("crm"));
+        assert_eq!((question.from, question.most), (7, 5));
+        assert_eq!((question.part, question.names), (Part::Whole, Names::Shown));
+        assert_eq!(question.effect, Effect::DryRun);
+        assert!(question.rate.is_some());
+    }
+
+    #[test]
+    fn what_has_no_meaning_is_refused_without_its_value() {
+        for text in [
+            "state=deda",
+            "since=yesterday",
+            "id=1",
+            "most=x",
+            "rate=fast",
+            "part=half",
+            "numbers=1",
+            "effect=none",
+            "tokne=EAAG",
+        ] {
+            let message = Question::parse(text).unwrap_err().to_string();
+            let value = text.split_once('=').unwrap().1;
+            let is_repeated = message.contains(&format!(" {value}"));
+            assert!(!is_repeated, "{message}");
+        }
+        assert_eq!(parsed("most=0").most, 1);
+        assert_eq!(parsed("most=99999").most, MAX_MOST);
+    }
+
+    #[test]
+    fn a_phone_number_is_its_digits_and_another_name_stays() {
+        for (written, expected) in [
+            ("+49 (151) 1234-5678", "4915112345678"),
+            ("4915112345678", "4915112345678"),
+            ("US.13491208655302741918", "US.13491208655302741918"),
+            ("+", "+"),
+        ] {
+            assert_eq!(person(written), expected);
+        }
+    }
+
+    #[test]
+    fn a_webhook_alone_is_no_narrow_question() {
+        assert!(!parsed("webhook=acme&rate=1/s").is_narrow());
+        for text in ["since=0", "state=dead", "user=1", "match=a"] {
+            assert!(parsed(text).is_narrow(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! What is wrong with the spool, each thing with what to do.
+
+use std::time::Duration;
+
+use super::alarm::{AlarmKind, SpoolAlarm, SpoolSubject};
+use crate::spool::{Footing, Outcome, RecordError, State, Survey, Surveyed, Trouble, TroubleKind};
+use crate::units::Written;
+
+/// Returns what is wrong, the gravest first.
+pub(in crate::admin) fn alarms(survey: &Survey) -> Vec<SpoolAlarm> {
+    let of_spool = of_spool(survey).into_iter().map(|(kind, text)| SpoolAlarm {
+        subject: SpoolSubject::Spool,
+        kind,
+        text,
+    });
+    let mut alarms: Vec<_> = of_spool.collect();
+    for to in &survey.destinations {
+        let found = of_destination(to).into_iter();
+        alarms.extend(found.map(|(kind, text)| SpoolAlarm {
+            subject: SpoolSubject::Destination {
+                webhook: to.webhook.clone(),
+                to: to.name.clone(),
+            },
+            kind,
+            text,
+        }));
+    }
+    alarms.sort_by_key(|alarm| alarm.kind);
+    alarms
+}
+
+fn of_spool(survey: &Survey) -> Vec<(AlarmKind, String)> {
+    let dir = survey.dir.display();
+    let numbers = &survey.numbers;
+    let mut found = Vec::new();
+    if let Some(failure) = &numbers.alarm.failure {
+        found.push((
+            AlarmKind::Broken,
+            format!(
+                "{failure}; webhooks get 503 and the provider sends their events again: free or mend the disk of \
+                 {dir}, and the spool goes on by itself"
+            ),
+        ));
+    }
+    if survey.is_key_missing {
+        found.push((
+            AlarmKind::KeyMissing,
+            "the key of `[state] key` cannot be had, so webhooks get 503 and the provider sends their events again: put \
+             the key in its place and reload"
+                .to_owned(),
+        ));
+    }
+    if let Some(file) = numbers
+        .alarm
+        .set_aside
+        .as_ref()
+        .filter(|file| file.exists())
+    {
+        found.push((
+            AlarmKind::SetAside,
+            format!(
+                "a damaged file was set aside as {}, and the events that waited in it are not delivered: look at the \
+                 disk, then move the file away",
+                file.display()
+            ),
+        ));
+    }
+    let lost = match survey.footing {
+        Footing::Disk => None,
+        Footing::Memory => Some(
+            "lies in memory (tmpfs), so what waits is lost when the machine or the pod restarts",
+        ),
+        Footing::Container => {
+            Some("lies in the layer of a container, so what waits is lost with the container")
+        }
+        Footing::Pod => Some("lies on an emptyDir, so what waits is lost with the pod"),
+    };
+    if let Some(lost) = lost {
+        let text = format!("{dir} {lost}: put it on a volume of its own (docs/events.md)");
+        found.push((AlarmKind::NotDurable, text));
+    }
+    found.extend(of_size(survey));
+    found
+}
+
+fn of_size(survey: &Survey) -> Option<(AlarmKind, String)> {
+    let bytes = survey.numbers.bytes;
+    let left = survey.max_size.saturating_sub(bytes);
+    let percent = bytes.saturating_mul(100) / survey.max_size.max(1);
+    let remedy = "look for the destination that takes nothing, or raise `[spool] max_size`";
+    if percent >= FULL {
+        let text = format!(
+            "full ({percent} % of `[spool] max_size`), so webhooks get 503 and the provider keeps their events: {remedy}"
+        );
+        return Some((AlarmKind::Full, text));
+    }
+    if percent >= NEARLY_FULL {
+        let text = format!("{percent} % of `[spool] max_size` is taken: {remedy}");
+        return Some((AlarmKind::NearlyFull, text));
+    }
+    let free = survey
+        .free
+        .filter(|free| *free < left.min(survey.max_size / 10))?;
+    let text = format!(
+        "the disk of {} has {} MiB left, and `[spool] max_size` allows {} MiB more: free some, or lower max_size",
+        survey.dir.display(),
+        free >> 20,
+        left >> 20
+    );
+    Some((AlarmKind::DiskNearlyFull, text))
+}
+
+fn of_destination(to: &Surveyed) -> Vec<(AlarmKind, String)> {
+    let waiting = to.count(State::Waiting);
+    let backlog = backlog(waiting, to.oldest);
+    let mut found = Vec::new();
+    if let Some(error) = to.unreadable.filter(|_| waiting > 0) {
+        let remedy = match error {
+            RecordError::NoKey => "set the key with which they were sealed",
+            RecordError::Damaged | RecordError::Form | RecordError::Cipher => {
+                "put the former `[state] key` back beside the new one, or mend the disk"
+            }
+        };
+        let text = format!("{backlog}, and some cannot be read ({error}): {remedy}");
+        found.push((AlarmKind::Unreadable, text));
+    }
+    if let Some((trouble, age)) = &to.trouble {
+        let text = format!("{}: {backlog}", trouble_text(trouble, *age));
+        found.push((AlarmKind::Trouble, text));
+    } else if !to.is_configured && waiting > 0 {
+        let text = format!(
+            "the destination is not configured any more, and {backlog}: configure it again, or they become dead letters \
+             after `[spool] max_age`"
+        );
+        found.push((AlarmKind::NotConfigured, text));
+    } else if to.oldest.is_some_and(|oldest| oldest >= LONG) {
+        let text = format!(
+            "{backlog}: the destination takes events more slowly than they come, or some are tried again; \
+             `keyside events list --state waiting --to {}` shows them",
+            to.name
+        );
+        found.push((AlarmKind::Backlog, text));
+    }
+    let dead = to.count(State::Dead);
+    if dead > 0 {
+        let text = format!(
+            "{dead} dead {}: see why with `keyside events list --state dead --to {}`, then `keyside events replay` or \
+             `keyside events drop`",
+            if dead == 1 { "letter" } else { "letters" },
+            to.name
+        );
+        found.push((AlarmKind::DeadLetters, text));
+    }
+    found
+}
+
+fn backlog(waiting: u64, oldest: Option<Duration>) -> String {
+    let events = if waiting == 1 {
+        "event waits"
+    } else {
+        "events wait"
+    };
+    match oldest {
+        Some(age) => format!("{waiting} {events}, the oldest for {}", short(age)),
+        None => format!("{waiting} {events}"),
+    }
+}
+
+fn trouble_text(trouble: &Trouble, age: Duration) -> String {
+    let age = short(age);
+    let outcome = trouble.outcome;
+    match (trouble.kind, outcome) {
+        (TroubleKind::Down, Outcome::Published(_)) => format!("down for {age}: {outcome}"),
+        (TroubleKind::Down, _) => format!(
+            "down for {age} ({outcome}): start what listens there; nothing is lost before `[spool] max_age`"
+        ),
+        (TroubleKind::Failing, _) => format!(
+            "event after event fails for {age} ({outcome}): look at the log of what listens there"
+        ),
+        (TroubleKind::Paused, Outcome::Answered { status, .. }) => format!(
+            "paused for {age}, because everything is refused with status {status}: {}, then it goes on by itself within \
+             30 s",
+            match status {
+                401 | 403 | 407 =>
+                    "mend the secret that the application expects (`sign`) or its access rules",
+                300..=399 => "name the address that it redirects to in `forward`",
+                _ => "mend the path in `forward`, or the application",
+            }
+        ),
+        (TroubleKind::Paused, _) => {
+            format!("paused for {age}: {outcome}; it goes on by itself within 30 s")
+        }
+    }
+}
+
+/// Returns an age in its largest unit, as configurations write it.
+fn short(age: Duration) -> String {
+    let seconds = age.as_secs().max(1);
+    let unit = [86_400, 3_600, 60, 1]
+        .into_iter()
+        .find(|unit| seconds >= *unit);
+    let unit = unit.unwrap_or(1);
+    Written(Duration::from_secs(seconds / unit * unit)).to_string()
+}
+
+/// The share of `max_size`, in percent, from which the spool counts as full: the next event of usual size fits, the next
+/// large one does not.
+const FULL: u64 = 99;
+/// The share of `max_size`, in percent, from which somebody should look.
+const NEARLY_FULL: u64 = 80;
+/// The age of a waiting event from which somebody should look. A lane whose event failed four times is as late.
+const LONG: Duration = Duration::from_secs(5 * 60);
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::spool::{Alarm, Numbers};
+
+    fn survey() -> Survey {
+        Survey {
+            dir: PathBuf::from("/spool"),
+            max_size: 1 << 30,
+            numbers: Numbers {
+                events: BTreeMap::new(),
+                bytes: 0,
+                file: 0,
+                alarm: Alarm::default(),
+            },
+            free: Some(1 << 40),
+            footing: Footing::Disk,
+            is_key_missing: false,
+            destinations: vec![Surveyed {
+                id: 0,
+                webhook: "acme".to_owned(),
+                name: "crm".to_owned(),
+                is_configured: true,
+                counts: BTreeMap::new(),
+                under_way: 0,
+                oldest: None,
+                unreadable: None,
+                trouble: None,
+            }],
+        }
+    }
+
+    fn with(change: impl FnOnce(&mut Survey)) -> Vec<AlarmKind> {
+        let mut survey = survey();
+        change(&mut survey);
+        let found = alarms(&survey);
+        for alarm in &found {
+            assert!(alarm.text.contains(':'), "no remedy: {alarm}");
+        }
+        found.iter().map(|alarm| alarm.kind).collect()
+    }
+
+    fn waiting(to: &mut Surveyed, count: u64, seconds: u64) {
+        to.counts.insert(State::Waiting, count);
+        to.oldest = Some(Duration::from_secs(seconds));
+    }
+
+    #[test]
+    fn each_thing_that_is_wrong_has_an_alarm() {
+        assert_eq!(with(|_| {}), []);
+        let full = with(|survey| survey.numbers.bytes = (1 << 30) - 1000);
+        assert_eq!(full, [AlarmKind::Full]);
+        let nearly = with(|survey| survey.numbers.bytes = 900 << 20);
+        assert_eq!(nearly, [AlarmKind::NearlyFull]);
+        let disk = with(|survey| survey.free = Some(50 << 20));
+        assert_eq!(disk, [AlarmKind::DiskNearlyFull]);
+        for footing in [Footing::Memory, Footing::Container, Footing::Pod] {
+            let found = with(|survey| survey.footing = footing);
+            assert_eq!(found, [AlarmKind::NotDurable]);
+        }
+        let broken = with(|survey| survey.numbers.alarm.failure = Some("no space".to_owned()));
+        assert_eq!(broken, [AlarmKind::Broken]);
+        let no_key = with(|survey| survey.is_key_missing = true);
+        assert_eq!(no_key, [AlarmKind::KeyMissing]);
+        let aside = with(|survey| survey.numbers.alarm.set_aside = Some("/dev/null".into()));
+        assert_eq!(aside, [AlarmKind::SetAside]);
+        let moved_away = with(|survey| survey.numbers.alarm.set_aside = Some("/nowhere".into()));
+        assert_eq!(moved_away, []);
+    }
+
+    #[test]
+    fn each_thing_that_is_wrong_with_a_destination_has_an_alarm() {
+        let of =
+            |change: &dyn Fn(&mut Surveyed)| with(|survey| change(&mut survey.destinations[0]));
+        assert_eq!(of(&|to| waiting(to, 9, 299)), []);
+        assert_eq!(of(&|to| waiting(to, 9, 300)), [AlarmKind::Backlog]);
+        let gone = of(&|to| {
+            waiting(to, 1, 1);
+            to.is_configured = false;
+        });
+        assert_eq!(gone, [AlarmKind::NotConfigured]);
+        let unreadable = of(&|to| {
+            waiting(to, 1, 1);
+            to.unreadable = Some(RecordError::NoKey);
+        });
+        assert_eq!(unreadable, [AlarmKind::Unreadable]);
+        let dead = of(&|to| {
+            to.counts.insert(State::Dead, 2);
+        });
+        assert_eq!(dead, [AlarmKind::DeadLetters]);
+    }
+
+    #[test]
+    fn ages_are_short() {
+        for (seconds, text) in [
+            (0, "1s"),
+            (59, "59s"),
+            (3599, "59m"),
+            (86_399, "23h"),
+            (200_000, "2d"),
+        ] {
+            assert_eq!(short(Duration::from_secs(seconds)), text);
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! The log of the spool's alarms: one line when something becomes wrong, one when it is over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::alarm::{AlarmKind, SpoolAlarm, SpoolSubject};
+use super::alarms::alarms;
+use crate::spool::Spool;
+
+/// Looks at the spool again and again, and logs what changed. Never returns.
+pub async fn watch_spool(spool: Arc<Spool>) {
+    let mut before = Vec::new();
+    loop {
+        let spool = Arc::clone(&spool);
+        // The survey reads the disk.
+        let survey = tokio::task::spawn_blocking(move || spool.survey()).await;
+        if let Ok(survey) = survey {
+            let now = alarms(&survey);
+            for change in changes(&before, &now) {
+                change.log();
+            }
+            before = now;
+        }
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+/// A change of what is wrong.
+#[derive(Debug, PartialEq, Eq)]
+enum Change<'a> {
+    Began(&'a SpoolAlarm),
+    Ended(&'a SpoolAlarm),
+}
+
+/// Returns the alarms that began and those that ended. An alarm whose numbers alone changed goes on.
+fn changes<'a>(before: &'a [SpoolAlarm], now: &'a [SpoolAlarm]) -> Vec<Change<'a>> {
+    let is_same = |one: &SpoolAlarm, other: &SpoolAlarm| {
+        one.kind == other.kind && one.subject == other.subject
+    };
+    let missing = |from: &[SpoolAlarm], alarm: &SpoolAlarm| {
+        // The delivery tells of the troubles of destinations at once.
+        alarm.kind != AlarmKind::Trouble && !from.iter().any(|other| is_same(other, alarm))
+    };
+    let began = now
+        .iter()
+        .filter(|alarm| missing(before, alarm))
+        .map(Change::Began);
+    let ended = before
+        .iter()
+        .filter(|alarm| missing(now, alarm))
+        .map(Change::Ended);
+    began.chain(ended).collect()
+}
+
+impl Change<'_> {
+    fn log(&self) {
+        let (Self::Began(alarm) | Self::Ended(alarm)) = self;
+        let (webhook, to) = match &alarm.subject {
+            SpoolSubject::Spool => (None, None),
+            SpoolSubject::Destination { webhook, to } => (Some(webhook), Some(to)),
+        };
+        match self {
+            Self::Began(alarm) => tracing::warn!(webhook, to, "spool: {}", alarm.text),
+            Self::Ended(alarm) => {
+                tracing::info!(webhook, to, "spool: this is over: {}", alarm.text);
+            }
+        }
+    }
+}
+
+/// The interval between two looks.
+const INTERVAL: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn alarm(kind: AlarmKind, text: &str) -> SpoolAlarm {
+        SpoolAlarm {
+            subject: SpoolSubject::Spool,
+            kind,
+            text: text.to_owned(),
+        }
+    }
+
+    #[test]
+    fn an_alarm_is_told_when_it_begins_and_when_it_ends() {
+        let full = alarm(AlarmKind::Full, "99 %");
+        let fuller = alarm(AlarmKind::Full, "100 %");
+        let dead = alarm(AlarmKind::DeadLetters, "1");
+        let trouble = alarm(AlarmKind::Trouble, "down");
+        let before = [full.clone(), dead.clone()];
+        assert_eq!(
+            changes(&[], &before),
+            [Change::Began(&full), Change::Began(&dead)]
+        );
+        assert_eq!(changes(&before, &[fuller]), [Change::Ended(&dead)]);
+        assert_eq!(changes(&before, &before), []);
+        assert_eq!(changes(&[], &[trouble]), []);
+    }
+}
