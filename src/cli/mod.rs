@@ -21,6 +21,7 @@ mod config;
 mod credentials;
 mod demo;
 mod dry_run;
+mod events;
 mod explain;
 mod problems;
 mod providers;
@@ -64,6 +65,8 @@ enum Command {
     Sign(sign::SignArgs),
     /// Put a new secret in the place of an old one, see that requests go out with it, and revoke the old one
     Rotate(rotate::RotateArgs),
+    /// List, show, replay, export and erase the events that wait on disk
+    Events(events::EventsArgs),
     /// Find credentials where none belong
     Scan(scan::ScanArgs),
     /// Revoke what a rotation left alive at the provider
@@ -113,6 +116,7 @@ async fn run_command(command: Command) -> ExitCode {
         Command::Sandbox(args) => sandbox::run(args).await,
         Command::Sign(args) => sign::run(args).await,
         Command::Rotate(args) => Box::pin(rotate::run(args)).await,
+        Command::Events(args) => events::run(&args),
         Command::Scan(args) => scan::run(args).await,
         Command::Revoke(args) => revoke::run(args).await,
         Command::Ca(args) => ca::run(args),

@@ -107,6 +107,15 @@ pub(super) fn of_sidecar(status: &Value) -> Vec<Problem> {
                 .map(overdue_problem)
                 .map(Problem::notice),
         )
+        .chain(of_spool(status))
+        .collect()
+}
+
+/// Returns the problems of events that wait on disk: each has its remedy already.
+pub(super) fn of_spool(status: &Value) -> Vec<Problem> {
+    let alarms = status.pointer("/spool/alarms").unwrap_or(&Value::Null);
+    list(alarms)
+        .map(|alarm| Problem::wrong(text(&alarm["text"])))
         .collect()
 }
 

@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use super::client::ask;
 use super::credentials;
-use super::problems::{self, Gravity, Problem, of_credentials, of_routes, of_sidecar};
+use super::events::print_spool;
+use super::problems::{self, Gravity, Problem, of_credentials, of_routes, of_sidecar, of_spool};
 use super::sidecars::DEFAULT_ADMIN;
 use super::table::{self, counted, duration, list, text};
 use crate::document::shown_place;
@@ -123,6 +124,8 @@ fn problems_of(sidecars: &[Sidecar<'_>], args: &StatusArgs) -> Vec<Problem> {
         own.extend(of_routes(&status["routes"]));
         if args.names.is_empty() {
             own.extend(of_sidecar(status));
+        } else {
+            own.extend(of_spool(status));
         }
         if sidecars.len() > 1 {
             for problem in &mut own {
@@ -177,6 +180,14 @@ fn keep_named(status: &mut Value, names: &[String]) {
                 || (kind == CREDENTIALS && credentials.contains(name))
                 || is_named(&entry["credential"])
         });
+    }
+    let webhooks: Vec<_> = list(&status["webhooks"])
+        .map(|webhook| webhook["name"].clone())
+        .collect();
+    for part in ["/spool/alarms", "/spool/destinations"] {
+        if let Some(parts) = status.pointer_mut(part).and_then(Value::as_array_mut) {
+            parts.retain(|part| webhooks.contains(&part["webhook"]));
+        }
     }
 }
 
@@ -234,6 +245,12 @@ fn print_tables(sidecars: &[Sidecar<'_>], problems: &[Problem]) {
             ["SIDECAR", "WEBHOOK", "PATH", "CREDENTIAL", "FORWARD"],
             list(&webhooks).map(webhook),
         );
+    }
+    for (_, status) in answered() {
+        if !status["spool"].is_null() {
+            say!();
+            print_spool(&status["spool"]);
+        }
     }
 }
 

@@ -1,0 +1,149 @@
+//! Questions to the admin listener about events, page by page.
+
+use std::fmt;
+
+use serde_json::Value;
+
+use super::progress::Progress;
+use crate::cli::client::{ClientError, ask};
+use crate::cli::output::is_unread;
+use crate::cli::table::{list, text};
+
+/// The sidecar that a command asks.
+#[derive(Debug, clap::Args)]
+pub(super) struct AdminArgs {
+    /// The admin listener of the running sidecar: HOST:PORT or unix:/path
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9900")]
+    admin: String,
+}
+
+/// A query, which grows pair by pair.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Query(String);
+
+impl Query {
+    /// Adds a pair.
+    pub(super) fn with(mut self, name: &str, value: impl fmt::Display) -> Self {
+        let value = value.to_string();
+        let value =
+            percent_encoding::utf8_percent_encode(&value, percent_encoding::NON_ALPHANUMERIC);
+        let separator = if self.0.is_empty() { "?" } else { "&" };
+        self.0 = format!("{}{separator}{name}={value}", self.0);
+        self
+    }
+
+    /// Adds a pair, if there is a value.
+    pub(super) fn with_some(self, name: &str, value: Option<impl fmt::Display>) -> Self {
+        match value {
+            Some(value) => self.with(name, value),
+            None => self,
+        }
+    }
+}
+
+impl AdminArgs {
+    /// Asks once.
+    pub(super) fn ask(&self, method: &str, path: &str, query: &Query) -> Result<Value, Failure> {
+        let (code, answer) = ask(&self.admin, method, &format!("{path}{}", query.0))?;
+        if code == 200 {
+            return Ok(answer);
+        }
+        let error = |pointer| text(answer.pointer(pointer).unwrap_or(&Value::Null));
+        Err(Failure::Refused {
+            message: error("/error/message"),
+            advice: error("/error/error_data/details"),
+        })
+    }
+
+    /// Asks for one page after the other, until `take` has enough, or nobody reads the output any more.
+    pub(super) fn each_page(
+        &self,
+        method: &str,
+        path: &str,
+        query: &Query,
+        from: u64,
+        mut take: impl FnMut(&Value) -> More,
+    ) -> Result<(), Failure> {
+        let mut progress = Progress::start();
+        let mut from = Some(from);
+        while let Some(at) = from {
+            let page = self.ask(method, path, &query.clone().with("from", at))?;
+            from = page["next"].as_u64();
+            progress.at(from, page["end"].as_u64());
+            let more = progress.aside(|| take(&page));
+            if more == More::Enough || is_unread() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks for the events of all pages, and returns how many could not be read.
+    pub(super) fn each_event(
+        &self,
+        query: &Query,
+        from: u64,
+        mut take: impl FnMut(&Value) -> More,
+    ) -> Result<usize, Failure> {
+        let mut unreadable = 0;
+        self.each_page("GET", "/events", query, from, |page| {
+            unreadable += list(&page["unreadable"]).count();
+            let all = list(&page["events"]).all(|event| take(event) == More::Wanted);
+            if all { More::Wanted } else { More::Enough }
+        })?;
+        Ok(unreadable)
+    }
+}
+
+/// The answer of whoever takes events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum More {
+    Wanted,
+    Enough,
+}
+
+/// Tells of events that could not be read.
+pub(super) fn complain_of(unreadable: usize) {
+    if unreadable > 0 {
+        complain!(
+            "keyside: {unreadable} events cannot be read, because they are damaged or sealed with a key that `[state] key` \
+             does not have; `keyside status --problems` says more"
+        );
+    }
+}
+
+/// The reason why a command about events has no result.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// No sidecar answers.
+    NoAnswer(ClientError),
+    /// The sidecar refused.
+    Refused { message: String, advice: String },
+    /// The arguments lack something.
+    Usage(&'static str),
+    /// No event has the id with this number in the arguments.
+    Unknown(usize),
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        Self::NoAnswer(error)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoAnswer(error) => error.fmt(f),
+            Self::Refused { message, advice } => write!(f, "{message}: {advice}"),
+            Self::Usage(problem) => f.write_str(problem),
+            Self::Unknown(number) => write!(
+                f,
+                "no event in the spool has id {number} of those named: delivered events stay for `[spool] keep`, dead \
+                 letters for 30 days; `keyside events list` shows what there is"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}

@@ -1,0 +1,92 @@
+//! `keyside events drop`
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use super::client::Query;
+use super::{AdminArgs, Failure};
+use crate::cli::table::counted;
+
+/// The options of `keyside events drop`.
+#[derive(Debug, clap::Args)]
+pub(super) struct DropArgs {
+    /// Ids of events, as in `Keyside-Event-Id`
+    #[arg(
+        value_name = "ID",
+        required_unless_present = "user",
+        conflicts_with = "user"
+    )]
+    ids: Vec<String>,
+    /// Erase everything of a person, by phone number or user id: events in every state, and what tells repeats. An
+    /// event that has messages of others as well goes as a whole
+    #[arg(long, value_name = "NUMBER")]
+    user: Option<String>,
+    /// Do not ask for confirmation
+    #[arg(long)]
+    yes: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    admin: AdminArgs,
+}
+
+/// Erases events.
+pub(super) fn run(args: &DropArgs) -> Result<ExitCode, Failure> {
+    if !args.yes && !is_confirmed(args)? {
+        complain!("Nothing is erased.");
+        return Ok(ExitCode::FAILURE);
+    }
+    let (mut events, mut items, mut unknown) = (0, 0, 0);
+    let few = args.ids.chunks(IDS_AT_ONCE).map(|ids| {
+        let query = Query::default();
+        ids.iter().fold(query, |query, id| query.with("id", id))
+    });
+    let user = args
+        .user
+        .iter()
+        .map(|user| Query::default().with("user", user));
+    for query in few.chain(user) {
+        let answer = args.admin.ask("POST", "/events/drop", &query)?;
+        let count = |name: &str| answer[name].as_u64().unwrap_or_default();
+        events += count("events");
+        items += count("items");
+        unknown += count("unknown");
+    }
+    if args.json {
+        let answer = serde_json::json!({ "events": events, "items": items, "unknown": unknown });
+        say!("{answer}");
+    } else {
+        say!(
+            "Erased: {}, {}.",
+            counted(events, "event"),
+            counted(items, "item")
+        );
+    }
+    if unknown > 0 {
+        complain!("keyside: no event has {} of the ids named", unknown);
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Asks the person at the terminal. Where nobody can answer, `--yes` must be there.
+fn is_confirmed(args: &DropArgs) -> Result<bool, Failure> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::Usage(
+            "an erasure cannot be undone: add `--yes` where no terminal can be asked",
+        ));
+    }
+    let what = match args.user {
+        Some(_) => "All events of this person, whatever their state,".to_owned(),
+        None => counted(u64::try_from(args.ids.len()).unwrap_or(u64::MAX), "event"),
+    };
+    let mut stderr = std::io::stderr();
+    write!(stderr, "{what} will be erased for good. Go on? [y/N] ").ok();
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).ok();
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+/// The ids of one question: a query line stays below 8 KiB.
+const IDS_AT_ONCE: usize = 128;

@@ -1,0 +1,117 @@
+//! `keyside events replay`
+
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::client::{More, complain_of};
+use super::selection::Selection;
+use super::{AdminArgs, Failure};
+use crate::cli::table::counted;
+use crate::units::Rate;
+
+/// The options of `keyside events replay`.
+#[derive(Debug, clap::Args)]
+pub(super) struct ReplayArgs {
+    /// Ids of events, as in `Keyside-Event-Id`
+    #[arg(value_name = "ID")]
+    ids: Vec<String>,
+    #[command(flatten)]
+    selection: Selection,
+    /// The pace, such as 50/s or 1/6s. The replay ends with this command, however many events are left
+    #[arg(long, value_name = "RATE")]
+    rate: Option<Rate>,
+    /// Count the events alone
+    #[arg(long)]
+    dry_run: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    admin: AdminArgs,
+}
+
+#[derive(Default)]
+struct Totals {
+    events: u64,
+    deliveries: u64,
+    replayed: u64,
+    unreadable: usize,
+}
+
+/// Lets events go to their destinations once more.
+pub(super) fn run(args: &ReplayArgs) -> Result<ExitCode, Failure> {
+    if args.ids.is_empty() && !args.selection.is_narrow() {
+        return Err(Failure::Usage(
+            "replay of which events? Name ids, or `--since TIME`, `--state dead`, `--match TEXT`",
+        ));
+    }
+    let mut query = args.selection.query();
+    for id in &args.ids {
+        query = query.with("id", id);
+    }
+    query = query
+        .with_some("rate", args.rate)
+        .with_some("effect", args.dry_run.then_some("dry-run"));
+    if args.rate.is_some() && !args.dry_run && !args.json {
+        complain!("The replay ends with this command: let it run to its end.");
+    }
+    let mut totals = Totals::default();
+    let done = args
+        .admin
+        .each_page("POST", "/events/replay", &query, 0, |page| {
+            let count = |name: &str| page[name].as_u64().unwrap_or_default();
+            totals.events += count("events");
+            totals.deliveries += count("deliveries");
+            totals.replayed += count("replayed");
+            totals.unreadable += usize::try_from(count("unreadable")).unwrap_or(usize::MAX);
+            More::Wanted
+        });
+    print(args, &totals);
+    done?;
+    complain_of(totals.unreadable);
+    let found_none = totals.events == 0 && !args.ids.is_empty();
+    Ok(if found_none {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+fn print(args: &ReplayArgs, totals: &Totals) {
+    if args.json {
+        say!(
+            "{}",
+            json!({
+                "events": totals.events,
+                "deliveries": totals.deliveries,
+                "replayed": totals.replayed,
+                "dry_run": args.dry_run,
+            })
+        );
+    } else if totals.events == 0 {
+        say!(
+            "There is nothing to replay: no such event is delivered or dead at a destination that is configured. Waiting \
+             events are delivered anyway."
+        );
+    } else if args.dry_run {
+        say!(
+            "{} would be delivered once more, in {}.",
+            counted(totals.events, "event"),
+            deliveries(totals.deliveries)
+        );
+    } else {
+        say!(
+            "{} of {} found wait for delivery again.",
+            deliveries(totals.replayed),
+            totals.deliveries
+        );
+    }
+}
+
+fn deliveries(count: u64) -> String {
+    match count {
+        1 => "1 delivery".to_owned(),
+        _ => format!("{count} deliveries"),
+    }
+}

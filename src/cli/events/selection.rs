@@ -1,0 +1,47 @@
+//! The options that select events.
+
+use clap::builder::PossibleValuesParser;
+
+use super::client::Query;
+use super::moment::{Moment, moment};
+
+/// The conditions that an event must meet, all of them.
+#[derive(Debug, clap::Args)]
+pub(super) struct Selection {
+    /// Only events in this state at a destination
+    #[arg(long, value_parser = PossibleValuesParser::new(["waiting", "delivered", "dead"]))]
+    state: Option<String>,
+    /// Only events of this webhook
+    #[arg(long, value_name = "NAME")]
+    webhook: Option<String>,
+    /// Only events for this destination
+    #[arg(long, value_name = "NAME")]
+    to: Option<String>,
+    /// Only events that arrived at this time or later: 2026-11-30T08:00:00Z, or an age such as 2h
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    since: Option<Moment>,
+    /// Only events that arrived before this time
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    until: Option<Moment>,
+    /// Only events with this text in the body, as it stands there
+    #[arg(long = "match", value_name = "TEXT")]
+    text: Option<String>,
+}
+
+impl Selection {
+    /// Returns the query for the selection.
+    pub(super) fn query(&self) -> Query {
+        Query::default()
+            .with_some("state", self.state.as_ref())
+            .with_some("webhook", self.webhook.as_ref())
+            .with_some("to", self.to.as_ref())
+            .with_some("since", self.since.map(|time| time.0))
+            .with_some("until", self.until.map(|time| time.0))
+            .with_some("match", self.text.as_ref())
+    }
+
+    /// True if more than a webhook or a destination is named.
+    pub(super) fn is_narrow(&self) -> bool {
+        self.state.is_some() || self.since.is_some() || self.until.is_some() || self.text.is_some()
+    }
+}
