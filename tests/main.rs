@@ -35,6 +35,7 @@ mod descriptors;
 mod doors;
 mod event_forms;
 mod events;
+mod events_command;
 mod explain;
 mod fallback;
 mod forgotten;

@@ -93,7 +93,7 @@ impl App {
         }
 
         let (lookups, lookup_queue) = mpsc::channel(MAX_LOOKUPS);
-        let spool: Option<Arc<crate::spool::Spool>> = None;
+        let spool = reloader.spool().cloned();
         let stores = spool.as_ref().map_or(Stores::None, |_| Stores::Spool);
         let exposition = Exposition::new(registry, stores);
         let admin = Arc::new(Admin::new(Arc::clone(&reloader), exposition, spool.clone()));

@@ -24,10 +24,14 @@ pub struct Directory(PathBuf);
 impl Directory {
     /// Makes a directory that every user may enter.
     pub fn new() -> Self {
+        Self::within(&std::env::temp_dir())
+    }
+
+    /// Makes a directory in another place than that for temporary files.
+    pub fn within(folder: &Path) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path =
-            std::env::temp_dir().join(format!("keyside-test-{}-{number}", std::process::id()));
+        let path = folder.join(format!("keyside-test-{}-{number}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).expect("a directory for the test");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("it is ours");
