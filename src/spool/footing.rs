@@ -1,4 +1,4 @@
-//! The ground under the spool: a disk that outlives the process, or memory and folders that end with it.
+//! The ground under the spool: a lasting disk, or memory and folders with a shorter life.
 
 use std::path::{Path, PathBuf};
 
@@ -7,15 +7,15 @@ use std::path::{Path, PathBuf};
 pub enum Footing {
     /// A disk or volume, as far as the system tells.
     Disk,
-    /// Memory (tmpfs): what is answered 200 is gone with the machine or the pod.
+    /// Memory (tmpfs), gone with the machine or the pod.
     Memory,
-    /// The writable layer of a container, which is gone with the container.
+    /// The writable layer of a container, gone with the container.
     Container,
-    /// An `emptyDir` of Kubernetes, which is gone with the pod.
+    /// An `emptyDir` of Kubernetes, gone with the pod.
     Pod,
 }
 
-/// Looks at what lies below a folder. What the system does not tell counts as a disk.
+/// Looks at the file system below a folder. An unknown file system counts as a disk.
 pub(super) fn below(folder: &Path) -> Footing {
     let kind = rustix::fs::statfs(folder).map_or(0, |data| u64::try_from(data.f_type).unwrap_or(0));
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
@@ -23,14 +23,14 @@ pub(super) fn below(folder: &Path) -> Footing {
     judge(kind, &mounts, &folder)
 }
 
-/// Returns the bytes that are free below a folder; `None` if the system does not tell.
+/// Returns the free bytes below a folder; `None` if unknown.
 pub(super) fn free(folder: &Path) -> Option<u64> {
     let data = rustix::fs::statvfs(folder).ok()?;
     Some(data.f_bavail.saturating_mul(data.f_frsize))
 }
 
 fn judge(kind: u64, mounts: &str, folder: &Path) -> Footing {
-    // An `emptyDir` lies on the disk of the node or in memory: either way it ends with the pod.
+    // An `emptyDir` lies on the disk of the node or in memory: either way the folder ends with the pod.
     if source_of(mounts, folder).is_some_and(|source| source.contains(EMPTY_DIR)) {
         return Footing::Pod;
     }
@@ -41,14 +41,14 @@ fn judge(kind: u64, mounts: &str, folder: &Path) -> Footing {
     }
 }
 
-/// Returns the folder of the mounted file system that appears at the mount point above `folder`, as the kernel lists
-/// it (proc(5), `mountinfo`): `ID PARENT DEVICE ROOT POINT ...`.
+/// Returns the root of the mount above `folder` inside the mounted file system, from the list of the kernel
+/// (proc(5), `mountinfo`): `ID PARENT DEVICE ROOT POINT ...`.
 fn source_of<'m>(mounts: &'m str, folder: &Path) -> Option<&'m str> {
     let points = mounts.lines().filter_map(|line| {
         let mut words = line.split(' ').skip(3);
         Some((words.next()?, PathBuf::from(unescaped(words.next()?))))
     });
-    // Of two mounts at one point the later one is seen.
+    // The later of two mounts at a point is seen.
     points
         .filter(|(_, point)| folder.starts_with(point))
         .max_by_key(|(_, point)| point.as_os_str().len())

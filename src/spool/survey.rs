@@ -38,22 +38,22 @@ pub struct Pending {
     pub age: Duration,
 }
 
-/// The state of the spool at one moment.
+/// The state of the spool at a moment.
 #[derive(Clone, Debug)]
 pub struct Survey {
     /// The folder.
     pub dir: PathBuf,
-    /// The bytes of events past which no further event is taken.
+    /// The bound on bytes of events.
     pub max_size: u64,
     /// The numbers.
     pub numbers: Numbers,
-    /// The bytes that are free on the disk, where the system tells.
+    /// The free bytes of the disk, if known.
     pub free: Option<u64>,
     /// The kind of file system below the folder.
     pub footing: Footing,
-    /// True while a key is configured and cannot be had, so that no event can be sealed.
+    /// True while a key is configured and cannot be had: no event can be sealed.
     pub is_key_missing: bool,
-    /// The destinations, configured or not, in the order in which they became known.
+    /// The destinations, configured or not, the oldest first.
     pub destinations: Vec<Surveyed>,
 }
 
@@ -66,15 +66,15 @@ pub struct Surveyed {
     pub webhook: String,
     /// The name of the destination.
     pub name: String,
-    /// False for a destination that is not configured any more.
+    /// False for a destination outside the configuration.
     pub is_configured: bool,
-    /// The waiting events, the delivered ones that are kept, and the dead letters.
+    /// The waiting events, the kept events after delivery, and the dead letters.
     pub counts: BTreeMap<State, u64>,
     /// The events under way.
     pub under_way: usize,
     /// The age of the oldest waiting event.
     pub oldest: Option<Duration>,
-    /// The reason for which the first waiting event cannot be read.
+    /// The reason, if the first waiting event cannot be read.
     pub unreadable: Option<RecordError>,
     /// The trouble of the destination, and its age.
     pub trouble: Option<(Trouble, Duration)>,
@@ -101,7 +101,7 @@ impl Spool {
         }
     }
 
-    /// The number after that of the newest event.
+    /// The number of the next event.
     #[must_use]
     pub fn end(&self) -> Seq {
         self.store.counts().next_seq
@@ -155,8 +155,7 @@ impl Spool {
         }
     }
 
-    /// The destinations that the store knows, with webhook and name. While the store cannot be read, those of the
-    /// configuration.
+    /// The known destinations, with webhook and name. While the store cannot be read, the configured destinations.
     #[must_use]
     pub fn known(&self) -> Vec<(DestinationId, String, String)> {
         let named = |key: &str, id| {
@@ -178,7 +177,7 @@ impl Spool {
         })
     }
 
-    /// The oldest of the events that are first in their class, and the reason for which one of them cannot be read.
+    /// The oldest of the first events of each class, and the reason, if a first event cannot be read.
     fn first(
         &self,
         read: &ReadTransaction,

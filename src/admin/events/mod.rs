@@ -1,7 +1,7 @@
-//! `/events`: what the spool holds, a page at a time, and the orders about it. `keyside events` is a client.
+//! `/events`: the events of the spool, a page at a time, and orders about events. `keyside events` is a client.
 //!
-//! An answer is a page with the number at which the next page begins, rather than one stream: a reader that stops
-//! reading then holds neither memory nor a view of the store, and an order that is cut off can be taken up again.
+//! An answer is a page with the first number of the next page, rather than a stream: a slow reader then holds neither
+//! memory nor a view of the store, and after a cut an order goes on from the last page.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -31,7 +31,7 @@ use shown::{listed, request};
 #[derive(Debug)]
 pub(super) struct Events {
     spool: Option<Arc<Spool>>,
-    /// Held by the answer that is being made: pages take turns, because each takes memory and disk.
+    /// Held by the answer in the making: pages take turns, because each takes memory and disk.
     turn: Semaphore,
     pace: Pace,
 }
@@ -54,7 +54,7 @@ impl Events {
         }
     }
 
-    /// True for the paths that are answered here.
+    /// True for the paths of events.
     pub(super) fn has(path: &str) -> bool {
         path == "/events" || path.starts_with("/events/")
     }
@@ -95,8 +95,7 @@ impl Events {
         }
     }
 
-    /// Makes an answer on another thread, because the store is read there. An order goes on to its end when the client
-    /// is gone.
+    /// Makes an answer on a thread for reads of the store. An order goes on to the end when the client is gone.
     async fn make(
         self: &Arc<Self>,
         ask: Ask,
@@ -123,13 +122,13 @@ impl Events {
                 }
             })
         });
-        // A thread that is gone belongs to a process that ends.
+        // A thread is lost at the end of the process only.
         made.await
             .unwrap_or(Err(EventsError::Refused(Refused::Closed)))
     }
 }
 
-/// Returns the numbers of the destinations that a question names.
+/// Returns the numbers of the destinations in a question.
 fn named(spool: &Spool, question: &Question) -> Result<BTreeSet<u32>, EventsError> {
     let known = spool.known();
     let wanted = question.filter.webhook.as_deref();
@@ -257,9 +256,9 @@ impl fmt::Display for EventsError {
 
 impl std::error::Error for EventsError {}
 
-/// The bytes of bodies after which a page ends. The body of one event may follow, 4 MiB at most.
+/// The bound on bytes of bodies in a page, but for the last body of 4 MiB at most.
 const MAX_BYTES: usize = 2 << 20;
-/// The refusal of a program of another machine.
+/// The refusal of programs on other machines.
 const ELSEWHERE: RefusalKind =
     RefusalKind::new("operation_not_allowed", StatusCode::FORBIDDEN, 200);
 /// The refusal while the store cannot be used.

@@ -13,8 +13,7 @@ use crate::audit::Audit;
 use crate::spool::{DestinationId, Filter, Listed, Seq, Spool, State};
 use crate::units::{Quota, Rate};
 
-/// The pace of replays: the time before which no further event goes back to its destination. Replays of several
-/// operators share it.
+/// The pace of replays: the earliest time for the next event. Replays of several operators share the pace.
 #[derive(Debug)]
 pub(super) struct Pace(Mutex<Instant>);
 
@@ -32,8 +31,8 @@ impl Pace {
     }
 }
 
-/// Lets events of one page wait again, and tells where the next page begins. An order that ends in the middle, with the
-/// command or the sidecar, leaves a whole number of events behind.
+/// Lets events of one page wait again, and tells where the next page begins. A cut leaves
+/// whole events behind.
 pub(super) async fn replay(
     spool: &Spool,
     pace: &Pace,
@@ -109,7 +108,7 @@ async fn at_pace(
     Ok(replayed)
 }
 
-/// The number of events in a time at a rate; at least one.
+/// The number of events in a time at a rate; 1 at least.
 fn in_time(rate: Rate, time: Duration) -> usize {
     let count = f64::from(rate.count.get()) * time.as_secs_f64() / rate.per.as_secs_f64();
     #[expect(
@@ -121,7 +120,7 @@ fn in_time(rate: Rate, time: Duration) -> usize {
     count
 }
 
-/// Erases events by their ids, or all of a person, and writes into the audit file who ordered it.
+/// Erases events by ids, or all of a person, and names the client in the audit file.
 pub(super) async fn drop_events(
     spool: &Spool,
     audit: &Audit,
@@ -161,7 +160,7 @@ pub(super) async fn drop_events(
     Ok(json!({ "events": events, "items": items, "unknown": unknown }))
 }
 
-/// Erases events by their ids; returns how many there were, and how many ids no event has.
+/// Erases events by ids; returns the number of events, and the number of unknown ids.
 async fn erase_ids(spool: &Spool, filter: &Filter) -> Result<(u64, usize), EventsError> {
     let mut unknown = filter.ids.clone();
     let (mut events, mut from) = (0, Some(0));
@@ -179,13 +178,13 @@ async fn erase_ids(spool: &Spool, filter: &Filter) -> Result<(u64, usize), Event
     Ok((events, unknown.len()))
 }
 
-/// The events that go back in one transaction.
+/// The bound on events of a transaction.
 const PAGE: usize = 256;
-/// The events that a dry run counts in an answer.
+/// The bound on events in an answer to a dry run.
 const DRY_PAGE: usize = 4096;
-/// The time of an answer to a paced replay: a command shows how far it is.
+/// The time of an answer to a paced replay: a command shows progress after each.
 const TURN: Duration = Duration::from_secs(1);
-/// The time of a step of a paced replay: the events of it go back together.
+/// The time of a step of a paced replay: the events of a step go back together.
 const STEP: Duration = Duration::from_millis(100);
 
 #[cfg(test)]

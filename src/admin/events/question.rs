@@ -1,4 +1,4 @@
-//! The query of `/events`: which events, how many, and how much of each.
+//! The query of `/events`: the events, the number, the parts of each.
 
 use std::fmt;
 
@@ -9,11 +9,11 @@ use crate::units::Rate;
 /// A question about events, or an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Question {
-    /// The conditions, but for the destinations, which have numbers in the store.
+    /// The conditions, but for the destinations: these have numbers in the store.
     pub(super) filter: Filter,
     /// The name of the destination.
     pub(super) to: Option<String>,
-    /// The number from which events are looked at.
+    /// The number of the first event to look at.
     pub(super) from: Seq,
     /// The most events in an answer.
     pub(super) most: usize,
@@ -30,18 +30,18 @@ pub(super) struct Question {
 /// The part of each event in an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Part {
-    /// What lists show.
+    /// The part for lists.
     Head,
-    /// The request as it arrived as well.
+    /// The arrived request as well.
     Whole,
 }
 
-/// The form in which names of persons are shown: phone numbers, and ids of users.
+/// The form of names of persons: phone numbers, and ids of users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Names {
     /// The last two characters alone.
     Masked,
-    /// The names as they are.
+    /// The names in full.
     Shown,
 }
 
@@ -110,7 +110,7 @@ impl Question {
         Ok(())
     }
 
-    /// True if the query names events by what they are, and not all there are.
+    /// True if the query has a condition beside the webhook.
     pub(super) fn is_narrow(&self) -> bool {
         let whole = Filter {
             webhook: self.filter.webhook.clone(),
@@ -120,7 +120,7 @@ impl Question {
     }
 }
 
-/// The form of a person's name in the store: a phone number as the provider writes it, digits alone.
+/// The form of a person's name in the store: a phone number in the provider's form, digits alone.
 fn person(written: &str) -> String {
     let is_filling = |character: char| matches!(character, '+' | '-' | ' ' | '(' | ')' | '.' | '/');
     let digits: String = written.chars().filter(|c| !is_filling(*c)).collect();
@@ -180,9 +180,9 @@ impl fmt::Display for Unclear {
 pub(super) const PARAMETERS: &str = "state, webhook, to, since, until, match, user, id, from, most, \
      part=whole, numbers=shown, rate, effect=dry-run";
 
-/// The events in an answer where the query does not say.
+/// The events in an answer by default.
 const DEFAULT_MOST: usize = 100;
-/// The bound on events in an answer, which keeps the answer below a megabyte.
+/// The bound on events in an answer: the answer stays below a megabyte.
 const MAX_MOST: usize = 1024;
 /// The length of an id.
 const ID_LENGTH: usize = 32;

@@ -64,8 +64,7 @@ fn standing(at: &Standing, destinations: &Destinations) -> Value {
     shown
 }
 
-/// Returns the request as it arrived. Bytes that are no text stand in base64, so that the request can be made again
-/// byte for byte.
+/// Returns the arrived request, complete to the byte: text as text, other bytes in base64.
 pub(super) fn request(request: &Request) -> Value {
     let headers = request.headers.iter().map(|(name, value)| {
         let mut header = Map::from_iter([("name".to_owned(), name.as_str().into())]);

@@ -1,19 +1,19 @@
-//! A thing that is wrong with the spool, as status, readiness, metrics and log tell it.
+//! A fault of the spool, for status, readiness, metrics and log.
 
 use serde_json::{Value, json};
 
-/// A thing that is wrong.
+/// A fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::admin) struct SpoolAlarm {
-    /// The smallest thing that the alarm is about.
+    /// The subject, as small as can be.
     pub(in crate::admin) subject: SpoolSubject,
-    /// The kind: one subject has one alarm of a kind.
+    /// The kind: a subject has at most one alarm of each kind.
     pub(in crate::admin) kind: AlarmKind,
-    /// The text, with what to do.
+    /// The text, with the remedy.
     pub(in crate::admin) text: String,
 }
 
-/// The thing that an alarm is about.
+/// The subject of an alarm.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::admin) enum SpoolSubject {
     /// The spool as a whole.
@@ -32,7 +32,7 @@ pub(in crate::admin) enum SpoolSubject {
 pub(in crate::admin) enum AlarmKind {
     /// The store cannot be used: events are refused.
     Broken,
-    /// The key that seals events cannot be had.
+    /// The key of the seal cannot be had.
     KeyMissing,
     /// No further event is taken.
     Full,
@@ -46,9 +46,9 @@ pub(in crate::admin) enum AlarmKind {
     DiskNearlyFull,
     /// Waiting events cannot be read.
     Unreadable,
-    /// The destination gets nothing but probes.
+    /// The destination gets probes only.
     Trouble,
-    /// Events wait for a destination that is not configured.
+    /// Events wait for a destination outside the configuration.
     NotConfigured,
     /// Events wait for long.
     Backlog,
@@ -57,7 +57,7 @@ pub(in crate::admin) enum AlarmKind {
 }
 
 impl AlarmKind {
-    /// True if no event is taken, so that the provider has to send again.
+    /// True if no event is taken: the provider has to send again.
     pub(in crate::admin) fn refuses_events(self) -> bool {
         matches!(self, Self::Broken | Self::KeyMissing | Self::Full)
     }

@@ -1,4 +1,4 @@
-//! What is wrong with the spool, each thing with what to do.
+//! The faults of the spool, each with its remedy.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::alarm::{AlarmKind, SpoolAlarm, SpoolSubject};
 use crate::spool::{Footing, Outcome, RecordError, State, Survey, Surveyed, Trouble, TroubleKind};
 use crate::units::Written;
 
-/// Returns what is wrong, the gravest first.
+/// Returns the faults, the gravest first.
 pub(in crate::admin) fn alarms(survey: &Survey) -> Vec<SpoolAlarm> {
     let of_spool = of_spool(survey).into_iter().map(|(kind, text)| SpoolAlarm {
         subject: SpoolSubject::Spool,
@@ -193,7 +193,7 @@ fn trouble_text(trouble: &Trouble, age: Duration) -> String {
     }
 }
 
-/// Returns an age in its largest unit, as configurations write it.
+/// Returns an age in the largest unit of configurations.
 fn short(age: Duration) -> String {
     let seconds = age.as_secs().max(1);
     let unit = [86_400, 3_600, 60, 1]
@@ -203,12 +203,11 @@ fn short(age: Duration) -> String {
     Written(Duration::from_secs(seconds / unit * unit)).to_string()
 }
 
-/// The share of `max_size`, in percent, from which the spool counts as full: the next event of usual size fits, the next
-/// large one does not.
+/// The share of `max_size`, in percent, at which the spool counts as full: a usual event fits, a large event does not.
 const FULL: u64 = 99;
-/// The share of `max_size`, in percent, from which somebody should look.
+/// The share of `max_size`, in percent, at which an operator should look.
 const NEARLY_FULL: u64 = 80;
-/// The age of a waiting event from which somebody should look. A lane whose event failed four times is as late.
+/// The age of a waiting event at which an operator should look: a lane after four failures of an event is as late.
 const LONG: Duration = Duration::from_secs(5 * 60);
 
 #[cfg(test)]

@@ -84,7 +84,7 @@ impl SpoolMetrics {
         metrics
     }
 
-    /// Sets every gauge. Series of destinations that are gone go.
+    /// Sets every gauge. Series of former destinations go.
     pub(in crate::admin) fn set(&self, survey: &Survey) {
         self.events.clear();
         self.oldest.clear();

@@ -12,7 +12,7 @@ pub(super) use alarm::{SpoolAlarm, SpoolSubject};
 pub(super) use alarms::alarms;
 pub use watch::watch_spool;
 
-/// Returns the state of the spool as JSON, with what is wrong first.
+/// Returns the state of the spool as JSON, the faults first.
 pub(super) fn stats(survey: &Survey) -> Value {
     let numbers = &survey.numbers;
     let alarms: Vec<_> = alarms(survey).iter().map(SpoolAlarm::to_json).collect();

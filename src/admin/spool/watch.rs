@@ -1,4 +1,4 @@
-//! The log of the spool's alarms: one line when something becomes wrong, one when it is over.
+//! The log of the spool's alarms: a line at the beginning of each, and a line at the end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use super::alarm::{AlarmKind, SpoolAlarm, SpoolSubject};
 use super::alarms::alarms;
 use crate::spool::Spool;
 
-/// Looks at the spool again and again, and logs what changed. Never returns.
+/// Looks at the spool again and again, and logs changes. Never returns.
 pub async fn watch_spool(spool: Arc<Spool>) {
     let mut before = Vec::new();
     loop {
@@ -25,14 +25,14 @@ pub async fn watch_spool(spool: Arc<Spool>) {
     }
 }
 
-/// A change of what is wrong.
+/// A change of the alarms.
 #[derive(Debug, PartialEq, Eq)]
 enum Change<'a> {
     Began(&'a SpoolAlarm),
     Ended(&'a SpoolAlarm),
 }
 
-/// Returns the alarms that began and those that ended. An alarm whose numbers alone changed goes on.
+/// Returns the new alarms and the ended alarms. An alarm with new numbers goes on.
 fn changes<'a>(before: &'a [SpoolAlarm], now: &'a [SpoolAlarm]) -> Vec<Change<'a>> {
     let is_same = |one: &SpoolAlarm, other: &SpoolAlarm| {
         one.kind == other.kind && one.subject == other.subject

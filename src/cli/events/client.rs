@@ -55,7 +55,7 @@ impl AdminArgs {
         })
     }
 
-    /// Asks for one page after the other, until `take` has enough, or nobody reads the output any more.
+    /// Asks for page after page, until `take` has enough, or the output has no reader any more.
     pub(super) fn each_page(
         &self,
         method: &str,
@@ -102,7 +102,7 @@ pub(super) enum More {
     Enough,
 }
 
-/// Tells of events that could not be read.
+/// Tells of unreadable events.
 pub(super) fn complain_of(unreadable: usize) {
     if unreadable > 0 {
         complain!(

@@ -24,7 +24,7 @@ pub(super) fn run(args: &ExportArgs) -> Result<ExitCode, Failure> {
         More::Wanted
     })?;
     complain_of(unreadable);
-    // Whoever keeps the lines as a copy must know that some are missing.
+    // The lines may be somebody's copy: missing events are a failure.
     Ok(match unreadable {
         0 => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,

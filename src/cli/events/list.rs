@@ -35,7 +35,7 @@ pub(super) struct ListArgs {
 pub(super) fn run(args: &ListArgs) -> Result<ExitCode, Failure> {
     let query = args.selection.query();
     let query = query.with_some("numbers", args.show_numbers.then_some("shown"));
-    // One more than is shown tells where the list goes on.
+    // The event after the last shown event is the place to go on.
     let query = query.with("most", args.limit.saturating_add(1).min(MOST));
     let mut shown = Vec::new();
     let mut count = 0;

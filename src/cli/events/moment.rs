@@ -11,7 +11,7 @@ use crate::units::{duration, millis};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Moment(pub(super) u64);
 
-/// Reads a time for the command line, which knows what time it is.
+/// Reads a time in an argument.
 pub(super) fn moment(text: &str) -> Result<Moment, &'static str> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     read(text, now.unwrap_or_default())

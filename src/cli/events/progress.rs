@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// A bar on standard error, which is seen from the second page on. Where standard error is no terminal, there is none.
+/// A bar on standard error; none without a terminal.
 pub(super) struct Progress {
     bar: ProgressBar,
 }
