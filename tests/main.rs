@@ -36,6 +36,7 @@ mod doors;
 mod event_forms;
 mod events;
 mod events_command;
+mod events_samples;
 mod explain;
 mod fallback;
 mod forgotten;

@@ -43,6 +43,10 @@ fn the_configurations_in_the_documentation_are_valid() {
     for indented in toml_blocks(include_str!("../../../docs/alias.md")) {
         parse(indented);
     }
+    let account = "[credential.acme]\nprovider = \"meta\"\napp_secret = \"env:A\"\nverify_token = \"env:V\"\n";
+    for webhook in toml_blocks(include_str!("../../../docs/events.md")) {
+        parse(&format!("{account}{webhook}"));
+    }
     let providers = toml_blocks(include_str!("../../../docs/providers.md"));
     let [twilio, mine, account_at_mine] = providers[..] else {
         unreachable!("three examples: {providers:?}");
@@ -53,15 +57,31 @@ fn the_configurations_in_the_documentation_are_valid() {
     assert_eq!(upstream.unwrap().host, "eu.api.vendor.example");
 }
 
-#[test]
-fn the_configuration_of_the_deployment_parses_and_shares_its_limits_among_all_pods() {
-    let yaml = include_str!("../../../deploy/kubernetes/keyside.yaml");
+/// The configuration in a manifest of Kubernetes.
+fn deployed(yaml: &str) -> Config {
     let (_, text) = yaml.split_once("proxy.toml: |\n").unwrap();
     let lines = text
         .lines()
         .take_while(|line| *line != "---")
         .map(|line| line.trim_start());
-    let config = parse(&lines.collect::<Vec<_>>().join("\n"));
+    parse(&lines.collect::<Vec<_>>().join("\n"))
+}
+
+#[test]
+fn the_deployment_with_a_spool_has_room_for_it_on_the_volume_of_each_pod() {
+    let yaml = include_str!("../../../deploy/kubernetes/spool.yaml");
+    let spool = deployed(yaml).spool.unwrap();
+    assert!(spool.dir.starts_with("/var/lib/keyside"), "{:?}", spool.dir);
+    assert!(yaml.contains("{ name: events, mountPath: /var/lib/keyside }"));
+    let (_, size) = yaml.split_once("storage: ").unwrap();
+    let gibibytes: u64 = size.trim_end().trim_end_matches("Gi").parse().unwrap();
+    assert!(gibibytes << 30 >= 2 * spool.max_size, "{gibibytes} GiB");
+}
+
+#[test]
+fn the_configuration_of_the_deployment_parses_and_shares_its_limits_among_all_pods() {
+    let yaml = include_str!("../../../deploy/kubernetes/keyside.yaml");
+    let config = deployed(yaml);
     assert_eq!((config.routes.len(), config.webhooks.len()), (1, 1));
     let replicas = config.limits.unwrap().replicas;
     assert!(
