@@ -133,17 +133,21 @@ async fn million() {
     let stand = Stand::open("million").await;
     let before = resident();
     let began = Instant::now();
-    fill(&stand.spool, 0..1_000_000).await;
+    let events = std::env::var("KEYSIDE_BENCH_EVENTS")
+        .ok()
+        .and_then(|count| count.parse().ok())
+        .unwrap_or(1_000_000);
+    fill(&stand.spool, 0..events).await;
     println!(
-        "a million waiting, filled in {:.0} s: {} MiB resident, {} MiB before",
+        "{events} waiting, filled in {:.0} s: {} MiB resident, {} MiB before",
         began.elapsed().as_secs_f64(),
         resident() >> 20,
         before >> 20
     );
     let numbers = stand.spool.numbers();
     println!(
-        "a million waiting: {}",
-        ratio(numbers.file, 1_000_000 * u64::try_from(BODY).unwrap_or(0))
+        "{events} waiting: {}",
+        ratio(numbers.file, events * u64::try_from(BODY).unwrap_or(0))
     );
     let began = Instant::now();
     stand.spool.close();
@@ -160,7 +164,7 @@ async fn million() {
         "first {first} events to deliver: {} ms",
         began.elapsed().as_millis()
     );
-    fill(&spool, 1_000_000..1_001_000).await;
+    fill(&spool, events..events + 1_000).await;
     let began = Instant::now();
     spool
         .list(&keyside::spool::Filter::default(), 0, 100)

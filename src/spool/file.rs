@@ -1,7 +1,7 @@
 //! The file of the store: opened for its owner alone, verified after a failure, set aside if damaged.
 
 use std::fs::{DirBuilder, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use redb::backends::FileBackend;
@@ -47,6 +47,16 @@ impl Medium {
     pub(super) fn length(&self) -> u64 {
         match self {
             Self::File(path) => std::fs::metadata(path).map_or(0, |data| data.len()),
+            #[cfg(test)]
+            Self::Disk(disk, _) => disk.length(),
+        }
+    }
+
+    /// The bytes that the file takes on the disk, which are fewer than its length: the engine makes the file longer in
+    /// large steps, and the system gives a place to what was written alone. 0 if unknown.
+    pub(super) fn on_disk(&self) -> u64 {
+        match self {
+            Self::File(path) => std::fs::metadata(path).map_or(0, |data| data.blocks() * 512),
             #[cfg(test)]
             Self::Disk(disk, _) => disk.length(),
         }

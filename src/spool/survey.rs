@@ -23,7 +23,7 @@ pub struct Numbers {
     pub events: BTreeMap<(DestinationId, State), u64>,
     /// The bytes of all events.
     pub bytes: u64,
-    /// The bytes of the file.
+    /// The bytes of the file on the disk.
     pub file: u64,
     /// The faults of the store.
     pub alarm: Alarm,
@@ -96,7 +96,7 @@ impl Spool {
         Numbers {
             events: counts.events.into_iter().collect(),
             bytes: counts.bytes,
-            file: self.store.medium.length(),
+            file: self.store.medium.on_disk(),
             alarm: self.store.alarm(),
         }
     }
