@@ -38,8 +38,12 @@ pub enum StreamAnswer {
     Denied,
     /// The name belongs to something that takes no events.
     WrongKind,
-    /// The server failed for a reason of its own.
+    /// The server takes no events now: it starts, or handed its part to another server.
+    Unready,
+    /// The server refused the event for another reason.
     Failed,
+    /// The URL of the server cannot be had; nothing was sent.
+    NoServer,
 }
 
 impl fmt::Display for Outcome {
@@ -70,6 +74,10 @@ impl fmt::Display for StreamAnswer {
             }
             Self::WrongKind => {
                 "the name in `publish` belongs to something else than a stream: choose another name"
+            }
+            Self::Unready => "the message server takes nothing now: see the server's log",
+            Self::NoServer => {
+                "the URL of its server cannot be read: see `server`, and the warnings of the last reload"
             }
             Self::Failed => "the message server failed: see the server's log",
         })
@@ -146,8 +154,10 @@ pub(super) fn judge(outcome: Outcome, before: Attempts, random: f64) -> Verdict 
         } => judge_answer(status, retry_after, attempts, random),
         Outcome::Published(answer) => match answer {
             StreamAnswer::Taken => Verdict::Done,
-            // A full stream refuses every event: probes tell when there is room.
-            StreamAnswer::Full => Verdict::Down { attempts: before },
+            // Such a server refuses every event: probes tell when it takes events again.
+            StreamAnswer::Full | StreamAnswer::Unready | StreamAnswer::NoServer => {
+                Verdict::Down { attempts: before }
+            }
             // The size of an event never changes: another attempt would meet the same bound.
             StreamAnswer::TooLarge => Verdict::Dead,
             StreamAnswer::Missing | StreamAnswer::Denied | StreamAnswer::WrongKind => {
@@ -295,6 +305,8 @@ mod tests {
             (Outcome::Interrupted, down(1)),
             (Outcome::Published(StreamAnswer::Taken), Verdict::Done),
             (Outcome::Published(StreamAnswer::Full), down(0)),
+            (Outcome::Published(StreamAnswer::Unready), down(0)),
+            (Outcome::Published(StreamAnswer::NoServer), down(0)),
             (Outcome::Published(StreamAnswer::TooLarge), Verdict::Dead),
             (Outcome::Published(StreamAnswer::Missing), Verdict::Paused),
             (Outcome::Published(StreamAnswer::Denied), Verdict::Paused),
