@@ -26,7 +26,21 @@ pub struct ServerAddress {
 }
 
 /// A maker of connections to one server, to the master that Sentinels name, or to a cluster.
-pub(super) enum ServerClient {
+pub struct ServerClient {
+    topology: Topology,
+    timeouts: ServerTimeouts,
+}
+
+/// The bounds of time for a server.
+#[derive(Clone, Copy, Debug)]
+pub struct ServerTimeouts {
+    /// The time for name, TCP, TLS and password of one host.
+    pub host: Duration,
+    /// The time for the answer to a command.
+    pub answer: Duration,
+}
+
+enum Topology {
     Single(Box<Client>),
     Sentinel(Box<SentinelClient>),
     Cluster(Box<ClusterClient>),
@@ -34,7 +48,10 @@ pub(super) enum ServerClient {
 
 /// A connection. Clones use the connection at the same time.
 #[derive(Clone)]
-pub(super) enum ServerConnection {
+pub struct ServerConnection(Link);
+
+#[derive(Clone)]
+enum Link {
     Single(MultiplexedConnection),
     Cluster(ClusterConnection),
 }
@@ -57,18 +74,13 @@ impl ServerAddress {
         )]
         let parts = ServerUrl::parse(url.expose())?;
         let names = KeyNames::new(parts.password.as_deref().unwrap_or_default().as_bytes());
-        let authorities = authorities.filter(|_| parts.tls).map(<[u8]>::to_vec);
-        let certificates = authorities.map(|pem| TlsCertificates {
-            client_tls: None,
-            root_cert: Some(pem),
-        });
-        let client = match parts.kind {
-            ServerKind::Single => parts.single_client(certificates),
-            ServerKind::Sentinel => parts.sentinel_client(certificates),
-            ServerKind::Cluster => parts.cluster_client(certificates),
+        let timeouts = ServerTimeouts {
+            host: HOST_TIMEOUT,
+            answer: HOST_TIMEOUT,
         };
+        let client = ServerClient::to(&parts, authorities, timeouts)?;
         Ok(Self {
-            client: client.map_err(|_| ServerUrlError::Unusable)?,
+            client,
             names,
             fingerprint: url.fingerprint(),
         })
@@ -87,35 +99,81 @@ pub fn exposes_password(url: &Secret) -> bool {
 }
 
 impl ServerClient {
+    /// Reads a URL like [`ServerAddress::parse`], for commands other than those of the shared limits.
+    ///
+    /// # Errors
+    /// Says what is wrong with the URL, and shows no part of it.
+    pub fn parse(
+        url: &Secret,
+        authorities: Option<&[u8]>,
+        timeouts: ServerTimeouts,
+    ) -> Result<Self, ServerUrlError> {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the place where the URL of a stream's server becomes a connection"
+        )]
+        let parts = ServerUrl::parse(url.expose())?;
+        Self::to(&parts, authorities, timeouts)
+    }
+
+    fn to(
+        parts: &ServerUrl,
+        authorities: Option<&[u8]>,
+        timeouts: ServerTimeouts,
+    ) -> Result<Self, ServerUrlError> {
+        let authorities = authorities.filter(|_| parts.tls).map(<[u8]>::to_vec);
+        let certificates = authorities.map(|pem| TlsCertificates {
+            client_tls: None,
+            root_cert: Some(pem),
+        });
+        let topology = match parts.kind {
+            ServerKind::Single => parts.single_client(certificates),
+            ServerKind::Sentinel => parts.sentinel_client(certificates),
+            ServerKind::Cluster => parts.cluster_client(certificates, timeouts),
+        };
+        Ok(Self {
+            topology: topology.map_err(|_| ServerUrlError::Unusable)?,
+            timeouts,
+        })
+    }
+
     /// Returns the time limit of an attempt to connect. The Sentinels are asked one
     /// after another, and each may be silent for a second, for which the library has no setting.
-    pub(super) fn connect_timeout(&self) -> Duration {
-        match self {
-            Self::Single(_) | Self::Cluster(_) => 2 * HOST_TIMEOUT,
-            Self::Sentinel(_) => SENTINEL_TIMEOUT,
+    #[must_use]
+    pub fn connect_timeout(&self) -> Duration {
+        match self.topology {
+            Topology::Single(_) | Topology::Cluster(_) => 2 * self.timeouts.host,
+            Topology::Sentinel(_) => SENTINEL_TIMEOUT.max(2 * self.timeouts.host),
         }
+    }
+
+    /// Makes a connection.
+    ///
+    /// # Errors
+    /// If no server answers, or the server refuses the login.
+    pub async fn open(&mut self) -> Result<ServerConnection, RedisError> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.timeouts.host))
+            .set_response_timeout(Some(self.timeouts.answer));
+        let link = match &mut self.topology {
+            Topology::Single(client) => Link::Single(
+                client
+                    .get_multiplexed_async_connection_with_config(&config)
+                    .await?,
+            ),
+            Topology::Sentinel(client) => {
+                Link::Single(client.get_async_connection_with_config(&config).await?)
+            }
+            Topology::Cluster(client) => Link::Cluster(client.get_async_connection().await?),
+        };
+        Ok(ServerConnection(link))
     }
 
     /// Makes a connection, and writes a probe through it. Without the probe, a connection to a
     /// replica, to a full server, or under a user who may not write would count as good, and would
     /// be lost again with the first request.
     pub(super) async fn connect(&mut self) -> Result<ServerConnection, RedisError> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(HOST_TIMEOUT))
-            .set_response_timeout(Some(HOST_TIMEOUT));
-        let connection = match self {
-            Self::Single(client) => ServerConnection::Single(
-                client
-                    .get_multiplexed_async_connection_with_config(&config)
-                    .await?,
-            ),
-            Self::Sentinel(client) => {
-                ServerConnection::Single(client.get_async_connection_with_config(&config).await?)
-            }
-            Self::Cluster(client) => {
-                ServerConnection::Cluster(client.get_async_connection().await?)
-            }
-        };
+        let connection = self.open().await?;
         let mut probe = redis::cmd("SET");
         probe
             .arg("keyside:probe")
@@ -132,16 +190,20 @@ impl ServerConnection {
         self,
         script: &ScriptInvocation<'_>,
     ) -> Result<T, RedisError> {
-        match self {
-            Self::Single(mut connection) => script.invoke_async(&mut connection).await,
-            Self::Cluster(mut connection) => script.invoke_async(&mut connection).await,
+        match self.0 {
+            Link::Single(mut connection) => script.invoke_async(&mut connection).await,
+            Link::Cluster(mut connection) => script.invoke_async(&mut connection).await,
         }
     }
 
-    async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, RedisError> {
-        match self.clone() {
-            Self::Single(mut connection) => command.query_async(&mut connection).await,
-            Self::Cluster(mut connection) => command.query_async(&mut connection).await,
+    /// Sends a command.
+    ///
+    /// # Errors
+    /// If the server refuses the command, or the connection ends before the answer.
+    pub async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, RedisError> {
+        match self.0.clone() {
+            Link::Single(mut connection) => command.query_async(&mut connection).await,
+            Link::Cluster(mut connection) => command.query_async(&mut connection).await,
         }
     }
 }
@@ -162,10 +224,7 @@ impl ServerUrl {
         })
     }
 
-    fn single_client(
-        &self,
-        certificates: Option<TlsCertificates>,
-    ) -> Result<ServerClient, RedisError> {
+    fn single_client(&self, certificates: Option<TlsCertificates>) -> Result<Topology, RedisError> {
         let address = self
             .addresses()
             .next()
@@ -182,13 +241,13 @@ impl ServerUrl {
             Some(certificates) => Client::build_with_tls(info, certificates)?,
             None => Client::open(info)?,
         };
-        Ok(ServerClient::Single(Box::new(client)))
+        Ok(Topology::Single(Box::new(client)))
     }
 
     fn sentinel_client(
         &self,
         certificates: Option<TlsCertificates>,
-    ) -> Result<ServerClient, RedisError> {
+    ) -> Result<Topology, RedisError> {
         let mut builder = SentinelClientBuilder::new(
             self.addresses(),
             &self.service,
@@ -214,16 +273,17 @@ impl ServerUrl {
         if let Some(password) = &self.sentinel_password {
             builder = builder.set_client_to_sentinel_password(password);
         }
-        Ok(ServerClient::Sentinel(Box::new(builder.build()?)))
+        Ok(Topology::Sentinel(Box::new(builder.build()?)))
     }
 
     fn cluster_client(
         &self,
         certificates: Option<TlsCertificates>,
-    ) -> Result<ServerClient, RedisError> {
+        timeouts: ServerTimeouts,
+    ) -> Result<Topology, RedisError> {
         let mut builder = ClusterClientBuilder::new(self.addresses())
-            .connection_timeout(HOST_TIMEOUT)
-            .response_timeout(HOST_TIMEOUT)
+            .connection_timeout(timeouts.host)
+            .response_timeout(timeouts.answer)
             .retries(MAX_REDIRECTS)
             .min_retry_wait(MIN_RETRY_WAIT_MS)
             .max_retry_wait(MAX_RETRY_WAIT_MS);
@@ -239,11 +299,11 @@ impl ServerUrl {
         if let Some(password) = &self.password {
             builder = builder.password(password);
         }
-        Ok(ServerClient::Cluster(Box::new(builder.build()?)))
+        Ok(Topology::Cluster(Box::new(builder.build()?)))
     }
 }
 
-/// The time for name, TCP, TLS and password of one host. A decision waits much less; a longer time
+/// The time for name, TCP, TLS and password of one host of the shared limits. A decision waits much less; a longer time
 /// would let one silent host of several delay the others, and limits could not be shared again
 /// within a second of the server's return.
 const HOST_TIMEOUT: Duration = Duration::from_millis(300);

@@ -18,11 +18,10 @@ mod names;
 mod sight;
 mod url;
 
-pub use client::{ServerAddress, exposes_password};
+pub use client::{ServerAddress, ServerClient, ServerConnection, ServerTimeouts, exposes_password};
 pub use names::KeyNames;
 pub use url::ServerUrlError;
 
-use client::{ServerClient, ServerConnection};
 use metrics::SharedMetrics;
 
 use crate::secret::Fingerprint;
