@@ -185,9 +185,9 @@ pub enum Undelivered {
 }
 
 /// The header with the name of the webhook.
-const WEBHOOK: HeaderName = HeaderName::from_static("keyside-webhook");
+pub(super) const WEBHOOK: HeaderName = HeaderName::from_static("keyside-webhook");
 /// The header with the id of the event.
-const EVENT_ID: HeaderName = HeaderName::from_static("keyside-event-id");
+pub(super) const EVENT_ID: HeaderName = HeaderName::from_static("keyside-event-id");
 /// The headers of Standard Webhooks: id, time and signatures.
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");

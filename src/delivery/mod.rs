@@ -19,6 +19,7 @@ use tokio::time::{Instant, timeout};
 
 pub mod application;
 pub mod metrics;
+pub mod publish;
 mod room;
 pub mod signature;
 pub mod way;

@@ -1,5 +1,6 @@
 //! The way of an event to its destination, and the outcome of an attempt.
 
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use http::{HeaderName, HeaderValue, Method};
@@ -7,9 +8,10 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::time::{Instant, timeout_at};
 
-use super::application::{Application, EventRequest, Undelivered};
+use super::application::{Application, EVENT_ID, EventRequest, Undelivered, WEBHOOK};
+use super::publish::{PublishedEvent, Publisher};
 use crate::headers::retry_after;
-use crate::spool::{Delivery, Outcome};
+use crate::spool::{Delivery, Outcome, StreamAnswer};
 use crate::upstream::{Answer, UpstreamError};
 
 /// The way to a destination.
@@ -17,6 +19,17 @@ use crate::upstream::{Answer, UpstreamError};
 pub enum Way {
     /// An application, by HTTP.
     Application(Application),
+    /// A stream of a message server.
+    Stream(StreamWay),
+}
+
+/// The way to a stream.
+#[derive(Debug)]
+pub struct StreamWay {
+    /// The name of the webhook.
+    pub webhook: String,
+    /// The publisher; `None` while the URL of its server cannot be had.
+    pub publisher: Option<Arc<Publisher>>,
 }
 
 /// The result of an attempt.
@@ -46,7 +59,47 @@ impl Way {
                     }
                 }
             }
+            Self::Stream(way) => way.attempt(delivery).await,
         }
+    }
+}
+
+impl StreamWay {
+    /// Publishes an event once. No signature of Standard Webhooks goes along: a stream has a login of its own.
+    async fn attempt(&self, delivery: &Delivery) -> Attempt {
+        let Some(publisher) = &self.publisher else {
+            return Attempt::Ended(Outcome::Published(StreamAnswer::NoServer));
+        };
+        let request = request(delivery);
+        let provider = request.headers.iter().map(|(name, value)| {
+            let name = name.as_str().to_owned();
+            (name, value.as_bytes().to_vec())
+        });
+        let mut notes = request.notes.clone();
+        notes.push((WEBHOOK, self.webhook.clone()));
+        notes.push((EVENT_ID, request.id.clone()));
+        // A message has neither a method nor a query. Some providers send events in them.
+        if request.method != Method::POST {
+            notes.push((METHOD, request.method.to_string()));
+        }
+        if !request.query.is_empty() {
+            notes.push((QUERY, request.query.clone()));
+        }
+        let notes = notes.into_iter().map(|(name, value)| {
+            let name = name.as_str().to_owned();
+            (name, value.into_bytes())
+        });
+        let headers: Vec<_> = provider.chain(notes).collect();
+        let event = PublishedEvent {
+            id: &request.id,
+            headers: &headers,
+            body: &delivery.request.body,
+        };
+        let outcome = publisher.publish(&event).await;
+        if let Some(problem) = publisher.problem() {
+            tracing::debug!(to = delivery.to().name(), problem, "event not published");
+        }
+        Attempt::Ended(outcome)
     }
 }
 
@@ -111,6 +164,10 @@ fn failed(error: &UpstreamError) -> Outcome {
 const ATTEMPT: HeaderName = HeaderName::from_static("keyside-attempt");
 /// The header with the time at which the event arrived.
 const RECEIVED: HeaderName = HeaderName::from_static("keyside-received");
+/// The header with the method of an event that did not come by POST, for streams.
+const METHOD: HeaderName = HeaderName::from_static("keyside-method");
+/// The header with the query of an event, for streams.
+const QUERY: HeaderName = HeaderName::from_static("keyside-query");
 /// The header with the positions of items that arrived before in another event.
 const REPEATS: HeaderName = HeaderName::from_static("keyside-repeats");
 /// The longest answer that is read to its end, in bytes.

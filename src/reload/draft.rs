@@ -14,6 +14,7 @@ use super::server_tls::ServerCertificates;
 use super::shared::{shared_server, warning};
 use super::signatures::Signings;
 use super::state::{apply_sights, state_of};
+use super::streams::Publishers;
 use super::upstreams::{UpstreamMap, Upstreams};
 use super::verify::{checks, guilty, log_verdict, run_checks};
 use super::{Live, LoadError, webhooks};
@@ -42,6 +43,7 @@ pub(super) struct Draft {
     pub(super) shared: Option<LoadedServer>,
     pub(super) state: Option<Arc<State>>,
     pub(super) signings: Signings,
+    pub(super) publishers: Publishers,
     pub(super) metrics: ReloadMetrics,
     /// The load that is live, if there is one.
     before: Option<Arc<Live>>,
@@ -114,6 +116,8 @@ impl Draft {
         warnings.extend(warning(&config, &findings));
         let (signings, unsigned) = Signings::read(&config, &findings, before.as_deref());
         warnings.extend(unsigned);
+        let (publishers, unpublished) = Publishers::read(&config, &findings, before.as_deref())?;
+        warnings.extend(unpublished);
         let state = state_of(&config, &findings, before.as_deref());
         if let Some(state) = &state {
             apply_sights(state, credentials.values());
@@ -126,6 +130,7 @@ impl Draft {
             shared,
             state,
             signings,
+            publishers,
             metrics,
             before,
             authorities: Arc::new(authorities),
@@ -154,6 +159,7 @@ impl Draft {
             shared: before.shared.clone(),
             state: before.state.clone(),
             signings: before.signings.clone(),
+            publishers: before.publishers.clone(),
             metrics,
             authorities: Arc::clone(&before.authorities),
             server_tls: before.server_tls.clone(),
@@ -417,6 +423,7 @@ impl Draft {
             shared: self.shared,
             state: self.state,
             signings: self.signings,
+            publishers: self.publishers,
             targets: inbound.targets,
             changed_limits: outbound.changed_limits,
             upstreams: outbound.upstreams,

@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use super::authorities::Authorities;
 use super::server_tls::ServerCertificates;
 use super::signatures::Signings;
+use super::streams::Publishers;
 use super::upstreams::UpstreamMap;
 use crate::config::{ApplicationAddress, Config};
 use crate::credential::source::{Digests, Managers};
@@ -43,6 +44,7 @@ pub struct Live {
     /// The destinations of events that wait on disk, each with the way to it.
     pub targets: Vec<Target>,
     pub(super) signings: Signings,
+    pub(super) publishers: Publishers,
     pub(super) shared: Option<LoadedServer>,
     pub(super) changed_limits: ChangedLimits,
     pub(super) upstreams: UpstreamMap,

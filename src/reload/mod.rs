@@ -37,6 +37,7 @@ mod server_tls;
 mod shared;
 mod signatures;
 mod state;
+mod streams;
 mod upkeep;
 mod upstreams;
 mod verify;

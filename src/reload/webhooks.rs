@@ -12,7 +12,7 @@ use crate::config::{
 use crate::credential::Credential;
 use crate::delivery::Target;
 use crate::delivery::application::Application;
-use crate::delivery::way::Way;
+use crate::delivery::way::{StreamWay, Way};
 use crate::inbound::verify::Verifier;
 use crate::inbound::{Delivery, Generation, Onward, WebhookEndpoint};
 use crate::limit::KeyedLimits;
@@ -122,9 +122,10 @@ fn target(
         DestinationTarget::Application(url) => {
             Way::Application(application(draft, config, url, applications)?)
         }
-        DestinationTarget::Stream(_) => {
-            return Err(fault(config, &"this build publishes to no stream"));
-        }
+        DestinationTarget::Stream(_) => Way::Stream(StreamWay {
+            webhook: config.name.clone(),
+            publisher: draft.publishers.of(&config.name, &to.name),
+        }),
     };
     Ok(Target {
         config: spool::DestinationConfig {

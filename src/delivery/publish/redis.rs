@@ -1,0 +1,155 @@
+//! Redis Streams: an event is an entry of a stream, written by `XADD`.
+
+use std::time::Duration;
+
+use redis::{Cmd, ErrorKind, RedisError, Value};
+
+use super::line::{Broker, Fault, PublishedEvent};
+use crate::shared::{ServerClient, ServerConnection};
+use crate::spool::StreamAnswer;
+
+/// A stream of one server, of the master that Sentinels name, or of a cluster.
+pub(super) struct RedisStream {
+    key: String,
+    client: tokio::sync::Mutex<ServerClient>,
+    dial_timeout: Duration,
+}
+
+impl RedisStream {
+    pub(super) fn new(key: &str, client: ServerClient) -> Self {
+        Self {
+            key: key.to_owned(),
+            dial_timeout: client.connect_timeout(),
+            client: tokio::sync::Mutex::new(client),
+        }
+    }
+
+    fn command(&self, event: &PublishedEvent<'_>) -> Cmd {
+        let mut command = redis::cmd("XADD");
+        command.arg(&self.key).arg("MAXLEN").arg("~").arg(LENGTH);
+        command.arg("*").arg("id").arg(event.id);
+        for (name, value) in event.fields() {
+            command.arg(name).arg(value);
+        }
+        command.arg("body").arg(event.body.as_ref());
+        command
+    }
+}
+
+impl Broker for RedisStream {
+    type Connection = ServerConnection;
+
+    async fn dial(&self) -> Result<ServerConnection, Fault> {
+        let mut client = self.client.lock().await;
+        client.open().await.map_err(|error| match fault(&error) {
+            Fault::Answer(answer, cause) => Fault::Answer(answer, cause),
+            ended => Fault::Unreachable(ended.to_string()),
+        })
+    }
+
+    fn dial_timeout(&self) -> Duration {
+        self.dial_timeout
+    }
+
+    fn is_up(&self, _connection: &ServerConnection) -> bool {
+        true
+    }
+
+    async fn send(
+        &self,
+        connection: &ServerConnection,
+        event: &PublishedEvent<'_>,
+    ) -> Result<(), Fault> {
+        let written = connection.query::<Value>(&self.command(event)).await;
+        written.map(|_| ()).map_err(|error| fault(&error))
+    }
+
+    fn silence(&self, _connection: &ServerConnection) -> Fault {
+        Fault::Silent
+    }
+}
+
+/// Judges an error by its code. The words of an error may quote the command, and so the event.
+fn fault(error: &RedisError) -> Fault {
+    if error.kind() == ErrorKind::AuthenticationFailed {
+        return Fault::Answer(StreamAnswer::Denied, "the login is refused".to_owned());
+    }
+    let Some(code) = error.code() else {
+        if error.is_timeout() {
+            return Fault::Silent;
+        }
+        return Fault::interrupted(match error.kind() {
+            _ if error.is_connection_refusal() => "the connection is refused",
+            ErrorKind::Io => "the connection ended",
+            ErrorKind::MasterNameNotFoundBySentinel | ErrorKind::EmptySentinelList => {
+                "the Sentinels name no master"
+            }
+            ErrorKind::ClusterConnectionNotFound => "no node of the cluster answers",
+            _ => "the server's answer cannot be read",
+        });
+    };
+    let answer = answer(code, error.detail().unwrap_or_default());
+    Fault::Answer(answer, format!("the server answers {code}"))
+}
+
+fn answer(code: &str, detail: &str) -> StreamAnswer {
+    match code {
+        "OOM" => StreamAnswer::Full,
+        "WRONGTYPE" => StreamAnswer::WrongKind,
+        "NOPERM" | "NOAUTH" | "WRONGPASS" => StreamAnswer::Denied,
+        "READONLY" | "LOADING" | "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN" | "MOVED" | "ASK"
+        | "MISCONF" | "NOREPLICAS" | "BUSY" | "UNBLOCKED" => StreamAnswer::Unready,
+        // `proto-max-bulk-len`: the server closes the connection as well.
+        _ if detail.contains("invalid bulk length") => StreamAnswer::TooLarge,
+        _ => StreamAnswer::Failed,
+    }
+}
+
+/// The number of entries that a stream keeps at least. A server that runs out of memory before refuses entries, and
+/// events then wait on disk.
+const LENGTH: u32 = 1_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_error_has_its_meaning() {
+        for (code, detail, expected) in [
+            (
+                "OOM",
+                "command not allowed when used memory > 'maxmemory'.",
+                StreamAnswer::Full,
+            ),
+            (
+                "WRONGTYPE",
+                "Operation against a key holding the wrong kind of value",
+                StreamAnswer::WrongKind,
+            ),
+            (
+                "NOPERM",
+                "this user has no permissions",
+                StreamAnswer::Denied,
+            ),
+            ("NOAUTH", "Authentication required.", StreamAnswer::Denied),
+            (
+                "READONLY",
+                "You can't write against a read only replica.",
+                StreamAnswer::Unready,
+            ),
+            (
+                "MISCONF",
+                "Redis is configured to save RDB snapshots",
+                StreamAnswer::Unready,
+            ),
+            (
+                "ERR",
+                "Protocol error: invalid bulk length",
+                StreamAnswer::TooLarge,
+            ),
+            ("ERR", "unknown command 'XADD'", StreamAnswer::Failed),
+        ] {
+            assert_eq!(answer(code, detail), expected, "{code} {detail}");
+        }
+    }
+}
