@@ -84,6 +84,7 @@ mod sign;
 mod soak;
 mod stalls;
 mod state;
+mod streams;
 mod systemd;
 mod tenants;
 mod throttles;

@@ -8,6 +8,8 @@ pub mod keyside;
 pub mod kubernetes;
 pub mod load;
 pub mod manager;
+pub mod nats;
+pub mod rabbit;
 pub mod redis;
 pub mod sandbox;
 pub mod upstream;

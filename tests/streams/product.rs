@@ -1,0 +1,128 @@
+//! Streams as destinations of a webhook: beside an application, and in order.
+
+use super::redis::durable;
+use super::*;
+use crate::support::keyside::Keyside;
+use crate::support::redis::Redis;
+use crate::support::webhook::{application, delivered, genuine, message, spooled, to};
+
+/// A `[[webhook.to]]` that is the stream `events`, with the URL of its server in a file.
+const STREAM: &str = "[[webhook.to]]\nname = \"stream\"\npublish = \"redis-stream:events\"\nserver = \"file:@DIR@/url\"\n";
+/// The time in which an event gets to a stream that takes it.
+const SOON: Duration = Duration::from_secs(5);
+
+fn url(redis: &Redis) -> String {
+    redis.url_through(redis.port())
+}
+
+fn send(keyside: &Keyside, number: usize) {
+    let answer = keyside.event(&genuine(message(&format!("m{number}"), "user").as_bytes()));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+}
+
+/// The ids of the messages in a stream, in order, each once.
+fn messages(redis: &Redis) -> Vec<String> {
+    let entries = redis.ask(&["XRANGE", "events", "-", "+"]);
+    let bodies = entries.lines().filter(|line| line.starts_with('{'));
+    let mut ids: Vec<_> = bodies
+        .flat_map(|body| crate::support::webhook::ids(body.as_bytes()))
+        .collect();
+    ids.dedup();
+    ids
+}
+
+fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
+    range.map(|number| format!("m{number}")).collect()
+}
+
+#[test]
+#[ignore = "needs Redis: tests/run servers"]
+fn a_stream_gets_every_event_in_order_and_holds_no_application_up_while_it_is_down() {
+    let (application, mut redis) = (application(), durable());
+    let setup = spooled(&(to("app", &application, "") + STREAM)).file("url", url(&redis));
+    let keyside = setup.start();
+    (0..50).for_each(|number| send(&keyside, number));
+    let arrive = |redis: &Redis, count| eventually(SOON, || messages(redis).len() == count);
+    assert!(arrive(&redis, 50), "{:?}", messages(&redis));
+    let entry = redis.ask(&["XRANGE", "events", "-", "+", "COUNT", "1"]);
+    for field in [
+        "id",
+        "content-type",
+        "x-hub-signature-256",
+        "keyside-webhook",
+        "keyside-event-id",
+        "keyside-attempt",
+        "keyside-received",
+    ] {
+        assert!(entry.lines().any(|line| line == field), "{field}: {entry}");
+    }
+
+    redis.kill();
+    (50..80).for_each(|number| send(&keyside, number));
+    assert!(eventually(SOON, || delivered(&application).len() == 80));
+    redis.restart();
+    assert!(arrive(&redis, 80), "{:?}", messages(&redis));
+    assert_eq!(messages(&redis), numbers(0..80));
+    let log = keyside.log();
+    assert!(
+        log.contains("destination is down") && log.contains("takes events again"),
+        "{log}"
+    );
+    assert!(!log.contains("CANARY"), "{log}");
+}
+
+#[test]
+#[ignore = "needs Redis: tests/run servers"]
+fn a_name_that_is_no_stream_pauses_its_destination_and_says_what_to_do() {
+    let (application, redis) = (application(), Redis::start());
+    redis.ask(&["SET", "events", "x"]);
+    let setup = spooled(&(to("app", &application, "") + STREAM)).file("url", url(&redis));
+    let keyside = setup.start();
+    send(&keyside, 0);
+    let says = || keyside.log().contains("choose another name");
+    assert!(eventually(SOON, says), "{}", keyside.log());
+    assert!(eventually(SOON, || delivered(&application).len() == 1));
+}
+
+#[test]
+#[ignore = "needs Redis: tests/run servers"]
+fn events_wait_for_the_url_of_their_stream_and_a_reload_brings_it() {
+    let (application, redis) = (application(), Redis::start());
+    let setup = spooled(&(to("app", &application, "") + STREAM)).file("url", "CANARY://x");
+    let keyside = setup.start();
+    send(&keyside, 0);
+    assert!(eventually(SOON, || delivered(&application).len() == 1));
+    let log = keyside.log();
+    assert!(log.contains("its events wait for the URL"), "{log}");
+    keyside.dir().write("url", url(&redis));
+    assert_eq!(keyside.reload().status, 200);
+    assert!(
+        eventually(SOON, || messages(&redis) == ["m0"]),
+        "{}",
+        keyside.log()
+    );
+    // A URL that is broken later changes nothing.
+    keyside.dir().write("url", "CANARY://x");
+    assert_eq!(keyside.reload().status, 200);
+    send(&keyside, 1);
+    assert!(
+        eventually(SOON, || messages(&redis) == ["m0", "m1"]),
+        "{}",
+        keyside.log()
+    );
+    assert!(!keyside.log().contains("CANARY"));
+}
+
+#[cfg(not(feature = "nats"))]
+#[test]
+fn a_stream_that_this_build_cannot_publish_to_is_refused_with_the_feature() {
+    let stream = STREAM.replace("redis-stream:events", "nats:events");
+    let finished = spooled(&stream)
+        .file("url", "nats://localhost")
+        .finish("run");
+    assert!(
+        finished.output.contains("--features nats"),
+        "{}",
+        finished.output
+    );
+}
