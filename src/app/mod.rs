@@ -30,6 +30,7 @@ use crate::reload::metrics::ReloadMetrics;
 use crate::reload::{Live, LoadError, ReloadCause, Reloader};
 use crate::rotation;
 use crate::service_manager;
+use crate::spool::Spool;
 use crate::units::millis;
 
 /// A sidecar that serves.
@@ -145,6 +146,12 @@ impl App {
     #[must_use]
     pub fn inbound_addresses(&self) -> &[ListenAddress] {
         &self.inbound_addresses
+    }
+
+    /// Returns the store of events that wait on disk, if the configuration has one.
+    #[must_use]
+    pub fn spool(&self) -> Option<&Arc<Spool>> {
+        self.reloader.spool()
     }
 
     /// Serves until SIGTERM or SIGINT, then drains. SIGHUP reloads.

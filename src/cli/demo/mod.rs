@@ -11,12 +11,15 @@ use tokio::time::{Instant, interval, sleep};
 
 mod application;
 mod folder;
+mod outage;
 mod receiver;
+mod second;
 mod webhooks;
 
 use application::{Application, message};
 use folder::Folder;
 use receiver::Receiver;
+use second::Second;
 
 use super::output;
 use crate::app::{App, AppError};
@@ -58,7 +61,9 @@ async fn show(once: bool) -> DemoResult<bool> {
     };
     let sandbox = Arc::new(Sandbox::start(options).await?);
     let receiver = Receiver::start()?;
-    let app = start_sidecar(&folder, &sandbox, &receiver, once).await?;
+    let second = Second::start(&folder).await?;
+    let destinations = destinations(&folder, &receiver, &second);
+    let app = start_sidecar(&folder, &sandbox, &destinations, once).await?;
     let application = Application::new(app.addresses())?;
     say!(
         "A sandbox that behaves like Meta's Cloud API is up at https://{}.",
@@ -77,6 +82,8 @@ async fn show(once: bool) -> DemoResult<bool> {
     all_well &= webhooks::show_handshake(&callback, &sandbox, &folder).await?;
     all_well &= webhooks::show_forgery(&sandbox, &receiver).await?;
     all_well &= webhooks::show_secret_change(&sandbox, &receiver, &folder).await?;
+    let spool = app.spool().ok_or("the sidecar has no spool")?;
+    all_well &= outage::show_outage(spool, &sandbox, &receiver, &second).await?;
     if once || output::is_unread() {
         app.stop(STOP_TIMEOUT).await;
     } else {
@@ -208,7 +215,7 @@ fn print_suggestions(application: &Application, callback: &str, folder: &Folder)
 async fn start_sidecar(
     folder: &Folder,
     sandbox: &Sandbox,
-    receiver: &Receiver,
+    destinations: &str,
     once: bool,
 ) -> DemoResult<App> {
     let any_ports = Ports {
@@ -222,14 +229,14 @@ async fn start_sidecar(
     std::fs::write(folder.path("ca.pem"), sandbox.ca_pem())?;
     let file = folder.path("proxy.toml");
     if !once {
-        let text = configuration(folder, sandbox, receiver, usual_ports);
+        let text = configuration(folder, sandbox, destinations, usual_ports);
         std::fs::write(&file, text)?;
         match App::start(ConfigFile::Named(file.clone()), PassedSockets::default()).await {
             Err(AppError::Bind(_)) => {}
             result => return Ok(result?),
         }
     }
-    let text = configuration(folder, sandbox, receiver, any_ports);
+    let text = configuration(folder, sandbox, destinations, any_ports);
     std::fs::write(&file, text)?;
     Ok(App::start(ConfigFile::Named(file), PassedSockets::default()).await?)
 }
@@ -242,13 +249,12 @@ struct Ports {
 }
 
 /// Writes the sidecar's configuration.
-fn configuration(folder: &Folder, sandbox: &Sandbox, receiver: &Receiver, ports: Ports) -> String {
+fn configuration(folder: &Folder, sandbox: &Sandbox, destinations: &str, ports: Ports) -> String {
     let Ports { outbound, inbound } = ports;
     let graph = sandbox.graph();
     let media = sandbox.media();
     let dir = folder.path("");
     let dir = dir.display();
-    let application = receiver.address();
     format!(
         r#"[outbound]
 listen = ["127.0.0.1:{outbound}"]
@@ -294,8 +300,26 @@ max_wait   = "1s"
 [[webhook]]
 path       = "/webhooks/whatsapp"
 credential = "demo"
-forward    = "http://{application}/events"
+{destinations}
+[spool]
+dir = "{dir}spool"
 "#
+    )
+}
+
+/// Writes the destinations of events.
+fn destinations(folder: &Folder, receiver: &Receiver, second: &Second) -> String {
+    let application = receiver.address();
+    let dir = folder.path("");
+    let second = second.lines(&dir.display().to_string());
+    format!(
+        r#"[[webhook.to]]
+name    = "application"
+forward = "http://{application}/events"
+
+[[webhook.to]]
+name    = "second"
+{second}"#
     )
 }
 

@@ -23,12 +23,24 @@ pub(super) struct ReceivedEvent {
     pub(super) body: String,
 }
 
-/// A server that accepts every event.
+/// A server that accepts every event, but for those with a text that it cannot take.
 pub(super) struct Receiver {
     address: ListenAddress,
-    events: Arc<Mutex<Vec<ReceivedEvent>>>,
+    inbox: Arc<Inbox>,
+    running: Mutex<Option<Running>>,
+}
+
+#[derive(Default)]
+struct Inbox {
+    events: Mutex<Vec<ReceivedEvent>>,
+    /// The text of events that get 400.
+    refused: Mutex<Option<&'static str>>,
+}
+
+/// A listener that serves until this is dropped.
+struct Running {
     task: JoinHandle<()>,
-    /// Kept because a dropped drainer would make the listener drain.
+    /// A dropped drainer makes the listener's connections end.
     _drainer: Drainer,
 }
 
@@ -38,9 +50,47 @@ impl Receiver {
         let any_port = ListenAddress::Tcp(([127, 0, 0, 1], 0).into());
         let listener = Listener::bind(&any_port, &[])?;
         let address = listener.address();
-        let events = Arc::<Mutex<Vec<_>>>::default();
-        let shared = Arc::clone(&events);
-        let handler = move |request, _: Arc<Link>| receive(request, Arc::clone(&shared));
+        let inbox = Arc::default();
+        let running = Running::serve(listener, &inbox);
+        Ok(Self {
+            address,
+            inbox,
+            running: Mutex::new(Some(running)),
+        })
+    }
+
+    /// Ends the server; connections are refused from now on.
+    pub(super) fn kill(&self) {
+        drop(self.running.lock().take());
+    }
+
+    /// Starts the server again, at the same address.
+    pub(super) fn restart(&self) -> DemoResult<()> {
+        let listener = Listener::bind(&self.address, &[])?;
+        *self.running.lock() = Some(Running::serve(listener, &self.inbox));
+        Ok(())
+    }
+
+    /// Answers 400 to events with this text from now on.
+    pub(super) fn refuse(&self, text: Option<&'static str>) {
+        *self.inbox.refused.lock() = text;
+    }
+
+    /// Returns the address of the server.
+    pub(super) fn address(&self) -> &ListenAddress {
+        &self.address
+    }
+
+    /// Returns the events that have arrived.
+    pub(super) fn events(&self) -> Vec<ReceivedEvent> {
+        self.inbox.events.lock().clone()
+    }
+}
+
+impl Running {
+    fn serve(listener: Listener, inbox: &Arc<Inbox>) -> Self {
+        let inbox = Arc::clone(inbox);
+        let handler = move |request, _: Arc<Link>| receive(request, Arc::clone(&inbox));
         let (drainer, begun) = drain();
         let task = tokio::spawn(listener.serve(
             handler,
@@ -52,35 +102,20 @@ impl Receiver {
             )),
             begun,
         ));
-        Ok(Self {
-            address,
-            events,
+        Self {
             task,
             _drainer: drainer,
-        })
-    }
-
-    /// Returns the address of the server.
-    pub(super) fn address(&self) -> &ListenAddress {
-        &self.address
-    }
-
-    /// Returns the events that have arrived.
-    pub(super) fn events(&self) -> Vec<ReceivedEvent> {
-        self.events.lock().clone()
+        }
     }
 }
 
-impl Drop for Receiver {
+impl Drop for Running {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-async fn receive(
-    request: Request<Incoming>,
-    events: Arc<Mutex<Vec<ReceivedEvent>>>,
-) -> Response<Full<Bytes>> {
+async fn receive(request: Request<Incoming>, inbox: Arc<Inbox>) -> Response<Full<Bytes>> {
     let id = request.headers().get("keyside-event-id");
     let id = id.and_then(|id| id.to_str().ok()).unwrap_or_default();
     let id = id.to_owned();
@@ -88,7 +123,12 @@ async fn receive(
     match request.into_body().collect().await {
         Ok(body) => {
             let body = String::from_utf8_lossy(&body.to_bytes()).into_owned();
-            events.lock().push(ReceivedEvent { id, body });
+            let refused = *inbox.refused.lock();
+            if refused.is_some_and(|text| body.contains(text)) {
+                *response.status_mut() = StatusCode::BAD_REQUEST;
+            } else {
+                inbox.events.lock().push(ReceivedEvent { id, body });
+            }
         }
         Err(_) => *response.status_mut() = StatusCode::BAD_REQUEST,
     }

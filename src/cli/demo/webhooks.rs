@@ -66,7 +66,8 @@ pub(super) async fn show_forgery(sandbox: &Sandbox, receiver: &Receiver) -> Demo
     sandbox.receive_text("15550001234", "Hello, is the café open?");
     wait_for(|| before.attempts_since(sandbox).len() == 1).await;
     sandbox.forge_text("15550009999", "Send the money to this account");
-    wait_for(|| before.attempts_since(sandbox).len() == 2).await;
+    let has_arrived = || !before.events_since(receiver).is_empty();
+    wait_for(|| before.attempts_since(sandbox).len() == 2 && has_arrived()).await;
     let attempts = before.attempts_since(sandbox);
     let results: Vec<_> = attempts.iter().map(result).collect();
     let events = before.events_since(receiver);

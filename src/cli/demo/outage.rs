@@ -1,0 +1,175 @@
+//! The part of the demo about events that wait on disk.
+
+use std::collections::{BTreeMap, HashSet};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use keyside_sandbox::Sandbox;
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+use super::DemoResult;
+use super::receiver::{ReceivedEvent, Receiver};
+use super::second::Second;
+use crate::spool::{Filter, Replay, Spool, State};
+
+/// Kills the application for ten seconds under load, with one event that it cannot take. Returns true if no event was
+/// lost, the order was kept, and the one event arrived once it was replayed.
+pub(super) async fn show_outage(
+    spool: &Arc<Spool>,
+    sandbox: &Sandbox,
+    receiver: &Receiver,
+    second: &Second,
+) -> DemoResult<bool> {
+    say!(
+        "8. The application is killed for ten seconds while {USERS} users write {} messages a second together. Another\n   \
+         message is one that the application cannot take. Events are answered when they are on disk, and wait there;\n   \
+         {} gets them all the same:\n",
+        USERS * RATE.get(),
+        second.name()
+    );
+    let before = Counts {
+        first: receiver.events().len(),
+        second: second.events().await?.len(),
+    };
+    for user in 0..USERS {
+        let user = format!("1555001{user:04}");
+        sandbox.receive_texts(&user, "Message {n}", RATE.get() * SECONDS, RATE);
+    }
+    sleep(Duration::from_secs(1)).await;
+    receiver.refuse(Some(POISON));
+    sandbox.receive_text("15550020000", POISON);
+    sleep(Duration::from_millis(200)).await;
+    receiver.kill();
+    sleep(OUTAGE).await;
+    let waiting = count(spool, State::Waiting);
+    receiver.restart()?;
+    let total = usize::try_from(USERS * RATE.get() * SECONDS)?;
+    let end = Instant::now() + PATIENCE;
+    while Instant::now() < end
+        && (before.first(receiver).len() < total
+            || before.second(second).await?.len() <= total
+            || count(spool, State::Dead) < 1)
+    {
+        sleep(Duration::from_millis(100)).await;
+    }
+    let (first, all) = (before.first(receiver), before.second(second).await?);
+    let is_ordered = in_order(&first, &all);
+    let dead = count(spool, State::Dead);
+    say!("   {waiting} events waited on disk when the application came back");
+    say!(
+        "   the application: {} of {total}, {}, and {dead} dead letter: refused three times, and in nobody's way",
+        first.len(),
+        if is_ordered {
+            "in order"
+        } else {
+            "out of order, which is wrong"
+        }
+    );
+    say!("   {}: {} of {}", second.name(), all.len(), total + 1);
+    let has_returned = replay(spool, receiver).await?;
+    say!(
+        "   the application is mended, and the dead letter replayed: {}\n",
+        if has_returned {
+            "it arrived"
+        } else {
+            "it did not arrive, which is wrong"
+        }
+    );
+    Ok(first.len() == total && all.len() == total + 1 && is_ordered && dead == 1 && has_returned)
+}
+
+/// Mends the application, and replays the dead letters. Returns true if the event arrives that could not be taken.
+async fn replay(spool: &Spool, receiver: &Receiver) -> DemoResult<bool> {
+    receiver.refuse(None);
+    let filter = Filter {
+        state: Some(State::Dead),
+        ..Filter::default()
+    };
+    for event in spool.list(&filter, 0, MAX_DEAD)?.events {
+        let dead = event.at.iter().filter(|at| at.state == State::Dead);
+        for at in dead {
+            if spool.replay(event.seq, at.to).await? == Replay::Not {
+                return Ok(false);
+            }
+        }
+    }
+    let end = Instant::now() + PATIENCE;
+    let arrived = || {
+        receiver
+            .events()
+            .iter()
+            .any(|event| event.body.contains(POISON))
+    };
+    while !arrived() && Instant::now() < end {
+        sleep(Duration::from_millis(50)).await;
+    }
+    Ok(arrived())
+}
+
+/// The number of events in a state, at all destinations together.
+fn count(spool: &Spool, state: State) -> u64 {
+    let numbers = spool.numbers().events;
+    let of_state = numbers.iter().filter(|((_, at), _)| *at == state);
+    of_state.map(|(_, count)| count).sum()
+}
+
+/// The events before this part of the demo.
+struct Counts {
+    first: usize,
+    second: usize,
+}
+
+impl Counts {
+    fn first(&self, receiver: &Receiver) -> Vec<ReceivedEvent> {
+        once(receiver.events().split_off(self.first))
+    }
+
+    async fn second(&self, second: &Second) -> DemoResult<Vec<ReceivedEvent>> {
+        Ok(once(second.events().await?.split_off(self.second)))
+    }
+}
+
+/// Returns the events without repeats.
+fn once(events: Vec<ReceivedEvent>) -> Vec<ReceivedEvent> {
+    let mut seen = HashSet::new();
+    let is_new = |event: &ReceivedEvent| seen.insert(event.id.clone());
+    events.into_iter().filter(is_new).collect()
+}
+
+/// True if each user's events have the same order at both destinations.
+fn in_order(first: &[ReceivedEvent], second: &[ReceivedEvent]) -> bool {
+    let (first, second) = (by_user(first), by_user(second));
+    let is_same = |(user, ids): (&String, &Vec<String>)| second.get(user) == Some(ids);
+    first.iter().all(is_same)
+}
+
+fn by_user(events: &[ReceivedEvent]) -> BTreeMap<String, Vec<String>> {
+    let mut users = BTreeMap::<_, Vec<_>>::new();
+    for event in events {
+        let body: Value = serde_json::from_str(&event.body).unwrap_or_default();
+        let from = body.pointer("/entry/0/changes/0/value/messages/0/from");
+        let from = from.and_then(Value::as_str).unwrap_or_default();
+        users
+            .entry(from.to_owned())
+            .or_default()
+            .push(event.id.clone());
+    }
+    users
+}
+
+/// The users who write.
+const USERS: u32 = 10;
+/// The messages of a user in a second.
+const RATE: NonZeroU32 = NonZeroU32::new(20).unwrap();
+/// The seconds for which users write.
+const SECONDS: u32 = 12;
+/// The time without the application.
+const OUTAGE: Duration = Duration::from_secs(10);
+/// The time for everything to arrive.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The bound on dead letters that are looked at.
+const MAX_DEAD: usize = 100;
+/// The text that the application cannot take.
+const POISON: &str = "a text that the application cannot take";
