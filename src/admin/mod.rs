@@ -99,7 +99,7 @@ impl Admin {
             (&Method::POST, "/reload") => self.reload(link).await,
             (_, path) if Events::has(path) => {
                 let audit = self.reloader.audit();
-                self.bounded(|| self.events.answer(&request, link, audit))
+                self.bounded(|| self.events.answer(&request, link, audit.clone()))
                     .await
             }
             (_, "/livez" | "/readyz" | "/metrics" | "/status") => wrong_method("GET, HEAD"),
