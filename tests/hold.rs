@@ -1,5 +1,6 @@
 //! While the provider refuses every secret at hand, requests wait for a new one.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -189,6 +190,29 @@ fn waiters_notice_by_themselves_that_the_provider_takes_the_secret_again() {
         provider.upstream.arrivals() <= 10 + 10 + 5,
         "probes, not all of them"
     );
+}
+
+/// A server error may come before the provider has looked at the key.
+#[test]
+fn a_server_error_does_not_end_the_hold() {
+    let is_down = Arc::new(AtomicBool::new(false));
+    let down = Arc::clone(&is_down);
+    let upstream = Upstream::answering(move |_| match down.load(Ordering::SeqCst) {
+        true => answer("500 Down", &[], b"{}"),
+        false => answer("401 No", &[], REFUSAL.as_bytes()),
+    });
+    let keyside = Setup::new(&upstream).hold("3s").start();
+    thread::scope(|scope| {
+        scope.spawn(|| keyside.post(MESSAGES, "{}"));
+        assert!(eventually(Duration::from_secs(1), || upstream.arrivals() == 1));
+        thread::sleep(Duration::from_millis(300));
+        is_down.store(true, Ordering::SeqCst);
+        let late = scope.spawn(|| send_at_once(&keyside, 20).0);
+        let statuses = late.join().unwrap();
+        let refused = statuses.iter().filter(|status| **status == 401).count();
+        assert!(refused > 10, "all but the probes wait: {statuses:?}");
+    });
+    assert_eq!(keyside.metric("keyside_credential_usable", &[]), 0.0);
 }
 
 /// The bytes of an upload are gone after the refusal, so nothing proves that the secret before is refused as well.

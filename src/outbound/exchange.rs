@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderName;
+use http::{HeaderName, StatusCode};
 use http::request::Parts;
 use http_body::Body;
 use tokio::time::Instant;
@@ -108,7 +108,7 @@ impl Exchange<'_> {
         }
         answer.failure = failure::of_answer(answer.status, &meaning, told, sent.credential());
         self.count_failure(answer.failure.as_deref());
-        self.note_meaning(sent, &meaning);
+        self.note_meaning(sent, &meaning, answer.status);
         Ok((answer, meaning))
     }
 
@@ -147,9 +147,10 @@ impl Exchange<'_> {
     }
 
     /// Takes note of what an answer says about the credential.
-    fn note_meaning(&self, sent: SecretSet<'_>, meaning: &Meaning<'_>) {
+    fn note_meaning(&self, sent: SecretSet<'_>, meaning: &Meaning<'_>, status: StatusCode) {
         let acceptance = sent.credential().acceptance();
-        if !matches!(meaning, Meaning::CredentialRefused) {
+        // A server error may come before the provider has looked at the credential.
+        if !matches!(meaning, Meaning::CredentialRefused) && !status.is_server_error() {
             sent.credential().hold().open();
             // A set other than the one in use until now is noted, and reported, by `adopt`.
             if acceptance.is_refused() && sent.is_previous() == acceptance.fell_back() {
