@@ -227,14 +227,14 @@ pub fn references(credentials: &BTreeMap<String, CredentialConfig>) -> BTreeSet<
         .collect()
 }
 
-/// True if the reference leads to a secret manager and gave no value.
-fn is_unread(reference: &Reference, findings: &Findings) -> bool {
-    reference.is_managed() && findings.get(reference).is_some_and(Result::is_err)
-}
-
-/// True if the load did not wait for the answer of a program or secret manager.
-fn is_late(reference: &Reference, findings: &Findings) -> bool {
-    matches!(findings.get(reference), Some(Err(SourceError::Late)))
+/// True if a secret manager gave no value for the first reference, or the load did not wait for the value of any.
+fn are_unread(references: &[Reference], findings: &Findings) -> bool {
+    let mut each = references.iter().enumerate();
+    each.any(|(place, reference)| match findings.get(reference) {
+        Some(Err(SourceError::Late)) => true,
+        Some(Err(_)) => place == 0 && reference.is_managed(),
+        Some(Ok(_)) | None => false,
+    })
 }
 
 /// Fills a slot for each configured secret, and collects the references without a secret.
@@ -244,13 +244,8 @@ fn fill_slots(
     findings: &Findings,
     before: Option<&Credential>,
 ) -> (BTreeMap<String, Slot>, Vec<CredentialFault>) {
-    let is_incomplete = config.secrets.values().any(|references| {
-        let mut all = references.iter();
-        all.any(|reference| is_late(reference, findings))
-            || references
-                .first()
-                .is_some_and(|first| is_unread(first, findings))
-    });
+    let mut all = config.secrets.values();
+    let is_incomplete = all.any(|references| are_unread(references, findings));
     let mut slots = BTreeMap::new();
     let mut faults = Vec::new();
     for (secret, references) in &config.secrets {

@@ -33,7 +33,7 @@ pub(super) enum Waits {
     /// The start: answers that are not for credentials alone, and for credentials those that come within
     /// [`START_PATIENCE`].
     AtStart,
-    /// A reload: answers that come within [`RELOAD_PATIENCE`].
+    /// A reload: answers for webhooks, and of all others those that come within [`RELOAD_PATIENCE`].
     AtReload,
 }
 
@@ -111,22 +111,21 @@ async fn read_secrets(
     managers: &Arc<Managers>,
     waits: Waits,
 ) -> (ReadSecrets, LateReads) {
-    match waits {
-        Waits::ForAll => (read_all(references, managers).await, LateReads::default()),
-        Waits::AtReload => read_in_time(references, managers, RELOAD_PATIENCE).await,
-        Waits::AtStart => {
-            // Without the key of the state or the shared server of limits, a start would lose what outlives a restart.
-            let others = own_references(config);
-            let for_credentials = &references - &others;
-            let (others, (mut secrets, late)) = tokio::join!(
-                read_all(others, managers),
-                read_in_time(for_credentials, managers, START_PATIENCE)
-            );
-            secrets.findings.extend(others.findings);
-            secrets.digests.extend(others.digests);
-            (secrets, late)
-        }
-    }
+    let (awaited, patience) = match waits {
+        Waits::ForAll => return (read_all(references, managers).await, LateReads::default()),
+        // Without the key of the state or the shared server of limits, a start would lose what outlives a restart.
+        Waits::AtStart => (own_references(config), START_PATIENCE),
+        // The key and the shared server stay as they were while they are late. What webhooks need is not put in use later.
+        Waits::AtReload => (references_of_webhooks(config), RELOAD_PATIENCE),
+    };
+    let in_time = &references - &awaited;
+    let (awaited, (mut secrets, late)) = tokio::join!(
+        read_all(awaited, managers),
+        read_in_time(in_time, managers, patience)
+    );
+    secrets.findings.extend(awaited.findings);
+    secrets.digests.extend(awaited.digests);
+    (secrets, late)
 }
 
 /// Returns every reference to a secret in a configuration.
@@ -140,8 +139,17 @@ pub(super) fn all_references(config: &Config) -> BTreeSet<Reference> {
 fn own_references(config: &Config) -> BTreeSet<Reference> {
     let redis = config.limits.iter().map(|limits| limits.redis.clone());
     let keys = config.state.iter().flat_map(|state| state.key.clone());
-    let of_webhooks = config.webhooks.iter().flat_map(WebhookConfig::references);
-    redis.chain(keys).chain(of_webhooks.cloned()).collect()
+    let of_webhooks = references_of_webhooks(config);
+    redis.chain(keys).chain(of_webhooks).collect()
+}
+
+/// Returns the references to the secrets of webhooks and of their destinations.
+fn references_of_webhooks(config: &Config) -> BTreeSet<Reference> {
+    let webhooks = config.webhooks.iter();
+    webhooks
+        .flat_map(WebhookConfig::references)
+        .cloned()
+        .collect()
 }
 
 /// Refuses a change that sockets, the log or the store of events would need a restart for.

@@ -3,7 +3,8 @@
 //!
 //! A load reads its `inputs`, begins a `draft`, builds both halves of the draft, asks the providers about new
 //! secrets, and becomes [`Live`]. The [`Reloader`] publishes the result. A signal, a request, a changed file or a
-//! new value in a secret manager starts the next load.
+//! new value in a secret manager starts the next load. Programs and secret managers that do not answer soon hold up no
+//! load: `late` puts their answers in use when they come.
 
 use std::sync::Arc;
 use std::time::SystemTime;
