@@ -120,10 +120,7 @@ fn the_metrics_of_the_contract_are_there_from_the_start() {
     for name in [
         "keyside_credential_age_seconds",
         "keyside_credential_usable",
-        "keyside_credential_kept_back",
-        "keyside_credential_sends_previous",
         "keyside_credential_info",
-        "keyside_credential_rotation_unfinished",
         "keyside_reloads_total",
         "keyside_reload_last_success_timestamp_seconds",
         "keyside_audit_lost_total",

@@ -387,7 +387,8 @@ fn errors_are_counted_by_their_meaning() {
         .unwrap();
     let config = small(
         &format!("[provider.small.errors]\n{errors}"),
-        UNCHECKED,
+        // A request that waits in the hold is counted with each of its probes.
+        &format!("{UNCHECKED}\nhold = \"off\""),
         "limits = { max_wait = \"2s\" }",
     );
     let upstream = saying(table.iter().map(|(answer, _)| answer.clone()).collect());

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderName, StatusCode};
 use http::request::Parts;
+use http::{HeaderName, StatusCode};
 use http_body::Body;
 use tokio::time::Instant;
 

@@ -260,7 +260,10 @@ impl Exchange<'_> {
         match self.send_with(secrets, body, limits).await {
             Ok((_, Meaning::CredentialRefused)) | Err(OutboundError::NoToken(_)) => Ok(None),
             Ok(taken) => {
-                self.adopt(secrets, refused, FallbackReason::Refused);
+                // A server error proves nothing about the secrets.
+                if !taken.0.status.is_server_error() {
+                    self.adopt(secrets, refused, FallbackReason::Refused);
+                }
                 Ok(Some(taken))
             }
             Err(error) => Err(error),

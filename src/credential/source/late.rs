@@ -72,8 +72,11 @@ impl LateAnswers {
 
     fn extend(&mut self, findings: &Findings) {
         let each = findings.iter().map(|(reference, found)| {
-            let found = found.as_ref().map(Clone::clone);
-            (reference.clone(), found.map_err(ToString::to_string))
+            let found = match found {
+                Ok(found) => Ok(found.clone()),
+                Err(error) => Err(error.to_string()),
+            };
+            (reference.clone(), found)
         });
         Arc::make_mut(&mut self.found).extend(each);
     }
