@@ -21,11 +21,11 @@ pub(super) struct Inputs {
     /// The digests of the files that were read, for the watch.
     pub(super) digests: Vec<Digests>,
     pub(super) managers: Arc<Managers>,
-    /// The reads that the load did not wait for.
+    /// The reads still under way.
     pub(super) late: LateReads,
 }
 
-/// The answers of programs and secret managers that a load waits for.
+/// The wait of a load for programs and secret managers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Waits {
     /// All answers, for a command.
@@ -115,7 +115,7 @@ async fn read_secrets(
         Waits::ForAll => return (read_all(references, managers).await, LateReads::default()),
         // Without the key of the state or the shared server of limits, a start would lose what outlives a restart.
         Waits::AtStart => (own_references(config), START_PATIENCE),
-        // The key and the shared server stay as they were while they are late. What webhooks need is not put in use later.
+        // A late key or shared server stays unchanged. For webhooks, no later step would use a late answer.
         Waits::AtReload => (references_of_webhooks(config), RELOAD_PATIENCE),
     };
     let in_time = &references - &awaited;
@@ -224,8 +224,8 @@ async fn read_config(
         .map_err(|_| LoadError::Interrupted)?
 }
 
-/// The time that a start waits for the secrets of credentials. A manager that hangs keeps its own credentials from sending,
-/// and no other.
+/// The wait of a start for the secrets of credentials. A hanging manager keeps its own credentials from sending, and no
+/// others.
 const START_PATIENCE: Duration = Duration::from_secs(2);
 /// The time that a reload, and each retry, waits for programs and secret managers: managers in reach answer within some ten
 /// milliseconds.

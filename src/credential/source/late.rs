@@ -1,4 +1,4 @@
-//! The reads that a load does not wait for: programs and secret managers that answer late, or never.
+//! Reads behind a load: programs and secret managers with a late answer, or without one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use super::error::SourceError;
 use super::found::{Findings, FoundSecret};
 use crate::config::Reference;
 
-/// The reads of a load that are under way still, with the answers that came in time.
+/// The reads of a load still under way, with the answers in time.
 #[derive(Debug, Default)]
 pub struct LateReads {
     reads: JoinSet<Findings>,
@@ -20,7 +20,7 @@ pub struct LateReads {
 /// The answers to the reads of a load so far, each as of one moment.
 #[derive(Clone)]
 pub struct LateAnswers {
-    /// The moment at which the reads began.
+    /// The moment of the questions.
     pub asked: Instant,
     found: Arc<BTreeMap<Reference, Result<FoundSecret, String>>>,
 }
@@ -60,7 +60,7 @@ impl LateAnswers {
         self.found.contains_key(reference)
     }
 
-    /// Returns the answers in the form of a load that has waited for them.
+    /// Returns the answers in the form for a load.
     #[must_use]
     pub fn findings(&self) -> Findings {
         let each = self.found.iter().map(|(reference, found)| {

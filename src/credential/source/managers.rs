@@ -39,7 +39,7 @@ pub struct LastRead {
     pub confirmed: Option<SystemTime>,
     /// The reason why the last answer was not usable; `None` after a usable one.
     pub problem: Option<String>,
-    /// The moment at which the read began.
+    /// The beginning of the read.
     asked: Option<Instant>,
 }
 
@@ -165,7 +165,7 @@ impl Managers {
         self.last_reads.lock().get(reference).cloned()
     }
 
-    /// True if a read of the secret that began after `asked` has ended.
+    /// True if a read of the secret, begun after `asked`, has ended.
     #[must_use]
     pub fn has_newer(&self, reference: &Reference, asked: Instant) -> bool {
         let reads = self.last_reads.lock();
@@ -189,8 +189,8 @@ impl Managers {
             .retain(|reference, _| references.contains(reference));
     }
 
-    /// Keeps the result of each reference, and logs the results that differ from the last ones. A read that began before
-    /// the last one that ended tells nothing new.
+    /// Keeps the result of each reference, and logs changed results. A read older than the last finished read has no
+    /// news.
     fn note(&self, findings: &Findings, asked: Instant) {
         let mut reads = self.last_reads.lock();
         for (reference, found) in findings {
