@@ -244,8 +244,14 @@ impl Turn {
 }
 
 /// The text of a header that every answer has. Formatting by [`std::fmt`] would cost several times as much.
-#[derive(Default)]
 struct Terse(String);
+
+impl Default for Terse {
+    fn default() -> Self {
+        // Room for the longest of the three headers.
+        Self(String::with_capacity(64))
+    }
+}
 
 impl Terse {
     fn text(&mut self, text: &str) -> &mut Self {
