@@ -12,12 +12,14 @@ mod examples;
 mod faults;
 mod malformed;
 mod reader;
+mod shown;
 #[cfg(test)]
 mod tests;
 
 pub use faults::{Fault, Position, Report};
 pub use malformed::Malformed;
-pub use reader::{Field, Reader, choices, is_showable, listed, shown, shown_place};
+pub use reader::{Field, Reader};
+pub use shown::{choices, is_showable, listed, shown, shown_place};
 
 /// A parsed document.
 pub struct Document {

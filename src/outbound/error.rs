@@ -5,10 +5,14 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 
+use super::error_texts::{
+    channel_texts, field_texts, not_allowed_texts, page_texts, rate_limited_texts,
+    unsupported_texts,
+};
 use crate::credential::{AccessTokenError, MissingSecret};
 use crate::limit::Limited;
 use crate::provider::Scope;
-use crate::response::{BAD_REQUEST, Refusal, RefusalKind, whole_seconds};
+use crate::response::{BAD_REQUEST, Refusal, RefusalKind};
 use crate::upstream::{Unreadable, UpstreamError};
 
 /// The reason why an application gets an answer of Keyside's own.
@@ -334,88 +338,6 @@ fn kind_of(error: &UpstreamError) -> RefusalKind {
         | UpstreamError::RequestBodyRefused(_) => BAD_REQUEST,
         UpstreamError::RequestBodyTooLarge { .. } => BODY_TOO_LARGE,
     }
-}
-
-fn channel_texts(channel: &str) -> (String, String) {
-    (
-        format!("a message in the channel `{channel}` is not allowed on this route"),
-        "if this application needs the channel, add it to `channels` of the route".into(),
-    )
-}
-
-fn not_allowed_texts(operation: &str, others: &[String]) -> (String, String) {
-    let mut details =
-        format!("if this application needs it, add \"{operation}\" to `operations` of the route");
-    if !others.is_empty() {
-        details.push_str(&format!(
-            "; the request is in \"{}\" as well",
-            others.join("\", \"")
-        ));
-    }
-    (
-        format!("the operation `{operation}` is not allowed on this route"),
-        details,
-    )
-}
-
-fn field_texts(field: &str, operation: &str, allowed: &[String]) -> (String, String) {
-    (
-        format!("the operation `{operation}` does not allow the field {field:?} in this request"),
-        format!(
-            "send only {}, or add the operation that has this request with any field to `operations` of the route",
-            allowed.join(", ")
-        ),
-    )
-}
-
-fn page_texts(sender: &str) -> (String, String) {
-    (
-        format!("the sender {sender} is a page of the token, and no number of WhatsApp"),
-        "use the id of a phone number; Keyside sends no messages of Messenger".into(),
-    )
-}
-
-fn unsupported_texts(taken: &[String]) -> (String, String) {
-    let details = match taken {
-        [] => "send no body".to_owned(),
-        taken => format!("send the body as {} in UTF-8", taken.join(" or as ")),
-    };
-    (
-        "the operation takes no body of this Content-Type".into(),
-        details,
-    )
-}
-
-fn rate_limited_texts(limited: &Limited) -> (String, String) {
-    if limited.is_closed {
-        return (
-            "the shared server of [limits] does not answer, and on_failure is \"closed\"".into(),
-            "send again after the time in Retry-After; `keyside status` says what is wrong with the shared server"
-                .into(),
-        );
-    }
-    let subject = limited.scope.as_str();
-    let seconds = whole_seconds(limited.retry_after);
-    if let Some(reason) = limited.pause {
-        return (
-            format!(
-                "this {subject} is paused for another {seconds} s: {}",
-                reason.explained()
-            ),
-            "send again after the time in Retry-After; until then the provider would refuse the request too; \
-             `keyside explain` shows the pause"
-                .into(),
-        );
-    }
-    let queue = match limited.waiting {
-        0 => String::new(),
-        1 => ", and 1 request is waiting".to_owned(),
-        waiting => format!(", and {waiting} requests are waiting"),
-    };
-    (
-        format!("the limit of this {subject} is reached for another {seconds} s{queue}"),
-        "send again after the time in Retry-After, or raise `max_wait` of [route.limits]".into(),
-    )
 }
 
 const OVERLOADED: RefusalKind = RefusalKind::new("overloaded", StatusCode::SERVICE_UNAVAILABLE, 2);

@@ -16,6 +16,7 @@ mod channels;
 mod coding;
 pub mod contents;
 pub mod error;
+mod error_texts;
 mod exchange;
 mod failure;
 mod fallback;

@@ -1,8 +1,8 @@
 //! A connection to an upstream, with one exchange at a time.
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -10,31 +10,18 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use http::Method;
 use http_body::Body;
-use tokio::io::{AsyncReadExt, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
-use tokio_rustls::client::TlsStream;
 
 use super::error::UpstreamError;
 use super::framing::{Framing, ProtocolError, Step};
 use super::head::{Head, HeadReader};
+use super::io::Io;
 use super::outgoing::Outgoing;
 use super::place::Place;
 use super::request_body::OutgoingBody;
 use super::upload::Upload;
 use crate::portion::Portion;
 use crate::watchdog::Watchdog;
-
-/// The byte stream below HTTP.
-#[derive(Debug)]
-pub(super) enum Io {
-    /// TCP without TLS: on loopback, or to an application.
-    Plain(TcpStream),
-    /// A Unix socket of an application.
-    Unix(UnixStream),
-    /// TLS with a checked certificate and name.
-    Tls(Box<TlsStream<TcpStream>>),
-}
 
 /// A connection, owned by one request at a time. The task of the request polls it, so an exchange
 /// costs no second task, no channel and no wake-up between tasks.
@@ -399,37 +386,11 @@ impl Connection {
             self.received.reserve(self.next_read);
         }
         let room = self.received.capacity() - self.received.len();
-        let received = match &mut self.io {
-            Io::Plain(io) => pin!(io.read_buf(&mut self.received)).poll(cx),
-            Io::Unix(io) => pin!(io.read_buf(&mut self.received)).poll(cx),
-            Io::Tls(io) => pin!(io.read_buf(&mut self.received)).poll(cx),
-        };
+        let received = self.io.poll_read(cx, &mut self.received);
         if matches!(received, Poll::Ready(Ok(length)) if length == room) {
             self.next_read = READ_SIZE;
         }
         received
-    }
-}
-
-impl Io {
-    fn poll_write(
-        &mut self,
-        cx: &mut Context<'_>,
-        data: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self {
-            Self::Plain(io) => Pin::new(io).poll_write_vectored(cx, data),
-            Self::Unix(io) => Pin::new(io).poll_write_vectored(cx, data),
-            Self::Tls(io) => Pin::new(io.as_mut()).poll_write_vectored(cx, data),
-        }
-    }
-
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Plain(io) => Pin::new(io).poll_flush(cx),
-            Self::Unix(io) => Pin::new(io).poll_flush(cx),
-            Self::Tls(io) => Pin::new(io.as_mut()).poll_flush(cx),
-        }
     }
 }
 

@@ -15,8 +15,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsConnector;
 
-use super::connection::Io;
 use super::error::UpstreamError;
+use super::io::Io;
 use super::own::OwnAddresses;
 use super::place::Place;
 use super::places::{UpstreamPlaces, close_all_idle};

@@ -26,6 +26,7 @@ mod error;
 mod framing;
 mod head;
 mod head_bytes;
+mod io;
 mod outgoing;
 mod own;
 pub mod pieces;
