@@ -273,3 +273,81 @@ fn no_message_repeats_an_argument_that_may_be_a_secret() {
         );
     }
 }
+
+#[test]
+fn shells_and_man_know_every_command() {
+    let help = run(&["--help"]).output;
+    let commands: Vec<_> = help
+        .lines()
+        .skip_while(|line| !line.starts_with("Commands:"))
+        .skip(1)
+        .map_while(|line| line.strip_prefix("  ")?.split(' ').next())
+        .filter(|command| !matches!(*command, "" | "help"))
+        .collect();
+    assert!(commands.len() > 12, "{commands:?}");
+    for shell in ["bash", "zsh", "fish"] {
+        let script = run(&["completions", shell]);
+        assert_eq!(script.code, Some(0), "{}", script.output);
+        for command in &commands {
+            assert!(script.output.contains(command), "{shell}: {command}");
+        }
+    }
+    let dir = crate::support::keyside::Directory::new();
+    let folder = dir.join("man1").display().to_string();
+    let done = run(&["man", &folder]);
+    assert_eq!(done.code, Some(0), "{}", done.output);
+    for command in &commands {
+        let page = std::fs::read_to_string(dir.join(&format!("man1/keyside-{command}.1")));
+        assert!(
+            page.is_ok_and(|page| page.contains(".SH NAME")),
+            "{command}"
+        );
+    }
+    assert!(std::fs::metadata(dir.join("man1/keyside.1")).is_ok());
+}
+
+#[test]
+fn a_pasted_url_is_taken_and_several_sidecars_are_reloaded() {
+    let upstream = Upstream::ok();
+    let webhook = "[inbound]\nlisten = [\"127.0.0.1:@INBOUND@\"]\n[[webhook]]\npath = \"/hook\"\ncredential = \"acme\"\n\
+                   forward = \"http://127.0.0.1:9/\"";
+    let secrets = "token = \"file:@DIR@/token\"\napp_secret = \"file:@DIR@/token\"\nverify_token = \"file:@DIR@/token\"\nproof = \"off\"";
+    let setup = Setup::new(&upstream).credential(secrets).more(webhook);
+    let one = setup.start();
+    let other = crate::support::keyside::Keyside::start(&upstream);
+    let explain = |target: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_keyside"));
+        let admin = format!("http://{}/status", one.admin());
+        command.args(["explain", "POST", target, "--admin", &admin]);
+        finish(
+            command.current_dir(one.dir().path()),
+            Duration::from_secs(10),
+        )
+    };
+    let url = format!("http://{}/v23.0/1/messages", one.outbound());
+    let sent = explain(&url);
+    assert_eq!(sent.code, Some(0), "{}", sent.output);
+    assert!(sent.output.contains("sent at once"), "{}", sent.output);
+    let of_webhook = explain("/hook");
+    assert!(
+        of_webhook
+            .output
+            .contains("acme: providers send events there"),
+        "{}",
+        of_webhook.output
+    );
+    let gone = "127.0.0.1:9";
+    let both = [one.admin().to_string(), other.admin().to_string()];
+    let done = run(&[
+        "reload", "--admin", &both[0], "--admin", gone, "--admin", &both[1],
+    ]);
+    assert_eq!(done.code, Some(1), "{}", done.output);
+    for admin in &both {
+        assert!(
+            done.output
+                .contains(&format!("{admin}: reloaded: generation 2")),
+            "{}",
+            done.output
+        );
+    }
+}

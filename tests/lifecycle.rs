@@ -648,3 +648,102 @@ fn an_answer_that_breaks_off_is_counted_once() {
         keyside.metrics()
     );
 }
+
+/// The lines of a log in JSON.
+fn records(log: &str) -> Vec<serde_json::Value> {
+    let parse = |line| serde_json::from_str(line).unwrap_or_else(|why| panic!("{why}: {line}"));
+    log.lines().map(parse).collect()
+}
+
+#[test]
+fn what_ends_a_start_is_told_in_the_form_of_the_log() {
+    let upstream = Upstream::ok();
+    for (setup, part) in [
+        (
+            Setup::new(&upstream).config("[outbound]\nlisten = 1\n"),
+            "proxy.toml:2:",
+        ),
+        (
+            Setup::new(&upstream).more("[audit]\nfile = \"/nowhere/audit\""),
+            "/nowhere/audit",
+        ),
+    ] {
+        let done = setup.finish("run");
+        let lines = records(&done.output);
+        let told = lines.iter().any(|line| {
+            line["message"] == "the sidecar does not serve"
+                && line["level"] == "ERROR"
+                && line["reason"].as_str().unwrap().contains(part)
+        });
+        assert!(told, "{}", done.output);
+        assert_eq!(done.code, Some(78), "{}", done.output);
+    }
+}
+
+#[test]
+fn a_lost_shared_server_is_told_while_the_start_waits_for_it() {
+    let upstream = Upstream::ok();
+    let setup = Setup::new(&upstream).env("REDIS", "redis://127.0.0.1:9/");
+    let mut keyside = setup
+        .level("info")
+        .more("[limits]\nredis = \"env:REDIS\"")
+        .spawn();
+    let told = eventually(Duration::from_secs(10), || keyside.log().contains("shared"));
+    let log = keyside.log();
+    let lines = records(&log);
+    let of_redis = lines
+        .iter()
+        .position(|line| line["message"].as_str().unwrap().contains("shared"));
+    let started = lines.iter().position(|line| line["message"] == "started");
+    assert!(told && of_redis < started.or(Some(lines.len())), "{log}");
+    assert!(keyside.is_running());
+}
+
+#[test]
+fn one_line_says_what_was_started_and_a_warning_is_not_repeated_by_a_reload() {
+    let upstream = Upstream::ok();
+    let keyside = Setup::new(&upstream).level("info").start();
+    assert_eq!(keyside.reload().status, 200);
+    assert_eq!(keyside.reload().status, 200);
+    let lines = records(&keyside.log());
+    let started: Vec<_> = lines
+        .iter()
+        .filter(|line| line["message"] == "started")
+        .collect();
+    assert_eq!(started.len(), 1);
+    assert_eq!(started[0]["routes"], 1);
+    assert!(
+        started[0]["config"]
+            .as_str()
+            .unwrap()
+            .ends_with("proxy.toml")
+    );
+    let listeners = started[0]["listeners"].as_str().unwrap();
+    for address in [keyside.outbound(), keyside.admin()] {
+        assert!(listeners.contains(&address.to_string()), "{listeners}");
+    }
+    let warnings = lines.iter().filter(|line| line["level"] == "WARN");
+    assert_eq!(
+        warnings.count(),
+        1,
+        "every user can read the token: {lines:?}"
+    );
+}
+
+#[test]
+fn the_level_of_the_log_changes_with_a_reload() {
+    let upstream = Upstream::ok();
+    let mut keyside = Setup::new(&upstream).level("warn").start();
+    keyside.post(MESSAGES, "{}");
+    assert!(!keyside.log().contains("request answered"));
+    let setup = std::mem::replace(keyside.setup(), Setup::new(&upstream));
+    *keyside.setup() = setup.level("debug");
+    keyside.setup().write_config();
+    assert_eq!(keyside.reload().status, 200);
+    keyside.post(MESSAGES, "{}");
+    assert!(
+        keyside.log().contains("request answered"),
+        "{}",
+        keyside.log()
+    );
+}

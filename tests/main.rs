@@ -52,6 +52,7 @@ mod memory;
 mod meta;
 mod metrics;
 mod minute;
+mod monitoring;
 mod once;
 mod places;
 mod presets;

@@ -1,7 +1,9 @@
 //! `/metrics`: the registry of the process as text, in the form that the reader asks for.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
-use http::{HeaderValue, Response, header};
+use http::{HeaderMap, HeaderValue, Response, header};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::family::Family;
@@ -9,15 +11,15 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
-use super::metrics_format::{MetricsFormat, classic};
-use super::process_metrics::process_registry;
+use super::metrics_format::{MetricsFormat, classic, compressed};
+use super::process_metrics::{LogCollector, process_registry};
 use super::spool::metrics::SpoolMetrics;
 use super::traffic::unix;
 use crate::credential::Credential;
 use crate::credential::metrics::CredentialMetrics;
 use crate::limit::metrics::LimitMetrics;
 use crate::outbound::policy::Route;
-use crate::reload::Live;
+use crate::reload::{AGE_WARNING_SHARE, Live};
 use crate::spool::Survey;
 
 /// The registry of the process, with the gauges to set before each reading.
@@ -52,6 +54,7 @@ impl Exposition {
         };
         let credentials = CredentialMetrics::register(&mut registry);
         let limits = LimitMetrics::register(&mut registry);
+        registry.register_collector(Box::new(LogCollector));
         let successes = Family::default();
         registry.register(
             "route_last_success_timestamp_seconds",
@@ -73,30 +76,39 @@ impl Exposition {
         &self,
         live: &Live,
         survey: Option<&Survey>,
-        format: MetricsFormat,
+        headers: &HeaderMap,
     ) -> Response<Bytes> {
         if let Some((metrics, survey)) = self.spool.as_ref().zip(survey) {
             metrics.set(survey);
         }
         self.credentials.clear();
+        let used: HashSet<_> = used_routes(live)
+            .map(|route| route.credential.name.as_str())
+            .collect();
         for credential in live.credentials.values() {
-            self.set_credential(credential, live);
+            self.set_credential(credential, live, used.contains(&*credential.name));
         }
         self.limits.clear();
         self.successes.clear();
-        let routes = live.generation.policy.routes().iter();
-        for route in routes.filter(|route| route.metrics.is_used()) {
+        for route in used_routes(live) {
             self.set_limits(route);
             self.set_success(route);
         }
+        let format = MetricsFormat::accepted(headers);
         let text = self.text(format);
-        let mut response = Response::new(Bytes::from(text));
-        response
-            .headers_mut()
-            .insert(header::CONTENT_TYPE, format.content_type());
+        let gzip = compressed(&text, headers);
+        let is_gzip = gzip.is_some();
+        let body = gzip.unwrap_or_else(|| text.into_bytes());
+        let mut response = Response::new(Bytes::from(body));
+        let own = response.headers_mut();
+        own.insert(header::CONTENT_TYPE, format.content_type());
+        if is_gzip {
+            let gzip = HeaderValue::from_static("gzip");
+            own.insert(header::CONTENT_ENCODING, gzip);
+        }
         // A cache in between must not give one form to a client that asked for the other.
-        let vary = HeaderValue::from_static("accept");
-        response.headers_mut().insert(header::VARY, vary);
+        let vary = HeaderValue::from_static("accept, accept-encoding");
+        own.insert(header::VARY, vary);
         response
     }
 
@@ -112,7 +124,7 @@ impl Exposition {
         }
     }
 
-    fn set_credential(&self, credential: &Credential, live: &Live) {
+    fn set_credential(&self, credential: &Credential, live: &Live, is_used: bool) {
         let name = &credential.name;
         for (secret, slot) in credential.slots() {
             self.credentials.set_age(name, secret, slot.current.age());
@@ -123,7 +135,12 @@ impl Exposition {
         if let Some(confirmed) = live.confirmed(credential) {
             self.credentials.set_confirmed(name, confirmed);
         }
-        self.credentials.set_max_age(name, credential.max_age);
+        // Of hundreds of idle tenants with young secrets, nobody compares the ages.
+        let warned_at = credential.max_age.mul_f64(AGE_WARNING_SHARE);
+        let mut ages = credential.slots().values().map(|slot| slot.current.age());
+        if is_used || ages.any(|age| age >= warned_at) {
+            self.credentials.set_max_age(name, credential.max_age);
+        }
         if let Some(left) = credential.verification().and_then(|found| found.ends_in()) {
             self.credentials.set_expires(name, left);
         }
@@ -172,6 +189,12 @@ impl Exposition {
                 .set(&route.name, "recipient", rate, pairs.usage());
         }
     }
+}
+
+/// Returns the routes that have had a request.
+fn used_routes(live: &Live) -> impl Iterator<Item = &Route> {
+    let routes = live.generation.policy.routes().iter();
+    routes.filter(|route| route.metrics.is_used())
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]

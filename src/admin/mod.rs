@@ -27,7 +27,6 @@ mod traffic;
 
 use events::Events;
 pub use metrics::{Exposition, Stores};
-use metrics_format::MetricsFormat;
 use ready::{Subject, readiness};
 pub use spool::watch_spool;
 use status::Status;
@@ -207,14 +206,14 @@ impl Admin {
     }
 
     async fn metrics(&self, headers: &HeaderMap) -> Response<Bytes> {
-        let format = MetricsFormat::accepted(headers);
         let _turn = self.turn.acquire().await;
         let metrics = Arc::clone(&self.metrics);
+        let headers = headers.clone();
         let live = self.reloader.live();
         let spool = self.spool.clone();
         aside(move || {
             let survey = spool.map(|spool| spool.survey());
-            metrics.answer(&live, survey.as_ref(), format)
+            metrics.answer(&live, survey.as_ref(), &headers)
         })
         .await
     }

@@ -11,6 +11,8 @@ use prometheus_client::registry::Registry;
 use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::log;
+
 /// Makes a registry whose metrics are read from the system at each reading. No prefix stands before their names.
 pub(super) fn process_registry() -> Registry {
     let mut registry = Registry::default();
@@ -19,6 +21,18 @@ pub(super) fn process_registry() -> Registry {
         started: started.unwrap_or_default().as_secs_f64(),
     }));
     registry
+}
+
+/// The log, whose counter is not the registry's own.
+#[derive(Debug)]
+pub(super) struct LogCollector;
+
+impl Collector for LogCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let help = "Lines of the log that were lost because nobody read the lines before";
+        let lost = ConstCounter::new(log::lost_lines());
+        lost.encode(encoder.encode_descriptor("log_lost", help, None, MetricType::Counter)?)
+    }
 }
 
 #[derive(Debug)]

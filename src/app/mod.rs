@@ -24,7 +24,6 @@ use crate::admin::{Admin, Exposition, Stores, watch_spool};
 use crate::config::{ConfigFile, ListenAddress};
 use crate::listener::metrics::ListenerMetrics;
 use crate::listener::{BindError, ConnectionBounds, Drainer, PassedSockets};
-use crate::log::Log;
 use crate::outbound::health::sum_up_failures;
 use crate::reload::metrics::ReloadMetrics;
 use crate::reload::{Live, LoadError, ReloadCause, Reloader};
@@ -48,7 +47,6 @@ pub struct App {
     tasks: Vec<JoinHandle<()>>,
     addresses: Vec<ListenAddress>,
     inbound_addresses: Vec<ListenAddress>,
-    log: Log,
 }
 
 /// The way in which serving ended.
@@ -75,7 +73,6 @@ impl App {
             .await
             .map_err(AppError::Load)?;
         let live = reloader.live();
-        let log = Log::start(live.config.log.level, live.config.log.format);
         for error in not_hardened {
             tracing::warn!(%error, "debuggers and core dumps can read the memory of this process");
         }
@@ -103,6 +100,7 @@ impl App {
             metrics: &metrics,
             memory: reloader.memory(),
             tasks: Vec::new(),
+            addresses: Vec::new(),
         };
         let local = listeners.for_applications(reloader.outbound_tls(), reloader.refusals());
         let outbound_drainer = services.outbound(local, outbound, shares.outbound);
@@ -113,6 +111,7 @@ impl App {
             services.inbound(listeners.inbound, inbound, &internet, shares.inbound);
         let admin_drainer = services.admin(listeners.admin, &admin, shares.admin);
         let metrics_drainer = services.metrics(listeners.metrics, &admin, shares.metrics);
+        let listeners = services.addresses.join(", ");
         let mut tasks = services.tasks;
         tasks.push(watch);
         tasks.push(tokio::spawn(report_loops(Arc::clone(&live))));
@@ -122,6 +121,7 @@ impl App {
         tasks.push(tokio::spawn(reap(Arc::clone(&reloader))));
         tasks.push(tokio::spawn(service_manager::show_life()));
         tasks.push(tokio::spawn(sum_up_failures(reloader.generation())));
+        log_start(&reloader, &listeners);
         Ok(Self {
             reloader,
             admin,
@@ -132,7 +132,6 @@ impl App {
             tasks,
             addresses: outbound_addresses,
             inbound_addresses,
-            log,
         })
     }
 
@@ -197,8 +196,6 @@ impl App {
     /// first: an application that handles the last events can still send. Probes of the admin listener are
     /// answered to the end: an orchestrator must see `/readyz` fail.
     pub async fn stop(self, time: Duration) -> Ended {
-        // Dropped last: the log writes lines until the end.
-        let _log = self.log;
         self.admin.drain();
         let share = time.mul_f64(INBOUND_SHARE_OF_DRAIN);
         let deliveries = self.reloader.deliveries().cloned();
@@ -258,6 +255,20 @@ async fn report_loops(live: Arc<Live>) {
     for fault in live.loops().await {
         tracing::error!("{fault}");
     }
+}
+
+/// Logs the one line about what was started.
+fn log_start(reloader: &Reloader, listeners: &str) {
+    let live = reloader.live();
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        config = %reloader.file().path().display(),
+        credentials = live.config.credentials.len(),
+        routes = live.config.routes.len(),
+        webhooks = live.config.webhooks.len(),
+        listeners,
+        "started"
+    );
 }
 
 /// Closes idle connections to upstreams when they become too old.

@@ -154,6 +154,8 @@ pub(super) struct Services<'a> {
     pub(super) metrics: &'a ListenerMetrics,
     pub(super) memory: Arc<MemoryBudget>,
     pub(super) tasks: Vec<JoinHandle<()>>,
+    /// The addresses that are served, each with the kind of its listener.
+    pub(super) addresses: Vec<String>,
 }
 
 /// The handler of providers, with the probes of load balancers.
@@ -278,12 +280,9 @@ impl Services<'_> {
         let (drainer, begins) = drain();
         let connections = Arc::new(connections);
         for (listener, bounds) in listeners {
-            tracing::info!(
-                listener = connections.kind(),
-                address = %listener.address(),
-                tls = bounds.tls.is_some(),
-                "listening"
-            );
+            let tls = bounds.tls.as_ref().map_or("", |_| " (TLS)");
+            let (kind, address) = (connections.kind(), listener.address());
+            self.addresses.push(format!("{kind} {address}{tls}"));
             self.tasks.push(tokio::spawn(listener.serve(
                 handler.clone(),
                 bounds,

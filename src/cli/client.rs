@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use crate::document::shown_place;
 
-/// Asks the admin listener at `address` (`HOST:PORT`, or `unix:/path`), and returns the status and
-/// the JSON of the answer.
+/// Asks the admin listener at `address` (`HOST:PORT`, a pasted URL such as `http://HOST:PORT/status`, or `unix:/path`), and
+/// returns the status and the JSON of the answer.
 ///
 /// # Errors
 /// Where no program answers at the address, or a program other than Keyside.
@@ -24,7 +24,7 @@ pub(super) fn ask(address: &str, method: &str, path: &str) -> Result<(u16, Value
             stream.set_read_timeout(Some(READ_TIMEOUT))?;
             exchange(stream, &request)
         }),
-        None => TcpStream::connect(address).and_then(|stream| {
+        None => TcpStream::connect(host_of(address)).and_then(|stream| {
             stream.set_read_timeout(Some(READ_TIMEOUT))?;
             exchange(stream, &request)
         }),
@@ -34,6 +34,12 @@ pub(super) fn ask(address: &str, method: &str, path: &str) -> Result<(u16, Value
         source,
     })?;
     parse(&answer).ok_or_else(|| ClientError::NotKeyside(shown_place(address).to_owned()))
+}
+
+/// Returns host and port of an address that may be a URL.
+fn host_of(address: &str) -> &str {
+    let rest = address.strip_prefix("http://").unwrap_or(address);
+    rest.split_once('/').map_or(rest, |(host, _)| host)
 }
 
 fn exchange(mut stream: impl Read + Write, request: &str) -> io::Result<Vec<u8>> {

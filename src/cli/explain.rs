@@ -1,5 +1,6 @@
 //! `keyside explain`: the rules for a request, and the fate of the request if sent now.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -28,7 +29,7 @@ use crate::units::Written;
 pub(super) struct ExplainArgs {
     /// The method of the request
     method: Method,
-    /// The path of the request with its query, as an application would send it
+    /// The path of the request with its query, as an application would send it, or the whole URL
     path: Uri,
     /// A file with the body of the request: most bodies name a recipient
     #[arg(long, value_name = "FILE")]
@@ -54,6 +55,16 @@ pub(super) async fn run(args: ExplainArgs) -> ExitCode {
         }
     };
     let body = body.as_deref();
+    if let Some(webhook) = webhook_at(&live, args.path.path()) {
+        say!("{} {}", args.method, args.path);
+        print_row(
+            "webhook",
+            &format!(
+                "{webhook}: providers send events there, to [inbound]; applications send to [outbound]"
+            ),
+        );
+        return ExitCode::SUCCESS;
+    }
     let Ok(parts) = request(&args, body) else {
         complain!("keyside: METHOD and PATH do not make an HTTP request");
         return ExitCode::FAILURE;
@@ -87,6 +98,24 @@ pub(super) async fn run(args: ExplainArgs) -> ExitCode {
     }
 }
 
+/// Returns the name of the webhook at a path.
+fn webhook_at<'l>(live: &'l Live, path: &str) -> Option<&'l str> {
+    let webhooks = live.config.webhooks.iter();
+    let mut at_path = webhooks.filter(|webhook| !webhook.path.token && webhook.path.text == path);
+    at_path.next().map(|webhook| webhook.name.as_str())
+}
+
+/// Returns the target of a request: of a URL that leads to Keyside itself, the path and the query.
+fn target(url: &Uri) -> Uri {
+    let is_own = url.host().is_some_and(|host| {
+        let host = host.trim_matches(['[', ']']);
+        let address = host.parse::<IpAddr>();
+        host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    });
+    let path = url.path_and_query().filter(|_| is_own);
+    path.map_or_else(|| url.clone(), |path| Uri::from(path.clone()))
+}
+
 /// Makes the head of the request, with a `Content-Type` guessed from the body.
 fn request(args: &ExplainArgs, body: Option<&str>) -> http::Result<Parts> {
     let is_json = body.is_none_or(|body| body.trim_start().starts_with(['{', '[']));
@@ -97,7 +126,7 @@ fn request(args: &ExplainArgs, body: Option<&str>) -> http::Result<Parts> {
     };
     let request = Request::builder()
         .method(&args.method)
-        .uri(&args.path)
+        .uri(target(&args.path))
         .header("host", "localhost")
         .header("content-type", content_type)
         .body(())?;

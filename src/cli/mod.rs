@@ -17,6 +17,7 @@ mod audit;
 mod ca;
 mod check;
 mod client;
+mod completions;
 mod config;
 mod credentials;
 mod demo;
@@ -77,6 +78,10 @@ enum Command {
     Audit(audit::AuditArgs),
     /// List the built-in providers, or print one as TOML
     Providers(providers::ProvidersArgs),
+    /// Print the script with which a shell completes commands and options
+    Completions(completions::CompletionsArgs),
+    /// Write manual pages into a folder
+    Man(completions::ManArgs),
 }
 
 impl Arguments {
@@ -122,6 +127,8 @@ async fn run_command(command: Command) -> ExitCode {
         Command::Ca(args) => ca::run(args),
         Command::Audit(args) => audit::run(&args),
         Command::Providers(args) => providers::run(args),
+        Command::Completions(args) => completions::completions(&args),
+        Command::Man(args) => completions::man(&args),
     }
 }
 

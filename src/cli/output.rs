@@ -4,8 +4,10 @@
 //! its exit status is that of its work: a rotation is never left half done, and a fault is still 78.
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::sync::OnceLock;
+
+use crate::log::wants_color;
 
 /// Prints a line to standard output.
 macro_rules! say {
@@ -32,6 +34,15 @@ pub(super) fn to_stdout(text: fmt::Arguments<'_>) {
 /// Prints a line to standard error. A failure has no place left to be told.
 pub(super) fn to_stderr(line: fmt::Arguments<'_>) {
     writeln!(io::stderr(), "{line}").ok();
+}
+
+/// Returns a title in a colour (a number of ECMA-48) on a terminal whose user wants colours, else as it is.
+pub(super) fn colored(title: &str, color: u8) -> String {
+    if io::stdout().is_terminal() && wants_color() {
+        format!("\x1b[{color}m{title}\x1b[0m")
+    } else {
+        title.to_owned()
+    }
 }
 
 /// True once nobody reads standard output any more.

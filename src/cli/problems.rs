@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::credentials::seconds;
+use super::output::colored;
 use super::table::{counted, list, moment, text};
 
 /// A line about a problem, with the remedy.
@@ -40,9 +41,9 @@ impl Problem {
 /// Prints what is wrong below a title, and notices below another; or that nothing is wrong.
 pub(super) fn print(problems: &[Problem]) {
     let mut is_quiet = true;
-    for (gravity, title) in [
-        (Gravity::Wrong, "What is wrong, and what to do:"),
-        (Gravity::Notice, "To be done in time:"),
+    for (gravity, title, color) in [
+        (Gravity::Wrong, "What is wrong, and what to do:", RED),
+        (Gravity::Notice, "To be done in time:", YELLOW),
     ] {
         let mut lines = problems
             .iter()
@@ -50,12 +51,12 @@ pub(super) fn print(problems: &[Problem]) {
             .peekable();
         if lines.peek().is_some() {
             is_quiet = false;
-            say!("\n{title}");
+            say!("\n{}", colored(title, color));
         }
         lines.for_each(|problem| say!("  {}", problem.text));
     }
     if is_quiet {
-        say!("\nNothing is wrong.");
+        say!("\n{}", colored("Nothing is wrong.", GREEN));
     }
 }
 
@@ -372,6 +373,9 @@ const EXPIRY_NOTICE_DAYS: u64 = 14;
 /// The days before the end of a token at which `keyside status --check` fails.
 const EXPIRY_ALARM_DAYS: u64 = 7;
 const SECONDS_PER_DAY: u64 = 86_400;
+const RED: u8 = 31;
+const GREEN: u8 = 32;
+const YELLOW: u8 = 33;
 
 #[cfg(test)]
 mod tests {

@@ -5,22 +5,40 @@ use std::process::ExitCode;
 use serde_json::Value;
 
 use super::client::ask;
+use super::sidecars::DEFAULT_ADMIN;
 use super::table::{list, text};
+use crate::document::shown_place;
 
 /// The options of `keyside reload`.
 #[derive(Debug, clap::Args)]
 pub(super) struct ReloadArgs {
-    /// The admin listener of the running sidecar: HOST:PORT or unix:/path
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9900")]
-    admin: String,
+    /// The admin listener of a running sidecar: HOST:PORT or unix:/path. Several sidecars are reloaded one after the other
+    #[arg(long, value_name = "ADDR", default_value = DEFAULT_ADMIN)]
+    admin: Vec<String>,
 }
 
-/// Reloads the sidecar, and prints the changes or the faults.
+/// Reloads the sidecars, and prints the changes or the faults. A sidecar that refuses keeps no other from its reload.
 pub(super) fn run(args: &ReloadArgs) -> ExitCode {
-    match ask(&args.admin, "POST", "/reload") {
+    let mut exit = ExitCode::SUCCESS;
+    for admin in &args.admin {
+        let place = if args.admin.len() > 1 {
+            format!("{}: ", shown_place(admin))
+        } else {
+            String::new()
+        };
+        if reload(admin, &place) != ExitCode::SUCCESS {
+            exit = ExitCode::FAILURE;
+        }
+    }
+    exit
+}
+
+/// Reloads one sidecar. `place` precedes the first line.
+fn reload(admin: &str, place: &str) -> ExitCode {
+    match ask(admin, "POST", "/reload") {
         Ok((200, answer)) => {
             say!(
-                "reloaded: generation {} is in use",
+                "{place}reloaded: generation {} is in use",
                 answer.get("generation").unwrap_or(&Value::Null)
             );
             for change in texts(answer.get("changes"), "nothing changed") {
@@ -30,7 +48,9 @@ pub(super) fn run(args: &ReloadArgs) -> ExitCode {
             ExitCode::SUCCESS
         }
         Ok((_, answer)) => {
-            complain!("reload refused; the sidecar runs on as before. Mend this and reload again:");
+            complain!(
+                "{place}reload refused; the sidecar runs on as before. Mend this and reload again:"
+            );
             for reason in texts(answer.get("reasons"), "the sidecar gave no reason") {
                 complain!("  {reason}");
             }

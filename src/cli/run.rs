@@ -1,10 +1,15 @@
 //! `keyside run`
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
+
+use tracing::level_filters::LevelFilter;
 
 use super::config::ConfigArgs;
 use crate::app::{App, AppError};
+use crate::config::{Config, ConfigFile, LogConfig};
 use crate::listener::PassedSockets;
+use crate::log::{Log, LogFormat};
 
 /// The options of `keyside run`.
 #[derive(Debug, clap::Args)]
@@ -15,25 +20,48 @@ pub(super) struct RunArgs {
 
 /// Serves until a signal. Exits with 78 where the configuration or a secret has a fault.
 pub(super) async fn run(args: RunArgs) -> ExitCode {
-    let sockets = match PassedSockets::take() {
+    let sockets = PassedSockets::take();
+    let file = args.config.file();
+    // Before anything that may wait or fail: an unreachable server would otherwise be silence.
+    let settings = log_settings(&file);
+    let _log = Log::start(settings.level, settings.format);
+    let sockets = match sockets {
         Ok(sockets) => sockets,
-        Err(error) => return failed(&error),
+        Err(error) => return failed(settings, &[error.to_string()]),
     };
-    let app = match App::start(args.config.file(), sockets).await {
+    let app = match App::start(file, sockets).await {
         Ok(app) => app,
-        Err(error @ AppError::Load(_)) => {
-            complain!("{error}");
+        Err(AppError::Load(error)) => {
+            failed(settings, &error.reasons());
             return ExitCode::from(super::BAD_CONFIGURATION);
         }
-        Err(error) => return failed(&error),
+        Err(error) => return failed(settings, &[error.to_string()]),
     };
     match app.serve_until_signal().await {
         Ok(_) => ExitCode::SUCCESS,
-        Err(error) => failed(&error),
+        Err(error) => failed(settings, &[error.to_string()]),
     }
 }
 
-fn failed(error: &dyn std::error::Error) -> ExitCode {
-    complain!("keyside: {error}");
+/// Returns `[log]`; the defaults for a configuration with faults, which are the next thing to be told.
+fn log_settings(file: &ConfigFile) -> LogConfig {
+    Config::load(file).map_or(DEFAULT_LOG, |config| config.log)
+}
+
+/// Tells why the sidecar does not serve: in the log, where a program reads the lines, else to the person at the terminal.
+fn failed(log: LogConfig, reasons: &[String]) -> ExitCode {
+    let is_read_by_people = std::io::stderr().is_terminal() || log.level == LevelFilter::OFF;
+    for reason in reasons {
+        if is_read_by_people {
+            complain!("keyside: {reason}");
+        } else {
+            tracing::error!(reason, "the sidecar does not serve");
+        }
+    }
     ExitCode::FAILURE
 }
+
+const DEFAULT_LOG: LogConfig = LogConfig {
+    level: LevelFilter::INFO,
+    format: LogFormat::Auto,
+};

@@ -99,12 +99,12 @@ impl CredentialMetrics {
         );
         registry.register(
             "credential_kept_back",
-            "1 if a source has a secret that cannot be used, and the secret before it stays in use; else absent",
+            "1 if a source has a secret that cannot be used, and the secret before it stays in use, else 0",
             metrics.kept_back.clone(),
         );
         registry.register(
             "credential_sends_previous",
-            "1 if requests are sent with the previous secret, because the provider refuses the newer one; else absent",
+            "1 if requests are sent with the previous secret, because the provider refuses the newer one, else 0",
             metrics.sends_previous.clone(),
         );
         registry.register(
@@ -178,25 +178,26 @@ impl CredentialMetrics {
 
     /// Sets whether newer secrets of a credential are kept back.
     pub fn set_kept_back(&self, credential: &str, is_kept_back: bool) {
-        mark(&self.kept_back, credential, is_kept_back);
+        self.kept_back
+            .get_or_create(&label(credential))
+            .set(i64::from(is_kept_back));
     }
 
     /// Sets whether requests are sent with the previous secrets of a credential.
     pub fn set_sends_previous(&self, credential: &str, is_previous: bool) {
-        mark(&self.sends_previous, credential, is_previous);
+        self.sends_previous
+            .get_or_create(&label(credential))
+            .set(i64::from(is_previous));
     }
 
-    /// Sets whether a rotation of a credential's secret was cut off.
+    /// Sets whether a rotation of a credential's secret was cut off. Otherwise there is no series.
     pub fn set_rotation_unfinished(&self, credential: &str, is_unfinished: bool) {
-        mark(&self.rotation_unfinished, credential, is_unfinished);
-    }
-}
-
-/// Sets a gauge to 1 for a credential that something is wrong with. The others have no series: hundreds of tenants would have
-/// three zeros each.
-fn mark(gauge: &Family<CredentialLabel, Gauge>, credential: &str, is_so: bool) {
-    if is_so {
-        gauge.get_or_create(&label(credential)).set(1);
+        // Hundreds of tenants would have a zero each.
+        if is_unfinished {
+            self.rotation_unfinished
+                .get_or_create(&label(credential))
+                .set(1);
+        }
     }
 }
 

@@ -5,12 +5,16 @@ use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use serde_json::json;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Registry, reload};
 
 mod journal;
 
@@ -43,16 +47,15 @@ impl Log {
     #[must_use]
     pub fn start(level: LevelFilter, format: LogFormat) -> Self {
         let reader = LogReader::of_stderr();
-        let (lines, worker) = queue(io::stderr(), reader, MAX_QUEUED_LINES);
         let is_terminal = io::stderr().is_terminal();
         let is_json = match format {
             LogFormat::Auto => !is_terminal,
             LogFormat::Text => false,
             LogFormat::Json => true,
         };
-        let targets = Targets::new()
-            .with_default(LevelFilter::OFF)
-            .with_target("keyside", level);
+        let (lines, worker) = queue(io::stderr(), LossLine { reader, is_json }, MAX_QUEUED_LINES);
+        COUNTER.set(lines.error_counter()).ok();
+        let (targets, handle) = reload::Layer::new(targets(level));
         let registry = tracing_subscriber::registry().with(targets);
         let layer = tracing_subscriber::fmt::layer()
             .with_writer(lines)
@@ -62,12 +65,14 @@ impl Log {
             let layer = layer.map_event_format(|form| Prefixed { form, reader });
             registry.with(layer).try_init()
         } else {
-            let layer = layer.with_ansi(is_terminal);
+            let layer = layer.with_ansi(is_terminal && wants_color());
             let layer = layer.map_event_format(|form| Prefixed { form, reader });
             registry.with(layer).try_init()
         };
-        // A test or the demo may start a second sidecar in one process: the first log stays.
-        started.ok();
+        // A test may start a second sidecar in one process: the first log stays.
+        if started.is_ok() {
+            LEVEL.set(handle).ok();
+        }
         Self {
             worker: Some(worker),
         }
@@ -93,13 +98,13 @@ impl Drop for Log {
 /// Starts a thread for `output`, and returns a writer into a queue of at most `max_lines` lines.
 fn queue(
     output: impl Write + Send + Sync + 'static,
-    reader: LogReader,
+    line: LossLine,
     max_lines: usize,
 ) -> (NonBlocking, WorkerGuard) {
     let lost = Arc::new(OnceLock::new());
     let writer = LossReport {
         output,
-        reader,
+        line,
         lost: Arc::clone(&lost),
         reported: 0,
     };
@@ -112,10 +117,65 @@ fn queue(
     (lines, worker)
 }
 
+/// False where the user wants no colour: <https://no-color.org>.
+#[must_use]
+pub fn wants_color() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Sets the level of the log of the process, from now on.
+pub fn set_level(level: LevelFilter) {
+    if let Some(handle) = LEVEL.get() {
+        // Fails only after the end of the log.
+        handle.reload(targets(level)).ok();
+    }
+}
+
+/// Returns the number of log lines that were lost, because nobody read the lines before.
+#[must_use]
+pub fn lost_lines() -> u64 {
+    let lost = COUNTER.get().map_or(0, ErrorCounter::dropped_lines);
+    u64::try_from(lost).unwrap_or(u64::MAX)
+}
+
+/// Returns the filter for a level: events of Keyside alone.
+fn targets(level: LevelFilter) -> Targets {
+    Targets::new()
+        .with_default(LevelFilter::OFF)
+        .with_target("keyside", level)
+}
+
+/// The filter of the log of the process.
+static LEVEL: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
+/// The counter of the lines that the log of the process has lost.
+static COUNTER: OnceLock<ErrorCounter> = OnceLock::new();
+
+/// The form of the line about lost lines: the same as of all others.
+#[derive(Clone, Copy)]
+struct LossLine {
+    reader: LogReader,
+    is_json: bool,
+}
+
+impl LossLine {
+    fn text(self, count: usize) -> String {
+        let prefix = self.reader.prefix(Level::WARN);
+        let message = "log lines were lost because nobody read them";
+        if !self.is_json {
+            return format!("{prefix}{count} {message}");
+        }
+        let now = OffsetDateTime::now_utc()
+            .format(&Rfc3339)
+            .unwrap_or_default();
+        let line = json!({ "timestamp": now, "level": "WARN", "message": message, "count": count });
+        format!("{prefix}{line}")
+    }
+}
+
 /// A writer that precedes a line with the number of lines lost before.
 struct LossReport<W> {
     output: W,
-    reader: LogReader,
+    line: LossLine,
     /// The counter of lost lines, set once the queue exists.
     lost: Arc<OnceLock<ErrorCounter>>,
     /// The number of lost lines already reported in the output.
@@ -132,11 +192,7 @@ impl<W: Write> Write for LossReport<W> {
         let lost = self.lost.get().map_or(0, ErrorCounter::dropped_lines);
         let unreported = lost - self.reported;
         if unreported > 0 {
-            writeln!(
-                self.output,
-                "{}{unreported} log lines were lost because nobody read them",
-                self.reader.prefix(Level::WARN)
-            )?;
+            writeln!(self.output, "{}", self.line.text(unreported))?;
             self.reported = lost;
         }
         self.output.write_all(line)
@@ -209,7 +265,11 @@ mod tests {
     #[test]
     fn lines_that_find_the_queue_full_are_lost_and_counted() {
         let output = Gate::default();
-        let (mut lines, worker) = queue(output.clone(), LogReader::Other, 2);
+        let line = LossLine {
+            reader: LogReader::Other,
+            is_json: false,
+        };
+        let (mut lines, worker) = queue(output.clone(), line, 2);
         let held = output.0.lock().unwrap();
         for _ in 0..10 {
             lines.write_all(b"stuck\n").unwrap();

@@ -1,6 +1,6 @@
 //! A finished load, published as a whole.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -64,18 +64,28 @@ pub(super) type Applications = HashMap<ApplicationAddress, Arc<Upstream>>;
 pub(super) type ChangedLimits = Vec<(Arc<KeyedLimits>, LimitTerms)>;
 
 impl Live {
-    /// Logs all oddities and all missing secrets.
-    pub(super) fn log_warnings(&self) {
-        for warning in &self.warnings {
+    /// Logs the oddities and the missing secrets that were not there `before`: with hundreds of tenants, a reload would
+    /// otherwise repeat hundreds of lines.
+    pub(super) fn log_warnings(&self, before: Option<&Self>) {
+        let warned: HashSet<_> = before
+            .into_iter()
+            .flat_map(|before| &before.warnings)
+            .collect();
+        for warning in self.warnings.iter().filter(|now| !warned.contains(now)) {
             tracing::warn!("{warning}");
         }
-        for fault in self
-            .credentials
-            .values()
-            .flat_map(|credential| credential.faults())
-        {
+        let told: HashSet<_> = before.into_iter().flat_map(Self::faults).collect();
+        for fault in self.faults().filter(|now| !told.contains(now)) {
             tracing::error!("{fault}");
         }
+    }
+
+    fn faults(&self) -> impl Iterator<Item = String> {
+        let faults = self
+            .credentials
+            .values()
+            .flat_map(|credential| credential.faults());
+        faults.map(ToString::to_string)
     }
 
     /// Returns the shared server of the configuration.

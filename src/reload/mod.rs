@@ -70,6 +70,7 @@ use crate::credential::source::LateReads;
 use crate::delivery::Deliveries;
 use crate::inbound;
 use crate::listener::TrustedProxies;
+use crate::log;
 use crate::memory::MemoryBudget;
 use crate::outbound::generation::Generation;
 use crate::refusal_form::RefusalForms;
@@ -162,9 +163,9 @@ impl Reloader {
         Ok((Arc::new(reloader), queue))
     }
 
-    /// Logs the oddities of the first load, which ran before the log was set up.
+    /// Logs the oddities of the first load.
     pub fn log_startup(&self) {
-        self.live().log_warnings();
+        self.live().log_warnings(None);
         self.live().log_state();
         log_restored(&self.live());
         self.log_spool();
@@ -172,6 +173,12 @@ impl Reloader {
             let hash = status.resumed_after;
             tracing::info!(hash, "the audit file goes on after the line with this hash");
         }
+    }
+
+    /// Returns the file with the configuration.
+    #[must_use]
+    pub fn file(&self) -> &ConfigFile {
+        &self.file
     }
 
     /// Returns a handle to the audit file.
@@ -277,6 +284,7 @@ impl Reloader {
     /// Publishes all parts in a row, without an await in between: no request sees half a reload.
     fn publish(&self, live: &Arc<Live>) {
         self.live.store(Arc::clone(live));
+        log::set_level(live.config.log.level);
         self.generation.store(Arc::clone(&live.generation));
         self.inbound.store(Arc::clone(&live.inbound));
         self.proxies.store(Arc::new(proxies(live)));
@@ -332,7 +340,7 @@ impl Reloader {
         live.prepare_state().await;
         let live = Arc::new(live);
         self.publish(&live);
-        live.log_warnings();
+        live.log_warnings(Some(&before));
         let is_kept_back = self.report_kept_back(&before, &live);
         let comparison = Comparison::aside(before, Arc::clone(&live)).await;
         if is_kept_back && comparison.changes.is_empty() {

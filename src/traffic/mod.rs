@@ -112,7 +112,7 @@ impl RouteTraffic {
     ) -> Option<Burst> {
         let mut state = self.0.lock();
         let state = state.get_or_insert_with(|| Box::new(State::new(now)));
-        if failure.class == FailureClass::Policy {
+        if failure.class == FailureClass::Policy && kind == TrafficKind::Sends {
             state.restrict(sender, failure, now);
         }
         state.track(kind).failed(failure, now)

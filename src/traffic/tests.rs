@@ -88,6 +88,10 @@ fn a_restriction_holds_until_a_message_of_the_sender_passes() {
         "the provider restricts sending for sender ...2922 since 1970-01-01T00:00:00Z (2 refusals), until a message \
          passes: it failed (code 131031); mend it"
     );
+    let other = RouteTraffic::default();
+    other.failed(TrafficKind::Others, "", &locked, second(0));
+    let report = other.report(second(0)).unwrap();
+    assert!(report.restrictions.is_empty(), "no message could end it");
     let ended = traffic.succeeded(TrafficKind::Sends, "106540352242922", second(4));
     assert_eq!(ended.restriction.unwrap().count, 2);
     traffic.succeeded(TrafficKind::Sends, "2", second(5));

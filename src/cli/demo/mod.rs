@@ -8,6 +8,7 @@ use http::Method;
 use keyside_sandbox::{Options, Sandbox, new_token};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep};
+use tracing::level_filters::LevelFilter;
 
 mod application;
 mod folder;
@@ -25,6 +26,7 @@ use super::output;
 use crate::app::{App, AppError};
 use crate::config::ConfigFile;
 use crate::listener::PassedSockets;
+use crate::log::{Log, LogFormat};
 
 /// The options of `keyside demo`.
 #[derive(Debug, clap::Args)]
@@ -61,6 +63,7 @@ async fn show(once: bool) -> DemoResult<bool> {
     };
     let sandbox = Arc::new(Sandbox::start(options).await?);
     let receiver = Receiver::start()?;
+    let _log = Log::start(LevelFilter::ERROR, LogFormat::Auto);
     let second = Second::start(&folder).await?;
     let destinations = destinations(&folder, &receiver, &second);
     let app = start_sidecar(&folder, &sandbox, &destinations, once).await?;

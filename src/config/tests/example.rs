@@ -99,11 +99,17 @@ fn the_example_shows_every_key_that_is_read() {
     let asked: BTreeSet<String> = report
         .asked()
         .into_iter()
-        // The presets show the parts of operations, injection, paths and verification, and their own secrets.
+        // The presets show the parts of operations, injection, paths and verification, their own secrets, and codes.
         .filter(|key| {
-            !["inject.", "paths.", "operations.", "webhook.verify."]
-                .iter()
-                .any(|part| key.contains(part))
+            ![
+                "inject.",
+                "paths.",
+                "operations.",
+                "webhook.verify.",
+                "errors.advice.",
+            ]
+            .iter()
+            .any(|part| key.contains(part))
         })
         .filter(|key| !key.contains("secrets.verify_token") && !key.contains("secrets.app_secret"))
         .collect();
