@@ -48,6 +48,7 @@ mod late_managers;
 mod lifecycle;
 mod limits;
 mod managers;
+mod many_files;
 mod memory;
 mod meta;
 mod metrics;

@@ -7,7 +7,7 @@ use crate::config::ConfigFile;
 /// The option of every command that reads the configuration.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct ConfigArgs {
-    /// The configuration file [default: proxy.toml, then /etc/keyside/proxy.toml]
+    /// The configuration: a file, or a folder with *.toml [default: proxy.toml, then /etc/keyside/proxy.toml]
     #[arg(short = 'c', long, value_name = "FILE")]
     config: Option<PathBuf>,
 }

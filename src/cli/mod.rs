@@ -24,6 +24,7 @@ mod demo;
 mod dry_run;
 mod events;
 mod explain;
+mod init;
 mod problems;
 mod providers;
 mod reload;
@@ -48,6 +49,8 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Print the smallest configuration for a provider, with what to fill in
+    Init(init::InitArgs),
     /// Run the sidecar
     Run(run::RunArgs),
     /// Validate the configuration and the secrets, and report every fault
@@ -112,6 +115,7 @@ pub async fn run(arguments: Arguments) -> ExitCode {
 
 async fn run_command(command: Command) -> ExitCode {
     match command {
+        Command::Init(args) => init::run(&args),
         Command::Run(args) => run::run(args).await,
         Command::Check(args) => check::run(args).await,
         Command::Explain(args) => explain::run(args).await,

@@ -283,6 +283,8 @@ pub struct RouteConfig {
     pub operations: OperationSet,
     /// The allowed channels, in lower case; empty for any.
     pub channels: Vec<String>,
+    /// The users who may use the route over a Unix socket; empty for whoever may use the socket.
+    pub allow_uids: Vec<u32>,
     /// `[route.limits]`.
     pub limits: RouteLimits,
 }

@@ -30,6 +30,12 @@ pub struct Document {
 }
 
 impl Document {
+    /// Adds the content of another file: other tables, more entries of `[[route]]` and the like, and more names in the tables of
+    /// names that `named` lists. What stands in both files is a fault with both places.
+    pub fn join(&mut self, other: Self, named: &[&str], report: &Report) {
+        self.root.join(other.root, "", named, report);
+    }
+
     /// Parses `text`. Errors of TOML's syntax go to `report`; with a single error, there is no document.
     pub fn parse(text: &str, file: &str, report: &Report) -> Option<Self> {
         // Editors do not count a byte order mark as a column.
@@ -79,6 +85,40 @@ impl Table {
             }
         }
         self
+    }
+
+    /// Returns the place of a key.
+    pub fn place_of(&self, key: &str) -> Option<&Position> {
+        self.entry(key).map(|entry| &entry.at)
+    }
+
+    /// Adds the entries of a table of another file, under the key `path`.
+    fn join(&mut self, other: Self, path: &str, named: &[&str], report: &Report) {
+        let is_root = path.is_empty();
+        for entry in other.entries {
+            let Some(own) = self.entries.iter_mut().find(|own| own.key == entry.key) else {
+                self.entries.push(entry);
+                continue;
+            };
+            match (&mut own.value.kind, entry.value.kind) {
+                (ValueKind::Array(own), ValueKind::Array(more)) if is_root => own.extend(more),
+                (ValueKind::Table(own), ValueKind::Table(more))
+                    if is_root && named.contains(&&*entry.key) =>
+                {
+                    own.join(more, &entry.key, &[], report);
+                }
+                _ => {
+                    let key = shown(&entry.key);
+                    let key = if is_root {
+                        key.to_owned()
+                    } else {
+                        format!("{path}.{key}")
+                    };
+                    let message = format!("the same as at {}, expected it once", own.at);
+                    report.fault(&entry.at, &key, message);
+                }
+            }
+        }
     }
 
     fn entry(&self, key: &str) -> Option<&Entry> {

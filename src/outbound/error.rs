@@ -66,6 +66,8 @@ pub enum OutboundError {
         /// The page.
         sender: String,
     },
+    /// A request of a user who may not use the route.
+    UserNotAllowed,
     /// A request that names no sender where the sender decides.
     SenderNotNamed {
         /// The place for the sender.
@@ -171,6 +173,9 @@ impl OutboundError {
             | Self::ChannelNotAllowed { .. } => OPERATION_NOT_ALLOWED,
             Self::SenderNotAllowed { .. } | Self::SenderIsPage { .. } => SENDER_NOT_ALLOWED,
             Self::SenderNotNamed { .. } => SENDER_NOT_NAMED,
+            Self::UserNotAllowed => {
+                RefusalKind::new("user_not_allowed", StatusCode::FORBIDDEN, 200)
+            }
             Self::UnsupportedMediaType { .. } => UNSUPPORTED_MEDIA_TYPE,
             Self::BodyTooLarge { .. } => BODY_TOO_LARGE,
             Self::RateLimited(limited) => {
@@ -256,6 +261,10 @@ impl OutboundError {
             Self::SenderNotNamed { advice } => (
                 "the request names no sender, and the sender decides whether it may pass".into(),
                 advice.clone(),
+            ),
+            Self::UserNotAllowed => (
+                "the user of the calling process may not use this route".into(),
+                "add the user's id to `allow_uids` of the route, or use a route of your own".into(),
             ),
             Self::UnsupportedMediaType { taken } => unsupported_texts(taken),
             Self::BodyTooLarge { limit } => (

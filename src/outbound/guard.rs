@@ -6,8 +6,9 @@ use http::{HeaderMap, HeaderName, header};
 use super::error::OutboundError;
 use super::hosts::{Hosts, NamedUpstream, host_of, named_upstream, upstream_of_host};
 use super::path::check_path;
+use super::policy::Route;
 use crate::headers::{is_ascii_text, names_in, read_as};
-use crate::listener::Link;
+use crate::listener::{Link, Peer};
 use crate::provider::METHODS;
 use crate::query;
 
@@ -160,6 +161,16 @@ fn is_end_to_end(named: &[u8]) -> bool {
     let describes_content =
         name.as_str().starts_with("content-") && *name != header::CONTENT_LENGTH;
     describes_content || name.as_str().starts_with("accept") || END_TO_END.contains(&name.as_str())
+}
+
+/// Refuses a user who may not use a route. Over TCP, users cannot be told apart; the configuration warns about that.
+pub(super) fn admit_user(route: &Route, link: &Link) -> Result<(), OutboundError> {
+    match link.peer() {
+        Peer::Unix { uid } if !route.allow_uids.is_empty() && !route.allow_uids.contains(uid) => {
+            Err(OutboundError::UserNotAllowed)
+        }
+        Peer::Unix { .. } | Peer::Tcp(_) => Ok(()),
+    }
 }
 
 /// Refuses parameters that change the meaning of method and path: Graph's verb override, batches,

@@ -138,6 +138,7 @@ impl Outbound {
             return Ok(json_answer(answer.body.clone()));
         }
         let permit = report.decided(generation.policy.check(request, upstream.as_ref()))?;
+        guard::admit_user(permit.route, report.link)?;
 
         let headers = &request.headers;
         let form = Form::of(headers, permit.request);

@@ -276,6 +276,7 @@ impl Draft {
             senders: config.senders.iter().cloned().collect(),
             operations: config.operations.clone(),
             channels: config.channels.as_slice().into(),
+            allow_uids: config.allow_uids.as_slice().into(),
             credential: Arc::clone(credential),
             upstream: upstreams.get(origin, provider)?,
             host: origin.authority(),

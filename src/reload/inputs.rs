@@ -214,7 +214,7 @@ async fn read_config(
     file: ConfigFile,
 ) -> Result<(Config, BTreeSet<Reference>, Digests), LoadError> {
     let read = move || {
-        let digests = digests([file.path().to_owned()]);
+        let digests = digests(file.watched());
         let config = Config::load(&file).map_err(LoadError::Config)?;
         let references = all_references(&config);
         Ok((config, references, digests))

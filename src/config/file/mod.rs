@@ -13,13 +13,14 @@ use super::{
     StateConfig, WebhookConfig,
 };
 use crate::audit::{AuditScope, AuditSettings};
-use crate::document::{Document, Fault, Field, Malformed, Position, Reader, Report, shown_place};
+use crate::document::{Document, Fault, Field, Malformed, Position, Reader, Report};
 use crate::log::LogFormat;
 use crate::units::{self, UnitError};
 
 mod credential;
 mod destination;
 mod endpoint;
+mod files;
 mod inbound;
 mod listen;
 mod operators;
@@ -29,6 +30,7 @@ mod trust;
 
 use credential::{Providers, credentials, references};
 use destination::spool;
+use files::Files;
 use inbound::{inbound, webhooks};
 use listen::Addresses;
 use operators::{admin, metrics};
@@ -47,34 +49,26 @@ impl Config {
         finish(config, report)
     }
 
-    /// Reads and checks the configuration in a file.
+    /// Reads and checks the configuration in a file, with the files that `include` names, or in the files of a folder.
     ///
     /// # Errors
-    /// A file that cannot be read, or every fault of its text; and a file that nobody has named, that another user could
+    /// A file that cannot be read, or every fault of the text; and a file that nobody has named, that another user could
     /// change, and that has programs to run.
     pub fn load(file: &ConfigFile) -> Result<Self, Faults> {
-        let path = file.path();
-        let name = path.display().to_string();
-        // Reading a FIFO would wait for a writer, and no reload would ever follow.
-        let is_file = std::fs::metadata(path).map(|metadata| metadata.is_file());
-        let text = match is_file {
-            Ok(false) => Err(std::io::Error::other("it is not a regular file")),
-            Ok(true) => std::fs::read_to_string(path),
-            Err(error) => Err(error),
-        };
-        match text {
-            Ok(text) => Self::parse(&text, &name)?.trusted(file),
-            Err(error) => Err(Faults(vec![whole_fault(
-                Path::new(shown_place(&name)),
-                format!("cannot be read: {}", unreadable(&error)),
-            )])),
-        }
+        let report = Report::default();
+        let files = Files::read(file, &report)?;
+        // What stands in a file with a fault would be missing everywhere else.
+        let document = files.document.filter(|_| !report.is_faulty());
+        let config = document.map(|document| read(&document, &report));
+        finish(config, report)?.trusted(file, &files.paths)
     }
 
     /// Warns about a file with a weakness, and refuses a found file with a weakness and with programs to run.
-    fn trusted(mut self, file: &ConfigFile) -> Result<Self, Faults> {
-        let path = file.path();
-        let Some(weakness) = trust::weakness(path) else {
+    fn trusted(mut self, file: &ConfigFile, paths: &[PathBuf]) -> Result<Self, Faults> {
+        let weak = paths
+            .iter()
+            .find_map(|path| Some((path, trust::weakness(path)?)));
+        let Some((path, weakness)) = weak else {
             return Ok(self);
         };
         let otherwise = match file {
@@ -137,6 +131,8 @@ fn finish(config: Option<Config>, report: Report) -> Result<Config, Faults> {
 /// Reads every table of a configuration. Faults go to the report.
 pub(super) fn read(document: &Document, report: &Report) -> Config {
     let mut root = Reader::new(document, report);
+    // Read before, with the files.
+    root.field("include");
     let mut addresses = Addresses::default();
     let (outbound, reach) = outbound(root.section("outbound"), &mut addresses);
     let has_inbound = root.has("inbound") || root.has("webhook");
@@ -171,8 +167,8 @@ pub(super) fn read(document: &Document, report: &Report) -> Config {
     }
     root.finish();
     Config {
+        routes: routes(route_tables.unwrap_or_default(), &credentials, &outbound),
         outbound,
-        routes: routes(route_tables.unwrap_or_default(), &credentials),
         webhooks: webhooks(webhook_tables.unwrap_or_default(), &credentials, has_spool),
         credentials: credentials
             .into_iter()

@@ -7,7 +7,7 @@ use super::credential::{Credentials, Placed};
 use super::duration;
 use super::endpoint::{Earlier, Endpoint};
 use super::is_path_segment;
-use crate::config::{RouteConfig, RouteLimits};
+use crate::config::{OutboundConfig, RouteConfig, RouteLimits};
 use crate::document::{Field, Malformed, Position, Reader, choices, shown};
 use crate::provider::{
     Extent, Operation, OperationSet, Provider, READING, Rates, RequestPattern, WHATSAPP, party,
@@ -15,17 +15,22 @@ use crate::provider::{
 };
 
 /// Reads all routes.
-pub(super) fn routes(readers: Vec<Reader<'_>>, credentials: &Credentials) -> Vec<RouteConfig> {
+pub(super) fn routes(
+    readers: Vec<Reader<'_>>,
+    credentials: &Credentials,
+    outbound: &OutboundConfig,
+) -> Vec<RouteConfig> {
     let mut earlier = Earlier::default();
     readers
         .into_iter()
-        .filter_map(|reader| route(reader, credentials, &mut earlier))
+        .filter_map(|reader| route(reader, credentials, outbound, &mut earlier))
         .collect()
 }
 
 fn route(
     mut reader: Reader<'_>,
     credentials: &Credentials,
+    outbound: &OutboundConfig,
     earlier: &mut Earlier<SamePath>,
 ) -> Option<RouteConfig> {
     let path = reader.field("path");
@@ -35,6 +40,7 @@ fn route(
     let named_senders = senders.as_ref().map(strings).unwrap_or_default();
     let operations = reader.field("operations");
     let channels = reader.field("channels");
+    let allow_uids = allowed_users(&mut reader, outbound);
     let limits = reader.table("limits").map(route_limits).unwrap_or_default();
     reader.finish();
     let (credential, placed) = endpoint.credential(credentials)?;
@@ -60,6 +66,7 @@ fn route(
         operations: allowed(&reader, operations.as_ref(), provider),
         channels: allowed_channels(channels.as_ref(), provider),
         limits: RouteLimits { rates, ..limits },
+        allow_uids,
         credential,
     };
     if let Some(at) = earlier.take_name(&route.name, reader.at()) {
@@ -84,6 +91,18 @@ fn route(
     same_path.add(&route, provider, reader.at());
     check_secrets(&reader, &route.credential, placed);
     Some(route)
+}
+
+/// Reads `allow_uids`. Over TCP, users cannot be told apart.
+fn allowed_users(reader: &mut Reader<'_>, outbound: &OutboundConfig) -> Vec<u32> {
+    let Some(field) = reader.field("allow_uids") else {
+        return Vec::new();
+    };
+    let fields = field.array().unwrap_or_default();
+    if !fields.is_empty() && outbound.tcp_addresses().next().is_some() {
+        field.warn("the route can be reached over TCP as well, where users cannot be told apart: give [outbound] Unix sockets alone");
+    }
+    fields.iter().filter_map(Field::integer).collect()
 }
 
 /// Returns the channels that a route allows: WhatsApp alone, unless the route names others, and any with `["*"]`.

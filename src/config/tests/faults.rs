@@ -30,11 +30,11 @@ fn every_fault_is_named_with_its_place_and_what_is_expected() {
     for (added, expected) in [
         (
             "[outbond]",
-            "f:7:2: outbond: unknown key, did you mean `outbound`? expected one of `outbound`, `inbound`, `admin`, `metrics`, `limits`, `reload`, `log`, `audit`, `state`, `spool`, `provider`, `credential`, `route`, `webhook`",
+            "f:7:2: outbond: unknown key, did you mean `outbound`? expected one of `include`, `outbound`, `inbound`, `admin`, `metrics`, `limits`, `reload`, `log`, `audit`, `state`, `spool`, `provider`, `credential`, `route`, `webhook`",
         ),
         (
             "[inbond]",
-            "f:7:2: inbond: unknown key, did you mean `inbound`? expected one of `outbound`, `inbound`, `admin`, `metrics`, `limits`, `reload`, `log`, `audit`, `state`, `spool`, `provider`, `credential`, `route`, `webhook`",
+            "f:7:2: inbond: unknown key, did you mean `inbound`? expected one of `include`, `outbound`, `inbound`, `admin`, `metrics`, `limits`, `reload`, `log`, `audit`, `state`, `spool`, `provider`, `credential`, `route`, `webhook`",
         ),
         (
             "[outbound]\nlistne = []",
@@ -432,9 +432,9 @@ fn a_file_that_cannot_be_read_is_named() {
         faults.to_string(),
         "/nonexistent/proxy.toml: cannot be read: there is no such file; write one, or name another one with --config"
     );
-    let faults = Config::load(&ConfigFile::Named("/tmp".into())).unwrap_err();
+    let faults = Config::load(&ConfigFile::Named("/dev/null".into())).unwrap_err();
     assert_eq!(
         faults.to_string(),
-        "/tmp: cannot be read: it is not a regular file"
+        "/dev/null: cannot be read: it is not a regular file"
     );
 }

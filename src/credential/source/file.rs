@@ -1,6 +1,6 @@
 //! `file:` and `systemd:`: the secret is a file's content.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::Read;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -154,11 +154,34 @@ pub fn digests(paths: impl IntoIterator<Item = PathBuf>) -> Digests {
     paths
         .into_iter()
         .map(|path| {
+            if path.is_dir() {
+                let names = digest_of_names(&path);
+                return (path, names);
+            }
             let read = read(&path).map(|(raw, _)| raw);
             let digest = digest(&path, &read);
             (path, digest)
         })
         .collect()
+}
+
+/// Returns the digest of the names of the configuration files in a folder, so that the watch notices a new one.
+fn digest_of_names(folder: &Path) -> [u8; 32] {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name());
+    let names: BTreeSet<_> = names
+        .filter(|name| {
+            Path::new(name)
+                .extension()
+                .is_some_and(|ending| ending == "toml")
+        })
+        .collect();
+    let mut hash = Sha256::new();
+    for name in names {
+        hash.update(name.as_encoded_bytes());
+        hash.update([0]);
+    }
+    hash.finalize().into()
 }
 
 /// Returns the digest of what was read. A file that cannot be read has a digest as well, and a file that is too

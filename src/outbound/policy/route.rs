@@ -28,6 +28,8 @@ pub struct Route {
     pub operations: OperationSet,
     /// The channels that messages may name, in lower case; empty for any channel.
     pub channels: Arc<[String]>,
+    /// The users who may use the route over a Unix socket; empty for whoever may use the socket.
+    pub allow_uids: Box<[u32]>,
     /// The credential that requests carry.
     pub credential: Arc<Credential>,
     /// The upstream of all requests but media.

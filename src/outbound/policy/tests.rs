@@ -67,6 +67,7 @@ fn route_to(
         limiter: Limiter::default(),
         metrics: Arc::new(metrics.route(&name.into(), Vec::new())),
         traffic: Arc::default(),
+        allow_uids: Box::default(),
     }
 }
 

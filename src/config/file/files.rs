@@ -1,0 +1,218 @@
+//! The files of a configuration: the named file, or every `*.toml` of the named folder, and the files that `include` names.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::{Faults, unreadable, whole_fault};
+use crate::config::ConfigFile;
+use crate::document::{Document, Fault, Malformed, Reader, Report, shown_place};
+
+/// The text of a configuration, as one document.
+pub(super) struct Files {
+    /// The document; `None` if the report has a fault.
+    pub(super) document: Option<Document>,
+    /// Every file that was read.
+    pub(super) paths: Vec<PathBuf>,
+}
+
+impl ConfigFile {
+    /// Returns the files and folders whose content decides on the configuration. A change of any of them calls for a reload.
+    #[must_use]
+    pub fn watched(&self) -> Vec<PathBuf> {
+        let mut watched = vec![self.path().to_owned()];
+        let report = Report::default();
+        for path in self.named_files().unwrap_or_default() {
+            let included = text_of(&path)
+                .ok()
+                .and_then(|text| Document::parse(&text, "", &report))
+                .map(|document| included(&document, &path, &Report::default()));
+            for pattern in included.into_iter().flatten() {
+                watched.extend(pattern.folder.clone());
+                watched.extend(pattern.files().unwrap_or_default());
+            }
+            watched.push(path);
+        }
+        watched
+    }
+
+    /// Returns the named file, or the files of the named folder in the order of their names.
+    fn named_files(&self) -> io::Result<Vec<PathBuf>> {
+        if self.path().is_dir() {
+            Pattern::of_folder(self.path()).files()
+        } else {
+            Ok(vec![self.path().to_owned()])
+        }
+    }
+}
+
+impl Files {
+    /// Reads all files. Faults of their form go to the report.
+    ///
+    /// # Errors
+    /// A file or folder that cannot be read.
+    pub(super) fn read(file: &ConfigFile, report: &Report) -> Result<Self, Faults> {
+        let whole = file.path();
+        let named = file.named_files();
+        let named = named.map_err(|error| Faults(vec![unreadable_file(whole, &error)]))?;
+        if named.is_empty() {
+            let message = "no file with the ending .toml is in this folder, expected at least one";
+            return Err(Faults(vec![whole_fault(whole, message.to_owned())]));
+        }
+        let mut files = Self {
+            document: None,
+            paths: Vec::new(),
+        };
+        for path in named {
+            let Some(mut document) = files.parse(&path, report)? else {
+                continue;
+            };
+            let patterns = included(&document, &path, report);
+            document.root.remove(INCLUDE);
+            files.join(document, report);
+            for pattern in patterns {
+                let found = pattern
+                    .files()
+                    .map_err(|error| Faults(vec![unreadable_file(&pattern.path, &error)]))?;
+                for path in found {
+                    files.include(&path, report)?;
+                }
+            }
+        }
+        Ok(files)
+    }
+
+    fn include(&mut self, path: &Path, report: &Report) -> Result<(), Faults> {
+        let Some(mut document) = self.parse(path, report)? else {
+            return Ok(());
+        };
+        if let Some(at) = document.root.place_of(INCLUDE) {
+            report.fault(
+                at,
+                INCLUDE,
+                "in an included file, expected it in the named file alone",
+            );
+            document.root.remove(INCLUDE);
+        }
+        self.join(document, report);
+        Ok(())
+    }
+
+    /// Parses a file that was not read before.
+    fn parse(&mut self, path: &Path, report: &Report) -> Result<Option<Document>, Faults> {
+        if self.paths.iter().any(|read| read == path) {
+            return Ok(None);
+        }
+        let text = text_of(path).map_err(|error| Faults(vec![unreadable_file(path, &error)]))?;
+        self.paths.push(path.to_owned());
+        Ok(Document::parse(&text, &path.display().to_string(), report))
+    }
+
+    fn join(&mut self, document: Document, report: &Report) {
+        match &mut self.document {
+            Some(whole) => whole.join(document, &NAMED_TABLES, report),
+            None => self.document = Some(document),
+        }
+    }
+}
+
+/// A path in `include`, whose file name may have a star.
+struct Pattern {
+    path: PathBuf,
+    /// The folder to look through; `None` for a path without a star.
+    folder: Option<PathBuf>,
+    before: String,
+    after: String,
+}
+
+impl Pattern {
+    /// Reads a path that is relative to `base`.
+    fn parse(text: &str, base: &Path) -> Result<Self, Malformed> {
+        let (folder, name) = text.rsplit_once('/').unwrap_or(("", text));
+        if folder.contains('*') || name.is_empty() || text.contains('\0') {
+            return Err(NOT_A_PATTERN);
+        }
+        let path = base.join(text);
+        let Some((before, after)) = name.split_once('*') else {
+            return Ok(Self {
+                path,
+                folder: None,
+                before: String::new(),
+                after: String::new(),
+            });
+        };
+        if after.contains('*') {
+            return Err(NOT_A_PATTERN);
+        }
+        Ok(Self {
+            path,
+            folder: Some(base.join(folder)),
+            before: before.to_owned(),
+            after: after.to_owned(),
+        })
+    }
+
+    fn of_folder(folder: &Path) -> Self {
+        Self {
+            path: folder.to_owned(),
+            folder: Some(folder.to_owned()),
+            before: String::new(),
+            after: ".toml".to_owned(),
+        }
+    }
+
+    /// Returns the files that fit, in the order of their names. Hidden files, which editors leave behind, fit no star.
+    fn files(&self) -> io::Result<Vec<PathBuf>> {
+        let Some(folder) = &self.folder else {
+            return Ok(vec![self.path.clone()]);
+        };
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(folder)? {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let fits = name.len() >= self.before.len() + self.after.len()
+                && name.starts_with(&self.before)
+                && name.ends_with(&self.after)
+                && !name.starts_with('.');
+            if fits && path.is_file() {
+                files.push(path);
+            }
+        }
+        files.sort();
+        Ok(files)
+    }
+}
+
+/// Returns the patterns that a document includes.
+fn included(document: &Document, path: &Path, report: &Report) -> Vec<Pattern> {
+    let base = path.parent().unwrap_or(Path::new(""));
+    let mut reader = Reader::new(document, report);
+    let fields = reader.array(INCLUDE).unwrap_or_default();
+    fields
+        .iter()
+        .filter_map(|field| field.parse(|text: &str| Pattern::parse(text, base)))
+        .collect()
+}
+
+/// Reads a regular file: reading a FIFO would wait for a writer, and no reload would ever follow.
+fn text_of(path: &Path) -> io::Result<String> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    std::fs::read_to_string(path)
+}
+
+fn unreadable_file(path: &Path, error: &io::Error) -> Fault {
+    let name = path.display().to_string();
+    whole_fault(
+        Path::new(shown_place(&name)),
+        format!("cannot be read: {}", unreadable(error)),
+    )
+}
+
+/// The key of the files to include.
+const INCLUDE: &str = "include";
+/// The tables of tables with names, of which each file may have some.
+const NAMED_TABLES: [&str; 2] = ["credential", "provider"];
+const NOT_A_PATTERN: Malformed = Malformed::new(
+    "not a path, expected one such as \"tenants.toml\" or \"conf.d/*.toml\", with one star at most, in the file name",
+);

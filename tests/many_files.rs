@@ -1,0 +1,223 @@
+//! A configuration in many files: `include`, folders, names that are unique over all of them; and users of a route.
+
+use std::time::Duration;
+
+use crate::support::MESSAGES;
+use crate::support::client::{Client, get, post};
+use crate::support::keyside::{Keyside, Setup};
+use crate::support::upstream::Upstream;
+use crate::support::{TOKEN, eventually};
+
+/// A tenant in a file of its own.
+fn tenant(name: &str) -> String {
+    format!(
+        "[credential.{name}]\nprovider = \"test\"\ncheck = \"off\"\ntoken = \"file:token\"\n\
+         [[route]]\ncredential = \"{name}\"\npath = \"/{name}\"\n"
+    )
+}
+
+/// A sidecar whose tenants stand in `conf.d`.
+fn with_tenants(upstream: &Upstream, tenants: &[(&str, String)]) -> Setup {
+    let base = "include = [\"conf.d/*.toml\"]\n[outbound]\nlisten = [\"127.0.0.1:@PORT@\"]\n[admin]\nlisten = [\"127.0.0.1:@ADMIN@\"]\n\
+                [reload]\nwatch = \"100ms\"\n[provider.test]\nextends = \"meta\"\nupstream = \"@UPSTREAM@\"\nmedia_upstream = \"@UPSTREAM@\"\nca = \"@DIR@/ca.pem\"\n";
+    let setup = Setup::new(upstream).config(base);
+    for (file, text) in tenants {
+        let text = place_token(&setup, text);
+        setup.dir().write(file, text);
+    }
+    setup
+}
+
+fn place_token(setup: &Setup, text: &str) -> String {
+    let token = setup.dir().join("token").display().to_string();
+    text.replace("file:token", &format!("file:{token}"))
+}
+
+fn send(keyside: &Keyside, tenant: &str) -> u16 {
+    keyside.post(&format!("/{tenant}{MESSAGES}"), "{}").status
+}
+
+#[test]
+fn tenants_stand_in_files_of_their_own_and_a_new_file_is_a_new_tenant() {
+    let upstream = Upstream::ok();
+    let setup = with_tenants(
+        &upstream,
+        &[
+            ("conf.d/one.toml", tenant("one")),
+            ("conf.d/two.toml", tenant("two")),
+        ],
+    );
+    let third = place_token(&setup, &tenant("three"));
+    let keyside = setup.start();
+    assert_eq!(
+        [
+            send(&keyside, "one"),
+            send(&keyside, "two"),
+            send(&keyside, "three")
+        ],
+        [200, 200, 404]
+    );
+    keyside.dir().write("conf.d/three.toml", third);
+    assert!(
+        eventually(Duration::from_secs(5), || send(&keyside, "three") == 200),
+        "the watch finds it"
+    );
+    std::fs::remove_file(keyside.dir().join("conf.d/one.toml")).unwrap();
+    assert!(eventually(Duration::from_secs(5), || send(&keyside, "one") == 404));
+    keyside
+        .dir()
+        .write("conf.d/two.toml", "[credential.two]\nprovider = \"meat\"\n");
+    let refused = keyside.reload();
+    assert_eq!(refused.status, 422);
+    assert!(
+        refused.text().contains("conf.d/two.toml:2:"),
+        "{}",
+        refused.text()
+    );
+    assert_eq!(
+        [send(&keyside, "two"), send(&keyside, "three")],
+        [200, 200],
+        "everything stays"
+    );
+}
+
+#[test]
+fn a_name_in_two_files_is_a_fault_with_both_places() {
+    let upstream = Upstream::ok();
+    for (first, second, parts) in [
+        (
+            "[credential.a]\nprovider = \"meta\"\ntoken = \"file:/t\"\n".to_owned(),
+            "\n[credential.a]\nprovider = \"meta\"\ntoken = \"file:/t\"\n".to_owned(),
+            ["b.toml:2:", "credential.a: the same as at ", "a.toml:1:"],
+        ),
+        (
+            tenant("a"),
+            tenant("b").replace("path = \"/b\"", "path = \"/b\"\nname = \"a\""),
+            ["b.toml:", "the same name", "a.toml:"],
+        ),
+        (
+            "[log]\nlevel = \"info\"\n".to_owned(),
+            "[log]\nlevel = \"warn\"\n".to_owned(),
+            ["b.toml:1:", "log: the same as at ", "a.toml:1:"],
+        ),
+        (
+            String::new(),
+            "include = [\"other.toml\"]\n".to_owned(),
+            ["b.toml:1:1", "include: ", "the named file alone"],
+        ),
+        (
+            String::new(),
+            "[[route]\n".to_owned(),
+            ["b.toml:1:", "", ""],
+        ),
+    ] {
+        let setup = with_tenants(
+            &upstream,
+            &[("conf.d/a.toml", first), ("conf.d/b.toml", second.clone())],
+        );
+        let done = setup.finish("check --no-secrets");
+        assert_eq!(done.code, Some(78), "{}", done.output);
+        for part in parts {
+            assert!(
+                done.output.contains(part),
+                "{part} in {}\n{second}",
+                done.output
+            );
+        }
+    }
+}
+
+#[test]
+fn a_folder_is_a_configuration_and_a_missing_file_is_named() {
+    let upstream = Upstream::ok();
+    let setup = with_tenants(&upstream, &[("conf.d/one.toml", tenant("one"))]);
+    let path = setup.write_config();
+    let base = std::fs::read_to_string(&path).unwrap();
+    setup.dir().write(
+        "all/0-base.toml",
+        base.replace("include = [\"conf.d/*.toml\"]\n", ""),
+    );
+    let one = place_token(&setup, &tenant("one"));
+    setup.dir().write("all/one.toml", one);
+    setup.dir().write("all/.hidden.toml", "not TOML");
+    setup.dir().write("all/notes.txt", "not TOML");
+    let check = |path: &str| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_keyside"));
+        command
+            .args(["check", "--no-secrets", "-c", path])
+            .current_dir(setup.dir().path());
+        crate::support::keyside::finish(&mut command, Duration::from_secs(10))
+    };
+    let whole = check("all");
+    assert_eq!(whole.code, Some(0), "{}", whole.output);
+    setup.dir().write("empty/notes.txt", "");
+    let empty = check("empty");
+    assert_eq!(empty.code, Some(78), "{}", empty.output);
+    assert!(
+        empty
+            .output
+            .contains("empty: no file with the ending .toml"),
+        "{}",
+        empty.output
+    );
+    setup.dir().write(
+        "gone.toml",
+        format!("include = [\"tenants/gone.toml\"]\n{base}"),
+    );
+    let gone = check("gone.toml");
+    assert!(gone.output.contains("gone.toml"), "{}", gone.output);
+    assert_eq!(gone.code, Some(78));
+}
+
+#[test]
+fn a_route_is_for_its_users_alone() {
+    let upstream = Upstream::ok();
+    let own = rustix::process::getuid().as_raw();
+    let route = |name: &str, uid: u32| {
+        format!(
+            "[[route]]\nname = \"{name}\"\ncredential = \"acme\"\npath = \"/{name}\"\nallow_uids = [{uid}]\n"
+        )
+    };
+    let setup = Setup::new(&upstream);
+    let socket = setup.dir().join("send.sock");
+    let more = format!("{}{}", route("own", own), route("other", own + 1));
+    let setup = setup
+        .outbound(
+            "allow_uids = [@UID@]"
+                .replace("@UID@", &own.to_string())
+                .as_str(),
+        )
+        .more(&more);
+    let config = std::fs::read_to_string(setup.write_config()).unwrap();
+    let tcp = config
+        .lines()
+        .find(|line| line.starts_with("listen = [\"127.0.0.1:"))
+        .unwrap();
+    let config = config.replacen(tcp, &format!("listen = [\"unix:{}\"]", socket.display()), 1);
+    let warned = Setup::new(&upstream)
+        .more(&route("own", own))
+        .finish("check");
+    assert!(
+        warned.output.contains("users cannot be told apart"),
+        "{}",
+        warned.output
+    );
+    let keyside = setup.config(&config).start();
+    for (path, status, slug) in [
+        ("/own", 200, ""),
+        ("/other", 403, "user_not_allowed"),
+        ("", 200, ""),
+    ] {
+        let mut client = Client::connect_unix(&socket).unwrap();
+        let answer = client
+            .ask(&post(&format!("{path}{MESSAGES}"), "{}"))
+            .unwrap();
+        assert_eq!(
+            (answer.status, answer.slug()),
+            (status, slug.to_owned().as_str()),
+            "{path}"
+        );
+    }
+    assert_eq!(keyside.ask_admin(&get("/livez")).status, 200);
+    assert!(!keyside.log().contains(TOKEN));
+}
