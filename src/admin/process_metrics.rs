@@ -23,7 +23,7 @@ pub(super) fn process_registry() -> Registry {
     registry
 }
 
-/// The log, whose counter is not the registry's own.
+/// The counter of lost log lines, kept outside the registry.
 #[derive(Debug)]
 pub(super) struct LogCollector;
 

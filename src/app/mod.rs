@@ -23,7 +23,7 @@ use service::{Listeners, Services, WithProbes, addresses, handlers};
 use crate::admin::{Admin, Exposition, Stores, watch_spool};
 use crate::config::{ConfigFile, ListenAddress};
 use crate::listener::metrics::ListenerMetrics;
-use crate::listener::{BindError, ConnectionBounds, Drainer, PassedSockets};
+use crate::listener::{BindError, ConnectionBounds, Drainer, PassedSockets, Shares};
 use crate::outbound::health::sum_up_failures;
 use crate::reload::metrics::ReloadMetrics;
 use crate::reload::{Live, LoadError, ReloadCause, Reloader};
@@ -64,8 +64,7 @@ impl App {
     /// # Errors
     /// Any fault of the configuration, of a secret or of an address; then nothing listens.
     pub async fn start(file: ConfigFile, sockets: PassedSockets) -> Result<Self, AppError> {
-        let not_hardened = harden();
-        let not_raised = Descriptors::raise();
+        prepare();
         let mut registry = registry();
         let metrics = ListenerMetrics::register(&mut registry);
         let load_metrics = ReloadMetrics::register(&mut registry);
@@ -73,23 +72,12 @@ impl App {
             .await
             .map_err(AppError::Load)?;
         let live = reloader.live();
-        for error in not_hardened {
-            tracing::warn!(%error, "debuggers and core dumps can read the memory of this process");
-        }
-        if let Err(error) = not_raised {
-            tracing::warn!(%error, "the soft limit on open files cannot be raised");
-        }
         reloader.log_startup();
         let mut listeners = Listeners::bind(&live.config, sockets).map_err(AppError::Bind)?;
         let outbound_addresses = addresses(&listeners.outbound);
         let inbound_addresses = addresses(&listeners.inbound);
 
-        let descriptors = Descriptors::available();
-        let shares = descriptors.divide(&live.config);
-        if let Some(shortage) = descriptors.shortage(&live.config) {
-            tracing::warn!("{shortage}");
-        }
-
+        let shares = divide_descriptors(&live);
         let (lookups, lookup_queue) = mpsc::channel(MAX_LOOKUPS);
         let spool = reloader.spool().cloned();
         let stores = spool.as_ref().map_or(Stores::None, |_| Stores::Spool);
@@ -257,7 +245,27 @@ async fn report_loops(live: Arc<Live>) {
     }
 }
 
-/// Logs the one line about what was started.
+/// Closes the memory of the process, and raises the soft limit on open files.
+fn prepare() {
+    for error in harden() {
+        tracing::warn!(%error, "debuggers and core dumps can read the memory of this process");
+    }
+    if let Err(error) = Descriptors::raise() {
+        tracing::warn!(%error, "the soft limit on open files cannot be raised");
+    }
+}
+
+/// Divides the file descriptors of the process among the listeners.
+fn divide_descriptors(live: &Live) -> Shares {
+    let descriptors = Descriptors::available();
+    let shares = descriptors.divide(&live.config);
+    if let Some(shortage) = descriptors.shortage(&live.config) {
+        tracing::warn!("{shortage}");
+    }
+    shares
+}
+
+/// Logs the single line about the start.
 fn log_start(reloader: &Reloader, listeners: &str) {
     let live = reloader.live();
     tracing::info!(

@@ -1,4 +1,4 @@
-//! `keyside completions` and `keyside man`: what a shell and `man` need to know of the commands.
+//! `keyside completions` and `keyside man`: the commands and options for a shell and for `man`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -25,7 +25,7 @@ pub(super) struct ManArgs {
     dir: PathBuf,
 }
 
-/// Prints the script with which a shell completes commands and options.
+/// Prints a script: the shell then completes commands and options.
 pub(super) fn completions(args: &CompletionsArgs) -> ExitCode {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Arguments::command(), NAME, &mut script);
@@ -33,7 +33,7 @@ pub(super) fn completions(args: &CompletionsArgs) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Writes a page for Keyside and one for each command.
+/// Writes the page of Keyside and the page of each command.
 pub(super) fn man(args: &ManArgs) -> ExitCode {
     let pages = Arguments::command().disable_help_subcommand(true);
     let written = std::fs::create_dir_all(&args.dir)

@@ -105,7 +105,7 @@ fn webhook_at<'l>(live: &'l Live, path: &str) -> Option<&'l str> {
     at_path.next().map(|webhook| webhook.name.as_str())
 }
 
-/// Returns the target of a request: of a URL that leads to Keyside itself, the path and the query.
+/// Returns the target of a request: of a URL with a loopback host, the path and the query.
 fn target(url: &Uri) -> Uri {
     let is_own = url.host().is_some_and(|host| {
         let host = host.trim_matches(['[', ']']);

@@ -82,6 +82,14 @@ fn configuration(name: &str, outline: &Outline, provider: &Provider) -> String {
     if outline.takes_requests() {
         lines.extend(["", "[[route]]", "credential = \"main\""].map(str::to_owned));
     }
+    lines.extend(webhook_lines(outline, provider));
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+/// Returns the lines of a webhook: with a mark in front where the provider takes requests as well.
+fn webhook_lines(outline: &Outline, provider: &Provider) -> Vec<String> {
+    let mut lines = Vec::new();
     if let Some(webhook) = &provider.webhook {
         let mark = if outline.takes_requests() { "#" } else { "" };
         lines.push(String::new());
@@ -98,8 +106,7 @@ fn configuration(name: &str, outline: &Outline, provider: &Provider) -> String {
             lines.push(format!("{mark}public_url = \"https://hooks.example.com/webhooks/whatsapp\"   # <- as the provider has it"));
         }
     }
-    lines.push(String::new());
-    lines.join("\n")
+    lines
 }
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ pub(super) fn to_stderr(line: fmt::Arguments<'_>) {
     writeln!(io::stderr(), "{line}").ok();
 }
 
-/// Returns a title in a colour (a number of ECMA-48) on a terminal whose user wants colours, else as it is.
+/// Returns a title, on a terminal with colours in a colour (a number of ECMA-48).
 pub(super) fn colored(title: &str, color: u8) -> String {
     if io::stdout().is_terminal() && wants_color() {
         format!("\x1b[{color}m{title}\x1b[0m")

@@ -17,7 +17,7 @@ pub(super) struct ReloadArgs {
     admin: Vec<String>,
 }
 
-/// Reloads the sidecars, and prints the changes or the faults. A sidecar that refuses keeps no other from its reload.
+/// Reloads the sidecars, and prints the changes or the faults. A refusal stops no further reload.
 pub(super) fn run(args: &ReloadArgs) -> ExitCode {
     let mut exit = ExitCode::SUCCESS;
     for admin in &args.admin {

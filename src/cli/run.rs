@@ -22,7 +22,7 @@ pub(super) struct RunArgs {
 pub(super) async fn run(args: RunArgs) -> ExitCode {
     let sockets = PassedSockets::take();
     let file = args.config.file();
-    // Before anything that may wait or fail: an unreachable server would otherwise be silence.
+    // The log comes first: the wait for an unreachable server would otherwise be silent.
     let settings = log_settings(&file);
     let _log = Log::start(settings.level, settings.format);
     let sockets = match sockets {
@@ -43,12 +43,12 @@ pub(super) async fn run(args: RunArgs) -> ExitCode {
     }
 }
 
-/// Returns `[log]`; the defaults for a configuration with faults, which are the next thing to be told.
+/// Returns `[log]`; the defaults for a configuration with faults.
 fn log_settings(file: &ConfigFile) -> LogConfig {
     Config::load(file).map_or(DEFAULT_LOG, |config| config.log)
 }
 
-/// Tells why the sidecar does not serve: in the log, where a program reads the lines, else to the person at the terminal.
+/// Tells the reasons for not serving: a person at the terminal in plain text, a program in the log.
 fn failed(log: LogConfig, reasons: &[String]) -> ExitCode {
     let is_read_by_people = std::io::stderr().is_terminal() || log.level == LevelFilter::OFF;
     for reason in reasons {

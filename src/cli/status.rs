@@ -206,16 +206,7 @@ fn print_tables(sidecars: &[Sidecar<'_>], problems: &[Problem]) {
         print_head(admin, status);
     }
     problems::print(problems);
-    let entries = |kind: &str| {
-        let marked = answered().flat_map(|(admin, status)| {
-            list(&status[kind]).map(move |entry| {
-                let mut entry = entry.clone();
-                entry["sidecar"] = admin.into();
-                entry
-            })
-        });
-        Value::Array(marked.collect())
-    };
+    let entries = |kind: &str| marked(answered(), kind);
     credentials::print_tables(&entries(CREDENTIALS));
     table::print(
         [
@@ -254,6 +245,20 @@ fn print_tables(sidecars: &[Sidecar<'_>], problems: &[Problem]) {
     }
 }
 
+/// Returns the entries of one list of all sidecars, each with the address of the sidecar.
+fn marked<'s>(answered: impl Iterator<Item = (&'s str, &'s Value)>, kind: &str) -> Value {
+    let marked = answered.flat_map(|(admin, status)| {
+        list(&status[kind]).map(move |entry| {
+            let mut entry = entry.clone();
+            if let Some(fields) = entry.as_object_mut() {
+                fields.insert("sidecar".to_owned(), admin.into());
+            }
+            entry
+        })
+    });
+    Value::Array(marked.collect())
+}
+
 /// Prints the line about a sidecar as a whole.
 fn print_head(admin: &str, status: &Value) {
     let place = if admin.is_empty() {
@@ -266,7 +271,11 @@ fn print_head(admin: &str, status: &Value) {
         text(&status["version"]),
         status["generation"],
         duration(status["uptime_seconds"].as_u64().unwrap_or_default()),
-        text(&status["reload"]["last_result"])
+        text(
+            status
+                .pointer("/reload/last_result")
+                .unwrap_or(&Value::Null)
+        )
     );
 }
 
@@ -288,7 +297,11 @@ fn route(route: &Value) -> [String; 10] {
         text(&route["path"]),
         text(&route["credential"]),
         text(&route["upstream"]),
-        credentials::ago(&route["traffic"]["last_success"]),
+        credentials::ago(
+            route
+                .pointer("/traffic/last_success")
+                .unwrap_or(&Value::Null),
+        ),
         if all == 0 {
             "-".to_owned()
         } else {

@@ -283,7 +283,7 @@ pub struct RouteConfig {
     pub operations: OperationSet,
     /// The allowed channels, in lower case; empty for any.
     pub channels: Vec<String>,
-    /// The users who may use the route over a Unix socket; empty for whoever may use the socket.
+    /// The users of the route over a Unix socket; empty for all users of the socket.
     pub allow_uids: Vec<u32>,
     /// `[route.limits]`.
     pub limits: RouteLimits,

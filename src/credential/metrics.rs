@@ -190,7 +190,7 @@ impl CredentialMetrics {
             .set(i64::from(is_previous));
     }
 
-    /// Sets whether a rotation of a credential's secret was cut off. Otherwise there is no series.
+    /// Sets whether a rotation of a credential's secret was cut off; without a cut, no series.
     pub fn set_rotation_unfinished(&self, credential: &str, is_unfinished: bool) {
         // Hundreds of tenants would have a zero each.
         if is_unfinished {

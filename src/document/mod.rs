@@ -31,7 +31,7 @@ pub struct Document {
 
 impl Document {
     /// Adds the content of another file: other tables, more entries of `[[route]]` and the like, and more names in the tables of
-    /// names that `named` lists. What stands in both files is a fault with both places.
+    /// names in `named`. A key in both files is a fault with both places.
     pub fn join(&mut self, other: Self, named: &[&str], report: &Report) {
         self.root.join(other.root, "", named, report);
     }

@@ -117,7 +117,7 @@ fn queue(
     (lines, worker)
 }
 
-/// False where the user wants no colour: <https://no-color.org>.
+/// False for a user without a wish for colours: <https://no-color.org>.
 #[must_use]
 pub fn wants_color() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
@@ -131,7 +131,7 @@ pub fn set_level(level: LevelFilter) {
     }
 }
 
-/// Returns the number of log lines that were lost, because nobody read the lines before.
+/// Returns the number of lost log lines: earlier lines were not read in time.
 #[must_use]
 pub fn lost_lines() -> u64 {
     let lost = COUNTER.get().map_or(0, ErrorCounter::dropped_lines);
@@ -147,10 +147,10 @@ fn targets(level: LevelFilter) -> Targets {
 
 /// The filter of the log of the process.
 static LEVEL: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
-/// The counter of the lines that the log of the process has lost.
+/// The counter of lost lines of the log of the process.
 static COUNTER: OnceLock<ErrorCounter> = OnceLock::new();
 
-/// The form of the line about lost lines: the same as of all others.
+/// The form of the line about lost lines: the form of the log.
 #[derive(Clone, Copy)]
 struct LossLine {
     reader: LogReader,

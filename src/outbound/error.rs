@@ -7,7 +7,7 @@ use http::{Method, StatusCode};
 
 use super::error_texts::{
     channel_texts, field_texts, not_allowed_texts, page_texts, rate_limited_texts,
-    unsupported_texts,
+    unsupported_texts, user_texts,
 };
 use crate::credential::{AccessTokenError, MissingSecret};
 use crate::limit::Limited;
@@ -66,7 +66,7 @@ pub enum OutboundError {
         /// The page.
         sender: String,
     },
-    /// A request of a user who may not use the route.
+    /// A request of a user without access to the route.
     UserNotAllowed,
     /// A request that names no sender where the sender decides.
     SenderNotNamed {
@@ -262,24 +262,14 @@ impl OutboundError {
                 "the request names no sender, and the sender decides whether it may pass".into(),
                 advice.clone(),
             ),
-            Self::UserNotAllowed => (
-                "the user of the calling process may not use this route".into(),
-                "add the user's id to `allow_uids` of the route, or use a route of your own".into(),
-            ),
+            Self::UserNotAllowed => user_texts(),
             Self::UnsupportedMediaType { taken } => unsupported_texts(taken),
             Self::BodyTooLarge { limit } => (
                 "the body of the request is too large".into(),
                 format!("send at most {limit} bytes; JSON and forms may have 1 MiB, media 110 MiB"),
             ),
             Self::RateLimited(limited) => rate_limited_texts(limited),
-            Self::SendUnderWay { outcome_unknown: false } => (
-                "the message with this Idempotency-Key is under way".into(),
-                "wait for its answer, or ask again in a moment".into(),
-            ),
-            Self::SendUnderWay { outcome_unknown: true } => (
-                "the message with this Idempotency-Key was written, and no answer came: it may have been sent".into(),
-                "find out, for example by a status webhook; if the message was not sent, repeat the request with Keyside-Settle: not-sent".into(),
-            ),
+            Self::SendUnderWay { outcome_unknown } => under_way_texts(*outcome_unknown),
             Self::KeyReused => (
                 "this Idempotency-Key was used for another message".into(),
                 "make a new key for each message, and repeat a request byte for byte".into(),

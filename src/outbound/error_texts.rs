@@ -84,3 +84,10 @@ pub(super) fn rate_limited_texts(limited: &Limited) -> (String, String) {
         "send again after the time in Retry-After, or raise `max_wait` of [route.limits]".into(),
     )
 }
+
+pub(super) fn user_texts() -> (String, String) {
+    (
+        "the user of the calling process may not use this route".into(),
+        "add the user's id to `allow_uids` of the route, or use a route of your own".into(),
+    )
+}

@@ -163,7 +163,7 @@ fn is_end_to_end(named: &[u8]) -> bool {
     describes_content || name.as_str().starts_with("accept") || END_TO_END.contains(&name.as_str())
 }
 
-/// Refuses a user who may not use a route. Over TCP, users cannot be told apart; the configuration warns about that.
+/// Refuses a user without access to a route. Over TCP, users are unknown; the configuration warns about TCP.
 pub(super) fn admit_user(route: &Route, link: &Link) -> Result<(), OutboundError> {
     match link.peer() {
         Peer::Unix { uid } if !route.allow_uids.is_empty() && !route.allow_uids.contains(uid) => {

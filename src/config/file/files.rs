@@ -1,4 +1,4 @@
-//! The files of a configuration: the named file, or every `*.toml` of the named folder, and the files that `include` names.
+//! The files of a configuration: the named file, or every `*.toml` of the named folder, and the included files.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,12 +11,12 @@ use crate::document::{Document, Fault, Malformed, Reader, Report, shown_place};
 pub(super) struct Files {
     /// The document; `None` if the report has a fault.
     pub(super) document: Option<Document>,
-    /// Every file that was read.
+    /// The files, in the order of reading.
     pub(super) paths: Vec<PathBuf>,
 }
 
 impl ConfigFile {
-    /// Returns the files and folders whose content decides on the configuration. A change of any of them calls for a reload.
+    /// Returns the files and folders of the configuration. A change of content calls for a reload.
     #[must_use]
     pub fn watched(&self) -> Vec<PathBuf> {
         let mut watched = vec![self.path().to_owned()];
@@ -35,7 +35,7 @@ impl ConfigFile {
         watched
     }
 
-    /// Returns the named file, or the files of the named folder in the order of their names.
+    /// Returns the named file, or the files of the named folder in the order of names.
     fn named_files(&self) -> io::Result<Vec<PathBuf>> {
         if self.path().is_dir() {
             Pattern::of_folder(self.path()).files()
@@ -46,10 +46,10 @@ impl ConfigFile {
 }
 
 impl Files {
-    /// Reads all files. Faults of their form go to the report.
+    /// Reads all files. Faults of form go to the report.
     ///
     /// # Errors
-    /// A file or folder that cannot be read.
+    /// An unreadable file or folder.
     pub(super) fn read(file: &ConfigFile, report: &Report) -> Result<Self, Faults> {
         let whole = file.path();
         let named = file.named_files();
@@ -97,7 +97,7 @@ impl Files {
         Ok(())
     }
 
-    /// Parses a file that was not read before.
+    /// Parses a file, unless the file was read before.
     fn parse(&mut self, path: &Path, report: &Report) -> Result<Option<Document>, Faults> {
         if self.paths.iter().any(|read| read == path) {
             return Ok(None);
@@ -115,7 +115,7 @@ impl Files {
     }
 }
 
-/// A path in `include`, whose file name may have a star.
+/// A path in `include`, perhaps with a star in the file name.
 struct Pattern {
     path: PathBuf,
     /// The folder to look through; `None` for a path without a star.
@@ -125,7 +125,7 @@ struct Pattern {
 }
 
 impl Pattern {
-    /// Reads a path that is relative to `base`.
+    /// Reads a path relative to `base`.
     fn parse(text: &str, base: &Path) -> Result<Self, Malformed> {
         let (folder, name) = text.rsplit_once('/').unwrap_or(("", text));
         if folder.contains('*') || name.is_empty() || text.contains('\0') {
@@ -160,7 +160,7 @@ impl Pattern {
         }
     }
 
-    /// Returns the files that fit, in the order of their names. Hidden files, which editors leave behind, fit no star.
+    /// Returns the matching files, in the order of names. A star matches no hidden file: editors leave such files behind.
     fn files(&self) -> io::Result<Vec<PathBuf>> {
         let Some(folder) = &self.folder else {
             return Ok(vec![self.path.clone()]);
@@ -182,7 +182,7 @@ impl Pattern {
     }
 }
 
-/// Returns the patterns that a document includes.
+/// Returns the patterns in the `include` of a document.
 fn included(document: &Document, path: &Path, report: &Report) -> Vec<Pattern> {
     let base = path.parent().unwrap_or(Path::new(""));
     let mut reader = Reader::new(document, report);
@@ -211,7 +211,7 @@ fn unreadable_file(path: &Path, error: &io::Error) -> Fault {
 
 /// The key of the files to include.
 const INCLUDE: &str = "include";
-/// The tables of tables with names, of which each file may have some.
+/// The tables of named tables. Several files may have named tables.
 const NAMED_TABLES: [&str; 2] = ["credential", "provider"];
 const NOT_A_PATTERN: Malformed = Malformed::new(
     "not a path, expected one such as \"tenants.toml\" or \"conf.d/*.toml\", with one star at most, in the file name",

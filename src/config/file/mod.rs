@@ -57,7 +57,7 @@ impl Config {
     pub fn load(file: &ConfigFile) -> Result<Self, Faults> {
         let report = Report::default();
         let files = Files::read(file, &report)?;
-        // What stands in a file with a fault would be missing everywhere else.
+        // The content of a faulty file would be missing in the other files.
         let document = files.document.filter(|_| !report.is_faulty());
         let config = document.map(|document| read(&document, &report));
         finish(config, report)?.trusted(file, &files.paths)

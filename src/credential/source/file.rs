@@ -165,7 +165,7 @@ pub fn digests(paths: impl IntoIterator<Item = PathBuf>) -> Digests {
         .collect()
 }
 
-/// Returns the digest of the names of the configuration files in a folder, so that the watch notices a new one.
+/// Returns the digest of the names of the configuration files in a folder: the watch notices new files.
 fn digest_of_names(folder: &Path) -> [u8; 32] {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let names = entries.map(|entry| entry.file_name());

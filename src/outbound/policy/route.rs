@@ -28,7 +28,7 @@ pub struct Route {
     pub operations: OperationSet,
     /// The channels that messages may name, in lower case; empty for any channel.
     pub channels: Arc<[String]>,
-    /// The users who may use the route over a Unix socket; empty for whoever may use the socket.
+    /// The users of the route over a Unix socket; empty for all users of the socket.
     pub allow_uids: Box<[u32]>,
     /// The credential that requests carry.
     pub credential: Arc<Credential>,
