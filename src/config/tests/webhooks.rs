@@ -127,7 +127,7 @@ fn the_faults_of_a_webhook_have_their_place() {
         ),
         (
             with("\"/webhooks/whatsapp\"", "\"webhooks\""),
-            "f:7:8: webhook.path: not a path that a provider could ask for, expected a slash and segments without query, backslash or control characters; a percent begins two hex digits; the last may be {token}",
+            "f:7:8: webhook.path: not a path that a provider could ask for, expected a slash and segments without query, encoded slash, backslash or control characters; a percent begins two hex digits; the last may be {token}",
         ),
         (
             with("\"/webhooks/whatsapp\"", "\"/webhooks/{token}\""),

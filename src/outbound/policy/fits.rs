@@ -66,7 +66,7 @@ pub(super) fn query_fits(pattern: &RequestPattern, query: &str, provider: &Provi
 }
 
 /// Meta's parameter for the sender.
-pub(super) const SENDER_PARAMETER: &str = "phone_number_id";
+const SENDER_PARAMETER: &str = "phone_number_id";
 
 #[cfg(test)]
 mod tests {

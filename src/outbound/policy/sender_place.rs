@@ -1,6 +1,5 @@
 //! The place for the sender in a request, for the refusal of a request without a sender.
 
-use super::fits::SENDER_PARAMETER;
 use crate::outbound::error::OutboundError;
 use crate::provider::{Provider, RequestPattern};
 
@@ -14,9 +13,12 @@ pub(super) fn not_named(provider: &Provider, pattern: &RequestPattern) -> Outbou
 /// The advice for naming the sender: in the query, in the body, or not at all.
 fn advice(provider: &Provider, pattern: &RequestPattern) -> String {
     let places = &provider.limits.sender;
-    let is_meta = provider.graph_answers && places.is_empty() && provider.names_senders();
+    let requests = || {
+        let operations = provider.operations.iter();
+        operations.flat_map(|operation| &operation.requests)
+    };
     let parameter = pattern.sender.as_deref();
-    let parameter = parameter.or(is_meta.then_some(SENDER_PARAMETER));
+    let parameter = parameter.or_else(|| requests().find_map(|known| known.sender.as_deref()));
     let place = match parameter {
         Some(parameter) => Some(format!("in the query, as in ?{parameter}=...")),
         None if !places.is_empty() && pattern.limited => {
