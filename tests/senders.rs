@@ -1,7 +1,10 @@
 //! The `senders` and `channels` of a route hold in whatever container, spelling and place a request names another one.
 
+use std::process::Command;
+use std::time::Duration;
+
 use crate::support::client::{Answer, with_body};
-use crate::support::keyside::{Keyside, Setup, route};
+use crate::support::keyside::{Keyside, Setup, finish, route};
 use crate::support::upstream::Upstream;
 
 const JSON: &str = "application/json";
@@ -436,5 +439,26 @@ fn check_names_the_operations_that_senders_do_not_bound() {
             Some(expected) => assert!(note.unwrap().contains(expected), "{}", done.output),
             None => assert_eq!(note, None),
         }
+    }
+}
+
+#[test]
+fn explain_judges_the_sender_in_a_query_like_the_sidecar() {
+    let upstream = Upstream::ok();
+    let account = "account_sid = \"AC1\"\nauth_token = \"file:@DIR@/key\"";
+    let lines = "senders = [\"+15550001\"]\noperations = [\"history\"]";
+    let keyside = route(&upstream, "twilio", account, lines);
+    for (number, code) in [("15550001", 0), ("15559999", 1)] {
+        let target = format!("/2010-04-01/Accounts/AC1/Messages.json?From=whatsapp:%2B{number}");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_keyside"));
+        command
+            .args(["explain", "GET", &target, "--config"])
+            .arg(keyside.dir().join("proxy.toml"));
+        let done = finish(&mut command, Duration::from_secs(10));
+        assert_eq!(done.code, Some(code), "{}", done.output);
+        assert_eq!(
+            done.output.contains("is not allowed on this route"),
+            code == 1
+        );
     }
 }

@@ -140,29 +140,33 @@ fn judge<'l>(live: &'l Live, parts: &'l Parts) -> Result<Permit<'l>, Denied<'l>>
     live.generation.policy.check(parts, upstream.as_ref())
 }
 
-/// Reads the body, if a body is given.
+/// Reads the query, and the body if a body is given.
 fn contents_of<'l>(
     permit: &Permit<'l>,
     parts: &Parts,
     body: Option<&str>,
 ) -> Result<Contents, Denied<'l>> {
-    let contents = body.map(|body| contents::read_text(permit, parts, body));
-    contents
-        .transpose()
-        .map(Option::unwrap_or_default)
-        .map_err(|error| of_route(permit, error))
+    let contents = match body {
+        Some(body) => contents::read_text(permit, parts, body),
+        None => contents::read_head(permit, parts),
+    };
+    contents.map_err(|error| of_route(permit, error))
 }
 
-/// Checks the senders named in the body, if a body is given.
+/// Checks the senders named in query and body. A message without a body names its sender in the body to come.
 fn with_senders<'l>(
     permit: Permit<'l>,
     contents: &'l Contents,
     has_body: bool,
 ) -> Result<Permit<'l>, Denied<'l>> {
-    if !has_body {
+    if !has_body && permit.request.limited {
         return Ok(permit);
     }
-    let permit = permit.decided_by(contents.pattern);
+    let permit = if has_body {
+        permit.decided_by(contents.pattern)
+    } else {
+        permit
+    };
     permit
         .with_senders(&contents.senders)
         .map_err(|error| of_route(&permit, error))

@@ -72,6 +72,18 @@ pub(super) async fn read(
     Ok(found.with_query(in_query))
 }
 
+/// Reads a request without a body.
+///
+/// # Errors
+/// The errors of a received request.
+pub fn read_head(permit: &Permit<'_>, parts: &Parts) -> Result<Contents, OutboundError> {
+    let places = Places::of(permit);
+    if let Some(rule) = &places.channels {
+        rule.check_query(parts.uri.query().unwrap_or_default())?;
+    }
+    Ok(Found::default().with_query(places.senders_in_query(parts)))
+}
+
 /// Reads a request with this text as its body.
 ///
 /// # Errors
@@ -81,12 +93,12 @@ pub fn read_text(
     parts: &Parts,
     text: &str,
 ) -> Result<Contents, OutboundError> {
-    let places = Places::of(permit);
-    let in_query = places.senders_in_query(parts);
+    let head = read_head(permit, parts)?;
     let form = Form::of(&parts.headers, permit.request);
     check_form(permit, form)?;
     check_parameter(parameter_of(permit), form, text)?;
-    Ok(places.find(form, text)?.with_query(in_query))
+    let found = Places::of(permit).find(form, text)?;
+    Ok(found.with_query(head.senders.in_query))
 }
 
 /// Refuses a form that cannot be read. Where only some fields may pass, the body has to be JSON.
