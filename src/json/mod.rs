@@ -222,14 +222,19 @@ mod tests {
         assert_eq!(text_at("[", &["to".to_owned()]), None);
     }
 
+    /// The texts at a path of keys.
+    fn texts_at(text: &str, path: &[&str]) -> Result<Vec<String>, NotText> {
+        let path: Vec<_> = path.iter().map(|key| (*key).to_owned()).collect();
+        let mut texts = Vec::new();
+        add_texts_at(text, &path, &mut texts).map(|()| texts)
+    }
+
+    fn found(texts: &[&str]) -> Result<Vec<String>, NotText> {
+        Ok(texts.iter().map(|&text| text.to_owned()).collect())
+    }
+
     #[test]
     fn every_text_that_a_reader_could_find_is_found() {
-        let at = |text: &str, path: &[&str]| {
-            let path: Vec<_> = path.iter().map(|key| (*key).to_owned()).collect();
-            let mut texts = Vec::new();
-            add_texts_at(text, &path, &mut texts).map(|()| texts)
-        };
-        let found = |texts: &[&str]| Ok(texts.iter().map(|&text| text.to_owned()).collect());
         for (text, path, expected) in [
             (r#"{"from":"a"}"#, &["from"][..], found(&["a"])),
             (
@@ -258,10 +263,25 @@ mod tests {
                 found(&["a", "b"]),
             ),
             (r#"{"from":null}"#, &["from"], found(&[])),
-            // A single element may stand for its list.
+            ("{}", &["from"], found(&[])),
+            (r#"{"from":["a"]}"#, &["from"], Err(NotText)),
+            (r#"{"from":{"a":"b"}}"#, &["from"], Err(NotText)),
+            (r#"{"from":true}"#, &["from"], Err(NotText)),
+            (r#"{"from":1.5}"#, &["from"], Err(NotText)),
+            (r#"{"from":-1}"#, &["from"], Err(NotText)),
+            (r#"{"from":1234567890123456}"#, &["from"], Err(NotText)),
+            (r#"{"from":"\ud800"}"#, &["from"], Err(NotText)),
+        ] {
+            assert_eq!(texts_at(text, path), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_lone_object_is_read_as_the_element_of_a_list() {
+        for (text, path, expected) in [
             (
                 r#"{"m":{"from":"a","to":["b"],"x":{"from":"c"},"y":[{"from":"d"}]}}"#,
-                &["m", "*", "from"],
+                &["m", "*", "from"][..],
                 found(&["a", "c", "d"]),
             ),
             (r#"{"m":"a"}"#, &["m", "*"], found(&["a"])),
@@ -278,16 +298,8 @@ mod tests {
             (r#"{"m":[{"from":"a"}]}"#, &["m", "from"], Err(NotText)),
             (r#"{"m":1}"#, &["m", "from"], Err(NotText)),
             (r#"{"m":{"0":{}}}"#, &["m", "*"], Err(NotText)),
-            ("{}", &["from"], found(&[])),
-            (r#"{"from":["a"]}"#, &["from"], Err(NotText)),
-            (r#"{"from":{"a":"b"}}"#, &["from"], Err(NotText)),
-            (r#"{"from":true}"#, &["from"], Err(NotText)),
-            (r#"{"from":1.5}"#, &["from"], Err(NotText)),
-            (r#"{"from":-1}"#, &["from"], Err(NotText)),
-            (r#"{"from":1234567890123456}"#, &["from"], Err(NotText)),
-            (r#"{"from":"\ud800"}"#, &["from"], Err(NotText)),
         ] {
-            assert_eq!(at(text, path), expected, "{text}");
+            assert_eq!(texts_at(text, path), expected, "{text}");
         }
     }
 
