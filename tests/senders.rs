@@ -462,3 +462,25 @@ fn explain_judges_the_sender_in_a_query_like_the_sidecar() {
         );
     }
 }
+
+#[test]
+fn a_recipient_has_its_limit_in_whatever_container() {
+    let limits =
+        "[route.limits]\nper_recipient = { rate = \"1/h\", burst = 1 }\nmax_wait = \"1ms\"";
+    let listed = r#"{"messages":[{"channel":"WHATSAPP","sender":"1555","destinations":[{"to":"15550003"}]}]}"#;
+    for again in [
+        r#"{"messages":{"channel":"WHATSAPP","sender":"1555","destinations":[{"to":"15550003"}]}}"#,
+        r#"{"messages":[{"channel":"WHATSAPP","sender":"1555","destinations":{"to":"15550003"}}]}"#,
+        r#"{"messages":{"channel":"WHATSAPP","sender":"1555","destinations":{"to":"15550003"}}}"#,
+    ] {
+        let upstream = Upstream::ok();
+        let keyside = route(&upstream, "infobip", INFOBIP, limits);
+        assert_eq!(posted(&keyside, MESSAGES_API, listed).status, 200);
+        let answer = posted(&keyside, MESSAGES_API, again);
+        assert_eq!(
+            (answer.status, answer.slug()),
+            (429, "rate_limited"),
+            "{again}"
+        );
+    }
+}

@@ -170,7 +170,7 @@ impl Corpus {
         let names = self.names.clone();
         let name = self.pick(&names).to_owned();
         let at = self.below(name.len());
-        match self.below(16) {
+        match self.below(17) {
             0 => name.to_ascii_uppercase(),
             1 => format!("{name}[]"),
             2 => format!("{name}[0][from]"),
@@ -186,6 +186,7 @@ impl Corpus {
             12 => format!("{}\u{200b}{}", &name[..at], &name[at..]),
             13 => format!("?{name}"),
             14 => format!("{name}]"),
+            15 => format!("{name}.0.from"),
             _ => name,
         }
     }
