@@ -24,7 +24,7 @@ use crate::spool::Survey;
 
 /// The registry of the process, with the gauges to set before each reading.
 #[derive(Debug)]
-pub struct Exposition {
+pub(super) struct Exposition {
     registry: Registry,
     /// The metrics that every process has under the same names, without Keyside's prefix.
     process: Registry,
@@ -37,7 +37,7 @@ pub struct Exposition {
 
 /// The stores whose metrics exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stores {
+pub(super) enum Stores {
     /// No event waits on disk.
     None,
     /// The configuration has a `[spool]`.
@@ -46,8 +46,7 @@ pub enum Stores {
 
 impl Exposition {
     /// Takes the registry with the metrics of all other rooms.
-    #[must_use]
-    pub fn new(mut registry: Registry, stores: Stores) -> Self {
+    pub(super) fn new(mut registry: Registry, stores: Stores) -> Self {
         let spool = match stores {
             Stores::None => None,
             Stores::Spool => Some(SpoolMetrics::register(&mut registry)),

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
+use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
@@ -26,7 +27,7 @@ mod status_query;
 mod traffic;
 
 use events::Events;
-pub use metrics::{Exposition, Stores};
+use metrics::{Exposition, Stores};
 use ready::{Subject, readiness};
 pub use spool::watch_spool;
 use status::Status;
@@ -56,12 +57,14 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Makes a handler that shows the state of `reloader` and of `spool`, and the metrics of `metrics`.
+    /// Makes a handler that shows the state of `reloader` and the metrics of `registry`.
     #[must_use]
-    pub fn new(reloader: Arc<Reloader>, metrics: Exposition, spool: Option<Arc<Spool>>) -> Self {
+    pub fn new(reloader: Arc<Reloader>, registry: Registry) -> Self {
+        let spool = reloader.spool().cloned();
+        let stores = spool.as_ref().map_or(Stores::None, |_| Stores::Spool);
         Self {
             reloader,
-            metrics: Arc::new(metrics),
+            metrics: Arc::new(Exposition::new(registry, stores)),
             events: Arc::new(Events::new(spool.clone())),
             spool,
             turn: Semaphore::new(1),
@@ -69,6 +72,12 @@ impl Admin {
             draining: AtomicBool::new(false),
             started: Instant::now(),
         }
+    }
+
+    /// Returns the spool, if the sidecar has one.
+    #[must_use]
+    pub fn spool(&self) -> Option<Arc<Spool>> {
+        self.spool.clone()
     }
 
     /// Makes `/readyz` fail from now on.

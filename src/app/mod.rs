@@ -20,7 +20,7 @@ mod service;
 pub use descriptors::Descriptors;
 use service::{Listeners, Services, WithProbes, addresses, handlers};
 
-use crate::admin::{Admin, Exposition, Stores, watch_spool};
+use crate::admin::Admin;
 use crate::config::{ConfigFile, ListenAddress};
 use crate::listener::metrics::ListenerMetrics;
 use crate::listener::{BindError, ConnectionBounds, Drainer, PassedSockets, Shares};
@@ -79,10 +79,7 @@ impl App {
 
         let shares = divide_descriptors(&live);
         let (lookups, lookup_queue) = mpsc::channel(MAX_LOOKUPS);
-        let spool = reloader.spool().cloned();
-        let stores = spool.as_ref().map_or(Stores::None, |_| Stores::Spool);
-        let exposition = Exposition::new(registry, stores);
-        let admin = Arc::new(Admin::new(Arc::clone(&reloader), exposition, spool.clone()));
+        let admin = Arc::new(Admin::new(Arc::clone(&reloader), registry));
         let (outbound, inbound) = handlers(&reloader, &load_metrics, lookups);
         let mut services = Services {
             metrics: &metrics,
@@ -104,7 +101,6 @@ impl App {
         tasks.push(watch);
         tasks.push(tokio::spawn(report_loops(Arc::clone(&live))));
         tasks.extend(reloader.spawn(queue, lookup_queue));
-        tasks.extend(spool.map(|spool| tokio::spawn(watch_spool(spool))));
         tasks.push(tokio::spawn(rotation::renew(Arc::clone(&reloader))));
         tasks.push(tokio::spawn(reap(Arc::clone(&reloader))));
         tasks.push(tokio::spawn(service_manager::show_life()));

@@ -11,7 +11,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use tokio::task::JoinHandle;
 
-use crate::admin::Admin;
+use crate::admin::{Admin, watch_spool};
 use crate::config::{Config, ListenAddress};
 use crate::inbound::Inbound;
 use crate::listener::metrics::ListenerMetrics;
@@ -231,6 +231,7 @@ impl Services<'_> {
         admin: &Arc<Admin>,
         places: usize,
     ) -> Drainer {
+        let watch = admin.spool().map(|spool| tokio::spawn(watch_spool(spool)));
         let admin = Arc::clone(admin);
         let handler = move |request, link: Arc<Link>| {
             let admin = Arc::clone(&admin);
@@ -239,6 +240,7 @@ impl Services<'_> {
                 admin.handle(request, &link).await
             }
         };
+        self.tasks.extend(watch);
         let connections = Connections::new(places, None, self.metrics.of("admin"));
         let listeners = bounded(listeners, &ConnectionBounds::local());
         self.serve(listeners, &handler, connections)

@@ -166,7 +166,9 @@ fn page(spool: &Spool, question: &Question) -> Result<Value, EventsError> {
             match spool.show(event.seq) {
                 Ok(Some((_, arrived))) => {
                     bytes += arrived.body.len();
-                    shown["request"] = request(&arrived);
+                    if let Some(fields) = shown.as_object_mut() {
+                        fields.insert("request".to_owned(), request(&arrived));
+                    }
                 }
                 // Gone since the list was read.
                 Ok(None) => continue,

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::EventsError;
 use super::question::{Effect, Names, Question};
-use super::shown::shown;
+use super::shown::{moment, shown};
 use crate::audit::Audit;
 use crate::spool::{DestinationId, Filter, Listed, Seq, Spool, State};
 use crate::units::{Quota, Rate};
@@ -74,7 +74,7 @@ pub(super) async fn replay(
         "deliveries": wanted.len(),
         "replayed": replayed,
         "unreadable": page.unreadable.len(),
-        "last_received_ms": page.events.last().map(|event| event.head.received_ms),
+        "last_received": page.events.last().map(|event| moment(event.head.received_ms)),
         "next": page.next,
         "end": spool.end(),
     }))

@@ -67,10 +67,10 @@ impl AdminArgs {
         let mut progress = Progress::start();
         let mut from = Some(from);
         while let Some(at) = from {
-            let page = self.ask(method, path, &query.clone().with("from", at))?;
+            let page = &self.ask(method, path, &query.clone().with("from", at))?;
             from = page["next"].as_u64();
             progress.at(from, page["end"].as_u64());
-            let more = progress.aside(|| take(&page));
+            let more = progress.aside(|| take(page));
             if more == More::Enough || is_unread() {
                 break;
             }

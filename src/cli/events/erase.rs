@@ -47,7 +47,7 @@ pub(super) fn run(args: &DropArgs) -> Result<ExitCode, Failure> {
         .iter()
         .map(|user| Query::default().with("user", user));
     for query in few.chain(user) {
-        let answer = args.admin.ask("POST", "/events/drop", &query)?;
+        let answer = &args.admin.ask("POST", "/events/drop", &query)?;
         let count = |name: &str| answer[name].as_u64().unwrap_or_default();
         events += count("events");
         items += count("items");

@@ -37,6 +37,8 @@ struct Totals {
     deliveries: u64,
     replayed: u64,
     unreadable: usize,
+    /// The arrival of the last event that was looked at.
+    last_received: Option<String>,
 }
 
 /// Lets events go to their destinations once more.
@@ -65,9 +67,14 @@ pub(super) fn run(args: &ReplayArgs) -> Result<ExitCode, Failure> {
             totals.deliveries += count("deliveries");
             totals.replayed += count("replayed");
             totals.unreadable += usize::try_from(count("unreadable")).unwrap_or(usize::MAX);
+            let last = page["last_received"].as_str();
+            totals.last_received = last.map(str::to_owned).or(totals.last_received.take());
             More::Wanted
         });
     print(args, &totals);
+    if let (Err(_), Some(last)) = (&done, &totals.last_received) {
+        complain!("keyside: the replay was cut off: go on with `--since {last}`");
+    }
     done?;
     complain_of(totals.unreadable);
     let found_none = totals.events == 0 && !args.ids.is_empty();

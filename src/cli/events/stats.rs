@@ -20,7 +20,7 @@ pub(super) struct StatsArgs {
 
 /// Shows the numbers of the spool.
 pub(super) fn run(args: &StatsArgs) -> Result<ExitCode, Failure> {
-    let stats = args.admin.ask("GET", "/events/stats", &Query::default())?;
+    let stats = &args.admin.ask("GET", "/events/stats", &Query::default())?;
     if args.json {
         say!("{stats:#}");
         return Ok(ExitCode::SUCCESS);
@@ -31,7 +31,7 @@ pub(super) fn run(args: &StatsArgs) -> Result<ExitCode, Failure> {
         alarms.for_each(|alarm| say!("  {}", text(&alarm["text"])));
         say!();
     }
-    print(&stats);
+    print(stats);
     Ok(ExitCode::SUCCESS)
 }
 
