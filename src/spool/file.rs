@@ -52,8 +52,8 @@ impl Medium {
         }
     }
 
-    /// The bytes that the file takes on the disk, which are fewer than its length: the engine makes the file longer in
-    /// large steps, and the system gives a place to what was written alone. 0 if unknown.
+    /// The bytes of the file on the disk, fewer than the length: the engine makes the file longer in large steps, and
+    /// the system gives a place to written pages alone. 0 if unknown.
     pub(super) fn on_disk(&self) -> u64 {
         match self {
             Self::File(path) => std::fs::metadata(path).map_or(0, |data| data.blocks() * 512),

@@ -66,7 +66,7 @@ const TMPFS: u64 = 0x0102_1994;
 const RAMFS: u64 = 0x8584_58f6;
 /// The number of overlayfs in statfs(2): the layers of a container.
 const OVERLAY: u64 = 0x794c_7630;
-/// The part of the path of an `emptyDir` on its node.
+/// The part of the path of an `emptyDir` on the node.
 const EMPTY_DIR: &str = "kubernetes.io~empty-dir";
 
 #[cfg(test)]

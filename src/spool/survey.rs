@@ -76,7 +76,7 @@ pub struct Surveyed {
     pub oldest: Option<Duration>,
     /// The reason, if the first waiting event cannot be read.
     pub unreadable: Option<RecordError>,
-    /// The trouble of the destination, and its age.
+    /// The trouble of the destination, with the age.
     pub trouble: Option<(Trouble, Duration)>,
 }
 

@@ -59,7 +59,7 @@ impl Events {
         path == "/events" || path.starts_with("/events/")
     }
 
-    /// Answers a request. The bodies of events are the affair of this machine, wherever else the listener is bound.
+    /// Answers a request. Programs on the sidecar's machine alone see events, even if the listener is bound further.
     pub(super) async fn answer<B>(
         self: &Arc<Self>,
         asked: &Request<B>,

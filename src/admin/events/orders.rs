@@ -31,7 +31,7 @@ impl Pace {
     }
 }
 
-/// Lets events of one page wait again, and tells where the next page begins. A cut leaves
+/// Lets events of a page wait again, and returns the first number of the next page. A cut leaves
 /// whole events behind.
 pub(super) async fn replay(
     spool: &Spool,

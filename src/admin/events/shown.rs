@@ -11,7 +11,7 @@ use crate::spool::{Class, DestinationId, Listed, Request, Standing, State};
 /// The names of destinations: number, webhook, name.
 pub(super) type Destinations = [(DestinationId, String, String)];
 
-/// Returns an event without its request.
+/// Returns an event without the request.
 pub(super) fn listed(event: &Listed, destinations: &Destinations, names: Names) -> Value {
     let head = &event.head;
     let users: Vec<_> = head.users.iter().map(|user| shown(user, names)).collect();

@@ -9,7 +9,7 @@ use crate::cli::client::{ClientError, ask};
 use crate::cli::output::is_unread;
 use crate::cli::table::{list, text};
 
-/// The sidecar that a command asks.
+/// The sidecar for questions.
 #[derive(Debug, clap::Args)]
 pub(super) struct AdminArgs {
     /// The admin listener of the running sidecar: HOST:PORT or unix:/path
@@ -17,7 +17,7 @@ pub(super) struct AdminArgs {
     admin: String,
 }
 
-/// A query, which grows pair by pair.
+/// A query of growing length.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Query(String);
 
@@ -119,9 +119,9 @@ pub(super) enum Failure {
     NoAnswer(ClientError),
     /// The sidecar refused.
     Refused { message: String, advice: String },
-    /// The arguments lack something.
+    /// The arguments are incomplete.
     Usage(&'static str),
-    /// No event has the id with this number in the arguments.
+    /// No event has the id at a position in the arguments.
     Unknown(usize),
 }
 

@@ -70,7 +70,7 @@ pub(super) fn run(args: &DropArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Asks the person at the terminal. Where nobody can answer, `--yes` must be there.
+/// Asks the person at the terminal. Without a terminal, `--yes` must be there.
 fn is_confirmed(args: &DropArgs) -> Result<bool, Failure> {
     if !std::io::stdin().is_terminal() {
         return Err(Failure::Usage(
@@ -88,5 +88,5 @@ fn is_confirmed(args: &DropArgs) -> Result<bool, Failure> {
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-/// The ids of one question: a query line stays below 8 KiB.
+/// The ids of a question: a query line stays below 8 KiB.
 const IDS_AT_ONCE: usize = 128;

@@ -24,12 +24,12 @@ pub(super) fn run(args: &ExportArgs) -> Result<ExitCode, Failure> {
         More::Wanted
     })?;
     complain_of(unreadable);
-    // The lines may be somebody's copy: missing events are a failure.
+    // The lines may be the only copy: missing events are a failure.
     Ok(match unreadable {
         0 => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
     })
 }
 
-/// The most events of one page.
+/// The most events of a page.
 const MOST: u64 = 256;

@@ -100,5 +100,5 @@ const TITLES: [&str; 7] = [
     "PERSON",
     "DESTINATIONS",
 ];
-/// The most events of one page.
+/// The most events of a page.
 const MOST: u64 = 1024;

@@ -19,7 +19,7 @@ impl Progress {
         Self { bar }
     }
 
-    /// Shows how far the work is: the number of the next event, and the number after the last one.
+    /// Shows the progress: the number of the next event, and the number after the last event.
     pub(super) fn at(&mut self, next: Option<u64>, end: Option<u64>) {
         if let Some(end) = end {
             self.bar.set_length(end);
@@ -43,5 +43,5 @@ impl Drop for Progress {
 }
 
 const TEMPLATE: &str = "{bar:40} {percent} %, {elapsed} so far, {eta} to go";
-/// The interval at which the times are drawn anew.
+/// The interval of drawing the times.
 const TICK: Duration = Duration::from_secs(1);

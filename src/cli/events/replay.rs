@@ -37,11 +37,11 @@ struct Totals {
     deliveries: u64,
     replayed: u64,
     unreadable: usize,
-    /// The arrival of the last event that was looked at.
+    /// The arrival of the last event of the last page.
     last_received: Option<String>,
 }
 
-/// Lets events go to their destinations once more.
+/// Lets events go to destinations once more.
 pub(super) fn run(args: &ReplayArgs) -> Result<ExitCode, Failure> {
     if args.ids.is_empty() && !args.selection.is_narrow() {
         return Err(Failure::Usage(

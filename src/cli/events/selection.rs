@@ -1,11 +1,11 @@
-//! The options that select events.
+//! The options of a selection of events.
 
 use clap::builder::PossibleValuesParser;
 
 use super::client::Query;
 use super::moment::{Moment, moment};
 
-/// The conditions that an event must meet, all of them.
+/// The conditions of a selection, all together.
 #[derive(Debug, clap::Args)]
 pub(super) struct Selection {
     /// Only events in this state at a destination
@@ -40,7 +40,7 @@ impl Selection {
             .with_some("match", self.text.as_ref())
     }
 
-    /// True if more than a webhook or a destination is named.
+    /// True with a condition beside webhook and destination.
     pub(super) fn is_narrow(&self) -> bool {
         self.state.is_some() || self.since.is_some() || self.until.is_some() || self.text.is_some()
     }

@@ -22,7 +22,7 @@ pub(super) struct ShowArgs {
     admin: AdminArgs,
 }
 
-/// Shows an event. An id stands for several events if an event came again after its items were forgotten.
+/// Shows an event. Several events have one id if an event came again after the items were forgotten.
 pub(super) fn run(args: &ShowArgs) -> Result<ExitCode, Failure> {
     let query = Query::default().with("id", &args.id).with("part", "whole");
     let query = query.with("numbers", "shown");

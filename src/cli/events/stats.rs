@@ -35,7 +35,7 @@ pub(super) fn run(args: &StatsArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints the spool, and a table of its destinations.
+/// Prints the spool, and a table of destinations.
 pub(in crate::cli) fn print(spool: &Value) {
     let bytes = spool["bytes"].as_u64().unwrap_or_default();
     let most = spool["max_bytes"].as_u64().unwrap_or_default();
@@ -81,7 +81,7 @@ fn row(to: &Value) -> [String; 8] {
     ]
 }
 
-/// Returns a size in its largest whole unit.
+/// Returns a size in the largest whole unit.
 fn size(bytes: u64) -> String {
     match bytes {
         0..1024 => format!("{bytes} B"),
@@ -91,7 +91,7 @@ fn size(bytes: u64) -> String {
     }
 }
 
-/// Returns gibibytes; a tenth is all that is shown.
+/// Returns gibibytes, good for a tenth.
 fn tenths(bytes: u64) -> f64 {
     let mebibytes = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
     f64::from(mebibytes) / 1024.0
