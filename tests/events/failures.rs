@@ -340,3 +340,62 @@ fn concurrent_repeats_are_stored_once() {
     must_get(&application, &["s1", "last"]);
     assert_eq!(application.arrivals(), 2);
 }
+
+#[test]
+fn a_backlog_of_a_long_outage_is_drained_in_order_after_restarts_of_both() {
+    let port = free_port();
+    let mut keyside = spooled(&format!("forward = \"http://127.0.0.1:{port}/\"")).start();
+    let mut client = crate::support::client::Client::connect(keyside.inbound()).unwrap();
+    for number in 0..300 {
+        let body = message(
+            &format!("{}.{}", number % 10, number / 10),
+            &(number % 10).to_string(),
+        );
+        assert_eq!(client.ask(&genuine(body.as_bytes())).unwrap().status, 200);
+    }
+    drop(client);
+    keyside.end(Signal::TERM);
+    keyside.begin();
+    let application = Upstream::plain_at(port, ok);
+    assert!(eventually(Duration::from_secs(20), || application
+        .arrivals()
+        == 300));
+    let order = delivered(&application);
+    for user in 0..10 {
+        let of_user = order
+            .iter()
+            .filter_map(|id| id.strip_prefix(&format!("{user}.")));
+        let expected: Vec<_> = (0..30).map(|number| number.to_string()).collect();
+        assert_eq!(of_user.collect::<Vec<_>>(), expected, "user {user}");
+    }
+}
+
+#[test]
+fn events_of_a_wrong_secret_are_refused_and_pass_once_the_secret_is_right() {
+    let application = application();
+    let keyside = spooled(&forward(&application)).start();
+    let body = message("m1", "1");
+    let signature = crate::support::webhook::signature("new_app_secret", body.as_bytes());
+    let request = crate::support::webhook::event(&[&signature], body.as_bytes());
+    assert_eq!(keyside.event(&request).status, 401);
+    keyside.dir().write("app_secret", "new_app_secret");
+    assert_eq!(keyside.reload().status, 200);
+    assert_eq!(keyside.event(&request).status, 200);
+    must_get(&application, &["m1"]);
+}
+
+#[test]
+fn an_event_over_max_body_is_refused_and_told() {
+    let application = application();
+    let keyside = spooled(&forward(&application)).start();
+    let large = vec![b' '; (4 << 20) + 1];
+    let mut client = crate::support::client::Client::connect(keyside.inbound()).unwrap();
+    client.send(&genuine(&large));
+    assert_eq!(client.answer().unwrap().status, 413);
+    drop(client);
+    assert!(
+        keyside.log().contains("body_too_large"),
+        "{}",
+        keyside.log()
+    );
+}

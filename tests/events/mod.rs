@@ -4,6 +4,7 @@ mod delivery;
 mod destinations;
 mod failures;
 mod lateness;
+mod soak;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU16, Ordering};

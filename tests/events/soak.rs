@@ -1,0 +1,126 @@
+//! A sidecar that is killed again and again while events come: nothing that was answered 200 is lost.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use super::*;
+use crate::support::client::Client;
+use crate::support::webhook::{genuine, ids, message, spooled};
+
+/// The providers that send at a time.
+const PROVIDERS: usize = 4;
+/// The time between two events of a provider: together they send a thousand a second.
+const PACE: Duration = Duration::from_millis(4);
+/// The conversations of each provider.
+const USERS: usize = 50;
+/// The time between two kills.
+const KILL_INTERVAL: Duration = Duration::from_millis(1500);
+
+/// Sends events until `stop`, each until it is answered 200, as a provider does. Returns the ids of what was answered.
+fn provider(number: usize, inbound: SocketAddr, stop: &AtomicBool) -> Vec<String> {
+    let mut answered = Vec::new();
+    let mut client = None;
+    for count in 0.. {
+        let user = format!("{number}.{}", count % USERS);
+        let id = format!("{user}.{}", count / USERS);
+        let request = genuine(message(&id, &user).as_bytes());
+        loop {
+            if stop.load(Ordering::Relaxed) {
+                return answered;
+            }
+            let connected = client.take().or_else(|| Client::connect(inbound).ok());
+            let Some(mut connected) = connected else {
+                std::thread::sleep(PACE);
+                continue;
+            };
+            if connected
+                .ask(&request)
+                .is_ok_and(|answer| answer.status == 200)
+            {
+                client = Some(connected);
+                break;
+            }
+        }
+        answered.push(id);
+        std::thread::sleep(PACE);
+    }
+    answered
+}
+
+/// Eight seconds and five kills; `KEYSIDE_SOAK_SECONDS` makes it longer.
+#[test]
+fn nothing_that_was_answered_200_is_lost_however_often_the_sidecar_is_killed() {
+    let seconds = std::env::var("KEYSIDE_SOAK_SECONDS").ok();
+    let seconds = seconds.and_then(|text| text.parse().ok()).unwrap_or(8);
+    let application = Upstream::plain(|_, wire| {
+        answer(wire, 200, "");
+        After::Keep
+    });
+    let forward = format!("forward = \"{}/\"", application.url());
+    let mut keyside = spooled(&forward).start();
+    let (inbound, stop) = (keyside.inbound(), Arc::new(AtomicBool::new(false)));
+    let providers: Vec<_> = (0..PROVIDERS)
+        .map(|number| {
+            let stop = Arc::clone(&stop);
+            std::thread::spawn(move || provider(number, inbound, &stop))
+        })
+        .collect();
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let mut kills = 0;
+    while Instant::now() < end {
+        std::thread::sleep(KILL_INTERVAL);
+        keyside.end(Signal::KILL);
+        keyside.begin();
+        kills += 1;
+    }
+    stop.store(true, Ordering::Relaxed);
+    let answered: BTreeSet<String> = providers
+        .into_iter()
+        .flat_map(|provider| provider.join().unwrap())
+        .collect();
+    let mut missing = Vec::new();
+    let all = eventually(Duration::from_secs(20), || {
+        let got: BTreeSet<_> = delivered(&application).into_iter().collect();
+        missing = answered.difference(&got).cloned().collect();
+        missing.is_empty()
+    });
+    assert!(
+        all,
+        "{} of {} lost: {missing:.3?}",
+        missing.len(),
+        answered.len()
+    );
+    assert!(
+        kills >= 3 && answered.len() > 500,
+        "{kills} kills, {} events",
+        answered.len()
+    );
+    must_be_in_order_with_one_id(&application);
+}
+
+/// Asserts that a message that came twice came with one id, and that the first comings of each user are in order.
+fn must_be_in_order_with_one_id(application: &Upstream) {
+    let mut event_ids = BTreeMap::new();
+    let mut next: BTreeMap<String, usize> = BTreeMap::new();
+    for request in application
+        .requests()
+        .iter()
+        .filter(|request| request.complete)
+    {
+        let event_id = request.header("keyside-event-id").unwrap();
+        for id in ids(&request.body) {
+            let first = event_ids
+                .entry(id.clone())
+                .or_insert_with(|| event_id.clone());
+            assert_eq!(*first, event_id, "{id}");
+            let (user, count) = id.rsplit_once('.').unwrap();
+            let next = next.entry(user.to_owned()).or_default();
+            let count: usize = count.parse().unwrap();
+            assert!(count <= *next, "{id} came before number {next} of its user");
+            *next = (*next).max(count + 1);
+        }
+    }
+}
