@@ -42,7 +42,7 @@ pub struct Target {
     pub way: Arc<Way>,
 }
 
-/// The deliveries of all destinations, each with a worker of its own: one that hangs holds nobody else up.
+/// The deliveries of all destinations, each with a worker: a destination that hangs holds no other destination up.
 #[derive(Debug)]
 pub struct Deliveries {
     spool: Arc<Spool>,
@@ -118,11 +118,11 @@ impl Deliveries {
         self.spool.configure(config, sealing);
     }
 
-    /// Delivers to these destinations from now on. Destinations that were there before keep what is under way. Older
+    /// Delivers to `targets` from now on. Destinations from before keep the events under way. Older
     /// events for a new destination are added in the background, if there are many.
     ///
     /// # Errors
-    /// If the spool cannot take the destinations; everything stays as it was.
+    /// If the spool cannot take the destinations; the destinations before stay.
     pub async fn apply(self: &Arc<Self>, targets: &[Target]) -> Result<(), Refused> {
         let configs: Vec<_> = targets.iter().map(|target| target.config.clone()).collect();
         if self.state.lock().set != configs {
@@ -159,12 +159,18 @@ impl Deliveries {
     fn work(&self) {
         let mut state = self.state.lock();
         let state = &mut *state;
+        if *self.stop.borrow() {
+            return;
+        }
         let mut before = std::mem::take(&mut state.workers);
+        let targets: HashMap<_, _> = state
+            .targets
+            .iter()
+            .map(|target| ((&*target.config.webhook, &*target.config.name), target))
+            .collect();
         for to in self.spool.destinations() {
-            let target = state.targets.iter().find(|target| {
-                target.config.webhook == to.webhook() && target.config.name == to.name()
-            });
-            let Some(target) = target.filter(|_| !*self.stop.borrow()) else {
+            let way = targets.get(&(to.webhook(), to.name()));
+            let Some(way) = way.map(|target| Arc::clone(&target.way)) else {
                 continue;
             };
             let key = (to.webhook().to_owned(), to.name().to_owned());
@@ -173,10 +179,10 @@ impl Deliveries {
                 .filter(|running| Arc::ptr_eq(&running.to, &to))
             {
                 Some(running) => {
-                    running.way.store(Arc::clone(&target.way));
+                    running.way.store(way);
                     running
                 }
-                None => self.start(to, Arc::clone(&target.way)),
+                None => self.start(to, way),
             };
             state.workers.insert(key, running);
         }

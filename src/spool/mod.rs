@@ -1,4 +1,4 @@
-//! Events on disk: what is answered 200 waits here until every destination has it.
+//! Events on disk: an event answered 200 waits here until every destination has the event.
 //!
 //! ```text
 //! Spool::accept          one transaction: event, items, a place in the queue of each destination
@@ -74,6 +74,8 @@ pub struct Spool {
     records: Arc<Records>,
     destinations: Arc<Destinations>,
     config: RwLock<SpoolConfig>,
+    /// The turns of looks for events.
+    looks: tokio::sync::Semaphore,
     /// The turn of changes of the destinations.
     setting: tokio::sync::Mutex<()>,
     writer: Mutex<Option<std::thread::JoinHandle<()>>>,
@@ -135,12 +137,13 @@ impl Spool {
             records: Arc::new(Records::new(seal)),
             destinations,
             config: RwLock::new(config),
+            looks: tokio::sync::Semaphore::new(LOOKS),
             setting: tokio::sync::Mutex::default(),
             writer: Mutex::new(Some(writer)),
         })
     }
 
-    /// Takes other bounds, and another seal for new events. The folder stays as it is until a restart.
+    /// Takes new bounds, and a new seal for new events. The folder stays until a restart.
     pub fn configure(&self, config: &SpoolConfig, seal: Sealing) {
         let dir = std::mem::take(&mut self.config.write().dir);
         *self.config.write() = SpoolConfig {
@@ -234,9 +237,11 @@ impl Spool {
                 max_age: self.config.read().max_age,
                 to: Arc::clone(to),
             };
-            // A look reads from the disk, and opens the seals of what it finds.
+            // A look reads from the disk, and opens seals.
+            let turn = self.looks.acquire().await;
             let taken = tokio::task::spawn_blocking(move || look.take(most)).await;
             let taken = taken.map_err(|_| Refused::Broken)?;
+            drop(turn);
             for (delivery, why) in taken.unfit {
                 self.bury(delivery, &why).await?;
             }
@@ -310,7 +315,7 @@ impl Spool {
         Ok(Settled { verdict, change })
     }
 
-    /// Closes the spool: what is ordered is committed, and the file is left as a quick start needs it.
+    /// Closes the spool: all orders are committed, and the file is left ready for a quick start.
     pub fn close(&self) {
         self.store.close();
         let writer = self.writer.lock().take();
@@ -419,3 +424,5 @@ fn random() -> f64 {
 const UNREADABLE: Duration = Duration::from_millis(100);
 /// The longest time without a look for events.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
+/// The looks at a time, so that thousands of destinations do not take a thread each.
+const LOOKS: usize = 4;
