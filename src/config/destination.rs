@@ -14,7 +14,7 @@ use crate::units::Rate;
 pub enum EventWay {
     /// An event is answered when the application has it: without `[spool]`, and with `reply`.
     Direct(ApplicationUrl),
-    /// An event is answered when it is on disk, and waits there for each of these destinations; at least one.
+    /// An event is answered when the event is on disk, and waits there for each destination; at least one.
     Spooled(Vec<DestinationConfig>),
 }
 
@@ -109,7 +109,7 @@ pub struct SpoolConfig {
 }
 
 impl WebhookConfig {
-    /// Returns the references to secrets that the webhook has of its own.
+    /// Returns the references to the webhook's own secrets.
     pub fn references(&self) -> impl Iterator<Item = &Reference> {
         let to = match &self.way {
             EventWay::Direct(_) => &[],

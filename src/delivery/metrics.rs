@@ -66,7 +66,7 @@ struct DestinationLabels {
     to: String,
 }
 
-/// Makes histograms of seconds: from an application that answers at once to one that was down for a day.
+/// Makes histograms of seconds: from an application that answers at once to an application that was down for a day.
 #[derive(Clone, Debug)]
 struct Buckets;
 

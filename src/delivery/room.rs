@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// The room that all destinations share. Beside it each destination has room for one event of any size: a destination
-/// that hangs with all of the shared room holds nobody else up.
+/// The room that all destinations share. Each destination also has room for a single event of any size: a destination
+/// that hangs with all of the shared room holds no other destination up.
 #[derive(Debug)]
 pub(super) struct Room {
     shared: Arc<Semaphore>,
@@ -69,7 +69,7 @@ impl RoomOfOne {
 
 /// The shared room, in KiB. `memory.rs` has the sum of all bounds.
 const SHARED: usize = 8 * 1024;
-/// The bound on what one destination takes of the shared room, in KiB: the largest usual event, of 4 MiB, has room.
+/// The share of one destination in the shared room, in KiB: the largest usual event, of 4 MiB, has room.
 const SHARE: usize = SHARED / 2;
 
 #[cfg(test)]

@@ -22,8 +22,8 @@ pub enum Signing {
     KeyMissing,
 }
 
-/// The keys that sign events for an application, the current one first. Each event has a signature of every key, so
-/// that an application may change its key at any time.
+/// The keys that sign events for an application, the current key first. Each event has a signature of every key: an
+/// application may change the key at any time.
 pub struct Signer {
     keys: Vec<Hmac<Sha256>>,
 }

@@ -134,7 +134,7 @@ fn moment(unix_ms: u64) -> String {
     text.unwrap_or_default()
 }
 
-/// Returns the outcome of an answer. A short body is read to its end, so that the connection can be used again.
+/// Returns the outcome of an answer. A short body is read to the end: the connection can then be used again.
 async fn answered(answer: Answer, deadline: Instant) -> Outcome {
     let outcome = Outcome::Answered {
         status: answer.status.as_u16(),
@@ -150,7 +150,7 @@ async fn answered(answer: Answer, deadline: Instant) -> Outcome {
 fn failed(error: &UpstreamError) -> Outcome {
     match error {
         UpstreamError::TimedOut { written: true, .. } => Outcome::TimedOut,
-        // The request itself cannot be written: another attempt would not be either.
+        // The request cannot be written, on any attempt.
         UpstreamError::MalformedRequest => Outcome::Answered {
             status: 400,
             retry_after: None,

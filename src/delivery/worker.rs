@@ -1,4 +1,4 @@
-//! The worker of one destination: takes events from the spool, sends them, and notes the outcomes.
+//! The worker of one destination: takes events from the spool, sends the events, and notes the outcomes.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -112,7 +112,7 @@ impl Worker {
         }
     }
 
-    /// Logs a dead letter; those of the same minute are summed up by the next line.
+    /// Logs a dead letter; further dead letters of the minute are summed up by the next line.
     fn tell_dead(&self, event: &str, outcome: Outcome) {
         let now = Instant::now();
         let unlogged = {

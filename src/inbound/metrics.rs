@@ -176,7 +176,7 @@ impl WebhookMetrics {
         self.traffic.lock().lag = Some(lag);
     }
 
-    /// Looks whether no event has come for unusually long, and tells when that begins and when it ends.
+    /// Looks for a silence of unusual length, and tells begin and end of each.
     pub(super) fn look(&self, now: Instant) {
         let webhook = &*self.webhook;
         let mut traffic = self.traffic.lock();
@@ -277,7 +277,7 @@ struct WebhookLabel {
     webhook: String,
 }
 
-/// Makes histograms of seconds: from an event that comes at once to one that the provider kept for a week.
+/// Makes histograms of seconds: from an event that comes at once to an event that the provider kept for a week.
 #[derive(Clone, Debug)]
 struct LagBuckets;
 

@@ -22,7 +22,7 @@ use crate::sends::{Digest16, Sends, StoredAnswer, callback_key};
 use crate::shared::SharedServer;
 use crate::spool::{Class, Contents, Item};
 
-/// Everything that the items of a webhook's events change, besides being delivered.
+/// The limits, sends and metrics that the items of a webhook's events change.
 #[derive(Clone)]
 struct Notes {
     /// The limits that received messages count against.

@@ -1,4 +1,4 @@
-//! The items that arrived lately at webhooks without a spool, so that a repeat counts once.
+//! The items that arrived lately at webhooks without a spool: a repeat counts once.
 
 use std::collections::HashSet;
 
@@ -6,14 +6,14 @@ use parking_lot::Mutex;
 
 use crate::sends::{Digest16, digest16};
 
-/// The items that arrived lately. Two sets take turns: the older one is forgotten when the newer one is full.
+/// The items that arrived lately. Two sets take turns: the older set is forgotten when the newer set is full.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
     sets: Mutex<[HashSet<Digest16>; 2]>,
 }
 
 impl Recent {
-    /// Takes note of an item; returns true for one that did not arrive lately.
+    /// Takes note of an item; returns true if the item did not arrive lately.
     pub(super) fn is_new(&self, webhook: &str, key: &str) -> bool {
         let digest = digest16([webhook.as_bytes(), key.as_bytes()]);
         let mut sets = self.sets.lock();

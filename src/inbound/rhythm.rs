@@ -1,4 +1,4 @@
-//! The rhythm of a webhook's events: how usual it is that none comes.
+//! The rhythm of a webhook's events, by which a silence is told.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The way of a genuine event to the disk: the provider is answered when the event is there, synced.
+//! The way of a genuine event to the disk: the provider is answered when the event is on disk, synced.
 
 use std::sync::Arc;
 
@@ -22,10 +22,10 @@ pub(super) struct Stored {
 
 /// Stores an event for every destination of its webhook. `headers` are the provider's headers that applications get.
 ///
-/// Large bodies wait for their `turn`, and are looked through on a thread of their own.
+/// A large body waits for a `turn`, and is looked through on a separate thread.
 ///
 /// # Errors
-/// If the event is not on disk: nothing of it is kept, and the provider sends it again.
+/// If the event is not on disk. The provider sends the event again.
 pub(super) async fn store(
     spool: &Arc<Spool>,
     webhook: &str,

@@ -22,7 +22,7 @@ impl Reloader {
         self.deliveries.as_ref()
     }
 
-    /// Logs what the spool met while it was opened, before the log was set up.
+    /// Logs the faults that the spool met at the opening, before the log was set up.
     pub(super) fn log_spool(&self) {
         let alarm = self.spool().map(|spool| spool.numbers().alarm);
         if let Some(file) = alarm.and_then(|alarm| alarm.set_aside) {

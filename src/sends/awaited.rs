@@ -15,10 +15,10 @@ pub(super) struct Awaited {
 
 #[derive(Debug, Default)]
 struct OfAccount {
-    /// True once a status has come: before, nobody may have subscribed to them.
+    /// True once a status has come: before, no subscription to statuses is known.
     has_statuses: bool,
     waiting: HashMap<Digest16, Instant>,
-    /// The messages in the order of sending, also those that wait no more.
+    /// The messages in the order of sending, with messages that wait no more.
     order: VecDeque<(Instant, Digest16)>,
 }
 
@@ -34,7 +34,7 @@ pub struct Overdue {
 }
 
 impl Awaited {
-    /// Takes note of a message that was sent, by the id that the provider gave it.
+    /// Takes note of a sent message, by the provider's id.
     pub(super) fn sent(&mut self, account: &str, id: &str, now: Instant) {
         let digest = digest16([id.as_bytes()]);
         let of_account = match self.accounts.get_mut(account) {
@@ -78,7 +78,7 @@ impl Awaited {
 }
 
 impl OfAccount {
-    /// Forgets the oldest messages: those past [`KEPT`] or [`MAX`], and those at the front that have their status.
+    /// Forgets the oldest messages: all past [`KEPT`] or [`MAX`], and messages at the front with a status.
     fn forget_old(&mut self, now: Instant) {
         while let Some((at, digest)) = self.order.front().copied() {
             let is_old = now.saturating_duration_since(at) > KEPT || self.order.len() > MAX;
@@ -94,7 +94,7 @@ impl OfAccount {
 /// The time after which a message without a status is told. The first status comes within seconds, wherever the
 /// recipient's phone is.
 const LATE: Duration = Duration::from_secs(5 * 60);
-/// The time for which such a message is told.
+/// The time for which a message without a status is told.
 const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 /// The bound on messages of an account.
 const MAX: usize = 32 * 1024;

@@ -1,4 +1,4 @@
-//! The one writer: takes the waiting orders, commits them in one transaction, then answers all of them.
+//! The writer: takes the waiting orders, commits all in a single transaction, then answers each order.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -124,7 +124,7 @@ impl Store {
             Ok(answer)
         });
         self.order(Order { bytes, apply })?;
-        // An order that is dropped without an answer is one whose transaction failed.
+        // An order is dropped without an answer if the transaction failed.
         receiver.await.map_err(|_| Refused::Broken)
     }
 
@@ -252,8 +252,8 @@ impl Store {
         Ok((answers, touched))
     }
 
-    /// Closes the store after a failure and opens it again, verified as a whole. Nothing is answered
-    /// meanwhile: a failed sync says nothing about what is on disk, and is never tried again.
+    /// Closes the store after a failure and opens the file again, verified as a whole. No event is answered
+    /// meanwhile: a failed sync says little about the content of the disk, and is never tried again.
     fn reopen(&self, error: &StoreError) {
         tracing::error!(%error, "the spool's store failed: it is opened again and verified, and no event is answered meanwhile");
         {
@@ -281,7 +281,7 @@ impl Store {
                     mut counts,
                     salt,
                 }) => {
-                    // An event under way keeps its number for itself, even if its file is set aside.
+                    // The number of an event under way is not given again, even if the file is set aside.
                     counts.next_seq = counts.next_seq.max(self.counts.lock().next_seq);
                     let is_new = alarm.set_aside != aside;
                     alarm.failure = None;

@@ -1,4 +1,4 @@
-//! The destinations of all webhooks, each with its lanes, its health and its pace.
+//! The destinations of all webhooks, each with lanes, health and pace.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -53,7 +53,7 @@ impl DestinationConfig {
     }
 }
 
-/// A destination: what is under way, what waits for another attempt, and how well it goes.
+/// A destination: the events under way, the events put off, and the health.
 #[derive(Debug)]
 pub struct Destination {
     pub(super) id: DestinationId,
@@ -71,7 +71,7 @@ pub struct Destination {
 struct Course {
     lanes: Lanes,
     health: Health,
-    /// The time before which the pace lets nothing out.
+    /// The time before which the pace lets no event out.
     next_at: Option<Instant>,
 }
 
@@ -211,7 +211,7 @@ impl Destination {
         change
     }
 
-    /// Lets the next probe go out: the event of this one did not.
+    /// Lets the next probe go out, after a probe whose event did not.
     pub(super) fn probe_unused(&self, probe: Probe) {
         if probe == Probe::Yes {
             self.course.lock().health.probe_unused(Instant::now());
@@ -262,8 +262,7 @@ pub(super) struct Destinations {
 }
 
 impl Destinations {
-    /// Puts destinations in place of those before. A destination that was there before keeps its lanes and
-    /// its health.
+    /// Replaces all destinations. A destination that was there before keeps lanes and health.
     pub(super) fn set(
         &self,
         configs: Vec<(DestinationId, DestinationConfig)>,
@@ -326,7 +325,7 @@ impl Destinations {
         }
     }
 
-    /// Begins all lanes anew: the store is another one.
+    /// Begins all lanes anew, for a new store.
     pub(super) fn renew(&self) {
         for destination in self.all.read().values() {
             destination.course.lock().lanes = Lanes::new(destination.config().lanes);

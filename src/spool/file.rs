@@ -20,7 +20,7 @@ pub(super) enum Medium {
 }
 
 impl Medium {
-    /// Returns the file of a spool in a folder, which is made if it is not there.
+    /// Returns the file of a spool in a folder. A missing folder is made.
     pub(super) fn in_folder(folder: &Path) -> Result<Self, SpoolError> {
         let failed = |error| SpoolError::Folder {
             path: folder.to_owned(),
@@ -105,7 +105,7 @@ impl Medium {
         Ok(database)
     }
 
-    /// Moves a damaged file out of the way; returns where it is.
+    /// Moves a damaged file out of the way; returns the new path.
     pub(super) fn set_aside(&self, now_ms: u64) -> std::io::Result<PathBuf> {
         match self {
             Self::File(path) => {

@@ -14,7 +14,7 @@ pub(super) struct Health {
     failures: u32,
 }
 
-/// A destination that gets nothing but probes.
+/// A destination that gets probes alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trouble {
     /// The kind of the trouble.
@@ -35,7 +35,7 @@ pub enum TroubleKind {
     Down,
     /// Event after event fails, whatever its lane.
     Failing,
-    /// The destination refuses everything: another address, or another secret, is meant.
+    /// The destination refuses every event: the address or the secret is wrong.
     Paused,
 }
 
@@ -55,7 +55,7 @@ pub(super) enum Gate {
 pub enum Change {
     /// The health is as before.
     None,
-    /// A trouble began, or became another one.
+    /// A trouble began, or changed to a different kind.
     Began(TroubleKind),
     /// The destination takes events again.
     Ended(TroubleKind),
@@ -76,7 +76,7 @@ impl Health {
         self.trouble
     }
 
-    /// A probe has gone out: the next one waits for its outcome, or as long as an outcome can take.
+    /// A probe has gone out: the next probe waits for the outcome, or as long as an outcome can take.
     pub(super) fn probing(&mut self, now: Instant) {
         if let Some(trouble) = &mut self.trouble {
             trouble.next_probe = now + PROBE_LOST;
@@ -91,7 +91,7 @@ impl Health {
     }
 
     /// Takes note of the outcome of an attempt. The outcomes of attempts that were under way when
-    /// the trouble began change nothing but its end.
+    /// the trouble began can only end the trouble.
     pub(super) fn note(
         &mut self,
         outcome: Outcome,
@@ -102,7 +102,7 @@ impl Health {
     ) -> Change {
         let kind = match verdict {
             Verdict::Done | Verdict::Dead => return self.recover(),
-            // The destination looked at the event and refused it: nothing is wrong with the destination.
+            // The destination looked at the event and refused the event: the destination works.
             Verdict::Again { .. } if is_refusal(outcome) => return self.recover(),
             Verdict::Again { .. } => {
                 self.failures = self.failures.saturating_add(1);
@@ -173,7 +173,7 @@ fn is_refusal(outcome: Outcome) -> bool {
 /// The failures in a row, without an event taken between them, from which the destination is at fault
 /// rather than an event.
 const MAX_FAILURES: u32 = 8;
-/// The time between two probes of a destination that refuses everything.
+/// The time between two probes of a destination that refuses every event.
 const PAUSE: Duration = Duration::from_secs(30);
 /// The time after which a probe without an outcome is taken as lost.
 const PROBE_LOST: Duration = Duration::from_secs(120);

@@ -1,4 +1,4 @@
-//! The contents of an event: the items by which repeats are told, and what lanes and filters go by.
+//! The contents of an event: the items by which repeats are told, lanes, and the words of filters.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -72,7 +72,7 @@ impl Class {
 }
 
 impl Contents {
-    /// Reads a body. A body in another form than Meta's is one item and stands in one lane.
+    /// Reads a body. A body in a form of no Cloud API is a single item and stands in a single lane.
     #[must_use]
     pub fn read(body: &[u8]) -> Self {
         let mut contents = Self {
@@ -115,7 +115,7 @@ impl Contents {
             let lane = format!("{}\n{user}", sender.as_deref().unwrap_or(account));
             self.add(item, &lane);
         }
-        // Whatever has no id of its own is told by its bytes, and has the lane of its field.
+        // A change without an id is told by the bytes, and has the lane of the field.
         if self.items.len() == before {
             let field = change.field.as_bytes();
             let item = Item::hashed("change", &[account.as_bytes(), field, text.as_bytes()]);
@@ -201,7 +201,7 @@ struct Metadata<'a> {
     phone_number_id: Cow<'a, str>,
 }
 
-/// A message or a status: all that tells one from another.
+/// A message or a status, as far as repeats and lanes need.
 #[derive(Default, Deserialize)]
 #[serde(default, bound(deserialize = "'de: 'a"))]
 struct Update<'a> {

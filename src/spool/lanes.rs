@@ -31,7 +31,7 @@ pub(super) struct Lanes {
     ready_lanes: HashSet<LaneId>,
     /// The number from which the queue of each class was not walked through yet.
     walked: [Seq; 3],
-    /// True if the walk has the next turn, and what is ready the turn after it.
+    /// True if the walk has the next turn, and the ready lanes the turn after.
     walk_next: bool,
 }
 
@@ -57,7 +57,7 @@ enum Standing {
 enum Ready {
     /// An event that holds its lanes already.
     Event(Seq),
-    /// A lane whose oldest event is looked up, with the most urgent class that was seen behind it.
+    /// A lane whose oldest event is looked up, with the most urgent class seen behind the event.
     Lane(LaneId, Option<Class>),
 }
 
@@ -164,7 +164,7 @@ impl Lanes {
         Ok(Found::Nothing(self.due.first().map(|(at, _)| *at)))
     }
 
-    /// Notes that the destination has answered: another event may go out, but none of the same lanes.
+    /// Notes that the destination has answered: a further event may go out, but none of these lanes.
     pub(super) fn settle(&mut self, seq: Seq) {
         if let Some(event) = self.events.get_mut(&seq)
             && event.standing == Standing::UnderWay
@@ -234,7 +234,7 @@ impl Lanes {
         }
     }
 
-    /// Counts an event out of where it stood.
+    /// Counts an event out of a standing.
     fn leave(&mut self, standing: Standing, seq: Seq) {
         match standing {
             Standing::UnderWay => self.under_way = self.under_way.saturating_sub(1),
@@ -389,7 +389,7 @@ impl Lanes {
             return Ok(None);
         }
         for lane in &row.lanes {
-            // An event that goes out ahead of its class does so for the sake of what stands behind it.
+            // An event goes out ahead of the class for the sake of a more urgent event behind.
             self.held.insert(*lane, (wanted < class).then_some(wanted));
         }
         let wait = due_in(row.due_ms, row.waited, now.wall_ms);
@@ -419,10 +419,10 @@ impl Lanes {
     }
 }
 
-/// The bound on rows of the queue that a look goes through, so that a look stays short.
+/// The bound on rows of the queue that a look goes through: a look stays short.
 const MAX_STEPS: u32 = 2048;
-/// The bound on events whose outcome is on its way to the disk: so many may be delivered twice after a crash.
+/// The bound on events whose outcome is on the way to the disk: as many may be delivered twice after a crash.
 const MAX_SETTLING: usize = 256;
-/// The bound on events that are under way or put off. Where so many lanes fail, the destination is at fault, and
+/// The bound on events under way or put off. If as many lanes fail, the destination is at fault, and
 /// new lanes would fail as well.
 const MAX_HELD: usize = 16 * 1024;

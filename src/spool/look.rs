@@ -86,7 +86,7 @@ impl Look {
             Next::Wait(until) => return Ok(Taken::None(Wait::Until(until))),
             Next::Again => return Ok(Taken::None(Wait::Again)),
         };
-        // Whatever ends this look, a delivery that is dropped gives its event back.
+        // A dropped delivery gives the event back, after any error below.
         let mut delivery = self.delivery(due, probe);
         let read = self
             .store

@@ -1,4 +1,4 @@
-//! The opening of the store: what a new one needs, and what happens to a damaged one.
+//! The opening of the store: the tables of a new store, and the fate of a damaged file.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -31,7 +31,7 @@ pub(super) struct Begun {
     pub(super) salt: [u8; 16],
 }
 
-/// Opens the store. A damaged one is set aside, and a new one begun with the same destinations.
+/// Opens the store. A damaged file is set aside, and a new file begun with the destinations of the old.
 pub(super) fn open_or_renew(
     medium: &Medium,
     check: Check,
@@ -58,7 +58,7 @@ pub(super) fn open_or_renew(
     }
 }
 
-/// Makes what a store needs, and reads its counts.
+/// Makes the tables of a store, and reads the counts.
 fn begin(
     database: Database,
     medium: &Medium,
@@ -136,5 +136,5 @@ fn read_counts(database: &Database) -> Result<Counts, StoreError> {
 
 /// The key of the salt of hashes.
 const SALT: &str = "salt";
-/// The size of the file from which each commit saves what a start after a crash needs.
+/// The size of the file from which each commit saves the notes for a start after a crash.
 pub(super) const QUICK_REPAIR: u64 = 64 * 1024 * 1024;

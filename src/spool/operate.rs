@@ -26,8 +26,8 @@ pub enum Replay {
 }
 
 impl Spool {
-    /// Puts destinations in place of those before, and returns them. A destination that the store does not
-    /// know yet begins now, or with events from as far back as it wants.
+    /// Replaces all destinations, and returns the new ones. A destination that the store does not know yet
+    /// begins now, or with events from as far back as configured.
     ///
     /// # Errors
     /// If the store cannot take them.
@@ -373,5 +373,5 @@ fn unreadable(error: &StoreError) -> Refused {
 const PAGE: usize = 256;
 /// The days for which items are known: providers repeat an event for 7 days.
 const ITEM_DAYS: u64 = 8;
-/// The time for which dead letters stay: a month for somebody to look at them.
+/// The time for which dead letters stay: a month, for a person to look.
 const DEAD_KEEP: Duration = Duration::from_secs(30 * 24 * 60 * 60);

@@ -265,5 +265,5 @@ fn listed(
     })
 }
 
-/// The bound on events that a page looks at, so that a page takes milliseconds.
+/// The bound on events that a page looks at: a page takes milliseconds.
 const MAX_LOOKED_AT: usize = 4096;

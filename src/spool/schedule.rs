@@ -1,4 +1,4 @@
-//! The retry schedule: what the outcome of an attempt means for the event and for its destination.
+//! The retry schedule: the meaning of an attempt's outcome for the event and for the destination.
 
 use std::fmt;
 use std::time::Duration;
@@ -114,7 +114,7 @@ pub enum Verdict {
         /// The history with this attempt.
         attempts: Attempts,
     },
-    /// The destination refuses everything until somebody mends it: nothing but a probe goes out.
+    /// The destination refuses every event until a person mends the cause: only probes go out.
     Paused,
 }
 
@@ -128,8 +128,8 @@ pub(super) fn judge(outcome: Outcome, before: Attempts, random: f64) -> Verdict 
         Outcome::Unreachable => Verdict::Down { attempts: before },
         Outcome::Interrupted => {
             let interruptions = before.interruptions.saturating_add(1);
-            // An event that ends the connection each time may be what ends the application: such an
-            // event goes by the schedule, so that other lanes go on.
+            // An event with which each connection ends may crash the application: the event goes by the
+            // schedule, and other lanes go on.
             if interruptions < MAX_INTERRUPTIONS {
                 let attempts = Attempts {
                     interruptions,

@@ -103,7 +103,7 @@ impl std::fmt::Debug for Seal {
     }
 }
 
-/// The nonce of a key that seals one record only.
+/// The nonce of a key for a single record.
 fn no_nonce() -> Nonce {
     Nonce::assume_unique_for_key([0; NONCE_LEN])
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use redb::StorageBackend;
 
-/// A disk: what is durable, and what was written since the last sync.
+/// A disk: the durable content, and the writes since the last sync.
 #[derive(Clone, Debug, Default)]
 pub(in crate::spool) struct Disk(Arc<Mutex<State>>);
 
@@ -19,7 +19,7 @@ struct State {
     /// Steps so far: writes, changes of the length, syncs.
     steps: u64,
     fault: Option<Fault>,
-    /// The generation of attached backends: an older one does nothing any more.
+    /// The generation of attached backends: an older backend has no effect any more.
     attached: u64,
     syncs: u64,
 }
@@ -43,7 +43,7 @@ pub(in crate::spool) enum FaultKind {
     PowerCut,
     /// A write or a growth fails once: no space is left.
     NoSpace,
-    /// A sync fails once, and what was written since the last one is lost in part.
+    /// A sync fails once, and the writes since the last sync are lost in part.
     Sync,
 }
 

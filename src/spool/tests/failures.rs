@@ -1,4 +1,4 @@
-//! Failures of the disk: nothing is answered that is not on it, and the spool comes back by itself.
+//! Failures of the disk: only events on disk are answered, and the spool recovers.
 
 use super::disk::{Disk, Fault, FaultKind};
 use super::*;
