@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use super::error::InboundError;
 use super::event::Event;
 use crate::delivery::application::{Application, EventRequest, Undelivered};
+use crate::delivery::metrics::DestinationMetrics;
 use crate::headers::strip_hop_by_hop;
 use crate::memory::MemoryBudget;
 use crate::upstream::{Answer, AnswerBody, UpstreamError};
@@ -17,6 +18,7 @@ use crate::upstream::{Answer, AnswerBody, UpstreamError};
 #[derive(Debug)]
 pub struct Delivery {
     application: Application,
+    metrics: DestinationMetrics,
     /// True if the provider gets the application's own answer.
     reply: bool,
 }
@@ -25,8 +27,12 @@ impl Delivery {
     /// Returns the delivery to an application. With `reply` the provider gets the application's own answer, and an
     /// empty 200 otherwise.
     #[must_use]
-    pub fn new(application: Application, reply: bool) -> Self {
-        Self { application, reply }
+    pub fn new(application: Application, metrics: DestinationMetrics, reply: bool) -> Self {
+        Self {
+            application,
+            metrics,
+            reply,
+        }
     }
 
     /// Delivers an event. Any success (2xx) becomes 200, the only status that Meta takes for success. `headers` are
@@ -41,6 +47,7 @@ impl Delivery {
         headers: &[HeaderName],
         memory: &Arc<MemoryBudget>,
     ) -> Result<Response<AnswerBody>, InboundError> {
+        let began = Instant::now();
         let deadline = self.application.deadline();
         let request = EventRequest {
             method: event.method.clone(),
@@ -58,6 +65,9 @@ impl Delivery {
             Undelivered::KeyMissing => InboundError::CredentialUnavailable,
             Undelivered::Upstream(error) => InboundError::undelivered(error),
         })?;
+        if answer.status.is_success() {
+            self.metrics.took(began.elapsed());
+        }
         if self.reply {
             return pass_on(answer, deadline, memory).await;
         }

@@ -75,7 +75,8 @@ fn webhook(
     let onward = match &config.way {
         EventWay::Direct(url) => {
             let application = application(draft, config, url, applications)?;
-            Onward::Direct(Delivery::new(application, config.reply))
+            let metrics = draft.metrics.deliveries.of(&config.name, &config.name);
+            Onward::Direct(Delivery::new(application, metrics, config.reply))
         }
         EventWay::Spooled(_) => Onward::Spooled,
     };

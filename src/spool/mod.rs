@@ -145,11 +145,14 @@ impl Spool {
 
     /// Takes new bounds, and a new seal for new events. The folder stays until a restart.
     pub fn configure(&self, config: &SpoolConfig, seal: Sealing) {
-        let dir = std::mem::take(&mut self.config.write().dir);
-        *self.config.write() = SpoolConfig {
-            dir,
-            ..config.clone()
-        };
+        {
+            let mut own = self.config.write();
+            let dir = std::mem::take(&mut own.dir);
+            *own = SpoolConfig {
+                dir,
+                ..config.clone()
+            };
+        }
         self.store.set_rules(Rules::of(config));
         self.records.set_seal(seal);
         for destination in self.destinations.all() {

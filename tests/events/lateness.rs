@@ -73,7 +73,7 @@ fn a_message_that_comes_twice_counts_once() {
 }
 
 #[test]
-fn the_lag_and_the_last_event_are_told() {
+fn the_lag_the_last_event_and_the_time_of_a_delivery_are_told() {
     let (upstream, application) = (Upstream::ok(), application());
     for setup in setups(&application, &upstream) {
         let keyside = setup.start();
@@ -83,6 +83,10 @@ fn the_lag_and_the_last_event_are_told() {
         assert!((99.0..160.0).contains(&lag), "{lag}");
         let last = keyside.metric("keyside_webhook_last_event_timestamp_seconds", &of_acme);
         assert!((last - now() as f64).abs() < 60.0, "{last}");
+        let of_destination = ["webhook=\"acme\"", "to=\"acme\""];
+        let counted = "keyside_webhook_delivery_seconds_count";
+        let is_counted = || (keyside.metric(counted, &of_destination) - 1.0).abs() < 0.1;
+        assert!(eventually(SOON, is_counted));
         let webhook = &keyside.status()["webhooks"][0];
         assert!(webhook["lag_seconds"].as_u64().unwrap() >= 99, "{webhook}");
         assert!(webhook["last_event_seconds_ago"].as_u64().unwrap() < 60);
