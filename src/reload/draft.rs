@@ -10,6 +10,7 @@ use super::inputs::Inputs;
 use super::limits::Limits;
 use super::live::{Applications, ChangedLimits, LoadedServer};
 use super::metrics::ReloadMetrics;
+use super::refresh::NewValue;
 use super::server_tls::ServerCertificates;
 use super::shared::{shared_server, warning};
 use super::signatures::Signings;
@@ -18,7 +19,7 @@ use super::streams::Publishers;
 use super::upstreams::{UpstreamMap, Upstreams};
 use super::verify::{checks, guilty, log_verdict, run_checks};
 use super::{Live, LoadError, webhooks};
-use crate::config::{Config, CredentialConfig, RouteConfig};
+use crate::config::{Config, CredentialConfig, RouteConfig, WebhookConfig};
 use crate::credential::source::{Digests, Findings, Managers};
 use crate::credential::{Credential, KeptBackReason, Previous, Verdict};
 use crate::delivery::Target;
@@ -44,6 +45,8 @@ pub(super) struct Draft {
     pub(super) state: Option<Arc<State>>,
     pub(super) signings: Signings,
     pub(super) publishers: Publishers,
+    /// The values of the webhooks' own references.
+    webhook_values: Arc<[NewValue]>,
     pub(super) metrics: ReloadMetrics,
     /// The load that is live, if there is one.
     before: Option<Arc<Live>>,
@@ -122,6 +125,7 @@ impl Draft {
         if let Some(state) = &state {
             apply_sights(state, credentials.values());
         }
+        let webhook_values = webhook_values(&config, &findings);
         let server_tls = ServerCertificates::read(&config, &authorities)?;
         warnings.extend(server_tls.warnings());
         Ok(Self {
@@ -131,6 +135,7 @@ impl Draft {
             state,
             signings,
             publishers,
+            webhook_values,
             metrics,
             before,
             authorities: Arc::new(authorities),
@@ -160,6 +165,7 @@ impl Draft {
             state: before.state.clone(),
             signings: before.signings.clone(),
             publishers: before.publishers.clone(),
+            webhook_values: Arc::clone(&before.webhook_values),
             metrics,
             authorities: Arc::clone(&before.authorities),
             server_tls: before.server_tls.clone(),
@@ -425,6 +431,7 @@ impl Draft {
             state: self.state,
             signings: self.signings,
             publishers: self.publishers,
+            webhook_values: self.webhook_values,
             targets: inbound.targets,
             changed_limits: outbound.changed_limits,
             upstreams: outbound.upstreams,
@@ -460,6 +467,16 @@ fn assemble(
 ) -> Arc<Credential> {
     let candidate = Credential::assemble(name, config, findings, before);
     Arc::new(webhooks::without_unfit_keys(candidate).or_kept(before))
+}
+
+/// Returns the values that were found for the webhooks' own references, whether each can be used or not.
+fn webhook_values(config: &Config, findings: &Findings) -> Arc<[NewValue]> {
+    let references = config.webhooks.iter().flat_map(WebhookConfig::references);
+    let values = references.filter_map(|reference| {
+        let found = findings.get(reference)?.as_ref().ok()?;
+        Some((reference.clone(), found.secret.fingerprint()))
+    });
+    values.collect()
 }
 
 /// The headers that presets inject, read once: presets do not change while the process lives.

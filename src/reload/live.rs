@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use tokio::task::JoinSet;
 
 use super::authorities::Authorities;
+use super::refresh::NewValue;
 use super::server_tls::ServerCertificates;
 use super::signatures::Signings;
 use super::streams::Publishers;
@@ -45,6 +46,8 @@ pub struct Live {
     pub targets: Vec<Target>,
     pub(super) signings: Signings,
     pub(super) publishers: Publishers,
+    /// The values of the webhooks' own references, for the look at secret managers.
+    pub(super) webhook_values: Arc<[NewValue]>,
     pub(super) shared: Option<LoadedServer>,
     pub(super) changed_limits: ChangedLimits,
     pub(super) upstreams: UpstreamMap,

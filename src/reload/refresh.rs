@@ -85,6 +85,11 @@ fn new_values(live: &Live, findings: &Findings) -> Vec<NewValue> {
         .map(|version| (&version.reference, version.fingerprint()))
         .chain(kept_back)
         .chain(redis_in_use)
+        .chain(
+            live.webhook_values
+                .iter()
+                .map(|(reference, value)| (reference, *value)),
+        )
         .collect();
     findings
         .iter()

@@ -108,6 +108,27 @@ fn an_application_without_its_signature_gets_no_event_until_the_key_is_there() {
 }
 
 #[test]
+fn a_key_from_a_program_leads_to_a_reload_only_when_it_is_another() {
+    let (upstream, application) = (Upstream::ok(), application());
+    let key = base64(&[7; 32]);
+    let webhook = format!(
+        "[inbound]\nlisten = [\"127.0.0.1:@INBOUND@\"]\n[[webhook]]\npath = \"/hook\"\ncredential = \"acme\"\n\
+         forward = \"{}/\"\nsign = \"exec:/bin/cat @DIR@/sign\"\n[spool]\ndir = \"@DIR@/spool\"\n",
+        application.url()
+    );
+    let setup = crate::support::webhook::beside(&upstream, &application);
+    let keyside = setup.more(&webhook).refresh("1s").file("sign", key).start();
+    let before = keyside.reloads();
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(
+        (keyside.reloads() - before).abs() < 0.1,
+        "the key is in use already"
+    );
+    keyside.dir().write("sign", base64(&[8; 32]));
+    assert!(eventually(SOON, || keyside.reloads() > before));
+}
+
+#[test]
 fn a_repeat_is_answered_200_and_counted_and_not_delivered_again() {
     let application = application();
     let keyside = spooled(&forward(&application)).start();
