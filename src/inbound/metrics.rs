@@ -24,8 +24,11 @@ pub struct InboundMetrics {
     lags: Family<WebhookLabel, Histogram, LagBuckets>,
     last_events: Family<WebhookLabel, Gauge>,
     silent: Family<WebhookLabel, Gauge>,
-    traffic: Arc<Mutex<HashMap<Arc<str>, Arc<Mutex<Traffic>>>>>,
+    traffic: Arc<Mutex<TrafficByWebhook>>,
 }
+
+/// The traffic of all webhooks, by the name of the webhook.
+type TrafficByWebhook = HashMap<Arc<str>, Arc<Mutex<Traffic>>>;
 
 /// The traffic of one webhook, which outlives reloads.
 #[derive(Debug, Default)]

@@ -341,7 +341,7 @@ mod tests {
             ),
         );
         assert_contents(
-            &[echo.clone()],
+            std::slice::from_ref(&echo),
             Class::Message,
             &["message\nwamid.E"],
             &[lane],
