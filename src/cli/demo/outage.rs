@@ -29,22 +29,13 @@ pub(super) async fn show_outage(
         USERS * RATE.get(),
         second.name()
     );
+    // The events of the part before are on their way to the second destination.
+    settle(spool).await;
     let before = Counts {
         first: receiver.events().len(),
         second: second.events().await?.len(),
     };
-    for user in 0..USERS {
-        let user = format!("1555001{user:04}");
-        sandbox.receive_texts(&user, "Message {n}", RATE.get() * SECONDS, RATE);
-    }
-    sleep(Duration::from_secs(1)).await;
-    receiver.refuse(Some(POISON));
-    sandbox.receive_text("15550020000", POISON);
-    sleep(Duration::from_millis(200)).await;
-    receiver.kill();
-    sleep(OUTAGE).await;
-    let waiting = count(spool, State::Waiting);
-    receiver.restart()?;
+    let waiting = kill_under_load(spool, sandbox, receiver).await?;
     let total = usize::try_from(USERS * RATE.get() * SECONDS)?;
     let end = Instant::now() + PATIENCE;
     while Instant::now() < end
@@ -78,6 +69,31 @@ pub(super) async fn show_outage(
         }
     );
     Ok(first.len() == total && all.len() == total + 1 && is_ordered && dead == 1 && has_returned)
+}
+
+/// Kills the application for a while under load. Returns the number of events that wait when it comes back.
+async fn kill_under_load(spool: &Spool, sandbox: &Sandbox, receiver: &Receiver) -> DemoResult<u64> {
+    for user in 0..USERS {
+        let user = format!("1555001{user:04}");
+        sandbox.receive_texts(&user, "Message {n}", RATE.get() * SECONDS, RATE);
+    }
+    sleep(Duration::from_secs(1)).await;
+    receiver.refuse(Some(POISON));
+    sandbox.receive_text("15550020000", POISON);
+    sleep(Duration::from_millis(200)).await;
+    receiver.kill();
+    sleep(OUTAGE).await;
+    let waiting = count(spool, State::Waiting);
+    receiver.restart()?;
+    Ok(waiting)
+}
+
+/// Waits until no event waits.
+async fn settle(spool: &Spool) {
+    let end = Instant::now() + PATIENCE;
+    while count(spool, State::Waiting) > 0 && Instant::now() < end {
+        sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// Mends the application, and replays the dead letters. Returns true if the event arrives that could not be taken.
