@@ -28,7 +28,7 @@ pub enum Way {
 pub struct StreamWay {
     /// The name of the webhook.
     pub webhook: String,
-    /// The publisher; `None` while the URL of its server cannot be had.
+    /// The publisher; `None` without a URL of the server.
     pub publisher: Option<Arc<Publisher>>,
 }
 
@@ -65,7 +65,7 @@ impl Way {
 }
 
 impl StreamWay {
-    /// Publishes an event once. No signature of Standard Webhooks goes along: a stream has a login of its own.
+    /// Publishes an event once. No signature of Standard Webhooks goes along: a stream has a login.
     async fn attempt(&self, delivery: &Delivery) -> Attempt {
         let Some(publisher) = &self.publisher else {
             return Attempt::Ended(Outcome::Published(StreamAnswer::NoServer));
@@ -78,7 +78,7 @@ impl StreamWay {
         let mut notes = request.notes.clone();
         notes.push((WEBHOOK, self.webhook.clone()));
         notes.push((EVENT_ID, request.id.clone()));
-        // A message has neither a method nor a query. Some providers send events in them.
+        // A message has neither a method nor a query. Some providers put events into the query.
         if request.method != Method::POST {
             notes.push((METHOD, request.method.to_string()));
         }
@@ -164,7 +164,7 @@ fn failed(error: &UpstreamError) -> Outcome {
 const ATTEMPT: HeaderName = HeaderName::from_static("keyside-attempt");
 /// The header with the time at which the event arrived.
 const RECEIVED: HeaderName = HeaderName::from_static("keyside-received");
-/// The header with the method of an event that did not come by POST, for streams.
+/// The header with the method of an event, unless POST, for streams.
 const METHOD: HeaderName = HeaderName::from_static("keyside-method");
 /// The header with the query of an event, for streams.
 const QUERY: HeaderName = HeaderName::from_static("keyside-query");

@@ -9,7 +9,7 @@ use crate::config::{Config, DestinationTarget, EventWay, PublishTarget, WebhookC
 use crate::credential::source::Findings;
 use crate::delivery::publish::{Publisher, PublisherError, exposes_password};
 
-/// The publisher of each destination that is a stream. Reloads keep the connections.
+/// The publishers of all streams among the destinations. Reloads keep the connections.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Publishers {
     /// The publishers by the names of webhook and destination.
@@ -17,11 +17,11 @@ pub(super) struct Publishers {
 }
 
 impl Publishers {
-    /// Makes the publishers of a configuration, with a warning for each URL that cannot be used. Such a URL keeps the
-    /// publisher before it in use, or else the events of its destination wait.
+    /// Makes the publishers of a configuration, with a warning for each unusable URL. The publisher of the load before
+    /// then stays in use; without a load before, the events of the destination wait.
     ///
     /// # Errors
-    /// If this build cannot publish to a stream.
+    /// If the build cannot publish to a stream.
     pub(super) fn read(
         config: &Config,
         findings: &Findings,
@@ -66,7 +66,7 @@ impl Publishers {
         Ok((publishers, warnings))
     }
 
-    /// Returns the publisher of a destination; `None` if the URL of its server cannot be had.
+    /// Returns the publisher of a destination; `None` without a URL of the server.
     pub(super) fn of(&self, webhook: &str, destination: &str) -> Option<Arc<Publisher>> {
         let key = (webhook.to_owned(), destination.to_owned());
         self.by_name.get(&key).cloned()
@@ -74,13 +74,13 @@ impl Publishers {
 }
 
 enum Unusable {
-    /// This build cannot publish to the stream.
+    /// The build cannot publish to the stream.
     Build(PublisherError),
     /// The URL cannot be had, or is none.
     Url(String),
 }
 
-/// Returns each destination that is a stream, with its webhook and its name.
+/// Returns all streams among the destinations, each with webhook and name.
 fn streams(config: &Config) -> impl Iterator<Item = (&WebhookConfig, &str, &PublishTarget)> {
     config.webhooks.iter().flat_map(|webhook| {
         let to = match &webhook.way {
@@ -94,8 +94,8 @@ fn streams(config: &Config) -> impl Iterator<Item = (&WebhookConfig, &str, &Publ
     })
 }
 
-/// Returns the publisher of a stream, and true if its login crosses a network in clear text. The publisher of the load
-/// before is kept while nothing about it has changed.
+/// Returns the publisher of a stream, and true if the login crosses a network in clear text. The publisher of the load
+/// before is kept until a change of stream, URL or time limit.
 fn publisher(
     target: &PublishTarget,
     findings: &Findings,

@@ -34,7 +34,7 @@ pub struct ServerClient {
 /// The bounds of time for a server.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerTimeouts {
-    /// The time for name, TCP, TLS and password of one host.
+    /// The time for name, TCP, TLS and password of a host.
     pub host: Duration,
     /// The time for the answer to a command.
     pub answer: Duration,
@@ -99,7 +99,7 @@ pub fn exposes_password(url: &Secret) -> bool {
 }
 
 impl ServerClient {
-    /// Reads a URL like [`ServerAddress::parse`], for commands other than those of the shared limits.
+    /// Reads a URL like [`ServerAddress::parse`], for commands beside the shared limits.
     ///
     /// # Errors
     /// Says what is wrong with the URL, and shows no part of it.

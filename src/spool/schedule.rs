@@ -32,17 +32,17 @@ pub enum StreamAnswer {
     Full,
     /// The event is larger than the server or the stream takes.
     TooLarge,
-    /// There is no such stream, or no queue behind the exchange.
+    /// There is no stream, or no queue behind the exchange.
     Missing,
     /// The user of the URL may not publish there.
     Denied,
-    /// The name belongs to something that takes no events.
+    /// The name belongs to a value of a kind unfit for events.
     WrongKind,
-    /// The server takes no events now: it starts, or handed its part to another server.
+    /// The server takes no events now: a start, or a failover, is under way.
     Unready,
-    /// The server refused the event for another reason.
+    /// The server refused the event for a reason unknown here.
     Failed,
-    /// The URL of the server cannot be had; nothing was sent.
+    /// The URL of the server cannot be read; the event did not leave.
     NoServer,
 }
 
@@ -154,11 +154,11 @@ pub(super) fn judge(outcome: Outcome, before: Attempts, random: f64) -> Verdict 
         } => judge_answer(status, retry_after, attempts, random),
         Outcome::Published(answer) => match answer {
             StreamAnswer::Taken => Verdict::Done,
-            // Such a server refuses every event: probes tell when it takes events again.
+            // The server refuses every event: probes tell the end.
             StreamAnswer::Full | StreamAnswer::Unready | StreamAnswer::NoServer => {
                 Verdict::Down { attempts: before }
             }
-            // The size of an event never changes: another attempt would meet the same bound.
+            // The size of an event never changes: a second attempt would meet the bound as well.
             StreamAnswer::TooLarge => Verdict::Dead,
             StreamAnswer::Missing | StreamAnswer::Denied | StreamAnswer::WrongKind => {
                 Verdict::Paused

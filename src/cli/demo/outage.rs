@@ -1,4 +1,4 @@
-//! The part of the demo about events that wait on disk.
+//! The part of the demo about events on disk.
 
 use std::collections::{BTreeMap, HashSet};
 use std::num::NonZeroU32;
@@ -14,8 +14,8 @@ use super::receiver::{ReceivedEvent, Receiver};
 use super::second::Second;
 use crate::spool::{Filter, Replay, Spool, State};
 
-/// Kills the application for ten seconds under load, with one event that it cannot take. Returns true if no event was
-/// lost, the order was kept, and the one event arrived once it was replayed.
+/// Kills the application for ten seconds under load, with a poisonous event. Returns true if no event was lost, the order
+/// was kept, and the poisonous event arrived after the replay.
 pub(super) async fn show_outage(
     spool: &Arc<Spool>,
     sandbox: &Sandbox,
@@ -29,7 +29,7 @@ pub(super) async fn show_outage(
         USERS * RATE.get(),
         second.name()
     );
-    // The events of the part before are on their way to the second destination.
+    // Events of the part before still go to the second destination.
     settle(spool).await;
     let before = Counts {
         first: receiver.events().len(),
@@ -71,7 +71,7 @@ pub(super) async fn show_outage(
     Ok(first.len() == total && all.len() == total + 1 && is_ordered && dead == 1 && has_returned)
 }
 
-/// Kills the application for a while under load. Returns the number of events that wait when it comes back.
+/// Kills the application for a while under load. Returns the number of waiting events at the restart.
 async fn kill_under_load(spool: &Spool, sandbox: &Sandbox, receiver: &Receiver) -> DemoResult<u64> {
     for user in 0..USERS {
         let user = format!("1555001{user:04}");
@@ -96,7 +96,7 @@ async fn settle(spool: &Spool) {
     }
 }
 
-/// Mends the application, and replays the dead letters. Returns true if the event arrives that could not be taken.
+/// Mends the application, and replays the dead letters. Returns true if the poisonous event arrives.
 async fn replay(spool: &Spool, receiver: &Receiver) -> DemoResult<bool> {
     receiver.refuse(None);
     let filter = Filter {
@@ -131,7 +131,7 @@ fn count(spool: &Spool, state: State) -> u64 {
     of_state.map(|(_, count)| count).sum()
 }
 
-/// The events before this part of the demo.
+/// The events before the outage.
 struct Counts {
     first: usize,
     second: usize,
@@ -154,7 +154,7 @@ fn once(events: Vec<ReceivedEvent>) -> Vec<ReceivedEvent> {
     events.into_iter().filter(is_new).collect()
 }
 
-/// True if each user's events have the same order at both destinations.
+/// True if each user's events have an equal order at both destinations.
 fn in_order(first: &[ReceivedEvent], second: &[ReceivedEvent]) -> bool {
     let (first, second) = (by_user(first), by_user(second));
     let is_same = |(user, ids): (&String, &Vec<String>)| second.get(user) == Some(ids);
@@ -175,17 +175,17 @@ fn by_user(events: &[ReceivedEvent]) -> BTreeMap<String, Vec<String>> {
     users
 }
 
-/// The users who write.
+/// The number of users.
 const USERS: u32 = 10;
 /// The messages of a user in a second.
 const RATE: NonZeroU32 = NonZeroU32::new(20).unwrap();
-/// The seconds for which users write.
+/// The duration of the load, in seconds.
 const SECONDS: u32 = 12;
 /// The time without the application.
 const OUTAGE: Duration = Duration::from_secs(10);
-/// The time for everything to arrive.
+/// The time for all events to arrive.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// The bound on dead letters that are looked at.
+/// The bound on dead letters in a look.
 const MAX_DEAD: usize = 100;
-/// The text that the application cannot take.
+/// The text of the poisonous event.
 const POISON: &str = "a text that the application cannot take";

@@ -23,7 +23,7 @@ pub(super) struct ReceivedEvent {
     pub(super) body: String,
 }
 
-/// A server that accepts every event, but for those with a text that it cannot take.
+/// A server for events. Events with a poisonous text get 400, all others 200.
 pub(super) struct Receiver {
     address: ListenAddress,
     inbox: Arc<Inbox>,
@@ -33,11 +33,11 @@ pub(super) struct Receiver {
 #[derive(Default)]
 struct Inbox {
     events: Mutex<Vec<ReceivedEvent>>,
-    /// The text of events that get 400.
+    /// The poisonous text, if there is any.
     refused: Mutex<Option<&'static str>>,
 }
 
-/// A listener that serves until this is dropped.
+/// A listener with connections, until the drop.
 struct Running {
     task: JoinHandle<()>,
     /// A dropped drainer makes the listener's connections end.
@@ -64,14 +64,14 @@ impl Receiver {
         drop(self.running.lock().take());
     }
 
-    /// Starts the server again, at the same address.
+    /// Starts the server again, at the address of before.
     pub(super) fn restart(&self) -> DemoResult<()> {
         let listener = Listener::bind(&self.address, &[])?;
         *self.running.lock() = Some(Running::serve(listener, &self.inbox));
         Ok(())
     }
 
-    /// Answers 400 to events with this text from now on.
+    /// Answers 400 to events with the text from now on.
     pub(super) fn refuse(&self, text: Option<&'static str>) {
         *self.inbox.refused.lock() = text;
     }

@@ -1,4 +1,4 @@
-//! The second destination of the demo's events: a stream, where there is a Redis.
+//! The second destination of the demo's events: a stream on a machine with Redis.
 
 use std::collections::HashMap;
 use std::process::Stdio;
@@ -14,19 +14,19 @@ use super::receiver::{ReceivedEvent, Receiver};
 
 /// The second destination.
 pub(super) enum Second {
-    /// A stream of a Redis that the demo has started.
+    /// A stream of a Redis of the demo.
     Stream {
         /// The port of the Redis.
         port: u16,
         /// Killed when dropped.
         _server: Child,
     },
-    /// Another application, where there is no Redis.
+    /// A second application, on a machine without Redis.
     Application(Receiver),
 }
 
 impl Second {
-    /// Starts a Redis if this machine has one, or else another application.
+    /// Starts a Redis, or a second application on a machine without Redis.
     pub(super) async fn start(folder: &Folder) -> DemoResult<Self> {
         let port = free_port().await?;
         let server = Command::new("redis-server")
@@ -75,7 +75,7 @@ impl Second {
         }
     }
 
-    /// Returns the events that have arrived.
+    /// Returns the events so far.
     pub(super) async fn events(&self) -> DemoResult<Vec<ReceivedEvent>> {
         let port = match self {
             Self::Stream { port, .. } => port,
@@ -100,5 +100,5 @@ async fn free_port() -> DemoResult<u16> {
     Ok(listener.local_addr()?.port())
 }
 
-/// The time in which a Redis starts, even on a busy machine.
+/// The time for a Redis to start, even on a busy machine.
 const START_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,4 +1,4 @@
-//! The line to a message server: one connection for all lanes, made anew whenever it fails.
+//! The line to a message server: a connection for all lanes, made anew after each failure.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,19 +9,19 @@ use tokio::time::timeout;
 
 use crate::spool::{Outcome, StreamAnswer};
 
-/// An event on its way to a stream.
+/// An event for a stream.
 #[derive(Clone, Copy, Debug)]
 pub struct PublishedEvent<'e> {
-    /// The id, by which consumers tell repeats.
+    /// The id of the event: consumers tell repeats by the id.
     pub id: &'e str,
-    /// The headers that an application gets with the event.
+    /// The headers, as for an application.
     pub headers: &'e [(String, Vec<u8>)],
     /// The body, byte for byte.
     pub body: &'e Bytes,
 }
 
 impl PublishedEvent<'_> {
-    /// Returns the headers with names in lower case, and without those of an HTTP connection.
+    /// Returns the headers with names in lower case, and without the headers of an HTTP connection.
     pub(super) fn fields(&self) -> impl Iterator<Item = (String, &[u8])> {
         let fields = self.headers.iter().map(|(name, value)| {
             let name = name.to_ascii_lowercase();
@@ -45,14 +45,14 @@ pub(super) trait Broker {
     /// Returns false if the connection is known to have ended.
     fn is_up(&self, connection: &Self::Connection) -> bool;
 
-    /// Publishes an event, and waits until the server has it.
+    /// Publishes an event, and waits for the answer of the server.
     async fn send(
         &self,
         connection: &Self::Connection,
         event: &PublishedEvent<'_>,
     ) -> Result<(), Fault>;
 
-    /// Returns the cause for which a server that is connected gave no answer in time.
+    /// Returns the cause of a connected server for giving no answer in time.
     fn silence(&self, connection: &Self::Connection) -> Fault;
 }
 
@@ -66,9 +66,9 @@ pub(super) struct Line<B: Broker> {
 
 struct Present<C> {
     connection: Option<C>,
-    /// The number of dials that have ended. A connection has the number of its dial.
+    /// The number of finished dials. A connection has the number of the dial.
     dials: u64,
-    /// The fault of the last dial, if it failed.
+    /// The fault of the last dial, after a failure.
     fault: Option<Fault>,
 }
 
@@ -87,10 +87,10 @@ impl<B: Broker> Line<B> {
         }
     }
 
-    /// Publishes an event. A connection that fails or gives no answer in time is dropped; the next event dials anew.
+    /// Publishes an event. A failed or silent connection is dropped; the next event dials anew.
     ///
-    /// A kept connection may have ended while no event used it: servers close idle connections, and restart. The event
-    /// then goes out once more at once, with the same id.
+    /// A kept connection may have ended between two events: servers close idle connections, and restart. The event then
+    /// goes out once more at once, under the id of the first try.
     pub(super) async fn publish(&self, event: &PublishedEvent<'_>) -> Result<(), Fault> {
         let connected = self.connection().await?;
         let is_kept = connected.is_kept;
@@ -117,8 +117,8 @@ impl<B: Broker> Line<B> {
         sent
     }
 
-    /// Returns the present connection, or makes one. Of many events that wait for a connection, one dials, and all get
-    /// the result: a server that is silent costs each event the time of one dial.
+    /// Returns the present connection, or dials. Of many events without a connection, the first dials, and all get the
+    /// result: a silent server costs each event the time of a single dial.
     async fn connection(&self) -> Result<Connected<B::Connection>, Fault> {
         let seen = match self.present() {
             Ok(present) => return Ok(present),
@@ -170,7 +170,7 @@ impl<B: Broker> Line<B> {
         }
     }
 
-    /// Gives up a connection, if it is still the present one.
+    /// Gives up the present connection, unless a newer connection has taken the place.
     fn lose(&self, number: u64) {
         let mut present = self.present.lock();
         if present.dials == number {
@@ -179,7 +179,7 @@ impl<B: Broker> Line<B> {
     }
 }
 
-/// A connection for one event.
+/// A connection for an event.
 struct Connected<C> {
     connection: C,
     number: u64,
@@ -187,7 +187,7 @@ struct Connected<C> {
     is_kept: bool,
 }
 
-/// The cause for which an event is not published. No text holds a part of the server's URL or of an event.
+/// The cause of an event's failure. No text holds a part of the server's URL or of an event.
 #[derive(Clone, Debug)]
 pub(super) enum Fault {
     /// No connection came about; the event did not leave.
@@ -217,8 +217,8 @@ impl Fault {
         }
     }
 
-    /// True if the next event needs a new connection. A server that is not ready may have handed its part to another
-    /// one, and new rights of a user count from the next login.
+    /// True if the next event needs a new connection. After a failover a new connection leads to the new master, and
+    /// new rights of a user count from the next login.
     fn ends_connection(&self) -> bool {
         !matches!(
             self,

@@ -1,14 +1,14 @@
-//! Streams of message servers: an event is delivered when the server has it.
+//! Streams of message servers: an event is delivered with the confirmation of the server.
 //!
 //! ```text
 //! Publisher::publish -> spool::Outcome
-//! └ Line::publish                         one connection for all lanes; an answer has a bound of time
-//!     Line::connection                    one dial at a time, when there is no connection
+//! └ Line::publish                         a connection for all lanes; an answer has a bound of time
+//!     Line::connection                    a single dial at a time, without a connection
 //!     Broker::send                        XADD, JetStream's publish, basic.publish with a confirm
 //! ```
 //!
-//! The event carries its id and the headers that an application gets. An event may come twice, after a connection that
-//! ended before the answer: the id tells. Nothing of a URL, a login or an event is ever logged or shown.
+//! The event carries the id and the headers of the delivery to an application. After a connection has ended before the
+//! answer, the event comes twice under the same id. No part of a URL, a login or an event is ever logged or shown.
 
 use std::fmt;
 use std::time::Duration;
@@ -40,13 +40,13 @@ use crate::spool::{Outcome, StreamAnswer};
 #[cfg(any(feature = "amqp", feature = "nats"))]
 use crate::tls::TlsError;
 
-/// The sender of events to one stream.
+/// The sender of events to a stream.
 pub struct Publisher {
     server: Server,
     stream: Stream,
     url: Fingerprint,
     patience: Duration,
-    /// The cause for which the last event was not published.
+    /// The cause of the last event's failure; `None` after a success.
     problem: Mutex<Option<String>>,
 }
 
@@ -59,11 +59,11 @@ enum Server {
 }
 
 impl Publisher {
-    /// Returns a publisher that has no connection yet; the first event makes it. `url` is the URL of the server, and
-    /// `authorities` are PEM certificates that vouch for it in place of the system's. An answer may take `patience`.
+    /// Returns a publisher without a connection; the first event connects. `url` is the URL of the server, and
+    /// `authorities` are PEM certificates in place of the system's. An answer may take `patience`.
     ///
     /// # Errors
-    /// If the URL cannot be used, or this build has no support for the server. No error shows a part of the URL.
+    /// If the URL cannot be used, or the build has no support for the server. No error shows a part of the URL.
     pub fn new(
         stream: &Stream,
         url: &Secret,
@@ -114,7 +114,7 @@ impl Publisher {
         self.stream == *stream && self.url == url.fingerprint() && self.patience == patience
     }
 
-    /// Publishes an event, and waits until the server has it.
+    /// Publishes an event, and waits for the answer of the server.
     pub async fn publish(&self, event: &PublishedEvent<'_>) -> Outcome {
         let published = match &self.server {
             Server::Redis(line) => line.publish(event).await,
@@ -130,7 +130,7 @@ impl Publisher {
         })
     }
 
-    /// Returns the cause for which the last event was not published.
+    /// Returns the cause of the last event's failure; `None` after a success.
     #[must_use]
     pub fn problem(&self) -> Option<String> {
         self.problem.lock().clone()
@@ -162,7 +162,7 @@ pub fn exposes_password(stream: &Stream, url: &Secret) -> bool {
 /// The reason why a stream cannot be published to.
 #[derive(Debug)]
 pub enum PublisherError {
-    /// This build has no support for the server. Holds the feature.
+    /// The build has no support for the server. Holds the feature.
     Unsupported(&'static str),
     /// The URL of the Redis server has a fault.
     Redis(ServerUrlError),
@@ -219,7 +219,7 @@ impl From<TlsError> for PublisherError {
     }
 }
 
-/// Returns the TLS of a message server: like that of an upstream, without the protocol of HTTP.
+/// Returns the TLS of a message server: as for an upstream, without the protocol of HTTP.
 #[cfg(any(feature = "amqp", feature = "nats"))]
 fn tls(authorities: Option<&[u8]>) -> Result<rustls::ClientConfig, TlsError> {
     use crate::provider::Ca;
@@ -233,5 +233,5 @@ fn tls(authorities: Option<&[u8]>) -> Result<rustls::ClientConfig, TlsError> {
     Ok(config)
 }
 
-/// The longest time for name, TCP, TLS and login of one host.
+/// The longest time for name, TCP, TLS and login of a host.
 const HOST_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,4 +1,4 @@
-//! NATS JetStream: an event is a message that a stream has acknowledged.
+//! NATS JetStream: an event is a message, acknowledged by a stream.
 
 use std::error::Error as _;
 use std::str::FromStr;
@@ -20,7 +20,7 @@ use super::url::{BrokerUrl, BrokerUrlError, Scheme};
 use crate::secret::Secret;
 use crate::spool::StreamAnswer;
 
-/// A subject whose messages a stream keeps.
+/// A subject with a stream.
 pub(super) struct NatsSubject {
     subject: String,
     url: BrokerUrl,
@@ -29,7 +29,7 @@ pub(super) struct NatsSubject {
     host_timeout: Duration,
 }
 
-/// A connection, with its standing as the server's messages tell it.
+/// A connection, with the standing by the server's messages.
 #[derive(Clone)]
 pub(super) struct NatsConnection {
     context: jetstream::Context,
@@ -81,8 +81,7 @@ impl NatsSubject {
             .connection_timeout(self.host_timeout)
             .tls_client_config(self.tls.clone())
             .require_tls(self.url.tls)
-            // A new dial makes the next connection: a library that connects by itself would do so for ever, for a
-            // connection that nobody has any more.
+            // The line dials again. The library alone would try for ever, and for a connection without an owner.
             .max_reconnects(self.servers.len())
             .ignore_discovered_servers()
             .event_callback(move |event| {
@@ -100,8 +99,8 @@ impl NatsSubject {
         }
     }
 
-    /// Publishes an event. While a cluster chooses a leader, it answers as if there were no stream: a second look after
-    /// a moment tells.
+    /// Publishes an event. A cluster without a leader answers as if there were no stream: a second look after a moment
+    /// tells.
     async fn publish(
         &self,
         context: &jetstream::Context,
@@ -142,7 +141,7 @@ impl Broker for NatsSubject {
         match options.connect(self.servers.as_slice()).await {
             Ok(client) => {
                 let mut context = jetstream::new(client);
-                // The line bounds the wait. The library's own bound is shorter than some lines have it.
+                // The line bounds the wait. The library's bound would be shorter.
                 context.set_timeout(ACK_TIMEOUT);
                 Ok(NatsConnection { context, standing })
             }
@@ -196,7 +195,7 @@ pub(super) fn exposes_password(url: &Secret) -> bool {
     BrokerUrl::parse(url, &SCHEME).is_ok_and(|url| url.exposes_password())
 }
 
-/// Returns the standing of a connection after an event, if the event changes it.
+/// Returns the new standing of a connection after an event; `None` without a change.
 fn standing_after(event: &Event) -> Option<Standing> {
     match event {
         Event::Disconnected | Event::Closed => Some(Standing::Lost),
@@ -209,7 +208,7 @@ fn standing_after(event: &Event) -> Option<Standing> {
     }
 }
 
-/// Returns the headers of the message. A header that NATS cannot carry stays away.
+/// Returns the headers of the message. A header unfit for NATS stays away.
 fn headers(event: &PublishedEvent<'_>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in event.fields() {
@@ -242,7 +241,7 @@ fn fault(error: &PublishError) -> Fault {
 
 fn answer(code: ErrorCode) -> StreamAnswer {
     match code {
-        // The bound of bytes or messages, where the stream discards new messages.
+        // The bound of bytes or messages, with `discard = new`.
         ErrorCode::STREAM_STORE_FAILED
         | ErrorCode::STORAGE_RESOURCES_EXCEEDED
         | ErrorCode::MEMORY_RESOURCES_EXCEEDED
@@ -267,7 +266,7 @@ const SCHEME: Scheme = Scheme {
     tls_port: 4222,
     form: "nats://[USER:PASSWORD@]HOST, nats://TOKEN@HOST, or tls:// for TLS from the beginning",
 };
-/// The looks for a stream before it is taken as missing.
+/// The looks for a stream before a verdict.
 const LOOKS: u32 = 3;
 /// The time between two looks.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);

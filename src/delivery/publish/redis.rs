@@ -8,7 +8,7 @@ use super::line::{Broker, Fault, PublishedEvent};
 use crate::shared::{ServerClient, ServerConnection};
 use crate::spool::StreamAnswer;
 
-/// A stream of one server, of the master that Sentinels name, or of a cluster.
+/// A stream of a single server, of the master named by Sentinels, or of a cluster.
 pub(super) struct RedisStream {
     key: String,
     client: tokio::sync::Mutex<ServerClient>,
@@ -69,7 +69,7 @@ impl Broker for RedisStream {
     }
 }
 
-/// Judges an error by its code. The words of an error may quote the command, and so the event.
+/// Judges an error by the code. The words of an error may quote the command with the event.
 fn fault(error: &RedisError) -> Fault {
     if error.kind() == ErrorKind::AuthenticationFailed {
         return Fault::Answer(StreamAnswer::Denied, "the login is refused".to_owned());
@@ -105,7 +105,7 @@ fn answer(code: &str, detail: &str) -> StreamAnswer {
     }
 }
 
-/// The number of entries that a stream keeps at least. A server that runs out of memory before refuses entries, and
+/// The least number of entries in a stream before the oldest go. A server without memory refuses entries before, and
 /// events then wait on disk.
 const LENGTH: u32 = 1_000_000;
 

@@ -14,7 +14,7 @@ pub(super) struct BrokerUrl {
     pub(super) tls: bool,
     pub(super) user: Option<Zeroizing<String>>,
     pub(super) password: Option<Zeroizing<String>>,
-    /// The servers, one at least.
+    /// The servers; never empty.
     pub(super) hosts: Vec<(String, u16)>,
     /// The text behind the first slash, percent-decoded.
     pub(super) path: Option<String>,
@@ -116,7 +116,7 @@ fn decoded(text: &str) -> Result<String, BrokerUrlError> {
 /// The fault of a message server's URL. No message shows a part of the URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BrokerUrlError {
-    /// The scheme is another one. Holds the expected form.
+    /// The scheme is unknown. Holds the expected form.
     Form(&'static str),
     /// The URL has a query or a fragment.
     Parameter,
@@ -124,7 +124,7 @@ pub enum BrokerUrlError {
     Host,
     /// A part is not UTF-8 after percent-decoding.
     Encoding,
-    /// The URL has a path that the protocol has no use for.
+    /// The URL has a path, without a meaning in the protocol.
     Path,
 }
 

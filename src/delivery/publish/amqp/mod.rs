@@ -1,4 +1,4 @@
-//! RabbitMQ, by AMQP 0-9-1: an event is a persistent message that the server has confirmed, and that some queue has.
+//! RabbitMQ, by AMQP 0-9-1: an event is a persistent message, confirmed by the server and taken by a queue.
 
 mod socket;
 
@@ -33,11 +33,11 @@ pub(super) struct AmqpExchange {
     host_timeout: Duration,
 }
 
-/// A connection with its idle channels.
+/// A connection with idle channels.
 pub(super) struct AmqpConnection {
     connection: Connection,
-    /// Channels on which nothing is under way. An event has a channel to itself: the server answers some faults by
-    /// closing the channel, which would say nothing about other events on it.
+    /// Channels without an event. Events never share a channel: the server answers some faults by closing the channel,
+    /// and the answer must be about a single event.
     idle: Mutex<Vec<Channel>>,
     _end: Arc<SocketEnd>,
 }
@@ -58,7 +58,7 @@ impl AmqpExchange {
         })
     }
 
-    /// Makes a connection to one of the servers.
+    /// Makes a connection to a host.
     async fn dial_host(&self, host: &str, port: u16) -> Result<AmqpConnection, Fault> {
         let end = Arc::new(SocketEnd::default());
         let sockets = Sockets {
@@ -170,7 +170,7 @@ impl Broker for AmqpExchange {
                 let cause = "no queue takes the message from the exchange";
                 Err(Fault::Answer(StreamAnswer::Missing, cause.to_owned()))
             }
-            // A queue at its bound of length or bytes, with `overflow = reject-publish`.
+            // A queue at the bound of length or bytes, with `overflow = reject-publish`.
             Confirmation::Nack(None) => {
                 connection.idle.lock().push(channel);
                 let cause = "the queue rejects the message";
@@ -189,7 +189,7 @@ impl Broker for AmqpExchange {
 }
 
 impl AmqpConnection {
-    /// Returns a channel on which nothing is under way.
+    /// Returns a channel without an event.
     async fn channel(&self) -> Result<Channel, Error> {
         let idle = {
             let mut idle = self.idle.lock();
@@ -212,18 +212,18 @@ pub(super) fn exposes_password(url: &Secret) -> bool {
     BrokerUrl::parse(url, &SCHEME).is_ok_and(|url| url.exposes_password())
 }
 
-/// The answer of a server that has stopped all publishers, for want of memory or disk.
+/// The answer of a server without memory or disk: all publishers are stopped.
 fn blocked() -> Fault {
     let cause = "the server has blocked its publishers, for want of memory or disk";
     Fault::Answer(StreamAnswer::Full, cause.to_owned())
 }
 
-/// Returns a name of AMQP, which has 255 bytes at most.
+/// Returns a name of AMQP: 255 bytes at most.
 fn name(text: &str) -> Result<ShortString, PublisherError> {
     ShortString::try_new(text).map_err(|_| PublisherError::Name)
 }
 
-/// Returns the properties of the message. A header whose name is too long for AMQP stays away.
+/// Returns the properties of the message. A header with a name too long for AMQP stays away.
 fn properties(event: &PublishedEvent<'_>) -> BasicProperties {
     let mut headers = FieldTable::default();
     let mut properties = BasicProperties::default().with_delivery_mode(PERSISTENT);
@@ -243,7 +243,7 @@ fn properties(event: &PublishedEvent<'_>) -> BasicProperties {
     properties.with_headers(headers)
 }
 
-/// Judges an error by its number. The words of an error may quote what was published.
+/// Judges an error by the number. The words of an error may quote the event.
 fn fault(error: &Error) -> Fault {
     let ErrorKind::ProtocolError(refusal) = error.kind() else {
         return Fault::interrupted(match error.kind() {
@@ -261,7 +261,7 @@ fn fault(error: &Error) -> Fault {
     }
 }
 
-/// Returns the meaning of a reply code; `None` for a server that ends all connections, as when it stops.
+/// Returns the meaning of a reply code; `None` for the end of all connections, as at the stop of the server.
 fn answer(number: u16, words: &str) -> Option<StreamAnswer> {
     Some(match number {
         CONNECTION_FORCED => return None,
@@ -281,9 +281,9 @@ const SCHEME: Scheme = Scheme {
     tls_port: 5671,
     form: "amqp://[USER:PASSWORD@]HOST[/VHOST], or amqps:// for TLS",
 };
-/// The delivery mode of a message that outlives a restart of the server.
+/// The delivery mode of persistent messages: a restart of the server loses none.
 const PERSISTENT: u8 = 2;
-/// The time between two signs of life. The library ends a connection that is silent for twice as long.
+/// The time between two signs of life. The library ends a connection after twice the time in silence.
 const HEARTBEAT_SECONDS: u16 = 15;
 
 const CONNECTION_FORCED: u16 = 320;

@@ -1,7 +1,6 @@
-//! The sockets of AMQP connections: TLS like that of every connection of Keyside, and an end that waits for nobody.
+//! The sockets of AMQP connections: TLS as for every connection of Keyside, and an end without a wait.
 //!
-//! lapin has TLS of its own only together with PKCS #12 and the ciphers of that time. Keyside gives it a runtime with
-//! sockets of Keyside's own instead.
+//! lapin's TLS comes with PKCS #12 and old ciphers. Keyside gives lapin a runtime with Keyside's sockets instead.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
@@ -23,7 +22,7 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 
-/// A maker of sockets for one connection.
+/// A maker of sockets for a connection.
 pub(super) struct Sockets {
     /// The TLS, unless the URL asks for none.
     pub(super) tls: Option<Arc<ClientConfig>>,
@@ -42,12 +41,12 @@ pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
 impl Sockets {
-    /// Connects to a server. A server that is silent has a bound of time, since lapin's thread waits meanwhile.
+    /// Connects to a server. A silent server has a bound of time, since lapin's thread waits meanwhile.
     pub(super) async fn connect(&self, host: &str, port: u16) -> io::Result<AmqpSocket> {
         let stream = timeout(self.timeout, TcpStream::connect((host, port))).await??;
         stream.set_nodelay(true)?;
         let end = self.end.upgrade();
-        // Nobody waits for this connection any more.
+        // The dial was given up meanwhile.
         let end = end.ok_or_else(|| io::Error::from(io::ErrorKind::TimedOut))?;
         end.keep(&stream)?;
         let Some(tls) = &self.tls else {
@@ -60,8 +59,8 @@ impl Sockets {
     }
 }
 
-/// The end of a connection's socket. lapin reads and writes on a thread of its own, which would wait for a silent server
-/// as long as the socket is open.
+/// The end of a connection's socket. lapin reads and writes on a separate thread. Without the end of the socket, the
+/// thread would wait for a silent server for ever.
 #[derive(Default)]
 pub(super) struct SocketEnd(Mutex<Option<Socket>>);
 
@@ -89,7 +88,7 @@ impl Drop for SocketEnd {
     }
 }
 
-/// Returns the present runtime, as lapin takes it.
+/// Returns the present runtime in the form for lapin.
 pub(super) fn runtime() -> Runtime<RuntimeParts<Tokio, SocketReactor>> {
     let parts = RuntimeParts::new(Tokio::current(), SocketReactor(Tokio::current()));
     Runtime::new(parts)
@@ -130,5 +129,5 @@ impl Reactor for SocketReactor {
     }
 }
 
-/// The time in which lapin takes leave of the server.
+/// The time for lapin to take leave of the server.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
