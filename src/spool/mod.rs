@@ -15,6 +15,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
 
+mod answer;
 mod clock;
 mod committer;
 mod destination;
@@ -38,6 +39,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 
+pub use answer::StreamAnswer;
 pub use clock::Clock;
 pub use destination::{Destination, DestinationConfig};
 pub use error::{Refused, SpoolError, StoreError};
@@ -49,7 +51,7 @@ pub use opening::Alarm;
 pub use operate::Replay;
 pub use query::{Filter, Listed, Page, Standing};
 pub use record::{Head, RecordError, Request};
-pub use schedule::{Attempts, Outcome, StreamAnswer, Verdict};
+pub use schedule::{Attempts, Outcome, Verdict};
 pub use seal::{Seal, Sealing};
 pub use survey::{Numbers, Pending, Survey, Surveyed};
 pub use tables::{DestinationId, Seq, State};

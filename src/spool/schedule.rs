@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::answer::StreamAnswer;
+
 /// The outcome of an attempt to deliver an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -23,29 +25,6 @@ pub enum Outcome {
     Published(StreamAnswer),
 }
 
-/// The answer of a message server to an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StreamAnswer {
-    /// The stream has the event.
-    Taken,
-    /// The stream has no room for any event now.
-    Full,
-    /// The event is larger than the server or the stream takes.
-    TooLarge,
-    /// There is no stream, or no queue behind the exchange.
-    Missing,
-    /// The user of the URL may not publish there.
-    Denied,
-    /// The name belongs to a value of a kind unfit for events.
-    WrongKind,
-    /// The server takes no events now: a start, or a failover, is under way.
-    Unready,
-    /// The server refused the event for a reason unknown here.
-    Failed,
-    /// The URL of the server cannot be read; the event did not leave.
-    NoServer,
-}
-
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -55,32 +34,6 @@ impl fmt::Display for Outcome {
             Self::TimedOut => f.write_str("no answer in time"),
             Self::Published(answer) => answer.fmt(f),
         }
-    }
-}
-
-impl fmt::Display for StreamAnswer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Taken => "taken by the stream",
-            Self::Full => "the stream is full: make room, or raise the limit of the server",
-            Self::TooLarge => {
-                "larger than the server takes: raise the largest size of a message there, then replay the event"
-            }
-            Self::Missing => {
-                "no stream takes it: create the stream, or the exchange with a queue behind it"
-            }
-            Self::Denied => {
-                "the server lets this user not publish: check `server` and the user's permissions"
-            }
-            Self::WrongKind => {
-                "the name in `publish` belongs to something else than a stream: choose another name"
-            }
-            Self::Unready => "the message server takes nothing now: see the server's log",
-            Self::NoServer => {
-                "the URL of its server cannot be read: see `server`, and the warnings of the last reload"
-            }
-            Self::Failed => "the message server failed: see the server's log",
-        })
     }
 }
 
@@ -303,15 +256,6 @@ mod tests {
             (Outcome::TimedOut, again(1)),
             (Outcome::Unreachable, down(0)),
             (Outcome::Interrupted, down(1)),
-            (Outcome::Published(StreamAnswer::Taken), Verdict::Done),
-            (Outcome::Published(StreamAnswer::Full), down(0)),
-            (Outcome::Published(StreamAnswer::Unready), down(0)),
-            (Outcome::Published(StreamAnswer::NoServer), down(0)),
-            (Outcome::Published(StreamAnswer::TooLarge), Verdict::Dead),
-            (Outcome::Published(StreamAnswer::Missing), Verdict::Paused),
-            (Outcome::Published(StreamAnswer::Denied), Verdict::Paused),
-            (Outcome::Published(StreamAnswer::WrongKind), Verdict::Paused),
-            (Outcome::Published(StreamAnswer::Failed), again(1)),
         ];
         for (outcome, verdict) in table {
             assert_eq!(
@@ -319,6 +263,34 @@ mod tests {
                 verdict,
                 "{outcome:?}"
             );
+        }
+    }
+
+    #[test]
+    fn each_answer_of_a_message_server_has_its_meaning() {
+        let down = Verdict::Down {
+            attempts: Attempts::default(),
+        };
+        let again = Verdict::Again {
+            after: Duration::from_secs(1),
+            attempts: Attempts {
+                counted: 1,
+                ..Attempts::default()
+            },
+        };
+        for (answer, verdict) in [
+            (StreamAnswer::Taken, Verdict::Done),
+            (StreamAnswer::Full, down),
+            (StreamAnswer::Unready, down),
+            (StreamAnswer::NoServer, down),
+            (StreamAnswer::TooLarge, Verdict::Dead),
+            (StreamAnswer::Missing, Verdict::Paused),
+            (StreamAnswer::Denied, Verdict::Paused),
+            (StreamAnswer::WrongKind, Verdict::Paused),
+            (StreamAnswer::Failed, again),
+        ] {
+            let judged = judge(Outcome::Published(answer), Attempts::default(), 1.0);
+            assert_eq!(judged, verdict, "{answer:?}");
         }
     }
 

@@ -53,7 +53,7 @@ pub struct Publisher {
 enum Server {
     Redis(Line<RedisStream>),
     #[cfg(feature = "nats")]
-    Nats(Line<NatsSubject>),
+    Nats(Box<Line<NatsSubject>>),
     #[cfg(feature = "amqp")]
     Amqp(Line<AmqpExchange>),
 }
@@ -83,7 +83,7 @@ impl Publisher {
             #[cfg(feature = "nats")]
             Stream::Nats { subject } => {
                 let subject = NatsSubject::new(subject, url, authorities, host_timeout)?;
-                Server::Nats(Line::new(subject, patience))
+                Server::Nats(Box::new(Line::new(subject, patience)))
             }
             #[cfg(not(feature = "nats"))]
             Stream::Nats { .. } => return Err(PublisherError::Unsupported("nats")),

@@ -118,6 +118,10 @@ impl Reactor for SocketReactor {
         self.0.interval(period)
     }
 
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "the future must not borrow the reactor"
+    )]
     fn tcp_connect_addr(
         &self,
         address: SocketAddr,
