@@ -48,7 +48,7 @@ pub(super) async fn show_outage(
     let (first, all) = (before.first(receiver), before.second(second).await?);
     let is_ordered = in_order(&first, &all);
     let dead = count(spool, State::Dead);
-    say!("   {waiting} events waited on disk when the application came back");
+    say!("   {waiting} deliveries waited on disk when the application came back");
     say!(
         "   the application: {} of {total}, {}, and {dead} dead letter: refused three times, and in nobody's way",
         first.len(),
@@ -71,7 +71,7 @@ pub(super) async fn show_outage(
     Ok(first.len() == total && all.len() == total + 1 && is_ordered && dead == 1 && has_returned)
 }
 
-/// Kills the application for a while under load. Returns the number of waiting events at the restart.
+/// Kills the application for a while under load. Returns the number of waiting deliveries at the restart.
 async fn kill_under_load(spool: &Spool, sandbox: &Sandbox, receiver: &Receiver) -> DemoResult<u64> {
     for user in 0..USERS {
         let user = format!("1555001{user:04}");
@@ -124,7 +124,7 @@ async fn replay(spool: &Spool, receiver: &Receiver) -> DemoResult<bool> {
     Ok(arrived())
 }
 
-/// The number of events in a state, at all destinations together.
+/// The number of deliveries in a state, of all destinations together.
 fn count(spool: &Spool, state: State) -> u64 {
     let numbers = spool.numbers().events;
     let of_state = numbers.iter().filter(|((_, at), _)| *at == state);
