@@ -15,6 +15,8 @@ use super::keyside::{Directory, free_ports};
 /// A server with two users, on ports of its own. Killed when it is dropped.
 pub struct Rabbit {
     child: Child,
+    /// The server of the names of nodes, which RabbitMQ would start as a daemon.
+    names: Child,
     dir: Directory,
     port: u16,
 }
@@ -41,7 +43,15 @@ impl Rabbit {
         dir.write("plugins", "[].");
         dir.write("environment", "");
         let child = Command::new("true").spawn().expect("there is a true");
-        let mut rabbit = Self { child, dir, port };
+        let names = Command::new("true").spawn().expect("there is a true");
+        let mut rabbit = Self {
+            child,
+            names,
+            dir,
+            port,
+        };
+        let names = rabbit.command("epmd").spawn();
+        rabbit.names = names.expect("epmd comes with RabbitMQ");
         rabbit.restart();
         rabbit
     }
@@ -137,8 +147,8 @@ impl Rabbit {
 impl Drop for Rabbit {
     fn drop(&mut self) {
         self.kill();
-        // The server started a daemon for the names of nodes.
-        let _ = self.command("epmd").arg("-kill").status();
+        let _ = self.names.kill();
+        let _ = self.names.wait();
     }
 }
 
