@@ -70,6 +70,7 @@ mod replays;
 mod rotate;
 mod rotate_cuts;
 mod rotate_new;
+mod rotate_proof;
 mod rotation;
 mod rotation_matrix;
 mod rotation_speed;

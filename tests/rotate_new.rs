@@ -152,6 +152,14 @@ fn the_key_of_another_provider_is_replaced_and_its_end_left_to_the_user() {
     assert_eq!(exchange.code, Some(1), "{}", exchange.output);
     assert!(exchange.output.contains("--new"), "{}", exchange.output);
     let reference = format!("file:{}", keyside.dir().join("new").display());
+    let unproved = rotate(keyside.dir(), &["--new", &reference, "--admin", &admin], "");
+    assert_eq!(unproved.code, Some(1), "{}", unproved.output);
+    assert!(
+        unproved.output.contains("must not be deleted yet"),
+        "{}",
+        unproved.output
+    );
+    assert_eq!(keyside.post("/messages", "{}").status, 200);
     let done = rotate(keyside.dir(), &["--new", &reference, "--admin", &admin], "");
     assert_eq!(done.code, Some(0), "{}", done.output);
     assert!(

@@ -202,6 +202,7 @@ fn credential_status(credential: &Credential, live: &Live) -> Value {
         "overlap_concerns": overlap_concerns(live, credential),
         "refused_by_provider": is_refused,
         "sends": if credential.in_use().is_previous() { "previous" } else { "current" },
+        "last_success_seconds_ago": credential.last_success().age().map(|age| age.as_secs()),
         "check": verification.map(|verification| verification_status(&verification)),
         "concerns": concerns,
         "previous": previous,

@@ -36,6 +36,7 @@ mod scan;
 mod sidecars;
 mod sign;
 mod status;
+mod strays;
 mod table;
 mod usage;
 

@@ -1,10 +1,11 @@
 //! `keyside revoke`: ends what a rotation left alive at the provider.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use super::config::ConfigArgs;
 use super::rotate::{Failure, fail, open_audit, report, say_found, use_everywhere, worker};
-use super::sidecars::DEFAULT_ADMIN;
+use super::sidecars::{DEFAULT_ADMIN, first_success};
 use crate::audit::Audit;
 use crate::reload::Live;
 use crate::rotation::{Intent, JournalPlace, Obstacle, Resumed, Rotation, RotationError, Target};
@@ -55,7 +56,13 @@ async fn revoke(args: &RevokeArgs, live: &Live, audit: &Audit) -> Result<(), Fai
             say!("3. {kept} is in {}", rotation.target.place);
             use_everywhere(&args.admin, &rotation, kept)
                 .map_err(|problem| rotation.unfinished(Obstacle::Sidecar(problem)))?;
-            report(&rotation.finish().await?, kept);
+            let is_proved = rotation.is_proved().await?;
+            if !is_proved
+                && first_success(&args.admin, &rotation.target, kept, Duration::ZERO).is_none()
+            {
+                complain!("keyside: warning: no request with {kept} has succeeded yet");
+            }
+            report(&rotation.finish().await?);
         }
     }
     Ok(())

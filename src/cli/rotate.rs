@@ -9,7 +9,8 @@ use zeroize::Zeroizing;
 
 use super::config::ConfigArgs;
 use super::dry_run::dry_run;
-use super::sidecars::{DEFAULT_ADMIN, bring_into_use};
+use super::sidecars::{DEFAULT_ADMIN, bring_into_use, first_success};
+use super::strays::Strays;
 use super::table::moment;
 use crate::audit::metrics::AuditMetrics;
 use crate::audit::{Audit, check_writable};
@@ -208,13 +209,14 @@ async fn rotate(
              cut off: give the configuration [state] with a key, or this user a HOME"
         );
     }
+    let strays = Strays::find(&args.admin, &rotation.target);
     match new {
         Some(new) => adopt(&mut rotation, new).await?,
         None => exchange(&mut rotation).await?,
     }
     rotation.store().await?;
     say!("3. written to {}", rotation.target.place);
-    finish(args, &mut rotation).await
+    finish(args, &mut rotation, strays).await
 }
 
 async fn exchange(rotation: &mut Rotation<'_>) -> Result<(), RotationError> {
@@ -232,7 +234,7 @@ async fn exchange(rotation: &mut Rotation<'_>) -> Result<(), RotationError> {
 }
 
 async fn adopt(rotation: &mut Rotation<'_>, new: Arc<Secret>) -> Result<(), RotationError> {
-    say!("1. the secret in use: {}", rotation.target.current());
+    say!("1. the secret in the source: {}", rotation.target.current());
     rotation.adopt(new).await?;
     if let Some(new) = rotation.kept() {
         say!("2. to be replaced by {new}, {}", rotation.proof());
@@ -241,7 +243,11 @@ async fn adopt(rotation: &mut Rotation<'_>, new: Arc<Secret>) -> Result<(), Rota
 }
 
 /// The rest of a rotation whose new secret is in place: sidecars use it, and the old one is revoked.
-async fn finish(args: &RotateArgs, rotation: &mut Rotation<'_>) -> Result<(), Failure> {
+async fn finish(
+    args: &RotateArgs,
+    rotation: &mut Rotation<'_>,
+    strays: Strays,
+) -> Result<(), Failure> {
     let kept = rotation.kept().ok_or("the journal has no new secret")?;
     if let Err(problem) = use_everywhere(&args.admin, rotation, kept) {
         let obstacle = rotation.write_old(Obstacle::Sidecar(problem)).await?;
@@ -253,8 +259,27 @@ async fn finish(args: &RotateArgs, rotation: &mut Rotation<'_>) -> Result<(), Fa
         let place = rotation.target.place.to_string();
         return Err(rotation.take_back(obstacle, Some(place)).await.into());
     }
-    report(&rotation.finish().await?, kept);
-    Ok(())
+    prove(args, rotation, kept).await?;
+    report(&rotation.finish().await?);
+    strays.must_be_dead(kept)
+}
+
+/// Waits for the proof that the old secret is not needed any more: by a question, or by a request that succeeds.
+async fn prove(
+    args: &RotateArgs,
+    rotation: &Rotation<'_>,
+    kept: Fingerprint,
+) -> Result<(), RotationError> {
+    if rotation.is_proved().await? {
+        return Ok(());
+    }
+    match first_success(&args.admin, &rotation.target, kept, SUCCESS_TIMEOUT) {
+        Some(admin) => {
+            say!("   a request with {kept} has succeeded at {admin}");
+            Ok(())
+        }
+        None => Err(rotation.unproved()),
+    }
 }
 
 /// Reloads every sidecar, and checks that each sends with the secret.
@@ -277,7 +302,7 @@ pub(super) fn use_everywhere(
 }
 
 /// Prints the end of a rotation.
-pub(super) fn report(finished: &Finished, kept: Fingerprint) {
+pub(super) fn report(finished: &Finished) {
     match finished {
         Finished::Revoked { old, unused } => {
             if let Some(old) = old {
@@ -286,9 +311,6 @@ pub(super) fn report(finished: &Finished, kept: Fingerprint) {
             if let Some(unused) = unused {
                 say!("5. the unused token is revoked: the provider refuses {unused}");
             }
-            say!(
-                "Other sidecars that used another token need {kept}: write it to the sources that they read."
-            );
         }
         Finished::ByHand { old, provider } => {
             say!(
@@ -329,9 +351,12 @@ async fn resume(
         }
         Resumed::Placed(kept) => {
             say!("3. {kept} is in {}", rotation.target.place);
+            let strays = Strays::find(&args.admin, &rotation.target);
             use_everywhere(&args.admin, &rotation, kept)
                 .map_err(|problem| rotation.unfinished(Obstacle::Sidecar(problem)))?;
-            report(&rotation.finish().await?, kept);
+            prove(args, &rotation, kept).await?;
+            report(&rotation.finish().await?);
+            strays.without(&record).must_be_dead(kept)?;
             let is_other = new.is_some_and(|new| new.fingerprint() != kept);
             // A renewal that waited for its overlap is not the rotation that the user asks for.
             Ok(match record.author {
@@ -365,3 +390,5 @@ const RELOAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// The time for a secret to arrive where sidecars read it. The kubelet updates a mounted Secret within about a minute and a
 /// half.
 const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(120);
+/// The time in which a request with a new secret succeeds, where any traffic is.
+const SUCCESS_TIMEOUT: Duration = Duration::from_secs(10);

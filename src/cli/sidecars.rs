@@ -57,25 +57,93 @@ pub(super) fn sends_with(
     target: &Target,
     secret: Fingerprint,
 ) -> Result<(), NotInUse> {
-    let (_, status) = ask(admin, "GET", "/status").map_err(NotInUse::NoAnswer)?;
-    let credentials = status.get("credentials").unwrap_or(&Value::Null);
-    let own = list(credentials)
-        .find(|credential| credential["name"] == target.credential.as_str())
-        .unwrap_or(&Value::Null);
-    let fingerprint = secret.to_string();
-    let is_used = own["sends"] == "current"
-        && list(own.get("secrets").unwrap_or(&Value::Null)).any(|shown| {
-            shown["name"] == target.secret.as_str() && shown["fingerprint"] == fingerprint
-        });
-    if is_used {
+    let own = own_status(admin, target).map_err(NotInUse::NoAnswer)?;
+    if is_sent(&own, target, secret) {
         return Ok(());
     }
-    let kept_back: Vec<_> = kept_back_reasons(own).collect();
+    let kept_back: Vec<_> = kept_back_reasons(&own).collect();
     Err(if kept_back.is_empty() {
         NotInUse::OtherSecret(admin.to_owned())
     } else {
         NotInUse::KeptBack(admin.to_owned(), kept_back)
     })
+}
+
+/// The fingerprints of a secret at a sidecar.
+pub(super) struct Sent {
+    /// The admin listener of the sidecar.
+    pub(super) admin: String,
+    /// The version that requests are sent with.
+    pub(super) in_use: String,
+    /// The replaced versions within their overlap.
+    pub(super) replaced: Vec<String>,
+}
+
+/// Returns the fingerprints of a secret at each sidecar that answers.
+pub(super) fn sent(admins: &[String], target: &Target) -> Vec<Sent> {
+    let at = |admin: &String| sent_at(&own_status(admin, target).ok()?, admin, &target.secret);
+    admins.iter().filter_map(at).collect()
+}
+
+fn sent_at(own: &Value, admin: &str, secret: &str) -> Option<Sent> {
+    let of = |secrets: &Value| {
+        let named = list(secrets).find(|shown| shown["name"] == secret)?;
+        named["fingerprint"].as_str().map(str::to_owned)
+    };
+    let mut replaced: Vec<_> = list(&own["previous"])
+        .filter_map(|set| of(&set["secrets"]))
+        .collect();
+    let current = of(&own["secrets"]);
+    let in_use = match own["sends"] == "previous" && !replaced.is_empty() {
+        true => replaced.remove(0),
+        false => current.clone()?,
+    };
+    replaced.retain(|version| *version != in_use && Some(version) != current.as_ref());
+    Some(Sent {
+        admin: admin.to_owned(),
+        in_use,
+        replaced,
+    })
+}
+
+/// Waits until a request with a secret has succeeded at a sidecar, for at most `patience`. Returns the admin listener of the
+/// sidecar.
+pub(super) fn first_success<'a>(
+    admins: &'a [String],
+    target: &Target,
+    secret: Fingerprint,
+    patience: Duration,
+) -> Option<&'a String> {
+    let began = Instant::now();
+    let has_sent = |admin: &&String| {
+        own_status(admin, target).is_ok_and(|own| {
+            is_sent(&own, target, secret) && own["last_success_seconds_ago"].is_u64()
+        })
+    };
+    loop {
+        let found = admins.iter().find(has_sent);
+        if found.is_some() || began.elapsed() >= patience {
+            return found;
+        }
+        sleep(SUCCESS_INTERVAL);
+    }
+}
+
+/// Returns the credential of a secret in the status of a sidecar; null without.
+fn own_status(admin: &str, target: &Target) -> Result<Value, ClientError> {
+    let (_, status) = ask(admin, "GET", "/status")?;
+    let credentials = status.get("credentials").unwrap_or(&Value::Null);
+    let own = list(credentials).find(|credential| credential["name"] == target.credential.as_str());
+    Ok(own.cloned().unwrap_or_default())
+}
+
+/// True if requests carry the secret.
+fn is_sent(own: &Value, target: &Target, secret: Fingerprint) -> bool {
+    let fingerprint = secret.to_string();
+    own["sends"] == "current"
+        && list(&own["secrets"]).any(|shown| {
+            shown["name"] == target.secret.as_str() && shown["fingerprint"] == fingerprint
+        })
 }
 
 /// The reasons why a sidecar does not send with a secret.
@@ -113,3 +181,5 @@ impl fmt::Display for NotInUse {
 
 /// The time between two reloads of a sidecar that does not have the secret yet.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
+/// The time between two looks for a request that has succeeded.
+const SUCCESS_INTERVAL: Duration = Duration::from_millis(250);

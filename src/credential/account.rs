@@ -52,6 +52,7 @@ pub struct Credential {
     pub(super) acceptance: Acceptance,
     pub(super) last_match: Arc<LastEvent>,
     pub(super) last_forgery: Arc<LastEvent>,
+    pub(super) last_success: Arc<LastEvent>,
     pub(super) forbidden: Arc<ForbiddenOperations>,
     pub(super) hold: Arc<Hold>,
     pub(super) renewal: Arc<Renewal>,
@@ -231,6 +232,13 @@ impl Credential {
     #[must_use]
     pub fn last_forgery(&self) -> &LastEvent {
         &self.last_forgery
+    }
+
+    /// Returns the last request with the newest secret set that succeeded. Loads with equal secrets share the event; new
+    /// secrets begin without.
+    #[must_use]
+    pub fn last_success(&self) -> &LastEvent {
+        &self.last_success
     }
 
     /// Returns the last answer of the provider about the newest secret set, if the provider was asked.

@@ -60,6 +60,9 @@ impl Credential {
         let hold = unchanged
             .map(|before| Arc::clone(&before.hold))
             .unwrap_or_default();
+        let last_success = unchanged
+            .map(|before| Arc::clone(&before.last_success))
+            .unwrap_or_default();
         // A token from a different exchange would be for a different account.
         let access = before
             .filter(|before| before.provider.access_token == provider.access_token)
@@ -82,6 +85,7 @@ impl Credential {
             last_forgery: before
                 .map(|before| Arc::clone(&before.last_forgery))
                 .unwrap_or_default(),
+            last_success,
             hold,
             forbidden: before
                 .map(|before| Arc::clone(&before.forbidden))
@@ -201,6 +205,7 @@ impl Credential {
             acceptance: self.acceptance.copy(),
             last_match: Arc::clone(&self.last_match),
             last_forgery: Arc::clone(&self.last_forgery),
+            last_success: Arc::clone(&self.last_success),
             forbidden: Arc::clone(&self.forbidden),
             hold: Arc::clone(&self.hold),
             renewal: Arc::clone(&self.renewal),

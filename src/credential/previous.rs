@@ -20,7 +20,7 @@ pub struct Previous {
     pub(super) until: Instant,
 }
 
-/// The time of the last event with a signature of some kind.
+/// The time of the last event of some kind.
 #[derive(Debug, Default)]
 pub struct LastEvent(Mutex<Option<Instant>>);
 

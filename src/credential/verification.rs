@@ -38,6 +38,8 @@ pub struct Refusal {
     pub secret: Option<String>,
     /// The provider's reason, with what to do.
     pub reason: String,
+    /// True for a secret that is good but for a sender of a route.
+    pub is_of_sender: bool,
 }
 
 impl Refusal {
@@ -47,6 +49,7 @@ impl Refusal {
         Self {
             secret: None,
             reason: reason.into(),
+            is_of_sender: false,
         }
     }
 
@@ -55,7 +58,7 @@ impl Refusal {
     pub fn of(secret: &str, reason: impl Into<String>) -> Self {
         Self {
             secret: Some(secret.to_owned()),
-            reason: reason.into(),
+            ..Self::new(reason)
         }
     }
 
@@ -85,6 +88,10 @@ pub struct TokenFacts {
     pub app: String,
     /// The kind of the token: `SYSTEM_USER`, `USER`, `PAGE`, ...
     pub kind: String,
+    /// The id of the user that the token belongs to; empty if the answer does not tell.
+    pub user: String,
+    /// True if the routes have senders, and the token can see every one.
+    pub sees_senders: bool,
     /// The time of issue; `None` if the answer does not tell.
     pub issued: Option<SystemTime>,
     /// The end of the token; `None` for never.
@@ -178,6 +185,19 @@ impl TokenFacts {
             .iter()
             .flatten()
             .any(|scope| scope == MANAGEMENT)
+    }
+
+    /// True if the token belongs to the same user and app as another, and has each of the scopes of the other: the user's
+    /// rights are those of both.
+    #[must_use]
+    pub fn may_do_all_of(&self, other: &Self) -> bool {
+        let own = self.scopes.as_deref().unwrap_or_default();
+        let theirs = other.scopes.as_deref().unwrap_or_default();
+        !self.user.is_empty()
+            && (&self.user, &self.app) == (&other.user, &other.app)
+            && theirs
+                .iter()
+                .all(|scope| own.contains(scope) && !self.idle_scopes.contains(scope))
     }
 
     /// True for the token of a person, which ends within hours and together with the person's access.
@@ -275,6 +295,27 @@ mod tests {
             };
             assert_eq!(facts.too_narrow(needs), expected, "{scopes:?} {needs:?}");
         }
+    }
+
+    #[test]
+    fn a_token_may_do_what_another_of_its_user_may_with_all_its_scopes() {
+        let token = |user: &str, app: &str, scopes: &[&str]| TokenFacts {
+            user: user.to_owned(),
+            app: app.to_owned(),
+            scopes: Some(scopes.iter().map(ToString::to_string).collect()),
+            ..TokenFacts::default()
+        };
+        let old = token("1", "2", &[MESSAGING]);
+        for (new, expected) in [
+            (token("1", "2", &[MESSAGING, MANAGEMENT]), true),
+            (token("1", "2", &[MANAGEMENT]), false),
+            (token("9", "2", &[MESSAGING]), false),
+            (token("1", "9", &[MESSAGING]), false),
+        ] {
+            assert_eq!(new.may_do_all_of(&old), expected, "{new:?}");
+        }
+        let untold = token("", "2", &[MESSAGING]);
+        assert!(!untold.may_do_all_of(&untold));
     }
 
     #[test]

@@ -35,17 +35,22 @@ pub struct Endpoints<'a> {
     pub issuer: TokenIssuer<'a>,
 }
 
-/// Asks the provider if a secret set is good, if a token may do what `needs` tells, and if it can see each of
-/// these senders.
+/// The uses of a credential by its routes, to ask about.
+#[derive(Clone, Copy)]
+pub struct Uses<'u> {
+    /// The uses for which the routes need the token.
+    pub needs: TokenNeeds,
+    /// The senders of the routes.
+    pub senders: &'u [&'u str],
+    /// The secrets in use, beside which new ones are asked about.
+    pub in_use: Option<SecretSet<'u>>,
+}
+
+/// Asks the provider if a secret set is good, and if a token is good for the uses of its routes: has the scopes, and can
+/// see each sender.
 ///
-/// Senders are only asked for if the token may read numbers; a token that can only send may not. If the provider
-/// takes access tokens and has no question of its own, a successful exchange proves the secrets.
-pub async fn verify(
-    secrets: SecretSet<'_>,
-    at: Endpoints<'_>,
-    needs: TokenNeeds,
-    senders: &[&str],
-) -> Verdict {
+/// If the provider takes access tokens and has no question of its own, a successful exchange proves the secrets.
+pub async fn verify(secrets: SecretSet<'_>, at: Endpoints<'_>, uses: Uses<'_>) -> Verdict {
     let issued = match access_token(secrets, at.issuer, None).await {
         Ok(issued) => issued,
         Err(error) if error.is_refusal => {
@@ -60,18 +65,14 @@ pub async fn verify(
     };
     let provider = &secrets.credential().provider;
     match &provider.health {
-        Some(HealthCheck::Graph) => verify_graph_token(&query, needs, senders).await,
+        Some(HealthCheck::Graph) => verify_graph_token(&query, uses).await,
         Some(HealthCheck::Get(path)) => query.verify_by_get(path).await,
         None if provider.exchange().is_some() => Verdict::Proved(TokenFacts::default()),
         None => Verdict::Unproved("the provider has no request that proves a secret".to_owned()),
     }
 }
 
-async fn verify_graph_token(
-    query: &ProviderQuery<'_>,
-    needs: TokenNeeds,
-    senders: &[&str],
-) -> Verdict {
+async fn verify_graph_token(query: &ProviderQuery<'_>, uses: Uses<'_>) -> Verdict {
     let answer = match query.token() {
         Ok(token) => query.debug_token(token).await,
         Err(error) => Err(error),
@@ -99,45 +100,96 @@ async fn verify_graph_token(
             "debug_token says that it is not valid (code {code}, subcode {subcode}){meaning}"
         ));
     }
-    let facts = facts_of(data);
+    let mut facts = facts_of(data);
     if facts
         .expires
         .is_some_and(|expires| expires <= query.upstream.read_clock().time)
     {
         return query.refuses_token("debug_token says that it has expired");
     }
-    let missing = facts.too_narrow(needs);
+    let missing = facts.too_narrow(uses.needs);
     if !missing.is_empty() {
         return query.refuses_token(format!(
             "it may do less than its routes need: make one with these scopes: {}",
             missing.join(" ")
         ));
     }
-    if facts.may_read_numbers()
-        && let Err(verdict) = see_senders(query, senders).await
-    {
-        return verdict;
+    match see_senders(query, &facts, uses).await {
+        Ok(sees_senders) => facts.sees_senders = sees_senders,
+        Err(verdict) => return verdict,
     }
     Verdict::Proved(facts)
 }
 
-/// Checks that the token can see each sender.
+/// Asks for each sender. Returns true if the token can see every sender, and there is one; false if an answer tells
+/// nothing.
 ///
 /// # Errors
 /// The verdict, if the token cannot see a sender or there is no answer.
-async fn see_senders(query: &ProviderQuery<'_>, senders: &[&str]) -> Result<(), Verdict> {
-    for sender in senders {
-        let answer = query
-            .get(&format!("/{sender}?fields=id"))
-            .await
-            .map_err(|error| Verdict::Unproved(error.to_string()))?;
-        if let Some(code) = number_at(&answer, "/error/code")
-            && INVISIBLE.contains(&code)
-        {
-            return Err(query.refuses_token(format!("it cannot see sender {sender} (code {code})")));
+async fn see_senders(
+    query: &ProviderQuery<'_>,
+    facts: &TokenFacts,
+    uses: Uses<'_>,
+) -> Result<bool, Verdict> {
+    let mut sees_all = !uses.senders.is_empty();
+    for sender in uses.senders {
+        match sight_of(query, facts, sender).await? {
+            Sight::Seen => {}
+            Sight::Untold => sees_all = false,
+            Sight::Unseen(_) if is_unseen_in_use(query, facts, uses.in_use, sender).await => {
+                sees_all = false;
+            }
+            Sight::Unseen(code) => return Err(query.refuses_token_for(sender, code)),
         }
     }
-    Ok(())
+    Ok(sees_all)
+}
+
+/// The answer to the question for a sender.
+enum Sight {
+    Seen,
+    /// The token cannot see the sender, by this code.
+    Unseen(i64),
+    /// The answer tells nothing of the sender.
+    Untold,
+}
+
+async fn sight_of(
+    query: &ProviderQuery<'_>,
+    facts: &TokenFacts,
+    sender: &str,
+) -> Result<Sight, Verdict> {
+    let answer = query
+        .get(&format!("/{sender}?fields=id"))
+        .await
+        .map_err(|error| Verdict::Unproved(error.to_string()))?;
+    Ok(match number_at(&answer, "/error/code") {
+        Some(code) if is_invisible(code, &answer, facts) => Sight::Unseen(code),
+        None if answer.get("id").is_some() => Sight::Seen,
+        _ => Sight::Untold,
+    })
+}
+
+/// True if the answer says that the token cannot see a sender. A token for messages alone may not read numbers, so only the
+/// error for an object that is not assigned to the token tells of such a token.
+fn is_invisible(code: i64, answer: &Value, facts: &TokenFacts) -> bool {
+    let is_unassigned = code == 100 && number_at(answer, "/error/error_subcode") == Some(33);
+    is_unassigned || (facts.may_read_numbers() && INVISIBLE.contains(&code))
+}
+
+/// True if the secrets in use cannot see a sender either, whatever may be sent with them: the question then tells nothing
+/// of a new token that may read as little.
+async fn is_unseen_in_use(
+    query: &ProviderQuery<'_>,
+    facts: &TokenFacts,
+    in_use: Option<SecretSet<'_>>,
+    sender: &str,
+) -> bool {
+    let Some(secrets) = in_use.filter(|_| !facts.may_read_numbers()) else {
+        return false;
+    };
+    let query = ProviderQuery { secrets, ..*query };
+    matches!(sight_of(&query, facts, sender).await, Ok(Sight::Unseen(_)))
 }
 
 /// Asks for the rate at which a number may send; `None` if the answer does not tell.
@@ -210,6 +262,8 @@ fn facts_of(data: &Value) -> TokenFacts {
     TokenFacts {
         app: text("app_id"),
         kind: text("type"),
+        user: text("user_id"),
+        sees_senders: false,
         issued: time("issued_at"),
         expires: time("expires_at"),
         data_access_expires: time("data_access_expires_at"),

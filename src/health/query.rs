@@ -97,6 +97,16 @@ impl ProviderQuery<'_> {
         Verdict::Refused(Refusal::of(token, reason))
     }
 
+    /// Returns the verdict that blames the token because it cannot see a sender, by this code.
+    pub(super) fn refuses_token_for(&self, sender: &str, code: i64) -> Verdict {
+        let (token, _) = self.secret_names();
+        let reason = format!("it cannot see sender {sender} (code {code})");
+        Verdict::Refused(Refusal {
+            is_of_sender: true,
+            ..Refusal::of(token, reason)
+        })
+    }
+
     /// Returns the verdict that blames the app secret: the proof was made with a secret other than the app's.
     pub(super) fn refuses_proof_key(&self) -> Verdict {
         let (_, app_secret) = self.secret_names();

@@ -108,6 +108,9 @@ impl Exchange<'_> {
         }
         answer.failure = failure::of_answer(answer.status, &meaning, told, sent.credential());
         self.count_failure(answer.failure.as_deref());
+        if answer.status.is_success() && answer.failure.is_none() && !sent.is_previous() {
+            sent.credential().last_success().note();
+        }
         self.note_meaning(sent, &meaning, answer.status);
         Ok((answer, meaning))
     }

@@ -393,7 +393,7 @@ impl Draft {
                 }
                 (verdict, _) => {
                     log_verdict(&candidate, generation, verdict);
-                    if matches!(verdict, Verdict::Refused(_)) {
+                    if matches!(verdict, Verdict::Refused(refusal) if !refusal.is_of_sender) {
                         candidate.acceptance().note_refusal();
                     }
                     candidate.keep_verification(verification);

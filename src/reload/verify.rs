@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::credential::{
     Credential, Refusal, TokenFacts, TokenIssuer, TokenNeeds, TokenUse, Verdict, Verification,
 };
-use crate::health::{self, Endpoints};
+use crate::health::{self, Endpoints, Uses};
 use crate::log::without_numbers;
 use crate::outbound::generation::Generation;
 use crate::outbound::policy::Route;
@@ -109,7 +109,12 @@ impl CredentialCheck {
             },
         };
         let senders: Vec<_> = self.senders.iter().map(String::as_str).collect();
-        let ask = |secrets| health::verify(secrets, endpoints, self.needs, &senders);
+        let uses = Uses {
+            needs: self.needs,
+            senders: &senders,
+            in_use: self.in_use.as_deref().map(Credential::in_use),
+        };
+        let ask = |secrets| health::verify(secrets, endpoints, uses);
         let mut verdict = ask(self.credential.newest()).await;
         // A secret with few rights may be refused a question that it need not ask: a question that the secrets in
         // use may not ask either tells nothing about the new ones.
@@ -148,6 +153,8 @@ pub(super) fn effect_of(
     has_alternative: bool,
 ) -> VerdictEffect {
     match verdict {
+        // Requests of other senders may be good.
+        Verdict::Refused(refusal) if refusal.is_of_sender => VerdictEffect::None,
         Verdict::Refused(_) if !has_alternative => VerdictEffect::Refuse,
         Verdict::Proved(_) if is_refused => VerdictEffect::Accept,
         Verdict::Refused(_) | Verdict::Proved(_) | Verdict::Unproved(_) => VerdictEffect::None,
@@ -295,6 +302,10 @@ mod tests {
         let proved = Verdict::Proved(TokenFacts::default());
         let refused = Verdict::Refused(Refusal::new("code 190"));
         let unproved = Verdict::Unproved("no answer".to_owned());
+        let of_sender = Verdict::Refused(Refusal {
+            is_of_sender: true,
+            ..Refusal::new("code 100")
+        });
         for (verdict, is_refused, has_alternative, expected) in [
             (&proved, false, false, VerdictEffect::None),
             (&proved, true, false, VerdictEffect::Accept),
@@ -302,6 +313,7 @@ mod tests {
             (&refused, false, false, VerdictEffect::Refuse),
             (&refused, true, false, VerdictEffect::Refuse),
             (&refused, false, true, VerdictEffect::None),
+            (&of_sender, false, false, VerdictEffect::None),
             (&unproved, false, false, VerdictEffect::None),
             (&unproved, true, true, VerdictEffect::None),
         ] {

@@ -37,6 +37,19 @@ pub enum RotationError {
         /// The place of the journal.
         journal: String,
     },
+    /// The new secret is in use, nothing proves that requests with it succeed, and the old one is kept.
+    Unproved {
+        /// The name that `keyside revoke` takes for the secret.
+        target: String,
+        /// The fingerprint of the new secret.
+        new: Fingerprint,
+        /// The fingerprint of the old secret.
+        old: Fingerprint,
+        /// True if the provider revokes the old secret when asked.
+        is_revocable: bool,
+        /// The place of the journal.
+        journal: String,
+    },
     /// The new secret is in use, and the old one may be good.
     OldMayBeGood {
         /// The name of the credential.
@@ -198,6 +211,24 @@ impl fmt::Display for RotationError {
                 "{obstacle}. The rotation is not at its end, and no secret is lost: run `keyside rotate {credential}` again \
                  to go on. Until then keep the journal, {journal}"
             ),
+            Self::Unproved {
+                target,
+                new,
+                old,
+                is_revocable,
+                journal,
+            } => {
+                let end = match is_revocable {
+                    true => "was not revoked",
+                    false => "must not be deleted yet",
+                };
+                write!(
+                    f,
+                    "{new} is in use, but nothing proves that it may do what the old one may: no request with it has \
+                     succeeded. The old secret, {old}, {end}. Send a message; when it has succeeded, end the rotation with \
+                     `keyside revoke {target}`. Until then keep the journal, {journal}"
+                )
+            }
             Self::OldMayBeGood {
                 credential,
                 old,

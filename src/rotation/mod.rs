@@ -13,6 +13,7 @@ mod journal;
 mod journal_file;
 mod journal_sealed;
 mod notes;
+mod proof;
 mod record;
 mod renewal;
 mod resume;

@@ -9,7 +9,7 @@ use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::secret::Secret;
+use crate::secret::{Fingerprint, Secret};
 
 /// A rotation under way.
 #[derive(Clone)]
@@ -84,6 +84,12 @@ pub enum Step {
 }
 
 impl Record {
+    /// Returns the fingerprints of the secrets.
+    pub fn fingerprints(&self) -> impl Iterator<Item = Fingerprint> {
+        let secrets = std::iter::once(&self.old).chain(&self.new);
+        secrets.map(|secret| secret.fingerprint().of_random_key())
+    }
+
     /// Returns the record as one line of JSON. Secrets are in base64, so that no byte of one ends the line.
     pub(super) fn to_line(&self) -> Zeroizing<Vec<u8>> {
         let old = encoded(&self.old);

@@ -1,7 +1,7 @@
 //! The routes of a credential, with the upstream for queries about the token.
 
 use crate::credential::{SecretSet, TokenNeeds, Verdict};
-use crate::health::{self, Endpoints, ProviderQuery};
+use crate::health::{self, Endpoints, ProviderQuery, Uses};
 use crate::outbound::policy::Route;
 use crate::reload::{Live, needs_of};
 
@@ -9,6 +9,8 @@ use crate::reload::{Live, needs_of};
 pub(super) struct TokenRoutes<'l> {
     pub(super) route: &'l Route,
     senders: Vec<&'l str>,
+    /// True if each route names the senders that it may use.
+    pub(super) names_senders: bool,
     needs: TokenNeeds,
 }
 
@@ -22,6 +24,7 @@ impl<'l> TokenRoutes<'l> {
         }
         Some(Self {
             needs,
+            names_senders: routes.iter().all(|route| !route.senders.is_empty()),
             route: routes.first()?,
             senders: routes
                 .iter()
@@ -31,14 +34,19 @@ impl<'l> TokenRoutes<'l> {
         })
     }
 
-    /// Asks the provider about a secret set, for the senders of all routes.
+    /// Asks the provider about a secret set, for the senders of all routes. The secrets of the source are in use.
     pub(super) async fn verify(&self, secrets: SecretSet<'_>) -> Verdict {
         let endpoints = Endpoints {
             upstream: &self.route.upstream,
             host: &self.route.host,
             issuer: self.route.issuer(),
         };
-        health::verify(secrets, endpoints, self.needs, &self.senders).await
+        let uses = Uses {
+            needs: self.needs,
+            senders: &self.senders,
+            in_use: Some(self.route.credential.newest()),
+        };
+        health::verify(secrets, endpoints, uses).await
     }
 
     /// Returns a query to the provider with a secret set.

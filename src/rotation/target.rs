@@ -80,11 +80,15 @@ impl Target {
     /// carry.
     pub(super) fn shortest_name(&self, live: &Live) -> String {
         let named = live.credentials.get(&self.credential);
-        let carried = named.and_then(|credential| requests_secret(credential));
-        match carried.is_some_and(|kind| kind.name == self.secret) {
+        match named.is_some_and(|credential| self.is_carried(credential)) {
             true => self.credential.clone(),
             false => format!("{}.{}", self.credential, self.secret),
         }
+    }
+
+    /// True for the secret that requests carry.
+    pub(super) fn is_carried(&self, credential: &Credential) -> bool {
+        requests_secret(credential).is_some_and(|kind| kind.name == self.secret)
     }
 
     /// True if sidecars read the secret from another place than the one that is written.

@@ -1,0 +1,86 @@
+//! Secrets that sidecars send with and that a rotation cannot end: no source holds them any more.
+
+use std::fmt;
+
+use super::rotate::Failure;
+use super::sidecars::{Sent, sent};
+use crate::rotation::{Record, Target};
+use crate::secret::Fingerprint;
+
+/// The secrets at sidecars that are not in the source.
+pub(super) struct Strays {
+    found: Vec<Sent>,
+    source: Vec<String>,
+}
+
+impl Strays {
+    /// Looks at the sidecars before a rotation changes anything, and says which of them send with another secret than the
+    /// source holds.
+    pub(super) fn find(admins: &[String], target: &Target) -> Self {
+        let source = target.current().to_string();
+        let found = sent(admins, target);
+        for Sent { admin, in_use, .. } in found.iter().filter(|sent| sent.in_use != source) {
+            say!("   the sidecar at {admin} sends with {in_use}, which is not in the source");
+        }
+        Self {
+            found,
+            source: vec![source],
+        }
+    }
+
+    /// Returns the secrets that are none of a rotation that was cut off: the rotation itself ends those.
+    pub(super) fn without(mut self, record: &Record) -> Self {
+        self.source
+            .extend(record.fingerprints().map(|own| own.to_string()));
+        self
+    }
+
+    /// Tells at the end of a rotation which secrets may be alive besides `kept`.
+    ///
+    /// # Errors
+    /// If requests were sent with such a secret until now.
+    pub(super) fn must_be_dead(self, kept: Fingerprint) -> Result<(), Failure> {
+        let kept = kept.to_string();
+        let is_stray = |version: &String| *version != kept && !self.source.contains(version);
+        let mut replaced: Vec<_> = self.found.iter().flat_map(|sent| &sent.replaced).collect();
+        let mut in_use: Vec<_> = self.found.iter().map(|sent| &sent.in_use).collect();
+        in_use.retain(|version| is_stray(version));
+        replaced.retain(|version| is_stray(version) && !in_use.contains(version));
+        for list in [&mut in_use, &mut replaced] {
+            list.sort();
+            list.dedup();
+        }
+        for version in replaced {
+            say!(
+                "   an earlier secret, {version}, is within its overlap: revoke it as well, if nothing has yet"
+            );
+        }
+        if in_use.is_empty() {
+            return Ok(());
+        }
+        let in_use = in_use.into_iter().cloned().collect();
+        Err(StillAlive { in_use, kept }.into())
+    }
+}
+
+/// Secrets that requests were sent with until now, and whose values nobody has any more.
+#[derive(Debug)]
+struct StillAlive {
+    in_use: Vec<String>,
+    kept: String,
+}
+
+impl fmt::Display for StillAlive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { in_use, kept } = self;
+        write!(
+            f,
+            "{} was in use until now and may be alive: its source does not hold it any more, so it could not be revoked. \
+             Revoke it in the provider's dashboard. Other sidecars that send with it need {kept}: write it to the sources \
+             that they read",
+            in_use.join(", ")
+        )
+    }
+}
+
+impl std::error::Error for StillAlive {}

@@ -1,0 +1,60 @@
+//! The proof of a new secret: nothing is lost with the old one.
+
+use super::decision::Life;
+use super::error::RotationError;
+use super::record::Origin;
+use super::steps::{Rotation, shown};
+use super::target::is_revocable;
+use super::tokens::{life, verify};
+use crate::credential::Verdict;
+
+impl Rotation<'_> {
+    /// True if questions prove that the secret in place may do what the old one may, or that the old one is dead. Else only a
+    /// request proves it that has succeeded.
+    ///
+    /// # Errors
+    /// If a secret has the wrong form.
+    pub async fn is_proved(&self) -> Result<bool, RotationError> {
+        let (Some(kept), Some(record)) = (self.kept.clone(), self.record()) else {
+            return Ok(false);
+        };
+        // An exchanged token has the rights of the user of the old one.
+        let is_exchanged =
+            record.origin == Origin::Exchanged && record.new.is_some_and(|new| new.same_as(&kept));
+        if is_exchanged || kept.same_as(&record.old) {
+            return Ok(true);
+        }
+        let credential = self.credential_with(&kept)?;
+        // No request carries the secret, so none proves it.
+        if !self.target.is_carried(&credential) {
+            return Ok(true);
+        }
+        let Verdict::Proved(new) = verify(&self.routes, &credential).await else {
+            return Ok(false);
+        };
+        let is_graph = credential.provider.is_asked_as_graph();
+        if !is_graph || (new.sees_senders && self.routes.names_senders) {
+            return Ok(true);
+        }
+        let credential = self.credential_with(&record.old)?;
+        Ok(match verify(&self.routes, &credential).await {
+            Verdict::Proved(old) => new.may_do_all_of(&old),
+            _ => life(&self.routes, &self.target, &credential, &record.old).await == Life::Dead,
+        })
+    }
+
+    /// Makes the error of a rotation whose new secret is in use, and not proved.
+    #[must_use]
+    pub fn unproved(&self) -> RotationError {
+        let old = self
+            .record()
+            .map_or_else(|| self.target.current(), |record| shown(&record.old));
+        RotationError::Unproved {
+            target: self.target.shortest_name(self.live),
+            new: self.kept().unwrap_or(old),
+            old,
+            is_revocable: is_revocable(&self.target, &self.routes.route.credential),
+            journal: self.journal(),
+        }
+    }
+}
