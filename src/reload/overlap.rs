@@ -286,7 +286,7 @@ fn found_entry(
 /// Writes the replaced secrets of a credential.
 fn write(sealed: &SealedStore, credential: &Credential, now: Instant) -> Result<(), StateError> {
     let sets: Vec<_> = kept_sets(credential)
-        .map(|previous| KeptSet::of(previous, now))
+        .map(|previous| KeptSet::of(previous, kept_until(credential, previous, now), now))
         .collect();
     let length = sets.iter().map(KeptSet::length).sum::<usize>() + MAX_HEAD;
     let entry = Entry {
@@ -300,8 +300,18 @@ fn write(sealed: &SealedStore, credential: &Credential, now: Instant) -> Result<
     sealed.put(&entry_name(&credential.name), &text)
 }
 
+/// Returns the sets to keep: within their overlap, or in use, whatever the time.
 fn kept_sets(credential: &Credential) -> impl Iterator<Item = &Previous> {
-    credential.previous().iter().filter(|set| set.is_in_time())
+    let sets = credential.previous().iter();
+    sets.filter(|set| set.is_in_time() || credential.is_sent(set))
+}
+
+/// Returns the time until which a set is kept. A set in use is there after a restart, for its first requests to find.
+fn kept_until(credential: &Credential, set: &Previous, now: Instant) -> Instant {
+    match credential.is_sent(set) {
+        true => set.until().max(now + IN_USE_TIME),
+        false => set.until(),
+    }
 }
 
 /// Returns the ends of the overlaps of a credential.
@@ -393,5 +403,8 @@ const KIND: &str = "previous";
 /// The time after which an entry is written anew, so that it says how much of an overlap is left: after a crash an
 /// overlap is prolonged by no more than this time, even if no clock is right.
 const REWRITE_INTERVAL: Duration = Duration::from_secs(60);
+/// The time for which a set in use is kept over a restart, once its overlap is over: a process that is down for longer has
+/// no traffic that misses the set.
+const IN_USE_TIME: Duration = Duration::from_secs(24 * 3600);
 /// The bound on the length of what stands before the sets of an entry.
 const MAX_HEAD: usize = 512;
