@@ -71,6 +71,7 @@ mod rotate;
 mod rotate_cuts;
 mod rotate_new;
 mod rotate_proof;
+mod rotate_source;
 mod rotation;
 mod rotation_matrix;
 mod rotation_speed;

@@ -77,7 +77,7 @@ fn a_process_that_writes_one_place() {
             };
         }
         match place
-            .replace(&managers, &secret("EAAOLD"), &secret(&new))
+            .replace(&managers, Some(&secret("EAAOLD")), &secret(&new))
             .await
         {
             Ok(()) => match place.read(&managers).await.unwrap() {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::rotate::{Failure, RotateArgs, say_found, worker};
+use super::rotate::{Failure, RotateArgs, named, say_found, worker};
 use super::sidecars::sends_with;
 use crate::audit::Audit;
 use crate::credential::source::PlaceError;
@@ -38,7 +38,7 @@ pub(super) async fn dry_run(
             Ok(()) => {
                 say!(
                     "1. the provider accepts the token in use: {}, of app {}",
-                    rotation.target.current(),
+                    named(&rotation.target),
                     rotation.app()
                 );
                 say!("2. would be exchanged for a new token");
@@ -54,7 +54,10 @@ pub(super) async fn dry_run(
         Err(_) => {}
     }
     for admin in &args.admin {
-        match sends_with(admin, &rotation.target, rotation.target.current()) {
+        let Some(current) = rotation.target.current() else {
+            continue;
+        };
+        match sends_with(admin, &rotation.target, current) {
             Ok(()) => say!("4. the sidecar at {admin} answers, and sends with the secret in use"),
             Err(problem) => problems.push(problem.to_string()),
         }

@@ -93,7 +93,9 @@ pub(super) fn fail(problem: &(dyn std::error::Error + 'static)) -> ExitCode {
     complain!("keyside: {problem}");
     let is_bad_secret = matches!(
         problem.downcast_ref(),
-        Some(RotationError::Unchanged(Obstacle::Faults(_)))
+        Some(RotationError::Unchanged(
+            Obstacle::Faults(_) | Obstacle::NewForm(_)
+        ))
     ) || problem.is::<UnusableSecret>();
     if is_bad_secret {
         ExitCode::from(super::BAD_CONFIGURATION)
@@ -209,11 +211,11 @@ async fn rotate(
              cut off: give the configuration [state] with a key, or this user a HOME"
         );
     }
-    let strays = Strays::find(&args.admin, &rotation.target);
     match new {
         Some(new) => adopt(&mut rotation, new).await?,
         None => exchange(&mut rotation).await?,
     }
+    let strays = Strays::find(&args.admin, &rotation.target);
     rotation.store().await?;
     say!("3. written to {}", rotation.target.place);
     finish(args, &mut rotation, strays).await
@@ -223,7 +225,7 @@ async fn exchange(rotation: &mut Rotation<'_>) -> Result<(), RotationError> {
     rotation.check_exchange().await?;
     say!(
         "1. the provider accepts the token in use: {}, of app {}",
-        rotation.target.current(),
+        named(&rotation.target),
         rotation.app()
     );
     rotation.exchange(None).await?;
@@ -234,12 +236,26 @@ async fn exchange(rotation: &mut Rotation<'_>) -> Result<(), RotationError> {
 }
 
 async fn adopt(rotation: &mut Rotation<'_>, new: Arc<Secret>) -> Result<(), RotationError> {
-    say!("1. the secret in the source: {}", rotation.target.current());
+    say!("1. the secret in the source: {}", named(&rotation.target));
     rotation.adopt(new).await?;
     if let Some(new) = rotation.kept() {
         say!("2. to be replaced by {new}, {}", rotation.proof());
     }
     Ok(())
+}
+
+/// Returns the secret that the source holds, or why it holds none.
+pub(super) fn named(target: &Target) -> String {
+    let faults = target.faults.iter().map(|fault| fault.problem.as_str());
+    target.current().map_or_else(
+        || {
+            format!(
+                "none that can be used ({})",
+                faults.collect::<Vec<_>>().join("; ")
+            )
+        },
+        |current| current.to_string(),
+    )
 }
 
 /// The rest of a rotation whose new secret is in place: sidecars use it, and the old one is revoked.
@@ -250,10 +266,12 @@ async fn finish(
 ) -> Result<(), Failure> {
     let kept = rotation.kept().ok_or("the journal has no new secret")?;
     if let Err(problem) = use_everywhere(&args.admin, rotation, kept) {
+        let Some(old) = rotation.target.current() else {
+            return Err(rotation.unfinished(Obstacle::Sidecar(problem)).into());
+        };
         let obstacle = rotation.write_old(Obstacle::Sidecar(problem)).await?;
         // Sidecars that have the new secret already read the old one again, before the new one ends.
         for admin in &args.admin {
-            let old = rotation.target.current();
             bring_into_use(admin, &rotation.target, old, Duration::ZERO).ok();
         }
         let place = rotation.target.place.to_string();

@@ -17,14 +17,17 @@ impl Strays {
     /// Looks at the sidecars before a rotation changes anything, and says which of them send with another secret than the
     /// source holds.
     pub(super) fn find(admins: &[String], target: &Target) -> Self {
-        let source = target.current().to_string();
+        let source = target.current().map(|current| current.to_string());
         let found = sent(admins, target);
-        for Sent { admin, in_use, .. } in found.iter().filter(|sent| sent.in_use != source) {
+        for Sent { admin, in_use, .. } in &found {
+            if source.as_ref() == Some(in_use) {
+                continue;
+            }
             say!("   the sidecar at {admin} sends with {in_use}, which is not in the source");
         }
         Self {
             found,
-            source: vec![source],
+            source: source.into_iter().collect(),
         }
     }
 

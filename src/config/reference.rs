@@ -173,10 +173,6 @@ impl Reference {
             Self::Systemd(_) => Some(
                 "systemd gives a unit its credentials at the start; write the file that LoadCredential= names and restart the unit",
             ),
-            Self::FileField { .. } => Some(
-                "a file with several secrets is written by hand; give the secret a file of its own, or name a program with \
-                 `place = \"exec:/path\"`",
-            ),
             Self::Gcp { secret }
                 if secret.contains("/versions/") && !secret.ends_with("/latest") =>
             {

@@ -6,6 +6,9 @@ use super::record::Step;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Evidence {
     pub(super) held: Held,
+    /// The secret that sidecars read, as far as it is known where the place can only be written; else `held`.
+    pub(super) source: Held,
+    /// The life of the old secret; dead without one.
     pub(super) old: Life,
     /// `None` if the journal has no new secret: the exchange was not answered.
     pub(super) new: Option<Life>,
@@ -21,6 +24,8 @@ pub(super) enum Held {
     New,
     /// Somebody else has written meanwhile.
     Other,
+    /// The place holds nothing that can be used.
+    Nothing,
     /// The place can only be written.
     Hidden,
 }
@@ -83,6 +88,7 @@ pub(super) fn decide(evidence: Evidence, intent: Intent) -> Decision {
             Life::Dead => Decision::Stop(Stop::OtherDead),
             Life::Unknown => Decision::Stop(Stop::NoAnswer),
         },
+        Held::Nothing => with_nothing_in_place(evidence, intent),
         Held::Hidden => match evidence.step {
             Step::Exchanging => with_old_in_place(evidence, intent),
             Step::Placed | Step::Revoking => with_new_in_place(evidence, intent),
@@ -114,9 +120,22 @@ fn with_old_in_place(evidence: Evidence, intent: Intent) -> Decision {
     }
 }
 
-/// The place can only be written, and a write was under way: writing once more makes the place known.
+fn with_nothing_in_place(evidence: Evidence, intent: Intent) -> Decision {
+    match (evidence.new, intent) {
+        (_, Intent::Revoke) => Decision::Stop(Stop::DeadInPlace),
+        (Some(Life::Alive), Intent::Finish) => Decision::WriteNew,
+        (Some(Life::Unknown), Intent::Finish) => Decision::Stop(Stop::NoAnswer),
+        (None | Some(Life::Dead), Intent::Finish) => Decision::Drop,
+    }
+}
+
+/// The place can only be written, and a write was under way: writing once more makes the place known. Sidecars that read the
+/// old secret have no need of the new one.
 fn with_either_in_place(evidence: Evidence, intent: Intent) -> Decision {
     match (evidence.new, evidence.old, intent) {
+        (_, _, Intent::Revoke) if evidence.source == Held::Old => {
+            with_old_in_place(evidence, intent)
+        }
         (_, _, Intent::Revoke) => Decision::Stop(Stop::Hidden),
         (Some(Life::Alive), _, _) => Decision::WriteNew,
         (Some(Life::Unknown), _, _) | (_, Life::Unknown, _) => Decision::Stop(Stop::NoAnswer),
@@ -135,6 +154,7 @@ mod tests {
     fn decided(held: Held, old: Life, new: Option<Life>, step: Step) -> [Decision; 2] {
         let evidence = Evidence {
             held,
+            source: held,
             old,
             new,
             other: Alive,
@@ -233,6 +253,20 @@ mod tests {
             Step::Placing,
             [Keep(Held::Other); 2],
         ),
+        (
+            Held::Nothing,
+            Dead,
+            Some(Alive),
+            Step::Placing,
+            [WriteNew, Halt(DeadInPlace)],
+        ),
+        (
+            Held::Nothing,
+            Dead,
+            Some(Dead),
+            Step::Placing,
+            [Drop, Halt(DeadInPlace)],
+        ),
         (Held::Hidden, Alive, None, Step::Exchanging, [Drop; 2]),
         (
             Held::Hidden,
@@ -288,6 +322,7 @@ mod tests {
         ] {
             let evidence = Evidence {
                 held: Held::Other,
+                source: Held::Other,
                 old: Alive,
                 new: Some(Alive),
                 other,
@@ -296,6 +331,25 @@ mod tests {
             for intent in [Intent::Finish, Intent::Revoke] {
                 assert_eq!(decide(evidence, intent), expected);
             }
+        }
+    }
+
+    #[test]
+    fn a_new_secret_is_revoked_where_sidecars_read_the_old_one() {
+        for (source, old, expected) in [
+            (Held::Old, Alive, Keep(Held::Old)),
+            (Held::Old, Dead, Halt(DeadInPlace)),
+            (Held::Hidden, Alive, Halt(Hidden)),
+        ] {
+            let evidence = Evidence {
+                held: Held::Hidden,
+                source,
+                old,
+                new: Some(Alive),
+                other: Unknown,
+                step: Step::Placing,
+            };
+            assert_eq!(decide(evidence, Intent::Revoke), expected, "{source:?}");
         }
     }
 
@@ -313,6 +367,7 @@ mod tests {
             (Held::Old, _) | (Held::Hidden, Step::Exchanging) => &[Held::Old],
             (Held::New, _) | (Held::Hidden, Step::Placed | Step::Revoking) => &[Held::New],
             (Held::Other, _) => &[Held::Other],
+            (Held::Nothing, _) => &[],
             (Held::Hidden, Step::Placing | Step::TakingBack) => &[Held::Old, Held::New],
         }
     }
@@ -320,7 +375,13 @@ mod tests {
     #[test]
     fn nothing_that_may_be_in_place_is_ever_revoked() {
         let lives = [None, Some(Alive), Some(Dead), Some(Unknown)];
-        for held in [Held::Old, Held::New, Held::Other, Held::Hidden] {
+        for held in [
+            Held::Old,
+            Held::New,
+            Held::Other,
+            Held::Nothing,
+            Held::Hidden,
+        ] {
             for (old, new) in [Alive, Dead, Unknown]
                 .into_iter()
                 .flat_map(|old| lives.map(|new| (old, new)))

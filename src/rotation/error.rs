@@ -42,9 +42,9 @@ pub enum RotationError {
         /// The name that `keyside revoke` takes for the secret.
         target: String,
         /// The fingerprint of the new secret.
-        new: Fingerprint,
+        new: Option<Fingerprint>,
         /// The fingerprint of the old secret.
-        old: Fingerprint,
+        old: Option<Fingerprint>,
         /// True if the provider revokes the old secret when asked.
         is_revocable: bool,
         /// The place of the journal.
@@ -128,6 +128,10 @@ pub enum Obstacle {
     Same,
     /// The provider does not prove the new secret.
     New(Box<Verdict>),
+    /// The new secret does not have the form of its kind. Holds the problem.
+    NewForm(String),
+    /// The provider takes the new app secret for no proof yet: it may become the app's later.
+    Early(Place, Box<Verdict>),
     /// The new secret could not be written.
     Write(Box<WriteFault>),
     /// The old secret could not be written back.
@@ -218,6 +222,8 @@ impl fmt::Display for RotationError {
                 is_revocable,
                 journal,
             } => {
+                let [new, old] = [new, old].map(|known| known.map(|known| known.to_string()));
+                let (new, old) = (new.unwrap_or_default(), old.unwrap_or_default());
                 let end = match is_revocable {
                     true => "was not revoked",
                     false => "must not be deleted yet",
@@ -273,6 +279,7 @@ impl fmt::Display for Obstacle {
             Self::SameToken => f.write_str("the provider gave the same token back"),
             Self::Same => f.write_str("the new secret is the same as the one in use"),
             Self::New(verdict) => write!(f, "the new secret is {verdict}"),
+            Self::NewForm(problem) => write!(f, "the new secret: {problem}"),
             Self::NewRefused(error) => write!(f, "the new secret was refused: {error}"),
             Self::NotInUse => f.write_str("the new secret did not come into use"),
             Self::Sidecar(problem) => f.write_str(problem),
@@ -291,6 +298,17 @@ impl Obstacle {
     fn fmt_place(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Place(error) => write!(f, "the place to write is {error}"),
+            Self::Early(place, verdict) => {
+                write!(
+                    f,
+                    "the new secret is {verdict}. If it becomes the app's secret only later, put it in {place} by hand now: \
+                     sidecars accept events signed with it at once, send with the old one, and change over by themselves"
+                )?;
+                match place.by_hand() {
+                    Some(command) => write!(f, "; by hand: {command}"),
+                    None => Ok(()),
+                }
+            }
             Self::NotWritable(fault) | Self::Write(fault) => {
                 write!(f, "{}: {}", fault.place, fault.error)?;
                 match fault.place.by_hand() {

@@ -300,7 +300,8 @@ fn beside_file(source: &Reference) -> Option<JournalPlace> {
         return None;
     };
     // The secret itself is written behind a symbolic link, so its journal stands there as well.
-    let secret = path.canonicalize().ok()?;
+    let folder = || Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?));
+    let secret = path.canonicalize().ok().or_else(folder)?;
     let name = secret.file_name()?.to_string_lossy().into_owned();
     Some(JournalPlace::File {
         path: secret.with_file_name(format!(".{name}.keyside-journal")),

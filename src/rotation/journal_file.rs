@@ -202,7 +202,7 @@ mod tests {
             place: "file:/token".to_owned(),
             began: SystemTime::UNIX_EPOCH,
             revoke_at: None,
-            old: secret("EAAOLD"),
+            old: Some(secret("EAAOLD")),
             new: Some(secret("EAANEW")),
         }
     }

@@ -8,6 +8,7 @@
 //! - `keyside rotate` and `keyside revoke` take the steps for a user, and [`renew`] takes the steps unasked.
 
 mod decision;
+mod ending;
 mod error;
 mod journal;
 mod journal_file;
@@ -25,12 +26,13 @@ mod undo;
 mod unfinished;
 
 pub use decision::{Intent, Stop};
+pub use ending::Finished;
 pub use error::{Doubt, NewSecretFate, Obstacle, RotationError};
 pub use journal::{Journal, JournalError, JournalPlace};
 pub use record::{Author, Origin, Record, Step};
 pub use renewal::renew;
 pub use resume::Resumed;
-pub use steps::{Finished, Rotation, Worker};
+pub use steps::{Rotation, Worker};
 pub use target::Target;
 pub use unfinished::look_ahead;
 

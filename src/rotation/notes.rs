@@ -25,7 +25,7 @@ impl Rotation<'_> {
             place: self.target.place_text.clone(),
             began: SystemTime::now(),
             revoke_at,
-            old: Arc::clone(&self.target.current),
+            old: self.target.current.clone(),
             new: None,
         }
     }
@@ -57,7 +57,8 @@ impl Rotation<'_> {
     }
 
     pub(super) fn record_event(&self, event: &str, new: &Secret) {
-        let old = self.record().map(|record| shown(&record.old).to_string());
+        let old = self.record().and_then(|record| record.old);
+        let old = old.map(|old| shown(&old).to_string());
         let fields = [
             ("credential", self.target.credential.as_str().into()),
             ("secret", self.target.secret.as_str().into()),

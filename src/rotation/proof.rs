@@ -21,9 +21,9 @@ impl Rotation<'_> {
         // An exchanged token has the rights of the user of the old one.
         let is_exchanged =
             record.origin == Origin::Exchanged && record.new.is_some_and(|new| new.same_as(&kept));
-        if is_exchanged || kept.same_as(&record.old) {
+        let Some(old) = record.old.filter(|old| !is_exchanged && !kept.same_as(old)) else {
             return Ok(true);
-        }
+        };
         let credential = self.credential_with(&kept)?;
         // No request carries the secret, so none proves it.
         if !self.target.is_carried(&credential) {
@@ -36,23 +36,21 @@ impl Rotation<'_> {
         if !is_graph || (new.sees_senders && self.routes.names_senders) {
             return Ok(true);
         }
-        let credential = self.credential_with(&record.old)?;
+        let credential = self.credential_with(&old)?;
         Ok(match verify(&self.routes, &credential).await {
-            Verdict::Proved(old) => new.may_do_all_of(&old),
-            _ => life(&self.routes, &self.target, &credential, &record.old).await == Life::Dead,
+            Verdict::Proved(facts) => new.may_do_all_of(&facts),
+            _ => life(&self.routes, &self.target, &credential, &old).await == Life::Dead,
         })
     }
 
     /// Makes the error of a rotation whose new secret is in use, and not proved.
     #[must_use]
     pub fn unproved(&self) -> RotationError {
-        let old = self
-            .record()
-            .map_or_else(|| self.target.current(), |record| shown(&record.old));
+        let old = self.record().and_then(|record| record.old);
         RotationError::Unproved {
             target: self.target.shortest_name(self.live),
-            new: self.kept().unwrap_or(old),
-            old,
+            new: self.kept(),
+            old: old.map(|old| shown(&old)),
             is_revocable: is_revocable(&self.target, &self.routes.route.credential),
             journal: self.journal(),
         }

@@ -30,8 +30,8 @@ pub struct Record {
     pub began: SystemTime,
     /// The time before which the old secret stays good, for a renewal.
     pub revoke_at: Option<SystemTime>,
-    /// The secret to replace.
-    pub old: Arc<Secret>,
+    /// The secret to replace; `None` if the source held none that could be used.
+    pub old: Option<Arc<Secret>>,
     /// The secret to put in its place; `None` until there is one.
     pub new: Option<Arc<Secret>>,
 }
@@ -86,13 +86,13 @@ pub enum Step {
 impl Record {
     /// Returns the fingerprints of the secrets.
     pub fn fingerprints(&self) -> impl Iterator<Item = Fingerprint> {
-        let secrets = std::iter::once(&self.old).chain(&self.new);
+        let secrets = self.old.iter().chain(&self.new);
         secrets.map(|secret| secret.fingerprint().of_random_key())
     }
 
     /// Returns the record as one line of JSON. Secrets are in base64, so that no byte of one ends the line.
     pub(super) fn to_line(&self) -> Zeroizing<Vec<u8>> {
-        let old = encoded(&self.old);
+        let old = self.old.as_deref().map(encoded);
         let new = self.new.as_deref().map(encoded);
         let form = Form {
             version: VERSION,
@@ -104,11 +104,11 @@ impl Record {
             place: Cow::Borrowed(&self.place),
             began: seconds(self.began),
             revoke_at: self.revoke_at.map(seconds),
-            old: &old,
+            old: old.as_ref().map(|old| old.as_str()),
             new: new.as_ref().map(|new| new.as_str()),
         };
         let names = self.credential.len() + self.secret.len() + self.place.len();
-        let secrets = old.len() + new.as_ref().map_or(0, |new| new.len());
+        let secrets: usize = old.iter().chain(&new).map(|secret| secret.len()).sum();
         // Sized once: a growing buffer would leave copies of secrets behind. A name takes at most six bytes a letter.
         let mut line = Zeroizing::new(Vec::with_capacity(MAX_FRAME + 6 * names + secrets));
         serde_json::to_writer(&mut *line, &form).ok();
@@ -119,10 +119,8 @@ impl Record {
     /// Reads a line of a journal; `None` for a line that a crash has cut.
     pub(super) fn of_line(line: &[u8]) -> Option<Self> {
         let form: Form<'_> = serde_json::from_slice(line).ok()?;
-        let new = match form.new {
-            Some(new) => Some(decoded(new)?),
-            None => None,
-        };
+        let decoded =
+            |secret: Option<&str>| secret.map_or(Some(None), |text| decoded(text).map(Some));
         Some(Self {
             author: form.author,
             origin: form.origin,
@@ -133,7 +131,7 @@ impl Record {
             began: time(form.began),
             revoke_at: form.revoke_at.map(time),
             old: decoded(form.old)?,
-            new,
+            new: decoded(form.new)?,
         })
         .filter(|_| form.version == VERSION)
     }
@@ -164,7 +162,7 @@ struct Form<'r> {
     /// Unix seconds, like `revoke_at`.
     began: u64,
     revoke_at: Option<u64>,
-    old: &'r str,
+    old: Option<&'r str>,
     new: Option<&'r str>,
 }
 
@@ -218,7 +216,7 @@ mod tests {
             place: "exec:/bin/put \"x\"".to_owned(),
             began: time(1_764_400_000),
             revoke_at: Some(time(1_764_486_400)),
-            old: secret(old),
+            old: Some(secret(old)),
             new: new.map(secret),
         }
     }
@@ -236,7 +234,7 @@ mod tests {
             assert_eq!(text.matches('\n').count(), 1, "{text}");
             assert!(line.len() <= line.capacity() && text.ends_with('\n'));
             let read = Record::of_line(line.trim_ascii()).unwrap();
-            assert!(read.old.same_as(&secret(old)));
+            assert!(read.old.unwrap().same_as(&secret(old)));
             assert_eq!(read.new.is_some(), new.is_some());
             assert_eq!(
                 (read.step, read.began),

@@ -7,11 +7,12 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use super::decision::Intent;
+use super::ending::Finished;
 use super::error::{NewSecretFate, Obstacle, RotationError};
 use super::journal::{JournalError, JournalPlace};
 use super::record::Author;
 use super::resume::Resumed;
-use super::steps::{Finished, Rotation, Worker};
+use super::steps::{Rotation, Worker};
 use super::target::{Target, renewed_credentials};
 use super::unfinished::{JournalLooks, obstacle_to_renewal};
 use crate::credential::RenewalStep;
@@ -317,7 +318,7 @@ async fn exchange(reloader: &Reloader, name: &str) -> Result<Renewed, RotationEr
         .kept()
         .ok_or_else(|| rotation.unfinished(Obstacle::NotInUse))?;
     bring_into_use(reloader, &mut rotation, new).await?;
-    tracing::info!(credential = name, old = %rotation.target.current(), %new, home = %rotation.target.place, "the token was renewed before its end");
+    tracing::info!(credential = name, old = rotation.target.current().map(tracing::field::display), %new, home = %rotation.target.place, "the token was renewed before its end");
     if !rotation.is_kept() {
         tracing::warn!(
             credential = name,

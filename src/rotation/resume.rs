@@ -28,29 +28,34 @@ impl Rotation<'_> {
         let Some(record) = self.record() else {
             return Ok(Resumed::NothingLeft);
         };
-        self.follow_place(&record)?;
-        let (held, other) = match self.held(&record.old, record.new.as_ref()).await {
+        let record = self.follow_place(record).await?;
+        let old = record.old.as_deref();
+        let (held, other) = match self.held(old, record.new.as_ref()).await {
             Ok(held) => held,
             Err(obstacle) => return Err(self.unfinished(obstacle)),
         };
         let evidence = Evidence {
             held,
-            old: self.life(&record.old).await?,
+            source: self.held_by_source(old, held).await,
+            old: match &record.old {
+                Some(old) => self.life(old).await?,
+                None => Life::Dead,
+            },
             new: match &record.new {
                 Some(new) => Some(self.life(new).await?),
                 None => None,
             },
             other: match &other {
-                Some(other) => self.life(other).await?,
-                None => Life::Unknown,
+                Some(other) if held == Held::Other => self.life(other).await?,
+                _ => Life::Unknown,
             },
             step: record.step,
         };
         match decide(evidence, intent) {
             Decision::Keep(held) => {
                 let kept = match held {
-                    Held::Old => Some(record.old),
-                    Held::New | Held::Hidden => record.new,
+                    Held::Old => record.old,
+                    Held::New | Held::Hidden | Held::Nothing => record.new,
                     Held::Other => other,
                 };
                 self.kept = kept;
@@ -77,12 +82,17 @@ impl Rotation<'_> {
         }
     }
 
-    /// Goes on with the place of the journal.
-    fn follow_place(&mut self, record: &Record) -> Result<(), RotationError> {
+    /// Goes on with the place of the journal, unless the user names another one now: the place of before may never take a
+    /// secret.
+    async fn follow_place(&mut self, record: Record) -> Result<Record, RotationError> {
         if record.secret != self.target.secret {
             return Err(self.unfinished(Obstacle::OtherPlace(record.place.clone())));
         }
-        if record.place != self.target.place_text {
+        if self.target.is_place_named {
+            let text = self.target.place_text.clone();
+            let noted = self.change_record(|record| record.place = text).await;
+            noted.map_err(|error| self.unfinished(error))?;
+        } else if record.place != self.target.place_text {
             let Ok(place) = Place::parse(&record.place) else {
                 return Err(self.unfinished(Obstacle::OtherPlace(record.place.clone())));
             };
@@ -91,22 +101,47 @@ impl Rotation<'_> {
             self.target.place = if is_source { source } else { place };
             self.target.place_text.clone_from(&record.place);
         }
-        Ok(())
+        Ok(self.record().unwrap_or(record))
     }
 
-    /// Returns which secret the place holds, and the secret if it is neither.
+    /// Returns the secret that sidecars read, for a place that can only be written; else what the place holds.
+    async fn held_by_source(&self, old: Option<&Secret>, held: Held) -> Held {
+        if held != Held::Hidden {
+            return held;
+        }
+        let source = Place::Source(self.target.source.clone());
+        let read = source.read(&self.live.managers).await;
+        let is_old = |read: Option<Secret>| {
+            let (read, old) = (read?, old?);
+            Some(read.same_as(old))
+        };
+        match read.ok().and_then(is_old) {
+            Some(true) => Held::Old,
+            _ => Held::Hidden,
+        }
+    }
+
+    /// Returns which secret the place holds, and the value if it is neither.
     pub(super) async fn held(
         &self,
-        old: &Secret,
+        old: Option<&Secret>,
         new: Option<&Arc<Secret>>,
     ) -> Result<(Held, Option<Arc<Secret>>), Obstacle> {
         let place = &self.target.place;
         let read = place.read(&self.live.managers).await;
         Ok(match read {
             Ok(None) => (Held::Hidden, None),
-            Ok(Some(held)) if held.same_as(old) => (Held::Old, None),
+            Ok(Some(held)) if old.is_some_and(|old| held.same_as(old)) => (Held::Old, None),
             Ok(Some(held)) if new.is_some_and(|new| held.same_as(new)) => (Held::New, None),
-            Ok(Some(held)) => (Held::Other, Some(Arc::new(held))),
+            Ok(Some(held)) => {
+                let held = Arc::new(held);
+                let kind = match self.has_form(&held) {
+                    true => Held::Other,
+                    false => Held::Nothing,
+                };
+                (kind, Some(held))
+            }
+            Err(error) if error.is_absence() => (Held::Nothing, None),
             Err(error) => {
                 return Err(Obstacle::Unreadable(Box::new(ReadFault {
                     place: place.clone(),
@@ -114,6 +149,16 @@ impl Rotation<'_> {
                 })));
             }
         })
+    }
+
+    /// True if a value has the form of the secret.
+    fn has_form(&self, value: &Arc<Secret>) -> bool {
+        match self.credential_with(value) {
+            Err(RotationError::Unchanged(Obstacle::Faults(faults))) => faults
+                .iter()
+                .all(|fault| fault.secret != self.target.secret),
+            _ => true,
+        }
     }
 
     async fn life(&self, secret: &Arc<Secret>) -> Result<Life, RotationError> {

@@ -11,8 +11,8 @@ use super::journal::{Journal, JournalPlace};
 use super::notes::aside;
 use super::record::{Author, Origin, Record, Step};
 use super::routes::TokenRoutes;
-use super::target::{Target, is_revocable, must_be_exchangeable};
-use super::tokens::{credential_with, revoke, verify};
+use super::target::{Target, must_be_exchangeable};
+use super::tokens::{credential_with, verify};
 use crate::audit::Audit;
 use crate::credential::source::PlaceError;
 use crate::credential::{Credential, TokenFacts, Verdict};
@@ -43,25 +43,6 @@ pub struct Rotation<'l> {
     facts: TokenFacts,
     /// The secret that the place holds, and that is to stay alive.
     pub(super) kept: Option<Arc<Secret>>,
-}
-
-/// The end of a rotation.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Finished {
-    /// The secrets are revoked, and the provider refuses them.
-    Revoked {
-        /// The old secret, unless it is the one that stays.
-        old: Option<Fingerprint>,
-        /// A new secret that did not come into use.
-        unused: Option<Fingerprint>,
-    },
-    /// The provider revokes no secrets when asked: the old one has to be deleted by hand.
-    ByHand {
-        /// The fingerprint of the old secret.
-        old: Fingerprint,
-        /// The title of the provider.
-        provider: String,
-    },
 }
 
 impl<'l> Rotation<'l> {
@@ -131,6 +112,7 @@ impl<'l> Rotation<'l> {
     /// # Errors
     /// If a check fails. Nothing was changed.
     pub async fn check_exchange(&mut self) -> Result<(), RotationError> {
+        self.current()?;
         must_be_exchangeable(&self.target, self.live).map_err(RotationError::Unchanged)?;
         self.check_place().await.map_err(RotationError::Unchanged)?;
         match self.verify_current().await {
@@ -156,7 +138,8 @@ impl<'l> Rotation<'l> {
             Some(_) => TokenLifetime::SixtyDays,
             None => TokenLifetime::Endless,
         };
-        let credential = self.credential_with(&Arc::clone(&self.target.current))?;
+        let current = self.current()?;
+        let credential = self.credential_with(&current)?;
         let query = self.routes.query(credential.newest());
         let token = match health::exchange_token(&query, self.app(), lifetime).await {
             Ok(token) => Arc::new(token),
@@ -170,7 +153,7 @@ impl<'l> Rotation<'l> {
             }
         };
         // Taking the new token back would revoke the token in use.
-        if token.same_as(&self.target.current) {
+        if token.same_as(&current) {
             self.drop_journal().await;
             return Err(RotationError::Unchanged(Obstacle::SameToken));
         }
@@ -194,17 +177,22 @@ impl<'l> Rotation<'l> {
     /// # Errors
     /// If the place cannot be written, or the provider refuses the secret.
     pub async fn adopt(&mut self, new: Arc<Secret>) -> Result<(), RotationError> {
-        if new.same_as(&self.target.current) {
+        let is_held = |held: &Arc<Secret>| held.same_as(&new);
+        if self.target.current.as_ref().is_some_and(is_held) {
             return Err(RotationError::Unchanged(Obstacle::Same));
         }
+        let credential = self.credential_of(&new)?;
         self.check_place().await.map_err(RotationError::Unchanged)?;
-        let credential = self.credential_with(&new)?;
         let verdict = verify(&self.routes, &credential).await;
         match verdict {
             Verdict::Proved(facts) => self.facts = facts,
             Verdict::Unproved(_) if !credential.provider.can_be_asked() => {}
             verdict => {
-                let obstacle = Obstacle::New(Box::new(verdict));
+                let place = self.target.place.clone();
+                let obstacle = match self.is_refused_as_key(&verdict, &credential) {
+                    true => Obstacle::Early(place, Box::new(verdict)),
+                    false => Obstacle::New(Box::new(verdict)),
+                };
                 return Err(RotationError::Unchanged(obstacle));
             }
         }
@@ -229,13 +217,22 @@ impl<'l> Rotation<'l> {
             return Err(self.unfinished(Obstacle::NotInUse));
         };
         let place = self.target.place.clone();
-        let written = place.replace(&self.live.managers, &old, &new).await;
+        let old = old.as_deref();
+        let found = match self.held(old, Some(&new)).await {
+            Ok((Held::Nothing, found)) => Some(found),
+            _ => None,
+        };
+        let expected = match &found {
+            Some(found) => found.as_deref(),
+            None => old,
+        };
+        let written = place.replace(&self.live.managers, expected, &new).await;
         let error = match written {
             Ok(()) => return self.note_placed(&new).await,
             // The answer to the write is lost, so the place is read: its value tells if the write went through.
-            Err(error @ PlaceError::Unknown(_)) => match self.held(&old, Some(&new)).await {
+            Err(error @ PlaceError::Unknown(_)) => match self.held(old, Some(&new)).await {
                 Ok((Held::New, _)) => return self.note_placed(&new).await,
-                Ok((Held::Old | Held::Other, _)) => error,
+                Ok((Held::Old | Held::Other | Held::Nothing, _)) => error,
                 Ok((Held::Hidden, _)) | Err(_) => {
                     return Err(
                         self.unfinished(Obstacle::Write(Box::new(WriteFault { place, error })))
@@ -266,53 +263,6 @@ impl<'l> Rotation<'l> {
         self.kept.as_ref().or(new).map(|secret| shown(secret))
     }
 
-    /// Revokes every secret of the journal but the one in place, and removes the journal. Sidecars must send with the one
-    /// in place.
-    ///
-    /// # Errors
-    /// If the place holds another secret by now, or a secret to revoke may be good.
-    pub async fn finish(&mut self) -> Result<Finished, RotationError> {
-        let (Some(kept), Some(record)) = (self.kept.clone(), self.record()) else {
-            return Err(self.unfinished(Obstacle::NotInUse));
-        };
-        let noted = self
-            .change_record(|record| record.step = Step::Revoking)
-            .await;
-        noted.map_err(|obstacle| self.unfinished(obstacle))?;
-        self.must_hold(&kept).await?;
-        let credential = self.credential_with(&kept)?;
-        if !is_revocable(&self.target, &credential) {
-            self.drop_journal().await;
-            return Ok(Finished::ByHand {
-                old: shown(&record.old),
-                provider: credential.provider.title.clone(),
-            });
-        }
-        let app = self.app_of(&credential).await?;
-        let mut old = None;
-        let mut unused = None;
-        for secret in to_revoke(&record, &kept) {
-            let query = self.routes.query(credential.newest());
-            let result = revoke(&query, &app, &secret).await;
-            self.record_revocation(&secret, result.as_ref().err());
-            if let Err(doubt) = result {
-                return Err(RotationError::OldMayBeGood {
-                    credential: self.target.credential.clone(),
-                    old: shown(&secret),
-                    doubt: Box::new(doubt),
-                    journal: self.journal(),
-                });
-            }
-            if secret.same_as(&record.old) {
-                old = Some(shown(&secret));
-            } else {
-                unused = Some(shown(&secret));
-            }
-        }
-        self.drop_journal().await;
-        Ok(Finished::Revoked { old, unused })
-    }
-
     /// Proves the new secret, which is in the journal.
     async fn prove_new(&mut self, new: &Arc<Secret>) -> Result<(), RotationError> {
         let credential = match self.credential_with(new) {
@@ -335,15 +285,6 @@ impl<'l> Rotation<'l> {
         }
     }
 
-    /// Checks that the place holds a secret, as far as the place can be read.
-    async fn must_hold(&self, kept: &Secret) -> Result<(), RotationError> {
-        match self.held(kept, None).await {
-            Ok((Held::Old | Held::Hidden, _)) => Ok(()),
-            Ok(_) => Err(self.unfinished(Obstacle::Moved(self.target.place.to_string()))),
-            Err(obstacle) => Err(self.unfinished(obstacle)),
-        }
-    }
-
     /// Checks that the place can be written, and holds the secret in use.
     async fn check_place(&self) -> Result<(), Obstacle> {
         let place = &self.target.place;
@@ -356,14 +297,15 @@ impl<'l> Rotation<'l> {
                 })));
             }
         }
-        match self.held(&self.target.current, None).await? {
+        match self.held(self.target.current.as_deref(), None).await? {
             (Held::Other | Held::New, _) => Err(Obstacle::HoldsOther(place.to_string())),
             _ => Ok(()),
         }
     }
 
     async fn verify_current(&self) -> Verdict {
-        match self.credential_with(&self.target.current) {
+        let credential = self.current();
+        match credential.and_then(|current| self.credential_with(&current)) {
             Ok(credential) => verify(&self.routes, &credential).await,
             Err(error) => Verdict::Unproved(error.to_string()),
         }
@@ -378,6 +320,36 @@ impl<'l> Rotation<'l> {
             Verdict::Proved(facts) => Ok(facts.app),
             verdict => Err(self.unfinished(Obstacle::New(Box::new(verdict)))),
         }
+    }
+
+    /// Returns the secret that the source holds.
+    fn current(&self) -> Result<Arc<Secret>, RotationError> {
+        let current = self.target.current.clone();
+        current
+            .ok_or_else(|| RotationError::Unchanged(Obstacle::Faults(self.target.faults.clone())))
+    }
+
+    /// Returns the credential with a secret that a user gave. A fault of that secret is none of the source.
+    fn credential_of(&self, new: &Arc<Secret>) -> Result<Credential, RotationError> {
+        self.credential_with(new).map_err(|error| match error {
+            RotationError::Unchanged(Obstacle::Faults(faults)) => {
+                let own = faults
+                    .iter()
+                    .find(|fault| fault.secret == self.target.secret);
+                RotationError::Unchanged(match own {
+                    Some(own) => Obstacle::NewForm(own.problem.clone()),
+                    None => Obstacle::Faults(faults),
+                })
+            }
+            error => error,
+        })
+    }
+
+    /// True if the provider refuses the new secret as the key of the proof of requests, and for nothing else.
+    fn is_refused_as_key(&self, verdict: &Verdict, credential: &Credential) -> bool {
+        let key = credential.proof_key();
+        let own = Some(self.target.secret.as_str());
+        matches!(verdict, Verdict::Refused(refusal) if key == own && refusal.secret.as_deref() == own)
     }
 
     pub(super) fn credential_with(
@@ -397,20 +369,6 @@ impl<'l> Rotation<'l> {
             journal: self.journal(),
         }
     }
-}
-
-/// Returns the secrets of a journal to revoke once `kept` is in use. A secret that a user gave is revoked only as the old
-/// one: the user may use it elsewhere.
-fn to_revoke(record: &Record, kept: &Secret) -> Vec<Arc<Secret>> {
-    let new = record
-        .new
-        .as_ref()
-        .filter(|_| record.origin == Origin::Exchanged);
-    std::iter::once(&record.old)
-        .chain(new)
-        .filter(|secret| !secret.same_as(kept))
-        .map(Arc::clone)
-        .collect()
 }
 
 /// Returns the fingerprint of a secret that a provider made.

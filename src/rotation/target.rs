@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::TOKEN;
 use super::error::Obstacle;
 use crate::config::Reference;
-use crate::credential::Credential;
 use crate::credential::source::Place;
+use crate::credential::{Credential, CredentialFault};
 use crate::provider::{SecretKind, SecretOrigin};
 use crate::reload::Live;
 use crate::secret::{Fingerprint, Secret};
@@ -24,7 +24,12 @@ pub struct Target {
     pub place: Place,
     /// The text of the place, for the journal: a program with its arguments, which a message leaves out.
     pub(super) place_text: String,
-    pub(super) current: Arc<Secret>,
+    /// True if the user names the place now.
+    pub(super) is_place_named: bool,
+    /// The secret that the source holds; `None` without one that can be used.
+    pub(super) current: Option<Arc<Secret>>,
+    /// The reasons for which the source holds no secret that can be used.
+    pub faults: Vec<CredentialFault>,
 }
 
 impl Target {
@@ -32,20 +37,23 @@ impl Target {
     /// requests need is meant. `place` is the text of a place other than the configured one.
     ///
     /// # Errors
-    /// If there is no such secret, or no value of it.
+    /// If there is no such secret in the configuration.
     pub fn find(live: &Live, name: &str, place: Option<&str>) -> Result<Self, Obstacle> {
         let (credential, secret) = named(live, name)?;
-        let Some(slot) = credential.slots().get(&secret) else {
-            let mut faults = credential.faults().iter();
-            return Err(match faults.find(|fault| fault.secret == secret) {
-                Some(fault) => Obstacle::Faults(vec![fault.clone()]),
-                None => Obstacle::NoSecret {
-                    credential: credential.name.clone(),
-                    secret,
-                },
+        let slot = credential.slots().get(&secret);
+        let faults = credential.faults().iter();
+        let faults: Vec<_> = faults
+            .filter(|fault| fault.secret == secret)
+            .cloned()
+            .collect();
+        let held = slot.map(|slot| slot.current.reference.clone());
+        let unheld = || faults.first().map(|fault| fault.reference.clone());
+        let Some(source) = held.or_else(unheld) else {
+            return Err(Obstacle::NoSecret {
+                credential: credential.name.clone(),
+                secret,
             });
         };
-        let source = slot.current.reference.clone();
         // The key `place` is for the secret that requests carry, and for no other secret of the credential.
         let is_of_requests = requests_secret(credential).is_some_and(|kind| kind.name == secret);
         let configured = live
@@ -66,14 +74,17 @@ impl Target {
             source,
             place: found,
             place_text,
-            current: slot.current.shared(),
+            is_place_named: place.is_some(),
+            current: slot.map(|slot| slot.current.shared()),
+            faults,
         })
     }
 
-    /// Returns the fingerprint of the secret that the source holds.
+    /// Returns the fingerprint of the secret that the source holds; `None` without one that can be used.
     #[must_use]
-    pub fn current(&self) -> Fingerprint {
-        self.current.fingerprint().of_random_key()
+    pub fn current(&self) -> Option<Fingerprint> {
+        let current = self.current.as_ref();
+        current.map(|current| current.fingerprint().of_random_key())
     }
 
     /// Returns the name that `keyside rotate` takes for the secret: that of the credential, for the secret that requests

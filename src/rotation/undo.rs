@@ -18,7 +18,7 @@ impl Rotation<'_> {
             .await;
         noted.map_err(|error| self.unfinished(error))?;
         let Some(Record {
-            old,
+            old: Some(old),
             new: Some(new),
             ..
         }) = self.record()
@@ -26,12 +26,13 @@ impl Rotation<'_> {
             return Ok(obstacle);
         };
         let place = self.target.place.clone();
-        let Err(error) = place.replace(&self.live.managers, &new, &old).await else {
+        let managers = &self.live.managers;
+        let Err(error) = place.replace(managers, Some(&new), &old).await else {
             return Ok(obstacle);
         };
         // Somebody else may have written the old secret or another one meanwhile: the new one is not in place either way.
-        match self.held(&old, Some(&new)).await {
-            Ok((Held::Old | Held::Other, _)) => Ok(obstacle),
+        match self.held(Some(&old), Some(&new)).await {
+            Ok((Held::Old | Held::Other | Held::Nothing, _)) => Ok(obstacle),
             Ok((Held::New | Held::Hidden, _)) | Err(_) => {
                 let fault = Box::new(WriteFault { place, error });
                 Err(self.unfinished(Obstacle::WriteBack(Box::new(obstacle), fault)))
@@ -52,7 +53,7 @@ impl Rotation<'_> {
             tracing::error!(%error, "the journal of a rotation that is taken back cannot be written");
         }
         let Some(Record {
-            old,
+            old: Some(old),
             new: Some(new),
             origin: Origin::Exchanged,
             ..

@@ -38,6 +38,7 @@ pub async fn look_ahead(live: &Arc<Live>) {
 pub(super) async fn obstacle_to_renewal(live: &Live, credential: &str) -> Option<Obstacle> {
     // A secret that cannot be read is told by itself.
     let target = Target::find(live, credential, None).ok()?;
+    target.current.as_ref()?;
     if let Err(obstacle) = must_be_exchangeable(&target, live) {
         return Some(obstacle);
     }

@@ -48,7 +48,7 @@ impl Aws {
         &self,
         name: &str,
         field: Option<&str>,
-        expected: &Secret,
+        expected: Option<&Secret>,
         new: &Secret,
     ) -> Result<(), PlaceError> {
         for _ in 0..MAX_ATTEMPTS {

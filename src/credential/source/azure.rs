@@ -42,7 +42,7 @@ impl Azure {
         &self,
         vault: &str,
         name: &str,
-        expected: &Secret,
+        expected: Option<&Secret>,
         new: &Secret,
     ) -> Result<(), PlaceError> {
         let current = self.current(vault, name).await;
@@ -72,7 +72,7 @@ impl Azure {
         let answer = client.set_secret(name, parameters, None).await;
         answer.map_err(|error| refused(&error))?;
         match self.read(vault, name).await {
-            Ok(current) => compare(Ok(current.whole()), new, new).map(|_| ()),
+            Ok(current) => compare(Ok(current.whole()), Some(new), new).map(|_| ()),
             // The value was written: Azure has said so.
             Err(_) => Ok(()),
         }

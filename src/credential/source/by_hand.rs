@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use super::file;
 use crate::config::Reference;
 
 /// Returns the command for the place that a reference names; `None` for a place that only the user knows.
@@ -56,13 +57,26 @@ fn file(path: &Path) -> String {
     format!("(umask 077 && cat > {path}.new && mv {path}.new {path})")
 }
 
-/// Returns the command that replaces one field of a JSON object in a file. `jq` refuses a file with lines `NAME=value`, which an editor changes.
+/// Returns the command that replaces one field of a JSON object, or the lines of one name, in a file.
 fn file_field(path: &Path, field: &str) -> String {
+    let is_object = is_object(path);
     let path = quoted(&path.display().to_string());
+    if !is_object {
+        // `printf` is a part of the shell: no list of processes shows the value.
+        return format!(
+            "(umask 077 && {{ grep -v '^ *\\(export *\\)\\{{0,1\\}}{field} *=' {path}; printf '{field}=%s\\n' \"$(cat NEW)\"; }} \
+             > {path}.new && mv {path}.new {path})"
+        );
+    }
     format!(
         "(umask 077 && jq --rawfile new NEW '.[\"{field}\"] = ($new | rtrimstr(\"\\n\"))' {path} > {path}.new && \
          mv {path}.new {path})"
     )
+}
+
+/// True for a file with a JSON object, as far as can be seen. A file that cannot be read has lines as likely.
+fn is_object(path: &Path) -> bool {
+    file::read(path).is_ok_and(|(raw, _)| raw.bytes.trim_ascii_start().starts_with(b"{"))
 }
 
 fn gcp(secret: &str) -> Option<String> {

@@ -51,14 +51,14 @@ impl Document {
 
     fn value_of(&self, name: &str) -> Result<Zeroizing<Vec<u8>>, SourceError> {
         let not_an_object =
-            |_| SourceError::Manager(format!("it is no JSON object, so it has no field `{name}`"));
+            |_| SourceError::NoValue(format!("it is no JSON object, so it has no field `{name}`"));
         let fields: HashMap<Cow<'_, str>, &RawValue> =
             serde_json::from_slice(&self.text).map_err(not_an_object)?;
         let value = fields
             .get(name)
-            .ok_or_else(|| SourceError::Manager(format!("it has no field `{name}`")))?;
+            .ok_or_else(|| SourceError::NoValue(format!("it has no field `{name}`")))?;
         let text: String = serde_json::from_str(value.get())
-            .map_err(|_| SourceError::Manager(format!("its field `{name}` is not a text")))?;
+            .map_err(|_| SourceError::NoValue(format!("its field `{name}` is not a text")))?;
         Ok(Zeroizing::new(text.into_bytes()))
     }
 

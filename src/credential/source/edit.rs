@@ -13,24 +13,28 @@ use crate::secret::Secret;
 pub(super) enum Step {
     /// The place holds the new secret already.
     Done,
-    /// The place holds the expected secret.
+    /// The place holds the expected secret, or nothing where no secret is expected.
     Write,
 }
 
-/// Compares the present value with the expected secret and the new one.
+/// Compares the present value with the expected secret and the new one. Without an expected secret the place must hold
+/// nothing that could be a secret.
 ///
 /// # Errors
 /// [`PlaceError::Changed`] if the value is neither.
 pub(super) fn compare(
     present: Result<RawSecret, SourceError>,
-    expected: &Secret,
+    expected: Option<&Secret>,
     new: &Secret,
 ) -> Result<Step, PlaceError> {
-    let present = present.and_then(RawSecret::parse);
-    let present = present.map_err(PlaceError::unread)?.secret;
+    let present = match present.and_then(RawSecret::parse) {
+        Ok(found) => found.secret,
+        Err(error) if expected.is_none() && error.is_absence() => return Ok(Step::Write),
+        Err(error) => return Err(PlaceError::unread(error)),
+    };
     if present.same_as(new) {
         Ok(Step::Done)
-    } else if present.same_as(expected) {
+    } else if expected.is_some_and(|expected| present.same_as(expected)) {
         Ok(Step::Write)
     } else {
         Err(PlaceError::Changed)
@@ -81,12 +85,11 @@ mod tests {
         Secret::parse(Zeroizing::new(text.as_bytes().to_vec())).unwrap()
     }
 
-    /// Returns the new content, or a word for the other outcomes.
-    fn edited(present: &str, field: Option<&str>) -> String {
+    /// Returns the new content in the place of `old`, or a word for the other outcomes.
+    fn edited_from(old: Option<&Secret>, present: &str, field: Option<&str>) -> String {
         let document = Document::new(Zeroizing::new(present.as_bytes().to_vec()), None);
-        let old = secret("EAAOLD");
         let new = secret("EAANEW");
-        let step = compare(value(&document, field), &old, &new);
+        let step = compare(value(&document, field), old, &new);
         match step.and_then(|step| Ok((step, content(&document, field, &new)?))) {
             Ok((Step::Done, _)) => "done".to_owned(),
             Ok((Step::Write, content)) => content.as_str().to_owned(),
@@ -122,7 +125,27 @@ mod tests {
                 "nothing was written: it is no JSON object, so it has no field `token`",
             ),
         ] {
-            assert_eq!(edited(present, field), expected, "{present}");
+            let old = secret("EAAOLD");
+            assert_eq!(
+                edited_from(Some(&old), present, field),
+                expected,
+                "{present}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_what_is_no_secret_is_replaced_where_no_secret_is_expected() {
+        for (present, field, expected) in [
+            ("", None, "EAANEW"),
+            ("two\nlines", None, "EAANEW"),
+            ("EAANEW", None, "done"),
+            ("EAAOTHER", None, "changed"),
+            (r#"{"b":1}"#, Some("token"), r#"{"token":"EAANEW","b":1}"#),
+            (r#"{"token":""}"#, Some("token"), r#"{"token":"EAANEW"}"#),
+            (r#"{"token":"EAAOTHER"}"#, Some("token"), "changed"),
+        ] {
+            assert_eq!(edited_from(None, present, field), expected, "{present}");
         }
     }
 }

@@ -35,6 +35,8 @@ pub enum SourceError {
     NoField(String),
     /// The program or secret manager has not answered yet, and a load did not wait for it.
     Late,
+    /// The content was read, and has no such value, for this reason.
+    NoValue(String),
     /// The secret manager gave no value, for this reason.
     Manager(String),
     /// The bytes that were read cannot be a secret.
@@ -70,7 +72,7 @@ impl fmt::Display for SourceError {
                 "is no JSON object, and has no line `{name}=value`, so it has no field `{name}`"
             ),
             Self::Late => f.write_str("has not answered yet: the answer is used once it is there"),
-            Self::Manager(problem) => f.write_str(problem),
+            Self::NoValue(problem) | Self::Manager(problem) => f.write_str(problem),
             Self::Secret(error) => fmt::Display::fmt(error, f),
             Self::Cancelled => f.write_str("was not read to the end"),
         }
@@ -80,6 +82,16 @@ impl fmt::Display for SourceError {
 impl std::error::Error for SourceError {}
 
 impl SourceError {
+    /// True if the source was read, and holds nothing that could be a secret.
+    #[must_use]
+    pub fn is_absence(&self) -> bool {
+        match self {
+            Self::File(error) => error.kind() == std::io::ErrorKind::NotFound,
+            Self::NoField(_) | Self::NoValue(_) | Self::Secret(_) => true,
+            _ => false,
+        }
+    }
+
     /// Returns this error of a file once more, for another field of the file.
     pub(super) fn repeated(&self) -> Self {
         match self {

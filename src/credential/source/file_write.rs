@@ -9,14 +9,16 @@ use std::time::Duration;
 use rustix::fs::{Access, AtFlags, CWD, FlockOperation, Mode, OFlags, accessat, flock};
 use rustix::io::Errno;
 
-use super::edit::{Step, compare};
+use super::document::Document;
+use super::edit::{Step, compare, content};
 use super::file::read;
 use super::mount::MountPoints;
 use super::place_error::{PlaceError, PlaceFault};
 use crate::secret::Secret;
 
-/// Replaces the content of a file in one step if the file holds the expected secret, keeping mode and owner: a reader
-/// sees the whole old content or the whole new one.
+/// Replaces the content of a file, or one field of the JSON object in it, in one step if the file holds the expected secret,
+/// keeping mode and owner: a reader sees the whole old content or the whole new one. A file that is not there yet is made,
+/// where no secret is expected.
 ///
 /// A lock on the folder keeps other sidecars and commands out between the comparison and the write. Programs that write
 /// the file without the lock can still come between the two.
@@ -25,19 +27,40 @@ use crate::secret::Secret;
 /// If the file holds another secret, or cannot be written.
 pub(super) fn replace_expected(
     path: &Path,
-    expected: &Secret,
+    field: Option<&str>,
+    expected: Option<&Secret>,
     new: &Secret,
 ) -> Result<(), PlaceError> {
-    // A symbolic link stays, and its target is replaced.
-    let path = path.canonicalize().map_err(not_written)?;
+    let path = behind_links(path).map_err(not_written)?;
     let folder = path.parent().unwrap_or(&path);
     let _lock = lock(folder)?;
     let present = read(&path).map(|(raw, _)| raw);
-    if compare(present, expected, new)? == Step::Done {
-        return Ok(());
-    }
+    let new_content = match field {
+        None => {
+            if compare(present, expected, new)? == Step::Done {
+                return Ok(());
+            }
+            None
+        }
+        Some(field) => {
+            let present = present.map_err(PlaceError::unread)?;
+            let object = Document::new(present.bytes, None);
+            if compare(object.field(field), expected, new)? == Step::Done {
+                return Ok(());
+            }
+            Some(content(&object, Some(field), new)?)
+        }
+    };
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the secret goes to the place that it will be read from"
+    )]
+    let bytes = new_content
+        .as_deref()
+        .map_or(new.expose(), String::as_str)
+        .as_bytes();
     let aside = aside(&path);
-    let written = write_aside(&path, &aside, new).and_then(|()| std::fs::rename(&aside, &path));
+    let written = write_aside(&path, &aside, bytes).and_then(|()| std::fs::rename(&aside, &path));
     if let Err(error) = written {
         std::fs::remove_file(&aside).ok();
         return Err(not_written(error));
@@ -48,8 +71,36 @@ pub(super) fn replace_expected(
         .map_err(|error| PlaceError::Unknown(PlaceFault::File(error)))
 }
 
-/// Writes the secret to a file beside the file to replace, with mode and owner of the file to replace.
-fn write_aside(path: &Path, aside: &Path, secret: &Secret) -> std::io::Result<()> {
+/// Returns the file to replace: a symbolic link stays, and its target is replaced. The file itself need not be there.
+fn behind_links(path: &Path) -> std::io::Result<PathBuf> {
+    match path.canonicalize() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !path.is_symlink() => {
+            let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+                return Err(error);
+            };
+            Ok(folder.canonicalize()?.join(name))
+        }
+        found => found,
+    }
+}
+
+/// Checks that a file with several secrets is a JSON object: lines `NAME=value` are changed by hand.
+///
+/// # Errors
+/// If the file cannot be read, or is no object.
+pub(super) fn must_be_object(path: &Path) -> Result<(), PlaceError> {
+    let (present, _) = read(path).map_err(PlaceError::unread)?;
+    match present.bytes.trim_ascii_start().first() {
+        Some(b'{') => Ok(()),
+        _ => Err(PlaceError::NotWritten(PlaceFault::ReadOnly(
+            "Keyside changes a JSON object, and no lines `NAME=value`: give the secret a file of its own, or name a program \
+             with `place = \"exec:/path\"`",
+        ))),
+    }
+}
+
+/// Writes the content to a file beside the file to replace, with mode and owner of the file to replace.
+fn write_aside(path: &Path, aside: &Path, bytes: &[u8]) -> std::io::Result<()> {
     // The rest of a write that was killed: the lock tells that nobody is writing it now.
     std::fs::remove_file(aside).ok();
     let mut file = OpenOptions::new()
@@ -57,12 +108,12 @@ fn write_aside(path: &Path, aside: &Path, secret: &Secret) -> std::io::Result<()
         .create_new(true)
         .mode(0o600)
         .open(aside)?;
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the secret goes to the place that it will be read from"
-    )]
-    file.write_all(secret.expose().as_bytes())?;
-    take_owner_and_mode(&file, &std::fs::metadata(path)?)?;
+    file.write_all(bytes)?;
+    match std::fs::metadata(path) {
+        Ok(old) => take_owner_and_mode(&file, &old)?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
     file.sync_all()
 }
 
@@ -99,12 +150,16 @@ fn lock(folder: &Path) -> Result<Option<File>, PlaceError> {
 /// # Errors
 /// If the file or its folder could not be written.
 pub(super) fn check_writable(path: &Path) -> Result<(), PlaceError> {
-    let path = path.canonicalize().map_err(not_written)?;
+    let path = behind_links(path).map_err(not_written)?;
     let folder = path.parent().unwrap_or(&path);
     if MountPoints::of_this_process().has(&path) {
         return Err(PlaceError::NotWritten(PlaceFault::Mounted));
     }
-    let old = std::fs::metadata(&path).map_err(not_written)?;
+    let old = match std::fs::metadata(&path) {
+        Ok(old) => Some(old),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => return Err(not_written(error)),
+    };
     // EACCESS: with the effective user id, which the write will have.
     accessat(
         CWD,
@@ -113,7 +168,9 @@ pub(super) fn check_writable(path: &Path) -> Result<(), PlaceError> {
         AtFlags::EACCESS,
     )
     .map_err(|error| not_written(error.into()))?;
-    check_sticky(&std::fs::metadata(folder).map_err(not_written)?, &old)?;
+    if let Some(old) = &old {
+        check_sticky(&std::fs::metadata(folder).map_err(not_written)?, old)?;
+    }
     let trial = rustix::fs::open(
         folder,
         OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC,
@@ -127,7 +184,7 @@ pub(super) fn check_writable(path: &Path) -> Result<(), PlaceError> {
     };
     trial
         .write_all(&[0; TRIAL_SIZE])
-        .and_then(|()| take_owner_and_mode(&trial, &old))
+        .and_then(|()| old.map_or(Ok(()), |old| take_owner_and_mode(&trial, &old)))
         .map_err(not_written)
 }
 

@@ -48,7 +48,7 @@ impl Gcp {
     pub(super) async fn replace(
         &self,
         secret: &str,
-        expected: &Secret,
+        expected: Option<&Secret>,
         new: &Secret,
     ) -> Result<(), PlaceError> {
         let present = self.read(secret).await.map(|document| document.whole());
@@ -68,7 +68,7 @@ impl Gcp {
             .set_payload(SecretPayload::new().set_data(data));
         request.send().await.map_err(|error| refused(&error))?;
         match self.read(secret).await {
-            Ok(latest) => compare(Ok(latest.whole()), new, new).map(|_| ()),
+            Ok(latest) => compare(Ok(latest.whole()), Some(new), new).map(|_| ()),
             // The value was written: Google has said so.
             Err(_) => Ok(()),
         }

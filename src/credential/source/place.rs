@@ -1,6 +1,7 @@
 //! The place of a secret: where a new value is written.
 
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 
 use zeroize::Zeroizing;
@@ -8,8 +9,10 @@ use zeroize::Zeroizing;
 use super::by_hand;
 use super::error::SourceError;
 use super::exec;
+use super::fields;
 use super::file;
 use super::file_write;
+use super::found::RawSecret;
 use super::managers::Managers;
 use super::place_error::{PlaceError, PlaceFault};
 use crate::config::{Reference, ReferenceError};
@@ -52,11 +55,9 @@ impl Place {
         };
         let raw = match reference {
             reference if reference.is_asked_for() => managers.read(reference).await?,
-            Reference::File(path) => {
-                let path = path.clone();
-                let reading = tokio::task::spawn_blocking(move || file::read(&path));
-                let read = reading.await.unwrap_or(Err(SourceError::Cancelled))?;
-                read.0
+            Reference::File(path) => read_file(path).await?,
+            Reference::FileField { path, field } => {
+                fields::of_file(Some(&Ok(read_file(path).await?)), field)?
             }
             _ => return Ok(None),
         };
@@ -64,7 +65,8 @@ impl Place {
         Ok(Some(secret))
     }
 
-    /// Puts a new secret in the place of the expected one. A place that holds the new secret already is left alone.
+    /// Puts a new secret in the place of the expected one. A place that holds the new secret already is left alone. Without an
+    /// expected secret, the place must hold nothing that could be a secret.
     ///
     /// # Errors
     /// [`PlaceError::Changed`] if the place holds another secret; else if the place cannot be written, or if it is not known
@@ -72,18 +74,23 @@ impl Place {
     pub async fn replace(
         &self,
         managers: &Managers,
-        expected: &Secret,
+        expected: Option<&Secret>,
         new: &Secret,
     ) -> Result<(), PlaceError> {
         if let Some(advice) = self.advice() {
             return Err(PlaceError::NotWritten(PlaceFault::ReadOnly(advice)));
         }
         match self.reference() {
-            Reference::File(path) => {
+            Reference::File(path) | Reference::FileField { path, .. } => {
                 let path = path.clone();
-                let expected = copy(expected)?;
+                let field = self.field().map(str::to_owned);
+                let expected = expected.map(copy).transpose()?;
                 let new = copy(new)?;
-                on_other_thread(move || file_write::replace_expected(&path, &expected, &new)).await
+                let replace = move || {
+                    let field = field.as_deref();
+                    file_write::replace_expected(&path, field, expected.as_ref(), &new)
+                };
+                on_other_thread(replace).await
             }
             Reference::Vault { path, field } => {
                 managers.vault.replace(path, field, expected, new).await
@@ -126,9 +133,16 @@ impl Place {
             return Err(PlaceError::NotWritten(PlaceFault::ReadOnly(advice)));
         }
         match self.reference() {
-            Reference::File(path) => {
+            Reference::File(path) | Reference::FileField { path, .. } => {
                 let path = path.clone();
-                on_other_thread(move || file_write::check_writable(&path)).await
+                let has_fields = self.field().is_some();
+                on_other_thread(move || {
+                    if has_fields {
+                        file_write::must_be_object(&path)?;
+                    }
+                    file_write::check_writable(&path)
+                })
+                .await
             }
             Reference::Vault { path, .. } => managers.vault.can_write(path).await,
             Reference::Kubernetes {
@@ -156,6 +170,14 @@ impl Place {
         by_hand::command(self.reference())
     }
 
+    /// Returns the field of a file with several secrets.
+    fn field(&self) -> Option<&str> {
+        match self.reference() {
+            Reference::FileField { field, .. } => Some(field),
+            _ => None,
+        }
+    }
+
     /// Returns what to do instead, for a place that Keyside never writes.
     fn advice(&self) -> Option<&'static str> {
         match self {
@@ -180,6 +202,13 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self.reference(), f)
     }
+}
+
+async fn read_file(path: &Path) -> Result<RawSecret, SourceError> {
+    let path = path.to_owned();
+    let reading = tokio::task::spawn_blocking(move || file::read(&path));
+    let read = reading.await.unwrap_or(Err(SourceError::Cancelled))?;
+    Ok(read.0)
 }
 
 /// Runs what waits for a disk on a thread that serves no requests.

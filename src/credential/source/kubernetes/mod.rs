@@ -49,7 +49,7 @@ impl Kubernetes {
         namespace: Option<&str>,
         name: &str,
         key: &str,
-        expected: &Secret,
+        expected: Option<&Secret>,
         new: &Secret,
     ) -> Result<(), PlaceError> {
         let secret = secret_name(namespace, name).map_err(ClusterError::of_write)?;

@@ -85,9 +85,9 @@ impl KubernetesSecret {
         let value = self
             .values
             .get(key)
-            .ok_or_else(|| SourceError::Manager(format!("the Secret has no key `{key}`")))?;
+            .ok_or_else(|| SourceError::NoValue(format!("the Secret has no key `{key}`")))?;
         let bytes = value.bytes.clone().ok_or_else(|| {
-            SourceError::Manager(format!("the value of key `{key}` is not in base64"))
+            SourceError::NoValue(format!("the value of key `{key}` is not in base64"))
         })?;
         Ok(RawSecret {
             bytes,

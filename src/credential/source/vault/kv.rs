@@ -135,7 +135,7 @@ pub(super) async fn replace(
     session: &Session,
     path: &str,
     field: &str,
-    expected: &Secret,
+    expected: Option<&Secret>,
     new: &Secret,
 ) -> Result<(), PlaceError> {
     let path = locate(session, path).await.map_err(VaultError::of_write)?;

@@ -60,7 +60,7 @@ impl Vault {
         &self,
         path: &str,
         field: &str,
-        expected: &Secret,
+        expected: Option<&Secret>,
         new: &Secret,
     ) -> Result<(), PlaceError> {
         // The first read replaces a session that has ended.

@@ -1,0 +1,106 @@
+//! The end of a rotation: what is not in place is revoked.
+
+use std::sync::Arc;
+
+use super::decision::Held;
+use super::error::{Obstacle, RotationError};
+use super::record::{Origin, Record, Step};
+use super::steps::{Rotation, shown};
+use super::target::is_revocable;
+use super::tokens::revoke;
+use crate::secret::{Fingerprint, Secret};
+
+/// The end of a rotation.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Finished {
+    /// The secrets are revoked, and the provider refuses them.
+    Revoked {
+        /// The old secret, unless it is the one that stays.
+        old: Option<Fingerprint>,
+        /// A new secret that did not come into use.
+        unused: Option<Fingerprint>,
+    },
+    /// The provider revokes no secrets when asked: the old one has to be deleted by hand.
+    ByHand {
+        /// The fingerprint of the old secret.
+        old: Fingerprint,
+        /// The title of the provider.
+        provider: String,
+    },
+}
+
+impl Rotation<'_> {
+    /// Revokes every secret of the journal but the one in place, and removes the journal. Sidecars must send with the one
+    /// in place.
+    ///
+    /// # Errors
+    /// If the place holds another secret by now, or a secret to revoke may be good.
+    pub async fn finish(&mut self) -> Result<Finished, RotationError> {
+        let (Some(kept), Some(record)) = (self.kept.clone(), self.record()) else {
+            return Err(self.unfinished(Obstacle::NotInUse));
+        };
+        let noted = self
+            .change_record(|record| record.step = Step::Revoking)
+            .await;
+        noted.map_err(|obstacle| self.unfinished(obstacle))?;
+        self.must_hold(&kept).await?;
+        let credential = self.credential_with(&kept)?;
+        if let Some(old) = record
+            .old
+            .as_ref()
+            .filter(|_| !is_revocable(&self.target, &credential))
+        {
+            self.drop_journal().await;
+            return Ok(Finished::ByHand {
+                old: shown(old),
+                provider: credential.provider.title.clone(),
+            });
+        }
+        let mut old = None;
+        let mut unused = None;
+        for secret in to_revoke(&record, &kept) {
+            let app = self.app_of(&credential).await?;
+            let query = self.routes.query(credential.newest());
+            let result = revoke(&query, &app, &secret).await;
+            self.record_revocation(&secret, result.as_ref().err());
+            if let Err(doubt) = result {
+                return Err(RotationError::OldMayBeGood {
+                    credential: self.target.credential.clone(),
+                    old: shown(&secret),
+                    doubt: Box::new(doubt),
+                    journal: self.journal(),
+                });
+            }
+            if record.old.as_ref().is_some_and(|old| secret.same_as(old)) {
+                old = Some(shown(&secret));
+            } else {
+                unused = Some(shown(&secret));
+            }
+        }
+        self.drop_journal().await;
+        Ok(Finished::Revoked { old, unused })
+    }
+
+    /// Checks that the place holds a secret, as far as the place can be read.
+    async fn must_hold(&self, kept: &Secret) -> Result<(), RotationError> {
+        match self.held(Some(kept), None).await {
+            Ok((Held::Old | Held::Hidden, _)) => Ok(()),
+            Ok(_) => Err(self.unfinished(Obstacle::Moved(self.target.place.to_string()))),
+            Err(obstacle) => Err(self.unfinished(obstacle)),
+        }
+    }
+}
+
+/// Returns the secrets of a journal to revoke once `kept` is in use. A secret that a user gave is revoked only as the old
+/// one: the user may use it elsewhere.
+fn to_revoke(record: &Record, kept: &Secret) -> Vec<Arc<Secret>> {
+    let new = record
+        .new
+        .as_ref()
+        .filter(|_| record.origin == Origin::Exchanged);
+    let old = record.old.iter();
+    old.chain(new)
+        .filter(|secret| !secret.same_as(kept))
+        .map(Arc::clone)
+        .collect()
+}
