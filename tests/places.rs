@@ -151,7 +151,8 @@ fn a_question_about_a_file_changes_nothing_and_finds_what_stands_in_the_way() {
     assert_eq!(ask(&place, &[]), "yes");
     let entries: Vec<_> = fs::read_dir(dir.path()).unwrap().flatten().collect();
     assert_eq!(entries.len(), 1, "{entries:?}");
-    let absent = format!("file:{}/absent", dir.path().display());
+    assert_eq!(ask(&format!("{place}.new"), &[]), "yes");
+    let absent = format!("file:{}/absent/token", dir.path().display());
     assert!(
         ask(&absent, &[]).contains("No such file"),
         "{}",

@@ -1,4 +1,4 @@
-//! `keyside rotate` ends an old secret only when the new one provably does its work.
+//! `keyside rotate` ends an old secret only after the proof of the new secret.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,10 +13,10 @@ const NEW: &str = "EAANEWGIVENxyz0123456789";
 const THIRD: &str = "EAATHIRDGIVENxyz0123456789";
 const SENDER: &str = "1234567890";
 
-/// Meta, as far as rotations ask: which token may send, which is revoked.
+/// Meta, as rotations see Meta: blind tokens, and revoked tokens.
 struct Meta {
     upstream: Upstream,
-    /// The tokens that cannot see the sender.
+    /// The tokens to which the sender is invisible.
     blind: Arc<Mutex<Vec<&'static str>>>,
     revoked: Arc<Mutex<Vec<String>>>,
 }
@@ -65,7 +65,7 @@ impl Meta {
     }
 }
 
-/// The description of a token with the recommended scope, whose user is not told.
+/// The description of a token with the recommended scope and without a user.
 fn described(is_valid: bool) -> Vec<u8> {
     json(&format!(
         r#"{{"data":{{"app_id":"1","type":"SYSTEM_USER","expires_at":0,"is_valid":{is_valid},"scopes":["whatsapp_business_messaging"]}}}}"#
@@ -88,7 +88,7 @@ fn sent_token(request: &Request) -> String {
     header.trim_start_matches("Bearer ").to_owned()
 }
 
-/// Runs a command of rotation on a new token, which stands in a file of the directory.
+/// Runs a command of rotation.
 fn run(keyside: &Keyside, arguments: &[&str]) -> Finished {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_keyside"));
     command
@@ -149,7 +149,7 @@ fn a_token_that_cannot_see_a_sender_is_not_placed_whatever_else_it_may_read() {
 fn a_token_that_sees_no_more_than_the_one_in_use_is_put_in_use() {
     let meta = Meta::new();
     let keyside = meta.start(&format!("senders = [\"{SENDER}\"]"));
-    // Messages may be sent by tokens that may read nothing.
+    // A token may send and read nothing.
     meta.blind.lock().unwrap().extend([TOKEN, NEW]);
     keyside.dir().write("token", NEW);
     assert_eq!(keyside.reload().status, 200);
@@ -183,7 +183,7 @@ fn the_old_token_lives_until_a_request_with_the_new_one_has_succeeded() {
         assert!(failed.output.contains(text), "{text}: {}", failed.output);
     }
     assert_eq!(meta.revoked(), [""; 0]);
-    // The new token may do too little: messages go out with the old one, which is not revoked now either.
+    // The new token has too few rights: messages go out with the old token, and the old token stays alive.
     assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
     let refused = run(&keyside, &["revoke", "acme"]);
     assert_eq!(refused.code, Some(1), "{}", refused.output);

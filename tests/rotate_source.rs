@@ -5,10 +5,11 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::json;
 
 use crate::support::client::{Client, get};
-use crate::support::keyside::{Directory, Finished, Keyside, Setup, finish};
+use crate::support::keyside::{Directory, Finished, Keyside, Setup};
 use crate::support::sandbox::Sandbox;
 use crate::support::{APP_SECRET, TOKEN, eventually};
 
@@ -52,7 +53,13 @@ impl Stand {
             .env("HOME", dir.path())
             .env_remove("XDG_STATE_HOME")
             .stdin(std::fs::File::open(dir.join("input")).unwrap());
-        finish(&mut command, Duration::from_secs(60))
+        let done = command.output().unwrap();
+        Finished {
+            code: done.status.code(),
+            output: [done.stdout, done.stderr]
+                .map(|text| String::from_utf8(text).unwrap())
+                .concat(),
+        }
     }
 
     fn held(&self, name: &str) -> String {
@@ -75,12 +82,10 @@ impl Stand {
 
 #[test]
 fn a_new_token_takes_the_place_of_one_that_is_missing() {
-    let stand = Stand::start(PLAIN, "other", "");
+    let mut stand = Stand::start(PLAIN, "other", "");
     std::fs::remove_file(stand.keyside.dir().join("token")).unwrap();
-    let mut keyside = stand;
-    keyside.keyside.end(rustix::process::Signal::TERM);
-    keyside.keyside.begin();
-    let stand = keyside;
+    stand.keyside.end(Signal::TERM);
+    stand.keyside.begin();
     let tried = stand.run(&["rotate", "acme", "--new", "-", "--dry-run"], NEW);
     assert_eq!(tried.code, Some(0), "{}", tried.output);
     let done = stand.run(&["rotate", "acme", "--new", "-"], NEW);
@@ -102,7 +107,7 @@ fn a_new_token_takes_the_place_of_what_is_no_token() {
         let exchange = stand.run(&["rotate", "acme"], "");
         assert_eq!(exchange.code, Some(78), "{content}: {}", exchange.output);
         let done = stand.run(&["rotate", "acme", "--new", "-"], NEW);
-        // The sidecar sent with the token of before, which nobody can revoke from here.
+        // The sidecar sent with the token of before. The command does not know its value.
         assert_eq!(done.code, Some(1), "{content}: {}", done.output);
         assert!(
             done.output
@@ -135,7 +140,7 @@ fn a_place_that_is_not_there_yet_is_made() {
     let dir = stand.keyside.dir();
     let place = format!("file:{}", dir.join("home").display());
     let done = thread::scope(|scope| {
-        // What carries the secret from its home to the sidecar, such as a kubelet.
+        // The carrier from the home of the secret to the sidecar, such as a kubelet.
         scope.spawn(|| {
             let is_there = || dir.join("home").exists();
             assert!(eventually(Duration::from_secs(60), is_there));

@@ -244,7 +244,7 @@ async fn adopt(rotation: &mut Rotation<'_>, new: Arc<Secret>) -> Result<(), Rota
     Ok(())
 }
 
-/// Returns the secret that the source holds, or why it holds none.
+/// Returns the fingerprint in the source, or the reason for a source without a usable secret.
 pub(super) fn named(target: &Target) -> String {
     let faults = target.faults.iter().map(|fault| fault.problem.as_str());
     target.current().map_or_else(
@@ -282,7 +282,7 @@ async fn finish(
     strays.must_be_dead(kept)
 }
 
-/// Waits for the proof that the old secret is not needed any more: by a question, or by a request that succeeds.
+/// Waits for the proof of the new secret: a question, or a successful request.
 async fn prove(
     args: &RotateArgs,
     rotation: &Rotation<'_>,
@@ -408,5 +408,5 @@ const RELOAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// The time for a secret to arrive where sidecars read it. The kubelet updates a mounted Secret within about a minute and a
 /// half.
 const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(120);
-/// The time in which a request with a new secret succeeds, where any traffic is.
+/// The time for the success of a request with a new secret under the least traffic worth a wait.
 const SUCCESS_TIMEOUT: Duration = Duration::from_secs(10);

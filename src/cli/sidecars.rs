@@ -73,13 +73,13 @@ pub(super) fn sends_with(
 pub(super) struct Sent {
     /// The admin listener of the sidecar.
     pub(super) admin: String,
-    /// The version that requests are sent with.
+    /// The version in use.
     pub(super) in_use: String,
-    /// The replaced versions within their overlap.
+    /// The replaced versions within the overlap.
     pub(super) replaced: Vec<String>,
 }
 
-/// Returns the fingerprints of a secret at each sidecar that answers.
+/// Returns the fingerprints of a secret at each answering sidecar.
 pub(super) fn sent(admins: &[String], target: &Target) -> Vec<Sent> {
     let at = |admin: &String| sent_at(&own_status(admin, target).ok()?, admin, &target.secret);
     admins.iter().filter_map(at).collect()
@@ -181,5 +181,5 @@ impl fmt::Display for NotInUse {
 
 /// The time between two reloads of a sidecar that does not have the secret yet.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
-/// The time between two looks for a request that has succeeded.
+/// The time between two looks for a successful request.
 const SUCCESS_INTERVAL: Duration = Duration::from_millis(250);

@@ -1,4 +1,4 @@
-//! Secrets that sidecars send with and that a rotation cannot end: no source holds them any more.
+//! Strays: secrets in use at sidecars, and in no source any more. A rotation cannot end a stray.
 
 use std::fmt;
 
@@ -7,15 +7,15 @@ use super::sidecars::{Sent, sent};
 use crate::rotation::{Record, Target};
 use crate::secret::Fingerprint;
 
-/// The secrets at sidecars that are not in the source.
+/// The secrets at sidecars, and the secret in the source.
 pub(super) struct Strays {
     found: Vec<Sent>,
     source: Vec<String>,
 }
 
 impl Strays {
-    /// Looks at the sidecars before a rotation changes anything, and says which of them send with another secret than the
-    /// source holds.
+    /// Looks at the sidecars before a rotation changes anything, and names the sidecars with a secret in use that differs from
+    /// the source.
     pub(super) fn find(admins: &[String], target: &Target) -> Self {
         let source = target.current().map(|current| current.to_string());
         let found = sent(admins, target);
@@ -31,17 +31,17 @@ impl Strays {
         }
     }
 
-    /// Returns the secrets that are none of a rotation that was cut off: the rotation itself ends those.
+    /// Leaves out the secrets of a cut-off rotation: the rotation itself ends the two.
     pub(super) fn without(mut self, record: &Record) -> Self {
         self.source
             .extend(record.fingerprints().map(|own| own.to_string()));
         self
     }
 
-    /// Tells at the end of a rotation which secrets may be alive besides `kept`.
+    /// Tells at the end of a rotation of living secrets besides `kept`.
     ///
     /// # Errors
-    /// If requests were sent with such a secret until now.
+    /// If requests were sent with a stray until now.
     pub(super) fn must_be_dead(self, kept: Fingerprint) -> Result<(), Failure> {
         let kept = kept.to_string();
         let is_stray = |version: &String| *version != kept && !self.source.contains(version);
@@ -66,7 +66,7 @@ impl Strays {
     }
 }
 
-/// Secrets that requests were sent with until now, and whose values nobody has any more.
+/// The error for strays in use until now.
 #[derive(Debug)]
 struct StillAlive {
     in_use: Vec<String>,

@@ -6,7 +6,7 @@ use super::record::Step;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Evidence {
     pub(super) held: Held,
-    /// The secret that sidecars read, as far as it is known where the place can only be written; else `held`.
+    /// The secret in the source, for a hidden place; else `held`.
     pub(super) source: Held,
     /// The life of the old secret; dead without one.
     pub(super) old: Life,
@@ -24,7 +24,7 @@ pub(super) enum Held {
     New,
     /// Somebody else has written meanwhile.
     Other,
-    /// The place holds nothing that can be used.
+    /// The place holds no usable secret.
     Nothing,
     /// The place can only be written.
     Hidden,

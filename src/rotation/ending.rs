@@ -1,4 +1,4 @@
-//! The end of a rotation: what is not in place is revoked.
+//! The end of a rotation: the revocation of the other secrets.
 
 use std::sync::Arc;
 

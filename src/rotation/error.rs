@@ -37,9 +37,9 @@ pub enum RotationError {
         /// The place of the journal.
         journal: String,
     },
-    /// The new secret is in use, nothing proves that requests with it succeed, and the old one is kept.
+    /// The new secret is in use without proof, and the old secret is kept.
     Unproved {
-        /// The name that `keyside revoke` takes for the secret.
+        /// The name of the secret for `keyside revoke`.
         target: String,
         /// The fingerprint of the new secret.
         new: Option<Fingerprint>,

@@ -1,4 +1,4 @@
-//! The proof of a new secret: nothing is lost with the old one.
+//! The proof of a new secret, before the end of the old secret.
 
 use super::decision::Life;
 use super::error::RotationError;
@@ -9,8 +9,8 @@ use super::tokens::{life, verify};
 use crate::credential::Verdict;
 
 impl Rotation<'_> {
-    /// True if questions prove that the secret in place may do what the old one may, or that the old one is dead. Else only a
-    /// request proves it that has succeeded.
+    /// True if questions prove the rights of the secret in place, or the death of the old secret. Otherwise the proof is a
+    /// successful request.
     ///
     /// # Errors
     /// If a secret has the wrong form.
@@ -25,7 +25,7 @@ impl Rotation<'_> {
             return Ok(true);
         };
         let credential = self.credential_with(&kept)?;
-        // No request carries the secret, so none proves it.
+        // Requests do not carry the secret, so a request is no proof.
         if !self.target.is_carried(&credential) {
             return Ok(true);
         }

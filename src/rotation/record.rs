@@ -30,7 +30,7 @@ pub struct Record {
     pub began: SystemTime,
     /// The time before which the old secret stays good, for a renewal.
     pub revoke_at: Option<SystemTime>,
-    /// The secret to replace; `None` if the source held none that could be used.
+    /// The secret to replace; `None` without a usable secret in the source.
     pub old: Option<Arc<Secret>>,
     /// The secret to put in its place; `None` until there is one.
     pub new: Option<Arc<Secret>>,

@@ -82,8 +82,7 @@ impl Rotation<'_> {
         }
     }
 
-    /// Goes on with the place of the journal, unless the user names another one now: the place of before may never take a
-    /// secret.
+    /// Goes on with the place of the journal, unless the user names a place now: the place of before may be out of order.
     async fn follow_place(&mut self, record: Record) -> Result<Record, RotationError> {
         if record.secret != self.target.secret {
             return Err(self.unfinished(Obstacle::OtherPlace(record.place.clone())));
@@ -104,7 +103,7 @@ impl Rotation<'_> {
         Ok(self.record().unwrap_or(record))
     }
 
-    /// Returns the secret that sidecars read, for a place that can only be written; else what the place holds.
+    /// Returns the secret in the source for a hidden place; else `held`.
     async fn held_by_source(&self, old: Option<&Secret>, held: Held) -> Held {
         if held != Held::Hidden {
             return held;
@@ -121,7 +120,7 @@ impl Rotation<'_> {
         }
     }
 
-    /// Returns which secret the place holds, and the value if it is neither.
+    /// Returns the role of the secret in the place, and the value of a secret neither old nor new.
     pub(super) async fn held(
         &self,
         old: Option<&Secret>,

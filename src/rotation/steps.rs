@@ -322,14 +322,14 @@ impl<'l> Rotation<'l> {
         }
     }
 
-    /// Returns the secret that the source holds.
+    /// Returns the secret in the source.
     fn current(&self) -> Result<Arc<Secret>, RotationError> {
         let current = self.target.current.clone();
         current
             .ok_or_else(|| RotationError::Unchanged(Obstacle::Faults(self.target.faults.clone())))
     }
 
-    /// Returns the credential with a secret that a user gave. A fault of that secret is none of the source.
+    /// Returns the credential with the given secret. The form of the given secret is no fault of the source.
     fn credential_of(&self, new: &Arc<Secret>) -> Result<Credential, RotationError> {
         self.credential_with(new).map_err(|error| match error {
             RotationError::Unchanged(Obstacle::Faults(faults)) => {

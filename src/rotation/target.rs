@@ -26,9 +26,9 @@ pub struct Target {
     pub(super) place_text: String,
     /// True if the user names the place now.
     pub(super) is_place_named: bool,
-    /// The secret that the source holds; `None` without one that can be used.
+    /// The usable secret in the source.
     pub(super) current: Option<Arc<Secret>>,
-    /// The reasons for which the source holds no secret that can be used.
+    /// The reasons for a source without a usable secret.
     pub faults: Vec<CredentialFault>,
 }
 
@@ -80,7 +80,7 @@ impl Target {
         })
     }
 
-    /// Returns the fingerprint of the secret that the source holds; `None` without one that can be used.
+    /// Returns the fingerprint of the usable secret in the source.
     #[must_use]
     pub fn current(&self) -> Option<Fingerprint> {
         let current = self.current.as_ref();
@@ -97,7 +97,7 @@ impl Target {
         }
     }
 
-    /// True for the secret that requests carry.
+    /// True for the secret in requests.
     pub(super) fn is_carried(&self, credential: &Credential) -> bool {
         requests_secret(credential).is_some_and(|kind| kind.name == self.secret)
     }

@@ -57,7 +57,7 @@ fn file(path: &Path) -> String {
     format!("(umask 077 && cat > {path}.new && mv {path}.new {path})")
 }
 
-/// Returns the command that replaces one field of a JSON object, or the lines of one name, in a file.
+/// Returns the command to replace a field of a JSON object, or the lines of a name, in a file.
 fn file_field(path: &Path, field: &str) -> String {
     let is_object = is_object(path);
     let path = quoted(&path.display().to_string());

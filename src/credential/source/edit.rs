@@ -13,12 +13,12 @@ use crate::secret::Secret;
 pub(super) enum Step {
     /// The place holds the new secret already.
     Done,
-    /// The place holds the expected secret, or nothing where no secret is expected.
+    /// The place holds the expected secret, or is without a secret as expected.
     Write,
 }
 
 /// Compares the present value with the expected secret and the new one. Without an expected secret the place must hold
-/// nothing that could be a secret.
+/// no possible secret.
 ///
 /// # Errors
 /// [`PlaceError::Changed`] if the value is neither.

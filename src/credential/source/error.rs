@@ -35,7 +35,7 @@ pub enum SourceError {
     NoField(String),
     /// The program or secret manager has not answered yet, and a load did not wait for it.
     Late,
-    /// The content was read, and has no such value, for this reason.
+    /// The content was read and lacks the value. Holds the reason.
     NoValue(String),
     /// The secret manager gave no value, for this reason.
     Manager(String),
@@ -82,7 +82,7 @@ impl fmt::Display for SourceError {
 impl std::error::Error for SourceError {}
 
 impl SourceError {
-    /// True if the source was read, and holds nothing that could be a secret.
+    /// True if the source was read, and holds no possible secret.
     #[must_use]
     pub fn is_absence(&self) -> bool {
         match self {

@@ -17,8 +17,8 @@ use super::place_error::{PlaceError, PlaceFault};
 use crate::secret::Secret;
 
 /// Replaces the content of a file, or one field of the JSON object in it, in one step if the file holds the expected secret,
-/// keeping mode and owner: a reader sees the whole old content or the whole new one. A file that is not there yet is made,
-/// where no secret is expected.
+/// keeping mode and owner: a reader sees the whole old content or the whole new one. A missing file is made,
+/// if no secret is expected.
 ///
 /// A lock on the folder keeps other sidecars and commands out between the comparison and the write. Programs that write
 /// the file without the lock can still come between the two.
@@ -71,7 +71,7 @@ pub(super) fn replace_expected(
         .map_err(|error| PlaceError::Unknown(PlaceFault::File(error)))
 }
 
-/// Returns the file to replace: a symbolic link stays, and its target is replaced. The file itself need not be there.
+/// Returns the file to replace, which may be missing: a symbolic link stays, and its target is replaced.
 fn behind_links(path: &Path) -> std::io::Result<PathBuf> {
     match path.canonicalize() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && !path.is_symlink() => {

@@ -66,7 +66,7 @@ impl Place {
     }
 
     /// Puts a new secret in the place of the expected one. A place that holds the new secret already is left alone. Without an
-    /// expected secret, the place must hold nothing that could be a secret.
+    /// expected secret, the place must hold no possible secret.
     ///
     /// # Errors
     /// [`PlaceError::Changed`] if the place holds another secret; else if the place cannot be written, or if it is not known
