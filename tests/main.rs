@@ -55,6 +55,7 @@ mod metrics;
 mod minute;
 mod monitoring;
 mod once;
+mod outside_faults;
 mod places;
 mod presets;
 mod providers;

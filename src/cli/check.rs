@@ -95,6 +95,7 @@ pub(super) async fn run(args: CheckArgs) -> ExitCode {
                 } else {
                     offline(&live)
                 };
+                report.faults.extend(live.limits_fault());
                 report.faults.extend(live.loops().await);
                 report
             }

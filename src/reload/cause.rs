@@ -15,6 +15,8 @@ pub enum ReloadCause {
     Manager,
     /// A good value in the place of a secret that was kept back.
     Retry,
+    /// A load whose configuration was refused: the secrets of the configuration in use are read again.
+    RefusedConfiguration,
     /// A token that is to be renewed.
     BeforeRenewal,
     /// A token that was renewed.
@@ -31,6 +33,9 @@ impl ReloadCause {
             Self::File => "a file has changed",
             Self::Manager => "a secret manager has a new value",
             Self::Retry => "secrets were tried again",
+            Self::RefusedConfiguration => {
+                "a configuration was refused, and secrets were read all the same"
+            }
             Self::BeforeRenewal => "before a renewal",
             Self::Renewal => "renewal",
         }

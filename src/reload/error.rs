@@ -125,7 +125,12 @@ impl std::error::Error for LoadError {}
 #[derive(Clone, Debug)]
 pub enum ReloadError {
     /// The load was refused.
-    Refused(Arc<LoadError>),
+    Refused {
+        /// The reason.
+        error: Arc<LoadError>,
+        /// The changes of secrets under the configuration in use.
+        taken: Arc<[String]>,
+    },
     /// The load changed nothing, because new secrets are kept back for these reasons.
     KeptBack(Arc<[String]>),
     /// The process ends, and reloads no more.
@@ -137,7 +142,12 @@ impl ReloadError {
     #[must_use]
     pub fn reasons(&self) -> Vec<String> {
         match self {
-            Self::Refused(error) => error.reasons(),
+            Self::Refused { error, taken } => {
+                let taken = taken
+                    .iter()
+                    .map(|change| format!("{change}, read by the configuration that stays in use"));
+                error.reasons().into_iter().chain(taken).collect()
+            }
             Self::KeptBack(reasons) => reasons.to_vec(),
             Self::Stopping => vec![self.to_string()],
         }
@@ -147,7 +157,7 @@ impl ReloadError {
 impl fmt::Display for ReloadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Refused(_) | Self::KeptBack(_) => f.write_str(&self.reasons().join("; ")),
+            Self::Refused { .. } | Self::KeptBack(_) => f.write_str(&self.reasons().join("; ")),
             Self::Stopping => f.write_str("the sidecar is stopping"),
         }
     }

@@ -133,6 +133,20 @@ impl Live {
         unread
     }
 
+    /// Returns the fault of an unreadable URL of `[limits]`. An outage of a manager is no fault.
+    #[must_use]
+    pub fn limits_fault(&self) -> Option<String> {
+        let limits = self.config.limits.as_ref()?;
+        let has_address = self.shared()?.fingerprint().is_some();
+        let mut warnings = self.warnings.iter();
+        match has_address || limits.redis.is_managed() {
+            true => None,
+            false => warnings
+                .find(|text| text.starts_with("limits.redis"))
+                .cloned(),
+        }
+    }
+
     /// Returns the time at which the secret managers and programs last gave all secrets of a credential: the earliest of
     /// the last usable answers; `None` for a credential with files and variables alone.
     #[must_use]

@@ -321,9 +321,15 @@ impl Reloader {
                 before
                     .managers
                     .keep_only(&inputs::all_references(&before.config));
-                let error = ReloadError::Refused(Arc::new(error));
+                let last_success = self.last().last_success;
+                let (changes, late) = self.reload_secrets(before).await;
+                let error = ReloadError::Refused {
+                    error: Arc::new(error),
+                    taken: changes.iter().map(ToString::to_string).collect(),
+                };
                 self.record_refusal(&error, causes);
-                (Err(error), LateReads::default())
+                self.last.lock().last_success = last_success;
+                (Err(error), late)
             }
         }
     }

@@ -131,7 +131,11 @@ impl Reloader {
         self.last.lock().refused = reasons;
         self.metrics.refused();
         for reason in &shown {
-            tracing::error!(cause, reason, "reload refused, everything stays as it was");
+            tracing::error!(
+                cause,
+                reason,
+                "reload refused: the configuration stays as it was"
+            );
         }
         let fields = [
             ("cause", cause.into()),

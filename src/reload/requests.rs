@@ -41,6 +41,7 @@ impl ReloadRequest {
                 ReloadCause::Hangup
                 | ReloadCause::File
                 | ReloadCause::Manager
+                | ReloadCause::RefusedConfiguration
                 | ReloadCause::Retry => false,
             },
             Work::RetryIncomplete | Work::TakeAnswers(_) => false,

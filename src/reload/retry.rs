@@ -39,6 +39,17 @@ impl Reloader {
         late
     }
 
+    /// Reads the secrets of the configuration in use again, after the refusal of a newer configuration: a faulty configuration
+    /// keeps no leaked secret in use. Returns the changes, and the late reads.
+    pub(super) async fn reload_secrets(&self, before: Arc<Live>) -> (Vec<Change>, LateReads) {
+        let names: BTreeSet<_> = before.credentials.keys().cloned().collect();
+        let references = references_of(&before, &names);
+        let reading = read_in_time(references, &before.managers, RELOAD_PATIENCE);
+        let (secrets, late) = reading.await;
+        let cause = ReloadCause::RefusedConfiguration;
+        (self.reassemble(before, names, secrets, cause).await, late)
+    }
+
     /// Assembles credentials anew from `secrets`, and publishes them if any differs. Returns the changes.
     pub(super) async fn reassemble(
         &self,

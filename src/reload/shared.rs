@@ -7,13 +7,13 @@ use super::live::LoadedServer;
 use super::metrics::ReloadMetrics;
 use super::{Live, LoadError};
 use crate::config::Config;
-use crate::credential::source::{Findings, SourceError};
+use crate::credential::source::Findings;
 use crate::shared::{ServerAddress, SharedServer, exposes_password};
 
 /// Returns the server of `[limits] redis`; `None` without the table.
 ///
-/// The server of the load before is carried over while URL and authorities are equal. A secret manager without an
-/// answer for the URL is an ordinary outage: the server of the load before stays, or counts as lost.
+/// The server of the load before is carried over while URL and authorities are equal. A source without a URL is an ordinary
+/// outage: the server of the load before stays, or counts as lost, and `on_failure` decides.
 ///
 /// # Errors
 /// If the URL or the authorities cannot be used.
@@ -39,13 +39,12 @@ pub(super) fn shared_server(
     let before = before.and_then(|live| live.shared.clone());
     let found = match findings.get(&limits.redis) {
         Some(Ok(found)) => found,
-        Some(Err(error)) if limits.redis.is_managed() || matches!(error, SourceError::Late) => {
+        Some(Err(error)) => {
             return Ok(Some(before.unwrap_or_else(|| {
                 let lost = SharedServer::without_address(error.to_string(), metrics.shared.clone());
                 (lost, NO_AUTHORITIES)
             })));
         }
-        Some(Err(error)) => return Err(fault(error.to_string())),
         None => return Err(LoadError::Interrupted),
     };
     let digest = Sha256::digest(ca.unwrap_or_default()).into();
@@ -63,10 +62,17 @@ pub(super) fn shared_server(
     )))
 }
 
-/// Returns a warning about a password that crosses a network in clear text.
+/// Returns a warning about an unreadable URL, or about a password in clear text on a network.
 pub(super) fn warning(config: &Config, findings: &Findings) -> Option<String> {
     let reference = &config.limits.as_ref()?.redis;
-    let found = findings.get(reference)?.as_ref().ok()?;
+    let found = match findings.get(reference)? {
+        Ok(found) => found,
+        Err(error) => {
+            return Some(format!(
+                "limits.redis: `{reference}`: {error}; the server of before stays in use, or on_failure decides without one"
+            ));
+        }
+    };
     exposes_password(&found.secret).then(|| {
         format!(
             "limits.redis: `{reference}`: the password crosses the network in clear text, expected rediss:// for a \
