@@ -19,6 +19,7 @@
 mod support;
 
 mod access_tokens;
+mod accounts;
 mod alias;
 mod alias_ca;
 mod audit;

@@ -199,7 +199,7 @@ impl Credential {
         &self.acceptance
     }
 
-    /// Returns the requests that no secret at hand may make.
+    /// Returns the requests forbidden to every secret at hand.
     #[must_use]
     pub fn forbidden(&self) -> &ForbiddenRequests {
         &self.forbidden
@@ -235,7 +235,7 @@ impl Credential {
         &self.last_forgery
     }
 
-    /// Returns the last request with the newest secret set that succeeded. Loads with equal secrets share the event; new
+    /// Returns the last successful request with the newest secret set. Loads with equal secrets share the event; new
     /// secrets begin without.
     #[must_use]
     pub fn last_success(&self) -> &LastEvent {

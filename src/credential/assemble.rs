@@ -22,7 +22,7 @@ use super::source::error::SourceError;
 use super::source::found::Findings;
 use super::version::SecretVersion;
 use crate::config::{CredentialConfig, Reference};
-use crate::provider::{SecretForm, SecretOrigin};
+use crate::provider::{Provider, SecretForm, SecretOrigin};
 
 impl Credential {
     /// Assembles the credential of a load from the secrets found.
@@ -46,9 +46,9 @@ impl Credential {
         let before = before.filter(|before| before.provider.name == provider.name);
         let (slots, faults) = fill_slots(name, config, findings, before);
         let previous = before
-            .map(|before| previous_after(before, &slots, config.overlap))
+            .map(|before| previous_after(before, &slots, &provider, config.overlap))
             .unwrap_or_default();
-        let unchanged = before.filter(|before| newest_of(before).equals(&slots));
+        let unchanged = before.filter(|before| newest_of(before).equals(&slots, &provider));
         let verification = unchanged
             .map(|before| Arc::clone(&before.verification))
             .unwrap_or_default();
@@ -66,7 +66,7 @@ impl Credential {
         // A token from a different exchange would be for a different account.
         let access = before
             .filter(|before| before.provider.access_token == provider.access_token)
-            .and_then(|before| access_tokens_of(before, &slots))
+            .and_then(|before| access_tokens_of(before, &slots, &provider))
             .unwrap_or_default();
         Self {
             name: name.to_owned(),
@@ -136,7 +136,10 @@ impl Credential {
         {
             slot.accept(&new.current);
         }
-        copy.provider = Arc::clone(&candidate.provider);
+        // The account belongs to the secrets: a key's new id beside the old key would be a pair without precedent.
+        if candidate.provider.authorizes_as(&copy.provider) {
+            copy.provider = Arc::clone(&candidate.provider);
+        }
         copy.proof = candidate.proof;
         copy.max_age = candidate.max_age;
         copy.max_hold = candidate.max_hold;
@@ -182,7 +185,7 @@ impl Credential {
         let mut copy = self.copy();
         for set in sets {
             let is_known = copy.previous.iter().any(|known| known.is_same_as(&set));
-            if !is_known && !set.equals(&copy.slots) && !set.secrets.is_empty() {
+            if !is_known && !set.equals(&copy.slots, &copy.provider) && !set.secrets.is_empty() {
                 copy.previous.push(set);
             }
         }
@@ -340,6 +343,7 @@ fn newest_of(credential: &Credential) -> Previous {
         .map(|(name, slot)| (name.clone(), Arc::clone(&slot.current)));
     Previous {
         secrets: secrets.collect(),
+        provider: Arc::clone(&credential.provider),
         access: Arc::clone(&credential.access),
         replaced: Instant::now(),
         until: Instant::now(),
@@ -350,10 +354,11 @@ fn newest_of(credential: &Credential) -> Previous {
 fn access_tokens_of(
     before: &Credential,
     slots: &BTreeMap<String, Slot>,
+    provider: &Provider,
 ) -> Option<Arc<AccessTokens>> {
     std::iter::once(newest_of(before))
         .chain(before.previous.iter().cloned())
-        .find(|set| set.equals(slots))
+        .find(|set| set.equals(slots, provider))
         .map(|set| set.access)
 }
 
@@ -361,6 +366,7 @@ fn access_tokens_of(
 fn previous_after(
     before: &Credential,
     slots: &BTreeMap<String, Slot>,
+    provider: &Provider,
     overlap: Duration,
 ) -> Vec<Previous> {
     let replaced = Previous {
@@ -376,7 +382,7 @@ fn previous_after(
         .chain(earlier)
         // A set that is current (again) is not previous. The set in use outlives its overlap.
         .filter(|previous| previous.is_in_time() || before.is_sent(previous))
-        .filter(|previous| !previous.equals(slots))
+        .filter(|previous| !previous.equals(slots, provider))
         .take(MAX_PREVIOUS)
         .cloned()
         .collect()

@@ -73,10 +73,9 @@ impl KeptSet {
     /// Makes a previous set of this provider, of whose overlap `left` is left `now`. Secrets that the provider does not
     /// know are dropped.
     ///
-    /// The time in which a permission error counts against the newer secrets begins anew: a process that has just started
-    /// does not know which of them may do too little.
+    /// The trial of the newer secrets begins anew: a process learns only from requests if their permissions are too few.
     #[must_use]
-    pub fn restore(self, provider: &Provider, left: Duration, now: Instant) -> Previous {
+    pub fn restore(self, provider: &Arc<Provider>, left: Duration, now: Instant) -> Previous {
         let secrets = self.secrets.into_iter().filter_map(|(name, kept)| {
             let origin = provider
                 .secret(&name)
@@ -89,6 +88,7 @@ impl KeptSet {
         });
         Previous {
             secrets: secrets.collect(),
+            provider: Arc::clone(provider),
             access: Arc::new(AccessTokens::default()),
             replaced: now,
             until: now + left,

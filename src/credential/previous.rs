@@ -10,11 +10,14 @@ use tokio::time::Instant;
 use super::access::tokens::AccessTokens;
 use super::slot::Slot;
 use super::version::SecretVersion;
+use crate::provider::Provider;
 
 /// The current secrets of an earlier load, in use together until a later load replaced the set.
 #[derive(Clone, Debug)]
 pub struct Previous {
     pub(super) secrets: BTreeMap<String, Arc<SecretVersion>>,
+    /// The provider with the account of the set, such as a key's id beside the key.
+    pub(super) provider: Arc<Provider>,
     pub(super) access: Arc<AccessTokens>,
     pub(super) replaced: Instant,
     pub(super) until: Instant,
@@ -72,18 +75,20 @@ impl Previous {
         self.secrets.values().map(Arc::as_ref)
     }
 
-    /// True if both sets have the same secrets.
+    /// True if both sets have the same secrets, for the same account.
     pub(super) fn is_same_as(&self, other: &Self) -> bool {
         self.secrets.len() == other.secrets.len()
+            && self.provider.authorizes_as(&other.provider)
             && self.secrets.iter().all(|(name, version)| {
                 let theirs = other.secrets.get(name);
                 theirs.is_some_and(|theirs| theirs.secret().same_as(version.secret()))
             })
     }
 
-    /// True if the set equals the current secrets of `slots`.
-    pub(super) fn equals(&self, slots: &BTreeMap<String, Slot>) -> bool {
+    /// True if the set equals the current secrets of `slots`, for the same account.
+    pub(super) fn equals(&self, slots: &BTreeMap<String, Slot>, provider: &Provider) -> bool {
         self.secrets.len() == slots.len()
+            && self.provider.authorizes_as(provider)
             && self.secrets.iter().all(|(name, version)| {
                 slots
                     .get(name)

@@ -16,7 +16,7 @@ use super::previous::Previous;
 use super::version::SecretVersion;
 use crate::config::ProofForm;
 use crate::provider::access::ACCESS_TOKEN;
-use crate::provider::{Inject, Part, Template};
+use crate::provider::{Inject, Part, Provider, Template};
 use crate::secret::{Fingerprint, Secret};
 
 /// The secrets of one request: at most one value for each name, all of one load.
@@ -61,8 +61,8 @@ impl Credential {
         })
     }
 
-    /// Returns the set that the newest set has just replaced, if the newest set is `sent`: the replaced set may be allowed what
-    /// `sent` is not, unless it has just been refused the same.
+    /// Returns the predecessor of the newest set, if the newest set is `sent` and on trial: the predecessor may have more rights,
+    /// unless the provider has just refused the subject to the predecessor too.
     #[must_use]
     pub fn predecessor_of(
         &self,
@@ -147,6 +147,15 @@ impl<'c> SecretSet<'c> {
         self.credential
     }
 
+    /// Returns the provider, with the account of the set.
+    #[must_use]
+    pub fn provider(self) -> &'c Provider {
+        match self.previous {
+            Some(previous) => &previous.provider,
+            None => &self.credential.provider,
+        }
+    }
+
     /// True if a newer set has replaced the set.
     #[must_use]
     pub fn is_previous(self) -> bool {
@@ -187,7 +196,7 @@ impl<'c> SecretSet<'c> {
         }
     }
 
-    /// True if every secret is equal: an equal token with a different app secret makes a different set.
+    /// True if every secret and the account are equal: an equal token with a different app secret makes a different set.
     #[must_use]
     pub fn is_same_as(self, other: SecretSet<'_>) -> bool {
         let mut names = self
@@ -195,10 +204,11 @@ impl<'c> SecretSet<'c> {
             .slots
             .keys()
             .chain(other.credential.slots.keys());
-        names.all(|name| match (self.get(name), other.get(name)) {
+        let has_same = names.all(|name| match (self.get(name), other.get(name)) {
             (Some(ours), Some(theirs)) => ours.same_as(theirs),
             (ours, theirs) => ours.is_none() && theirs.is_none(),
-        })
+        });
+        has_same && self.provider().authorizes_as(other.provider())
     }
 
     /// Returns the fingerprint of the first required secret.
@@ -275,7 +285,7 @@ impl<'c> SecretSet<'c> {
 
     /// Returns the HTTP Basic values of requests with the set, each as a separate secret.
     pub(super) fn basics(self) -> Vec<Secret> {
-        let provider = &self.credential.provider;
+        let provider = self.provider();
         let exchanged = provider
             .exchange()
             .map(|exchange| exchange.inject.as_slice())

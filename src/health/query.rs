@@ -97,7 +97,7 @@ impl ProviderQuery<'_> {
         Verdict::Refused(Refusal::of(token, reason))
     }
 
-    /// Returns the verdict that blames the token because it cannot see a sender, by this code.
+    /// Returns the verdict against a token to which a sender is invisible, by the code of the answer.
     pub(super) fn refuses_token_for(&self, sender: &str, code: i64) -> Verdict {
         let (token, _) = self.secret_names();
         let reason = format!("it cannot see sender {sender} (code {code})");
@@ -126,7 +126,7 @@ impl ProviderQuery<'_> {
 
     /// Returns the injections that give a request the credential.
     fn injections(&self) -> &[Inject] {
-        &self.secrets.credential().provider.inject
+        &self.secrets.provider().inject
     }
 
     async fn send(

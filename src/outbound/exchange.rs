@@ -47,7 +47,7 @@ impl Exchange<'_> {
         body: RequestBody,
         limits: Limits,
     ) -> Result<(Answer, Meaning<'_>), OutboundError> {
-        if !inject::takes_access_token(self.permit) {
+        if !inject::takes_access_token(self.permit, sent) {
             return self.send_once(sent, body, limits).await;
         }
         let issuer = self.permit.route.issuer();

@@ -38,8 +38,8 @@ pub(super) async fn edit_body(
         Inject::FormField { .. } => form == Form::UrlEncoded,
         Inject::Header { .. } | Inject::Query { .. } | Inject::AppSecretProof { .. } => false,
     };
-    let fields: Vec<_> = injections(permit).iter().filter(fits).collect();
-    if fields.is_empty() && needs_body(permit) {
+    let fields: Vec<_> = injections(permit, sent).iter().filter(fits).collect();
+    if fields.is_empty() && needs_body(permit, sent) {
         return Err(NO_PLACE);
     }
     if fields.is_empty() {
@@ -104,10 +104,10 @@ fn edited(body: &[u8], edits: &[Edit]) -> Result<Zeroizing<String>, OutboundErro
 }
 
 /// True if the credential goes into the body and nowhere else.
-fn needs_body(permit: &Permit<'_>) -> bool {
+fn needs_body(permit: &Permit<'_>, sent: SecretSet<'_>) -> bool {
     let in_body =
         |inject: &Inject| matches!(inject, Inject::JsonField { .. } | Inject::FormField { .. });
-    let injections = injections(permit);
+    let injections = injections(permit, sent);
     !injections.is_empty() && injections.iter().all(in_body)
 }
 
@@ -131,9 +131,9 @@ fn with_form_field(text: &str, name: &str, value: &str) -> Zeroizing<String> {
 }
 
 /// True for a request that carries an access token.
-pub(super) fn takes_access_token(permit: &Permit<'_>) -> bool {
+pub(super) fn takes_access_token(permit: &Permit<'_>, sent: SecretSet<'_>) -> bool {
     let own_credential = !permit.passes_callers_credential();
-    let mut templates = injections(permit).iter().filter_map(Inject::template);
+    let mut templates = injections(permit, sent).iter().filter_map(Inject::template);
     own_credential && templates.any(|template| template.names().any(|name| name == ACCESS_TOKEN))
 }
 
@@ -152,7 +152,7 @@ pub(super) fn compose(
     let injections = if permit.passes_callers_credential() {
         &[]
     } else {
-        injections(permit)
+        injections(permit, secrets)
     };
     let mut line = RequestLine::new(request.method.clone(), body);
     write_path(&mut line, permit, secrets)?;
@@ -279,12 +279,12 @@ fn copy_headers(
 }
 
 /// The injections of this request: its own, or the provider's.
-fn injections<'a>(permit: &Permit<'a>) -> &'a [Inject] {
+fn injections<'a>(permit: &Permit<'a>, sent: SecretSet<'a>) -> &'a [Inject] {
     permit
         .request
         .inject
         .as_deref()
-        .unwrap_or(&permit.provider().inject)
+        .unwrap_or(&sent.provider().inject)
 }
 
 const NO_PLACE: OutboundError = OutboundError::bad_request(

@@ -112,6 +112,14 @@ impl Provider {
             .position(|operation| operation.name == name)
     }
 
+    /// True if requests carry the secrets in equal forms and with an equal account.
+    #[must_use]
+    pub fn authorizes_as(&self, other: &Self) -> bool {
+        self.inject == other.inject
+            && self.access_token == other.access_token
+            && self.account == other.account
+    }
+
     /// Returns the secret of this name.
     pub fn secret(&self, name: &str) -> Option<&SecretKind> {
         self.secrets.iter().find(|secret| secret.name == name)

@@ -47,7 +47,7 @@ pub async fn access_token(
     issuer: TokenIssuer<'_>,
     refused: Option<&IssuedToken>,
 ) -> Result<Option<Arc<IssuedToken>>, AccessTokenError> {
-    let Some(kind) = &secrets.credential().provider.access_token else {
+    let Some(kind) = &secrets.provider().access_token else {
         return Ok(None);
     };
     let tokens = secrets.access_tokens();
