@@ -232,6 +232,47 @@ fn a_token_that_may_do_less_than_its_routes_need_is_refused() {
     }
 }
 
+#[test]
+fn a_token_without_a_further_scope_that_the_one_in_use_has_is_refused() {
+    let core = "whatsapp_business_messaging\",\"whatsapp_business_management";
+    let all = format!("{core}\",\"business_management");
+    for (now, new, status) in [
+        (all.as_str(), core, 422),
+        (core, core, 200),
+        (core, &all, 200),
+    ] {
+        let says = |scopes: &str| {
+            json(&format!(
+                r#"{{"data":{{"app_id":"1","expires_at":0,"is_valid":true,"scopes":["{scopes}"]}}}}"#
+            ))
+        };
+        let meta = Meta::new();
+        meta.says_of_token(says(now));
+        let keyside = Setup::new(&meta.upstream)
+            .check()
+            .route("operations = [\"messages\", \"account\"]\n")
+            .start();
+        let is_asked = || keyside.status()["credentials"][0]["check"]["result"] == "proved";
+        assert!(eventually(Duration::from_secs(5), is_asked), "{now}");
+        meta.says_of_token(says(new));
+        keyside.dir().write("token", NEW);
+        let reloaded = keyside.reload();
+        assert_eq!(
+            reloaded.status,
+            status,
+            "{now} -> {new}: {}",
+            reloaded.text()
+        );
+        let concerns = keyside.status()["credentials"][0]["concerns"].to_string();
+        let is_told = concerns.contains("some requests of its routes need");
+        assert_eq!(
+            is_told,
+            new == core && status == 200,
+            "{now} -> {new}: {concerns}"
+        );
+    }
+}
+
 /// The recommended token can only send, and may not read the sending number.
 #[test]
 fn a_token_that_can_only_send_is_accepted() {

@@ -1,5 +1,6 @@
 //! The answer of a provider that was asked about a credential.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
@@ -38,7 +39,7 @@ pub struct Refusal {
     pub secret: Option<String>,
     /// The provider's reason, with what to do.
     pub reason: String,
-    /// True for a secret that is good but for a sender of a route.
+    /// True for a good secret to which a sender of a route is invisible.
     pub is_of_sender: bool,
 }
 
@@ -88,7 +89,7 @@ pub struct TokenFacts {
     pub app: String,
     /// The kind of the token: `SYSTEM_USER`, `USER`, `PAGE`, ...
     pub kind: String,
-    /// The id of the user that the token belongs to; empty if the answer does not tell.
+    /// The id of the token's user; empty if the answer does not tell.
     pub user: String,
     /// True if the routes have senders, and the token can see every one.
     pub sees_senders: bool,
@@ -107,12 +108,14 @@ pub struct TokenFacts {
 }
 
 /// The uses for which the routes of a credential need the token.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TokenNeeds {
     /// A route sends messages, or receives media.
     pub messaging: bool,
     /// A route administrates the account.
     pub administration: bool,
+    /// The further scopes of the operations of routes. Some requests may go without.
+    pub further: BTreeSet<String>,
 }
 
 /// The use that routes make of a token, from the least to the most.
@@ -131,6 +134,14 @@ impl TokenNeeds {
     pub fn add(&mut self, other: Self) {
         self.messaging |= other.messaging;
         self.administration |= other.administration;
+        self.further.extend(other.further);
+    }
+
+    /// Adds a scope of an operation.
+    pub fn add_scope(&mut self, scope: &str) {
+        if scope != MESSAGING && scope != MANAGEMENT {
+            self.further.insert(scope.to_owned());
+        }
     }
 }
 
@@ -162,11 +173,7 @@ impl TokenFacts {
 
     /// Returns the scopes that are needed and that the token does not have, or has for no account.
     #[must_use]
-    pub fn too_narrow(&self, needs: TokenNeeds) -> Vec<&'static str> {
-        let Some(scopes) = &self.scopes else {
-            return Vec::new();
-        };
-        let has = |list: &[String], scope| list.iter().any(|own| own == scope);
+    pub fn too_narrow(&self, needs: &TokenNeeds) -> Vec<&'static str> {
         [
             (MESSAGING, needs.messaging),
             (MANAGEMENT, needs.administration),
@@ -174,8 +181,23 @@ impl TokenFacts {
         .into_iter()
         .filter(|(_, is_needed)| *is_needed)
         .map(|(scope, _)| scope)
-        .filter(|scope| !has(scopes, *scope) || has(&self.idle_scopes, *scope))
+        .filter(|scope| self.lacks(scope))
         .collect()
+    }
+
+    /// Returns the missing scopes among the further needs of the routes.
+    #[must_use]
+    pub fn lacking<'n>(&self, needs: &'n TokenNeeds) -> Vec<&'n str> {
+        let further = needs.further.iter().map(String::as_str);
+        further.filter(|scope| self.lacks(scope)).collect()
+    }
+
+    /// True for a missing scope, or a scope without an account; false if the scopes are not told.
+    #[must_use]
+    pub fn lacks(&self, scope: &str) -> bool {
+        let has = |list: &[String]| list.iter().any(|own| own == scope);
+        let told = self.scopes.as_deref();
+        told.is_some_and(|scopes| !has(scopes) || has(&self.idle_scopes))
     }
 
     /// True if the token may read numbers; a token with the sending scope alone may not.
@@ -187,8 +209,8 @@ impl TokenFacts {
             .any(|scope| scope == MANAGEMENT)
     }
 
-    /// True if the token belongs to the same user and app as another, and has each of the scopes of the other: the user's
-    /// rights are those of both.
+    /// True if both tokens belong to one user and app, and `self` has each scope of `other`: the rights of the user count for
+    /// both.
     #[must_use]
     pub fn may_do_all_of(&self, other: &Self) -> bool {
         let own = self.scopes.as_deref().unwrap_or_default();
@@ -274,6 +296,7 @@ mod tests {
         let needs = |messaging, administration| TokenNeeds {
             messaging,
             administration,
+            further: BTreeSet::new(),
         };
         let (both, none) = ([MESSAGING, MANAGEMENT].as_slice(), [].as_slice());
         for (scopes, idle, needs, expected) in [
@@ -293,7 +316,7 @@ mod tests {
                 idle_scopes: owned(idle).into(),
                 ..TokenFacts::default()
             };
-            assert_eq!(facts.too_narrow(needs), expected, "{scopes:?} {needs:?}");
+            assert_eq!(facts.too_narrow(&needs), expected, "{scopes:?} {needs:?}");
         }
     }
 

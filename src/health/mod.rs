@@ -39,10 +39,10 @@ pub struct Endpoints<'a> {
 #[derive(Clone, Copy)]
 pub struct Uses<'u> {
     /// The uses for which the routes need the token.
-    pub needs: TokenNeeds,
+    pub needs: &'u TokenNeeds,
     /// The senders of the routes.
     pub senders: &'u [&'u str],
-    /// The secrets in use, beside which new ones are asked about.
+    /// The secrets in use, for a question about new secrets.
     pub in_use: Option<SecretSet<'u>>,
 }
 
@@ -63,7 +63,7 @@ pub async fn verify(secrets: SecretSet<'_>, at: Endpoints<'_>, uses: Uses<'_>) -
         upstream: at.upstream,
         host: at.host,
     };
-    let provider = &secrets.credential().provider;
+    let provider = secrets.provider();
     match &provider.health {
         Some(HealthCheck::Graph) => verify_graph_token(&query, uses).await,
         Some(HealthCheck::Get(path)) => query.verify_by_get(path).await,
@@ -107,7 +107,8 @@ async fn verify_graph_token(query: &ProviderQuery<'_>, uses: Uses<'_>) -> Verdic
     {
         return query.refuses_token("debug_token says that it has expired");
     }
-    let missing = facts.too_narrow(uses.needs);
+    let mut missing = facts.too_narrow(uses.needs);
+    missing.extend(lost_scopes(&facts, uses));
     if !missing.is_empty() {
         return query.refuses_token(format!(
             "it may do less than its routes need: make one with these scopes: {}",
@@ -119,6 +120,19 @@ async fn verify_graph_token(query: &ProviderQuery<'_>, uses: Uses<'_>) -> Verdic
         Err(verdict) => return verdict,
     }
     Verdict::Proved(facts)
+}
+
+/// Returns the scopes of some requests that only the token in use has: the requests work now.
+fn lost_scopes<'u>(facts: &TokenFacts, uses: Uses<'u>) -> Vec<&'u str> {
+    let verification = uses
+        .in_use
+        .filter(|in_use| !in_use.is_previous())
+        .and_then(|in_use| in_use.credential().verification());
+    let Some(now) = verification.as_ref().and_then(|found| found.facts()) else {
+        return Vec::new();
+    };
+    let lacking = facts.lacking(uses.needs).into_iter();
+    lacking.filter(|scope| !now.lacks(scope)).collect()
 }
 
 /// Asks for each sender. Returns true if the token can see every sender, and there is one; false if an answer tells
@@ -170,15 +184,15 @@ async fn sight_of(
     })
 }
 
-/// True if the answer says that the token cannot see a sender. A token for messages alone may not read numbers, so only the
-/// error for an object that is not assigned to the token tells of such a token.
+/// True if the answer means an invisible sender. A token for messages alone may not read numbers, so for such a token only the
+/// error for an unassigned object counts.
 fn is_invisible(code: i64, answer: &Value, facts: &TokenFacts) -> bool {
     let is_unassigned = code == 100 && number_at(answer, "/error/error_subcode") == Some(33);
     is_unassigned || (facts.may_read_numbers() && INVISIBLE.contains(&code))
 }
 
-/// True if the secrets in use cannot see a sender either, whatever may be sent with them: the question then tells nothing
-/// of a new token that may read as little.
+/// True if the sender is invisible to the secrets in use as well: a token may send and read nothing, so the question does not
+/// tell if the new token may send.
 async fn is_unseen_in_use(
     query: &ProviderQuery<'_>,
     facts: &TokenFacts,

@@ -110,7 +110,7 @@ impl CredentialCheck {
         };
         let senders: Vec<_> = self.senders.iter().map(String::as_str).collect();
         let uses = Uses {
-            needs: self.needs,
+            needs: &self.needs,
             senders: &senders,
             in_use: self.in_use.as_deref().map(Credential::in_use),
         };
@@ -255,6 +255,17 @@ pub fn concerns(credential: &str, facts: &TokenFacts, generation: &Generation) -
             too_wide.join(" ")
         ));
     }
+    let mut needs = TokenNeeds::default();
+    for route in generation.policy.routes_of(credential) {
+        needs.add(needs_of(route));
+    }
+    let lacking = facts.lacking(&needs);
+    if !lacking.is_empty() {
+        concerns.push(format!(
+            "may do less than some requests of its routes need: make one with these scopes: {}",
+            lacking.join(" ")
+        ));
+    }
     if facts.is_personal() {
         concerns.push("is a person's own and ends soon: use a System User's".to_owned());
     }
@@ -272,6 +283,11 @@ pub fn needs_of(route: &Route) -> TokenNeeds {
             // The credential of the application goes out with the other operations of this kind.
             OperationKind::Administration => {
                 needs.administration |= !operation.caller_credential;
+            }
+        }
+        if !operation.caller_credential {
+            for scope in &operation.scopes {
+                needs.add_scope(scope);
             }
         }
     }

@@ -9,7 +9,7 @@ use crate::reload::{Live, needs_of};
 pub(super) struct TokenRoutes<'l> {
     pub(super) route: &'l Route,
     senders: Vec<&'l str>,
-    /// True if each route names the senders that it may use.
+    /// True if each route names its senders.
     pub(super) names_senders: bool,
     needs: TokenNeeds,
 }
@@ -42,7 +42,7 @@ impl<'l> TokenRoutes<'l> {
             issuer: self.route.issuer(),
         };
         let uses = Uses {
-            needs: self.needs,
+            needs: &self.needs,
             senders: &self.senders,
             in_use: Some(self.route.credential.newest()),
         };
