@@ -831,3 +831,23 @@ fn authorities_that_are_no_regular_file_refuse_a_reload_at_once() {
     keyside.dir().write("ca.pem", pem);
     assert_eq!(keyside.reload().status, 200);
 }
+
+#[test]
+fn a_new_credential_without_a_secret_is_told_by_the_reload_that_adds_it() {
+    let upstream = Upstream::ok();
+    let keyside = Setup::new(&upstream).start();
+    let path = keyside.dir().join("proxy.toml");
+    let config = std::fs::read_to_string(&path).unwrap();
+    let more = "[credential.n]\nprovider = \"test\"\ntoken = \"file:/nonexistent/x\"\n\
+                [[route]]\ncredential = \"n\"\npath = \"/n\"\n";
+    keyside
+        .dir()
+        .write("proxy.toml", format!("{config}\n{more}"));
+    let reloaded = keyside.reload();
+    assert_eq!(reloaded.status, 200, "{}", reloaded.text());
+    let reason = "credential.n.token: `file:/nonexistent/x`";
+    assert!(reloaded.text().contains(reason), "{}", reloaded.text());
+    assert!(keyside.log().contains(reason), "{}", keyside.log());
+    let metric = "keyside_credential_kept_back";
+    assert_eq!(keyside.metric(metric, &["credential=\"n\""]), 1.0);
+}

@@ -145,7 +145,7 @@ impl Exposition {
         }
         self.credentials.set_usable(name, credential.is_usable());
         self.credentials
-            .set_kept_back(name, credential.kept_back().is_some());
+            .set_kept_back(name, credential.is_incomplete());
         self.credentials
             .set_sends_previous(name, credential.in_use().is_previous());
         let unfinished = credential.unfinished_rotations();

@@ -68,7 +68,7 @@ fn print_kept_back(answer: &Value) {
     let mut lines = list(&answer["kept_back"]).map(text).peekable();
     if lines.peek().is_some() {
         complain!(
-            "These secrets are kept back, and the secrets before them stay in use. Mend them:"
+            "These secrets cannot be used, and what was in use before them stays in use. Mend them:"
         );
     }
     for line in lines {

@@ -1,16 +1,21 @@
 //! Reports about secrets that a load keeps back.
 
+use std::sync::Arc;
+
 use super::{Live, Reloader};
 use crate::credential::{Credential, KeptBackReason};
 use crate::log::without_numbers;
 
 impl Live {
-    /// Returns a line for each secret that is kept back, with the reason.
+    /// Returns a line for each secret that is kept back, or was never there, with the reason.
     #[must_use]
     pub fn kept_back(&self) -> Vec<String> {
         self.credentials
             .values()
-            .flat_map(|credential| kept_back_lines(credential))
+            .flat_map(|credential| match credential.kept_back() {
+                Some(_) => kept_back_lines(credential),
+                None => missing_lines(credential),
+            })
             .collect()
     }
 }
@@ -22,6 +27,7 @@ impl Reloader {
         let mut has_reported = false;
         for (name, credential) in &live.credentials {
             let Some(now) = credential.kept_back() else {
+                log_missing(before.credentials.get(name).map(Arc::as_ref), credential);
                 continue;
             };
             let reported = before
@@ -55,6 +61,27 @@ impl Reloader {
         }
         has_reported
     }
+}
+
+/// Logs the newly missing secrets of a credential.
+fn log_missing(before: Option<&Credential>, credential: &Credential) {
+    let told = before.map(missing_lines).unwrap_or_default();
+    for reason in missing_lines(credential) {
+        if !told.contains(&reason) {
+            let reason = without_numbers(&reason);
+            tracing::error!(
+                credential = credential.name,
+                reason,
+                "the source has no secret that can be used: put one there; requests of the credential cannot be sent until then"
+            );
+        }
+    }
+}
+
+/// Returns a line for each reference without a secret, for a credential that has none from before either.
+fn missing_lines(credential: &Credential) -> Vec<String> {
+    let faults = credential.faults().iter();
+    faults.map(ToString::to_string).collect()
 }
 
 fn kept_back_lines(credential: &Credential) -> Vec<String> {
