@@ -1,5 +1,5 @@
-//! Permission errors that no secret is to blame for, to tell a new secret that may do too little from a request that no
-//! secret of the account may make.
+//! Permission errors of the account: a request forbidden with the replaced secrets too, as against a new secret with too few
+//! rights.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -7,21 +7,21 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// The requests that lately got a permission error with the replaced secrets as well. The credentials of later loads share
+/// The requests with a permission error for the replaced secrets as well. The credentials of later loads share
 /// the list.
 #[derive(Debug, Default)]
 pub struct ForbiddenRequests {
     last: Mutex<HashMap<RequestSubject, Instant>>,
 }
 
-/// What a permission may be about: the operation, and the sender or object.
+/// The subject of a permission: the operation, and the sender or object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RequestSubject {
     /// The name of the operation.
     pub operation: String,
-    /// The path, which names most senders and objects.
+    /// The path, with most senders and objects.
     pub path: String,
-    /// The sender, where the body names it.
+    /// The sender of a request with the sender in the body.
     pub sender: Option<String>,
 }
 
@@ -37,8 +37,8 @@ impl ForbiddenRequests {
         }
     }
 
-    /// True if a second try would tell nothing: one for the same subject has just told nothing, or many others have. The
-    /// bound on second tries is all that keeps them from doubling the load; any of them may show that a new secret is weak.
+    /// True if a second try is not worth its cost: the last try for the subject has just failed, or too many tries have. The
+    /// bound keeps second tries from doubling the load.
     #[must_use]
     pub fn has(&self, subject: &RequestSubject, now: Instant) -> bool {
         let last = self.last.lock();
@@ -53,10 +53,10 @@ fn is_recent(at: Instant, now: Instant) -> bool {
 
 /// The time after a change of secrets in which a permission error counts against the new secret.
 pub(super) const FALLBACK_WINDOW: Duration = Duration::from_secs(600);
-/// The time between two second tries for one subject: an application that goes on with a forbidden request costs ten more
-/// requests a second, and a weak secret is found out within this time.
+/// The time between two second tries for a subject: a repeated forbidden request costs ten more requests a second, and a weak
+/// secret is found out within a tenth of a second.
 const REPLAY_INTERVAL: Duration = Duration::from_millis(100);
-/// The number of subjects: the bound of second tries that tell nothing within an interval.
+/// The number of subjects: the bound of failed second tries within an interval.
 const MAX_SUBJECTS: usize = 64;
 
 #[cfg(test)]

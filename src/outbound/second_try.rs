@@ -9,7 +9,7 @@
 //! |---|---|---|
 //! | credential refused | with other secrets: newer secrets of a reload, else the previous set | a provider checks the credential before it acts |
 //! | credential refused, and the request was signed with a wrong time | with the same secrets | a proof with a wrong time is refused like a proof with a wrong secret |
-//! | permission error within ten minutes of a change of secrets, or of a start, unless the same has just failed with the previous set as well | with the previous set | the new secret may do too little, and a provider checks permissions before it acts |
+//! | permission error within ten minutes of a change of secrets, or of a start, unless a second try for the sender and operation has just failed | with the previous set | the new secret may do too little, and a provider checks permissions before it acts |
 //! | access token refused that may have ended early | with a new access token | an issuer may end a token before its time |
 //! | no access token to be had, without a refusal | with the previous set, if it still has an access token | nothing was sent, and the secrets are not to blame |
 //! | nothing written on a reused connection | on another connection, in `Upstream::send` | the upstream has no byte of the request |

@@ -306,7 +306,7 @@ fn kept_sets(credential: &Credential) -> impl Iterator<Item = &Previous> {
     sets.filter(|set| set.is_in_time() || credential.is_sent(set))
 }
 
-/// Returns the time until which a set is kept. A set in use is there after a restart, for its first requests to find.
+/// Returns the end of the time to keep a set. The first requests after a restart find a set in use.
 fn kept_until(credential: &Credential, set: &Previous, now: Instant) -> Instant {
     match credential.is_sent(set) {
         true => set.until().max(now + IN_USE_TIME),
@@ -403,8 +403,8 @@ const KIND: &str = "previous";
 /// The time after which an entry is written anew, so that it says how much of an overlap is left: after a crash an
 /// overlap is prolonged by no more than this time, even if no clock is right.
 const REWRITE_INTERVAL: Duration = Duration::from_secs(60);
-/// The time for which a set in use is kept over a restart, once its overlap is over: a process that is down for longer has
-/// no traffic that misses the set.
+/// The time to keep a set in use over a restart after the end of the overlap: after a day without the process, no traffic
+/// misses the set.
 const IN_USE_TIME: Duration = Duration::from_secs(24 * 3600);
 /// The bound on the length of what stands before the sets of an entry.
 const MAX_HEAD: usize = 512;
