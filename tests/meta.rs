@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use keyside::provider::{Operation, RequestPattern, presets};
 
+use crate::support::client::with_body;
 use crate::support::keyside::{Keyside, Setup, finish};
 use crate::support::upstream::{Request, Upstream, answer, json};
 use crate::support::{APP_SECRET, MESSAGES, TOKEN};
@@ -444,4 +445,49 @@ fn explain_tells_the_operation_of_every_request_of_metas_description() {
             told.output
         );
     }
+}
+
+#[test]
+fn no_request_is_answered_with_a_token_among_the_fields_of_an_object() {
+    let upstream = Upstream::ok();
+    let keyside = Setup::new(&upstream)
+        .route("operations = [\"*\"]\n")
+        .start();
+    for path in [
+        "/v23.0/123?fields=access_token",
+        "/me/businesses?fields=access_token",
+        "/v23.0/123/system_users?fields=id,access_token",
+        "/v23.0/123/assigned_users?fields=id%2Caccess_token",
+        "/v23.0/123/owned_whatsapp_business_accounts?fields=owner_business_info{access_token}",
+        "/v23.0/123/owned_whatsapp_business_accounts?fields[]=Access_Token",
+    ] {
+        let answer = keyside.get(path);
+        assert_eq!(
+            (answer.status, answer.slug()),
+            (400, "bad_request"),
+            "{path}"
+        );
+    }
+    let form = "application/x-www-form-urlencoded";
+    for (kind, body) in [
+        (form, "name=a&fields=id,access_token"),
+        (
+            "application/json",
+            r#"{"name":"a","fields":"id,\u0061ccess_token"}"#,
+        ),
+        (
+            "application/json",
+            r#"{"name":"a","fields":["id","access_token"]}"#,
+        ),
+    ] {
+        let answer = keyside.send(&with_body("POST", "/v23.0/123", kind, body.as_bytes()));
+        assert_eq!(
+            (answer.status, answer.slug()),
+            (400, "bad_request"),
+            "{body}"
+        );
+    }
+    assert_eq!(upstream.arrivals(), 0);
+    let own = keyside.get("/v23.0/123/owned_whatsapp_business_accounts?fields=id,name");
+    assert_eq!(own.status, 200);
 }

@@ -383,6 +383,16 @@ fn a_request_has_the_key_in_the_providers_place_and_nowhere_else() {
     assert!(!said.contains("eyJ"));
 }
 
+/// The body of an answer to a key without permission. Most providers tell it by the status alone.
+fn forbidden_body(preset: &str) -> &'static str {
+    match preset {
+        "meta" | "360dialog" => r#"{"error":{"code":10}}"#,
+        "ycloud" => r#"{"error":{"code":"FORBIDDEN"}}"#,
+        "bird-platform" => r#"{"type":"permission_error"}"#,
+        _ => "{}",
+    }
+}
+
 #[test]
 fn an_error_has_the_meaning_of_the_preset() {
     let (goldens, key) = (Golden::all(), SigningKey::new());
@@ -413,6 +423,13 @@ fn an_error_has_the_meaning_of_the_preset() {
             1
         };
         assert_eq!(provider.messages(), expected, "{name}");
+        provider.say(&format!(
+            "HTTP/1.1 403 Forbidden\nContent-Type: application/json\n\n{}",
+            forbidden_body(name)
+        ));
+        let answer = send(&keyside, golden, request);
+        assert_eq!((answer.status, answer.slug()), (403, ""), "{name}");
+        assert_eq!(class("forbidden"), 1.0, "{name}");
         let (limit, throttle) = golden.beginning("throttled");
         provider.say(throttle);
         let answer = send(&keyside, golden, request);

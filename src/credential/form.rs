@@ -3,12 +3,8 @@
 //! A value that a provider made at random has one look: no spaces, no words, no brackets around it. A value that a person
 //! chose may look like anything, so only what nobody chooses is refused there.
 
-use base64::Engine;
-use base64::alphabet::STANDARD as ALPHABET;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use zeroize::Zeroizing;
-
 use super::access::signing_key;
+use super::encoded::{encoded_texts, from_base64};
 use crate::config::Reference;
 use crate::provider::{SecretForm, SecretOrigin};
 use crate::secret::Secret;
@@ -105,10 +101,18 @@ fn not_random(value: &str) -> Option<&'static str> {
 fn not_a_meta_token(value: &str) -> Option<&'static str> {
     if is_app_secret(value) {
         Some("32 hex digits are an app secret; put the access token (EAA...) there")
-    } else if decoded(value).is_some_and(|decoded| is_meta_token(&decoded)) {
+    } else if from_base64(value).is_some_and(|decoded| is_meta_token(&decoded)) {
         Some("it is base64 of an access token; put the decoded token (EAA...) there")
+    } else if encodes(value, is_meta_token) {
+        Some(
+            "it is an encoded text with an access token inside; put the token (EAA...) alone there",
+        )
     } else if holds_another_text(value, is_meta_token) {
         Some("it has something around the access token; put the token (EAA...) alone there")
+    } else if is_twice(value) {
+        Some("it is the same text twice; put the access token (EAA...) there once")
+    } else if let Some(hint) = not_of_this_kind(value) {
+        Some(hint)
     } else if is_number(value) {
         Some("it is a number, as ids and phone numbers are; put the access token (EAA...) there")
     } else if value.split_once('|').is_some_and(|(app, _)| is_number(app)) {
@@ -127,10 +131,34 @@ fn not_a_meta_token(value: &str) -> Option<&'static str> {
 fn not_an_app_secret(value: &str) -> Option<&'static str> {
     if value.starts_with(META_TOKEN) {
         Some("EAA... is an access token; put the app secret (32 hex digits) there")
-    } else if decoded(value).is_some_and(|decoded| is_app_secret(&decoded)) {
+    } else if from_base64(value).is_some_and(|decoded| is_app_secret(&decoded)) {
         Some("it is base64 of an app secret; put the decoded secret (32 hex digits) there")
-    } else if holds_another_text(value, is_app_secret) {
+    } else if encodes(value, is_app_secret) {
+        Some("it is an encoded text with an app secret inside; put the 32 hex digits alone there")
+    } else if holds_another_text(value, is_app_secret)
+        || value.strip_prefix("0x").is_some_and(is_app_secret)
+    {
         Some("it has something around the app secret; put the 32 hex digits alone there")
+    } else if is_number(value) {
+        Some("it is a number, as the id of an app is; put the app secret (32 hex digits) there")
+    } else if is_cut_app_secret(value) {
+        Some("it has hex digits as an app secret has, but not 32 of them; put all 32 there")
+    } else if is_stand_in(value) {
+        Some(PLACEHOLDER)
+    } else if is_jwt(value) {
+        Some("it is a JSON Web Token; put the app secret (32 hex digits) there")
+    } else {
+        not_of_this_kind(value)
+    }
+}
+
+/// Returns a hint for the key of another service, by its begin.
+fn not_of_this_kind(value: &str) -> Option<&'static str> {
+    let is_twilio_id = |begin| value.strip_prefix(begin).is_some_and(is_app_secret);
+    if FOREIGN.iter().any(|begin| value.starts_with(begin))
+        || ["AC", "SK"].into_iter().any(is_twilio_id)
+    {
+        Some("it is a key or an id of another service; put Meta's own value there")
     } else {
         None
     }
@@ -138,11 +166,17 @@ fn not_an_app_secret(value: &str) -> Option<&'static str> {
 
 /// Returns a hint for the token of Meta in the place of another provider's key. The token would be sent to that provider.
 fn not_of_another_provider(value: &str) -> Option<&'static str> {
-    if is_meta_token(value) || decoded(value).is_some_and(|decoded| is_meta_token(&decoded)) {
+    let of_app = |(app, secret): (&str, &str)| is_number(app) && is_app_secret(secret);
+    if is_meta_token(value)
+        || holds_another_text(value, is_long_meta_token)
+        || encodes(value, is_meta_token)
+    {
         Some(
             "EAA... is an access token of Meta; put this provider's own key there, or give the secret form = \"meta-token\" \
              where the provider takes tokens of Meta",
         )
+    } else if value.split_once('|').is_some_and(of_app) {
+        Some("it is the id and the secret of an app of Meta; put this provider's own key there")
     } else {
         None
     }
@@ -153,6 +187,48 @@ fn is_meta_token(value: &str) -> bool {
     value.len() >= MIN_META_TOKEN
         && value.starts_with(META_TOKEN)
         && value.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+/// True for a token of Meta as long as real ones: among other characters, a short run could be chance.
+fn is_long_meta_token(value: &str) -> bool {
+    value.len() >= MIN_REAL_TOKEN && is_meta_token(value)
+}
+
+/// True for a value that encodes a text of a form, alone or among other characters.
+fn encodes(value: &str, is_of_form: fn(&str) -> bool) -> bool {
+    let texts = encoded_texts(value);
+    texts
+        .iter()
+        .any(|text| is_of_form(text) || holds_another_text(text, is_of_form))
+}
+
+/// True for one text twice.
+fn is_twice(value: &str) -> bool {
+    let (first, second) = value.split_at_checked(value.len() / 2).unwrap_or_default();
+    first == second && is_meta_token(first)
+}
+
+/// True for hex digits that are nearly as many as those of an app secret.
+fn is_cut_app_secret(value: &str) -> bool {
+    (24..=40).contains(&value.len())
+        && value.len() != 32
+        && value.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// True for a word that stands for an app secret. Sandboxes and published test vectors have other words.
+fn is_stand_in(value: &str) -> bool {
+    let word = value.to_ascii_lowercase().replace(['_', '-', ' '], "");
+    [
+        "changeme",
+        "changeit",
+        "fillme",
+        "placeholder",
+        "replaceme",
+        "tbd",
+        "todo",
+    ]
+    .contains(&word.as_str())
+        || is_one_letter(&word)
 }
 
 /// True for the form of an app secret of Meta.
@@ -216,6 +292,10 @@ fn is_stub(value: &str) -> bool {
         || is_stub_of_token(&word)
         || STUBS.contains(&word.as_str())
         || (value.contains(['_', '-', ' ']) && word.starts_with("your"))
+        || (["insert", "paste", "put"]
+            .iter()
+            .any(|verb| word.starts_with(verb))
+            && word.ends_with("here"))
 }
 
 /// True for a text of one letter, such as `xxxx-xxxx` and `****`.
@@ -255,13 +335,6 @@ fn is_enclosed(value: &str, open: &str, close: &str) -> bool {
     value.len() > open.len() + close.len() && value.starts_with(open) && value.ends_with(close)
 }
 
-/// Returns the text that a value is base64 of, if there is one.
-fn decoded(value: &str) -> Option<Zeroizing<String>> {
-    let bytes = Zeroizing::new(BASE64.decode(value).ok()?);
-    let text = std::str::from_utf8(&bytes).ok()?;
-    Some(Zeroizing::new(text.trim().to_owned()))
-}
-
 /// Characters around values, and between them.
 const PUNCTUATION: [char; 13] = [
     '"', '\'', '`', ',', ';', '<', '>', '(', ')', '[', ']', '{', '\\',
@@ -272,15 +345,27 @@ const FOLDERS: [&str; 9] = [
 ];
 const LINK: &str = "it is a reference or a URL; put the value that it leads to there";
 const PLACEHOLDER: &str = "it is a placeholder or a shortened value; put the whole value there";
-/// Base64 with or without padding: a copy of a value may have lost the padding.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &ALPHABET,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
 /// The begin of every access token of Meta.
 const META_TOKEN: &str = "EAA";
 /// The shortest value that passes for a token of Meta. Real tokens have more than a hundred characters.
 const MIN_META_TOKEN: usize = 10;
+/// The length from which a run of letters and digits is a token rather than chance, by half of a real one's.
+const MIN_REAL_TOKEN: usize = 40;
+/// The begins of keys and ids of other services: Vault, GitHub, AWS, Slack, Google, and ciphertexts of Vault.
+const FOREIGN: [&str; 12] = [
+    "hvs.",
+    "hvb.",
+    "s.hvs",
+    "ghp_",
+    "gho_",
+    "github_pat_",
+    "AKIA",
+    "ASIA",
+    "vault:v",
+    "arn:",
+    "xox",
+    "AIza",
+];
 /// The digits in the order in which a person types them.
 const DIGITS: &str = "1234567890";
 /// The letters and digits of words that stand for a value.
@@ -318,6 +403,8 @@ const STUBS: [&str; 29] = [
 
 #[cfg(test)]
 mod tests {
+    use zeroize::Zeroizing;
+
     use super::*;
 
     const TOKEN: &str = "EAAGm0PX4ZCpsBAKzZBhZAQ6d1v";
@@ -444,6 +531,65 @@ mod tests {
             let hint = hint(form, SecretOrigin::Random, value).unwrap_or("none");
             assert!(hint.contains(expected), "{form:?} {value}: {hint}");
         }
+    }
+
+    #[test]
+    fn a_secret_that_is_wrapped_cut_or_of_another_service_is_refused_with_a_hint() {
+        let long = "EAAGm0PX4ZCpsBAKzZBhZAQ6d1vEAGm0PX4ZCpsBAKzZBhZAQ6d1v";
+        let twice = format!("{TOKEN}{TOKEN}");
+        let (tok, json) = (
+            format!("tok:{long}"),
+            base64(&format!("{{\"token\":\"{long}\"}}")),
+        );
+        let layers = base64(&base64(long));
+        let bearer = base64(&format!("Bearer {long}"));
+        for (form, value, expected) in [
+            (SecretForm::MetaToken, &*twice, "twice"),
+            (SecretForm::MetaToken, &layers, "encoded"),
+            (SecretForm::MetaToken, &bearer, "encoded"),
+            (SecretForm::MetaToken, "hvs.CAESIJ1a2b3c", "another service"),
+            (
+                SecretForm::MetaToken,
+                "AKIAIOSFODNN7EXAMPLE",
+                "another service",
+            ),
+            (
+                SecretForm::MetaToken,
+                "SK0123456789abcdef0123456789abcdef",
+                "another service",
+            ),
+            (SecretForm::MetaToken, "PASTE_HERE", "placeholder"),
+            (SecretForm::MetaToken, "insert-token-here", "placeholder"),
+            (SecretForm::AppSecret, "634974688087057", "id of an app"),
+            (
+                SecretForm::AppSecret,
+                "d41d8cd98f00b204e9800998ecf8427",
+                "not 32",
+            ),
+            (
+                SecretForm::AppSecret,
+                "0xd41d8cd98f00b204e9800998ecf8427e",
+                "around",
+            ),
+            (SecretForm::AppSecret, "changeme", "placeholder"),
+            (SecretForm::AppSecret, "xxxx", "placeholder"),
+            (SecretForm::Text, &tok, "of Meta"),
+            (SecretForm::Text, &json, "of Meta"),
+            (SecretForm::Text, &layers, "of Meta"),
+            (
+                SecretForm::Text,
+                "634974688087057|d41d8cd98f00b204e9800998ecf8427e",
+                "app of Meta",
+            ),
+        ] {
+            let hint = hint(form, SecretOrigin::Random, value).unwrap_or("none");
+            assert!(hint.contains(expected), "{form:?} {value}: {hint}");
+            assert!(!hint.contains("Gm0PX4"), "{form:?} {value}: {hint}");
+        }
+    }
+
+    fn base64(text: &str) -> String {
+        data_encoding::BASE64.encode(text.as_bytes())
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod acceptance;
 mod access;
 mod account;
 mod assemble;
+mod encoded;
 mod fault;
 mod forbidden;
 mod form;

@@ -102,6 +102,14 @@ pub fn fields_of<'t>(
     Some(fields)
 }
 
+/// Returns the text of a JSON value with its escapes undone, for a look at the words in it; empty for any other text.
+#[must_use]
+pub fn decoded(value: &str) -> String {
+    serde_json::from_str::<serde_json::Value>(value)
+        .map(|value| value.to_string())
+        .unwrap_or_default()
+}
+
 /// Returns a string as JSON text, with quotation marks and escapes.
 #[must_use]
 pub fn quoted(text: &str) -> String {

@@ -8,7 +8,7 @@ use super::body::Form;
 use super::channels::ChannelRule;
 use super::error::OutboundError;
 
-use super::guard::{MARKED, OVERRIDDEN, OVERRIDES};
+use super::guard::{MARKED, OVERRIDDEN, OVERRIDES, TOKEN_ASKED, asks_for_token};
 use super::parties::{
     check_count, messages_to, parties_in_form, recipients_in_json, senders_in_json,
 };
@@ -178,6 +178,7 @@ impl<'p> Places<'p> {
                 .chain(channels.iter().flat_map(ChannelRule::places))
                 .filter_map(|place| place.first());
             firsts.any(|first| name.is_one_of(&[first]))
+                || (provider.graph_answers && name.is_one_of(&["fields"]))
         };
         let bare = text.strip_prefix('\u{feff}').unwrap_or(text);
         // An empty text is as good as no body. plivo (Node) 4.79.0 writes one with GET.
@@ -187,6 +188,11 @@ impl<'p> Places<'p> {
         let fields = json::fields_of(bare, is_wanted).ok_or(NOT_AN_OBJECT)?;
         if is_overridden {
             return Err(OVERRIDDEN);
+        }
+        if fields.iter().any(|(name, value)| {
+            provider.graph_answers && asks_for_token(name, &json::decoded(value))
+        }) {
+            return Err(TOKEN_ASKED);
         }
         if let Some((field, only)) = foreign.zip(self.only.clone()) {
             return Err(OutboundError::FieldNotAllowed {
@@ -223,6 +229,11 @@ impl<'p> Places<'p> {
         let strip = &self.provider.strip.form;
         if self.provider.graph_answers && query::pairs(text).any(|pair| pair.is_named(&OVERRIDES)) {
             return Err(OVERRIDDEN);
+        }
+        if self.provider.graph_answers
+            && query::pairs(text).any(|pair| asks_for_token(&pair.name(), &pair.value()))
+        {
+            return Err(TOKEN_ASKED);
         }
         if let Some(rule) = &self.channels {
             rule.check_form(text)?;

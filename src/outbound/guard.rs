@@ -253,6 +253,21 @@ pub const OVERRIDDEN: OutboundError = bad(
     "send each call by itself, with its own method, without `method`, `batch`, `ids` and `include_headers`",
 );
 
+/// The error for a request whose answer would be a token: a page, a user and a business have their tokens among their fields.
+pub const TOKEN_ASKED: OutboundError = bad(
+    "the request asks for an access token among the fields of an object",
+    "read the other fields; Keyside adds the credential, so an application needs no token",
+);
+
+/// Returns true for the value of `fields` with which Graph answers a token, such as `owner{access_token}`. The field may stand
+/// behind any edge and in any call, since calls that change an object answer its fields as well.
+#[must_use]
+pub fn asks_for_token(name: &str, value: &str) -> bool {
+    let mut words = value.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    query::is_read_as_one_of(name, &["fields"])
+        && words.any(|word| word.eq_ignore_ascii_case("access_token"))
+}
+
 /// The error for a query or form with a name behind a byte order mark: some servers skip the mark.
 pub const MARKED: OutboundError = bad(
     "a name in the query or the form begins with a byte order mark",

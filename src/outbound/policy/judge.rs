@@ -12,8 +12,10 @@ use super::sender_place::not_named;
 use super::shown::cut;
 use super::unknown;
 use crate::outbound::error::OutboundError;
+use crate::outbound::guard::{TOKEN_ASKED, asks_for_token};
 use crate::outbound::hosts::NamedUpstream;
 use crate::provider::{Operation, RequestPattern};
+use crate::query;
 
 impl Route {
     /// Permits a request, if the route allows an operation with the request.
@@ -28,6 +30,11 @@ impl Route {
         }
         let query = request.uri.query().unwrap_or_default();
         let provider = &self.credential.provider;
+        if provider.graph_answers
+            && query::pairs(query).any(|pair| asks_for_token(&pair.name(), &pair.value()))
+        {
+            return Err(TOKEN_ASKED);
+        }
         let fitting = || {
             self.requests(&request.method).filter(|(_, pattern)| {
                 pattern.path.matches(path).is_some() && query_fits(pattern, query, provider)
