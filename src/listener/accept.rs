@@ -1,7 +1,8 @@
 //! The door of a listener: accepts connections, and gives each a place or a refusal.
 
 use std::future::Future;
-use std::io::{self, Read, Write};
+use std::io;
+use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::Duration;
@@ -179,10 +180,10 @@ fn refuse_at_once(stream: &Stream, link: &Link, bounds: &ConnectionBounds) {
     };
     let answer = http1(&in_form(&overloaded(), &bounds.refusals, link));
     // Unread bytes would make the close a reset, which could overtake the answer.
-    let mut request = [0; MAX_UNREAD_REQUEST];
-    (&*socket).read(&mut request).ok();
+    let mut request = [MaybeUninit::uninit(); MAX_UNREAD_REQUEST];
+    socket.recv(&mut request).ok();
     // A peer that takes no byte of it, or is gone, goes without.
-    (&*socket).write(&answer).ok();
+    socket.send(&answer).ok();
     socket.shutdown(Shutdown::Write).ok();
 }
 
