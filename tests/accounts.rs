@@ -56,7 +56,8 @@ fn an_account_that_the_provider_refuses_is_kept_back_with_its_secret() {
     assert_eq!(send(), 200);
     rename(&keyside, &old, &new);
     let refused = keyside.reload();
-    assert_eq!(refused.status, 422, "{}", refused.text());
+    let kept_back = "credential.acme: the provider refuses it";
+    assert!(refused.text().contains(kept_back), "{}", refused.text());
     assert_eq!(send(), 200);
     assert_eq!(keyside.metric("keyside_credential_kept_back", &[]), 1.0);
 }

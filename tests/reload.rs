@@ -494,8 +494,8 @@ fn an_invalid_configuration_keeps_the_old_one() {
         );
         assert_eq!(
             token_sent(&keyside, &upstream),
-            format!("Bearer {TOKEN}"),
-            "{name}: nothing of it is taken up, the new token neither"
+            "Bearer EAASECOND",
+            "{name}: nothing of it is taken up, and no new secret is kept away"
         );
     }
     std::fs::remove_file(keyside.dir().join("proxy.toml")).unwrap();

@@ -117,7 +117,8 @@ pub(super) fn first_success<'a>(
     let began = Instant::now();
     let has_sent = |admin: &&String| {
         own_status(admin, target).is_ok_and(|own| {
-            is_sent(&own, target, secret) && own["last_success_seconds_ago"].is_u64()
+            let success = own.get("last_success_seconds_ago");
+            is_sent(&own, target, secret) && success.is_some_and(Value::is_u64)
         })
     };
     loop {

@@ -38,18 +38,7 @@ pub enum RotationError {
         journal: String,
     },
     /// The new secret is in use without proof, and the old secret is kept.
-    Unproved {
-        /// The name of the secret for `keyside revoke`.
-        target: String,
-        /// The fingerprint of the new secret.
-        new: Option<Fingerprint>,
-        /// The fingerprint of the old secret.
-        old: Option<Fingerprint>,
-        /// True if the provider revokes the old secret when asked.
-        is_revocable: bool,
-        /// The place of the journal.
-        journal: String,
-    },
+    Unproved(Box<UnprovedSecret>),
     /// The new secret is in use, and the old one may be good.
     OldMayBeGood {
         /// The name of the credential.
@@ -61,6 +50,21 @@ pub enum RotationError {
         /// The place of the journal.
         journal: String,
     },
+}
+
+/// A new secret in use without proof.
+#[derive(Debug)]
+pub struct UnprovedSecret {
+    /// The name of the secret for `keyside revoke`.
+    pub target: String,
+    /// The fingerprint of the new secret.
+    pub new: Option<Fingerprint>,
+    /// The fingerprint of the old secret.
+    pub old: Option<Fingerprint>,
+    /// True if the provider revokes the old secret when asked.
+    pub is_revocable: bool,
+    /// The place of the journal.
+    pub journal: String,
 }
 
 /// The fate of a new secret that did not come into use.
@@ -131,7 +135,7 @@ pub enum Obstacle {
     /// The new secret does not have the form of its kind. Holds the problem.
     NewForm(String),
     /// The provider takes the new app secret for no proof yet: it may become the app's later.
-    Early(Place, Box<Verdict>),
+    Early(Box<Place>, Box<Verdict>),
     /// The new secret could not be written.
     Write(Box<WriteFault>),
     /// The old secret could not be written back.
@@ -215,26 +219,7 @@ impl fmt::Display for RotationError {
                 "{obstacle}. The rotation is not at its end, and no secret is lost: run `keyside rotate {credential}` again \
                  to go on. Until then keep the journal, {journal}"
             ),
-            Self::Unproved {
-                target,
-                new,
-                old,
-                is_revocable,
-                journal,
-            } => {
-                let [new, old] = [new, old].map(|known| known.map(|known| known.to_string()));
-                let (new, old) = (new.unwrap_or_default(), old.unwrap_or_default());
-                let end = match is_revocable {
-                    true => "was not revoked",
-                    false => "must not be deleted yet",
-                };
-                write!(
-                    f,
-                    "{new} is in use, but nothing proves that it may do what the old one may: no request with it has \
-                     succeeded. The old secret, {old}, {end}. Send a message; when it has succeeded, end the rotation with \
-                     `keyside revoke {target}`. Until then keep the journal, {journal}"
-                )
-            }
+            Self::Unproved(unproved) => fmt::Display::fmt(unproved, f),
             Self::OldMayBeGood {
                 credential,
                 old,
@@ -246,6 +231,26 @@ impl fmt::Display for RotationError {
                  try again. Until the old one is dead, its value is kept in the journal, {journal}"
             ),
         }
+    }
+}
+
+impl fmt::Display for UnprovedSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |known: Option<Fingerprint>| known.map(|known| known.to_string());
+        let end = match self.is_revocable {
+            true => "was not revoked",
+            false => "must not be deleted yet",
+        };
+        write!(
+            f,
+            "{} is in use, but nothing proves that it may do what the old one may: no request with it has succeeded. The old \
+             secret, {}, {end}. Send a message; when it has succeeded, end the rotation with `keyside revoke {}`. Until then \
+             keep the journal, {}",
+            shown(self.new).unwrap_or_default(),
+            shown(self.old).unwrap_or_default(),
+            self.target,
+            self.journal
+        )
     }
 }
 

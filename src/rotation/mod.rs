@@ -27,7 +27,7 @@ mod unfinished;
 
 pub use decision::{Intent, Stop};
 pub use ending::Finished;
-pub use error::{Doubt, NewSecretFate, Obstacle, RotationError};
+pub use error::{Doubt, NewSecretFate, Obstacle, RotationError, UnprovedSecret};
 pub use journal::{Journal, JournalError, JournalPlace};
 pub use record::{Author, Origin, Record, Step};
 pub use renewal::renew;

@@ -1,7 +1,7 @@
 //! The proof of a new secret, before the end of the old secret.
 
 use super::decision::Life;
-use super::error::RotationError;
+use super::error::{RotationError, UnprovedSecret};
 use super::record::Origin;
 use super::steps::{Rotation, shown};
 use super::target::is_revocable;
@@ -47,12 +47,12 @@ impl Rotation<'_> {
     #[must_use]
     pub fn unproved(&self) -> RotationError {
         let old = self.record().and_then(|record| record.old);
-        RotationError::Unproved {
+        RotationError::Unproved(Box::new(UnprovedSecret {
             target: self.target.shortest_name(self.live),
             new: self.kept(),
             old: old.map(|old| shown(&old)),
             is_revocable: is_revocable(&self.target, &self.routes.route.credential),
             journal: self.journal(),
-        }
+        }))
     }
 }

@@ -190,7 +190,7 @@ impl<'l> Rotation<'l> {
             verdict => {
                 let place = self.target.place.clone();
                 let obstacle = match self.is_refused_as_key(&verdict, &credential) {
-                    true => Obstacle::Early(place, Box::new(verdict)),
+                    true => Obstacle::Early(Box::new(place), Box::new(verdict)),
                     false => Obstacle::New(Box::new(verdict)),
                 };
                 return Err(RotationError::Unchanged(obstacle));
