@@ -234,7 +234,6 @@ async fn either(one: &mut Signal, other: &mut Signal) {
     }
 }
 
-
 /// Logs each provider whose name leads back to Keyside.
 async fn report_loops(live: Arc<Live>) {
     for fault in live.loops().await {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 
 use super::error_texts::{
-    channel_texts, field_texts, not_allowed_texts, page_texts, rate_limited_texts,
-    under_way_texts, unsupported_texts, user_texts,
+    channel_texts, field_texts, not_allowed_texts, page_texts, rate_limited_texts, under_way_texts,
+    unsupported_texts, user_texts,
 };
 use crate::credential::{AccessTokenError, MissingSecret};
 use crate::limit::Limited;

@@ -189,11 +189,7 @@ impl<'p> Places<'p> {
         if is_overridden {
             return Err(OVERRIDDEN);
         }
-        if fields.iter().any(|(name, value)| {
-            provider.graph_answers && asks_for_token(name, &json::decoded(value))
-        }) {
-            return Err(TOKEN_ASKED);
-        }
+        self.check_asked(&fields)?;
         if let Some((field, only)) = foreign.zip(self.only.clone()) {
             return Err(OutboundError::FieldNotAllowed {
                 field,
@@ -215,6 +211,16 @@ impl<'p> Places<'p> {
             is_receipt: has_text(&fields, receipts) && !has_field(&fields, recipients),
             has_credential,
         })
+    }
+
+    /// Refuses fields with which Graph would answer a token.
+    fn check_asked(&self, fields: &[(Cow<'_, str>, &str)]) -> Result<(), OutboundError> {
+        let asks =
+            |(name, value): &(Cow<'_, str>, &str)| asks_for_token(name, &json::decoded(value));
+        if self.provider.graph_answers && fields.iter().any(asks) {
+            return Err(TOKEN_ASKED);
+        }
+        Ok(())
     }
 
     fn find_in_form(&self, text: &str) -> Result<Found, OutboundError> {

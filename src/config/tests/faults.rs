@@ -306,7 +306,7 @@ fn every_fault_is_named_with_its_place_and_what_is_expected() {
         ),
         (
             "senders = [106540352242922]",
-            "f:7:12: route.senders: wrong type, expected a string",
+            "f:7:12: route.senders: wrong type, expected a string, such as \"106540352242922\"",
         ),
         (
             "operations = [\"messages:read\"]",

@@ -308,12 +308,12 @@ fn an_object_is_read_without_the_right_to_change_one() {
         (
             "GET",
             "/v23.0/1?fields=access_token",
-            "acme: operation_not_allowed",
+            "acme: bad_request",
         ),
         (
             "GET",
             "/me?fields=accounts{access_token}",
-            "acme: operation_not_allowed",
+            "acme: bad_request",
         ),
         ("GET", "/me/accounts", "acme: operation_not_allowed"),
         ("POST", "/v23.0/1", "acme templates -"),
