@@ -1,5 +1,6 @@
 //! The metrics of deliveries.
 
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -28,15 +29,16 @@ impl DeliveryMetrics {
         metrics
     }
 
-    /// Returns the metrics of a destination.
+    /// Returns the metrics of a destination, which has no series before its first event.
     #[must_use]
     pub fn of(&self, webhook: &str, to: &str) -> DestinationMetrics {
-        let labels = DestinationLabels {
-            webhook: webhook.to_owned(),
-            to: to.to_owned(),
-        };
         DestinationMetrics {
-            seconds: self.seconds.get_or_create(&labels).clone(),
+            labels: DestinationLabels {
+                webhook: webhook.to_owned(),
+                to: to.to_owned(),
+            },
+            seconds: OnceLock::new(),
+            families: self.clone(),
         }
     }
 }
@@ -44,7 +46,9 @@ impl DeliveryMetrics {
 /// The metrics of one destination.
 #[derive(Clone, Debug)]
 pub struct DestinationMetrics {
-    seconds: Histogram,
+    labels: DestinationLabels,
+    seconds: OnceLock<Histogram>,
+    families: DeliveryMetrics,
 }
 
 impl DestinationMetrics {
@@ -56,7 +60,11 @@ impl DestinationMetrics {
 
     /// Notes the time that an event took.
     pub fn took(&self, time: Duration) {
-        self.seconds.observe(time.as_secs_f64());
+        let family = &self.families.seconds;
+        let seconds = || family.get_or_create(&self.labels).clone();
+        self.seconds
+            .get_or_init(seconds)
+            .observe(time.as_secs_f64());
     }
 }
 

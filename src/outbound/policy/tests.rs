@@ -305,11 +305,7 @@ fn an_object_is_read_without_the_right_to_change_one() {
         ("GET", "/v23.0/1?metadata=1", "acme objects -"),
         ("GET", "/me?fields=id", "acme objects -"),
         ("GET", "/v23.0/app", "acme objects -"),
-        (
-            "GET",
-            "/v23.0/1?fields=access_token",
-            "acme: bad_request",
-        ),
+        ("GET", "/v23.0/1?fields=access_token", "acme: bad_request"),
         (
             "GET",
             "/me?fields=accounts{access_token}",
