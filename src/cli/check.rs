@@ -287,7 +287,7 @@ fn forgotten_at_restart(live: &Live) -> Option<String> {
     let has_overlap = settings.any(|settings| !settings.overlap.is_zero());
     let is_kept = live.state.iter().any(|state| state.sealed().is_some());
     (has_overlap && !is_kept).then(|| {
-        "a restart within `overlap` forgets the replaced secret, unless the configuration lists it second; [state] with a          key keeps it"
+        "a restart within `overlap` forgets the replaced secret, unless the configuration lists it second; [state] with a key keeps it"
             .to_owned()
     })
 }

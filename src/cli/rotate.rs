@@ -78,7 +78,7 @@ pub(super) async fn run(args: RotateArgs) -> ExitCode {
     };
     let result = match read_new(source, &live).await {
         Ok(new) if args.dry_run => dry_run(&args, &live, new).await,
-        Ok(new) => rotate(&args, live, new, &audit).await,
+        Ok(new) => Box::pin(rotate(&args, live, new, &audit)).await,
         Err(problem) => Err(problem),
     };
     audit.flush();
