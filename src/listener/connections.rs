@@ -18,7 +18,7 @@ use crate::memory::{Holder, LARGEST_ANSWER, MemoryBudget, Reservation};
 /// The open connections of all listeners of one kind.
 ///
 /// With every place taken, the connection that is idle longest leaves; without an idle one, the connection whose head is
-/// under way longest, if that is longer than [`HEAD_PATIENCE`]. With every connection at work, a new one is refused; the
+/// under way longest, if that is longer than a second. With every connection at work, a new one is refused; the
 /// refusals under way are bounded as well.
 #[derive(Debug)]
 pub struct Connections {
