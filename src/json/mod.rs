@@ -65,19 +65,27 @@ impl<'a> RawObject<'a> {
         }
     }
 
-    /// Sets a string at the end of a path of keys, and creates missing objects along the path. A field
-    /// that a reader could take for one of the keys, such as a key in another case, is removed.
-    /// Returns false if the path meets a value other than an object.
+    /// Sets a string at the end of a path of keys, and creates missing objects along the path. At the end, a field that a
+    /// reader could take for the key, such as a key in another case, is removed. On the way, such a field is the object that
+    /// is meant, and gets the name of the path.
+    /// Returns false if the path meets a value other than an object, or several objects that could be meant.
     #[must_use]
     pub fn set_string_at(&mut self, path: &[String], value: &str) -> bool {
         let Some((first, rest)) = path.split_first() else {
             return false;
         };
-        self.fields
-            .retain(|(key, _)| key == first || !is_read_as_one_of(key, &[first]));
         if rest.is_empty() {
+            self.fields
+                .retain(|(key, _)| key == first || !is_read_as_one_of(key, &[first]));
             self.set(first, quoted(value));
             return true;
+        }
+        let is_meant = |key: &str| key == first || is_read_as_one_of(key, &[first]);
+        let mut meant = self.fields.iter_mut().filter(|(key, _)| is_meant(key));
+        match (meant.next(), meant.next()) {
+            (Some((key, _)), None) => *key = Cow::Owned(first.clone()),
+            (None, _) => {}
+            (Some(_), Some(_)) => return false,
         }
         let inner = self.get(first).unwrap_or("{}").to_owned();
         let Some(mut object) = RawObject::parse(&inner) else {
@@ -344,16 +352,17 @@ mod tests {
         for (text, expected) in [
             ("{}", r#"{"a":{"b":"x"}}"#),
             (r#"{"a":{"c":1}}"#, r#"{"a":{"c":1,"b":"x"}}"#),
+            // A reader that takes `A` for `a` must not lose what stands there.
+            (r#"{"A":{"c":1,"B":2}}"#, r#"{"a":{"c":1,"b":"x"}}"#),
         ] {
             let mut object = RawObject::parse(text).unwrap();
             assert!(object.set_string_at(&path, "x"));
             assert_eq!(object.to_string(), expected);
         }
-        assert!(
-            !RawObject::parse(r#"{"a":[]}"#)
-                .unwrap()
-                .set_string_at(&path, "x")
-        );
+        for text in [r#"{"a":[]}"#, r#"{"a":{},"A":{"c":1}}"#] {
+            let mut object = RawObject::parse(text).unwrap();
+            assert!(!object.set_string_at(&path, "x"), "{text}");
+        }
         assert!(RawObject::parse("[1]").is_none());
         assert!(RawObject::parse("{").is_none());
     }
