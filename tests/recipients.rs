@@ -5,22 +5,10 @@ use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::support::client::{Answer, with_body};
-use crate::support::keyside::{Keyside, Setup, route};
+use crate::support::keyside::{Keyside, route, route_setup};
 use crate::support::redis::Redis;
 use crate::support::stretched;
 use crate::support::upstream::Upstream;
-
-/// The set-up of a Keyside with a route of a preset. Secrets have the file `key`.
-fn setup(upstream: &Upstream, preset: &str, credential: &str, lines: &str) -> Setup {
-    let config = format!(
-        "[outbound]\nlisten = [\"127.0.0.1:@PORT@\"]\n[admin]\nlisten = [\"127.0.0.1:@ADMIN@\"]\n[log]\nlevel = \"debug\"\n\
-         [provider.here]\nextends = \"{preset}\"\nupstream = \"@UPSTREAM@\"\nca = \"@DIR@/ca.pem\"\n\
-         [credential.here]\nprovider = \"here\"\ncheck = \"off\"\n{credential}\n[[route]]\ncredential = \"here\"\n{lines}\n"
-    );
-    Setup::new(upstream)
-        .file("key", "CANARY0123456789CANARY0123456789")
-        .config(&config)
-}
 
 const PLIVO: &str = "auth_id = \"MA1\"\nauth_token = \"file:@DIR@/key\"";
 const PLIVO_MESSAGES: &str = "/v1/Account/MA1/Message/";
@@ -148,7 +136,7 @@ fn a_message_to_three_recipients_is_three_messages_of_its_sender_and_account() {
 /// The seconds of `Retry-After` after a message to 3,000 recipients, at 100 a second.
 fn retry_after_3000_recipients(lines: &str, environment: &[(&'static str, String)]) -> u64 {
     let upstream = Upstream::ok();
-    let keyside = setup(&upstream, "plivo", PLIVO, lines)
+    let keyside = route_setup(&upstream, "plivo", PLIVO, lines)
         .envs(environment)
         .start();
     let numbers: Vec<_> = (0..3000).map(|number| format!("1555{number:04}")).collect();
@@ -218,7 +206,7 @@ fn the_recipients_of_a_message_are_asked_for_together() {
     let upstream = Upstream::ok();
     let lines = "[route.limits]\nper_recipient = { rate = \"1000/s\" }\nmax_wait = \"2s\"\n\
                  [limits]\nredis = \"env:KEYSIDE_REDIS_URL\"\n";
-    let keyside = setup(&upstream, "plivo", PLIVO, lines)
+    let keyside = route_setup(&upstream, "plivo", PLIVO, lines)
         .env("KEYSIDE_REDIS_URL", &far_away(&redis))
         .start();
     let numbers: Vec<_> = (0..300).map(|number| format!("1555{number:04}")).collect();

@@ -425,8 +425,13 @@ pub struct Finished {
     pub output: String,
 }
 
-/// A Keyside with a route of a preset. Secrets have the file `token`.
+/// A Keyside with a route of a preset.
 pub fn route(upstream: &Upstream, preset: &str, credential: &str, lines: &str) -> Keyside {
+    route_setup(upstream, preset, credential, lines).start()
+}
+
+/// The set-up of a Keyside with a route of a preset. Secrets have the file `key`.
+pub fn route_setup(upstream: &Upstream, preset: &str, credential: &str, lines: &str) -> Setup {
     let config = format!(
         "[outbound]\nlisten = [\"127.0.0.1:@PORT@\"]\n[admin]\nlisten = [\"127.0.0.1:@ADMIN@\"]\n[log]\nlevel = \"debug\"\n\
          [provider.here]\nextends = \"{preset}\"\nupstream = \"@UPSTREAM@\"\nca = \"@DIR@/ca.pem\"\n\
@@ -435,7 +440,6 @@ pub fn route(upstream: &Upstream, preset: &str, credential: &str, lines: &str) -
     Setup::new(upstream)
         .file("key", "CANARY0123456789CANARY0123456789")
         .config(&config)
-        .start()
 }
 
 /// Runs a program to its end, and kills it after `within`.
