@@ -90,15 +90,10 @@ impl Admin {
         if let Err(error) = self.admit(&request, link) {
             return error.refusal(None).to_response().map(Full::new);
         }
+        if let Some(answer) = self.watched(&request).await {
+            return answer.map(Full::new);
+        }
         let answer = match (request.method(), request.uri().path()) {
-            (&Method::GET | &Method::HEAD, "/livez") => text(StatusCode::OK, "ok\n"),
-            (&Method::GET | &Method::HEAD, "/readyz") => {
-                let query = request.uri().query().unwrap_or_default();
-                self.ready(Subject::in_query(query)).await
-            }
-            (&Method::GET | &Method::HEAD, "/metrics") => {
-                self.bounded(|| self.metrics(request.headers())).await
-            }
             (&Method::GET | &Method::HEAD, "/status") => {
                 let query = request.uri().query().unwrap_or_default();
                 self.bounded(|| self.status(StatusQuery::parse(query)))
@@ -110,7 +105,7 @@ impl Admin {
                 self.bounded(|| self.events.answer(&request, link, audit.clone()))
                     .await
             }
-            (_, "/livez" | "/readyz" | "/metrics" | "/status") => wrong_method("GET, HEAD"),
+            (_, "/status") => wrong_method("GET, HEAD"),
             (_, "/reload") => wrong_method("POST"),
             _ => Refusal::new(
                 NOT_FOUND,
@@ -124,24 +119,30 @@ impl Admin {
 
     /// Answers a request of a reader that only watches, from any machine and whatever its `Host`: metrics and probes.
     pub async fn watch(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        let answer = match (request.method(), request.uri().path()) {
-            (&Method::GET | &Method::HEAD, "/livez") => text(StatusCode::OK, "ok\n"),
-            (&Method::GET | &Method::HEAD, "/readyz") => {
-                let query = request.uri().query().unwrap_or_default();
-                self.ready(Subject::in_query(query)).await
-            }
-            (&Method::GET | &Method::HEAD, "/metrics") => {
-                self.bounded(|| self.metrics(request.headers())).await
-            }
-            (_, "/livez" | "/readyz" | "/metrics") => wrong_method("GET, HEAD"),
-            _ => Refusal::new(
+        let answer = self.watched(&request).await.unwrap_or_else(|| {
+            Refusal::new(
                 NOT_FOUND,
                 "the listener of [metrics] has no such path",
                 "ask for /livez, /readyz or /metrics; [admin] has the others",
             )
-            .to_response(),
-        };
+            .to_response()
+        });
         answer.map(Full::new)
+    }
+
+    /// Answers a request for metrics or a probe; `None` for any other path.
+    async fn watched(&self, request: &Request<Incoming>) -> Option<Response<Bytes>> {
+        let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+        Some(match request.uri().path() {
+            "/livez" | "/readyz" | "/metrics" if !is_read => wrong_method("GET, HEAD"),
+            "/livez" => text(StatusCode::OK, "ok\n"),
+            "/readyz" => {
+                let query = request.uri().query().unwrap_or_default();
+                self.ready(Subject::in_query(query)).await
+            }
+            "/metrics" => self.bounded(|| self.metrics(request.headers())).await,
+            _ => return None,
+        })
     }
 
     /// Makes an answer. While other large ones are unread, a large answer waits, and is refused after [`UNREAD_WAIT`]:
