@@ -1,4 +1,4 @@
-//! What metrics, `/readyz` and `/status` tell of a credential without a request.
+//! The state of a credential in metrics, `/readyz` and `/status`, before any request.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -265,7 +265,7 @@ fn the_events_of_a_person_are_erased_and_the_audit_file_says_by_whom() {
         "{line}"
     );
     assert!(!audit().contains(PERSON) && !keyside.log().contains(PERSON));
-    // What was erased is no repeat.
+    // An erased event that comes again is new, because its key was erased too.
     receive(&keyside, "a", PERSON, "one");
     assert_eq!(listed(&keyside, &[]).len(), 1);
 }

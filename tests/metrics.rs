@@ -72,7 +72,7 @@ fn metrics_as(keyside: &Keyside, accept: &str) -> Answer {
     keyside.ask_admin(request.as_bytes())
 }
 
-/// What Prometheus sends.
+/// The `Accept` header of Prometheus.
 const PROMETHEUS: &str = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,\
                           text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
 

@@ -146,7 +146,7 @@ fn a_real_prometheus_reads_the_metrics_and_answers_each_query_of_the_dashboard()
             .replace("$__rate_interval", "10s")
             .replace("$instance", ".*")
             .replace("$route", ".*");
-        // Nothing of the sidecar has an end that a provider told.
+        // A static token without an answer of the provider has no known end, so the sidecar has no such series.
         let may_be_empty = query.contains("expires") || query.contains("class, code");
         let is_answered = eventually(Duration::from_secs(20), || {
             keyside.post(MESSAGES, "{}");

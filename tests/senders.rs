@@ -85,7 +85,7 @@ fn another_container_hides_no_sender_and_no_channel() {
             r#"{"from":"1555","messages":{"0":{"from":"9"}}}"#.to_owned(),
             403,
         ),
-        // What no reader of the provider expects is no message.
+        // A list in a list is no message for any reader of the provider.
         (
             template,
             r#"{"from":"1555","messages":[[{"from":"9","to":"1"}]]}"#.to_owned(),

@@ -134,7 +134,7 @@ impl Exposition {
         if let Some(confirmed) = live.confirmed(credential) {
             self.credentials.set_confirmed(name, confirmed);
         }
-        // Of hundreds of idle tenants with young secrets, nobody compares the ages.
+        // A young secret of an idle tenant needs no alarm, and hundreds of such tenants would double the page.
         let warned_at = credential.max_age.mul_f64(AGE_WARNING_SHARE);
         let mut ages = credential.slots().values().map(|slot| slot.current.age());
         if is_used || ages.any(|age| age >= warned_at) {

@@ -111,7 +111,7 @@ impl Pairs {
         for recipient in demand.recipients {
             self.check(demand, recipient)?;
         }
-        // One deadline for all: each reply of the shared server may take a while of its own.
+        // A deadline for each recipient would add up, since each reply of the shared server may take a while.
         let deadline = demand.deadline().max(Instant::now() + DECISION_TIMEOUT);
         let passing = self.pass_together(demand);
         timeout_at(deadline, passing).await.unwrap_or(Err(Limited {

@@ -28,7 +28,7 @@ pub(super) struct Inputs {
 /// The wait of a load for programs and secret managers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Waits {
-    /// All answers, for a command.
+    /// A command: the load waits for every answer.
     ForAll,
     /// The start: answers that are not for credentials alone, and for credentials those that come within
     /// [`START_PATIENCE`].

@@ -1,4 +1,4 @@
-//! What is wrong with a route, in words: the same in the status, in `/readyz`, and in `keyside explain`.
+//! The faults of a route in words, which the status, `/readyz` and `keyside explain` share.
 
 use std::time::{Duration, SystemTime};
 

@@ -1,4 +1,4 @@
-//! What fails: the application, the process, the disk. Each row of the table of failures has its test.
+//! Failures of the application, of the process and of the disk: a test for each row of the table of failures.
 
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
@@ -69,7 +69,7 @@ fn an_event_past_max_age_becomes_a_dead_letter() {
 fn an_application_that_did_the_work_and_answered_too_late_gets_the_same_id_again() {
     let late = Upstream::plain(|request, wire| {
         if request.header("keyside-attempt").as_deref() == Some("1") {
-            // Until Keyside has given up: on a busy machine any fixed time might be too short.
+            // The answer comes after Keyside has given up: on a busy machine a fixed time might be too short.
             wire.hang();
         }
         answer(wire, 200, "");

@@ -83,7 +83,7 @@ impl Destination {
         Self::at(&server.stream(), &server.url_through(server.port()))
     }
 
-    /// One attempt.
+    /// Makes an attempt to publish an event, and returns the outcome.
     async fn attempt(&self, id: &str, body: Bytes) -> Outcome {
         let headers = [
             ("Content-Type".to_owned(), b"application/json".to_vec()),
@@ -160,7 +160,7 @@ fn assert_whole(ids: &[String], events: usize) {
     assert_eq!(seen.len(), events, "events in the stream");
 }
 
-/// One event is there once, with its id, however often the same publisher has published others.
+/// Checks that each event stands in the stream once, under its own id, when a publisher sends several.
 fn an_event_is_published_once(server: &impl Server) {
     let destination = Destination::of(server);
     destination.run(async {
