@@ -15,7 +15,8 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use keyside::config::SpoolConfig;
 use keyside::spool::{
-    Clock, Contents, Destination, DestinationConfig, NewEvent, Outcome, Request, Sealing, Spool,
+    AttemptOutcome, Destination, EventContents, NewEvent, Request, Sealing, Spool, SpoolClock,
+    SpoolDestination,
 };
 use tokio::task::JoinSet;
 
@@ -215,12 +216,12 @@ fn open(dir: &Path) -> Arc<Spool> {
         max_age: Duration::from_secs(7 * 86_400),
         keep: Duration::ZERO,
     };
-    let clock = Clock::start(tokio::time::Instant::now(), SystemTime::now());
+    let clock = SpoolClock::start(tokio::time::Instant::now(), SystemTime::now());
     Arc::new(Spool::open(config, Sealing::Off, clock).expect("a spool"))
 }
 
 async fn destination(spool: &Spool) -> Arc<Destination> {
-    let app = DestinationConfig {
+    let app = SpoolDestination {
         webhook: "bench".to_owned(),
         name: "app".to_owned(),
         fields: BTreeSet::new(),
@@ -268,7 +269,7 @@ async fn take(spool: &Arc<Spool>, to: &Arc<Destination>, count: u64) {
             taken += 1;
             let spool = Arc::clone(spool);
             settling.spawn(async move {
-                let done = Outcome::Answered {
+                let done = AttemptOutcome::Answered {
                     status: 200,
                     retry_after: None,
                 };
@@ -292,7 +293,7 @@ fn event(number: u64) -> NewEvent {
     NewEvent {
         webhook: "bench".to_owned(),
         id: format!("{number:032x}"),
-        contents: Contents::read(&body),
+        contents: EventContents::read(&body),
         request: Request {
             method: "POST".to_owned(),
             query: None,

@@ -6,7 +6,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 
 /// A `name=value` pair of a query or form.
 #[derive(Clone, Copy, Debug)]
-pub struct Pair<'a> {
+pub struct QueryPair<'a> {
     /// The bytes of the pair as written, still encoded.
     pub written: &'a str,
 }
@@ -14,19 +14,19 @@ pub struct Pair<'a> {
 /// Returns the pairs of a query string or form body, separated by `&` or `;`. HTML 4.01 (appendix
 /// B.2.2) asked servers to accept `;` as a separator and some do, so no parameter may hide behind a
 /// `;`.
-pub fn pairs(text: &str) -> impl Iterator<Item = Pair<'_>> {
+pub fn pairs(text: &str) -> impl Iterator<Item = QueryPair<'_>> {
     split(text, |rest| memchr::memchr2(b'&', b';', rest))
 }
 
 /// Returns the pairs of a form, separated by `&` only
 /// (<https://url.spec.whatwg.org/#urlencoded-parsing>): for signed forms, which must be read exactly
 /// as the signer wrote them.
-pub fn fields(text: &str) -> impl Iterator<Item = Pair<'_>> {
+pub fn fields(text: &str) -> impl Iterator<Item = QueryPair<'_>> {
     split(text, |rest| memchr::memchr(b'&', rest))
 }
 
 /// Returns the pairs that are not empty between separators in ASCII.
-fn split(text: &str, find: impl Fn(&[u8]) -> Option<usize>) -> impl Iterator<Item = Pair<'_>> {
+fn split(text: &str, find: impl Fn(&[u8]) -> Option<usize>) -> impl Iterator<Item = QueryPair<'_>> {
     let mut rest = Some(text);
     let pieces = std::iter::from_fn(move || {
         let whole = rest?;
@@ -36,7 +36,7 @@ fn split(text: &str, find: impl Fn(&[u8]) -> Option<usize>) -> impl Iterator<Ite
     });
     pieces
         .filter(|piece| !piece.is_empty())
-        .map(|written| Pair { written })
+        .map(|written| QueryPair { written })
 }
 
 /// Returns true if a query or form may have more than `max` pairs: counted are the separators, because
@@ -66,7 +66,7 @@ pub fn has_longer_name(text: &[u8], max: usize) -> bool {
 /// Returns true if the name of a pair begins with a byte order mark: some servers skip the mark.
 #[must_use]
 pub fn has_marked_name(text: &str) -> bool {
-    let is_marked = |pair: Pair<'_>| {
+    let is_marked = |pair: QueryPair<'_>| {
         let name = pair.name();
         name.trim_start().starts_with('\u{feff}')
     };
@@ -75,7 +75,7 @@ pub fn has_marked_name(text: &str) -> bool {
     may_have && pairs(text).any(is_marked)
 }
 
-impl<'a> Pair<'a> {
+impl<'a> QueryPair<'a> {
     /// Returns true if PHP could read the pair's name as one of `names`, in any case and encoding; see
     /// [`is_read_as_one_of`].
     #[must_use]
@@ -178,7 +178,7 @@ pub fn without<'a>(text: &'a str, names: &[impl AsRef<str>]) -> Cow<'a, str> {
     }
     let mut kept = String::with_capacity(text.len());
     for piece in text.split_inclusive(SEPARATORS) {
-        let pair = Pair {
+        let pair = QueryPair {
             written: piece.trim_end_matches(SEPARATORS),
         };
         if !pair.written.is_empty() && !pair.is_named(names) {

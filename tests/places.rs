@@ -9,7 +9,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use keyside::credential::source::{Managers, Place};
+use keyside::credential::source::{Managers, SecretPlace};
 use keyside::secret::Secret;
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -66,7 +66,7 @@ fn a_process_that_writes_one_place() {
     let Ok(action) = std::env::var("PLACE_ACTION") else {
         return;
     };
-    let place = Place::parse(&std::env::var("PLACE").unwrap()).unwrap();
+    let place = SecretPlace::parse(&std::env::var("PLACE").unwrap()).unwrap();
     let new = std::env::var("PLACE_NEW").unwrap();
     let managers = Managers::default();
     let work = async {

@@ -19,7 +19,7 @@ use crate::credential::{
     Credential, KeptBack, Previous, RenewalProblem, SecretVersion, Slot, UnfinishedRotation,
     Verdict, Verification,
 };
-use crate::inbound::metrics::{TrafficReport, WebhookMetrics};
+use crate::inbound::metrics::{WebhookMetrics, WebhookTraffic};
 use crate::outbound::policy::Route;
 use crate::reload::{AGE_WARNING_SHARE, LastReload, Live, concerns, overlap_concerns};
 use crate::sends::Overdue;
@@ -415,8 +415,8 @@ fn overdue_status(all: &[Overdue]) -> Vec<Value> {
     all.iter().map(one).collect()
 }
 
-fn webhook_status(webhook: &WebhookConfig, traffic: Option<TrafficReport>) -> Value {
-    let seconds = |time: fn(TrafficReport) -> Option<Duration>| {
+fn webhook_status(webhook: &WebhookConfig, traffic: Option<WebhookTraffic>) -> Value {
+    let seconds = |time: fn(WebhookTraffic) -> Option<Duration>| {
         traffic.and_then(time).map(|time| time.as_secs())
     };
     let ends = webhook.way.ends(&webhook.name);

@@ -10,9 +10,9 @@ use zeroize::Zeroizing;
 use super::error::CaError;
 
 /// A folder that exists.
-pub(super) struct Folder(PathBuf);
+pub(super) struct CaFolder(PathBuf);
 
-impl Folder {
+impl CaFolder {
     /// Opens the folder; makes it if it is missing.
     pub(super) fn open(dir: &Path) -> Result<Self, CaError> {
         let mut builder = DirBuilder::new();

@@ -13,7 +13,7 @@ mod files;
 pub use authority::NewReason;
 use authority::{Authority, Existing};
 pub use error::CaError;
-use files::{Folder, SECRET, SHARED};
+use files::{CaFolder, SECRET, SHARED};
 
 /// The files of an authority in one folder, after they were written.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ pub fn make(dir: &Path, hosts: &[String], now: OffsetDateTime) -> Result<Made, C
     if hosts.is_empty() {
         return Err(CaError::NoHosts);
     }
-    let folder = Folder::open(dir)?;
+    let folder = CaFolder::open(dir)?;
     for name in [CA, CA_KEY, BUNDLE, CERT, KEY] {
         folder.check_ours(name)?;
     }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::config::ConfigArgs;
 use super::credentials;
-use super::problems::{self, Problem};
+use super::problems::{self, ProblemLine};
 use super::table::counted;
 use crate::admin::status;
 use crate::app::Descriptors;
@@ -51,7 +51,7 @@ struct Report {
     /// The oddities of the configuration, the secrets and the machine.
     warnings: Vec<String>,
     /// The problems of credentials that work.
-    problems: Vec<Problem>,
+    problems: Vec<ProblemLine>,
     /// Facts for the user that are no warnings.
     notes: Vec<String>,
     /// The credentials about which the provider gave no verdict, with the reasons.

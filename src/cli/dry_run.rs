@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::rotate::{Failure, RotateArgs, named, say_found, worker};
+use super::rotate::{RotateArgs, RotateFailure, named, say_found, worker};
 use super::sidecars::sends_with;
 use crate::audit::Audit;
 use crate::credential::source::PlaceError;
 use crate::reload::Live;
-use crate::rotation::{JournalPlace, Rotation, RotationError, Target};
+use crate::rotation::{JournalPlace, Rotation, RotationError, RotationTarget};
 use crate::secret::Secret;
 
 /// Prints the steps, with what stands in the way of each.
@@ -18,9 +18,9 @@ pub(super) async fn dry_run(
     args: &RotateArgs,
     live: &Live,
     new: Option<Arc<Secret>>,
-) -> Result<(), Failure> {
-    let target =
-        Target::find(live, &args.name, args.place.as_deref()).map_err(RotationError::Unchanged)?;
+) -> Result<(), RotateFailure> {
+    let target = RotationTarget::find(live, &args.name, args.place.as_deref())
+        .map_err(RotationError::Unchanged)?;
     let journal = JournalPlace::of(live, &target)?;
     if let Some(record) = journal.look()? {
         say_found(&record);

@@ -8,7 +8,7 @@ use super::table::{counted, list, moment, text};
 
 /// A line about a problem, with the remedy.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Problem {
+pub(super) struct ProblemLine {
     pub(super) text: String,
     pub(super) gravity: Gravity,
 }
@@ -22,7 +22,7 @@ pub(super) enum Gravity {
     Wrong,
 }
 
-impl Problem {
+impl ProblemLine {
     fn wrong(text: impl Into<String>) -> Self {
         Self {
             text: text.into(),
@@ -39,7 +39,7 @@ impl Problem {
 }
 
 /// Prints what is wrong below a title, and notices below another; or that nothing is wrong.
-pub(super) fn print(problems: &[Problem]) {
+pub(super) fn print(problems: &[ProblemLine]) {
     let mut is_quiet = true;
     for (gravity, title, color) in [
         (Gravity::Wrong, "What is wrong, and what to do:", RED),
@@ -61,12 +61,12 @@ pub(super) fn print(problems: &[Problem]) {
 }
 
 /// Returns the problems that the traffic of routes shows.
-pub(super) fn of_routes(routes: &Value) -> Vec<Problem> {
+pub(super) fn of_routes(routes: &Value) -> Vec<ProblemLine> {
     let of_route = |route: &Value| {
         let name = text(&route["name"]);
         let lines = route.pointer("/traffic/problems").cloned();
         let problems: Vec<_> = list(&lines.unwrap_or_default())
-            .map(|line| Problem::wrong(format!("route {name}: {}", text(line))))
+            .map(|line| ProblemLine::wrong(format!("route {name}: {}", text(line))))
             .collect();
         problems
     };
@@ -74,7 +74,7 @@ pub(super) fn of_routes(routes: &Value) -> Vec<Problem> {
 }
 
 /// Returns the problems of credentials.
-pub(super) fn of_credentials(credentials: &Value) -> Vec<Problem> {
+pub(super) fn of_credentials(credentials: &Value) -> Vec<ProblemLine> {
     let unproved = list(credentials).filter_map(unproved);
     of_checked(credentials)
         .into_iter()
@@ -83,12 +83,12 @@ pub(super) fn of_credentials(credentials: &Value) -> Vec<Problem> {
 }
 
 /// Returns the problems of credentials, apart from those that are in use without proof.
-pub(super) fn of_checked(credentials: &Value) -> Vec<Problem> {
+pub(super) fn of_checked(credentials: &Value) -> Vec<ProblemLine> {
     list(credentials).flat_map(of_credential).collect()
 }
 
 /// Returns the problems that concern the whole sidecar: the last reload, the audit file, the shared server.
-pub(super) fn of_sidecar(status: &Value) -> Vec<Problem> {
+pub(super) fn of_sidecar(status: &Value) -> Vec<ProblemLine> {
     let reload = status.get("reload").unwrap_or(&Value::Null);
     let refused = list(&reload["refused_because"])
         .map(|reason| format!("last reload refused, mend this: {}", text(reason)));
@@ -96,27 +96,27 @@ pub(super) fn of_sidecar(status: &Value) -> Vec<Problem> {
         .chain(audit_problem(&status["audit"]))
         .chain(sharing_problem(&status["shared_limits"]))
         .chain(list(status.pointer("/state/problems").unwrap_or(&Value::Null)).map(text))
-        .map(Problem::wrong)
+        .map(ProblemLine::wrong)
         .chain(of_certificates(status))
         .chain(
             list(&status["webhooks"])
                 .filter_map(silence_problem)
-                .map(Problem::wrong),
+                .map(ProblemLine::wrong),
         )
         .chain(
             list(&status["sends_without_status"])
                 .map(overdue_problem)
-                .map(Problem::notice),
+                .map(ProblemLine::notice),
         )
         .chain(of_spool(status))
         .collect()
 }
 
 /// Returns the problems of events that wait on disk: each has its remedy already.
-pub(super) fn of_spool(status: &Value) -> Vec<Problem> {
+pub(super) fn of_spool(status: &Value) -> Vec<ProblemLine> {
     let alarms = status.pointer("/spool/alarms").unwrap_or(&Value::Null);
     list(alarms)
-        .map(|alarm| Problem::wrong(text(&alarm["text"])))
+        .map(|alarm| ProblemLine::wrong(text(&alarm["text"])))
         .collect()
 }
 
@@ -145,18 +145,18 @@ fn overdue_problem(overdue: &Value) -> String {
 }
 
 /// Returns a line if the certificate of a listener is near its end or past it.
-fn certificate_problem(certificate: &Value) -> Option<Problem> {
+fn certificate_problem(certificate: &Value) -> Option<ProblemLine> {
     let problem = certificate["problem"].as_str()?;
     let line = format!("{}: {problem}", text(&certificate["listener"]));
     let days = certificate["ends_in_seconds"].as_u64().unwrap_or_default() / SECONDS_PER_DAY;
     Some(match text(&certificate["state"]).as_str() {
-        "ending" if days >= EXPIRY_ALARM_DAYS => Problem::notice(line),
-        _ => Problem::wrong(line),
+        "ending" if days >= EXPIRY_ALARM_DAYS => ProblemLine::notice(line),
+        _ => ProblemLine::wrong(line),
     })
 }
 
 /// Returns the problems of certificates alone.
-fn of_certificates(status: &Value) -> Vec<Problem> {
+fn of_certificates(status: &Value) -> Vec<ProblemLine> {
     list(&status["certificates"])
         .filter_map(certificate_problem)
         .collect()
@@ -187,16 +187,16 @@ fn sharing_problem(shared: &Value) -> Option<String> {
 }
 
 /// Returns the problems of a credential, each line with the name.
-fn of_credential(credential: &Value) -> Vec<Problem> {
+fn of_credential(credential: &Value) -> Vec<ProblemLine> {
     let name = text(&credential["name"]);
-    let wrong = secret_tasks(credential).into_iter().map(Problem::wrong);
+    let wrong = secret_tasks(credential).into_iter().map(ProblemLine::wrong);
     wrong
         .chain(provider_problems(credential, &name))
         .chain(renewal_problem(credential))
         .chain(list(&credential["unfinished_rotations"]).map(unfinished_rotation))
         .chain(overlap_problems(credential))
         .chain(age_problems(credential))
-        .map(|problem| Problem {
+        .map(|problem| ProblemLine {
             text: format!("{name}: {}", problem.text),
             ..problem
         })
@@ -247,18 +247,18 @@ fn kept_back_reason(reason: &str) -> String {
 }
 
 /// Returns the problems reported by the provider.
-fn provider_problems(credential: &Value, name: &str) -> Vec<Problem> {
+fn provider_problems(credential: &Value, name: &str) -> Vec<ProblemLine> {
     let check = &credential["check"];
     let mut problems = Vec::new();
     let reason = reason(check);
     let apply = applying(credential);
     if check["result"] == "refused" || credential["refused_by_provider"] == true {
-        problems.push(Problem::wrong(format!(
+        problems.push(ProblemLine::wrong(format!(
             "the provider refuses the secret: put a new secret in its place and {apply}{reason}"
         )));
     }
     if credential["sends"] == "previous" {
-        problems.push(Problem::wrong(format!(
+        problems.push(ProblemLine::wrong(format!(
             "the provider refuses the newest secret, so requests carry the previous one until a good secret is \
              there: put one in its place and {apply}"
         )));
@@ -279,10 +279,10 @@ fn applying(credential: &Value) -> &'static str {
 }
 
 /// Returns the failure of the last renewal.
-fn renewal_problem(credential: &Value) -> Option<Problem> {
+fn renewal_problem(credential: &Value) -> Option<ProblemLine> {
     let problem = &credential["renewal_problem"];
     let reason = problem["reason"].as_str()?;
-    Some(Problem::wrong(format!(
+    Some(ProblemLine::wrong(format!(
         "{} since {}, and tried again by itself: {reason}",
         text(&problem["step"]),
         moment(&problem["since"])
@@ -290,8 +290,8 @@ fn renewal_problem(credential: &Value) -> Option<Problem> {
 }
 
 /// Returns a rotation that was cut off, with the commands that bring it to its end.
-fn unfinished_rotation(rotation: &Value) -> Problem {
-    Problem::wrong(format!(
+fn unfinished_rotation(rotation: &Value) -> ProblemLine {
+    ProblemLine::wrong(format!(
         "{}; begun {}, and the journal is {}",
         text(&rotation["concern"]),
         moment(&rotation["began"]),
@@ -300,15 +300,15 @@ fn unfinished_rotation(rotation: &Value) -> Problem {
 }
 
 /// Returns the previous secrets that are still needed near the end of their overlap.
-fn overlap_problems(credential: &Value) -> impl Iterator<Item = Problem> {
-    list(&credential["overlap_concerns"]).map(|concern| Problem::wrong(text(concern)))
+fn overlap_problems(credential: &Value) -> impl Iterator<Item = ProblemLine> {
+    list(&credential["overlap_concerns"]).map(|concern| ProblemLine::wrong(text(concern)))
 }
 
 /// Returns what to know about secrets that are in use without proof.
-fn unproved(credential: &Value) -> Option<Problem> {
+fn unproved(credential: &Value) -> Option<ProblemLine> {
     let check = &credential["check"];
     (check["result"] == "unproved").then(|| {
-        Problem::notice(format!(
+        ProblemLine::notice(format!(
             "{}: the provider has not confirmed the secrets yet: they are in use without proof, and Keyside asks again by \
              itself{}",
             text(&credential["name"]),
@@ -326,9 +326,9 @@ fn reason(check: &Value) -> String {
 }
 
 /// Returns the problem of a token with so many seconds left.
-fn end_problem(left: u64, name: &str) -> Option<Problem> {
+fn end_problem(left: u64, name: &str) -> Option<ProblemLine> {
     if left == 0 {
-        return Some(Problem::wrong(
+        return Some(ProblemLine::wrong(
             "the token has expired: put a new one in its place and reload",
         ));
     }
@@ -342,14 +342,14 @@ fn end_problem(left: u64, name: &str) -> Option<Problem> {
         "the token expires {when}: exchange it with `keyside rotate {name}`, or replace it"
     );
     match days {
-        0..EXPIRY_ALARM_DAYS => Some(Problem::wrong(text)),
-        EXPIRY_ALARM_DAYS..EXPIRY_NOTICE_DAYS => Some(Problem::notice(text)),
+        0..EXPIRY_ALARM_DAYS => Some(ProblemLine::wrong(text)),
+        EXPIRY_ALARM_DAYS..EXPIRY_NOTICE_DAYS => Some(ProblemLine::notice(text)),
         _ => None,
     }
 }
 
 /// Returns the secrets beyond their age, and the concerns about the rights of the token.
-fn age_problems(credential: &Value) -> Vec<Problem> {
+fn age_problems(credential: &Value) -> Vec<ProblemLine> {
     let max_age = seconds(&credential["max_age_seconds"]);
     let old = list(&credential["secrets"])
         .filter(|secret| secret["state"] != "ok")
@@ -358,13 +358,13 @@ fn age_problems(credential: &Value) -> Vec<Problem> {
             let name = text(&secret["name"]);
             let text = format!("{name} is {age} old, and max_age is {max_age}: rotate it");
             if secret["state"] == "overdue" {
-                Problem::wrong(text)
+                ProblemLine::wrong(text)
             } else {
-                Problem::notice(text)
+                ProblemLine::notice(text)
             }
         });
     let concerns = list(&credential["concerns"])
-        .map(|concern| Problem::notice(format!("the token {}", text(concern))));
+        .map(|concern| ProblemLine::notice(format!("the token {}", text(concern))));
     old.chain(concerns).collect()
 }
 

@@ -4,11 +4,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::config::ConfigArgs;
-use super::rotate::{Failure, fail, open_audit, report, say_found, use_everywhere, worker};
+use super::rotate::{RotateFailure, fail, open_audit, report, say_found, use_everywhere, worker};
 use super::sidecars::{DEFAULT_ADMIN, first_success};
 use crate::audit::Audit;
 use crate::reload::Live;
-use crate::rotation::{Intent, JournalPlace, Obstacle, Resumed, Rotation, RotationError, Target};
+use crate::rotation::{
+    JournalPlace, Obstacle, Resumed, Rotation, RotationError, RotationIntent, RotationTarget,
+};
 
 /// The options of `keyside revoke`.
 #[derive(Debug, clap::Args)]
@@ -40,8 +42,8 @@ pub(super) async fn run(args: RevokeArgs) -> ExitCode {
     }
 }
 
-async fn revoke(args: &RevokeArgs, live: &Live, audit: &Audit) -> Result<(), Failure> {
-    let target = Target::find(live, &args.name, None).map_err(RotationError::Unchanged)?;
+async fn revoke(args: &RevokeArgs, live: &Live, audit: &Audit) -> Result<(), RotateFailure> {
+    let target = RotationTarget::find(live, &args.name, None).map_err(RotationError::Unchanged)?;
     let place = JournalPlace::of(live, &target)?;
     let nothing = format!("Nothing is left to revoke: no rotation has left a journal at {place}.");
     let mut rotation = Rotation::open(live, target, place, worker("revoke", audit)).await?;
@@ -50,7 +52,7 @@ async fn revoke(args: &RevokeArgs, live: &Live, audit: &Audit) -> Result<(), Fai
         return Ok(());
     };
     say_found(&record);
-    match rotation.resume(Intent::Revoke).await? {
+    match rotation.resume(RotationIntent::Revoke).await? {
         Resumed::NothingLeft => say!("Nothing is left to revoke: the new secret is dead."),
         Resumed::Placed(kept) => {
             say!("3. {kept} is in {}", rotation.target.place);

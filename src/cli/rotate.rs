@@ -15,11 +15,11 @@ use super::table::moment;
 use crate::audit::metrics::AuditMetrics;
 use crate::audit::{Audit, check_writable};
 use crate::config::Reference;
-use crate::credential::source::{Place, read_all};
+use crate::credential::source::{SecretPlace, read_all};
 use crate::reload::Live;
 use crate::rotation::{
-    Author, Finished, Intent, JournalPlace, Obstacle, Record, Resumed, Rotation, RotationError,
-    Target, Worker,
+    Author, Finished, JournalPlace, Obstacle, Record, Resumed, Rotation, RotationError,
+    RotationIntent, RotationTarget, RotationWorker,
 };
 use crate::secret::{Fingerprint, Secret};
 
@@ -51,7 +51,7 @@ enum NewSecret {
 }
 
 /// A failure of the command, as a message.
-pub(super) type Failure = Box<dyn std::error::Error>;
+pub(super) type RotateFailure = Box<dyn std::error::Error>;
 
 /// Runs the rotation, and prints each step afterwards.
 pub(super) async fn run(args: RotateArgs) -> ExitCode {
@@ -138,9 +138,9 @@ fn unwritable(error: &std::io::Error) -> ExitCode {
 }
 
 /// Returns the process as the audit file and the journal name it.
-pub(super) fn worker(command: &str, audit: &Audit) -> Worker {
+pub(super) fn worker(command: &str, audit: &Audit) -> RotationWorker {
     let user = rustix::process::getuid().as_raw();
-    Worker {
+    RotationWorker {
         author: Author::Command,
         name: format!("keyside {command}, uid {user}"),
         audit: audit.clone(),
@@ -150,7 +150,7 @@ pub(super) fn worker(command: &str, audit: &Audit) -> Worker {
 /// Checks the options, and returns the source of the new secret.
 fn new_secret(args: &RotateArgs) -> Result<Option<NewSecret>, String> {
     if let Some(place) = &args.place {
-        Place::parse(place).map_err(|error| format!("--place: {error}"))?;
+        SecretPlace::parse(place).map_err(|error| format!("--place: {error}"))?;
     }
     match args.new.as_deref() {
         None => Ok(None),
@@ -163,7 +163,10 @@ fn new_secret(args: &RotateArgs) -> Result<Option<NewSecret>, String> {
 }
 
 /// Reads the new secret that a user gives.
-async fn read_new(source: Option<NewSecret>, live: &Live) -> Result<Option<Arc<Secret>>, Failure> {
+async fn read_new(
+    source: Option<NewSecret>,
+    live: &Live,
+) -> Result<Option<Arc<Secret>>, RotateFailure> {
     match source {
         None => Ok(None),
         Some(NewSecret::StandardInput) => {
@@ -195,14 +198,14 @@ async fn rotate(
     live: Live,
     new: Option<Arc<Secret>>,
     audit: &Audit,
-) -> Result<(), Failure> {
+) -> Result<(), RotateFailure> {
     if let Resume::Done = resume(args, &live, new.as_deref(), audit).await? {
         return Ok(());
     }
     // The earlier rotation is at its end: the source may hold another secret now.
     let live = super::load(&args.config.clone().file(), &super::unread_metrics()).await?;
-    let target =
-        Target::find(&live, &args.name, args.place.as_deref()).map_err(RotationError::Unchanged)?;
+    let target = RotationTarget::find(&live, &args.name, args.place.as_deref())
+        .map_err(RotationError::Unchanged)?;
     let place = JournalPlace::of(&live, &target)?;
     let mut rotation = Rotation::open(&live, target, place, worker("rotate", audit)).await?;
     if !rotation.is_kept() {
@@ -245,7 +248,7 @@ async fn adopt(rotation: &mut Rotation<'_>, new: Arc<Secret>) -> Result<(), Rota
 }
 
 /// Returns the fingerprint in the source, or the reason for a source without a usable secret.
-pub(super) fn named(target: &Target) -> String {
+pub(super) fn named(target: &RotationTarget) -> String {
     let faults = target.faults.iter().map(|fault| fault.problem.as_str());
     target.current().map_or_else(
         || {
@@ -263,7 +266,7 @@ async fn finish(
     args: &RotateArgs,
     rotation: &mut Rotation<'_>,
     strays: Strays,
-) -> Result<(), Failure> {
+) -> Result<(), RotateFailure> {
     let kept = rotation.kept().ok_or("the journal has no new secret")?;
     if let Err(problem) = use_everywhere(&args.admin, rotation, kept) {
         let Some(old) = rotation.target.current() else {
@@ -353,16 +356,16 @@ async fn resume(
     live: &Live,
     new: Option<&Secret>,
     audit: &Audit,
-) -> Result<Resume, Failure> {
-    let target =
-        Target::find(live, &args.name, args.place.as_deref()).map_err(RotationError::Unchanged)?;
+) -> Result<Resume, RotateFailure> {
+    let target = RotationTarget::find(live, &args.name, args.place.as_deref())
+        .map_err(RotationError::Unchanged)?;
     let place = JournalPlace::of(live, &target)?;
     let mut rotation = Rotation::open(live, target, place, worker("rotate", audit)).await?;
     let Some(record) = rotation.record() else {
         return Ok(Resume::Begin);
     };
     say_found(&record);
-    match rotation.resume(Intent::Finish).await? {
+    match rotation.resume(RotationIntent::Finish).await? {
         Resumed::NothingLeft => {
             say!("   nothing is left of it: beginning anew");
             Ok(Resume::Begin)

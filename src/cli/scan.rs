@@ -13,7 +13,7 @@ use crate::config::ConfigFile;
 use crate::credential::source::path_of;
 use crate::provider::Provider;
 use crate::reload::{Live, load};
-use crate::scan::{Accepted, ConfiguredSecret, Find, Ignored, Outcome, Scanner, Tree, sarif};
+use crate::scan::{Accepted, ConfiguredSecret, Find, Ignored, ScanResult, Scanner, Tree, sarif};
 
 /// The options of `keyside scan`.
 #[derive(Debug, clap::Args)]
@@ -121,7 +121,7 @@ fn accepted(paths: &[PathBuf], reads_input: bool) -> Accepted {
     Accepted::for_paths(paths.iter().map(PathBuf::as_path).chain(here))
 }
 
-fn scan_input(scanner: &Scanner, accepted: &Accepted, outcome: &mut Outcome) {
+fn scan_input(scanner: &Scanner, accepted: &Accepted, outcome: &mut ScanResult) {
     outcome.files += 1;
     match scanner.scan("-", &mut std::io::stdin().lock()) {
         Ok(finds) => outcome.add(finds, accepted),
@@ -207,7 +207,7 @@ fn sources_of(live: &Live) -> Vec<PathBuf> {
     files.into_iter().collect()
 }
 
-fn print(outcome: &Outcome, format: Format) {
+fn print(outcome: &ScanResult, format: Format) {
     match format {
         Format::Text => {
             for find in &outcome.finds {
@@ -223,7 +223,7 @@ fn print(outcome: &Outcome, format: Format) {
     complain!("{}", summary(outcome));
 }
 
-fn as_json(outcome: &Outcome) -> Value {
+fn as_json(outcome: &ScanResult) -> Value {
     let finds: Vec<Value> = outcome.finds.iter().map(find_as_json).collect();
     json!({
         "finds": finds,
@@ -247,7 +247,7 @@ fn find_as_json(find: &Find) -> Value {
 }
 
 /// Returns what was looked at, and what was not.
-fn summary(outcome: &Outcome) -> String {
+fn summary(outcome: &ScanResult) -> String {
     let count = |count: usize, noun| counted(count as u64, noun);
     let mut parts = vec![format!(
         "{} in {}",

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::client::{ClientError, ask};
 use super::problems::kept_back_reasons;
 use super::table::list;
-use crate::rotation::Target;
+use crate::rotation::RotationTarget;
 use crate::secret::Fingerprint;
 
 /// The address of the admin listener in the default configuration.
@@ -23,7 +23,7 @@ pub(super) const DEFAULT_ADMIN: &str = "127.0.0.1:9900";
 /// If the sidecar does not answer, refuses the secret, or sends with another one at the end.
 pub(super) fn bring_into_use(
     admin: &str,
-    target: &Target,
+    target: &RotationTarget,
     secret: Fingerprint,
     patience: Duration,
 ) -> Result<(), NotInUse> {
@@ -54,7 +54,7 @@ pub(super) fn bring_into_use(
 /// If the sidecar does not answer, or sends with another secret.
 pub(super) fn sends_with(
     admin: &str,
-    target: &Target,
+    target: &RotationTarget,
     secret: Fingerprint,
 ) -> Result<(), NotInUse> {
     let own = own_status(admin, target).map_err(NotInUse::NoAnswer)?;
@@ -70,7 +70,7 @@ pub(super) fn sends_with(
 }
 
 /// The fingerprints of a secret at a sidecar.
-pub(super) struct Sent {
+pub(super) struct SidecarSecret {
     /// The admin listener of the sidecar.
     pub(super) admin: String,
     /// The version in use.
@@ -80,12 +80,12 @@ pub(super) struct Sent {
 }
 
 /// Returns the fingerprints of a secret at each answering sidecar.
-pub(super) fn sent(admins: &[String], target: &Target) -> Vec<Sent> {
+pub(super) fn sent(admins: &[String], target: &RotationTarget) -> Vec<SidecarSecret> {
     let at = |admin: &String| sent_at(&own_status(admin, target).ok()?, admin, &target.secret);
     admins.iter().filter_map(at).collect()
 }
 
-fn sent_at(own: &Value, admin: &str, secret: &str) -> Option<Sent> {
+fn sent_at(own: &Value, admin: &str, secret: &str) -> Option<SidecarSecret> {
     let of = |secrets: &Value| {
         let named = list(secrets).find(|shown| shown["name"] == secret)?;
         named["fingerprint"].as_str().map(str::to_owned)
@@ -99,7 +99,7 @@ fn sent_at(own: &Value, admin: &str, secret: &str) -> Option<Sent> {
         false => current.clone()?,
     };
     replaced.retain(|version| *version != in_use && Some(version) != current.as_ref());
-    Some(Sent {
+    Some(SidecarSecret {
         admin: admin.to_owned(),
         in_use,
         replaced,
@@ -110,7 +110,7 @@ fn sent_at(own: &Value, admin: &str, secret: &str) -> Option<Sent> {
 /// sidecar.
 pub(super) fn first_success<'a>(
     admins: &'a [String],
-    target: &Target,
+    target: &RotationTarget,
     secret: Fingerprint,
     patience: Duration,
 ) -> Option<&'a String> {
@@ -131,7 +131,7 @@ pub(super) fn first_success<'a>(
 }
 
 /// Returns the credential of a secret in the status of a sidecar; null without.
-fn own_status(admin: &str, target: &Target) -> Result<Value, ClientError> {
+fn own_status(admin: &str, target: &RotationTarget) -> Result<Value, ClientError> {
     let (_, status) = ask(admin, "GET", "/status")?;
     let credentials = status.get("credentials").unwrap_or(&Value::Null);
     let own = list(credentials).find(|credential| credential["name"] == target.credential.as_str());
@@ -139,7 +139,7 @@ fn own_status(admin: &str, target: &Target) -> Result<Value, ClientError> {
 }
 
 /// True if requests carry the secret.
-fn is_sent(own: &Value, target: &Target, secret: Fingerprint) -> bool {
+fn is_sent(own: &Value, target: &RotationTarget, secret: Fingerprint) -> bool {
     let fingerprint = secret.to_string();
     own["sends"] == "current"
         && list(&own["secrets"]).any(|shown| {

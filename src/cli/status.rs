@@ -7,7 +7,9 @@ use serde_json::Value;
 use super::client::ask;
 use super::credentials;
 use super::events::print_spool;
-use super::problems::{self, Gravity, Problem, of_credentials, of_routes, of_sidecar, of_spool};
+use super::problems::{
+    self, Gravity, ProblemLine, of_credentials, of_routes, of_sidecar, of_spool,
+};
 use super::sidecars::DEFAULT_ADMIN;
 use super::table::{self, counted, duration, list, text};
 use crate::document::shown_place;
@@ -56,7 +58,7 @@ pub(super) fn run(args: &StatusArgs) -> ExitCode {
     if args.json {
         print_json(&sidecars);
     } else if args.problems || args.check {
-        let is_shown = |problem: &&Problem| args.problems || problem.gravity == Gravity::Wrong;
+        let is_shown = |problem: &&ProblemLine| args.problems || problem.gravity == Gravity::Wrong;
         for problem in problems.iter().filter(is_shown) {
             say!("{}", problem.text);
         }
@@ -114,7 +116,7 @@ fn keep_asked(sidecars: &mut [Sidecar<'_>], names: &[String]) -> Result<(), Stri
 }
 
 /// Returns what is wrong, the worst first, each line with the sidecar where there are several.
-fn problems_of(sidecars: &[Sidecar<'_>], args: &StatusArgs) -> Vec<Problem> {
+fn problems_of(sidecars: &[Sidecar<'_>], args: &StatusArgs) -> Vec<ProblemLine> {
     let mut problems = Vec::new();
     for sidecar in sidecars {
         let Ok(status) = &sidecar.status else {
@@ -191,7 +193,7 @@ fn keep_named(status: &mut Value, names: &[String]) {
     }
 }
 
-fn print_tables(sidecars: &[Sidecar<'_>], problems: &[Problem]) {
+fn print_tables(sidecars: &[Sidecar<'_>], problems: &[ProblemLine]) {
     let answered = || {
         sidecars.iter().filter_map(|sidecar| {
             let status = sidecar.status.as_ref().ok()?;

@@ -2,24 +2,24 @@
 
 use std::fmt;
 
-use super::rotate::Failure;
-use super::sidecars::{Sent, sent};
-use crate::rotation::{Record, Target};
+use super::rotate::RotateFailure;
+use super::sidecars::{SidecarSecret, sent};
+use crate::rotation::{Record, RotationTarget};
 use crate::secret::Fingerprint;
 
 /// The secrets at sidecars, and the secret in the source.
 pub(super) struct Strays {
-    found: Vec<Sent>,
+    found: Vec<SidecarSecret>,
     source: Vec<String>,
 }
 
 impl Strays {
     /// Looks at the sidecars before a rotation changes anything, and names the sidecars with a secret in use that differs from
     /// the source.
-    pub(super) fn find(admins: &[String], target: &Target) -> Self {
+    pub(super) fn find(admins: &[String], target: &RotationTarget) -> Self {
         let source = target.current().map(|current| current.to_string());
         let found = sent(admins, target);
-        for Sent { admin, in_use, .. } in &found {
+        for SidecarSecret { admin, in_use, .. } in &found {
             if source.as_ref() == Some(in_use) {
                 continue;
             }
@@ -42,7 +42,7 @@ impl Strays {
     ///
     /// # Errors
     /// If requests were sent with a stray until now.
-    pub(super) fn must_be_dead(self, kept: Fingerprint) -> Result<(), Failure> {
+    pub(super) fn must_be_dead(self, kept: Fingerprint) -> Result<(), RotateFailure> {
         let kept = kept.to_string();
         let is_stray = |version: &String| *version != kept && !self.source.contains(version);
         let mut replaced: Vec<_> = self.found.iter().flat_map(|sent| &sent.replaced).collect();

@@ -50,14 +50,14 @@ pub enum DestinationTarget {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublishTarget {
     /// The stream.
-    pub stream: Stream,
+    pub stream: StreamAddress,
     /// The reference to the URL of the server, which may hold a password.
     pub server: Reference,
 }
 
 /// The place of a stream at its server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Stream {
+pub enum StreamAddress {
     /// `redis-stream:KEY`.
     Redis {
         /// The key of the stream.
@@ -143,7 +143,7 @@ impl std::fmt::Display for DestinationTarget {
     }
 }
 
-impl std::fmt::Display for Stream {
+impl std::fmt::Display for StreamAddress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Redis { key } => write!(f, "redis-stream:{key}"),

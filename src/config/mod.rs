@@ -19,7 +19,7 @@ use std::time::Duration;
 pub use candidate::{Candidate, CandidateError};
 pub use destination::{
     ApplicationAddress, ApplicationUrl, DestinationConfig, DestinationTarget, EventWay,
-    PublishTarget, SpoolConfig, Stream,
+    PublishTarget, SpoolConfig, StreamAddress,
 };
 pub use error::Faults;
 pub use reference::ReferenceError;

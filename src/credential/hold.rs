@@ -20,7 +20,7 @@ pub struct Hold {
 #[derive(Debug)]
 struct Closed {
     last_probe: Instant,
-    refusal: Refused,
+    refusal: RefusedAnswer,
 }
 
 impl Closed {
@@ -36,7 +36,7 @@ impl Closed {
 
 /// The answer with which the provider refused a request.
 #[derive(Clone, Debug)]
-pub struct Refused {
+pub struct RefusedAnswer {
     /// The status.
     pub status: StatusCode,
     /// The headers.
@@ -47,7 +47,7 @@ pub struct Refused {
 
 impl Hold {
     /// Closes the hold, or keeps it closed, after a refusal.
-    pub fn close(&self, refusal: Refused, now: Instant) {
+    pub fn close(&self, refusal: RefusedAnswer, now: Instant) {
         *self.closed.lock() = Some(Closed {
             last_probe: now,
             refusal,
@@ -91,7 +91,7 @@ impl Hold {
 
     /// Returns the last refusal, for requests whose wait is over; `None` while the hold is open.
     #[must_use]
-    pub fn refusal(&self) -> Option<Refused> {
+    pub fn refusal(&self) -> Option<RefusedAnswer> {
         let closed = self.closed.lock();
         closed.as_ref().map(|closed| closed.refusal.clone())
     }
@@ -105,8 +105,8 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 mod tests {
     use super::*;
 
-    fn refusal() -> Refused {
-        Refused {
+    fn refusal() -> RefusedAnswer {
+        RefusedAnswer {
             status: StatusCode::UNAUTHORIZED,
             headers: HeaderMap::new(),
             body: Bytes::from_static(b"no"),

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use super::fault::CredentialFault;
 use super::slot::Slot;
-use super::verification::Refusal;
+use super::verification::SecretRefusal;
 use crate::config::Reference;
 use crate::secret::Fingerprint;
 
@@ -29,7 +29,7 @@ pub enum KeptBackReason {
     /// The provider refuses the secrets.
     Refused {
         /// The reason of the provider.
-        refusal: Refusal,
+        refusal: SecretRefusal,
         /// The fingerprint of the secret at fault, or else of the first required secret.
         fingerprint: Option<Fingerprint>,
     },

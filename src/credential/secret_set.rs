@@ -16,7 +16,7 @@ use super::previous::Previous;
 use super::version::SecretVersion;
 use crate::config::ProofForm;
 use crate::provider::access::ACCESS_TOKEN;
-use crate::provider::{Inject, Part, Provider, Template};
+use crate::provider::{Inject, Provider, Template, TemplatePart};
 use crate::secret::{Fingerprint, Secret};
 
 /// The secrets of one request: at most one value for each name, all of one load.
@@ -275,9 +275,9 @@ impl<'c> SecretSet<'c> {
     ) -> Result<(), MissingSecret> {
         for part in &template.parts {
             match part {
-                Part::Text(text) => push(text),
-                Part::Name(name) => push(self.expose(name)?),
-                Part::Basic(parts) => push(&self.basic(parts)?),
+                TemplatePart::Text(text) => push(text),
+                TemplatePart::Name(name) => push(self.expose(name)?),
+                TemplatePart::Basic(parts) => push(&self.basic(parts)?),
             }
         }
         Ok(())
@@ -297,20 +297,20 @@ impl<'c> SecretSet<'c> {
             .filter_map(Inject::template)
             .flat_map(|template| &template.parts)
             .filter_map(|part| match part {
-                Part::Basic(parts) => self.basic(parts).ok(),
+                TemplatePart::Basic(parts) => self.basic(parts).ok(),
                 _ => None,
             })
             .filter_map(|basic| Secret::parse(Zeroizing::new(basic.as_bytes().to_vec())).ok())
             .collect()
     }
 
-    fn basic(self, parts: &[Part]) -> Result<Zeroizing<String>, MissingSecret> {
+    fn basic(self, parts: &[TemplatePart]) -> Result<Zeroizing<String>, MissingSecret> {
         let mut plain = Zeroizing::new(String::with_capacity(MAX_BASIC_TEXT + self.length()));
         for part in parts {
             match part {
-                Part::Text(text) => plain.push_str(text),
-                Part::Name(name) => plain.push_str(self.expose(name)?),
-                Part::Basic(_) => {}
+                TemplatePart::Text(text) => plain.push_str(text),
+                TemplatePart::Name(name) => plain.push_str(self.expose(name)?),
+                TemplatePart::Basic(_) => {}
             }
         }
         Ok(Zeroizing::new(BASE64.encode(plain.as_bytes())))

@@ -27,14 +27,14 @@ pub enum Verdict {
     /// The provider accepts the credential, and the credential is good for its routes.
     Proved(TokenFacts),
     /// The credential must not be used.
-    Refused(Refusal),
+    Refused(SecretRefusal),
     /// The provider gave no answer, or an answer without a verdict, for the given reason.
     Unproved(String),
 }
 
 /// The reason for which a credential must not be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct SecretRefusal {
     /// The name of the secret at fault; `None` if the provider does not tell.
     pub secret: Option<String>,
     /// The provider's reason, with what to do.
@@ -43,7 +43,7 @@ pub struct Refusal {
     pub is_of_sender: bool,
 }
 
-impl Refusal {
+impl SecretRefusal {
     /// A refusal that blames no secret in particular.
     #[must_use]
     pub fn new(reason: impl Into<String>) -> Self {
@@ -75,7 +75,7 @@ impl Refusal {
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for SecretRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.reason)
     }

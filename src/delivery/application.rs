@@ -12,8 +12,8 @@ use super::signature::Signing;
 use crate::config::{ApplicationAddress, ApplicationUrl};
 use crate::memory::SMALL;
 use crate::upstream::{
-    Answer, Limits, Outgoing, OutgoingBody, ProtocolError, RequestLine, USER_AGENT, Upstream,
-    UpstreamError,
+    Answer, ExchangeTimes, Outgoing, OutgoingBody, ProtocolError, RequestLine, USER_AGENT,
+    Upstream, UpstreamError,
 };
 
 /// An application, with all that its requests have in common.
@@ -107,7 +107,7 @@ impl Application {
         signed: &[(HeaderName, String)],
         deadline: Instant,
     ) -> Result<Answer, UpstreamError> {
-        let limits = Limits {
+        let limits = ExchangeTimes {
             start: Instant::now(),
             deadline,
             head: self.timeout,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Deliveries::apply      destinations as configured, each with a worker of its own
-//! └ Worker::run          takes events while lanes, health and room let one out
+//! └ DestinationWorker::run          takes events while lanes, health and room let one out
 //!   └ Way::attempt       one attempt, with an outcome
 //!     spool.settle       done, again later, a dead letter, or the destination is down
 //! ```
@@ -28,16 +28,18 @@ mod worker;
 use metrics::DeliveryMetrics;
 use room::Room;
 use way::Way;
-use worker::{DeadLetters, Worker};
+use worker::{DeadLetters, DestinationWorker};
 
 use crate::config::SpoolConfig;
-use crate::spool::{Clock, Destination, DestinationConfig, Refused, Sealing, Spool, SpoolError};
+use crate::spool::{
+    Destination, Sealing, Spool, SpoolClock, SpoolDestination, SpoolError, SpoolRefusal,
+};
 
 /// A destination with the way to it.
 #[derive(Clone, Debug)]
-pub struct Target {
+pub struct DeliveryTarget {
     /// The destination as the spool knows it.
-    pub config: DestinationConfig,
+    pub config: SpoolDestination,
     /// The way to the destination.
     pub way: Arc<Way>,
 }
@@ -55,9 +57,9 @@ pub struct Deliveries {
 #[derive(Debug, Default)]
 struct DeliveryState {
     /// The targets of the last load.
-    targets: Vec<Target>,
+    targets: Vec<DeliveryTarget>,
     /// The destinations that the spool was told of.
-    set: Vec<DestinationConfig>,
+    set: Vec<SpoolDestination>,
     workers: HashMap<WorkerKey, Running>,
 }
 
@@ -83,7 +85,7 @@ impl Deliveries {
         sealing: Sealing,
         metrics: DeliveryMetrics,
     ) -> Result<Arc<Self>, SpoolError> {
-        let clock = Clock::start(Instant::now(), SystemTime::now());
+        let clock = SpoolClock::start(Instant::now(), SystemTime::now());
         let path = config.dir.clone();
         // A store that was not closed is verified, which takes seconds.
         let opened = tokio::task::spawn_blocking(move || Spool::open(config, sealing, clock)).await;
@@ -123,14 +125,14 @@ impl Deliveries {
     ///
     /// # Errors
     /// If the spool cannot take the destinations; the destinations before stay.
-    pub async fn apply(self: &Arc<Self>, targets: &[Target]) -> Result<(), Refused> {
+    pub async fn apply(self: &Arc<Self>, targets: &[DeliveryTarget]) -> Result<(), SpoolRefusal> {
         let configs: Vec<_> = targets.iter().map(|target| target.config.clone()).collect();
         if self.state.lock().set != configs {
             let (spool, wanted) = (Arc::clone(&self.spool), configs.clone());
             let mut setting =
                 tokio::spawn(async move { spool.set_destinations(wanted).await.map(drop) });
             match timeout(SETTING_TIMEOUT, &mut setting).await {
-                Ok(set) => set.unwrap_or(Err(Refused::Broken))?,
+                Ok(set) => set.unwrap_or(Err(SpoolRefusal::Broken))?,
                 Err(_) => self.follow(setting),
             }
         }
@@ -144,10 +146,10 @@ impl Deliveries {
     }
 
     /// Waits in the background for the spool to take destinations.
-    fn follow(self: &Arc<Self>, setting: JoinHandle<Result<(), Refused>>) {
+    fn follow(self: &Arc<Self>, setting: JoinHandle<Result<(), SpoolRefusal>>) {
         let deliveries = Arc::clone(self);
         tokio::spawn(async move {
-            if let Err(error) = setting.await.unwrap_or(Err(Refused::Broken)) {
+            if let Err(error) = setting.await.unwrap_or(Err(SpoolRefusal::Broken)) {
                 tracing::error!(%error, "the spool has not taken all destinations: reload to try again");
                 deliveries.state.lock().set.clear();
             }
@@ -190,7 +192,7 @@ impl Deliveries {
 
     fn start(&self, to: Arc<Destination>, way: Arc<Way>) -> Running {
         let way = Arc::new(ArcSwap::from(way));
-        let worker = Worker {
+        let worker = DestinationWorker {
             spool: Arc::clone(&self.spool),
             metrics: self.metrics.of(to.webhook(), to.name()),
             to: Arc::clone(&to),

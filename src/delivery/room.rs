@@ -22,7 +22,7 @@ pub(super) struct RoomOfOne {
 
 /// The room of an event, given back when dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct EventPlace {
     _permits: Vec<OwnedSemaphorePermit>,
 }
 
@@ -45,7 +45,7 @@ impl Room {
 
 impl RoomOfOne {
     /// Waits for the room of an event with `bytes` bytes.
-    pub(super) async fn enter(&self, bytes: usize) -> Place {
+    pub(super) async fn enter(&self, bytes: usize) -> EventPlace {
         let kilobytes = bytes.div_ceil(1024).clamp(1, SHARE);
         let kilobytes = u32::try_from(kilobytes).unwrap_or(u32::MAX);
         let shared = async {
@@ -61,7 +61,7 @@ impl RoomOfOne {
             permits = shared => permits,
             permits = own => permits,
         };
-        Place {
+        EventPlace {
             _permits: permits.unwrap_or_default(),
         }
     }
@@ -83,7 +83,7 @@ mod tests {
     const MIB: usize = 1024 * 1024;
 
     /// Enters until there is no more room, and returns the places.
-    async fn fill(room: &RoomOfOne, bytes: usize) -> Vec<Place> {
+    async fn fill(room: &RoomOfOne, bytes: usize) -> Vec<EventPlace> {
         let mut places = Vec::new();
         let soon = Duration::from_millis(1);
         while let Ok(place) = timeout(soon, room.enter(bytes)).await {

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use super::application::{Application, EVENT_ID, EventRequest, Undelivered, WEBHOOK};
 use super::publish::{PublishedEvent, Publisher};
 use crate::headers::retry_after;
-use crate::spool::{Delivery, Outcome, StreamAnswer};
+use crate::spool::{AttemptOutcome, Delivery, StreamAnswer};
 use crate::upstream::{Answer, UpstreamError};
 
 /// The way to a destination.
@@ -36,7 +36,7 @@ pub struct StreamWay {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Attempt {
     /// The attempt has this outcome.
-    Ended(Outcome),
+    Ended(AttemptOutcome),
     /// No attempt was made: Keyside has no connection left for it, or no key for the signature.
     NotMade,
 }
@@ -68,7 +68,7 @@ impl StreamWay {
     /// Publishes an event once. No signature of Standard Webhooks goes along: a stream has a login.
     async fn attempt(&self, delivery: &Delivery) -> Attempt {
         let Some(publisher) = &self.publisher else {
-            return Attempt::Ended(Outcome::Published(StreamAnswer::NoServer));
+            return Attempt::Ended(AttemptOutcome::Published(StreamAnswer::NoServer));
         };
         let request = request(delivery);
         let provider = request.headers.iter().map(|(name, value)| {
@@ -135,8 +135,8 @@ fn moment(unix_ms: u64) -> String {
 }
 
 /// Returns the outcome of an answer. A short body is read to the end: the connection can then be used again.
-async fn answered(answer: Answer, deadline: Instant) -> Outcome {
-    let outcome = Outcome::Answered {
+async fn answered(answer: Answer, deadline: Instant) -> AttemptOutcome {
+    let outcome = AttemptOutcome::Answered {
         status: answer.status.as_u16(),
         retry_after: retry_after(&answer.headers),
     };
@@ -147,16 +147,16 @@ async fn answered(answer: Answer, deadline: Instant) -> Outcome {
 }
 
 /// Returns the outcome of an attempt without an answer.
-fn failed(error: &UpstreamError) -> Outcome {
+fn failed(error: &UpstreamError) -> AttemptOutcome {
     match error {
-        UpstreamError::TimedOut { written: true, .. } => Outcome::TimedOut,
+        UpstreamError::TimedOut { written: true, .. } => AttemptOutcome::TimedOut,
         // The request cannot be written, on any attempt.
-        UpstreamError::MalformedRequest => Outcome::Answered {
+        UpstreamError::MalformedRequest => AttemptOutcome::Answered {
             status: 400,
             retry_after: None,
         },
-        error if error.is_before_request() => Outcome::Unreachable,
-        _ => Outcome::Interrupted,
+        error if error.is_before_request() => AttemptOutcome::Unreachable,
+        _ => AttemptOutcome::Interrupted,
     }
 }
 
@@ -187,15 +187,18 @@ mod tests {
         for (error, outcome) in [
             (
                 UpstreamError::Unreachable("refused".to_owned()),
-                Outcome::Unreachable,
+                AttemptOutcome::Unreachable,
             ),
-            (UpstreamError::Tls("name".to_owned()), Outcome::Unreachable),
-            (UpstreamError::NotWritten, Outcome::Unreachable),
-            (timed_out(false), Outcome::Unreachable),
-            (timed_out(true), Outcome::TimedOut),
+            (
+                UpstreamError::Tls("name".to_owned()),
+                AttemptOutcome::Unreachable,
+            ),
+            (UpstreamError::NotWritten, AttemptOutcome::Unreachable),
+            (timed_out(false), AttemptOutcome::Unreachable),
+            (timed_out(true), AttemptOutcome::TimedOut),
             (
                 UpstreamError::Protocol(ProtocolError::Closed),
-                Outcome::Interrupted,
+                AttemptOutcome::Interrupted,
             ),
         ] {
             assert_eq!(failed(&error), outcome, "{error}");

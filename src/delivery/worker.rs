@@ -12,11 +12,14 @@ use tokio::time::Instant;
 use super::metrics::DestinationMetrics;
 use super::room::RoomOfOne;
 use super::way::{Attempt, Way};
-use crate::spool::{Change, Delivery, Destination, Outcome, Refused, Spool, TroubleKind, Verdict};
+use crate::spool::{
+    AttemptOutcome, AttemptVerdict, Delivery, Destination, HealthChange, Spool, SpoolRefusal,
+    TroubleKind,
+};
 
 /// The worker of one destination.
 #[derive(Debug)]
-pub(super) struct Worker {
+pub(super) struct DestinationWorker {
     pub(super) spool: Arc<Spool>,
     pub(super) to: Arc<Destination>,
     /// The way to the destination, which a reload changes.
@@ -33,7 +36,7 @@ pub(super) struct DeadLetters {
     unlogged: u64,
 }
 
-impl Worker {
+impl DestinationWorker {
     /// Delivers events until the spool is closed or `stop` changes. Then no further event is taken, and those under
     /// way are finished.
     pub(super) async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
@@ -44,7 +47,7 @@ impl Worker {
                 _ = stop.changed() => break,
                 taken = self.take(&mut under_way) => match taken {
                     Ok(()) => {}
-                    Err(Refused::Closed) => break,
+                    Err(SpoolRefusal::Closed) => break,
                     Err(error) => {
                         tracing::warn!(webhook = self.to.webhook(), to = self.to.name(), %error, "no event can be taken from the spool");
                         tokio::time::sleep(BROKEN).await;
@@ -58,7 +61,7 @@ impl Worker {
 
     /// Takes the next events, and begins to send them. Events that have no room yet are given back where the future is
     /// dropped.
-    async fn take(self: &Arc<Self>, under_way: &mut JoinSet<()>) -> Result<(), Refused> {
+    async fn take(self: &Arc<Self>, under_way: &mut JoinSet<()>) -> Result<(), SpoolRefusal> {
         for delivery in self.spool.next(&self.to, MOST).await? {
             let place = self.room.enter(delivery.request.body.len()).await;
             let worker = Arc::clone(self);
@@ -86,34 +89,35 @@ impl Worker {
         };
         self.tell_change(settled.change, outcome);
         match settled.verdict {
-            Verdict::Done => self.metrics.delivered(received_ms, SystemTime::now()),
-            Verdict::Dead => self.tell_dead(&id, outcome),
-            Verdict::Again { .. } | Verdict::Down { .. } | Verdict::Paused => {}
+            AttemptVerdict::Done => self.metrics.delivered(received_ms, SystemTime::now()),
+            AttemptVerdict::Dead => self.tell_dead(&id, outcome),
+            AttemptVerdict::Again { .. } | AttemptVerdict::Down { .. } | AttemptVerdict::Paused => {
+            }
         }
     }
 
-    fn tell_change(&self, change: Change, outcome: Outcome) {
+    fn tell_change(&self, change: HealthChange, outcome: AttemptOutcome) {
         let (webhook, to) = (self.to.webhook(), self.to.name());
         match change {
-            Change::None => {}
-            Change::Ended(kind) => {
+            HealthChange::None => {}
+            HealthChange::Ended(kind) => {
                 let trouble = word(kind);
                 tracing::info!(webhook, to, trouble, "destination takes events again");
             }
-            Change::Began(TroubleKind::Down) => {
+            HealthChange::Began(TroubleKind::Down) => {
                 tracing::warn!(webhook, to, %outcome, "destination is down: its events wait on disk, and a probe goes out every 2 s at the latest");
             }
-            Change::Began(TroubleKind::Failing) => {
+            HealthChange::Began(TroubleKind::Failing) => {
                 tracing::warn!(webhook, to, %outcome, "destination fails: its events wait on disk, and one at a time goes out as a probe");
             }
-            Change::Began(TroubleKind::Paused) => {
+            HealthChange::Began(TroubleKind::Paused) => {
                 tracing::error!(webhook, to, %outcome, "destination refuses everything and is paused: look at its address, its path and its secret; its events wait on disk, and a probe goes out every 30 s");
             }
         }
     }
 
     /// Logs a dead letter; further dead letters of the minute are summed up by the next line.
-    fn tell_dead(&self, event: &str, outcome: Outcome) {
+    fn tell_dead(&self, event: &str, outcome: AttemptOutcome) {
         let now = Instant::now();
         let unlogged = {
             let mut dead = self.dead.lock();

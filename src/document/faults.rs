@@ -68,7 +68,7 @@ impl fmt::Display for Fault {
 
 /// The faults and warnings of a reading so far.
 #[derive(Debug, Default)]
-pub struct Report {
+pub struct FaultReport {
     // A cell, because every reader and field of the document adds to the one report.
     found: RefCell<Entries>,
 }
@@ -81,7 +81,7 @@ struct Entries {
     asked: std::collections::BTreeSet<String>,
 }
 
-impl Report {
+impl FaultReport {
     /// Adds a fault.
     pub fn fault(&self, at: &Position, key: &str, message: impl Into<String>) {
         self.found

@@ -16,7 +16,7 @@ mod shown;
 #[cfg(test)]
 mod tests;
 
-pub use faults::{Fault, Position, Report};
+pub use faults::{Fault, FaultReport, Position};
 pub use malformed::Malformed;
 pub use reader::{Field, Reader};
 pub use shown::{choices, is_showable, listed, shown, shown_place};
@@ -32,12 +32,12 @@ pub struct Document {
 impl Document {
     /// Adds the content of another file: other tables, more entries of `[[route]]` and the like, and more names in the tables of
     /// names in `named`. A key in both files is a fault with both places.
-    pub fn join(&mut self, other: Self, named: &[&str], report: &Report) {
+    pub fn join(&mut self, other: Self, named: &[&str], report: &FaultReport) {
         self.root.join(other.root, "", named, report);
     }
 
     /// Parses `text`. Errors of TOML's syntax go to `report`; with a single error, there is no document.
-    pub fn parse(text: &str, file: &str, report: &Report) -> Option<Self> {
+    pub fn parse(text: &str, file: &str, report: &FaultReport) -> Option<Self> {
         // Editors do not count a byte order mark as a column.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let source = Source::new(text, file);
@@ -93,7 +93,7 @@ impl Table {
     }
 
     /// Adds the entries of a table of another file, under the key `path`.
-    fn join(&mut self, other: Self, path: &str, named: &[&str], report: &Report) {
+    fn join(&mut self, other: Self, path: &str, named: &[&str], report: &FaultReport) {
         let is_root = path.is_empty();
         for entry in other.entries {
             let Some(own) = self.entries.iter_mut().find(|own| own.key == entry.key) else {

@@ -4,25 +4,25 @@ use std::collections::HashSet;
 use std::fmt;
 
 use super::shown::{choices, shown};
-use super::{Document, Entry, Position, Report, Table, Value, ValueKind, examples};
+use super::{Document, Entry, FaultReport, Position, Table, Value, ValueKind, examples};
 
 /// The reader of a table. [`Reader::finish`] reports every unread key.
 pub struct Reader<'d> {
     table: &'d Table,
     at: Position,
     path: String,
-    report: &'d Report,
+    report: &'d FaultReport,
     known: Vec<String>,
 }
 
 impl<'d> Reader<'d> {
     /// A reader of the root table of a document.
-    pub fn new(document: &'d Document, report: &'d Report) -> Self {
+    pub fn new(document: &'d Document, report: &'d FaultReport) -> Self {
         Self::of_table(&document.root, &document.start, "", report)
     }
 
     /// A reader of a table at the place `at`, under the key `path`.
-    pub fn of_table(table: &'d Table, at: &Position, path: &str, report: &'d Report) -> Self {
+    pub fn of_table(table: &'d Table, at: &Position, path: &str, report: &'d FaultReport) -> Self {
         Self {
             table,
             at: at.clone(),
@@ -147,7 +147,7 @@ impl<'d> Reader<'d> {
     }
 
     /// Returns the report, for a fault at another place.
-    pub fn report(&self) -> &'d Report {
+    pub fn report(&self) -> &'d FaultReport {
         self.report
     }
 
@@ -182,7 +182,7 @@ pub struct Field<'d> {
     path: String,
     key_at: Position,
     value: &'d Value,
-    report: &'d Report,
+    report: &'d FaultReport,
 }
 
 impl<'d> Field<'d> {

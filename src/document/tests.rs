@@ -3,7 +3,7 @@
 use super::*;
 
 fn faults(text: &str, read: impl FnOnce(&mut Reader<'_>)) -> Vec<String> {
-    let report = Report::default();
+    let report = FaultReport::default();
     if let Some(document) = Document::parse(text, "f", &report) {
         let mut reader = Reader::new(&document, &report);
         read(&mut reader);
@@ -71,7 +71,7 @@ fn two_broken_lines_are_two_faults() {
 
 #[test]
 fn a_document_laid_over_another_keeps_the_order_and_the_places() {
-    let report = Report::default();
+    let report = FaultReport::default();
     let lower = Document::parse("[x.b]\ni = 1\nj = [1]\n[x.a]\nk = 1\n", "low", &report).unwrap();
     let upper = Document::parse("[x.c]\n[x.b]\nj = true\n", "up", &report).unwrap();
     let merged = Document {
@@ -137,7 +137,7 @@ fn numbers_out_of_range_are_refused() {
 proptest::proptest! {
     #[test]
     fn no_text_panics_the_parser(text in "(?s).{0,200}|([\\[\\]{}=.,\"'#\\n a0é-]|\"\"\"){0,80}") {
-        let report = Report::default();
+        let report = FaultReport::default();
         Document::parse(&text, "f", &report);
     }
 }

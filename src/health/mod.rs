@@ -18,7 +18,7 @@ use query::{number_at, refuses_proof};
 pub use token::{TokenLifetime, exchange_token, is_own_token_valid, is_token_valid, revoke_token};
 
 use crate::credential::{
-    Refusal, SecretSet, TokenFacts, TokenIssuer, TokenNeeds, Verdict, access_token,
+    SecretRefusal, SecretSet, TokenFacts, TokenIssuer, TokenNeeds, Verdict, access_token,
 };
 use crate::provider::HealthCheck;
 use crate::units::Rate;
@@ -54,7 +54,7 @@ pub async fn verify(secrets: SecretSet<'_>, at: Endpoints<'_>, uses: Uses<'_>) -
     let issued = match access_token(secrets, at.issuer, None).await {
         Ok(issued) => issued,
         Err(error) if error.is_refusal => {
-            return Verdict::Refused(Refusal::new(error.to_string()));
+            return Verdict::Refused(SecretRefusal::new(error.to_string()));
         }
         Err(error) => return Verdict::Unproved(error.to_string()),
     };

@@ -8,7 +8,7 @@ use serde_json::Value;
 use zeroize::Zeroize;
 
 use super::error::QueryError;
-use crate::credential::{MissingSecret, Refusal, SecretSet, TokenFacts, Verdict};
+use crate::credential::{MissingSecret, SecretRefusal, SecretSet, TokenFacts, Verdict};
 use crate::provider::{Inject, Meaning, Template};
 use crate::upstream::{ClockReading, Outgoing, OutgoingBody, RequestLine, USER_AGENT, Upstream};
 
@@ -72,7 +72,7 @@ impl ProviderQuery<'_> {
         let status = reply.status.as_u16();
         let errors = &self.secrets.credential().provider.errors;
         match errors.meaning(status, None, &body) {
-            Meaning::CredentialRefused => Verdict::Refused(Refusal::new(format!(
+            Meaning::CredentialRefused => Verdict::Refused(SecretRefusal::new(format!(
                 "the provider refuses it (status {status})"
             ))),
             _ => Verdict::Unproved(format!("the question was answered with {status}")),
@@ -94,16 +94,16 @@ impl ProviderQuery<'_> {
     /// Returns the verdict that blames the token.
     pub(super) fn refuses_token(&self, reason: impl Into<String>) -> Verdict {
         let (token, _) = self.secret_names();
-        Verdict::Refused(Refusal::of(token, reason))
+        Verdict::Refused(SecretRefusal::of(token, reason))
     }
 
     /// Returns the verdict against a token to which a sender is invisible, by the code of the answer.
     pub(super) fn refuses_token_for(&self, sender: &str, code: i64) -> Verdict {
         let (token, _) = self.secret_names();
         let reason = format!("it cannot see sender {sender} (code {code})");
-        Verdict::Refused(Refusal {
+        Verdict::Refused(SecretRefusal {
             is_of_sender: true,
-            ..Refusal::of(token, reason)
+            ..SecretRefusal::of(token, reason)
         })
     }
 
@@ -112,7 +112,7 @@ impl ProviderQuery<'_> {
         let (_, app_secret) = self.secret_names();
         let reason = "the app secret is not that of the token's app: it was probably reset at the provider, \
                       or belongs to another app";
-        Verdict::Refused(Refusal::of(app_secret, reason))
+        Verdict::Refused(SecretRefusal::of(app_secret, reason))
     }
 
     /// Returns the provider's names for its token and app secret.

@@ -16,14 +16,14 @@ use crate::upstream::{Answer, AnswerBody, UpstreamError};
 
 /// The direct way of one webhook's events to its application.
 #[derive(Debug)]
-pub struct Delivery {
+pub struct DirectDelivery {
     application: Application,
     metrics: DestinationMetrics,
     /// True if the provider gets the application's own answer.
     reply: bool,
 }
 
-impl Delivery {
+impl DirectDelivery {
     /// Returns the delivery to an application. With `reply` the provider gets the application's own answer, and an
     /// empty 200 otherwise.
     #[must_use]

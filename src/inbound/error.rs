@@ -9,7 +9,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use super::forgery::Forgery;
 use super::metrics::FORGED;
 use crate::response::{Refusal, RefusalKind};
-use crate::spool::Refused;
+use crate::spool::SpoolRefusal;
 use crate::upstream::{AnswerBody, UpstreamError};
 
 /// The reason for an answer of Keyside's own to a request at the inbound listener.
@@ -59,7 +59,7 @@ pub enum InboundError {
     /// The application answered with a status other than 2xx.
     ApplicationRefused(StatusCode),
     /// The event is not on disk.
-    NotStored(Refused),
+    NotStored(SpoolRefusal),
 }
 
 impl InboundError {
@@ -103,7 +103,9 @@ impl InboundError {
             Self::ApplicationRefused(_) => {
                 kind("application_refused", StatusCode::SERVICE_UNAVAILABLE)
             }
-            Self::NotStored(Refused::Full) => kind("spool_full", StatusCode::SERVICE_UNAVAILABLE),
+            Self::NotStored(SpoolRefusal::Full) => {
+                kind("spool_full", StatusCode::SERVICE_UNAVAILABLE)
+            }
             Self::NotStored(_) => kind("spool_unavailable", StatusCode::SERVICE_UNAVAILABLE),
         }
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::HeaderName;
 use percent_encoding::percent_decode_str;
 
-use super::delivery::Delivery;
+use super::delivery::DirectDelivery;
 use super::metrics::WebhookMetrics;
 use super::stray::shown_path;
 use super::verify::Verifier;
@@ -53,7 +53,7 @@ pub struct WebhookEndpoint {
 #[derive(Debug)]
 pub enum Onward {
     /// To the application, which answers.
-    Direct(Delivery),
+    Direct(DirectDelivery),
     /// To the disk, and from there to every destination.
     Spooled,
 }

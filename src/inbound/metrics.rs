@@ -41,7 +41,7 @@ struct Traffic {
 
 /// The traffic of a webhook, for operators.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TrafficReport {
+pub struct WebhookTraffic {
     /// The time since the last genuine event.
     pub last_event: Option<Duration>,
     /// The time from the own time of the last event to its arrival.
@@ -208,9 +208,9 @@ impl WebhookMetrics {
 
     /// Returns the traffic for operators.
     #[must_use]
-    pub fn traffic(&self, now: Instant) -> TrafficReport {
+    pub fn traffic(&self, now: Instant) -> WebhookTraffic {
         let traffic = self.traffic.lock();
-        TrafficReport {
+        WebhookTraffic {
             last_event: traffic
                 .last_event
                 .map(|at| now.saturating_duration_since(at)),

@@ -30,7 +30,7 @@ mod store;
 mod stray;
 pub mod verify;
 
-pub use delivery::Delivery;
+pub use delivery::DirectDelivery;
 pub use generation::{Generation, Onward, WebhookEndpoint};
 
 use body::{Body, BodyBounds};
@@ -49,7 +49,7 @@ use crate::listener::{Link, network_of};
 use crate::memory::{MemoryBudget, SMALL};
 use crate::sends::Sends;
 use crate::sends::metrics::SendMetrics;
-use crate::spool::{Refused, Spool};
+use crate::spool::{Spool, SpoolRefusal};
 use crate::units::millis;
 use crate::upstream::AnswerBody;
 
@@ -260,7 +260,7 @@ impl Inbound {
         event: &Event<'_>,
     ) -> Result<Response<AnswerBody>, InboundError> {
         let spool = self.spool.as_ref();
-        let spool = spool.ok_or(InboundError::NotStored(Refused::Closed))?;
+        let spool = spool.ok_or(InboundError::NotStored(SpoolRefusal::Closed))?;
         let (name, headers) = (&endpoint.name, &endpoint.headers);
         let stored = store(spool, name, event, headers, &self.turn).await?;
         endpoint.metrics.repeated(stored.known as u64);

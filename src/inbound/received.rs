@@ -20,7 +20,7 @@ use crate::limit::KeyedLimits;
 use crate::memory::SMALL;
 use crate::sends::{Digest16, Sends, StoredAnswer, callback_key};
 use crate::shared::SharedServer;
-use crate::spool::{Class, Contents, Item};
+use crate::spool::{Class, EventContents, Item};
 
 /// The limits, sends and metrics that the items of a webhook's events change.
 #[derive(Clone)]
@@ -99,7 +99,7 @@ pub(super) fn take_note(
     let (name, recent) = (Arc::clone(&webhook.name), Arc::clone(recent));
     let note = move || {
         let whole = body.whole();
-        let mut items = Contents::read(&whole).items;
+        let mut items = EventContents::read(&whole).items;
         items.retain(|item| recent.is_new(&name, &item.key));
         notes.arrived(&items, SystemTime::now());
         notes.settle(&whole);
@@ -283,7 +283,7 @@ mod tests {
             change("3", r#""statuses":[{"id":"d","timestamp":"90"}]"#),
         );
         let text = format!(r#"{{"entry":[{{"id":"1","changes":[{two},{none},{one}]}}]}}"#);
-        let items = Contents::read(text.as_bytes()).items;
+        let items = EventContents::read(text.as_bytes()).items;
         let now = UNIX_EPOCH + Duration::from_secs(100);
         let expected = HashMap::from([
             ("1", vec![Duration::from_secs(10), Duration::ZERO]),
@@ -303,7 +303,7 @@ mod tests {
             r#"{"entry":[{"changes":[{"value":{"messages":[1]}}]}]}"#,
         ] {
             assert!(told("acme", &parsed(text.as_bytes())).is_empty(), "{text}");
-            let items = Contents::read(text.as_bytes()).items;
+            let items = EventContents::read(text.as_bytes()).items;
             assert!(received(&items, UNIX_EPOCH).is_empty(), "{text}");
         }
     }

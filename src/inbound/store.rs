@@ -9,7 +9,9 @@ use tokio::sync::Semaphore;
 use super::error::InboundError;
 use super::event::Event;
 use crate::memory::SMALL;
-use crate::spool::{Accepted, Contents, Item, NewEvent, ReadyEvent, Refused, Request, Spool};
+use crate::spool::{
+    EventContents, EventReceipt, Item, NewEvent, ReadyEvent, Request, Spool, SpoolRefusal,
+};
 
 /// The result for an event that is on disk.
 #[derive(Debug)]
@@ -47,7 +49,7 @@ pub(super) async fn store(
     let preparer = Arc::clone(spool);
     let prepare = move || {
         request.body = body.whole_bytes();
-        let contents = Contents::read(&request.body);
+        let contents = EventContents::read(&request.body);
         let items = contents.items.clone();
         let ready = preparer.prepare(NewEvent {
             webhook,
@@ -63,15 +65,15 @@ pub(super) async fn store(
         let _turn = turn.acquire().await;
         let prepared = tokio::task::spawn_blocking(prepare).await;
         prepared
-            .unwrap_or(Err(Refused::Broken))
+            .unwrap_or(Err(SpoolRefusal::Broken))
             .map_err(InboundError::NotStored)?
     };
     match spool.store(ready).await.map_err(InboundError::NotStored)? {
-        Accepted::Known => Ok(Stored {
+        EventReceipt::Known => Ok(Stored {
             known: items.len(),
             new: Vec::new(),
         }),
-        Accepted::Stored { known, .. } => {
+        EventReceipt::Stored { known, .. } => {
             let is_new = |position: usize| {
                 u32::try_from(position)
                     .is_ok_and(|position| known.binary_search(&position).is_err())

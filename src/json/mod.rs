@@ -11,7 +11,7 @@ mod texts;
 mod visitors;
 
 pub use texts::{NotText, add_texts_at, lacks_text_at};
-use visitors::{Fields, LastNamed, Wanted};
+use visitors::{Fields, LastNamed, WantedVisitor};
 
 /// A JSON object with values as unparsed text.
 #[derive(Debug)]
@@ -105,7 +105,9 @@ pub fn fields_of<'t>(
     is_wanted: impl FnMut(&str) -> bool,
 ) -> Option<Vec<(Cow<'t, str>, &'t str)>> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let fields = deserializer.deserialize_map(Wanted(is_wanted)).ok()?;
+    let fields = deserializer
+        .deserialize_map(WantedVisitor(is_wanted))
+        .ok()?;
     deserializer.end().ok()?;
     Some(fields)
 }

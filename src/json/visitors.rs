@@ -30,9 +30,9 @@ impl<'de> Visitor<'de> for LastNamed<'_> {
 }
 
 /// A visitor for the fields with certain names; all other values are skipped.
-pub(super) struct Wanted<F>(pub(super) F);
+pub(super) struct WantedVisitor<F>(pub(super) F);
 
-impl<'de, F: FnMut(&str) -> bool> Visitor<'de> for Wanted<F> {
+impl<'de, F: FnMut(&str) -> bool> Visitor<'de> for WantedVisitor<F> {
     type Value = Vec<(Cow<'de, str>, &'de str)>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -25,7 +25,7 @@ use super::link::Link;
 use super::metrics::RefusalReason;
 use super::peer::Peer;
 use super::refusal::{http1, in_form, overloaded};
-use super::serve::{Service, Stream, serve};
+use super::serve::{AcceptedStream, Service, serve};
 use super::tally::Incident;
 use crate::refusal_form::Asked;
 
@@ -110,19 +110,19 @@ impl Listener {
         }
     }
 
-    async fn accept(&self) -> io::Result<(Stream, Peer)> {
+    async fn accept(&self) -> io::Result<(AcceptedStream, Peer)> {
         match &self.socket {
             Socket::Tcp(socket) => {
                 let (stream, address) = socket.accept().await?;
                 // Only a connection that is gone already has no such option; its first read tells.
                 stream.set_nodelay(true).ok();
-                Ok((Stream::Tcp(stream), Peer::Tcp(address)))
+                Ok((AcceptedStream::Tcp(stream), Peer::Tcp(address)))
             }
             Socket::Unix(socket) => {
                 let (stream, _) = socket.accept().await?;
                 bound_unread(&stream);
                 let uid = stream.peer_cred()?.uid();
-                Ok((Stream::Unix(stream), Peer::Unix { uid }))
+                Ok((AcceptedStream::Unix(stream), Peer::Unix { uid }))
             }
         }
     }
@@ -140,7 +140,7 @@ pub(super) fn bound_unread(stream: &UnixStream) {
 
 /// Answers the first request of a connection with 503, in a task of bounded number and duration. A
 /// connection beyond the bound is [answered at once](refuse_at_once).
-fn refuse<B>(stream: Stream, link: Arc<Link>, service: Service)
+fn refuse<B>(stream: AcceptedStream, link: Arc<Link>, service: Service)
 where
     B: Body<Data = Bytes> + From<Bytes> + Send + Unpin + 'static,
     B::Error: std::error::Error + Send + Sync + 'static,
@@ -172,11 +172,11 @@ where
 
 /// Answers a connection with 503 and lets go of it, whatever of the request is here: nothing waits, so a crowd of any size is
 /// answered. A connection with TLS is closed without an answer, which would cost a handshake.
-fn refuse_at_once(stream: &Stream, link: &Link, bounds: &ConnectionBounds) {
+fn refuse_at_once(stream: &AcceptedStream, link: &Link, bounds: &ConnectionBounds) {
     let socket = match stream {
-        Stream::Tcp(_) if bounds.tls.is_some() => return,
-        Stream::Tcp(stream) => SockRef::from(stream),
-        Stream::Unix(stream) => SockRef::from(stream),
+        AcceptedStream::Tcp(_) if bounds.tls.is_some() => return,
+        AcceptedStream::Tcp(stream) => SockRef::from(stream),
+        AcceptedStream::Unix(stream) => SockRef::from(stream),
     };
     let answer = http1(&in_form(&overloaded(), &bounds.refusals, link));
     // Unread bytes would make the close a reset, which could overtake the answer.

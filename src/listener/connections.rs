@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use super::addresses::{AddressCounts, AddressShare};
 use super::metrics::{KindMetrics, RefusalReason};
-use super::seat::{Seat, Standing};
+use super::seat::{Seat, SeatStanding};
 use super::tally::{Incident, Tally};
 use crate::memory::{Holder, LARGEST_ANSWER, MemoryBudget, Reservation};
 
@@ -45,7 +45,7 @@ struct Table {
 
 /// The place of a connection, given back when dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct ConnectionPlace {
     connections: Arc<Connections>,
     number: u64,
     _share: Option<AddressShare>,
@@ -90,7 +90,7 @@ impl Connections {
         self: &Arc<Self>,
         seat: &Arc<Seat>,
         address: Option<IpAddr>,
-    ) -> Result<Place, RefusalReason> {
+    ) -> Result<ConnectionPlace, RefusalReason> {
         let share = self.share_of(address)?;
         let mut table = self.table.lock();
         if table.seats.len() >= self.max {
@@ -104,7 +104,7 @@ impl Connections {
         table.seats.insert(number, Arc::clone(seat));
         drop(table);
         self.metrics.open.inc();
-        Ok(Place {
+        Ok(ConnectionPlace {
             connections: Arc::clone(self),
             number,
             _share: share,
@@ -218,9 +218,9 @@ impl Table {
             .map(|(number, seat)| (seat.standing(), *number));
         let (standing, number) = standings.min()?;
         let incident = match standing {
-            Standing::Idle(_) => Incident::ClosedIdle,
-            Standing::AtHead(since) if now - since >= HEAD_PATIENCE => Incident::ClosedAtHead,
-            Standing::AtHead(_) | Standing::AtWork => return None,
+            SeatStanding::Idle(_) => Incident::ClosedIdle,
+            SeatStanding::AtHead(since) if now - since >= HEAD_PATIENCE => Incident::ClosedAtHead,
+            SeatStanding::AtHead(_) | SeatStanding::AtWork => return None,
         };
         self.seats.remove(&number)?.tell_to_leave();
         self.leaving += 1;
@@ -228,7 +228,7 @@ impl Table {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPlace {
     fn drop(&mut self) {
         self.connections.metrics.open.dec();
         let mut table = self.connections.table.lock();
@@ -271,7 +271,7 @@ mod tests {
         }
 
         /// A connection that is idle since `seconds` after the start.
-        fn open(&self, seconds: u64) -> (Arc<Seat>, Result<Place, RefusalReason>) {
+        fn open(&self, seconds: u64) -> (Arc<Seat>, Result<ConnectionPlace, RefusalReason>) {
             let since = self.start + Duration::from_secs(seconds);
             let seat = Arc::new(Seat::new(since));
             let admission = self.connections.admit(&seat, None);

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 ///
 /// A bound on each wait alone would let a peer that takes a byte now and then hold a place and megabytes for days.
 #[derive(Debug, Default)]
-pub(super) struct Patience {
+pub(super) struct PeerPatience {
     /// The bytes of the answer that the peer has taken.
     taken: u64,
     /// The sum of all waits that have ended.
@@ -17,7 +17,7 @@ pub(super) struct Patience {
     since: Option<Instant>,
 }
 
-impl Patience {
+impl PeerPatience {
     /// Notes that the peer takes no byte. Returns the end of the wait, for a bound on one wait.
     pub(super) fn waits(&mut self, now: Instant, bound: Duration) -> Instant {
         let since = *self.since.get_or_insert(now);
@@ -48,7 +48,7 @@ mod tests {
     /// Returns the time after which a peer that takes `bytes` at each `interval` is given up; `None` after a day.
     fn given_up_after(bytes: usize, interval: Duration) -> Option<Duration> {
         let start = Instant::now();
-        let mut patience = Patience::default();
+        let mut patience = PeerPatience::default();
         let mut now = start;
         while now - start < Duration::from_secs(86_400) {
             let end = patience.waits(now, BOUND);
@@ -76,7 +76,7 @@ mod tests {
     #[test]
     fn a_peer_that_does_not_let_this_side_wait_may_take_any_time() {
         let start = Instant::now();
-        let mut patience = Patience::default();
+        let mut patience = PeerPatience::default();
         for second in 1..1000 {
             patience.takes(1, || start + Duration::from_secs(second));
         }

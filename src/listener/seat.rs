@@ -15,7 +15,7 @@ pub(super) struct Seat(Mutex<SeatState>);
 
 /// The standing of a connection among those that may be told to leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Standing {
+pub(super) enum SeatStanding {
     /// No byte of a request is here.
     Idle(Instant),
     /// Part of the head of a request is here, the first byte since this time.
@@ -26,7 +26,7 @@ pub(super) enum Standing {
 
 #[derive(Debug)]
 struct SeatState {
-    standing: Standing,
+    standing: SeatStanding,
     is_told_to_leave: bool,
     /// True while the peer waits for an answer and has ended its own side.
     has_ended_peer: bool,
@@ -39,7 +39,7 @@ impl Seat {
     /// Makes the seat of a new connection: idle since `now`.
     pub(super) fn new(now: Instant) -> Self {
         Self(Mutex::new(SeatState {
-            standing: Standing::Idle(now),
+            standing: SeatStanding::Idle(now),
             is_told_to_leave: false,
             has_ended_peer: false,
             is_asked: false,
@@ -49,35 +49,35 @@ impl Seat {
 
     /// Marks the connection as idle.
     pub(super) fn rests(&self, now: Instant) {
-        self.stands(Standing::Idle(now));
+        self.stands(SeatStanding::Idle(now));
     }
 
     /// Marks the connection as one with part of a head.
     pub(super) fn begins_head(&self, now: Instant) {
-        self.stands(Standing::AtHead(now));
+        self.stands(SeatStanding::AtHead(now));
     }
 
     /// Marks the connection as at work.
     pub(super) fn works(&self) {
-        self.stands(Standing::AtWork);
+        self.stands(SeatStanding::AtWork);
     }
 
-    fn stands(&self, standing: Standing) {
+    fn stands(&self, standing: SeatStanding) {
         let mut state = self.0.lock();
         state.standing = standing;
         state.has_ended_peer = false;
     }
 
     /// Returns the standing of the connection.
-    pub(super) fn standing(&self) -> Standing {
+    pub(super) fn standing(&self) -> SeatStanding {
         self.0.lock().standing
     }
 
     /// Returns the time since which the connection is idle.
     pub(super) fn idle_since(&self) -> Option<Instant> {
         match self.standing() {
-            Standing::Idle(since) => Some(since),
-            Standing::AtHead(_) | Standing::AtWork => None,
+            SeatStanding::Idle(since) => Some(since),
+            SeatStanding::AtHead(_) | SeatStanding::AtWork => None,
         }
     }
 

@@ -36,12 +36,12 @@ use crate::response::{INTERNAL, Refusal};
 use crate::watchdog::Watchdog;
 
 /// An accepted connection before TLS.
-pub(super) enum Stream {
+pub(super) enum AcceptedStream {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
 
-impl Stream {
+impl AcceptedStream {
     /// The address at which the connection arrived; `None` for a Unix socket.
     pub(super) fn local(&self) -> Option<SocketAddr> {
         match self {
@@ -60,7 +60,7 @@ pub(super) struct Service {
 
 /// Serves a connection until the peer, the drain or a lack of places ends it.
 pub(super) async fn serve<H, F, B>(
-    stream: Stream,
+    stream: AcceptedStream,
     link: Arc<Link>,
     handler: H,
     mut service: Service,
@@ -73,15 +73,19 @@ pub(super) async fn serve<H, F, B>(
     let tls = service.bounds.tls.as_ref().map(|tls| tls.load_full());
     // Boxed: otherwise each connection would be as large as the largest of these, a handshake of TLS.
     match (stream, tls) {
-        (Stream::Tcp(stream), Some(tls)) => {
+        (AcceptedStream::Tcp(stream), Some(tls)) => {
             let handshake = Box::pin(handshake(stream, tls, &link, &mut service.drain));
             if let Some(stream) = handshake.await {
                 link.note_handshake(stream.get_ref().1.server_name());
                 Box::pin(serve_http(stream, link, handler, service)).await;
             }
         }
-        (Stream::Tcp(stream), None) => Box::pin(serve_http(stream, link, handler, service)).await,
-        (Stream::Unix(stream), _) => Box::pin(serve_http(stream, link, handler, service)).await,
+        (AcceptedStream::Tcp(stream), None) => {
+            Box::pin(serve_http(stream, link, handler, service)).await
+        }
+        (AcceptedStream::Unix(stream), _) => {
+            Box::pin(serve_http(stream, link, handler, service)).await
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::bounds::ConnectionBounds;
 use super::connections::HeadRoom;
 use super::link::{Link, Phase, Timeouts};
-use super::patience::Patience;
+use super::patience::PeerPatience;
 use super::peer_end::PeerEnd;
 use super::refusal::{http1, in_form, overloaded};
 use crate::portion::Portion;
@@ -61,7 +61,7 @@ pub(super) struct LinkStream<T> {
     /// True while the peer takes no byte of what is to be written. The watchdog then has the end of the
     /// wait.
     is_stalled: bool,
-    patience: Patience,
+    patience: PeerPatience,
     portion: Portion,
 }
 
@@ -105,7 +105,7 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> LinkStream<T> {
             has_written: false,
             probed: None,
             is_stalled: false,
-            patience: Patience::default(),
+            patience: PeerPatience::default(),
             portion: Portion::default(),
         }
     }
@@ -369,7 +369,7 @@ impl<T: AsyncRead + AsyncWrite + PeerEnd + Unpin> LinkStream<T> {
         self.line = LineScan::Waiting;
         self.head_length = 0;
         self.has_written = false;
-        self.patience = Patience::default();
+        self.patience = PeerPatience::default();
         self.probed = None;
         let now = Instant::now();
         self.watchdog.set(now + self.timeouts.keep_alive);

@@ -8,7 +8,7 @@ use http::request::Parts;
 
 use super::body::{Form, RequestBody, unsupported};
 use super::error::OutboundError;
-use super::found::{Found, OnlyFields, Places, Wanted};
+use super::found::{BodyFindings, FieldPlaces, OnlyFields, WantedFields};
 use super::policy::{NamedSenders, Permit};
 use crate::credential::Credential;
 use crate::json::{self, RawObject};
@@ -42,7 +42,7 @@ pub(super) async fn read(
     parts: &Parts,
     body: &mut RequestBody,
 ) -> Result<Contents, OutboundError> {
-    let places = Places::of(permit);
+    let places = FieldPlaces::of(permit);
     let in_query = places.senders_in_query(parts);
     let (form, bytes) = match body {
         RequestBody::Whole { form, body } => (*form, body),
@@ -54,13 +54,13 @@ pub(super) async fn read(
         RequestBody::Stream { .. } if permit.request.body.is_some() => {
             return Err(unsupported(permit.request));
         }
-        RequestBody::Stream { .. } => return Ok(Found::default().with_query(in_query)),
+        RequestBody::Stream { .. } => return Ok(BodyFindings::default().with_query(in_query)),
     };
     if let Some(rule) = &places.channels {
         rule.check_query(parts.uri.query().unwrap_or_default())?;
     }
     if bytes.is_empty() {
-        return Ok(Found::default().with_query(in_query));
+        return Ok(BodyFindings::default().with_query(in_query));
     }
     check_form(permit, form)?;
     let reading = Reading::of(permit);
@@ -77,11 +77,11 @@ pub(super) async fn read(
 /// # Errors
 /// The errors of a received request.
 pub fn read_head(permit: &Permit<'_>, parts: &Parts) -> Result<Contents, OutboundError> {
-    let places = Places::of(permit);
+    let places = FieldPlaces::of(permit);
     if let Some(rule) = &places.channels {
         rule.check_query(parts.uri.query().unwrap_or_default())?;
     }
-    Ok(Found::default().with_query(places.senders_in_query(parts)))
+    Ok(BodyFindings::default().with_query(places.senders_in_query(parts)))
 }
 
 /// Reads a request with this text as its body.
@@ -97,7 +97,7 @@ pub fn read_text(
     let form = Form::of(&parts.headers, permit.request);
     check_form(permit, form)?;
     check_parameter(parameter_of(permit), form, text)?;
-    let found = Places::of(permit).find(form, text)?;
+    let found = FieldPlaces::of(permit).find(form, text)?;
     Ok(found.with_query(head.senders.in_query))
 }
 
@@ -133,7 +133,7 @@ fn check_parameter(parameter: Option<&str>, form: Form, text: &str) -> Result<()
     }
 }
 
-impl Found {
+impl BodyFindings {
     fn with_query(self, in_query: Vec<String>) -> Contents {
         Contents {
             senders: NamedSenders {
@@ -153,7 +153,7 @@ struct Reading {
     credential: Arc<Credential>,
     /// The channels that the route allows.
     channels: Arc<[String]>,
-    wanted: Wanted,
+    wanted: WantedFields,
     only: Option<OnlyFields>,
     /// The query parameter for the sender.
     parameter: Option<String>,
@@ -165,7 +165,7 @@ impl Reading {
         Self {
             credential: Arc::clone(&permit.route.credential),
             channels: Arc::clone(&permit.route.channels),
-            wanted: Wanted::of(permit),
+            wanted: WantedFields::of(permit),
             only: OnlyFields::of(permit),
             parameter: parameter_of(permit).map(str::to_owned),
             strips_credentials: !permit.passes_callers_credential(),
@@ -173,12 +173,16 @@ impl Reading {
     }
 
     /// Finds the fields of a body. If the body has a credential of the application, the result has the body without.
-    fn read(&self, form: Form, body: &[u8]) -> Result<(Found, Option<Bytes>), OutboundError> {
+    fn read(
+        &self,
+        form: Form,
+        body: &[u8],
+    ) -> Result<(BodyFindings, Option<Bytes>), OutboundError> {
         let text = std::str::from_utf8(body).map_err(|_| NOT_UTF8)?;
         check_parameter(self.parameter.as_deref(), form, text)?;
         let provider = &self.credential.provider;
         let only = self.only.clone();
-        let places = Places::new(provider, &self.channels, only, self.wanted);
+        let places = FieldPlaces::new(provider, &self.channels, only, self.wanted);
         let found = places.find(form, text)?;
         let strips = found.has_credential && self.strips_credentials;
         let stripped = strips.then(|| without_credentials(provider, form, text));

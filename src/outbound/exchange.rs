@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::body::{Form, MAX_STREAM, PROGRESS, RequestBody};
 use super::error::OutboundError;
 use super::failure;
-use super::hold::Hold;
+use super::hold::HeldRequest;
 use super::inject;
 use super::policy::Permit;
 use super::text;
@@ -21,14 +21,14 @@ use crate::credential::{SecretSet, access_token};
 use crate::memory::MemoryBudget;
 use crate::provider::Meaning;
 use crate::traffic::Failure;
-use crate::upstream::{Answer, Limits, OutgoingBody};
+use crate::upstream::{Answer, ExchangeTimes, OutgoingBody};
 
 /// The context of one request's exchanges.
 pub(super) struct Exchange<'a> {
     pub(super) permit: &'a Permit<'a>,
     pub(super) request: &'a Parts,
     /// The wait for new secrets.
-    pub(super) hold: Hold<'a>,
+    pub(super) hold: HeldRequest<'a>,
     /// The audit file, for refused secrets.
     pub(super) audit: &'a Audit,
     /// Every header that any provider injects.
@@ -45,7 +45,7 @@ impl Exchange<'_> {
         &self,
         sent: SecretSet<'_>,
         body: RequestBody,
-        limits: Limits,
+        limits: ExchangeTimes,
     ) -> Result<(Answer, Meaning<'_>), OutboundError> {
         if !inject::takes_access_token(self.permit, sent) {
             return self.send_once(sent, body, limits).await;
@@ -76,7 +76,7 @@ impl Exchange<'_> {
         &self,
         sent: SecretSet<'_>,
         body: RequestBody,
-        limits: Limits,
+        limits: ExchangeTimes,
     ) -> Result<(Answer, Meaning<'_>), OutboundError> {
         let body = self.outgoing_body(sent, body).await?;
         // A body with a secret in it is a copy of the body that was received.
@@ -164,14 +164,14 @@ impl Exchange<'_> {
 }
 
 /// The times that bound one exchange that begins at `start`.
-pub(super) fn limits(permit: &Permit<'_>, form: Form, start: Instant) -> Limits {
+pub(super) fn limits(permit: &Permit<'_>, form: Form, start: Instant) -> ExchangeTimes {
     let is_media = permit.request.media || form.is_streamed();
     let (total, head) = if is_media {
         (MEDIA_TIMEOUT, MEDIA_HEAD_TIMEOUT)
     } else {
         (JSON_TIMEOUT, JSON_HEAD_TIMEOUT)
     };
-    Limits {
+    ExchangeTimes {
         start,
         deadline: start + total,
         head,

@@ -3,7 +3,7 @@
 use tokio::sync::oneshot;
 
 use super::exchange::Exchange;
-use crate::credential::{FallbackReason, Refusal, SecretSet};
+use crate::credential::{FallbackReason, SecretRefusal, SecretSet};
 
 impl Exchange<'_> {
     /// Raises the alarm for a refused set of secrets, once until a set is accepted again.
@@ -11,7 +11,7 @@ impl Exchange<'_> {
         if sent.credential().acceptance().note_refusal() {
             let credential = &sent.credential().name;
             let fingerprint = sent.fingerprint();
-            Refusal::new(REFUSED_REQUEST).record(self.audit, credential, fingerprint);
+            SecretRefusal::new(REFUSED_REQUEST).record(self.audit, credential, fingerprint);
             tracing::error!(
                 credential,
                 fingerprint = fingerprint.map(tracing::field::display),

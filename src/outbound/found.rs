@@ -18,7 +18,7 @@ use crate::provider::{OperationKind, Provider, party};
 use crate::query::{self, ReadName, is_read_as_one_of};
 
 /// The places of fields to look for in one body.
-pub(super) struct Places<'p> {
+pub(super) struct FieldPlaces<'p> {
     provider: &'p Provider,
     pub(super) channels: Option<ChannelRule<'p>>,
     only: Option<OnlyFields>,
@@ -51,7 +51,7 @@ impl OnlyFields {
 
 /// The result of one pass over a body.
 #[derive(Default)]
-pub(super) struct Found {
+pub(super) struct BodyFindings {
     pub(super) pattern: usize,
     pub(super) senders: Vec<String>,
     pub(super) recipients: Vec<String>,
@@ -62,14 +62,14 @@ pub(super) struct Found {
 
 /// The fields that a request is read for, by all patterns that the body may fit.
 #[derive(Clone, Copy)]
-pub(super) struct Wanted {
+pub(super) struct WantedFields {
     is_message: bool,
     /// True for whatever is sent, messages and others, such as the sign of typing.
     is_sent: bool,
     has_pairs: bool,
 }
 
-impl Wanted {
+impl WantedFields {
     pub(super) fn of(permit: &Permit<'_>) -> Self {
         Self {
             is_message: permit.patterns().any(|(_, pattern)| pattern.limited),
@@ -81,11 +81,11 @@ impl Wanted {
     }
 }
 
-impl<'p> Places<'p> {
+impl<'p> FieldPlaces<'p> {
     pub(super) fn of(permit: &Permit<'p>) -> Self {
         let only = OnlyFields::of(permit);
         let channels = &permit.route.channels;
-        Self::new(permit.provider(), channels, only, Wanted::of(permit))
+        Self::new(permit.provider(), channels, only, WantedFields::of(permit))
     }
 
     /// The places that count for a request: only messages name recipients, and whatever is sent may name senders and
@@ -94,9 +94,9 @@ impl<'p> Places<'p> {
         provider: &'p Provider,
         channels: &'p [String],
         only: Option<OnlyFields>,
-        wanted: Wanted,
+        wanted: WantedFields,
     ) -> Self {
-        let Wanted {
+        let WantedFields {
             is_message,
             is_sent,
             has_pairs,
@@ -138,17 +138,17 @@ impl<'p> Places<'p> {
         )
     }
 
-    pub(super) fn find(&self, form: Form, text: &str) -> Result<Found, OutboundError> {
+    pub(super) fn find(&self, form: Form, text: &str) -> Result<BodyFindings, OutboundError> {
         match form {
             Form::Json => self.find_in_json(text),
             Form::UrlEncoded => self.find_in_form(text),
-            Form::Multipart | Form::File | Form::Untyped => Ok(Found::default()),
+            Form::Multipart | Form::File | Form::Untyped => Ok(BodyFindings::default()),
         }
     }
 
     /// Looks through a JSON object: Graph reads the fields of an object like the fields of a form. Many readers skip a
     /// byte order mark before the object, so one is skipped here as well.
-    fn find_in_json(&self, text: &str) -> Result<Found, OutboundError> {
+    fn find_in_json(&self, text: &str) -> Result<BodyFindings, OutboundError> {
         let Self {
             provider,
             senders,
@@ -183,7 +183,7 @@ impl<'p> Places<'p> {
         let bare = text.strip_prefix('\u{feff}').unwrap_or(text);
         // An empty text is as good as no body. plivo (Node) 4.79.0 writes one with GET.
         if bare.trim() == r#""""# {
-            return Ok(Found::default());
+            return Ok(BodyFindings::default());
         }
         let fields = json::fields_of(bare, is_wanted).ok_or(NOT_AN_OBJECT)?;
         if is_overridden {
@@ -203,7 +203,7 @@ impl<'p> Places<'p> {
         let limits = &provider.limits;
         let named = recipients_in_json(limits, &fields, recipients);
         check_count(&named)?;
-        Ok(Found {
+        Ok(BodyFindings {
             pattern: fitting.first().map_or(0, |(pattern, _)| *pattern),
             senders: senders_in_json(limits, &fields, senders)?,
             messages: messages_to(&named),
@@ -223,7 +223,7 @@ impl<'p> Places<'p> {
         Ok(())
     }
 
-    fn find_in_form(&self, text: &str) -> Result<Found, OutboundError> {
+    fn find_in_form(&self, text: &str) -> Result<BodyFindings, OutboundError> {
         // Some servers read JSON whatever the type says.
         let blank = |c: char| c.is_whitespace() || c == '\u{feff}';
         if text.trim_start_matches(blank).starts_with(['{', '[']) {
@@ -247,7 +247,7 @@ impl<'p> Places<'p> {
         let limits = &self.provider.limits;
         let named = parties_in_form(limits, text, self.recipients);
         check_count(&named)?;
-        Ok(Found {
+        Ok(BodyFindings {
             pattern: 0,
             senders: parties_in_form(limits, text, self.senders),
             messages: messages_to(&named),

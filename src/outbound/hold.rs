@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout};
 
 use super::body::Form;
 use super::generation::{Generation, SecretLookups};
-use crate::credential::{Refused, SecretSet};
+use crate::credential::{RefusedAnswer, SecretSet};
 use crate::listener::Link;
 use crate::upstream::{Answer, AnswerBody};
 
@@ -33,7 +33,7 @@ pub(super) enum HoldEnd {
 }
 
 /// A request that may have to wait in the hold.
-pub(super) struct Hold<'a> {
+pub(super) struct HeldRequest<'a> {
     /// The live generation, perhaps newer than the generation of the request.
     pub(super) live: &'a ArcSwap<Generation>,
     /// The reloader's queue of secret look-ups.
@@ -44,7 +44,7 @@ pub(super) struct Hold<'a> {
     pub(super) written: &'a AtomicBool,
 }
 
-impl Hold<'_> {
+impl HeldRequest<'_> {
     /// Waits while the hold is closed, until `until` at most; `None` if the request may be sent at once.
     pub(super) async fn pass(
         &self,
@@ -155,7 +155,7 @@ pub(super) async fn close(sent: SecretSet<'_>, answer: &mut Answer) {
     // A body that is cut off reaches the application as an empty one.
     let body = unread.whole(MAX_REFUSAL).await.unwrap_or_default();
     answer.body = AnswerBody::Whole(body.clone());
-    let refusal = Refused {
+    let refusal = RefusedAnswer {
         status: answer.status,
         headers: answer.headers.clone(),
         body,
@@ -163,7 +163,7 @@ pub(super) async fn close(sent: SecretSet<'_>, answer: &mut Answer) {
     sent.credential().hold().close(refusal, Instant::now());
 }
 
-fn answer_of(refusal: Refused) -> Answer {
+fn answer_of(refusal: RefusedAnswer) -> Answer {
     Answer {
         status: refusal.status,
         headers: refusal.headers,

@@ -15,7 +15,7 @@ use crate::credential::SecretSet;
 use crate::headers::{connection_named, is_ascii_text, read_as};
 use crate::json::RawObject;
 use crate::provider::access::ACCESS_TOKEN;
-use crate::provider::{Inject, Part, Template};
+use crate::provider::{Inject, Template, TemplatePart};
 use crate::query;
 use crate::upstream::{ClockReading, Outgoing, OutgoingBody, RequestHead, RequestLine, USER_AGENT};
 use crate::workers::work_on;
@@ -184,15 +184,15 @@ fn write_path(
     };
     for part in &map.to.parts {
         match part {
-            Part::Text(text) => line.target(text),
-            Part::Name(name) => match map.from.variable(permit.path, name) {
+            TemplatePart::Text(text) => line.target(text),
+            TemplatePart::Name(name) => match map.from.variable(permit.path, name) {
                 Some(value) => line.target(value),
                 // The version of a path that has none.
                 None if name == "v" => {}
                 None => line.secret_segment(secrets.expose(name)?),
             },
             // The provider's file was refused if a path has this part.
-            Part::Basic(_) => {}
+            TemplatePart::Basic(_) => {}
         }
     }
     Ok(())

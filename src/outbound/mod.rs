@@ -48,11 +48,11 @@ use body::Form;
 use error::OutboundError;
 use exchange::Exchange;
 use generation::{Generation, SecretLookups};
-use hold::Hold;
+use hold::HeldRequest;
 use links::LinkBase;
 use metrics::OutboundMetrics;
 use once::NextStep;
-use report::Report;
+use report::RequestReport;
 
 use crate::audit::Audit;
 use crate::listener::Link;
@@ -100,7 +100,7 @@ impl Outbound {
         let (request, body) = request.into_parts();
         let has_body = !body.is_end_stream();
         let written = AtomicBool::new(false);
-        let mut report = Report::new(
+        let mut report = RequestReport::new(
             link,
             &written,
             &self.metrics,
@@ -127,7 +127,7 @@ impl Outbound {
         generation: &'a Generation,
         request: &'a Parts,
         body: Incoming,
-        report: &mut Report<'a>,
+        report: &mut RequestReport<'a>,
     ) -> Result<Response<AnswerBody>, OutboundError> {
         let upstream = guard::admit(request, &generation.hosts, report.link)?;
         if let Some((route, answer)) = generation.policy.token_answer(request) {
@@ -157,7 +157,7 @@ impl Outbound {
         let exchange = Exchange {
             permit: &permit,
             request,
-            hold: Hold {
+            hold: HeldRequest {
                 live: &self.generation,
                 lookups: &self.lookups,
                 link: report.link,

@@ -28,7 +28,7 @@ use crate::upstream::AnswerBody;
 /// The report of one request. A report that is dropped before it is closed belongs to a request
 /// whose application went away or whose handler panicked; the drop counts and logs that, because no
 /// other code runs after it.
-pub(super) struct Report<'a> {
+pub(super) struct RequestReport<'a> {
     /// The connection of the application.
     pub(super) link: &'a Link,
     /// Time at which the head of the request was read.
@@ -47,7 +47,7 @@ pub(super) struct Report<'a> {
     is_closed: bool,
 }
 
-impl<'a> Report<'a> {
+impl<'a> RequestReport<'a> {
     /// A report that knows neither route nor operation yet.
     pub(super) fn new(
         link: &'a Link,
@@ -324,7 +324,7 @@ fn trace_id(headers: &HeaderMap) -> Option<&str> {
 /// The length of a trace id in hexadecimal digits.
 const TRACE_ID_LENGTH: usize = 32;
 
-impl Drop for Report<'_> {
+impl Drop for RequestReport<'_> {
     fn drop(&mut self) {
         if self.is_closed {
             return;
@@ -392,7 +392,8 @@ mod tests {
             injected: Vec::new(),
         };
         let (request, ()) = http::Request::new(()).into_parts();
-        let report = || Report::new(&link, &written, &metrics, &audit, &generation, &request);
+        let report =
+            || RequestReport::new(&link, &written, &metrics, &audit, &generation, &request);
         report().close(StatusCode::OK);
         assert_eq!((counted("caller_gone"), counted("internal")), (0, 0));
         drop(report());

@@ -31,7 +31,7 @@ use super::generation::Generation;
 use super::hold::{self, HoldEnd};
 use crate::credential::{AccessTokenError, FallbackReason, RequestSubject, SecretSet};
 use crate::provider::Meaning;
-use crate::upstream::{Answer, Limits};
+use crate::upstream::{Answer, ExchangeTimes};
 
 /// A first try that the provider, or the issuer of access tokens, refused.
 struct RefusedTry<'s> {
@@ -40,7 +40,7 @@ struct RefusedTry<'s> {
     refusal: Result<Answer, AccessTokenError>,
     /// The body, if it can go out again.
     body: Option<RequestBody>,
-    limits: Limits,
+    limits: ExchangeTimes,
     /// The end of the wait for new secrets.
     hold_end: Instant,
     /// True if a new secret may just have ended the refused one.
@@ -255,7 +255,7 @@ impl Exchange<'_> {
         secrets: SecretSet<'_>,
         refused: SecretSet<'_>,
         body: RequestBody,
-        limits: Limits,
+        limits: ExchangeTimes,
     ) -> Result<Taken<'_>, OutboundError> {
         match self.send_with(secrets, body, limits).await {
             Ok((_, Meaning::CredentialRefused)) | Err(OutboundError::NoToken(_)) => Ok(None),
@@ -277,7 +277,7 @@ impl Exchange<'_> {
         sent: SecretSet<'_>,
         body: Option<RequestBody>,
         answer: Answer,
-        limits: Limits,
+        limits: ExchangeTimes,
     ) -> Result<(Answer, Meaning<'_>), OutboundError> {
         let credential = &self.permit.route.credential;
         let subject = RequestSubject {
@@ -310,7 +310,7 @@ impl Exchange<'_> {
         sent: SecretSet<'_>,
         body: Option<RequestBody>,
         error: AccessTokenError,
-        limits: Limits,
+        limits: ExchangeTimes,
     ) -> Result<(Answer, Meaning<'_>), OutboundError> {
         let other = sent
             .credential()

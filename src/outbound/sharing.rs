@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 /// The routes of each path, and among them the routes of each host.
 #[derive(Debug, Default)]
-pub(super) struct Sharing {
+pub(super) struct PathSharing {
     paths: HashMap<String, SamePath>,
 }
 
@@ -25,7 +25,7 @@ struct Sharers {
     differ: bool,
 }
 
-impl Sharing {
+impl PathSharing {
     /// Adds a route with the hosts of its provider.
     pub(super) fn add<'r>(
         &mut self,
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn routes_share_a_path_or_a_path_and_a_host() {
-        let mut sharing = Sharing::default();
+        let mut sharing = PathSharing::default();
         for (path, hosts, credential) in [
             ("", ["graph", "media"], "acme"),
             ("", ["twilio", "twilio"], "sms"),

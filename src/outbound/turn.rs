@@ -14,7 +14,7 @@ use super::error::OutboundError;
 use super::exchange::Exchange;
 use super::learn;
 use super::policy::{LimitSubject, Permit, Route};
-use super::report::Report;
+use super::report::RequestReport;
 use crate::limit::{Demand, Limited, Patience, Ticket};
 use crate::listener::{Link, Peer};
 use crate::provider::Meaning;
@@ -22,7 +22,7 @@ use crate::response::whole_seconds;
 use crate::upstream::{Answer, AnswerBody};
 
 /// The provider's answer to a request that had the turn.
-pub(super) struct Sent {
+pub(super) struct TurnAnswer {
     pub(super) answer: Answer,
     pub(super) turn: Turn,
     /// True if the answer proves that the provider did nothing with the request: a refused
@@ -46,11 +46,11 @@ pub(super) async fn send_in_turn(
     exchange: &Exchange<'_>,
     mut body: RequestBody,
     contents: &Contents,
-    report: &Report<'_>,
-) -> Result<Sent, OutboundError> {
+    report: &RequestReport<'_>,
+) -> Result<TurnAnswer, OutboundError> {
     let permit = exchange.permit;
     let subject = subject_of(permit, contents);
-    let mut throttled: Option<Sent> = None;
+    let mut throttled: Option<TurnAnswer> = None;
     match body {
         RequestBody::Whole { .. } => report.link.waits_for_turn(),
         RequestBody::Stream { .. } => report.link.upload_waits(),
@@ -78,7 +78,7 @@ pub(super) async fn send_in_turn(
             &contents.recipients,
         );
         let is_throttled = matches!(meaning, Meaning::Throttled(_));
-        let sent = Sent {
+        let sent = TurnAnswer {
             did_nothing: matches!(
                 meaning,
                 Meaning::Throttled(_) | Meaning::CredentialRefused | Meaning::Forbidden
@@ -105,7 +105,7 @@ pub(super) async fn send_in_turn(
 }
 
 /// Marks a throttled message as waiting for its next turn.
-async fn begin_wait(report: &Report<'_>) {
+async fn begin_wait(report: &RequestReport<'_>) {
     // An application that hangs up while the message waits for the next turn is gone, as before the first
     // turn. The yield lets the connection notice the end.
     report.link.request_waits();
@@ -144,7 +144,7 @@ async fn wait(
     request: &Parts,
     subject: &LimitSubject<'_>,
     contents: &Contents,
-    report: &Report<'_>,
+    report: &RequestReport<'_>,
 ) -> Result<Ticket, Limited> {
     let limiter = &permit.route.limiter;
     if *subject == LimitSubject::Unlimited {

@@ -56,7 +56,7 @@ pub use party::party;
 pub use path::{PathPattern, Segment, SegmentForm};
 pub use received::{Receipt, ReceivedMedia};
 pub use secret::{Letters, SecretForm, SecretKind, SecretOrigin, TextForm};
-pub use template::{Part, Template};
+pub use template::{Template, TemplatePart};
 pub use token_answer::TokenAnswer;
 pub use told::ToldError;
 pub use webhook::WebhookSpec;

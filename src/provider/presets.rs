@@ -8,7 +8,7 @@ use http::HeaderName;
 use super::definition::Provider;
 use super::outline::Outline;
 use super::schema;
-use crate::document::{Document, Reader, Report};
+use crate::document::{Document, FaultReport, Reader};
 
 /// Returns the preset of this name, without the values of an account.
 pub fn outline(name: &str) -> Option<Arc<Outline>> {
@@ -24,7 +24,7 @@ pub fn provider(name: &str) -> Option<Arc<Provider>> {
 }
 
 /// Returns the document of a preset, for a provider that extends the preset.
-pub(crate) fn document(name: &str, report: &Report) -> Option<Document> {
+pub(crate) fn document(name: &str, report: &FaultReport) -> Option<Document> {
     find(name)?.document(report)
 }
 
@@ -126,13 +126,13 @@ impl Preset {
         }
     }
 
-    fn document(&self, report: &Report) -> Option<Document> {
+    fn document(&self, report: &FaultReport) -> Option<Document> {
         Document::parse(self.text, &format!("presets/{}.toml", self.name), report)
     }
 
     fn outline(&self) -> Option<Arc<Outline>> {
         let read = || {
-            let report = Report::default();
+            let report = FaultReport::default();
             let document = self.document(&report)?;
             let outline = schema::read(self.name, Reader::new(&document, &report));
             outline.filter(|_| !report.is_faulty()).map(Arc::new)
@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn every_preset_reads_without_fault() {
         for name in names() {
-            let report = Report::default();
+            let report = FaultReport::default();
             let text = document(name, &report).unwrap();
             schema::read(name, Reader::new(&text, &report));
             let (faults, _) = report.into_parts();

@@ -13,12 +13,12 @@ use crate::document::Malformed;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
     /// The pieces, in order.
-    pub parts: Vec<Part>,
+    pub parts: Vec<TemplatePart>,
 }
 
 /// A piece of a [`Template`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum TemplatePart {
     /// Literal text.
     Text(String),
     /// The name of a secret or of the access token; in a path also a variable of the pattern that matched.
@@ -52,9 +52,9 @@ impl Template {
                 '{' => {
                     let (names, after) = rest.as_str().split_once('}').ok_or(NOT_A_VARIABLE)?;
                     if !plain.is_empty() {
-                        parts.push(Part::Text(std::mem::take(&mut plain)));
+                        parts.push(TemplatePart::Text(std::mem::take(&mut plain)));
                     }
-                    parts.push(Part::of_names(names)?);
+                    parts.push(TemplatePart::of_names(names)?);
                     rest = after.chars();
                 }
                 '}' => return Err(NOT_A_VARIABLE),
@@ -65,7 +65,7 @@ impl Template {
             }
         }
         if !plain.is_empty() {
-            parts.push(Part::Text(plain));
+            parts.push(TemplatePart::Text(plain));
         }
         Ok(Self { parts })
     }
@@ -73,12 +73,12 @@ impl Template {
     /// Returns every name in the template, the names inside HTTP Basic included.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         let flat = self.parts.iter().flat_map(|part| match part {
-            Part::Basic(parts) => parts.as_slice(),
+            TemplatePart::Basic(parts) => parts.as_slice(),
             part => std::slice::from_ref(part),
         });
         flat.filter_map(|part| match part {
-            Part::Name(name) => Some(name.as_str()),
-            Part::Text(_) | Part::Basic(_) => None,
+            TemplatePart::Name(name) => Some(name.as_str()),
+            TemplatePart::Text(_) | TemplatePart::Basic(_) => None,
         })
     }
 
@@ -93,14 +93,14 @@ impl Template {
     #[must_use]
     pub fn text(&self) -> Option<String> {
         let texts = self.parts.iter().map(|part| match part {
-            Part::Text(text) => Some(text.as_str()),
-            Part::Name(_) | Part::Basic(_) => None,
+            TemplatePart::Text(text) => Some(text.as_str()),
+            TemplatePart::Name(_) | TemplatePart::Basic(_) => None,
         });
         texts.collect()
     }
 }
 
-impl Part {
+impl TemplatePart {
     /// Reads the text between two braces: a name, or two names with a colon for HTTP Basic.
     fn of_names(names: &str) -> Result<Self, Malformed> {
         match names.split_once(':') {
@@ -142,14 +142,18 @@ impl fmt::Display for Template {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for part in &self.parts {
             match part {
-                Part::Text(text) => f.write_str(&text.replace('{', "{{").replace('}', "}}"))?,
-                Part::Name(name) => write!(f, "{{{name}}}")?,
-                Part::Basic(parts) => {
+                TemplatePart::Text(text) => {
+                    f.write_str(&text.replace('{', "{{").replace('}', "}}"))?
+                }
+                TemplatePart::Name(name) => write!(f, "{{{name}}}")?,
+                TemplatePart::Basic(parts) => {
                     f.write_str("{")?;
                     for part in parts {
                         match part {
-                            Part::Text(text) | Part::Name(text) => f.write_str(text)?,
-                            Part::Basic(_) => {}
+                            TemplatePart::Text(text) | TemplatePart::Name(text) => {
+                                f.write_str(text)?
+                            }
+                            TemplatePart::Basic(_) => {}
                         }
                     }
                     f.write_str("}")?;
@@ -166,8 +170,8 @@ mod tests {
 
     #[test]
     fn a_template_is_text_and_names() {
-        let text = |text: &str| Part::Text(text.to_owned());
-        let name = |name: &str| Part::Name(name.to_owned());
+        let text = |text: &str| TemplatePart::Text(text.to_owned());
+        let name = |name: &str| TemplatePart::Name(name.to_owned());
         for (given, parts) in [
             ("Bearer {token}", vec![text("Bearer "), name("token")]),
             ("{api_key}", vec![name("api_key")]),
@@ -180,7 +184,7 @@ mod tests {
                 "Basic {a:b}",
                 vec![
                     text("Basic "),
-                    Part::Basic(vec![name("a"), text(":"), name("b")]),
+                    TemplatePart::Basic(vec![name("a"), text(":"), name("b")]),
                 ],
             ),
             ("", vec![]),

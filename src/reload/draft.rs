@@ -7,7 +7,7 @@ use http::HeaderName;
 
 use super::authorities::Authorities;
 use super::inputs::Inputs;
-use super::limits::Limits;
+use super::limits::LimiterBuilder;
 use super::live::{Applications, ChangedLimits, LoadedServer};
 use super::metrics::ReloadMetrics;
 use super::refresh::NewValue;
@@ -22,7 +22,7 @@ use super::{Live, LoadError, webhooks};
 use crate::config::{Config, CredentialConfig, RouteConfig, WebhookConfig};
 use crate::credential::source::{Digests, Findings, Managers};
 use crate::credential::{Credential, KeptBackReason, Previous, Verdict};
-use crate::delivery::Target;
+use crate::delivery::DeliveryTarget;
 use crate::inbound;
 use crate::outbound::generation::Generation;
 use crate::outbound::hosts::Hosts;
@@ -77,7 +77,7 @@ pub(super) enum HasKept {
 pub(super) struct InboundDraft {
     pub(super) generation: inbound::Generation,
     pub(super) applications: Applications,
-    pub(super) targets: Vec<Target>,
+    pub(super) targets: Vec<DeliveryTarget>,
 }
 
 impl Draft {
@@ -219,7 +219,7 @@ impl Draft {
     /// # Errors
     /// If an upstream or its authorities cannot be used.
     pub(super) fn routes(&self) -> Result<OutboundDraft, LoadError> {
-        let mut limits = Limits::carried_over(
+        let mut limits = LimiterBuilder::carried_over(
             self.before(),
             &self.config.routes,
             self.config.limits.as_ref().zip(self.shared.as_ref()),
@@ -260,7 +260,7 @@ impl Draft {
     fn route(
         &self,
         config: &RouteConfig,
-        limits: &mut Limits<'_>,
+        limits: &mut LimiterBuilder<'_>,
         upstreams: &mut Upstreams<'_>,
         before: Option<&Route>,
     ) -> Result<Option<Route>, LoadError> {

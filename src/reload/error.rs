@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::config::{Faults, Reference};
-use crate::spool::{Refused, SpoolError};
+use crate::spool::{SpoolError, SpoolRefusal};
 use crate::tls::TlsError;
 
 /// The reason why a load is refused. Nothing of it is published then.
@@ -65,7 +65,7 @@ pub enum LoadError {
     /// The spool cannot be opened.
     Spool(SpoolError),
     /// The spool does not take the destinations of the webhooks.
-    Destinations(Refused),
+    Destinations(SpoolRefusal),
     /// The process ends while the load is under way.
     Interrupted,
     /// Keys whose change takes effect only after a restart were changed.

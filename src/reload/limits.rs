@@ -16,7 +16,7 @@ use crate::units::{Quota, Rate};
 
 /// Builder of the limiters of a generation. Routes of a credential share limits with equal terms,
 /// because all of them send from the credential's numbers.
-pub(super) struct Limits<'a> {
+pub(super) struct LimiterBuilder<'a> {
     before: Option<&'a Policy>,
     /// The routes before, by name.
     before_by_name: HashMap<&'a str, &'a Route>,
@@ -24,7 +24,7 @@ pub(super) struct Limits<'a> {
     routes: HashMap<&'a str, Vec<&'a RouteConfig>>,
     shared: Option<(&'a SharedLimits, &'a LoadedServer)>,
     accounts: HashMap<String, Arc<Account>>,
-    /// Limits made or carried over already, by credential and kind.
+    /// Limiters made or carried over already, by credential and kind.
     keyed: HashMap<(String, LimitKind), Vec<BuiltLimits>>,
     /// Pairs made or carried over already, by credential.
     pairs: HashMap<String, Vec<BuiltPairs>>,
@@ -33,7 +33,7 @@ pub(super) struct Limits<'a> {
     changed: HashSet<usize>,
 }
 
-/// Limits made or carried over already.
+/// Limiters made or carried over already.
 struct BuiltLimits {
     terms: LimitTerms,
     limits: Arc<KeyedLimits>,
@@ -45,7 +45,7 @@ struct BuiltPairs {
     pairs: Arc<Pairs>,
 }
 
-impl<'a> Limits<'a> {
+impl<'a> LimiterBuilder<'a> {
     /// A builder with the limits of the generation `before` to carry over.
     pub(super) fn carried_over(
         before: Option<&'a Live>,

@@ -15,7 +15,7 @@ use super::upstreams::UpstreamMap;
 use crate::config::{ApplicationAddress, Config};
 use crate::credential::source::{Digests, Managers};
 use crate::credential::{Credential, CredentialFault, KeptBackReason};
-use crate::delivery::Target;
+use crate::delivery::DeliveryTarget;
 use crate::inbound;
 use crate::limit::{KeyedLimits, LimitTerms};
 use crate::outbound::generation::Generation;
@@ -43,7 +43,7 @@ pub struct Live {
     /// The store of what outlives a restart, if the configuration has `[state]`.
     pub state: Option<Arc<State>>,
     /// The destinations of events that wait on disk, each with the way to it.
-    pub targets: Vec<Target>,
+    pub targets: Vec<DeliveryTarget>,
     pub(super) signings: Signings,
     pub(super) publishers: Publishers,
     /// The values of the webhooks' own references, for the look at secret managers.

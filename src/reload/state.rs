@@ -12,7 +12,7 @@ use crate::credential::source::Findings;
 use crate::credential::{Credential, SecretVersion};
 use crate::provider::SecretOrigin;
 use crate::secret::Fingerprint;
-use crate::state::{State, Value};
+use crate::state::{SightKind, State};
 
 impl Reloader {
     /// Keeps the first sights of the secrets in use, in the shared server and in the folder of the state.
@@ -46,7 +46,7 @@ impl Live {
             return;
         };
         let versions: Vec<_> = versions(self.credentials.values())
-            .filter(|(_, value)| *value == Value::Random)
+            .filter(|(_, value)| *value == SightKind::Random)
             .map(|(version, _)| version)
             .collect();
         told.retain(|known| {
@@ -123,13 +123,13 @@ pub(super) fn apply_sights<'c>(
 /// Returns the versions of the secrets in use, each with the kind of its value.
 fn versions<'c>(
     credentials: impl Iterator<Item = &'c Arc<Credential>>,
-) -> impl Iterator<Item = (&'c SecretVersion, Value)> {
+) -> impl Iterator<Item = (&'c SecretVersion, SightKind)> {
     credentials.flat_map(|credential| {
         credential.slots().iter().flat_map(|(name, slot)| {
             let secret = credential.provider.secret(name);
             let value = match secret.map(|secret| secret.origin) {
-                Some(SecretOrigin::Random) => Value::Random,
-                Some(SecretOrigin::Chosen) | None => Value::Chosen,
+                Some(SecretOrigin::Random) => SightKind::Random,
+                Some(SecretOrigin::Chosen) | None => SightKind::Chosen,
             };
             slot.versions().map(move |version| (version, value))
         })

@@ -180,13 +180,13 @@ const MAX_RATES_PER_LOOK: usize = 100;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::credential::{Refusal, TokenFacts};
+    use crate::credential::{SecretRefusal, TokenFacts};
 
     #[test]
     fn a_question_is_due_by_time_and_after_forged_events_at_most_every_ten_minutes() {
         use DueReason::{Forgery, Time};
         let proved = Verdict::Proved(TokenFacts::default());
-        let refused = Verdict::Refused(Refusal::new("code 190"));
+        let refused = Verdict::Refused(SecretRefusal::new("code 190"));
         let unproved = Verdict::Unproved("no answer".to_owned());
         for (verdict, answer, forgery, question, expected) in [
             (&proved, 60, None, None, None),

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::Live;
 use crate::config::Config;
 use crate::credential::{
-    Credential, Refusal, TokenFacts, TokenIssuer, TokenNeeds, TokenUse, Verdict, Verification,
+    Credential, SecretRefusal, TokenFacts, TokenIssuer, TokenNeeds, TokenUse, Verdict, Verification,
 };
 use crate::health::{self, Endpoints, Uses};
 use crate::log::without_numbers;
@@ -230,7 +230,7 @@ fn and_events(credential: &Credential) -> &'static str {
 }
 
 /// Returns the fingerprint of the secret that a refusal blames, or else of the first required secret.
-pub(super) fn guilty(credential: &Credential, refusal: &Refusal) -> Option<Fingerprint> {
+pub(super) fn guilty(credential: &Credential, refusal: &SecretRefusal) -> Option<Fingerprint> {
     let blamed = refusal
         .secret
         .as_ref()
@@ -316,11 +316,11 @@ mod tests {
     #[test]
     fn a_verdict_counts_until_a_request_shows() {
         let proved = Verdict::Proved(TokenFacts::default());
-        let refused = Verdict::Refused(Refusal::new("code 190"));
+        let refused = Verdict::Refused(SecretRefusal::new("code 190"));
         let unproved = Verdict::Unproved("no answer".to_owned());
-        let of_sender = Verdict::Refused(Refusal {
+        let of_sender = Verdict::Refused(SecretRefusal {
             is_of_sender: true,
-            ..Refusal::new("code 100")
+            ..SecretRefusal::new("code 100")
         });
         for (verdict, is_refused, has_alternative, expected) in [
             (&proved, false, false, VerdictEffect::None),

@@ -10,11 +10,11 @@ use crate::config::{
     WebhookConfig,
 };
 use crate::credential::Credential;
-use crate::delivery::Target;
+use crate::delivery::DeliveryTarget;
 use crate::delivery::application::Application;
 use crate::delivery::way::{StreamWay, Way};
 use crate::inbound::verify::Verifier;
-use crate::inbound::{Delivery, Generation, Onward, WebhookEndpoint};
+use crate::inbound::{DirectDelivery, Generation, Onward, WebhookEndpoint};
 use crate::limit::KeyedLimits;
 use crate::outbound::policy::Policy;
 use crate::provider::Ca;
@@ -76,7 +76,7 @@ fn webhook(
         EventWay::Direct(url) => {
             let application = application(draft, config, url, applications)?;
             let metrics = draft.metrics.deliveries.of(&config.name, &config.name);
-            Onward::Direct(Delivery::new(application, metrics, config.reply))
+            Onward::Direct(DirectDelivery::new(application, metrics, config.reply))
         }
         EventWay::Spooled(_) => Onward::Spooled,
     };
@@ -118,7 +118,7 @@ fn target(
     config: &WebhookConfig,
     to: &DestinationConfig,
     applications: &mut Applications,
-) -> Result<Target, LoadError> {
+) -> Result<DeliveryTarget, LoadError> {
     let way = match &to.target {
         DestinationTarget::Application(url) => {
             Way::Application(application(draft, config, url, applications)?)
@@ -128,8 +128,8 @@ fn target(
             publisher: draft.publishers.of(&config.name, &to.name),
         }),
     };
-    Ok(Target {
-        config: spool::DestinationConfig {
+    Ok(DeliveryTarget {
+        config: spool::SpoolDestination {
             webhook: config.name.clone(),
             name: to.name.clone(),
             fields: to.fields.clone(),

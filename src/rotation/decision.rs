@@ -1,10 +1,10 @@
 //! The way on from a rotation that was cut off: decided by what is in the place, and by which secrets are alive.
 
-use super::record::Step;
+use super::record::RotationStep;
 
 /// The known facts about a rotation that was cut off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Evidence {
+pub(super) struct CutOffEvidence {
     pub(super) held: Held,
     /// The secret in the source, for a hidden place; else `held`.
     pub(super) source: Held,
@@ -14,7 +14,7 @@ pub(super) struct Evidence {
     pub(super) new: Option<Life>,
     /// The life of a secret that is neither; counts for [`Held::Other`] alone.
     pub(super) other: Life,
-    pub(super) step: Step,
+    pub(super) step: RotationStep,
 }
 
 /// The secret that the place holds.
@@ -41,7 +41,7 @@ pub(super) enum Life {
 
 /// The wish of the user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Intent {
+pub enum RotationIntent {
     /// Bring the rotation to its end.
     Finish,
     /// Revoke what is not in place, and write nothing.
@@ -79,7 +79,7 @@ pub enum Stop {
 }
 
 /// Decides how to go on.
-pub(super) fn decide(evidence: Evidence, intent: Intent) -> Decision {
+pub(super) fn decide(evidence: CutOffEvidence, intent: RotationIntent) -> Decision {
     match evidence.held {
         Held::New => with_new_in_place(evidence, intent),
         Held::Old => with_old_in_place(evidence, intent),
@@ -90,53 +90,59 @@ pub(super) fn decide(evidence: Evidence, intent: Intent) -> Decision {
         },
         Held::Nothing => with_nothing_in_place(evidence, intent),
         Held::Hidden => match evidence.step {
-            Step::Exchanging => with_old_in_place(evidence, intent),
-            Step::Placed | Step::Revoking => with_new_in_place(evidence, intent),
-            Step::Placing | Step::TakingBack => with_either_in_place(evidence, intent),
+            RotationStep::Exchanging => with_old_in_place(evidence, intent),
+            RotationStep::Placed | RotationStep::Revoking => with_new_in_place(evidence, intent),
+            RotationStep::Placing | RotationStep::TakingBack => {
+                with_either_in_place(evidence, intent)
+            }
         },
     }
 }
 
-fn with_new_in_place(evidence: Evidence, intent: Intent) -> Decision {
+fn with_new_in_place(evidence: CutOffEvidence, intent: RotationIntent) -> Decision {
     match (evidence.new, evidence.old) {
         (Some(Life::Alive), _) => Decision::Keep(Held::New),
         (Some(Life::Unknown), _) | (_, Life::Unknown) => Decision::Stop(Stop::NoAnswer),
         (_, Life::Dead) => Decision::Stop(Stop::AllDead),
         (_, Life::Alive) => match intent {
-            Intent::Finish => Decision::WriteOld,
-            Intent::Revoke => Decision::Stop(Stop::DeadInPlace),
+            RotationIntent::Finish => Decision::WriteOld,
+            RotationIntent::Revoke => Decision::Stop(Stop::DeadInPlace),
         },
     }
 }
 
-fn with_old_in_place(evidence: Evidence, intent: Intent) -> Decision {
+fn with_old_in_place(evidence: CutOffEvidence, intent: RotationIntent) -> Decision {
     match (evidence.new, intent, evidence.old) {
         (None | Some(Life::Dead), _, _) => Decision::Drop,
         (Some(Life::Unknown), _, _) => Decision::Stop(Stop::NoAnswer),
-        (Some(Life::Alive), Intent::Finish, _) => Decision::WriteNew,
-        (Some(Life::Alive), Intent::Revoke, Life::Alive) => Decision::Keep(Held::Old),
-        (Some(Life::Alive), Intent::Revoke, Life::Dead) => Decision::Stop(Stop::DeadInPlace),
-        (Some(Life::Alive), Intent::Revoke, Life::Unknown) => Decision::Stop(Stop::NoAnswer),
+        (Some(Life::Alive), RotationIntent::Finish, _) => Decision::WriteNew,
+        (Some(Life::Alive), RotationIntent::Revoke, Life::Alive) => Decision::Keep(Held::Old),
+        (Some(Life::Alive), RotationIntent::Revoke, Life::Dead) => {
+            Decision::Stop(Stop::DeadInPlace)
+        }
+        (Some(Life::Alive), RotationIntent::Revoke, Life::Unknown) => {
+            Decision::Stop(Stop::NoAnswer)
+        }
     }
 }
 
-fn with_nothing_in_place(evidence: Evidence, intent: Intent) -> Decision {
+fn with_nothing_in_place(evidence: CutOffEvidence, intent: RotationIntent) -> Decision {
     match (evidence.new, intent) {
-        (_, Intent::Revoke) => Decision::Stop(Stop::DeadInPlace),
-        (Some(Life::Alive), Intent::Finish) => Decision::WriteNew,
-        (Some(Life::Unknown), Intent::Finish) => Decision::Stop(Stop::NoAnswer),
-        (None | Some(Life::Dead), Intent::Finish) => Decision::Drop,
+        (_, RotationIntent::Revoke) => Decision::Stop(Stop::DeadInPlace),
+        (Some(Life::Alive), RotationIntent::Finish) => Decision::WriteNew,
+        (Some(Life::Unknown), RotationIntent::Finish) => Decision::Stop(Stop::NoAnswer),
+        (None | Some(Life::Dead), RotationIntent::Finish) => Decision::Drop,
     }
 }
 
 /// The place can only be written, and a write was under way: writing once more makes the place known. Sidecars that read the
 /// old secret have no need of the new one.
-fn with_either_in_place(evidence: Evidence, intent: Intent) -> Decision {
+fn with_either_in_place(evidence: CutOffEvidence, intent: RotationIntent) -> Decision {
     match (evidence.new, evidence.old, intent) {
-        (_, _, Intent::Revoke) if evidence.source == Held::Old => {
+        (_, _, RotationIntent::Revoke) if evidence.source == Held::Old => {
             with_old_in_place(evidence, intent)
         }
-        (_, _, Intent::Revoke) => Decision::Stop(Stop::Hidden),
+        (_, _, RotationIntent::Revoke) => Decision::Stop(Stop::Hidden),
         (Some(Life::Alive), _, _) => Decision::WriteNew,
         (Some(Life::Unknown), _, _) | (_, Life::Unknown, _) => Decision::Stop(Stop::NoAnswer),
         (_, Life::Alive, _) => Decision::WriteOld,
@@ -151,8 +157,8 @@ mod tests {
     use Life::{Alive, Dead, Unknown};
     use Stop::{AllDead, DeadInPlace, Hidden, NoAnswer, OtherDead};
 
-    fn decided(held: Held, old: Life, new: Option<Life>, step: Step) -> [Decision; 2] {
-        let evidence = Evidence {
+    fn decided(held: Held, old: Life, new: Option<Life>, step: RotationStep) -> [Decision; 2] {
+        let evidence = CutOffEvidence {
             held,
             source: held,
             old,
@@ -160,147 +166,159 @@ mod tests {
             other: Alive,
             step,
         };
-        [Intent::Finish, Intent::Revoke].map(|intent| decide(evidence, intent))
+        [RotationIntent::Finish, RotationIntent::Revoke].map(|intent| decide(evidence, intent))
     }
 
     /// The known facts, and the decisions to finish the rotation and to revoke alone.
-    type Case = (Held, Life, Option<Life>, Step, [Decision; 2]);
+    type Case = (Held, Life, Option<Life>, RotationStep, [Decision; 2]);
 
     const CASES: &[Case] = &[
         (
             Held::New,
             Alive,
             Some(Alive),
-            Step::Placing,
+            RotationStep::Placing,
             [Keep(Held::New); 2],
         ),
         (
             Held::New,
             Dead,
             Some(Alive),
-            Step::Placing,
+            RotationStep::Placing,
             [Keep(Held::New); 2],
         ),
         (
             Held::New,
             Unknown,
             Some(Alive),
-            Step::Placing,
+            RotationStep::Placing,
             [Keep(Held::New); 2],
         ),
         (
             Held::New,
             Alive,
             Some(Dead),
-            Step::Placing,
+            RotationStep::Placing,
             [WriteOld, Halt(DeadInPlace)],
         ),
         (
             Held::New,
             Dead,
             Some(Dead),
-            Step::Placing,
+            RotationStep::Placing,
             [Halt(AllDead); 2],
         ),
         (
             Held::New,
             Unknown,
             Some(Dead),
-            Step::Placing,
+            RotationStep::Placing,
             [Halt(NoAnswer); 2],
         ),
         (
             Held::New,
             Alive,
             Some(Unknown),
-            Step::Placing,
+            RotationStep::Placing,
             [Halt(NoAnswer); 2],
         ),
-        (Held::Old, Alive, None, Step::Exchanging, [Drop; 2]),
-        (Held::Old, Alive, Some(Dead), Step::Placing, [Drop; 2]),
+        (Held::Old, Alive, None, RotationStep::Exchanging, [Drop; 2]),
+        (
+            Held::Old,
+            Alive,
+            Some(Dead),
+            RotationStep::Placing,
+            [Drop; 2],
+        ),
         (
             Held::Old,
             Alive,
             Some(Alive),
-            Step::Placing,
+            RotationStep::Placing,
             [WriteNew, Keep(Held::Old)],
         ),
         (
             Held::Old,
             Dead,
             Some(Alive),
-            Step::Placing,
+            RotationStep::Placing,
             [WriteNew, Halt(DeadInPlace)],
         ),
         (
             Held::Old,
             Unknown,
             Some(Alive),
-            Step::Placing,
+            RotationStep::Placing,
             [WriteNew, Halt(NoAnswer)],
         ),
         (
             Held::Old,
             Alive,
             Some(Unknown),
-            Step::Placing,
+            RotationStep::Placing,
             [Halt(NoAnswer); 2],
         ),
         (
             Held::Other,
             Alive,
             Some(Alive),
-            Step::Placing,
+            RotationStep::Placing,
             [Keep(Held::Other); 2],
         ),
         (
             Held::Nothing,
             Dead,
             Some(Alive),
-            Step::Placing,
+            RotationStep::Placing,
             [WriteNew, Halt(DeadInPlace)],
         ),
         (
             Held::Nothing,
             Dead,
             Some(Dead),
-            Step::Placing,
+            RotationStep::Placing,
             [Drop, Halt(DeadInPlace)],
         ),
-        (Held::Hidden, Alive, None, Step::Exchanging, [Drop; 2]),
+        (
+            Held::Hidden,
+            Alive,
+            None,
+            RotationStep::Exchanging,
+            [Drop; 2],
+        ),
         (
             Held::Hidden,
             Alive,
             Some(Alive),
-            Step::Placing,
+            RotationStep::Placing,
             [WriteNew, Halt(Hidden)],
         ),
         (
             Held::Hidden,
             Alive,
             Some(Dead),
-            Step::TakingBack,
+            RotationStep::TakingBack,
             [WriteOld, Halt(Hidden)],
         ),
         (
             Held::Hidden,
             Dead,
             Some(Dead),
-            Step::Placing,
+            RotationStep::Placing,
             [Halt(AllDead), Halt(Hidden)],
         ),
         (
             Held::Hidden,
             Alive,
             Some(Alive),
-            Step::Placed,
+            RotationStep::Placed,
             [Keep(Held::New); 2],
         ),
         (
             Held::Hidden,
             Alive,
             Some(Dead),
-            Step::Revoking,
+            RotationStep::Revoking,
             [WriteOld, Halt(DeadInPlace)],
         ),
     ];
@@ -320,15 +338,15 @@ mod tests {
             (Dead, Halt(OtherDead)),
             (Unknown, Halt(NoAnswer)),
         ] {
-            let evidence = Evidence {
+            let evidence = CutOffEvidence {
                 held: Held::Other,
                 source: Held::Other,
                 old: Alive,
                 new: Some(Alive),
                 other,
-                step: Step::Placing,
+                step: RotationStep::Placing,
             };
-            for intent in [Intent::Finish, Intent::Revoke] {
+            for intent in [RotationIntent::Finish, RotationIntent::Revoke] {
                 assert_eq!(decide(evidence, intent), expected);
             }
         }
@@ -341,34 +359,42 @@ mod tests {
             (Held::Old, Dead, Halt(DeadInPlace)),
             (Held::Hidden, Alive, Halt(Hidden)),
         ] {
-            let evidence = Evidence {
+            let evidence = CutOffEvidence {
                 held: Held::Hidden,
                 source,
                 old,
                 new: Some(Alive),
                 other: Unknown,
-                step: Step::Placing,
+                step: RotationStep::Placing,
             };
-            assert_eq!(decide(evidence, Intent::Revoke), expected, "{source:?}");
+            assert_eq!(
+                decide(evidence, RotationIntent::Revoke),
+                expected,
+                "{source:?}"
+            );
         }
     }
 
-    const STEPS: [Step; 5] = [
-        Step::Exchanging,
-        Step::Placing,
-        Step::Placed,
-        Step::Revoking,
-        Step::TakingBack,
+    const STEPS: [RotationStep; 5] = [
+        RotationStep::Exchanging,
+        RotationStep::Placing,
+        RotationStep::Placed,
+        RotationStep::Revoking,
+        RotationStep::TakingBack,
     ];
 
     /// Returns the secrets that may be in place: all that the evidence does not exclude.
-    fn possible(held: Held, step: Step) -> &'static [Held] {
+    fn possible(held: Held, step: RotationStep) -> &'static [Held] {
         match (held, step) {
-            (Held::Old, _) | (Held::Hidden, Step::Exchanging) => &[Held::Old],
-            (Held::New, _) | (Held::Hidden, Step::Placed | Step::Revoking) => &[Held::New],
+            (Held::Old, _) | (Held::Hidden, RotationStep::Exchanging) => &[Held::Old],
+            (Held::New, _) | (Held::Hidden, RotationStep::Placed | RotationStep::Revoking) => {
+                &[Held::New]
+            }
             (Held::Other, _) => &[Held::Other],
             (Held::Nothing, _) => &[],
-            (Held::Hidden, Step::Placing | Step::TakingBack) => &[Held::Old, Held::New],
+            (Held::Hidden, RotationStep::Placing | RotationStep::TakingBack) => {
+                &[Held::Old, Held::New]
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::decision::Held;
 use super::error::{Obstacle, RotationError};
-use super::record::{Origin, Record, Step};
+use super::record::{Record, RotationOrigin, RotationStep};
 use super::steps::{Rotation, shown};
 use super::target::is_revocable;
 use super::tokens::revoke;
@@ -40,7 +40,7 @@ impl Rotation<'_> {
             return Err(self.unfinished(Obstacle::NotInUse));
         };
         let noted = self
-            .change_record(|record| record.step = Step::Revoking)
+            .change_record(|record| record.step = RotationStep::Revoking)
             .await;
         noted.map_err(|obstacle| self.unfinished(obstacle))?;
         self.must_hold(&kept).await?;
@@ -97,7 +97,7 @@ fn to_revoke(record: &Record, kept: &Secret) -> Vec<Arc<Secret>> {
     let new = record
         .new
         .as_ref()
-        .filter(|_| record.origin == Origin::Exchanged);
+        .filter(|_| record.origin == RotationOrigin::Exchanged);
     let old = record.old.iter();
     old.chain(new)
         .filter(|secret| !secret.same_as(kept))

@@ -5,7 +5,7 @@ use std::fmt;
 use super::decision::Stop;
 use super::journal::JournalError;
 use crate::config::ReferenceError;
-use crate::credential::source::{Place, PlaceError, SourceError};
+use crate::credential::source::{PlaceError, SecretPlace, SourceError};
 use crate::credential::{CredentialFault, Verdict};
 use crate::document::shown;
 use crate::health::QueryError;
@@ -135,7 +135,7 @@ pub enum Obstacle {
     /// The new secret does not have the form of its kind. Holds the problem.
     NewForm(String),
     /// The provider takes the new app secret for no proof yet: it may become the app's later.
-    Early(Box<Place>, Box<Verdict>),
+    Early(Box<SecretPlace>, Box<Verdict>),
     /// The new secret could not be written.
     Write(Box<WriteFault>),
     /// The old secret could not be written back.
@@ -160,7 +160,7 @@ pub enum Obstacle {
 #[derive(Debug)]
 pub struct WriteFault {
     /// The place.
-    pub place: Place,
+    pub place: SecretPlace,
     /// The reason.
     pub error: PlaceError,
 }
@@ -169,7 +169,7 @@ pub struct WriteFault {
 #[derive(Debug)]
 pub struct ReadFault {
     /// The place.
-    pub place: Place,
+    pub place: SecretPlace,
     /// The reason.
     pub error: SourceError,
 }

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use super::journal_file::JournalFile;
 use super::journal_sealed::SealedJournal;
 use super::record::Record;
-use super::target::Target;
+use super::target::RotationTarget;
 use crate::config::Reference;
 use crate::reload::Live;
 use crate::secret::Secret;
@@ -78,7 +78,7 @@ impl JournalPlace {
     ///
     /// # Errors
     /// If the state folder is to have a key, and the key cannot be used: no secret goes into a file unsealed then.
-    pub fn of(live: &Live, target: &Target) -> Result<Self, JournalError> {
+    pub fn of(live: &Live, target: &RotationTarget) -> Result<Self, JournalError> {
         let variable = |name: &str| std::env::var_os(name).map(Into::into);
         Self::choose(live, target, variable)
     }
@@ -87,7 +87,7 @@ impl JournalPlace {
     /// `$STATE_DIRECTORY` of systemd, else in the user's folder for state. `variable` reads the environment.
     fn choose(
         live: &Live,
-        target: &Target,
+        target: &RotationTarget,
         variable: impl Fn(&str) -> Option<PathBuf>,
     ) -> Result<Self, JournalError> {
         let has_key = live
@@ -107,7 +107,7 @@ impl JournalPlace {
         }
     }
 
-    fn unsealed(target: &Target, variable: impl Fn(&str) -> Option<PathBuf>) -> Self {
+    fn unsealed(target: &RotationTarget, variable: impl Fn(&str) -> Option<PathBuf>) -> Self {
         let is_writable =
             |place: &Self| place.path().and_then(Path::parent).is_some_and(is_writable);
         if let Some(beside) = beside_file(&target.source).filter(is_writable) {
@@ -131,7 +131,7 @@ impl JournalPlace {
 
     /// Returns the place beside the secret's file, if this process keeps its own journals elsewhere: a command of another
     /// user may have left a journal there.
-    pub(super) fn of_other_users(&self, target: &Target) -> Option<Self> {
+    pub(super) fn of_other_users(&self, target: &RotationTarget) -> Option<Self> {
         beside_file(&target.source).filter(|beside| beside.path() != self.path())
     }
 
@@ -310,7 +310,7 @@ fn beside_file(source: &Reference) -> Option<JournalPlace> {
 }
 
 /// Returns the name of a journal in a folder of many: two configurations may use one name for different secrets.
-fn file_name(target: &Target) -> String {
+fn file_name(target: &RotationTarget) -> String {
     let digest = Sha256::digest(target.source.to_string());
     let distinction = HEXLOWER.encode(digest.first_chunk::<4>().map_or(&[][..], |bytes| bytes));
     format!(

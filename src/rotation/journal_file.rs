@@ -176,7 +176,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::SystemTime;
 
-    use super::super::record::{Author, Origin, Step};
+    use super::super::record::{Author, RotationOrigin, RotationStep};
     use super::*;
     use crate::secret::Secret;
 
@@ -188,14 +188,14 @@ mod tests {
         path
     }
 
-    fn record(step: Step) -> Record {
+    fn record(step: RotationStep) -> Record {
         let secret = |value: &str| {
             let bytes = Zeroizing::new(value.as_bytes().to_vec());
             Arc::new(Secret::parse(bytes).unwrap())
         };
         Record {
             author: Author::Command,
-            origin: Origin::Exchanged,
+            origin: RotationOrigin::Exchanged,
             step,
             credential: "acme".to_owned(),
             secret: "token".to_owned(),
@@ -213,7 +213,7 @@ mod tests {
         let path = folder.join(".token.journal");
         let mut journal = JournalFile::open(&path, None).unwrap();
         assert!(journal.read().unwrap().is_none());
-        for step in [Step::Exchanging, Step::Placing] {
+        for step in [RotationStep::Exchanging, RotationStep::Placing] {
             journal.write(&record(step)).unwrap();
             assert_eq!(journal.read().unwrap().unwrap().step, step);
         }
@@ -222,13 +222,16 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
         let cut = whole.len() - 20;
         std::fs::write(&path, &whole[..cut]).unwrap();
-        assert_eq!(journal.read().unwrap().unwrap().step, Step::Exchanging);
-        journal.write(&record(Step::Placed)).unwrap();
+        assert_eq!(
+            journal.read().unwrap().unwrap().step,
+            RotationStep::Exchanging
+        );
+        journal.write(&record(RotationStep::Placed)).unwrap();
         let busy = JournalFile::look(&path).err().unwrap();
         assert_eq!(busy.kind(), io::ErrorKind::WouldBlock);
         drop(journal);
         let looked = JournalFile::look(&path).unwrap().unwrap();
-        assert_eq!(looked.step, Step::Placed);
+        assert_eq!(looked.step, RotationStep::Placed);
         let mut journal = JournalFile::open(&path, None).unwrap();
         journal.remove().unwrap();
         assert!(JournalFile::look(&path).unwrap().is_none());

@@ -25,15 +25,15 @@ mod tokens;
 mod undo;
 mod unfinished;
 
-pub use decision::{Intent, Stop};
+pub use decision::{RotationIntent, Stop};
 pub use ending::Finished;
 pub use error::{Doubt, NewSecretFate, Obstacle, RotationError, UnprovedSecret};
 pub use journal::{Journal, JournalError, JournalPlace};
-pub use record::{Author, Origin, Record, Step};
+pub use record::{Author, Record, RotationOrigin, RotationStep};
 pub use renewal::renew;
 pub use resume::Resumed;
-pub use steps::{Rotation, Worker};
-pub use target::Target;
+pub use steps::{Rotation, RotationWorker};
+pub use target::RotationTarget;
 pub use unfinished::look_ahead;
 
 /// The name of the secret that Meta exchanges.

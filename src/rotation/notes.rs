@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::error::{Doubt, Obstacle};
-use super::record::{Origin, Record, Step};
+use super::record::{Record, RotationOrigin, RotationStep};
 use super::steps::{Rotation, shown};
 use crate::log::without_numbers;
 use crate::secret::Secret;
@@ -12,8 +12,8 @@ use crate::secret::Secret;
 impl Rotation<'_> {
     pub(super) fn first_record(
         &self,
-        origin: Origin,
-        step: Step,
+        origin: RotationOrigin,
+        step: RotationStep,
         revoke_at: Option<SystemTime>,
     ) -> Record {
         Record {

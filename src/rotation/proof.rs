@@ -2,7 +2,7 @@
 
 use super::decision::Life;
 use super::error::{RotationError, UnprovedSecret};
-use super::record::Origin;
+use super::record::RotationOrigin;
 use super::steps::{Rotation, shown};
 use super::target::is_revocable;
 use super::tokens::{life, verify};
@@ -19,8 +19,8 @@ impl Rotation<'_> {
             return Ok(false);
         };
         // An exchanged token has the rights of the user of the old one.
-        let is_exchanged =
-            record.origin == Origin::Exchanged && record.new.is_some_and(|new| new.same_as(&kept));
+        let is_exchanged = record.origin == RotationOrigin::Exchanged
+            && record.new.is_some_and(|new| new.same_as(&kept));
         let Some(old) = record.old.filter(|old| !is_exchanged && !kept.same_as(old)) else {
             return Ok(true);
         };

@@ -17,9 +17,9 @@ pub struct Record {
     /// The work that the rotation belongs to.
     pub author: Author,
     /// The origin of the new secret.
-    pub origin: Origin,
+    pub origin: RotationOrigin,
     /// The last step that began.
-    pub step: Step,
+    pub step: RotationStep,
     /// The name of the credential.
     pub credential: String,
     /// The name of the secret within the credential.
@@ -60,7 +60,7 @@ impl Author {
 /// The origin of a new secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Origin {
+pub enum RotationOrigin {
     /// The provider gave the secret in exchange for the old one: nobody else knows it.
     Exchanged,
     /// A user gave the secret, and may use it elsewhere.
@@ -70,7 +70,7 @@ pub enum Origin {
 /// The last step of a rotation that began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Step {
+pub enum RotationStep {
     /// The old secret is exchanged for a new one.
     Exchanging,
     /// The new secret is written to its place.
@@ -151,8 +151,8 @@ impl fmt::Debug for Record {
 struct Form<'r> {
     version: u32,
     author: Author,
-    origin: Origin,
-    step: Step,
+    origin: RotationOrigin,
+    step: RotationStep,
     #[serde(borrow)]
     credential: Cow<'r, str>,
     #[serde(borrow)]
@@ -209,8 +209,8 @@ mod tests {
     fn record(old: &str, new: Option<&str>) -> Record {
         Record {
             author: Author::Command,
-            origin: Origin::Exchanged,
-            step: Step::Placing,
+            origin: RotationOrigin::Exchanged,
+            step: RotationStep::Placing,
             credential: "acme".to_owned(),
             secret: "token".to_owned(),
             place: "exec:/bin/put \"x\"".to_owned(),
@@ -238,7 +238,7 @@ mod tests {
             assert_eq!(read.new.is_some(), new.is_some());
             assert_eq!(
                 (read.step, read.began),
-                (Step::Placing, time(1_764_400_000))
+                (RotationStep::Placing, time(1_764_400_000))
             );
             assert_eq!(read.revoke_at, Some(time(1_764_486_400)));
             assert_eq!(read.place, "exec:/bin/put \"x\"");

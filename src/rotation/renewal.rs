@@ -6,14 +6,14 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use super::decision::Intent;
+use super::decision::RotationIntent;
 use super::ending::Finished;
 use super::error::{NewSecretFate, Obstacle, RotationError};
 use super::journal::{JournalError, JournalPlace};
 use super::record::Author;
 use super::resume::Resumed;
-use super::steps::{Rotation, Worker};
-use super::target::{Target, renewed_credentials};
+use super::steps::{Rotation, RotationWorker};
+use super::target::{RotationTarget, renewed_credentials};
 use super::unfinished::{JournalLooks, obstacle_to_renewal};
 use crate::credential::RenewalStep;
 use crate::credential::source::PlaceError;
@@ -70,7 +70,7 @@ impl Renewals {
             .map(ToOwned::to_owned)
             .collect();
         for credential in unseen {
-            let Ok(target) = Target::find(&live, &credential, None) else {
+            let Ok(target) = RotationTarget::find(&live, &credential, None) else {
                 continue;
             };
             let looking = Arc::clone(&live);
@@ -113,7 +113,7 @@ impl Renewals {
     async fn look_ahead(&mut self, reloader: &Reloader) {
         let live = reloader.live();
         for name in renewed_credentials(&live) {
-            let Ok(target) = Target::find(&live, name, None) else {
+            let Ok(target) = RotationTarget::find(&live, name, None) else {
                 continue;
             };
             let key = (name.clone(), target.place_text);
@@ -265,8 +265,8 @@ fn overlap_of(live: &Live, name: &str) -> Duration {
     config.map(|config| config.overlap).unwrap_or_default()
 }
 
-fn worker(reloader: &Reloader) -> Worker {
-    Worker {
+fn worker(reloader: &Reloader) -> RotationWorker {
+    RotationWorker {
         author: Author::Renewal,
         name: "renew".to_owned(),
         audit: reloader.audit(),
@@ -279,7 +279,7 @@ async fn open<'l>(
     live: &'l Live,
     name: &str,
 ) -> Result<Rotation<'l>, RotationError> {
-    let target = Target::find(live, name, None).map_err(RotationError::Unchanged)?;
+    let target = RotationTarget::find(live, name, None).map_err(RotationError::Unchanged)?;
     let place = JournalPlace::of(live, &target)
         .map_err(|error| RotationError::Unchanged(Obstacle::Journal(error)))?;
     Rotation::open(live, target, place, worker(reloader)).await
@@ -371,7 +371,7 @@ async fn bring_into_use(
 }
 
 /// True if the token is in use.
-fn sends_with(live: &Live, target: &Target, token: Fingerprint) -> bool {
+fn sends_with(live: &Live, target: &RotationTarget, token: Fingerprint) -> bool {
     live.credentials
         .get(&target.credential)
         .is_some_and(|credential| {
@@ -388,7 +388,7 @@ async fn finish(reloader: &Reloader, name: &str) -> Result<(), RotationError> {
     if rotation.record().is_none() {
         return Ok(());
     }
-    let Resumed::Placed(kept) = rotation.resume(Intent::Finish).await? else {
+    let Resumed::Placed(kept) = rotation.resume(RotationIntent::Finish).await? else {
         return Ok(());
     };
     if !sends_with(&live, &rotation.target, kept) {

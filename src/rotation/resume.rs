@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::decision::{Decision, Evidence, Held, Intent, Life, decide};
+use super::decision::{CutOffEvidence, Decision, Held, Life, RotationIntent, decide};
 use super::error::{Obstacle, ReadFault, RotationError};
 use super::record::Record;
 use super::steps::{Rotation, shown};
 use super::tokens::life;
-use crate::credential::source::Place;
+use crate::credential::source::SecretPlace;
 use crate::secret::{Fingerprint, Secret};
 
 /// The result of looking at a journal.
@@ -24,7 +24,7 @@ impl Rotation<'_> {
     ///
     /// # Errors
     /// If the evidence does not tell how to go on, or a step fails.
-    pub async fn resume(&mut self, intent: Intent) -> Result<Resumed, RotationError> {
+    pub async fn resume(&mut self, intent: RotationIntent) -> Result<Resumed, RotationError> {
         let Some(record) = self.record() else {
             return Ok(Resumed::NothingLeft);
         };
@@ -34,7 +34,7 @@ impl Rotation<'_> {
             Ok(held) => held,
             Err(obstacle) => return Err(self.unfinished(obstacle)),
         };
-        let evidence = Evidence {
+        let evidence = CutOffEvidence {
             held,
             source: self.held_by_source(old, held).await,
             old: match &record.old {
@@ -92,10 +92,10 @@ impl Rotation<'_> {
             let noted = self.change_record(|record| record.place = text).await;
             noted.map_err(|error| self.unfinished(error))?;
         } else if record.place != self.target.place_text {
-            let Ok(place) = Place::parse(&record.place) else {
+            let Ok(place) = SecretPlace::parse(&record.place) else {
                 return Err(self.unfinished(Obstacle::OtherPlace(record.place.clone())));
             };
-            let source = Place::Source(self.target.source.clone());
+            let source = SecretPlace::Source(self.target.source.clone());
             let is_source = place.to_string() == source.to_string();
             self.target.place = if is_source { source } else { place };
             self.target.place_text.clone_from(&record.place);
@@ -108,7 +108,7 @@ impl Rotation<'_> {
         if held != Held::Hidden {
             return held;
         }
-        let source = Place::Source(self.target.source.clone());
+        let source = SecretPlace::Source(self.target.source.clone());
         let read = source.read(&self.live.managers).await;
         let is_old = |read: Option<Secret>| {
             let (read, old) = (read?, old?);

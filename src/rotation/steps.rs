@@ -9,9 +9,9 @@ use super::decision::Held;
 use super::error::{Obstacle, RotationError, WriteFault};
 use super::journal::{Journal, JournalPlace};
 use super::notes::aside;
-use super::record::{Author, Origin, Record, Step};
+use super::record::{Author, Record, RotationOrigin, RotationStep};
 use super::routes::TokenRoutes;
-use super::target::{Target, must_be_exchangeable};
+use super::target::{RotationTarget, must_be_exchangeable};
 use super::tokens::{credential_with, verify};
 use crate::audit::Audit;
 use crate::credential::source::PlaceError;
@@ -22,7 +22,7 @@ use crate::secret::{Fingerprint, Secret};
 
 /// The process that works on a rotation.
 #[derive(Clone)]
-pub struct Worker {
+pub struct RotationWorker {
     /// The work that the rotation belongs to.
     pub author: Author,
     /// The worker as the audit file names it.
@@ -36,9 +36,9 @@ pub struct Rotation<'l> {
     pub(super) live: &'l Live,
     pub(super) routes: TokenRoutes<'l>,
     /// The secret to rotate.
-    pub target: Target,
+    pub target: RotationTarget,
     pub(super) journal: Arc<Mutex<Journal>>,
-    pub(super) worker: Worker,
+    pub(super) worker: RotationWorker,
     /// The provider's facts about the secret in use.
     facts: TokenFacts,
     /// The secret that the place holds, and that is to stay alive.
@@ -52,9 +52,9 @@ impl<'l> Rotation<'l> {
     /// If another process works on the rotation, or the journal cannot be used.
     pub async fn open(
         live: &'l Live,
-        target: Target,
+        target: RotationTarget,
         place: JournalPlace,
-        worker: Worker,
+        worker: RotationWorker,
     ) -> Result<Self, RotationError> {
         let no_route = || RotationError::Unchanged(Obstacle::NoRoute(target.credential.clone()));
         let routes = TokenRoutes::find(live, &target.credential).ok_or_else(no_route)?;
@@ -130,7 +130,11 @@ impl<'l> Rotation<'l> {
     /// # Errors
     /// If there is no new token, or no proof of it.
     pub async fn exchange(&mut self, revoke_at: Option<SystemTime>) -> Result<(), RotationError> {
-        let record = self.first_record(Origin::Exchanged, Step::Exchanging, revoke_at);
+        let record = self.first_record(
+            RotationOrigin::Exchanged,
+            RotationStep::Exchanging,
+            revoke_at,
+        );
         self.write_journal(record)
             .await
             .map_err(RotationError::Unchanged)?;
@@ -160,7 +164,7 @@ impl<'l> Rotation<'l> {
         let noted = self
             .change_record(|record| {
                 record.new = Some(Arc::clone(&token));
-                record.step = Step::Placing;
+                record.step = RotationStep::Placing;
             })
             .await;
         if let Err(obstacle) = noted {
@@ -196,7 +200,7 @@ impl<'l> Rotation<'l> {
                 return Err(RotationError::Unchanged(obstacle));
             }
         }
-        let mut record = self.first_record(Origin::Given, Step::Placing, None);
+        let mut record = self.first_record(RotationOrigin::Given, RotationStep::Placing, None);
         record.new = Some(new);
         self.write_journal(record)
             .await
@@ -250,7 +254,7 @@ impl<'l> Rotation<'l> {
         self.kept = Some(Arc::clone(new));
         self.record_event("placed", new);
         let noted = self
-            .change_record(|record| record.step = Step::Placed)
+            .change_record(|record| record.step = RotationStep::Placed)
             .await;
         noted.map_err(|obstacle| self.unfinished(obstacle))
     }

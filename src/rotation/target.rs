@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::TOKEN;
 use super::error::Obstacle;
 use crate::config::Reference;
-use crate::credential::source::Place;
+use crate::credential::source::SecretPlace;
 use crate::credential::{Credential, CredentialFault};
 use crate::provider::{SecretKind, SecretOrigin};
 use crate::reload::Live;
@@ -13,7 +13,7 @@ use crate::secret::{Fingerprint, Secret};
 
 /// The secret to rotate.
 #[derive(Clone)]
-pub struct Target {
+pub struct RotationTarget {
     /// The name of the credential.
     pub credential: String,
     /// The name of the secret within the credential.
@@ -21,7 +21,7 @@ pub struct Target {
     /// The source that sidecars read the secret from.
     pub source: Reference,
     /// The place that a new secret is written to.
-    pub place: Place,
+    pub place: SecretPlace,
     /// The text of the place, for the journal: a program with its arguments, which a message leaves out.
     pub(super) place_text: String,
     /// True if the user names the place now.
@@ -32,7 +32,7 @@ pub struct Target {
     pub faults: Vec<CredentialFault>,
 }
 
-impl Target {
+impl RotationTarget {
     /// Finds the secret by `NAME` of a credential, or by `NAME.SECRET`. Without a secret's name the first secret that
     /// requests need is meant. `place` is the text of a place other than the configured one.
     ///
@@ -63,10 +63,10 @@ impl Target {
             .filter(|_| is_of_requests)
             .and_then(|config| config.place.clone());
         let named = match place {
-            Some(text) => Some(Place::parse(text).map_err(Obstacle::Place)?),
-            None => configured.map(Place::Named),
+            Some(text) => Some(SecretPlace::parse(text).map_err(Obstacle::Place)?),
+            None => configured.map(SecretPlace::Named),
         };
-        let found = named.unwrap_or_else(|| Place::Source(source.clone()));
+        let found = named.unwrap_or_else(|| SecretPlace::Source(source.clone()));
         let place_text = place.map_or_else(|| found.to_string(), str::to_owned);
         Ok(Self {
             credential: credential.name.clone(),
@@ -105,8 +105,8 @@ impl Target {
     /// True if sidecars read the secret from another place than the one that is written.
     #[must_use]
     pub fn is_written_elsewhere(&self) -> bool {
-        self.place != Place::Source(self.source.clone())
-            && self.place != Place::Named(self.source.clone())
+        self.place != SecretPlace::Source(self.source.clone())
+            && self.place != SecretPlace::Named(self.source.clone())
     }
 }
 
@@ -122,7 +122,7 @@ pub(super) fn renewed_credentials(live: &Live) -> impl Iterator<Item = &String> 
 ///
 /// # Errors
 /// If the provider does not, or the app secret is missing.
-pub(super) fn must_be_exchangeable(target: &Target, live: &Live) -> Result<(), Obstacle> {
+pub(super) fn must_be_exchangeable(target: &RotationTarget, live: &Live) -> Result<(), Obstacle> {
     let name = &target.credential;
     let credential = live
         .credentials
@@ -141,7 +141,7 @@ pub(super) fn must_be_exchangeable(target: &Target, live: &Live) -> Result<(), O
 }
 
 /// True if the provider revokes the secret when asked with a newer one.
-pub(super) fn is_revocable(target: &Target, credential: &Credential) -> bool {
+pub(super) fn is_revocable(target: &RotationTarget, credential: &Credential) -> bool {
     credential.provider.is_asked_as_graph()
         && target.secret == TOKEN
         && credential.current(APP_SECRET).is_some()

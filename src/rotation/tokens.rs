@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::decision::Life;
 use super::error::{Doubt, Obstacle};
 use super::routes::TokenRoutes;
-use super::target::{Target, is_revocable};
+use super::target::{RotationTarget, is_revocable};
 use crate::credential::source::{Findings, FoundSecret};
 use crate::credential::{Credential, Slot, Verdict};
 use crate::health::{self, ProviderQuery};
@@ -20,7 +20,7 @@ use crate::secret::Secret;
 pub(super) fn credential_with(
     live: &Live,
     routes: &TokenRoutes<'_>,
-    target: &Target,
+    target: &RotationTarget,
     secret: &Arc<Secret>,
 ) -> Result<Credential, Obstacle> {
     let credential = &routes.route.credential;
@@ -68,7 +68,7 @@ pub(super) async fn verify(routes: &TokenRoutes<'_>, credential: &Credential) ->
 /// Asks if a secret is alive, again while the provider gives no answer.
 pub(super) async fn life(
     routes: &TokenRoutes<'_>,
-    target: &Target,
+    target: &RotationTarget,
     credential: &Credential,
     secret: &Secret,
 ) -> Life {

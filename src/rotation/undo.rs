@@ -2,7 +2,7 @@
 
 use super::decision::Held;
 use super::error::{NewSecretFate, Obstacle, RotationError, WriteFault};
-use super::record::{Origin, Record, Step};
+use super::record::{Record, RotationOrigin, RotationStep};
 use super::steps::{Rotation, shown};
 use super::tokens::revoke;
 
@@ -14,7 +14,7 @@ impl Rotation<'_> {
     /// If the place does not hold the old secret afterwards.
     pub async fn write_old(&mut self, obstacle: Obstacle) -> Result<Obstacle, RotationError> {
         let noted = self
-            .change_record(|record| record.step = Step::TakingBack)
+            .change_record(|record| record.step = RotationStep::TakingBack)
             .await;
         noted.map_err(|error| self.unfinished(error))?;
         let Some(Record {
@@ -47,7 +47,7 @@ impl Rotation<'_> {
         restored: Option<String>,
     ) -> RotationError {
         if let Err(error) = self
-            .change_record(|record| record.step = Step::TakingBack)
+            .change_record(|record| record.step = RotationStep::TakingBack)
             .await
         {
             tracing::error!(%error, "the journal of a rotation that is taken back cannot be written");
@@ -55,7 +55,7 @@ impl Rotation<'_> {
         let Some(Record {
             old: Some(old),
             new: Some(new),
-            origin: Origin::Exchanged,
+            origin: RotationOrigin::Exchanged,
             ..
         }) = self.record()
         else {

@@ -10,7 +10,7 @@ use super::error::{Obstacle, WriteFault};
 use super::journal::{JournalError, JournalPlace};
 use super::record::{Author, Record};
 use super::routes::TokenRoutes;
-use super::target::{Target, must_be_exchangeable, renewed_credentials};
+use super::target::{RotationTarget, must_be_exchangeable, renewed_credentials};
 use crate::credential::source::PlaceError;
 use crate::credential::{Credential, RenewalStep, UnfinishedRotation};
 use crate::log::without_numbers;
@@ -37,7 +37,7 @@ pub async fn look_ahead(live: &Arc<Live>) {
 /// without a change.
 pub(super) async fn obstacle_to_renewal(live: &Live, credential: &str) -> Option<Obstacle> {
     // A secret that cannot be read is told by itself.
-    let target = Target::find(live, credential, None).ok()?;
+    let target = RotationTarget::find(live, credential, None).ok()?;
     target.current.as_ref()?;
     if let Err(obstacle) = must_be_exchangeable(&target, live) {
         return Some(obstacle);
@@ -95,7 +95,7 @@ fn unfinished_of(live: &Live, credential: &Credential, now: SystemTime) -> Vec<U
     let mut rotations = Vec::new();
     for kind in kinds.filter(|kind| kind.origin == SecretOrigin::Random) {
         let name = format!("{}.{}", credential.name, kind.name);
-        let Ok(target) = Target::find(live, &name, None) else {
+        let Ok(target) = RotationTarget::find(live, &name, None) else {
             continue;
         };
         let Ok(place) = JournalPlace::of(live, &target) else {

@@ -2,7 +2,7 @@
 
 /// The encoding of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Encoding {
+pub(super) enum TextEncoding {
     /// UTF-8, any other encoding with the letters of ASCII, or no text at all.
     Ascii,
     /// UTF-16 with the low byte first.
@@ -11,7 +11,7 @@ pub(super) enum Encoding {
     Utf16Be,
 }
 
-impl Encoding {
+impl TextEncoding {
     /// Returns the encoding of a text with this beginning: by its byte order mark, or by its zero bytes.
     pub(super) fn of(beginning: &[u8]) -> Self {
         match beginning {
@@ -76,16 +76,16 @@ mod tests {
         let be: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
         let marked: Vec<u8> = [&[0xff, 0xfe], &le[..]].concat();
         for (bytes, encoding, expected) in [
-            (le, Encoding::Utf16Le, "token = EAAGm0PX4\n?"),
-            (be, Encoding::Utf16Be, "token = EAAGm0PX4\n?"),
-            (marked, Encoding::Utf16Le, "?token = EAAGm0PX4\n?"),
+            (le, TextEncoding::Utf16Le, "token = EAAGm0PX4\n?"),
+            (be, TextEncoding::Utf16Be, "token = EAAGm0PX4\n?"),
+            (marked, TextEncoding::Utf16Le, "?token = EAAGm0PX4\n?"),
         ] {
             let mut bytes = bytes;
-            assert_eq!(Encoding::of(&bytes), encoding);
+            assert_eq!(TextEncoding::of(&bytes), encoding);
             let length = encoding.to_ascii(&mut bytes);
             assert_eq!(bytes.get(..length), Some(expected.as_bytes()));
         }
-        assert_eq!(Encoding::of(text.as_bytes()), Encoding::Ascii);
-        assert_eq!(Encoding::of(&[0; 64]), Encoding::Ascii);
+        assert_eq!(TextEncoding::of(text.as_bytes()), TextEncoding::Ascii);
+        assert_eq!(TextEncoding::of(&[0; 64]), TextEncoding::Ascii);
     }
 }

@@ -23,4 +23,4 @@ pub use configured::ConfiguredSecret;
 pub use find::Find;
 pub use sarif::sarif;
 pub use scanner::Scanner;
-pub use tree::{Ignored, Outcome, Tree};
+pub use tree::{Ignored, ScanResult, Tree};

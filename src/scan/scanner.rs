@@ -6,7 +6,7 @@ use std::sync::Arc;
 use aho_corasick::{BuildError, Input};
 
 use super::configured::ConfiguredSecret;
-use super::encoding::Encoding;
+use super::encoding::TextEncoding;
 use super::find::{Find, Hit, settled};
 use super::form::{KnownForm, MAX_GAP, MAX_PEM, MAX_VALUE, known_forms, private_key};
 use super::needle::{Needles, Role};
@@ -149,12 +149,12 @@ impl Scanner {
         let mut filled = 0;
         let mut from = 0;
         let mut line = 1;
-        let mut encoding: Option<Encoding> = None;
+        let mut encoding: Option<TextEncoding> = None;
         loop {
             let (read, is_end) = fill(text, bytes, filled)?;
             scanned.length += read as u64;
             let new = bytes.get_mut(filled..filled + read).unwrap_or_default();
-            let encoding = encoding.get_or_insert_with(|| Encoding::of(new));
+            let encoding = encoding.get_or_insert_with(|| TextEncoding::of(new));
             filled += encoding.to_ascii(new);
             let piece = bytes.get(..filled).unwrap_or_default();
             let until = if is_end {

@@ -34,7 +34,7 @@ pub enum Ignored {
 
 /// The result of a scan.
 #[derive(Debug, Default)]
-pub struct Outcome {
+pub struct ScanResult {
     /// The finds, in order of file and line.
     pub finds: Vec<Find>,
     /// The number of finds whose fingerprint is accepted.
@@ -51,7 +51,7 @@ pub struct Outcome {
     pub unread: Vec<String>,
 }
 
-impl Outcome {
+impl ScanResult {
     /// Adds finds but for the accepted ones.
     pub fn add(&mut self, finds: Vec<Find>, accepted: &Accepted) {
         for find in finds {
@@ -67,8 +67,8 @@ impl Outcome {
 impl Tree {
     /// Scans all files. Symbolic links inside of folders are not followed, and folders named `.git` are left out.
     #[must_use]
-    pub fn scan(&self, scanner: &Scanner, accepted: &Accepted) -> Outcome {
-        let outcome = Mutex::new(Outcome::default());
+    pub fn scan(&self, scanner: &Scanner, accepted: &Accepted) -> ScanResult {
+        let outcome = Mutex::new(ScanResult::default());
         if let Some(walk) = self.walk() {
             walk.build_parallel().run(|| {
                 let mut buffer = Buffer::new();
@@ -76,9 +76,9 @@ impl Tree {
                 Box::new(move |entry| {
                     let one = match entry {
                         Ok(entry) => self.scan_entry(&entry, scanner, &mut buffer),
-                        Err(error) => Outcome {
+                        Err(error) => ScanResult {
                             unread: vec![scanner.shown(&error.to_string())],
-                            ..Outcome::default()
+                            ..ScanResult::default()
                         },
                     };
                     let mut all = outcome.lock().unwrap_or_else(PoisonError::into_inner);
@@ -119,8 +119,8 @@ impl Tree {
         Some(walk)
     }
 
-    fn scan_entry(&self, entry: &DirEntry, scanner: &Scanner, buffer: &mut Buffer) -> Outcome {
-        let mut outcome = Outcome::default();
+    fn scan_entry(&self, entry: &DirEntry, scanner: &Scanner, buffer: &mut Buffer) -> ScanResult {
+        let mut outcome = ScanResult::default();
         let path = entry.path();
         // A path of the command line may be a link: the user has named it.
         let is_file = match entry.file_type() {
@@ -156,7 +156,7 @@ fn scan_file(
     name: &str,
     scanner: &Scanner,
     buffer: &mut Buffer,
-    outcome: &mut Outcome,
+    outcome: &mut ScanResult,
 ) -> std::io::Result<()> {
     let mut file = File::open(path)?;
     let mut beginning = [0; 512];

@@ -24,7 +24,7 @@ pub use digest::{Digest16, callback_key, digest16};
 
 use awaited::Awaited;
 use local::LocalSends;
-use shared::{Intent, SharedSend};
+use shared::{BeginIntent, SharedSend};
 use state::SendState;
 
 use crate::shared::SharedServer;
@@ -306,11 +306,11 @@ impl Drop for PendingSend<'_> {
 }
 
 impl Message<'_> {
-    fn intent(&self) -> Intent {
+    fn intent(&self) -> BeginIntent {
         if self.settle_not_sent {
-            Intent::SettleNotSent
+            BeginIntent::SettleNotSent
         } else {
-            Intent::Begin
+            BeginIntent::Begin
         }
     }
 

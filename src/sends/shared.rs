@@ -30,7 +30,7 @@ pub(super) struct SharedSend {
 
 /// The purpose of a call of `begin.lua`.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Intent {
+pub(super) enum BeginIntent {
     /// Begin the message, unless it was sent before.
     Begin,
     /// Begin the message, even if its outcome is unknown: the application says that the message was not
@@ -67,7 +67,7 @@ impl SharedSend {
     pub(super) async fn begin(
         &self,
         callback_key: Option<Digest16>,
-        intent: Intent,
+        intent: BeginIntent,
         max_under_way: Duration,
     ) -> Result<SendState, ServerLost> {
         let state = self.run_begin(intent, max_under_way).await?;
@@ -79,12 +79,12 @@ impl SharedSend {
 
     /// Returns the state of the message and changes nothing.
     pub(super) async fn look_up(&self, max_under_way: Duration) -> Result<SendState, ServerLost> {
-        self.run_begin(Intent::LookUp, max_under_way).await
+        self.run_begin(BeginIntent::LookUp, max_under_way).await
     }
 
     async fn run_begin(
         &self,
-        intent: Intent,
+        intent: BeginIntent,
         max_under_way: Duration,
     ) -> Result<SendState, ServerLost> {
         let mut script = BEGIN.key(&self.key);
@@ -163,7 +163,7 @@ impl SharedSend {
     }
 }
 
-impl Intent {
+impl BeginIntent {
     fn as_arg(self) -> &'static str {
         match self {
             Self::Begin => "begin",

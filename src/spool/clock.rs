@@ -9,12 +9,12 @@ use super::lanes::Now;
 /// The wall clock's time at the start, and the time since then by the monotonic clock. A wall clock that
 /// is set meanwhile neither ends what is kept too early nor keeps it for ever.
 #[derive(Clone, Copy, Debug)]
-pub struct Clock {
+pub struct SpoolClock {
     start: Instant,
     start_ms: u64,
 }
 
-impl Clock {
+impl SpoolClock {
     /// Starts a clock.
     #[must_use]
     pub fn start(start: Instant, wall: SystemTime) -> Self {

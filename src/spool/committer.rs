@@ -9,10 +9,10 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use redb::{Database, ReadableDatabase};
 use tokio::sync::oneshot;
 
-use super::clock::Clock;
+use super::clock::SpoolClock;
 use super::destination::Destinations;
-use super::error::{Refused, SpoolError, StoreError};
-use super::file::{Check, Medium};
+use super::error::{SpoolError, SpoolRefusal, StoreError};
+use super::file::{Medium, StoreCheck};
 use super::ledger::{Counts, Ledger, Rules};
 use super::opening::{Alarm, Begun, QUICK_REPAIR, open_or_renew};
 use super::tables::DestinationId;
@@ -21,7 +21,7 @@ use super::tables::DestinationId;
 #[derive(Debug)]
 pub(super) struct Store {
     pub(super) medium: Medium,
-    pub(super) clock: Clock,
+    pub(super) clock: SpoolClock,
     rules: Mutex<Rules>,
     database: RwLock<Option<Database>>,
     orders: Mutex<Orders>,
@@ -66,7 +66,7 @@ impl Store {
     pub(super) fn open(
         medium: Medium,
         rules: Rules,
-        clock: Clock,
+        clock: SpoolClock,
         destinations: Arc<Destinations>,
     ) -> Result<(Arc<Self>, std::thread::JoinHandle<()>), SpoolError> {
         let path = medium.path();
@@ -80,7 +80,7 @@ impl Store {
             },
         };
         let mut alarm = Alarm::default();
-        let opened = open_or_renew(&medium, Check::Usual, &clock, &mut alarm, &[]);
+        let opened = open_or_renew(&medium, StoreCheck::Usual, &clock, &mut alarm, &[]);
         let Begun {
             database,
             counts,
@@ -114,7 +114,7 @@ impl Store {
         &self,
         bytes: usize,
         change: impl FnOnce(&mut Ledger<'_>) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, Refused> {
+    ) -> Result<T, SpoolRefusal> {
         let (sender, receiver) = oneshot::channel();
         let apply = Box::new(move |ledger: &mut Ledger<'_>| {
             let result = change(ledger)?;
@@ -125,7 +125,7 @@ impl Store {
         });
         self.order(Order { bytes, apply })?;
         // An order is dropped without an answer if the transaction failed.
-        receiver.await.map_err(|_| Refused::Broken)
+        receiver.await.map_err(|_| SpoolRefusal::Broken)
     }
 
     /// Reads from the store as it was after the last commit.
@@ -164,16 +164,16 @@ impl Store {
         self.bell.notify_one();
     }
 
-    fn order(&self, order: Order) -> Result<(), Refused> {
+    fn order(&self, order: Order) -> Result<(), SpoolRefusal> {
         let mut orders = self.orders.lock();
         if orders.is_closed {
-            return Err(Refused::Closed);
+            return Err(SpoolRefusal::Closed);
         }
         if orders.is_broken {
-            return Err(Refused::Broken);
+            return Err(SpoolRefusal::Broken);
         }
         if orders.bytes.saturating_add(order.bytes) > MAX_WAITING && order.bytes > 0 {
-            return Err(Refused::Busy);
+            return Err(SpoolRefusal::Busy);
         }
         orders.bytes += order.bytes;
         orders.waiting.push_back(order);
@@ -275,7 +275,13 @@ impl Store {
             let mut alarm = self.alarm.lock().clone();
             let aside = alarm.set_aside.clone();
             let names = self.destinations.names();
-            match open_or_renew(&self.medium, Check::All, &self.clock, &mut alarm, &names) {
+            match open_or_renew(
+                &self.medium,
+                StoreCheck::All,
+                &self.clock,
+                &mut alarm,
+                &names,
+            ) {
                 Ok(Begun {
                     database,
                     mut counts,

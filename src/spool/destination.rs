@@ -11,15 +11,15 @@ use tokio::time::Instant;
 
 use super::committer::Store;
 use super::error::StoreError;
-use super::health::{Change, Gate, Health, Probe, Trouble};
+use super::health::{Gate, Health, HealthChange, Probe, Trouble};
 use super::items::Class;
-use super::lanes::{Due, Found, Lanes, Now};
-use super::schedule::{Attempts, Outcome, Verdict};
+use super::lanes::{Due, LaneFinding, Lanes, Now};
+use super::schedule::{AttemptOutcome, AttemptVerdict, Attempts};
 use super::tables::{DestinationId, LANES, LaneId, QUEUE, Seq, Waiting};
 
 /// A destination as it is configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DestinationConfig {
+pub struct SpoolDestination {
     /// The name of the webhook.
     pub webhook: String,
     /// The name of the destination.
@@ -36,7 +36,7 @@ pub struct DestinationConfig {
     pub from: Duration,
 }
 
-impl DestinationConfig {
+impl SpoolDestination {
     /// True if the destination gets events of these fields and numbers.
     pub(super) fn wants<'a>(
         &self,
@@ -59,7 +59,7 @@ pub struct Destination {
     pub(super) id: DestinationId,
     webhook: String,
     name: String,
-    config: RwLock<Arc<DestinationConfig>>,
+    config: RwLock<Arc<SpoolDestination>>,
     course: Mutex<Course>,
     /// Rung when something may have become due.
     pub(super) bell: Notify,
@@ -77,7 +77,7 @@ struct Course {
 
 /// The result of a look for the next event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum NextEvent {
     Event(Due, Probe),
     /// No event is due before this time, or before the bell rings.
     Wait(Option<Instant>),
@@ -86,7 +86,7 @@ pub(super) enum Next {
 }
 
 impl Destination {
-    fn new(id: DestinationId, config: DestinationConfig) -> Self {
+    fn new(id: DestinationId, config: SpoolDestination) -> Self {
         Self {
             id,
             webhook: config.webhook.clone(),
@@ -121,12 +121,12 @@ impl Destination {
     }
 
     /// The configuration in use.
-    pub(super) fn config(&self) -> Arc<DestinationConfig> {
+    pub(super) fn config(&self) -> Arc<SpoolDestination> {
         Arc::clone(&self.config.read())
     }
 
     /// Takes another configuration. Events under way and the health stay.
-    fn configure(&self, config: DestinationConfig) {
+    fn configure(&self, config: SpoolDestination) {
         self.course.lock().lanes.set_at_once(config.lanes);
         *self.config.write() = Arc::new(config);
         self.bell.notify_one();
@@ -148,20 +148,20 @@ impl Destination {
     ///
     /// The store is read under the lock of the lanes: a lane is freed after the commit of an outcome, so a free
     /// lane never shows an event whose outcome is on disk.
-    pub(super) fn next(&self, store: &Store, now: Now) -> Result<Next, StoreError> {
+    pub(super) fn next(&self, store: &Store, now: Now) -> Result<NextEvent, StoreError> {
         if !self.is_begun.load(Ordering::Acquire) {
-            return Ok(Next::Wait(None));
+            return Ok(NextEvent::Wait(None));
         }
         let mut course = self.course.lock();
         let probe = match course.health.gate(now.at) {
             Gate::Open => Probe::No,
             Gate::Probe => Probe::Yes,
-            Gate::Shut(until) => return Ok(Next::Wait(Some(until))),
+            Gate::Shut(until) => return Ok(NextEvent::Wait(Some(until))),
         };
         if let Some(next_at) = course.next_at
             && next_at > now.at
         {
-            return Ok(Next::Wait(Some(next_at)));
+            return Ok(NextEvent::Wait(Some(next_at)));
         }
         let found = store.read(|read| {
             let waiting = Waiting {
@@ -172,7 +172,7 @@ impl Destination {
             Ok(course.lanes.next(&waiting, now)?)
         })?;
         match found {
-            Found::Event(due) => {
+            LaneFinding::Event(due) => {
                 if probe == Probe::Yes {
                     course.health.probing(now.at);
                 }
@@ -183,10 +183,10 @@ impl Destination {
                         .map_or(now.at, |next_at| next_at.max(earliest));
                     course.next_at = Some(from + interval);
                 }
-                Ok(Next::Event(due, probe))
+                Ok(NextEvent::Event(due, probe))
             }
-            Found::Nothing(until) => Ok(Next::Wait(until)),
-            Found::Unfinished => Ok(Next::Again),
+            LaneFinding::Nothing(until) => Ok(NextEvent::Wait(until)),
+            LaneFinding::Unfinished => Ok(NextEvent::Again),
         }
     }
 
@@ -194,15 +194,15 @@ impl Destination {
     pub(super) fn note(
         &self,
         seq: Seq,
-        outcome: Outcome,
-        verdict: Verdict,
+        outcome: AttemptOutcome,
+        verdict: AttemptVerdict,
         probe: Probe,
         now: Instant,
         random: f64,
-    ) -> Change {
+    ) -> HealthChange {
         let mut course = self.course.lock();
         let change = course.health.note(outcome, verdict, probe, now, random);
-        if let Change::Ended(_) = change {
+        if let HealthChange::Ended(_) = change {
             course.lanes.hasten();
         }
         course.lanes.settle(seq);
@@ -265,7 +265,7 @@ impl Destinations {
     /// Replaces all destinations. A destination that was there before keeps lanes and health.
     pub(super) fn set(
         &self,
-        configs: Vec<(DestinationId, DestinationConfig)>,
+        configs: Vec<(DestinationId, SpoolDestination)>,
         late: &[DestinationId],
     ) {
         let mut all = self.all.write();

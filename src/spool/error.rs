@@ -126,7 +126,7 @@ impl std::error::Error for SpoolError {}
 
 /// The reason why the spool does not take an event or an order now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
+pub enum SpoolRefusal {
     /// The spool holds as much as `max_size` allows.
     Full,
     /// More events wait to be written than memory may hold.
@@ -141,7 +141,7 @@ pub enum Refused {
     Closed,
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for SpoolRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Full => "the spool holds as much as `[spool] max_size` allows",
@@ -156,4 +156,4 @@ impl fmt::Display for Refused {
     }
 }
 
-impl std::error::Error for Refused {}
+impl std::error::Error for SpoolRefusal {}

@@ -72,14 +72,14 @@ impl Medium {
     }
 
     /// Opens the store, or makes a new one.
-    pub(super) fn open(&self, check: Check) -> Result<Database, StoreError> {
+    pub(super) fn open(&self, check: StoreCheck) -> Result<Database, StoreError> {
         // An engine that meets damage may give up with a panic.
         let steps = std::panic::AssertUnwindSafe(|| self.open_checked(check));
         let opened = std::panic::catch_unwind(steps);
         opened.unwrap_or(Err(StoreError::Panic))
     }
 
-    fn open_checked(&self, check: Check) -> Result<Database, StoreError> {
+    fn open_checked(&self, check: StoreCheck) -> Result<Database, StoreError> {
         let mut builder = Database::builder();
         builder.set_cache_size(CACHE);
         let mut database = match self {
@@ -99,7 +99,7 @@ impl Medium {
             #[cfg(test)]
             Self::Disk(disk, _) => builder.create_with_backend(disk.attach())?,
         };
-        if check == Check::All {
+        if check == StoreCheck::All {
             database.check_integrity()?;
         }
         Ok(database)
@@ -125,7 +125,7 @@ impl Medium {
 
 /// The part of the store that is verified at its opening.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Check {
+pub(super) enum StoreCheck {
     /// The part that the engine verifies by itself: everything after a crash, unless commits have saved what a
     /// quick start needs.
     Usual,

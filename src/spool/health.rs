@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::schedule::{Outcome, Verdict, probe_after};
+use super::schedule::{AttemptOutcome, AttemptVerdict, probe_after};
 
 /// The health of a destination.
 #[derive(Clone, Debug, Default)]
@@ -20,7 +20,7 @@ pub struct Trouble {
     /// The kind of the trouble.
     pub kind: TroubleKind,
     /// The outcome that began the trouble.
-    pub outcome: Outcome,
+    pub outcome: AttemptOutcome,
     /// The beginning of the trouble.
     pub since: Instant,
     /// The probes that failed.
@@ -52,7 +52,7 @@ pub(super) enum Gate {
 
 /// A change that an operator is told of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum HealthChange {
     /// The health is as before.
     None,
     /// A trouble began, or changed to a different kind.
@@ -94,29 +94,29 @@ impl Health {
     /// the trouble began can only end the trouble.
     pub(super) fn note(
         &mut self,
-        outcome: Outcome,
-        verdict: Verdict,
+        outcome: AttemptOutcome,
+        verdict: AttemptVerdict,
         probe: Probe,
         now: Instant,
         random: f64,
-    ) -> Change {
+    ) -> HealthChange {
         let kind = match verdict {
-            Verdict::Done | Verdict::Dead => return self.recover(),
+            AttemptVerdict::Done | AttemptVerdict::Dead => return self.recover(),
             // The destination looked at the event and refused the event: the destination works.
-            Verdict::Again { .. } if is_refusal(outcome) => return self.recover(),
-            Verdict::Again { .. } => {
+            AttemptVerdict::Again { .. } if is_refusal(outcome) => return self.recover(),
+            AttemptVerdict::Again { .. } => {
                 self.failures = self.failures.saturating_add(1);
                 if self.failures < MAX_FAILURES && self.trouble.is_none() {
-                    return Change::None;
+                    return HealthChange::None;
                 }
                 TroubleKind::Failing
             }
-            Verdict::Down { .. } => TroubleKind::Down,
-            Verdict::Paused => TroubleKind::Paused,
+            AttemptVerdict::Down { .. } => TroubleKind::Down,
+            AttemptVerdict::Paused => TroubleKind::Paused,
         };
         let before = self.trouble;
         let probes = match (before, probe) {
-            (Some(trouble), Probe::No) if trouble.kind == kind => return Change::None,
+            (Some(trouble), Probe::No) if trouble.kind == kind => return HealthChange::None,
             (Some(trouble), Probe::Yes) if trouble.kind == kind => trouble.probes.saturating_add(1),
             _ => 0,
         };
@@ -132,16 +132,16 @@ impl Health {
             next_probe: now + wait,
         });
         match before {
-            Some(trouble) if trouble.kind == kind => Change::None,
-            _ => Change::Began(kind),
+            Some(trouble) if trouble.kind == kind => HealthChange::None,
+            _ => HealthChange::Began(kind),
         }
     }
 
-    fn recover(&mut self) -> Change {
+    fn recover(&mut self) -> HealthChange {
         self.failures = 0;
-        self.trouble
-            .take()
-            .map_or(Change::None, |trouble| Change::Ended(trouble.kind))
+        self.trouble.take().map_or(HealthChange::None, |trouble| {
+            HealthChange::Ended(trouble.kind)
+        })
     }
 }
 
@@ -154,16 +154,16 @@ pub(super) enum Probe {
     No,
 }
 
-fn is_refusal(outcome: Outcome) -> bool {
+fn is_refusal(outcome: AttemptOutcome) -> bool {
     matches!(
         outcome,
-        Outcome::Answered {
+        AttemptOutcome::Answered {
             status: 400..=499,
             ..
         }
     ) && !matches!(
         outcome,
-        Outcome::Answered {
+        AttemptOutcome::Answered {
             status: 408 | 425 | 429,
             ..
         }
@@ -183,13 +183,18 @@ mod tests {
     use super::super::schedule::{Attempts, judge};
     use super::*;
 
-    fn note(health: &mut Health, outcome: Outcome, probe: Probe, now: Instant) -> Change {
+    fn note(
+        health: &mut Health,
+        outcome: AttemptOutcome,
+        probe: Probe,
+        now: Instant,
+    ) -> HealthChange {
         let verdict = judge(outcome, Attempts::default(), 0.0);
         health.note(outcome, verdict, probe, now, 0.0)
     }
 
-    fn answered(status: u16) -> Outcome {
-        Outcome::Answered {
+    fn answered(status: u16) -> AttemptOutcome {
+        AttemptOutcome::Answered {
             status,
             retry_after: None,
         }
@@ -198,8 +203,8 @@ mod tests {
     #[test]
     fn a_destination_that_refuses_connections_is_probed_ever_more_slowly() {
         let (mut health, start) = (Health::default(), Instant::now());
-        let change = note(&mut health, Outcome::Unreachable, Probe::No, start);
-        assert_eq!(change, Change::Began(TroubleKind::Down));
+        let change = note(&mut health, AttemptOutcome::Unreachable, Probe::No, start);
+        assert_eq!(change, HealthChange::Began(TroubleKind::Down));
         let mut now = start;
         for wait in [50, 100, 200, 400, 800, 1600, 2000, 2000] {
             let Gate::Shut(next) = health.gate(now) else {
@@ -207,7 +212,7 @@ mod tests {
             };
             assert_eq!(next - now, Duration::from_millis(wait));
             // An event that was under way when the destination went down is no probe.
-            note(&mut health, Outcome::Unreachable, Probe::No, now);
+            note(&mut health, AttemptOutcome::Unreachable, Probe::No, now);
             now = next;
             assert_eq!(health.gate(now), Gate::Probe);
             health.probing(now);
@@ -215,10 +220,10 @@ mod tests {
             health.probe_unused(now);
             assert_eq!(health.gate(now), Gate::Probe, "its event did not go out");
             health.probing(now);
-            note(&mut health, Outcome::Unreachable, Probe::Yes, now);
+            note(&mut health, AttemptOutcome::Unreachable, Probe::Yes, now);
         }
         let change = note(&mut health, answered(200), Probe::Yes, now);
-        assert_eq!(change, Change::Ended(TroubleKind::Down));
+        assert_eq!(change, HealthChange::Ended(TroubleKind::Down));
         assert_eq!(health.gate(now), Gate::Open);
     }
 
@@ -229,30 +234,35 @@ mod tests {
             for _ in 1..MAX_FAILURES {
                 assert_eq!(
                     note(&mut health, answered(500), Probe::No, now),
-                    Change::None
+                    HealthChange::None
                 );
             }
             assert_eq!(
                 note(&mut health, answered(400), Probe::No, now),
-                Change::None
+                HealthChange::None
             );
         }
         for _ in 1..MAX_FAILURES {
-            note(&mut health, Outcome::TimedOut, Probe::No, now);
+            note(&mut health, AttemptOutcome::TimedOut, Probe::No, now);
         }
         let change = note(&mut health, answered(500), Probe::No, now);
-        assert_eq!(change, Change::Began(TroubleKind::Failing));
+        assert_eq!(change, HealthChange::Began(TroubleKind::Failing));
     }
 
     #[test]
     fn a_wrong_address_pauses_and_ends_with_the_first_success() {
         let (mut health, now) = (Health::default(), Instant::now());
         let change = note(&mut health, answered(404), Probe::No, now);
-        assert_eq!(change, Change::Began(TroubleKind::Paused));
+        assert_eq!(change, HealthChange::Began(TroubleKind::Paused));
         assert_eq!(health.gate(now), Gate::Shut(now + PAUSE));
-        let change = note(&mut health, Outcome::Unreachable, Probe::Yes, now + PAUSE);
-        assert_eq!(change, Change::Began(TroubleKind::Down));
+        let change = note(
+            &mut health,
+            AttemptOutcome::Unreachable,
+            Probe::Yes,
+            now + PAUSE,
+        );
+        assert_eq!(change, HealthChange::Began(TroubleKind::Down));
         let change = note(&mut health, answered(200), Probe::No, now + PAUSE);
-        assert_eq!(change, Change::Ended(TroubleKind::Down));
+        assert_eq!(change, HealthChange::Ended(TroubleKind::Down));
     }
 }

@@ -2,14 +2,14 @@
 
 use sha2::{Digest, Sha256};
 
-use super::items::Contents;
+use super::items::EventContents;
 use super::tables::LaneId;
 
 /// The hashes of an event's items, each with the hash of the item's first user.
 pub(super) fn item_ids(
     salt: &[u8; 16],
     webhook: &str,
-    contents: &Contents,
+    contents: &EventContents,
 ) -> Vec<([u8; 16], u64)> {
     let items = contents.items.iter().map(|item| {
         let digest = hash(salt, "item", webhook, &item.key);
@@ -20,7 +20,7 @@ pub(super) fn item_ids(
 }
 
 /// The hashes of an event's lanes.
-pub(super) fn lane_ids(salt: &[u8; 16], webhook: &str, contents: &Contents) -> Vec<LaneId> {
+pub(super) fn lane_ids(salt: &[u8; 16], webhook: &str, contents: &EventContents) -> Vec<LaneId> {
     contents
         .lanes
         .iter()

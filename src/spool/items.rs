@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 /// The contents of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Contents {
+pub struct EventContents {
     /// The most urgent class of the items.
     pub class: Class,
     /// The items in the order of the body; at least one.
@@ -71,7 +71,7 @@ impl Class {
     }
 }
 
-impl Contents {
+impl EventContents {
     /// Reads a body. A body in a form of no Cloud API is a single item and stands in a single lane.
     #[must_use]
     pub fn read(body: &[u8]) -> Self {
@@ -94,7 +94,7 @@ impl Contents {
         contents
     }
 
-    fn add_change(&mut self, account: &str, change: &Change<'_>) {
+    fn add_change(&mut self, account: &str, change: &HealthChange<'_>) {
         let text = change.value.map_or("null", RawValue::get);
         let value: Value<'_> = serde_json::from_str(text).unwrap_or_default();
         let sender = value.metadata.map(|metadata| metadata.phone_number_id);
@@ -174,12 +174,12 @@ struct Entry<'a> {
     /// The id of the business account.
     #[serde(borrow)]
     id: Cow<'a, str>,
-    changes: Vec<Change<'a>>,
+    changes: Vec<HealthChange<'a>>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default, bound(deserialize = "'de: 'a"))]
-struct Change<'a> {
+struct HealthChange<'a> {
     #[serde(borrow)]
     field: Cow<'a, str>,
     #[serde(borrow)]
@@ -316,7 +316,7 @@ mod tests {
     /// Asserts the class, the beginnings of the items' keys, and the lanes of a body.
     #[track_caller]
     fn assert_contents(changes: &[String], class: Class, keys: &[&str], lanes: &[&str]) {
-        let contents = Contents::read(body(changes).as_bytes());
+        let contents = EventContents::read(body(changes).as_bytes());
         assert_eq!(contents.class, class);
         let found: Vec<_> = contents.lanes.iter().map(String::as_str).collect();
         assert_eq!(found, lanes);
@@ -347,7 +347,7 @@ mod tests {
             &[lane],
         );
         let received = |change: &String| {
-            let contents = Contents::read(body(std::slice::from_ref(change)).as_bytes());
+            let contents = EventContents::read(body(std::slice::from_ref(change)).as_bytes());
             (contents.items[0].id.clone(), contents.items[0].is_received)
         };
         assert_eq!(received(&one[0]), ("wamid.A".to_owned(), true));
@@ -391,7 +391,7 @@ mod tests {
     #[test]
     fn equal_contents_have_equal_keys_and_others_do_not() {
         let key = |field: &str, value: &str| {
-            Contents::read(body(&[change(field, value)]).as_bytes()).items[0]
+            EventContents::read(body(&[change(field, value)]).as_bytes()).items[0]
                 .key
                 .clone()
         };
@@ -402,7 +402,7 @@ mod tests {
 
     #[test]
     fn filters_and_lag_find_fields_numbers_and_the_earliest_time() {
-        let contents = Contents::read(
+        let contents = EventContents::read(
             body(&[status("wamid.B", "sent", "2"), message("wamid.A", "1")]).as_bytes(),
         );
         assert_eq!(contents.time, Some(1_749_416_383));
@@ -423,7 +423,7 @@ mod tests {
             "From=whatsapp%3A%2B1&Body=a",
             &many,
         ] {
-            let contents = Contents::read(text.as_bytes());
+            let contents = EventContents::read(text.as_bytes());
             assert_eq!(contents.items.len(), 1, "{text:.40}");
             assert!(contents.items[0].key.starts_with("body\n"));
         }
@@ -434,7 +434,7 @@ mod tests {
         let changes: Vec<_> = (0..1000)
             .map(|n| status(&format!("wamid.{n}"), "read", "1"))
             .collect();
-        let contents = Contents::read(body(&changes).as_bytes());
+        let contents = EventContents::read(body(&changes).as_bytes());
         assert_eq!(contents.items.len(), 1000);
         assert_eq!(contents.lanes.len(), 1);
     }

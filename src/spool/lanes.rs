@@ -71,7 +71,7 @@ pub(super) struct Due {
 
 /// The result of a look for the next event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum LaneFinding {
     Event(Due),
     /// No event goes out before this time, or before something changes.
     Nothing(Option<Instant>),
@@ -130,10 +130,10 @@ impl Lanes {
         &mut self,
         waiting: &Waiting,
         now: Now,
-    ) -> Result<Found, redb::StorageError> {
+    ) -> Result<LaneFinding, redb::StorageError> {
         self.wake_due(now.at);
         if self.under_way >= self.at_once || self.settling >= MAX_SETTLING {
-            return Ok(Found::Nothing(None));
+            return Ok(LaneFinding::Nothing(None));
         }
         let mut steps = 0;
         for class in Class::ALL {
@@ -142,7 +142,7 @@ impl Lanes {
             while has_ready || has_more {
                 steps += 1;
                 if steps > MAX_STEPS {
-                    return Ok(Found::Unfinished);
+                    return Ok(LaneFinding::Unfinished);
                 }
                 let walks = has_more && (self.walk_next || !has_ready);
                 self.walk_next = !walks;
@@ -152,7 +152,7 @@ impl Lanes {
                     self.take_ready(waiting, class, now, &mut has_ready)?
                 };
                 if let Some(due) = found {
-                    return Ok(Found::Event(due));
+                    return Ok(LaneFinding::Event(due));
                 }
                 // A step may have woken an older event of the same lane.
                 has_ready |= self
@@ -161,7 +161,7 @@ impl Lanes {
                     .is_some_and(|all| !all.is_empty());
             }
         }
-        Ok(Found::Nothing(self.due.first().map(|(at, _)| *at)))
+        Ok(LaneFinding::Nothing(self.due.first().map(|(at, _)| *at)))
     }
 
     /// Notes that the destination has answered: a further event may go out, but none of these lanes.

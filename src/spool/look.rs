@@ -8,11 +8,11 @@ use tokio::time::Instant;
 use super::Delivery;
 use super::clock::millis;
 use super::committer::Store;
-use super::destination::{Destination, Next};
+use super::destination::{Destination, NextEvent};
 use super::error::StoreError;
 use super::health::Probe;
 use super::lanes::Due;
-use super::ledger::Place;
+use super::ledger::LedgerPlace;
 use super::query::{self, Listed};
 use super::record::{RecordError, Records, Request};
 
@@ -25,7 +25,7 @@ pub(super) struct Look {
 }
 
 /// The events that a look has taken.
-pub(super) struct Found {
+pub(super) struct TakenEvents {
     pub(super) events: Vec<Delivery>,
     /// The events that are not delivered, each with the cause.
     pub(super) unfit: Vec<(Delivery, String)>,
@@ -50,8 +50,8 @@ enum Taken {
 
 impl Look {
     /// Takes up to `most` events, or as many as have [`ENOUGH`] bytes.
-    pub(super) fn take(&self, most: usize) -> Found {
-        let mut found = Found {
+    pub(super) fn take(&self, most: usize) -> TakenEvents {
+        let mut found = TakenEvents {
             events: Vec::new(),
             unfit: Vec::new(),
             wait: Wait::Again,
@@ -82,9 +82,9 @@ impl Look {
     fn take_one(&self) -> Result<Taken, StoreError> {
         let now = self.store.clock.now();
         let (due, probe) = match self.to.next(&self.store, now)? {
-            Next::Event(due, probe) => (due, probe),
-            Next::Wait(until) => return Ok(Taken::None(Wait::Until(until))),
-            Next::Again => return Ok(Taken::None(Wait::Again)),
+            NextEvent::Event(due, probe) => (due, probe),
+            NextEvent::Wait(until) => return Ok(Taken::None(Wait::Until(until))),
+            NextEvent::Again => return Ok(Taken::None(Wait::Again)),
         };
         // A dropped delivery gives the event back, after any error below.
         let mut delivery = self.delivery(due, probe);
@@ -117,7 +117,7 @@ impl Look {
     fn delivery(&self, due: Due, probe: Probe) -> Delivery {
         Delivery {
             to: Arc::clone(&self.to),
-            place: Place {
+            place: LedgerPlace {
                 destination: self.to.id,
                 class: due.class,
                 seq: due.seq,

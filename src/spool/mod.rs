@@ -40,21 +40,21 @@ mod tables;
 mod tests;
 
 pub use answer::StreamAnswer;
-pub use clock::Clock;
-pub use destination::{Destination, DestinationConfig};
-pub use error::{Refused, SpoolError, StoreError};
+pub use clock::SpoolClock;
+pub use destination::{Destination, SpoolDestination};
+pub use error::{SpoolError, SpoolRefusal, StoreError};
 pub use footing::Footing;
-pub use health::{Change, Trouble, TroubleKind};
-pub use items::{Class, Contents, Item};
-pub use ledger::Accepted;
+pub use health::{HealthChange, Trouble, TroubleKind};
+pub use items::{Class, EventContents, Item};
+pub use ledger::EventReceipt;
 pub use opening::Alarm;
 pub use operate::Replay;
-pub use query::{Filter, Listed, Page, Standing};
-pub use record::{Head, RecordError, Request};
-pub use schedule::{Attempts, Outcome, Verdict};
+pub use query::{EventStanding, Filter, Listed, Page};
+pub use record::{EventHead, RecordError, Request};
+pub use schedule::{AttemptOutcome, AttemptVerdict, Attempts};
 pub use seal::{Seal, Sealing};
 pub use survey::{Numbers, Pending, Survey, Surveyed};
-pub use tables::{DestinationId, Seq, State};
+pub use tables::{DestinationId, Seq, StoredState};
 
 use clock::day;
 use committer::Store;
@@ -62,7 +62,7 @@ use destination::Destinations;
 use file::Medium;
 use health::Probe;
 use ids::{item_ids, lane_ids};
-use ledger::{Place, Prepared, Rules, Step};
+use ledger::{LedgerPlace, LedgerStep, Prepared, Rules};
 use look::{Look, Wait};
 use record::Records;
 use schedule::judge;
@@ -93,7 +93,7 @@ pub struct NewEvent {
     /// The request as it arrived.
     pub request: Request,
     /// The contents of the body.
-    pub contents: Contents,
+    pub contents: EventContents,
 }
 
 /// An event that is ready for the store.
@@ -104,7 +104,7 @@ pub struct ReadyEvent(Prepared);
 #[derive(Debug)]
 pub struct Delivery {
     to: Arc<Destination>,
-    place: Place,
+    place: LedgerPlace,
     attempts: Attempts,
     probe: Probe,
     /// The event's own data.
@@ -120,7 +120,7 @@ impl Spool {
     /// # Errors
     /// If the folder cannot be used, or another process has the spool open. A damaged file is no error: it
     /// is set aside, with an [`Alarm`].
-    pub fn open(config: SpoolConfig, seal: Sealing, clock: Clock) -> Result<Self, SpoolError> {
+    pub fn open(config: SpoolConfig, seal: Sealing, clock: SpoolClock) -> Result<Self, SpoolError> {
         let medium = Medium::in_folder(&config.dir)?;
         Self::on(medium, config, seal, clock)
     }
@@ -129,7 +129,7 @@ impl Spool {
         medium: Medium,
         config: SpoolConfig,
         seal: Sealing,
-        clock: Clock,
+        clock: SpoolClock,
     ) -> Result<Self, SpoolError> {
         let rules = Rules::of(&config);
         let destinations = Arc::new(Destinations::default());
@@ -167,7 +167,7 @@ impl Spool {
     ///
     /// # Errors
     /// If the event is not stored. Nothing of it is kept then.
-    pub async fn accept(&self, event: NewEvent) -> Result<Accepted, Refused> {
+    pub async fn accept(&self, event: NewEvent) -> Result<EventReceipt, SpoolRefusal> {
         let ready = self.prepare(event)?;
         self.store(ready).await
     }
@@ -177,7 +177,7 @@ impl Spool {
     ///
     /// # Errors
     /// If the webhook has no destination, or the event cannot be sealed.
-    pub fn prepare(&self, event: NewEvent) -> Result<ReadyEvent, Refused> {
+    pub fn prepare(&self, event: NewEvent) -> Result<ReadyEvent, SpoolRefusal> {
         let now = self.store.clock.now();
         let salt = self.store.salt();
         let contents = &event.contents;
@@ -185,10 +185,10 @@ impl Spool {
         let to = self
             .destinations
             .of(&event.webhook, &contents.fields, &contents.senders);
-        let to = to.ok_or(Refused::NoDestination)?;
+        let to = to.ok_or(SpoolRefusal::NoDestination)?;
         let users = contents.items.iter().flat_map(|item| &item.users);
         let users: std::collections::BTreeSet<_> = users.cloned().collect();
-        let head = Head {
+        let head = EventHead {
             webhook: event.webhook,
             id: event.id,
             received_ms: now.wall_ms,
@@ -201,8 +201,8 @@ impl Spool {
             length: u64::try_from(event.request.body.len()).unwrap_or(u64::MAX),
         };
         let refused = |error| match error {
-            RecordError::NoKey => Refused::NoKey,
-            _ => Refused::Broken,
+            RecordError::NoKey => SpoolRefusal::NoKey,
+            _ => SpoolRefusal::Broken,
         };
         Ok(ReadyEvent(Prepared {
             class: contents.class,
@@ -219,7 +219,7 @@ impl Spool {
     ///
     /// # Errors
     /// If the event is not stored. Nothing of it is kept then.
-    pub async fn store(&self, event: ReadyEvent) -> Result<Accepted, Refused> {
+    pub async fn store(&self, event: ReadyEvent) -> Result<EventReceipt, SpoolRefusal> {
         let prepared = event.0;
         let bytes = prepared.body.len() + prepared.head.len();
         let today = day(prepared.received_ms);
@@ -232,7 +232,11 @@ impl Spool {
     ///
     /// # Errors
     /// If the spool is closed.
-    pub async fn next(&self, to: &Arc<Destination>, most: usize) -> Result<Vec<Delivery>, Refused> {
+    pub async fn next(
+        &self,
+        to: &Arc<Destination>,
+        most: usize,
+    ) -> Result<Vec<Delivery>, SpoolRefusal> {
         loop {
             // The bell is asked for before the look: a ring during the look is not missed.
             let rung = to.bell.notified();
@@ -245,7 +249,7 @@ impl Spool {
             // A look reads from the disk, and opens seals.
             let turn = self.looks.acquire().await;
             let taken = tokio::task::spawn_blocking(move || look.take(most)).await;
-            let taken = taken.map_err(|_| Refused::Broken)?;
+            let taken = taken.map_err(|_| SpoolRefusal::Broken)?;
             drop(turn);
             for (delivery, why) in taken.unfit {
                 self.bury(delivery, &why).await?;
@@ -254,7 +258,7 @@ impl Spool {
                 return Ok(taken.events);
             }
             if self.writer.lock().is_none() {
-                return Err(Refused::Closed);
+                return Err(SpoolRefusal::Closed);
             }
             match taken.wait {
                 Wait::Again => {}
@@ -275,8 +279,8 @@ impl Spool {
     pub async fn settle(
         &self,
         mut delivery: Delivery,
-        outcome: Outcome,
-    ) -> Result<Settled, Refused> {
+        outcome: AttemptOutcome,
+    ) -> Result<Settled, SpoolRefusal> {
         let random = random();
         let now = self.store.clock.now();
         let verdict = judge(outcome, delivery.attempts, random);
@@ -291,15 +295,16 @@ impl Spool {
         );
         let place = delivery.place;
         match verdict {
-            Verdict::Done => self.finish(delivery, Step::Done).await?,
-            Verdict::Dead => {
+            AttemptVerdict::Done => self.finish(delivery, LedgerStep::Done).await?,
+            AttemptVerdict::Dead => {
                 let attempts = delivery.attempts.counted.saturating_add(1);
                 let why = format!("refused: {outcome}");
-                self.finish(delivery, Step::Dead { attempts, why }).await?;
+                self.finish(delivery, LedgerStep::Dead { attempts, why })
+                    .await?;
             }
-            Verdict::Again { after, attempts } => {
+            AttemptVerdict::Again { after, attempts } => {
                 let due_ms = now.wall_ms.saturating_add(clock::millis(after));
-                let step = Step::PutOff {
+                let step = LedgerStep::PutOff {
                     attempts,
                     due_ms,
                     waited: after,
@@ -308,11 +313,11 @@ impl Spool {
                 delivery.is_settled = true;
                 to.put_off(place.seq, attempts, now.at + after);
             }
-            Verdict::Down { attempts } => {
+            AttemptVerdict::Down { attempts } => {
                 delivery.is_settled = true;
                 to.give_back(place.seq, attempts);
             }
-            Verdict::Paused => {
+            AttemptVerdict::Paused => {
                 delivery.is_settled = true;
                 to.give_back(place.seq, delivery.attempts);
             }
@@ -333,7 +338,7 @@ impl Spool {
     }
 
     /// Makes a dead letter of an event that is not delivered.
-    async fn bury(&self, delivery: Delivery, why: &str) -> Result<(), Refused> {
+    async fn bury(&self, delivery: Delivery, why: &str) -> Result<(), SpoolRefusal> {
         tracing::warn!(
             webhook = delivery.to.webhook(),
             to = delivery.to.name(),
@@ -344,7 +349,7 @@ impl Spool {
         delivery.to.probe_unused(delivery.probe);
         self.finish(
             delivery,
-            Step::Dead {
+            LedgerStep::Dead {
                 attempts,
                 why: why.to_owned(),
             },
@@ -352,7 +357,7 @@ impl Spool {
         .await
     }
 
-    async fn finish(&self, mut delivery: Delivery, step: Step) -> Result<(), Refused> {
+    async fn finish(&self, mut delivery: Delivery, step: LedgerStep) -> Result<(), SpoolRefusal> {
         let place = delivery.place;
         self.step(place, step).await?;
         delivery.is_settled = true;
@@ -362,7 +367,7 @@ impl Spool {
 
     /// Commits a step of a delivery, however often the store fails meanwhile: the destination has the
     /// event, and would get it again.
-    async fn step(&self, place: Place, step: Step) -> Result<(), Refused> {
+    async fn step(&self, place: LedgerPlace, step: LedgerStep) -> Result<(), SpoolRefusal> {
         let now_ms = self.store.clock.now().wall_ms;
         loop {
             let next = step.clone();
@@ -371,7 +376,9 @@ impl Spool {
                 .run(0, move |ledger| ledger.settle(place, &next, now_ms))
                 .await
             {
-                Err(Refused::Broken | Refused::Busy) => tokio::time::sleep(UNREADABLE).await,
+                Err(SpoolRefusal::Broken | SpoolRefusal::Busy) => {
+                    tokio::time::sleep(UNREADABLE).await
+                }
                 other => return other,
             }
         }
@@ -411,9 +418,9 @@ impl Drop for Delivery {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settled {
     /// The judgement of the outcome.
-    pub verdict: Verdict,
+    pub verdict: AttemptVerdict,
     /// The change of the destination's health.
-    pub change: Change,
+    pub change: HealthChange,
 }
 
 /// A random number of at least 0 and below 1; one half where there is no randomness.

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableHandle};
 
-use super::clock::Clock;
+use super::clock::SpoolClock;
 use super::error::StoreError;
-use super::file::{Check, Medium};
+use super::file::{Medium, StoreCheck};
 use super::ledger::{Counts, Ledger, Rules};
 use super::record::RecordError;
-use super::tables::{BYTES, COUNTS, DESTINATIONS, DestinationId, META, State, known_day};
+use super::tables::{BYTES, COUNTS, DESTINATIONS, DestinationId, META, StoredState, known_day};
 
 /// The faults of the store, for operators.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,8 +34,8 @@ pub(super) struct Begun {
 /// Opens the store. A damaged file is set aside, and a new file begun with the destinations of the old.
 pub(super) fn open_or_renew(
     medium: &Medium,
-    check: Check,
-    clock: &Clock,
+    check: StoreCheck,
+    clock: &SpoolClock,
     alarm: &mut Alarm,
     names: &[(String, DestinationId)],
 ) -> Result<Begun, StoreError> {
@@ -52,7 +52,7 @@ pub(super) fn open_or_renew(
             );
             alarm.set_aside = Some(aside);
             alarm.failures += 1;
-            begin(medium.open(Check::Usual)?, medium, names)
+            begin(medium.open(StoreCheck::Usual)?, medium, names)
         }
         other => other,
     }
@@ -120,7 +120,7 @@ fn read_counts(database: &Database) -> Result<Counts, StoreError> {
         let (destination, state) = key.value();
         if (destination, state) == BYTES {
             counts.bytes = count.value();
-        } else if let Some(state) = State::ALL.into_iter().find(|one| *one as u8 == state) {
+        } else if let Some(state) = StoredState::ALL.into_iter().find(|one| *one as u8 == state) {
             counts.events.insert((destination, state), count.value());
         }
     }

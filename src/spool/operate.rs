@@ -7,13 +7,13 @@ use redb::ReadableTable;
 
 use super::Spool;
 use super::clock::{day, millis};
-use super::destination::{Destination, DestinationConfig};
-use super::error::{Refused, StoreError};
+use super::destination::{Destination, SpoolDestination};
+use super::error::{SpoolRefusal, StoreError};
 use super::ids::{item_ids, lane_ids, user_id};
-use super::items::{Class, Contents};
-use super::ledger::{Place, Step};
+use super::items::{Class, EventContents};
+use super::ledger::{LedgerPlace, LedgerStep};
 use super::query::{self, Filter, Listed, Page};
-use super::record::{Head, Request};
+use super::record::{EventHead, Request};
 use super::tables::{DESTINATIONS, DestinationId, LaneId, Seq};
 
 /// The result for an event that was to be replayed.
@@ -33,10 +33,10 @@ impl Spool {
     /// If the store cannot take them.
     pub async fn set_destinations(
         &self,
-        configs: Vec<DestinationConfig>,
-    ) -> Result<Vec<Arc<Destination>>, Refused> {
+        configs: Vec<SpoolDestination>,
+    ) -> Result<Vec<Arc<Destination>>, SpoolRefusal> {
         let _turn = self.setting.lock().await;
-        let keys: Vec<_> = configs.iter().map(DestinationConfig::key).collect();
+        let keys: Vec<_> = configs.iter().map(SpoolDestination::key).collect();
         let names = keys.clone();
         let ids = self
             .store
@@ -67,7 +67,7 @@ impl Spool {
     }
 
     /// Adds kept events to a new destination, the oldest first.
-    async fn backfill(&self, to: &Arc<Destination>) -> Result<(), Refused> {
+    async fn backfill(&self, to: &Arc<Destination>) -> Result<(), SpoolRefusal> {
         let since = self
             .store
             .clock
@@ -91,7 +91,7 @@ impl Spool {
                     continue;
                 }
                 if let Ok(Some((_, request))) = self.show(event.seq) {
-                    let place = Place {
+                    let place = LedgerPlace {
                         destination: to.id,
                         class: Class::of(event.head.class),
                         seq: event.seq,
@@ -114,7 +114,7 @@ impl Spool {
     ///
     /// # Errors
     /// If the store cannot be read.
-    pub fn list(&self, filter: &Filter, from: Seq, most: usize) -> Result<Page, Refused> {
+    pub fn list(&self, filter: &Filter, from: Seq, most: usize) -> Result<Page, SpoolRefusal> {
         let page = self
             .store
             .read(|read| query::page(read, &self.records, filter, from, most));
@@ -135,7 +135,7 @@ impl Spool {
     ///
     /// # Errors
     /// If the store cannot take it.
-    pub async fn replay(&self, seq: Seq, to: DestinationId) -> Result<Replay, Refused> {
+    pub async fn replay(&self, seq: Seq, to: DestinationId) -> Result<Replay, SpoolRefusal> {
         Ok(match self.replay_all(&[(seq, to)]).await? {
             0 => Replay::Not,
             _ => Replay::Waits,
@@ -146,14 +146,14 @@ impl Spool {
     ///
     /// # Errors
     /// If the store cannot take them.
-    pub async fn replay_all(&self, wanted: &[(Seq, DestinationId)]) -> Result<u64, Refused> {
+    pub async fn replay_all(&self, wanted: &[(Seq, DestinationId)]) -> Result<u64, SpoolRefusal> {
         let mut ready = Vec::with_capacity(wanted.len());
         for (seq, to) in wanted {
             let Ok(Some((event, request))) = self.show(*seq) else {
                 continue;
             };
             if event.at.iter().any(|at| at.to == *to) {
-                let place = Place {
+                let place = LedgerPlace {
                     destination: *to,
                     class: Class::of(event.head.class),
                     seq: *seq,
@@ -186,14 +186,14 @@ impl Spool {
     ///
     /// # Errors
     /// If the store cannot take it.
-    pub async fn erase(&self, seqs: &[Seq]) -> Result<u64, Refused> {
+    pub async fn erase(&self, seqs: &[Seq]) -> Result<u64, SpoolRefusal> {
         let salt = self.store.salt();
         let mut found = Vec::with_capacity(seqs.len());
         for seq in seqs {
             let Ok(Some((event, request))) = self.show(*seq) else {
                 continue;
             };
-            let contents = Contents::read(&request.body);
+            let contents = EventContents::read(&request.body);
             let webhook = &event.head.webhook;
             let items = item_ids(&salt, webhook, &contents).into_iter();
             let items: Vec<_> = items.map(|(item, _)| item).collect();
@@ -227,7 +227,7 @@ impl Spool {
     ///
     /// # Errors
     /// If the store cannot take it.
-    pub async fn erase_user(&self, user: &str) -> Result<(u64, u64), Refused> {
+    pub async fn erase_user(&self, user: &str) -> Result<(u64, u64), SpoolRefusal> {
         let filter = Filter {
             user: Some(user.to_owned()),
             ..Filter::default()
@@ -243,7 +243,7 @@ impl Spool {
     }
 
     /// Forgets the items of a person; returns how many there were.
-    async fn forget(&self, user: &str) -> Result<u64, Refused> {
+    async fn forget(&self, user: &str) -> Result<u64, SpoolRefusal> {
         let user = user_id(&self.store.salt(), user);
         let days = self.store.counts().days;
         // Millions of items are looked at by a reader: the writer must not be held up.
@@ -265,7 +265,7 @@ impl Spool {
     ///
     /// # Errors
     /// If the store cannot take it.
-    pub async fn expire(&self) -> Result<(), Refused> {
+    pub async fn expire(&self) -> Result<(), SpoolRefusal> {
         let now_ms = self.store.clock.now().wall_ms;
         let kept_from = now_ms.saturating_sub(millis(self.config.read().keep));
         while self
@@ -299,7 +299,11 @@ impl Spool {
 
     /// Makes dead letters of a destination's events from before `before_ms`; returns how many. Destinations
     /// that are not configured any more are no exception.
-    async fn expire_waiting(&self, id: DestinationId, before_ms: u64) -> Result<usize, Refused> {
+    async fn expire_waiting(
+        &self,
+        id: DestinationId,
+        before_ms: u64,
+    ) -> Result<usize, SpoolRefusal> {
         let mut old = Vec::new();
         let mut young = None;
         for place in self
@@ -327,7 +331,7 @@ impl Spool {
         for (place, at, lanes) in old {
             let attempts = at.iter().find(|at| at.to == id).map_or(0, |at| at.attempts);
             let why = "older than `[spool] max_age`".to_owned();
-            let step = Step::Dead { attempts, why };
+            let step = LedgerStep::Dead { attempts, why };
             self.store
                 .run(0, move |ledger| ledger.settle(place, &step, now_ms))
                 .await?;
@@ -355,18 +359,18 @@ impl Spool {
         })
     }
 
-    fn lanes_of(&self, head: &Head, request: &Request) -> Vec<LaneId> {
+    fn lanes_of(&self, head: &EventHead, request: &Request) -> Vec<LaneId> {
         lane_ids(
             &self.store.salt(),
             &head.webhook,
-            &Contents::read(&request.body),
+            &EventContents::read(&request.body),
         )
     }
 }
 
-fn unreadable(error: &StoreError) -> Refused {
+fn unreadable(error: &StoreError) -> SpoolRefusal {
     tracing::warn!(%error, "the spool cannot be read");
-    Refused::Broken
+    SpoolRefusal::Broken
 }
 
 /// The events of a page, or of a transaction.

@@ -5,17 +5,17 @@ use std::collections::BTreeSet;
 use redb::{ReadTransaction, ReadableTable};
 
 use super::error::StoreError;
-use super::record::{Head, Records, Request};
+use super::record::{EventHead, Records, Request};
 use super::tables::{
-    BODIES, DEAD, DeadRow, DestinationId, EVENTS, EventRow, Known, QUEUE, REPEATS, Row, Seq, State,
-    known_name,
+    BODIES, DEAD, DeadRow, DestinationId, EVENTS, EventRow, Known, QUEUE, REPEATS, Row, Seq,
+    StoredState, known_name,
 };
 
 /// The conditions of a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     /// The state at a destination.
-    pub state: Option<State>,
+    pub state: Option<StoredState>,
     /// The name of the webhook.
     pub webhook: Option<String>,
     /// The destinations; empty for any.
@@ -38,20 +38,20 @@ pub struct Listed {
     /// The number of the event.
     pub seq: Seq,
     /// The head of the event.
-    pub head: Head,
+    pub head: EventHead,
     /// The positions of items that were known when the event arrived; empty for none.
     pub repeats: String,
     /// The state at each destination.
-    pub at: Vec<Standing>,
+    pub at: Vec<EventStanding>,
 }
 
 /// The state of an event at a destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct EventStanding {
     /// The destination.
     pub to: DestinationId,
     /// The state.
-    pub state: State,
+    pub state: StoredState,
     /// The attempts so far that count.
     pub attempts: u32,
     /// The time of the next attempt, or of the death, in milliseconds since 1970.
@@ -74,7 +74,7 @@ pub struct Page {
 impl Listed {
     /// An event whose record has not been read.
     pub(super) fn unread(seq: Seq) -> Self {
-        let head = Head {
+        let head = EventHead {
             webhook: String::new(),
             id: String::new(),
             received_ms: 0,
@@ -117,7 +117,7 @@ pub(super) fn page(
             page.unreadable.push(seq);
             continue;
         };
-        let standing = |(to, state): &(DestinationId, State)| {
+        let standing = |(to, state): &(DestinationId, StoredState)| {
             (filter.to.is_empty() || filter.to.contains(to))
                 && filter.state.is_none_or(|wanted| wanted == *state)
         };
@@ -185,7 +185,7 @@ pub(super) fn items_of(
     Ok(found)
 }
 
-fn matches(filter: &Filter, head: &Head) -> bool {
+fn matches(filter: &Filter, head: &EventHead) -> bool {
     filter
         .webhook
         .as_ref()
@@ -217,7 +217,7 @@ fn has_text(
 fn listed(
     read: &ReadTransaction,
     seq: Seq,
-    head: Head,
+    head: EventHead,
     row: &EventRow,
 ) -> Result<Listed, StoreError> {
     let queue = read.open_table(QUEUE)?;
@@ -225,7 +225,7 @@ fn listed(
     let repeats = read.open_table(REPEATS)?.get(seq)?;
     let mut at = Vec::with_capacity(row.states.len());
     for (to, state) in &row.states {
-        let mut standing = Standing {
+        let mut standing = EventStanding {
             to: *to,
             state: *state,
             attempts: 0,
@@ -233,14 +233,14 @@ fn listed(
             why: None,
         };
         match state {
-            State::Waiting => {
+            StoredState::Waiting => {
                 let row = queue.get((*to, head.class, seq))?;
                 if let Some(row) = row.and_then(|row| Row::decode(row.value())) {
                     standing.attempts = row.attempts.counted;
                     standing.at_ms = (row.due_ms > 0).then_some(row.due_ms);
                 }
             }
-            State::Dead => {
+            StoredState::Dead => {
                 if let Some(row) = dead
                     .get((*to, seq))?
                     .and_then(|row| DeadRow::decode(row.value()))
@@ -250,7 +250,7 @@ fn listed(
                     standing.why = Some(row.why);
                 }
             }
-            State::Delivered => {}
+            StoredState::Delivered => {}
         }
         at.push(standing);
     }

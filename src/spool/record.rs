@@ -9,7 +9,7 @@ use super::seal::Sealing;
 
 /// The head of an event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Head {
+pub struct EventHead {
     /// The name of the webhook.
     pub webhook: String,
     /// The id of the event, 32 hexadecimal digits.
@@ -88,12 +88,12 @@ impl Records {
         matches!(*self.seal.read(), Sealing::KeyMissing)
     }
 
-    pub(super) fn head(&self, head: &Head) -> Result<Vec<u8>, RecordError> {
+    pub(super) fn head(&self, head: &EventHead) -> Result<Vec<u8>, RecordError> {
         let text = serde_json::to_vec(head).map_err(|_| RecordError::Form)?;
         self.close(HEAD, &text)
     }
 
-    pub(super) fn open_head(&self, record: &[u8]) -> Result<Head, RecordError> {
+    pub(super) fn open_head(&self, record: &[u8]) -> Result<EventHead, RecordError> {
         serde_json::from_slice(&self.open(HEAD, record)?).map_err(|_| RecordError::Form)
     }
 
@@ -240,7 +240,7 @@ mod tests {
             headers: vec![("x-hub-signature-256".to_owned(), b"sha256=\xff".to_vec())],
             body: Bytes::from_static(b"{\"a\":1}"),
         };
-        let head = Head {
+        let head = EventHead {
             webhook: "acme".to_owned(),
             id: "0".repeat(32),
             received_ms: 1,

@@ -7,7 +7,7 @@ use super::answer::StreamAnswer;
 
 /// The outcome of an attempt to deliver an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum AttemptOutcome {
     /// The destination answered.
     Answered {
         /// The status of the answer.
@@ -25,7 +25,7 @@ pub enum Outcome {
     Published(StreamAnswer),
 }
 
-impl fmt::Display for Outcome {
+impl fmt::Display for AttemptOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Answered { status, .. } => write!(f, "status {status}"),
@@ -50,7 +50,7 @@ pub struct Attempts {
 
 /// The judgement of an outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum AttemptVerdict {
     /// The destination has the event.
     Done,
     /// The event is tried again after a time; the lane waits, other lanes do not.
@@ -72,14 +72,14 @@ pub enum Verdict {
 }
 
 /// Judges the outcome of an attempt. `random` is at least 0 and below 1.
-pub(super) fn judge(outcome: Outcome, before: Attempts, random: f64) -> Verdict {
+pub(super) fn judge(outcome: AttemptOutcome, before: Attempts, random: f64) -> AttemptVerdict {
     let attempts = Attempts {
         counted: before.counted.saturating_add(1),
         ..before
     };
     match outcome {
-        Outcome::Unreachable => Verdict::Down { attempts: before },
-        Outcome::Interrupted => {
+        AttemptOutcome::Unreachable => AttemptVerdict::Down { attempts: before },
+        AttemptOutcome::Interrupted => {
             let interruptions = before.interruptions.saturating_add(1);
             // An event with which each connection ends may crash the application: the event goes by the
             // schedule, and other lanes go on.
@@ -88,35 +88,35 @@ pub(super) fn judge(outcome: Outcome, before: Attempts, random: f64) -> Verdict 
                     interruptions,
                     ..before
                 };
-                return Verdict::Down { attempts };
+                return AttemptVerdict::Down { attempts };
             }
             let attempts = Attempts {
                 interruptions,
                 ..attempts
             };
             let after = backoff(attempts.counted, random);
-            Verdict::Again { after, attempts }
+            AttemptVerdict::Again { after, attempts }
         }
-        Outcome::TimedOut => Verdict::Again {
+        AttemptOutcome::TimedOut => AttemptVerdict::Again {
             after: backoff(attempts.counted, random),
             attempts,
         },
-        Outcome::Answered {
+        AttemptOutcome::Answered {
             status,
             retry_after,
         } => judge_answer(status, retry_after, attempts, random),
-        Outcome::Published(answer) => match answer {
-            StreamAnswer::Taken => Verdict::Done,
+        AttemptOutcome::Published(answer) => match answer {
+            StreamAnswer::Taken => AttemptVerdict::Done,
             // The server refuses every event: probes tell the end.
             StreamAnswer::Full | StreamAnswer::Unready | StreamAnswer::NoServer => {
-                Verdict::Down { attempts: before }
+                AttemptVerdict::Down { attempts: before }
             }
             // The size of an event never changes: a second attempt would meet the bound as well.
-            StreamAnswer::TooLarge => Verdict::Dead,
+            StreamAnswer::TooLarge => AttemptVerdict::Dead,
             StreamAnswer::Missing | StreamAnswer::Denied | StreamAnswer::WrongKind => {
-                Verdict::Paused
+                AttemptVerdict::Paused
             }
-            StreamAnswer::Failed => Verdict::Again {
+            StreamAnswer::Failed => AttemptVerdict::Again {
                 after: backoff(attempts.counted, random),
                 attempts,
             },
@@ -129,27 +129,27 @@ fn judge_answer(
     retry_after: Option<Duration>,
     attempts: Attempts,
     random: f64,
-) -> Verdict {
+) -> AttemptVerdict {
     let after = backoff(attempts.counted, random);
     match status {
-        200..=299 => Verdict::Done,
-        429 | 503 => Verdict::Again {
+        200..=299 => AttemptVerdict::Done,
+        429 | 503 => AttemptVerdict::Again {
             after: retry_after.map_or(after, |asked| asked.min(MAX_RETRY_AFTER)),
             attempts,
         },
         // The address or the secret of the destination is wrong: every event would get this answer.
-        300..=399 | 401 | 403 | 404 | 405 | 407 | 410 | 421 => Verdict::Paused,
-        408 | 425 | 500..=599 => Verdict::Again { after, attempts },
+        300..=399 | 401 | 403 | 404 | 405 | 407 | 410 | 421 => AttemptVerdict::Paused,
+        408 | 425 | 500..=599 => AttemptVerdict::Again { after, attempts },
         _ => {
             let refusals = attempts.refusals.saturating_add(1);
             if refusals >= MAX_REFUSALS {
-                return Verdict::Dead;
+                return AttemptVerdict::Dead;
             }
             let attempts = Attempts {
                 refusals,
                 ..attempts
             };
-            Verdict::Again { after, attempts }
+            AttemptVerdict::Again { after, attempts }
         }
     }
 }
@@ -202,8 +202,8 @@ const MAX_INTERRUPTIONS: u32 = 3;
 mod tests {
     use super::*;
 
-    fn answered(status: u16) -> Outcome {
-        Outcome::Answered {
+    fn answered(status: u16) -> AttemptOutcome {
+        AttemptOutcome::Answered {
             status,
             retry_after: None,
         }
@@ -211,14 +211,14 @@ mod tests {
 
     #[test]
     fn each_answer_has_its_meaning() {
-        let again = |seconds| Verdict::Again {
+        let again = |seconds| AttemptVerdict::Again {
             after: Duration::from_secs(seconds),
             attempts: Attempts {
                 counted: 1,
                 ..Attempts::default()
             },
         };
-        let refused = Verdict::Again {
+        let refused = AttemptVerdict::Again {
             after: Duration::from_secs(1),
             attempts: Attempts {
                 counted: 1,
@@ -226,26 +226,26 @@ mod tests {
                 ..Attempts::default()
             },
         };
-        let down = |interruptions| Verdict::Down {
+        let down = |interruptions| AttemptVerdict::Down {
             attempts: Attempts {
                 interruptions,
                 ..Attempts::default()
             },
         };
-        let asked = |status, seconds| Outcome::Answered {
+        let asked = |status, seconds| AttemptOutcome::Answered {
             status,
             retry_after: Some(Duration::from_secs(seconds)),
         };
         let table = [
-            (answered(200), Verdict::Done),
-            (answered(204), Verdict::Done),
-            (answered(302), Verdict::Paused),
+            (answered(200), AttemptVerdict::Done),
+            (answered(204), AttemptVerdict::Done),
+            (answered(302), AttemptVerdict::Paused),
             (answered(400), refused),
             (answered(413), refused),
             (answered(422), refused),
-            (answered(401), Verdict::Paused),
-            (answered(403), Verdict::Paused),
-            (answered(404), Verdict::Paused),
+            (answered(401), AttemptVerdict::Paused),
+            (answered(403), AttemptVerdict::Paused),
+            (answered(404), AttemptVerdict::Paused),
             (answered(408), again(1)),
             (answered(500), again(1)),
             (answered(503), again(1)),
@@ -253,9 +253,9 @@ mod tests {
             (asked(429, 9), again(9)),
             (asked(500, 9), again(1)),
             (asked(429, 999_999), again(3600)),
-            (Outcome::TimedOut, again(1)),
-            (Outcome::Unreachable, down(0)),
-            (Outcome::Interrupted, down(1)),
+            (AttemptOutcome::TimedOut, again(1)),
+            (AttemptOutcome::Unreachable, down(0)),
+            (AttemptOutcome::Interrupted, down(1)),
         ];
         for (outcome, verdict) in table {
             assert_eq!(
@@ -268,10 +268,10 @@ mod tests {
 
     #[test]
     fn each_answer_of_a_message_server_has_its_meaning() {
-        let down = Verdict::Down {
+        let down = AttemptVerdict::Down {
             attempts: Attempts::default(),
         };
-        let again = Verdict::Again {
+        let again = AttemptVerdict::Again {
             after: Duration::from_secs(1),
             attempts: Attempts {
                 counted: 1,
@@ -279,17 +279,17 @@ mod tests {
             },
         };
         for (answer, verdict) in [
-            (StreamAnswer::Taken, Verdict::Done),
+            (StreamAnswer::Taken, AttemptVerdict::Done),
             (StreamAnswer::Full, down),
             (StreamAnswer::Unready, down),
             (StreamAnswer::NoServer, down),
-            (StreamAnswer::TooLarge, Verdict::Dead),
-            (StreamAnswer::Missing, Verdict::Paused),
-            (StreamAnswer::Denied, Verdict::Paused),
-            (StreamAnswer::WrongKind, Verdict::Paused),
+            (StreamAnswer::TooLarge, AttemptVerdict::Dead),
+            (StreamAnswer::Missing, AttemptVerdict::Paused),
+            (StreamAnswer::Denied, AttemptVerdict::Paused),
+            (StreamAnswer::WrongKind, AttemptVerdict::Paused),
             (StreamAnswer::Failed, again),
         ] {
-            let judged = judge(Outcome::Published(answer), Attempts::default(), 1.0);
+            let judged = judge(AttemptOutcome::Published(answer), Attempts::default(), 1.0);
             assert_eq!(judged, verdict, "{answer:?}");
         }
     }
@@ -298,16 +298,18 @@ mod tests {
     fn an_event_refused_three_times_is_dead() {
         let mut attempts = Attempts::default();
         for _ in 0..2 {
-            let Verdict::Again { attempts: next, .. } = judge(answered(400), attempts, 0.5) else {
+            let AttemptVerdict::Again { attempts: next, .. } = judge(answered(400), attempts, 0.5)
+            else {
                 panic!("again");
             };
             // A failure of another kind between two refusals does not start the count anew.
-            let Verdict::Again { attempts: next, .. } = judge(answered(500), next, 0.5) else {
+            let AttemptVerdict::Again { attempts: next, .. } = judge(answered(500), next, 0.5)
+            else {
                 panic!("again");
             };
             attempts = next;
         }
-        assert_eq!(judge(answered(422), attempts, 0.5), Verdict::Dead);
+        assert_eq!(judge(answered(422), attempts, 0.5), AttemptVerdict::Dead);
     }
 
     #[test]
@@ -328,8 +330,8 @@ mod tests {
             ..Attempts::default()
         };
         assert!(matches!(
-            judge(Outcome::Interrupted, attempts, 0.5),
-            Verdict::Again {
+            judge(AttemptOutcome::Interrupted, attempts, 0.5),
+            AttemptVerdict::Again {
                 attempts: Attempts {
                     counted: 1,
                     interruptions: 3,

@@ -14,13 +14,13 @@ use super::health::Trouble;
 use super::items::Class;
 use super::opening::Alarm;
 use super::record::RecordError;
-use super::tables::{DESTINATIONS, DestinationId, EVENTS, EventRow, QUEUE, Seq, State};
+use super::tables::{DESTINATIONS, DestinationId, EVENTS, EventRow, QUEUE, Seq, StoredState};
 
 /// The numbers of the spool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Numbers {
     /// The events in each state at each destination.
-    pub events: BTreeMap<(DestinationId, State), u64>,
+    pub events: BTreeMap<(DestinationId, StoredState), u64>,
     /// The bytes of all events.
     pub bytes: u64,
     /// The bytes of the file on the disk.
@@ -69,7 +69,7 @@ pub struct Surveyed {
     /// False for a destination outside the configuration.
     pub is_configured: bool,
     /// The waiting events, the kept events after delivery, and the dead letters.
-    pub counts: BTreeMap<State, u64>,
+    pub counts: BTreeMap<StoredState, u64>,
     /// The events under way.
     pub under_way: usize,
     /// The age of the oldest waiting event.
@@ -83,7 +83,7 @@ pub struct Surveyed {
 impl Surveyed {
     /// Returns the number of events in a state.
     #[must_use]
-    pub fn count(&self, state: State) -> u64 {
+    pub fn count(&self, state: StoredState) -> u64 {
         self.counts.get(&state).copied().unwrap_or_default()
     }
 }
@@ -126,7 +126,7 @@ impl Spool {
         for (id, webhook, name) in known {
             let live = self.destinations.get(id);
             let count = |state| (state, numbers.events.get(&(id, state)).copied());
-            let counts = State::ALL.map(count).into_iter();
+            let counts = StoredState::ALL.map(count).into_iter();
             let first = self.store.read(|read| self.first(read, id)).ok();
             let (pending, unreadable) = first.unwrap_or_default();
             let trouble = live.as_ref().and_then(|live| live.trouble());

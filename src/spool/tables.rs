@@ -61,7 +61,7 @@ pub(super) fn known_day(name: &str) -> Option<u64> {
 /// The state of an event at a destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
-pub enum State {
+pub enum StoredState {
     /// The destination will get the event.
     Waiting = 0,
     /// The destination has the event.
@@ -70,7 +70,7 @@ pub enum State {
     Dead = 2,
 }
 
-impl State {
+impl StoredState {
     /// The list of states.
     pub const ALL: [Self; 3] = [Self::Waiting, Self::Delivered, Self::Dead];
 
@@ -174,7 +174,7 @@ impl DeadRow {
 /// An event's states at its destinations, and its head.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct EventRow {
-    pub(super) states: Vec<(DestinationId, State)>,
+    pub(super) states: Vec<(DestinationId, StoredState)>,
     /// The record of the head.
     pub(super) head: Vec<u8>,
     /// The bytes that the event counts.
@@ -204,7 +204,10 @@ impl EventRow {
                 .0
                 .iter()
                 .map(|[a, b, c, d, state]| {
-                    (u32::from_le_bytes([*a, *b, *c, *d]), State::of(*state))
+                    (
+                        u32::from_le_bytes([*a, *b, *c, *d]),
+                        StoredState::of(*state),
+                    )
                 })
                 .collect(),
             head: head.to_vec(),
@@ -216,10 +219,10 @@ impl EventRow {
     pub(super) fn is_done(&self) -> bool {
         self.states
             .iter()
-            .all(|(_, state)| *state == State::Delivered)
+            .all(|(_, state)| *state == StoredState::Delivered)
     }
 
-    pub(super) fn state_mut(&mut self, at: DestinationId) -> Option<&mut State> {
+    pub(super) fn state_mut(&mut self, at: DestinationId) -> Option<&mut StoredState> {
         self.states
             .iter_mut()
             .find(|(id, _)| *id == at)

@@ -17,17 +17,17 @@ use super::error::StateError;
 /// next deployment. A lock makes each change one step, and is held for no longer than a change takes. Between two
 /// changes of an entry the later one counts.
 #[derive(Clone, Debug)]
-pub(super) struct Folder {
+pub(super) struct StateFolder {
     path: PathBuf,
 }
 
 /// The lock of a folder, held until dropped.
 pub(super) struct Locked<'f> {
-    folder: &'f Folder,
+    folder: &'f StateFolder,
     _lock: File,
 }
 
-impl Folder {
+impl StateFolder {
     /// Names a folder. The folder is made when something is first written.
     pub(super) fn new(path: &Path) -> Self {
         Self {

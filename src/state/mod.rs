@@ -22,19 +22,19 @@ mod sights;
 
 pub use entry::EntryName;
 pub use error::StateError;
-use folder::Folder;
+use folder::StateFolder;
 pub use key::WeakKey;
 pub use moment::{Left, Moment};
 pub use sealed::SealedStore;
 use sights::SightKeys;
-pub use sights::{Sights, Value};
+pub use sights::{SightKind, Sights};
 
 use crate::secret::{Fingerprint, Secret};
 
 /// The folder of the state, as far as it can be used.
 #[derive(Debug)]
 pub struct State {
-    folder: Folder,
+    folder: StateFolder,
     dir: PathBuf,
     /// The secrets of the keys, as fingerprints, to notice other keys.
     key_fingerprints: Vec<Fingerprint>,
@@ -55,7 +55,7 @@ impl State {
             problems.insert(KEY.to_owned(), format!("state.key: {weak}"));
             None
         });
-        let folder = Folder::new(dir);
+        let folder = StateFolder::new(dir);
         Self {
             sight_keys: SightKeys::new(keys.as_ref()),
             sealed: keys.map(|keys| SealedStore::new(folder.clone(), keys)),
@@ -146,7 +146,7 @@ impl State {
     /// Keeps the first sights of the secrets in use.
     pub fn record_sights<'s>(
         &self,
-        used: impl Iterator<Item = (&'s Secret, Value, SystemTime)>,
+        used: impl Iterator<Item = (&'s Secret, SightKind, SystemTime)>,
         now: SystemTime,
     ) {
         let recorded = self.sight_keys.record(&self.folder, used, now);

@@ -4,7 +4,7 @@ use zeroize::Zeroizing;
 
 use super::entry::EntryName;
 use super::error::StateError;
-use super::folder::Folder;
+use super::folder::StateFolder;
 use super::key::{StateKey, StateKeys, WeakKey};
 use crate::secret::Secret;
 
@@ -13,12 +13,12 @@ use crate::secret::Secret;
 ///
 /// Several processes may use the store at a time. Each change is one step, and the later change counts.
 pub struct SealedStore {
-    folder: Folder,
+    folder: StateFolder,
     keys: StateKeys,
 }
 
 impl SealedStore {
-    pub(super) fn new(folder: Folder, keys: StateKeys) -> Self {
+    pub(super) fn new(folder: StateFolder, keys: StateKeys) -> Self {
         Self { folder, keys }
     }
 

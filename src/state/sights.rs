@@ -9,13 +9,13 @@ use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
 use super::error::StateError;
-use super::folder::Folder;
+use super::folder::StateFolder;
 use super::key::StateKeys;
 use crate::secret::Secret;
 
 /// The kind of value that a secret is, which decides under which key it may be hashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Value {
+pub enum SightKind {
     /// A key that a provider made at random: nobody guesses it from a hash.
     Random,
     /// A value that a person may have chosen. It would fall to a dictionary if hash and key lay beside each other, so
@@ -63,7 +63,7 @@ impl SightKeys {
     }
 
     /// Reads the first sights in a folder.
-    pub(super) fn read(&self, folder: &Folder) -> Result<Sights, StateError> {
+    pub(super) fn read(&self, folder: &StateFolder) -> Result<Sights, StateError> {
         let salt = folder.read(SALT)?;
         let file = folder.read(FILE)?;
         let sights = match file {
@@ -87,8 +87,8 @@ impl SightKeys {
     /// Adds the first sights of secrets in use, each with the time since which it is known. Times of earlier sights stay.
     pub(super) fn record<'s>(
         &self,
-        folder: &Folder,
-        used: impl Iterator<Item = (&'s Secret, Value, SystemTime)>,
+        folder: &StateFolder,
+        used: impl Iterator<Item = (&'s Secret, SightKind, SystemTime)>,
         now: SystemTime,
     ) -> Result<(), StateError> {
         let locked = folder.lock()?;
@@ -134,13 +134,13 @@ impl SightKeys {
 impl Sights {
     /// Returns the time of the first sight of a secret, if it is known; never a time after `now`.
     #[must_use]
-    pub fn first(&self, secret: &Secret, value: Value, now: SystemTime) -> Option<SystemTime> {
+    pub fn first(&self, secret: &Secret, value: SightKind, now: SystemTime) -> Option<SystemTime> {
         let sight = self.find(secret, value)?;
         Some((UNIX_EPOCH + Duration::from_secs(sight.since)).min(now))
     }
 
     /// Returns the earliest sight under any key.
-    fn find(&self, secret: &Secret, value: Value) -> Option<Sight> {
+    fn find(&self, secret: &Secret, value: SightKind) -> Option<Sight> {
         let names = self.names(secret, value);
         names
             .iter()
@@ -149,8 +149,8 @@ impl Sights {
     }
 
     /// Returns the names of a secret under all keys that it may be hashed with, the current one first.
-    fn names(&self, secret: &Secret, value: Value) -> Vec<String> {
-        let salted = self.salted.iter().filter(|_| value == Value::Random);
+    fn names(&self, secret: &Secret, value: SightKind) -> Vec<String> {
+        let salted = self.salted.iter().filter(|_| value == SightKind::Random);
         self.keyed
             .iter()
             .chain(salted)
@@ -211,7 +211,7 @@ mod tests {
     }
 
     struct Stand {
-        folder: Folder,
+        folder: StateFolder,
         path: std::path::PathBuf,
     }
 
@@ -221,12 +221,12 @@ mod tests {
                 std::env::temp_dir().join(format!("keyside-sights-{}-{name}", std::process::id()));
             std::fs::remove_dir_all(&path).ok();
             Self {
-                folder: Folder::new(&path),
+                folder: StateFolder::new(&path),
                 path,
             }
         }
 
-        fn record(&self, keys: &SightKeys, text: &str, value: Value, since: u64, now: u64) {
+        fn record(&self, keys: &SightKeys, text: &str, value: SightKind, since: u64, now: u64) {
             let used = [(&secret(text), value, at(since))];
             keys.record(&self.folder, used.into_iter(), at(now))
                 .unwrap();
@@ -236,7 +236,7 @@ mod tests {
             &self,
             keys: &SightKeys,
             text: &str,
-            value: Value,
+            value: SightKind,
             now: u64,
         ) -> Option<SystemTime> {
             keys.read(&self.folder)
@@ -255,43 +255,43 @@ mod tests {
     fn the_first_sight_stays_whatever_a_later_start_believes() {
         let stand = Stand::new("stays");
         for keys in [keys(&[]), keys(&[KEY])] {
-            stand.record(&keys, "EAATOKEN", Value::Random, 100, 140);
-            stand.record(&keys, "EAATOKEN", Value::Random, 150, 150);
+            stand.record(&keys, "EAATOKEN", SightKind::Random, 100, 140);
+            stand.record(&keys, "EAATOKEN", SightKind::Random, 150, 150);
             assert_eq!(
-                stand.first(&keys, "EAATOKEN", Value::Random, 150),
+                stand.first(&keys, "EAATOKEN", SightKind::Random, 150),
                 Some(at(100))
             );
-            assert_eq!(stand.first(&keys, "EAAOTHER", Value::Random, 150), None);
+            assert_eq!(stand.first(&keys, "EAAOTHER", SightKind::Random, 150), None);
         }
     }
 
     #[test]
     fn a_first_sight_under_an_older_key_or_the_salt_counts_under_the_new_key() {
         let stand = Stand::new("keys");
-        stand.record(&keys(&[]), "EAATOKEN", Value::Random, 100, 100);
-        stand.record(&keys(&[KEY]), "EAATOKEN", Value::Random, 120, 120);
+        stand.record(&keys(&[]), "EAATOKEN", SightKind::Random, 100, 100);
+        stand.record(&keys(&[KEY]), "EAATOKEN", SightKind::Random, 120, 120);
         stand.record(
             &keys(&[OTHER_KEY, KEY]),
             "EAATOKEN",
-            Value::Random,
+            SightKind::Random,
             140,
             140,
         );
         std::fs::remove_file(stand.path.join(SALT)).unwrap();
-        let first = stand.first(&keys(&[OTHER_KEY]), "EAATOKEN", Value::Random, 150);
+        let first = stand.first(&keys(&[OTHER_KEY]), "EAATOKEN", SightKind::Random, 150);
         assert_eq!(first, Some(at(100)));
     }
 
     #[test]
     fn a_value_that_a_person_may_have_chosen_is_kept_under_a_key_alone() {
         let stand = Stand::new("chosen");
-        stand.record(&keys(&[]), "password", Value::Chosen, 100, 100);
+        stand.record(&keys(&[]), "password", SightKind::Chosen, 100, 100);
         assert_eq!(
-            stand.first(&keys(&[]), "password", Value::Chosen, 100),
+            stand.first(&keys(&[]), "password", SightKind::Chosen, 100),
             None
         );
-        stand.record(&keys(&[KEY]), "password", Value::Chosen, 100, 100);
-        let first = stand.first(&keys(&[KEY]), "password", Value::Chosen, 100);
+        stand.record(&keys(&[KEY]), "password", SightKind::Chosen, 100, 100);
+        let first = stand.first(&keys(&[KEY]), "password", SightKind::Chosen, 100);
         assert_eq!(first, Some(at(100)));
     }
 
@@ -299,13 +299,13 @@ mod tests {
     fn a_time_in_the_future_is_now_and_a_long_unused_secret_is_forgotten() {
         let stand = Stand::new("times");
         let keys = keys(&[KEY]);
-        stand.record(&keys, "EAATOKEN", Value::Random, 900, 100);
+        stand.record(&keys, "EAATOKEN", SightKind::Random, 900, 100);
         assert_eq!(
-            stand.first(&keys, "EAATOKEN", Value::Random, 50),
+            stand.first(&keys, "EAATOKEN", SightKind::Random, 50),
             Some(at(50))
         );
-        stand.record(&keys, "EAAOTHER", Value::Random, 600, 600);
-        assert_eq!(stand.first(&keys, "EAATOKEN", Value::Random, 600), None);
+        stand.record(&keys, "EAAOTHER", SightKind::Random, 600, 600);
+        assert_eq!(stand.first(&keys, "EAATOKEN", SightKind::Random, 600), None);
     }
 
     #[test]
@@ -315,9 +315,9 @@ mod tests {
         std::fs::create_dir(&stand.path).unwrap();
         std::fs::write(stand.path.join(FILE), "{").unwrap();
         assert!(keys.read(&stand.folder).is_err());
-        stand.record(&keys, "EAATOKEN", Value::Random, 100, 100);
+        stand.record(&keys, "EAATOKEN", SightKind::Random, 100, 100);
         assert_eq!(
-            stand.first(&keys, "EAATOKEN", Value::Random, 100),
+            stand.first(&keys, "EAATOKEN", SightKind::Random, 100),
             Some(at(100))
         );
         let aside = stand.path.join(format!("{FILE}.unread"));

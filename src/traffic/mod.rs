@@ -12,7 +12,7 @@ mod problem;
 mod track;
 
 pub use failure::{Failure, FailureClass};
-pub use problem::Problem;
+pub use problem::TrafficProblem;
 pub use track::{Streak, TrackReport};
 
 use track::Track;

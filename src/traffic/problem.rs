@@ -13,16 +13,16 @@ use crate::log::without_numbers;
 
 /// A problem that traffic shows, with the remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem(pub String);
+pub struct TrafficProblem(pub String);
 
 impl TrafficReport {
     /// Returns the problems at a moment, given as the same time by two clocks.
     #[must_use]
-    pub fn problems(&self, now: Instant, clock: SystemTime) -> Vec<Problem> {
+    pub fn problems(&self, now: Instant, clock: SystemTime) -> Vec<TrafficProblem> {
         let at = |moment: Instant| moment_text(clock, now.saturating_duration_since(moment));
         let restrictions = self.restrictions.iter().map(|restriction| {
             let since = at(restriction.since);
-            Problem(restriction_text(restriction, &since))
+            TrafficProblem(restriction_text(restriction, &since))
         });
         let is_restricted = !self.restrictions.is_empty();
         let tracks = [("send", &self.sends), ("request", &self.others)];
@@ -33,7 +33,7 @@ impl TrafficReport {
                     .restrictions
                     .iter()
                     .any(|restriction| restriction.failure.code == streak.failure.code);
-            (!is_known).then(|| Problem(streak_text(noun, streak, &at(streak.since))))
+            (!is_known).then(|| TrafficProblem(streak_text(noun, streak, &at(streak.since))))
         });
         restrictions.chain(streaks).collect()
     }

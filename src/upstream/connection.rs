@@ -13,11 +13,11 @@ use http_body::Body;
 use tokio::time::Instant;
 
 use super::error::UpstreamError;
-use super::framing::{Framing, ProtocolError, Step};
+use super::framing::{BodyStep, Framing, ProtocolError};
 use super::head::{Head, HeadReader};
 use super::io::Io;
 use super::outgoing::Outgoing;
-use super::place::Place;
+use super::place::UpstreamPlace;
 use super::request_body::OutgoingBody;
 use super::upload::Upload;
 use crate::portion::Portion;
@@ -36,17 +36,17 @@ pub(super) struct Connection {
     early: Option<Head>,
     watchdog: Watchdog,
     portion: Portion,
-    limits: Limits,
+    limits: ExchangeTimes,
     born: Instant,
     /// Time at which the last exchange ended.
     idle_since: Instant,
     is_reused: bool,
-    _place: Place,
+    _place: UpstreamPlace,
 }
 
 /// The times that bound one exchange.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct ExchangeTimes {
     /// Beginning of the exchange: now.
     pub start: Instant,
     /// End of the whole exchange, however it goes.
@@ -58,7 +58,7 @@ pub struct Limits {
 }
 
 impl Connection {
-    pub(super) fn new(io: Io, place: Place, limits: Limits) -> Self {
+    pub(super) fn new(io: Io, place: UpstreamPlace, limits: ExchangeTimes) -> Self {
         let now = limits.start;
         let watchdog = Watchdog::new(limits.deadline);
         let received = BytesMut::with_capacity(FIRST_READ);
@@ -122,7 +122,7 @@ impl Connection {
     pub(super) async fn exchange(
         &mut self,
         request: &mut Outgoing,
-        limits: Limits,
+        limits: ExchangeTimes,
         written: &AtomicBool,
     ) -> Result<(Head, bool), UpstreamError> {
         self.limits = limits;
@@ -306,7 +306,7 @@ impl Connection {
     }
 
     /// The part of the body that is here already.
-    pub(super) fn take_body(&mut self, framing: &mut Framing) -> Result<Step, ProtocolError> {
+    pub(super) fn take_body(&mut self, framing: &mut Framing) -> Result<BodyStep, ProtocolError> {
         framing.take(&mut self.received)
     }
 
@@ -319,7 +319,7 @@ impl Connection {
         ready!(self.portion.poll_left(cx));
         loop {
             match framing.take(&mut self.received) {
-                Ok(Step::Data(data)) => {
+                Ok(BodyStep::Data(data)) => {
                     self.portion.moves(data.len());
                     // A fast body never waits for its next piece, so the watchdog never fires: the
                     // deadline is checked here.
@@ -331,8 +331,8 @@ impl Connection {
                         written: true,
                     })));
                 }
-                Ok(Step::End) => return Poll::Ready(None),
-                Ok(Step::More) => {}
+                Ok(BodyStep::End) => return Poll::Ready(None),
+                Ok(BodyStep::More) => {}
                 Err(error) => return Poll::Ready(Some(Err(error.into()))),
             }
             let received = self.poll_receive(cx);

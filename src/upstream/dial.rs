@@ -18,7 +18,7 @@ use tokio_rustls::TlsConnector;
 use super::error::UpstreamError;
 use super::io::Io;
 use super::own::OwnAddresses;
-use super::place::Place;
+use super::place::UpstreamPlace;
 use super::places::{UpstreamPlaces, close_all_idle};
 use crate::provider::Origin;
 
@@ -84,7 +84,10 @@ impl Dialer {
     ///
     /// # Errors
     /// `Unreachable`, `Tls`, `TimedOut` or `NoPlace`; in each case the upstream has seen no byte of a request.
-    pub(super) async fn dial(&self, places: &UpstreamPlaces) -> Result<(Io, Place), UpstreamError> {
+    pub(super) async fn dial(
+        &self,
+        places: &UpstreamPlaces,
+    ) -> Result<(Io, UpstreamPlace), UpstreamError> {
         match timeout(CONNECT_TIMEOUT, self.connect(places)).await {
             Ok(result) => result,
             Err(_) => Err(UpstreamError::TimedOut {
@@ -94,7 +97,7 @@ impl Dialer {
         }
     }
 
-    async fn connect(&self, places: &UpstreamPlaces) -> Result<(Io, Place), UpstreamError> {
+    async fn connect(&self, places: &UpstreamPlaces) -> Result<(Io, UpstreamPlace), UpstreamError> {
         let (origin, tls, last_addresses, own) = match self {
             Self::Unix(path) => {
                 let place = places.take().ok_or(UpstreamError::NoPlace)?;

@@ -21,7 +21,7 @@ pub(super) enum Framing {
 
 /// The next part of a body.
 #[derive(Debug)]
-pub(super) enum Step {
+pub(super) enum BodyStep {
     /// Content.
     Data(Bytes),
     /// Content that has not arrived yet.
@@ -37,26 +37,26 @@ impl Framing {
     }
 
     /// Takes the next content off the front of `buffer`.
-    pub(super) fn take(&mut self, buffer: &mut BytesMut) -> Result<Step, ProtocolError> {
+    pub(super) fn take(&mut self, buffer: &mut BytesMut) -> Result<BodyStep, ProtocolError> {
         match self {
-            Self::Length(0) => Ok(Step::End),
+            Self::Length(0) => Ok(BodyStep::End),
             Self::Length(left) => Ok(take_up_to(left, buffer)),
             Self::Chunked(chunks) => chunks.take(buffer),
-            Self::UntilClose if buffer.is_empty() => Ok(Step::More),
-            Self::UntilClose => Ok(Step::Data(buffer.split().freeze())),
+            Self::UntilClose if buffer.is_empty() => Ok(BodyStep::More),
+            Self::UntilClose => Ok(BodyStep::Data(buffer.split().freeze())),
         }
     }
 }
 
-fn take_up_to(left: &mut u64, buffer: &mut BytesMut) -> Step {
+fn take_up_to(left: &mut u64, buffer: &mut BytesMut) -> BodyStep {
     let count = usize::try_from(*left)
         .unwrap_or(usize::MAX)
         .min(buffer.len());
     if count == 0 {
-        return Step::More;
+        return BodyStep::More;
     }
     *left -= count as u64;
-    Step::Data(buffer.split_to(count).freeze())
+    BodyStep::Data(buffer.split_to(count).freeze())
 }
 
 /// The parser of a chunked body. Extensions and trailers are dropped.
@@ -90,7 +90,7 @@ enum ChunkState {
 }
 
 impl Chunks {
-    fn take(&mut self, buffer: &mut BytesMut) -> Result<Step, ProtocolError> {
+    fn take(&mut self, buffer: &mut BytesMut) -> Result<BodyStep, ProtocolError> {
         loop {
             self.state = match &mut self.state {
                 // httparse reads a line without any digit as a size of 0, which would end the body.
@@ -107,7 +107,7 @@ impl Chunks {
                         httparse::Status::Partial if buffer.contains(&b'\n') => {
                             return Err(ProtocolError::Chunk);
                         }
-                        httparse::Status::Partial => return Ok(Step::More),
+                        httparse::Status::Partial => return Ok(BodyStep::More),
                         httparse::Status::Complete((line, _))
                             if line > MAX_LINE
                                 || memchr::memchr(b'\n', buffer) != Some(line - 1) =>
@@ -133,11 +133,11 @@ impl Chunks {
                         ChunkState::Size
                     }
                     Some(_) => return Err(ProtocolError::Chunk),
-                    None => return Ok(Step::More),
+                    None => return Ok(BodyStep::More),
                 },
                 ChunkState::Trailers => match memchr::memchr(b'\n', buffer) {
                     None if buffer.len() >= MAX_LINE => return Err(ProtocolError::Chunk),
-                    None => return Ok(Step::More),
+                    None => return Ok(BodyStep::More),
                     Some(end) if end >= MAX_LINE || self.trailers > MAX_TRAILERS => {
                         return Err(ProtocolError::Chunk);
                     }
@@ -149,7 +149,7 @@ impl Chunks {
                         }
                     }
                 },
-                ChunkState::Done => return Ok(Step::End),
+                ChunkState::Done => return Ok(BodyStep::End),
             };
         }
     }
@@ -213,9 +213,9 @@ mod tests {
             buffer.extend_from_slice(&[byte]);
             loop {
                 match framing.take(&mut buffer)? {
-                    Step::Data(data) => body.push_str(std::str::from_utf8(&data).unwrap()),
-                    Step::More => break,
-                    Step::End => return Ok((body, true)),
+                    BodyStep::Data(data) => body.push_str(std::str::from_utf8(&data).unwrap()),
+                    BodyStep::More => break,
+                    BodyStep::End => return Ok((body, true)),
                 }
             }
         }

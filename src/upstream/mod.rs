@@ -40,7 +40,7 @@ mod upload;
 
 pub use answer::{Answer, AnswerBody};
 pub use clock::ClockReading;
-pub use connection::Limits;
+pub use connection::ExchangeTimes;
 pub use error::{Unreadable, UpstreamError};
 pub use framing::ProtocolError;
 pub use outgoing::{Outgoing, SecretValue};
@@ -53,7 +53,7 @@ pub use request_head::RequestHead;
 use clock::Clock;
 use connection::Connection;
 use dial::Dialer;
-use framing::Step;
+use framing::BodyStep;
 use head::Head;
 use places::UpstreamPlaces;
 use pool::Pool;
@@ -141,7 +141,7 @@ impl Upstream {
     pub async fn send(
         &self,
         request: Outgoing,
-        limits: Limits,
+        limits: ExchangeTimes,
         written: &AtomicBool,
     ) -> Result<Answer, UpstreamError> {
         self.send_then(request, limits, written, Afterwards::Reuse)
@@ -151,7 +151,7 @@ impl Upstream {
     async fn send_then(
         &self,
         mut request: Outgoing,
-        limits: Limits,
+        limits: ExchangeTimes,
         written: &AtomicBool,
         afterwards: Afterwards,
     ) -> Result<Answer, UpstreamError> {
@@ -182,9 +182,9 @@ impl Upstream {
         let keep_alive = keep_alive && afterwards == Afterwards::Reuse;
         // A small answer arrives with the head; the connection is idle again before the answer goes on.
         let (first, has_ended) = match connection.take_body(&mut framing)? {
-            Step::End => (None, true),
-            Step::More => (None, false),
-            Step::Data(data) => (Some(data), framing.is_at_end()),
+            BodyStep::End => (None, true),
+            BodyStep::More => (None, false),
+            BodyStep::Data(data) => (Some(data), framing.is_at_end()),
         };
         let body = if has_ended {
             if keep_alive {
@@ -246,7 +246,7 @@ impl Upstream {
         afterwards: Afterwards,
     ) -> Result<Reply, UpstreamError> {
         let start = Instant::now();
-        let limits = Limits {
+        let limits = ExchangeTimes {
             start,
             deadline: start + time,
             head: time,
@@ -321,7 +321,7 @@ mod tests {
         line.target("/");
         let outgoing = line.headers("localhost").finish();
         let start = Instant::now();
-        let limits = Limits {
+        let limits = ExchangeTimes {
             start,
             deadline: start + time,
             head: Duration::from_secs(1),

@@ -33,18 +33,18 @@ impl Outgoing {
 #[derive(Debug)]
 pub struct SecretValue<'r> {
     pub(super) request: &'r mut Outgoing,
-    pub(super) encoding: Encoding,
+    pub(super) encoding: SecretEncoding,
 }
 
 impl SecretValue<'_> {
     /// Adds a piece to the value.
     pub fn push(&mut self, text: &str) {
         match self.encoding {
-            Encoding::Plain => {
+            SecretEncoding::Plain => {
                 self.request.is_malformed |= has_control_byte(text.as_bytes());
                 self.request.head.push_secret(text.as_bytes());
             }
-            Encoding::Percent => {
+            SecretEncoding::Percent => {
                 for piece in query::encode(text) {
                     self.request.head.push_secret(piece.as_bytes());
                 }
@@ -55,7 +55,7 @@ impl SecretValue<'_> {
 
 /// The form in which a secret enters a request.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Encoding {
+pub(super) enum SecretEncoding {
     /// As written.
     Plain,
     /// Percent-encoded.

@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 use http::{HeaderMap, Method, StatusCode};
 
-use super::framing::{ProtocolError, Step};
+use super::framing::{BodyStep, ProtocolError};
 use super::head::HeadReader;
 
 /// An answer that was read from pieces, up to its end or to the last piece.
@@ -47,9 +47,9 @@ pub fn read_answer<'p>(
     let mut body = Vec::new();
     let is_complete = loop {
         match head.framing.take(&mut buffer)? {
-            Step::Data(data) => body.extend_from_slice(&data),
-            Step::End => break true,
-            Step::More => match pieces.next() {
+            BodyStep::Data(data) => body.extend_from_slice(&data),
+            BodyStep::End => break true,
+            BodyStep::More => match pieces.next() {
                 Some(piece) => buffer.extend_from_slice(piece),
                 None => break false,
             },

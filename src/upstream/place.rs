@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The place of one connection, given back when dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct UpstreamPlace {
     /// The number of places that are taken, over all upstreams of a kind.
     taken: &'static AtomicUsize,
     /// The number of places of the upstream.
     taken_by_upstream: Arc<AtomicUsize>,
 }
 
-impl Place {
+impl UpstreamPlace {
     /// Counts a place.
     pub(super) fn take(taken: &'static AtomicUsize, taken_by_upstream: &Arc<AtomicUsize>) -> Self {
         taken.fetch_add(1, Ordering::Relaxed);
@@ -24,7 +24,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for UpstreamPlace {
     fn drop(&mut self) {
         self.taken.fetch_sub(1, Ordering::Relaxed);
         self.taken_by_upstream.fetch_sub(1, Ordering::Relaxed);

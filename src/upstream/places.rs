@@ -11,7 +11,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::place::Place;
+use super::place::UpstreamPlace;
 use super::pool::Pool;
 
 /// The kind of an upstream.
@@ -36,7 +36,7 @@ pub struct UpstreamBounds {
 
 /// The places of one kind of upstream.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(super) struct KindPlaces {
     kind: &'static str,
     max_all: AtomicUsize,
     max_each: AtomicUsize,
@@ -49,7 +49,7 @@ pub(super) struct Places {
 /// The places as one upstream takes them.
 #[derive(Debug)]
 pub(super) struct UpstreamPlaces {
-    places: &'static Places,
+    places: &'static KindPlaces,
     /// The number of places that the upstream has.
     taken_by_upstream: Arc<AtomicUsize>,
 }
@@ -62,7 +62,7 @@ impl UpstreamKind {
         places.max_each.store(bounds.each, Ordering::Relaxed);
     }
 
-    fn places(self) -> &'static Places {
+    fn places(self) -> &'static KindPlaces {
         match self {
             Self::Provider => &PROVIDERS,
             Self::Application => &APPLICATIONS,
@@ -76,7 +76,7 @@ impl UpstreamKind {
     }
 }
 
-impl Places {
+impl KindPlaces {
     const fn new(kind: &'static str) -> Self {
         Self {
             kind,
@@ -139,7 +139,7 @@ impl Places {
 impl UpstreamPlaces {
     /// Takes a place, if need be the place of the connection that is idle longest; `None` if every connection is at
     /// work, or if this upstream has all the places that it may have.
-    pub(super) fn take(&self) -> Option<Place> {
+    pub(super) fn take(&self) -> Option<UpstreamPlace> {
         let place = self.take_free().or_else(|| {
             let is_full = self.taken() >= self.places.max_all.load(Ordering::Relaxed);
             if is_full && self.places.close_idlest() {
@@ -154,7 +154,7 @@ impl UpstreamPlaces {
         place
     }
 
-    fn take_free(&self) -> Option<Place> {
+    fn take_free(&self) -> Option<UpstreamPlace> {
         let bounds = self.places.bounds_for_one();
         // A single thread takes places and other threads only give them back, so the count cannot grow after this look.
         if self.taken() >= bounds.all
@@ -162,7 +162,10 @@ impl UpstreamPlaces {
         {
             return None;
         }
-        Some(Place::take(&self.places.taken, &self.taken_by_upstream))
+        Some(UpstreamPlace::take(
+            &self.places.taken,
+            &self.taken_by_upstream,
+        ))
     }
 
     fn taken(&self) -> usize {
@@ -196,7 +199,7 @@ impl Refusals {
     }
 }
 
-impl Places {
+impl KindPlaces {
     fn note_refusal(&self) {
         if let Some(count) = self.refusals.lock().note(Instant::now()) {
             tracing::warn!(
@@ -210,9 +213,9 @@ impl Places {
     }
 }
 
-static PROVIDERS: Places = Places::new("providers");
-static APPLICATIONS: Places = Places::new("applications");
-static SECRET_MANAGERS: Places = Places::new("secret managers");
+static PROVIDERS: KindPlaces = KindPlaces::new("providers");
+static APPLICATIONS: KindPlaces = KindPlaces::new("applications");
+static SECRET_MANAGERS: KindPlaces = KindPlaces::new("secret managers");
 /// The time between two log lines about refusals.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -222,7 +225,7 @@ mod tests {
 
     /// A kind of upstream of its own, with `count` upstreams.
     fn kind(all: usize, each: usize, count: usize) -> Vec<(Arc<Pool>, UpstreamPlaces)> {
-        let places: &'static Places = Box::leak(Box::new(Places::new("tests")));
+        let places: &'static KindPlaces = Box::leak(Box::new(KindPlaces::new("tests")));
         places.max_all.store(all, Ordering::Relaxed);
         places.max_each.store(each, Ordering::Relaxed);
         let upstream = || {
@@ -233,7 +236,7 @@ mod tests {
         std::iter::repeat_with(upstream).take(count).collect()
     }
 
-    fn taken(places: &UpstreamPlaces) -> Vec<Place> {
+    fn taken(places: &UpstreamPlaces) -> Vec<UpstreamPlace> {
         std::iter::from_fn(|| places.take()).collect()
     }
 

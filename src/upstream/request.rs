@@ -9,7 +9,7 @@
 use http::Method;
 
 use super::head_bytes::HeadBytes;
-use super::outgoing::{Encoding, Outgoing, SecretValue};
+use super::outgoing::{Outgoing, SecretEncoding, SecretValue};
 use super::request_body::OutgoingBody;
 use super::request_head::{COPY_LIMIT, RequestHead};
 use crate::query;
@@ -50,7 +50,7 @@ impl RequestLine {
 
     /// Adds a secret to the path, percent-encoded.
     pub fn secret_segment(&mut self, secret: &str) {
-        self.value(Encoding::Percent).push(secret);
+        self.value(SecretEncoding::Percent).push(secret);
     }
 
     /// Adds pairs to the query as they stand, percent-encoded by their author; an empty text adds
@@ -65,7 +65,7 @@ impl RequestLine {
     /// Adds one pair with a secret value to the query, both percent-encoded.
     pub fn secret_parameter(&mut self, name: &str, secret: &str) {
         self.begin_parameter(name);
-        self.value(Encoding::Percent).push(secret);
+        self.value(SecretEncoding::Percent).push(secret);
     }
 
     /// Adds one pair to the query, with a secret value that `write` gives in pieces.
@@ -78,7 +78,7 @@ impl RequestLine {
         write: impl FnOnce(&mut SecretValue<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         self.begin_parameter(name);
-        write(&mut self.value(Encoding::Percent))
+        write(&mut self.value(SecretEncoding::Percent))
     }
 
     /// Ends the request line, and begins the headers with `Host`.
@@ -102,7 +102,7 @@ impl RequestLine {
         self.request.head.push(b"=");
     }
 
-    fn value(&mut self, encoding: Encoding) -> SecretValue<'_> {
+    fn value(&mut self, encoding: SecretEncoding) -> SecretValue<'_> {
         SecretValue {
             request: &mut self.request,
             encoding,

@@ -2,7 +2,7 @@
 
 use http::{HeaderName, HeaderValue, Method, header};
 
-use super::outgoing::{Encoding, Outgoing, SecretValue, has_control_byte};
+use super::outgoing::{Outgoing, SecretEncoding, SecretValue, has_control_byte};
 use super::request_body::OutgoingBody;
 
 /// The headers of a request that is being written.
@@ -109,7 +109,7 @@ impl RequestHead {
     fn value(&mut self) -> SecretValue<'_> {
         SecretValue {
             request: &mut self.request,
-            encoding: Encoding::Plain,
+            encoding: SecretEncoding::Plain,
         }
     }
 

@@ -11,7 +11,7 @@ use super::*;
 use crate::support::rabbit::Rabbit;
 
 impl Server for Rabbit {
-    fn stream(&self) -> Stream {
+    fn stream(&self) -> StreamAddress {
         to("events", "acme")
     }
 
@@ -47,8 +47,8 @@ struct Message {
     body: Vec<u8>,
 }
 
-fn to(exchange: &str, key: &str) -> Stream {
-    Stream::Amqp {
+fn to(exchange: &str, key: &str) -> StreamAddress {
+    StreamAddress::Amqp {
         exchange: exchange.to_owned(),
         routing_key: key.to_owned(),
     }
@@ -193,7 +193,7 @@ fn events_wait_for_room_in_a_full_queue(rabbit: &Rabbit) {
         let outcome = destination
             .attempt(&id(0, 2), Bytes::from_static(b"{}"))
             .await;
-        assert_eq!(outcome, Outcome::Published(StreamAnswer::Full));
+        assert_eq!(outcome, AttemptOutcome::Published(StreamAnswer::Full));
         channel
             .queue_purge("short".into(), QueuePurgeOptions::default())
             .await
@@ -218,7 +218,7 @@ fn events_wait_for_a_server_without_memory(rabbit: &Rabbit) {
     let blocked = || {
         let id = id(1, 1);
         let event = destination.attempt(&id, Bytes::from_static(b"{}"));
-        destination.run(event) == Outcome::Published(StreamAnswer::Full)
+        destination.run(event) == AttemptOutcome::Published(StreamAnswer::Full)
     };
     assert!(
         eventually(Duration::from_secs(10), blocked),

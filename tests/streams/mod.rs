@@ -15,10 +15,10 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use keyside::config::Stream;
+use keyside::config::StreamAddress;
 use keyside::delivery::publish::{PublishedEvent, Publisher};
 use keyside::secret::Secret;
-use keyside::spool::{Outcome, StreamAnswer};
+use keyside::spool::{AttemptOutcome, StreamAnswer};
 use rustix::process::Signal;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::oneshot;
@@ -31,7 +31,7 @@ use cable::Cable;
 /// A message server under test, with one stream.
 trait Server {
     /// The stream.
-    fn stream(&self) -> Stream;
+    fn stream(&self) -> StreamAddress;
     /// The URL of the server, through a port that leads to it.
     fn url_through(&self, port: u16) -> String;
     fn port(&self) -> u16;
@@ -53,11 +53,11 @@ struct Destination {
 }
 
 impl Destination {
-    fn at(stream: &Stream, url: &str) -> Self {
+    fn at(stream: &StreamAddress, url: &str) -> Self {
         Self::trusting(None, stream, url)
     }
 
-    fn trusting(authority: Option<&str>, stream: &Stream, url: &str) -> Self {
+    fn trusting(authority: Option<&str>, stream: &StreamAddress, url: &str) -> Self {
         let authority = authority.map(str::as_bytes);
         let url = Secret::parse(Zeroizing::new(url.as_bytes().to_vec())).unwrap();
         let publisher = Publisher::new(stream, &url, authority, PATIENCE).unwrap();
@@ -84,7 +84,7 @@ impl Destination {
     }
 
     /// Makes an attempt to publish an event, and returns the outcome.
-    async fn attempt(&self, id: &str, body: Bytes) -> Outcome {
+    async fn attempt(&self, id: &str, body: Bytes) -> AttemptOutcome {
         let headers = [
             ("Content-Type".to_owned(), b"application/json".to_vec()),
             ("Keyside-Attempt".to_owned(), b"1".to_vec()),
@@ -107,9 +107,9 @@ impl Destination {
                     self.delivered.fetch_add(1, Ordering::Relaxed);
                     return;
                 }
-                Outcome::Unreachable
-                | Outcome::Interrupted
-                | Outcome::Published(StreamAnswer::Unready | StreamAnswer::Full) => {}
+                AttemptOutcome::Unreachable
+                | AttemptOutcome::Interrupted
+                | AttemptOutcome::Published(StreamAnswer::Unready | StreamAnswer::Full) => {}
                 outcome => panic!("{outcome:?}: {:?}", self.publisher.problem()),
             }
             self.retried.fetch_add(1, Ordering::Relaxed);
@@ -205,7 +205,10 @@ fn a_server_that_hangs_loses_nothing(server: &impl Server) {
     });
     assert!(hangs, "the server hangs");
     assert!(
-        matches!(outcome, Outcome::Interrupted | Outcome::Unreachable),
+        matches!(
+            outcome,
+            AttemptOutcome::Interrupted | AttemptOutcome::Unreachable
+        ),
         "{outcome:?}"
     );
     assert!(took < stretched(4 * PATIENCE), "{took:?}");
@@ -238,25 +241,25 @@ fn a_connection_cut_half_way_loses_nothing(server: &impl Server) {
 }
 
 /// Asserts the answer to an event at a stream for a URL.
-fn assert_answer(stream: &Stream, url: &str, body: usize, expected: StreamAnswer) {
+fn assert_answer(stream: &StreamAddress, url: &str, body: usize, expected: StreamAnswer) {
     let destination = Destination::at(stream, url);
     let outcome = destination.run(destination.attempt(&id(0, 0), Bytes::from(vec![b'x'; body])));
     let problem = destination.publisher.problem();
-    assert_eq!(outcome, Outcome::Published(expected), "{problem:?}");
+    assert_eq!(outcome, AttemptOutcome::Published(expected), "{problem:?}");
     assert!(!problem.unwrap_or_default().contains("CANARY"));
 }
 
 /// A server over TLS gets events if its certificate is of an authority that is trusted.
-fn the_certificate_of_a_server_is_checked(stream: &Stream, url: &str) {
+fn the_certificate_of_a_server_is_checked(stream: &StreamAddress, url: &str) {
     let attempt = |authority: &Authority| {
         let destination = Destination::trusting(Some(&authority.pem()), stream, url);
         destination.run(destination.attempt(&id(7, 0), Bytes::from_static(b"{}")))
     };
     assert_eq!(attempt(Authority::trusted()), TAKEN);
-    assert_eq!(attempt(&Authority::new()), Outcome::Unreachable);
+    assert_eq!(attempt(&Authority::new()), AttemptOutcome::Unreachable);
 }
 
-const TAKEN: Outcome = Outcome::Published(StreamAnswer::Taken);
+const TAKEN: AttemptOutcome = AttemptOutcome::Published(StreamAnswer::Taken);
 /// The time that an answer may take.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// The lanes of a load.

@@ -8,7 +8,7 @@ use super::*;
 use crate::support::nats::Nats;
 
 impl Server for Nats {
-    fn stream(&self) -> Stream {
+    fn stream(&self) -> StreamAddress {
         events()
     }
 
@@ -34,12 +34,12 @@ impl Server for Nats {
     }
 }
 
-fn events() -> Stream {
+fn events() -> StreamAddress {
     subject("events")
 }
 
-fn subject(subject: &str) -> Stream {
-    Stream::Nats {
+fn subject(subject: &str) -> StreamAddress {
+    StreamAddress::Nats {
         subject: subject.to_owned(),
     }
 }
@@ -147,7 +147,7 @@ fn events_wait_for_room_in_a_full_stream_of_nats() {
             assert_eq!(destination.attempt(&id(0, number), body()).await, TAKEN);
         }
         let outcome = destination.attempt(&id(0, 2), body()).await;
-        assert_eq!(outcome, Outcome::Published(StreamAnswer::Full));
+        assert_eq!(outcome, AttemptOutcome::Published(StreamAnswer::Full));
         let stream = context(&nats).await.get_stream("events").await.unwrap();
         stream.delete_message(1).await.unwrap();
         destination.deliver(&id(0, 2), body()).await;
@@ -187,8 +187,12 @@ fn a_nats_over_tls_needs_a_certificate_that_is_trusted() {
             let destination = Destination::trusting(Some(&authority.pem()), &events(), &url);
             destination.run(destination.attempt(&id(0, 0), Bytes::from_static(b"{}")))
         };
-        let missing = Outcome::Published(StreamAnswer::Missing);
+        let missing = AttemptOutcome::Published(StreamAnswer::Missing);
         assert_eq!(attempt(Authority::trusted()), missing, "{scheme}");
-        assert_eq!(attempt(&Authority::new()), Outcome::Unreachable, "{scheme}");
+        assert_eq!(
+            attempt(&Authority::new()),
+            AttemptOutcome::Unreachable,
+            "{scheme}"
+        );
     }
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::support::redis::{Cluster, PASSWORD, Redis, Watched};
 
 impl Server for Redis {
-    fn stream(&self) -> Stream {
+    fn stream(&self) -> StreamAddress {
         events()
     }
 
@@ -35,8 +35,8 @@ impl Server for Redis {
     }
 }
 
-fn events() -> Stream {
-    Stream::Redis {
+fn events() -> StreamAddress {
+    StreamAddress::Redis {
         key: "events".to_owned(),
     }
 }
@@ -107,7 +107,7 @@ fn events_wait_for_room_in_a_full_redis() {
             number += 1;
         }
         let outcome = destination.attempt(&id(0, number), body()).await;
-        assert_eq!(outcome, Outcome::Published(StreamAnswer::Full));
+        assert_eq!(outcome, AttemptOutcome::Published(StreamAnswer::Full));
         assert_eq!(
             redis.ask(&["XTRIM", "events", "MAXLEN", "1"]),
             (number - 1).to_string()
@@ -133,7 +133,7 @@ fn each_refusal_of_redis_has_its_meaning() {
         "+@read",
         "+@connection",
     ]);
-    let text = Stream::Redis {
+    let text = StreamAddress::Redis {
         key: "text".to_owned(),
     };
     assert_answer(&events(), &url, 3 << 20, StreamAnswer::TooLarge);

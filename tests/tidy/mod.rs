@@ -3,4 +3,5 @@
 mod documents;
 mod imports;
 mod language;
+mod names;
 mod source;

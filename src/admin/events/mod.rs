@@ -22,9 +22,9 @@ use super::{NOT_FOUND, wrong_method};
 use crate::audit::Audit;
 use crate::listener::{Link, Peer};
 use crate::response::{BAD_REQUEST, JSON, Refusal, RefusalKind};
-use crate::spool::{Refused, Spool};
+use crate::spool::{Spool, SpoolRefusal};
 use orders::{Pace, drop_events, replay};
-use question::{PARAMETERS, Part, Question, Unclear};
+use question::{EventPart, PARAMETERS, Question, Unclear};
 use shown::{listed, request};
 
 /// The answers under `/events`.
@@ -124,7 +124,7 @@ impl Events {
         });
         // A thread is lost at the end of the process only.
         made.await
-            .unwrap_or(Err(EventsError::Refused(Refused::Closed)))
+            .unwrap_or(Err(EventsError::Refused(SpoolRefusal::Closed)))
     }
 }
 
@@ -162,7 +162,7 @@ fn page(spool: &Spool, question: &Question) -> Result<Value, EventsError> {
             break;
         }
         let mut shown = listed(event, &destinations, question.names);
-        if question.part == Part::Whole {
+        if question.part == EventPart::Whole {
             match spool.show(event.seq) {
                 Ok(Some((_, arrived))) => {
                     bytes += arrived.body.len();
@@ -201,11 +201,11 @@ enum EventsError {
     NoDestination,
     TooWide,
     DropWhat,
-    Refused(Refused),
+    Refused(SpoolRefusal),
 }
 
-impl From<Refused> for EventsError {
-    fn from(refused: Refused) -> Self {
+impl From<SpoolRefusal> for EventsError {
+    fn from(refused: SpoolRefusal) -> Self {
         Self::Refused(refused)
     }
 }

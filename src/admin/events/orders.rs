@@ -10,7 +10,7 @@ use super::EventsError;
 use super::question::{Effect, Names, Question};
 use super::shown::{moment, shown};
 use crate::audit::Audit;
-use crate::spool::{DestinationId, Filter, Listed, Seq, Spool, State};
+use crate::spool::{DestinationId, Filter, Listed, Seq, Spool, StoredState};
 use crate::units::{Quota, Rate};
 
 /// The pace of replays: the earliest time for the next event. Replays of several operators share the pace.
@@ -53,9 +53,9 @@ pub(super) async fn replay(
     }
     let page = spool.list(&question.filter, question.from, most)?;
     let configured: Vec<_> = spool.destinations().iter().map(|to| to.id()).collect();
-    let is_wanted = |to: DestinationId, state: State| {
+    let is_wanted = |to: DestinationId, state: StoredState| {
         let filter = &question.filter;
-        state != State::Waiting
+        state != StoredState::Waiting
             && configured.contains(&to)
             && (filter.to.is_empty() || filter.to.contains(&to))
             && filter.state.is_none_or(|wanted| wanted == state)

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::query;
-use crate::spool::{Filter, Seq, State};
+use crate::spool::{Filter, Seq, StoredState};
 use crate::units::Rate;
 
 /// A question about events, or an order.
@@ -18,7 +18,7 @@ pub(super) struct Question {
     /// The most events in an answer.
     pub(super) most: usize,
     /// The part of each event.
-    pub(super) part: Part,
+    pub(super) part: EventPart,
     /// The form of names of persons.
     pub(super) names: Names,
     /// The pace of a replay.
@@ -29,7 +29,7 @@ pub(super) struct Question {
 
 /// The part of each event in an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Part {
+pub(super) enum EventPart {
     /// The part for lists.
     Head,
     /// The arrived request as well.
@@ -65,7 +65,7 @@ impl Question {
             to: None,
             from: 0,
             most: DEFAULT_MOST,
-            part: Part::Head,
+            part: EventPart::Head,
             names: Names::Masked,
             rate: None,
             effect: Effect::Real,
@@ -99,7 +99,7 @@ impl Question {
                 let rate = value.parse();
                 self.rate = Some(rate.map_err(|_| Unclear::value("rate", "such as 50/s"))?);
             }
-            "part" if value == "whole" => self.part = Part::Whole,
+            "part" if value == "whole" => self.part = EventPart::Whole,
             "numbers" if value == "shown" => self.names = Names::Shown,
             "effect" if value == "dry-run" => self.effect = Effect::DryRun,
             "part" => return Err(Unclear::value("part", "`whole`")),
@@ -142,8 +142,10 @@ fn id(value: &str) -> Result<String, Unclear> {
         ))
 }
 
-fn state(value: &str) -> Result<State, Unclear> {
-    let known = State::ALL.into_iter().find(|state| state.as_str() == value);
+fn state(value: &str) -> Result<StoredState, Unclear> {
+    let known = StoredState::ALL
+        .into_iter()
+        .find(|state| state.as_str() == value);
     known.ok_or(Unclear::value("state", "`waiting`, `delivered` or `dead`"))
 }
 
@@ -206,7 +208,7 @@ mod tests {
         assert_eq!(
             question.filter,
             Filter {
-                state: Some(State::Dead),
+                state: Some(StoredState::Dead),
                 webhook: Some("acme".to_owned()),
                 to: BTreeSet::new(),
                 since_ms: Some(1),
@@ -218,7 +220,10 @@ mod tests {
         );
         assert_eq!(question.to.as_deref(), Some("crm"));
         assert_eq!((question.from, question.most), (7, 5));
-        assert_eq!((question.part, question.names), (Part::Whole, Names::Shown));
+        assert_eq!(
+            (question.part, question.names),
+            (EventPart::Whole, Names::Shown)
+        );
         assert_eq!(question.effect, Effect::DryRun);
         assert!(question.rate.is_some());
     }

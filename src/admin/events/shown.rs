@@ -6,13 +6,13 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::question::Names;
-use crate::spool::{Class, DestinationId, Listed, Request, Standing, State};
+use crate::spool::{Class, DestinationId, EventStanding, Listed, Request, StoredState};
 
 /// The names of destinations: number, webhook, name.
-pub(super) type Destinations = [(DestinationId, String, String)];
+pub(super) type DestinationNames = [(DestinationId, String, String)];
 
 /// Returns an event without the request.
-pub(super) fn listed(event: &Listed, destinations: &Destinations, names: Names) -> Value {
+pub(super) fn listed(event: &Listed, destinations: &DestinationNames, names: Names) -> Value {
     let head = &event.head;
     let users: Vec<_> = head.users.iter().map(|user| shown(user, names)).collect();
     let at: Vec<_> = event
@@ -42,17 +42,17 @@ pub(super) fn listed(event: &Listed, destinations: &Destinations, names: Names) 
     })
 }
 
-fn standing(at: &Standing, destinations: &Destinations) -> Value {
+fn standing(at: &EventStanding, destinations: &DestinationNames) -> Value {
     let name = destinations.iter().find(|(id, ..)| *id == at.to);
     let name = name.map(|(_, _, name)| name.as_str());
     let mut shown = json!({ "to": name, "state": at.state.as_str() });
     if let Some(fields) = shown.as_object_mut() {
-        if at.state != State::Delivered {
+        if at.state != StoredState::Delivered {
             fields.insert("attempts".to_owned(), at.attempts.into());
         }
         let time = match at.state {
-            State::Dead => "died",
-            State::Waiting | State::Delivered => "next_attempt",
+            StoredState::Dead => "died",
+            StoredState::Waiting | StoredState::Delivered => "next_attempt",
         };
         if let Some(ms) = at.at_ms {
             fields.insert(time.to_owned(), moment(ms).into());

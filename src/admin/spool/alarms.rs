@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::alarm::{AlarmKind, SpoolAlarm, SpoolSubject};
-use crate::spool::{Footing, Outcome, RecordError, State, Survey, Surveyed, Trouble, TroubleKind};
+use crate::spool::{
+    AttemptOutcome, Footing, RecordError, StoredState, Survey, Surveyed, Trouble, TroubleKind,
+};
 use crate::units::Written;
 
 /// Returns the faults, the gravest first.
@@ -111,7 +113,7 @@ fn of_size(survey: &Survey) -> Option<(AlarmKind, String)> {
 }
 
 fn of_destination(to: &Surveyed) -> Vec<(AlarmKind, String)> {
-    let waiting = to.count(State::Waiting);
+    let waiting = to.count(StoredState::Waiting);
     let backlog = backlog(waiting, to.oldest);
     let mut found = Vec::new();
     if let Some(error) = to.unreadable.filter(|_| waiting > 0) {
@@ -141,7 +143,7 @@ fn of_destination(to: &Surveyed) -> Vec<(AlarmKind, String)> {
         );
         found.push((AlarmKind::Backlog, text));
     }
-    let dead = to.count(State::Dead);
+    let dead = to.count(StoredState::Dead);
     if dead > 0 {
         let text = format!(
             "{dead} dead {}: see why with `keyside events list --state dead --to {}`, then `keyside events replay` or \
@@ -170,14 +172,14 @@ fn trouble_text(trouble: &Trouble, age: Duration) -> String {
     let age = short(age);
     let outcome = trouble.outcome;
     match (trouble.kind, outcome) {
-        (TroubleKind::Down, Outcome::Published(_)) => format!("down for {age}: {outcome}"),
+        (TroubleKind::Down, AttemptOutcome::Published(_)) => format!("down for {age}: {outcome}"),
         (TroubleKind::Down, _) => format!(
             "down for {age} ({outcome}): start what listens there; nothing is lost before `[spool] max_age`"
         ),
         (TroubleKind::Failing, _) => format!(
             "event after event fails for {age} ({outcome}): look at the log of what listens there"
         ),
-        (TroubleKind::Paused, Outcome::Answered { status, .. }) => format!(
+        (TroubleKind::Paused, AttemptOutcome::Answered { status, .. }) => format!(
             "paused for {age}, because everything is refused with status {status}: {}, then it goes on by itself within \
              30 s",
             match status {
@@ -256,7 +258,7 @@ mod tests {
     }
 
     fn waiting(to: &mut Surveyed, count: u64, seconds: u64) {
-        to.counts.insert(State::Waiting, count);
+        to.counts.insert(StoredState::Waiting, count);
         to.oldest = Some(Duration::from_secs(seconds));
     }
 
@@ -300,7 +302,7 @@ mod tests {
         });
         assert_eq!(unreadable, [AlarmKind::Unreadable]);
         let dead = of(&|to| {
-            to.counts.insert(State::Dead, 2);
+            to.counts.insert(StoredState::Dead, 2);
         });
         assert_eq!(dead, [AlarmKind::DeadLetters]);
     }

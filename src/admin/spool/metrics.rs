@@ -9,7 +9,7 @@ use prometheus_client::registry::Registry;
 
 use super::alarm::AlarmKind;
 use super::alarms::alarms;
-use crate::spool::{State, Survey};
+use crate::spool::{StoredState, Survey};
 
 /// The gauges of a sidecar with a spool.
 #[derive(Debug)]
@@ -94,11 +94,11 @@ impl SpoolMetrics {
                 webhook: to.webhook.clone(),
                 to: to.name.clone(),
             };
-            let is_empty = State::ALL.iter().all(|state| to.count(*state) == 0);
+            let is_empty = StoredState::ALL.iter().all(|state| to.count(*state) == 0);
             if !to.is_configured && is_empty {
                 continue;
             }
-            for state in State::ALL {
+            for state in StoredState::ALL {
                 let labels = EventLabels {
                     webhook: to.webhook.clone(),
                     to: to.name.clone(),

@@ -7,7 +7,7 @@ mod alarms;
 pub(super) mod metrics;
 mod watch;
 
-use crate::spool::{Footing, State, Survey, Surveyed, TroubleKind};
+use crate::spool::{Footing, StoredState, Survey, Surveyed, TroubleKind};
 pub(super) use alarm::{SpoolAlarm, SpoolSubject};
 pub(super) use alarms::alarms;
 pub use watch::watch_spool;
@@ -52,9 +52,9 @@ fn destination(to: &Surveyed) -> Value {
         "webhook": to.webhook,
         "to": to.name,
         "configured": to.is_configured,
-        "waiting": to.count(State::Waiting),
-        "delivered": to.count(State::Delivered),
-        "dead": to.count(State::Dead),
+        "waiting": to.count(StoredState::Waiting),
+        "delivered": to.count(StoredState::Delivered),
+        "dead": to.count(StoredState::Dead),
         "under_way": to.under_way,
         "oldest_seconds": to.oldest.map(|age| age.as_secs()),
         "trouble": trouble,

@@ -12,17 +12,17 @@ use super::{DemoResult, SENDER};
 use crate::config::ListenAddress;
 use crate::provider::{Ca, Origin};
 use crate::tls;
-use crate::upstream::{Limits, OutgoingBody, RequestLine, Upstream, UpstreamKind};
+use crate::upstream::{ExchangeTimes, OutgoingBody, RequestLine, Upstream, UpstreamKind};
 
 /// An application that knows an address on localhost, and no credential.
 #[derive(Clone)]
-pub(super) struct Application {
+pub(super) struct DemoApplication {
     pub(super) url: String,
     host: String,
     keyside: Arc<Upstream>,
 }
 
-impl Application {
+impl DemoApplication {
     /// An application in front of a sidecar with these addresses.
     pub(super) fn new(addresses: &[ListenAddress]) -> DemoResult<Self> {
         let Some(ListenAddress::Tcp(address)) = addresses.first() else {
@@ -65,7 +65,7 @@ impl Application {
         head.header(&header::CONTENT_TYPE, "application/json");
         let request = head.finish();
         let start = Instant::now();
-        let limits = Limits {
+        let limits = ExchangeTimes {
             start,
             deadline: start + CALL_TIMEOUT,
             head: CALL_TIMEOUT,

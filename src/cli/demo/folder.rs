@@ -9,9 +9,9 @@ use keyside_sandbox::{new_app_secret, new_token};
 use super::DemoResult;
 
 /// A temporary folder, deleted when dropped.
-pub(super) struct Folder(PathBuf);
+pub(super) struct DemoFolder(PathBuf);
 
-impl Folder {
+impl DemoFolder {
     /// Makes a folder with a token, an app secret and a verify token in it.
     pub(super) fn new() -> DemoResult<Self> {
         let path = std::env::temp_dir().join(format!("keyside-demo-{}", std::process::id()));
@@ -41,7 +41,7 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
+impl Drop for DemoFolder {
     fn drop(&mut self) {
         std::fs::remove_dir_all(&self.0).ok();
     }

@@ -17,8 +17,8 @@ mod receiver;
 mod second;
 mod webhooks;
 
-use application::{Application, message};
-use folder::Folder;
+use application::{DemoApplication, message};
+use folder::DemoFolder;
 use receiver::Receiver;
 use second::Second;
 
@@ -55,7 +55,7 @@ pub(super) async fn run(args: DemoArgs) -> ExitCode {
 
 /// Shows all steps, and stays up afterwards unless `once` or without a reader. Returns true if every step went well.
 async fn show(once: bool) -> DemoResult<bool> {
-    let folder = Folder::new()?;
+    let folder = DemoFolder::new()?;
     let options = Options {
         tls: true,
         tokens: vec![folder.read("token")?],
@@ -67,7 +67,7 @@ async fn show(once: bool) -> DemoResult<bool> {
     let second = Second::start(&folder).await?;
     let destinations = destinations(&folder, &receiver, &second);
     let app = start_sidecar(&folder, &sandbox, &destinations, once).await?;
-    let application = Application::new(app.addresses())?;
+    let application = DemoApplication::new(app.addresses())?;
     say!(
         "A sandbox that behaves like Meta's Cloud API is up at https://{}.",
         sandbox.graph()
@@ -96,7 +96,7 @@ async fn show(once: bool) -> DemoResult<bool> {
     Ok(all_well)
 }
 
-async fn show_send(application: &Application, sandbox: &Sandbox) -> DemoResult<bool> {
+async fn show_send(application: &DemoApplication, sandbox: &Sandbox) -> DemoResult<bool> {
     say!("1. An application sends a message. The application has no token, and sends none:\n");
     say!(
         "   POST {}/v23.0/{SENDER}/messages\n   {}\n",
@@ -108,7 +108,7 @@ async fn show_send(application: &Application, sandbox: &Sandbox) -> DemoResult<b
     Ok(status == 200 && sandbox.accepted().len() == 1)
 }
 
-async fn show_refusal(application: &Application) -> DemoResult<bool> {
+async fn show_refusal(application: &DemoApplication) -> DemoResult<bool> {
     say!(
         "2. The application tries to list the account's phone numbers. The token is allowed to, but this route\n   \
          only allows sending:\n"
@@ -119,7 +119,7 @@ async fn show_refusal(application: &Application) -> DemoResult<bool> {
     Ok(status == 403)
 }
 
-async fn show_limit(application: &Application) -> DemoResult<bool> {
+async fn show_limit(application: &DemoApplication) -> DemoResult<bool> {
     say!(
         "3. A route has a limit of 2 messages in 10 seconds. The third message exceeds the limit and is not sent:\n"
     );
@@ -135,9 +135,9 @@ async fn show_limit(application: &Application) -> DemoResult<bool> {
 }
 
 async fn show_rotation(
-    application: &Application,
+    application: &DemoApplication,
     sandbox: &Arc<Sandbox>,
-    folder: &Folder,
+    folder: &DemoFolder,
 ) -> DemoResult<bool> {
     say!(
         "4. The token file is replaced three times while {RATE} messages a second are sent. A second later the\n   \
@@ -160,9 +160,9 @@ async fn show_rotation(
 
 /// Sends messages during three rotations. Returns the status of each message, 0 for no answer.
 async fn send_while_rotating(
-    application: &Application,
+    application: &DemoApplication,
     sandbox: &Arc<Sandbox>,
-    folder: &Folder,
+    folder: &DemoFolder,
 ) -> DemoResult<Vec<u16>> {
     let mut sends = JoinSet::new();
     let mut ticks = interval(Duration::from_secs(1) / RATE);
@@ -186,7 +186,7 @@ async fn send_while_rotating(
 }
 
 /// Replaces the token file, and lets the provider revoke the old token a second later.
-fn rotate(sandbox: &Arc<Sandbox>, folder: &Folder) -> DemoResult<()> {
+fn rotate(sandbox: &Arc<Sandbox>, folder: &DemoFolder) -> DemoResult<()> {
     let old = folder.read("token")?;
     let new = new_token();
     sandbox.accept_token(&new);
@@ -199,7 +199,7 @@ fn rotate(sandbox: &Arc<Sandbox>, folder: &Folder) -> DemoResult<()> {
     Ok(())
 }
 
-fn print_suggestions(application: &Application, callback: &str, folder: &Folder) {
+fn print_suggestions(application: &DemoApplication, callback: &str, folder: &DemoFolder) {
     let url = &application.url;
     say!("Sandbox and sidecar stay up. Try:\n");
     say!(
@@ -216,7 +216,7 @@ fn print_suggestions(application: &Application, callback: &str, folder: &Folder)
 /// Starts Keyside in this process. Unless `once`, it listens on ports 8080 and 8081, as the README assumes, if both
 /// are free.
 async fn start_sidecar(
-    folder: &Folder,
+    folder: &DemoFolder,
     sandbox: &Sandbox,
     destinations: &str,
     once: bool,
@@ -252,7 +252,12 @@ struct Ports {
 }
 
 /// Writes the sidecar's configuration.
-fn configuration(folder: &Folder, sandbox: &Sandbox, destinations: &str, ports: Ports) -> String {
+fn configuration(
+    folder: &DemoFolder,
+    sandbox: &Sandbox,
+    destinations: &str,
+    ports: Ports,
+) -> String {
     let Ports { outbound, inbound } = ports;
     let graph = sandbox.graph();
     let media = sandbox.media();
@@ -311,7 +316,7 @@ dir = "{dir}spool"
 }
 
 /// Writes the destinations of events.
-fn destinations(folder: &Folder, receiver: &Receiver, second: &Second) -> String {
+fn destinations(folder: &DemoFolder, receiver: &Receiver, second: &Second) -> String {
     let application = receiver.address();
     let dir = folder.path("");
     let second = second.lines(&dir.display().to_string());

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use super::DemoResult;
 use super::receiver::{ReceivedEvent, Receiver};
 use super::second::Second;
-use crate::spool::{Filter, Replay, Spool, State};
+use crate::spool::{Filter, Replay, Spool, StoredState};
 
 /// Kills the application for ten seconds under load, with a poisonous event. Returns true if no event was lost, the order
 /// was kept, and the poisonous event arrived after the replay.
@@ -41,13 +41,13 @@ pub(super) async fn show_outage(
     while Instant::now() < end
         && (before.first(receiver).len() < total
             || before.second(second).await?.len() <= total
-            || count(spool, State::Dead) < 1)
+            || count(spool, StoredState::Dead) < 1)
     {
         sleep(Duration::from_millis(100)).await;
     }
     let (first, all) = (before.first(receiver), before.second(second).await?);
     let is_ordered = in_order(&first, &all);
-    let dead = count(spool, State::Dead);
+    let dead = count(spool, StoredState::Dead);
     say!("   {waiting} deliveries waited on disk when the application came back");
     say!(
         "   the application: {} of {total}, {}, and {dead} dead letter: refused three times, and in nobody's way",
@@ -83,7 +83,7 @@ async fn kill_under_load(spool: &Spool, sandbox: &Sandbox, receiver: &Receiver) 
     sleep(Duration::from_millis(200)).await;
     receiver.kill();
     sleep(OUTAGE).await;
-    let waiting = count(spool, State::Waiting);
+    let waiting = count(spool, StoredState::Waiting);
     receiver.restart()?;
     Ok(waiting)
 }
@@ -91,7 +91,7 @@ async fn kill_under_load(spool: &Spool, sandbox: &Sandbox, receiver: &Receiver) 
 /// Waits until no event waits.
 async fn settle(spool: &Spool) {
     let end = Instant::now() + PATIENCE;
-    while count(spool, State::Waiting) > 0 && Instant::now() < end {
+    while count(spool, StoredState::Waiting) > 0 && Instant::now() < end {
         sleep(Duration::from_millis(50)).await;
     }
 }
@@ -100,11 +100,11 @@ async fn settle(spool: &Spool) {
 async fn replay(spool: &Spool, receiver: &Receiver) -> DemoResult<bool> {
     receiver.refuse(None);
     let filter = Filter {
-        state: Some(State::Dead),
+        state: Some(StoredState::Dead),
         ..Filter::default()
     };
     for event in spool.list(&filter, 0, MAX_DEAD)?.events {
-        let dead = event.at.iter().filter(|at| at.state == State::Dead);
+        let dead = event.at.iter().filter(|at| at.state == StoredState::Dead);
         for at in dead {
             if spool.replay(event.seq, at.to).await? == Replay::Not {
                 return Ok(false);
@@ -125,7 +125,7 @@ async fn replay(spool: &Spool, receiver: &Receiver) -> DemoResult<bool> {
 }
 
 /// The number of deliveries in a state, of all destinations together.
-fn count(spool: &Spool, state: State) -> u64 {
+fn count(spool: &Spool, state: StoredState) -> u64 {
     let numbers = spool.numbers().events;
     let of_state = numbers.iter().filter(|((_, at), _)| *at == state);
     of_state.map(|(_, count)| count).sum()

@@ -9,7 +9,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
 use super::DemoResult;
-use super::folder::Folder;
+use super::folder::DemoFolder;
 use super::receiver::{ReceivedEvent, Receiver};
 
 /// The second destination.
@@ -27,7 +27,7 @@ pub(super) enum Second {
 
 impl Second {
     /// Starts a Redis, or a second application on a machine without Redis.
-    pub(super) async fn start(folder: &Folder) -> DemoResult<Self> {
+    pub(super) async fn start(folder: &DemoFolder) -> DemoResult<Self> {
         let port = free_port().await?;
         let server = Command::new("redis-server")
             .args(["--bind", "127.0.0.1", "--port", &port.to_string()])

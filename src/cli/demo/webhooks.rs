@@ -8,7 +8,7 @@ use keyside_sandbox::{App, Attempt, Sandbox, Signing, new_app_secret};
 use tokio::time::{Instant, sleep};
 
 use super::DemoResult;
-use super::folder::Folder;
+use super::folder::DemoFolder;
 use super::receiver::{ReceivedEvent, Receiver};
 use crate::config::ListenAddress;
 
@@ -24,7 +24,7 @@ pub(super) fn callback(addresses: &[ListenAddress]) -> DemoResult<String> {
 pub(super) async fn show_handshake(
     callback: &str,
     sandbox: &Sandbox,
-    folder: &Folder,
+    folder: &DemoFolder,
 ) -> DemoResult<bool> {
     say!(
         "5. Now the other direction. The provider checks that the callback URL belongs to the app:\n"
@@ -90,7 +90,7 @@ pub(super) async fn show_forgery(sandbox: &Sandbox, receiver: &Receiver) -> Demo
 pub(super) async fn show_secret_change(
     sandbox: &Sandbox,
     receiver: &Receiver,
-    folder: &Folder,
+    folder: &DemoFolder,
 ) -> DemoResult<bool> {
     say!(
         "7. The app secret is replaced while users write {RATE} messages a second. For a while the provider signs\n   \

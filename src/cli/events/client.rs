@@ -43,13 +43,18 @@ impl Query {
 
 impl AdminArgs {
     /// Asks once.
-    pub(super) fn ask(&self, method: &str, path: &str, query: &Query) -> Result<Value, Failure> {
+    pub(super) fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        query: &Query,
+    ) -> Result<Value, EventsFailure> {
         let (code, answer) = ask(&self.admin, method, &format!("{path}{}", query.0))?;
         if code == 200 {
             return Ok(answer);
         }
         let error = |pointer| text(answer.pointer(pointer).unwrap_or(&Value::Null));
-        Err(Failure::Refused {
+        Err(EventsFailure::Refused {
             message: error("/error/message"),
             advice: error("/error/error_data/details"),
         })
@@ -63,7 +68,7 @@ impl AdminArgs {
         query: &Query,
         from: u64,
         mut take: impl FnMut(&Value) -> More,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), EventsFailure> {
         let mut progress = Progress::start();
         let mut from = Some(from);
         while let Some(at) = from {
@@ -84,7 +89,7 @@ impl AdminArgs {
         query: &Query,
         from: u64,
         mut take: impl FnMut(&Value) -> More,
-    ) -> Result<usize, Failure> {
+    ) -> Result<usize, EventsFailure> {
         let mut unreadable = 0;
         self.each_page("GET", "/events", query, from, |page| {
             unreadable += list(&page["unreadable"]).count();
@@ -114,7 +119,7 @@ pub(super) fn complain_of(unreadable: usize) {
 
 /// The reason why a command about events has no result.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(super) enum EventsFailure {
     /// No sidecar answers.
     NoAnswer(ClientError),
     /// The sidecar refused.
@@ -125,13 +130,13 @@ pub(super) enum Failure {
     Unknown(usize),
 }
 
-impl From<ClientError> for Failure {
+impl From<ClientError> for EventsFailure {
     fn from(error: ClientError) -> Self {
         Self::NoAnswer(error)
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for EventsFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoAnswer(error) => error.fmt(f),
@@ -146,4 +151,4 @@ impl fmt::Display for Failure {
     }
 }
 
-impl std::error::Error for Failure {}
+impl std::error::Error for EventsFailure {}

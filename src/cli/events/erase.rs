@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use super::client::Query;
-use super::{AdminArgs, Failure};
+use super::{AdminArgs, EventsFailure};
 use crate::cli::table::counted;
 
 /// The options of `keyside events drop`.
@@ -32,7 +32,7 @@ pub(super) struct DropArgs {
 }
 
 /// Erases events.
-pub(super) fn run(args: &DropArgs) -> Result<ExitCode, Failure> {
+pub(super) fn run(args: &DropArgs) -> Result<ExitCode, EventsFailure> {
     if !args.yes && !is_confirmed(args)? {
         complain!("Nothing is erased.");
         return Ok(ExitCode::FAILURE);
@@ -71,9 +71,9 @@ pub(super) fn run(args: &DropArgs) -> Result<ExitCode, Failure> {
 }
 
 /// Asks the person at the terminal. Without a terminal, `--yes` must be there.
-fn is_confirmed(args: &DropArgs) -> Result<bool, Failure> {
+fn is_confirmed(args: &DropArgs) -> Result<bool, EventsFailure> {
     if !std::io::stdin().is_terminal() {
-        return Err(Failure::Usage(
+        return Err(EventsFailure::Usage(
             "an erasure cannot be undone: add `--yes` where no terminal can be asked",
         ));
     }

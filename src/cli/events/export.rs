@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::client::{More, complain_of};
 use super::selection::Selection;
-use super::{AdminArgs, Failure};
+use super::{AdminArgs, EventsFailure};
 
 /// The options of `keyside events export`.
 #[derive(Debug, clap::Args)]
@@ -16,7 +16,7 @@ pub(super) struct ExportArgs {
 }
 
 /// Prints events as JSON lines, the oldest first.
-pub(super) fn run(args: &ExportArgs) -> Result<ExitCode, Failure> {
+pub(super) fn run(args: &ExportArgs) -> Result<ExitCode, EventsFailure> {
     let query = args.selection.query().with("part", "whole");
     let query = query.with("numbers", "shown").with("most", MOST);
     let unreadable = args.admin.each_event(&query, 0, |event| {

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::client::More;
 use super::client::complain_of;
 use super::selection::Selection;
-use super::{AdminArgs, Failure};
+use super::{AdminArgs, EventsFailure};
 use crate::cli::table::{self, list, text};
 
 /// The options of `keyside events list`.
@@ -32,7 +32,7 @@ pub(super) struct ListArgs {
 }
 
 /// Lists events.
-pub(super) fn run(args: &ListArgs) -> Result<ExitCode, Failure> {
+pub(super) fn run(args: &ListArgs) -> Result<ExitCode, EventsFailure> {
     let query = args.selection.query();
     let query = query.with_some("numbers", args.show_numbers.then_some("shown"));
     // The event after the last shown event is the place to go on.

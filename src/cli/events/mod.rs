@@ -15,7 +15,7 @@ mod selection;
 mod show;
 mod stats;
 
-use client::{AdminArgs, Failure};
+use client::{AdminArgs, EventsFailure};
 pub(super) use stats::print as print_spool;
 
 /// The options of `keyside events`.

@@ -9,21 +9,21 @@ use crate::units::{duration, millis};
 
 /// A time in milliseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Moment(pub(super) u64);
+pub(super) struct EventTime(pub(super) u64);
 
 /// Reads a time in an argument.
-pub(super) fn moment(text: &str) -> Result<Moment, &'static str> {
+pub(super) fn moment(text: &str) -> Result<EventTime, &'static str> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     read(text, now.unwrap_or_default())
 }
 
-fn read(text: &str, now: Duration) -> Result<Moment, &'static str> {
+fn read(text: &str, now: Duration) -> Result<EventTime, &'static str> {
     if let Ok(age) = duration(text) {
-        return Ok(Moment(millis(now.saturating_sub(age))));
+        return Ok(EventTime(millis(now.saturating_sub(age))));
     }
     let time = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| EXPECTED)?;
     let ms = time.unix_timestamp_nanos() / 1_000_000;
-    u64::try_from(ms).map(Moment).map_err(|_| EXPECTED)
+    u64::try_from(ms).map(EventTime).map_err(|_| EXPECTED)
 }
 
 const EXPECTED: &str =
@@ -47,7 +47,7 @@ mod tests {
             ("yesterday", Err(EXPECTED)),
             ("", Err(EXPECTED)),
         ] {
-            assert_eq!(read(text, now), expected.map(Moment), "{text}");
+            assert_eq!(read(text, now), expected.map(EventTime), "{text}");
         }
     }
 }

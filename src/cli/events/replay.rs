@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::client::{More, complain_of};
 use super::selection::Selection;
-use super::{AdminArgs, Failure};
+use super::{AdminArgs, EventsFailure};
 use crate::cli::table::counted;
 use crate::units::Rate;
 
@@ -42,9 +42,9 @@ struct Totals {
 }
 
 /// Lets events go to destinations once more.
-pub(super) fn run(args: &ReplayArgs) -> Result<ExitCode, Failure> {
+pub(super) fn run(args: &ReplayArgs) -> Result<ExitCode, EventsFailure> {
     if args.ids.is_empty() && !args.selection.is_narrow() {
-        return Err(Failure::Usage(
+        return Err(EventsFailure::Usage(
             "replay of which events? Name ids, or `--since TIME`, `--state dead`, `--match TEXT`",
         ));
     }

@@ -3,7 +3,7 @@
 use clap::builder::PossibleValuesParser;
 
 use super::client::Query;
-use super::moment::{Moment, moment};
+use super::moment::{EventTime, moment};
 
 /// The conditions of a selection, all together.
 #[derive(Debug, clap::Args)]
@@ -19,10 +19,10 @@ pub(super) struct Selection {
     to: Option<String>,
     /// Only events that arrived at this time or later: 2026-11-30T08:00:00Z, or an age such as 2h
     #[arg(long, value_name = "TIME", value_parser = moment)]
-    since: Option<Moment>,
+    since: Option<EventTime>,
     /// Only events that arrived before this time
     #[arg(long, value_name = "TIME", value_parser = moment)]
-    until: Option<Moment>,
+    until: Option<EventTime>,
     /// Only events with this text in the body, as it stands there
     #[arg(long = "match", value_name = "TEXT")]
     text: Option<String>,

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::client::{More, Query};
 use super::list::standing;
-use super::{AdminArgs, Failure};
+use super::{AdminArgs, EventsFailure};
 use crate::cli::table::{list, text};
 
 /// The options of `keyside events show`.
@@ -23,7 +23,7 @@ pub(super) struct ShowArgs {
 }
 
 /// Shows an event. Several events have one id if an event came again after the items were forgotten.
-pub(super) fn run(args: &ShowArgs) -> Result<ExitCode, Failure> {
+pub(super) fn run(args: &ShowArgs) -> Result<ExitCode, EventsFailure> {
     let query = Query::default().with("id", &args.id).with("part", "whole");
     let query = query.with("numbers", "shown");
     let mut count = 0;
@@ -37,7 +37,7 @@ pub(super) fn run(args: &ShowArgs) -> Result<ExitCode, Failure> {
     })?;
     super::client::complain_of(unreadable);
     match count {
-        0 => Err(Failure::Unknown(1)),
+        0 => Err(EventsFailure::Unknown(1)),
         _ => Ok(ExitCode::SUCCESS),
     }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use serde_json::Value;
 
 use super::client::Query;
-use super::{AdminArgs, Failure};
+use super::{AdminArgs, EventsFailure};
 use crate::cli::table::{self, duration, list, text};
 
 /// The options of `keyside events stats`.
@@ -19,7 +19,7 @@ pub(super) struct StatsArgs {
 }
 
 /// Shows the numbers of the spool.
-pub(super) fn run(args: &StatsArgs) -> Result<ExitCode, Failure> {
+pub(super) fn run(args: &StatsArgs) -> Result<ExitCode, EventsFailure> {
     let stats = &args.admin.ask("GET", "/events/stats", &Query::default())?;
     if args.json {
         say!("{stats:#}");

@@ -7,7 +7,7 @@ use keyside_sandbox::{self as sandbox, Dialect, Key, KeyKind};
 use super::files::{FileError, read_or_create, replace, toml_string};
 
 /// An account. The type has no `Debug`, so that no secret is printed.
-pub(super) struct Account {
+pub(super) struct SandboxAccount {
     /// The file of the secret that authorizes requests.
     pub(super) file: PathBuf,
     kind: KeyKind,
@@ -21,7 +21,7 @@ pub(super) struct Account {
     pub(super) credential: Vec<(&'static str, String)>,
 }
 
-impl Account {
+impl SandboxAccount {
     /// Reads the account of Meta or of another provider from a directory. Missing secrets are made.
     pub(super) fn new(dir: &Path, provider: Option<&'static Dialect>) -> Result<Self, FileError> {
         match provider {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use keyside_sandbox::{Dialect, Sandbox};
 
-use super::account::Account;
+use super::account::SandboxAccount;
 use super::describe_magic_recipients;
 use super::files::toml_string;
 
@@ -13,7 +13,7 @@ use super::files::toml_string;
 pub(super) struct Introduction<'a> {
     pub(super) sandbox: &'a Sandbox,
     pub(super) provider: Option<&'static Dialect>,
-    pub(super) account: &'a Account,
+    pub(super) account: &'a SandboxAccount,
     pub(super) dir: &'a Path,
     pub(super) tls: bool,
     /// The callback URL of webhooks.
@@ -137,7 +137,7 @@ mod tests {
     async fn introduction(provider: Option<&'static Dialect>) -> String {
         let dir = directory(None).unwrap().join("x \"y\"");
         std::fs::create_dir(&dir).unwrap();
-        let account = Account::new(&dir, provider).unwrap();
+        let account = SandboxAccount::new(&dir, provider).unwrap();
         let options = Options {
             provider,
             ..Options::default()

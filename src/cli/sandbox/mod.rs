@@ -17,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::output::to_stdout;
 use crate::units::{UnitError, duration};
-use account::Account;
+use account::SandboxAccount;
 use files::{FileError, directory, replace};
 use introduction::Introduction;
 
@@ -87,7 +87,7 @@ async fn serve(args: SandboxArgs) -> Result<(), Box<dyn std::error::Error>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let dir = directory(args.dir.as_deref())?;
     let provider = args.provider.as_deref().and_then(Dialect::named);
-    let account = Account::new(&dir, provider)?;
+    let account = SandboxAccount::new(&dir, provider)?;
     let callback = args.callback.clone();
     let tls = !args.plain;
     let sandbox = Sandbox::start(options(args, provider, &account)?).await?;
@@ -120,7 +120,7 @@ async fn serve(args: SandboxArgs) -> Result<(), Box<dyn std::error::Error>> {
 fn options(
     args: SandboxArgs,
     provider: Option<&'static Dialect>,
-    account: &Account,
+    account: &SandboxAccount,
 ) -> Result<Options, FileError> {
     let callback_ca = match args.callback_ca {
         Some(file) => Some(std::fs::read(&file).map_err(|error| FileError::Io(file, error))?),
@@ -145,7 +145,7 @@ fn options(
 }
 
 /// Makes each new key in the key's file valid. Old keys stay valid.
-async fn follow_key_file(sandbox: &Sandbox, account: &Account) -> Infallible {
+async fn follow_key_file(sandbox: &Sandbox, account: &SandboxAccount) -> Infallible {
     let mut ticks = tokio::time::interval(POLL_INTERVAL);
     loop {
         ticks.tick().await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{check_name, duration, duration_or_off, parse_duration_or_off};
 use crate::config::{CredentialConfig, ProofForm, Reference};
-use crate::document::{Field, Position, Reader, Report, choices, listed};
+use crate::document::{FaultReport, Field, Position, Reader, choices, listed};
 use crate::provider::{Inject, Outline, presets, schema};
 
 /// The providers of the configuration. A name without a `[provider.NAME]` is a preset.
@@ -17,7 +17,7 @@ pub(super) struct Providers {
 
 impl Providers {
     /// Reads every `[provider.NAME]`.
-    pub(super) fn read(field: Option<Field<'_>>, report: &Report) -> Self {
+    pub(super) fn read(field: Option<Field<'_>>, report: &FaultReport) -> Self {
         let mut own = BTreeMap::new();
         let table = field.and_then(|field| field.table());
         for field in table.map(|mut table| table.fields()).unwrap_or_default() {
@@ -55,7 +55,7 @@ impl Providers {
 }
 
 /// Reads `[provider.NAME]`, laid over the preset named by `extends`.
-fn provider(name: &str, mut reader: Reader<'_>, report: &Report) -> Option<Outline> {
+fn provider(name: &str, mut reader: Reader<'_>, report: &FaultReport) -> Option<Outline> {
     let Some(field) = reader.field("extends") else {
         let preset = presets::names().find(|preset| *preset == name);
         if let Some(preset) = preset.filter(|_| !reader.has("upstream")) {

@@ -8,7 +8,7 @@ use super::inbound::application_url;
 use super::{absolute_path, check_name_value, duration, duration_or_off, items, size};
 use crate::config::{
     ApplicationUrl, DestinationConfig, DestinationTarget, EventWay, PublishTarget, Reference,
-    SpoolConfig, Stream,
+    SpoolConfig, StreamAddress,
 };
 use crate::document::{Field, Malformed, Position, Reader, choices};
 use crate::units::{self, Rate, UnitError};
@@ -209,13 +209,13 @@ fn target(reader: &mut Reader<'_>) -> Option<DestinationTarget> {
 }
 
 /// Reads `redis-stream:NAME`, `nats:SUBJECT` or `amqp:EXCHANGE/KEY`.
-fn stream(text: &str) -> Result<Stream, Malformed> {
+fn stream(text: &str) -> Result<StreamAddress, Malformed> {
     let is_plain = |part: &str| {
         (1..=MAX_STREAM_LENGTH).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_graphic())
     };
     let (kind, place) = text.split_once(':').unwrap_or((text, ""));
     match kind {
-        "redis-stream" if is_plain(place) => Ok(Stream::Redis {
+        "redis-stream" if is_plain(place) => Ok(StreamAddress::Redis {
             key: place.to_owned(),
         }),
         // Wildcards belong to subscriptions, and subjects that begin with a dollar sign to the server.
@@ -226,7 +226,7 @@ fn stream(text: &str) -> Result<Stream, Malformed> {
                     "not a subject to publish to, expected tokens with dots between them and no wildcard",
                 ));
             }
-            Ok(Stream::Nats {
+            Ok(StreamAddress::Nats {
                 subject: place.to_owned(),
             })
         }
@@ -234,7 +234,7 @@ fn stream(text: &str) -> Result<Stream, Malformed> {
             Some((exchange, key))
                 if is_plain(key) && (exchange.is_empty() || is_plain(exchange)) =>
             {
-                Ok(Stream::Amqp {
+                Ok(StreamAddress::Amqp {
                     exchange: exchange.to_owned(),
                     routing_key: key.to_owned(),
                 })

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Faults, unreadable, whole_fault};
 use crate::config::ConfigFile;
-use crate::document::{Document, Fault, Malformed, Reader, Report, shown_place};
+use crate::document::{Document, Fault, FaultReport, Malformed, Reader, shown_place};
 
 /// The text of a configuration, as one document.
 pub(super) struct Files {
@@ -20,12 +20,12 @@ impl ConfigFile {
     #[must_use]
     pub fn watched(&self) -> Vec<PathBuf> {
         let mut watched = vec![self.path().to_owned()];
-        let report = Report::default();
+        let report = FaultReport::default();
         for path in self.named_files().unwrap_or_default() {
             let included = text_of(&path)
                 .ok()
                 .and_then(|text| Document::parse(&text, "", &report))
-                .map(|document| included(&document, &path, &Report::default()));
+                .map(|document| included(&document, &path, &FaultReport::default()));
             for pattern in included.into_iter().flatten() {
                 watched.extend(pattern.folder.clone());
                 watched.extend(pattern.files().unwrap_or_default());
@@ -50,7 +50,7 @@ impl Files {
     ///
     /// # Errors
     /// An unreadable file or folder.
-    pub(super) fn read(file: &ConfigFile, report: &Report) -> Result<Self, Faults> {
+    pub(super) fn read(file: &ConfigFile, report: &FaultReport) -> Result<Self, Faults> {
         let whole = file.path();
         let named = file.named_files();
         let named = named.map_err(|error| Faults(vec![unreadable_file(whole, &error)]))?;
@@ -81,7 +81,7 @@ impl Files {
         Ok(files)
     }
 
-    fn include(&mut self, path: &Path, report: &Report) -> Result<(), Faults> {
+    fn include(&mut self, path: &Path, report: &FaultReport) -> Result<(), Faults> {
         let Some(mut document) = self.parse(path, report)? else {
             return Ok(());
         };
@@ -98,7 +98,7 @@ impl Files {
     }
 
     /// Parses a file, unless the file was read before.
-    fn parse(&mut self, path: &Path, report: &Report) -> Result<Option<Document>, Faults> {
+    fn parse(&mut self, path: &Path, report: &FaultReport) -> Result<Option<Document>, Faults> {
         if self.paths.iter().any(|read| read == path) {
             return Ok(None);
         }
@@ -107,7 +107,7 @@ impl Files {
         Ok(Document::parse(&text, &path.display().to_string(), report))
     }
 
-    fn join(&mut self, document: Document, report: &Report) {
+    fn join(&mut self, document: Document, report: &FaultReport) {
         match &mut self.document {
             Some(whole) => whole.join(document, &NAMED_TABLES, report),
             None => self.document = Some(document),
@@ -183,7 +183,7 @@ impl Pattern {
 }
 
 /// Returns the patterns in the `include` of a document.
-fn included(document: &Document, path: &Path, report: &Report) -> Vec<Pattern> {
+fn included(document: &Document, path: &Path, report: &FaultReport) -> Vec<Pattern> {
     let base = path.parent().unwrap_or(Path::new(""));
     let mut reader = Reader::new(document, report);
     let fields = reader.array(INCLUDE).unwrap_or_default();

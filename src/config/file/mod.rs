@@ -13,7 +13,7 @@ use super::{
     StateConfig, WebhookConfig,
 };
 use crate::audit::{AuditScope, AuditSettings};
-use crate::document::{Document, Fault, Field, Malformed, Position, Reader, Report};
+use crate::document::{Document, Fault, FaultReport, Field, Malformed, Position, Reader};
 use crate::log::LogFormat;
 use crate::units::{self, UnitError};
 
@@ -43,7 +43,7 @@ impl Config {
     /// # Errors
     /// Every fault of the text. With a single fault, there is no configuration.
     pub fn parse(text: &str, name: &str) -> Result<Self, Faults> {
-        let report = Report::default();
+        let report = FaultReport::default();
         let document = Document::parse(text, name, &report);
         let config = document.map(|document| read(&document, &report));
         finish(config, report)
@@ -55,7 +55,7 @@ impl Config {
     /// A file that cannot be read, or every fault of the text; and a file that nobody has named, that another user could
     /// change, and that has programs to run.
     pub fn load(file: &ConfigFile) -> Result<Self, Faults> {
-        let report = Report::default();
+        let report = FaultReport::default();
         let files = Files::read(file, &report)?;
         // The content of a faulty file would be missing in the other files.
         let document = files.document.filter(|_| !report.is_faulty());
@@ -120,7 +120,7 @@ fn whole_fault(path: &Path, message: String) -> Fault {
     }
 }
 
-fn finish(config: Option<Config>, report: Report) -> Result<Config, Faults> {
+fn finish(config: Option<Config>, report: FaultReport) -> Result<Config, Faults> {
     let (faults, warnings) = report.into_parts();
     match config {
         Some(config) if faults.is_empty() => Ok(Config { warnings, ..config }),
@@ -129,7 +129,7 @@ fn finish(config: Option<Config>, report: Report) -> Result<Config, Faults> {
 }
 
 /// Reads every table of a configuration. Faults go to the report.
-pub(super) fn read(document: &Document, report: &Report) -> Config {
+pub(super) fn read(document: &Document, report: &FaultReport) -> Config {
     let mut root = Reader::new(document, report);
     // Read before, with the files.
     root.field("include");

@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::webhooks::WEBHOOK;
 use super::{faults, parse};
 use crate::config::{
-    DestinationConfig, DestinationTarget, EventWay, PublishTarget, Reference, SpoolConfig, Stream,
+    DestinationConfig, DestinationTarget, EventWay, PublishTarget, Reference, SpoolConfig,
+    StreamAddress,
 };
 
 const SPOOL: &str = "[spool]\ndir = \"/var/lib/keyside/spool\"\n";
@@ -75,13 +76,13 @@ fn a_destination_has_filters_lanes_a_pace_and_a_beginning() {
 #[test]
 fn a_stream_is_of_redis_nats_or_amqp_and_its_server_is_a_reference() {
     let (key, subject) = ("events".to_owned(), "wa.events".to_owned());
-    let amqp = |exchange: &str| Stream::Amqp {
+    let amqp = |exchange: &str| StreamAddress::Amqp {
         exchange: exchange.to_owned(),
         routing_key: "in".to_owned(),
     };
     for (written, meant) in [
-        ("redis-stream:events", Stream::Redis { key }),
-        ("nats:wa.events", Stream::Nats { subject }),
+        ("redis-stream:events", StreamAddress::Redis { key }),
+        ("nats:wa.events", StreamAddress::Nats { subject }),
         ("amqp:wa/in", amqp("wa")),
         ("amqp:/in", amqp("")),
     ] {

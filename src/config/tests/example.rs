@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::parse;
 use crate::config::{Config, file};
-use crate::document::{Document, Reader, Report};
+use crate::document::{Document, FaultReport, Reader};
 
 /// The example, and the example with every key of it in use.
 fn examples() -> [String; 2] {
@@ -93,7 +93,7 @@ fn the_configuration_of_the_deployment_parses_and_shares_its_limits_among_all_po
 #[test]
 fn the_example_shows_every_key_that_is_read() {
     let [_, text] = examples();
-    let report = Report::default();
+    let report = FaultReport::default();
     let document = Document::parse(&text, "f", &report).unwrap();
     file::read(&document, &report);
     let asked: BTreeSet<String> = report
@@ -124,7 +124,7 @@ fn the_example_shows_every_key_that_is_read() {
 }
 
 fn stands_in(document: &Document, path: &str) -> bool {
-    let report = Report::default();
+    let report = FaultReport::default();
     let mut readers = vec![Reader::new(document, &report)];
     let mut keys = path.split('.').peekable();
     while let Some(key) = keys.next() {

@@ -11,8 +11,8 @@ use aws_sdk_secretsmanager::primitives::Blob;
 use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
 
-use super::document::Document;
-use super::edit::{Step, compare, content, value};
+use super::document::SecretDocument;
+use super::edit::{EditStep, compare, content, value};
 use super::error::{SourceError, causes};
 use super::place_error::{PlaceError, PlaceFault};
 use crate::secret::Secret;
@@ -26,14 +26,14 @@ pub(super) struct Aws {
 
 /// The current version of a secret.
 struct CurrentVersion {
-    document: Document,
+    document: SecretDocument,
     id: String,
     is_binary: bool,
 }
 
 impl Aws {
     /// Reads the current version of a secret, by its name or ARN.
-    pub(super) async fn read(&self, name: &str) -> Result<Document, SourceError> {
+    pub(super) async fn read(&self, name: &str) -> Result<SecretDocument, SourceError> {
         Ok(self.current(name).await?.document)
     }
 
@@ -54,7 +54,7 @@ impl Aws {
         for _ in 0..MAX_ATTEMPTS {
             let current = self.current(name).await.map_err(PlaceError::unread)?;
             let present = value(&current.document, field);
-            if compare(present, expected, new)? == Step::Done {
+            if compare(present, expected, new)? == EditStep::Done {
                 return Ok(());
             }
             let text = content(&current.document, field, new)?;
@@ -164,7 +164,7 @@ impl Aws {
             .ok_or_else(|| {
                 SourceError::Manager("AWS Secrets Manager has an empty secret".to_owned())
             })?;
-        let document = Document::new(text.into(), since);
+        let document = SecretDocument::new(text.into(), since);
         Ok(CurrentVersion {
             document,
             id,

@@ -13,8 +13,8 @@ use azure_security_keyvault_secrets::SecretClient;
 use azure_security_keyvault_secrets::models::{self, SetSecretParameters};
 use tokio::sync::Mutex;
 
-use super::document::Document;
-use super::edit::{Step, compare};
+use super::document::SecretDocument;
+use super::edit::{EditStep, compare};
 use super::error::{SourceError, causes};
 use super::place_error::{PlaceError, PlaceFault};
 use crate::secret::Secret;
@@ -27,7 +27,11 @@ pub(super) struct Azure {
 
 impl Azure {
     /// Reads the current version of a secret.
-    pub(super) async fn read(&self, vault: &str, name: &str) -> Result<Document, SourceError> {
+    pub(super) async fn read(
+        &self,
+        vault: &str,
+        name: &str,
+    ) -> Result<SecretDocument, SourceError> {
         document(self.current(vault, name).await?)
     }
 
@@ -50,7 +54,7 @@ impl Azure {
         let content_type = current.content_type.take();
         let tags = current.tags.take();
         let present = document(current).map(|document| document.whole());
-        if compare(present, expected, new)? == Step::Done {
+        if compare(present, expected, new)? == EditStep::Done {
             return Ok(());
         }
         #[expect(
@@ -113,7 +117,7 @@ impl Azure {
     }
 }
 
-fn document(secret: models::Secret) -> Result<Document, SourceError> {
+fn document(secret: models::Secret) -> Result<SecretDocument, SourceError> {
     let since = secret
         .attributes
         .and_then(|attributes| attributes.created)
@@ -121,7 +125,7 @@ fn document(secret: models::Secret) -> Result<Document, SourceError> {
     let text = secret.value.map(String::into_bytes);
     let text =
         text.ok_or_else(|| SourceError::Manager("Azure Key Vault has an empty secret".to_owned()))?;
-    Ok(Document::new(text.into(), since))
+    Ok(SecretDocument::new(text.into(), since))
 }
 
 fn unreadable(error: &azure_core::Error) -> SourceError {

@@ -12,7 +12,7 @@ use super::found::RawSecret;
 use crate::secret::{Fingerprint, Secret};
 
 /// The content that a secret manager holds under one name.
-pub(super) struct Document {
+pub(super) struct SecretDocument {
     /// The value, or the text of the JSON object.
     pub(super) text: Zeroizing<Vec<u8>>,
     /// The time at which the content was written, if the manager reports a time.
@@ -21,7 +21,7 @@ pub(super) struct Document {
     pub(super) fields_since: BTreeMap<String, SystemTime>,
 }
 
-impl Document {
+impl SecretDocument {
     /// Makes a document that was written as a whole.
     pub(super) fn new(text: Zeroizing<Vec<u8>>, since: Option<SystemTime>) -> Self {
         Self {

@@ -2,7 +2,7 @@
 
 use zeroize::Zeroizing;
 
-use super::document::Document;
+use super::document::SecretDocument;
 use super::error::SourceError;
 use super::found::RawSecret;
 use super::place_error::{PlaceError, PlaceFault};
@@ -10,7 +10,7 @@ use crate::secret::Secret;
 
 /// The step that a comparison leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum EditStep {
     /// The place holds the new secret already.
     Done,
     /// The place holds the expected secret, or is without a secret as expected.
@@ -26,23 +26,26 @@ pub(super) fn compare(
     present: Result<RawSecret, SourceError>,
     expected: Option<&Secret>,
     new: &Secret,
-) -> Result<Step, PlaceError> {
+) -> Result<EditStep, PlaceError> {
     let present = match present.and_then(RawSecret::parse) {
         Ok(found) => found.secret,
-        Err(error) if expected.is_none() && error.is_absence() => return Ok(Step::Write),
+        Err(error) if expected.is_none() && error.is_absence() => return Ok(EditStep::Write),
         Err(error) => return Err(PlaceError::unread(error)),
     };
     if present.same_as(new) {
-        Ok(Step::Done)
+        Ok(EditStep::Done)
     } else if expected.is_some_and(|expected| present.same_as(expected)) {
-        Ok(Step::Write)
+        Ok(EditStep::Write)
     } else {
         Err(PlaceError::Changed)
     }
 }
 
 /// Returns the value that a field takes of a document; without a field, the whole document.
-pub(super) fn value(present: &Document, field: Option<&str>) -> Result<RawSecret, SourceError> {
+pub(super) fn value(
+    present: &SecretDocument,
+    field: Option<&str>,
+) -> Result<RawSecret, SourceError> {
     match field {
         Some(field) => present.field(field),
         None => Ok(present.whole()),
@@ -54,7 +57,7 @@ pub(super) fn value(present: &Document, field: Option<&str>) -> Result<RawSecret
 /// # Errors
 /// If the present content is no object.
 pub(super) fn content(
-    present: &Document,
+    present: &SecretDocument,
     field: Option<&str>,
     new: &Secret,
 ) -> Result<Zeroizing<String>, PlaceError> {
@@ -87,12 +90,12 @@ mod tests {
 
     /// Returns the new content in the place of `old`, or a word for the other outcomes.
     fn edited_from(old: Option<&Secret>, present: &str, field: Option<&str>) -> String {
-        let document = Document::new(Zeroizing::new(present.as_bytes().to_vec()), None);
+        let document = SecretDocument::new(Zeroizing::new(present.as_bytes().to_vec()), None);
         let new = secret("EAANEW");
         let step = compare(value(&document, field), old, &new);
         match step.and_then(|step| Ok((step, content(&document, field, &new)?))) {
-            Ok((Step::Done, _)) => "done".to_owned(),
-            Ok((Step::Write, content)) => content.as_str().to_owned(),
+            Ok((EditStep::Done, _)) => "done".to_owned(),
+            Ok((EditStep::Write, content)) => content.as_str().to_owned(),
             Err(PlaceError::Changed) => "changed".to_owned(),
             Err(PlaceError::NotWritten(fault)) => fault.to_string(),
             Err(PlaceError::Unknown(_)) => "unknown".to_owned(),

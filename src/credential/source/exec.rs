@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use super::document::Document;
+use super::document::SecretDocument;
 use super::error::{MAX_SIZE, SourceError};
 use super::place_error::{PlaceError, PlaceFault};
 use super::program_error::first_line;
@@ -23,7 +23,10 @@ use crate::secret::Secret;
 ///
 /// There is no shell, and the environment has only [`PASSED_ON`] and a `PATH`. A dropped future kills the program; a timeout
 /// around the future therefore ends the program as well.
-pub(super) async fn run(program: &Path, arguments: &[String]) -> Result<Document, SourceError> {
+pub(super) async fn run(
+    program: &Path,
+    arguments: &[String],
+) -> Result<SecretDocument, SourceError> {
     output(start(program, arguments, Stdio::null())?, b"").await
 }
 
@@ -100,7 +103,7 @@ fn start(program: &Path, arguments: &[String], input: Stdio) -> Result<Child, So
 }
 
 /// Waits for the end of a program, and returns its standard output. `given` is what the program was given and may repeat.
-async fn output(mut child: Child, given: &[u8]) -> Result<Document, SourceError> {
+async fn output(mut child: Child, given: &[u8]) -> Result<SecretDocument, SourceError> {
     let complaint = Arc::new(Mutex::new(Zeroizing::new(Vec::new())));
     let mut reading = JoinSet::new();
     if let Some(stderr) = child.stderr.take() {
@@ -119,7 +122,7 @@ async fn output(mut child: Child, given: &[u8]) -> Result<Document, SourceError>
     }
     let status = child.wait().await.map_err(SourceError::File)?;
     if status.success() {
-        return Ok(Document::new(text, None));
+        return Ok(SecretDocument::new(text, None));
     }
     // A program in the background may hold standard error open.
     timeout(STDERR_TIMEOUT, reading.join_next()).await.ok();

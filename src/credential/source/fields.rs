@@ -2,7 +2,7 @@
 
 use zeroize::Zeroizing;
 
-use super::document::Document;
+use super::document::SecretDocument;
 use super::error::SourceError;
 use super::found::RawSecret;
 
@@ -17,7 +17,7 @@ pub(super) fn of_file(
         None => return Err(SourceError::Cancelled),
     };
     let value = match whole.bytes.trim_ascii_start().first() {
-        Some(b'{') => Document::new(whole.bytes.clone(), whole.since).field(name)?,
+        Some(b'{') => SecretDocument::new(whole.bytes.clone(), whole.since).field(name)?,
         _ => RawSecret {
             bytes: of_lines(&whole.bytes, name)
                 .ok_or_else(|| SourceError::NoField(name.to_owned()))?,

@@ -9,8 +9,8 @@ use std::time::Duration;
 use rustix::fs::{Access, AtFlags, CWD, FlockOperation, Mode, OFlags, accessat, flock};
 use rustix::io::Errno;
 
-use super::document::Document;
-use super::edit::{Step, compare, content};
+use super::document::SecretDocument;
+use super::edit::{EditStep, compare, content};
 use super::file::read;
 use super::mount::MountPoints;
 use super::place_error::{PlaceError, PlaceFault};
@@ -37,15 +37,15 @@ pub(super) fn replace_expected(
     let present = read(&path).map(|(raw, _)| raw);
     let new_content = match field {
         None => {
-            if compare(present, expected, new)? == Step::Done {
+            if compare(present, expected, new)? == EditStep::Done {
                 return Ok(());
             }
             None
         }
         Some(field) => {
             let present = present.map_err(PlaceError::unread)?;
-            let object = Document::new(present.bytes, None);
-            if compare(object.field(field), expected, new)? == Step::Done {
+            let object = SecretDocument::new(present.bytes, None);
+            if compare(object.field(field), expected, new)? == EditStep::Done {
                 return Ok(());
             }
             Some(content(&object, Some(field), new)?)

@@ -5,8 +5,8 @@ use google_cloud_secretmanager_v1::client::SecretManagerService;
 use google_cloud_secretmanager_v1::model::SecretPayload;
 use tokio::sync::OnceCell;
 
-use super::document::Document;
-use super::edit::{Step, compare};
+use super::document::SecretDocument;
+use super::edit::{EditStep, compare};
 use super::error::{SourceError, causes};
 use super::place_error::{PlaceError, PlaceFault};
 use crate::secret::Secret;
@@ -23,7 +23,7 @@ impl Gcp {
     ///
     /// The document has no time of writing: a reader of secrets (`roles/secretmanager.secretAccessor`) is not
     /// allowed to ask for the metadata of a version.
-    pub(super) async fn read(&self, secret: &str) -> Result<Document, SourceError> {
+    pub(super) async fn read(&self, secret: &str) -> Result<SecretDocument, SourceError> {
         let client = self.client.get_or_try_init(connect).await?;
         let name = if secret.contains("/versions/") {
             secret.to_owned()
@@ -35,7 +35,7 @@ impl Gcp {
         let payload = answer
             .payload
             .ok_or_else(|| no_value("the version is empty"))?;
-        Ok(Document::new(payload.data.to_vec().into(), None))
+        Ok(SecretDocument::new(payload.data.to_vec().into(), None))
     }
 
     /// Adds a new value as the latest version if the latest version is the expected one.
@@ -52,7 +52,7 @@ impl Gcp {
         new: &Secret,
     ) -> Result<(), PlaceError> {
         let present = self.read(secret).await.map(|document| document.whole());
-        if compare(present, expected, new)? == Step::Done {
+        if compare(present, expected, new)? == EditStep::Done {
             return Ok(());
         }
         let client = self.client.get_or_try_init(connect).await;

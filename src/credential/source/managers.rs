@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::document::Document;
+use super::document::SecretDocument;
 use super::edit::value;
 use super::error::SourceError;
 use super::exec;
@@ -140,7 +140,7 @@ impl Managers {
         &self,
         reference: &Reference,
         fields: &[&str],
-    ) -> Result<Document, SourceError> {
+    ) -> Result<SecretDocument, SourceError> {
         match reference {
             Reference::Exec { program, arguments } => exec::run(program, arguments).await,
             Reference::Vault { path, .. } => self.vault.read(path, fields).await,
@@ -227,7 +227,7 @@ impl std::fmt::Debug for Managers {
 
 /// The content that a manager holds under one name.
 enum Content {
-    Document(Document),
+    Document(SecretDocument),
     /// A Secret of Kubernetes, whose keys have ages of their own.
     Keys(KubernetesSecret),
 }

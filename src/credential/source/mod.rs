@@ -37,7 +37,7 @@ use found::RawSecret;
 pub use found::{Findings, FoundSecret};
 pub use late::{LateAnswers, LateReads};
 pub use managers::{LastRead, Managers};
-pub use place::Place;
+pub use place::SecretPlace;
 pub use place_error::{PlaceError, PlaceFault};
 
 use crate::config::Reference;

@@ -20,14 +20,14 @@ use crate::secret::Secret;
 
 /// The place that a new secret is written to. Safe to print.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum SecretPlace {
     /// The source that the secret is read from.
     Source(Reference),
     /// A place that a user names: with `exec:`, a program that takes the secret on standard input.
     Named(Reference),
 }
 
-impl Place {
+impl SecretPlace {
     /// Returns the place that a user names: the text of `place` or of `--place`.
     ///
     /// # Errors
@@ -190,7 +190,7 @@ impl Place {
     }
 }
 
-impl FromStr for Place {
+impl FromStr for SecretPlace {
     type Err = ReferenceError;
 
     fn from_str(text: &str) -> Result<Self, ReferenceError> {
@@ -198,7 +198,7 @@ impl FromStr for Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for SecretPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self.reference(), f)
     }

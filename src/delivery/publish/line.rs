@@ -7,7 +7,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::time::timeout;
 
-use crate::spool::{Outcome, StreamAnswer};
+use crate::spool::{AttemptOutcome, StreamAnswer};
 
 /// An event for a stream.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +37,7 @@ pub(super) trait Broker {
     type Connection: Clone;
 
     /// Makes a connection.
-    async fn dial(&self) -> Result<Self::Connection, Fault>;
+    async fn dial(&self) -> Result<Self::Connection, PublishFault>;
 
     /// Returns the time for [`Broker::dial`].
     fn dial_timeout(&self) -> Duration;
@@ -50,10 +50,10 @@ pub(super) trait Broker {
         &self,
         connection: &Self::Connection,
         event: &PublishedEvent<'_>,
-    ) -> Result<(), Fault>;
+    ) -> Result<(), PublishFault>;
 
     /// Returns the cause of a connected server for giving no answer in time.
-    fn silence(&self, connection: &Self::Connection) -> Fault;
+    fn silence(&self, connection: &Self::Connection) -> PublishFault;
 }
 
 /// The connection to a message server.
@@ -69,7 +69,7 @@ struct Present<C> {
     /// The number of finished dials. A connection has the number of the dial.
     dials: u64,
     /// The fault of the last dial, after a failure.
-    fault: Option<Fault>,
+    fault: Option<PublishFault>,
 }
 
 impl<B: Broker> Line<B> {
@@ -91,11 +91,11 @@ impl<B: Broker> Line<B> {
     ///
     /// A kept connection may have ended between two events: servers close idle connections, and restart. The event then
     /// goes out once more at once, under the id of the first try.
-    pub(super) async fn publish(&self, event: &PublishedEvent<'_>) -> Result<(), Fault> {
+    pub(super) async fn publish(&self, event: &PublishedEvent<'_>) -> Result<(), PublishFault> {
         let connected = self.connection().await?;
         let is_kept = connected.is_kept;
         match self.send(connected, event).await {
-            Err(ended @ Fault::Interrupted(_)) if is_kept => {
+            Err(ended @ PublishFault::Interrupted(_)) if is_kept => {
                 let connected = self.connection().await.map_err(|_| ended)?;
                 self.send(connected, event).await
             }
@@ -107,11 +107,11 @@ impl<B: Broker> Line<B> {
         &self,
         connected: Connected<B::Connection>,
         event: &PublishedEvent<'_>,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), PublishFault> {
         let connection = connected.connection;
         let sent = timeout(self.patience, self.broker.send(&connection, event)).await;
         let sent = sent.unwrap_or_else(|_| Err(self.broker.silence(&connection)));
-        if sent.as_ref().is_err_and(Fault::ends_connection) {
+        if sent.as_ref().is_err_and(PublishFault::ends_connection) {
             self.lose(connected.number);
         }
         sent
@@ -119,7 +119,7 @@ impl<B: Broker> Line<B> {
 
     /// Returns the present connection, or dials. Of many events without a connection, the first dials, and all get the
     /// result: a silent server costs each event the time of a single dial.
-    async fn connection(&self) -> Result<Connected<B::Connection>, Fault> {
+    async fn connection(&self) -> Result<Connected<B::Connection>, PublishFault> {
         let seen = match self.present() {
             Ok(present) => return Ok(present),
             Err(dials) => dials,
@@ -129,7 +129,9 @@ impl<B: Broker> Line<B> {
             Ok(present) => return Ok(present),
             Err(dials) if dials != seen => {
                 let fault = self.present.lock().fault.clone();
-                return Err(fault.unwrap_or_else(|| Fault::unreachable("the connection was lost")));
+                return Err(
+                    fault.unwrap_or_else(|| PublishFault::unreachable("the connection was lost"))
+                );
             }
             Err(_) => {}
         }
@@ -137,7 +139,7 @@ impl<B: Broker> Line<B> {
         let dialled = timeout(patience, self.broker.dial()).await;
         let dialled = dialled.unwrap_or_else(|_| {
             let seconds = patience.as_secs_f32();
-            Err(Fault::Unreachable(format!(
+            Err(PublishFault::Unreachable(format!(
                 "no connection within {seconds:.0} s"
             )))
         });
@@ -189,7 +191,7 @@ struct Connected<C> {
 
 /// The cause of an event's failure. No text holds a part of the server's URL or of an event.
 #[derive(Clone, Debug)]
-pub(super) enum Fault {
+pub(super) enum PublishFault {
     /// No connection came about; the event did not leave.
     Unreachable(String),
     /// The connection ended after the event may have left.
@@ -200,7 +202,7 @@ pub(super) enum Fault {
     Answer(StreamAnswer, String),
 }
 
-impl Fault {
+impl PublishFault {
     pub(super) fn unreachable(cause: &str) -> Self {
         Self::Unreachable(cause.to_owned())
     }
@@ -209,11 +211,11 @@ impl Fault {
         Self::Interrupted(cause.to_owned())
     }
 
-    pub(super) fn outcome(&self) -> Outcome {
+    pub(super) fn outcome(&self) -> AttemptOutcome {
         match self {
-            Self::Unreachable(_) => Outcome::Unreachable,
-            Self::Interrupted(_) | Self::Silent => Outcome::Interrupted,
-            Self::Answer(answer, _) => Outcome::Published(*answer),
+            Self::Unreachable(_) => AttemptOutcome::Unreachable,
+            Self::Interrupted(_) | Self::Silent => AttemptOutcome::Interrupted,
+            Self::Answer(answer, _) => AttemptOutcome::Published(*answer),
         }
     }
 
@@ -230,7 +232,7 @@ impl Fault {
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for PublishFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreachable(cause) | Self::Interrupted(cause) | Self::Answer(_, cause) => {

@@ -1,7 +1,7 @@
 //! Streams of message servers: an event is delivered with the confirmation of the server.
 //!
 //! ```text
-//! Publisher::publish -> spool::Outcome
+//! Publisher::publish -> spool::AttemptOutcome
 //! └ Line::publish                         a connection for all lanes; an answer has a bound of time
 //!     Line::connection                    a single dial at a time, without a connection
 //!     Broker::send                        XADD, JetStream's publish, basic.publish with a confirm
@@ -28,22 +28,22 @@ pub use line::PublishedEvent;
 
 #[cfg(feature = "amqp")]
 use amqp::AmqpExchange;
-use line::{Fault, Line};
+use line::{Line, PublishFault};
 #[cfg(feature = "nats")]
 use nats::NatsSubject;
 use redis::RedisStream;
 
-use crate::config::Stream;
+use crate::config::StreamAddress;
 use crate::secret::{Fingerprint, Secret};
 use crate::shared::{self, ServerClient, ServerTimeouts, ServerUrlError};
-use crate::spool::{Outcome, StreamAnswer};
+use crate::spool::{AttemptOutcome, StreamAnswer};
 #[cfg(any(feature = "amqp", feature = "nats"))]
 use crate::tls::TlsError;
 
 /// The sender of events to a stream.
 pub struct Publisher {
     server: Server,
-    stream: Stream,
+    stream: StreamAddress,
     url: Fingerprint,
     patience: Duration,
     /// The cause of the last event's failure; `None` after a success.
@@ -65,14 +65,14 @@ impl Publisher {
     /// # Errors
     /// If the URL cannot be used, or the build has no support for the server. No error shows a part of the URL.
     pub fn new(
-        stream: &Stream,
+        stream: &StreamAddress,
         url: &Secret,
         authorities: Option<&[u8]>,
         patience: Duration,
     ) -> Result<Self, PublisherError> {
         let host_timeout = patience.min(HOST_TIMEOUT);
         let server = match stream {
-            Stream::Redis { key } => {
+            StreamAddress::Redis { key } => {
                 let timeouts = ServerTimeouts {
                     host: host_timeout,
                     answer: patience,
@@ -81,14 +81,14 @@ impl Publisher {
                 Server::Redis(Line::new(RedisStream::new(key, client), patience))
             }
             #[cfg(feature = "nats")]
-            Stream::Nats { subject } => {
+            StreamAddress::Nats { subject } => {
                 let subject = NatsSubject::new(subject, url, authorities, host_timeout)?;
                 Server::Nats(Box::new(Line::new(subject, patience)))
             }
             #[cfg(not(feature = "nats"))]
-            Stream::Nats { .. } => return Err(PublisherError::Unsupported("nats")),
+            StreamAddress::Nats { .. } => return Err(PublisherError::Unsupported("nats")),
             #[cfg(feature = "amqp")]
-            Stream::Amqp {
+            StreamAddress::Amqp {
                 exchange,
                 routing_key,
             } => {
@@ -97,7 +97,7 @@ impl Publisher {
                 Server::Amqp(Line::new(exchange, patience))
             }
             #[cfg(not(feature = "amqp"))]
-            Stream::Amqp { .. } => return Err(PublisherError::Unsupported("amqp")),
+            StreamAddress::Amqp { .. } => return Err(PublisherError::Unsupported("amqp")),
         };
         Ok(Self {
             server,
@@ -110,12 +110,12 @@ impl Publisher {
 
     /// True if this publisher is what [`Publisher::new`] would make of the arguments.
     #[must_use]
-    pub fn is_for(&self, stream: &Stream, url: &Secret, patience: Duration) -> bool {
+    pub fn is_for(&self, stream: &StreamAddress, url: &Secret, patience: Duration) -> bool {
         self.stream == *stream && self.url == url.fingerprint() && self.patience == patience
     }
 
     /// Publishes an event, and waits for the answer of the server.
-    pub async fn publish(&self, event: &PublishedEvent<'_>) -> Outcome {
+    pub async fn publish(&self, event: &PublishedEvent<'_>) -> AttemptOutcome {
         let published = match &self.server {
             Server::Redis(line) => line.publish(event).await,
             #[cfg(feature = "nats")]
@@ -124,8 +124,8 @@ impl Publisher {
             Server::Amqp(line) => line.publish(event).await,
         };
         let fault = published.err();
-        *self.problem.lock() = fault.as_ref().map(Fault::to_string);
-        fault.map_or(Outcome::Published(StreamAnswer::Taken), |fault| {
+        *self.problem.lock() = fault.as_ref().map(PublishFault::to_string);
+        fault.map_or(AttemptOutcome::Published(StreamAnswer::Taken), |fault| {
             fault.outcome()
         })
     }
@@ -147,13 +147,13 @@ impl fmt::Debug for Publisher {
 
 /// True if a password in the URL of a stream's server would cross a network without TLS.
 #[must_use]
-pub fn exposes_password(stream: &Stream, url: &Secret) -> bool {
+pub fn exposes_password(stream: &StreamAddress, url: &Secret) -> bool {
     match stream {
-        Stream::Redis { .. } => shared::exposes_password(url),
+        StreamAddress::Redis { .. } => shared::exposes_password(url),
         #[cfg(feature = "nats")]
-        Stream::Nats { .. } => nats::exposes_password(url),
+        StreamAddress::Nats { .. } => nats::exposes_password(url),
         #[cfg(feature = "amqp")]
-        Stream::Amqp { .. } => amqp::exposes_password(url),
+        StreamAddress::Amqp { .. } => amqp::exposes_password(url),
         #[cfg(not(all(feature = "amqp", feature = "nats")))]
         _ => false,
     }

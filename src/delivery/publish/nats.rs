@@ -15,8 +15,8 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::PublisherError;
-use super::line::{Broker, Fault, PublishedEvent};
-use super::url::{BrokerUrl, BrokerUrlError, Scheme};
+use super::line::{Broker, PublishFault, PublishedEvent};
+use super::url::{BrokerUrl, BrokerUrlError, UrlScheme};
 use crate::secret::Secret;
 use crate::spool::StreamAnswer;
 
@@ -105,7 +105,7 @@ impl NatsSubject {
         &self,
         context: &jetstream::Context,
         event: &PublishedEvent<'_>,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), PublishFault> {
         let mut looks = 1;
         loop {
             match self.publish_once(context, event).await {
@@ -135,7 +135,7 @@ impl NatsSubject {
 impl Broker for NatsSubject {
     type Connection = NatsConnection;
 
-    async fn dial(&self) -> Result<NatsConnection, Fault> {
+    async fn dial(&self) -> Result<NatsConnection, PublishFault> {
         let (sender, standing) = watch::channel(Standing::Up);
         let options = self.options(sender);
         match options.connect(self.servers.as_slice()).await {
@@ -147,12 +147,14 @@ impl Broker for NatsSubject {
             }
             Err(error) => Err(match error.kind() {
                 ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
-                    Fault::Answer(StreamAnswer::Denied, "the login is refused".to_owned())
+                    PublishFault::Answer(StreamAnswer::Denied, "the login is refused".to_owned())
                 }
-                ConnectErrorKind::Dns => Fault::unreachable("the name of the server is unknown"),
-                ConnectErrorKind::TimedOut => Fault::unreachable("no answer in time"),
-                ConnectErrorKind::Tls => Fault::unreachable("no agreement on TLS"),
-                _ => Fault::unreachable("no connection"),
+                ConnectErrorKind::Dns => {
+                    PublishFault::unreachable("the name of the server is unknown")
+                }
+                ConnectErrorKind::TimedOut => PublishFault::unreachable("no answer in time"),
+                ConnectErrorKind::Tls => PublishFault::unreachable("no agreement on TLS"),
+                _ => PublishFault::unreachable("no connection"),
             }),
         }
     }
@@ -169,24 +171,24 @@ impl Broker for NatsSubject {
         &self,
         connection: &NatsConnection,
         event: &PublishedEvent<'_>,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), PublishFault> {
         let mut standing = connection.standing.clone();
         let fell = standing.wait_for(|standing| *standing != Standing::Up);
         tokio::select! {
             biased;
             published = self.publish(&connection.context, event) => published,
             fell = fell => Err(match fell.as_deref() {
-                Ok(Standing::Denied) => Fault::Answer(
+                Ok(Standing::Denied) => PublishFault::Answer(
                     StreamAnswer::Denied,
                     "the user may not publish to the subject, or hear of the acknowledgement".to_owned(),
                 ),
-                _ => Fault::interrupted("the connection ended"),
+                _ => PublishFault::interrupted("the connection ended"),
             }),
         }
     }
 
-    fn silence(&self, _connection: &NatsConnection) -> Fault {
-        Fault::Silent
+    fn silence(&self, _connection: &NatsConnection) -> PublishFault {
+        PublishFault::Silent
     }
 }
 
@@ -221,22 +223,25 @@ fn headers(event: &PublishedEvent<'_>) -> HeaderMap {
     headers
 }
 
-fn fault(error: &PublishError) -> Fault {
+fn fault(error: &PublishError) -> PublishFault {
     let answer = match error.kind() {
         PublishErrorKind::StreamNotFound => StreamAnswer::Missing,
         PublishErrorKind::MaxPayloadExceeded => StreamAnswer::TooLarge,
-        PublishErrorKind::TimedOut => return Fault::Silent,
-        PublishErrorKind::BrokenPipe => return Fault::interrupted("the connection ended"),
+        PublishErrorKind::TimedOut => return PublishFault::Silent,
+        PublishErrorKind::BrokenPipe => return PublishFault::interrupted("the connection ended"),
         _ => {
             let refusal = error.source().and_then(|source| source.downcast_ref());
             let Some(refusal): Option<&jetstream::Error> = refusal else {
-                return Fault::interrupted("the connection ended");
+                return PublishFault::interrupted("the connection ended");
             };
             let code = refusal.error_code();
-            return Fault::Answer(answer(code), format!("the stream answers error {}", code.0));
+            return PublishFault::Answer(
+                answer(code),
+                format!("the stream answers error {}", code.0),
+            );
         }
     };
-    Fault::Answer(answer, error.kind().to_string())
+    PublishFault::Answer(answer, error.kind().to_string())
 }
 
 fn answer(code: ErrorCode) -> StreamAnswer {
@@ -259,7 +264,7 @@ fn answer(code: ErrorCode) -> StreamAnswer {
 }
 
 /// The words of NATS URLs. A login without a colon is a token.
-const SCHEME: Scheme = Scheme {
+const SCHEME: UrlScheme = UrlScheme {
     plain: "nats",
     tls: "tls",
     port: 4222,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use redis::{Cmd, ErrorKind, RedisError, Value};
 
-use super::line::{Broker, Fault, PublishedEvent};
+use super::line::{Broker, PublishFault, PublishedEvent};
 use crate::shared::{ServerClient, ServerConnection};
 use crate::spool::StreamAnswer;
 
@@ -39,11 +39,11 @@ impl RedisStream {
 impl Broker for RedisStream {
     type Connection = ServerConnection;
 
-    async fn dial(&self) -> Result<ServerConnection, Fault> {
+    async fn dial(&self) -> Result<ServerConnection, PublishFault> {
         let mut client = self.client.lock().await;
         client.open().await.map_err(|error| match fault(&error) {
-            Fault::Answer(answer, cause) => Fault::Answer(answer, cause),
-            ended => Fault::Unreachable(ended.to_string()),
+            PublishFault::Answer(answer, cause) => PublishFault::Answer(answer, cause),
+            ended => PublishFault::Unreachable(ended.to_string()),
         })
     }
 
@@ -59,26 +59,26 @@ impl Broker for RedisStream {
         &self,
         connection: &ServerConnection,
         event: &PublishedEvent<'_>,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), PublishFault> {
         let written = connection.query::<Value>(&self.command(event)).await;
         written.map(|_| ()).map_err(|error| fault(&error))
     }
 
-    fn silence(&self, _connection: &ServerConnection) -> Fault {
-        Fault::Silent
+    fn silence(&self, _connection: &ServerConnection) -> PublishFault {
+        PublishFault::Silent
     }
 }
 
 /// Judges an error by the code. The words of an error may quote the command with the event.
-fn fault(error: &RedisError) -> Fault {
+fn fault(error: &RedisError) -> PublishFault {
     if error.kind() == ErrorKind::AuthenticationFailed {
-        return Fault::Answer(StreamAnswer::Denied, "the login is refused".to_owned());
+        return PublishFault::Answer(StreamAnswer::Denied, "the login is refused".to_owned());
     }
     let Some(code) = error.code() else {
         if error.is_timeout() {
-            return Fault::Silent;
+            return PublishFault::Silent;
         }
-        return Fault::interrupted(match error.kind() {
+        return PublishFault::interrupted(match error.kind() {
             _ if error.is_connection_refusal() => "the connection is refused",
             ErrorKind::Io => "the connection ended",
             ErrorKind::MasterNameNotFoundBySentinel | ErrorKind::EmptySentinelList => {
@@ -89,7 +89,7 @@ fn fault(error: &RedisError) -> Fault {
         });
     };
     let answer = answer(code, error.detail().unwrap_or_default());
-    Fault::Answer(answer, format!("the server answers {code}"))
+    PublishFault::Answer(answer, format!("the server answers {code}"))
 }
 
 fn answer(code: &str, detail: &str) -> StreamAnswer {

@@ -21,7 +21,7 @@ pub(super) struct BrokerUrl {
 }
 
 /// The words of a protocol's URLs.
-pub(super) struct Scheme {
+pub(super) struct UrlScheme {
     pub(super) plain: &'static str,
     pub(super) tls: &'static str,
     pub(super) port: u16,
@@ -32,7 +32,7 @@ pub(super) struct Scheme {
 
 impl BrokerUrl {
     /// Reads `SCHEME://[[USER][:PASSWORD]@]HOST[:PORT][,HOST[:PORT]...][/PATH]`.
-    pub(super) fn parse(url: &Secret, scheme: &Scheme) -> Result<Self, BrokerUrlError> {
+    pub(super) fn parse(url: &Secret, scheme: &UrlScheme) -> Result<Self, BrokerUrlError> {
         #[expect(
             clippy::disallowed_methods,
             reason = "the place where the URL of a message server becomes a login"
@@ -79,7 +79,7 @@ impl BrokerUrl {
     }
 }
 
-impl Scheme {
+impl UrlScheme {
     fn fault(&self) -> BrokerUrlError {
         BrokerUrlError::Form(self.form)
     }
@@ -148,7 +148,7 @@ impl std::error::Error for BrokerUrlError {}
 mod tests {
     use super::*;
 
-    const AMQP: Scheme = Scheme {
+    const AMQP: UrlScheme = UrlScheme {
         plain: "amqp",
         tls: "amqps",
         port: 5672,

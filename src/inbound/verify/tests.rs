@@ -16,7 +16,7 @@ use crate::config::{CredentialConfig, ProofForm, Reference};
 use crate::credential::source::Findings;
 use crate::credential::source::FoundSecret;
 use crate::credential::{Credential, SecretRole};
-use crate::document::{Document, Reader, Report};
+use crate::document::{Document, FaultReport, Reader};
 use crate::inbound::error::InboundError;
 use crate::inbound::sign::{UnsignedEvent, sign};
 use crate::provider::webhook::{Algorithm, MessagePart, SchemeKind};
@@ -86,7 +86,7 @@ fn provider(name: &str) -> Arc<Provider> {
 fn own(scheme: &str) -> Provider {
     let text =
         format!("[secrets.secret]\n[webhook]\n[[webhook.verify]]\nsecret = 'secret'\n{scheme}");
-    let report = Report::default();
+    let report = FaultReport::default();
     let document = Document::parse(&text, "f", &report).unwrap();
     let provider = schema::read("own", Reader::new(&document, &report));
     let (faults, _) = report.into_parts();

@@ -10,7 +10,7 @@ use http::request::Parts;
 use super::error::OutboundError;
 use super::hosts::NamedUpstream;
 use super::route_index::{RouteIndex, SamePath};
-use super::sharing::Sharing;
+use super::sharing::PathSharing;
 use crate::credential::Credential;
 use crate::provider::TokenAnswer;
 use crate::refusal_form::RefusalForms;
@@ -38,7 +38,7 @@ pub struct Policy {
     /// Sorted: the longest path first, then in the order of the configuration.
     routes: Vec<Route>,
     index: RouteIndex,
-    sharing: Sharing,
+    sharing: PathSharing,
     /// The forms of refusals without a route. The listener has them as well.
     refusals: Arc<RefusalForms>,
 }
@@ -81,7 +81,7 @@ impl Policy {
     #[must_use]
     pub fn new(mut routes: Vec<Route>) -> Self {
         routes.sort_by_key(|route| std::cmp::Reverse(route.path.len()));
-        let mut sharing = Sharing::default();
+        let mut sharing = PathSharing::default();
         let mut refusals = RefusalForms::default();
         for route in &routes {
             let origins = route.credential.provider.origins();

@@ -4,7 +4,7 @@ use super::names::TemplateNames;
 use crate::document::{Field, Reader};
 use crate::provider::operation::{Operation, PathMap};
 use crate::provider::path::{PathPattern, Segment, SegmentForm};
-use crate::provider::template::{Part, Template};
+use crate::provider::template::{Template, TemplatePart};
 
 /// Reads `paths`, and adds a path for each request with a parameter or secret of the account in it.
 pub(super) fn paths(
@@ -41,28 +41,30 @@ fn path_map(
 
 fn check_target(field: &Field<'_>, from: &PathPattern, to: &Template, names: &TemplateNames<'_>) {
     let begins_with_slash =
-        matches!(to.parts.first(), Some(Part::Text(text)) if text.starts_with('/'));
+        matches!(to.parts.first(), Some(TemplatePart::Text(text)) if text.starts_with('/'));
     if !begins_with_slash {
         field.fault("not a path, expected it to begin with a slash");
     }
     let plain = |c: char| c.is_ascii_graphic() && !"%?#\\".contains(c);
     for part in &to.parts {
         match part {
-            Part::Text(text) if text.chars().all(plain) => {}
-            Part::Text(_) => {
+            TemplatePart::Text(text) if text.chars().all(plain) => {}
+            TemplatePart::Text(_) => {
                 field.fault("not a path, expected visible ASCII without percent or query");
             }
-            Part::Basic(_) => field.fault("not a path, expected one name in braces at a time"),
+            TemplatePart::Basic(_) => {
+                field.fault("not a path, expected one name in braces at a time")
+            }
             // Without a version in the request, the path would have an empty segment.
-            Part::Name(name) if name == "v" => {
+            TemplatePart::Name(name) if name == "v" => {
                 field.fault("`{v}` may be empty, expected a fixed version");
             }
-            Part::Name(name) if from.variables().any(|variable| variable == name) => {
+            TemplatePart::Name(name) if from.variables().any(|variable| variable == name) => {
                 if names.is_own(name) {
                     field.fault("a variable of `from` has the name of a secret or parameter, expected another");
                 }
             }
-            Part::Name(name) => names.check(field, name),
+            TemplatePart::Name(name) => names.check(field, name),
         }
     }
 }
@@ -87,7 +89,7 @@ fn own_path(pattern: &PathPattern, names: &TemplateNames<'_>) -> PathMap {
     for segment in &mut from.segments {
         let name = match segment {
             Segment::Literal(text) => {
-                parts.push(Part::Text(format!("/{text}")));
+                parts.push(TemplatePart::Text(format!("/{text}")));
                 continue;
             }
             Segment::Id => "id".to_owned(),
@@ -98,7 +100,7 @@ fn own_path(pattern: &PathPattern, names: &TemplateNames<'_>) -> PathMap {
             // A segment without exactly one value was a fault of the request.
             Segment::Version | Segment::Prefix(_) | Segment::Rest => continue,
         };
-        parts.extend([Part::Text("/".to_owned()), Part::Name(name)]);
+        parts.extend([TemplatePart::Text("/".to_owned()), TemplatePart::Name(name)]);
     }
     PathMap {
         from,

@@ -179,7 +179,7 @@ const UNKNOWN_NAME: Malformed = Malformed::new(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::document::{Document, Report};
+    use crate::document::{Document, FaultReport};
     use crate::provider::schema::webhook::webhook;
     use crate::provider::secret::{SecretForm, SecretKind, SecretOrigin};
 
@@ -255,7 +255,7 @@ mod tests {
             let text = format!(
                 "[[verify]]\nkind = 'hmac'\nsecret = 'key'\nheader = 'X-S'\nalgorithm = 'sha256'\n{scheme}"
             );
-            let report = Report::default();
+            let report = FaultReport::default();
             let document = Document::parse(&text, "f", &report).unwrap();
             webhook(Reader::new(&document, &report), &[key()]);
             let (faults, _) = report.into_parts();

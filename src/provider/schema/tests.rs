@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::read;
-use crate::document::{Document, Fault, Reader, Report};
+use crate::document::{Document, Fault, FaultReport, Reader};
 use crate::provider::definition::{HealthCheck, Provider};
 use crate::provider::inject::Inject;
 use crate::provider::limits::ProviderLimits;
@@ -23,7 +23,7 @@ requests = ["POST /messages"]
 
 /// Reads a provider, and fills the parameters `a` and `b` with `x` and `y`.
 fn read_text(text: &str) -> (Option<Arc<Provider>>, Vec<String>) {
-    let report = Report::default();
+    let report = FaultReport::default();
     let document = Document::parse(text, "f", &report).unwrap();
     let values = BTreeMap::from([
         ("a".to_owned(), "x".to_owned()),
@@ -92,7 +92,7 @@ fn values_of_an_account_replace_the_parameters() {
 
 #[test]
 fn a_missing_value_leaves_no_upstream_but_events_can_be_checked() {
-    let report = Report::default();
+    let report = FaultReport::default();
     let text = SMALL.replace("https://example.com", "https://{a}")
         + "[parameters.a]\nform = \"host\"\n[parameters.b]\n";
     let document = Document::parse(&text, "f", &report).unwrap();

@@ -5,7 +5,7 @@ use std::fmt;
 use http::header::{self, HeaderName, HeaderValue};
 
 use crate::document::{Malformed, Reader};
-use crate::provider::template::{Part, Template};
+use crate::provider::template::{Template, TemplatePart};
 
 /// Reads the name of a header that carries a credential or a signature.
 pub(super) fn header_name(text: &str) -> Result<HeaderName, Malformed> {
@@ -69,8 +69,8 @@ pub(super) fn header_text(text: &str) -> Result<String, Malformed> {
 /// Returns true if a template may be the value of a header. Secrets were checked when they were read.
 pub(super) fn is_header_template(template: &Template) -> bool {
     template.parts.iter().all(|part| match part {
-        Part::Text(text) => is_header_text(text),
-        Part::Name(_) | Part::Basic(_) => true,
+        TemplatePart::Text(text) => is_header_text(text),
+        TemplatePart::Name(_) | TemplatePart::Basic(_) => true,
     })
 }
 

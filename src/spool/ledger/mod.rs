@@ -8,12 +8,12 @@ use redb::{ReadableTable, Table, WriteTransaction};
 mod removal;
 
 use crate::config::SpoolConfig;
-use crate::spool::error::{Refused, StoreError};
+use crate::spool::error::{SpoolRefusal, StoreError};
 use crate::spool::items::Class;
 use crate::spool::schedule::Attempts;
 use crate::spool::tables::{
     BODIES, BYTES, COUNTS, DEAD, DESTINATIONS, DONE, DeadRow, DestinationId, EVENTS, EventRow,
-    Known, LANES, LaneId, META, QUEUE, REPEATS, Row, Seq, State, known_name,
+    Known, LANES, LaneId, META, QUEUE, REPEATS, Row, Seq, StoredState, known_name,
 };
 
 /// The numbers that the store keeps beside the events.
@@ -22,7 +22,7 @@ pub(super) struct Counts {
     pub(super) next_seq: Seq,
     /// The bytes of all events, with an allowance for what the store adds.
     pub(super) bytes: u64,
-    pub(super) events: HashMap<(DestinationId, State), u64>,
+    pub(super) events: HashMap<(DestinationId, StoredState), u64>,
     /// The days that have a table of known items.
     pub(super) days: BTreeSet<u64>,
 }
@@ -42,7 +42,7 @@ pub(super) struct Prepared {
 
 /// The result for an event that was answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Accepted {
+pub enum EventReceipt {
     /// The event is stored.
     Stored {
         /// The number of the event.
@@ -56,7 +56,7 @@ pub enum Accepted {
 
 /// A change of a waiting event.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum LedgerStep {
     /// The destination has the event.
     Done,
     /// The event waits for its next attempt.
@@ -71,7 +71,7 @@ pub(super) enum Step {
 
 /// A waiting event: destination, class, number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct LedgerPlace {
     pub(super) destination: DestinationId,
     pub(super) class: Class,
     pub(super) seq: Seq,
@@ -163,7 +163,7 @@ impl<'t> Ledger<'t> {
         &mut self,
         event: &Prepared,
         today: u64,
-    ) -> Result<Result<Accepted, Refused>, StoreError> {
+    ) -> Result<Result<EventReceipt, SpoolRefusal>, StoreError> {
         let mut known = Vec::new();
         for (position, (item, _)) in (0..).zip(&event.items) {
             if self.knows(item)? {
@@ -171,17 +171,21 @@ impl<'t> Ledger<'t> {
             }
         }
         if !known.is_empty() && known.len() == event.items.len() {
-            return Ok(Ok(Accepted::Known));
+            return Ok(Ok(EventReceipt::Known));
         }
         let size = size_of(event);
         if self.counts.bytes.saturating_add(size) > self.rules.max_size {
-            return Ok(Err(Refused::Full));
+            return Ok(Err(SpoolRefusal::Full));
         }
         self.know(event, today)?;
         let seq = self.counts.next_seq;
         self.counts.next_seq = seq.saturating_add(1);
         self.counts.bytes = self.counts.bytes.saturating_add(size);
-        let states: Vec<_> = event.to.iter().map(|id| (*id, State::Waiting)).collect();
+        let states: Vec<_> = event
+            .to
+            .iter()
+            .map(|id| (*id, StoredState::Waiting))
+            .collect();
         let row = EventRow {
             states,
             head: event.head.clone(),
@@ -193,24 +197,29 @@ impl<'t> Ledger<'t> {
             self.repeats.insert(seq, positions(&known).as_str())?;
         }
         for destination in &event.to {
-            let place = Place {
+            let place = LedgerPlace {
                 destination: *destination,
                 class: event.class,
                 seq,
             };
             self.enqueue(place, &event.lanes)?;
-            self.add(*destination, State::Waiting, 1);
+            self.add(*destination, StoredState::Waiting, 1);
         }
         if event.to.is_empty() {
             self.done.insert((event.received_ms, seq), ())?;
         }
-        Ok(Ok(Accepted::Stored { seq, known }))
+        Ok(Ok(EventReceipt::Stored { seq, known }))
     }
 
     /// Takes a step of a waiting event. A step of an event that does not wait any more changes nothing.
-    pub(super) fn settle(&mut self, at: Place, step: &Step, now_ms: u64) -> Result<(), StoreError> {
+    pub(super) fn settle(
+        &mut self,
+        at: LedgerPlace,
+        step: &LedgerStep,
+        now_ms: u64,
+    ) -> Result<(), StoreError> {
         let key = (at.destination, at.class as u8, at.seq);
-        if let Step::PutOff {
+        if let LedgerStep::PutOff {
             attempts,
             due_ms,
             waited,
@@ -233,7 +242,7 @@ impl<'t> Ledger<'t> {
             return Ok(());
         }
         let state = match step {
-            Step::Dead { attempts, why } => {
+            LedgerStep::Dead { attempts, why } => {
                 let dead = DeadRow {
                     at_ms: now_ms,
                     attempts: *attempts,
@@ -241,9 +250,9 @@ impl<'t> Ledger<'t> {
                 };
                 self.dead
                     .insert((at.destination, at.seq), dead.encode().as_slice())?;
-                State::Dead
+                StoredState::Dead
             }
-            Step::Done | Step::PutOff { .. } => State::Delivered,
+            LedgerStep::Done | LedgerStep::PutOff { .. } => StoredState::Delivered,
         };
         self.become_state(at.seq, at.destination, state, now_ms)
     }
@@ -252,7 +261,7 @@ impl<'t> Ledger<'t> {
     /// there already, or is gone.
     pub(super) fn replay(
         &mut self,
-        at: Place,
+        at: LedgerPlace,
         lanes: &[LaneId],
         now_ms: u64,
     ) -> Result<bool, StoreError> {
@@ -263,7 +272,7 @@ impl<'t> Ledger<'t> {
         }
         self.dead.remove((at.destination, at.seq))?;
         self.enqueue(at, lanes)?;
-        self.become_state(at.seq, at.destination, State::Waiting, now_ms)?;
+        self.become_state(at.seq, at.destination, StoredState::Waiting, now_ms)?;
         Ok(true)
     }
 
@@ -306,7 +315,7 @@ impl<'t> Ledger<'t> {
     /// Adds a destination to a stored event, which waits there.
     pub(super) fn add_destination(
         &mut self,
-        place: Place,
+        place: LedgerPlace,
         lanes: &[LaneId],
     ) -> Result<(), StoreError> {
         let Some(mut row) = self.event(place.seq)? else {
@@ -315,9 +324,9 @@ impl<'t> Ledger<'t> {
         if row.state_mut(place.destination).is_some() {
             return Ok(());
         }
-        row.states.push((place.destination, State::Waiting));
+        row.states.push((place.destination, StoredState::Waiting));
         self.events.insert(place.seq, row.encode().as_slice())?;
-        self.add(place.destination, State::Waiting, 1);
+        self.add(place.destination, StoredState::Waiting, 1);
         self.enqueue(place, lanes)
     }
 
@@ -326,14 +335,14 @@ impl<'t> Ledger<'t> {
         &self,
         destination: DestinationId,
         most: usize,
-    ) -> Result<Vec<Place>, StoreError> {
+    ) -> Result<Vec<LedgerPlace>, StoreError> {
         let mut places = Vec::new();
         for class in Class::ALL {
             let number = class as u8;
             let keys = (destination, number, 0)..=(destination, number, Seq::MAX);
             for found in self.queue.range(keys)?.take(most) {
                 let (key, _) = found?;
-                places.push(Place {
+                places.push(LedgerPlace {
                     destination,
                     class,
                     seq: key.value().2,
@@ -367,7 +376,7 @@ impl<'t> Ledger<'t> {
         Ok(())
     }
 
-    fn enqueue(&mut self, at: Place, lanes: &[LaneId]) -> Result<(), StoreError> {
+    fn enqueue(&mut self, at: LedgerPlace, lanes: &[LaneId]) -> Result<(), StoreError> {
         let row = Row {
             lanes: lanes.to_vec(),
             ..Row::default()
@@ -382,7 +391,7 @@ impl<'t> Ledger<'t> {
         Ok(())
     }
 
-    fn dequeue(&mut self, at: Place) -> Result<bool, StoreError> {
+    fn dequeue(&mut self, at: LedgerPlace) -> Result<bool, StoreError> {
         let removed = self
             .queue
             .remove((at.destination, at.class as u8, at.seq))?;
@@ -401,7 +410,7 @@ impl<'t> Ledger<'t> {
         &mut self,
         seq: Seq,
         destination: DestinationId,
-        state: State,
+        state: StoredState,
         now_ms: u64,
     ) -> Result<(), StoreError> {
         let Some(mut row) = self.event(seq)? else {
@@ -423,7 +432,7 @@ impl<'t> Ledger<'t> {
         Ok(())
     }
 
-    fn add(&mut self, destination: DestinationId, state: State, change: i64) {
+    fn add(&mut self, destination: DestinationId, state: StoredState, change: i64) {
         let count = self.counts.events.entry((destination, state)).or_default();
         *count = count.saturating_add_signed(change);
     }

@@ -2,10 +2,10 @@
 
 use redb::ReadableTable;
 
-use super::{Ledger, Place};
+use super::{Ledger, LedgerPlace};
 use crate::spool::error::StoreError;
 use crate::spool::items::Class;
-use crate::spool::tables::{DeadRow, DestinationId, EventRow, Known, Seq, State, known_name};
+use crate::spool::tables::{DeadRow, DestinationId, EventRow, Known, Seq, StoredState, known_name};
 
 impl Ledger<'_> {
     /// Erases an event at every destination; with `items` the event's items are forgotten as well.
@@ -19,7 +19,7 @@ impl Ledger<'_> {
             return Ok(false);
         };
         for (destination, _) in &row.states {
-            self.dequeue(Place {
+            self.dequeue(LedgerPlace {
                 destination: *destination,
                 class,
                 seq,
@@ -105,7 +105,7 @@ impl Ledger<'_> {
             let Some(mut row) = self.event(key.1)? else {
                 continue;
             };
-            self.add(destination, State::Dead, -1);
+            self.add(destination, StoredState::Dead, -1);
             row.states.retain(|(id, _)| *id != destination);
             self.events.insert(key.1, row.encode().as_slice())?;
             if row.is_done() {

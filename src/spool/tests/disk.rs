@@ -18,7 +18,7 @@ struct State {
     unsynced: Vec<Change>,
     /// Steps so far: writes, changes of the length, syncs.
     steps: u64,
-    fault: Option<Fault>,
+    fault: Option<DiskFault>,
     /// The generation of attached backends: an older backend has no effect any more.
     attached: u64,
     syncs: u64,
@@ -32,7 +32,7 @@ enum Change {
 
 /// A fault, and the step at which the fault happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::spool) struct Fault {
+pub(in crate::spool) struct DiskFault {
     pub(in crate::spool) at: u64,
     pub(in crate::spool) kind: FaultKind,
 }
@@ -81,7 +81,7 @@ impl Disk {
     }
 
     /// Lets something go wrong at a step.
-    pub(in crate::spool) fn fail(&self, fault: Fault) {
+    pub(in crate::spool) fn fail(&self, fault: DiskFault) {
         self.0.lock().fault = Some(fault);
     }
 

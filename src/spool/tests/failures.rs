@@ -1,8 +1,8 @@
 //! Failures of the disk: only events on disk are answered, and the spool recovers.
 
-use super::disk::{Disk, Fault, FaultKind};
+use super::disk::{Disk, DiskFault, FaultKind};
 use super::*;
-use crate::spool::Refused;
+use crate::spool::SpoolRefusal;
 
 async fn eventually_takes(spool: &Spool, id: &str) {
     for _ in 0..200 {
@@ -21,7 +21,7 @@ async fn fails_at_each_step(kind: FaultKind) {
         let disk = Disk::default();
         let spool = on(&disk);
         to_app(&spool).await;
-        disk.fail(Fault {
+        disk.fail(DiskFault {
             at: disk.steps() + 1 + step,
             kind,
         });
@@ -33,7 +33,7 @@ async fn fails_at_each_step(kind: FaultKind) {
                     answered.insert(id);
                 }
                 Err(error) => {
-                    assert_eq!(error, Refused::Broken);
+                    assert_eq!(error, SpoolRefusal::Broken);
                     refused += 1;
                 }
             }
@@ -87,7 +87,7 @@ async fn damage_while_running_begins_a_new_file_with_the_same_destinations() {
     let to = to_app(&spool).await;
     accept(&spool, "a").await;
     disk.damage(|bytes| bytes.fill(0xA5));
-    disk.fail(Fault {
+    disk.fail(DiskFault {
         at: disk.steps() + 1,
         kind: FaultKind::Sync,
     });

@@ -18,8 +18,8 @@ use tokio::time::Instant;
 
 use super::file::Medium;
 use super::{
-    Clock, Contents, Delivery, Destination, DestinationConfig, Filter, Listed, NewEvent, Outcome,
-    Request, Seal, Sealing, Spool, SpoolConfig,
+    AttemptOutcome, Delivery, Destination, EventContents, Filter, Listed, NewEvent, Request, Seal,
+    Sealing, Spool, SpoolClock, SpoolConfig, SpoolDestination,
 };
 
 /// A generator of random numbers, the same for the same seed.
@@ -48,12 +48,12 @@ fn config() -> SpoolConfig {
     }
 }
 
-fn clock() -> Clock {
+fn clock() -> SpoolClock {
     clock_at(SystemTime::now())
 }
 
-fn clock_at(wall: SystemTime) -> Clock {
-    Clock::start(Instant::now(), wall)
+fn clock_at(wall: SystemTime) -> SpoolClock {
+    SpoolClock::start(Instant::now(), wall)
 }
 
 fn on(disk: &Disk) -> Spool {
@@ -65,13 +65,13 @@ fn with(
     durability: Durability,
     config: SpoolConfig,
     seal: Sealing,
-    clock: Clock,
+    clock: SpoolClock,
 ) -> Spool {
     Spool::on(Medium::Disk(disk.clone(), durability), config, seal, clock).unwrap()
 }
 
-fn destination(name: &str) -> DestinationConfig {
-    DestinationConfig {
+fn destination(name: &str) -> SpoolDestination {
+    SpoolDestination {
         webhook: "acme".to_owned(),
         name: name.to_owned(),
         fields: BTreeSet::new(),
@@ -127,7 +127,7 @@ fn event(id: &str, changes: &[String]) -> NewEvent {
     NewEvent {
         webhook: "acme".to_owned(),
         id: id.to_owned(),
-        contents: Contents::read(body.as_bytes()),
+        contents: EventContents::read(body.as_bytes()),
         request: Request {
             method: "POST".to_owned(),
             query: None,
@@ -179,8 +179,8 @@ fn ids(deliveries: &[Delivery]) -> Vec<&str> {
         .collect()
 }
 
-fn answered(status: u16) -> Outcome {
-    Outcome::Answered {
+fn answered(status: u16) -> AttemptOutcome {
+    AttemptOutcome::Answered {
         status,
         retry_after: None,
     }

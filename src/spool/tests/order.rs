@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::*;
-use crate::spool::{State, Verdict};
+use crate::spool::{AttemptVerdict, StoredState};
 
 /// The position of the next event of each lane, and the number of events that are over.
 #[derive(Debug, Default)]
@@ -75,15 +75,15 @@ async fn deliver_all(
             let outcome = match random.below(12) {
                 0 => answered(500),
                 1 => answered(422),
-                2 => Outcome::TimedOut,
-                3 => Outcome::Unreachable,
-                4 => Outcome::Interrupted,
+                2 => AttemptOutcome::TimedOut,
+                3 => AttemptOutcome::Unreachable,
+                4 => AttemptOutcome::Interrupted,
                 5 => answered(429),
                 6 => answered(404),
                 _ => answered(200),
             };
             let settled = spool.settle(delivery, outcome).await.unwrap();
-            if matches!(settled.verdict, Verdict::Done | Verdict::Dead) {
+            if matches!(settled.verdict, AttemptVerdict::Done | AttemptVerdict::Dead) {
                 log.over += 1;
                 for user in users {
                     *log.next.entry(user).or_default() += 1;
@@ -170,7 +170,7 @@ async fn a_dead_letter_lets_its_lane_go_on() {
     let delivery = spool.next(&to, 1).await.unwrap().remove(0);
     assert_eq!(delivery.event.head.id, "a2");
     let dead = Filter {
-        state: Some(State::Dead),
+        state: Some(StoredState::Dead),
         ..Filter::default()
     };
     assert_eq!(
@@ -194,7 +194,10 @@ async fn a_destination_that_is_down_holds_no_other_destination_up() {
             .unwrap();
     }
     for delivery in due(&spool, of("crm")).await {
-        spool.settle(delivery, Outcome::Unreachable).await.unwrap();
+        spool
+            .settle(delivery, AttemptOutcome::Unreachable)
+            .await
+            .unwrap();
     }
     let deliveries = due(&spool, of("app")).await;
     assert_eq!(deliveries.len(), 20);

@@ -7,9 +7,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use redb::Durability;
 
-use super::disk::{Disk, Fault, FaultKind};
+use super::disk::{Disk, DiskFault, FaultKind};
 use super::*;
-use crate::spool::{Accepted, State, Verdict};
+use crate::spool::{AttemptVerdict, EventReceipt, StoredState};
 
 /// The promises of the spool before the power went.
 #[derive(Debug, Default)]
@@ -35,7 +35,7 @@ fn kept_promises(seed: u64, durability: Durability) -> Kept {
     let mut random = Random::seeded(seed);
     let disk = Disk::default();
     let cut = disk.steps() + 20 + random.below(600);
-    disk.fail(Fault {
+    disk.fail(DiskFault {
         at: cut,
         kind: FaultKind::PowerCut,
     });
@@ -72,7 +72,7 @@ async fn run_until_cut(seed: u64, disk: &Disk, durability: Durability) -> Promis
                 let user = (number % 5).to_string();
                 let accepted = spool.accept(event(&id, &[message(&id, &user)])).await;
                 match accepted {
-                    Ok(Accepted::Stored { .. }) => promised.lock().accepted.insert(id),
+                    Ok(EventReceipt::Stored { .. }) => promised.lock().accepted.insert(id),
                     Ok(other) => panic!("{other:?}"),
                     Err(_) => break,
                 };
@@ -108,7 +108,7 @@ async fn deliver(
             let Ok(settled) = spool.settle(delivery, outcome).await else {
                 return;
             };
-            if settled.verdict == Verdict::Done {
+            if settled.verdict == AttemptVerdict::Done {
                 promised.lock().settled.insert(id);
             }
         }
@@ -142,20 +142,20 @@ async fn check(disk: &Disk, promised: &Promised) -> Vec<String> {
             .map(|id| format!("lost {id}")),
     );
     for event in &stored {
-        let is_waiting = event.at.iter().any(|at| at.state == State::Waiting);
+        let is_waiting = event.at.iter().any(|at| at.state == StoredState::Waiting);
         if is_waiting && promised.settled.contains(&event.head.id) {
             broken.push(format!("{} waits again", event.head.id));
         }
     }
     for event in stored.iter().rev().take(10) {
         let again = super::event(&event.head.id, &[message(&event.head.id, "1")]);
-        if spool.accept(again).await != Ok(Accepted::Known) {
+        if spool.accept(again).await != Ok(EventReceipt::Known) {
             broken.push(format!("{} is not known", event.head.id));
         }
     }
     // Whatever waits can be delivered.
     let waiting = Filter {
-        state: Some(State::Waiting),
+        state: Some(StoredState::Waiting),
         ..Filter::default()
     };
     while !matching(&spool, &waiting).is_empty() {

@@ -3,7 +3,9 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
-use crate::spool::{Accepted, RecordError, Refused, Replay, SpoolError, State, TroubleKind};
+use crate::spool::{
+    EventReceipt, RecordError, Replay, SpoolError, SpoolRefusal, StoredState, TroubleKind,
+};
 
 #[tokio::test]
 async fn an_event_comes_back_as_it_arrived() {
@@ -27,9 +29,9 @@ async fn an_event_all_of_whose_items_are_known_is_not_stored_again() {
         .accept(event("a", &[message("1", "1"), status("2", "1")]))
         .await
         .unwrap();
-    let table: [(&[String], Accepted); 4] = [
-        (&[message("1", "1")], Accepted::Known),
-        (&[status("2", "1"), message("1", "1")], Accepted::Known),
+    let table: [(&[String], EventReceipt); 4] = [
+        (&[message("1", "1")], EventReceipt::Known),
+        (&[status("2", "1"), message("1", "1")], EventReceipt::Known),
         (
             &[
                 message("3", "1"),
@@ -37,12 +39,12 @@ async fn an_event_all_of_whose_items_are_known_is_not_stored_again() {
                 status("2", "1"),
                 message("4", "1"),
             ],
-            Accepted::Stored {
+            EventReceipt::Stored {
                 seq: 1,
                 known: vec![1, 2],
             },
         ),
-        (&[message("3", "1")], Accepted::Known),
+        (&[message("3", "1")], EventReceipt::Known),
     ];
     for (changes, expected) in table {
         assert_eq!(spool.accept(event("b", changes)).await, Ok(expected));
@@ -54,7 +56,7 @@ async fn an_event_all_of_whose_items_are_known_is_not_stored_again() {
     assert_eq!(
         answers
             .iter()
-            .filter(|one| **one == Ok(Accepted::Known))
+            .filter(|one| **one == Ok(EventReceipt::Known))
             .count(),
         49
     );
@@ -107,7 +109,7 @@ async fn items_are_known_for_8_days() {
         spool.expire().await.unwrap();
         assert_eq!(
             spool.accept(again()).await,
-            Ok(Accepted::Known),
+            Ok(EventReceipt::Known),
             "day {day}"
         );
     }
@@ -116,7 +118,7 @@ async fn items_are_known_for_8_days() {
     spool.expire().await.unwrap();
     assert!(matches!(
         spool.accept(again()).await,
-        Ok(Accepted::Stored { .. })
+        Ok(EventReceipt::Stored { .. })
     ));
 }
 
@@ -138,7 +140,7 @@ async fn a_full_spool_takes_no_event_and_takes_them_again_when_events_are_gone()
             Err(refused) => break refused,
         }
     };
-    assert_eq!(refused, Refused::Full);
+    assert_eq!(refused, SpoolRefusal::Full);
     assert!(number > 3, "{number}");
     for delivery in due(&spool, &to).await {
         spool.settle(delivery, answered(200)).await.unwrap();
@@ -190,7 +192,7 @@ async fn a_waiting_event_older_than_max_age_becomes_a_dead_letter() {
     accept(&spool, "b").await;
     spool.expire().await.unwrap();
     let dead = Filter {
-        state: Some(State::Dead),
+        state: Some(StoredState::Dead),
         ..Filter::default()
     };
     assert_eq!(matching(&spool, &dead)[0].head.id, "a");
@@ -205,7 +207,7 @@ async fn the_retry_schedule_survives_a_restart() {
     let to = to_app(&spool).await;
     accept(&spool, "a").await;
     let delivery = due(&spool, &to).await.remove(0);
-    let asked = Outcome::Answered {
+    let asked = AttemptOutcome::Answered {
         status: 503,
         retry_after: Some(Duration::from_secs(3600)),
     };
@@ -244,7 +246,7 @@ async fn destinations_have_their_own_filters_and_a_new_one_its_own_beginning() {
     let disk = Disk::default();
     let spool = on(&disk);
     let early = spool.accept(event("a", &[message("a", "1")])).await;
-    assert_eq!(early, Err(Refused::NoDestination));
+    assert_eq!(early, Err(SpoolRefusal::NoDestination));
     let mut flows = destination("flows");
     flows.fields = BTreeSet::from(["flows".to_owned()]);
     let mut other = destination("other");
@@ -288,7 +290,7 @@ async fn the_events_of_a_person_are_erased_everywhere() {
     );
     let again = spool.accept(event("c", &[message("c", "491")])).await;
     assert!(
-        matches!(again, Ok(Accepted::Stored { .. })),
+        matches!(again, Ok(EventReceipt::Stored { .. })),
         "its items are forgotten: {again:?}"
     );
     drop(deliveries);
@@ -314,7 +316,11 @@ async fn the_items_of_a_person_are_forgotten_after_the_event_is_gone() {
     assert_eq!(spool.erase_user("491").await, Ok((0, 1)));
     for (id, user, is_known) in [("a", "491", false), ("b", "492", true)] {
         let again = spool.accept(event(id, &[message(id, user)])).await;
-        assert_eq!(again == Ok(Accepted::Known), is_known, "{id}: {again:?}");
+        assert_eq!(
+            again == Ok(EventReceipt::Known),
+            is_known,
+            "{id}: {again:?}"
+        );
     }
 }
 
@@ -337,7 +343,10 @@ async fn a_survey_names_every_destination_and_what_is_wrong_with_it() {
     let [app, crm] = &survey.destinations[..] else {
         panic!("{survey:?}")
     };
-    assert_eq!((app.name.as_str(), app.count(State::Waiting)), ("app", 1));
+    assert_eq!(
+        (app.name.as_str(), app.count(StoredState::Waiting)),
+        ("app", 1)
+    );
     assert!(app.oldest.is_some() && app.unreadable.is_none());
     let trouble = app.trouble.map(|(trouble, _)| trouble.kind);
     assert_eq!(trouble, Some(TroubleKind::Paused));
@@ -374,9 +383,15 @@ async fn lists_are_read_by_state_webhook_destination_time_text_person_and_id() {
     spool.settle(delivery, answered(200)).await.unwrap();
     let future = clock().now().wall_ms + 60_000;
     let table: [(Filter, &[&str]); 11] = [
-        (only(|filter| filter.state = Some(State::Waiting)), &["b"]),
-        (only(|filter| filter.state = Some(State::Delivered)), &["a"]),
-        (only(|filter| filter.state = Some(State::Dead)), &[]),
+        (
+            only(|filter| filter.state = Some(StoredState::Waiting)),
+            &["b"],
+        ),
+        (
+            only(|filter| filter.state = Some(StoredState::Delivered)),
+            &["a"],
+        ),
+        (only(|filter| filter.state = Some(StoredState::Dead)), &[]),
         (
             only(|filter| filter.webhook = Some("acme".to_owned())),
             &["a", "b"],
@@ -403,7 +418,7 @@ async fn lists_are_read_by_state_webhook_destination_time_text_person_and_id() {
     let page = spool.list(&Filter::default(), 0, 1).unwrap();
     assert_eq!((page.events.len(), page.next), (1, Some(1)));
     assert!(spool.oldest(&to).unwrap().is_some());
-    assert_eq!(spool.numbers().events[&(to.id, State::Waiting)], 1);
+    assert_eq!(spool.numbers().events[&(to.id, StoredState::Waiting)], 1);
 }
 
 #[tokio::test]

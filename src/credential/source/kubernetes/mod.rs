@@ -17,7 +17,7 @@ pub(super) use object::KubernetesSecret;
 use object::patch;
 
 use super::document::wipe;
-use super::edit::{Step, compare};
+use super::edit::{EditStep, compare};
 use super::error::SourceError;
 use super::place_error::{PlaceError, PlaceFault};
 use crate::secret::Secret;
@@ -56,7 +56,7 @@ impl Kubernetes {
         for _ in 0..MAX_ATTEMPTS {
             let present = self.get(&secret).await;
             let present = present.map_err(|error| PlaceError::unread(error.into()))?;
-            if compare(present.value(key), expected, new)? == Step::Done {
+            if compare(present.value(key), expected, new)? == EditStep::Done {
                 return Ok(());
             }
             let change = patch(&present.version, key, new);

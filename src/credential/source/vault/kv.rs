@@ -11,8 +11,8 @@ use time::format_description::well_known::Rfc3339;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use super::super::document::{Document, wipe};
-use super::super::edit::{Step, compare, content};
+use super::super::document::{SecretDocument, wipe};
+use super::super::edit::{EditStep, compare, content};
 use super::super::place_error::{PlaceError, PlaceFault};
 use super::client::VaultRequest;
 use super::error::VaultError;
@@ -26,7 +26,7 @@ pub(super) async fn read(
     path: &str,
     fields: &[&str],
     ages: &FieldAges,
-) -> Result<Document, VaultError> {
+) -> Result<SecretDocument, VaultError> {
     let at = locate(session, path).await?;
     let mut secret = read_at(session, &at, None).await?;
     if let (Some(version), Some(since)) = (secret.version, secret.document.since) {
@@ -61,7 +61,7 @@ pub(super) async fn read(
 async fn changes<'f>(
     session: &Session,
     path: &KvPath,
-    newest: &Document,
+    newest: &SecretDocument,
     version: u64,
     since: SystemTime,
     fields: Vec<&'f str>,
@@ -104,13 +104,13 @@ struct FieldAge {
 
 impl FieldAges {
     /// True if the value of a field is the one whose time is known.
-    fn knows(&self, path: &str, field: &str, document: &Document) -> bool {
+    fn knows(&self, path: &str, field: &str, document: &SecretDocument) -> bool {
         let key = (path.to_owned(), field.to_owned());
         let known = self.0.lock().get(&key).map(|age| age.fingerprint);
         known.is_some() && known == document.fingerprint_of(field)
     }
 
-    fn keep(&self, path: &str, field: &str, document: &Document, since: SystemTime) {
+    fn keep(&self, path: &str, field: &str, document: &SecretDocument, since: SystemTime) {
         if let Some(fingerprint) = document.fingerprint_of(field) {
             let key = (path.to_owned(), field.to_owned());
             self.0.lock().insert(key, FieldAge { fingerprint, since });
@@ -143,7 +143,7 @@ pub(super) async fn replace(
         let present = read_at(session, &path, None).await;
         let present = present.map_err(|error| PlaceError::unread(error.into()))?;
         let value = present.document.field(field);
-        if compare(value, expected, new)? == Step::Done {
+        if compare(value, expected, new)? == EditStep::Done {
             return Ok(());
         }
         let data = content(&present.document, Some(field), new)?;
@@ -213,7 +213,7 @@ struct KvPath {
 
 /// A secret as the engine holds it.
 struct KvSecret {
-    document: Document,
+    document: SecretDocument,
     /// The number of the version, if the engine keeps versions.
     version: Option<u64>,
 }
@@ -311,7 +311,7 @@ fn parse_version_2(body: &[u8]) -> Option<KvSecret> {
         .ok()
         .map(SystemTime::from);
     Some(KvSecret {
-        document: Document::new(text(data?), since),
+        document: SecretDocument::new(text(data?), since),
         version: Some(metadata.version),
     })
 }
@@ -319,7 +319,7 @@ fn parse_version_2(body: &[u8]) -> Option<KvSecret> {
 fn parse_version_1(body: &[u8]) -> Option<KvSecret> {
     let answer: Answer<&RawValue> = serde_json::from_slice(body).ok()?;
     Some(KvSecret {
-        document: Document::new(text(answer.data?), None),
+        document: SecretDocument::new(text(answer.data?), None),
         version: None,
     })
 }

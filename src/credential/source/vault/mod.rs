@@ -20,7 +20,7 @@ use error::VaultError;
 use kv::FieldAges;
 use session::Session;
 
-use super::document::Document;
+use super::document::SecretDocument;
 use super::error::SourceError;
 use super::place_error::PlaceError;
 use crate::secret::Secret;
@@ -36,7 +36,11 @@ pub(super) struct Vault {
 impl Vault {
     /// Reads the secret at a path: the mount, then the path below the mount as the `vault kv` command takes it; and the age
     /// of each of these fields.
-    pub(super) async fn read(&self, path: &str, fields: &[&str]) -> Result<Document, SourceError> {
+    pub(super) async fn read(
+        &self,
+        path: &str,
+        fields: &[&str],
+    ) -> Result<SecretDocument, SourceError> {
         let (session, age) = self.session().await?;
         let read = match kv::read(&session, path, fields, &self.ages).await {
             Err(error) if self.should_retry(&session, age, &error).await => {

@@ -18,8 +18,8 @@ use rustls::ClientConfig;
 use tokio::time::timeout;
 
 use super::PublisherError;
-use super::line::{Broker, Fault, PublishedEvent};
-use super::url::{BrokerUrl, Scheme};
+use super::line::{Broker, PublishFault, PublishedEvent};
+use super::url::{BrokerUrl, UrlScheme};
 use crate::secret::Secret;
 use crate::spool::StreamAnswer;
 use socket::{SocketEnd, Sockets, runtime};
@@ -59,7 +59,7 @@ impl AmqpExchange {
     }
 
     /// Makes a connection to a host.
-    async fn dial_host(&self, host: &str, port: u16) -> Result<AmqpConnection, Fault> {
+    async fn dial_host(&self, host: &str, port: u16) -> Result<AmqpConnection, PublishFault> {
         let end = Arc::new(SocketEnd::default());
         let sockets = Sockets {
             tls: self.url.tls.then(|| Arc::clone(&self.tls)),
@@ -77,10 +77,10 @@ impl AmqpExchange {
         );
         let connection = match timeout(self.host_timeout, connect).await {
             Ok(connected) => connected.map_err(|error| match fault(&error) {
-                Fault::Answer(answer, cause) => Fault::Answer(answer, cause),
-                ended => Fault::Unreachable(ended.to_string()),
+                PublishFault::Answer(answer, cause) => PublishFault::Answer(answer, cause),
+                ended => PublishFault::Unreachable(ended.to_string()),
             })?,
-            Err(_) => return Err(Fault::unreachable("no answer in time")),
+            Err(_) => return Err(PublishFault::unreachable("no answer in time")),
         };
         Ok(AmqpConnection {
             connection,
@@ -121,8 +121,8 @@ impl AmqpExchange {
 impl Broker for AmqpExchange {
     type Connection = Arc<AmqpConnection>;
 
-    async fn dial(&self) -> Result<Arc<AmqpConnection>, Fault> {
-        let mut last = Fault::unreachable("no host");
+    async fn dial(&self) -> Result<Arc<AmqpConnection>, PublishFault> {
+        let mut last = PublishFault::unreachable("no host");
         for (host, port) in &self.url.hosts {
             match self.dial_host(host, *port).await {
                 Ok(connection) => return Ok(Arc::new(connection)),
@@ -144,7 +144,7 @@ impl Broker for AmqpExchange {
         &self,
         connection: &Arc<AmqpConnection>,
         event: &PublishedEvent<'_>,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), PublishFault> {
         if connection.connection.status().blocked() {
             return Err(blocked());
         }
@@ -168,23 +168,28 @@ impl Broker for AmqpExchange {
             Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => {
                 connection.idle.lock().push(channel);
                 let cause = "no queue takes the message from the exchange";
-                Err(Fault::Answer(StreamAnswer::Missing, cause.to_owned()))
+                Err(PublishFault::Answer(
+                    StreamAnswer::Missing,
+                    cause.to_owned(),
+                ))
             }
             // A queue at the bound of length or bytes, with `overflow = reject-publish`.
             Confirmation::Nack(None) => {
                 connection.idle.lock().push(channel);
                 let cause = "the queue rejects the message";
-                Err(Fault::Answer(StreamAnswer::Full, cause.to_owned()))
+                Err(PublishFault::Answer(StreamAnswer::Full, cause.to_owned()))
             }
-            Confirmation::NotRequested => Err(Fault::interrupted("the channel confirms nothing")),
+            Confirmation::NotRequested => {
+                Err(PublishFault::interrupted("the channel confirms nothing"))
+            }
         }
     }
 
-    fn silence(&self, connection: &Arc<AmqpConnection>) -> Fault {
+    fn silence(&self, connection: &Arc<AmqpConnection>) -> PublishFault {
         if connection.connection.status().blocked() {
             return blocked();
         }
-        Fault::Silent
+        PublishFault::Silent
     }
 }
 
@@ -213,9 +218,9 @@ pub(super) fn exposes_password(url: &Secret) -> bool {
 }
 
 /// The answer of a server without memory or disk: all publishers are stopped.
-fn blocked() -> Fault {
+fn blocked() -> PublishFault {
     let cause = "the server has blocked its publishers, for want of memory or disk";
-    Fault::Answer(StreamAnswer::Full, cause.to_owned())
+    PublishFault::Answer(StreamAnswer::Full, cause.to_owned())
 }
 
 /// Returns a name of AMQP: 255 bytes at most.
@@ -244,9 +249,9 @@ fn properties(event: &PublishedEvent<'_>) -> BasicProperties {
 }
 
 /// Judges an error by the number. The words of an error may quote the event.
-fn fault(error: &Error) -> Fault {
+fn fault(error: &Error) -> PublishFault {
     let ErrorKind::ProtocolError(refusal) = error.kind() else {
-        return Fault::interrupted(match error.kind() {
+        return PublishFault::interrupted(match error.kind() {
             ErrorKind::MissingHeartbeatError => "the server is silent",
             ErrorKind::IOError(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 "the connection is refused"
@@ -256,8 +261,8 @@ fn fault(error: &Error) -> Fault {
     };
     let number = refusal.get_id();
     match answer(number, refusal.get_message().as_str()) {
-        Some(answer) => Fault::Answer(answer, format!("the server answers {number}")),
-        None => Fault::interrupted("the server has closed the connection"),
+        Some(answer) => PublishFault::Answer(answer, format!("the server answers {number}")),
+        None => PublishFault::interrupted("the server has closed the connection"),
     }
 }
 
@@ -274,7 +279,7 @@ fn answer(number: u16, words: &str) -> Option<StreamAnswer> {
 }
 
 /// The words of AMQP URLs. The path is the virtual host, `/` without a path.
-const SCHEME: Scheme = Scheme {
+const SCHEME: UrlScheme = UrlScheme {
     plain: "amqp",
     tls: "amqps",
     port: 5672,
