@@ -355,7 +355,8 @@ mod tests {
     }
 
     fn all(budget: &MemoryBudget) -> u64 {
-        let (events, sends) = (budget.events.sizes(), budget.sends.sizes());
+        let events = budget.events.sizes();
+        let sends = budget.sends.sizes();
         events.large + events.small + sends.large + sends.small
     }
 
@@ -380,7 +381,8 @@ mod tests {
     fn neither_events_nor_sends_nor_large_bodies_take_all_room() {
         const EVENTS: u64 = 6 * MIB;
         const PIECE: u64 = 12 * 1024;
-        let (event, send) = (Holder::Event, Holder::Send);
+        let event = Holder::Event;
+        let send = Holder::Send;
         for order in [
             [(event, MIB), (event, PIECE), (send, MIB), (send, PIECE)],
             [(send, PIECE), (send, MIB), (event, PIECE), (event, MIB)],
@@ -459,7 +461,8 @@ mod tests {
             .into_iter()
             .enumerate()
             .map(|(number, bytes)| {
-                let (budget, order) = (Arc::clone(&budget), Arc::clone(&order));
+                let budget = Arc::clone(&budget);
+                let order = Arc::clone(&order);
                 tokio::spawn(async move {
                     let reservation = budget.wait_for(bytes).await;
                     order.lock().push(number);

@@ -72,7 +72,8 @@ mod tests {
     fn writes(lengths: &[usize]) -> Vec<isize> {
         let bytes = vec![0; 1 << 20];
         let mut data: Vec<_> = lengths.iter().map(|length| &bytes[..*length]).collect();
-        let (mut portion, mut writes) = (Portion::default(), Vec::new());
+        let mut portion = Portion::default();
+        let mut writes = Vec::new();
         let mut cx = Context::from_waker(Waker::noop());
         while !data.is_empty() {
             let slices: Vec<_> = data.iter().map(|slice| IoSlice::new(slice)).collect();

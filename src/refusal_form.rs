@@ -292,10 +292,8 @@ mod tests {
             let form = RefusalForm::parse(text, RefusalCodes::default()).unwrap();
             Some(Arc::new(form))
         };
-        let (twilio, bird) = (
-            form(r#"{"code": 1, "text": "$text"}"#),
-            form(r#"{"errors": [1]}"#),
-        );
+        let twilio = form(r#"{"code": 1, "text": "$text"}"#);
+        let bird = form(r#"{"errors": [1]}"#);
         let mut forms = RefusalForms::default();
         forms.add("", ["graph.test"].into_iter(), None);
         forms.add("", ["api.twilio.test"].into_iter(), twilio.as_ref());

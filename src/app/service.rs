@@ -283,7 +283,8 @@ impl Services<'_> {
         let connections = Arc::new(connections);
         for (listener, bounds) in listeners {
             let tls = bounds.tls.as_ref().map_or("", |_| " (TLS)");
-            let (kind, address) = (connections.kind(), listener.address());
+            let kind = connections.kind();
+            let address = listener.address();
             self.addresses.push(format!("{kind} {address}{tls}"));
             self.tasks.push(tokio::spawn(listener.serve(
                 handler.clone(),

@@ -311,7 +311,8 @@ mod tests {
 
     #[test]
     fn a_write_that_stops_anywhere_leaves_a_chain_that_goes_on() {
-        let (first, second) = ("{\"event\":\"a\"}", "{\"event\":\"b\"}");
+        let first = "{\"event\":\"a\"}";
+        let second = "{\"event\":\"b\"}";
         for is_cut in [false, true] {
             let begin = Tail {
                 before: "h".to_owned(),

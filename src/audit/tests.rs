@@ -129,7 +129,8 @@ fn a_line_cut_off_by_a_crash_does_not_break_the_chain() {
 
 #[test]
 fn a_chain_goes_on_in_another_file_and_is_verified_over_the_border() {
-    let (old, new) = (path("moved"), path("opened"));
+    let old = path("moved");
+    let new = path("opened");
     for how in ["moved away", "shortened", "changed in the configuration"] {
         for path in [&old, &new] {
             std::fs::remove_file(path).ok();
@@ -184,7 +185,8 @@ fn a_path_that_cannot_be_opened_anew_loses_no_line() {
     let folder = path("folder");
     std::fs::remove_dir_all(&folder).ok();
     std::fs::create_dir(&folder).unwrap();
-    let (file, moved) = (folder.join("audit.jsonl"), path("kept"));
+    let file = folder.join("audit.jsonl");
+    let moved = path("kept");
     let audit = open(&file);
     record(&audit, 1);
     std::fs::rename(&file, &moved).unwrap();

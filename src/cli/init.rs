@@ -117,10 +117,8 @@ mod tests {
     #[test]
     fn the_configuration_of_each_provider_is_valid_and_marks_what_to_fill_in() {
         for name in presets::names() {
-            let (outline, provider) = (
-                presets::outline(name).unwrap(),
-                presets::provider(name).unwrap(),
-            );
+            let outline = presets::outline(name).unwrap();
+            let provider = presets::provider(name).unwrap();
             let text = configuration(name, &outline, &provider);
             let config = Config::parse(&text, "proxy.toml");
             assert!(config.is_ok(), "{name}: {}\n{text}", config.unwrap_err());

@@ -537,10 +537,8 @@ mod tests {
     fn a_secret_that_is_wrapped_cut_or_of_another_service_is_refused_with_a_hint() {
         let long = "EAAGm0PX4ZCpsBAKzZBhZAQ6d1vEAGm0PX4ZCpsBAKzZBhZAQ6d1v";
         let twice = format!("{TOKEN}{TOKEN}");
-        let (tok, json) = (
-            format!("tok:{long}"),
-            base64(&format!("{{\"token\":\"{long}\"}}")),
-        );
+        let tok = format!("tok:{long}");
+        let json = base64(&format!("{{\"token\":\"{long}\"}}"));
         let layers = base64(&base64(long));
         let bearer = base64(&format!("Bearer {long}"));
         for (form, value, expected) in [

@@ -100,7 +100,8 @@ mod tests {
         ];
         let mut last: Arc<str> = "".into();
         for (token, key, time, is_kept) in table {
-            let (token, key) = (secret(token), secret(key));
+            let token = secret(token);
+            let key = secret(key);
             let parameters = cache.parameters(&token, &key, time);
             assert_eq!(*parameters, *made(&token, &key, time));
             assert_eq!(Arc::ptr_eq(&parameters, &last), is_kept, "{parameters}");

@@ -298,7 +298,8 @@ mod tests {
             administration,
             further: BTreeSet::new(),
         };
-        let (both, none) = ([MESSAGING, MANAGEMENT].as_slice(), [].as_slice());
+        let both = [MESSAGING, MANAGEMENT].as_slice();
+        let none = [].as_slice();
         for (scopes, idle, needs, expected) in [
             (Some(both), none, needs(true, true), none),
             (Some(&[MESSAGING]), none, needs(true, false), none),

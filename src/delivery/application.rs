@@ -163,7 +163,9 @@ impl Application {
         let signature = if length <= SMALL {
             signer.sign(&event.id, time, &event.body)
         } else {
-            let (signer, id, body) = (Arc::clone(signer), event.id.clone(), event.body.clone());
+            let signer = Arc::clone(signer);
+            let id = event.id.clone();
+            let body = event.body.clone();
             let signed = tokio::task::spawn_blocking(move || signer.sign(&id, time, &body));
             signed.await.ok()?
         };

@@ -128,7 +128,8 @@ impl Deliveries {
     pub async fn apply(self: &Arc<Self>, targets: &[DeliveryTarget]) -> Result<(), SpoolRefusal> {
         let configs: Vec<_> = targets.iter().map(|target| target.config.clone()).collect();
         if self.state.lock().set != configs {
-            let (spool, wanted) = (Arc::clone(&self.spool), configs.clone());
+            let spool = Arc::clone(&self.spool);
+            let wanted = configs.clone();
             let mut setting =
                 tokio::spawn(async move { spool.set_destinations(wanted).await.map(drop) });
             match timeout(SETTING_TIMEOUT, &mut setting).await {

@@ -105,7 +105,8 @@ impl StreamWay {
 
 /// Returns an event as the application gets it.
 fn request(delivery: &Delivery) -> EventRequest {
-    let (event, request) = (&delivery.event, &delivery.request);
+    let event = &delivery.event;
+    let request = &delivery.request;
     let headers = request.headers.iter().filter_map(|(name, value)| {
         let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
         Some((name, HeaderValue::from_bytes(value).ok()?))

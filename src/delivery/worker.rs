@@ -97,7 +97,8 @@ impl DestinationWorker {
     }
 
     fn tell_change(&self, change: HealthChange, outcome: AttemptOutcome) {
-        let (webhook, to) = (self.to.webhook(), self.to.name());
+        let webhook = self.to.webhook();
+        let to = self.to.name();
         match change {
             HealthChange::None => {}
             HealthChange::Ended(kind) => {

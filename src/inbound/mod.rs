@@ -261,7 +261,8 @@ impl Inbound {
     ) -> Result<Response<AnswerBody>, InboundError> {
         let spool = self.spool.as_ref();
         let spool = spool.ok_or(InboundError::NotStored(SpoolRefusal::Closed))?;
-        let (name, headers) = (&endpoint.name, &endpoint.headers);
+        let name = &endpoint.name;
+        let headers = &endpoint.headers;
         let stored = store(spool, name, event, headers, &self.turn).await?;
         endpoint.metrics.repeated(stored.known as u64);
         if stored.new.is_empty() {

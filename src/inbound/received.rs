@@ -96,7 +96,8 @@ pub(super) fn take_note(
 ) {
     let (body, length) = (body.clone(), body.len());
     let notes = Notes::new(webhook, sends);
-    let (name, recent) = (Arc::clone(&webhook.name), Arc::clone(recent));
+    let name = Arc::clone(&webhook.name);
+    let recent = Arc::clone(recent);
     let note = move || {
         let whole = body.whole();
         let mut items = EventContents::read(&whole).items;
@@ -274,14 +275,12 @@ mod tests {
                 r#"{{"field":"messages","value":{{"messaging_product":"whatsapp","metadata":{{"display_phone_number":"1","phone_number_id":"{number}"}},{messages}}}}}"#
             )
         };
-        let (two, one, none) = (
-            change(
-                "1",
-                r#""messages":[{"id":"a","timestamp":"90"},{"id":"b","timestamp":"200"}]"#,
-            ),
-            change("2", r#""messages":[{"id":"c"}]"#),
-            change("3", r#""statuses":[{"id":"d","timestamp":"90"}]"#),
+        let two = change(
+            "1",
+            r#""messages":[{"id":"a","timestamp":"90"},{"id":"b","timestamp":"200"}]"#,
         );
+        let one = change("2", r#""messages":[{"id":"c"}]"#);
+        let none = change("3", r#""statuses":[{"id":"d","timestamp":"90"}]"#);
         let text = format!(r#"{{"entry":[{{"id":"1","changes":[{two},{none},{one}]}}]}}"#);
         let items = EventContents::read(text.as_bytes()).items;
         let now = UNIX_EPOCH + Duration::from_secs(100);

@@ -59,7 +59,8 @@ mod tests {
 
     /// The rhythm after this many events, `gap` apart, and the time of the last one.
     fn after(events: u32, gap: Duration) -> (Rhythm, Instant) {
-        let (mut rhythm, mut now) = (Rhythm::default(), Instant::now());
+        let mut rhythm = Rhythm::default();
+        let mut now = Instant::now();
         for _ in 0..events {
             now += gap;
             rhythm.event(now);

@@ -45,7 +45,8 @@ pub(super) async fn store(
         body: Bytes::new(),
     };
     let body = event.body.clone();
-    let (webhook, id) = (webhook.to_owned(), event.id.to_string());
+    let webhook = webhook.to_owned();
+    let id = event.id.to_string();
     let preparer = Arc::clone(spool);
     let prepare = move || {
         request.body = body.whole_bytes();

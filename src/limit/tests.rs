@@ -102,7 +102,8 @@ async fn gone_after_a_change(old: u32, new: u32) -> usize {
     while pass(&limits, &demand("1", IMPATIENT)).await.is_ok() {}
     let gone = Arc::new(AtomicUsize::new(0));
     let spawn = || {
-        let (limits, gone) = (Arc::clone(&limits), Arc::clone(&gone));
+        let limits = Arc::clone(&limits);
+        let gone = Arc::clone(&gone);
         tokio::spawn(async move {
             let patience = Patience {
                 max_wait: 30 * SECOND,
@@ -158,10 +159,8 @@ async fn received_messages_are_paid_for_before_a_message_goes() {
 
 #[tokio::test(start_paused = true)]
 async fn a_changed_rate_applies_to_requests_that_wait_already() {
-    let (slower, faster) = (
-        gone_after_a_change(40, 10).await,
-        gone_after_a_change(10, 40).await,
-    );
+    let slower = gone_after_a_change(40, 10).await;
+    let faster = gone_after_a_change(10, 40).await;
     assert!(
         (4..=6).contains(&slower) && (18..=21).contains(&faster),
         "{slower}, {faster}"
@@ -178,7 +177,8 @@ async fn requests_over_the_limit_wait_in_order_of_arrival() {
     let order = Arc::new(Mutex::new(Vec::new()));
     let tasks: Vec<_> = (0..10)
         .map(|turn| {
-            let (limits, order) = (Arc::clone(&limits), Arc::clone(&order));
+            let limits = Arc::clone(&limits);
+            let order = Arc::clone(&order);
             tokio::spawn(async move {
                 pass(&limits, &demand("1", patience)).await.unwrap();
                 order.lock().push(turn);

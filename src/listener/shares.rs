@@ -38,8 +38,10 @@ impl Shares {
     pub fn within(self, limit: u64) -> Self {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let reserve = RESERVE.min(limit / 2);
-        let (outbound, inbound) = (relaying(self.outbound), relaying(self.inbound));
-        let (admin, metrics) = (answering(self.admin), answering(self.metrics));
+        let outbound = relaying(self.outbound);
+        let inbound = relaying(self.inbound);
+        let admin = answering(self.admin);
+        let metrics = answering(self.metrics);
         let wanted = outbound + inbound + admin + metrics;
         let there = limit - reserve;
         if wanted <= there {

@@ -44,7 +44,8 @@ pub(super) async fn clean(
     let result = clean_answer(answer, permit, memory, links).await;
     match result {
         Err(UpstreamError::Unreadable(reason)) if !request.method.is_safe() => {
-            let (route, status_code) = (&*permit.route.name, status.as_u16());
+            let route = &*permit.route.name;
+            let status_code = status.as_u16();
             tracing::warn!(
                 route,
                 status = status_code,

@@ -38,7 +38,8 @@ impl Coding {
             .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
             .map(<[u8]>::trim_ascii)
             .filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case(b"identity"));
-        let (first, second) = (named.next(), named.next());
+        let first = named.next();
+        let second = named.next();
         match first.map(<[u8]>::to_ascii_lowercase).as_deref() {
             None => Self::Identity,
             Some(_) if second.is_some() => Self::Unknown,

@@ -33,7 +33,8 @@ impl Exchange<'_> {
             return;
         }
         let credential = &taken.credential().name;
-        let (taken_instead, refused) = (shown(taken), shown(refused));
+        let taken_instead = shown(taken);
+        let refused = shown(refused);
         if taken.is_previous() {
             let fields = [
                 ("credential", credential.as_str().into()),

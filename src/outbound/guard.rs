@@ -92,7 +92,8 @@ fn is_server_name(authority: &str, link: &Link) -> bool {
 }
 
 fn check_headers(headers: &HeaderMap) -> Result<(), OutboundError> {
-    let (mut coded, mut typed) = (false, false);
+    let mut coded = false;
+    let mut typed = false;
     for (name, value) in headers {
         if !is_ascii_text(value) && must_be_read(name) {
             return Err(not_ascii(name));

@@ -173,7 +173,8 @@ mod tests {
             public_origin: Some("https://wa.example.com".to_owned()),
             trusted_proxies: Vec::new(),
         };
-        let (near, far) = ("127.0.0.1:5000", "10.0.0.9:5000");
+        let near = "127.0.0.1:5000";
+        let far = "10.0.0.9:5000";
         let host = ("host", "localhost:8080");
         let https = ("x-forwarded-proto", "https");
         let front = ("x-forwarded-host", "front.test, inner.test");

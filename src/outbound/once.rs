@@ -59,10 +59,8 @@ pub(super) async fn begin<'s>(
     let RequestBody::Whole { body, .. } = body else {
         return Err(NO_KEY_FOR_STREAMS);
     };
-    let (account, sender) = (
-        permit.route.credential.name.as_str(),
-        permit.sender.unwrap_or_default(),
-    );
+    let account = permit.route.credential.name.as_str();
+    let sender = permit.sender.unwrap_or_default();
     let settle_not_sent = parts
         .headers
         .get(SETTLE)

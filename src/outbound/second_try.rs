@@ -177,7 +177,8 @@ impl Exchange<'_> {
         let Some(body) = refused.copy_of_body() else {
             return Ok(None);
         };
-        let (secrets, limits) = (refused.secrets, refused.limits);
+        let secrets = refused.secrets;
+        let limits = refused.limits;
         if refused.clock_was_wrong() {
             return self.try_secrets(secrets, secrets, body, limits).await;
         }

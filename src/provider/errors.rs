@@ -449,7 +449,8 @@ mod tests {
             ErrorRules::default().meaning(429, None, &Value::Null),
             Meaning::Throttled(&THROTTLED_BY_STATUS)
         );
-        let (status, null) = (420, Value::Null);
+        let status = 420;
+        let null = Value::Null;
         assert!(
             matches!(named.meaning(status, None, &null), Meaning::Throttled(throttle) if throttle.scope == Scope::Recipient)
         );

@@ -85,7 +85,8 @@ pub(super) struct Lost {
 
 impl Lost {
     fn text(&self) -> String {
-        let (credential, secret) = (&self.credential, &self.secret);
+        let credential = &self.credential;
+        let secret = &self.secret;
         let minutes = self.left.as_secs() / 60;
         let left = match minutes / 60 {
             0 => format!("{minutes} min"),
@@ -339,7 +340,8 @@ async fn restore(
     metrics: &ReloadMetrics,
 ) -> Option<Arc<Live>> {
     let names: Vec<_> = restored.keys().cloned().collect();
-    let (before, metrics) = (Arc::clone(before), metrics.clone());
+    let before = Arc::clone(before);
+    let metrics = metrics.clone();
     let build = move || {
         let draft = Draft::with_previous(before, restored, metrics);
         let outbound = draft.routes()?;

@@ -111,7 +111,8 @@ impl Rotation<'_> {
         let source = SecretPlace::Source(self.target.source.clone());
         let read = source.read(&self.live.managers).await;
         let is_old = |read: Option<Secret>| {
-            let (read, old) = (read?, old?);
+            let read = read?;
+            let old = old?;
             Some(read.same_as(old))
         };
         match read.ok().and_then(is_old) {

@@ -105,7 +105,8 @@ mod tests {
 
     #[test]
     fn a_message_without_a_status_is_told_once_statuses_come_at_all() {
-        let (mut awaited, start) = (Awaited::default(), Instant::now());
+        let mut awaited = Awaited::default();
+        let start = Instant::now();
         let at = |minutes: u64| start + Duration::from_secs(60 * minutes);
         awaited.sent("acme", "a", start);
         awaited.sent("acme", "b", at(1));
@@ -133,7 +134,8 @@ mod tests {
 
     #[test]
     fn the_memory_of_an_account_has_a_bound() {
-        let (mut awaited, now) = (Awaited::default(), Instant::now());
+        let mut awaited = Awaited::default();
+        let now = Instant::now();
         for number in 0..2 * MAX {
             awaited.sent("acme", &number.to_string(), now);
         }

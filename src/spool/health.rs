@@ -202,7 +202,8 @@ mod tests {
 
     #[test]
     fn a_destination_that_refuses_connections_is_probed_ever_more_slowly() {
-        let (mut health, start) = (Health::default(), Instant::now());
+        let mut health = Health::default();
+        let start = Instant::now();
         let change = note(&mut health, AttemptOutcome::Unreachable, Probe::No, start);
         assert_eq!(change, HealthChange::Began(TroubleKind::Down));
         let mut now = start;
@@ -229,7 +230,8 @@ mod tests {
 
     #[test]
     fn single_failures_are_the_events_and_many_are_the_destinations() {
-        let (mut health, now) = (Health::default(), Instant::now());
+        let mut health = Health::default();
+        let now = Instant::now();
         for _ in 0..3 {
             for _ in 1..MAX_FAILURES {
                 assert_eq!(
@@ -251,7 +253,8 @@ mod tests {
 
     #[test]
     fn a_wrong_address_pauses_and_ends_with_the_first_success() {
-        let (mut health, now) = (Health::default(), Instant::now());
+        let mut health = Health::default();
+        let now = Instant::now();
         let change = note(&mut health, answered(404), Probe::No, now);
         assert_eq!(change, HealthChange::Began(TroubleKind::Paused));
         assert_eq!(health.gate(now), Gate::Shut(now + PAUSE));

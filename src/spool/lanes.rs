@@ -138,7 +138,8 @@ impl Lanes {
         let mut steps = 0;
         for class in Class::ALL {
             // Lanes with a long backlog and lanes that are new have their turns.
-            let (mut has_ready, mut has_more) = (true, true);
+            let mut has_ready = true;
+            let mut has_more = true;
             while has_ready || has_more {
                 steps += 1;
                 if steps > MAX_STEPS {

@@ -232,7 +232,8 @@ impl Spool {
             user: Some(user.to_owned()),
             ..Filter::default()
         };
-        let (mut events, mut from) = (0, Some(0));
+        let mut events = 0;
+        let mut from = Some(0);
         while let Some(at) = from {
             let page = self.list(&filter, at, PAGE)?;
             let seqs: Vec<_> = page.events.iter().map(|event| event.seq).collect();

@@ -59,7 +59,8 @@ impl Hour {
             .iter()
             .filter(|step| step.number > 0 && step.number + STEPS > number);
         recent.fold((0, 0), |(succeeded, failed), step| {
-            let (more, worse) = (u64::from(step.succeeded), u64::from(step.failed));
+            let more = u64::from(step.succeeded);
+            let worse = u64::from(step.failed);
             (succeeded + more, failed + worse)
         })
     }

@@ -154,7 +154,9 @@ fn named(spool: &Spool, question: &Question) -> Result<BTreeSet<u32>, EventsErro
 fn page(spool: &Spool, question: &Question) -> Result<Value, EventsError> {
     let found = spool.list(&question.filter, question.from, question.most)?;
     let destinations = spool.known();
-    let (mut events, mut bytes, mut next) = (Vec::new(), 0, found.next);
+    let mut events = Vec::new();
+    let mut bytes = 0;
+    let mut next = found.next;
     let mut unreadable = found.unreadable;
     for event in &found.events {
         if bytes > MAX_BYTES {

@@ -163,7 +163,8 @@ pub(super) async fn drop_events(
 /// Erases events by ids; returns the number of events, and the number of unknown ids.
 async fn erase_ids(spool: &Spool, filter: &Filter) -> Result<(u64, usize), EventsError> {
     let mut unknown = filter.ids.clone();
-    let (mut events, mut from) = (0, Some(0));
+    let mut events = 0;
+    let mut from = Some(0);
     while let Some(at) = from {
         let page = spool.list(filter, at, PAGE)?;
         let seqs: Vec<_> = page.events.iter().map(|event: &Listed| event.seq).collect();

@@ -45,7 +45,8 @@ pub(super) async fn show_outage(
     {
         sleep(Duration::from_millis(100)).await;
     }
-    let (first, all) = (before.first(receiver), before.second(second).await?);
+    let first = before.first(receiver);
+    let all = before.second(second).await?;
     let is_ordered = in_order(&first, &all);
     let dead = count(spool, StoredState::Dead);
     say!("   {waiting} deliveries waited on disk when the application came back");
@@ -156,7 +157,8 @@ fn once(events: Vec<ReceivedEvent>) -> Vec<ReceivedEvent> {
 
 /// True if each user's events have an equal order at both destinations.
 fn in_order(first: &[ReceivedEvent], second: &[ReceivedEvent]) -> bool {
-    let (first, second) = (by_user(first), by_user(second));
+    let first = by_user(first);
+    let second = by_user(second);
     let is_same = |(user, ids): (&String, &Vec<String>)| second.get(user) == Some(ids);
     first.iter().all(is_same)
 }

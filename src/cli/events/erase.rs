@@ -37,7 +37,9 @@ pub(super) fn run(args: &DropArgs) -> Result<ExitCode, EventsFailure> {
         complain!("Nothing is erased.");
         return Ok(ExitCode::FAILURE);
     }
-    let (mut events, mut items, mut unknown) = (0, 0, 0);
+    let mut events = 0;
+    let mut items = 0;
+    let mut unknown = 0;
     let few = args.ids.chunks(IDS_AT_ONCE).map(|ids| {
         let query = Query::default();
         ids.iter().fold(query, |query, id| query.with("id", id))

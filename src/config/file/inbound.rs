@@ -237,7 +237,8 @@ const USER: Malformed = Malformed::new(
 /// Splits an absolute URL without user and fragment into its origin, and its path with the query.
 fn split_url(text: &str) -> Option<(Origin, String)> {
     let uri: Uri = text.parse().ok()?;
-    let (scheme, authority) = (uri.scheme()?, uri.authority()?);
+    let scheme = uri.scheme()?;
+    let authority = uri.authority()?;
     let tls = *scheme == Scheme::HTTPS;
     if !tls && *scheme != Scheme::HTTP {
         return None;

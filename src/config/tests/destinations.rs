@@ -75,7 +75,8 @@ fn a_destination_has_filters_lanes_a_pace_and_a_beginning() {
 
 #[test]
 fn a_stream_is_of_redis_nats_or_amqp_and_its_server_is_a_reference() {
-    let (key, subject) = ("events".to_owned(), "wa.events".to_owned());
+    let key = "events".to_owned();
+    let subject = "wa.events".to_owned();
     let amqp = |exchange: &str| StreamAddress::Amqp {
         exchange: exchange.to_owned(),
         routing_key: "in".to_owned(),

@@ -253,7 +253,8 @@ fn a_preset_moved_elsewhere_leaves_no_further_host_behind() {
         let origins = upstreams.iter().map(|named| named.origin.to_string());
         origins.collect::<Vec<_>>()
     };
-    let (messaging, content) = ("https://messaging.twilio.com", "https://content.twilio.com");
+    let messaging = "https://messaging.twilio.com";
+    let content = "https://content.twilio.com";
     let dublin = "https://api.dublin.ie1.twilio.com";
     assert_eq!(further(""), [messaging, content]);
     let moved = format!("upstream = \"{dublin}\"\n");

@@ -427,7 +427,8 @@ fn hmacs_agree_with_rfc_4231() {
 )]
 fn an_event_that_the_signer_signs_is_genuine_and_every_change_to_it_a_forgery() {
     let url = "https://example.com/hook?b=2&a=1";
-    let (form, json) = ("To=%2B1555&Body=a+b", r#"{"a":"é"}"#);
+    let form = "To=%2B1555&Body=a+b";
+    let json = r#"{"a":"é"}"#;
     let seconds = 1_700_000_000;
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
     let mut tried = 0;

@@ -180,7 +180,8 @@ fn a_request_gets_the_permit_of_its_route_operation_and_sender_or_the_reason() {
 fn a_host_chooses_among_routes_and_leaves_the_only_sender_of_a_route() {
     let meta = |name, senders: &[&str]| route(name, "", senders, &["messages", "media"]);
     let dialog = || route_to("360dialog", ("dialog", ""), &[], &["media"]);
-    let (graph, waba) = (Some("graph.facebook.com"), Some("waba-v2.360dialog.io"));
+    let graph = Some("graph.facebook.com");
+    let waba = Some("waba-v2.360dialog.io");
     let one = Policy::new(vec![dialog(), meta("acme", &["106"])]);
     let two = Policy::new(vec![
         dialog(),

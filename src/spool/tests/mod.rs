@@ -142,7 +142,8 @@ fn all(spool: &Spool) -> Vec<Listed> {
 }
 
 fn matching(spool: &Spool, filter: &Filter) -> Vec<Listed> {
-    let (mut events, mut from) = (Vec::new(), Some(0));
+    let mut events = Vec::new();
+    let mut from = Some(0);
     while let Some(at) = from {
         let page = spool.list(filter, at, 100).unwrap();
         assert_eq!(page.unreadable, [] as [u64; 0]);

@@ -65,7 +65,8 @@ async fn run_until_cut(seed: u64, disk: &Disk, durability: Durability) -> Promis
     let to = destinations.remove(0);
     let application = tokio::spawn(deliver(Arc::clone(&spool), to, Arc::clone(&promised), seed));
     let providers = (0..8).map(|provider| {
-        let (spool, promised) = (Arc::clone(&spool), Arc::clone(&promised));
+        let spool = Arc::clone(&spool);
+        let promised = Arc::clone(&promised);
         tokio::spawn(async move {
             for number in 0..100 {
                 let id = format!("{provider}-{number}");

@@ -362,7 +362,8 @@ async fn an_exchange_needs_all_required_parameters() {
 
 #[tokio::test]
 async fn a_jwt_must_be_signed_with_the_accounts_key_and_be_current() {
-    let (private, other) = (new_private_key().unwrap(), new_private_key().unwrap());
+    let private = new_private_key().unwrap();
+    let other = new_private_key().unwrap();
     let sandbox = of("vonage", Options::default()).await;
     sandbox.accept_token(&public_key(&private).unwrap());
     let now = crate::clock::unix_time();
