@@ -19,6 +19,7 @@ mod events;
 mod limit_status;
 mod metrics;
 mod metrics_format;
+pub mod problems;
 mod process_metrics;
 mod ready;
 mod spool;

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use super::table::counted;
 use crate::audit::{VerifiedFiles, verify};
+use crate::json::words::counted;
 
 /// The options of `keyside audit`.
 #[derive(Debug, clap::Args)]

@@ -8,13 +8,14 @@ use serde_json::{Value, json};
 
 use super::config::ConfigArgs;
 use super::credentials;
-use super::problems::{self, ProblemLine};
-use super::table::counted;
+use super::problems;
+use crate::admin::problems::{ProblemLine, of_checked};
 use crate::admin::status;
 use crate::app::Descriptors;
 use crate::audit::check_writable;
 use crate::config::{Candidate, CandidateError, Config, ConfigFile};
 use crate::credential::Verdict;
+use crate::json::words::counted;
 use crate::reload::{Live, LoadError, load, load_config, questions, verify_all};
 use crate::rotation::look_ahead;
 
@@ -274,7 +275,7 @@ fn report(live: &Live) -> Report {
     Report {
         faults: faults.chain(audit_fault(live)).collect(),
         warnings,
-        problems: problems::of_checked(&credentials),
+        problems: of_checked(&credentials),
         notes,
         credentials,
         ..Report::default()

@@ -5,7 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-use super::table::{self, duration, list, text};
+use super::table;
+use crate::json::words::{duration, list, seconds, text};
 
 /// Prints the credentials as tables.
 pub(super) fn print_tables(credentials: &Value) {
@@ -107,11 +108,6 @@ fn credential(credential: &Value) -> [String; 9] {
         end(&check["data_access_expires"]),
         scopes.join(" "),
     ]
-}
-
-/// Returns a number of seconds as a duration, and `-` for any other value.
-pub(super) fn seconds(value: &Value) -> String {
-    value.as_u64().map_or_else(|| "-".to_owned(), duration)
 }
 
 /// Returns how long ago a Unix time was, and `-` for any other value.

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::client::ask;
 use super::config::ConfigArgs;
-use super::problems::of_routes;
+use crate::admin::problems::of_routes;
 use crate::json;
 use crate::limit::PauseReason;
 use crate::listener::{Link, Peer};

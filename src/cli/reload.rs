@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::client::ask;
 use super::sidecars::DEFAULT_ADMIN;
-use super::table::{list, text};
 use crate::document::shown_place;
+use crate::json::words::{list, text};
 
 /// The options of `keyside reload`.
 #[derive(Debug, clap::Args)]

@@ -11,11 +11,11 @@ use super::config::ConfigArgs;
 use super::dry_run::dry_run;
 use super::sidecars::{DEFAULT_ADMIN, bring_into_use, first_success};
 use super::strays::Strays;
-use super::table::moment;
 use crate::audit::metrics::AuditMetrics;
 use crate::audit::{Audit, check_writable};
 use crate::config::Reference;
 use crate::credential::source::{SecretPlace, read_all};
+use crate::json::words::moment;
 use crate::reload::Live;
 use crate::rotation::{
     Author, Finished, JournalPlace, Obstacle, Record, Resumed, Rotation, RotationError,

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
-use super::table::counted;
 use crate::config::ConfigFile;
 use crate::credential::source::path_of;
+use crate::json::words::counted;
 use crate::provider::Provider;
 use crate::reload::{Live, load};
 use crate::scan::{Accepted, ConfiguredSecret, Find, Ignored, ScanResult, Scanner, Tree, sarif};

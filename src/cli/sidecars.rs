@@ -8,8 +8,8 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::client::{ClientError, ask};
-use super::problems::kept_back_reasons;
-use super::table::list;
+use crate::admin::problems::kept_back_reasons;
+use crate::json::words::list;
 use crate::rotation::RotationTarget;
 use crate::secret::Fingerprint;
 

@@ -7,12 +7,12 @@ use serde_json::Value;
 use super::client::ask;
 use super::credentials;
 use super::events::print_spool;
-use super::problems::{
-    self, Gravity, ProblemLine, of_credentials, of_routes, of_sidecar, of_spool,
-};
+use super::problems;
 use super::sidecars::DEFAULT_ADMIN;
-use super::table::{self, counted, duration, list, text};
+use super::table;
+use crate::admin::problems::{Gravity, ProblemLine, of_credentials, of_routes, of_sidecar, of_spool};
 use crate::document::shown_place;
+use crate::json::words::{counted, duration, list, text};
 
 /// The options of `keyside status`.
 #[derive(Debug, clap::Args)]

@@ -9,6 +9,7 @@ use crate::query::is_read_as_one_of;
 
 mod texts;
 mod visitors;
+pub mod words;
 
 pub use texts::{NotText, add_texts_at, lacks_text_at};
 use visitors::{Fields, LastNamed, WantedVisitor};

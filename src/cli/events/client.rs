@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::progress::Progress;
 use crate::cli::client::{ClientError, ask};
 use crate::cli::output::is_unread;
-use crate::cli::table::{list, text};
+use crate::json::words::{list, text};
 
 /// The sidecar for questions.
 #[derive(Debug, clap::Args)]

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use super::client::Query;
 use super::{AdminArgs, EventsFailure};
-use crate::cli::table::counted;
+use crate::json::words::counted;
 
 /// The options of `keyside events drop`.
 #[derive(Debug, clap::Args)]

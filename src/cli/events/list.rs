@@ -8,7 +8,8 @@ use super::client::More;
 use super::client::complain_of;
 use super::selection::Selection;
 use super::{AdminArgs, EventsFailure};
-use crate::cli::table::{self, list, text};
+use crate::cli::table;
+use crate::json::words::{counted, list, text};
 
 /// The options of `keyside events list`.
 #[derive(Debug, clap::Args)]
@@ -83,7 +84,7 @@ pub(super) fn standing(at: &Value) -> String {
     let attempts = at["attempts"].as_u64().unwrap_or_default();
     let mut words = format!("{} {}", text(&at["to"]), text(&at["state"]));
     if attempts > 0 {
-        words += &format!(" after {}", table::counted(attempts, "attempt"));
+        words += &format!(" after {}", counted(attempts, "attempt"));
     }
     if let Some(why) = at["why"].as_str() {
         words += &format!(" ({why})");

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::client::{More, complain_of};
 use super::selection::Selection;
 use super::{AdminArgs, EventsFailure};
-use crate::cli::table::counted;
+use crate::json::words::counted;
 use crate::units::Rate;
 
 /// The options of `keyside events replay`.

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::client::{More, Query};
 use super::list::standing;
 use super::{AdminArgs, EventsFailure};
-use crate::cli::table::{list, text};
+use crate::json::words::{list, text};
 
 /// The options of `keyside events show`.
 #[derive(Debug, clap::Args)]

@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use super::client::Query;
 use super::{AdminArgs, EventsFailure};
-use crate::cli::table::{self, duration, list, text};
+use crate::cli::table;
+use crate::json::words::{duration, list, size, text};
 
 /// The options of `keyside events stats`.
 #[derive(Debug, clap::Args)]
@@ -79,20 +80,4 @@ fn row(to: &Value) -> [String; 8] {
         number("dead"),
         state.to_owned(),
     ]
-}
-
-/// Returns a size in the largest whole unit.
-fn size(bytes: u64) -> String {
-    match bytes {
-        0..1024 => format!("{bytes} B"),
-        1024..1_048_576 => format!("{} KiB", bytes >> 10),
-        1_048_576..1_073_741_824 => format!("{} MiB", bytes >> 20),
-        _ => format!("{:.1} GiB", tenths(bytes)),
-    }
-}
-
-/// Returns gibibytes, good for a tenth.
-fn tenths(bytes: u64) -> f64 {
-    let mebibytes = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
-    f64::from(mebibytes) / 1024.0
 }
