@@ -14,6 +14,7 @@ use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
 use super::rhythm::Rhythm;
+use crate::traffic::{History, Minute, Outcome};
 
 /// The counters of every webhook. Clones share the families.
 #[derive(Clone, Debug)]
@@ -37,6 +38,7 @@ struct Traffic {
     last_event: Option<Instant>,
     lag: Option<Duration>,
     is_silent: bool,
+    history: History,
 }
 
 /// The traffic of a webhook, for operators.
@@ -217,6 +219,17 @@ impl WebhookMetrics {
             lag: traffic.lag,
             silence: traffic.rhythm.silence(now),
         }
+    }
+
+    /// Adds an event to the plots of the last hour.
+    pub(super) fn remember(&self, outcome: Outcome, took: Duration, now: Instant) {
+        self.traffic.lock().history.note(outcome, took, now);
+    }
+
+    /// Returns the last hour minute by minute; nothing without an event.
+    #[must_use]
+    pub fn minutes(&self, now: Instant) -> Vec<Minute> {
+        self.traffic.lock().history.report(now)
     }
 
     /// Counts a request with any other outcome.

@@ -50,6 +50,7 @@ use crate::memory::{MemoryBudget, SMALL};
 use crate::sends::Sends;
 use crate::sends::metrics::SendMetrics;
 use crate::spool::{Spool, SpoolRefusal};
+use crate::traffic::Outcome;
 use crate::units::millis;
 use crate::upstream::AnswerBody;
 
@@ -158,6 +159,12 @@ impl Inbound {
             }
             None => Err(InboundError::NoWebhook),
         };
+        if let Some(endpoint) = endpoint.filter(|_| head.method == Method::POST) {
+            let now = Instant::now();
+            endpoint
+                .metrics
+                .remember(outcome(&result), now - arrived, now);
+        }
         match result {
             Ok(response) => {
                 tracing::debug!(
@@ -344,6 +351,15 @@ impl Inbound {
             (_, Some(address), _) => self.refusals.count(address, now),
             (_, None, _) => Notice::Log { unlogged: 0 },
         }
+    }
+}
+
+/// Returns the outcome of an event for the plots: an event is refused for what it is, and fails for want of a receiver.
+fn outcome(result: &Result<Response<AnswerBody>, InboundError>) -> Outcome {
+    match result {
+        Ok(_) => Outcome::Passed,
+        Err(error) if error.kind().status.is_server_error() => Outcome::Failed,
+        Err(_) => Outcome::Refused,
     }
 }
 

@@ -104,6 +104,14 @@ pub struct Allowance {
 }
 
 impl Allowance {
+    /// Returns the used part of the bucket in percent.
+    #[must_use]
+    pub fn used_percent(&self) -> u8 {
+        let burst = u64::from(self.burst.max(1));
+        let used = burst.saturating_sub(u64::from(self.remaining));
+        u8::try_from(used * 100 / burst).unwrap_or(100)
+    }
+
     fn new(scope: Scope, quota: Quota, left: u32) -> Self {
         let burst = quota.burst.get();
         let remaining = left.min(burst);

@@ -88,7 +88,7 @@ pub enum PauseReason {
 impl PauseReason {
     /// Words for refusals and for `keyside explain`.
     #[must_use]
-    pub fn explained(self) -> &'static str {
+    pub const fn explained(self) -> &'static str {
         match self {
             Self::Throttled => "the provider refused a request as too fast",
             Self::NearLimit => "the provider says that nearly all of its limit is used",

@@ -12,6 +12,7 @@ use prometheus_client::registry::Registry;
 
 use crate::credential::metrics::Rotations;
 use crate::provider::Scope;
+use crate::traffic::History;
 
 /// The counters of every route. Clones share the families.
 #[derive(Clone, Debug)]
@@ -23,6 +24,8 @@ pub struct OutboundMetrics {
     throttled: Family<LimitLabels, Counter>,
     upstream_errors: Family<ErrorLabels, Counter>,
     rotations: Rotations,
+    /// The last hour of all routes together, for plots.
+    history: Arc<History>,
 }
 
 impl OutboundMetrics {
@@ -37,6 +40,7 @@ impl OutboundMetrics {
             throttled: Family::default(),
             upstream_errors: Family::default(),
             rotations,
+            history: Arc::default(),
         };
         registry.register(
             "requests",
@@ -82,6 +86,12 @@ impl OutboundMetrics {
             used: OnceLock::new(),
             families: self.clone(),
         }
+    }
+
+    /// Returns the last hour of all routes together.
+    #[must_use]
+    pub fn history(&self) -> &Arc<History> {
+        &self.history
     }
 
     /// Counts a request without a route.

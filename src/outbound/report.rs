@@ -16,12 +16,13 @@ use super::metrics::{OutboundMetrics, outcome_of};
 use super::policy::{Denied, Permit, Route};
 use crate::audit::Audit;
 use crate::credential::Credential;
+use crate::limit::{Allowance, Ticket};
 use crate::listener::Link;
 use crate::log::without_numbers;
 use crate::provider::Operation;
 use crate::refusal_form::Asked;
 use crate::response::{INTERNAL, Refusal};
-use crate::traffic::{Failure, TrafficKind};
+use crate::traffic::{Failure, Outcome, TrafficKind};
 use crate::units::millis;
 use crate::upstream::AnswerBody;
 
@@ -134,6 +135,10 @@ impl<'a> RequestReport<'a> {
             route.metrics.answered(&operation.name, outcome, duration);
         }
         let failure = self.failure.as_deref();
+        self.remember(match failure {
+            None if status.as_u16() < 400 => Outcome::Passed,
+            _ => Outcome::Failed,
+        });
         tracing::debug!(
             route = self.route_name(),
             operation = self.operation_name(),
@@ -172,10 +177,12 @@ impl<'a> RequestReport<'a> {
             match error {
                 OutboundError::RateLimited(limited) => {
                     route.metrics.limited(limited.scope.as_str());
+                    self.remember(Outcome::Refused);
                 }
                 OutboundError::Upstream { .. } => {
                     route.metrics.upstream_error(kind.slug, "");
                     route.metrics.failed_after(self.arrived.elapsed());
+                    self.remember(Outcome::Failed);
                 }
                 _ => {}
             }
@@ -233,6 +240,31 @@ impl<'a> RequestReport<'a> {
                 sent.failed(route, &failure);
             }
             None => log!(Level::INFO, "request refused"),
+        }
+    }
+
+    /// Notes the wait at limits, and the part of a limit that is used.
+    pub(super) fn waited(&self, ticket: &Ticket) {
+        let Some(route) = self.route else {
+            return;
+        };
+        route.metrics.waited(ticket.waited);
+        let used = ticket.allowance.as_ref().map(Allowance::used_percent);
+        let now = Instant::now();
+        for history in [&route.traffic.history, self.metrics.history()] {
+            history.waited(ticket.waited, used, now);
+        }
+    }
+
+    /// Adds a request to the plots of the last hour: of the route, and of the whole sidecar.
+    fn remember(&self, outcome: Outcome) {
+        let Some(route) = self.route else {
+            return;
+        };
+        let now = Instant::now();
+        let took = self.answered.unwrap_or(now) - self.arrived;
+        for history in [&route.traffic.history, self.metrics.history()] {
+            history.note(outcome, took, now);
         }
     }
 

@@ -176,7 +176,7 @@ async fn wait(
         LimitSubject::Unlimited => Ticket::default(),
     };
     if ticket.allowance.is_some() || !ticket.waited.is_zero() {
-        permit.route.metrics.waited(ticket.waited);
+        report.waited(&ticket);
     }
     Ok(ticket)
 }

@@ -7,11 +7,14 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 mod failure;
+mod history;
 mod hour;
 mod problem;
+mod spread;
 mod track;
 
 pub use failure::{Failure, FailureClass};
+pub use history::{History, MINUTES, Minute, Outcome};
 pub use problem::TrafficProblem;
 pub use track::{Streak, TrackReport};
 
@@ -19,7 +22,11 @@ use track::Track;
 
 /// The traffic of one route, kept over reloads. Nothing is stored before the first request.
 #[derive(Debug, Default)]
-pub struct RouteTraffic(Mutex<Option<Box<State>>>);
+pub struct RouteTraffic {
+    state: Mutex<Option<Box<State>>>,
+    /// The last hour for plots.
+    pub history: History,
+}
 
 /// The purpose of a request, for the health of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +89,7 @@ pub struct TrafficReport {
 impl RouteTraffic {
     /// Notes a success of a request of `sender`.
     pub fn succeeded(&self, kind: TrafficKind, sender: &str, now: Instant) -> Recovery {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         let state = state.get_or_insert_with(|| Box::new(State::new(now)));
         let streak = state.track(kind).succeeded(now);
         // The provider answers again, whatever the request was for.
@@ -110,7 +117,7 @@ impl RouteTraffic {
         failure: &Failure,
         now: Instant,
     ) -> Option<Burst> {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         let state = state.get_or_insert_with(|| Box::new(State::new(now)));
         if failure.class == FailureClass::Policy && kind == TrafficKind::Sends {
             state.restrict(sender, failure, now);
@@ -120,7 +127,7 @@ impl RouteTraffic {
 
     /// Returns the failures that no log line has told of for a minute.
     pub fn sum_up(&self, now: Instant) -> Vec<Burst> {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         let Some(state) = state.as_mut() else {
             return Vec::new();
         };
@@ -131,7 +138,7 @@ impl RouteTraffic {
     /// Returns the state at a moment; `None` before the first request.
     #[must_use]
     pub fn report(&self, now: Instant) -> Option<TrafficReport> {
-        let state = self.0.lock();
+        let state = self.state.lock();
         let state = state.as_ref()?;
         Some(TrafficReport {
             sends: state.sends.report(now),
