@@ -142,7 +142,7 @@
 //! | floor | modules |
 //! |---|---|
 //! | commands | [`cli`]. The emulators of Meta's Cloud API and of other providers are the crate [`keyside_sandbox`] in `crates/sandbox/`, which knows nothing of this crate; only `cli` uses them |
-//! | the process | [`app`]; [`admin`], [`rotation`]; [`reload`] |
+//! | the process | [`app`]; [`admin`], [`rotation`], [`doctor`]; [`reload`] |
 //! | requests, events, questions to providers | [`outbound`], [`inbound`], [`listener`]; [`health`] |
 //! | events on their way to destinations | [`delivery`] |
 //! | services of the floor above | [`limit`], [`credential`], [`upstream`], [`tls`], [`ca`], [`sends`], [`shared`], [`spool`], [`scan`], [`state`] |
@@ -168,6 +168,7 @@ pub mod cli;
 pub mod config;
 pub mod credential;
 pub mod delivery;
+pub mod doctor;
 pub mod document;
 pub mod headers;
 pub mod health;

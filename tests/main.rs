@@ -33,6 +33,7 @@ mod commands;
 mod credential_metrics;
 mod crowds;
 mod descriptors;
+mod doctor;
 mod doors;
 mod event_forms;
 mod events;

@@ -365,7 +365,7 @@ fn well_formed(live: &Live) -> String {
 }
 
 /// Returns the parts of a configuration, counted.
-fn parts(config: &Config) -> String {
+pub(super) fn parts(config: &Config) -> String {
     format!(
         "{}, {}, {}",
         counted(config.credentials.len() as u64, "credential"),

@@ -21,6 +21,7 @@ mod completions;
 mod config;
 mod credentials;
 mod demo;
+mod doctor;
 mod dry_run;
 mod events;
 mod explain;
@@ -56,6 +57,8 @@ enum Command {
     Run(run::RunArgs),
     /// Validate the configuration and the secrets, and report every fault
     Check(check::CheckArgs),
+    /// Examine the whole way to providers and back, and say for each step what to mend
+    Doctor(doctor::DoctorArgs),
     /// Show the route, operation, credential and limits of a request, and its fate if sent now
     Explain(explain::ExplainArgs),
     /// Reload a running sidecar, and print the changes or the faults
@@ -119,6 +122,7 @@ async fn run_command(command: Command) -> ExitCode {
         Command::Init(args) => init::run(&args),
         Command::Run(args) => run::run(args).await,
         Command::Check(args) => check::run(args).await,
+        Command::Doctor(args) => doctor::run(args).await,
         Command::Explain(args) => explain::run(args).await,
         Command::Reload(args) => reload::run(&args),
         Command::Status(args) => status::run(&args),

@@ -105,6 +105,8 @@ pub struct TokenFacts {
     pub idle_scopes: Box<[String]>,
     /// The pages of Messenger and the accounts of Instagram that the token may use.
     pub pages: Box<[String]>,
+    /// The WhatsApp Business accounts that the scopes name; empty for scopes that are not bound to accounts.
+    pub accounts: Box<[String]>,
 }
 
 /// The uses for which the routes of a credential need the token.

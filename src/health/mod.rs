@@ -1,6 +1,7 @@
 //! Queries to providers about credentials: is a new token good before it is used, and until when, and how fast may
 //! a number send.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -13,8 +14,8 @@ mod token;
 
 pub use error::QueryError;
 use error::shown;
-pub use query::ProviderQuery;
-use query::{number_at, refuses_proof};
+use query::refuses_proof;
+pub use query::{ProviderQuery, number_at};
 pub use token::{TokenLifetime, exchange_token, is_own_token_valid, is_token_valid, revoke_token};
 
 use crate::credential::{
@@ -295,8 +296,25 @@ fn facts_of(data: &Value) -> TokenFacts {
             .flatten()
             .filter_map(|page| page.as_str().map(str::to_owned))
             .collect(),
+        accounts: {
+            let of_accounts = |granted: &&Value| {
+                let scope = granted["scope"].as_str().unwrap_or_default();
+                scope.starts_with(ACCOUNT_SCOPES)
+            };
+            let targets = granted()
+                .filter(of_accounts)
+                .filter_map(|granted| granted["target_ids"].as_array());
+            let ids: BTreeSet<_> = targets
+                .flatten()
+                .filter_map(|account| account.as_str().map(str::to_owned))
+                .collect();
+            ids.into_iter().collect()
+        },
     }
 }
+
+/// The beginning of the scopes whose targets are WhatsApp Business accounts.
+const ACCOUNT_SCOPES: &str = "whatsapp_business_";
 
 /// The beginnings of the scopes whose targets are pages and accounts that send elsewhere than on WhatsApp.
 const PAGE_SCOPES: [&str; 2] = ["pages_", "instagram_"];
@@ -321,6 +339,7 @@ mod tests {
             {"scope": "whatsapp_business_management", "target_ids": []},
         ]}));
         assert_eq!(*facts.pages, ["5551", "5552", "5553"]);
+        assert_eq!(*facts.accounts, ["102290129340398"]);
         assert_eq!(*facts.idle_scopes, ["whatsapp_business_management"]);
         assert_eq!(*facts_of(&json!({})).pages, [""; 0]);
     }

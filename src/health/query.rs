@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::{Method, header};
 use serde_json::Value;
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::error::QueryError;
 use crate::credential::{MissingSecret, SecretRefusal, SecretSet, TokenFacts, Verdict};
@@ -23,8 +23,11 @@ pub struct ProviderQuery<'a> {
 }
 
 impl ProviderQuery<'_> {
-    /// Sends a GET with the credential.
-    pub(super) async fn get(&self, target: &str) -> Result<Value, QueryError> {
+    /// Sends a GET with the credential, and returns the JSON of the answer, which may be the provider's error.
+    ///
+    /// # Errors
+    /// No answer, or one that is no JSON.
+    pub async fn get(&self, target: &str) -> Result<Value, QueryError> {
         self.send(target, &[], self.injections()).await
     }
 
@@ -49,6 +52,18 @@ impl ProviderQuery<'_> {
         let parameters = [("input_token", token)];
         self.send("/debug_token", &parameters, self.injections())
             .await
+    }
+
+    /// Asks Graph for the webhooks of an app, with the app's own token: the id and the secret of the app.
+    /// <https://developers.facebook.com/docs/graph-api/reference/app/subscriptions>
+    ///
+    /// # Errors
+    /// No app secret, no answer, or one that is no JSON.
+    pub async fn app_subscriptions(&self, app: &str) -> Result<Value, QueryError> {
+        let token = Zeroizing::new(format!("{app}|{}", self.app_secret()?));
+        let parameters = [("access_token", token.as_str())];
+        let target = format!("/{app}/subscriptions");
+        self.send(&target, &parameters, &[]).await
     }
 
     /// Sends a GET with the credential. A success proves that the provider accepts the credential.
@@ -212,7 +227,7 @@ pub(super) fn refuses_proof(answer: &Value) -> bool {
 }
 
 /// Returns a number of an answer.
-pub(super) fn number_at(answer: &Value, pointer: &str) -> Option<i64> {
+pub fn number_at(answer: &Value, pointer: &str) -> Option<i64> {
     answer.pointer(pointer).and_then(Value::as_i64)
 }
 

@@ -41,6 +41,8 @@ pub enum InboundError {
     Unsigned(StatusCode),
     /// The signature is wrong. Only the log shows the reason.
     Forged(Forgery),
+    /// The signature of a probe of `keyside doctor` is wrong.
+    ForgedProbe,
     /// The body is larger than `max_body`.
     BodyTooLarge {
         /// The bound in bytes.
@@ -91,6 +93,7 @@ impl InboundError {
             Self::TooManyGuesses => kind("too_many_guesses", StatusCode::TOO_MANY_REQUESTS),
             Self::Unsigned(status) => kind("unsigned", *status),
             Self::Forged(_) => kind(FORGED, StatusCode::UNAUTHORIZED),
+            Self::ForgedProbe => kind("probe_refused", StatusCode::UNAUTHORIZED),
             Self::BodyTooLarge { .. } => kind("body_too_large", StatusCode::PAYLOAD_TOO_LARGE),
             Self::BodyTimedOut => kind("body_timeout", StatusCode::REQUEST_TIMEOUT),
             Self::Overloaded => kind("overloaded", StatusCode::SERVICE_UNAVAILABLE),
@@ -114,7 +117,7 @@ impl InboundError {
     /// forger nothing.
     pub(super) fn to_response(&self) -> Response<AnswerBody> {
         match self {
-            Self::Forged(_) => NOT_GENUINE.clone().map(AnswerBody::Whole),
+            Self::Forged(_) | Self::ForgedProbe => NOT_GENUINE.clone().map(AnswerBody::Whole),
             Self::MethodNotAllowed { allow } => {
                 let mut response = self.make_refusal().to_response();
                 response
@@ -173,7 +176,7 @@ impl InboundError {
                 "too many wrong handshakes came from this address",
                 "wait a minute",
             ),
-            Self::Unsigned(_) | Self::Forged(_) => {
+            Self::Unsigned(_) | Self::Forged(_) | Self::ForgedProbe => {
                 ("the event is not genuine", "sign it as the provider does")
             }
             Self::BodyTooLarge { limit } => {
@@ -205,6 +208,10 @@ impl InboundError {
     pub(super) fn reason(&self) -> String {
         match self {
             Self::Forged(forgery) => forgery.to_string(),
+            Self::ForgedProbe => {
+                "the signature of a probe is wrong, as `keyside doctor` makes one to see it refused"
+                    .to_owned()
+            }
             Self::ApplicationUnavailable(error) => error.to_string(),
             Self::ApplicationRefused(status) => format!("the application answered {status}"),
             Self::Unsigned(_) => "the request has no signature".to_owned(),

@@ -22,6 +22,7 @@ pub mod forgery;
 mod generation;
 pub mod metrics;
 mod offences;
+pub mod probe;
 mod received;
 mod recent;
 mod rhythm;
@@ -39,6 +40,7 @@ use event::Event;
 use forgery::Forgery;
 use metrics::InboundMetrics;
 use offences::{Notice, Offences};
+use probe::ProbeMark;
 use recent::Recent;
 use store::store;
 use verify::{Check, Freshness, Nonces, Proof};
@@ -227,6 +229,10 @@ impl Inbound {
         let body = body::receive(body, bounds, &self.memory, |piece| check.update(piece)).await?;
         request.link.request_is_read();
         let proof = self.prove(check, &body).await?;
+        if let Some(mark) = ProbeMark::of(&body) {
+            endpoint.metrics.answered("probe");
+            return Ok(probe::answer(&mark, &endpoint.name));
+        }
         endpoint.metrics.secret_used(proof.which.as_str());
         if proof.which == SecretRole::Previous {
             endpoint.credential.last_match().note();
@@ -285,14 +291,16 @@ impl Inbound {
     /// Ends the check of an event. A check that goes through a large body again does so on another
     /// thread: on the thread of requests it would hold up all requests.
     async fn prove(&self, check: Check, body: &Body) -> Result<Proof, InboundError> {
-        if !check.reads_body() || body.len() <= SMALL {
-            return check.finish(body);
-        }
-        let _turn = self.turn.acquire().await;
-        let body = body.clone();
-        tokio::task::spawn_blocking(move || check.finish(&body))
-            .await
-            .unwrap_or(Err(InboundError::Overloaded))
+        let proof = if !check.reads_body() || body.len() <= SMALL {
+            check.finish(body)
+        } else {
+            let _turn = self.turn.acquire().await;
+            let body = body.clone();
+            tokio::task::spawn_blocking(move || check.finish(&body))
+                .await
+                .unwrap_or(Err(InboundError::Overloaded))
+        };
+        proof.map_err(|error| probe::told_apart(error, body))
     }
 
     /// Makes the answer for an error. `stray` gives the path of a request without a webhook, for the log.

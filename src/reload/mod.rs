@@ -61,7 +61,7 @@ use requests::MAX_REQUESTS;
 pub use requests::ReloadRequest;
 pub use server_tls::ServerCertificates;
 use server_tls::ServerTlsCells;
-pub use verify::{concerns, needs_of, questions, verify_all};
+pub use verify::{concerns, needs_of, questions, verify_all, verify_one};
 
 use crate::audit::Audit;
 use crate::config::ConfigFile;

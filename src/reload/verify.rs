@@ -38,6 +38,13 @@ pub async fn verify_all(live: &Live) -> Vec<(Arc<Credential>, Verification)> {
     run_checks(checks(&live.config, &live.generation)).await
 }
 
+/// Asks the provider about one credential; `None` for a credential about which no provider is asked.
+pub async fn verify_one(live: &Live, credential: &str) -> Option<Verification> {
+    let mut checks = checks(&live.config, &live.generation);
+    let check = checks.find(|check| check.credential.name == credential)?;
+    Some(check.run().await)
+}
+
 /// Returns the names of the credentials about which a provider can be asked.
 #[must_use]
 pub fn questions(live: &Live) -> BTreeSet<String> {

@@ -12,10 +12,12 @@ mod client;
 mod name;
 mod server;
 mod validity;
+mod witness;
 
 pub use client::client_config;
 pub use server::{ServerFiles, ServerTls, server_config};
 pub use validity::{Stage, Validity};
+pub use witness::{CertificateFacts, Witness, witnessed_config};
 
 /// Returns the cryptography of every connection: aws-lc-rs, with the hybrid X25519MLKEM768 as the
 /// first key exchange (rustls' feature `prefer-post-quantum`). The process default is never used.
@@ -33,6 +35,8 @@ pub enum TlsError {
     NoAuthority,
     /// The cryptography supports none of the TLS versions.
     Versions(rustls::Error),
+    /// The authorities are refused by the TLS library.
+    Verifier(VerifierBuilderError),
     /// A file of a listener has a fault.
     File {
         /// The file.
@@ -48,6 +52,7 @@ impl fmt::Display for TlsError {
             Self::NotPem => f.write_str("the certificates are not valid PEM"),
             Self::NoAuthority => f.write_str("no certificate of an authority can be used"),
             Self::Versions(error) => write!(f, "TLS cannot be set up: {error}"),
+            Self::Verifier(error) => write!(f, "the authorities cannot be used: {error}"),
             Self::File { path, fault } => write!(f, "{}: {fault}", path.display()),
         }
     }

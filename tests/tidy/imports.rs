@@ -8,7 +8,7 @@ use super::source::Source;
 const FLOORS: [&[&str]; 9] = [
     &["cli"],
     &["app"],
-    &["admin", "rotation"],
+    &["admin", "rotation", "doctor"],
     &["reload"],
     &["outbound", "inbound", "listener", "health"],
     &["delivery"],

@@ -67,7 +67,7 @@ pub use dialect::{
     Dialect, EventSigning, Key, KeyKind, KeyPairError, new_private_key, new_seed, public_key,
     public_key_of_seed,
 };
-pub use options::{Options, ThrottleStatus, ThrottleStatusError};
+pub use options::{Options, Standing, ThrottleStatus, ThrottleStatusError};
 pub use store::attempt::Attempt;
 pub use store::record::Accepted;
 pub use tls::CertificateError;
@@ -296,5 +296,6 @@ fn rules(options: &Options, media: SocketAddr) -> Rules {
         pair_limit: options.pair_limit,
         throttle_status: options.throttle_status.into(),
         latency: options.latency,
+        standing: options.standing.clone(),
     }
 }

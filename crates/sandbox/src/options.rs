@@ -44,6 +44,41 @@ pub struct Options {
     pub latency: Duration,
     /// The trusted authorities of callback URLs with TLS, in PEM; by default the sandbox's own authority.
     pub callback_ca: Option<Vec<u8>>,
+    /// The state of the account and its numbers, as questions about them are answered.
+    pub standing: Standing,
+}
+
+/// The state of the account and its numbers, as questions about them are answered. Nothing else goes by it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// `status` of every number.
+    pub number_status: String,
+    /// `quality_rating` of every number.
+    pub quality: String,
+    /// The messaging limit of the business.
+    pub tier: String,
+    /// `can_send_message` of the health of every number.
+    pub health: String,
+    /// True if the app is subscribed to the account.
+    pub subscribed: bool,
+    /// The callback URL set on every number.
+    pub number_callback: Option<String>,
+    /// The callback URL set on the account.
+    pub account_callback: Option<String>,
+}
+
+impl Default for Standing {
+    fn default() -> Self {
+        Self {
+            number_status: "CONNECTED".to_owned(),
+            quality: "GREEN".to_owned(),
+            tier: "TIER_250".to_owned(),
+            health: "AVAILABLE".to_owned(),
+            subscribed: true,
+            number_callback: None,
+            account_callback: None,
+        }
+    }
 }
 
 impl Default for Options {
@@ -64,6 +99,7 @@ impl Default for Options {
             throttle_status: ThrottleStatus::BadRequest,
             latency: Duration::ZERO,
             callback_ca: None,
+            standing: Standing::default(),
         }
     }
 }

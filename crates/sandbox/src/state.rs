@@ -7,6 +7,7 @@ use http::StatusCode;
 use subtle::ConstantTimeEq;
 
 use crate::ids;
+use crate::options::Standing;
 use crate::store::group::Groups;
 use crate::store::media::Media;
 use crate::store::number::Numbers;
@@ -89,6 +90,7 @@ impl State {
             pair_limit: false,
             throttle_status: StatusCode::BAD_REQUEST,
             latency: Duration::ZERO,
+            standing: Standing::default(),
         };
         Self::new(rules, Webhooks::new(authority.client(None).unwrap(), None))
     }
@@ -115,4 +117,6 @@ pub(crate) struct Rules {
     pub(crate) throttle_status: StatusCode,
     /// The delay of every answer.
     pub(crate) latency: Duration,
+    /// The state of the account and its numbers.
+    pub(crate) standing: Standing,
 }

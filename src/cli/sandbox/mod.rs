@@ -3,6 +3,7 @@
 mod account;
 mod files;
 mod introduction;
+mod standing;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -20,6 +21,7 @@ use crate::units::{UnitError, duration};
 use account::SandboxAccount;
 use files::{FileError, directory, replace};
 use introduction::Introduction;
+use standing::StandingArgs;
 
 /// The options of `keyside sandbox`.
 #[derive(Debug, clap::Args)]
@@ -27,7 +29,7 @@ use introduction::Introduction;
 pub(super) struct SandboxArgs {
     /// Emulate this provider instead of Meta
     #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(Dialect::all().map(|dialect| dialect.name)))]
-    #[arg(conflicts_with_all = ["media_listen", "media_host", "require_proof", "pair_limit", "throttle_status", "senders"])]
+    #[arg(conflicts_with_all = ["media_listen", "media_host", "require_proof", "pair_limit", "throttle_status", "senders", "number_status", "quality", "tier", "health", "unsubscribed", "number_callback", "account_callback"])]
     provider: Option<String>,
     /// Address of the emulated graph.facebook.com, or of the provider's host
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9443")]
@@ -66,6 +68,8 @@ pub(super) struct SandboxArgs {
     /// Trusted authorities for the callback URL, in PEM [default: the sandbox's own authority]
     #[arg(long, value_name = "FILE")]
     callback_ca: Option<PathBuf>,
+    #[command(flatten)]
+    standing: StandingArgs,
     /// Delay of every answer
     #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = latency)]
     latency: Duration,
@@ -141,6 +145,7 @@ fn options(
         throttle_status: args.throttle_status,
         latency: args.latency,
         callback_ca,
+        standing: args.standing.into(),
     })
 }
 

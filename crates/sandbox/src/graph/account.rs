@@ -33,7 +33,7 @@ pub(crate) fn read(call: &Call<'_>, id: &str) -> Result<GraphJson, GraphError> {
     }
     if is_number(call, id) {
         return Ok(GraphJson::new(&Selected::new(
-            Number::new(id),
+            Number::new(call, id),
             fields,
             "id",
         )));
@@ -95,7 +95,57 @@ struct Number<'a> {
     search_visibility: &'a str,
     messaging_limit_tier: &'a str,
     whatsapp_business_manager_messaging_limit: &'a str,
+    is_on_biz_app: bool,
+    health_status: Health<'a>,
+    webhook_configuration: Callbacks,
     id: &'a str,
+}
+
+/// What stands in the way of messages: <https://developers.facebook.com/docs/whatsapp/cloud-api/health-status>.
+#[derive(Serialize)]
+struct Health<'a> {
+    can_send_message: &'a str,
+    entities: Vec<Value>,
+}
+
+impl<'a> Health<'a> {
+    fn new(state: &'a str, number: &str) -> Self {
+        let is_well = state == "AVAILABLE";
+        let errors = json!([{
+            "error_code": 141006,
+            "error_description": "There is an error with the payment method. This will block business initiated conversations.",
+            "possible_solution": "There was an error with your payment method. Please add a new payment method to the account.",
+        }]);
+        let account = match is_well {
+            true => json!({"entity_type": "WABA", "id": ACCOUNT, "can_send_message": state}),
+            false => {
+                json!({"entity_type": "WABA", "id": ACCOUNT, "can_send_message": state, "errors": errors})
+            }
+        };
+        let number =
+            json!({"entity_type": "PHONE_NUMBER", "id": number, "can_send_message": "AVAILABLE"});
+        Self {
+            can_send_message: state,
+            entities: vec![number, account],
+        }
+    }
+}
+
+/// The callback URLs of a number, of its account and of the app. A level without one is left out.
+#[derive(Serialize)]
+struct Callbacks {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    phone_number: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    whatsapp_business_account: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    application: Option<String>,
+}
+
+/// Returns the callback URL of the first subscribed app.
+fn app_callback(call: &Call<'_>) -> Option<String> {
+    let apps = call.state.webhooks.apps();
+    apps.into_iter().next().map(|(_, callback)| callback)
 }
 
 #[derive(Serialize)]
@@ -104,23 +154,31 @@ struct Throughput<'a> {
 }
 
 impl<'a> Number<'a> {
-    fn new(id: &'a str) -> Self {
+    fn new(call: &Call<'a>, id: &'a str) -> Self {
+        let standing = &call.state.rules.standing;
         Self {
             verified_name: "Test Number",
             code_verification_status: "NOT_VERIFIED",
             display_phone_number: "+1 555-093-4873",
-            quality_rating: "GREEN",
+            quality_rating: &standing.quality,
             platform_type: "CLOUD_API",
             throughput: Throughput { level: "STANDARD" },
             account_mode: "SANDBOX",
-            status: "CONNECTED",
+            status: &standing.number_status,
             name_status: "AVAILABLE_WITHOUT_REVIEW",
             new_name_status: "NONE",
             is_official_business_account: false,
             is_pin_enabled: true,
             search_visibility: "NON_VISIBLE",
-            messaging_limit_tier: "TIER_250",
-            whatsapp_business_manager_messaging_limit: "TIER_250",
+            messaging_limit_tier: &standing.tier,
+            whatsapp_business_manager_messaging_limit: &standing.tier,
+            is_on_biz_app: false,
+            health_status: Health::new(&standing.health, id),
+            webhook_configuration: Callbacks {
+                phone_number: standing.number_callback.clone(),
+                whatsapp_business_account: standing.account_callback.clone(),
+                application: app_callback(call),
+            },
             id,
         }
     }
@@ -137,7 +195,7 @@ pub(crate) fn numbers(call: &Call<'_>) -> GraphJson {
     let fields = call.query.fields();
     let items = ids
         .into_iter()
-        .map(|id| Selected::new(Number::new(id), fields.as_deref(), "id"));
+        .map(|id| Selected::new(Number::new(call, id), fields.as_deref(), "id"));
     GraphJson::new(&Page::new(call, items.collect()))
 }
 
@@ -216,7 +274,12 @@ pub(crate) fn subscribed_apps(call: &Call<'_>) -> GraphJson {
     if call.method != Method::GET {
         return GraphJson::success();
     }
+    let standing = &call.state.rules.standing;
+    if !standing.subscribed {
+        return GraphJson::new(&json!({"data": []}));
+    }
     let app = SubscribedApp {
+        override_callback_uri: standing.account_callback.clone(),
         whatsapp_business_api_data: AppData {
             link: format!("https://www.facebook.com/games/?app_id={APP}"),
             name: "Sandbox",
@@ -229,6 +292,25 @@ pub(crate) fn subscribed_apps(call: &Call<'_>) -> GraphJson {
 #[derive(Serialize)]
 struct SubscribedApp {
     whatsapp_business_api_data: AppData,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    override_callback_uri: Option<String>,
+}
+
+/// `GET /{app}/subscriptions`: the webhook of the app, for the app's own token.
+pub(crate) fn subscriptions(call: &Call<'_>, id: &str) -> Result<GraphJson, GraphError> {
+    if id != APP {
+        return Err(call.unknown(id));
+    }
+    let subscription = app_callback(call).map(|callback| {
+        json!({
+            "object": "whatsapp_business_account",
+            "callback_url": callback,
+            "active": true,
+            "fields": [{"name": "messages", "version": "v26.0"}],
+        })
+    });
+    let all: Vec<_> = subscription.into_iter().collect();
+    Ok(GraphJson::new(&json!({ "data": all })))
 }
 
 #[derive(Serialize)]

@@ -201,6 +201,7 @@ async fn edge_call(
         ("POST", "deregister" | "request_code" | "verify_code") => {
             call.require_sender(id).map(|()| GraphJson::success())
         }
+        ("GET", "subscriptions") => account::subscriptions(call, id),
         ("GET" | "POST" | "DELETE", "subscribed_apps") => Ok(account::subscribed_apps(call)),
         ("GET" | "POST" | "DELETE", "block_users") => account::block_users(call, id, body).await,
         ("POST", "calls") => account::calls(call, id, body).await,

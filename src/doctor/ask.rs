@@ -1,0 +1,101 @@
+//! A request of the examination and its answer.
+
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::header;
+use tokio::time::{Instant, timeout_at};
+
+use crate::response::KEYSIDE_ERROR;
+use crate::upstream::{Limits, Outgoing, Upstream, UpstreamError};
+
+/// The parts of an answer that verdicts look at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Answered {
+    /// The status.
+    pub(super) status: u16,
+    /// The slug of an answer of a Keyside's own.
+    pub(super) slug: Option<String>,
+    /// The address of a redirect, without its query.
+    pub(super) location: Option<String>,
+    /// The time by the other side's clock.
+    pub(super) date: Option<SystemTime>,
+    /// The body; empty for a body over [`MAX_BODY`].
+    pub(super) body: Bytes,
+}
+
+/// Sends a request, and reads the answer.
+///
+/// # Errors
+/// No answer within `time`.
+pub(super) async fn ask(
+    upstream: &Upstream,
+    request: Outgoing,
+    time: Duration,
+) -> Result<Answered, UpstreamError> {
+    let start = Instant::now();
+    let limits = Limits {
+        start,
+        deadline: start + time,
+        head: time,
+        progress: time,
+    };
+    let written = AtomicBool::new(false);
+    let exchange = async {
+        let answer = upstream.send(request, limits, &written).await?;
+        let date = upstream.learn_time(&answer.headers);
+        let text = |name: &header::HeaderName| {
+            let value = answer.headers.get(name)?.to_str().ok()?;
+            Some(value.to_owned())
+        };
+        Ok(Answered {
+            status: answer.status.as_u16(),
+            slug: text(&KEYSIDE_ERROR),
+            location: text(&header::LOCATION).map(|url| without_query(&url)),
+            date,
+            body: answer.body.whole(MAX_BODY).await.unwrap_or_default(),
+        })
+    };
+    let late = |_| UpstreamError::TimedOut {
+        what: "to answer",
+        written: true,
+    };
+    timeout_at(limits.deadline, exchange).await.map_err(late)?
+}
+
+/// Returns a URL as it may be shown: without a user, a query and a fragment, each of which may hold a secret.
+pub(super) fn without_query(url: &str) -> String {
+    let plain = url.split(['?', '#']).next().unwrap_or_default();
+    match plain.split_once("://") {
+        Some((scheme, rest)) => {
+            let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            let host = authority
+                .rsplit_once('@')
+                .map_or(authority, |(_, host)| host);
+            format!("{scheme}://{host}{path}")
+        }
+        None => plain.to_owned(),
+    }
+}
+
+/// The largest body that is read, in bytes. The answers of probes are far smaller.
+const MAX_BODY: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shown_url_has_no_user_and_no_query() {
+        for (url, shown) in [
+            ("https://h.test/a?token=x#y", "https://h.test/a"),
+            ("https://user:pass@h.test:8443/a", "https://h.test:8443/a"),
+            ("https://user:pass@h.test", "https://h.test"),
+            ("/login?next=x", "/login"),
+            ("", ""),
+        ] {
+            assert_eq!(without_query(url), shown);
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! The way to a provider: name, route out, connection, TLS, clock.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use http::{Method, header};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::ask::ask;
+use super::clock;
+use super::handshake::CertificateOwner;
+use super::reach::{BrokenWay, FarHost};
+use super::step::{DoctorSection, DoctorStep, SectionKind, StepReporter};
+use crate::provider::{Ca, Origin};
+use crate::reload::Live;
+use crate::tls::{Witness, witnessed_config};
+use crate::upstream::{Outgoing, OutgoingBody, RequestLine, USER_AGENT, Upstream, UpstreamKind};
+
+/// An origin of a provider, with the authorities for its certificate.
+pub(super) type UpstreamKey = (Origin, Ca);
+
+/// The result of each way: `None` while it is under way.
+pub(super) type Reached = watch::Receiver<Option<bool>>;
+
+/// Begins a section for each origin that routes send to. Returns the sections with the results that others wait for.
+pub(super) fn sections(
+    live: &Arc<Live>,
+    deadline: Instant,
+) -> (Vec<DoctorSection>, BTreeMap<UpstreamKey, Reached>) {
+    let mut origins = BTreeMap::new();
+    for route in live.generation.policy.routes() {
+        let provider = &route.credential.provider;
+        let issuer = provider
+            .exchange()
+            .and_then(|exchange| exchange.upstream.as_ref());
+        for origin in provider.origins().chain(issuer) {
+            let key = (origin.clone(), provider.ca.clone());
+            origins.entry(key).or_insert_with(|| provider.name.clone());
+        }
+    }
+    let mut sections = Vec::new();
+    let mut results = BTreeMap::new();
+    for (key, provider) in origins {
+        let (sender, result) = watch::channel(None);
+        results.insert(key.clone(), result);
+        let live = Arc::clone(live);
+        let name = format!("{} ({provider})", key.0);
+        let examine = move |reporter: StepReporter| async move {
+            let reached = examine(&live, &key, &reporter).await;
+            sender.send_replace(Some(reached.is_ok()));
+        };
+        sections.push(DoctorSection::begin(
+            SectionKind::Upstream,
+            name,
+            deadline,
+            examine,
+        ));
+    }
+    (sections, results)
+}
+
+/// Waits for the result of a way; false for a way that was given up.
+pub(super) async fn is_reached(
+    results: &BTreeMap<UpstreamKey, Reached>,
+    key: &UpstreamKey,
+) -> bool {
+    let Some(mut result) = results.get(key).cloned() else {
+        return false;
+    };
+    let found = result.wait_for(Option::is_some).await;
+    found.is_ok_and(|found| *found == Some(true))
+}
+
+async fn examine(
+    live: &Live,
+    (origin, ca): &UpstreamKey,
+    reporter: &StepReporter,
+) -> Result<(), BrokenWay> {
+    let host = FarHost {
+        origin,
+        owner: CertificateOwner::Provider,
+    };
+    let addresses = host.resolve(reporter).await?;
+    reporter.report(route_out(&|name| std::env::var_os(name).is_some()));
+    let stream = host.connect(&addresses, reporter).await?;
+    let (config, witness) = match witnessed(ca).await {
+        Ok(witnessed) => witnessed,
+        Err(fault) => {
+            reporter.report(fault);
+            return Err(BrokenWay);
+        }
+    };
+    if origin.tls {
+        match host
+            .shake_hands(stream, &(Arc::clone(&config), witness))
+            .await
+        {
+            Ok(step) => reporter.report(step),
+            Err(step) => {
+                reporter.report(step);
+                return Err(BrokenWay);
+            }
+        }
+    } else {
+        reporter.report(DoctorStep::skipped(
+            "tls",
+            "the upstream is on this machine, without TLS",
+        ));
+    }
+    let upstream = Upstream::new(UpstreamKind::Provider, origin.clone(), config);
+    let Ok(upstream) = upstream.map(|upstream| upstream.apart_from(own_addresses(live))) else {
+        return Err(BrokenWay);
+    };
+    if let Some(fault) = upstream.leads_back().await {
+        reporter.report(DoctorStep::fail(
+            "loop",
+            fault,
+            "give the hosts entries to the applications alone (docs/alias.md)",
+        ));
+        return Err(BrokenWay);
+    }
+    reporter.report(ask_time(&upstream, origin).await);
+    Ok(())
+}
+
+fn own_addresses(live: &Live) -> crate::upstream::OwnAddresses {
+    crate::upstream::OwnAddresses::new(live.config.outbound.tcp_addresses())
+}
+
+/// Returns the TLS of an upstream with a witness.
+async fn witnessed(ca: &Ca) -> Result<(Arc<rustls::ClientConfig>, Arc<Witness>), DoctorStep> {
+    let pem = match ca {
+        Ca::File(path) => Some(read(path).await?),
+        Ca::Bundled | Ca::System => None,
+    };
+    let config = witnessed_config(ca, pem.as_deref());
+    config
+        .map_err(|error| DoctorStep::fail("tls", error.to_string(), "look at `ca` of the provider"))
+}
+
+async fn read(path: &Path) -> Result<Vec<u8>, DoctorStep> {
+    tokio::fs::read(path).await.map_err(|error| {
+        DoctorStep::fail(
+            "tls",
+            format!("{}: {error}", path.display()),
+            "look at `ca` of the provider",
+        )
+    })
+}
+
+/// Decides about the route out. `is_set` tells if the environment has a variable.
+fn route_out(is_set: &dyn Fn(&str) -> bool) -> DoctorStep {
+    let set = ["HTTPS_PROXY", "https_proxy"]
+        .into_iter()
+        .find(|name| is_set(name));
+    match set {
+        Some(name) => DoctorStep::warn(
+            "route out",
+            format!("direct: Keyside does not use the proxy that `{name}` names"),
+            "let Keyside reach the provider directly, or unset the variable",
+        ),
+        None => DoctorStep::ok("route out", "direct"),
+    }
+}
+
+/// Asks for any answer, without a credential: each has the time.
+async fn ask_time(upstream: &Upstream, origin: &Origin) -> DoctorStep {
+    let began = Instant::now();
+    match ask(
+        upstream,
+        plain_get(&origin.authority(), "/"),
+        ANSWER_TIMEOUT,
+    )
+    .await
+    {
+        Ok(answered) => clock::verdict(answered.date, SystemTime::now(), began.elapsed()),
+        Err(error) => DoctorStep::fail(
+            "answer",
+            error.to_string(),
+            "look at the status page of the provider, and at what stands between: the connection is there, and no answer comes",
+        ),
+    }
+}
+
+/// Returns a GET without a credential.
+pub(super) fn plain_get(host: &str, target: &str) -> Outgoing {
+    let mut line = RequestLine::new(Method::GET, OutgoingBody::empty());
+    line.target(target);
+    let mut head = line.headers(host);
+    head.header(&header::ACCEPT_ENCODING, "identity");
+    head.header(&header::USER_AGENT, USER_AGENT);
+    head.finish()
+}
+
+/// The longest wait for an answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(4);
+
+#[cfg(test)]
+mod tests {
+    use super::super::step::StepOutcome;
+    use super::*;
+
+    #[test]
+    fn a_proxy_of_the_environment_is_told() {
+        for (set, outcome) in [
+            (None, StepOutcome::Ok),
+            (Some("HTTPS_PROXY"), StepOutcome::Warn),
+            (Some("https_proxy"), StepOutcome::Warn),
+            (Some("HTTP_PROXY"), StepOutcome::Ok),
+        ] {
+            let step = route_out(&|name| Some(name) == set);
+            assert_eq!(step.outcome, outcome, "{set:?}");
+        }
+    }
+}

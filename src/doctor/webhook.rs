@@ -1,0 +1,364 @@
+//! The examination of a webhook: the way to its public URL, and probes through it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::rand;
+use rustls::ClientConfig;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::answer::{Course, Probe, judge};
+use super::ask::{ask, without_query};
+use super::handshake::CertificateOwner;
+use super::probe::{ProbeKey, ProbeMaker, scheme_of, unprobable};
+use super::public_url::{PublicUrl, is_private};
+use super::reach::{BrokenWay, FarHost};
+use super::step::{DoctorSection, DoctorStep, SectionKind, StepOutcome, StepReporter};
+use crate::config::WebhookConfig;
+use crate::credential::Credential;
+use crate::inbound::probe::ProbeMark;
+use crate::provider::Ca;
+use crate::reload::Live;
+use crate::tls::witnessed_config;
+use crate::upstream::{Outgoing, Upstream, UpstreamKind};
+
+/// Begins a section for each webhook.
+pub(super) fn sections(live: &Arc<Live>, deadline: Instant) -> Vec<DoctorSection> {
+    let begin = |(index, webhook): (usize, &WebhookConfig)| {
+        let live = Arc::clone(live);
+        let examine = move |reporter: StepReporter| async move {
+            if let Some(webhook) = live.config.webhooks.get(index) {
+                // The examination ends where the way is broken, as its last step says.
+                examine(&live, webhook, &reporter).await.ok();
+            }
+        };
+        DoctorSection::begin(SectionKind::Webhook, &webhook.name, deadline, examine)
+    };
+    live.config.webhooks.iter().enumerate().map(begin).collect()
+}
+
+async fn examine(
+    live: &Live,
+    webhook: &WebhookConfig,
+    reporter: &StepReporter,
+) -> Result<(), BrokenWay> {
+    let Some(text) = &webhook.public_url else {
+        reporter.report(DoctorStep::skipped(
+            "public URL",
+            "not known: name it as `public_url` of the webhook, to have it tried",
+        ));
+        return Ok(());
+    };
+    let url = PublicUrl::parse(text).ok_or(BrokenWay)?;
+    reporter.report(public_url(&url));
+    let upstream = way(&url, reporter).await?;
+    if let Some(tls) = &live.config.inbound.tls
+        && tls.client.is_some()
+    {
+        reporter.report(DoctorStep::skipped(
+            "probes",
+            "`client_ca` asks for the provider's client certificate, which nobody else has",
+        ));
+        return Ok(());
+    }
+    let Some(credential) = live.credentials.get(&webhook.credential) else {
+        return Ok(());
+    };
+    let max_body = live.config.inbound.max_body;
+    Probes {
+        url: &url,
+        webhook,
+        credential,
+        upstream,
+        max_body,
+        reporter,
+    }
+    .send()
+    .await;
+    Ok(())
+}
+
+/// Decides about the URL itself.
+fn public_url(url: &PublicUrl) -> DoctorStep {
+    let name = "public URL";
+    let shown = without_query(&url.whole);
+    match (url.origin.tls, url.is_on_this_machine()) {
+        (true, _) => DoctorStep::ok(name, shown),
+        (false, true) => DoctorStep::warn(
+            name,
+            format!("{shown} is on this machine"),
+            "good for development; give the provider a URL with https and a public name",
+        ),
+        (false, false) => DoctorStep::fail(
+            name,
+            format!("{shown} is without TLS"),
+            "use https: providers send to nothing else",
+        ),
+    }
+}
+
+/// Goes the way to the host, and returns an upstream for probes.
+async fn way(url: &PublicUrl, reporter: &StepReporter) -> Result<Upstream, BrokenWay> {
+    let host = FarHost {
+        origin: &url.origin,
+        owner: CertificateOwner::Operator,
+    };
+    let addresses = host.resolve(reporter).await?;
+    if !url.is_on_this_machine()
+        && let Some(step) = seen_from_outside(&addresses)
+    {
+        reporter.report(step);
+    }
+    let stream = host.connect(&addresses, reporter).await?;
+    let config = if url.origin.tls {
+        tls(&host, stream, reporter).await?
+    } else {
+        let (config, _) = witnessed_config(&Ca::Bundled, None).map_err(|_| BrokenWay)?;
+        config
+    };
+    Upstream::new(UpstreamKind::Provider, url.origin.clone(), config).map_err(|_| BrokenWay)
+}
+
+/// Decides about addresses that only this machine's network has; `None` for public ones.
+fn seen_from_outside(addresses: &[SocketAddr]) -> Option<DoctorStep> {
+    let is_hidden = addresses.iter().all(|address| is_private(address.ip()));
+    (is_hidden && !addresses.is_empty()).then(|| {
+        DoctorStep::warn(
+            "dns from outside",
+            "the name has a private address here, so these probes tell nothing of the way from outside",
+            "look the name up from outside: the provider goes by public DNS",
+        )
+    })
+}
+
+/// Shakes hands as a provider does, with public authorities. A chain that this machine alone trusts is told, and the probes
+/// go on with it.
+async fn tls(
+    host: &FarHost<'_>,
+    stream: TcpStream,
+    reporter: &StepReporter,
+) -> Result<Arc<ClientConfig>, BrokenWay> {
+    let peer = stream.peer_addr();
+    let public = witnessed_config(&Ca::Bundled, None).map_err(|_| BrokenWay)?;
+    let refused = match host.shake_hands(stream, &public).await {
+        Ok(step) => {
+            reporter.report(step);
+            return Ok(public.0);
+        }
+        Err(step) => step,
+    };
+    if let Ok(config) = trusted_here(host, peer).await {
+        reporter.report(DoctorStep {
+            outcome: StepOutcome::Warn,
+            found: format!("{}; this machine trusts it all the same", refused.found),
+            ..refused
+        });
+        return Ok(config);
+    }
+    reporter.report(refused);
+    Err(BrokenWay)
+}
+
+/// Shakes hands with the authorities of the system.
+async fn trusted_here(
+    host: &FarHost<'_>,
+    peer: io::Result<SocketAddr>,
+) -> Result<Arc<ClientConfig>, BrokenWay> {
+    let system = witnessed_config(&Ca::System, None).map_err(|_| BrokenWay)?;
+    let peer = peer.map_err(|_| BrokenWay)?;
+    let stream = TcpStream::connect(peer).await.map_err(|_| BrokenWay)?;
+    let shaken = host.shake_hands(stream, &system).await;
+    shaken.map(|_| system.0).map_err(|_| BrokenWay)
+}
+
+/// The probes of one webhook.
+struct Probes<'p> {
+    url: &'p PublicUrl,
+    webhook: &'p WebhookConfig,
+    credential: &'p Credential,
+    upstream: Upstream,
+    max_body: u64,
+    reporter: &'p StepReporter,
+}
+
+impl Probes<'_> {
+    /// Sends the probes one after another: each is worth sending only if the one before has reached Keyside.
+    async fn send(&self) {
+        let Some(spec) = &self.credential.provider.webhook else {
+            return;
+        };
+        let Some(scheme) = scheme_of(spec, self.credential, &self.webhook.path) else {
+            self.reporter.report(DoctorStep::skipped(
+                "probes",
+                "the credential has no secret to sign them with",
+            ));
+            return;
+        };
+        let maker = ProbeMaker {
+            url: self.url,
+            credential: self.credential,
+            spec,
+            scheme,
+        };
+        let course = match self.handshakes(&maker).await {
+            Course::GoOn => self.events(&maker).await,
+            Course::Stop => Course::Stop,
+        };
+        if course == Course::Stop {
+            self.reporter.report(DoctorStep::skipped(
+                "further probes",
+                "not sent: they would meet the same",
+            ));
+        }
+    }
+
+    async fn handshakes(&self, maker: &ProbeMaker<'_>) -> Course {
+        let challenge = u64::from_be_bytes(random()).to_string();
+        let Some(wrong) = maker.handshake(&challenge, ProbeKey::Forged, random()) else {
+            self.reporter
+                .report(DoctorStep::skipped("handshake", "the provider has none"));
+            return Course::GoOn;
+        };
+        if let (Course::Stop, _) = self.one(Probe::WrongToken, wrong).await {
+            return Course::Stop;
+        }
+        match maker.handshake(&challenge, ProbeKey::Own, random()) {
+            Some(right) => self.one(Probe::Handshake(&challenge), right).await.0,
+            None => {
+                self.reporter.report(DoctorStep::skipped(
+                    "handshake",
+                    "the credential has no verify token",
+                ));
+                Course::GoOn
+            }
+        }
+    }
+
+    async fn events(&self, maker: &ProbeMaker<'_>) -> Course {
+        let mark = ProbeMark::new(random());
+        let forged = self.made(Probe::Forged, maker, &mark, 0);
+        if let Some(forged) = forged {
+            let (course, outcome) = self.one(Probe::Forged, forged).await;
+            if course == Course::Stop {
+                return course;
+            }
+            // Whatever takes forged events is no Keyside: a genuine one would go on to an application.
+            if outcome == StepOutcome::Fail {
+                self.reporter.report(DoctorStep::skipped(
+                    "genuine event",
+                    "not sent: what answers there is not Keyside, and an application might get it",
+                ));
+                return Course::GoOn;
+            }
+        }
+        if let Some(why) = unprobable(maker.scheme) {
+            let step = DoctorStep::skipped("genuine event", format!("not made: {why}"));
+            self.reporter.report(step);
+            return Course::GoOn;
+        }
+        let genuine = Probe::Genuine(mark.as_str());
+        let Some(request) = self.made(genuine, maker, &mark, 0) else {
+            return Course::GoOn;
+        };
+        let (course, outcome) = self.one(genuine, request).await;
+        if course == Course::Stop || outcome != StepOutcome::Ok {
+            return course;
+        }
+        self.large(maker).await
+    }
+
+    async fn large(&self, maker: &ProbeMaker<'_>) -> Course {
+        let mark = ProbeMark::new(random());
+        let probe = Probe::Large(mark.as_str());
+        if maker.sends_forms() {
+            let why = "the provider's events are forms, which are small";
+            self.reporter.report(DoctorStep::skipped(probe.name(), why));
+            return Course::GoOn;
+        }
+        let length = usize::try_from(self.max_body).map_or(LARGE, |bound| bound.min(LARGE));
+        if length < LARGE {
+            self.reporter.report(DoctorStep::warn(
+                "max_body",
+                format!("`inbound.max_body` is {length} bytes"),
+                "leave `max_body` at 4 MiB if the provider is Meta: its events have up to 3 MB",
+            ));
+        }
+        if let Some(request) = self.made(probe, maker, &mark, length) {
+            self.one(probe, request).await;
+        }
+        // Nothing comes behind this probe.
+        Course::GoOn
+    }
+
+    /// Makes an event, or reports why there is none.
+    fn made(
+        &self,
+        probe: Probe<'_>,
+        maker: &ProbeMaker<'_>,
+        mark: &ProbeMark,
+        length: usize,
+    ) -> Option<Outgoing> {
+        let key = match probe {
+            Probe::Forged => ProbeKey::Forged,
+            _ => ProbeKey::Own,
+        };
+        match maker.event(mark, length, key, random()) {
+            Ok(request) => Some(request),
+            Err(why) => {
+                let step = DoctorStep::skipped(probe.name(), format!("not made: {why}"));
+                self.reporter.report(step);
+                None
+            }
+        }
+    }
+
+    async fn one(&self, probe: Probe<'_>, request: Outgoing) -> (Course, StepOutcome) {
+        let answer = ask(&self.upstream, request, PROBE_TIMEOUT).await;
+        let (step, course) = judge(probe, &self.webhook.name, &answer);
+        let outcome = step.outcome;
+        self.reporter.report(step);
+        (course, outcome)
+    }
+}
+
+/// Returns random bytes. Marks and forged keys are no secrets: zeros would do where the system has no random bytes.
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    rand::fill(&mut bytes).ok();
+    bytes
+}
+
+/// The longest wait for the answer to a probe.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The length of a large event, in bytes: Meta's events have up to 3 MB.
+const LARGE: usize = 3 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_public_url_has_tls_and_a_public_address() {
+        for (url, outcome) in [
+            ("https://h.test/wa", StepOutcome::Ok),
+            ("http://127.0.0.1:8081/wa", StepOutcome::Warn),
+            ("http://localhost/wa", StepOutcome::Warn),
+            ("http://h.test/wa", StepOutcome::Fail),
+        ] {
+            let step = public_url(&PublicUrl::parse(url).unwrap());
+            assert_eq!(step.outcome, outcome, "{step:?}");
+        }
+        for (addresses, is_told) in [
+            (&["10.0.0.1:443"][..], true),
+            (&["10.0.0.1:443", "203.0.113.7:443"], false),
+            (&["203.0.113.7:443"], false),
+            (&[], false),
+        ] {
+            let addresses: Vec<_> = addresses.iter().map(|one| one.parse().unwrap()).collect();
+            assert_eq!(seen_from_outside(&addresses).is_some(), is_told);
+        }
+    }
+}
