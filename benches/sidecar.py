@@ -41,6 +41,7 @@ provider   = "bench"
 token      = "file:{directory}/{name}.token"
 app_secret = "file:{directory}/{name}.app_secret"
 check      = "{check}"
+proof      = "{proof}"
 [[route]]
 credential = "{name}"
 path       = "/{name}"
@@ -63,10 +64,11 @@ def options(description):
 
 
 class Sidecar:
-    def __init__(self, keyside, names=("acme",), under=(), webhooks=False, watch="off", check="off"):
+    def __init__(self, keyside, names=("acme",), under=(), webhooks=False, watch="off", check="off", proof="auto"):
         """`under`: a program to run Keyside under, as a list of arguments; `webhooks`: whether each name has one; `check`:
-        whether the provider is asked about tokens."""
-        self.keyside, self.names, self.under, self.watch, self.check = keyside, names, under, watch, check
+        whether the provider is asked about tokens; `proof`: whether requests carry an `appsecret_proof`."""
+        self.keyside, self.names, self.under = keyside, names, under
+        self.watch, self.check, self.proof = watch, check, proof
         self.template = CREDENTIAL + WEBHOOK if webhooks else CREDENTIAL
 
     def __enter__(self):
@@ -90,7 +92,7 @@ class Sidecar:
 
     def write_config(self):
         where = {"directory": self.directory, "port": self.port, "inbound": self.inbound, "upstream": self.upstream.port,
-                 "watch": self.watch, "check": self.check}
+                 "watch": self.watch, "check": self.check, "proof": self.proof}
         text = CONFIG.format(**where)
         for name in self.names:
             text += self.template.format(name=name, **where)
