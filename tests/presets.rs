@@ -758,7 +758,7 @@ fn a_refusal_without_a_route_has_the_form_that_all_providers_have_in_common() {
     for (names, form) in [
         (&["messagebird"][..], "/errors/0/description"),
         (&["messagebird", "twilio"], "/error/message"),
-        (&["messagebird", "cm"], "/error/message"),
+        (&["messagebird", "wati"], "/error/message"),
     ] {
         let some: Vec<_> = goldens
             .iter()

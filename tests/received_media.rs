@@ -6,7 +6,7 @@ use crate::support::keyside::{Keyside, Setup};
 use crate::support::upstream::{Upstream, answer, json};
 
 /// Providers whose vendors document a way to received media, with the source.
-const DOCUMENTED: [(&str, ReceivedMedia, &str); 10] = [
+const DOCUMENTED: [(&str, ReceivedMedia, &str); 11] = [
     ("meta", ReceivedMedia::Fetched, "Cloud API, media"),
     (
         "360dialog",
@@ -38,6 +38,11 @@ const DOCUMENTED: [(&str, ReceivedMedia, &str); 10] = [
         "wati",
         ReceivedMedia::Fetched,
         "wati-mcp 0.2.0, conversations/messages/file",
+    ),
+    (
+        "wassenger",
+        ReceivedMedia::Fetched,
+        "clients of other people, media.links.download of an event",
     ),
     (
         "plivo",
@@ -169,6 +174,12 @@ fn media_of_other_providers_is_fetched_with_the_key() {
             "tenant = \"1\"\ntoken = \"file:@DIR@/key\"",
             "/api/ext/v3/conversations/messages/file/m1",
             "authorization",
+        ),
+        (
+            "wassenger",
+            "token = \"file:@DIR@/key\"",
+            "/v1/chat/60a1/files/60b2/download",
+            "token",
         ),
         (
             "infobip",

@@ -5,6 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::support::client::{Answer, with_body};
+use crate::support::key::SigningKey;
 use crate::support::keyside::{Keyside, route, route_setup};
 use crate::support::redis::Redis;
 use crate::support::stretched;
@@ -371,4 +372,100 @@ fn the_documented_rates_of_ycloud_and_wati_are_the_defaults() {
         "{}",
     );
     assert_eq!(session, "");
+}
+
+#[test]
+fn a_recipient_in_the_path_or_in_the_query_has_a_limit_of_its_own() {
+    let upstream = Upstream::ok();
+    let wati = "tenant = \"1\"\ntoken = \"file:@DIR@/key\"";
+    let limits =
+        "[route.limits]\nper_recipient = { rate = \"1/h\", burst = 1 }\nmax_wait = \"1ms\"";
+    let keyside = route(&upstream, "wati", wati, limits);
+    let session = |number: &str| format!("/1/api/v1/sendSessionMessage/{number}?messageText=x");
+    let template = |number: &str| format!("/1/api/v1/sendTemplateMessage?whatsappNumber={number}");
+    for (path, status) in [
+        (session("15550001"), 200),
+        (session("15550001"), 429),
+        (session("%2B15550001"), 429),
+        (session("15550002"), 200),
+        (template("15550003"), 200),
+        (template("+1555-0003"), 429),
+        (template("15550001"), 429),
+        (template("15550004"), 200),
+    ] {
+        let answer = send(&keyside, &path, "{}");
+        assert_eq!(answer.status, status, "{path}: {}", answer.text());
+    }
+}
+
+#[test]
+fn the_sender_in_the_query_of_a_session_message_is_a_sender_of_the_route() {
+    let upstream = Upstream::ok();
+    let wati = "tenant = \"1\"\ntoken = \"file:@DIR@/key\"";
+    let keyside = route(
+        &upstream,
+        "wati",
+        wati,
+        "senders = [\"1555\"]\n[route.limits]\nmax_wait = \"1ms\"",
+    );
+    let session = |more: &str| format!("/1/api/v1/sendSessionMessage/15550001?messageText=x{more}");
+    for (path, status, slug) in [
+        (session("&channelPhoneNumber=1555"), 200, ""),
+        (
+            session("&channelPhoneNumber=1666"),
+            403,
+            "sender_not_allowed",
+        ),
+        (session(""), 403, "sender_not_named"),
+    ] {
+        let answer = send(&keyside, &path, "{}");
+        assert_eq!(
+            (answer.status, answer.slug()),
+            (status, slug),
+            "{path}: {}",
+            answer.text()
+        );
+    }
+    let template = "/1/api/v1/sendTemplateMessage?whatsappNumber=15550001";
+    for (body, status) in [
+        (r#"{"channelNumber":"1555"}"#, 200),
+        (r#"{"channelNumber":"1666"}"#, 403),
+        ("{}", 403),
+    ] {
+        let answer = send(&keyside, template, body);
+        assert_eq!(answer.status, status, "{body}: {}", answer.text());
+    }
+}
+
+#[test]
+fn an_alternative_of_a_message_counts_for_nobody() {
+    let upstream = Upstream::ok();
+    let key = SigningKey::new();
+    let vonage = "application_id = \"1\"\nprivate_key = \"file:@DIR@/private\"";
+    let limits = "[route.limits]\nper_recipient = { rate = \"1/h\", burst = 1 }\nper_account = \"3/h\"\nmax_wait = \"1ms\"";
+    let keyside = route_setup(&upstream, "vonage", vonage, limits)
+        .file("private", key.pem())
+        .start();
+    let whatsapp = |to: &str| {
+        format!(
+            r#""from":"1555","to":"{to}","channel":"whatsapp","message_type":"text","text":"x""#
+        )
+    };
+    let one = |to: &str| format!("{{{}}}", whatsapp(to));
+    let with_failover = format!(
+        r#"{{{},"failover":[{{{}}}]}}"#,
+        whatsapp("15550001"),
+        whatsapp("15550002")
+    );
+    // The second message goes out only if the first fails, and then in its place: one message, to one recipient.
+    for (body, status) in [
+        (with_failover.clone(), 200),
+        (one("15550002"), 200),
+        (with_failover, 429),
+        (one("15550003"), 200),
+        (one("15550004"), 429),
+    ] {
+        let answer = send(&keyside, "/v1/messages", &body);
+        assert_eq!(answer.status, status, "{body}: {}", answer.text());
+    }
 }

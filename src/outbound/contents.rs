@@ -8,7 +8,7 @@ use http::request::Parts;
 
 use super::body::{Form, RequestBody, unsupported};
 use super::error::OutboundError;
-use super::found::{BodyFindings, FieldPlaces, OnlyFields, WantedFields};
+use super::found::{BodyFindings, FieldPlaces, InHead, OnlyFields, WantedFields};
 use super::policy::{NamedSenders, Permit};
 use crate::credential::Credential;
 use crate::json::{self, RawObject};
@@ -43,7 +43,7 @@ pub(super) async fn read(
     body: &mut RequestBody,
 ) -> Result<Contents, OutboundError> {
     let places = FieldPlaces::of(permit);
-    let in_query = places.senders_in_query(parts);
+    let head = places.parties_in_head(permit, parts)?;
     let (form, bytes) = match body {
         RequestBody::Whole { form, body } => (*form, body),
         RequestBody::Stream { .. }
@@ -54,13 +54,13 @@ pub(super) async fn read(
         RequestBody::Stream { .. } if permit.request.body.is_some() => {
             return Err(unsupported(permit.request));
         }
-        RequestBody::Stream { .. } => return Ok(BodyFindings::default().with_query(in_query)),
+        RequestBody::Stream { .. } => return Ok(BodyFindings::default().with_head(head)),
     };
     if let Some(rule) = &places.channels {
         rule.check_query(parts.uri.query().unwrap_or_default())?;
     }
     if bytes.is_empty() {
-        return Ok(BodyFindings::default().with_query(in_query));
+        return Ok(BodyFindings::default().with_head(head));
     }
     check_form(permit, form)?;
     let reading = Reading::of(permit);
@@ -69,7 +69,7 @@ pub(super) async fn read(
     if let Some(changed) = changed {
         *bytes = changed;
     }
-    Ok(found.with_query(in_query))
+    Ok(found.with_head(head))
 }
 
 /// Reads a request without a body.
@@ -81,7 +81,7 @@ pub fn read_head(permit: &Permit<'_>, parts: &Parts) -> Result<Contents, Outboun
     if let Some(rule) = &places.channels {
         rule.check_query(parts.uri.query().unwrap_or_default())?;
     }
-    Ok(BodyFindings::default().with_query(places.senders_in_query(parts)))
+    Ok(BodyFindings::default().with_head(places.parties_in_head(permit, parts)?))
 }
 
 /// Reads a request with this text as its body.
@@ -93,12 +93,15 @@ pub fn read_text(
     parts: &Parts,
     text: &str,
 ) -> Result<Contents, OutboundError> {
-    let head = read_head(permit, parts)?;
+    let places = FieldPlaces::of(permit);
+    if let Some(rule) = &places.channels {
+        rule.check_query(parts.uri.query().unwrap_or_default())?;
+    }
+    let head = places.parties_in_head(permit, parts)?;
     let form = Form::of(&parts.headers, permit.request);
     check_form(permit, form)?;
     check_parameter(parameter_of(permit), form, text)?;
-    let found = FieldPlaces::of(permit).find(form, text)?;
-    Ok(found.with_query(head.senders.in_query))
+    Ok(places.find(form, text)?.with_head(head))
 }
 
 /// Refuses a form that cannot be read. Where only some fields may pass, the body has to be JSON.
@@ -134,14 +137,19 @@ fn check_parameter(parameter: Option<&str>, form: Form, text: &str) -> Result<()
 }
 
 impl BodyFindings {
-    fn with_query(self, in_query: Vec<String>) -> Contents {
+    /// Adds what the head names. Recipients in the head count where the body names none.
+    fn with_head(self, head: InHead) -> Contents {
+        let (recipients, messages) = match self.recipients.is_empty() && self.messages <= 1 {
+            true => (head.recipients, self.messages.max(head.messages)),
+            false => (self.recipients, self.messages),
+        };
         Contents {
             senders: NamedSenders {
                 in_body: self.senders,
-                in_query,
+                in_query: head.senders,
             },
-            recipients: self.recipients,
-            messages: self.messages,
+            recipients,
+            messages,
             is_receipt: self.is_receipt,
             pattern: self.pattern,
         }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use http::request::Parts;
+use percent_encoding::percent_decode_str;
 
 use super::body::Form;
 use super::channels::ChannelRule;
@@ -58,6 +59,15 @@ pub(super) struct BodyFindings {
     pub(super) messages: u32,
     pub(super) is_receipt: bool,
     pub(super) has_credential: bool,
+}
+
+/// The parties that path and query of a request name.
+#[derive(Debug, Default)]
+pub(super) struct InHead {
+    pub(super) senders: Vec<String>,
+    pub(super) recipients: Vec<String>,
+    /// The number of messages: one for each recipient, and 0 without one.
+    pub(super) messages: u32,
 }
 
 /// The fields that a request is read for, by all patterns that the body may fit.
@@ -127,15 +137,33 @@ impl<'p> FieldPlaces<'p> {
         !self.senders.is_empty()
     }
 
-    /// The senders in the query of any request: some servers read query and body alike, and a list of messages may be chosen
-    /// by sender.
-    pub(super) fn senders_in_query(&self, parts: &Parts) -> Vec<String> {
+    /// The parties that path and query of any request name: some servers read query and body alike, and a list of messages
+    /// may be chosen by sender.
+    ///
+    /// # Errors
+    /// 400 for too many recipients.
+    pub(super) fn parties_in_head(
+        &self,
+        permit: &Permit<'_>,
+        parts: &Parts,
+    ) -> Result<InHead, OutboundError> {
         let limits = &self.provider.limits;
-        parties_in_form(
-            limits,
-            parts.uri.query().unwrap_or_default(),
-            &limits.sender,
-        )
+        let query = parts.uri.query().unwrap_or_default();
+        let mut recipients = parties_in_form(limits, query, self.recipients);
+        let in_path = permit.request.path.variable(permit.path, RECIPIENT);
+        if let Some(named) = in_path.filter(|_| !self.recipients.is_empty()) {
+            let named = percent_decode_str(named).decode_utf8_lossy();
+            recipients = vec![party(&named).into_owned()];
+        }
+        check_count(&recipients)?;
+        Ok(InHead {
+            senders: parties_in_form(limits, query, &limits.sender),
+            messages: match recipients.is_empty() {
+                true => 0,
+                false => messages_to(&recipients),
+            },
+            recipients: self.paired(recipients),
+        })
     }
 
     pub(super) fn find(&self, form: Form, text: &str) -> Result<BodyFindings, OutboundError> {
@@ -263,6 +291,9 @@ impl<'p> FieldPlaces<'p> {
         recipients
     }
 }
+
+/// The variable of a path that names the recipient.
+const RECIPIENT: &str = "recipient";
 
 /// The recipient that a JSON message names at one of the provider's places.
 pub(super) fn recipient_of(provider: &Provider, text: &str) -> Option<String> {

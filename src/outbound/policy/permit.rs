@@ -150,11 +150,15 @@ impl<'a> Permit<'a> {
                 sender: cut(foreign),
             });
         }
-        let in_message = self.sender.or(named.in_body.first().map(String::as_str));
+        let in_query = named.in_query.first().map(String::as_str);
+        // The provider reads the sender of some messages in the query alone.
+        let by_query = in_query.filter(|_| self.request.sender.is_some());
+        let in_body = named.in_body.first().map(String::as_str);
+        let in_message = self.sender.or(by_query).or(in_body);
         if in_message.is_none() && self.request.limited && !senders.is_empty() {
             return Err(not_named(self.provider(), self.request));
         }
-        let sender = in_message.or(named.in_query.first().map(String::as_str));
+        let sender = in_message.or(in_query);
         Ok(Self {
             sender,
             alternatives: self.alternatives.clone(),

@@ -696,6 +696,7 @@ pub(super) static TABLE: [Dialect; 24] = [
     // wassengerhq/whatsapp-skills: path, header, webhooks.
     Dialect {
         name: "wassenger",
+        samples: &["GET /v1/chat/{device}/files/{file}/download"],
         host: "api.wassenger.com",
         key: Key {
             name: "token",
