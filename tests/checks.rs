@@ -170,6 +170,28 @@ fn a_refused_token_keeps_the_token_before_in_use() {
 }
 
 #[test]
+fn a_token_with_an_unusual_begin_is_used_with_a_warning_that_does_not_repeat_it() {
+    let upstream = Upstream::ok();
+    let setup = Setup::new(&upstream).file("token", "XYAtokenofmeta");
+    let warning = "credential.acme.token: `file:";
+    let checked = setup.finish("check --strict");
+    assert_eq!(checked.code, Some(1), "{}", checked.output);
+    assert!(
+        checked.output.contains("does not begin with EAA"),
+        "{}",
+        checked.output
+    );
+    let keyside = setup.start();
+    assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
+    let log = keyside.log();
+    assert!(
+        log.contains(warning) && log.contains("does not begin with EAA"),
+        "{log}"
+    );
+    assert!(!log.contains("XYAtokenofmeta"), "{log}");
+}
+
+#[test]
 fn a_token_that_cannot_see_a_sender_is_refused() {
     let meta = Meta::new();
     let keyside = meta.keyside();
@@ -185,6 +207,50 @@ fn a_token_that_cannot_see_a_sender_is_refused() {
         "{}",
         refused.text()
     );
+}
+
+#[test]
+fn a_token_that_is_granted_for_other_accounts_than_its_senders_is_refused() {
+    let both = "\"whatsapp_business_messaging\",\"whatsapp_business_management\"";
+    let messaging = "\"whatsapp_business_messaging\"";
+    let told = r#""health_status":{"can_send_message":"AVAILABLE","entities":[{"entity_type":"PHONE_NUMBER","id":"1"},{"entity_type":"WABA","id":"102"}]}"#;
+    for (scopes, in_use, new, health, status) in [
+        (both, r#"["102"]"#, r#"["101"]"#, told, 422),
+        (both, r#"["102"]"#, r#"["101","102"]"#, told, 200),
+        // The token in use may not send for the account either.
+        (both, r#"["103"]"#, r#"["101"]"#, told, 200),
+        // Without an answer about the account, nothing is known.
+        (both, r#"["102"]"#, r#"["101"]"#, r#""x":1"#, 200),
+        // A token for messages alone may not ask.
+        (messaging, r#"["102"]"#, r#"["101"]"#, told, 200),
+    ] {
+        let of_token = move |accounts: &str| {
+            let granted =
+                format!(r#"{{"scope":"whatsapp_business_messaging","target_ids":{accounts}}}"#);
+            json(&format!(
+                r#"{{"data":{{"app_id":"1","expires_at":0,"is_valid":true,"scopes":[{scopes}],"granular_scopes":[{granted}]}}}}"#
+            ))
+        };
+        let upstream = Upstream::answering(move |request| match request.target() {
+            target if target.contains(&format!("input_token={NEW}")) => of_token(new),
+            target if target.starts_with("/debug_token") => of_token(in_use),
+            target if target.contains("fields=health_status") => {
+                json(&format!(r#"{{"id":"{SENDER}",{health}}}"#))
+            }
+            _ => json(&format!(r#"{{"id":"{SENDER}"}}"#)),
+        });
+        let senders = format!("senders = [\"{SENDER}\"]\n");
+        let keyside = Setup::new(&upstream).check().route(&senders).start();
+        keyside.dir().write("token", NEW);
+        let reloaded = keyside.reload();
+        let text = reloaded.text();
+        assert_eq!(
+            reloaded.status, status,
+            "{scopes} {in_use} {new} {health}: {text}"
+        );
+        let is_told = text.contains("is granted for other accounts than the one of sender");
+        assert_eq!(is_told, status == 422, "{text}");
+    }
 }
 
 #[test]

@@ -346,7 +346,7 @@ const FOLDERS: [&str; 9] = [
 const LINK: &str = "it is a reference or a URL; put the value that it leads to there";
 const PLACEHOLDER: &str = "it is a placeholder or a shortened value; put the whole value there";
 /// The begin of every access token of Meta.
-const META_TOKEN: &str = "EAA";
+pub(super) const META_TOKEN: &str = "EAA";
 /// The shortest value that passes for a token of Meta. Real tokens have more than a hundred characters.
 const MIN_META_TOKEN: usize = 10;
 /// The length from which a run of letters and digits is a token rather than chance, by half of a real one's.

@@ -11,6 +11,7 @@ mod acceptance;
 mod access;
 mod account;
 mod assemble;
+mod doubt;
 mod encoded;
 mod fault;
 mod forbidden;
@@ -46,5 +47,7 @@ pub use renewal::{Renewal, RenewalProblem, RenewalStep};
 pub use secret_set::SecretSet;
 pub use slot::{SecretRole, Slot};
 pub use unfinished::{UnfinishedRotation, UnfinishedRotations};
-pub use verification::{SecretRefusal, TokenFacts, TokenNeeds, TokenUse, Verdict, Verification};
+pub use verification::{
+    MESSAGING, SecretRefusal, TokenFacts, TokenNeeds, TokenUse, Verdict, Verification,
+};
 pub use version::{SecretVersion, SinceFrom};

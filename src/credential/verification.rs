@@ -103,10 +103,12 @@ pub struct TokenFacts {
     pub scopes: Option<Vec<String>>,
     /// The permissions that are granted for no account at all.
     pub idle_scopes: Box<[String]>,
+    /// The accounts for which the scope for messages is granted; empty for a scope without a limit to accounts.
+    pub accounts: Box<[String]>,
     /// The pages of Messenger and the accounts of Instagram that the token may use.
     pub pages: Box<[String]>,
-    /// The WhatsApp Business accounts that the scopes name; empty for scopes that are not bound to accounts.
-    pub accounts: Box<[String]>,
+    /// The accounts that any scope of WhatsApp names; empty for scopes that are not bound to accounts.
+    pub scoped_accounts: Box<[String]>,
 }
 
 /// The uses for which the routes of a credential need the token.
@@ -285,7 +287,7 @@ impl fmt::Display for Verdict {
 /// <https://developers.facebook.com/documentation/business-messaging/whatsapp/permissions>.
 const SENDING: [&str; 2] = [MESSAGING, "public_profile"];
 /// The scope that sending needs.
-const MESSAGING: &str = "whatsapp_business_messaging";
+pub const MESSAGING: &str = "whatsapp_business_messaging";
 /// The scope that reading a number needs, and all of administration.
 const MANAGEMENT: &str = "whatsapp_business_management";
 

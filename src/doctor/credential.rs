@@ -192,7 +192,7 @@ impl Examination {
                 .iter()
                 .filter_map(|(_, answers, _)| number::account_of(answers))
                 .filter(|id| is_id(id));
-            let accounts = facts.accounts.iter().cloned().chain(of_numbers).collect();
+            let accounts = facts.scoped_accounts.iter().cloned().chain(of_numbers).collect();
             self.subscriptions(&asker, facts, &accounts, own).await;
         }
     }
@@ -208,7 +208,7 @@ impl Examination {
             return of_routes;
         }
         let mut found = BTreeSet::new();
-        for account in facts.accounts.iter().take(MAX_ACCOUNTS) {
+        for account in facts.scoped_accounts.iter().take(MAX_ACCOUNTS) {
             let target = format!("/{account}/phone_numbers?fields=id");
             let Ok(answer) = asker.get(&target).await else {
                 continue;

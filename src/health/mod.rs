@@ -10,16 +10,18 @@ use serde_json::Value;
 
 mod error;
 mod query;
+mod sender;
 mod token;
 
 pub use error::QueryError;
 use error::shown;
 use query::refuses_proof;
 pub use query::{ProviderQuery, number_at};
+use sender::see_senders;
 pub use token::{TokenLifetime, exchange_token, is_own_token_valid, is_token_valid, revoke_token};
 
 use crate::credential::{
-    SecretRefusal, SecretSet, TokenFacts, TokenIssuer, TokenNeeds, Verdict, access_token,
+    MESSAGING, SecretRefusal, SecretSet, TokenFacts, TokenIssuer, TokenNeeds, Verdict, access_token,
 };
 use crate::provider::HealthCheck;
 use crate::units::Rate;
@@ -136,77 +138,6 @@ fn lost_scopes<'u>(facts: &TokenFacts, uses: Uses<'u>) -> Vec<&'u str> {
     lacking.filter(|scope| !now.lacks(scope)).collect()
 }
 
-/// Asks for each sender. Returns true if the token can see every sender, and there is one; false if an answer tells
-/// nothing.
-///
-/// # Errors
-/// The verdict, if the token cannot see a sender or there is no answer.
-async fn see_senders(
-    query: &ProviderQuery<'_>,
-    facts: &TokenFacts,
-    uses: Uses<'_>,
-) -> Result<bool, Verdict> {
-    let mut sees_all = !uses.senders.is_empty();
-    for sender in uses.senders {
-        match sight_of(query, facts, sender).await? {
-            Sight::Seen => {}
-            Sight::Untold => sees_all = false,
-            Sight::Unseen(_) if is_unseen_in_use(query, facts, uses.in_use, sender).await => {
-                sees_all = false;
-            }
-            Sight::Unseen(code) => return Err(query.refuses_token_for(sender, code)),
-        }
-    }
-    Ok(sees_all)
-}
-
-/// The answer to the question for a sender.
-enum Sight {
-    Seen,
-    /// The token cannot see the sender, by this code.
-    Unseen(i64),
-    /// The answer tells nothing of the sender.
-    Untold,
-}
-
-async fn sight_of(
-    query: &ProviderQuery<'_>,
-    facts: &TokenFacts,
-    sender: &str,
-) -> Result<Sight, Verdict> {
-    let answer = query
-        .get(&format!("/{sender}?fields=id"))
-        .await
-        .map_err(|error| Verdict::Unproved(error.to_string()))?;
-    Ok(match number_at(&answer, "/error/code") {
-        Some(code) if is_invisible(code, &answer, facts) => Sight::Unseen(code),
-        None if answer.get("id").is_some() => Sight::Seen,
-        _ => Sight::Untold,
-    })
-}
-
-/// True if the answer means an invisible sender. A token for messages alone may not read numbers, so for such a token only the
-/// error for an unassigned object counts.
-fn is_invisible(code: i64, answer: &Value, facts: &TokenFacts) -> bool {
-    let is_unassigned = code == 100 && number_at(answer, "/error/error_subcode") == Some(33);
-    is_unassigned || (facts.may_read_numbers() && INVISIBLE.contains(&code))
-}
-
-/// True if the sender is invisible to the secrets in use as well: a token may send and read nothing, so the question does not
-/// tell if the new token may send.
-async fn is_unseen_in_use(
-    query: &ProviderQuery<'_>,
-    facts: &TokenFacts,
-    in_use: Option<SecretSet<'_>>,
-    sender: &str,
-) -> bool {
-    let Some(secrets) = in_use.filter(|_| !facts.may_read_numbers()) else {
-        return false;
-    };
-    let query = ProviderQuery { secrets, ..*query };
-    matches!(sight_of(&query, facts, sender).await, Ok(Sight::Unseen(_)))
-}
-
 /// Asks for the rate at which a number may send; `None` if the answer does not tell.
 ///
 /// The rate is 80 messages a second, 1000 at the high throughput level, and 20 for a number that the WhatsApp Business
@@ -290,13 +221,19 @@ fn facts_of(data: &Value) -> TokenFacts {
             .filter(|granted| granted["target_ids"].as_array().is_some_and(Vec::is_empty))
             .filter_map(|granted| granted["scope"].as_str().map(str::to_owned))
             .collect(),
+        accounts: granted()
+            .filter(|granted| granted["scope"] == MESSAGING)
+            .filter_map(|granted| granted["target_ids"].as_array())
+            .flatten()
+            .filter_map(|account| account.as_str().map(str::to_owned))
+            .collect(),
         pages: granted()
             .filter(of_pages)
             .filter_map(|granted| granted["target_ids"].as_array())
             .flatten()
             .filter_map(|page| page.as_str().map(str::to_owned))
             .collect(),
-        accounts: {
+        scoped_accounts: {
             let of_accounts = |granted: &&Value| {
                 let scope = granted["scope"].as_str().unwrap_or_default();
                 scope.starts_with(ACCOUNT_SCOPES)
@@ -318,10 +255,6 @@ const ACCOUNT_SCOPES: &str = "whatsapp_business_";
 
 /// The beginnings of the scopes whose targets are pages and accounts that send elsewhere than on WhatsApp.
 const PAGE_SCOPES: [&str; 2] = ["pages_", "instagram_"];
-
-/// Graph's codes for an object that the token cannot see: permission missing (10, 200), or unknown and not assigned
-/// to the token's user (100).
-const INVISIBLE: [i64; 3] = [10, 100, 200];
 
 #[cfg(test)]
 mod tests {

@@ -112,10 +112,9 @@ impl ProviderQuery<'_> {
         Verdict::Refused(SecretRefusal::of(token, reason))
     }
 
-    /// Returns the verdict against a token to which a sender is invisible, by the code of the answer.
-    pub(super) fn refuses_token_for(&self, sender: &str, code: i64) -> Verdict {
+    /// Returns the verdict against a token that is good, and not for a sender.
+    pub(super) fn refuses_token_for_sender(&self, reason: String) -> Verdict {
         let (token, _) = self.secret_names();
-        let reason = format!("it cannot see sender {sender} (code {code})");
         Verdict::Refused(SecretRefusal {
             is_of_sender: true,
             ..SecretRefusal::of(token, reason)

@@ -121,6 +121,10 @@ impl Draft {
         warnings.extend(unsigned);
         let (publishers, unpublished) = Publishers::read(&config, &findings, before.as_deref())?;
         warnings.extend(unpublished);
+        let doubts = credentials
+            .values()
+            .flat_map(|credential| credential.doubts());
+        warnings.extend(doubts);
         let state = state_of(&config, &findings, before.as_deref());
         if let Some(state) = &state {
             apply_sights(state, credentials.values());
