@@ -184,13 +184,38 @@ fn an_app_secret_from_before_the_change_at_the_provider_is_placed_by_hand() {
         "d41d8cd98f00b204e9800998ecf8427e",
     );
     assert_eq!(early.code, Some(1), "{}", early.output);
-    for text in [
-        "accept events signed with it at once",
-        "by hand: (umask 077",
-    ] {
+    for text in ["give the secret a second reference", "by hand: (umask 077"] {
         assert!(early.output.contains(text), "{text}: {}", early.output);
     }
     assert_eq!(stand.held("app_secret"), APP_SECRET);
+}
+
+#[test]
+fn an_app_secret_from_before_the_change_at_the_provider_is_placed_beside_the_one_in_use() {
+    const NEXT: &str = "d41d8cd98f00b204e9800998ecf8427e";
+    let list = "token = \"file:@DIR@/token\"\napp_secret = [\"file:@DIR@/app_secret\", \"file:@DIR@/app_secret.next\"]\n";
+    let stand = Stand::start(list, "other", "");
+    let rotate = ["rotate", "acme.app_secret", "--new", "-"];
+    let early = stand.run(&rotate, NEXT);
+    assert_eq!(early.code, Some(0), "{}", early.output);
+    assert!(
+        early.output.contains("accepts events signed with"),
+        "{}",
+        early.output
+    );
+    assert_eq!(stand.held("app_secret"), APP_SECRET);
+    assert_eq!(stand.held("app_secret.next").trim(), NEXT);
+    assert!(stand.sends(), "with the secret in use");
+    let again = stand.run(&rotate, NEXT);
+    assert_eq!(again.code, Some(0), "{}", again.output);
+    let other = stand.run(&rotate, "00000000000000000000000000000abc");
+    assert_eq!(other.code, Some(1), "{}", other.output);
+    assert!(
+        other.output.contains("holds nothing yet"),
+        "{}",
+        other.output
+    );
+    assert_eq!(stand.held("app_secret.next").trim(), NEXT);
 }
 
 #[test]

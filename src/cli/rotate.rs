@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::config::ConfigArgs;
 use super::dry_run::dry_run;
-use super::sidecars::{DEFAULT_ADMIN, bring_into_use, first_success};
+use super::sidecars::{DEFAULT_ADMIN, accepts, bring_into_use, first_success};
 use super::strays::Strays;
 use crate::audit::metrics::AuditMetrics;
 use crate::audit::{Audit, check_writable};
@@ -215,7 +215,12 @@ async fn rotate(
         );
     }
     match new {
-        Some(new) => adopt(&mut rotation, new).await?,
+        Some(new) => match adopt(&mut rotation, Arc::clone(&new)).await {
+            Err(early @ RotationError::Unchanged(Obstacle::Early(..))) => {
+                return place_beside(args, &mut rotation, &new, early).await;
+            }
+            adopted => adopted?,
+        },
         None => exchange(&mut rotation).await?,
     }
     let strays = Strays::find(&args.admin, &rotation.target);
@@ -244,6 +249,35 @@ async fn adopt(rotation: &mut Rotation<'_>, new: Arc<Secret>) -> Result<(), Rota
     if let Some(new) = rotation.kept() {
         say!("2. to be replaced by {new}, {}", rotation.proof());
     }
+    Ok(())
+}
+
+/// Puts an app secret that the provider takes only later beside the one in use, and has every sidecar accept events that are
+/// signed with it.
+async fn place_beside(
+    args: &RotateArgs,
+    rotation: &mut Rotation<'_>,
+    new: &Arc<Secret>,
+    early: RotationError,
+) -> Result<(), Failure> {
+    rotation.place_beside(new, early).await?;
+    let new = new.fingerprint().of_random_key();
+    say!(
+        "2. to be replaced by {new}, which the provider does not take for the proof of requests yet"
+    );
+    say!(
+        "3. written to {}, beside the secret in use",
+        rotation.target.place
+    );
+    for admin in &args.admin {
+        accepts(admin, &rotation.target, new).map_err(|problem| problem.to_string())?;
+        say!(
+            "4. the sidecar at {admin} accepts events signed with {new}, and sends with the one in use"
+        );
+    }
+    say!(
+        "5. run the command again once the provider has changed over: requests need the old secret until then"
+    );
     Ok(())
 }
 

@@ -69,6 +69,32 @@ pub(super) fn sends_with(
     })
 }
 
+/// Reloads a sidecar, and checks that it accepts events that are signed with a secret.
+///
+/// # Errors
+/// If the sidecar does not answer, or does not know the secret.
+pub(super) fn accepts(admin: &str, target: &Target, secret: Fingerprint) -> Result<(), NotInUse> {
+    let began = Instant::now();
+    let fingerprint = secret.to_string();
+    let is_accepted = |shown: &Value| {
+        let accepted = list(&shown["accepted"]);
+        let mut versions = accepted.chain(std::iter::once(shown));
+        shown["name"] == target.secret.as_str()
+            && versions.any(|version| version["fingerprint"] == fingerprint)
+    };
+    loop {
+        ask(admin, "POST", "/reload").map_err(NotInUse::NoAnswer)?;
+        let own = own_status(admin, target).map_err(NotInUse::NoAnswer)?;
+        if list(&own["secrets"]).any(is_accepted) {
+            return Ok(());
+        }
+        if began.elapsed() + RELOAD_INTERVAL >= ACCEPT_TIMEOUT {
+            return Err(NotInUse::OtherSecret(admin.to_owned()));
+        }
+        sleep(RELOAD_INTERVAL);
+    }
+}
+
 /// The fingerprints of a secret at a sidecar.
 pub(super) struct SidecarSecret {
     /// The admin listener of the sidecar.
@@ -180,6 +206,8 @@ impl fmt::Display for NotInUse {
     }
 }
 
+/// The time for a sidecar to accept events signed with a secret that it reads beside the one in use.
+const ACCEPT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The time between two reloads of a sidecar that does not have the secret yet.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
 /// The time between two looks for a successful request.

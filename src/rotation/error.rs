@@ -306,8 +306,10 @@ impl Obstacle {
             Self::Early(place, verdict) => {
                 write!(
                     f,
-                    "the new secret is {verdict}. If it becomes the app's secret only later, put it in {place} by hand now: \
-                     sidecars accept events signed with it at once, send with the old one, and change over by themselves"
+                    "the new secret is {verdict}. If it becomes the app's secret only later, give the secret a second reference \
+                     that holds nothing yet, reload, and run the command again: it puts the new one there, and sidecars accept \
+                     events signed with it at once. Or put it in {place} by hand now: sidecars send with the old one until the \
+                     provider changes over, and a restart before that would lose the old one"
                 )?;
                 match place.by_hand() {
                     Some(command) => write!(f, "; by hand: {command}"),

@@ -8,6 +8,7 @@
 //! - `keyside rotate` and `keyside revoke` take the steps for a user, and [`renew`] takes the steps unasked.
 
 mod decision;
+mod early;
 mod ending;
 mod error;
 mod journal;
