@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use hmac::{KeyInit, Mac};
+use rustix::process::Signal;
 
 use crate::support::base64;
 use crate::support::keyside::{Keyside, Setup};
@@ -158,4 +159,21 @@ fn an_event_that_was_not_accepted_may_be_sent_again_with_its_nonce() {
     assert_eq!(application.heads(), 4);
     assert_eq!(keyside.event(&event).status, 200);
     assert_eq!(application.heads(), 4);
+}
+
+#[test]
+fn an_accepted_event_is_known_after_a_restart_where_there_is_a_state() {
+    for (state, delivered) in [("[state]\ndir = \"@DIR@/state\"", 1), ("", 2)] {
+        let application = application();
+        let lines = format!("auth_id = \"MA1\"\n{state}");
+        let mut keyside = webhook("plivo", "auth_token", &lines, &application);
+        let event = plivo(HOOK, "hello", "n1");
+        assert_eq!(keyside.event(&event).status, 200);
+        keyside.end(Signal::TERM);
+        keyside.begin();
+        assert_eq!(keyside.event(&event).status, 200);
+        assert_eq!(application.arrivals(), delivered, "{state}");
+        let reused = keyside.event(&plivo(HOOK, "other", "n1")).status;
+        assert_eq!(reused, 401, "a second use of the nonce");
+    }
 }

@@ -206,6 +206,7 @@ impl App {
             task.abort();
         }
         self.reloader.end_overlaps().await;
+        self.reloader.keep_nonces().await;
         let audit = self.reloader.audit();
         audit.record("stop", []);
         tokio::task::spawn_blocking(move || audit.flush())

@@ -141,6 +141,7 @@ pub(super) fn handlers(
         metrics.inbound.clone(),
         sends,
         reloader.memory(),
+        reloader.nonces(),
         reloader.spool().cloned(),
     );
     (Arc::new(outbound), Arc::new(inbound))

@@ -73,7 +73,7 @@ pub struct Inbound {
     strays: Offences<()>,
     /// The failed deliveries of each webhook.
     failures: Offences<Arc<str>>,
-    nonces: Nonces,
+    nonces: Arc<Nonces>,
     sends: Arc<Sends>,
     /// The items of events that were delivered directly.
     recent: Arc<Recent>,
@@ -99,6 +99,7 @@ impl Inbound {
         metrics: InboundMetrics,
         sends: Arc<Sends>,
         memory: Arc<MemoryBudget>,
+        nonces: Arc<Nonces>,
         spool: Option<Arc<Spool>>,
     ) -> Self {
         Self {
@@ -110,7 +111,7 @@ impl Inbound {
             refusals: Offences::default(),
             strays: Offences::default(),
             failures: Offences::default(),
-            nonces: Nonces::default(),
+            nonces,
             sends,
             recent: Arc::default(),
             spool,

@@ -72,6 +72,7 @@ use crate::inbound;
 use crate::listener::TrustedProxies;
 use crate::log;
 use crate::memory::MemoryBudget;
+use crate::inbound::verify::Nonces;
 use crate::outbound::generation::Generation;
 use crate::refusal_form::RefusalForms;
 use crate::sends::Sends;
@@ -96,6 +97,7 @@ pub struct Reloader {
     requests: mpsc::Sender<ReloadRequest>,
     /// The reads that the start did not wait for, until the background work takes them over.
     late_at_start: Mutex<LateReads>,
+    nonces: Arc<Nonces>,
 }
 
 /// The outcome of the last reload.
@@ -156,6 +158,7 @@ impl Reloader {
             last: Mutex::new(LastReload {
                 last_success: SystemTime::now(),
                 refused: Vec::new(),
+            nonces: Arc::default(),
             }),
             requests,
             late_at_start: Mutex::new(late),
@@ -163,6 +166,7 @@ impl Reloader {
         Ok((Arc::new(reloader), queue))
     }
 
+        reloader.restore_nonces().await;
     /// Logs the oddities of the first load.
     pub fn log_startup(&self) {
         self.live().log_warnings(None);
@@ -244,6 +248,12 @@ impl Reloader {
     /// Returns the outcome of the last reload.
     #[must_use]
     pub fn last(&self) -> LastReload {
+    /// Returns the nonces of accepted events.
+    #[must_use]
+    pub fn nonces(&self) -> Arc<Nonces> {
+        Arc::clone(&self.nonces)
+    }
+
         self.last.lock().clone()
     }
 

@@ -20,6 +20,27 @@ impl Reloader {
         let live = self.live();
         live.share_sights(told).await;
         live.record_sights().await;
+        self.keep_nonces().await;
+    }
+
+    /// Takes the nonces of events that a process before has kept.
+    pub(super) async fn restore_nonces(&self) {
+        if let Some(state) = self.live().state.clone() {
+            let kept = on_disk(state, State::nonces).await;
+            self.nonces.restore(&kept, SystemTime::now());
+        }
+    }
+
+    /// Keeps the nonces of accepted events in the folder of the state, if there are new ones.
+    pub async fn keep_nonces(&self) {
+        let Some(state) = self.live().state.clone() else {
+            return;
+        };
+        if self.nonces.is_changed() {
+            let nonces = Arc::clone(&self.nonces);
+            let merged = move |before: &[u8]| nonces.kept_with(before, SystemTime::now());
+            on_disk(state, move |state| state.keep_nonces(merged)).await;
+        }
     }
 }
 

@@ -153,6 +153,36 @@ impl State {
         self.note(SIGHTS, recorded);
     }
 
+    /// Returns the kept nonces of events; nothing if there are none.
+    #[must_use]
+    pub fn nonces(&self) -> Vec<u8> {
+        let read = self.note(NONCES, self.folder.read(NONCES_FILE));
+        let kept = read.flatten().map(|kept| kept.to_vec());
+        kept.unwrap_or_default()
+    }
+
+    /// Keeps nonces of events: `merged` makes the bytes to keep of the bytes in the folder.
+    pub fn keep_nonces(&self, merged: impl FnOnce(&[u8]) -> Vec<u8>) {
+        let keep = || {
+            let locked = self.folder.lock()?;
+            let before = match self.folder.read(NONCES_FILE) {
+                // A file that Keyside has not written stays, under another name.
+                Err(StateError::TooLarge { .. }) => {
+                    locked.set_aside(NONCES_FILE)?;
+                    None
+                }
+                read => read?,
+            };
+            let before = before.map(|before| before.to_vec()).unwrap_or_default();
+            let merged = merged(&before);
+            match merged == before {
+                true => Ok(()),
+                false => locked.write(NONCES_FILE, &merged),
+            }
+        };
+        self.note(NONCES, keep());
+    }
+
     /// Returns the folder.
     #[must_use]
     pub fn dir(&self) -> &Path {
@@ -191,6 +221,11 @@ const MAX_TURN_WAIT: Duration = Duration::from_secs(4);
 const KEY: &str = "key";
 /// The subject of problems with the folder.
 const FOLDER: &str = "folder";
+
+/// The subject of problems with the nonces of events.
+const NONCES: &str = "nonces";
+/// The file with the nonces of events. Nonces are no secrets, and only hashes of them are kept.
+const NONCES_FILE: &str = "nonces";
 
 /// The subject of problems with the first sights.
 const SIGHTS: &str = "first sights";

@@ -1,7 +1,7 @@
 //! The spent nonces.
 
-use std::collections::{HashMap, VecDeque};
-use std::time::{Duration, SystemTime};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
@@ -20,6 +20,8 @@ pub struct Nonces {
 struct NonceTable {
     webhooks: HashMap<Key, WebhookNonces>,
     count: usize,
+    /// True if a nonce was spent since the table was last kept.
+    is_changed: bool,
 }
 
 /// The spent nonces of one webhook.
@@ -30,7 +32,7 @@ struct WebhookNonces {
     order: VecDeque<Key>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct SpentNonce {
     until: SystemTime,
     /// The beginning of the digest of the event's body.
@@ -107,22 +109,84 @@ impl Nonces {
     pub(super) fn spend(&self, nonce: &NonceUse, body: &[u8; 32], now: SystemTime) {
         let mut table = self.table.lock();
         table.forget_old(&nonce.webhook, now);
-        if table.count >= MAX_NONCES {
-            table.forget_one();
-        }
         let spent = SpentNonce {
             until: now + nonce.keep,
             body: first_bytes(body),
         };
-        let webhook = table.webhooks.entry(nonce.webhook).or_default();
-        if webhook.spent.insert(nonce.nonce, spent).is_none() {
-            webhook.order.push_back(nonce.nonce);
-            table.count += 1;
+        table.insert(nonce.webhook, nonce.nonce, spent);
+        table.is_changed = true;
+    }
+
+    /// True if a nonce was spent since the nonces were last [kept](Self::kept_with).
+    #[must_use]
+    pub fn is_changed(&self) -> bool {
+        self.table.lock().is_changed
+    }
+
+    /// Returns the bytes to keep over a restart: the nonces of this process and those in the bytes `kept` before, perhaps by
+    /// the process of a deployment before. The latest [`MAX_KEPT`] stay. Only hashes are among the bytes.
+    #[must_use]
+    pub fn kept_with(&self, kept: &[u8], now: SystemTime) -> Vec<u8> {
+        let mut table = self.table.lock();
+        table.is_changed = false;
+        let mut all: BTreeMap<(Key, Key), SpentNonce> = records(kept).collect();
+        for (webhook, nonces) in &table.webhooks {
+            let own = nonces.spent.iter();
+            all.extend(own.map(|(nonce, spent)| ((*webhook, *nonce), *spent)));
+        }
+        drop(table);
+        let mut all: Vec<_> = all
+            .into_iter()
+            .filter(|(_, spent)| spent.until >= now)
+            .collect();
+        all.sort_by_key(|(_, spent)| std::cmp::Reverse(spent.until));
+        all.truncate(MAX_KEPT);
+        let record = |((webhook, nonce), spent): ((Key, Key), SpentNonce)| {
+            let until = spent.until.duration_since(UNIX_EPOCH);
+            let until = until.unwrap_or_default().as_secs().to_le_bytes();
+            [&webhook[..], &nonce, &spent.body, &until].concat()
+        };
+        // The oldest first, as they were spent.
+        all.into_iter().rev().flat_map(record).collect()
+    }
+
+    /// Takes the nonces in kept bytes.
+    pub fn restore(&self, kept: &[u8], now: SystemTime) {
+        let mut table = self.table.lock();
+        for ((webhook, nonce), spent) in records(kept) {
+            if spent.until >= now {
+                table.insert(webhook, nonce, spent);
+            }
         }
     }
 }
 
+/// Returns the nonces in kept bytes. What is no whole record is left out.
+fn records(kept: &[u8]) -> impl Iterator<Item = ((Key, Key), SpentNonce)> {
+    let (records, _) = kept.as_chunks::<RECORD>();
+    records.iter().filter_map(|record| {
+        let (webhook, rest) = record.split_first_chunk()?;
+        let (nonce, rest) = rest.split_first_chunk()?;
+        let (body, until) = rest.split_first_chunk()?;
+        let seconds = u64::from_le_bytes(*until.first_chunk()?);
+        let until = UNIX_EPOCH.checked_add(Duration::from_secs(seconds))?;
+        Some(((*webhook, *nonce), SpentNonce { until, body: *body }))
+    })
+}
+
 impl NonceTable {
+    /// Adds a nonce. At the bound, the webhook with the most nonces forgets its oldest one.
+    fn insert(&mut self, webhook: Key, nonce: Key, spent: SpentNonce) {
+        if self.count >= MAX_NONCES {
+            self.forget_one();
+        }
+        let webhook = self.webhooks.entry(webhook).or_default();
+        if webhook.spent.insert(nonce, spent).is_none() {
+            webhook.order.push_back(nonce);
+            self.count += 1;
+        }
+    }
+
     /// Forgets the nonces of a webhook whose time has passed.
     fn forget_old(&mut self, webhook: &Key, now: SystemTime) {
         let Some(webhook) = self.webhooks.get_mut(webhook) else {
@@ -163,6 +227,10 @@ impl WebhookNonces {
 
 /// The bound on nonces of all webhooks: some 8 MiB.
 const MAX_NONCES: usize = 65_536;
+/// The bound on nonces that outlive a restart: a file of some 900 KiB, written once a minute at most.
+const MAX_KEPT: usize = 16_384;
+/// The bytes of a kept nonce: webhook, nonce, body, and the second of its end.
+const RECORD: usize = 16 + 16 + 16 + 8;
 
 #[cfg(test)]
 mod tests {
@@ -203,6 +271,48 @@ mod tests {
         }
         nonces.spend(&nonce("b"), &BODY, much_later);
         assert_eq!(nonces.table.lock().count, 1, "old nonces are forgotten");
+    }
+
+    #[test]
+    fn nonces_outlive_a_restart_in_bounded_bytes() {
+        let now = SystemTime::UNIX_EPOCH + MINUTE * 1000;
+        let nonce = |text: &str| NonceUse::new("/a", "n", text, MINUTE);
+        let before = Nonces::default();
+        assert!(!before.is_changed());
+        before.spend(&nonce("a"), &BODY, now);
+        assert!(before.is_changed());
+        let kept = before.kept_with(b"", now);
+        assert!(!before.is_changed());
+        let after = Nonces::default();
+        after.restore(&kept, now);
+        assert_eq!(
+            after.freshness(&nonce("a"), &BODY, now),
+            Freshness::Repeated
+        );
+        assert_eq!(
+            after.freshness(&nonce("a"), &[2; 32], now),
+            Freshness::Reused
+        );
+        let much_later = now + MINUTE * 2;
+        let late = Nonces::default();
+        late.restore(&kept, much_later);
+        assert_eq!(late.freshness(&nonce("a"), &BODY, now), Freshness::New);
+        // Another process has kept nonces of its own meanwhile.
+        let other = Nonces::default();
+        other.spend(&nonce("b"), &BODY, now);
+        let both = Nonces::default();
+        both.restore(&other.kept_with(&kept, now), now);
+        for text in ["a", "b"] {
+            assert_eq!(
+                both.freshness(&nonce(text), &BODY, now),
+                Freshness::Repeated
+            );
+        }
+        for number in 0..MAX_KEPT + 10 {
+            both.spend(&nonce(&number.to_string()), &BODY, now + MINUTE / 2);
+        }
+        assert_eq!(both.kept_with(&kept, now).len(), MAX_KEPT * RECORD);
+        after.restore(&[7; RECORD + 3], now);
     }
 
     #[test]
