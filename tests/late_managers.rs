@@ -7,7 +7,8 @@ use rustix::process::Signal;
 
 use crate::support::keyside::{Keyside, Setup};
 use crate::support::upstream::Upstream;
-use crate::support::{MESSAGES, TOKEN, eventually, stretched};
+use crate::support::webhook::{HOOK, application, beside, genuine};
+use crate::support::{MESSAGES, TOKEN, base64, eventually, hmac_base64, stretched};
 
 const NEW: &str = "EAASECOND";
 const OTHER: &str = "EAAOTHERTOKEN";
@@ -111,6 +112,63 @@ fn a_start_does_not_wait_for_a_program_that_hangs() {
     assert!(eventually(in_time, || is_sent(
         &keyside, &upstream, "/other", OTHER
     )));
+}
+
+#[test]
+fn neither_start_nor_reload_waits_for_the_key_of_a_webhook_and_its_events_wait() {
+    let (upstream, application) = (Upstream::ok(), application());
+    let setup = beside(&upstream, &application).file("delay", "5");
+    let dir = setup.dir().path().display().to_string();
+    let program = "#!/bin/sh\n/bin/sleep $(/bin/cat @DIR@/delay)\n/bin/cat @DIR@/sign\n";
+    let program = setup.dir().write("program", program.replace("@DIR@", &dir));
+    std::fs::set_permissions(program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let webhook = format!(
+        "[inbound]\nlisten = [\"127.0.0.1:@INBOUND@\"]\n[[webhook]]\npath = \"{HOOK}\"\ncredential = \"acme\"\n\
+         forward = \"{}/\"\nsign = \"exec:@DIR@/program\"\n[spool]\ndir = \"@DIR@/spool\"\n",
+        application.url()
+    );
+    let began = Instant::now();
+    let keyside = setup.more(&webhook).file("sign", base64(&[7; 32])).start();
+    assert!(is_sent(&keyside, &upstream, "", TOKEN));
+    let took = began.elapsed();
+    assert!(took < stretched(Duration::from_secs(4)), "{took:?}");
+    assert_eq!(keyside.event(&genuine(b"{\"n\":0}")).status, 200);
+    assert_eq!(application.heads(), 0, "the event waits for the key");
+    let in_time = Duration::from_secs(10);
+    assert!(eventually(in_time, || application.heads() > 0));
+    assert!(is_signed(&application, &[7; 32]));
+    keyside.dir().write("sign", base64(&[8; 32]));
+    keyside.dir().write("token", NEW);
+    keyside.signal(Signal::HUP);
+    let in_time = Duration::from_secs(2);
+    assert!(eventually(in_time, || is_sent(
+        &keyside, &upstream, "", NEW
+    )));
+    let mut number = 0;
+    let in_time = Duration::from_secs(10);
+    let is_new_key = eventually(in_time, || {
+        number += 1;
+        let event = format!("{{\"n\":{number}}}");
+        assert_eq!(keyside.event(&genuine(event.as_bytes())).status, 200);
+        let is_there = || application.last().body == event.as_bytes();
+        assert!(eventually(Duration::from_secs(5), is_there));
+        is_signed(&application, &[8; 32])
+    });
+    assert!(is_new_key, "{}", keyside.log());
+    assert!(number > 1, "events go out with the key before until then");
+}
+
+/// True if the last event is signed with a key.
+fn is_signed(application: &Upstream, key: &[u8]) -> bool {
+    let event = application.last();
+    let header = |name: &str| event.header(name).unwrap_or_default();
+    let body = String::from_utf8_lossy(&event.body);
+    let signed = format!(
+        "{}.{}.{body}",
+        header("webhook-id"),
+        header("webhook-timestamp")
+    );
+    header("webhook-signature") == format!("v1,{}", hmac_base64(key, signed.as_bytes()))
 }
 
 #[test]

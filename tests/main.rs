@@ -45,6 +45,7 @@ mod forgotten;
 mod hold;
 mod journals;
 mod kept_back;
+mod kept_files;
 mod kubernetes;
 mod late_managers;
 mod lifecycle;

@@ -37,6 +37,23 @@ fn a_token_that_is_good_later_than_it_is_in_the_file_is_taken_without_a_signal()
     assert!(eventually(A_MINUTE, is_taken), "{}", keyside.log());
 }
 
+#[test]
+#[ignore = "takes a minute: tests/run servers"]
+fn a_file_that_can_be_used_again_is_taken_without_a_signal() {
+    let upstream = Upstream::ok();
+    let keyside = Setup::new(&upstream).start();
+    let ca = std::fs::read(keyside.dir().join("ca.pem")).unwrap();
+    keyside.dir().write("ca.pem", "nothing");
+    assert_eq!(keyside.reload().status, 422);
+    let label = "key=\"provider.test.ca\"";
+    let is_kept_back = || keyside.metric("keyside_file_kept_back", &[label]) > 0.5;
+    assert!(is_kept_back());
+    keyside.dir().write("ca.pem", ca);
+    assert!(eventually(A_MINUTE, || keyside.status()["unusable_files"]
+        == serde_json::json!([])));
+    assert_eq!(keyside.send(&post(MESSAGES, "{}")).status, 200);
+}
+
 /// Meta has reset the app secret, and only events tell.
 #[test]
 #[ignore = "takes a minute: tests/run servers"]

@@ -1,6 +1,7 @@
 //! `/metrics`: the registry of the process as text, in the form that the reader asks for.
 
 use std::collections::HashSet;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, header};
@@ -11,6 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
+use super::file_metrics::FileMetrics;
 use super::metrics_format::{MetricsFormat, classic, compressed};
 use super::process_metrics::{LogCollector, process_registry};
 use super::spool::metrics::SpoolMetrics;
@@ -30,6 +32,7 @@ pub(super) struct Exposition {
     process: Registry,
     credentials: CredentialMetrics,
     limits: LimitMetrics,
+    files: FileMetrics,
     /// The time of each route's last success.
     successes: Family<RouteLabel, Gauge>,
     spool: Option<SpoolMetrics>,
@@ -53,6 +56,7 @@ impl Exposition {
         };
         let credentials = CredentialMetrics::register(&mut registry);
         let limits = LimitMetrics::register(&mut registry);
+        let files = FileMetrics::register(&mut registry);
         registry.register_collector(Box::new(LogCollector));
         let successes = Family::default();
         registry.register(
@@ -65,6 +69,7 @@ impl Exposition {
             process: process_registry(),
             credentials,
             limits,
+            files,
             successes,
             spool,
         }
@@ -80,6 +85,7 @@ impl Exposition {
         if let Some((metrics, survey)) = self.spool.as_ref().zip(survey) {
             metrics.set(survey);
         }
+        self.files.set(live, SystemTime::now());
         self.credentials.clear();
         let used: HashSet<_> = used_routes(live)
             .map(|route| route.credential.name.as_str())

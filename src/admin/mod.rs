@@ -16,6 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
 mod events;
+mod file_metrics;
 mod limit_status;
 mod metrics;
 mod metrics_format;

@@ -89,6 +89,7 @@ pub fn of_sidecar(status: &Value) -> Vec<ProblemLine> {
         .chain(sharing_problem(&status["shared_limits"]))
         .chain(list(status.pointer("/state/problems").unwrap_or(&Value::Null)).map(text))
         .map(ProblemLine::wrong)
+        .chain(list(&status["unusable_files"]).map(file_problem))
         .chain(of_certificates(status))
         .chain(
             list(&status["webhooks"])
@@ -153,6 +154,17 @@ fn of_certificates(status: &Value) -> Vec<ProblemLine> {
     list(&status["certificates"])
         .filter_map(certificate_problem)
         .collect()
+}
+
+/// Returns a line about files of certificates that cannot be used, with the remedy.
+fn file_problem(file: &Value) -> ProblemLine {
+    ProblemLine::wrong(format!(
+        "{}: {}; what was read before has stayed in use since {}: put a good file there, as Keyside would not start with \
+         this one",
+        text(&file["key"]),
+        text(&file["problem"]),
+        moment(&file["since"])
+    ))
 }
 
 /// Returns a line if the audit file cannot be written.

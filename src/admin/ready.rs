@@ -8,8 +8,9 @@ use crate::config::EventWay;
 use crate::credential::Credential;
 use crate::inbound::WebhookEndpoint;
 use crate::outbound::policy::Route;
+use crate::provider::Ca;
 use crate::query;
-use crate::reload::{Live, overlap_concerns};
+use crate::reload::{FileUse, KeptFiles, Live, overlap_concerns};
 use crate::spool::Survey;
 
 /// The subject of a question about readiness, from the query of `/readyz`.
@@ -159,11 +160,31 @@ fn state_of_route(route: &Route, live: &Live) -> State {
     let failures = traffic::problems(&route.traffic)
         .into_iter()
         .map(|problem| format!("{subject}: {problem}"));
+    let mut concerns = concerns_of(credential, &subject, live);
+    let ca = match &credential.provider.ca {
+        Ca::File(path) => Some(path),
+        Ca::Bundled | Ca::System => None,
+    };
+    let is_of_route = |kept: &KeptFiles| {
+        let is_for_all = matches!(kept.serves, FileUse::Outbound | FileUse::Limits);
+        is_for_all || ca.is_some_and(|ca| kept.unusable.paths.contains(ca))
+    };
+    concerns.extend(kept_files(&subject, live, is_of_route));
     State {
         obstacles,
         failures: failures.collect(),
-        concerns: concerns_of(credential, &subject, live),
+        concerns,
     }
+}
+
+/// Returns a line for each of the wanted files that cannot be used.
+fn kept_files(
+    subject: &str,
+    live: &Live,
+    is_wanted: impl Fn(&KeptFiles) -> bool,
+) -> impl Iterator<Item = String> {
+    let wanted = live.kept_files.iter().filter(move |kept| is_wanted(kept));
+    wanted.map(move |kept| format!("{subject}: {}", kept.line()))
 }
 
 fn state_of_webhook(webhook: &WebhookEndpoint, live: &Live, alarms: &[SpoolAlarm]) -> State {
@@ -173,6 +194,9 @@ fn state_of_webhook(webhook: &WebhookEndpoint, live: &Live, alarms: &[SpoolAlarm
         concerns: concerns_of(credential, &subject, live),
         ..State::default()
     };
+    let is_of_listener = |kept: &KeptFiles| kept.serves == FileUse::Inbound;
+    let files = kept_files(&subject, live, is_of_listener);
+    state.concerns.extend(files);
     if !webhook.verifier.has_keys() {
         let unread = live.unread_secrets(credential);
         let problems: Vec<_> = unread.iter().map(ToString::to_string).collect();

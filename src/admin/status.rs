@@ -112,6 +112,7 @@ impl Serialize for Status {
         status.serialize_entry("state", &live.state.as_deref().map(state_status))?;
         status.serialize_entry("shared_limits", &shared)?;
         status.serialize_entry("certificates", &certificates(live, SystemTime::now()))?;
+        status.serialize_entry("unusable_files", &unusable_files(live))?;
         status.serialize_entry("routes", &Sequence(routes))?;
         status.serialize_entry("webhooks", &Sequence(webhooks))?;
         status.serialize_entry("sends_without_status", &overdue_status(&self.overdue))?;
@@ -148,6 +149,19 @@ fn certificates(live: &Live, now: SystemTime) -> Value {
             })
         })
         .collect()
+}
+
+/// Returns the files of certificates and authorities in whose place what was read before stays in use.
+fn unusable_files(live: &Live) -> Value {
+    let each = live.kept_files.iter().map(|kept| {
+        json!({
+            "key": kept.serves.key(),
+            "files": kept.unusable.paths,
+            "problem": kept.unusable.problem,
+            "since": unix(kept.since),
+        })
+    });
+    each.collect()
 }
 
 /// Returns the state of every credential: slots, sources, and the verdict of the provider.

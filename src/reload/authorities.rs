@@ -53,8 +53,15 @@ pub(super) async fn read_authorities(
         .map_err(|_| LoadError::Interrupted)
 }
 
+/// Returns every file with certificates, authorities or keys that a configuration names.
+pub(super) fn all_files(config: &Config) -> Vec<PathBuf> {
+    let mut files = ca_files(config);
+    files.extend(server_tls_files(config));
+    files
+}
+
 /// Returns the files of authorities for upstreams and for the shared server.
-pub(super) fn ca_files(config: &Config) -> Vec<PathBuf> {
+fn ca_files(config: &Config) -> Vec<PathBuf> {
     let for_providers =
         config
             .credentials
@@ -68,7 +75,7 @@ pub(super) fn ca_files(config: &Config) -> Vec<PathBuf> {
 }
 
 /// Returns the files of `[inbound.tls]` and `[outbound.tls]`.
-pub(super) fn server_tls_files(config: &Config) -> Vec<PathBuf> {
+fn server_tls_files(config: &Config) -> Vec<PathBuf> {
     let inbound = config.inbound.tls.iter().map(ServerFiles::inbound);
     let outbound = config.outbound.tls.iter().map(ServerFiles::outbound);
     let all = inbound.chain(outbound);

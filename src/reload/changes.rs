@@ -147,7 +147,7 @@ fn changes(before: &Live, live: &Live) -> Vec<Change> {
             live.digests
                 .iter()
                 .filter(|(path, digest)| before.digests.get(*path) != Some(digest))
-                .filter(|(path, _)| !has_unused_secret(live, path))
+                .filter(|(path, _)| !has_unused_secret(live, path) && !live.has_kept_file(path))
                 .map(|(path, _)| Change::File(path.clone())),
         );
     }

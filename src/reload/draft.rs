@@ -7,6 +7,7 @@ use http::HeaderName;
 
 use super::authorities::Authorities;
 use super::inputs::Inputs;
+use super::kept_files::{KeptFiles, differ, keep_authorities, of_listeners};
 use super::limits::LimiterBuilder;
 use super::live::{Applications, ChangedLimits, LoadedServer};
 use super::metrics::ReloadMetrics;
@@ -19,8 +20,8 @@ use super::streams::Publishers;
 use super::upstreams::{UpstreamMap, Upstreams};
 use super::verify::{checks, guilty, log_verdict, run_checks};
 use super::{Live, LoadError, webhooks};
-use crate::config::{Config, CredentialConfig, RouteConfig, WebhookConfig};
-use crate::credential::source::{Digests, Findings, Managers};
+use crate::config::{Config, CredentialConfig, Reference, RouteConfig, WebhookConfig};
+use crate::credential::source::{Digests, Findings, Managers, SourceError};
 use crate::credential::{Credential, KeptBackReason, Previous, Verdict};
 use crate::delivery::DeliveryTarget;
 use crate::inbound;
@@ -52,6 +53,7 @@ pub(super) struct Draft {
     before: Option<Arc<Live>>,
     authorities: Arc<Authorities>,
     server_tls: ServerCertificates,
+    pub(super) kept_files: Vec<KeptFiles>,
     warnings: Vec<String>,
     managers: Arc<Managers>,
     pub(super) digests: Digests,
@@ -94,11 +96,13 @@ impl Draft {
         let Inputs {
             config,
             findings,
-            authorities,
+            mut authorities,
             digests,
             managers,
             late: _,
         } = inputs;
+        let (server_tls, kept_files) = files_of(&config, &mut authorities, before.as_deref())?;
+        warnings.extend(server_tls.warnings());
         let credentials: BTreeMap<_, _> = config
             .credentials
             .iter()
@@ -117,21 +121,19 @@ impl Draft {
             &metrics,
         )?;
         warnings.extend(warning(&config, &findings));
-        let (signings, unsigned) = Signings::read(&config, &findings, before.as_deref());
-        warnings.extend(unsigned);
-        let (publishers, unpublished) = Publishers::read(&config, &findings, before.as_deref())?;
-        warnings.extend(unpublished);
         let doubts = credentials
             .values()
             .flat_map(|credential| credential.doubts());
         warnings.extend(doubts);
+        let (signings, unsigned) = Signings::read(&config, &findings, before.as_deref());
+        warnings.extend(unsigned);
+        let (publishers, unpublished) = Publishers::read(&config, &findings, before.as_deref())?;
+        warnings.extend(unpublished);
         let state = state_of(&config, &findings, before.as_deref());
         if let Some(state) = &state {
             apply_sights(state, credentials.values());
         }
-        let webhook_values = webhook_values(&config, &findings);
-        let server_tls = ServerCertificates::read(&config, &authorities)?;
-        warnings.extend(server_tls.warnings());
+        let webhook_values = webhook_values(&config, &findings, before.as_deref());
         Ok(Self {
             config: Arc::new(config),
             credentials,
@@ -144,6 +146,7 @@ impl Draft {
             before,
             authorities: Arc::new(authorities),
             server_tls,
+            kept_files,
             warnings,
             managers,
             digests: digests.into_iter().flatten().collect(),
@@ -173,6 +176,7 @@ impl Draft {
             metrics,
             authorities: Arc::clone(&before.authorities),
             server_tls: before.server_tls.clone(),
+            kept_files: before.kept_files.clone(),
             warnings: before.warnings.clone(),
             managers: Arc::clone(&before.managers),
             digests: before.digests.clone(),
@@ -216,6 +220,55 @@ impl Draft {
             }
         }
         draft
+    }
+
+    /// Takes the files of certificates and authorities as they are now, and the shared server with them.
+    ///
+    /// # Errors
+    /// If a file cannot be used, and nothing was there before.
+    pub(super) fn take_files(
+        &mut self,
+        mut authorities: Authorities,
+        findings: &Findings,
+    ) -> Result<(), LoadError> {
+        let before = self.before.clone();
+        let before = before.as_deref();
+        (self.server_tls, self.kept_files) = files_of(&self.config, &mut authorities, before)?;
+        self.shared = shared_server(&self.config, findings, &authorities, before, &self.metrics)?;
+        self.authorities = Arc::new(authorities);
+        Ok(())
+    }
+
+    /// Takes the keys of signatures and the servers of these webhooks from `findings`.
+    ///
+    /// # Errors
+    /// If the build cannot publish to a stream.
+    pub(super) fn take_webhooks(
+        &mut self,
+        names: &BTreeSet<String>,
+        findings: &Findings,
+    ) -> Result<(), LoadError> {
+        let before = self.before.clone();
+        let before = before.as_deref();
+        let config = Arc::clone(&self.config);
+        let webhooks = config.webhooks.iter();
+        for webhook in webhooks.filter(|webhook| names.contains(&webhook.name)) {
+            let unsigned = self.signings.take(webhook, findings, before);
+            self.warnings.extend(unsigned);
+            let unpublished = self.publishers.take(webhook, findings, before)?;
+            self.warnings.extend(unpublished);
+        }
+        self.webhook_values = webhook_values(&config, findings, before);
+        Ok(())
+    }
+
+    /// True if certificates, authorities, what cannot be used of them, or the values of webhooks differ from the load that is
+    /// live.
+    pub(super) fn has_other_values(&self) -> bool {
+        self.before().is_some_and(|before| {
+            differ(before, &self.authorities, &self.kept_files)
+                || before.webhook_values != self.webhook_values
+        })
     }
 
     /// Builds the outbound half: routes, upstreams and limits. Connections and used limits are carried over.
@@ -429,6 +482,7 @@ impl Draft {
             generation: Arc::new(outbound.generation),
             inbound: Arc::new(inbound.generation),
             server_tls: self.server_tls,
+            kept_files: self.kept_files,
             warnings: self.warnings,
             managers: self.managers,
             shared: self.shared,
@@ -444,6 +498,23 @@ impl Draft {
             digests: self.digests,
         }
     }
+}
+
+/// Returns the certificates of the listeners, and the files in whose place the load `before` stays in use. The contents of
+/// unusable authorities become those `before`.
+///
+/// # Errors
+/// If the file of a listener cannot be used, and nothing was there before.
+fn files_of(
+    config: &Config,
+    authorities: &mut Authorities,
+    before: Option<&Live>,
+) -> Result<(ServerCertificates, Vec<KeptFiles>), LoadError> {
+    let mut kept = keep_authorities(config, authorities, before);
+    let certificates_before = before.map(|before| &before.server_tls);
+    let certificates = ServerCertificates::read(config, authorities, certificates_before)?;
+    kept.extend(of_listeners(&certificates, before));
+    Ok((certificates, kept))
 }
 
 /// Opens the upstreams of a provider's further hosts.
@@ -473,14 +544,19 @@ fn assemble(
     Arc::new(webhooks::without_unfit_keys(candidate).or_kept(before))
 }
 
-/// Returns the values that were found for the webhooks' own references, whether each can be used or not.
-fn webhook_values(config: &Config, findings: &Findings) -> Arc<[NewValue]> {
+/// Returns the values that were found for the webhooks' own references, whether each can be used or not. A reference that
+/// was not read, or not in time, has the value `before`.
+fn webhook_values(config: &Config, findings: &Findings, before: Option<&Live>) -> Arc<[NewValue]> {
     let references = config.webhooks.iter().flat_map(WebhookConfig::references);
-    let values = references.filter_map(|reference| {
-        let found = findings.get(reference)?.as_ref().ok()?;
-        Some((reference.clone(), found.secret.fingerprint()))
-    });
-    values.collect()
+    let value = |reference: &Reference| match findings.get(reference) {
+        Some(Ok(found)) => Some((reference.clone(), found.secret.fingerprint())),
+        Some(Err(SourceError::Late)) | None => {
+            let mut values = before?.webhook_values.iter();
+            values.find(|(known, _)| known == reference).cloned()
+        }
+        Some(Err(_)) => None,
+    };
+    references.filter_map(value).collect()
 }
 
 /// The headers that presets inject, read once: presets do not change while the process lives.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::authorities::{Authorities, ca_files, read_authorities, server_tls_files};
+use super::authorities::{Authorities, all_files, read_authorities};
 use super::{Live, LoadError};
 use crate::config::{Config, ConfigFile, ListenAddress, Reference, WebhookConfig};
 use crate::credential::references;
@@ -30,10 +30,10 @@ pub(super) struct Inputs {
 pub(super) enum Waits {
     /// A command: the load waits for every answer.
     ForAll,
-    /// The start: answers that are not for credentials alone, and for credentials those that come within
+    /// The start: answers for the shared server and the state, and of all others those that come within
     /// [`START_PATIENCE`].
     AtStart,
-    /// A reload: answers for webhooks, and of all others those that come within [`RELOAD_PATIENCE`].
+    /// A reload: answers that come within [`RELOAD_PATIENCE`].
     AtReload,
 }
 
@@ -74,9 +74,7 @@ impl Inputs {
         managers: Arc<Managers>,
         waits: Waits,
     ) -> Result<Self, LoadError> {
-        let mut files = ca_files(&config);
-        files.extend(server_tls_files(&config));
-        let (authorities, authority_digests) = read_authorities(files).await?;
+        let (authorities, authority_digests) = read_authorities(all_files(&config)).await?;
         let (secrets, late) = read_secrets(&config, references, &managers, waits).await;
         Ok(Self {
             config,
@@ -114,9 +112,9 @@ async fn read_secrets(
     let (awaited, patience) = match waits {
         Waits::ForAll => return (read_all(references, managers).await, LateReads::default()),
         // Without the key of the state or the shared server of limits, a start would lose what outlives a restart.
-        Waits::AtStart => (own_references(config), START_PATIENCE),
-        // A late key or shared server stays unchanged. For webhooks, no later step would use a late answer.
-        Waits::AtReload => (references_of_webhooks(config), RELOAD_PATIENCE),
+        Waits::AtStart => (references_of_sidecar(config), START_PATIENCE),
+        // A late key or shared server stays unchanged.
+        Waits::AtReload => return read_in_time(references, managers, RELOAD_PATIENCE).await,
     };
     let in_time = &references - &awaited;
     let (awaited, (mut secrets, late)) = tokio::join!(
@@ -131,25 +129,17 @@ async fn read_secrets(
 /// Returns every reference to a secret in a configuration.
 pub(super) fn all_references(config: &Config) -> BTreeSet<Reference> {
     let mut all = references(&config.credentials);
-    all.extend(own_references(config));
+    all.extend(references_of_sidecar(config));
+    let of_webhooks = config.webhooks.iter().flat_map(WebhookConfig::references);
+    all.extend(of_webhooks.cloned());
     all
 }
 
-/// Returns the references to the secrets that are no credential's.
-fn own_references(config: &Config) -> BTreeSet<Reference> {
+/// Returns the references to the secrets of the sidecar as a whole: the shared server of limits, and the keys of the state.
+fn references_of_sidecar(config: &Config) -> BTreeSet<Reference> {
     let redis = config.limits.iter().map(|limits| limits.redis.clone());
     let keys = config.state.iter().flat_map(|state| state.key.clone());
-    let of_webhooks = references_of_webhooks(config);
-    redis.chain(keys).chain(of_webhooks).collect()
-}
-
-/// Returns the references to the secrets of webhooks and of their destinations.
-fn references_of_webhooks(config: &Config) -> BTreeSet<Reference> {
-    let webhooks = config.webhooks.iter();
-    webhooks
-        .flat_map(WebhookConfig::references)
-        .cloned()
-        .collect()
+    redis.chain(keys).collect()
 }
 
 /// Refuses a change that sockets, the log or the store of events would need a restart for.
@@ -224,8 +214,8 @@ async fn read_config(
         .map_err(|_| LoadError::Interrupted)?
 }
 
-/// The wait of a start for the secrets of credentials. A hanging manager keeps its own credentials from sending, and no
-/// others.
+/// The wait of a start for the secrets of credentials and webhooks. A hanging manager keeps its own credentials from
+/// sending, and the events of its own webhooks waiting, and no others.
 const START_PATIENCE: Duration = Duration::from_secs(2);
 /// The time that a reload, and each retry, waits for programs and secret managers: managers in reach answer within some ten
 /// milliseconds.

@@ -2,21 +2,21 @@
 
 use std::sync::Arc;
 
-use super::{Live, Reloader};
+use super::{KeptFiles, Live, Reloader};
 use crate::credential::{Credential, KeptBackReason};
 use crate::log::without_numbers;
 
 impl Live {
-    /// Returns a line for each secret that is kept back, or was never there, with the reason.
+    /// Returns a line for each secret or file that is kept back, or was never there, with the reason.
     #[must_use]
     pub fn kept_back(&self) -> Vec<String> {
-        self.credentials
-            .values()
-            .flat_map(|credential| match credential.kept_back() {
-                Some(_) => kept_back_lines(credential),
-                None => missing_lines(credential),
-            })
-            .collect()
+        let credentials = self.credentials.values();
+        let secrets = credentials.flat_map(|credential| match credential.kept_back() {
+            Some(_) => kept_back_lines(credential),
+            None => missing_lines(credential),
+        });
+        let files = self.kept_files.iter().map(KeptFiles::line);
+        secrets.chain(files).collect()
     }
 }
 

@@ -7,9 +7,9 @@ use tokio::sync::oneshot;
 
 use super::cause::ReloadCause;
 use super::requests::Work;
-use super::retry::references_of;
+use super::retry::{ReadAgain, references_of};
 use super::{Live, ReloadResult, Reloaded, Reloader};
-use crate::config::Reference;
+use crate::config::{Reference, WebhookConfig};
 use crate::credential::source::{LateAnswers, LateReads, read_all};
 
 impl Reloader {
@@ -38,20 +38,32 @@ impl Reloader {
         }
     }
 
-    /// Assembles the credentials whose answers are all there, and publishes them.
+    /// Takes the credentials and webhooks whose answers are all there, and publishes them.
     pub(super) async fn take_answers(&self, answers: &LateAnswers) -> ReloadResult {
         let before = self.live();
         let names = answered(&before, answers);
+        let webhooks = answered_webhooks(&before, answers);
         let mut changes = Vec::new();
-        if !names.is_empty() {
+        if !names.is_empty() || !webhooks.is_empty() {
+            let of_webhooks = before.config.webhooks.iter();
+            let of_webhooks = of_webhooks
+                .filter(|webhook| webhooks.contains(&webhook.name))
+                .flat_map(WebhookConfig::references)
+                .cloned();
             let references = references_of(&before, &names).into_iter();
             let files: BTreeSet<_> = references
+                .chain(of_webhooks)
                 .filter(|reference| !reference.is_asked_for())
                 .collect();
             let mut secrets = read_all(files, &before.managers).await;
             secrets.findings.extend(answers.findings());
-            let cause = ReloadCause::Manager;
-            changes = self.reassemble(before, names, secrets, cause).await;
+            let read = ReadAgain {
+                names,
+                webhooks,
+                secrets,
+                files: None,
+            };
+            changes = self.reassemble(before, read, ReloadCause::Manager).await;
         }
         Ok(Reloaded {
             changes,
@@ -62,22 +74,36 @@ impl Reloader {
 
 /// Returns the credentials whose programs and secret managers have all answered, none of them anew since.
 fn answered(live: &Live, answers: &LateAnswers) -> BTreeSet<String> {
+    let credentials = live.config.credentials.iter();
+    credentials
+        .filter(|(_, config)| are_answered(live, answers, config.secrets.values().flatten()))
+        .map(|(name, _)| name.clone())
+        .collect()
+}
+
+/// Returns the webhooks whose programs and secret managers have all answered, none of them anew since.
+fn answered_webhooks(live: &Live, answers: &LateAnswers) -> BTreeSet<String> {
+    let webhooks = live.config.webhooks.iter();
+    webhooks
+        .filter(|webhook| are_answered(live, answers, webhook.references()))
+        .map(|webhook| webhook.name.clone())
+        .collect()
+}
+
+/// True if the programs and secret managers of these references have all answered, none of them anew since, and there are
+/// any.
+fn are_answered<'r>(
+    live: &Live,
+    answers: &LateAnswers,
+    references: impl Iterator<Item = &'r Reference>,
+) -> bool {
+    let mut asked_for = references
+        .filter(|reference| reference.is_asked_for())
+        .peekable();
     let is_here = |reference: &Reference| {
         answers.has(reference) && !live.managers.has_newer(reference, answers.asked)
     };
-    let is_answered = |references: &Vec<Reference>| {
-        references
-            .iter()
-            .all(|reference| !reference.is_asked_for() || is_here(reference))
-    };
-    let is_asked_for = |references: &Vec<Reference>| references.iter().any(Reference::is_asked_for);
-    let credentials = live.config.credentials.iter();
-    credentials
-        .filter(|(_, config)| {
-            config.secrets.values().all(is_answered) && config.secrets.values().any(is_asked_for)
-        })
-        .map(|(name, _)| name.clone())
-        .collect()
+    asked_for.peek().is_some() && asked_for.all(is_here)
 }
 
 /// Returns the result of a load and of the answers that came later.

@@ -1,5 +1,6 @@
 //! Loads and reloads: from a configuration file to a generation. A faulty configuration is refused as a whole;
-//! faulty secrets keep the secrets before them in use, and stop no other credential.
+//! faulty secrets keep the secrets before them in use, and stop no other credential. So do files of certificates and
+//! authorities.
 //!
 //! A load reads its `inputs`, begins a `draft`, builds both halves of the draft, asks the providers about new
 //! secrets, and becomes [`Live`]. The [`Reloader`] publishes the result. A signal, a request, a changed file or a
@@ -24,6 +25,7 @@ mod error;
 mod events;
 mod inputs;
 mod kept_back;
+mod kept_files;
 mod late;
 mod limits;
 mod live;
@@ -51,6 +53,7 @@ pub use cause::ReloadCause;
 use changes::Comparison;
 pub use changes::{Change, ReplacedSecret};
 pub use error::{LoadError, ReloadError};
+pub use kept_files::{FileUse, KeptFiles};
 pub use live::Live;
 use load::load_in_time;
 pub use load::{load, load_config};
@@ -59,8 +62,8 @@ use overlap::{KeptOverlaps, log_restored, restored};
 use record::follow_audit;
 use requests::MAX_REQUESTS;
 pub use requests::ReloadRequest;
-pub use server_tls::ServerCertificates;
 use server_tls::ServerTlsCells;
+pub use server_tls::{INBOUND, OUTBOUND, ServerCertificates};
 pub use verify::{concerns, needs_of, questions, verify_all, verify_one};
 
 use crate::audit::Audit;
@@ -69,10 +72,10 @@ use crate::credential::Credential;
 use crate::credential::source::LateReads;
 use crate::delivery::Deliveries;
 use crate::inbound;
+use crate::inbound::verify::Nonces;
 use crate::listener::TrustedProxies;
 use crate::log;
 use crate::memory::MemoryBudget;
-use crate::inbound::verify::Nonces;
 use crate::outbound::generation::Generation;
 use crate::refusal_form::RefusalForms;
 use crate::sends::Sends;
@@ -94,10 +97,10 @@ pub struct Reloader {
     overlaps: Arc<KeptOverlaps>,
     deliveries: Option<Arc<Deliveries>>,
     sends: Arc<Sends>,
+    nonces: Arc<Nonces>,
     requests: mpsc::Sender<ReloadRequest>,
     /// The reads that the start did not wait for, until the background work takes them over.
     late_at_start: Mutex<LateReads>,
-    nonces: Arc<Nonces>,
 }
 
 /// The outcome of the last reload.
@@ -155,18 +158,18 @@ impl Reloader {
             overlaps,
             deliveries,
             sends: Arc::default(),
+            nonces: Arc::default(),
             last: Mutex::new(LastReload {
                 last_success: SystemTime::now(),
                 refused: Vec::new(),
-            nonces: Arc::default(),
             }),
             requests,
             late_at_start: Mutex::new(late),
         };
+        reloader.restore_nonces().await;
         Ok((Arc::new(reloader), queue))
     }
 
-        reloader.restore_nonces().await;
     /// Logs the oddities of the first load.
     pub fn log_startup(&self) {
         self.live().log_warnings(None);
@@ -245,15 +248,15 @@ impl Reloader {
         &self.sends
     }
 
-    /// Returns the outcome of the last reload.
-    #[must_use]
-    pub fn last(&self) -> LastReload {
     /// Returns the nonces of accepted events.
     #[must_use]
     pub fn nonces(&self) -> Arc<Nonces> {
         Arc::clone(&self.nonces)
     }
 
+    /// Returns the outcome of the last reload.
+    #[must_use]
+    pub fn last(&self) -> LastReload {
         self.last.lock().clone()
     }
 
@@ -358,6 +361,7 @@ impl Reloader {
         self.publish(&live);
         live.log_warnings(Some(&before));
         let is_kept_back = self.report_kept_back(&before, &live);
+        let is_kept_back = self.report_kept_files(&before, &live) || is_kept_back;
         let comparison = Comparison::aside(before, Arc::clone(&live)).await;
         if is_kept_back && comparison.changes.is_empty() {
             let error = ReloadError::KeptBack(live.kept_back().into());

@@ -25,7 +25,7 @@ pub struct ReloadRequest {
 pub(super) enum Work {
     /// Load everything again, for the given cause.
     Reload(ReloadCause),
-    /// Try the secrets of incomplete credentials again.
+    /// Try the secrets of incomplete credentials again, and the files that cannot be used.
     RetryIncomplete,
     /// Put late answers of programs and secret managers in use.
     TakeAnswers(LateAnswers),
@@ -60,14 +60,12 @@ impl Reloader {
             .ok();
     }
 
-    /// Tries the secrets of incomplete credentials again, and waits for the end.
+    /// Tries the secrets of incomplete credentials and unusable files again, and waits for the end.
     pub(super) async fn retry_and_wait(&self) {
-        if !self
-            .live()
-            .credentials
-            .values()
-            .any(|credential| credential.is_incomplete())
-        {
+        let live = self.live();
+        let mut credentials = live.credentials.values();
+        let is_complete = !credentials.any(|credential| credential.is_incomplete());
+        if is_complete && live.kept_files.is_empty() {
             return;
         }
         self.work_and_wait(Work::RetryIncomplete).await.ok();

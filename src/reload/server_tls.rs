@@ -20,26 +20,35 @@ pub struct ServerCertificates {
 }
 
 impl ServerCertificates {
-    /// Reads the certificates that a configuration names from the contents of the files.
+    /// Reads the certificates that a configuration names from the contents of the files. What cannot be used keeps what was
+    /// there `before` in use.
     ///
     /// # Errors
-    /// If a file cannot be used.
-    pub(super) fn read(config: &Config, contents: &Authorities) -> Result<Self, LoadError> {
+    /// If a file cannot be used, and nothing was there before.
+    pub(super) fn read(
+        config: &Config,
+        contents: &Authorities,
+        before: Option<&Self>,
+    ) -> Result<Self, LoadError> {
         let inbound = config.inbound.tls.as_ref().map(ServerFiles::inbound);
         let outbound = config.outbound.tls.as_ref().map(ServerFiles::outbound);
-        let side = |table, files: Option<ServerFiles<'_>>| {
-            files.map(|files| read(table, files, contents)).transpose()
+        let side = |table, files: Option<ServerFiles<'_>>, before| {
+            files
+                .map(|files| read(table, files, contents, before))
+                .transpose()
         };
+        let inbound_before = before.and_then(|before| before.inbound.as_ref());
+        let outbound_before = before.and_then(|before| before.outbound.as_ref());
         Ok(Self {
-            inbound: side("inbound.tls", inbound)?,
-            outbound: side("outbound.tls", outbound)?,
+            inbound: side(INBOUND, inbound, inbound_before)?,
+            outbound: side(OUTBOUND, outbound, outbound_before)?,
         })
     }
 
     /// Returns each certificate with its table.
     pub fn each(&self) -> impl Iterator<Item = (&'static str, &ServerTls)> {
-        let inbound = self.inbound.iter().map(|tls| ("inbound.tls", tls));
-        let outbound = self.outbound.iter().map(|tls| ("outbound.tls", tls));
+        let inbound = self.inbound.iter().map(|tls| (INBOUND, tls));
+        let outbound = self.outbound.iter().map(|tls| (OUTBOUND, tls));
         inbound.chain(outbound)
     }
 
@@ -56,8 +65,9 @@ fn read(
     table: &'static str,
     files: ServerFiles<'_>,
     contents: &Authorities,
+    before: Option<&ServerTls>,
 ) -> Result<ServerTls, LoadError> {
-    let mut tls = tls::server_config(files, contents)
+    let mut tls = tls::server_config(files, contents, before)
         .map_err(|error| LoadError::ServerTls { table, error })?;
     let concern = readable_by_all(files.key());
     tls.warnings
@@ -97,3 +107,8 @@ impl ServerTlsCells {
         }
     }
 }
+
+/// The table of the inbound listener's certificate.
+pub const INBOUND: &str = "inbound.tls";
+/// The table of the outbound listener's certificate.
+pub const OUTBOUND: &str = "outbound.tls";

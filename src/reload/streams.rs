@@ -1,12 +1,13 @@
 //! The publishers of streams, of a load.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Live, LoadError};
 use crate::config::{Config, DestinationTarget, EventWay, PublishTarget, WebhookConfig};
-use crate::credential::source::Findings;
+use crate::credential::source::{Findings, SourceError};
 use crate::delivery::publish::{Publisher, PublisherError, exposes_password};
 
 /// The publishers of all streams among the destinations. Reloads keep the connections.
@@ -17,8 +18,7 @@ pub(super) struct Publishers {
 }
 
 impl Publishers {
-    /// Makes the publishers of a configuration, with a warning for each unusable URL. The publisher of the load before
-    /// then stays in use; without a load before, the events of the destination wait.
+    /// Makes the publishers of a configuration, with a warning for each unusable URL.
     ///
     /// # Errors
     /// If the build cannot publish to a stream.
@@ -29,7 +29,26 @@ impl Publishers {
     ) -> Result<(Self, Vec<String>), LoadError> {
         let mut publishers = Self::default();
         let mut warnings = Vec::new();
-        for (webhook, name, target) in streams(config) {
+        for webhook in &config.webhooks {
+            warnings.extend(publishers.take(webhook, findings, before)?);
+        }
+        Ok((publishers, warnings))
+    }
+
+    /// Makes the publishers of a webhook, with a warning for each unusable URL. The publisher of the load before then stays
+    /// in use; without a load before, the events of the destination wait. A late answer beside a publisher before is no
+    /// warning: it is used when it comes.
+    ///
+    /// # Errors
+    /// If the build cannot publish to a stream.
+    pub(super) fn take(
+        &mut self,
+        webhook: &WebhookConfig,
+        findings: &Findings,
+        before: Option<&Live>,
+    ) -> Result<Vec<String>, LoadError> {
+        let mut warnings = Vec::new();
+        for (name, target) in streams(webhook) {
             let place = format!("webhook `{}`: destination `{name}`", webhook.name);
             let before = before.and_then(|live| live.publishers.of(&webhook.name, name));
             let publisher = match publisher(target, findings, webhook.timeout, before.as_ref()) {
@@ -49,21 +68,26 @@ impl Publishers {
                         problem: format!("destination `{name}`: {error}"),
                     });
                 }
-                Err(Unusable::Url(problem)) => {
+                Err(Unusable::Late) if before.is_some() => before,
+                Err(unusable) => {
                     let result = match before {
                         Some(_) => "its events go to the server of the URL before",
                         None => "its events wait for the URL",
                     };
-                    warnings.push(format!("{place}: `{}`: {problem}; {result}", target.server));
+                    warnings.push(format!(
+                        "{place}: `{}`: {unusable}; {result}",
+                        target.server
+                    ));
                     before
                 }
             };
             let key = (webhook.name.clone(), name.to_owned());
-            publishers
-                .by_name
-                .extend(publisher.map(|publisher| (key, publisher)));
+            match publisher {
+                Some(publisher) => self.by_name.insert(key, publisher),
+                None => self.by_name.remove(&key),
+            };
         }
-        Ok((publishers, warnings))
+        Ok(warnings)
     }
 
     /// Returns the publisher of a destination; `None` without a URL of the server.
@@ -76,21 +100,31 @@ impl Publishers {
 enum Unusable {
     /// The build cannot publish to the stream.
     Build(PublisherError),
+    /// The URL has not come in time.
+    Late,
     /// The URL cannot be had, or is none.
     Url(String),
 }
 
-/// Returns all streams among the destinations, each with webhook and name.
-fn streams(config: &Config) -> impl Iterator<Item = (&WebhookConfig, &str, &PublishTarget)> {
-    config.webhooks.iter().flat_map(|webhook| {
-        let to = match &webhook.way {
-            EventWay::Direct(_) => &[],
-            EventWay::Spooled(to) => to.as_slice(),
-        };
-        to.iter().filter_map(move |to| match &to.target {
-            DestinationTarget::Application(_) => None,
-            DestinationTarget::Stream(target) => Some((webhook, to.name.as_str(), target)),
-        })
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Build(error) => write!(f, "{error}"),
+            Self::Late => write!(f, "{}", SourceError::Late),
+            Self::Url(problem) => f.write_str(problem),
+        }
+    }
+}
+
+/// Returns all streams among the destinations of a webhook, each with the name.
+fn streams(webhook: &WebhookConfig) -> impl Iterator<Item = (&str, &PublishTarget)> {
+    let to = match &webhook.way {
+        EventWay::Direct(_) => &[],
+        EventWay::Spooled(to) => to.as_slice(),
+    };
+    to.iter().filter_map(|to| match &to.target {
+        DestinationTarget::Application(_) => None,
+        DestinationTarget::Stream(target) => Some((to.name.as_str(), target)),
     })
 }
 
@@ -104,6 +138,7 @@ fn publisher(
 ) -> Result<(Arc<Publisher>, bool), Unusable> {
     let found = match findings.get(&target.server) {
         Some(Ok(found)) => found,
+        Some(Err(SourceError::Late)) => return Err(Unusable::Late),
         Some(Err(error)) => return Err(Unusable::Url(error.to_string())),
         None => return Err(Unusable::Url("was not read".to_owned())),
     };

@@ -15,7 +15,7 @@ mod validity;
 mod witness;
 
 pub use client::client_config;
-pub use server::{ServerFiles, ServerTls, server_config};
+pub use server::{ServerFiles, ServerTls, UnusableFiles, server_config};
 pub use validity::{Stage, Validity};
 pub use witness::{CertificateFacts, Witness, witnessed_config};
 
@@ -99,7 +99,7 @@ impl fmt::Display for FileFault {
                 "the key is encrypted; store the key without a passphrase, readable by this user alone",
             ),
             Self::KeyMismatch => f.write_str(
-                "the key does not belong to the certificate; replace both files before reloading",
+                "the key does not belong to the certificate; put the key and the certificate of one pair there",
             ),
             Self::KeyUnusable(error) => write!(f, "the key cannot be used: {error}"),
         }

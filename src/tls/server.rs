@@ -48,6 +48,28 @@ pub struct ServerTls {
     pub validity: Option<Validity>,
     /// Warnings about usable but doubtful certificates.
     pub warnings: Vec<String>,
+    /// The files in whose place the values of the load before stay in use.
+    pub unusable: Vec<UnusableFiles>,
+    identity: Identity,
+    /// The verifier of client certificates by the authorities alone, before any name; `None` without `client_ca`.
+    clients: Option<Arc<dyn ClientCertVerifier>>,
+}
+
+/// Files that cannot be used. What was read of them before stays in use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnusableFiles {
+    /// The files.
+    pub paths: Vec<PathBuf>,
+    /// The reason, with the name of the file.
+    pub problem: String,
+}
+
+/// A certificate with its private key.
+#[derive(Clone, Debug)]
+struct Identity {
+    certified: Arc<CertifiedKey>,
+    validity: Option<Validity>,
+    chain_warnings: Vec<String>,
 }
 
 impl<'c> ServerFiles<'c> {
@@ -90,63 +112,109 @@ impl<'c> ServerFiles<'c> {
 /// Returns the TLS side of a listener: TLS 1.2 and 1.3, ALPN `http/1.1`, no early data. `contents` has the contents of
 /// the files.
 ///
+/// A certificate that cannot be used with its key keeps the certificate `before` in use, and authorities of clients that
+/// cannot be used keep the authorities `before`. [`ServerTls::unusable`] says so.
+///
 /// # Errors
-/// A file that cannot be read or used, or a key of another certificate.
+/// A file that cannot be read or used, or a key of another certificate, with nothing before to keep in use.
 pub fn server_config(
     files: ServerFiles<'_>,
     contents: &BTreeMap<PathBuf, io::Result<Vec<u8>>>,
+    before: Option<&ServerTls>,
 ) -> Result<ServerTls, TlsError> {
-    let chain = chain(files.cert, read(contents, files.cert)?)?;
-    let validity = Validity::of(files.cert, &chain);
-    let mut warnings: Vec<_> = validity
-        .as_ref()
-        .and_then(|validity| validity.concern(SystemTime::now()))
-        .into_iter()
-        .collect();
-    if files.clients == Clients::Providers {
-        warnings.extend(chain_warnings(files.cert, &chain));
-    }
-    let key = key(files.key, read(contents, files.key)?)?;
-    let crypto = crypto();
-    let certified = CertifiedKey::from_der(chain, key, &crypto).map_err(|error| match error {
-        rustls::Error::InconsistentKeys(_) => fault(files.key, FileFault::KeyMismatch),
-        other => fault(files.key, FileFault::KeyUnusable(other)),
+    let mut unusable = Vec::new();
+    let identity_before = before.map(|before| before.identity.clone());
+    let identity = identity(files, contents).or_else(|error| {
+        let paths = vec![files.cert.to_owned(), files.key.to_owned()];
+        kept(identity_before, paths, error, &mut unusable)
     })?;
-    let verifier: Arc<dyn ClientCertVerifier> = match files.client {
-        None => Arc::new(NoClientAuth),
-        Some(client) => client_verifier(client, read(contents, &client.ca)?)?,
+    let clients = match files.client {
+        None => None,
+        Some(client) => {
+            let before = before.and_then(|before| before.clients.clone());
+            let clients = authorities(client, contents)
+                .or_else(|error| kept(before, vec![client.ca.clone()], error, &mut unusable));
+            Some(clients?)
+        }
     };
-    let mut server = ServerConfig::builder_with_provider(crypto)
+    let name = files.client.and_then(|client| client.name.clone());
+    let verifier: Arc<dyn ClientCertVerifier> = match (clients.clone(), name) {
+        (None, _) => Arc::new(NoClientAuth),
+        (Some(inner), None) => inner,
+        (Some(inner), Some(name)) => Arc::new(NamedClientVerifier { inner, name }),
+    };
+    let resolver = SingleCertAndKey::from(Arc::clone(&identity.certified));
+    let mut server = ServerConfig::builder_with_provider(crypto())
         .with_safe_default_protocol_versions()
         .map_err(TlsError::Versions)?
         .with_client_cert_verifier(verifier)
-        .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+        .with_cert_resolver(Arc::new(resolver));
     server.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let validity = identity.validity.as_ref();
+    let concern = validity.and_then(|validity| validity.concern(SystemTime::now()));
+    let warnings = concern
+        .into_iter()
+        .chain(identity.chain_warnings.iter().cloned());
     Ok(ServerTls {
         config: Arc::new(server),
-        validity,
-        warnings,
+        validity: identity.validity.clone(),
+        warnings: warnings.collect(),
+        unusable,
+        identity,
+        clients,
     })
 }
 
-fn client_verifier(
+/// Returns the value before, and notes the files that cannot be used; the error without a value before.
+fn kept<T>(
+    before: Option<T>,
+    paths: Vec<PathBuf>,
+    error: TlsError,
+    unusable: &mut Vec<UnusableFiles>,
+) -> Result<T, TlsError> {
+    let Some(before) = before else {
+        return Err(error);
+    };
+    let problem = error.to_string();
+    unusable.push(UnusableFiles { paths, problem });
+    Ok(before)
+}
+
+fn identity(
+    files: ServerFiles<'_>,
+    contents: &BTreeMap<PathBuf, io::Result<Vec<u8>>>,
+) -> Result<Identity, TlsError> {
+    let chain = chain(files.cert, read(contents, files.cert)?)?;
+    let validity = Validity::of(files.cert, &chain);
+    let chain_warnings = match files.clients {
+        Clients::Providers => chain_warnings(files.cert, &chain),
+        Clients::Applications => Vec::new(),
+    };
+    let key = key(files.key, read(contents, files.key)?)?;
+    let certified = CertifiedKey::from_der(chain, key, &crypto()).map_err(|error| match error {
+        rustls::Error::InconsistentKeys(_) => fault(files.key, FileFault::KeyMismatch),
+        other => fault(files.key, FileFault::KeyUnusable(other)),
+    })?;
+    Ok(Identity {
+        certified: Arc::new(certified),
+        validity,
+        chain_warnings,
+    })
+}
+
+/// Returns the verifier of client certificates by the authorities of `client_ca`.
+fn authorities(
     client: &ClientAuth,
-    pem: &[u8],
+    contents: &BTreeMap<PathBuf, io::Result<Vec<u8>>>,
 ) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
-    let authorities = CertificateDer::pem_slice_iter(pem)
+    let authorities = CertificateDer::pem_slice_iter(read(contents, &client.ca)?)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|_| fault(&client.ca, FileFault::NotPem))?;
     let roots = roots_of(authorities).map_err(|_| fault(&client.ca, FileFault::NoAuthority))?;
     let inner = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), crypto())
         .build()
         .map_err(|error| fault(&client.ca, FileFault::Authorities(error)))?;
-    Ok(match &client.name {
-        None => inner,
-        Some(name) => Arc::new(NamedClientVerifier {
-            inner,
-            name: name.clone(),
-        }),
-    })
+    Ok(inner)
 }
 
 fn chain(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {

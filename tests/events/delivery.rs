@@ -4,7 +4,7 @@ use super::*;
 use crate::support::webhook::{
     EVENT, application, event, genuine, ids, message, messages, signature, spooled, status,
 };
-use crate::support::{APP_SECRET, base64, noise};
+use crate::support::{APP_SECRET, base64, hmac_base64, noise};
 
 fn forward(application: &Upstream) -> String {
     format!("forward = \"{}/events?a=b\"", application.url())
@@ -241,11 +241,4 @@ fn bodies_of_3_mib_and_a_thousand_items_pass_byte_for_byte() {
         assert!(application.last().body == body, "{} bytes", body.len());
     }
     assert_eq!(ids(&application.last().body).len(), 1000);
-}
-
-fn hmac_base64(key: &[u8], message: &[u8]) -> String {
-    use hmac::{Hmac, KeyInit, Mac};
-    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(key).unwrap();
-    mac.update(message);
-    base64(&mac.finalize().into_bytes())
 }

@@ -111,6 +111,15 @@ pub fn hmac_sha256(key: &str, message: impl AsRef<[u8]>) -> String {
     hex(&mac.finalize().into_bytes())
 }
 
+/// HMAC-SHA256 in base64.
+pub fn hmac_base64(key: &[u8], message: &[u8]) -> String {
+    use hmac::{KeyInit, Mac};
+    let mut mac =
+        hmac::Hmac::<sha2::Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
+    mac.update(message);
+    base64(&mac.finalize().into_bytes())
+}
+
 /// Pseudo-random bytes, equal in every run.
 pub fn noise(length: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;

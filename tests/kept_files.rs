@@ -1,0 +1,185 @@
+//! Files of certificates and authorities that cannot be used: what was read before stays, and nothing else waits.
+
+use crate::support::authority::{Authority, client_config};
+use crate::support::client::{Client, get};
+use crate::support::keyside::{Keyside, Setup};
+use crate::support::upstream::Upstream;
+use crate::support::webhook::{EVENT, HOOK, VERIFY_TOKEN, application, genuine};
+use crate::support::{APP_SECRET, MESSAGES, TOKEN};
+
+const NEW: &str = "EAASECOND";
+const CLIENT: &str = "client.webhooks.fbclientcerts.com";
+
+/// A route and a webhook, whose listener has a certificate of `authority`; with more lines in `[inbound.tls]`.
+fn with_tls(upstream: &Upstream, events: &Upstream, authority: &Authority, more: &str) -> Setup {
+    let (certificate, key) = authority.server_pem();
+    Setup::new(upstream)
+        .file("app_secret", APP_SECRET)
+        .file("verify_token", VERIFY_TOKEN)
+        .file("tls.crt", certificate)
+        .file("tls.key", key)
+        .credential(
+            "token = \"file:@DIR@/token\"\napp_secret = \"file:@DIR@/app_secret\"\nverify_token = \"file:@DIR@/verify_token\"\n",
+        )
+        .more(&format!(
+            "[inbound]\nlisten = [\"127.0.0.1:@INBOUND@\"]\n\
+             [inbound.tls]\ncert = \"@DIR@/tls.crt\"\nkey = \"@DIR@/tls.key\"\n{more}\n\
+             [[webhook]]\npath = \"{HOOK}\"\ncredential = \"acme\"\nforward = \"{}/events\"\n",
+            events.url()
+        ))
+}
+
+/// True if an event passes over TLS, to a client that trusts `authority` alone.
+fn takes_event(keyside: &Keyside, authority: &Authority, client: Option<&Authority>) -> bool {
+    let own = client.map(|issuer| issuer.client_pem(CLIENT));
+    let config = client_config(&[&authority.pem()], own.as_ref());
+    let mut client = Client::connect_tls(keyside.inbound(), config).unwrap();
+    client
+        .ask(&genuine(EVENT.as_bytes()))
+        .is_ok_and(|answer| answer.status == 200)
+}
+
+fn token_sent(keyside: &Keyside, upstream: &Upstream) -> String {
+    assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
+    let header = upstream.last_to(MESSAGES).header("authorization");
+    header.unwrap().replace("Bearer ", "")
+}
+
+fn is_kept_back(keyside: &Keyside, key: &str) -> bool {
+    let label = format!("key=\"{key}\"");
+    keyside.metric("keyside_file_kept_back", &[&label]) > 0.5
+}
+
+fn readiness(keyside: &Keyside, query: &str) -> String {
+    let answer = keyside.ask_admin(&get(&format!("/readyz?{query}")));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.text()
+}
+
+#[test]
+fn a_certificate_that_does_not_fit_stays_as_it_was_and_a_token_is_published() {
+    let (upstream, events) = (Upstream::ok(), application());
+    let (authority, other) = (Authority::new(), Authority::new());
+    let keyside = with_tls(&upstream, &events, &authority, "").start();
+    assert!(!is_kept_back(&keyside, "inbound.tls"));
+    let (certificate, key) = other.server_pem();
+    keyside.dir().write("tls.key", &key);
+    keyside.dir().write("token", NEW);
+    let reloaded = keyside.reload();
+    assert_eq!(reloaded.status, 200, "{}", reloaded.text());
+    let reason = "the key does not belong to the certificate";
+    assert!(reloaded.text().contains(reason), "{}", reloaded.text());
+    assert_eq!(token_sent(&keyside, &upstream), NEW);
+    assert!(takes_event(&keyside, &authority, None));
+    assert!(is_kept_back(&keyside, "inbound.tls"));
+    let file = &keyside.status()["unusable_files"][0];
+    assert_eq!(file["key"], "inbound.tls");
+    assert!(file["problem"].as_str().unwrap().contains(reason), "{file}");
+    for query in ["webhook=acme", "all"] {
+        let ready = readiness(&keyside, query);
+        assert!(ready.contains("webhook acme: inbound.tls: ") && ready.contains(reason));
+    }
+    assert!(!readiness(&keyside, "route=acme").contains("inbound.tls"));
+    assert!(keyside.log().contains(reason), "{}", keyside.log());
+    keyside.dir().write("tls.crt", &certificate);
+    assert_eq!(keyside.reload().status, 200);
+    assert!(takes_event(&keyside, &other, None));
+    assert!(!is_kept_back(&keyside, "inbound.tls"));
+    assert_eq!(
+        keyside.status()["unusable_files"].as_array().unwrap().len(),
+        0
+    );
+}
+
+#[test]
+fn authorities_of_clients_that_cannot_be_used_stay_beside_a_new_certificate() {
+    let (upstream, events) = (Upstream::ok(), application());
+    let (first, second) = (Authority::new(), Authority::new());
+    let more = "client_ca = \"@DIR@/clients.pem\"";
+    let keyside = with_tls(&upstream, &events, &first, more)
+        .file("clients.pem", first.pem())
+        .start();
+    let (certificate, key) = second.server_pem();
+    keyside.dir().write("tls.crt", certificate);
+    keyside.dir().write("tls.key", key);
+    keyside
+        .dir()
+        .write("clients.pem", "-----BEGIN CERTIFICATE-----\nAAA");
+    let reloaded = keyside.reload();
+    let text = reloaded.text();
+    assert!(
+        text.contains("clients.pem: the file is not valid PEM"),
+        "{text}"
+    );
+    assert!(takes_event(&keyside, &second, Some(&first)));
+    assert!(
+        !takes_event(&keyside, &second, None),
+        "a client must show its certificate"
+    );
+    assert!(!takes_event(&keyside, &second, Some(&second)));
+}
+
+#[test]
+fn authorities_of_a_provider_that_cannot_be_used_stay_and_a_token_is_published() {
+    let upstream = Upstream::ok();
+    for (content, reason) in [
+        ("nothing", "no certificate of an authority can be used"),
+        ("-----BEGIN CERTIFICATE-----\nAAA", "not valid PEM"),
+    ] {
+        let keyside = Keyside::start(&upstream);
+        keyside.dir().write("ca.pem", content);
+        keyside.dir().write("token", NEW);
+        let reloaded = keyside.reload();
+        assert_eq!(reloaded.status, 200, "{}", reloaded.text());
+        assert!(reloaded.text().contains(reason), "{}", reloaded.text());
+        assert_eq!(token_sent(&keyside, &upstream), NEW);
+        assert!(is_kept_back(&keyside, "provider.test.ca"));
+        let ready = readiness(&keyside, "route=acme");
+        assert!(ready.contains("route acme: provider.test.ca: "), "{ready}");
+    }
+}
+
+#[test]
+fn a_refused_configuration_holds_up_no_certificate() {
+    let (upstream, events) = (Upstream::ok(), application());
+    let (first, second) = (Authority::new(), Authority::new());
+    let keyside = with_tls(&upstream, &events, &first, "").start();
+    let (certificate, key) = second.server_pem();
+    keyside.dir().write("tls.crt", certificate);
+    keyside.dir().write("tls.key", key);
+    keyside.dir().write("proxy.toml", "nonsense");
+    let refused = keyside.reload();
+    assert_eq!(refused.status, 422, "{}", refused.text());
+    assert!(takes_event(&keyside, &second, None), "{}", keyside.log());
+}
+
+#[test]
+fn files_that_a_configuration_newly_names_must_be_usable() {
+    let upstream = Upstream::ok();
+    let keyside = Keyside::start(&upstream);
+    let path = keyside.dir().join("proxy.toml");
+    let config = std::fs::read_to_string(&path).unwrap();
+    let config = config.replace("/ca.pem", "/other.pem");
+    keyside.dir().write("proxy.toml", config);
+    keyside.dir().write("other.pem", "nothing");
+    let refused = keyside.reload();
+    assert_eq!(refused.status, 422, "{}", refused.text());
+    assert!(
+        refused.text().contains("provider.test.ca"),
+        "{}",
+        refused.text()
+    );
+    assert_eq!(token_sent(&keyside, &upstream), TOKEN);
+}
+
+#[test]
+fn a_certificate_that_does_not_fit_keeps_a_sidecar_from_starting() {
+    let (upstream, events, authority) = (Upstream::ok(), application(), Authority::new());
+    let setup = with_tls(&upstream, &events, &authority, "");
+    setup
+        .dir()
+        .write("tls.key", Authority::new().server_pem().1);
+    let ended = setup.finish("run");
+    assert_eq!(ended.code, Some(78), "{}", ended.output);
+    assert!(ended.output.contains("inbound.tls: "), "{}", ended.output);
+}
