@@ -82,6 +82,9 @@ fn a_host_that_stalls_leaves_places_and_connections_to_another() {
         .media(&stalled)
         .under(&["prlimit", "--nofile=256:256"])
         .start();
+    keyside.leave_connections(
+        "the host never answers, and a caller that ends its side may wait for its answer still",
+    );
     let mut crowd: Vec<Client> = (0..200)
         .map(|_| {
             let mut client = keyside.connect();
@@ -107,7 +110,6 @@ fn a_host_that_stalls_leaves_places_and_connections_to_another() {
     let refused = keyside.metric("keyside_requests_total", &["outcome=\"overloaded\""]);
     assert!(refused >= 1.0, "{refused}");
     assert!(keyside.descriptors() < 256);
-    keyside.leave_connections();
 }
 
 #[test]

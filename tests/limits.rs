@@ -312,8 +312,7 @@ fn a_changed_rate_applies_to_requests_that_wait_already() {
         went >= 4 && went as f64 <= most,
         "{went} went in 1.5 s at 4/s"
     );
-    // The callers wait still.
-    keyside.leave_connections();
+    keyside.leave_connections("the callers wait for their turns still");
     drop(keyside);
     callers
         .into_iter()

@@ -196,8 +196,9 @@ fn held_events_unread_answers_and_interim_answers_together_stay_below_the_limit_
         peak >> 20,
         before >> 20
     );
-    // The application never answers: its events keep their connections until the timeout.
-    keyside.leave_connections();
+    keyside.leave_connections(
+        "the application never answers: its events keep their connections until the timeout",
+    );
     drop((unread, events));
     let recovers = eventually(Duration::from_secs(10), || {
         keyside.post(MESSAGES, &large).status == 200
@@ -267,8 +268,9 @@ fn all_that_peers_can_fill_at_a_time_stays_below_the_limit_of_a_pod() {
     let peak = peak(&keyside);
     eprintln!("at most {} KiB resident", peak / 1024);
     assert!(peak < MAX_RESIDENT, "{} MiB were resident", peak >> 20);
-    // The application never answers: its events keep their connections until the timeout.
-    keyside.leave_connections();
+    keyside.leave_connections(
+        "the application never answers: its events keep their connections until the timeout",
+    );
     drop((crowds, large_events));
 }
 
@@ -327,8 +329,9 @@ fn events_that_a_slow_application_holds_are_counted_by_the_memory_that_they_take
         "{} MiB for at most 6 MiB of events",
         held >> 20
     );
-    // The application never answers: its events keep their connections until the timeout.
-    keyside.leave_connections();
+    keyside.leave_connections(
+        "the application never answers: its events keep their connections until the timeout",
+    );
     drop(clients);
 }
 
@@ -467,7 +470,7 @@ fn a_thousand_uploads_to_a_host_that_stalls_stay_below_the_limit_of_a_pod() {
         }
         After::Close
     });
-    let mut keyside = Setup::new(&upstream).level("info").start();
+    let keyside = Setup::new(&upstream).level("info").start();
     let head = concat!(
         "POST /v23.0/1234567890/media HTTP/1.1\r\nHost: localhost\r\n",
         "Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 100000000\r\n\r\n"
@@ -489,5 +492,4 @@ fn a_thousand_uploads_to_a_host_that_stalls_stay_below_the_limit_of_a_pod() {
     );
     assert!(peak < MAX_RESIDENT, "{} MiB were resident", peak >> 20);
     drop(uploads);
-    keyside.leave_connections();
 }

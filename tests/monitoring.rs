@@ -118,8 +118,7 @@ fn busy(upstream: &Upstream) -> Keyside {
 #[ignore = "needs Prometheus: tests/run servers"]
 fn a_real_prometheus_reads_the_metrics_and_answers_each_query_of_the_dashboard() {
     let upstream = Upstream::ok();
-    let mut keyside = busy(&upstream);
-    keyside.leave_connections();
+    let keyside = busy(&upstream);
     let prometheus = Prometheus::start(keyside.admin().port());
     let is_up = || prometheus.series("up{job=\"keyside\"} == 1") == Some(1);
     assert!(

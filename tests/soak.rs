@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::client::{get, post};
+use crate::support::client::{Client, get, post};
 use crate::support::keyside::Keyside;
 use crate::support::upstream::{After, Upstream, answer, json};
 use crate::support::webhook::{EVENT, beside, genuine};
@@ -52,6 +52,32 @@ impl Drop for Cgroup {
         let _ = std::fs::remove_dir(&self.0);
     }
 }
+
+/// The bound on the memory of the sidecar.
+enum Bound {
+    /// A cgroup: what is resident counts.
+    Resident(Cgroup),
+    /// `ulimit -v`, where the machine allows no cgroup: every mapping counts, so an allocation past it fails.
+    Mapped,
+}
+
+impl Bound {
+    fn new() -> Self {
+        Cgroup::new().map_or(Self::Mapped, Self::Resident)
+    }
+
+    /// A program that sets the bound for itself, and becomes the program named by its arguments.
+    fn wrapper(&self) -> String {
+        match self {
+            Self::Resident(cgroup) => cgroup.wrapper(),
+            Self::Mapped => format!("ulimit -v {MAX_MAPPED_KIB} && exec \"$@\""),
+        }
+    }
+}
+
+/// The address space of a sidecar: 128 MiB of memory, the program itself, and the stacks and arenas of its threads, which are
+/// mapped and hardly used.
+const MAX_MAPPED_KIB: u64 = 2 << 20;
 
 /// A listener, with a short request, and a request whose answer takes a while or is large.
 struct Door {
@@ -269,12 +295,11 @@ fn patient_callers_notice_nothing_of_callers_with_bad_manners() {
     let seconds = std::env::var("KEYSIDE_SOAK_SECONDS").ok();
     let seconds = seconds.map_or(120, |seconds| seconds.parse().expect("a number of seconds"));
     let (upstream, application) = slow_parties();
-    let cgroup = Cgroup::new();
-    let mut setup = beside(&upstream, &application).level("info");
-    if let Some(cgroup) = &cgroup {
-        setup = setup.under(&["/bin/sh", "-c", &cgroup.wrapper(), "sh"]);
-    }
-    let keyside = setup.start();
+    let bound = Bound::new();
+    let keyside = beside(&upstream, &application)
+        .level("info")
+        .under(&["/bin/sh", "-c", &bound.wrapper(), "sh"])
+        .start();
     let crowd = Crowd::default();
     let doors = doors(&keyside);
     let (mut alone, mut beside, mut sizes) = (Vec::new(), Vec::new(), Vec::new());
@@ -306,7 +331,7 @@ fn patient_callers_notice_nothing_of_callers_with_bad_manners() {
     let (early, late) = (sizes[0], sizes[sizes.len() - 1]);
     eprintln!(
         "p99 alone {alone:?}, beside {beside:?}; resident {sizes:?} bytes; in a cgroup: {}",
-        cgroup.is_some()
+        matches!(bound, Bound::Resident(_))
     );
     assert!(
         beside <= alone.max(LEAST_P99) * 3,
@@ -322,9 +347,53 @@ fn patient_callers_notice_nothing_of_callers_with_bad_manners() {
     }
     let refused = keyside.metric("keyside_connections_refused_total", &[]);
     assert_eq!(refused, 0.0);
+    be_crowded(&keyside, &doors);
+    let after = resident(&keyside);
+    assert!(
+        after < 96 << 20,
+        "{after} bytes are resident after the crowds"
+    );
     drop(keyside);
-    drop(cgroup);
+    drop(bound);
 }
+
+/// Opens more connections at each listener than it has places, each with half of a head, for some seconds. A patient caller is
+/// served all the same, and the sidecar stays within its bounds.
+fn be_crowded(keyside: &Keyside, doors: &[Door]) {
+    for door in doors {
+        let mut open: Vec<_> = (0..MORE_THAN_PLACES)
+            .filter_map(|_| {
+                let mut stream = TcpStream::connect(door.address).ok()?;
+                stream.write_all(b"GET /x HTTP/1.1\r\nHo").ok()?;
+                Some(stream)
+            })
+            .collect();
+        assert!(
+            open.len() > MORE_THAN_PLACES / 2,
+            "{} connections",
+            open.len()
+        );
+        // A head may take a second.
+        pause(1200);
+        for _ in 0..20 {
+            let mut patient = Client::connect(door.address).unwrap();
+            let answer = patient.ask(&door.short).expect("an answer");
+            assert!(answer.status < 500, "{}: {}", door.address, answer.text());
+            pause(50);
+        }
+        open.clear();
+    }
+    for listener in ["outbound", "inbound"] {
+        let label = format!("listener=\"{listener}\"");
+        let open = || keyside.metric("keyside_connections", &[&label]);
+        let ended = eventually(Duration::from_secs(5), || open() <= 0.0);
+        assert!(ended, "{} connections of {listener} are open", open());
+    }
+    assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
+}
+
+/// More connections than any listener has places: 1,024 of applications, and fewer of providers and operators.
+const MORE_THAN_PLACES: usize = 1200;
 
 /// Ends the crowd, also when an assertion fails.
 struct OverWhenDropped<'c>(&'c Crowd);

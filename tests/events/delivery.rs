@@ -153,8 +153,7 @@ fn a_slow_application_does_not_slow_the_answer() {
         answer(wire, 200, "");
         After::Keep
     });
-    let mut keyside = spooled(&forward(&slow)).start();
-    keyside.leave_connections();
+    let keyside = spooled(&forward(&slow)).start();
     let began = std::time::Instant::now();
     for number in 0..100 {
         let body = message(&format!("m{number}"), &number.to_string());

@@ -18,8 +18,7 @@ fn each_destination_gets_every_event_and_one_that_is_down_holds_nobody_up() {
     });
     let down = format!("[[webhook.to]]\nname = \"down\"\nforward = \"http://127.0.0.1:{port}/\"\n");
     let hangs = to("hangs", &hanging, "");
-    let mut keyside = spooled(&format!("{}{down}{hangs}", to("one", &one, ""))).start();
-    keyside.leave_connections();
+    let keyside = spooled(&format!("{}{down}{hangs}", to("one", &one, ""))).start();
     let ids: Vec<String> = (0..100).map(|number| format!("m{number}")).collect();
     for id in &ids {
         send(&keyside, id);

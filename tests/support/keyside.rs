@@ -379,7 +379,7 @@ impl Setup {
         Keyside {
             child: self.launch(),
             exit: None,
-            leaves_connections: false,
+            leaves_connections: None,
             setup: self,
         }
     }
@@ -477,7 +477,8 @@ pub fn finish(command: &mut Command, within: Duration) -> Finished {
 pub struct Keyside {
     child: Child,
     exit: Option<ExitStatus>,
-    leaves_connections: bool,
+    /// The reason for which connections may be open at the end.
+    leaves_connections: Option<&'static str>,
     setup: Setup,
 }
 
@@ -734,15 +735,16 @@ impl Keyside {
         value.parse().ok()
     }
 
-    /// Leaves connections open at the end of the test: requests whose answer the test does not wait for.
-    pub fn leave_connections(&mut self) {
-        self.leaves_connections = true;
+    /// Leaves connections open at the end of the test, for a reason that a reader can check: requests whose answer the test
+    /// does not wait for.
+    pub fn leave_connections(&mut self, reason: &'static str) {
+        self.leaves_connections = Some(reason);
     }
 
     /// Panics if connections outlive their clients. A test drops its clients before Keyside.
     fn check_that_no_connection_is_left(&mut self) {
         let has_ended = self.exit.is_some() || !matches!(self.child.try_wait(), Ok(None));
-        if has_ended || self.leaves_connections || std::thread::panicking() {
+        if has_ended || self.leaves_connections.is_some() || std::thread::panicking() {
             return;
         }
         let Ok(admin) = Client::connect(self.admin()) else {

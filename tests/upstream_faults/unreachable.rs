@@ -91,7 +91,9 @@ fn an_upstream_that_hangs_holds_up_nobody_else() {
         After::Keep
     });
     let mut keyside = Keyside::start(&upstream);
-    keyside.leave_connections();
+    keyside.leave_connections(
+        "the host never answers, and a caller that ends its side may wait for its answer still",
+    );
     let hanging = format!(
         "POST {MESSAGES} HTTP/1.1\r\nHost: localhost\r\nX-Hang: 1\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}"
     );
