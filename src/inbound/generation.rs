@@ -13,6 +13,7 @@ use super::stray::shown_path;
 use super::verify::Verifier;
 use crate::credential::Credential;
 use crate::limit::KeyedLimits;
+use crate::provider::event_form::EventForm;
 use crate::shared::SharedServer;
 
 /// The webhooks published by one load of the configuration.
@@ -41,6 +42,8 @@ pub struct WebhookEndpoint {
     /// The provider's headers that the application gets: the signature, and the headers that the
     /// signature covers.
     pub headers: Vec<HeaderName>,
+    /// The forms of the provider's events.
+    pub forms: Arc<[EventForm]>,
     /// The senders' limits that received messages count against, for providers that count them.
     pub senders: Vec<Arc<KeyedLimits>>,
     /// The shared server with the outcomes of sent messages, if there is one.

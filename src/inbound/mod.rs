@@ -277,7 +277,8 @@ impl Inbound {
         let spool = spool.ok_or(InboundError::NotStored(SpoolRefusal::Closed))?;
         let name = &endpoint.name;
         let headers = &endpoint.headers;
-        let stored = store(spool, name, event, headers, &self.turn).await?;
+        let forms = &endpoint.forms;
+        let stored = store(spool, name, event, headers, forms, &self.turn).await?;
         endpoint.metrics.repeated(stored.known as u64);
         if stored.new.is_empty() {
             endpoint.metrics.answered("repeated");

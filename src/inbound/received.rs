@@ -47,7 +47,8 @@ impl Notes {
     /// Takes note of items that had not arrived before: counts received messages against the limit of the receiving
     /// number, tells the sends of their statuses, and measures how late the items are.
     fn arrived(&self, items: &[Item], now: SystemTime) {
-        let statuses = items.iter().filter(|item| item.class == Class::Status);
+        let is_status = |item: &&Item| item.class == Class::Status && !item.id.is_empty();
+        let statuses = items.iter().filter(is_status);
         self.sends
             .note_statuses(&self.account, statuses.map(|item| item.id.as_str()));
         for (sender, ages) in received(items, now) {

@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 use super::error::InboundError;
 use super::event::Event;
 use crate::memory::SMALL;
+use crate::provider::event_form::EventForm;
 use crate::spool::{
     EventContents, EventReceipt, Item, NewEvent, ReadyEvent, Request, Spool, SpoolRefusal,
 };
@@ -22,7 +23,8 @@ pub(super) struct Stored {
     pub(super) known: usize,
 }
 
-/// Stores an event for every destination of its webhook. `headers` are the provider's headers that applications get.
+/// Stores an event for every destination of its webhook. `headers` are the provider's headers that applications get, and
+/// `forms` the forms of the provider's events.
 ///
 /// A large body waits for a `turn`, and is looked through on a separate thread.
 ///
@@ -33,6 +35,7 @@ pub(super) async fn store(
     webhook: &str,
     event: &Event<'_>,
     headers: &[HeaderName],
+    forms: &Arc<[EventForm]>,
     turn: &Semaphore,
 ) -> Result<Stored, InboundError> {
     let headers = event.headers_named(headers);
@@ -48,9 +51,10 @@ pub(super) async fn store(
     let webhook = webhook.to_owned();
     let id = event.id.to_string();
     let preparer = Arc::clone(spool);
+    let forms = Arc::clone(forms);
     let prepare = move || {
         request.body = body.whole_bytes();
-        let contents = EventContents::read(&request.body);
+        let contents = EventContents::of_request(&request, &forms);
         let items = contents.items.clone();
         let ready = preparer.prepare(NewEvent {
             webhook,

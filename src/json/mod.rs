@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::Deserializer;
+use serde_json::value::RawValue;
 
 use crate::query::is_read_as_one_of;
 
@@ -149,6 +150,31 @@ pub fn text_at<'t>(text: &'t str, path: &[String]) -> Option<Cow<'t, str>> {
         return text_at(raw.get(), rest);
     }
     scalar(raw.get())
+}
+
+/// Returns the texts at the ends of a path of keys, in order. `*` stands for each element of a list; an element without a
+/// string or number at the rest of the path counts as `None`. Of several fields with one name the last counts.
+#[must_use]
+pub fn texts_at<'t>(text: &'t str, path: &[String]) -> Vec<Option<Cow<'t, str>>> {
+    let Some((first, rest)) = path.split_first() else {
+        return vec![scalar(text)];
+    };
+    if first == "*" {
+        let elements: Vec<&RawValue> = serde_json::from_str(text).unwrap_or_default();
+        let elements = elements.into_iter();
+        return elements
+            .flat_map(|element| texts_at(element.get(), rest))
+            .collect();
+    }
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let found = deserializer
+        .deserialize_map(LastNamed(first))
+        .ok()
+        .flatten();
+    match found {
+        Some(raw) => texts_at(raw.get(), rest),
+        None => vec![None],
+    }
 }
 
 /// Returns the text of a value that is a string or a number.

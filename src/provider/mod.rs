@@ -13,6 +13,7 @@ mod content_type;
 mod coverage;
 mod definition;
 mod errors;
+pub mod event_form;
 mod evidence;
 mod inject;
 mod limits;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::{HeaderName, StatusCode};
 
+use super::event_form::EventForm;
 use super::network::Network;
 
 /// The handshake and the signatures of a provider's webhooks.
@@ -24,6 +25,8 @@ pub struct WebhookSpec {
     /// The signature schemes. A scheme counts if the credential has its secret; an event is genuine if one scheme
     /// proves it.
     pub schemes: Vec<Scheme>,
+    /// The forms of events, in the order of trial; an event of no form stands in a lane with all such events.
+    pub forms: Vec<EventForm>,
 }
 
 /// A signature of events.

@@ -89,6 +89,7 @@ fn webhook(
         verifier,
         onward,
         headers: scheme.headers_for_application(),
+        forms: scheme.forms.clone().into(),
         senders: sender_limits(credential, policy),
         shared: draft.shared.as_ref().map(|(shared, _)| Arc::clone(shared)),
         metrics: draft.metrics.inbound.webhook(&name),

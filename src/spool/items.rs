@@ -94,6 +94,11 @@ impl EventContents {
         contents
     }
 
+    /// True if the body as a whole is the only item, because the body is not in the Cloud API's form.
+    pub(super) fn is_by_body(&self) -> bool {
+        self.fields.is_empty()
+    }
+
     fn add_change(&mut self, account: &str, change: &HealthChange<'_>) {
         let text = change.value.map_or("null", RawValue::get);
         let value: Value<'_> = serde_json::from_str(text).unwrap_or_default();

@@ -22,6 +22,7 @@ mod destination;
 mod error;
 mod file;
 mod footing;
+mod forms;
 mod health;
 mod ids;
 mod items;
@@ -188,6 +189,8 @@ impl Spool {
         let to = to.ok_or(SpoolRefusal::NoDestination)?;
         let users = contents.items.iter().flat_map(|item| &item.users);
         let users: std::collections::BTreeSet<_> = users.cloned().collect();
+        let lanes = lane_ids(&salt, &event.webhook, contents);
+        let items = item_ids(&salt, &event.webhook, contents);
         let head = EventHead {
             webhook: event.webhook,
             id: event.id,
@@ -199,6 +202,10 @@ impl Spool {
             users: users.into_iter().collect(),
             items: u32::try_from(contents.items.len()).unwrap_or(u32::MAX),
             length: u64::try_from(event.request.body.len()).unwrap_or(u64::MAX),
+            lanes: match contents.is_by_body() {
+                true => lanes.clone(),
+                false => Vec::new(),
+            },
         };
         let refused = |error| match error {
             RecordError::NoKey => SpoolRefusal::NoKey,
@@ -206,8 +213,8 @@ impl Spool {
         };
         Ok(ReadyEvent(Prepared {
             class: contents.class,
-            lanes: lane_ids(&salt, &head.webhook, contents),
-            items: item_ids(&salt, &head.webhook, contents),
+            lanes,
+            items,
             head: self.records.head(&head).map_err(refused)?,
             body: self.records.request(&event.request).map_err(refused)?,
             to,

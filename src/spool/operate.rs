@@ -197,7 +197,7 @@ impl Spool {
             let webhook = &event.head.webhook;
             let items = item_ids(&salt, webhook, &contents).into_iter();
             let items: Vec<_> = items.map(|(item, _)| item).collect();
-            let lanes = lane_ids(&salt, webhook, &contents);
+            let lanes = self.lanes_of(&event.head, &request);
             found.push((*seq, Class::of(event.head.class), items, lanes));
         }
         let erased = self
@@ -361,6 +361,9 @@ impl Spool {
     }
 
     fn lanes_of(&self, head: &EventHead, request: &Request) -> Vec<LaneId> {
+        if !head.lanes.is_empty() {
+            return head.lanes.clone();
+        }
         lane_ids(
             &self.store.salt(),
             &head.webhook,

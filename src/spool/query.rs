@@ -85,6 +85,7 @@ impl Listed {
             users: Vec::new(),
             items: 0,
             length: 0,
+            lanes: Vec::new(),
         };
         Self {
             seq,

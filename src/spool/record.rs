@@ -30,6 +30,9 @@ pub struct EventHead {
     pub items: u32,
     /// The length of the body.
     pub length: u64,
+    /// The hashes of the lanes, for an event whose body alone does not tell them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lanes: Vec<u64>,
 }
 
 /// The request as it arrived: all that a delivery needs.
@@ -251,6 +254,7 @@ mod tests {
             users: vec!["16505551234".to_owned()],
             items: 1,
             length: 7,
+            lanes: Vec::new(),
         };
         let sealing = || Sealing::On(Seal::new(&[[7; 32]]).unwrap());
         for seal in [Sealing::Off, sealing()] {

@@ -25,7 +25,7 @@
 //! | `[token_answer]` | the answer to an SDK that asks for an access token itself: `request`, and `body`, a JSON text with a placeholder |
 //! | `health` | the question about a secret: `graph`, `none`, or `GET /path`, with a success for a good secret |
 //! | `[rotation]` | `live_secrets`: the number of secrets that may be alive at once |
-//! | `[webhook]` | the signatures of events |
+//! | `[webhook]` | the signatures of events, and by `[[webhook.event]]` the forms of events: `kind` (`message`, `status`), `when` (a JSON pointer to a value that only these events have) and `is` (its values), `sender` and `user` (JSON pointers to the business's number and to the person) |
 //!
 //! A request is `METHOD /path`, or a table with `request` and `query` (the allowed parameters), `only` and `without` (the
 //! words that parameters may have, and may not have), `body` (the only fields of a JSON body), `media`, `upstream` (the name of a further host), `limited` (a message), `apart` (a message that the rates of senders and of the account leave out), `raw` (the bytes of a file), `content_types`, `sender` (the query parameter that names the
@@ -41,6 +41,7 @@ use std::sync::Arc;
 mod access;
 mod channels;
 mod errors;
+mod event_form;
 mod health;
 mod inject;
 mod limits;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use super::event_form::event_form;
 use super::names::secret_name;
 use super::signature::signature;
 use super::text::{header_name, list, parameter_name, required_header};
@@ -32,6 +33,9 @@ pub(super) fn webhook(mut reader: Reader<'_>, secrets: &[SecretKind]) -> Webhook
         .into_iter()
         .filter_map(|table| scheme(table, secrets))
         .collect();
+    let forms = reader.field("event").map(|field| field.tables());
+    let forms = forms.unwrap_or_default().into_iter().filter_map(event_form);
+    let forms = forms.collect();
     reader.finish();
     WebhookSpec {
         challenge,
@@ -39,6 +43,7 @@ pub(super) fn webhook(mut reader: Reader<'_>, secrets: &[SecretKind]) -> Webhook
         get,
         forward,
         schemes,
+        forms,
     }
 }
 
