@@ -10,13 +10,13 @@ use tokio::time::{Instant, timeout};
 use super::check::parts;
 use super::config::ConfigArgs;
 use super::output::colored;
-use super::problems::{Gravity, Problem, of_credentials, of_routes, of_sidecar};
-use super::table::{counted, duration, list};
+use crate::admin::problems::{Gravity, ProblemLine, of_credentials, of_routes, of_sidecar};
 use crate::config::ListenAddress;
 use crate::doctor::{
     DoctorSection, DoctorStep, MAX_EXAMINATION, MAX_LOAD, SectionKind, StepOutcome, StepReporter,
     ask_status, examine,
 };
+use crate::json::words::{counted, duration, list};
 use crate::provider::SecretOrigin;
 use crate::reload::{Live, load};
 
@@ -209,7 +209,7 @@ fn secrets_apart(status: &Value, read: &dyn Fn(&str, &str) -> Option<String>) ->
 }
 
 /// Returns a problem, whose text has its remedy.
-fn problem_step(problem: Problem) -> DoctorStep {
+fn problem_step(problem: ProblemLine) -> DoctorStep {
     DoctorStep {
         name: "problem".to_owned(),
         outcome: match problem.gravity {

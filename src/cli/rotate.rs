@@ -259,7 +259,7 @@ async fn place_beside(
     rotation: &mut Rotation<'_>,
     new: &Arc<Secret>,
     early: RotationError,
-) -> Result<(), Failure> {
+) -> Result<(), RotateFailure> {
     rotation.place_beside(new, early).await?;
     let new = new.fingerprint().of_random_key();
     say!(

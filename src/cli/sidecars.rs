@@ -73,7 +73,11 @@ pub(super) fn sends_with(
 ///
 /// # Errors
 /// If the sidecar does not answer, or does not know the secret.
-pub(super) fn accepts(admin: &str, target: &Target, secret: Fingerprint) -> Result<(), NotInUse> {
+pub(super) fn accepts(
+    admin: &str,
+    target: &RotationTarget,
+    secret: Fingerprint,
+) -> Result<(), NotInUse> {
     let began = Instant::now();
     let fingerprint = secret.to_string();
     let is_accepted = |shown: &Value| {

@@ -10,7 +10,9 @@ use super::events::print_spool;
 use super::problems;
 use super::sidecars::DEFAULT_ADMIN;
 use super::table;
-use crate::admin::problems::{Gravity, ProblemLine, of_credentials, of_routes, of_sidecar, of_spool};
+use crate::admin::problems::{
+    Gravity, ProblemLine, of_credentials, of_routes, of_sidecar, of_spool,
+};
 use crate::document::shown_place;
 use crate::json::words::{counted, duration, list, text};
 

@@ -8,7 +8,7 @@ use http::header;
 use tokio::time::{Instant, timeout_at};
 
 use crate::response::KEYSIDE_ERROR;
-use crate::upstream::{Limits, Outgoing, Upstream, UpstreamError};
+use crate::upstream::{ExchangeTimes, Outgoing, Upstream, UpstreamError};
 
 /// The parts of an answer that verdicts look at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub(super) async fn ask(
     time: Duration,
 ) -> Result<Answered, UpstreamError> {
     let start = Instant::now();
-    let limits = Limits {
+    let limits = ExchangeTimes {
         start,
         deadline: start + time,
         head: time,

@@ -192,7 +192,12 @@ impl Examination {
                 .iter()
                 .filter_map(|(_, answers, _)| number::account_of(answers))
                 .filter(|id| is_id(id));
-            let accounts = facts.scoped_accounts.iter().cloned().chain(of_numbers).collect();
+            let accounts = facts
+                .scoped_accounts
+                .iter()
+                .cloned()
+                .chain(of_numbers)
+                .collect();
             self.subscriptions(&asker, facts, &accounts, own).await;
         }
     }

@@ -10,7 +10,7 @@ use super::upstream::plain_get;
 use crate::config::ListenAddress;
 use crate::provider::{Ca, Origin};
 use crate::tls::client_config;
-use crate::upstream::{Limits, Upstream, UpstreamKind};
+use crate::upstream::{ExchangeTimes, Upstream, UpstreamKind};
 
 /// Asks the admin listener of a sidecar for `/status`.
 ///
@@ -19,7 +19,7 @@ use crate::upstream::{Limits, Upstream, UpstreamKind};
 pub async fn ask_status(address: &ListenAddress) -> Result<Value, String> {
     let upstream = upstream_of(address)?;
     let start = tokio::time::Instant::now();
-    let limits = Limits {
+    let limits = ExchangeTimes {
         start,
         deadline: start + STATUS_TIMEOUT,
         head: STATUS_TIMEOUT,

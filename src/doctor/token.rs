@@ -162,7 +162,7 @@ const NOTICE_DAYS: u64 = 14;
 mod tests {
     use super::super::step::StepOutcome;
     use super::*;
-    use crate::credential::Refusal;
+    use crate::credential::SecretRefusal;
 
     const DAY: u64 = 86_400;
     const POLICY: AgePolicy = AgePolicy {
@@ -244,7 +244,7 @@ mod tests {
                 "the provider takes it",
             ),
             (
-                Verdict::Refused(Refusal::of("token", "code 190")),
+                Verdict::Refused(SecretRefusal::of("token", "code 190")),
                 &[],
                 &[Fail],
                 "refuses the token: code 190",

@@ -8,15 +8,15 @@ use std::sync::Arc;
 use super::error::{Obstacle, ReadFault, RotationError, WriteFault};
 use super::steps::Rotation;
 use crate::config::Reference;
-use crate::credential::source::{Place, PlaceError};
+use crate::credential::source::{PlaceError, SecretPlace};
 use crate::secret::Secret;
 
 /// The place of a secret that the provider takes only later.
 enum Beside {
     /// The place holds nothing.
-    Free(Place),
+    Free(SecretPlace),
     /// The place holds the new secret already.
-    Holds(Place),
+    Holds(SecretPlace),
 }
 
 impl Rotation<'_> {
@@ -52,7 +52,7 @@ impl Rotation<'_> {
     /// Finds the place among the further references.
     async fn beside(&self, new: &Secret) -> Result<Option<Beside>, Obstacle> {
         for reference in self.further_references() {
-            let place = Place::Source(reference.clone());
+            let place = SecretPlace::Source(reference.clone());
             match place.read(&self.live.managers).await {
                 Ok(Some(held)) if held.same_as(new) => return Ok(Some(Beside::Holds(place))),
                 Ok(_) => {}

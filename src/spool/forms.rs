@@ -3,14 +3,14 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use super::items::{Class, Contents};
+use super::items::{Class, EventContents};
 use super::record::Request;
 use crate::json;
 use crate::provider::event_form::{EventForm, EventKind, EventMark};
 use crate::provider::party;
 use crate::query;
 
-impl Contents {
+impl EventContents {
     /// Reads a request. An event that is not in the Cloud API's form has the conversations that the first fitting form
     /// names, and else the lane of all events without a form.
     #[must_use]
@@ -146,7 +146,7 @@ fn named(text: Option<&Cow<'_, str>>) -> Option<String> {
 
 /// The bound on bodies that are searched for names. An element of a list takes 16 bytes, and may be two bytes of the body.
 const MAX_BODY: usize = 256 * 1024;
-/// The lane of events without a form; [`Contents::read`] gives it to every body of unknown form.
+/// The lane of events without a form; [`EventContents::read`] gives it to every body of unknown form.
 const SHARED_LANE: &str = "body";
 
 #[cfg(test)]
@@ -156,7 +156,7 @@ mod tests {
     use super::*;
     use crate::provider::presets;
 
-    fn contents(provider: &str, body: &str, query: Option<&str>) -> Contents {
+    fn contents(provider: &str, body: &str, query: Option<&str>) -> EventContents {
         let provider = presets::provider(provider).unwrap();
         let forms = provider.webhook.clone().unwrap().forms;
         let request = Request {
@@ -165,7 +165,7 @@ mod tests {
             headers: Vec::new(),
             body: Bytes::copy_from_slice(body.as_bytes()),
         };
-        Contents::of_request(&request, &forms)
+        EventContents::of_request(&request, &forms)
     }
 
     /// Asserts the class and the lanes of an event of a provider; `/` stands between the number and the person.

@@ -41,10 +41,10 @@ const KINDS: [(&str, EventKind); 2] = [
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::document::{Document, Report};
+    use crate::document::{Document, FaultReport};
 
     fn read(text: &str) -> (Option<EventForm>, Vec<String>) {
-        let report = Report::default();
+        let report = FaultReport::default();
         let document = Document::parse(text, "f", &report).unwrap();
         let form = event_form(Reader::new(&document, &report));
         let (faults, _) = report.into_parts();
