@@ -51,6 +51,8 @@
 //! | lane | the events of a conversation (sender and user) at a destination, delivered in order and one at a time |
 //! | dead letter | an event that a destination will not get: refused three times, too old, or damaged |
 //! | probe | the single event that goes out to a destination in trouble |
+//! | trace, span | the way of one request through several programs; a piece of that way, with a beginning and an end |
+//! | receiver | the server that takes traces and metrics by OTLP |
 //! | generation | a valid configuration with secrets. A request runs on one generation from start to end |
 //! | load, draft, publish | building a generation aside; the generation while it is built; putting the generation in use |
 //! | budget | a bound on memory or time that many requests share |
@@ -145,9 +147,9 @@
 //! | the process | [`app`]; [`admin`], [`rotation`], [`doctor`]; [`reload`] |
 //! | requests, events, questions to providers | [`outbound`], [`inbound`], [`listener`]; [`health`] |
 //! | events on their way to destinations | [`delivery`] |
-//! | services of the floor above | [`limit`], [`credential`], [`upstream`], [`tls`], [`ca`], [`sends`], [`shared`], [`spool`], [`scan`], [`state`] |
+//! | services of the floor above | [`limit`], [`credential`], [`upstream`], [`tls`], [`ca`], [`sends`], [`shared`], [`spool`], [`scan`], [`state`], `telemetry` |
 //! | the configuration, checked | [`config`], [`provider`] |
-//! | the ground | [`audit`], [`document`], [`headers`], [`json`], [`log`], [`media_type`], [`memory`], [`multipart`], [`portion`], [`query`], [`refusal_form`], [`response`], [`secret`], [`service_manager`], [`spelling`], [`traffic`], [`units`], [`watchdog`], [`workers`] |
+//! | the ground | [`audit`], [`document`], [`headers`], [`json`], [`log`], [`media_type`], [`memory`], [`multipart`], [`portion`], [`query`], [`refusal_form`], [`response`], [`secret`], [`service_manager`], [`spelling`], [`trace`], [`traffic`], [`units`], [`watchdog`], [`workers`] |
 //!
 //! # What always holds
 //!
@@ -196,7 +198,10 @@ pub mod shared;
 pub mod spelling;
 pub mod spool;
 pub mod state;
+#[cfg(feature = "otlp")]
+pub mod telemetry;
 pub mod tls;
+pub mod trace;
 pub mod traffic;
 pub mod units;
 pub mod upstream;

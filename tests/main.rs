@@ -94,6 +94,8 @@ mod stalls;
 mod state;
 mod streams;
 mod systemd;
+#[cfg(feature = "otlp")]
+mod telemetry;
 mod tenants;
 mod throttles;
 mod tidy;

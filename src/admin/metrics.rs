@@ -75,32 +75,19 @@ impl Exposition {
         }
     }
 
-    /// Sets the gauges from the live generation, and returns the answer to `GET /metrics`.
+    /// Returns the answer to `GET /metrics`.
     pub(super) fn answer(
         &self,
         live: &Live,
         survey: Option<&Survey>,
         headers: &HeaderMap,
     ) -> Response<Bytes> {
-        if let Some((metrics, survey)) = self.spool.as_ref().zip(survey) {
-            metrics.set(survey);
-        }
-        self.files.set(live, SystemTime::now());
-        self.credentials.clear();
-        let used: HashSet<_> = used_routes(live)
-            .map(|route| route.credential.name.as_str())
-            .collect();
-        for credential in live.credentials.values() {
-            self.set_credential(credential, live, used.contains(&*credential.name));
-        }
-        self.limits.clear();
-        self.successes.clear();
-        for route in used_routes(live) {
-            self.set_limits(route);
-            self.set_success(route);
-        }
         let format = MetricsFormat::accepted(headers);
-        let text = self.text(format);
+        let text = self.text(live, survey);
+        let text = match format {
+            MetricsFormat::OpenMetrics => text,
+            MetricsFormat::Classic => classic(&text),
+        };
         let gzip = compressed(&text, headers);
         let is_gzip = gzip.is_some();
         let body = gzip.unwrap_or_else(|| text.into_bytes());
@@ -117,15 +104,37 @@ impl Exposition {
         response
     }
 
-    fn text(&self, format: MetricsFormat) -> String {
+    /// Sets the gauges from the live generation, and returns all metrics as OpenMetrics text.
+    pub(super) fn text(&self, live: &Live, survey: Option<&Survey>) -> String {
+        self.set(live, survey);
         let mut text = String::new();
         // Writing to a string does not fail.
         encode_registry(&mut text, &self.registry).ok();
         encode_registry(&mut text, &self.process).ok();
         encode_eof(&mut text).ok();
-        match format {
-            MetricsFormat::OpenMetrics => text,
-            MetricsFormat::Classic => classic(&text),
+        text
+    }
+
+    fn set(&self, live: &Live, survey: Option<&Survey>) {
+        if let Some((metrics, survey)) = self.spool.as_ref().zip(survey) {
+            metrics.set(survey);
+        }
+        self.files.set(live, SystemTime::now());
+        self.credentials.clear();
+        let by_routes = used_routes(live).map(|route| route.credential.name.as_str());
+        let webhooks = live.inbound.endpoints().iter();
+        let by_webhooks = webhooks
+            .filter(|webhook| webhook.metrics.is_used())
+            .map(|webhook| webhook.credential.name.as_str());
+        let used: HashSet<_> = by_routes.chain(by_webhooks).collect();
+        for credential in live.credentials.values() {
+            self.set_credential(credential, live, used.contains(&*credential.name));
+        }
+        self.limits.clear();
+        self.successes.clear();
+        for route in used_routes(live) {
+            self.set_limits(route);
+            self.set_success(route);
         }
     }
 

@@ -231,6 +231,19 @@ impl Admin {
     }
 
     async fn status(&self, query: StatusQuery) -> Response<Bytes> {
+    /// Returns all metrics as OpenMetrics text; `None` while the process ends.
+    pub async fn metrics_text(&self) -> Option<String> {
+        let _turn = self.turn.acquire().await;
+        let metrics = Arc::clone(&self.metrics);
+        let live = self.reloader.live();
+        let spool = self.spool.clone();
+        let read = move || {
+            let survey = spool.map(|spool| spool.survey());
+            metrics.text(&live, survey.as_ref())
+        };
+        tokio::task::spawn_blocking(read).await.ok()
+    }
+
         let _turn = self.turn.acquire().await;
         let status = Status {
             live: self.reloader.live(),

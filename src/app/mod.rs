@@ -16,6 +16,8 @@ use tokio::time::timeout;
 
 mod descriptors;
 mod service;
+#[cfg(feature = "otlp")]
+mod telemetry;
 
 pub use descriptors::Descriptors;
 use service::{Listeners, Services, WithProbes, addresses, handlers};
@@ -30,6 +32,8 @@ use crate::reload::{Live, LoadError, ReloadCause, Reloader};
 use crate::rotation;
 use crate::service_manager;
 use crate::spool::Spool;
+#[cfg(feature = "otlp")]
+use crate::telemetry::TelemetryReceiverError;
 use crate::units::millis;
 
 /// A sidecar that serves.
@@ -44,6 +48,8 @@ pub struct App {
     outbound_drainer: Drainer,
     admin_drainer: Drainer,
     metrics_drainer: Drainer,
+    #[cfg(feature = "otlp")]
+    telemetry: telemetry::RunningTelemetry,
     tasks: Vec<JoinHandle<()>>,
     addresses: Vec<ListenAddress>,
     inbound_addresses: Vec<ListenAddress>,
@@ -79,7 +85,12 @@ impl App {
 
         let shares = divide_descriptors(&live);
         let (lookups, lookup_queue) = mpsc::channel(MAX_LOOKUPS);
+        #[cfg(feature = "otlp")]
+        let telemetry =
+            telemetry::Telemetry::prepare(&reloader, &mut registry).map_err(AppError::Telemetry)?;
         let admin = Arc::new(Admin::new(Arc::clone(&reloader), registry));
+        #[cfg(feature = "otlp")]
+        let telemetry = telemetry.start(&admin);
         let (outbound, inbound) = handlers(&reloader, &load_metrics, lookups);
         let mut services = Services {
             metrics: &metrics,
@@ -98,8 +109,7 @@ impl App {
         let metrics_drainer = services.metrics(listeners.metrics, &admin, shares.metrics);
         let listeners = services.addresses.join(", ");
         let mut tasks = services.tasks;
-        tasks.push(watch);
-        tasks.push(tokio::spawn(report_loops(Arc::clone(&live))));
+        tasks.extend([watch, tokio::spawn(report_loops(Arc::clone(&live)))]);
         tasks.extend(reloader.spawn(queue, lookup_queue));
         tasks.push(tokio::spawn(rotation::renew(Arc::clone(&reloader))));
         tasks.push(tokio::spawn(reap(Arc::clone(&reloader))));
@@ -113,6 +123,8 @@ impl App {
             outbound_drainer,
             admin_drainer,
             metrics_drainer,
+            #[cfg(feature = "otlp")]
+            telemetry,
             tasks,
             addresses: outbound_addresses,
             inbound_addresses,
@@ -207,6 +219,8 @@ impl App {
         }
         self.reloader.end_overlaps().await;
         self.reloader.keep_nonces().await;
+        #[cfg(feature = "otlp")]
+        self.telemetry.stop().await;
         let audit = self.reloader.audit();
         audit.record("stop", []);
         tokio::task::spawn_blocking(move || audit.flush())
@@ -333,6 +347,9 @@ pub enum AppError {
     Load(LoadError),
     /// A listener cannot be bound.
     Bind(BindError),
+    /// The receiver of traces and metrics cannot be used.
+    #[cfg(feature = "otlp")]
+    Telemetry(TelemetryReceiverError),
     /// Signals cannot be received.
     Signals(io::Error),
 }
@@ -342,6 +359,8 @@ impl fmt::Display for AppError {
         match self {
             Self::Load(error) => fmt::Display::fmt(error, f),
             Self::Bind(error) => fmt::Display::fmt(error, f),
+            #[cfg(feature = "otlp")]
+            Self::Telemetry(error) => write!(f, "telemetry.otlp: {error}"),
             Self::Signals(error) => write!(f, "signals cannot be received: {error}"),
         }
     }

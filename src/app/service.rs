@@ -135,6 +135,7 @@ pub(super) fn handlers(
         lookups,
         Arc::clone(&sends),
         reloader.memory(),
+        reloader.tracer(),
     );
     let inbound = Inbound::new(
         reloader.inbound(),
@@ -143,6 +144,7 @@ pub(super) fn handlers(
         reloader.memory(),
         reloader.nonces(),
         reloader.spool().cloned(),
+        reloader.tracer(),
     );
     (Arc::new(outbound), Arc::new(inbound))
 }

@@ -27,7 +27,8 @@ pub use reference::ReferenceError;
 use crate::audit::AuditSettings;
 use crate::document::Fault;
 use crate::log::LogFormat;
-use crate::provider::{Network, OperationSet, Provider, Rates};
+use crate::provider::{Network, OperationSet, Origin, Provider, Rates};
+use crate::trace::SampleRate;
 
 /// A whole configuration. Every value in it is within its bounds.
 #[derive(Debug)]
@@ -58,6 +59,8 @@ pub struct Config {
     pub audit: Option<AuditSettings>,
     /// `[state]`, if the file has the table.
     pub state: Option<StateConfig>,
+    /// `[telemetry]`, if the file has the table.
+    pub telemetry: Option<TelemetryConfig>,
     /// Keys that are allowed and yet deserve a second look.
     pub warnings: Vec<Fault>,
 }
@@ -404,6 +407,17 @@ pub struct StateConfig {
 pub struct LogConfig {
     /// The least severe level that is written.
     pub level: tracing::level_filters::LevelFilter,
+/// `[telemetry]`: the receiver of traces and metrics by OTLP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TelemetryConfig {
+    /// The receiver.
+    pub receiver: Origin,
+    /// The path before `/v1/traces` and `/v1/metrics`: empty, or `/a/b` without a slash at the end.
+    pub path: String,
+    /// The share of new traces that is recorded.
+    pub sample: SampleRate,
+}
+
     /// The form of a line.
     pub format: LogFormat,
 }

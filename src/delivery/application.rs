@@ -11,6 +11,8 @@ use tokio::time::{Instant, timeout_at};
 use super::signature::Signing;
 use crate::config::{ApplicationAddress, ApplicationUrl};
 use crate::memory::SMALL;
+use crate::trace::conventions::{METHOD, SERVER_ADDRESS, STATUS, known_method};
+use crate::trace::{Span, SpanKind};
 use crate::upstream::{
     Answer, ExchangeTimes, Outgoing, OutgoingBody, ProtocolError, RequestLine, USER_AGENT,
     Upstream, UpstreamError,
@@ -23,6 +25,8 @@ pub struct Application {
     /// The path, perhaps with a query.
     path: String,
     host: String,
+    /// The host, or the path of the Unix socket, for traces.
+    address: String,
     /// The name of the webhook.
     webhook: String,
     /// The time for a whole delivery, with both tries.
@@ -61,10 +65,15 @@ impl Application {
             ApplicationAddress::Origin(origin) => origin.authority(),
             ApplicationAddress::Unix(_) => "localhost".to_owned(),
         };
+        let address = match &url.application {
+            ApplicationAddress::Origin(origin) => origin.host.clone(),
+            ApplicationAddress::Unix(socket) => socket.display().to_string(),
+        };
         Self {
             upstream,
             path: url.path.clone(),
             host,
+            address,
             webhook: webhook.to_owned(),
             timeout,
             signing,
@@ -99,6 +108,40 @@ impl Application {
             other => other,
         };
         sent.map_err(Undelivered::Upstream)
+    }
+
+    /// Sends an event like [`Self::send`], in a part of `span`. The application gets the `traceparent` of the part.
+    ///
+    /// # Errors
+    /// As of [`Self::send`].
+    pub async fn send_in(
+        &self,
+        span: &Span,
+        mut event: EventRequest,
+        deadline: Instant,
+    ) -> Result<Answer, Undelivered> {
+        let span = span.child(known_method(&event.method), SpanKind::Client);
+        event.notes.extend(span.traceparent());
+        let sent = self.send(&event, deadline).await;
+        self.end(span, &event.method, &sent);
+        sent
+    }
+
+    /// Ends the span of a delivery with what came of it.
+    pub(super) fn end(&self, mut span: Span, method: &Method, sent: &Result<Answer, Undelivered>) {
+        span.text(METHOD, known_method(method));
+        span.text(SERVER_ADDRESS, &self.address);
+        match sent {
+            Ok(answer) => {
+                span.number(STATUS, answer.status.as_u16());
+                if answer.status.as_u16() >= 400 {
+                    span.fail(answer.status.as_str());
+                }
+            }
+            Err(Undelivered::KeyMissing) => span.fail("credential_unavailable"),
+            Err(Undelivered::Upstream(error)) => span.fail(error.class()),
+        }
+        span.end();
     }
 
     async fn send_once(

@@ -34,6 +34,7 @@ use crate::config::SpoolConfig;
 use crate::spool::{
     Destination, Sealing, Spool, SpoolClock, SpoolDestination, SpoolError, SpoolRefusal,
 };
+use crate::trace::Tracer;
 
 /// A destination with the way to it.
 #[derive(Clone, Debug)]
@@ -53,6 +54,7 @@ pub struct Deliveries {
     state: Mutex<DeliveryState>,
     stop: watch::Sender<bool>,
 }
+    tracer: Tracer,
 
 #[derive(Debug, Default)]
 struct DeliveryState {
@@ -84,6 +86,7 @@ impl Deliveries {
         config: SpoolConfig,
         sealing: Sealing,
         metrics: DeliveryMetrics,
+        tracer: Tracer,
     ) -> Result<Arc<Self>, SpoolError> {
         let clock = SpoolClock::start(Instant::now(), SystemTime::now());
         let path = config.dir.clone();
@@ -102,6 +105,7 @@ impl Deliveries {
             state: Mutex::default(),
             stop: watch::Sender::new(false),
         });
+            tracer,
         tokio::spawn(expire(
             Arc::clone(&deliveries.spool),
             deliveries.stop.subscribe(),
@@ -201,6 +205,7 @@ impl Deliveries {
             room: self.room.of_one(),
             dead: Mutex::new(DeadLetters::default()),
         };
+            tracer: self.tracer.clone(),
         let (stop, stopped) = watch::channel(false);
         Running {
             to,

@@ -12,6 +12,8 @@ use super::application::{Application, EVENT_ID, EventRequest, Undelivered, WEBHO
 use super::publish::{PublishedEvent, Publisher};
 use crate::headers::retry_after;
 use crate::spool::{AttemptOutcome, Delivery, StreamAnswer};
+use crate::trace::conventions::known_method;
+use crate::trace::{Span, SpanKind, Tracer};
 use crate::upstream::{Answer, UpstreamError};
 
 /// The way to a destination.
@@ -43,12 +45,21 @@ pub(super) enum Attempt {
 
 impl Way {
     /// Sends an event once.
-    pub(super) async fn attempt(&self, delivery: &Delivery) -> Attempt {
+    pub(super) async fn attempt(&self, delivery: &Delivery, tracer: &Tracer) -> Attempt {
         match self {
             Self::Application(application) => {
-                let request = request(delivery);
+                let mut request = request(delivery);
+                let span = span(
+                    tracer,
+                    delivery,
+                    known_method(&request.method),
+                    SpanKind::Client,
+                );
+                request.notes.extend(span.traceparent());
                 let deadline = application.deadline();
-                match application.send(&request, deadline).await {
+                let sent = application.send(&request, deadline).await;
+                application.end(span, &request.method, &sent);
+                match sent {
                     Ok(answer) => Attempt::Ended(answered(answer, deadline).await),
                     Err(
                         Undelivered::KeyMissing | Undelivered::Upstream(UpstreamError::NoPlace),
@@ -59,23 +70,25 @@ impl Way {
                     }
                 }
             }
-            Self::Stream(way) => way.attempt(delivery).await,
+            Self::Stream(way) => way.attempt(delivery, tracer).await,
         }
     }
 }
 
 impl StreamWay {
     /// Publishes an event once. No signature of Standard Webhooks goes along: a stream has a login.
-    async fn attempt(&self, delivery: &Delivery) -> Attempt {
+    async fn attempt(&self, delivery: &Delivery, tracer: &Tracer) -> Attempt {
         let Some(publisher) = &self.publisher else {
             return Attempt::Ended(AttemptOutcome::Published(StreamAnswer::NoServer));
         };
+        let mut span = span(tracer, delivery, "publish", SpanKind::Producer);
         let request = request(delivery);
         let provider = request.headers.iter().map(|(name, value)| {
             let name = name.as_str().to_owned();
             (name, value.as_bytes().to_vec())
         });
         let mut notes = request.notes.clone();
+        notes.extend(span.traceparent());
         notes.push((WEBHOOK, self.webhook.clone()));
         notes.push((EVENT_ID, request.id.clone()));
         // A message has neither a method nor a query. Some providers put events into the query.
@@ -96,11 +109,29 @@ impl StreamWay {
             body: &delivery.request.body,
         };
         let outcome = publisher.publish(&event).await;
+        if outcome != AttemptOutcome::Published(StreamAnswer::Taken) {
+            span.fail(outcome.class());
+        }
+        span.end();
         if let Some(problem) = publisher.problem() {
             tracing::debug!(to = delivery.to().name(), problem, "event not published");
         }
         Attempt::Ended(outcome)
     }
+}
+
+/// Begins the span of an attempt.
+fn span(tracer: &Tracer, delivery: &Delivery, name: &str, kind: SpanKind) -> Span {
+    if tracer.recorder().is_none() {
+        return Span::default();
+    }
+    let (to, id) = (delivery.to(), &delivery.event.head.id);
+    let mut span = tracer.attempt(name, kind, id);
+    span.text("keyside.webhook", to.webhook());
+    span.text("keyside.to", to.name());
+    span.text("keyside.event_id", id);
+    span.number("keyside.attempt", delivery.attempt());
+    span
 }
 
 /// Returns an event as the application gets it.

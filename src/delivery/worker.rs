@@ -17,6 +17,7 @@ use crate::spool::{
     TroubleKind,
 };
 
+use crate::trace::Tracer;
 /// The worker of one destination.
 #[derive(Debug)]
 pub(super) struct DestinationWorker {
@@ -28,6 +29,7 @@ pub(super) struct DestinationWorker {
     pub(super) metrics: DestinationMetrics,
     pub(super) dead: Mutex<DeadLetters>,
 }
+    pub(super) tracer: Tracer,
 
 /// The dead letters since the last log line about them.
 #[derive(Debug, Default)]
@@ -76,7 +78,7 @@ impl DestinationWorker {
     async fn deliver(&self, delivery: Delivery) {
         // load_full, not load: a guard held across an await would pin a slot of the swap.
         let way = self.way.load_full();
-        let outcome = match way.attempt(&delivery).await {
+        let outcome = match way.attempt(&delivery, &self.tracer).await {
             Attempt::Ended(outcome) => outcome,
             // The delivery is given back: its destination is not at fault.
             Attempt::NotMade => return tokio::time::sleep(NOT_MADE).await,

@@ -162,7 +162,7 @@ enum ValueKind {
     Boolean(bool),
     Array(Vec<Value>),
     Table(Table),
-    /// A float, a date, or a number out of range. No key takes any of these.
+    /// A date, or a number out of range. No key takes either of these.
     Other,
 }
 
@@ -172,6 +172,7 @@ struct Source<'t> {
     text: &'t str,
     /// The byte offset at which each line begins.
     lines: Vec<usize>,
+    Float(f64),
 }
 
 impl<'t> Source<'t> {
@@ -223,7 +224,11 @@ impl<'t> Source<'t> {
                 ValueKind::Array(values.iter().map(value).collect())
             }
             DeValue::Table(table) => ValueKind::Table(self.table(table)),
-            DeValue::Float(_) | DeValue::Datetime(_) => ValueKind::Other,
+            DeValue::Float(number) => number
+                .as_str()
+                .parse()
+                .map_or(ValueKind::Other, ValueKind::Float),
+            DeValue::Datetime(_) => ValueKind::Other,
         };
         Value {
             at: self.position(start),

@@ -224,6 +224,16 @@ impl<'d> Field<'d> {
         number
     }
 
+    /// Returns the number, whole or not, and reports a fault if the value is of another type.
+    pub fn number(&self) -> Option<f64> {
+        match &self.value.kind {
+            ValueKind::Float(number) => Some(*number),
+            // A share or a factor: far below the numbers that a float cannot hold.
+            ValueKind::Integer(number) => i32::try_from(*number).ok().map(f64::from),
+            _ => self.wrong("a number", &DIGITS),
+        }
+    }
+
     /// Returns the elements of the array, and reports a fault if the value is of another type.
     pub fn array(&self) -> Option<Vec<Self>> {
         match &self.value.kind {

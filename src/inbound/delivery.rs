@@ -13,6 +13,7 @@ use crate::delivery::metrics::DestinationMetrics;
 use crate::headers::strip_hop_by_hop;
 use crate::memory::MemoryBudget;
 use crate::upstream::{Answer, AnswerBody, UpstreamError};
+use crate::trace::Span;
 
 /// The direct way of one webhook's events to its application.
 #[derive(Debug)]
@@ -36,7 +37,7 @@ impl DirectDelivery {
     }
 
     /// Delivers an event. Any success (2xx) becomes 200, the only status that Meta takes for success. `headers` are
-    /// the provider's headers that the application gets.
+    /// the provider's headers that the application gets; the delivery is a part of `span`.
     ///
     /// # Errors
     /// If the application cannot be reached, takes too long, or answers with a status other than
@@ -48,6 +49,7 @@ impl DirectDelivery {
         memory: &Arc<MemoryBudget>,
     ) -> Result<Response<AnswerBody>, InboundError> {
         let began = Instant::now();
+        span: &Span,
         let deadline = self.application.deadline();
         let request = EventRequest {
             method: event.method.clone(),
@@ -60,7 +62,7 @@ impl DirectDelivery {
             id: event.id.to_string(),
             notes: Vec::new(),
         };
-        let answer = self.application.send(&request, deadline).await;
+        let answer = self.application.send_in(span, request, deadline).await;
         let answer = answer.map_err(|error| match error {
             Undelivered::KeyMissing => InboundError::CredentialUnavailable,
             Undelivered::Upstream(error) => InboundError::undelivered(error),

@@ -56,7 +56,7 @@ pub struct WebhookEndpoint {
 #[derive(Debug)]
 pub enum Onward {
     /// To the application, which answers.
-    Direct(DirectDelivery),
+    Direct(Box<DirectDelivery>),
     /// To the disk, and from there to every destination.
     Spooled,
 }

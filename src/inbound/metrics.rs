@@ -147,6 +147,12 @@ struct UsedWebhook {
 }
 
 impl WebhookMetrics {
+    /// True from the first event or handshake of the webhook on.
+    #[must_use]
+    pub fn is_used(&self) -> bool {
+        self.used.get().is_some()
+    }
+
     /// Counts a genuine event accepted by the application.
     pub fn delivered(&self) {
         self.used().delivered.inc();

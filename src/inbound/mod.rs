@@ -27,6 +27,7 @@ mod received;
 mod recent;
 mod rhythm;
 pub mod sign;
+mod spans;
 mod store;
 mod stray;
 pub mod verify;
@@ -42,7 +43,7 @@ use metrics::InboundMetrics;
 use offences::{Notice, Offences};
 use probe::ProbeMark;
 use recent::Recent;
-use store::store;
+use store::{Stored, store};
 use verify::{Check, Freshness, Nonces, Proof};
 
 use crate::credential::SecretRole;
@@ -52,6 +53,7 @@ use crate::memory::{MemoryBudget, SMALL};
 use crate::sends::Sends;
 use crate::sends::metrics::SendMetrics;
 use crate::spool::{Spool, SpoolRefusal};
+use crate::trace::{Span, SpanKind, Tracer};
 use crate::traffic::Outcome;
 use crate::units::millis;
 use crate::upstream::AnswerBody;
@@ -79,6 +81,7 @@ pub struct Inbound {
     recent: Arc<Recent>,
     /// The store of events that wait on disk, if the configuration has one.
     spool: Option<Arc<Spool>>,
+    tracer: Tracer,
 }
 
 /// A request at a webhook, with everything known before the body is read.
@@ -89,6 +92,7 @@ struct WebhookRequest<'a> {
     head: &'a Parts,
     link: &'a Link,
     bounds: BodyBounds,
+    arrived: Instant,
 }
 
 impl Inbound {
@@ -101,6 +105,7 @@ impl Inbound {
         memory: Arc<MemoryBudget>,
         nonces: Arc<Nonces>,
         spool: Option<Arc<Spool>>,
+        tracer: Tracer,
     ) -> Self {
         Self {
             generation,
@@ -115,6 +120,7 @@ impl Inbound {
             sends,
             recent: Arc::default(),
             spool,
+            tracer,
         }
     }
 
@@ -157,6 +163,7 @@ impl Inbound {
                         max_body: generation.max_body,
                         deadline: arrived + BODY_TIMEOUT,
                     },
+                    arrived,
                 };
                 self.receive(&request, body).await
             }
@@ -252,19 +259,37 @@ impl Inbound {
         endpoint.metrics.seen(Instant::now(), SystemTime::now());
         let query = endpoint.verifier.public_query(head);
         let event = Event::new(&proof, &endpoint.name, head, query, body);
-        let answer = match &endpoint.onward {
+        let span = spans::of_event(&self.tracer, endpoint, &event, request.arrived);
+        let handed_on = self.hand_on(endpoint, &event, &span).await;
+        spans::end(span, &handed_on);
+        let answer = handed_on?;
+        proof.spend(&self.nonces, SystemTime::now());
+        Ok(answer)
+    }
+
+    /// Hands an event to the application, or to the disk.
+    async fn hand_on(
+        &self,
+        endpoint: &WebhookEndpoint,
+        event: &Event<'_>,
+        span: &Span,
+    ) -> Result<Response<AnswerBody>, InboundError> {
+        match &endpoint.onward {
             Onward::Direct(delivery) => {
                 let body = &event.body;
                 received::take_note(endpoint, &self.sends, &self.recent, body, &self.turn);
-                let answer = delivery.deliver(&event, &endpoint.headers, &self.memory);
+                let answer = delivery.deliver(event, &endpoint.headers, &self.memory, span);
                 let answer = answer.await?;
                 endpoint.metrics.delivered();
-                answer
+                Ok(answer)
             }
-            Onward::Spooled => self.store(endpoint, &event).await?,
-        };
-        proof.spend(&self.nonces, SystemTime::now());
-        Ok(answer)
+            Onward::Spooled => {
+                let span = span.child("store", SpanKind::Producer);
+                let stored = self.store(endpoint, event).await;
+                spans::end_store(span, event, &stored);
+                stored.map(|_| delivery::accepted())
+            }
+        }
     }
 
     /// Puts an event on disk. Items that were there before change nothing.
@@ -272,7 +297,7 @@ impl Inbound {
         &self,
         endpoint: &WebhookEndpoint,
         event: &Event<'_>,
-    ) -> Result<Response<AnswerBody>, InboundError> {
+    ) -> Result<Stored, InboundError> {
         let spool = self.spool.as_ref();
         let spool = spool.ok_or(InboundError::NotStored(SpoolRefusal::Closed))?;
         let name = &endpoint.name;
@@ -287,7 +312,7 @@ impl Inbound {
             let items = &stored.new;
             received::take_note_of(endpoint, &self.sends, items, &event.body, &self.turn);
         }
-        Ok(delivery::accepted())
+        Ok(stored)
     }
 
     /// Ends the check of an event. A check that goes through a large body again does so on another

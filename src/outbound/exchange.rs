@@ -1,6 +1,7 @@
 //! The exchange of a request and its answer: one try, with one set of secrets. [`super::second_try`] decides on a second.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,11 +16,13 @@ use super::failure;
 use super::hold::HeldRequest;
 use super::inject;
 use super::policy::Permit;
+use super::spans;
 use super::text;
 use crate::audit::Audit;
-use crate::credential::{SecretSet, access_token};
+use crate::credential::{AccessTokenError, IssuedToken, SecretSet, access_token};
 use crate::memory::MemoryBudget;
 use crate::provider::Meaning;
+use crate::trace::{Span, SpanKind};
 use crate::traffic::Failure;
 use crate::upstream::{Answer, ExchangeTimes, OutgoingBody};
 
@@ -35,6 +38,10 @@ pub(super) struct Exchange<'a> {
     pub(super) injected: &'a [HeaderName],
     /// The budget of the bodies that are held in memory.
     pub(super) memory: &'a Arc<MemoryBudget>,
+    /// The span of the request.
+    pub(super) span: &'a Span,
+    /// The number of times that the request went out.
+    pub(super) attempts: AtomicU32,
 }
 
 impl Exchange<'_> {
@@ -50,8 +57,7 @@ impl Exchange<'_> {
         if !inject::takes_access_token(self.permit, sent) {
             return self.send_once(sent, body, limits).await;
         }
-        let issuer = self.permit.route.issuer();
-        let issued = access_token(sent, issuer, None).await?;
+        let issued = self.access_token(sent, None).await?;
         let again = body.copy();
         let (answer, meaning) = self
             .send_once(sent.with_access_token(issued.as_deref()), body, limits)
@@ -62,7 +68,7 @@ impl Exchange<'_> {
         let Some(ended) = ended else {
             return Ok((answer, meaning));
         };
-        match (access_token(sent, issuer, Some(&ended)).await, again) {
+        match (self.access_token(sent, Some(&ended)).await, again) {
             (Ok(new), Some(again)) => {
                 self.send_once(sent.with_access_token(new.as_deref()), again, limits)
                     .await
@@ -71,8 +77,36 @@ impl Exchange<'_> {
         }
     }
 
-    /// Sends the request once, and reads the meaning of the answer.
+    /// Gets an access token for the secrets, in a span of its own.
+    async fn access_token(
+        &self,
+        sent: SecretSet<'_>,
+        refused: Option<&IssuedToken>,
+    ) -> Result<Option<Arc<IssuedToken>>, AccessTokenError> {
+        let mut span = self.span.child("access token", SpanKind::Internal);
+        let issued = access_token(sent, self.permit.route.issuer(), refused).await;
+        if issued.is_err() {
+            span.fail("credential_unavailable");
+        }
+        span.end();
+        issued
+    }
+
+    /// Sends the request once, and reads the meaning of the answer, in a span of its own.
     async fn send_once(
+        &self,
+        sent: SecretSet<'_>,
+        body: RequestBody,
+        limits: ExchangeTimes,
+    ) -> Result<(Answer, Meaning<'_>), OutboundError> {
+        let earlier = self.attempts.fetch_add(1, Ordering::Relaxed);
+        let span = spans::attempt(self.span, self.permit, sent, &self.request.method, earlier);
+        let result = self.attempt(sent, body, limits).await;
+        spans::end_attempt(span, &result);
+        result
+    }
+
+    async fn attempt(
         &self,
         sent: SecretSet<'_>,
         body: RequestBody,

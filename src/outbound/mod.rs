@@ -1,7 +1,7 @@
 //! The sending side: from the application's request to the provider's answer.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -41,6 +41,7 @@ mod report;
 mod route_index;
 mod second_try;
 mod sharing;
+mod spans;
 mod text;
 mod turn;
 
@@ -58,6 +59,7 @@ use crate::audit::Audit;
 use crate::listener::Link;
 use crate::memory::MemoryBudget;
 use crate::sends::Sends;
+use crate::trace::Tracer;
 use crate::upstream::AnswerBody;
 
 /// The handler of the outbound listener.
@@ -69,6 +71,7 @@ pub struct Outbound {
     lookups: SecretLookups,
     memory: Arc<MemoryBudget>,
     sends: Arc<Sends>,
+    tracer: Tracer,
 }
 
 impl Outbound {
@@ -81,6 +84,7 @@ impl Outbound {
         lookups: SecretLookups,
         sends: Arc<Sends>,
         memory: Arc<MemoryBudget>,
+        tracer: Tracer,
     ) -> Self {
         Self {
             generation,
@@ -89,6 +93,7 @@ impl Outbound {
             lookups,
             memory,
             sends,
+            tracer,
         }
     }
 
@@ -107,7 +112,8 @@ impl Outbound {
             &self.audit,
             &generation,
             &request,
-        );
+        )
+        .traced(&self.tracer);
         match self.forward(&generation, &request, body, &mut report).await {
             Ok(response) => {
                 report.close(response.status());
@@ -154,6 +160,7 @@ impl Outbound {
             NextStep::Send(keyed) => keyed,
             NextStep::Replay(response) => return Ok(response),
         };
+        report.sends(&permit);
         let exchange = Exchange {
             permit: &permit,
             request,
@@ -166,8 +173,9 @@ impl Outbound {
             audit: &self.audit,
             injected: &generation.injected,
             memory: &self.memory,
+            span: &report.span,
+            attempts: AtomicU32::new(0),
         };
-        report.sends(&permit);
         let mut sent = turn::send_in_turn(&exchange, body, &contents, report).await?;
         let answered = report.answer_arrived(sent.answer.failure.take());
         if sent.answer.early {

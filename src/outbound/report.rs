@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, Response, StatusCode, header};
 use tokio::time::Instant;
 use tracing::Level;
 
@@ -14,14 +14,17 @@ use super::guard;
 use super::health;
 use super::metrics::{OutboundMetrics, outcome_of};
 use super::policy::{Denied, Permit, Route};
+use super::spans;
 use crate::audit::Audit;
 use crate::credential::Credential;
 use crate::limit::{Allowance, Ticket};
 use crate::listener::Link;
 use crate::log::without_numbers;
-use crate::provider::Operation;
+use crate::provider::{Operation, PathPattern};
 use crate::refusal_form::Asked;
 use crate::response::{INTERNAL, Refusal};
+use crate::trace::conventions::{METHOD, known_method};
+use crate::trace::{Span, TraceContext, TraceId, Tracer};
 use crate::traffic::{Failure, Outcome, TrafficKind};
 use crate::units::millis;
 use crate::upstream::AnswerBody;
@@ -36,6 +39,8 @@ pub(super) struct RequestReport<'a> {
     pub(super) arrived: Instant,
     /// True once the upstream may have a byte of the request.
     pub(super) written: &'a AtomicBool,
+    /// The span of the request.
+    pub(super) span: Span,
     metrics: &'a OutboundMetrics,
     audit: &'a Audit,
     generation: &'a Generation,
@@ -44,6 +49,7 @@ pub(super) struct RequestReport<'a> {
     sent: Option<SentRequest>,
     failure: Option<Box<Failure>>,
     operation: Option<&'a Operation>,
+    pattern: Option<&'a PathPattern>,
     answered: Option<Instant>,
     is_closed: bool,
 }
@@ -62,6 +68,7 @@ impl<'a> RequestReport<'a> {
             link,
             arrived: Instant::now(),
             written,
+            span: Span::default(),
             metrics,
             audit,
             generation,
@@ -70,9 +77,18 @@ impl<'a> RequestReport<'a> {
             sent: None,
             failure: None,
             operation: None,
+            pattern: None,
             answered: None,
             is_closed: false,
         }
+    }
+
+    /// Begins the span of the request, if traces are recorded.
+    pub(super) fn traced(mut self, tracer: &Tracer) -> Self {
+        let method = known_method(&self.request.method);
+        self.span = tracer.request(method, &self.request.headers, self.arrived);
+        self.span.text(METHOD, method);
+        self
     }
 
     /// Notes the route and operation on which the policy decided, and passes the decision on.
@@ -87,6 +103,7 @@ impl<'a> RequestReport<'a> {
             Ok(permit) => {
                 self.route = Some(permit.route);
                 self.operation = Some(permit.operation);
+                self.pattern = Some(&permit.request.path);
                 Ok(permit)
             }
             Err(denied) => {
@@ -99,6 +116,7 @@ impl<'a> RequestReport<'a> {
     /// Notes the operation for which the body decided, and passes the permit on.
     pub(super) fn decided_by_body(&mut self, permit: Permit<'a>) -> Permit<'a> {
         self.operation = Some(permit.operation);
+        self.pattern = Some(&permit.request.path);
         permit
     }
 
@@ -149,7 +167,7 @@ impl<'a> RequestReport<'a> {
             provider_code = failure.and_then(|failure| failure.code.as_deref()),
             provider_subcode = failure.and_then(|failure| failure.subcode.as_deref()),
             fbtrace_id = failure.and_then(|failure| failure.trace.as_deref()),
-            trace_id = trace_id(&self.request.headers),
+            trace_id = self.trace_id().map(tracing::field::display),
             duration_ms = millis(duration),
             "request answered"
         );
@@ -161,6 +179,9 @@ impl<'a> RequestReport<'a> {
                 None => {}
             }
         }
+        let mut span = self.take_span();
+        spans::note_status(&mut span, status);
+        span.end();
     }
 
     /// Closes the report of a request that ends with an error, and makes the answer for it.
@@ -189,6 +210,9 @@ impl<'a> RequestReport<'a> {
         }
         self.log_refusal(error, &refusal);
         self.record(kind.status);
+        let mut span = self.take_span();
+        spans::note_refusal(&mut span, kind.status, kind.slug);
+        span.end();
         let response = match self.route.map(Route::refusal_form) {
             Some(Some(form)) => form.to_response(&refusal),
             Some(None) => refusal.to_response(),
@@ -226,7 +250,7 @@ impl<'a> RequestReport<'a> {
                     fingerprint = self.fingerprint(),
                     caller = self.link.client(),
                     status = refusal.kind.status.as_u16(),
-                    trace_id = trace_id(&self.request.headers),
+                    trace_id = self.trace_id().map(tracing::field::display),
                     duration_ms = millis(self.arrived.elapsed()),
                     error = refusal.kind.slug,
                     reason = without_numbers(&refusal.message),
@@ -298,6 +322,21 @@ impl<'a> RequestReport<'a> {
         self.audit.record("request", fields);
     }
 
+    /// Takes the span out, to be ended, with what the policy decided.
+    fn take_span(&mut self) -> Span {
+        let mut span = std::mem::take(&mut self.span);
+        let method = &self.request.method;
+        spans::note_decision(&mut span, method, self.route, self.operation, self.pattern);
+        span
+    }
+
+    /// Returns the id of the trace that the request belongs to: the caller's, or else that of a new trace.
+    fn trace_id(&self) -> Option<TraceId> {
+        let own = self.span.context();
+        let named = || TraceContext::of_caller(&self.request.headers);
+        own.or_else(named).map(|context| context.trace)
+    }
+
     fn route_name(&self) -> Option<&'a str> {
         self.route.map(|route| &*route.name)
     }
@@ -345,17 +384,6 @@ impl SentRequest {
     }
 }
 
-/// Returns the id of the trace that the application's request belongs to: <https://www.w3.org/TR/trace-context/>.
-fn trace_id(headers: &HeaderMap) -> Option<&str> {
-    let text = headers.get("traceparent")?.to_str().ok()?;
-    let id = text.split('-').nth(1)?;
-    let is_id = id.len() == TRACE_ID_LENGTH && id.bytes().all(|byte| byte.is_ascii_hexdigit());
-    is_id.then_some(id)
-}
-
-/// The length of a trace id in hexadecimal digits.
-const TRACE_ID_LENGTH: usize = 32;
-
 impl Drop for RequestReport<'_> {
     fn drop(&mut self) {
         if self.is_closed {
@@ -373,12 +401,15 @@ impl Drop for RequestReport<'_> {
             credential = self.credential_name(),
             fingerprint = self.fingerprint(),
             caller = self.link.client(),
-            trace_id = trace_id(&self.request.headers),
+            trace_id = self.trace_id().map(tracing::field::display),
             duration_ms = millis(self.arrived.elapsed()),
             error = outcome,
             written = self.written.load(Ordering::Relaxed),
             "request given up"
         );
+        let mut span = self.take_span();
+        span.fail(outcome);
+        span.end();
     }
 }
 

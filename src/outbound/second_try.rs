@@ -31,6 +31,7 @@ use super::generation::Generation;
 use super::hold::{self, HoldEnd};
 use crate::credential::{AccessTokenError, FallbackReason, RequestSubject, SecretSet};
 use crate::provider::Meaning;
+use crate::trace::SpanKind;
 use crate::upstream::{Answer, ExchangeTimes};
 
 /// A first try that the provider, or the issuer of access tokens, refused.
@@ -90,13 +91,19 @@ impl Exchange<'_> {
         // A request that goes out at the end of the hold needs time for its answer.
         let latest = limits.deadline.checked_sub(limits.head).unwrap_or(start);
         let hold_end = latest.min(start + in_use.credential().max_hold);
+        let mut span = self.span.child(CREDENTIAL, SpanKind::Internal);
         let live = match self.hold.pass(in_use, body.form(), hold_end).await {
-            Some(HoldEnd::Refused(answer)) => return Ok((answer, Meaning::CredentialRefused)),
+            Some(HoldEnd::Refused(answer)) => {
+                span.fail(REFUSED);
+                span.end();
+                return Ok((answer, Meaning::CredentialRefused));
+            }
             Some(HoldEnd::Send(live)) => Some(live),
             None => None,
         };
         let newer = live.as_deref().and_then(|live| live.newer_than(in_use));
         let secrets = newer.unwrap_or(in_use);
+        span.end();
         let again = body.copy();
         let refusal = match self.send_with(secrets, body, limits).await {
             Ok((answer, Meaning::CredentialRefused)) => Ok(answer),
@@ -231,8 +238,14 @@ impl Exchange<'_> {
     ) -> Result<Taken<'_>, OutboundError> {
         let copy = body.copy();
         let until = refused.hold_end;
+        let mut span = self.span.child(CREDENTIAL, SpanKind::Internal);
         let waited = self.hold.wait_after_refusal(secrets, accepted, until);
-        let Some(live) = waited.await else {
+        let waited = waited.await;
+        if waited.is_none() {
+            span.fail(REFUSED);
+        }
+        span.end();
+        let Some(live) = waited else {
             return Ok(None);
         };
         let hold = secrets.credential().hold();
@@ -335,6 +348,11 @@ impl Exchange<'_> {
         lives_alone && !sent.is_previous() && !sent.credential().acceptance().is_refused()
     }
 }
+
+/// The span of the choice of secrets, with the wait for other secrets.
+const CREDENTIAL: &str = "credential";
+/// The class of a wait that no other secret has ended.
+const REFUSED: &str = "credential_refused";
 
 /// The secrets for a second try: newer secrets of a reload, else the previous set.
 fn other<'s>(live: &'s Generation, sent: SecretSet<'s>) -> Option<SecretSet<'s>> {

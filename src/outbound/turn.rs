@@ -19,6 +19,7 @@ use crate::limit::{Demand, Limited, Patience, Ticket};
 use crate::listener::{Link, Peer};
 use crate::provider::Meaning;
 use crate::response::whole_seconds;
+use crate::trace::SpanKind;
 use crate::upstream::{Answer, AnswerBody};
 
 /// The provider's answer to a request that had the turn.
@@ -56,7 +57,13 @@ pub(super) async fn send_in_turn(
         RequestBody::Stream { .. } => report.link.upload_waits(),
     }
     loop {
+        let mut span = exchange.span.child("queue", SpanKind::Internal);
         let turn = wait(permit, exchange.request, &subject, contents, report).await;
+        if let Err(limited) = &turn {
+            span.text("keyside.limit", limited.scope.as_str());
+            span.fail("rate_limited");
+        }
+        span.end();
         let ticket = match (turn, throttled) {
             (Ok(ticket), _) => ticket,
             // No second turn in time: the application gets the provider's own throttle.

@@ -6,6 +6,7 @@ use super::{Live, LoadError, Reloader};
 use crate::delivery::Deliveries;
 use crate::delivery::metrics::DeliveryMetrics;
 use crate::spool::{Seal, Sealing, Spool};
+use crate::trace::Tracer;
 
 impl Reloader {
     /// Returns the store of events that wait on disk, if the configuration has one.
@@ -60,8 +61,9 @@ pub(super) async fn open(
     let Some(config) = &live.config.spool else {
         return Ok(None);
     };
-    let opened = Deliveries::open(config.clone(), sealing(live), metrics.clone()).await;
+    let opened = Deliveries::open(config.clone(), sealing(live), metrics.clone(), tracer).await;
     let deliveries = opened.map_err(LoadError::Spool)?;
+    tracer: Tracer,
     let applied = deliveries.apply(&live.targets).await;
     applied.map_err(LoadError::Destinations)?;
     Ok(Some(deliveries))

@@ -172,6 +172,7 @@ fn refuse_restart_needed(before: &Config, config: &Config) -> Result<(), LoadErr
         ("admin.listen", before.admin.listen != config.admin.listen),
         ("spool.dir", spool_dir(before) != spool_dir(config)),
         ("metrics", before.metrics != config.metrics),
+        ("telemetry", before.telemetry != config.telemetry),
         ("log.format", before.log.format != config.log.format),
     ];
     let changed: Vec<_> = keys

@@ -79,6 +79,7 @@ use crate::memory::MemoryBudget;
 use crate::outbound::generation::Generation;
 use crate::refusal_form::RefusalForms;
 use crate::sends::Sends;
+use crate::trace::Tracer;
 
 /// Holds the live state, and replaces the state after each successful load.
 #[derive(Debug)]
@@ -98,6 +99,7 @@ pub struct Reloader {
     deliveries: Option<Arc<Deliveries>>,
     sends: Arc<Sends>,
     nonces: Arc<Nonces>,
+    tracer: Tracer,
     requests: mpsc::Sender<ReloadRequest>,
     /// The reads that the start did not wait for, until the background work takes them over.
     late_at_start: Mutex<LateReads>,
@@ -136,7 +138,10 @@ impl Reloader {
         let (live, late) = load_in_time(&file, None, &metrics).await?;
         live.connect_shared().await;
         live.prepare_state().await;
-        let deliveries = events::open(&live, &metrics.deliveries).await?;
+        let telemetry = live.config.telemetry.as_ref();
+        let tracer = telemetry.map(|telemetry| Tracer::new(telemetry.sample));
+        let tracer = tracer.unwrap_or_default();
+        let deliveries = events::open(&live, &metrics.deliveries, tracer.clone()).await?;
         let overlaps = Arc::default();
         let live = restored(live, &overlaps, &metrics).await;
         let audit = Audit::start(metrics.audit.clone());
@@ -159,6 +164,7 @@ impl Reloader {
             deliveries,
             sends: Arc::default(),
             nonces: Arc::default(),
+            tracer,
             last: Mutex::new(LastReload {
                 last_success: SystemTime::now(),
                 refused: Vec::new(),
@@ -252,6 +258,12 @@ impl Reloader {
     #[must_use]
     pub fn nonces(&self) -> Arc<Nonces> {
         Arc::clone(&self.nonces)
+    }
+
+    /// Returns the begin of spans.
+    #[must_use]
+    pub fn tracer(&self) -> Tracer {
+        self.tracer.clone()
     }
 
     /// Returns the outcome of the last reload.

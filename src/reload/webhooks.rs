@@ -76,7 +76,8 @@ fn webhook(
         EventWay::Direct(url) => {
             let application = application(draft, config, url, applications)?;
             let metrics = draft.metrics.deliveries.of(&config.name, &config.name);
-            Onward::Direct(DirectDelivery::new(application, metrics, config.reply))
+            let delivery = DirectDelivery::new(application, metrics, config.reply);
+            Onward::Direct(Box::new(delivery))
         }
         EventWay::Spooled(_) => Onward::Spooled,
     };

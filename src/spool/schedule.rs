@@ -25,6 +25,29 @@ pub enum AttemptOutcome {
     Published(StreamAnswer),
 }
 
+impl AttemptOutcome {
+    /// Returns one word for the outcome, from a closed set.
+    #[must_use]
+    pub fn class(self) -> &'static str {
+        match self {
+            Self::Answered { status, .. } if (200..300).contains(&status) => "delivered",
+            Self::Answered { .. } => "refused",
+            Self::Unreachable => "unreachable",
+            Self::Interrupted => "interrupted",
+            Self::TimedOut => "timeout",
+            Self::Published(StreamAnswer::Taken) => "delivered",
+            Self::Published(StreamAnswer::Full) => "stream_full",
+            Self::Published(StreamAnswer::TooLarge) => "too_large",
+            Self::Published(StreamAnswer::Missing) => "stream_missing",
+            Self::Published(StreamAnswer::Denied) => "denied",
+            Self::Published(StreamAnswer::WrongKind) => "wrong_kind",
+            Self::Published(StreamAnswer::Unready) => "unready",
+            Self::Published(StreamAnswer::Failed) => "failed",
+            Self::Published(StreamAnswer::NoServer) => "no_server",
+        }
+    }
+}
+
 impl fmt::Display for AttemptOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

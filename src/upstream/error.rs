@@ -57,6 +57,24 @@ pub enum Unreadable {
 }
 
 impl UpstreamError {
+    /// Returns one word for the error, from a closed set.
+    #[must_use]
+    pub fn class(&self) -> &'static str {
+        match self {
+            Self::Unreachable(_) => "unreachable",
+            Self::NoPlace => "no_place",
+            Self::Tls(_) => "tls",
+            Self::Protocol(_) | Self::NotWritten => "protocol",
+            Self::Unreadable(_) => "unreadable",
+            Self::TimedOut { .. } => "timeout",
+            Self::MalformedRequest => "malformed_request",
+            Self::RequestBody(_)
+            | Self::RequestBodyRefused(_)
+            | Self::RequestBodyTimedOut
+            | Self::RequestBodyTooLarge { .. } => "request_body",
+        }
+    }
+
     /// True if no byte of the request was written, so that the upstream cannot have acted.
     #[must_use]
     pub fn is_before_request(&self) -> bool {

@@ -23,6 +23,8 @@ pub enum UpstreamKind {
     Application,
     /// A secret manager.
     SecretManager,
+    /// A receiver of traces and metrics.
+    Telemetry,
 }
 
 /// The number of connections to the upstreams of one kind.
@@ -67,6 +69,7 @@ impl UpstreamKind {
             Self::Provider => &PROVIDERS,
             Self::Application => &APPLICATIONS,
             Self::SecretManager => &SECRET_MANAGERS,
+            Self::Telemetry => &TELEMETRY,
         }
     }
 
@@ -175,7 +178,7 @@ impl UpstreamPlaces {
 
 /// Closes the idle connections to every upstream: the process found no file descriptor.
 pub(super) fn close_all_idle() {
-    for places in [&PROVIDERS, &APPLICATIONS, &SECRET_MANAGERS] {
+    for places in [&PROVIDERS, &APPLICATIONS, &SECRET_MANAGERS, &TELEMETRY] {
         places.pools().iter().for_each(|pool| pool.close_all());
     }
 }
@@ -216,6 +219,7 @@ impl KindPlaces {
 static PROVIDERS: KindPlaces = KindPlaces::new("providers");
 static APPLICATIONS: KindPlaces = KindPlaces::new("applications");
 static SECRET_MANAGERS: KindPlaces = KindPlaces::new("secret managers");
+static TELEMETRY: KindPlaces = KindPlaces::new("receivers of telemetry");
 /// The time between two log lines about refusals.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 

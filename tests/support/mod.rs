@@ -9,6 +9,8 @@ pub mod kubernetes;
 pub mod load;
 pub mod manager;
 pub mod nats;
+#[cfg(feature = "otlp")]
+pub mod otlp;
 pub mod rabbit;
 pub mod redis;
 pub mod sandbox;

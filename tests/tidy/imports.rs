@@ -23,6 +23,7 @@ const FLOORS: [&[&str]; 9] = [
         "spool",
         "state",
         "scan",
+        "telemetry",
     ],
     &["config", "provider"],
     &[
@@ -41,6 +42,7 @@ const FLOORS: [&[&str]; 9] = [
         "secret",
         "service_manager",
         "spelling",
+        "trace",
         "traffic",
         "units",
         "watchdog",
@@ -49,13 +51,15 @@ const FLOORS: [&[&str]; 9] = [
 ];
 
 /// Imports allowed within a floor, each in one direction.
-const WITHIN: [(&str, &str); 8] = [
+const WITHIN: [(&str, &str); 10] = [
     ("outbound", "listener"),
     ("inbound", "listener"),
     ("limit", "shared"),
     ("sends", "shared"),
     ("credential", "upstream"),
     ("credential", "tls"),
+    ("telemetry", "tls"),
+    ("telemetry", "upstream"),
     ("upstream", "tls"),
     ("config", "provider"),
 ];

@@ -222,7 +222,7 @@ pub(super) fn application_url(text: &str) -> Result<ApplicationUrl, Malformed> {
 }
 
 /// True for a URL with a user, and perhaps a password, before the host.
-fn has_user(text: &str) -> bool {
+pub(super) fn has_user(text: &str) -> bool {
     let uri: Option<Uri> = text.parse().ok();
     uri.as_ref()
         .and_then(Uri::authority)
@@ -230,12 +230,12 @@ fn has_user(text: &str) -> bool {
 }
 
 /// The fault of a URL with a user. The value is not repeated, because the user may have a password.
-const USER: Malformed = Malformed::new(
+pub(super) const USER: Malformed = Malformed::new(
     "a user before the host, expected a URL without a user and a password, which Keyside would not send",
 );
 
 /// Splits an absolute URL without user and fragment into its origin, and its path with the query.
-fn split_url(text: &str) -> Option<(Origin, String)> {
+pub(super) fn split_url(text: &str) -> Option<(Origin, String)> {
     let uri: Uri = text.parse().ok()?;
     let scheme = uri.scheme()?;
     let authority = uri.authority()?;

@@ -26,6 +26,7 @@ mod listen;
 mod operators;
 mod outbound;
 mod route;
+mod telemetry;
 mod trust;
 
 use credential::{Providers, credentials, references};
@@ -36,6 +37,7 @@ use listen::Addresses;
 use operators::{admin, metrics};
 use outbound::outbound;
 use route::routes;
+use telemetry::telemetry;
 
 impl Config {
     /// Reads and checks a configuration.
@@ -151,6 +153,7 @@ pub(super) fn read(document: &Document, report: &FaultReport) -> Config {
     let log = log(root.section("log"));
     let audit = root.table("audit").and_then(audit);
     let state = root.table("state").and_then(state);
+    let telemetry = root.table("telemetry").and_then(telemetry);
     let has_spool = root.has("spool");
     let spool = root
         .table("spool")
@@ -183,6 +186,7 @@ pub(super) fn read(document: &Document, report: &FaultReport) -> Config {
         log,
         audit,
         state,
+        telemetry,
         warnings: Vec::new(),
     }
 }

@@ -22,6 +22,12 @@ fn the_example_parses_as_it_is_and_with_every_key_in_use() {
     for text in examples() {
         match Config::parse(&text, "proxy.toml.example") {
             Ok(config) => assert_eq!(config.warnings, []),
+            Err(faults) if !cfg!(feature = "otlp") => {
+                let fault =
+                    "telemetry: this build has no `otlp`; build Keyside with `--features otlp`";
+                let all = faults.to_string();
+                assert!(all.ends_with(fault) && all.lines().count() == 1, "{all}");
+            }
             Err(faults) => unreachable!("{faults}"),
         }
     }

@@ -30,11 +30,11 @@ fn every_fault_is_named_with_its_place_and_what_is_expected() {
     for (added, expected) in [
         (
             "[outbond]",
-            "f:7:2: outbond: unknown key, did you mean `outbound`? expected one of `include`, `outbound`, `inbound`, `admin`, `metrics`, `limits`, `reload`, `log`, `audit`, `state`, `spool`, `provider`, `credential`, `route`, `webhook`",
+            "f:7:2: outbond: unknown key, did you mean `outbound`? expected one of `include`, `outbound`, `inbound`, `admin`, `metrics`, `limits`, `reload`, `log`, `audit`, `state`, `telemetry`, `spool`, `provider`, `credential`, `route`, `webhook`",
         ),
         (
             "[inbond]",
-            "f:7:2: inbond: unknown key, did you mean `inbound`? expected one of `include`, `outbound`, `inbound`, `admin`, `metrics`, `limits`, `reload`, `log`, `audit`, `state`, `spool`, `provider`, `credential`, `route`, `webhook`",
+            "f:7:2: inbond: unknown key, did you mean `inbound`? expected one of `include`, `outbound`, `inbound`, `admin`, `metrics`, `limits`, `reload`, `log`, `audit`, `state`, `telemetry`, `spool`, `provider`, `credential`, `route`, `webhook`",
         ),
         (
             "[outbound]\nlistne = []",
