@@ -97,6 +97,7 @@ mod systemd;
 #[cfg(feature = "otlp")]
 mod telemetry;
 mod tenants;
+mod terminal;
 mod throttles;
 mod tidy;
 mod traffic;

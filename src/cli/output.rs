@@ -45,6 +45,12 @@ pub(super) fn colored(title: &str, color: u8) -> String {
     }
 }
 
+/// Returns the width of the terminal on standard output; `None` for a pipe or a file, whose reader wants whole lines.
+pub(super) fn terminal_width() -> Option<usize> {
+    let (width, _) = terminal_size::terminal_size_of(io::stdout())?;
+    Some(usize::from(width.0)).filter(|width| *width > 0)
+}
+
 /// True once nobody reads standard output any more.
 pub(super) fn is_unread() -> bool {
     FAILURE.get().is_some()

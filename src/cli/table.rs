@@ -2,7 +2,10 @@
 
 use crate::json::words::NO_VALUE;
 
-/// Prints rows below their titles, each column as wide as its widest cell. The column of sidecars is left out where there is one.
+use super::output::terminal_width;
+
+/// Prints rows below their titles, each column as wide as its widest cell. On a terminal that is too narrow, cells go on below
+/// themselves. The column of sidecars is left out where there is one.
 pub(super) fn print<const COLUMNS: usize>(
     titles: [&str; COLUMNS],
     rows: impl Iterator<Item = [String; COLUMNS]>,
@@ -10,32 +13,193 @@ pub(super) fn print<const COLUMNS: usize>(
     let rows: Vec<_> = std::iter::once(titles.map(str::to_owned))
         .chain(rows)
         .collect();
-    let mut widths = [0; COLUMNS];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.chars().count().max(*width);
-        }
-    }
-    let is_empty = |column: usize| {
-        let mut cells = rows.iter().skip(1).filter_map(|row| row.get(column));
-        rows.len() > 1 && cells.all(|cell| matches!(cell.as_str(), "" | NO_VALUE))
-    };
-    for (column, width) in widths.iter_mut().enumerate() {
-        if titles.get(column) == Some(&SIDECAR) && is_empty(column) {
-            *width = 0;
-        }
-    }
     say!();
-    for row in rows {
-        let line: String = row
-            .iter()
-            .zip(widths)
-            .filter(|(_, width)| *width > 0)
-            .map(|(cell, width)| format!("{cell:width$}  "))
+    for line in lines(&rows, terminal_width()) {
+        say!("{line}");
+    }
+}
+
+/// Lays out rows, the first of which has the titles, in lines of at most `width` characters where that is possible.
+fn lines<const COLUMNS: usize>(rows: &[[String; COLUMNS]], width: Option<usize>) -> Vec<String> {
+    let widths = match width {
+        Some(width) => fitted(widths(rows), &least_widths(rows), width),
+        None => widths(rows),
+    };
+    let lines_of_row = |row: &[String; COLUMNS]| {
+        let cells = row.iter().zip(widths).filter(|(_, width)| *width > 0);
+        let cells: Vec<_> = cells
+            .map(|(cell, width)| (wrapped(cell, width), width))
             .collect();
-        say!("{}", line.trim_end());
+        let height = cells.iter().map(|(lines, _)| lines.len()).max();
+        let line = |at: usize| {
+            let parts = cells.iter().map(|(lines, width)| {
+                let part = lines.get(at).map_or("", String::as_str);
+                format!("{part:width$}{GAP}")
+            });
+            parts.collect::<String>().trim_end().to_owned()
+        };
+        (0..height.unwrap_or_default())
+            .map(line)
+            .collect::<Vec<_>>()
+    };
+    rows.iter().flat_map(lines_of_row).collect()
+}
+
+/// Returns the width of each column's widest cell; 0 for a column to leave out.
+fn widths<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> [usize; COLUMNS] {
+    let cells = |column: usize| rows.iter().filter_map(move |row| row.get(column));
+    let has_no_value = |column| {
+        let mut values = cells(column).skip(1);
+        rows.len() > 1 && values.all(|cell| matches!(cell.as_str(), "" | NO_VALUE))
+    };
+    std::array::from_fn(|column| {
+        let is_of_sidecars = cells(column).next().is_some_and(|title| title == SIDECAR);
+        if is_of_sidecars && has_no_value(column) {
+            return 0;
+        }
+        let widest = cells(column).map(|cell| cell.chars().count()).max();
+        widest.unwrap_or_default()
+    })
+}
+
+/// Returns the widths below which no column shrinks: that of the longest word of the title, and a few characters.
+fn least_widths<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> [usize; COLUMNS] {
+    std::array::from_fn(|column| {
+        let title = rows.first().and_then(|titles| titles.get(column));
+        let words = title.iter().flat_map(|title| title.split(' '));
+        let longest = words.map(|word| word.chars().count()).max();
+        longest.unwrap_or_default().max(LEAST_WIDTH)
+    })
+}
+
+/// Takes from the widest columns until all of them fit, or none can give more.
+fn fitted<const COLUMNS: usize>(
+    mut widths: [usize; COLUMNS],
+    least: &[usize; COLUMNS],
+    width: usize,
+) -> [usize; COLUMNS] {
+    let taken = |widths: &[usize; COLUMNS]| {
+        let shown = widths.iter().filter(|width| **width > 0);
+        shown.map(|width| width + GAP.len()).sum::<usize>()
+    };
+    // Nothing stands behind the last column.
+    while taken(&widths) > width + GAP.len() {
+        let columns = widths.iter_mut().zip(least);
+        let widest = columns
+            .filter(|(width, least)| **width > **least)
+            .max_by_key(|(width, _)| **width);
+        match widest {
+            Some((width, _)) => *width -= 1,
+            None => break,
+        }
+    }
+    widths
+}
+
+/// Breaks a cell into lines: between words, and inside a word that is too long for a line.
+fn wrapped(cell: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut used = 0;
+    for word in cell.split(' ') {
+        let length = word.chars().count();
+        let is_first = used == 0;
+        if !is_first && used + 1 + length <= width {
+            push(&mut lines, ' ');
+            used += 1;
+        } else if !is_first {
+            lines.push(String::new());
+            used = 0;
+        }
+        for character in word.chars() {
+            if used == width {
+                lines.push(String::new());
+                used = 0;
+            }
+            push(&mut lines, character);
+            used += 1;
+        }
+    }
+    lines
+}
+
+fn push(lines: &mut [String], character: char) {
+    if let Some(line) = lines.last_mut() {
+        line.push(character);
     }
 }
 
 /// The title of the column that only a table of several sidecars needs.
 const SIDECAR: &str = "SIDECAR";
+/// The space between two columns.
+const GAP: &str = "  ";
+/// The width below which a column is no help: a word, or a short name.
+const LEAST_WIDTH: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> [[String; 4]; 3] {
+        [
+            ["SIDECAR", "NAME", "LAST SUCCESS", "SOURCE"],
+            ["", "acme", "4s ago", "file:/run/secrets/acme/token"],
+            ["", "b", "-", "a b"],
+        ]
+        .map(|row| row.map(str::to_owned))
+    }
+
+    #[test]
+    fn a_table_is_as_wide_as_its_cells_and_leaves_out_the_only_sidecar() {
+        let wide = [
+            "NAME  LAST SUCCESS  SOURCE",
+            "acme  4s ago        file:/run/secrets/acme/token",
+            "b     -             a b",
+        ];
+        for width in [None, Some(200), Some(48)] {
+            assert_eq!(lines(&table(), width), wide, "{width:?}");
+        }
+    }
+
+    #[test]
+    fn a_narrow_terminal_has_cells_that_go_on_below_themselves() {
+        assert_eq!(
+            lines(&table(), Some(34)),
+            [
+                "NAME  LAST SUCCESS  SOURCE",
+                "acme  4s ago        file:/run/secr",
+                "                    ets/acme/token",
+                "b     -             a b",
+            ]
+        );
+        assert_eq!(
+            lines(&table(), Some(10)),
+            [
+                "NAME  LAST      SOURCE",
+                "      SUCCESS",
+                "acme  4s ago    file:/ru",
+                "                n/secret",
+                "                s/acme/t",
+                "                oken",
+                "b     -         a b",
+            ]
+        );
+    }
+
+    #[test]
+    fn every_character_of_a_cell_is_shown_at_every_width() {
+        let cell = "messages media templates aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa é";
+        for width in 1..80 {
+            let lines = wrapped(cell, width);
+            assert!(
+                lines.iter().all(|line| line.chars().count() <= width),
+                "{lines:?}"
+            );
+            let without_spaces = |text: &str| text.replace(' ', "");
+            assert_eq!(
+                without_spaces(&lines.concat()),
+                without_spaces(cell),
+                "{width}"
+            );
+        }
+    }
+}

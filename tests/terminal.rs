@@ -1,0 +1,203 @@
+//! What commands print on a terminal: within its width, with colours unless the user wants none.
+
+use std::process::Command;
+use std::time::Duration;
+
+use crate::support::MESSAGES;
+use crate::support::keyside::{Finished, Keyside, Setup, finish, free_port};
+use crate::support::upstream::Upstream;
+
+/// Runs a program on a terminal of its own, of some columns. The module `pty` of Python makes the terminal.
+const ON_TERMINAL: &str = r#"
+import fcntl, os, pty, struct, sys, termios
+child, terminal = pty.fork()
+if child == 0:
+    fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 50, int(sys.argv[1]), 0, 0))
+    os.execv(sys.argv[2], sys.argv[2:])
+while True:
+    try:
+        piece = os.read(terminal, 65536)
+    except OSError:
+        break
+    if not piece:
+        break
+    sys.stdout.buffer.write(piece.replace(b"\r\n", b"\n"))
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"#;
+
+/// The wish of a user about colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Colors {
+    Unset,
+    None,
+}
+
+fn on_terminal(columns: usize, colors: Colors, words: &[&str]) -> Finished {
+    let mut command = Command::new("python3");
+    command
+        .args(["-c", ON_TERMINAL, &columns.to_string()])
+        .arg(env!("CARGO_BIN_EXE_keyside"))
+        .args(words)
+        .env("TERM", "xterm-256color")
+        .env_remove("COLUMNS")
+        .env_remove("NO_COLOR");
+    if colors == Colors::None {
+        command.env("NO_COLOR", "1");
+    }
+    finish(&mut command, Duration::from_secs(20))
+}
+
+/// A sidecar with a long table, and with something wrong.
+fn troubled() -> Keyside {
+    let keyside = Setup::at(&format!("https://localhost:{}", free_port())).start();
+    assert_eq!(keyside.post(MESSAGES, "{}").status, 502);
+    keyside
+}
+
+/// The lines of tables: they begin with a name in capitals, up to an empty line.
+fn table_lines(output: &str) -> Vec<&str> {
+    let mut is_table = false;
+    let lines = output.lines().filter(|line| {
+        if line.is_empty() {
+            is_table = false;
+        } else if line.starts_with("CREDENTIAL ") || line.starts_with("ROUTE ") {
+            is_table = true;
+        }
+        is_table
+    });
+    lines.collect()
+}
+
+#[test]
+fn the_tables_of_a_status_fit_the_terminal_and_a_pipe_gets_whole_lines() {
+    let keyside = troubled();
+    let admin = keyside.admin().to_string();
+    let words = ["status", "--admin", &admin];
+    let mut heights = Vec::new();
+    for columns in [200, 132, 100] {
+        let done = on_terminal(columns, Colors::None, &words);
+        let lines = table_lines(&done.output);
+        assert!(lines.len() >= 6, "{}", done.output);
+        let longest = lines.iter().map(|line| line.chars().count()).max();
+        assert!(longest.unwrap() <= columns, "{columns}:\n{}", done.output);
+        heights.push(lines.len());
+    }
+    assert!(
+        heights[2] > heights[0],
+        "{heights:?}: the cells go on below themselves"
+    );
+    let mut piped = Command::new(env!("CARGO_BIN_EXE_keyside"));
+    let done = finish(piped.args(words), Duration::from_secs(10));
+    assert_eq!(table_lines(&done.output).len(), 6, "{}", done.output);
+}
+
+#[test]
+fn help_fits_the_terminal_and_breaks_no_word() {
+    let words = |help: &str| {
+        let words = help.split_whitespace().map(str::to_owned);
+        words.collect::<Vec<_>>()
+    };
+    let mut piped = Command::new(env!("CARGO_BIN_EXE_keyside"));
+    let whole = finish(piped.args(["check", "--help"]), Duration::from_secs(10));
+    for columns in [60, 80, 100] {
+        let done = on_terminal(columns, Colors::None, &["check", "--help"]);
+        assert_eq!(done.code, Some(0));
+        let longest = done.output.lines().map(|line| line.chars().count()).max();
+        assert!(longest.unwrap() <= columns, "{columns}:\n{}", done.output);
+        assert_eq!(words(&done.output), words(&whole.output), "{columns}");
+    }
+}
+
+#[test]
+fn every_command_has_colors_on_a_terminal_alone_and_none_for_a_user_who_wants_none() {
+    let keyside = troubled();
+    let admin = keyside.admin().to_string();
+    let config = keyside.dir().join("proxy.toml").display().to_string();
+    let faulty = keyside.dir().write("faulty.toml", "routes = 1\n");
+    let faulty = faulty.display().to_string();
+    let dir = keyside.dir().path().display().to_string();
+    let token = format!("file:{}", keyside.dir().join("token").display());
+    let escape = "\u{1b}[";
+    for (words, is_colored) in [
+        (&["--help"][..], true),
+        (&["status", "--admin", &admin], true),
+        (&["status", "--check", "--admin", &admin], false),
+        (&["status", "--json", "--admin", &admin], false),
+        (&["nonsense"], true),
+        (&["check", "-c", &config], false),
+        (&["check", &faulty], false),
+        (
+            &[
+                "explain", "POST", MESSAGES, "-c", &config, "--admin", &admin,
+            ],
+            false,
+        ),
+        (&["reload", "--admin", &admin], false),
+        (&["events", "stats", "--admin", &admin], false),
+        (&["providers"], false),
+        (&["providers", "meta"], false),
+        (&["init"], false),
+        (&["scan", &dir], false),
+        (&["sign", "--secret", &token], false),
+        (&["rotate", "none", "-c", &config], false),
+        (&["audit", "verify", &config], false),
+        (&["completions", "bash"], false),
+        (&["run", "-c", &faulty], false),
+    ] {
+        let plain = on_terminal(100, Colors::None, words);
+        assert!(
+            !plain.output.contains(escape),
+            "{words:?}: {}",
+            plain.output
+        );
+        assert!(plain.code.is_some(), "{words:?} does not end");
+        let mut piped = Command::new(env!("CARGO_BIN_EXE_keyside"));
+        piped
+            .args(words)
+            .env("TERM", "xterm-256color")
+            .env_remove("NO_COLOR");
+        let piped = finish(&mut piped, Duration::from_secs(10));
+        assert!(
+            !piped.output.contains(escape),
+            "{words:?}: {}",
+            piped.output
+        );
+        assert_eq!(plain.code, piped.code, "{words:?}");
+        if is_colored {
+            let colored = on_terminal(100, Colors::Unset, words);
+            assert!(
+                colored.output.contains(escape),
+                "{words:?}: {}",
+                colored.output
+            );
+        }
+    }
+}
+
+#[test]
+fn a_log_on_a_terminal_has_colors_unless_the_user_wants_none() {
+    let upstream = Upstream::ok();
+    for (colors, is_colored) in [(Colors::Unset, true), (Colors::None, false)] {
+        let setup = Setup::new(&upstream);
+        let config = setup.write_config().display().to_string();
+        let port = free_port();
+        let text = std::fs::read_to_string(&config).unwrap();
+        // The port of administration is taken, so that the start ends by itself.
+        let taken = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+        let broken = text.replace(
+            "[admin]\nlisten = [\"",
+            &format!("[admin]\nlisten = [\"127.0.0.1:{port}\", \""),
+        );
+        setup.dir().write("proxy.toml", broken);
+        let done = on_terminal(100, colors, &["run", "-c", &config]);
+        assert_eq!(done.code, Some(1), "{}", done.output);
+        assert!(done.output.contains("ERROR"), "{}", done.output);
+        assert_eq!(
+            done.output.contains("\u{1b}["),
+            is_colored,
+            "{}",
+            done.output
+        );
+        drop(taken);
+    }
+}
