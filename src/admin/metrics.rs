@@ -140,7 +140,15 @@ impl Exposition {
 
     fn set_credential(&self, credential: &Credential, live: &Live, is_used: bool) {
         let name = &credential.name;
-        for (secret, slot) in credential.slots() {
+        // A young secret of an idle tenant needs no alarm, and hundreds of such tenants would double the page.
+        let warned_at = credential.max_age.mul_f64(AGE_WARNING_SHARE);
+        let mut ages = credential.slots().values().map(|slot| slot.current.age());
+        let is_watched = is_used || ages.any(|age| age >= warned_at);
+        let are_few = live.credentials.len() <= FEW_CREDENTIALS;
+        let main = main_secret(credential)
+            .filter(|_| !is_watched && !are_few && credential.previous().is_empty());
+        let slots = credential.slots().iter();
+        for (secret, slot) in slots.filter(|(secret, _)| main.is_none_or(|main| main == *secret)) {
             self.credentials.set_age(name, secret, slot.current.age());
             if let Some(fingerprint) = credential.fingerprint_in_use(secret) {
                 self.credentials.set_info(name, secret, fingerprint);
@@ -149,10 +157,7 @@ impl Exposition {
         if let Some(confirmed) = live.confirmed(credential) {
             self.credentials.set_confirmed(name, confirmed);
         }
-        // A young secret of an idle tenant needs no alarm, and hundreds of such tenants would double the page.
-        let warned_at = credential.max_age.mul_f64(AGE_WARNING_SHARE);
-        let mut ages = credential.slots().values().map(|slot| slot.current.age());
-        if is_used || ages.any(|age| age >= warned_at) {
+        if is_watched {
             self.credentials.set_max_age(name, credential.max_age);
         }
         if let Some(left) = credential.verification().and_then(|found| found.ends_in()) {
@@ -205,11 +210,24 @@ impl Exposition {
     }
 }
 
+/// Returns the secret without which no request leaves.
+fn main_secret(credential: &Credential) -> Option<&String> {
+    let secrets = credential.provider.secrets.iter();
+    let mut names = secrets
+        .filter(|secret| secret.required)
+        .map(|secret| &secret.name);
+    names.find(|name| credential.slots().contains_key(*name))
+}
+
 /// Returns the routes that have had a request.
 fn used_routes(live: &Live) -> impl Iterator<Item = &Route> {
     let routes = live.generation.policy.routes().iter();
     routes.filter(|route| route.metrics.is_used())
 }
+
+/// The number of credentials up to which each has the series of all its secrets from the start. With more, an idle credential
+/// has those of its main secret alone, so that the page stays small with hundreds of tenants.
+const FEW_CREDENTIALS: usize = 32;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct RouteLabel {

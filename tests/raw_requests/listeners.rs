@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::echo;
 use crate::support::MEDIA;
 use crate::support::client::{Client, NoAnswer};
-use crate::support::keyside::Keyside;
+use crate::support::keyside::{Keyside, free_port};
 use crate::support::upstream::Upstream;
 use crate::support::webhook::{application, beside};
 
@@ -19,7 +19,7 @@ struct Door {
     path: &'static str,
 }
 
-fn doors(keyside: &Keyside) -> [Door; 3] {
+fn doors(keyside: &Keyside, metrics: u16) -> [Door; 4] {
     let door = |name, address, path| Door {
         name,
         address,
@@ -29,6 +29,7 @@ fn doors(keyside: &Keyside) -> [Door; 3] {
         door("outbound", keyside.outbound(), MEDIA),
         door("inbound", keyside.inbound(), "/livez"),
         door("admin", keyside.admin(), "/livez"),
+        door("metrics", ([127, 0, 0, 1], metrics).into(), "/livez"),
     ]
 }
 
@@ -220,21 +221,24 @@ fn answered_in_order(get: &str, whole: &str) -> Vec<Attack> {
             line(&format!("GET http://localhost{path} HTTP/1.1")),
             [421, 200],
         )
-        .at("inbound", [200; 2]),
-        // The listener for webhooks takes any name: that of the proxy in front is not known.
+        .at("inbound", [200; 2])
+        .at("metrics", [200; 2]),
+        // The listeners for webhooks and for metrics take any name: that of a proxy in front, or of a pod, is not known.
         answered(
             "a foreign absolute form",
             line(&format!("GET http://evil.test{path} HTTP/1.1")),
             [421, 200],
         )
-        .at("inbound", [200; 2]),
+        .at("inbound", [200; 2])
+        .at("metrics", [200; 2]),
         answered(
             "CONNECT",
             line("CONNECT evil.test:443 HTTP/1.1"),
             [421, 200],
         )
         .at("outbound", [405, 200])
-        .at("inbound", [404, 200]),
+        .at("inbound", [404, 200])
+        .at("metrics", [404, 200]),
         answered("OPTIONS *", line("OPTIONS * HTTP/1.1"), [404, 200]).at("outbound", [400, 200]),
         answered("TRACE", line(&format!("TRACE {path} HTTP/1.1")), [405, 200])
             .at("inbound", [404, 200]),
@@ -310,9 +314,12 @@ fn answered_once(get: &str, whole: &str) -> Vec<Attack> {
 fn an_attack_on_any_listener_is_answered_as_the_table_says_and_hides_no_request() {
     let upstream = Upstream::answering(echo);
     let application = application();
-    let keyside = beside(&upstream, &application).start();
+    let (setup, metrics) = (beside(&upstream, &application), free_port());
+    let keyside = setup
+        .outbound(&format!("[metrics]\nlisten = [\"127.0.0.1:{metrics}\"]"))
+        .start();
     let mut failures = Vec::new();
-    for door in doors(&keyside) {
+    for door in doors(&keyside, metrics) {
         let get = format!(
             "GET {} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n",
             door.path
