@@ -32,6 +32,7 @@ mod clock;
 mod commands;
 mod credential_metrics;
 mod crowds;
+mod deliveries;
 mod descriptors;
 mod doctor;
 mod doors;

@@ -27,6 +27,7 @@ mod spool;
 pub mod status;
 mod status_query;
 mod traffic;
+mod webhook_status;
 
 use events::Events;
 use metrics::{Exposition, Stores};
@@ -230,7 +231,6 @@ impl Admin {
         .await
     }
 
-    async fn status(&self, query: StatusQuery) -> Response<Bytes> {
     /// Returns all metrics as OpenMetrics text; `None` while the process ends.
     pub async fn metrics_text(&self) -> Option<String> {
         let _turn = self.turn.acquire().await;
@@ -244,6 +244,7 @@ impl Admin {
         tokio::task::spawn_blocking(read).await.ok()
     }
 
+    async fn status(&self, query: StatusQuery) -> Response<Bytes> {
         let _turn = self.turn.acquire().await;
         let status = Status {
             live: self.reloader.live(),
@@ -254,6 +255,7 @@ impl Admin {
             audit: self.reloader.audit().status(),
             overdue: self.reloader.sends().overdue(),
             spool: self.spool.clone(),
+            deliveries: self.reloader.delivery_metrics(),
         };
         aside(move || {
             let mut response = Response::new(Bytes::from(status.to_text()));

@@ -97,6 +97,11 @@ pub fn of_sidecar(status: &Value) -> Vec<ProblemLine> {
                 .map(ProblemLine::wrong),
         )
         .chain(
+            list(&status["webhooks"])
+                .flat_map(destination_problems)
+                .map(ProblemLine::wrong),
+        )
+        .chain(
             list(&status["sends_without_status"])
                 .map(overdue_problem)
                 .map(ProblemLine::notice),
@@ -123,6 +128,15 @@ fn silence_problem(webhook: &Value) -> Option<String> {
         text(&webhook["name"]),
         seconds(silent)
     ))
+}
+
+/// Returns a line for each destination of a webhook that takes no events.
+fn destination_problems(webhook: &Value) -> Vec<String> {
+    let name = text(&webhook["name"]);
+    let problems = list(&webhook["to"]).filter_map(|to| to.pointer("/traffic/problem")?.as_str());
+    problems
+        .map(|problem| format!("webhook {name}: {problem}"))
+        .collect()
 }
 
 /// Returns a line about sent messages without a status.

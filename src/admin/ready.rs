@@ -1,12 +1,15 @@
 //! `/readyz`: can Keyside serve, or serve one route or webhook?
 
+use std::time::SystemTime;
+
 use http::StatusCode;
+use tokio::time::Instant;
 
 use super::spool::{SpoolAlarm, SpoolSubject, alarms};
 use super::traffic;
 use crate::config::EventWay;
 use crate::credential::Credential;
-use crate::inbound::WebhookEndpoint;
+use crate::inbound::{Onward, WebhookEndpoint};
 use crate::outbound::policy::Route;
 use crate::provider::Ca;
 use crate::query;
@@ -205,6 +208,11 @@ fn state_of_webhook(webhook: &WebhookEndpoint, live: &Live, alarms: &[SpoolAlarm
             credential.name,
             problems.join("; ")
         ));
+    }
+    if let Onward::Direct(delivery) = &webhook.onward {
+        let problem = delivery.problem(Instant::now(), SystemTime::now());
+        let lines = problem.map(|problem| format!("{subject}: {}", problem.0));
+        state.failures.extend(lines);
     }
     let is_spooled =
         live.config.webhooks.iter().any(|config| {

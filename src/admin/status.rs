@@ -13,13 +13,15 @@ use super::limit_status::limit_status;
 use super::spool::stats;
 use super::status_query::StatusQuery;
 use super::traffic;
+use super::webhook_status::webhook_status;
 use crate::audit::AuditStatus;
-use crate::config::{SharedLimits, WebhookConfig};
+use crate::config::SharedLimits;
 use crate::credential::{
     Credential, KeptBack, Previous, RenewalProblem, SecretVersion, Slot, UnfinishedRotation,
     Verdict, Verification,
 };
-use crate::inbound::metrics::{WebhookMetrics, WebhookTraffic};
+use crate::delivery::metrics::DeliveryMetrics;
+use crate::inbound::metrics::WebhookMetrics;
 use crate::outbound::policy::Route;
 use crate::reload::{AGE_WARNING_SHARE, LastReload, Live, concerns, overlap_concerns};
 use crate::sends::Overdue;
@@ -27,7 +29,6 @@ use crate::shared::SharedServer;
 use crate::spool::Spool;
 use crate::state::State;
 use crate::tls::Stage;
-use crate::units::millis;
 
 /// The whole state, written piece by piece: thousands of credentials and routes never stand in memory as values.
 pub(super) struct Status {
@@ -40,6 +41,8 @@ pub(super) struct Status {
     /// The sent messages of which no status has told for too long.
     pub(super) overdue: Vec<Overdue>,
     pub(super) spool: Option<Arc<Spool>>,
+    /// The health of the destinations of events.
+    pub(super) deliveries: DeliveryMetrics,
 }
 
 impl Status {
@@ -96,7 +99,8 @@ impl Serialize for Status {
             all.filter(|webhook| is_wanted(&webhook.credential))
                 .map(|webhook| {
                     let metrics = traffic.get(webhook.name.as_str());
-                    webhook_status(webhook, metrics.map(|metrics| metrics.traffic(now)))
+                    let traffic = metrics.map(|metrics| metrics.traffic(now));
+                    webhook_status(webhook, traffic, &self.deliveries)
                 })
         };
         let mut status = serializer.serialize_map(None)?;
@@ -427,30 +431,6 @@ fn overdue_status(all: &[Overdue]) -> Vec<Value> {
         })
     };
     all.iter().map(one).collect()
-}
-
-fn webhook_status(webhook: &WebhookConfig, traffic: Option<WebhookTraffic>) -> Value {
-    let seconds = |time: fn(WebhookTraffic) -> Option<Duration>| {
-        traffic.and_then(time).map(|time| time.as_secs())
-    };
-    let ends = webhook.way.ends(&webhook.name);
-    let forward: Vec<&str> = ends.iter().map(|(_, end)| end.as_str()).collect();
-    let to: Vec<_> = ends
-        .iter()
-        .map(|(name, end)| json!({ "name": name, "to": end }))
-        .collect();
-    json!({
-        "name": webhook.name,
-        "path": webhook.path.to_string(),
-        "credential": webhook.credential,
-        "forward": forward.join(", "),
-        "to": to,
-        "timeout_ms": millis(webhook.timeout),
-        "reply": webhook.reply,
-        "last_event_seconds_ago": seconds(|traffic| traffic.last_event),
-        "lag_seconds": seconds(|traffic| traffic.lag),
-        "silent_seconds": seconds(|traffic| traffic.silence),
-    })
 }
 
 /// Returns the Unix time in seconds.

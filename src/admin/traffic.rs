@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::log::without_numbers;
-use crate::traffic::{Failure, RouteTraffic, Streak, TrackReport};
+use crate::traffic::{DestinationTraffic, Failure, TrafficProblem, RouteTraffic, Streak, TrackReport};
 
 /// Returns a line for each problem that the traffic of a route shows, with the remedy.
 pub(super) fn problems(traffic: &RouteTraffic) -> Vec<String> {
@@ -37,6 +37,29 @@ pub(super) fn status(traffic: &RouteTraffic) -> Value {
         "others": track(&report.others),
         "restrictions": restrictions.collect::<Vec<_>>(),
         "problems": problems(traffic),
+    })
+}
+
+/// Returns the health of a destination of events; `null` before its first event. `problem` tells what is wrong, where
+/// nothing else does.
+pub(super) fn destination(traffic: &DestinationTraffic, problem: Option<TrafficProblem>) -> Value {
+    let Some(report) = traffic.report(Instant::now()) else {
+        return Value::Null;
+    };
+    json!({
+        "last_success": report.last_success.map(unix),
+        "succeeded_last_hour": report.succeeded,
+        "failed_last_hour": report.failed,
+        "failing": report.streak.as_ref().map(|streak| json!({
+            "since": unix(streak.since),
+            "last": unix(streak.last),
+            "count": streak.count,
+            "class": streak.failure.class.of_destination(),
+            "status": Some(streak.failure.status).filter(|status| *status != 0),
+            "reason": streak.failure.reason,
+            "what_to_do": streak.failure.advice,
+        })),
+        "problem": problem.map(|problem| problem.0),
     })
 }
 

@@ -40,6 +40,7 @@ mod status;
 mod strays;
 mod table;
 mod usage;
+mod webhooks;
 
 /// A sidecar that holds the WhatsApp credentials, so that applications need none.
 #[derive(Debug, Parser)]

@@ -10,6 +10,7 @@ use super::events::print_spool;
 use super::problems;
 use super::sidecars::DEFAULT_ADMIN;
 use super::table;
+use super::webhooks;
 use crate::admin::problems::{
     Gravity, ProblemLine, of_credentials, of_routes, of_sidecar, of_spool,
 };
@@ -231,14 +232,19 @@ fn print_tables(sidecars: &[Sidecar<'_>], problems: &[ProblemLine]) {
         print_sharing(&status["shared_limits"]);
         print_audit(&status["audit"]);
     }
-    let webhooks = entries("webhooks");
-    if list(&webhooks).next().is_some() {
-        let webhook = |webhook: &Value| {
-            ["sidecar", "name", "path", "credential", "forward"].map(|key| text(&webhook[key]))
-        };
+    let entries_of_webhooks = entries("webhooks");
+    if list(&entries_of_webhooks).next().is_some() {
         table::print(
-            ["SIDECAR", "WEBHOOK", "PATH", "CREDENTIAL", "FORWARD"],
-            list(&webhooks).map(webhook),
+            [
+                "SIDECAR",
+                "WEBHOOK",
+                "PATH",
+                "CREDENTIAL",
+                "LAST DELIVERY",
+                "FAILED IN 1H",
+                "FORWARD",
+            ],
+            list(&entries_of_webhooks).map(webhooks::row),
         );
     }
     for (_, status) in answered() {

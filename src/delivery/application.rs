@@ -8,11 +8,13 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, header};
 use tokio::time::{Instant, timeout_at};
 
+use super::failure;
 use super::signature::Signing;
 use crate::config::{ApplicationAddress, ApplicationUrl};
 use crate::memory::SMALL;
 use crate::trace::conventions::{METHOD, SERVER_ADDRESS, STATUS, known_method};
 use crate::trace::{Span, SpanKind};
+use crate::traffic::Failure;
 use crate::upstream::{
     Answer, ExchangeTimes, Outgoing, OutgoingBody, ProtocolError, RequestLine, USER_AGENT,
     Upstream, UpstreamError,
@@ -27,6 +29,8 @@ pub struct Application {
     host: String,
     /// The host, or the path of the Unix socket, for traces.
     address: String,
+    /// The host with its port, or the Unix socket, for people.
+    place: String,
     /// The name of the webhook.
     webhook: String,
     /// The time for a whole delivery, with both tries.
@@ -69,15 +73,26 @@ impl Application {
             ApplicationAddress::Origin(origin) => origin.host.clone(),
             ApplicationAddress::Unix(socket) => socket.display().to_string(),
         };
+        let place = match &url.application {
+            ApplicationAddress::Origin(_) => host.clone(),
+            ApplicationAddress::Unix(_) => format!("unix:{address}"),
+        };
         Self {
             upstream,
             path: url.path.clone(),
             host,
             address,
+            place,
             webhook: webhook.to_owned(),
             timeout,
             signing,
         }
+    }
+
+    /// Returns the name of the webhook.
+    #[must_use]
+    pub fn webhook(&self) -> &str {
+        &self.webhook
     }
 
     /// Returns the end of a delivery that begins now.
@@ -142,6 +157,16 @@ impl Application {
             Err(Undelivered::Upstream(error)) => span.fail(error.class()),
         }
         span.end();
+    }
+
+    /// Returns the failure that a delivery shows; `None` for a success, and where Keyside itself is at fault.
+    #[must_use]
+    pub fn failure(&self, sent: &Result<Answer, Undelivered>) -> Option<Failure> {
+        match sent {
+            Ok(answer) => failure::of_status(&self.place, answer.status),
+            Err(Undelivered::KeyMissing) => None,
+            Err(Undelivered::Upstream(error)) => failure::of_error(&self.place, error),
+        }
     }
 
     async fn send_once(

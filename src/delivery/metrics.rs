@@ -1,17 +1,28 @@
 //! The metrics of deliveries.
 
-use std::sync::OnceLock;
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::{Family, MetricConstructor};
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use tokio::time::Instant;
+
+use crate::traffic::{DestinationTraffic, Failure, FailureClass, Streak};
 
 /// The metrics of all destinations. Clones share the families.
 #[derive(Clone, Debug)]
 pub struct DeliveryMetrics {
     seconds: Family<DestinationLabels, Histogram, Buckets>,
+    failures: Family<FailureLabels, Counter>,
+    successes: Family<DestinationLabels, Gauge>,
+    /// The health of each destination, kept over reloads.
+    traffic: Arc<Mutex<HashMap<DestinationLabels, Arc<DestinationTraffic>>>>,
 }
 
 impl DeliveryMetrics {
@@ -20,11 +31,24 @@ impl DeliveryMetrics {
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
             seconds: Family::new_with_constructor(Buckets),
+            failures: Family::default(),
+            successes: Family::default(),
+            traffic: Arc::default(),
         };
         registry.register(
             "webhook_delivery_seconds",
             "Time from the arrival of an event until its destination has it",
             metrics.seconds.clone(),
+        );
+        registry.register(
+            "webhook_delivery_failures",
+            "Attempts to deliver an event that its destination did not take, by class",
+            metrics.failures.clone(),
+        );
+        registry.register(
+            "webhook_delivery_last_success_timestamp_seconds",
+            "Unix time at which a destination last took an event",
+            metrics.successes.clone(),
         );
         metrics
     }
@@ -32,14 +56,26 @@ impl DeliveryMetrics {
     /// Returns the metrics of a destination, which has no series before its first event.
     #[must_use]
     pub fn of(&self, webhook: &str, to: &str) -> DestinationMetrics {
+        let labels = DestinationLabels {
+            webhook: webhook.to_owned(),
+            to: to.to_owned(),
+        };
         DestinationMetrics {
-            labels: DestinationLabels {
-                webhook: webhook.to_owned(),
-                to: to.to_owned(),
-            },
-            seconds: OnceLock::new(),
+            traffic: Arc::clone(self.traffic.lock().entry(labels.clone()).or_default()),
+            labels,
+            used: OnceLock::new(),
             families: self.clone(),
         }
+    }
+
+    /// Returns the health of a destination; `None` for one that no load has named.
+    #[must_use]
+    pub fn traffic(&self, webhook: &str, to: &str) -> Option<Arc<DestinationTraffic>> {
+        let labels = DestinationLabels {
+            webhook: webhook.to_owned(),
+            to: to.to_owned(),
+        };
+        self.traffic.lock().get(&labels).cloned()
     }
 }
 
@@ -47,8 +83,16 @@ impl DeliveryMetrics {
 #[derive(Clone, Debug)]
 pub struct DestinationMetrics {
     labels: DestinationLabels,
-    seconds: OnceLock<Histogram>,
+    traffic: Arc<DestinationTraffic>,
+    used: OnceLock<UsedDestination>,
     families: DeliveryMetrics,
+}
+
+/// The series of a destination that has had an event.
+#[derive(Clone, Debug)]
+struct UsedDestination {
+    seconds: Histogram,
+    last_success: Gauge,
 }
 
 impl DestinationMetrics {
@@ -60,11 +104,53 @@ impl DestinationMetrics {
 
     /// Notes the time that an event took.
     pub fn took(&self, time: Duration) {
-        let family = &self.families.seconds;
-        let seconds = || family.get_or_create(&self.labels).clone();
-        self.seconds
-            .get_or_init(seconds)
-            .observe(time.as_secs_f64());
+        self.used().seconds.observe(time.as_secs_f64());
+    }
+
+    /// Returns the health of the destination.
+    #[must_use]
+    pub fn traffic(&self) -> &DestinationTraffic {
+        &self.traffic
+    }
+
+    /// Notes that the destination took an event. Returns the failures that have ended, if there were any.
+    pub fn succeeded(&self, now: SystemTime) -> Option<Streak> {
+        let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+        self.used().last_success.set(seconds);
+        self.traffic.succeeded(Instant::now())
+    }
+
+    /// Notes that the destination did not take an event.
+    pub fn failed(&self, failure: &Failure) {
+        self.used();
+        self.count(failure.class).inc();
+        // The deliveries have log lines of their own.
+        drop(self.traffic.failed(failure, Instant::now()));
+    }
+
+    /// Returns the series of the destination. The first use makes those of failures too, at 0: an alert on a growing counter does
+    /// not see a counter that begins with 1.
+    fn used(&self) -> &UsedDestination {
+        self.used.get_or_init(|| {
+            for class in CLASSES {
+                drop(self.count(class));
+            }
+            let families = &self.families;
+            UsedDestination {
+                seconds: families.seconds.get_or_create(&self.labels).clone(),
+                last_success: families.successes.get_or_create(&self.labels).clone(),
+            }
+        })
+    }
+
+    fn count(&self, class: FailureClass) -> Counter {
+        let labels = FailureLabels {
+            webhook: self.labels.webhook.clone(),
+            to: self.labels.to.clone(),
+            class: class.of_destination(),
+        };
+        self.families.failures.get_or_create(&labels).clone()
     }
 }
 
@@ -73,6 +159,25 @@ struct DestinationLabels {
     webhook: String,
     to: String,
 }
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct FailureLabels {
+    webhook: String,
+    to: String,
+    class: &'static str,
+}
+
+/// The classes of failures that a destination can have.
+const CLASSES: [FailureClass; 8] = [
+    FailureClass::Unreachable,
+    FailureClass::Tls,
+    FailureClass::Protocol,
+    FailureClass::Timeout,
+    FailureClass::Refused,
+    FailureClass::Throttled,
+    FailureClass::Temporary,
+    FailureClass::Other,
+];
 
 /// Makes histograms of seconds: from an application that answers at once to an application that was down for a day.
 #[derive(Clone, Debug)]

@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 pub mod application;
+mod failure;
 pub mod metrics;
 pub mod publish;
 mod room;
@@ -53,8 +54,8 @@ pub struct Deliveries {
     metrics: DeliveryMetrics,
     state: Mutex<DeliveryState>,
     stop: watch::Sender<bool>,
-}
     tracer: Tracer,
+}
 
 #[derive(Debug, Default)]
 struct DeliveryState {
@@ -104,8 +105,8 @@ impl Deliveries {
             metrics,
             state: Mutex::default(),
             stop: watch::Sender::new(false),
-        });
             tracer,
+        });
         tokio::spawn(expire(
             Arc::clone(&deliveries.spool),
             deliveries.stop.subscribe(),
@@ -204,8 +205,8 @@ impl Deliveries {
             way: Arc::clone(&way),
             room: self.room.of_one(),
             dead: Mutex::new(DeadLetters::default()),
-        };
             tracer: self.tracer.clone(),
+        };
         let (stop, stopped) = watch::channel(false);
         Running {
             to,

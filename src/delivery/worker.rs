@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::failure;
 use super::metrics::DestinationMetrics;
 use super::room::RoomOfOne;
 use super::way::{Attempt, Way};
@@ -16,8 +17,8 @@ use crate::spool::{
     AttemptOutcome, AttemptVerdict, Delivery, Destination, HealthChange, Spool, SpoolRefusal,
     TroubleKind,
 };
-
 use crate::trace::Tracer;
+
 /// The worker of one destination.
 #[derive(Debug)]
 pub(super) struct DestinationWorker {
@@ -28,8 +29,8 @@ pub(super) struct DestinationWorker {
     pub(super) room: RoomOfOne,
     pub(super) metrics: DestinationMetrics,
     pub(super) dead: Mutex<DeadLetters>,
-}
     pub(super) tracer: Tracer,
+}
 
 /// The dead letters since the last log line about them.
 #[derive(Debug, Default)]
@@ -83,6 +84,11 @@ impl DestinationWorker {
             // The delivery is given back: its destination is not at fault.
             Attempt::NotMade => return tokio::time::sleep(NOT_MADE).await,
         };
+        match failure::of_outcome(outcome) {
+            Some(failure) => self.metrics.failed(&failure),
+            // The spool tells when a destination takes events again.
+            None => drop(self.metrics.succeeded(SystemTime::now())),
+        }
         let received_ms = delivery.event.head.received_ms;
         let id = delivery.event.head.id.clone();
         // Without an outcome on disk the event is delivered once more after the next start.

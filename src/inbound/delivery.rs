@@ -1,6 +1,7 @@
 //! The direct delivery of genuine events: the provider is answered when the application has the event.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::{HeaderName, Response};
@@ -12,8 +13,9 @@ use crate::delivery::application::{Application, EventRequest, Undelivered};
 use crate::delivery::metrics::DestinationMetrics;
 use crate::headers::strip_hop_by_hop;
 use crate::memory::MemoryBudget;
-use crate::upstream::{Answer, AnswerBody, UpstreamError};
 use crate::trace::Span;
+use crate::traffic::{Failure, TrafficProblem};
+use crate::upstream::{Answer, AnswerBody, UpstreamError};
 
 /// The direct way of one webhook's events to its application.
 #[derive(Debug)]
@@ -47,9 +49,9 @@ impl DirectDelivery {
         event: &Event<'_>,
         headers: &[HeaderName],
         memory: &Arc<MemoryBudget>,
+        span: &Span,
     ) -> Result<Response<AnswerBody>, InboundError> {
         let began = Instant::now();
-        span: &Span,
         let deadline = self.application.deadline();
         let request = EventRequest {
             method: event.method.clone(),
@@ -63,9 +65,10 @@ impl DirectDelivery {
             notes: Vec::new(),
         };
         let answer = self.application.send_in(span, request, deadline).await;
+        let failure = self.note(&answer);
         let answer = answer.map_err(|error| match error {
             Undelivered::KeyMissing => InboundError::CredentialUnavailable,
-            Undelivered::Upstream(error) => InboundError::undelivered(error),
+            Undelivered::Upstream(error) => InboundError::undelivered(&error, failure.as_ref()),
         })?;
         if answer.status.is_success() {
             self.metrics.took(began.elapsed());
@@ -74,9 +77,37 @@ impl DirectDelivery {
             return pass_on(answer, deadline, memory).await;
         }
         if !answer.status.is_success() {
-            return Err(InboundError::ApplicationRefused(answer.status));
+            return Err(InboundError::refused(answer.status, failure.as_ref()));
         }
         Ok(accepted())
+    }
+
+    /// Returns what is wrong with the application, as the deliveries show it.
+    #[must_use]
+    pub fn problem(&self, now: Instant, clock: SystemTime) -> Option<TrafficProblem> {
+        self.metrics.traffic().problem(now, clock)
+    }
+
+    /// Notes what a delivery shows of the application, and returns the failure. The answer to the provider has a log line already; the end of failures
+    /// has none.
+    fn note(&self, sent: &Result<Answer, Undelivered>) -> Option<Failure> {
+        let failure = self.application.failure(sent);
+        match (&failure, sent) {
+            (Some(failure), _) => self.metrics.failed(failure),
+            (None, Err(_)) => {}
+            (None, Ok(_)) => {
+                if let Some(ended) = self.metrics.succeeded(SystemTime::now()) {
+                    tracing::info!(
+                        webhook = self.application.webhook(),
+                        class = ended.failure.class.of_destination(),
+                        failed = ended.count,
+                        for_s = ended.since.elapsed().as_secs(),
+                        "the application takes events again"
+                    );
+                }
+            }
+        }
+        failure
     }
 
     /// Returns true if the provider gets the application's own answer.
@@ -102,7 +133,7 @@ async fn pass_on(
         Ok(whole) => whole,
         Err(_) => Err(TIMED_OUT),
     };
-    let whole = whole.map_err(InboundError::ApplicationUnavailable)?;
+    let whole = whole.map_err(|error| InboundError::undelivered(&error, None))?;
     let mut response = Response::new(AnswerBody::Whole(whole));
     *response.status_mut() = status;
     *response.headers_mut() = headers;

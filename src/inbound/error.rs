@@ -10,6 +10,7 @@ use super::forgery::Forgery;
 use super::metrics::FORGED;
 use crate::response::{Refusal, RefusalKind};
 use crate::spool::SpoolRefusal;
+use crate::traffic::Failure;
 use crate::upstream::{AnswerBody, UpstreamError};
 
 /// The reason for an answer of Keyside's own to a request at the inbound listener.
@@ -57,21 +58,37 @@ pub enum InboundError {
     /// The credential has no secret to check a signature with.
     CredentialUnavailable,
     /// The application cannot be reached, or did not answer in time.
-    ApplicationUnavailable(UpstreamError),
+    ApplicationUnavailable(String),
     /// The application answered with a status other than 2xx.
-    ApplicationRefused(StatusCode),
+    ApplicationRefused(String),
     /// The event is not on disk.
     NotStored(SpoolRefusal),
 }
 
 impl InboundError {
-    /// Returns the error for an event that could not be handed on.
+    /// Returns the error for an event that could not be handed on, with the application's failure.
     #[must_use]
-    pub(super) fn undelivered(error: UpstreamError) -> Self {
-        match error {
-            UpstreamError::NoPlace => Self::Overloaded,
-            error => Self::ApplicationUnavailable(error),
+    pub(super) fn undelivered(error: &UpstreamError, failure: Option<&Failure>) -> Self {
+        match (error, failure) {
+            (UpstreamError::NoPlace, _) => Self::Overloaded,
+            (_, Some(failure)) => Self::ApplicationUnavailable(told(failure)),
+            (error, None) => Self::ApplicationUnavailable(error.to_string()),
         }
+    }
+
+    /// Returns the error for an event that the application refused.
+    #[must_use]
+    pub(super) fn refused(status: StatusCode, failure: Option<&Failure>) -> Self {
+        let status = || format!("the application answered {status}");
+        Self::ApplicationRefused(failure.map_or_else(status, told))
+    }
+
+    /// True for an event that was genuine, and that its destination did not take.
+    pub(super) fn is_of_destination(&self) -> bool {
+        matches!(
+            self,
+            Self::ApplicationUnavailable(_) | Self::ApplicationRefused(_) | Self::NotStored(_)
+        )
     }
 
     /// Returns slug, status and code.
@@ -212,8 +229,9 @@ impl InboundError {
                 "the signature of a probe is wrong, as `keyside doctor` makes one to see it refused"
                     .to_owned()
             }
-            Self::ApplicationUnavailable(error) => error.to_string(),
-            Self::ApplicationRefused(status) => format!("the application answered {status}"),
+            Self::ApplicationUnavailable(reason) | Self::ApplicationRefused(reason) => {
+                reason.clone()
+            }
             Self::Unsigned(_) => "the request has no signature".to_owned(),
             Self::NotStored(refused) => refused.to_string(),
             Self::HandshakeRefused => "the handshake names no verify token".to_owned(),
@@ -226,6 +244,11 @@ impl InboundError {
             other => other.texts().0.to_owned(),
         }
     }
+}
+
+/// Returns the failure of an application with the remedy.
+fn told(failure: &Failure) -> String {
+    format!("{}; {}", failure.reason, failure.advice)
 }
 
 /// The form of a handshake.

@@ -346,17 +346,27 @@ impl Inbound {
         }
         let response = error.to_response();
         if let Notice::Log { unlogged } = self.count_offence(error, endpoint, link) {
-            tracing::warn!(
-                webhook = endpoint.map(|endpoint| &*endpoint.name),
-                caller = link.client(),
-                status = response.status().as_u16(),
-                duration_ms = millis(arrived.elapsed()),
-                error = slug,
-                reason = error.reason(),
-                path = stray(),
-                unlogged_before = (unlogged > 0).then_some(unlogged),
-                "event refused"
-            );
+            macro_rules! log {
+                ($message:literal) => {
+                    tracing::warn!(
+                        webhook = endpoint.map(|endpoint| &*endpoint.name),
+                        caller = link.client(),
+                        status = response.status().as_u16(),
+                        duration_ms = millis(arrived.elapsed()),
+                        error = slug,
+                        reason = error.reason(),
+                        path = stray(),
+                        unlogged_before = (unlogged > 0).then_some(unlogged),
+                        $message
+                    )
+                };
+            }
+            // A genuine event that goes unheard is no forgery, and another person's to mend.
+            if error.is_of_destination() {
+                log!("event not delivered");
+            } else {
+                log!("event refused");
+            }
         }
         response
     }
@@ -376,13 +386,9 @@ impl Inbound {
             // Anybody on the Internet can ask for any path, from any number of addresses.
             (InboundError::NoWebhook, ..) => self.strays.count((), now),
             (InboundError::WrongVerifyToken, Some(address), _) => self.guesses.count(address, now),
-            (
-                InboundError::ApplicationUnavailable(_)
-                | InboundError::ApplicationRefused(_)
-                | InboundError::NotStored(_),
-                _,
-                Some(endpoint),
-            ) => self.failures.count(Arc::clone(&endpoint.name), now),
+            (error, _, Some(endpoint)) if error.is_of_destination() => {
+                self.failures.count(Arc::clone(&endpoint.name), now)
+            }
             (_, Some(address), _) => self.refusals.count(address, now),
             (_, None, _) => Notice::Log { unlogged: 0 },
         }

@@ -23,6 +23,12 @@ impl Reloader {
         self.deliveries.as_ref()
     }
 
+    /// Returns the metrics of deliveries, with the health of each destination.
+    #[must_use]
+    pub fn delivery_metrics(&self) -> DeliveryMetrics {
+        self.metrics.deliveries.clone()
+    }
+
     /// Logs the faults that the spool met at the opening, before the log was set up.
     pub(super) fn log_spool(&self) {
         let alarm = self.spool().map(|spool| spool.numbers().alarm);
@@ -57,13 +63,13 @@ impl Reloader {
 pub(super) async fn open(
     live: &Live,
     metrics: &DeliveryMetrics,
+    tracer: Tracer,
 ) -> Result<Option<Arc<Deliveries>>, LoadError> {
     let Some(config) = &live.config.spool else {
         return Ok(None);
     };
     let opened = Deliveries::open(config.clone(), sealing(live), metrics.clone(), tracer).await;
     let deliveries = opened.map_err(LoadError::Spool)?;
-    tracer: Tracer,
     let applied = deliveries.apply(&live.targets).await;
     applied.map_err(LoadError::Destinations)?;
     Ok(Some(deliveries))

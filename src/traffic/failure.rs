@@ -62,6 +62,18 @@ impl FailureClass {
         }
     }
 
+    /// Returns the word for a destination of events, which is no upstream.
+    #[must_use]
+    pub fn of_destination(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::Tls => "tls",
+            Self::Protocol => "protocol",
+            Self::Timeout => "timeout",
+            other => other.as_str(),
+        }
+    }
+
     /// True where the provider gave no answer to the request.
     #[must_use]
     pub fn is_of_network(self) -> bool {

@@ -1,11 +1,12 @@
-//! The health of a route, from its traffic: the last success, later failures with the reason, and restrictions of the
-//! account. A route whose every send fails is not healthy, however good the credential is.
+//! The health of a route or of a destination, from its traffic: the last success, later failures with the reason, and
+//! restrictions of the account. A route whose every send fails is not healthy, however good the credential is.
 
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+mod destination;
 mod failure;
 mod history;
 mod hour;
@@ -13,6 +14,7 @@ mod problem;
 mod spread;
 mod track;
 
+pub use destination::DestinationTraffic;
 pub use failure::{Failure, FailureClass};
 pub use history::{History, MINUTES, Minute, Outcome};
 pub use problem::TrafficProblem;

@@ -39,6 +39,18 @@ impl TrafficReport {
     }
 }
 
+/// Returns the problem that the failures of a track are at a moment, given as the same time by two clocks.
+pub(super) fn streak_problem(
+    noun: &str,
+    track: &TrackReport,
+    now: Instant,
+    clock: SystemTime,
+) -> Option<TrafficProblem> {
+    let streak = wrong(track, now)?;
+    let since = moment_text(clock, now.saturating_duration_since(streak.since));
+    Some(TrafficProblem(streak_text(noun, streak, &since)))
+}
+
 /// Returns the failures of a track, if they are recent and mean more than trouble with single requests.
 fn wrong(track: &TrackReport, now: Instant) -> Option<&Streak> {
     let streak = track.streak.as_ref()?;
