@@ -57,6 +57,7 @@ mod memory;
 mod meta;
 mod metrics;
 mod minute;
+mod mistakes;
 mod monitoring;
 mod once;
 mod outside_faults;

@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::log::without_numbers;
-use crate::traffic::{DestinationTraffic, Failure, TrafficProblem, RouteTraffic, Streak, TrackReport};
+use crate::traffic::{
+    DestinationTraffic, Failure, RouteTraffic, Streak, TrackReport, TrafficProblem,
+};
 
 /// Returns a line for each problem that the traffic of a route shows, with the remedy.
 pub(super) fn problems(traffic: &RouteTraffic) -> Vec<String> {

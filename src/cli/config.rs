@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::ConfigFile;
+use crate::config::{ConfigFile, DEFAULT_PATH, PATH_HERE};
 
 /// The option of every command that reads the configuration.
 #[derive(Clone, Debug, clap::Args)]
@@ -15,11 +15,11 @@ pub(super) struct ConfigArgs {
 impl ConfigArgs {
     /// Returns the named file, or the first existing default.
     pub(super) fn file(self) -> ConfigFile {
-        let here = Path::new("proxy.toml");
+        let here = Path::new(PATH_HERE);
         match self.config {
             Some(path) => ConfigFile::Named(path),
             None if here.exists() => ConfigFile::Found(here.to_owned()),
-            None => ConfigFile::Named("/etc/keyside/proxy.toml".into()),
+            None => ConfigFile::Named(DEFAULT_PATH.into()),
         }
     }
 }

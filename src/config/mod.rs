@@ -65,6 +65,11 @@ pub struct Config {
     pub warnings: Vec<Fault>,
 }
 
+/// The configuration in the working directory.
+pub const PATH_HERE: &str = "proxy.toml";
+/// The configuration of the machine, if the working directory has none.
+pub const DEFAULT_PATH: &str = "/etc/keyside/proxy.toml";
+
 /// The file with the configuration.
 #[derive(Clone, Debug)]
 pub enum ConfigFile {
@@ -402,11 +407,6 @@ pub struct StateConfig {
     pub key: Vec<Reference>,
 }
 
-/// `[log]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LogConfig {
-    /// The least severe level that is written.
-    pub level: tracing::level_filters::LevelFilter,
 /// `[telemetry]`: the receiver of traces and metrics by OTLP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TelemetryConfig {
@@ -418,6 +418,11 @@ pub struct TelemetryConfig {
     pub sample: SampleRate,
 }
 
+/// `[log]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// The least severe level that is written.
+    pub level: tracing::level_filters::LevelFilter,
     /// The form of a line.
     pub format: LogFormat,
 }

@@ -44,9 +44,14 @@ impl Document {
         let (root, errors) = DeTable::parse_recoverable(text);
         for error in &errors {
             // `message` consists of fixed texts. The error's Display would repeat the line.
-            let at = source.position(error.span().map_or(0, |span| span.start));
+            let start = error.span().map_or(0, |span| span.start);
+            let at = source.position(start);
             if !report.has_fault_on_line(&at) {
-                report.fault(&at, "", error.message());
+                let behind = text.get(start..).unwrap_or_default();
+                match behind.chars().next().filter(|mark| QUOTES.contains(mark)) {
+                    Some(mark) => report.fault(&at, "", typographic(mark)),
+                    None => report.fault(&at, "", error.message()),
+                }
             }
         }
         errors.is_empty().then(|| Self {
@@ -55,6 +60,14 @@ impl Document {
         })
     }
 }
+
+/// Returns the fault of a quotation mark of a word processor.
+fn typographic(mark: char) -> String {
+    format!("the quotation mark {mark} of a word processor, expected the plain \"")
+}
+
+/// The quotation marks that word processors and web pages put in the place of plain ones.
+const QUOTES: [char; 8] = ['“', '”', '„', '‟', '‘', '’', '«', '»'];
 
 /// A table, with its entries in the order written.
 #[derive(Clone, Default)]
@@ -159,6 +172,7 @@ pub struct Value {
 enum ValueKind {
     String(String),
     Integer(i64),
+    Float(f64),
     Boolean(bool),
     Array(Vec<Value>),
     Table(Table),
@@ -172,7 +186,6 @@ struct Source<'t> {
     text: &'t str,
     /// The byte offset at which each line begins.
     lines: Vec<usize>,
-    Float(f64),
 }
 
 impl<'t> Source<'t> {

@@ -46,6 +46,10 @@ fn broken_toml_is_reported_by_place_and_rule_without_the_text() {
             "a = CANARY\n",
             "f:1:5: string values must be quoted, expected literal string",
         ),
+        (
+            "a = “CANARY”\n",
+            "f:1:5: the quotation mark “ of a word processor, expected the plain \"",
+        ),
         ("CANARY\n", "f:1:7: key with no value, expected `=`"),
         ("a = 1\na = \"CANARY\"\n", "f:2:1: duplicate key"),
         (

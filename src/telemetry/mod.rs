@@ -25,8 +25,8 @@ mod resource;
 use encoded::ProcessFacts;
 use metrics::TelemetryMetrics;
 use pace::{PaceChange, SendPace};
+use receiver::{NotTaken, TelemetrySignal};
 pub use receiver::{TelemetryReceiver, TelemetryReceiverError};
-use receiver::{TelemetrySignal, NotTaken};
 
 use crate::trace::{Recorder, SpanRecord};
 
@@ -52,7 +52,11 @@ struct Batch {
 impl Exporter {
     /// Returns an exporter of the spans in the queue of `recorder`.
     #[must_use]
-    pub fn new(recorder: Arc<Recorder>, receiver: TelemetryReceiver, metrics: TelemetryMetrics) -> Self {
+    pub fn new(
+        recorder: Arc<Recorder>,
+        receiver: TelemetryReceiver,
+        metrics: TelemetryMetrics,
+    ) -> Self {
         Self {
             recorder,
             receiver,
@@ -97,7 +101,10 @@ impl Exporter {
         self.metrics
             .count_lost(TelemetrySignal::Traces, self.recorder.take_lost());
         while let Some(batch) = self.next_batch().await {
-            let sent = self.receiver.send(TelemetrySignal::Traces, batch.body.clone()).await;
+            let sent = self
+                .receiver
+                .send(TelemetrySignal::Traces, batch.body.clone())
+                .await;
             let is_waiting = matches!(&sent, Err(error) if error.may_pass());
             if is_waiting {
                 self.pending = Some(batch);

@@ -195,7 +195,10 @@ mod tests {
                 error_message: "too old".to_owned(),
             }),
         };
-        assert_eq!(TelemetrySignal::Traces.rejected(&partial.encode_to_vec()), 7);
+        assert_eq!(
+            TelemetrySignal::Traces.rejected(&partial.encode_to_vec()),
+            7
+        );
         for whole in [&b""[..], b"{\"partialSuccess\":{}}", b"ok"] {
             assert_eq!(TelemetrySignal::Traces.rejected(whole), 0);
             assert_eq!(TelemetrySignal::Metrics.rejected(whole), 0);

@@ -83,11 +83,14 @@ pub enum FileFault {
     KeyMismatch,
     /// The private key is refused by the TLS library.
     KeyUnusable(rustls::Error),
+    /// The certificate is refused by the TLS library.
+    CertificateUnusable(rustls::Error),
 }
 
 impl fmt::Display for FileFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Read(io::ErrorKind::NotFound) => f.write_str("there is no such file"),
             Self::Read(kind) => write!(f, "the file cannot be read: {kind}"),
             Self::NotRead => f.write_str("the file was not read"),
             Self::NotPem => f.write_str("the file is not valid PEM; is it still being written?"),
@@ -102,6 +105,10 @@ impl fmt::Display for FileFault {
                 "the key does not belong to the certificate; put the key and the certificate of one pair there",
             ),
             Self::KeyUnusable(error) => write!(f, "the key cannot be used: {error}"),
+            Self::CertificateUnusable(error) => write!(
+                f,
+                "the certificate cannot be used: expected one of X.509 version 3 with a subjectAltName ({error})"
+            ),
         }
     }
 }

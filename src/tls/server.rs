@@ -193,6 +193,9 @@ fn identity(
     let key = key(files.key, read(contents, files.key)?)?;
     let certified = CertifiedKey::from_der(chain, key, &crypto()).map_err(|error| match error {
         rustls::Error::InconsistentKeys(_) => fault(files.key, FileFault::KeyMismatch),
+        other @ rustls::Error::InvalidCertificate(_) => {
+            fault(files.cert, FileFault::CertificateUnusable(other))
+        }
         other => fault(files.key, FileFault::KeyUnusable(other)),
     })?;
     Ok(Identity {

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::context::{SpanId, TraceContext, TraceId};
 use super::recorder::{Recorder, SampleRate};
-use super::span::{SpanPlace, Span, SpanKind};
+use super::span::{Span, SpanKind, SpanPlace};
 
 /// The begin of spans; off without a receiver. Clones share the queue of ended spans.
 #[derive(Clone, Debug, Default)]

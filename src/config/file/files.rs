@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{Faults, unreadable, whole_fault};
-use crate::config::ConfigFile;
+use crate::config::{ConfigFile, DEFAULT_PATH, PATH_HERE};
 use crate::document::{Document, Fault, FaultReport, Malformed, Reader, shown_place};
 
 /// The text of a configuration, as one document.
@@ -198,11 +198,35 @@ fn text_of(path: &Path) -> io::Result<String> {
     if !std::fs::metadata(path)?.is_file() {
         return Err(io::Error::other("it is not a regular file"));
     }
-    std::fs::read_to_string(path)
+    let bytes = std::fs::read(path)?;
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        io::Error::other(not_utf8(error.as_bytes(), at))
+    })
+}
+
+/// Returns the fault of a file whose byte at `at` is no part of a character in UTF-8.
+fn not_utf8(bytes: &[u8], at: usize) -> String {
+    match bytes {
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => {
+            "it is in UTF-16, as some editors on Windows save; save it as UTF-8".to_owned()
+        }
+        _ => format!(
+            "it is not in UTF-8 (the byte at offset {at} is no part of a character); save it as UTF-8"
+        ),
+    }
 }
 
 fn unreadable_file(path: &Path, error: &io::Error) -> Fault {
     let name = path.display().to_string();
+    let is_missing = error.kind() == io::ErrorKind::NotFound;
+    if is_missing && path == Path::new(DEFAULT_PATH) && !Path::new(PATH_HERE).exists() {
+        let message = format!(
+            "neither {PATH_HERE} in this folder nor {DEFAULT_PATH} exists: write one (`keyside init` prints the smallest), or name \
+             another with --config"
+        );
+        return whole_fault(path, message);
+    }
     whole_fault(
         Path::new(shown_place(&name)),
         format!("cannot be read: {}", unreadable(error)),

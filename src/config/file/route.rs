@@ -1,6 +1,6 @@
 //! `[[route]]`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::credential::{Credentials, Placed};
@@ -38,6 +38,7 @@ fn route(
     let prefix = endpoint.path(route_path);
     let senders = reader.field("senders");
     let named_senders = senders.as_ref().map(strings).unwrap_or_default();
+    warn_of_repeats(&named_senders);
     let operations = reader.field("operations");
     let channels = reader.field("channels");
     let allow_uids = allowed_users(&mut reader, outbound);
@@ -142,6 +143,16 @@ struct OfVariable {
     all: Alike,
     /// The routes of each account.
     values: HashMap<String, Alike>,
+}
+
+/// Warns of a sender that stands twice in a list: one of them was meant to be another.
+fn warn_of_repeats(senders: &[Field<'_>]) {
+    let mut seen = HashSet::new();
+    for field in senders.iter().filter(|field| field.is_text()) {
+        if !field.string().is_none_or(|sender| seen.insert(sender)) {
+            field.warn("the same sender twice, expected each of them once");
+        }
+    }
 }
 
 /// Earlier routes that only senders tell apart.

@@ -15,7 +15,7 @@ use crate::upstream::{
 };
 
 use super::super::document::wipe;
-use super::environment::variable;
+use super::environment::{DEFAULT_ADDRESS, variable};
 use super::error::VaultError;
 
 /// A client for the Vault server that the environment names.
@@ -173,8 +173,6 @@ fn errors(body: &[u8]) -> String {
 const REQUEST: HeaderName = HeaderName::from_static("x-vault-request");
 const NAMESPACE: HeaderName = HeaderName::from_static("x-vault-namespace");
 const TOKEN: HeaderName = HeaderName::from_static("x-vault-token");
-/// The address that the `vault` command takes without `VAULT_ADDR`.
-const DEFAULT_ADDRESS: &str = "https://127.0.0.1:8200";
 /// The time for one request: a read of a secret takes two, within the 10 s for a document.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// The number of characters that a log line shows of Vault's errors.

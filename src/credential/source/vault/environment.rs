@@ -13,3 +13,6 @@ pub(super) fn variable(name: &str) -> Option<Zeroizing<String>> {
             .filter(|value| !value.trim().is_empty())
     })
 }
+
+/// The address that the `vault` command takes without `VAULT_ADDR`.
+pub(super) const DEFAULT_ADDRESS: &str = "https://127.0.0.1:8200";

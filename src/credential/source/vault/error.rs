@@ -7,6 +7,7 @@ use http::StatusCode;
 
 use super::super::error::SourceError;
 use super::super::place_error::{PlaceError, PlaceFault};
+use super::environment::{DEFAULT_ADDRESS, variable};
 
 /// The reason why Vault gives no secret.
 #[derive(Debug)]
@@ -41,6 +42,12 @@ impl fmt::Display for VaultError {
             }
             Self::Authority(path, problem) => {
                 write!(f, "VAULT_CACERT: {}: {problem}", path.display())
+            }
+            Self::Unreachable(reason) if variable("ADDR").is_none() => {
+                write!(
+                    f,
+                    "VAULT_ADDR is not set, and Vault gave no answer at {DEFAULT_ADDRESS}: {reason}"
+                )
             }
             Self::Unreachable(reason) | Self::Lost(reason) => {
                 write!(f, "Vault gave no answer: {reason}")
