@@ -53,6 +53,8 @@ pub struct PublishTarget {
     pub stream: StreamAddress,
     /// The reference to the URL of the server, which may hold a password.
     pub server: Reference,
+    /// The PEM file with the authorities of the server; `None` for the system's.
+    pub ca: Option<PathBuf>,
 }
 
 /// The place of a stream at its server.

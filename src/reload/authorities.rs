@@ -7,6 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::LoadError;
+use super::streams::streams;
 use crate::config::Config;
 use crate::credential::source::{Digests, digests};
 use crate::provider::Ca;
@@ -60,7 +61,7 @@ pub(super) fn all_files(config: &Config) -> Vec<PathBuf> {
     files
 }
 
-/// Returns the files of authorities for upstreams and for the shared server.
+/// Returns the files of authorities for upstreams, the shared server and the servers of streams.
 fn ca_files(config: &Config) -> Vec<PathBuf> {
     let for_providers =
         config
@@ -71,7 +72,13 @@ fn ca_files(config: &Config) -> Vec<PathBuf> {
                 Ca::Bundled | Ca::System => None,
             });
     let for_limits = config.limits.iter().filter_map(|limits| limits.ca.as_ref());
-    for_providers.chain(for_limits).cloned().collect()
+    let for_streams = config.webhooks.iter().flat_map(streams);
+    let for_streams = for_streams.filter_map(|(_, target)| target.ca.as_ref());
+    for_providers
+        .chain(for_limits)
+        .chain(for_streams)
+        .cloned()
+        .collect()
 }
 
 /// Returns the files of `[inbound.tls]` and `[outbound.tls]`.

@@ -127,7 +127,8 @@ impl Draft {
         warnings.extend(doubts);
         let (signings, unsigned) = Signings::read(&config, &findings, before.as_deref());
         warnings.extend(unsigned);
-        let (publishers, unpublished) = Publishers::read(&config, &findings, before.as_deref())?;
+        let (publishers, unpublished) =
+            Publishers::read(&config, &findings, &authorities, before.as_deref())?;
         warnings.extend(unpublished);
         let state = state_of(&config, &findings, before.as_deref());
         if let Some(state) = &state {
@@ -222,7 +223,7 @@ impl Draft {
         draft
     }
 
-    /// Takes the files of certificates and authorities as they are now, and the shared server with them.
+    /// Takes the files of certificates and authorities as they are now, with the shared server and the servers of streams.
     ///
     /// # Errors
     /// If a file cannot be used, and nothing was there before.
@@ -235,6 +236,7 @@ impl Draft {
         let before = before.as_deref();
         (self.server_tls, self.kept_files) = files_of(&self.config, &mut authorities, before)?;
         self.shared = shared_server(&self.config, findings, &authorities, before, &self.metrics)?;
+        (self.publishers, _) = Publishers::read(&self.config, findings, &authorities, before)?;
         self.authorities = Arc::new(authorities);
         Ok(())
     }
@@ -255,7 +257,8 @@ impl Draft {
         for webhook in webhooks.filter(|webhook| names.contains(&webhook.name)) {
             let unsigned = self.signings.take(webhook, findings, before);
             self.warnings.extend(unsigned);
-            let unpublished = self.publishers.take(webhook, findings, before)?;
+            let files = &self.authorities;
+            let unpublished = self.publishers.take(webhook, findings, files, before)?;
             self.warnings.extend(unpublished);
         }
         self.webhook_values = webhook_values(&config, findings, before);

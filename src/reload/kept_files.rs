@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use super::authorities::Authorities;
 use super::server_tls::{INBOUND, OUTBOUND, ServerCertificates};
+use super::streams::streams;
 use super::{Live, Reloader};
 use crate::config::Config;
 use crate::provider::Ca;
@@ -34,6 +35,8 @@ pub enum FileUse {
     Provider(String),
     /// The authorities of the shared server.
     Limits,
+    /// The authorities of the server of a stream, a destination of the webhook of this name.
+    Stream(String),
 }
 
 impl FileUse {
@@ -45,6 +48,7 @@ impl FileUse {
             Self::Outbound => OUTBOUND.to_owned(),
             Self::Provider(name) => format!("provider.{name}.ca"),
             Self::Limits => "limits.ca".to_owned(),
+            Self::Stream(webhook) => format!("webhook {webhook}: to.ca"),
         }
     }
 }
@@ -193,7 +197,7 @@ fn problem(contents: &Authorities, path: &Path) -> Option<String> {
     Some(format!("{shown}: {fault}"))
 }
 
-/// Returns the files of authorities for upstreams and for the shared server, each with its first use.
+/// Returns the files of authorities for upstreams, the shared server and the servers of streams, each with its first use.
 fn uses(config: &Config) -> BTreeMap<PathBuf, FileUse> {
     let mut all = BTreeMap::new();
     for credential in config.credentials.values() {
@@ -204,6 +208,12 @@ fn uses(config: &Config) -> BTreeMap<PathBuf, FileUse> {
     }
     if let Some(path) = config.limits.as_ref().and_then(|limits| limits.ca.clone()) {
         all.entry(path).or_insert(FileUse::Limits);
+    }
+    for webhook in &config.webhooks {
+        for path in streams(webhook).filter_map(|(_, target)| target.ca.clone()) {
+            let name = webhook.name.clone();
+            all.entry(path).or_insert(FileUse::Stream(name));
+        }
     }
     all
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::authorities::{Authorities, pem_of};
 use super::{Live, LoadError};
 use crate::config::{Config, DestinationTarget, EventWay, PublishTarget, WebhookConfig};
 use crate::credential::source::{Findings, SourceError};
@@ -21,16 +22,17 @@ impl Publishers {
     /// Makes the publishers of a configuration, with a warning for each unusable URL.
     ///
     /// # Errors
-    /// If the build cannot publish to a stream.
+    /// If the build cannot publish to a stream, or the file with the authorities of a server cannot be read.
     pub(super) fn read(
         config: &Config,
         findings: &Findings,
+        files: &Authorities,
         before: Option<&Live>,
     ) -> Result<(Self, Vec<String>), LoadError> {
         let mut publishers = Self::default();
         let mut warnings = Vec::new();
         for webhook in &config.webhooks {
-            warnings.extend(publishers.take(webhook, findings, before)?);
+            warnings.extend(publishers.take(webhook, findings, files, before)?);
         }
         Ok((publishers, warnings))
     }
@@ -40,18 +42,25 @@ impl Publishers {
     /// warning: it is used when it comes.
     ///
     /// # Errors
-    /// If the build cannot publish to a stream.
+    /// If the build cannot publish to a stream, or the file with the authorities of a server cannot be read.
     pub(super) fn take(
         &mut self,
         webhook: &WebhookConfig,
         findings: &Findings,
+        files: &Authorities,
         before: Option<&Live>,
     ) -> Result<Vec<String>, LoadError> {
         let mut warnings = Vec::new();
         for (name, target) in streams(webhook) {
             let place = format!("webhook `{}`: destination `{name}`", webhook.name);
             let before = before.and_then(|live| live.publishers.of(&webhook.name, name));
-            let publisher = match publisher(target, findings, webhook.timeout, before.as_ref()) {
+            let ca = target.ca.as_ref().map(|path| pem_of(files, path));
+            let server = StreamServer {
+                target,
+                authorities: ca.transpose()?,
+                patience: webhook.timeout,
+            };
+            let publisher = match publisher(&server, findings, before.as_ref()) {
                 Ok((publisher, is_exposed)) => {
                     if is_exposed {
                         warnings.push(format!(
@@ -97,6 +106,14 @@ impl Publishers {
     }
 }
 
+/// A stream with all that its publisher depends on, beside the URL.
+struct StreamServer<'c> {
+    target: &'c PublishTarget,
+    /// The PEM of the server's authorities; `None` for the system's.
+    authorities: Option<&'c [u8]>,
+    patience: Duration,
+}
+
 enum Unusable {
     /// The build cannot publish to the stream.
     Build(PublisherError),
@@ -117,7 +134,7 @@ impl fmt::Display for Unusable {
 }
 
 /// Returns all streams among the destinations of a webhook, each with the name.
-fn streams(webhook: &WebhookConfig) -> impl Iterator<Item = (&str, &PublishTarget)> {
+pub(super) fn streams(webhook: &WebhookConfig) -> impl Iterator<Item = (&str, &PublishTarget)> {
     let to = match &webhook.way {
         EventWay::Direct(_) => &[],
         EventWay::Spooled(to) => to.as_slice(),
@@ -129,13 +146,17 @@ fn streams(webhook: &WebhookConfig) -> impl Iterator<Item = (&str, &PublishTarge
 }
 
 /// Returns the publisher of a stream, and true if the login crosses a network in clear text. The publisher of the load
-/// before is kept until a change of stream, URL or time limit.
+/// before is kept until a change of stream, URL, authorities or time limit.
 fn publisher(
-    target: &PublishTarget,
+    server: &StreamServer<'_>,
     findings: &Findings,
-    patience: Duration,
     before: Option<&Arc<Publisher>>,
 ) -> Result<(Arc<Publisher>, bool), Unusable> {
+    let StreamServer {
+        target,
+        authorities,
+        patience,
+    } = *server;
     let found = match findings.get(&target.server) {
         Some(Ok(found)) => found,
         Some(Err(SourceError::Late)) => return Err(Unusable::Late),
@@ -144,11 +165,12 @@ fn publisher(
     };
     let url = &found.secret;
     let is_exposed = exposes_password(&target.stream, url);
-    let unchanged = before.filter(|before| before.is_for(&target.stream, url, patience));
+    let unchanged =
+        before.filter(|before| before.is_for(&target.stream, url, authorities, patience));
     if let Some(unchanged) = unchanged {
         return Ok((Arc::clone(unchanged), is_exposed));
     }
-    match Publisher::new(&target.stream, url, None, patience) {
+    match Publisher::new(&target.stream, url, authorities, patience) {
         Ok(publisher) => Ok((Arc::new(publisher), is_exposed)),
         Err(error @ PublisherError::Unsupported(_)) => Err(Unusable::Build(error)),
         Err(error) => Err(Unusable::Url(error.to_string())),

@@ -113,16 +113,40 @@ fn events_wait_for_the_url_of_their_stream_and_a_reload_brings_it() {
     assert!(!keyside.log().contains("CANARY"));
 }
 
+#[test]
+#[ignore = "needs Redis: tests/run servers"]
+fn a_stream_over_tls_trusts_the_authority_that_stands_beside_its_server() {
+    let (application, redis) = (application(), Redis::over_tls());
+    let stream = format!("{STREAM}ca = \"@DIR@/broker.pem\"\n");
+    let setup = spooled(&(to("app", &application, "") + &stream))
+        .file("url", redis.url())
+        .file("broker.pem", Authority::new().pem());
+    let keyside = setup.start();
+    send(&keyside, 0);
+    assert!(eventually(SOON, || delivered(&application).len() == 1));
+    let is_down = || keyside.log().contains("destination is down");
+    assert!(eventually(SOON, is_down), "{}", keyside.log());
+    keyside
+        .dir()
+        .write("broker.pem", Authority::trusted().pem());
+    assert_eq!(keyside.reload().status, 200);
+    let has_it = || messages(&redis) == ["m0"];
+    assert!(eventually(SOON, has_it), "{}", keyside.log());
+}
+
 #[cfg(not(feature = "nats"))]
 #[test]
-fn a_stream_that_this_build_cannot_publish_to_is_refused_with_the_feature() {
+fn a_stream_that_this_build_cannot_publish_to_is_told_with_its_place_and_the_feature() {
     let stream = STREAM.replace("redis-stream:events", "nats:events");
-    let finished = spooled(&stream)
-        .file("url", "nats://localhost")
-        .finish("run");
-    assert!(
-        finished.output.contains("--features nats"),
-        "{}",
-        finished.output
-    );
+    let setup = spooled(&stream).file("url", "nats://localhost");
+    for command in ["run", "check", "check --no-secrets"] {
+        let finished = setup.finish(command);
+        let told = finished.output.lines().any(|line| {
+            line.contains("proxy.toml:")
+                && line.contains(": webhook.to.publish: ")
+                && line.contains("--features nats")
+        });
+        assert!(told, "{command}: {}", finished.output);
+        assert_eq!(finished.code, Some(78), "{command}");
+    }
 }

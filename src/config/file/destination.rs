@@ -5,7 +5,9 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use super::inbound::application_url;
-use super::{absolute_path, check_name_value, duration, duration_or_off, items, size};
+use super::{
+    absolute_path, check_name_value, duration, duration_or_off, items, size, system_or_path,
+};
 use crate::config::{
     ApplicationUrl, DestinationConfig, DestinationTarget, EventWay, PublishTarget, Reference,
     SpoolConfig, StreamAddress,
@@ -165,21 +167,26 @@ fn destination(
     })
 }
 
-/// Reads `forward`, or `publish` with `server`.
+/// Reads `forward`, or `publish` with `server` and `ca`.
 fn target(reader: &mut Reader<'_>) -> Option<DestinationTarget> {
     let forward = reader.field("forward");
     let publish = reader.field("publish");
     let server = reader.field("server");
+    let ca = reader.field("ca");
     match (forward, publish) {
         (Some(forward), None) => {
             if let Some(server) = server {
                 server.fault("only a stream has a server, expected `publish` in the place of `forward`, or no `server`");
+            }
+            if let Some(ca) = ca {
+                ca.fault("only the server of a stream has authorities here, expected `publish` in the place of `forward`, or no `ca`");
             }
             let url = forward.parse(application_url)?;
             Some(DestinationTarget::Application(url))
         }
         (None, Some(publish)) => {
             let stream = publish.parse(stream);
+            let ca = ca.and_then(|ca| ca.parse(system_or_path));
             let server: Option<Reference> = match &server {
                 Some(server) => server.parse(str::parse),
                 None => {
@@ -192,6 +199,7 @@ fn target(reader: &mut Reader<'_>) -> Option<DestinationTarget> {
             Some(DestinationTarget::Stream(PublishTarget {
                 stream: stream?,
                 server: server?,
+                ca: ca.flatten(),
             }))
         }
         (Some(_), Some(publish)) => {
@@ -218,6 +226,12 @@ fn stream(text: &str) -> Result<StreamAddress, Malformed> {
         "redis-stream" if is_plain(place) => Ok(StreamAddress::Redis {
             key: place.to_owned(),
         }),
+        "nats" if !cfg!(feature = "nats") => Err(Malformed::new(
+            "this build has no `nats`; build Keyside with `--features nats`",
+        )),
+        "amqp" if !cfg!(feature = "amqp") => Err(Malformed::new(
+            "this build has no `amqp`; build Keyside with `--features amqp`",
+        )),
         // Wildcards belong to subscriptions, and subjects that begin with a dollar sign to the server.
         "nats" if is_plain(place) && !place.starts_with('$') => {
             let is_token = |token: &str| !token.is_empty() && !token.contains(['*', '>']);

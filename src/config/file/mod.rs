@@ -242,7 +242,7 @@ fn limits(mut reader: Reader<'_>) -> Option<SharedLimits> {
 }
 
 /// Reads the path of a PEM file; `None` for "system".
-fn system_or_path(text: &str) -> Result<Option<PathBuf>, Malformed> {
+pub(super) fn system_or_path(text: &str) -> Result<Option<PathBuf>, Malformed> {
     match text {
         "system" => Ok(None),
         text => absolute_path(text).map(Some),

@@ -81,24 +81,58 @@ fn a_stream_is_of_redis_nats_or_amqp_and_its_server_is_a_reference() {
         exchange: exchange.to_owned(),
         routing_key: "in".to_owned(),
     };
-    for (written, meant) in [
-        ("redis-stream:events", StreamAddress::Redis { key }),
-        ("nats:wa.events", StreamAddress::Nats { subject }),
-        ("amqp:wa/in", amqp("wa")),
-        ("amqp:/in", amqp("")),
+    for (written, meant, feature) in [
+        ("redis-stream:events", StreamAddress::Redis { key }, None),
+        ("nats:wa.events", StreamAddress::Nats { subject }, Some("nats")),
+        ("amqp:wa/in", amqp("wa"), Some("amqp")),
+        ("amqp:/in", amqp(""), Some("amqp")),
     ] {
         let lines = format!("name = \"s\"\npublish = \"{written}\"\nserver = \"file:/url\"");
+        let is_built_in = match feature {
+            Some("nats") => cfg!(feature = "nats"),
+            Some(_) => cfg!(feature = "amqp"),
+            None => true,
+        };
+        if let Some(feature) = feature.filter(|_| !is_built_in) {
+            let fault =
+                format!("webhook.to.publish: this build has no `{feature}`; build Keyside with");
+            assert_faults(&[(&lines, &fault)]);
+            continue;
+        }
         let config = parse(&with_destination(&lines));
         let server = Reference::File(PathBuf::from("/url"));
         assert_eq!(config.webhooks[0].references().next(), Some(&server));
         let target = DestinationTarget::Stream(PublishTarget {
             stream: meant,
             server,
+            ca: None,
         });
         let destinations = destinations(&with_destination(&lines));
         assert_eq!(destinations[0].target, target);
         assert_eq!(destinations[0].target.to_string(), written);
     }
+}
+
+#[test]
+fn the_server_of_a_stream_may_have_authorities_of_its_own() {
+    let stream = "name = \"s\"\npublish = \"redis-stream:events\"\nserver = \"file:/url\"\nca = ";
+    let ca = |written: &str| {
+        let destinations = destinations(&with_destination(&format!("{stream}\"{written}\"")));
+        match &destinations[0].target {
+            DestinationTarget::Stream(target) => target.ca.clone(),
+            DestinationTarget::Application(_) => panic!("a stream"),
+        }
+    };
+    assert_eq!(ca("/etc/ca.pem"), Some(PathBuf::from("/etc/ca.pem")));
+    assert_eq!(ca("system"), None);
+    let forward = "name = \"a\"\nforward = \"http://crm/\"\nca = \"/etc/ca.pem\"";
+    assert_faults(&[
+        (&format!("{stream}\"ca.pem\""), "webhook.to.ca: "),
+        (
+            forward,
+            "webhook.to.ca: only the server of a stream has authorities",
+        ),
+    ]);
 }
 
 /// Asserts that each destination of these lines has this fault, which repeats no value.

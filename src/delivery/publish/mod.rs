@@ -14,6 +14,7 @@ use std::fmt;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
 
 #[cfg(feature = "amqp")]
 mod amqp;
@@ -45,6 +46,8 @@ pub struct Publisher {
     server: Server,
     stream: StreamAddress,
     url: Fingerprint,
+    /// The digest of the authorities; `None` for the system's.
+    authorities: Option<[u8; 32]>,
     patience: Duration,
     /// The cause of the last event's failure; `None` after a success.
     problem: Mutex<Option<String>>,
@@ -103,6 +106,7 @@ impl Publisher {
             server,
             stream: stream.clone(),
             url: url.fingerprint(),
+            authorities: authorities.map(digest),
             patience,
             problem: Mutex::default(),
         })
@@ -110,8 +114,17 @@ impl Publisher {
 
     /// True if this publisher is what [`Publisher::new`] would make of the arguments.
     #[must_use]
-    pub fn is_for(&self, stream: &StreamAddress, url: &Secret, patience: Duration) -> bool {
-        self.stream == *stream && self.url == url.fingerprint() && self.patience == patience
+    pub fn is_for(
+        &self,
+        stream: &StreamAddress,
+        url: &Secret,
+        authorities: Option<&[u8]>,
+        patience: Duration,
+    ) -> bool {
+        self.stream == *stream
+            && self.url == url.fingerprint()
+            && self.authorities == authorities.map(digest)
+            && self.patience == patience
     }
 
     /// Publishes an event, and waits for the answer of the server.
@@ -143,6 +156,10 @@ impl fmt::Debug for Publisher {
             .field("stream", &self.stream)
             .finish_non_exhaustive()
     }
+}
+
+fn digest(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
 }
 
 /// True if a password in the URL of a stream's server would cross a network without TLS.
