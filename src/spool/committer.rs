@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, RwLock};
 use redb::{Database, ReadableDatabase};
@@ -40,6 +40,15 @@ struct Orders {
     /// True while the store is closed after a failure.
     is_broken: bool,
     is_closed: bool,
+    /// True while the writer lets orders gather: few more are no reason to wake it.
+    is_gathering: bool,
+}
+
+/// The last transaction.
+#[derive(Clone, Copy, Debug)]
+struct Last {
+    began: Instant,
+    orders: usize,
 }
 
 /// A change of the store, with the answer to whoever ordered it.
@@ -58,6 +67,13 @@ impl std::fmt::Debug for Order {
         f.debug_struct("Order")
             .field("bytes", &self.bytes)
             .finish_non_exhaustive()
+    }
+}
+
+impl Orders {
+    /// True if a transaction is worth its cost.
+    fn has_enough(&self) -> bool {
+        self.waiting.len() >= ENOUGH || self.bytes >= ENOUGH_BYTES
     }
 }
 
@@ -177,14 +193,22 @@ impl Store {
         }
         orders.bytes += order.bytes;
         orders.waiting.push_back(order);
+        let is_awaited = !orders.is_gathering || orders.has_enough();
         drop(orders);
-        self.bell.notify_one();
+        if is_awaited {
+            self.bell.notify_one();
+        }
         Ok(())
     }
 
     /// The loop of the writer.
     fn write(&self) {
-        while let Some(batch) = self.next_batch() {
+        let mut last = None;
+        while let Some(batch) = self.next_batch(last) {
+            last = Some(Last {
+                began: Instant::now(),
+                orders: batch.len(),
+            });
             match self.commit(batch) {
                 Ok((answers, touched)) => {
                     answers.into_iter().for_each(|answer| answer());
@@ -201,13 +225,25 @@ impl Store {
     }
 
     /// Waits for orders; `None` once the store is to be closed and nothing waits.
-    fn next_batch(&self) -> Option<Vec<Order>> {
+    ///
+    /// While many orders come, a transaction begins [`GATHER`] after the one before at the earliest: the pages above the
+    /// rows are written once for each transaction, and cost more than the rows. Whoever orders alone never waits.
+    fn next_batch(&self, last: Option<Last>) -> Option<Vec<Order>> {
         let mut orders = self.orders.lock();
         while orders.waiting.is_empty() {
             if orders.is_closed {
                 return None;
             }
             self.bell.wait(&mut orders);
+        }
+        if let Some(last) = last.filter(|last| last.orders > 1) {
+            let due = last.began + GATHER;
+            orders.is_gathering = true;
+            while !orders.has_enough()
+                && !orders.is_closed
+                && !self.bell.wait_until(&mut orders, due).timed_out()
+            {}
+            orders.is_gathering = false;
         }
         let mut batch = Vec::new();
         let mut bytes = 0;
@@ -320,6 +356,13 @@ impl Store {
     }
 }
 
+/// The time between the beginnings of two transactions while many orders come. Half of it is the wait of an event on
+/// average.
+const GATHER: Duration = Duration::from_millis(2);
+/// The orders for which a transaction does not wait: at 64 events at a time, as many are new as are delivered.
+const ENOUGH: usize = 96;
+/// The bytes for which a transaction does not wait.
+const ENOUGH_BYTES: usize = 1024 * 1024;
 /// The bound on orders of a transaction.
 const MAX_BATCH: usize = 512;
 /// The bound on bytes of a transaction.
