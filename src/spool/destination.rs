@@ -13,7 +13,7 @@ use super::committer::Store;
 use super::error::StoreError;
 use super::health::{Gate, Health, HealthChange, Probe, Trouble};
 use super::items::Class;
-use super::lanes::{Due, LaneFinding, Lanes, Now};
+use super::lanes::{Due, Lanes, Now};
 use super::schedule::{AttemptOutcome, AttemptVerdict, Attempts};
 use super::tables::{DestinationId, LANES, LaneId, QUEUE, Seq, Waiting};
 
@@ -75,14 +75,33 @@ struct Course {
     next_at: Option<Instant>,
 }
 
-/// The result of a look for the next event.
+/// The result of a look for the next events.
+#[derive(Debug)]
+pub(super) struct Next {
+    pub(super) due: Vec<Due>,
+    pub(super) probe: Probe,
+    pub(super) wait: Wait,
+}
+
+/// The time of the next look, for a destination without a further event now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NextEvent {
-    Event(Due, Probe),
-    /// No event is due before this time, or before the bell rings.
-    Wait(Option<Instant>),
-    /// The look goes on at once.
+pub(super) enum Wait {
+    /// At once.
     Again,
+    /// At this time, or when the destination's bell rings.
+    Until(Option<Instant>),
+    /// After a short time, whether the bell rings or not: the store cannot be read now.
+    Rest,
+}
+
+impl Next {
+    fn wait(until: Option<Instant>) -> Self {
+        Self {
+            due: Vec::new(),
+            probe: Probe::No,
+            wait: Wait::Until(until),
+        }
+    }
 }
 
 impl Destination {
@@ -144,50 +163,49 @@ impl Destination {
         self.bell.notify_one();
     }
 
-    /// Takes the next event, if health, pace and lanes let one out.
+    /// Takes up to `most` events that health, pace and lanes let out.
     ///
     /// The store is read under the lock of the lanes: a lane is freed after the commit of an outcome, so a free
     /// lane never shows an event whose outcome is on disk.
-    pub(super) fn next(&self, store: &Store, now: Now) -> Result<NextEvent, StoreError> {
+    pub(super) fn next(&self, store: &Store, now: Now, most: usize) -> Result<Next, StoreError> {
         if !self.is_begun.load(Ordering::Acquire) {
-            return Ok(NextEvent::Wait(None));
+            return Ok(Next::wait(None));
         }
         let mut course = self.course.lock();
         let probe = match course.health.gate(now.at) {
             Gate::Open => Probe::No,
             Gate::Probe => Probe::Yes,
-            Gate::Shut(until) => return Ok(NextEvent::Wait(Some(until))),
+            Gate::Shut(until) => return Ok(Next::wait(Some(until))),
         };
         if let Some(next_at) = course.next_at
             && next_at > now.at
         {
-            return Ok(NextEvent::Wait(Some(next_at)));
+            return Ok(Next::wait(Some(next_at)));
         }
-        let found = store.read(|read| {
+        let interval = self.config.read().interval;
+        let is_single = probe == Probe::Yes || interval.is_some();
+        let most = if is_single { 1 } else { most };
+        let mut due = Vec::new();
+        let wait = store.read(|read| {
             let waiting = Waiting {
                 destination: self.id,
                 queue: read.open_table(QUEUE)?,
                 lanes: read.open_table(LANES)?,
             };
-            Ok(course.lanes.next(&waiting, now)?)
-        })?;
-        match found {
-            LaneFinding::Event(due) => {
-                if probe == Probe::Yes {
-                    course.health.probing(now.at);
-                }
-                if let Some(interval) = self.config.read().interval {
-                    let earliest = now.at.checked_sub(PACE_SLACK).unwrap_or(now.at);
-                    let from = course
-                        .next_at
-                        .map_or(now.at, |next_at| next_at.max(earliest));
-                    course.next_at = Some(from + interval);
-                }
-                Ok(NextEvent::Event(due, probe))
+            Ok(course.lanes.take(&waiting, now, most, &mut due)?)
+        });
+        let wait = wait.inspect_err(|_| {
+            for one in &due {
+                course.lanes.give_back(one.seq, one.attempts);
             }
-            LaneFinding::Nothing(until) => Ok(NextEvent::Wait(until)),
-            LaneFinding::Unfinished => Ok(NextEvent::Again),
+        })?;
+        if !due.is_empty() {
+            if probe == Probe::Yes {
+                course.health.probing(now.at);
+            }
+            course.pace(interval, now.at);
         }
+        Ok(Next { due, probe, wait })
     }
 
     /// Takes note of an outcome. What was put off comes back at once when a trouble has ended.
@@ -206,8 +224,14 @@ impl Destination {
             course.lanes.hasten();
         }
         course.lanes.settle(seq);
+        // A trouble has times of its own, which change with every outcome.
+        let has_news = course.lanes.has_news()
+            || change != HealthChange::None
+            || course.health.trouble().is_some();
         drop(course);
-        self.bell.notify_one();
+        if has_news {
+            self.bell.notify_one();
+        }
         change
     }
 
@@ -230,8 +254,13 @@ impl Destination {
     }
 
     pub(super) fn release(&self, seq: Seq, class: Class, lanes: &[LaneId]) {
-        self.course.lock().lanes.release(seq, class, lanes);
-        self.bell.notify_one();
+        let mut course = self.course.lock();
+        course.lanes.release(seq, class, lanes);
+        let has_news = course.lanes.has_news();
+        drop(course);
+        if has_news {
+            self.bell.notify_one();
+        }
     }
 
     /// Lets an event that waits again be found.
@@ -252,6 +281,17 @@ impl Destination {
     #[must_use]
     pub fn under_way(&self) -> usize {
         self.course.lock().lanes.under_way()
+    }
+}
+
+impl Course {
+    /// Lets the next event wait for its turn, after an event has gone out.
+    fn pace(&mut self, interval: Option<Duration>, now: Instant) {
+        if let Some(interval) = interval {
+            let earliest = now.checked_sub(PACE_SLACK).unwrap_or(now);
+            let from = self.next_at.map_or(now, |next_at| next_at.max(earliest));
+            self.next_at = Some(from + interval);
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
 use tokio::time::Instant;
 
+use super::destination::Wait;
 use super::items::Class;
 use super::schedule::{Attempts, due_in};
 use super::tables::{LaneId, Row, Seq, Waiting};
@@ -21,8 +22,8 @@ pub(super) struct Lanes {
     at_once: usize,
     /// The events under way or put off.
     events: HashMap<Seq, Event>,
-    /// The lanes of these events, with the most urgent class that was seen behind the event.
-    held: HashMap<LaneId, Option<Class>>,
+    /// The lanes of these events, with what is known about events behind.
+    held: HashMap<LaneId, Behind>,
     under_way: usize,
     settling: usize,
     due: BTreeSet<(Instant, Seq)>,
@@ -33,6 +34,18 @@ pub(super) struct Lanes {
     walked: [Seq; 3],
     /// True if the walk has the next turn, and the ready lanes the turn after.
     walk_next: bool,
+    /// True if the last look ended because as many events are under way, settling or held as may be.
+    is_full: bool,
+}
+
+/// The events of a held lane behind the event that holds the lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Behind {
+    /// The walk has passed none: the walk itself will find them.
+    Unpassed,
+    /// The walk may have passed some, which are found through the lane alone. Holds the most urgent class that was seen,
+    /// if more urgent than the event that holds the lane.
+    Passed(Option<Class>),
 }
 
 #[derive(Debug)]
@@ -71,7 +84,7 @@ pub(super) struct Due {
 
 /// The result of a look for the next event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum LaneFinding {
+enum LaneFinding {
     Event(Due),
     /// No event goes out before this time, or before something changes.
     Nothing(Option<Instant>),
@@ -106,7 +119,13 @@ impl Lanes {
             ready_lanes: HashSet::new(),
             walked: [0; 3],
             walk_next: false,
+            is_full: false,
         }
+    }
+
+    /// True if a look may find an event that the last look did not: a lane is free, or there is room again.
+    pub(super) fn has_news(&self) -> bool {
+        self.is_full || self.ready.iter().any(|queue| !queue.is_empty())
     }
 
     /// Sets the number of events that are under way at a time.
@@ -126,13 +145,10 @@ impl Lanes {
 
     /// Takes the next event. The event is under way until it is [put off](Self::put_off),
     /// [given back](Self::give_back) or [released](Self::release).
-    pub(super) fn next(
-        &mut self,
-        waiting: &Waiting,
-        now: Now,
-    ) -> Result<LaneFinding, redb::StorageError> {
+    fn next(&mut self, waiting: &Waiting, now: Now) -> Result<LaneFinding, redb::StorageError> {
         self.wake_due(now.at);
-        if self.under_way >= self.at_once || self.settling >= MAX_SETTLING {
+        self.is_full = self.under_way >= self.at_once || self.settling >= MAX_SETTLING;
+        if self.is_full {
             return Ok(LaneFinding::Nothing(None));
         }
         let mut steps = 0;
@@ -163,6 +179,24 @@ impl Lanes {
             }
         }
         Ok(LaneFinding::Nothing(self.due.first().map(|(at, _)| *at)))
+    }
+
+    /// Takes up to `most` events into `due`; returns the time of the next look.
+    pub(super) fn take(
+        &mut self,
+        waiting: &Waiting,
+        now: Now,
+        most: usize,
+        due: &mut Vec<Due>,
+    ) -> Result<Wait, redb::StorageError> {
+        while due.len() < most {
+            match self.next(waiting, now)? {
+                LaneFinding::Event(event) => due.push(event),
+                LaneFinding::Nothing(until) => return Ok(Wait::Until(until)),
+                LaneFinding::Unfinished => return Ok(Wait::Again),
+            }
+        }
+        Ok(Wait::Again)
     }
 
     /// Notes that the destination has answered: a further event may go out, but none of these lanes.
@@ -207,8 +241,9 @@ impl Lanes {
             Some(event) => {
                 self.leave(event.standing, seq);
                 for lane in event.lanes {
-                    let wanted = self.held.remove(&lane).flatten();
-                    self.wake(lane, event.class, wanted);
+                    if let Some(Behind::Passed(wanted)) = self.held.remove(&lane) {
+                        self.wake(lane, event.class, wanted);
+                    }
                 }
             }
             None => {
@@ -316,7 +351,8 @@ impl Lanes {
         wanted: Option<Class>,
         now: Now,
     ) -> Result<Option<Due>, redb::StorageError> {
-        if self.held.contains_key(&lane) {
+        if let Some(behind) = self.held.get_mut(&lane) {
+            behind.pass(wanted);
             return Ok(None);
         }
         let Some((seq, number)) = waiting.head(lane)? else {
@@ -329,7 +365,7 @@ impl Lanes {
             return Ok(None);
         }
         match waiting.row(number, seq)? {
-            Some(row) => self.begin(waiting, seq, class, row, wanted, now),
+            Some(row) => self.begin(waiting, seq, class, row, Behind::Passed(Some(wanted)), now),
             None => Ok(None),
         }
     }
@@ -342,6 +378,7 @@ impl Lanes {
         has_more: &mut bool,
     ) -> Result<Option<Due>, redb::StorageError> {
         if self.events.len() >= MAX_HELD {
+            self.is_full = true;
             *has_more = false;
             return Ok(None);
         }
@@ -355,7 +392,12 @@ impl Lanes {
         *walked = seq.saturating_add(1);
         match row {
             Some(row) if !self.events.contains_key(&seq) => {
-                self.begin(waiting, seq, class, row, class, now)
+                // Whoever waits behind an event of several lanes is found through the lanes.
+                let behind = match row.lanes.as_slice() {
+                    [_] => Behind::Unpassed,
+                    _ => Behind::Passed(None),
+                };
+                self.begin(waiting, seq, class, row, behind, now)
             }
             _ => Ok(None),
         }
@@ -369,14 +411,14 @@ impl Lanes {
         seq: Seq,
         class: Class,
         row: Row,
-        wanted: Class,
+        behind: Behind,
         now: Now,
     ) -> Result<Option<Due>, redb::StorageError> {
+        let wanted = behind.wanted().map_or(class, |wanted| wanted.min(class));
         let mut blocked = false;
         for lane in &row.lanes {
-            if let Some(behind) = self.held.get_mut(lane) {
-                let most_urgent = behind.map_or(wanted, |before| before.min(wanted));
-                *behind = Some(most_urgent);
+            if let Some(before) = self.held.get_mut(lane) {
+                before.pass(Some(wanted));
                 blocked = true;
             } else if waiting
                 .head(*lane)?
@@ -391,7 +433,12 @@ impl Lanes {
         }
         for lane in &row.lanes {
             // An event goes out ahead of the class for the sake of a more urgent event behind.
-            self.held.insert(*lane, (wanted < class).then_some(wanted));
+            let more_urgent = (wanted < class).then_some(wanted);
+            let behind = match behind {
+                Behind::Unpassed => Behind::Unpassed,
+                Behind::Passed(_) => Behind::Passed(more_urgent),
+            };
+            self.held.insert(*lane, behind);
         }
         let wait = due_in(row.due_ms, row.waited, now.wall_ms);
         let attempts = row.attempts;
@@ -417,6 +464,20 @@ impl Lanes {
             class,
             attempts,
         }))
+    }
+}
+
+impl Behind {
+    /// Notes an event behind that the walk has passed, of this class if known.
+    fn pass(&mut self, class: Option<Class>) {
+        *self = Self::Passed(self.wanted().into_iter().chain(class).min());
+    }
+
+    fn wanted(self) -> Option<Class> {
+        match self {
+            Self::Unpassed => None,
+            Self::Passed(wanted) => wanted,
+        }
     }
 }
 

@@ -3,16 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::Delivery;
 use super::clock::millis;
 use super::committer::Store;
-use super::destination::{Destination, NextEvent};
+use super::destination::{Destination, Wait};
 use super::error::StoreError;
 use super::health::Probe;
-use super::lanes::Due;
+use super::lanes::{Due, Now};
 use super::ledger::LedgerPlace;
+use super::operate::TOO_OLD;
 use super::query::{self, Listed};
 use super::record::{RecordError, Records, Request};
 
@@ -32,86 +31,104 @@ pub(super) struct TakenEvents {
     pub(super) wait: Wait,
 }
 
-/// The time of the next look, for a destination without an event now.
-pub(super) enum Wait {
-    /// At once.
-    Again,
-    /// At this time, or when the destination's bell rings.
-    Until(Option<Instant>),
-    /// After a short time, whether the bell rings or not: the store cannot be read now.
-    Rest,
+/// The content of an event that was taken.
+enum Content {
+    /// The event goes out.
+    Fit,
+    /// The event becomes a dead letter, for this cause.
+    Unfit(String),
+    /// The event waits for its key, and holds up its own lane alone.
+    Locked,
 }
 
-enum Taken {
-    Event(Box<Delivery>),
-    Unfit(Box<Delivery>, String),
-    None(Wait),
+impl TakenEvents {
+    fn new(wait: Wait) -> Self {
+        Self {
+            events: Vec::new(),
+            unfit: Vec::new(),
+            wait,
+        }
+    }
 }
 
 impl Look {
     /// Takes up to `most` events, or as many as have [`ENOUGH`] bytes.
     pub(super) fn take(&self, most: usize) -> TakenEvents {
-        let mut found = TakenEvents {
-            events: Vec::new(),
-            unfit: Vec::new(),
-            wait: Wait::Again,
-        };
-        let mut bytes = 0;
-        while found.events.len() < most && bytes < ENOUGH && found.unfit.len() < MAX_UNFIT {
-            match self.take_one() {
-                Ok(Taken::Event(delivery)) => {
-                    bytes += delivery.request.body.len();
-                    found.events.push(*delivery);
-                }
-                Ok(Taken::Unfit(delivery, why)) => found.unfit.push((*delivery, why)),
-                Ok(Taken::None(wait)) => {
-                    found.wait = wait;
-                    break;
-                }
-                Err(error) => {
-                    tracing::debug!(%error, to = self.to.name(), "no event can be read");
-                    found.wait = Wait::Rest;
-                    break;
-                }
+        let now = self.store.clock.now();
+        match self.to.next(&self.store, now, most) {
+            Ok(next) => {
+                let due = next.due.into_iter();
+                let taken: Vec<_> = due.map(|due| self.delivery(due, next.probe)).collect();
+                self.read(taken, next.wait, now)
             }
+            Err(error) => self.unreadable(TakenEvents::new(Wait::Rest), &error),
         }
-        found
     }
 
-    /// Takes the next event, if there is one that may go out.
-    fn take_one(&self) -> Result<Taken, StoreError> {
-        let now = self.store.clock.now();
-        let (due, probe) = match self.to.next(&self.store, now)? {
-            NextEvent::Event(due, probe) => (due, probe),
-            NextEvent::Wait(until) => return Ok(Taken::None(Wait::Until(until))),
-            NextEvent::Again => return Ok(Taken::None(Wait::Again)),
-        };
-        // A dropped delivery gives the event back, after any error below.
-        let mut delivery = self.delivery(due, probe);
-        let read = self
-            .store
-            .read(|read| query::event(read, &self.records, due.seq));
+    /// Reads the events that were taken. Events beyond [`ENOUGH`] bytes, or after an error, are given back.
+    ///
+    /// No delivery is dropped or put off while the store is being read: both take the lock of the lanes, under which
+    /// others read the store.
+    fn read(&self, taken: Vec<Delivery>, wait: Wait, now: Now) -> TakenEvents {
+        let mut found = TakenEvents::new(wait);
+        let (mut taken, mut locked) = (taken.into_iter(), Vec::new());
+        let read = self.store.read(|read| {
+            let rows = query::Rows::open(read)?;
+            let mut bytes = 0;
+            while let Some(mut delivery) = (bytes < ENOUGH).then(|| taken.next()).flatten() {
+                match self.read_one(&rows, &mut delivery, now) {
+                    Ok(Content::Fit) => {
+                        bytes += delivery.request.body.len();
+                        found.events.push(delivery);
+                    }
+                    Ok(Content::Unfit(why)) => found.unfit.push((delivery, why)),
+                    Ok(Content::Locked) => locked.push(delivery),
+                    Err(error) => return Ok(Some((delivery, error))),
+                }
+            }
+            Ok(None)
+        });
+        for delivery in locked {
+            delivery.put_off(now.at + LOCKED);
+        }
+        if taken.len() > 0 {
+            found.wait = Wait::Again;
+        }
         match read {
+            Ok(None) => found,
+            Ok(Some((_, error))) | Err(error) => self.unreadable(found, &error),
+        }
+    }
+
+    fn read_one(
+        &self,
+        rows: &query::Rows,
+        delivery: &mut Delivery,
+        now: Now,
+    ) -> Result<Content, StoreError> {
+        match rows.event(&self.records, delivery.place.seq) {
             Ok(Some((event, request))) => {
                 let age = now.wall_ms.saturating_sub(event.head.received_ms);
                 delivery.event = event;
                 delivery.request = request;
-                if age > millis(self.max_age) {
-                    let why = "older than `[spool] max_age`".to_owned();
-                    return Ok(Taken::Unfit(Box::new(delivery), why));
-                }
-                Ok(Taken::Event(Box::new(delivery)))
+                Ok(match age > millis(self.max_age) {
+                    true => Content::Unfit(TOO_OLD.to_owned()),
+                    false => Content::Fit,
+                })
             }
-            // The record of a key that is not configured waits for the key.
+            Ok(None) => Ok(Content::Unfit(RecordError::Damaged.to_string())),
+            Err(StoreError::Record(RecordError::NoKey)) => Ok(Content::Locked),
             Err(StoreError::Record(error @ (RecordError::Damaged | RecordError::Form))) => {
-                Ok(Taken::Unfit(Box::new(delivery), error.to_string()))
+                Ok(Content::Unfit(error.to_string()))
             }
-            Ok(None) => Ok(Taken::Unfit(
-                Box::new(delivery),
-                RecordError::Damaged.to_string(),
-            )),
             Err(error) => Err(error),
         }
+    }
+
+    fn unreadable(&self, mut found: TakenEvents, error: &StoreError) -> TakenEvents {
+        tracing::debug!(%error, to = self.to.name(), "no event can be read");
+        found.wait = Wait::Rest;
+        found
     }
 
     fn delivery(&self, due: Due, probe: Probe) -> Delivery {
@@ -131,7 +148,7 @@ impl Look {
     }
 }
 
+/// The time until an event whose key is not there is looked at again: a reload may bring the key.
+const LOCKED: Duration = Duration::from_secs(2);
 /// The bytes of events from which a look ends: the events of a look are in memory together.
 const ENOUGH: usize = 256 * 1024;
-/// The bound on events that a look finds to be dead letters.
-const MAX_UNFIT: usize = 256;

@@ -59,12 +59,12 @@ pub use tables::{DestinationId, Seq, StoredState};
 
 use clock::day;
 use committer::Store;
-use destination::Destinations;
+use destination::{Destinations, Wait};
 use file::Medium;
 use health::Probe;
 use ids::{item_ids, lane_ids};
 use ledger::{LedgerPlace, LedgerStep, Prepared, Rules};
-use look::{Look, Wait};
+use look::Look;
 use record::Records;
 use schedule::judge;
 
@@ -409,6 +409,15 @@ impl Delivery {
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.attempts.counted.saturating_add(1)
+    }
+}
+
+impl Delivery {
+    /// Puts the event off without an attempt; its lane waits.
+    fn put_off(mut self, until: Instant) {
+        self.is_settled = true;
+        self.to.probe_unused(self.probe);
+        self.to.put_off(self.place.seq, self.attempts, until);
     }
 }
 

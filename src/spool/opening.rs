@@ -11,7 +11,9 @@ use super::error::StoreError;
 use super::file::{Medium, StoreCheck};
 use super::ledger::{Counts, Ledger, Rules};
 use super::record::RecordError;
-use super::tables::{BYTES, COUNTS, DESTINATIONS, DestinationId, META, StoredState, known_day};
+use super::tables::{
+    BYTES, COUNTS, DESTINATIONS, DestinationId, META, SEALS, StoredState, known_day,
+};
 
 /// The faults of the store, for operators.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -123,6 +125,17 @@ fn read_counts(database: &Database) -> Result<Counts, StoreError> {
         } else if let Some(state) = StoredState::ALL.into_iter().find(|one| *one as u8 == state) {
             counts.events.insert((destination, state), count.value());
         }
+    }
+    match transaction.open_table(SEALS) {
+        Ok(seals) => {
+            for row in seals.iter()? {
+                let (key, count) = row?;
+                counts.seals.insert(key.value(), count.value());
+            }
+        }
+        // Nothing was ever sealed.
+        Err(redb::TableError::TableDoesNotExist(_)) => {}
+        Err(error) => return Err(error.into()),
     }
     if let Some(next) = transaction.open_table(META)?.get("next")? {
         counts.next_seq = next

@@ -190,37 +190,57 @@ impl Spool {
         let salt = self.store.salt();
         let mut found = Vec::with_capacity(seqs.len());
         for seq in seqs {
-            let Ok(Some((event, request))) = self.show(*seq) else {
-                continue;
+            // An event that cannot be read goes as well; its items are forgotten in time.
+            let items = match self.show(*seq) {
+                Ok(Some((event, request))) => {
+                    let contents = EventContents::read(&request.body);
+                    let items = item_ids(&salt, &event.head.webhook, &contents).into_iter();
+                    items.map(|(item, _)| item).collect()
+                }
+                Ok(None) => continue,
+                Err(_) => Vec::new(),
             };
-            let contents = EventContents::read(&request.body);
-            let webhook = &event.head.webhook;
-            let items = item_ids(&salt, webhook, &contents).into_iter();
-            let items: Vec<_> = items.map(|(item, _)| item).collect();
-            let lanes = self.lanes_of(&event.head, &request);
-            found.push((*seq, Class::of(event.head.class), items, lanes));
+            found.push((*seq, items));
         }
         let erased = self
             .store
             .run(0, move |ledger| {
                 let mut erased = Vec::with_capacity(found.len());
-                for (seq, class, items, lanes) in found {
-                    if ledger.erase(seq, class, &items)? {
-                        erased.push((seq, class, lanes));
-                    }
+                for (seq, items) in found {
+                    erased.extend(ledger.erase(seq, &items)?);
                 }
                 Ok(erased)
             })
             .await?;
-        for (seq, class, lanes) in &erased {
-            for destination in self.destinations.all() {
-                // An event that is under way ends with its outcome.
-                if !destination.is_under_way(*seq) {
-                    destination.release(*seq, *class, lanes);
-                }
+        let count = erased.len();
+        for (place, lanes) in erased.into_iter().flatten() {
+            // An event that is under way ends with its outcome.
+            if let Some(destination) = self.destinations.get(place.destination)
+                && !destination.is_under_way(place.seq)
+            {
+                destination.release(place.seq, place.class, &lanes);
             }
         }
-        Ok(u64::try_from(erased.len()).unwrap_or(u64::MAX))
+        Ok(u64::try_from(count).unwrap_or(u64::MAX))
+    }
+
+    /// Erases all events that cannot be read: the key with which they were sealed is lost. Returns how many there were.
+    ///
+    /// # Errors
+    /// If the store cannot take it, or a configured key cannot be had now: with it they could be read.
+    pub async fn erase_unreadable(&self) -> Result<u64, SpoolRefusal> {
+        if self.records.is_key_missing() {
+            return Err(SpoolRefusal::NoKey);
+        }
+        let (mut events, mut from) = (0, Some(0));
+        while let Some(at) = from {
+            let page = self.list(&Filter::default(), at, PAGE)?;
+            for seqs in page.unreadable.chunks(PAGE) {
+                events += self.erase(seqs).await?;
+            }
+            from = page.next;
+        }
+        Ok(events)
     }
 
     /// Erases all events of a person and forgets the items; returns the numbers of events and of items.
@@ -305,39 +325,28 @@ impl Spool {
         id: DestinationId,
         before_ms: u64,
     ) -> Result<usize, SpoolRefusal> {
-        let mut old = Vec::new();
-        let mut young = None;
-        for place in self
+        let now_ms = self.store.clock.now().wall_ms;
+        let old = self
             .store
-            .run(0, move |ledger| ledger.oldest(id, PAGE))
-            .await?
-        {
-            // Behind a young event of a class all are young.
-            let destination = self.destinations.get(id);
-            if young == Some(place.class)
-                || destination.is_some_and(|destination| destination.is_under_way(place.seq))
-            {
+            .run(0, move |ledger| ledger.waiting_since(id, before_ms, PAGE))
+            .await?;
+        let destination = self.destinations.get(id);
+        let mut count = 0;
+        for (place, row) in old {
+            let is_out = |to: &Arc<Destination>| to.is_under_way(place.seq);
+            if destination.as_ref().is_some_and(is_out) {
                 continue;
             }
-            match self.show(place.seq) {
-                Ok(Some((event, request))) if event.head.received_ms < before_ms => {
-                    let lanes = self.lanes_of(&event.head, &request);
-                    old.push((place, event.at, lanes));
-                }
-                _ => young = Some(place.class),
-            }
-        }
-        let now_ms = self.store.clock.now().wall_ms;
-        let count = old.len();
-        for (place, at, lanes) in old {
-            let attempts = at.iter().find(|at| at.to == id).map_or(0, |at| at.attempts);
-            let why = "older than `[spool] max_age`".to_owned();
-            let step = LedgerStep::Dead { attempts, why };
+            count += 1;
+            let step = LedgerStep::Dead {
+                attempts: row.attempts.counted,
+                why: TOO_OLD.to_owned(),
+            };
             self.store
                 .run(0, move |ledger| ledger.settle(place, &step, now_ms))
                 .await?;
-            if let Some(destination) = self.destinations.get(id) {
-                destination.release(place.seq, place.class, &lanes);
+            if let Some(destination) = &destination {
+                destination.release(place.seq, place.class, &row.lanes);
             }
         }
         Ok(count)
@@ -377,6 +386,8 @@ fn unreadable(error: &StoreError) -> SpoolRefusal {
     SpoolRefusal::Broken
 }
 
+/// The cause of a dead letter that no destination has got in time.
+pub(super) const TOO_OLD: &str = "older than `[spool] max_age`";
 /// The events of a page, or of a transaction.
 const PAGE: usize = 256;
 /// The days for which items are known: providers repeat an event for 7 days.

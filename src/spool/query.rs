@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use redb::{ReadTransaction, ReadableTable};
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
 
 use super::error::StoreError;
 use super::record::{EventHead, Records, Request};
@@ -153,6 +153,52 @@ pub(super) fn event(
         return Ok(None);
     };
     Ok(Some((listed(read, seq, head, &row)?, request)))
+}
+
+/// The rows of a delivery, opened once for many events.
+pub(super) struct Rows {
+    events: ReadOnlyTable<Seq, &'static [u8]>,
+    bodies: ReadOnlyTable<Seq, &'static [u8]>,
+    repeats: ReadOnlyTable<Seq, &'static str>,
+}
+
+impl Rows {
+    pub(super) fn open(read: &ReadTransaction) -> Result<Self, StoreError> {
+        Ok(Self {
+            events: read.open_table(EVENTS)?,
+            bodies: read.open_table(BODIES)?,
+            repeats: read.open_table(REPEATS)?,
+        })
+    }
+
+    /// Reads an event as a delivery needs it: without the states at the destinations.
+    pub(super) fn event(
+        &self,
+        records: &Records,
+        seq: Seq,
+    ) -> Result<Option<(Listed, Request)>, StoreError> {
+        let Some(row) = self.events.get(seq)? else {
+            return Ok(None);
+        };
+        let Some(row) = EventRow::decode(row.value()) else {
+            return Ok(None);
+        };
+        let head = records.open_head(&row.head)?;
+        let Some(body) = self.bodies.get(seq)? else {
+            return Ok(None);
+        };
+        let request = records.open_request(body.value())?;
+        let repeats = self.repeats.get(seq)?;
+        let listed = Listed {
+            seq,
+            head,
+            repeats: repeats
+                .map(|text| text.value().to_owned())
+                .unwrap_or_default(),
+            at: Vec::new(),
+        };
+        Ok(Some((listed, request)))
+    }
 }
 
 /// Reads an event as it arrived.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::seal::Sealing;
+use super::tables::KeyName;
 
 /// The head of an event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,6 +148,14 @@ impl Records {
         })
     }
 
+    /// True if a record is sealed with a key that is not there.
+    pub(super) fn is_locked(&self, name: KeyName) -> bool {
+        match &*self.seal.read() {
+            Sealing::On(seal) => !seal.has_key_of(&name),
+            Sealing::Off | Sealing::KeyMissing => true,
+        }
+    }
+
     fn close(&self, kind: &[u8], text: &[u8]) -> Result<Vec<u8>, RecordError> {
         match &*self.seal.read() {
             Sealing::On(seal) => {
@@ -206,6 +215,14 @@ impl std::fmt::Display for RecordError {
 }
 
 impl std::error::Error for RecordError {}
+
+/// The name of the key with which a record is sealed; `None` for a record in clear.
+pub(super) fn key_name(record: &[u8]) -> Option<KeyName> {
+    let (&SEALED, sealed) = record.split_first()? else {
+        return None;
+    };
+    sealed.first_chunk().copied()
+}
 
 /// The byte that a character stands for.
 fn byte(character: char) -> u8 {

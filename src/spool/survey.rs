@@ -53,6 +53,8 @@ pub struct Survey {
     pub footing: Footing,
     /// True while a key is configured and cannot be had: no event can be sealed.
     pub is_key_missing: bool,
+    /// The events, in every state, that are sealed with a key that is not there.
+    pub locked: u64,
     /// The destinations, configured or not, the oldest first.
     pub destinations: Vec<Surveyed>,
 }
@@ -150,9 +152,17 @@ impl Spool {
             free: footing::free(&config.dir),
             footing: footing::below(&config.dir),
             is_key_missing: self.records.is_key_missing(),
+            locked: self.locked(),
             numbers,
             destinations,
         }
+    }
+
+    /// The number of events that are sealed with a key that is not there.
+    fn locked(&self) -> u64 {
+        let seals = self.store.counts().seals.into_iter();
+        let locked = seals.filter(|(key, _)| self.records.is_locked(*key));
+        locked.map(|(_, count)| count).sum()
     }
 
     /// The known destinations, with webhook and name. While the store cannot be read, the configured destinations.
@@ -194,12 +204,13 @@ impl Spool {
             };
             let row = events.get(found?.0.value().2)?;
             let row = row.and_then(|row| EventRow::decode(row.value()));
-            match row.map(|row| self.records.open_head(&row.head)) {
-                Some(Ok(head)) => {
-                    oldest = Some(oldest.map_or(head.received_ms, |at| at.min(head.received_ms)));
-                }
-                Some(Err(error)) => unreadable = Some(error),
-                None => unreadable = Some(RecordError::Damaged),
+            let Some(row) = row else {
+                unreadable = Some(RecordError::Damaged);
+                continue;
+            };
+            oldest = Some(oldest.map_or(row.received_ms, |at| at.min(row.received_ms)));
+            if let Err(error) = self.records.open_head(&row.head) {
+                unreadable = Some(error);
             }
         }
         let pending = oldest.map(|since_ms| Pending {

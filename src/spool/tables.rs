@@ -10,6 +10,8 @@ use super::schedule::Attempts;
 pub type Seq = u64;
 /// The number of a destination in the store.
 pub type DestinationId = u32;
+/// The name of a sealing key in records.
+pub(super) type KeyName = [u8; 8];
 /// The hash of a lane's name.
 pub(super) type LaneId = u64;
 
@@ -34,6 +36,8 @@ pub(super) const DESTINATIONS: TableDefinition<'_, &str, DestinationId> =
 /// The numbers of events in each state at each destination, and under [`BYTES`] the size of all.
 pub(super) const COUNTS: TableDefinition<'_, (DestinationId, u8), u64> =
     TableDefinition::new("counts");
+/// The numbers of events whose head is sealed, by the name of the key.
+pub(super) const SEALS: TableDefinition<'_, KeyName, u64> = TableDefinition::new("seals");
 /// The salt of hashes, the next number, the version of the form.
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 
@@ -175,6 +179,8 @@ impl DeadRow {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct EventRow {
     pub(super) states: Vec<(DestinationId, StoredState)>,
+    /// The arrival in milliseconds since 1970: an event whose head cannot be read has an age as well.
+    pub(super) received_ms: u64,
     /// The record of the head.
     pub(super) head: Vec<u8>,
     /// The bytes that the event counts.
@@ -183,8 +189,9 @@ pub(super) struct EventRow {
 
 impl EventRow {
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(10 + 5 * self.states.len() + self.head.len());
+        let mut bytes = Vec::with_capacity(18 + 5 * self.states.len() + self.head.len());
         bytes.extend_from_slice(&self.size.to_le_bytes());
+        bytes.extend_from_slice(&self.received_ms.to_le_bytes());
         bytes.extend_from_slice(&u16::try_from(self.states.len()).unwrap_or(0).to_le_bytes());
         for (id, state) in &self.states {
             bytes.extend_from_slice(&id.to_le_bytes());
@@ -196,6 +203,7 @@ impl EventRow {
 
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let (size, bytes) = bytes.split_first_chunk()?;
+        let (received_ms, bytes) = bytes.split_first_chunk()?;
         let (count, bytes) = bytes.split_first_chunk()?;
         let (states, head) = bytes.split_at_checked(5 * usize::from(u16::from_le_bytes(*count)))?;
         Some(Self {
@@ -210,6 +218,7 @@ impl EventRow {
                     )
                 })
                 .collect(),
+            received_ms: u64::from_le_bytes(*received_ms),
             head: head.to_vec(),
             size: u64::from_le_bytes(*size),
         })

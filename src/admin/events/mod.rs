@@ -113,6 +113,9 @@ impl Events {
                     Ask::Replay => None,
                     Ask::Page | Ask::Stats | Ask::Drop => Some(events.turn.acquire().await),
                 };
+                if ask != Ask::Drop {
+                    question = question.about_readable().map_err(EventsError::Unclear)?;
+                }
                 question.filter.to = named(&spool, &question)?;
                 match ask {
                     Ask::Page => page(&spool, &question),
@@ -235,7 +238,9 @@ impl EventsError {
                 "`keyside events stats` lists those that there are"
             }
             Self::TooWide => "name events by `since`, `state`, `match` or `id`",
-            Self::DropWhat => "name the events by `id`, or the person by `user`, and nothing else",
+            Self::DropWhat => {
+                "name the events by `id`, the person by `user`, or `state=unreadable`, and nothing else"
+            }
             Self::Refused(_) => "`keyside status --problems` says what is wrong with the spool",
         }
         .to_owned()

@@ -7,7 +7,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until};
 
 use super::EventsError;
-use super::question::{Effect, Names, Question};
+use super::question::{Effect, Names, Question, Readable};
 use super::shown::{moment, shown};
 use crate::audit::Audit;
 use crate::spool::{DestinationId, Filter, Listed, Seq, Spool, StoredState};
@@ -136,6 +136,10 @@ pub(super) async fn drop_events(
         ..Filter::default()
     };
     let (events, items, unknown) = match &question.filter.user {
+        None if question.readable == Readable::No && question.filter == Filter::default() => {
+            (spool.erase_unreadable().await?, 0, 0)
+        }
+        _ if question.readable == Readable::No => return Err(EventsError::DropWhat),
         Some(user) if question.filter == by_user => {
             let (events, items) = spool.erase_user(user).await?;
             (events, items, 0)

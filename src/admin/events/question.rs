@@ -25,6 +25,17 @@ pub(super) struct Question {
     pub(super) rate: Option<Rate>,
     /// The effect of an order.
     pub(super) effect: Effect,
+    /// The events of an order to erase.
+    pub(super) readable: Readable,
+}
+
+/// The events of an order to erase, by whether they can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Readable {
+    /// The events that the other conditions name.
+    Named,
+    /// All events that cannot be read.
+    No,
 }
 
 /// The part of each event in an answer.
@@ -69,6 +80,7 @@ impl Question {
             names: Names::Masked,
             rate: None,
             effect: Effect::Real,
+            readable: Readable::Named,
         };
         for pair in query::fields(text) {
             question.take(&pair.name(), &pair.value())?;
@@ -80,6 +92,7 @@ impl Question {
         let filter = &mut self.filter;
         let number = |name| value.parse().map_err(|_| Unclear::value(name, "a number"));
         match name {
+            "state" if value == "unreadable" => self.readable = Readable::No,
             "state" => filter.state = Some(state(value)?),
             "webhook" => filter.webhook = Some(value.to_owned()),
             "to" => self.to = Some(value.to_owned()),
@@ -108,6 +121,17 @@ impl Question {
             _ => return Err(Unclear::Parameter),
         }
         Ok(())
+    }
+
+    /// Returns the question for an answer that shows events: no event that cannot be read can be shown.
+    ///
+    /// # Errors
+    /// If the question is about events that cannot be read.
+    pub(super) fn about_readable(self) -> Result<Self, Unclear> {
+        match self.readable {
+            Readable::Named => Ok(self),
+            Readable::No => Err(UNKNOWN_STATE),
+        }
     }
 
     /// True if the query has a condition beside the webhook.
@@ -146,7 +170,7 @@ fn state(value: &str) -> Result<StoredState, Unclear> {
     let known = StoredState::ALL
         .into_iter()
         .find(|state| state.as_str() == value);
-    known.ok_or(Unclear::value("state", "`waiting`, `delivered` or `dead`"))
+    known.ok_or(UNKNOWN_STATE)
 }
 
 /// The reason why a query has no meaning.
@@ -182,6 +206,10 @@ impl fmt::Display for Unclear {
 pub(super) const PARAMETERS: &str = "state, webhook, to, since, until, match, user, id, from, most, \
      part=whole, numbers=shown, rate, effect=dry-run";
 
+const UNKNOWN_STATE: Unclear = Unclear::Value {
+    name: "state",
+    expected: "`waiting`, `delivered` or `dead`; `unreadable` for an erasure alone",
+};
 /// The events in an answer by default.
 const DEFAULT_MOST: usize = 100;
 /// The bound on events in an answer: the answer stays below a megabyte.
@@ -226,6 +254,15 @@ mod tests {
         );
         assert_eq!(question.effect, Effect::DryRun);
         assert!(question.rate.is_some());
+    }
+
+    #[test]
+    fn events_that_cannot_be_read_are_asked_for_by_an_erasure_alone() {
+        let question = parsed("state=unreadable");
+        assert_eq!(question.readable, Readable::No);
+        assert_eq!(question.filter, Filter::default());
+        assert_eq!(question.about_readable(), Err(UNKNOWN_STATE));
+        assert!(parsed("state=dead").about_readable().is_ok());
     }
 
     #[test]

@@ -67,6 +67,20 @@ fn of_spool(survey: &Survey) -> Vec<(AlarmKind, String)> {
             ),
         ));
     }
+    if survey.locked > 0 && !survey.is_key_missing {
+        let text = format!(
+            "{} in the spool cannot be read, because the key that sealed {} is not there: put the former `[state] key` back \
+             beside the new one; if it is lost for good, erase them with `keyside events drop --unreadable` (what waits of \
+             them becomes dead letters after `[spool] max_age`)",
+            if survey.locked == 1 {
+                "1 event".to_owned()
+            } else {
+                format!("{} events", survey.locked)
+            },
+            if survey.locked == 1 { "it" } else { "them" },
+        );
+        found.push((AlarmKind::Unreadable, text));
+    }
     let lost = match survey.footing {
         Footing::Disk => None,
         Footing::Memory => Some(
@@ -116,14 +130,12 @@ fn of_destination(to: &Surveyed) -> Vec<(AlarmKind, String)> {
     let waiting = to.count(StoredState::Waiting);
     let backlog = backlog(waiting, to.oldest);
     let mut found = Vec::new();
-    if let Some(error) = to.unreadable.filter(|_| waiting > 0) {
-        let remedy = match error {
-            RecordError::NoKey => "set the key with which they were sealed",
-            RecordError::Damaged | RecordError::Form | RecordError::Cipher => {
-                "put the former `[state] key` back beside the new one, or mend the disk"
-            }
-        };
-        let text = format!("{backlog}, and some cannot be read ({error}): {remedy}");
+    // An event without its key is told of with the spool.
+    let is_damaged = |error: &RecordError| *error != RecordError::NoKey && waiting > 0;
+    if let Some(error) = to.unreadable.filter(is_damaged) {
+        let text = format!(
+            "{backlog}, and some cannot be read ({error}): they become dead letters by themselves; look at the disk"
+        );
         found.push((AlarmKind::Unreadable, text));
     }
     if let Some((trouble, age)) = &to.trouble {
@@ -233,6 +245,7 @@ mod tests {
             free: Some(1 << 40),
             footing: Footing::Disk,
             is_key_missing: false,
+            locked: 0,
             destinations: vec![Surveyed {
                 id: 0,
                 webhook: "acme".to_owned(),
@@ -281,6 +294,12 @@ mod tests {
         assert_eq!(no_key, [AlarmKind::KeyMissing]);
         let aside = with(|survey| survey.numbers.alarm.set_aside = Some("/dev/null".into()));
         assert_eq!(aside, [AlarmKind::SetAside]);
+        assert_eq!(with(|survey| survey.locked = 1), [AlarmKind::Unreadable]);
+        let without_key = with(|survey| {
+            survey.locked = 1;
+            survey.is_key_missing = true;
+        });
+        assert_eq!(without_key, [AlarmKind::KeyMissing]);
         let moved_away = with(|survey| survey.numbers.alarm.set_aside = Some("/nowhere".into()));
         assert_eq!(moved_away, []);
     }
@@ -298,9 +317,14 @@ mod tests {
         assert_eq!(gone, [AlarmKind::NotConfigured]);
         let unreadable = of(&|to| {
             waiting(to, 1, 1);
-            to.unreadable = Some(RecordError::NoKey);
+            to.unreadable = Some(RecordError::Damaged);
         });
         assert_eq!(unreadable, [AlarmKind::Unreadable]);
+        let locked = of(&|to| {
+            waiting(to, 1, 1);
+            to.unreadable = Some(RecordError::NoKey);
+        });
+        assert_eq!(locked, [], "told of with the spool");
         let dead = of(&|to| {
             to.counts.insert(StoredState::Dead, 2);
         });

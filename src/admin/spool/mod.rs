@@ -31,6 +31,7 @@ pub(super) fn stats(survey: &Survey) -> Value {
             Footing::Pod => "pod",
         },
         "failures": numbers.alarm.failures,
+        "unreadable": survey.locked,
         "set_aside": numbers.alarm.set_aside.as_ref().map(|file| file.display().to_string()),
         "destinations": destinations,
     })

@@ -13,14 +13,17 @@ pub(super) struct DropArgs {
     /// Ids of events, as in `Keyside-Event-Id`
     #[arg(
         value_name = "ID",
-        required_unless_present = "user",
-        conflicts_with = "user"
+        required_unless_present_any = ["user", "unreadable"],
+        conflicts_with_all = ["user", "unreadable"]
     )]
     ids: Vec<String>,
     /// Erase everything of a person, by phone number or user id: events in every state, and what tells repeats. An
     /// event that has messages of others as well goes as a whole
     #[arg(long, value_name = "NUMBER")]
     user: Option<String>,
+    /// Erase every event that cannot be read because the key that sealed it is lost
+    #[arg(long, conflicts_with = "user")]
+    unreadable: bool,
     /// Do not ask for confirmation
     #[arg(long)]
     yes: bool,
@@ -48,7 +51,10 @@ pub(super) fn run(args: &DropArgs) -> Result<ExitCode, EventsFailure> {
         .user
         .iter()
         .map(|user| Query::default().with("user", user));
-    for query in few.chain(user) {
+    let unreadable = args
+        .unreadable
+        .then(|| Query::default().with("state", "unreadable"));
+    for query in few.chain(user).chain(unreadable) {
         let answer = &args.admin.ask("POST", "/events/drop", &query)?;
         let count = |name: &str| answer[name].as_u64().unwrap_or_default();
         events += count("events");
@@ -81,6 +87,7 @@ fn is_confirmed(args: &DropArgs) -> Result<bool, EventsFailure> {
     }
     let what = match args.user {
         Some(_) => "All events of this person, whatever their state,".to_owned(),
+        None if args.unreadable => "All events whose key is not there".to_owned(),
         None => counted(u64::try_from(args.ids.len()).unwrap_or(u64::MAX), "event"),
     };
     let mut stderr = std::io::stderr();

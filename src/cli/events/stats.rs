@@ -47,6 +47,12 @@ pub(in crate::cli) fn print(spool: &Value) {
         size(most),
         size(spool["file_bytes"].as_u64().unwrap_or_default())
     );
+    if let Some(unreadable) = spool["unreadable"].as_u64().filter(|count| *count > 0) {
+        let events = table::counted(unreadable, "event");
+        say!(
+            "{events} of it cannot be read: `keyside events drop --unreadable` erases what has lost its key"
+        );
+    }
     table::print(
         [
             "WEBHOOK",

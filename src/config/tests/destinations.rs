@@ -83,7 +83,11 @@ fn a_stream_is_of_redis_nats_or_amqp_and_its_server_is_a_reference() {
     };
     for (written, meant, feature) in [
         ("redis-stream:events", StreamAddress::Redis { key }, None),
-        ("nats:wa.events", StreamAddress::Nats { subject }, Some("nats")),
+        (
+            "nats:wa.events",
+            StreamAddress::Nats { subject },
+            Some("nats"),
+        ),
         ("amqp:wa/in", amqp("wa"), Some("amqp")),
         ("amqp:/in", amqp(""), Some("amqp")),
     ] {

@@ -10,10 +10,11 @@ mod removal;
 use crate::config::SpoolConfig;
 use crate::spool::error::{SpoolRefusal, StoreError};
 use crate::spool::items::Class;
+use crate::spool::record::key_name;
 use crate::spool::schedule::Attempts;
 use crate::spool::tables::{
     BODIES, BYTES, COUNTS, DEAD, DESTINATIONS, DONE, DeadRow, DestinationId, EVENTS, EventRow,
-    Known, LANES, LaneId, META, QUEUE, REPEATS, Row, Seq, StoredState, known_name,
+    KeyName, Known, LANES, LaneId, META, QUEUE, REPEATS, Row, SEALS, Seq, StoredState, known_name,
 };
 
 /// The numbers that the store keeps beside the events.
@@ -23,6 +24,8 @@ pub(super) struct Counts {
     /// The bytes of all events, with an allowance for what the store adds.
     pub(super) bytes: u64,
     pub(super) events: HashMap<(DestinationId, StoredState), u64>,
+    /// The events whose head is sealed, by the name of the key.
+    pub(super) seals: HashMap<KeyName, u64>,
     /// The days that have a table of known items.
     pub(super) days: BTreeSet<u64>,
 }
@@ -148,6 +151,12 @@ impl<'t> Ledger<'t> {
                 table.insert((at.0, at.1 as u8), *count)?;
             }
         }
+        if self.before.seals != self.counts.seals {
+            let mut seals = self.transaction.open_table(SEALS)?;
+            for (key, count) in &self.counts.seals {
+                seals.insert(key, *count)?;
+            }
+        }
         if self.before.bytes != self.counts.bytes {
             table.insert(BYTES, self.counts.bytes)?;
         }
@@ -186,8 +195,10 @@ impl<'t> Ledger<'t> {
             .iter()
             .map(|id| (*id, StoredState::Waiting))
             .collect();
+        self.count_seal(&event.head, 1);
         let row = EventRow {
             states,
+            received_ms: event.received_ms,
             head: event.head.clone(),
             size,
         };
@@ -238,7 +249,7 @@ impl<'t> Ledger<'t> {
             self.queue.insert(key, row.encode().as_slice())?;
             return Ok(());
         }
-        if !self.dequeue(at)? {
+        if self.dequeue(at)?.is_none() {
             return Ok(());
         }
         let state = match step {
@@ -330,26 +341,34 @@ impl<'t> Ledger<'t> {
         self.enqueue(place, lanes)
     }
 
-    /// The waiting events of a destination that arrived first, at most `most` of each class.
-    pub(super) fn oldest(
+    /// The waiting events of a destination that arrived before a time, at most `most` of each class, with lanes.
+    pub(super) fn waiting_since(
         &self,
         destination: DestinationId,
+        before_ms: u64,
         most: usize,
-    ) -> Result<Vec<LedgerPlace>, StoreError> {
-        let mut places = Vec::new();
+    ) -> Result<Vec<(LedgerPlace, Row)>, StoreError> {
+        let mut old = Vec::new();
         for class in Class::ALL {
             let number = class as u8;
             let keys = (destination, number, 0)..=(destination, number, Seq::MAX);
             for found in self.queue.range(keys)?.take(most) {
-                let (key, _) = found?;
-                places.push(LedgerPlace {
+                let (key, row) = found?;
+                let seq = key.value().2;
+                let received_ms = self.event(seq)?.map_or(0, |event| event.received_ms);
+                // Behind a young event of a class all are young.
+                if received_ms >= before_ms {
+                    break;
+                }
+                let place = LedgerPlace {
                     destination,
                     class,
-                    seq: key.value().2,
-                });
+                    seq,
+                };
+                old.push((place, Row::decode(row.value()).unwrap_or_default()));
             }
         }
-        Ok(places)
+        Ok(old)
     }
 
     fn knows(&self, item: &[u8; 16]) -> Result<bool, StoreError> {
@@ -391,17 +410,18 @@ impl<'t> Ledger<'t> {
         Ok(())
     }
 
-    fn dequeue(&mut self, at: LedgerPlace) -> Result<bool, StoreError> {
+    /// Takes an event out of the queue; returns its lanes, or `None` if it did not wait.
+    fn dequeue(&mut self, at: LedgerPlace) -> Result<Option<Vec<LaneId>>, StoreError> {
         let removed = self
             .queue
             .remove((at.destination, at.class as u8, at.seq))?;
         let Some(row) = removed.and_then(|row| Row::decode(row.value())) else {
-            return Ok(false);
+            return Ok(None);
         };
         for lane in &row.lanes {
             self.lanes.remove((at.destination, *lane, at.seq))?;
         }
-        Ok(true)
+        Ok(Some(row.lanes))
     }
 
     /// Notes the state of an event at a destination. An event that every destination has stays for
@@ -430,6 +450,13 @@ impl<'t> Ledger<'t> {
         }
         self.events.insert(seq, row.encode().as_slice())?;
         Ok(())
+    }
+
+    fn count_seal(&mut self, head: &[u8], change: i64) {
+        if let Some(key) = key_name(head) {
+            let count = self.counts.seals.entry(key).or_default();
+            *count = count.saturating_add_signed(change);
+        }
     }
 
     fn add(&mut self, destination: DestinationId, state: StoredState, change: i64) {

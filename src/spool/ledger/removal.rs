@@ -5,25 +5,32 @@ use redb::ReadableTable;
 use super::{Ledger, LedgerPlace};
 use crate::spool::error::StoreError;
 use crate::spool::items::Class;
-use crate::spool::tables::{DeadRow, DestinationId, EventRow, Known, Seq, StoredState, known_name};
+use crate::spool::tables::{
+    DeadRow, DestinationId, EventRow, Known, LaneId, Seq, StoredState, known_name,
+};
 
 impl Ledger<'_> {
-    /// Erases an event at every destination; with `items` the event's items are forgotten as well.
+    /// Erases an event at every destination; with `items` the event's items are forgotten as well. Returns the places
+    /// where the event waited, with lanes; `None` if there is no such event.
     pub(in crate::spool) fn erase(
         &mut self,
         seq: Seq,
-        class: Class,
         items: &[[u8; 16]],
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Option<Vec<(LedgerPlace, Vec<LaneId>)>>, StoreError> {
         let Some(row) = self.event(seq)? else {
-            return Ok(false);
+            return Ok(None);
         };
+        let mut waited = Vec::new();
         for (destination, _) in &row.states {
-            self.dequeue(LedgerPlace {
-                destination: *destination,
-                class,
-                seq,
-            })?;
+            // The class stands in the head, which perhaps cannot be read.
+            for class in Class::ALL {
+                let place = LedgerPlace {
+                    destination: *destination,
+                    class,
+                    seq,
+                };
+                waited.extend(self.dequeue(place)?.map(|lanes| (place, lanes)));
+            }
             self.dead.remove((*destination, seq))?;
         }
         for (_, table) in &mut self.known {
@@ -32,7 +39,7 @@ impl Ledger<'_> {
             }
         }
         self.remove(seq, &row)?;
-        Ok(true)
+        Ok(Some(waited))
     }
 
     /// Removes an event that stands in no queue.
@@ -44,6 +51,7 @@ impl Ledger<'_> {
         self.bodies.remove(seq)?;
         self.repeats.remove(seq)?;
         self.counts.bytes = self.counts.bytes.saturating_sub(row.size);
+        self.count_seal(&row.head, -1);
         Ok(())
     }
 

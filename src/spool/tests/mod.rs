@@ -2,6 +2,7 @@
 
 mod disk;
 mod failures;
+mod keys;
 mod order;
 mod power;
 mod stored;
