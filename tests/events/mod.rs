@@ -3,7 +3,10 @@
 mod delivery;
 mod destinations;
 mod failures;
+mod kills;
 mod lateness;
+mod order;
+mod power_cut;
 mod soak;
 
 use std::sync::Mutex;

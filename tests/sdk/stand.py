@@ -6,7 +6,7 @@ COMMAND gets, in its environment:
   KEYSIDE_ADMIN  the admin listener of the same Keyside
   SANDBOX_URL    the emulated API, https://127.0.0.1:PORT
   SANDBOX_CA     the CA of its certificate
-  with the provider `meta`:
+  with the provider `meta`, or `meta-spooled` for events that wait on disk:
   APPLICATION    127.0.0.1:PORT, where genuine webhooks go to /events
   APP_SECRET     the app secret, with which an application can check a webhook again
   with another:
@@ -70,6 +70,7 @@ path       = "/webhooks/whatsapp"
 credential = "acme"
 forward    = "http://127.0.0.1:{application}/events"
 """
+SPOOL = '\n[spool]\ndir = "{dir}/spool"\n'
 # The route of another provider, in the place of the sandbox's. Tests count on the burst.
 ROUTE = """
 [[route]]
@@ -93,7 +94,8 @@ def main(keyside, provider, command):
         ports = dict(zip(("outbound", "inbound", "admin", "graph", "media", "application"), free_ports(6)))
         sandbox = pathlib.Path(directory, "sandbox")
         sandbox.mkdir()
-        if provider == "meta":
+        is_meta = provider.startswith("meta")
+        if is_meta:
             more = ("--media-listen", f"127.0.0.1:{ports['media']}",
                     "--callback", f"http://127.0.0.1:{ports['inbound']}/webhooks/whatsapp")
         else:
@@ -102,8 +104,9 @@ def main(keyside, provider, command):
                                       "--listen", f"127.0.0.1:{ports['graph']}", *more))
         said = pathlib.Path(directory, "sandbox.log")
         wait_for("the sandbox", lambda: "Recipients" in said.read_text() and connects(ports["graph"]))
-        if provider == "meta":
-            account = META.format(dir=sandbox, **ports)
+        if is_meta:
+            spool = SPOOL if provider == "meta-spooled" else ""
+            account = (META + spool).format(dir=sandbox, **ports)
             own = {"APPLICATION": f"127.0.0.1:{ports['application']}",
                    "APP_SECRET": (sandbox / "app_secret").read_text().strip()}
         else:
