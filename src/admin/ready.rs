@@ -197,7 +197,9 @@ fn state_of_webhook(webhook: &WebhookEndpoint, live: &Live, alarms: &[SpoolAlarm
         concerns: concerns_of(credential, &subject, live),
         ..State::default()
     };
-    let is_of_listener = |kept: &KeptFiles| kept.serves == FileUse::Inbound;
+    let of_stream = FileUse::Stream(webhook.name.to_string());
+    let is_of_listener =
+        |kept: &KeptFiles| kept.serves == FileUse::Inbound || kept.serves == of_stream;
     let files = kept_files(&subject, live, is_of_listener);
     state.concerns.extend(files);
     if !webhook.verifier.has_keys() {

@@ -77,7 +77,7 @@ struct Course {
 
 /// The result of a look for the next events.
 #[derive(Debug)]
-pub(super) struct Next {
+pub(super) struct DueEvents {
     pub(super) due: Vec<Due>,
     pub(super) probe: Probe,
     pub(super) wait: Wait,
@@ -94,7 +94,7 @@ pub(super) enum Wait {
     Rest,
 }
 
-impl Next {
+impl DueEvents {
     fn wait(until: Option<Instant>) -> Self {
         Self {
             due: Vec::new(),
@@ -167,20 +167,25 @@ impl Destination {
     ///
     /// The store is read under the lock of the lanes: a lane is freed after the commit of an outcome, so a free
     /// lane never shows an event whose outcome is on disk.
-    pub(super) fn next(&self, store: &Store, now: Now, most: usize) -> Result<Next, StoreError> {
+    pub(super) fn next(
+        &self,
+        store: &Store,
+        now: Now,
+        most: usize,
+    ) -> Result<DueEvents, StoreError> {
         if !self.is_begun.load(Ordering::Acquire) {
-            return Ok(Next::wait(None));
+            return Ok(DueEvents::wait(None));
         }
         let mut course = self.course.lock();
         let probe = match course.health.gate(now.at) {
             Gate::Open => Probe::No,
             Gate::Probe => Probe::Yes,
-            Gate::Shut(until) => return Ok(Next::wait(Some(until))),
+            Gate::Shut(until) => return Ok(DueEvents::wait(Some(until))),
         };
         if let Some(next_at) = course.next_at
             && next_at > now.at
         {
-            return Ok(Next::wait(Some(next_at)));
+            return Ok(DueEvents::wait(Some(next_at)));
         }
         let interval = self.config.read().interval;
         let is_single = probe == Probe::Yes || interval.is_some();
@@ -205,7 +210,7 @@ impl Destination {
             }
             course.pace(interval, now.at);
         }
-        Ok(Next { due, probe, wait })
+        Ok(DueEvents { due, probe, wait })
     }
 
     /// Takes note of an outcome. What was put off comes back at once when a trouble has ended.
