@@ -6,7 +6,7 @@ use crate::upstream::UpstreamError;
 
 /// A probe that was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Probe<'p> {
+pub(super) enum WebhookProbe<'p> {
     /// A handshake with a token that is nobody's.
     WrongToken,
     /// A handshake with the verify token, and with this challenge.
@@ -21,14 +21,14 @@ pub(super) enum Probe<'p> {
 
 /// The course of the probes after a verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Course {
+pub(super) enum ProbeCourse {
     /// The next probe is worth sending.
     GoOn,
     /// The probes do not reach Keyside: the next would meet the same.
     Stop,
 }
 
-impl Probe<'_> {
+impl WebhookProbe<'_> {
     /// Returns the name of the step.
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -43,26 +43,26 @@ impl Probe<'_> {
 
 /// Decides about the answer to a probe of a webhook.
 pub(super) fn judge(
-    probe: Probe<'_>,
+    probe: WebhookProbe<'_>,
     webhook: &str,
     answer: &Result<Answered, UpstreamError>,
-) -> (DoctorStep, Course) {
+) -> (DoctorStep, ProbeCourse) {
     let answer = match answer {
         Ok(answer) => answer,
-        Err(error) => return (of_silence(probe, error), Course::Stop),
+        Err(error) => return (of_silence(probe, error), ProbeCourse::Stop),
     };
     if let Some(step) = expected(probe, webhook, answer) {
-        return (step, Course::GoOn);
+        return (step, ProbeCourse::GoOn);
     }
     let (found, mend, course) = unexpected(probe, answer);
     (DoctorStep::fail(probe.name(), found, mend), course)
 }
 
 /// Decides about a probe without an answer.
-fn of_silence(probe: Probe<'_>, error: &UpstreamError) -> DoctorStep {
+fn of_silence(probe: WebhookProbe<'_>, error: &UpstreamError) -> DoctorStep {
     let name = probe.name();
     match (probe, error) {
-        (Probe::Large(_), _) => DoctorStep::fail(
+        (WebhookProbe::Large(_), _) => DoctorStep::fail(
             name,
             format!("small events pass, and this one does not: {error}"),
             INGRESS_BOUND,
@@ -81,33 +81,33 @@ fn of_silence(probe: Probe<'_>, error: &UpstreamError) -> DoctorStep {
 }
 
 /// Decides about the answer that a probe should have; `None` for any other answer.
-fn expected(probe: Probe<'_>, webhook: &str, answer: &Answered) -> Option<DoctorStep> {
+fn expected(probe: WebhookProbe<'_>, webhook: &str, answer: &Answered) -> Option<DoctorStep> {
     let name = probe.name();
     let slug = answer.slug.as_deref();
     match (probe, answer.status) {
-        (Probe::WrongToken, 403) if slug == Some("handshake_refused") => {
+        (WebhookProbe::WrongToken, 403) if slug == Some("handshake_refused") => {
             Some(DoctorStep::ok(name, "refused with 403"))
         }
-        (Probe::WrongToken, 429) if slug == Some("too_many_guesses") => {
+        (WebhookProbe::WrongToken, 429) if slug == Some("too_many_guesses") => {
             Some(DoctorStep::ok(name, "refused with 429, after others"))
         }
-        (Probe::WrongToken, 403) => Some(DoctorStep::warn(
+        (WebhookProbe::WrongToken, 403) => Some(DoctorStep::warn(
             name,
             "refused with 403, and not by Keyside",
             "look at what stands before Keyside: it refuses what Keyside should judge",
         )),
-        (Probe::Handshake(challenge), 200) if *answer.body == *challenge.as_bytes() => {
+        (WebhookProbe::Handshake(challenge), 200) if *answer.body == *challenge.as_bytes() => {
             Some(DoctorStep::ok(name, "the challenge comes back"))
         }
-        (Probe::Forged, 401) if slug == Some("not_genuine") => {
+        (WebhookProbe::Forged, 401) if slug == Some("not_genuine") => {
             Some(DoctorStep::ok(name, "refused with 401"))
         }
-        (Probe::Forged, 401) => Some(DoctorStep::warn(
+        (WebhookProbe::Forged, 401) => Some(DoctorStep::warn(
             name,
             "refused with 401, and not by Keyside",
             "look at what stands before Keyside: it refuses what Keyside should judge",
         )),
-        (Probe::Genuine(mark) | Probe::Large(mark), 200) => {
+        (WebhookProbe::Genuine(mark) | WebhookProbe::Large(mark), 200) => {
             Some(of_accepted(name, webhook, mark, answer))
         }
         _ => None,
@@ -138,11 +138,11 @@ fn of_accepted(name: &str, webhook: &str, mark: &str, answer: &Answered) -> Doct
 }
 
 /// Returns what an unexpected answer means, and what to mend.
-fn unexpected(probe: Probe<'_>, answer: &Answered) -> (String, &'static str, Course) {
+fn unexpected(probe: WebhookProbe<'_>, answer: &Answered) -> (String, &'static str, ProbeCourse) {
     let status = answer.status;
     let slug = answer.slug.as_deref();
-    let stop = |found: String, mend| (found, mend, Course::Stop);
-    let go_on = |found: String, mend| (found, mend, Course::GoOn);
+    let stop = |found: String, mend| (found, mend, ProbeCourse::Stop);
+    let go_on = |found: String, mend| (found, mend, ProbeCourse::GoOn);
     match (status, slug) {
         (300..=399, _) => {
             let to = answer.location.as_deref().unwrap_or("an unnamed place");
@@ -178,61 +178,66 @@ fn unexpected(probe: Probe<'_>, answer: &Answered) -> (String, &'static str, Cou
 }
 
 /// Returns the meaning of a success that should not be one.
-fn of_success(probe: Probe<'_>, status: u16) -> (String, &'static str, Course) {
+fn of_success(probe: WebhookProbe<'_>, status: u16) -> (String, &'static str, ProbeCourse) {
     match probe {
-        Probe::WrongToken => (
+        WebhookProbe::WrongToken => (
             format!("a wrong verify token is taken ({status})"),
             "let the public URL lead to Keyside: what answers there takes anybody",
-            Course::GoOn,
+            ProbeCourse::GoOn,
         ),
-        Probe::Forged => (
+        WebhookProbe::Forged => (
             format!("a forged event is taken ({status})"),
             "let the public URL lead to Keyside: what answers there checks no signature",
-            Course::GoOn,
+            ProbeCourse::GoOn,
         ),
-        Probe::Handshake(_) => (
+        WebhookProbe::Handshake(_) => (
             format!("{status}, and the challenge does not come back"),
             "let the public URL lead to Keyside, and let nothing between change the answer",
-            Course::GoOn,
+            ProbeCourse::GoOn,
         ),
-        Probe::Genuine(_) | Probe::Large(_) => (
+        WebhookProbe::Genuine(_) | WebhookProbe::Large(_) => (
             format!("{status}, where Meta takes 200 alone for a success"),
             "let nothing between change the answer",
-            Course::GoOn,
+            ProbeCourse::GoOn,
         ),
     }
 }
 
 /// Returns the meaning of a refusal of Keyside's own.
-fn of_refusal(probe: Probe<'_>, status: u16, slug: &str) -> (String, &'static str, Course) {
+fn of_refusal(
+    probe: WebhookProbe<'_>,
+    status: u16,
+    slug: &str,
+) -> (String, &'static str, ProbeCourse) {
     let found = format!("Keyside refuses it with {status} `{slug}`");
     let (mend, course) = match (slug, probe) {
         ("no_webhook", _) => (
             "let the ingress keep the path, or write the path that arrives as `path` of the webhook",
-            Course::Stop,
+            ProbeCourse::Stop,
         ),
         ("handshake_refused", _) => (
             "the running sidecar has another verify token than this configuration: `keyside reload`",
-            Course::GoOn,
+            ProbeCourse::GoOn,
         ),
         ("not_genuine", _) => (
             "the running sidecar has another secret than this configuration (`keyside reload`), the ingress changes the body, or `public_url` is not the URL that arrives",
-            Course::GoOn,
+            ProbeCourse::GoOn,
         ),
-        ("body_too_large", _) => ("raise `inbound.max_body`", Course::GoOn),
+        ("body_too_large", _) => ("raise `inbound.max_body`", ProbeCourse::GoOn),
         ("credential_unavailable", _) => (
             "give the running sidecar the secrets of the webhook: `keyside status` says what is missing",
-            Course::GoOn,
+            ProbeCourse::GoOn,
         ),
         ("unsigned", _) => (
             "let the ingress pass the header with the signature",
-            Course::GoOn,
+            ProbeCourse::GoOn,
         ),
-        ("content_coding", _) => ("let the ingress compress no requests", Course::GoOn),
-        ("overloaded" | "draining", _) => {
-            ("run this again when the sidecar has room", Course::Stop)
-        }
-        _ => ("look at the log of the sidecar", Course::GoOn),
+        ("content_coding", _) => ("let the ingress compress no requests", ProbeCourse::GoOn),
+        ("overloaded" | "draining", _) => (
+            "run this again when the sidecar has room",
+            ProbeCourse::Stop,
+        ),
+        _ => ("look at the log of the sidecar", ProbeCourse::GoOn),
     };
     (found, mend, course)
 }
@@ -247,17 +252,22 @@ mod tests {
     use super::super::step::StepOutcome;
     use super::*;
 
-    use Course::{GoOn, Stop};
+    use ProbeCourse::{GoOn, Stop};
     use StepOutcome::{Fail, Ok as Well, Warn};
 
     const MARK: &str = "aa";
-    const WRONG: Probe<'_> = Probe::WrongToken;
-    const SHAKE: Probe<'_> = Probe::Handshake("777");
-    const FORGED: Probe<'_> = Probe::Forged;
-    const GENUINE: Probe<'_> = Probe::Genuine(MARK);
-    const LARGE: Probe<'_> = Probe::Large(MARK);
+    const WRONG: WebhookProbe<'_> = WebhookProbe::WrongToken;
+    const SHAKE: WebhookProbe<'_> = WebhookProbe::Handshake("777");
+    const FORGED: WebhookProbe<'_> = WebhookProbe::Forged;
+    const GENUINE: WebhookProbe<'_> = WebhookProbe::Genuine(MARK);
+    const LARGE: WebhookProbe<'_> = WebhookProbe::Large(MARK);
 
-    fn judged(probe: Probe<'_>, status: u16, slug: &str, body: &str) -> (DoctorStep, Course) {
+    fn judged(
+        probe: WebhookProbe<'_>,
+        status: u16,
+        slug: &str,
+        body: &str,
+    ) -> (DoctorStep, ProbeCourse) {
         let answer = Answered {
             status,
             slug: (!slug.is_empty()).then(|| slug.to_owned()),
@@ -347,32 +357,32 @@ mod tests {
         };
         for (probe, error, words, mend) in [
             (
-                Probe::Forged,
+                WebhookProbe::Forged,
                 timed_out(),
                 "no answer comes",
                 "hands it to nobody",
             ),
             (
-                Probe::Large(MARK),
+                WebhookProbe::Large(MARK),
                 timed_out(),
                 "small events pass",
                 "client_max_body_size",
             ),
             (
-                Probe::Large(MARK),
+                WebhookProbe::Large(MARK),
                 UpstreamError::NotWritten,
                 "small events pass",
                 "4 MiB",
             ),
             (
-                Probe::Forged,
+                WebhookProbe::Forged,
                 UpstreamError::NotWritten,
                 "closed",
                 "what listens",
             ),
         ] {
             let (step, course) = judge(probe, "acme", &Err(error));
-            assert_eq!((step.outcome, course), (StepOutcome::Fail, Course::Stop));
+            assert_eq!((step.outcome, course), (Fail, Stop));
             assert!(step.found.contains(words), "{step:?}");
             assert!(step.mend.unwrap().contains(mend));
         }

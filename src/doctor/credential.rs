@@ -13,7 +13,7 @@ use super::number::{
 };
 use super::step::{DoctorSection, DoctorStep, SectionKind, StepReporter};
 use super::token::{AgePolicy, SecretFacts, of_secret, of_verdict};
-use super::upstream::{Reached, UpstreamKey, is_reached};
+use super::upstream::{FarUpstream, Reached, is_reached};
 use crate::credential::{Credential, TokenFacts};
 use crate::health::{ProviderQuery, number_at};
 use crate::outbound::policy::Route;
@@ -22,7 +22,7 @@ use crate::reload::{AGE_WARNING_SHARE, Live, concerns, verify_one};
 /// Begins a section for each credential.
 pub(super) fn sections(
     live: &Arc<Live>,
-    reached: &Arc<BTreeMap<UpstreamKey, Reached>>,
+    reached: &Arc<BTreeMap<FarUpstream, Reached>>,
     deadline: Instant,
 ) -> Vec<DoctorSection> {
     let begin = |credential: &Arc<Credential>| {
@@ -50,7 +50,7 @@ struct Examination {
 }
 
 impl Examination {
-    async fn run(&self, reached: &BTreeMap<UpstreamKey, Reached>) {
+    async fn run(&self, reached: &BTreeMap<FarUpstream, Reached>) {
         self.reporter.report_all(self.secrets());
         let route = match self.askable() {
             Ok(route) => route,

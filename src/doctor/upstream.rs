@@ -20,7 +20,7 @@ use crate::tls::{Witness, witnessed_config};
 use crate::upstream::{Outgoing, OutgoingBody, RequestLine, USER_AGENT, Upstream, UpstreamKind};
 
 /// An origin of a provider, with the authorities for its certificate.
-pub(super) type UpstreamKey = (Origin, Ca);
+pub(super) type FarUpstream = (Origin, Ca);
 
 /// The result of each way: `None` while it is under way.
 pub(super) type Reached = watch::Receiver<Option<bool>>;
@@ -29,7 +29,7 @@ pub(super) type Reached = watch::Receiver<Option<bool>>;
 pub(super) fn sections(
     live: &Arc<Live>,
     deadline: Instant,
-) -> (Vec<DoctorSection>, BTreeMap<UpstreamKey, Reached>) {
+) -> (Vec<DoctorSection>, BTreeMap<FarUpstream, Reached>) {
     let mut origins = BTreeMap::new();
     for route in live.generation.policy.routes() {
         let provider = &route.credential.provider;
@@ -64,8 +64,8 @@ pub(super) fn sections(
 
 /// Waits for the result of a way; false for a way that was given up.
 pub(super) async fn is_reached(
-    results: &BTreeMap<UpstreamKey, Reached>,
-    key: &UpstreamKey,
+    results: &BTreeMap<FarUpstream, Reached>,
+    key: &FarUpstream,
 ) -> bool {
     let Some(mut result) = results.get(key).cloned() else {
         return false;
@@ -76,7 +76,7 @@ pub(super) async fn is_reached(
 
 async fn examine(
     live: &Live,
-    (origin, ca): &UpstreamKey,
+    (origin, ca): &FarUpstream,
     reporter: &StepReporter,
 ) -> Result<(), BrokenWay> {
     let host = FarHost {

@@ -10,7 +10,7 @@ use rustls::ClientConfig;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::answer::{Course, Probe, judge};
+use super::answer::{ProbeCourse, WebhookProbe, judge};
 use super::ask::{ask, without_query};
 use super::handshake::CertificateOwner;
 use super::probe::{ProbeKey, ProbeMaker, scheme_of, unprobable};
@@ -204,10 +204,10 @@ impl Probes<'_> {
             scheme,
         };
         let course = match self.handshakes(&maker).await {
-            Course::GoOn => self.events(&maker).await,
-            Course::Stop => Course::Stop,
+            ProbeCourse::GoOn => self.events(&maker).await,
+            ProbeCourse::Stop => ProbeCourse::Stop,
         };
-        if course == Course::Stop {
+        if course == ProbeCourse::Stop {
             self.reporter.report(DoctorStep::skipped(
                 "further probes",
                 "not sent: they would meet the same",
@@ -215,34 +215,34 @@ impl Probes<'_> {
         }
     }
 
-    async fn handshakes(&self, maker: &ProbeMaker<'_>) -> Course {
+    async fn handshakes(&self, maker: &ProbeMaker<'_>) -> ProbeCourse {
         let challenge = u64::from_be_bytes(random()).to_string();
         let Some(wrong) = maker.handshake(&challenge, ProbeKey::Forged, random()) else {
             self.reporter
                 .report(DoctorStep::skipped("handshake", "the provider has none"));
-            return Course::GoOn;
+            return ProbeCourse::GoOn;
         };
-        if let (Course::Stop, _) = self.one(Probe::WrongToken, wrong).await {
-            return Course::Stop;
+        if let (ProbeCourse::Stop, _) = self.one(WebhookProbe::WrongToken, wrong).await {
+            return ProbeCourse::Stop;
         }
         match maker.handshake(&challenge, ProbeKey::Own, random()) {
-            Some(right) => self.one(Probe::Handshake(&challenge), right).await.0,
+            Some(right) => self.one(WebhookProbe::Handshake(&challenge), right).await.0,
             None => {
                 self.reporter.report(DoctorStep::skipped(
                     "handshake",
                     "the credential has no verify token",
                 ));
-                Course::GoOn
+                ProbeCourse::GoOn
             }
         }
     }
 
-    async fn events(&self, maker: &ProbeMaker<'_>) -> Course {
+    async fn events(&self, maker: &ProbeMaker<'_>) -> ProbeCourse {
         let mark = ProbeMark::new(random());
-        let forged = self.made(Probe::Forged, maker, &mark, 0);
+        let forged = self.made(WebhookProbe::Forged, maker, &mark, 0);
         if let Some(forged) = forged {
-            let (course, outcome) = self.one(Probe::Forged, forged).await;
-            if course == Course::Stop {
+            let (course, outcome) = self.one(WebhookProbe::Forged, forged).await;
+            if course == ProbeCourse::Stop {
                 return course;
             }
             // Whatever takes forged events is no Keyside: a genuine one would go on to an application.
@@ -251,32 +251,32 @@ impl Probes<'_> {
                     "genuine event",
                     "not sent: what answers there is not Keyside, and an application might get it",
                 ));
-                return Course::GoOn;
+                return ProbeCourse::GoOn;
             }
         }
         if let Some(why) = unprobable(maker.scheme) {
             let step = DoctorStep::skipped("genuine event", format!("not made: {why}"));
             self.reporter.report(step);
-            return Course::GoOn;
+            return ProbeCourse::GoOn;
         }
-        let genuine = Probe::Genuine(mark.as_str());
+        let genuine = WebhookProbe::Genuine(mark.as_str());
         let Some(request) = self.made(genuine, maker, &mark, 0) else {
-            return Course::GoOn;
+            return ProbeCourse::GoOn;
         };
         let (course, outcome) = self.one(genuine, request).await;
-        if course == Course::Stop || outcome != StepOutcome::Ok {
+        if course == ProbeCourse::Stop || outcome != StepOutcome::Ok {
             return course;
         }
         self.large(maker).await
     }
 
-    async fn large(&self, maker: &ProbeMaker<'_>) -> Course {
+    async fn large(&self, maker: &ProbeMaker<'_>) -> ProbeCourse {
         let mark = ProbeMark::new(random());
-        let probe = Probe::Large(mark.as_str());
+        let probe = WebhookProbe::Large(mark.as_str());
         if maker.sends_forms() {
             let why = "the provider's events are forms, which are small";
             self.reporter.report(DoctorStep::skipped(probe.name(), why));
-            return Course::GoOn;
+            return ProbeCourse::GoOn;
         }
         let length = usize::try_from(self.max_body).map_or(LARGE, |bound| bound.min(LARGE));
         if length < LARGE {
@@ -290,19 +290,19 @@ impl Probes<'_> {
             self.one(probe, request).await;
         }
         // Nothing comes behind this probe.
-        Course::GoOn
+        ProbeCourse::GoOn
     }
 
     /// Makes an event, or reports why there is none.
     fn made(
         &self,
-        probe: Probe<'_>,
+        probe: WebhookProbe<'_>,
         maker: &ProbeMaker<'_>,
         mark: &ProbeMark,
         length: usize,
     ) -> Option<Outgoing> {
         let key = match probe {
-            Probe::Forged => ProbeKey::Forged,
+            WebhookProbe::Forged => ProbeKey::Forged,
             _ => ProbeKey::Own,
         };
         match maker.event(mark, length, key, random()) {
@@ -315,7 +315,7 @@ impl Probes<'_> {
         }
     }
 
-    async fn one(&self, probe: Probe<'_>, request: Outgoing) -> (Course, StepOutcome) {
+    async fn one(&self, probe: WebhookProbe<'_>, request: Outgoing) -> (ProbeCourse, StepOutcome) {
         let answer = ask(&self.upstream, request, PROBE_TIMEOUT).await;
         let (step, course) = judge(probe, &self.webhook.name, &answer);
         let outcome = step.outcome;

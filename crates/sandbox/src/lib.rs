@@ -67,7 +67,7 @@ pub use dialect::{
     Dialect, EventSigning, Key, KeyKind, KeyPairError, new_private_key, new_seed, public_key,
     public_key_of_seed,
 };
-pub use options::{Options, Standing, ThrottleStatus, ThrottleStatusError};
+pub use options::{AccountStanding, Options, ThrottleStatus, ThrottleStatusError};
 pub use store::attempt::Attempt;
 pub use store::record::Accepted;
 pub use tls::CertificateError;

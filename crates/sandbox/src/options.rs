@@ -45,12 +45,12 @@ pub struct Options {
     /// The trusted authorities of callback URLs with TLS, in PEM; by default the sandbox's own authority.
     pub callback_ca: Option<Vec<u8>>,
     /// The state of the account and its numbers, as questions about them are answered.
-    pub standing: Standing,
+    pub standing: AccountStanding,
 }
 
 /// The state of the account and its numbers, as questions about them are answered. Nothing else goes by it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct AccountStanding {
     /// `status` of every number.
     pub number_status: String,
     /// `quality_rating` of every number.
@@ -67,7 +67,7 @@ pub struct Standing {
     pub account_callback: Option<String>,
 }
 
-impl Default for Standing {
+impl Default for AccountStanding {
     fn default() -> Self {
         Self {
             number_status: "CONNECTED".to_owned(),
@@ -99,7 +99,7 @@ impl Default for Options {
             throttle_status: ThrottleStatus::BadRequest,
             latency: Duration::ZERO,
             callback_ca: None,
-            standing: Standing::default(),
+            standing: AccountStanding::default(),
         }
     }
 }

@@ -7,7 +7,7 @@ use http::StatusCode;
 use subtle::ConstantTimeEq;
 
 use crate::ids;
-use crate::options::Standing;
+use crate::options::AccountStanding;
 use crate::store::group::Groups;
 use crate::store::media::Media;
 use crate::store::number::Numbers;
@@ -90,7 +90,7 @@ impl State {
             pair_limit: false,
             throttle_status: StatusCode::BAD_REQUEST,
             latency: Duration::ZERO,
-            standing: Standing::default(),
+            standing: AccountStanding::default(),
         };
         Self::new(rules, Webhooks::new(authority.client(None).unwrap(), None))
     }
@@ -118,5 +118,5 @@ pub(crate) struct Rules {
     /// The delay of every answer.
     pub(crate) latency: Duration,
     /// The state of the account and its numbers.
-    pub(crate) standing: Standing,
+    pub(crate) standing: AccountStanding,
 }

@@ -1,6 +1,6 @@
 //! The options of `keyside sandbox` about the state of the account, which `keyside doctor` asks for.
 
-use keyside_sandbox::Standing;
+use keyside_sandbox::AccountStanding;
 
 /// The state of the account and its numbers, as the sandbox tells it. Nothing else goes by it.
 #[derive(Debug, clap::Args)]
@@ -28,7 +28,7 @@ pub(super) struct StandingArgs {
     account_callback: Option<String>,
 }
 
-impl From<StandingArgs> for Standing {
+impl From<StandingArgs> for AccountStanding {
     fn from(args: StandingArgs) -> Self {
         Self {
             number_status: args.number_status,
