@@ -32,7 +32,11 @@ mod tests {
 
     #[test]
     fn the_deliveries_of_all_destinations_count_together() {
-        let health = |failed: u64, problem: Value| json!({ "traffic": { "last_success": null, "failed_last_hour": failed, "succeeded_last_hour": 2, "problem": problem } });
+        let health = |failed: u64| {
+            json!({ "traffic": {
+                "last_success": null, "failed_last_hour": failed, "succeeded_last_hour": 2, "problem": null,
+            }})
+        };
         let webhook = json!({
             "sidecar": "", "name": "acme", "path": "/hook", "credential": "a", "forward": "b, c",
             "to": [health(0), health(3), { "traffic": null }],

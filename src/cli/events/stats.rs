@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::client::Query;
 use super::{AdminArgs, EventsFailure};
 use crate::cli::table;
-use crate::json::words::{duration, list, size, text};
+use crate::json::words::{counted, duration, list, size, text};
 
 /// The options of `keyside events stats`.
 #[derive(Debug, clap::Args)]
@@ -48,7 +48,7 @@ pub(in crate::cli) fn print(spool: &Value) {
         size(spool["file_bytes"].as_u64().unwrap_or_default())
     );
     if let Some(unreadable) = spool["unreadable"].as_u64().filter(|count| *count > 0) {
-        let events = table::counted(unreadable, "event");
+        let events = counted(unreadable, "event");
         say!(
             "{events} of it cannot be read: `keyside events drop --unreadable` erases what has lost its key"
         );
