@@ -15,6 +15,7 @@
 //! | application | the program behind Keyside: sends requests, receives events |
 //! | provider | an API for messages: Meta's Cloud API, or the API of a reseller. A *preset* is a provider shipped with Keyside |
 //! | upstream | the authority of a provider, with a pool of connections |
+//! | egress | the way out of this machine: straight, or through a proxy that opens tunnels |
 //! | peer | the other end of a connection: an address, or a user of this machine |
 //! | sender | the phone number of the business, named by the provider's id |
 //! | recipient | the phone number of the person who gets a message |
@@ -147,7 +148,7 @@
 //! | the process | [`app`]; [`admin`], [`rotation`], [`doctor`]; [`reload`] |
 //! | requests, events, questions to providers | [`outbound`], [`inbound`], [`listener`]; [`health`] |
 //! | events on their way to destinations | [`delivery`] |
-//! | services of the floor above | [`limit`], [`credential`], [`upstream`], [`tls`], [`ca`], [`sends`], [`shared`], [`spool`], [`scan`], [`state`], `telemetry` |
+//! | services of the floor above | [`limit`], [`credential`], [`upstream`], [`egress`], [`tls`], [`ca`], [`sends`], [`shared`], [`spool`], [`scan`], [`state`], `telemetry` |
 //! | the configuration, checked | [`config`], [`provider`] |
 //! | the ground | [`audit`], [`document`], [`headers`], [`json`], [`log`], [`media_type`], [`memory`], [`multipart`], [`portion`], [`query`], [`refusal_form`], [`response`], [`secret`], [`service_manager`], [`spelling`], [`trace`], [`traffic`], [`units`], [`watchdog`], [`workers`] |
 //!
@@ -172,6 +173,7 @@ pub mod credential;
 pub mod delivery;
 pub mod doctor;
 pub mod document;
+pub mod egress;
 pub mod headers;
 pub mod health;
 pub mod inbound;

@@ -36,6 +36,7 @@ mod deliveries;
 mod descriptors;
 mod doctor;
 mod doors;
+mod egress;
 mod event_forms;
 mod events;
 mod events_command;

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
+mod egress_status;
 mod events;
 mod file_metrics;
 mod limit_status;

@@ -87,6 +87,7 @@ pub fn of_sidecar(status: &Value) -> Vec<ProblemLine> {
     refused
         .chain(audit_problem(&status["audit"]))
         .chain(sharing_problem(&status["shared_limits"]))
+        .chain(way_out_problem(&status["egress"]))
         .chain(list(status.pointer("/state/problems").unwrap_or(&Value::Null)).map(text))
         .map(ProblemLine::wrong)
         .chain(list(&status["unusable_files"]).map(file_problem))
@@ -108,6 +109,14 @@ pub fn of_sidecar(status: &Value) -> Vec<ProblemLine> {
         )
         .chain(of_spool(status))
         .collect()
+}
+
+/// Returns a line if the URL of the proxy could not be read.
+fn way_out_problem(egress: &Value) -> Option<String> {
+    let problem = egress["problem"].as_str()?;
+    Some(format!(
+        "no way out: {problem}; once the URL can be read, `keyside reload` opens the way"
+    ))
 }
 
 /// Returns the problems of events that wait on disk: each has its remedy already.

@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::egress_status::egress_status;
 use super::limit_status::limit_status;
 use super::spool::stats;
 use super::status_query::StatusQuery;
@@ -115,6 +116,7 @@ impl Serialize for Status {
         status.serialize_entry("spool", &spool)?;
         status.serialize_entry("state", &live.state.as_deref().map(state_status))?;
         status.serialize_entry("shared_limits", &shared)?;
+        status.serialize_entry("egress", &egress_status(live))?;
         status.serialize_entry("certificates", &certificates(live, SystemTime::now()))?;
         status.serialize_entry("unusable_files", &unusable_files(live))?;
         status.serialize_entry("routes", &Sequence(routes))?;

@@ -97,6 +97,9 @@ pub(super) async fn run(args: CheckArgs) -> ExitCode {
                     offline(&live)
                 };
                 report.faults.extend(live.limits_fault());
+                report
+                    .faults
+                    .extend(live.egress.problem().map(str::to_owned));
                 report.faults.extend(live.loops().await);
                 report
             }
@@ -269,6 +272,7 @@ fn report(live: &Live) -> Report {
         warnings.extend(state.problems());
     }
     let mut notes = live.config.unbound_by_senders();
+    notes.extend(way_out(live));
     notes.extend(forgotten_at_restart(live));
     let credentials = status::credentials(live);
     let faults = unread.map(|fault| fault.to_string());
@@ -279,6 +283,27 @@ fn report(live: &Live) -> Report {
         notes,
         credentials,
         ..Report::default()
+    }
+}
+
+/// Returns a line about the proxy, if there is one.
+fn way_out(live: &Live) -> Option<String> {
+    let except = match live.egress.bypass().len() {
+        0 => String::new(),
+        count => format!(", but for {} of no_proxy", counted_entries(count)),
+    };
+    live.egress.proxy().map(|proxy| {
+        format!(
+            "connections to providers leave through the proxy {proxy} ({}){except}",
+            live.egress.source()
+        )
+    })
+}
+
+fn counted_entries(count: usize) -> String {
+    match count {
+        1 => "1 entry".to_owned(),
+        count => format!("{count} entries"),
     }
 }
 

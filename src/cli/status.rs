@@ -229,6 +229,7 @@ fn print_tables(sidecars: &[Sidecar<'_>], problems: &[ProblemLine]) {
         list(&entries("routes")).map(route),
     );
     for (_, status) in answered() {
+        print_way_out(&status["egress"]);
         print_sharing(&status["shared_limits"]);
         print_audit(&status["audit"]);
     }
@@ -332,6 +333,14 @@ fn print_audit(audit: &Value) {
             text(&audit["file"]),
             counted(lost, "event")
         );
+    }
+}
+
+/// Prints the proxy. A way out that is closed is among the problems.
+fn print_way_out(egress: &Value) {
+    if let Some(proxy) = egress["proxy"].as_str() {
+        let source = text(&egress["source"]);
+        say!("\nConnections to providers leave through {proxy} ({source}).");
     }
 }
 

@@ -1,7 +1,9 @@
 //! The configuration in checked form: complete, with references to secrets and never a secret itself.
 
+mod bypass;
 mod candidate;
 mod destination;
+mod egress;
 mod error;
 mod file;
 mod reference;
@@ -16,11 +18,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use bypass::BypassRule;
 pub use candidate::{Candidate, CandidateError};
 pub use destination::{
     ApplicationAddress, ApplicationUrl, DestinationConfig, DestinationTarget, EventWay,
     PublishTarget, SpoolConfig, StreamAddress,
 };
+pub use egress::{EgressConfig, ProxyChoice};
 pub use error::Faults;
 pub use reference::ReferenceError;
 
@@ -51,6 +55,8 @@ pub struct Config {
     pub admin: AdminConfig,
     /// `[metrics]`, if the file has the table.
     pub metrics: Option<MetricsConfig>,
+    /// `[egress]`.
+    pub egress: EgressConfig,
     /// `[reload]`.
     pub reload: ReloadConfig,
     /// `[log]`.

@@ -46,14 +46,7 @@ impl QueryError {
         match self {
             Self::Missing(_) | Self::Refused { .. } => false,
             Self::NotJson | Self::NewToken(_) => true,
-            Self::Upstream(error) => !matches!(
-                error,
-                UpstreamError::Unreachable(_)
-                    | UpstreamError::Tls(_)
-                    | UpstreamError::TimedOut { written: false, .. }
-                    | UpstreamError::MalformedRequest
-                    | UpstreamError::NotWritten
-            ),
+            Self::Upstream(error) => !error.is_before_request(),
         }
     }
 }

@@ -308,6 +308,9 @@ impl OutboundError {
             UpstreamError::NoPlace => {
                 "nothing was sent; send again in a moment; if the error stays, raise the limit on open files (ulimit -n, LimitNOFILE=)"
             }
+            UpstreamError::Proxy(failure) => {
+                return format!("nothing was sent; {}", failure.fault.advice());
+            }
             UpstreamError::Unreachable(_) => "nothing was sent; check that this machine reaches the provider's host",
             _ => "the provider has not acted on the request as far as Keyside can see; send the request again",
         }
@@ -319,7 +322,7 @@ impl OutboundError {
 fn kind_of(error: &UpstreamError) -> RefusalKind {
     match error {
         UpstreamError::Unreadable(Unreadable::NoRoom) | UpstreamError::NoPlace => OVERLOADED,
-        UpstreamError::Unreachable(_) => {
+        UpstreamError::Unreachable(_) | UpstreamError::Proxy(_) => {
             RefusalKind::new("upstream_unreachable", StatusCode::BAD_GATEWAY, 2)
         }
         UpstreamError::Tls(_) => RefusalKind::new("upstream_tls", StatusCode::BAD_GATEWAY, 2),

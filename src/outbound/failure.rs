@@ -70,6 +70,7 @@ pub(super) fn of_network(error: &OutboundError, host: &str) -> Option<Failure> {
             FailureClass::Unreachable,
             "check that this machine reaches the host: its name, the way out, and the provider's status page",
         ),
+        UpstreamError::Proxy(failure) => (FailureClass::Unreachable, failure.fault.advice()),
         UpstreamError::Tls(_) => (
             FailureClass::Tls,
             "check `ca` of the provider, the clock of this machine, and whether something in between opens TLS",

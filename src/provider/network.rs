@@ -36,6 +36,15 @@ fn leading_bits(bits: u128, width: u8, keep: u8) -> u128 {
     bits.checked_shr(u32::from(width - keep)).unwrap_or(0)
 }
 
+impl From<IpAddr> for Network {
+    /// Makes the network of one address.
+    fn from(address: IpAddr) -> Self {
+        let address = address.to_canonical();
+        let prefix = if address.is_ipv4() { 32 } else { 128 };
+        Self { address, prefix }
+    }
+}
+
 impl FromStr for Network {
     type Err = Malformed;
 

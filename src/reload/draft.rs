@@ -24,6 +24,7 @@ use crate::config::{Config, CredentialConfig, Reference, RouteConfig, WebhookCon
 use crate::credential::source::{Digests, Findings, Managers, SourceError};
 use crate::credential::{Credential, KeptBackReason, Previous, Verdict};
 use crate::delivery::DeliveryTarget;
+use crate::egress::Egress;
 use crate::inbound;
 use crate::outbound::generation::Generation;
 use crate::outbound::hosts::Hosts;
@@ -56,6 +57,7 @@ pub(super) struct Draft {
     pub(super) kept_files: Vec<KeptFiles>,
     warnings: Vec<String>,
     managers: Arc<Managers>,
+    egress: Egress,
     pub(super) digests: Digests,
 }
 
@@ -99,7 +101,9 @@ impl Draft {
             mut authorities,
             digests,
             managers,
+            egress,
             late: _,
+            egress_warning: _,
         } = inputs;
         let (server_tls, kept_files) = files_of(&config, &mut authorities, before.as_deref())?;
         warnings.extend(server_tls.warnings());
@@ -150,6 +154,7 @@ impl Draft {
             kept_files,
             warnings,
             managers,
+            egress,
             digests: digests.into_iter().flatten().collect(),
         })
     }
@@ -180,6 +185,7 @@ impl Draft {
             kept_files: before.kept_files.clone(),
             warnings: before.warnings.clone(),
             managers: Arc::clone(&before.managers),
+            egress: before.egress.clone(),
             digests: before.digests.clone(),
             before: Some(before),
         }
@@ -285,7 +291,7 @@ impl Draft {
             self.config.limits.as_ref().zip(self.shared.as_ref()),
         );
         let own = OwnAddresses::new(self.config.outbound.tcp_addresses());
-        let mut upstreams = Upstreams::new(&self.authorities, self.before(), own);
+        let mut upstreams = Upstreams::new(&self.authorities, self.before(), own, &self.egress);
         let before = self.routes_before();
         let mut routes = Vec::new();
         for config in &self.config.routes {
@@ -488,6 +494,7 @@ impl Draft {
             kept_files: self.kept_files,
             warnings: self.warnings,
             managers: self.managers,
+            egress: self.egress,
             shared: self.shared,
             state: self.state,
             signings: self.signings,

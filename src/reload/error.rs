@@ -41,6 +41,8 @@ pub enum LoadError {
         /// The reason.
         problem: String,
     },
+    /// The proxy of `[egress]` cannot be used. Holds the reason, without the URL.
+    Egress(String),
     /// The files of `[inbound.tls]` or `[outbound.tls]` cannot be used.
     ServerTls {
         /// The table.
@@ -97,6 +99,7 @@ impl fmt::Display for LoadError {
             Self::Limits { reference, problem } => {
                 write!(f, "limits.redis: `{reference}`: {problem}")
             }
+            Self::Egress(problem) => write!(f, "egress.proxy: {problem}"),
             Self::ServerTls { table, error } => write!(f, "{table}: {error}"),
             Self::Webhook { webhook, problem } => write!(f, "webhook {webhook}: {problem}"),
             Self::Audit { path, problem } => write!(

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::authorities::{Authorities, all_files, read_authorities};
+use super::egress::LoadedEgress;
 use super::{Live, LoadError};
 use crate::config::{Config, ConfigFile, ListenAddress, Reference, WebhookConfig};
 use crate::credential::references;
 use crate::credential::source::{
     Digests, Findings, LateReads, Managers, ReadSecrets, digests, read_all, read_in_time,
 };
+use crate::egress::Egress;
 
 /// The inputs of a load, before anything is built.
 pub(super) struct Inputs {
@@ -21,6 +23,8 @@ pub(super) struct Inputs {
     /// The digests of the files that were read, for the watch.
     pub(super) digests: Vec<Digests>,
     pub(super) managers: Arc<Managers>,
+    pub(super) egress: Egress,
+    pub(super) egress_warning: Option<String>,
     /// The reads still under way.
     pub(super) late: LateReads,
 }
@@ -51,10 +55,7 @@ impl Inputs {
         if let Some(before) = before {
             refuse_restart_needed(&before.config, &config)?;
         }
-        let managers = before
-            .map(|before| Arc::clone(&before.managers))
-            .unwrap_or_default();
-        Self::named_in(config, references, digests, managers, waits).await
+        Self::named_in(config, references, digests, before, waits).await
     }
 
     /// Reads every file and secret that a configuration names.
@@ -63,24 +64,29 @@ impl Inputs {
     /// If a file with authorities cannot be read.
     pub(super) async fn of_config(config: Config) -> Result<Self, LoadError> {
         let references = all_references(&config);
-        let managers = Arc::default();
-        Self::named_in(config, references, Digests::new(), managers, Waits::ForAll).await
+        Self::named_in(config, references, Digests::new(), None, Waits::ForAll).await
     }
 
     async fn named_in(
         config: Config,
         references: BTreeSet<Reference>,
         digests: Digests,
-        managers: Arc<Managers>,
+        before: Option<&Live>,
         waits: Waits,
     ) -> Result<Self, LoadError> {
+        let managers = before
+            .map(|before| Arc::clone(&before.managers))
+            .unwrap_or_default();
         let (authorities, authority_digests) = read_authorities(all_files(&config)).await?;
+        let egress = LoadedEgress::read(&config.egress, before, &managers).await?;
         let (secrets, late) = read_secrets(&config, references, &managers, waits).await;
         Ok(Self {
             config,
             findings: secrets.findings,
             authorities,
-            digests: vec![digests, authority_digests, secrets.digests],
+            digests: vec![digests, authority_digests, egress.digests, secrets.digests],
+            egress: egress.egress,
+            egress_warning: egress.warning,
             managers,
             late,
         })
@@ -94,6 +100,7 @@ impl Inputs {
             .iter()
             .map(ToString::to_string)
             .collect();
+        all.extend(self.egress_warning.clone());
         for (reference, found) in &self.findings {
             let warnings = found.iter().flat_map(|found| &found.warnings);
             all.extend(warnings.map(|warning| format!("`{reference}`: {warning}")));

@@ -17,6 +17,7 @@ use crate::config::{ApplicationAddress, Config};
 use crate::credential::source::{Digests, Managers};
 use crate::credential::{Credential, CredentialFault, KeptBackReason};
 use crate::delivery::DeliveryTarget;
+use crate::egress::Egress;
 use crate::inbound;
 use crate::limit::{KeyedLimits, LimitTerms};
 use crate::outbound::generation::Generation;
@@ -43,6 +44,8 @@ pub struct Live {
     pub warnings: Vec<String>,
     /// The secret managers, with the last result for each secret.
     pub managers: Arc<Managers>,
+    /// The way out of this machine.
+    pub egress: Egress,
     /// The store of what outlives a restart, if the configuration has `[state]`.
     pub state: Option<Arc<State>>,
     /// The destinations of events that wait on disk, each with the way to it.

@@ -21,6 +21,7 @@ mod authorities;
 mod cause;
 mod changes;
 mod draft;
+mod egress;
 mod error;
 mod events;
 mod inputs;
@@ -342,7 +343,8 @@ impl Reloader {
         match self.load(&before).await {
             Ok((live, late)) => (self.take(before, live, causes, began).await, late),
             Err(error) => {
-                // Managers may have been asked for secrets of the refused configuration alone.
+                // Managers may have been asked for secrets of the refused configuration alone, and on its way out.
+                before.managers.take_way_out(&before.egress);
                 before
                     .managers
                     .keep_only(&inputs::all_references(&before.config));

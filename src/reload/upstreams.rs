@@ -7,12 +7,13 @@ use sha2::{Digest, Sha256};
 
 use super::authorities::{Authorities, pem_of};
 use super::{Live, LoadError};
+use crate::egress::{Egress, Way};
 use crate::provider::{Ca, Origin, Provider};
 use crate::tls;
 use crate::upstream::{OwnAddresses, Upstream, UpstreamKind};
 
-/// The identity of an upstream: origin, authorities, and the digest of the file with the authorities.
-pub(super) type UpstreamKey = (Origin, Ca, [u8; 32]);
+/// The identity of an upstream: origin, authorities, the digest of the file with the authorities, and the way to it.
+pub(super) type UpstreamKey = (Origin, Ca, [u8; 32], Way);
 
 /// The upstreams of one load.
 pub(super) type UpstreamMap = HashMap<UpstreamKey, Arc<Upstream>>;
@@ -22,6 +23,7 @@ pub(super) struct Upstreams<'a> {
     authorities: &'a Authorities,
     before: Option<&'a Live>,
     own: OwnAddresses,
+    egress: &'a Egress,
     /// A TLS configuration for all upstreams with equal authorities.
     tls: HashMap<Ca, Arc<rustls::ClientConfig>>,
     all: UpstreamMap,
@@ -33,11 +35,13 @@ impl<'a> Upstreams<'a> {
         authorities: &'a Authorities,
         before: Option<&'a Live>,
         own: OwnAddresses,
+        egress: &'a Egress,
     ) -> Self {
         Self {
             authorities,
             before,
             own,
+            egress,
             tls: HashMap::new(),
             all: UpstreamMap::new(),
         }
@@ -57,7 +61,8 @@ impl<'a> Upstreams<'a> {
             Ca::Bundled | Ca::System => None,
         };
         let digest = Sha256::digest(pem.unwrap_or_default()).into();
-        let key = (origin.clone(), provider.ca.clone(), digest);
+        let way = self.egress.way_to(origin);
+        let key = (origin.clone(), provider.ca.clone(), digest, way);
         let before = self
             .all
             .get(&key)
@@ -100,6 +105,7 @@ impl<'a> Upstreams<'a> {
                     problem: error.to_string(),
                 }
             })?;
-        Ok(Arc::new(upstream.apart_from(self.own.clone())))
+        let upstream = upstream.apart_from(self.own.clone());
+        Ok(Arc::new(upstream.through(self.egress)))
     }
 }

@@ -1,6 +1,6 @@
 //! TLS towards upstreams: versions, and the certificate authorities.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
@@ -17,10 +17,30 @@ use crate::provider::Ca;
 /// # Errors
 /// An unreadable PEM file, or no usable authority.
 pub fn client_config(ca: &Ca, pem: Option<&[u8]>) -> Result<Arc<ClientConfig>, TlsError> {
+    config_of(roots(ca, pem)?)
+}
+
+/// Returns the TLS configuration for proxies, made once in a process: their certificates are from an authority of the
+/// operating system, as those of a site's own, or from a public one.
+///
+/// # Errors
+/// A cryptography without TLS versions.
+pub fn proxy_config() -> Result<Arc<ClientConfig>, TlsError> {
+    static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
+    if let Some(config) = CONFIG.get() {
+        return Ok(Arc::clone(config));
+    }
+    let mut roots = roots(&Ca::Bundled, None)?;
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let config = config_of(roots)?;
+    Ok(Arc::clone(CONFIG.get_or_init(|| config)))
+}
+
+fn config_of(roots: RootCertStore) -> Result<Arc<ClientConfig>, TlsError> {
     let mut config = ClientConfig::builder_with_provider(crypto())
         .with_safe_default_protocol_versions()
         .map_err(TlsError::Versions)?
-        .with_root_certificates(roots(ca, pem)?)
+        .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))

@@ -14,7 +14,7 @@ mod server;
 mod validity;
 mod witness;
 
-pub use client::client_config;
+pub use client::{client_config, proxy_config};
 pub use server::{ServerFiles, ServerTls, UnusableFiles, server_config};
 pub use validity::{Stage, Validity};
 pub use witness::{CertificateFacts, Witness, witnessed_config};

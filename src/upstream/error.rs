@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::framing::ProtocolError;
+use super::proxy_error::ProxyFailure;
 use crate::multipart::MultipartFault;
 
 /// The reason why an upstream gave no answer, or no whole answer.
@@ -10,6 +11,8 @@ use crate::multipart::MultipartFault;
 pub enum UpstreamError {
     /// No connection: no address, refused, unreachable.
     Unreachable(String),
+    /// A proxy that opens no tunnel to the upstream. Nothing was sent.
+    Proxy(Box<ProxyFailure>),
     /// No file descriptor, or no place among the connections to upstreams. Nothing was sent.
     NoPlace,
     /// The handshake failed: certificate, name, version.
@@ -61,7 +64,7 @@ impl UpstreamError {
     #[must_use]
     pub fn class(&self) -> &'static str {
         match self {
-            Self::Unreachable(_) => "unreachable",
+            Self::Unreachable(_) | Self::Proxy(_) => "unreachable",
             Self::NoPlace => "no_place",
             Self::Tls(_) => "tls",
             Self::Protocol(_) | Self::NotWritten => "protocol",
@@ -81,6 +84,7 @@ impl UpstreamError {
         matches!(
             self,
             Self::Unreachable(_)
+                | Self::Proxy(_)
                 | Self::Tls(_)
                 | Self::MalformedRequest
                 | Self::NotWritten
@@ -125,6 +129,7 @@ impl fmt::Display for UpstreamError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreachable(reason) => write!(f, "the upstream cannot be reached: {reason}"),
+            Self::Proxy(failure) => write!(f, "the upstream cannot be reached: {failure}"),
             Self::NoPlace => f.write_str(
                 "too many connections to providers and applications are open for another one",
             ),

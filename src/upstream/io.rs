@@ -19,6 +19,8 @@ pub(super) enum Io {
     Unix(UnixStream),
     /// TLS with a checked certificate and name.
     Tls(Box<TlsStream<TcpStream>>),
+    /// TLS in a tunnel through a proxy, to which the connection is under TLS itself.
+    TlsInTls(Box<TlsStream<TlsStream<TcpStream>>>),
 }
 
 impl Io {
@@ -32,6 +34,7 @@ impl Io {
             Self::Plain(io) => pin!(io.read_buf(buffer)).poll(cx),
             Self::Unix(io) => pin!(io.read_buf(buffer)).poll(cx),
             Self::Tls(io) => pin!(io.read_buf(buffer)).poll(cx),
+            Self::TlsInTls(io) => pin!(io.read_buf(buffer)).poll(cx),
         }
     }
 
@@ -44,6 +47,7 @@ impl Io {
             Self::Plain(io) => Pin::new(io).poll_write_vectored(cx, data),
             Self::Unix(io) => Pin::new(io).poll_write_vectored(cx, data),
             Self::Tls(io) => Pin::new(io.as_mut()).poll_write_vectored(cx, data),
+            Self::TlsInTls(io) => Pin::new(io.as_mut()).poll_write_vectored(cx, data),
         }
     }
 
@@ -52,6 +56,7 @@ impl Io {
             Self::Plain(io) => Pin::new(io).poll_flush(cx),
             Self::Unix(io) => Pin::new(io).poll_flush(cx),
             Self::Tls(io) => Pin::new(io.as_mut()).poll_flush(cx),
+            Self::TlsInTls(io) => Pin::new(io.as_mut()).poll_flush(cx),
         }
     }
 }

@@ -18,9 +18,11 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use tokio::time::{Instant, timeout_at};
 
+mod addresses;
 mod answer;
 mod clock;
 mod connection;
+mod descriptors;
 mod dial;
 mod error;
 mod framing;
@@ -33,9 +35,12 @@ pub mod pieces;
 mod place;
 mod places;
 mod pool;
+mod proxy_error;
+mod race;
 mod request;
 mod request_body;
 mod request_head;
+mod tunnel;
 mod upload;
 
 pub use answer::{Answer, AnswerBody};
@@ -46,6 +51,7 @@ pub use framing::ProtocolError;
 pub use outgoing::{Outgoing, SecretValue};
 pub use own::OwnAddresses;
 pub use places::{UpstreamBounds, UpstreamKind};
+pub use proxy_error::{ProxyFailure, ProxyFault};
 pub use request::{RequestLine, USER_AGENT};
 pub use request_body::{OutgoingBody, Pieces};
 pub use request_head::RequestHead;
@@ -58,6 +64,7 @@ use head::Head;
 use places::UpstreamPlaces;
 use pool::Pool;
 
+use crate::egress::Egress;
 use crate::provider::Origin;
 
 /// An origin and its connections. An upstream outlives reloads for as long as a generation names the
@@ -122,6 +129,13 @@ impl Upstream {
     #[must_use]
     pub fn apart_from(mut self, own: OwnAddresses) -> Self {
         self.dialer = self.dialer.apart_from(own);
+        self
+    }
+
+    /// Takes the way out that leads to the origin; without this call the connections are straight.
+    #[must_use]
+    pub fn through(mut self, egress: &Egress) -> Self {
+        self.dialer = self.dialer.through(egress);
         self
     }
 

@@ -29,7 +29,7 @@ impl OwnAddresses {
     /// `Unreachable` if no other address is left.
     pub(super) fn without_own(
         &self,
-        origin: &Origin,
+        host: &str,
         mut found: Vec<SocketAddr>,
     ) -> Result<Vec<SocketAddr>, UpstreamError> {
         let Some(own) = found.iter().copied().find(|address| self.contain(*address)) else {
@@ -37,7 +37,7 @@ impl OwnAddresses {
         };
         found.retain(|address| !self.contain(*address));
         if found.is_empty() {
-            return Err(UpstreamError::Unreachable(leads_back(origin, own)));
+            return Err(UpstreamError::Unreachable(leads_back(host, own)));
         }
         Ok(found)
     }
@@ -48,7 +48,7 @@ impl OwnAddresses {
         let host = origin.host.trim_matches(['[', ']']);
         let lookup = tokio::net::lookup_host((host, origin.port));
         let found = timeout(LOOKUP_TIMEOUT, lookup).await.ok()?.ok()?;
-        self.without_own(origin, found.collect())
+        self.without_own(&origin.host, found.collect())
             .err()
             .map(|error| error.to_string())
     }
@@ -62,11 +62,10 @@ impl OwnAddresses {
     }
 }
 
-fn leads_back(origin: &Origin, own: SocketAddr) -> String {
+fn leads_back(host: &str, own: SocketAddr) -> String {
     format!(
-        "{} resolves to {own}, which is Keyside itself: give the hosts entries to the applications alone, so that \
-         Keyside finds the provider (docs/alias.md)",
-        origin.host
+        "{host} resolves to {own}, which is Keyside itself: give the hosts entries to the applications alone, so that \
+         Keyside finds the provider (docs/alias.md)"
     )
 }
 
@@ -103,7 +102,7 @@ mod tests {
             (&[], &["127.0.0.1:443"], Some(1)),
         ] {
             let addresses = found.iter().map(|address| address.parse().unwrap());
-            let kept = own(listening).without_own(&origin, addresses.collect());
+            let kept = own(listening).without_own(&origin.host, addresses.collect());
             let kept = kept.map(|kept| kept.len()).ok();
             assert_eq!(kept, left, "{listening:?} {found:?}");
         }

@@ -77,6 +77,14 @@ impl Authority {
         self.issue_pem(&params)
     }
 
+    /// The TLS side of an upstream with a certificate for these names.
+    pub fn server_config(&self, names: &[&str]) -> Arc<ServerConfig> {
+        let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
+        let params = CertificateParams::new(names).expect("the names are valid");
+        let (certificate, key) = self.issue(&params);
+        serving(certificate, key)
+    }
+
     /// A certificate for a client with this common name and its key, both as PEM.
     pub fn client_pem(&self, name: &str) -> (String, String) {
         let mut params = CertificateParams::new(Vec::new()).expect("no names are fine");
@@ -163,6 +171,11 @@ pub fn server_config(which: Certificate) -> Arc<ServerConfig> {
         }
         _ => Authority::trusted().issue(&params),
     };
+    serving(certificate, key)
+}
+
+/// The TLS side of an upstream with this certificate.
+fn serving(certificate: CertificateDer<'static>, key: PrivateKeyDer<'static>) -> Arc<ServerConfig> {
     let mut config = ServerConfig::builder_with_provider(Arc::new(
         rustls::crypto::aws_lc_rs::default_provider(),
     ))

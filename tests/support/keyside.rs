@@ -362,6 +362,10 @@ impl Setup {
             .current_dir(self.dir.path())
             .stdin(Stdio::null())
             .env_remove("RUST_LOG");
+        // The way out of the machine that runs the tests is no part of them.
+        for name in ["HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"] {
+            command.env_remove(name);
+        }
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }

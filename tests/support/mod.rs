@@ -11,6 +11,7 @@ pub mod manager;
 pub mod nats;
 #[cfg(feature = "otlp")]
 pub mod otlp;
+pub mod proxy;
 pub mod rabbit;
 pub mod redis;
 pub mod sandbox;

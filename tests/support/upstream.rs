@@ -164,6 +164,18 @@ impl Upstream {
         )
     }
 
+    /// Over TLS of this kind; answers each whole request with the bytes that `answer` makes.
+    pub fn under(
+        tls: Arc<ServerConfig>,
+        answer: impl Fn(&Request) -> Vec<u8> + Send + Sync + 'static,
+    ) -> Self {
+        let script = move |request: &Request, wire: &mut Wire| {
+            wire.write(&answer(request));
+            After::Keep
+        };
+        Self::start(Some(tls), Arc::new(per_request(script)))
+    }
+
     /// Without TLS, at a port of the test's choice, where an upstream that was dropped may have listened before.
     pub fn plain_at(
         port: u16,

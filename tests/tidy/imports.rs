@@ -15,6 +15,7 @@ const FLOORS: [&[&str]; 9] = [
     &[
         "limit",
         "credential",
+        "egress",
         "upstream",
         "tls",
         "ca",
@@ -51,7 +52,7 @@ const FLOORS: [&[&str]; 9] = [
 ];
 
 /// Imports allowed within a floor, each in one direction.
-const WITHIN: [(&str, &str); 10] = [
+const WITHIN: [(&str, &str); 12] = [
     ("outbound", "listener"),
     ("inbound", "listener"),
     ("limit", "shared"),
@@ -60,6 +61,8 @@ const WITHIN: [(&str, &str); 10] = [
     ("credential", "tls"),
     ("telemetry", "tls"),
     ("telemetry", "upstream"),
+    ("credential", "egress"),
+    ("upstream", "egress"),
     ("upstream", "tls"),
     ("config", "provider"),
 ];

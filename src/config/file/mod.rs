@@ -19,6 +19,7 @@ use crate::units::{self, UnitError};
 
 mod credential;
 mod destination;
+mod egress;
 mod endpoint;
 mod files;
 mod inbound;
@@ -31,6 +32,7 @@ mod trust;
 
 use credential::{Providers, credentials, references};
 use destination::spool;
+use egress::egress;
 use files::Files;
 use inbound::{inbound, webhooks};
 use listen::Addresses;
@@ -96,6 +98,7 @@ impl Config {
         of_credentials
             .chain(self.limits.iter().map(|limits| &limits.redis))
             .chain(self.state.iter().flat_map(|state| &state.key))
+            .chain(self.egress.reference())
             .chain(self.webhooks.iter().flat_map(WebhookConfig::references))
             .any(|reference| matches!(reference, Reference::Exec { .. }))
     }
@@ -149,6 +152,7 @@ pub(super) fn read(document: &Document, report: &FaultReport) -> Config {
         .table("metrics")
         .map(|table| metrics(table, &mut addresses));
     let limits = root.table("limits").and_then(limits);
+    let egress = egress(root.section("egress"));
     let reload = reload(root.section("reload"));
     let log = log(root.section("log"));
     let audit = root.table("audit").and_then(audit);
@@ -182,6 +186,7 @@ pub(super) fn read(document: &Document, report: &FaultReport) -> Config {
         spool,
         admin,
         metrics,
+        egress,
         reload,
         log,
         audit,

@@ -17,6 +17,7 @@ use super::kubernetes::{Kubernetes, KubernetesSecret};
 use super::late::LateReads;
 use super::vault::Vault;
 use crate::config::Reference;
+use crate::egress::Egress;
 
 /// The sessions with secret managers, and the last result for each of their secrets. Both outlive reloads.
 #[derive(Default)]
@@ -152,6 +153,11 @@ impl Managers {
             Reference::Gcp { secret } => self.gcp.read(secret).await,
             _ => Err(SourceError::Cancelled),
         }
+    }
+
+    /// Takes the way out for all further questions. The API of the cluster is never behind a proxy.
+    pub fn take_way_out(&self, egress: &Egress) {
+        self.vault.take_way_out(egress);
     }
 
     /// Renews the sessions with managers that are due. Returns the time at which the next session is due.

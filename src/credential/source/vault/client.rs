@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{HeaderName, Method, StatusCode, header};
 use zeroize::Zeroizing;
 
+use crate::egress::Egress;
 use crate::provider::{Ca, Origin};
 use crate::secret::Secret;
 use crate::tls;
@@ -22,6 +23,7 @@ use super::error::VaultError;
 pub(super) struct VaultClient {
     upstream: Arc<Upstream>,
     host: String,
+    egress: Egress,
     namespace: Option<String>,
 }
 
@@ -58,7 +60,7 @@ impl<'a> VaultRequest<'a> {
 impl VaultClient {
     /// Creates a client from the variables of the `vault` and `bao` commands: `VAULT_ADDR`, `VAULT_CACERT` and
     /// `VAULT_NAMESPACE`, or their `BAO_` forms. `VAULT_SKIP_VERIFY` is ignored: certificates are always checked.
-    pub(super) fn from_environment() -> Result<Self, VaultError> {
+    pub(super) fn from_environment(egress: &Egress) -> Result<Self, VaultError> {
         let address = variable("ADDR")
             .map_or_else(|| DEFAULT_ADDRESS.to_owned(), |address| (*address).clone());
         let origin: Origin = address
@@ -80,10 +82,16 @@ impl VaultClient {
             .map_err(|error| VaultError::Unreachable(error.to_string()))?;
         let namespace = variable("NAMESPACE").map(|namespace| (*namespace).clone());
         Ok(Self {
-            upstream: Arc::new(upstream),
+            upstream: Arc::new(upstream.through(egress)),
             host,
+            egress: egress.clone(),
             namespace,
         })
+    }
+
+    /// True if a new client would take the same way out.
+    pub(super) fn goes_out_by(&self, egress: &Egress) -> bool {
+        self.egress.leads_as(egress)
     }
 
     /// Sends a request and returns the body of a successful answer.

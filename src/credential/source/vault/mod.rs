@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -23,6 +24,7 @@ use session::Session;
 use super::document::SecretDocument;
 use super::error::SourceError;
 use super::place_error::PlaceError;
+use crate::egress::Egress;
 use crate::secret::Secret;
 
 /// Vault, with the session once there is one.
@@ -30,10 +32,17 @@ use crate::secret::Secret;
 pub(super) struct Vault {
     /// A tokio mutex, because opening a session awaits: simultaneous reads share one login.
     session: Mutex<Option<Arc<Session>>>,
+    /// The way out for new sessions.
+    egress: ArcSwap<Egress>,
     ages: FieldAges,
 }
 
 impl Vault {
+    /// Takes a way out. A session on another way ends with the next question.
+    pub(super) fn take_way_out(&self, egress: &Egress) {
+        self.egress.store(Arc::new(egress.clone()));
+    }
+
     /// Reads the secret at a path: the mount, then the path below the mount as the `vault kv` command takes it; and the age
     /// of each of these fields.
     pub(super) async fn read(
@@ -97,7 +106,8 @@ impl Vault {
             && let Err(error) = session.renew().await
         {
             if session.can_be_replaced() {
-                *current = Session::open().await.map(Arc::new).inspect_err(warn).ok();
+                let opened = Session::open(&self.egress.load()).await;
+                *current = opened.map(Arc::new).inspect_err(warn).ok();
             } else {
                 warn(&error);
                 session.put_off(RENEW_RETRY_INTERVAL);
@@ -131,10 +141,14 @@ impl Vault {
 
     async fn session(&self) -> Result<(Arc<Session>, SessionAge), VaultError> {
         let mut current = self.session.lock().await;
-        if let Some(session) = current.as_ref() {
+        let egress = self.egress.load_full();
+        if let Some(session) = current
+            .as_ref()
+            .filter(|session| session.client.goes_out_by(&egress))
+        {
             return Ok((Arc::clone(session), SessionAge::Reused));
         }
-        let session = Arc::new(Session::open().await?);
+        let session = Arc::new(Session::open(&egress).await?);
         *current = Some(Arc::clone(&session));
         Ok((session, SessionAge::New))
     }

@@ -12,6 +12,7 @@ use super::super::document::wipe;
 use super::client::{VaultClient, VaultRequest};
 use super::environment::variable;
 use super::error::VaultError;
+use crate::egress::Egress;
 use crate::secret::Secret;
 
 /// A client with the token for its requests.
@@ -70,8 +71,8 @@ impl Session {
     /// else with `VAULT_TOKEN` or the file that `VAULT_TOKEN_FILE` names (an agent's sink).
     ///
     /// A session without any token is valid: an agent between Keyside and Vault may add its own.
-    pub(super) async fn open() -> Result<Self, VaultError> {
-        let client = VaultClient::from_environment()?;
+    pub(super) async fn open(egress: &Egress) -> Result<Self, VaultError> {
+        let client = VaultClient::from_environment(egress)?;
         let (method, body) = match (variable("ROLE_ID"), variable("ROLE")) {
             (Some(role), _) => ("approle", approle_login(&role)?),
             (None, Some(role)) => ("kubernetes", kubernetes_login(&role)?),

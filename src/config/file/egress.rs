@@ -1,0 +1,66 @@
+//! `[egress]`: the way out of this machine.
+
+use super::items;
+use crate::config::{EgressConfig, ProxyChoice, Reference, ReferenceError};
+use crate::document::{Field, Reader};
+
+/// Reads `[egress]`.
+pub(super) fn egress(mut reader: Reader<'_>) -> EgressConfig {
+    let proxy = reader.field("proxy").and_then(|field| proxy(&field));
+    let no_proxy = items(&mut reader, "no_proxy", |field| field.parse(str::parse));
+    let warm = reader.field("warm").and_then(|field| {
+        let count = field.integer().filter(|count| *count <= MAX_WARM);
+        if count.is_none() {
+            field.fault("out of range, expected 0 to 16 connections");
+        }
+        count
+    });
+    reader.finish();
+    EgressConfig {
+        proxy: proxy.unwrap_or(ProxyChoice::Environment),
+        no_proxy,
+        warm: warm.unwrap_or(DEFAULT_WARM),
+    }
+}
+
+fn proxy(field: &Field<'_>) -> Option<ProxyChoice> {
+    let choice = field.parse(choice)?;
+    if let ProxyChoice::Reference(reference) = &choice
+        && is_behind_proxy(reference)
+    {
+        field.fault(
+            "a secret manager, which would be asked through this very proxy: expected env:NAME, file:/path, systemd:NAME, \
+             exec:/program or k8s:NAMESPACE/NAME#KEY",
+        );
+    }
+    Some(choice)
+}
+
+fn choice(text: &str) -> Result<ProxyChoice, ReferenceError> {
+    match text {
+        "auto" => Ok(ProxyChoice::Environment),
+        "off" => Ok(ProxyChoice::Off),
+        text => text.parse().map(ProxyChoice::Reference),
+    }
+}
+
+/// Returns true for the sources that are reached through the proxy themselves. The API of a cluster never is.
+fn is_behind_proxy(reference: &Reference) -> bool {
+    match reference {
+        Reference::Vault { .. }
+        | Reference::Aws { .. }
+        | Reference::Gcp { .. }
+        | Reference::Azure { .. } => true,
+        Reference::Env(_)
+        | Reference::File(_)
+        | Reference::FileField { .. }
+        | Reference::Systemd(_)
+        | Reference::Exec { .. }
+        | Reference::Kubernetes { .. } => false,
+    }
+}
+
+/// The default of `warm`: the first message after silence finds one connection, and the others of a burst dial side by side.
+const DEFAULT_WARM: usize = 1;
+/// The bound on `warm`: providers count idle connections against their clients.
+const MAX_WARM: usize = 16;

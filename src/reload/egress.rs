@@ -1,0 +1,99 @@
+//! The way out of a load.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::{Live, LoadError};
+use crate::config::{EgressConfig, ProxyChoice, Reference};
+use crate::credential::source::{Digests, Managers, read_all};
+use crate::egress::Egress;
+
+/// The way out of a load, with what the load has to know of its source.
+pub(super) struct LoadedEgress {
+    pub(super) egress: Egress,
+    pub(super) warning: Option<String>,
+    /// The digest of the file with the proxy's URL, for the watch.
+    pub(super) digests: Digests,
+}
+
+impl LoadedEgress {
+    /// Reads the way out. The secret managers take it at once: a load asks them next.
+    ///
+    /// A source without a readable URL is an ordinary outage: the proxy of the load before stays, or there is no way out.
+    /// A connection past the proxy would break the rules of the site.
+    ///
+    /// # Errors
+    /// A value that is no URL of a proxy.
+    pub(super) async fn read(
+        config: &EgressConfig,
+        before: Option<&Live>,
+        managers: &Arc<Managers>,
+    ) -> Result<Self, LoadError> {
+        let loaded = match &config.proxy {
+            ProxyChoice::Off => Self::of(Egress::straight()),
+            ProxyChoice::Environment => Egress::of_environment(variable, &config.no_proxy)
+                .map(Self::of)
+                .map_err(|error| LoadError::Egress(error.to_string()))?,
+            ProxyChoice::Reference(reference) => {
+                Self::of_reference(reference, config, before, managers).await?
+            }
+        };
+        managers.take_way_out(&loaded.egress);
+        Ok(loaded)
+    }
+
+    async fn of_reference(
+        reference: &Reference,
+        config: &EgressConfig,
+        before: Option<&Live>,
+        managers: &Arc<Managers>,
+    ) -> Result<Self, LoadError> {
+        let shown = reference.to_string();
+        let mut read = read_all(BTreeSet::from([reference.clone()]), managers).await;
+        let found = match read.findings.remove(reference) {
+            Some(Ok(found)) => {
+                let parsed = Egress::of_reference(&shown, &found.secret, &config.no_proxy);
+                Ok(parsed.map_err(|error| LoadError::Egress(format!("`{shown}`: {error}")))?)
+            }
+            Some(Err(error)) => Err(error.to_string()),
+            None => return Err(LoadError::Interrupted),
+        };
+        let (egress, warning) = match found {
+            Ok(egress) => (egress, None),
+            Err(problem) => {
+                let before = before
+                    .filter(|before| before.config.egress.reference() == Some(reference))
+                    .filter(|before| before.egress.proxy().is_some())
+                    .map(|before| before.egress.with_bypass(&config.no_proxy));
+                let result = match before {
+                    Some(_) => "the proxy that was read before stays in use",
+                    None => "nothing but the hosts of no_proxy is reached until it can be read",
+                };
+                let warning = format!("egress.proxy: `{shown}`: {problem}; {result}");
+                let closed = || {
+                    let reason = format!("egress.proxy: `{shown}`: {problem}");
+                    Egress::closed(&shown, &reason, &config.no_proxy)
+                };
+                (before.unwrap_or_else(closed), Some(warning))
+            }
+        };
+        Ok(Self {
+            egress,
+            warning,
+            digests: read.digests,
+        })
+    }
+
+    fn of(egress: Egress) -> Self {
+        Self {
+            egress,
+            warning: None,
+            digests: Digests::new(),
+        }
+    }
+}
+
+fn variable(name: &str) -> Option<String> {
+    // A value that is not UTF-8 is no URL, and must not count as none.
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+}

@@ -1,0 +1,4 @@
+//! The way out of the machine: `[egress]`.
+
+mod proxies;
+mod settings;
