@@ -193,6 +193,7 @@ impl App {
     /// answered to the end: an orchestrator must see `/readyz` fail.
     pub async fn stop(self, time: Duration) -> Ended {
         self.admin.drain();
+        self.reloader.live().cool_down();
         let share = time.mul_f64(INBOUND_SHARE_OF_DRAIN);
         let deliveries = self.reloader.deliveries().cloned();
         let inbound = self.inbound_drainer;

@@ -179,6 +179,20 @@ impl Live {
         faults
     }
 
+    /// Keeps connections to the providers ready, as many as `[egress] warm` says.
+    pub(super) fn keep_warm(&self) {
+        for upstream in self.upstreams.values() {
+            upstream.keep_warm(self.config.egress.warm);
+        }
+    }
+
+    /// Closes the idle connections to providers, and opens none ahead of use any more: the process stops.
+    pub fn cool_down(&self) {
+        self.upstreams
+            .values()
+            .for_each(|upstream| upstream.cool_down());
+    }
+
     /// Returns the upstreams of providers and applications, for upkeep of connections.
     pub fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
         self.upstreams.values().chain(self.applications.values())

@@ -148,6 +148,7 @@ impl Reloader {
         let audit = Audit::start(metrics.audit.clone());
         follow_audit(&audit, &live.config).await?;
         audit.record("start", [("version", env!("CARGO_PKG_VERSION").into())]);
+        live.keep_warm();
         metrics.published();
         let (requests, queue) = mpsc::channel(MAX_REQUESTS);
         let reloader = Self {
@@ -310,6 +311,7 @@ impl Reloader {
     /// Publishes all parts in a row, without an await in between: no request sees half a reload.
     fn publish(&self, live: &Arc<Live>) {
         self.live.store(Arc::clone(live));
+        live.keep_warm();
         log::set_level(live.config.log.level);
         self.generation.store(Arc::clone(&live.generation));
         self.inbound.store(Arc::clone(&live.inbound));

@@ -43,6 +43,14 @@ impl LastAddresses {
         self.found_or_last(look_up(host, port, places)).await
     }
 
+    /// Has the next connection, which is opened ahead of use, look the name up, so that connections in need find a fresh
+    /// look-up.
+    pub(super) fn renew(&self) {
+        if let Some(found) = self.0.lock().as_mut() {
+            found.is_trusted &= found.at.elapsed() < FRESH_AGE / 3;
+        }
+    }
+
     /// Has the next connection look the name up: no address took a connection.
     pub(super) fn distrust(&self) {
         if let Some(found) = self.0.lock().as_mut() {
@@ -167,10 +175,17 @@ mod tests {
         let found = || ready(Ok(address.clone()));
         addresses.found_or_last(found()).await.unwrap();
         assert_eq!(addresses.fresh(), Some(address.clone()));
+        addresses.renew();
+        assert_eq!(addresses.fresh(), Some(address.clone()), "just looked up");
         addresses.distrust();
         assert_eq!(addresses.fresh(), None);
         addresses.found_or_last(found()).await.unwrap();
         assert_eq!(addresses.fresh(), Some(address.clone()));
+        tokio::time::advance(FRESH_AGE / 3).await;
+        assert_eq!(addresses.fresh(), Some(address.clone()));
+        addresses.renew();
+        assert_eq!(addresses.fresh(), None);
+        addresses.found_or_last(found()).await.unwrap();
         tokio::time::advance(FRESH_AGE).await;
         assert_eq!(addresses.fresh(), None);
     }

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::Method;
+use http::{HeaderMap, Method};
 use http_body::Body;
 use tokio::time::Instant;
 
@@ -41,6 +41,10 @@ pub(super) struct Connection {
     /// Time at which the last exchange ended.
     idle_since: Instant,
     is_reused: bool,
+    /// Longest time that the connection stays idle.
+    max_idle: Duration,
+    /// The same as the server said it, if it did.
+    told: Option<Duration>,
     _place: UpstreamPlace,
 }
 
@@ -58,8 +62,14 @@ pub struct ExchangeTimes {
 }
 
 impl Connection {
-    pub(super) fn new(io: Io, place: UpstreamPlace, limits: ExchangeTimes) -> Self {
-        let now = limits.start;
+    /// A connection that was opened now. Each exchange sets its own times.
+    pub(super) fn new(io: Io, place: UpstreamPlace, now: Instant) -> Self {
+        let limits = ExchangeTimes {
+            start: now,
+            deadline: now,
+            head: Duration::ZERO,
+            progress: Duration::ZERO,
+        };
         let watchdog = Watchdog::new(limits.deadline);
         let received = BytesMut::with_capacity(FIRST_READ);
         Self {
@@ -74,21 +84,51 @@ impl Connection {
             born: now,
             idle_since: now,
             is_reused: false,
+            max_idle: MAX_IDLE_AGE,
+            told: None,
             _place: place,
         }
     }
 
-    /// True for a connection that has carried an exchange before.
+    /// True for a connection that was idle: the upstream may have closed it meanwhile.
     pub(super) fn is_reused(&self) -> bool {
         self.is_reused
     }
 
-    /// The time at which the last exchange ended.
+    /// The time since which the connection is idle.
     pub(super) fn idle_since(&self) -> Instant {
         self.idle_since
     }
 
-    /// Marks the end of an exchange; another may follow on this connection.
+    /// Bounds the idle time to what the server said of an earlier connection.
+    pub(super) fn keep_idle_for(&mut self, told: Duration) {
+        self.max_idle = told;
+    }
+
+    /// The idle time that the server allows, as its last answer told.
+    pub(super) fn told(&self) -> Option<Duration> {
+        self.told
+    }
+
+    /// Learns how long the server keeps an idle connection.
+    pub(super) fn learn_idle_time(&mut self, headers: &HeaderMap) {
+        self.told = idle_time_told(headers).map(|told| told.min(MAX_IDLE_AGE));
+        self.max_idle = self.told.unwrap_or(self.max_idle);
+    }
+
+    /// The time at which an idle connection needs a successor, somewhat before its own end.
+    pub(super) fn renewal(&self) -> Instant {
+        let lead = MAX_LEAD.min(self.max_idle / 4);
+        let end = (self.idle_since + self.max_idle).min(self.born + MAX_AGE);
+        end.checked_sub(lead).unwrap_or(end)
+    }
+
+    /// Ready once the other side has ended an idle connection, or has sent what nobody asked for.
+    pub(super) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_receive(cx).map(drop)
+    }
+
+    /// Marks the beginning of an idle time; an exchange may follow on this connection.
     pub(super) fn becomes_idle(&mut self, now: Instant) {
         if self.next_read > FIRST_READ {
             self.next_read = FIRST_READ;
@@ -112,8 +152,9 @@ impl Connection {
                 .is_pending()
     }
 
-    fn is_young(&self, now: Instant) -> bool {
-        now.duration_since(self.idle_since) < MAX_IDLE_AGE
+    /// True for a connection that is not too old for a further exchange.
+    pub(super) fn is_young(&self, now: Instant) -> bool {
+        now.duration_since(self.idle_since) < self.max_idle
             && now.duration_since(self.born) < MAX_AGE
     }
 
@@ -394,6 +435,22 @@ impl Connection {
     }
 }
 
+/// Returns the time for which a server keeps an idle connection by `Keep-Alive: timeout=SECONDS`, less a second for the way.
+/// Node and Apache close after 5 s, and say so.
+fn idle_time_told(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get("keep-alive")?.to_str().ok()?;
+    let seconds = value.split(',').find_map(|part| {
+        let (name, seconds) = part.split_once('=')?;
+        let is_timeout = name.trim().eq_ignore_ascii_case("timeout");
+        is_timeout.then(|| seconds.trim().parse().ok()).flatten()
+    })?;
+    let told = Duration::from_secs(seconds);
+    Some(
+        told.saturating_sub(Duration::from_secs(1))
+            .max(MIN_IDLE_AGE),
+    )
+}
+
 /// The room for the first bytes of an answer: nearly all answers are shorter, and hundreds of connections may wait or be
 /// idle at a time.
 const FIRST_READ: usize = 4 * 1024;
@@ -405,5 +462,35 @@ const MAX_SLICES: usize = 64;
 /// Longest time that a connection stays idle: shorter than the idle timeouts of servers, so that a
 /// request seldom meets a closing connection.
 const MAX_IDLE_AGE: Duration = Duration::from_secs(20);
+/// The time that an idle connection is kept at least, whatever the server said.
+const MIN_IDLE_AGE: Duration = Duration::from_millis(500);
+/// Longest time before the end of an idle connection at which its successor is opened.
+const MAX_LEAD: Duration = Duration::from_secs(2);
 /// Longest life of a connection, so that sending follows a change in DNS.
 const MAX_AGE: Duration = Duration::from_secs(300);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_idle_time_of_the_server_is_read_from_keep_alive() {
+        let millis = Duration::from_millis;
+        for (value, expected) in [
+            (None, None),
+            (Some("timeout=5"), Some(millis(4000))),
+            (Some("timeout=5, max=100"), Some(millis(4000))),
+            (Some("max=100,Timeout = 72"), Some(millis(71_000))),
+            (Some("timeout=1"), Some(millis(500))),
+            (Some("timeout=0"), Some(millis(500))),
+            (Some("timeout=soon"), None),
+            (Some("max=5"), None),
+        ] {
+            let mut headers = HeaderMap::new();
+            if let Some(value) = value {
+                headers.insert("keep-alive", value.parse().unwrap());
+            }
+            assert_eq!(idle_time_told(&headers), expected, "{value:?}");
+        }
+    }
+}

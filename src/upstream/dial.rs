@@ -102,6 +102,13 @@ impl Dialer {
         }
     }
 
+    /// Has the next connection, which is opened ahead of use, look the name up.
+    pub(super) fn renew_addresses(&self) {
+        if let Self::Origin(dialer) = self {
+            dialer.addresses.renew();
+        }
+    }
+
     /// Opens a connection and completes the TLS handshake. The connection has one of `places`.
     ///
     /// # Errors

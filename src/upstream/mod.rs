@@ -10,8 +10,8 @@
 //! - Secrecy: no copy of a credential stays in a buffer.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -29,6 +29,7 @@ mod framing;
 mod head;
 mod head_bytes;
 mod io;
+mod line;
 mod outgoing;
 mod own;
 pub mod pieces;
@@ -42,6 +43,7 @@ mod request_body;
 mod request_head;
 mod tunnel;
 mod upload;
+mod warmth;
 
 pub use answer::{Answer, AnswerBody};
 pub use clock::ClockReading;
@@ -57,11 +59,10 @@ pub use request_body::{OutgoingBody, Pieces};
 pub use request_head::RequestHead;
 
 use clock::Clock;
-use connection::Connection;
 use dial::Dialer;
 use framing::BodyStep;
 use head::Head;
-use places::UpstreamPlaces;
+use line::{Keeper, Line};
 use pool::Pool;
 
 use crate::egress::Egress;
@@ -71,10 +72,9 @@ use crate::provider::Origin;
 /// same origin with the same certificate authorities.
 #[derive(Debug)]
 pub struct Upstream {
-    dialer: Dialer,
-    pool: Arc<Pool>,
-    places: UpstreamPlaces,
+    line: Line,
     clock: Clock,
+    keeper: OnceLock<Keeper>,
 }
 
 /// The fate of a connection after its answer.
@@ -118,30 +118,33 @@ impl Upstream {
         let pool = Pool::new();
         let places = kind.places_for(&pool);
         Self {
-            dialer,
-            pool,
-            places,
+            line: Line {
+                dialer,
+                pool,
+                places,
+            },
             clock: Clock::default(),
+            keeper: OnceLock::new(),
         }
     }
 
     /// Refuses to connect to Keyside's own addresses.
     #[must_use]
     pub fn apart_from(mut self, own: OwnAddresses) -> Self {
-        self.dialer = self.dialer.apart_from(own);
+        self.line.dialer = self.line.dialer.apart_from(own);
         self
     }
 
     /// Takes the way out that leads to the origin; without this call the connections are straight.
     #[must_use]
     pub fn through(mut self, egress: &Egress) -> Self {
-        self.dialer = self.dialer.through(egress);
+        self.line.dialer = self.line.dialer.through(egress);
         self
     }
 
     /// Returns the fault of an upstream whose name leads back to Keyside.
     pub async fn leads_back(&self) -> Option<String> {
-        self.dialer.leads_back().await
+        self.line.dialer.leads_back().await
     }
 
     /// Sends a request once and returns the answer, whose body may still be on the way.
@@ -172,15 +175,9 @@ impl Upstream {
         if request.is_malformed {
             return Err(UpstreamError::MalformedRequest);
         }
-        // Ends: each round takes an idle connection out of the pool, and a new one is not retried.
+        // Ends: each round uses up a connection that was idle, and a new one is not retried.
         let (mut connection, (head, complete)) = loop {
-            let mut connection = match self.pool.take(limits.start) {
-                Some(connection) => connection,
-                None => {
-                    let (io, place) = self.dialer.dial(&self.places).await?;
-                    Connection::new(io, place, limits)
-                }
-            };
+            let mut connection = self.line.connection(limits.start).await?;
             match connection.exchange(&mut request, limits, written).await {
                 Ok(head) => break (connection, head),
                 Err(UpstreamError::NotWritten) if connection.is_reused() => {}
@@ -194,6 +191,7 @@ impl Upstream {
             keep_alive,
         } = head;
         let keep_alive = keep_alive && afterwards == Afterwards::Reuse;
+        connection.learn_idle_time(&headers);
         // A small answer arrives with the head; the connection is idle again before the answer goes on.
         let (first, has_ended) = match connection.take_body(&mut framing)? {
             BodyStep::End => (None, true),
@@ -202,11 +200,11 @@ impl Upstream {
         };
         let body = if has_ended {
             if keep_alive {
-                self.pool.put_back(connection, limits.start);
+                self.line.pool.put_back(connection, limits.start);
             }
             AnswerBody::Whole(first.unwrap_or_default())
         } else {
-            AnswerBody::stream(&self.pool, connection, framing, keep_alive, first)
+            AnswerBody::stream(&self.line.pool, connection, framing, keep_alive, first)
         };
         Ok(Answer {
             status,
@@ -287,7 +285,21 @@ impl Upstream {
 
     /// Closes idle connections that have become too old.
     pub fn reap(&self) {
-        self.pool.reap(Instant::now());
+        self.line.pool.reap(Instant::now());
+    }
+
+    /// Keeps so many connections ready while the upstream is in use, from now on. Called inside the runtime.
+    pub fn keep_warm(&self, count: usize) {
+        self.line.pool.set_warm(count);
+        if count > 0 {
+            self.keeper.get_or_init(|| Keeper::start(self.line.clone()));
+        }
+    }
+
+    /// Closes the idle connections, and opens none ahead of use any more.
+    pub fn cool_down(&self) {
+        self.line.pool.set_warm(0);
+        self.line.pool.close_all();
     }
 }
 

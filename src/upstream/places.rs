@@ -49,7 +49,7 @@ pub(super) struct KindPlaces {
 }
 
 /// The places as one upstream takes them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct UpstreamPlaces {
     places: &'static KindPlaces,
     /// The number of places that the upstream has.
@@ -160,15 +160,18 @@ impl UpstreamPlaces {
     fn take_free(&self) -> Option<UpstreamPlace> {
         let bounds = self.places.bounds_for_one();
         // A single thread takes places and other threads only give them back, so the count cannot grow after this look.
-        if self.taken() >= bounds.all
-            || self.taken_by_upstream.load(Ordering::Relaxed) >= bounds.each
-        {
+        if self.taken() >= bounds.all || self.taken_by_upstream() >= bounds.each {
             return None;
         }
         Some(UpstreamPlace::take(
             &self.places.taken,
             &self.taken_by_upstream,
         ))
+    }
+
+    /// The number of connections to this upstream, open or being opened.
+    pub(super) fn taken_by_upstream(&self) -> usize {
+        self.taken_by_upstream.load(Ordering::Relaxed)
     }
 
     fn taken(&self) -> usize {

@@ -1,16 +1,44 @@
-//! The idle connections to one upstream.
+//! The idle connections to one upstream, and the requests that wait for a connection.
 
+use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use super::connection::Connection;
+use super::error::UpstreamError;
 
-/// A stack of idle connections: the connection used last is used next. Under less load the rest
-/// grow old and close.
+/// The idle connections and the waiting requests of one upstream.
 #[derive(Debug, Default)]
-pub(super) struct Pool(Mutex<Vec<Connection>>);
+pub(super) struct Pool {
+    state: Mutex<State>,
+    /// Wakes the keeper of warm connections after a use.
+    used: Notify,
+}
+
+/// What a waiting request gets.
+pub(super) type Handed = Result<Connection, UpstreamError>;
+
+#[derive(Debug, Default)]
+struct State {
+    /// A stack: the connection used last is used next. Under less load the rest grow old and close.
+    idle: Vec<Connection>,
+    /// The requests that wait, the oldest first. There are never more of them than dials under way, so each gets a
+    /// connection or the error of a dial.
+    waiters: VecDeque<oneshot::Sender<Handed>>,
+    last_use: Option<Instant>,
+    /// The number of idle connections to keep ready.
+    warm: usize,
+    /// True while the keeper of warm connections wants to hear of the next use.
+    keeper_waits: bool,
+    /// The time that the server said it keeps idle connections, less a margin.
+    told: Option<Duration>,
+}
 
 impl Pool {
     /// Makes an empty pool.
@@ -19,50 +47,147 @@ impl Pool {
     }
 
     /// Takes a connection fit for a further exchange, and closes the unfit connections on the way.
-    pub(super) fn take(&self, now: Instant) -> Option<Connection> {
-        let mut idle = self.0.lock();
-        while let Some(mut connection) = idle.pop() {
+    ///
+    /// # Errors
+    /// Without a fit connection: the place in the queue of waiting requests. The caller has to begin a dial.
+    pub(super) fn take_or_wait(
+        &self,
+        now: Instant,
+    ) -> Result<Connection, oneshot::Receiver<Handed>> {
+        let mut state = self.state.lock();
+        self.note_use(&mut state, now);
+        while let Some(mut connection) = state.idle.pop() {
             if connection.is_fit(now) {
-                return Some(connection);
+                return Ok(connection);
             }
         }
-        None
+        let (waiter, handed) = oneshot::channel();
+        state.waiters.push_back(waiter);
+        Err(handed)
     }
 
-    /// Keeps a connection after a whole exchange, or closes it if the pool is full.
+    /// Takes back a connection after a whole exchange.
     pub(super) fn put_back(&self, mut connection: Connection, now: Instant) {
         connection.becomes_idle(now);
-        let mut idle = self.0.lock();
-        if idle.len() < MAX_IDLE {
-            idle.push(connection);
+        let mut state = self.state.lock();
+        self.note_use(&mut state, now);
+        state.told = connection.told().or(state.told);
+        hand_on(&mut state, connection, now);
+    }
+
+    /// Takes a new connection.
+    pub(super) fn add(&self, mut connection: Connection, now: Instant) {
+        let mut state = self.state.lock();
+        if let Some(told) = state.told {
+            connection.keep_idle_for(told);
+        }
+        hand_on(&mut state, connection, now);
+    }
+
+    /// Passes the error of a dial to the request that waits longest; that no place is free, to the request that came last.
+    pub(super) fn fail(&self, mut error: UpstreamError) {
+        let mut state = self.state.lock();
+        loop {
+            let waiter = match error {
+                UpstreamError::NoPlace => state.waiters.pop_back(),
+                _ => state.waiters.pop_front(),
+            };
+            match waiter.map(|waiter| waiter.send(Err(error))) {
+                Some(Err(Err(unsent))) => error = unsent,
+                Some(_) | None => return,
+            }
         }
     }
 
     /// Closes connections that are too old or that the upstream has closed.
     pub(super) fn reap(&self, now: Instant) {
-        self.0
-            .lock()
-            .retain_mut(|connection| connection.is_fit(now));
+        let mut state = self.state.lock();
+        // A look at the socket would take the place of the keeper's own, which sees closed connections at once.
+        let is_watched = state.warm > 0 && state.last_use.is_some();
+        state.idle.retain_mut(|connection| match is_watched {
+            true => connection.is_young(now),
+            false => connection.is_fit(now),
+        });
     }
 
     /// The time since which the connection idle longest is idle. Connections come back in the order of time.
     pub(super) fn idle_since(&self) -> Option<Instant> {
-        self.0.lock().first().map(Connection::idle_since)
+        self.state.lock().idle.first().map(Connection::idle_since)
     }
 
     /// Closes the connection that is idle longest; false without an idle connection.
     pub(super) fn close_idlest(&self) -> bool {
-        let mut idle = self.0.lock();
-        if idle.is_empty() {
+        let mut state = self.state.lock();
+        if state.idle.is_empty() {
             return false;
         }
-        drop(idle.remove(0));
+        drop(state.idle.remove(0));
         true
     }
 
     /// Closes every idle connection.
     pub(super) fn close_all(&self) {
-        self.0.lock().clear();
+        self.state.lock().idle.clear();
+    }
+
+    /// Sets the number of idle connections to keep ready.
+    pub(super) fn set_warm(&self, warm: usize) {
+        self.state.lock().warm = warm;
+        self.used.notify_one();
+    }
+
+    /// Looks at the idle connections, and closes the unfit. Returns the number to keep ready, the time of the last use,
+    /// and the time at which each connection needs a successor.
+    pub(super) fn look(&self, now: Instant) -> (usize, Option<Instant>, Vec<Instant>) {
+        let mut state = self.state.lock();
+        state.idle.retain_mut(|connection| connection.is_fit(now));
+        let renewals = state.idle.iter().map(Connection::renewal).collect();
+        (state.warm, state.last_use, renewals)
+    }
+
+    /// Waits for the next use.
+    pub(super) async fn next_use(&self) {
+        self.state.lock().keeper_waits = true;
+        self.used.notified().await;
+    }
+
+    /// Waits until an idle connection has ended, and closes it. A connection that is used meanwhile is not watched any
+    /// more; the use itself wakes the keeper.
+    pub(super) async fn next_close(&self) {
+        poll_fn(|cx| self.poll_close(cx)).await;
+    }
+
+    fn poll_close(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.state.lock();
+        let before = state.idle.len();
+        state
+            .idle
+            .retain_mut(|connection| connection.poll_end(cx).is_pending());
+        match state.idle.len() < before {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    }
+
+    fn note_use(&self, state: &mut State, now: Instant) {
+        state.last_use = Some(now);
+        if std::mem::take(&mut state.keeper_waits) {
+            self.used.notify_one();
+        }
+    }
+}
+
+/// Hands a connection to the request that waits longest, or keeps it; closes it if the pool is full.
+fn hand_on(state: &mut State, mut connection: Connection, now: Instant) {
+    while let Some(waiter) = state.waiters.pop_front() {
+        match waiter.send(Ok(connection)) {
+            Err(Ok(unsent)) => connection = unsent,
+            Ok(()) | Err(Err(_)) => return,
+        }
+    }
+    connection.becomes_idle(now);
+    if state.idle.len() < MAX_IDLE {
+        state.idle.push(connection);
     }
 }
 

@@ -1,4 +1,5 @@
-//! The way out of the machine: `[egress]`.
+//! The way out of the machine: `[egress]`, and connections that are opened ahead of use.
 
 mod proxies;
 mod settings;
+mod warm;

@@ -247,6 +247,11 @@ impl Setup {
         self
     }
 
+    /// Sets the tables at the end, for the next [`Self::write_config`].
+    pub fn set_more(&mut self, lines: &str) {
+        self.more = format!("{lines}\n");
+    }
+
     /// The interval at which files are compared; "off" by default.
     pub fn watch(mut self, interval: &str) -> Self {
         self.watch = interval.to_owned();

@@ -14,6 +14,7 @@ pub mod otlp;
 pub mod proxy;
 pub mod rabbit;
 pub mod redis;
+pub mod relay;
 pub mod sandbox;
 pub mod upstream;
 pub mod webhook;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustls::{ServerConfig, ServerConnection};
+use rustls::{HandshakeKind, ServerConfig, ServerConnection};
 
 use super::authority::{Certificate, server_config};
 use super::stretched;
@@ -94,6 +94,9 @@ pub enum After {
 struct Memory {
     requests: Vec<Request>,
     connections: usize,
+    ended: usize,
+    handshakes: usize,
+    resumed: usize,
     bytes: usize,
 }
 
@@ -234,9 +237,12 @@ impl Upstream {
                         stop,
                         number,
                         turn: 0,
+                        is_secured: false,
                     };
                     let after = script(&mut wire);
+                    let record = Arc::clone(&wire.record);
                     wire.finish(after);
+                    record.lock().ended += 1;
                 });
             }
         });
@@ -300,6 +306,21 @@ impl Upstream {
         self.record.lock().connections
     }
 
+    /// The number of connections that have ended, as their scripts saw it.
+    pub fn ended(&self) -> usize {
+        self.record.lock().ended
+    }
+
+    /// The number of TLS handshakes that were completed.
+    pub fn handshakes(&self) -> usize {
+        self.record.lock().handshakes
+    }
+
+    /// The number of handshakes that resumed an earlier session.
+    pub fn resumed(&self) -> usize {
+        self.record.lock().resumed
+    }
+
     /// The number of bytes that arrived inside TLS.
     pub fn bytes(&self) -> usize {
         self.record.lock().bytes
@@ -361,12 +382,22 @@ pub struct Wire {
     stop: Arc<AtomicBool>,
     number: usize,
     turn: usize,
+    /// True once the handshake is counted.
+    is_secured: bool,
 }
 
 impl Wire {
     /// The number of the connection, counted from 1.
     pub fn number(&self) -> usize {
         self.number
+    }
+
+    /// Reads and records a whole request that begins within `idle`.
+    pub fn request_within(&mut self, idle: Duration) -> Option<Request> {
+        if self.unread.is_empty() {
+            self.more_within(idle)?;
+        }
+        self.request()
     }
 
     /// Reads and records a whole request.
@@ -475,16 +506,21 @@ impl Wire {
     }
 
     fn more(&mut self) -> Option<()> {
+        self.more_within(Duration::from_secs(60))
+    }
+
+    fn more_within(&mut self, patience: Duration) -> Option<()> {
         let mut buffer = [0_u8; 16 * 1024];
         let began = Instant::now();
         loop {
-            if self.stop.load(Ordering::Relaxed) || began.elapsed() > Duration::from_secs(60) {
+            if self.stop.load(Ordering::Relaxed) || began.elapsed() > patience {
                 return None;
             }
             let read = match &mut self.tls {
                 Some(tls) => rustls::Stream::new(tls, &mut self.tcp).read(&mut buffer),
                 None => self.tcp.read(&mut buffer),
             };
+            self.count_handshake();
             match read {
                 Ok(0) => return None,
                 Ok(count) => {
@@ -502,6 +538,17 @@ impl Wire {
                 Err(_) => return None,
             }
         }
+    }
+
+    fn count_handshake(&mut self) {
+        let kind = self.tls.as_ref().and_then(|tls| tls.handshake_kind());
+        let is_done = self.tls.as_ref().is_some_and(|tls| !tls.is_handshaking());
+        if !is_done || std::mem::replace(&mut self.is_secured, true) {
+            return;
+        }
+        let mut memory = self.record.lock();
+        memory.handshakes += 1;
+        memory.resumed += usize::from(kind == Some(HandshakeKind::Resumed));
     }
 
     /// Sends bytes; true when the connection took all of them.

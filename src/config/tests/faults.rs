@@ -30,11 +30,11 @@ fn every_fault_is_named_with_its_place_and_what_is_expected() {
     for (added, expected) in [
         (
             "[outbond]",
-            "f:7:2: outbond: unknown key, did you mean `outbound`? expected one of `include`, `outbound`, `inbound`, `admin`, `metrics`, `limits`, `reload`, `log`, `audit`, `state`, `telemetry`, `spool`, `provider`, `credential`, `route`, `webhook`",
+            "f:7:2: outbond: unknown key, did you mean `outbound`? expected one of `include`, `outbound`, `inbound`, `admin`, `metrics`, `limits`, `egress`, `reload`, `log`, `audit`, `state`, `telemetry`, `spool`, `provider`, `credential`, `route`, `webhook`",
         ),
         (
             "[inbond]",
-            "f:7:2: inbond: unknown key, did you mean `inbound`? expected one of `include`, `outbound`, `inbound`, `admin`, `metrics`, `limits`, `reload`, `log`, `audit`, `state`, `telemetry`, `spool`, `provider`, `credential`, `route`, `webhook`",
+            "f:7:2: inbond: unknown key, did you mean `inbound`? expected one of `include`, `outbound`, `inbound`, `admin`, `metrics`, `limits`, `egress`, `reload`, `log`, `audit`, `state`, `telemetry`, `spool`, `provider`, `credential`, `route`, `webhook`",
         ),
         (
             "[outbound]\nlistne = []",
@@ -43,6 +43,22 @@ fn every_fault_is_named_with_its_place_and_what_is_expected() {
         (
             "[outbound]\nlisten = \"127.0.0.1:1\"",
             "f:8:10: outbound.listen: wrong type, expected an array, such as [\"127.0.0.1:8080\"]",
+        ),
+        (
+            "[egress]\nproxy = \"http://user:hunter2@proxy:3128\"",
+            "f:8:9: egress.proxy: not a reference, expected where the secret lives (env:NAME, file:/path, systemd:NAME, exec:/program, vault:MOUNT/PATH#FIELD, aws-sm:NAME, gcp-sm:projects/P/secrets/S, azure-kv:VAULT/NAME or k8s:NAMESPACE/NAME#KEY); the secret itself never stands in a configuration",
+        ),
+        (
+            "[egress]\nproxy = \"vault:kv/site#proxy\"",
+            "f:8:9: egress.proxy: a secret manager, which would be asked through this very proxy: expected env:NAME, file:/path, systemd:NAME, exec:/program or k8s:NAMESPACE/NAME#KEY",
+        ),
+        (
+            "[egress]\nno_proxy = [\"https://vault.corp\"]",
+            "f:8:13: egress.no_proxy: not a host, expected one such as \"example.com\", \".example.com\", \"10.0.0.0/8\", \"host:8443\" or \"*\"",
+        ),
+        (
+            "[egress]\nwarm = 17",
+            "f:8:8: egress.warm: out of range, expected 0 to 16 connections",
         ),
         (
             "[reload]\nwatch = 5",
