@@ -43,6 +43,7 @@ mod events_command;
 mod events_samples;
 mod explain;
 mod fallback;
+mod families;
 mod forgotten;
 mod hold;
 mod journals;

@@ -16,7 +16,8 @@ use crate::config::{Config, ListenAddress};
 use crate::inbound::Inbound;
 use crate::listener::metrics::ListenerMetrics;
 use crate::listener::{
-    BindError, ConnectionBounds, Connections, Drainer, Link, Listener, PassedSockets, drain,
+    BindError, ConnectionBounds, Connections, Drainer, Families, Link, Listener, PassedSockets,
+    drain,
 };
 use crate::memory::{Holder, MemoryBudget};
 use crate::outbound::Outbound;
@@ -39,21 +40,20 @@ impl Listeners {
     /// Takes the passed sockets of each address, and binds the other addresses.
     pub(super) fn bind(config: &Config, mut passed: PassedSockets) -> Result<Self, BindError> {
         let outbound = &config.outbound;
+        let all = listen_addresses(config);
+        let mut bound = |table, addresses: &[ListenAddress], allow_uids: &[u32]| {
+            take_or_bind(&mut passed, &all, table, addresses, allow_uids)
+        };
         let listeners = Self {
-            outbound: take_or_bind(
-                &mut passed,
-                "outbound",
-                &outbound.listen,
-                &outbound.allow_uids,
-            )?,
+            outbound: bound("outbound", &outbound.listen, &outbound.allow_uids)?,
             outbound_tls: match &outbound.tls {
-                Some(tls) => take_or_bind(&mut passed, "outbound.tls", &tls.listen, &[])?,
+                Some(tls) => bound("outbound.tls", &tls.listen, &[])?,
                 None => Vec::new(),
             },
-            inbound: take_or_bind(&mut passed, "inbound", &config.inbound.listen, &[])?,
-            admin: take_or_bind(&mut passed, "admin", &config.admin.listen, &[])?,
+            inbound: bound("inbound", &config.inbound.listen, &[])?,
+            admin: bound("admin", &config.admin.listen, &[])?,
             metrics: match &config.metrics {
-                Some(metrics) => take_or_bind(&mut passed, "metrics", &metrics.listen, &[])?,
+                Some(metrics) => bound("metrics", &metrics.listen, &[])?,
                 None => Vec::new(),
             },
         };
@@ -87,9 +87,23 @@ impl Listeners {
     }
 }
 
+/// Returns the addresses of every listener.
+fn listen_addresses(config: &Config) -> Vec<ListenAddress> {
+    let outbound_tls = config.outbound.tls.iter().flat_map(|tls| &tls.listen);
+    let metrics = config.metrics.iter().flat_map(|metrics| &metrics.listen);
+    let outbound = config.outbound.listen.iter().chain(outbound_tls);
+    let operators = config.admin.listen.iter().chain(metrics);
+    outbound
+        .chain(&config.inbound.listen)
+        .chain(operators)
+        .cloned()
+        .collect()
+}
+
 /// Takes the passed sockets at `addresses`, then those with the name of `table`, and binds what is left.
 fn take_or_bind(
     passed: &mut PassedSockets,
+    all: &[ListenAddress],
     table: &str,
     addresses: &[ListenAddress],
     allow_uids: &[u32],
@@ -101,7 +115,10 @@ fn take_or_bind(
         .map(
             |(address, at)| match at.or_else(|| passed.named(table, address)) {
                 Some(socket) => Listener::take(socket, allow_uids),
-                None => Listener::bind(address, allow_uids),
+                None => {
+                    let families = Families::of(address, all.iter());
+                    Listener::bind(address, families, allow_uids)
+                }
             },
         )
         .collect()

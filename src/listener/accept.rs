@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -116,6 +116,8 @@ impl Listener {
                 let (stream, address) = socket.accept().await?;
                 // Only a connection that is gone already has no such option; its first read tells.
                 stream.set_nodelay(true).ok();
+                // At `[::]`, IPv4 addresses come inside IPv6, and must count as what they are.
+                let address = SocketAddr::new(address.ip().to_canonical(), address.port());
                 Ok((AcceptedStream::Tcp(stream), Peer::Tcp(address)))
             }
             Socket::Unix(socket) => {

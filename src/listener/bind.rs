@@ -19,12 +19,43 @@ pub(super) enum Socket {
     Unix(UnixListener),
 }
 
+/// The families of addresses that `[::]` takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Families {
+    /// IPv6, and IPv4 as well.
+    Both,
+    /// IPv6 alone: the configuration names IPv4 addresses at the same port by themselves.
+    V6,
+}
+
+impl Families {
+    /// Returns the families for an address among all addresses of the configuration.
+    pub fn of<'a>(
+        address: &ListenAddress,
+        mut all: impl Iterator<Item = &'a ListenAddress>,
+    ) -> Self {
+        let ListenAddress::Tcp(address) = address else {
+            return Self::Both;
+        };
+        // With port 0, the system picks a free port for each listener.
+        let is_beside = |other: &ListenAddress| matches!(other, ListenAddress::Tcp(other) if other.is_ipv4() && other.port() == address.port());
+        match address.port() != 0 && all.any(is_beside) {
+            true => Self::V6,
+            false => Self::Both,
+        }
+    }
+}
+
 impl Socket {
     /// Binds a socket. A Unix socket gets mode 0600, or 0666 if users are named in `allow_uids`:
     /// the listener then tells users apart by the credentials that the kernel gives.
-    pub(super) fn bind(address: &ListenAddress, allow_uids: &[u32]) -> Result<Self, BindError> {
+    pub(super) fn bind(
+        address: &ListenAddress,
+        families: Families,
+        allow_uids: &[u32],
+    ) -> Result<Self, BindError> {
         let bound = match address {
-            ListenAddress::Tcp(tcp) => bind_tcp(*tcp).map(Self::Tcp),
+            ListenAddress::Tcp(tcp) => bind_tcp(*tcp, families).map(Self::Tcp),
             ListenAddress::Unix(path) => bind_unix(path, allow_uids).map(Self::Unix),
         };
         bound.map_err(|source| BindError {
@@ -48,14 +79,14 @@ impl Socket {
     }
 }
 
-fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+fn bind_tcp(address: SocketAddr, families: Families) -> io::Result<TcpListener> {
     let domain = socket2::Domain::for_address(address);
     let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     if address.is_ipv6() {
-        // `[::]` must not take IPv4 connections that the configuration does not name.
-        socket.set_only_v6(true)?;
+        // Said outright: the default is the machine's (net.ipv6.bindv6only).
+        socket.set_only_v6(families == Families::V6)?;
     }
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
@@ -128,3 +159,24 @@ impl std::error::Error for BindError {}
 
 /// Connections that wait in the kernel: as many as a listener serves at a time.
 const BACKLOG: i32 = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_address_of_ipv6_takes_both_families_unless_ipv4_is_named_at_the_port() {
+        for (address, others, expected) in [
+            ("[::]:80", &["[::]:80"][..], Families::Both),
+            ("[::]:80", &["[::]:80", "127.0.0.1:8080"], Families::Both),
+            ("[::]:80", &["0.0.0.0:80", "[::]:80"], Families::V6),
+            ("[::]:80", &["127.0.0.1:80"], Families::V6),
+            ("[::]:0", &["127.0.0.1:0"], Families::Both),
+        ] {
+            let parse = |text: &str| ListenAddress::Tcp(text.parse().unwrap());
+            let all: Vec<_> = others.iter().copied().map(parse).collect();
+            let families = Families::of(&parse(address), all.iter());
+            assert_eq!(families, expected, "{address} {others:?}");
+        }
+    }
+}

@@ -34,7 +34,7 @@ mod stream;
 mod tally;
 
 pub use addresses::network_of;
-pub use bind::BindError;
+pub use bind::{BindError, Families};
 pub use bounds::ConnectionBounds;
 pub use connections::Connections;
 pub use drain::{Drain, Drainer, drain};
@@ -58,13 +58,17 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds `address`. Only the named users may call over a Unix socket; without names, the user of
+    /// Binds `address`, for the `families` if the address is `[::]`. Only the named users may call over a Unix socket; without names, the user of
     /// this process alone.
     ///
     /// # Errors
     /// The system's reason, with the address.
-    pub fn bind(address: &ListenAddress, allow_uids: &[u32]) -> Result<Self, BindError> {
-        let socket = Socket::bind(address, allow_uids)?;
+    pub fn bind(
+        address: &ListenAddress,
+        families: Families,
+        allow_uids: &[u32],
+    ) -> Result<Self, BindError> {
+        let socket = Socket::bind(address, families, allow_uids)?;
         Ok(Self::new(socket, address.clone(), allow_uids))
     }
 
@@ -119,8 +123,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_in_a_handler_is_a_500_without_the_message_of_the_panic() {
-        let listener =
-            Listener::bind(&ListenAddress::Tcp(([127, 0, 0, 1], 0).into()), &[]).unwrap();
+        let listener = Listener::bind(
+            &ListenAddress::Tcp(([127, 0, 0, 1], 0).into()),
+            Families::Both,
+            &[],
+        )
+        .unwrap();
         let ListenAddress::Tcp(address) = listener.address() else {
             unreachable!("it was asked for TCP")
         };

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use super::DemoResult;
 use crate::config::ListenAddress;
 use crate::listener::metrics::KindMetrics;
-use crate::listener::{ConnectionBounds, Connections, Drainer, Link, Listener, drain};
+use crate::listener::{ConnectionBounds, Connections, Drainer, Families, Link, Listener, drain};
 
 /// An event as it arrived.
 #[derive(Clone, Debug)]
@@ -48,7 +48,7 @@ impl Receiver {
     /// Listens on any port of localhost.
     pub(super) fn start() -> DemoResult<Self> {
         let any_port = ListenAddress::Tcp(([127, 0, 0, 1], 0).into());
-        let listener = Listener::bind(&any_port, &[])?;
+        let listener = Listener::bind(&any_port, Families::Both, &[])?;
         let address = listener.address();
         let inbox = Arc::default();
         let running = Running::serve(listener, &inbox);
@@ -66,7 +66,7 @@ impl Receiver {
 
     /// Starts the server again, at the address of before.
     pub(super) fn restart(&self) -> DemoResult<()> {
-        let listener = Listener::bind(&self.address, &[])?;
+        let listener = Listener::bind(&self.address, Families::Both, &[])?;
         *self.running.lock() = Some(Running::serve(listener, &self.inbox));
         Ok(())
     }
