@@ -23,6 +23,19 @@ enum Hosts {
 }
 
 impl BypassRule {
+    /// Returns the rule for clients that know no ports in such rules: the host without its port, if the rule covers `port`.
+    #[must_use]
+    pub fn without_port(&self, port: u16) -> Option<String> {
+        if self.port.is_some_and(|own| own != port) {
+            return None;
+        }
+        Some(match &self.hosts {
+            Hosts::All => "*".to_owned(),
+            Hosts::Below(name) => name.clone(),
+            Hosts::Network(network) => network.to_string(),
+        })
+    }
+
     /// Returns true if the rule names the host and the port of an origin. Names are never resolved: a network covers
     /// only origins that are written as addresses.
     #[must_use]
@@ -130,6 +143,21 @@ mod tests {
                 expected,
                 "{rule} {origin}"
             );
+        }
+    }
+
+    #[test]
+    fn a_rule_without_its_port_is_for_that_port_alone() {
+        for (rule, port, expected) in [
+            ("*", 443, Some("*")),
+            (".corp.example", 443, Some("corp.example")),
+            ("corp.example:443", 443, Some("corp.example")),
+            ("corp.example:8443", 443, None),
+            ("10.0.0.0/8", 443, Some("10.0.0.0/8")),
+            ("[2001:db8::1]:443", 443, Some("2001:db8::1/128")),
+        ] {
+            let rule: BypassRule = rule.parse().unwrap();
+            assert_eq!(rule.without_port(port).as_deref(), expected, "{rule:?}");
         }
     }
 

@@ -21,7 +21,7 @@ use crate::secret::Secret;
 /// The way out, as configuration and environment set it.
 #[derive(Clone, Debug)]
 pub struct Egress {
-    way: Way,
+    way: WayOut,
     /// The place that the way was read from.
     source: Source,
     bypass: Arc<[BypassRule]>,
@@ -29,7 +29,7 @@ pub struct Egress {
 
 /// The way to one origin.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Way {
+pub enum WayOut {
     /// A connection to the origin itself.
     Straight,
     /// A tunnel that a proxy opens.
@@ -55,7 +55,7 @@ impl Egress {
     #[must_use]
     pub fn straight() -> Self {
         Self {
-            way: Way::Straight,
+            way: WayOut::Straight,
             source: Source::Nothing,
             bypass: Arc::default(),
         }
@@ -74,7 +74,7 @@ impl Egress {
             return Ok(Self::straight());
         };
         Ok(Self {
-            way: Way::Through(Arc::new(proxy)),
+            way: WayOut::Through(Arc::new(proxy)),
             source: Source::Variable(name),
             bypass: found.bypass.iter().chain(no_proxy).cloned().collect(),
         })
@@ -95,7 +95,7 @@ impl Egress {
         )]
         let proxy = Proxy::parse(url.expose())?;
         Ok(Self {
-            way: Way::Through(Arc::new(proxy)),
+            way: WayOut::Through(Arc::new(proxy)),
             source: Source::Reference(reference.into()),
             bypass: no_proxy.into(),
         })
@@ -105,7 +105,7 @@ impl Egress {
     #[must_use]
     pub fn closed(reference: &str, reason: &str, no_proxy: &[BypassRule]) -> Self {
         Self {
-            way: Way::Closed(reason.into()),
+            way: WayOut::Closed(reason.into()),
             source: Source::Reference(reference.into()),
             bypass: no_proxy.into(),
         }
@@ -122,10 +122,10 @@ impl Egress {
 
     /// Returns the way to an origin. Loopback never lies behind a proxy.
     #[must_use]
-    pub fn way_to(&self, origin: &Origin) -> Way {
+    pub fn way_to(&self, origin: &Origin) -> WayOut {
         let is_bypassed = || self.bypass.iter().any(|rule| rule.covers(origin));
         if is_loopback(&origin.host) || is_bypassed() {
-            return Way::Straight;
+            return WayOut::Straight;
         }
         self.way.clone()
     }
@@ -134,8 +134,8 @@ impl Egress {
     #[must_use]
     pub fn proxy(&self) -> Option<&Arc<Proxy>> {
         match &self.way {
-            Way::Through(proxy) => Some(proxy),
-            Way::Straight | Way::Closed(_) => None,
+            WayOut::Through(proxy) => Some(proxy),
+            WayOut::Straight | WayOut::Closed(_) => None,
         }
     }
 
@@ -143,8 +143,8 @@ impl Egress {
     #[must_use]
     pub fn problem(&self) -> Option<&str> {
         match &self.way {
-            Way::Closed(reason) => Some(reason),
-            Way::Straight | Way::Through(_) => None,
+            WayOut::Closed(reason) => Some(reason),
+            WayOut::Straight | WayOut::Through(_) => None,
         }
     }
 
@@ -187,9 +187,9 @@ impl fmt::Display for Source {
 impl fmt::Display for Egress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.way {
-            Way::Straight => f.write_str("straight, without a proxy"),
-            Way::Through(proxy) => write!(f, "through {proxy} ({})", self.source),
-            Way::Closed(reason) => write!(f, "closed: `{}`: {reason}", self.source),
+            WayOut::Straight => f.write_str("straight, without a proxy"),
+            WayOut::Through(proxy) => write!(f, "through {proxy} ({})", self.source),
+            WayOut::Closed(reason) => write!(f, "closed: `{}`: {reason}", self.source),
         }
     }
 }
@@ -227,7 +227,7 @@ mod tests {
             ("https://10.0.0.1", true),
         ] {
             let way = egress.way_to(&origin.parse().unwrap());
-            assert_eq!(way != Way::Straight, expected, "{origin}");
+            assert_eq!(way != WayOut::Straight, expected, "{origin}");
         }
     }
 
@@ -236,8 +236,8 @@ mod tests {
         let rules = ["vault.corp".parse().unwrap()];
         let egress = Egress::closed("file:/p", "the file is empty", &rules);
         let to = |origin: &str| egress.way_to(&origin.parse().unwrap());
-        assert!(matches!(to("https://graph.facebook.com"), Way::Closed(_)));
-        assert_eq!(to("https://vault.corp"), Way::Straight);
+        assert!(matches!(to("https://graph.facebook.com"), WayOut::Closed(_)));
+        assert_eq!(to("https://vault.corp"), WayOut::Straight);
     }
 
     #[test]

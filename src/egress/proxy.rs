@@ -17,6 +17,8 @@ pub struct Proxy {
     port: u16,
     /// The value of `Proxy-Authorization`, if the URL has a user.
     authorization: Option<Zeroizing<String>>,
+    /// User and password, percent-encoded as in the URL.
+    userinfo: Option<Zeroizing<String>>,
     /// The digest of the whole URL: proxies are equal with equal credentials.
     digest: [u8; 32],
 }
@@ -57,8 +59,8 @@ impl Proxy {
             None if tls => 443,
             None => 80,
         };
-        let authorization = user.filter(|user| !user.is_empty());
-        let authorization = authorization.map(basic).transpose()?;
+        let user = user.filter(|user| !user.is_empty());
+        let authorization = user.map(basic).transpose()?;
         let digest = Sha256::new()
             .chain_update([u8::from(tls)])
             .chain_update(format!("{host}:{port}"))
@@ -69,6 +71,7 @@ impl Proxy {
             host,
             port,
             authorization,
+            userinfo: user.map(|user| Zeroizing::new(user.to_owned())),
             digest: digest.into(),
         })
     }
@@ -95,6 +98,17 @@ impl Proxy {
     #[must_use]
     pub fn authorization(&self) -> Option<&str> {
         self.authorization.as_ref().map(|value| value.as_str())
+    }
+
+    /// Returns the URL with the credentials, for a client that speaks to the proxy itself.
+    #[must_use]
+    pub fn secret_url(&self) -> Zeroizing<String> {
+        let scheme = if self.tls { "https" } else { "http" };
+        let (user, at) = match &self.userinfo {
+            Some(user) => (user.as_str(), "@"),
+            None => ("", ""),
+        };
+        Zeroizing::new(format!("{scheme}://{user}{at}{}:{}", self.host, self.port))
     }
 }
 
@@ -210,6 +224,7 @@ mod tests {
             let proxy = Proxy::parse(url).unwrap();
             assert_eq!(proxy.to_string(), shown, "{url}");
             assert_eq!(proxy.authorization(), authorization, "{url}");
+            assert_eq!(Proxy::parse(&proxy.secret_url()).unwrap(), proxy, "{url}");
         }
     }
 

@@ -1,5 +1,6 @@
 //! A range of IP addresses.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
@@ -34,6 +35,12 @@ impl Network {
 fn leading_bits(bits: u128, width: u8, keep: u8) -> u128 {
     // A shift by all 128 bits would overflow, and leaves no bit to compare.
     bits.checked_shr(u32::from(width - keep)).unwrap_or(0)
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
 }
 
 impl From<IpAddr> for Network {

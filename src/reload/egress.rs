@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::inputs::all_references;
 use super::{Live, LoadError};
-use crate::config::{EgressConfig, ProxyChoice, Reference};
+use crate::config::{Config, EgressConfig, ProxyChoice, Reference};
 use crate::credential::source::{Digests, Managers, read_all};
 use crate::egress::Egress;
 
@@ -91,6 +92,20 @@ impl LoadedEgress {
             digests: Digests::new(),
         }
     }
+}
+
+/// Returns a warning about secret managers whose SDKs read the proxy from the environment alone.
+pub(super) fn sdk_warning(config: &Config) -> Option<String> {
+    let reference = config.egress.reference()?;
+    let is_sdk = |reference: &Reference| {
+        matches!(reference, Reference::Gcp { .. } | Reference::Azure { .. })
+    };
+    all_references(config).iter().any(is_sdk).then(|| {
+        format!(
+            "egress.proxy: `{reference}`: the SDKs behind gcp-sm: and azure-kv: do not take it; expected the same proxy in \
+             HTTPS_PROXY as well"
+        )
+    })
 }
 
 fn variable(name: &str) -> Option<String> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::authorities::{Authorities, all_files, read_authorities};
-use super::egress::LoadedEgress;
+use super::egress::{LoadedEgress, sdk_warning};
 use super::{Live, LoadError};
 use crate::config::{Config, ConfigFile, ListenAddress, Reference, WebhookConfig};
 use crate::credential::references;
@@ -101,6 +101,7 @@ impl Inputs {
             .map(ToString::to_string)
             .collect();
         all.extend(self.egress_warning.clone());
+        all.extend(sdk_warning(&self.config));
         for (reference, found) in &self.findings {
             let warnings = found.iter().flat_map(|found| &found.warnings);
             all.extend(warnings.map(|warning| format!("`{reference}`: {warning}")));

@@ -7,13 +7,13 @@ use sha2::{Digest, Sha256};
 
 use super::authorities::{Authorities, pem_of};
 use super::{Live, LoadError};
-use crate::egress::{Egress, Way};
+use crate::egress::{Egress, WayOut};
 use crate::provider::{Ca, Origin, Provider};
 use crate::tls;
 use crate::upstream::{OwnAddresses, Upstream, UpstreamKind};
 
 /// The identity of an upstream: origin, authorities, the digest of the file with the authorities, and the way to it.
-pub(super) type UpstreamKey = (Origin, Ca, [u8; 32], Way);
+pub(super) type UpstreamKey = (Origin, Ca, [u8; 32], WayOut);
 
 /// The upstreams of one load.
 pub(super) type UpstreamMap = HashMap<UpstreamKey, Arc<Upstream>>;

@@ -23,7 +23,7 @@ use super::places::UpstreamPlaces;
 use super::proxy_error::{ProxyFailure, ProxyFault};
 use super::race::first_to_connect;
 use super::tunnel;
-use crate::egress::{Egress, Proxy, Way};
+use crate::egress::{Egress, Proxy, WayOut};
 use crate::provider::Origin;
 use crate::tls;
 
@@ -41,7 +41,7 @@ pub(super) enum Dialer {
 pub(super) struct OriginDialer {
     origin: Origin,
     tls: Option<TlsTerms>,
-    way: Way,
+    way: WayOut,
     /// The addresses of the origin, or of the proxy.
     addresses: Arc<LastAddresses>,
     own: OwnAddresses,
@@ -70,7 +70,7 @@ impl Dialer {
         Ok(Self::Origin(OriginDialer {
             origin,
             tls,
-            way: Way::Straight,
+            way: WayOut::Straight,
             addresses: Arc::default(),
             own: OwnAddresses::default(),
         }))
@@ -95,7 +95,7 @@ impl Dialer {
     /// Returns the fault of a name that leads back to Keyside. Names behind a proxy are the proxy's to resolve.
     pub(super) async fn leads_back(&self) -> Option<String> {
         match self {
-            Self::Origin(dialer) if dialer.way == Way::Straight => {
+            Self::Origin(dialer) if dialer.way == WayOut::Straight => {
                 dialer.own.fault_of(&dialer.origin).await
             }
             Self::Origin(_) | Self::Unix(_) => None,
@@ -133,9 +133,9 @@ impl Dialer {
                     .map_err(|error| unreachable(&error))
             }
             Self::Origin(dialer) => match &dialer.way {
-                Way::Straight => dialer.connect_straight(places).await,
-                Way::Through(proxy) => dialer.connect_through(proxy, places).await,
-                Way::Closed(reason) => Err(UpstreamError::Unreachable(format!(
+                WayOut::Straight => dialer.connect_straight(places).await,
+                WayOut::Through(proxy) => dialer.connect_through(proxy, places).await,
+                WayOut::Closed(reason) => Err(UpstreamError::Unreachable(format!(
                     "there is no way out: {reason}"
                 ))),
             },

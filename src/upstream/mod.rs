@@ -29,7 +29,7 @@ mod framing;
 mod head;
 mod head_bytes;
 mod io;
-mod line;
+mod supply;
 mod outgoing;
 mod own;
 pub mod pieces;
@@ -62,7 +62,7 @@ use clock::Clock;
 use dial::Dialer;
 use framing::BodyStep;
 use head::Head;
-use line::{Keeper, Line};
+use supply::{Keeper, Supply};
 use pool::Pool;
 
 use crate::egress::Egress;
@@ -72,7 +72,7 @@ use crate::provider::Origin;
 /// same origin with the same certificate authorities.
 #[derive(Debug)]
 pub struct Upstream {
-    line: Line,
+    supply: Supply,
     clock: Clock,
     keeper: OnceLock<Keeper>,
 }
@@ -118,7 +118,7 @@ impl Upstream {
         let pool = Pool::new();
         let places = kind.places_for(&pool);
         Self {
-            line: Line {
+            supply: Supply {
                 dialer,
                 pool,
                 places,
@@ -131,20 +131,20 @@ impl Upstream {
     /// Refuses to connect to Keyside's own addresses.
     #[must_use]
     pub fn apart_from(mut self, own: OwnAddresses) -> Self {
-        self.line.dialer = self.line.dialer.apart_from(own);
+        self.supply.dialer = self.supply.dialer.apart_from(own);
         self
     }
 
     /// Takes the way out that leads to the origin; without this call the connections are straight.
     #[must_use]
     pub fn through(mut self, egress: &Egress) -> Self {
-        self.line.dialer = self.line.dialer.through(egress);
+        self.supply.dialer = self.supply.dialer.through(egress);
         self
     }
 
     /// Returns the fault of an upstream whose name leads back to Keyside.
     pub async fn leads_back(&self) -> Option<String> {
-        self.line.dialer.leads_back().await
+        self.supply.dialer.leads_back().await
     }
 
     /// Sends a request once and returns the answer, whose body may still be on the way.
@@ -177,7 +177,7 @@ impl Upstream {
         }
         // Ends: each round uses up a connection that was idle, and a new one is not retried.
         let (mut connection, (head, complete)) = loop {
-            let mut connection = self.line.connection(limits.start).await?;
+            let mut connection = self.supply.connection(limits.start).await?;
             match connection.exchange(&mut request, limits, written).await {
                 Ok(head) => break (connection, head),
                 Err(UpstreamError::NotWritten) if connection.is_reused() => {}
@@ -200,11 +200,11 @@ impl Upstream {
         };
         let body = if has_ended {
             if keep_alive {
-                self.line.pool.put_back(connection, limits.start);
+                self.supply.pool.put_back(connection, limits.start);
             }
             AnswerBody::Whole(first.unwrap_or_default())
         } else {
-            AnswerBody::stream(&self.line.pool, connection, framing, keep_alive, first)
+            AnswerBody::stream(&self.supply.pool, connection, framing, keep_alive, first)
         };
         Ok(Answer {
             status,
@@ -285,21 +285,21 @@ impl Upstream {
 
     /// Closes idle connections that have become too old.
     pub fn reap(&self) {
-        self.line.pool.reap(Instant::now());
+        self.supply.pool.reap(Instant::now());
     }
 
     /// Keeps so many connections ready while the upstream is in use, from now on. Called inside the runtime.
     pub fn keep_warm(&self, count: usize) {
-        self.line.pool.set_warm(count);
+        self.supply.pool.set_warm(count);
         if count > 0 {
-            self.keeper.get_or_init(|| Keeper::start(self.line.clone()));
+            self.keeper.get_or_init(|| Keeper::start(self.supply.clone()));
         }
     }
 
     /// Closes the idle connections, and opens none ahead of use any more.
     pub fn cool_down(&self) {
-        self.line.pool.set_warm(0);
-        self.line.pool.close_all();
+        self.supply.pool.set_warm(0);
+        self.supply.pool.close_all();
     }
 }
 

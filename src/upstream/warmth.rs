@@ -19,7 +19,7 @@ pub(super) struct Sight {
 
 /// The next step of the keeper of warm connections.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum WarmStep {
     /// Waits until the upstream is used: it was not used for long, or no connection is wanted.
     Rest,
     /// Waits until this time, whatever is sent meanwhile.
@@ -53,24 +53,24 @@ impl Schedule {
         }
     }
 
-    /// Decides the next step. A step [`Step::Open`] uses up a round.
-    pub(super) fn next(&mut self, sight: &Sight, now: Instant) -> Step {
+    /// Decides the next step. A step [`WarmStep::Open`] uses up a round.
+    pub(super) fn next(&mut self, sight: &Sight, now: Instant) -> WarmStep {
         let Some(used) = sight.last_use else {
-            return Step::Rest;
+            return WarmStep::Rest;
         };
         if self.last_use.replace(used) != Some(used) {
             self.failures = 0;
             self.not_before = None;
         }
         if sight.at_work > 0 {
-            return Step::Pause(now + QUIET);
+            return WarmStep::Pause(now + QUIET);
         }
         if now < used + QUIET {
-            return Step::Pause(used + QUIET);
+            return WarmStep::Pause(used + QUIET);
         }
         let end_of_use = used + IN_USE;
         if sight.wanted == 0 || now >= end_of_use {
-            return Step::Rest;
+            return WarmStep::Rest;
         }
         let renewals = sight.renewals.iter().copied();
         let mut renewals: Vec<_> = renewals.filter(|renewal| *renewal > now).collect();
@@ -78,14 +78,14 @@ impl Schedule {
         let ready = renewals.len();
         if let Some(first) = ready.checked_sub(sight.wanted) {
             let renewal = renewals.get(first).copied().unwrap_or(end_of_use);
-            return Step::Watch(renewal.min(end_of_use));
+            return WarmStep::Watch(renewal.min(end_of_use));
         }
         if let Some(later) = self.not_before.filter(|later| *later > now) {
-            return Step::Watch(later.min(end_of_use));
+            return WarmStep::Watch(later.min(end_of_use));
         }
         match self.take_round(now) {
-            Ok(()) => Step::Open(sight.wanted - ready),
-            Err(later) => Step::Watch(later.min(end_of_use)),
+            Ok(()) => WarmStep::Open(sight.wanted - ready),
+            Err(later) => WarmStep::Watch(later.min(end_of_use)),
         }
     }
 
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn the_next_step_follows_from_use_and_from_the_age_of_connections() {
-        use Step::{Open, Pause, Rest, Watch};
+        use WarmStep::{Open, Pause, Rest, Watch};
         let start = Instant::now();
         let at = |second: u32| start + S * second;
         // Wanted; last use; at work; renewals of idle connections; now: all in seconds from the start.
@@ -191,12 +191,12 @@ mod tests {
                     .collect(),
             };
             match schedule.next(&sight, now) {
-                Step::Open(1) => {
+                WarmStep::Open(1) => {
                     opened.push((now - start).as_secs());
                     end = now + life;
                 }
-                Step::Watch(until) => now = if end > now { until.min(end) } else { until },
-                Step::Pause(until) => now = until,
+                WarmStep::Watch(until) => now = if end > now { until.min(end) } else { until },
+                WarmStep::Pause(until) => now = until,
                 other => unreachable!("{other:?}"),
             }
         }
@@ -226,9 +226,9 @@ mod tests {
         let mut now = start + S;
         let mut pauses = Vec::new();
         for _ in 0..8 {
-            assert_eq!(schedule.next(&sight(start), now), Step::Open(1));
+            assert_eq!(schedule.next(&sight(start), now), WarmStep::Open(1));
             schedule.failed(now);
-            let Step::Watch(until) = schedule.next(&sight(start), now) else {
+            let WarmStep::Watch(until) = schedule.next(&sight(start), now) else {
                 unreachable!("a failure is followed by a pause");
             };
             pauses.push((until - now).as_secs());
@@ -236,6 +236,6 @@ mod tests {
         }
         assert_eq!(pauses, [5, 10, 20, 40, 80, 160, 300, 300]);
         schedule.failed(now);
-        assert_eq!(schedule.next(&sight(now), now + S), Step::Open(1));
+        assert_eq!(schedule.next(&sight(now), now + S), WarmStep::Open(1));
     }
 }

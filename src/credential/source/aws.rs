@@ -1,27 +1,37 @@
 //! `aws-sm:`: a secret in AWS Secrets Manager, read and written with AWS's own crate.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwap;
 use aws_config::BehaviorVersion;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::config::SharedHttpClient;
 use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_secretsmanager::primitives::Blob;
-use tokio::sync::OnceCell;
+use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::{Builder, Connector, tls};
+use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
 use super::document::SecretDocument;
 use super::edit::{EditStep, compare, content, value};
 use super::error::{SourceError, causes};
 use super::place_error::{PlaceError, PlaceFault};
+use crate::egress::{Egress, Proxy};
 use crate::secret::Secret;
 
 /// A client for the account and region that the environment or the machine names, found as by every AWS tool:
 /// <https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html>.
 #[derive(Default)]
 pub(super) struct Aws {
-    client: OnceCell<Client>,
+    /// The client, with the way out that it takes. A tokio mutex, because connecting awaits.
+    client: Mutex<Option<(Arc<Egress>, Client)>>,
+    /// The way out for the next question.
+    egress: ArcSwap<Egress>,
 }
 
 /// The current version of a secret.
@@ -32,6 +42,11 @@ struct CurrentVersion {
 }
 
 impl Aws {
+    /// Takes a way out for all further questions.
+    pub(super) fn take_way_out(&self, egress: &Egress) {
+        self.egress.store(Arc::new(egress.clone()));
+    }
+
     /// Reads the current version of a secret, by its name or ARN.
     pub(super) async fn read(&self, name: &str) -> Result<SecretDocument, SourceError> {
         Ok(self.current(name).await?.document)
@@ -86,7 +101,7 @@ impl Aws {
         text: &Zeroizing<String>,
         is_binary: bool,
     ) -> Result<String, PlaceError> {
-        let client = self.client.get_or_init(connect).await;
+        let client = self.client().await.map_err(PlaceError::unread)?;
         let request = client
             .put_secret_value()
             .secret_id(name)
@@ -105,7 +120,7 @@ impl Aws {
 
     /// Makes a version current in the place of the version that was compared.
     async fn promote(&self, name: &str, added: &str, compared: &str) -> Result<(), PlaceError> {
-        let client = self.client.get_or_init(connect).await;
+        let client = self.client().await.map_err(PlaceError::unread)?;
         let request = client
             .update_secret_version_stage()
             .secret_id(name)
@@ -123,7 +138,9 @@ impl Aws {
 
     /// Takes the label of the write off. A version without labels is removed by AWS in time.
     async fn remove_label(&self, name: &str, added: &str) {
-        let client = self.client.get_or_init(connect).await;
+        let Ok(client) = self.client().await else {
+            return;
+        };
         let request = client
             .update_secret_version_stage()
             .secret_id(name)
@@ -139,8 +156,22 @@ impl Aws {
         }
     }
 
+    /// Returns a client on the present way out.
+    async fn client(&self) -> Result<Client, SourceError> {
+        let egress = self.egress.load_full();
+        let mut known = self.client.lock().await;
+        if let Some((way, client)) = known.as_ref()
+            && way.leads_as(&egress)
+        {
+            return Ok(client.clone());
+        }
+        let client = connect(&egress).await?;
+        *known = Some((egress, client.clone()));
+        Ok(client)
+    }
+
     async fn current(&self, name: &str) -> Result<CurrentVersion, SourceError> {
-        let client = self.client.get_or_init(connect).await;
+        let client = self.client().await?;
         let answer = client
             .get_secret_value()
             .secret_id(name)
@@ -200,7 +231,11 @@ fn problem<E: ProvideErrorMetadata + std::error::Error + 'static>(error: &SdkErr
     }
 }
 
-async fn connect() -> Client {
+/// Makes a client. Connections to the machine itself, such as for the role of an instance, use plain HTTP and go straight.
+///
+/// # Errors
+/// If the way out is closed.
+async fn connect(egress: &Egress) -> Result<Client, SourceError> {
     let timeouts = TimeoutConfig::builder()
         .operation_timeout(OPERATION_TIMEOUT)
         .build();
@@ -209,9 +244,47 @@ async fn connect() -> Client {
     let loader = aws_config::defaults(BehaviorVersion::latest())
         .timeout_config(timeouts)
         .retry_config(retries);
-    Client::new(&loader.load().await)
+    let loader = match (egress.proxy(), egress.problem()) {
+        (None, Some(problem)) => {
+            return Err(SourceError::Manager(format!(
+                "AWS Secrets Manager cannot be reached: there is no way out: {problem}"
+            )));
+        }
+        (None, None) => loader,
+        (Some(proxy), _) => loader.http_client(client_through(proxy, egress)?),
+    };
+    Ok(Client::new(&loader.load().await))
 }
 
+/// Makes the HTTP client of the SDK for a proxy.
+fn client_through(proxy: &Proxy, egress: &Egress) -> Result<SharedHttpClient, SourceError> {
+    let rules: Vec<_> = egress
+        .bypass()
+        .iter()
+        .filter_map(|rule| rule.without_port(HTTPS_PORT))
+        .collect();
+    let config = ProxyConfig::https(proxy.secret_url().as_str())
+        .map_err(|_| {
+            SourceError::Manager(format!(
+                "AWS Secrets Manager cannot be reached: its SDK does not take the proxy {proxy}"
+            ))
+        })?
+        .no_proxy(rules.join(","));
+    let client = Builder::new().build_with_connector_fn(move |settings, components| {
+        let mut builder = Connector::builder().proxy_config(config.clone());
+        builder.set_connector_settings(settings.cloned());
+        if let Some(components) = components {
+            builder.set_sleep_impl(components.sleep_impl());
+        }
+        builder
+            .tls_provider(tls::Provider::Rustls(CryptoMode::AwsLc))
+            .build()
+    });
+    Ok(client)
+}
+
+/// The port of AWS's own endpoints.
+const HTTPS_PORT: u16 = 443;
 /// The time for one read: half of the time for a document, so that the second attempt has its chance.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(5);
 /// The label of the version in use.

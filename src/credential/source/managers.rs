@@ -158,6 +158,8 @@ impl Managers {
     /// Takes the way out for all further questions. The API of the cluster is never behind a proxy.
     pub fn take_way_out(&self, egress: &Egress) {
         self.vault.take_way_out(egress);
+        #[cfg(feature = "aws")]
+        self.aws.take_way_out(egress);
     }
 
     /// Renews the sessions with managers that are due. Returns the time at which the next session is due.

@@ -11,17 +11,17 @@ use super::dial::Dialer;
 use super::error::UpstreamError;
 use super::places::UpstreamPlaces;
 use super::pool::Pool;
-use super::warmth::{Schedule, Sight, Step};
+use super::warmth::{Schedule, Sight, WarmStep};
 
 /// The way to connections to one upstream.
 #[derive(Clone, Debug)]
-pub(super) struct Line {
+pub(super) struct Supply {
     pub(super) dialer: Dialer,
     pub(super) pool: Arc<Pool>,
     pub(super) places: UpstreamPlaces,
 }
 
-impl Line {
+impl Supply {
     /// Returns a connection: an idle one, or else the first that is free or opened. Each waiting request begins a dial,
     /// which goes on for other requests if this one gets a connection sooner.
     ///
@@ -35,11 +35,11 @@ impl Line {
                 Ok(connection) => return Ok(connection),
                 Err(handed) => handed,
             };
-            let line = self.clone();
+            let supply = self.clone();
             tokio::spawn(async move {
-                line.open()
+                supply.open()
                     .await
-                    .unwrap_or_else(|error| line.pool.fail(error))
+                    .unwrap_or_else(|error| supply.pool.fail(error))
             });
             let mut connection = handed.await.unwrap_or_else(|_| Err(cancelled()))?;
             if !connection.is_reused() || connection.is_fit(Instant::now()) {
@@ -65,16 +65,16 @@ impl Line {
         loop {
             let now = Instant::now();
             match schedule.next(&self.sight(now), now) {
-                Step::Rest => self.pool.next_use().await,
-                Step::Pause(until) => sleep_until(until).await,
-                Step::Watch(until) => {
+                WarmStep::Rest => self.pool.next_use().await,
+                WarmStep::Pause(until) => sleep_until(until).await,
+                WarmStep::Watch(until) => {
                     tokio::select! {
                         () = self.pool.next_use() => {}
                         () = self.pool.next_close() => {}
                         () = sleep_until(until) => {}
                     }
                 }
-                Step::Open(count) => {
+                WarmStep::Open(count) => {
                     self.dialer.renew_addresses();
                     let dials = std::iter::repeat_with(|| self.open()).take(count);
                     let results = join_all(dials).await;
@@ -109,8 +109,8 @@ impl Line {
 pub(super) struct Keeper(AbortHandle);
 
 impl Keeper {
-    pub(super) fn start(line: Line) -> Self {
-        Self(tokio::spawn(line.keep_warm()).abort_handle())
+    pub(super) fn start(supply: Supply) -> Self {
+        Self(tokio::spawn(supply.keep_warm()).abort_handle())
     }
 }
 
