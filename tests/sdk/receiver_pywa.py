@@ -1,4 +1,8 @@
-"""An application made with pywa and FastAPI that writes each text it gets into the file RECEIVED, synced, then answers."""
+"""An application made with pywa and FastAPI that writes each text it gets into the file RECEIVED, synced, then answers.
+
+The routes that pywa registers by itself answer before the handlers have run: an event is then lost with the process. A route
+of one's own that calls `webhook_update_handler` answers afterwards.
+"""
 
 import os
 
@@ -16,9 +20,18 @@ def keep(_, message):
         os.fsync(received.fileno())
 
 
-app = fastapi.FastAPI()
-# Without `continue_handling` pywa answers after the handlers, so an answer means that the text is kept.
-wa = WhatsApp(phone_id="107878721936019", token="none", server=app, webhook_endpoint="/events", verify_token="unused",
+wa = WhatsApp(phone_id="107878721936019", token="none", server=None, verify_token="unused",
               app_secret=os.environ["APP_SECRET"], validate_updates=True, filter_updates=False)
 wa.on_message()(keep)
+app = fastapi.FastAPI()
+
+
+@app.post("/events")
+async def events(request: fastapi.Request):
+    body = await request.body()
+    refused = wa.webhook_update_validator(body, request.headers.get("x-hub-signature-256"))
+    text, status = refused or wa.webhook_update_handler(body)
+    return fastapi.Response(text, status)
+
+
 uvicorn.run(app, host=HOST, port=int(PORT), log_level="warning")
