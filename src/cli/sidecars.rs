@@ -79,17 +79,10 @@ pub(super) fn accepts(
     secret: Fingerprint,
 ) -> Result<(), NotInUse> {
     let began = Instant::now();
-    let fingerprint = secret.to_string();
-    let is_accepted = |shown: &Value| {
-        let accepted = list(&shown["accepted"]);
-        let mut versions = accepted.chain(std::iter::once(shown));
-        shown["name"] == target.secret.as_str()
-            && versions.any(|version| version["fingerprint"] == fingerprint)
-    };
     loop {
         ask(admin, "POST", "/reload").map_err(NotInUse::NoAnswer)?;
         let own = own_status(admin, target).map_err(NotInUse::NoAnswer)?;
-        if list(&own["secrets"]).any(is_accepted) {
+        if is_accepted(&own, target, secret) {
             return Ok(());
         }
         if began.elapsed() + RELOAD_INTERVAL >= ACCEPT_TIMEOUT {
@@ -166,6 +159,17 @@ fn own_status(admin: &str, target: &RotationTarget) -> Result<Value, ClientError
     let credentials = status.get("credentials").unwrap_or(&Value::Null);
     let own = list(credentials).find(|credential| credential["name"] == target.credential.as_str());
     Ok(own.cloned().unwrap_or_default())
+}
+
+/// True if the secret is in use, or accepted in signatures of events.
+fn is_accepted(own: &Value, target: &RotationTarget, secret: Fingerprint) -> bool {
+    let fingerprint = secret.to_string();
+    list(&own["secrets"]).any(|shown| {
+        let accepted = list(&shown["accepted"]);
+        let mut versions = accepted.chain(std::iter::once(shown));
+        shown["name"] == target.secret.as_str()
+            && versions.any(|version| version["fingerprint"] == fingerprint)
+    })
 }
 
 /// True if requests carry the secret.

@@ -136,7 +136,8 @@ async fn is_elsewhere_in_use(
         Err(error) => Err(error),
     };
     described.is_ok_and(|described| {
-        let accounts = facts_of(&described["data"]).accounts;
+        let accounts = described.get("data").map(|data| facts_of(data).accounts);
+        let accounts = accounts.unwrap_or_default();
         !accounts.is_empty() && !accounts.iter().any(|own| own == account)
     })
 }
