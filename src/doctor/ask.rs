@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::header;
 use tokio::time::{Instant, timeout_at};
 
+use crate::inbound::stray::shown_path;
 use crate::response::KEYSIDE_ERROR;
 use crate::upstream::{ExchangeTimes, Outgoing, Upstream, UpstreamError};
 
@@ -52,7 +53,7 @@ pub(super) async fn ask(
         Ok(Answered {
             status: answer.status.as_u16(),
             slug: text(&KEYSIDE_ERROR),
-            location: text(&header::LOCATION).map(|url| without_query(&url)),
+            location: text(&header::LOCATION).map(|url| shown_url(&url, &[])),
             date,
             body: answer.body.whole(MAX_BODY).await.unwrap_or_default(),
         })
@@ -64,19 +65,18 @@ pub(super) async fn ask(
     timeout_at(limits.deadline, exchange).await.map_err(late)?
 }
 
-/// Returns a URL as it may be shown: without a user, a query and a fragment, each of which may hold a secret.
-pub(super) fn without_query(url: &str) -> String {
+/// Returns a URL as it may be shown: without a user, a query and a fragment, each of which may hold a secret, and with what
+/// looks like a secret in the path masked. `known` are segments of configured paths.
+pub(super) fn shown_url(url: &str, known: &[&str]) -> String {
     let plain = url.split(['?', '#']).next().unwrap_or_default();
-    match plain.split_once("://") {
-        Some((scheme, rest)) => {
-            let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-            let host = authority
-                .rsplit_once('@')
-                .map_or(authority, |(_, host)| host);
-            format!("{scheme}://{host}{path}")
-        }
-        None => plain.to_owned(),
-    }
+    let Some((scheme, rest)) = plain.split_once("://") else {
+        return shown_path(plain, known, false);
+    };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host);
+    format!("{scheme}://{host}{}", shown_path(path, known, false))
 }
 
 /// The largest body that is read, in bytes. The answers of probes are far smaller.
@@ -87,15 +87,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_shown_url_has_no_user_and_no_query() {
+    fn a_shown_url_has_no_user_no_query_and_no_secret_in_its_path() {
         for (url, shown) in [
             ("https://h.test/a?token=x#y", "https://h.test/a"),
             ("https://user:pass@h.test:8443/a", "https://h.test:8443/a"),
             ("https://user:pass@h.test", "https://h.test"),
             ("/login?next=x", "/login"),
+            ("https://h.test/hook/k3J9x0Pq7", "https://h.test/hook/***"),
+            (
+                "https://h.test/known-1234567890abcdefghijklmnop",
+                "https://h.test/known-1234567890abcdefghijklmnop",
+            ),
             ("", ""),
         ] {
-            assert_eq!(without_query(url), shown);
+            assert_eq!(shown_url(url, &["known-1234567890abcdefghijklmnop"]), shown);
         }
     }
 }

@@ -6,7 +6,7 @@
 use http::Uri;
 use serde_json::Value;
 
-use super::ask::without_query;
+use super::ask::shown_url;
 use super::number::{text, usable};
 use super::step::DoctorStep;
 
@@ -19,6 +19,14 @@ pub(super) struct OwnUrls<'u> {
     pub(super) urls: Vec<&'u str>,
     /// True if a webhook has no `public_url`.
     pub(super) some_unknown: bool,
+    /// The segments of the webhooks' paths, which are no secrets.
+    pub(super) known: Vec<&'u str>,
+}
+
+impl OwnUrls<'_> {
+    fn shown(&self, url: &str) -> String {
+        shown_url(url, &self.known)
+    }
 }
 
 /// The level at which a callback URL is set, from the one that wins.
@@ -57,13 +65,13 @@ pub(super) fn of_number(
     let overridden: Vec<_> = set
         .iter()
         .skip(1)
-        .map(|(level, url)| format!("{} of the {level}", without_query(url)))
+        .map(|(level, url)| format!("{} of the {level}", own.shown(url)))
         .collect();
     let over = match overridden.is_empty() {
         true => String::new(),
         false => format!(", over {}", overridden.join(" and ")),
     };
-    let found = format!("events go to {} of the {level}{over}", without_query(url));
+    let found = format!("events go to {} of the {level}{over}", own.shown(url));
     judge(name, url, found, own, remedy(level))
 }
 
@@ -100,7 +108,7 @@ fn judge(name: String, url: &str, found: String, own: &OwnUrls<'_>, remedy: &str
 /// True if two URLs lead to the same place. Host and scheme have no case, and a query may hold a token.
 fn is_same(own: &str, told: &str) -> bool {
     let parts = |url: &str| {
-        let uri: Uri = without_query(url).parse().ok()?;
+        let uri: Uri = without_secrets(url).parse().ok()?;
         let scheme = uri.scheme_str()?.to_ascii_lowercase();
         let port = uri
             .port_u16()
@@ -114,8 +122,18 @@ fn is_same(own: &str, told: &str) -> bool {
     }
 }
 
+/// Returns a URL without its query and fragment.
+fn without_secrets(url: &str) -> &str {
+    url.split(['?', '#']).next().unwrap_or_default()
+}
+
 /// Decides about the subscription of an app to an account.
-pub(super) fn of_account(account: &str, answer: &Result<Value, String>, app: &str) -> DoctorStep {
+pub(super) fn of_account(
+    account: &str,
+    answer: &Result<Value, String>,
+    app: &str,
+    urls: &OwnUrls<'_>,
+) -> DoctorStep {
     let name = format!("{account} subscribed_apps");
     let answer = match usable(answer) {
         Ok(answer) => answer,
@@ -130,7 +148,7 @@ pub(super) fn of_account(account: &str, answer: &Result<Value, String>, app: &st
         Some(own) => {
             let to = text(own, "override_callback_uri").filter(|url| !url.is_empty());
             let to = to.map_or_else(String::new, |url| {
-                format!(", and its events go to {}", without_query(&url))
+                format!(", and its events go to {}", urls.shown(&url))
             });
             DoctorStep::ok(name, format!("app {app} is subscribed{to}"))
         }
@@ -171,10 +189,7 @@ pub(super) fn of_app(
         match subscription.get("active") == Some(&Value::Bool(false)) {
             true => DoctorStep::fail(
                 name,
-                format!(
-                    "the webhook {} of app {app} is not active",
-                    without_query(&url)
-                ),
+                format!("the webhook {} of app {app} is not active", own.shown(&url)),
                 "set the callback URL again, so that the provider shakes hands with it",
             ),
             false => of_app_url(&url, own),
@@ -204,10 +219,7 @@ pub(super) fn of_app(
 
 /// Decides about the app's URL, which numbers and accounts may override: events of templates and accounts go there always.
 fn of_app_url(url: &str, own: &OwnUrls<'_>) -> DoctorStep {
-    let found = format!(
-        "events of templates and accounts go to {}",
-        without_query(url)
-    );
+    let found = format!("events of templates and accounts go to {}", own.shown(url));
     let step = judge("app callback".to_owned(), url, found, own, remedy("app"));
     match step.mend {
         // Another program may take these events on purpose: the callback of each number decides about messages.
@@ -232,6 +244,7 @@ mod tests {
         OwnUrls {
             urls: vec![OWN],
             some_unknown: false,
+            known: vec!["wa"],
         }
     }
 
@@ -290,6 +303,7 @@ mod tests {
         let unknown = OwnUrls {
             urls: vec![],
             some_unknown: true,
+            known: vec![],
         };
         let step = of_number("1234", &all("", "", OWN), &unknown);
         assert_eq!(step.outcome, StepOutcome::Skipped, "{step:?}");
@@ -304,7 +318,7 @@ mod tests {
             (json!({"data": []}), StepOutcome::Fail),
             (json!({}), StepOutcome::Skipped),
         ] {
-            let step = of_account("5", &Ok(answer), "77");
+            let step = of_account("5", &Ok(answer), "77", &own());
             assert_eq!(step.outcome, outcome, "{step:?}");
         }
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -25,11 +26,14 @@ pub(super) fn sections(
     reached: &Arc<BTreeMap<FarUpstream, Reached>>,
     deadline: Instant,
 ) -> Vec<DoctorSection> {
+    let turns = Arc::new(Semaphore::new(MAX_AT_A_TIME));
     let begin = |credential: &Arc<Credential>| {
         let (live, reached) = (Arc::clone(live), Arc::clone(reached));
+        let turns = Arc::clone(&turns);
         let credential = Arc::clone(credential);
         let name = credential.name.clone();
         let examine = move |reporter| async move {
+            let _turn = turns.acquire().await;
             let examination = Examination {
                 live,
                 credential,
@@ -233,11 +237,15 @@ impl Examination {
         let webhooks = self.live.config.webhooks.iter();
         let own: Vec<_> = webhooks
             .filter(|webhook| webhook.credential == self.credential.name)
-            .map(|webhook| webhook.public_url.as_deref())
             .collect();
+        let urls = own.iter().map(|webhook| webhook.public_url.as_deref());
         (!own.is_empty()).then(|| OwnUrls {
-            some_unknown: own.iter().any(Option::is_none),
-            urls: own.into_iter().flatten().collect(),
+            some_unknown: urls.clone().any(|url| url.is_none()),
+            urls: urls.flatten().collect(),
+            known: own
+                .iter()
+                .flat_map(|webhook| webhook.path.text.split('/'))
+                .collect(),
         })
     }
 
@@ -250,7 +258,7 @@ impl Examination {
     ) {
         for account in accounts.iter().take(MAX_ACCOUNTS) {
             let answer = asker.get(&format!("/{account}/subscribed_apps")).await;
-            let step = callback::of_account(account, &answer, &facts.app);
+            let step = callback::of_account(account, &answer, &facts.app, own);
             self.reporter.report(step);
         }
         if accounts.is_empty() {
@@ -327,6 +335,8 @@ fn is_id(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
+/// The credentials that are asked about at a time.
+const MAX_AT_A_TIME: usize = 32;
 /// The numbers of a credential that are asked about. Each takes four requests, of which an account has thousands an hour.
 const MAX_NUMBERS: usize = 20;
 /// The accounts of a token that are asked about.

@@ -8,10 +8,11 @@ use std::time::Duration;
 use aws_lc_rs::rand;
 use rustls::ClientConfig;
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::answer::{ProbeCourse, WebhookProbe, judge};
-use super::ask::{ask, without_query};
+use super::ask::{ask, shown_url};
 use super::handshake::CertificateOwner;
 use super::probe::{ProbeKey, ProbeMaker, scheme_of, unprobable};
 use super::public_url::{PublicUrl, is_private};
@@ -27,12 +28,17 @@ use crate::upstream::{Outgoing, Upstream, UpstreamKind};
 
 /// Begins a section for each webhook.
 pub(super) fn sections(live: &Arc<Live>, deadline: Instant) -> Vec<DoctorSection> {
+    let turns = Arc::new(Turns {
+        sections: Semaphore::new(MAX_AT_A_TIME),
+        large: Semaphore::new(1),
+    });
     let begin = |(index, webhook): (usize, &WebhookConfig)| {
-        let live = Arc::clone(live);
+        let (live, turns) = (Arc::clone(live), Arc::clone(&turns));
         let examine = move |reporter: StepReporter| async move {
+            let _turn = turns.sections.acquire().await;
             if let Some(webhook) = live.config.webhooks.get(index) {
                 // The examination ends where the way is broken, as its last step says.
-                examine(&live, webhook, &reporter).await.ok();
+                examine(&live, webhook, &turns, &reporter).await.ok();
             }
         };
         DoctorSection::begin(SectionKind::Webhook, &webhook.name, deadline, examine)
@@ -40,9 +46,18 @@ pub(super) fn sections(live: &Arc<Live>, deadline: Instant) -> Vec<DoctorSection
     live.config.webhooks.iter().enumerate().map(begin).collect()
 }
 
+/// The turns of webhooks that are examined side by side.
+struct Turns {
+    /// A permit for each webhook under way.
+    sections: Semaphore,
+    /// The permit for a large event: a sidecar has room for two of them at a time, and needs it for others.
+    large: Semaphore,
+}
+
 async fn examine(
     live: &Live,
     webhook: &WebhookConfig,
+    turns: &Turns,
     reporter: &StepReporter,
 ) -> Result<(), BrokenWay> {
     let Some(text) = &webhook.public_url else {
@@ -53,7 +68,8 @@ async fn examine(
         return Ok(());
     };
     let url = PublicUrl::parse(text).ok_or(BrokenWay)?;
-    reporter.report(public_url(&url));
+    let known: Vec<_> = webhook.path.text.split('/').collect();
+    reporter.report(public_url(&url, &known));
     let upstream = way(&url, reporter).await?;
     if let Some(tls) = &live.config.inbound.tls
         && tls.client.is_some()
@@ -74,6 +90,7 @@ async fn examine(
         credential,
         upstream,
         max_body,
+        turns,
         reporter,
     }
     .send()
@@ -82,9 +99,9 @@ async fn examine(
 }
 
 /// Decides about the URL itself.
-fn public_url(url: &PublicUrl) -> DoctorStep {
+fn public_url(url: &PublicUrl, known: &[&str]) -> DoctorStep {
     let name = "public URL";
-    let shown = without_query(&url.whole);
+    let shown = shown_url(&url.whole, known);
     match (url.origin.tls, url.is_on_this_machine()) {
         (true, _) => DoctorStep::ok(name, shown),
         (false, true) => DoctorStep::warn(
@@ -181,6 +198,7 @@ struct Probes<'p> {
     credential: &'p Credential,
     upstream: Upstream,
     max_body: u64,
+    turns: &'p Turns,
     reporter: &'p StepReporter,
 }
 
@@ -286,6 +304,7 @@ impl Probes<'_> {
                 "leave `max_body` at 4 MiB if the provider is Meta: its events have up to 3 MB",
             ));
         }
+        let _turn = self.turns.large.acquire().await;
         if let Some(request) = self.made(probe, maker, &mark, length) {
             self.one(probe, request).await;
         }
@@ -333,6 +352,8 @@ fn random<const N: usize>() -> [u8; N] {
 
 /// The longest wait for the answer to a probe.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The webhooks that are examined at a time.
+const MAX_AT_A_TIME: usize = 32;
 /// The length of a large event, in bytes: Meta's events have up to 3 MB.
 const LARGE: usize = 3 << 20;
 
@@ -348,7 +369,7 @@ mod tests {
             ("http://localhost/wa", StepOutcome::Warn),
             ("http://h.test/wa", StepOutcome::Fail),
         ] {
-            let step = public_url(&PublicUrl::parse(url).unwrap());
+            let step = public_url(&PublicUrl::parse(url).unwrap(), &[]);
             assert_eq!(step.outcome, outcome, "{step:?}");
         }
         for (addresses, is_told) in [

@@ -29,7 +29,7 @@ mod rhythm;
 pub mod sign;
 mod spans;
 mod store;
-mod stray;
+pub mod stray;
 pub mod verify;
 
 pub use delivery::DirectDelivery;

@@ -1,11 +1,12 @@
-//! The path of a request without a webhook, as the log may show it.
+//! The path of a request without a webhook, or of a foreign webhook, as it may be shown.
 
 use crate::log::without_numbers;
 
-/// Returns a path for the log: enough to see a misspelled callback URL, and no secret of a URL. Numbers
+/// Returns a path for people: enough to see a misspelled callback URL, and no secret of a URL. Numbers
 /// and random-looking segments are masked, and the length is bounded. `known` are the segments of
 /// configured paths. With `has_tokens` a path may hold a token, so every other segment is masked.
-pub(super) fn shown_path(path: &str, known: &[&str], has_tokens: bool) -> String {
+#[must_use]
+pub fn shown_path(path: &str, known: &[&str], has_tokens: bool) -> String {
     let mut shown = String::new();
     for segment in path.split('/').skip(1) {
         shown.push('/');
