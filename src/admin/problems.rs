@@ -439,6 +439,7 @@ mod tests {
             "reload": { "refused_because": ["route: unknown key"] },
             "audit": { "file": "/a", "problem": "full", "unwritable_since": 0, "lost": 1 },
             "shared_limits": { "in_use": false, "redis": "env:R", "on_failure": "local" },
+            "egress": { "proxy": null, "problem": "egress.proxy: `file:/p`: no such file" },
             "certificates": [
                 { "listener": "inbound.tls", "state": "ok", "problem": null },
                 { "listener": "outbound.tls", "state": "ending", "problem": "ends", "ends_in_seconds": 864_000 },
@@ -446,9 +447,10 @@ mod tests {
             ],
         });
         let lines = of_sidecar(&bad);
-        assert_eq!(lines.len(), 5, "{lines:?}");
-        assert_eq!(lines[3].gravity, Gravity::Notice);
-        assert_eq!(lines[4].gravity, Gravity::Wrong);
+        assert_eq!(lines.len(), 6, "{lines:?}");
+        assert!(lines[3].text.starts_with("no way out: egress.proxy"));
+        assert_eq!(lines[4].gravity, Gravity::Notice);
+        assert_eq!(lines[5].gravity, Gravity::Wrong);
         assert_eq!(
             lines[1].text,
             "audit: /a cannot be written since 1970-01-01T00:00:00Z: full; lost so far: 1 event"

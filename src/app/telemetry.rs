@@ -34,7 +34,7 @@ impl Telemetry {
         let Some((config, recorder)) = live.config.telemetry.as_ref().zip(tracer.recorder()) else {
             return Ok(Self(None));
         };
-        let receiver = TelemetryReceiver::new(config)?;
+        let receiver = TelemetryReceiver::new(config, &live.egress)?;
         let metrics = TelemetryMetrics::register(registry);
         let exporter = Exporter::new(Arc::clone(recorder), receiver, metrics);
         Ok(Self(Some(exporter)))

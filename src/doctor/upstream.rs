@@ -11,13 +11,16 @@ use tokio::time::Instant;
 
 use super::ask::ask;
 use super::clock;
-use super::handshake::CertificateOwner;
+use super::handshake::{self, CertificateOwner};
 use super::reach::{BrokenWay, FarHost};
 use super::step::{DoctorSection, DoctorStep, SectionKind, StepReporter};
+use crate::egress::WayOut;
 use crate::provider::{Ca, Origin};
 use crate::reload::Live;
 use crate::tls::{Witness, witnessed_config};
-use crate::upstream::{Outgoing, OutgoingBody, RequestLine, USER_AGENT, Upstream, UpstreamKind};
+use crate::upstream::{
+    Outgoing, OutgoingBody, RequestLine, USER_AGENT, Upstream, UpstreamError, UpstreamKind,
+};
 
 /// An origin of a provider, with the authorities for its certificate.
 pub(super) type FarUpstream = (Origin, Ca);
@@ -83,8 +86,24 @@ async fn examine(
         origin,
         owner: CertificateOwner::Provider,
     };
+    match live.egress.way_to(origin) {
+        WayOut::Straight => {}
+        WayOut::Through(proxy) => {
+            let through = format!("through the proxy {proxy} ({})", live.egress.source());
+            reporter.report(DoctorStep::ok("route out", through));
+            return examine_through(live, origin, ca, reporter).await;
+        }
+        WayOut::Closed(reason) => {
+            reporter.report(DoctorStep::fail(
+                "route out",
+                reason.to_string(),
+                "put the URL of the proxy there, and reload",
+            ));
+            return Err(BrokenWay);
+        }
+    }
     let addresses = host.resolve(reporter).await?;
-    reporter.report(route_out(&|name| std::env::var_os(name).is_some()));
+    reporter.report(DoctorStep::ok("route out", "direct"));
     let stream = host.connect(&addresses, reporter).await?;
     let (config, witness) = match witnessed(ca).await {
         Ok(witnessed) => witnessed,
@@ -126,6 +145,61 @@ async fn examine(
     Ok(())
 }
 
+/// Examines the way through a proxy, which resolves the name and connects: a request goes the whole way, and its fault
+/// names the step that broke.
+async fn examine_through(
+    live: &Live,
+    origin: &Origin,
+    ca: &Ca,
+    reporter: &StepReporter,
+) -> Result<(), BrokenWay> {
+    let (config, witness) = match witnessed(ca).await {
+        Ok(witnessed) => witnessed,
+        Err(fault) => {
+            reporter.report(fault);
+            return Err(BrokenWay);
+        }
+    };
+    let upstream = Upstream::new(UpstreamKind::Provider, origin.clone(), config);
+    let Ok(upstream) = upstream.map(|upstream| upstream.through(&live.egress)) else {
+        return Err(BrokenWay);
+    };
+    let began = Instant::now();
+    let request = plain_get(&origin.authority(), "/");
+    let error = match ask(&upstream, request, ANSWER_TIMEOUT + ANSWER_TIMEOUT).await {
+        Ok(answered) => {
+            let now = SystemTime::now();
+            let owner = CertificateOwner::Provider;
+            let version = "TLS inside the tunnel";
+            reporter.report(handshake::accepted(version, &witness.chain(), owner, now));
+            reporter.report(clock::verdict(answered.date, now, began.elapsed()));
+            return Ok(());
+        }
+        Err(error) => error,
+    };
+    reporter.report(broken_tunnel(&error));
+    Err(BrokenWay)
+}
+
+/// Decides about a request that did not go through a proxy.
+fn broken_tunnel(error: &UpstreamError) -> DoctorStep {
+    match error {
+        UpstreamError::Proxy(failure) => {
+            DoctorStep::fail("proxy", failure.to_string(), failure.fault.advice())
+        }
+        UpstreamError::Tls(_) => DoctorStep::fail(
+            "tls",
+            error.to_string(),
+            "where the proxy opens TLS, name the file of its authority as `ca` of the provider",
+        ),
+        _ => DoctorStep::fail(
+            "answer",
+            error.to_string(),
+            "look at the status page of the provider, and at the proxy",
+        ),
+    }
+}
+
 fn own_addresses(live: &Live) -> crate::upstream::OwnAddresses {
     crate::upstream::OwnAddresses::new(live.config.outbound.tcp_addresses())
 }
@@ -149,21 +223,6 @@ async fn read(path: &Path) -> Result<Vec<u8>, DoctorStep> {
             "look at `ca` of the provider",
         )
     })
-}
-
-/// Decides about the route out. `is_set` tells if the environment has a variable.
-fn route_out(is_set: &dyn Fn(&str) -> bool) -> DoctorStep {
-    let set = ["HTTPS_PROXY", "https_proxy"]
-        .into_iter()
-        .find(|name| is_set(name));
-    match set {
-        Some(name) => DoctorStep::warn(
-            "route out",
-            format!("direct: Keyside does not use the proxy that `{name}` names"),
-            "let Keyside reach the provider directly, or unset the variable",
-        ),
-        None => DoctorStep::ok("route out", "direct"),
-    }
 }
 
 /// Asks for any answer, without a credential: each has the time.
@@ -202,17 +261,38 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(4);
 mod tests {
     use super::super::step::StepOutcome;
     use super::*;
+    use crate::egress::Proxy;
+    use crate::upstream::{ProxyFailure, ProxyFault};
 
     #[test]
-    fn a_proxy_of_the_environment_is_told() {
-        for (set, outcome) in [
-            (None, StepOutcome::Ok),
-            (Some("HTTPS_PROXY"), StepOutcome::Warn),
-            (Some("https_proxy"), StepOutcome::Warn),
-            (Some("HTTP_PROXY"), StepOutcome::Ok),
+    fn a_broken_tunnel_is_told_by_the_step_that_broke() {
+        let proxy = Arc::new(Proxy::parse("http://u:hunter2@proxy.corp:3128").unwrap());
+        let fault = ProxyFault::CredentialsRefused {
+            had_credentials: true,
+        };
+        let target = "graph.facebook.com:443".to_owned();
+        let failure = ProxyFailure {
+            proxy,
+            target,
+            fault,
+        };
+        for (error, name, words) in [
+            (
+                UpstreamError::Proxy(Box::new(failure)),
+                "proxy",
+                "http://proxy.corp:3128 wants other credentials",
+            ),
+            (
+                UpstreamError::Tls("unknown issuer".to_owned()),
+                "tls",
+                "unknown issuer",
+            ),
+            (UpstreamError::NotWritten, "answer", "closed the connection"),
         ] {
-            let step = route_out(&|name| Some(name) == set);
-            assert_eq!(step.outcome, outcome, "{set:?}");
+            let step = broken_tunnel(&error);
+            assert_eq!((step.outcome, &*step.name), (StepOutcome::Fail, name));
+            assert!(step.found.contains(words), "{step:?}");
+            assert!(!step.found.contains("hunter2"), "{step:?}");
         }
     }
 }

@@ -120,11 +120,12 @@ impl Egress {
         }
     }
 
-    /// Returns the way to an origin. Loopback never lies behind a proxy.
+    /// Returns the way to an origin. Loopback never lies behind a proxy, and without TLS nothing leaves the site: only a
+    /// receiver of telemetry may stand at `http://` on another machine.
     #[must_use]
     pub fn way_to(&self, origin: &Origin) -> WayOut {
         let is_bypassed = || self.bypass.iter().any(|rule| rule.covers(origin));
-        if is_loopback(&origin.host) || is_bypassed() {
+        if !origin.tls || is_loopback(&origin.host) || is_bypassed() {
             return WayOut::Straight;
         }
         self.way.clone()
@@ -236,7 +237,10 @@ mod tests {
         let rules = ["vault.corp".parse().unwrap()];
         let egress = Egress::closed("file:/p", "the file is empty", &rules);
         let to = |origin: &str| egress.way_to(&origin.parse().unwrap());
-        assert!(matches!(to("https://graph.facebook.com"), WayOut::Closed(_)));
+        assert!(matches!(
+            to("https://graph.facebook.com"),
+            WayOut::Closed(_)
+        ));
         assert_eq!(to("https://vault.corp"), WayOut::Straight);
     }
 

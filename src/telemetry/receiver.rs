@@ -10,6 +10,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse
 use prost::Message;
 
 use crate::config::TelemetryConfig;
+use crate::egress::Egress;
 use crate::provider::Ca;
 use crate::tls::{self, TlsError};
 use crate::upstream::{
@@ -54,12 +55,12 @@ pub enum TelemetryReceiverError {
 }
 
 impl TelemetryReceiver {
-    /// Returns the receiver of a configuration. A receiver with `https` is checked against the system's authorities: most
+    /// Returns the receiver of a configuration, on a way out. A receiver with `https` is checked against the system's authorities: most
     /// receivers stand in the house.
     ///
     /// # Errors
     /// A host that is none, or, with `https`, a system without authorities.
-    pub fn new(config: &TelemetryConfig) -> Result<Self, TelemetryReceiverError> {
+    pub fn new(config: &TelemetryConfig, egress: &Egress) -> Result<Self, TelemetryReceiverError> {
         let origin = config.receiver.clone();
         let ca = if origin.tls { Ca::System } else { Ca::Bundled };
         let tls = tls::client_config(&ca, None).map_err(TelemetryReceiverError::Tls)?;
@@ -68,7 +69,8 @@ impl TelemetryReceiver {
         Ok(Self {
             url: format!("{scheme}://{host}{}", config.path),
             upstream: Upstream::new(UpstreamKind::Telemetry, origin, tls)
-                .map_err(TelemetryReceiverError::Host)?,
+                .map_err(TelemetryReceiverError::Host)?
+                .through(egress),
             host,
             path: config.path.clone(),
         })

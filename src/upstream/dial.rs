@@ -113,7 +113,10 @@ impl Dialer {
     ///
     /// # Errors
     /// `Unreachable`, `Proxy`, `Tls`, `TimedOut` or `NoPlace`; in each case the upstream has seen no byte of a request.
-    pub(super) async fn dial(&self, places: &UpstreamPlaces) -> Result<(Io, UpstreamPlace), UpstreamError> {
+    pub(super) async fn dial(
+        &self,
+        places: &UpstreamPlaces,
+    ) -> Result<(Io, UpstreamPlace), UpstreamError> {
         match timeout(CONNECT_TIMEOUT, self.connect(places)).await {
             Ok(result) => result,
             Err(_) => Err(UpstreamError::TimedOut {

@@ -29,7 +29,6 @@ mod framing;
 mod head;
 mod head_bytes;
 mod io;
-mod supply;
 mod outgoing;
 mod own;
 pub mod pieces;
@@ -41,6 +40,7 @@ mod race;
 mod request;
 mod request_body;
 mod request_head;
+mod supply;
 mod tunnel;
 mod upload;
 mod warmth;
@@ -62,8 +62,8 @@ use clock::Clock;
 use dial::Dialer;
 use framing::BodyStep;
 use head::Head;
-use supply::{Keeper, Supply};
 use pool::Pool;
+use supply::{Keeper, Supply};
 
 use crate::egress::Egress;
 use crate::provider::Origin;
@@ -292,7 +292,8 @@ impl Upstream {
     pub fn keep_warm(&self, count: usize) {
         self.supply.pool.set_warm(count);
         if count > 0 {
-            self.keeper.get_or_init(|| Keeper::start(self.supply.clone()));
+            self.keeper
+                .get_or_init(|| Keeper::start(self.supply.clone()));
         }
     }
 

@@ -37,7 +37,8 @@ impl Supply {
             };
             let supply = self.clone();
             tokio::spawn(async move {
-                supply.open()
+                supply
+                    .open()
                     .await
                     .unwrap_or_else(|error| supply.pool.fail(error))
             });

@@ -155,3 +155,22 @@ fn vault_is_asked_through_the_proxy() {
         "{heads:?}"
     );
 }
+
+#[test]
+fn the_doctor_goes_the_way_through_the_proxy() {
+    let upstream = Upstream::ok();
+    let fails = "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n";
+    for (manner, expected) in [
+        (Manner::Opens, "TLS inside the tunnel"),
+        (Manner::Answers(fails), "forbids the way to graph.test:"),
+    ] {
+        let proxy = Proxy::start(manner);
+        let seen = Setup::at(&named(&upstream))
+            .env("HTTPS_PROXY", &proxy.url("user:hunter2@"))
+            .finish("doctor");
+        let way = format!("through the proxy {} (HTTPS_PROXY)", proxy.url(""));
+        assert!(seen.output.contains(&way), "{}", seen.output);
+        assert!(seen.output.contains(expected), "{}", seen.output);
+        assert!(!seen.output.contains("hunter2"), "{}", seen.output);
+    }
+}

@@ -52,13 +52,14 @@ const FLOORS: [&[&str]; 9] = [
 ];
 
 /// Imports allowed within a floor, each in one direction.
-const WITHIN: [(&str, &str); 12] = [
+const WITHIN: [(&str, &str); 13] = [
     ("outbound", "listener"),
     ("inbound", "listener"),
     ("limit", "shared"),
     ("sends", "shared"),
     ("credential", "upstream"),
     ("credential", "tls"),
+    ("telemetry", "egress"),
     ("telemetry", "tls"),
     ("telemetry", "upstream"),
     ("credential", "egress"),
