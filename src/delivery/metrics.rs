@@ -63,7 +63,8 @@ impl DeliveryMetrics {
         DestinationMetrics {
             traffic: Arc::clone(self.traffic.lock().entry(labels.clone()).or_default()),
             labels,
-            used: OnceLock::new(),
+            seconds: OnceLock::new(),
+            last_success: OnceLock::new(),
             families: self.clone(),
         }
     }
@@ -84,15 +85,9 @@ impl DeliveryMetrics {
 pub struct DestinationMetrics {
     labels: DestinationLabels,
     traffic: Arc<DestinationTraffic>,
-    used: OnceLock<UsedDestination>,
+    seconds: OnceLock<Histogram>,
+    last_success: OnceLock<Gauge>,
     families: DeliveryMetrics,
-}
-
-/// The series of a destination that has had an event.
-#[derive(Clone, Debug)]
-struct UsedDestination {
-    seconds: Histogram,
-    last_success: Gauge,
 }
 
 impl DestinationMetrics {
@@ -104,7 +99,7 @@ impl DestinationMetrics {
 
     /// Notes the time that an event took.
     pub fn took(&self, time: Duration) {
-        self.used().seconds.observe(time.as_secs_f64());
+        self.seconds().observe(time.as_secs_f64());
     }
 
     /// Returns the health of the destination.
@@ -117,30 +112,29 @@ impl DestinationMetrics {
     pub fn succeeded(&self, now: SystemTime) -> Option<Streak> {
         let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
         let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
-        self.used().last_success.set(seconds);
+        self.seconds();
+        let family = &self.families.successes;
+        let made = || family.get_or_create(&self.labels).clone();
+        self.last_success.get_or_init(made).set(seconds);
         self.traffic.succeeded(Instant::now())
     }
 
     /// Notes that the destination did not take an event.
     pub fn failed(&self, failure: &Failure) {
-        self.used();
+        self.seconds();
         self.count(failure.class).inc();
         // The deliveries have log lines of their own.
         drop(self.traffic.failed(failure, Instant::now()));
     }
 
-    /// Returns the series of the destination. The first use makes those of failures too, at 0: an alert on a growing counter does
-    /// not see a counter that begins with 1.
-    fn used(&self) -> &UsedDestination {
-        self.used.get_or_init(|| {
+    /// Returns the series of the time. The first use makes those of failures too, at 0: an alert on a growing counter does not
+    /// see a counter that begins with 1.
+    fn seconds(&self) -> &Histogram {
+        self.seconds.get_or_init(|| {
             for class in CLASSES {
                 drop(self.count(class));
             }
-            let families = &self.families;
-            UsedDestination {
-                seconds: families.seconds.get_or_create(&self.labels).clone(),
-                last_success: families.successes.get_or_create(&self.labels).clone(),
-            }
+            self.families.seconds.get_or_create(&self.labels).clone()
         })
     }
 

@@ -24,6 +24,9 @@ pub(super) fn attempt(
     earlier: u32,
 ) -> Span {
     let mut span = parent.child(known_method(method), SpanKind::Client);
+    if !span.is_recorded() {
+        return span;
+    }
     span.text(METHOD, known_method(method));
     let (host, port) = split(permit.host());
     span.text(SERVER_ADDRESS, host);

@@ -36,9 +36,14 @@ impl TelemetryMetrics {
         metrics
     }
 
-    /// Records whether the receiver took the last request.
-    pub(super) fn set_up(&self, is_up: bool) {
-        self.up.set(i64::from(is_up));
+    /// Records that the receiver took the last request.
+    pub(super) fn taken(&self) {
+        self.up.set(1);
+    }
+
+    /// Records that the receiver did not take the last request.
+    pub(super) fn not_taken(&self) {
+        self.up.set(0);
     }
 
     /// Counts losses.

@@ -159,11 +159,15 @@ impl Exporter {
 
     /// Takes note of a result: one line when the trouble begins, one when it ends.
     fn note(&mut self, signal: TelemetrySignal, sent: Result<u64, NotTaken>) {
-        let is_taken = sent.is_ok();
-        self.metrics.set_up(is_taken);
         let change = match &sent {
-            Ok(_) => self.pace.succeeded(),
-            Err(_) => self.pace.failed(Instant::now()),
+            Ok(_) => {
+                self.metrics.taken();
+                self.pace.succeeded()
+            }
+            Err(_) => {
+                self.metrics.not_taken();
+                self.pace.failed(Instant::now())
+            }
         };
         let receiver = self.receiver.url();
         let signal = signal.as_str();
