@@ -38,7 +38,9 @@ fn main() {
             }
         }
         if is_chosen("ack") {
-            ack(3_300, Duration::from_secs(10)).await;
+            for application in [Application::Quick, Application::Hanging] {
+                ack(3_300, Duration::from_secs(10), application).await;
+            }
         }
         if is_chosen("disk") {
             disk().await;
@@ -88,10 +90,29 @@ async fn speed(at_once: usize) {
     }
 }
 
-/// The time until an event is on disk, at a steady rate, while a destination takes each.
-async fn ack(rate: u32, time: Duration) {
+/// An application behind the spool.
+#[derive(Clone, Copy, Debug)]
+enum Application {
+    /// Answers at once.
+    Quick,
+    /// Never answers: events wait.
+    Hanging,
+}
+
+/// The time until an event is on disk, at a steady rate, while an application takes each event or hangs.
+async fn ack(rate: u32, time: Duration, application: Application) {
     let stand = Stand::open("ack").await;
-    let taker = tokio::spawn(take_all(Arc::clone(&stand.spool), Arc::clone(&stand.to)));
+    let (spool, to) = (Arc::clone(&stand.spool), Arc::clone(&stand.to));
+    let taker = tokio::spawn(async move {
+        match application {
+            Application::Quick => take_all(spool, to).await,
+            Application::Hanging => {
+                // As many events as may be under way at a time, never settled.
+                let _held = spool.next(&to, 32).await.expect("the spool is open");
+                std::future::pending::<()>().await;
+            }
+        }
+    });
     let mut ticks = tokio::time::interval(Duration::from_millis(1));
     let (began, mut next, mut under_way) = (Instant::now(), 0_u64, JoinSet::new());
     while began.elapsed() < time {
@@ -103,7 +124,10 @@ async fn ack(rate: u32, time: Duration) {
         }
     }
     let mut waits = under_way.join_all().await;
-    println!("{rate}/s of 1 KiB, synced: {}", percentiles(&mut waits));
+    println!(
+        "{rate}/s of 1 KiB, application {application:?}, synced: {}",
+        percentiles(&mut waits)
+    );
     taker.abort();
     stand.close();
 }
