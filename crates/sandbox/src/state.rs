@@ -9,6 +9,7 @@ use subtle::ConstantTimeEq;
 use crate::ids;
 use crate::options::AccountStanding;
 use crate::store::group::Groups;
+use crate::store::kept::Kept;
 use crate::store::media::Media;
 use crate::store::number::Numbers;
 use crate::store::object::Objects;
@@ -28,6 +29,7 @@ pub(crate) struct State {
     pub(crate) templates: Templates,
     pub(crate) groups: Groups,
     pub(crate) media: Media,
+    pub(crate) kept: Kept,
     pub(crate) uploads: Uploads,
     pub(crate) numbers: Numbers,
     pub(crate) objects: Objects,
@@ -45,6 +47,7 @@ impl State {
             templates: Templates::default(),
             groups: Groups::default(),
             media: Media::default(),
+            kept: Kept::default(),
             uploads: Uploads::default(),
             numbers: Numbers::default(),
             objects: Objects::default(),

@@ -3,13 +3,17 @@
 //! [`table`] has one row per provider, from the vendors' own documents and SDKs unless a comment in the table says
 //! otherwise. Unknown parts have one plain form that no vendor uses: `{"id":"..."}` as the answer to a message, 401
 //! and 429 with `{"error":{"code":"...","message":"..."}}` for a wrong key and for too many messages. Dialects
-//! cover sending, and samples of everything else: nothing but messages is kept, and the content of a message is not checked.
+//! cover sending, and samples of everything else. Some keep templates, files and the state of messages as well ([`kept`]). The
+//! content of a message is not checked.
 
+mod keeping;
+mod kept;
 mod key_pair;
 mod samples;
 mod sign;
 mod table;
 
+pub(crate) use kept::{KeptFiles, KeptMessages, KeptObjects};
 pub(crate) use sign::{EventToSign, HeaderLines};
 
 pub use key_pair::{KeyPairError, new_private_key, new_seed, public_key, public_key_of_seed};
@@ -39,6 +43,12 @@ pub struct Dialect {
     pub(crate) others: &'static [(&'static str, &'static str, Answer)],
     /// Further requests with the right key, as `METHODS /path`, which have one plain sample as the answer.
     pub(crate) samples: &'static [&'static str],
+    /// The objects that are kept, such as templates.
+    pub(crate) kept_objects: Option<KeptObjects>,
+    /// The files that are kept.
+    pub(crate) kept_files: Option<KeptFiles>,
+    /// The state of messages.
+    pub(crate) kept_messages: Option<KeptMessages>,
     /// The names of the provider's further hosts. The sandbox serves them on the provider's host.
     pub further: &'static [&'static str],
     /// The paths that take a message with POST. `{name}` is the parameter `name`, or else any segment.

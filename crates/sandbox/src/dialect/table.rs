@@ -6,7 +6,7 @@
 
 use super::{
     Answer, BodyFormat, Dialect, EventSigning, EventToSign, Exchange, HeaderLines, Key, KeyKind,
-    Place, samples, sign,
+    Place, keeping, samples, sign,
 };
 
 /// The plain form of unknown parts.
@@ -25,6 +25,9 @@ const PLAIN: Dialect = Dialect {
     exchange: None,
     others: &[],
     samples: &[],
+    kept_objects: None,
+    kept_files: None,
+    kept_messages: None,
     further: &[],
     sends: &[],
     sender: &["/from"],
@@ -68,6 +71,8 @@ pub(super) static TABLE: [Dialect; 24] = [
     Dialect {
         name: "360dialog",
         samples: samples::DIALOG_360,
+        kept_objects: Some(keeping::DIALOG_360_TEMPLATES),
+        kept_files: Some(keeping::DIALOG_360_MEDIA),
         host: "waba-v2.360dialog.io",
         places: &[Place::Header("d360-api-key", "")],
         sends: &["/messages"],
@@ -88,6 +93,8 @@ pub(super) static TABLE: [Dialect; 24] = [
     Dialect {
         name: "infobip",
         samples: samples::INFOBIP,
+        kept_objects: Some(keeping::INFOBIP_TEMPLATES),
+        kept_messages: Some(keeping::INFOBIP_REPORTS),
         host: "sandbox.api.infobip.com",
         parameters: &[("base", "sandbox")],
         places: &[
@@ -160,6 +167,8 @@ pub(super) static TABLE: [Dialect; 24] = [
     Dialect {
         name: "twilio",
         samples: samples::TWILIO,
+        kept_objects: Some(keeping::TWILIO_CONTENT),
+        kept_messages: Some(keeping::TWILIO_MESSAGES),
         host: "api.twilio.com",
         further: &["messaging", "content"],
         parameters: &[("account_sid", "AC5a4d6b0e3f2c4e1f8a7b9c0d1e2f3a4b")],
@@ -251,6 +260,7 @@ pub(super) static TABLE: [Dialect; 24] = [
     Dialect {
         name: "vonage",
         samples: samples::VONAGE,
+        kept_files: Some(keeping::VONAGE_MEDIA),
         host: "api.nexmo.com",
         parameters: &[("application_id", "5a4d6b0e-3f2c-4e1f-8a7b-9c0d1e2f3a4b")],
         key: Key {

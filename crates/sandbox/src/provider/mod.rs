@@ -1,6 +1,7 @@
 //! The handler of other providers than Meta, which answers in the provider's [`Dialect`].
 
 mod credential;
+mod kept;
 mod request;
 
 use std::time::SystemTime;
@@ -66,6 +67,9 @@ async fn handle(
         && exchange.is_target_of(&request)
     {
         return Outcome::Answer(grant_token(exchange, state, &request, &key));
+    }
+    if let Some(answer) = kept::answer(state, dialect, &request).await {
+        return Outcome::Answer(answer);
     }
     let has_path = |template: &str| request.has_path(&dialect.fill(template));
     let method = &request.head.method;
@@ -134,11 +138,7 @@ async fn send(
     if let Some(refusal) = refusal(state, dialect, &sender, magic) {
         return Outcome::Answer(refusal.fill(&[]));
     }
-    let id = dialect
-        .id
-        .replace("{hex}", &ids::hex(32))
-        .replace("{hex26}", &ids::hex(26))
-        .replace("{uuid}", &ids::uuid());
+    let id = with_id(dialect.id);
     let own = [
         ("id", id.as_str()),
         ("from", sender.as_str()),
@@ -160,6 +160,14 @@ async fn send(
         state.records.accept(accepted, request.body);
     }
     Outcome::new(magic, answer).await
+}
+
+/// Makes an id of a form.
+fn with_id(form: &str) -> String {
+    form.replace("{hex}", &ids::hex(32))
+        .replace("{hex26}", &ids::hex(26))
+        .replace("{uuid}", &ids::uuid())
+        .replace("{digits}", &ids::object_id())
 }
 
 /// Returns the answer that refuses a message, if the recipient is magic or the sender too fast.
@@ -192,7 +200,7 @@ fn redact_key(dialect: &Dialect, body: &mut Value) {
 }
 
 impl Answer {
-    /// Makes the answer, with each `{name}` in the body replaced by its value.
+    /// Makes the answer, with each `{name}` in body and headers replaced by its value.
     fn fill(&self, values: &[(&str, &str)]) -> Response<Reply> {
         let body = values
             .iter()
@@ -205,10 +213,14 @@ impl Answer {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         for (name, value) in self.headers {
-            headers.insert(
-                HeaderName::from_static(name),
-                HeaderValue::from_static(value),
-            );
+            let value = values
+                .iter()
+                .fold((*value).to_owned(), |text, (own, value)| {
+                    text.replace(&format!("{{{own}}}"), value)
+                });
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                headers.insert(HeaderName::from_static(name), value);
+            }
         }
         response
     }

@@ -1,5 +1,6 @@
 //! A request to another provider than Meta, read whole.
 
+use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use hyper::body::Incoming;
@@ -15,23 +16,30 @@ pub(super) struct ProviderRequest {
     pub(super) query: Query,
     /// The JSON, a form as an object of strings, or null for any other body.
     pub(super) body: Value,
+    /// The bytes of the body.
+    pub(super) bytes: Bytes,
 }
 
 impl ProviderRequest {
     /// Reads a request with a body of at most [`MAX_BODY`].
     pub(super) async fn read(head: Parts, body: Incoming) -> Result<Self, BodyError> {
-        let body = body::read(body, MAX_BODY).await?;
+        let bytes = body::read(body, MAX_BODY).await?;
         let content_type = head.headers.get(CONTENT_TYPE);
         let content_type = content_type.and_then(|value| value.to_str().ok());
         let is_form = content_type
             .is_some_and(|value| value.starts_with("application/x-www-form-urlencoded"));
         let body = if is_form {
-            read_form(&String::from_utf8_lossy(&body))
+            read_form(&String::from_utf8_lossy(&bytes))
         } else {
-            serde_json::from_slice(&body).unwrap_or_default()
+            serde_json::from_slice(&bytes).unwrap_or_default()
         };
         let query = Query::new(head.uri.query().unwrap_or_default());
-        Ok(Self { head, query, body })
+        Ok(Self {
+            head,
+            query,
+            body,
+            bytes,
+        })
     }
 
     /// Returns the value of a header that the request has once.

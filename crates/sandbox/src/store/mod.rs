@@ -2,6 +2,7 @@
 
 pub(crate) mod attempt;
 pub(crate) mod group;
+pub(crate) mod kept;
 pub(crate) mod media;
 pub(crate) mod number;
 pub(crate) mod object;

@@ -1,5 +1,6 @@
 //! Tests over real connections, from the view of a client.
 
+mod kept;
 mod providers;
 mod refused;
 
