@@ -63,6 +63,7 @@ mod mistakes;
 mod monitoring;
 mod once;
 mod outside_faults;
+mod page;
 mod places;
 mod presets;
 mod providers;

@@ -76,11 +76,12 @@ fn longest_send(keyside: &Keyside, during: impl FnOnce()) -> Duration {
     })
 }
 
-fn questions() -> [(&'static str, Vec<u8>); 5] {
+fn questions() -> [(&'static str, Vec<u8>); 6] {
     [
         ("/status", get("/status")),
         ("/status of one route", get("/status?route=t7&sender=1")),
         ("/metrics", get("/metrics")),
+        ("the status page", get("/?find=t")),
         ("/readyz", get("/readyz")),
         ("/reload", post("/reload", "")),
     ]
@@ -119,6 +120,25 @@ fn no_send_waits_for_an_answer_about_three_thousand_tenants() {
             longest < stretched(Duration::from_millis(20))
         });
         assert!(is_prompt, "{name}");
+    }
+}
+
+#[test]
+fn no_send_waits_for_those_who_follow_a_thousand_tenants() {
+    let upstream = Upstream::ok();
+    let keyside = with_tenants(&upstream, 1000);
+    let mut viewers: Vec<_> = (0..8)
+        .map(|_| unread(&keyside, &get("/page/updates")))
+        .collect();
+    let is_prompt = holds_in_some_round(|| {
+        let longest = longest_send(&keyside, || thread::sleep(Duration::from_secs(5)));
+        eprintln!("a send took {longest:?} beside {} viewers", viewers.len());
+        longest < stretched(Duration::from_millis(50))
+    });
+    assert!(is_prompt);
+    let mut piece = [0; 4096];
+    for viewer in &mut viewers {
+        assert!(viewer.read(&mut piece).unwrap() > 0, "an update came");
     }
 }
 

@@ -3,101 +3,126 @@
 use std::collections::HashSet;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::Full;
 use hyper::body::Incoming;
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
+pub mod backlog;
 mod egress_status;
 mod events;
 mod file_metrics;
 mod limit_status;
 mod metrics;
 mod metrics_format;
+mod page;
 pub mod problems;
 mod process_metrics;
 mod ready;
+mod source;
 mod spool;
 pub mod status;
 mod status_query;
 mod traffic;
 mod webhook_status;
 
+use backlog::Backlogs;
 use events::Events;
 use metrics::{Exposition, Stores};
+pub use page::AdminBody;
+use page::StatusPage;
 use ready::{Subject, readiness};
+use source::Source;
 pub use spool::watch_spool;
-use status::Status;
 use status_query::StatusQuery;
 
 use crate::listener::{Link, overloaded};
 use crate::outbound::error::OutboundError;
-use crate::outbound::guard::check_caller;
+use crate::outbound::guard::{Callers, check_caller};
 use crate::outbound::hosts::{Hosts, named_upstream};
 use crate::reload::{ReloadCause, Reloaded, Reloader};
 use crate::response::{JSON, Refusal, RefusalKind};
 use crate::spool::Spool;
+use crate::traffic::History;
 
 /// The handler of the admin listener.
 #[derive(Debug)]
 pub struct Admin {
-    reloader: Arc<Reloader>,
+    source: Arc<Source>,
     metrics: Arc<Exposition>,
-    spool: Option<Arc<Spool>>,
     events: Arc<Events>,
+    page: Arc<StatusPage>,
     /// Held by the answer that looks at all tenants: such answers take turns, because each is large.
     turn: Semaphore,
     /// The large answers that operators may leave unread at a time.
     unread: Arc<Semaphore>,
-    draining: AtomicBool,
-    started: Instant,
 }
 
 impl Admin {
-    /// Makes a handler that shows the state of `reloader` and the metrics of `registry`.
+    /// Makes a handler that shows the state of `reloader`, the metrics of `registry` and the last hour of all routes.
     #[must_use]
-    pub fn new(reloader: Arc<Reloader>, registry: Registry) -> Self {
-        let spool = reloader.spool().cloned();
+    pub fn new(reloader: Arc<Reloader>, registry: Registry, history: Arc<History>) -> Self {
+        let source = Arc::new(Source::new(reloader));
+        let spool = source.spool.clone();
         let stores = spool.as_ref().map_or(Stores::None, |_| Stores::Spool);
+        let page = StatusPage::new(Arc::clone(&source), history, Arc::default());
         Self {
-            reloader,
+            source,
             metrics: Arc::new(Exposition::new(registry, stores)),
-            events: Arc::new(Events::new(spool.clone())),
-            spool,
+            events: Arc::new(Events::new(spool)),
+            page: Arc::new(page),
             turn: Semaphore::new(1),
             unread: Arc::new(Semaphore::new(MAX_UNREAD)),
-            draining: AtomicBool::new(false),
-            started: Instant::now(),
         }
     }
 
     /// Returns the spool, if the sidecar has one.
     #[must_use]
     pub fn spool(&self) -> Option<Arc<Spool>> {
-        self.spool.clone()
+        self.source.spool.clone()
+    }
+
+    /// Returns the backlogs of destinations, for the watch over the spool.
+    #[must_use]
+    pub fn backlogs(&self) -> &Arc<Backlogs> {
+        self.page.backlogs()
     }
 
     /// Makes `/readyz` fail from now on.
     pub fn drain(&self) {
-        self.draining.store(true, Ordering::Relaxed);
+        self.source.drain();
+    }
+
+    /// Ends what viewers of the status page follow.
+    pub fn end(&self) {
+        self.page.end();
     }
 
     /// Answers a request. A GET changes nothing, and no answer contains a secret.
-    pub async fn handle(&self, request: Request<Incoming>, link: &Link) -> Response<Full<Bytes>> {
+    pub async fn handle(&self, request: Request<Incoming>, link: &Link) -> Response<AdminBody> {
         if let Err(error) = self.admit(&request, link) {
-            return error.refusal(None).to_response().map(Full::new);
+            link.request_is_read();
+            return error.refusal(None).to_response().map(AdminBody::from);
         }
+        if let (&Method::GET, UPDATES) = (request.method(), request.uri().path()) {
+            // The end of the viewer's side is not hidden: nobody waits for the end of this answer.
+            return self.page.follow(request.uri().query().unwrap_or_default());
+        }
+        link.request_is_read();
         if let Some(answer) = self.watched(&request).await {
-            return answer.map(Full::new);
+            return answer.map(AdminBody::from);
         }
         let answer = match (request.method(), request.uri().path()) {
+            (&Method::HEAD, UPDATES) => return StatusPage::head_of_stream(),
+            (&Method::GET | &Method::HEAD, "/") => {
+                let query = request.uri().query().unwrap_or_default();
+                self.bounded(|| self.page.whole(query)).await
+            }
             (&Method::GET | &Method::HEAD, "/status") => {
                 let query = request.uri().query().unwrap_or_default();
                 self.bounded(|| self.status(StatusQuery::parse(query)))
@@ -105,24 +130,24 @@ impl Admin {
             }
             (&Method::POST, "/reload") => self.reload(link).await,
             (_, path) if Events::has(path) => {
-                let audit = self.reloader.audit();
+                let audit = self.source.reloader.audit();
                 self.bounded(|| self.events.answer(&request, link, audit.clone()))
                     .await
             }
-            (_, "/status") => wrong_method("GET, HEAD"),
+            (_, "/" | "/status" | UPDATES) => wrong_method("GET, HEAD"),
             (_, "/reload") => wrong_method("POST"),
             _ => Refusal::new(
                 NOT_FOUND,
                 "the admin listener has no such path",
-                "ask for /livez, /readyz, /metrics, /status, /events, or POST /reload",
+                "ask for / (the status page), /livez, /readyz, /metrics, /status, /events, or POST /reload",
             )
             .to_response(),
         };
-        answer.map(Full::new)
+        answer.map(AdminBody::from)
     }
 
     /// Answers a request of a reader that only watches, from any machine and whatever its `Host`: metrics and probes.
-    pub async fn watch(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    pub async fn watch(&self, request: Request<Incoming>) -> Response<AdminBody> {
         let answer = self.watched(&request).await.unwrap_or_else(|| {
             Refusal::new(
                 NOT_FOUND,
@@ -131,7 +156,7 @@ impl Admin {
             )
             .to_response()
         });
-        answer.map(Full::new)
+        answer.map(AdminBody::from)
     }
 
     /// Answers a request for metrics or a probe; `None` for any other path.
@@ -194,23 +219,29 @@ impl Admin {
 
     /// Refuses browsers, foreign host names and requests to a proxy.
     fn admit(&self, request: &Request<Incoming>, link: &Link) -> Result<(), OutboundError> {
-        let live = self.reloader.live();
+        let live = self.source.live();
         let hosts = Hosts {
             upstreams: HashSet::new(),
             allowed: live.config.outbound.allowed_hosts.iter().cloned().collect(),
         };
-        check_caller(request.headers(), &hosts, link)?;
+        let is_of_page =
+            request.method().is_safe() && matches!(request.uri().path(), "/" | UPDATES);
+        let callers = match is_of_page {
+            true => Callers::OwnPages,
+            false => Callers::Programs,
+        };
+        check_caller(request.headers(), &hosts, link, callers)?;
         // Without upstreams, a target in absolute form can only name this listener.
         named_upstream(request.uri(), &hosts, link).map(drop)
     }
 
     async fn ready(&self, subject: Subject) -> Response<Bytes> {
-        if self.draining.load(Ordering::Relaxed) {
+        if self.source.is_draining() {
             let reason = "draining: the sidecar is stopping\n";
             return text(StatusCode::SERVICE_UNAVAILABLE, reason);
         }
-        let live = self.reloader.live();
-        let spool = self.spool.clone();
+        let live = self.source.live();
+        let spool = self.spool();
         aside(move || {
             let survey = spool.map(|spool| spool.survey());
             let (status, reasons) = readiness(&live, survey.as_ref(), &subject);
@@ -223,8 +254,8 @@ impl Admin {
         let _turn = self.turn.acquire().await;
         let metrics = Arc::clone(&self.metrics);
         let headers = headers.clone();
-        let live = self.reloader.live();
-        let spool = self.spool.clone();
+        let live = self.source.live();
+        let spool = self.spool();
         aside(move || {
             let survey = spool.map(|spool| spool.survey());
             metrics.answer(&live, survey.as_ref(), &headers)
@@ -236,8 +267,8 @@ impl Admin {
     pub async fn metrics_text(&self) -> Option<String> {
         let _turn = self.turn.acquire().await;
         let metrics = Arc::clone(&self.metrics);
-        let live = self.reloader.live();
-        let spool = self.spool.clone();
+        let live = self.source.live();
+        let spool = self.spool();
         let read = move || {
             let survey = spool.map(|spool| spool.survey());
             metrics.text(&live, survey.as_ref())
@@ -247,17 +278,7 @@ impl Admin {
 
     async fn status(&self, query: StatusQuery) -> Response<Bytes> {
         let _turn = self.turn.acquire().await;
-        let status = Status {
-            live: self.reloader.live(),
-            last: self.reloader.last(),
-            draining: self.draining.load(Ordering::Relaxed),
-            uptime: self.started.elapsed(),
-            query,
-            audit: self.reloader.audit().status(),
-            overdue: self.reloader.sends().overdue(),
-            spool: self.spool.clone(),
-            deliveries: self.reloader.delivery_metrics(),
-        };
+        let status = self.source.status(query);
         aside(move || {
             let mut response = Response::new(Bytes::from(status.to_text()));
             response.headers_mut().insert(header::CONTENT_TYPE, JSON);
@@ -270,7 +291,7 @@ impl Admin {
         let changes: Vec<_> = reloaded.changes.iter().map(ToString::to_string).collect();
         json!({
             "result": "success",
-            "generation": self.reloader.live().generation.number,
+            "generation": self.source.live().generation.number,
             "changes": changes,
             "kept_back": reloaded.kept_back,
         })
@@ -278,7 +299,7 @@ impl Admin {
 
     async fn reload(&self, link: &Link) -> Response<Bytes> {
         let cause = ReloadCause::Request(link.client());
-        let result = self.reloader.request_and_wait(cause).await;
+        let result = self.source.reloader.request_and_wait(cause).await;
         let (status, body) = match result {
             Ok(reloaded) => (StatusCode::OK, self.reloaded(&reloaded)),
             Err(error) => (
@@ -346,6 +367,8 @@ fn wrong_method(allow: &'static str) -> Response<Bytes> {
     response
 }
 
+/// The path of the updates of the status page.
+const UPDATES: &str = "/page/updates";
 /// The longest answer that counts as small, in bytes.
 const LARGE: usize = 64 * 1024;
 /// Large answers that may be unread at a time; with a thousand routes each has about a megabyte.

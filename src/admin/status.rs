@@ -55,6 +55,30 @@ impl Status {
         text
     }
 
+    /// Returns what is not about one tenant or the spool.
+    pub(super) fn sidecar(&self) -> Value {
+        let live = &self.live;
+        let shared = live.config.limits.as_ref().zip(live.shared());
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "uptime_seconds": self.uptime.as_secs(),
+            "draining": self.draining,
+            "generation": live.generation.number,
+            "reload": {
+                "last_success": unix(self.last.last_success),
+                "last_result": if self.last.refused.is_empty() { "success" } else { "refused" },
+                "refused_because": self.last.refused,
+            },
+            "audit": self.audit.as_ref().map(audit_status),
+            "state": live.state.as_deref().map(state_status),
+            "shared_limits": shared.map(|(limits, shared)| shared_status(limits, shared)),
+            "egress": egress_status(live),
+            "certificates": certificates(live, SystemTime::now()),
+            "unusable_files": unusable_files(live),
+            "sends_without_status": overdue_status(&self.overdue),
+        })
+    }
+
     /// Returns the routes that the query asks for.
     fn routes(&self) -> impl Iterator<Item = &Route> {
         let wanted = self.query.route.as_deref();
@@ -74,13 +98,6 @@ impl Status {
 impl Serialize for Status {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let live = &self.live;
-        let reload = json!({
-            "last_success": unix(self.last.last_success),
-            "last_result": if self.last.refused.is_empty() { "success" } else { "refused" },
-            "refused_because": self.last.refused,
-        });
-        let shared = live.config.limits.as_ref().zip(live.shared());
-        let shared = shared.map(|(limits, shared)| shared_status(limits, shared));
         let is_wanted = self.is_wanted();
         let credentials = || {
             let all = live.credentials.values();
@@ -89,12 +106,7 @@ impl Serialize for Status {
         };
         let routes = || self.routes().map(|route| route_status(route, &self.query));
         let now = Instant::now();
-        let traffic: HashMap<&str, &WebhookMetrics> = live
-            .inbound
-            .endpoints()
-            .iter()
-            .map(|endpoint| (&*endpoint.name, &endpoint.metrics))
-            .collect();
+        let traffic = webhook_traffic(live);
         let webhooks = || {
             let all = live.config.webhooks.iter();
             all.filter(|webhook| is_wanted(&webhook.credential))
@@ -104,26 +116,28 @@ impl Serialize for Status {
                     webhook_status(webhook, traffic, &self.deliveries)
                 })
         };
-        let mut status = serializer.serialize_map(None)?;
-        status.serialize_entry("version", env!("CARGO_PKG_VERSION"))?;
-        status.serialize_entry("uptime_seconds", &self.uptime.as_secs())?;
-        status.serialize_entry("draining", &self.draining)?;
-        status.serialize_entry("generation", &live.generation.number)?;
-        status.serialize_entry("reload", &reload)?;
-        status.serialize_entry("credentials", &Sequence(credentials))?;
-        status.serialize_entry("audit", &self.audit.as_ref().map(audit_status))?;
         let spool = self.spool.as_ref().map(|spool| stats(&spool.survey()));
-        status.serialize_entry("spool", &spool)?;
-        status.serialize_entry("state", &live.state.as_deref().map(state_status))?;
-        status.serialize_entry("shared_limits", &shared)?;
-        status.serialize_entry("egress", &egress_status(live))?;
-        status.serialize_entry("certificates", &certificates(live, SystemTime::now()))?;
-        status.serialize_entry("unusable_files", &unusable_files(live))?;
-        status.serialize_entry("routes", &Sequence(routes))?;
-        status.serialize_entry("webhooks", &Sequence(webhooks))?;
-        status.serialize_entry("sends_without_status", &overdue_status(&self.overdue))?;
+        let sidecar = self.sidecar();
+        let mut status = serializer.serialize_map(None)?;
+        for key in ORDER {
+            match key {
+                "credentials" => status.serialize_entry(key, &Sequence(credentials))?,
+                "routes" => status.serialize_entry(key, &Sequence(routes))?,
+                "webhooks" => status.serialize_entry(key, &Sequence(webhooks))?,
+                "spool" => status.serialize_entry(key, &spool)?,
+                _ => status.serialize_entry(key, &sidecar[key])?,
+            }
+        }
         status.end()
     }
+}
+
+/// Returns the traffic of each webhook by its name.
+pub(super) fn webhook_traffic(live: &Live) -> HashMap<&str, &WebhookMetrics> {
+    let endpoints = live.inbound.endpoints().iter();
+    endpoints
+        .map(|endpoint| (&*endpoint.name, &endpoint.metrics))
+        .collect()
 }
 
 /// A JSON array, each value of which is made when it is written.
@@ -179,7 +193,7 @@ pub fn credentials(live: &Live) -> Value {
         .collect()
 }
 
-fn credential_status(credential: &Credential, live: &Live) -> Value {
+pub(super) fn credential_status(credential: &Credential, live: &Live) -> Value {
     let missing: Vec<_> = credential.missing().collect();
     let is_refused = credential.acceptance().is_refused();
     let secrets: Vec<_> = credential
@@ -369,7 +383,7 @@ fn verification_status(verification: &Verification) -> Value {
     })
 }
 
-fn route_status(route: &Route, query: &StatusQuery) -> Value {
+pub(super) fn route_status(route: &Route, query: &StatusQuery) -> Value {
     let provider = &route.credential.provider;
     let operations = provider
         .operations
@@ -435,8 +449,28 @@ fn overdue_status(all: &[Overdue]) -> Vec<Value> {
     all.iter().map(one).collect()
 }
 
+/// The keys of the answer, in order.
+const ORDER: [&str; 16] = [
+    "version",
+    "uptime_seconds",
+    "draining",
+    "generation",
+    "reload",
+    "credentials",
+    "audit",
+    "spool",
+    "state",
+    "shared_limits",
+    "egress",
+    "certificates",
+    "unusable_files",
+    "routes",
+    "webhooks",
+    "sends_without_status",
+];
+
 /// Returns the Unix time in seconds.
-fn unix(time: SystemTime) -> u64 {
+pub(super) fn unix(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH)
         .unwrap_or_default()
         .as_secs()

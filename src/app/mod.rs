@@ -53,6 +53,7 @@ pub struct App {
     tasks: Vec<JoinHandle<()>>,
     addresses: Vec<ListenAddress>,
     inbound_addresses: Vec<ListenAddress>,
+    admin_addresses: Vec<ListenAddress>,
 }
 
 /// The way in which serving ended.
@@ -82,13 +83,15 @@ impl App {
         let mut listeners = Listeners::bind(&live.config, sockets).map_err(AppError::Bind)?;
         let outbound_addresses = addresses(&listeners.outbound);
         let inbound_addresses = addresses(&listeners.inbound);
+        let admin_addresses = addresses(&listeners.admin);
 
         let shares = divide_descriptors(&live);
         let (lookups, lookup_queue) = mpsc::channel(MAX_LOOKUPS);
         #[cfg(feature = "otlp")]
         let telemetry =
             telemetry::Telemetry::prepare(&reloader, &mut registry).map_err(AppError::Telemetry)?;
-        let admin = Arc::new(Admin::new(Arc::clone(&reloader), registry));
+        let history = Arc::clone(load_metrics.outbound.history());
+        let admin = Arc::new(Admin::new(Arc::clone(&reloader), registry, history));
         #[cfg(feature = "otlp")]
         let telemetry = telemetry.start(&admin);
         let (outbound, inbound) = handlers(&reloader, &load_metrics, lookups);
@@ -128,6 +131,7 @@ impl App {
             tasks,
             addresses: outbound_addresses,
             inbound_addresses,
+            admin_addresses,
         })
     }
 
@@ -141,6 +145,12 @@ impl App {
     #[must_use]
     pub fn inbound_addresses(&self) -> &[ListenAddress] {
         &self.inbound_addresses
+    }
+
+    /// Returns the addresses at which operators reach this sidecar.
+    #[must_use]
+    pub fn admin_addresses(&self) -> &[ListenAddress] {
+        &self.admin_addresses
     }
 
     /// Returns the store of events that wait on disk, if the configuration has one.
@@ -212,6 +222,7 @@ impl App {
         if let Some(deliveries) = &deliveries {
             deliveries.stop(Duration::ZERO).await;
         }
+        self.admin.end();
         let watched =
             async { tokio::join!(self.admin_drainer.drain(), self.metrics_drainer.drain()) };
         timeout(ADMIN_DRAIN_TIMEOUT, watched).await.ok();

@@ -251,14 +251,14 @@ impl Services<'_> {
         admin: &Arc<Admin>,
         places: usize,
     ) -> Drainer {
-        let watch = admin.spool().map(|spool| tokio::spawn(watch_spool(spool)));
+        let watch = admin.spool().map(|spool| {
+            let backlogs = Arc::clone(admin.backlogs());
+            tokio::spawn(watch_spool(spool, backlogs))
+        });
         let admin = Arc::clone(admin);
         let handler = move |request, link: Arc<Link>| {
             let admin = Arc::clone(&admin);
-            async move {
-                link.request_is_read();
-                admin.handle(request, &link).await
-            }
+            async move { admin.handle(request, &link).await }
         };
         self.tasks.extend(watch);
         let connections = Connections::new(places, None, self.metrics.of("admin"));

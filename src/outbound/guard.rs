@@ -1,7 +1,7 @@
 //! The first checks of a request, before a route is looked up: who may call, and what may pass.
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::error::OutboundError;
 use super::hosts::{Hosts, NamedUpstream, host_of, named_upstream, upstream_of_host};
@@ -22,7 +22,7 @@ pub fn admit(
     hosts: &Hosts,
     link: &Link,
 ) -> Result<Option<NamedUpstream>, OutboundError> {
-    check_caller(&request.headers, hosts, link)?;
+    check_caller(&request.headers, hosts, link, Callers::Programs)?;
     if !METHODS.contains(&request.method) {
         return Err(OutboundError::MethodNotAllowed);
     }
@@ -54,11 +54,16 @@ pub fn admit(
 
 /// Refuses callers that no listener of Keyside serves: requests for a foreign `Host`, as a rebound DNS
 /// name makes them, and pages in a browser. A browser calls a page on another port of localhost
-/// `same-site`, so only `Sec-Fetch-Site: none` passes.
+/// `same-site`, so only `Sec-Fetch-Site: none` passes, which is what an address typed by a person says.
 ///
 /// # Errors
 /// 421 for the `Host`, 403 for a browser.
-pub fn check_caller(headers: &HeaderMap, hosts: &Hosts, link: &Link) -> Result<(), OutboundError> {
+pub fn check_caller(
+    headers: &HeaderMap,
+    hosts: &Hosts,
+    link: &Link,
+    callers: Callers,
+) -> Result<(), OutboundError> {
     let mut named = None;
     let mut from_a_page = false;
     // One pass over few headers is cheaper than a look-up for each name.
@@ -67,7 +72,7 @@ pub fn check_caller(headers: &HeaderMap, hosts: &Hosts, link: &Link) -> Result<(
             header::HOST if named.is_some() => return Err(OutboundError::WrongHost),
             header::HOST => named = Some(value),
             header::ORIGIN => from_a_page = true,
-            _ => from_a_page |= name == "sec-fetch-site" && value != "none",
+            _ => from_a_page |= name == "sec-fetch-site" && !callers.may_come_from(value),
         }
     }
     let host = named.and_then(|host| host.to_str().ok());
@@ -79,6 +84,22 @@ pub fn check_caller(headers: &HeaderMap, hosts: &Hosts, link: &Link) -> Result<(
         Err(OutboundError::BrowserRequest)
     } else {
         Ok(())
+    }
+}
+
+/// The callers that a listener answers, besides a person who types an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Callers {
+    /// Programs alone.
+    Programs,
+    /// Pages of the listener itself as well, known by scheme, host and port.
+    OwnPages,
+}
+
+impl Callers {
+    /// True for a value of `Sec-Fetch-Site` that may call.
+    fn may_come_from(self, site: &HeaderValue) -> bool {
+        site == "none" || (self == Self::OwnPages && site == "same-origin")
     }
 }
 
@@ -329,7 +350,7 @@ mod tests {
             ("cookie", false),
         ] {
             let mut headers = HeaderMap::new();
-            let value = http::HeaderValue::from_bytes(b"caf\xe9").unwrap();
+            let value = HeaderValue::from_bytes(b"caf\xe9").unwrap();
             headers.insert(HeaderName::from_static(name), value);
             assert_eq!(check_headers(&headers).is_err(), must_be_read, "{name}");
         }

@@ -3,18 +3,26 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::alarm::{AlarmKind, SpoolAlarm, SpoolSubject};
 use super::alarms::alarms;
+use crate::admin::backlog::Backlogs;
 use crate::spool::Spool;
 
-/// Looks at the spool again and again, and logs changes. Never returns.
-pub async fn watch_spool(spool: Arc<Spool>) {
+/// Looks at the spool again and again, logs changes, and notes the backlogs. Never returns.
+pub async fn watch_spool(spool: Arc<Spool>, backlogs: Arc<Backlogs>) {
     let mut before = Vec::new();
     loop {
         let spool = Arc::clone(&spool);
         // The survey reads the disk.
-        let survey = tokio::task::spawn_blocking(move || spool.survey()).await;
-        if let Ok(survey) = survey {
+        let backlogs = Arc::clone(&backlogs);
+        let look = move || {
+            let survey = spool.survey();
+            backlogs.note(&survey, Instant::now());
+            survey
+        };
+        if let Ok(survey) = tokio::task::spawn_blocking(look).await {
             let now = alarms(&survey);
             for change in changes(&before, &now) {
                 change.log();

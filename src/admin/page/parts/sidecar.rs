@@ -1,0 +1,94 @@
+//! The sidecar itself: certificates, the audit file, the shared server, the spool, the state.
+
+use serde_json::Value;
+
+use super::Scene;
+use crate::admin::page::html::Html;
+use crate::json::words::{counted, duration, list, size, text};
+
+/// Writes the list of what is configured; nothing if there is nothing.
+pub(super) fn sidecar(scene: &Scene<'_>, html: &mut Html) {
+    let sidecar = &scene.summary.sidecar;
+    let mut facts = Vec::new();
+    for certificate in list(&sidecar["certificates"]) {
+        facts.push(certificate_fact(certificate));
+    }
+    let audit = &sidecar["audit"];
+    if !audit.is_null() {
+        let lost = audit["lost"].as_u64().unwrap_or_default();
+        let standing = standing(&audit["problem"], "written");
+        let words = format!("{}, {} lost", text(&audit["file"]), counted(lost, "event"));
+        facts.push(("Audit file".to_owned(), standing, words));
+    }
+    let shared = &sidecar["shared_limits"];
+    if !shared.is_null() {
+        let since = shared["since_seconds"].as_u64().unwrap_or_default();
+        let standing = standing(&shared["problem"], "in use");
+        let words = format!("{}, for {}", text(&shared["redis"]), duration(since));
+        facts.push(("Shared limits".to_owned(), standing, words));
+    }
+    if let Some(survey) = &scene.summary.survey {
+        let bytes = survey.numbers.bytes;
+        let words = format!(
+            "{} of {}, in {}",
+            size(bytes),
+            size(survey.max_size),
+            survey.dir.display()
+        );
+        facts.push(("Spool".to_owned(), Standing::Good("open"), words));
+    }
+    let state = &sidecar["state"];
+    if !state.is_null() {
+        let kept = match state["keeps_secrets"] == true {
+            true => "keeps replaced secrets",
+            false => "keeps fingerprints alone",
+        };
+        let problem = list(&state["problems"]).next();
+        let standing = standing(problem.unwrap_or(&Value::Null), "written");
+        let words = format!("{}, {kept}", text(&state["dir"]));
+        facts.push(("State".to_owned(), standing, words));
+    }
+    if facts.is_empty() {
+        return;
+    }
+    html.markup("<h2>Sidecar</h2><ul class=\"sidecar\">");
+    for (name, standing, words) in facts {
+        html.markup("<li><b>").text(name).markup("</b> ");
+        standing.write(html);
+        html.markup(" <span>").text(words).markup("</span></li>");
+    }
+    html.markup("</ul>");
+}
+
+/// The standing of one thing.
+enum Standing {
+    Good(&'static str),
+    /// The problems at the top of the page have the reason.
+    Bad,
+}
+
+impl Standing {
+    fn write(&self, html: &mut Html) {
+        match self {
+            Self::Good(word) => html
+                .markup("<span class=\"fine\">")
+                .markup(word)
+                .markup("</span>"),
+            Self::Bad => html.markup("<b class=\"bad\">see above</b>"),
+        };
+    }
+}
+
+fn standing(problem: &Value, good: &'static str) -> Standing {
+    match problem.is_null() {
+        true => Standing::Good(good),
+        false => Standing::Bad,
+    }
+}
+
+fn certificate_fact(certificate: &Value) -> (String, Standing, String) {
+    let left = certificate["ends_in_seconds"].as_u64().unwrap_or_default();
+    let name = format!("Certificate of [{}]", text(&certificate["listener"]));
+    let words = format!("{}, ends in {}", text(&certificate["file"]), duration(left));
+    (name, standing(&certificate["problem"], "valid"), words)
+}
