@@ -38,7 +38,7 @@ pub(super) fn to_stderr(line: fmt::Arguments<'_>) {
 
 /// Returns a title, on a terminal with colours in a colour (a number of ECMA-48).
 pub(super) fn colored(title: &str, color: u8) -> String {
-    if io::stdout().is_terminal() && wants_color() {
+    if is_terminal() && wants_color() {
         format!("\x1b[{color}m{title}\x1b[0m")
     } else {
         title.to_owned()
@@ -49,6 +49,11 @@ pub(super) fn colored(title: &str, color: u8) -> String {
 pub(super) fn terminal_width() -> Option<usize> {
     let (width, _) = terminal_size::terminal_size_of(io::stdout())?;
     Some(usize::from(width.0)).filter(|width| *width > 0)
+}
+
+/// True if a person reads standard output.
+pub(super) fn is_terminal() -> bool {
+    io::stdout().is_terminal()
 }
 
 /// True once nobody reads standard output any more.

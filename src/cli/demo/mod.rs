@@ -14,6 +14,7 @@ mod application;
 mod folder;
 mod outage;
 mod receiver;
+mod screen;
 mod second;
 mod webhooks;
 
@@ -24,7 +25,7 @@ use second::Second;
 
 use super::output;
 use crate::app::{App, AppError};
-use crate::config::ConfigFile;
+use crate::config::{ConfigFile, ListenAddress};
 use crate::listener::PassedSockets;
 use crate::log::{Log, LogFormat};
 
@@ -91,6 +92,7 @@ async fn show(once: bool) -> DemoResult<bool> {
         app.stop(STOP_TIMEOUT).await;
     } else {
         print_suggestions(&application, &callback, &folder);
+        show_page(app.admin_addresses());
         app.serve_until_signal().await?;
     }
     Ok(all_well)
@@ -210,11 +212,23 @@ fn print_suggestions(application: &DemoApplication, callback: &str, folder: &Dem
     say!("   curl -i -X POST {url}/v23.0/{SENDER}/register");
     say!("   curl -i -d '{{}}' {callback}");
     say!("   cat {}", folder.path("proxy.toml").display());
-    say!("\nPress Ctrl-C to stop.");
+    say!();
 }
 
-/// Starts Keyside in this process. Unless `once`, it listens on ports 8080 and 8081, as the README assumes, if both
-/// are free.
+/// Prints the address of the status page, and opens the page where a person has a screen.
+fn show_page(addresses: &[ListenAddress]) {
+    if let Some(ListenAddress::Tcp(address)) = addresses.first() {
+        let page = format!("http://{address}/");
+        say!("The status page, with the traffic so far: {page}");
+        if output::is_terminal() && screen::is_there() {
+            screen::open(&page);
+        }
+    }
+    say!("Press Ctrl-C to stop.");
+}
+
+/// Starts Keyside in this process. Unless `once`, it listens on ports 8080, 8081 and 9900, as the README assumes, if
+/// they are free.
 async fn start_sidecar(
     folder: &DemoFolder,
     sandbox: &Sandbox,
@@ -224,10 +238,12 @@ async fn start_sidecar(
     let any_ports = Ports {
         outbound: 0,
         inbound: 0,
+        admin: 0,
     };
     let usual_ports = Ports {
         outbound: 8080,
         inbound: 8081,
+        admin: 9900,
     };
     std::fs::write(folder.path("ca.pem"), sandbox.ca_pem())?;
     let file = folder.path("proxy.toml");
@@ -249,6 +265,7 @@ async fn start_sidecar(
 struct Ports {
     outbound: u16,
     inbound: u16,
+    admin: u16,
 }
 
 /// Writes the sidecar's configuration.
@@ -258,7 +275,11 @@ fn configuration(
     destinations: &str,
     ports: Ports,
 ) -> String {
-    let Ports { outbound, inbound } = ports;
+    let Ports {
+        outbound,
+        inbound,
+        admin,
+    } = ports;
     let graph = sandbox.graph();
     let media = sandbox.media();
     let dir = folder.path("");
@@ -271,7 +292,7 @@ listen = ["127.0.0.1:{outbound}"]
 listen = ["127.0.0.1:{inbound}"]
 
 [admin]
-listen = ["unix:{dir}admin.sock"]
+listen = ["127.0.0.1:{admin}"]
 
 [reload]
 watch = "200ms"
