@@ -34,6 +34,7 @@ PAGE = """<!doctype html><title>evil</title>
 <form id=urlencoded method=POST action="{at}{send}?urlencoded" target=b><input name=to value=1></form>
 <form id=reload method=POST action="{admin}/reload" target=c></form>
 <iframe name=a></iframe><iframe name=b></iframe><iframe name=c></iframe><iframe src="{at}/v23.0/1?frame"></iframe>
+<iframe src="{admin}/?framed"></iframe>
 <img src="{at}/v23.0/1?image"><script src="{at}/v23.0/1?script"></script>
 <script>
 (async () => {{
@@ -44,6 +45,8 @@ PAGE = """<!doctype html><title>evil</title>
   await attempt("text", {{mode: "no-cors", headers: {{"Content-Type": "text/plain"}}}});
   await attempt("json", {{headers: {{"Content-Type": "application/json"}}}});
   await fetch("{at}/v23.0/1?get").catch(() => {{}});
+  await fetch("{admin}/?read").catch(() => {{}});
+  new EventSource("{admin}/page/updates?followed");
   await new Promise(done => setTimeout(done, 500));
   await fetch("/done");
 }})();
@@ -59,6 +62,9 @@ SENT_BY_EVERY_PAGE = {
     ("GET", "/v23.0/1?script"),
     ("GET", "/v23.0/1?frame"),
     ("POST", "/reload"),
+    ("GET", "/?framed"),
+    ("GET", "/?read"),
+    ("GET", "/page/updates?followed"),
 }
 
 
