@@ -13,7 +13,7 @@ use super::error::OutboundError;
 use super::links::LinkBase;
 use super::media_type::{Content, content};
 use super::policy::Permit;
-use super::redact::{find_bytes, redacted};
+use super::redact::{Redactor, find_bytes, redacted};
 use super::text::{read_text, read_unknown};
 use crate::credential::Credential;
 use crate::headers::{is_hop_by_hop, strip_hop_by_hop};
@@ -151,6 +151,7 @@ fn clean_headers(headers: &mut HeaderMap, permit: &Permit<'_>, links: &impl Fn()
             headers.remove(name);
         }
     }
+    let redactor = Redactor::of(&permit.route.credential);
     for (name, value) in headers.iter_mut() {
         if *name == header::LOCATION
             && let Some(here) = value
@@ -161,16 +162,16 @@ fn clean_headers(headers: &mut HeaderMap, permit: &Permit<'_>, links: &impl Fn()
         {
             *value = here;
         }
-        if let Some(clean) = clean_value(value, &permit.route.credential) {
+        if let Some(clean) = clean_value(value, &redactor) {
             *value = clean;
         }
     }
 }
 
 /// Takes secrets and access tokens out of the value of a header; `None` if the value has none.
-fn clean_value(value: &HeaderValue, credential: &Credential) -> Option<HeaderValue> {
+fn clean_value(value: &HeaderValue, redactor: &Redactor<'_>) -> Option<HeaderValue> {
     let without_tokens = without_access_tokens(value.as_bytes());
-    let clean = match redacted(&without_tokens, credential) {
+    let clean = match redactor.redacted(&without_tokens) {
         Cow::Owned(clean) => clean,
         Cow::Borrowed(_) => match without_tokens {
             Cow::Owned(clean) => clean,

@@ -4,26 +4,54 @@
 //! needs no more than a search for the bytes.
 
 use std::borrow::Cow;
+use std::cmp::Reverse;
+use std::sync::Arc;
 
-use crate::credential::Credential;
+use crate::credential::{Credential, IssuedToken};
 use crate::spelling::{find_spelled, has_escapes};
+
+/// The secrets to look for in one answer, gathered once for all its texts.
+pub(super) struct Redactor<'c> {
+    credential: &'c Credential,
+    issued: Vec<Arc<IssuedToken>>,
+}
+
+impl<'c> Redactor<'c> {
+    /// A redactor for the secrets of a credential.
+    pub(super) fn of(credential: &'c Credential) -> Self {
+        Self {
+            credential,
+            issued: credential.issued_tokens(),
+        }
+    }
+
+    /// Replaces every secret by `[redacted]`.
+    pub(super) fn redacted<'t>(&self, text: &'t [u8]) -> Cow<'t, [u8]> {
+        without(text, || {
+            let issued = self.issued.iter().filter_map(|issued| issued.reflection());
+            issued.chain(self.credential.reflections())
+        })
+    }
+}
 
 /// Replaces every secret of the credential by `[redacted]`.
 #[must_use]
 pub fn redacted<'t>(text: &'t [u8], credential: &Credential) -> Cow<'t, [u8]> {
-    let issued = credential.issued_tokens();
-    let issued = issued.iter().filter_map(|issued| issued.reflection());
-    let mut secrets: Vec<_> = issued.chain(credential.reflections()).collect();
-    // A short secret that begins a long secret would leave the end of the long one in the answer.
-    secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-    without(text, &secrets)
+    Redactor::of(credential).redacted(text)
 }
 
-/// Replaces every one of the `secrets`, the longest first, by `[redacted]`.
-fn without<'t>(text: &'t [u8], secrets: &[&[u8]]) -> Cow<'t, [u8]> {
+/// Replaces every one of the `secrets` by `[redacted]`.
+fn without<'t, 's, S>(text: &'t [u8], secrets: impl Fn() -> S) -> Cow<'t, [u8]>
+where
+    S: Iterator<Item = &'s [u8]>,
+{
+    // No spelling of a secret is shorter than the secret, and most headers are shorter than any.
+    if secrets().all(|secret| secret.len() > text.len()) {
+        return Cow::Borrowed(text);
+    }
     let mut clean = Vec::new();
     let mut rest = text;
-    while let Some((start, end)) = find(rest, secrets) {
+    while let Some((start, end)) = find(rest, &secrets) {
         clean.extend_from_slice(rest.get(..start).unwrap_or_default());
         clean.extend_from_slice(REDACTED);
         rest = rest.get(end..).unwrap_or_default();
@@ -35,18 +63,22 @@ fn without<'t>(text: &'t [u8], secrets: &[&[u8]]) -> Cow<'t, [u8]> {
     Cow::Owned(clean)
 }
 
-/// Returns start and end of the first secret in a text.
-fn find(text: &[u8], secrets: &[&[u8]]) -> Option<(usize, usize)> {
+/// Returns start and end of the first secret in a text. Of several secrets with one start, the longest is taken: a short
+/// one that begins a long one would leave the end of the long one in the answer.
+fn find<'s, S>(text: &[u8], secrets: impl Fn() -> S) -> Option<(usize, usize)>
+where
+    S: Iterator<Item = &'s [u8]>,
+{
     if has_escapes(text) {
-        find_spelled(text, secrets)
-    } else {
-        let found = secrets.iter().filter_map(|secret| {
-            let start = find_bytes(text, secret)?;
-            Some((start, start + secret.len()))
-        });
-        // The longest of several secrets with one start is the first.
-        found.min_by_key(|(start, _)| *start)
+        let mut secrets: Vec<_> = secrets().collect();
+        secrets.sort_by_key(|secret| Reverse(secret.len()));
+        return find_spelled(text, &secrets);
     }
+    let found = secrets().filter_map(|secret| {
+        let start = find_bytes(text, secret)?;
+        Some((start, start + secret.len()))
+    });
+    found.min_by_key(|(start, end)| (*start, Reverse(*end)))
 }
 
 /// Returns the position of `needle` in `text`. Texts are short and needles rare, so a scan for the first byte is
@@ -70,8 +102,8 @@ mod tests {
     const SECRET: &str = "EAAG/m0+PX4_ZCpsBA==";
 
     fn clean(text: &str, secrets: &[&str]) -> String {
-        let secrets: Vec<_> = secrets.iter().map(|secret| secret.as_bytes()).collect();
-        String::from_utf8(without(text.as_bytes(), &secrets).into_owned()).unwrap()
+        let secrets = || secrets.iter().map(|secret| secret.as_bytes());
+        String::from_utf8(without(text.as_bytes(), secrets).into_owned()).unwrap()
     }
 
     /// Writes every character of the secret by a rule.
@@ -137,6 +169,7 @@ mod tests {
             ("bc%64ef", "bc%64ef"),
         ] {
             assert_eq!(clean(text, &["abcdef", "abc"]), expected, "{text}");
+            assert_eq!(clean(text, &["abc", "abcdef"]), expected, "{text}");
         }
     }
 
