@@ -9,7 +9,9 @@ use super::body::Form;
 use super::channels::ChannelRule;
 use super::error::OutboundError;
 
-use super::guard::{MARKED, OVERRIDDEN, OVERRIDES, TOKEN_ASKED, asks_for_token};
+use super::guard::{
+    MARKED, OVERRIDDEN, OVERRIDES, TOKEN_ASKED, asks_for_token, names_fields, names_token,
+};
 use super::parties::{
     check_count, messages_to, parties_in_form, recipients_in_json, senders_in_json,
 };
@@ -243,8 +245,9 @@ impl<'p> FieldPlaces<'p> {
 
     /// Refuses fields with which Graph would answer a token.
     fn check_asked(&self, fields: &[(Cow<'_, str>, &str)]) -> Result<(), OutboundError> {
-        let asks =
-            |(name, value): &(Cow<'_, str>, &str)| asks_for_token(name, &json::decoded(value));
+        let asks = |(name, value): &(Cow<'_, str>, &str)| {
+            names_fields(name) && names_token(&json::decoded(value))
+        };
         if self.provider.graph_answers && fields.iter().any(asks) {
             return Err(TOKEN_ASKED);
         }

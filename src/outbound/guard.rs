@@ -285,9 +285,18 @@ pub const TOKEN_ASKED: OutboundError = bad(
 /// behind any edge and in any call, since calls that change an object answer its fields as well.
 #[must_use]
 pub fn asks_for_token(name: &str, value: &str) -> bool {
-    let mut words = value.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    names_fields(name) && names_token(value)
+}
+
+/// True for the name of the parameter that lists fields of an object.
+pub(super) fn names_fields(name: &str) -> bool {
     query::is_read_as_one_of(name, &["fields"])
-        && words.any(|word| word.eq_ignore_ascii_case("access_token"))
+}
+
+/// True for a list of fields with a token in any place.
+pub(super) fn names_token(fields: &str) -> bool {
+    let mut words = fields.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words.any(|word| word.eq_ignore_ascii_case("access_token"))
 }
 
 /// The error for a query or form with a name behind a byte order mark: some servers skip the mark.
