@@ -4,7 +4,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::error::OutboundError;
-use super::hosts::{Hosts, NamedUpstream, host_of, named_upstream, upstream_of_host};
+use super::hosts::{Hosts, NamedUpstream, ServedName, host_of, named_upstream};
 use super::path::check_path;
 use super::policy::Route;
 use crate::headers::{is_ascii_text, names_in, read_as};
@@ -22,7 +22,7 @@ pub fn admit(
     hosts: &Hosts,
     link: &Link,
 ) -> Result<Option<NamedUpstream>, OutboundError> {
-    check_caller(&request.headers, hosts, link, Callers::Programs)?;
+    let name = name_of_host(&request.headers, hosts, link, Callers::Programs)?;
     if !METHODS.contains(&request.method) {
         return Err(OutboundError::MethodNotAllowed);
     }
@@ -41,10 +41,7 @@ pub fn admit(
         ));
     }
     let upstream = match named_upstream(&request.uri, hosts, link)? {
-        None if request.uri.authority().is_none() => {
-            let host = request.headers.get(header::HOST);
-            host.and_then(|host| upstream_of_host(host.to_str().ok()?, hosts, link))
-        }
+        None if request.uri.authority().is_none() => name.upstream(),
         named => named,
     };
     check_path(request.uri.path())?;
@@ -64,6 +61,16 @@ pub fn check_caller(
     link: &Link,
     callers: Callers,
 ) -> Result<(), OutboundError> {
+    name_of_host(headers, hosts, link, callers).map(drop)
+}
+
+/// The name in `Host`, of a caller as [`check_caller`] lets in.
+fn name_of_host(
+    headers: &HeaderMap,
+    hosts: &Hosts,
+    link: &Link,
+    callers: Callers,
+) -> Result<ServedName, OutboundError> {
     let mut named = None;
     let mut from_a_page = false;
     // One pass over few headers is cheaper than a look-up for each name.
@@ -76,15 +83,14 @@ pub fn check_caller(
         }
     }
     let host = named.and_then(|host| host.to_str().ok());
-    let is_ours = |host| hosts.answer_for(host, link) && is_server_name(host, link);
-    if !host.is_some_and(is_ours) {
-        return Err(OutboundError::WrongHost);
-    }
+    let name = host
+        .filter(|host| is_server_name(host, link))
+        .and_then(|host| hosts.name(host, link))
+        .ok_or(OutboundError::WrongHost)?;
     if from_a_page {
-        Err(OutboundError::BrowserRequest)
-    } else {
-        Ok(())
+        return Err(OutboundError::BrowserRequest);
     }
+    Ok(name)
 }
 
 /// The callers that a listener answers, besides a person who types an address.

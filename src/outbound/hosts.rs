@@ -27,18 +27,39 @@ pub struct NamedUpstream {
     pub port: Option<u16>,
 }
 
+/// A name that Keyside answers for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum ServedName {
+    /// A name of Keyside's own.
+    Keyside,
+    /// The host of an upstream, in lower case: an application in alias mode takes Keyside for the provider.
+    Upstream(String),
+}
+
+impl ServedName {
+    /// The upstream that a `Host` header with this name means.
+    pub(super) fn upstream(self) -> Option<NamedUpstream> {
+        match self {
+            Self::Keyside => None,
+            Self::Upstream(host) => Some(NamedUpstream { host, port: None }),
+        }
+    }
+}
+
 impl Hosts {
-    /// True for an authority of a `Host` header that Keyside answers for.
-    #[must_use]
-    pub(super) fn answer_for(&self, authority: &str, link: &Link) -> bool {
-        let Some(host) = host_of(authority) else {
-            return false;
-        };
+    /// The name in the authority of a `Host` header; `None` for a name that Keyside does not answer for.
+    pub(super) fn name(&self, authority: &str, link: &Link) -> Option<ServedName> {
+        let host = host_of(authority)?;
+        if is_loopback(host) || is_own(host, link) {
+            return Some(ServedName::Keyside);
+        }
         let lower = host.to_ascii_lowercase();
-        is_loopback(host)
-            || self.upstreams.contains(&lower)
-            || self.allowed.contains(&lower)
-            || is_own(host, link)
+        if self.allowed.contains(&lower) {
+            return Some(ServedName::Keyside);
+        }
+        self.upstreams
+            .contains(&lower)
+            .then_some(ServedName::Upstream(lower))
     }
 }
 
@@ -74,19 +95,6 @@ pub fn named_upstream(
         }));
     }
     Err(OutboundError::WrongHost)
-}
-
-/// The upstream that a `Host` header names: an application in alias mode takes Keyside for the provider. A name that is
-/// Keyside's own names no upstream.
-pub(super) fn upstream_of_host(
-    authority: &str,
-    hosts: &Hosts,
-    link: &Link,
-) -> Option<NamedUpstream> {
-    let host = host_of(authority)?.to_ascii_lowercase();
-    let is_keyside = is_loopback(&host) || hosts.allowed.contains(&host) || is_own(&host, link);
-    let names_upstream = !is_keyside && hosts.upstreams.contains(&host);
-    names_upstream.then_some(NamedUpstream { host, port: None })
 }
 
 /// True for the literal address at which the connection arrived: a pod may call a sidecar by its address.
@@ -222,18 +230,19 @@ mod tests {
             allowed: HashSet::from(["both.test".to_owned()]),
         };
         let link = Link::new(Peer::Unix { uid: 0 }).arrived_at("10.0.0.1:443".parse().ok());
+        let upstream = || Some(ServedName::Upstream("graph.test".to_owned()));
+        let keyside = || Some(ServedName::Keyside);
         for (host, expected) in [
-            ("graph.test", true),
-            ("Graph.Test:8443", true),
-            ("both.test", false),
-            ("127.0.0.1:443", false),
-            ("10.0.0.1", false),
-            ("other.test", false),
-            ("graph.test:x", false),
+            ("graph.test", upstream()),
+            ("Graph.Test:8443", upstream()),
+            ("both.test", keyside()),
+            ("127.0.0.1:443", keyside()),
+            ("10.0.0.1", keyside()),
+            ("LocalHost", keyside()),
+            ("other.test", None),
+            ("graph.test:x", None),
         ] {
-            let found = upstream_of_host(host, &hosts, &link);
-            assert_eq!(found.is_some(), expected, "{host}");
-            assert!(found.is_none_or(|found| found.host == "graph.test" && found.port.is_none()));
+            assert_eq!(hosts.name(host, &link), expected, "{host}");
         }
     }
 }
