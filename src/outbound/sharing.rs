@@ -6,6 +6,8 @@ use std::collections::{BTreeSet, HashMap};
 #[derive(Debug, Default)]
 pub(super) struct PathSharing {
     paths: HashMap<String, SamePath>,
+    /// True if a path has routes with different credentials. Few configurations have one.
+    differ: bool,
 }
 
 /// The routes with one path.
@@ -35,6 +37,7 @@ impl PathSharing {
     ) {
         let same_path = self.paths.entry(path.to_owned()).or_default();
         same_path.all.add(credential);
+        self.differ |= same_path.all.differ;
         for host in hosts.collect::<BTreeSet<_>>() {
             let of_host = same_path.hosts.entry(host.to_owned()).or_default();
             of_host.add(credential);
@@ -49,8 +52,10 @@ impl PathSharing {
 
     /// Returns true if routes with different credentials have the path, and the host that the request names, if any.
     pub(super) fn has_credentials(&self, path: &str, host: Option<&str>) -> bool {
-        self.sharers(path, host)
-            .is_some_and(|sharers| sharers.differ)
+        self.differ
+            && self
+                .sharers(path, host)
+                .is_some_and(|sharers| sharers.differ)
     }
 
     fn sharers(&self, path: &str, host: Option<&str>) -> Option<&Sharers> {

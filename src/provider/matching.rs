@@ -61,6 +61,9 @@ impl PathPattern {
 
     /// Visits each segment with its text. Returns false if the path does not fit, perhaps after some visits.
     fn walk<'p>(&self, path: &'p str, mut visit: impl FnMut(&Segment, &'p str)) -> bool {
+        if !self.may_end(path) {
+            return false;
+        }
         let mut parts = segments(path).skip(1).peekable();
         for segment in &self.segments {
             match segment {
@@ -79,6 +82,18 @@ impl PathPattern {
         // SDKs write `/{id}/` as well, and providers read that as `/{id}`.
         parts.next_if(|part| part.is_empty());
         parts.next().is_none()
+    }
+}
+
+impl PathPattern {
+    /// Returns false for a path that ends in another text than the pattern: of a hundred patterns, the last segment tells
+    /// most from a path without a walk.
+    fn may_end(&self, path: &str) -> bool {
+        let Some(Segment::Literal(last)) = self.segments.last() else {
+            return true;
+        };
+        let path = path.strip_suffix('/').unwrap_or(path);
+        path.ends_with(last.as_str())
     }
 }
 

@@ -17,6 +17,14 @@ use crate::outbound::hosts::NamedUpstream;
 use crate::provider::{Operation, RequestPattern};
 use crate::query;
 
+/// A pattern that fits the path and the query of a request.
+struct Fitting<'a> {
+    operation: &'a Operation,
+    pattern: &'a RequestPattern,
+    /// The sender in the path.
+    sender: Option<&'a str>,
+}
+
 impl Route {
     /// Permits a request, if the route allows an operation with the request.
     pub(super) fn check<'a>(
@@ -36,23 +44,33 @@ impl Route {
             return Err(TOKEN_ASKED);
         }
         let fitting = || {
-            self.requests(&request.method).filter(|(_, pattern)| {
-                pattern.path.matches(path).is_some() && query_fits(pattern, query, provider)
+            let requests = self.requests(&request.method);
+            requests.filter_map(|(operation, pattern)| {
+                let matched = pattern.path.matches(path)?;
+                query_fits(pattern, query, provider).then_some(Fitting {
+                    operation,
+                    pattern,
+                    sender: matched.sender,
+                })
             })
         };
         let allowed = || {
-            fitting()
-                .filter(|(operation, _)| self.operations.allows_method(operation, &request.method))
+            fitting().filter(|fitting| {
+                self.operations
+                    .allows_method(fitting.operation, &request.method)
+            })
         };
         // A pattern for some bodies comes after the patterns for any body.
-        let any_body = allowed().filter(|(_, pattern)| pattern.body.is_none());
-        let some_body = allowed().filter(|(_, pattern)| pattern.body.is_some());
+        let any_body = allowed().filter(|fitting| fitting.pattern.body.is_none());
+        let some_body = allowed().filter(|fitting| fitting.pattern.body.is_some());
         let mut refusal = None;
-        for (operation, pattern) in any_body.chain(some_body) {
-            match self.permit(operation, pattern, path, (&request.method, query)) {
+        for fitting in any_body.chain(some_body) {
+            let pattern = fitting.pattern;
+            match self.permit(&fitting, path, (&request.method, query)) {
                 Ok(mut permit) => {
                     if pattern.body.is_some() {
                         permit.alternatives = allowed()
+                            .map(|other| (other.operation, other.pattern))
                             .filter(|(_, other)| {
                                 other.body.is_some() && !std::ptr::eq(*other, pattern)
                             })
@@ -63,7 +81,7 @@ impl Route {
                 Err(error) => refusal = refusal.or(Some(error)),
             }
         }
-        let names = || fitting().map(|(operation, _)| operation.name.clone());
+        let names = || fitting().map(|fitting| fitting.operation.name.clone());
         Err(refusal.unwrap_or_else(|| match names().next() {
             Some(_) => OutboundError::operation_not_allowed(names()),
             None => {
@@ -75,15 +93,15 @@ impl Route {
     /// Permits a request of an allowed operation, if path and query name no foreign sender.
     fn permit<'a>(
         &'a self,
-        operation: &'a Operation,
-        pattern: &'a RequestPattern,
+        fitting: &Fitting<'a>,
         path: &'a str,
         (method, query): (&Method, &str),
     ) -> Result<Permit<'a>, OutboundError> {
-        let in_path = pattern
-            .path
-            .matches(path)
-            .and_then(|matched| matched.sender);
+        let &Fitting {
+            operation,
+            pattern,
+            sender: in_path,
+        } = fitting;
         if let Some(sender) = self.foreign_sender(in_path, query, pattern) {
             return Err(OutboundError::SenderNotAllowed { sender });
         }

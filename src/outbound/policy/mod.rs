@@ -38,6 +38,8 @@ pub struct Policy {
     /// Sorted: the longest path first, then in the order of the configuration.
     routes: Vec<Route>,
     index: RouteIndex,
+    /// True if a provider of a route has placeholders for the tokens that SDKs ask for.
+    answers_for_tokens: bool,
     sharing: PathSharing,
     /// The forms of refusals without a route. The listener has them as well.
     refusals: Arc<RefusalForms>,
@@ -92,7 +94,11 @@ impl Policy {
             refusals.add(&route.path, aliased, provider.refusal.as_ref());
         }
         let index = RouteIndex::new(routes.iter().map(Route::keys));
+        let answers_for_tokens = routes
+            .iter()
+            .any(|route| route.credential.provider.token_answer.is_some());
         Self {
+            answers_for_tokens,
             routes,
             index,
             sharing,
@@ -154,14 +160,16 @@ impl Policy {
         };
         // The longest path wins; routes that share it differ by their senders.
         let candidates = match named_route {
-            Some(name) => self.index.named(name, same_path),
+            Some(name) => Cow::Owned(self.index.named(name, same_path)),
             None => self.candidates(same_path, request, path),
         };
         let host = upstream.map(|named| &*named.host);
         for route in candidates.iter().filter_map(|at| self.routes.get(*at)) {
-            let is_alone = self.sharing.is_alone(&route.path, host);
             match route.check(request, path, upstream) {
-                Ok(permit) if permit.added_sender.is_some() && !is_alone => {
+                Ok(permit)
+                    if permit.added_sender.is_some()
+                        && !self.sharing.is_alone(&route.path, host) =>
+                {
                     denied = denied.or(route, not_named(permit.provider(), permit.request));
                 }
                 Ok(permit) => {
@@ -189,6 +197,9 @@ impl Policy {
     /// opens nothing, so the first route with the path answers.
     #[must_use]
     pub fn token_answer(&self, request: &Parts) -> Option<(&Route, &TokenAnswer)> {
+        if !self.answers_for_tokens {
+            return None;
+        }
         let whole = request.uri.path();
         let (length, same_path) = self.index.at(whole)?;
         let path = whole.get(length..)?;
@@ -204,12 +215,19 @@ impl Policy {
     }
 
     /// The routes with one path that may permit a request, in order.
-    fn candidates(&self, same_path: &SamePath, request: &Parts, path: &str) -> Vec<usize> {
+    fn candidates<'p>(
+        &self,
+        same_path: &'p SamePath,
+        request: &Parts,
+        path: &str,
+    ) -> Cow<'p, [usize]> {
+        if same_path.is_single() {
+            return Cow::Borrowed(same_path.first_of_class());
+        }
         let query = request.uri.query().unwrap_or_default();
         let of_classes = same_path
             .first_of_class()
             .iter()
-            .filter(|_| !same_path.is_single())
             .filter_map(|at| self.routes.get(*at))
             .flat_map(|route| {
                 let requests = route.requests(&request.method);
@@ -224,7 +242,7 @@ impl Policy {
                 named.extend(senders_in(query, pattern));
             }
         }
-        same_path.candidates(named.iter().map(|sender| &**sender))
+        Cow::Owned(same_path.candidates(named.iter().map(|sender| &**sender)))
     }
 
     /// True if another route with the same path could send the request with another credential.
