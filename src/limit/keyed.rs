@@ -187,7 +187,7 @@ impl KeyedLimits {
     /// # Errors
     /// If the turn cannot come in time.
     pub async fn pass(&self, key: &str, demand: &Demand<'_>) -> Result<Ticket, Limited> {
-        limit::pass(self.limit(key), demand).await
+        limit::pass(self.limit(key).as_ref(), demand, Instant::now()).await
     }
 
     /// Pauses a key, for any reason but a throttle.

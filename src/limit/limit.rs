@@ -82,8 +82,7 @@ impl Limit {
     }
 
     /// Refuses, without taking a token, a request to be refused at once by [`pass`](Self::pass).
-    pub(super) fn check(&self, demand: &Demand<'_>) -> Result<(), Limited> {
-        let now = Instant::now();
+    pub(super) fn check(&self, demand: &Demand<'_>, now: Instant) -> Result<(), Limited> {
         let state = self.lock();
         if state.queue.is_empty() && state.pacer.wait(0, now).is_zero() {
             return Ok(());
@@ -187,12 +186,15 @@ impl Limit {
         }
     }
 
-    /// Waits for a turn.
+    /// Waits for a turn, from `now` on.
     ///
     /// # Errors
     /// At once if the turn cannot come in time, and later if the turn has not come in time.
-    pub(super) async fn pass(self: &Arc<Self>, demand: &Demand<'_>) -> Result<Ticket, Limited> {
-        let now = Instant::now();
+    pub(super) async fn pass(
+        self: &Arc<Self>,
+        demand: &Demand<'_>,
+        now: Instant,
+    ) -> Result<Ticket, Limited> {
         let (number, turn, deadline) = {
             let mut state = self.lock();
             if state.queue.is_empty()
@@ -361,13 +363,14 @@ impl State {
     }
 }
 
-/// Waits for a turn, if there is a limit.
+/// Waits for a turn from `now` on, if there is a limit.
 pub(super) async fn pass(
-    limit: Option<Arc<Limit>>,
+    limit: Option<&Arc<Limit>>,
     demand: &Demand<'_>,
+    now: Instant,
 ) -> Result<Ticket, Limited> {
     match limit {
-        Some(limit) => limit.pass(demand).await,
+        Some(limit) => limit.pass(demand, now).await,
         None => Ok(Ticket::default()),
     }
 }

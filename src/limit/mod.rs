@@ -126,17 +126,26 @@ impl Limiter {
         let account = sends
             .filter(|_| demand.metering == Metering::Common)
             .and_then(|sends| sends.limit(WHOLE_ACCOUNT));
+        // One look at the clock serves every limit that is passed without a wait. A limit that is made here must not be
+        // younger than the look.
+        let mut now = Instant::now();
         // A token of the pair cannot be given back. A message that would then wait in vain for the
         // sender or the account must not take one.
         for limit in [&account, &sender].into_iter().flatten() {
-            limit.check(demand)?;
+            limit.check(demand, now)?;
         }
         let of_pair = match &self.pairs {
-            Some(pairs) => pairs.pass_all(demand).await?,
+            Some(pairs) => pairs.pass_all(demand, now).await?,
             None => Ticket::default(),
         };
-        let of_sender = pass(sender.clone(), demand).await?;
-        let of_account = pass(account.clone(), demand).await?;
+        if !of_pair.waited.is_zero() {
+            now = Instant::now();
+        }
+        let of_sender = pass(sender.as_ref(), demand, now).await?;
+        if !of_sender.waited.is_zero() {
+            now = Instant::now();
+        }
+        let of_account = pass(account.as_ref(), demand, now).await?;
         // A message to several recipients goes whole or not at all, so a single turn lets it go. The messages after it wait
         // until the turns of the other recipients are paid for.
         for limit in [account, sender].into_iter().flatten() {

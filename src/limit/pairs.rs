@@ -98,21 +98,25 @@ impl Pairs {
         limit.status()
     }
 
-    /// Waits for a turn of every pair of the request. Messages to further recipients are not held up.
+    /// Waits for a turn of every pair of the request, from `now` on. Messages to further recipients are not held up.
     ///
     /// # Errors
     /// If a turn cannot come in time.
-    pub(super) async fn pass_all(&self, demand: &Demand<'_>) -> Result<Ticket, Limited> {
+    pub(super) async fn pass_all(
+        &self,
+        demand: &Demand<'_>,
+        now: Instant,
+    ) -> Result<Ticket, Limited> {
         if let [recipient] = demand.recipients {
-            return self.pass(demand, recipient).await;
+            return self.pass(demand, recipient, now).await;
         }
         // A token of a pair cannot be given back: of several recipients, the one for whom a wait is in vain is found
         // before the others pay.
         for recipient in demand.recipients {
-            self.check(demand, recipient)?;
+            self.check(demand, recipient, now)?;
         }
         // A deadline for each recipient would add up, since each reply of the shared server may take a while.
-        let deadline = demand.deadline().max(Instant::now() + DECISION_TIMEOUT);
+        let deadline = demand.deadline().max(now + DECISION_TIMEOUT);
         let passing = self.pass_together(demand);
         timeout_at(deadline, passing).await.unwrap_or(Err(Limited {
             scope: Scope::Recipient,
@@ -130,7 +134,7 @@ impl Pairs {
         loop {
             let room = MAX_TOGETHER - passing.len();
             for recipient in recipients.by_ref().take(room) {
-                passing.push(self.pass(demand, recipient));
+                passing.push(self.pass(demand, recipient, Instant::now()));
             }
             match passing.next().await {
                 Some(of_one) => ticket = of_one?.and(ticket),
@@ -140,18 +144,17 @@ impl Pairs {
     }
 
     /// Refuses, without taking a token, a request to be refused at once by [`pass`](Self::pass).
-    fn check(&self, demand: &Demand<'_>, recipient: &str) -> Result<(), Limited> {
+    fn check(&self, demand: &Demand<'_>, recipient: &str, now: Instant) -> Result<(), Limited> {
         let pair = self.pair(demand.sender, recipient);
         let open = self.limits.lock().get(&pair);
         if let Some(limit) = open {
-            return limit.check(demand);
+            return limit.check(demand, now);
         }
         // Only the shared server knows the tokens of a shared pair.
         let buckets = self.buckets.as_ref().filter(|_| self.sharing.is_none());
         let Some(buckets) = buckets else {
             return Ok(());
         };
-        let now = Instant::now();
         let (_, wait) = buckets.bucket(pair).left(now);
         if wait.is_zero() || now + wait <= demand.deadline() {
             return Ok(());
@@ -165,25 +168,30 @@ impl Pairs {
         })
     }
 
-    /// Waits for a turn of one pair.
+    /// Waits for a turn of one pair. `now` is not the time of the arrival: the request may have waited for its body since.
     ///
     /// # Errors
     /// If the turn cannot come in time.
-    async fn pass(&self, demand: &Demand<'_>, recipient: &str) -> Result<Ticket, Limited> {
+    async fn pass(
+        &self,
+        demand: &Demand<'_>,
+        recipient: &str,
+        now: Instant,
+    ) -> Result<Ticket, Limited> {
         let pair = self.pair(demand.sender, recipient);
         let open = self.limits.lock().get(&pair);
         if open.is_none() && self.sharing.is_none() {
             let Some(buckets) = &self.buckets else {
                 return Ok(Ticket::default());
             };
-            // The time is not that of the arrival: the request may have waited for its body since.
-            if let Ok(left) = buckets.take(pair, Instant::now()) {
+            if let Ok(left) = buckets.take(pair, now) {
                 return Ok(Ticket::new(Scope::Recipient, self.quota, left));
             }
         }
         let limit = open.unwrap_or_else(|| self.limit(pair, demand.sender, recipient));
         let _closing = Closing { pairs: self, pair };
-        limit.pass(demand).await
+        // The limit may have been made after `now`.
+        limit.pass(demand, Instant::now()).await
     }
 
     /// The limit of a pair; made if missing.
@@ -283,7 +291,7 @@ mod tests {
                         max_queue: 10,
                     },
                 };
-                pairs.pass(&demand, "2").await.is_ok()
+                pairs.pass(&demand, "2", Instant::now()).await.is_ok()
             })
         };
         let open = || pairs.limits.lock().all().len();
