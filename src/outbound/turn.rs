@@ -1,9 +1,10 @@
 //! The turn of a request: waiting at the limits of the route, then sending.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Response};
 use tokio::time::Instant;
@@ -190,14 +191,29 @@ async fn wait(
 
 /// The application among which turns are shared fairly: one user or one address on one route.
 fn application_key(route: &Route, link: &Link) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    route.name.hash(&mut hasher);
+    let name = fnv(FNV_BASIS, route.name.as_bytes());
+    // No name has this byte.
+    let name = fnv(name, &[0xff]);
     match link.peer() {
-        Peer::Tcp(address) => address.ip().hash(&mut hasher),
-        Peer::Unix { uid } => uid.hash(&mut hasher),
+        Peer::Tcp(address) => match address.ip() {
+            IpAddr::V4(address) => fnv(name, &address.octets()),
+            IpAddr::V6(address) => fnv(name, &address.octets()),
+        },
+        Peer::Unix { uid } => fnv(name, &uid.to_ne_bytes()),
     }
-    hasher.finish()
 }
+
+/// FNV-1a, for short keys that no caller chooses: <https://datatracker.ietf.org/doc/html/rfc9923>.
+fn fnv(hash: u64, bytes: &[u8]) -> u64 {
+    bytes.iter().fold(hash, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(FNV_PRIME)
+    })
+}
+
+/// The offset basis of 64 bits.
+const FNV_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+/// The prime of 64 bits.
+const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
 
 /// `Priority: u=N` (RFC 9218): 0 to 7, smaller numbers first; 3 without the header.
 fn urgency(request: &Parts) -> u8 {
@@ -225,44 +241,44 @@ fn preferred_wait(request: &Parts) -> Duration {
 impl Turn {
     /// Adds to an answer the time in the queue and at the upstream, and the rest of the limit.
     pub(super) fn describe(&self, response: &mut Response<AnswerBody>, answered: Instant) {
-        let mut append = |name: HeaderName, text: &Terse| {
-            if let Ok(value) = HeaderValue::from_str(&text.0) {
-                response.headers_mut().append(name, value);
+        let headers = response.headers_mut();
+        let mut append = |name: HeaderName, value: Option<HeaderValue>| {
+            if let Some(value) = value {
+                headers.append(name, value);
             }
         };
-        let mut times = Terse::default();
-        times.text("queue;dur=").milliseconds(self.ticket.waited);
-        let upstream = answered - self.sent_at;
-        times.text(", upstream;dur=").milliseconds(upstream);
-        append(SERVER_TIMING, &times);
+        let mut text = Terse::default();
+        text.text("queue;dur=").milliseconds(self.ticket.waited);
+        let upstream = answered.saturating_duration_since(self.sent_at);
+        text.text(", upstream;dur=").milliseconds(upstream);
+        append(SERVER_TIMING, text.take());
         let Some(allowance) = &self.ticket.allowance else {
             return;
         };
         let scope = allowance.scope.as_str();
-        let mut rest = Terse::default();
-        rest.quoted(scope).text(";r=").number(allowance.remaining);
-        rest.text(";t=").number(whole_seconds(allowance.reset));
-        append(RATE_LIMIT, &rest);
-        let mut policy = Terse::default();
-        policy.quoted(scope).text(";q=").number(allowance.burst);
-        policy.text(";w=").number(whole_seconds(allowance.window));
-        append(RATE_LIMIT_POLICY, &policy);
+        text.quoted(scope).text(";r=").number(allowance.remaining);
+        text.text(";t=").number(whole_seconds(allowance.reset));
+        append(RATE_LIMIT, text.take());
+        text.quoted(scope).text(";q=").number(allowance.burst);
+        text.text(";w=").number(whole_seconds(allowance.window));
+        append(RATE_LIMIT_POLICY, text.take());
     }
 }
 
-/// The text of a header that every answer has. Formatting by [`std::fmt`] would cost several times as much.
-struct Terse(String);
+/// The texts of the headers that every answer has, in one buffer. Formatting by [`std::fmt`] would cost several times as
+/// much, and a buffer for each text as well.
+struct Terse(BytesMut);
 
 impl Default for Terse {
     fn default() -> Self {
-        // Room for the longest of the three headers.
-        Self(String::with_capacity(64))
+        // Room for the three headers together.
+        Self(BytesMut::with_capacity(160))
     }
 }
 
 impl Terse {
     fn text(&mut self, text: &str) -> &mut Self {
-        self.0.push_str(text);
+        self.0.extend_from_slice(text.as_bytes());
         self
     }
 
@@ -280,6 +296,11 @@ impl Terse {
         let hundredths = micros % 1000 / 10;
         let point = if hundredths < 10 { ".0" } else { "." };
         self.number(micros / 1000).text(point).number(hundredths)
+    }
+
+    /// Takes the text so far as the value of a header.
+    fn take(&mut self) -> Option<HeaderValue> {
+        HeaderValue::from_maybe_shared(self.0.split().freeze()).ok()
     }
 }
 
@@ -349,7 +370,7 @@ mod tests {
         ] {
             let mut shown = Terse::default();
             shown.milliseconds(Duration::from_micros(micros));
-            assert_eq!(shown.0, expected);
+            assert_eq!(shown.take().unwrap(), expected);
         }
     }
 }
