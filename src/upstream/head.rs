@@ -1,9 +1,8 @@
 //! The head of an upstream's answer, read as the bytes arrive.
 
 use std::mem::MaybeUninit;
-use std::ops::Range;
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 use super::framing::{Chunks, Framing, ProtocolError};
@@ -44,27 +43,21 @@ impl HeadReader {
     ) -> Result<Option<Head>, ProtocolError> {
         loop {
             self.drop_empty_lines(buffer)?;
-            if !self.is_worth_parsing(buffer) {
-                return check_length(buffer.len()).map(|()| None);
-            }
-            let Some((length, version, status, lines)) = parse(buffer)? else {
-                self.parsed = buffer.len();
+            let Some(length) = self.end_of_head(buffer) else {
+                if !buffer.is_empty() && buffer.len() >= 2 * self.parsed {
+                    self.parsed = buffer.len();
+                    check_begin(buffer)?;
+                }
                 return check_length(buffer.len()).map(|()| None);
             };
             check_length(length)?;
-            let bytes = buffer.split_to(length).freeze();
+            let (version, status, headers) = parse(&buffer.split_to(length).freeze())?;
             if status == StatusCode::SWITCHING_PROTOCOLS {
                 return Err(ProtocolError::Upgrade);
             }
             if status.is_informational() {
                 self.drop_interim(length)?;
                 continue;
-            }
-            let mut headers = HeaderMap::with_capacity(lines.len() + ADDED_HEADERS);
-            for (name, range) in lines {
-                let value = HeaderValue::from_maybe_shared(bytes.slice(range))
-                    .map_err(|_| ProtocolError::Head)?;
-                headers.append(name, value);
             }
             return Head::of(version, status, headers, method).map(Some);
         }
@@ -100,17 +93,17 @@ impl HeadReader {
         Ok(())
     }
 
-    /// Returns true if a head ends in the buffer, or if the buffer has doubled since the last parse.
-    fn is_worth_parsing(&mut self, buffer: &[u8]) -> bool {
+    /// Returns the length of the head, up to the empty line at the end; `None` if the end is not in the buffer.
+    fn end_of_head(&mut self, buffer: &[u8]) -> Option<usize> {
         // The last line end of the searched bytes may begin the empty line at the end of a head.
         let from = self.searched.saturating_sub(2);
         self.searched = buffer.len();
         let new = buffer.get(from..).unwrap_or_default();
-        let has_end = memchr::memchr_iter(b'\n', new).any(|at| {
-            let rest = new.get(at + 1..).unwrap_or_default();
-            rest.starts_with(b"\n") || rest.starts_with(b"\r\n")
-        });
-        has_end || (!buffer.is_empty() && buffer.len() >= 2 * self.parsed)
+        memchr::memchr_iter(b'\n', new).find_map(|at| match new.get(at + 1..) {
+            Some([b'\n', ..]) => Some(from + at + 2),
+            Some([b'\r', b'\n', ..]) => Some(from + at + 3),
+            _ => None,
+        })
     }
 }
 
@@ -140,37 +133,52 @@ impl Head {
     }
 }
 
-/// A complete head: the length, the minor version of HTTP/1, the status, and the ranges of the header
-/// values in the buffer, so that values are shared and not copied.
-type Parsed = (usize, u8, StatusCode, Vec<(HeaderName, Range<usize>)>);
+/// Refuses the beginning of a head that no further byte could make a head.
+fn check_begin(buffer: &[u8]) -> Result<(), ProtocolError> {
+    with_parsed(buffer, |_, _| Ok(()))
+}
 
-fn parse(buffer: &[u8]) -> Result<Option<Parsed>, ProtocolError> {
+/// Reads a complete head: the minor version of HTTP/1, the status, and the headers, whose values share the bytes.
+fn parse(head: &Bytes) -> Result<(u8, StatusCode, HeaderMap), ProtocolError> {
+    with_parsed(head, |response, parsed| {
+        let (Some(version), Some(code)) = (response.version, response.code) else {
+            return Err(ProtocolError::Head);
+        };
+        // The empty line has to end the head for the parser as well.
+        if parsed != httparse::Status::Complete(head.len()) {
+            return Err(ProtocolError::Head);
+        }
+        let status = StatusCode::from_u16(code)
+            .ok()
+            .filter(|s| s.as_u16() < 600)
+            .ok_or(ProtocolError::Head)?;
+        let mut headers = HeaderMap::with_capacity(response.headers.len() + ADDED_HEADERS);
+        for line in &*response.headers {
+            let name = HeaderName::from_bytes(line.name.as_bytes());
+            let value = HeaderValue::from_maybe_shared(head.slice_ref(line.value));
+            match (name, value) {
+                (Ok(name), Ok(value)) => headers.append(name, value),
+                _ => return Err(ProtocolError::Head),
+            };
+        }
+        Ok((version, status, headers))
+    })
+}
+
+/// Parses a head, or the beginning of one, and hands the parts to `read`.
+fn with_parsed<R>(
+    bytes: &[u8],
+    read: impl FnOnce(&httparse::Response<'_, '_>, httparse::Status<usize>) -> Result<R, ProtocolError>,
+) -> Result<R, ProtocolError> {
     let mut storage = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut response = httparse::Response::new(&mut []);
     let parsed = httparse::ParserConfig::default()
-        .parse_response_with_uninit_headers(&mut response, buffer, &mut storage)
+        .parse_response_with_uninit_headers(&mut response, bytes, &mut storage)
         .map_err(|error| match error {
             httparse::Error::TooManyHeaders => ProtocolError::HeadTooLarge,
             _ => ProtocolError::Head,
         })?;
-    let httparse::Status::Complete(length) = parsed else {
-        return Ok(None);
-    };
-    let (Some(version), Some(code)) = (response.version, response.code) else {
-        return Err(ProtocolError::Head);
-    };
-    let status = StatusCode::from_u16(code)
-        .ok()
-        .filter(|s| s.as_u16() < 600)
-        .ok_or(ProtocolError::Head)?;
-    let start = buffer.as_ptr() as usize;
-    let mut lines = Vec::with_capacity(response.headers.len());
-    for line in response.headers.iter() {
-        let name = HeaderName::from_bytes(line.name.as_bytes()).map_err(|_| ProtocolError::Head)?;
-        let from = line.value.as_ptr() as usize - start;
-        lines.push((name, from..from + line.value.len()));
-    }
-    Ok(Some((length, version, status, lines)))
+    read(&response, parsed)
 }
 
 fn framing(
