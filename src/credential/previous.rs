@@ -30,7 +30,12 @@ pub struct LastEvent(Mutex<Option<Instant>>);
 impl LastEvent {
     /// Records an event of now.
     pub fn note(&self) {
-        *self.0.lock() = Some(Instant::now());
+        self.note_at(Instant::now());
+    }
+
+    /// Records an event of this time.
+    pub fn note_at(&self, time: Instant) {
+        *self.0.lock() = Some(time);
     }
 
     /// Returns the time since the last event; `None` if there was none.

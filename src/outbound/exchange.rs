@@ -59,9 +59,8 @@ impl Exchange<'_> {
         }
         let issued = self.access_token(sent, None).await?;
         let again = body.copy();
-        let (answer, meaning) = self
-            .send_once(sent.with_access_token(issued.as_deref()), body, limits)
-            .await?;
+        let with_token = sent.with_access_token(issued.as_deref());
+        let (answer, meaning) = self.send_once(with_token, body, limits.from_now()).await?;
         let ended = issued.filter(|issued| {
             issued.may_have_ended() && matches!(meaning, Meaning::CredentialRefused)
         });
@@ -70,8 +69,8 @@ impl Exchange<'_> {
         };
         match (self.access_token(sent, Some(&ended)).await, again) {
             (Ok(new), Some(again)) => {
-                self.send_once(sent.with_access_token(new.as_deref()), again, limits)
-                    .await
+                let with_token = sent.with_access_token(new.as_deref());
+                self.send_once(with_token, again, limits.from_now()).await
             }
             (Err(_), _) | (_, None) => Ok((answer, meaning)),
         }
@@ -118,7 +117,7 @@ impl Exchange<'_> {
             OutgoingBody::Secret(text) => Some(self.memory.take(text.len())),
             OutgoingBody::Whole(_) | OutgoingBody::Pieces(_) | OutgoingBody::Stream { .. } => None,
         };
-        let clock = self.permit.upstream().read_clock();
+        let clock = self.permit.upstream().read_clock_at(limits.start);
         let outgoing =
             inject::compose(self.permit, sent, self.request, self.injected, clock, body)?;
         let failed = |error| OutboundError::upstream(error, &self.request.method);
@@ -143,7 +142,7 @@ impl Exchange<'_> {
         answer.failure = failure::of_answer(answer.status, &meaning, told, sent.credential());
         self.count_failure(answer.failure.as_deref());
         if answer.status.is_success() && answer.failure.is_none() && !sent.is_previous() {
-            sent.credential().last_success().note();
+            sent.credential().last_success().note_at(answer.arrived);
         }
         self.note_meaning(sent, &meaning, answer.status);
         Ok((answer, meaning))

@@ -45,15 +45,16 @@ pub(super) struct HeldRequest<'a> {
 }
 
 impl HeldRequest<'_> {
-    /// Waits while the hold is closed, until `until` at most; `None` if the request may be sent at once.
+    /// Waits while the hold is closed, from `now` until `until` at most; `None` if the request may be sent at once.
     pub(super) async fn pass(
         &self,
         sent: SecretSet<'_>,
         form: Form,
+        now: Instant,
         until: Instant,
     ) -> Option<HoldEnd> {
         let hold = sent.credential().hold();
-        if hold.lets_pass(Instant::now()) {
+        if hold.lets_pass(now) {
             return None;
         }
         let _waiting = self.waiting(form).await;
@@ -168,6 +169,7 @@ fn answer_of(refusal: RefusedAnswer) -> Answer {
         status: refusal.status,
         headers: refusal.headers,
         body: AnswerBody::Whole(refusal.body),
+        arrived: Instant::now(),
         early: false,
         clock_was_wrong: false,
         failure: None,

@@ -153,6 +153,7 @@ impl Outbound {
             body::receive(body, form, &permit, headers, &self.memory, deadline).await?;
         let contents = contents::read(&permit, request, &mut body).await?;
         let permit = report.decided_by_body(permit.decided_by(contents.pattern));
+        let in_path = permit.sender;
         let permit = permit.with_senders(&contents.senders)?;
 
         let written = report.written;
@@ -160,7 +161,7 @@ impl Outbound {
             NextStep::Send(keyed) => keyed,
             NextStep::Replay(response) => return Ok(response),
         };
-        report.sends(&permit);
+        report.sends(&permit, in_path);
         let exchange = Exchange {
             permit: &permit,
             request,
@@ -177,7 +178,7 @@ impl Outbound {
             attempts: AtomicU32::new(0),
         };
         let mut sent = turn::send_in_turn(&exchange, body, &contents, report).await?;
-        let answered = report.answer_arrived(sent.answer.failure.take());
+        let answered = report.answer_arrived(sent.answer.failure.take(), sent.answer.arrived);
         if sent.answer.early {
             report.link.body_unread();
         }

@@ -1,5 +1,6 @@
 //! The traces that a request leaves besides the answer: one log line, one count, one audit line.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::request::Parts;
@@ -46,7 +47,7 @@ pub(super) struct RequestReport<'a> {
     generation: &'a Generation,
     request: &'a Parts,
     route: Option<&'a Route>,
-    sent: Option<SentRequest>,
+    sent: Option<SentRequest<'a>>,
     failure: Option<Box<Failure>>,
     operation: Option<&'a Operation>,
     pattern: Option<&'a PathPattern>,
@@ -126,9 +127,15 @@ impl<'a> RequestReport<'a> {
     }
 
     /// Notes that the request is about to go to the provider.
-    pub(super) fn sends(&mut self, permit: &Permit<'_>) {
+    /// A sender in the path, `in_path`, is not copied.
+    pub(super) fn sends(&mut self, permit: &Permit<'_>, in_path: Option<&'a str>) {
+        let sender = match (in_path, permit.sender) {
+            (Some(sender), _) => Cow::Borrowed(sender),
+            (None, Some(sender)) => Cow::Owned(sender.to_owned()),
+            (None, None) => Cow::Borrowed(""),
+        };
         self.sent = Some(SentRequest {
-            sender: permit.sender.unwrap_or_default().to_owned(),
+            sender,
             kind: if permit.request.limited {
                 TrafficKind::Sends
             } else {
@@ -137,17 +144,22 @@ impl<'a> RequestReport<'a> {
         });
     }
 
-    /// Notes that the head of the provider's answer is here, and the failure that the answer tells of. The reported duration
-    /// ends now: reading and cleaning the body is not the provider's time.
-    pub(super) fn answer_arrived(&mut self, failure: Option<Box<Failure>>) -> Instant {
+    /// Notes the arrival of the head of the provider's answer, and the failure that the answer tells of. The reported duration
+    /// ends then: reading and cleaning the body is not the provider's time.
+    pub(super) fn answer_arrived(
+        &mut self,
+        failure: Option<Box<Failure>>,
+        arrived: Instant,
+    ) -> Instant {
         self.failure = failure;
-        *self.answered.insert(Instant::now())
+        *self.answered.insert(arrived)
     }
 
     /// Closes the report of a request with an answer of the provider.
     pub(super) fn close(mut self, status: StatusCode) {
         self.is_closed = true;
-        let duration = self.answered.unwrap_or_else(Instant::now) - self.arrived;
+        let answered = self.answered.unwrap_or_else(Instant::now);
+        let duration = answered - self.arrived;
         if let (Some(route), Some(operation)) = (self.route, self.operation) {
             let outcome = outcome_of(status);
             route.metrics.answered(&operation.name, outcome, duration);
@@ -174,8 +186,8 @@ impl<'a> RequestReport<'a> {
         self.record(status);
         if let Some((route, sent)) = self.route.zip(self.sent.as_ref()) {
             match &self.failure {
-                Some(failure) => sent.failed(route, failure),
-                None if status.as_u16() < 400 => sent.succeeded(route),
+                Some(failure) => sent.failed(route, failure, answered),
+                None if status.as_u16() < 400 => sent.succeeded(route, answered),
                 None => {}
             }
         }
@@ -261,7 +273,7 @@ impl<'a> RequestReport<'a> {
         match failed {
             Some((route, sent, failure)) => {
                 log!(Level::DEBUG, "request failed");
-                sent.failed(route, &failure);
+                sent.failed(route, &failure, Instant::now());
             }
             None => log!(Level::INFO, "request refused"),
         }
@@ -361,22 +373,19 @@ impl<'a> RequestReport<'a> {
 }
 
 /// A request that went to the provider, as far as the health of the route goes.
-struct SentRequest {
+struct SentRequest<'a> {
     /// The sender; empty for a request that names none.
-    sender: String,
+    sender: Cow<'a, str>,
     kind: TrafficKind,
 }
 
-impl SentRequest {
-    fn succeeded(&self, route: &Route) {
-        let recovery = route
-            .traffic
-            .succeeded(self.kind, &self.sender, Instant::now());
+impl SentRequest<'_> {
+    fn succeeded(&self, route: &Route, now: Instant) {
+        let recovery = route.traffic.succeeded(self.kind, &self.sender, now);
         health::log_recovery(&route.name, &recovery);
     }
 
-    fn failed(&self, route: &Route, failure: &Failure) {
-        let now = Instant::now();
+    fn failed(&self, route: &Route, failure: &Failure, now: Instant) {
         let burst = route.traffic.failed(self.kind, &self.sender, failure, now);
         if let Some(burst) = burst {
             health::log_burst(&route.name, &route.credential.name, &burst);

@@ -92,7 +92,7 @@ impl Exchange<'_> {
         let latest = limits.deadline.checked_sub(limits.head).unwrap_or(start);
         let hold_end = latest.min(start + in_use.credential().max_hold);
         let mut span = self.span.child(CREDENTIAL, SpanKind::Internal);
-        let live = match self.hold.pass(in_use, body.form(), hold_end).await {
+        let live = match self.hold.pass(in_use, body.form(), start, hold_end).await {
             Some(HoldEnd::Refused(answer)) => {
                 span.fail(REFUSED);
                 span.end();
@@ -104,6 +104,10 @@ impl Exchange<'_> {
         let newer = live.as_deref().and_then(|live| live.newer_than(in_use));
         let secrets = newer.unwrap_or(in_use);
         span.end();
+        let limits = match &live {
+            Some(_) => limits.from_now(),
+            None => limits,
+        };
         let again = body.copy();
         let refusal = match self.send_with(secrets, body, limits).await {
             Ok((answer, Meaning::CredentialRefused)) => Ok(answer),
@@ -271,7 +275,7 @@ impl Exchange<'_> {
         body: RequestBody,
         limits: ExchangeTimes,
     ) -> Result<Taken<'_>, OutboundError> {
-        match self.send_with(secrets, body, limits).await {
+        match self.send_with(secrets, body, limits.from_now()).await {
             Ok((_, Meaning::CredentialRefused)) | Err(OutboundError::NoToken(_)) => Ok(None),
             Ok(taken) => {
                 // A server error proves nothing about the secrets.
@@ -304,7 +308,7 @@ impl Exchange<'_> {
         let Some((predecessor, body)) = predecessor.zip(body) else {
             return Ok((answer, Meaning::Forbidden));
         };
-        match self.send_with(predecessor, body, limits).await? {
+        match self.send_with(predecessor, body, limits.from_now()).await? {
             (_, Meaning::Forbidden | Meaning::CredentialRefused) => {
                 credential.forbidden().note(subject, Instant::now());
                 Ok((answer, Meaning::Forbidden))
@@ -331,7 +335,7 @@ impl Exchange<'_> {
             .alternative_to(sent)
             .filter(|other| other.has_access_token());
         match other.zip(body) {
-            Some((other, body)) => self.send_with(other, body, limits).await,
+            Some((other, body)) => self.send_with(other, body, limits.from_now()).await,
             None => Err(error.into()),
         }
     }

@@ -26,6 +26,8 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// The body.
     pub body: AnswerBody,
+    /// Time at which the head was here.
+    pub arrived: Instant,
     /// True if the answer came before the whole request had been written.
     pub early: bool,
     /// True for the refusal of a request that was signed with a wrong time. The sender of the request finds it out.

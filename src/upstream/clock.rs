@@ -51,8 +51,7 @@ impl Clock {
     }
 
     /// The time of day; by this machine's clock until the first answer.
-    pub(super) fn read(&self) -> ClockReading {
-        let at = Instant::now();
+    pub(super) fn read(&self, at: Instant) -> ClockReading {
         let time = match *self.last_date.lock() {
             Some((date, since)) => date + (at - since),
             None => SystemTime::now(),
@@ -84,24 +83,24 @@ mod tests {
     async fn the_clock_starts_at_the_last_date_and_runs_on_without_this_machines_clock() {
         let clock = Clock::default();
         assert!(
-            clock.read().time > UNIX_EPOCH + Duration::from_secs(1_700_000_000),
+            clock.read(Instant::now()).time > UNIX_EPOCH + Duration::from_secs(1_700_000_000),
             "this machine's clock before the first answer"
         );
         assert_eq!(clock.learn(&HeaderMap::new()), None);
         assert_eq!(clock.learn(&answer()), Some(UNIX_EPOCH + BILLION));
         tokio::time::advance(Duration::from_secs(60)).await;
         let minute_later = UNIX_EPOCH + BILLION + Duration::from_secs(60);
-        assert_eq!(clock.read().time, minute_later);
+        assert_eq!(clock.read(Instant::now()).time, minute_later);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_request_was_signed_with_a_wrong_time_whoever_corrected_the_clock_since() {
         let clock = Clock::default();
-        let signed = clock.read();
+        let signed = clock.read(Instant::now());
         let date = clock.learn(&answer());
         tokio::time::advance(Duration::from_secs(1)).await;
         assert!(signed.was_wrong(date), "another answer was first");
-        assert!(!clock.read().was_wrong(date));
+        assert!(!clock.read(Instant::now()).was_wrong(date));
         assert!(!signed.was_wrong(None), "nothing is known");
     }
 }

@@ -61,6 +61,17 @@ pub struct ExchangeTimes {
     pub progress: Duration,
 }
 
+impl ExchangeTimes {
+    /// The limits of a further exchange that begins now, and shares the deadline.
+    #[must_use]
+    pub fn from_now(self) -> Self {
+        Self {
+            start: Instant::now(),
+            ..self
+        }
+    }
+}
+
 impl Connection {
     /// A connection that was opened now. Each exchange sets its own times.
     pub(super) fn new(io: Io, place: UpstreamPlace, now: Instant) -> Self {

@@ -190,6 +190,7 @@ impl Upstream {
             mut framing,
             keep_alive,
         } = head;
+        let arrived = Instant::now();
         let keep_alive = keep_alive && afterwards == Afterwards::Reuse;
         connection.learn_idle_time(&headers);
         // A small answer arrives with the head; the connection is idle again before the answer goes on.
@@ -200,7 +201,7 @@ impl Upstream {
         };
         let body = if has_ended {
             if keep_alive {
-                self.supply.pool.put_back(connection, limits.start);
+                self.supply.pool.put_back(connection, arrived);
             }
             AnswerBody::Whole(first.unwrap_or_default())
         } else {
@@ -210,6 +211,7 @@ impl Upstream {
             status,
             headers,
             body,
+            arrived,
             early: !complete,
             clock_was_wrong: false,
             failure: None,
@@ -219,7 +221,13 @@ impl Upstream {
     /// The time of day by the upstream's clock; by this machine's clock until the first answer.
     #[must_use]
     pub fn read_clock(&self) -> ClockReading {
-        self.clock.read()
+        self.read_clock_at(Instant::now())
+    }
+
+    /// The time of day by the upstream's clock, as [`Self::read_clock`] gives it. `now` is a look at the clock of a moment ago.
+    #[must_use]
+    pub fn read_clock_at(&self, now: Instant) -> ClockReading {
+        self.clock.read(now)
     }
 
     /// Sets the upstream's clock by the `Date` of an answer that arrived now. Returns the date, or `None` if there is
