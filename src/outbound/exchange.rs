@@ -45,9 +45,7 @@ pub(super) struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    /// Sends with one set of secrets, exchanged for an access token if the request takes a token. A
-    /// refused token may have ended early: the request then goes out with a new token. A
-    /// stream cannot go out again; the next request uses the new token.
+    /// Sends with one set of secrets, exchanged for an access token if the request takes a token.
     pub(super) async fn send_with(
         &self,
         sent: SecretSet<'_>,
@@ -57,6 +55,18 @@ impl Exchange<'_> {
         if !inject::takes_access_token(self.permit, sent) {
             return self.send_once(sent, body, limits).await;
         }
+        // Boxed: the exchange with an issuer would be part of the state of every request.
+        Box::pin(self.send_with_token(sent, body, limits)).await
+    }
+
+    /// Sends with an access token. A refused token may have ended early: the request then goes out with a new token. A
+    /// stream cannot go out again; the next request uses the new token.
+    async fn send_with_token(
+        &self,
+        sent: SecretSet<'_>,
+        body: RequestBody,
+        limits: ExchangeTimes,
+    ) -> Result<(Answer, Meaning<'_>), OutboundError> {
         let issued = self.access_token(sent, None).await?;
         let again = body.copy();
         let with_token = sent.with_access_token(issued.as_deref());

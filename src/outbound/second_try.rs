@@ -109,16 +109,17 @@ impl Exchange<'_> {
             None => limits,
         };
         let again = body.copy();
+        // The second tries are boxed: few requests have one, and hyper moves the state of every request, however little
+        // of it is used.
         let refusal = match self.send_with(secrets, body, limits).await {
             Ok((answer, Meaning::CredentialRefused)) => Ok(answer),
             Ok((answer, Meaning::Forbidden)) => {
-                return self.send_as_before(secrets, again, answer, limits).await;
+                return Box::pin(self.send_as_before(secrets, again, answer, limits)).await;
             }
             Err(OutboundError::NoToken(error)) if error.is_refusal => Err(error),
             Err(OutboundError::NoToken(error)) => {
-                return self
-                    .send_with_remaining_token(secrets, again, error, limits)
-                    .await;
+                let with_remaining = self.send_with_remaining_token(secrets, again, error, limits);
+                return Box::pin(with_remaining).await;
             }
             other => return other,
         };
@@ -131,7 +132,7 @@ impl Exchange<'_> {
             hold_end,
             accepted: secrets.credential().hold().accepted(),
         };
-        self.send_after_refusal(refused).await
+        Box::pin(self.send_after_refusal(refused)).await
     }
 
     /// Sends again after a refusal: with other secrets at hand, and else with secrets that come within the hold.
