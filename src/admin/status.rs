@@ -117,7 +117,7 @@ impl Serialize for Status {
                 })
         };
         let spool = self.spool.as_ref().map(|spool| stats(&spool.survey()));
-        let sidecar = self.sidecar();
+        let sidecar = &self.sidecar();
         let mut status = serializer.serialize_map(None)?;
         for key in ORDER {
             match key {

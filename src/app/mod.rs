@@ -20,7 +20,7 @@ mod service;
 mod telemetry;
 
 pub use descriptors::Descriptors;
-use service::{Listeners, Services, WithProbes, addresses, handlers};
+use service::{BoundAddresses, Listeners, Services, WithProbes, handlers};
 
 use crate::admin::Admin;
 use crate::config::{ConfigFile, ListenAddress};
@@ -51,9 +51,7 @@ pub struct App {
     #[cfg(feature = "otlp")]
     telemetry: telemetry::RunningTelemetry,
     tasks: Vec<JoinHandle<()>>,
-    addresses: Vec<ListenAddress>,
-    inbound_addresses: Vec<ListenAddress>,
-    admin_addresses: Vec<ListenAddress>,
+    addresses: BoundAddresses,
 }
 
 /// The way in which serving ended.
@@ -81,9 +79,7 @@ impl App {
         let live = reloader.live();
         reloader.log_startup();
         let mut listeners = Listeners::bind(&live.config, sockets).map_err(AppError::Bind)?;
-        let outbound_addresses = addresses(&listeners.outbound);
-        let inbound_addresses = addresses(&listeners.inbound);
-        let admin_addresses = addresses(&listeners.admin);
+        let addresses = listeners.addresses();
 
         let shares = divide_descriptors(&live);
         let (lookups, lookup_queue) = mpsc::channel(MAX_LOOKUPS);
@@ -129,28 +125,26 @@ impl App {
             #[cfg(feature = "otlp")]
             telemetry,
             tasks,
-            addresses: outbound_addresses,
-            inbound_addresses,
-            admin_addresses,
+            addresses,
         })
     }
 
     /// Returns the addresses at which applications reach this sidecar.
     #[must_use]
     pub fn addresses(&self) -> &[ListenAddress] {
-        &self.addresses
+        &self.addresses.outbound
     }
 
     /// Returns the addresses at which providers reach this sidecar.
     #[must_use]
     pub fn inbound_addresses(&self) -> &[ListenAddress] {
-        &self.inbound_addresses
+        &self.addresses.inbound
     }
 
     /// Returns the addresses at which operators reach this sidecar.
     #[must_use]
     pub fn admin_addresses(&self) -> &[ListenAddress] {
-        &self.admin_addresses
+        &self.addresses.admin
     }
 
     /// Returns the store of events that wait on disk, if the configuration has one.

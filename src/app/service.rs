@@ -36,6 +36,14 @@ pub(super) struct Listeners {
     pub(super) metrics: Vec<Listener>,
 }
 
+/// The addresses of the listeners, with the ports that the system chose.
+#[derive(Debug)]
+pub(super) struct BoundAddresses {
+    pub(super) outbound: Vec<ListenAddress>,
+    pub(super) inbound: Vec<ListenAddress>,
+    pub(super) admin: Vec<ListenAddress>,
+}
+
 impl Listeners {
     /// Takes the passed sockets of each address, and binds the other addresses.
     pub(super) fn bind(config: &Config, mut passed: PassedSockets) -> Result<Self, BindError> {
@@ -65,6 +73,15 @@ impl Listeners {
             );
         }
         Ok(listeners)
+    }
+
+    /// Returns the addresses of the listeners that people ask for.
+    pub(super) fn addresses(&self) -> BoundAddresses {
+        BoundAddresses {
+            outbound: addresses(&self.outbound),
+            inbound: addresses(&self.inbound),
+            admin: addresses(&self.admin),
+        }
     }
 
     /// Takes the listeners for applications: those without TLS, and those with the certificate of `tls`.
@@ -124,7 +141,7 @@ fn take_or_bind(
         .collect()
 }
 
-pub(super) fn addresses(listeners: &[Listener]) -> Vec<ListenAddress> {
+fn addresses(listeners: &[Listener]) -> Vec<ListenAddress> {
     listeners.iter().map(Listener::address).collect()
 }
 

@@ -144,8 +144,11 @@ fn with_trouble(
         webhook["silent_seconds"].is_u64() || list(&webhook["to"]).any(is_failing)
     };
     let mut status = sidecar.clone();
-    status["webhooks"] = webhooks.filter(is_in_trouble).collect();
-    status["spool"] = json!({ "alarms": alarms });
+    if let Some(fields) = status.as_object_mut() {
+        let webhooks = webhooks.filter(is_in_trouble).collect();
+        fields.insert("webhooks".to_owned(), webhooks);
+        fields.insert("spool".to_owned(), json!({ "alarms": alarms }));
+    }
     status
 }
 

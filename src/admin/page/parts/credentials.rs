@@ -18,15 +18,15 @@ pub(super) fn credentials(scene: &Scene<'_>, html: &mut Html) {
     html.markup("<h2>Credentials</h2>");
     table::begin(html, &["Credential", SECRETS, SAYS, STANDING]);
     for credential in shown {
-        let status = credential_status(credential, &scene.summary.live);
+        let status = &credential_status(credential, &scene.summary.live);
         table::row(html, &credential.name);
         table::small(html, text(&status["provider"]));
         table::first_cell(html, SECRETS);
-        secrets(&status, html);
+        secrets(status, html);
         table::cell(html, SAYS);
-        provider(&status, html);
+        provider(status, html);
         table::cell(html, STANDING);
-        standing(&status, scene.summary.troubled.get(&credential.name), html);
+        standing(status, scene.summary.troubled.get(&credential.name), html);
         table::end_row(html);
     }
     table::end(html);

@@ -34,6 +34,9 @@ struct Scene<'a> {
     now: Instant,
 }
 
+/// The maker of a part.
+type Maker = fn(&Scene<'_>, &mut Html);
+
 /// Returns the parts of the page in a view, in order.
 pub(super) fn parts(summary: &Summary, backlogs: &Backlogs, view: &View) -> Vec<Part> {
     let scene = Scene {
@@ -43,7 +46,7 @@ pub(super) fn parts(summary: &Summary, backlogs: &Backlogs, view: &View) -> Vec<
         view,
         now: Instant::now(),
     };
-    let makers: [(&'static str, fn(&Scene<'_>, &mut Html)); 9] = [
+    let makers: [(&'static str, Maker); 9] = [
         (VERDICT, verdict::verdict),
         ("facts", verdict::facts),
         ("problems", problems::problems),
@@ -54,7 +57,7 @@ pub(super) fn parts(summary: &Summary, backlogs: &Backlogs, view: &View) -> Vec<
         ("webhooks", webhooks::webhooks),
         ("sidecar", sidecar::sidecar),
     ];
-    let part = |(id, make): (&'static str, fn(&Scene<'_>, &mut Html))| {
+    let part = |(id, make): (&'static str, Maker)| {
         let mut html = Html::default();
         make(&scene, &mut html);
         Part { id, html }

@@ -31,7 +31,7 @@ pub(super) fn routes(scene: &Scene<'_>, html: &mut Html) {
 }
 
 fn row(route: &Route, scene: &Scene<'_>, html: &mut Html) {
-    let status = route_status(route, &StatusQuery::default());
+    let status = &route_status(route, &StatusQuery::default());
     let minutes = route.traffic.history.report(scene.now);
     let hour = LastHour::new(&minutes);
     let limit = &status["limit"];
@@ -67,7 +67,7 @@ fn row(route: &Route, scene: &Scene<'_>, html: &mut Html) {
         }
         None => html.text("none yet"),
     };
-    failing(&status, html);
+    failing(status, html);
     table::end_row(html);
 }
 

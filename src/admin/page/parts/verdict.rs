@@ -12,7 +12,8 @@ pub(super) fn verdict(scene: &Scene<'_>, html: &mut Html) {
     let summary = scene.summary;
     let wrong = summary.count(Gravity::Wrong) as u64;
     let notices = summary.count(Gravity::Notice) as u64;
-    let is_draining = summary.sidecar["draining"] == true;
+    let sidecar = &summary.sidecar;
+    let is_draining = sidecar["draining"] == true;
     html.markup(match (wrong, notices, is_draining) {
         (0, 0, false) => "<p class=\"verdict fine\">",
         (0, _, false) => "<p class=\"verdict notice\">",

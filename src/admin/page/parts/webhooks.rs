@@ -43,7 +43,7 @@ fn row(
     html: &mut Html,
 ) {
     let traffic = metrics.map(|metrics| metrics.traffic(scene.now));
-    let status = webhook_status(webhook, traffic, &scene.summary.deliveries);
+    let status = &webhook_status(webhook, traffic, &scene.summary.deliveries);
     let minutes = metrics.map(|metrics| metrics.minutes(scene.now));
     let minutes = minutes.unwrap_or_default();
     let hour = LastHour::new(&minutes);
@@ -63,7 +63,7 @@ fn row(
         html.markup("<small><b class=\"bad\">unusually quiet</b></small>");
     }
     table::cell(html, DESTINATIONS);
-    destinations(webhook, &status, scene, html);
+    destinations(webhook, status, scene, html);
     table::end_row(html);
 }
 
