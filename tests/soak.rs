@@ -347,14 +347,26 @@ fn patient_callers_notice_nothing_of_callers_with_bad_manners() {
     }
     let refused = keyside.metric("keyside_connections_refused_total", &[]);
     assert_eq!(refused, 0.0);
-    be_crowded(&keyside, &doors);
-    let after = resident(&keyside);
-    assert!(
-        after < 96 << 20,
-        "{after} bytes are resident after the crowds"
-    );
     drop(keyside);
     drop(bound);
+}
+
+#[test]
+#[ignore = "takes half a minute: tests/run servers"]
+fn more_callers_than_places_leave_a_bounded_sidecar_to_others() {
+    for bound in [Bound::new(), Bound::Mapped] {
+        let (upstream, application) = slow_parties();
+        let keyside = beside(&upstream, &application)
+            .level("info")
+            .under(&["/bin/sh", "-c", &bound.wrapper(), "sh"])
+            .start();
+        be_crowded(&keyside, &doors(&keyside));
+        let after = resident(&keyside);
+        assert!(
+            after < 96 << 20,
+            "{after} bytes are resident after the crowds"
+        );
+    }
 }
 
 /// Opens more connections at each listener than it has places, each with half of a head, for some seconds. A patient caller is
