@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::error::UpstreamError;
 use super::framing::{BodyStep, Framing, ProtocolError};
 use super::head::{Head, HeadReader};
+use super::idle_time::{MAX_IDLE_AGE, MAX_LEAD, idle_time_told};
 use super::io::Io;
 use super::outgoing::Outgoing;
 use super::place::UpstreamPlace;
@@ -446,22 +447,6 @@ impl Connection {
     }
 }
 
-/// Returns the time for which a server keeps an idle connection by `Keep-Alive: timeout=SECONDS`, less a second for the way.
-/// Node and Apache close after 5 s, and say so.
-fn idle_time_told(headers: &HeaderMap) -> Option<Duration> {
-    let value = headers.get("keep-alive")?.to_str().ok()?;
-    let seconds = value.split(',').find_map(|part| {
-        let (name, seconds) = part.split_once('=')?;
-        let is_timeout = name.trim().eq_ignore_ascii_case("timeout");
-        is_timeout.then(|| seconds.trim().parse().ok()).flatten()
-    })?;
-    let told = Duration::from_secs(seconds);
-    Some(
-        told.saturating_sub(Duration::from_secs(1))
-            .max(MIN_IDLE_AGE),
-    )
-}
-
 /// The room for the first bytes of an answer: nearly all answers are shorter, and hundreds of connections may wait or be
 /// idle at a time.
 const FIRST_READ: usize = 4 * 1024;
@@ -470,38 +455,5 @@ const READ_SIZE: usize = 16 * 1024;
 /// Most pieces of a body in one write. One write of a large body costs half as much as many small
 /// writes; most of the difference is waking the reader.
 const MAX_SLICES: usize = 64;
-/// Longest time that a connection stays idle: shorter than the idle timeouts of servers, so that a
-/// request seldom meets a closing connection.
-const MAX_IDLE_AGE: Duration = Duration::from_secs(20);
-/// The time that an idle connection is kept at least, whatever the server said.
-const MIN_IDLE_AGE: Duration = Duration::from_millis(500);
-/// Longest time before the end of an idle connection at which its successor is opened.
-const MAX_LEAD: Duration = Duration::from_secs(2);
 /// Longest life of a connection, so that sending follows a change in DNS.
 const MAX_AGE: Duration = Duration::from_secs(300);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_idle_time_of_the_server_is_read_from_keep_alive() {
-        let millis = Duration::from_millis;
-        for (value, expected) in [
-            (None, None),
-            (Some("timeout=5"), Some(millis(4000))),
-            (Some("timeout=5, max=100"), Some(millis(4000))),
-            (Some("max=100,Timeout = 72"), Some(millis(71_000))),
-            (Some("timeout=1"), Some(millis(500))),
-            (Some("timeout=0"), Some(millis(500))),
-            (Some("timeout=soon"), None),
-            (Some("max=5"), None),
-        ] {
-            let mut headers = HeaderMap::new();
-            if let Some(value) = value {
-                headers.insert("keep-alive", value.parse().unwrap());
-            }
-            assert_eq!(idle_time_told(&headers), expected, "{value:?}");
-        }
-    }
-}

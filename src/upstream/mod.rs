@@ -28,6 +28,7 @@ mod error;
 mod framing;
 mod head;
 mod head_bytes;
+mod idle_time;
 mod io;
 mod outgoing;
 mod own;

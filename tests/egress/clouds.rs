@@ -70,7 +70,7 @@ fn the_sdks_of_azure_and_google_take_the_proxy_of_the_environment() {
     let account =
         r#"{"type":"authorized_user","client_id":"a","client_secret":"b","refresh_token":"c"}"#;
     for (reference, host) in [
-        ("azure-kv:acme/token", "login.microsoftonline.com:443"),
+        ("azure-kv:acme/token", "acme.vault.azure.net:443"),
         ("gcp-sm:projects/p/secrets/s", "oauth2.googleapis.com:443"),
     ] {
         let (upstream, proxy) = (Upstream::ok(), Proxy::start(Manner::Answers(FORBIDDEN)));

@@ -262,6 +262,7 @@ fn client_through(proxy: &Proxy, egress: &Egress) -> Result<SharedHttpClient, So
         .bypass()
         .iter()
         .filter_map(|rule| rule.without_port(HTTPS_PORT))
+        .chain(LOOPBACK.map(str::to_owned))
         .collect();
     let config = ProxyConfig::https(proxy.secret_url().as_str())
         .map_err(|_| {
@@ -283,6 +284,8 @@ fn client_through(proxy: &Proxy, egress: &Egress) -> Result<SharedHttpClient, So
     Ok(client)
 }
 
+/// The hosts of this machine, which the SDK would ask through the proxy otherwise.
+const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.0/8", "::1"];
 /// The port of AWS's own endpoints.
 const HTTPS_PORT: u16 = 443;
 /// The time for one read: half of the time for a document, so that the second attempt has its chance.
