@@ -46,6 +46,7 @@ mod fallback;
 mod families;
 mod forgotten;
 mod hold;
+mod incidents;
 mod journals;
 mod kept_back;
 mod kept_files;
