@@ -74,7 +74,7 @@ fn each_mistake_of_a_configuration_is_named_with_its_place_and_the_way_out() {
         ),
         (
             reference("vaullt:secret/acme#token"),
-            "did you mean `vault:`?",
+            "did you mean vault:?",
         ),
         (
             reference("/run/secrets/token"),

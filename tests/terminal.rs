@@ -116,7 +116,6 @@ fn every_command_has_colors_on_a_terminal_alone_and_none_for_a_user_who_wants_no
     let faulty = keyside.dir().write("faulty.toml", "routes = 1\n");
     let faulty = faulty.display().to_string();
     let dir = keyside.dir().path().display().to_string();
-    let token = format!("file:{}", keyside.dir().join("token").display());
     let escape = "\u{1b}[";
     for (words, is_colored) in [
         (&["--help"][..], true),
@@ -138,7 +137,6 @@ fn every_command_has_colors_on_a_terminal_alone_and_none_for_a_user_who_wants_no
         (&["providers", "meta"], false),
         (&["init"], false),
         (&["scan", &dir], false),
-        (&["sign", "--secret", &token], false),
         (&["rotate", "none", "-c", &config], false),
         (&["audit", "verify", &config], false),
         (&["completions", "bash"], false),
@@ -191,7 +189,8 @@ fn a_log_on_a_terminal_has_colors_unless_the_user_wants_none() {
         setup.dir().write("proxy.toml", broken);
         let done = on_terminal(100, colors, &["run", "-c", &config]);
         assert_eq!(done.code, Some(1), "{}", done.output);
-        assert!(done.output.contains("ERROR"), "{}", done.output);
+        // The token of a test may be read by every user, which is a warning before the listeners are bound.
+        assert!(done.output.contains("WARN"), "{}", done.output);
         assert_eq!(
             done.output.contains("\u{1b}["),
             is_colored,
