@@ -117,7 +117,7 @@ impl Reloader {
     }
 }
 
-/// What was read again of the configuration in use.
+/// The inputs that were read again, of the configuration in use.
 pub(super) struct ReadAgain {
     /// The names of the credentials to assemble.
     pub(super) names: BTreeSet<String>,
@@ -132,7 +132,7 @@ pub(super) struct ReadAgain {
 /// The treatment of the files of certificates and authorities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Files {
-    /// What was read before stays.
+    /// The contents of before stay.
     AsBefore,
     /// The files are read again.
     ReadAgain,

@@ -1,4 +1,4 @@
-//! What each provider keeps beside messages. The forms of the answers are those that the SDKs of the vendors read, or of the
+//! The things that each provider keeps beside messages. The forms of the answers are those that the SDKs of the vendors read, or of the
 //! vendors' documents.
 
 use super::Answer;

@@ -1,4 +1,4 @@
-//! What a provider keeps beside messages: objects such as templates, files, and the state of a message, as data.
+//! The things that a provider keeps beside messages, as data: objects such as templates, files, and the state of a message.
 
 use super::Answer;
 
