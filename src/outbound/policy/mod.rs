@@ -9,8 +9,8 @@ use http::request::Parts;
 
 use super::error::OutboundError;
 use super::hosts::NamedUpstream;
-use super::route_index::{RouteIndex, SamePath};
-use super::sharing::PathSharing;
+use super::route_index::RouteIndex;
+use super::same_path::SamePath;
 use crate::credential::Credential;
 use crate::provider::TokenAnswer;
 use crate::refusal_form::RefusalForms;
@@ -40,7 +40,6 @@ pub struct Policy {
     index: RouteIndex,
     /// True if a provider of a route has placeholders for the tokens that SDKs ask for.
     answers_for_tokens: bool,
-    sharing: PathSharing,
     /// The forms of refusals without a route. The listener has them as well.
     refusals: Arc<RefusalForms>,
 }
@@ -83,12 +82,8 @@ impl Policy {
     #[must_use]
     pub fn new(mut routes: Vec<Route>) -> Self {
         routes.sort_by_key(|route| std::cmp::Reverse(route.path.len()));
-        let mut sharing = PathSharing::default();
         let mut refusals = RefusalForms::default();
         for route in &routes {
-            let origins = route.credential.provider.origins();
-            let hosts = origins.map(|origin| &*origin.host);
-            sharing.add(&route.path, hosts, &route.credential.name);
             let provider = &route.credential.provider;
             let aliased = provider.aliased_origins().map(|origin| &*origin.host);
             refusals.add(&route.path, aliased, provider.refusal.as_ref());
@@ -101,7 +96,6 @@ impl Policy {
             answers_for_tokens,
             routes,
             index,
-            sharing,
             refusals: Arc::new(refusals),
         }
     }
@@ -159,23 +153,22 @@ impl Policy {
             path => marked_route(path),
         };
         // The longest path wins; routes that share it differ by their senders.
+        let host = upstream.map(|named| &*named.host);
         let candidates = match named_route {
             Some(name) => Cow::Owned(self.index.named(name, same_path)),
-            None => self.candidates(same_path, request, path),
+            None => self.candidates(same_path, host, request, path),
         };
-        let host = upstream.map(|named| &*named.host);
+        let is_alone = same_path.is_alone(host);
+        let shares_path = same_path.has_credentials(host);
         for route in candidates.iter().filter_map(|at| self.routes.get(*at)) {
             match route.check(request, path, upstream) {
-                Ok(permit)
-                    if permit.added_sender.is_some()
-                        && !self.sharing.is_alone(&route.path, host) =>
-                {
+                Ok(permit) if permit.added_sender.is_some() && !is_alone => {
                     denied = denied.or(route, not_named(permit.provider(), permit.request));
                 }
                 Ok(permit) => {
-                    let shares_path = self.sharing.has_credentials(&route.path, host);
                     let is_chosen = !shares_path || permit.names_route || named_route.is_some();
-                    if is_chosen || !self.has_rival(route, request, path, upstream) {
+                    let rivals = same_path.rivals(host);
+                    if is_chosen || !self.has_rival(route, rivals, (request, path), upstream) {
                         return Ok(Permit {
                             shares_path,
                             ..permit
@@ -204,9 +197,8 @@ impl Policy {
         let (length, same_path) = self.index.at(whole)?;
         let path = whole.get(length..)?;
         let mut routes = same_path
-            .first_of_class()
-            .iter()
-            .filter_map(|at| self.routes.get(*at));
+            .first_of_class(None)
+            .filter_map(|at| self.routes.get(at));
         routes.find_map(|route| {
             let answer = route.credential.provider.token_answer.as_ref()?;
             let is_asked = answer.answers(&request.method, path);
@@ -218,17 +210,17 @@ impl Policy {
     fn candidates<'p>(
         &self,
         same_path: &'p SamePath,
+        host: Option<&str>,
         request: &Parts,
         path: &str,
     ) -> Cow<'p, [usize]> {
-        if same_path.is_single() {
-            return Cow::Borrowed(same_path.first_of_class());
+        if let Some(only) = same_path.single() {
+            return Cow::Borrowed(only);
         }
         let query = request.uri.query().unwrap_or_default();
         let of_classes = same_path
-            .first_of_class()
-            .iter()
-            .filter_map(|at| self.routes.get(*at))
+            .first_of_class(host)
+            .filter_map(|at| self.routes.get(at))
             .flat_map(|route| {
                 let requests = route.requests(&request.method);
                 requests.map(move |(_, pattern)| (route, pattern))
@@ -242,20 +234,20 @@ impl Policy {
                 named.extend(senders_in(query, pattern));
             }
         }
-        Cow::Owned(same_path.candidates(named.iter().map(|sender| &**sender)))
+        Cow::Owned(same_path.candidates(host, named.iter().map(|sender| &**sender)))
     }
 
-    /// True if another route with the same path could send the request with another credential.
+    /// True if a route among `rivals` could send the request with another credential.
     fn has_rival(
         &self,
         route: &Route,
-        request: &Parts,
-        path: &str,
+        rivals: impl Iterator<Item = usize>,
+        (request, path): (&Parts, &str),
         upstream: Option<&NamedUpstream>,
     ) -> bool {
-        let mut others = self.routes.iter().filter(|other| {
-            other.path == route.path && other.credential.name != route.credential.name
-        });
+        let mut others = rivals
+            .filter_map(|at| self.routes.get(at))
+            .filter(|other| other.credential.name != route.credential.name);
         others.any(|other| {
             if upstream.is_some_and(|named| !other.is_at(named)) {
                 return false;

@@ -9,7 +9,7 @@ use crate::credential::{Credential, TokenIssuer};
 use crate::limit::Limiter;
 use crate::outbound::hosts::NamedUpstream;
 use crate::outbound::metrics::RouteMetrics;
-use crate::outbound::route_index::{RequestClass, RouteKeys};
+use crate::outbound::same_path::RouteKeys;
 use crate::provider::{Operation, OperationSet, RequestPattern};
 use crate::refusal_form::RefusalForm;
 use crate::traffic::RouteTraffic;
@@ -89,11 +89,9 @@ impl Route {
             senders: &self.senders,
             credential: &self.credential.name,
             account: provider.account.as_ref().map(|account| &*account.value),
-            takes: RequestClass {
-                provider: &provider.name,
-                origins: provider.origins().collect(),
-                operations: &self.operations,
-            },
+            provider: &provider.name,
+            origins: provider.origins().collect(),
+            operations: &self.operations,
         }
     }
 
