@@ -150,7 +150,7 @@
 //! | events on their way to destinations | [`delivery`] |
 //! | services of the floor above | [`limit`], [`credential`], [`upstream`], [`egress`], [`tls`], [`ca`], [`sends`], [`shared`], [`spool`], [`scan`], [`state`], `telemetry` |
 //! | the configuration, checked | [`config`], [`provider`] |
-//! | the ground | [`audit`], [`document`], [`headers`], [`json`], [`log`], [`media_type`], [`memory`], [`multipart`], [`portion`], [`query`], [`refusal_form`], [`response`], [`secret`], [`service_manager`], [`spelling`], [`trace`], [`traffic`], [`units`], [`watchdog`], [`workers`] |
+//! | the ground | [`audit`], [`beat`], [`document`], [`headers`], [`json`], [`log`], [`media_type`], [`memory`], [`multipart`], [`portion`], [`query`], [`refusal_form`], [`response`], [`secret`], [`service_manager`], [`spelling`], [`trace`], [`traffic`], [`units`], [`watchdog`], [`workers`] |
 //!
 //! # What always holds
 //!
@@ -166,6 +166,7 @@
 pub mod admin;
 pub mod app;
 pub mod audit;
+pub mod beat;
 pub mod ca;
 pub mod cli;
 pub mod config;

@@ -23,6 +23,7 @@ pub use descriptors::Descriptors;
 use service::{BoundAddresses, Listeners, Services, WithProbes, handlers};
 
 use crate::admin::Admin;
+use crate::beat::next_beat;
 use crate::config::{ConfigFile, ListenAddress};
 use crate::listener::metrics::ListenerMetrics;
 use crate::listener::{BindError, ConnectionBounds, Drainer, PassedSockets, Shares};
@@ -299,7 +300,7 @@ fn log_start(reloader: &Reloader, listeners: &str) {
 /// Closes idle connections to upstreams when they become too old.
 async fn reap(reloader: Arc<Reloader>) {
     loop {
-        tokio::time::sleep(REAP_INTERVAL).await;
+        next_beat(REAP_INTERVAL).await;
         reloader
             .live()
             .upstreams()
@@ -340,7 +341,7 @@ fn registry() -> Registry {
 const MAX_LOOKUPS: usize = 1024;
 /// The interval between two searches for idle connections: a few seconds of delay cost one socket
 /// each.
-const REAP_INTERVAL: Duration = Duration::from_secs(5);
+const REAP_INTERVAL: Duration = Duration::from_secs(10);
 /// The share of `drain` after which the outbound listener stops accepting while events are under way.
 const INBOUND_SHARE_OF_DRAIN: f64 = 0.5;
 /// The time for answers of the admin listener at the end. Probes are short and can be repeated.

@@ -31,6 +31,7 @@ use room::Room;
 use way::Way;
 use worker::{DeadLetters, DestinationWorker};
 
+use crate::beat::next_beat;
 use crate::config::SpoolConfig;
 use crate::spool::{
     Destination, Sealing, Spool, SpoolClock, SpoolDestination, SpoolError, SpoolRefusal,
@@ -241,10 +242,9 @@ impl Deliveries {
 /// Does what time asks for, until the end.
 async fn expire(spool: Arc<Spool>, mut stop: watch::Receiver<bool>) {
     loop {
-        let due = tokio::time::sleep(EXPIRE_INTERVAL);
         tokio::select! {
             _ = stop.changed() => return,
-            () = due => {}
+            () = next_beat(EXPIRE_INTERVAL) => {}
         }
         if let Err(error) = spool.expire().await {
             tracing::debug!(%error, "old events stay a while longer");

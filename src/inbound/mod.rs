@@ -46,6 +46,7 @@ use recent::Recent;
 use store::{Stored, store};
 use verify::{Check, Freshness, Nonces, Proof};
 
+use crate::beat::next_beat;
 use crate::credential::SecretRole;
 use crate::headers::read_as;
 use crate::listener::{Link, network_of};
@@ -133,7 +134,7 @@ impl Inbound {
     /// Looks from time to time for webhooks without events and for sent messages without a status, until the end.
     pub async fn watch(self: Arc<Self>, sends: SendMetrics) {
         loop {
-            tokio::time::sleep(WATCH_INTERVAL).await;
+            next_beat(WATCH_INTERVAL).await;
             self.metrics.begin_look();
             for endpoint in self.generation.load_full().endpoints() {
                 endpoint.metrics.look(Instant::now());

@@ -4,16 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::generation::Generation;
+use crate::beat::next_beat;
 use crate::log::without_numbers;
 use crate::traffic::{Burst, Recovery};
 
 /// Logs, as often as once a minute and kind, the failures that no line has told of.
 pub async fn sum_up_failures(generation: Arc<ArcSwap<Generation>>) {
     loop {
-        sleep(INTERVAL).await;
+        next_beat(INTERVAL).await;
         let live = generation.load_full();
         for route in live.policy.routes() {
             for burst in route.traffic.sum_up(Instant::now()) {

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::alarm::{AlarmKind, SpoolAlarm, SpoolSubject};
 use super::alarms::alarms;
 use crate::admin::backlog::Backlogs;
+use crate::beat::next_beat;
 use crate::spool::Spool;
 
 /// Looks at the spool again and again, logs changes, and notes the backlogs. Never returns.
@@ -29,7 +30,7 @@ pub async fn watch_spool(spool: Arc<Spool>, backlogs: Arc<Backlogs>) {
             }
             before = now;
         }
-        tokio::time::sleep(INTERVAL).await;
+        next_beat(INTERVAL).await;
     }
 }
 
