@@ -77,21 +77,18 @@ pub(super) async fn is_reached(
     found.is_ok_and(|found| *found == Some(true))
 }
 
+/// Examines the way that requests take.
 async fn examine(
     live: &Live,
     (origin, ca): &FarUpstream,
     reporter: &StepReporter,
 ) -> Result<(), BrokenWay> {
-    let host = FarHost {
-        origin,
-        owner: CertificateOwner::Provider,
-    };
     match live.egress.way_to(origin) {
-        WayOut::Straight => {}
+        WayOut::Straight => examine_straight(live, origin, ca, reporter).await,
         WayOut::Through(proxy) => {
             let through = format!("through the proxy {proxy} ({})", live.egress.source());
             reporter.report(DoctorStep::ok("route out", through));
-            return examine_through(live, origin, ca, reporter).await;
+            examine_through(live, origin, ca, reporter).await
         }
         WayOut::Closed(reason) => {
             reporter.report(DoctorStep::fail(
@@ -99,9 +96,22 @@ async fn examine(
                 reason.to_string(),
                 "put the URL of the proxy there, and reload",
             ));
-            return Err(BrokenWay);
+            Err(BrokenWay)
         }
     }
+}
+
+/// Examines the way without a proxy.
+async fn examine_straight(
+    live: &Live,
+    origin: &Origin,
+    ca: &Ca,
+    reporter: &StepReporter,
+) -> Result<(), BrokenWay> {
+    let host = FarHost {
+        origin,
+        owner: CertificateOwner::Provider,
+    };
     let addresses = host.resolve(reporter).await?;
     reporter.report(DoctorStep::ok("route out", "direct"));
     let stream = host.connect(&addresses, reporter).await?;

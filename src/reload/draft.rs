@@ -118,13 +118,8 @@ impl Draft {
                 (name.clone(), credential)
             })
             .collect();
-        let shared = shared_server(
-            &config,
-            &findings,
-            &authorities,
-            before.as_deref(),
-            &metrics,
-        )?;
+        let live = before.as_deref();
+        let shared = shared_server(&config, &findings, &authorities, live, &metrics)?;
         warnings.extend(warning(&config, &findings));
         let doubts = credentials
             .values()

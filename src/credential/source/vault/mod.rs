@@ -106,7 +106,7 @@ impl Vault {
             && let Err(error) = session.renew().await
         {
             if session.can_be_replaced() {
-                let opened = Session::open(&self.egress.load()).await;
+                let opened = Session::open(&self.egress.load_full()).await;
                 *current = opened.map(Arc::new).inspect_err(warn).ok();
             } else {
                 warn(&error);
