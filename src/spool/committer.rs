@@ -3,11 +3,12 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, RwLock};
 use redb::{Database, ReadableDatabase};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::clock::SpoolClock;
 use super::destination::Destinations;
@@ -237,7 +238,7 @@ impl Store {
             self.bell.wait(&mut orders);
         }
         if let Some(last) = last.filter(|last| last.orders > 1) {
-            let due = last.began + GATHER;
+            let due = (last.began + GATHER).into_std();
             orders.is_gathering = true;
             while !orders.has_enough()
                 && !orders.is_closed

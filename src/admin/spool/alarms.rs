@@ -68,17 +68,7 @@ fn of_spool(survey: &Survey) -> Vec<(AlarmKind, String)> {
         ));
     }
     if survey.locked > 0 && !survey.is_key_missing {
-        let text = format!(
-            "{} in the spool cannot be read, because the key that sealed {} is not there: put the former `[state] key` back \
-             beside the new one; if it is lost for good, erase them with `keyside events drop --unreadable` (what waits of \
-             them becomes dead letters after `[spool] max_age`)",
-            if survey.locked == 1 {
-                "1 event".to_owned()
-            } else {
-                format!("{} events", survey.locked)
-            },
-            if survey.locked == 1 { "it" } else { "them" },
-        );
+        let text = locked_text(survey.locked);
         found.push((AlarmKind::Unreadable, text));
     }
     let lost = match survey.footing {
@@ -97,6 +87,18 @@ fn of_spool(survey: &Survey) -> Vec<(AlarmKind, String)> {
     }
     found.extend(of_size(survey));
     found
+}
+
+fn locked_text(events: u64) -> String {
+    let (events, them) = match events {
+        1 => ("1 event".to_owned(), "it"),
+        many => (format!("{many} events"), "them"),
+    };
+    format!(
+        "{events} in the spool cannot be read, because the key that sealed {them} is not there: put the former `[state] key` \
+         back beside the new one; if it is lost for good, erase them with `keyside events drop --unreadable` (what waits of \
+         them becomes dead letters after `[spool] max_age`)"
+    )
 }
 
 fn of_size(survey: &Survey) -> Option<(AlarmKind, String)> {

@@ -9,6 +9,9 @@ use crate::spool::tables::{
     DeadRow, DestinationId, EventRow, Known, LaneId, Seq, StoredState, known_name,
 };
 
+/// The places where an event waited, each with the event's lanes.
+pub(in crate::spool) type WaitedPlaces = Vec<(LedgerPlace, Vec<LaneId>)>;
+
 impl Ledger<'_> {
     /// Erases an event at every destination; with `items` the event's items are forgotten as well. Returns the places
     /// where the event waited, with lanes; `None` if there is no such event.
@@ -16,7 +19,7 @@ impl Ledger<'_> {
         &mut self,
         seq: Seq,
         items: &[[u8; 16]],
-    ) -> Result<Option<Vec<(LedgerPlace, Vec<LaneId>)>>, StoreError> {
+    ) -> Result<Option<WaitedPlaces>, StoreError> {
         let Some(row) = self.event(seq)? else {
             return Ok(None);
         };
