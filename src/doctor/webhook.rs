@@ -20,6 +20,7 @@ use super::reach::{BrokenWay, FarHost};
 use super::step::{DoctorSection, DoctorStep, SectionKind, StepOutcome, StepReporter};
 use crate::config::WebhookConfig;
 use crate::credential::Credential;
+use crate::egress::{Egress, WayOut};
 use crate::inbound::probe::ProbeMark;
 use crate::provider::Ca;
 use crate::reload::Live;
@@ -70,7 +71,7 @@ async fn examine(
     let url = PublicUrl::parse(text).ok_or(BrokenWay)?;
     let known: Vec<_> = webhook.path.text.split('/').collect();
     reporter.report(public_url(&url, &known));
-    let upstream = way(&url, reporter).await?;
+    let config = way(&url, live, reporter).await?;
     if let Some(tls) = &live.config.inbound.tls
         && tls.client.is_some()
     {
@@ -88,7 +89,8 @@ async fn examine(
         url: &url,
         webhook,
         credential,
-        upstream,
+        config,
+        egress: &live.egress,
         max_body,
         turns,
         reporter,
@@ -117,8 +119,18 @@ fn public_url(url: &PublicUrl, known: &[&str]) -> DoctorStep {
     }
 }
 
-/// Goes the way to the host, and returns an upstream for probes.
-async fn way(url: &PublicUrl, reporter: &StepReporter) -> Result<Upstream, BrokenWay> {
+/// Goes the way to the host, and returns the TLS of probes.
+async fn way(
+    url: &PublicUrl,
+    live: &Live,
+    reporter: &StepReporter,
+) -> Result<Arc<ClientConfig>, BrokenWay> {
+    if live.egress.way_to(&url.origin) != WayOut::Straight {
+        // The proxy resolves and connects: where it breaks, the first probe says so.
+        let through = format!("not direct: by {}", live.egress.source());
+        reporter.report(DoctorStep::ok("route out", through));
+        return public_tls();
+    }
     let host = FarHost {
         origin: &url.origin,
         owner: CertificateOwner::Operator,
@@ -130,13 +142,16 @@ async fn way(url: &PublicUrl, reporter: &StepReporter) -> Result<Upstream, Broke
         reporter.report(step);
     }
     let stream = host.connect(&addresses, reporter).await?;
-    let config = if url.origin.tls {
-        tls(&host, stream, reporter).await?
-    } else {
-        let (config, _) = witnessed_config(&Ca::Bundled, None).map_err(|_| BrokenWay)?;
-        config
-    };
-    Upstream::new(UpstreamKind::Provider, url.origin.clone(), config).map_err(|_| BrokenWay)
+    match url.origin.tls {
+        true => tls(&host, stream, reporter).await,
+        false => public_tls(),
+    }
+}
+
+/// Returns the TLS of a provider, with public authorities.
+fn public_tls() -> Result<Arc<ClientConfig>, BrokenWay> {
+    let public = witnessed_config(&Ca::Bundled, None);
+    public.map(|(config, _)| config).map_err(|_| BrokenWay)
 }
 
 /// Decides about addresses that only this machine's network has; `None` for public ones.
@@ -196,7 +211,8 @@ struct Probes<'p> {
     url: &'p PublicUrl,
     webhook: &'p WebhookConfig,
     credential: &'p Credential,
-    upstream: Upstream,
+    config: Arc<ClientConfig>,
+    egress: &'p Egress,
     max_body: u64,
     turns: &'p Turns,
     reporter: &'p StepReporter,
@@ -335,7 +351,14 @@ impl Probes<'_> {
     }
 
     async fn one(&self, probe: WebhookProbe<'_>, request: Outgoing) -> (ProbeCourse, StepOutcome) {
-        let answer = ask(&self.upstream, request, PROBE_TIMEOUT).await;
+        // Each probe has a connection of its own: what stands between may close one behind an answer without a word, and
+        // half of a large event would be lost on it.
+        let origin = self.url.origin.clone();
+        let upstream = Upstream::new(UpstreamKind::Provider, origin, Arc::clone(&self.config));
+        let answer = match upstream.map(|upstream| upstream.through(self.egress)) {
+            Ok(upstream) => ask(&upstream, request, PROBE_TIMEOUT).await,
+            Err(error) => Err(error),
+        };
         let (step, course) = judge(probe, &self.webhook.name, &answer);
         let outcome = step.outcome;
         self.reporter.report(step);
