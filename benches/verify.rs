@@ -7,7 +7,6 @@
     reason = "a measurement of real time, which prints its result"
 )]
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -19,6 +18,7 @@ use keyside::credential::source::{Findings, FoundSecret};
 use keyside::inbound::body::Body;
 use keyside::inbound::sign::{UnsignedEvent, sign};
 use keyside::inbound::verify::Verifier;
+use keyside::named::ByName;
 use keyside::provider::presets;
 use keyside::secret::Secret;
 use sha2::{Digest, Sha256};
@@ -138,7 +138,7 @@ fn verifier() -> (Verifier, Arc<Secret>) {
     let findings = Findings::from([(reference.clone(), Ok(found))]);
     let config = CredentialConfig {
         provider: Arc::clone(&provider),
-        secrets: BTreeMap::from([("app_secret".to_owned(), vec![reference])]),
+        secrets: ByName::from_iter([("app_secret".to_owned(), vec![reference])]),
         check: false,
         place: None,
         renew: None,

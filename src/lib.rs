@@ -150,7 +150,7 @@
 //! | events on their way to destinations | [`delivery`] |
 //! | services of the floor above | [`limit`], [`credential`], [`upstream`], [`egress`], [`tls`], [`ca`], [`sends`], [`shared`], [`spool`], [`scan`], [`state`], `telemetry` |
 //! | the configuration, checked | [`config`], [`provider`] |
-//! | the ground | [`audit`], [`beat`], [`document`], [`headers`], [`json`], [`log`], [`media_type`], [`memory`], [`multipart`], [`portion`], [`query`], [`refusal_form`], [`response`], [`secret`], [`service_manager`], [`spelling`], [`trace`], [`traffic`], [`units`], [`watchdog`], [`workers`] |
+//! | the ground | [`audit`], [`beat`], [`document`], [`headers`], [`json`], [`log`], [`media_type`], [`memory`], [`multipart`], [`named`], [`portion`], [`query`], [`refusal_form`], [`response`], [`secret`], [`service_manager`], [`spelling`], [`trace`], [`traffic`], [`units`], [`watchdog`], [`workers`] |
 //!
 //! # What always holds
 //!
@@ -185,6 +185,7 @@ pub mod log;
 pub mod media_type;
 pub mod memory;
 pub mod multipart;
+pub mod named;
 pub mod outbound;
 pub mod portion;
 pub mod provider;

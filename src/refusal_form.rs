@@ -102,11 +102,19 @@ impl RefusalForm {
 pub struct RefusalForms {
     /// Each form once; `None` for Graph's.
     forms: Vec<Option<Arc<RefusalForm>>>,
-    /// The positions of forms, by the path of a route and the host of its provider.
-    by_path: BTreeMap<Box<str>, BTreeMap<Box<str>, BTreeSet<usize>>>,
+    /// The positions of forms, by the path of a route and the host of its provider. Paths with the same hosts and forms share
+    /// them.
+    by_path: BTreeMap<Box<str>, Arc<ByHost>>,
+    /// The positions of forms, by the host of a provider, whatever the path.
+    by_host: ByHost,
+    /// Each value of `by_path` once.
+    distinct: BTreeSet<Arc<ByHost>>,
     /// The names besides those of providers and loopback that the listener answers for, in lower case.
     allowed: BTreeSet<Box<str>>,
 }
+
+/// The positions of forms, by the host of a provider.
+type ByHost = BTreeMap<Box<str>, BTreeSet<usize>>;
 
 /// The facts about a request that is refused without a route.
 #[derive(Clone, Copy, Debug, Default)]
@@ -144,10 +152,22 @@ impl RefusalForms {
             self.forms.push(form.cloned());
             self.forms.len() - 1
         });
-        let by_host = self.by_path.entry(path.into()).or_default();
+        let known = self.by_path.get(path);
+        let mut by_host = known.map_or_else(ByHost::new, |known| ByHost::clone(known));
         for host in hosts {
-            by_host.entry(host.into()).or_default().insert(position);
+            for by_host in [&mut by_host, &mut self.by_host] {
+                by_host.entry(host.into()).or_default().insert(position);
+            }
         }
+        let shared = match self.distinct.get(&by_host) {
+            Some(shared) => Arc::clone(shared),
+            None => {
+                let shared = Arc::new(by_host);
+                self.distinct.insert(Arc::clone(&shared));
+                shared
+            }
+        };
+        self.by_path.insert(path.into(), shared);
     }
 
     /// Adds names that the listener answers for.
@@ -193,30 +213,19 @@ impl RefusalForms {
     /// foreign host every form is in question: no page may learn there which provider has a path.
     fn candidates(&self, asked: Asked<'_>) -> BTreeSet<usize> {
         let host = asked.host.map(str::to_ascii_lowercase);
-        let of_host = |hosts: &BTreeMap<Box<str>, BTreeSet<usize>>| {
-            host.as_deref().and_then(|host| hosts.get(host).cloned())
-        };
+        let of_host = |hosts: &ByHost| host.as_deref().and_then(|host| hosts.get(host).cloned());
         let at_path = || {
             let paths = asked.path.into_iter().flat_map(prefixes);
             paths.filter_map(|path| self.by_path.get(path))
         };
-        let all = || self.by_path.values();
-        if let Some(positions) = at_path().find_map(of_host) {
+        let at_host = at_path().find_map(|hosts| of_host(hosts));
+        if let Some(positions) = at_host.or_else(|| of_host(&self.by_host)) {
             return positions;
-        }
-        let elsewhere: BTreeSet<_> = all().filter_map(of_host).flatten().collect();
-        if !elsewhere.is_empty() {
-            return elsewhere;
         }
         let is_foreign = host.as_deref().is_some_and(|host| self.is_foreign(host));
         let of_path = at_path().next().filter(|_| !is_foreign);
-        let hosts = of_path.map_or_else(|| all().collect(), |path| vec![path]);
-        hosts
-            .into_iter()
-            .flat_map(BTreeMap::values)
-            .flatten()
-            .copied()
-            .collect()
+        let hosts = of_path.map_or(&self.by_host, |path| &**path);
+        hosts.values().flatten().copied().collect()
     }
 }
 

@@ -68,6 +68,7 @@ mod page;
 mod places;
 mod presets;
 mod providers;
+mod quiet;
 mod raw_requests;
 mod readings;
 mod received_media;

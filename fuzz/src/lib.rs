@@ -1,10 +1,10 @@
 //! Credentials and webhook verifiers of the presets, for the fuzz targets.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderName, Request};
+use keyside::named::ByName;
 use keyside::config::{CredentialConfig, ProofForm, Reference};
 use keyside::credential::Credential;
 use keyside::credential::source::{Findings, FoundSecret};
@@ -45,7 +45,7 @@ pub fn credential(preset: &str, secret: Secret) -> Credential {
         .map(|scheme| &scheme.secret)
         .filter(|name| *name != "public_key")
         .chain(challenge);
-    let secrets: BTreeMap<_, _> = names
+    let secrets: ByName<_> = names
         .map(|name| (name.clone(), vec![reference.clone()]))
         .collect();
     let config = CredentialConfig {

@@ -1,6 +1,7 @@
 //! `/metrics`: the registry of the process as text, in the form that the reader asks for.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -216,13 +217,15 @@ fn main_secret(credential: &Credential) -> Option<&String> {
     let mut names = secrets
         .filter(|secret| secret.required)
         .map(|secret| &secret.name);
-    names.find(|name| credential.slots().contains_key(*name))
+    names.find(|name| credential.slots().contains_key(name))
 }
 
 /// Returns the routes that have had a request.
 fn used_routes(live: &Live) -> impl Iterator<Item = &Route> {
     let routes = live.generation.policy.routes().iter();
-    routes.filter(|route| route.metrics.is_used())
+    routes
+        .map(Arc::as_ref)
+        .filter(|route| route.metrics.is_used())
 }
 
 /// The number of credentials up to which each has the series of all its secrets from the start. With more, an idle credential

@@ -84,6 +84,7 @@ impl Status {
         let wanted = self.query.route.as_deref();
         let all = self.live.generation.policy.routes();
         all.iter()
+            .map(Arc::as_ref)
             .filter(move |route| wanted.is_none_or(|wanted| *route.name == *wanted))
     }
 
@@ -396,7 +397,7 @@ pub(super) fn route_status(route: &Route, query: &StatusQuery) -> Value {
         "name": &*route.name,
         "path": if route.path.is_empty() { "/" } else { &route.path },
         "credential": route.credential.name,
-        "upstream": route.host,
+        "upstream": &*route.host,
         "senders": senders,
         "operations": operations.collect::<Vec<_>>(),
         "limit": limit,

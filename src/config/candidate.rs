@@ -83,8 +83,8 @@ impl Config {
                 return Err(CandidateError::Secret(credential, choices));
             }
             config.check = true;
-            let references = config.secrets.entry(candidate.secret.clone()).or_default();
-            let older = references.drain(..).skip(1);
+            let listed = config.secrets.remove(&candidate.secret);
+            let older = listed.unwrap_or_default().into_iter().skip(1);
             let references: Vec<_> = std::iter::once(candidate.reference.clone())
                 .chain(older)
                 .collect();
@@ -125,7 +125,7 @@ mod tests {
         assert_eq!(names, ["acme"]);
         let secrets = &config.credentials["acme"].secrets;
         let shown = |name: &str| {
-            let references = secrets[name].iter().map(ToString::to_string);
+            let references = secrets.get(name).unwrap().iter().map(ToString::to_string);
             references.collect::<Vec<_>>()
         };
         assert_eq!(shown("token"), ["file:/t"]);

@@ -31,6 +31,7 @@ pub use reference::ReferenceError;
 use crate::audit::AuditSettings;
 use crate::document::Fault;
 use crate::log::LogFormat;
+use crate::named::ByName;
 use crate::provider::{Network, OperationSet, Origin, Provider, Rates};
 use crate::trace::SampleRate;
 
@@ -93,6 +94,15 @@ impl ConfigFile {
             Self::Named(path) | Self::Found(path) => path,
         }
     }
+}
+
+/// The files that a configuration was read from.
+#[derive(Debug, Default)]
+pub struct ConfigTexts {
+    /// The files, each with its text, in the order of reading.
+    pub texts: Vec<(PathBuf, String)>,
+    /// The folders in which further files would count.
+    pub folders: Vec<PathBuf>,
 }
 
 /// `[limits]`: limits shared by several sidecars in a Redis or Valkey, the shared server.
@@ -194,7 +204,7 @@ pub struct CredentialConfig {
     /// The provider that the secrets are for.
     pub provider: Arc<Provider>,
     /// The references of each secret, by the secret's name: the first is current, the others are accepted as well.
-    pub secrets: BTreeMap<String, Vec<Reference>>,
+    pub secrets: ByName<Vec<Reference>>,
     /// The age at which a secret raises an alarm.
     pub max_age: Duration,
     /// The time for which a replaced secret stays usable; zero for none.

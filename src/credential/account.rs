@@ -1,6 +1,5 @@
 //! A credential: the secrets of an account at a provider, as of one generation.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +21,7 @@ use super::unfinished::UnfinishedRotations;
 use super::verification::Verification;
 use super::version::SecretVersion;
 use crate::config::ProofForm;
+use crate::named::ByName;
 use crate::provider::{Inject, Provider};
 use crate::secret::{Fingerprint, Secret};
 
@@ -42,7 +42,7 @@ pub struct Credential {
     /// The time for which a request waits for a new secret while the provider refuses every secret (`hold`).
     pub max_hold: Duration,
     /// The slots by the name of the secret.
-    pub(super) slots: BTreeMap<String, Slot>,
+    pub(super) slots: ByName<Slot>,
     /// The references without a secret.
     pub(super) faults: Vec<CredentialFault>,
     /// The newer secrets that are not in use.
@@ -108,7 +108,7 @@ impl Credential {
 
     /// Returns the slots by the name of the secret.
     #[must_use]
-    pub fn slots(&self) -> &BTreeMap<String, Slot> {
+    pub fn slots(&self) -> &ByName<Slot> {
         &self.slots
     }
 

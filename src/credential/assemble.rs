@@ -1,6 +1,5 @@
 //! Assembly of a credential from found secrets and the credential of the load before.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +21,7 @@ use super::source::error::SourceError;
 use super::source::found::Findings;
 use super::version::SecretVersion;
 use crate::config::{CredentialConfig, Reference};
+use crate::named::ByName;
 use crate::provider::{Provider, SecretForm, SecretOrigin};
 
 impl Credential {
@@ -226,15 +226,6 @@ impl Credential {
     }
 }
 
-/// Returns all references to secrets of the credentials.
-#[must_use]
-pub fn references(credentials: &BTreeMap<String, CredentialConfig>) -> BTreeSet<Reference> {
-    credentials
-        .values()
-        .flat_map(|credential| credential.secrets.values().flatten().cloned())
-        .collect()
-}
-
 /// True if a secret manager gave no value for the first reference, or the load did not wait for the value of any.
 fn are_unread(references: &[Reference], findings: &Findings) -> bool {
     let mut each = references.iter().enumerate();
@@ -251,10 +242,10 @@ fn fill_slots(
     config: &CredentialConfig,
     findings: &Findings,
     before: Option<&Credential>,
-) -> (BTreeMap<String, Slot>, Vec<CredentialFault>) {
+) -> (ByName<Slot>, Vec<CredentialFault>) {
     let mut all = config.secrets.values();
     let is_incomplete = all.any(|references| are_unread(references, findings));
-    let mut slots = BTreeMap::new();
+    let mut slots = ByName::default();
     let mut faults = Vec::new();
     for (secret, references) in &config.secrets {
         // While a manager gives a secret no value, the whole credential stays unchanged: a new token with an old
@@ -353,7 +344,7 @@ fn newest_of(credential: &Credential) -> Previous {
 /// Returns the access tokens of the secrets in `slots`, if `before` has, or lately had, equal secrets.
 fn access_tokens_of(
     before: &Credential,
-    slots: &BTreeMap<String, Slot>,
+    slots: &ByName<Slot>,
     provider: &Provider,
 ) -> Option<Arc<AccessTokens>> {
     std::iter::once(newest_of(before))
@@ -365,7 +356,7 @@ fn access_tokens_of(
 /// Returns the previous secret sets once `slots` replace `before`, the latest first.
 fn previous_after(
     before: &Credential,
-    slots: &BTreeMap<String, Slot>,
+    slots: &ByName<Slot>,
     provider: &Provider,
     overlap: Duration,
 ) -> Vec<Previous> {

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 /// The hold of a credential. Loads with equal secrets share the hold; new secrets begin with an open one.
 #[derive(Debug, Default)]
 pub struct Hold {
-    closed: Mutex<Option<Closed>>,
+    closed: Mutex<Option<Box<Closed>>>,
     accepted: AtomicU64,
 }
 
@@ -48,10 +48,10 @@ pub struct RefusedAnswer {
 impl Hold {
     /// Closes the hold, or keeps it closed, after a refusal.
     pub fn close(&self, refusal: RefusedAnswer, now: Instant) {
-        *self.closed.lock() = Some(Closed {
+        *self.closed.lock() = Some(Box::new(Closed {
             last_probe: now,
             refusal,
-        });
+        }));
     }
 
     /// Opens the hold: the provider has accepted a request.

@@ -1,13 +1,13 @@
 //! Newer secrets that a source holds and that cannot be used: they are kept back, and the secrets before
 //! them stay in use.
 
-use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use super::fault::CredentialFault;
 use super::slot::Slot;
 use super::verification::SecretRefusal;
 use crate::config::Reference;
+use crate::named::ByName;
 use crate::secret::Fingerprint;
 
 /// The newer secrets of a credential that are not in use, with the reason.
@@ -39,11 +39,7 @@ impl KeptBack {
     /// Describes why newer secrets are kept back; `slots` has those that were found. An equal description in
     /// `before` keeps its time.
     #[must_use]
-    pub fn new(
-        reason: KeptBackReason,
-        slots: &BTreeMap<String, Slot>,
-        before: Option<&Self>,
-    ) -> Self {
+    pub fn new(reason: KeptBackReason, slots: &ByName<Slot>, before: Option<&Self>) -> Self {
         let versions = slots.values().flat_map(Slot::versions);
         let mut kept_back = Self {
             reason,

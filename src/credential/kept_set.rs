@@ -173,7 +173,7 @@ mod tests {
         assert_eq!(set.replaced, now, "the newer token is on trial again");
         let restored = restarted.with_previous(vec![set.clone()]).unwrap();
         let token = restored.previous()[0].get("token").unwrap();
-        let slot: &Slot = &old.slots()["token"];
+        let slot: &Slot = old.slots().get("token").unwrap();
         assert!(token.secret().same_as(slot.current.secret()));
         assert_eq!(token.since_from(), SinceFrom::Source);
         // Neither a second time, nor beside an equal current set.

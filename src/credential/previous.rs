@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::access::tokens::AccessTokens;
 use super::slot::Slot;
 use super::version::SecretVersion;
+use crate::named::ByName;
 use crate::provider::Provider;
 
 /// The current secrets of an earlier load, in use together until a later load replaced the set.
@@ -91,7 +92,7 @@ impl Previous {
     }
 
     /// True if the set equals the current secrets of `slots`, for the same account.
-    pub(super) fn equals(&self, slots: &BTreeMap<String, Slot>, provider: &Provider) -> bool {
+    pub(super) fn equals(&self, slots: &ByName<Slot>, provider: &Provider) -> bool {
         self.secrets.len() == slots.len()
             && self.provider.authorizes_as(provider)
             && self.secrets.iter().all(|(name, version)| {

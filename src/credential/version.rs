@@ -20,10 +20,17 @@ pub struct SecretVersion {
     pub reference: Reference,
     /// The birth of the secret, as far as the source and the process know.
     seen: Birth,
+    /// What was learned of the age later. Versions with an equal secret share it.
+    learned: Arc<LearnedAge>,
+}
+
+/// What was learned of the age of a secret after it was found. Of most secrets, nothing is.
+#[derive(Default)]
+struct LearnedAge {
     /// The first sight of the secret, if it was kept over a restart.
-    sighted: Arc<Mutex<Option<Birth>>>,
-    /// The time of issue, if the provider has told. Versions with an equal secret share the cell.
-    issued: Arc<OnceLock<Birth>>,
+    sighted: Mutex<Option<Box<Birth>>>,
+    /// The time of issue, if the provider has told.
+    issued: OnceLock<Box<Birth>>,
 }
 
 /// The time since which a secret has been in place, and the age.
@@ -112,8 +119,7 @@ impl SecretVersion {
                 fingerprint,
                 reference,
                 seen: known.seen,
-                sighted: Arc::clone(&known.sighted),
-                issued: Arc::clone(&known.issued),
+                learned: Arc::clone(&known.learned),
             };
         }
         let now = SystemTime::now();
@@ -127,8 +133,7 @@ impl SecretVersion {
             fingerprint,
             reference,
             seen: Birth::at(since, from),
-            sighted: Arc::default(),
-            issued: Arc::default(),
+            learned: Arc::default(),
         }
     }
 
@@ -145,8 +150,7 @@ impl SecretVersion {
             secret,
             reference,
             seen: Birth::at(since, from),
-            sighted: Arc::default(),
-            issued: Arc::default(),
+            learned: Arc::default(),
         }
     }
 
@@ -160,22 +164,22 @@ impl SecretVersion {
             age,
             known_at,
         };
-        self.issued.set(birth).ok();
+        self.learned.issued.set(Box::new(birth)).ok();
     }
 
     /// Takes the time of a first sight that was kept, by this sidecar over a restart or by another one. The earliest
     /// counts.
     pub fn note_first_sight(&self, since: SystemTime) {
-        let mut sighted = self.sighted.lock();
-        if sighted.is_none_or(|known| since < known.since) {
-            *sighted = Some(Birth::at(since, SinceFrom::Kept));
+        let mut sighted = self.learned.sighted.lock();
+        if sighted.as_ref().is_none_or(|known| since < known.since) {
+            *sighted = Some(Box::new(Birth::at(since, SinceFrom::Kept)));
         }
     }
 
     /// Returns the time to keep as the first sight: what the source or the process told, unless a first sight is kept.
     #[must_use]
     pub fn first_sight(&self) -> SystemTime {
-        self.sighted.lock().unwrap_or(self.seen).since
+        self.sighted().unwrap_or(self.seen).since
     }
 
     /// Returns the time since which the secret has been in place.
@@ -191,8 +195,12 @@ impl SecretVersion {
     }
 
     fn birth(&self) -> Birth {
-        let told = self.issued.get().copied();
-        told.or(*self.sighted.lock()).unwrap_or(self.seen)
+        let told = self.learned.issued.get().map(|birth| **birth);
+        told.or_else(|| self.sighted()).unwrap_or(self.seen)
+    }
+
+    fn sighted(&self) -> Option<Birth> {
+        self.learned.sighted.lock().as_deref().copied()
     }
 
     /// Returns the secret.

@@ -136,6 +136,7 @@ impl Examination {
         let credential = &self.credential;
         let mut routes = self.live.generation.policy.routes().iter();
         let route = routes.find(|route| route.credential.name == credential.name);
+        let route = route.map(Arc::as_ref);
         let settings = self.live.config.credentials.get(&credential.name);
         match route {
             None => Err("no route uses the credential: there is nothing to ask for"),
@@ -157,7 +158,7 @@ impl Examination {
         let asker = Arc::new(Asker {
             credential: Arc::clone(&self.credential),
             upstream: Arc::clone(&route.upstream),
-            host: route.host.clone(),
+            host: route.host.to_string(),
         });
         let numbers = self.numbers(&asker, facts).await;
         let urls = self.urls();

@@ -3,6 +3,7 @@
 //! A fault names the place, the key and the expected form. No fault repeats a value, because any value may be a secret
 //! in the wrong place. For the same reason no type with values has a `Debug`.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -32,8 +33,14 @@ pub struct Document {
 impl Document {
     /// Adds the content of another file: other tables, more entries of `[[route]]` and the like, and more names in the tables of
     /// names in `named`. A key in both files is a fault with both places.
-    pub fn join(&mut self, other: Self, named: &[&str], report: &FaultReport) {
-        self.root.join(other.root, "", named, report);
+    pub fn join(
+        &mut self,
+        other: Self,
+        named: &[&str],
+        joined: &mut JoinedKeys,
+        report: &FaultReport,
+    ) {
+        self.root.join(other.root, "", named, joined, report);
     }
 
     /// Parses `text`. Errors of TOML's syntax go to `report`; with a single error, there is no document.
@@ -68,6 +75,11 @@ fn typographic(mark: char) -> String {
 
 /// The quotation marks that word processors and web pages put in the place of plain ones.
 const QUOTES: [char; 8] = ['“', '”', '„', '‟', '‘', '’', '«', '»'];
+
+/// The places of the keys of a document that others are joined to: of thousands of files, each key is looked up and not
+/// searched for.
+#[derive(Default)]
+pub struct JoinedKeys(HashMap<String, HashMap<String, usize>>);
 
 /// A table, with its entries in the order written.
 #[derive(Clone, Default)]
@@ -106,10 +118,20 @@ impl Table {
     }
 
     /// Adds the entries of a table of another file, under the key `path`.
-    fn join(&mut self, other: Self, path: &str, named: &[&str], report: &FaultReport) {
+    fn join(
+        &mut self,
+        other: Self,
+        path: &str,
+        named: &[&str],
+        joined: &mut JoinedKeys,
+        report: &FaultReport,
+    ) {
         let is_root = path.is_empty();
+        let mut places = joined.0.remove(path).unwrap_or_else(|| self.places());
         for entry in other.entries {
-            let Some(own) = self.entries.iter_mut().find(|own| own.key == entry.key) else {
+            let own = places.get(&entry.key);
+            let Some(own) = own.and_then(|place| self.entries.get_mut(*place)) else {
+                places.insert(entry.key.clone(), self.entries.len());
                 self.entries.push(entry);
                 continue;
             };
@@ -118,7 +140,7 @@ impl Table {
                 (ValueKind::Table(own), ValueKind::Table(more))
                     if is_root && named.contains(&&*entry.key) =>
                 {
-                    own.join(more, &entry.key, &[], report);
+                    own.join(more, &entry.key, &[], joined, report);
                 }
                 _ => {
                     let key = shown(&entry.key);
@@ -132,6 +154,12 @@ impl Table {
                 }
             }
         }
+        joined.0.insert(path.to_owned(), places);
+    }
+
+    fn places(&self) -> HashMap<String, usize> {
+        let keys = self.entries.iter().map(|entry| entry.key.clone());
+        keys.enumerate().map(|(place, key)| (key, place)).collect()
     }
 
     fn entry(&self, key: &str) -> Option<&Entry> {

@@ -1,5 +1,7 @@
 //! The routes, hosts and headers that requests run on, all from one load of the configuration.
 
+use std::sync::Arc;
+
 use http::HeaderName;
 use tokio::sync::{mpsc, oneshot};
 
@@ -17,11 +19,11 @@ pub struct Generation {
     /// The routes with their credentials, upstreams and limits.
     pub policy: Policy,
     /// Host names that the outbound listener answers for, besides the names of loopback.
-    pub hosts: Hosts,
+    pub hosts: Arc<Hosts>,
     /// The rules for links in answers.
-    pub links: LinkRules,
+    pub links: Arc<LinkRules>,
     /// Every header that any provider injects. No application may send one of them.
-    pub injected: Vec<HeaderName>,
+    pub injected: Arc<[HeaderName]>,
 }
 
 impl Generation {

@@ -78,11 +78,10 @@ impl OutboundMetrics {
     /// Returns the counters of a route with the operations of the provider. The route has no series before its first
     /// request: of hundreds of tenants, most are idle.
     #[must_use]
-    pub fn route(&self, route: &Arc<str>, operations: Vec<String>) -> RouteMetrics {
-        let unused = |operation| (operation, OnceLock::new());
+    pub fn route(&self, route: &Arc<str>, operations: &Arc<[String]>) -> RouteMetrics {
         RouteMetrics {
             route: Arc::clone(route),
-            operations: operations.into_iter().map(unused).collect(),
+            operations: Arc::clone(operations),
             used: OnceLock::new(),
             families: self.clone(),
         }
@@ -110,9 +109,9 @@ impl OutboundMetrics {
 #[derive(Debug)]
 pub struct RouteMetrics {
     route: Arc<str>,
-    /// The name of each operation of the provider, with the counter of successes.
-    operations: Vec<(String, OnceLock<Counter>)>,
-    used: OnceLock<UsedRoute>,
+    /// The name of each operation of the provider.
+    operations: Arc<[String]>,
+    used: OnceLock<Box<UsedRoute>>,
     families: OutboundMetrics,
 }
 
@@ -121,13 +120,15 @@ pub struct RouteMetrics {
 struct UsedRoute {
     duration: Histogram,
     queue_wait: Histogram,
+    /// The counter of successes of each operation.
+    successes: Box<[OnceLock<Counter>]>,
 }
 
 impl RouteMetrics {
     /// Returns true if exactly these operations are counted.
     #[must_use]
     pub fn has_operations(&self, operations: &[String]) -> bool {
-        self.operations.iter().map(|(name, _)| name).eq(operations)
+        *self.operations == *operations
     }
 
     /// True from the first request of the route on.
@@ -148,10 +149,11 @@ impl RouteMetrics {
             let label = RouteLabel {
                 route: self.route.to_string(),
             };
-            UsedRoute {
+            Box::new(UsedRoute {
                 duration: self.families.durations.get_or_create(&label).clone(),
                 queue_wait: self.families.queue_waits.get_or_create(&label).clone(),
-            }
+                successes: self.operations.iter().map(|_| OnceLock::new()).collect(),
+            })
         })
     }
 
@@ -162,9 +164,11 @@ impl RouteMetrics {
 
     /// Counts an answered request.
     pub fn answered(&self, operation: &str, outcome: &'static str, duration: Duration) {
-        self.used().duration.observe(duration.as_secs_f64());
-        match self.operations.iter().find(|(name, _)| name == operation) {
-            Some((_, counter)) if outcome == OK => {
+        let used = self.used();
+        used.duration.observe(duration.as_secs_f64());
+        let place = self.operations.iter().position(|name| name == operation);
+        match place.and_then(|place| used.successes.get(place)) {
+            Some(counter) if outcome == OK => {
                 let counter = counter.get_or_init(|| self.counter(operation, OK));
                 counter.inc();
             }

@@ -432,8 +432,6 @@ mod tests {
     use prometheus_client::encoding::text::encode;
     use prometheus_client::registry::Registry;
 
-    use super::super::hosts::Hosts;
-    use super::super::links::LinkRules;
     use super::super::policy::Policy;
     use super::*;
     use crate::credential::metrics::Rotations;
@@ -458,10 +456,10 @@ mod tests {
         };
         let generation = Generation {
             number: 1,
-            policy: Policy::new(Vec::new()),
-            hosts: Hosts::default(),
-            links: LinkRules::default(),
-            injected: Vec::new(),
+            policy: Policy::new(Vec::<std::sync::Arc<_>>::new()),
+            hosts: std::sync::Arc::default(),
+            links: std::sync::Arc::default(),
+            injected: std::sync::Arc::default(),
         };
         let (request, ()) = http::Request::new(()).into_parts();
         let report =

@@ -1,14 +1,15 @@
 //! The operations that one route may use.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use http::Method;
 
 use super::operation::{Operation, RequestPattern};
 
-/// A set of operations of one provider, by name, each with the allowed requests.
+/// A set of operations of one provider, by name, each with the allowed requests. Clones share the names.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct OperationSet(BTreeMap<String, Extent>);
+pub struct OperationSet(Arc<BTreeMap<String, Extent>>);
 
 /// The requests of an operation that are allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,7 +26,8 @@ pub const READING: &str = ":read";
 impl OperationSet {
     /// Adds an operation. Of two extents, the larger counts.
     pub fn add(&mut self, operation: &Operation, extent: Extent) {
-        let own = self.0.entry(operation.name.clone()).or_insert(extent);
+        let names = Arc::make_mut(&mut self.0);
+        let own = names.entry(operation.name.clone()).or_insert(extent);
         *own = extent.max(*own);
     }
 

@@ -1,6 +1,6 @@
 //! The files with certificates and keys that a configuration names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions;
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::LoadError;
 use super::streams::streams;
 use crate::config::Config;
-use crate::credential::source::{Digests, digests};
+use crate::credential::source::SeenFiles;
 use crate::provider::Ca;
 use crate::tls::ServerFiles;
 
@@ -32,14 +32,26 @@ pub(super) fn pem_of<'a>(files: &'a Authorities, path: &Path) -> Result<&'a [u8]
     })
 }
 
-/// Reads files on a thread of their own, with their digests.
+/// True if the same files have the same contents. A file that cannot be read equals none.
+pub(super) fn have_equal_contents(one: &Authorities, other: &Authorities) -> bool {
+    one.len() == other.len()
+        && one
+            .iter()
+            .zip(other)
+            .all(|((path, content), (other_path, other))| {
+                path == other_path
+                    && matches!((content, other), (Ok(content), Ok(other)) if content == other)
+            })
+}
+
+/// Reads files on a thread of their own, as they are seen for the watch.
 ///
-/// The digests are taken first: a change between digest and reading then looks like a change to the watch.
+/// The watch's look comes first: a change between look and reading is then noticed by the watch.
 pub(super) async fn read_authorities(
-    paths: Vec<PathBuf>,
-) -> Result<(Authorities, Digests), LoadError> {
+    paths: BTreeSet<PathBuf>,
+) -> Result<(Authorities, SeenFiles), LoadError> {
     let read = move || {
-        let digests = digests(paths.clone());
+        let seen = SeenFiles::read(paths.clone());
         let files: Authorities = paths
             .into_iter()
             .map(|path| {
@@ -47,7 +59,7 @@ pub(super) async fn read_authorities(
                 (path, content)
             })
             .collect();
-        (files, digests)
+        (files, seen)
     };
     tokio::task::spawn_blocking(read)
         .await
@@ -55,14 +67,14 @@ pub(super) async fn read_authorities(
 }
 
 /// Returns every file with certificates, authorities or keys that a configuration names.
-pub(super) fn all_files(config: &Config) -> Vec<PathBuf> {
+pub(super) fn all_files(config: &Config) -> BTreeSet<PathBuf> {
     let mut files = ca_files(config);
     files.extend(server_tls_files(config));
     files
 }
 
 /// Returns the files of authorities for upstreams, the shared server and the servers of streams.
-fn ca_files(config: &Config) -> Vec<PathBuf> {
+fn ca_files(config: &Config) -> BTreeSet<PathBuf> {
     let for_providers =
         config
             .credentials

@@ -79,6 +79,8 @@ impl fmt::Display for Change {
 pub(super) struct Comparison {
     pub(super) replaced: Vec<ReplacedSecret>,
     pub(super) changes: Vec<Change>,
+    /// A line for each secret that the later load keeps back.
+    pub(super) kept_back: Vec<String>,
 }
 
 impl Comparison {
@@ -88,6 +90,7 @@ impl Comparison {
         let compare = move || Self {
             replaced: replaced_secrets(&before, &live),
             changes: changes(&before, &live),
+            kept_back: live.kept_back(),
         };
         tokio::task::spawn_blocking(compare)
             .await
@@ -102,6 +105,9 @@ fn replaced_secrets(before: &Live, live: &Live) -> Vec<ReplacedSecret> {
         let Some(old) = before.credentials.get(name) else {
             continue;
         };
+        if Arc::ptr_eq(old, credential) {
+            continue;
+        }
         for secret in credential.changed_since(old) {
             all.push(ReplacedSecret {
                 credential: name.clone(),
@@ -120,6 +126,25 @@ fn changes(before: &Live, live: &Live) -> Vec<Change> {
         .into_iter()
         .map(Change::Secret)
         .collect();
+    if !Arc::ptr_eq(&before.config, &live.config) {
+        all.extend(changes_of_configuration(before, live));
+    }
+    if all.is_empty() {
+        let (now, then) = (live.files.load(), before.files.load());
+        all.extend(
+            now.paths()
+                .filter(|path| now.differs(&then, path))
+                .filter(|path| !has_unused_secret(live, path) && !live.has_kept_file(path))
+                .map(|path| Change::File(path.to_owned())),
+        );
+    }
+    all.sort_by_cached_key(ToString::to_string);
+    all
+}
+
+/// Returns the credentials and routes that a reload has added, removed or changed.
+fn changes_of_configuration(before: &Live, live: &Live) -> Vec<Change> {
+    let mut all = Vec::new();
     all.extend(added_and_removed(
         "credential",
         &before.credentials.keys().map(String::as_str).collect(),
@@ -142,16 +167,6 @@ fn changes(before: &Live, live: &Live) -> Vec<Change> {
             all.push(Change::Route(route.name.clone()));
         }
     }
-    if all.is_empty() {
-        all.extend(
-            live.digests
-                .iter()
-                .filter(|(path, digest)| before.digests.get(*path) != Some(digest))
-                .filter(|(path, _)| !has_unused_secret(live, path) && !live.has_kept_file(path))
-                .map(|(path, _)| Change::File(path.clone())),
-        );
-    }
-    all.sort_by_cached_key(ToString::to_string);
     all
 }
 

@@ -1,13 +1,15 @@
 //! A draft: everything that a load builds aside before it is published.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
+use arc_swap::ArcSwap;
 use http::HeaderName;
 
 use super::again::{files_of, webhook_values};
-use super::authorities::Authorities;
-use super::inputs::Inputs;
+use super::authorities::{Authorities, have_equal_contents};
+use super::inputs::{Inputs, Oddities};
 use super::kept_files::KeptFiles;
 use super::limits::LimiterBuilder;
 use super::live::{Applications, ChangedLimits, LoadedServer};
@@ -22,7 +24,7 @@ use super::upstreams::{UpstreamMap, Upstreams};
 use super::verify::{checks, guilty, log_verdict, run_checks};
 use super::{Live, LoadError, webhooks};
 use crate::config::{Config, CredentialConfig, RouteConfig};
-use crate::credential::source::{Digests, Findings, Managers};
+use crate::credential::source::{Findings, Managers, SeenFiles};
 use crate::credential::{Credential, KeptBackReason, Previous, Verdict};
 use crate::delivery::DeliveryTarget;
 use crate::egress::Egress;
@@ -31,8 +33,8 @@ use crate::outbound::generation::Generation;
 use crate::outbound::hosts::Hosts;
 use crate::outbound::links::LinkRules;
 use crate::outbound::metrics::RouteMetrics;
-use crate::outbound::policy::{FurtherUpstream, Policy, Route};
-use crate::provider::{Origin, Provider, presets};
+use crate::outbound::policy::{Policy, Route};
+use crate::provider::presets;
 use crate::state::State;
 use crate::upstream::OwnAddresses;
 
@@ -59,7 +61,9 @@ pub(super) struct Draft {
     pub(super) warnings: Vec<String>,
     managers: Arc<Managers>,
     egress: Egress,
-    pub(super) digests: Digests,
+    pub(super) files: Arc<SeenFiles>,
+    config_files: Arc<[PathBuf]>,
+    oddities: Oddities,
 }
 
 /// The outbound half of a draft.
@@ -98,9 +102,12 @@ impl Draft {
         let mut warnings = inputs.warnings();
         let Inputs {
             config,
+            config_files,
             findings,
+            unchanged,
+            oddities,
             mut authorities,
-            digests,
+            files,
             managers,
             egress,
             late: _,
@@ -108,17 +115,8 @@ impl Draft {
         } = inputs;
         let (server_tls, kept_files) = files_of(&config, &mut authorities, before.as_deref())?;
         warnings.extend(server_tls.warnings());
-        let credentials: BTreeMap<_, _> = config
-            .credentials
-            .iter()
-            .map(|(name, config)| {
-                let before = before.as_ref();
-                let before = before.and_then(|live| live.credentials.get(name));
-                let credential = assemble(name, config, &findings, before.map(Arc::as_ref));
-                (name.clone(), credential)
-            })
-            .collect();
         let live = before.as_deref();
+        let credentials = assemble_all(&config, &findings, &unchanged, live);
         let shared = shared_server(&config, &findings, &authorities, live, &metrics)?;
         warnings.extend(warning(&config, &findings));
         let doubts = credentials
@@ -136,7 +134,9 @@ impl Draft {
         }
         let webhook_values = webhook_values(&config, &findings, before.as_deref());
         Ok(Self {
-            config: Arc::new(config),
+            config,
+            config_files,
+            oddities,
             credentials,
             shared,
             state,
@@ -151,7 +151,7 @@ impl Draft {
             warnings,
             managers,
             egress,
-            digests: digests.into_iter().flatten().collect(),
+            files: Arc::new(files),
         })
     }
 
@@ -182,7 +182,9 @@ impl Draft {
             warnings: before.warnings.clone(),
             managers: Arc::clone(&before.managers),
             egress: before.egress.clone(),
-            digests: before.digests.clone(),
+            files: before.files.load_full(),
+            config_files: Arc::clone(&before.config_files),
+            oddities: before.oddities.clone(),
             before: Some(before),
         }
     }
@@ -230,41 +232,106 @@ impl Draft {
     /// # Errors
     /// If an upstream or its authorities cannot be used.
     pub(super) fn routes(&self) -> Result<OutboundDraft, LoadError> {
-        let mut limits = LimiterBuilder::carried_over(
-            self.before(),
-            &self.config.routes,
-            self.config.limits.as_ref().zip(self.shared.as_ref()),
-        );
-        let own = OwnAddresses::new(self.config.outbound.tcp_addresses());
-        let mut upstreams = Upstreams::new(&self.authorities, self.before(), own, &self.egress);
+        if let Some(before) = self.alike_before() {
+            return self.routes_like(before);
+        }
+        let mut limits = self.limits();
+        let mut upstreams = self.upstreams();
         let before = self.routes_before();
         let mut routes = Vec::new();
         for config in &self.config.routes {
             let before = before.get(config.name.as_str()).copied();
-            routes.extend(self.route(config, &mut limits, &mut upstreams, before)?);
+            let route = self.route(config, &mut limits, &mut upstreams, before)?;
+            routes.extend(route.map(Arc::new));
         }
+        let allowed = self.config.outbound.allowed_hosts.iter();
         Ok(OutboundDraft {
             generation: Generation {
-                number: self
-                    .before()
-                    .map_or(1, |before| before.generation.number + 1),
-                policy: Policy::new(routes).answering_for(
-                    self.config
-                        .outbound
-                        .allowed_hosts
-                        .iter()
-                        .map(String::as_str),
-                ),
-                hosts: self.hosts(),
-                links: LinkRules {
+                number: self.number(),
+                policy: Policy::new(routes).answering_for(allowed.map(String::as_str)),
+                hosts: Arc::new(self.hosts()),
+                links: Arc::new(LinkRules {
                     public_origin: self.config.outbound.public_origin.clone(),
                     trusted_proxies: self.config.outbound.trusted_proxies.clone(),
-                },
-                injected: self.injected_headers(),
+                }),
+                injected: self.injected_headers().into(),
             },
             upstreams: upstreams.into_map(),
             changed_limits: limits.changes(),
         })
+    }
+
+    /// Returns the load before, if nothing but secrets can differ between its routes and those of the draft.
+    fn alike_before(&self) -> Option<&Live> {
+        let before = self.before()?;
+        let is_same_server = match (&self.shared, &before.shared) {
+            (Some((one, _)), Some((other, _))) => Arc::ptr_eq(one, other),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        let is_alike = is_same_server
+            && Arc::ptr_eq(&self.config, &before.config)
+            && have_equal_contents(&self.authorities, &before.authorities)
+            && before.upstreams.keys().all(|(origin, _, _, way)| self.egress.way_to(origin) == *way)
+            // A provider with another account is found by another path.
+            && self.credentials.iter().all(|(name, credential)| {
+                let before = before.credentials.get(name);
+                before.is_some_and(|before| Arc::ptr_eq(&before.provider, &credential.provider))
+            });
+        is_alike.then_some(before)
+    }
+
+    /// Builds the outbound half out of the one of the load before: a new route for each credential that has changed, and
+    /// all other routes as they are.
+    fn routes_like(&self, before: &Live) -> Result<OutboundDraft, LoadError> {
+        let mut limits = self.limits();
+        let mut upstreams = self.upstreams().carrying_over(before);
+        let configs: HashMap<_, _> = self
+            .config
+            .routes
+            .iter()
+            .map(|it| (&*it.name, it))
+            .collect();
+        let generation = &before.generation;
+        let policy = generation.policy.with_routes(|route| {
+            let credential = self.credentials.get(&route.credential.name);
+            let is_same = credential.is_some_and(|now| Arc::ptr_eq(now, &route.credential));
+            let config = configs.get(&*route.name).filter(|_| !is_same);
+            let built = match config {
+                Some(config) => self.route(config, &mut limits, &mut upstreams, Some(&**route))?,
+                None => None,
+            };
+            Ok::<_, LoadError>(built.map_or_else(|| Arc::clone(route), Arc::new))
+        })?;
+        Ok(OutboundDraft {
+            generation: Generation {
+                number: self.number(),
+                policy,
+                hosts: Arc::clone(&generation.hosts),
+                links: Arc::clone(&generation.links),
+                injected: Arc::clone(&generation.injected),
+            },
+            upstreams: upstreams.into_map(),
+            changed_limits: limits.changes(),
+        })
+    }
+
+    fn number(&self) -> u64 {
+        self.before()
+            .map_or(1, |before| before.generation.number + 1)
+    }
+
+    fn limits(&self) -> LimiterBuilder<'_> {
+        LimiterBuilder::carried_over(
+            self.before(),
+            &self.config.routes,
+            self.config.limits.as_ref().zip(self.shared.as_ref()),
+        )
+    }
+
+    fn upstreams(&self) -> Upstreams<'_> {
+        let own = OwnAddresses::new(self.config.outbound.tcp_addresses());
+        Upstreams::new(&self.authorities, self.before(), own, &self.egress)
     }
 
     /// Builds one route; `None` if its credential or the provider's upstream does not exist.
@@ -279,14 +346,9 @@ impl Draft {
             return Ok(None);
         };
         let provider = &credential.provider;
-        let Some(origin) = &provider.upstream else {
+        let Some(ends) = upstreams.of_provider(provider)? else {
             return Ok(None);
         };
-        let media = provider.media_upstream.as_ref();
-        let issuer = provider
-            .exchange()
-            .and_then(|exchange| exchange.upstream.as_ref())
-            .unwrap_or(origin);
         Ok(Some(Route {
             name: config.name.as_str().into(),
             path: config.path.clone(),
@@ -295,17 +357,19 @@ impl Draft {
             channels: config.channels.as_slice().into(),
             allow_uids: config.allow_uids.as_slice().into(),
             credential: Arc::clone(credential),
-            upstream: upstreams.get(origin, provider)?,
-            host: origin.authority(),
-            media_upstream: media
-                .map(|media| upstreams.get(media, provider))
-                .transpose()?,
-            media_host: media.map(Origin::authority),
-            further: further_upstreams(provider, upstreams)?,
-            issuer: upstreams.get(issuer, provider)?,
-            issuer_host: issuer.authority(),
+            upstream: ends.upstream,
+            host: ends.host,
+            media_upstream: ends.media_upstream,
+            media_host: ends.media_host,
+            further: ends.further,
+            issuer: ends.issuer,
+            issuer_host: ends.issuer_host,
             limiter: limits.of(config, provider),
-            metrics: self.route_metrics(config, credential, before.map(|route| &route.metrics)),
+            metrics: self.route_metrics(
+                config,
+                &ends.operations,
+                before.map(|route| &route.metrics),
+            ),
             traffic: before
                 .map(|route| Arc::clone(&route.traffic))
                 .unwrap_or_default(),
@@ -318,7 +382,7 @@ impl Draft {
         self.before()
             .into_iter()
             .flat_map(|before| before.generation.policy.routes())
-            .map(|route| (&*route.name, route))
+            .map(|route| (&*route.name, &**route))
             .collect()
     }
 
@@ -326,16 +390,10 @@ impl Draft {
     fn route_metrics(
         &self,
         config: &RouteConfig,
-        credential: &Credential,
+        operations: &Arc<[String]>,
         before: Option<&Arc<RouteMetrics>>,
     ) -> Arc<RouteMetrics> {
-        let operations: Vec<_> = credential
-            .provider
-            .operations
-            .iter()
-            .map(|operation| operation.name.clone())
-            .collect();
-        match before.filter(|before| before.has_operations(&operations)) {
+        match before.filter(|before| before.has_operations(operations)) {
             Some(before) => Arc::clone(before),
             None => {
                 let name = config.name.as_str().into();
@@ -450,24 +508,29 @@ impl Draft {
             upstreams: outbound.upstreams,
             applications: inbound.applications,
             authorities: self.authorities,
-            digests: self.digests,
+            files: ArcSwap::from(self.files),
+            config_files: self.config_files,
+            oddities: self.oddities,
         }
     }
 }
 
-/// Opens the upstreams of a provider's further hosts.
-fn further_upstreams(
-    provider: &Provider,
-    upstreams: &mut Upstreams<'_>,
-) -> Result<Vec<FurtherUpstream>, LoadError> {
-    let opened = provider.upstreams.iter().map(|named| {
-        Ok(FurtherUpstream {
-            name: named.name.clone(),
-            upstream: upstreams.get(&named.origin, provider)?,
-            host: named.origin.authority(),
-        })
+/// Assembles every credential, but for the `unchanged` ones of the load before.
+fn assemble_all(
+    config: &Config,
+    findings: &Findings,
+    unchanged: &BTreeSet<String>,
+    before: Option<&Live>,
+) -> BTreeMap<String, Arc<Credential>> {
+    let credentials = config.credentials.iter().map(|(name, config)| {
+        let before = before.and_then(|live| live.credentials.get(name));
+        let credential = match before.filter(|_| unchanged.contains(name)) {
+            Some(unchanged) => Arc::clone(unchanged),
+            None => assemble(name, config, findings, before.map(Arc::as_ref)),
+        };
+        (name.clone(), credential)
     });
-    opened.collect()
+    credentials.collect()
 }
 
 /// Assembles a credential. Secrets that cannot be used keep the secrets `before` in use, and stop no other

@@ -3,18 +3,18 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::inputs::all_references;
+use super::inputs::asked_references;
 use super::{Live, LoadError};
 use crate::config::{Config, EgressConfig, ProxyChoice, Reference};
-use crate::credential::source::{Digests, Managers, read_all};
+use crate::credential::source::{Managers, SeenFiles, read_all};
 use crate::egress::Egress;
 
 /// The way out of a load, with what the load has to know of its source.
 pub(super) struct LoadedEgress {
     pub(super) egress: Egress,
     pub(super) warning: Option<String>,
-    /// The digest of the file with the proxy's URL, for the watch.
-    pub(super) digests: Digests,
+    /// The file with the proxy's URL, for the watch.
+    pub(super) files: SeenFiles,
 }
 
 impl LoadedEgress {
@@ -81,7 +81,7 @@ impl LoadedEgress {
         Ok(Self {
             egress,
             warning,
-            digests: read.digests,
+            files: read.files,
         })
     }
 
@@ -89,7 +89,7 @@ impl LoadedEgress {
         Self {
             egress,
             warning: None,
-            digests: Digests::new(),
+            files: SeenFiles::default(),
         }
     }
 }
@@ -100,7 +100,7 @@ pub(super) fn sdk_warning(config: &Config) -> Option<String> {
     let is_sdk = |reference: &Reference| {
         matches!(reference, Reference::Gcp { .. } | Reference::Azure { .. })
     };
-    all_references(config).iter().any(is_sdk).then(|| {
+    asked_references(config).iter().any(is_sdk).then(|| {
         format!(
             "egress.proxy: `{reference}`: the SDKs behind gcp-sm: and azure-kv: do not take it; expected the same proxy in \
              HTTPS_PROXY as well"

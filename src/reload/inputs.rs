@@ -1,32 +1,52 @@
 //! The inputs of a load: the configuration, secrets, and files with certificates.
 
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::authorities::{Authorities, all_files, read_authorities};
 use super::egress::{LoadedEgress, sdk_warning};
+use super::unchanged::{is_same_text, unchanged_credentials};
 use super::{Live, LoadError};
 use crate::config::{Config, ConfigFile, ListenAddress, Reference, WebhookConfig};
-use crate::credential::references;
 use crate::credential::source::{
-    Digests, Findings, LateReads, Managers, ReadSecrets, digests, read_all, read_in_time,
+    Findings, LateReads, Managers, ReadSecrets, SeenFiles, path_of, read_all, read_in_time,
 };
 use crate::egress::Egress;
 
 /// The inputs of a load, before anything is built.
 pub(super) struct Inputs {
-    pub(super) config: Config,
+    pub(super) config: Arc<Config>,
+    /// The files and folders of the configuration.
+    pub(super) config_files: Arc<[PathBuf]>,
     pub(super) findings: Findings,
+    /// The credentials whose secrets cannot have changed since the load before: none of theirs is among `findings`.
+    pub(super) unchanged: BTreeSet<String>,
+    /// The oddities of secrets, by reference.
+    pub(super) oddities: Oddities,
     pub(super) authorities: Authorities,
-    /// The digests of the files that were read, for the watch.
-    pub(super) digests: Vec<Digests>,
+    /// The files of this load, for the watch and for the next load.
+    pub(super) files: SeenFiles,
     pub(super) managers: Arc<Managers>,
     pub(super) egress: Egress,
     pub(super) egress_warning: Option<String>,
     /// The reads still under way.
     pub(super) late: LateReads,
+}
+
+/// The oddities of secrets, by reference.
+pub(super) type Oddities = BTreeMap<Reference, Vec<&'static str>>;
+
+/// A configuration with the files that it was read from.
+struct ReadConfig {
+    config: Arc<Config>,
+    config_files: Arc<[PathBuf]>,
+    files: SeenFiles,
+    /// The credentials whose secrets cannot have changed since the load before.
+    unchanged: BTreeSet<String>,
+    /// The references of all other credentials, and those that are no credential's.
+    references: BTreeSet<Reference>,
 }
 
 /// The wait of a load for programs and secret managers.
@@ -48,14 +68,14 @@ impl Inputs {
     /// If the configuration has faults, or differs from `before` in a key that needs a restart.
     pub(super) async fn read(
         file: &ConfigFile,
-        before: Option<&Live>,
+        before: Option<&Arc<Live>>,
         waits: Waits,
     ) -> Result<Self, LoadError> {
-        let (config, references, digests) = read_config(file.clone()).await?;
+        let read = read_config(file.clone(), before.map(Arc::clone)).await?;
         if let Some(before) = before {
-            refuse_restart_needed(&before.config, &config)?;
+            refuse_restart_needed(&before.config, &read.config)?;
         }
-        Self::named_in(config, references, digests, before, waits).await
+        Self::named_in(read, before, waits).await
     }
 
     /// Reads every file and secret that a configuration names.
@@ -63,28 +83,54 @@ impl Inputs {
     /// # Errors
     /// If a file with authorities cannot be read.
     pub(super) async fn of_config(config: Config) -> Result<Self, LoadError> {
-        let references = all_references(&config);
-        Self::named_in(config, references, Digests::new(), None, Waits::ForAll).await
+        let read = ReadConfig {
+            references: references_besides(&config, &BTreeSet::new()),
+            config: Arc::new(config),
+            config_files: Arc::default(),
+            files: SeenFiles::default(),
+            unchanged: BTreeSet::new(),
+        };
+        Self::named_in(read, None, Waits::ForAll).await
     }
 
     async fn named_in(
-        config: Config,
-        references: BTreeSet<Reference>,
-        digests: Digests,
-        before: Option<&Live>,
+        read: ReadConfig,
+        before: Option<&Arc<Live>>,
         waits: Waits,
     ) -> Result<Self, LoadError> {
         let managers = before
             .map(|before| Arc::clone(&before.managers))
             .unwrap_or_default();
-        let (authorities, authority_digests) = read_authorities(all_files(&config)).await?;
-        let egress = LoadedEgress::read(&config.egress, before, &managers).await?;
-        let (secrets, late) = read_secrets(&config, references, &managers, waits).await;
+        let paths = all_files(&read.config);
+        let (authorities, of_authorities) = read_authorities(paths).await?;
+        let live = before.map(Arc::as_ref);
+        let egress = LoadedEgress::read(&read.config.egress, live, &managers).await?;
+        let reading = read_secrets(&read.config, read.references, &managers, waits);
+        let (secrets, late) = reading.await;
+        let mut files = read.files;
+        for more in [of_authorities, egress.files, secrets.files] {
+            files.extend(more);
+        }
+        let mut oddities = oddities_of(&secrets.findings);
+        if let Some(before) = before {
+            let seen = before.files.load();
+            for reference in references_of(&read.config, &read.unchanged) {
+                if let Some(path) = path_of(reference) {
+                    files.copy_from(&seen, &path);
+                }
+                if let Some(known) = before.oddities.get(reference) {
+                    oddities.insert(reference.clone(), known.clone());
+                }
+            }
+        }
         Ok(Self {
-            config,
+            config: read.config,
+            config_files: read.config_files,
             findings: secrets.findings,
+            unchanged: read.unchanged,
+            oddities,
             authorities,
-            digests: vec![digests, authority_digests, egress.digests, secrets.digests],
+            files,
             egress: egress.egress,
             egress_warning: egress.warning,
             managers,
@@ -94,20 +140,35 @@ impl Inputs {
 
     /// Returns the warnings about the configuration and about secrets, as texts.
     pub(super) fn warnings(&self) -> Vec<String> {
-        let mut all: Vec<_> = self
-            .config
-            .warnings
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        all.extend(self.egress_warning.clone());
-        all.extend(sdk_warning(&self.config));
-        for (reference, found) in &self.findings {
-            let warnings = found.iter().flat_map(|found| &found.warnings);
-            all.extend(warnings.map(|warning| format!("`{reference}`: {warning}")));
-        }
-        all
+        let of_config = self.config.warnings.iter().map(ToString::to_string);
+        let of_egress = self.egress_warning.clone().into_iter();
+        let of_egress = of_egress.chain(sdk_warning(&self.config));
+        let of_secrets = self.oddities.iter().flat_map(|(reference, oddities)| {
+            let texts = oddities.iter();
+            texts.map(move |text| format!("`{reference}`: {text}"))
+        });
+        of_config.chain(of_egress).chain(of_secrets).collect()
     }
+}
+
+/// Returns the references with oddities.
+fn oddities_of(findings: &Findings) -> Oddities {
+    let found = findings
+        .iter()
+        .filter_map(|(reference, found)| Some((reference, &found.as_ref().ok()?.warnings)));
+    found
+        .filter(|(_, warnings)| !warnings.is_empty())
+        .map(|(reference, warnings)| (reference.clone(), warnings.clone()))
+        .collect()
+}
+
+/// Returns the references of these credentials.
+fn references_of<'c>(
+    config: &'c Config,
+    names: &'c BTreeSet<String>,
+) -> impl Iterator<Item = &'c Reference> {
+    let credentials = names.iter().filter_map(|name| config.credentials.get(name));
+    credentials.flat_map(|credential| credential.secrets.values().flatten())
 }
 
 /// Reads the secrets of a configuration.
@@ -130,15 +191,36 @@ async fn read_secrets(
         read_in_time(in_time, managers, patience)
     );
     secrets.findings.extend(awaited.findings);
-    secrets.digests.extend(awaited.digests);
+    secrets.files.extend(awaited.files);
     (secrets, late)
 }
 
-/// Returns every reference to a secret in a configuration.
-pub(super) fn all_references(config: &Config) -> BTreeSet<Reference> {
-    let mut all = references(&config.credentials);
-    all.extend(references_of_sidecar(config));
+/// Returns every reference to a secret that a program or a secret manager has.
+pub(super) fn asked_references(config: &Config) -> BTreeSet<Reference> {
+    let credentials = config.credentials.values();
+    let of_credentials = credentials.flat_map(|credential| credential.secrets.values().flatten());
+    of_credentials
+        .filter(|reference| reference.is_asked_for())
+        .cloned()
+        .chain(references_besides_credentials(config))
+        .collect()
+}
+
+/// Returns every reference to a secret in a configuration, but for those of the `unchanged` credentials.
+fn references_besides(config: &Config, unchanged: &BTreeSet<String>) -> BTreeSet<Reference> {
+    let credentials = config.credentials.iter();
+    let changed = credentials.filter(|(name, _)| !unchanged.contains(*name));
+    let of_credentials = changed.flat_map(|(_, credential)| credential.secrets.values().flatten());
+    of_credentials
+        .cloned()
+        .chain(references_besides_credentials(config))
+        .collect()
+}
+
+/// Returns the references to the secrets that are no credential's.
+fn references_besides_credentials(config: &Config) -> BTreeSet<Reference> {
     let of_webhooks = config.webhooks.iter().flat_map(WebhookConfig::references);
+    let mut all = references_of_sidecar(config);
     all.extend(of_webhooks.cloned());
     all
 }
@@ -205,22 +287,49 @@ fn tls_addresses(config: &Config) -> Option<&[ListenAddress]> {
 }
 
 /// Reads and parses the configuration on a thread of its own: parsing a large file takes longer than a request
-/// may be held up.
-///
-/// The digest is taken first. A change between digest and parsing then looks like a change to the watch, and the
-/// configuration is loaded once more; the other order could miss the change.
-async fn read_config(
-    file: ConfigFile,
-) -> Result<(Config, BTreeSet<Reference>, Digests), LoadError> {
+/// may be held up. A configuration whose files are untouched since `before` is not read again.
+async fn read_config(file: ConfigFile, before: Option<Arc<Live>>) -> Result<ReadConfig, LoadError> {
     let read = move || {
-        let digests = digests(file.watched());
-        let config = Config::load(&file).map_err(LoadError::Config)?;
-        let references = all_references(&config);
-        Ok((config, references, digests))
+        if let Some(before) = before.filter(|before| is_same_text(before)) {
+            return Ok(same_config(&before));
+        }
+        let (config, texts) = Config::load_with_texts(&file).map_err(LoadError::Config)?;
+        let config_files: Vec<_> = std::iter::once(file.path().to_owned())
+            .chain(texts.texts.iter().map(|(path, _)| path.clone()))
+            .chain(texts.folders)
+            .collect();
+        let mut files = SeenFiles::read(config_files.iter().cloned());
+        for (path, text) in texts.texts {
+            files.note_content(&path, text.as_bytes());
+        }
+        Ok(ReadConfig {
+            references: references_besides(&config, &BTreeSet::new()),
+            config: Arc::new(config),
+            config_files: config_files.into(),
+            files,
+            unchanged: BTreeSet::new(),
+        })
     };
     tokio::task::spawn_blocking(read)
         .await
         .map_err(|_| LoadError::Interrupted)?
+}
+
+/// Returns the configuration of the load before.
+fn same_config(before: &Live) -> ReadConfig {
+    let unchanged = unchanged_credentials(before);
+    let mut files = SeenFiles::default();
+    let seen = before.files.load();
+    for path in before.config_files.iter() {
+        files.copy_from(&seen, path);
+    }
+    ReadConfig {
+        references: references_besides(&before.config, &unchanged),
+        config: Arc::clone(&before.config),
+        config_files: Arc::clone(&before.config_files),
+        files,
+        unchanged,
+    }
 }
 
 /// The wait of a start for the secrets of credentials and webhooks. A hanging manager keeps its own credentials from

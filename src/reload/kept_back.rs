@@ -26,6 +26,10 @@ impl Reloader {
     pub(super) fn report_kept_back(&self, before: &Live, live: &Live) -> bool {
         let mut has_reported = false;
         for (name, credential) in &live.credentials {
+            let told = before.credentials.get(name);
+            if told.is_some_and(|told| Arc::ptr_eq(told, credential)) {
+                continue;
+            }
             let Some(now) = credential.kept_back() else {
                 log_missing(before.credentials.get(name).map(Arc::as_ref), credential);
                 continue;

@@ -61,7 +61,9 @@ impl<'a> LimiterBuilder<'a> {
         }
         Self {
             before,
-            before_by_name: routes_before.map(|route| (&*route.name, route)).collect(),
+            before_by_name: routes_before
+                .map(|route| (&*route.name, &**route))
+                .collect(),
             routes: by_credential,
             shared,
             accounts: HashMap::new(),

@@ -1,12 +1,15 @@
 //! A finished load, published as a whole.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use arc_swap::ArcSwap;
 use tokio::task::JoinSet;
 
 use super::authorities::Authorities;
+use super::inputs::Oddities;
 use super::kept_files::KeptFiles;
 use super::refresh::NewValue;
 use super::server_tls::ServerCertificates;
@@ -14,7 +17,7 @@ use super::signatures::Signings;
 use super::streams::Publishers;
 use super::upstreams::UpstreamMap;
 use crate::config::{ApplicationAddress, Config};
-use crate::credential::source::{Digests, Managers};
+use crate::credential::source::{Managers, SeenFiles};
 use crate::credential::{Credential, CredentialFault, KeptBackReason};
 use crate::delivery::DeliveryTarget;
 use crate::egress::Egress;
@@ -59,8 +62,12 @@ pub struct Live {
     pub(super) upstreams: UpstreamMap,
     pub(super) applications: Applications,
     pub(super) authorities: Arc<Authorities>,
-    /// The digests of the configuration and of all files in use.
-    pub(super) digests: Digests,
+    /// The files of the configuration and all other files in use, as this load has seen them.
+    pub(super) files: ArcSwap<SeenFiles>,
+    /// The files and folders of the configuration.
+    pub(super) config_files: Arc<[PathBuf]>,
+    /// The oddities of secrets, by reference.
+    pub(super) oddities: Oddities,
 }
 
 /// The shared server, and the digest of its authorities.

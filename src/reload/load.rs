@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::draft::{Draft, HasKept, OutboundDraft};
-use super::inputs::{Inputs, Waits, all_references};
+use super::inputs::{Inputs, Waits, asked_references};
 use super::metrics::ReloadMetrics;
 use super::{Live, LoadError};
 use crate::config::{Config, ConfigFile};
@@ -34,7 +34,7 @@ pub(super) async fn load_in_time(
         None => Waits::AtStart,
         Some(_) => Waits::AtReload,
     };
-    let mut inputs = Inputs::read(file, before.as_deref(), waits).await?;
+    let mut inputs = Inputs::read(file, before.as_ref(), waits).await?;
     let late = std::mem::take(&mut inputs.late);
     Ok((load_inputs(inputs, before, metrics).await?, late))
 }
@@ -69,7 +69,7 @@ async fn load_inputs(
     };
     aside(move || {
         let live = finish(draft, outbound, has_kept)?;
-        live.managers.keep_only(&all_references(&live.config));
+        live.managers.keep_only(&asked_references(&live.config));
         Ok(live)
     })
     .await

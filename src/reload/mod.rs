@@ -12,7 +12,7 @@ use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -33,6 +33,7 @@ mod limits;
 mod live;
 mod load;
 pub mod metrics;
+mod notices;
 mod overlap;
 mod record;
 mod refresh;
@@ -43,10 +44,11 @@ mod shared;
 mod signatures;
 mod state;
 mod streams;
+mod unchanged;
 mod upkeep;
 mod upstreams;
 mod verify;
-mod watch;
+mod watcher;
 mod webhooks;
 
 pub use alarms::{AGE_WARNING_SHARE, overlap_concerns};
@@ -103,6 +105,8 @@ pub struct Reloader {
     nonces: Arc<Nonces>,
     tracer: Tracer,
     requests: mpsc::Sender<ReloadRequest>,
+    /// Tells those who wait that a piece of work has ended.
+    finished: watch::Sender<()>,
     /// The reads that the start did not wait for, until the background work takes them over.
     late_at_start: Mutex<LateReads>,
 }
@@ -173,6 +177,7 @@ impl Reloader {
                 refused: Vec::new(),
             }),
             requests,
+            finished: watch::Sender::default(),
             late_at_start: Mutex::new(late),
         };
         reloader.restore_nonces().await;
@@ -269,6 +274,12 @@ impl Reloader {
         self.tracer.clone()
     }
 
+    /// Returns a receiver that changes after each piece of work: a load, a retry, answers that came late.
+    #[must_use]
+    pub fn finished(&self) -> watch::Receiver<()> {
+        self.finished.subscribe()
+    }
+
     /// Returns the outcome of the last reload.
     #[must_use]
     pub fn last(&self) -> LastReload {
@@ -350,7 +361,7 @@ impl Reloader {
                 before.managers.take_way_out(&before.egress);
                 before
                     .managers
-                    .keep_only(&inputs::all_references(&before.config));
+                    .keep_only(&inputs::asked_references(&before.config));
                 let last_success = self.last().last_success;
                 let (changes, late) = self.reload_secrets(before).await;
                 let error = ReloadError::Refused {
@@ -376,19 +387,21 @@ impl Reloader {
         live.prepare_state().await;
         let live = Arc::new(live);
         self.publish(&live);
-        live.log_warnings(Some(&before));
+        let told = (Arc::clone(&before), Arc::clone(&live));
+        let tell = move || told.1.log_warnings(Some(&told.0));
+        tokio::task::spawn_blocking(tell).await.ok();
         let is_kept_back = self.report_kept_back(&before, &live);
         let is_kept_back = self.report_kept_files(&before, &live) || is_kept_back;
         let comparison = Comparison::aside(before, Arc::clone(&live)).await;
         if is_kept_back && comparison.changes.is_empty() {
-            let error = ReloadError::KeptBack(live.kept_back().into());
+            let error = ReloadError::KeptBack(comparison.kept_back.into());
             self.record_refusal(&error, causes);
             return Err(error);
         }
         self.record_success(&live, &comparison, causes, began);
         Ok(Reloaded {
             changes: comparison.changes,
-            kept_back: live.kept_back(),
+            kept_back: comparison.kept_back,
         })
     }
 }

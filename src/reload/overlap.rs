@@ -107,7 +107,7 @@ impl Live {
         for credential in self.credentials.values() {
             for previous in credential.previous().iter().filter(|set| set.is_in_time()) {
                 let gone = previous.secrets().iter().filter(|(name, version)| {
-                    let slot = credential.slots().get(*name);
+                    let slot = credential.slots().get(name);
                     !slot.is_some_and(|slot| {
                         slot.versions()
                             .any(|listed| listed.secret().same_as(version.secret()))

@@ -65,8 +65,8 @@ impl Reloader {
         };
         let generation = live.generation.number;
         let cause = causes.to_string();
-        let kept_back: Vec<_> = live
-            .kept_back()
+        let kept_back: Vec<_> = comparison
+            .kept_back
             .iter()
             .map(|line| without_numbers(line))
             .collect();

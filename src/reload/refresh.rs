@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
-use super::inputs::all_references;
+use super::inputs::asked_references;
 use super::{Live, ReloadCause, Reloader};
 use crate::config::Reference;
 use crate::credential::source::{Findings, read_all};
@@ -19,19 +19,23 @@ impl Reloader {
         let mut failures = 0;
         let mut refused = None;
         let mut last_asked = Instant::now();
+        let mut finished = self.finished();
         loop {
             let managers = Arc::clone(&self.live.load().managers);
             // A reload between two refreshes may have found a silent manager.
             if failures == 0 && managers.any_failed() {
                 failures = 1;
             }
-            let next_look = Instant::now() + LOOK_INTERVAL;
-            let session_due = managers.keep_sessions().await.unwrap_or(next_look);
+            let session_due = managers.keep_sessions().await;
             let configured = self.live.load().config.reload.refresh;
             let due =
                 interval(configured, failures, jitter()).map(|interval| last_asked + interval);
-            let wake = due.unwrap_or(next_look).min(session_due).min(next_look);
-            tokio::time::sleep_until(wake).await;
+            let wake = due.into_iter().chain(session_due).min();
+            // A reload may have changed `refresh`, found a manager down, or opened a session.
+            tokio::select! {
+                () = sleep_until_any(wake) => {}
+                _ = finished.changed() => {}
+            }
             if due.is_some_and(|due| due <= Instant::now()) {
                 self.reload_new_values(&mut refused).await;
                 failures = if managers.any_failed() {
@@ -48,7 +52,7 @@ impl Reloader {
     pub(super) async fn reload_new_values(&self, refused: &mut Option<Vec<NewValue>>) {
         let live = self.live();
         let managers = Arc::clone(&live.managers);
-        let references = all_references(&live.config)
+        let references = asked_references(&live.config)
             .into_iter()
             .filter(Reference::is_asked_for)
             .collect();
@@ -129,6 +133,14 @@ fn interval(configured: Option<Duration>, failures: u32, jitter: f64) -> Option<
     Some(backed_off.mul_f64(0.75 + jitter / 2.0))
 }
 
+/// Sleeps until a moment, or for ever.
+async fn sleep_until_any(wake: Option<Instant>) {
+    match wake {
+        Some(wake) => tokio::time::sleep_until(wake).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Returns the fraction of the current second: different enough between sidecars.
 fn jitter() -> f64 {
     let nanos = SystemTime::now()
@@ -138,8 +150,6 @@ fn jitter() -> f64 {
     f64::from(nanos) / 1e9
 }
 
-/// The longest sleep: a changed `refresh`, or a manager found down by a reload, has an effect by then.
-const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// The time after a first failure.
 const MIN_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// The longest time after any number of failures: a recovered manager is noticed within a minute.

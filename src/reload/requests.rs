@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::alarms::{Alarms, next_overlap_warning};
 use super::cause::{Causes, ReloadCause};
 use super::{ReloadError, ReloadResult, Reloaded, Reloader};
+use crate::beat::next_beat;
 use crate::credential::source::{LateAnswers, LateReads};
 use crate::service_manager;
 
@@ -104,7 +105,7 @@ impl Reloader {
                 count = queue.recv_many(&mut waiting, MAX_REQUESTS) => if count == 0 { return },
                 () = self.next_overlap_end() => self.drop_expired().await,
                 () = self.next_overlap_warning() => {}
-                () = tokio::time::sleep(STATE_INTERVAL) => {}
+                () = next_beat(STATE_INTERVAL) => {}
             }
             if !waiting.is_empty() {
                 let (result, late) = self.work(&waiting).await;
@@ -113,6 +114,7 @@ impl Reloader {
             alarms.raise_overlaps(&self.live());
             self.look_after_overlaps().await;
             self.keep_sights(&mut told).await;
+            self.finished.send_replace(());
             // A storm of signals costs a bounded share of the processor, and the last signal counts.
             tokio::time::sleep(MIN_INTERVAL).await;
         }

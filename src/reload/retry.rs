@@ -15,7 +15,7 @@ use super::load::{aside, finish};
 use super::{Live, LoadError, Reloader};
 use crate::config::Reference;
 use crate::credential::Credential;
-use crate::credential::source::{Digests, LateReads, ReadSecrets, read_in_time};
+use crate::credential::source::{LateReads, ReadSecrets, SeenFiles, read_in_time};
 
 impl Reloader {
     /// Reads the secrets of incomplete credentials again, and the files of certificates if one cannot be used, and publishes
@@ -94,10 +94,11 @@ impl Reloader {
         let (mut draft, outbound) = aside(move || {
             let findings = &read.secrets.findings;
             let mut draft = Draft::reassembled(&live, &read.names, findings, metrics);
-            draft.digests.extend(read.secrets.digests);
-            if let Some((authorities, digests)) = read.files {
+            let files = Arc::make_mut(&mut draft.files);
+            files.extend(read.secrets.files);
+            if let Some((authorities, seen)) = read.files {
+                files.extend(seen);
                 draft.take_files(authorities, findings)?;
-                draft.digests.extend(digests);
             }
             draft.take_webhooks(&read.webhooks, findings)?;
             let outbound = draft.routes()?;
@@ -125,8 +126,8 @@ pub(super) struct ReadAgain {
     pub(super) webhooks: BTreeSet<String>,
     /// The secrets of these credentials and webhooks.
     pub(super) secrets: ReadSecrets,
-    /// The files of certificates and authorities with their digests; `None` if they stay as they are.
-    pub(super) files: Option<(Authorities, Digests)>,
+    /// The files of certificates and authorities as they were seen; `None` if they stay as they are.
+    pub(super) files: Option<(Authorities, SeenFiles)>,
 }
 
 /// The treatment of the files of certificates and authorities.

@@ -70,11 +70,8 @@ impl Live {
             .filter(|(_, value)| *value == SightKind::Random)
             .map(|(version, _)| version)
             .collect();
-        told.retain(|known| {
-            versions
-                .iter()
-                .any(|version| version.fingerprint() == *known)
-        });
+        let in_use: HashSet<_> = versions.iter().map(|it| it.fingerprint()).collect();
+        told.retain(|known| in_use.contains(known));
         for version in versions {
             if told.contains(&version.fingerprint()) {
                 continue;

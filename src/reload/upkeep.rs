@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::Reloader;
 use super::alarms::{Alarms, DAY};
 use super::verify::{VerdictEffect, checks, effect_of, guilty, log_verdict, run_checks};
+use crate::beat::next_beat;
 use crate::credential::{Credential, Verdict};
 use crate::health;
 use crate::limit::KeyedLimits;
@@ -24,9 +25,19 @@ impl Reloader {
             self.retry_and_wait().await;
             self.verify_due_credentials(&mut forgeries).await;
             self.read_sender_rates().await;
-            alarms.raise(&self.live(), &self.audit);
-            tokio::time::sleep(LOOK_INTERVAL).await;
+            alarms = self.raise(alarms).await;
+            next_beat(LOOK_INTERVAL).await;
         }
+    }
+
+    /// Raises alarms on a thread of its own: of thousands of tenants, each has its secrets.
+    async fn raise(&self, mut alarms: Alarms) -> Alarms {
+        let (live, audit) = (self.live(), self.audit.clone());
+        let raise = move || {
+            alarms.raise(&live, &audit);
+            alarms
+        };
+        tokio::task::spawn_blocking(raise).await.unwrap_or_default()
     }
 
     async fn verify_due_credentials(&self, forgeries: &mut ForgeryQuestions) {

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use super::authorities::{Authorities, pem_of};
 use super::{Live, LoadError};
 use crate::egress::{Egress, WayOut};
+use crate::outbound::policy::FurtherUpstream;
 use crate::provider::{Ca, Origin, Provider};
 use crate::tls;
 use crate::upstream::{OwnAddresses, Upstream, UpstreamKind};
@@ -27,6 +28,21 @@ pub(super) struct Upstreams<'a> {
     /// A TLS configuration for all upstreams with equal authorities.
     tls: HashMap<Ca, Arc<rustls::ClientConfig>>,
     all: UpstreamMap,
+    /// What routes to one provider share, by the address of the provider, which is kept so that the address stays its own.
+    ends: HashMap<usize, (Arc<Provider>, Option<ProviderEnds>)>,
+}
+
+/// What all routes to one provider share: its upstreams with their hosts, and the names of its operations.
+#[derive(Clone)]
+pub(super) struct ProviderEnds {
+    pub(super) upstream: Arc<Upstream>,
+    pub(super) host: Arc<str>,
+    pub(super) media_upstream: Option<Arc<Upstream>>,
+    pub(super) media_host: Option<Arc<str>>,
+    pub(super) further: Arc<[FurtherUpstream]>,
+    pub(super) issuer: Arc<Upstream>,
+    pub(super) issuer_host: Arc<str>,
+    pub(super) operations: Arc<[String]>,
 }
 
 impl<'a> Upstreams<'a> {
@@ -44,18 +60,71 @@ impl<'a> Upstreams<'a> {
             egress,
             tls: HashMap::new(),
             all: UpstreamMap::new(),
+            ends: HashMap::new(),
         }
+    }
+
+    /// Returns the collection with every upstream of the load before.
+    pub(super) fn carrying_over(mut self, before: &Live) -> Self {
+        let upstreams = before.upstreams.iter();
+        self.all
+            .extend(upstreams.map(|(key, upstream)| (key.clone(), Arc::clone(upstream))));
+        self
+    }
+
+    /// Returns what all routes to a provider share; `None` if the provider takes no requests.
+    ///
+    /// # Errors
+    /// If an upstream or its authorities cannot be used.
+    pub(super) fn of_provider(
+        &mut self,
+        provider: &Arc<Provider>,
+    ) -> Result<Option<ProviderEnds>, LoadError> {
+        let address = Arc::as_ptr(provider).addr();
+        if let Some((_, known)) = self.ends.get(&address) {
+            return Ok(known.clone());
+        }
+        let ends = self.open(provider)?;
+        let entry = (Arc::clone(provider), ends.clone());
+        self.ends.insert(address, entry);
+        Ok(ends)
+    }
+
+    fn open(&mut self, provider: &Provider) -> Result<Option<ProviderEnds>, LoadError> {
+        let Some(origin) = &provider.upstream else {
+            return Ok(None);
+        };
+        let media = provider.media_upstream.as_ref();
+        let issuer = provider
+            .exchange()
+            .and_then(|exchange| exchange.upstream.as_ref())
+            .unwrap_or(origin);
+        let further = provider.upstreams.iter().map(|named| {
+            Ok(FurtherUpstream {
+                name: named.name.clone(),
+                upstream: self.get(&named.origin, provider)?,
+                host: named.origin.authority(),
+            })
+        });
+        let further: Result<_, LoadError> = further.collect();
+        let operations = provider.operations.iter();
+        Ok(Some(ProviderEnds {
+            further: further?,
+            upstream: self.get(origin, provider)?,
+            host: origin.authority().into(),
+            media_upstream: media.map(|media| self.get(media, provider)).transpose()?,
+            media_host: media.map(|media| media.authority().into()),
+            issuer: self.get(issuer, provider)?,
+            issuer_host: issuer.authority().into(),
+            operations: operations.map(|known| known.name.clone()).collect(),
+        }))
     }
 
     /// Returns the upstream of a provider at an origin.
     ///
     /// # Errors
     /// If the authorities cannot be read or used, or the origin cannot be.
-    pub(super) fn get(
-        &mut self,
-        origin: &Origin,
-        provider: &Provider,
-    ) -> Result<Arc<Upstream>, LoadError> {
+    fn get(&mut self, origin: &Origin, provider: &Provider) -> Result<Arc<Upstream>, LoadError> {
         let pem = match &provider.ca {
             Ca::File(path) => Some(pem_of(self.authorities, path)?),
             Ca::Bundled | Ca::System => None,

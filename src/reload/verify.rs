@@ -24,9 +24,9 @@ use crate::upstream::Upstream;
 pub(super) struct CredentialCheck {
     pub(super) credential: Arc<Credential>,
     upstream: Arc<Upstream>,
-    host: String,
+    host: Arc<str>,
     issuer: Arc<Upstream>,
-    issuer_host: String,
+    issuer_host: Arc<str>,
     senders: BTreeSet<String>,
     needs: TokenNeeds,
     /// The credential in use so far, with which a question that refuses the new secrets is asked again.
@@ -73,9 +73,9 @@ pub(super) fn checks<'a>(
         let check = checks.entry(name).or_insert_with(|| CredentialCheck {
             credential: Arc::clone(credential),
             upstream: Arc::clone(&route.upstream),
-            host: route.host.clone(),
+            host: Arc::clone(&route.host),
             issuer: Arc::clone(&route.issuer),
-            issuer_host: route.issuer_host.clone(),
+            issuer_host: Arc::clone(&route.issuer_host),
             senders: BTreeSet::new(),
             needs: TokenNeeds::default(),
             in_use: None,

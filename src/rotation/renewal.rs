@@ -14,7 +14,8 @@ use super::record::Author;
 use super::resume::Resumed;
 use super::steps::{Rotation, RotationWorker};
 use super::target::{RotationTarget, renewed_credentials};
-use super::unfinished::{JournalLooks, obstacle_to_renewal};
+use super::unfinished::{JOURNAL_INTERVAL, JournalLooks, obstacle_to_renewal};
+use crate::beat::next_beat;
 use crate::credential::RenewalStep;
 use crate::credential::source::PlaceError;
 use crate::log::without_numbers;
@@ -29,13 +30,22 @@ use crate::shared::ServerLost;
 pub async fn renew(reloader: Arc<Reloader>) {
     let mut renewals = Renewals::default();
     let mut journals = JournalLooks::default();
+    let mut finished = reloader.finished();
+    tokio::time::sleep(LOOK_INTERVAL).await;
     loop {
-        tokio::time::sleep(LOOK_INTERVAL).await;
         journals.look_if_due(&reloader).await;
         renewals.look_ahead(&reloader).await;
         renewals.take_up(&reloader).await;
         renewals.renew_due(&reloader).await;
         renewals.finish_due(&reloader).await;
+        if renewals.are_pending(&reloader.live()) || journals.found_any() {
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        } else {
+            tokio::select! {
+                () = next_beat(JOURNAL_INTERVAL) => {}
+                _ = finished.changed() => {}
+            }
+        }
     }
 }
 
@@ -62,6 +72,11 @@ enum Renewed {
 }
 
 impl Renewals {
+    /// True if a token is to be renewed, now or some time, or a renewal is to be finished.
+    fn are_pending(&self, live: &Live) -> bool {
+        !self.open.is_empty() || renewed_credentials(live).next().is_some()
+    }
+
     /// Takes up the renewals that an earlier process left in a journal.
     async fn take_up(&mut self, reloader: &Reloader) {
         let live = reloader.live();

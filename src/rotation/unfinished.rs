@@ -58,35 +58,45 @@ pub(super) async fn obstacle_to_renewal(live: &Live, credential: &str) -> Option
 #[derive(Default)]
 pub(super) struct JournalLooks {
     last: Option<Instant>,
+    /// True if the last look found a rotation that was cut off.
+    found_any: bool,
 }
 
 impl JournalLooks {
     /// Looks if it is time, and logs what is new. While a rotation is unfinished, its end is noticed at once.
     pub(super) async fn look_if_due(&mut self, reloader: &Reloader) {
         let live = reloader.live();
-        let mut credentials = live.credentials.values();
-        let is_watched = credentials.any(|held| !held.unfinished_rotations().is_empty());
-        let is_due = self.last.is_none_or(|last| last.elapsed() >= LOOK_INTERVAL);
-        if is_due || is_watched {
-            look_for_unfinished(&live).await;
+        let is_due = self
+            .last
+            .is_none_or(|last| last.elapsed() + EARLY >= JOURNAL_INTERVAL);
+        if is_due || self.found_any {
+            self.found_any = look_for_unfinished(&live).await;
             self.last = Some(Instant::now());
         }
     }
+
+    /// True if the last look found a rotation that was cut off.
+    pub(super) fn found_any(&self) -> bool {
+        self.found_any
+    }
 }
 
-/// Notes at each credential the rotations that were cut off, and logs the changes.
-async fn look_for_unfinished(live: &Arc<Live>) {
+/// Notes at each credential the rotations that were cut off, and logs the changes. Returns true if there are any.
+async fn look_for_unfinished(live: &Arc<Live>) -> bool {
     let held = Arc::clone(live);
     let look = move || {
         let now = SystemTime::now();
+        let mut found_any = false;
         for credential in held.credentials.values() {
             let found = unfinished_of(&held, credential, now);
+            found_any |= !found.is_empty();
             let before = credential.unfinished_rotations().replace(found.clone());
             log_changes(&credential.name, &before, &found);
         }
+        found_any
     };
     // Journals are files, and files may live on a network.
-    tokio::task::spawn_blocking(look).await.ok();
+    tokio::task::spawn_blocking(look).await.unwrap_or_default()
 }
 
 /// Returns the rotations of a credential that were cut off. Waits for the disk.
@@ -180,7 +190,9 @@ fn log_changes(credential: &str, before: &[UnfinishedRotation], now: &[Unfinishe
 }
 
 /// The time between two looks for journals. A journal that was left behind waits for a person.
-const LOOK_INTERVAL: Duration = Duration::from_secs(30);
+pub(super) const JOURNAL_INTERVAL: Duration = Duration::from_secs(30);
+/// The time by which a look may come early, for a common beat.
+const EARLY: Duration = Duration::from_secs(1);
 /// The time without a new record after which a journal that cannot be read is of no rotation under way.
 const STALE: Duration = Duration::from_secs(60);
 /// The time after the end of an overlap in which a sidecar may still be about to revoke the old token.

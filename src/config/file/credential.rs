@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::{check_name, duration, duration_or_off, parse_duration_or_off};
 use crate::config::{CredentialConfig, ProofForm, Reference};
 use crate::document::{FaultReport, Field, Position, Reader, choices, listed};
+use crate::named::ByName;
 use crate::provider::{Inject, Outline, presets, schema};
 
 /// The providers of the configuration. A name without a `[provider.NAME]` is a preset.
@@ -144,7 +145,7 @@ fn credential(mut reader: Reader<'_>, providers: &Providers) -> Option<Placed> {
         return None;
     };
     let (provider, missing) = outline.fill(&parameters(&mut reader, &outline));
-    let mut secrets = BTreeMap::new();
+    let mut secrets = ByName::default();
     for secret in &provider.secrets {
         if let Some(field) = reader.field(&secret.name) {
             secrets.insert(secret.name.clone(), references(&field));
@@ -207,6 +208,8 @@ pub(super) fn references(field: &Field<'_>) -> Vec<Reference> {
         }
         references.extend(reference);
     }
+    // Nearly always one: a vector that grows begins with room for four.
+    references.shrink_to_fit();
     references
 }
 

@@ -1,40 +1,26 @@
 //! The files of a configuration: the named file, or every `*.toml` of the named folder, and the included files.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{Faults, unreadable, whole_fault};
 use crate::config::{ConfigFile, DEFAULT_PATH, PATH_HERE};
-use crate::document::{Document, Fault, FaultReport, Malformed, Reader, shown_place};
+use crate::document::{Document, Fault, FaultReport, JoinedKeys, Malformed, Reader, shown_place};
 
 /// The text of a configuration, as one document.
 pub(super) struct Files {
     /// The document; `None` if the report has a fault.
     pub(super) document: Option<Document>,
-    /// The files, in the order of reading.
-    pub(super) paths: Vec<PathBuf>,
+    /// The files with their texts, in the order of reading.
+    pub(super) texts: Vec<(PathBuf, String)>,
+    /// The folders in which further files would count.
+    pub(super) folders: Vec<PathBuf>,
+    known: HashSet<PathBuf>,
+    joined: JoinedKeys,
 }
 
 impl ConfigFile {
-    /// Returns the files and folders of the configuration. A change of content calls for a reload.
-    #[must_use]
-    pub fn watched(&self) -> Vec<PathBuf> {
-        let mut watched = vec![self.path().to_owned()];
-        let report = FaultReport::default();
-        for path in self.named_files().unwrap_or_default() {
-            let included = text_of(&path)
-                .ok()
-                .and_then(|text| Document::parse(&text, "", &report))
-                .map(|document| included(&document, &path, &FaultReport::default()));
-            for pattern in included.into_iter().flatten() {
-                watched.extend(pattern.folder.clone());
-                watched.extend(pattern.files().unwrap_or_default());
-            }
-            watched.push(path);
-        }
-        watched
-    }
-
     /// Returns the named file, or the files of the named folder in the order of names.
     fn named_files(&self) -> io::Result<Vec<PathBuf>> {
         if self.path().is_dir() {
@@ -60,8 +46,14 @@ impl Files {
         }
         let mut files = Self {
             document: None,
-            paths: Vec::new(),
+            texts: Vec::new(),
+            folders: Vec::new(),
+            known: HashSet::new(),
+            joined: JoinedKeys::default(),
         };
+        if whole.is_dir() {
+            files.folders.push(whole.to_owned());
+        }
         for path in named {
             let Some(mut document) = files.parse(&path, report)? else {
                 continue;
@@ -76,6 +68,7 @@ impl Files {
                 for path in found {
                     files.include(&path, report)?;
                 }
+                files.folders.extend(pattern.folder);
             }
         }
         Ok(files)
@@ -99,17 +92,18 @@ impl Files {
 
     /// Parses a file, unless the file was read before.
     fn parse(&mut self, path: &Path, report: &FaultReport) -> Result<Option<Document>, Faults> {
-        if self.paths.iter().any(|read| read == path) {
+        if !self.known.insert(path.to_owned()) {
             return Ok(None);
         }
         let text = text_of(path).map_err(|error| Faults(vec![unreadable_file(path, &error)]))?;
-        self.paths.push(path.to_owned());
-        Ok(Document::parse(&text, &path.display().to_string(), report))
+        let document = Document::parse(&text, &path.display().to_string(), report);
+        self.texts.push((path.to_owned(), text));
+        Ok(document)
     }
 
     fn join(&mut self, document: Document, report: &FaultReport) {
         match &mut self.document {
-            Some(whole) => whole.join(document, &NAMED_TABLES, report),
+            Some(whole) => whole.join(document, &NAMED_TABLES, &mut self.joined, report),
             None => self.document = Some(document),
         }
     }

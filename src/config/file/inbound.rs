@@ -338,7 +338,7 @@ fn check_secrets(reader: &Reader<'_>, placed: &Placed) {
         reader.report().fault(&placed.at, &placed.path, message);
     }
     let challenge = spec.challenge.as_ref();
-    if let Some(challenge) = challenge.filter(|secret| !secrets.contains_key(*secret)) {
+    if let Some(challenge) = challenge.filter(|secret| !secrets.contains_key(secret)) {
         let message =
             format!("no `{challenge}`, so that the provider's handshake cannot be answered");
         reader.report().warn(&placed.at, &placed.path, message);

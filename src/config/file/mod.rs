@@ -9,8 +9,8 @@ use tracing::level_filters::LevelFilter;
 
 use super::error::Faults;
 use super::{
-    Config, ConfigFile, InboundConfig, LogConfig, OnFailure, Reference, ReloadConfig, SharedLimits,
-    StateConfig, WebhookConfig,
+    Config, ConfigFile, ConfigTexts, InboundConfig, LogConfig, OnFailure, Reference, ReloadConfig,
+    SharedLimits, StateConfig, WebhookConfig,
 };
 use crate::audit::{AuditScope, AuditSettings};
 use crate::document::{Document, Fault, FaultReport, Field, Malformed, Position, Reader};
@@ -59,19 +59,32 @@ impl Config {
     /// A file that cannot be read, or every fault of the text; and a file that nobody has named, that another user could
     /// change, and that has programs to run.
     pub fn load(file: &ConfigFile) -> Result<Self, Faults> {
+        Self::load_with_texts(file).map(|(config, _)| config)
+    }
+
+    /// Reads and checks a configuration like [`Self::load`], and returns it with what it was read from.
+    ///
+    /// # Errors
+    /// As for [`Self::load`].
+    pub fn load_with_texts(file: &ConfigFile) -> Result<(Self, ConfigTexts), Faults> {
         let report = FaultReport::default();
         let files = Files::read(file, &report)?;
         // The content of a faulty file would be missing in the other files.
         let document = files.document.filter(|_| !report.is_faulty());
         let config = document.map(|document| read(&document, &report));
-        finish(config, report)?.trusted(file, &files.paths)
+        let config = finish(config, report)?.trusted(file, &files.texts)?;
+        let texts = ConfigTexts {
+            texts: files.texts,
+            folders: files.folders,
+        };
+        Ok((config, texts))
     }
 
     /// Warns about a file with a weakness, and refuses a found file with a weakness and with programs to run.
-    fn trusted(mut self, file: &ConfigFile, paths: &[PathBuf]) -> Result<Self, Faults> {
-        let weak = paths
+    fn trusted(mut self, file: &ConfigFile, texts: &[(PathBuf, String)]) -> Result<Self, Faults> {
+        let weak = texts
             .iter()
-            .find_map(|path| Some((path, trust::weakness(path)?)));
+            .find_map(|(path, _)| Some((path, trust::weakness(path)?)));
         let Some((path, weakness)) = weak else {
             return Ok(self);
         };

@@ -21,10 +21,23 @@ pub(super) fn routes(
     outbound: &OutboundConfig,
 ) -> Vec<RouteConfig> {
     let mut earlier = Earlier::default();
-    readers
+    let mut routes: Vec<_> = readers
         .into_iter()
         .filter_map(|reader| route(reader, credentials, outbound, &mut earlier))
-        .collect()
+        .collect();
+    // Of thousands of routes, most allow the same operations.
+    let mut sets = HashSet::new();
+    for route in &mut routes {
+        match sets.get(&route.operations) {
+            Some(same) => route.operations = OperationSet::clone(same),
+            None => {
+                sets.insert(route.operations.clone());
+            }
+        }
+        route.senders.shrink_to_fit();
+        route.channels.shrink_to_fit();
+    }
+    routes
 }
 
 fn route(

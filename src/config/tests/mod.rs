@@ -53,7 +53,7 @@ fn a_missing_key_has_the_default_of_the_contract() {
     assert_eq!(acme.max_age, Duration::from_secs(90 * 86_400));
     assert_eq!(acme.proof, ProofForm::Auto);
     assert_eq!(
-        acme.secrets["token"],
+        *acme.secrets.get("token").unwrap(),
         [Reference::File("/run/secrets/acme/token".into())]
     );
     let [route] = config.routes.as_slice() else {
@@ -168,14 +168,14 @@ fn every_written_key_takes_effect() {
     assert_eq!(config.outbound.drain, Duration::from_secs(60));
     let a = &config.credentials["a"];
     assert_eq!(
-        a.secrets["token"],
+        *a.secrets.get("token").unwrap(),
         [
             Reference::File("/new".into()),
             Reference::Systemd("old".into())
         ]
     );
     assert_eq!(
-        a.secrets["app_secret"],
+        *a.secrets.get("app_secret").unwrap(),
         [Reference::Exec {
             program: PathBuf::from("/bin/pass"),
             arguments: vec!["show".into(), "my app".into()]

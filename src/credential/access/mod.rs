@@ -62,7 +62,7 @@ pub async fn access_token(
         }
         (AccessToken::Exchanged(exchange), Some(issued)) => {
             // Due for renewal, but good for a while yet: the exchange runs beside the request.
-            if let Ok(turn) = Arc::clone(&tokens.turn).try_lock_owned()
+            if let Ok(turn) = tokens.turn().try_lock_owned()
                 && turn.pause().is_none()
             {
                 drop(tokens.start_exchange(exchange, secrets, issuer, None, turn)?);
@@ -90,7 +90,7 @@ impl AccessTokens {
     ) -> Result<Arc<IssuedToken>, AccessTokenError> {
         let deadline = Instant::now() + MAX_WAIT;
         let late = |_| AccessTokenError::late(issuer.host);
-        let turn = timeout_at(deadline, Arc::clone(&self.turn).lock_owned())
+        let turn = timeout_at(deadline, self.turn().lock_owned())
             .await
             .map_err(late)?;
         // The request with the turn before may have brought a token, or a failure.

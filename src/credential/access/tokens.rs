@@ -1,7 +1,7 @@
 //! The access tokens of a secret set, and the failures of exchanges.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -17,10 +17,15 @@ pub(in super::super) struct AccessTokens {
     /// The latest first. A replaced token may still appear in the answer to an earlier request.
     tokens: ArcSwap<Vec<Arc<IssuedToken>>>,
     /// Held by the exchange under way; a tokio mutex, because requests queue for the turn.
-    pub(super) turn: Arc<Mutex<Failures>>,
+    turn: OnceLock<Arc<Mutex<Failures>>>,
 }
 
 impl AccessTokens {
+    /// Returns the turn of the exchange. Most providers have no exchange, and no turn.
+    pub(super) fn turn(&self) -> Arc<Mutex<Failures>> {
+        Arc::clone(self.turn.get_or_init(Arc::default))
+    }
+
     /// Returns the latest token, unless the token has ended or is no newer than the `refused` token.
     pub(in super::super) fn good(&self, refused: Option<&IssuedToken>) -> Option<Arc<IssuedToken>> {
         let tokens = self.tokens.load();

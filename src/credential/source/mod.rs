@@ -1,6 +1,6 @@
 //! Sources of secrets: reads the values that references name.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +22,7 @@ mod file_write;
 pub(super) mod found;
 #[cfg(feature = "gcp")]
 mod gcp;
+mod identity;
 mod kubernetes;
 mod late;
 mod managers;
@@ -29,16 +30,19 @@ mod mount;
 mod place;
 mod place_error;
 mod program_error;
+mod seen;
 mod vault;
 
 pub use error::SourceError;
-pub use file::{Digests, digests, readable_by_all};
+pub use file::readable_by_all;
 use found::RawSecret;
 pub use found::{Findings, FoundSecret};
+pub use identity::is_local_path;
 pub use late::{LateAnswers, LateReads};
 pub use managers::{LastRead, Managers};
 pub use place::SecretPlace;
 pub use place_error::{PlaceError, PlaceFault};
+pub use seen::{Care, SeenFiles};
 
 use crate::config::Reference;
 
@@ -47,8 +51,8 @@ use crate::config::Reference;
 pub struct ReadSecrets {
     /// The result for each reference.
     pub findings: Findings,
-    /// The digest of each file, over the very bytes in `findings`: no change can fall between the two.
-    pub digests: Digests,
+    /// Each file as it was seen with the very bytes in `findings`: no change can fall between the two.
+    pub files: SeenFiles,
 }
 
 /// Reads all `references`, each once, and all files as of one moment.
@@ -88,11 +92,12 @@ async fn read_files(references: BTreeSet<Reference>) -> ReadSecrets {
 /// Reads files and environment variables.
 fn read_local(references: BTreeSet<Reference>) -> ReadSecrets {
     let paths = references.iter().filter_map(path_of).collect();
-    let mut files = file::read_together(paths);
-    let digests = files
-        .iter()
-        .map(|(path, read)| (path.clone(), file::digest(path, read)))
-        .collect();
+    let mut seen = SeenFiles::default();
+    let mut files = BTreeMap::new();
+    for (path, read) in file::read_together(paths) {
+        seen.note(&path, &read);
+        files.insert(path, read.map(|(raw, _)| raw));
+    }
     let mut findings = Findings::new();
     // Several fields may share one file with a reference to the whole file, which takes the bytes away.
     let (fields, whole): (Vec<_>, Vec<_>) = references
@@ -107,7 +112,16 @@ fn read_local(references: BTreeSet<Reference>) -> ReadSecrets {
         };
         findings.insert(reference, raw.and_then(RawSecret::parse));
     }
-    ReadSecrets { findings, digests }
+    ReadSecrets {
+        findings,
+        files: seen,
+    }
+}
+
+/// Returns the files that are mounted by themselves.
+#[must_use]
+pub fn mounted_files() -> BTreeSet<PathBuf> {
+    mount::MountPoints::of_this_process().into_files()
 }
 
 /// Returns the file behind a reference, if there is one.

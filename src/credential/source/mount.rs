@@ -28,6 +28,12 @@ impl MountPoints {
         )
     }
 
+    /// Returns the mount points that are files.
+    pub(super) fn into_files(self) -> BTreeSet<PathBuf> {
+        let points = self.0.into_iter();
+        points.filter(|point| point.is_file()).collect()
+    }
+
     /// True if a file is itself a mount point, directly or behind symbolic links.
     pub(super) fn has(&self, file: &Path) -> bool {
         self.0.contains(file)

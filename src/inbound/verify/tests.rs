@@ -127,7 +127,7 @@ fn credential(provider: &Arc<Provider>, values: &[(&str, &[&str])]) -> Credentia
     }
     let config = CredentialConfig {
         provider: Arc::new(with_any_value(provider)),
-        secrets,
+        secrets: secrets.into_iter().collect(),
         check: false,
         place: None,
         renew: None,

@@ -35,9 +35,10 @@ use sender_place::not_named;
 /// The routes of a generation.
 #[derive(Debug)]
 pub struct Policy {
-    /// Sorted: the longest path first, then in the order of the configuration.
-    routes: Vec<Route>,
-    index: RouteIndex,
+    /// Sorted: the longest path first, then in the order of the configuration. A reload shares the routes that it leaves
+    /// as they were.
+    routes: Vec<Arc<Route>>,
+    index: Arc<RouteIndex>,
     /// True if a provider of a route has placeholders for the tokens that SDKs ask for.
     answers_for_tokens: bool,
     /// The forms of refusals without a route. The listener has them as well.
@@ -80,7 +81,8 @@ impl From<OutboundError> for Denied<'_> {
 impl Policy {
     /// Sorts and indexes the routes. Routes that share a path are tried in their order here.
     #[must_use]
-    pub fn new(mut routes: Vec<Route>) -> Self {
+    pub fn new(routes: Vec<impl Into<Arc<Route>>>) -> Self {
+        let mut routes: Vec<Arc<Route>> = routes.into_iter().map(Into::into).collect();
         routes.sort_by_key(|route| std::cmp::Reverse(route.path.len()));
         let mut refusals = RefusalForms::default();
         for route in &routes {
@@ -88,7 +90,7 @@ impl Policy {
             let aliased = provider.aliased_origins().map(|origin| &*origin.host);
             refusals.add(&route.path, aliased, provider.refusal.as_ref());
         }
-        let index = RouteIndex::new(routes.iter().map(Route::keys));
+        let index = Arc::new(RouteIndex::new(routes.iter().map(|route| route.keys())));
         let answers_for_tokens = routes
             .iter()
             .any(|route| route.credential.provider.token_answer.is_some());
@@ -98,6 +100,23 @@ impl Policy {
             index,
             refusals: Arc::new(refusals),
         }
+    }
+
+    /// Returns the policy with other routes in the places of routes that differ in their credentials alone.
+    ///
+    /// # Errors
+    /// The first thing in the way of a route.
+    pub fn with_routes<E>(
+        &self,
+        mut replace: impl FnMut(&Arc<Route>) -> Result<Arc<Route>, E>,
+    ) -> Result<Self, E> {
+        let routes: Result<Vec<_>, E> = self.routes.iter().map(&mut replace).collect();
+        Ok(Self {
+            answers_for_tokens: self.answers_for_tokens,
+            routes: routes?,
+            index: Arc::clone(&self.index),
+            refusals: Arc::clone(&self.refusals),
+        })
     }
 
     /// Adds names that the listener answers for, besides those of providers and loopback.
@@ -121,14 +140,14 @@ impl Policy {
 
     /// The routes, in the order in which they are tried.
     #[must_use]
-    pub fn routes(&self) -> &[Route] {
+    pub fn routes(&self) -> &[Arc<Route>] {
         &self.routes
     }
 
     /// The routes of a credential.
     pub fn routes_of(&self, credential: &str) -> impl Iterator<Item = &Route> + Clone + use<'_> {
         let positions = self.index.of_credential(credential).iter();
-        positions.filter_map(|position| self.routes.get(*position))
+        positions.filter_map(|position| self.routes.get(*position).map(Arc::as_ref))
     }
 
     /// Decides on a request that [`super::guard::admit`] let in, perhaps for a named upstream. Of routes with the same
@@ -198,7 +217,7 @@ impl Policy {
         let path = whole.get(length..)?;
         let mut routes = same_path
             .first_of_class(None)
-            .filter_map(|at| self.routes.get(at));
+            .filter_map(|at| self.routes.get(at).map(Arc::as_ref));
         routes.find_map(|route| {
             let answer = route.credential.provider.token_answer.as_ref()?;
             let is_asked = answer.answers(&request.method, path);

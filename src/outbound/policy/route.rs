@@ -35,17 +35,17 @@ pub struct Route {
     /// The upstream of all requests but media.
     pub upstream: Arc<Upstream>,
     /// The authority of `upstream`, for `Host`.
-    pub host: String,
+    pub host: Arc<str>,
     /// The upstream of media, if the provider has another host for media.
     pub media_upstream: Option<Arc<Upstream>>,
     /// The authority of `media_upstream`.
-    pub media_host: Option<String>,
+    pub media_host: Option<Arc<str>>,
     /// The upstreams of the provider's further hosts.
-    pub further: Vec<FurtherUpstream>,
+    pub further: Arc<[FurtherUpstream]>,
     /// The upstream that issues access tokens; the same as `upstream` for providers without tokens.
     pub issuer: Arc<Upstream>,
     /// The authority of `issuer`.
-    pub issuer_host: String,
+    pub issuer_host: Arc<str>,
     /// The limits of requests.
     pub limiter: Limiter,
     /// The counters of requests.

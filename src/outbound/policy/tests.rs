@@ -1,6 +1,5 @@
 //! The decisions of the policy, by example.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::Request;
@@ -12,6 +11,7 @@ use crate::credential::metrics::Rotations;
 use crate::credential::source::Findings;
 use crate::credential::{TokenFacts, Verdict, Verification};
 use crate::limit::Limiter;
+use crate::named::ByName;
 use crate::outbound::metrics::OutboundMetrics;
 use crate::provider::{Ca, Extent, presets};
 use crate::upstream::{Upstream, UpstreamKind};
@@ -31,7 +31,7 @@ fn route_to(
     let provider = presets::provider(preset).unwrap();
     let config = CredentialConfig {
         provider: Arc::clone(&provider),
-        secrets: BTreeMap::new(),
+        secrets: ByName::default(),
         max_age: Duration::MAX,
         overlap: Duration::ZERO,
         hold: Duration::ZERO,
@@ -58,14 +58,14 @@ fn route_to(
         channels: [].into(),
         credential: Arc::new(credential),
         upstream: Arc::clone(&upstream),
-        host: "graph.facebook.com".to_owned(),
+        host: "graph.facebook.com".into(),
         media_upstream: None,
         media_host: None,
-        further: Vec::new(),
+        further: Arc::default(),
         issuer: upstream,
-        issuer_host: String::new(),
+        issuer_host: "".into(),
         limiter: Limiter::default(),
-        metrics: Arc::new(metrics.route(&name.into(), Vec::new())),
+        metrics: Arc::new(metrics.route(&name.into(), &Arc::default())),
         traffic: Arc::default(),
         allow_uids: Box::default(),
     }

@@ -1,6 +1,7 @@
 //! The tenants of a view: those with problems first, then by name, a part at a time.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use super::Scene;
 use crate::admin::page::html::Html;
@@ -83,7 +84,9 @@ impl<'a> ShownTenants<'a> {
         let places: HashMap<&str, usize> = names.enumerate().map(|(n, name)| (name, n)).collect();
         let place = |name: &str| places.get(name).copied();
         Self {
-            routes: Rows::new(routes.iter(), |route| place(&route.credential.name)),
+            routes: Rows::new(routes.iter().map(Arc::as_ref), |route| {
+                place(&route.credential.name)
+            }),
             webhooks: Rows::new(webhooks.iter(), |webhook| place(&webhook.credential)),
             credentials,
             found: found.len(),

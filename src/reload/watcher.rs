@@ -1,30 +1,63 @@
 //! The watch over files: a reload after a change of content.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use super::inputs::RELOAD_PATIENCE;
+use super::notices::{Followed, Gap, Notices};
 use super::{ReloadCause, Reloader};
-use crate::credential::source::{Digests, digests};
+use crate::beat::next_beat;
+use crate::credential::source::{Care, SeenFiles};
 
 impl Reloader {
-    /// Looks at the content of all files every `[reload] watch`, for as long as the process lives.
+    /// Looks at all files every `[reload] watch` in which something has happened, for as long as the process lives.
     ///
-    /// Content and not events of the file system: Kubernetes replaces a link above the files, and some mounts
-    /// tell of no change at all.
+    /// Where the kernel tells of every change, nothing is looked at in between, but for a look now and then at what no
+    /// notice tells of. Elsewhere the files are looked at again and again.
     pub(super) async fn watch_files(self: Arc<Self>) {
-        let mut refused = None;
+        let mut watch = FileWatch::default();
+        let mut finished = self.finished();
         loop {
             // Only the interval is taken along: a `Live` held while sleeping would keep replaced secrets in memory.
             let interval = self.live.load().config.reload.watch;
-            tokio::time::sleep(interval.unwrap_or(DISABLED_CHECK_INTERVAL)).await;
-            if interval.is_some() {
-                self.reload_changed_files(&mut refused).await;
+            match interval {
+                Some(interval) => {
+                    let care = watch.wait(interval, &mut finished).await;
+                    self.follow_files(&mut watch).await;
+                    self.reload_changed_files(care, &mut watch.refused).await;
+                }
+                None => {
+                    finished.changed().await.ok();
+                }
             }
+        }
+    }
+
+    /// Follows the folders of all files in use. Tells once if they are too many.
+    async fn follow_files(&self, watch: &mut FileWatch) {
+        let live = self.live();
+        let Some(notices) = watch.notices.clone() else {
+            return;
+        };
+        let before = std::mem::take(&mut watch.followed);
+        let had_gap = before.as_ref().and_then(|followed| followed.gap);
+        let follow = move || {
+            let files = live.files.load();
+            let paths: Vec<_> = files.paths().map(Path::to_owned).collect();
+            notices.follow(&paths, &live.config_files, &before.unwrap_or_default())
+        };
+        watch.followed = tokio::task::spawn_blocking(follow).await.ok();
+        let gap = watch.followed.as_ref().and_then(|followed| followed.gap);
+        if gap == Some(Gap::TooManyFolders) && gap != had_gap {
+            tracing::warn!(
+                "the kernel tells of changes in no more folders: every file is looked at instead; raise \
+                 fs.inotify.max_user_watches"
+            );
         }
     }
 
@@ -50,7 +83,8 @@ impl Reloader {
             if asks_managers {
                 refused_files = None;
             }
-            self.reload_changed_files(&mut refused_files).await;
+            self.reload_changed_files(Care::Metadata, &mut refused_files)
+                .await;
             if asks_managers {
                 asked.spawn(Arc::clone(&self).ask_managers());
                 // A manager that hangs holds up no look at files.
@@ -70,19 +104,72 @@ impl Reloader {
     async fn ask_managers(self: Arc<Self>) {
         self.retry_and_wait().await;
         self.reload_new_values(&mut None).await;
+        self.finished.send_replace(());
     }
 
     /// Reloads if the content of any file has changed. Content `refused` by a load is not tried again.
-    async fn reload_changed_files(&self, refused: &mut Option<Digests>) {
+    async fn reload_changed_files(&self, care: Care, refused: &mut Option<SeenFiles>) {
         let live = self.live();
-        let paths: Vec<_> = live.digests.keys().cloned().collect();
-        let Ok(now) = tokio::task::spawn_blocking(move || digests(paths)).await else {
+        let files = live.files.load_full();
+        let looking = move || {
+            let now = files.look(care).0;
+            let is_changed = now != *files;
+            (now, is_changed)
+        };
+        let Ok((now, is_changed)) = tokio::task::spawn_blocking(looking).await else {
             return;
         };
-        if now != live.digests && refused.as_ref() != Some(&now) {
+        if !is_changed {
+            // The same content, perhaps with other metadata: the next look need not read it.
+            live.files.store(Arc::new(now));
+        } else if refused.as_ref() != Some(&now) {
+            drop(live);
             let result = self.request_and_wait(ReloadCause::File).await;
             *refused = result.is_err().then_some(now);
         }
+    }
+}
+
+/// The watch over the files in use.
+struct FileWatch {
+    /// `None` where the kernel gives no notices.
+    notices: Option<Notices>,
+    /// `None` before the first look.
+    followed: Option<Followed>,
+    /// The contents that a load has refused.
+    refused: Option<SeenFiles>,
+    last_read: Instant,
+}
+
+impl Default for FileWatch {
+    fn default() -> Self {
+        Self {
+            notices: Notices::open().ok(),
+            followed: None,
+            refused: None,
+            last_read: Instant::now(),
+        }
+    }
+}
+
+impl FileWatch {
+    /// Waits until files are to be looked at. Returns the care of the look.
+    async fn wait(&mut self, interval: Duration, finished: &mut watch::Receiver<()>) -> Care {
+        let is_told = self.followed.as_ref().is_some_and(|it| it.gap.is_none());
+        if let Some(notices) = self.notices.as_ref().filter(|_| is_told) {
+            tokio::select! {
+                () = notices.wait() => {}
+                // The files may be others by now.
+                _ = finished.changed() => {}
+                () = next_beat(interval.max(UNTOLD_INTERVAL)) => {}
+            }
+        }
+        next_beat(interval).await;
+        if self.last_read.elapsed() < READ_INTERVAL {
+            return Care::Metadata;
+        }
+        self.last_read = Instant::now();
+        Care::Content
     }
 }
 
@@ -116,8 +203,10 @@ impl Refusals {
     }
 }
 
-/// The time between two looks at the configuration while the watch is "off".
-const DISABLED_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// The time between two looks at metadata that no notice was the reason for: a folder may be mounted over another.
+const UNTOLD_INTERVAL: Duration = Duration::from_secs(60);
+/// The time between two reads of all files, whatever their metadata.
+const READ_INTERVAL: Duration = Duration::from_secs(600);
 /// The time between two look-ups after refused requests: reading a few files five times a second costs little.
 const LOOKUP_INTERVAL: Duration = Duration::from_millis(200);
 /// The time between two requests to secret managers just after a secret was refused: a new secret is on its way.
