@@ -37,7 +37,7 @@ use metrics::{Exposition, Stores};
 pub use page::AdminBody;
 use page::StatusPage;
 use ready::{Subject, readiness};
-use source::Source;
+use source::StatusSource;
 pub use spool::watch_spool;
 use status_query::StatusQuery;
 
@@ -53,7 +53,7 @@ use crate::traffic::History;
 /// The handler of the admin listener.
 #[derive(Debug)]
 pub struct Admin {
-    source: Arc<Source>,
+    source: Arc<StatusSource>,
     metrics: Arc<Exposition>,
     events: Arc<Events>,
     page: Arc<StatusPage>,
@@ -67,7 +67,7 @@ impl Admin {
     /// Makes a handler that shows the state of `reloader`, the metrics of `registry` and the last hour of all routes.
     #[must_use]
     pub fn new(reloader: Arc<Reloader>, registry: Registry, history: Arc<History>) -> Self {
-        let source = Arc::new(Source::new(reloader));
+        let source = Arc::new(StatusSource::new(reloader));
         let spool = source.spool.clone();
         let stores = spool.as_ref().map_or(Stores::None, |_| Stores::Spool);
         let page = StatusPage::new(Arc::clone(&source), history, Arc::default());

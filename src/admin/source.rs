@@ -12,14 +12,14 @@ use crate::spool::Spool;
 
 /// The sidecar as the answers of the admin listener see it.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(super) struct StatusSource {
     pub(super) reloader: Arc<Reloader>,
     pub(super) spool: Option<Arc<Spool>>,
     draining: AtomicBool,
     started: Instant,
 }
 
-impl Source {
+impl StatusSource {
     pub(super) fn new(reloader: Arc<Reloader>) -> Self {
         Self {
             spool: reloader.spool().cloned(),

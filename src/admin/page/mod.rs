@@ -26,7 +26,7 @@ use summary::Summary;
 use view::View;
 
 use super::backlog::Backlogs;
-use super::source::Source;
+use super::source::StatusSource;
 use super::status_query::StatusQuery;
 use crate::listener::overloaded;
 use crate::traffic::History;
@@ -34,7 +34,7 @@ use crate::traffic::History;
 /// The page, and those who look at it.
 #[derive(Debug)]
 pub(super) struct StatusPage {
-    source: Arc<Source>,
+    source: Arc<StatusSource>,
     /// The last hour of all routes.
     history: Arc<History>,
     backlogs: Arc<Backlogs>,
@@ -63,7 +63,11 @@ impl Made {
 }
 
 impl StatusPage {
-    pub(super) fn new(source: Arc<Source>, history: Arc<History>, backlogs: Arc<Backlogs>) -> Self {
+    pub(super) fn new(
+        source: Arc<StatusSource>,
+        history: Arc<History>,
+        backlogs: Arc<Backlogs>,
+    ) -> Self {
         Self {
             source,
             history,

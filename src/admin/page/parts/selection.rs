@@ -15,8 +15,8 @@ use crate::outbound::policy::Route;
 /// The tenants to show: some credentials with their routes and webhooks.
 pub(super) struct ShownTenants<'a> {
     pub(super) credentials: Vec<&'a Credential>,
-    pub(super) routes: Rows<&'a Route>,
-    pub(super) webhooks: Rows<&'a WebhookConfig>,
+    pub(super) routes: ShownRows<&'a Route>,
+    pub(super) webhooks: ShownRows<&'a WebhookConfig>,
     /// The credentials of all parts of the view.
     found: usize,
     /// The part that is shown, from 0.
@@ -24,13 +24,13 @@ pub(super) struct ShownTenants<'a> {
 }
 
 /// The rows of a table.
-pub(super) struct Rows<T> {
+pub(super) struct ShownRows<T> {
     pub(super) shown: Vec<T>,
     /// The number of rows that are left out.
     pub(super) more: usize,
 }
 
-impl<T> Rows<T> {
+impl<T> ShownRows<T> {
     /// Takes the rows that have a place, by their places.
     fn new(all: impl Iterator<Item = T>, place: impl Fn(&T) -> Option<usize>) -> Self {
         let with_place = all.filter_map(|row| Some((place(&row)?, row)));
@@ -84,10 +84,10 @@ impl<'a> ShownTenants<'a> {
         let places: HashMap<&str, usize> = names.enumerate().map(|(n, name)| (name, n)).collect();
         let place = |name: &str| places.get(name).copied();
         Self {
-            routes: Rows::new(routes.iter().map(Arc::as_ref), |route| {
+            routes: ShownRows::new(routes.iter().map(Arc::as_ref), |route| {
                 place(&route.credential.name)
             }),
-            webhooks: Rows::new(webhooks.iter(), |webhook| place(&webhook.credential)),
+            webhooks: ShownRows::new(webhooks.iter(), |webhook| place(&webhook.credential)),
             credentials,
             found: found.len(),
             page,
