@@ -92,9 +92,10 @@ impl Pool {
                 UpstreamError::NoPlace => state.waiters.pop_back(),
                 _ => state.waiters.pop_front(),
             };
-            match waiter.map(|waiter| waiter.send(Err(error))) {
-                Some(Err(Err(unsent))) => error = unsent,
-                Some(_) | None => return,
+            let Some(waiter) = waiter else { return };
+            match waiter.send(Err(error)) {
+                Err(Err(unsent)) => error = unsent,
+                Err(Ok(_)) | Ok(()) => return,
             }
         }
     }

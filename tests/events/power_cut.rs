@@ -157,7 +157,7 @@ fn what_was_answered_200_is_there_after_a_power_cut() {
             "cut {cut}: {} events",
             promised.len()
         );
-        println!("cut {cut}: 0 of {} events lost", promised.len());
+        eprintln!("cut {cut}: 0 of {} events lost", promised.len());
         drop(keyside);
     }
 }

@@ -106,7 +106,7 @@ fn soak(time: Duration, interval: Duration) {
         answered.len()
     );
     let repeats = delivered(&application).len() - answered.len();
-    println!(
+    eprintln!(
         "{} events answered in {:.0} s, {kills} kills: 0 lost, {repeats} repeated",
         answered.len(),
         took.as_secs_f64()
