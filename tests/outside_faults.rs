@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use crate::support::MESSAGES;
-use crate::support::authority::Authority;
 use crate::support::client::get;
 use crate::support::keyside::{Keyside, Setup};
 use crate::support::upstream::{Upstream, answer, json};
@@ -72,21 +71,6 @@ fn a_new_secret_is_taken_by_the_watch_while_the_configuration_is_refused() {
     let reloads = keyside.reloads();
     std::thread::sleep(Duration::from_millis(500));
     assert!(keyside.reloads() - reloads <= 1.0, "content is tried once");
-}
-
-#[test]
-fn a_certificate_that_does_not_fit_keeps_no_new_secret_away() {
-    let upstream = with_new_token_alone();
-    let authority = Authority::new();
-    let [(certificate, key), (_, other_key)] = [(); 2].map(|()| authority.server_pem());
-    let keyside = Setup::new(&upstream)
-        .hold("1s")
-        .file("cert.pem", certificate)
-        .file("key.pem", key)
-        .more("[inbound]\nlisten = [\"127.0.0.1:@INBOUND@\"]\n[inbound.tls]\ncert = \"@DIR@/cert.pem\"\nkey = \"@DIR@/key.pem\"\n")
-        .start();
-    keyside.dir().write("key.pem", other_key);
-    takes_new_token(&keyside, "a key of another certificate", "inbound.tls");
 }
 
 #[test]

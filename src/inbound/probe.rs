@@ -53,7 +53,8 @@ impl ProbeMark {
         // The segments of a body begin small, so a probe may be spread over the first of them.
         let mut first: Vec<u8> = Vec::with_capacity(LONGEST);
         let mut rest: &[u8] = &[];
-        while let (true, Some(piece)) = (first.len() < LONGEST, pieces.next()) {
+        while first.len() < LONGEST {
+            let Some(piece) = pieces.next() else { break };
             let (taken, left) = piece.split_at(piece.len().min(LONGEST - first.len()));
             first.extend_from_slice(taken);
             rest = left;

@@ -11,7 +11,7 @@ use super::dial::Dialer;
 use super::error::UpstreamError;
 use super::places::UpstreamPlaces;
 use super::pool::Pool;
-use super::warmth::{Schedule, Sight, WarmStep};
+use super::warmth::{PoolSight, Schedule, WarmStep};
 
 /// The way to connections to one upstream.
 #[derive(Clone, Debug)]
@@ -91,9 +91,9 @@ impl Supply {
         }
     }
 
-    fn sight(&self, now: Instant) -> Sight {
+    fn sight(&self, now: Instant) -> PoolSight {
         let (wanted, last_use, renewals) = self.pool.look(now);
-        Sight {
+        PoolSight {
             wanted,
             last_use,
             at_work: self

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 /// The state of the connections to one upstream, as a schedule sees them.
 #[derive(Debug)]
-pub(super) struct Sight {
+pub(super) struct PoolSight {
     /// The number of idle connections to keep ready.
     pub(super) wanted: usize,
     /// The time of the last exchange.
@@ -54,7 +54,7 @@ impl Schedule {
     }
 
     /// Decides the next step. A step [`WarmStep::Open`] uses up a round.
-    pub(super) fn next(&mut self, sight: &Sight, now: Instant) -> WarmStep {
+    pub(super) fn next(&mut self, sight: &PoolSight, now: Instant) -> WarmStep {
         let Some(used) = sight.last_use else {
             return WarmStep::Rest;
         };
@@ -162,7 +162,7 @@ mod tests {
             (1, Some(0), 0, &[], 3599, Open(1)),
             (1, Some(0), 0, &[], 3600, Rest),
         ] {
-            let sight = Sight {
+            let sight = PoolSight {
                 wanted,
                 last_use: used.map(at),
                 at_work,
@@ -181,7 +181,7 @@ mod tests {
         let (mut now, mut end) = (start, start + life);
         let mut opened = Vec::new();
         while now < start + time {
-            let sight = Sight {
+            let sight = PoolSight {
                 wanted: 1,
                 last_use: Some(start),
                 at_work: 0,
@@ -217,7 +217,7 @@ mod tests {
     fn failures_make_pauses_that_grow_and_that_a_use_ends() {
         let start = Instant::now();
         let mut schedule = Schedule::new(start);
-        let sight = |used: Instant| Sight {
+        let sight = |used: Instant| PoolSight {
             wanted: 1,
             last_use: Some(used),
             at_work: 0,
