@@ -216,8 +216,22 @@ fn target(reader: &mut Reader<'_>) -> Option<DestinationTarget> {
     }
 }
 
-/// Reads `redis-stream:NAME`, `nats:SUBJECT` or `amqp:EXCHANGE/KEY`.
+/// Reads the address of a stream that this build can publish to.
 fn stream(text: &str) -> Result<StreamAddress, Malformed> {
+    let address = stream_address(text)?;
+    match address {
+        StreamAddress::Nats { .. } if !cfg!(feature = "nats") => Err(Malformed::new(
+            "this build has no `nats`; build Keyside with `--features nats`",
+        )),
+        StreamAddress::Amqp { .. } if !cfg!(feature = "amqp") => Err(Malformed::new(
+            "this build has no `amqp`; build Keyside with `--features amqp`",
+        )),
+        _ => Ok(address),
+    }
+}
+
+/// Reads `redis-stream:NAME`, `nats:SUBJECT` or `amqp:EXCHANGE/KEY`.
+fn stream_address(text: &str) -> Result<StreamAddress, Malformed> {
     let is_plain = |part: &str| {
         (1..=MAX_STREAM_LENGTH).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_graphic())
     };
@@ -226,12 +240,6 @@ fn stream(text: &str) -> Result<StreamAddress, Malformed> {
         "redis-stream" if is_plain(place) => Ok(StreamAddress::Redis {
             key: place.to_owned(),
         }),
-        "nats" if !cfg!(feature = "nats") => Err(Malformed::new(
-            "this build has no `nats`; build Keyside with `--features nats`",
-        )),
-        "amqp" if !cfg!(feature = "amqp") => Err(Malformed::new(
-            "this build has no `amqp`; build Keyside with `--features amqp`",
-        )),
         // Wildcards belong to subscriptions, and subjects that begin with a dollar sign to the server.
         "nats" if is_plain(place) && !place.starts_with('$') => {
             let is_token = |token: &str| !token.is_empty() && !token.contains(['*', '>']);
