@@ -124,7 +124,7 @@ impl Nonces {
     }
 
     /// Returns the bytes to keep over a restart: the nonces of this process and those in the bytes `kept` before, perhaps by
-    /// the process of a deployment before. The latest [`MAX_KEPT`] stay. Only hashes are among the bytes.
+    /// the process of a deployment before. The latest 16,384 stay. Only hashes are among the bytes.
     #[must_use]
     pub fn kept_with(&self, kept: &[u8], now: SystemTime) -> Vec<u8> {
         let mut table = self.table.lock();
