@@ -113,7 +113,8 @@ fn in_a_burst_a_request_takes_whichever_connection_is_free_first() {
 #[test]
 fn a_further_connection_resumes_the_tls_session() {
     let upstream = Upstream::scripted(|_, wire| {
-        wire.write(&json("{}"));
+        // Announced, so that no message meets the end of a connection.
+        wire.write(&answer("200 OK", &[("Connection", "close")], b"{}"));
         After::Close
     });
     let keyside = Setup::new(&upstream).more("[egress]\nwarm = 0").start();
