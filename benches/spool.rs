@@ -107,7 +107,7 @@ async fn ack(rate: u32, time: Duration, application: Application) {
         match application {
             Application::Quick => take_all(spool, to).await,
             Application::Hanging => {
-                // As many events as may be under way at a time, never settled.
+                // The application holds 32 events, the most that may be under way, and settles none.
                 let _held = spool.next(&to, 32).await.expect("the spool is open");
                 std::future::pending::<()>().await;
             }

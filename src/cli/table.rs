@@ -82,7 +82,7 @@ fn fitted<const COLUMNS: usize>(
         let shown = widths.iter().filter(|width| **width > 0);
         shown.map(|width| width + GAP.len()).sum::<usize>()
     };
-    // Nothing stands behind the last column.
+    // The last column needs no gap behind it.
     while taken(&widths) > width + GAP.len() {
         let columns = widths.iter_mut().zip(least);
         let widest = columns

@@ -20,11 +20,11 @@ pub struct SecretVersion {
     pub reference: Reference,
     /// The birth of the secret, as far as the source and the process know.
     seen: Birth,
-    /// What was learned of the age later. Versions with an equal secret share it.
+    /// The facts about the age that came later. Versions with an equal secret share them.
     learned: Arc<LearnedAge>,
 }
 
-/// What was learned of the age of a secret after it was found. Of most secrets, nothing is.
+/// The facts about the age of a secret that came after it was read. Most secrets have none.
 #[derive(Default)]
 struct LearnedAge {
     /// The first sight of the secret, if it was kept over a restart.

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
 use crate::inbound::stray::shown_path;
 use crate::response::KEYSIDE_ERROR;
@@ -35,13 +35,7 @@ pub(super) async fn ask(
     request: Outgoing,
     time: Duration,
 ) -> Result<Answered, UpstreamError> {
-    let start = Instant::now();
-    let limits = ExchangeTimes {
-        start,
-        deadline: start + time,
-        head: time,
-        progress: time,
-    };
+    let limits = ExchangeTimes::within(time);
     let written = AtomicBool::new(false);
     let exchange = async {
         let answer = upstream.send(request, limits, &written).await?;

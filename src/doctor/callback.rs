@@ -222,7 +222,8 @@ fn of_app_url(url: &str, own: &OwnUrls<'_>) -> DoctorStep {
     let found = format!("events of templates and accounts go to {}", own.shown(url));
     let step = judge("app callback".to_owned(), url, found, own, remedy("app"));
     match step.mend {
-        // Another program may take these events on purpose: the callback of each number decides about messages.
+        // A warning, not a fault: the app's callback may lead elsewhere on purpose, and the callback of each number decides
+        // about messages.
         Some(mend) => DoctorStep::warn(step.name, step.found, mend),
         None => step,
     }

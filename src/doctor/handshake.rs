@@ -149,7 +149,7 @@ fn certificate(
             }
             .to_owned(),
         ),
-        // Another authority with the name of a known one: the signature is not that authority's.
+        // `BadSignature`: an unknown authority has the name of a known one, and its signature differs.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => unknown_issuer(&shown, chain, owner),
         other => (
             format!("the certificate {shown} is refused: {other}"),

@@ -15,7 +15,7 @@ pub(super) struct NumberAnswers {
     pub(super) state: Result<Value, String>,
     /// The messaging limit.
     pub(super) limit: Result<Value, String>,
-    /// What stands in the way of messages.
+    /// The obstacles to messages.
     pub(super) health: Result<Value, String>,
 }
 

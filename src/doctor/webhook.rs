@@ -324,7 +324,7 @@ impl Probes<'_> {
         if let Some(request) = self.made(probe, maker, &mark, length) {
             self.one(probe, request).await;
         }
-        // Nothing comes behind this probe.
+        // The large probe is the last one, so the course does not matter.
         ProbeCourse::GoOn
     }
 

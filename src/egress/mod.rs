@@ -42,7 +42,7 @@ pub enum WayOut {
 /// The place that a way was read from, as it is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// Nothing names a proxy.
+    /// The absence of a proxy in configuration and environment.
     Nothing,
     /// A variable of the environment.
     Variable(&'static str),

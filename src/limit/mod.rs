@@ -126,7 +126,7 @@ impl Limiter {
         let account = sends
             .filter(|_| demand.metering == Metering::Common)
             .and_then(|sends| sends.limit(WHOLE_ACCOUNT));
-        // One look at the clock serves every limit that is passed without a wait. A limit that is made here must not be
+        // A single look at the clock serves every limit that is passed without a wait. A limit that is made here must not be
         // younger than the look.
         let mut now = Instant::now();
         // A token of the pair cannot be given back. A message that would then wait in vain for the

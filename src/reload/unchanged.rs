@@ -1,4 +1,4 @@
-//! What a reload need not read again: files whose metadata proves that nobody has touched them.
+//! Files that a reload need not read again: their metadata proves that nobody has touched them.
 
 use std::collections::BTreeSet;
 

@@ -63,6 +63,18 @@ pub struct ExchangeTimes {
 }
 
 impl ExchangeTimes {
+    /// The times of an exchange that begins now and ends within `time`, however its parts share that.
+    #[must_use]
+    pub fn within(time: Duration) -> Self {
+        let start = Instant::now();
+        Self {
+            start,
+            deadline: start + time,
+            head: time,
+            progress: time,
+        }
+    }
+
     /// The limits of a further exchange that begins now, and shares the deadline.
     #[must_use]
     pub fn from_now(self) -> Self {

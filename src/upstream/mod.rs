@@ -266,13 +266,7 @@ impl Upstream {
         time: Duration,
         afterwards: Afterwards,
     ) -> Result<Reply, UpstreamError> {
-        let start = Instant::now();
-        let limits = ExchangeTimes {
-            start,
-            deadline: start + time,
-            head: time,
-            progress: time,
-        };
+        let limits = ExchangeTimes::within(time);
         let written = AtomicBool::new(false);
         let exchange = async {
             let answer = self

@@ -34,7 +34,7 @@ pub(super) struct Question {
 pub(super) enum Readable {
     /// The events that the other conditions name.
     Named,
-    /// All events that cannot be read.
+    /// The events that cannot be read.
     No,
 }
 

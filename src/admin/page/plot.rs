@@ -25,7 +25,7 @@ pub(super) enum Size {
     Large,
 }
 
-/// One value a minute, the oldest first; `None` where there is nothing to show.
+/// The values of a plot, one for each minute, the oldest first; `None` for a minute without a value.
 pub(super) struct Series {
     pub(super) values: Vec<Option<u64>>,
     pub(super) kind: Kind,
@@ -34,11 +34,11 @@ pub(super) struct Series {
 /// The meaning of a series, which is also its colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// What went well, as an area.
+    /// Successes, as an area.
     Good,
-    /// What failed, as an area.
+    /// Failures, as an area.
     Bad,
-    /// What was refused, as an area.
+    /// Refusals, as an area.
     Refused,
     /// A usual value, as a line.
     Usual,

@@ -25,7 +25,7 @@ pub(super) fn routes(
         .into_iter()
         .filter_map(|reader| route(reader, credentials, outbound, &mut earlier))
         .collect();
-    // Of thousands of routes, most allow the same operations.
+    // Routes with equal operations share one set: thousands of routes mostly allow the same.
     let mut sets = HashSet::new();
     for route in &mut routes {
         match sets.get(&route.operations) {

@@ -297,7 +297,7 @@ mod tests {
         let late = Nonces::default();
         late.restore(&kept, much_later);
         assert_eq!(late.freshness(&nonce("a"), &BODY, now), Freshness::New);
-        // Another process has kept nonces of its own meanwhile.
+        // A second process has kept its own nonces meanwhile.
         let other = Nonces::default();
         other.spend(&nonce("b"), &BODY, now);
         let both = Nonces::default();

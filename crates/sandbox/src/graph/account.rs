@@ -101,7 +101,7 @@ struct Number<'a> {
     id: &'a str,
 }
 
-/// What stands in the way of messages: <https://developers.facebook.com/docs/whatsapp/cloud-api/health-status>.
+/// The obstacles to messages: <https://developers.facebook.com/docs/whatsapp/cloud-api/health-status>.
 #[derive(Serialize)]
 struct Health<'a> {
     can_send_message: &'a str,

@@ -84,7 +84,7 @@ async fn a_template_is_listed_read_and_gone_once_it_is_deleted() {
         assert_eq!(again.status, 404, "{name}: {}", again.text());
         let listed = account.ask(&format!("GET {path}"), b"").await.json();
         assert_eq!(listed[list], json!([]), "{name}");
-        // What nobody has made has a sample.
+        // An object that nobody has made is answered with the sample.
         let unknown = account.ask(&format!("GET {path}/other"), b"").await;
         assert!(
             unknown.status == 200 || name == "360dialog",
