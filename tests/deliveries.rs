@@ -27,18 +27,6 @@ fn ready(keyside: &Keyside) -> (u16, String) {
     (answer.status, answer.text())
 }
 
-/// The output of `keyside status --problems`.
-fn problems(keyside: &Keyside) -> String {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_keyside"));
-    command.args([
-        "status",
-        "--problems",
-        "--admin",
-        &keyside.admin().to_string(),
-    ]);
-    finish(&mut command, Duration::from_secs(10)).output
-}
-
 fn send(keyside: &Keyside, id: &str) -> u16 {
     keyside.event(&genuine(message(id, "1").as_bytes())).status
 }
@@ -64,7 +52,7 @@ fn an_application_that_is_down_is_told_everywhere_and_its_return_as_well() {
     let remedy = "start the application, or mend the address in `forward`";
     let (status, text) = ready(&keyside);
     assert_eq!(status, 503);
-    for told in [text, problems(&keyside)] {
+    for told in [text, keyside.problems()] {
         for part in [said, &*reason, "none succeeded", remedy] {
             assert!(told.contains(part), "{part} in {told}");
         }
@@ -92,7 +80,7 @@ fn an_application_that_is_down_is_told_everywhere_and_its_return_as_well() {
     });
     assert_eq!(send(&keyside, "c"), 200);
     assert_eq!(ready(&keyside), (200, "ready\n".to_owned()));
-    assert!(!problems(&keyside).contains("webhook acme"));
+    assert!(!keyside.problems().contains("webhook acme"));
     assert!(keyside.log().contains("the application takes events again"));
     let since = keyside.metric(
         "keyside_webhook_delivery_last_success_timestamp_seconds",
@@ -145,7 +133,7 @@ fn a_destination_of_the_spool_has_its_health_and_takes_events_all_the_same() {
     assert!(failures(&keyside, "unreachable") >= 1.0);
     assert_eq!(ready(&keyside).0, 200, "events wait on disk");
     // The spool's own alarm tells it, once.
-    let told = || problems(&keyside);
+    let told = || keyside.problems();
     assert!(
         eventually(Duration::from_secs(5), || told().contains("webhook acme")),
         "{}",

@@ -49,14 +49,6 @@ fn events(keyside: &Keyside, words: &[&str]) -> Finished {
     finish(&mut command, Duration::from_secs(20))
 }
 
-/// The problems that `keyside status` tells.
-fn problems_of(keyside: &Keyside) -> String {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_keyside"));
-    let admin = keyside.admin().to_string();
-    command.args(["status", "--problems", "--admin", &admin]);
-    finish(&mut command, Duration::from_secs(20)).output
-}
-
 fn must(keyside: &Keyside, words: &[&str]) -> String {
     let done = events(keyside, words);
     assert_eq!(done.code, Some(0), "{words:?}: {}", done.output);
@@ -157,7 +149,7 @@ fn a_dead_letter_is_replayed_and_a_dry_run_changes_nothing() {
     wait_for(&keyside, "dead", 1);
     let dead = listed(&keyside, &["--state", "dead"]).remove(0);
     assert_eq!(dead["at"][0]["why"], "refused: status 422");
-    let status = problems_of(&keyside);
+    let status = keyside.problems();
     assert!(status.contains("1 dead letter"), "{status}");
     let dry = must(&keyside, &["replay", "--since", "1h", "--dry-run"]);
     assert!(dry.contains("2 events would be delivered"), "{dry}");
@@ -282,7 +274,7 @@ fn a_destination_in_trouble_is_told_with_what_to_do() {
     ] {
         let keyside = spooled_at(&forward);
         receive(&keyside, "a", PERSON, "one");
-        let problems = || problems_of(&keyside);
+        let problems = || keyside.problems();
         assert!(
             eventually(Duration::from_secs(10), || problems().contains(words)),
             "{}",
@@ -319,7 +311,7 @@ fn a_spool_that_is_full_is_told_and_so_is_its_end() {
         refused |= keyside.event(&genuine(body.as_bytes())).status == 503;
     }
     assert!(refused);
-    let problems = problems_of(&keyside);
+    let problems = keyside.problems();
     assert!(problems.contains("`[spool] max_size`"), "{problems}");
     let told =
         || keyside.log().contains("spool: ") && keyside.log().contains("% of `[spool] max_size`");
@@ -335,7 +327,7 @@ fn a_spool_that_is_full_is_told_and_so_is_its_end() {
         "{}",
         keyside.log()
     );
-    assert!(!problems_of(&keyside).contains("max_size"));
+    assert!(!keyside.problems().contains("max_size"));
 }
 
 #[test]
@@ -343,7 +335,7 @@ fn a_spool_in_memory_is_an_alarm() {
     let memory = Directory::within(Path::new("/dev/shm"));
     let spool = format!("[spool]\ndir = \"{}\"\n", memory.join("spool").display());
     let keyside = configured(&format!("forward = \"{NOWHERE}\""), &spool).start();
-    let problems = problems_of(&keyside);
+    let problems = keyside.problems();
     assert!(problems.contains("lies in memory (tmpfs)"), "{problems}");
     assert!(keyside.metric("keyside_spool_durable", &[]) < 0.5);
 }
@@ -355,7 +347,7 @@ fn a_damaged_file_is_an_alarm_until_it_is_moved_away() {
     keyside.end(rustix::process::Signal::KILL);
     keyside.dir().write("spool/spool.redb", [0xA5; 100_000]);
     keyside.begin();
-    let problems = problems_of(&keyside);
+    let problems = keyside.problems();
     assert!(
         problems.contains("a damaged file was set aside as"),
         "{problems}"
@@ -366,7 +358,7 @@ fn a_damaged_file_is_an_alarm_until_it_is_moved_away() {
             std::fs::remove_file(path).unwrap();
         }
     }
-    assert!(!problems_of(&keyside).contains("damaged"));
+    assert!(!keyside.problems().contains("damaged"));
 }
 
 #[test]

@@ -20,26 +20,15 @@ struct Told<'t> {
     metric: (&'t str, &'t [&'t str], fn(f64) -> bool),
 }
 
-fn status(keyside: &Keyside) -> String {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_keyside"));
-    command.args([
-        "status",
-        "--problems",
-        "--admin",
-        &keyside.admin().to_string(),
-    ]);
-    finish(&mut command, Duration::from_secs(10)).output
-}
-
 impl Told<'_> {
     fn must_be_seen(&self, keyside: &Keyside) {
         let has_all = |text: &str, words: &[&str]| words.iter().all(|word| text.contains(word));
-        let is_shown = || has_all(&status(keyside), self.status);
+        let is_shown = || has_all(&keyside.problems(), self.status);
         assert!(
             eventually(Duration::from_secs(8), is_shown),
             "{:?} in {}",
             self.status,
-            status(keyside)
+            keyside.problems()
         );
         let is_logged = || has_all(&keyside.log(), self.log);
         assert!(

@@ -2,11 +2,10 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::support::client::{Answer, get, post};
-use crate::support::keyside::{Keyside, Setup, finish, free_port};
+use crate::support::keyside::{Keyside, Setup, free_port};
 use crate::support::upstream::{Upstream, answer};
 use crate::support::{MESSAGES, TOKEN, contains, eventually, stretched};
 
@@ -172,10 +171,7 @@ fn the_page_names_the_problems_that_the_command_line_names() {
     for _ in 0..3 {
         assert_eq!(keyside.post(MESSAGES, "{}").status, 502);
     }
-    let mut command = Command::new(env!("CARGO_BIN_EXE_keyside"));
-    let admin = keyside.admin().to_string();
-    command.args(["status", "--problems", "--admin", &admin]);
-    let told = finish(&mut command, Duration::from_secs(10)).output;
+    let told = keyside.problems();
     let line = told.lines().next().expect(&told).to_owned();
     let (subject, rest) = line.split_once(": ").expect(&line);
     let is_named = eventually(Duration::from_secs(10), || {

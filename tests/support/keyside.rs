@@ -642,6 +642,14 @@ impl Keyside {
         answer.json()
     }
 
+    /// The output of `keyside status --problems`.
+    pub fn problems(&self) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_keyside"));
+        let admin = self.admin().to_string();
+        command.args(["status", "--problems", "--admin", &admin]);
+        finish(&mut command, Duration::from_secs(10)).output
+    }
+
     /// `POST /reload`.
     pub fn reload(&self) -> Answer {
         self.ask_admin(&post("/reload", ""))
