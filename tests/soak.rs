@@ -422,5 +422,6 @@ impl Drop for OverWhenDropped<'_> {
 
 /// The number of times that the patient caller is alone, and beside the crowd.
 const ROUNDS: u32 = 6;
-/// A p99 as short as the waits for a processor that the crowd's own threads share with the sidecar: of less, no ratio is formed.
-const LEAST_P99: Duration = Duration::from_millis(6);
+/// The least p99 that a ratio is formed of. Requests have become cheaper: alone the p99 fell from 4.3 to 2.9 ms, and beside the
+/// crowd, whose threads share two cores with the sidecar, it stayed at 11.5 to 12.6 ms.
+const LEAST_P99: Duration = Duration::from_millis(5);
