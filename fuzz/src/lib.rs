@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderName, Request};
-use keyside::named::ByName;
 use keyside::config::{CredentialConfig, ProofForm, Reference};
 use keyside::credential::Credential;
 use keyside::credential::source::{Findings, FoundSecret};
 use keyside::inbound::verify::Verifier;
+use keyside::named::ByName;
 use keyside::provider::{WebhookSpec, presets};
 use keyside::secret::Secret;
 
