@@ -37,6 +37,31 @@ pub fn run(args: &Args) {
     load.report(&before, &window.sample());
 }
 
+/// Sends one request on each connection at once, after `--silence` seconds; before that the same `--prime` times.
+pub fn burst(args: &Args) {
+    unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1) };
+    let mut load = Load::new(args);
+    for _ in 0..args.num("prime", 0) {
+        load.all_at_once();
+    }
+    load.connect();
+    std::thread::sleep(Duration::from_nanos(seconds(args.num("silence", 0.0))));
+    // Connections that the proxy closed meanwhile.
+    load.run_idle(now_ns() + seconds(0.05));
+    load.connect();
+    load.counts = Counts::default();
+    load.latency = Hist::new();
+    load.all_at_once();
+    let Counts { done, good, fail_connect, fail_noreply, fail_partial, .. } = load.counts;
+    println!(
+        r#"{{"done":{done},"good":{good},"failed":{},"p50":{:.1},"p99":{:.1},"max":{:.1}}}"#,
+        fail_connect + fail_noreply + fail_partial,
+        load.latency.quantile(0.5),
+        load.latency.quantile(0.99),
+        load.latency.max(),
+    );
+}
+
 fn seconds(s: f64) -> u64 {
     (s * 1e9) as u64
 }
@@ -161,10 +186,31 @@ impl Load {
             if !self.dead.is_empty() {
                 until = until.min(now_ns() + 5_000_000);
             }
-            for i in 0..self.epoll.wait(Some(Duration::from_nanos(until.saturating_sub(now_ns())))) {
-                let (token, events) = self.epoll.event(i);
-                self.progress(token, events);
-            }
+            self.wait(until);
+        }
+    }
+
+    /// Sends one request on each connection, and waits for the answers.
+    fn all_at_once(&mut self) {
+        let (before, end) = (self.counts.done, now_ns() + seconds(30.0));
+        self.connect();
+        self.start_requests();
+        while self.counts.done < before + self.slots.len() as u64 && self.dead.is_empty() && now_ns() < end {
+            self.wait(end);
+        }
+    }
+
+    /// Takes note of what happens to idle connections.
+    fn run_idle(&mut self, end: u64) {
+        while now_ns() < end {
+            self.wait(end);
+        }
+    }
+
+    fn wait(&mut self, until: u64) {
+        for i in 0..self.epoll.wait(Some(Duration::from_nanos(until.saturating_sub(now_ns())))) {
+            let (token, events) = self.epoll.event(i);
+            self.progress(token, events);
         }
     }
 

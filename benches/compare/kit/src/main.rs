@@ -8,6 +8,7 @@ mod message;
 mod net;
 mod procfs;
 mod raw_proxy;
+mod relay;
 mod spin;
 mod upstream;
 
@@ -20,12 +21,14 @@ fn main() {
     let args = Args::parse(words);
     match command.as_str() {
         "load" => load::run(&args),
+        "burst" => load::burst(&args),
+        "relay" => relay::run(&args),
         "upstream" => upstream::run(&args),
         "raw-proxy" => raw_proxy::run(&args),
         "hyper-proxy" => hyper_proxy::run(&args),
         "spin" => spin::run(&args),
         _ => {
-            eprintln!("usage: kit load|upstream|raw-proxy|hyper-proxy|spin --key=value ...");
+            eprintln!("usage: kit load|burst|upstream|relay|raw-proxy|hyper-proxy|spin --key=value ...");
             std::process::exit(2);
         }
     }
