@@ -1,5 +1,7 @@
 //! The checked form of `[egress]`.
 
+use std::time::Duration;
+
 use super::{BypassRule, Reference};
 
 /// `[egress]`: the way out of this machine.
@@ -11,6 +13,8 @@ pub struct EgressConfig {
     pub no_proxy: Vec<BypassRule>,
     /// The number of connections to each provider in use that are kept ready.
     pub warm: usize,
+    /// The age at which a connection to a provider ends.
+    pub max_age: Duration,
 }
 
 /// The source of the proxy's URL.

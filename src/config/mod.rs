@@ -162,6 +162,10 @@ pub struct OutboundConfig {
     pub linger: Duration,
     /// The bound on open connections of applications.
     pub max_connections: u32,
+    /// The largest upload, in bytes.
+    pub max_media: u64,
+    /// The longest transfer of media, up or down.
+    pub media_timeout: Duration,
 }
 
 impl OutboundConfig {

@@ -120,6 +120,7 @@ pub(super) async fn receive(
     permit: &Permit<'_>,
     headers: &HeaderMap,
     memory: &Arc<MemoryBudget>,
+    max_upload: u64,
     deadline: Instant,
 ) -> Result<(RequestBody, Option<Reservation>), OutboundError> {
     if form == Form::Untyped && !is_empty(&mut body, deadline).await? {
@@ -138,7 +139,7 @@ pub(super) async fn receive(
         return Err(COMPRESSED);
     }
     if form.is_streamed() {
-        check_stream(&body)?;
+        check_stream(&body, max_upload)?;
         let reader = match form {
             Form::Multipart => Some(Box::new(multipart_reader(headers, permit)?)),
             _ => None,
@@ -312,9 +313,9 @@ fn check_form(body: &[u8]) -> Result<(), OutboundError> {
 
 /// Refuses a streamed body with too long a `Content-Length`. A body without a length is cut off at the
 /// bound by [`crate::upstream`].
-fn check_stream(body: &Incoming) -> Result<(), OutboundError> {
-    if body.size_hint().lower() > MAX_STREAM {
-        return Err(OutboundError::BodyTooLarge { limit: MAX_STREAM });
+fn check_stream(body: &Incoming, limit: u64) -> Result<(), OutboundError> {
+    if body.size_hint().lower() > limit {
+        return Err(OutboundError::BodyTooLarge { limit });
     }
     Ok(())
 }
@@ -349,8 +350,6 @@ const MAX_WHOLE: u64 = 1024 * 1024;
 /// The memory that a streamed body takes on the way, in bytes: a buffer that is read into, a piece that is written, and
 /// the buffers of TLS.
 const STREAM_BUFFERS: u64 = 128 * 1024;
-/// Largest streamed body, in bytes: WhatsApp takes documents of 100 MB, and multipart adds a little.
-pub(super) const MAX_STREAM: u64 = 110 * 1024 * 1024;
 /// Longest wait between two pieces of a body.
 pub(super) const PROGRESS: Duration = Duration::from_secs(30);
 

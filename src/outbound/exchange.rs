@@ -10,9 +10,10 @@ use http::{HeaderName, StatusCode};
 use http_body::Body;
 use tokio::time::Instant;
 
-use super::body::{Form, MAX_STREAM, PROGRESS, RequestBody};
+use super::body::{Form, PROGRESS, RequestBody};
 use super::error::OutboundError;
 use super::failure;
+use super::generation::MediaBounds;
 use super::hold::HeldRequest;
 use super::inject;
 use super::policy::Permit;
@@ -36,6 +37,8 @@ pub(super) struct Exchange<'a> {
     pub(super) audit: &'a Audit,
     /// Every header that any provider injects.
     pub(super) injected: &'a [HeaderName],
+    /// The bounds of uploads and downloads.
+    pub(super) media: MediaBounds,
     /// The budget of the bodies that are held in memory.
     pub(super) memory: &'a Arc<MemoryBudget>,
     /// The span of the request.
@@ -174,7 +177,7 @@ impl Exchange<'_> {
                 Ok(OutgoingBody::Stream {
                     length: body.size_hint().exact(),
                     body,
-                    limit: MAX_STREAM,
+                    limit: self.media.max_upload,
                     reader,
                     is_whole: self.hold.link.body_is_whole(),
                 })
@@ -207,10 +210,15 @@ impl Exchange<'_> {
 }
 
 /// The times that bound one exchange that begins at `start`.
-pub(super) fn limits(permit: &Permit<'_>, form: Form, start: Instant) -> ExchangeTimes {
+pub(super) fn limits(
+    permit: &Permit<'_>,
+    form: Form,
+    media: MediaBounds,
+    start: Instant,
+) -> ExchangeTimes {
     let is_media = permit.request.media || form.is_streamed();
     let (total, head) = if is_media {
-        (MEDIA_TIMEOUT, MEDIA_HEAD_TIMEOUT)
+        (media.timeout, media.timeout * 2 / 5)
     } else {
         (JSON_TIMEOUT, JSON_HEAD_TIMEOUT)
     };
@@ -226,7 +234,3 @@ pub(super) fn limits(permit: &Permit<'_>, form: Form, start: Instant) -> Exchang
 const JSON_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest wait for the head of an answer to JSON or a form.
 const JSON_HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// Longest exchange of media: 100 MB at 3 Mbit/s.
-const MEDIA_TIMEOUT: Duration = Duration::from_secs(300);
-/// Longest wait for the head of an answer to media, which providers scan before they answer.
-const MEDIA_HEAD_TIMEOUT: Duration = Duration::from_secs(120);

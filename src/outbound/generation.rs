@@ -1,6 +1,7 @@
 //! The routes, hosts and headers that requests run on, all from one load of the configuration.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderName;
 use tokio::sync::{mpsc, oneshot};
@@ -22,8 +23,20 @@ pub struct Generation {
     pub hosts: Arc<Hosts>,
     /// The rules for links in answers.
     pub links: Arc<LinkRules>,
+    /// The bounds of uploads and downloads.
+    pub media: MediaBounds,
     /// Every header that any provider injects. No application may send one of them.
     pub injected: Arc<[HeaderName]>,
+}
+
+/// The bounds of uploads and downloads.
+#[derive(Clone, Copy, Debug)]
+pub struct MediaBounds {
+    /// The largest upload, in bytes.
+    pub max_upload: u64,
+    /// The longest transfer. Two fifths of it are for the wait for the head of an answer, since providers scan media before they
+    /// answer.
+    pub timeout: Duration,
 }
 
 impl Generation {

@@ -148,9 +148,17 @@ impl Outbound {
 
         let headers = &request.headers;
         let form = Form::of(headers, permit.request);
-        let deadline = exchange::limits(&permit, form, report.arrived).deadline;
-        let (mut body, _held) =
-            body::receive(body, form, &permit, headers, &self.memory, deadline).await?;
+        let deadline = exchange::limits(&permit, form, generation.media, report.arrived).deadline;
+        let (mut body, _held) = body::receive(
+            body,
+            form,
+            &permit,
+            headers,
+            &self.memory,
+            generation.media.max_upload,
+            deadline,
+        )
+        .await?;
         let contents = contents::read(&permit, request, &mut body).await?;
         let permit = report.decided_by_body(permit.decided_by(contents.pattern));
         let in_path = permit.sender;
@@ -173,6 +181,7 @@ impl Outbound {
             },
             audit: &self.audit,
             injected: &generation.injected,
+            media: generation.media,
             memory: &self.memory,
             span: &report.span,
             attempts: AtomicU32::new(0),

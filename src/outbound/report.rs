@@ -432,6 +432,7 @@ mod tests {
     use prometheus_client::encoding::text::encode;
     use prometheus_client::registry::Registry;
 
+    use super::super::generation::MediaBounds;
     use super::super::policy::Policy;
     use super::*;
     use crate::credential::metrics::Rotations;
@@ -459,6 +460,10 @@ mod tests {
             policy: Policy::new(Vec::<std::sync::Arc<_>>::new()),
             hosts: std::sync::Arc::default(),
             links: std::sync::Arc::default(),
+            media: MediaBounds {
+                max_upload: 0,
+                timeout: std::time::Duration::ZERO,
+            },
             injected: std::sync::Arc::default(),
         };
         let (request, ()) = http::Request::new(()).into_parts();

@@ -86,7 +86,7 @@ impl Exchange<'_> {
         body: RequestBody,
         start: Instant,
     ) -> Result<(Answer, Meaning<'_>), OutboundError> {
-        let limits = limits(self.permit, body.form(), start);
+        let limits = limits(self.permit, body.form(), self.media, start);
         let in_use = self.permit.route.credential.in_use();
         // A request that goes out at the end of the hold needs time for its answer.
         let latest = limits.deadline.checked_sub(limits.head).unwrap_or(start);

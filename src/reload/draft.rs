@@ -29,7 +29,7 @@ use crate::credential::{Credential, KeptBackReason, Previous, Verdict};
 use crate::delivery::DeliveryTarget;
 use crate::egress::Egress;
 use crate::inbound;
-use crate::outbound::generation::Generation;
+use crate::outbound::generation::{Generation, MediaBounds};
 use crate::outbound::hosts::Hosts;
 use crate::outbound::links::LinkRules;
 use crate::outbound::metrics::RouteMetrics;
@@ -254,6 +254,10 @@ impl Draft {
                     public_origin: self.config.outbound.public_origin.clone(),
                     trusted_proxies: self.config.outbound.trusted_proxies.clone(),
                 }),
+                media: MediaBounds {
+                    max_upload: self.config.outbound.max_media,
+                    timeout: self.config.outbound.media_timeout,
+                },
                 injected: self.injected_headers().into(),
             },
             upstreams: upstreams.into_map(),
@@ -309,6 +313,7 @@ impl Draft {
                 policy,
                 hosts: Arc::clone(&generation.hosts),
                 links: Arc::clone(&generation.links),
+                media: generation.media,
                 injected: Arc::clone(&generation.injected),
             },
             upstreams: upstreams.into_map(),

@@ -186,10 +186,12 @@ impl Live {
         faults
     }
 
-    /// Keeps connections to the providers ready, as many as `[egress] warm` says.
+    /// Keeps connections to the providers ready, as many as `[egress] warm` says, each for as long as `max_age` says.
     pub(super) fn keep_warm(&self) {
+        let egress = &self.config.egress;
         for upstream in self.upstreams.values() {
-            upstream.keep_warm(self.config.egress.warm);
+            upstream.end_connections_at(egress.max_age);
+            upstream.keep_warm(egress.warm);
         }
     }
 

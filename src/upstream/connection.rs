@@ -42,6 +42,8 @@ pub(super) struct Connection {
     /// Time at which the last exchange ended.
     idle_since: Instant,
     is_reused: bool,
+    /// Longest life.
+    max_age: Duration,
     /// Longest time that the connection stays idle.
     max_idle: Duration,
     /// The same as the server said it, if it did.
@@ -109,6 +111,7 @@ impl Connection {
             idle_since: now,
             is_reused: false,
             max_idle: MAX_IDLE_AGE,
+            max_age: MAX_AGE,
             told: None,
             _place: place,
         }
@@ -129,6 +132,11 @@ impl Connection {
         self.max_idle = told;
     }
 
+    /// Bounds the life of the connection.
+    pub(super) fn live_for(&mut self, max_age: Duration) {
+        self.max_age = max_age;
+    }
+
     /// The idle time that the server allows, as its last answer told.
     pub(super) fn told(&self) -> Option<Duration> {
         self.told
@@ -143,7 +151,7 @@ impl Connection {
     /// The time at which an idle connection needs a successor, somewhat before its own end.
     pub(super) fn renewal(&self) -> Instant {
         let lead = MAX_LEAD.min(self.max_idle / 4);
-        let end = (self.idle_since + self.max_idle).min(self.born + MAX_AGE);
+        let end = (self.idle_since + self.max_idle).min(self.born + self.max_age);
         end.checked_sub(lead).unwrap_or(end)
     }
 
@@ -179,7 +187,7 @@ impl Connection {
     /// True for a connection that is not too old for a further exchange.
     pub(super) fn is_young(&self, now: Instant) -> bool {
         now.duration_since(self.idle_since) < self.max_idle
-            && now.duration_since(self.born) < MAX_AGE
+            && now.duration_since(self.born) < self.max_age
     }
 
     /// Sends a request and waits for the head of the answer. The flag is false if the answer came
@@ -467,5 +475,5 @@ const READ_SIZE: usize = 16 * 1024;
 /// Most pieces of a body in one write. One write of a large body costs half as much as many small
 /// writes; most of the difference is waking the reader.
 const MAX_SLICES: usize = 64;
-/// Longest life of a connection, so that sending follows a change in DNS.
+/// Longest life of a connection to an application, so that sending follows a change in DNS.
 const MAX_AGE: Duration = Duration::from_secs(300);

@@ -291,6 +291,11 @@ impl Upstream {
         self.supply.pool.reap(Instant::now());
     }
 
+    /// Ends the connections that are opened from now on at an age.
+    pub fn end_connections_at(&self, max_age: Duration) {
+        self.supply.pool.set_max_age(max_age);
+    }
+
     /// Keeps so many connections ready while the upstream is in use, from now on. Called inside the runtime.
     pub fn keep_warm(&self, count: usize) {
         self.supply.pool.set_warm(count);

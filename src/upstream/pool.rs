@@ -36,6 +36,8 @@ struct State {
     warm: usize,
     /// True while the keeper of warm connections wants to hear of the next use.
     keeper_waits: bool,
+    /// The longest life of a connection, where the configuration says it.
+    max_age: Option<Duration>,
     /// The time that the server said it keeps idle connections, less a margin.
     told: Option<Duration>,
 }
@@ -80,6 +82,9 @@ impl Pool {
         let mut state = self.state.lock();
         if let Some(told) = state.told {
             connection.keep_idle_for(told);
+        }
+        if let Some(max_age) = state.max_age {
+            connection.live_for(max_age);
         }
         hand_on(&mut state, connection, now);
     }
@@ -129,6 +134,11 @@ impl Pool {
     /// Closes every idle connection.
     pub(super) fn close_all(&self) {
         self.state.lock().idle.clear();
+    }
+
+    /// Sets the longest life of the connections that are opened from now on.
+    pub(super) fn set_max_age(&self, max_age: Duration) {
+        self.state.lock().max_age = Some(max_age);
     }
 
     /// Sets the number of idle connections to keep ready.

@@ -83,6 +83,19 @@ fn a_connection_is_not_used_past_the_time_that_the_server_keeps_it() {
 }
 
 #[test]
+fn a_connection_is_not_used_past_the_age_that_the_configuration_gives_it() {
+    let upstream = Upstream::ok();
+    let keyside = Setup::new(&upstream)
+        .more("[egress]\nwarm = 0\nmax_age = \"1s\"")
+        .start();
+    assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
+    assert_eq!(upstream.last().connection, 1);
+    std::thread::sleep(SECOND + SECOND / 5);
+    assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
+    assert_eq!(upstream.last().connection, 2);
+}
+
+#[test]
 fn in_a_burst_a_request_takes_whichever_connection_is_free_first() {
     // Only the first connection gets as far as TLS.
     let upstream = Upstream::raw(|wire| {

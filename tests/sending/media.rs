@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{TEXT, is_denied};
 use crate::support::client::{
@@ -10,7 +10,7 @@ use crate::support::client::{
 };
 use crate::support::keyside::{Keyside, Setup};
 use crate::support::upstream::{After, Upstream, Wire, answer, json};
-use crate::support::{MEDIA, MESSAGES, TOKEN, noise};
+use crate::support::{MEDIA, MESSAGES, TOKEN, noise, stretched};
 
 #[test]
 fn media_come_down_byte_for_byte() {
@@ -279,4 +279,26 @@ fn media_beyond_the_bound_are_refused_by_their_length() {
     let answer = keyside.send(b"POST /v23.0/1234567890/media HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: 130000000\r\n\r\n");
     is_denied(&answer, 413, "body_too_large");
     assert_eq!(upstream.arrivals(), 0);
+}
+
+#[test]
+fn the_configuration_bounds_the_size_and_the_time_of_media() {
+    let upstream = Upstream::scripted(|request, wire| {
+        if request.target().contains("/media") && request.body.len() > 3000 {
+            thread::sleep(Duration::from_secs(3));
+        }
+        wire.write(&json("{}"));
+        After::Keep
+    });
+    let keyside = Setup::new(&upstream)
+        .outbound("max_media = \"8KiB\"\nmedia_timeout = \"2s\"")
+        .start();
+    let sent = |size: usize| keyside.send(&upload(&vec![b'x'; size]));
+    assert_eq!(sent(1000).status, 200);
+    is_denied(&sent(9000), 413, "body_too_large");
+    let began = Instant::now();
+    assert_eq!(sent(4000).status, 504);
+    assert!(began.elapsed() < stretched(Duration::from_secs(2)));
+    // A message has its own time.
+    assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
 }

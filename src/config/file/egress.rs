@@ -1,6 +1,8 @@
 //! `[egress]`: the way out of this machine.
 
-use super::items;
+use std::time::Duration;
+
+use super::{duration, items};
 use crate::config::{EgressConfig, ProxyChoice, Reference, ReferenceError};
 use crate::document::{Field, Reader};
 
@@ -15,11 +17,13 @@ pub(super) fn egress(mut reader: Reader<'_>) -> EgressConfig {
         }
         count
     });
+    let max_age = duration(&mut reader, "max_age", DEFAULT_MAX_AGE);
     reader.finish();
     EgressConfig {
         proxy: proxy.unwrap_or(ProxyChoice::Environment),
         no_proxy,
         warm: warm.unwrap_or(DEFAULT_WARM),
+        max_age,
     }
 }
 
@@ -60,6 +64,8 @@ fn is_behind_proxy(reference: &Reference) -> bool {
     }
 }
 
+/// The default of `max_age`: a provider that moves to other addresses has all messages there within minutes.
+const DEFAULT_MAX_AGE: Duration = Duration::from_secs(300);
 /// The default of `warm`: the first message after silence finds one connection, and the others of a burst dial side by side.
 const DEFAULT_WARM: usize = 1;
 /// The bound on `warm`: providers count idle connections against their clients.

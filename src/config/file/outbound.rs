@@ -1,9 +1,11 @@
 //! `[outbound]` and `[outbound.tls]`.
 
+use std::time::Duration;
+
 use http::Uri;
 
 use super::listen::{Addresses, Reach, host, loopback};
-use super::{DEFAULT_DRAIN, certificate, duration, duration_or_zero, items, max_connections};
+use super::{DEFAULT_DRAIN, certificate, duration, duration_or_zero, items, max_connections, size};
 use crate::config::{ListenAddress, OutboundConfig, OutboundTls};
 use crate::document::{Field, Malformed, Reader};
 
@@ -28,6 +30,8 @@ pub(super) fn outbound(
         drain: duration(&mut reader, "drain", DEFAULT_DRAIN),
         linger: reader.parse("linger", duration_or_zero).unwrap_or_default(),
         max_connections: max_connections(&mut reader),
+        max_media: size(&mut reader, "max_media", DEFAULT_MAX_MEDIA),
+        media_timeout: duration(&mut reader, "media_timeout", DEFAULT_MEDIA_TIMEOUT),
     };
     if let Some(table) = reader.table("tls") {
         outbound.tls = tls(table, addresses, reach, &mut outbound.listen);
@@ -82,6 +86,10 @@ fn public_origin(text: &str) -> Result<Option<String>, Malformed> {
     Ok(Some(format!("{scheme}://{authority}")))
 }
 
+/// The default of `max_media`, in bytes: WhatsApp takes documents of 100 MB, and multipart adds a little.
+const DEFAULT_MAX_MEDIA: u64 = 110 * 1024 * 1024;
+/// The default of `media_timeout`: 100 MB at 3 Mbit/s.
+const DEFAULT_MEDIA_TIMEOUT: Duration = Duration::from_secs(300);
 const NOT_AN_ORIGIN: Malformed = Malformed::new(
     "not an origin, expected scheme and host alone, such as \"https://whatsapp.example.com\"",
 );
