@@ -45,6 +45,7 @@ def lines(path, title, x_label, y_label, series, log_x=False, log_y=False):
         parts.append(f'<rect x="{WIDTH - RIGHT + 14}" y="{at - 9}" width="10" height="10" fill="{colour}"/>')
         parts.append(f'<text x="{WIDTH - RIGHT + 30}" y="{at}">{html.escape(name)}</text>')
     parts.append("</svg>\n")
+    path.parent.mkdir(exist_ok=True)
     path.write_text("\n".join(parts))
 
 
