@@ -50,6 +50,7 @@ mod incidents;
 mod journals;
 mod kept_back;
 mod kept_files;
+mod kept_values;
 mod kubernetes;
 mod late_managers;
 mod lifecycle;

@@ -30,7 +30,7 @@ impl FileMetrics {
         );
         registry.register(
             "file_kept_back",
-            "1 while a file of certificates cannot be used, and what was read before stays in use",
+            "1 while a file of certificates, or a value that is no credential's, cannot be used, and what was read before stays in use",
             metrics.kept_back.clone(),
         );
         metrics
@@ -56,7 +56,7 @@ impl FileMetrics {
             };
             self.kept_back.get_or_create(&key).set(0);
         }
-        for kept in &live.kept_files {
+        for kept in &live.kept_inputs {
             let key = kept.serves.key();
             self.kept_back.get_or_create(&KeyLabel { key }).set(1);
         }

@@ -179,11 +179,11 @@ fn of_certificates(status: &Value) -> Vec<ProblemLine> {
         .collect()
 }
 
-/// Returns a line about files of certificates that cannot be used, with the remedy.
+/// Returns a line about unusable files of certificates, or an unusable value, with the remedy.
 fn file_problem(file: &Value) -> ProblemLine {
     ProblemLine::wrong(format!(
-        "{}: {}; what was read before has stayed in use since {}: put a good file there, as Keyside would not start with \
-         this one",
+        "{}: {}; what was read before has stayed in use since {}: put a good one there, as what was read before is gone \
+         after a restart",
         text(&file["key"]),
         text(&file["problem"]),
         moment(&file["since"])

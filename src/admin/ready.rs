@@ -13,7 +13,7 @@ use crate::inbound::{Onward, WebhookEndpoint};
 use crate::outbound::policy::Route;
 use crate::provider::Ca;
 use crate::query;
-use crate::reload::{FileUse, KeptFiles, Live, overlap_concerns};
+use crate::reload::{KeptInput, Live, overlap_concerns};
 use crate::spool::Survey;
 
 /// The subject of a question about readiness, from the query of `/readyz`.
@@ -168,11 +168,10 @@ fn state_of_route(route: &Route, live: &Live) -> State {
         Ca::File(path) => Some(path),
         Ca::Bundled | Ca::System => None,
     };
-    let is_of_route = |kept: &KeptFiles| {
-        let is_for_all = matches!(kept.serves, FileUse::Outbound | FileUse::Limits);
-        is_for_all || ca.is_some_and(|ca| kept.unusable.paths.contains(ca))
+    let is_of_route = |kept: &KeptInput| {
+        kept.serves.is_for_all_routes() || ca.is_some_and(|ca| kept.unusable.paths.contains(ca))
     };
-    concerns.extend(kept_files(&subject, live, is_of_route));
+    concerns.extend(kept_inputs(&subject, live, is_of_route));
     State {
         obstacles,
         failures: failures.collect(),
@@ -180,13 +179,13 @@ fn state_of_route(route: &Route, live: &Live) -> State {
     }
 }
 
-/// Returns a line for each of the wanted files that cannot be used.
-fn kept_files(
+/// Returns a line for each of the wanted unusable inputs.
+fn kept_inputs(
     subject: &str,
     live: &Live,
-    is_wanted: impl Fn(&KeptFiles) -> bool,
+    is_wanted: impl Fn(&KeptInput) -> bool,
 ) -> impl Iterator<Item = String> {
-    let wanted = live.kept_files.iter().filter(move |kept| is_wanted(kept));
+    let wanted = live.kept_inputs.iter().filter(move |kept| is_wanted(kept));
     wanted.map(move |kept| format!("{subject}: {}", kept.line()))
 }
 
@@ -197,11 +196,9 @@ fn state_of_webhook(webhook: &WebhookEndpoint, live: &Live, alarms: &[SpoolAlarm
         concerns: concerns_of(credential, &subject, live),
         ..State::default()
     };
-    let of_stream = FileUse::Stream(webhook.name.to_string());
-    let is_of_listener =
-        |kept: &KeptFiles| kept.serves == FileUse::Inbound || kept.serves == of_stream;
-    let files = kept_files(&subject, live, is_of_listener);
-    state.concerns.extend(files);
+    let is_of_webhook = |kept: &KeptInput| kept.serves.is_for_webhook(&webhook.name);
+    let inputs = kept_inputs(&subject, live, is_of_webhook);
+    state.concerns.extend(inputs);
     if !webhook.verifier.has_keys() {
         let unread = live.unread_secrets(credential);
         let problems: Vec<_> = unread.iter().map(ToString::to_string).collect();

@@ -172,9 +172,9 @@ fn certificates(live: &Live, now: SystemTime) -> Value {
         .collect()
 }
 
-/// Returns the files of certificates and authorities in whose place what was read before stays in use.
+/// Returns the files and values in whose place what was read before stays in use.
 fn unusable_files(live: &Live) -> Value {
-    let each = live.kept_files.iter().map(|kept| {
+    let each = live.kept_inputs.iter().map(|kept| {
         json!({
             "key": kept.serves.key(),
             "files": kept.unusable.paths,

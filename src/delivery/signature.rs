@@ -24,18 +24,19 @@ pub enum Signing {
 
 /// The keys that sign events for an application, the current key first. Each event has a signature of every key: an
 /// application may change the key at any time.
+#[derive(Default)]
 pub struct Signer {
     keys: Vec<Hmac<Sha256>>,
 }
 
 impl Signer {
-    /// Makes a signer of secrets, each `whsec_` and Base64.
+    /// Returns the signer with one more key, made of a secret: `whsec_` and Base64.
     ///
     /// # Errors
-    /// If a secret is no such key. The error does not repeat the secret.
-    pub fn new<'s>(secrets: impl IntoIterator<Item = &'s Secret>) -> Result<Self, SignerError> {
-        let keys = secrets.into_iter().map(key).collect::<Result<_, _>>()?;
-        Ok(Self { keys })
+    /// If the secret is no such key. The error does not repeat the secret.
+    pub fn with(mut self, secret: &Secret) -> Result<Self, SignerError> {
+        self.keys.push(key(secret)?);
+        Ok(self)
     }
 
     /// Signs an event with its id and the time of the attempt, in seconds since 1970: the value of the header
@@ -119,13 +120,14 @@ mod tests {
 
     #[test]
     fn the_example_of_standard_webhooks_has_its_signature_however_it_is_cut() {
-        let signer = Signer::new([&secret(KEY)]).unwrap();
+        let signer = Signer::default().with(&secret(KEY)).unwrap();
         let id = "msg_p5jXN8AQM9LWM0D4loKWxJek";
         assert_eq!(signer.sign(id, 1_614_265_330, &[BODY]), SIGNED);
         let (begin, end) = BODY.split_at(7);
         assert_eq!(signer.sign(id, 1_614_265_330, &[begin, end]), SIGNED);
         let other = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oDAAAA";
-        let both = Signer::new([&secret(other), &secret(KEY)]).unwrap();
+        let both = Signer::default().with(&secret(other)).unwrap();
+        let both = both.with(&secret(KEY)).unwrap();
         let value = both.sign(id, 1_614_265_330, &[BODY]);
         let signatures: Vec<_> = value.split(' ').collect();
         assert_eq!((signatures.len(), signatures[1]), (2, SIGNED));
@@ -137,7 +139,7 @@ mod tests {
             ("not base64!", SignerError::Form),
             ("whsec_AAAA", SignerError::Length { length: 3 }),
         ] {
-            assert_eq!(Signer::new([&secret(text)]).unwrap_err(), expected);
+            assert_eq!(Signer::default().with(&secret(text)).unwrap_err(), expected);
         }
     }
 }

@@ -1,35 +1,55 @@
-//! The parts of a draft that are read again without a new configuration: files of certificates, and the values of webhooks.
+//! The parts of a draft read again without a new configuration: the surroundings of the credentials, and the values of webhooks.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::authorities::Authorities;
 use super::draft::Draft;
-use super::kept_files::{KeptFiles, differ, keep_authorities, of_listeners};
+use super::egress::LoadedEgress;
+use super::kept_inputs::{KeptInput, Remarks, differ, keep_authorities, of_listeners};
 use super::refresh::NewValue;
 use super::server_tls::ServerCertificates;
 use super::shared::shared_server;
+use super::signatures::Signings;
+use super::state::state_of;
 use super::streams::Publishers;
 use super::{Live, LoadError};
 use crate::config::{Config, Reference, WebhookConfig};
 use crate::credential::source::{Findings, SourceError};
 
 impl Draft {
-    /// Takes the files of certificates and authorities as they are now, with the shared server and the servers of streams.
+    /// Takes the surroundings of the credentials as read now: files of certificates and authorities, the way out, the shared server, the
+    /// key of the state, and the values of webhooks.
     ///
     /// # Errors
     /// If a file cannot be used, and nothing was there before.
-    pub(super) fn take_files(
+    pub(super) fn take_surroundings(
         &mut self,
         mut authorities: Authorities,
+        egress: LoadedEgress,
         findings: &Findings,
     ) -> Result<(), LoadError> {
         let before = self.before.clone();
         let before = before.as_deref();
-        (self.server_tls, self.kept_files) = files_of(&self.config, &mut authorities, before)?;
-        self.shared = shared_server(&self.config, findings, &authorities, before, &self.metrics)?;
-        (self.publishers, _) = Publishers::read(&self.config, findings, &authorities, before)?;
+        let config = Arc::clone(&self.config);
+        let mut remarks = egress.remarks;
+        self.egress = egress.egress;
+        self.server_tls = files_of(&config, &mut authorities, before, &mut remarks)?;
+        let files = &authorities;
+        self.shared = shared_server(
+            &config,
+            findings,
+            files,
+            before,
+            &self.metrics,
+            &mut remarks,
+        )?;
+        self.signings = Signings::read(&config, findings, before, &mut remarks);
+        self.publishers = Publishers::read(&config, findings, files, before, &mut remarks)?;
+        self.state = state_of(&config, findings, before, &mut remarks);
+        self.webhook_values = webhook_values(&config, findings, before);
         self.authorities = Arc::new(authorities);
+        self.kept_inputs = remarks.kept;
         Ok(())
     }
 
@@ -45,30 +65,44 @@ impl Draft {
         let before = self.before.clone();
         let before = before.as_deref();
         let config = Arc::clone(&self.config);
+        let mut remarks = Remarks::default();
         let webhooks = config.webhooks.iter();
         for webhook in webhooks.filter(|webhook| names.contains(&webhook.name)) {
-            let unsigned = self.signings.take(webhook, findings, before);
-            self.warnings.extend(unsigned);
+            self.signings.take(webhook, findings, before, &mut remarks);
             let files = &self.authorities;
-            let unpublished = self.publishers.take(webhook, findings, files, before)?;
-            self.warnings.extend(unpublished);
+            self.publishers
+                .take(webhook, findings, files, before, &mut remarks)?;
         }
+        let is_taken =
+            |kept: &KeptInput| names.iter().any(|webhook| kept.serves.is_value_of(webhook));
+        self.kept_inputs.retain(|kept| !is_taken(kept));
+        self.kept_inputs.extend(remarks.kept);
+        self.warnings.extend(remarks.warnings);
         self.webhook_values = webhook_values(&config, findings, before);
         Ok(())
     }
 
-    /// True if certificates, authorities, what cannot be used of them, or the values of webhooks differ from the load that is
-    /// live.
+    /// True if the surroundings of the credentials differ from the live load, or the unusable inputs do.
     pub(super) fn has_other_values(&self) -> bool {
         self.before().is_some_and(|before| {
-            differ(before, &self.authorities, &self.kept_files)
+            differ(before, &self.authorities, &self.kept_inputs)
                 || before.webhook_values != self.webhook_values
+                || !before.egress.leads_as(&self.egress)
+                || !are_same(
+                    before.shared.as_ref().map(|(shared, _)| shared),
+                    self.shared.as_ref().map(|(shared, _)| shared),
+                )
+                || !are_same(before.state.as_ref(), self.state.as_ref())
         })
     }
 }
 
-/// Returns the certificates of the listeners, and the files in whose place the load `before` stays in use. The contents of
-/// unusable authorities become those `before`.
+/// True for equal pointers, or for none, on both sides.
+fn are_same<T>(one: Option<&Arc<T>>, other: Option<&Arc<T>>) -> bool {
+    one.map(Arc::as_ptr) == other.map(Arc::as_ptr)
+}
+
+/// Returns the certificates of the listeners. The contents of unusable authorities become those `before`.
 ///
 /// # Errors
 /// If the file of a listener cannot be used, and nothing was there before.
@@ -76,12 +110,14 @@ pub(super) fn files_of(
     config: &Config,
     authorities: &mut Authorities,
     before: Option<&Live>,
-) -> Result<(ServerCertificates, Vec<KeptFiles>), LoadError> {
-    let mut kept = keep_authorities(config, authorities, before);
+    remarks: &mut Remarks,
+) -> Result<ServerCertificates, LoadError> {
+    let kept = keep_authorities(config, authorities, before);
+    remarks.kept.extend(kept);
     let certificates_before = before.map(|before| &before.server_tls);
     let certificates = ServerCertificates::read(config, authorities, certificates_before)?;
-    kept.extend(of_listeners(&certificates, before));
-    Ok((certificates, kept))
+    remarks.kept.extend(of_listeners(&certificates, before));
+    Ok(certificates)
 }
 
 /// Returns the values that were found for the webhooks' own references, whether each can be used or not. A reference that

@@ -10,13 +10,13 @@ use http::HeaderName;
 use super::again::{files_of, webhook_values};
 use super::authorities::{Authorities, have_equal_contents};
 use super::inputs::{Inputs, Oddities};
-use super::kept_files::KeptFiles;
+use super::kept_inputs::KeptInput;
 use super::limits::LimiterBuilder;
 use super::live::{Applications, ChangedLimits, LoadedServer};
 use super::metrics::ReloadMetrics;
 use super::refresh::NewValue;
 use super::server_tls::ServerCertificates;
-use super::shared::{shared_server, warning};
+use super::shared::shared_server;
 use super::signatures::Signings;
 use super::state::{apply_sights, state_of};
 use super::streams::Publishers;
@@ -57,10 +57,10 @@ pub(super) struct Draft {
     pub(super) before: Option<Arc<Live>>,
     pub(super) authorities: Arc<Authorities>,
     pub(super) server_tls: ServerCertificates,
-    pub(super) kept_files: Vec<KeptFiles>,
+    pub(super) kept_inputs: Vec<KeptInput>,
     pub(super) warnings: Vec<String>,
     managers: Arc<Managers>,
-    egress: Egress,
+    pub(super) egress: Egress,
     pub(super) files: Arc<SeenFiles>,
     config_files: Arc<[PathBuf]>,
     oddities: Oddities,
@@ -111,24 +111,28 @@ impl Draft {
             managers,
             egress,
             late: _,
-            egress_warning: _,
+            mut remarks,
         } = inputs;
-        let (server_tls, kept_files) = files_of(&config, &mut authorities, before.as_deref())?;
-        warnings.extend(server_tls.warnings());
         let live = before.as_deref();
+        let server_tls = files_of(&config, &mut authorities, live, &mut remarks)?;
+        warnings.extend(server_tls.warnings());
         let credentials = assemble_all(&config, &findings, &unchanged, live);
-        let shared = shared_server(&config, &findings, &authorities, live, &metrics)?;
-        warnings.extend(warning(&config, &findings));
+        let shared = shared_server(
+            &config,
+            &findings,
+            &authorities,
+            live,
+            &metrics,
+            &mut remarks,
+        )?;
+        let signings = Signings::read(&config, &findings, live, &mut remarks);
+        let publishers = Publishers::read(&config, &findings, &authorities, live, &mut remarks)?;
+        let state = state_of(&config, &findings, live, &mut remarks);
         let doubts = credentials
             .values()
             .flat_map(|credential| credential.doubts());
         warnings.extend(doubts);
-        let (signings, unsigned) = Signings::read(&config, &findings, before.as_deref());
-        warnings.extend(unsigned);
-        let (publishers, unpublished) =
-            Publishers::read(&config, &findings, &authorities, before.as_deref())?;
-        warnings.extend(unpublished);
-        let state = state_of(&config, &findings, before.as_deref());
+        warnings.extend(remarks.warnings);
         if let Some(state) = &state {
             apply_sights(state, credentials.values());
         }
@@ -147,7 +151,7 @@ impl Draft {
             before,
             authorities: Arc::new(authorities),
             server_tls,
-            kept_files,
+            kept_inputs: remarks.kept,
             warnings,
             managers,
             egress,
@@ -178,7 +182,7 @@ impl Draft {
             metrics,
             authorities: Arc::clone(&before.authorities),
             server_tls: before.server_tls.clone(),
-            kept_files: before.kept_files.clone(),
+            kept_inputs: before.kept_inputs.clone(),
             warnings: before.warnings.clone(),
             managers: Arc::clone(&before.managers),
             egress: before.egress.clone(),
@@ -499,7 +503,7 @@ impl Draft {
             generation: Arc::new(outbound.generation),
             inbound: Arc::new(inbound.generation),
             server_tls: self.server_tls,
-            kept_files: self.kept_files,
+            kept_inputs: self.kept_inputs,
             warnings: self.warnings,
             managers: self.managers,
             egress: self.egress,

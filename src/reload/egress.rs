@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::inputs::asked_references;
+use super::kept_inputs::{InputUse, Remarks};
 use super::{Live, LoadError};
 use crate::config::{Config, EgressConfig, ProxyChoice, Reference};
 use crate::credential::source::{Managers, SeenFiles, read_all};
@@ -12,7 +13,7 @@ use crate::egress::Egress;
 /// The way out of a load, with what the load has to know of its source.
 pub(super) struct LoadedEgress {
     pub(super) egress: Egress,
-    pub(super) warning: Option<String>,
+    pub(super) remarks: Remarks,
     /// The file with the proxy's URL, for the watch.
     pub(super) files: SeenFiles,
 }
@@ -20,11 +21,11 @@ pub(super) struct LoadedEgress {
 impl LoadedEgress {
     /// Reads the way out. The secret managers take it at once: a load asks them next.
     ///
-    /// A source without a readable URL is an ordinary outage: the proxy of the load before stays, or there is no way out.
+    /// A source without a usable URL is an ordinary outage: the proxy of the load before stays, or there is no way out.
     /// A connection past the proxy would break the rules of the site.
     ///
     /// # Errors
-    /// A value that is no URL of a proxy.
+    /// A value other than the URL of a proxy, in the environment or behind a reference new to the configuration.
     pub(super) async fn read(
         config: &EgressConfig,
         before: Option<&Live>,
@@ -51,44 +52,43 @@ impl LoadedEgress {
     ) -> Result<Self, LoadError> {
         let shown = reference.to_string();
         let mut read = read_all(BTreeSet::from([reference.clone()]), managers).await;
-        let found = match read.findings.remove(reference) {
+        let before = before.filter(|before| before.config.egress.reference() == Some(reference));
+        let mut loaded = Self {
+            files: read.files,
+            ..Self::of(Egress::straight())
+        };
+        let problem = match read.findings.remove(reference) {
             Some(Ok(found)) => {
-                let parsed = Egress::of_reference(&shown, &found.secret, &config.no_proxy);
-                Ok(parsed.map_err(|error| LoadError::Egress(format!("`{shown}`: {error}")))?)
+                match Egress::of_reference(&shown, &found.secret, &config.no_proxy) {
+                    Ok(egress) => return Ok(Self { egress, ..loaded }),
+                    Err(error) if before.is_some() => error.to_string(),
+                    Err(error) => return Err(LoadError::Egress(format!("`{shown}`: {error}"))),
+                }
             }
-            Some(Err(error)) => Err(error.to_string()),
+            Some(Err(error)) => error.to_string(),
             None => return Err(LoadError::Interrupted),
         };
-        let (egress, warning) = match found {
-            Ok(egress) => (egress, None),
-            Err(problem) => {
-                let before = before
-                    .filter(|before| before.config.egress.reference() == Some(reference))
-                    .filter(|before| before.egress.proxy().is_some())
-                    .map(|before| before.egress.with_bypass(&config.no_proxy));
-                let result = match before {
-                    Some(_) => "the proxy that was read before stays in use",
-                    None => "nothing but the hosts of no_proxy is reached until it can be read",
-                };
-                let warning = format!("egress.proxy: `{shown}`: {problem}; {result}");
-                let closed = || {
-                    let reason = format!("egress.proxy: `{shown}`: {problem}");
-                    Egress::closed(&shown, &reason, &config.no_proxy)
-                };
-                (before.unwrap_or_else(closed), Some(warning))
+        match before.filter(|before| before.egress.proxy().is_some()) {
+            Some(before) => {
+                let remarks = &mut loaded.remarks;
+                remarks.keep(InputUse::Proxy, reference, &problem, before);
+                loaded.egress = before.egress.with_bypass(&config.no_proxy);
             }
-        };
-        Ok(Self {
-            egress,
-            warning,
-            files: read.files,
-        })
+            None => {
+                let reason = format!("egress.proxy: `{shown}`: {problem}");
+                loaded.remarks.warnings.push(format!(
+                    "{reason}; nothing but the hosts of no_proxy is reached until it can be read"
+                ));
+                loaded.egress = Egress::closed(&shown, &reason, &config.no_proxy);
+            }
+        }
+        Ok(loaded)
     }
 
     fn of(egress: Egress) -> Self {
         Self {
             egress,
-            warning: None,
+            remarks: Remarks::default(),
             files: SeenFiles::default(),
         }
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::authorities::{Authorities, all_files, read_authorities};
 use super::egress::{LoadedEgress, sdk_warning};
+use super::kept_inputs::Remarks;
 use super::unchanged::{is_same_text, unchanged_credentials};
 use super::{Live, LoadError};
 use crate::config::{Config, ConfigFile, ListenAddress, Reference, WebhookConfig};
@@ -30,7 +31,8 @@ pub(super) struct Inputs {
     pub(super) files: SeenFiles,
     pub(super) managers: Arc<Managers>,
     pub(super) egress: Egress,
-    pub(super) egress_warning: Option<String>,
+    /// The remarks about the way out.
+    pub(super) remarks: Remarks,
     /// The reads still under way.
     pub(super) late: LateReads,
 }
@@ -132,7 +134,7 @@ impl Inputs {
             authorities,
             files,
             egress: egress.egress,
-            egress_warning: egress.warning,
+            remarks: egress.remarks,
             managers,
             late,
         })
@@ -141,8 +143,7 @@ impl Inputs {
     /// Returns the warnings about the configuration and about secrets, as texts.
     pub(super) fn warnings(&self) -> Vec<String> {
         let of_config = self.config.warnings.iter().map(ToString::to_string);
-        let of_egress = self.egress_warning.clone().into_iter();
-        let of_egress = of_egress.chain(sdk_warning(&self.config));
+        let of_egress = sdk_warning(&self.config).into_iter();
         let of_secrets = self.oddities.iter().flat_map(|(reference, oddities)| {
             let texts = oddities.iter();
             texts.map(move |text| format!("`{reference}`: {text}"))
@@ -218,7 +219,7 @@ fn references_besides(config: &Config, unchanged: &BTreeSet<String>) -> BTreeSet
 }
 
 /// Returns the references to the secrets that are no credential's.
-fn references_besides_credentials(config: &Config) -> BTreeSet<Reference> {
+pub(super) fn references_besides_credentials(config: &Config) -> BTreeSet<Reference> {
     let of_webhooks = config.webhooks.iter().flat_map(WebhookConfig::references);
     let mut all = references_of_sidecar(config);
     all.extend(of_webhooks.cloned());

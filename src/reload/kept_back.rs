@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{KeptFiles, Live, Reloader};
+use super::{KeptInput, Live, Reloader};
 use crate::credential::{Credential, KeptBackReason};
 use crate::log::without_numbers;
 
@@ -15,7 +15,7 @@ impl Live {
             Some(_) => kept_back_lines(credential),
             None => missing_lines(credential),
         });
-        let files = self.kept_files.iter().map(KeptFiles::line);
+        let files = self.kept_inputs.iter().map(KeptInput::line);
         secrets.chain(files).collect()
     }
 }

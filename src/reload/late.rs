@@ -61,7 +61,7 @@ impl Reloader {
                 names,
                 webhooks,
                 secrets,
-                files: None,
+                others: None,
             };
             changes = self.reassemble(before, read, ReloadCause::Manager).await;
         }

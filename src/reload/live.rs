@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use super::authorities::Authorities;
 use super::inputs::Oddities;
-use super::kept_files::KeptFiles;
+use super::kept_inputs::KeptInput;
 use super::refresh::NewValue;
 use super::server_tls::ServerCertificates;
 use super::signatures::Signings;
@@ -41,8 +41,8 @@ pub struct Live {
     pub inbound: Arc<inbound::Generation>,
     /// The certificates of the listeners that speak TLS.
     pub server_tls: ServerCertificates,
-    /// The files of certificates and authorities that cannot be used, in whose place the load before stays in use.
-    pub kept_files: Vec<KeptFiles>,
+    /// The unusable inputs, in whose place the load before stays in use.
+    pub kept_inputs: Vec<KeptInput>,
     /// Oddities of the configuration and of secrets, too small for a refusal.
     pub warnings: Vec<String>,
     /// The secret managers, with the last result for each secret.

@@ -27,7 +27,7 @@ mod error;
 mod events;
 mod inputs;
 mod kept_back;
-mod kept_files;
+mod kept_inputs;
 mod late;
 mod limits;
 mod live;
@@ -57,7 +57,7 @@ pub use cause::ReloadCause;
 use changes::Comparison;
 pub use changes::{Change, ReplacedSecret};
 pub use error::{LoadError, ReloadError};
-pub use kept_files::{FileUse, KeptFiles};
+pub use kept_inputs::{InputUse, KeptInput};
 pub use live::Live;
 use load::load_in_time;
 pub use load::{load, load_config};
@@ -391,7 +391,7 @@ impl Reloader {
         let tell = move || told.1.log_warnings(Some(&told.0));
         tokio::task::spawn_blocking(tell).await.ok();
         let is_kept_back = self.report_kept_back(&before, &live);
-        let is_kept_back = self.report_kept_files(&before, &live) || is_kept_back;
+        let is_kept_back = self.report_kept_inputs(&before, &live) || is_kept_back;
         let comparison = Comparison::aside(before, Arc::clone(&live)).await;
         if is_kept_back && comparison.changes.is_empty() {
             let error = ReloadError::KeptBack(comparison.kept_back.into());

@@ -66,7 +66,7 @@ impl Reloader {
         let live = self.live();
         let mut credentials = live.credentials.values();
         let is_complete = !credentials.any(|credential| credential.is_incomplete());
-        if is_complete && live.kept_files.is_empty() {
+        if is_complete && live.kept_inputs.is_empty() {
             return;
         }
         self.work_and_wait(Work::RetryIncomplete).await.ok();

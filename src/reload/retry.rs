@@ -1,4 +1,4 @@
-//! The retry of incomplete credentials and of unusable files: whatever a source did not give, or the provider refused,
+//! The retry of incomplete credentials and of unusable inputs: whatever a source did not give, or the provider refused,
 //! may be good by now.
 
 use std::collections::BTreeSet;
@@ -10,7 +10,8 @@ use super::authorities::{Authorities, all_files, read_authorities};
 use super::cause::{Causes, ReloadCause};
 use super::changes::{Change, Comparison};
 use super::draft::Draft;
-use super::inputs::RELOAD_PATIENCE;
+use super::egress::LoadedEgress;
+use super::inputs::{RELOAD_PATIENCE, references_besides_credentials};
 use super::load::{aside, finish};
 use super::{Live, LoadError, Reloader};
 use crate::config::Reference;
@@ -18,7 +19,7 @@ use crate::credential::Credential;
 use crate::credential::source::{LateReads, ReadSecrets, SeenFiles, read_in_time};
 
 impl Reloader {
-    /// Reads the secrets of incomplete credentials again, and the files of certificates if one cannot be used, and publishes
+    /// Reads the secrets of incomplete credentials again, and the surroundings if an input is unusable, and publishes
     /// what is good by now. Every other credential stays untouched, and nothing is published or logged without a
     /// difference. Returns the reads that the retry did not wait for.
     pub(super) async fn retry_incomplete(&self) -> LateReads {
@@ -29,14 +30,14 @@ impl Reloader {
             .filter(|(_, credential)| credential.is_incomplete())
             .map(|(name, _)| name.clone())
             .collect();
-        let files = match before.kept_files.is_empty() {
-            true => Files::AsBefore,
-            false => Files::ReadAgain,
+        let others = match before.kept_inputs.is_empty() {
+            true => Others::AsBefore,
+            false => Others::ReadAgain,
         };
-        if names.is_empty() && files == Files::AsBefore {
+        if names.is_empty() && others == Others::AsBefore {
             return LateReads::default();
         }
-        let (read, late) = again(&before, names, files).await;
+        let (read, late) = again(&before, names, others).await;
         self.reassemble(before, read, ReloadCause::Retry).await;
         late
     }
@@ -45,7 +46,7 @@ impl Reloader {
     /// configuration keeps neither a leaked secret nor an ending certificate in use. Returns the changes, and the late reads.
     pub(super) async fn reload_secrets(&self, before: Arc<Live>) -> (Vec<Change>, LateReads) {
         let names: BTreeSet<_> = before.credentials.keys().cloned().collect();
-        let (read, late) = again(&before, names, Files::ReadAgain).await;
+        let (read, late) = again(&before, names, Others::ReadAgain).await;
         let cause = ReloadCause::RefusedConfiguration;
         (self.reassemble(before, read, cause).await, late)
     }
@@ -61,6 +62,7 @@ impl Reloader {
         match self.reassembled(Arc::clone(&before), read).await {
             Ok(Some(live)) => {
                 live.connect_shared().await;
+                live.prepare_state().await;
                 if let Err(error) = self.take_destinations(&live).await {
                     tracing::error!(%error, "secrets that were read again cannot be used");
                     return Vec::new();
@@ -68,7 +70,7 @@ impl Reloader {
                 let live = Arc::new(live);
                 self.publish(&live);
                 self.report_kept_back(&before, &live);
-                self.report_kept_files(&before, &live);
+                self.report_kept_inputs(&before, &live);
                 let comparison = Comparison::aside(before, Arc::clone(&live)).await;
                 if let Some(causes) = Causes::new(std::iter::once(cause)) {
                     self.record_success(&live, &comparison, &causes, began);
@@ -96,9 +98,9 @@ impl Reloader {
             let mut draft = Draft::reassembled(&live, &read.names, findings, metrics);
             let files = Arc::make_mut(&mut draft.files);
             files.extend(read.secrets.files);
-            if let Some((authorities, seen)) = read.files {
-                files.extend(seen);
-                draft.take_files(authorities, findings)?;
+            if let Some(others) = read.others {
+                files.extend(others.seen);
+                draft.take_surroundings(others.authorities, others.egress, findings)?;
             }
             draft.take_webhooks(&read.webhooks, findings)?;
             let outbound = draft.routes()?;
@@ -126,39 +128,57 @@ pub(super) struct ReadAgain {
     pub(super) webhooks: BTreeSet<String>,
     /// The secrets of these credentials and webhooks.
     pub(super) secrets: ReadSecrets,
-    /// The files of certificates and authorities as they were seen; `None` if they stay as they are.
-    pub(super) files: Option<(Authorities, SeenFiles)>,
+    /// The surroundings of the credentials; `None` for the surroundings of before.
+    pub(super) others: Option<ReadOthers>,
 }
 
-/// The treatment of the files of certificates and authorities.
+/// The surroundings of the credentials, without the values of references.
+pub(super) struct ReadOthers {
+    authorities: Authorities,
+    egress: LoadedEgress,
+    /// The files as seen.
+    seen: SeenFiles,
+}
+
+/// The treatment of the surroundings of the credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Files {
+enum Others {
     /// The contents of before stay.
     AsBefore,
-    /// The files are read again.
+    /// Files and values are read again.
     ReadAgain,
 }
 
-/// Reads the secrets of these credentials again, and the files if wanted. Returns the reads it did not wait for as well.
-async fn again(live: &Live, names: BTreeSet<String>, files: Files) -> (ReadAgain, LateReads) {
+/// Reads the secrets of these credentials again, and the surroundings if wanted. Returns the reads still under way
+/// as well.
+async fn again(live: &Live, names: BTreeSet<String>, others: Others) -> (ReadAgain, LateReads) {
     let mut references = references_of(live, &names);
-    let files = match files {
-        Files::AsBefore => None,
-        Files::ReadAgain => {
-            // The shared server is built of its URL and of the file with its authorities.
-            let limits = live.config.limits.as_ref();
-            references.extend(limits.map(|limits| limits.redis.clone()));
-            read_authorities(all_files(&live.config)).await.ok()
-        }
+    let others = match others {
+        Others::AsBefore => None,
+        Others::ReadAgain => read_others(live).await.ok(),
     };
+    if others.is_some() {
+        references.extend(references_besides_credentials(&live.config));
+    }
     let (secrets, late) = read_in_time(references, &live.managers, RELOAD_PATIENCE).await;
     let read = ReadAgain {
         names,
         webhooks: BTreeSet::new(),
         secrets,
-        files,
+        others,
     };
     (read, late)
+}
+
+async fn read_others(live: &Live) -> Result<ReadOthers, LoadError> {
+    let (authorities, mut seen) = read_authorities(all_files(&live.config)).await?;
+    let mut egress = LoadedEgress::read(&live.config.egress, Some(live), &live.managers).await?;
+    seen.extend(std::mem::take(&mut egress.files));
+    Ok(ReadOthers {
+        authorities,
+        egress,
+        seen,
+    })
 }
 
 /// Returns the references to the secrets of these credentials.

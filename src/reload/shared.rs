@@ -3,80 +3,108 @@
 use sha2::{Digest, Sha256};
 
 use super::authorities::{Authorities, pem_of};
+use super::kept_inputs::{InputUse, Remarks};
 use super::live::LoadedServer;
 use super::metrics::ReloadMetrics;
 use super::{Live, LoadError};
-use crate::config::Config;
-use crate::credential::source::Findings;
+use crate::config::{Config, SharedLimits};
+use crate::credential::source::{Findings, SourceError};
+use crate::secret::Secret;
 use crate::shared::{ServerAddress, SharedServer, exposes_password};
 
 /// Returns the server of `[limits] redis`; `None` without the table.
 ///
-/// The server of the load before is carried over while URL and authorities are equal. A source without a URL is an ordinary
-/// outage: the server of the load before stays, or counts as lost, and `on_failure` decides.
+/// The server of the load before is carried over while URL and authorities are equal. A source without a usable URL is an
+/// ordinary outage: the server of the load before stays, or counts as lost, and `on_failure` decides.
 ///
 /// # Errors
-/// If the URL or the authorities cannot be used.
+/// If the authorities cannot be used, or the value of a reference new to the configuration is no URL.
 pub(super) fn shared_server(
     config: &Config,
     findings: &Findings,
     files: &Authorities,
     before: Option<&Live>,
     metrics: &ReloadMetrics,
+    remarks: &mut Remarks,
 ) -> Result<Option<LoadedServer>, LoadError> {
     let Some(limits) = &config.limits else {
         return Ok(None);
-    };
-    let fault = |problem: String| LoadError::Limits {
-        reference: limits.redis.clone(),
-        problem,
     };
     let ca = limits
         .ca
         .as_ref()
         .map(|path| pem_of(files, path))
         .transpose()?;
-    let before = before.and_then(|live| live.shared.clone());
-    let found = match findings.get(&limits.redis) {
-        Some(Ok(found)) => found,
-        Some(Err(error)) => {
-            return Ok(Some(before.unwrap_or_else(|| {
-                let lost = SharedServer::without_address(error.to_string(), metrics.shared.clone());
-                (lost, NO_AUTHORITIES)
-            })));
+    let problem = match findings.get(&limits.redis) {
+        Some(Ok(found)) => {
+            remarks.warnings.extend(exposure(limits, &found.secret));
+            match server_at(&found.secret, ca, before, metrics) {
+                Ok(server) => return Ok(Some(server)),
+                Err(problem) if is_named_before(limits, before) => problem,
+                Err(problem) => {
+                    let reference = limits.redis.clone();
+                    return Err(LoadError::Limits { reference, problem });
+                }
+            }
         }
+        Some(Err(error)) => error.to_string(),
         None => return Err(LoadError::Interrupted),
     };
-    let digest = Sha256::digest(ca.unwrap_or_default()).into();
-    let is_unchanged = |(shared, authorities): &LoadedServer| {
-        shared.fingerprint() == Some(found.secret.fingerprint()) && *authorities == digest
-    };
-    if let Some(unchanged) = before.filter(is_unchanged) {
-        return Ok(Some(unchanged));
+    if let Some((live, server)) = in_use(before) {
+        let is_late = matches!(findings.get(&limits.redis), Some(Err(SourceError::Late)));
+        match is_late {
+            true => remarks.keep_noted(&InputUse::LimitsUrl, live),
+            false => remarks.keep(InputUse::LimitsUrl, &limits.redis, &problem, live),
+        }
+        return Ok(Some(server.clone()));
     }
-    let server =
-        ServerAddress::parse(&found.secret, ca).map_err(|error| fault(error.to_string()))?;
-    Ok(Some((
-        SharedServer::new(server, metrics.shared.clone()),
-        digest,
-    )))
+    remarks.warnings.push(format!(
+        "limits.redis: `{}`: {problem}; on_failure decides without a server",
+        limits.redis
+    ));
+    let lost = SharedServer::without_address(problem, metrics.shared.clone());
+    Ok(Some((lost, NO_AUTHORITIES)))
 }
 
-/// Returns a warning about an unreadable URL, or about a password in clear text on a network.
-pub(super) fn warning(config: &Config, findings: &Findings) -> Option<String> {
-    let reference = &config.limits.as_ref()?.redis;
-    let found = match findings.get(reference)? {
-        Ok(found) => found,
-        Err(error) => {
-            return Some(format!(
-                "limits.redis: `{reference}`: {error}; the server of before stays in use, or on_failure decides without one"
-            ));
-        }
+/// Returns the server of a URL: the server of the load before while URL and authorities are equal.
+fn server_at(
+    url: &Secret,
+    ca: Option<&[u8]>,
+    before: Option<&Live>,
+    metrics: &ReloadMetrics,
+) -> Result<LoadedServer, String> {
+    let digest = Sha256::digest(ca.unwrap_or_default()).into();
+    let is_unchanged = |(shared, authorities): &&LoadedServer| {
+        shared.fingerprint() == Some(url.fingerprint()) && *authorities == digest
     };
-    exposes_password(&found.secret).then(|| {
+    let before = before.and_then(|live| live.shared.as_ref());
+    if let Some(unchanged) = before.filter(is_unchanged) {
+        return Ok(unchanged.clone());
+    }
+    let server = ServerAddress::parse(url, ca).map_err(|error| error.to_string())?;
+    Ok((SharedServer::new(server, metrics.shared.clone()), digest))
+}
+
+/// Returns the load before with its server, if the server has a URL.
+fn in_use(before: Option<&Live>) -> Option<(&Live, &LoadedServer)> {
+    let live = before?;
+    let server = live.shared.as_ref()?;
+    server.0.fingerprint().map(|_| (live, server))
+}
+
+/// True if the load before has an equal reference to the URL.
+fn is_named_before(limits: &SharedLimits, before: Option<&Live>) -> bool {
+    let before = before.and_then(|live| live.config.limits.as_ref());
+    before.is_some_and(|before| before.redis == limits.redis)
+}
+
+/// Returns a warning about a password in clear text on a network.
+fn exposure(limits: &SharedLimits, url: &Secret) -> Option<String> {
+    exposes_password(url).then(|| {
         format!(
-            "limits.redis: `{reference}`: the password crosses the network in clear text, expected rediss:// for a \
-             server on another machine"
+            "limits.redis: `{}`: the password crosses the network in clear text, expected rediss:// for a server on \
+             another machine",
+            limits.redis
         )
     })
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Live;
-use crate::config::{Config, WebhookConfig};
+use super::kept_inputs::{InputUse, Remarks};
+use crate::config::{Config, Reference, WebhookConfig};
 use crate::credential::source::{Findings, SourceError};
 use crate::delivery::signature::{Signer, Signing};
 
@@ -15,48 +16,55 @@ pub(super) struct Signings {
 }
 
 impl Signings {
-    /// Makes the signers of a configuration, with a warning for each that cannot be made.
+    /// Makes the signers of a configuration.
     pub(super) fn read(
         config: &Config,
         findings: &Findings,
         before: Option<&Live>,
-    ) -> (Self, Vec<String>) {
+        remarks: &mut Remarks,
+    ) -> Self {
         let mut signings = Self::default();
-        let webhooks = config.webhooks.iter();
-        let warnings = webhooks
-            .filter_map(|webhook| signings.take(webhook, findings, before))
-            .collect();
-        (signings, warnings)
+        for webhook in &config.webhooks {
+            signings.take(webhook, findings, before, remarks);
+        }
+        signings
     }
 
-    /// Makes the signer of a webhook. A key that cannot be had, or is none, keeps the key before it in use, with a warning. A
-    /// late answer beside a key before is no warning: it is used when it comes.
+    /// Makes the signer of a webhook. An unusable key keeps the earlier key in use, and is told. A late answer beside an
+    /// earlier key is not told: the answer is used later.
     pub(super) fn take(
         &mut self,
         webhook: &WebhookConfig,
         findings: &Findings,
         before: Option<&Live>,
-    ) -> Option<String> {
-        let first = webhook.sign.first()?;
+        remarks: &mut Remarks,
+    ) {
+        let Some(first) = webhook.sign.first() else {
+            return;
+        };
         let name = &webhook.name;
+        let serves = InputUse::Signature(name.clone());
+        let kept = before.map(|live| (live, live.signings.of(name)));
+        let kept = kept.filter(|(_, signing)| matches!(signing, Signing::On(_)));
         let is_late = matches!(findings.get(first), Some(Err(SourceError::Late)));
-        let (signing, warning) = match signer(webhook, findings) {
-            Ok(signer) => (Signing::On(Arc::new(signer)), None),
-            Err(problem) => {
-                let kept = before.map(|live| live.signings.of(name));
-                let kept = kept.filter(|kept| matches!(kept, Signing::On(_)));
-                let result = match kept {
-                    Some(_) => "its events keep the signature of the key before",
-                    None => "its events wait for the key",
-                };
-                let is_quiet = is_late && kept.is_some();
-                let warning = format!("webhook `{name}`: sign: {problem}; {result}");
-                let signing = kept.unwrap_or(Signing::KeyMissing);
-                (signing, (!is_quiet).then_some(warning))
+        let signing = match (signer(webhook, findings), kept) {
+            (Ok(signer), _) => Signing::On(Arc::new(signer)),
+            (Err(_), Some((live, signing))) if is_late => {
+                remarks.keep_noted(&serves, live);
+                signing
+            }
+            (Err((reference, problem)), Some((live, signing))) => {
+                remarks.keep(serves, reference, &problem, live);
+                signing
+            }
+            (Err((reference, problem)), None) => {
+                remarks.warnings.push(format!(
+                    "webhook `{name}`: sign: `{reference}`: {problem}; its events wait for the key"
+                ));
+                Signing::KeyMissing
             }
         };
         self.by_webhook.insert(name.clone(), signing);
-        warning
     }
 
     /// Returns the signing of a webhook's events.
@@ -66,15 +74,21 @@ impl Signings {
     }
 }
 
-fn signer(webhook: &WebhookConfig, findings: &Findings) -> Result<Signer, String> {
-    let mut secrets = Vec::new();
+/// Returns the signer, or the reference without a usable key and the reason.
+fn signer<'w>(
+    webhook: &'w WebhookConfig,
+    findings: &Findings,
+) -> Result<Signer, (&'w Reference, String)> {
+    let mut signer = Signer::default();
     for (place, reference) in webhook.sign.iter().enumerate() {
-        match findings.get(reference) {
-            Some(Ok(found)) => secrets.push(&*found.secret),
+        signer = match findings.get(reference) {
+            Some(Ok(found)) => signer
+                .with(&found.secret)
+                .map_err(|error| (reference, error.to_string()))?,
             // The first must be there: applications may know no other.
-            Some(Err(error)) if place == 0 => return Err(format!("`{reference}`: {error}")),
-            Some(Err(_)) | None => {}
-        }
+            Some(Err(error)) if place == 0 => return Err((reference, error.to_string())),
+            Some(Err(_)) | None => signer,
+        };
     }
-    Signer::new(secrets).map_err(|error| error.to_string())
+    Ok(signer)
 }

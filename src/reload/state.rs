@@ -6,9 +6,10 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::timeout;
 
+use super::kept_inputs::{InputUse, Remarks};
 use super::{Live, Reloader};
 use crate::config::Config;
-use crate::credential::source::Findings;
+use crate::credential::source::{Findings, SourceError};
 use crate::credential::{Credential, SecretVersion};
 use crate::provider::SecretOrigin;
 use crate::secret::Fingerprint;
@@ -156,33 +157,51 @@ fn versions<'c>(
 
 /// Returns the state of a configuration; `None` without `[state]`.
 ///
-/// The state of the load before is carried over while folder and keys are equal, and while the key cannot be read.
+/// The state of the load before is carried over while folder and keys are equal, and while no usable key is there.
 pub(super) fn state_of(
     config: &Config,
     findings: &Findings,
     before: Option<&Live>,
+    remarks: &mut Remarks,
 ) -> Option<Arc<State>> {
     let settings = config.state.as_ref()?;
-    let before = before.and_then(|live| live.state.as_ref());
+    let live = before;
+    let before = before
+        .and_then(|live| live.state.as_ref())
+        .filter(|state| state.dir() == settings.dir);
+    let keyed = live
+        .zip(before)
+        .filter(|(_, before)| before.sealed().is_some());
     let mut secrets = Vec::new();
-    let mut problem = None;
     for (place, reference) in settings.key.iter().enumerate() {
-        match findings.get(reference) {
-            Some(Ok(found)) => secrets.push(&*found.secret),
-            // The first must be there: without it, nothing could be sealed. The others are on the way out.
-            Some(Err(error)) if place == 0 => {
-                problem = Some(format!("state.key: `{reference}`: {error}"));
-                break;
+        let (serves, first) = (InputUse::StateKey, place == 0);
+        match (findings.get(reference), keyed) {
+            (Some(Ok(found)), keyed) => {
+                if let (Some(weak), Some((live, before))) = (State::weakness(&found.secret), keyed)
+                {
+                    remarks.keep(serves, reference, &weak.to_string(), live);
+                    return Some(Arc::clone(before));
+                }
+                secrets.push(&*found.secret);
             }
-            Some(Err(_)) | None => {}
+            // The first must be there: without it, nothing could be sealed. The others are on the way out.
+            (Some(Err(SourceError::Late)), Some((live, before))) if first => {
+                remarks.keep_noted(&serves, live);
+                return Some(Arc::clone(before));
+            }
+            (Some(Err(error)), Some((live, before))) if first => {
+                remarks.keep(serves, reference, &error.to_string(), live);
+                return Some(Arc::clone(before));
+            }
+            (Some(Err(error)), None) if first => {
+                let problem = format!("state.key: `{reference}`: {error}");
+                let keyless = State::new(&settings.dir, &[]).without_key(problem);
+                return Some(Arc::new(keyless));
+            }
+            (Some(Err(_)) | None, _) => {}
         }
     }
-    match (before, problem) {
-        (Some(before), None) if before.is_of(&settings.dir, &secrets) => Some(Arc::clone(before)),
-        (Some(before), Some(_)) if before.dir() == settings.dir => Some(Arc::clone(before)),
-        (_, None) => Some(Arc::new(State::new(&settings.dir, &secrets))),
-        (_, Some(problem)) => Some(Arc::new(
-            State::new(&settings.dir, &[]).without_key(problem),
-        )),
-    }
+    let unchanged = before.filter(|before| before.is_of(&settings.dir, &secrets));
+    let state = unchanged.cloned();
+    Some(state.unwrap_or_else(|| Arc::new(State::new(&settings.dir, &secrets))))
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::authorities::{Authorities, pem_of};
+use super::kept_inputs::{InputUse, Remarks};
 use super::{Live, LoadError};
 use crate::config::{Config, DestinationTarget, EventWay, PublishTarget, WebhookConfig};
 use crate::credential::source::{Findings, SourceError};
@@ -19,7 +20,7 @@ pub(super) struct Publishers {
 }
 
 impl Publishers {
-    /// Makes the publishers of a configuration, with a warning for each unusable URL.
+    /// Makes the publishers of a configuration.
     ///
     /// # Errors
     /// If the build cannot publish to a stream, or the file with the authorities of a server cannot be read.
@@ -28,18 +29,18 @@ impl Publishers {
         findings: &Findings,
         files: &Authorities,
         before: Option<&Live>,
-    ) -> Result<(Self, Vec<String>), LoadError> {
+        remarks: &mut Remarks,
+    ) -> Result<Self, LoadError> {
         let mut publishers = Self::default();
-        let mut warnings = Vec::new();
         for webhook in &config.webhooks {
-            warnings.extend(publishers.take(webhook, findings, files, before)?);
+            publishers.take(webhook, findings, files, before, remarks)?;
         }
-        Ok((publishers, warnings))
+        Ok(publishers)
     }
 
-    /// Makes the publishers of a webhook, with a warning for each unusable URL. The publisher of the load before then stays
-    /// in use; without a load before, the events of the destination wait. A late answer beside a publisher before is no
-    /// warning: it is used when it comes.
+    /// Makes the publishers of a webhook. Without a usable URL, the publisher of the load before stays in use, and the URL is
+    /// told; without a load before, the events of the destination wait. A late answer beside an earlier publisher is not told:
+    /// the answer is used later.
     ///
     /// # Errors
     /// If the build cannot publish to a stream, or the file with the authorities of a server cannot be read.
@@ -49,21 +50,27 @@ impl Publishers {
         findings: &Findings,
         files: &Authorities,
         before: Option<&Live>,
-    ) -> Result<Vec<String>, LoadError> {
-        let mut warnings = Vec::new();
+        remarks: &mut Remarks,
+    ) -> Result<(), LoadError> {
         for (name, target) in streams(webhook) {
             let place = format!("webhook `{}`: destination `{name}`", webhook.name);
-            let before = before.and_then(|live| live.publishers.of(&webhook.name, name));
+            let kept =
+                before.and_then(|live| Some((live, live.publishers.of(&webhook.name, name)?)));
             let ca = target.ca.as_ref().map(|path| pem_of(files, path));
             let server = StreamServer {
                 target,
                 authorities: ca.transpose()?,
                 patience: webhook.timeout,
             };
-            let publisher = match publisher(&server, findings, before.as_ref()) {
-                Ok((publisher, is_exposed)) => {
+            let serves = InputUse::StreamUrl {
+                webhook: webhook.name.clone(),
+                to: name.to_owned(),
+            };
+            let before = kept.as_ref().map(|(_, publisher)| publisher);
+            let publisher = match (publisher(&server, findings, before), kept) {
+                (Ok((publisher, is_exposed)), _) => {
                     if is_exposed {
-                        warnings.push(format!(
+                        remarks.warnings.push(format!(
                             "{place}: `{}`: the login crosses the network in clear text, expected a URL with TLS for a \
                              server on another machine",
                             target.server
@@ -71,23 +78,26 @@ impl Publishers {
                     }
                     Some(publisher)
                 }
-                Err(Unusable::Build(error)) => {
+                (Err(Unusable::Build(error)), _) => {
                     return Err(LoadError::Webhook {
                         webhook: webhook.name.clone(),
                         problem: format!("destination `{name}`: {error}"),
                     });
                 }
-                Err(Unusable::Late) if before.is_some() => before,
-                Err(unusable) => {
-                    let result = match before {
-                        Some(_) => "its events go to the server of the URL before",
-                        None => "its events wait for the URL",
-                    };
-                    warnings.push(format!(
-                        "{place}: `{}`: {unusable}; {result}",
+                (Err(Unusable::Late), Some((live, publisher))) => {
+                    remarks.keep_noted(&serves, live);
+                    Some(publisher)
+                }
+                (Err(unusable), Some((live, publisher))) => {
+                    remarks.keep(serves, &target.server, &unusable.to_string(), live);
+                    Some(publisher)
+                }
+                (Err(unusable), None) => {
+                    remarks.warnings.push(format!(
+                        "{place}: `{}`: {unusable}; its events wait for the URL",
                         target.server
                     ));
-                    before
+                    None
                 }
             };
             let key = (webhook.name.clone(), name.to_owned());
@@ -96,7 +106,7 @@ impl Publishers {
                 None => self.by_name.remove(&key),
             };
         }
-        Ok(warnings)
+        Ok(())
     }
 
     /// Returns the publisher of a destination; `None` without a URL of the server.

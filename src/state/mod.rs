@@ -67,6 +67,12 @@ impl State {
         }
     }
 
+    /// Returns the reason against deriving a key from a secret.
+    #[must_use]
+    pub fn weakness(secret: &Secret) -> Option<WeakKey> {
+        SealedStore::keys([secret]).err()
+    }
+
     /// Notes that the key cannot be read, for the given reason.
     #[must_use]
     pub fn without_key(self, reason: String) -> Self {

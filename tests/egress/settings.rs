@@ -71,13 +71,9 @@ fn a_url_that_cannot_be_read_opens_no_way_past_the_proxy() {
     assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
     // Once read, the URL outlives the file.
     std::fs::remove_file(keyside.dir().join("proxy")).unwrap();
-    assert_eq!(keyside.reload().status, 200);
+    assert_eq!(keyside.reload().status, 422, "it is news");
     assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
-    assert!(
-        keyside
-            .log()
-            .contains("the proxy that was read before stays in use")
-    );
+    assert!(keyside.log().contains("what was read before stays in use"));
 }
 
 #[test]

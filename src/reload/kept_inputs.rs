@@ -1,5 +1,5 @@
-//! Files of certificates and authorities that cannot be used: what was read of them before stays in use, and nothing
-//! else waits for them.
+//! Unusable inputs of the sidecar: files of certificates and authorities, and values of references outside of credentials. The
+//! contents read before stay in use, and no other change waits.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,24 +9,25 @@ use super::authorities::Authorities;
 use super::server_tls::{INBOUND, OUTBOUND, ServerCertificates};
 use super::streams::streams;
 use super::{Live, Reloader};
-use crate::config::Config;
+use crate::config::{Config, Reference};
+use crate::credential::source::path_of;
 use crate::provider::Ca;
 use crate::tls::{self, UnusableFiles};
 
-/// Files that cannot be used, with the key of the configuration that names them.
+/// Unusable files, or the unusable value of a reference, with the key of the configuration.
 #[derive(Clone, Debug)]
-pub struct KeptFiles {
-    /// The use of the files.
-    pub serves: FileUse,
-    /// The files, and the reason.
+pub struct KeptInput {
+    /// The use of the input.
+    pub serves: InputUse,
+    /// The files, and the reason; no file for a value outside of the file system.
     pub unusable: UnusableFiles,
-    /// The time of the first load that could not use the files for this reason.
+    /// The time of the first load that could not use the input for this reason.
     pub since: SystemTime,
 }
 
-/// The use of a file with certificates.
+/// The use of an input.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FileUse {
+pub enum InputUse {
     /// `[inbound.tls]`.
     Inbound,
     /// `[outbound.tls]`.
@@ -37,9 +38,24 @@ pub enum FileUse {
     Limits,
     /// The authorities of the server of a stream, a destination of the webhook of this name.
     Stream(String),
+    /// The URL of the shared server.
+    LimitsUrl,
+    /// The key of the state.
+    StateKey,
+    /// The URL of the proxy.
+    Proxy,
+    /// The key of the signatures of the webhook of this name.
+    Signature(String),
+    /// The URL of the server of a stream, a destination of the webhook of this name.
+    StreamUrl {
+        /// The name of the webhook.
+        webhook: String,
+        /// The name of the destination.
+        to: String,
+    },
 }
 
-impl FileUse {
+impl InputUse {
     /// Returns the key of the configuration.
     #[must_use]
     pub fn key(&self) -> String {
@@ -49,12 +65,81 @@ impl FileUse {
             Self::Provider(name) => format!("provider.{name}.ca"),
             Self::Limits => "limits.ca".to_owned(),
             Self::Stream(webhook) => format!("webhook {webhook}: to.ca"),
+            Self::LimitsUrl => "limits.redis".to_owned(),
+            Self::StateKey => "state.key".to_owned(),
+            Self::Proxy => "egress.proxy".to_owned(),
+            Self::Signature(webhook) => format!("webhook {webhook}: sign"),
+            Self::StreamUrl { webhook, to } => format!("webhook {webhook}: to {to}: server"),
+        }
+    }
+
+    /// True for an input of every route.
+    #[must_use]
+    pub fn is_for_all_routes(&self) -> bool {
+        matches!(
+            self,
+            Self::Outbound | Self::Limits | Self::LimitsUrl | Self::StateKey | Self::Proxy
+        )
+    }
+
+    /// True for an input of the webhook.
+    #[must_use]
+    pub fn is_for_webhook(&self, name: &str) -> bool {
+        match self {
+            Self::Inbound | Self::StateKey => true,
+            Self::Stream(webhook) | Self::Signature(webhook) | Self::StreamUrl { webhook, .. } => {
+                webhook == name
+            }
+            Self::Outbound | Self::Provider(_) | Self::Limits | Self::LimitsUrl | Self::Proxy => {
+                false
+            }
+        }
+    }
+
+    /// True for the value of a reference of the webhook.
+    pub(super) fn is_value_of(&self, name: &str) -> bool {
+        match self {
+            Self::Signature(webhook) | Self::StreamUrl { webhook, .. } => webhook == name,
+            _ => false,
         }
     }
 }
 
-impl KeptFiles {
-    /// Returns the files as a line: the key, the reason, and what is in use.
+/// The remarks of a load about unusable inputs.
+#[derive(Default)]
+pub(super) struct Remarks {
+    /// Lines about inputs without earlier contents, and about oddities.
+    pub(super) warnings: Vec<String>,
+    /// The inputs in whose place the load before stays in use.
+    pub(super) kept: Vec<KeptInput>,
+}
+
+impl Remarks {
+    /// Notes an unusable value of a reference, with the reason.
+    pub(super) fn keep(
+        &mut self,
+        serves: InputUse,
+        reference: &Reference,
+        problem: &str,
+        before: &Live,
+    ) {
+        let unusable = UnusableFiles {
+            paths: path_of(reference).into_iter().collect(),
+            problem: format!("`{reference}`: {problem}"),
+        };
+        self.kept.push(kept(serves, unusable, before));
+    }
+
+    /// Notes again the earlier note about an input whose value has not come in time.
+    pub(super) fn keep_noted(&mut self, serves: &InputUse, before: &Live) {
+        let noted = before.kept_inputs.iter();
+        self.kept
+            .extend(noted.filter(|it| it.serves == *serves).cloned());
+    }
+}
+
+impl KeptInput {
+    /// Returns the input as a line: the key, the reason, and what is in use.
     #[must_use]
     pub fn line(&self) -> String {
         let problem = &self.unusable.problem;
@@ -70,25 +155,28 @@ impl KeptFiles {
 }
 
 impl Live {
-    /// True if a file belongs to those that cannot be used: its content has no effect.
+    /// True if a file belongs to the unusable inputs, so that the content has no effect.
     pub(super) fn has_kept_file(&self, path: &Path) -> bool {
-        let mut paths = self.kept_files.iter().flat_map(|kept| &kept.unusable.paths);
+        let mut paths = self
+            .kept_inputs
+            .iter()
+            .flat_map(|kept| &kept.unusable.paths);
         paths.any(|kept| kept == path)
     }
 }
 
 impl Reloader {
-    /// Reports the files that `live` cannot use and `before` could, in log and audit file. Returns true if there are any.
-    pub(super) fn report_kept_files(&self, before: &Live, live: &Live) -> bool {
-        let is_told = |kept: &KeptFiles| before.kept_files.iter().any(|told| told.is_same(kept));
+    /// Reports the inputs that `live` cannot use and `before` could, in log and audit file. Returns true if there are any.
+    pub(super) fn report_kept_inputs(&self, before: &Live, live: &Live) -> bool {
+        let is_told = |kept: &KeptInput| before.kept_inputs.iter().any(|told| told.is_same(kept));
         let mut has_reported = false;
-        for kept in live.kept_files.iter().filter(|kept| !is_told(kept)) {
+        for kept in live.kept_inputs.iter().filter(|kept| !is_told(kept)) {
             has_reported = true;
             let (key, reason) = (kept.serves.key(), kept.unusable.problem.as_str());
             tracing::error!(
                 key,
                 reason,
-                "the file cannot be used: what was read before stays in use; put a good one there, as Keyside would not start with this one"
+                "the file or value cannot be used: what was read before stays in use; put a good one there, as what was read before is gone after a restart"
             );
             let fields = [("key", key.into()), ("reason", reason.into())];
             self.audit.record("file kept back", fields);
@@ -102,7 +190,7 @@ pub(super) fn keep_authorities(
     config: &Config,
     contents: &mut Authorities,
     before: Option<&Live>,
-) -> Vec<KeptFiles> {
+) -> Vec<KeptInput> {
     let Some(before) = before else {
         return Vec::new();
     };
@@ -134,18 +222,18 @@ pub(super) fn keep_authorities(
 pub(super) fn of_listeners(
     certificates: &ServerCertificates,
     before: Option<&Live>,
-) -> Vec<KeptFiles> {
+) -> Vec<KeptInput> {
     let Some(before) = before else {
         return Vec::new();
     };
     let inbound = certificates
         .inbound
         .iter()
-        .map(|tls| (FileUse::Inbound, tls));
+        .map(|tls| (InputUse::Inbound, tls));
     let outbound = certificates
         .outbound
         .iter()
-        .map(|tls| (FileUse::Outbound, tls));
+        .map(|tls| (InputUse::Outbound, tls));
     inbound
         .chain(outbound)
         .flat_map(|(serves, tls)| {
@@ -155,8 +243,8 @@ pub(super) fn of_listeners(
         .collect()
 }
 
-/// True if two loads differ in the contents of files, or in what cannot be used of them.
-pub(super) fn differ(before: &Live, contents: &Authorities, kept: &[KeptFiles]) -> bool {
+/// True if two loads differ in the contents of files, or in the unusable inputs.
+pub(super) fn differ(before: &Live, contents: &Authorities, kept: &[KeptInput]) -> bool {
     let is_same_content =
         before.authorities.len() == contents.len()
             && before.authorities.iter().zip(contents).all(
@@ -166,9 +254,9 @@ pub(super) fn differ(before: &Live, contents: &Authorities, kept: &[KeptFiles]) 
                     (Ok(_), Err(_)) | (Err(_), Ok(_)) => false,
                 },
             );
-    let is_same_fault = before.kept_files.len() == kept.len()
+    let is_same_fault = before.kept_inputs.len() == kept.len()
         && before
-            .kept_files
+            .kept_inputs
             .iter()
             .zip(kept)
             .all(|(before, now)| before.is_same(now));
@@ -176,13 +264,13 @@ pub(super) fn differ(before: &Live, contents: &Authorities, kept: &[KeptFiles]) 
 }
 
 /// Returns the files since the load that first could not use them.
-fn kept(serves: FileUse, unusable: UnusableFiles, before: &Live) -> KeptFiles {
-    let now = KeptFiles {
+fn kept(serves: InputUse, unusable: UnusableFiles, before: &Live) -> KeptInput {
+    let now = KeptInput {
         serves,
         unusable,
         since: SystemTime::now(),
     };
-    let earlier = before.kept_files.iter().find(|told| told.is_same(&now));
+    let earlier = before.kept_inputs.iter().find(|told| told.is_same(&now));
     earlier.cloned().unwrap_or(now)
 }
 
@@ -198,21 +286,21 @@ fn problem(contents: &Authorities, path: &Path) -> Option<String> {
 }
 
 /// Returns the files of authorities for upstreams, the shared server and the servers of streams, each with its first use.
-fn uses(config: &Config) -> BTreeMap<PathBuf, FileUse> {
+fn uses(config: &Config) -> BTreeMap<PathBuf, InputUse> {
     let mut all = BTreeMap::new();
     for credential in config.credentials.values() {
         if let Ca::File(path) = &credential.provider.ca {
             let name = credential.provider.name.clone();
-            all.entry(path.clone()).or_insert(FileUse::Provider(name));
+            all.entry(path.clone()).or_insert(InputUse::Provider(name));
         }
     }
     if let Some(path) = config.limits.as_ref().and_then(|limits| limits.ca.clone()) {
-        all.entry(path).or_insert(FileUse::Limits);
+        all.entry(path).or_insert(InputUse::Limits);
     }
     for webhook in &config.webhooks {
         for path in streams(webhook).filter_map(|(_, target)| target.ca.clone()) {
             let name = webhook.name.clone();
-            all.entry(path).or_insert(FileUse::Stream(name));
+            all.entry(path).or_insert(InputUse::Stream(name));
         }
     }
     all

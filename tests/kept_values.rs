@@ -1,0 +1,186 @@
+//! Unusable values of the sidecar (the URLs of Redis, of a proxy and of a stream, the keys of the state and of a
+//! signature): the value read before stays, and no other change waits.
+
+use crate::support::base64;
+use crate::support::client::get;
+use crate::support::keyside::{Keyside, Setup};
+use crate::support::upstream::Upstream;
+use crate::support::webhook::{VERIFY_TOKEN, application};
+use crate::support::{APP_SECRET, MESSAGES, TOKEN};
+
+/// A file, the key of the configuration, two good values, a bad value, and the reason.
+struct Value {
+    file: &'static str,
+    key: &'static str,
+    good: String,
+    other: String,
+    bad: &'static str,
+    reason: &'static str,
+}
+
+fn values() -> [Value; 5] {
+    let text = str::to_owned;
+    [
+        Value {
+            file: "redis",
+            key: "limits.redis",
+            good: text("redis://127.0.0.1:1"),
+            other: text("redis://127.0.0.1:2"),
+            bad: "redis//CANARY@limits",
+            reason: "not the URL of a server",
+        },
+        Value {
+            file: "proxy",
+            key: "egress.proxy",
+            good: text("http://127.0.0.1:1"),
+            other: text("http://127.0.0.1:2"),
+            bad: "socks5://CANARY@limits:1",
+            reason: "not a proxy",
+        },
+        Value {
+            file: "key",
+            key: "state.key",
+            good: base64(&(0..32).collect::<Vec<u8>>()),
+            other: base64(&(32..64).collect::<Vec<u8>>()),
+            bad: "CANARY",
+            reason: "openssl rand",
+        },
+        Value {
+            file: "sign",
+            key: "webhook acme: sign",
+            good: base64(&[7; 32]),
+            other: base64(&[8; 32]),
+            bad: "CANARY!",
+            reason: "expected whsec_ and Base64",
+        },
+        Value {
+            file: "stream",
+            key: "webhook acme: to crm: server",
+            good: text("redis://127.0.0.1:1"),
+            other: text("redis://127.0.0.1:2"),
+            bad: "CANARY",
+            reason: "not the URL of a server",
+        },
+    ]
+}
+
+/// A sidecar with all values, and a destination that is a stream.
+fn setup(upstream: &Upstream) -> Setup {
+    let setup = Setup::new(upstream)
+        .file("app_secret", APP_SECRET)
+        .file("verify_token", VERIFY_TOKEN)
+        .credential(
+            "token = \"file:@DIR@/token\"\napp_secret = \"file:@DIR@/app_secret\"\nverify_token = \"file:@DIR@/verify_token\"\n",
+        )
+        .more(&format!(
+            "[limits]\nredis = \"file:@DIR@/redis\"\n[egress]\nproxy = \"file:@DIR@/proxy\"\n\
+             [state]\ndir = \"@DIR@/state\"\nkey = \"file:@DIR@/key\"\n[spool]\ndir = \"@DIR@/spool\"\n\
+             [inbound]\nlisten = [\"127.0.0.1:@INBOUND@\"]\n\
+             [[webhook]]\npath = \"/hook\"\ncredential = \"acme\"\nsign = \"file:@DIR@/sign\"\n\
+             [[webhook.to]]\nname = \"app\"\nforward = \"{}/events\"\n\
+             [[webhook.to]]\nname = \"crm\"\npublish = \"redis-stream:events\"\nserver = \"file:@DIR@/stream\"\n",
+            application().url()
+        ));
+    for value in values() {
+        setup.dir().write(value.file, value.good);
+    }
+    setup
+}
+
+fn token_sent(keyside: &Keyside, upstream: &Upstream) -> String {
+    assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
+    let header = upstream.last_to(MESSAGES).header("authorization");
+    header.unwrap().replace("Bearer ", "")
+}
+
+fn kept_back(keyside: &Keyside, key: &str) -> f64 {
+    keyside.metric("keyside_file_kept_back", &[&format!("key=\"{key}\"")])
+}
+
+fn unusable(keyside: &Keyside) -> Vec<serde_json::Value> {
+    let status = keyside.status();
+    status["unusable_files"].as_array().unwrap().clone()
+}
+
+#[test]
+fn a_value_that_cannot_be_used_stays_as_it_was_and_a_token_is_published() {
+    let upstream = Upstream::ok();
+    let keyside = setup(&upstream).start();
+    assert_eq!(unusable(&keyside), [serde_json::Value::Null; 0]);
+    for (number, value) in values().iter().enumerate() {
+        let (key, reason) = (value.key, value.reason);
+        let token = format!("{TOKEN}{number}");
+        keyside.dir().write(value.file, value.bad);
+        keyside.dir().write("token", &token);
+        let reloaded = keyside.reload();
+        let text = reloaded.text();
+        assert_eq!(reloaded.status, 200, "{key}: {text}");
+        let line = reloaded.json()["kept_back"][0].as_str().unwrap().to_owned();
+        assert!(line.starts_with(key) && line.contains(reason), "{line}");
+        assert_eq!(token_sent(&keyside, &upstream), token, "{key}");
+        assert!(kept_back(&keyside, key) > 0.5, "{key}");
+        let told = unusable(&keyside);
+        assert_eq!(told[0]["key"], key);
+        assert_eq!(told.len(), 1, "{told:?}");
+        let ready = keyside.ask_admin(&get("/readyz?all")).text();
+        assert!(ready.contains(&line), "{line}: {ready}");
+        let page = keyside.ask_admin(&get("/")).text();
+        for shown in [&text, &ready, &page, &keyside.log()] {
+            assert!(shown.contains(reason), "{key}: {shown}");
+            assert!(!shown.contains("CANARY"), "{key}: {shown}");
+        }
+        assert_eq!(keyside.reload().status, 200, "{key}: no news");
+        assert_eq!(unusable(&keyside), told, "{key}");
+        keyside.dir().write(value.file, &value.other);
+        assert_eq!(keyside.reload().status, 200, "{key}");
+        assert_eq!(unusable(&keyside), [serde_json::Value::Null; 0], "{key}");
+        assert!(kept_back(&keyside, key) < 0.5, "{key}");
+    }
+    assert_eq!(keyside.status()["egress"]["proxy"], "http://127.0.0.1:2");
+}
+
+#[test]
+fn a_value_that_cannot_be_read_is_told_as_well() {
+    let upstream = Upstream::ok();
+    let keyside = setup(&upstream).start();
+    for value in values() {
+        std::fs::remove_file(keyside.dir().join(value.file)).unwrap();
+        assert_eq!(keyside.reload().status, 422, "{}: it is news", value.key);
+        assert!(kept_back(&keyside, value.key) > 0.5, "{}", value.key);
+        assert_eq!(token_sent(&keyside, &upstream), TOKEN);
+        keyside.dir().write(value.file, value.good);
+        assert_eq!(keyside.reload().status, 200, "{}", value.key);
+        assert_eq!(unusable(&keyside), [serde_json::Value::Null; 0]);
+    }
+}
+
+#[test]
+fn a_value_that_a_configuration_newly_names_must_be_usable() {
+    let upstream = Upstream::ok();
+    let keyside = setup(&upstream).start();
+    let path = keyside.dir().join("proxy.toml");
+    let config = std::fs::read_to_string(&path).unwrap();
+    keyside.dir().write("new", "CANARY//");
+    for (file, key) in [("redis", "limits.redis"), ("proxy", "egress.proxy")] {
+        let changed = config.replace(&format!("/{file}\"\n["), "/new\"\n[");
+        assert_ne!(changed, config);
+        keyside.dir().write("proxy.toml", changed);
+        let refused = keyside.reload();
+        let text = refused.text();
+        assert_eq!(refused.status, 422, "{key}: {text}");
+        assert!(text.contains(key) && !text.contains("CANARY"), "{text}");
+    }
+}
+
+#[test]
+fn a_refused_configuration_holds_up_no_value() {
+    let upstream = Upstream::ok();
+    let keyside = setup(&upstream).start();
+    keyside.dir().write("proxy.toml", "nonsense");
+    keyside.dir().write("proxy", "http://127.0.0.1:2");
+    assert_eq!(keyside.reload().status, 422);
+    assert_eq!(keyside.status()["egress"]["proxy"], "http://127.0.0.1:2");
+    keyside.dir().write("sign", "CANARY!");
+    assert_eq!(keyside.reload().status, 422);
+    assert!(kept_back(&keyside, "webhook acme: sign") > 0.5);
+}
