@@ -156,6 +156,76 @@ fn the_secrets_of_the_configuration_are_found_in_every_spelling() {
 }
 
 #[test]
+fn the_secrets_of_the_sidecar_itself_are_found_as_those_of_credentials() {
+    let dir = Directory::new();
+    let (key, sign) = (base64(&[7; 32]), base64(&[8; 32]));
+    dir.write("token", TOKEN);
+    dir.write("key", &key);
+    dir.write("sign", format!("whsec_{sign}"));
+    let login = |password: &str| format!("user:{password}@127.0.0.1:1");
+    let urls = [
+        ("redis", "redis", "passwordOfRedis"),
+        ("proxy", "http", "passwordOfProxy"),
+        ("stream", "redis", "pass%2FwordOfStream"),
+    ];
+    for (name, scheme, password) in urls {
+        dir.write(name, format!("{scheme}://{}", login(password)));
+    }
+    let config = "\
+[credential.acme]
+provider = \"meta\"
+token = \"file:@DIR@/token\"
+verify_token = \"file:@DIR@/token\"
+app_secret = \"file:@DIR@/app\"
+[[route]]
+credential = \"acme\"
+[limits]
+redis = \"file:@DIR@/redis\"
+[egress]
+proxy = \"file:@DIR@/proxy\"
+[state]
+dir = \"@DIR@/state\"
+key = \"file:@DIR@/key\"
+[spool]
+dir = \"@DIR@/spool\"
+[[webhook]]
+path = \"/hook\"
+credential = \"acme\"
+sign = \"file:@DIR@/sign\"
+[[webhook.to]]
+name = \"crm\"
+publish = \"redis-stream:events\"
+server = \"file:@DIR@/stream\"
+";
+    dir.write("app", APP_SECRET);
+    let config = config.replace("@DIR@", &dir.path().display().to_string());
+    dir.write("proxy.toml", config);
+    let lines = [
+        ("limits.redis", "passwordOfRedis"),
+        ("egress.proxy", "passwordOfProxy"),
+        ("webhook.acme.to.crm.server", "pass/wordOfStream"),
+        ("webhook.acme.to.crm.server", "pass%2FwordOfStream"),
+        ("state.key", &key),
+        ("webhook.acme.sign", &sign),
+    ];
+    let text: String = lines.iter().map(|(_, it)| format!("x={it}\n")).collect();
+    dir.write("log.txt", text);
+    let done = scan(&dir, &[".", "--config", "proxy.toml"]);
+    assert_eq!(done.code, Some(1), "{}", done.output);
+    for (number, (kind, value)) in (1..).zip(lines) {
+        let line = format!("./log.txt:{number}: {kind}");
+        assert!(done.output.contains(&line), "{line}: {}", done.output);
+        assert!(!done.output.contains(value), "{kind}: {}", done.output);
+    }
+    let left_out = "7 files left out, where the configuration has its secrets";
+    assert!(done.output.contains(left_out), "{}", done.output);
+    std::fs::remove_file(dir.join("key")).unwrap();
+    let done = scan(&dir, &["log.txt", "--config", "proxy.toml"]);
+    assert_eq!(done.code, Some(78), "{}", done.output);
+    assert!(done.output.contains("state.key: "), "{}", done.output);
+}
+
+#[test]
 fn json_and_sarif_have_the_finds_in_their_forms_and_no_value() {
     let dir = Directory::new();
     dir.write("a b.env", format!("\nT={TOKEN}\nAPP_SECRET={APP_SECRET}\n"));

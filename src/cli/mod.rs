@@ -26,6 +26,7 @@ mod dry_run;
 mod events;
 mod explain;
 mod init;
+mod own_secrets;
 mod problems;
 mod providers;
 mod reload;

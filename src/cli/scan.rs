@@ -8,6 +8,7 @@ use std::sync::Arc;
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
+use super::own_secrets::{own_references, own_secrets};
 use crate::config::ConfigFile;
 use crate::credential::source::path_of;
 use crate::json::words::counted;
@@ -160,8 +161,10 @@ impl Configured {
         if !unread.is_empty() {
             return Err(unread);
         }
+        let own = own_secrets(&live).await?;
         let (secrets, short): (Vec<_>, Vec<_>) = secrets_of(&live)
             .into_iter()
+            .chain(own)
             .partition(ConfiguredSecret::is_long);
         Ok(Self {
             secrets,
@@ -200,7 +203,10 @@ fn sources_of(live: &Live) -> Vec<PathBuf> {
         .credentials
         .values()
         .flat_map(|credential| credential.secrets.values().flatten());
+    let own = own_references(&live.config);
+    let own = own.iter().map(|own| own.reference);
     let files: BTreeSet<PathBuf> = references
+        .chain(own)
         .filter_map(path_of)
         .filter_map(|path| path.canonicalize().ok())
         .collect();

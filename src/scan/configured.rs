@@ -12,7 +12,7 @@ use crate::spelling::{find_spelled, has_escapes};
 
 /// A secret of the configuration.
 pub struct ConfiguredSecret {
-    /// `credential.NAME.SECRET`.
+    /// The key of the configuration, such as `credential.NAME.SECRET`.
     pub kind: String,
     /// The fingerprint to show.
     pub fingerprint: Fingerprint,
