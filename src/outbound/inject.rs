@@ -10,12 +10,12 @@ use super::body::Form;
 use super::error::OutboundError;
 use super::guard::is_stripped;
 use super::media_type::{Content, content};
-use super::policy::Permit;
+use super::policy::{Permit, segment_of};
 use crate::credential::SecretSet;
 use crate::headers::{connection_named, is_ascii_text, read_as};
 use crate::json::RawObject;
 use crate::provider::access::ACCESS_TOKEN;
-use crate::provider::{Inject, Template, TemplatePart};
+use crate::provider::{Inject, PathMap, Template, TemplatePart};
 use crate::query;
 use crate::upstream::{ClockReading, Outgoing, OutgoingBody, RequestHead, RequestLine, USER_AGENT};
 use crate::workers::work_on;
@@ -155,8 +155,12 @@ pub(super) fn compose(
         injections(permit, secrets)
     };
     let mut line = RequestLine::new(request.method.clone(), body);
-    write_path(&mut line, permit, secrets)?;
-    write_query(&mut line, permit, secrets, request, injections, clock)?;
+    let map = permit.path_map(&request.method);
+    let written = request.uri.query().unwrap_or_default();
+    write_path(&mut line, map, permit.path, (written, secrets))?;
+    let moved = map.and_then(|map| map.query.as_deref());
+    let query = query::without(written, moved.as_slice());
+    write_query(&mut line, permit, secrets, &query, injections, clock)?;
     let mut head = line.headers(permit.host());
     // Keyside looks through the answer. Without the header any coding would do: RFC 9110, section 12.5.3.
     if !permit.request.media {
@@ -175,17 +179,21 @@ pub(super) fn compose(
 
 fn write_path(
     line: &mut RequestLine,
-    permit: &Permit<'_>,
-    secrets: SecretSet<'_>,
+    map: Option<&PathMap>,
+    path: &str,
+    (query, secrets): (&str, SecretSet<'_>),
 ) -> Result<(), OutboundError> {
-    let Some(map) = permit.path_map() else {
-        line.target(permit.path);
+    let Some(map) = map else {
+        line.target(path);
         return Ok(());
     };
     for part in &map.to.parts {
         match part {
             TemplatePart::Text(text) => line.target(text),
-            TemplatePart::Name(name) => match map.from.variable(permit.path, name) {
+            TemplatePart::Name(name) if map.query.as_deref() == Some(name.as_str()) => {
+                line.target(segment_of(query, name)?);
+            }
+            TemplatePart::Name(name) => match map.from.variable(path, name) {
                 Some(value) => line.target(value),
                 // The version of a path that has none.
                 None if name == "v" => {}
@@ -202,11 +210,10 @@ fn write_query(
     line: &mut RequestLine,
     permit: &Permit<'_>,
     secrets: SecretSet<'_>,
-    request: &Parts,
+    written: &str,
     injections: &[Inject],
     clock: ClockReading,
 ) -> Result<(), OutboundError> {
-    let written = request.uri.query().unwrap_or_default();
     if permit.passes_callers_credential() {
         line.query(written);
     } else {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use http::HeaderName;
+use http::{HeaderName, Method};
 
 use super::access::{AccessToken, TokenExchange};
 use super::channels::Channels;
@@ -118,6 +118,12 @@ impl Provider {
         self.inject == other.inject
             && self.access_token == other.access_token
             && self.account == other.account
+    }
+
+    /// Returns the rule that changes the path of a request on the way to the provider.
+    #[must_use]
+    pub fn path_map(&self, method: &Method, path: &str) -> Option<&PathMap> {
+        self.paths.iter().find(|map| map.is_for(method, path))
     }
 
     /// Returns the secret of this name.

@@ -137,10 +137,22 @@ impl QueryWords {
 /// A path that changes on the way to the provider.
 #[derive(Clone, Debug)]
 pub struct PathMap {
+    /// The only method for which the path changes; `None` for any method.
+    pub method: Option<Method>,
     /// The path in the application's request.
     pub from: PathPattern,
-    /// The path in the request to the provider: text, variables of `from`, secrets.
+    /// The query parameter whose value moves into the path, under the name of the parameter.
+    pub query: Option<String>,
+    /// The path in the request to the provider: text, variables of `from`, the value of `query`, secrets.
     pub to: Template,
+}
+
+impl PathMap {
+    /// Returns true for a request whose path changes by this rule.
+    #[must_use]
+    pub fn is_for(&self, method: &Method, path: &str) -> bool {
+        self.method.as_ref().is_none_or(|own| own == method) && self.from.matches(path).is_some()
+    }
 }
 
 /// The methods that a request may have: RFC 9110, section 9, without CONNECT and TRACE; RFC 5789.

@@ -44,6 +44,30 @@ pub(super) fn names_sender(query: &str, pattern: &RequestPattern) -> Result<bool
     })
 }
 
+/// The value of a query parameter on the way into the path: a plain segment, read alike by every server.
+///
+/// # Errors
+/// 400 without exactly one parameter of the name.
+pub fn segment_of<'q>(query: &'q str, name: &str) -> Result<&'q str, OutboundError> {
+    let mut named = query::pairs(query).filter(|pair| pair.is_named(&[name]));
+    let value = named.next().and_then(|first| {
+        let (written, value) = first.written.split_once('=')?;
+        // Servers differ about `;`, so the pair must stand between two `&`.
+        let is_whole = query::fields(query).any(|field| field.written == first.written);
+        (written == name && is_whole).then_some(value)
+    });
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+    let value = value.filter(|value| !value.is_empty() && value.bytes().all(is_plain));
+    match (value, named.next()) {
+        (Some(value), None) => Ok(value),
+        _ => Err(OutboundError::BadRequest {
+            message: format!("the query has not exactly one plain `{name}=`, which the provider takes in the path")
+                .into(),
+            details: "write the parameter once, with letters, digits, `_` and `-` alone in its value",
+        }),
+    }
+}
+
 /// The query parameter that names the sender.
 fn parameter_of(pattern: &RequestPattern) -> &str {
     pattern.sender.as_deref().unwrap_or(SENDER_PARAMETER)
@@ -72,6 +96,28 @@ const SENDER_PARAMETER: &str = "phone_number_id";
 mod tests {
     use super::*;
     use crate::provider::presets;
+
+    #[test]
+    fn a_value_moves_into_the_path_as_one_plain_segment_alone() {
+        for (query, expected) in [
+            ("name=order_1", Some("order_1")),
+            ("a=1&name=Order-2&b", Some("Order-2")),
+            ("", None),
+            ("name=", None),
+            ("name", None),
+            ("name=..", None),
+            ("name=a/b", None),
+            ("name=a%2Fb", None),
+            ("name=a;b", None),
+            ("a=1;name=b", None),
+            ("name=a&name=b", None),
+            ("name=a&Name=b", None),
+            ("NAME=a", None),
+            ("n%61me=a", None),
+        ] {
+            assert_eq!(segment_of(query, "name").ok(), expected, "{query}");
+        }
+    }
 
     #[test]
     fn only_the_exact_parameter_names_the_sender() {

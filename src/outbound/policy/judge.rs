@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use http::Method;
 use http::request::Parts;
 
-use super::fits::{names_sender, query_fits, senders_in};
+use super::fits::{names_sender, query_fits, segment_of, senders_in};
 use super::permit::Permit;
 use super::route::Route;
 use super::sender_place::not_named;
@@ -127,6 +127,10 @@ impl Route {
             return Err(OutboundError::SenderIsPage {
                 sender: cut(sender),
             });
+        }
+        let map = self.credential.provider.path_map(method, path);
+        if let Some(parameter) = map.and_then(|map| map.query.as_deref()) {
+            segment_of(query, parameter)?;
         }
         let account = self.account_in(pattern, path);
         let names_route = account.is_some_and(|account| self.is_account(account))

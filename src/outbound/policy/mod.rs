@@ -26,6 +26,7 @@ mod shown;
 mod tests;
 mod unknown;
 
+pub use fits::segment_of;
 use fits::senders_in;
 use link_mark::marked_route;
 pub use permit::{LimitSubject, NamedSenders, Permit};

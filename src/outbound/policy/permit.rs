@@ -200,12 +200,9 @@ impl<'a> Permit<'a> {
             .counts_as_management(method, self.path)
     }
 
-    /// The rule that changes the path on the way to the provider, if there is a rule for the path.
+    /// The rule that changes the path on the way to the provider, if there is a rule for the request.
     #[must_use]
-    pub fn path_map(&self) -> Option<&'a PathMap> {
-        self.provider()
-            .paths
-            .iter()
-            .find(|map| map.from.matches(self.path).is_some())
+    pub fn path_map(&self, method: &Method) -> Option<&'a PathMap> {
+        self.provider().path_map(method, self.path)
     }
 }

@@ -1,6 +1,8 @@
 //! `paths`: paths that change on the way to the provider.
 
 use super::names::TemplateNames;
+use super::request::method;
+use super::text::parameter_name;
 use crate::document::{Field, Reader};
 use crate::provider::operation::{Operation, PathMap};
 use crate::provider::path::{PathPattern, Segment, SegmentForm};
@@ -26,6 +28,8 @@ fn path_map(
     forms: &[SegmentForm],
 ) -> Option<PathMap> {
     let mut reader = field.table()?;
+    let method = reader.parse("method", method);
+    let query = reader.parse("query", parameter_name);
     let from = reader
         .required("from", "the path that applications ask for")
         .and_then(|field| field.parse(PathPattern::parse))
@@ -35,11 +39,28 @@ fn path_map(
         .and_then(|field| Some((field.parse(Template::parse)?, field)));
     reader.finish();
     let (from, (to, field)) = from.zip(to)?;
-    check_target(&field, &from, &to, names);
-    Some(PathMap { from, to })
+    let map = PathMap {
+        method,
+        from,
+        query,
+        to,
+    };
+    check_target(&field, &map, names);
+    Some(map)
 }
 
-fn check_target(field: &Field<'_>, from: &PathPattern, to: &Template, names: &TemplateNames<'_>) {
+fn check_target(field: &Field<'_>, map: &PathMap, names: &TemplateNames<'_>) {
+    let PathMap {
+        from, query, to, ..
+    } = map;
+    let is_variable = |name: &str| {
+        from.variables().any(|variable| variable == name) || query.as_deref() == Some(name)
+    };
+    if let Some(query) = query
+        && !to.names().any(|name| name == query)
+    {
+        field.fault("no place for the value of `query`, expected its name in braces");
+    }
     let begins_with_slash =
         matches!(to.parts.first(), Some(TemplatePart::Text(text)) if text.starts_with('/'));
     if !begins_with_slash {
@@ -59,7 +80,7 @@ fn check_target(field: &Field<'_>, from: &PathPattern, to: &Template, names: &Te
             TemplatePart::Name(name) if name == "v" => {
                 field.fault("`{v}` may be empty, expected a fixed version");
             }
-            TemplatePart::Name(name) if from.variables().any(|variable| variable == name) => {
+            TemplatePart::Name(name) if is_variable(name) => {
                 if names.is_own(name) {
                     field.fault("a variable of `from` has the name of a secret or parameter, expected another");
                 }
@@ -103,7 +124,9 @@ fn own_path(pattern: &PathPattern, names: &TemplateNames<'_>) -> PathMap {
         parts.extend([TemplatePart::Text("/".to_owned()), TemplatePart::Name(name)]);
     }
     PathMap {
+        method: None,
         from,
+        query: None,
         to: Template { parts },
     }
 }

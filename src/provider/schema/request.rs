@@ -10,21 +10,26 @@ use crate::provider::path::PathPattern;
 pub(super) fn request_line(text: &str) -> Result<(Vec<Method>, PathPattern), Malformed> {
     let mut words: Vec<&str> = text.split_ascii_whitespace().collect();
     let path = PathPattern::parse(words.pop().unwrap_or_default())?;
-    let methods: Option<Vec<Method>> = words.into_iter().map(method).collect();
-    match methods {
-        Some(methods) if !methods.is_empty() => Ok((methods, path)),
-        _ => Err(Malformed::new(
-            "no method, expected GET, POST, PUT, PATCH, DELETE, HEAD or OPTIONS before the path",
-        )),
-    }
+    let methods: Result<Vec<Method>, _> = words.into_iter().map(method).collect();
+    methods
+        .ok()
+        .filter(|methods| !methods.is_empty())
+        .map(|methods| (methods, path))
+        .ok_or(NO_METHOD)
 }
 
-fn method(word: &str) -> Option<Method> {
+/// Reads the name of a method.
+pub(super) fn method(word: &str) -> Result<Method, Malformed> {
     METHODS
         .iter()
         .find(|method| method.as_str() == word)
         .cloned()
+        .ok_or(NO_METHOD)
 }
+
+const NO_METHOD: Malformed = Malformed::new(
+    "no method, expected GET, POST, PUT, PATCH, DELETE, HEAD or OPTIONS before the path",
+);
 
 #[cfg(test)]
 mod tests {
