@@ -484,3 +484,114 @@ fn a_recipient_has_its_limit_in_whatever_container() {
         );
     }
 }
+
+const WATI: &str = "tenant = \"1\"\ntoken = \"file:@DIR@/key\"";
+
+/// A file for a session of WATI's, with more parts before the file.
+fn session_file(keyside: &Keyside, query: &str, parts: &str) -> Answer {
+    let path = format!("/1/api/v1/sendSessionFile/15550001234{query}");
+    let body = format!(
+        "{parts}--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\nhello\r\n--b--\r\n"
+    );
+    let kind = "multipart/form-data; boundary=b";
+    keyside.send(&with_body("POST", &path, kind, body.as_bytes()))
+}
+
+#[test]
+fn a_file_goes_out_with_the_sender_in_the_query_alone() {
+    let upstream = Upstream::ok();
+    let several = "senders = [\"1555\", \"1556\"]";
+    let keyside = route(&upstream, "wati", WATI, several);
+    let part = "--b\r\nContent-Disposition: form-data; name=\"channelPhoneNumber\"\r\n\r\n1999\r\n";
+    for (query, parts, status) in [
+        ("?channelPhoneNumber=1555", "", 200),
+        ("?caption=x&channelPhoneNumber=1556", "", 200),
+        ("?channelPhoneNumber=1999", "", 403),
+        ("", "", 403),
+        ("?channelPhoneNumber=1555", part, 400),
+    ] {
+        let answer = session_file(&keyside, query, parts);
+        assert_eq!(answer.status, status, "{query} {parts}: {}", answer.text());
+    }
+    let file = "/api/ext/v3/conversations/messages/file";
+    let target =
+        "--b\r\nContent-Disposition: form-data; name=\"target\"\r\n\r\n1555:1\r\n--b--\r\n";
+    let kind = "multipart/form-data; boundary=b";
+    let answer = keyside.send(&with_body("POST", file, kind, target.as_bytes()));
+    assert_eq!(
+        answer.status,
+        400,
+        "no sender is read there: {}",
+        answer.text()
+    );
+}
+
+#[test]
+fn a_sender_before_the_recipient_has_to_be_allowed() {
+    let upstream = Upstream::ok();
+    let keyside = route(&upstream, "wati", WATI, "senders = [\"1555\", \"Shop\"]");
+    let path = "/api/ext/v3/conversations/messages/text";
+    for (body, status) in [
+        (r#"{"target":"1555:15550001234","text":"x"}"#, 200),
+        (r#"{"target":"Shop:15550001234","text":"x"}"#, 200),
+        (r#"{"target":"1999:15550001234","text":"x"}"#, 403),
+        (r#"{"target":"15550001234","text":"x"}"#, 403),
+        (r#"{"target":"Shop:1999:15550001234","text":"x"}"#, 403),
+        (r#"{"target":"1999:2","channel":"1555","text":"x"}"#, 403),
+        (r#"{"target":"1555:2","Target":"1999:2","text":"x"}"#, 403),
+        (r#"{"target":"1555:2","target":["1999:2"],"text":"x"}"#, 403),
+    ] {
+        let answer = posted(&keyside, path, body);
+        assert_eq!(answer.status, status, "{body}: {}", answer.text());
+    }
+    let unnamed = posted(&keyside, path, r#"{"target":"15550001234"}"#);
+    assert!(
+        unnamed.text().contains("SENDER:RECIPIENT"),
+        "{}",
+        unnamed.text()
+    );
+    let limits =
+        "[route.limits]\nper_recipient = { rate = \"1/h\", burst = 1 }\nmax_wait = \"1ms\"";
+    let limited = route(&upstream, "wati", WATI, limits);
+    for (target, status) in [("1555:2", 200), ("1555:2", 429), ("1555:3", 200)] {
+        let answer = posted(&limited, path, &format!(r#"{{"target":"{target}"}}"#));
+        assert_eq!(answer.status, status, "{target}: {}", answer.text());
+    }
+}
+
+#[test]
+fn a_template_is_deleted_by_the_form_of_the_cloud_api() {
+    let upstream = Upstream::ok();
+    let lines = "operations = [\"templates\"]";
+    let keyside = route(
+        &upstream,
+        "360dialog",
+        "api_key = \"file:@DIR@/key\"",
+        lines,
+    );
+    let path = "/v23.0/102290129340398/message_templates";
+    for (query, status) in [
+        ("?name=order_1", 200),
+        ("?name=order_1&access_token=x", 200),
+        ("", 400),
+        ("?name=", 400),
+        ("?name=..", 400),
+        ("?name=a%2Fb", 400),
+        ("?name=a&name=b", 400),
+        ("?name=a&hsm_id=1", 403),
+    ] {
+        let answer = asked(&keyside, "DELETE", &format!("{path}{query}"));
+        assert_eq!(answer.status, status, "{query}: {}", answer.text());
+        if status == 200 {
+            assert_eq!(upstream.last().target(), "/v1/configs/templates/order_1");
+        }
+    }
+    assert_eq!(
+        asked(&keyside, "GET", &format!("{path}?name=order_1")).status,
+        200
+    );
+    assert_eq!(
+        upstream.last().target(),
+        "/v1/configs/templates?name=order_1"
+    );
+}

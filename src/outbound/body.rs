@@ -177,8 +177,8 @@ async fn is_empty(body: &mut Incoming, deadline: Instant) -> Result<bool, Outbou
     Ok(true)
 }
 
-/// The reader of a multipart form, in which no part may change the request or carry a credential: the parts leave as
-/// they came.
+/// The reader of a multipart form, in which no part may change the request or carry a credential, or name a sender beside
+/// the query of a route with `senders`: the parts leave as they came.
 fn multipart_reader(
     headers: &HeaderMap,
     permit: &Permit<'_>,
@@ -195,6 +195,13 @@ fn multipart_reader(
     let mut forbidden: Vec<String> = overrides.map(|&name| name.to_owned()).collect();
     if !permit.passes_callers_credential() {
         forbidden.extend(provider.strip.form.iter().cloned());
+    }
+    if let Some(parameter) = permit.request.sender.as_ref()
+        && !permit.route.senders.is_empty()
+    {
+        let places = provider.limits.sender.iter();
+        forbidden.extend(places.filter_map(|place| place.first().cloned()));
+        forbidden.push(parameter.clone());
     }
     Ok(MultipartReader::new(boundary, forbidden))
 }

@@ -46,8 +46,11 @@ pub(super) async fn read(
     let head = places.parties_in_head(permit, parts)?;
     let (form, bytes) = match body {
         RequestBody::Whole { form, body } => (*form, body),
-        RequestBody::Stream { .. }
-            if !permit.route.senders.is_empty() && places.names_senders() =>
+        // The reader of the parts refuses a sender in a body beside the sender in the query.
+        RequestBody::Stream { reader, .. }
+            if !permit.route.senders.is_empty()
+                && places.names_senders()
+                && (reader.is_none() || permit.request.sender.is_none()) =>
         {
             return Err(UNREADABLE_SENDER);
         }

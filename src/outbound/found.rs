@@ -13,7 +13,8 @@ use super::guard::{
     MARKED, OVERRIDDEN, OVERRIDES, TOKEN_ASKED, asks_for_token, names_fields, names_token,
 };
 use super::parties::{
-    check_count, messages_to, parties_in_form, recipients_in_json, senders_in_json,
+    check_count, messages_to, recipients_in_form, recipients_in_json, senders_in_form,
+    senders_in_json,
 };
 use super::policy::Permit;
 use crate::json;
@@ -128,7 +129,10 @@ impl<'p> FieldPlaces<'p> {
             only,
             recipients: of_messages(
                 &provider.limits.recipient,
-                has_pairs || !provider.limits.receipt.is_empty() || provider.limits.has_lists(),
+                has_pairs
+                    || !provider.limits.receipt.is_empty()
+                    || provider.limits.has_lists()
+                    || provider.limits.sender_before.is_some(),
             ),
             receipts: of_messages(&provider.limits.receipt, true),
             has_pairs,
@@ -151,7 +155,7 @@ impl<'p> FieldPlaces<'p> {
     ) -> Result<InHead, OutboundError> {
         let limits = &self.provider.limits;
         let query = parts.uri.query().unwrap_or_default();
-        let mut recipients = parties_in_form(limits, query, self.recipients);
+        let mut recipients = recipients_in_form(limits, query, self.recipients);
         let in_path = permit.request.path.variable(permit.path, RECIPIENT);
         if let Some(named) = in_path.filter(|_| !self.recipients.is_empty()) {
             let named = percent_decode_str(named).decode_utf8_lossy();
@@ -159,7 +163,7 @@ impl<'p> FieldPlaces<'p> {
         }
         check_count(&recipients)?;
         Ok(InHead {
-            senders: parties_in_form(limits, query, &limits.sender),
+            senders: senders_in_form(limits, query, &limits.sender, self.recipients),
             messages: match recipients.is_empty() {
                 true => 0,
                 false => messages_to(&recipients),
@@ -235,7 +239,7 @@ impl<'p> FieldPlaces<'p> {
         check_count(&named)?;
         Ok(BodyFindings {
             pattern: fitting.first().map_or(0, |(pattern, _)| *pattern),
-            senders: senders_in_json(limits, &fields, senders)?,
+            senders: senders_in_json(limits, &fields, senders, recipients)?,
             messages: messages_to(&named),
             recipients: self.paired(named),
             is_receipt: has_text(&fields, receipts) && !has_field(&fields, recipients),
@@ -276,11 +280,11 @@ impl<'p> FieldPlaces<'p> {
             rule.check_form(text)?;
         }
         let limits = &self.provider.limits;
-        let named = parties_in_form(limits, text, self.recipients);
+        let named = recipients_in_form(limits, text, self.recipients);
         check_count(&named)?;
         Ok(BodyFindings {
             pattern: 0,
-            senders: parties_in_form(limits, text, self.senders),
+            senders: senders_in_form(limits, text, self.senders, self.recipients),
             messages: messages_to(&named),
             recipients: self.paired(named),
             is_receipt: false,

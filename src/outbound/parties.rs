@@ -6,19 +6,24 @@ use super::error::OutboundError;
 use super::fields::{texts_at, values_in_form};
 use crate::json;
 use crate::provider::{ProviderLimits, party};
+use crate::query::is_read_as_one_of;
 
-/// The senders at all places of a JSON object. A server may read any of several fields, so every one counts.
+/// The senders at all places of a JSON object, and before recipients. A server may read any of several fields, so every one
+/// counts.
 pub(super) fn senders_in_json(
     limits: &ProviderLimits,
     fields: &[(Cow<'_, str>, &str)],
     places: &[Vec<String>],
+    recipients: &[Vec<String>],
 ) -> Result<Vec<String>, OutboundError> {
     let mut texts = Vec::new();
     for place in places {
         texts.extend(texts_at(fields, place).map_err(|_| SENDER_IS_NO_TEXT)?);
     }
     let texts = texts.iter().map(|text| Cow::Borrowed(text.as_str()));
-    Ok(parties(limits, texts))
+    let mut named = parties(limits, texts);
+    named.extend(senders_before_in_json(limits, fields, recipients));
+    Ok(named)
 }
 
 /// The recipients at the first place that has any: the further places are other names for the same.
@@ -29,20 +34,52 @@ pub(super) fn recipients_in_json(
 ) -> Vec<String> {
     let named = |(first, rest): (&String, &[String])| {
         let (_, value) = fields.iter().rfind(|(name, _)| name == first)?;
-        let texts = recipients_at(value, rest).into_iter().map(Cow::Owned);
-        Some(parties(limits, texts)).filter(|named| !named.is_empty())
+        let texts = recipients_at(value, rest);
+        Some(recipients(limits, &texts)).filter(|named| !named.is_empty())
     };
     let places = places.iter().filter_map(|place| place.split_first());
     places.filter_map(named).next().unwrap_or_default()
 }
 
-/// The parties that a form or a query names.
-pub(super) fn parties_in_form(
+/// The senders before the recipients of a JSON object, at all places for some server.
+fn senders_before_in_json(
+    limits: &ProviderLimits,
+    fields: &[(Cow<'_, str>, &str)],
+    places: &[Vec<String>],
+) -> Vec<String> {
+    let places = places.iter().filter_map(|place| place.split_first());
+    let texts = places.flat_map(|(first, rest)| {
+        let named = fields
+            .iter()
+            .filter(move |(name, _)| is_read_as_one_of(name, &[first]));
+        named.flat_map(move |(_, value)| recipients_at(value, rest))
+    });
+    texts
+        .flat_map(|text| senders_before(limits, &text))
+        .collect()
+}
+
+/// The senders in a form or a query, at the places of senders and before recipients.
+pub(super) fn senders_in_form(
+    limits: &ProviderLimits,
+    text: &str,
+    places: &[Vec<String>],
+    recipients: &[Vec<String>],
+) -> Vec<String> {
+    let mut senders = parties(limits, values_in_form(text, places).into_iter());
+    for named in values_in_form(text, recipients) {
+        senders.extend(senders_before(limits, &named));
+    }
+    senders
+}
+
+/// The recipients in a form or a query.
+pub(super) fn recipients_in_form(
     limits: &ProviderLimits,
     text: &str,
     places: &[Vec<String>],
 ) -> Vec<String> {
-    parties(limits, values_in_form(text, places).into_iter())
+    recipients(limits, &values_in_form(text, places))
 }
 
 /// Refuses a list of recipients past [`MAX_RECIPIENTS`].
@@ -79,6 +116,22 @@ fn parties<'t>(limits: &ProviderLimits, texts: impl Iterator<Item = Cow<'t, str>
         named.extend(parties.filter(|party| !party.is_empty()));
     }
     named
+}
+
+/// The recipients in texts.
+fn recipients(limits: &ProviderLimits, texts: &[impl AsRef<str>]) -> Vec<String> {
+    let mut named = Vec::new();
+    for text in texts {
+        let parties = limits.recipients_in(text.as_ref());
+        let parties = parties.map(|part| party(part).into_owned());
+        named.extend(parties.filter(|party| !party.is_empty()));
+    }
+    named
+}
+
+fn senders_before(limits: &ProviderLimits, text: &str) -> Vec<String> {
+    let named = limits.senders_before(text);
+    named.map(|sender| party(sender).into_owned()).collect()
 }
 
 const SENDER_IS_NO_TEXT: OutboundError = OutboundError::bad_request(

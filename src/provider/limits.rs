@@ -54,6 +54,8 @@ pub struct ProviderLimits {
     pub recipient: Vec<Vec<String>>,
     /// The characters between several senders or recipients in one text, such as Plivo's `<`.
     pub separators: String,
+    /// The character between the sender and the recipient in a text with both, such as WATI's `CHANNEL:NUMBER`.
+    pub sender_before: Option<char>,
     /// JSON pointers to a value that only a receipt has, such as "mark as read" and the sign of typing. A receipt names
     /// no recipient, goes to the path of messages, and is no message.
     pub receipt: Vec<Vec<String>>,
@@ -91,6 +93,29 @@ impl ProviderLimits {
     pub fn parts<'t>(&self, text: &'t str) -> impl Iterator<Item = &'t str> {
         text.split(|c: char| self.separators.contains(c))
             .map(str::trim)
+    }
+
+    /// Returns the recipients in a text, without the senders in front.
+    pub fn recipients_in<'t>(&self, text: &'t str) -> impl Iterator<Item = &'t str> {
+        let end = self.sender_before;
+        let bare = move |part: &'t str| {
+            end.and_then(|end| part.rsplit_once(end))
+                .map_or(part, |(_, recipient)| recipient)
+        };
+        self.parts(text).map(bare)
+    }
+
+    /// Returns the senders before the recipients of one text. Where the text could be cut at several places, every reading
+    /// counts.
+    pub fn senders_before<'t>(&self, text: &'t str) -> impl Iterator<Item = &'t str> {
+        let end = self.sender_before;
+        let readings = move |part: &'t str| {
+            let first = end.and_then(|end| part.split_once(end));
+            let last = end.and_then(|end| part.rsplit_once(end));
+            let last = last.filter(|last| Some(*last) != first);
+            first.into_iter().chain(last).map(|(sender, _)| sender)
+        };
+        self.parts(text).flat_map(readings)
     }
 
     /// Returns true if one message may name several recipients, each of whom gets a message.

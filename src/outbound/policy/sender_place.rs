@@ -18,15 +18,20 @@ fn advice(provider: &Provider, pattern: &RequestPattern) -> String {
         operations.flat_map(|operation| &operation.requests)
     };
     let parameter = pattern.sender.as_deref();
+    let in_target = provider
+        .limits
+        .sender_before
+        .filter(|_| pattern.limited && parameter.is_none());
     let parameter = parameter.or_else(|| requests().find_map(|known| known.sender.as_deref()));
-    let place = match parameter {
-        Some(parameter) => Some(format!("in the query, as in ?{parameter}=...")),
-        None if !places.is_empty() && pattern.limited => {
+    let place = match (in_target, parameter) {
+        (Some(end), _) => Some(format!("before the recipient, as in SENDER{end}RECIPIENT")),
+        (None, Some(parameter)) => Some(format!("in the query, as in ?{parameter}=...")),
+        (None, None) if !places.is_empty() && pattern.limited => {
             let pointers = places.iter().map(|place| format!("/{}", place.join("/")));
             let pointers: Vec<_> = pointers.collect();
             Some(format!("in the body, at {}", pointers.join(" or ")))
         }
-        None => None,
+        (None, None) => None,
     };
     let account = match &provider.account {
         Some(account) => format!(", or the account as {{{}}} in the path", account.variable),

@@ -16,6 +16,7 @@ pub(super) fn limits(mut reader: Reader<'_>, forms: &[SegmentForm]) -> ProviderL
         sender: list(&mut reader, "sender", pointer),
         recipient: list(&mut reader, "recipient", pointer),
         separators: reader.parse("separators", separators).unwrap_or_default(),
+        sender_before: reader.parse("sender_before", separator),
         receipt: list(&mut reader, "receipt", pointer),
         unpaired: unpaired(&mut reader, forms),
         management_requests: reader.has("management_requests").then(|| {
@@ -39,6 +40,18 @@ fn separators(text: &str) -> Result<String, Malformed> {
         ));
     }
     Ok(text.to_owned())
+}
+
+/// Reads the character between a sender and a recipient.
+fn separator(text: &str) -> Result<char, Malformed> {
+    let mut characters = text.chars();
+    let first = characters.next().filter(char::is_ascii_punctuation);
+    match (first, characters.next()) {
+        (Some(first), None) => Ok(first),
+        _ => Err(Malformed::new(
+            "no separator, expected the character between sender and recipient, such as \":\"",
+        )),
+    }
 }
 
 /// Reads the names of forms whose recipients have no rate of their own.
