@@ -339,6 +339,39 @@ fn a_token_without_a_further_scope_that_the_one_in_use_has_is_refused() {
     }
 }
 
+#[test]
+fn a_token_that_may_send_for_unnamed_pages_is_told_on_a_route_without_senders() {
+    let granted = |pages: &str| {
+        json(&format!(
+            r#"{{"data":{{"app_id":"1","expires_at":0,"is_valid":true,"scopes":["whatsapp_business_messaging","pages_messaging"],"granular_scopes":[{{"scope":"pages_messaging"{pages}}}]}}}}"#
+        ))
+    };
+    for (pages, senders, is_told) in [
+        ("", "", true),
+        (r#","target_ids":["5551"]"#, "", false),
+        ("", "senders = [\"106540352242922\"]\n", false),
+    ] {
+        let meta = Meta::new();
+        meta.says_of_token(granted(pages));
+        let keyside = Setup::new(&meta.upstream).check().route(senders).start();
+        let check = || keyside.status()["credentials"][0].clone();
+        let is_asked = || check()["check"]["result"] == "proved";
+        assert!(eventually(Duration::from_secs(5), is_asked), "{}", check());
+        let concerns = check()["concerns"].to_string();
+        let words = "may send for pages that Meta does not name (pages_messaging)";
+        assert_eq!(
+            concerns.contains(words),
+            is_told,
+            "{pages} {senders}: {concerns}"
+        );
+        assert_eq!(
+            concerns.contains("`senders` of route acme"),
+            is_told,
+            "{concerns}"
+        );
+    }
+}
+
 /// The recommended token can only send, and may not read the sending number.
 #[test]
 fn a_token_that_can_only_send_is_accepted() {

@@ -107,6 +107,8 @@ pub struct TokenFacts {
     pub accounts: Box<[String]>,
     /// The pages of Messenger and the accounts of Instagram that the token may use.
     pub pages: Box<[String]>,
+    /// The scopes for sending elsewhere than on WhatsApp for which the provider names no page.
+    pub pageless_scopes: Box<[String]>,
     /// The accounts that any scope of WhatsApp names; empty for scopes that are not bound to accounts.
     pub scoped_accounts: Box<[String]>,
 }

@@ -233,6 +233,7 @@ fn facts_of(data: &Value) -> TokenFacts {
             .flatten()
             .filter_map(|page| page.as_str().map(str::to_owned))
             .collect(),
+        pageless_scopes: pageless_scopes(data),
         scoped_accounts: {
             let of_accounts = |granted: &&Value| {
                 let scope = granted["scope"].as_str().unwrap_or_default();
@@ -250,11 +251,33 @@ fn facts_of(data: &Value) -> TokenFacts {
     }
 }
 
+/// Returns the scopes for sending as pages without the ids of pages.
+fn pageless_scopes(data: &Value) -> Box<[String]> {
+    let granted = || data["granular_scopes"].as_array().into_iter().flatten();
+    let names_pages = |scope: &str| {
+        let mut granted = granted().filter(|granted| granted["scope"] == scope);
+        granted.any(|granted| granted["target_ids"].is_array())
+    };
+    let scopes = data["scopes"].as_array().into_iter().flatten();
+    let scopes = scopes.filter_map(Value::as_str);
+    scopes
+        .filter(|scope| PAGE_SENDING_SCOPES.contains(scope) && !names_pages(scope))
+        .map(str::to_owned)
+        .collect()
+}
+
 /// The beginning of the scopes whose targets are WhatsApp Business accounts.
 const ACCOUNT_SCOPES: &str = "whatsapp_business_";
 
 /// The beginnings of the scopes whose targets are pages and accounts that send elsewhere than on WhatsApp.
 const PAGE_SCOPES: [&str; 2] = ["pages_", "instagram_"];
+
+/// The scopes with which a token sends for pages: <https://developers.facebook.com/docs/permissions>.
+const PAGE_SENDING_SCOPES: [&str; 3] = [
+    "pages_messaging",
+    "instagram_manage_messages",
+    "instagram_business_manage_messages",
+];
 
 #[cfg(test)]
 mod tests {
@@ -275,5 +298,25 @@ mod tests {
         assert_eq!(*facts.accounts, ["102290129340398"]);
         assert_eq!(*facts.idle_scopes, ["whatsapp_business_management"]);
         assert_eq!(*facts_of(&json!({})).pages, [""; 0]);
+    }
+
+    #[test]
+    fn a_scope_for_the_messages_of_pages_may_name_no_page() {
+        for (granted, expected) in [
+            (json!([]), &["pages_messaging"][..]),
+            (json!([{"scope": "pages_messaging"}]), &["pages_messaging"]),
+            (
+                json!([{"scope": "pages_messaging", "target_ids": ["5551"]}]),
+                &[],
+            ),
+            (json!([{"scope": "pages_messaging", "target_ids": []}]), &[]),
+        ] {
+            let facts = facts_of(&json!({
+                "scopes": ["whatsapp_business_messaging", "pages_show_list", "pages_messaging"],
+                "granular_scopes": granted,
+            }));
+            assert_eq!(*facts.pageless_scopes, *expected, "{granted}");
+        }
+        assert_eq!(*facts_of(&json!({})).pageless_scopes, [""; 0]);
     }
 }

@@ -273,6 +273,16 @@ pub fn concerns(credential: &str, facts: &TokenFacts, generation: &Generation) -
             lacking.join(" ")
         ));
     }
+    let mut routes = generation.policy.routes_of(credential);
+    let open = routes.find(|route| route.senders.is_empty());
+    if let Some(route) = open.filter(|_| !facts.pageless_scopes.is_empty()) {
+        concerns.push(format!(
+            "may send for pages that Meta does not name ({}), at the path of WhatsApp's messages: make one without, or name \
+             the numbers in `senders` of route {}",
+            facts.pageless_scopes.join(" "),
+            route.name
+        ));
+    }
     if facts.is_personal() {
         concerns.push("is a person's own and ends soon: use a System User's".to_owned());
     }
