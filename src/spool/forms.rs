@@ -291,6 +291,36 @@ mod tests {
             Class::Message,
             "/16505551234",
         ),
+        (
+            "zenvia",
+            r#"{"id":"e","type":"MESSAGE","subscriptionId":"s","channel":"whatsapp","direction":"IN","message":{"id":"m","from":"16505551234","to":"15550001111","direction":"IN"}}"#,
+            Class::Message,
+            LANE,
+        ),
+        (
+            "zenvia",
+            r#"{"id":"e","type":"MESSAGE","subscriptionId":"s","channel":"whatsapp","direction":"OUT","message":{"id":"m","from":"15550001111","to":"16505551234","direction":"OUT"}}"#,
+            Class::Message,
+            LANE,
+        ),
+        (
+            "wassenger",
+            r#"{"object":"message","event":"message:in:new","device":{"id":"d"},"data":{"id":"m","fromNumber":"+16505551234","toNumber":"+15550001111"}}"#,
+            Class::Message,
+            LANE,
+        ),
+        (
+            "clickatell",
+            r#"{"event":{"moText":[{"from":"16505551234","whatsapp":{"profileName":"New"}}]}}"#,
+            Class::Message,
+            "/16505551234",
+        ),
+        (
+            "interakt",
+            r#"{"version":"1.0","type":"message_received","data":{"customer":{"id":"c","channel_phone_number":"16505551234"},"message":{"id":"m","chat_message_type":"CustomerMessage"}}}"#,
+            Class::Message,
+            "/16505551234",
+        ),
     ];
 
     #[test]
