@@ -14,6 +14,8 @@ pub enum Forgery {
     SignatureMalformed,
     /// No accepted secret makes the signature.
     SignatureWrong,
+    /// An accepted secret makes the signature of the event in a different encoding.
+    Reencoded,
     /// No accepted secret makes the signature, which covers the URL.
     UrlSignatureWrong,
     /// The signature covers a timestamp that is not there.
@@ -91,6 +93,10 @@ impl fmt::Display for Forgery {
             Self::HeaderNotAscii => "a header of the signature is not ASCII",
             Self::SignatureMalformed => "the signature is malformed",
             Self::SignatureWrong => "no accepted secret makes this signature",
+            Self::Reencoded => {
+                "the signature is right for another encoding of this JSON: something before this listener reads the event and \
+                 writes it anew; let it pass the bytes of the body as they come"
+            }
             Self::UrlSignatureWrong => {
                 "no accepted secret makes this signature; is public_url the URL that the provider was given?"
             }

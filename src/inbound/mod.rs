@@ -44,7 +44,7 @@ use offences::{Notice, Offences};
 use probe::ProbeMark;
 use recent::Recent;
 use store::{Stored, store};
-use verify::{Check, Freshness, Nonces, Proof};
+use verify::{Check, Freshness, Nonces, Proof, Verifier};
 
 use crate::beat::next_beat;
 use crate::credential::SecretRole;
@@ -76,6 +76,8 @@ pub struct Inbound {
     strays: Offences<()>,
     /// The failed deliveries of each webhook.
     failures: Offences<Arc<str>>,
+    /// The wrong signatures of each webhook with a look for the cause.
+    diagnoses: Offences<Arc<str>>,
     nonces: Arc<Nonces>,
     sends: Arc<Sends>,
     /// The items of events that were delivered directly.
@@ -117,6 +119,7 @@ impl Inbound {
             refusals: Offences::default(),
             strays: Offences::default(),
             failures: Offences::default(),
+            diagnoses: Offences::default(),
             nonces,
             sends,
             recent: Arc::default(),
@@ -224,20 +227,20 @@ impl Inbound {
             return Ok(answer);
         }
         check_head(head, endpoint)?;
-        let mut check = endpoint.verifier.begin(
-            head,
-            &endpoint.path,
-            request.token.as_deref(),
-            address,
-            SystemTime::now(),
-        )?;
+        let now = SystemTime::now();
+        let token = request.token.as_deref();
+        let begin = |verifier: &Verifier| verifier.begin(head, &endpoint.path, token, address, now);
+        let mut check = begin(&endpoint.verifier)?;
         let bounds = BodyBounds {
             max_body: request.bounds.max_body.min(check.max_body()),
             ..request.bounds
         };
         let body = body::receive(body, bounds, &self.memory, |piece| check.update(piece)).await?;
         request.link.request_is_read();
-        let proof = self.prove(check, &body).await?;
+        let proof = match self.prove(check, &body).await {
+            Err(wrong) => return Err(self.diagnosed(wrong, endpoint, &body, begin)),
+            Ok(proof) => proof,
+        };
         if let Some(mark) = ProbeMark::of(&body) {
             endpoint.metrics.answered("probe");
             return Ok(probe::answer(&mark, &endpoint.name));
@@ -329,6 +332,28 @@ impl Inbound {
                 .unwrap_or(Err(InboundError::Overloaded))
         };
         proof.map_err(|error| probe::told_apart(error, body))
+    }
+
+    /// Returns the error for a wrong signature, with the cause as far as the event shows a cause.
+    fn diagnosed(
+        &self,
+        error: InboundError,
+        endpoint: &WebhookEndpoint,
+        body: &Body,
+        begin: impl Fn(&Verifier) -> Result<Check, InboundError>,
+    ) -> InboundError {
+        let is_wrong = matches!(error, InboundError::Forged(Forgery::SignatureWrong));
+        // A flood of forgeries is not worth a look at each.
+        let is_looked_at = || {
+            let notice = self
+                .diagnoses
+                .count(Arc::clone(&endpoint.name), Instant::now());
+            matches!(notice, Notice::Log { .. })
+        };
+        match is_wrong && is_looked_at() && endpoint.verifier.is_reencoded(body, begin) {
+            true => InboundError::Forged(Forgery::Reencoded),
+            false => error,
+        }
     }
 
     /// Makes the answer for an error. `stray` gives the path of a request without a webhook, for the log.

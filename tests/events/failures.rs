@@ -4,8 +4,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use super::*;
+use crate::support::APP_SECRET;
 use crate::support::keyside::free_port;
-use crate::support::webhook::{application, genuine, message, spooled, spooled_with, status};
+use crate::support::webhook::{
+    application, event, genuine, message, signature, spooled, spooled_with, status,
+};
 
 fn forward(application: &Upstream) -> String {
     format!("forward = \"{}/events\"", application.url())
@@ -376,8 +379,8 @@ fn events_of_a_wrong_secret_are_refused_and_pass_once_the_secret_is_right() {
     let application = application();
     let keyside = spooled(&forward(&application)).start();
     let body = message("m1", "1");
-    let signature = crate::support::webhook::signature("new_app_secret", body.as_bytes());
-    let request = crate::support::webhook::event(&[&signature], body.as_bytes());
+    let signature = signature("new_app_secret", body.as_bytes());
+    let request = event(&[&signature], body.as_bytes());
     assert_eq!(keyside.event(&request).status, 401);
     keyside.dir().write("app_secret", "new_app_secret");
     assert_eq!(keyside.reload().status, 200);
@@ -399,4 +402,30 @@ fn an_event_over_max_body_is_refused_and_told() {
         "{}",
         keyside.log()
     );
+}
+
+#[test]
+fn a_proxy_that_writes_events_anew_is_told_from_a_wrong_secret() {
+    let application = application();
+    let keyside = spooled(&forward(&application)).start();
+    let sent = message("m1", "1").replace("\"m1\"", "\"caf\\u00e9\\/1\"");
+    let signature = signature(APP_SECRET, sent.as_bytes());
+    let value: serde_json::Value = serde_json::from_str(&sent).unwrap();
+    assert!(value.to_string().contains("café/1"), "{value}");
+    let anew = sent.replace("\\u00e9\\/", "é/").replace("\":", "\": ");
+    assert_ne!(anew, sent);
+    let cause = "something before this listener reads the event and writes it anew";
+    for (signature, told) in [
+        (self::signature("another secret", sent.as_bytes()), 0),
+        (signature.clone(), 1),
+    ] {
+        let answer = keyside.event(&event(&[&signature], anew.as_bytes()));
+        assert_eq!(answer.status, 401, "{}", answer.text());
+        assert!(!answer.text().contains(cause), "{}", answer.text());
+        let log = keyside.log();
+        assert_eq!(log.matches(cause).count(), told, "{log}");
+    }
+    let untouched = keyside.event(&event(&[&signature], sent.as_bytes()));
+    assert_eq!(untouched.status, 200, "{}", untouched.text());
+    must_arrive(&application, 1);
 }

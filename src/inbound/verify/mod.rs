@@ -9,6 +9,7 @@ use http::StatusCode;
 use http::request::Parts;
 use sha2::{Digest, Sha256};
 
+mod encodings;
 mod fixed;
 mod head;
 mod jwt;
@@ -25,6 +26,7 @@ pub use key::KeyError;
 pub use nonces::{Freshness, Nonces};
 pub use proof::Proof;
 
+use encodings::other_encodings;
 use head::SignedHead;
 use key::VerifyKey;
 
@@ -168,6 +170,24 @@ impl Verifier {
         })
     }
 
+    /// Returns true if an accepted secret makes the signature of the body in a different encoding of the JSON: a program on the
+    /// way has read the event, and written the JSON anew. `begun` begins the check of the request.
+    pub fn is_reencoded(
+        &self,
+        body: &Body,
+        begun: impl Fn(&Self) -> Result<Check, InboundError>,
+    ) -> bool {
+        if body.len() > MAX_DIAGNOSED {
+            return false;
+        }
+        other_encodings(&body.whole()).into_iter().any(|other| {
+            begun(self).is_ok_and(|mut check| {
+                check.update(&other);
+                check.finish(&Body::from(&*other)).is_ok()
+            })
+        })
+    }
+
     /// Returns a request's query without its secret parameters.
     #[must_use]
     pub fn public_query<'r>(&self, request: &'r Parts) -> Option<Cow<'r, str>> {
@@ -294,3 +314,6 @@ impl Check {
         proof.map_err(InboundError::Forged)
     }
 }
+
+/// The longest body with a look for a different encoding, in bytes: more than any single event has.
+const MAX_DIAGNOSED: usize = 64 * 1024;
