@@ -1,7 +1,7 @@
-//! `keyside doctor` goes the whole way and says where it is broken, and its probes bother nobody.
+//! `keyside doctor` goes the whole way and names the broken step, and the probes reach no application.
 
 use std::io::Write;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::support::authority::{Authority, Certificate};
 use crate::support::client::Client;
 use crate::support::keyside::{Keyside, Setup, free_port};
+use crate::support::proxy::{Manner, Proxy};
 use crate::support::sandbox::Sandbox;
 use crate::support::upstream::{After, Request, Upstream};
 use crate::support::webhook::{
@@ -41,7 +42,7 @@ impl Report {
         self.step(kind, name)["outcome"].as_str().unwrap()
     }
 
-    /// Checks that a step is wrong, with these words in what was found and in what to mend.
+    /// Checks for a wrong step, with words in the finding and in the remedy.
     fn must_fail(&self, kind: &str, name: &str, found: &str, mend: &str) {
         let step = self.step(kind, name);
         assert_eq!(step["outcome"], "fail", "{step}");
@@ -302,6 +303,109 @@ fn an_examination_of_what_hangs_ends_in_time() {
         .iter()
         .flat_map(|section| section["steps"].as_array().unwrap());
     assert_eq!(steps.filter(silent).count(), 2, "{:#}", report.json);
+}
+
+#[test]
+fn a_redis_that_hangs_is_one_line_and_the_rest_goes_on() {
+    let hanging = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("redis://{}", hanging.local_addr().unwrap());
+    let upstream = Upstream::ok();
+    let setup = Setup::new(&upstream)
+        .file("redis", url)
+        .more("[limits]\nredis = \"file:@DIR@/redis\"");
+    let began = Instant::now();
+    let report = examine(&setup);
+    assert!(began.elapsed() < stretched(Duration::from_secs(9)));
+    report.must_fail("configuration", "redis", "no connection within", "the URL");
+    assert_eq!(report.output.matches("\"redis\"").count(), 1);
+    assert_eq!(report.outcome("upstream", "tls"), "ok");
+}
+
+/// Two hosts with names, and a line for each.
+#[test]
+#[ignore = "needs root and a port 53: tests/run servers"]
+fn a_resolver_that_hangs_is_one_line_for_each_name_and_the_rest_goes_on() {
+    let silent = UdpSocket::bind("127.53.53.53:53").unwrap();
+    let (upstream, application) = (Upstream::ok(), application());
+    let public_url = format!("https://hooks.example.com{HOOK}");
+    let setup = stand(&upstream, &application, &public_url)
+        .file(
+            "resolv.conf",
+            format!("nameserver {}\n", silent.local_addr().unwrap().ip()),
+        )
+        .provider("upstreams = { api = \"https://graph.example.com\" }");
+    let resolv = setup.dir().join("resolv.conf").display().to_string();
+    let script = "mount --bind \"$0\" /etc/resolv.conf && exec \"$@\"";
+    let setup = setup.under(&["unshare", "-m", "sh", "-c", script, &resolv]);
+    let began = Instant::now();
+    let report = examine(&setup);
+    assert!(began.elapsed() < stretched(Duration::from_secs(9)));
+    report.must_fail("webhook", "dns", "the resolver does not answer", "port 53");
+    let silent_steps = report
+        .output
+        .matches("the resolver does not answer")
+        .count();
+    assert_eq!(silent_steps, 2, "{:#}", report.json);
+    assert_eq!(report.outcome("upstream", "tls"), "ok");
+}
+
+#[test]
+fn a_webhook_is_probed_through_the_proxy() {
+    let (upstream, application) = (Upstream::ok(), application());
+    let proxy = Proxy::start(Manner::Opens);
+    let (certificate, key) = Authority::trusted().server_pem_of(&["hooks.test"]);
+    let setup = beside(&upstream, &application)
+        .file("tls.crt", certificate)
+        .file("tls.key", key)
+        .more(&format!(
+            "[inbound]\nlisten = [\"127.0.0.1:@INBOUND@\"]\n[inbound.tls]\ncert = \"@DIR@/tls.crt\"\nkey = \"@DIR@/tls.key\"\n\
+             [[webhook]]\npath = \"{HOOK}\"\ncredential = \"acme\"\nforward = \"{}/events\"\npublic_url = \"https://hooks.test:@INBOUND@{HOOK}\"\n",
+            application.url()
+        ));
+    let authority = setup.dir().join("ca.pem").display().to_string();
+    let mut keyside = setup
+        .env("SSL_CERT_FILE", &authority)
+        .env("HTTPS_PROXY", &proxy.url(""))
+        .start();
+    let report = examine(keyside.setup());
+    let out = report.step("webhook", "route out");
+    assert_eq!(out["outcome"], "ok", "{out}");
+    assert!(out["found"].as_str().unwrap().contains("HTTPS_PROXY"));
+    let tls = report.step("webhook", "tls");
+    assert_eq!(tls["outcome"], "warn", "{tls}");
+    for step in [
+        "handshake",
+        "forged event",
+        "genuine event",
+        "event of 3 MiB",
+    ] {
+        assert_eq!(
+            report.outcome("webhook", step),
+            "ok",
+            "{step}: {:#}",
+            report.json
+        );
+    }
+    let place = format!("CONNECT hooks.test:{} ", keyside.inbound().port());
+    let heads = proxy.heads();
+    assert!(heads.len() >= 5, "{heads:?}");
+    assert!(
+        heads.iter().all(|head| head.starts_with(&place)),
+        "{heads:?}"
+    );
+    assert!(application.requests().is_empty(), "a probe is no event");
+    drop(keyside);
+    let broken = Proxy::start(Manner::Answers(
+        "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n",
+    ));
+    let setup = stand(
+        &upstream,
+        &application,
+        &format!("https://hooks.test:1{HOOK}"),
+    );
+    let report = examine(&setup.env("HTTPS_PROXY", &broken.url("")));
+    let step = "handshake, wrong token";
+    report.must_fail("webhook", step, "forbids the way to hooks.test:1", "proxy");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{Access, access, statvfs};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::step::{DoctorSection, DoctorStep, SectionKind, StepOutcome, StepReporter};
 use crate::audit::check_writable;
@@ -148,9 +148,16 @@ async fn shared_server(live: &Live) -> Option<DoctorStep> {
     if let Some(fault) = live.limits_fault() {
         return Some(DoctorStep::fail(name, fault, mend));
     }
-    let connected = timeout(CONNECT_TIMEOUT, live.connect_shared()).await;
-    let problem = match connected {
-        Ok(()) => live.shared()?.status().problem,
+    let shared = live.shared()?;
+    let connect = async {
+        live.connect_shared().await;
+        // The first attempt goes on where the wait of a start for it has ended.
+        while shared.is_untried() {
+            sleep(LOOK_INTERVAL).await;
+        }
+    };
+    let problem = match timeout(CONNECT_TIMEOUT, connect).await {
+        Ok(()) => shared.status().problem,
         Err(_) => Some("no answer".to_owned()),
     };
     Some(match problem {
@@ -161,6 +168,8 @@ async fn shared_server(live: &Live) -> Option<DoctorStep> {
 
 /// The longest wait for the shared server.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(6);
+/// The time between two looks for the end of the first attempt.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 #[cfg(test)]
 mod tests {

@@ -18,6 +18,7 @@ use super::probe::{ProbeKey, ProbeMaker, scheme_of, unprobable};
 use super::public_url::{PublicUrl, is_private};
 use super::reach::{BrokenWay, FarHost};
 use super::step::{DoctorSection, DoctorStep, SectionKind, StepOutcome, StepReporter};
+use super::upstream::plain_get;
 use crate::config::WebhookConfig;
 use crate::credential::Credential;
 use crate::egress::{Egress, WayOut};
@@ -25,7 +26,7 @@ use crate::inbound::probe::ProbeMark;
 use crate::provider::Ca;
 use crate::reload::Live;
 use crate::tls::witnessed_config;
-use crate::upstream::{Outgoing, Upstream, UpstreamKind};
+use crate::upstream::{Outgoing, Upstream, UpstreamError, UpstreamKind};
 
 /// Begins a section for each webhook.
 pub(super) fn sections(live: &Arc<Live>, deadline: Instant) -> Vec<DoctorSection> {
@@ -129,7 +130,7 @@ async fn way(
         // The proxy resolves and connects: where it breaks, the first probe says so.
         let through = format!("not direct: by {}", live.egress.source());
         reporter.report(DoctorStep::ok("route out", through));
-        return public_tls();
+        return tls_by_proxy(url, live, reporter).await;
     }
     let host = FarHost {
         origin: &url.origin,
@@ -192,6 +193,44 @@ async fn tls(
     }
     reporter.report(refused);
     Err(BrokenWay)
+}
+
+/// Shakes hands inside the tunnel of a proxy, with public authorities. A chain of this machine's own trust, such as the
+/// chain of a proxy with an authority of the site, is told, and the probes go on with the chain. The first probe tells any other
+/// fault.
+async fn tls_by_proxy(
+    url: &PublicUrl,
+    live: &Live,
+    reporter: &StepReporter,
+) -> Result<Arc<ClientConfig>, BrokenWay> {
+    let public = public_tls()?;
+    let Err(UpstreamError::Tls(refused)) = in_tunnel(url, live, &public).await else {
+        return Ok(public);
+    };
+    let system = witnessed_config(&Ca::System, None).map_err(|_| BrokenWay)?;
+    if let Err(UpstreamError::Tls(_)) = in_tunnel(url, live, &system.0).await {
+        return Ok(public);
+    }
+    reporter.report(DoctorStep::warn(
+        "tls",
+        format!("{refused}; this machine trusts it all the same"),
+        "if the proxy opens TLS, look at the certificate from outside; otherwise use one of a public authority, as providers \
+         trust no other",
+    ));
+    Ok(system.0)
+}
+
+/// Goes the whole way through the proxy once, and asks for nothing.
+async fn in_tunnel(
+    url: &PublicUrl,
+    live: &Live,
+    config: &Arc<ClientConfig>,
+) -> Result<(), UpstreamError> {
+    let origin = url.origin.clone();
+    let upstream = Upstream::new(UpstreamKind::Provider, origin, Arc::clone(config))?;
+    let upstream = upstream.through(&live.egress);
+    let request = plain_get(&url.origin.authority(), "/livez");
+    ask(&upstream, request, PROBE_TIMEOUT).await.map(|_| ())
 }
 
 /// Shakes hands with the authorities of the system.

@@ -143,6 +143,13 @@ impl SharedServer {
         self.state.lock().connection.is_some()
     }
 
+    /// Returns true until the first attempt to connect has ended.
+    #[must_use]
+    pub fn is_untried(&self) -> bool {
+        let state = self.state.lock();
+        state.connection.is_none() && state.problem.as_deref() == Some(NOT_YET)
+    }
+
     /// Returns whether the server is in use, and since when.
     #[must_use]
     pub fn status(&self) -> ServerStatus {

@@ -63,7 +63,12 @@ impl Authority {
 
     /// A certificate for `localhost` and `127.0.0.1` and its key, both as PEM.
     pub fn server_pem(&self) -> (String, String) {
-        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+        self.server_pem_of(&["localhost", "127.0.0.1"])
+    }
+
+    /// A certificate for these names, and its key.
+    pub fn server_pem_of(&self, names: &[&str]) -> (String, String) {
+        let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
         self.issue_pem(&CertificateParams::new(names).expect("the names are valid"))
     }
 
