@@ -1,4 +1,5 @@
-//! The incidents of an operator: in each, `keyside status`, the log and the metrics name the cause, and the status the remedy.
+//! The incidents of an operator: in each, `keyside status`, the status page, the log and the metrics name the cause, and the
+//! first two the remedy.
 //!
 //! A full disk of the audit file is in `audit.rs`, because it needs a limit on files.
 
@@ -13,7 +14,7 @@ use crate::support::upstream::{Upstream, answer, json};
 use crate::support::webhook::{self, genuine, message};
 use crate::support::{APP_SECRET, MESSAGES, eventually};
 
-/// What an incident leaves behind: words of the status, words of the log, and a metric with its labels that has a value.
+/// The traces of an incident: words of the status and of the page, words of the log, and a metric with labels and a value.
 struct Told<'t> {
     status: &'t [&'t str],
     log: &'t [&'t str],
@@ -29,6 +30,16 @@ impl Told<'_> {
             "{:?} in {}",
             self.status,
             keyside.problems()
+        );
+        let on_page: Vec<_> = self.status.iter().map(|words| as_on_page(words)).collect();
+        let is_on_page = || {
+            let page = keyside.page();
+            on_page.iter().all(|words| page.contains(words))
+        };
+        assert!(
+            eventually(Duration::from_secs(8), is_on_page),
+            "{on_page:?} on {}",
+            keyside.page()
         );
         let is_logged = || has_all(&keyside.log(), self.log);
         assert!(
@@ -49,6 +60,12 @@ impl Told<'_> {
         let done = finish(&mut command, Duration::from_secs(10));
         assert_eq!(done.code, Some(1), "a script sees it too: {}", done.output);
     }
+}
+
+/// The words of a status as the page writes them: the subject in front stands apart, without a colon.
+fn as_on_page(words: &str) -> String {
+    let apart = words.replacen(": ", " ", 1);
+    apart.trim().replace('"', "&quot;")
 }
 
 fn is_zero(value: f64) -> bool {
@@ -77,7 +94,7 @@ fn described() -> Vec<u8> {
     )
 }
 
-/// A provider that takes everything until the incident, and then gives one answer to sends and one to questions.
+/// A provider without a refusal until the incident, and then with a fixed answer to sends and a fixed answer to questions.
 fn provider(incident: &Arc<AtomicBool>, sends: Vec<u8>, questions: Vec<u8>) -> Upstream {
     let incident = Arc::clone(incident);
     Upstream::answering(move |request| {

@@ -1,12 +1,13 @@
 //! Unusable values of the sidecar (the URLs of Redis, of a proxy and of a stream, the keys of the state and of a
 //! signature): the value read before stays, and no other change waits.
 
-use crate::support::base64;
+use std::time::Duration;
+
 use crate::support::client::get;
 use crate::support::keyside::{Keyside, Setup};
 use crate::support::upstream::Upstream;
 use crate::support::webhook::{VERIFY_TOKEN, application};
-use crate::support::{APP_SECRET, MESSAGES, TOKEN};
+use crate::support::{APP_SECRET, MESSAGES, TOKEN, base64, eventually};
 
 /// A file, the key of the configuration, two good values, a bad value, and the reason.
 struct Value {
@@ -124,7 +125,15 @@ fn a_value_that_cannot_be_used_stays_as_it_was_and_a_token_is_published() {
         assert_eq!(told.len(), 1, "{told:?}");
         let ready = keyside.ask_admin(&get("/readyz?all")).text();
         assert!(ready.contains(&line), "{line}: {ready}");
-        let page = keyside.ask_admin(&get("/")).text();
+        // The page is made anew once a second at most.
+        let is_on_page = || keyside.page().contains(reason);
+        let patience = Duration::from_secs(5);
+        assert!(
+            eventually(patience, is_on_page),
+            "{key}: {}",
+            keyside.page()
+        );
+        let page = keyside.page();
         for shown in [&text, &ready, &page, &keyside.log()] {
             assert!(shown.contains(reason), "{key}: {shown}");
             assert!(!shown.contains("CANARY"), "{key}: {shown}");

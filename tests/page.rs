@@ -1,11 +1,11 @@
-//! The status page: what it says, whom it answers, and what it may not hold up. `tests/browser` has what only a browser sees.
+//! The status page: the words, the answers for foreign sites, and the freedom of other requests. `tests/browser` has the view of a browser.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::support::client::{Answer, get, post};
-use crate::support::keyside::{Keyside, Setup, free_port};
+use crate::support::keyside::{Keyside, Setup, free_port, words_of_page as words};
 use crate::support::upstream::{Upstream, answer};
 use crate::support::{MESSAGES, TOKEN, contains, eventually, stretched};
 
@@ -18,18 +18,6 @@ fn page(keyside: &Keyside) -> Answer {
     let answer = keyside.ask_admin(&get("/"));
     assert_eq!(answer.status, 200);
     answer
-}
-
-/// The page without markup between words.
-fn words(answer: &Answer) -> String {
-    let text = answer.text();
-    let body = text.split("<main").nth(1).expect("a main part");
-    let pieces = body.split('<').map(|piece| match piece.split_once('>') {
-        Some((_, text)) => text,
-        None => piece,
-    });
-    let text = pieces.collect::<Vec<_>>().join(" ");
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The updates for one viewer.

@@ -286,7 +286,7 @@ impl Setup {
         self
     }
 
-    /// A program that replaces itself with Keyside, such as `prlimit`.
+    /// A program in front of Keyside, such as `prlimit`.
     pub fn under(mut self, wrapper: &[&str]) -> Self {
         self.wrapper = wrapper.iter().map(|&word| word.to_owned()).collect();
         self
@@ -421,7 +421,7 @@ impl Setup {
     }
 }
 
-/// Moves the sockets from standard input and output to the places where systemd puts them, and says whom they are for.
+/// Moves the sockets from standard input and output to the places of systemd, and names the process for the sockets.
 const PASS_SOCKETS: &str =
     "exec 3<&0 4<&1 0</dev/null 1>/dev/null; export LISTEN_PID=$$; exec \"$@\"";
 
@@ -650,6 +650,11 @@ impl Keyside {
         finish(&mut command, Duration::from_secs(10)).output
     }
 
+    /// The words of the status page.
+    pub fn page(&self) -> String {
+        words_of_page(&self.ask_admin(&get("/")))
+    }
+
     /// `POST /reload`.
     pub fn reload(&self) -> Answer {
         self.ask_admin(&post("/reload", ""))
@@ -809,4 +814,16 @@ impl Drop for Keyside {
             eprintln!("--- the end of keyside's log\n{}\n---", &log[from..]);
         }
     }
+}
+
+/// The main part of the status page, without markup between words.
+pub fn words_of_page(page: &Answer) -> String {
+    let text = page.text();
+    let body = text.split("<main").nth(1).expect("a main part");
+    let pieces = body.split('<').map(|piece| match piece.split_once('>') {
+        Some((_, text)) => text,
+        None => piece,
+    });
+    let text = pieces.collect::<Vec<_>>().join(" ");
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
