@@ -1,4 +1,4 @@
-//! What commands print on a terminal: within its width, with colours unless the user wants none.
+//! The output of commands on a terminal: within the width, with colours unless the user wants none.
 
 use std::process::Command;
 use std::time::Duration;
@@ -7,11 +7,12 @@ use crate::support::MESSAGES;
 use crate::support::keyside::{Finished, Keyside, Setup, finish, free_port};
 use crate::support::upstream::Upstream;
 
-/// Runs a program on a terminal of its own, of some columns. The module `pty` of Python makes the terminal.
+/// Runs a program with its output on a terminal of its own, of some columns, and without input. The module `pty` of Python makes the terminal.
 const ON_TERMINAL: &str = r#"
 import fcntl, os, pty, struct, sys, termios
 child, terminal = pty.fork()
 if child == 0:
+    os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
     fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 50, int(sys.argv[1]), 0, 0))
     os.execv(sys.argv[2], sys.argv[2:])
 while True:
@@ -44,8 +45,11 @@ fn on_terminal(columns: usize, colors: Colors, words: &[&str]) -> Finished {
     if colors == Colors::None {
         command.env("NO_COLOR", "1");
     }
-    finish(&mut command, Duration::from_secs(20))
+    finish(&mut command, Duration::from_secs(60))
 }
+
+/// A configuration whose provider has a host with a name, for a certificate.
+const ALIASED: &str = "[credential.acme]\nprovider = \"meta\"\ntoken = \"env:NOT_READ\"\n[[route]]\ncredential = \"acme\"\n";
 
 /// A sidecar with a long table, and with something wrong.
 fn troubled() -> Keyside {
@@ -116,6 +120,18 @@ fn every_command_has_colors_on_a_terminal_alone_and_none_for_a_user_who_wants_no
     let faulty = keyside.dir().write("faulty.toml", "routes = 1\n");
     let faulty = faulty.display().to_string();
     let dir = keyside.dir().path().display().to_string();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken_address = taken.local_addr().unwrap().to_string();
+    let key = keyside
+        .dir()
+        .write("key", "0123456789abcdef")
+        .display()
+        .to_string();
+    let key = format!("file:{key}");
+    let made = |name: &str| keyside.dir().join(name).display().to_string();
+    let (authority, manuals) = (made("ca"), made("man"));
+    let aliased = keyside.dir().write("aliased.toml", ALIASED);
+    let aliased = aliased.display().to_string();
     let escape = "\u{1b}[";
     for (words, is_colored) in [
         (&["--help"][..], true),
@@ -141,6 +157,15 @@ fn every_command_has_colors_on_a_terminal_alone_and_none_for_a_user_who_wants_no
         (&["audit", "verify", &config], false),
         (&["completions", "bash"], false),
         (&["run", "-c", &faulty], false),
+        (&["demo", "--help"], true),
+        // The address is taken: the emulator ends at once.
+        (&["sandbox", "--listen", &taken_address], false),
+        (&["sandbox", "--help"], true),
+        (&["sign", "--secret", &key], false),
+        (&["revoke", "acme", "-c", &config], false),
+        (&["ca", &authority, "-c", &aliased], false),
+        (&["man", &manuals], false),
+        (&["doctor", "-c", &faulty], true),
     ] {
         let plain = on_terminal(100, Colors::None, words);
         assert!(
@@ -152,15 +177,19 @@ fn every_command_has_colors_on_a_terminal_alone_and_none_for_a_user_who_wants_no
         let mut piped = Command::new(env!("CARGO_BIN_EXE_keyside"));
         piped
             .args(words)
+            .stdin(std::process::Stdio::null())
             .env("TERM", "xterm-256color")
             .env_remove("NO_COLOR");
-        let piped = finish(&mut piped, Duration::from_secs(10));
+        let piped = finish(&mut piped, Duration::from_secs(60));
         assert!(
             !piped.output.contains(escape),
             "{words:?}: {}",
             piped.output
         );
         assert_eq!(plain.code, piped.code, "{words:?}");
+        if matches!(words[0], "sign" | "ca" | "man") {
+            assert_eq!(plain.code, Some(0), "{words:?}: {}", plain.output);
+        }
         if is_colored {
             let colored = on_terminal(100, Colors::Unset, words);
             assert!(
@@ -180,7 +209,7 @@ fn a_log_on_a_terminal_has_colors_unless_the_user_wants_none() {
         let config = setup.write_config().display().to_string();
         let port = free_port();
         let text = std::fs::read_to_string(&config).unwrap();
-        // The port of administration is taken, so that the start ends by itself.
+        // The port of administration is taken: the start ends at once.
         let taken = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
         let broken = text.replace(
             "[admin]\nlisten = [\"",
@@ -198,5 +227,42 @@ fn a_log_on_a_terminal_has_colors_unless_the_user_wants_none() {
             done.output
         );
         drop(taken);
+    }
+}
+
+#[test]
+fn what_is_not_a_table_breaks_no_line_by_the_width_of_the_terminal() {
+    let keyside = troubled();
+    let key = keyside.dir().write("key", "0123456789abcdef");
+    let key = format!("file:{}", key.display());
+    let aliased = keyside.dir().write("aliased.toml", ALIASED);
+    let aliased = aliased.display().to_string();
+    let [authority, manuals] =
+        ["ca", "man"].map(|name| keyside.dir().join(name).display().to_string());
+    for words in [
+        &["sign", "--secret", &key][..],
+        &["ca", &authority, "-c", &aliased],
+        &["man", &manuals],
+    ] {
+        // The first run makes what the others find.
+        let wide = on_terminal(200, Colors::None, words);
+        let wide = if words[0] == "ca" {
+            on_terminal(200, Colors::None, words)
+        } else {
+            wide
+        };
+        let narrow = on_terminal(40, Colors::None, words);
+        assert_eq!(
+            narrow.output, wide.output,
+            "{words:?}: what may be copied is whole"
+        );
+        assert_eq!(narrow.code, Some(0), "{words:?}");
+    }
+    for columns in [60, 80, 100] {
+        for command in ["demo", "sandbox", "sign", "revoke", "ca", "man"] {
+            let done = on_terminal(columns, Colors::None, &[command, "--help"]);
+            let longest = done.output.lines().map(|line| line.chars().count()).max();
+            assert!(longest.unwrap() <= columns, "{columns}:\n{}", done.output);
+        }
     }
 }
