@@ -307,7 +307,7 @@ fn a_certificate_near_its_end_and_an_open_key_are_warned_about() {
     );
 }
 
-/// Three providers, and two accounts at one of them, all at `/`, under names that nobody resolves.
+/// Three providers, with two accounts at the first, all at `/`, under names without an address.
 const SHARED: &str = r#"
 [provider.one]
 extends = "meta"
@@ -511,7 +511,7 @@ fn an_sdk_that_asks_another_host_for_a_token_runs_unchanged() {
     }
 }
 
-/// Two accounts of Meta's on one host and one path, each with its number and its WhatsApp Business Account.
+/// Two accounts of Meta's on a common host and path, each with a number and a WhatsApp Business Account.
 const TWO_ACCOUNTS: &str = r#"
 [provider.here]
 extends = "meta"

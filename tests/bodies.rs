@@ -19,7 +19,7 @@ fn posted(target: &str, lines: &str, body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
-/// The same request with its body in chunks of a few bytes.
+/// A copy of the request with the body in chunks of a few bytes.
 fn in_chunks(target: &str, kind: &str, body: &[u8]) -> Vec<u8> {
     let mut request = format!(
         "POST {target} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -500,7 +500,7 @@ fn a_sender_for_the_case_of_failure_must_be_allowed_as_well() {
     }
 }
 
-/// A route with these senders, and everything that reads media.
+/// A route with senders, and every operation for reading media.
 fn reading_route(upstream: &Upstream, senders: &str) -> Keyside {
     let operations = "operations = [\"messages\", \"media\", \"media_delete\", \"templates\"]";
     Setup::new(upstream)

@@ -300,7 +300,7 @@ fn an_address_that_others_reach_must_be_asked_for() {
     assert_eq!(keyside.get(MEDIA).status, 200);
 }
 
-/// An address of this machine besides loopback, if it has one. No packet is sent.
+/// An address of the machine besides loopback, if there is any. No packet is sent.
 fn own_address() -> Option<IpAddr> {
     let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
     socket.connect("192.0.2.1:9").ok()?;

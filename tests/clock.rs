@@ -175,7 +175,7 @@ fn requests_that_are_under_way_together_all_recover_from_a_wrong_clock() {
     assert_eq!(statuses, [200; TOGETHER], "{}", stand.keyside.log());
 }
 
-/// The machine goes on running here, so that its own time since the start counts, and not the wall clock.
+/// The machine goes on running here: the time since the start of the machine counts, and not the wall clock.
 #[test]
 #[ignore = "needs faketime: tests/run servers"]
 fn a_clock_a_year_off_at_a_restart_neither_ends_an_overlap_nor_revives_one() {

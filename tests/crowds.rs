@@ -1,4 +1,4 @@
-//! Crowds at the doors: callers that send half of a head, newcomers without a place, callers that end their side early.
+//! Crowds at the doors: callers with half of a head, newcomers without a place, callers with an early end of sending.
 
 use std::net::SocketAddr;
 use std::thread;

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// Callers of one kind at a time.
 const CALLERS: usize = 30;
 
-/// An upstream and an application that both take [`SLOW`], and a Keyside between them whose reload takes as long.
+/// An upstream and an application with answers after [`SLOW`], and between the two a Keyside with a reload of equal length.
 struct House {
     keyside: Keyside,
     _upstream: Upstream,
@@ -269,7 +269,7 @@ fn a_connection_over_tls_ends_with_its_caller() {
         .start();
     let config = client_config(&[&authority.pem()], None);
     let request = genuine(EVENT.as_bytes());
-    // Nothing, half a handshake, a handshake and a request whose answer nobody waits for.
+    // No byte, half a handshake, a handshake and a request without a reader of the answer.
     for bytes in [b"".as_slice(), &[0x16, 3, 1, 0, 5, 1]] {
         for _ in 0..CALLERS {
             let mut stream = TcpStream::connect(keyside.inbound()).unwrap();

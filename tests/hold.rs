@@ -1,4 +1,4 @@
-//! While the provider refuses every secret at hand, requests wait for a new one.
+//! Requests wait for a new secret while the provider refuses every secret at hand.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -215,7 +215,7 @@ fn a_server_error_does_not_end_the_hold() {
     assert_eq!(keyside.metric("keyside_credential_usable", &[]), 0.0);
 }
 
-/// The bytes of an upload are gone after the refusal, so nothing proves that the secret before is refused as well.
+/// The bytes of an upload are gone after the refusal: no answer proves a refusal of the secret before.
 #[test]
 fn a_refused_upload_holds_nobody_while_another_secret_is_at_hand() {
     let provider = Provider::new();

@@ -1,4 +1,4 @@
-//! A secret that cannot be used stops its own credential alone: everything else is published, the secret
+//! An unusable secret stops only the credential of the secret: all other changes are published, the secret
 //! before it stays in use, the state is told, and the secret is tried again.
 
 use std::sync::{Arc, Mutex};
@@ -13,7 +13,7 @@ use crate::support::{APP_SECRET, MESSAGES, TOKEN, eventually};
 const NEW: &str = "EAASECONDTOKEN";
 const NEW_APP_SECRET: &str = "the next app secret";
 
-/// A provider that takes some tokens, and proofs that were made with one app secret.
+/// A provider with a list of good tokens and a good app secret.
 struct Provider {
     upstream: Upstream,
     good: Arc<Mutex<Vec<&'static str>>>,
@@ -279,7 +279,7 @@ fn readiness_is_asked_for_one_route_or_webhook_or_all() {
     }
 }
 
-/// The provider's proof counts with the old app secret until its cut-over, and it signs events with the new one.
+/// The provider checks proofs with the old app secret until the cut-over, and signs events with the new secret.
 #[test]
 fn an_app_secret_that_only_the_proof_refuses_is_accepted_for_webhooks_at_once() {
     let has_changed = Arc::new(Mutex::new(false));

@@ -1,4 +1,4 @@
-//! Files of certificates and authorities that cannot be used: what was read before stays, and nothing else waits.
+//! Unusable files of certificates and authorities: the contents read before stay, and no other change waits.
 
 use crate::support::authority::{Authority, client_config};
 use crate::support::client::{Client, get};

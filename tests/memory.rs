@@ -216,7 +216,7 @@ fn crowd(address: SocketAddr, count: usize, bytes: &[u8]) -> Vec<TcpStream> {
     std::iter::repeat_with(open).take(count).collect()
 }
 
-/// All but the end of a head of `length` bytes.
+/// A head of `length` bytes without the end.
 fn long_head(length: usize) -> Vec<u8> {
     let line = format!("X-Long: {}\r\n", "x".repeat(990));
     let lines = line.repeat(length / line.len());

@@ -1,4 +1,4 @@
-//! The metrics: where they are had, and in which form.
+//! The metrics: the listeners, and the forms.
 
 use std::net::{IpAddr, SocketAddr};
 use std::process::{Command, Stdio};

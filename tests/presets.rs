@@ -501,7 +501,7 @@ fn a_route_for_whatsapp_sends_in_no_other_channel() {
     }
 }
 
-/// A preset, a text in one of its messages, the text instead, and the channel that the message then names.
+/// A preset, a text in a message of the preset, the text instead, and the channel in the changed message.
 const CHANNELS: &[(&str, &str, &str, &str)] = &[
     ("twilio", "To=whatsapp%3A%2B", "To=%2B", "sms"),
     ("twilio", "From=whatsapp%3A%2B", "From=%2B", "sms"),

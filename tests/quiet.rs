@@ -1,4 +1,4 @@
-//! A sidecar that has nothing to do does nothing, and a change costs what has changed.
+//! An idle sidecar stays idle, and a reload costs as much as the change.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{DirEntry, read_dir, read_to_string};

@@ -80,7 +80,7 @@ fn each_recipient_of_a_message_has_a_limit_of_its_own() {
         assert_eq!((again.status, again.slug()), (429, "rate_limited"), "{one}");
         let other = one.replace("1555000", "1555009");
         assert_eq!(send(&keyside, path, &other).status, 200, "{other}");
-        // A list with one recipient over the limit takes nothing from the others.
+        // A list with a recipient over the limit takes no tokens of the rest.
         let mixed = several.replacen("15550001", "15550077", 1);
         assert_eq!(send(&keyside, path, &mixed).status, 429, "{mixed}");
         let spared = one
@@ -457,7 +457,7 @@ fn an_alternative_of_a_message_counts_for_nobody() {
         whatsapp("15550001"),
         whatsapp("15550002")
     );
-    // The second message goes out only if the first fails, and then in its place: one message, to one recipient.
+    // The second message goes out only after a failure of the first, and in the first's place: a single message, to a single recipient.
     for (body, status) in [
         (with_failover.clone(), 200),
         (one("15550002"), 200),

@@ -65,7 +65,7 @@ fn sinch(body: &str, nonce: &str, time: u64) -> Vec<u8> {
     request(HOOK, "application/json", &lines, body)
 }
 
-/// An event of Plivo's with one field, at another spelling of the path if `path` says so.
+/// An event of Plivo's with a single field, at the spelling of the path in `path`.
 fn plivo(path: &str, value: &str, nonce: &str) -> Vec<u8> {
     let signature = signed(&format!("{URL}?Text{value}.{nonce}"));
     let lines = [

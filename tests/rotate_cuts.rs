@@ -353,7 +353,7 @@ fn is_good(sandbox: &Sandbox, token: &str) -> bool {
     ask(sandbox.address(), &question).status == 200
 }
 
-/// The one exception: of a token whose exchange was not answered, nobody knows the value.
+/// The single exception: a token without an answer to the exchange has no known value.
 #[test]
 fn a_rotation_cut_off_anywhere_ends_well_when_it_is_run_again() {
     Stand::with_a_file().survives_every_cut();

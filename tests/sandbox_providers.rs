@@ -56,7 +56,7 @@ fn stand(provider: &str, events: Events, application: &Upstream) -> (Sandbox, Ke
     stand_for(provider, events, application, "")
 }
 
-/// As [`stand`], with further lines in the table of the route.
+/// A stand as by [`stand`], with further lines in the table of the route.
 fn stand_for(
     provider: &str,
     events: Events,

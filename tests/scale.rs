@@ -43,7 +43,7 @@ fn time_of(keyside: &Keyside, request: &[u8]) -> Duration {
     ask().min(ask())
 }
 
-/// True if a measurement holds in one of some rounds: another program may take the processor in the others.
+/// True if a measurement holds in any of some rounds: in the rest, a foreign program may take the processor.
 fn holds_in_some_round(mut measure: impl FnMut() -> bool) -> bool {
     (0..ROUNDS).any(|_| measure())
 }
@@ -142,7 +142,7 @@ fn no_send_waits_for_those_who_follow_a_thousand_tenants() {
     }
 }
 
-/// A connection whose peer reads nothing yet, so that most of a large answer stays in Keyside.
+/// A connection without a reading peer, to keep most of a large answer in Keyside.
 fn unread(keyside: &Keyside, request: &[u8]) -> UnixStream {
     let mut stream = UnixStream::connect(keyside.dir().path().join("admin.sock")).unwrap();
     stream.write_all(request).unwrap();

@@ -142,7 +142,7 @@ fn a_program_gets_a_short_environment_and_its_complaint_is_told_without_secrets(
         assert!(!done.output.contains(part), "{part}: {}", done.output);
     }
 
-    // A program that writes much to standard error, and leaves another in the background, gives its secret as well.
+    // A program with much standard error and a second program in the background gives the secret as well.
     program(
         setup.dir(),
         &format!("head -c 200000 /dev/zero >&2; sleep 5 >/dev/null & echo {TOKEN}"),

@@ -13,7 +13,7 @@ use crate::support::upstream::{After, Upstream, answer, json};
 use crate::support::webhook::{EVENT, beside, genuine};
 use crate::support::{MESSAGES, eventually};
 
-/// A memory cgroup of 128 MiB, where the machine allows one. The kernel kills what outgrows it.
+/// A memory cgroup of 128 MiB, on a machine with cgroups. The kernel kills a larger program.
 struct Cgroup(PathBuf);
 
 impl Cgroup {
@@ -57,7 +57,7 @@ impl Drop for Cgroup {
 enum Bound {
     /// A cgroup: what is resident counts.
     Resident(Cgroup),
-    /// `ulimit -v`, where the machine allows no cgroup: every mapping counts, so an allocation past it fails.
+    /// `ulimit -v`, on a machine without cgroups: every mapping counts, and an allocation past the bound fails.
     Mapped,
 }
 
@@ -66,7 +66,7 @@ impl Bound {
         Cgroup::new().map_or(Self::Mapped, Self::Resident)
     }
 
-    /// A program that sets the bound for itself, and becomes the program named by its arguments.
+    /// A program for setting the bound, in front of the program in the arguments.
     fn wrapper(&self) -> String {
         match self {
             Self::Resident(cgroup) => cgroup.wrapper(),

@@ -15,7 +15,7 @@ use crate::support::keyside::{Keyside, Setup};
 use crate::support::load::Load;
 use crate::support::upstream::{After, Upstream, json};
 
-/// An upstream that takes its time, so that requests are under way at each moment.
+/// A slow upstream: requests are under way at each moment.
 fn slow() -> Upstream {
     Upstream::scripted(|_, wire| {
         thread::sleep(Duration::from_millis(20));
@@ -24,7 +24,7 @@ fn slow() -> Upstream {
     })
 }
 
-/// A sidecar whose socket for applications is passed, and with it one that it does not know.
+/// A sidecar with a passed socket for applications, and a second passed socket without a use.
 fn activated(setup: Setup) -> Setup {
     let sockets = [setup.bind_outbound(), setup.bind_inbound()];
     setup.passed(sockets, "keyside.socket:keyside.socket")

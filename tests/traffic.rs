@@ -1,4 +1,4 @@
-//! Health is what traffic says: the status, `/readyz?route=`, `explain`, the log and the metrics name what fails, why, and what to do.
+//! Health by traffic: the status, `/readyz?route=`, `explain`, the log and the metrics name the failure, the reason, and the remedy.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,7 +21,7 @@ fn refusal(code: u32, words: &str) -> Vec<u8> {
     )
 }
 
-/// A provider that refuses messages with a code while there is one, and takes everything else.
+/// A provider with a refusal code for messages, if there is a code, and an acceptance of all else.
 fn provider(code: &Arc<AtomicUsize>, words: &'static str) -> Upstream {
     let code = Arc::clone(code);
     Upstream::answering(move |request| match code.load(Ordering::SeqCst) {

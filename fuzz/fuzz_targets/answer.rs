@@ -107,7 +107,7 @@ fn final_head(mut bytes: &[u8]) -> (u16, Headers, &[u8]) {
     }
 }
 
-/// The headers with one line for a length that is there several times, in one line or in several (RFC 9112, 6.3). A length
+/// The headers with a single line for a repeated length, in a line or in several (RFC 9112, 6.3). A length
 /// that is there once stays as it is written.
 fn with_one_length(mut headers: Headers) -> Headers {
     let is_length = |(name, _): &(String, Vec<u8>)| name == "content-length";

@@ -1,4 +1,4 @@
-//! The request that an application gets, and what its answers lead to.
+//! The request for an application, and the consequences of the answers.
 
 use super::*;
 use crate::support::webhook::{

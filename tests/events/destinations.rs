@@ -1,4 +1,4 @@
-//! Several destinations, each at its own pace, and reloads that change them.
+//! Several destinations, each at a separate pace, and reloads with other destinations.
 
 use super::*;
 use crate::support::keyside::{Keyside, free_port};

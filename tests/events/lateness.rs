@@ -1,4 +1,4 @@
-//! Events that come late, again, or not at all: what they count, and what is told of them.
+//! Late, repeated and absent events: the counts, and the words about each.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -20,7 +20,7 @@ use crate::support::eventually;
 use crate::support::upstream::{After, Upstream, Wire};
 use crate::support::webhook::delivered;
 
-/// The time in which an event gets from the disk to an application that takes it.
+/// The time for an event from the disk to a willing application.
 const SOON: Duration = Duration::from_secs(5);
 
 /// Waits until an application has got these messages, in any order.

@@ -1,5 +1,5 @@
 //! A power cut: the image of a disk is copied while the sidecar stands still. The copy has the blocks that were given to
-//! the device and nothing that the system still had in memory, which a kill would leave there.
+//! the device without the contents of the system's memory; a kill would leave the contents there.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! A sidecar that is killed again and again while events come: nothing that was answered 200 is lost.
+//! A sidecar under repeated kills while events come: no event with the answer 200 is lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -119,7 +119,7 @@ fn soak(time: Duration, interval: Duration) {
     must_be_in_order_with_one_id(&application);
 }
 
-/// Asserts that a message that came twice came with one id, and that the first comings of each user are in order.
+/// Asserts an equal id for both copies of a repeated message, and the order of the first copies of each user.
 fn must_be_in_order_with_one_id(application: &Upstream) {
     let mut event_ids = BTreeMap::new();
     let mut next: BTreeMap<String, usize> = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! The framing of requests: one body has one end, and no byte behind it becomes a request.
+//! The framing of requests: a body has a single end, and no byte behind the end becomes a request.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Raw requests: what may pass, in which form it leaves, and how the rest is refused.
+//! Raw requests: the passing bytes, the form of the leaving bytes, and the refusals.
 
 use std::thread;
 use std::time::Duration;

@@ -101,7 +101,7 @@ impl Corpus {
         } else {
             (FORM.to_owned(), self.form(3).into_bytes())
         };
-        // Most messages name an allowed sender first, so that a hidden one has a chance.
+        // Most messages name an allowed sender first: a hidden sender has a chance.
         let body = match (self.below(4), body.split_first()) {
             (0, _) | (_, None) => body,
             (_, Some((b'{', rest))) => [br#"{"from":"1555","#.as_slice(), rest].concat(),
@@ -162,7 +162,7 @@ impl Corpus {
         }
     }
 
-    /// A name: mostly plain, else one of the hidden ones, perhaps in disguise. Few hidden names, so that many requests pass.
+    /// A name: mostly plain, else a hidden name, perhaps in disguise. Hidden names are few: many requests shall pass.
     fn name(&mut self) -> String {
         if !self.one_in(4) {
             return self.pick(&PLAIN).to_owned();
@@ -242,7 +242,7 @@ impl Corpus {
         }
     }
 
-    /// A pair of a form with one of these names and a sender at Twilio, in one of several spellings.
+    /// A pair of a form with a given name and a sender at Twilio, in any of several spellings.
     pub(super) fn pair(&mut self, names: &[&'static str]) -> String {
         let name = self.pick(names);
         let name = match self.below(10) {

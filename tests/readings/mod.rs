@@ -36,7 +36,7 @@ const SMALL_SENDERS: &str = "from messages/*/from";
 /// The number of generated requests for each provider.
 const REQUESTS: usize = 2000;
 
-/// A server that tells what a language finds in a request. Killed when it is dropped.
+/// A server with the reading of a request by a language. The end of the value kills the server.
 struct Reader {
     language: &'static str,
     child: Child,
@@ -217,7 +217,7 @@ fn with_senders_in_the_body(upstream: &Upstream, route: &str) -> Keyside {
         .start()
 }
 
-/// The requests of one corpus that leave a Keyside with this route.
+/// The requests of a corpus behind a Keyside with a route.
 fn messages_that_leave(route: &str) -> Vec<Request> {
     let upstream = Upstream::ok();
     let keyside = with_senders_in_the_body(&upstream, route);

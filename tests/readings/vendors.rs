@@ -1,4 +1,4 @@
-//! Messages of shipped presets that name another sender or channel beside the allowed one, in every container and place.
+//! Messages of shipped presets with a second, forbidden sender or channel beside the allowed name, in every container and place.
 
 use super::corpus::{Corpus, FORM, JSON, Sent};
 
@@ -130,7 +130,7 @@ fn channel_of(corpus: &mut Corpus) -> String {
     corpus.pick(&["\"WHATSAPP\"", "\"whatsapp\""]).to_owned()
 }
 
-/// Elements as a list, or in another container that some reader takes for one.
+/// Elements as a list, or in a container with the look of a list for some reader.
 fn in_container(corpus: &mut Corpus, elements: Vec<String>) -> String {
     let first = elements.first().cloned().unwrap_or_default();
     let list = elements.join(",");

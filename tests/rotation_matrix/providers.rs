@@ -9,7 +9,7 @@ use crate::support::key::SigningKey;
 use crate::support::keyside::{Directory, Keyside, Setup};
 use crate::support::upstream::{Request, Upstream, answer, json as json_answer};
 
-/// A provider that takes requests which one of some keys has made.
+/// A provider with several good keys.
 struct Keys<K> {
     upstream: Upstream,
     good: Arc<Mutex<Vec<K>>>,

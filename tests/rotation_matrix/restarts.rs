@@ -1,4 +1,4 @@
-//! A new value that needs a restart, which a service manager with sockets of its own makes without a failed request.
+//! A new value with the need of a restart: a service manager with own sockets restarts without a failed request.
 
 use rustix::process::Signal;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::thread;
 
-/// A port that leads to another one.
+/// A port in front of a second port.
 pub struct Cable {
     port: u16,
     /// The bytes that still pass towards the server before the cut; negative for no cut.

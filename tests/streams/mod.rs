@@ -42,7 +42,7 @@ trait Server {
     fn signal(&self, signal: Signal);
 }
 
-/// A destination, which gives an event to its publisher until the stream has it, as the spool does.
+/// A destination: gives an event to the publisher until the stream has the event, as the spool does.
 #[derive(Clone)]
 struct Destination {
     publisher: Arc<Publisher>,
@@ -74,7 +74,7 @@ impl Destination {
         }
     }
 
-    /// Runs something in the runtime in which the destination keeps its connection.
+    /// Runs a future in the runtime of the destination's connection.
     fn run<T>(&self, work: impl Future<Output = T>) -> T {
         self.runtime.block_on(work)
     }
@@ -224,7 +224,7 @@ fn a_server_that_hangs_loses_nothing(server: &impl Server) {
     assert_whole(&ids, EVENTS);
 }
 
-/// A connection that is cut in the middle of an event leaves no half of it, and the next one has it.
+/// A connection cut in the middle of an event leaves no half behind, and the next connection has the event.
 fn a_connection_cut_half_way_loses_nothing(server: &impl Server) {
     let cable = Cable::to(server.port());
     let destination = Destination::at(&server.stream(), &server.url_through(cable.port()));

@@ -8,7 +8,7 @@ use crate::support::webhook::{application, delivered, genuine, message, spooled,
 
 /// A `[[webhook.to]]` that is the stream `events`, with the URL of its server in a file.
 const STREAM: &str = "[[webhook.to]]\nname = \"stream\"\npublish = \"redis-stream:events\"\nserver = \"file:@DIR@/url\"\n";
-/// The time in which an event gets to a stream that takes it.
+/// The time for an event to a willing stream.
 const SOON: Duration = Duration::from_secs(5);
 
 fn url(redis: &Redis) -> String {

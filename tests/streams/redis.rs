@@ -41,7 +41,7 @@ fn events() -> StreamAddress {
     }
 }
 
-/// A server that keeps what it has answered, whenever it is killed.
+/// A server with all answered writes on disk, even after a kill.
 pub fn durable() -> Redis {
     Redis::with(&["--appendonly", "yes", "--appendfsync", "always"])
 }

@@ -50,7 +50,7 @@ impl Answer {
             .unwrap_or_else(|error| panic!("{error}: {:?}", self.text()))
     }
 
-    /// The slug of an answer that Keyside made itself, or nothing.
+    /// The slug of an answer of Keyside's own, or an empty text.
     pub fn slug(&self) -> &str {
         self.header("keyside-error").unwrap_or_default()
     }
@@ -259,7 +259,7 @@ impl Client {
         self
     }
 
-    /// A second handle on the same connection, to write while this one reads.
+    /// A second handle on the connection, to write while the first reads.
     pub fn writer(&self) -> impl Write + Send + use<> {
         self.stream.another()
     }

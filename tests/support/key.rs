@@ -45,7 +45,7 @@ impl SigningKey {
         signature.is_ok_and(|signature| key.verify(signed.as_bytes(), &signature).is_ok())
     }
 
-    /// Returns the claims of a JWT, after checking that this key signed it with RS256.
+    /// Returns the claims of a JWT, after a check of the RS256 signature with the key.
     pub fn claims(&self, jwt: &str) -> serde_json::Value {
         let (signed, signature) = jwt.rsplit_once('.').expect("a JWT");
         let (header, claims) = signed.split_once('.').expect("a JWT");

@@ -16,7 +16,7 @@ pub struct Load<'r> {
     pub requests: &'r [Vec<u8>],
     /// Requests per second of all connections together.
     pub rate: u32,
-    /// Connections that share the rate. A connection waits for its answer before it asks again.
+    /// Connections with a common rate. A connection waits for the answer before the next request.
     pub callers: u32,
     /// Requests that make a load: fewer would prove little.
     pub min_sends: usize,

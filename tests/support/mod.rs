@@ -47,10 +47,10 @@ pub fn eventually(within: Duration, mut holds: impl FnMut() -> bool) -> bool {
     }
 }
 
-/// The time that something may take now and that takes `bound` at most on an idle machine.
+/// The time for a step with the bound `bound` on an idle machine, at the present load.
 ///
 /// A bound on time is a promise of the program under test, but on a machine with more runnable tasks than processors
-/// it would be one of the scheduler as well. The load stretches bounds, so that they stay strict on an idle machine.
+/// the scheduler's as well. The load stretches bounds: on an idle machine, bounds stay strict.
 pub fn stretched(bound: Duration) -> Duration {
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let mut fields = load.split([' ', '/']);

@@ -18,7 +18,7 @@ pub enum Manner {
     Opens,
     /// A tunnel for requests with this value of `Proxy-Authorization`, else 407.
     Wants(&'static str),
-    /// This answer, and the end of the connection.
+    /// The answer, and the end of the connection.
     Answers(&'static str),
     /// No answer.
     Hangs,

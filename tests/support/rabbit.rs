@@ -82,7 +82,7 @@ impl Rabbit {
         assert!(status.success(), "rabbitmqctl {words:?}");
     }
 
-    /// A command with an environment that keeps everything of this server in its folder.
+    /// A command with an environment for files in the folder of the server alone.
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command
@@ -152,7 +152,7 @@ impl Drop for Rabbit {
     }
 }
 
-/// A user that may do everything, and one that may not publish.
+/// A user with all rights, and a user without the right to publish.
 const DEFINITIONS: &str = r#"{
   "users": [
     {"name": "keyside", "password": "CANARYrabbit", "tags": ""},

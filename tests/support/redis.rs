@@ -42,7 +42,7 @@ impl Redis {
         Self::valkey_in(&[])
     }
 
-    /// Valkey with environment variables, such as those of a shifted clock, under which the allocator of Redis does not start.
+    /// Valkey with environment variables, such as the variables of a shifted clock: the allocator of Redis does not start there.
     pub fn valkey_in(environment: &[(String, String)]) -> Self {
         let folder = std::env::var_os("KEYSIDE_TEST_SERVERS").expect("run by `tests/run servers`");
         let library = PathBuf::from(folder).join("../lib");

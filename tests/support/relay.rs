@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A port that leads to another one, some time later.
+/// A port in front of a second port, with a delay.
 pub struct Relay {
     port: u16,
 }

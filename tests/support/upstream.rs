@@ -1,4 +1,4 @@
-//! The far side: an upstream that answers as a test scripts it, and records every byte that it receives.
+//! The far side: an upstream with answers by the script of a test, and a record of every received byte.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -306,7 +306,7 @@ impl Upstream {
         self.record.lock().connections
     }
 
-    /// The number of connections that have ended, as their scripts saw it.
+    /// The number of ended connections, as seen by the scripts.
     pub fn ended(&self) -> usize {
         self.record.lock().ended
     }

@@ -218,7 +218,7 @@ fn imports_within(room: &str, sources: &[Source]) -> BTreeMap<String, BTreeSet<S
         let named = file.named(&children(sources, &file.module));
         // Tests may use the whole room.
         for named in named.iter().filter(|named| !named.is_in_tests) {
-            // The longest beginning of the path that is a file: what follows is an item in it.
+            // The longest beginning of the path with a file: the rest is an item in the file.
             let target = (1..=named.path.len())
                 .rev()
                 .map(|length| &named.path[..length])

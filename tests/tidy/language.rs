@@ -92,10 +92,24 @@ const MAX_BEGINNINGS: usize = 5;
 /// raise the bound.
 const MAX_PLACEHOLDERS: usize = 6;
 
+/// The folders of the product, and those of its tests and measurements: a bound holds for each group.
+const GROUPS: [&[&str]; 2] = [&["src", "crates"], &["tests", "benches", "fuzz"]];
+
 #[test]
 fn doc_comments_begin_with_their_subject() {
+    GROUPS
+        .iter()
+        .for_each(|group| must_begin_with_subjects(group));
+}
+
+#[test]
+fn comments_name_things_instead_of_pointing_at_them() {
+    GROUPS.iter().for_each(|group| must_name_things(group));
+}
+
+fn must_begin_with_subjects(group: &[&str]) {
     let (mut blocks, mut offenders) = (0, Vec::new());
-    for source in sources() {
+    for source in sources(group) {
         for (line, text) in doc_blocks(&source.text) {
             blocks += 1;
             if begins_without_subject(text) {
@@ -106,17 +120,16 @@ fn doc_comments_begin_with_their_subject() {
     assert!(blocks > 1000, "only {blocks} doc comments were found");
     assert!(
         offenders.len() * 100 <= blocks * MAX_BEGINNINGS,
-        "{} of {blocks} doc comments begin with a word that stands for another, \
+        "{group:?}: {} of {blocks} doc comments begin with a word that stands for another, \
          more than {MAX_BEGINNINGS} %:\n{}",
         offenders.len(),
         offenders.join("\n")
     );
 }
 
-#[test]
-fn comments_name_things_instead_of_pointing_at_them() {
+fn must_name_things(group: &[&str]) {
     let (mut words, mut placeholders, mut offenders) = (0, 0, Vec::new());
-    for source in sources() {
+    for source in sources(group) {
         for (line, text) in comments(&source.text) {
             let all = words_of(text);
             let found: Vec<_> = all
@@ -133,17 +146,15 @@ fn comments_name_things_instead_of_pointing_at_them() {
     assert!(words > 10_000, "only {words} words were found");
     assert!(
         placeholders * 100 <= words * MAX_PLACEHOLDERS,
-        "{placeholders} of {words} words in comments stand for other words, \
+        "{group:?}: {placeholders} of {words} words in comments stand for other words, \
          more than {MAX_PLACEHOLDERS} %. These lines have three or more:\n{}",
         offenders.join("\n")
     );
 }
 
-fn sources() -> Vec<Source> {
-    [Source::all("src"), Source::all("crates")]
-        .into_iter()
-        .flatten()
-        .collect()
+fn sources(group: &[&str]) -> Vec<Source> {
+    let folders = group.iter().copied();
+    folders.flat_map(Source::all).collect()
 }
 
 fn place(path: &Path, line: usize) -> String {

@@ -1,4 +1,4 @@
-//! Names of types: a type that more than one file sees has a name of its own in the whole program.
+//! Names of types: a type with a use in several files has a unique name in the whole program.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -58,8 +58,15 @@ impl Source {
 fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
+        let is_made = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .is_some_and(|name| name == "target" || name.starts_with('.'));
         if path.is_dir() {
-            rust_files(&path, files);
+            // Builds and installed tools are no sources.
+            if !is_made {
+                rust_files(&path, files);
+            }
         } else if path.extension().is_some_and(|kind| kind == "rs") {
             files.push(path);
         }

@@ -1,4 +1,4 @@
-//! Answers that are whole: they arrive, and what is meant for one hop alone does not.
+//! Whole answers: all parts arrive, without the parts for a single hop.
 
 use std::io::Write;
 use std::thread;
