@@ -15,7 +15,7 @@ use super::destination::Destinations;
 use super::error::{SpoolError, SpoolRefusal, StoreError};
 use super::file::{Medium, StoreCheck};
 use super::ledger::{Counts, Ledger, Rules};
-use super::opening::{Alarm, Begun, QUICK_REPAIR, open_or_renew};
+use super::opening::{Alarm, Begun, QUICK_REPAIR, StoreProof, open_or_renew};
 use super::tables::DestinationId;
 
 /// The store with its writer.
@@ -172,7 +172,17 @@ impl Store {
     }
 
     pub(super) fn alarm(&self) -> Alarm {
+        self.prove(StoreProof::Waited);
         self.alarm.lock().clone()
+    }
+
+    /// Takes a proof that the store works, and tells of the end of a failure.
+    fn prove(&self, proof: StoreProof) {
+        let mut alarm = self.alarm.lock();
+        if alarm.take(proof, Instant::now()) {
+            let failures = alarm.failures;
+            tracing::info!(failures, "the spool's store takes events again");
+        }
     }
 
     /// Lets the writer finish what is ordered, and close the store.
@@ -210,8 +220,12 @@ impl Store {
                 began: Instant::now(),
                 orders: batch.len(),
             });
+            let has_events = batch.iter().any(|order| order.bytes > 0);
             match self.commit(batch) {
                 Ok((answers, touched)) => {
+                    if has_events {
+                        self.prove(StoreProof::Stored);
+                    }
                     answers.into_iter().for_each(|answer| answer());
                     self.destinations.ring(&touched);
                 }
@@ -289,15 +303,23 @@ impl Store {
         Ok((answers, touched))
     }
 
+    /// Notes a failure, and tells of it unless it is the failure before: each event for a full disk fails.
+    fn note(&self, error: &StoreError, result: &str) {
+        let mut alarm = self.alarm.lock();
+        if alarm.fail(error) {
+            tracing::error!(%error, "{result}");
+        }
+    }
+
     /// Closes the store after a failure and opens the file again, verified as a whole. No event is answered
     /// meanwhile: a failed sync says little about the content of the disk, and is never tried again.
     fn reopen(&self, error: &StoreError) {
-        tracing::error!(%error, "the spool's store failed: it is opened again and verified, and no event is answered meanwhile");
-        {
+        self.note(error, "the spool's store failed: it is opened again and verified, and no event is answered meanwhile");
+        let aside = {
             let mut alarm = self.alarm.lock();
-            alarm.failure = Some(error.to_string());
             alarm.failures += 1;
-        }
+            alarm.set_aside.clone()
+        };
         self.orders.lock().is_broken = true;
         drop(self.database.write().take());
         let mut wait = MIN_REOPEN;
@@ -310,15 +332,17 @@ impl Store {
             };
             drop(refused);
             let mut alarm = self.alarm.lock().clone();
-            let aside = alarm.set_aside.clone();
             let names = self.destinations.names();
-            match open_or_renew(
+            let opened = open_or_renew(
                 &self.medium,
                 StoreCheck::All,
                 &self.clock,
                 &mut alarm,
                 &names,
-            ) {
+            );
+            let is_new = alarm.set_aside != aside;
+            *self.alarm.lock() = alarm;
+            match opened {
                 Ok(Begun {
                     database,
                     mut counts,
@@ -326,9 +350,6 @@ impl Store {
                 }) => {
                     // The number of an event under way is not given again, even if the file is set aside.
                     counts.next_seq = counts.next_seq.max(self.counts.lock().next_seq);
-                    let is_new = alarm.set_aside != aside;
-                    alarm.failure = None;
-                    *self.alarm.lock() = alarm;
                     *self.counts.lock() = counts;
                     *self.salt.lock() = salt;
                     *self.database.write() = Some(database);
@@ -336,13 +357,13 @@ impl Store {
                         self.destinations.renew();
                     }
                     self.orders.lock().is_broken = false;
-                    tracing::info!("the spool's store is open again");
+                    self.prove(StoreProof::Opened);
                     return;
                 }
-                Err(error) => {
-                    tracing::error!(%error, "the spool's store cannot be opened: free or mend the disk of `[spool] dir`");
-                    self.alarm.lock().failure = Some(error.to_string());
-                }
+                Err(error) => self.note(
+                    &error,
+                    "the spool's store cannot be opened: free or mend the disk of `[spool] dir`",
+                ),
             }
             let mut orders = self.orders.lock();
             if !orders.is_closed {

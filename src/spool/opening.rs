@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableHandle};
+use tokio::time::Instant;
 
 use super::clock::SpoolClock;
 use super::error::StoreError;
@@ -24,6 +25,49 @@ pub struct Alarm {
     pub failures: u64,
     /// The damaged file that was set aside last.
     pub set_aside: Option<PathBuf>,
+    /// The time since which a store that has failed is open again.
+    pub(super) open_since: Option<Instant>,
+}
+
+/// What a step of the store shows of its failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StoreProof {
+    /// The file is open again. On a full disk, the next event fails all the same.
+    Opened,
+    /// An event was committed.
+    Stored,
+    /// Time has passed.
+    Waited,
+}
+
+impl Alarm {
+    /// Notes a failure of the store. Returns true if the failure before was none, or another.
+    pub(super) fn fail(&mut self, error: &StoreError) -> bool {
+        let failure = error.to_string();
+        let is_new = self.failure.as_ref() != Some(&failure);
+        self.failure = Some(failure);
+        self.open_since = None;
+        is_new
+    }
+
+    /// Takes a proof that the store works. Returns true if the failure has ended: an event was committed, or the store was
+    /// open for [`TRIAL`] without a further failure. A load balancer that believes in the failure sends no event, so that
+    /// time has to end it.
+    pub(super) fn take(&mut self, proof: StoreProof, now: Instant) -> bool {
+        if self.failure.is_none() {
+            return false;
+        }
+        if proof == StoreProof::Opened {
+            self.open_since = Some(now);
+        }
+        let is_tried = || self.open_since.is_some_and(|since| now - since >= TRIAL);
+        let is_over = proof == StoreProof::Stored || is_tried();
+        if is_over {
+            self.failure = None;
+            self.open_since = None;
+        }
+        is_over
+    }
 }
 
 /// A store that is ready.
@@ -147,7 +191,43 @@ fn read_counts(database: &Database) -> Result<Counts, StoreError> {
     Ok(counts)
 }
 
+/// The time for which a store that was opened after a failure still counts as failed, unless it takes an event: longer than
+/// two looks of a monitoring system.
+const TRIAL: Duration = Duration::from_secs(30);
 /// The key of the salt of hashes.
 const SALT: &str = "salt";
 /// The size of the file from which each commit saves the notes for a start after a crash.
 pub(super) const QUICK_REPAIR: u64 = 64 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_ends_with_a_stored_event_or_after_a_while_in_which_the_store_was_open() {
+        let start = Instant::now();
+        let full = || StoreError::from(std::io::Error::from(std::io::ErrorKind::StorageFull));
+        for (steps, ended) in [
+            (&[(StoreProof::Opened, 0)][..], false),
+            (&[(StoreProof::Opened, 0), (StoreProof::Waited, 29)], false),
+            (&[(StoreProof::Opened, 0), (StoreProof::Waited, 30)], true),
+            (&[(StoreProof::Opened, 0), (StoreProof::Stored, 1)], true),
+            // Without an open store, time proves nothing.
+            (&[(StoreProof::Waited, 3600)], false),
+        ] {
+            let mut alarm = Alarm::default();
+            assert!(alarm.fail(&full()), "the first failure is told");
+            assert!(!alarm.fail(&full()), "the same failure is not told again");
+            let mut is_over = false;
+            for (proof, second) in steps {
+                is_over = alarm.take(*proof, start + Duration::from_secs(*second));
+            }
+            assert_eq!(is_over, ended, "{steps:?}");
+            assert_eq!(alarm.failure.is_none(), ended, "{steps:?}");
+            assert!(
+                !alarm.take(StoreProof::Stored, start) || !ended,
+                "{steps:?}"
+            );
+        }
+    }
+}

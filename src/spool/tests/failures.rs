@@ -60,6 +60,40 @@ async fn a_full_disk_answers_nothing_and_loses_nothing() {
     fails_at_each_step(FaultKind::NoSpace).await;
 }
 
+/// Events, each of which fails on a full disk, though the file itself can be opened each time.
+#[tokio::test]
+async fn a_full_disk_stays_an_alarm_until_an_event_is_stored() {
+    let disk = Disk::default();
+    let spool = on(&disk);
+    to_app(&spool).await;
+    for number in 0..3 {
+        disk.fail(DiskFault {
+            at: disk.steps() + 1,
+            kind: FaultKind::NoSpace,
+        });
+        let id = number.to_string();
+        let refused = spool.accept(event(&id, &[message(&id, "1")])).await;
+        assert_eq!(refused.unwrap_err(), SpoolRefusal::Broken);
+        // The store is open again, and nothing shows yet that an event finds room.
+        let reopened = || {
+            let alarm = spool.numbers().alarm;
+            alarm.failures == number + 1 && alarm.open_since.is_some()
+        };
+        for _ in 0..200 {
+            if reopened() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(reopened());
+        let failure = spool.numbers().alarm.failure.unwrap_or_default();
+        assert!(failure.contains("the store failed"), "{failure}");
+    }
+    eventually_takes(&spool, "after").await;
+    assert_eq!(spool.numbers().alarm.failure, None);
+    assert_eq!(spool.numbers().alarm.failures, 3);
+}
+
 #[tokio::test]
 async fn a_failed_sync_is_never_taken_for_a_success() {
     fails_at_each_step(FaultKind::Sync).await;
