@@ -18,6 +18,7 @@ use crate::credential::Verdict;
 use crate::json::words::counted;
 use crate::reload::{Live, LoadError, load, load_config, questions, verify_all};
 use crate::rotation::look_ahead;
+use crate::spool::check_usable;
 
 /// The options of `keyside check`.
 #[derive(Debug, clap::Args)]
@@ -277,7 +278,10 @@ fn report(live: &Live) -> Report {
     let credentials = status::credentials(live);
     let faults = unread.map(|fault| fault.to_string());
     Report {
-        faults: faults.chain(audit_fault(live)).collect(),
+        faults: faults
+            .chain(audit_fault(live))
+            .chain(spool_fault(live))
+            .collect(),
         warnings,
         problems: of_checked(&credentials),
         notes,
@@ -323,6 +327,12 @@ fn audit_fault(live: &Live) -> Option<String> {
     let path = live.config.audit.as_ref()?.file.clone();
     let problem = check_writable(&path).err()?.to_string();
     Some(LoadError::Audit { path, problem }.to_string())
+}
+
+/// Returns a line for a folder of events that cannot be used.
+fn spool_fault(live: &Live) -> Option<String> {
+    let error = check_usable(&live.config.spool.as_ref()?.dir).err()?;
+    Some(LoadError::Spool(error).to_string())
 }
 
 fn print_json(report: &Report, args: &CheckArgs) {

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::step::{DoctorSection, DoctorStep, SectionKind, StepOutcome, StepReporter};
 use crate::audit::check_writable;
 use crate::reload::Live;
+use crate::spool::check_usable;
 use crate::tls::{Stage, Validity};
 
 /// Begins the section.
@@ -82,7 +83,8 @@ fn on_disk(live: &Live) -> Vec<DoctorStep> {
     if let Some(spool) = &live.config.spool {
         let writable = access(&spool.dir, Access::WRITE_OK | Access::EXEC_OK);
         let free = statvfs(&spool.dir).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
-        let writable = writable.map_err(io::Error::from);
+        let usable = || check_usable(&spool.dir).map_err(io::Error::other);
+        let writable = writable.map_err(io::Error::from).and_then(|()| usable());
         steps.push(folder(&spool.dir, &writable, free.ok(), spool.max_size));
     }
     steps

@@ -87,15 +87,7 @@ impl Store {
         destinations: Arc<Destinations>,
     ) -> Result<(Arc<Self>, std::thread::JoinHandle<()>), SpoolError> {
         let path = medium.path();
-        let failed = |error: StoreError| match &error {
-            StoreError::Engine(engine) if matches!(**engine, redb::Error::DatabaseAlreadyOpen) => {
-                SpoolError::InUse { path: path.clone() }
-            }
-            _ => SpoolError::Store {
-                path: path.clone(),
-                error,
-            },
-        };
+        let failed = |error: StoreError| SpoolError::of_opening(path.clone(), error);
         let mut alarm = Alarm::default();
         let opened = open_or_renew(&medium, StoreCheck::Usual, &clock, &mut alarm, &[]);
         let Begun {

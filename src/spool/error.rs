@@ -14,6 +14,8 @@ pub enum StoreError {
     Panic,
     /// A record cannot be read or written.
     Record(RecordError),
+    /// The file has a form that came after this version of Keyside.
+    Newer(u8),
 }
 
 impl StoreError {
@@ -29,7 +31,7 @@ impl StoreError {
                 _ => false,
             },
             Self::Panic => true,
-            Self::Record(_) => false,
+            Self::Record(_) | Self::Newer(_) => false,
         }
     }
 }
@@ -42,6 +44,10 @@ impl fmt::Display for StoreError {
                 f.write_str("the store gave up in the middle of a step: its file is damaged")
             }
             Self::Record(error) => error.fmt(f),
+            Self::Newer(version) => write!(
+                f,
+                "a newer version of Keyside wrote the file (form {version}): run that version, or name another `[spool] dir`"
+            ),
         }
     }
 }
@@ -88,6 +94,13 @@ pub enum SpoolError {
         /// The cause.
         error: std::io::Error,
     },
+    /// The file cannot be opened.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        error: std::io::Error,
+    },
     /// The spool is open in a second process.
     InUse {
         /// The file.
@@ -102,6 +115,25 @@ pub enum SpoolError {
     },
 }
 
+impl SpoolError {
+    /// Returns the error for a store that cannot be opened.
+    pub(super) fn of_opening(path: PathBuf, error: StoreError) -> Self {
+        let StoreError::Engine(engine) = error else {
+            return Self::Store { path, error };
+        };
+        match *engine {
+            redb::Error::DatabaseAlreadyOpen => Self::InUse { path },
+            redb::Error::Io(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                Self::File { path, error }
+            }
+            other => Self::Store {
+                path,
+                error: StoreError::Engine(Box::new(other)),
+            },
+        }
+    }
+}
+
 impl fmt::Display for SpoolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -112,6 +144,11 @@ impl fmt::Display for SpoolError {
                     path.display()
                 )
             }
+            Self::File { path, error } => write!(
+                f,
+                "`{}` cannot be opened: {error}: `[spool] dir` and its files must belong to the user of the sidecar",
+                path.display()
+            ),
             Self::InUse { path } => write!(
                 f,
                 "`{}` is in use by another process: each sidecar needs a `[spool] dir` of its own",

@@ -1,11 +1,13 @@
 //! The file of the store: opened for its owner alone, verified after a failure, set aside if damaged.
 
-use std::fs::{DirBuilder, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use redb::backends::FileBackend;
 use redb::{Database, Durability};
+use rustix::fs::{Access, access};
 
 use super::error::{SpoolError, StoreError};
 
@@ -92,6 +94,7 @@ impl Medium {
                     .truncate(false)
                     .mode(0o600);
                 let file = options.open(path)?;
+                must_not_be_newer(&file)?;
                 file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
                 sync_folder(path)?;
                 builder.create_with_backend(FileBackend::new(file)?)?
@@ -106,7 +109,7 @@ impl Medium {
     }
 
     /// Moves a damaged file out of the way; returns the new path.
-    pub(super) fn set_aside(&self, now_ms: u64) -> std::io::Result<PathBuf> {
+    pub(super) fn set_aside(&self, now_ms: u64) -> io::Result<PathBuf> {
         match self {
             Self::File(path) => {
                 let aside = path.with_extension(format!("redb.damaged-{}", now_ms / 1000));
@@ -123,6 +126,50 @@ impl Medium {
     }
 }
 
+/// Checks that a spool can be opened in a folder, or made there. Makes and changes nothing, and takes no notice of a sidecar
+/// that has the spool open.
+///
+/// # Errors
+/// If the folder or the file in it is not for this user, or a newer version of Keyside wrote the file.
+pub fn check_usable(folder: &Path) -> Result<(), SpoolError> {
+    let mut above = folder.ancestors();
+    let there = above.find(|path| path.exists()).unwrap_or(folder);
+    let is_usable = match there.is_dir() {
+        true => access(there, Access::WRITE_OK | Access::EXEC_OK).map_err(io::Error::from),
+        false => Err(io::ErrorKind::NotADirectory.into()),
+    };
+    is_usable.map_err(|error| SpoolError::Folder {
+        path: folder.to_owned(),
+        error,
+    })?;
+    let path = folder.join(FILE);
+    match OpenOptions::new().read(true).write(true).open(&path) {
+        Ok(file) => must_not_be_newer(&file).map_err(|error| SpoolError::Store { path, error }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(SpoolError::File { path, error }),
+    }
+}
+
+/// Compares the form of a file with the newest form that the engine knows. The engine takes a newer form for damage, and a
+/// damaged file is set aside with all that waits in it.
+fn must_not_be_newer(file: &File) -> Result<(), StoreError> {
+    let mut head = [0; HEAD];
+    // A new file is shorter, and a file that cannot be read fails at the next step.
+    if file.read_exact_at(&mut head, 0).is_err() {
+        return Ok(());
+    }
+    match form_of(&head) {
+        Some(form) if form > NEWEST_FORM => Err(StoreError::Newer(form)),
+        _ => Ok(()),
+    }
+}
+
+/// Returns the form of a file of the engine, if both heads of transactions name the same.
+fn form_of(head: &[u8; HEAD]) -> Option<u8> {
+    let [first, second] = FORM_PLACES.map(|place| head.get(place).copied());
+    first.filter(|_| head.starts_with(ENGINE) && first == second)
+}
+
 /// The part of the store that is verified at its opening.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StoreCheck {
@@ -134,13 +181,21 @@ pub(super) enum StoreCheck {
 }
 
 /// Makes a new or renamed file durable under its name.
-fn sync_folder(path: &Path) -> std::io::Result<()> {
+fn sync_folder(path: &Path) -> io::Result<()> {
     match path.parent() {
-        Some(folder) => std::fs::File::open(folder)?.sync_all(),
+        Some(folder) => File::open(folder)?.sync_all(),
         None => Ok(()),
     }
 }
 
+/// The first bytes of each file of the engine.
+const ENGINE: &[u8] = b"redb\x1A\x0A\xA9\x0D\x0A";
+/// The places of the form in the heads of the two transactions.
+const FORM_PLACES: [usize; 2] = [64, 192];
+/// The length of the start of a file that names the form.
+const HEAD: usize = 193;
+/// The newest form that the engine knows.
+const NEWEST_FORM: u8 = 3;
 /// The name of the file.
 const FILE: &str = "spool.redb";
 /// The bound on the engine's cache in bytes. The pages at the ends of the queue are few.

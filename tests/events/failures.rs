@@ -7,7 +7,7 @@ use super::*;
 use crate::support::APP_SECRET;
 use crate::support::keyside::free_port;
 use crate::support::webhook::{
-    application, event, genuine, message, signature, spooled, spooled_with, status,
+    application, configured, event, genuine, message, signature, spooled, spooled_with, status,
 };
 
 fn forward(application: &Upstream) -> String {
@@ -222,7 +222,7 @@ fn a_spool_that_cannot_be_opened_stops_the_start_with_what_to_do() {
     let first = spooled(&forward(&application)).start();
     let dir = first.dir().path().join("spool");
     let dir = dir.display().to_string();
-    let other = crate::support::webhook::configured(
+    let other = configured(
         &format!("{}\n[spool]\ndir = \"{dir}\"\n", forward(&application)),
         "",
     );
@@ -262,6 +262,57 @@ fn a_damaged_file_is_set_aside_and_told_and_events_go_on() {
     );
     send(&keyside, &["m2"]);
     must_get(&application, &["m2"]);
+}
+
+#[test]
+fn a_file_of_a_newer_version_stays_as_it_is_and_the_start_is_refused() {
+    let application = application();
+    let mut keyside = spooled(&forward(&application)).start();
+    send(&keyside, &["m1"]);
+    must_get(&application, &["m1"]);
+    keyside.end(Signal::TERM);
+    let file = keyside.dir().join("spool/spool.redb");
+    let before = std::fs::read(&file).unwrap();
+    let mut newer = before.clone();
+    // The places of the form in the two heads of a file of redb.
+    (newer[64], newer[192]) = (4, 4);
+    std::fs::write(&file, &newer).unwrap();
+    for command in ["check", "run"] {
+        let refused = keyside.setup().finish(command);
+        assert_eq!(refused.code, Some(78), "{command}: {}", refused.output);
+        let says = "a newer version of Keyside wrote the file";
+        assert!(refused.output.contains(says), "{}", refused.output);
+        assert_eq!(std::fs::read(&file).unwrap(), newer, "{command}");
+    }
+    std::fs::write(&file, &before).unwrap();
+    keyside.begin();
+    send(&keyside, &["m1", "m2"]);
+    must_get(&application, &["m1", "m2"]);
+    assert_eq!(delivered(&application), ["m1", "m2"]);
+}
+
+#[test]
+fn a_folder_that_cannot_be_used_is_a_fault_of_the_check_as_of_the_start() {
+    let application = application();
+    for (dir, code) in [
+        ("@DIR@/spool", 0),
+        ("@DIR@/not/yet/there", 0),
+        ("@DIR@/token", 78),
+        ("@DIR@/token/spool", 78),
+        ("/dev/null/spool", 78),
+    ] {
+        let lines = format!("{}\n[spool]\ndir = \"{dir}\"\n", forward(&application));
+        let setup = configured(&lines, "");
+        let checked = setup.finish("check");
+        assert_eq!(checked.code, Some(code), "{dir}: {}", checked.output);
+        let is_told = checked.output.contains("spool.dir: ");
+        assert_eq!(is_told, code != 0, "{dir}: {}", checked.output);
+        assert!(!setup.dir().join("spool").exists(), "made");
+        if code != 0 {
+            let run = setup.finish("run");
+            assert_eq!(run.code, Some(code), "{dir}: {}", run.output);
+        }
+    }
 }
 
 #[test]
