@@ -42,6 +42,12 @@ impl Origin {
         self.host.eq_ignore_ascii_case(host) && port == Some(self.port)
     }
 
+    /// True if requests cross a network in clear text.
+    #[must_use]
+    pub fn is_in_clear(&self) -> bool {
+        !self.tls && !is_loopback(&self.host)
+    }
+
     fn implied_port(&self) -> u16 {
         if self.tls { HTTPS_PORT } else { HTTP_PORT }
     }

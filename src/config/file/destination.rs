@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use super::inbound::application_url;
+use super::inbound::application;
 use super::{
     absolute_path, check_name_value, duration, duration_or_off, items, size, system_or_path,
 };
@@ -59,7 +59,7 @@ impl Ends {
         let is_reply = reply.as_ref().and_then(Field::boolean).unwrap_or(false);
         match (forward, to) {
             (Some(forward), None) => Some(Self::Forward {
-                url: forward.parse(application_url)?,
+                url: application(&forward)?,
                 reply: is_reply,
                 has_spool,
             }),
@@ -181,7 +181,7 @@ fn target(reader: &mut Reader<'_>) -> Option<DestinationTarget> {
             if let Some(ca) = ca {
                 ca.fault("only the server of a stream has authorities here, expected `publish` in the place of `forward`, or no `ca`");
             }
-            let url = forward.parse(application_url)?;
+            let url = application(&forward)?;
             Some(DestinationTarget::Application(url))
         }
         (None, Some(publish)) => {

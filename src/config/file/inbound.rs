@@ -18,7 +18,7 @@ use crate::config::{
     ApplicationAddress, ApplicationUrl, ClientAuth, InboundConfig, InboundTls, WebhookConfig,
     WebhookPath,
 };
-use crate::document::{Malformed, Position, Reader};
+use crate::document::{Field, Malformed, Position, Reader};
 use crate::provider::Origin;
 
 /// Reads `[inbound]`.
@@ -195,8 +195,22 @@ fn decoded_segment(segment: &str) -> Option<String> {
     is_segment.then(|| decoded.into_owned())
 }
 
+/// Reads the URL of an application, with a warning where message texts would cross a network in clear text.
+pub(super) fn application(field: &Field<'_>) -> Option<ApplicationUrl> {
+    let url = field.parse(application_url)?;
+    if let ApplicationAddress::Origin(origin) = &url.application
+        && origin.is_in_clear()
+    {
+        field.warn(
+            "events, with the text of messages, cross the network in clear text, expected https:// for an application on another \
+             machine",
+        );
+    }
+    Some(url)
+}
+
 /// Reads `http://HOST:PORT/PATH`, `https://...`, or `unix:/SOCKET:/PATH`.
-pub(super) fn application_url(text: &str) -> Result<ApplicationUrl, Malformed> {
+fn application_url(text: &str) -> Result<ApplicationUrl, Malformed> {
     const EXPECTED: Malformed = Malformed::new(
         "not where an application could listen, expected http://HOST:PORT/PATH, https://HOST/PATH \
          or unix:/SOCKET:/PATH",

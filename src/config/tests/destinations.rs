@@ -229,7 +229,7 @@ fn the_faults_of_a_stream_have_their_place_and_repeat_no_value() {
 
 #[test]
 fn an_unknown_field_of_events_is_a_warning_since_meta_adds_fields() {
-    let lines = "name = \"crm\"\nforward = \"http://crm/\"\nfields = [\"mesages\"]";
+    let lines = "name = \"crm\"\nforward = \"https://crm/\"\nfields = [\"mesages\"]";
     let config = parse(&with_destination(lines));
     let [warning] = &config.warnings[..] else {
         unreachable!()

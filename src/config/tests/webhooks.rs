@@ -54,6 +54,26 @@ fn a_webhook_has_the_defaults_of_the_contract() {
 }
 
 #[test]
+fn events_in_clear_text_on_a_network_are_a_warning() {
+    for (forward, is_told) in [
+        ("http://127.0.0.1:3000/", false),
+        ("http://[::1]:3000/", false),
+        ("http://localhost:3000/", false),
+        ("unix:/run/app.sock", false),
+        ("https://app.example.com/", false),
+        ("http://app:3000/", true),
+        ("http://10.1.2.3/", true),
+    ] {
+        let text = WEBHOOK.replace("http://127.0.0.1:3000/webhooks/whatsapp", forward);
+        let warnings = parse(&text).warnings;
+        let words = "f:9:11: webhook.forward: events, with the text of messages, cross the network in clear text";
+        let told: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(told.len(), usize::from(is_told), "{forward}: {told:?}");
+        assert!(told.iter().all(|told| told.starts_with(words)), "{told:?}");
+    }
+}
+
+#[test]
 fn a_webhook_goes_to_a_port_or_a_socket() {
     for (written, meant) in [
         ("http://localhost:3000", "http://localhost:3000/"),
