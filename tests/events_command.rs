@@ -163,7 +163,7 @@ fn a_dead_letter_is_replayed_and_a_dry_run_changes_nothing() {
         nothing.output
     );
     let all = events(&keyside, &["replay"]);
-    assert_eq!(all.code, Some(1));
+    assert_eq!(all.code, Some(2));
     assert!(all.output.contains("--since"), "{}", all.output);
 }
 
@@ -226,7 +226,7 @@ fn the_events_of_a_person_are_erased_and_the_audit_file_says_by_whom() {
     receive(&keyside, "b", OTHER, "two");
     receive(&keyside, "c", PERSON, "three");
     let unasked = events(&keyside, &["drop", "--user", PERSON]);
-    assert_eq!(unasked.code, Some(1));
+    assert_eq!(unasked.code, Some(2));
     assert!(unasked.output.contains("--yes"), "{}", unasked.output);
     let erased = must(&keyside, &["drop", "--user", "+49 151 1234-5678", "--yes"]);
     assert!(erased.contains("2 events"), "{erased}");

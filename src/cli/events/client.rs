@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::progress::Progress;
 use crate::cli::client::{ClientError, ask};
 use crate::cli::output::is_unread;
-use crate::json::words::{list, text};
+use crate::json::words::{counted, list, text};
 
 /// The sidecar for questions.
 #[derive(Debug, clap::Args)]
@@ -111,8 +111,9 @@ pub(super) enum More {
 pub(super) fn complain_of(unreadable: usize) {
     if unreadable > 0 {
         complain!(
-            "keyside: {unreadable} events cannot be read, because they are damaged or sealed with a key that `[state] key` \
-             does not have; `keyside status --problems` says more"
+            "keyside: {} cannot be read: damaged, or sealed with a key that `[state] key` does not have; `keyside status \
+             --problems` says more",
+            counted(unreadable as u64, "event")
         );
     }
 }

@@ -55,7 +55,10 @@ pub(super) fn run(args: &EventsArgs) -> ExitCode {
         Ok(code) => code,
         Err(failure) => {
             complain!("keyside: {failure}");
-            ExitCode::FAILURE
+            match failure {
+                EventsFailure::Usage(_) => ExitCode::from(2),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }

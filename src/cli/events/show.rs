@@ -58,8 +58,8 @@ fn print(event: &Value) {
     }
     let request = &event["request"];
     let query = request["query"].as_str();
-    let query = query.map(|query| format!("?{query}")).unwrap_or_default();
-    say!("\n{} {query}", text(&request["method"]));
+    let query = query.map(|query| format!(" ?{query}")).unwrap_or_default();
+    say!("\n{}{query}", text(&request["method"]));
     for header in list(&request["headers"]) {
         let coded = || text(&header["value_base64"]);
         let value = header["value"].as_str().map_or_else(coded, str::to_owned);
