@@ -157,12 +157,12 @@ fn an_idle_sidecar_wakes_rarely() {
     // The first looks follow the load.
     thread::sleep(Duration::from_secs(7));
     let before = sleeps(&keyside);
-    thread::sleep(Duration::from_secs(12));
+    thread::sleep(Duration::from_secs(60));
     let after = sleeps(&keyside);
     let count: u64 = after
         .iter()
         .map(|(thread, count)| count.saturating_sub(before.get(thread).copied().unwrap_or(0)))
         .sum();
-    eprintln!("{count} wake-ups in 12 s");
-    assert!((1..=12).contains(&count), "{count} wake-ups in 12 s");
+    eprintln!("{count} wake-ups in a minute");
+    assert!((1..=20).contains(&count), "{count} wake-ups in a minute");
 }

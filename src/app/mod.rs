@@ -23,7 +23,7 @@ pub use descriptors::Descriptors;
 use service::{BoundAddresses, Listeners, Services, WithProbes, handlers};
 
 use crate::admin::Admin;
-use crate::beat::next_beat;
+use crate::beat::next_beat_of_traffic;
 use crate::config::{ConfigFile, ListenAddress};
 use crate::listener::metrics::ListenerMetrics;
 use crate::listener::{BindError, ConnectionBounds, Drainer, PassedSockets, Shares};
@@ -300,7 +300,7 @@ fn log_start(reloader: &Reloader, listeners: &str) {
 /// Closes idle connections to upstreams when they become too old.
 async fn reap(reloader: Arc<Reloader>) {
     loop {
-        next_beat(REAP_INTERVAL).await;
+        next_beat_of_traffic(REAP_INTERVAL).await;
         reloader
             .live()
             .upstreams()

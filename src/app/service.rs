@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use tokio::task::JoinHandle;
 
 use crate::admin::{Admin, watch_spool};
+use crate::beat::next_beat;
 use crate::config::{Config, ListenAddress};
 use crate::inbound::Inbound;
 use crate::listener::metrics::ListenerMetrics;
@@ -338,7 +339,7 @@ impl Services<'_> {
 /// Logs once a minute what happened at the doors of one kind of listener.
 async fn sum_up(connections: Arc<Connections>) {
     loop {
-        tokio::time::sleep(SUMMARY_INTERVAL).await;
+        next_beat(SUMMARY_INTERVAL).await;
         connections.log_summaries();
     }
 }

@@ -31,7 +31,7 @@ use room::Room;
 use way::Way;
 use worker::{DeadLetters, DestinationWorker};
 
-use crate::beat::next_beat;
+use crate::beat::next_beat_of_traffic;
 use crate::config::SpoolConfig;
 use crate::spool::{
     Destination, Sealing, Spool, SpoolClock, SpoolDestination, SpoolError, SpoolRefusal,
@@ -244,7 +244,7 @@ async fn expire(spool: Arc<Spool>, mut stop: watch::Receiver<bool>) {
     loop {
         tokio::select! {
             _ = stop.changed() => return,
-            () = next_beat(EXPIRE_INTERVAL) => {}
+            () = next_beat_of_traffic(EXPIRE_INTERVAL) => {}
         }
         if let Err(error) = spool.expire().await {
             tracing::debug!(%error, "old events stay a while longer");

@@ -46,7 +46,7 @@ use recent::Recent;
 use store::{Stored, store};
 use verify::{Check, Freshness, Nonces, Proof, Verifier};
 
-use crate::beat::next_beat;
+use crate::beat::{next_beat_of_traffic, stir};
 use crate::credential::SecretRole;
 use crate::headers::read_as;
 use crate::listener::{Link, network_of};
@@ -137,7 +137,7 @@ impl Inbound {
     /// Looks from time to time for webhooks without events and for sent messages without a status, until the end.
     pub async fn watch(self: Arc<Self>, sends: SendMetrics) {
         loop {
-            next_beat(WATCH_INTERVAL).await;
+            next_beat_of_traffic(WATCH_INTERVAL).await;
             self.metrics.begin_look();
             for endpoint in self.generation.load_full().endpoints() {
                 endpoint.metrics.look(Instant::now());
@@ -153,6 +153,7 @@ impl Inbound {
         let generation = self.generation.load_full();
         let (head, body) = request.into_parts();
         let arrived = Instant::now();
+        stir(arrived);
         let has_body = !body.is_end_stream();
         let found = generation.find(head.uri.path());
         let endpoint = found.as_ref().map(|(endpoint, _)| *endpoint);

@@ -7,14 +7,14 @@ use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
 use super::generation::Generation;
-use crate::beat::next_beat;
+use crate::beat::next_beat_of_traffic;
 use crate::log::without_numbers;
 use crate::traffic::{Burst, Recovery};
 
 /// Logs, as often as once a minute and kind, the failures that no line has told of.
 pub async fn sum_up_failures(generation: Arc<ArcSwap<Generation>>) {
     loop {
-        next_beat(INTERVAL).await;
+        next_beat_of_traffic(INTERVAL).await;
         let live = generation.load_full();
         for route in live.policy.routes() {
             for burst in route.traffic.sum_up(Instant::now()) {

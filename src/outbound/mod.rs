@@ -56,6 +56,7 @@ use once::NextStep;
 use report::RequestReport;
 
 use crate::audit::Audit;
+use crate::beat::stir;
 use crate::listener::Link;
 use crate::memory::MemoryBudget;
 use crate::sends::Sends;
@@ -114,6 +115,7 @@ impl Outbound {
             &request,
         )
         .traced(&self.tracer);
+        stir(report.arrived);
         match self.forward(&generation, &request, body, &mut report).await {
             Ok(response) => {
                 report.close(response.status());

@@ -101,20 +101,25 @@ impl Reloader {
         let mut alarms = Alarms::default();
         self.keep_sights(&mut told).await;
         loop {
+            let number = self.live.load().generation.number;
             tokio::select! {
                 count = queue.recv_many(&mut waiting, MAX_REQUESTS) => if count == 0 { return },
                 () = self.next_overlap_end() => self.drop_expired().await,
                 () = self.next_overlap_warning() => {}
                 () = next_beat(STATE_INTERVAL) => {}
             }
-            if !waiting.is_empty() {
+            let has_work = !waiting.is_empty();
+            if has_work {
                 let (result, late) = self.work(&waiting).await;
                 self.reply(&mut waiting, result, late);
             }
             alarms.raise_overlaps(&self.live());
             self.look_after_overlaps().await;
             self.keep_sights(&mut told).await;
-            self.finished.send_replace(());
+            // A look at the state that changed nothing is no work that others look at.
+            if has_work || self.live.load().generation.number != number {
+                self.finished.send_replace(());
+            }
             // A storm of signals costs a bounded share of the processor, and the last signal counts.
             tokio::time::sleep(MIN_INTERVAL).await;
         }

@@ -158,13 +158,14 @@ impl FileWatch {
         let is_told = self.followed.as_ref().is_some_and(|it| it.gap.is_none());
         if let Some(notices) = self.notices.as_ref().filter(|_| is_told) {
             tokio::select! {
-                () = notices.wait() => {}
+                () = notices.wait() => next_beat(interval).await,
                 // The files may be others by now.
-                _ = finished.changed() => {}
+                _ = finished.changed() => next_beat(interval).await,
                 () = next_beat(interval.max(UNTOLD_INTERVAL)) => {}
             }
+        } else {
+            next_beat(interval).await;
         }
-        next_beat(interval).await;
         if self.last_read.elapsed() < READ_INTERVAL {
             return Care::Metadata;
         }

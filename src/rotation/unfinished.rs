@@ -190,7 +190,7 @@ fn log_changes(credential: &str, before: &[UnfinishedRotation], now: &[Unfinishe
 }
 
 /// The time between two looks for journals. A journal that was left behind waits for a person.
-pub(super) const JOURNAL_INTERVAL: Duration = Duration::from_secs(30);
+pub(super) const JOURNAL_INTERVAL: Duration = Duration::from_secs(60);
 /// The time by which a look may come early, for a common beat.
 const EARLY: Duration = Duration::from_secs(1);
 /// The time without a new record after which a journal that cannot be read is of no rotation under way.

@@ -82,6 +82,15 @@ pub struct Surveyed {
     pub trouble: Option<(Trouble, Duration)>,
 }
 
+impl Survey {
+    /// True if an event waits for any destination.
+    #[must_use]
+    pub fn has_waiting(&self) -> bool {
+        let mut destinations = self.destinations.iter();
+        destinations.any(|to| to.count(StoredState::Waiting) > 0)
+    }
+}
+
 impl Surveyed {
     /// Returns the number of events in a state.
     #[must_use]

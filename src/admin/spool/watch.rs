@@ -8,12 +8,14 @@ use tokio::time::Instant;
 use super::alarm::{AlarmKind, SpoolAlarm, SpoolSubject};
 use super::alarms::alarms;
 use crate::admin::backlog::Backlogs;
-use crate::beat::next_beat;
+use crate::beat::{next_beat, next_beat_of_traffic};
 use crate::spool::Spool;
 
-/// Looks at the spool again and again, logs changes, and notes the backlogs. Never returns.
+/// Looks at the spool again and again, logs changes, and notes the backlogs. Never returns. A spool in which nothing waits
+/// changes with the next event only.
 pub async fn watch_spool(spool: Arc<Spool>, backlogs: Arc<Backlogs>) {
     let mut before = Vec::new();
+    let mut is_at_rest = false;
     loop {
         let spool = Arc::clone(&spool);
         // The survey reads the disk.
@@ -29,8 +31,13 @@ pub async fn watch_spool(spool: Arc<Spool>, backlogs: Arc<Backlogs>) {
                 change.log();
             }
             before = now;
+            is_at_rest = !survey.has_waiting();
         }
-        next_beat(INTERVAL).await;
+        if is_at_rest {
+            next_beat_of_traffic(INTERVAL).await;
+        } else {
+            next_beat(INTERVAL).await;
+        }
     }
 }
 
