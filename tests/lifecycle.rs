@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use memchr::memmem;
 use rustix::process::Signal;
 
 use crate::support::client::{Client, NoAnswer, get, post};
@@ -194,6 +195,18 @@ fn requests_are_counted_by_route_operation_and_outcome() {
             "keyside_request_duration_seconds_count",
             &["route=\"acme\""]
         ) >= 4.0
+    );
+}
+
+#[test]
+fn the_program_measures_no_jitter_for_its_random_numbers() {
+    // Names of functions of AWS-LC: of the source that the build leaves out, and of the one in its place.
+    let program = std::fs::read(env!("CARGO_BIN_EXE_keyside")).unwrap();
+    let has = |name: &str| memmem::find(&program, name.as_bytes()).is_some();
+    assert_eq!(
+        ["jent_read_entropy", "CRYPTO_sysrand"].map(has),
+        [false, true],
+        ".cargo/config.toml is not heeded"
     );
 }
 

@@ -10,7 +10,6 @@ use crate::app::{App, AppError};
 use crate::config::{Config, ConfigFile, LogConfig};
 use crate::listener::PassedSockets;
 use crate::log::{Log, LogFormat};
-use crate::tls::gather_entropy;
 
 /// The options of `keyside run`.
 #[derive(Debug, clap::Args)]
@@ -22,7 +21,6 @@ pub(super) struct RunArgs {
 /// Serves until a signal. Exits with 78 where the configuration or a secret has a fault.
 pub(super) async fn run(args: RunArgs) -> ExitCode {
     let sockets = PassedSockets::take();
-    gather_entropy();
     let file = args.config.file();
     // The log comes first: the wait for an unreachable server would otherwise be silent.
     let settings = log_settings(&file);

@@ -26,12 +26,6 @@ pub fn crypto() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
-/// Gathers the entropy of the process on a thread of its own. AWS-LC takes it from the jitter of the processor, which lasts
-/// some 20 ms, when the first random number is asked for: beside the reading of configuration and secrets it holds nobody up.
-pub fn gather_entropy() {
-    std::thread::spawn(|| ::aws_lc_rs::rand::fill(&mut [0]).is_ok());
-}
-
 /// The reason for refusing a TLS configuration.
 #[derive(Debug)]
 pub enum TlsError {
