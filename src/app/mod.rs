@@ -24,12 +24,12 @@ use service::{BoundAddresses, Listeners, Services, WithProbes, handlers};
 
 use crate::admin::Admin;
 use crate::beat::next_beat_of_traffic;
-use crate::config::{ConfigFile, ListenAddress};
+use crate::config::ListenAddress;
 use crate::listener::metrics::ListenerMetrics;
 use crate::listener::{BindError, ConnectionBounds, Drainer, PassedSockets, Shares};
 use crate::outbound::health::sum_up_failures;
 use crate::reload::metrics::ReloadMetrics;
-use crate::reload::{Live, LoadError, ReloadCause, Reloader};
+use crate::reload::{FirstConfig, Live, LoadError, ReloadCause, Reloader};
 use crate::rotation;
 use crate::service_manager;
 use crate::spool::Spool;
@@ -65,16 +65,16 @@ pub enum Ended {
 }
 
 impl App {
-    /// Loads the configuration in `file`, takes or binds the socket of each listener and serves them.
+    /// Reads all that `config` names, takes or binds the socket of each listener and serves them.
     ///
     /// # Errors
     /// Any fault of the configuration, of a secret or of an address; then nothing listens.
-    pub async fn start(file: ConfigFile, sockets: PassedSockets) -> Result<Self, AppError> {
+    pub async fn start(config: FirstConfig, sockets: PassedSockets) -> Result<Self, AppError> {
         prepare();
         let mut registry = registry();
         let metrics = ListenerMetrics::register(&mut registry);
         let load_metrics = ReloadMetrics::register(&mut registry);
-        let (reloader, queue) = Reloader::start(file, load_metrics.clone())
+        let (reloader, queue) = Reloader::start(config, load_metrics.clone())
             .await
             .map_err(AppError::Load)?;
         let live = reloader.live();

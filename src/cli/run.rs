@@ -7,9 +7,10 @@ use tracing::level_filters::LevelFilter;
 
 use super::config::ConfigArgs;
 use crate::app::{App, AppError};
-use crate::config::{Config, ConfigFile, LogConfig};
+use crate::config::LogConfig;
 use crate::listener::PassedSockets;
 use crate::log::{Log, LogFormat};
+use crate::reload::FirstConfig;
 
 /// The options of `keyside run`.
 #[derive(Debug, clap::Args)]
@@ -21,15 +22,19 @@ pub(super) struct RunArgs {
 /// Serves until a signal. Exits with 78 where the configuration or a secret has a fault.
 pub(super) async fn run(args: RunArgs) -> ExitCode {
     let sockets = PassedSockets::take();
-    let file = args.config.file();
-    // The log comes first: the wait for an unreachable server would otherwise be silent.
-    let settings = log_settings(&file);
+    // The log comes before the secrets: the wait for an unreachable server would otherwise be silent.
+    let config = FirstConfig::read(args.config.file()).await;
+    let settings = config.as_ref().map_or(DEFAULT_LOG, FirstConfig::log);
     let _log = Log::start(settings.level, settings.format);
     let sockets = match sockets {
         Ok(sockets) => sockets,
         Err(error) => return failed(settings, &[error.to_string()]),
     };
-    let app = match App::start(file, sockets).await {
+    let started = match config {
+        Ok(config) => App::start(config, sockets).await,
+        Err(error) => Err(AppError::Load(error)),
+    };
+    let app = match started {
         Ok(app) => app,
         Err(AppError::Load(error)) => {
             failed(settings, &error.reasons());
@@ -41,11 +46,6 @@ pub(super) async fn run(args: RunArgs) -> ExitCode {
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => failed(settings, &[error.to_string()]),
     }
-}
-
-/// Returns `[log]`; the defaults for a configuration with faults.
-fn log_settings(file: &ConfigFile) -> LogConfig {
-    Config::load(file).map_or(DEFAULT_LOG, |config| config.log)
 }
 
 /// Tells the reasons for not serving: a person at the terminal in plain text, a program in the log.
@@ -61,6 +61,7 @@ fn failed(log: LogConfig, reasons: &[String]) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// The log of a sidecar whose configuration has faults.
 const DEFAULT_LOG: LogConfig = LogConfig {
     level: LevelFilter::INFO,
     format: LogFormat::Auto,

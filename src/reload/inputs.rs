@@ -10,7 +10,7 @@ use super::egress::{LoadedEgress, sdk_warning};
 use super::kept_inputs::Remarks;
 use super::unchanged::{is_same_text, unchanged_credentials};
 use super::{Live, LoadError};
-use crate::config::{Config, ConfigFile, ListenAddress, Reference, WebhookConfig};
+use crate::config::{Config, ConfigFile, ListenAddress, LogConfig, Reference, WebhookConfig};
 use crate::credential::source::{
     Findings, LateReads, Managers, ReadSecrets, SeenFiles, path_of, read_all, read_in_time,
 };
@@ -39,6 +39,29 @@ pub(super) struct Inputs {
 
 /// The oddities of secrets, by reference.
 pub(super) type Oddities = BTreeMap<Reference, Vec<&'static str>>;
+
+/// The configuration of a first load, read before the log begins: the log has its settings from there.
+pub struct FirstConfig {
+    pub(super) file: ConfigFile,
+    read: ReadConfig,
+}
+
+impl FirstConfig {
+    /// Reads the configuration in `file`.
+    ///
+    /// # Errors
+    /// If the configuration has faults.
+    pub async fn read(file: ConfigFile) -> Result<Self, LoadError> {
+        let read = read_config(file.clone(), None).await?;
+        Ok(Self { file, read })
+    }
+
+    /// Returns `[log]`.
+    #[must_use]
+    pub fn log(&self) -> LogConfig {
+        self.read.config.log
+    }
+}
 
 /// A configuration with the files that it was read from.
 struct ReadConfig {
@@ -78,6 +101,14 @@ impl Inputs {
             refuse_restart_needed(&before.config, &read.config)?;
         }
         Self::named_in(read, before, waits).await
+    }
+
+    /// Reads every file and secret that the configuration of a first load names.
+    ///
+    /// # Errors
+    /// If a file with authorities cannot be read.
+    pub(super) async fn at_start(first: FirstConfig) -> Result<Self, LoadError> {
+        Self::named_in(first.read, None, Waits::AtStart).await
     }
 
     /// Reads every file and secret that a configuration names.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::draft::{Draft, HasKept, OutboundDraft};
-use super::inputs::{Inputs, Waits, asked_references};
+use super::inputs::{FirstConfig, Inputs, Waits, asked_references};
 use super::metrics::ReloadMetrics;
 use super::{Live, LoadError};
 use crate::config::{Config, ConfigFile};
@@ -27,16 +27,25 @@ pub async fn load(file: &ConfigFile, metrics: &ReloadMetrics) -> Result<Live, Lo
 /// All faults of the first faulty step, each with the key, file or credential.
 pub(super) async fn load_in_time(
     file: &ConfigFile,
-    before: Option<Arc<Live>>,
+    before: Arc<Live>,
     metrics: &ReloadMetrics,
 ) -> Result<(Live, LateReads), LoadError> {
-    let waits = match before {
-        None => Waits::AtStart,
-        Some(_) => Waits::AtReload,
-    };
-    let mut inputs = Inputs::read(file, before.as_ref(), waits).await?;
+    let mut inputs = Inputs::read(file, Some(&before), Waits::AtReload).await?;
     let late = std::mem::take(&mut inputs.late);
-    Ok((load_inputs(inputs, before, metrics).await?, late))
+    Ok((load_inputs(inputs, Some(before), metrics).await?, late))
+}
+
+/// Builds a whole generation for the start of a sidecar, as [`load_in_time`] does for a reload.
+///
+/// # Errors
+/// All faults of the first faulty step.
+pub(super) async fn load_first(
+    config: FirstConfig,
+    metrics: &ReloadMetrics,
+) -> Result<(Live, LateReads), LoadError> {
+    let mut inputs = Inputs::at_start(config).await?;
+    let late = std::mem::take(&mut inputs.late);
+    Ok((load_inputs(inputs, None, metrics).await?, late))
 }
 
 /// Builds a live state of a configuration that a command has read and changed. No file is watched for it.

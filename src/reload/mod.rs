@@ -57,10 +57,11 @@ pub use cause::ReloadCause;
 use changes::Comparison;
 pub use changes::{Change, ReplacedSecret};
 pub use error::{LoadError, ReloadError};
+pub use inputs::FirstConfig;
 pub use kept_inputs::{InputUse, KeptInput};
 pub use live::Live;
-use load::load_in_time;
 pub use load::{load, load_config};
+use load::{load_first, load_in_time};
 use metrics::ReloadMetrics;
 use overlap::{KeptOverlaps, log_restored, restored};
 use record::follow_audit;
@@ -138,10 +139,11 @@ impl Reloader {
     /// # Errors
     /// If the load is refused, or the audit file cannot be written.
     pub async fn start(
-        file: ConfigFile,
+        config: FirstConfig,
         metrics: ReloadMetrics,
     ) -> Result<(Arc<Self>, mpsc::Receiver<ReloadRequest>), LoadError> {
-        let (live, late) = load_in_time(&file, None, &metrics).await?;
+        let file = config.file.clone();
+        let (live, late) = load_first(config, &metrics).await?;
         live.connect_shared().await;
         live.prepare_state().await;
         let telemetry = live.config.telemetry.as_ref();
@@ -343,7 +345,7 @@ impl Reloader {
     /// Loads, and takes the last steps that can fail: follows the audit file of the configuration, and tells the spool
     /// the destinations.
     async fn load(&self, before: &Arc<Live>) -> Result<(Live, LateReads), LoadError> {
-        let loading = load_in_time(&self.file, Some(Arc::clone(before)), &self.metrics);
+        let loading = load_in_time(&self.file, Arc::clone(before), &self.metrics);
         let (live, late) = loading.await?;
         follow_audit(&self.audit, &live.config).await?;
         self.take_destinations(&live).await?;

@@ -1,5 +1,6 @@
 //! `keyside demo`
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,7 @@ use crate::app::{App, AppError};
 use crate::config::{ConfigFile, ListenAddress};
 use crate::listener::PassedSockets;
 use crate::log::{Log, LogFormat};
+use crate::reload::FirstConfig;
 
 /// The options of `keyside demo`.
 #[derive(Debug, clap::Args)]
@@ -250,14 +252,20 @@ async fn start_sidecar(
     if !once {
         let text = configuration(folder, sandbox, destinations, usual_ports);
         std::fs::write(&file, text)?;
-        match App::start(ConfigFile::Named(file.clone()), PassedSockets::default()).await {
+        match start_at(file.clone()).await {
             Err(AppError::Bind(_)) => {}
             result => return Ok(result?),
         }
     }
     let text = configuration(folder, sandbox, destinations, any_ports);
     std::fs::write(&file, text)?;
-    Ok(App::start(ConfigFile::Named(file), PassedSockets::default()).await?)
+    Ok(start_at(file).await?)
+}
+
+/// Starts a sidecar with the configuration in `file`.
+async fn start_at(file: PathBuf) -> Result<App, AppError> {
+    let config = FirstConfig::read(ConfigFile::Named(file)).await;
+    App::start(config.map_err(AppError::Load)?, PassedSockets::default()).await
 }
 
 /// The ports of the sidecar; 0 for any port.
