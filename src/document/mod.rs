@@ -63,7 +63,7 @@ impl Document {
         }
         errors.is_empty().then(|| Self {
             start: source.position(0),
-            root: source.table(root.get_ref()),
+            root: source.table(root.into_inner()),
         })
     }
 }
@@ -237,15 +237,18 @@ impl<'t> Source<'t> {
         }
     }
 
-    fn table(&self, table: &DeTable<'_>) -> Table {
-        let mut entries: Vec<(Range<usize>, Entry)> = Vec::new();
+    /// Takes a table apart, so that each part makes room for what is made of it: thousands of tenants are many tables.
+    fn table(&self, table: DeTable<'_>) -> Table {
+        let mut entries: Vec<(Range<usize>, Entry)> = Vec::with_capacity(table.len());
         for (key, value) in table {
+            let span = key.span();
+            let start = value.span().start;
             let entry = Entry {
-                key: key.get_ref().clone().into_owned(),
-                at: self.position(key.span().start),
-                value: self.value(value.get_ref(), value.span().start),
+                at: self.position(span.start),
+                key: key.into_inner().into_owned(),
+                value: self.value(value.into_inner(), start),
             };
-            entries.push((key.span(), entry));
+            entries.push((span, entry));
         }
         entries.sort_by_key(|(span, _)| span.start);
         Table {
@@ -253,16 +256,18 @@ impl<'t> Source<'t> {
         }
     }
 
-    fn value(&self, value: &DeValue<'_>, start: usize) -> Value {
+    fn value(&self, value: DeValue<'_>, start: usize) -> Value {
         let kind = match value {
-            DeValue::String(text) => ValueKind::String(text.clone().into_owned()),
-            DeValue::Boolean(value) => ValueKind::Boolean(*value),
+            DeValue::String(text) => ValueKind::String(text.into_owned()),
+            DeValue::Boolean(value) => ValueKind::Boolean(value),
             DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
                 .map_or(ValueKind::Other, ValueKind::Integer),
             DeValue::Array(values) => {
-                let value =
-                    |v: &toml::Spanned<DeValue<'_>>| self.value(v.get_ref(), v.span().start);
-                ValueKind::Array(values.iter().map(value).collect())
+                let value = |value: toml::Spanned<DeValue<'_>>| {
+                    let start = value.span().start;
+                    self.value(value.into_inner(), start)
+                };
+                ValueKind::Array(values.into_iter().map(value).collect())
             }
             DeValue::Table(table) => ValueKind::Table(self.table(table)),
             DeValue::Float(number) => number
