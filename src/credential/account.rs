@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use zeroize::Zeroizing;
 
 use super::acceptance::Acceptance;
 use super::access::issued::IssuedToken;
@@ -15,6 +14,7 @@ use super::hold::Hold;
 use super::kept_back::KeptBack;
 use super::previous::{LastEvent, Previous};
 use super::proof::ProofCache;
+use super::reflection::Reflections;
 use super::renewal::Renewal;
 use super::slot::{SecretRole, Slot};
 use super::unfinished::UnfinishedRotations;
@@ -63,8 +63,8 @@ pub struct Credential {
     /// The access tokens of the newest secret set.
     pub(super) access: Arc<AccessTokens>,
     pub(super) proofs: ProofCache,
-    /// Byte sequences to redact from answers, the longest first.
-    pub(super) reflections: Vec<Zeroizing<Vec<u8>>>,
+    /// The secrets to redact from answers.
+    pub(super) reflections: Reflections,
 }
 
 impl Credential {
@@ -269,7 +269,7 @@ impl Credential {
 
     /// Returns the byte sequences to redact from answers, the longest first.
     pub fn reflections(&self) -> impl Iterator<Item = &[u8]> {
-        self.reflections.iter().map(|form| &form[..])
+        self.reflections.iter()
     }
 
     /// Returns the access tokens to redact from answers, of the newest and of previous secret sets.

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use zeroize::Zeroizing;
 
 use super::acceptance::{Acceptance, FallbackReason};
 use super::access::tokens::AccessTokens;
@@ -14,7 +13,7 @@ use super::form::misplaced;
 use super::kept_back::{KeptBack, KeptBackReason};
 use super::previous::Previous;
 use super::proof::ProofCache;
-use super::reflection::reflection;
+use super::reflection::Reflections;
 use super::secret_set::SecretSet;
 use super::slot::Slot;
 use super::source::error::SourceError;
@@ -99,7 +98,7 @@ impl Credential {
             verification,
             access,
             proofs: ProofCache::default(),
-            reflections: Vec::new(),
+            reflections: Reflections::default(),
         }
         .with_reflections()
     }
@@ -216,7 +215,7 @@ impl Credential {
             verification: Arc::clone(&self.verification),
             access: Arc::clone(&self.access),
             proofs: ProofCache::default(),
-            reflections: Vec::new(),
+            reflections: Reflections::default(),
         }
     }
 
@@ -379,23 +378,20 @@ fn previous_after(
         .collect()
 }
 
-/// Collects the byte sequences to redact from answers, the longest first.
-fn all_reflections(credential: &Credential) -> Vec<Zeroizing<Vec<u8>>> {
+/// Collects the secrets to redact from answers.
+fn all_reflections(credential: &Credential) -> Reflections {
     let versions = credential
         .slots
         .values()
         .flat_map(Slot::versions)
         .chain(credential.previous.iter().flat_map(Previous::versions));
-    let plain = versions.filter_map(|version| reflection(version.secret()));
+    let plain = versions.map(SecretVersion::shared);
     // A user name and password in the form of HTTP Basic are worth as much as in plain text.
     let basic = std::iter::once(credential.newest())
         .chain(credential.previous_sets())
         .flat_map(SecretSet::basics)
-        .filter_map(|basic| reflection(&basic));
-    let mut all: Vec<_> = plain.chain(basic).collect();
-    all.sort_by(|one, other| (other.len(), &other[..]).cmp(&(one.len(), &one[..])));
-    all.dedup();
-    all
+        .map(Arc::new);
+    Reflections::of(plain.chain(basic))
 }
 
 /// The number of previous secret sets to keep: enough for a rotation with two failures.

@@ -14,9 +14,12 @@ use crate::credential::metrics::Rotations;
 use crate::provider::Scope;
 use crate::traffic::History;
 
-/// The counters of every route. Clones share the families.
+/// The counters of every route. Clones share the families, and each of thousands of routes has a clone.
 #[derive(Clone, Debug)]
-pub struct OutboundMetrics {
+pub struct OutboundMetrics(Arc<OutboundFamilies>);
+
+#[derive(Debug)]
+struct OutboundFamilies {
     requests: Family<RequestLabels, Counter>,
     durations: Family<RouteLabel, Histogram, Buckets>,
     queue_waits: Family<RouteLabel, Histogram, Buckets>,
@@ -32,7 +35,7 @@ impl OutboundMetrics {
     /// Registers the families, without a series. `rotations` counts returns to the previous secret.
     #[must_use]
     pub fn register(registry: &mut Registry, rotations: Rotations) -> Self {
-        let metrics = Self {
+        let metrics = OutboundFamilies {
             requests: Family::default(),
             durations: Family::new_with_constructor(Buckets),
             queue_waits: Family::new_with_constructor(Buckets),
@@ -72,7 +75,7 @@ impl OutboundMetrics {
             "Failed exchanges with a provider, by class of error and the provider's own code",
             metrics.upstream_errors.clone(),
         );
-        metrics
+        Self(Arc::new(metrics))
     }
 
     /// Returns the counters of a route with the operations of the provider. The route has no series before its first
@@ -83,19 +86,20 @@ impl OutboundMetrics {
             route: Arc::clone(route),
             operations: Arc::clone(operations),
             used: OnceLock::new(),
-            families: self.clone(),
+            families: Arc::clone(&self.0),
         }
     }
 
     /// Returns the last hour of all routes together.
     #[must_use]
     pub fn history(&self) -> &Arc<History> {
-        &self.history
+        &self.0.history
     }
 
     /// Counts a request without a route.
     pub fn refused(&self, outcome: &'static str) {
-        self.requests
+        self.0
+            .requests
             .get_or_create(&RequestLabels {
                 route: String::new(),
                 operation: String::new(),
@@ -112,7 +116,7 @@ pub struct RouteMetrics {
     /// The name of each operation of the provider.
     operations: Arc<[String]>,
     used: OnceLock<Box<UsedRoute>>,
-    families: OutboundMetrics,
+    families: Arc<OutboundFamilies>,
 }
 
 /// The metrics of a route that has had a request.

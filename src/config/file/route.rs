@@ -37,6 +37,8 @@ pub(super) fn routes(
         route.senders.shrink_to_fit();
         route.channels.shrink_to_fit();
     }
+    // Thousands of routes would keep room for as many more.
+    routes.shrink_to_fit();
     routes
 }
 

@@ -4,7 +4,6 @@ use std::fmt;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use zeroize::Zeroizing;
 
 use super::super::reflection::reflection;
 use crate::secret::Secret;
@@ -12,7 +11,6 @@ use crate::secret::Secret;
 /// An access token, minted or got in exchange for a secret set.
 pub struct IssuedToken {
     secret: Secret,
-    reflection: Option<Zeroizing<Vec<u8>>>,
     issued_at: Instant,
     renew_at: Instant,
     ends_at: Instant,
@@ -25,7 +23,6 @@ impl IssuedToken {
     pub(super) fn new(secret: Secret, lifetime: Duration, after_refusal: bool) -> Self {
         let now = Instant::now();
         Self {
-            reflection: reflection(&secret),
             secret,
             issued_at: now,
             renew_at: now + lifetime.mul_f64(RENEWAL_SHARE),
@@ -42,7 +39,7 @@ impl IssuedToken {
     /// Returns the bytes to redact from answers; `None` for a token too short to redact.
     #[must_use]
     pub fn reflection(&self) -> Option<&[u8]> {
-        self.reflection.as_ref().map(|bytes| &bytes[..])
+        reflection(&self.secret)
     }
 
     /// True if a new token may do better after a refusal.

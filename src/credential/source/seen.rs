@@ -97,7 +97,9 @@ impl SeenFiles {
 
     /// Adds files, or replaces those that are there.
     pub fn extend(&mut self, other: Self) {
-        self.0.extend(other.0);
+        // Built anew, the nodes of the tree are full: one by one, files in the order of names leave each half empty.
+        let own = std::mem::take(&mut self.0);
+        self.0 = own.into_iter().chain(other.0).collect();
     }
 
     /// Adds a file as `other` has seen it.
