@@ -196,6 +196,8 @@ impl<'p> FieldPlaces<'p> {
         let mut foreign = None;
         let patterns = self.only.iter().flat_map(|only| &only.patterns);
         let mut fitting: Vec<_> = patterns.enumerate().collect();
+        let mut wanted = self.first_names();
+        wanted.extend(provider.graph_answers.then_some("fields"));
         let is_wanted = |name: &str| {
             // The fields of one body have to fit one pattern together.
             fitting.retain(|(_, fields)| fields.iter().any(|own| own == name));
@@ -205,14 +207,7 @@ impl<'p> FieldPlaces<'p> {
             let name = ReadName::new(name);
             is_overridden |= provider.graph_answers && name.is_one_of(&OVERRIDES);
             has_credential |= name.is_one_of(&provider.strip.form);
-            let mut firsts = senders
-                .iter()
-                .chain(*recipients)
-                .chain(*receipts)
-                .chain(channels.iter().flat_map(ChannelRule::places))
-                .filter_map(|place| place.first());
-            firsts.any(|first| name.is_one_of(&[first]))
-                || (provider.graph_answers && name.is_one_of(&["fields"]))
+            name.is_one_of(&wanted)
         };
         let bare = text.strip_prefix('\u{feff}').unwrap_or(text);
         // An empty text is as good as no body. plivo (Node) 4.79.0 writes one with GET.
@@ -245,6 +240,17 @@ impl<'p> FieldPlaces<'p> {
             is_receipt: has_text(&fields, receipts) && !has_field(&fields, recipients),
             has_credential,
         })
+    }
+
+    /// The names at the top of an object that lead to a place.
+    fn first_names(&self) -> Vec<&str> {
+        let channels = self.channels.iter().flat_map(ChannelRule::places);
+        let places = self.senders.iter().chain(self.recipients);
+        places
+            .chain(self.receipts)
+            .chain(channels)
+            .filter_map(|place| place.first().map(String::as_str))
+            .collect()
     }
 
     /// Refuses fields with which Graph would answer a token.

@@ -25,18 +25,23 @@ pub(super) fn content(headers: &HeaderMap) -> Content {
 
 fn kind_of(written: &[u8]) -> Content {
     let essence = written.split(|byte| *byte == b';').next();
-    let name = essence
-        .unwrap_or_default()
-        .trim_ascii()
-        .to_ascii_lowercase();
-    let is_text = name.is_empty()
-        || name.starts_with(b"text/")
-        || TEXT_SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
-        || TEXT.contains(&&name[..]);
-    let is_media = || {
-        let mut families = MEDIA_FAMILIES.iter();
-        families.any(|family| name.starts_with(family)) || MEDIA.contains(&&name[..])
+    let name = essence.unwrap_or_default().trim_ascii();
+    let is = |other: &&[u8]| name.eq_ignore_ascii_case(other);
+    let begins_with = |start: &[u8]| {
+        name.get(..start.len())
+            .is_some_and(|begin| begin.eq_ignore_ascii_case(start))
     };
+    let ends_with = |end: &&[u8]| {
+        let at = name.len().checked_sub(end.len());
+        at.and_then(|at| name.get(at..))
+            .is_some_and(|own| own.eq_ignore_ascii_case(end))
+    };
+    let is_text = name.is_empty()
+        || TEXT.iter().any(is)
+        || begins_with(b"text/")
+        || TEXT_SUFFIXES.iter().any(ends_with);
+    let is_media =
+        || MEDIA_FAMILIES.iter().any(|family| begins_with(family)) || MEDIA.iter().any(is);
     if is_text {
         Content::Text
     } else if is_media() {
