@@ -48,7 +48,7 @@ pub(super) fn reflection(secret: &Secret) -> Option<&[u8]> {
     )]
     let value = secret.expose();
     let is_long = value.len() >= MIN_REFLECTED;
-    is_long.then(|| value.as_bytes())
+    is_long.then_some(value.as_bytes())
 }
 
 /// The minimum length in bytes of a secret to redact. Tokens and keys are longer; a word of a

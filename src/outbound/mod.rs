@@ -151,16 +151,9 @@ impl Outbound {
         let headers = &request.headers;
         let form = Form::of(headers, permit.request);
         let deadline = exchange::limits(&permit, form, generation.media, report.arrived).deadline;
-        let (mut body, _held) = body::receive(
-            body,
-            form,
-            &permit,
-            headers,
-            &self.memory,
-            generation.media.max_upload,
-            deadline,
-        )
-        .await?;
+        let most = generation.media.max_upload;
+        let received = body::receive(body, form, &permit, headers, &self.memory, most, deadline);
+        let (mut body, _held) = received.await?;
         let contents = contents::read(&permit, request, &mut body).await?;
         let permit = report.decided_by_body(permit.decided_by(contents.pattern));
         let in_path = permit.sender;
