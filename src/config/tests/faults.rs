@@ -38,7 +38,7 @@ fn every_fault_is_named_with_its_place_and_what_is_expected() {
         ),
         (
             "[outbound]\nlistne = []",
-            "f:8:1: outbound.listne: unknown key, did you mean `listen`? expected one of `allow_remote`, `listen`, `allowed_hosts`, `public_origin`, `trusted_proxies`, `allow_uids`, `drain`, `linger`, `max_connections`, `tls`",
+            "f:8:1: outbound.listne: unknown key, did you mean `listen`? expected one of `allow_remote`, `listen`, `allowed_hosts`, `public_origin`, `trusted_proxies`, `allow_uids`, `drain`, `linger`, `max_connections`, `max_media`, `media_timeout`, `tls`",
         ),
         (
             "[outbound]\nlisten = \"127.0.0.1:1\"",
