@@ -31,14 +31,14 @@ impl Told<'_> {
             self.status,
             keyside.problems()
         );
-        let on_page: Vec<_> = self.status.iter().map(|words| as_on_page(words)).collect();
         let is_on_page = || {
             let page = keyside.page();
-            on_page.iter().all(|words| page.contains(words))
+            self.status.iter().all(|words| is_shown_on(&page, words))
         };
         assert!(
             eventually(Duration::from_secs(8), is_on_page),
-            "{on_page:?} on {}",
+            "{:?} on {}",
+            self.status,
             keyside.page()
         );
         let is_logged = || has_all(&keyside.log(), self.log);
@@ -62,10 +62,13 @@ impl Told<'_> {
     }
 }
 
-/// The words of a status as the page writes them: the subject in front stands apart, without a colon.
-fn as_on_page(words: &str) -> String {
-    let apart = words.replacen(": ", " ", 1);
-    apart.trim().replace('"', "&quot;")
+/// True for words of a status that a page shows. There, a subject in front of the words stands apart, without a colon.
+fn is_shown_on(page: &str, words: &str) -> bool {
+    let words = words
+        .trim_end_matches(": ")
+        .replace('\'', "&#39;")
+        .replace('"', "&quot;");
+    page.contains(&words) || page.contains(&words.replacen(": ", " ", 1))
 }
 
 fn is_zero(value: f64) -> bool {

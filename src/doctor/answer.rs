@@ -72,6 +72,9 @@ fn of_silence(probe: WebhookProbe<'_>, error: &UpstreamError) -> DoctorStep {
             "the connection is there, and no answer comes",
             "look at what listens at the public URL: it takes the request and hands it to nobody",
         ),
+        (_, UpstreamError::Proxy(failure)) => {
+            DoctorStep::fail(name, failure.to_string(), failure.fault.advice())
+        }
         (_, error) => DoctorStep::fail(
             name,
             error.to_string(),

@@ -292,8 +292,11 @@ async fn keep_connected(server: Weak<SharedServer>, mut client: ServerClient) {
         let patience = client.connect_timeout();
         match timeout(patience, client.connect()).await {
             Ok(Ok(connection)) => server.use_connection(connection),
-            Ok(Err(error)) => server.report_failed_connection(explain(&error)),
-            Err(_) => server.report_failed_connection(format!(
+            // The client has a timeout of its own, and either may be first.
+            Ok(Err(error)) if !error.is_timeout() => {
+                server.report_failed_connection(explain(&error));
+            }
+            Ok(Err(_)) | Err(_) => server.report_failed_connection(format!(
                 "no connection within {} ms",
                 patience.as_millis()
             )),
