@@ -243,7 +243,12 @@ fn a_connection_cut_half_way_loses_nothing(server: &impl Server) {
 /// Asserts the answer to an event at a stream for a URL.
 fn assert_answer(stream: &StreamAddress, url: &str, body: usize, expected: StreamAnswer) {
     let destination = Destination::at(stream, url);
-    let outcome = destination.run(destination.attempt(&id(0, 0), Bytes::from(vec![b'x'; body])));
+    let attempt = || destination.run(destination.attempt(&id(0, 0), Bytes::from(vec![b'x'; body])));
+    // Redis closes the connection of an event that is too large with bytes unread, and the reset may overtake the refusal.
+    let outcome = (0..20)
+        .map(|_| attempt())
+        .find(|outcome| *outcome != AttemptOutcome::Interrupted)
+        .expect("an answer");
     let problem = destination.publisher.problem();
     assert_eq!(outcome, AttemptOutcome::Published(expected), "{problem:?}");
     assert!(!problem.unwrap_or_default().contains("CANARY"));

@@ -101,9 +101,9 @@ fn events_wait_for_the_url_of_their_stream_and_a_reload_brings_it() {
         "{}",
         keyside.log()
     );
-    // A URL that is broken later changes nothing.
+    // A URL that is broken later changes nothing, and the reload says so.
     keyside.dir().write("url", "CANARY://x");
-    assert_eq!(keyside.reload().status, 200);
+    assert_eq!(keyside.reload().status, 422);
     send(&keyside, 1);
     assert!(
         eventually(SOON, || messages(&redis) == ["m0", "m1"]),
