@@ -8,12 +8,13 @@
 //! ├ Account               the pause of all sends of an account
 //! ├ KeyedLimits  Pairs    the limits of all senders, objects, accounts; of all pairs
 //! │ └ LimitTable          limits by key; forgets unused limits
-//! │   └ Limit             a lock over queue and pacer, and the task to wake waiters
-//! │     ├ Queue           the order of the waiters       (pure)
-//! │     └ Pacer           the time of the next turn      (pure)
-//! │       ├ Slowdown      a longer interval              (pure)
-//! │       └ Tokens        a bucket of the limit, or of a pair among the buckets of all pairs
-//! │         └ Bucket      a token bucket                 (pure)
+//! │   └ Limit             a lock over a turnstile, and the task to wake waiters
+//! │     └ Turnstile       queue and pacer together       (pure)
+//! │       ├ Queue         the order of the waiters       (pure)
+//! │       └ Pacer         the time of the next turn      (pure)
+//! │         ├ Slowdown    a longer interval              (pure)
+//! │         └ Tokens      a bucket of the limit, or of a pair among the buckets of all pairs
+//! │           └ Bucket    a token bucket                 (pure)
 //! └ remote                buckets in the shared server, for many sidecars
 //! ```
 
@@ -44,6 +45,7 @@ mod terms;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod turnstile;
 
 pub use account::Account;
 pub use demand::{Allowance, Demand, Limited, Patience, Ticket};
@@ -51,8 +53,13 @@ pub use keyed::{KeyedLimits, LimitTerms};
 pub use kind::LimitKind;
 pub use pairs::Pairs;
 pub use pause::{Pause, PauseReason};
-pub use remote::{LocalView, RemoteBucket, Sharing, TakeReply, TakeRequest};
+pub use remote::{LocalView, RemoteBucket, Sharing, TakeReply, TakeRequest, TakeScriptReply};
 pub use report::{LimitStatus, LimitUsage};
+// The pure half of a limit, for the simulation of `benches/scale`.
+#[doc(hidden)]
+pub use pacer::Next;
+#[doc(hidden)]
+pub use turnstile::{Place, Turnstile};
 
 use demand::Unasked;
 use limit::pass;

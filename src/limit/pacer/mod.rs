@@ -42,7 +42,7 @@ pub(super) struct Pacer {
 
 /// The next step of a limit that lets no request through now.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub enum Next {
     /// Decide again at the given time.
     At(Instant),
     /// Ask the shared server for a number of tokens.

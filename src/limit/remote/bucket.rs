@@ -66,6 +66,43 @@ pub struct TakeReply {
     pub epoch: u64,
 }
 
+impl TakeRequest {
+    /// The arguments of `take.lua`.
+    #[must_use]
+    pub fn arguments(&self) -> [u64; 7] {
+        [
+            micros(self.quota.interval()).max(1),
+            self.quota.burst.get().into(),
+            self.wanted.into(),
+            micros(self.ahead),
+            micros(self.known.full_in),
+            micros(self.known.full_in_if_lost),
+            self.known.epoch,
+        ]
+    }
+}
+
+impl TakeReply {
+    /// The meaning of a reply of `take.lua` that came now.
+    #[must_use]
+    pub fn of_script(reply: TakeScriptReply, now: Instant) -> Self {
+        let (count, first, interval, left, full_in, wait, _, epoch) = reply;
+        Self {
+            count: u32::try_from(count).unwrap_or_default(),
+            first: if first >= 0 {
+                now + time(first)
+            } else {
+                now.checked_sub(time(first)).unwrap_or(now)
+            },
+            interval: time(interval),
+            left: u32::try_from(left).unwrap_or_default(),
+            full_in: time(full_in),
+            wait: time(wait),
+            epoch,
+        }
+    }
+}
+
 impl Sharing {
     /// The bucket of a limit: equal kind and parts name an equal bucket in all sidecars.
     #[must_use]
@@ -92,49 +129,22 @@ impl RemoteBucket {
     /// # Errors
     /// If the shared server does not answer in time.
     pub async fn take(&self, request: TakeRequest) -> Result<TakeReply, ServerLost> {
-        let TakeRequest {
-            quota,
-            wanted,
-            ahead,
-            known,
-        } = request;
         let mut script = TAKE.key(&self.tokens_key);
         script.key(&self.taught_key).key(self.sharing.epoch_key());
         if self.counts_messages {
             script.key(self.sharing.account_pause_key());
         }
-        script
-            .arg(micros(quota.interval()).max(1))
-            .arg(quota.burst.get())
-            .arg(wanted)
-            .arg(micros(ahead))
-            .arg(micros(known.full_in))
-            .arg(micros(known.full_in_if_lost))
-            .arg(known.epoch);
-        let reply = self
-            .sharing
-            .server()
-            .run::<TakeScriptReply>(&script)
-            .await?;
-        let (count, first, interval, left, full_in, wait, account_pause, epoch) = reply;
+        for argument in request.arguments() {
+            script.arg(argument);
+        }
+        let reply: TakeScriptReply = self.sharing.server().run(&script).await?;
         let now = Instant::now();
+        let account_pause = reply.6;
         if account_pause > 0 {
             let account = self.sharing.account();
             account.paused_elsewhere(time(account_pause), now);
         }
-        Ok(TakeReply {
-            count: u32::try_from(count).unwrap_or_default(),
-            first: if first >= 0 {
-                now + time(first)
-            } else {
-                now.checked_sub(time(first)).unwrap_or(now)
-            },
-            interval: time(interval),
-            left: u32::try_from(left).unwrap_or_default(),
-            full_in: time(full_in),
-            wait: time(wait),
-            epoch,
-        })
+        Ok(TakeReply::of_script(reply, now))
     }
 
     /// Gives back unused tokens. Tokens are lost if the server does not hear of their return.
@@ -156,7 +166,7 @@ fn time(micros: i64) -> Duration {
 }
 
 /// The values returned by `take.lua`, in order.
-type TakeScriptReply = (i64, i64, i64, i64, i64, i64, i64, u64);
+pub type TakeScriptReply = (i64, i64, i64, i64, i64, i64, i64, u64);
 
 static TAKE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/take.lua")));
 static GIVE_BACK: LazyLock<Script> =

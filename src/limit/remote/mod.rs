@@ -4,7 +4,7 @@ mod bucket;
 mod prefetch;
 mod sharing;
 
-pub use bucket::{LocalView, RemoteBucket, TakeReply, TakeRequest};
+pub use bucket::{LocalView, RemoteBucket, TakeReply, TakeRequest, TakeScriptReply};
 pub(super) use prefetch::Prefetch;
 pub use sharing::Sharing;
 pub(super) use sharing::{CountedBy, RemotePause};

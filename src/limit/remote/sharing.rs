@@ -122,8 +122,13 @@ impl Sharing {
     /// Share of a quota for one sidecar alone while the server is lost; all of the quota if the
     /// limit is not shared.
     pub(in crate::limit) fn share_of(sharing: Option<&Self>, quota: Quota) -> Quota {
-        let Quota { rate, burst } = quota;
         let replicas = sharing.map_or(NonZeroU32::MIN, |sharing| sharing.replicas);
+        Self::share(quota, replicas)
+    }
+
+    /// One of `replicas` shares of a quota.
+    pub(in crate::limit) fn share(quota: Quota, replicas: NonZeroU32) -> Quota {
+        let Quota { rate, burst } = quota;
         Quota {
             rate: Rate {
                 per: rate.per.saturating_mul(replicas.get()),

@@ -1,0 +1,307 @@
+//! A turnstile lets requests through as the pacer decides, and keeps the rest in the queue. Pure: no clock, no lock, no
+//! channel. [`super::limit`] puts a lock around a turnstile; the simulation of `benches/scale` drives thousands by hand.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::demand::{Demand, Limited, Ticket, Unasked};
+use super::pacer::{LOST_POLL, Next, Pacer};
+use super::pause::PauseReason;
+use super::queue::{Queue, Waiter};
+use super::remote::{CountedBy, RemotePause, Sharing, TakeReply, TakeRequest};
+use super::report::LimitStatus;
+use super::tokens::Tokens;
+use crate::config::OnFailure;
+use crate::provider::Scope;
+use crate::shared::DECISION_TIMEOUT;
+use crate::units::{Quota, saturated};
+
+/// The turns of one limit. `T` is the way to tell a waiting request to go.
+#[derive(Debug)]
+pub struct Turnstile<T> {
+    scope: Scope,
+    pacer: Pacer,
+    queue: Queue<T>,
+}
+
+/// The place of a request that came to a turnstile. `W` is the way to hear of the turn.
+#[derive(Debug)]
+pub enum Place<W> {
+    /// The request goes at once.
+    Through(Ticket),
+    /// The request waits in the queue.
+    Waiting {
+        /// Number to leave the queue by.
+        number: u64,
+        /// Time until which the request may be kept.
+        deadline: Instant,
+        /// The way to hear of the turn.
+        turn: W,
+    },
+}
+
+impl<T> Turnstile<T> {
+    /// An unused turnstile.
+    pub(super) fn new(scope: Scope, pacer: Pacer) -> Self {
+        Self {
+            scope,
+            pacer,
+            queue: Queue::default(),
+        }
+    }
+
+    /// An unused turnstile of a sender, counted by a shared server for `replicas` sidecars.
+    #[must_use]
+    pub fn shared(quota: Quota, replicas: NonZeroU32, now: Instant) -> Self {
+        let share = Sharing::share(quota, replicas);
+        let tokens = Tokens::new(Some(share), now);
+        let mut pacer = Pacer::new(Scope::Sender, Some(quota), tokens, now);
+        pacer.count_by(CountedBy::Server, now);
+        Self::new(Scope::Sender, pacer)
+    }
+
+    /// Takes note that the shared server is lost, or is back if `lost` is `None`.
+    pub fn server_is(&mut self, lost: Option<OnFailure>, now: Instant) {
+        let counted_by = lost.map_or(CountedBy::Server, CountedBy::LocalWhileLost);
+        self.follow(counted_by, now);
+    }
+
+    /// Hands the counting over.
+    pub(super) fn follow(&mut self, counted_by: CountedBy, now: Instant) {
+        self.pacer.count_by(counted_by, now);
+    }
+
+    /// The current counter of tokens.
+    pub(super) fn counted_by(&self) -> CountedBy {
+        self.pacer.counted_by()
+    }
+
+    /// Lets a request through or into the queue; `channel` makes the way to tell the request to go, and to hear of it.
+    ///
+    /// # Errors
+    /// If waiting is in vain.
+    pub fn enter<W>(
+        &mut self,
+        demand: &Demand<'_>,
+        now: Instant,
+        channel: impl FnOnce() -> (T, W),
+    ) -> Result<Place<W>, Limited> {
+        if self.queue.is_empty()
+            && let Ok(ticket) = self.pacer.decide(1, now)
+        {
+            return Ok(Place::Through(ticket));
+        }
+        self.admit(demand, now)?;
+        let (told, turn) = channel();
+        let waiter = Waiter {
+            application: demand.application,
+            turn: told,
+            deadline: demand.deadline(),
+            max_queue: demand.patience.max_queue,
+        };
+        Ok(Place::Waiting {
+            number: self.queue.join(demand.urgency, waiter),
+            deadline: self.deadline(demand, now),
+            turn,
+        })
+    }
+
+    /// Refuses, without taking a token, a request to be refused at once by [`enter`](Self::enter).
+    pub(super) fn check(&self, demand: &Demand<'_>, now: Instant) -> Result<(), Limited> {
+        if self.queue.is_empty() && self.pacer.wait(0, now).is_zero() {
+            return Ok(());
+        }
+        self.admit(demand, now)
+    }
+
+    /// Refuses a request for which waiting is in vain.
+    fn admit(&self, demand: &Demand<'_>, now: Instant) -> Result<(), Limited> {
+        let ahead = self.queue.ahead_of(demand.urgency, demand.application);
+        let wait = self.pacer.wait(ahead, now);
+        let most = if self.pacer.is_wait_known() {
+            demand.patience.max_queue
+        } else {
+            demand.patience.max_queue.max(MAX_ASKING)
+        };
+        if now + wait > self.deadline(demand, now) || self.queue.len() >= most {
+            return Err(self.limited(wait, now));
+        }
+        Ok(())
+    }
+
+    /// Takes a request out of the queue before its turn.
+    pub fn leave(&mut self, number: u64) {
+        self.queue.leave(number);
+    }
+
+    /// The refusal of a waiter without a turn in time, with an honest Retry-After: the time after which a new request
+    /// could go.
+    pub(super) fn refusal(&self, demand: &Demand<'_>, now: Instant) -> Limited {
+        let ahead = self.queue.ahead_of(demand.urgency, demand.application);
+        self.limited(self.pacer.wait(ahead, now), now)
+    }
+
+    fn limited(&self, retry_after: Duration, now: Instant) -> Limited {
+        Limited {
+            scope: self.scope,
+            retry_after,
+            waiting: self.queue.len(),
+            is_closed: self.pacer.is_closed(),
+            pause: self.pacer.pause_at(now).map(|pause| pause.reason),
+        }
+    }
+
+    /// Lets through all requests with a turn now, and returns the next step. `hand_out` tells a request to go; false
+    /// if the request has given up.
+    pub fn let_through(
+        &mut self,
+        now: Instant,
+        mut hand_out: impl FnMut(T, Ticket) -> bool,
+    ) -> Next {
+        loop {
+            let waiting = self.queue.len();
+            match self.pacer.decide(waiting, now) {
+                // A request that has just given up leaves the ticket to the next.
+                Ok(ticket) => {
+                    while let Some(waiter) = self.queue.next() {
+                        if hand_out(waiter.turn, ticket) {
+                            break;
+                        }
+                    }
+                }
+                Err(Next::At(at)) if waiting > 0 && self.pacer.counted_by() != CountedBy::Local => {
+                    // The server's reply may have made some requests hopeless.
+                    self.dismiss(now);
+                    if !self.queue.is_empty() {
+                        // The counter may change meanwhile.
+                        return Next::At(at.min(now + LOST_POLL));
+                    }
+                }
+                Err(next) => return next,
+            }
+        }
+    }
+
+    /// Refuses the requests known to be too late. While the shared server counts, only the next turn is known.
+    fn dismiss(&mut self, now: Instant) {
+        let pacer = &self.pacer;
+        self.queue.dismiss(|ahead, waiter| {
+            let wait = pacer.wait(if pacer.is_shared() { 0 } else { ahead }, now);
+            !wait.is_zero() && (ahead >= waiter.max_queue || now + wait > waiter.deadline)
+        });
+    }
+
+    /// The request for tokens to send to the shared server; none without a quota.
+    #[must_use]
+    pub fn request(&self, wanted: u32, now: Instant) -> Option<TakeRequest> {
+        Some(TakeRequest {
+            quota: self.pacer.quota()?,
+            wanted,
+            ahead: ASK_AHEAD,
+            known: self.pacer.view(now),
+        })
+    }
+
+    /// Adds the tokens of the shared server's reply to a request for `wanted`.
+    pub fn add(&mut self, reply: TakeReply, wanted: u32, now: Instant) {
+        self.pacer.add(reply, wanted, now);
+    }
+
+    /// True if held tokens run low and new ones should be asked for before a request waits.
+    #[must_use]
+    pub fn runs_low(&self, now: Instant) -> bool {
+        self.pacer.runs_low(now)
+    }
+
+    /// Takes tokens for messages that cannot wait. Returns the number to take from the shared server, if the limit is shared.
+    pub(super) fn charge(&mut self, messages: Unasked, now: Instant) -> Option<u32> {
+        self.pacer.charge(messages, now);
+        self.pacer.is_shared().then(|| messages.count())
+    }
+
+    /// Pauses for `length`, for any reason but a throttle.
+    pub(super) fn pause(
+        &mut self,
+        length: Duration,
+        reason: PauseReason,
+        now: Instant,
+    ) -> Option<RemotePause> {
+        let pause = self.pacer.pause(length, reason, now);
+        self.dismiss(now);
+        pause
+    }
+
+    /// Pauses after a throttle: for the `named` time, else for `first`.
+    pub(super) fn throttled(
+        &mut self,
+        first: Duration,
+        named: Option<Duration>,
+        now: Instant,
+    ) -> Option<RemotePause> {
+        let pause = self.pacer.throttled(first, named, now);
+        self.dismiss(now);
+        pause
+    }
+
+    /// Changes quota and tokens, as counted by `counted_by`. Used tokens stay used, and waiting requests keep their places.
+    pub(super) fn change(
+        &mut self,
+        quota: Option<Quota>,
+        tokens: Tokens,
+        counted_by: CountedBy,
+        now: Instant,
+    ) {
+        self.pacer = self.pacer.with_terms(quota, tokens, now);
+        self.follow(counted_by, now);
+        self.dismiss(now);
+    }
+
+    /// A turnstile without waiters at a new quota, with the old debt and pause.
+    pub(super) fn with_terms(&self, quota: Option<Quota>, tokens: Tokens, now: Instant) -> Self {
+        Self::new(self.scope, self.pacer.with_terms(quota, tokens, now))
+    }
+
+    /// Quota of all sidecars together.
+    pub(super) fn quota(&self) -> Option<Quota> {
+        self.pacer.quota()
+    }
+
+    /// True if no request waits, and forgetting the turnstile would change no decision.
+    pub(super) fn is_unused(&self, now: Instant) -> bool {
+        self.queue.is_empty() && self.pacer.is_unused(now)
+    }
+
+    /// State of the limit.
+    pub(super) fn status(&self, now: Instant) -> LimitStatus {
+        let pacer = &self.pacer;
+        let waiting = self.queue.len();
+        let (remaining, next_in) = pacer.remaining(now);
+        let behind = pacer.interval().saturating_mul(saturated(waiting));
+        LimitStatus {
+            quota: pacer.quota(),
+            remaining,
+            interval: pacer.slowed_interval(now),
+            waiting,
+            wait: pacer.wait(waiting, now).max(next_in + behind),
+            pause: pacer.pause_at(now),
+            is_closed: pacer.is_closed(),
+        }
+    }
+
+    /// Time until which a request may be kept: even a request without patience waits for the shared server's reply.
+    fn deadline(&self, demand: &Demand<'_>, now: Instant) -> Instant {
+        if self.pacer.is_shared() {
+            demand.deadline().max(now + DECISION_TIMEOUT)
+        } else {
+            demand.deadline()
+        }
+    }
+}
+
+/// Time by which a token may be taken before becoming good: longer than the way to the shared server and back, lest a token
+/// come too late.
+const ASK_AHEAD: Duration = Duration::from_millis(50);
+/// Most requests in the queue while the shared server is asked and the wait is not known.
+const MAX_ASKING: usize = 1000;
