@@ -315,7 +315,8 @@ fn whatever_happens_to_the_server_sending_goes_on() {
             "replicas = 4",
         );
         assert!(is_shared(&keyside), "{what}: {}", keyside.log());
-        assert_eq!(pass(&keyside, 5), 5, "{what}");
+        // So many that the sidecar takes tokens ahead, and has some to give back to a server that has stopped.
+        assert_eq!(pass(&keyside, 50), 50, "{what}");
         happens(&mut redis);
         let mut client = keyside.connect();
         let mut longest = Duration::ZERO;

@@ -58,12 +58,16 @@ impl Limit {
     pub(super) fn change(&self, terms: Terms) {
         let now = Instant::now();
         let mut state = self.lock();
-        state.remote = terms.remote;
+        let old_quota = state.turnstile.quota();
+        let old_remote = std::mem::replace(&mut state.remote, terms.remote);
         let counted_by = state.counted_by();
-        state
+        let held = state
             .turnstile
             .change(terms.quota, terms.tokens, counted_by, now);
         self.wake.notify_one();
+        if let (Some(remote), Some(quota), 1..) = (old_remote, old_quota, held) {
+            tokio::spawn(async move { remote.give_back(quota, held).await });
+        }
     }
 
     /// A copy at new terms with the old debt and pause: a reload never refills the bucket.

@@ -16,6 +16,8 @@ pub(super) struct Queue<T> {
     by_age: BTreeMap<u64, Position>,
     /// Turn-taking of the applications, apart for each urgency.
     rounds: BTreeMap<u8, Rounds>,
+    /// Latest deadline of the requests that have come since the queue was empty.
+    latest: Option<Instant>,
     arrived: u64,
     served: u64,
 }
@@ -59,6 +61,7 @@ impl<T> Default for Queue<T> {
             waiters: BTreeMap::new(),
             by_age: BTreeMap::new(),
             rounds: BTreeMap::new(),
+            latest: None,
             arrived: 0,
             served: 0,
         }
@@ -74,6 +77,11 @@ impl<T> Queue<T> {
     /// True if no request waits.
     pub(super) fn is_empty(&self) -> bool {
         self.waiters.is_empty()
+    }
+
+    /// Time until which the most patient request waits, or one that has left waited; `None` if no request waits.
+    pub(super) fn latest(&self) -> Option<Instant> {
+        self.latest
     }
 
     /// Number of requests with a turn before a new request.
@@ -96,6 +104,7 @@ impl<T> Queue<T> {
         }
         rounds.taken.insert(waiter.application, position.round);
         self.arrived += 1;
+        self.latest = self.latest.max(Some(waiter.deadline));
         self.waiters.insert(position, waiter);
         self.by_age.insert(position.number, position);
         position.number
@@ -169,6 +178,7 @@ impl<T> Queue<T> {
         if self.waiters.is_empty() {
             // An empty queue has no fairness to remember.
             self.rounds.clear();
+            self.latest = None;
         }
         waiter
     }

@@ -89,7 +89,7 @@ impl<T> Turnstile<T> {
         channel: impl FnOnce() -> (T, W),
     ) -> Result<Place<W>, Limited> {
         if self.queue.is_empty()
-            && let Ok(ticket) = self.pacer.decide(1, now)
+            && let Ok(ticket) = self.pacer.decide(1, demand.deadline(), now)
         {
             return Ok(Place::Through(ticket));
         }
@@ -125,7 +125,10 @@ impl<T> Turnstile<T> {
         } else {
             demand.patience.max_queue.max(MAX_ASKING)
         };
-        if now + wait > self.deadline(demand, now) || self.queue.len() >= most {
+        let is_in_vain = self
+            .pacer
+            .is_in_vain(ahead, self.deadline(demand, now), now);
+        if is_in_vain || self.queue.len() >= most {
             return Err(self.limited(wait, now));
         }
         Ok(())
@@ -162,7 +165,7 @@ impl<T> Turnstile<T> {
     ) -> Next {
         loop {
             let waiting = self.queue.len();
-            match self.pacer.decide(waiting, now) {
+            match self.pacer.decide(waiting, self.latest(now), now) {
                 // A request that has just given up leaves the ticket to the next.
                 Ok(ticket) => {
                     while let Some(waiter) = self.queue.next() {
@@ -184,12 +187,17 @@ impl<T> Turnstile<T> {
         }
     }
 
-    /// Refuses the requests known to be too late. While the shared server counts, only the next turn is known.
+    /// Time until which the most patient request waits.
+    fn latest(&self, now: Instant) -> Instant {
+        self.queue.latest().unwrap_or(now)
+    }
+
+    /// Refuses the requests known to be too late.
     fn dismiss(&mut self, now: Instant) {
         let pacer = &self.pacer;
         self.queue.dismiss(|ahead, waiter| {
-            let wait = pacer.wait(if pacer.is_shared() { 0 } else { ahead }, now);
-            !wait.is_zero() && (ahead >= waiter.max_queue || now + wait > waiter.deadline)
+            let is_late = pacer.is_in_vain(ahead, waiter.deadline, now);
+            !pacer.wait(ahead, now).is_zero() && (ahead >= waiter.max_queue || is_late)
         });
     }
 
@@ -199,7 +207,7 @@ impl<T> Turnstile<T> {
         Some(TakeRequest {
             quota: self.pacer.quota()?,
             wanted,
-            ahead: ASK_AHEAD,
+            ahead: Pacer::ahead(self.latest(now), now),
             known: self.pacer.view(now),
         })
     }
@@ -246,16 +254,19 @@ impl<T> Turnstile<T> {
     }
 
     /// Changes quota and tokens, as counted by `counted_by`. Used tokens stay used, and waiting requests keep their places.
+    /// Returns the number of held tokens to give back at the old quota.
     pub(super) fn change(
         &mut self,
         quota: Option<Quota>,
         tokens: Tokens,
         counted_by: CountedBy,
         now: Instant,
-    ) {
+    ) -> u32 {
+        let held = self.pacer.let_go();
         self.pacer = self.pacer.with_terms(quota, tokens, now);
         self.follow(counted_by, now);
         self.dismiss(now);
+        held
     }
 
     /// A turnstile without waiters at a new quota, with the old debt and pause.
@@ -300,8 +311,5 @@ impl<T> Turnstile<T> {
     }
 }
 
-/// Time by which a token may be taken before becoming good: longer than the way to the shared server and back, lest a token
-/// come too late.
-const ASK_AHEAD: Duration = Duration::from_millis(50);
 /// Most requests in the queue while the shared server is asked and the wait is not known.
 const MAX_ASKING: usize = 1000;

@@ -32,6 +32,8 @@ pub(super) struct Pacer {
     /// the server counts, to be a measure when the server is lost.
     tokens: Tokens,
     counted_by: CountedBy,
+    /// Time of the last loss of the shared server.
+    lost_at: Instant,
     /// The last pause, running or over.
     pause: Option<Pause>,
     slowdown: Option<Slowdown>,
@@ -61,6 +63,7 @@ impl Pacer {
             quota,
             tokens,
             counted_by: CountedBy::Local,
+            lost_at: now,
             pause: None,
             slowdown: None,
             prefetch: Prefetch::new(now),
@@ -69,10 +72,11 @@ impl Pacer {
     }
 
     /// A copy with new quota and tokens and the old pause, slowdown and debt: a reload never refills
-    /// the bucket. Held tokens of a shared bucket are let go. As of [`Self::new`], the sidecar counts.
+    /// the bucket. Held tokens of a shared bucket are lost: [`Self::let_go`] comes first. As of [`Self::new`], the sidecar counts.
     pub(super) fn with_terms(&self, quota: Option<Quota>, tokens: Tokens, now: Instant) -> Self {
         let tokens = tokens.after(&self.tokens, now);
         let mut changed = Self::new(self.scope, quota, tokens, now);
+        changed.lost_at = self.lost_at;
         changed.pause = self.pause;
         changed.slowdown = self.slowdown.filter(|_| quota.is_some());
         if let (Some(quota), Some(bucket)) = (quota, self.bucket_in_charge()) {
@@ -84,21 +88,29 @@ impl Pacer {
                 bucket.missing(now)
             };
             let full_in = quota.interval().saturating_mul(used);
-            changed.prefetch.restart(full_in, full_in, now);
+            changed.prefetch.restart(full_in, now);
         }
         changed.prefetch.keep_epoch(&self.prefetch);
         changed
     }
 
-    /// Lets a request through, or says what to do next, while `waiting` requests wait. With none, only
-    /// held tokens of the shared server are looked after.
-    pub(super) fn decide(&mut self, waiting: usize, now: Instant) -> Result<Ticket, Next> {
+    /// Lets a request through, or says what to do next, while `waiting` requests wait, the most patient until `latest`.
+    /// With none, only held tokens of the shared server are looked after.
+    pub(super) fn decide(
+        &mut self,
+        waiting: usize,
+        latest: Instant,
+        now: Instant,
+    ) -> Result<Ticket, Next> {
         if waiting == 0 {
             return Err(self.tend_prefetch(now));
         }
         let turn = match self.pause {
-            Some(pause) if pause.is_running(now) => Err(Next::At(pause.until)),
-            _ => self.take(waiting, now),
+            Some(pause) if pause.is_running(now) => {
+                self.prefetch.lose_until(pause.until);
+                Err(Next::At(pause.until))
+            }
+            _ => self.take(waiting, latest, now),
         };
         match turn {
             Err(Next::At(at)) => self.next_at = at,
@@ -108,14 +120,15 @@ impl Pacer {
         turn
     }
 
-    fn take(&mut self, waiting: usize, now: Instant) -> Result<Ticket, Next> {
+    fn take(&mut self, waiting: usize, latest: Instant, now: Instant) -> Result<Ticket, Next> {
         match self.counted_by {
-            CountedBy::Server => self.take_prefetched(waiting, now),
+            CountedBy::Server => self.take_prefetched(waiting, latest, now),
             CountedBy::LocalWhileLost(OnFailure::Open) => {
                 Ok(Ticket::new(self.scope, self.quota, u32::MAX))
             }
             CountedBy::LocalWhileLost(OnFailure::Closed) => Err(Next::At(now + LOST_POLL)),
-            CountedBy::Local | CountedBy::LocalWhileLost(OnFailure::Local) => self.take_own(now),
+            CountedBy::LocalWhileLost(OnFailure::Local) => self.take_while_lost(now),
+            CountedBy::Local => self.take_own(now),
         }
     }
 
@@ -127,10 +140,11 @@ impl Pacer {
             (CountedBy::Server, CountedBy::LocalWhileLost(_)) => {
                 // The tokens held by the remaining sidecars are not known here, so no sidecar
                 // begins with a burst: the tokens of the next second are taken as used.
+                // Of a share that takes longer for a token, thousands of sidecars would have a token each.
                 if let Some(bucket) = self.tokens.bucket() {
-                    self.charge_present(bucket.tokens_in(Duration::from_secs(1)), now);
+                    self.charge_present(bucket.tokens_in(Duration::from_secs(1)).max(1), now);
                 }
-                self.prefetch.restart(Duration::ZERO, Duration::ZERO, now);
+                self.lost_at = now;
             }
             (CountedBy::LocalWhileLost(_), CountedBy::Server) => {
                 if let (Some(quota), Some(own)) = (self.quota, self.tokens.bucket()) {
@@ -140,8 +154,14 @@ impl Pacer {
                     // A server without its state does not know the remaining sidecars either: assume
                     // equal use of their shares, and one more token while some still count alone.
                     let if_lost = own.full_in(now) + own.quota().interval();
-                    self.prefetch
-                        .restart(full_in, if_lost.min(quota.window()), now);
+                    let if_lost = if_lost.min(quota.window());
+                    // A server that was away for longer than a single lost reply was lost to the remaining sidecars as well.
+                    let was_alone = now - self.lost_at < LOST_POLL;
+                    if was_alone {
+                        self.prefetch.resume(full_in, if_lost, now);
+                    } else {
+                        self.prefetch.restart(if_lost, now);
+                    }
                 }
             }
             _ => return,
@@ -244,20 +264,37 @@ impl Pacer {
             .filter(|interval| *interval > self.interval())
     }
 
-    /// Time until the turn of a request with `ahead` requests before it.
+    /// Time until the turn of a request with `ahead` requests before it; without a token of a shared bucket the least time.
     pub(super) fn wait(&self, ahead: usize, now: Instant) -> Duration {
         let pause_end = self.pause_at(now).map_or(now, |pause| pause.until);
-        let first = self.next_at.max(pause_end).saturating_duration_since(now);
-        if ahead == 0 {
-            return first;
-        }
-        let observed = if self.is_shared() {
-            self.prefetch.interval()
-        } else {
-            self.slowed_interval(now).unwrap_or_default()
+        let turn = match self.prefetch.turn(ahead, self.interval()) {
+            Err(_) if !self.is_shared() => self.own_turn(ahead, pause_end, now),
+            Ok(at) | Err(at) => at.max(pause_end),
         };
+        turn.saturating_duration_since(now)
+    }
+
+    fn own_turn(&self, ahead: usize, pause_end: Instant, now: Instant) -> Instant {
+        let first = self.next_at.max(pause_end).max(now);
+        let observed = self.slowed_interval(now).unwrap_or_default();
         let interval = self.interval().max(observed);
         first + interval.saturating_mul(saturated(ahead))
+    }
+
+    /// True if the turn of a request with `ahead` requests before it comes after a deadline, however the server replies.
+    pub(super) fn is_in_vain(&self, ahead: usize, deadline: Instant, now: Instant) -> bool {
+        let wait = self.wait(ahead, now);
+        let margin = match self.prefetch.turn(ahead, Duration::ZERO) {
+            Err(_) if self.is_shared() => self.margin(wait),
+            _ => Duration::ZERO,
+        };
+        now + wait + margin > deadline
+    }
+
+    /// Lets the held tokens of a shared bucket go, and returns their number.
+    pub(super) fn let_go(&mut self) -> u32 {
+        let quota = self.quota.filter(|_| self.is_shared());
+        quota.map_or(0, |quota| self.prefetch.take_all(quota))
     }
 
     /// Adds the tokens of the shared server's reply to a request for `wanted`.
@@ -272,7 +309,7 @@ impl Pacer {
 
     /// True if held tokens run low and new ones should be asked for before a request waits.
     pub(super) fn runs_low(&self, now: Instant) -> bool {
-        self.is_shared() && self.prefetch.ask_at() <= now && self.wanted(0, now) > 0
+        self.is_shared() && self.prefetch.ask_from(ASK_AHEAD) <= now && self.wanted(0, now) > 0
     }
 
     /// True if the wait is known. While the server is asked, and tokens were not short before,
@@ -332,6 +369,21 @@ impl Pacer {
         }
     }
 
+    /// Takes the tokens that the server gave before, and then those of the sidecar's share: never both.
+    fn take_while_lost(&mut self, now: Instant) -> Result<Ticket, Next> {
+        self.prefetch.lose_stale(now);
+        match self.prefetch.take(now) {
+            Ok(()) => Ok(self.ticket_of_held(now)),
+            Err(Some(due)) => Err(Next::At(due)),
+            Err(None) => self.take_own(now),
+        }
+    }
+
+    fn ticket_of_held(&mut self, now: Instant) -> Ticket {
+        self.tokens.take(now).ok();
+        Ticket::new(self.scope, self.quota, self.prefetch.left())
+    }
+
     fn take_own(&mut self, now: Instant) -> Result<Ticket, Next> {
         if self.slowed_interval(now).is_none() {
             self.slowdown = None;
@@ -349,15 +401,43 @@ impl Pacer {
         Ok(Ticket::new(self.scope, quota, left))
     }
 
-    fn take_prefetched(&mut self, waiting: usize, now: Instant) -> Result<Ticket, Next> {
-        match self.prefetch.take(now) {
-            Ok(()) => {
-                self.tokens.take(now).ok();
-                Ok(Ticket::new(self.scope, self.quota, self.prefetch.left()))
-            }
-            Err(Some(due)) => Err(Next::At(due)),
-            Err(None) if self.prefetch.ask_at() > now => Err(Next::At(self.prefetch.ask_at())),
-            Err(None) => Err(Next::Ask(self.wanted(waiting, now))),
+    fn take_prefetched(
+        &mut self,
+        waiting: usize,
+        latest: Instant,
+        now: Instant,
+    ) -> Result<Ticket, Next> {
+        let Err(due) = self.prefetch.take(now) else {
+            return Ok(self.ticket_of_held(now));
+        };
+        let ahead = latest.saturating_duration_since(now).min(MAX_AHEAD);
+        let ask_from = self
+            .prefetch
+            .ask_from((ahead - self.margin(ahead)).max(ASK_AHEAD));
+        match due {
+            Some(due) if self.prefetch.held() >= waiting => Err(Next::At(due)),
+            _ if ask_from <= now => Err(Next::Ask(self.wanted(waiting, now))),
+            Some(due) => Err(Next::At(due.min(ask_from))),
+            None => Err(Next::At(ask_from)),
+        }
+    }
+
+    /// Time by which tokens are taken before becoming good, while the most patient request waits until `latest`.
+    pub(super) fn ahead(latest: Instant, now: Instant) -> Duration {
+        let patience = latest.saturating_duration_since(now);
+        let ahead = patience.saturating_sub(ASK_AHEAD);
+        ahead.clamp(ASK_AHEAD, MAX_AHEAD)
+    }
+
+    /// Time before the end of a wait of `ahead` by which the token has to be good, to be worth a question: the reply takes
+    /// some of it. While tokens are short, a question waits until it brings the tokens of a while, and not a single one.
+    fn margin(&self, ahead: Duration) -> Duration {
+        if ahead <= ASK_AHEAD {
+            Duration::ZERO
+        } else if self.prefetch.is_short() && ahead > SHORT_AHEAD {
+            ASK_AHEAD + SHORT_AHEAD / 4
+        } else {
+            ASK_AHEAD
         }
     }
 
@@ -366,7 +446,7 @@ impl Pacer {
     fn wanted(&self, waiting: usize, now: Instant) -> u32 {
         match (&self.tokens, self.quota) {
             (Tokens::Own(_), Some(quota)) => self.prefetch.wanted(waiting, quota, now),
-            _ => saturated(waiting),
+            _ => saturated(waiting.saturating_sub(self.prefetch.held())),
         }
     }
 
@@ -388,5 +468,13 @@ impl Pacer {
     }
 }
 
+/// Least time by which a token may be taken before becoming good: longer than the way to the shared server and back, lest a
+/// token come too late.
+const ASK_AHEAD: Duration = Duration::from_millis(50);
+/// Most time by which a token may be taken before becoming good: the longest for which a sidecar that ends or is cut off
+/// keeps its tokens from the others, and for which a pause may stay unknown to a sidecar without other requests.
+const MAX_AHEAD: Duration = Duration::from_secs(10);
+/// Time ahead beyond which tokens are asked for a fourth of it at a time while they are short.
+const SHORT_AHEAD: Duration = Duration::from_millis(400);
 /// Time between two looks at the shared server's state.
 pub(super) const LOST_POLL: Duration = Duration::from_millis(100);

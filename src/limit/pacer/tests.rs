@@ -17,6 +17,15 @@ fn quota(per_second: u32) -> Quota {
     .into()
 }
 
+/// A token in so many seconds.
+fn slow(seconds: u64) -> Quota {
+    Rate {
+        count: NonZeroU32::MIN,
+        per: Duration::from_secs(seconds),
+    }
+    .into()
+}
+
 /// A pacer under test, with the time that the test says.
 struct Stepped {
     pacer: Pacer,
@@ -47,11 +56,11 @@ impl Stepped {
     }
 
     fn decide(&mut self) -> Result<Ticket, Next> {
-        self.pacer.decide(1, self.now)
+        self.pacer.decide(1, self.now, self.now)
     }
 
     fn decide_without_waiters(&mut self) -> Result<Ticket, Next> {
-        self.pacer.decide(0, self.now)
+        self.pacer.decide(0, self.now, self.now)
     }
 
     /// Number of requests let through now, and the time until the next turn if known.
@@ -75,6 +84,7 @@ impl Stepped {
             left: 0,
             full_in,
             wait: Duration::ZERO,
+            next: Duration::ZERO,
             epoch: 7,
         };
         self.pacer.add(reply, count, self.now);
@@ -137,12 +147,98 @@ fn a_lost_server_leaves_no_burst_and_a_server_that_is_back_is_told_what_went() {
 
     pacer.count_by(CountedBy::Server);
     let view = pacer.view();
-    assert_eq!(view.full_in, 125 * MILLI, "ten tokens of the whole");
+    assert_eq!(view.full_in, SECOND, "eight sidecars used ten tokens each");
     assert_eq!(view.full_in_if_lost, SECOND, "of eight sidecars, all of it");
     assert!(
         matches!(pacer.decide(), Err(Next::Ask(1))),
         "nothing is held"
     );
+}
+
+#[test]
+fn a_single_lost_reply_is_held_against_one_sidecar_alone() {
+    let mut pacer = Stepped::shared();
+    pacer.count_by(LOST);
+    pacer.advance(99 * MILLI);
+    pacer.count_by(CountedBy::Server);
+    let view = pacer.view();
+    assert_eq!(view.full_in, 125 * MILLI, "ten tokens of the whole");
+    assert_eq!(view.full_in_if_lost, SECOND);
+}
+
+#[test]
+fn a_loss_takes_no_token_away_and_gives_none_beside_those_held() {
+    let mut pacer = Stepped::shared();
+    let two = TakeReply {
+        count: 2,
+        first: pacer.now + SECOND,
+        interval: SECOND,
+        left: 0,
+        full_in: SECOND,
+        wait: Duration::ZERO,
+        next: SECOND,
+        epoch: 7,
+    };
+    pacer.pacer.add(two, 2, pacer.now);
+    pacer.count_by(LOST);
+    assert_eq!(pacer.drain(), (0, Some(SECOND)));
+    pacer.advance(SECOND);
+    assert_eq!(
+        pacer.drain(),
+        (1, Some(SECOND)),
+        "the own share is not used beside"
+    );
+    assert_eq!(pacer.wait(0), SECOND);
+}
+
+#[test]
+fn a_share_of_less_than_a_message_begins_without_one() {
+    let mut pacer = Stepped::new(Some(quota(80)), Some(slow(2)), CountedBy::Server);
+    pacer.count_by(LOST);
+    assert_eq!(pacer.drain(), (0, Some(2 * SECOND)));
+}
+
+#[test]
+fn tokens_are_asked_for_as_far_ahead_as_requests_wait() {
+    let mut pacer = Stepped::shared();
+    let latest = pacer.now + 2 * SECOND;
+    let later = |pacer: &Stepped, count, next| TakeReply {
+        count,
+        first: pacer.now + SECOND,
+        interval: 100 * MILLI,
+        left: 0,
+        full_in: 2 * SECOND,
+        wait: Duration::ZERO,
+        next,
+        epoch: 7,
+    };
+    assert_eq!(Pacer::ahead(latest, pacer.now), 1950 * MILLI);
+    assert_eq!(Pacer::ahead(pacer.now, pacer.now), ASK_AHEAD);
+    assert_eq!(
+        pacer.pacer.decide(3, latest, pacer.now).unwrap_err(),
+        Next::Ask(3)
+    );
+    let two = later(&pacer, 2, 2100 * MILLI);
+    pacer.pacer.add(two, 3, pacer.now);
+    let waits = [0, 1, 2].map(|ahead| pacer.wait(ahead).as_millis());
+    assert_eq!(waits, [1000, 1100, 2100]);
+    let is_in_vain = |pacer: &Stepped, ahead| pacer.pacer.is_in_vain(ahead, latest, pacer.now);
+    assert!(!is_in_vain(&pacer, 1) && is_in_vain(&pacer, 2));
+    let next = pacer.pacer.decide(3, latest, pacer.now).unwrap_err();
+    assert_eq!(
+        next,
+        Next::At(pacer.now + 250 * MILLI),
+        "no token within their patience before"
+    );
+    assert_eq!(
+        pacer.pacer.decide(2, latest, pacer.now).unwrap_err(),
+        Next::At(pacer.now + SECOND)
+    );
+    pacer.throttled(Some(1050 * MILLI));
+    assert_eq!(pacer.drain(), (0, Some(1050 * MILLI)));
+    pacer.advance(1100 * MILLI);
+    assert!(pacer.decide().is_ok(), "the token after the pause");
+    assert!(pacer.decide().is_err(), "that in the pause is lost");
 }
 
 #[test]

@@ -58,10 +58,12 @@ pub struct TakeReply {
     pub interval: Duration,
     /// Number of tokens left in the bucket.
     pub left: u32,
-    /// Time until the bucket is full, if no token is taken.
+    /// Least time until the bucket is full, if no token is taken.
     pub full_in: Duration,
-    /// Time in which asking again is of no use, after a reply without tokens.
+    /// Time in which asking is of no use, because of a pause.
     pub wait: Duration,
+    /// Time until a token beyond those taken can be good.
+    pub next: Duration,
     /// Epoch of the server.
     pub epoch: u64,
 }
@@ -83,10 +85,10 @@ impl TakeRequest {
 }
 
 impl TakeReply {
-    /// The meaning of a reply of `take.lua` that came now.
+    /// The meaning of a reply of `take.lua` that came now, to a request of the time `asked`.
     #[must_use]
-    pub fn of_script(reply: TakeScriptReply, now: Instant) -> Self {
-        let (count, first, interval, left, full_in, wait, _, epoch) = reply;
+    pub fn of_script(reply: TakeScriptReply, asked: Instant, now: Instant) -> Self {
+        let (count, first, interval, left, full_in, next, paused, _, epoch) = reply;
         Self {
             count: u32::try_from(count).unwrap_or_default(),
             first: if first >= 0 {
@@ -96,8 +98,11 @@ impl TakeReply {
             },
             interval: time(interval),
             left: u32::try_from(left).unwrap_or_default(),
-            full_in: time(full_in),
-            wait: time(wait),
+            // Less the time since the server counted, and that of the next request: told of more, the server would take tokens
+            // away with each request.
+            full_in: time(full_in).saturating_sub(2 * (now - asked)),
+            wait: time(paused),
+            next: time(next.max(0)),
             epoch,
         }
     }
@@ -137,14 +142,15 @@ impl RemoteBucket {
         for argument in request.arguments() {
             script.arg(argument);
         }
+        let asked = Instant::now();
         let reply: TakeScriptReply = self.sharing.server().run(&script).await?;
         let now = Instant::now();
-        let account_pause = reply.6;
+        let account_pause = reply.7;
         if account_pause > 0 {
             let account = self.sharing.account();
             account.paused_elsewhere(time(account_pause), now);
         }
-        Ok(TakeReply::of_script(reply, now))
+        Ok(TakeReply::of_script(reply, asked, now))
     }
 
     /// Gives back unused tokens. Tokens are lost if the server does not hear of their return.
@@ -166,8 +172,23 @@ fn time(micros: i64) -> Duration {
 }
 
 /// The values returned by `take.lua`, in order.
-pub type TakeScriptReply = (i64, i64, i64, i64, i64, i64, i64, u64);
+pub type TakeScriptReply = (i64, i64, i64, i64, i64, i64, i64, i64, u64);
 
 static TAKE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/take.lua")));
 static GIVE_BACK: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("scripts/give_back.lua")));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_reply_makes_no_bucket_emptier() {
+        let asked = Instant::now();
+        for (after_ms, full_in_ms) in [(0, 500), (10, 480), (300, 0)] {
+            let now = asked + Duration::from_millis(after_ms);
+            let reply = TakeReply::of_script((1, 0, 1000, 0, 500_000, 0, 0, 0, 7), asked, now);
+            assert_eq!(reply.full_in.as_millis(), full_in_ms, "{after_ms} ms");
+        }
+    }
+}

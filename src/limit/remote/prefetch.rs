@@ -11,7 +11,8 @@ use crate::units::{Quota, saturated};
 
 /// Tokens taken ahead, to let most requests go without asking the shared server.
 ///
-/// A sidecar holds at most as many tokens as it used in the last tenth of a second, and at most as
+/// For each waiting request a token is taken as far ahead as the request would wait, so that one question is enough. Beyond
+/// that a sidecar that sends often holds at most as many tokens as it used in the last tenth of a second, and at most as
 /// many as come in a tenth of a second. A token unused for a tenth of a second is given back.
 #[derive(Debug)]
 pub(in crate::limit) struct Prefetch {
@@ -19,8 +20,10 @@ pub(in crate::limit) struct Prefetch {
     due: VecDeque<Instant>,
     /// Number of tokens left in the shared bucket at the last reply.
     left: u32,
-    /// Time before which asking is of no use.
+    /// Time before which asking is of no use: the end of a pause.
     ask_at: Instant,
+    /// Earliest time at which a token beyond the held ones can be good, as of the last reply.
+    next_at: Instant,
     /// Earliest time at which the shared bucket can be full, whatever the server says.
     full_at: Instant,
     /// Earliest time at which the shared bucket can be full, if the server has lost its state.
@@ -29,17 +32,16 @@ pub(in crate::limit) struct Prefetch {
     epoch: u64,
     /// True if the last reply gave fewer tokens than wanted: more sidecars want tokens.
     is_short: bool,
-    /// Time between two tokens for this sidecar while tokens are short; zero if not
-    /// known.
-    interval: Duration,
-    /// Time of the last reply with tokens, while short.
-    replied_at: Instant,
+    /// Use in the last tenth of a second.
     used: RecentUse,
+    /// Use in the last second.
+    used_lately: RecentUse,
 }
 
-/// Number of tokens used in the current tenth of a second and in the tenth before.
+/// Number of tokens used in the current span of time and in the span before.
 #[derive(Debug)]
 struct RecentUse {
+    span: Duration,
     since: Instant,
     current: u32,
     before: u32,
@@ -52,17 +54,13 @@ impl Prefetch {
             due: VecDeque::new(),
             left: 0,
             ask_at: now,
+            next_at: now,
             full_at: now,
             full_at_if_lost: now,
             epoch: 0,
             is_short: false,
-            interval: Duration::ZERO,
-            replied_at: now,
-            used: RecentUse {
-                since: now,
-                current: 0,
-                before: 0,
-            },
+            used: RecentUse::new(WINDOW, now),
+            used_lately: RecentUse::new(LATELY, now),
         }
     }
 
@@ -73,6 +71,7 @@ impl Prefetch {
             Some(due) if *due <= now => {
                 self.due.pop_front();
                 self.used.count(now);
+                self.used_lately.count(now);
                 Ok(())
             }
             due => Err(due.copied()),
@@ -84,9 +83,31 @@ impl Prefetch {
         self.left.saturating_add(saturated(self.due.len()))
     }
 
-    /// Time before which asking the server is of no use.
-    pub(in crate::limit) fn ask_at(&self) -> Instant {
-        self.ask_at
+    /// Number of held tokens.
+    pub(in crate::limit) fn held(&self) -> usize {
+        self.due.len()
+    }
+
+    /// Time before which asking for tokens by `ahead` of their time is of no use.
+    pub(in crate::limit) fn ask_from(&self, ahead: Duration) -> Instant {
+        let from = self.next_at.checked_sub(ahead).unwrap_or(self.next_at);
+        self.ask_at.max(from)
+    }
+
+    /// The turn of a request with `ahead` requests before it; `Err` with the earliest time if no token is held for it.
+    pub(in crate::limit) fn turn(
+        &self,
+        ahead: usize,
+        interval: Duration,
+    ) -> Result<Instant, Instant> {
+        self.due.get(ahead).copied().ok_or_else(|| {
+            let more = saturated(ahead - self.due.len());
+            let last = self
+                .due
+                .back()
+                .map_or(self.next_at, |last| self.next_at.max(*last));
+            self.ask_at.max(last + interval.saturating_mul(more))
+        })
     }
 
     /// The shared bucket at a quota, with as few missing tokens as it can have.
@@ -108,19 +129,14 @@ impl Prefetch {
         self.is_short
     }
 
-    /// Time between two tokens for this sidecar while tokens are short; else zero.
-    pub(in crate::limit) fn interval(&self) -> Duration {
-        if self.is_short {
-            self.interval
-        } else {
-            Duration::ZERO
-        }
-    }
-
     /// Number of tokens to ask for while `waiting` requests wait; zero if enough are held.
     pub(in crate::limit) fn wanted(&self, waiting: usize, quota: Quota, now: Instant) -> u32 {
         let per_window = self.bucket(quota).tokens_in(WINDOW);
-        let ahead = self.used.recent(now).min(per_window);
+        // A token taken ahead by a sidecar that sends seldom would be given back unused: two commands in vain.
+        let ahead = match self.used_lately.recent(now) {
+            0..SELDOM => 0,
+            _ => self.used.recent(now).min(per_window),
+        };
         let held = saturated(self.due.len());
         // Asked for while half of the tokens are left, lest a request wait for the reply.
         if waiting == 0 && held >= ahead.div_ceil(2) {
@@ -136,37 +152,46 @@ impl Prefetch {
         // A token that was good before it came is good from now on: its age is not the time that it lay unused here.
         let due = |number| now.max(reply.first + reply.interval.saturating_mul(number));
         self.due.extend((0..reply.count).map(due));
+        // Tokens that others gave back may be earlier than those taken before.
+        self.due.make_contiguous().sort_unstable();
         self.left = reply.left;
         self.ask_at = now + reply.wait;
+        self.next_at = now + reply.next;
         self.full_at = now + reply.full_in;
         self.full_at_if_lost = self.full_at;
         self.epoch = reply.epoch;
-        let was_short = std::mem::replace(&mut self.is_short, reply.count < wanted);
-        if !was_short {
-            self.replied_at = now;
-            self.interval = Duration::ZERO;
-        } else if reply.count > 0 {
-            let sample = (now - std::mem::replace(&mut self.replied_at, now)) / reply.count;
-            self.interval = if self.interval.is_zero() {
-                sample
-            } else {
-                (self.interval * 3 + sample) / 4
-            };
+        self.is_short = reply.count < wanted;
+        if !reply.wait.is_zero() {
+            self.lose_until(self.ask_at);
         }
+    }
+
+    /// Loses the tokens that become good in a pause: after it they would be a burst.
+    pub(in crate::limit) fn lose_until(&mut self, end: Instant) {
+        let lost = self.due.partition_point(|due| *due < end);
+        self.due.drain(..lost);
     }
 
     /// Takes out the tokens not used in time, and returns the number.
     pub(in crate::limit) fn take_stale(&mut self, quota: Quota, now: Instant) -> u32 {
-        let stale = self
-            .due
-            .iter()
-            .take_while(|due| **due + WINDOW <= now)
-            .count();
-        self.due.drain(..stale);
-        let returned = quota.interval().saturating_mul(saturated(stale));
-        self.full_at = self.full_at.checked_sub(returned).unwrap_or(self.full_at);
+        let stale = self.due.partition_point(|due| *due + WINDOW <= now);
+        self.take_out(stale, quota)
+    }
+
+    /// Takes out all tokens, and returns the number.
+    pub(in crate::limit) fn take_all(&mut self, quota: Quota) -> u32 {
+        self.take_out(self.due.len(), quota)
+    }
+
+    fn take_out(&mut self, count: usize, quota: Quota) -> u32 {
+        self.due.drain(..count);
+        let count = saturated(count);
+        let returned = quota.interval().saturating_mul(count);
+        for at in [&mut self.full_at, &mut self.next_at] {
+            *at = at.checked_sub(returned).unwrap_or(*at);
+        }
         self.full_at_if_lost = self.full_at;
-        saturated(stale)
+        count
     }
 
     /// Time at which the first held token is to be given back.
@@ -179,19 +204,32 @@ impl Prefetch {
         self.is_short = false;
     }
 
-    /// Starts again without tokens, for a bucket full in `full_in` at the earliest, or in
-    /// `full_in_if_lost` if the server has lost its state.
-    pub(in crate::limit) fn restart(
+    /// Starts again without tokens, for a bucket full in `full_in` at the earliest, whatever the server knows.
+    pub(in crate::limit) fn restart(&mut self, full_in: Duration, now: Instant) {
+        self.due.clear();
+        self.is_short = false;
+        self.ask_at = now;
+        self.next_at = now;
+        self.full_at = now + full_in;
+        self.full_at_if_lost = self.full_at;
+    }
+
+    /// Goes on after the loss of a reply, with a bucket full in `full_in` at the earliest, or in `full_in_if_lost` if the
+    /// server has lost its state.
+    pub(in crate::limit) fn resume(
         &mut self,
         full_in: Duration,
         full_in_if_lost: Duration,
         now: Instant,
     ) {
-        self.due.clear();
-        self.is_short = false;
-        self.ask_at = now;
-        self.full_at = now + full_in;
-        self.full_at_if_lost = now + full_in_if_lost;
+        self.full_at = self.full_at.max(now + full_in);
+        self.full_at_if_lost = self.full_at.max(now + full_in_if_lost);
+    }
+
+    /// Loses the tokens not used in time, while there is no server to give them back to.
+    pub(in crate::limit) fn lose_stale(&mut self, now: Instant) {
+        let stale = self.due.partition_point(|due| *due + WINDOW <= now);
+        self.due.drain(..stale);
     }
 
     /// Takes over the server's epoch from the replaced prefetch.
@@ -201,9 +239,18 @@ impl Prefetch {
 }
 
 impl RecentUse {
+    fn new(span: Duration, now: Instant) -> Self {
+        Self {
+            span,
+            since: now,
+            current: 0,
+            before: 0,
+        }
+    }
+
     fn count(&mut self, now: Instant) {
-        if now - self.since >= WINDOW {
-            let is_next = now - self.since < 2 * WINDOW;
+        if now - self.since >= self.span {
+            let is_next = now - self.since < 2 * self.span;
             self.before = if is_next { self.current } else { 0 };
             self.since = now;
             self.current = 0;
@@ -212,7 +259,7 @@ impl RecentUse {
     }
 
     fn recent(&self, now: Instant) -> u32 {
-        if now - self.since < 2 * WINDOW {
+        if now - self.since < 2 * self.span {
             self.before.max(self.current)
         } else {
             0
@@ -224,6 +271,10 @@ impl RecentUse {
 /// Much more would hold back tokens from other sidecars, and less would make requests wait for the
 /// reply.
 const WINDOW: Duration = Duration::from_millis(100);
+/// Time in which a sidecar that sends seldom is told apart.
+const LATELY: Duration = Duration::from_secs(1);
+/// Number of tokens used in a second from which on some are taken ahead: four in [`WINDOW`], so that most are used in time.
+const SELDOM: u32 = 40;
 
 #[cfg(test)]
 mod tests {
@@ -250,6 +301,7 @@ mod tests {
             left: 5,
             full_in: MILLI,
             wait: Duration::ZERO,
+            next: Duration::ZERO,
             epoch: 1,
         }
     }
@@ -262,6 +314,7 @@ mod tests {
         prefetch.add(reply(1, now), 1, now);
         assert_eq!(prefetch.take(now), Ok(()));
         assert_eq!(prefetch.take(now), Err(None));
+        assert_eq!(prefetch.wanted(0, quota(80), now), 0);
         let later = now + 250 * MILLI;
         assert_eq!(prefetch.wanted(0, quota(80), later), 0);
         assert_eq!(prefetch.wanted(1, quota(80), later), 1);
@@ -298,7 +351,7 @@ mod tests {
             first: now - 15 * MILLI,
             interval: 10 * MILLI,
             left: 0,
-            wait: MILLI,
+            next: MILLI,
             ..reply(4, now)
         };
         prefetch.add(four, 9, now);

@@ -8,8 +8,8 @@
 --       taken ahead; then the knowledge of the sidecar: 5 least microseconds until the bucket is full, if the server knows
 --       all that was taken, 6 the same if the server has lost its state; 7 the epoch, or 0 where not known.
 -- Returns 1 number of tokens taken; 2 microseconds from now until the first is good; 3 microseconds between the tokens;
---         4 tokens left; 5 microseconds until the bucket is full; 6 microseconds in which asking again is of no use;
---         7 microseconds for which the account is paused; 8 the epoch.
+--         4 tokens left; 5 microseconds until the bucket is full; 6 microseconds until a token beyond those taken can be good;
+--         7 microseconds for which the limit or the account is paused; 8 the same of the account alone; 9 the epoch.
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local interval, burst, wanted, ahead = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -33,10 +33,10 @@ end
 
 if KEYS[4] then
   local account = taught(KEYS[4])
-  if account > now then return {0, 0, 0, 0, 0, account - now, account - now, epoch} end
+  if account > now then return {0, 0, 0, 0, 0, account - now, account - now, account - now, epoch} end
 end
 local paused, slowness = taught(KEYS[2])
-if paused > now then return {0, 0, 0, 0, 0, paused - now, 0, epoch} end
+if paused > now then return {0, 0, 0, 0, 0, paused - now, paused - now, 0, epoch} end
 local spacing = interval * math.max(slowness, 1)
 
 local tolerance = interval * burst
@@ -68,10 +68,11 @@ local first = full + interval - tolerance
 if spacing > interval then first = math.max(first, last + spacing, now) end
 local taken = math.min(wanted, math.floor((now + ahead - first) / spacing) + 1)
 if taken < 1 then
-  return {0, 0, 0, 0, math.ceil(full - now), math.ceil(first - ahead - now), 0, epoch}
+  return {0, 0, 0, 0, math.ceil(full - now), math.ceil(first - now), 0, 0, epoch}
 end
 local after = full + taken * interval
 last = math.max(last, first + (taken - 1) * spacing)
 keep(after)
 local left = math.max(math.floor((now + tolerance - after) / interval), 0)
-return {taken, math.ceil(first - now), math.ceil(spacing), left, math.ceil(after - now), 0, 0, epoch}
+local following = math.ceil(first + taken * spacing - now)
+return {taken, math.ceil(first - now), math.ceil(spacing), left, math.ceil(after - now), following, 0, 0, epoch}
