@@ -18,6 +18,10 @@
 
 mod support;
 
+/// The simulation of `benches/scale`.
+#[path = "../benches/scale/fleet/mod.rs"]
+mod fleet;
+
 mod access_tokens;
 mod accounts;
 mod alias;
@@ -91,12 +95,14 @@ mod sandbox_providers;
 mod sandbox_webhooks;
 mod scale;
 mod scan;
+mod scripts_and_redis;
 mod secret_forms;
 mod secrets;
 mod senders;
 mod sending;
 mod shared_limits;
 mod sign;
+mod simulated_fleet;
 mod soak;
 mod stalls;
 mod state;

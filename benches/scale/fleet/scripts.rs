@@ -1,0 +1,193 @@
+//! The arithmetic of the scripts in `src/limit/remote/scripts`, for a server in virtual time. Numbers are those of Lua, so
+//! that each answer is the same to the digit: `scripts_and_redis` of the tests asks both.
+
+use keyside::limit::TakeScriptReply;
+
+/// What the server knows of one limit.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Bucket {
+    tokens: Option<Tokens>,
+    taught: Option<Taught>,
+}
+
+/// What the server knows of an account.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Shared {
+    taught: Option<Taught>,
+    epoch: Option<u64>,
+}
+
+/// The text of the key of tokens: when the bucket is full, when the last token was good, how long tokens may be owed.
+#[derive(Clone, Copy, Debug)]
+struct Tokens {
+    full: f64,
+    last: f64,
+    owed: f64,
+}
+
+/// The text of the key of what throttles have taught: end of the pause, its length, the factor of the interval.
+#[derive(Clone, Copy, Debug)]
+struct Taught {
+    ends: f64,
+    length: f64,
+    slowness: f64,
+}
+
+impl Taught {
+    fn at(taught: Option<Self>, now: f64) -> (f64, f64) {
+        match taught {
+            Some(taught) if taught.ends - now <= taught.length => {
+                let seconds = ((now - taught.ends).max(0.0) / 1e6).floor();
+                (taught.ends, taught.slowness * 0.85_f64.powf(seconds))
+            }
+            _ => (0.0, 1.0),
+        }
+    }
+
+    fn pause(taught: &mut Option<Self>, now: u64, arguments: [u64; 5]) -> i64 {
+        let [first, named, growth, slows, longest] = arguments.map(|argument| argument as f64);
+        let now = now as f64;
+        let (before, length, mut slowness) = match taught {
+            Some(last) if last.ends - now <= last.length => (last.ends, last.length, last.slowness),
+            _ => (0.0, 0.0, 1.0),
+        };
+        let is_paused = before > now;
+        if is_paused && named == 0.0 {
+            return (before - now) as i64;
+        }
+        let pause = if named > 0.0 {
+            named
+        } else if before + length > now {
+            length * growth
+        } else {
+            first
+        };
+        let pause = pause.min(longest);
+        if !is_paused {
+            let seconds = ((now - before) / 1e6).floor();
+            slowness = (slowness * 0.85_f64.powf(seconds)).max(1.0);
+            if slows == 1.0 {
+                slowness = (slowness * 2.0).min(32.0);
+            }
+        }
+        let ends = (now + pause).max(before);
+        *taught = Some(Self {
+            ends: written(ends),
+            length: written(ends - now),
+            slowness: (slowness * 1e4).round_ties_even() / 1e4,
+        });
+        (ends - now).ceil() as i64
+    }
+}
+
+impl Shared {
+    /// `pause.lua` for the account.
+    pub fn pause(&mut self, now: u64, arguments: [u64; 5]) -> i64 {
+        Taught::pause(&mut self.taught, now, arguments)
+    }
+}
+
+impl Bucket {
+    /// `take.lua`.
+    pub fn take(&mut self, shared: &mut Shared, now: u64, arguments: [u64; 7]) -> TakeScriptReply {
+        let epoch = *shared.epoch.get_or_insert(now);
+        let now = now as f64;
+        let (account, _) = Taught::at(shared.taught, now);
+        if account > now {
+            let left = (account - now) as i64;
+            return (0, 0, 0, 0, 0, left, left, left, epoch);
+        }
+        let (paused, slowness) = Taught::at(self.taught, now);
+        if paused > now {
+            let left = (paused - now) as i64;
+            return (0, 0, 0, 0, 0, left, left, 0, epoch);
+        }
+        self.take_unpaused(epoch, slowness, now, arguments)
+    }
+
+    /// `take.lua` where no pause is running.
+    fn take_unpaused(
+        &mut self,
+        epoch: u64,
+        slowness: f64,
+        now: f64,
+        arguments: [u64; 7],
+    ) -> TakeScriptReply {
+        let known = arguments[6];
+        let [interval, burst, wanted, ahead, full_in, full_in_if_lost, _] =
+            arguments.map(|argument| argument as f64);
+        let spacing = interval * slowness.max(1.0);
+        let tolerance = interval * burst;
+        let before = self.tokens;
+        let owed = before.map_or(0.0, |tokens| tokens.owed);
+        let told = if epoch == known {
+            full_in
+        } else {
+            full_in_if_lost
+        };
+        let mut full = before.map_or(now, |tokens| tokens.full).max(now + told);
+        if known != 0 && known != epoch {
+            full = full.max(epoch as f64 + tolerance.min(1e7));
+        }
+        let last = before.map_or(0.0, |tokens| tokens.last).min(now + ahead);
+        let kept = |full: f64, last: f64, owed: f64| Tokens {
+            full: written(full),
+            last: written(last),
+            owed: if full > now + 2.0 * tolerance {
+                owed.max(ahead)
+            } else {
+                0.0
+            },
+        };
+        let most = now + 2.0 * tolerance + ahead.max(owed);
+        let mut owed = owed;
+        if full > most {
+            full = most;
+            let cut = kept(full, last, owed);
+            owed = cut.owed;
+            self.tokens = Some(cut);
+        }
+        let mut first = full + interval - tolerance;
+        if spacing > interval {
+            first = first.max(last + spacing).max(now);
+        }
+        let taken = wanted.min(((now + ahead - first) / spacing).floor() + 1.0);
+        if taken < 1.0 {
+            let next = (first - now).ceil() as i64;
+            return (0, 0, 0, 0, (full - now).ceil() as i64, next, 0, 0, epoch);
+        }
+        let after = full + taken * interval;
+        let last = last.max(first + (taken - 1.0) * spacing);
+        self.tokens = Some(kept(after, last, owed));
+        let left = ((now + tolerance - after) / interval).floor().max(0.0);
+        (
+            taken as i64,
+            (first - now).ceil() as i64,
+            spacing.ceil() as i64,
+            left as i64,
+            (after - now).ceil() as i64,
+            (first + taken * spacing - now).ceil() as i64,
+            0,
+            0,
+            epoch,
+        )
+    }
+
+    /// `give_back.lua`.
+    pub fn give_back(&mut self, now: u64, [interval, count]: [u64; 2]) {
+        if let Some(tokens) = &mut self.tokens {
+            let returned = interval as f64 * count as f64;
+            tokens.full = written((tokens.full - returned).max(now as f64));
+        }
+    }
+
+    /// `pause.lua` for the limit.
+    pub fn pause(&mut self, now: u64, arguments: [u64; 5]) -> i64 {
+        Taught::pause(&mut self.taught, now, arguments)
+    }
+}
+
+/// A number as the scripts write it, by `%.0f`.
+fn written(number: f64) -> f64 {
+    number.round_ties_even()
+}

@@ -1,0 +1,89 @@
+//! The aims of shared limits for thousands of sidecars, in the simulation of `benches/scale`: a short form of its runs.
+
+use std::time::Duration;
+
+use crate::fleet::chance::Delay;
+use crate::fleet::outcome::Outcome;
+use crate::fleet::world::{Failover, Scenario, run};
+
+/// Two thousand sidecars that share a number of 1,000 messages a second, and are asked for a tenth more.
+fn crowd() -> Scenario {
+    Scenario {
+        time: Duration::from_secs(8),
+        ..Scenario::of(2000)
+    }
+}
+
+fn holds(name: &str, outcome: &Outcome, commands: f64) {
+    let (used, over) = (outcome.used(), outcome.over());
+    assert!(used >= 0.97, "{name}: {used} of the rate is used");
+    assert!(over <= 0.0, "{name}: {over} over the limit");
+    let each = outcome.commands_each();
+    assert!(each < commands, "{name}: {each} commands for each message");
+}
+
+#[test]
+fn two_thousand_sidecars_use_the_rate_and_ask_about_once_for_each_message() {
+    holds("even", &run(&crowd()), 1.2);
+}
+
+#[test]
+fn an_uneven_load_and_slow_or_lost_replies_cost_no_rate() {
+    let uneven = Scenario {
+        is_uneven: true,
+        ..crowd()
+    };
+    holds("uneven", &run(&uneven), 1.2);
+    let slow = Scenario {
+        round_trip: Delay::FAR,
+        ..crowd()
+    };
+    holds("slow", &run(&slow), 1.2);
+    let lost = Scenario {
+        lost: 0.001,
+        ..crowd()
+    };
+    holds("lost replies", &run(&lost), 1.2);
+}
+
+#[test]
+fn a_fleet_that_loses_its_server_stays_within_the_limit() {
+    for forgets in [false, true] {
+        let failover = Failover {
+            at: Duration::from_secs(12),
+            lasts: Duration::from_secs(2),
+            forgets,
+        };
+        let outcome = run(&Scenario {
+            failover: Some(failover),
+            ..crowd()
+        });
+        assert!(outcome.over() <= 0.0, "{} over, {forgets}", outcome.over());
+    }
+}
+
+#[test]
+fn one_sidecar_and_eight_do_as_well_as_thousands() {
+    for sidecars in [1, 8, 64] {
+        holds(
+            "few",
+            &run(&Scenario {
+                sidecars,
+                ..crowd()
+            }),
+            1.2,
+        );
+    }
+}
+
+#[test]
+fn a_run_is_the_same_whenever_it_is_repeated() {
+    let scenario = Scenario {
+        sidecars: 50,
+        is_uneven: true,
+        lost: 0.001,
+        ..crowd()
+    };
+    let runs = [(); 2].map(|()| format!("{:?}", run(&scenario)));
+    assert_eq!(runs[0], runs[1]);
+}
