@@ -125,11 +125,8 @@ impl Bucket {
         } else {
             full_in_if_lost
         };
-        let mut full = before.map_or(now, |tokens| tokens.full).max(now + told);
-        if known != 0 && known != epoch {
-            full = full.max(epoch as f64 + tolerance.min(1e7));
-        }
-        let last = before.map_or(0.0, |tokens| tokens.last).min(now + ahead);
+        let last = before.map_or(0.0, |tokens| tokens.last);
+        let last = last.min(now + ahead.max(owed).max(2e6));
         let kept = |full: f64, last: f64, owed: f64| Tokens {
             full: written(full),
             last: written(last),
@@ -139,13 +136,17 @@ impl Bucket {
                 0.0
             },
         };
-        let most = now + 2.0 * tolerance + ahead.max(owed);
         let mut owed = owed;
-        if full > most {
-            full = most;
+        let mut full = before.map_or(now, |tokens| tokens.full);
+        if full > now + 2.0 * tolerance + ahead.max(owed) {
+            full = now + 2.0 * tolerance;
             let cut = kept(full, last, owed);
             owed = cut.owed;
             self.tokens = Some(cut);
+        }
+        full = full.max(now + told);
+        if known != 0 && known != epoch {
+            full = full.max(epoch as f64 + tolerance.min(1e7));
         }
         let mut first = full + interval - tolerance;
         if spacing > interval {

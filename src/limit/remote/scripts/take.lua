@@ -50,19 +50,20 @@ local function keep(full)
     math.ceil((free - now) / 1000) + 1000)
 end
 
-local full = math.max(tonumber(known or now), now + tonumber(ARGV[epoch == ARGV[7] and 5 or 6]))
+-- A last token further ahead than any may be taken (MAX_AHEAD of the pacer, but for debts), and a debt of more than a window and
+-- what is owed, come of a clock that went back, or of a limit that was lowered. They are cut to a window: what sidecars have
+-- taken ahead they know by their own clocks.
+last = math.min(tonumber(last or 0), now + math.max(ahead, owed, 2000000))
+local full = tonumber(known or now)
+if full > now + 2 * tolerance + math.max(ahead, owed) then
+  full = now + 2 * tolerance
+  keep(full)
+end
+full = math.max(full, now + tonumber(ARGV[epoch == ARGV[7] and 5 or 6]))
 if ARGV[7] ~= '0' and ARGV[7] ~= epoch then
   -- The server has lost its state, so the whole bucket may have been used. For a long window waiting for all of it would
   -- cost more than a second burst does, so ten seconds are the most.
   full = math.max(full, epoch + math.min(tolerance, 10000000))
-end
--- A last token further ahead than may be taken, and a debt of more than a window and what is owed, come of a clock that went
--- back, or of a limit that was lowered. They are cut.
-last = math.min(tonumber(last or 0), now + ahead)
-local most = now + 2 * tolerance + math.max(ahead, owed)
-if full > most then
-  full = most
-  keep(full)
 end
 local first = full + interval - tolerance
 if spacing > interval then first = math.max(first, last + spacing, now) end
