@@ -410,10 +410,15 @@ impl Pacer {
         let Err(due) = self.prefetch.take(now) else {
             return Ok(self.ticket_of_held(now));
         };
-        let ahead = latest.saturating_duration_since(now).min(MAX_AHEAD);
-        let ask_from = self
-            .prefetch
-            .ask_from((ahead - self.margin(ahead)).max(ASK_AHEAD));
+        let patience = latest.saturating_duration_since(now);
+        let ahead = patience.min(MAX_AHEAD);
+        // Who can wait longer asks seldom while tokens are short: no answer says where the turns beyond MAX_AHEAD go.
+        let margin = if patience > MAX_AHEAD && self.prefetch.is_short() {
+            MAX_AHEAD / 2
+        } else {
+            self.margin(ahead)
+        };
+        let ask_from = self.prefetch.ask_from((ahead - margin).max(ASK_AHEAD));
         match due {
             Some(due) if self.prefetch.held() >= waiting => Err(Next::At(due)),
             _ if ask_from <= now => Err(Next::Ask(self.wanted(waiting, now))),
@@ -472,8 +477,9 @@ impl Pacer {
 /// token come too late.
 const ASK_AHEAD: Duration = Duration::from_millis(50);
 /// Most time by which a token may be taken before becoming good: the longest for which a sidecar that ends or is cut off
-/// keeps its tokens from the others, and for which a pause may stay unknown to a sidecar without other requests.
-const MAX_AHEAD: Duration = Duration::from_secs(10);
+/// keeps its tokens from the others, and for which a pause may stay unknown to a sidecar without other requests. As long as the
+/// usual `max_wait`, so that one question for each message is enough; `take.lua` knows it as well.
+const MAX_AHEAD: Duration = Duration::from_secs(2);
 /// Time ahead beyond which tokens are asked for a fourth of it at a time while they are short.
 const SHORT_AHEAD: Duration = Duration::from_millis(400);
 /// Time between two looks at the shared server's state.

@@ -199,6 +199,28 @@ fn a_share_of_less_than_a_message_begins_without_one() {
 }
 
 #[test]
+fn who_can_wait_longer_than_turns_reach_asks_seldom() {
+    let mut pacer = Stepped::shared();
+    let none = TakeReply {
+        count: 0,
+        first: pacer.now,
+        interval: Duration::ZERO,
+        left: 0,
+        full_in: 3 * SECOND,
+        wait: Duration::ZERO,
+        next: MAX_AHEAD,
+        epoch: 7,
+    };
+    pacer.pacer.add(none, 1, pacer.now);
+    for (patience, asks_in) in [(MAX_AHEAD, 150 * MILLI), (5 * SECOND, SECOND)] {
+        let latest = pacer.now + patience;
+        let next = pacer.pacer.decide(1, latest, pacer.now).unwrap_err();
+        assert_eq!(next, Next::At(pacer.now + asks_in), "{patience:?}");
+        assert!(!pacer.pacer.is_in_vain(0, latest + SECOND, pacer.now));
+    }
+}
+
+#[test]
 fn tokens_are_asked_for_as_far_ahead_as_requests_wait() {
     let mut pacer = Stepped::shared();
     let latest = pacer.now + 2 * SECOND;
