@@ -48,17 +48,23 @@ fn an_uneven_load_and_slow_or_lost_replies_cost_no_rate() {
 
 #[test]
 fn a_fleet_that_loses_its_server_stays_within_the_limit() {
-    for forgets in [false, true] {
-        let failover = Failover {
-            at: Duration::from_secs(12),
-            lasts: Duration::from_secs(2),
-            forgets,
-        };
-        let outcome = run(&Scenario {
-            failover: Some(failover),
-            ..crowd()
-        });
-        assert!(outcome.over() <= 0.0, "{} over, {forgets}", outcome.over());
+    for (sidecars, is_uneven) in [(8, false), (64, true), (2000, false), (2000, true)] {
+        for forgets in [false, true] {
+            let failover = Failover {
+                at: Duration::from_secs(12),
+                lasts: Duration::from_secs(2),
+                forgets,
+            };
+            let over = run(&Scenario {
+                failover: Some(failover),
+                sidecars,
+                is_uneven,
+                ..crowd()
+            })
+            .over();
+            let name = format!("{sidecars} sidecars, {is_uneven}, {forgets}");
+            assert!(over <= 0.0, "{name}: {over} over");
+        }
     }
 }
 

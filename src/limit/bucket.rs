@@ -94,6 +94,13 @@ impl Bucket {
         Ok(taken.remaining_burst_capacity())
     }
 
+    /// Lacks at least so many tokens at a time, up to all of them.
+    pub(super) fn lacks(&mut self, tokens: u32, at: Instant) {
+        let tokens = tokens.min(self.quota.burst.get());
+        let full_in = self.quota.interval().saturating_mul(tokens);
+        self.full_at = self.full_at.max(at + full_in);
+    }
+
     /// Takes tokens for messages that came in, even if they are missing, at most up to [`MAX_OVERDRAFT`] or one token.
     pub(super) fn charge_received(&mut self, tokens: u32, now: Instant) {
         self.charge(tokens, MAX_OVERDRAFT, now);

@@ -34,6 +34,9 @@ pub(super) struct Pacer {
     counted_by: CountedBy,
     /// Time of the last loss of the shared server.
     lost_at: Instant,
+    /// Time from which on the local share is used after that loss: before it the turns taken ahead by all sidecars come. `None`
+    /// of a server that has not answered yet.
+    alone_from: Option<Instant>,
     /// The last pause, running or over.
     pause: Option<Pause>,
     slowdown: Option<Slowdown>,
@@ -64,6 +67,7 @@ impl Pacer {
             tokens,
             counted_by: CountedBy::Local,
             lost_at: now,
+            alone_from: None,
             pause: None,
             slowdown: None,
             prefetch: Prefetch::new(now),
@@ -77,6 +81,7 @@ impl Pacer {
         let tokens = tokens.after(&self.tokens, now);
         let mut changed = Self::new(self.scope, quota, tokens, now);
         changed.lost_at = self.lost_at;
+        changed.alone_from = self.alone_from;
         changed.pause = self.pause;
         changed.slowdown = self.slowdown.filter(|_| quota.is_some());
         if let (Some(quota), Some(bucket)) = (quota, self.bucket_in_charge()) {
@@ -142,9 +147,10 @@ impl Pacer {
                 // begins with a burst: the tokens of the next second are taken as used.
                 // Of a share that takes longer for a token, thousands of sidecars would have a token each.
                 if let Some(bucket) = self.tokens.bucket() {
-                    self.charge_present(bucket.tokens_in(Duration::from_secs(1)).max(1), now);
+                    self.charge_present(tokens_of_a_second(&bucket), now);
                 }
                 self.lost_at = now;
+                self.alone_from = Some(now + self.prefetch.taken_ahead().min(MAX_AHEAD));
             }
             (CountedBy::LocalWhileLost(_), CountedBy::Server) => {
                 if let (Some(quota), Some(own)) = (self.quota, self.tokens.bucket()) {
@@ -160,7 +166,8 @@ impl Pacer {
                     if was_alone {
                         self.prefetch.resume(full_in, if_lost, now);
                     } else {
-                        self.prefetch.restart(if_lost, now);
+                        // Some of them still count alone for as long as a look at the server takes.
+                        self.prefetch.restart(if_lost + LOST_POLL, now);
                     }
                 }
             }
@@ -375,8 +382,21 @@ impl Pacer {
         match self.prefetch.take(now) {
             Ok(()) => Ok(self.ticket_of_held(now)),
             Err(Some(due)) => Err(Next::At(due)),
-            Err(None) => self.take_own(now),
+            Err(None) => self.take_alone(now),
         }
+    }
+
+    fn take_alone(&mut self, now: Instant) -> Result<Ticket, Next> {
+        if let Some(alone_from) = self.alone_from {
+            if now < alone_from {
+                return Err(Next::At(alone_from));
+            }
+            // The share begins empty then: what came of it meanwhile went by the turns of all sidecars.
+            if let Tokens::Own(bucket) = &mut self.tokens {
+                bucket.lacks(tokens_of_a_second(bucket), alone_from);
+            }
+        }
+        self.take_own(now)
     }
 
     fn ticket_of_held(&mut self, now: Instant) -> Ticket {
@@ -471,6 +491,11 @@ impl Pacer {
         self.prefetch.rest();
         Next::Rest
     }
+}
+
+/// Number of tokens that a share is taken to lack when it begins to be used alone.
+fn tokens_of_a_second(share: &Bucket) -> u32 {
+    share.tokens_in(Duration::from_secs(1)).max(1)
 }
 
 /// Least time by which a token may be taken before becoming good: longer than the way to the shared server and back, lest a

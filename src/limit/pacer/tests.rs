@@ -147,8 +147,9 @@ fn a_lost_server_leaves_no_burst_and_a_server_that_is_back_is_told_what_went() {
 
     pacer.count_by(CountedBy::Server);
     let view = pacer.view();
-    assert_eq!(view.full_in, SECOND, "eight sidecars used ten tokens each");
-    assert_eq!(view.full_in_if_lost, SECOND, "of eight sidecars, all of it");
+    let all = SECOND + LOST_POLL;
+    assert_eq!(view.full_in, all, "eight sidecars used ten tokens each");
+    assert_eq!(view.full_in_if_lost, all, "of eight sidecars, all of it");
     assert!(
         matches!(pacer.decide(), Err(Next::Ask(1))),
         "nothing is held"
@@ -196,6 +197,48 @@ fn a_share_of_less_than_a_message_begins_without_one() {
     let mut pacer = Stepped::new(Some(quota(80)), Some(slow(2)), CountedBy::Server);
     pacer.count_by(LOST);
     assert_eq!(pacer.drain(), (0, Some(2 * SECOND)));
+}
+
+#[test]
+fn a_share_sent_from_lately_has_no_message_early() {
+    let mut pacer = Stepped::new(Some(quota(80)), Some(slow(2)), CountedBy::Server);
+    pacer.reply(1, SECOND);
+    assert_eq!(pacer.drain(), (1, None));
+    pacer.advance(SECOND);
+    pacer.count_by(LOST);
+    assert_eq!(pacer.drain(), (0, Some(2 * SECOND)));
+}
+
+#[test]
+fn a_share_is_whole_while_the_server_has_never_answered() {
+    let mut pacer = Stepped::new(Some(quota(80)), Some(quota(10)), LOST);
+    assert_eq!(pacer.drain(), (10, Some(100 * MILLI)));
+}
+
+#[test]
+fn a_lost_server_leaves_the_turns_taken_ahead_before_any_share() {
+    for (next, begins) in [(600 * MILLI, 600 * MILLI), (9 * SECOND, MAX_AHEAD)] {
+        let mut pacer = Stepped::shared();
+        let none = TakeReply {
+            count: 0,
+            first: pacer.now,
+            interval: Duration::ZERO,
+            left: 0,
+            full_in: SECOND,
+            wait: Duration::ZERO,
+            next,
+            epoch: 7,
+        };
+        pacer.pacer.add(none, 1, pacer.now);
+        pacer.advance(300 * MILLI);
+        pacer.count_by(LOST);
+        assert_eq!(pacer.drain(), (0, Some(begins)), "other sidecars hold them");
+        pacer.advance(begins);
+        assert_eq!(pacer.drain(), (0, Some(100 * MILLI)), "no burst then");
+        pacer.advance(100 * MILLI);
+        assert_eq!(pacer.drain(), (1, Some(100 * MILLI)));
+        assert!(pacer.pacer.pause_at(pacer.now).is_none(), "and no pause");
+    }
 }
 
 #[test]

@@ -24,6 +24,8 @@ pub(in crate::limit) struct Prefetch {
     ask_at: Instant,
     /// Earliest time at which a token beyond the held ones can be good, as of the last reply.
     next_at: Instant,
+    /// Time for which all sidecars together had taken tokens ahead at the last reply.
+    taken_ahead: Duration,
     /// Earliest time at which the shared bucket can be full, whatever the server says.
     full_at: Instant,
     /// Earliest time at which the shared bucket can be full, if the server has lost its state.
@@ -55,6 +57,7 @@ impl Prefetch {
             left: 0,
             ask_at: now,
             next_at: now,
+            taken_ahead: Duration::ZERO,
             full_at: now,
             full_at_if_lost: now,
             epoch: 0,
@@ -92,6 +95,11 @@ impl Prefetch {
     pub(in crate::limit) fn ask_from(&self, ahead: Duration) -> Instant {
         let from = self.next_at.checked_sub(ahead).unwrap_or(self.next_at);
         self.ask_at.max(from)
+    }
+
+    /// Time for which all sidecars together had taken tokens ahead at the last reply.
+    pub(in crate::limit) fn taken_ahead(&self) -> Duration {
+        self.taken_ahead
     }
 
     /// The turn of a request with `ahead` requests before it; `Err` with the earliest time if no token is held for it.
@@ -157,6 +165,7 @@ impl Prefetch {
         self.left = reply.left;
         self.ask_at = now + reply.wait;
         self.next_at = now + reply.next;
+        self.taken_ahead = reply.next;
         self.full_at = now + reply.full_in;
         self.full_at_if_lost = self.full_at;
         self.epoch = reply.epoch;
@@ -210,6 +219,7 @@ impl Prefetch {
         self.is_short = false;
         self.ask_at = now;
         self.next_at = now;
+        self.taken_ahead = Duration::ZERO;
         self.full_at = now + full_in;
         self.full_at_if_lost = self.full_at;
     }
