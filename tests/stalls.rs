@@ -280,7 +280,7 @@ impl WorstCase {
             answer.map(|answer| answer.status)
         };
         let begun = Instant::now();
-        while begun.elapsed() < Duration::from_secs(1) {
+        while begun.elapsed() < Duration::from_millis(500) {
             // Two of the longest events do not fit at a time, and the last one may not be forgotten yet.
             let is_answered = || ask() == Ok(self.status);
             assert!(
@@ -302,7 +302,12 @@ fn no_input_keeps_the_thread_of_requests_for_more_than_a_moment() {
     let keyside = turns.of(setup).start();
     let longest: Vec<_> = worst_cases(&keyside)
         .iter()
-        .map(|case| (case.name, turns.longest(|| case.repeat())))
+        .map(|case| {
+            // What the input needs comes in each round. What the system does on the thread's time, such as giving memory back to
+            // the machine below, comes now and then: 5 to 10 ms were seen, in the optimised program as well.
+            let rounds = (0..3).map(|_| turns.longest(|| case.repeat()));
+            (case.name, rounds.min().unwrap_or_default())
+        })
         .collect();
     let told = format!("{longest:#?}");
     eprintln!("{told}");
