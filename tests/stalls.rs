@@ -303,7 +303,7 @@ fn no_input_keeps_the_thread_of_requests_for_more_than_a_moment() {
     let longest: Vec<_> = worst_cases(&keyside)
         .iter()
         .map(|case| {
-            // What the input needs comes in each round. What the system does on the thread's time, such as giving memory back to
+            // The work on the input comes in each round. The system's work on the thread's time, such as giving memory back to
             // the machine below, comes now and then: 5 to 10 ms were seen, in the optimised program as well.
             let rounds = (0..3).map(|_| turns.longest(|| case.repeat()));
             (case.name, rounds.min().unwrap_or_default())

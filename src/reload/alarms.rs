@@ -78,7 +78,7 @@ impl Alarms {
 
     /// True if the stage is later than the last one of this subject.
     fn is_later_stage(&mut self, subject: String, stage: usize) -> bool {
-        // Of thousands of tenants, most have no alarm, and no entry.
+        // Subjects without an alarm have no entry: most of thousands of tenants.
         let before = match stage {
             0 => self.raised.remove(&subject),
             _ => self.raised.insert(subject, stage),

@@ -29,7 +29,7 @@ pub struct Alarm {
     pub(super) open_since: Option<Instant>,
 }
 
-/// What a step of the store shows of its failure.
+/// The evidence that the store works again, by which an alarm ends or stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StoreProof {
     /// The file is open again. On a full disk, the next event fails all the same.

@@ -1,11 +1,12 @@
 //! Failures of the application, of the process and of the disk: a test for each row of the table of failures.
 
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::*;
 use crate::support::APP_SECRET;
-use crate::support::keyside::free_port;
+use crate::support::keyside::{Keyside, free_port};
 use crate::support::webhook::{
     application, configured, event, genuine, message, signature, spooled, spooled_with, status,
 };
@@ -21,7 +22,7 @@ fn ok(_: &crate::support::upstream::Request, wire: &mut Wire) -> After {
 
 /// Sends events with these messages of one user each; each must be answered 200.
 #[track_caller]
-fn send(keyside: &crate::support::keyside::Keyside, ids: &[&str]) {
+fn send(keyside: &Keyside, ids: &[&str]) {
     for id in ids {
         let answer = keyside.event(&genuine(message(id, id).as_bytes()));
         assert_eq!(answer.status, 200, "{id}: {}", answer.text());
@@ -245,14 +246,20 @@ fn a_spool_that_cannot_be_opened_stops_the_start_with_what_to_do() {
     );
 }
 
+/// A sidecar that has delivered an event and was stopped, and the file of its spool.
+fn stopped_with_a_spool(application: &Upstream) -> (Keyside, PathBuf) {
+    let mut keyside = spooled(&forward(application)).start();
+    send(&keyside, &["m1"]);
+    must_get(application, &["m1"]);
+    keyside.end(Signal::TERM);
+    let file = keyside.dir().join("spool/spool.redb");
+    (keyside, file)
+}
+
 #[test]
 fn a_damaged_file_is_set_aside_and_told_and_events_go_on() {
     let application = application();
-    let mut keyside = spooled(&forward(&application)).start();
-    send(&keyside, &["m1"]);
-    must_get(&application, &["m1"]);
-    keyside.end(Signal::TERM);
-    let file = keyside.dir().join("spool/spool.redb");
+    let (mut keyside, file) = stopped_with_a_spool(&application);
     std::fs::write(&file, vec![b'x'; 64 * 1024]).unwrap();
     keyside.begin();
     assert!(
@@ -267,11 +274,7 @@ fn a_damaged_file_is_set_aside_and_told_and_events_go_on() {
 #[test]
 fn a_file_of_a_newer_version_stays_as_it_is_and_the_start_is_refused() {
     let application = application();
-    let mut keyside = spooled(&forward(&application)).start();
-    send(&keyside, &["m1"]);
-    must_get(&application, &["m1"]);
-    keyside.end(Signal::TERM);
-    let file = keyside.dir().join("spool/spool.redb");
+    let (mut keyside, file) = stopped_with_a_spool(&application);
     let before = std::fs::read(&file).unwrap();
     let mut newer = before.clone();
     // The places of the form in the two heads of a file of redb.

@@ -1,4 +1,4 @@
-//! What a run has shown: the rate used, the most over it, commands for the server, waits.
+//! The result of a run: the part of the rate used, the most messages over it, the server's commands, the waits.
 
 use std::time::Duration;
 

@@ -3,14 +3,14 @@
 
 use keyside::limit::TakeScriptReply;
 
-/// What the server knows of one limit.
+/// The server's state of one limit.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Bucket {
     tokens: Option<Tokens>,
     taught: Option<Taught>,
 }
 
-/// What the server knows of an account.
+/// The server's state of an account.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Shared {
     taught: Option<Taught>,

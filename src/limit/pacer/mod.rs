@@ -145,7 +145,8 @@ impl Pacer {
             (CountedBy::Server, CountedBy::LocalWhileLost(_)) => {
                 // The tokens held by the remaining sidecars are not known here, so no sidecar
                 // begins with a burst: the tokens of the next second are taken as used.
-                // Of a share that takes longer for a token, thousands of sidecars would have a token each.
+                // A share that earns less than a token in a second loses one all the same: thousands of sidecars would have
+                // one token each otherwise.
                 if let Some(bucket) = self.tokens.bucket() {
                     self.charge_present(tokens_of_a_second(&bucket), now);
                 }
@@ -432,7 +433,7 @@ impl Pacer {
         };
         let patience = latest.saturating_duration_since(now);
         let ahead = patience.min(MAX_AHEAD);
-        // Who can wait longer asks seldom while tokens are short: no answer says where the turns beyond MAX_AHEAD go.
+        // Requests that can wait longer than MAX_AHEAD ask seldom while tokens are short: no reply tells of turns beyond it.
         let margin = if patience > MAX_AHEAD && self.prefetch.is_short() {
             MAX_AHEAD / 2
         } else {

@@ -126,7 +126,7 @@ impl Sharing {
         Self::share(quota, replicas)
     }
 
-    /// One of `replicas` shares of a quota.
+    /// The share of a single sidecar in a quota that `replicas` sidecars divide.
     pub(in crate::limit) fn share(quota: Quota, replicas: NonZeroU32) -> Quota {
         let Quota { rate, burst } = quota;
         Quota {
