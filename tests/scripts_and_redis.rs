@@ -15,7 +15,7 @@ use crate::support::redis::Redis;
 /// A call of a script, at a time after the last.
 #[derive(Clone, Debug)]
 enum Call {
-    Take([u64; 5], Known),
+    Take([u64; 6], Known),
     GiveBack([u64; 2]),
     Pause([u64; 5]),
     PauseAccount([u64; 5]),
@@ -62,7 +62,7 @@ fn is_the_same(connection: &mut Connection, calls: &[(u64, Call)]) {
         now += later;
         let at = format!("step {step} of {calls:?}");
         match call {
-            Call::Take([interval, burst, wanted, ahead, full_in], known) => {
+            Call::Take([interval, burst, wanted, ahead, full_in, given], known) => {
                 let known = match known {
                     Known::Nothing => 0,
                     Known::Epoch => epoch,
@@ -76,6 +76,7 @@ fn is_the_same(connection: &mut Connection, calls: &[(u64, Call)]) {
                     *full_in,
                     full_in * 2,
                     known,
+                    *given,
                 ];
                 let answer: TakeScriptReply = ask(
                     connection,
@@ -161,6 +162,7 @@ fn call() -> impl Strategy<Value = Call> {
         0..400_u64,
         ahead,
         0..2_000_000_u64,
+        prop_oneof![Just(0), 0..20_000_000_u64],
     );
     let pause = (
         1..5_000_000_u64,
@@ -171,8 +173,8 @@ fn call() -> impl Strategy<Value = Call> {
     let pause = pause
         .prop_map(|(first, named, growth, slows)| [first, named, growth, slows, 3_600_000_000]);
     prop_oneof![
-        16 => (take, known).prop_map(|((interval, burst, wanted, ahead, full_in), known)| {
-            Call::Take([interval, burst, wanted, ahead, full_in], known)
+        16 => (take, known).prop_map(|((interval, burst, wanted, ahead, full_in, given), known)| {
+            Call::Take([interval, burst, wanted, ahead, full_in, given], known)
         }),
         4 => (interval, 1..100_u64).prop_map(|(interval, count)| Call::GiveBack([interval, count])),
         2 => pause.clone().prop_map(Call::Pause),

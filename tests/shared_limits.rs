@@ -162,7 +162,7 @@ fn eight_sidecars_whose_limit_is_changed_while_requests_wait_keep_to_it() {
     let (throttled, used, losses) =
         eight_before_one(&mut Redis::start(), Duration::from_secs(12), reload);
     assert!(throttled.len() <= 2, "{throttled:?}");
-    assert!(used >= 0.95, "{used}, {throttled:?}, {losses} losses");
+    assert!(used >= 0.97, "{used}, {throttled:?}, {losses} losses");
 }
 
 #[test]

@@ -2,9 +2,15 @@
 
 use std::time::Duration;
 
+use keyside::limit::TakeScriptReply;
+
 use crate::fleet::chance::Delay;
 use crate::fleet::outcome::Outcome;
+use crate::fleet::scripts::{Bucket, Shared};
 use crate::fleet::world::{Failover, Scenario, run};
+
+/// A time of the server's clock, in microseconds.
+const NOON: u64 = 1_700_000_000_000_000;
 
 /// Two thousand sidecars that share a number of 1,000 messages a second, and are asked for a tenth more.
 fn crowd() -> Scenario {
@@ -92,4 +98,32 @@ fn a_run_is_the_same_whenever_it_is_repeated() {
     };
     let runs = [(); 2].map(|()| format!("{:?}", run(&scenario)));
     assert_eq!(runs[0], runs[1]);
+}
+
+/// A take of `wanted` tokens of a bucket of ten a second, with what a sidecar knows of the bucket.
+fn take(
+    (bucket, shared): &mut (Bucket, Shared),
+    wanted: u64,
+    full_in: i64,
+    epoch: u64,
+    given_back: u64,
+) -> TakeScriptReply {
+    let full_in = u64::try_from(full_in).unwrap();
+    let arguments = [100_000, 10, wanted, 0, full_in, full_in, epoch, given_back];
+    bucket.take(shared, NOON, arguments)
+}
+
+#[test]
+fn tokens_that_one_sidecar_gives_back_are_there_for_a_sidecar_that_knew_them_as_taken() {
+    let mut server = (Bucket::default(), Shared::default());
+    let known = take(&mut server, 10, 0, 0, 0);
+    let (taken, full_in, epoch, given_back) = (known.0, known.4, known.8, known.9);
+    assert_eq!(taken, 10, "the whole burst");
+    server.0.give_back(NOON, [100_000, 4]);
+    let after = take(&mut server, 10, full_in, epoch, given_back);
+    assert_eq!(after.0, 4, "what was given back");
+    // A server that has lost the bucket is told of all that was taken, and of nothing given back.
+    server.0 = Bucket::default();
+    let lost = take(&mut server, 10, after.4, epoch, after.9);
+    assert_eq!(lost.0, 0);
 }

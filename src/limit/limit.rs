@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::demand::{Demand, Limited, Ticket, Unasked};
 use super::pacer::{Next, Pacer};
 use super::pause::PauseReason;
-use super::remote::{CountedBy, RemoteBucket, RemotePause, TakeRequest};
+use super::remote::{CountedBy, RemoteBucket, RemotePause, TakeReply, TakeRequest};
 use super::report::LimitStatus;
 use super::terms::Terms;
 use super::turnstile::{Place, Turnstile};
@@ -228,14 +228,23 @@ impl Limit {
         let Some((remote, request)) = asking else {
             return;
         };
-        let reply = remote.take(request).await;
+        let Ok(reply) = remote.take(request).await else {
+            return;
+        };
+        if !self.add(reply, &remote, wanted) && reply.count > 0 {
+            remote.give_back(request.quota, reply.count).await;
+        }
+    }
+
+    /// Adds the tokens of a reply; false if a reload has given the limit a new bucket meanwhile.
+    fn add(&self, reply: TakeReply, remote: &Arc<RemoteBucket>, wanted: u32) -> bool {
         let mut state = self.lock();
-        // A reload may have given the limit a new bucket meanwhile.
         let current = state.remote.as_ref();
-        let is_same = current.is_some_and(|current| Arc::ptr_eq(current, &remote));
-        if let (Ok(reply), true) = (reply, is_same) {
+        let is_same = current.is_some_and(|current| Arc::ptr_eq(current, remote));
+        if is_same {
             state.turnstile.add(reply, wanted, Instant::now());
         }
+        is_same
     }
 
     async fn give_back(&self, count: u32) {

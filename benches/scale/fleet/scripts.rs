@@ -17,12 +17,14 @@ pub struct Shared {
     epoch: Option<u64>,
 }
 
-/// The text of the key of tokens: when the bucket is full, when the last token was good, how long tokens may be owed.
+/// The text of the key of tokens: when the bucket is full, when the last token was good, how long tokens may be owed, and
+/// the worth of the tokens given back.
 #[derive(Clone, Copy, Debug)]
 struct Tokens {
     full: f64,
     last: f64,
     owed: f64,
+    given: f64,
 }
 
 /// The text of the key of what throttles have taught: end of the pause, its length, the factor of the interval.
@@ -89,18 +91,18 @@ impl Shared {
 
 impl Bucket {
     /// `take.lua`.
-    pub fn take(&mut self, shared: &mut Shared, now: u64, arguments: [u64; 7]) -> TakeScriptReply {
+    pub fn take(&mut self, shared: &mut Shared, now: u64, arguments: [u64; 8]) -> TakeScriptReply {
         let epoch = *shared.epoch.get_or_insert(now);
         let now = now as f64;
         let (account, _) = Taught::at(shared.taught, now);
         if account > now {
             let left = (account - now) as i64;
-            return (0, 0, 0, 0, 0, left, left, left, epoch);
+            return (0, 0, 0, 0, 0, left, left, left, epoch, 0);
         }
         let (paused, slowness) = Taught::at(self.taught, now);
         if paused > now {
             let left = (paused - now) as i64;
-            return (0, 0, 0, 0, 0, left, left, 0, epoch);
+            return (0, 0, 0, 0, 0, left, left, 0, epoch, 0);
         }
         self.take_unpaused(epoch, slowness, now, arguments)
     }
@@ -111,17 +113,26 @@ impl Bucket {
         epoch: u64,
         slowness: f64,
         now: f64,
-        arguments: [u64; 7],
+        arguments: [u64; 8],
     ) -> TakeScriptReply {
         let known = arguments[6];
-        let [interval, burst, wanted, ahead, full_in, full_in_if_lost, _] =
-            arguments.map(|argument| argument as f64);
+        let [
+            interval,
+            burst,
+            wanted,
+            ahead,
+            full_in,
+            full_in_if_lost,
+            _,
+            given_known,
+        ] = arguments.map(|argument| argument as f64);
         let spacing = interval * slowness.max(1.0);
         let tolerance = interval * burst;
         let before = self.tokens;
         let owed = before.map_or(0.0, |tokens| tokens.owed);
+        let given = before.map_or(0.0, |tokens| tokens.given);
         let told = if epoch == known {
-            full_in
+            full_in - (given - given_known).max(0.0)
         } else {
             full_in_if_lost
         };
@@ -135,6 +146,7 @@ impl Bucket {
             } else {
                 0.0
             },
+            given,
         };
         let mut owed = owed;
         let mut full = before.map_or(now, |tokens| tokens.full);
@@ -155,7 +167,18 @@ impl Bucket {
         let taken = wanted.min(((now + ahead - first) / spacing).floor() + 1.0);
         if taken < 1.0 {
             let next = (first - now).ceil() as i64;
-            return (0, 0, 0, 0, (full - now).ceil() as i64, next, 0, 0, epoch);
+            return (
+                0,
+                0,
+                0,
+                0,
+                (full - now).ceil() as i64,
+                next,
+                0,
+                0,
+                epoch,
+                given as u64,
+            );
         }
         let after = full + taken * interval;
         let last = last.max(first + (taken - 1.0) * spacing);
@@ -171,6 +194,7 @@ impl Bucket {
             0,
             0,
             epoch,
+            given as u64,
         )
     }
 
@@ -179,6 +203,7 @@ impl Bucket {
         if let Some(tokens) = &mut self.tokens {
             let returned = interval as f64 * count as f64;
             tokens.full = written((tokens.full - returned).max(now as f64));
+            tokens.given += returned;
         }
     }
 

@@ -95,7 +95,7 @@ impl Pacer {
             let full_in = quota.interval().saturating_mul(used);
             changed.prefetch.restart(full_in, now);
         }
-        changed.prefetch.keep_epoch(&self.prefetch);
+        changed.prefetch.keep_count(&self.prefetch);
         changed
     }
 

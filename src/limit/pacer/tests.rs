@@ -86,6 +86,7 @@ impl Stepped {
             wait: Duration::ZERO,
             next: Duration::ZERO,
             epoch: 7,
+            given_back: Duration::ZERO,
         };
         self.pacer.add(reply, count, self.now);
     }
@@ -179,6 +180,7 @@ fn a_loss_takes_no_token_away_and_gives_none_beside_those_held() {
         wait: Duration::ZERO,
         next: SECOND,
         epoch: 7,
+        given_back: Duration::ZERO,
     };
     pacer.pacer.add(two, 2, pacer.now);
     pacer.count_by(LOST);
@@ -228,6 +230,7 @@ fn a_lost_server_leaves_the_turns_taken_ahead_before_any_share() {
             wait: Duration::ZERO,
             next,
             epoch: 7,
+            given_back: Duration::ZERO,
         };
         pacer.pacer.add(none, 1, pacer.now);
         pacer.advance(300 * MILLI);
@@ -253,6 +256,7 @@ fn who_can_wait_longer_than_turns_reach_asks_seldom() {
         wait: Duration::ZERO,
         next: MAX_AHEAD,
         epoch: 7,
+        given_back: Duration::ZERO,
     };
     pacer.pacer.add(none, 1, pacer.now);
     for (patience, asks_in) in [(MAX_AHEAD, 150 * MILLI), (5 * SECOND, SECOND)] {
@@ -276,6 +280,7 @@ fn tokens_are_asked_for_as_far_ahead_as_requests_wait() {
         wait: Duration::ZERO,
         next,
         epoch: 7,
+        given_back: Duration::ZERO,
     };
     assert_eq!(Pacer::ahead(latest, pacer.now), 1950 * MILLI);
     assert_eq!(Pacer::ahead(pacer.now, pacer.now), ASK_AHEAD);

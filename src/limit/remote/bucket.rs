@@ -45,6 +45,8 @@ pub struct LocalView {
     pub full_in_if_lost: Duration,
     /// Epoch of the server: the start of the counting, by the server's clock; 0 if not known.
     pub epoch: u64,
+    /// Worth of the tokens given back by all sidecars that `full_in` has left out already.
+    pub given_back: Duration,
 }
 
 /// The shared server's reply to a [`TakeRequest`].
@@ -66,12 +68,14 @@ pub struct TakeReply {
     pub next: Duration,
     /// Epoch of the server.
     pub epoch: u64,
+    /// Worth of the tokens given back by all sidecars; zero in a pause.
+    pub given_back: Duration,
 }
 
 impl TakeRequest {
     /// The arguments of `take.lua`.
     #[must_use]
-    pub fn arguments(&self) -> [u64; 7] {
+    pub fn arguments(&self) -> [u64; 8] {
         [
             micros(self.quota.interval()).max(1),
             self.quota.burst.get().into(),
@@ -80,6 +84,7 @@ impl TakeRequest {
             micros(self.known.full_in),
             micros(self.known.full_in_if_lost),
             self.known.epoch,
+            micros(self.known.given_back),
         ]
     }
 }
@@ -88,7 +93,7 @@ impl TakeReply {
     /// The meaning of a reply of `take.lua` that came now, to a request of the time `asked`.
     #[must_use]
     pub fn of_script(reply: TakeScriptReply, asked: Instant, now: Instant) -> Self {
-        let (count, first, interval, left, full_in, next, paused, _, epoch) = reply;
+        let (count, first, interval, left, full_in, next, paused, _, epoch, given_back) = reply;
         Self {
             count: u32::try_from(count).unwrap_or_default(),
             first: if first >= 0 {
@@ -104,6 +109,7 @@ impl TakeReply {
             wait: time(paused),
             next: time(next.max(0)),
             epoch,
+            given_back: Duration::from_micros(given_back),
         }
     }
 }
@@ -172,7 +178,7 @@ fn time(micros: i64) -> Duration {
 }
 
 /// The values returned by `take.lua`, in order.
-pub type TakeScriptReply = (i64, i64, i64, i64, i64, i64, i64, i64, u64);
+pub type TakeScriptReply = (i64, i64, i64, i64, i64, i64, i64, i64, u64, u64);
 
 static TAKE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/take.lua")));
 static GIVE_BACK: LazyLock<Script> =
@@ -187,7 +193,7 @@ mod tests {
         let asked = Instant::now();
         for (after_ms, full_in_ms) in [(0, 500), (10, 480), (300, 0)] {
             let now = asked + Duration::from_millis(after_ms);
-            let reply = TakeReply::of_script((1, 0, 1000, 0, 500_000, 0, 0, 0, 7), asked, now);
+            let reply = TakeReply::of_script((1, 0, 1000, 0, 500_000, 0, 0, 0, 7, 0), asked, now);
             assert_eq!(reply.full_in.as_millis(), full_in_ms, "{after_ms} ms");
         }
     }

@@ -32,6 +32,8 @@ pub(in crate::limit) struct Prefetch {
     full_at_if_lost: Instant,
     /// Epoch of the server; 0 before the first reply.
     epoch: u64,
+    /// Worth of the tokens given back by all sidecars that `full_at` has left out already.
+    given_back: Duration,
     /// True if the last reply gave fewer tokens than wanted: more sidecars want tokens.
     is_short: bool,
     /// Use in the last tenth of a second.
@@ -61,6 +63,7 @@ impl Prefetch {
             full_at: now,
             full_at_if_lost: now,
             epoch: 0,
+            given_back: Duration::ZERO,
             is_short: false,
             used: RecentUse::new(WINDOW, now),
             used_lately: RecentUse::new(LATELY, now),
@@ -129,6 +132,7 @@ impl Prefetch {
             full_in: self.full_at.saturating_duration_since(now),
             full_in_if_lost: self.full_at_if_lost.saturating_duration_since(now),
             epoch: self.epoch,
+            given_back: self.given_back,
         }
     }
 
@@ -169,6 +173,7 @@ impl Prefetch {
         self.full_at = now + reply.full_in;
         self.full_at_if_lost = self.full_at;
         self.epoch = reply.epoch;
+        self.given_back = reply.given_back;
         self.is_short = reply.count < wanted;
         if !reply.wait.is_zero() {
             self.lose_until(self.ask_at);
@@ -200,6 +205,7 @@ impl Prefetch {
             *at = at.checked_sub(returned).unwrap_or(*at);
         }
         self.full_at_if_lost = self.full_at;
+        self.given_back += returned;
         count
     }
 
@@ -242,9 +248,10 @@ impl Prefetch {
         self.due.drain(..stale);
     }
 
-    /// Takes over the server's epoch from the replaced prefetch.
-    pub(in crate::limit) fn keep_epoch(&mut self, before: &Self) {
+    /// Takes over from the replaced prefetch what is known of the server's count: the epoch, and the tokens given back.
+    pub(in crate::limit) fn keep_count(&mut self, before: &Self) {
         self.epoch = before.epoch;
+        self.given_back = before.given_back;
     }
 }
 
@@ -313,6 +320,7 @@ mod tests {
             wait: Duration::ZERO,
             next: Duration::ZERO,
             epoch: 1,
+            given_back: Duration::ZERO,
         }
     }
 

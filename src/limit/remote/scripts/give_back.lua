@@ -1,10 +1,13 @@
 -- Gives unused tokens back to a shared bucket.
 -- KEYS: 1 the tokens: when the bucket is full, and what else take.lua keeps.
 -- ARGV: 1 microseconds in which a token comes; 2 number of tokens to give back.
-local full, rest = string.match(redis.call('GET', KEYS[1]) or '', '^(%d+) (.+)$')
+local full, last, owed, given = string.match(redis.call('GET', KEYS[1]) or '', '^(%d+) (%d+) ?(%d*) ?(%d*)')
 if not full then return end
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local after = math.max(full - ARGV[1] * ARGV[2], now)
+local returned = ARGV[1] * ARGV[2]
+local after = math.max(full - returned, now)
+-- What was given back is counted, so that take.lua can tell the tokens that a sidecar still believes taken from lost state.
+given = (tonumber(given) or 0) + returned
 local ttl = math.max(redis.call('PTTL', KEYS[1]), 1)
-redis.call('SET', KEYS[1], string.format('%.0f %s', after, rest), 'PX', ttl)
+redis.call('SET', KEYS[1], string.format('%.0f %.0f %.0f %.0f', after, last, tonumber(owed) or 0, given), 'PX', ttl)
