@@ -226,6 +226,34 @@ server = \"file:@DIR@/stream\"
 }
 
 #[test]
+fn the_password_of_a_proxy_in_the_environment_is_found_as_that_of_the_configuration() {
+    let dir = Directory::new();
+    dir.write("token", TOKEN);
+    let config = "[credential.acme]\nprovider = \"meta\"\ntoken = \"file:@DIR@/token\"\n[[route]]\ncredential = \"acme\"\n";
+    let config = config.replace("@DIR@", &dir.path().display().to_string());
+    dir.write("proxy.toml", config);
+    dir.write("log.txt", "x=passwordOfProxy\n");
+    for (url, code, find) in [
+        (
+            "http://user:passwordOfProxy@127.0.0.1:1",
+            1,
+            "log.txt:1: HTTPS_PROXY",
+        ),
+        ("http://127.0.0.1:1", 0, ""),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_keyside"));
+        command
+            .current_dir(dir.path())
+            .env("HTTPS_PROXY", url)
+            .args(["scan", "log.txt", "--config", "proxy.toml"]);
+        let done = finished(&mut command);
+        assert_eq!(done.code, Some(code), "{url}: {}", done.output);
+        assert!(done.output.contains(find), "{}", done.output);
+        assert!(!done.output.contains("passwordOfProxy"), "{}", done.output);
+    }
+}
+
+#[test]
 fn json_and_sarif_have_the_finds_in_their_forms_and_no_value() {
     let dir = Directory::new();
     dir.write("a b.env", format!("\nT={TOKEN}\nAPP_SECRET={APP_SECRET}\n"));

@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::config::{Config, DestinationTarget, EventWay, Reference};
 use crate::credential::source::read_all;
+use crate::egress::{Egress, Source};
 use crate::query;
 use crate::reload::Live;
 use crate::scan::ConfiguredSecret;
@@ -70,7 +71,7 @@ pub(super) fn own_references(config: &Config) -> Vec<OwnReference<'_>> {
     all
 }
 
-/// Reads the secrets outside of credentials.
+/// Reads the secrets outside of credentials, and the login of a proxy that the environment sets.
 ///
 /// # Errors
 /// A line for each unreadable reference.
@@ -78,7 +79,8 @@ pub(super) async fn own_secrets(live: &Live) -> Result<Vec<ConfiguredSecret>, Ve
     let own = own_references(&live.config);
     let references: BTreeSet<_> = own.iter().map(|own| own.reference.clone()).collect();
     let read = read_all(references, &live.managers).await;
-    let (mut secrets, mut faults) = (Vec::new(), Vec::new());
+    let mut secrets = of_environment(&live.egress);
+    let mut faults = Vec::new();
     for OwnReference {
         key,
         reference,
@@ -105,6 +107,20 @@ pub(super) async fn own_secrets(live: &Live) -> Result<Vec<ConfiguredSecret>, Ve
     match faults.is_empty() {
         true => Ok(secrets),
         false => Err(faults),
+    }
+}
+
+/// Returns the secrets in the URL of a proxy that a variable of the environment sets.
+fn of_environment(egress: &Egress) -> Vec<ConfiguredSecret> {
+    match (egress.source(), egress.proxy()) {
+        (Source::Variable(name), Some(proxy)) => {
+            let parts = logins(&proxy.secret_url());
+            parts
+                .iter()
+                .filter_map(|part| configured(name, part))
+                .collect()
+        }
+        _ => Vec::new(),
     }
 }
 
