@@ -164,6 +164,73 @@ fn a_value_that_cannot_be_read_is_told_as_well() {
 }
 
 #[test]
+fn a_value_that_was_never_there_is_told_at_the_start_and_after_a_reload_alike() {
+    let upstream = Upstream::ok();
+    let missing = [
+        (
+            "proxy",
+            "egress.proxy",
+            "nothing but the hosts of no_proxy is reached",
+        ),
+        ("sign", "webhook acme: sign", "its events wait for the key"),
+        (
+            "stream",
+            "webhook acme: to crm: server",
+            "its events wait for the URL",
+        ),
+    ];
+    for (file, key, waits) in missing {
+        let setup = setup(&upstream);
+        std::fs::remove_file(setup.dir().join(file)).unwrap();
+        let checked = setup.finish("check");
+        assert!(checked.output.contains(waits), "{key}: {}", checked.output);
+        let keyside = setup.start();
+        is_told_as_missing(&keyside, key, waits);
+        // The value is tried again with each reload, and what has been told is no news.
+        let reloaded = keyside.reload();
+        assert_eq!(reloaded.status, 200, "{key}: {}", reloaded.text());
+        is_told_as_missing(&keyside, key, waits);
+        let good = values().into_iter().find(|value| value.file == file);
+        keyside.dir().write(file, good.unwrap().good);
+        assert_eq!(keyside.reload().status, 200);
+        assert_eq!(unusable(&keyside), [serde_json::Value::Null; 0], "{key}");
+    }
+}
+
+#[test]
+fn a_destination_that_a_reload_adds_without_a_url_is_told_and_the_others_are_taken() {
+    let upstream = Upstream::ok();
+    let keyside = setup(&upstream).start();
+    let path = keyside.dir().join("proxy.toml");
+    let config = std::fs::read_to_string(&path).unwrap();
+    let more = "[[webhook.to]]\nname = \"lake\"\npublish = \"redis-stream:lake\"\nserver = \"file:@DIR@/lake\"\n";
+    let more = more.replace("@DIR@", &keyside.dir().path().display().to_string());
+    keyside.dir().write("proxy.toml", config + &more);
+    let reloaded = keyside.reload();
+    assert_eq!(reloaded.status, 200, "{}", reloaded.text());
+    let (key, waits) = (
+        "webhook acme: to lake: server",
+        "its events wait for the URL",
+    );
+    assert!(reloaded.text().contains(waits), "{}", reloaded.text());
+    is_told_as_missing(&keyside, key, waits);
+}
+
+fn is_told_as_missing(keyside: &Keyside, key: &str, waits: &str) {
+    let told = unusable(keyside);
+    assert_eq!(told[0]["key"], key, "{told:?}");
+    assert_eq!(told[0]["waits"], waits);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(kept_back(keyside, key) > 0.5, "{key}");
+    let ready = keyside.ask_admin(&get("/readyz?all")).text();
+    let is_on_page = || keyside.page().contains(waits);
+    assert!(eventually(Duration::from_secs(5), is_on_page), "{key}");
+    for shown in [ready, keyside.log()] {
+        assert!(shown.contains(key) && shown.contains(waits), "{shown}");
+    }
+}
+
+#[test]
 fn a_value_that_a_configuration_newly_names_must_be_usable() {
     let upstream = Upstream::ok();
     let keyside = setup(&upstream).start();

@@ -181,13 +181,15 @@ fn of_certificates(status: &Value) -> Vec<ProblemLine> {
 
 /// Returns a line about unusable files of certificates, or an unusable value, with the remedy.
 fn file_problem(file: &Value) -> ProblemLine {
-    ProblemLine::wrong(format!(
-        "{}: {}; what was read before has stayed in use since {}: put a good one there, as what was read before is gone \
-         after a restart",
-        text(&file["key"]),
-        text(&file["problem"]),
-        moment(&file["since"])
-    ))
+    let (key, problem) = (text(&file["key"]), text(&file["problem"]));
+    let since = moment(&file["since"]);
+    ProblemLine::wrong(match file["waits"].as_str() {
+        Some(waits) => format!("{key}: {problem}; {waits} since {since}: put a good one there"),
+        None => format!(
+            "{key}: {problem}; what was read before has stayed in use since {since}: put a good one there, as what was \
+             read before is gone after a restart"
+        ),
+    })
 }
 
 /// Returns a line if the audit file cannot be written.

@@ -24,7 +24,7 @@ use crate::credential::{
 use crate::delivery::metrics::DeliveryMetrics;
 use crate::inbound::metrics::WebhookMetrics;
 use crate::outbound::policy::Route;
-use crate::reload::{AGE_WARNING_SHARE, LastReload, Live, concerns, overlap_concerns};
+use crate::reload::{AGE_WARNING_SHARE, InPlace, LastReload, Live, concerns, overlap_concerns};
 use crate::sends::Overdue;
 use crate::shared::SharedServer;
 use crate::spool::Spool;
@@ -172,7 +172,7 @@ fn certificates(live: &Live, now: SystemTime) -> Value {
         .collect()
 }
 
-/// Returns the files and values in whose place what was read before stays in use.
+/// Returns the files and values that cannot be used.
 fn unusable_files(live: &Live) -> Value {
     let each = live.kept_inputs.iter().map(|kept| {
         json!({
@@ -180,6 +180,10 @@ fn unusable_files(live: &Live) -> Value {
             "files": kept.unusable.paths,
             "problem": kept.unusable.problem,
             "since": unix(kept.since),
+            "waits": match kept.in_place {
+                InPlace::Before => None,
+                InPlace::Nothing(waits) => Some(waits),
+            },
         })
     });
     each.collect()

@@ -16,7 +16,7 @@ use crate::audit::check_writable;
 use crate::config::{Candidate, CandidateError, Config, ConfigFile};
 use crate::credential::Verdict;
 use crate::json::words::counted;
-use crate::reload::{Live, LoadError, load, load_config, questions, verify_all};
+use crate::reload::{KeptInput, Live, LoadError, load, load_config, questions, verify_all};
 use crate::rotation::look_ahead;
 use crate::spool::check_usable;
 
@@ -267,6 +267,7 @@ fn report(live: &Live) -> Report {
         .values()
         .flat_map(|credential| live.unread_secrets(credential));
     let mut warnings = live.warnings.clone();
+    warnings.extend(live.kept_inputs.iter().map(KeptInput::line));
     warnings.extend(Descriptors::available().shortage(&live.config));
     if let Some(state) = &live.state {
         state.check();

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::step::{DoctorSection, DoctorStep, SectionKind, StepOutcome, StepReporter};
 use crate::audit::check_writable;
-use crate::reload::Live;
+use crate::reload::{KeptInput, Live};
 use crate::spool::check_usable;
 use crate::tls::{Stage, Validity};
 
@@ -26,6 +26,8 @@ pub(super) fn section(
     let examine = move |reporter: StepReporter| async move {
         reporter.report(summary);
         reporter.report_all(live.warnings.iter().map(|warning| noted(warning)));
+        let unusable = live.kept_inputs.iter().map(KeptInput::line);
+        reporter.report_all(unusable.map(|line| noted(&line)));
         let of_disk = Arc::clone(&live);
         // A disk that does not answer must not hold up the other sections.
         let disk = tokio::task::spawn_blocking(move || on_disk(&of_disk));

@@ -52,7 +52,8 @@ impl LoadedEgress {
     ) -> Result<Self, LoadError> {
         let shown = reference.to_string();
         let mut read = read_all(BTreeSet::from([reference.clone()]), managers).await;
-        let before = before.filter(|before| before.config.egress.reference() == Some(reference));
+        let live = before;
+        let before = live.filter(|before| before.config.egress.reference() == Some(reference));
         let mut loaded = Self {
             files: read.files,
             ..Self::of(Egress::straight())
@@ -76,9 +77,9 @@ impl LoadedEgress {
             }
             None => {
                 let reason = format!("egress.proxy: `{shown}`: {problem}");
-                loaded.remarks.warnings.push(format!(
-                    "{reason}; nothing but the hosts of no_proxy is reached until it can be read"
-                ));
+                let waits = "nothing but the hosts of no_proxy is reached";
+                let remarks = &mut loaded.remarks;
+                remarks.miss(InputUse::Proxy, reference, &problem, waits, live);
                 loaded.egress = Egress::closed(&shown, &reason, &config.no_proxy);
             }
         }

@@ -1,5 +1,5 @@
 //! Unusable inputs of the sidecar: files of certificates and authorities, and values of references outside of credentials. The
-//! contents read before stay in use, and no other change waits.
+//! contents read before stay in use, or nothing is, where none were read before; no other change waits.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -23,6 +23,17 @@ pub struct KeptInput {
     pub unusable: UnusableFiles,
     /// The time of the first load that could not use the input for this reason.
     pub since: SystemTime,
+    /// What is in use in place of the input.
+    pub in_place: InPlace,
+}
+
+/// What is in use in place of an unusable input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InPlace {
+    /// What was read before, until a restart.
+    Before,
+    /// Nothing, since nothing was read before. Holds what waits, as a clause.
+    Nothing(&'static str),
 }
 
 /// The use of an input.
@@ -115,7 +126,7 @@ pub(super) struct Remarks {
 }
 
 impl Remarks {
-    /// Notes an unusable value of a reference, with the reason.
+    /// Notes an unusable value of a reference in whose place the value of the load before stays, with the reason.
     pub(super) fn keep(
         &mut self,
         serves: InputUse,
@@ -123,11 +134,23 @@ impl Remarks {
         problem: &str,
         before: &Live,
     ) {
-        let unusable = UnusableFiles {
-            paths: path_of(reference).into_iter().collect(),
-            problem: format!("`{reference}`: {problem}"),
-        };
-        self.kept.push(kept(serves, unusable, before));
+        let unusable = unusable_value(reference, problem);
+        let kept = kept(serves, unusable, InPlace::Before, Some(before));
+        self.kept.push(kept);
+    }
+
+    /// Notes an unusable value of a reference in whose place there is nothing, with the reason and with what waits for a value.
+    pub(super) fn miss(
+        &mut self,
+        serves: InputUse,
+        reference: &Reference,
+        problem: &str,
+        waits: &'static str,
+        before: Option<&Live>,
+    ) {
+        let unusable = unusable_value(reference, problem);
+        let kept = kept(serves, unusable, InPlace::Nothing(waits), before);
+        self.kept.push(kept);
     }
 
     /// Notes again the earlier note about an input whose value has not come in time.
@@ -142,15 +165,36 @@ impl KeptInput {
     /// Returns the input as a line: the key, the reason, and what is in use.
     #[must_use]
     pub fn line(&self) -> String {
+        let key = self.serves.key();
         let problem = &self.unusable.problem;
-        format!(
-            "{}: {problem}; what was read before stays in use, and is gone after a restart",
-            self.serves.key()
-        )
+        match self.in_place {
+            InPlace::Before => format!(
+                "{key}: {problem}; what was read before stays in use, and is gone after a restart"
+            ),
+            InPlace::Nothing(waits) => format!("{key}: {problem}; {waits}"),
+        }
     }
 
     fn is_same(&self, other: &Self) -> bool {
-        self.serves == other.serves && self.unusable == other.unusable
+        self.serves == other.serves
+            && self.unusable == other.unusable
+            && self.in_place == other.in_place
+    }
+
+    fn log(&self) {
+        let (key, reason) = (self.serves.key(), self.unusable.problem.as_str());
+        match self.in_place {
+            InPlace::Before => tracing::error!(
+                key,
+                reason,
+                "the file or value cannot be used: what was read before stays in use; put a good one there, as what was read before is gone after a restart"
+            ),
+            InPlace::Nothing(waits) => tracing::error!(
+                key,
+                reason,
+                "the value cannot be used, and none was read before: {waits}; put a good one there"
+            ),
+        }
     }
 }
 
@@ -167,19 +211,20 @@ impl Live {
 
 impl Reloader {
     /// Reports the inputs that `live` cannot use and `before` could, in log and audit file. Returns true if there are any.
-    pub(super) fn report_kept_inputs(&self, before: &Live, live: &Live) -> bool {
-        let is_told = |kept: &KeptInput| before.kept_inputs.iter().any(|told| told.is_same(kept));
+    pub(super) fn report_kept_inputs(&self, before: Option<&Live>, live: &Live) -> bool {
+        let told = before.map_or(&[][..], |before| &before.kept_inputs);
+        let is_told = |kept: &KeptInput| told.iter().any(|told| told.is_same(kept));
         let mut has_reported = false;
         for kept in live.kept_inputs.iter().filter(|kept| !is_told(kept)) {
             has_reported = true;
-            let (key, reason) = (kept.serves.key(), kept.unusable.problem.as_str());
-            tracing::error!(
-                key,
-                reason,
-                "the file or value cannot be used: what was read before stays in use; put a good one there, as what was read before is gone after a restart"
-            );
-            let fields = [("key", key.into()), ("reason", reason.into())];
-            self.audit.record("file kept back", fields);
+            kept.log();
+            let reason = kept.unusable.problem.as_str();
+            let fields = [("key", kept.serves.key().into()), ("reason", reason.into())];
+            let event = match kept.in_place {
+                InPlace::Before => "file kept back",
+                InPlace::Nothing(_) => "value missing",
+            };
+            self.audit.record(event, fields);
         }
         has_reported
     }
@@ -211,7 +256,7 @@ pub(super) fn keep_authorities(
                 paths: vec![path.clone()],
                 problem,
             };
-            all.push(kept(serves, unusable, before));
+            all.push(kept(serves, unusable, InPlace::Before, Some(before)));
             contents.insert(path, Ok(usable.clone()));
         }
     }
@@ -238,7 +283,7 @@ pub(super) fn of_listeners(
         .chain(outbound)
         .flat_map(|(serves, tls)| {
             let each = tls.unusable.iter().cloned();
-            each.map(move |unusable| kept(serves.clone(), unusable, before))
+            each.map(move |unusable| kept(serves.clone(), unusable, InPlace::Before, Some(before)))
         })
         .collect()
 }
@@ -263,15 +308,29 @@ pub(super) fn differ(before: &Live, contents: &Authorities, kept: &[KeptInput]) 
     !(is_same_content && is_same_fault)
 }
 
-/// Returns the files since the load that first could not use them.
-fn kept(serves: InputUse, unusable: UnusableFiles, before: &Live) -> KeptInput {
+/// Returns the unusable input since the load that first could not use it.
+fn kept(
+    serves: InputUse,
+    unusable: UnusableFiles,
+    in_place: InPlace,
+    before: Option<&Live>,
+) -> KeptInput {
     let now = KeptInput {
         serves,
         unusable,
         since: SystemTime::now(),
+        in_place,
     };
-    let earlier = before.kept_inputs.iter().find(|told| told.is_same(&now));
+    let mut earlier = before.into_iter().flat_map(|before| &before.kept_inputs);
+    let earlier = earlier.find(|told| told.is_same(&now));
     earlier.cloned().unwrap_or(now)
+}
+
+fn unusable_value(reference: &Reference, problem: &str) -> UnusableFiles {
+    UnusableFiles {
+        paths: path_of(reference).into_iter().collect(),
+        problem: format!("`{reference}`: {problem}"),
+    }
 }
 
 /// Returns the reason for which authorities cannot be used.

@@ -58,7 +58,7 @@ use changes::Comparison;
 pub use changes::{Change, ReplacedSecret};
 pub use error::{LoadError, ReloadError};
 pub use inputs::FirstConfig;
-pub use kept_inputs::{InputUse, KeptInput};
+pub use kept_inputs::{InPlace, InputUse, KeptInput};
 pub use live::Live;
 pub use load::{load, load_config};
 use load::{load_first, load_in_time};
@@ -189,6 +189,7 @@ impl Reloader {
     /// Logs the oddities of the first load.
     pub fn log_startup(&self) {
         self.live().log_warnings(None);
+        self.report_kept_inputs(None, &self.live());
         self.live().log_state();
         log_restored(&self.live());
         self.log_spool();
@@ -393,7 +394,7 @@ impl Reloader {
         let tell = move || told.1.log_warnings(Some(&told.0));
         tokio::task::spawn_blocking(tell).await.ok();
         let is_kept_back = self.report_kept_back(&before, &live);
-        let is_kept_back = self.report_kept_inputs(&before, &live) || is_kept_back;
+        let is_kept_back = self.report_kept_inputs(Some(&before), &live) || is_kept_back;
         let comparison = Comparison::aside(before, Arc::clone(&live)).await;
         if is_kept_back && comparison.changes.is_empty() {
             let error = ReloadError::KeptBack(comparison.kept_back.into());

@@ -70,7 +70,7 @@ impl Reloader {
                 let live = Arc::new(live);
                 self.publish(&live);
                 self.report_kept_back(&before, &live);
-                self.report_kept_inputs(&before, &live);
+                self.report_kept_inputs(Some(&before), &live);
                 let comparison = Comparison::aside(before, Arc::clone(&live)).await;
                 if let Some(causes) = Causes::new(std::iter::once(cause)) {
                     self.record_success(&live, &comparison, &causes, began);

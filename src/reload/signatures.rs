@@ -58,9 +58,7 @@ impl Signings {
                 signing
             }
             (Err((reference, problem)), None) => {
-                remarks.warnings.push(format!(
-                    "webhook `{name}`: sign: `{reference}`: {problem}; its events wait for the key"
-                ));
+                remarks.miss(serves, reference, &problem, WAITS, before);
                 Signing::KeyMissing
             }
         };
@@ -73,6 +71,9 @@ impl Signings {
         signing.cloned().unwrap_or(Signing::Off)
     }
 }
+
+/// What is without a key.
+const WAITS: &str = "its events wait for the key";
 
 /// Returns the signer, or the reference without a usable key and the reason.
 fn signer<'w>(

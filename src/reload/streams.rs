@@ -66,8 +66,8 @@ impl Publishers {
                 webhook: webhook.name.clone(),
                 to: name.to_owned(),
             };
-            let before = kept.as_ref().map(|(_, publisher)| publisher);
-            let publisher = match (publisher(&server, findings, before), kept) {
+            let earlier = kept.as_ref().map(|(_, publisher)| publisher);
+            let publisher = match (publisher(&server, findings, earlier), kept) {
                 (Ok((publisher, is_exposed)), _) => {
                     if is_exposed {
                         remarks.warnings.push(format!(
@@ -93,10 +93,13 @@ impl Publishers {
                     Some(publisher)
                 }
                 (Err(unusable), None) => {
-                    remarks.warnings.push(format!(
-                        "{place}: `{}`: {unusable}; its events wait for the URL",
-                        target.server
-                    ));
+                    remarks.miss(
+                        serves,
+                        &target.server,
+                        &unusable.to_string(),
+                        "its events wait for the URL",
+                        before,
+                    );
                     None
                 }
             };
