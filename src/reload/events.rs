@@ -29,17 +29,6 @@ impl Reloader {
         self.metrics.deliveries.clone()
     }
 
-    /// Logs the faults that the spool met at the opening, before the log was set up.
-    pub(super) fn log_spool(&self) {
-        let alarm = self.spool().map(|spool| spool.numbers().alarm);
-        if let Some(file) = alarm.and_then(|alarm| alarm.set_aside) {
-            tracing::error!(
-                file = %file.display(),
-                "the spool's file was damaged: it is set aside, and a new one is begun; the events in it were answered and may be lost"
-            );
-        }
-    }
-
     /// Takes the destinations of a load: the last step that can fail. The spool knows the destinations of each webhook
     /// before an event arrives for them.
     ///

@@ -190,9 +190,8 @@ impl Reloader {
     pub fn log_startup(&self) {
         self.live().log_warnings(None);
         self.report_kept_inputs(None, &self.live());
-        self.live().log_state();
+        self.live().log_state_key();
         log_restored(&self.live());
-        self.log_spool();
         if let Some(status) = self.audit.status() {
             let hash = status.resumed_after;
             tracing::info!(hash, "the audit file goes on after the line with this hash");

@@ -96,10 +96,9 @@ impl Live {
         }
     }
 
-    /// Logs what is wrong with the state, for the first load, which ran before the log was set up.
-    pub(super) fn log_state(&self) {
-        let problems = self.state.iter().flat_map(|state| state.problems());
-        for problem in problems {
+    /// Logs what is wrong with the key of the state. What is wrong with the folder is logged where it is met.
+    pub(super) fn log_state_key(&self) {
+        if let Some(problem) = self.state.as_ref().and_then(|state| state.key_problem()) {
             tracing::error!("{problem}");
         }
     }

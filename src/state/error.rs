@@ -55,7 +55,11 @@ impl fmt::Display for StateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Folder { path, error } => {
-                write!(f, "state.dir: {} cannot be used: {error}", path.display())
+                let path = path.display();
+                write!(
+                    f,
+                    "state.dir: {path} cannot be used: {error}, expected a folder that Keyside may write"
+                )
             }
             Self::Busy { path } => write!(
                 f,

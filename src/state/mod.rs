@@ -40,7 +40,7 @@ pub struct State {
     key_fingerprints: Vec<Fingerprint>,
     sealed: Option<SealedStore>,
     sight_keys: SightKeys,
-    problems: Mutex<BTreeMap<String, String>>,
+    problems: Mutex<BTreeMap<String, StateProblem>>,
     /// Held by the one thread of this process that works with the folder.
     turn: Mutex<()>,
 }
@@ -52,7 +52,8 @@ impl State {
     pub fn new(dir: &Path, secrets: &[&Secret]) -> Self {
         let mut problems = BTreeMap::new();
         let keys = SealedStore::keys(secrets.iter().copied()).unwrap_or_else(|weak| {
-            problems.insert(KEY.to_owned(), format!("state.key: {weak}"));
+            let problem = StateProblem::of_key(format!("state.key: {weak}"));
+            problems.insert(KEY.to_owned(), problem);
             None
         });
         let folder = StateFolder::new(dir);
@@ -76,7 +77,8 @@ impl State {
     /// Notes that the key cannot be read, for the given reason.
     #[must_use]
     pub fn without_key(self, reason: String) -> Self {
-        self.problems.lock().insert(KEY.to_owned(), reason);
+        let problem = StateProblem::of_key(reason);
+        self.problems.lock().insert(KEY.to_owned(), problem);
         self
     }
 
@@ -195,7 +197,8 @@ impl State {
         &self.dir
     }
 
-    /// Notes a problem with a subject, such as the name of an entry, or that there is none any more.
+    /// Notes a problem with a subject, such as the name of an entry, or that there is none any more. Of a folder that cannot be
+    /// used, the first fault is logged: those of its entries follow from it.
     pub fn note<T>(&self, subject: &str, result: Result<T, StateError>) -> Option<T> {
         let mut problems = self.problems.lock();
         match result {
@@ -204,20 +207,61 @@ impl State {
                 Some(value)
             }
             Err(error) => {
-                let problem = error.to_string();
-                if problems.get(subject) != Some(&problem) {
-                    tracing::error!("{problem}");
-                    problems.insert(subject.to_owned(), problem);
+                let problem = StateProblem::of(&error);
+                let is_told = |told: &StateProblem| {
+                    *told == problem || (told.is_of_folder && problem.is_of_folder)
+                };
+                if !problems.values().any(is_told) {
+                    tracing::error!("{}", problem.text);
                 }
+                problems.insert(subject.to_owned(), problem);
                 None
             }
         }
     }
 
-    /// Returns what is wrong, each as a line for people.
+    /// Returns what is wrong, each as a line for people. Of a folder that cannot be used, the faults of its entries are left
+    /// out: they follow from it.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
-        self.problems.lock().values().cloned().collect()
+        let problems = self.problems.lock();
+        let is_unusable = problems.get(FOLDER).is_some_and(|it| it.is_of_folder);
+        let told = problems.iter().filter(|(subject, problem)| {
+            *subject == FOLDER || !(is_unusable && problem.is_of_folder)
+        });
+        told.map(|(_, problem)| problem.text.clone()).collect()
+    }
+
+    /// Returns what is wrong with the key, as a line for people.
+    #[must_use]
+    pub fn key_problem(&self) -> Option<String> {
+        let problems = self.problems.lock();
+        problems.get(KEY).map(|problem| problem.text.clone())
+    }
+}
+
+/// A problem with a subject of the state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct StateProblem {
+    /// The problem as a line for people.
+    text: String,
+    /// True if the system refuses the folder, or a file in the folder.
+    is_of_folder: bool,
+}
+
+impl StateProblem {
+    fn of(error: &StateError) -> Self {
+        Self {
+            text: error.to_string(),
+            is_of_folder: matches!(error, StateError::Folder { .. }),
+        }
+    }
+
+    fn of_key(text: String) -> Self {
+        Self {
+            text,
+            is_of_folder: false,
+        }
     }
 }
 

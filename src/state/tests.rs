@@ -103,6 +103,7 @@ fn a_folder_that_cannot_be_made_is_a_problem_and_no_end() {
         look(&state);
         let problems = state.problems();
         assert!(problems[0].starts_with("state.dir: "), "{problems:?}");
+        assert_eq!(problems.len(), 1, "{problems:?}");
     }
     std::fs::remove_file(&folder.0).unwrap();
 }
