@@ -17,7 +17,7 @@ pub(super) struct ListArgs {
     #[command(flatten)]
     selection: Selection,
     /// The most events to list
-    #[arg(long, value_name = "COUNT", default_value_t = 100)]
+    #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
     limit: u64,
     /// The number of an event, as the end of a list names it: the list begins there
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
