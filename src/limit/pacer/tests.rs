@@ -76,17 +76,25 @@ impl Stepped {
         unreachable!()
     }
 
-    fn reply(&mut self, count: u32, full_in: Duration) {
-        let reply = TakeReply {
+    /// Tokens of the shared server, good at once, with the bucket full again.
+    fn tokens(&self, count: u32) -> TakeReply {
+        TakeReply {
             count,
             first: self.now,
             interval: Duration::ZERO,
             left: 0,
-            full_in,
+            full_in: Duration::ZERO,
             wait: Duration::ZERO,
             next: Duration::ZERO,
             epoch: 7,
             given_back: Duration::ZERO,
+        }
+    }
+
+    fn reply(&mut self, count: u32, full_in: Duration) {
+        let reply = TakeReply {
+            full_in,
+            ..self.tokens(count)
         };
         self.pacer.add(reply, count, self.now);
     }
@@ -172,15 +180,11 @@ fn a_single_lost_reply_is_held_against_one_sidecar_alone() {
 fn a_loss_takes_no_token_away_and_gives_none_beside_those_held() {
     let mut pacer = Stepped::shared();
     let two = TakeReply {
-        count: 2,
         first: pacer.now + SECOND,
         interval: SECOND,
-        left: 0,
         full_in: SECOND,
-        wait: Duration::ZERO,
         next: SECOND,
-        epoch: 7,
-        given_back: Duration::ZERO,
+        ..pacer.tokens(2)
     };
     pacer.pacer.add(two, 2, pacer.now);
     pacer.count_by(LOST);
@@ -222,15 +226,9 @@ fn a_lost_server_leaves_the_turns_taken_ahead_before_any_share() {
     for (next, begins) in [(600 * MILLI, 600 * MILLI), (9 * SECOND, MAX_AHEAD)] {
         let mut pacer = Stepped::shared();
         let none = TakeReply {
-            count: 0,
-            first: pacer.now,
-            interval: Duration::ZERO,
-            left: 0,
             full_in: SECOND,
-            wait: Duration::ZERO,
             next,
-            epoch: 7,
-            given_back: Duration::ZERO,
+            ..pacer.tokens(0)
         };
         pacer.pacer.add(none, 1, pacer.now);
         pacer.advance(300 * MILLI);
@@ -248,15 +246,9 @@ fn a_lost_server_leaves_the_turns_taken_ahead_before_any_share() {
 fn who_can_wait_longer_than_turns_reach_asks_seldom() {
     let mut pacer = Stepped::shared();
     let none = TakeReply {
-        count: 0,
-        first: pacer.now,
-        interval: Duration::ZERO,
-        left: 0,
         full_in: 3 * SECOND,
-        wait: Duration::ZERO,
         next: MAX_AHEAD,
-        epoch: 7,
-        given_back: Duration::ZERO,
+        ..pacer.tokens(0)
     };
     pacer.pacer.add(none, 1, pacer.now);
     for (patience, asks_in) in [(MAX_AHEAD, 150 * MILLI), (5 * SECOND, SECOND)] {
@@ -271,24 +263,19 @@ fn who_can_wait_longer_than_turns_reach_asks_seldom() {
 fn tokens_are_asked_for_as_far_ahead_as_requests_wait() {
     let mut pacer = Stepped::shared();
     let latest = pacer.now + 2 * SECOND;
-    let later = |pacer: &Stepped, count, next| TakeReply {
-        count,
-        first: pacer.now + SECOND,
-        interval: 100 * MILLI,
-        left: 0,
-        full_in: 2 * SECOND,
-        wait: Duration::ZERO,
-        next,
-        epoch: 7,
-        given_back: Duration::ZERO,
-    };
     assert_eq!(Pacer::ahead(latest, pacer.now), 1950 * MILLI);
     assert_eq!(Pacer::ahead(pacer.now, pacer.now), ASK_AHEAD);
     assert_eq!(
         pacer.pacer.decide(3, latest, pacer.now).unwrap_err(),
         Next::Ask(3)
     );
-    let two = later(&pacer, 2, 2100 * MILLI);
+    let two = TakeReply {
+        first: pacer.now + SECOND,
+        interval: 100 * MILLI,
+        full_in: 2 * SECOND,
+        next: 2100 * MILLI,
+        ..pacer.tokens(2)
+    };
     pacer.pacer.add(two, 3, pacer.now);
     let waits = [0, 1, 2].map(|ahead| pacer.wait(ahead).as_millis());
     assert_eq!(waits, [1000, 1100, 2100]);
