@@ -1,6 +1,6 @@
 //! The peer's side of one connection: the bytes below hyper.
 //!
-//! `LinkStream`, in `stream.rs`, stands between hyper and the socket, because hyper lacks five things: a timeout for
+//! `LinkStream`, in `stream/`, stands between hyper and the socket, because hyper lacks five things: a timeout for
 //! the head of a request that differs from the keep-alive timeout; an error text for a head that it
 //! cannot parse; the fragment of a request target, which it drops in silence; an answer for a
 //! peer that ends its own side while the request is being sent on; and an eye on the end of a peer that
@@ -254,7 +254,6 @@ impl Link {
         self.set(Phase::Busy);
     }
 
-    /// Marks the beginning of a request, of a client that a trusted proxy names or of the peer itself.
     /// Notes if the line of the next request has a fragment.
     pub(super) fn note_fragment(&self, has_fragment: bool) {
         self.has_fragment.store(has_fragment, Ordering::Relaxed);
@@ -265,6 +264,7 @@ impl Link {
         self.lingers.load(Ordering::Relaxed)
     }
 
+    /// Marks the beginning of a request, of a client that a trusted proxy names or of the peer itself.
     pub(super) fn request_begins(&self, client: Option<IpAddr>, version: Version) {
         self.seat.works();
         for flag in [
