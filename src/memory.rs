@@ -114,25 +114,27 @@ impl MemoryBudget {
     /// Waits until there is room for `bytes` of an answer. Answers get room in the order of their
     /// arrival. The caller bounds the wait.
     pub async fn wait_for(self: &Arc<Self>, bytes: u64) -> Reservation {
-        let mut reservation = self.reserve(Holder::Send);
-        let _turn = self.turn.lock().await;
-        loop {
-            let freed = self.freed.notified();
-            if reservation.grow_to(bytes) {
-                return reservation;
-            }
-            freed.await;
-        }
+        self.wait(&self.turn, |reservation| reservation.grow_to(bytes))
+            .await
     }
 
     /// Waits until there is room for `bytes` of an answer that passes through, beside an answer of the largest size: slow
     /// readers of media hold up no answer that is read whole. The caller bounds the wait.
     pub async fn wait_to_pass(self: &Arc<Self>, bytes: u64) -> Reservation {
+        let grow = |reservation: &mut Reservation| reservation.grow_leaving(bytes, LARGEST_ANSWER);
+        self.wait(&self.passing_turn, grow).await
+    }
+
+    async fn wait(
+        self: &Arc<Self>,
+        turn: &Mutex<()>,
+        grow: impl Fn(&mut Reservation) -> bool,
+    ) -> Reservation {
         let mut reservation = self.reserve(Holder::Send);
-        let _turn = self.passing_turn.lock().await;
+        let _turn = turn.lock().await;
         loop {
             let freed = self.freed.notified();
-            if reservation.grow_leaving(bytes, LARGEST_ANSWER) {
+            if grow(&mut reservation) {
                 return reservation;
             }
             freed.await;
@@ -210,17 +212,17 @@ struct Sizes {
 impl Sizes {
     /// Changes one reservation.
     fn change(&mut self, before: u64, bytes: u64) {
-        for (size, is_added) in [(before, false), (bytes, true)] {
-            let sum = if is_small(size) {
-                &mut self.small
-            } else {
-                &mut self.large
-            };
-            *sum = if is_added {
-                sum.saturating_add(size)
-            } else {
-                sum.saturating_sub(size)
-            };
+        let sum = self.of_size(before);
+        *sum = sum.saturating_sub(before);
+        let sum = self.of_size(bytes);
+        *sum = sum.saturating_add(bytes);
+    }
+
+    fn of_size(&mut self, bytes: u64) -> &mut u64 {
+        if is_small(bytes) {
+            &mut self.small
+        } else {
+            &mut self.large
         }
     }
 
