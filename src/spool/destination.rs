@@ -272,7 +272,7 @@ impl Destination {
     pub(super) fn wake(&self, lanes: &[LaneId], class: Class) {
         let mut course = self.course.lock();
         for lane in lanes {
-            course.lanes.wake(*lane, class, None);
+            course.lanes.wake(*lane, class);
         }
         drop(course);
         self.bell.notify_one();

@@ -7,12 +7,13 @@
 //!
 //! An event of several lanes (a batch) goes out when it is the oldest in each of them.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 
 use tokio::time::Instant;
 
 use super::destination::Wait;
 use super::items::Class;
+use super::ready::{Ready, ReadyQueues};
 use super::schedule::{Attempts, due_in};
 use super::tables::{LaneId, Row, Seq, Waiting};
 
@@ -27,9 +28,7 @@ pub(super) struct Lanes {
     under_way: usize,
     settling: usize,
     due: BTreeSet<(Instant, Seq)>,
-    ready: [VecDeque<Ready>; 3],
-    /// The lanes in `ready`.
-    ready_lanes: HashSet<LaneId>,
+    ready: ReadyQueues,
     /// The number from which the queue of each class was not walked through yet.
     walked: [Seq; 3],
     /// True if the walk has the next turn, and the ready lanes the turn after.
@@ -64,14 +63,6 @@ enum Standing {
     Settling,
     PutOff(Instant),
     Ready,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Ready {
-    /// An event that holds its lanes already.
-    Event(Seq),
-    /// A lane whose oldest event is looked up, with the most urgent class seen behind the event.
-    Lane(LaneId, Option<Class>),
 }
 
 /// An event that goes out.
@@ -115,8 +106,7 @@ impl Lanes {
             under_way: 0,
             settling: 0,
             due: BTreeSet::new(),
-            ready: Default::default(),
-            ready_lanes: HashSet::new(),
+            ready: ReadyQueues::default(),
             walked: [0; 3],
             walk_next: false,
             is_full: false,
@@ -125,7 +115,7 @@ impl Lanes {
 
     /// True if a look may find an event that the last look did not: a lane is free, or there is room again.
     pub(super) fn has_news(&self) -> bool {
-        self.is_full || self.ready.iter().any(|queue| !queue.is_empty())
+        self.is_full || !self.ready.is_empty()
     }
 
     /// Sets the number of events that are under way at a time.
@@ -172,10 +162,7 @@ impl Lanes {
                     return Ok(LaneFinding::Event(due));
                 }
                 // A step may have woken an older event of the same lane.
-                has_ready |= self
-                    .ready
-                    .get(class as usize)
-                    .is_some_and(|all| !all.is_empty());
+                has_ready |= self.ready.has(class);
             }
         }
         Ok(LaneFinding::Nothing(self.due.first().map(|(at, _)| *at)))
@@ -231,7 +218,7 @@ impl Lanes {
             let before = std::mem::replace(&mut event.standing, Standing::Ready);
             let class = event.class;
             self.leave(before, seq);
-            self.push(class, Ready::Event(seq));
+            self.ready.push_event(class, seq);
         }
     }
 
@@ -242,25 +229,21 @@ impl Lanes {
                 self.leave(event.standing, seq);
                 for lane in event.lanes {
                     if let Some(Behind::Passed(wanted)) = self.held.remove(&lane) {
-                        self.wake(lane, event.class, wanted);
+                        self.ready.push_lane(lane, event.class, wanted);
                     }
                 }
             }
             None => {
                 for lane in lanes {
-                    self.wake(*lane, class, None);
+                    self.wake(*lane, class);
                 }
             }
         }
     }
 
-    /// Lets a lane's oldest waiting event be looked up, in the turn of `class` or of the more urgent class
-    /// that is `wanted`.
-    pub(super) fn wake(&mut self, lane: LaneId, class: Class, wanted: Option<Class>) {
-        if self.ready_lanes.insert(lane) {
-            let turn = wanted.map_or(class, |wanted| wanted.min(class));
-            self.push(turn, Ready::Lane(lane, wanted));
-        }
+    /// Lets a lane's oldest waiting event be looked up, in the turn of `class`.
+    pub(super) fn wake(&mut self, lane: LaneId, class: Class) {
+        self.ready.push_lane(lane, class, None);
     }
 
     /// Makes all events that were put off due: the destination takes events again.
@@ -282,12 +265,6 @@ impl Lanes {
         }
     }
 
-    fn push(&mut self, class: Class, ready: Ready) {
-        if let Some(queue) = self.ready.get_mut(class as usize) {
-            queue.push_back(ready);
-        }
-    }
-
     fn wake_due(&mut self, now: Instant) {
         while let Some((at, seq)) = self.due.first().copied()
             && at <= now
@@ -301,7 +278,7 @@ impl Lanes {
         if let Some(event) = self.events.get_mut(&seq) {
             event.standing = Standing::Ready;
             let class = event.class;
-            self.push(class, Ready::Event(seq));
+            self.ready.push_event(class, seq);
         }
     }
 
@@ -312,11 +289,7 @@ impl Lanes {
         now: Now,
         has_ready: &mut bool,
     ) -> Result<Option<Due>, redb::StorageError> {
-        let next = self
-            .ready
-            .get_mut(class as usize)
-            .and_then(VecDeque::pop_front);
-        match next {
+        match self.ready.pop(class) {
             None => {
                 *has_ready = false;
                 Ok(None)
@@ -335,10 +308,7 @@ impl Lanes {
                     attempts,
                 }))
             }
-            Some(Ready::Lane(lane, wanted)) => {
-                self.ready_lanes.remove(&lane);
-                self.look_up(waiting, lane, class, wanted, now)
-            }
+            Some(Ready::Lane(lane, wanted)) => self.look_up(waiting, lane, class, wanted, now),
         }
     }
 
@@ -361,7 +331,7 @@ impl Lanes {
         let class = Class::of(number);
         let wanted = wanted.map_or(class, |wanted| wanted.min(class));
         if wanted > turn {
-            self.wake(lane, wanted, None);
+            self.ready.push_lane(lane, wanted, None);
             return Ok(None);
         }
         match waiting.row(number, seq)? {
@@ -424,7 +394,7 @@ impl Lanes {
                 .head(*lane)?
                 .is_some_and(|(oldest, _)| oldest != seq)
             {
-                self.wake(*lane, wanted, Some(wanted));
+                self.ready.push_lane(*lane, wanted, Some(wanted));
                 blocked = true;
             }
         }

@@ -32,6 +32,7 @@ mod look;
 mod opening;
 mod operate;
 mod query;
+mod ready;
 mod record;
 mod schedule;
 mod seal;
