@@ -60,10 +60,10 @@ impl Account {
 
 fn limited(until: Instant) -> Limited {
     Limited {
-        scope: Scope::Account,
-        retry_after: until.saturating_duration_since(Instant::now()),
-        waiting: 0,
-        is_closed: false,
         pause: Some(PauseReason::Throttled),
+        ..Limited::new(
+            Scope::Account,
+            until.saturating_duration_since(Instant::now()),
+        )
     }
 }

@@ -142,15 +142,23 @@ pub struct Limited {
 }
 
 impl Limited {
+    /// The refusal by a limit without a queue.
+    pub(super) fn new(scope: Scope, retry_after: Duration) -> Self {
+        Self {
+            scope,
+            retry_after,
+            waiting: 0,
+            is_closed: false,
+            pause: None,
+        }
+    }
+
     /// The refusal of a request that must wait for a lost shared server.
     #[must_use]
     pub fn closed() -> Self {
         Self {
-            scope: Scope::Account,
-            retry_after: CLOSED_RETRY_AFTER,
-            waiting: 0,
             is_closed: true,
-            pause: None,
+            ..Self::new(Scope::Account, CLOSED_RETRY_AFTER)
         }
     }
 }

@@ -117,14 +117,8 @@ impl Pairs {
         }
         // A deadline for each recipient would add up, since each reply of the shared server may take a while.
         let deadline = demand.deadline().max(now + DECISION_TIMEOUT);
-        let passing = self.pass_together(demand);
-        timeout_at(deadline, passing).await.unwrap_or(Err(Limited {
-            scope: Scope::Recipient,
-            retry_after: DECISION_TIMEOUT,
-            waiting: 0,
-            is_closed: false,
-            pause: None,
-        }))
+        let passing = timeout_at(deadline, self.pass_together(demand)).await;
+        passing.unwrap_or(Err(Limited::new(Scope::Recipient, DECISION_TIMEOUT)))
     }
 
     async fn pass_together(&self, demand: &Demand<'_>) -> Result<Ticket, Limited> {
@@ -159,13 +153,7 @@ impl Pairs {
         if wait.is_zero() || now + wait <= demand.deadline() {
             return Ok(());
         }
-        Err(Limited {
-            scope: Scope::Recipient,
-            retry_after: wait,
-            waiting: 0,
-            is_closed: false,
-            pause: None,
-        })
+        Err(Limited::new(Scope::Recipient, wait))
     }
 
     /// Waits for a turn of one pair. `now` is not the time of the arrival: the request may have waited for its body since.
