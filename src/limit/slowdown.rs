@@ -66,17 +66,4 @@ mod tests {
             assert_eq!(slowdown.interval(now), slowed_ms * MILLI, "{current_ms} ms");
         }
     }
-
-    /// Rows of milliseconds after a throttle with a pause of a second, and the interval then.
-    #[test]
-    fn the_interval_recovers_after_the_pause() {
-        let now = Instant::now();
-        let pause_end = now + 1000 * MILLI;
-        let slowdown = Slowdown::new(100 * MILLI, 100 * MILLI, pause_end, now);
-        for (after_ms, interval_ms) in [(0, 200), (1000, 200), (2000, 170), (4000, 122), (6000, 88)]
-        {
-            let interval = slowdown.interval(now + after_ms * MILLI);
-            assert_eq!(interval.as_millis(), interval_ms, "after {after_ms} ms");
-        }
-    }
 }

@@ -49,6 +49,15 @@ async fn pass(limits: &KeyedLimits, demand: &Demand<'_>) -> Result<Ticket, Limit
     limits.pass(demand.sender, demand).await
 }
 
+/// Number of requests of the first sender that go at once.
+async fn drain(limits: &KeyedLimits) -> u32 {
+    let mut passed = 0;
+    while pass(limits, &demand("1", IMPATIENT)).await.is_ok() {
+        passed += 1;
+    }
+    passed
+}
+
 async fn remaining(limits: &KeyedLimits, sender: &str) -> u32 {
     let ticket = pass(limits, &demand(sender, IMPATIENT)).await.unwrap();
     ticket.allowance.unwrap().remaining
@@ -71,35 +80,32 @@ async fn senders_do_not_share_a_bucket() {
     }
 }
 
+/// Rows of the old rate in an hour, requests that went, the new rate, and requests that go then.
 #[tokio::test(start_paused = true)]
 async fn a_changed_rate_gives_nothing_away() {
-    for (old, new) in [(10, 40), (40, 10), (10, 10)] {
-        let limits = senders(rate(old, 60 * SECOND));
-        while pass(&limits, &demand("1", IMPATIENT)).await.is_ok() {}
-        let changed = limits.copy_with_terms(fixed(rate(new, 60 * SECOND)));
-        assert!(
-            pass(&changed, &demand("1", IMPATIENT)).await.is_err(),
-            "{old} -> {new}"
-        );
+    const HOUR: Duration = Duration::from_secs(3600);
+    for (old, used, new, goes) in [
+        (10, 10, 40, 0),
+        (40, 40, 10, 0),
+        (10, 10, 10, 0),
+        (10, 5, 40, 20),
+        (100, 50, 10, 5),
+    ] {
+        let limits = senders(rate(old, HOUR));
+        for _ in 0..used {
+            pass(&limits, &demand("1", IMPATIENT)).await.unwrap();
+        }
+        let changed = limits.copy_with_terms(fixed(rate(new, HOUR)));
+        assert_eq!(drain(&changed).await, goes, "{old} -> {new}");
         assert_eq!(remaining(&changed, "2").await, new - 1);
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_half_used_bucket_stays_half_used_at_another_rate() {
-    let limits = senders(rate(100, 3600 * SECOND));
-    for _ in 0..50 {
-        pass(&limits, &demand("1", IMPATIENT)).await.unwrap();
-    }
-    let changed = limits.copy_with_terms(fixed(rate(10, 3600 * SECOND)));
-    assert_eq!(remaining(&changed, "1").await, 4);
 }
 
 /// Number of requests let through in half a second, of 30 waiters at a rate changed then, and
 /// of newcomers.
 async fn gone_after_a_change(old: u32, new: u32) -> usize {
     let limits = Arc::new(senders(rate(old, SECOND)));
-    while pass(&limits, &demand("1", IMPATIENT)).await.is_ok() {}
+    drain(&limits).await;
     let gone = Arc::new(AtomicUsize::new(0));
     let spawn = || {
         let limits = Arc::clone(&limits);
@@ -144,10 +150,7 @@ async fn received_messages_are_paid_for_before_a_message_goes() {
         limits.status("1").pause.is_none(),
         "it is over though nobody has asked since"
     );
-    let mut passed = 0;
-    while pass(&limits, &demand("1", IMPATIENT)).await.is_ok() {
-        passed += 1;
-    }
+    let passed = drain(&limits).await;
     assert!(
         (3..=8).contains(&passed),
         "{passed} of 15 that came passed, and 10 were owed"

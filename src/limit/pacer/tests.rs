@@ -346,25 +346,6 @@ fn tokens_that_are_held_and_not_used_are_given_back() {
     assert_eq!(pacer.decide_without_waiters().unwrap_err(), Next::Rest);
 }
 
-/// Rows of old rate, used tokens, new rate, and requests let through at the new rate.
-#[test]
-fn a_changed_quota_keeps_the_debt() {
-    for (old, used, new, goes) in [
-        (10, 10, 40, 0),
-        (40, 40, 10, 0),
-        (10, 5, 40, 20),
-        (100, 50, 10, 5),
-    ] {
-        let mut pacer = Stepped::local(old);
-        for _ in 0..used {
-            assert!(pacer.decide().is_ok());
-        }
-        let new = Some(quota(new));
-        pacer.change(new, new);
-        assert_eq!(pacer.drain().0, goes, "{old} -> {new:?}");
-    }
-}
-
 #[test]
 fn a_changed_quota_keeps_the_pause_and_the_slowdown() {
     let mut pacer = Stepped::local(10);
