@@ -10,7 +10,7 @@ use super::demand::{Demand, Limited, Ticket, Unasked};
 use super::pacer::{LOST_POLL, Next, Pacer};
 use super::pause::PauseReason;
 use super::queue::{Queue, Waiter};
-use super::remote::{CountedBy, RemotePause, Sharing, TakeReply, TakeRequest};
+use super::remote::{CountedBy, Prefetch, RemotePause, Sharing, TakeReply, TakeRequest};
 use super::report::LimitStatus;
 use super::tokens::Tokens;
 use crate::config::OnFailure;
@@ -207,7 +207,7 @@ impl<T> Turnstile<T> {
         Some(TakeRequest {
             quota: self.pacer.quota()?,
             wanted,
-            ahead: Pacer::ahead(self.latest(now), now),
+            ahead: Prefetch::ahead(self.latest(now).saturating_duration_since(now)),
             known: self.pacer.view(now),
         })
     }

@@ -79,24 +79,24 @@ impl Pacer {
     /// the bucket. Held tokens of a shared bucket are lost: [`Self::let_go`] comes first. As of [`Self::new`], the sidecar counts.
     pub(super) fn with_terms(&self, quota: Option<Quota>, tokens: Tokens, now: Instant) -> Self {
         let tokens = tokens.after(&self.tokens, now);
-        let mut changed = Self::new(self.scope, quota, tokens, now);
-        changed.lost_at = self.lost_at;
-        changed.alone_from = self.alone_from;
-        changed.pause = self.pause;
-        changed.slowdown = self.slowdown.filter(|_| quota.is_some());
-        if let (Some(quota), Some(bucket)) = (quota, self.bucket_in_charge()) {
-            // The server may know nothing of the bucket at its new quota. What the sidecar knows of a
-            // shared bucket is the least, and is not rounded up.
-            let used = if self.is_shared() {
+        // The server may know nothing of the bucket at its new quota. What the sidecar knows of a
+        // shared bucket is the least, and is not rounded up.
+        let used = self.bucket_in_charge().map_or(0, |bucket| {
+            if self.is_shared() {
                 bucket.tokens_in(bucket.full_in(now))
             } else {
                 bucket.missing(now)
-            };
-            let full_in = quota.interval().saturating_mul(used);
-            changed.prefetch.restart(full_in, now);
+            }
+        });
+        let full_in = quota.map(|quota| quota.interval().saturating_mul(used));
+        Self {
+            lost_at: self.lost_at,
+            alone_from: self.alone_from,
+            pause: self.pause,
+            slowdown: self.slowdown.filter(|_| quota.is_some()),
+            prefetch: self.prefetch.at_new_quota(full_in.unwrap_or_default(), now),
+            ..Self::new(self.scope, quota, tokens, now)
         }
-        changed.prefetch.keep_count(&self.prefetch);
-        changed
     }
 
     /// Lets a request through, or says what to do next, while `waiting` requests wait, the most patient until `latest`.
@@ -142,39 +142,40 @@ impl Pacer {
     pub(super) fn count_by(&mut self, counted_by: CountedBy, now: Instant) {
         let before = std::mem::replace(&mut self.counted_by, counted_by);
         match (before, counted_by) {
-            (CountedBy::Server, CountedBy::LocalWhileLost(_)) => {
-                // The tokens held by the remaining sidecars are not known here, so no sidecar
-                // begins with a burst: the tokens of the next second are taken as used.
-                // A share that earns less than a token in a second loses one all the same: thousands of sidecars would have
-                // one token each otherwise.
-                if let Some(bucket) = self.tokens.bucket() {
-                    self.charge_present(tokens_of_a_second(&bucket), now);
-                }
-                self.lost_at = now;
-                self.alone_from = Some(now + self.prefetch.taken_ahead().min(MAX_AHEAD));
-            }
-            (CountedBy::LocalWhileLost(_), CountedBy::Server) => {
-                if let (Some(quota), Some(own)) = (self.quota, self.tokens.bucket()) {
-                    // Tokens used of the local share were used of the whole, whatever the server
-                    // knows.
-                    let full_in = quota.interval().saturating_mul(own.missing(now));
-                    // A server without its state does not know the remaining sidecars either: assume
-                    // equal use of their shares, and one more token while some still count alone.
-                    let if_lost = own.full_in(now) + own.quota().interval();
-                    let if_lost = if_lost.min(quota.window());
-                    // A server that was away for longer than a single lost reply was lost to the remaining sidecars as well.
-                    let was_alone = now - self.lost_at < LOST_POLL;
-                    if was_alone {
-                        self.prefetch.resume(full_in, if_lost, now);
-                    } else {
-                        // Some of them still count alone for as long as a look at the server takes.
-                        self.prefetch.restart(if_lost + LOST_POLL, now);
-                    }
-                }
-            }
+            (CountedBy::Server, CountedBy::LocalWhileLost(_)) => self.begin_alone(now),
+            (CountedBy::LocalWhileLost(_), CountedBy::Server) => self.end_alone(now),
             _ => return,
         }
         self.next_at = now;
+    }
+
+    fn begin_alone(&mut self, now: Instant) {
+        // The tokens held by the remaining sidecars are not known here, so no sidecar begins with a burst: the tokens of
+        // the next second are taken as used. A share that earns less than a token in a second loses one all the same:
+        // thousands of sidecars would have one token each otherwise.
+        if let Some(bucket) = self.tokens.bucket() {
+            self.charge_present(tokens_of_a_second(&bucket), now);
+        }
+        self.lost_at = now;
+        self.alone_from = Some(now + self.prefetch.taken_ahead());
+    }
+
+    fn end_alone(&mut self, now: Instant) {
+        let (Some(quota), Some(own)) = (self.quota, self.tokens.bucket()) else {
+            return;
+        };
+        // Tokens used of the local share were used of the whole, whatever the server knows.
+        let full_in = quota.interval().saturating_mul(own.missing(now));
+        // A server without its state does not know the remaining sidecars either: assume equal use of their shares, and one
+        // more token while some still count alone.
+        let if_lost = (own.full_in(now) + own.quota().interval()).min(quota.window());
+        // A server that was away for longer than a single lost reply was lost to the remaining sidecars as well.
+        if now - self.lost_at < LOST_POLL {
+            self.prefetch.resume(full_in, if_lost, now);
+        } else {
+            // Some of them still count alone for as long as a look at the server takes.
+            self.prefetch.restart(if_lost + LOST_POLL, now);
+        }
     }
 
     /// Pauses for `length`, for any reason but a throttle. Returns the pause to tell the remaining
@@ -293,7 +294,7 @@ impl Pacer {
     pub(super) fn is_in_vain(&self, ahead: usize, deadline: Instant, now: Instant) -> bool {
         let wait = self.wait(ahead, now);
         let margin = match self.prefetch.turn(ahead, Duration::ZERO) {
-            Err(_) if self.is_shared() => self.margin(wait),
+            Err(_) if self.is_shared() => self.prefetch.margin(wait),
             _ => Duration::ZERO,
         };
         now + wait + margin > deadline
@@ -317,7 +318,7 @@ impl Pacer {
 
     /// True if held tokens run low and new ones should be asked for before a request waits.
     pub(super) fn runs_low(&self, now: Instant) -> bool {
-        self.is_shared() && self.prefetch.ask_from(ASK_AHEAD) <= now && self.wanted(0, now) > 0
+        self.is_shared() && self.prefetch.ask_from(Duration::ZERO) <= now && self.wanted(0, now) > 0
     }
 
     /// True if the wait is known. While the server is asked, and tokens were not short before,
@@ -432,38 +433,12 @@ impl Pacer {
             return Ok(self.ticket_of_held(now));
         };
         let patience = latest.saturating_duration_since(now);
-        let ahead = patience.min(MAX_AHEAD);
-        // Requests that can wait longer than MAX_AHEAD ask seldom while tokens are short: no reply tells of turns beyond it.
-        let margin = if patience > MAX_AHEAD && self.prefetch.is_short() {
-            MAX_AHEAD / 2
-        } else {
-            self.margin(ahead)
-        };
-        let ask_from = self.prefetch.ask_from((ahead - margin).max(ASK_AHEAD));
+        let ask_from = self.prefetch.ask_from(patience);
         match due {
             Some(due) if self.prefetch.held() >= waiting => Err(Next::At(due)),
             _ if ask_from <= now => Err(Next::Ask(self.wanted(waiting, now))),
             Some(due) => Err(Next::At(due.min(ask_from))),
             None => Err(Next::At(ask_from)),
-        }
-    }
-
-    /// Time by which tokens are taken before becoming good, while the most patient request waits until `latest`.
-    pub(super) fn ahead(latest: Instant, now: Instant) -> Duration {
-        let patience = latest.saturating_duration_since(now);
-        let ahead = patience.saturating_sub(ASK_AHEAD);
-        ahead.clamp(ASK_AHEAD, MAX_AHEAD)
-    }
-
-    /// Time before the end of a wait of `ahead` by which the token has to be good, to be worth a question: the reply takes
-    /// some of it. While tokens are short, a question waits until it brings the tokens of a while, and not a single one.
-    fn margin(&self, ahead: Duration) -> Duration {
-        if ahead <= ASK_AHEAD {
-            Duration::ZERO
-        } else if self.prefetch.is_short() && ahead > SHORT_AHEAD {
-            ASK_AHEAD + SHORT_AHEAD / 4
-        } else {
-            ASK_AHEAD
         }
     }
 
@@ -499,14 +474,5 @@ fn tokens_of_a_second(share: &Bucket) -> u32 {
     share.tokens_in(Duration::from_secs(1)).max(1)
 }
 
-/// Least time by which a token may be taken before becoming good: longer than the way to the shared server and back, lest a
-/// token come too late.
-const ASK_AHEAD: Duration = Duration::from_millis(50);
-/// Most time by which a token may be taken before becoming good: the longest for which a sidecar that ends or is cut off
-/// keeps its tokens from the others, and for which a pause may stay unknown to a sidecar without other requests. As long as the
-/// usual `max_wait`, so that one question for each message is enough; `take.lua` knows it as well.
-const MAX_AHEAD: Duration = Duration::from_secs(2);
-/// Time ahead beyond which tokens are asked for a fourth of it at a time while they are short.
-const SHORT_AHEAD: Duration = Duration::from_millis(400);
 /// Time between two looks at the shared server's state.
 pub(super) const LOST_POLL: Duration = Duration::from_millis(100);

@@ -9,6 +9,9 @@ use super::bucket::{LocalView, TakeReply};
 use crate::limit::bucket::Bucket;
 use crate::units::{Quota, saturated};
 
+#[cfg(test)]
+mod tests;
+
 /// Tokens taken ahead, to let most requests go without asking the shared server.
 ///
 /// For each waiting request a token is taken as far ahead as the request would wait, so that one question is enough. Beyond
@@ -70,6 +73,18 @@ impl Prefetch {
         }
     }
 
+    /// No tokens, of the bucket at a new quota, full in `full_in` at the earliest, whatever the server knows. What is known
+    /// of the server's count stays: the epoch, and the tokens given back.
+    pub(in crate::limit) fn at_new_quota(&self, full_in: Duration, now: Instant) -> Self {
+        Self {
+            full_at: now + full_in,
+            full_at_if_lost: now + full_in,
+            epoch: self.epoch,
+            given_back: self.given_back,
+            ..Self::new(now)
+        }
+    }
+
     /// Takes a token; else returns the time at which a held token becomes good, or `None` without
     /// any.
     pub(in crate::limit) fn take(&mut self, now: Instant) -> Result<(), Option<Instant>> {
@@ -94,15 +109,41 @@ impl Prefetch {
         self.due.len()
     }
 
-    /// Time before which asking for tokens by `ahead` of their time is of no use.
-    pub(in crate::limit) fn ask_from(&self, ahead: Duration) -> Instant {
+    /// Time before which asking for tokens is of no use, while the most patient request waits for `patience`.
+    pub(in crate::limit) fn ask_from(&self, patience: Duration) -> Instant {
+        let ahead = patience.min(MAX_AHEAD);
+        // Requests that can wait longer than MAX_AHEAD ask seldom while tokens are short: no reply tells of turns beyond it.
+        let margin = if patience > MAX_AHEAD && self.is_short {
+            MAX_AHEAD / 2
+        } else {
+            self.margin(ahead)
+        };
+        let ahead = (ahead - margin).max(ASK_AHEAD);
         let from = self.next_at.checked_sub(ahead).unwrap_or(self.next_at);
         self.ask_at.max(from)
     }
 
+    /// Time before the end of a wait of `ahead` by which the token has to be good, to be worth a question: the reply takes
+    /// some of it. While tokens are short, a question waits until it brings the tokens of a while, and not a single one.
+    pub(in crate::limit) fn margin(&self, ahead: Duration) -> Duration {
+        if ahead <= ASK_AHEAD {
+            Duration::ZERO
+        } else if self.is_short && ahead > SHORT_AHEAD {
+            ASK_AHEAD + SHORT_AHEAD / 4
+        } else {
+            ASK_AHEAD
+        }
+    }
+
+    /// Time by which a question takes tokens before they become good, while the most patient request waits for `patience`.
+    pub(in crate::limit) fn ahead(patience: Duration) -> Duration {
+        let ahead = patience.saturating_sub(ASK_AHEAD);
+        ahead.clamp(ASK_AHEAD, MAX_AHEAD)
+    }
+
     /// Time for which all sidecars together had taken tokens ahead at the last reply.
     pub(in crate::limit) fn taken_ahead(&self) -> Duration {
-        self.taken_ahead
+        self.taken_ahead.min(MAX_AHEAD)
     }
 
     /// The turn of a request with `ahead` requests before it; `Err` with the earliest time if no token is held for it.
@@ -188,8 +229,7 @@ impl Prefetch {
 
     /// Takes out the tokens not used in time, and returns the number.
     pub(in crate::limit) fn take_stale(&mut self, quota: Quota, now: Instant) -> u32 {
-        let stale = self.due.partition_point(|due| *due + WINDOW <= now);
-        self.take_out(stale, quota)
+        self.take_out(self.stale(now), quota)
     }
 
     /// Takes out all tokens, and returns the number.
@@ -244,14 +284,12 @@ impl Prefetch {
 
     /// Loses the tokens not used in time, while there is no server to give them back to.
     pub(in crate::limit) fn lose_stale(&mut self, now: Instant) {
-        let stale = self.due.partition_point(|due| *due + WINDOW <= now);
-        self.due.drain(..stale);
+        self.due.drain(..self.stale(now));
     }
 
-    /// Takes over from the replaced prefetch what is known of the server's count: the epoch, and the tokens given back.
-    pub(in crate::limit) fn keep_count(&mut self, before: &Self) {
-        self.epoch = before.epoch;
-        self.given_back = before.given_back;
+    /// Number of tokens not used in time.
+    fn stale(&self, now: Instant) -> usize {
+        self.due.partition_point(|due| *due + WINDOW <= now)
     }
 }
 
@@ -292,120 +330,12 @@ const WINDOW: Duration = Duration::from_millis(100);
 const LATELY: Duration = Duration::from_secs(1);
 /// Number of tokens used in a second from which on some are taken ahead: four in [`WINDOW`], so that most are used in time.
 const SELDOM: u32 = 40;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::num::NonZeroU32;
-
-    use crate::units::Rate;
-
-    const MILLI: Duration = Duration::from_millis(1);
-
-    fn quota(per_second: u32) -> Quota {
-        Rate {
-            count: NonZeroU32::new(per_second).unwrap(),
-            per: Duration::from_secs(1),
-        }
-        .into()
-    }
-
-    fn reply(count: u32, now: Instant) -> TakeReply {
-        TakeReply {
-            count,
-            first: now,
-            interval: Duration::ZERO,
-            left: 5,
-            full_in: MILLI,
-            wait: Duration::ZERO,
-            next: Duration::ZERO,
-            epoch: 1,
-            given_back: Duration::ZERO,
-        }
-    }
-
-    #[test]
-    fn a_sidecar_that_sends_seldom_takes_nothing_ahead() {
-        let now = Instant::now();
-        let mut prefetch = Prefetch::new(now);
-        assert_eq!(prefetch.wanted(1, quota(80), now), 1);
-        prefetch.add(reply(1, now), 1, now);
-        assert_eq!(prefetch.take(now), Ok(()));
-        assert_eq!(prefetch.take(now), Err(None));
-        assert_eq!(prefetch.wanted(0, quota(80), now), 0);
-        let later = now + 250 * MILLI;
-        assert_eq!(prefetch.wanted(0, quota(80), later), 0);
-        assert_eq!(prefetch.wanted(1, quota(80), later), 1);
-    }
-
-    #[test]
-    fn tokens_taken_ahead_are_bounded_by_use_and_by_rate() {
-        let now = Instant::now();
-        let mut prefetch = Prefetch::new(now);
-        prefetch.add(reply(50, now), 50, now);
-        (0..50).for_each(|_| prefetch.take(now).unwrap());
-        for (waiting, per_second, expected, why) in [
-            (0, 1000, 50, "as many as were used"),
-            (0, 80, 8, "as many as come in a tenth of a second"),
-            (3, 80, 11, "and one for each request that waits"),
-            (0, 1, 0, "none at a slow rate"),
-        ] {
-            let wanted = prefetch.wanted(waiting, quota(per_second), now);
-            assert_eq!(wanted, expected, "{why}");
-        }
-        prefetch.add(reply(5, now), 8, now);
-        assert_eq!(
-            prefetch.wanted(0, quota(80), now),
-            0,
-            "more than half is there"
-        );
-    }
-
-    #[test]
-    fn each_token_is_good_from_its_own_time_on() {
-        let now = Instant::now();
-        let mut prefetch = Prefetch::new(now);
-        let four = TakeReply {
-            first: now - 15 * MILLI,
-            interval: 10 * MILLI,
-            left: 0,
-            next: MILLI,
-            ..reply(4, now)
-        };
-        prefetch.add(four, 9, now);
-        assert_eq!(prefetch.take(now), Ok(()));
-        assert_eq!(prefetch.take(now), Ok(()));
-        assert_eq!(prefetch.take(now), Err(Some(now + 5 * MILLI)));
-        assert_eq!(prefetch.take(now + 5 * MILLI), Ok(()));
-        assert_eq!(prefetch.left(), 1);
-        assert!(prefetch.is_short());
-    }
-
-    #[test]
-    fn tokens_that_nobody_used_in_time_are_given_back() {
-        let now = Instant::now();
-        let mut prefetch = Prefetch::new(now);
-        let five = TakeReply {
-            interval: 30 * MILLI,
-            ..reply(5, now)
-        };
-        prefetch.add(five, 5, now);
-        assert_eq!(prefetch.take_stale(quota(80), now + 99 * MILLI), 0);
-        assert_eq!(prefetch.stale_at(), Some(now + WINDOW));
-        assert_eq!(prefetch.take_stale(quota(80), now + 131 * MILLI), 2);
-        assert_eq!(prefetch.left(), 8);
-    }
-
-    #[test]
-    fn a_token_is_not_unused_for_the_time_before_it_came() {
-        let now = Instant::now();
-        let mut prefetch = Prefetch::new(now);
-        let old = TakeReply {
-            first: now - 10 * WINDOW,
-            ..reply(1, now)
-        };
-        prefetch.add(old, 1, now);
-        assert_eq!(prefetch.take_stale(quota(80), now + MILLI), 0);
-        assert_eq!(prefetch.stale_at(), Some(now + WINDOW));
-    }
-}
+/// Least time by which a token may be taken before becoming good: longer than the way to the shared server and back, lest a
+/// token come too late.
+const ASK_AHEAD: Duration = Duration::from_millis(50);
+/// Most time by which a token may be taken before becoming good: the longest for which a sidecar that ends or is cut off
+/// keeps its tokens from the others, and for which a pause may stay unknown to a sidecar without other requests. As long as the
+/// usual `max_wait`, so that one question for each message is enough; `take.lua` knows it as well.
+const MAX_AHEAD: Duration = Duration::from_secs(2);
+/// Time ahead beyond which tokens are asked for a fourth of it at a time while they are short.
+const SHORT_AHEAD: Duration = Duration::from_millis(400);

@@ -1,0 +1,133 @@
+//! Tokens taken ahead, at times that the test says.
+
+use std::num::NonZeroU32;
+
+use super::*;
+use crate::units::Rate;
+
+const MILLI: Duration = Duration::from_millis(1);
+
+fn quota(per_second: u32) -> Quota {
+    Rate {
+        count: NonZeroU32::new(per_second).unwrap(),
+        per: Duration::from_secs(1),
+    }
+    .into()
+}
+
+fn reply(count: u32, now: Instant) -> TakeReply {
+    TakeReply {
+        count,
+        first: now,
+        interval: Duration::ZERO,
+        left: 5,
+        full_in: MILLI,
+        wait: Duration::ZERO,
+        next: Duration::ZERO,
+        epoch: 1,
+        given_back: Duration::ZERO,
+    }
+}
+
+#[test]
+fn a_sidecar_that_sends_seldom_takes_nothing_ahead() {
+    let now = Instant::now();
+    let mut prefetch = Prefetch::new(now);
+    assert_eq!(prefetch.wanted(1, quota(80), now), 1);
+    prefetch.add(reply(1, now), 1, now);
+    assert_eq!(prefetch.take(now), Ok(()));
+    assert_eq!(prefetch.take(now), Err(None));
+    assert_eq!(prefetch.wanted(0, quota(80), now), 0);
+    let later = now + 250 * MILLI;
+    assert_eq!(prefetch.wanted(0, quota(80), later), 0);
+    assert_eq!(prefetch.wanted(1, quota(80), later), 1);
+}
+
+#[test]
+fn tokens_taken_ahead_are_bounded_by_use_and_by_rate() {
+    let now = Instant::now();
+    let mut prefetch = Prefetch::new(now);
+    prefetch.add(reply(50, now), 50, now);
+    (0..50).for_each(|_| prefetch.take(now).unwrap());
+    for (waiting, per_second, expected, why) in [
+        (0, 1000, 50, "as many as were used"),
+        (0, 80, 8, "as many as come in a tenth of a second"),
+        (3, 80, 11, "and one for each request that waits"),
+        (0, 1, 0, "none at a slow rate"),
+    ] {
+        let wanted = prefetch.wanted(waiting, quota(per_second), now);
+        assert_eq!(wanted, expected, "{why}");
+    }
+    prefetch.add(reply(5, now), 8, now);
+    assert_eq!(
+        prefetch.wanted(0, quota(80), now),
+        0,
+        "more than half is there"
+    );
+}
+
+/// Rows of patience in milliseconds, and the time ahead.
+#[test]
+fn a_token_is_taken_as_far_ahead_as_a_request_waits_less_the_reply() {
+    for (patience_ms, ahead) in [
+        (0, ASK_AHEAD),
+        (90, ASK_AHEAD),
+        (150, 100 * MILLI),
+        (2000, 1950 * MILLI),
+        (3000, MAX_AHEAD),
+    ] {
+        assert_eq!(
+            Prefetch::ahead(patience_ms * MILLI),
+            ahead,
+            "{patience_ms} ms"
+        );
+    }
+}
+
+#[test]
+fn each_token_is_good_from_its_own_time_on() {
+    let now = Instant::now();
+    let mut prefetch = Prefetch::new(now);
+    let four = TakeReply {
+        first: now - 15 * MILLI,
+        interval: 10 * MILLI,
+        left: 0,
+        next: MILLI,
+        ..reply(4, now)
+    };
+    prefetch.add(four, 9, now);
+    assert_eq!(prefetch.take(now), Ok(()));
+    assert_eq!(prefetch.take(now), Ok(()));
+    assert_eq!(prefetch.take(now), Err(Some(now + 5 * MILLI)));
+    assert_eq!(prefetch.take(now + 5 * MILLI), Ok(()));
+    assert_eq!(prefetch.left(), 1);
+    assert!(prefetch.is_short());
+}
+
+#[test]
+fn tokens_that_nobody_used_in_time_are_given_back() {
+    let now = Instant::now();
+    let mut prefetch = Prefetch::new(now);
+    let five = TakeReply {
+        interval: 30 * MILLI,
+        ..reply(5, now)
+    };
+    prefetch.add(five, 5, now);
+    assert_eq!(prefetch.take_stale(quota(80), now + 99 * MILLI), 0);
+    assert_eq!(prefetch.stale_at(), Some(now + WINDOW));
+    assert_eq!(prefetch.take_stale(quota(80), now + 131 * MILLI), 2);
+    assert_eq!(prefetch.left(), 8);
+}
+
+#[test]
+fn a_token_is_not_unused_for_the_time_before_it_came() {
+    let now = Instant::now();
+    let mut prefetch = Prefetch::new(now);
+    let old = TakeReply {
+        first: now - 10 * WINDOW,
+        ..reply(1, now)
+    };
+    prefetch.add(old, 1, now);
+    assert_eq!(prefetch.take_stale(quota(80), now + MILLI), 0);
+    assert_eq!(prefetch.stale_at(), Some(now + WINDOW));
+}
