@@ -16,6 +16,7 @@ use governor::nanos::Nanos;
 use governor::state::{NotKeyed, StateStore};
 use tokio::time::Instant;
 
+use super::demand::Unasked;
 use crate::units::{MAX_WINDOW, Quota, saturated};
 
 /// The tokens of a sender, a pair or an account.
@@ -40,7 +41,7 @@ impl Bucket {
         let mut changed = Self::new(quota, now + full_in.min(quota.window()));
         // Tokens that would come for much longer than before are forgiven: whoever lowers a limit stops no sending.
         let longest = self.overdrawn_for(now).max(MAX_OVERDRAFT);
-        changed.charge(overdrawn, longest, now);
+        changed.overdraw(overdrawn, longest, now);
         changed
     }
 
@@ -101,18 +102,18 @@ impl Bucket {
         self.full_at = self.full_at.max(at + full_in);
     }
 
-    /// Takes tokens for messages that came in, even if they are missing, at most up to [`MAX_OVERDRAFT`] or one token.
-    pub(super) fn charge_received(&mut self, tokens: u32, now: Instant) {
-        self.charge(tokens, MAX_OVERDRAFT, now);
-    }
-
-    /// Takes tokens for messages that were sent, even if they are missing: each is paid for.
-    pub(super) fn charge_sent(&mut self, tokens: u32, now: Instant) {
-        self.charge(tokens, MAX_WINDOW, now);
+    /// Takes tokens for messages that cannot wait, even if they are missing: for messages that came in at most up to
+    /// [`MAX_OVERDRAFT`] or one token, for messages that were sent all of them.
+    pub(super) fn charge(&mut self, messages: Unasked, now: Instant) {
+        let longest = match messages {
+            Unasked::Received(_) => MAX_OVERDRAFT,
+            Unasked::Sent(_) => MAX_WINDOW,
+        };
+        self.overdraw(messages.count(), longest, now);
     }
 
     /// Takes tokens, so that the bucket is overdrawn for `longest` at most, or by one token. A longer overdraft stays.
-    fn charge(&mut self, tokens: u32, longest: Duration, now: Instant) {
+    fn overdraw(&mut self, tokens: u32, longest: Duration, now: Instant) {
         let interval = self.quota.interval();
         let most = self.quota.window() + longest.max(interval);
         let before = self.full_in(now);
@@ -217,7 +218,7 @@ mod tests {
             (40, 45, 10, 15),
         ] {
             let mut bucket = Bucket::new(per_second(old), now);
-            bucket.charge_received(missing, now);
+            bucket.charge(Unasked::Received(missing), now);
             let changed = bucket.with_quota(per_second(new), now);
             assert_eq!(changed.missing(now), then, "{old} -> {new}");
         }
@@ -236,8 +237,8 @@ mod tests {
             (quota(1, MAX_WINDOW), u32::MAX, MAX_WINDOW),
         ] {
             let mut bucket = Bucket::new(quota, now);
-            bucket.charge_received(tokens, now);
-            bucket.charge_received(tokens.saturating_sub(1_000_000), now);
+            bucket.charge(Unasked::Received(tokens), now);
+            bucket.charge(Unasked::Received(tokens.saturating_sub(1_000_000)), now);
             assert_eq!(bucket.overdrawn_for(now), overdrawn_for, "{quota} {tokens}");
         }
     }
@@ -247,17 +248,17 @@ mod tests {
         let now = Instant::now();
         let seconds = Duration::from_secs;
         let mut bucket = Bucket::new(per_second(10), now);
-        bucket.charge_sent(1010, now);
+        bucket.charge(Unasked::Sent(1010), now);
         assert_eq!(bucket.overdrawn_for(now), seconds(100));
-        bucket.charge_received(50, now);
+        bucket.charge(Unasked::Received(50), now);
         assert_eq!(bucket.overdrawn_for(now), seconds(100));
-        bucket.charge_sent(10, now);
+        bucket.charge(Unasked::Sent(10), now);
         assert_eq!(bucket.overdrawn_for(now), seconds(101));
         for (rate, overdrawn_ms) in [(10, 101_000), (100, 10_100), (1, 101_000)] {
             let changed = bucket.with_quota(per_second(rate), now);
             assert_eq!(changed.overdrawn_for(now), overdrawn_ms * MILLI, "{rate}");
         }
-        bucket.charge_sent(u32::MAX, now);
-        bucket.charge_sent(u32::MAX, now);
+        bucket.charge(Unasked::Sent(u32::MAX), now);
+        bucket.charge(Unasked::Sent(u32::MAX), now);
     }
 }

@@ -37,7 +37,7 @@ impl Limit {
     /// An unused limit.
     pub(super) fn new(scope: Scope, terms: Terms) -> Self {
         let pacer = Pacer::new(scope, terms.quota, terms.tokens, Instant::now());
-        Self::with_turnstile(Turnstile::new(scope, pacer), terms.remote)
+        Self::with_turnstile(Turnstile::new(pacer), terms.remote)
     }
 
     fn with_turnstile(
@@ -58,7 +58,7 @@ impl Limit {
     pub(super) fn change(&self, terms: Terms) {
         let now = Instant::now();
         let mut state = self.lock();
-        let old_quota = state.turnstile.quota();
+        let old_quota = state.turnstile.pacer.quota();
         let old_remote = std::mem::replace(&mut state.remote, terms.remote);
         let counted_by = state.counted_by();
         let held = state
@@ -96,28 +96,26 @@ impl Limit {
 
     /// Pauses the limit in all sidecars, for any reason but a throttle.
     pub(super) fn pause(&self, length: Duration, reason: PauseReason) {
-        self.pause_with(|turnstile, now| turnstile.pause(length, reason, now));
+        self.pause_with(|pacer, now| pacer.pause(length, reason, now));
     }
 
     /// Pauses the limit in all sidecars after a throttle: for the `named` time, else for `first`.
     pub(super) fn throttled(&self, first: Duration, named: Option<Duration>) {
-        self.pause_with(|turnstile, now| turnstile.throttled(first, named, now));
+        self.pause_with(|pacer, now| pacer.throttled(first, named, now));
     }
 
-    fn pause_with(
-        &self,
-        pause: impl FnOnce(&mut Turnstile<oneshot::Sender<Ticket>>, Instant) -> Option<RemotePause>,
-    ) {
+    fn pause_with(&self, pause: impl FnOnce(&mut Pacer, Instant) -> Option<RemotePause>) {
         let now = Instant::now();
         let mut state = self.lock();
-        if let (Some(pause), Some(remote)) = (pause(&mut state.turnstile, now), &state.remote) {
+        let pause = state.turnstile.pause_with(pause, now);
+        if let (Some(pause), Some(remote)) = (pause, &state.remote) {
             remote.pause(pause);
         }
     }
 
     /// The time in which an empty bucket becomes full; zero without a quota.
     pub(super) fn window(&self) -> Duration {
-        let quota = self.lock().turnstile.quota();
+        let quota = self.lock().turnstile.pacer.quota();
         quota.map_or(Duration::ZERO, Quota::window)
     }
 
@@ -250,7 +248,7 @@ impl Limit {
     async fn give_back(&self, count: u32) {
         let shared = {
             let state = self.lock();
-            state.remote.clone().zip(state.turnstile.quota())
+            state.remote.clone().zip(state.turnstile.pacer.quota())
         };
         if let Some((remote, quota)) = shared {
             remote.give_back(quota, count).await;
@@ -262,8 +260,8 @@ impl Limit {
     fn lock(&self) -> MutexGuard<'_, State> {
         let mut state = self.state.lock();
         let counted_by = state.counted_by();
-        if counted_by != state.turnstile.counted_by() {
-            state.turnstile.follow(counted_by, Instant::now());
+        if counted_by != state.turnstile.pacer.counted_by() {
+            state.turnstile.pacer.count_by(counted_by, Instant::now());
         }
         state
     }

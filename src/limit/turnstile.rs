@@ -8,7 +8,6 @@ use tokio::time::Instant;
 
 use super::demand::{Demand, Limited, Ticket, Unasked};
 use super::pacer::{LOST_POLL, Next, Pacer};
-use super::pause::PauseReason;
 use super::queue::{Queue, Waiter};
 use super::remote::{CountedBy, Prefetch, RemotePause, Sharing, TakeReply, TakeRequest};
 use super::report::LimitStatus;
@@ -21,8 +20,7 @@ use crate::units::{Quota, saturated};
 /// The turns of one limit. `T` is the way to tell a waiting request to go.
 #[derive(Debug)]
 pub struct Turnstile<T> {
-    scope: Scope,
-    pacer: Pacer,
+    pub(super) pacer: Pacer,
     queue: Queue<T>,
 }
 
@@ -44,9 +42,8 @@ pub enum Place<W> {
 
 impl<T> Turnstile<T> {
     /// An unused turnstile.
-    pub(super) fn new(scope: Scope, pacer: Pacer) -> Self {
+    pub(super) fn new(pacer: Pacer) -> Self {
         Self {
-            scope,
             pacer,
             queue: Queue::default(),
         }
@@ -59,23 +56,13 @@ impl<T> Turnstile<T> {
         let tokens = Tokens::new(Some(share), now);
         let mut pacer = Pacer::new(Scope::Sender, Some(quota), tokens, now);
         pacer.count_by(CountedBy::Server, now);
-        Self::new(Scope::Sender, pacer)
+        Self::new(pacer)
     }
 
     /// Takes note that the shared server is lost, or is back if `lost` is `None`.
     pub fn server_is(&mut self, lost: Option<OnFailure>, now: Instant) {
         let counted_by = lost.map_or(CountedBy::Server, CountedBy::LocalWhileLost);
-        self.follow(counted_by, now);
-    }
-
-    /// Hands the counting over.
-    pub(super) fn follow(&mut self, counted_by: CountedBy, now: Instant) {
         self.pacer.count_by(counted_by, now);
-    }
-
-    /// The current counter of tokens.
-    pub(super) fn counted_by(&self) -> CountedBy {
-        self.pacer.counted_by()
     }
 
     /// Lets a request through or into the queue; `channel` makes the way to tell the request to go, and to hear of it.
@@ -148,7 +135,7 @@ impl<T> Turnstile<T> {
 
     fn limited(&self, retry_after: Duration, now: Instant) -> Limited {
         Limited {
-            scope: self.scope,
+            scope: self.pacer.scope(),
             retry_after,
             waiting: self.queue.len(),
             is_closed: self.pacer.is_closed(),
@@ -229,26 +216,13 @@ impl<T> Turnstile<T> {
         self.pacer.is_shared().then(|| messages.count())
     }
 
-    /// Pauses for `length`, for any reason but a throttle.
-    pub(super) fn pause(
+    /// Pauses as the pacer is told to, and refuses the requests known to be too late then.
+    pub(super) fn pause_with(
         &mut self,
-        length: Duration,
-        reason: PauseReason,
+        pause: impl FnOnce(&mut Pacer, Instant) -> Option<RemotePause>,
         now: Instant,
     ) -> Option<RemotePause> {
-        let pause = self.pacer.pause(length, reason, now);
-        self.dismiss(now);
-        pause
-    }
-
-    /// Pauses after a throttle: for the `named` time, else for `first`.
-    pub(super) fn throttled(
-        &mut self,
-        first: Duration,
-        named: Option<Duration>,
-        now: Instant,
-    ) -> Option<RemotePause> {
-        let pause = self.pacer.throttled(first, named, now);
+        let pause = pause(&mut self.pacer, now);
         self.dismiss(now);
         pause
     }
@@ -264,19 +238,14 @@ impl<T> Turnstile<T> {
     ) -> u32 {
         let held = self.pacer.let_go();
         self.pacer = self.pacer.with_terms(quota, tokens, now);
-        self.follow(counted_by, now);
+        self.pacer.count_by(counted_by, now);
         self.dismiss(now);
         held
     }
 
     /// A turnstile without waiters at a new quota, with the old debt and pause.
     pub(super) fn with_terms(&self, quota: Option<Quota>, tokens: Tokens, now: Instant) -> Self {
-        Self::new(self.scope, self.pacer.with_terms(quota, tokens, now))
-    }
-
-    /// Quota of all sidecars together.
-    pub(super) fn quota(&self) -> Option<Quota> {
-        self.pacer.quota()
+        Self::new(self.pacer.with_terms(quota, tokens, now))
     }
 
     /// True if no request waits, and forgetting the turnstile would change no decision.

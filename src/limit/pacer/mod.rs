@@ -233,10 +233,7 @@ impl Pacer {
         if self.is_shared() {
             self.charge_present(messages.count(), now);
         } else if let Tokens::Own(bucket) = &mut self.tokens {
-            match messages {
-                Unasked::Received(count) => bucket.charge_received(count, now),
-                Unasked::Sent(count) => bucket.charge_sent(count, now),
-            }
+            bucket.charge(messages, now);
         }
     }
 
@@ -325,6 +322,11 @@ impl Pacer {
     /// there may be no wait at all.
     pub(super) fn is_wait_known(&self) -> bool {
         !self.is_shared() || self.prefetch.is_short()
+    }
+
+    /// Subject of the limit.
+    pub(super) fn scope(&self) -> Scope {
+        self.scope
     }
 
     /// Quota of all sidecars together.
