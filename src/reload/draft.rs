@@ -1,42 +1,33 @@
 //! A draft: everything that a load builds aside before it is published.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use http::HeaderName;
 
 use super::again::{files_of, webhook_values};
-use super::authorities::{Authorities, have_equal_contents};
+use super::authorities::Authorities;
 use super::inputs::{Inputs, Oddities};
 use super::kept_inputs::KeptInput;
-use super::limits::LimiterBuilder;
-use super::live::{Applications, ChangedLimits, LoadedServer};
+use super::live::{Applications, LoadedServer};
 use super::metrics::ReloadMetrics;
 use super::refresh::NewValue;
+use super::routes::OutboundDraft;
 use super::server_tls::ServerCertificates;
 use super::shared::shared_server;
 use super::signatures::Signings;
 use super::state::{apply_sights, state_of};
 use super::streams::Publishers;
-use super::upstreams::{UpstreamMap, Upstreams};
 use super::verify::{checks, guilty, log_verdict, run_checks};
 use super::{Live, LoadError, webhooks};
-use crate::config::{Config, CredentialConfig, RouteConfig};
+use crate::config::{Config, CredentialConfig};
 use crate::credential::source::{Findings, Managers, SeenFiles};
 use crate::credential::{Credential, KeptBackReason, Previous, Verdict};
 use crate::delivery::DeliveryTarget;
 use crate::egress::Egress;
 use crate::inbound;
-use crate::outbound::generation::{Generation, MediaBounds};
-use crate::outbound::hosts::Hosts;
-use crate::outbound::links::LinkRules;
-use crate::outbound::metrics::RouteMetrics;
-use crate::outbound::policy::{Policy, Route};
-use crate::provider::presets;
 use crate::state::State;
-use crate::upstream::OwnAddresses;
 
 /// The values that a generation is built from. Nothing in a draft is visible to requests, so a draft that turns
 /// out to be faulty is simply dropped.
@@ -64,13 +55,6 @@ pub(super) struct Draft {
     pub(super) files: Arc<SeenFiles>,
     config_files: Arc<[PathBuf]>,
     oddities: Oddities,
-}
-
-/// The outbound half of a draft.
-pub(super) struct OutboundDraft {
-    pub(super) generation: Generation,
-    upstreams: UpstreamMap,
-    changed_limits: ChangedLimits,
 }
 
 /// The result of asking the providers about new secrets.
@@ -231,210 +215,6 @@ impl Draft {
         draft
     }
 
-    /// Builds the outbound half: routes, upstreams and limits. Connections and used limits are carried over.
-    ///
-    /// # Errors
-    /// If an upstream or its authorities cannot be used.
-    pub(super) fn routes(&self) -> Result<OutboundDraft, LoadError> {
-        if let Some(before) = self.alike_before() {
-            return self.routes_like(before);
-        }
-        let mut limits = self.limits();
-        let mut upstreams = self.upstreams();
-        let before = self.routes_before();
-        let mut routes = Vec::new();
-        for config in &self.config.routes {
-            let before = before.get(config.name.as_str()).copied();
-            let route = self.route(config, &mut limits, &mut upstreams, before)?;
-            routes.extend(route.map(Arc::new));
-        }
-        let allowed = self.config.outbound.allowed_hosts.iter();
-        Ok(OutboundDraft {
-            generation: Generation {
-                number: self.number(),
-                policy: Policy::new(routes).answering_for(allowed.map(String::as_str)),
-                hosts: Arc::new(self.hosts()),
-                links: Arc::new(LinkRules {
-                    public_origin: self.config.outbound.public_origin.clone(),
-                    trusted_proxies: self.config.outbound.trusted_proxies.clone(),
-                }),
-                media: MediaBounds {
-                    max_upload: self.config.outbound.max_media,
-                    timeout: self.config.outbound.media_timeout,
-                },
-                injected: self.injected_headers().into(),
-            },
-            upstreams: upstreams.into_map(),
-            changed_limits: limits.changes(),
-        })
-    }
-
-    /// Returns the load before, if nothing but secrets can differ between its routes and those of the draft.
-    fn alike_before(&self) -> Option<&Live> {
-        let before = self.before()?;
-        let is_same_server = match (&self.shared, &before.shared) {
-            (Some((one, _)), Some((other, _))) => Arc::ptr_eq(one, other),
-            (None, None) => true,
-            (Some(_), None) | (None, Some(_)) => false,
-        };
-        let is_alike = is_same_server
-            && Arc::ptr_eq(&self.config, &before.config)
-            && have_equal_contents(&self.authorities, &before.authorities)
-            && before.upstreams.keys().all(|(origin, _, _, way)| self.egress.way_to(origin) == *way)
-            // A provider with another account is found by another path.
-            && self.credentials.iter().all(|(name, credential)| {
-                let before = before.credentials.get(name);
-                before.is_some_and(|before| Arc::ptr_eq(&before.provider, &credential.provider))
-            });
-        is_alike.then_some(before)
-    }
-
-    /// Builds the outbound half out of the one of the load before: a new route for each credential that has changed, and
-    /// all other routes as they are.
-    fn routes_like(&self, before: &Live) -> Result<OutboundDraft, LoadError> {
-        let mut limits = self.limits();
-        let mut upstreams = self.upstreams().carrying_over(before);
-        let configs: HashMap<_, _> = self
-            .config
-            .routes
-            .iter()
-            .map(|it| (&*it.name, it))
-            .collect();
-        let generation = &before.generation;
-        let policy = generation.policy.with_routes(|route| {
-            let credential = self.credentials.get(&route.credential.name);
-            let is_same = credential.is_some_and(|now| Arc::ptr_eq(now, &route.credential));
-            let config = configs.get(&*route.name).filter(|_| !is_same);
-            let built = match config {
-                Some(config) => self.route(config, &mut limits, &mut upstreams, Some(&**route))?,
-                None => None,
-            };
-            Ok::<_, LoadError>(built.map_or_else(|| Arc::clone(route), Arc::new))
-        })?;
-        Ok(OutboundDraft {
-            generation: Generation {
-                number: self.number(),
-                policy,
-                hosts: Arc::clone(&generation.hosts),
-                links: Arc::clone(&generation.links),
-                media: generation.media,
-                injected: Arc::clone(&generation.injected),
-            },
-            upstreams: upstreams.into_map(),
-            changed_limits: limits.changes(),
-        })
-    }
-
-    fn number(&self) -> u64 {
-        self.before()
-            .map_or(1, |before| before.generation.number + 1)
-    }
-
-    fn limits(&self) -> LimiterBuilder<'_> {
-        LimiterBuilder::carried_over(
-            self.before(),
-            &self.config.routes,
-            self.config.limits.as_ref().zip(self.shared.as_ref()),
-        )
-    }
-
-    fn upstreams(&self) -> Upstreams<'_> {
-        let own = OwnAddresses::new(self.config.outbound.tcp_addresses());
-        Upstreams::new(&self.authorities, self.before(), own, &self.egress)
-    }
-
-    /// Builds one route; `None` if its credential or the provider's upstream does not exist.
-    fn route(
-        &self,
-        config: &RouteConfig,
-        limits: &mut LimiterBuilder<'_>,
-        upstreams: &mut Upstreams<'_>,
-        before: Option<&Route>,
-    ) -> Result<Option<Route>, LoadError> {
-        let Some(credential) = self.credentials.get(&config.credential) else {
-            return Ok(None);
-        };
-        let provider = &credential.provider;
-        let Some(ends) = upstreams.of_provider(provider)? else {
-            return Ok(None);
-        };
-        Ok(Some(Route {
-            name: config.name.as_str().into(),
-            path: config.path.clone(),
-            senders: config.senders.iter().cloned().collect(),
-            operations: config.operations.clone(),
-            channels: config.channels.as_slice().into(),
-            allow_uids: config.allow_uids.as_slice().into(),
-            credential: Arc::clone(credential),
-            upstream: ends.upstream,
-            host: ends.host,
-            media_upstream: ends.media_upstream,
-            media_host: ends.media_host,
-            further: ends.further,
-            issuer: ends.issuer,
-            issuer_host: ends.issuer_host,
-            limiter: limits.of(config, provider),
-            metrics: self.route_metrics(
-                config,
-                &ends.operations,
-                before.map(|route| &route.metrics),
-            ),
-            traffic: before
-                .map(|route| Arc::clone(&route.traffic))
-                .unwrap_or_default(),
-        }))
-    }
-
-    /// Returns the routes before, by name, for what outlives a reload: counters, which would be a third of its time, and the
-    /// health that traffic shows.
-    fn routes_before(&self) -> HashMap<&str, &Route> {
-        self.before()
-            .into_iter()
-            .flat_map(|before| before.generation.policy.routes())
-            .map(|route| (&*route.name, &**route))
-            .collect()
-    }
-
-    /// Returns the counters of a route: the counters `before` if their operations are those of the provider.
-    fn route_metrics(
-        &self,
-        config: &RouteConfig,
-        operations: &Arc<[String]>,
-        before: Option<&Arc<RouteMetrics>>,
-    ) -> Arc<RouteMetrics> {
-        match before.filter(|before| before.has_operations(operations)) {
-            Some(before) => Arc::clone(before),
-            None => {
-                let name = config.name.as_str().into();
-                Arc::new(self.metrics.outbound.route(&name, operations))
-            }
-        }
-    }
-
-    /// Returns the host names of all upstreams in use, and those that the configuration allows besides.
-    fn hosts(&self) -> Hosts {
-        let upstreams = self
-            .credentials
-            .values()
-            .flat_map(|credential| credential.provider.aliased_origins())
-            .map(|origin| origin.host.clone());
-        Hosts {
-            upstreams: upstreams.collect(),
-            allowed: self.config.outbound.allowed_hosts.iter().cloned().collect(),
-        }
-    }
-
-    /// Returns every header that a provider in use or a preset injects, each once.
-    fn injected_headers(&self) -> Vec<HeaderName> {
-        let injected: HashSet<_> = self
-            .credentials
-            .values()
-            .flat_map(|credential| credential.provider.injected_headers().cloned())
-            .chain(PRESET_HEADERS.iter().cloned())
-            .collect();
-        injected.into_iter().collect()
-    }
-
     /// Builds the inbound half: webhooks and the connections to applications.
     ///
     /// # Errors
@@ -553,6 +333,3 @@ fn assemble(
     let candidate = Credential::assemble(name, config, findings, before);
     Arc::new(webhooks::without_unfit_keys(candidate).or_kept(before))
 }
-
-/// The headers that presets inject, read once: presets do not change while the process lives.
-static PRESET_HEADERS: LazyLock<Vec<HeaderName>> = LazyLock::new(presets::credential_headers);

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::draft::{Draft, HasKept, OutboundDraft};
+use super::draft::{Draft, HasKept};
 use super::inputs::{FirstConfig, Inputs, Waits, asked_references};
 use super::metrics::ReloadMetrics;
+use super::routes::OutboundDraft;
 use super::{Live, LoadError};
 use crate::config::{Config, ConfigFile};
 use crate::credential::source::LateReads;

@@ -39,6 +39,7 @@ mod record;
 mod refresh;
 mod requests;
 mod retry;
+mod routes;
 mod server_tls;
 mod shared;
 mod signatures;
