@@ -167,16 +167,13 @@ const MAX_OVERDRAFT: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroU32;
-
     use super::*;
-    use crate::units::Rate;
+    use crate::limit::tests::rate;
 
     const MILLI: Duration = Duration::from_millis(1);
 
     fn quota(count: u32, per: Duration) -> Quota {
-        let count = NonZeroU32::new(count).unwrap();
-        Rate { count, per }.into()
+        rate(count, per).into()
     }
 
     fn per_second(count: u32) -> Quota {

@@ -115,13 +115,12 @@ impl Allowance {
     fn new(scope: Scope, quota: Quota, left: u32) -> Self {
         let burst = quota.burst.get();
         let remaining = left.min(burst);
-        let interval = quota.interval();
         Self {
             scope,
             remaining,
             burst,
-            window: interval.saturating_mul(burst),
-            reset: interval.saturating_mul(burst - remaining),
+            window: quota.window(),
+            reset: quota.interval().saturating_mul(burst - remaining),
         }
     }
 }

@@ -246,38 +246,19 @@ const MAX_TOGETHER: usize = 64;
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroU32;
-
     use super::*;
-    use crate::limit::demand::Patience;
-    use crate::provider::Metering;
-    use crate::units::Rate;
+    use crate::limit::tests::{demand, patience, rate};
 
     #[tokio::test(start_paused = true)]
     async fn a_request_that_gives_up_leaves_nothing_behind() {
-        let quota = Quota {
-            rate: Rate {
-                count: NonZeroU32::MIN,
-                per: Duration::from_secs(60),
-            },
-            burst: NonZeroU32::MIN,
-        };
+        let quota = rate(1, Duration::from_secs(60)).into();
         let pairs = Pairs::replacing(None, Some(quota), None);
         let pass = || {
             let pairs = Arc::clone(&pairs);
             tokio::spawn(async move {
                 let demand = Demand {
-                    sender: "1",
                     recipients: &["2".to_owned()],
-                    messages: 1,
-                    metering: Metering::Common,
-                    application: 1,
-                    urgency: 3,
-                    arrived: Instant::now(),
-                    patience: Patience {
-                        max_wait: Duration::from_secs(600),
-                        max_queue: 10,
-                    },
+                    ..demand("1", patience(Duration::from_secs(600), 10))
                 };
                 pairs.pass(&demand, "2", Instant::now()).await.is_ok()
             })

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::table::{MAX_LIMITS, MIN_SWEEP};
@@ -13,14 +14,14 @@ use super::{Demand, KeyedLimits, LimitKind, LimitTerms, Limited, Patience, Pause
 use crate::provider::Metering;
 use crate::units::Rate;
 
-fn rate(count: u32, per: Duration) -> Rate {
+pub(super) fn rate(count: u32, per: Duration) -> Rate {
     Rate {
         count: NonZeroU32::new(count).unwrap(),
         per,
     }
 }
 
-fn demand(sender: &str, patience: Patience) -> Demand<'_> {
+pub(super) fn demand(sender: &str, patience: Patience) -> Demand<'_> {
     Demand {
         sender,
         recipients: &[],
@@ -30,6 +31,13 @@ fn demand(sender: &str, patience: Patience) -> Demand<'_> {
         urgency: 3,
         arrived: Instant::now(),
         patience,
+    }
+}
+
+pub(super) fn patience(max_wait: Duration, max_queue: usize) -> Patience {
+    Patience {
+        max_wait,
+        max_queue,
     }
 }
 
@@ -68,6 +76,12 @@ const IMPATIENT: Patience = Patience {
     max_wait: Duration::ZERO,
     max_queue: 10,
 };
+
+/// A request of the first sender that waits.
+fn waiting(limits: &Arc<KeyedLimits>, patience: Patience) -> JoinHandle<Result<Ticket, Limited>> {
+    let limits = Arc::clone(limits);
+    tokio::spawn(async move { pass(&limits, &demand("1", patience)).await })
+}
 
 #[tokio::test(start_paused = true)]
 async fn senders_do_not_share_a_bucket() {
@@ -111,11 +125,8 @@ async fn gone_after_a_change(old: u32, new: u32) -> usize {
         let limits = Arc::clone(&limits);
         let gone = Arc::clone(&gone);
         tokio::spawn(async move {
-            let patience = Patience {
-                max_wait: 30 * SECOND,
-                max_queue: 100,
-            };
-            pass(&limits, &demand("1", patience)).await.unwrap();
+            let patient = patience(30 * SECOND, 100);
+            pass(&limits, &demand("1", patient)).await.unwrap();
             gone.fetch_add(1, Ordering::Relaxed);
         })
     };
@@ -125,7 +136,7 @@ async fn gone_after_a_change(old: u32, new: u32) -> usize {
     limits.change(&fixed(rate(new, SECOND)));
     tasks.extend((0..30).map(|_| spawn()));
     tokio::time::sleep(SECOND / 2).await;
-    tasks.iter().for_each(tokio::task::JoinHandle::abort);
+    tasks.iter().for_each(JoinHandle::abort);
     gone.load(Ordering::Relaxed) - before
 }
 
@@ -173,17 +184,15 @@ async fn a_changed_rate_applies_to_requests_that_wait_already() {
 #[tokio::test(start_paused = true)]
 async fn requests_over_the_limit_wait_in_order_of_arrival() {
     let limits = Arc::new(senders(rate(1, SECOND / 50)));
-    let patience = Patience {
-        max_wait: SECOND,
-        max_queue: 100,
-    };
     let order = Arc::new(Mutex::new(Vec::new()));
     let tasks: Vec<_> = (0..10)
         .map(|turn| {
             let limits = Arc::clone(&limits);
             let order = Arc::clone(&order);
             tokio::spawn(async move {
-                pass(&limits, &demand("1", patience)).await.unwrap();
+                pass(&limits, &demand("1", patience(SECOND, 100)))
+                    .await
+                    .unwrap();
                 order.lock().push(turn);
             })
         })
@@ -199,30 +208,19 @@ async fn requests_over_the_limit_wait_in_order_of_arrival() {
 #[tokio::test(start_paused = true)]
 async fn a_wait_that_would_be_too_long_is_refused_at_once_and_a_full_queue_too() {
     let limits = Arc::new(senders(rate(1, SECOND)));
-    let patience = Patience {
-        max_wait: 3 * SECOND,
-        max_queue: 2,
-    };
-    pass(&limits, &demand("1", patience)).await.unwrap();
-    let waiting: Vec<_> = (0..2)
-        .map(|_| {
-            let limits = Arc::clone(&limits);
-            tokio::spawn(async move { pass(&limits, &demand("1", patience)).await })
-        })
-        .collect();
+    let patient = patience(3 * SECOND, 2);
+    pass(&limits, &demand("1", patient)).await.unwrap();
+    let waiting = [(); 2].map(|()| waiting(&limits, patient));
     tokio::time::sleep(Duration::from_millis(20)).await;
     let start = Instant::now();
-    let limited = pass(&limits, &demand("1", patience)).await.unwrap_err();
+    let limited = pass(&limits, &demand("1", patient)).await.unwrap_err();
     assert_eq!(limited.waiting, 2);
     assert!(
         limited.retry_after > 2 * SECOND && limited.retry_after <= 3 * SECOND,
         "{limited:?}"
     );
-    let short = Patience {
-        max_wait: SECOND,
-        max_queue: 100,
-    };
-    assert!(pass(&limits, &demand("1", short)).await.is_err());
+    let short = demand("1", patience(SECOND, 100));
+    assert!(pass(&limits, &short).await.is_err());
     assert!(start.elapsed() < Duration::from_millis(50));
     for task in waiting {
         task.abort();
@@ -232,20 +230,14 @@ async fn a_wait_that_would_be_too_long_is_refused_at_once_and_a_full_queue_too()
 #[tokio::test(start_paused = true)]
 async fn a_request_that_leaves_the_queue_makes_room() {
     let limits = Arc::new(senders(rate(1, SECOND / 10)));
-    let patience = Patience {
-        max_wait: SECOND,
-        max_queue: 1,
-    };
-    pass(&limits, &demand("1", patience)).await.unwrap();
-    let gone = tokio::spawn({
-        let limits = Arc::clone(&limits);
-        async move { pass(&limits, &demand("1", patience)).await }
-    });
+    let patient = patience(SECOND, 1);
+    pass(&limits, &demand("1", patient)).await.unwrap();
+    let gone = waiting(&limits, patient);
     tokio::time::sleep(Duration::from_millis(10)).await;
     gone.abort();
     assert!(gone.await.is_err());
     assert_eq!((limits.usage().in_use, limits.usage().waiting), (1, 0));
-    pass(&limits, &demand("1", patience)).await.unwrap();
+    pass(&limits, &demand("1", patient)).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,20 +1,14 @@
 //! The pacer, stepped through its rules.
 
-use std::num::NonZeroU32;
-
 use super::*;
-use crate::units::Rate;
+use crate::limit::tests::rate;
 
 const MILLI: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 const LOST: CountedBy = CountedBy::LocalWhileLost(OnFailure::Local);
 
 fn quota(per_second: u32) -> Quota {
-    Rate {
-        count: NonZeroU32::new(per_second).unwrap(),
-        per: SECOND,
-    }
-    .into()
+    rate(per_second, SECOND).into()
 }
 
 /// Most time by which a token may be taken before becoming good.
@@ -24,11 +18,7 @@ fn max_ahead() -> Duration {
 
 /// A token in so many seconds.
 fn slow(seconds: u64) -> Quota {
-    Rate {
-        count: NonZeroU32::MIN,
-        per: Duration::from_secs(seconds),
-    }
-    .into()
+    rate(1, Duration::from_secs(seconds)).into()
 }
 
 /// A pacer under test, with the time that the test says.

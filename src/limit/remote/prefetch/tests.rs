@@ -1,18 +1,12 @@
 //! Tokens taken ahead, at times that the test says.
 
-use std::num::NonZeroU32;
-
 use super::*;
-use crate::units::Rate;
+use crate::limit::tests::rate;
 
 const MILLI: Duration = Duration::from_millis(1);
 
 fn quota(per_second: u32) -> Quota {
-    Rate {
-        count: NonZeroU32::new(per_second).unwrap(),
-        per: Duration::from_secs(1),
-    }
-    .into()
+    rate(per_second, Duration::from_secs(1)).into()
 }
 
 fn reply(count: u32, now: Instant) -> TakeReply {
