@@ -5,7 +5,11 @@ use std::time::Duration;
 
 use redb::{ReadableTable, Table, WriteTransaction};
 
+mod destinations;
+mod known;
 mod removal;
+
+use known::positions;
 
 use crate::config::SpoolConfig;
 use crate::spool::error::{SpoolRefusal, StoreError};
@@ -13,8 +17,8 @@ use crate::spool::items::Class;
 use crate::spool::record::key_name;
 use crate::spool::schedule::Attempts;
 use crate::spool::tables::{
-    BODIES, BYTES, COUNTS, DEAD, DESTINATIONS, DONE, DeadRow, DestinationId, EVENTS, EventRow,
-    KeyName, Known, LANES, LaneId, META, QUEUE, REPEATS, Row, SEALS, Seq, StoredState, known_name,
+    BODIES, BYTES, COUNTS, DEAD, DONE, DeadRow, DestinationId, EVENTS, EventRow, KeyName, Known,
+    LANES, LaneId, META, QUEUE, REPEATS, Row, SEALS, Seq, StoredState, known_name,
 };
 
 /// The numbers that the store keeps beside the events.
@@ -293,108 +297,6 @@ impl<'t> Ledger<'t> {
         Ok(row.and_then(|row| EventRow::decode(row.value())))
     }
 
-    /// Returns the numbers of destinations by their names, and true for each that is new. A new number
-    /// holds once it is [named](Self::name_destination).
-    pub(super) fn destinations(
-        &mut self,
-        keys: &[String],
-    ) -> Result<Vec<(DestinationId, bool)>, StoreError> {
-        let table = self.transaction.open_table(DESTINATIONS)?;
-        let mut next = 0;
-        for row in table.iter()? {
-            next = next.max(row?.1.value() + 1);
-        }
-        let mut ids = Vec::with_capacity(keys.len());
-        for key in keys {
-            let known = table.get(key.as_str())?.map(|id| id.value());
-            ids.push((known.unwrap_or(next), known.is_none()));
-            next += u32::from(known.is_none());
-        }
-        Ok(ids)
-    }
-
-    /// Gives a destination its number for good.
-    pub(super) fn name_destination(
-        &mut self,
-        key: &str,
-        id: DestinationId,
-    ) -> Result<(), StoreError> {
-        self.transaction.open_table(DESTINATIONS)?.insert(key, id)?;
-        Ok(())
-    }
-
-    /// Adds a destination to a stored event, which waits there.
-    pub(super) fn add_destination(
-        &mut self,
-        place: LedgerPlace,
-        lanes: &[LaneId],
-    ) -> Result<(), StoreError> {
-        let Some(mut row) = self.event(place.seq)? else {
-            return Ok(());
-        };
-        if row.state_mut(place.destination).is_some() {
-            return Ok(());
-        }
-        row.states.push((place.destination, StoredState::Waiting));
-        self.events.insert(place.seq, row.encode().as_slice())?;
-        self.add(place.destination, StoredState::Waiting, 1);
-        self.enqueue(place, lanes)
-    }
-
-    /// The waiting events of a destination that arrived before a time, at most `most` of each class, with lanes.
-    pub(super) fn waiting_since(
-        &self,
-        destination: DestinationId,
-        before_ms: u64,
-        most: usize,
-    ) -> Result<Vec<(LedgerPlace, Row)>, StoreError> {
-        let mut old = Vec::new();
-        for class in Class::ALL {
-            let number = class as u8;
-            let keys = (destination, number, 0)..=(destination, number, Seq::MAX);
-            for found in self.queue.range(keys)?.take(most) {
-                let (key, row) = found?;
-                let seq = key.value().2;
-                let received_ms = self.event(seq)?.map_or(0, |event| event.received_ms);
-                // Behind a young event of a class all are young.
-                if received_ms >= before_ms {
-                    break;
-                }
-                let place = LedgerPlace {
-                    destination,
-                    class,
-                    seq,
-                };
-                old.push((place, Row::decode(row.value()).unwrap_or_default()));
-            }
-        }
-        Ok(old)
-    }
-
-    fn knows(&self, item: &[u8; 16]) -> Result<bool, StoreError> {
-        for (_, table) in &self.known {
-            if table.get(item)?.is_some() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    fn know(&mut self, event: &Prepared, today: u64) -> Result<(), StoreError> {
-        if self.known.first().is_none_or(|(day, _)| *day < today) {
-            let name = known_name(today);
-            let table = self.transaction.open_table(Known::new(&name))?;
-            self.known.insert(0, (today, table));
-            self.counts.days.insert(today);
-        }
-        if let Some((_, table)) = self.known.first_mut() {
-            for (item, user) in &event.items {
-                table.insert(item, *user)?;
-            }
-        }
-        Ok(())
-    }
-
     fn enqueue(&mut self, at: LedgerPlace, lanes: &[LaneId]) -> Result<(), StoreError> {
         let row = Row {
             lanes: lanes.to_vec(),
@@ -473,41 +375,9 @@ fn size_of(event: &Prepared) -> u64 {
     u64::try_from(size).unwrap_or(u64::MAX)
 }
 
-/// Writes positions as ranges: `0-2,5`.
-fn positions(known: &[u32]) -> String {
-    let mut ranges: Vec<(u32, u32)> = Vec::new();
-    for position in known {
-        match ranges.last_mut() {
-            Some((_, last)) if *last + 1 == *position => *last = *position,
-            _ => ranges.push((*position, *position)),
-        }
-    }
-    let texts = ranges.iter().map(|(first, last)| match first == last {
-        true => first.to_string(),
-        false => format!("{first}-{last}"),
-    });
-    texts.collect::<Vec<_>>().join(",")
-}
-
 /// The allowance for each event, in bytes, for what the store adds.
 const EVENT_SIZE: usize = 128;
 /// The allowance for each item, in bytes.
 const ITEM_SIZE: usize = 60;
 /// The allowance for each lane at each destination, in bytes.
 const LANE_SIZE: usize = 60;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn positions_are_written_as_ranges() {
-        for (known, text) in [
-            (&[0, 1, 2, 5][..], "0-2,5"),
-            (&[3], "3"),
-            (&[1, 3, 4], "1,3-4"),
-        ] {
-            assert_eq!(positions(known), text);
-        }
-    }
-}
