@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::aside::aside_but_first;
 use super::authorities::{Authorities, all_files, read_authorities};
 use super::egress::{LoadedEgress, sdk_warning};
 use super::kept_inputs::Remarks;
@@ -318,9 +319,10 @@ fn tls_addresses(config: &Config) -> Option<&[ListenAddress]> {
     config.outbound.tls.as_ref().map(|tls| &*tls.listen)
 }
 
-/// Reads and parses the configuration on a thread of its own: parsing a large file takes longer than a request
+/// Reads and parses the configuration, for a reload on a thread of its own: parsing a large file takes longer than a request
 /// may be held up. A configuration whose files are untouched since `before` is not read again.
 async fn read_config(file: ConfigFile, before: Option<Arc<Live>>) -> Result<ReadConfig, LoadError> {
+    let is_first = before.is_none();
     let read = move || {
         if let Some(before) = before.filter(|before| is_same_text(before)) {
             return Ok(same_config(&before));
@@ -342,9 +344,7 @@ async fn read_config(file: ConfigFile, before: Option<Arc<Live>>) -> Result<Read
             unchanged: BTreeSet::new(),
         })
     };
-    tokio::task::spawn_blocking(read)
-        .await
-        .map_err(|_| LoadError::Interrupted)?
+    aside_but_first(is_first, read).await
 }
 
 /// Returns the configuration of the load before.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::aside::{aside, aside_but_first};
 use super::draft::{Draft, HasKept};
 use super::inputs::{FirstConfig, Inputs, Waits, asked_references};
 use super::metrics::ReloadMetrics;
@@ -65,24 +66,24 @@ async fn load_inputs(
 ) -> Result<Live, LoadError> {
     let is_first = before.is_none();
     let metrics = metrics.clone();
-    let (mut draft, outbound) = aside(move || {
+    let begin = move || {
         let draft = Draft::new(inputs, before, metrics)?;
         let outbound = draft.routes()?;
         Ok((draft, outbound))
-    })
-    .await?;
+    };
+    let (mut draft, outbound) = aside_but_first(is_first, begin).await?;
     // At the start there is no older secret to send with: the start does not wait for providers.
     let has_kept = if is_first {
         HasKept::Nothing
     } else {
         draft.keep_back_refused(&outbound).await
     };
-    aside(move || {
+    let end = move || {
         let live = finish(draft, outbound, has_kept)?;
         live.managers.keep_only(&asked_references(&live.config));
         Ok(live)
-    })
-    .await
+    };
+    aside_but_first(is_first, end).await
 }
 
 /// Builds the live state again, without expired previous secrets.
@@ -100,15 +101,6 @@ pub(super) async fn drop_expired(
         finish(draft, outbound, HasKept::Nothing)
     })
     .await
-}
-
-/// Builds on a thread of its own: with thousands of routes, building takes longer than a request may be held up.
-pub(super) async fn aside<T: Send + 'static>(
-    build: impl FnOnce() -> Result<T, LoadError> + Send + 'static,
-) -> Result<T, LoadError> {
-    tokio::task::spawn_blocking(build)
-        .await
-        .map_err(|_| LoadError::Interrupted)?
 }
 
 /// Builds the rest of a draft.

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 mod again;
 mod alarms;
+mod aside;
 mod authorities;
 mod cause;
 mod changes;

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
+use super::aside::aside;
 use super::draft::{Draft, HasKept};
-use super::load::{aside, finish};
+use super::load::finish;
 use super::metrics::ReloadMetrics;
 use super::state::on_disk;
 use super::{Live, Reloader};

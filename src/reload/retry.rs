@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::aside::aside;
 use super::authorities::{Authorities, all_files, read_authorities};
 use super::cause::{Causes, ReloadCause};
 use super::changes::{Change, Comparison};
 use super::draft::Draft;
 use super::egress::LoadedEgress;
 use super::inputs::{RELOAD_PATIENCE, references_besides_credentials};
-use super::load::{aside, finish};
+use super::load::finish;
 use super::{Live, LoadError, Reloader};
 use crate::config::Reference;
 use crate::credential::Credential;
