@@ -115,27 +115,12 @@ impl Bucket {
         now: f64,
         arguments: [u64; 8],
     ) -> TakeScriptReply {
-        let known = arguments[6];
-        let [
-            interval,
-            burst,
-            wanted,
-            ahead,
-            full_in,
-            full_in_if_lost,
-            _,
-            given_known,
-        ] = arguments.map(|argument| argument as f64);
+        let [interval, burst, wanted, ahead, ..] = arguments.map(|argument| argument as f64);
         let spacing = interval * slowness.max(1.0);
         let tolerance = interval * burst;
         let before = self.tokens;
         let owed = before.map_or(0.0, |tokens| tokens.owed);
         let given = before.map_or(0.0, |tokens| tokens.given);
-        let told = if epoch == known {
-            full_in - (given - given_known).max(0.0)
-        } else {
-            full_in_if_lost
-        };
         let last = before.map_or(0.0, |tokens| tokens.last);
         let last = last.min(now + ahead.max(owed).max(2e6));
         let kept = |full: f64, last: f64, owed: f64| Tokens {
@@ -156,46 +141,25 @@ impl Bucket {
             owed = cut.owed;
             self.tokens = Some(cut);
         }
-        full = full.max(now + told);
-        if known != 0 && known != epoch {
-            full = full.max(epoch as f64 + tolerance.min(1e7));
-        }
+        full = full.max(known_full(epoch, given, tolerance, now, arguments));
         let mut first = full + interval - tolerance;
         if spacing > interval {
             first = first.max(last + spacing).max(now);
         }
         let taken = wanted.min(((now + ahead - first) / spacing).floor() + 1.0);
         if taken < 1.0 {
-            let next = (first - now).ceil() as i64;
-            return (
-                0,
-                0,
-                0,
-                0,
-                (full - now).ceil() as i64,
-                next,
-                0,
-                0,
-                epoch,
-                given as u64,
-            );
+            let [full, next] = [full, first].map(|at| (at - now).ceil() as i64);
+            return (0, 0, 0, 0, full, next, 0, 0, epoch, given as u64);
         }
         let after = full + taken * interval;
         let last = last.max(first + (taken - 1.0) * spacing);
         self.tokens = Some(kept(after, last, owed));
-        let left = ((now + tolerance - after) / interval).floor().max(0.0);
-        (
-            taken as i64,
-            (first - now).ceil() as i64,
-            spacing.ceil() as i64,
-            left as i64,
-            (after - now).ceil() as i64,
-            (first + taken * spacing - now).ceil() as i64,
-            0,
-            0,
-            epoch,
-            given as u64,
-        )
+        let left = ((now + tolerance - after) / interval).floor().max(0.0) as i64;
+        let times = [first, after, first + taken * spacing];
+        let [first, full, next] = times.map(|at| (at - now).ceil() as i64);
+        let [taken, spacing] = [taken, spacing.ceil()].map(|number| number as i64);
+        let given = given as u64;
+        (taken, first, spacing, left, full, next, 0, 0, epoch, given)
     }
 
     /// `give_back.lua`.
@@ -211,6 +175,20 @@ impl Bucket {
     pub fn pause(&mut self, now: u64, arguments: [u64; 5]) -> i64 {
         Taught::pause(&mut self.taught, now, arguments)
     }
+}
+
+/// Time at which the bucket is full at the earliest, by what the sidecar knows.
+fn known_full(epoch: u64, given: f64, tolerance: f64, now: f64, arguments: [u64; 8]) -> f64 {
+    let known = arguments[6];
+    let [.., full_in, full_in_if_lost, _, known_given] = arguments.map(|argument| argument as f64);
+    if known == epoch {
+        return now + full_in - (given - known_given).max(0.0);
+    }
+    let since = match known {
+        0 => 0.0,
+        _ => epoch as f64 + tolerance.min(1e7),
+    };
+    since.max(now + full_in_if_lost)
 }
 
 /// A number as the scripts write it, by `%.0f`.

@@ -53,8 +53,8 @@ local function keep(full)
     math.ceil((free - now) / 1000) + 1000)
 end
 
--- A last token further ahead than any may be taken (MAX_AHEAD of the pacer, but for debts), and a debt of more than a window and
--- what is owed, come of a clock that went back, or of a limit that was lowered. They are cut to a window: what sidecars have
+-- A last token further ahead than any may be taken (MAX_AHEAD of the prefetch, but for debts), and a debt of more than a window
+-- and what is owed, come of a clock that went back, or of a limit that was lowered. They are cut to a window: what sidecars have
 -- taken ahead they know by their own clocks.
 last = math.min(tonumber(last or 0), now + math.max(ahead, owed, 2000000))
 local full = tonumber(known or now)
