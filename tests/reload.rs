@@ -359,8 +359,9 @@ fn a_secret_that_cannot_be_read_at_the_start_stops_its_own_route_alone() {
                 ready.text()
             );
         }
+        let is_logged = || keyside.log().contains("credential.other.");
         assert!(
-            keyside.log().contains("credential.other."),
+            eventually(Duration::from_secs(5), is_logged),
             "{}",
             keyside.log()
         );
