@@ -641,7 +641,18 @@ fn a_compressed_body_is_refused_however_its_header_is_written() {
         let answer = keyside.send(&posted(UPLOADS, &lines, &file_form(b"x")));
         is_refused(&answer, 400, header);
     }
+    for header in [
+        "Content_Encoding: identity",
+        "Content-Encoding: identity\r\nContent-Encoding: gzip",
+        "Content-Encoding: identity, gzip",
+    ] {
+        let lines = format!("Content-Type: {JSON}\r\n{header}\r\n");
+        is_refused(&keyside.send(&posted(MESSAGES, &lines, b"{}")), 400, header);
+    }
     nothing_arrives(&upstream, "compressed");
+    // No coding at all.
+    let lines = format!("Content-Type: {JSON}\r\nContent-Encoding: Identity\r\n");
+    assert_eq!(keyside.send(&posted(MESSAGES, &lines, b"{}")).status, 200);
 }
 
 #[test]

@@ -177,3 +177,29 @@ fn an_accepted_event_is_known_after_a_restart_where_there_is_a_state() {
         assert_eq!(reused, 401, "a second use of the nonce");
     }
 }
+
+/// Twilio joins the names and values of a form without a mark in between, so one signature fits several forms.
+#[test]
+fn a_signature_of_twilio_counts_for_the_first_form_under_it() {
+    let application = application();
+    let keyside = webhook(
+        "twilio",
+        "auth_token",
+        "account_sid = \"AC1\"",
+        &application,
+    );
+    let mut mac = hmac::Hmac::<sha1::Sha1>::new_from_slice(SECRET.as_bytes()).unwrap();
+    mac.update(format!("{URL}BodyxFromy").as_bytes());
+    let signature = base64(&mac.finalize().into_bytes());
+    let form = |body: &str| {
+        let lines = [("X-Twilio-Signature", signature.as_str())];
+        request(HOOK, "application/x-www-form-urlencoded", &lines, body)
+    };
+    assert_eq!(keyside.event(&form("Body=x&From=y")).status, 200);
+    for other in ["BodyxFrom=y", "Body=xFrom&y=", "Body=xFromy"] {
+        assert_eq!(keyside.event(&form(other)).status, 401, "{other}");
+    }
+    // An equal event is an event of its own: Twilio signs no time.
+    assert_eq!(keyside.event(&form("Body=x&From=y")).status, 200);
+    assert_eq!(application.heads(), 2);
+}

@@ -105,7 +105,7 @@ impl fmt::Display for Forgery {
             Self::TimestampMalformed => "the timestamp is malformed",
             Self::TimestampTooFar => "the timestamp is too far from now",
             Self::NonceMissing => "the nonce is missing",
-            Self::NonceReused => "the nonce was used before",
+            Self::NonceReused => "the nonce, or the signature of a form, was used for another event",
             Self::IdMissing => "the id is missing",
             Self::NoPublicUrl => "the signature covers the URL, and the webhook has no public_url",
             Self::FormNotUtf8 => "the form is not UTF-8",

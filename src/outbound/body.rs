@@ -131,9 +131,12 @@ pub(super) async fn receive(
         return Ok((RequestBody::Whole { form, body }, None));
     }
     let is_coded = || {
-        headers
-            .keys()
-            .any(|name| *read_as(name) == header::CONTENT_ENCODING)
+        headers.iter().any(|(name, value)| {
+            // The value of no coding, in the name's own spelling.
+            let is_identity = *name == header::CONTENT_ENCODING
+                && value.as_bytes().eq_ignore_ascii_case(b"identity");
+            *read_as(name) == header::CONTENT_ENCODING && !is_identity
+        })
     };
     if form != Form::File && is_coded() {
         return Err(COMPRESSED);

@@ -247,7 +247,7 @@ const fn bad(message: &'static str, details: &'static str) -> OutboundError {
     OutboundError::bad_request(message, details)
 }
 
-const STRIPPED: [&str; 8] = [
+const STRIPPED: [&str; 12] = [
     "traceparent",
     "tracestate",
     "baggage",
@@ -256,6 +256,10 @@ const STRIPPED: [&str; 8] = [
     "x-method-override",
     "http2-settings",
     "x-access-token",
+    "x-original-url",
+    "x-rewrite-url",
+    "access-token",
+    "x-fb-access-token",
 ];
 
 /// Headers that change what Keyside or a provider does with a message; see [`is_end_to_end`].

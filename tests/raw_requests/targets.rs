@@ -198,11 +198,13 @@ fn the_caller_cannot_choose_where_a_request_goes() {
     for (name, value) in [
         ("X-Forwarded-Host", "evil.test"),
         ("Forwarded", "host=evil.test"),
-        ("X-Host", "evil.test"),
         ("X-Original-URL", "/v23.0/oauth"),
         ("X-Rewrite-URL", "/v23.0/oauth"),
+        ("Access-Token", "EAAsomebodys"),
+        ("X-FB-Access-Token", "EAAsomebodys"),
     ] {
-        rows.push(row(name, format!("{GET}{name}: {value}\r\n\r\n")).get_arrives());
+        let arrives = row(name, format!("{GET}{name}: {value}\r\n\r\n")).get_arrives();
+        rows.push(arrives.without(&[name]));
     }
     run(&keyside, &upstream, rows);
 }

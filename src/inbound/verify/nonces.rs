@@ -47,6 +47,8 @@ pub(super) struct NonceUse {
     webhook: Key,
     nonce: Key,
     keep: Duration,
+    /// False for a signature in the place of a nonce: the provider makes the same one for each equal event.
+    is_unique: bool,
 }
 
 /// The relation of an event to the events that were accepted before.
@@ -70,6 +72,21 @@ impl NonceUse {
             webhook: key_of(&[webhook]),
             nonce: key_of(&[header, nonce]),
             keep,
+            is_unique: true,
+        }
+    }
+
+    /// Returns the use of a signature in the place of a nonce, for a scheme that joins names and values without a mark in
+    /// between: a second body under the signature is a forgery, and an equal body is a new event.
+    pub(super) fn of_signature(
+        webhook: &str,
+        header: &str,
+        signature: &str,
+        keep: Duration,
+    ) -> Self {
+        Self {
+            is_unique: false,
+            ..Self::new(webhook, header, signature, keep)
         }
     }
 }
@@ -99,7 +116,10 @@ impl Nonces {
         let webhook = table.webhooks.get(&nonce.webhook);
         match webhook.and_then(|webhook| webhook.spent.get(&nonce.nonce)) {
             Some(spent) if spent.until < now => Freshness::New,
-            Some(spent) if spent.body == first_bytes(body) => Freshness::Repeated,
+            Some(spent) if spent.body == first_bytes(body) => match nonce.is_unique {
+                true => Freshness::Repeated,
+                false => Freshness::New,
+            },
             Some(_) => Freshness::Reused,
             None => Freshness::New,
         }

@@ -59,16 +59,28 @@ pub(super) fn begin(
         VerifyKey::Mac(mac) => Some((*role, mac.clone())),
         VerifyKey::Macs(_) | VerifyKey::Ed25519(_) | VerifyKey::Text(_) => None,
     });
-    let use_of = |_: &_| NonceUse::new(head.webhook, scheme.header.as_str(), nonce, NONCE_MEMORY);
+    let is_form = is_form(headers);
+    let header = scheme.header.as_str();
+    let nonce_use = match (&scheme.nonce, scheme.form) {
+        (Some(_), _) => Some(NonceUse::new(head.webhook, header, nonce, NONCE_MEMORY)),
+        // `a=bc` and `ab=c` are signed alike: the first accepted form is the one that the provider has sent.
+        (None, UrlForm::Twilio) if is_form => Some(NonceUse::of_signature(
+            head.webhook,
+            header,
+            value,
+            NONCE_MEMORY,
+        )),
+        (None, _) => None,
+    };
     Ok(Some(UrlParamsCheck {
         form: scheme.form,
         keys: keys.collect(),
         signatures,
         nonce: nonce.to_owned(),
-        nonce_use: scheme.nonce.as_ref().map(use_of),
+        nonce_use,
         url: url.to_owned(),
         method: head.request.method.clone(),
-        is_form: is_form(headers),
+        is_form,
     }))
 }
 
