@@ -65,7 +65,7 @@ impl DestinationWorker {
     /// Takes the next events, and begins to send them. Events that have no room yet are given back where the future is
     /// dropped.
     async fn take(self: &Arc<Self>, under_way: &mut JoinSet<()>) -> Result<(), SpoolRefusal> {
-        for delivery in self.spool.next(&self.to, MOST).await? {
+        for delivery in self.spool.next(&self.to, MAX_TAKEN).await? {
             let place = self.room.enter(delivery.request.body.len()).await;
             let worker = Arc::clone(self);
             under_way.spawn(async move {
@@ -157,7 +157,7 @@ fn word(kind: TroubleKind) -> &'static str {
 }
 
 /// The bound on events that are taken at a time.
-const MOST: usize = 32;
+const MAX_TAKEN: usize = 32;
 /// The wait after a failure of the spool.
 const BROKEN: Duration = Duration::from_millis(500);
 /// The wait of an event for which Keyside has no connection left, or no key.

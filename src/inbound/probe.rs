@@ -51,11 +51,11 @@ impl ProbeMark {
     pub(super) fn of(body: &Body) -> Option<Self> {
         let mut pieces = body.pieces().iter();
         // The segments of a body begin small, so a probe may be spread over the first of them.
-        let mut first: Vec<u8> = Vec::with_capacity(LONGEST);
+        let mut first: Vec<u8> = Vec::with_capacity(MAX_PROBE);
         let mut rest: &[u8] = &[];
-        while first.len() < LONGEST {
+        while first.len() < MAX_PROBE {
             let Some(piece) = pieces.next() else { break };
-            let (taken, left) = piece.split_at(piece.len().min(LONGEST - first.len()));
+            let (taken, left) = piece.split_at(piece.len().min(MAX_PROBE - first.len()));
             first.extend_from_slice(taken);
             rest = left;
         }
@@ -118,7 +118,7 @@ const FORM_BEGIN: &str = "KeysideProbe=";
 /// The digits of a mark.
 const MARK: usize = 32;
 /// The bytes of the longer form.
-const LONGEST: usize = JSON_BEGIN.len() + MARK + JSON_END.len();
+const MAX_PROBE: usize = JSON_BEGIN.len() + MARK + JSON_END.len();
 
 #[cfg(test)]
 mod tests {
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn a_probe_is_found_however_it_arrives() {
         for bytes in [mark().json(0), mark().json(3 << 20), mark().form()] {
-            for size in [1, 7, LONGEST, LONGEST + 1, 64 * 1024] {
+            for size in [1, 7, MAX_PROBE, MAX_PROBE + 1, 64 * 1024] {
                 if size == 1 && bytes.len() > 1000 {
                     continue;
                 }

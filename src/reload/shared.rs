@@ -10,7 +10,7 @@ use super::{Live, LoadError};
 use crate::config::{Config, SharedLimits};
 use crate::credential::source::{Findings, SourceError};
 use crate::secret::Secret;
-use crate::shared::{ServerAddress, SharedServer, exposes_password};
+use crate::shared::{ServerAddress, ServerUrlError, SharedServer, exposes_password};
 
 /// Returns the server of `[limits] redis`; `None` without the table.
 ///
@@ -40,8 +40,9 @@ pub(super) fn shared_server(
             remarks.warnings.extend(exposure(limits, &found.secret));
             match server_at(&found.secret, ca, before, metrics) {
                 Ok(server) => return Ok(Some(server)),
-                Err(problem) if is_named_before(limits, before) => problem,
-                Err(problem) => {
+                Err(error) if is_named_before(limits, before) => error.to_string(),
+                Err(error) => {
+                    let problem = error.to_string();
                     let reference = limits.redis.clone();
                     return Err(LoadError::Limits { reference, problem });
                 }
@@ -72,7 +73,7 @@ fn server_at(
     ca: Option<&[u8]>,
     before: Option<&Live>,
     metrics: &ReloadMetrics,
-) -> Result<LoadedServer, String> {
+) -> Result<LoadedServer, ServerUrlError> {
     let digest = Sha256::digest(ca.unwrap_or_default()).into();
     let is_unchanged = |(shared, authorities): &&LoadedServer| {
         shared.fingerprint() == Some(url.fingerprint()) && *authorities == digest
@@ -81,7 +82,7 @@ fn server_at(
     if let Some(unchanged) = before.filter(is_unchanged) {
         return Ok(unchanged.clone());
     }
-    let server = ServerAddress::parse(url, ca).map_err(|error| error.to_string())?;
+    let server = ServerAddress::parse(url, ca)?;
     Ok((SharedServer::new(server, metrics.shared.clone()), digest))
 }
 

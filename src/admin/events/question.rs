@@ -75,7 +75,7 @@ impl Question {
             filter: Filter::default(),
             to: None,
             from: 0,
-            most: DEFAULT_MOST,
+            most: DEFAULT_PAGE,
             part: EventPart::Head,
             names: Names::Masked,
             rate: None,
@@ -106,7 +106,7 @@ impl Question {
             "from" => self.from = number("from")?,
             "most" => {
                 let most = usize::try_from(number("most")?).unwrap_or(usize::MAX);
-                self.most = most.clamp(1, MAX_MOST);
+                self.most = most.clamp(1, MAX_PAGE);
             }
             "rate" => {
                 let rate = value.parse();
@@ -211,9 +211,9 @@ const UNKNOWN_STATE: Unclear = Unclear::Value {
     expected: "`waiting`, `delivered` or `dead`; `unreadable` for an erasure alone",
 };
 /// The events in an answer by default.
-const DEFAULT_MOST: usize = 100;
+const DEFAULT_PAGE: usize = 100;
 /// The bound on events in an answer: the answer stays below a megabyte.
-const MAX_MOST: usize = 1024;
+const MAX_PAGE: usize = 1024;
 /// The length of an id.
 const ID_LENGTH: usize = 32;
 
@@ -284,7 +284,7 @@ mod tests {
             assert!(!is_repeated, "{message}");
         }
         assert_eq!(parsed("most=0").most, 1);
-        assert_eq!(parsed("most=99999").most, MAX_MOST);
+        assert_eq!(parsed("most=99999").most, MAX_PAGE);
     }
 
     #[test]

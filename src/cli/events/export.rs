@@ -18,7 +18,7 @@ pub(super) struct ExportArgs {
 /// Prints events as JSON lines, the oldest first.
 pub(super) fn run(args: &ExportArgs) -> Result<ExitCode, EventsFailure> {
     let query = args.selection.query().with("part", "whole");
-    let query = query.with("numbers", "shown").with("most", MOST);
+    let query = query.with("numbers", "shown").with("most", MAX_PAGE);
     let unreadable = args.admin.each_event(&query, 0, |event| {
         say!("{event}");
         More::Wanted
@@ -32,4 +32,4 @@ pub(super) fn run(args: &ExportArgs) -> Result<ExitCode, EventsFailure> {
 }
 
 /// The most events of a page.
-const MOST: u64 = 256;
+const MAX_PAGE: u64 = 256;

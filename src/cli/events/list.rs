@@ -37,7 +37,7 @@ pub(super) fn run(args: &ListArgs) -> Result<ExitCode, EventsFailure> {
     let query = args.selection.query();
     let query = query.with_some("numbers", args.show_numbers.then_some("shown"));
     // The event after the last shown event is the place to go on.
-    let query = query.with("most", args.limit.saturating_add(1).min(MOST));
+    let query = query.with("most", args.limit.saturating_add(1).min(MAX_PAGE));
     let mut shown = Vec::new();
     let mut count = 0;
     let mut next = None;
@@ -102,4 +102,4 @@ const TITLES: [&str; 7] = [
     "DESTINATIONS",
 ];
 /// The most events of a page.
-const MOST: u64 = 1024;
+const MAX_PAGE: u64 = 1024;
