@@ -391,17 +391,6 @@ enum ChangedUsers {
     RemovedUsers(Vec<BlockedUser>),
 }
 
-/// `/{number}/message_qrdls/{code}`.
-pub(crate) fn qr_code(call: &Call<'_>, code: &str) -> GraphJson {
-    if call.method == Method::DELETE {
-        return GraphJson::success();
-    }
-    let link = format!("https://wa.me/message/{code}");
-    GraphJson::new(&json!({"data": [
-        {"code": code, "prefilled_message": "Hello", "deep_link_url": link},
-    ]}))
-}
-
 /// `GET /{number}/payments/{configuration}/{reference}`.
 pub(crate) fn payment(reference: &str) -> GraphJson {
     GraphJson::new(&json!({"payments": [{

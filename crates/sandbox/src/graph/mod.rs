@@ -7,6 +7,7 @@ mod call;
 pub(crate) mod download;
 mod error;
 mod group;
+mod made;
 mod media;
 mod message;
 mod oauth;
@@ -123,7 +124,7 @@ fn token_call(
 
 async fn route(call: &Call<'_>, segments: &[&str], body: Incoming) -> Result<Handled, GraphError> {
     match segments {
-        [id] if is_object_id(id) => object(call, id).map(Handled::from),
+        [id] if is_object_id(id) => object(call, id, body).await.map(Handled::from),
         [id, edge] if is_object_id(id) => {
             let is_messaging = MESSAGING_EDGES.contains(edge) || sample::is_messaging(edge);
             let scope = if is_messaging { MESSAGING } else { MANAGEMENT };
@@ -174,7 +175,7 @@ async fn special(
         }
         (_, [id, "message_qrdls", code]) if is_object_id(id) => {
             call.caller.require(MANAGEMENT)?;
-            Ok(account::qr_code(call, code))
+            made::code(call, id, code)
         }
         ("GET", [id, "payments", _, reference]) if is_object_id(id) => {
             call.caller.require(MESSAGING)?;
@@ -207,20 +208,44 @@ async fn edge_call(
         ("POST", "calls") => account::calls(call, id, body).await,
         ("POST", "uploads") => upload::open(call),
         ("GET" | "POST", "groups") => group::of_sender(call, id, body).await,
-        // An unknown path must fail: an answer of success would hide a missing part of the emulation.
-        _ => sample::answer(call, id, edge)
-            .ok_or_else(|| GraphError::unknown_path(&format!("/{edge}"))),
+        ("GET" | "POST", "flows") => or_sample(call, id, edge, made::flows(call, id, body).await?),
+        ("GET" | "POST", "message_qrdls") => {
+            or_sample(call, id, edge, made::codes(call, id, body).await?)
+        }
+        ("POST", "publish" | "deprecate") => Ok(made::flow_status(call, id, edge)),
+        ("POST", "upsert_message_templates") => template::upsert(call, id, body).await,
+        _ => or_sample(call, id, edge, None),
     }
 }
 
+/// The answer, or else the sample of the edge. An unknown path must fail: an answer of success would hide a missing part of the
+/// emulation.
+fn or_sample(
+    call: &Call<'_>,
+    id: &str,
+    edge: &str,
+    answer: Option<GraphJson>,
+) -> Result<GraphJson, GraphError> {
+    answer
+        .or_else(|| sample::answer(call, id, edge))
+        .ok_or_else(|| GraphError::unknown_path(&format!("/{edge}")))
+}
+
 /// Handles `/{id}`. The kind of the object decides which methods and scopes apply.
-fn object(call: &Call<'_>, id: &str) -> Result<GraphJson, GraphError> {
+async fn object(call: &Call<'_>, id: &str, body: Incoming) -> Result<GraphJson, GraphError> {
     let file = call.state.media.get(id);
     call.caller.require(if file.is_some() {
         MESSAGING
     } else {
         MANAGEMENT
     })?;
+    if call.state.objects.has(id) {
+        if let Some(answer) = made::flow(call, id, body).await? {
+            return Ok(answer);
+        }
+    } else if call.method == Method::POST && call.state.templates.get(id).is_some() {
+        return template::edit(call, id, body).await;
+    }
     match (call.method.as_str(), file) {
         (method, None) if call.state.objects.has(id) => Ok(match method {
             "GET" => sample::object(id),

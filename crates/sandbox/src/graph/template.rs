@@ -87,6 +87,63 @@ fn create(call: &Call<'_>, account: &str, body: &Value) -> Result<GraphJson, Gra
     Ok(created)
 }
 
+/// `POST /{template}`: other components or another category, which wait for approval.
+pub(crate) async fn edit(
+    call: &Call<'_>,
+    id: &str,
+    body: Incoming,
+) -> Result<GraphJson, GraphError> {
+    let body = read_json(body).await?;
+    call.state.templates.edit(id, |template| {
+        if let Some(components) = body.get("components") {
+            template.components = components.clone();
+        }
+        if let Some(category) = body.get("category").and_then(Value::as_str) {
+            template.category = category.to_ascii_uppercase();
+        }
+        template.status = "PENDING";
+    });
+    Ok(GraphJson::success())
+}
+
+/// `POST /{account}/upsert_message_templates`: a template for authentication in several languages.
+pub(crate) async fn upsert(
+    call: &Call<'_>,
+    account: &str,
+    body: Incoming,
+) -> Result<GraphJson, GraphError> {
+    let body = read_json(body).await?;
+    let name = body.get("name").and_then(Value::as_str);
+    let name = name.ok_or_else(|| GraphError::required("name"))?;
+    let languages = body.get("languages").and_then(Value::as_array);
+    let languages = languages.ok_or_else(|| GraphError::required("languages"))?;
+    let mut made = Vec::new();
+    for language in languages.iter().filter_map(Value::as_str) {
+        let mut template =
+            Template::pending(name.to_owned(), language.to_owned(), "AUTHENTICATION");
+        template.status = "APPROVED";
+        if let Some(components) = body.get("components") {
+            template.components = components.clone();
+        }
+        let known = call.state.templates.of_account(account);
+        let known = known
+            .into_iter()
+            .find(|known| known.name == name && known.language == language);
+        let id = known
+            .as_ref()
+            .map_or(&template.id, |known| &known.id)
+            .clone();
+        made.push(json!({"id": id, "status": template.status, "language": language}));
+        match known {
+            Some(known) => call.state.templates.edit(&known.id, |old| {
+                old.components = template.components;
+            }),
+            None => call.state.templates.add(account, template)?,
+        }
+    }
+    Ok(GraphJson::new(&json!({ "data": made })))
+}
+
 /// `POST /{account}/message_templates/archive` and `/unarchive`.
 pub(crate) async fn archive(
     call: &Call<'_>,

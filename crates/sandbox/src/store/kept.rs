@@ -1,4 +1,4 @@
-//! Objects of other providers than Meta: templates that an application has made.
+//! Objects that an application has made: templates of other providers than Meta, and flows and QR codes of Meta.
 
 use std::collections::VecDeque;
 
@@ -49,6 +49,13 @@ impl Kept {
             .collect();
         let has_deleted = || self.deleted.lock().iter().any(|(of, _)| of == list);
         (!all.is_empty() || has_deleted()).then_some(all)
+    }
+
+    /// Returns the list that has the object with this id.
+    pub(crate) fn list_with(&self, id: &str) -> Option<String> {
+        let objects = self.objects.lock();
+        let found = objects.iter().find(|object| object.id == id);
+        found.map(|object| object.list.clone())
     }
 
     /// Returns an object by its id or name, after these changes.

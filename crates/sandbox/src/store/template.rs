@@ -53,6 +53,19 @@ impl Templates {
         })?
     }
 
+    /// Changes a template. A sample belongs to the fixed account, until another account has changed its templates.
+    pub(crate) fn edit(&self, id: &str, change: impl FnOnce(&mut Template)) {
+        let mut accounts = self.0.lock();
+        if !accounts.values().flatten().any(|known| known.id == id) {
+            let fixed = accounts.entry(ids::ACCOUNT.to_owned());
+            fixed.or_insert_with(samples);
+        }
+        let mut templates = accounts.values_mut().flatten();
+        if let Some(template) = templates.find(|template| template.id == id) {
+            change(template);
+        }
+    }
+
     /// Removes the templates with a name, and with an id if there is one, and returns the number of removed templates.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! Tests over real connections, from the view of a client.
 
 mod kept;
+mod made;
 mod providers;
 mod refused;
 
