@@ -34,6 +34,15 @@ enum Colors {
 }
 
 fn on_terminal(columns: usize, colors: Colors, words: &[&str]) -> Finished {
+    on_terminal_within(Duration::from_secs(60), columns, colors, words)
+}
+
+fn on_terminal_within(
+    patience: Duration,
+    columns: usize,
+    colors: Colors,
+    words: &[&str],
+) -> Finished {
     let mut command = Command::new("python3");
     command
         .args(["-c", ON_TERMINAL, &columns.to_string()])
@@ -45,7 +54,7 @@ fn on_terminal(columns: usize, colors: Colors, words: &[&str]) -> Finished {
     if colors == Colors::None {
         command.env("NO_COLOR", "1");
     }
-    finish(&mut command, Duration::from_secs(60))
+    finish(&mut command, patience)
 }
 
 /// A configuration whose provider has a host with a name, for a certificate.
@@ -199,6 +208,21 @@ fn every_command_has_colors_on_a_terminal_alone_and_none_for_a_user_who_wants_no
             );
         }
     }
+}
+
+#[test]
+fn the_whole_demo_goes_well_on_a_narrow_terminal() {
+    let patience = Duration::from_secs(180);
+    let done = on_terminal_within(patience, 40, Colors::Unset, &["demo", "--once"]);
+    assert_eq!(done.code, Some(0), "{}", done.output);
+    let post = |line: &&str| line.starts_with("   {\"messaging_product\"");
+    let body = done.output.lines().find(post);
+    assert!(
+        body.is_some(),
+        "what may be copied is whole: {}",
+        done.output
+    );
+    assert!(!done.output.contains("\u{1b}["), "{}", done.output);
 }
 
 #[test]
