@@ -347,7 +347,13 @@ fn a_full_disk_is_told_and_counted_and_is_no_tampering() {
         Duration::from_secs(10),
     );
     let told = format!("audit: {} cannot be written since 20", path.display());
+    let remedy = "free space on the disk, and see that the user of the sidecar may write there";
     assert!(shown.output.contains(&told), "{}", shown.output);
+    assert!(shown.output.contains(remedy), "{}", shown.output);
+    let page = keyside.page();
+    for words in [told.replacen(": ", " ", 1).as_str(), remedy] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
     assert_eq!(verify(&keyside).code, Some(1), "the last line is cut now");
     set_largest_file(&keyside, None);
     let is_mended = || keyside.status()["audit"]["writable"] == true;

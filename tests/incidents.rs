@@ -1,7 +1,7 @@
 //! The incidents of an operator: in each, `keyside status`, the status page, the log and the metrics name the cause, and the
 //! first two the remedy.
 //!
-//! A full disk of the audit file is in `audit.rs`, because it needs a limit on files.
+//! A full disk of the audit file is in `audit.rs`, with the same checks, because it needs a limit on files.
 
 use std::process::Command;
 use std::sync::Arc;

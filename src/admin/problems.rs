@@ -192,12 +192,13 @@ fn file_problem(file: &Value) -> ProblemLine {
     })
 }
 
-/// Returns a line if the audit file cannot be written.
+/// Returns a line if the audit file cannot be written, with the remedy.
 fn audit_problem(audit: &Value) -> Option<String> {
     let problem = audit["problem"].as_str()?;
     let lost = audit["lost"].as_u64().unwrap_or_default();
     Some(format!(
-        "audit: {} cannot be written since {}: {problem}; lost so far: {}",
+        "audit: {} cannot be written since {}: {problem}; lost so far: {}; free space on the disk, and see that the user of the sidecar \
+         may write there",
         text(&audit["file"]),
         moment(&audit["unwritable_since"]),
         counted(lost, "event")
@@ -455,7 +456,8 @@ mod tests {
         assert_eq!(lines[5].gravity, Gravity::Wrong);
         assert_eq!(
             lines[1].text,
-            "audit: /a cannot be written since 1970-01-01T00:00:00Z: full; lost so far: 1 event"
+            "audit: /a cannot be written since 1970-01-01T00:00:00Z: full; lost so far: 1 event; free space on the disk, and \
+             see that the user of the sidecar may write there"
         );
     }
 }
