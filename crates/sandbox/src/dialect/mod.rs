@@ -53,6 +53,9 @@ pub struct Dialect {
     pub further: &'static [&'static str],
     /// The paths that take a message with POST. `{name}` is the parameter `name`, or else any segment.
     pub(crate) sends: &'static [&'static str],
+    /// A JSON pointer that only "mark as read" and the sign of typing have, where they go to the path of messages, and the answer to
+    /// them. They are no messages.
+    pub(crate) receipt: Option<(&'static str, Answer)>,
     /// JSON pointers to the sender; the field `X` of a form is `/X`.
     pub(crate) sender: &'static [&'static str],
     /// JSON pointers to the recipient.

@@ -4,26 +4,64 @@
 //! Each line is `METHODS /path`, where `{name}` is any segment and `{...}` at the end whatever follows. The requests are
 //! those of the vendors' documents and SDKs.
 
+use super::Answer;
+
 pub(super) const DIALOG_360: &[&str] = &[
-    "POST /marketing_messages",
     "POST /media",
     "GET /{id}",
     "GET POST /whatsapp_business/attachments/{...}",
     "DELETE /{id}",
-    "POST /calls",
     "GET /call_permissions",
     "GET POST /groups",
     "POST /{group}",
     "GET POST DELETE /{group}/participants",
     "GET POST DELETE /{group}/invite_link",
     "GET POST DELETE /{group}/join_requests",
-    "GET POST DELETE /block_users",
     "GET POST /v1/configs/templates",
     "DELETE /v1/configs/templates/{template}",
-    "GET POST /whatsapp_business_profile",
     "GET /health_status",
     "GET POST /v1/configs/webhook",
 ];
+/// The answers are those of the Cloud API.
+pub(super) const DIALOG_360_OTHERS: &[(&str, &str, Answer)] = &[
+    (
+        "GET",
+        "/whatsapp_business_profile",
+        Answer::json(
+            200,
+            r#"{"data":[{"about":"A sandbox","vertical":"OTHER","websites":[],"messaging_product":"whatsapp"}]}"#,
+        ),
+    ),
+    ("POST", "/whatsapp_business_profile", SUCCESS),
+    ("GET", "/block_users", Answer::json(200, r#"{"data":[]}"#)),
+    (
+        "POST",
+        "/block_users",
+        Answer::json(
+            200,
+            r#"{"messaging_product":"whatsapp","block_users":{"added_users":[]}}"#,
+        ),
+    ),
+    (
+        "DELETE",
+        "/block_users",
+        Answer::json(
+            200,
+            r#"{"messaging_product":"whatsapp","block_users":{"removed_users":[]}}"#,
+        ),
+    ),
+    (
+        "POST",
+        "/calls",
+        Answer::json(
+            200,
+            r#"{"messaging_product":"whatsapp","calls":[{"id":"wacid.sample"}],"success":true}"#,
+        ),
+    ),
+];
+
+const SUCCESS: Answer = Answer::json(200, r#"{"success":true}"#);
+
 
 pub(super) const INFOBIP: &[&str] = &[
     "DELETE /whatsapp/1/senders/{sender}/media",

@@ -30,6 +30,7 @@ const PLAIN: Dialect = Dialect {
     kept_messages: None,
     further: &[],
     sends: &[],
+    receipt: None,
     sender: &["/from"],
     recipient: &["/to"],
     id: "{uuid}",
@@ -75,7 +76,9 @@ pub(super) static TABLE: [Dialect; 24] = [
         kept_files: Some(keeping::DIALOG_360_MEDIA),
         host: "waba-v2.360dialog.io",
         places: &[Place::Header("d360-api-key", "")],
-        sends: &["/messages"],
+        sends: &["/messages", "/marketing_messages"],
+        receipt: Some(("/status", json(200, r#"{"success":true}"#))),
+        others: samples::DIALOG_360_OTHERS,
         id: "wamid.{hex}",
         accepted: json(
             200,

@@ -185,3 +185,18 @@ async fn the_state_of_a_message_names_its_parties() {
     let told = infobip.ask(&reports, b"").await.json();
     assert_eq!(told["results"][0]["destination"], "1666", "{told}");
 }
+
+#[tokio::test]
+async fn a_message_of_360dialog_that_is_marked_as_read_is_no_message() {
+    let account = Account::of("360dialog").await;
+    let read = br#"{"messaging_product":"whatsapp","status":"read","message_id":"wamid.1","typing_indicator":{"type":"text"}}"#;
+    let got = account.ask("POST /messages", read).await;
+    assert_eq!(got.json(), json!({"success": true}));
+    assert!(account.sandbox.accepted().is_empty());
+    let sent = br#"{"messaging_product":"whatsapp","to":"15550001234","type":"template"}"#;
+    for path in ["/messages", "/marketing_messages"] {
+        let got = account.ask(&format!("POST {path}"), sent).await;
+        assert!(got.json()["messages"][0]["id"].is_string(), "{path}");
+    }
+    assert_eq!(account.sandbox.accepted().len(), 2);
+}
