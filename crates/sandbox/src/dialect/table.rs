@@ -808,6 +808,7 @@ pub(super) static TABLE: [Dialect; 24] = [
         host: "api.respond.io",
         key: Key {
             name: "token",
+        samples: &["POST /campaign/t1/api/campaign-details"],
             kind: KeyKind::Text,
         },
         places: &[BEARER],
