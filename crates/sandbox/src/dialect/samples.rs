@@ -280,6 +280,20 @@ pub(super) const PLIVO: &[&str] = &[
     "GET /v1/Account/{auth_id}/Message/",
     "GET POST /v1/Account/{auth_id}/WhatsApp/Template/{waba}/",
     "GET DELETE /v1/Account/{auth_id}/WhatsApp/Template/{waba}/{template}/",
+
+pub(super) const RESPOND_IO: &[&str] = &[
+    "GET /v2/contact/{contact}/message/{message}",
+    "POST /v2/contact/{contact}/conversation/assignee",
+    "POST /v2/contact/{contact}/conversation/status",
+    "POST /v2/contact/{contact}/comment",
+    "GET POST PUT DELETE /v2/contact/{contact}",
+    "POST /v2/contact/create_or_update/{contact}",
+    "GET /v2/contact/{contact}/channels",
+    "POST /v2/contact/{contact}/lifecycle/update",
+    "GET /v2/space/channel/{channel}/template",
+    "GET POST PUT DELETE /v2/space/{kind}",
+    "GET /v2/space/{kind}/{id}",
+];
 ];
 
 pub(super) const GUPSHUP: &[&str] = &[

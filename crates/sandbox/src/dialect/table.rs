@@ -834,6 +834,7 @@ pub(super) static TABLE: [Dialect; 24] = [
         key: Key {
             name: "password",
             kind: KeyKind::Text,
+        samples: samples::RESPOND_IO,
         },
         places: &[Place::Exchanged("Bearer "), Place::Exchanged("")],
         exchange: Some(Exchange {
