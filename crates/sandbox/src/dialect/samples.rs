@@ -22,6 +22,7 @@ pub(super) const DIALOG_360: &[&str] = &[
     "GET /health_status",
     "GET POST /v1/configs/webhook",
 ];
+
 /// The answers are those of the Cloud API.
 pub(super) const DIALOG_360_OTHERS: &[(&str, &str, Answer)] = &[
     (
@@ -61,7 +62,6 @@ pub(super) const DIALOG_360_OTHERS: &[(&str, &str, Answer)] = &[
 ];
 
 const SUCCESS: Answer = Answer::json(200, r#"{"success":true}"#);
-
 
 pub(super) const INFOBIP: &[&str] = &[
     "DELETE /whatsapp/1/senders/{sender}/media",
@@ -225,19 +225,6 @@ pub(super) const TELNYX: &[&str] = &[
 ];
 
 pub(super) const WATI: &[&str] = &[
-    "POST /api/ext/v3/conversations/messages/file",
-    "POST /api/ext/v3/conversations/messages/fileViaUrl",
-    "POST /api/ext/v3/conversations/messages/interactive",
-    "POST /{tenant}/api/v1/sendTemplateMessages",
-    "POST /{tenant}/api/v1/sendSessionMessage/{number}",
-    "POST /{tenant}/api/v1/sendSessionFile/{number}",
-    "POST /{tenant}/api/v1/sendSessionFileViaUrl/{number}",
-    "POST /api/v1/sendTemplateMessage",
-    "POST /api/v1/sendTemplateMessage/{number}",
-    "POST /api/v1/sendTemplateMessages",
-    "POST /api/v1/sendSessionMessage/{number}",
-    "POST /api/v1/sendSessionFile/{number}",
-    "POST /api/v1/sendSessionFileViaUrl/{number}",
     "POST /{tenant}/api/v1/sendTemplateMessageCSV",
     "POST /api/v1/sendTemplateMessageCSV",
     "GET /{tenant}/api/v1/getMedia",
@@ -263,6 +250,8 @@ pub(super) const WATI: &[&str] = &[
     "GET /api/ext/v3/messageTemplates/{template}",
     "GET /{tenant}/api/v1/getMessageTemplates",
     "GET /api/v1/getMessageTemplates",
+    "POST /{tenant}/api/v1/assignOperator",
+    "POST /api/v1/assignOperator",
 ];
 
 pub(super) const ZENVIA: &[&str] = &[
@@ -280,6 +269,17 @@ pub(super) const PLIVO: &[&str] = &[
     "GET /v1/Account/{auth_id}/Message/",
     "GET POST /v1/Account/{auth_id}/WhatsApp/Template/{waba}/",
     "GET DELETE /v1/Account/{auth_id}/WhatsApp/Template/{waba}/{template}/",
+];
+
+pub(super) const GUPSHUP: &[&str] = &[
+    "POST /sm/api/v1/msg",
+    "POST /sm/api/v1/template/msg",
+    "PUT /wa/app/{app}/msg/{message}/read",
+    "POST /wa/api/v1/app/{app}/media",
+    "GET POST /wa/app/{app}/template",
+    "POST /wa/api/v1/app/opt/in",
+    "POST /sm/api/v1/app/opt/in/{app}",
+];
 
 pub(super) const RESPOND_IO: &[&str] = &[
     "GET /v2/contact/{contact}/message/{message}",
@@ -293,15 +293,4 @@ pub(super) const RESPOND_IO: &[&str] = &[
     "GET /v2/space/channel/{channel}/template",
     "GET POST PUT DELETE /v2/space/{kind}",
     "GET /v2/space/{kind}/{id}",
-];
-];
-
-pub(super) const GUPSHUP: &[&str] = &[
-    "POST /sm/api/v1/msg",
-    "POST /sm/api/v1/template/msg",
-    "PUT /wa/app/{app}/msg/{message}/read",
-    "POST /wa/api/v1/app/{app}/media",
-    "GET POST /wa/app/{app}/template",
-    "POST /wa/api/v1/app/opt/in",
-    "POST /sm/api/v1/app/opt/in/{app}",
 ];

@@ -592,6 +592,27 @@ pub(super) static TABLE: [Dialect; 24] = [
             "/api/ext/v3/messagetemplates/send",
             "/api/ext/v3/messageTemplates/send",
             "/{tenant}/api/v1/sendTemplateMessage",
+            "/api/ext/v3/conversations/messages/file",
+            "/api/ext/v3/conversations/messages/fileViaUrl",
+            "/api/ext/v3/conversations/messages/interactive",
+            "/{tenant}/api/v1/sendTemplateMessages",
+            "/{tenant}/api/v1/sendSessionMessage/{number}",
+            "/{tenant}/api/v1/sendSessionFile/{number}",
+            "/{tenant}/api/v1/sendSessionFileViaUrl/{number}",
+            "/api/v1/sendTemplateMessage",
+            "/api/v1/sendTemplateMessage/{number}",
+            "/api/v1/sendTemplateMessages",
+            "/api/v1/sendSessionMessage/{number}",
+            "/api/v1/sendSessionFile/{number}",
+            "/api/v1/sendSessionFileViaUrl/{number}",
+            "/{tenant}/api/v1/sendInteractiveButtonsMessage",
+            "/{tenant}/api/v1/sendInteractiveListMessage",
+            "/{tenant}/api/v2/sendTemplateMessage",
+            "/{tenant}/api/v2/sendTemplateMessages",
+            "/api/v1/sendInteractiveButtonsMessage",
+            "/api/v1/sendInteractiveListMessage",
+            "/api/v2/sendTemplateMessage",
+            "/api/v2/sendTemplateMessages",
         ],
         // Events have no signature. The token is in the callback URL.
         events: events("webhook_token", KeyKind::Text, sign::unsigned),
@@ -787,6 +808,7 @@ pub(super) static TABLE: [Dialect; 24] = [
         host: "backend.aisensy.com",
         places: &[Place::Field("/apiKey")],
         sends: &["/campaign/t1/api", "/campaign/t1/api/v2"],
+        samples: &["POST /campaign/t1/api/campaign-details"],
         recipient: &["/destination"],
         events: events("webhook_secret", KeyKind::Text, sign::aisensy),
         ..PLAIN
@@ -808,11 +830,11 @@ pub(super) static TABLE: [Dialect; 24] = [
         host: "api.respond.io",
         key: Key {
             name: "token",
-        samples: &["POST /campaign/t1/api/campaign-details"],
             kind: KeyKind::Text,
         },
         places: &[BEARER],
         sends: &["/v2/contact/{identifier}/message"],
+        samples: samples::RESPOND_IO,
         throttled: Answer {
             status: 429,
             headers: &[
@@ -834,7 +856,6 @@ pub(super) static TABLE: [Dialect; 24] = [
         key: Key {
             name: "password",
             kind: KeyKind::Text,
-        samples: samples::RESPOND_IO,
         },
         places: &[Place::Exchanged("Bearer "), Place::Exchanged("")],
         exchange: Some(Exchange {
