@@ -310,6 +310,12 @@ mod tests {
             LANE,
         ),
         (
+            "wassenger",
+            r#"{"id":"evt_01","event":"message:in:new","device":"d","data":{"message":{"id":"m","from":"16505551234","to":"15550001111","fromMe":false}}}"#,
+            Class::Message,
+            "d/16505551234",
+        ),
+        (
             "clickatell",
             r#"{"event":{"moText":[{"from":"16505551234","whatsapp":{"profileName":"New"}}]}}"#,
             Class::Message,
