@@ -6,7 +6,7 @@ use crate::support::keyside::{Keyside, Setup};
 use crate::support::upstream::{Upstream, answer, json};
 
 /// Providers whose vendors document a way to received media, with the source.
-const DOCUMENTED: [(&str, ReceivedMedia, &str); 11] = [
+const DOCUMENTED: [(&str, ReceivedMedia, &str); 12] = [
     ("meta", ReceivedMedia::Fetched, "Cloud API, media"),
     (
         "360dialog",
@@ -43,6 +43,11 @@ const DOCUMENTED: [(&str, ReceivedMedia, &str); 11] = [
         "wassenger",
         ReceivedMedia::Fetched,
         "clients of other people, media.links.download of an event",
+    ),
+    (
+        "gupshup",
+        ReceivedMedia::Linked,
+        "docs.gupshup.io/docs/media, url and urlExpiry of an event",
     ),
     (
         "plivo",
