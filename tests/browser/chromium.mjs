@@ -10,6 +10,8 @@ const ARGV = [
   "--disable-sync", "--hide-scrollbars", "--force-color-profile=srgb", "--font-render-hinting=none", "--remote-debugging-pipe",
 ];
 const PATIENCE_MS = 30_000;
+/** What is followed of a page. Each domain slows the page down: a measurement follows as little as it can. */
+const WATCHED = ["Page", "Runtime", "Network", "Log", "Audits"];
 
 /** Starts a browser. `close` ends it. */
 export async function launch() {
@@ -78,13 +80,13 @@ class Page {
   #connection;
   #session;
 
-  static async open(connection, url, { width = 1280, height = 900, scale = 1, dark = false, mobile = false, script = true } = {}) {
+  static async open(connection, url, { width = 1280, height = 900, scale = 1, dark = false, mobile = false, script = true, domains = WATCHED } = {}) {
     const page = new Page();
     page.#connection = connection;
     const { targetId } = await connection.send("Target.createTarget", { url: "about:blank" });
     page.#session = (await connection.send("Target.attachToTarget", { targetId, flatten: true })).sessionId;
     connection.listen((message) => message.sessionId === page.#session && page.#note(message));
-    for (const domain of ["Page", "Runtime", "Network", "Log", "Audits"]) await page.send(`${domain}.enable`);
+    for (const domain of domains) await page.send(`${domain}.enable`);
     await page.send("Emulation.setDeviceMetricsOverride", { width, height, deviceScaleFactor: scale, mobile });
     await page.send("Emulation.setScriptExecutionDisabled", { value: !script });
     await page.send("Emulation.setEmulatedMedia", {

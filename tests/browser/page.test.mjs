@@ -55,7 +55,7 @@ const stretched = (bound) => bound * Math.min(1 + loadavg()[0] / availableParall
 async function firstPaints(url) {
   const paints = [];
   for (let round = 0; round < 5; round++) {
-    const page = await browser.open(url);
+    const page = await browser.open(url, { domains: ["Page"] });
     await page.until("performance.getEntriesByType('paint').length > 0");
     paints.push(Math.round(await page.value("performance.getEntriesByType('paint').at(-1).startTime")));
     await page.close();
