@@ -383,6 +383,8 @@ fn a_recipient_in_the_path_or_in_the_query_has_a_limit_of_its_own() {
     let keyside = route(&upstream, "wati", wati, limits);
     let session = |number: &str| format!("/1/api/v1/sendSessionMessage/{number}?messageText=x");
     let template = |number: &str| format!("/1/api/v1/sendTemplateMessage?whatsappNumber={number}");
+    let buttons = |query: &str| format!("/1/api/v1/sendInteractiveButtonsMessage?{query}");
+    let newer = |number: &str| format!("/api/v2/sendTemplateMessage?whatsappNumber={number}");
     for (path, status) in [
         (session("15550001"), 200),
         (session("15550001"), 429),
@@ -392,6 +394,11 @@ fn a_recipient_in_the_path_or_in_the_query_has_a_limit_of_its_own() {
         (template("+1555-0003"), 429),
         (template("15550001"), 429),
         (template("15550004"), 200),
+        (buttons("whatsappNumber=15550005"), 200),
+        (buttons("whatsappNumber=15550005"), 429),
+        (buttons("target=15550005"), 429),
+        (newer("15550006"), 200),
+        (newer("15550006"), 429),
     ] {
         let answer = send(&keyside, &path, "{}");
         assert_eq!(answer.status, status, "{path}: {}", answer.text());
@@ -409,6 +416,8 @@ fn the_sender_in_the_query_of_a_session_message_is_a_sender_of_the_route() {
         "senders = [\"1555\"]\n[route.limits]\nmax_wait = \"1ms\"",
     );
     let session = |more: &str| format!("/1/api/v1/sendSessionMessage/15550001?messageText=x{more}");
+    let list =
+        |more: &str| format!("/api/v1/sendInteractiveListMessage?whatsappNumber=15550001{more}");
     for (path, status, slug) in [
         (session("&channelPhoneNumber=1555"), 200, ""),
         (
@@ -417,6 +426,9 @@ fn the_sender_in_the_query_of_a_session_message_is_a_sender_of_the_route() {
             "sender_not_allowed",
         ),
         (session(""), 403, "sender_not_named"),
+        (list("&channelPhoneNumber=1555"), 200, ""),
+        (list("&channelPhoneNumber=1666"), 403, "sender_not_allowed"),
+        (list(""), 403, "sender_not_named"),
     ] {
         let answer = send(&keyside, &path, "{}");
         assert_eq!(
@@ -426,14 +438,40 @@ fn the_sender_in_the_query_of_a_session_message_is_a_sender_of_the_route() {
             answer.text()
         );
     }
-    let template = "/1/api/v1/sendTemplateMessage?whatsappNumber=15550001";
-    for (body, status) in [
-        (r#"{"channelNumber":"1555"}"#, 200),
-        (r#"{"channelNumber":"1666"}"#, 403),
-        ("{}", 403),
+    for version in ["v1", "v2"] {
+        let template = format!("/1/api/{version}/sendTemplateMessage?whatsappNumber=15550001");
+        for (body, status) in [
+            (r#"{"channelNumber":"1555"}"#, 200),
+            (r#"{"channel_number":"1666"}"#, 403),
+            ("{}", 403),
+        ] {
+            let answer = send(&keyside, &template, body);
+            assert_eq!(answer.status, status, "{version} {body}: {}", answer.text());
+        }
+    }
+}
+
+#[test]
+fn a_channel_of_respond_io_is_the_sender_and_a_contact_the_recipient() {
+    let upstream = Upstream::ok();
+    let lines = "senders = [\"12\"]\n[route.limits]\nper_recipient = { rate = \"1/h\", burst = 1 }\n\
+                 max_wait = \"1ms\"";
+    let keyside = route(&upstream, "respond-io", "token = \"file:@DIR@/key\"", lines);
+    for (contact, channel, status) in [
+        ("id:1", "12", 200),
+        ("id:1", "12", 429),
+        ("phone:+15550001234", "\"12\"", 200),
+        ("id:2", "13", 403),
+        ("id:2", "null", 403),
     ] {
-        let answer = send(&keyside, template, body);
-        assert_eq!(answer.status, status, "{body}: {}", answer.text());
+        let body = format!("{{\"channelId\":{channel},\"message\":{{}}}}");
+        let answer = send(&keyside, &format!("/v2/contact/{contact}/message"), &body);
+        assert_eq!(
+            answer.status,
+            status,
+            "{contact} {channel}: {}",
+            answer.text()
+        );
     }
 }
 

@@ -28,6 +28,8 @@ pub(super) struct FieldPlaces<'p> {
     only: Option<OnlyFields>,
     senders: &'p [Vec<String>],
     recipients: &'p [Vec<String>],
+    /// True if recipients count, in the path as well.
+    counts_recipients: bool,
     receipts: &'p [Vec<String>],
     has_pairs: bool,
 }
@@ -118,6 +120,10 @@ impl<'p> FieldPlaces<'p> {
             true if is_message => places,
             _ => &[],
         };
+        let counts_recipients = has_pairs
+            || !provider.limits.receipt.is_empty()
+            || provider.limits.has_lists()
+            || provider.limits.sender_before.is_some();
         Self {
             provider,
             channels: ChannelRule::of(provider, channels).filter(|_| is_sent),
@@ -127,13 +133,8 @@ impl<'p> FieldPlaces<'p> {
                 &[]
             },
             only,
-            recipients: of_messages(
-                &provider.limits.recipient,
-                has_pairs
-                    || !provider.limits.receipt.is_empty()
-                    || provider.limits.has_lists()
-                    || provider.limits.sender_before.is_some(),
-            ),
+            recipients: of_messages(&provider.limits.recipient, counts_recipients),
+            counts_recipients: is_message && counts_recipients,
             receipts: of_messages(&provider.limits.receipt, true),
             has_pairs,
         }
@@ -157,7 +158,7 @@ impl<'p> FieldPlaces<'p> {
         let query = parts.uri.query().unwrap_or_default();
         let mut recipients = recipients_in_form(limits, query, self.recipients);
         let in_path = permit.request.path.variable(permit.path, RECIPIENT);
-        if let Some(named) = in_path.filter(|_| !self.recipients.is_empty()) {
+        if let Some(named) = in_path.filter(|_| self.counts_recipients) {
             let named = percent_decode_str(named).decode_utf8_lossy();
             recipients = vec![party(&named).into_owned()];
         }
