@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::rotate::{RotateArgs, RotateFailure, named, say_found, worker};
-use super::sidecars::sends_with;
+use super::sidecars::{holders, sends_with};
 use crate::audit::Audit;
 use crate::credential::source::PlaceError;
 use crate::reload::Live;
@@ -62,9 +62,26 @@ pub(super) async fn dry_run(
             Err(problem) => problems.push(problem.to_string()),
         }
     }
-    say!("5. would reload these sidecars, and then revoke the old secret. The journal: {journal}");
+    problems.extend(say_end(args, &rotation, &journal));
     if problems.is_empty() {
         return Ok(());
     }
     Err(problems.join("\n").into())
+}
+
+/// Prints the last step. Returns the reason for which the old secret would not be revoked.
+fn say_end(args: &RotateArgs, rotation: &Rotation<'_>, journal: &JournalPlace) -> Option<String> {
+    let held_by = rotation.holders_of_current(&holders(&args.admin, &rotation.target));
+    if held_by.is_empty() {
+        say!(
+            "5. would reload these sidecars, and then revoke the old secret. The journal: {journal}"
+        );
+        return None;
+    }
+    say!("5. would reload these sidecars, and revoke nothing, as below. The journal: {journal}");
+    let names: Vec<_> = held_by.iter().map(ToString::to_string).collect();
+    Some(format!(
+        "other credentials send with the old secret as well: {}. It is not revoked before they are rotated to the new value too",
+        names.join(", ")
+    ))
 }

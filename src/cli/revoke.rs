@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::config::ConfigArgs;
 use super::rotate::{RotateFailure, fail, open_audit, report, say_found, use_everywhere, worker};
-use super::sidecars::{DEFAULT_ADMIN, first_success};
+use super::sidecars::{DEFAULT_ADMIN, first_success, holders};
 use crate::audit::Audit;
 use crate::reload::Live;
 use crate::rotation::{
@@ -64,7 +64,8 @@ async fn revoke(args: &RevokeArgs, live: &Live, audit: &Audit) -> Result<(), Rot
             {
                 complain!("keyside: warning: no request with {kept} has succeeded yet");
             }
-            report(&rotation.finish().await?);
+            let others = holders(&args.admin, &rotation.target);
+            report(&rotation.finish(&others).await?);
         }
     }
     Ok(())

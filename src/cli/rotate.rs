@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::config::ConfigArgs;
 use super::dry_run::dry_run;
-use super::sidecars::{DEFAULT_ADMIN, accepts, bring_into_use, first_success};
+use super::sidecars::{DEFAULT_ADMIN, accepts, bring_into_use, first_success, holders};
 use super::strays::Strays;
 use crate::audit::metrics::AuditMetrics;
 use crate::audit::{Audit, check_writable};
@@ -315,7 +315,8 @@ async fn finish(
         return Err(rotation.take_back(obstacle, Some(place)).await.into());
     }
     prove(args, rotation, kept).await?;
-    report(&rotation.finish().await?);
+    let others = holders(&args.admin, &rotation.target);
+    report(&rotation.finish(&others).await?);
     strays.must_be_dead(kept)
 }
 
@@ -410,7 +411,8 @@ async fn resume(
             use_everywhere(&args.admin, &rotation, kept)
                 .map_err(|problem| rotation.unfinished(Obstacle::Sidecar(problem)))?;
             prove(args, &rotation, kept).await?;
-            report(&rotation.finish().await?);
+            let others = holders(&args.admin, &rotation.target);
+            report(&rotation.finish(&others).await?);
             strays.without(&record).must_be_dead(kept)?;
             let is_other = new.is_some_and(|new| new.fingerprint() != kept);
             // A renewal that waited for its overlap is not the rotation that the user asks for.

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::client::{ClientError, ask};
 use crate::admin::problems::kept_back_reasons;
 use crate::json::words::list;
-use crate::rotation::RotationTarget;
+use crate::rotation::{RotationTarget, SecretHolder};
 use crate::secret::Fingerprint;
 
 /// The address of the admin listener in the default configuration.
@@ -127,6 +127,33 @@ fn sent_at(own: &Value, admin: &str, secret: &str) -> Option<SidecarSecret> {
         in_use,
         replaced,
     })
+}
+
+/// Returns the other credentials of each answering sidecar, with the secrets of requests.
+pub(super) fn holders(admins: &[String], target: &RotationTarget) -> Vec<SecretHolder> {
+    let at = |admin: &String| {
+        let (_, status) = ask(admin, "GET", "/status").ok()?;
+        Some(holders_at(&status, admin, target))
+    };
+    admins.iter().filter_map(at).flatten().collect()
+}
+
+fn holders_at(status: &Value, admin: &str, target: &RotationTarget) -> Vec<SecretHolder> {
+    let mut holders = Vec::new();
+    for credential in list(&status["credentials"]) {
+        let name = credential["name"].as_str().unwrap_or_default();
+        if name == target.credential {
+            continue;
+        }
+        let secrets = list(&credential["secrets"]).filter_map(|secret| secret["name"].as_str());
+        let sent = secrets.filter_map(|secret| sent_at(credential, admin, secret));
+        holders.extend(sent.map(|sent| SecretHolder {
+            credential: name.to_owned(),
+            sidecar: Some(sent.admin),
+            fingerprint: sent.in_use,
+        }));
+    }
+    holders
 }
 
 /// Waits until a request with a secret has succeeded at a sidecar, for at most `patience`. Returns the admin listener of the

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::decision::Held;
-use super::error::{Obstacle, RotationError};
+use super::error::{HeldSecret, Obstacle, RotationError};
+use super::holders::SecretHolder;
 use super::record::{Record, RotationOrigin, RotationStep};
 use super::steps::{Rotation, shown};
 use super::target::is_revocable;
@@ -31,11 +32,12 @@ pub enum Finished {
 
 impl Rotation<'_> {
     /// Revokes every secret of the journal but the one in place, and removes the journal. Sidecars must send with the one
-    /// in place.
+    /// in place. `others` are further credentials of running sidecars.
     ///
     /// # Errors
-    /// If the place holds another secret by now, or a secret to revoke may be good.
-    pub async fn finish(&mut self) -> Result<Finished, RotationError> {
+    /// If the place holds a different secret by now, a further credential sends with a secret to revoke, or a revoked secret
+    /// may be good.
+    pub async fn finish(&mut self, others: &[SecretHolder]) -> Result<Finished, RotationError> {
         let (Some(kept), Some(record)) = (self.kept.clone(), self.record()) else {
             return Err(self.unfinished(Obstacle::NotInUse));
         };
@@ -56,9 +58,11 @@ impl Rotation<'_> {
                 provider: credential.provider.title.clone(),
             });
         }
+        let secrets = to_revoke(&record, &kept);
+        self.must_be_unheld(&secrets, others)?;
         let mut old = None;
         let mut unused = None;
-        for secret in to_revoke(&record, &kept) {
+        for secret in secrets {
             let app = self.app_of(&credential).await?;
             let query = self.routes.query(credential.newest());
             let result = revoke(&query, &app, &secret).await;
@@ -79,6 +83,27 @@ impl Rotation<'_> {
         }
         self.drop_journal().await;
         Ok(Finished::Revoked { old, unused })
+    }
+
+    /// Checks for other credentials with a secret to revoke.
+    fn must_be_unheld(
+        &self,
+        secrets: &[Arc<Secret>],
+        others: &[SecretHolder],
+    ) -> Result<(), RotationError> {
+        for secret in secrets {
+            let holders = self.holders_of(secret, others);
+            if !holders.is_empty() {
+                return Err(RotationError::Held(Box::new(HeldSecret {
+                    credential: self.target.credential.clone(),
+                    secret: shown(secret),
+                    holders,
+                    source: self.target.source.clone(),
+                    journal: self.journal(),
+                })));
+            }
+        }
+        Ok(())
     }
 
     /// Checks that the place holds a secret, as far as the place can be read.

@@ -3,8 +3,9 @@
 use std::fmt;
 
 use super::decision::Stop;
+use super::holders::SecretHolder;
 use super::journal::JournalError;
-use crate::config::ReferenceError;
+use crate::config::{Reference, ReferenceError};
 use crate::credential::source::{PlaceError, SecretPlace, SourceError};
 use crate::credential::{CredentialFault, Verdict};
 use crate::document::shown;
@@ -39,6 +40,8 @@ pub enum RotationError {
     },
     /// The new secret is in use without proof, and the old secret is kept.
     Unproved(Box<UnprovedSecret>),
+    /// The new secret is in use, and other credentials send with the old secret: nothing is revoked.
+    Held(Box<HeldSecret>),
     /// The new secret is in use, and the old one may be good.
     OldMayBeGood {
         /// The name of the credential.
@@ -63,6 +66,21 @@ pub struct UnprovedSecret {
     pub old: Option<Fingerprint>,
     /// True if the provider revokes the old secret when asked.
     pub is_revocable: bool,
+    /// The place of the journal.
+    pub journal: String,
+}
+
+/// A secret in use at other credentials, and therefore not revoked.
+#[derive(Debug)]
+pub struct HeldSecret {
+    /// The name of the rotated credential.
+    pub credential: String,
+    /// The fingerprint of the secret.
+    pub secret: Fingerprint,
+    /// The other credentials.
+    pub holders: Vec<SecretHolder>,
+    /// The source of the new secret.
+    pub source: Reference,
     /// The place of the journal.
     pub journal: String,
 }
@@ -220,6 +238,7 @@ impl fmt::Display for RotationError {
                  to go on. Until then keep the journal, {journal}"
             ),
             Self::Unproved(unproved) => fmt::Display::fmt(unproved, f),
+            Self::Held(held) => fmt::Display::fmt(held, f),
             Self::OldMayBeGood {
                 credential,
                 old,
@@ -231,6 +250,26 @@ impl fmt::Display for RotationError {
                  try again. Until the old one is dead, its value is kept in the journal, {journal}"
             ),
         }
+    }
+}
+
+impl fmt::Display for HeldSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            credential,
+            secret,
+            holders,
+            source,
+            journal,
+        } = self;
+        let names: Vec<_> = holders.iter().map(ToString::to_string).collect();
+        write!(
+            f,
+            "the new secret is in use, and nothing was revoked, because other credentials send with the old one, {secret}: {}. \
+             Rotate them to the new value too (`keyside rotate NAME --new {source}`), then run `keyside revoke {credential}`. \
+             Until the old one is dead, its value is kept in the journal, {journal}",
+            names.join(", ")
+        )
     }
 }
 

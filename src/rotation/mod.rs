@@ -11,6 +11,7 @@ mod decision;
 mod early;
 mod ending;
 mod error;
+mod holders;
 mod journal;
 mod journal_file;
 mod journal_sealed;
@@ -28,7 +29,8 @@ mod unfinished;
 
 pub use decision::{RotationIntent, Stop};
 pub use ending::Finished;
-pub use error::{Doubt, NewSecretFate, Obstacle, RotationError, UnprovedSecret};
+pub use error::{Doubt, HeldSecret, NewSecretFate, Obstacle, RotationError, UnprovedSecret};
+pub use holders::SecretHolder;
 pub use journal::{Journal, JournalError, JournalPlace};
 pub use record::{Author, Record, RotationOrigin, RotationStep};
 pub use renewal::renew;

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::decision::RotationIntent;
 use super::ending::Finished;
 use super::error::{NewSecretFate, Obstacle, RotationError};
+use super::holders::SecretHolder;
 use super::journal::{JournalError, JournalPlace};
 use super::record::Author;
 use super::resume::Resumed;
@@ -412,7 +413,8 @@ async fn finish(reloader: &Reloader, name: &str) -> Result<(), RotationError> {
     if !sends_with(&reloader.live(), &rotation.target, kept) {
         return Err(rotation.unfinished(Obstacle::NotInUse));
     }
-    if let Finished::Revoked { old: Some(old), .. } = rotation.finish().await? {
+    let others = SecretHolder::in_use(&reloader.live(), &rotation.target);
+    if let Finished::Revoked { old: Some(old), .. } = rotation.finish(&others).await? {
         tracing::info!(credential = name, %old, "the old token is revoked, and dead");
     }
     Ok(())
