@@ -464,3 +464,34 @@ fn a_post_that_is_sent_again_has_the_same_bytes() {
     assert_eq!(first.body, body.as_bytes());
     assert_eq!(second.body, first.body);
 }
+
+#[test]
+fn a_set_that_lacked_its_app_secret_is_no_fallback() {
+    let upstream = Upstream::answering(|request| match request.target() {
+        target if target.contains("appsecret_proof") => error_saying(
+            "Invalid appsecret_proof provided in the API argument",
+            400,
+            100,
+        ),
+        _ => json(r#"{"messages":[{"id":"wamid.1"}]}"#),
+    });
+    let keyside = Setup::new(&upstream)
+        .credential("token = \"file:@DIR@/token\"\napp_secret = \"file:@DIR@/app_secret\"\n")
+        .start();
+    let absent = keyside.post(MESSAGES, "{}");
+    assert_eq!(absent.status, 503, "{}", absent.text());
+    keyside
+        .dir()
+        .write("app_secret", "0123456789abcdef0123456789abcdef");
+    assert_eq!(keyside.reload().status, 200);
+    for _ in 0..2 {
+        assert_eq!(keyside.post(MESSAGES, "{}").status, 400);
+    }
+    let requests = upstream.requests();
+    assert!(!requests.is_empty());
+    for request in requests {
+        let target = request.target();
+        assert!(target.contains("appsecret_proof"), "{target}");
+    }
+    assert_eq!(keyside.status()["credentials"][0]["sends"], "current");
+}

@@ -135,16 +135,19 @@ impl Credential {
     /// Requests need the provider's required secrets, and the key of `appsecret_proof` if the configuration has a
     /// reference for the key.
     pub fn missing(&self) -> impl Iterator<Item = &str> {
-        let required = self
-            .provider
-            .secrets
-            .iter()
+        self.needed()
+            .filter(|secret| self.current(secret).is_none())
+    }
+
+    /// Returns the names of all secrets for requests.
+    pub(super) fn needed(&self) -> impl Iterator<Item = &str> {
+        let kinds = self.provider.secrets.iter();
+        let required = kinds
             .filter(|secret| secret.required)
-            .map(|secret| secret.name.as_str())
-            .filter(|secret| self.current(secret).is_none());
+            .map(|secret| secret.name.as_str());
         let proof_key = self
             .proof_key()
-            .filter(|key| self.proof != ProofForm::Off && self.lacks(key));
+            .filter(|key| self.proof != ProofForm::Off && self.names(key));
         required.chain(proof_key)
     }
 
@@ -181,9 +184,9 @@ impl Credential {
         names.unwrap_or("token")
     }
 
-    /// True if the configuration has a reference for the secret, and no value was found.
-    pub(super) fn lacks(&self, secret: &str) -> bool {
-        self.current(secret).is_none() && self.faults.iter().any(|fault| fault.secret == secret)
+    /// True if the configuration has a reference for the secret, with a value or without.
+    pub(super) fn names(&self, secret: &str) -> bool {
+        self.current(secret).is_some() || self.faults.iter().any(|fault| fault.secret == secret)
     }
 
     /// Returns the replaced secret sets: the latest first, but a set refused by the provider comes after the

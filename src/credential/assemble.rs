@@ -364,10 +364,10 @@ fn previous_after(
         ..newest_of(before)
     };
     // If the provider refused the replaced set, the set accepted instead stays the first fallback.
-    let accepted_instead = usize::from(before.in_use().is_previous());
-    let (accepted, earlier) = before.previous.split_at(accepted_instead);
+    let is_sent = |previous: &&Previous| before.is_sent(previous);
+    let (accepted, earlier): (Vec<_>, Vec<_>) = before.previous.iter().partition(is_sent);
     accepted
-        .iter()
+        .into_iter()
         .chain([&replaced])
         .chain(earlier)
         // A set that is current (again) is not previous. The set in use outlives its overlap.

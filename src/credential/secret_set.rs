@@ -103,9 +103,17 @@ impl Credential {
     }
 
     fn fallback(&self) -> Option<&Previous> {
-        self.previous()
-            .first()
+        self.first_complete()
             .filter(|previous| previous.is_in_time() || self.is_sent(previous))
+    }
+
+    /// Returns the first previous set with every secret for requests. A set without the key of the proof, for example, was
+    /// never sent: the set counts for signatures alone.
+    fn first_complete(&self) -> Option<&Previous> {
+        self.previous.iter().find(|previous| {
+            let mut needed = self.needed();
+            needed.all(|secret| previous.get(secret).is_some())
+        })
     }
 
     /// True if requests are sent with the previous set: the provider refuses every newer one, so the set
@@ -113,8 +121,7 @@ impl Credential {
     #[must_use]
     pub fn is_sent(&self, previous: &Previous) -> bool {
         let is_first = self
-            .previous
-            .first()
+            .first_complete()
             .is_some_and(|first| std::ptr::eq(first, previous));
         is_first && self.acceptance().fell_back()
     }
@@ -324,7 +331,7 @@ impl<'c> SecretSet<'c> {
     /// parameters into the query of every method. `now` is the time by the provider's clock.
     ///
     /// # Errors
-    /// If there is no token, or if the configured app secret cannot be read.
+    /// If there is no token, or if the set lacks the configured app secret.
     pub fn app_secret_proof(
         self,
         token: &str,
@@ -336,9 +343,7 @@ impl<'c> SecretSet<'c> {
             return Ok(None);
         }
         let Some(secret) = self.get(key) else {
-            // A previous set may be older than the app secret in the configuration.
-            let is_missing = self.previous.is_none() && self.credential.lacks(key);
-            return if is_missing {
+            return if self.credential.names(key) {
                 Err(MissingSecret(key.to_owned()))
             } else {
                 Ok(None)
