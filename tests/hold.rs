@@ -192,6 +192,27 @@ fn waiters_notice_by_themselves_that_the_provider_takes_the_secret_again() {
     );
 }
 
+#[test]
+fn a_waiter_notices_that_the_provider_takes_either_of_two_secrets_again() {
+    for back in [NEW, TOKEN] {
+        let provider = Provider::new();
+        let keyside = provider.keyside("10s");
+        keyside.dir().write("token", NEW);
+        assert_eq!(keyside.reload().status, 200);
+        assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
+        assert_eq!(keyside.status()["credentials"][0]["sends"], "previous");
+        provider.takes("nobody's");
+        thread::scope(|scope| {
+            let held = scope.spawn(|| send_at_once(&keyside, 1));
+            thread::sleep(Duration::from_millis(500));
+            provider.takes(back);
+            let (statuses, took) = held.join().unwrap();
+            assert_eq!(statuses, [200], "{back}");
+            assert!(took < stretched(Duration::from_secs(4)), "{back}: {took:?}");
+        });
+    }
+}
+
 /// A server error may come before the provider has looked at the key.
 #[test]
 fn a_server_error_does_not_end_the_hold() {

@@ -1,7 +1,7 @@
 //! The hold: while the provider refuses every secret of a credential, requests wait for a new secret, and one
 //! probe a second goes out.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +14,17 @@ use tokio::time::Instant;
 pub struct Hold {
     closed: Mutex<Option<Box<Closed>>>,
     accepted: AtomicU64,
+    /// True if the next probe of a waiter is for the secrets out of use.
+    is_turn_of_others: AtomicBool,
+}
+
+/// The secrets of a waiter's probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProbedSecrets {
+    /// The secrets in use.
+    InUse,
+    /// The other secrets at hand, if there are any.
+    Others,
 }
 
 /// A hold that keeps requests waiting.
@@ -70,13 +81,19 @@ impl Hold {
         self.accepted.load(Ordering::Relaxed)
     }
 
-    /// True if the hold is closed and a waiter becomes the probe that is due.
+    /// Returns the secrets of the probe if the hold is closed and a waiter becomes the probe that is due. Probes take turns
+    /// between the sets at hand: the provider may accept either set again.
     #[must_use]
-    pub fn sends_probe(&self, now: Instant) -> bool {
-        self.closed
-            .lock()
-            .as_mut()
-            .is_some_and(|closed| closed.is_probe_due(now))
+    pub fn due_probe(&self, now: Instant) -> Option<ProbedSecrets> {
+        let mut closed = self.closed.lock();
+        if !closed.as_mut()?.is_probe_due(now) {
+            return None;
+        }
+        let is_turn_of_others = self.is_turn_of_others.fetch_not(Ordering::Relaxed);
+        Some(match is_turn_of_others {
+            true => ProbedSecrets::Others,
+            false => ProbedSecrets::InUse,
+        })
     }
 
     /// True if a request may go out now: the hold is open, or it is time for a probe, and the request is the
@@ -119,7 +136,7 @@ mod tests {
         let begin = Instant::now();
         let at = |millis| begin + Duration::from_millis(millis);
         assert!(hold.lets_pass(at(0)) && hold.lets_pass(at(0)), "open");
-        assert!(!hold.sends_probe(at(0)), "nothing to probe");
+        assert_eq!(hold.due_probe(at(0)), None, "nothing to probe");
         hold.close(refusal(), at(0));
         for (millis, expected) in [
             (0, false),
@@ -131,7 +148,8 @@ mod tests {
         ] {
             assert_eq!(hold.lets_pass(at(millis)), expected, "{millis} ms");
         }
-        assert!(!hold.sends_probe(at(3499)) && hold.sends_probe(at(3500)));
+        assert_eq!(hold.due_probe(at(3499)), None);
+        assert_eq!(hold.due_probe(at(3500)), Some(ProbedSecrets::InUse));
         assert!(!hold.lets_pass(at(3501)), "a waiter is the probe");
         assert_eq!(hold.accepted(), 0);
         assert_eq!(
@@ -141,5 +159,18 @@ mod tests {
         hold.open();
         assert!(hold.lets_pass(at(3502)) && hold.refusal().is_none());
         assert_eq!(hold.accepted(), 1);
+    }
+
+    #[test]
+    fn probes_of_waiters_take_turns_between_the_sets_whoever_is_refused_between() {
+        let hold = Hold::default();
+        let begin = Instant::now();
+        let mut turns = Vec::new();
+        for second in 1..=4 {
+            hold.close(refusal(), begin + Duration::from_secs(second - 1));
+            turns.extend(hold.due_probe(begin + Duration::from_secs(second)));
+        }
+        let [in_use, others] = [ProbedSecrets::InUse, ProbedSecrets::Others];
+        assert_eq!(turns, [in_use, others, in_use, others]);
     }
 }

@@ -37,7 +37,7 @@ pub use access::{AccessTokenError, IssuedToken, TokenIssuer, access_token};
 pub use account::Credential;
 pub use fault::CredentialFault;
 pub use forbidden::{ForbiddenRequests, RequestSubject};
-pub use hold::{Hold, RefusedAnswer};
+pub use hold::{Hold, ProbedSecrets, RefusedAnswer};
 pub use kept_back::{KeptBack, KeptBackReason};
 pub use kept_set::KeptSet;
 pub use missing::MissingSecret;

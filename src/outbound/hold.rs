@@ -4,7 +4,7 @@
 //!
 //! - a request that was refused waits for newer secrets, or for the provider to accept a request;
 //! - a request that comes later waits without being sent;
-//! - one request a second goes out as the probe;
+//! - one request a second goes out as the probe, with the sets of secrets at hand by turns;
 //! - after `hold`, each gets the provider's own answer.
 //!
 //! A request goes out again only after a refusal, which proves that the provider did nothing.
@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout};
 
 use super::body::Form;
 use super::generation::{Generation, SecretLookups};
-use crate::credential::{RefusedAnswer, SecretSet};
+use crate::credential::{ProbedSecrets, RefusedAnswer, SecretSet};
 use crate::listener::Link;
 use crate::upstream::{Answer, AnswerBody};
 
@@ -30,6 +30,14 @@ pub(super) enum HoldEnd {
     Send(Arc<Generation>),
     /// The wait is over: the application gets the last answer of the provider.
     Refused(Answer),
+}
+
+/// The end of a wait after a refusal: the request may go out again.
+pub(super) struct HeldTurn {
+    /// The generation to send with.
+    pub(super) live: Arc<Generation>,
+    /// The secrets to send with, if the generation has no newer secrets.
+    pub(super) secrets: ProbedSecrets,
 }
 
 /// A request that may have to wait in the hold.
@@ -87,7 +95,7 @@ impl HeldRequest<'_> {
         sent: SecretSet<'_>,
         accepted: u64,
         until: Instant,
-    ) -> Option<Arc<Generation>> {
+    ) -> Option<HeldTurn> {
         let hold = sent.credential().hold();
         // The refusal proves that nothing of the request was taken.
         self.written.store(false, Ordering::Relaxed);
@@ -97,13 +105,14 @@ impl HeldRequest<'_> {
             let live = self.live.load_full();
             let now = Instant::now();
             if live.newer_than(sent).is_some() || hold.accepted() != accepted {
-                return Some(live);
+                let secrets = ProbedSecrets::InUse;
+                return Some(HeldTurn { live, secrets });
             }
             if now >= until {
                 return None;
             }
-            if hold.sends_probe(now) {
-                return Some(live);
+            if let Some(secrets) = hold.due_probe(now) {
+                return Some(HeldTurn { live, secrets });
             }
             tokio::time::sleep(HOLD_INTERVAL).await;
         }

@@ -29,7 +29,9 @@ use super::error::OutboundError;
 use super::exchange::{Exchange, limits};
 use super::generation::Generation;
 use super::hold::{self, HoldEnd};
-use crate::credential::{AccessTokenError, FallbackReason, RequestSubject, SecretSet};
+use crate::credential::{
+    AccessTokenError, FallbackReason, ProbedSecrets, RequestSubject, SecretSet,
+};
 use crate::provider::Meaning;
 use crate::trace::SpanKind;
 use crate::upstream::{Answer, ExchangeTimes};
@@ -250,14 +252,18 @@ impl Exchange<'_> {
             span.fail(REFUSED);
         }
         span.end();
-        let Some(live) = waited else {
+        let Some(turn) = waited else {
             return Ok(None);
         };
         let hold = secrets.credential().hold();
-        let next = live.newer_than(secrets);
-        let next = next.unwrap_or_else(|| secrets.credential().in_use());
+        let newer = turn.live.newer_than(secrets);
+        let next = newer.unwrap_or_else(|| secrets.credential().in_use());
+        let others = match turn.secrets {
+            ProbedSecrets::Others if newer.is_none() => next.credential().alternative_to(next),
+            ProbedSecrets::Others | ProbedSecrets::InUse => None,
+        };
         let taken = self
-            .try_secrets(next, secrets, body, refused.limits)
+            .try_secrets(others.unwrap_or(next), secrets, body, refused.limits)
             .await?;
         match (taken, copy) {
             (None, Some(body)) if Instant::now() < until => {
