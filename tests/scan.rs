@@ -111,6 +111,33 @@ fn standard_input_is_scanned_and_a_credential_at_a_seam_of_pieces_is_found() {
 }
 
 #[test]
+fn a_named_pipe_is_read_as_a_stream_and_a_pipe_inside_of_a_folder_is_not() {
+    let dir = Directory::new();
+    dir.write("text", format!("token={TOKEN}\n"));
+    let run = |script: &str| {
+        let mut command = Command::new("bash");
+        command
+            .current_dir(dir.path())
+            .env("KEYSIDE", env!("CARGO_BIN_EXE_keyside"))
+            .args(["-c", script]);
+        finished(&mut command)
+    };
+    for script in [
+        "cat text | \"$KEYSIDE\" scan /dev/stdin",
+        "\"$KEYSIDE\" scan <(cat text)",
+        "mkfifo pipe && { cat text > pipe & } && \"$KEYSIDE\" scan pipe",
+    ] {
+        let done = run(script);
+        assert_eq!(done.code, Some(1), "{script}: {}", done.output);
+        assert_eq!(finds(&done).len(), 1, "{script}: {}", done.output);
+        assert!(done.output.contains("in 1 file"), "{}", done.output);
+    }
+    // A pipe that nobody writes to would hold up the scan of a folder.
+    let done = scan(&dir, &["."]);
+    assert_eq!(finds(&done).len(), 1, "{}", done.output);
+}
+
+#[test]
 fn the_secrets_of_the_configuration_are_found_in_every_spelling() {
     let dir = Directory::new();
     let password = "s3cr/t+with%signs=and&more";
@@ -124,7 +151,12 @@ fn the_secrets_of_the_configuration_are_found_in_every_spelling() {
             dir.path().display()
         ),
     );
+    let codes = |code: fn(u8) -> String| password.bytes().map(code).collect::<String>();
     let spellings = [
+        codes(|byte| format!("%{byte:02x}")),
+        codes(|byte| format!("%{byte:02X}")),
+        codes(|byte| format!("\\u{byte:04x}")),
+        codes(|byte| format!("{byte:02X}")),
         password.to_owned(),
         "s3cr%2Ft%2Bwith%25signs%3Dand%26more".to_owned(),
         "s3cr\\/t+with%signs\\u003dand\\u0026more".to_owned(),

@@ -65,6 +65,36 @@ impl ConfiguredSecret {
         needles
     }
 
+    /// Returns the first letters of the value as codes: percent-encoded, escaped for JSON, and in hexadecimal.
+    pub(super) fn code_needles(&self) -> Vec<Zeroizing<Vec<u8>>> {
+        let bytes = self.bytes();
+        let begin = bytes.get(..MIN_LENGTH.min(bytes.len())).unwrap_or_default();
+        let coded = |sign: &str| {
+            let mut needle = Zeroizing::new(Vec::with_capacity(begin.len() * MAX_SPELLING));
+            for byte in begin {
+                needle.extend_from_slice(sign.as_bytes());
+                needle.extend_from_slice(&hex_of(*byte));
+            }
+            needle
+        };
+        ["%", "\\u00", ""].into_iter().map(coded).collect()
+    }
+
+    /// Returns the secret at `at`, with a code in the place of each letter.
+    pub(super) fn in_codes(&self, text: &[u8], at: usize) -> Option<Hit> {
+        let bytes = self.bytes();
+        let rest = text.get(at..)?;
+        if has_escapes(rest.get(..1)?) {
+            let window = rest.get(..bytes.len() * MAX_SPELLING).unwrap_or(rest);
+            let (start, end) = find_spelled(window, &[bytes])?;
+            return (start == 0).then(|| self.hit(at, at + end, "/escaped"));
+        }
+        let digits = rest.get(..2 * bytes.len())?;
+        let is_same = |(pair, byte): (&[u8], &u8)| pair.eq_ignore_ascii_case(&hex_of(*byte));
+        let is_all = digits.chunks_exact(2).zip(bytes).all(is_same);
+        is_all.then(|| self.hit(at, at + digits.len(), "/hex"))
+    }
+
     /// Returns the secret around the anchor that begins at `at`, in whatever spelling.
     pub(super) fn around(&self, text: &[u8], at: usize) -> Option<Hit> {
         let bytes = self.bytes();
@@ -115,6 +145,15 @@ impl ConfiguredSecret {
         )]
         self.secret.expose().as_bytes()
     }
+}
+
+/// Returns a byte as two hexadecimal digits.
+fn hex_of(byte: u8) -> [u8; 2] {
+    let digit = |value: u8| match value {
+        0..10 => b'0' + value,
+        _ => b'a' + (value - 10),
+    };
+    [digit(byte >> 4), digit(byte & 15)]
 }
 
 /// The least length of a secret to look for, in bytes, as in `credential::reflection`.

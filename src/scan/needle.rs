@@ -25,6 +25,8 @@ pub(super) enum Role {
     Configured(usize),
     /// A part of a configured secret in base64, which must stand there letter by letter.
     ConfiguredBase64(usize),
+    /// The begin of a configured secret with a code in the place of each letter.
+    ConfiguredCodes(usize),
 }
 
 /// All needles and the automaton that finds them.
@@ -63,6 +65,9 @@ impl Needles {
             for needle in secret.base64_needles() {
                 add(&needle, Role::ConfiguredBase64(index));
             }
+            for needle in secret.code_needles() {
+                add(&needle, Role::ConfiguredCodes(index));
+            }
         }
         let entries: Vec<_> = roles
             .into_iter()
@@ -71,7 +76,8 @@ impl Needles {
         let automaton = AhoCorasick::builder()
             .kind(Some(AhoCorasickKind::DFA))
             .match_kind(MatchKind::Standard)
-            // Names stand in texts in capitals and small letters. All other needles are compared once more.
+            // Names stand in texts in capitals and small letters. Codes are hexadecimal digits of
+            // either kind. All other needles are compared once more.
             .ascii_case_insensitive(true)
             .build(entries.iter().map(|(needle, _)| needle.as_slice()))?;
         Ok(Self { automaton, entries })
@@ -88,7 +94,9 @@ impl Needles {
         entry
             .into_iter()
             .flat_map(|(_, roles)| roles.iter().copied())
-            .filter(move |role| is_exact || matches!(role, Role::Name(_)))
+            .filter(move |role| {
+                is_exact || matches!(role, Role::Name(_) | Role::ConfiguredCodes(_))
+            })
     }
 
     /// Returns the length of the longest needle.

@@ -225,6 +225,7 @@ impl Scanner {
             Role::ConfiguredBase64(index) => {
                 Some(self.secrets.get(index)?.hit(start, end, "/base64"))
             }
+            Role::ConfiguredCodes(index) => self.secrets.get(index)?.in_codes(text, start),
         }
     }
 }

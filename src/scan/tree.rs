@@ -122,21 +122,27 @@ impl Tree {
     fn scan_entry(&self, entry: &DirEntry, scanner: &Scanner, buffer: &mut Buffer) -> ScanResult {
         let mut outcome = ScanResult::default();
         let path = entry.path();
-        // A path of the command line may be a link: the user has named it.
-        let is_file = match entry.file_type() {
-            Some(kind) if kind.is_symlink() && entry.depth() == 0 => path.is_file(),
-            kind => kind.is_some_and(|kind| kind.is_file()),
+        let content = match entry.file_type() {
+            // A path of the command line may be a link, or a pipe: the user has named the path.
+            _ if entry.depth() == 0 => Content::of_named(path),
+            Some(kind) if kind.is_file() => Some(Content::File),
+            _ => None,
         };
-        if !is_file {
+        let Some(content) = content else {
             return outcome;
-        }
+        };
         if self.is_source(path) {
             outcome.sources = 1;
             return outcome;
         }
         outcome.files = 1;
         let name = path.display().to_string();
-        if let Err(error) = scan_file(path, &name, scanner, buffer, &mut outcome) {
+        let scanned = match content {
+            Content::File => scan_file(path, &name, scanner, buffer, &mut outcome),
+            Content::Stream => File::open(path)
+                .and_then(|mut text| scan_text(&mut text, &name, scanner, buffer, &mut outcome)),
+        };
+        if let Err(error) = scanned {
             let name = scanner.shown(&name);
             outcome.unread.push(format!("{name}: {error}"));
         }
@@ -148,6 +154,27 @@ impl Tree {
             && path
                 .canonicalize()
                 .is_ok_and(|path| self.sources.contains(&path))
+    }
+}
+
+/// The content behind a path.
+enum Content {
+    /// A regular file.
+    File,
+    /// A pipe or a device, read from begin to end.
+    Stream,
+}
+
+impl Content {
+    /// Returns the content of a path of the command line; `None` for a folder.
+    fn of_named(path: &Path) -> Option<Self> {
+        if path.is_file() {
+            Some(Self::File)
+        } else if path.is_dir() {
+            None
+        } else {
+            Some(Self::Stream)
+        }
     }
 }
 
@@ -170,7 +197,17 @@ fn scan_file(
         return Ok(());
     }
     let mut text = Cursor::new(beginning).chain(file);
-    let scanned = scanner.scan_text(&mut text, buffer)?;
+    scan_text(&mut text, name, scanner, buffer, outcome)
+}
+
+fn scan_text(
+    text: &mut dyn Read,
+    name: &str,
+    scanner: &Scanner,
+    buffer: &mut Buffer,
+    outcome: &mut ScanResult,
+) -> std::io::Result<()> {
+    let scanned = scanner.scan_text(text, buffer)?;
     outcome.bytes = scanned.length;
     outcome.finds = scanner.finds(name, scanned.hits);
     Ok(())
