@@ -13,13 +13,13 @@ pub(super) use meta::META_TOKEN;
 
 use meta::{is_app_secret, is_cut_app_secret, is_long_meta_token, is_meta_token, is_twice};
 use shape::{
-    PUNCTUATION, encodes, holds_another_text, is_assignment, is_enclosed, is_jwt, is_number,
-    is_object, is_path, is_percent_encoded,
+    PUNCTUATION, encodes, has_scheme, holds_another_text, is_assignment, is_enclosed, is_header,
+    is_jwt, is_number, is_object, is_path, is_percent_encoded, is_repeated,
 };
 use stand_in::{is_placeholder, is_stand_in, is_stub};
 
 use super::access::signing_key;
-use super::encoded::from_base64;
+use super::encoded::{encoded_texts, from_base64};
 use crate::config::Reference;
 use crate::provider::{SecretForm, SecretOrigin};
 use crate::secret::Secret;
@@ -193,14 +193,32 @@ fn not_of_another_provider(value: &str) -> Option<&'static str> {
     } else if value.split_once('|').is_some_and(of_app) {
         Some("it is the id and the secret of an app of Meta; put this provider's own key there")
     } else {
+        not_a_bare_key(value)
+    }
+}
+
+/// Returns a hint for a key behind a name, encoded with a name, or twice, and for the key of a foreign service.
+fn not_a_bare_key(value: &str) -> Option<&'static str> {
+    let is_wrapped =
+        |text: &str| is_object(text) || is_assignment(text) || is_header(text) || has_scheme(text);
+    if is_header(value) {
+        Some("it is a name with the key behind it (NAME: value); put the key alone there")
+    } else if encoded_texts(value).iter().any(|text| is_wrapped(text)) {
+        Some("it is an encoded text with the key inside; put the key alone there")
+    } else if is_repeated(value) {
+        Some("it is the same text twice; put the key there once")
+    } else if FOREIGN.iter().any(|begin| value.starts_with(begin)) {
+        Some("it is a key or a text of another service; put this provider's own key there")
+    } else {
         None
     }
 }
 
 const LINK: &str = "it is a reference or a URL; put the value that it leads to there";
 const PLACEHOLDER: &str = "it is a placeholder or a shortened value; put the whole value there";
-/// The begins of keys and ids of other services: Vault, GitHub, AWS, Slack, Google, and ciphertexts of Vault.
-const FOREIGN: [&str; 12] = [
+/// The begins of keys and ids of other services: Vault, GitHub, AWS, Slack, Google, age, and ciphertexts of Vault. No
+/// random key has such a begin.
+const FOREIGN: [&str; 14] = [
     "hvs.",
     "hvb.",
     "s.hvs",
@@ -211,6 +229,8 @@ const FOREIGN: [&str; 12] = [
     "ASIA",
     "vault:v",
     "arn:",
-    "xox",
+    "xoxb-",
+    "xoxp-",
     "AIza",
+    "age1",
 ];

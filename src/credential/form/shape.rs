@@ -22,8 +22,9 @@ pub(super) fn is_percent_encoded(value: &str) -> bool {
     })
 }
 
-/// True for a path from one of the usual folders. Base64 may begin with a slash as well.
+/// True for a path from one of the usual folders, with the `@` of curl or without. Base64 may begin with a slash as well.
 pub(super) fn is_path(value: &str) -> bool {
+    let value = value.strip_prefix('@').unwrap_or(value);
     FOLDERS.iter().any(|folder| value.starts_with(folder))
 }
 
@@ -32,6 +33,35 @@ pub(super) fn is_assignment(value: &str) -> bool {
     value
         .split_once('=')
         .is_some_and(|(name, value)| is_name(name) && !value.trim_matches('=').is_empty())
+}
+
+/// True for a header, such as `X-API-Key: value`. Other names before a colon may be a part of a key.
+pub(super) fn is_header(value: &str) -> bool {
+    value.split_once(':').is_some_and(|(name, value)| {
+        let word = name.to_ascii_lowercase().replace(['-', '_', '.'], "");
+        let is_name =
+            NAMES.contains(&word.as_str()) || NAME_ENDS.iter().any(|end| word.ends_with(end));
+        is_name && !value.is_empty()
+    })
+}
+
+/// True for the value of an `Authorization` header, with its scheme.
+pub(super) fn has_scheme(value: &str) -> bool {
+    value.split_once(' ').is_some_and(|(scheme, value)| {
+        let mut known = SCHEMES.iter();
+        known.any(|known| scheme.eq_ignore_ascii_case(known)) && !value.trim().is_empty()
+    })
+}
+
+/// True for a text twice, of the length of a key. Digits in a row, as examples have them, are no key.
+pub(super) fn is_repeated(value: &str) -> bool {
+    half_of(value).is_some_and(|half| half.len() >= MIN_KEY && half_of(half).is_none())
+}
+
+/// Returns the half of a text whose halves are equal.
+fn half_of(text: &str) -> Option<&str> {
+    let (first, second) = text.split_at_checked(text.len() / 2)?;
+    (first == second).then_some(first)
 }
 
 /// True for a JSON object with a field.
@@ -69,6 +99,21 @@ pub(super) fn holds_another_text(value: &str, is_of_form: fn(&str) -> bool) -> b
 pub(super) const PUNCTUATION: [char; 13] = [
     '"', '\'', '`', ',', ';', '<', '>', '(', ')', '[', ']', '{', '\\',
 ];
+/// The names of headers and fields of credentials, without the signs between words.
+const NAMES: [&str; 6] = ["basic", "bearer", "key", "password", "secret", "token"];
+/// The ends of longer names.
+const NAME_ENDS: [&str; 6] = [
+    "accesstoken",
+    "apikey",
+    "apisecret",
+    "apitoken",
+    "authorization",
+    "authtoken",
+];
+/// The schemes of `Authorization`, as providers have them.
+const SCHEMES: [&str; 6] = ["AccessKey", "App", "Basic", "Bearer", "Key", "Token"];
+/// The shortest key of a provider: a shorter text twice may be a key itself.
+const MIN_KEY: usize = 20;
 /// The folders that paths of secrets begin with.
 const FOLDERS: [&str; 9] = [
     "/etc/", "/home/", "/mnt/", "/opt/", "/run/", "/tmp/", "/var/", "./", "~/",

@@ -183,6 +183,45 @@ fn a_secret_that_is_wrapped_cut_or_of_another_service_is_refused_with_a_hint() {
     }
 }
 
+#[test]
+fn a_key_of_another_provider_that_is_named_wrapped_twice_or_foreign_is_refused_with_a_hint() {
+    let key = "d0ZkTQr5Zc1PVd2hT8mQw7XkAK";
+    for (value, expected) in [
+        (format!("D360-API-KEY:{key}"), "name with the key"),
+        (format!("x-api-key:{key}"), "name with the key"),
+        (format!("token:{key}"), "name with the key"),
+        (base64(&format!("{{\"api_key\":\"{key}\"}}")), "encoded"),
+        (base64(&format!("API_KEY={key}")), "encoded"),
+        (base64(&format!("D360-API-KEY: {key}\n")), "encoded"),
+        (base64(&format!("Bearer {key}")), "encoded"),
+        (base64(&base64(&format!("Bearer {key}"))), "encoded"),
+        ("@/run/secrets/token".to_owned(), "path"),
+        ("@./d360.key".to_owned(), "path"),
+        (
+            "vault:v1:8SDd3WHDOjf7mq69CyCqYjBXAiQQAVZRkFM13ok".to_owned(),
+            "another service",
+        ),
+        (
+            "age1qyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqs3290gq".to_owned(),
+            "another service",
+        ),
+        ("hvs.CAESIJ1a2b3c".to_owned(), "another service"),
+        (
+            "ghp_16C7e42F292c6912E7710c838347Ae178B4a".to_owned(),
+            "another service",
+        ),
+        ("AKIAIOSFODNN7EXAMPLE".to_owned(), "another service"),
+        (format!("{key}{key}"), "twice"),
+    ] {
+        let hint = hint(SecretForm::Text, SecretOrigin::Random, &value).unwrap_or("none");
+        assert!(
+            hint.contains(expected) && hint.contains("put"),
+            "{value}: {hint}"
+        );
+        assert!(!hint.contains("d0ZkTQr5"), "{value}: {hint}");
+    }
+}
+
 fn base64(text: &str) -> String {
     data_encoding::BASE64.encode(text.as_bytes())
 }
@@ -204,6 +243,11 @@ fn genuine_keys_and_tokens_pass() {
         "tokentoken",
         "your1a2b3c4d5e6f",
         "id:a=b",
+        "a1b2c3:d0ZkTQr5Zc1PVd2hT8mQw7XkAK",
+        "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+        // base64 of `a1b2c3d4e5f6:`, as Interakt shows its keys.
+        "YTFiMmMzZDRlNWY2Og==",
     ] {
         let hint = hint(SecretForm::Text, SecretOrigin::Random, value);
         assert_eq!(hint, None, "{value}");
