@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use redb::{Database, ReadableDatabase, ReadableTable, TableHandle};
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableHandle};
 use tokio::time::Instant;
 
 use super::clock::SpoolClock;
@@ -13,17 +13,18 @@ use super::file::{Medium, StoreCheck};
 use super::ledger::{Counts, Ledger, Rules};
 use super::record::RecordError;
 use super::tables::{
-    BYTES, COUNTS, DESTINATIONS, DestinationId, META, SEALS, StoredState, known_day,
+    BYTES, COUNTS, DESTINATIONS, DestinationId, EVENTS, EventRow, KEPT_BYTES, META, SEALS,
+    StoredState, known_day,
 };
 
 /// The faults of the store, for operators.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Alarm {
-    /// The failure that the store has not recovered from.
+    /// The present failure of the store.
     pub failure: Option<String>,
     /// The failures since the start.
     pub failures: u64,
-    /// The damaged file that was set aside last.
+    /// The damaged file set aside last.
     pub set_aside: Option<PathBuf>,
     /// The time since which a store that has failed is open again.
     pub(super) open_since: Option<Instant>,
@@ -134,6 +135,8 @@ fn begin(
                     meta.insert(SALT, salt.as_slice())?;
                 }
             }
+            let mut numbers = transaction.open_table(COUNTS)?;
+            numbers.insert(KEPT_BYTES, counts.kept_bytes)?;
             let mut table = transaction.open_table(DESTINATIONS)?;
             for (name, id) in names {
                 table.insert(name.as_str(), *id)?;
@@ -161,15 +164,22 @@ fn read_counts(database: &Database) -> Result<Counts, StoreError> {
         Err(redb::TableError::TableDoesNotExist(_)) => return Ok(counts),
         Err(error) => return Err(error.into()),
     };
+    let mut kept_bytes = None;
     for row in table.iter()? {
         let (key, count) = row?;
         let (destination, state) = key.value();
         if (destination, state) == BYTES {
             counts.bytes = count.value();
+        } else if (destination, state) == KEPT_BYTES {
+            kept_bytes = Some(count.value());
         } else if let Some(state) = StoredState::ALL.into_iter().find(|one| *one as u8 == state) {
             counts.events.insert((destination, state), count.value());
         }
     }
+    counts.kept_bytes = match kept_bytes {
+        Some(bytes) => bytes,
+        None => sum_kept(&transaction)?,
+    };
     match transaction.open_table(SEALS) {
         Ok(seals) => {
             for row in seals.iter()? {
@@ -189,6 +199,16 @@ fn read_counts(database: &Database) -> Result<Counts, StoreError> {
             .map_or(0, u64::from_le_bytes);
     }
     Ok(counts)
+}
+
+/// Adds up the bytes of delivered events, for a file from before the count.
+fn sum_kept(transaction: &ReadTransaction) -> Result<u64, StoreError> {
+    let mut bytes = 0_u64;
+    for row in transaction.open_table(EVENTS)?.iter()? {
+        let row = EventRow::decode(row?.1.value()).filter(EventRow::is_done);
+        bytes = bytes.saturating_add(row.map_or(0, |row| row.size));
+    }
+    Ok(bytes)
 }
 
 /// The time for which a store that was opened after a failure still counts as failed, unless it takes an event: longer than

@@ -23,6 +23,8 @@ pub struct Numbers {
     pub events: BTreeMap<(DestinationId, StoredState), u64>,
     /// The bytes of all events.
     pub bytes: u64,
+    /// The part of `bytes` for delivered events: room for new events.
+    pub kept_bytes: u64,
     /// The bytes of the file on the disk.
     pub file: u64,
     /// The faults of the store.
@@ -45,6 +47,8 @@ pub struct Survey {
     pub dir: PathBuf,
     /// The bound on bytes of events.
     pub max_size: u64,
+    /// The time of delivered events in the spool now, if removals for room shorten `keep`.
+    pub kept_for: Option<Duration>,
     /// The numbers.
     pub numbers: Numbers,
     /// The free bytes of the disk, if known.
@@ -107,6 +111,7 @@ impl Spool {
         Numbers {
             events: counts.events.into_iter().collect(),
             bytes: counts.bytes,
+            kept_bytes: counts.kept_bytes,
             file: self.store.medium.on_disk(),
             alarm: self.store.alarm(),
         }
@@ -158,6 +163,7 @@ impl Spool {
         Survey {
             dir: config.dir.clone(),
             max_size: config.max_size,
+            kept_for: self.kept_for(config.keep),
             free: footing::free(&config.dir),
             footing: footing::below(&config.dir),
             is_key_missing: self.records.is_key_missing(),
@@ -165,6 +171,13 @@ impl Spool {
             numbers,
             destinations,
         }
+    }
+
+    /// The time of delivered events in the spool, if shorter than `keep`.
+    fn kept_for(&self, keep: Duration) -> Option<Duration> {
+        let removed_ms = self.store.counts().removed_ms?;
+        let now_ms = self.store.clock.now().wall_ms;
+        Some(Duration::from_millis(now_ms.saturating_sub(removed_ms))).filter(|kept| *kept < keep)
     }
 
     /// The number of events that are sealed with a key that is not there.

@@ -33,7 +33,7 @@ pub(super) const DONE: TableDefinition<'_, (u64, Seq), ()> = TableDefinition::ne
 /// The destinations by `webhook`, a line feed, and name.
 pub(super) const DESTINATIONS: TableDefinition<'_, &str, DestinationId> =
     TableDefinition::new("destinations");
-/// The numbers of events in each state at each destination, and under [`BYTES`] the size of all.
+/// The numbers of events in each state at each destination, and under [`BYTES`] and [`KEPT_BYTES`] sizes.
 pub(super) const COUNTS: TableDefinition<'_, (DestinationId, u8), u64> =
     TableDefinition::new("counts");
 /// The numbers of events whose head is sealed, by the name of the key.
@@ -48,6 +48,8 @@ pub(super) type LaneKey = (DestinationId, LaneId, Seq);
 
 /// The key of the size of all events in [`COUNTS`].
 pub(super) const BYTES: (DestinationId, u8) = (DestinationId::MAX, u8::MAX);
+/// The key of the size of all delivered events in [`COUNTS`].
+pub(super) const KEPT_BYTES: (DestinationId, u8) = (DestinationId::MAX, u8::MAX - 1);
 
 /// The known items of a day since 1970: the hash of the item, and the hash of its first user.
 pub(super) type Known<'a> = TableDefinition<'a, [u8; 16], u64>;

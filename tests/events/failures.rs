@@ -218,6 +218,25 @@ fn a_full_spool_answers_503_and_takes_events_again_when_there_is_room() {
 }
 
 #[test]
+fn delivered_events_go_rather_than_that_a_new_one_is_refused() {
+    let application = application();
+    let keyside = spooled_with(&forward(&application), "max_size = \"4MiB\"").start();
+    for number in 0..12 {
+        let mut body = message(&format!("m{number}"), "1");
+        body.push_str(&" ".repeat(1 << 20));
+        assert_eq!(
+            keyside.event(&genuine(body.as_bytes())).status,
+            200,
+            "{number}"
+        );
+        assert!(eventually(SOON, || application.arrivals() == number + 1));
+    }
+    let problems = keyside.problems();
+    assert!(problems.contains("made room for new events"), "{problems}");
+    assert!(!problems.contains("webhooks get 503"), "{problems}");
+}
+
+#[test]
 fn a_spool_that_cannot_be_opened_stops_the_start_with_what_to_do() {
     let application = application();
     let first = spooled(&forward(&application)).start();

@@ -42,6 +42,8 @@ pub(in crate::admin) enum AlarmKind {
     NotDurable,
     /// The spool is nearly full.
     NearlyFull,
+    /// Delivered events go before the end of `keep`.
+    KeepShortened,
     /// The disk has less room than the spool may take.
     DiskNearlyFull,
     /// Waiting events cannot be read.
@@ -70,6 +72,7 @@ impl AlarmKind {
             Self::SetAside => "set_aside",
             Self::NotDurable => "not_durable",
             Self::NearlyFull => "nearly_full",
+            Self::KeepShortened => "keep_shortened",
             Self::DiskNearlyFull => "disk_nearly_full",
             Self::Unreadable => "unreadable",
             Self::Trouble => "trouble",

@@ -86,6 +86,14 @@ fn of_spool(survey: &Survey) -> Vec<(AlarmKind, String)> {
         found.push((AlarmKind::NotDurable, text));
     }
     found.extend(of_size(survey));
+    if let Some(kept) = survey.kept_for {
+        let text = format!(
+            "delivered events of the last {} alone are there for `keyside events replay`, because older ones made room for \
+             new events: raise `[spool] max_size`, or lower `keep`",
+            short(kept)
+        );
+        found.push((AlarmKind::KeepShortened, text));
+    }
     found
 }
 
@@ -104,16 +112,18 @@ fn locked_text(events: u64) -> String {
 fn of_size(survey: &Survey) -> Option<(AlarmKind, String)> {
     let bytes = survey.numbers.bytes;
     let left = survey.max_size.saturating_sub(bytes);
-    let percent = bytes.saturating_mul(100) / survey.max_size.max(1);
+    // Delivered events make room for new ones.
+    let held = bytes.saturating_sub(survey.numbers.kept_bytes);
+    let percent = held.saturating_mul(100) / survey.max_size.max(1);
     let remedy = "look for the destination that takes nothing, or raise `[spool] max_size`";
     if percent >= FULL {
         let text = format!(
-            "full ({percent} % of `[spool] max_size`), so webhooks get 503 and the provider keeps their events: {remedy}"
+            "full ({percent} % of `[spool] max_size` wait or are dead letters), so webhooks get 503 and the provider keeps their events: {remedy}"
         );
         return Some((AlarmKind::Full, text));
     }
     if percent >= NEARLY_FULL {
-        let text = format!("{percent} % of `[spool] max_size` is taken: {remedy}");
+        let text = format!("{percent} % of `[spool] max_size` wait or are dead letters: {remedy}");
         return Some((AlarmKind::NearlyFull, text));
     }
     let free = survey
@@ -238,9 +248,11 @@ mod tests {
         Survey {
             dir: PathBuf::from("/spool"),
             max_size: 1 << 30,
+            kept_for: None,
             numbers: Numbers {
                 events: BTreeMap::new(),
                 bytes: 0,
+                kept_bytes: 0,
                 file: 0,
                 alarm: Alarm::default(),
             },
@@ -284,6 +296,13 @@ mod tests {
         assert_eq!(full, [AlarmKind::Full]);
         let nearly = with(|survey| survey.numbers.bytes = 900 << 20);
         assert_eq!(nearly, [AlarmKind::NearlyFull]);
+        let kept = with(|survey| {
+            survey.numbers.bytes = 1 << 30;
+            survey.numbers.kept_bytes = 1 << 29;
+        });
+        assert_eq!(kept, [], "delivered events make room");
+        let shortened = with(|survey| survey.kept_for = Some(Duration::from_secs(60)));
+        assert_eq!(shortened, [AlarmKind::KeepShortened]);
         let disk = with(|survey| survey.free = Some(50 << 20));
         assert_eq!(disk, [AlarmKind::DiskNearlyFull]);
         for footing in [Footing::Memory, Footing::Container, Footing::Pod] {

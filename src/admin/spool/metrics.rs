@@ -18,6 +18,7 @@ pub(in crate::admin) struct SpoolMetrics {
     oldest: Family<DestinationLabels, Gauge<f64, AtomicU64>>,
     destination_up: Family<DestinationLabels, Gauge>,
     bytes: Gauge,
+    kept_bytes: Gauge,
     max_bytes: Gauge,
     up: Gauge,
     durable: Gauge,
@@ -32,6 +33,7 @@ impl SpoolMetrics {
             oldest: Family::default(),
             destination_up: Family::default(),
             bytes: Gauge::default(),
+            kept_bytes: Gauge::default(),
             max_bytes: Gauge::default(),
             up: Gauge::default(),
             durable: Gauge::default(),
@@ -57,6 +59,11 @@ impl SpoolMetrics {
                 "spool_bytes",
                 "Bytes of the events in the spool",
                 &metrics.bytes,
+            ),
+            (
+                "spool_kept_bytes",
+                "Bytes of the delivered events in the spool, which make room for new ones",
+                &metrics.kept_bytes,
             ),
             (
                 "spool_max_bytes",
@@ -116,6 +123,7 @@ impl SpoolMetrics {
         let alarms = alarms(survey);
         let has = |kind| alarms.iter().any(|alarm| alarm.kind == kind);
         self.bytes.set(whole(survey.numbers.bytes));
+        self.kept_bytes.set(whole(survey.numbers.kept_bytes));
         self.max_bytes.set(whole(survey.max_size));
         let refuses = alarms.iter().any(|alarm| alarm.kind.refuses_events());
         self.up.set((!refuses).into());

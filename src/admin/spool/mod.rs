@@ -21,6 +21,7 @@ pub(super) fn stats(survey: &Survey) -> Value {
         "alarms": alarms,
         "dir": survey.dir.display().to_string(),
         "bytes": numbers.bytes,
+        "kept_bytes": numbers.kept_bytes,
         "max_bytes": survey.max_size,
         "file_bytes": numbers.file,
         "free_bytes": survey.free,

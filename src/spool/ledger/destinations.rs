@@ -50,6 +50,7 @@ impl Ledger<'_> {
         if row.state_mut(place.destination).is_some() {
             return Ok(());
         }
+        self.count_before(&row);
         row.states.push((place.destination, StoredState::Waiting));
         self.events.insert(place.seq, row.encode().as_slice())?;
         self.add(place.destination, StoredState::Waiting, 1);

@@ -8,8 +8,10 @@ use redb::{ReadableTable, Table, WriteTransaction};
 mod destinations;
 mod known;
 mod removal;
+mod room;
 
 use known::positions;
+use room::{MAX_ROOM_ROWS, size_of};
 
 use crate::config::SpoolConfig;
 use crate::spool::error::{SpoolRefusal, StoreError};
@@ -17,16 +19,20 @@ use crate::spool::items::Class;
 use crate::spool::record::key_name;
 use crate::spool::schedule::Attempts;
 use crate::spool::tables::{
-    BODIES, BYTES, COUNTS, DEAD, DONE, DeadRow, DestinationId, EVENTS, EventRow, KeyName, Known,
-    LANES, LaneId, META, QUEUE, REPEATS, Row, SEALS, Seq, StoredState, known_name,
+    BODIES, BYTES, COUNTS, DEAD, DONE, DeadRow, DestinationId, EVENTS, EventRow, KEPT_BYTES,
+    KeyName, Known, LANES, LaneId, META, QUEUE, REPEATS, Row, SEALS, Seq, StoredState, known_name,
 };
 
-/// The numbers that the store keeps beside the events.
+/// The numbers of the store beside the events.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Counts {
     pub(super) next_seq: Seq,
     /// The bytes of all events, with an allowance for what the store adds.
     pub(super) bytes: u64,
+    /// The part of `bytes` for delivered events: room for new events.
+    pub(super) kept_bytes: u64,
+    /// The time of delivery of the event removed last for room, since the start.
+    pub(super) removed_ms: Option<u64>,
     pub(super) events: HashMap<(DestinationId, StoredState), u64>,
     /// The events whose head is sealed, by the name of the key.
     pub(super) seals: HashMap<KeyName, u64>,
@@ -54,7 +60,7 @@ pub enum EventReceipt {
     Stored {
         /// The number of the event.
         seq: Seq,
-        /// The positions of the items that were known before.
+        /// The positions of the known items.
         known: Vec<u32>,
     },
     /// The event is not stored again: every item was known.
@@ -99,7 +105,9 @@ pub(super) struct Ledger<'t> {
     pub(super) counts: Counts,
     before: Counts,
     rules: Rules,
-    /// The destinations that have something new to deliver.
+    /// The bound on further delivered events to remove for room.
+    room_rows: usize,
+    /// The destinations with new events to deliver.
     pub(super) touched: BTreeSet<DestinationId>,
 }
 
@@ -143,6 +151,7 @@ impl<'t> Ledger<'t> {
             before: counts.clone(),
             counts,
             rules,
+            room_rows: MAX_ROOM_ROWS,
             touched: BTreeSet::new(),
         })
     }
@@ -163,6 +172,9 @@ impl<'t> Ledger<'t> {
         }
         if self.before.bytes != self.counts.bytes {
             table.insert(BYTES, self.counts.bytes)?;
+        }
+        if self.before.kept_bytes != self.counts.kept_bytes {
+            table.insert(KEPT_BYTES, self.counts.kept_bytes)?;
         }
         if self.before.next_seq != self.counts.next_seq {
             let mut meta = self.transaction.open_table(META)?;
@@ -187,7 +199,7 @@ impl<'t> Ledger<'t> {
             return Ok(Ok(EventReceipt::Known));
         }
         let size = size_of(event);
-        if self.counts.bytes.saturating_add(size) > self.rules.max_size {
+        if !self.make_room(size)? {
             return Ok(Err(SpoolRefusal::Full));
         }
         self.know(event, today)?;
@@ -206,6 +218,7 @@ impl<'t> Ledger<'t> {
             head: event.head.clone(),
             size,
         };
+        self.count_after(&row);
         self.events.insert(seq, row.encode().as_slice())?;
         self.bodies.insert(seq, event.body.as_slice())?;
         if !known.is_empty() {
@@ -338,10 +351,13 @@ impl<'t> Ledger<'t> {
         let Some(mut row) = self.event(seq)? else {
             return Ok(());
         };
+        let former = row.clone();
         let Some(slot) = row.state_mut(destination) else {
             return Ok(());
         };
         let before = std::mem::replace(slot, state);
+        self.count_before(&former);
+        self.count_after(&row);
         self.add(destination, before, -1);
         self.add(destination, state, 1);
         if row.is_done() && self.rules.keep.is_zero() {
@@ -366,18 +382,3 @@ impl<'t> Ledger<'t> {
         *count = count.saturating_add_signed(change);
     }
 }
-
-/// The bytes that an event counts.
-fn size_of(event: &Prepared) -> u64 {
-    let items = event.items.len() * ITEM_SIZE;
-    let lanes = event.lanes.len() * event.to.len() * LANE_SIZE;
-    let size = event.head.len() + event.body.len() + items + lanes + EVENT_SIZE;
-    u64::try_from(size).unwrap_or(u64::MAX)
-}
-
-/// The allowance for each event, in bytes, for what the store adds.
-const EVENT_SIZE: usize = 128;
-/// The allowance for each item, in bytes.
-const ITEM_SIZE: usize = 60;
-/// The allowance for each lane at each destination, in bytes.
-const LANE_SIZE: usize = 60;

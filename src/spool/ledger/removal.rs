@@ -50,6 +50,7 @@ impl Ledger<'_> {
         for (destination, state) in &row.states {
             self.add(*destination, *state, -1);
         }
+        self.count_before(row);
         self.events.remove(seq)?;
         self.bodies.remove(seq)?;
         self.repeats.remove(seq)?;
@@ -118,6 +119,7 @@ impl Ledger<'_> {
             };
             self.add(destination, StoredState::Dead, -1);
             row.states.retain(|(id, _)| *id != destination);
+            self.count_after(&row);
             self.events.insert(key.1, row.encode().as_slice())?;
             if row.is_done() {
                 self.done.insert((before_ms, key.1), ())?;

@@ -4,7 +4,8 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 use crate::spool::{
-    EventReceipt, RecordError, Replay, SpoolError, SpoolRefusal, StoredState, TroubleKind,
+    EventReceipt, RecordError, Replay, SpoolError, SpoolRefusal, StoredState, StreamAnswer,
+    TroubleKind,
 };
 
 #[tokio::test]
@@ -152,6 +153,46 @@ async fn a_full_spool_takes_no_event_and_takes_them_again_when_events_are_gone()
         .accept(event(&id, &[message(&id, &id)]))
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn delivered_events_make_room_for_new_ones_and_nothing_else_does() {
+    let disk = Disk::default();
+    let small = SpoolConfig {
+        max_size: 16_384,
+        ..config()
+    };
+    let spool = with(&disk, Durability::Immediate, small, Sealing::Off, clock());
+    let to = to_app(&spool).await;
+    accept(&spool, "dead").await;
+    let too_large = AttemptOutcome::Published(StreamAnswer::TooLarge);
+    let delivery = due(&spool, &to).await.remove(0);
+    spool.settle(delivery, too_large).await.unwrap();
+    accept(&spool, "waits").await;
+    let _waiting = due(&spool, &to).await;
+    let new = |number: u32| {
+        let id = number.to_string();
+        spool.accept(event(&id, &[message(&id, &format!("49{id}"))]))
+    };
+    for number in 0..200 {
+        assert!(new(number).await.is_ok(), "{number}");
+        let delivery = due(&spool, &to).await.remove(0);
+        spool.settle(delivery, answered(200)).await.unwrap();
+        assert!(spool.survey().kept_for.is_none() || number > 10, "{number}");
+    }
+    assert!(spool.survey().kept_for.is_some());
+    let mut refused = None;
+    for number in 1000..1100 {
+        refused = refused.or(new(number).await.err());
+    }
+    assert_eq!(refused, Some(SpoolRefusal::Full));
+    assert_counted(&spool);
+    let numbers = spool.numbers();
+    assert_eq!(numbers.kept_bytes, 0);
+    let count = |state| numbers.events[&(to.id, state)];
+    assert_eq!(count(StoredState::Dead), 1);
+    assert_eq!(all(&spool)[1].head.id, "waits");
+    assert!(count(StoredState::Waiting) > 10, "{numbers:?}");
 }
 
 #[tokio::test(start_paused = true)]
