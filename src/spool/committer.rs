@@ -52,7 +52,7 @@ struct Last {
     orders: usize,
 }
 
-/// A change of the store, with the answer to whoever ordered it.
+/// A change of the store, with the answer to the client.
 struct Order {
     bytes: usize,
     apply: Change,
@@ -183,6 +183,15 @@ impl Store {
         self.bell.notify_one();
     }
 
+    /// Orders an empty change if the file has lost its place: the writer finds the loss, and mends the store.
+    pub(super) fn look_after_place(&self) {
+        if self.medium.check_place().is_err() {
+            let apply: Change = Box::new(|_| Ok(Box::new(|| {})));
+            // A store without orders is closed, or under repair.
+            self.order(Order { bytes: 0, apply }).ok();
+        }
+    }
+
     fn order(&self, order: Order) -> Result<(), SpoolRefusal> {
         let mut orders = self.orders.lock();
         if orders.is_closed {
@@ -229,12 +238,15 @@ impl Store {
         {
             tracing::warn!(%error, "the spool's store is closed without its last notes: the next start verifies it");
         }
+        if let Err(error) = self.medium.put_back() {
+            tracing::error!(%error, "the events that wait in the spool are lost with the end of the process");
+        }
     }
 
     /// Waits for orders; `None` once the store is to be closed and nothing waits.
     ///
-    /// While many orders come, a transaction begins [`GATHER`] after the one before at the earliest: the pages above the
-    /// rows are written once for each transaction, and cost more than the rows. Whoever orders alone never waits.
+    /// While many orders come, a transaction begins [`GATHER`] after the last transaction at the earliest: the pages above the
+    /// rows are written once for each transaction, and cost more than the rows. A lone order never waits.
     fn next_batch(&self, last: Option<Last>) -> Option<Vec<Order>> {
         let mut orders = self.orders.lock();
         while orders.waiting.is_empty() {
@@ -291,11 +303,13 @@ impl Store {
             Ok((answers, counts, touched))
         });
         let (answers, counts, touched) = catch_unwind(steps).unwrap_or(Err(StoreError::Panic))?;
+        // A commit to a removed file is lost with the process.
+        self.medium.check_place()?;
         *self.counts.lock() = counts;
         Ok((answers, touched))
     }
 
-    /// Notes a failure, and tells of it unless it is the failure before: each event for a full disk fails.
+    /// Notes a failure, and tells of a new failure alone: each event for a full disk fails.
     fn note(&self, error: &StoreError, result: &str) {
         let mut alarm = self.alarm.lock();
         if alarm.fail(error) {
@@ -316,7 +330,7 @@ impl Store {
         drop(self.database.write().take());
         let mut wait = MIN_REOPEN;
         loop {
-            // Whoever waits is refused by the end of the order.
+            // The end of an order refuses the event.
             let refused = {
                 let mut orders = self.orders.lock();
                 orders.bytes = 0;
@@ -325,13 +339,15 @@ impl Store {
             drop(refused);
             let mut alarm = self.alarm.lock().clone();
             let names = self.destinations.names();
-            let opened = open_or_renew(
-                &self.medium,
-                StoreCheck::All,
-                &self.clock,
-                &mut alarm,
-                &names,
-            );
+            let opened = self.medium.put_back().and_then(|()| {
+                open_or_renew(
+                    &self.medium,
+                    StoreCheck::All,
+                    &self.clock,
+                    &mut alarm,
+                    &names,
+                )
+            });
             let is_new = alarm.set_aside != aside;
             *self.alarm.lock() = alarm;
             match opened {
@@ -373,9 +389,9 @@ impl Store {
 /// The time between the beginnings of two transactions while many orders come. Half of it is the wait of an event on
 /// average.
 const GATHER: Duration = Duration::from_millis(2);
-/// The orders for which a transaction does not wait: at 64 events at a time, as many are new as are delivered.
+/// The orders with which a transaction begins at once: at 64 events at a time, as many are new as are delivered.
 const ENOUGH: usize = 96;
-/// The bytes for which a transaction does not wait.
+/// The bytes with which a transaction begins at once.
 const ENOUGH_BYTES: usize = 1024 * 1024;
 /// The bound on orders of a transaction.
 const MAX_BATCH: usize = 512;

@@ -16,6 +16,10 @@ pub enum StoreError {
     Record(RecordError),
     /// The file has a form that came after this version of Keyside.
     Newer(u8),
+    /// The open file was removed or moved.
+    Removed,
+    /// The open file was removed or moved, and a different file has the place.
+    Replaced,
 }
 
 impl StoreError {
@@ -31,7 +35,7 @@ impl StoreError {
                 _ => false,
             },
             Self::Panic => true,
-            Self::Record(_) | Self::Newer(_) => false,
+            Self::Record(_) | Self::Newer(_) | Self::Removed | Self::Replaced => false,
         }
     }
 }
@@ -47,6 +51,13 @@ impl fmt::Display for StoreError {
             Self::Newer(version) => write!(
                 f,
                 "a newer version of Keyside wrote the file (form {version}): run that version, or name another `[spool] dir`"
+            ),
+            Self::Removed => f.write_str(
+                "the store's file was removed or moved from `[spool] dir` while it was open",
+            ),
+            Self::Replaced => f.write_str(
+                "a different file is in the place of the store's open file: move it away, and the spool goes on with what \
+                 waits; a restart uses it, and what waits is lost",
             ),
         }
     }

@@ -1,8 +1,8 @@
 //! The file of the store: opened for its owner alone, verified after a failure, set aside if damaged.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use redb::backends::FileBackend;
@@ -10,12 +10,13 @@ use redb::{Database, Durability};
 use rustix::fs::{Access, access};
 
 use super::error::{SpoolError, StoreError};
+use super::place::{StorePlace, make_folder, sync_folder};
 
 /// The place where the store lies.
 #[derive(Debug)]
 pub(super) enum Medium {
     /// A file.
-    File(PathBuf),
+    File(StorePlace),
     /// A disk of a test.
     #[cfg(test)]
     Disk(super::tests::Disk, Durability),
@@ -28,18 +29,13 @@ impl Medium {
             path: folder.to_owned(),
             error,
         };
-        let mut builder = DirBuilder::new();
-        builder
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .map_err(failed)?;
-        Ok(Self::File(folder.join(FILE)))
+        make_folder(folder).map_err(failed)?;
+        Ok(Self::File(StorePlace::new(folder.join(FILE))))
     }
 
     pub(super) fn path(&self) -> PathBuf {
         match self {
-            Self::File(path) => path.clone(),
+            Self::File(place) => place.path().to_owned(),
             #[cfg(test)]
             Self::Disk(..) => PathBuf::from(FILE),
         }
@@ -48,7 +44,7 @@ impl Medium {
     /// The size of the file in bytes; 0 if it cannot be told.
     pub(super) fn length(&self) -> u64 {
         match self {
-            Self::File(path) => std::fs::metadata(path).map_or(0, |data| data.len()),
+            Self::File(place) => std::fs::metadata(place.path()).map_or(0, |data| data.len()),
             #[cfg(test)]
             Self::Disk(disk, _) => disk.length(),
         }
@@ -58,7 +54,9 @@ impl Medium {
     /// the system gives a place to written pages alone. 0 if unknown.
     pub(super) fn on_disk(&self) -> u64 {
         match self {
-            Self::File(path) => std::fs::metadata(path).map_or(0, |data| data.blocks() * 512),
+            Self::File(place) => {
+                std::fs::metadata(place.path()).map_or(0, |data| data.blocks() * 512)
+            }
             #[cfg(test)]
             Self::Disk(disk, _) => disk.length(),
         }
@@ -85,7 +83,8 @@ impl Medium {
         let mut builder = Database::builder();
         builder.set_cache_size(CACHE);
         let mut database = match self {
-            Self::File(path) => {
+            Self::File(place) => {
+                let path = place.path();
                 let mut options = OpenOptions::new();
                 options
                     .read(true)
@@ -97,6 +96,7 @@ impl Medium {
                 must_not_be_newer(&file)?;
                 file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
                 sync_folder(path)?;
+                place.note_open()?;
                 builder.create_with_backend(FileBackend::new(file)?)?
             }
             #[cfg(test)]
@@ -108,12 +108,32 @@ impl Medium {
         Ok(database)
     }
 
+    /// Checks that the open file has its place.
+    pub(super) fn check_place(&self) -> Result<(), StoreError> {
+        match self {
+            Self::File(place) => place.check(),
+            #[cfg(test)]
+            Self::Disk(..) => Ok(()),
+        }
+    }
+
+    /// Puts a removed or moved file back.
+    pub(super) fn put_back(&self) -> Result<(), StoreError> {
+        match self {
+            Self::File(place) => place.put_back(),
+            #[cfg(test)]
+            Self::Disk(..) => Ok(()),
+        }
+    }
+
     /// Moves a damaged file out of the way; returns the new path.
     pub(super) fn set_aside(&self, now_ms: u64) -> io::Result<PathBuf> {
         match self {
-            Self::File(path) => {
+            Self::File(place) => {
+                let path = place.path();
                 let aside = path.with_extension(format!("redb.damaged-{}", now_ms / 1000));
                 std::fs::rename(path, &aside)?;
+                place.forget();
                 sync_folder(path)?;
                 Ok(aside)
             }
@@ -178,14 +198,6 @@ pub(super) enum StoreCheck {
     Usual,
     /// Every page.
     All,
-}
-
-/// Makes a new or renamed file durable under its name.
-fn sync_folder(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(folder) => File::open(folder)?.sync_all(),
-        None => Ok(()),
-    }
 }
 
 /// The first bytes of each file of the engine.

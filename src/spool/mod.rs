@@ -31,6 +31,7 @@ mod ledger;
 mod look;
 mod opening;
 mod operate;
+mod place;
 mod query;
 mod ready;
 mod record;

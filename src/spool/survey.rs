@@ -135,6 +135,7 @@ impl Spool {
     /// The whole state. Reads the disk: not for the thread of requests.
     #[must_use]
     pub fn survey(&self) -> Survey {
+        self.store.look_after_place();
         let config = self.config.read().clone();
         let numbers = self.numbers();
         let known = self.known();

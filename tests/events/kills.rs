@@ -52,6 +52,25 @@ fn a_start_after_a_kill_is_quick_however_much_waits() {
 }
 
 #[test]
+fn a_folder_removed_while_it_runs_loses_nothing_that_was_answered() {
+    let port = free_port();
+    let mut keyside = spooled(&format!("forward = \"http://127.0.0.1:{port}/\"")).start();
+    let before = genuine(message("before", "1").as_bytes());
+    assert_eq!(keyside.event(&before).status, 200);
+    std::fs::remove_dir_all(keyside.dir().join("spool")).unwrap();
+    let after = genuine(message("after", "2").as_bytes());
+    assert_eq!(keyside.event(&after).status, 503);
+    let is_told = || keyside.log().contains("was removed or moved");
+    assert!(eventually(Duration::from_secs(10), is_told));
+    let taken = || keyside.event(&after).status == 200;
+    assert!(eventually(Duration::from_secs(10), taken));
+    keyside.end(Signal::KILL);
+    keyside.begin();
+    let application = Upstream::plain_at(port, ok);
+    must_get(&application, &["after", "before"]);
+}
+
+#[test]
 fn a_volume_that_is_gone_takes_along_what_waited_and_new_events_are_taken() {
     let port = free_port();
     let mut keyside = spooled(&format!("forward = \"http://127.0.0.1:{port}/\"")).start();

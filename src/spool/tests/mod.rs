@@ -4,6 +4,7 @@ mod disk;
 mod failures;
 mod keys;
 mod order;
+mod places;
 mod power;
 mod stored;
 
