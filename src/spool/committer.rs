@@ -89,7 +89,7 @@ impl Store {
         let path = medium.path();
         let failed = |error: StoreError| SpoolError::of_opening(path.clone(), error);
         let mut alarm = Alarm::default();
-        let opened = open_or_renew(&medium, StoreCheck::Usual, &clock, &mut alarm, &[]);
+        let opened = open_or_renew(&medium, StoreCheck::Usual, rules, &clock, &mut alarm, &[]);
         let Begun {
             database,
             counts,
@@ -156,6 +156,12 @@ impl Store {
 
     pub(super) fn counts(&self) -> Counts {
         self.counts.lock().clone()
+    }
+
+    /// The time of arrival, in milliseconds since 1970, of events with an age of `age`.
+    pub(super) fn before(&self, age: Duration) -> u64 {
+        let now_ms = self.clock.now().wall_ms;
+        self.counts.lock().leaps.before(now_ms, age)
     }
 
     /// The salt of the hashes of items, lanes and users.
@@ -298,7 +304,7 @@ impl Store {
             for order in batch {
                 answers.push((order.apply)(&mut ledger)?);
             }
-            let (counts, touched) = ledger.close()?;
+            let (counts, touched) = ledger.close(self.clock.now().wall_ms)?;
             transaction.commit()?;
             Ok((answers, counts, touched))
         });
@@ -343,6 +349,7 @@ impl Store {
                 open_or_renew(
                     &self.medium,
                     StoreCheck::All,
+                    *self.rules.lock(),
                     &self.clock,
                     &mut alarm,
                     &names,

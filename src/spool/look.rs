@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::Delivery;
-use super::clock::millis;
 use super::committer::Store;
 use super::destination::{Destination, Wait};
 use super::error::StoreError;
 use super::health::Probe;
-use super::lanes::{Due, Now};
+use super::lanes::Due;
 use super::ledger::LedgerPlace;
 use super::operate::TOO_OLD;
 use super::query::{self, Listed};
@@ -59,7 +60,7 @@ impl Look {
             Ok(next) => {
                 let due = next.due.into_iter();
                 let taken: Vec<_> = due.map(|due| self.delivery(due, next.probe)).collect();
-                self.read(taken, next.wait, now)
+                self.read(taken, next.wait, now.at)
             }
             Err(error) => self.unreadable(TakenEvents::new(Wait::Rest), &error),
         }
@@ -69,14 +70,15 @@ impl Look {
     ///
     /// No delivery is dropped or put off while the store is being read: both take the lock of the lanes, under which
     /// others read the store.
-    fn read(&self, taken: Vec<Delivery>, wait: Wait, now: Now) -> TakenEvents {
+    fn read(&self, taken: Vec<Delivery>, wait: Wait, now: Instant) -> TakenEvents {
         let mut found = TakenEvents::new(wait);
         let (mut taken, mut locked) = (taken.into_iter(), Vec::new());
+        let before_ms = self.store.before(self.max_age);
         let read = self.store.read(|read| {
             let rows = query::Rows::open(read)?;
             let mut bytes = 0;
             while let Some(mut delivery) = (bytes < ENOUGH).then(|| taken.next()).flatten() {
-                match self.read_one(&rows, &mut delivery, now) {
+                match self.read_one(&rows, &mut delivery, before_ms) {
                     Ok(Content::Fit) => {
                         bytes += delivery.request.body.len();
                         found.events.push(delivery);
@@ -89,7 +91,7 @@ impl Look {
             Ok(None)
         });
         for delivery in locked {
-            delivery.put_off(now.at + LOCKED);
+            delivery.put_off(now + LOCKED);
         }
         if taken.len() > 0 {
             found.wait = Wait::Again;
@@ -104,14 +106,14 @@ impl Look {
         &self,
         rows: &query::Rows,
         delivery: &mut Delivery,
-        now: Now,
+        before_ms: u64,
     ) -> Result<Content, StoreError> {
         match rows.event(&self.records, delivery.place.seq) {
             Ok(Some((event, request))) => {
-                let age = now.wall_ms.saturating_sub(event.head.received_ms);
+                let received_ms = event.head.received_ms;
                 delivery.event = event;
                 delivery.request = request;
-                Ok(match age > millis(self.max_age) {
+                Ok(match received_ms < before_ms {
                     true => Content::Unfit(TOO_OLD.to_owned()),
                     false => Content::Fit,
                 })

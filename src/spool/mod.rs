@@ -27,6 +27,7 @@ mod health;
 mod ids;
 mod items;
 mod lanes;
+mod leaps;
 mod ledger;
 mod look;
 mod opening;

@@ -10,7 +10,8 @@ use tokio::time::Instant;
 use super::clock::SpoolClock;
 use super::error::StoreError;
 use super::file::{Medium, StoreCheck};
-use super::ledger::{Counts, Ledger, Rules};
+use super::leaps::ClockLeaps;
+use super::ledger::{Counts, LAST, Ledger, Rules};
 use super::record::RecordError;
 use super::tables::{
     BYTES, COUNTS, DESTINATIONS, DestinationId, EVENTS, EventRow, KEPT_BYTES, META, SEALS,
@@ -82,13 +83,14 @@ pub(super) struct Begun {
 pub(super) fn open_or_renew(
     medium: &Medium,
     check: StoreCheck,
+    rules: Rules,
     clock: &SpoolClock,
     alarm: &mut Alarm,
     names: &[(String, DestinationId)],
 ) -> Result<Begun, StoreError> {
     let opened = medium
         .open(check)
-        .and_then(|database| begin(database, medium, &[]));
+        .and_then(|database| begin(database, medium, rules, clock, &[]));
     match opened {
         Err(error) if error.is_damage() => {
             let aside = medium.set_aside(clock.now().wall_ms)?;
@@ -99,7 +101,7 @@ pub(super) fn open_or_renew(
             );
             alarm.set_aside = Some(aside);
             alarm.failures += 1;
-            begin(medium.open(StoreCheck::Usual)?, medium, names)
+            begin(medium.open(StoreCheck::Usual)?, medium, rules, clock, names)
         }
         other => other,
     }
@@ -109,23 +111,28 @@ pub(super) fn open_or_renew(
 fn begin(
     database: Database,
     medium: &Medium,
+    rules: Rules,
+    clock: &SpoolClock,
     names: &[(String, DestinationId)],
 ) -> Result<Begun, StoreError> {
     let read = AssertUnwindSafe(|| {
-        let counts = read_counts(&database)?;
+        let mut counts = read_counts(&database)?;
+        let now_ms = clock.now().wall_ms;
+        if counts.last_ms > 0 {
+            counts.leaps.start(counts.last_ms, now_ms, rules.max_age);
+        }
+        counts.last_ms = now_ms;
         let mut salt = [0; 16];
         aws_lc_rs::rand::fill(&mut salt).map_err(|_| RecordError::Cipher)?;
-        let rules = Rules {
-            max_size: 0,
-            keep: Duration::ZERO,
-        };
         let mut transaction = database.begin_write()?;
         transaction.set_durability(medium.durability())?;
         transaction.set_quick_repair(medium.length() > QUICK_REPAIR);
         {
             let ledger = Ledger::open(&transaction, counts.clone(), rules)?;
-            ledger.close()?;
+            ledger.close(now_ms)?;
             let mut meta = transaction.open_table(META)?;
+            meta.insert(LAST, now_ms.to_le_bytes().as_slice())?;
+            meta.insert(LEAPS, counts.leaps.encode().as_slice())?;
             let known = meta
                 .get(SALT)?
                 .and_then(|salt| salt.value().first_chunk().copied());
@@ -191,12 +198,16 @@ fn read_counts(database: &Database) -> Result<Counts, StoreError> {
         Err(redb::TableError::TableDoesNotExist(_)) => {}
         Err(error) => return Err(error.into()),
     }
-    if let Some(next) = transaction.open_table(META)?.get("next")? {
-        counts.next_seq = next
-            .value()
-            .first_chunk()
-            .copied()
-            .map_or(0, u64::from_le_bytes);
+    let meta = transaction.open_table(META)?;
+    let number = |key| {
+        let value = meta.get(key)?;
+        let bytes = value.and_then(|value| value.value().first_chunk().copied());
+        Ok::<_, StoreError>(bytes.map_or(0, u64::from_le_bytes))
+    };
+    counts.next_seq = number("next")?;
+    counts.last_ms = number(LAST)?;
+    if let Some(leaps) = meta.get(LEAPS)? {
+        counts.leaps = ClockLeaps::decode(leaps.value());
     }
     Ok(counts)
 }
@@ -216,6 +227,8 @@ fn sum_kept(transaction: &ReadTransaction) -> Result<u64, StoreError> {
 const TRIAL: Duration = Duration::from_secs(30);
 /// The key of the salt of hashes.
 const SALT: &str = "salt";
+/// The key of the leaps of the clock.
+const LEAPS: &str = "leaps";
 /// The size of the file from which each commit saves the notes for a start after a crash.
 pub(super) const QUICK_REPAIR: u64 = 64 * 1024 * 1024;
 

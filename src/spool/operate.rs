@@ -287,22 +287,21 @@ impl Spool {
     /// # Errors
     /// If the store cannot take it.
     pub async fn expire(&self) -> Result<(), SpoolRefusal> {
-        let now_ms = self.store.clock.now().wall_ms;
-        let kept_from = now_ms.saturating_sub(millis(self.config.read().keep));
+        let kept_from = self.store.before(self.config.read().keep);
         while self
             .store
             .run(0, move |ledger| ledger.expire_done(kept_from, PAGE))
             .await?
             == PAGE
         {}
-        let first_day = day(now_ms).saturating_sub(ITEM_DAYS);
+        let first_day = day(self.store.before(ITEM_TIME));
         if self.store.counts().days.iter().any(|day| *day < first_day) {
             self.store
                 .run(0, move |ledger| ledger.drop_days(first_day))
                 .await?;
         }
-        let dead_from = now_ms.saturating_sub(millis(DEAD_KEEP));
-        let waiting_from = now_ms.saturating_sub(millis(self.config.read().max_age));
+        let dead_from = self.store.before(DEAD_KEEP);
+        let waiting_from = self.store.before(self.config.read().max_age);
         for id in self
             .known_destinations()
             .map_err(|error| unreadable(&error))?
@@ -390,7 +389,7 @@ fn unreadable(error: &StoreError) -> SpoolRefusal {
 pub(super) const TOO_OLD: &str = "older than `[spool] max_age`";
 /// The events of a page, or of a transaction.
 const PAGE: usize = 256;
-/// The days for which items are known: providers repeat an event for 7 days.
-const ITEM_DAYS: u64 = 8;
+/// The time for which items are known: providers repeat an event for 7 days.
+const ITEM_TIME: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 /// The time for which dead letters stay: a month, for a person to look.
 const DEAD_KEEP: Duration = Duration::from_secs(30 * 24 * 60 * 60);

@@ -16,6 +16,7 @@ use room::{MAX_ROOM_ROWS, size_of};
 use crate::config::SpoolConfig;
 use crate::spool::error::{SpoolRefusal, StoreError};
 use crate::spool::items::Class;
+use crate::spool::leaps::ClockLeaps;
 use crate::spool::record::key_name;
 use crate::spool::schedule::Attempts;
 use crate::spool::tables::{
@@ -27,6 +28,10 @@ use crate::spool::tables::{
 #[derive(Clone, Debug, Default)]
 pub(super) struct Counts {
     pub(super) next_seq: Seq,
+    /// The last known time, in milliseconds since 1970.
+    pub(super) last_ms: u64,
+    /// The leaps of the clock between runs.
+    pub(super) leaps: ClockLeaps,
     /// The bytes of all events, with an allowance for what the store adds.
     pub(super) bytes: u64,
     /// The part of `bytes` for delivered events: room for new events.
@@ -116,6 +121,7 @@ pub(super) struct Ledger<'t> {
 pub(super) struct Rules {
     pub(super) max_size: u64,
     pub(super) keep: Duration,
+    pub(super) max_age: Duration,
 }
 
 impl Rules {
@@ -123,6 +129,7 @@ impl Rules {
         Self {
             max_size: config.max_size,
             keep: config.keep,
+            max_age: config.max_age,
         }
     }
 }
@@ -157,7 +164,10 @@ impl<'t> Ledger<'t> {
     }
 
     /// Writes the counts, and returns them for the next transaction.
-    pub(super) fn close(self) -> Result<(Counts, BTreeSet<DestinationId>), StoreError> {
+    pub(super) fn close(
+        mut self,
+        now_ms: u64,
+    ) -> Result<(Counts, BTreeSet<DestinationId>), StoreError> {
         let mut table = self.transaction.open_table(COUNTS)?;
         for (at, count) in &self.counts.events {
             if self.before.events.get(at) != Some(count) {
@@ -176,9 +186,12 @@ impl<'t> Ledger<'t> {
         if self.before.kept_bytes != self.counts.kept_bytes {
             table.insert(KEPT_BYTES, self.counts.kept_bytes)?;
         }
-        if self.before.next_seq != self.counts.next_seq {
+        let is_new = self.before.next_seq != self.counts.next_seq;
+        if is_new || now_ms.saturating_sub(self.counts.last_ms) >= LAST_INTERVAL {
             let mut meta = self.transaction.open_table(META)?;
             meta.insert("next", self.counts.next_seq.to_le_bytes().as_slice())?;
+            meta.insert(LAST, now_ms.to_le_bytes().as_slice())?;
+            self.counts.last_ms = now_ms;
         }
         Ok((self.counts, self.touched))
     }
@@ -382,3 +395,8 @@ impl<'t> Ledger<'t> {
         *count = count.saturating_add_signed(change);
     }
 }
+
+/// The key of the last known time.
+pub(super) const LAST: &str = "last";
+/// The time in milliseconds after which the last known time is written without a new event.
+const LAST_INTERVAL: u64 = 60 * 60 * 1000;

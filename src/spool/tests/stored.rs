@@ -241,6 +241,41 @@ async fn a_waiting_event_older_than_max_age_becomes_a_dead_letter() {
     assert_eq!(spool.replay(0, to.id).await, Ok(Replay::Waits));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_start_with_a_clock_far_ahead_ends_nothing_that_waits_or_is_dead() {
+    let disk = Disk::default();
+    let start = SystemTime::now();
+    let days = |days: u64| Duration::from_secs(days * 86_400);
+    let at = |day| {
+        let clock = clock_at(start + days(day));
+        with(&disk, Durability::Immediate, config(), Sealing::Off, clock)
+    };
+    let spool = at(0);
+    let to = to_app(&spool).await;
+    accept(&spool, "dead").await;
+    let too_large = AttemptOutcome::Published(StreamAnswer::TooLarge);
+    let delivery = due(&spool, &to).await.remove(0);
+    spool.settle(delivery, too_large).await.unwrap();
+    accept(&spool, "waits").await;
+    drop((to, spool));
+    // A wrong clock, the same once more, and the right clock.
+    for day in [400, 401, 1] {
+        let spool = at(day);
+        let to = to_app(&spool).await;
+        spool.expire().await.unwrap();
+        assert_eq!(ids(&due(&spool, &to).await), ["waits"], "day {day}");
+        let numbers = spool.numbers();
+        assert_eq!(numbers.events[&(to.id, StoredState::Dead)], 1, "day {day}");
+        let again = spool.accept(event("b", &[message("waits", "1")])).await;
+        assert_eq!(again, Ok(EventReceipt::Known), "day {day}");
+    }
+    let spool = at(400);
+    let to = to_app(&spool).await;
+    tokio::time::advance(days(8)).await;
+    spool.expire().await.unwrap();
+    assert!(due(&spool, &to).await.is_empty(), "a week has passed");
+}
+
 #[tokio::test]
 async fn the_retry_schedule_survives_a_restart() {
     let disk = Disk::default();
