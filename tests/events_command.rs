@@ -228,13 +228,26 @@ fn the_events_of_a_person_are_erased_and_the_audit_file_says_by_whom() {
     let unasked = events(&keyside, &["drop", "--user", PERSON]);
     assert_eq!(unasked.code, Some(2));
     assert!(unasked.output.contains("--yes"), "{}", unasked.output);
+    for nobody in ["", "+", " "] {
+        let refused = events(&keyside, &["drop", "--user", nobody, "--yes"]);
+        assert_eq!(refused.code, Some(2), "{nobody:?} {}", refused.output);
+        let query = nobody.replace('+', "%2B").replace(' ', "%20");
+        let order = format!(
+            "POST /events/drop?user={query} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
+        );
+        assert_eq!(
+            keyside.ask_admin(order.as_bytes()).status,
+            400,
+            "{nobody:?}"
+        );
+    }
     let erased = must(&keyside, &["drop", "--user", "+49 151 1234-5678", "--yes"]);
-    assert!(erased.contains("2 events"), "{erased}");
+    assert!(erased.contains("2 events, 2 items"), "{erased}");
     let left = listed(&keyside, &["--show-numbers"]);
     assert_eq!(left.len(), 1);
     assert_eq!(left[0]["users"][0], OTHER);
     let by_id = must(&keyside, &["drop", id_of(&left[0]), "--yes"]);
-    assert!(by_id.contains("1 event"), "{by_id}");
+    assert!(by_id.contains("1 event, 1 item"), "{by_id}");
     let again = events(&keyside, &["drop", id_of(&left[0]), "--yes"]);
     assert_eq!(again.code, Some(1));
     let file = keyside.dir().join("audit.jsonl");
@@ -249,8 +262,8 @@ fn the_events_of_a_person_are_erased_and_the_audit_file_says_by_whom() {
         .map(str::to_owned);
     let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
     assert_eq!(
-        (&line["events"], &line["user"]),
-        (&2.into(), &"***********78".into())
+        (&line["events"], &line["items"], &line["user"]),
+        (&2.into(), &2.into(), &"***********78".into())
     );
     assert!(
         line["client"].as_str().unwrap().starts_with("127.0.0.1:"),

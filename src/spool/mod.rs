@@ -53,7 +53,7 @@ pub use health::{HealthChange, Trouble, TroubleKind};
 pub use items::{Class, EventContents, Item};
 pub use ledger::EventReceipt;
 pub use opening::Alarm;
-pub use operate::Replay;
+pub use operate::{Erased, Replay};
 pub use query::{EventStanding, Filter, Listed, Page};
 pub use record::{EventHead, RecordError, Request};
 pub use schedule::{AttemptOutcome, AttemptVerdict, Attempts};

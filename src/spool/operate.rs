@@ -25,6 +25,22 @@ pub enum Replay {
     Not,
 }
 
+/// The numbers of an erasure.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Erased {
+    /// The erased events.
+    pub events: u64,
+    /// The forgotten items.
+    pub items: u64,
+}
+
+impl std::ops::AddAssign for Erased {
+    fn add_assign(&mut self, other: Self) {
+        self.events += other.events;
+        self.items += other.items;
+    }
+}
+
 impl Spool {
     /// Replaces all destinations, and returns the new ones. A destination that the store does not know yet
     /// begins now, or with events from as far back as configured.
@@ -186,7 +202,7 @@ impl Spool {
     ///
     /// # Errors
     /// If the store cannot take it.
-    pub async fn erase(&self, seqs: &[Seq]) -> Result<u64, SpoolRefusal> {
+    pub async fn erase(&self, seqs: &[Seq]) -> Result<Erased, SpoolRefusal> {
         let salt = self.store.salt();
         let mut found = Vec::with_capacity(seqs.len());
         for seq in seqs {
@@ -212,8 +228,11 @@ impl Spool {
                 Ok(erased)
             })
             .await?;
-        let count = erased.len();
-        for (place, lanes) in erased.into_iter().flatten() {
+        let count = Erased {
+            events: u64::try_from(erased.len()).unwrap_or(u64::MAX),
+            items: erased.iter().map(|event| event.items).sum(),
+        };
+        for (place, lanes) in erased.into_iter().flat_map(|event| event.waited) {
             // An event that is under way ends with its outcome.
             if let Some(destination) = self.destinations.get(place.destination)
                 && !destination.is_under_way(place.seq)
@@ -221,7 +240,7 @@ impl Spool {
                 destination.release(place.seq, place.class, &lanes);
             }
         }
-        Ok(u64::try_from(count).unwrap_or(u64::MAX))
+        Ok(count)
     }
 
     /// Erases all events that cannot be read: the key with which they were sealed is lost. Returns how many there were.
@@ -236,31 +255,32 @@ impl Spool {
         while let Some(at) = from {
             let page = self.list(&Filter::default(), at, PAGE)?;
             for seqs in page.unreadable.chunks(PAGE) {
-                events += self.erase(seqs).await?;
+                events += self.erase(seqs).await?.events;
             }
             from = page.next;
         }
         Ok(events)
     }
 
-    /// Erases all events of a person and forgets the items; returns the numbers of events and of items.
+    /// Erases all events of a person and forgets the items; returns how many there were.
     ///
     /// # Errors
     /// If the store cannot take it.
-    pub async fn erase_user(&self, user: &str) -> Result<(u64, u64), SpoolRefusal> {
+    pub async fn erase_user(&self, user: &str) -> Result<Erased, SpoolRefusal> {
         let filter = Filter {
             user: Some(user.to_owned()),
             ..Filter::default()
         };
-        let mut events = 0;
+        let mut erased = Erased::default();
         let mut from = Some(0);
         while let Some(at) = from {
             let page = self.list(&filter, at, PAGE)?;
             let seqs: Vec<_> = page.events.iter().map(|event| event.seq).collect();
-            events += self.erase(&seqs).await?;
+            erased += self.erase(&seqs).await?;
             from = page.next;
         }
-        Ok((events, self.forget(user).await?))
+        erased.items += self.forget(user).await?;
+        Ok(erased)
     }
 
     /// Forgets the items of a person; returns how many there were.

@@ -10,7 +10,7 @@ use super::EventsError;
 use super::question::{Effect, Names, Question, Readable};
 use super::shown::{moment, shown};
 use crate::audit::Audit;
-use crate::spool::{DestinationId, Filter, Listed, Seq, Spool, StoredState};
+use crate::spool::{DestinationId, Erased, Filter, Listed, Seq, Spool, StoredState};
 use crate::units::{Quota, Rate};
 
 /// The pace of replays: the earliest time for the next event. Replays of several operators share the pace.
@@ -135,18 +135,15 @@ pub(super) async fn drop_events(
         ids: question.filter.ids.clone(),
         ..Filter::default()
     };
-    let (events, items, unknown) = match &question.filter.user {
+    let (Erased { events, items }, unknown) = match &question.filter.user {
         None if question.readable == Readable::No && question.filter == Filter::default() => {
-            (spool.erase_unreadable().await?, 0, 0)
+            let events = spool.erase_unreadable().await?;
+            (Erased { events, items: 0 }, 0)
         }
         _ if question.readable == Readable::No => return Err(EventsError::DropWhat),
-        Some(user) if question.filter == by_user => {
-            let (events, items) = spool.erase_user(user).await?;
-            (events, items, 0)
-        }
+        Some(user) if question.filter == by_user => (spool.erase_user(user).await?, 0),
         None if question.filter == by_ids && !by_ids.ids.is_empty() => {
-            let (events, unknown) = erase_ids(spool, &by_ids).await?;
-            (events, 0, unknown)
+            erase_ids(spool, &by_ids).await?
         }
         _ => return Err(EventsError::DropWhat),
     };
@@ -164,10 +161,10 @@ pub(super) async fn drop_events(
     Ok(json!({ "events": events, "items": items, "unknown": unknown }))
 }
 
-/// Erases events by ids; returns the number of events, and the number of unknown ids.
-async fn erase_ids(spool: &Spool, filter: &Filter) -> Result<(u64, usize), EventsError> {
+/// Erases events by ids; returns the numbers of the erasure, and the number of unknown ids.
+async fn erase_ids(spool: &Spool, filter: &Filter) -> Result<(Erased, usize), EventsError> {
     let mut unknown = filter.ids.clone();
-    let mut events = 0;
+    let mut erased = Erased::default();
     let mut from = Some(0);
     while let Some(at) = from {
         let page = spool.list(filter, at, PAGE)?;
@@ -176,11 +173,11 @@ async fn erase_ids(spool: &Spool, filter: &Filter) -> Result<(u64, usize), Event
             unknown.remove(&event.head.id);
         }
         if !seqs.is_empty() {
-            events += spool.erase(&seqs).await?;
+            erased += spool.erase(&seqs).await?;
         }
         from = page.next;
     }
-    Ok((events, unknown.len()))
+    Ok((erased, unknown.len()))
 }
 
 /// The bound on events of a transaction.

@@ -99,7 +99,7 @@ impl Question {
             "since" => filter.since_ms = Some(number("since")?),
             "until" => filter.until_ms = Some(number("until")?),
             "match" => filter.text = Some(value.to_owned()),
-            "user" => filter.user = Some(person(value)),
+            "user" => filter.user = Some(person(value)?),
             "id" => {
                 filter.ids.insert(id(value)?);
             }
@@ -145,15 +145,17 @@ impl Question {
 }
 
 /// The form of a person's name in the store: a phone number in the provider's form, digits alone.
-fn person(written: &str) -> String {
+fn person(written: &str) -> Result<String, Unclear> {
     let is_filling = |character: char| matches!(character, '+' | '-' | ' ' | '(' | ')' | '.' | '/');
     let digits: String = written.chars().filter(|c| !is_filling(*c)).collect();
-    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    if is_number {
-        digits
-    } else {
-        written.to_owned()
+    if digits.is_empty() {
+        return Err(Unclear::value("user", "a phone number or a user id"));
     }
+    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+    Ok(match is_number {
+        true => digits,
+        false => written.to_owned(),
+    })
 }
 
 fn id(value: &str) -> Result<String, Unclear> {
@@ -293,9 +295,11 @@ mod tests {
             ("+49 (151) 1234-5678", "4915112345678"),
             ("4915112345678", "4915112345678"),
             ("US.13491208655302741918", "US.13491208655302741918"),
-            ("+", "+"),
         ] {
-            assert_eq!(person(written), expected);
+            assert_eq!(person(written).unwrap(), expected);
+        }
+        for nobody in ["", "+", " "] {
+            assert!(person(nobody).is_err(), "{nobody:?}");
         }
     }
 

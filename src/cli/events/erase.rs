@@ -19,7 +19,7 @@ pub(super) struct DropArgs {
     ids: Vec<String>,
     /// Erase everything of a person, by phone number or user id: events in every state, and what tells repeats. An
     /// event that has messages of others as well goes as a whole
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = person)]
     user: Option<String>,
     /// Erase every event that cannot be read because the key that sealed it is lost
     #[arg(long, conflicts_with = "user")]
@@ -76,6 +76,14 @@ pub(super) fn run(args: &DropArgs) -> Result<ExitCode, EventsFailure> {
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Reads the name of a person: an empty name, or one without a digit or letter, names nobody.
+fn person(text: &str) -> Result<String, &'static str> {
+    let is_named = text.contains(char::is_alphanumeric);
+    is_named
+        .then(|| text.to_owned())
+        .ok_or("expected a phone number or a user id")
 }
 
 /// Asks the person at the terminal. Without a terminal, `--yes` must be there.

@@ -9,17 +9,22 @@ use crate::spool::tables::{
     DeadRow, DestinationId, EventRow, Known, LaneId, Seq, StoredState, known_name,
 };
 
-/// The places where an event waited, each with the event's lanes.
-pub(in crate::spool) type WaitedPlaces = Vec<(LedgerPlace, Vec<LaneId>)>;
+/// An event that was erased.
+pub(in crate::spool) struct ErasedEvent {
+    /// The places where the event waited, each with the event's lanes.
+    pub(in crate::spool) waited: Vec<(LedgerPlace, Vec<LaneId>)>,
+    /// The number of forgotten items.
+    pub(in crate::spool) items: u64,
+}
 
 impl Ledger<'_> {
-    /// Erases an event at every destination; with `items` the event's items are forgotten as well. Returns the places
-    /// where the event waited, with lanes; `None` if there is no such event.
+    /// Erases an event at every destination; with `items` the event's items are forgotten as well. Returns `None`
+    /// for an unknown event.
     pub(in crate::spool) fn erase(
         &mut self,
         seq: Seq,
         items: &[[u8; 16]],
-    ) -> Result<Option<WaitedPlaces>, StoreError> {
+    ) -> Result<Option<ErasedEvent>, StoreError> {
         let Some(row) = self.event(seq)? else {
             return Ok(None);
         };
@@ -36,13 +41,17 @@ impl Ledger<'_> {
             }
             self.dead.remove((*destination, seq))?;
         }
+        let mut count = 0;
         for (_, table) in &mut self.known {
             for item in items {
-                table.remove(item)?;
+                count += u64::from(table.remove(item)?.is_some());
             }
         }
         self.remove(seq, &row)?;
-        Ok(Some(waited))
+        Ok(Some(ErasedEvent {
+            waited,
+            items: count,
+        }))
     }
 
     /// Removes an event that stands in no queue.

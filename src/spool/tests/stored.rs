@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 use crate::spool::{
-    EventReceipt, RecordError, Replay, SpoolError, SpoolRefusal, StoredState, StreamAnswer,
+    Erased, EventReceipt, RecordError, Replay, SpoolError, SpoolRefusal, StoredState, StreamAnswer,
     TroubleKind,
 };
 
@@ -355,7 +355,13 @@ async fn the_events_of_a_person_are_erased_everywhere() {
     let first = deliveries.remove(0);
     assert_eq!(first.event.head.id, "a");
     spool.settle(first, answered(200)).await.unwrap();
-    assert_eq!(spool.erase_user("491").await, Ok((3, 0)));
+    assert_eq!(
+        spool.erase_user("491").await,
+        Ok(Erased {
+            events: 3,
+            items: 3
+        })
+    );
     assert_counted(&spool);
     let left = all(&spool);
     assert_eq!(
@@ -389,7 +395,13 @@ async fn the_items_of_a_person_are_forgotten_after_the_event_is_gone() {
         spool.settle(delivery, answered(200)).await.unwrap();
     }
     assert_eq!(all(&spool).len(), 0);
-    assert_eq!(spool.erase_user("491").await, Ok((0, 1)));
+    assert_eq!(
+        spool.erase_user("491").await,
+        Ok(Erased {
+            events: 0,
+            items: 1
+        })
+    );
     for (id, user, is_known) in [("a", "491", false), ("b", "492", true)] {
         let again = spool.accept(event(id, &[message(id, user)])).await;
         assert_eq!(
