@@ -13,7 +13,7 @@ use crate::config::{
     SpoolConfig, StreamAddress,
 };
 use crate::document::{Field, Malformed, Position, Reader, choices};
-use crate::units::{self, Rate, UnitError};
+use crate::units::{self, Rate, UnitError, Written};
 
 /// Reads `[spool]`. `max_body` is the size of the largest event.
 pub(super) fn spool(mut reader: Reader<'_>, max_body: u64) -> Option<SpoolConfig> {
@@ -52,7 +52,7 @@ pub(super) enum Ends {
 
 impl Ends {
     /// Reads `forward` with `reply`, or `to`.
-    pub(super) fn read(reader: &mut Reader<'_>, has_spool: bool) -> Option<Self> {
+    pub(super) fn read(reader: &mut Reader<'_>, keep: Option<Duration>) -> Option<Self> {
         let forward = reader.field("forward");
         let to = reader.field("to");
         let reply = reader.field("reply");
@@ -61,14 +61,14 @@ impl Ends {
             (Some(forward), None) => Some(Self::Forward {
                 url: application(&forward)?,
                 reply: is_reply,
-                has_spool,
+                has_spool: keep.is_some(),
             }),
             (forward, Some(to)) => {
-                let destinations = destinations(&to);
+                let destinations = destinations(&to, keep.unwrap_or(Duration::MAX));
                 if forward.is_some() {
                     to.key_fault("`forward` stands beside it, expected one of them: `forward` for an application alone, [[webhook.to]] for several destinations");
                 }
-                if !has_spool {
+                if keep.is_none() {
                     to.key_fault("there is no [spool] in which events could wait for their destinations, expected one with `dir`, or `forward` in the place of [[webhook.to]]");
                 }
                 if let Some(reply) = reply.filter(|_| is_reply) {
@@ -107,12 +107,12 @@ impl Ends {
 }
 
 /// Reads all `[[webhook.to]]` of a webhook.
-fn destinations(field: &Field<'_>) -> Vec<DestinationConfig> {
+fn destinations(field: &Field<'_>, keep: Duration) -> Vec<DestinationConfig> {
     let mut names = HashMap::new();
     field
         .tables()
         .into_iter()
-        .filter_map(|reader| destination(reader, &mut names))
+        .filter_map(|reader| destination(reader, keep, &mut names))
         .collect()
 }
 
@@ -131,6 +131,7 @@ fn only_destination(name: &str, target: DestinationTarget) -> DestinationConfig 
 
 fn destination(
     mut reader: Reader<'_>,
+    keep: Duration,
     names: &mut HashMap<String, Position>,
 ) -> Option<DestinationConfig> {
     let name_field = reader.required("name", "the name in logs, metrics and commands");
@@ -143,7 +144,7 @@ fn destination(
     let senders = items(&mut reader, "senders", |field| field.parse(number_id));
     let lanes = reader.field("lanes").and_then(|field| lanes(&field));
     let rate: Option<Rate> = reader.parse("rate", str::parse);
-    let from = reader.parse("from", beginning);
+    let from = reader.field("from").and_then(|field| from(&field, keep));
     reader.finish();
     let name = name?.to_owned();
     match names.get(&name) {
@@ -165,6 +166,19 @@ fn destination(
         rate,
         from: from.unwrap_or_default(),
     })
+}
+
+/// Reads the beginning of a new destination. Delivered events older than `keep` are gone.
+fn from(field: &Field<'_>, keep: Duration) -> Option<Duration> {
+    let from = field.parse(beginning)?;
+    if from > keep {
+        field.warn(format!(
+            "reaches back further than `[spool] keep` ({}), and delivered events are gone by then: expected that time at most, or a \
+             longer `keep`",
+            Written(keep)
+        ));
+    }
+    Some(from)
 }
 
 /// Reads `forward`, or `publish` with `server` and `ca`.

@@ -95,23 +95,23 @@ fn dns_name(text: &str) -> Result<String, Malformed> {
     Ok(text.to_ascii_lowercase())
 }
 
-/// Reads all webhooks. `has_spool` is true where events wait on disk.
+/// Reads all webhooks. `keep` is the time of delivered events on disk; `None` without a spool.
 pub(super) fn webhooks(
     readers: Vec<Reader<'_>>,
     credentials: &Credentials,
-    has_spool: bool,
+    keep: Option<Duration>,
 ) -> Vec<WebhookConfig> {
     let mut earlier = Earlier::default();
     readers
         .into_iter()
-        .filter_map(|reader| webhook(reader, credentials, has_spool, &mut earlier))
+        .filter_map(|reader| webhook(reader, credentials, keep, &mut earlier))
         .collect()
 }
 
 fn webhook(
     mut reader: Reader<'_>,
     credentials: &Credentials,
-    has_spool: bool,
+    keep: Option<Duration>,
     earlier: &mut Earlier<Position>,
 ) -> Option<WebhookConfig> {
     let path = reader.required(
@@ -120,7 +120,7 @@ fn webhook(
     );
     let endpoint = Endpoint::read(&mut reader, path);
     let own_path = endpoint.path(webhook_path);
-    let ends = Ends::read(&mut reader, has_spool);
+    let ends = Ends::read(&mut reader, keep);
     let timeout = duration(&mut reader, "timeout", DEFAULT_TIMEOUT);
     let sign = reader.field("sign").map(|field| references(&field));
     let public_url = reader.parse("public_url", url);

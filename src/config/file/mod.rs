@@ -175,6 +175,7 @@ pub(super) fn read(document: &Document, report: &FaultReport) -> Config {
     let spool = root
         .table("spool")
         .and_then(|table| spool(table, inbound.max_body));
+    let keep = has_spool.then(|| spool.as_ref().map_or(Duration::MAX, |spool| spool.keep));
     let providers = Providers::read(root.field("provider"), report);
     let credentials = root
         .table("credential")
@@ -189,7 +190,7 @@ pub(super) fn read(document: &Document, report: &FaultReport) -> Config {
     Config {
         routes: routes(route_tables.unwrap_or_default(), &credentials, &outbound),
         outbound,
-        webhooks: webhooks(webhook_tables.unwrap_or_default(), &credentials, has_spool),
+        webhooks: webhooks(webhook_tables.unwrap_or_default(), &credentials, keep),
         credentials: credentials
             .into_iter()
             .filter_map(|(name, placed)| Some((name, placed?.config)))

@@ -74,6 +74,27 @@ fn a_destination_has_filters_lanes_a_pace_and_a_beginning() {
 }
 
 #[test]
+fn a_beginning_before_what_is_kept_is_a_warning() {
+    for (from, keep, is_warned) in [
+        ("48h", "", true),
+        ("24h", "", false),
+        ("48h", "keep = \"2d\"\n", false),
+        ("1h", "keep = \"off\"\n", true),
+        ("now", "keep = \"off\"\n", false),
+    ] {
+        let lines = format!("name = \"crm\"\nforward = \"http://crm/\"\nfrom = \"{from}\"");
+        let config = parse(&format!("{}{keep}", with_destination(&lines)));
+        let warnings: Vec<_> = config.warnings.iter().map(ToString::to_string).collect();
+        let is_told = |text: &String| text.contains("webhook.to.from: reaches back");
+        assert_eq!(
+            warnings.iter().any(is_told),
+            is_warned,
+            "{from} {keep} {warnings:?}"
+        );
+    }
+}
+
+#[test]
 fn a_stream_is_of_redis_nats_or_amqp_and_its_server_is_a_reference() {
     let key = "events".to_owned();
     let subject = "wa.events".to_owned();
