@@ -99,6 +99,11 @@ pub fn of_sidecar(status: &Value) -> Vec<ProblemLine> {
         )
         .chain(
             list(&status["webhooks"])
+                .filter_map(lag_problem)
+                .map(ProblemLine::notice),
+        )
+        .chain(
+            list(&status["webhooks"])
                 .flat_map(destination_problems)
                 .map(ProblemLine::wrong),
         )
@@ -136,6 +141,18 @@ fn silence_problem(webhook: &Value) -> Option<String> {
          at what stands before this listener",
         text(&webhook["name"]),
         seconds(silent)
+    ))
+}
+
+/// Returns a line if the last event of a webhook came long after its own time.
+fn lag_problem(webhook: &Value) -> Option<String> {
+    let lag = &webhook["lag_seconds"];
+    lag.as_u64().filter(|seconds| *seconds > LONG_LAG)?;
+    Some(format!(
+        "webhook {}: the last event came {} after its own time: the provider sends it again after a failure, or what stands \
+         before this listener delays it; look at the events before it with `keyside_webhooks_total`",
+        text(&webhook["name"]),
+        seconds(lag)
     ))
 }
 
@@ -404,6 +421,8 @@ const EXPIRY_NOTICE_DAYS: u64 = 14;
 /// The days before the end of a token at which `keyside status --check` fails.
 const EXPIRY_ALARM_DAYS: u64 = 7;
 const SECONDS_PER_DAY: u64 = 86_400;
+/// The lag of an event in seconds past which an operator should look.
+const LONG_LAG: u64 = 60;
 
 #[cfg(test)]
 mod tests {

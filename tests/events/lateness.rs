@@ -91,6 +91,11 @@ fn the_lag_the_last_event_and_the_time_of_a_delivery_are_told() {
         assert!(webhook["lag_seconds"].as_u64().unwrap() >= 99, "{webhook}");
         assert!(webhook["last_event_seconds_ago"].as_u64().unwrap() < 60);
         assert!(webhook["silent_seconds"].is_null());
+        let problems = keyside.problems();
+        assert!(problems.contains("the last event came 1m"), "{problems}");
+        assert_eq!(keyside.event(&received(1..2, now())).status, 200);
+        let problems = keyside.problems();
+        assert!(!problems.contains("the last event came"), "{problems}");
     }
 }
 
