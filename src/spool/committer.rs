@@ -323,6 +323,21 @@ impl Store {
         }
     }
 
+    /// Opens the file again, after a removed file is put back.
+    fn open_again(&self, alarm: &mut Alarm) -> Result<Begun, StoreError> {
+        self.medium.put_back()?;
+        let names = self.destinations.names();
+        let rules = *self.rules.lock();
+        open_or_renew(
+            &self.medium,
+            StoreCheck::All,
+            rules,
+            &self.clock,
+            alarm,
+            &names,
+        )
+    }
+
     /// Closes the store after a failure and opens the file again, verified as a whole. No event is answered
     /// meanwhile: a failed sync says little about the content of the disk, and is never tried again.
     fn reopen(&self, error: &StoreError) {
@@ -344,17 +359,7 @@ impl Store {
             };
             drop(refused);
             let mut alarm = self.alarm.lock().clone();
-            let names = self.destinations.names();
-            let opened = self.medium.put_back().and_then(|()| {
-                open_or_renew(
-                    &self.medium,
-                    StoreCheck::All,
-                    *self.rules.lock(),
-                    &self.clock,
-                    &mut alarm,
-                    &names,
-                )
-            });
+            let opened = self.open_again(&mut alarm);
             let is_new = alarm.set_aside != aside;
             *self.alarm.lock() = alarm;
             match opened {

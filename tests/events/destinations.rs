@@ -142,8 +142,9 @@ fn a_reload_gives_waiting_events_another_address() {
 
 #[test]
 fn another_folder_needs_a_restart_and_other_bounds_do_not() {
-    let application = application();
-    let keyside = spooled(&to("app", &application, "")).start();
+    let port = free_port();
+    let down = format!("[[webhook.to]]\nname = \"app\"\nforward = \"http://127.0.0.1:{port}/\"\n");
+    let keyside = spooled(&down).start();
     let path = keyside.dir().join("proxy.toml");
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, text.replace("/spool\"", "/other\"")).unwrap();

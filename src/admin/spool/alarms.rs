@@ -86,14 +86,7 @@ fn of_spool(survey: &Survey) -> Vec<(AlarmKind, String)> {
         found.push((AlarmKind::NotDurable, text));
     }
     found.extend(of_size(survey));
-    if let Some(kept) = survey.kept_for {
-        let text = format!(
-            "delivered events of the last {} alone are there for `keyside events replay`, because older ones made room for \
-             new events: raise `[spool] max_size`, or lower `keep`",
-            short(kept)
-        );
-        found.push((AlarmKind::KeepShortened, text));
-    }
+    found.extend(of_keep(survey));
     found
 }
 
@@ -136,6 +129,15 @@ fn of_size(survey: &Survey) -> Option<(AlarmKind, String)> {
         left >> 20
     );
     Some((AlarmKind::DiskNearlyFull, text))
+}
+
+fn of_keep(survey: &Survey) -> Option<(AlarmKind, String)> {
+    let text = format!(
+        "delivered events of the last {} alone are there for `keyside events replay`, because older ones made room for \
+         new events: raise `[spool] max_size`, or lower `keep`",
+        short(survey.kept_for?)
+    );
+    Some((AlarmKind::KeepShortened, text))
 }
 
 fn of_destination(to: &Surveyed) -> Vec<(AlarmKind, String)> {

@@ -12,7 +12,7 @@ use super::alarms::alarms;
 use crate::spool::{StoredState, Survey};
 
 /// The gauges of a sidecar with a spool.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(in crate::admin) struct SpoolMetrics {
     events: Family<EventLabels, Gauge>,
     oldest: Family<DestinationLabels, Gauge<f64, AtomicU64>>,
@@ -28,17 +28,7 @@ pub(in crate::admin) struct SpoolMetrics {
 impl SpoolMetrics {
     /// Registers the gauges.
     pub(in crate::admin) fn register(registry: &mut Registry) -> Self {
-        let metrics = Self {
-            events: Family::default(),
-            oldest: Family::default(),
-            destination_up: Family::default(),
-            bytes: Gauge::default(),
-            kept_bytes: Gauge::default(),
-            max_bytes: Gauge::default(),
-            up: Gauge::default(),
-            durable: Gauge::default(),
-            set_aside: Gauge::default(),
-        };
+        let metrics = Self::default();
         registry.register(
             "spool_events",
             "Events in the spool: waiting, delivered and kept, or dead letters",
