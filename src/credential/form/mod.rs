@@ -199,8 +199,11 @@ fn not_of_another_provider(value: &str) -> Option<&'static str> {
 
 /// Returns a hint for a key behind a name, encoded with a name, or twice, and for the key of a foreign service.
 fn not_a_bare_key(value: &str) -> Option<&'static str> {
-    let is_wrapped =
-        |text: &str| is_object(text) || is_assignment(text) || is_header(text) || has_scheme(text);
+    // The head of a JWT is an encoded object, and a provider's key may be such a text.
+    let is_wrapped = |text: &str| {
+        let is_object = is_object(text) && !text.contains("\"alg\"");
+        is_object || is_assignment(text) || is_header(text) || has_scheme(text)
+    };
     if is_header(value) {
         Some("it is a name with the key behind it (NAME: value); put the key alone there")
     } else if encoded_texts(value).iter().any(|text| is_wrapped(text)) {

@@ -229,6 +229,7 @@ fn base64(text: &str) -> String {
 #[test]
 fn genuine_keys_and_tokens_pass() {
     for value in [
+        "eyJhbGciOiJIUzI1NiJ9",
         "d41d8cd98f00b204e9800998ecf8427e",
         "AC0123456789abcdef0123456789abcdef",
         "KEY0187A3E5_dX9vJpQ2",
