@@ -76,7 +76,7 @@ impl Taught {
         *taught = Some(Self {
             ends: written(ends),
             length: written(ends - now),
-            slowness: (slowness * 1e4).round_ties_even() / 1e4,
+            slowness: four_places(slowness),
         });
         (ends - now).ceil() as i64
     }
@@ -189,6 +189,11 @@ fn known_full(epoch: u64, given: f64, tolerance: f64, now: f64, arguments: [u64;
         _ => epoch as f64 + tolerance.min(1e7),
     };
     since.max(now + full_in_if_lost)
+}
+
+/// A number as the scripts write it, by `%.4f`, and read it again. A product with 10,000 would be rounded twice.
+fn four_places(number: f64) -> f64 {
+    format!("{number:.4}").parse().unwrap_or(number)
 }
 
 /// A number as the scripts write it, by `%.0f`.
