@@ -64,12 +64,11 @@ pub(super) fn begin(
     let nonce_use = match (&scheme.nonce, scheme.form) {
         (Some(_), _) => Some(NonceUse::new(head.webhook, header, nonce, NONCE_MEMORY)),
         // `a=bc` and `ab=c` are signed alike: the first accepted form is the one that the provider has sent.
-        (None, UrlForm::Twilio) if is_form => Some(NonceUse::of_signature(
-            head.webhook,
-            header,
-            value,
-            NONCE_MEMORY,
-        )),
+        // The signature counts as bytes, since Base64 has several spellings.
+        (None, UrlForm::Twilio) if is_form => signatures.first().map(|signature| {
+            let spelled = HEXLOWER.encode(signature);
+            NonceUse::of_signature(head.webhook, header, &spelled, NONCE_MEMORY)
+        }),
         (None, _) => None,
     };
     Ok(Some(UrlParamsCheck {
