@@ -23,14 +23,14 @@ pub struct KeptInput {
     pub unusable: UnusableFiles,
     /// The time of the first load that could not use the input for this reason.
     pub since: SystemTime,
-    /// What is in use in place of the input.
+    /// The substitute for the input.
     pub in_place: InPlace,
 }
 
-/// What is in use in place of an unusable input.
+/// The substitute for an unusable input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InPlace {
-    /// What was read before, until a restart.
+    /// The content read before, until a restart.
     Before,
     /// Nothing, since nothing was read before. Holds what waits, as a clause.
     Nothing(&'static str),

@@ -72,7 +72,7 @@ impl Signings {
     }
 }
 
-/// What is without a key.
+/// The effect of a missing key.
 const WAITS: &str = "its events wait for the key";
 
 /// Returns the signer, or the reference without a usable key and the reason.

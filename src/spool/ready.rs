@@ -1,4 +1,4 @@
-//! What may go out next, in a queue for each class.
+//! Queues of the events that may go out next, one for each class.
 
 use std::collections::{HashSet, VecDeque};
 

@@ -1,4 +1,4 @@
-//! What the tests of all schemes share: providers, credentials and verifiers of a few lines.
+//! Providers, credentials and verifiers of a few lines, for the tests of all schemes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
