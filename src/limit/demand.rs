@@ -68,14 +68,25 @@ pub struct Ticket {
     pub waited: Duration,
     /// State of the limit for the `RateLimit` headers; none if no limit counted the request.
     pub allowance: Option<Allowance>,
+    /// Time at which the request took the first token of a pair's full bucket.
+    pub first_of_pair: Option<Instant>,
 }
 
 impl Ticket {
     /// Leave to send now, with `left` tokens of a quota; none if no tokens are counted.
     pub(super) fn new(scope: Scope, quota: Option<Quota>, left: u32) -> Self {
         Self {
-            waited: Duration::ZERO,
             allowance: quota.map(|quota| Allowance::new(scope, quota, left)),
+            ..Self::default()
+        }
+    }
+
+    /// Leave with a token of a pair's bucket, taken now.
+    pub(super) fn of_pair(quota: Option<Quota>, left: u32, now: Instant) -> Self {
+        let was_full = quota.is_some_and(|quota| left + 1 == quota.burst.get());
+        Self {
+            first_of_pair: was_full.then_some(now),
+            ..Self::new(Scope::Recipient, quota, left)
         }
     }
 
@@ -84,6 +95,7 @@ impl Ticket {
         Self {
             waited: self.waited.max(other.waited),
             allowance: self.allowance.or(other.allowance),
+            first_of_pair: self.first_of_pair.or(other.first_of_pair),
         }
     }
 }

@@ -186,6 +186,22 @@ impl Limiter {
         Ok(ticket.and(before).and(after))
     }
 
+    /// Takes note that the provider answered, now, the message of a ticket. Of several recipients, the ticket does not say
+    /// whose bucket was full.
+    pub fn message_answered(
+        &self,
+        ticket: &Ticket,
+        sender: &str,
+        recipients: &[String],
+        now: Instant,
+    ) {
+        if let (Some(taken), Some(pairs), [recipient]) =
+            (ticket.first_of_pair, &self.pairs, recipients)
+        {
+            pairs.answered(sender, recipient, taken, now);
+        }
+    }
+
     /// Takes note that the provider refused a message as too fast. `named` is the time for which
     /// the provider says to stop.
     pub fn message_throttled(

@@ -105,6 +105,15 @@ impl PairBuckets {
         Ok(left)
     }
 
+    /// Delays the coming tokens of a pair, by an interval at most.
+    pub(super) fn delay(&self, pair: Pair, by: Duration) {
+        let by = by.min(self.quota.interval());
+        if let Some(full_at) = self.table.lock().full_at.get_mut(&pair) {
+            let delayed = self.bucket_full_at(*full_at).full_at() + by;
+            *full_at = self.nanos(delayed);
+        }
+    }
+
     fn bucket_full_at(&self, nanos: u64) -> Bucket {
         Bucket::new(self.quota, self.began + Duration::from_nanos(nanos))
     }

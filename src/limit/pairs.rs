@@ -173,7 +173,7 @@ impl Pairs {
                 return Ok(Ticket::default());
             };
             if let Ok(left) = buckets.take(pair, now) {
-                return Ok(Ticket::new(Scope::Recipient, self.quota, left));
+                return Ok(Ticket::of_pair(self.quota, left, now));
             }
         }
         let limit = open.unwrap_or_else(|| self.limit(pair, demand.sender, recipient));
@@ -200,6 +200,18 @@ impl Pairs {
                 ..terms
             },
             None => terms,
+        }
+    }
+
+    /// Takes note that the provider answered, now, a message that took the first token of the pair's full bucket at
+    /// `taken`.
+    ///
+    /// The provider counts a message on its arrival, which a handshake or a slow network delays. A bucket that refills from
+    /// the taking would then be ahead of the provider's, and a later message would be refused there. The bucket refills from
+    /// the answer instead, which no arrival is later than.
+    pub(super) fn answered(&self, sender: &str, recipient: &str, taken: Instant, now: Instant) {
+        if let Some(buckets) = &self.buckets {
+            buckets.delay(self.pair(sender, recipient), now - taken);
         }
     }
 
@@ -248,6 +260,34 @@ const MAX_TOGETHER: usize = 64;
 mod tests {
     use super::*;
     use crate::limit::tests::{demand, patience, rate};
+
+    /// The first message arrives at the provider after 300 ms, all later ones at once: the provider's bucket refills from
+    /// that arrival on.
+    #[tokio::test(start_paused = true)]
+    async fn tokens_of_a_pair_come_from_the_answer_to_its_first_message_on() {
+        let interval = Duration::from_secs(6);
+        let pairs = Pairs::replacing(None, Some(rate(1, interval).into()), None);
+        let send = async |max_wait| {
+            let demand = Demand {
+                recipients: &["2".to_owned()],
+                ..demand("1", patience(max_wait, 10))
+            };
+            pairs.pass(&demand, "2", Instant::now()).await
+        };
+        let began = Instant::now();
+        let first = send(Duration::ZERO).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let taken = first.first_of_pair.unwrap();
+        pairs.answered("1", "2", taken, Instant::now());
+        for later in 1..4 {
+            let ticket = send(interval * 2).await.unwrap();
+            assert_eq!(ticket.first_of_pair, None);
+            let due = Duration::from_millis(300) + interval * later;
+            let early = due.saturating_sub(began.elapsed());
+            assert!(early.is_zero(), "{later}: {early:?} too early");
+            assert!(began.elapsed() < due + Duration::from_millis(10), "{later}");
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_request_that_gives_up_leaves_nothing_behind() {

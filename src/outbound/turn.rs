@@ -78,6 +78,12 @@ pub(super) async fn send_in_turn(
         }
         let sent_at = Instant::now();
         let (answer, meaning) = exchange.send(body, sent_at).await?;
+        permit.route.limiter.message_answered(
+            &ticket,
+            permit.sender.unwrap_or_default(),
+            &contents.recipients,
+            answer.arrived,
+        );
         learn::learn(
             &answer.headers,
             &meaning,
