@@ -696,7 +696,8 @@ fn a_provider_that_cannot_be_asked_and_a_webhook_without_a_public_url_are_skippe
     let upstream = Upstream::ok();
     let application = application();
     let setup = Setup::new(&upstream).file("key", "CANARY0123456789CANARY0123456789").config(&format!(
-        "[provider.here]\nextends = \"chat-api\"\nupstream = \"@UPSTREAM@\"\nca = \"@DIR@/ca.pem\"\n\
+        "[admin]\nlisten = [\"127.0.0.1:@ADMIN@\"]\n\
+         [provider.here]\nextends = \"chat-api\"\nupstream = \"@UPSTREAM@\"\nca = \"@DIR@/ca.pem\"\n\
          [credential.here]\nprovider = \"here\"\ninstance = \"1\"\ntoken = \"file:@DIR@/key\"\n[[route]]\ncredential = \"here\"\n\
          [credential.hooks]\nprovider = \"standard-webhooks\"\nsecret = \"file:@DIR@/key\"\n\
          [[webhook]]\npath = \"/hook\"\ncredential = \"hooks\"\nforward = \"{}/events\"\n",
