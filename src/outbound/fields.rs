@@ -25,6 +25,10 @@ pub(super) fn texts_at(
 /// The values at places of a form or a query. Servers differ about `;`: for some it ends a value, for others it is a
 /// part of it, so both readings count.
 pub(super) fn values_in_form<'t>(text: &'t str, places: &[Vec<String>]) -> Vec<Cow<'t, str>> {
+    // Most requests have no query.
+    if text.is_empty() {
+        return Vec::new();
+    }
     let pairs = query::pairs(text);
     let wide = text.contains(';').then(|| query::fields(text));
     // A pair without `;` is the same in both readings, and counts once.

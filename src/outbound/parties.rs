@@ -22,7 +22,9 @@ pub(super) fn senders_in_json(
     }
     let texts = texts.iter().map(|text| Cow::Borrowed(text.as_str()));
     let mut named = parties(limits, texts);
-    named.extend(senders_before_in_json(limits, fields, recipients));
+    if limits.sender_before.is_some() {
+        named.extend(senders_before_in_json(limits, fields, recipients));
+    }
     Ok(named)
 }
 
