@@ -9,7 +9,7 @@ use crate::support::keyside::{Finished, Keyside, Setup, finish};
 use crate::support::upstream::{self, Upstream, answer};
 use crate::support::{MESSAGES, TOKEN};
 
-/// Runs `keyside explain` with the configuration and the admin address of a running sidecar.
+/// Runs `keyside explain` with the configuration of a running sidecar, whose admin listener is the one that is asked.
 fn explain(keyside: &Keyside, arguments: &[&str]) -> Finished {
     let mut command = Command::new(env!("CARGO_BIN_EXE_keyside"));
     command
@@ -17,10 +17,7 @@ fn explain(keyside: &Keyside, arguments: &[&str]) -> Finished {
         .args(arguments)
         .arg("--config")
         .arg(keyside.dir().join("proxy.toml"));
-    finish(
-        command.args(["--admin", &keyside.admin().to_string()]),
-        Duration::from_secs(10),
-    )
+    finish(&mut command, Duration::from_secs(10))
 }
 
 #[test]

@@ -36,9 +36,9 @@ pub(super) struct ExplainArgs {
     body: Option<PathBuf>,
     #[command(flatten)]
     config: ConfigArgs,
-    /// The admin listener of the running sidecar: HOST:PORT or unix:/path
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9900")]
-    admin: String,
+    /// The admin listener of the running sidecar: HOST:PORT or unix:/path [default: `[admin] listen` of the configuration]
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<String>,
 }
 
 /// Judges the request by the configuration, and asks the running sidecar about the limits.
@@ -88,7 +88,8 @@ pub(super) async fn run(args: ExplainArgs) -> ExitCode {
                 body.map(|body| (body, &contents)),
             );
             let recipient = contents.recipients.first().map(String::as_str);
-            print_row("now", &now(&permit, &subject, recipient, &args.admin));
+            let admin = args.admin.unwrap_or_else(|| admin_of(&live));
+            print_row("now", &now(&permit, &subject, recipient, &admin));
             ExitCode::SUCCESS
         }
         Err(denied) => {
@@ -96,6 +97,12 @@ pub(super) async fn run(args: ExplainArgs) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Returns the first address of the admin listener of a configuration.
+fn admin_of(live: &Live) -> String {
+    let listen = &live.config.admin.listen;
+    listen.first().map(ToString::to_string).unwrap_or_default()
 }
 
 /// Returns the name of the webhook at a path.
