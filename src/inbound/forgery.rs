@@ -28,6 +28,8 @@ pub enum Forgery {
     TimestampTooFar,
     /// The signature covers a nonce that is not there.
     NonceMissing,
+    /// The nonce or the id has the text that separates the parts of the signed message.
+    SeparatorInValue,
     /// A different event with the nonce was accepted before.
     NonceReused,
     /// The signature covers an id that is not there.
@@ -105,6 +107,9 @@ impl fmt::Display for Forgery {
             Self::TimestampMalformed => "the timestamp is malformed",
             Self::TimestampTooFar => "the timestamp is too far from now",
             Self::NonceMissing => "the nonce is missing",
+            Self::SeparatorInValue => {
+                "the nonce or the id has the character that ends it in the signed message"
+            }
             Self::NonceReused => "the nonce, or the signature of a form, was used for another event",
             Self::IdMissing => "the id is missing",
             Self::NoPublicUrl => "the signature covers the URL, and the webhook has no public_url",

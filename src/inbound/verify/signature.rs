@@ -185,10 +185,19 @@ impl<'a> SignedValues<'a> {
             }
             Some(Timestamp::Part(prefix)) => Some(only_part(signature, prefix)?),
         };
+        let nonce = optional(&scheme.nonce)?;
+        let id = optional(&scheme.id)?;
+        if [nonce, id]
+            .into_iter()
+            .flatten()
+            .any(|value| has_separator(scheme, value))
+        {
+            return Err(Forgery::SeparatorInValue);
+        }
         Ok(Self {
             timestamp,
-            nonce: optional(&scheme.nonce)?,
-            id: optional(&scheme.id)?,
+            nonce,
+            id,
         })
     }
 }
@@ -232,6 +241,15 @@ impl MessageFrame {
         }
         Ok(frame)
     }
+}
+
+/// Returns true for a value with a text of the message between its parts. The end of a body could pass as the beginning of
+/// the value behind it: both make the same message.
+fn has_separator(scheme: &Signature, value: &str) -> bool {
+    scheme.message.iter().any(|part| match part {
+        MessagePart::Text(text) => !text.is_empty() && value.contains(text.as_str()),
+        _ => false,
+    })
 }
 
 /// Returns true if the message has the body's hash in the body's place. A scheme's message has

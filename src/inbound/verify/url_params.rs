@@ -132,9 +132,7 @@ impl UrlParamsCheck {
     ) -> Result<Messages<'b>, Forgery> {
         match self.form {
             UrlForm::Twilio => {
-                if !self.is_form {
-                    check_body_hash(&self.url, is_empty, hash)?;
-                }
+                check_body_hash(&self.url, is_empty || self.is_form, hash)?;
                 Ok(twilio(&self.url, params))
             }
             // Plivo's second version does not sign the body at all.
@@ -242,12 +240,12 @@ fn twilio<'b>(url: &str, mut params: Params<'b>) -> Messages<'b> {
 }
 
 /// Checks the hash of a body other than a form; Twilio puts the hash into the URL.
-fn check_body_hash(url: &str, is_empty: bool, body: &BodyHash) -> Result<(), Forgery> {
+fn check_body_hash(url: &str, is_covered: bool, body: &BodyHash) -> Result<(), Forgery> {
     let mut hashes = query::fields(query_of(url))
         .filter(|pair| pair.name() == "bodySHA256")
         .map(|pair| pair.value());
     match (hashes.next(), hashes.next()) {
-        (None, _) if is_empty => Ok(()),
+        (None, _) if is_covered => Ok(()),
         (None, _) => Err(Forgery::BodyHashMissing),
         (Some(hash), None) if is_hash(&hash, body) => Ok(()),
         (Some(_), _) => Err(Forgery::BodyHashWrong),

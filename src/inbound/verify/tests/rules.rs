@@ -131,3 +131,26 @@ fn a_nonce_is_spent_when_its_event_is_accepted() {
     proof.spend(&nonces, then());
     assert_eq!(once().freshness(&nonces, then()), Freshness::Repeated);
 }
+
+/// The message is `{body}.{nonce}.{timestamp}`: the end of the body is taken for the beginning of the nonce.
+#[test]
+fn the_end_of_a_body_never_passes_as_the_beginning_of_the_nonce() {
+    let scheme = "kind = 'hmac'\nheader = 'X-Signature'\nalgorithm = 'sha256'\ntimestamp = 'X-Time'\nnonce = 'X-Nonce'\n\
+                  tolerance = '5m'\nreplay = true\nmessage = '{body}.{nonce}.{timestamp}'";
+    let key = "some secret of the test";
+    let verifier = verifier(&Arc::new(own(scheme)), &[("secret", &[key])], None);
+    let signature = hmac_sha256(key, b"pay 5.00 now.n1.1700000000");
+    for (body, nonce, is_genuine) in [
+        ("pay 5.00 now", "n1", true),
+        ("pay 5", "00 now.n1", false),
+        ("pay 5.00 now.n1", "", false),
+    ] {
+        let request = Request::post("/")
+            .header("X-Signature", &signature)
+            .header("X-Time", "1700000000")
+            .header("X-Nonce", nonce);
+        let request = request.body(()).unwrap().into_parts().0;
+        let proof = check(&verifier, &request, body.as_bytes(), then());
+        assert_eq!(proof.is_ok(), is_genuine, "{body} {nonce}");
+    }
+}
