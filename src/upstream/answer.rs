@@ -55,6 +55,8 @@ pub struct AnswerStream {
     framing: Framing,
     keep_alive: bool,
     first: Option<Bytes>,
+    /// The end of a body that broke off, until the reader has passed on what came before.
+    broken: Option<UpstreamError>,
     pool: Arc<Pool>,
     /// The memory of the buffers, for a body that passes through.
     buffers: Option<Reservation>,
@@ -79,6 +81,7 @@ impl AnswerBody {
             framing,
             keep_alive,
             first,
+            broken: None,
             pool: Arc::clone(pool),
             buffers: None,
         }))
@@ -291,6 +294,25 @@ impl AnswerStream {
         }
         Poll::Ready(next)
     }
+
+    /// Returns the next piece for the application. An error comes one turn late: hyper drops what it has not yet written when
+    /// a body fails, and the application would get neither the head nor the pieces before.
+    fn poll_passing(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
+        if let Some(error) = self.broken.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        match ready!(self.poll_next(cx)) {
+            Some(Err(error)) => {
+                self.broken = Some(error);
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            next => Poll::Ready(next.map(|data| data.map(Frame::data))),
+        }
+    }
 }
 
 impl Body for AnswerBody {
@@ -304,9 +326,7 @@ impl Body for AnswerBody {
         match &mut *self {
             Self::Whole(data) if data.is_empty() => Poll::Ready(None),
             Self::Whole(data) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(data))))),
-            Self::Stream(stream) => stream
-                .poll_next(cx)
-                .map(|next| next.map(|data| data.map(Frame::data))),
+            Self::Stream(stream) => stream.poll_passing(cx),
             Self::Unreadable(reason) => Poll::Ready(Some(Err((*reason).into()))),
         }
     }

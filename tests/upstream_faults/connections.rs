@@ -31,6 +31,22 @@ fn a_media_download_that_breaks_off_is_seen_to_break_off() {
 }
 
 #[test]
+fn a_short_download_that_breaks_off_at_once_has_its_head_and_its_bytes() {
+    let upstream = Upstream::scripted(move |_, wire| {
+        wire.write(b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: 100\r\n\r\nabc");
+        After::Close
+    });
+    let keyside = Keyside::start(&upstream);
+    for _ in 0..20 {
+        let outcome = keyside.ask(&get("/whatsapp_business/attachments/?mid=1"));
+        let Err(NoAnswer::Cut(received)) = outcome else {
+            panic!("{:?}", outcome.map(|answer| answer.status));
+        };
+        assert_eq!(shown(&received), "abc");
+    }
+}
+
+#[test]
 fn a_chunked_download_that_breaks_off_is_seen_to_break_off() {
     for after in [After::Close, After::Cut, After::Reset] {
         let upstream = Upstream::scripted(move |_, wire| {
