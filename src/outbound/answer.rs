@@ -234,23 +234,43 @@ fn names_an_upstream(text: &[u8], provider: &Provider) -> bool {
         .any(|origin| find_bytes(text, origin.host.as_bytes()).is_some())
 }
 
-/// Leads the media `url` and the `paging` links of a Graph answer through Keyside; `None` without such
-/// links.
+/// Leads the media `url` and the `paging` links of a Graph answer through Keyside; `None` without such links. A field that
+/// was asked for with its edge, such as `fields=message_templates`, has paging of its own.
 fn relink(json: &str, provider: &Provider, base: &LinkBase) -> Option<String> {
     let mut object = RawObject::parse(json)?;
     let mut changed = relink_field(&mut object, "url", provider, base);
-    if let Some(paging) = object.get("paging").map(str::to_owned)
-        && let Some(mut links) = RawObject::parse(&paging)
-    {
-        let next = relink_field(&mut links, "next", provider, base);
-        let previous = relink_field(&mut links, "previous", provider, base);
-        if next || previous {
+    changed |= relink_paging(&mut object, provider, base);
+    let names: Vec<_> = object.names().map(str::to_owned).collect();
+    for name in names {
+        let value = object.get(&name).unwrap_or_default();
+        if !value.starts_with('{') || !value.contains("\"paging\"") {
+            continue;
+        }
+        let value = value.to_owned();
+        if let Some(mut edge) = RawObject::parse(&value)
+            && relink_paging(&mut edge, provider, base)
+        {
             changed = true;
-            let text = links.to_string();
-            object.set("paging", text);
+            let text = edge.to_string();
+            object.set(&name, text);
         }
     }
     changed.then(|| object.to_string())
+}
+
+/// Leads the links of an object's `paging` through Keyside. Returns true if the object has changed.
+fn relink_paging(object: &mut RawObject<'_>, provider: &Provider, base: &LinkBase) -> bool {
+    let paging = object.get("paging").map(str::to_owned).unwrap_or_default();
+    let Some(mut links) = RawObject::parse(&paging) else {
+        return false;
+    };
+    let next = relink_field(&mut links, "next", provider, base);
+    let previous = relink_field(&mut links, "previous", provider, base);
+    if next || previous {
+        let text = links.to_string();
+        object.set("paging", text);
+    }
+    next || previous
 }
 
 fn relink_field(

@@ -118,6 +118,25 @@ fn paging_leads_back_through_keyside_and_carries_no_token() {
 }
 
 #[test]
+fn paging_of_an_edge_among_the_fields_leads_back_through_keyside() {
+    let upstream = Upstream::scripted(|request, wire| {
+        let host = request.header("host").unwrap();
+        wire.write(&json(&format!(
+            r#"{{"id":"99","message_templates":{{"data":[],"paging":{{"next":"https://{host}/v23.0/99/message_templates?after=x"}}}}}}"#
+        )));
+        After::Keep
+    });
+    let keyside = Setup::new(&upstream)
+        .route("operations = [\"*\"]\n")
+        .start();
+    let answer = keyside.get("/v23.0/99?fields=message_templates");
+    assert_eq!(
+        answer.json()["message_templates"]["paging"]["next"],
+        "http://localhost/v23.0/99/message_templates?after=x"
+    );
+}
+
+#[test]
 fn an_access_token_in_any_url_of_an_answer_is_removed() {
     let upstream = Upstream::answering(|_| {
         json(
