@@ -83,10 +83,10 @@ fn is_dot_segment(segment: &str) -> bool {
     !next.is_some_and(|byte| byte.is_ascii_alphanumeric() || b".-_~".contains(&byte))
 }
 
-/// True for a segment before whose text some server cuts: at `;`, or at an encoded `?` or `#`. An id would be empty there,
-/// and the path that of the whole collection.
+/// True for a segment before whose text some server cuts: at `;`, at an encoded `?` or `#`, or at a blank that is trimmed. An
+/// id would be empty there, and the path that of the whole collection.
 fn begins_with_a_cut(segment: &str) -> bool {
-    first_byte(segment).is_some_and(|byte| b";?#".contains(&byte))
+    first_byte(segment).is_some_and(|byte| b";?# ".contains(&byte))
 }
 
 /// The first byte of a text, perhaps encoded.
@@ -124,6 +124,8 @@ mod tests {
             "/a/..%3b/b",
             "/a/..%3B/b",
             "/a/.%3bx",
+            "/a/%20",
+            "/a/%20b",
             "/a/..%20/b",
             "/a/..%3f/b",
             "/a/..%23",

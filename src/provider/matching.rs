@@ -119,7 +119,8 @@ impl Segment {
             Self::Id => is_id(part),
             Self::Sender => is_id(without_plus(part)) || is_uuid(part),
             Self::Formed(form) => form.fits(part),
-            Self::Any(_) => !part.is_empty(),
+            // `.json` is no name but the form of the answer: without a name, the path is that of the whole collection.
+            Self::Any(_) => !part.is_empty() && !part.starts_with('.'),
             Self::Prefix(text) => part.len() > text.len() && part.starts_with(text.as_str()),
             Self::Version | Self::Rest => false,
         }
