@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::client::{Client, post};
-use crate::support::keyside::{Keyside, Setup};
+use crate::support::keyside::{Keyside, Setup, route};
 use crate::support::upstream::{Upstream, json};
 use crate::support::{MESSAGES, eventually};
 
@@ -393,4 +393,22 @@ fn a_senders_own_rate_is_read_from_the_provider() {
         );
         assert_eq!(keyside.reload().status, 200);
     }
+}
+
+/// A key of 360dialog is one number, and the vendor never sees the id in a path of the Cloud API.
+#[test]
+fn ids_that_the_provider_never_sees_have_no_limits_of_their_own() {
+    let upstream = Upstream::ok();
+    let keyside = route(
+        &upstream,
+        "360dialog",
+        "api_key = \"file:@DIR@/key\"",
+        "[route.limits]\nper_sender = \"3/h\"\nmax_wait = \"1ms\"",
+    );
+    let paths = (50..54).map(|id| format!("/v23.0/{id}/messages"));
+    let statuses: Vec<_> = paths
+        .chain(["/messages".to_owned()])
+        .map(|path| keyside.post(&path, "{}").status)
+        .collect();
+    assert_eq!(statuses, [200, 200, 200, 429, 429]);
 }

@@ -35,7 +35,7 @@ pub(super) fn learn(
     let reason = PauseReason::NothingLeft;
     match subject {
         LimitSubject::Message => {
-            let sender = permit.sender.unwrap_or_default();
+            let sender = permit.counted_sender();
             let senders = limiter.of_senders(permit.request.metering);
             senders.pause(sender, length, reason);
         }
@@ -59,7 +59,7 @@ fn learn_throttle(
         .filter(|time| !time.is_zero());
     match subject {
         LimitSubject::Message => {
-            let sender = permit.sender.unwrap_or_default();
+            let sender = permit.counted_sender();
             let counted = (sender, permit.request.metering);
             limiter.message_throttled(throttle, counted, recipients, named);
         }

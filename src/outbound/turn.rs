@@ -80,7 +80,7 @@ pub(super) async fn send_in_turn(
         let (answer, meaning) = exchange.send(body, sent_at).await?;
         permit.route.limiter.message_answered(
             &ticket,
-            permit.sender.unwrap_or_default(),
+            permit.counted_sender(),
             &contents.recipients,
             answer.arrived,
         );
@@ -165,7 +165,7 @@ async fn wait(
         return Ok(Ticket::default());
     }
     let demand = Demand {
-        sender: permit.sender.unwrap_or_default(),
+        sender: permit.counted_sender(),
         recipients: &contents.recipients,
         messages: contents.messages.max(1),
         metering: permit.request.metering,

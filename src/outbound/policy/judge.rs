@@ -142,6 +142,7 @@ impl Route {
             alternatives: Vec::new(),
             path,
             sender: in_path,
+            drops_sender: map.is_some_and(|map| !map.to.names().any(|name| name == "sender")),
             added_sender,
             names_route,
             shares_path: false,

@@ -30,6 +30,8 @@ pub struct Permit<'a> {
     pub path: &'a str,
     /// The sender that the path names, or else the body.
     pub sender: Option<&'a str>,
+    /// True if the provider never learns the sender in the path, because the path changes on the way.
+    pub(super) drops_sender: bool,
     /// The parameter and the sender that Keyside adds to the query of a request that must name one, and reads or deletes:
     /// the only sender of the route. The provider then refuses media of another sender.
     pub added_sender: Option<(&'a str, &'a str)>,
@@ -164,6 +166,15 @@ impl<'a> Permit<'a> {
             alternatives: self.alternatives.clone(),
             ..*self
         })
+    }
+
+    /// The sender whose limits the request meets. Where the provider never learns the sender, a credential is one number, and
+    /// any text in the path would have limits of its own: the limits are those of the empty name.
+    #[must_use]
+    pub fn counted_sender(&self) -> &'a str {
+        self.sender
+            .filter(|_| !self.drops_sender)
+            .unwrap_or_default()
     }
 
     /// The subject of the limits and pauses that the request meets.
