@@ -114,6 +114,51 @@ fn another_container_hides_no_sender_and_no_channel() {
     }
 }
 
+/// Where a message of a list names no sender, the provider takes a default of its own.
+#[test]
+fn every_message_of_a_list_names_a_sender_of_the_route() {
+    let upstream = Upstream::ok();
+    let template = "/whatsapp/1/message/template";
+    let infobip = route(&upstream, "infobip", INFOBIP, "senders = [\"1555\"]");
+    for (path, messages, status) in [
+        (
+            template,
+            r#"{"from":"1555","to":"1"},{"from":"1555","to":"2"}"#,
+            200,
+        ),
+        (template, r#"{"from":"1555","to":"1"},{"to":"2"}"#, 403),
+        (
+            template,
+            r#"{"from":"1555","to":"1"},{"from":null,"to":"2"}"#,
+            403,
+        ),
+        (
+            template,
+            r#"{"from":"1555","to":"1"},{"from":"","to":"2"}"#,
+            403,
+        ),
+        (
+            MESSAGES_API,
+            r#"{"sender":"1555","channel":"WHATSAPP"},{"channel":"WHATSAPP"}"#,
+            403,
+        ),
+        (
+            MESSAGES_API,
+            r#"{"sender":"1555","channel":"WHATSAPP","failover":[{"channel":"WHATSAPP"}]}"#,
+            403,
+        ),
+    ] {
+        let answer = posted(&infobip, path, &format!(r#"{{"messages":[{messages}]}}"#));
+        assert_eq!(answer.status, status, "{path} {messages}");
+        if status == 403 {
+            assert_eq!(answer.slug(), "sender_not_named", "{path} {messages}");
+        }
+    }
+    let any = route(&upstream, "infobip", INFOBIP, "");
+    let answer = posted(&any, template, r#"{"messages":[{"to":"1"},{"to":"2"}]}"#);
+    assert_eq!(answer.status, 200, "a route without senders bounds none");
+}
+
 #[test]
 fn a_channel_of_a_message_that_is_no_list_counts() {
     let upstream = Upstream::ok();

@@ -12,7 +12,7 @@ mod texts;
 mod visitors;
 pub mod words;
 
-pub use texts::{NotText, add_texts_at, lacks_text_at};
+pub use texts::{NotText, add_texts_at, lacks_text_at, lacks_text_in};
 use visitors::{Fields, LastNamed, WantedVisitor};
 
 /// A JSON object with values as unparsed text.

@@ -67,18 +67,41 @@ fn elements_of<'v>(value: &'v str, rest: &[String]) -> Result<Vec<&'v str>, NotT
 /// Returns true if an element of the first list on a path of keys has no text at the end of the path.
 #[must_use]
 pub fn lacks_text_at(value: &str, path: &[String]) -> bool {
-    let Some((first, rest)) = path.split_first() else {
+    let end = path
+        .iter()
+        .position(|key| key == "*")
+        .map_or(0, |at| at + 1);
+    let (list, rest) = path.split_at(end);
+    lacks_text_in(value, list, &[rest])
+}
+
+/// Returns true if an element of a list has text at none of the `places`. The path of a list ends in `*`; a list on the way
+/// to it has several such lists.
+#[must_use]
+pub fn lacks_text_in(value: &str, list: &[String], places: &[&[String]]) -> bool {
+    let Some((first, rest)) = list.split_first() else {
         return false;
     };
-    if first == "*" {
-        let elements = elements_of(value, rest).unwrap_or_default();
-        return elements.iter().any(|element| {
-            let mut texts = Vec::new();
-            add_texts_at(element, rest, &mut texts).is_err() || texts.is_empty()
-        });
+    if first != "*" {
+        let fields = fields_of(value, |name| is_read_as_one_of(name, &[first])).unwrap_or_default();
+        return fields
+            .iter()
+            .any(|(_, value)| lacks_text_in(value, rest, places));
     }
-    let fields = fields_of(value, |name| is_read_as_one_of(name, &[first])).unwrap_or_default();
-    fields.iter().any(|(_, value)| lacks_text_at(value, rest))
+    let inside = places.first().copied().unwrap_or_default();
+    let within = if rest.is_empty() { inside } else { rest };
+    let elements = elements_of(value, within).unwrap_or_default();
+    elements.iter().any(|element| match rest {
+        [] => !places.iter().any(|place| has_text_at(element, place)),
+        rest => lacks_text_in(element, rest, places),
+    })
+}
+
+/// True for a value with text, besides blanks, at the end of a path of keys.
+fn has_text_at(value: &str, path: &[String]) -> bool {
+    let mut texts = Vec::new();
+    let is_read = add_texts_at(value, path, &mut texts).is_ok();
+    is_read && texts.iter().any(|text| !text.trim().is_empty())
 }
 
 /// Returns the text of a string or of a whole number; `None` for `null`.

@@ -151,6 +151,7 @@ impl BodyFindings {
                 in_body: self.senders,
                 in_query: head.senders,
             },
+                is_missing: self.lacks_sender,
             recipients,
             messages,
             is_receipt: self.is_receipt,

@@ -13,8 +13,8 @@ use super::guard::{
     MARKED, OVERRIDDEN, OVERRIDES, TOKEN_ASKED, asks_for_token, names_fields, names_token,
 };
 use super::parties::{
-    check_count, messages_to, recipients_in_form, recipients_in_json, senders_in_form,
-    senders_in_json,
+    check_count, lacks_sender_in_json, messages_to, recipients_in_form, recipients_in_json,
+    senders_in_form, senders_in_json,
 };
 use super::policy::Permit;
 use crate::json;
@@ -70,6 +70,7 @@ pub(super) struct BodyFindings {
 #[derive(Debug, Default)]
 pub(super) struct InHead {
     pub(super) senders: Vec<String>,
+    pub(super) lacks_sender: bool,
     pub(super) recipients: Vec<String>,
     /// The number of messages: one for each recipient, and 0 without one.
     pub(super) messages: u32,
@@ -243,6 +244,7 @@ impl<'p> FieldPlaces<'p> {
         })
     }
 
+            lacks_sender: lacks_sender_in_json(&fields, senders),
     /// The names at the top of an object that lead to a place.
     fn first_names(&self) -> Vec<&str> {
         let channels = self.channels.iter().flat_map(ChannelRule::places);
@@ -302,6 +304,7 @@ impl<'p> FieldPlaces<'p> {
     /// The recipients with a limit of their own.
     fn paired(&self, mut recipients: Vec<String>) -> Vec<String> {
         recipients.retain(|named| self.has_pairs && self.provider.limits.is_paired(named));
+            lacks_sender: false,
         recipients
     }
 }

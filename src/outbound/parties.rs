@@ -28,6 +28,31 @@ pub(super) fn senders_in_json(
     Ok(named)
 }
 
+/// True if an element of a list in a JSON object names no sender, at none of the places in such elements. Where the provider
+/// has a sender of its own for such a message, nobody has allowed that sender.
+pub(super) fn lacks_sender_in_json(
+    fields: &[(Cow<'_, str>, &str)],
+    places: &[Vec<String>],
+) -> bool {
+    places.iter().any(|place| {
+        let Some(end) = place.iter().rposition(|key| key == "*") else {
+            return false;
+        };
+        let (list, _) = place.split_at(end + 1);
+        let of_list = places.iter().filter_map(|other| other.strip_prefix(list));
+        let of_list: Vec<_> = of_list
+            .filter(|rest| !rest.contains(&"*".to_owned()))
+            .collect();
+        let Some((first, list)) = list.split_first() else {
+            return false;
+        };
+        fields
+            .iter()
+            .filter(|(name, _)| is_read_as_one_of(name, &[first]))
+            .any(|(_, value)| json::lacks_text_in(value, list, &of_list))
+    })
+}
+
 /// The recipients at the first place that has any: the further places are other names for the same.
 pub(super) fn recipients_in_json(
     limits: &ProviderLimits,

@@ -46,6 +46,8 @@ pub struct Permit<'a> {
 pub struct NamedSenders {
     /// The senders in the body.
     pub in_body: Vec<String>,
+    /// True if one of several messages in the body names no sender.
+    pub is_missing: bool,
     /// The senders in the query.
     pub in_query: Vec<String>,
 }
@@ -156,8 +158,10 @@ impl<'a> Permit<'a> {
         // The provider reads the sender of some messages in the query alone.
         let by_query = in_query.filter(|_| self.request.sender.is_some());
         let in_body = named.in_body.first().map(String::as_str);
-        let in_message = self.sender.or(by_query).or(in_body);
-        if in_message.is_none() && self.request.limited && !senders.is_empty() {
+        let in_head = self.sender.or(by_query);
+        let in_message = in_head.or(in_body);
+        let is_missing = in_message.is_none() || (in_head.is_none() && named.is_missing);
+        if is_missing && self.request.limited && !senders.is_empty() {
             return Err(not_named(self.provider(), self.request));
         }
         let sender = in_message.or(in_query);

@@ -229,7 +229,7 @@ fn every_sender_of_a_body_must_be_one_of_the_route() {
         let permit = policy.check(&request, None).unwrap();
         let body = NamedSenders {
             in_body: named(body),
-            in_query: Vec::new(),
+            ..NamedSenders::default()
         };
         let permit = permit.with_senders(&body);
         assert_eq!(permit.is_ok(), is_allowed, "{senders:?} {body:?}");
