@@ -72,8 +72,10 @@ fn described(request: &RequestPattern) -> String {
     for words in &request.without {
         add(format!("`{}` without {}", words.name, quoted(&words.words)));
     }
-    if let Some(fields) = &request.body {
-        add(format!("in the JSON body only {}", quoted(fields)));
+    match request.body.as_deref() {
+        None => {}
+        Some([]) => add("without a field in the body".to_owned()),
+        Some(fields) => add(format!("in the JSON body only {}", quoted(fields))),
     }
     if request.media {
         add("at the media host".to_owned());
@@ -487,6 +489,18 @@ fn no_request_is_answered_with_a_token_among_the_fields_of_an_object() {
             "{body}"
         );
     }
+    let parts = "--b\r\nContent-Disposition: form-data; name=\"fields\"\r\n\r\nowner{access_token}\r\n--b--\r\n";
+    for path in ["/v23.0/123/media", "/v23.0/123"] {
+        let kind = "multipart/form-data; boundary=b";
+        let answer = keyside.send(&with_body("POST", path, kind, parts.as_bytes()));
+        assert_eq!(answer.status, 400, "{path}");
+    }
+    let message = with_body("POST", MESSAGES, "application/json", b"\"\"");
+    assert_eq!(
+        keyside.send(&message).status,
+        400,
+        "a message is one object"
+    );
     assert_eq!(upstream.arrivals(), 0);
     let own = keyside.get("/v23.0/123/owned_whatsapp_business_accounts?fields=id,name");
     assert_eq!(own.status, 200);

@@ -107,9 +107,11 @@ pub fn read_text(
     Ok(places.find(form, text)?.with_head(head))
 }
 
-/// Refuses a form that cannot be read. Where only some fields may pass, the body has to be JSON.
+/// Refuses a form that cannot be read. Where only some fields may pass, the body has to be JSON; where none may pass, a form
+/// is looked through as well.
 fn check_form(permit: &Permit<'_>, form: Form) -> Result<(), OutboundError> {
-    let is_bound = permit.request.body.is_some();
+    let fields = permit.request.body.as_ref();
+    let is_bound = fields.is_some_and(|fields| !fields.is_empty() || form != Form::UrlEncoded);
     if form == Form::Untyped || (is_bound && form != Form::Json) {
         return Err(unsupported(permit.request));
     }
@@ -149,9 +151,9 @@ impl BodyFindings {
         Contents {
             senders: NamedSenders {
                 in_body: self.senders,
+                is_missing: self.lacks_sender,
                 in_query: head.senders,
             },
-                is_missing: self.lacks_sender,
             recipients,
             messages,
             is_receipt: self.is_receipt,

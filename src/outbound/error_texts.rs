@@ -26,11 +26,14 @@ pub(super) fn not_allowed_texts(operation: &str, others: &[String]) -> (String, 
 }
 
 pub(super) fn field_texts(field: &str, operation: &str, allowed: &[String]) -> (String, String) {
+    let only = match allowed {
+        [] => "what the query can ask for, without a body".to_owned(),
+        allowed => allowed.join(", "),
+    };
     (
         format!("the operation `{operation}` does not allow the field {field:?} in this request"),
         format!(
-            "send only {}, or add the operation that has this request with any field to `operations` of the route",
-            allowed.join(", ")
+            "send only {only}, or add the operation that has this request with any field to `operations` of the route",
         ),
     )
 }

@@ -28,6 +28,7 @@ pub(super) struct FieldPlaces<'p> {
     only: Option<OnlyFields>,
     senders: &'p [Vec<String>],
     recipients: &'p [Vec<String>],
+    is_message: bool,
     /// True if recipients count, in the path as well.
     counts_recipients: bool,
     receipts: &'p [Vec<String>],
@@ -53,6 +54,15 @@ impl OnlyFields {
             patterns: fields.collect(),
         })
     }
+
+    /// The refusal of a body for a field.
+    fn refusal(&self, field: String) -> OutboundError {
+        OutboundError::FieldNotAllowed {
+            field,
+            operation: self.operation.clone(),
+            allowed: self.patterns.concat(),
+        }
+    }
 }
 
 /// The result of one pass over a body.
@@ -60,6 +70,7 @@ impl OnlyFields {
 pub(super) struct BodyFindings {
     pub(super) pattern: usize,
     pub(super) senders: Vec<String>,
+    pub(super) lacks_sender: bool,
     pub(super) recipients: Vec<String>,
     pub(super) messages: u32,
     pub(super) is_receipt: bool,
@@ -70,7 +81,6 @@ pub(super) struct BodyFindings {
 #[derive(Debug, Default)]
 pub(super) struct InHead {
     pub(super) senders: Vec<String>,
-    pub(super) lacks_sender: bool,
     pub(super) recipients: Vec<String>,
     /// The number of messages: one for each recipient, and 0 without one.
     pub(super) messages: u32,
@@ -135,6 +145,7 @@ impl<'p> FieldPlaces<'p> {
             },
             only,
             recipients: of_messages(&provider.limits.recipient, counts_recipients),
+            is_message,
             counts_recipients: is_message && counts_recipients,
             receipts: of_messages(&provider.limits.receipt, true),
             has_pairs,
@@ -212,8 +223,8 @@ impl<'p> FieldPlaces<'p> {
             name.is_one_of(&wanted)
         };
         let bare = text.strip_prefix('\u{feff}').unwrap_or(text);
-        // An empty text is as good as no body. plivo (Node) 4.79.0 writes one with GET.
-        if bare.trim() == r#""""# {
+        // An empty text is as good as no body, but for a message of Graph. plivo (Node) 4.79.0 writes one with GET.
+        if bare.trim() == r#""""# && !(provider.graph_answers && self.is_message) {
             return Ok(BodyFindings::default());
         }
         let fields = json::fields_of(bare, is_wanted).ok_or(NOT_AN_OBJECT)?;
@@ -221,12 +232,8 @@ impl<'p> FieldPlaces<'p> {
             return Err(OVERRIDDEN);
         }
         self.check_asked(&fields)?;
-        if let Some((field, only)) = foreign.zip(self.only.clone()) {
-            return Err(OutboundError::FieldNotAllowed {
-                field,
-                operation: only.operation,
-                allowed: only.patterns.concat(),
-            });
+        if let Some((field, only)) = foreign.zip(self.only.as_ref()) {
+            return Err(only.refusal(field));
         }
         if let Some(rule) = channels {
             rule.check_fields(&fields)?;
@@ -237,6 +244,7 @@ impl<'p> FieldPlaces<'p> {
         Ok(BodyFindings {
             pattern: fitting.first().map_or(0, |(pattern, _)| *pattern),
             senders: senders_in_json(limits, &fields, senders, recipients)?,
+            lacks_sender: lacks_sender_in_json(&fields, senders),
             messages: messages_to(&named),
             recipients: self.paired(named),
             is_receipt: has_text(&fields, receipts) && !has_field(&fields, recipients),
@@ -244,7 +252,6 @@ impl<'p> FieldPlaces<'p> {
         })
     }
 
-            lacks_sender: lacks_sender_in_json(&fields, senders),
     /// The names at the top of an object that lead to a place.
     fn first_names(&self) -> Vec<&str> {
         let channels = self.channels.iter().flat_map(ChannelRule::places);
@@ -276,6 +283,9 @@ impl<'p> FieldPlaces<'p> {
         if query::has_marked_name(text) {
             return Err(MARKED);
         }
+        if let (Some(only), Some(pair)) = (&self.only, query::pairs(text).next()) {
+            return Err(only.refusal(pair.name().chars().take(MAX_SHOWN).collect()));
+        }
         let strip = &self.provider.strip.form;
         if self.provider.graph_answers && query::pairs(text).any(|pair| pair.is_named(&OVERRIDES)) {
             return Err(OVERRIDDEN);
@@ -294,6 +304,7 @@ impl<'p> FieldPlaces<'p> {
         Ok(BodyFindings {
             pattern: 0,
             senders: senders_in_form(limits, text, self.senders, self.recipients),
+            lacks_sender: false,
             messages: messages_to(&named),
             recipients: self.paired(named),
             is_receipt: false,
@@ -304,7 +315,6 @@ impl<'p> FieldPlaces<'p> {
     /// The recipients with a limit of their own.
     fn paired(&self, mut recipients: Vec<String>) -> Vec<String> {
         recipients.retain(|named| self.has_pairs && self.provider.limits.is_paired(named));
-            lacks_sender: false,
         recipients
     }
 }

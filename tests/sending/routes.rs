@@ -54,6 +54,29 @@ fn an_operation_that_the_route_does_not_have_is_named_and_refused() {
     assert_eq!(upstream.heads(), 0);
 }
 
+/// Graph reads the parameters of a GET from its body as well.
+#[test]
+fn a_body_asks_for_nothing_that_the_bound_query_may_not_ask_for() {
+    let upstream = Upstream::ok();
+    let keyside = Keyside::start(&upstream);
+    let media = "/v23.0/1761991787669262";
+    let json = "application/json";
+    let form = "application/x-www-form-urlencoded";
+    for (method, kind, body, status) in [
+        ("GET", json, r#"{"fields":"owner,name"}"#, 403),
+        ("HEAD", json, r#"{"fields":"owner,name"}"#, 403),
+        ("GET", json, r#"{"metadata":1}"#, 403),
+        ("GET", form, "fields=owner,name", 403),
+        ("GET", json, "{}", 200),
+    ] {
+        let answer = keyside.send(&with_body(method, media, kind, body.as_bytes()));
+        assert_eq!(answer.status, status, "{method} {body}");
+    }
+    assert_eq!(upstream.arrivals(), 1);
+    let own = keyside.get(&format!("{media}?fields=url,mime_type"));
+    assert_eq!(own.status, 200);
+}
+
 #[test]
 fn an_operation_that_the_route_names_is_allowed() {
     let upstream = Upstream::ok();

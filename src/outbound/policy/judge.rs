@@ -60,9 +60,13 @@ impl Route {
                     .allows_method(fitting.operation, &request.method)
             })
         };
-        // A pattern for some bodies comes after the patterns for any body.
-        let any_body = allowed().filter(|fitting| fitting.pattern.body.is_none());
-        let some_body = allowed().filter(|fitting| fitting.pattern.body.is_some());
+        // A pattern for some bodies comes after the patterns for any body, or for none.
+        let is_for_some = |fitting: &Fitting<'_>| {
+            let fields = fitting.pattern.body.as_ref();
+            fields.is_some_and(|fields| !fields.is_empty())
+        };
+        let any_body = allowed().filter(|fitting| !is_for_some(fitting));
+        let some_body = allowed().filter(is_for_some);
         let mut refusal = None;
         for fitting in any_body.chain(some_body) {
             let pattern = fitting.pattern;

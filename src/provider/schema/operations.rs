@@ -1,5 +1,7 @@
 //! `[operations.NAME]`: what can be asked of a provider.
 
+use http::Method;
+
 use super::inject::injects;
 use super::names::TemplateNames;
 use super::request::request_line;
@@ -148,13 +150,15 @@ impl OperationReader<'_> {
             .map(|field| injects(&field, &self.names));
         reader.finish();
         let (methods, path) = line?;
+        let is_bound = query.is_some() || !only.is_empty();
+        let takes_no_body = is_bound && methods.iter().all(has_parameters_in_query);
         Some(RequestPattern {
             methods,
             path: path.with_forms(self.forms),
             query,
             only,
             without,
-            body,
+            body: body.or_else(|| takes_no_body.then(Vec::new)),
             media: is_media,
             upstream,
             limited: limited.unwrap_or(false),
@@ -252,3 +256,9 @@ const KINDS: [(&str, OperationKind); 3] = [
     ("receive", OperationKind::Receive),
     ("administration", OperationKind::Administration),
 ];
+
+/// True for a method whose parameters stand in the query. Some servers, Graph's among them, read them from a body as well: a
+/// request whose query is bound has no field in its body.
+fn has_parameters_in_query(method: &Method) -> bool {
+    method.is_safe() || method == Method::DELETE
+}
