@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::support::MESSAGES;
 use crate::support::client::{Client, get, post};
-use crate::support::keyside::{Keyside, Setup};
+use crate::support::keyside::{Directory, Keyside, Setup};
 use crate::support::upstream::Upstream;
 use crate::support::{TOKEN, eventually};
 
@@ -220,4 +220,46 @@ fn a_route_is_for_its_users_alone() {
     }
     assert_eq!(keyside.ask_admin(&get("/livez")).status, 200);
     assert!(!keyside.log().contains(TOKEN));
+}
+
+/// The kernel tells of no change in a folder that only the refused configuration names.
+#[test]
+fn a_refused_configuration_heals_without_a_reload_however_it_is_mended() {
+    let upstream = Upstream::ok();
+    let setup = with_tenants(&upstream, &[("conf.d/one.toml", tenant("one"))]);
+    let one = place_token(&setup, &tenant("one"));
+    let two = place_token(&setup, &tenant("two"));
+    let three = place_token(&setup, &tenant("three"));
+    let keyside = setup.start();
+    let is_refused = || keyside.status()["reload"]["last_result"] == "refused";
+    let turns = |refused: bool| eventually(Duration::from_secs(25), || is_refused() == refused);
+    let dir = keyside.dir();
+
+    dir.write("conf.d/one.toml", "[credential.one]\nprovider = \"meat\"\n");
+    assert!(turns(true), "a broken file");
+    dir.write("conf.d/one.toml", &one);
+    assert!(turns(false), "the same bytes as before");
+
+    dir.write("conf.d/two.toml", "[[route]\n");
+    assert!(turns(true), "a new file that is broken");
+    dir.write("conf.d/two.toml", two);
+    assert!(turns(false), "the new file, corrected");
+
+    let folder = Directory::new();
+    let authority = folder.join("later.pem");
+    let provider = format!(
+        "[provider.third]\nextends = \"meta\"\nca = \"{}\"\n{}",
+        authority.display(),
+        three.replace("\"test\"", "\"third\"")
+    );
+    dir.write("conf.d/three.toml", provider);
+    assert!(turns(true), "an authority that is missing");
+    let errors = keyside.log().matches("reload refused").count();
+    std::fs::copy(dir.join("ca.pem"), &authority).unwrap();
+    assert!(turns(false), "the authority, there at last");
+    assert_eq!(
+        keyside.log().matches("reload refused").count(),
+        errors,
+        "told once"
+    );
 }

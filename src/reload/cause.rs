@@ -15,6 +15,8 @@ pub enum ReloadCause {
     Manager,
     /// A good value in the place of a secret that was kept back.
     Retry,
+    /// A load that was refused, and is tried again: a file that no other load has read may be right by now.
+    AnotherTry,
     /// A load whose configuration was refused: the secrets of the configuration in use are read again.
     RefusedConfiguration,
     /// A token that is to be renewed.
@@ -33,6 +35,7 @@ impl ReloadCause {
             Self::File => "a file has changed",
             Self::Manager => "a secret manager has a new value",
             Self::Retry => "secrets were tried again",
+            Self::AnotherTry => "a refused configuration was tried again",
             Self::RefusedConfiguration => {
                 "a configuration was refused, and secrets were read all the same"
             }
@@ -56,6 +59,11 @@ impl Causes {
             }
         }
         (!causes.is_empty()).then_some(Self(causes))
+    }
+
+    /// Returns true if nobody has asked for the reload, and nothing that is followed has changed.
+    pub(super) fn are_another_try(&self) -> bool {
+        self.0 == [ReloadCause::AnotherTry]
     }
 
     /// Returns the peers that asked for the reload.

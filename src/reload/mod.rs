@@ -102,6 +102,8 @@ pub struct Reloader {
     refusals: Arc<ArcSwap<RefusalForms>>,
     memory: Arc<MemoryBudget>,
     last: Mutex<LastReload>,
+    /// The reasons for which the last load was refused; empty after a load that was not.
+    refused_load: Mutex<Vec<String>>,
     overlaps: Arc<KeptOverlaps>,
     deliveries: Option<Arc<Deliveries>>,
     sends: Arc<Sends>,
@@ -176,6 +178,7 @@ impl Reloader {
             sends: Arc::default(),
             nonces: Arc::default(),
             tracer,
+            refused_load: Mutex::default(),
             last: Mutex::new(LastReload {
                 last_success: SystemTime::now(),
                 refused: Vec::new(),
@@ -359,17 +362,29 @@ impl Reloader {
         let before = self.live();
         let began = Instant::now();
         match self.load(&before).await {
-            Ok((live, late)) => (self.take(before, live, causes, began).await, late),
+            Ok((live, late)) => {
+                self.refused_load.lock().clear();
+                (self.take(before, live, causes, began).await, late)
+            }
             Err(error) => {
                 // Managers may have been asked for secrets of the refused configuration alone, and on its way out.
                 before.managers.take_way_out(&before.egress);
                 before
                     .managers
                     .keep_only(&inputs::asked_references(&before.config));
+                let error = Arc::new(error);
+                let known = std::mem::replace(&mut *self.refused_load.lock(), error.reasons());
+                if causes.are_another_try() && known == error.reasons() {
+                    let taken = Arc::default();
+                    return (
+                        Err(ReloadError::Refused { error, taken }),
+                        LateReads::default(),
+                    );
+                }
                 let last_success = self.last().last_success;
                 let (changes, late) = self.reload_secrets(before).await;
                 let error = ReloadError::Refused {
-                    error: Arc::new(error),
+                    error,
                     taken: changes.iter().map(ToString::to_string).collect(),
                 };
                 self.record_refusal(&error, causes);

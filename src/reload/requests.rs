@@ -42,6 +42,7 @@ impl ReloadRequest {
                 ReloadCause::Hangup
                 | ReloadCause::File
                 | ReloadCause::Manager
+                | ReloadCause::AnotherTry
                 | ReloadCause::RefusedConfiguration
                 | ReloadCause::Retry => false,
             },

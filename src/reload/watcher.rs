@@ -27,14 +27,27 @@ impl Reloader {
             let interval = self.live.load().config.reload.watch;
             match interval {
                 Some(interval) => {
-                    let care = watch.wait(interval, &mut finished).await;
+                    let is_refused = !self.refused_load.lock().is_empty();
+                    let woken = watch.wait(interval, is_refused, &mut finished).await;
                     self.follow_files(&mut watch).await;
-                    self.reload_changed_files(care, &mut watch.refused).await;
+                    let care = watch.care();
+                    let is_loaded = self.reload_changed_files(care, &mut watch.refused).await;
+                    if !is_loaded && woken != WakeReason::Reload && watch.is_retry_due(woken) {
+                        self.try_refused_again().await;
+                    }
                 }
                 None => {
                     finished.changed().await.ok();
                 }
             }
+        }
+    }
+
+    /// Loads a refused configuration again: only the refused load knows all of its files, and one of them may be mended by
+    /// now. A refusal for the same reasons is told nowhere.
+    async fn try_refused_again(&self) {
+        if !self.refused_load.lock().is_empty() {
+            self.request_and_wait(ReloadCause::AnotherTry).await.ok();
         }
     }
 
@@ -107,8 +120,8 @@ impl Reloader {
         self.finished.send_replace(());
     }
 
-    /// Reloads if the content of any file has changed. Content `refused` by a load is not tried again.
-    async fn reload_changed_files(&self, care: Care, refused: &mut Option<SeenFiles>) {
+    /// Reloads if the content of any file has changed, and returns true then. Content `refused` by a load is not tried again.
+    async fn reload_changed_files(&self, care: Care, refused: &mut Option<SeenFiles>) -> bool {
         let live = self.live();
         let files = live.files.load_full();
         let looking = move || {
@@ -117,16 +130,20 @@ impl Reloader {
             (now, is_changed)
         };
         let Ok((now, is_changed)) = tokio::task::spawn_blocking(looking).await else {
-            return;
+            return false;
         };
         if !is_changed {
             // The same content, perhaps with other metadata: the next look need not read it.
             live.files.store(Arc::new(now));
-        } else if refused.as_ref() != Some(&now) {
-            drop(live);
-            let result = self.request_and_wait(ReloadCause::File).await;
-            *refused = result.is_err().then_some(now);
+            return false;
         }
+        if refused.as_ref() == Some(&now) {
+            return false;
+        }
+        drop(live);
+        let result = self.request_and_wait(ReloadCause::File).await;
+        *refused = result.is_err().then_some(now);
+        true
     }
 }
 
@@ -139,6 +156,18 @@ struct FileWatch {
     /// The contents that a load has refused.
     refused: Option<SeenFiles>,
     last_read: Instant,
+    /// The last time at which a refused configuration was due to be tried again.
+    last_try: Instant,
+}
+
+/// The reason why files are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum WakeReason {
+    /// The kernel told of a change in a folder that is followed.
+    Notice,
+    /// A reload has ended: the files may be others.
+    Reload,
+    Time,
 }
 
 impl Default for FileWatch {
@@ -148,29 +177,54 @@ impl Default for FileWatch {
             followed: None,
             refused: None,
             last_read: Instant::now(),
+            last_try: Instant::now(),
         }
     }
 }
 
 impl FileWatch {
-    /// Waits until files are to be looked at. Returns the care of the look.
-    async fn wait(&mut self, interval: Duration, finished: &mut watch::Receiver<()>) -> Care {
+    /// Waits until files are to be looked at.
+    async fn wait(
+        &mut self,
+        interval: Duration,
+        is_refused: bool,
+        finished: &mut watch::Receiver<()>,
+    ) -> WakeReason {
         let is_told = self.followed.as_ref().is_some_and(|it| it.gap.is_none());
-        if let Some(notices) = self.notices.as_ref().filter(|_| is_told) {
-            tokio::select! {
-                () = notices.wait() => next_beat(interval).await,
-                // The files may be others by now.
-                _ = finished.changed() => next_beat(interval).await,
-                () = next_beat(interval.max(UNTOLD_INTERVAL)) => {}
-            }
-        } else {
+        let Some(notices) = self.notices.as_ref().filter(|_| is_told) else {
             next_beat(interval).await;
-        }
+            return WakeReason::Time;
+        };
+        let untold = if is_refused {
+            RETRY_INTERVAL
+        } else {
+            UNTOLD_INTERVAL
+        };
+        let woken = tokio::select! {
+            () = notices.wait() => WakeReason::Notice,
+            _ = finished.changed() => WakeReason::Reload,
+            () = next_beat(interval.max(untold)) => return WakeReason::Time,
+        };
+        next_beat(interval).await;
+        woken
+    }
+
+    /// Returns the care of the next look.
+    fn care(&mut self) -> Care {
         if self.last_read.elapsed() < READ_INTERVAL {
             return Care::Metadata;
         }
         self.last_read = Instant::now();
         Care::Content
+    }
+
+    /// Returns true if a refused configuration is to be tried again, and notes the time.
+    fn is_retry_due(&mut self, woken: WakeReason) -> bool {
+        let is_due = woken == WakeReason::Notice || self.last_try.elapsed() >= RETRY_INTERVAL;
+        if is_due {
+            self.last_try = Instant::now();
+        }
+        is_due
     }
 }
 
@@ -206,6 +260,9 @@ impl Refusals {
 
 /// The time between two looks at metadata that no notice was the reason for: a folder may be mounted over another.
 const UNTOLD_INTERVAL: Duration = Duration::from_secs(60);
+/// The time between two tries of a refused configuration, if no notice tells of a change: reading a thousand files takes a
+/// tenth of a second of another thread.
+const RETRY_INTERVAL: Duration = Duration::from_secs(15);
 /// The time between two reads of all files, whatever their metadata.
 const READ_INTERVAL: Duration = Duration::from_secs(600);
 /// The time between two look-ups after refused requests: reading a few files five times a second costs little.
