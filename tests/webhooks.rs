@@ -1,16 +1,17 @@
 //! Webhooks: Keyside answers handshakes, refuses forgeries, and delivers genuine events byte for byte.
 
 use std::io::Write;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::support::client::{Answer, Client, get};
-use crate::support::keyside::Keyside;
+use crate::support::keyside::{Keyside, finish};
 use crate::support::upstream::{After, Upstream, Wire};
 use crate::support::webhook::{
-    EVENT, HOOK, VERIFY_TOKEN, application, configured, event, forwarding, genuine, setup,
-    signature,
+    EVENT, HOOK, VERIFY_TOKEN, answering, application, configured, event, forwarding, genuine,
+    setup, signature,
 };
 use crate::support::{APP_SECRET, hmac_sha256, noise};
 
@@ -788,4 +789,71 @@ fn a_sidecar_for_webhooks_alone_needs_no_token() {
     let keyside = setup(&application).start();
     assert_eq!(keyside.ask_admin(&get("/readyz")).status, 200);
     assert_eq!(keyside.post("/v23.0/1/messages", "{}").slug(), "no_route");
+}
+
+/// Whoever looks for the webhook by its name learns what stops it.
+#[test]
+fn a_secret_of_a_webhook_that_was_never_readable_is_told_where_people_look() {
+    let application = application();
+    let forward = format!("forward = \"{}/events\"", application.url());
+    let sign = format!("{forward}\nsign = \"file:@DIR@/sign\"");
+    let token = "no handshake is answered";
+    let refused = "its events are answered 503 until the key is there";
+    let all = [
+        (
+            sign.as_str(),
+            "",
+            refused,
+            503,
+            "there is no key to sign the event with",
+        ),
+        (
+            &forward,
+            "verify_token",
+            token,
+            200,
+            "the verify token cannot be read",
+        ),
+    ];
+    for (lines, missing, told, ready, logged) in all {
+        let setup = configured(lines, "");
+        if !missing.is_empty() {
+            std::fs::remove_file(setup.dir().join(missing)).unwrap();
+        }
+        let keyside = setup.start();
+        let answer = keyside.ask_admin(&get("/readyz?webhook=acme"));
+        assert_eq!(answer.status, ready, "{told}: {}", answer.text());
+        assert_eq!(
+            answer.text().matches("webhook acme").count(),
+            1,
+            "{}",
+            answer.text()
+        );
+        assert!(answer.text().contains(told), "{told}: {}", answer.text());
+        keyside.event(&genuine(EVENT.as_bytes()));
+        keyside.event(&get(&format!(
+            "{HOOK}?hub.mode=subscribe&hub.verify_token=wrong&hub.challenge=1"
+        )));
+        assert!(keyside.log().contains(logged), "{told}: {}", keyside.log());
+        let admin = keyside.admin().to_string();
+        let mut status = Command::new(env!("CARGO_BIN_EXE_keyside"));
+        let status = status.args(["status", "acme", "--check", "--admin", &admin]);
+        let status = finish(status, Duration::from_secs(10));
+        assert_eq!(status.code, Some(1), "{told}: {}", status.output);
+    }
+}
+
+#[test]
+fn the_status_of_one_webhook_tells_of_its_application_and_of_no_other() {
+    let application = answering(500);
+    let keyside = setup(&application).start();
+    for _ in 0..5 {
+        assert_eq!(keyside.event(&genuine(EVENT.as_bytes())).status, 503);
+    }
+    let admin = keyside.admin().to_string();
+    let mut status = Command::new(env!("CARGO_BIN_EXE_keyside"));
+    let status = status.args(["status", "acme", "--check", "--admin", &admin]);
+    let status = finish(status, Duration::from_secs(10));
+    assert_eq!(status.code, Some(1), "{}", status.output);
+    assert!(status.output.contains("webhook acme"), "{}", status.output);
 }

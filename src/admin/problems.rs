@@ -90,28 +90,26 @@ pub fn of_sidecar(status: &Value) -> Vec<ProblemLine> {
         .chain(way_out_problem(&status["egress"]))
         .chain(list(status.pointer("/state/problems").unwrap_or(&Value::Null)).map(text))
         .map(ProblemLine::wrong)
-        .chain(list(&status["unusable_files"]).map(file_problem))
         .chain(of_certificates(status))
-        .chain(
-            list(&status["webhooks"])
-                .filter_map(silence_problem)
-                .map(ProblemLine::wrong),
-        )
-        .chain(
-            list(&status["webhooks"])
-                .filter_map(lag_problem)
-                .map(ProblemLine::notice),
-        )
-        .chain(
-            list(&status["webhooks"])
-                .flat_map(destination_problems)
-                .map(ProblemLine::wrong),
-        )
-        .chain(
-            list(&status["sends_without_status"])
-                .map(overdue_problem)
-                .map(ProblemLine::notice),
-        )
+        .chain(of_webhooks(status))
+        .collect()
+}
+
+/// Returns the problems that concern webhooks and their events: unusable inputs, silence, lag, destinations, sent messages
+/// without a status, events that wait on disk.
+#[must_use]
+pub fn of_webhooks(status: &Value) -> Vec<ProblemLine> {
+    let webhooks = || list(&status["webhooks"]);
+    let files = list(&status["unusable_files"]).map(file_problem);
+    let silent = webhooks().filter_map(silence_problem);
+    let late = webhooks().filter_map(lag_problem);
+    let failing = webhooks().flat_map(destination_problems);
+    let overdue = list(&status["sends_without_status"]).map(overdue_problem);
+    files
+        .chain(silent.map(ProblemLine::wrong))
+        .chain(late.map(ProblemLine::notice))
+        .chain(failing.map(ProblemLine::wrong))
+        .chain(overdue.map(ProblemLine::notice))
         .chain(of_spool(status))
         .collect()
 }

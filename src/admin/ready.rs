@@ -13,7 +13,7 @@ use crate::inbound::{Onward, WebhookEndpoint};
 use crate::outbound::policy::Route;
 use crate::provider::Ca;
 use crate::query;
-use crate::reload::{KeptInput, Live, overlap_concerns};
+use crate::reload::{InPlace, InputUse, KeptInput, Live, overlap_concerns};
 use crate::spool::Survey;
 
 /// The subject of a question about readiness, from the query of `/readyz`.
@@ -186,7 +186,15 @@ fn kept_inputs(
     is_wanted: impl Fn(&KeptInput) -> bool,
 ) -> impl Iterator<Item = String> {
     let wanted = live.kept_inputs.iter().filter(move |kept| is_wanted(kept));
-    wanted.map(move |kept| format!("{subject}: {}", kept.line()))
+    wanted.map(move |kept| about(subject, kept.line()))
+}
+
+/// A line about a subject, which the line may name already.
+fn about(subject: &str, line: String) -> String {
+    match line.starts_with(subject) {
+        true => line,
+        false => format!("{subject}: {line}"),
+    }
 }
 
 fn state_of_webhook(webhook: &WebhookEndpoint, live: &Live, alarms: &[SpoolAlarm]) -> State {
@@ -196,9 +204,22 @@ fn state_of_webhook(webhook: &WebhookEndpoint, live: &Live, alarms: &[SpoolAlarm
         concerns: concerns_of(credential, &subject, live),
         ..State::default()
     };
+    let is_direct = matches!(webhook.onward, Onward::Direct(_));
     let is_of_webhook = |kept: &KeptInput| kept.serves.is_for_webhook(&webhook.name);
-    let inputs = kept_inputs(&subject, live, is_of_webhook);
-    state.concerns.extend(inputs);
+    let stops = |kept: &KeptInput| {
+        let has_nothing = matches!(kept.in_place, InPlace::Nothing(_));
+        is_direct && has_nothing && matches!(kept.serves, InputUse::Signature(_))
+    };
+    let stopped = kept_inputs(&subject, live, |kept| is_of_webhook(kept) && stops(kept));
+    state.obstacles.extend(stopped);
+    let others = kept_inputs(&subject, live, |kept| is_of_webhook(kept) && !stops(kept));
+    state.concerns.extend(others);
+    if let Some(secret) = webhook.verifier.challenge() {
+        let faults = credential.faults().iter();
+        let unread = faults.filter(|fault| fault.secret == *secret);
+        let lines = unread.map(|fault| format!("{subject}: no handshake is answered: {fault}"));
+        state.concerns.extend(lines);
+    }
     if !webhook.verifier.has_keys() {
         let unread = live.unread_secrets(credential);
         let problems: Vec<_> = unread.iter().map(ToString::to_string).collect();

@@ -177,6 +177,7 @@ fn unusable_files(live: &Live) -> Value {
     let each = live.kept_inputs.iter().map(|kept| {
         json!({
             "key": kept.serves.key(),
+            "webhook": kept.serves.webhook(),
             "files": kept.unusable.paths,
             "problem": kept.unusable.problem,
             "since": unix(kept.since),

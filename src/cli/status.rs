@@ -12,7 +12,7 @@ use super::sidecars::DEFAULT_ADMIN;
 use super::table;
 use super::webhooks;
 use crate::admin::problems::{
-    Gravity, ProblemLine, of_credentials, of_routes, of_sidecar, of_spool,
+    Gravity, ProblemLine, of_credentials, of_routes, of_sidecar, of_webhooks,
 };
 use crate::document::shown_place;
 use crate::json::words::{counted, duration, list, text};
@@ -130,7 +130,7 @@ fn problems_of(sidecars: &[Sidecar<'_>], args: &StatusArgs) -> Vec<ProblemLine> 
         if args.names.is_empty() {
             own.extend(of_sidecar(status));
         } else {
-            own.extend(of_spool(status));
+            own.extend(of_webhooks(status));
         }
         if sidecars.len() > 1 {
             for problem in &mut own {
@@ -189,10 +189,19 @@ fn keep_named(status: &mut Value, names: &[String]) {
     let webhooks: Vec<_> = list(&status["webhooks"])
         .map(|webhook| webhook["name"].clone())
         .collect();
-    for part in ["/spool/alarms", "/spool/destinations"] {
+    for part in ["/spool/alarms", "/spool/destinations", "/unusable_files"] {
         if let Some(parts) = status.pointer_mut(part).and_then(Value::as_array_mut) {
             parts.retain(|part| webhooks.contains(&part["webhook"]));
         }
+    }
+    let kept: Vec<_> = list(&status[CREDENTIALS])
+        .map(|credential| credential["name"].clone())
+        .collect();
+    if let Some(sends) = status
+        .get_mut("sends_without_status")
+        .and_then(Value::as_array_mut)
+    {
+        sends.retain(|sends| kept.contains(&sends["credential"]));
     }
 }
 

@@ -64,7 +64,14 @@ fn challenge_of(
     }
     let token = only_value(query, VERIFY_TOKEN).ok_or(InboundError::WrongVerifyToken)?;
     if !is_accepted(credential, secret, &token) {
-        return Err(InboundError::WrongVerifyToken);
+        let is_unread = credential
+            .faults()
+            .iter()
+            .any(|fault| fault.secret == *secret);
+        return Err(match is_unread {
+            true => InboundError::VerifyTokenMissing,
+            false => InboundError::WrongVerifyToken,
+        });
     }
     let malformed = |parameter| InboundError::HandshakeMalformed { parameter };
     only_value(query, MODE)

@@ -67,7 +67,7 @@ impl DirectDelivery {
         let answer = self.application.send_in(span, request, deadline).await;
         let failure = self.note(&answer);
         let answer = answer.map_err(|error| match error {
-            Undelivered::KeyMissing => InboundError::CredentialUnavailable,
+            Undelivered::KeyMissing => InboundError::SigningKeyMissing,
             Undelivered::Upstream(error) => InboundError::undelivered(&error, failure.as_ref()),
         })?;
         if answer.status.is_success() {

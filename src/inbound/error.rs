@@ -57,6 +57,10 @@ pub enum InboundError {
     Overloaded,
     /// The credential has no secret to check a signature with.
     CredentialUnavailable,
+    /// The key that signs events for the application has never been readable.
+    SigningKeyMissing,
+    /// The verify token of the handshake cannot be read.
+    VerifyTokenMissing,
     /// The application cannot be reached, or did not answer in time.
     ApplicationUnavailable(String),
     /// The application answered with a status other than 2xx.
@@ -104,9 +108,10 @@ impl InboundError {
             }
             Self::TransferCoding | Self::BodyBroken => kind("bad_request", StatusCode::BAD_REQUEST),
             Self::ContentCoding => kind("content_coding", StatusCode::UNSUPPORTED_MEDIA_TYPE),
-            Self::HandshakeRefused | Self::HandshakeMalformed { .. } | Self::WrongVerifyToken => {
-                kind("handshake_refused", StatusCode::FORBIDDEN)
-            }
+            Self::HandshakeRefused
+            | Self::HandshakeMalformed { .. }
+            | Self::WrongVerifyToken
+            | Self::VerifyTokenMissing => kind("handshake_refused", StatusCode::FORBIDDEN),
             Self::TooManyGuesses => kind("too_many_guesses", StatusCode::TOO_MANY_REQUESTS),
             Self::Unsigned(status) => kind("unsigned", *status),
             Self::Forged(_) => kind(FORGED, StatusCode::UNAUTHORIZED),
@@ -114,7 +119,7 @@ impl InboundError {
             Self::BodyTooLarge { .. } => kind("body_too_large", StatusCode::PAYLOAD_TOO_LARGE),
             Self::BodyTimedOut => kind("body_timeout", StatusCode::REQUEST_TIMEOUT),
             Self::Overloaded => kind("overloaded", StatusCode::SERVICE_UNAVAILABLE),
-            Self::CredentialUnavailable => {
+            Self::CredentialUnavailable | Self::SigningKeyMissing => {
                 kind("credential_unavailable", StatusCode::SERVICE_UNAVAILABLE)
             }
             Self::ApplicationUnavailable(_) => {
@@ -179,7 +184,7 @@ impl InboundError {
                 "the body has a Content-Encoding",
                 "send the event without Content-Encoding, as it was signed",
             ),
-            Self::HandshakeRefused | Self::WrongVerifyToken => (
+            Self::HandshakeRefused | Self::WrongVerifyToken | Self::VerifyTokenMissing => (
                 "the handshake is refused",
                 "give the provider the verify token that the credential of this webhook has",
             ),
@@ -207,16 +212,13 @@ impl InboundError {
                 "send the whole body within 10 seconds",
             ),
             Self::BodyBroken => ("the body is malformed or incomplete", "send the whole body"),
-            Self::Overloaded => ("too many events are under way", "send the event again"),
-            Self::CredentialUnavailable => (
-                "there is no secret to check the event with",
-                "send the event again",
-            ),
-            Self::ApplicationUnavailable(_) | Self::ApplicationRefused(_) => (
-                "the application did not take the event",
-                "send the event again",
-            ),
-            Self::NotStored(_) => ("the event cannot be stored now", "send the event again"),
+            Self::Overloaded => ("too many events are under way", AGAIN),
+            Self::CredentialUnavailable => ("there is no secret to check the event with", AGAIN),
+            Self::SigningKeyMissing => ("there is no key to sign the event with", AGAIN),
+            Self::ApplicationUnavailable(_) | Self::ApplicationRefused(_) => {
+                ("the application did not take the event", AGAIN)
+            }
+            Self::NotStored(_) => ("the event cannot be stored now", AGAIN),
         };
         (message, details.to_owned())
     }
@@ -236,6 +238,10 @@ impl InboundError {
             Self::NotStored(refused) => refused.to_string(),
             Self::HandshakeRefused => "the handshake names no verify token".to_owned(),
             Self::WrongVerifyToken => "the handshake names a wrong verify token".to_owned(),
+            Self::VerifyTokenMissing => {
+                "the verify token cannot be read, so that no handshake is answered: see `keyside status`"
+                    .to_owned()
+            }
             Self::HandshakeMalformed { parameter } => {
                 format!(
                     "the handshake has the verify token, and a missing, repeated or odd `{parameter}`"
@@ -245,6 +251,9 @@ impl InboundError {
         }
     }
 }
+
+/// The remedy where the event itself is good.
+const AGAIN: &str = "send the event again";
 
 /// Returns the failure of an application with the remedy.
 fn told(failure: &Failure) -> String {

@@ -98,12 +98,18 @@ impl InputUse {
     pub fn is_for_webhook(&self, name: &str) -> bool {
         match self {
             Self::Inbound | Self::StateKey => true,
+            other => other.webhook() == Some(name),
+        }
+    }
+
+    /// Returns the name of the webhook to which the input belongs alone.
+    #[must_use]
+    pub fn webhook(&self) -> Option<&str> {
+        match self {
             Self::Stream(webhook) | Self::Signature(webhook) | Self::StreamUrl { webhook, .. } => {
-                webhook == name
+                Some(webhook)
             }
-            Self::Outbound | Self::Provider(_) | Self::Limits | Self::LimitsUrl | Self::Proxy => {
-                false
-            }
+            _ => None,
         }
     }
 

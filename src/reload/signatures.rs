@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Live;
 use super::kept_inputs::{InputUse, Remarks};
-use crate::config::{Config, Reference, WebhookConfig};
+use crate::config::{Config, EventWay, Reference, WebhookConfig};
 use crate::credential::source::{Findings, SourceError};
 use crate::delivery::signature::{Signer, Signing};
 
@@ -58,7 +58,11 @@ impl Signings {
                 signing
             }
             (Err((reference, problem)), None) => {
-                remarks.miss(serves, reference, &problem, WAITS, before);
+                let effect = match webhook.way {
+                    EventWay::Direct(_) => REFUSED,
+                    EventWay::Spooled(_) => WAITS,
+                };
+                remarks.miss(serves, reference, &problem, effect, before);
                 Signing::KeyMissing
             }
         };
@@ -72,8 +76,10 @@ impl Signings {
     }
 }
 
-/// The effect of a missing key.
+/// The effect of a missing key on events that are on disk.
 const WAITS: &str = "its events wait for the key";
+/// The effect of a missing key on events that go straight to the application: the provider sends them again.
+const REFUSED: &str = "its events are answered 503 until the key is there";
 
 /// Returns the signer, or the reference without a usable key and the reason.
 fn signer<'w>(
