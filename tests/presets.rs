@@ -681,6 +681,8 @@ fn a_code_of_meta_behind_another_provider_keeps_its_meaning() {
         ("360dialog", 400, meta(131_056), "throttled recipient"),
         ("360dialog", 400, meta(80_007), "throttled account"),
         ("360dialog", 403, meta(131_031), "policy"),
+        ("360dialog", 400, meta(134_011), "policy"),
+        ("360dialog", 400, meta(131_208), "throttled operation"),
         ("360dialog", 400, meta(131_047), "none"),
         (
             "360dialog",
