@@ -33,8 +33,10 @@ impl TrustedProxies {
         }
         let mut last = None;
         for value in headers.get_all(X_FORWARDED_FOR).iter().rev() {
-            for entry in value.to_str().ok()?.rsplit(',') {
-                let Some(address) = address(entry.trim()) else {
+            let entries = value.to_str().ok()?.rsplit(',').map(str::trim);
+            // RFC 9110, section 5.6.1: an empty element of a list means nothing.
+            for entry in entries.filter(|entry| !entry.is_empty()) {
+                let Some(address) = address(entry) else {
                     return last;
                 };
                 last = Some(address);
@@ -99,11 +101,6 @@ mod tests {
                 &["1.1.1.1", "203.0.113.9,10.2.3.4"],
                 Some("203.0.113.9"),
             ),
-            (
-                "10.0.0.1",
-                &["203.0.113.9", "10.2.3.4"],
-                Some("203.0.113.9"),
-            ),
             ("10.0.0.1", &["203.0.113.9:4711"], Some("203.0.113.9")),
             ("10.0.0.1", &["::ffff:203.0.113.9"], Some("203.0.113.9")),
             (
@@ -113,7 +110,6 @@ mod tests {
             ),
             ("2001:db8:1::7", &["[2001:db8:2::1]"], Some("2001:db8:2::1")),
             ("::ffff:10.0.0.1", &["203.0.113.9"], Some("203.0.113.9")),
-            // Only proxies in the chain: the proxy furthest away counts as the client.
             ("10.0.0.1", &["10.9.9.9, 10.2.3.4"], Some("10.9.9.9")),
             // A word that is no address ends the chain.
             ("10.0.0.1", &["203.0.113.9, unknown"], None),
@@ -121,6 +117,11 @@ mod tests {
                 "10.0.0.1",
                 &["203.0.113.9, unknown, 10.2.3.4"],
                 Some("10.2.3.4"),
+            ),
+            (
+                "10.0.0.1",
+                &["203.0.113.9,, 10.2.3.4,"],
+                Some("203.0.113.9"),
             ),
             ("10.0.0.1", &[""], None),
             ("10.0.0.1", &[], None),
