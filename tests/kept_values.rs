@@ -231,32 +231,109 @@ fn is_told_as_missing(keyside: &Keyside, key: &str, waits: &str) {
 }
 
 #[test]
-fn a_value_that_a_configuration_newly_names_must_be_usable() {
+fn a_bad_value_behind_a_newly_named_reference_keeps_what_was_before_and_takes_the_rest() {
     let upstream = Upstream::ok();
     let keyside = setup(&upstream).start();
     let path = keyside.dir().join("proxy.toml");
     let config = std::fs::read_to_string(&path).unwrap();
-    keyside.dir().write("new", "CANARY//");
-    for (file, key) in [("redis", "limits.redis"), ("proxy", "egress.proxy")] {
-        let changed = config.replace(&format!("/{file}\"\n["), "/new\"\n[");
-        assert_ne!(changed, config);
-        keyside.dir().write("proxy.toml", changed);
-        let refused = keyside.reload();
-        let text = refused.text();
-        assert_eq!(refused.status, 422, "{key}: {text}");
-        assert!(text.contains(key) && !text.contains("CANARY"), "{text}");
+    let named = [("redis", "limits.redis"), ("proxy", "egress.proxy")];
+    for (number, (file, key)) in named.into_iter().enumerate() {
+        for (bad, reason) in [("CANARY//", "expected"), ("", "no value")] {
+            keyside.dir().write("new", bad);
+            let token = format!("{TOKEN}{number}{}", bad.len());
+            keyside.dir().write("token", &token);
+            let changed = config.replace(&format!("/{file}\"\n["), "/new\"\n[");
+            assert_ne!(changed, config);
+            keyside.dir().write("proxy.toml", changed);
+            let reloaded = keyside.reload();
+            let text = reloaded.text();
+            assert_eq!(reloaded.status, 200, "{key}: {text}");
+            assert_eq!(token_sent(&keyside, &upstream), token, "{key}");
+            let told = unusable(&keyside);
+            assert_eq!(told.len(), 1, "{told:?}");
+            assert_eq!(told[0]["key"], key);
+            assert!(told[0]["waits"].is_null(), "{told:?}");
+            assert!(kept_back(&keyside, key) > 0.5, "{key}");
+            let ready = keyside.ask_admin(&get("/readyz?all")).text();
+            for shown in [&text, &ready, &keyside.log()] {
+                assert!(shown.contains(key) && shown.contains(reason), "{shown}");
+                assert!(!shown.contains("CANARY"), "{key}: {shown}");
+            }
+            let way = &keyside.status()["egress"]["proxy"];
+            assert_eq!(way, "http://127.0.0.1:1", "{key}");
+            keyside.dir().write("proxy.toml", &config);
+            assert_eq!(keyside.reload().status, 200, "{key}");
+            assert_eq!(unusable(&keyside), [serde_json::Value::Null; 0], "{key}");
+        }
     }
 }
 
 #[test]
-fn a_refused_configuration_holds_up_no_value() {
+fn a_bad_value_of_a_new_table_leaves_the_way_out_and_the_limits_as_they_were() {
     let upstream = Upstream::ok();
-    let keyside = setup(&upstream).start();
-    keyside.dir().write("proxy.toml", "nonsense");
-    keyside.dir().write("proxy", "http://127.0.0.1:2");
-    assert_eq!(keyside.reload().status, 422);
-    assert_eq!(keyside.status()["egress"]["proxy"], "http://127.0.0.1:2");
-    keyside.dir().write("sign", "CANARY!");
-    assert_eq!(keyside.reload().status, 422);
-    assert!(kept_back(&keyside, "webhook acme: sign") > 0.5);
+    let keyside = Keyside::start(&upstream);
+    let path = keyside.dir().join("proxy.toml");
+    let config = std::fs::read_to_string(&path).unwrap();
+    keyside.dir().write("new", "CANARY//");
+    let folder = keyside.dir().path().display().to_string();
+    for (table, key, waits) in [
+        (
+            "[limits]\nredis",
+            "limits.redis",
+            "on_failure decides without a server",
+        ),
+        ("[egress]\nproxy", "egress.proxy", "stays in use"),
+        (
+            "[state]\ndir = \"@DIR@/state\"\nkey",
+            "state.key",
+            "expected 32 random ones",
+        ),
+    ] {
+        let table = table.replace("@DIR@", &folder);
+        let more = format!("{config}{table} = \"file:{folder}/new\"\n");
+        keyside.dir().write("proxy.toml", more);
+        let token = format!("{TOKEN}{key}").replace('.', "");
+        keyside.dir().write("token", &token);
+        let reloaded = keyside.reload();
+        assert_eq!(reloaded.status, 200, "{key}: {}", reloaded.text());
+        assert_eq!(token_sent(&keyside, &upstream), token, "{key}");
+        let log = keyside.log();
+        assert!(log.contains(key) && log.contains(waits), "{key}: {log}");
+        assert!(!log.contains("CANARY"), "{key}: {log}");
+        let problems = keyside.problems();
+        assert!(problems.contains(key), "{key}: {problems}");
+        assert_eq!(keyside.ask_admin(&get("/readyz")).status, 200);
+    }
+}
+
+#[test]
+fn a_bad_value_behind_a_newly_named_reference_of_a_credential_keeps_only_that_credential() {
+    let upstream = Upstream::ok();
+    let keyside = Setup::new(&upstream)
+        .file("other", format!("{TOKEN}1"))
+        .more(
+            "[credential.other]\nprovider = \"test\"\ntoken = \"file:@DIR@/other\"\n\
+             [[route]]\ncredential = \"other\"\npath = \"/other\"\n",
+        )
+        .start();
+    let path = keyside.dir().join("proxy.toml");
+    let config = std::fs::read_to_string(&path).unwrap();
+    for bad in ["", "\"CANARY\"", "CANARY=x\ny"] {
+        keyside.dir().write("new", bad);
+        let token = format!("{TOKEN}{}", bad.len() + 2);
+        keyside.dir().write("other", &token);
+        let changed = config.replace("/token\"", "/new\"");
+        assert_ne!(changed, config);
+        keyside.dir().write("proxy.toml", changed);
+        let reloaded = keyside.reload();
+        assert_eq!(reloaded.status, 200, "{bad}: {}", reloaded.text());
+        assert!(reloaded.text().contains("credential.acme"), "{bad}");
+        assert!(!reloaded.text().contains("CANARY"), "{bad}");
+        assert_eq!(token_sent(&keyside, &upstream), TOKEN, "{bad}");
+        assert_eq!(keyside.post(&format!("/other{MESSAGES}"), "{}").status, 200);
+        let sent = upstream.last_to(MESSAGES).header("authorization").unwrap();
+        assert_eq!(sent, format!("Bearer {token}"), "{bad}");
+        keyside.dir().write("proxy.toml", &config);
+        assert_eq!(keyside.reload().status, 200, "{bad}");
+    }
 }

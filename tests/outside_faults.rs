@@ -86,7 +86,9 @@ fn a_server_of_limits_without_an_address_keeps_nothing_away() {
     );
     assert_eq!(keyside.ask_admin(&get("/readyz")).status, 200);
     assert!(
-        keyside.log().contains("limits.redis: `file:"),
+        keyside
+            .log()
+            .contains("\"key\":\"limits.redis\",\"reason\":\"`file:"),
         "{}",
         keyside.log()
     );

@@ -21,11 +21,11 @@ pub(super) struct LoadedEgress {
 impl LoadedEgress {
     /// Reads the way out. The secret managers take it at once: a load asks them next.
     ///
-    /// A source without a usable URL is an ordinary outage: the proxy of the load before stays, or there is no way out.
-    /// A connection past the proxy would break the rules of the site.
+    /// A reference without a usable URL is an ordinary outage: the way of the load before stays, or there is no way out.
+    /// A start that went past the proxy would break the rules of the site.
     ///
     /// # Errors
-    /// A value other than the URL of a proxy, in the environment or behind a reference new to the configuration.
+    /// A variable of the environment with another value than the URL of a proxy.
     pub(super) async fn read(
         config: &EgressConfig,
         before: Option<&Live>,
@@ -52,8 +52,6 @@ impl LoadedEgress {
     ) -> Result<Self, LoadError> {
         let shown = reference.to_string();
         let mut read = read_all(BTreeSet::from([reference.clone()]), managers).await;
-        let live = before;
-        let before = live.filter(|before| before.config.egress.reference() == Some(reference));
         let mut loaded = Self {
             files: read.files,
             ..Self::of(Egress::straight())
@@ -62,24 +60,27 @@ impl LoadedEgress {
             Some(Ok(found)) => {
                 match Egress::of_reference(&shown, &found.secret, &config.no_proxy) {
                     Ok(egress) => return Ok(Self { egress, ..loaded }),
-                    Err(error) if before.is_some() => error.to_string(),
-                    Err(error) => return Err(LoadError::Egress(format!("`{shown}`: {error}"))),
+                    Err(error) => error.to_string(),
                 }
             }
             Some(Err(error)) => error.to_string(),
             None => return Err(LoadError::Interrupted),
         };
-        match before.filter(|before| before.egress.proxy().is_some()) {
-            Some(before) => {
+        match before.filter(|before| before.egress.problem().is_none()) {
+            Some(live) => {
                 let remarks = &mut loaded.remarks;
-                remarks.keep(InputUse::Proxy, reference, &problem, before);
-                loaded.egress = before.egress.with_bypass(&config.no_proxy);
+                remarks.keep(InputUse::Proxy, reference, &problem, live);
+                loaded.egress = match live.config.egress.reference() == Some(reference) {
+                    true => live.egress.with_bypass(&config.no_proxy),
+                    // The hosts of the new list may need the new proxy for the others.
+                    false => live.egress.clone(),
+                };
             }
             None => {
                 let reason = format!("egress.proxy: `{shown}`: {problem}");
                 let waits = "nothing but the hosts of no_proxy is reached";
                 let remarks = &mut loaded.remarks;
-                remarks.miss(InputUse::Proxy, reference, &problem, waits, live);
+                remarks.miss(InputUse::Proxy, reference, &problem, waits, before);
                 loaded.egress = Egress::closed(&shown, &reason, &config.no_proxy);
             }
         }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::config::{Faults, Reference};
+use crate::config::Faults;
 use crate::spool::{SpoolError, SpoolRefusal};
 use crate::tls::TlsError;
 
@@ -31,13 +31,6 @@ pub enum LoadError {
     Upstream {
         /// The name of the provider.
         provider: String,
-        /// The reason.
-        problem: String,
-    },
-    /// The shared server of `[limits]` cannot be used.
-    Limits {
-        /// The reference to the URL of the server.
-        reference: Reference,
         /// The reason.
         problem: String,
     },
@@ -95,9 +88,6 @@ impl fmt::Display for LoadError {
             Self::Tls { provider, error } => write!(f, "provider.{provider}.ca: {error}"),
             Self::Upstream { provider, problem } => {
                 write!(f, "provider.{provider}.upstream: {problem}")
-            }
-            Self::Limits { reference, problem } => {
-                write!(f, "limits.redis: `{reference}`: {problem}")
             }
             Self::Egress(problem) => write!(f, "egress.proxy: {problem}"),
             Self::ServerTls { table, error } => write!(f, "{table}: {error}"),

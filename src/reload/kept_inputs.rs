@@ -218,6 +218,7 @@ impl Live {
 impl Reloader {
     /// Reports the inputs that `live` cannot use and `before` could, in log and audit file. Returns true if there are any.
     pub(super) fn report_kept_inputs(&self, before: Option<&Live>, live: &Live) -> bool {
+        live.log_state_key(before);
         let told = before.map_or(&[][..], |before| &before.kept_inputs);
         let is_told = |kept: &KeptInput| told.iter().any(|told| told.is_same(kept));
         let mut has_reported = false;

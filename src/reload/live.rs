@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use super::authorities::Authorities;
 use super::inputs::Oddities;
-use super::kept_inputs::KeptInput;
+use super::kept_inputs::{InputUse, KeptInput};
 use super::refresh::NewValue;
 use super::server_tls::ServerCertificates;
 use super::signatures::Signings;
@@ -146,18 +146,16 @@ impl Live {
         unread
     }
 
-    /// Returns the fault of an unreadable URL of `[limits]`. An outage of a manager is no fault.
+    /// Returns the fault of an unusable URL of `[limits]`. An outage of a manager is no fault.
     #[must_use]
     pub fn limits_fault(&self) -> Option<String> {
         let limits = self.config.limits.as_ref()?;
-        let has_address = self.shared()?.fingerprint().is_some();
-        let mut warnings = self.warnings.iter();
-        match has_address || limits.redis.is_managed() {
-            true => None,
-            false => warnings
-                .find(|text| text.starts_with("limits.redis"))
-                .cloned(),
-        }
+        let last_read = self.managers.last_read(&limits.redis);
+        let is_unread = last_read.is_some_and(|read| read.problem.is_some());
+        let is_out = limits.redis.is_managed() && is_unread;
+        let mut inputs = self.kept_inputs.iter();
+        let unusable = inputs.find(|kept| kept.serves == InputUse::LimitsUrl);
+        unusable.filter(|_| !is_out).map(KeptInput::line)
     }
 
     /// Returns the time at which the secret managers and programs last gave all secrets of a credential: the earliest of

@@ -195,7 +195,6 @@ impl Reloader {
     pub fn log_startup(&self) {
         self.live().log_warnings(None);
         self.report_kept_inputs(None, &self.live());
-        self.live().log_state_key();
         log_restored(&self.live());
         if let Some(status) = self.audit.status() {
             let hash = status.resumed_after;

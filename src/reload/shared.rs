@@ -18,7 +18,7 @@ use crate::shared::{ServerAddress, ServerUrlError, SharedServer, exposes_passwor
 /// ordinary outage: the server of the load before stays, or counts as lost, and `on_failure` decides.
 ///
 /// # Errors
-/// If the authorities cannot be used, or the value of a reference new to the configuration is no URL.
+/// If the authorities cannot be used.
 pub(super) fn shared_server(
     config: &Config,
     findings: &Findings,
@@ -40,12 +40,7 @@ pub(super) fn shared_server(
             remarks.warnings.extend(exposure(limits, &found.secret));
             match server_at(&found.secret, ca, before, metrics) {
                 Ok(server) => return Ok(Some(server)),
-                Err(error) if is_named_before(limits, before) => error.to_string(),
-                Err(error) => {
-                    let problem = error.to_string();
-                    let reference = limits.redis.clone();
-                    return Err(LoadError::Limits { reference, problem });
-                }
+                Err(error) => error.to_string(),
             }
         }
         Some(Err(error)) => error.to_string(),
@@ -59,12 +54,15 @@ pub(super) fn shared_server(
         }
         return Ok(Some(server.clone()));
     }
-    remarks.warnings.push(format!(
-        "limits.redis: `{}`: {problem}; on_failure decides without a server",
-        limits.redis
-    ));
-    let lost = SharedServer::without_address(problem, metrics.shared.clone());
-    Ok(Some((lost, NO_AUTHORITIES)))
+    let waits = "on_failure decides without a server";
+    remarks.miss(InputUse::LimitsUrl, &limits.redis, &problem, waits, before);
+    let lost_before = before.and_then(|live| live.shared.as_ref());
+    let is_same = |(server, _): &&LoadedServer| server.status().problem.as_ref() == Some(&problem);
+    let unchanged = lost_before.filter(is_same).cloned();
+    Ok(Some(unchanged.unwrap_or_else(|| {
+        let lost = SharedServer::without_address(problem, metrics.shared.clone());
+        (lost, NO_AUTHORITIES)
+    })))
 }
 
 /// Returns the server of a URL: the server of the load before while URL and authorities are equal.
@@ -91,12 +89,6 @@ fn in_use(before: Option<&Live>) -> Option<(&Live, &LoadedServer)> {
     let live = before?;
     let server = live.shared.as_ref()?;
     server.0.fingerprint().map(|_| (live, server))
-}
-
-/// True if the load before has an equal reference to the URL.
-fn is_named_before(limits: &SharedLimits, before: Option<&Live>) -> bool {
-    let before = before.and_then(|live| live.config.limits.as_ref());
-    before.is_some_and(|before| before.redis == limits.redis)
 }
 
 /// Returns a warning about a password in clear text on a network.

@@ -96,10 +96,14 @@ impl Live {
         }
     }
 
-    /// Logs what is wrong with the key of the state. What is wrong with the folder is logged where it is met.
-    pub(super) fn log_state_key(&self) {
-        if let Some(problem) = self.state.as_ref().and_then(|state| state.key_problem()) {
-            tracing::error!("{problem}");
+    /// Logs what is wrong with the key of the state, and was not `before`. What is wrong with the folder is logged where it
+    /// is met.
+    pub(super) fn log_state_key(&self, before: Option<&Self>) {
+        let problem = |live: &Self| live.state.as_ref().and_then(|state| state.key_problem());
+        if let Some(now) = problem(self)
+            && before.and_then(problem).as_ref() != Some(&now)
+        {
+            tracing::error!("{now}");
         }
     }
 }
@@ -194,8 +198,11 @@ pub(super) fn state_of(
             }
             (Some(Err(error)), None) if first => {
                 let problem = format!("state.key: `{reference}`: {error}");
-                let keyless = State::new(&settings.dir, &[]).without_key(problem);
-                return Some(Arc::new(keyless));
+                let is_same = |state: &&Arc<State>| state.key_problem().as_ref() == Some(&problem);
+                let unchanged = before.filter(is_same).cloned();
+                return Some(unchanged.unwrap_or_else(|| {
+                    Arc::new(State::new(&settings.dir, &[]).without_key(problem))
+                }));
             }
             (Some(Err(_)) | None, _) => {}
         }
