@@ -1,5 +1,7 @@
 //! Unusable files of certificates and authorities: the contents read before stay, and no other change waits.
 
+use std::time::{Duration, SystemTime};
+
 use crate::support::authority::{Authority, client_config};
 use crate::support::client::{Client, get};
 use crate::support::keyside::{Keyside, Setup};
@@ -8,6 +10,7 @@ use crate::support::webhook::{EVENT, HOOK, VERIFY_TOKEN, application, genuine};
 use crate::support::{APP_SECRET, MESSAGES, TOKEN};
 
 const NEW: &str = "EAASECOND";
+const DAY: Duration = Duration::from_secs(86_400);
 const CLIENT: &str = "client.webhooks.fbclientcerts.com";
 
 /// A route and a webhook, whose listener has a certificate of `authority`; with more lines in `[inbound.tls]`.
@@ -89,6 +92,71 @@ fn a_certificate_that_does_not_fit_stays_as_it_was_and_a_token_is_published() {
         keyside.status()["unusable_files"].as_array().unwrap().len(),
         0
     );
+}
+
+#[test]
+fn a_certificate_out_of_its_time_stays_away_while_the_one_in_use_is_good() {
+    let (upstream, events) = (Upstream::ok(), application());
+    let (authority, other) = (Authority::new(), Authority::new());
+    let keyside = with_tls(&upstream, &events, &authority, "").start();
+    let now = SystemTime::now();
+    let put = |(certificate, key): (String, String)| {
+        keyside.dir().write("tls.crt", certificate);
+        keyside.dir().write("tls.key", key);
+    };
+    for (begin, end, reason) in [
+        (now - 9 * DAY, now - DAY, "the certificate has expired"),
+        (now + DAY, now + 9 * DAY, "the certificate is not valid yet"),
+    ] {
+        put(other.server_pem_within(begin, end));
+        let token = format!("{NEW}{}", reason.len());
+        keyside.dir().write("token", &token);
+        let reloaded = keyside.reload();
+        assert_eq!(reloaded.status, 200, "{}", reloaded.text());
+        assert_eq!(token_sent(&keyside, &upstream), token);
+        assert!(takes_event(&keyside, &authority, None), "{reason}");
+        assert!(is_kept_back(&keyside, "inbound.tls"), "{reason}");
+        let ready = readiness(&keyside, "webhook=acme");
+        for told in [reloaded.text(), ready, keyside.log(), keyside.problems()] {
+            assert!(told.contains(reason), "{reason}: {told}");
+        }
+    }
+    put(other.server_pem_within(now - DAY, now + DAY));
+    assert_eq!(keyside.reload().status, 200);
+    assert!(takes_event(&keyside, &other, None));
+    assert!(!is_kept_back(&keyside, "inbound.tls"));
+}
+
+#[test]
+fn files_of_a_listener_that_a_configuration_newly_names_keep_the_certificate_in_use() {
+    let (upstream, events, authority) = (Upstream::ok(), application(), Authority::new());
+    let keyside = with_tls(&upstream, &events, &authority, "").start();
+    let path = keyside.dir().join("proxy.toml");
+    let config = std::fs::read_to_string(&path).unwrap();
+    keyside
+        .dir()
+        .write("proxy.toml", config.replace("/tls.key", "/new.key"));
+    for (number, (key, reason)) in [
+        (Some(Authority::new().server_pem().1), "does not belong to"),
+        (Some("nonsense".to_owned()), "no private key"),
+        (None, "there is no such file"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        match key {
+            Some(key) => drop(keyside.dir().write("new.key", key)),
+            None => std::fs::remove_file(keyside.dir().join("new.key")).unwrap(),
+        }
+        let token = format!("{NEW}{number}");
+        keyside.dir().write("token", &token);
+        let reloaded = keyside.reload();
+        assert_eq!(reloaded.status, 200, "{}", reloaded.text());
+        assert!(reloaded.text().contains(reason), "{}", reloaded.text());
+        assert_eq!(token_sent(&keyside, &upstream), token);
+        assert!(takes_event(&keyside, &authority, None), "{reason}");
+        assert!(is_kept_back(&keyside, "inbound.tls"), "{reason}");
+    }
 }
 
 #[test]

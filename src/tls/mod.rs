@@ -85,6 +85,10 @@ pub enum FileFault {
     KeyUnusable(rustls::Error),
     /// The certificate is refused by the TLS library.
     CertificateUnusable(rustls::Error),
+    /// The certificate has expired, while the one in use has not.
+    Expired,
+    /// The certificate is not valid yet, while the one in use is.
+    Early,
 }
 
 impl fmt::Display for FileFault {
@@ -105,6 +109,10 @@ impl fmt::Display for FileFault {
                 "the key does not belong to the certificate; put the key and the certificate of one pair there",
             ),
             Self::KeyUnusable(error) => write!(f, "the key cannot be used: {error}"),
+            Self::Expired => f.write_str("the certificate has expired; put one there that is valid now"),
+            Self::Early => f.write_str(
+                "the certificate is not valid yet; put one there that is valid now, or look at the clock of this machine",
+            ),
             Self::CertificateUnusable(error) => write!(
                 f,
                 "the certificate cannot be used: expected one of X.509 version 3 with a subjectAltName ({error})"

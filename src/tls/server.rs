@@ -17,7 +17,7 @@ use x509_parser::prelude::FromDer;
 
 use super::client::roots_of;
 use super::name::NamedClientVerifier;
-use super::validity::Validity;
+use super::validity::{Stage, Validity};
 use super::{FileFault, TlsError, crypto};
 use crate::config::{ClientAuth, InboundTls, OutboundTls};
 
@@ -112,8 +112,9 @@ impl<'c> ServerFiles<'c> {
 /// Returns the TLS side of a listener: TLS 1.2 and 1.3, ALPN `http/1.1`, no early data. `contents` has the contents of
 /// the files.
 ///
-/// A certificate that cannot be used with its key keeps the certificate `before` in use, and authorities of clients that
-/// cannot be used keep the authorities `before`. [`ServerTls::unusable`] says so.
+/// A certificate that cannot be used with its key, or that has expired or is not valid yet while the one before is, keeps the
+/// certificate `before` in use, and authorities of clients that cannot be used keep the authorities `before`.
+/// [`ServerTls::unusable`] says so.
 ///
 /// # Errors
 /// A file that cannot be read or used, or a key of another certificate, with nothing before to keep in use.
@@ -123,8 +124,11 @@ pub fn server_config(
     before: Option<&ServerTls>,
 ) -> Result<ServerTls, TlsError> {
     let mut unusable = Vec::new();
+    let now = SystemTime::now();
     let identity_before = before.map(|before| before.identity.clone());
-    let identity = identity(files, contents).or_else(|error| {
+    let new = identity(files, contents);
+    let new = new.and_then(|new| in_time(new, identity_before.as_ref(), files.cert, now));
+    let identity = new.or_else(|error| {
         let paths = vec![files.cert.to_owned(), files.key.to_owned()];
         kept(identity_before, paths, error, &mut unusable)
     })?;
@@ -151,7 +155,7 @@ pub fn server_config(
         .with_cert_resolver(Arc::new(resolver));
     server.alpn_protocols = vec![b"http/1.1".to_vec()];
     let validity = identity.validity.as_ref();
-    let concern = validity.and_then(|validity| validity.concern(SystemTime::now()));
+    let concern = validity.and_then(|validity| validity.concern(now));
     let warnings = concern
         .into_iter()
         .chain(identity.chain_warnings.iter().cloned());
@@ -163,6 +167,22 @@ pub fn server_config(
         identity,
         clients,
     })
+}
+
+/// Refuses a certificate that no client takes now, while clients take the one `before`.
+fn in_time(
+    new: Identity,
+    before: Option<&Identity>,
+    cert: &Path,
+    now: SystemTime,
+) -> Result<Identity, TlsError> {
+    let stage = |identity: &Identity| Some(identity.validity.as_ref()?.stage(now));
+    let is_before_taken = matches!(before.and_then(stage), Some(Stage::Good | Stage::Ending));
+    match stage(&new) {
+        Some(Stage::Expired) if is_before_taken => Err(fault(cert, FileFault::Expired)),
+        Some(Stage::Early) if is_before_taken => Err(fault(cert, FileFault::Early)),
+        _ => Ok(new),
+    }
 }
 
 /// Returns the value before, and notes the files that cannot be used; the error without a value before.

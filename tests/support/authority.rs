@@ -1,6 +1,7 @@
 //! A certificate authority for tests, with good and bad certificates for upstreams.
 
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose,
@@ -73,12 +74,17 @@ impl Authority {
     }
 
     /// A certificate as by [`Self::server_pem`] that was issued 100 days ago and ends after `left`, and its key.
-    pub fn server_pem_for(&self, left: std::time::Duration) -> (String, String) {
+    pub fn server_pem_for(&self, left: Duration) -> (String, String) {
+        let now = SystemTime::now();
+        self.server_pem_within(now - 100 * DAY, now + left)
+    }
+
+    /// A certificate as by [`Self::server_pem`] with these times, and its key.
+    pub fn server_pem_within(&self, begin: SystemTime, end: SystemTime) -> (String, String) {
         let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
         let mut params = CertificateParams::new(names).expect("the names are valid");
-        let now = std::time::SystemTime::now();
-        params.not_before = (now - std::time::Duration::from_secs(100 * 86_400)).into();
-        params.not_after = (now + left).into();
+        params.not_before = begin.into();
+        params.not_after = end.into();
         self.issue_pem(&params)
     }
 
@@ -192,3 +198,5 @@ fn serving(certificate: CertificateDer<'static>, key: PrivateKeyDer<'static>) ->
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Arc::new(config)
 }
+
+const DAY: Duration = Duration::from_secs(86_400);
