@@ -115,6 +115,48 @@ fn a_rotation_exchanges_proves_writes_and_revokes() {
     );
 }
 
+/// Returns the fingerprint that requests carry.
+fn fingerprint_sent(keyside: &Keyside) -> String {
+    let status = keyside.status();
+    let secrets = status["credentials"][0]["secrets"].as_array().unwrap();
+    let token = secrets.iter().find(|secret| secret["name"] == "token");
+    token.unwrap()["fingerprint"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_second_rotation_tells_to_revoke_only_what_no_earlier_one_has_revoked() {
+    for (audit, is_known) in [
+        ("[audit]\nfile = \"@DIR@/audit.jsonl\"\n", true),
+        ("", false),
+    ] {
+        let (_secrets, sandbox, keyside) = stand(audit);
+        let first = fingerprint_sent(&keyside);
+        let done = rotate(&keyside, &[]);
+        assert_eq!(done.code, Some(0), "{}", done.output);
+        let second = fingerprint_sent(&keyside);
+        let done = rotate(&keyside, &[]);
+        assert_eq!(done.code, Some(0), "{}", done.output);
+        let ended = format!("the old token is revoked: the provider refuses {second}");
+        assert!(done.output.contains(&ended), "{}", done.output);
+        // Without an audit file nobody knows, and the command says so.
+        assert_eq!(!done.output.contains(&first), is_known, "{}", done.output);
+        // A secret that somebody else has replaced is told with an audit file as well.
+        let third = fingerprint_sent(&keyside);
+        let by_hand = "EAABYHAND0123456789abcdef";
+        sandbox.ask("POST", "tokens", &json!({ "token": by_hand }));
+        keyside.dir().write("token", by_hand);
+        assert_eq!(keyside.reload().status, 200);
+        let done = rotate(&keyside, &[]);
+        let told = format!("an earlier secret, {third}, is within its overlap");
+        assert!(done.output.contains(&told), "{}", done.output);
+        assert!(
+            done.output.contains("has not revoked it"),
+            "{}",
+            done.output
+        );
+    }
+}
+
 #[test]
 fn a_credential_whose_secret_is_refused_or_missing_holds_up_no_rotation_of_another() {
     let (_secrets, sandbox, keyside) = stand(

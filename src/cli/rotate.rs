@@ -223,7 +223,7 @@ async fn rotate(
         },
         None => exchange(&mut rotation).await?,
     }
-    let strays = Strays::find(&args.admin, &rotation.target);
+    let strays = Strays::find(&args.admin, &rotation);
     rotation.store().await?;
     say!("3. written to {}", rotation.target.place);
     finish(args, &mut rotation, strays).await
@@ -407,7 +407,7 @@ async fn resume(
         }
         Resumed::Placed(kept) => {
             say!("3. {kept} is in {}", rotation.target.place);
-            let strays = Strays::find(&args.admin, &rotation.target);
+            let strays = Strays::find(&args.admin, &rotation);
             use_everywhere(&args.admin, &rotation, kept)
                 .map_err(|problem| rotation.unfinished(Obstacle::Sidecar(problem)))?;
             prove(args, &rotation, kept).await?;

@@ -1,22 +1,26 @@
 //! Strays: secrets in use at sidecars, and in no source any more. A rotation cannot end a stray.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use super::rotate::RotateFailure;
 use super::sidecars::{SidecarSecret, sent};
-use crate::rotation::{Record, RotationTarget};
+use crate::rotation::{Record, Rotation};
 use crate::secret::Fingerprint;
 
 /// The secrets at sidecars, and the secret in the source.
 pub(super) struct Strays {
     found: Vec<SidecarSecret>,
     source: Vec<String>,
+    /// The secrets that earlier rotations have revoked, as far as the audit file tells.
+    revoked: BTreeSet<String>,
 }
 
 impl Strays {
     /// Looks at the sidecars before a rotation changes anything, and names the sidecars with a secret in use that differs from
     /// the source.
-    pub(super) fn find(admins: &[String], target: &RotationTarget) -> Self {
+    pub(super) fn find(admins: &[String], rotation: &Rotation<'_>) -> Self {
+        let target = &rotation.target;
         let source = target.current().map(|current| current.to_string());
         let found = sent(admins, target);
         for SidecarSecret { admin, in_use, .. } in &found {
@@ -28,6 +32,7 @@ impl Strays {
         Self {
             found,
             source: source.into_iter().collect(),
+            revoked: rotation.revoked_before(),
         }
     }
 
@@ -48,14 +53,18 @@ impl Strays {
         let mut replaced: Vec<_> = self.found.iter().flat_map(|sent| &sent.replaced).collect();
         let mut in_use: Vec<_> = self.found.iter().map(|sent| &sent.in_use).collect();
         in_use.retain(|version| is_stray(version));
-        replaced.retain(|version| is_stray(version) && !in_use.contains(version));
+        let is_revoked = |version: &String| self.revoked.contains(version);
+        replaced.retain(|version| {
+            is_stray(version) && !is_revoked(version) && !in_use.contains(version)
+        });
         for list in [&mut in_use, &mut replaced] {
             list.sort();
             list.dedup();
         }
         for version in replaced {
             say!(
-                "   an earlier secret, {version}, is within its overlap: revoke it as well, if nothing has yet"
+                "   an earlier secret, {version}, is within its overlap. This rotation has not revoked it, and no audit file \
+                 tells of an earlier one that has: revoke it in the provider's dashboard, unless it is dead already"
             );
         }
         if in_use.is_empty() {

@@ -1,7 +1,12 @@
 //! The notes of a rotation: in the journal, for the next process, and in the audit file, for people.
 
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::sync::Arc;
 use std::time::SystemTime;
+
+use serde_json::Value;
 
 use super::error::{Doubt, Obstacle};
 use super::record::{Record, RotationOrigin, RotationStep};
@@ -73,7 +78,7 @@ impl Rotation<'_> {
     pub(super) fn record_revocation(&self, secret: &Secret, doubt: Option<&Doubt>) {
         let reason = doubt.map(|doubt| without_numbers(&doubt.to_string()));
         let event = match reason {
-            None => "revoked",
+            None => REVOKED,
             Some(_) => "revocation failed",
         };
         let fields = [
@@ -86,6 +91,28 @@ impl Rotation<'_> {
     }
 }
 
+impl Rotation<'_> {
+    /// Returns the fingerprints of the secrets that the audit file tells of as revoked; none without an audit file.
+    #[must_use]
+    pub fn revoked_before(&self) -> BTreeSet<String> {
+        let settings = self.live.config.audit.as_ref();
+        let file = settings.and_then(|settings| File::open(&settings.file).ok());
+        let lines = file.map(|file| BufReader::new(file).split(b'\n'));
+        let lines = lines.into_iter().flatten().map_while(Result::ok);
+        lines.filter_map(|line| revoked_in(&line)).collect()
+    }
+}
+
+/// Returns the fingerprint of the secret that a line of the audit file tells of as revoked.
+fn revoked_in(line: &[u8]) -> Option<String> {
+    let line: Value = serde_json::from_slice(line).ok()?;
+    let fingerprint = line.get("fingerprint")?.as_str()?;
+    (line.get("event")? == REVOKED).then(|| fingerprint.to_owned())
+}
+
+/// The event of a revocation in the audit file.
+const REVOKED: &str = "revoked";
+
 /// Works with files on a thread that may wait for a disk.
 pub(super) async fn aside<T: Send + 'static, E: Into<Obstacle> + Send + 'static>(
     work: impl FnOnce() -> Result<T, E> + Send + 'static,
@@ -93,5 +120,30 @@ pub(super) async fn aside<T: Send + 'static, E: Into<Obstacle> + Send + 'static>
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result.map_err(Into::into),
         Err(_) => Err(Obstacle::Interrupted),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_tells_of_a_revocation_by_its_event_alone() {
+        for (line, expected) in [
+            (
+                r#"{"event":"revoked","fingerprint":"29a1608777fb"}"#,
+                Some("29a1608777fb"),
+            ),
+            (
+                r#"{"event":"revocation failed","fingerprint":"29a1608777fb"}"#,
+                None,
+            ),
+            (r#"{"event":"revoked","credential":"acme"}"#, None),
+            (r#"{"event":"revoked","fingerprint":"29a16"#, None),
+            ("", None),
+        ] {
+            let found = revoked_in(line.as_bytes());
+            assert_eq!(found.as_deref(), expected, "{line}");
+        }
     }
 }
