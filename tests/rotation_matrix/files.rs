@@ -1,9 +1,6 @@
 //! Ways in which the value at a source changes.
 
-use super::{NEW, OLD, ROW, Row, Stand, load, mount, run, wait};
-use crate::support::MESSAGES;
-use crate::support::client::post;
-use crate::support::keyside::Setup;
+use super::{BREAKS, NEW, OLD, ROW, Row, Stand, load, messages_with_each, mount, run, wait};
 use crate::support::load::Failure;
 
 #[test]
@@ -91,40 +88,37 @@ fn a_dead_token_of_the_environment_gets_the_providers_answer_until_a_restart() {
         hold: "500ms",
         ..ROW
     };
-    let stand = Stand::start(&row, &[]);
-    let requests = ["", "/other"].map(|path| post(&format!("{path}{MESSAGES}"), "{}"));
-    let (_, failures) = load(&requests).during(&stand.keyside, || {
-        stand.book.revoke(OLD);
-        wait(1000);
-    });
-    assert!(!failures.is_empty());
-    let is_own = |failure: &Failure| failure.request == 0 && failure.text.contains("190");
-    assert!(failures.iter().all(is_own), "{failures:?}");
-    let log = stand.keyside.log();
-    assert!(log.contains("restart"), "{log}");
+    for break_it in BREAKS {
+        let stand = Stand::start(&row, &[]);
+        let (_, failures) = load(&messages_with_each()).during(&stand.keyside, || {
+            break_it(&stand);
+            stand.book.revoke(OLD);
+            wait(1000);
+        });
+        assert!(!failures.is_empty());
+        let is_own = |failure: &Failure| failure.request == 0 && failure.text.contains("190");
+        assert!(failures.iter().all(is_own), "{failures:?}");
+        let log = stand.keyside.log();
+        assert!(log.contains("restart"), "{log}");
+    }
 }
 
 #[test]
 fn two_sidecars_with_one_file_fail_no_request() {
-    let first = Stand::start(&ROW, &[]);
-    let shared = first.keyside.dir().join("token").display().to_string();
-    let second = Setup::new(&first.upstream)
-        .check()
-        .hold("5s")
-        .watch("300ms")
-        .file("app_secret", "secret of one")
-        .credential(&format!(
-            "token = \"file:{shared}\"\napp_secret = \"file:@DIR@/app_secret\"\nproof = \"classic\""
-        ))
-        .start();
-    let requests = [post(MESSAGES, "{}")];
-    let (_, failed) = load(&requests).during(&first.keyside, || {
-        let (_, failed) = load(&requests).during(&second, || {
-            first.rotate();
-            wait(100);
-            first.book.revoke(OLD);
+    let requests = messages_with_each();
+    for break_it in BREAKS {
+        let first = Stand::start(&ROW, &[]);
+        let second = first.second();
+        let (_, failed) = load(&requests).during(&first.keyside, || {
+            let (_, failed) = load(&requests).during(&second, || {
+                break_it(&first);
+                first.rotate();
+                wait(100);
+                first.book.revoke(OLD);
+            });
+            assert!(failed.is_empty(), "{:?}", failed.first());
         });
         assert!(failed.is_empty(), "{:?}", failed.first());
-    });
-    assert!(failed.is_empty(), "{:?}", failed.first());
+        assert_eq!(first.token_sent(""), NEW);
+    }
 }

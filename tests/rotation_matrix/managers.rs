@@ -7,7 +7,10 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::json;
 
-use super::{NEW, OLD, ROW, Row, Stand, load, run_with, wait};
+use super::{
+    BREAKS, HIGH_LIMITS, NEW, OLD, ROW, Row, Stand, load, messages_with_each, run_with, wait,
+    with_each,
+};
 use crate::support::client::post;
 use crate::support::keyside::{Directory, Setup, finish};
 use crate::support::load::Load;
@@ -141,9 +144,23 @@ fn a_rotation_through_one_of_three_sidecars_with_one_path_in_vault_fails_no_requ
     secrets.write("token", TOKEN);
     secrets.write("app_secret", APP_SECRET);
     let sandbox = Sandbox::start(&secrets, &["--per-sender", "100000"]);
+    for token in ["EAAOTHERTOKEN", "EAABROKENTOKEN"] {
+        sandbox.ask("POST", "tokens", &json!({ "token": token }));
+    }
+    let beside = |name: &str| {
+        format!(
+            "[credential.{name}]\nprovider = \"test\"\ntoken = \"file:@DIR@/{name}\"\n\
+             app_secret = \"vault:secret/acme#app_secret\"\n\
+             [[route]]\ncredential = \"{name}\"\npath = \"/{name}\"\n{HIGH_LIMITS}"
+        )
+    };
     let sidecars = [(); 3].map(|()| {
         Setup::at(&sandbox.url())
             .check()
+            .watch("100ms")
+            .file("other", "EAAOTHERTOKEN")
+            .file("broken", "EAABROKENTOKEN")
+            .more(&["other", "broken"].map(beside).concat())
             .hold("5s")
             .refresh("1h")
             .envs(&bao.environment(ROOT))
@@ -154,7 +171,7 @@ fn a_rotation_through_one_of_three_sidecars_with_one_path_in_vault_fails_no_requ
     });
     let text =
         r#"{"messaging_product":"whatsapp","to":"15550001234","type":"text","text":{"body":"x"}}"#;
-    let requests = [post(MESSAGES, text)];
+    let requests = with_each(|path| post(&format!("{path}{MESSAGES}"), text));
     let load = Load {
         requests: &requests,
         rate: 100,
@@ -162,6 +179,9 @@ fn a_rotation_through_one_of_three_sidecars_with_one_path_in_vault_fails_no_requ
         min_sends: 100,
     };
     let rotate = || {
+        for (sidecar, content) in sidecars.iter().zip(["\"EAAQUOTED\"", "EAAUNKNOWN", ""]) {
+            sidecar.dir().write("broken", content);
+        }
         let first = &sidecars[0];
         let mut command = Command::new(env!("CARGO_BIN_EXE_keyside"));
         command
@@ -207,23 +227,27 @@ fn no_new_version_in_aws_fails_a_request() {
         refresh: "1h",
         ..ROW
     };
-    let stand = Stand::start(&row, &moto.environment());
-    let requests = [post(MESSAGES, "{}")];
     let put = |token: &str, stage: &str| {
         let version =
             json!({ "SecretId": "acme", "SecretString": token, "VersionStages": [stage] });
         moto.ask("PutSecretValue", &version);
     };
-    let (_, failures) = load(&requests).during(&stand.keyside, || {
-        stand.book.issue(NEW, "one");
-        put("EAAPENDINGTOKEN", "AWSPENDING");
-        stand.hang_up();
-        wait(500);
-        put(NEW, "AWSCURRENT");
-        wait(100);
-        stand.book.revoke(OLD);
-        wait(1500);
-    });
-    assert!(failures.is_empty(), "{:?}", failures.first());
-    assert_eq!(stand.token_sent(""), NEW);
+    for break_it in BREAKS {
+        put(OLD, "AWSCURRENT");
+        let stand = Stand::start(&row, &moto.environment());
+        let (_, failures) = load(&messages_with_each()).during(&stand.keyside, || {
+            break_it(&stand);
+            stand.book.issue(NEW, "one");
+            put("EAAPENDINGTOKEN", "AWSPENDING");
+            stand.hang_up();
+            wait(500);
+            put(NEW, "AWSCURRENT");
+            wait(100);
+            stand.book.revoke(OLD);
+            wait(1500);
+        });
+        assert!(failures.is_empty(), "{:?}", failures.first());
+        assert_eq!(stand.token_sent(""), NEW);
+        assert_eq!(stand.token_sent("/broken"), "EAABROKENTOKEN");
+    }
 }

@@ -102,14 +102,6 @@ impl Stand {
         } else {
             "check = \"off\"\n"
         };
-        let beside = |name: &str| {
-            format!(
-                "[credential.{name}]\nprovider = \"test\"\ntoken = \"file:@DIR@/{name}\"\n\
-                 app_secret = \"file:@DIR@/app_secret_beside\"\nproof = \"classic\"\n{check}\
-                 [[route]]\ncredential = \"{name}\"\npath = \"/{name}\"\n\
-                 [route.limits]\nper_sender = \"100000/s\"\nper_recipient = {{ rate = \"100000/s\" }}\n"
-            )
-        };
         let keyside = setup
             .level("info")
             .hold(row.hold)
@@ -128,7 +120,7 @@ impl Stand {
                 "token = \"{}\"\napp_secret = \"file:@DIR@/app_secret\"\nproof = \"classic\"\n{}",
                 row.token, row.more
             ))
-            .more(&format!("{}{}", beside("other"), beside("broken")))
+            .more(&both_beside("@DIR@", check))
             .start();
         Self {
             book,
@@ -136,6 +128,21 @@ impl Stand {
             cluster,
             keyside,
         }
+    }
+
+    /// A further sidecar, with the files of this one.
+    fn second(&self) -> Keyside {
+        let folder = self.keyside.dir().path().display().to_string();
+        Setup::new(&self.upstream)
+            .check()
+            .level("info")
+            .hold("5s")
+            .watch("300ms")
+            .credential(&format!(
+                "token = \"file:{folder}/token\"\napp_secret = \"file:{folder}/app_secret\"\nproof = \"classic\""
+            ))
+            .more(&both_beside(&folder, ""))
+            .start()
     }
 
     fn write(&self, name: &str, text: &str) {
@@ -168,6 +175,30 @@ impl Stand {
             .replace("Bearer ", "")
     }
 }
+
+/// The credentials beside the one of a row, with their routes and with files in `folder`.
+fn both_beside(folder: &str, check: &str) -> String {
+    let beside = |name: &str| {
+        format!(
+            "[credential.{name}]\nprovider = \"test\"\ntoken = \"file:{folder}/{name}\"\n\
+             app_secret = \"file:{folder}/app_secret_beside\"\nproof = \"classic\"\n{check}\
+             [[route]]\ncredential = \"{name}\"\npath = \"/{name}\"\n{HIGH_LIMITS}"
+        )
+    };
+    ["other", "broken"].map(beside).concat()
+}
+
+/// A request with each of the three credentials; `request` makes the one of a path.
+fn with_each(request: impl Fn(&str) -> Vec<u8>) -> [Vec<u8>; 3] {
+    ["", "/other", "/broken"].map(request)
+}
+
+fn messages_with_each() -> [Vec<u8>; 3] {
+    with_each(|path| post(&format!("{path}{MESSAGES}"), "{}"))
+}
+
+const HIGH_LIMITS: &str =
+    "[route.limits]\nper_sender = \"100000/s\"\nper_recipient = { rate = \"100000/s\" }\n";
 
 /// A folder in the form of the kubelet: a link to a link to the folder of the values.
 fn mount(dir: &Directory, number: usize, token: &str) {
@@ -207,8 +238,7 @@ fn run_with(rows: &[Row], environment: &[(&'static str, String)]) {
     for (number, row) in rows.iter().enumerate() {
         let stand = Stand::start(row, environment);
         let break_it = BREAKS[number % BREAKS.len()];
-        let requests =
-            ["", "/other", "/broken"].map(|path| post(&format!("{path}{MESSAGES}"), "{}"));
+        let requests = messages_with_each();
         let (sent, failures) = load(&requests).during(&stand.keyside, || {
             break_it(&stand);
             (row.happens)(&stand);

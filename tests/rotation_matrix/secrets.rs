@@ -1,8 +1,10 @@
 //! The rows of the matrix about the value of the new secret.
 
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use super::{NEW, OLD, ROW, Row, run, wait};
+use super::{NEW, OLD, ROW, Row, Stand, run, wait};
+use crate::support::{eventually, stretched};
 
 const RESET: &str = "secret of one, reset";
 
@@ -110,6 +112,34 @@ fn no_new_secret_fails_a_request_if_the_provider_is_asked() {
         },
         ..ROW
     }]);
+}
+
+#[test]
+fn neither_a_reload_nor_a_status_waits_for_a_provider_that_thinks_for_half_a_minute() {
+    let row = Row {
+        watch: "off",
+        ..ROW
+    };
+    let stand = Stand::start(&row, &[]);
+    stand.book.think(Duration::from_secs(30));
+    stand.rotate();
+    let began = Instant::now();
+    thread::scope(|scope| {
+        let reload = scope.spawn(|| stand.keyside.reload());
+        while !reload.is_finished() {
+            let asked = Instant::now();
+            stand.keyside.status();
+            let took = asked.elapsed();
+            assert!(took < stretched(Duration::from_secs(1)), "status: {took:?}");
+            wait(100);
+        }
+        let reloaded = reload.join().unwrap();
+        assert_eq!(reloaded.status, 200, "{}", reloaded.text());
+    });
+    let took = began.elapsed();
+    assert!(took < stretched(Duration::from_secs(8)), "reload: {took:?}");
+    let is_new = || stand.token_sent("") == NEW;
+    assert!(eventually(Duration::from_secs(8), is_new));
 }
 
 #[test]
