@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::support::client::post;
 use crate::support::keyside::{Directory, Keyside, Setup};
 use crate::support::kubernetes::KubernetesSecretApi;
-use crate::support::manager::{Bao, ROOT};
+use crate::support::manager::{Bao, Moto, ROOT};
 use crate::support::sandbox::Sandbox;
 use crate::support::upstream::Upstream;
 use crate::support::{APP_SECRET, MESSAGES, eventually, hmac_sha256};
@@ -162,6 +162,27 @@ fn a_replaced_secret_of_vault_is_forgotten() {
         let keyside = with_overlap(setup, &format!("vault:{path}#token"));
         must_forget(&keyside, &old, &new, put);
     }
+}
+
+#[test]
+#[ignore = "needs moto and the feature aws: tests/run servers"]
+fn a_replaced_secret_of_aws_is_forgotten() {
+    let moto = Moto::start();
+    let (old, new) = (token("OLD"), token("NEW"));
+    let text = |token: &str| json!({ "token": token, "other": "x".repeat(20_000) }).to_string();
+    moto.ask(
+        "CreateSecret",
+        &json!({ "Name": "acme", "SecretString": text(&old) }),
+    );
+    let upstream = Upstream::ok();
+    let setup = Setup::new(&upstream)
+        .envs(&moto.environment())
+        .refresh("1s");
+    let keyside = with_overlap(setup, "aws-sm:acme#token");
+    must_forget(&keyside, &old, &new, |new| {
+        let version = json!({ "SecretId": "acme", "SecretString": text(new) });
+        moto.ask("PutSecretValue", &version);
+    });
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ use crate::support::keyside::{Keyside, Setup};
 use crate::support::load::under_load;
 use crate::support::manager::{Bao, Moto, ROOT};
 use crate::support::upstream::{After, Upstream, answer, json as json_answer};
-use crate::support::{APP_SECRET, MESSAGES, TOKEN, base64, eventually};
+use crate::support::{APP_SECRET, MESSAGES, TOKEN, base64, eventually, stretched};
 
 const FROM_VAULT: &str =
     "token = \"vault:secret/apps/acme#token\"\napp_secret = \"vault:secret/apps/acme#app_secret\"";
@@ -346,6 +346,63 @@ fn a_secret_that_vault_cannot_give_at_the_start_stops_its_own_route_alone() {
     });
     assert!(back, "{}", keyside.log());
     assert_eq!(keyside.ask_admin(&get("/readyz?route=far")).status, 200);
+}
+
+#[test]
+#[ignore = "needs OpenBao: tests/run servers"]
+fn a_start_does_not_wait_for_a_vault_that_hangs() {
+    let bao = Bao::start();
+    bao.put("far", &json!({ "token": "EAAFAR" }));
+    bao.signal(Signal::STOP);
+    let upstream = Upstream::ok();
+    let setup = refreshing(&upstream, "5m").envs(&bao.environment(ROOT)).more(
+        "[credential.far]\nprovider = \"test\"\ncheck = \"off\"\ntoken = \"vault:secret/far#token\"\n\
+         [[route]]\ncredential = \"far\"\npath = \"/far\"\n",
+    );
+    let began = Instant::now();
+    let keyside = setup.start();
+    assert_eq!(token_sent(&keyside, &upstream), TOKEN);
+    let took = began.elapsed();
+    assert!(took < stretched(Duration::from_secs(4)), "{took:?}");
+    let far = format!("/far{MESSAGES}");
+    let refused = keyside.post(&far, "{}");
+    assert_eq!(
+        (refused.status, refused.slug()),
+        (503, "credential_unavailable")
+    );
+    assert_eq!(keyside.ask_admin(&get("/readyz?route=far")).status, 503);
+    bao.signal(Signal::CONT);
+    let is_back = || keyside.post(&far, "{}").status == 200;
+    assert!(
+        eventually(Duration::from_secs(15), is_back),
+        "{}",
+        keyside.log()
+    );
+}
+
+#[test]
+#[ignore = "needs OpenBao: tests/run servers"]
+fn a_version_without_the_app_secret_changes_nothing_of_the_credential() {
+    let bao = Bao::start();
+    let whole = |token: &str| json!({ "token": token, "app_secret": APP_SECRET });
+    bao.put("acme", &whole("EAAFIRST"));
+    let upstream = Upstream::ok();
+    let keyside = Setup::new(&upstream)
+        .refresh("5m")
+        .envs(&bao.environment(ROOT))
+        .credential(
+            "token = \"vault:secret/acme#token\"\napp_secret = \"vault:secret/acme#app_secret\"\n",
+        )
+        .start();
+    bao.put("acme", &json!({ "token": "EAASECOND" }));
+    keyside.reload();
+    assert_eq!(token_sent(&keyside, &upstream), "EAAFIRST");
+    for told in [keyside.problems(), keyside.log()] {
+        assert!(told.contains("app_secret"), "{told}");
+    }
+    bao.put("acme", &whole("EAATHIRD"));
+    assert_eq!(keyside.reload().status, 200);
+    assert_eq!(token_sent(&keyside, &upstream), "EAATHIRD");
 }
 
 #[test]

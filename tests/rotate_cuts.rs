@@ -50,6 +50,17 @@ struct Gate {
     known: Mutex<Vec<String>>,
     /// The targets that revocation asks for fail while this is true.
     refuses_revocation: AtomicBool,
+    /// The way of each write to Vault while Vault hangs.
+    hanging_writes: Mutex<Option<Arrival>>,
+}
+
+/// The fate of a request that gets no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Arrival {
+    /// The request never arrives.
+    Never,
+    /// The request arrives.
+    Arrives,
 }
 
 impl Gate {
@@ -80,6 +91,16 @@ impl Gate {
                 b"{\"error\":{\"code\":2}}",
             ));
             return After::Keep;
+        }
+        let hanging = || *self.hanging_writes.lock().unwrap();
+        if let Some(arrival) = hanging().filter(|_| request.raw.starts_with(b"POST /v1/secret/")) {
+            if arrival == Arrival::Arrives {
+                far(&request.raw);
+            }
+            while hanging().is_some() {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            return After::Reset;
         }
         let found = far(&request.raw);
         match cut {
@@ -229,6 +250,55 @@ impl Stand {
         finish(&mut self.command(name), Duration::from_secs(30))
     }
 
+    /// Runs `rotate` where no file can have more than `room` bytes, as on a disk that becomes full. The audit file of the
+    /// sidecar is left out: it has more bytes already.
+    fn run_on_a_full_disk(&self, room: u64) -> std::process::Output {
+        *self.gate.plan.lock().unwrap() = None;
+        let path = self.keyside.dir().join("rotate.toml");
+        let config = std::fs::read_to_string(&path).unwrap();
+        let audit = format!(
+            "[audit]\nfile = \"{}\"\n",
+            self.keyside.dir().join("audit.jsonl").display()
+        );
+        std::fs::write(&path, config.replace(&audit, "")).unwrap();
+        let rotate = self.command("rotate");
+        // A write past the limit then fails, as on a full disk, instead of ending the process.
+        let script = "trap '' XFSZ; exec prlimit --fsize=\"$0\" \"$@\"";
+        let mut command = Command::new("sh");
+        command.args(["-c", script, &room.to_string()]);
+        command.arg(rotate.get_program()).args(rotate.get_args());
+        for (name, value) in rotate.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command.output().unwrap()
+    }
+
+    fn survives_a_full_disk(&self) {
+        let mut said_of = Vec::new();
+        for room in (0..5120).step_by(256) {
+            let full = self.run_on_a_full_disk(room);
+            let said = [full.stdout, full.stderr].concat();
+            let said = String::from_utf8_lossy(&said).into_owned();
+            let case = format!("{room} bytes: {said}");
+            assert!(full.status.code().is_some(), "{case}");
+            if !full.status.success() {
+                said_of.push(said.clone());
+            }
+            self.must_show_no_token(&said);
+            let sent = self
+                .keyside
+                .post(&MESSAGES.replace("1234567890", SENDER), TEXT);
+            assert_eq!(sent.status, 200, "{case}");
+            let again = self.run("rotate");
+            assert_eq!(again.code, Some(0), "{case}\n{}", again.output);
+            self.must_have_one_living_token_in_use(&case);
+        }
+        assert!(said_of.len() > 1 && said_of.len() < 20, "{said_of:#?}");
+    }
+
     /// Runs `rotate` with one request cut. Returns false if there are not so many requests.
     fn run_cut(&self, number: usize, cut: Cut) -> bool {
         self.gate.count.store(0, Ordering::SeqCst);
@@ -363,6 +433,38 @@ fn a_rotation_cut_off_anywhere_ends_well_when_it_is_run_again() {
 #[ignore = "needs OpenBao: tests/run servers"]
 fn a_rotation_in_vault_cut_off_anywhere_ends_well_when_it_is_run_again() {
     Stand::with_vault().survives_every_cut();
+}
+
+#[test]
+fn a_rotation_on_a_disk_that_becomes_full_ends_well_when_it_is_run_again() {
+    Stand::with_a_file().survives_a_full_disk();
+    Stand::with_a_key().survives_a_full_disk();
+}
+
+#[test]
+#[ignore = "needs OpenBao: tests/run servers"]
+fn a_vault_that_hangs_at_the_write_leaves_one_living_token() {
+    let stand = Stand::with_vault();
+    for arrival in [Arrival::Never, Arrival::Arrives] {
+        *stand.gate.hanging_writes.lock().unwrap() = Some(arrival);
+        let hung = stand.run("rotate");
+        assert!(hung.code.is_some(), "{arrival:?} hangs: {}", hung.output);
+        stand.must_show_no_token(&hung.output);
+        let sent = stand
+            .keyside
+            .post(&MESSAGES.replace("1234567890", SENDER), TEXT);
+        assert_eq!(sent.status, 200, "{arrival:?}: {}", hung.output);
+        *stand.gate.hanging_writes.lock().unwrap() = None;
+        let again = stand.run("rotate");
+        assert_eq!(
+            again.code,
+            Some(0),
+            "{arrival:?}: {}{}",
+            hung.output,
+            again.output
+        );
+        stand.must_have_one_living_token_in_use(&format!("{arrival:?}: {}", hung.output));
+    }
 }
 
 #[test]
