@@ -13,8 +13,8 @@ use super::output::colored;
 use crate::admin::problems::{Gravity, ProblemLine, of_credentials, of_routes, of_sidecar};
 use crate::config::ListenAddress;
 use crate::doctor::{
-    DoctorSection, DoctorStep, MAX_EXAMINATION, MAX_LOAD, SectionKind, StepOutcome, StepReporter,
-    ask_status, examine,
+    DoctorSection, DoctorStep, MAX_EXAMINATION, MAX_LOAD, SectionKind, StatusError, StepOutcome,
+    StepReporter, ask_status, examine,
 };
 use crate::json::words::{counted, duration, list};
 use crate::provider::SecretOrigin;
@@ -126,7 +126,7 @@ fn sidecars(live: &Arc<Live>, deadline: Instant) -> Vec<DoctorSection> {
 }
 
 /// Decides about a running sidecar.
-fn sidecar_steps(status: Result<Value, String>, live: &Live) -> Vec<DoctorStep> {
+fn sidecar_steps(status: Result<Value, StatusError>, live: &Live) -> Vec<DoctorStep> {
     let status = match status {
         Ok(status) => status,
         Err(reason) => {

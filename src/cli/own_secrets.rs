@@ -1,6 +1,7 @@
 //! The secrets of a configuration outside of credentials, for the scan: keys, and the logins in URLs.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 
 use percent_encoding::percent_decode_str;
@@ -74,8 +75,8 @@ pub(super) fn own_references(config: &Config) -> Vec<OwnReference<'_>> {
 /// Reads the secrets outside of credentials, and the login of a proxy that the environment sets.
 ///
 /// # Errors
-/// A line for each unreadable reference.
-pub(super) async fn own_secrets(live: &Live) -> Result<Vec<ConfiguredSecret>, Vec<String>> {
+/// A fault for each unreadable reference.
+pub(super) async fn own_secrets(live: &Live) -> Result<Vec<ConfiguredSecret>, Vec<OwnSecretFault>> {
     let own = own_references(&live.config);
     let references: BTreeSet<_> = own.iter().map(|own| own.reference.clone()).collect();
     let read = read_all(references, &live.managers).await;
@@ -100,13 +101,40 @@ pub(super) async fn own_secrets(live: &Live) -> Result<Vec<ConfiguredSecret>, Ve
                 };
                 secrets.extend(parts.iter().filter_map(|part| configured(&key, part)));
             }
-            Some(Err(error)) => faults.push(format!("{key}: `{reference}`: {error}")),
-            None => faults.push(format!("{key}: `{reference}`: the value was not read")),
+            Some(Err(error)) => faults.push(OwnSecretFault::new(key, reference, error.to_string())),
+            None => {
+                let problem = "the value was not read".to_owned();
+                faults.push(OwnSecretFault::new(key, reference, problem));
+            }
         }
     }
     match faults.is_empty() {
         true => Ok(secrets),
         false => Err(faults),
+    }
+}
+
+/// A reference outside of credentials without a value, with the reason.
+#[derive(Debug)]
+pub(super) struct OwnSecretFault {
+    key: String,
+    reference: Reference,
+    problem: String,
+}
+
+impl OwnSecretFault {
+    fn new(key: String, reference: &Reference, problem: String) -> Self {
+        Self {
+            key,
+            reference: reference.clone(),
+            problem,
+        }
+    }
+}
+
+impl fmt::Display for OwnSecretFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: `{}`: {}", self.key, self.reference, self.problem)
     }
 }
 

@@ -57,7 +57,7 @@ async fn revoke(args: &RevokeArgs, live: &Live, audit: &Audit) -> Result<(), Rot
         Resumed::Placed(kept) => {
             say!("3. {kept} is in {}", rotation.target.place);
             use_everywhere(&args.admin, &rotation, kept)
-                .map_err(|problem| rotation.unfinished(Obstacle::Sidecar(problem)))?;
+                .map_err(|problem| rotation.unfinished(Obstacle::Sidecar(problem.to_string())))?;
             let is_proved = rotation.is_proved().await?;
             if !is_proved
                 && first_success(&args.admin, &rotation.target, kept, Duration::ZERO).is_none()

@@ -1,5 +1,6 @@
 //! `keyside rotate`: puts a new secret in the place of an old one, step by step.
 
+use std::fmt;
 use std::io::Read;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -9,19 +10,19 @@ use zeroize::Zeroizing;
 
 use super::config::ConfigArgs;
 use super::dry_run::dry_run;
-use super::sidecars::{DEFAULT_ADMIN, accepts, bring_into_use, first_success, holders};
+use super::sidecars::{DEFAULT_ADMIN, NotInUse, accepts, bring_into_use, first_success, holders};
 use super::strays::Strays;
 use crate::audit::metrics::AuditMetrics;
 use crate::audit::{Audit, check_writable};
-use crate::config::Reference;
-use crate::credential::source::{SecretPlace, read_all};
+use crate::config::{Reference, ReferenceError};
+use crate::credential::source::{SecretPlace, SourceError, read_all};
 use crate::json::words::moment;
 use crate::reload::Live;
 use crate::rotation::{
     Author, Finished, JournalPlace, Obstacle, Record, Resumed, Rotation, RotationError,
     RotationIntent, RotationTarget, RotationWorker,
 };
-use crate::secret::{Fingerprint, Secret};
+use crate::secret::{Fingerprint, Secret, SecretError};
 
 /// The options of `keyside rotate`.
 #[derive(Debug, clap::Args)]
@@ -106,11 +107,27 @@ pub(super) fn fail(problem: &(dyn std::error::Error + 'static)) -> ExitCode {
 
 /// A new secret that cannot be read, or that cannot be a secret.
 #[derive(Debug)]
-struct UnusableSecret(String);
+enum UnusableSecret {
+    /// Standard input has more bytes than a secret.
+    TooLong,
+    /// Standard input cannot be a secret.
+    StandardInput(SecretError),
+    /// The reference gives no secret.
+    Source(Reference, SourceError),
+    /// The reading of the reference was given up.
+    NotRead(Reference),
+}
 
-impl std::fmt::Display for UnusableSecret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "the new secret: {}; nothing was changed", self.0)
+impl fmt::Display for UnusableSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the new secret: ")?;
+        match self {
+            Self::TooLong => f.write_str("standard input has more than a secret can have"),
+            Self::StandardInput(error) => write!(f, "standard input: {error}"),
+            Self::Source(reference, error) => write!(f, "{reference}: {error}"),
+            Self::NotRead(reference) => write!(f, "{reference}: was not read"),
+        }?;
+        f.write_str("; nothing was changed")
     }
 }
 
@@ -148,19 +165,39 @@ pub(super) fn worker(command: &str, audit: &Audit) -> RotationWorker {
 }
 
 /// Checks the options, and returns the source of the new secret.
-fn new_secret(args: &RotateArgs) -> Result<Option<NewSecret>, String> {
+fn new_secret(args: &RotateArgs) -> Result<Option<NewSecret>, NotAReference> {
     if let Some(place) = &args.place {
-        SecretPlace::parse(place).map_err(|error| format!("--place: {error}"))?;
+        SecretPlace::parse(place).map_err(NotAReference::Place)?;
     }
     match args.new.as_deref() {
         None => Ok(None),
         Some("-") => Ok(Some(NewSecret::StandardInput)),
-        Some(text) => match text.parse() {
-            Ok(reference) => Ok(Some(NewSecret::Reference(reference))),
-            Err(error) => Err(format!("--new: {error}, or - for standard input")),
-        },
+        Some(text) => {
+            let reference = text.parse().map_err(NotAReference::New)?;
+            Ok(Some(NewSecret::Reference(reference)))
+        }
     }
 }
+
+/// An option whose value is no reference. No message repeats the value: a secret may stand in its place.
+#[derive(Debug)]
+enum NotAReference {
+    /// The value of `--place`.
+    Place(ReferenceError),
+    /// The value of `--new`.
+    New(ReferenceError),
+}
+
+impl fmt::Display for NotAReference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Place(error) => write!(f, "--place: {error}"),
+            Self::New(error) => write!(f, "--new: {error}, or - for standard input"),
+        }
+    }
+}
+
+impl std::error::Error for NotAReference {}
 
 /// Reads the new secret that a user gives.
 async fn read_new(
@@ -174,11 +211,9 @@ async fn read_new(
             let limit = MAX_SECRET as u64 + 1;
             std::io::stdin().take(limit).read_to_end(&mut bytes)?;
             if bytes.len() > MAX_SECRET {
-                let problem = "standard input has more than a secret can have";
-                return Err(UnusableSecret(problem.to_owned()).into());
+                return Err(UnusableSecret::TooLong.into());
             }
-            let secret = Secret::parse_text_or_pem(bytes)
-                .map_err(|error| UnusableSecret(format!("standard input: {error}")))?;
+            let secret = Secret::parse_text_or_pem(bytes).map_err(UnusableSecret::StandardInput)?;
             Ok(Some(Arc::new(secret)))
         }
         Some(NewSecret::Reference(reference)) => {
@@ -186,8 +221,8 @@ async fn read_new(
             let found = read.findings.remove(&reference);
             match found {
                 Some(Ok(found)) => Ok(Some(found.secret)),
-                Some(Err(error)) => Err(UnusableSecret(format!("{reference}: {error}")).into()),
-                None => Err(UnusableSecret(format!("{reference}: was not read")).into()),
+                Some(Err(error)) => Err(UnusableSecret::Source(reference, error).into()),
+                None => Err(UnusableSecret::NotRead(reference).into()),
             }
         }
     }
@@ -270,7 +305,7 @@ async fn place_beside(
         rotation.target.place
     );
     for admin in &args.admin {
-        accepts(admin, &rotation.target, new).map_err(|problem| problem.to_string())?;
+        accepts(admin, &rotation.target, new)?;
         say!(
             "4. the sidecar at {admin} accepts events signed with {new}, and sends with the one in use"
         );
@@ -303,10 +338,11 @@ async fn finish(
 ) -> Result<(), RotateFailure> {
     let kept = rotation.kept().ok_or("the journal has no new secret")?;
     if let Err(problem) = use_everywhere(&args.admin, rotation, kept) {
+        let obstacle = Obstacle::Sidecar(problem.to_string());
         let Some(old) = rotation.target.current() else {
-            return Err(rotation.unfinished(Obstacle::Sidecar(problem)).into());
+            return Err(rotation.unfinished(obstacle).into());
         };
-        let obstacle = rotation.write_old(Obstacle::Sidecar(problem)).await?;
+        let obstacle = rotation.write_old(obstacle).await?;
         // Sidecars that have the new secret already read the old one again, before the new one ends.
         for admin in &args.admin {
             bring_into_use(admin, &rotation.target, old, Duration::ZERO).ok();
@@ -343,15 +379,14 @@ pub(super) fn use_everywhere(
     admins: &[String],
     rotation: &Rotation<'_>,
     secret: Fingerprint,
-) -> Result<(), String> {
+) -> Result<(), NotInUse> {
     let patience = if rotation.target.is_written_elsewhere() {
         ARRIVAL_TIMEOUT
     } else {
         RELOAD_TIMEOUT
     };
     for admin in admins {
-        bring_into_use(admin, &rotation.target, secret, patience)
-            .map_err(|problem| problem.to_string())?;
+        bring_into_use(admin, &rotation.target, secret, patience)?;
         say!("4. the sidecar at {admin} sends with {secret}");
     }
     Ok(())
@@ -409,7 +444,7 @@ async fn resume(
             say!("3. {kept} is in {}", rotation.target.place);
             let strays = Strays::find(&args.admin, &rotation);
             use_everywhere(&args.admin, &rotation, kept)
-                .map_err(|problem| rotation.unfinished(Obstacle::Sidecar(problem)))?;
+                .map_err(|problem| rotation.unfinished(Obstacle::Sidecar(problem.to_string())))?;
             prove(args, &rotation, kept).await?;
             let others = holders(&args.admin, &rotation.target);
             report(&rotation.finish(&others).await?);

@@ -1,6 +1,7 @@
 //! `keyside scan`: credentials where none belong.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -8,12 +9,13 @@ use std::sync::Arc;
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
-use super::own_secrets::{own_references, own_secrets};
+use super::own_secrets::{OwnSecretFault, own_references, own_secrets};
 use crate::config::ConfigFile;
+use crate::credential::CredentialFault;
 use crate::credential::source::path_of;
 use crate::json::words::counted;
 use crate::provider::Provider;
-use crate::reload::{Live, load};
+use crate::reload::{Live, LoadError, load};
 use crate::scan::{Accepted, ConfiguredSecret, Find, Ignored, ScanResult, Scanner, Tree, sarif};
 
 /// The options of `keyside scan`.
@@ -68,10 +70,8 @@ pub(super) async fn run(args: ScanArgs) -> ExitCode {
         None => Configured::default(),
         Some(path) => match Configured::load(path).await {
             Ok(configured) => configured,
-            Err(faults) => {
-                for fault in faults {
-                    complain!("{fault}");
-                }
+            Err(error) => {
+                complain!("{error}");
                 return ExitCode::from(super::BAD_CONFIGURATION);
             }
         },
@@ -147,21 +147,20 @@ impl Configured {
     ///
     /// # Errors
     /// Every fault: a secret that cannot be read cannot be looked for.
-    async fn load(path: &Path) -> Result<Self, Vec<String>> {
+    async fn load(path: &Path) -> Result<Self, NotConfigured> {
         let file = ConfigFile::Named(path.to_owned());
         let live = load(&file, &super::unread_metrics())
             .await
-            .map_err(|error| error.reasons())?;
-        let unread: Vec<String> = live
+            .map_err(NotConfigured::Load)?;
+        let unread: Vec<_> = live
             .credentials
             .values()
             .flat_map(|credential| live.unread_secrets(credential))
-            .map(|fault| fault.to_string())
             .collect();
         if !unread.is_empty() {
-            return Err(unread);
+            return Err(NotConfigured::Credentials(unread));
         }
-        let own = own_secrets(&live).await?;
+        let own = own_secrets(&live).await.map_err(NotConfigured::Own)?;
         let (secrets, short): (Vec<_>, Vec<_>) = secrets_of(&live)
             .into_iter()
             .chain(own)
@@ -172,6 +171,29 @@ impl Configured {
             sources: sources_of(&live),
             providers: providers_of(&live),
         })
+    }
+}
+
+/// The faults of a configuration whose secrets cannot be looked for.
+#[derive(Debug)]
+enum NotConfigured {
+    /// The configuration itself.
+    Load(LoadError),
+    /// Secrets of credentials that cannot be read.
+    Credentials(Vec<CredentialFault>),
+    /// Secrets outside of credentials that cannot be read.
+    Own(Vec<OwnSecretFault>),
+}
+
+/// Shows each fault as a line of its own.
+impl fmt::Display for NotConfigured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines: Vec<String> = match self {
+            Self::Load(error) => error.reasons(),
+            Self::Credentials(faults) => faults.iter().map(ToString::to_string).collect(),
+            Self::Own(faults) => faults.iter().map(ToString::to_string).collect(),
+        };
+        f.write_str(&lines.join("\n"))
     }
 }
 

@@ -241,6 +241,8 @@ impl fmt::Display for NotInUse {
     }
 }
 
+impl std::error::Error for NotInUse {}
+
 /// The time for a sidecar to accept events signed with a secret that it reads beside the one in use.
 const ACCEPT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The time between two reloads of a sidecar that does not have the secret yet.

@@ -1,10 +1,11 @@
 //! `keyside status`: the `/status` of running sidecars as tables, what is wrong first, or only what is wrong.
 
+use std::fmt;
 use std::process::ExitCode;
 
 use serde_json::Value;
 
-use super::client::ask;
+use super::client::{ClientError, ask};
 use super::credentials;
 use super::events::print_spool;
 use super::problems;
@@ -40,7 +41,7 @@ pub(super) struct StatusArgs {
 /// A sidecar that was asked.
 struct Sidecar<'a> {
     admin: &'a str,
-    status: Result<Value, String>,
+    status: Result<Value, NoStatus>,
 }
 
 /// Asks the sidecars, and prints the answers.
@@ -85,19 +86,36 @@ pub(super) fn run(args: &StatusArgs) -> ExitCode {
     }
 }
 
-fn ask_status(admin: &str) -> Result<Value, String> {
+fn ask_status(admin: &str) -> Result<Value, NoStatus> {
     match ask(admin, "GET", "/status") {
         Ok((200, status)) => Ok(status),
-        Ok((code, _)) => Err(format!(
-            "the sidecar at {} answered {code}",
-            shown_place(admin)
-        )),
-        Err(error) => Err(error.to_string()),
+        Ok((code, _)) => Err(NoStatus::Code {
+            address: shown_place(admin).to_owned(),
+            code,
+        }),
+        Err(error) => Err(NoStatus::NoAnswer(error)),
+    }
+}
+
+/// The reason why a sidecar has no status to show.
+enum NoStatus {
+    /// The admin listener cannot be asked.
+    NoAnswer(ClientError),
+    /// The admin listener answers with another status code than 200.
+    Code { address: String, code: u16 },
+}
+
+impl fmt::Display for NoStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoAnswer(error) => fmt::Display::fmt(error, f),
+            Self::Code { address, code } => write!(f, "the sidecar at {address} answered {code}"),
+        }
     }
 }
 
 /// Keeps what belongs to the names, if there are names.
-fn keep_asked(sidecars: &mut [Sidecar<'_>], names: &[String]) -> Result<(), String> {
+fn keep_asked(sidecars: &mut [Sidecar<'_>], names: &[String]) -> Result<(), UnknownName> {
     let mut statuses: Vec<_> = sidecars
         .iter_mut()
         .filter_map(|sidecar| sidecar.status.as_mut().ok())
@@ -105,9 +123,7 @@ fn keep_asked(sidecars: &mut [Sidecar<'_>], names: &[String]) -> Result<(), Stri
     for (position, name) in names.iter().enumerate() {
         let is_unknown = !statuses.iter().any(|status| has_name(status, name));
         if is_unknown && !statuses.is_empty() {
-            // The name is not repeated: a secret may stand in its place.
-            let number = position + 1;
-            return Err(format!("no credential, route or webhook has name {number}"));
+            return Err(UnknownName(position + 1));
         }
     }
     if !names.is_empty() {
@@ -116,6 +132,15 @@ fn keep_asked(sidecars: &mut [Sidecar<'_>], names: &[String]) -> Result<(), Stri
         }
     }
     Ok(())
+}
+
+/// The number of an argument, from 1, that is the name of nothing. The name is not repeated: a secret may stand in its place.
+struct UnknownName(usize);
+
+impl fmt::Display for UnknownName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no credential, route or webhook has name {}", self.0)
+    }
 }
 
 /// Returns what is wrong, the worst first, each line with the sidecar where there are several.

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::ask::shown_url;
 use super::number::{text, usable};
 use super::step::DoctorStep;
+use crate::health::QueryError;
 
 /// The field of a number with the callback URLs.
 pub(super) const CALLBACK_FIELD: &str = "webhook_configuration";
@@ -39,7 +40,7 @@ const LEVELS: [(&str, &str); 3] = [
 /// Decides about the callback URL of a number.
 pub(super) fn of_number(
     number: &str,
-    answer: &Result<Value, String>,
+    answer: &Result<Value, QueryError>,
     own: &OwnUrls<'_>,
 ) -> DoctorStep {
     let name = format!("{number} callback");
@@ -130,7 +131,7 @@ fn without_secrets(url: &str) -> &str {
 /// Decides about the subscription of an app to an account.
 pub(super) fn of_account(
     account: &str,
-    answer: &Result<Value, String>,
+    answer: &Result<Value, QueryError>,
     app: &str,
     urls: &OwnUrls<'_>,
 ) -> DoctorStep {
@@ -165,7 +166,7 @@ pub(super) fn of_account(
 /// Decides about the webhooks of the app itself.
 pub(super) fn of_app(
     app: &str,
-    answer: &Result<Value, String>,
+    answer: &Result<Value, QueryError>,
     own: &OwnUrls<'_>,
 ) -> Vec<DoctorStep> {
     let name = "app callback";
@@ -294,7 +295,7 @@ mod tests {
                 StepOutcome::Skipped,
                 "may not ask",
             ),
-            (Err("no answer".to_owned()), StepOutcome::Fail, "no answer"),
+            (Err(QueryError::NotJson), StepOutcome::Fail, "is no JSON"),
         ] {
             let step = of_number("1234", &answer, &own());
             assert_eq!(step.outcome, outcome, "{step:?}");

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -16,7 +17,7 @@ use super::step::{DoctorSection, DoctorStep, SectionKind, StepReporter};
 use super::token::{AgePolicy, SecretFacts, of_secret, of_verdict};
 use super::upstream::{FarUpstream, Reached, is_reached};
 use crate::credential::{Credential, TokenFacts};
-use crate::health::{ProviderQuery, number_at};
+use crate::health::{ProviderQuery, QueryError, number_at};
 use crate::outbound::policy::Route;
 use crate::reload::{AGE_WARNING_SHARE, Live, concerns, verify_one};
 
@@ -101,8 +102,8 @@ impl Examination {
                 name: name.clone(),
                 reference: slot.current.reference.to_string(),
                 state: match problem {
-                    Some(fault) => Err(fault.problem.clone()),
-                    None => Ok(slot.current.fingerprint().to_string()),
+                    Some(fault) => Err(fault.clone()),
+                    None => Ok(slot.current.fingerprint()),
                 },
                 age: slot.current.age(),
             }
@@ -113,7 +114,7 @@ impl Examination {
             .map(|fault| SecretFacts {
                 name: fault.secret.clone(),
                 reference: fault.reference.to_string(),
-                state: Err(fault.problem.clone()),
+                state: Err(fault.clone()),
                 age: std::time::Duration::ZERO,
             });
         read.chain(without)
@@ -276,7 +277,6 @@ impl Examination {
             return;
         }
         let answer = asker.query().app_subscriptions(&facts.app).await;
-        let answer = answer.map_err(|error| error.to_string());
         self.reporter
             .report_all(callback::of_app(&facts.app, &answer, own));
     }
@@ -298,12 +298,11 @@ impl Asker {
         }
     }
 
-    async fn get(&self, target: &str) -> Result<serde_json::Value, String> {
-        let answer = self.query().get(target).await;
-        answer.map_err(|error| error.to_string())
+    async fn get(&self, target: &str) -> Result<Value, QueryError> {
+        self.query().get(target).await
     }
 
-    async fn fields(&self, number: &str, fields: &str) -> Result<serde_json::Value, String> {
+    async fn fields(&self, number: &str, fields: &str) -> Result<Value, QueryError> {
         self.get(&format!("/{number}?fields={fields}")).await
     }
 
@@ -322,7 +321,7 @@ impl Asker {
         }
     }
 
-    async fn limit(&self, number: &str) -> Result<serde_json::Value, String> {
+    async fn limit(&self, number: &str) -> Result<Value, QueryError> {
         let answer = self.fields(number, LIMIT_FIELD).await?;
         match number_at(&answer, "/error/code") {
             Some(100) => self.fields(number, OLD_LIMIT_FIELD).await,

@@ -26,7 +26,7 @@ mod token;
 mod upstream;
 mod webhook;
 
-pub use sidecar::ask_status;
+pub use sidecar::{StatusError, ask_status};
 pub use step::{DoctorSection, DoctorStep, SectionKind, StepOutcome, StepReporter};
 
 use crate::reload::Live;

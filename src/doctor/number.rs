@@ -7,16 +7,16 @@
 use serde_json::Value;
 
 use super::step::{DoctorStep, StepOutcome};
-use crate::health::number_at;
+use crate::health::{QueryError, number_at};
 
-/// The answers about one number; each is the provider's JSON, or the reason for which there is none.
+/// The answers about one number; each is the provider's JSON, or the reason why there is none.
 pub(super) struct NumberAnswers {
     /// State, names, quality and throughput.
-    pub(super) state: Result<Value, String>,
+    pub(super) state: Result<Value, QueryError>,
     /// The messaging limit.
-    pub(super) limit: Result<Value, String>,
+    pub(super) limit: Result<Value, QueryError>,
     /// The obstacles to messages.
-    pub(super) health: Result<Value, String>,
+    pub(super) health: Result<Value, QueryError>,
 }
 
 /// The fields of [`NumberAnswers::state`].
@@ -82,13 +82,13 @@ impl Untold {
 }
 
 /// Returns an answer that is no error.
-pub(super) fn usable(answer: &Result<Value, String>) -> Result<&Value, Untold> {
+pub(super) fn usable(answer: &Result<Value, QueryError>) -> Result<&Value, Untold> {
     let answer = match answer {
         Ok(answer) => answer,
         Err(reason) => {
             return Err(Untold {
                 outcome: StepOutcome::Fail,
-                found: reason.clone(),
+                found: reason.to_string(),
                 mend: Some("run this again: without an answer nothing is known"),
             });
         }
@@ -418,7 +418,7 @@ mod tests {
             (error(100, 33), StepOutcome::Fail),
             (error(100, 0), StepOutcome::Skipped),
             (error(2, 0), StepOutcome::Skipped),
-            (Err("no answer".to_owned()), StepOutcome::Fail),
+            (Err(QueryError::NotJson), StepOutcome::Fail),
         ] {
             let answers = NumberAnswers {
                 state,

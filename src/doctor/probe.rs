@@ -1,5 +1,7 @@
 //! The probes of a webhook: requests as a provider would send them, genuine and forged.
 
+use std::fmt;
+
 use bytes::Bytes;
 use data_encoding::{BASE64, HEXLOWER};
 use http::{HeaderName, Method, header};
@@ -9,11 +11,11 @@ use super::public_url::PublicUrl;
 use crate::config::WebhookPath;
 use crate::credential::Credential;
 use crate::inbound::probe::ProbeMark;
-use crate::inbound::sign::{HeaderLine, UnsignedEvent, sign};
+use crate::inbound::sign::{HeaderLine, SignError, UnsignedEvent, sign};
 use crate::provider::webhook::{
     Algorithm, Scheme, SchemeKind, StaticToken, TokenPlace, WebhookSpec,
 };
-use crate::secret::Secret;
+use crate::secret::{Secret, SecretError};
 use crate::upstream::{Outgoing, OutgoingBody, RequestLine, USER_AGENT};
 
 /// The maker of probes for one webhook.
@@ -74,14 +76,14 @@ impl ProbeMaker<'_> {
     /// Makes a probe of `length` bytes at least, signed with a key.
     ///
     /// # Errors
-    /// The reason for which the signature cannot be made.
+    /// If the signature cannot be made.
     pub(super) fn event(
         &self,
         mark: &ProbeMark,
         length: usize,
         key: ProbeKey,
         random: [u8; 32],
-    ) -> Result<Outgoing, String> {
+    ) -> Result<Outgoing, ProbeError> {
         let is_form = self.sends_forms();
         let body = match is_form {
             true => mark.form(),
@@ -92,7 +94,7 @@ impl ProbeMaker<'_> {
             ProbeKey::Own => self
                 .credential
                 .current(&self.scheme.secret)
-                .ok_or("the secret is missing")?,
+                .ok_or(ProbeError::MissingSecret)?,
             ProbeKey::Forged => {
                 forged = self.forged_secret(random)?;
                 &forged
@@ -117,14 +119,14 @@ impl ProbeMaker<'_> {
             nonce: mark.as_str(),
             id: mark.as_str(),
         };
-        let lines = sign(&only, secret, &event).map_err(|error| error.to_string())?;
+        let lines = sign(&only, secret, &event).map_err(ProbeError::Signature)?;
         let mut line = RequestLine::new(Method::POST, OutgoingBody::Whole(body));
         line.target(&self.url.target);
         Ok(self.finish(line, content_type, &lines))
     }
 
     /// Makes a secret in the form of the scheme's keys.
-    fn forged_secret(&self, random: [u8; 32]) -> Result<Secret, String> {
+    fn forged_secret(&self, random: [u8; 32]) -> Result<Secret, ProbeError> {
         let text = match &self.scheme.kind {
             SchemeKind::Signature(signature) => {
                 format!("{}{}", signature.key_prefix, BASE64.encode(&random))
@@ -132,7 +134,7 @@ impl ProbeMaker<'_> {
             // Hexadecimal digits may stand in a path as they are.
             _ => HEXLOWER.encode(&random),
         };
-        Secret::parse(Zeroizing::new(text.into_bytes())).map_err(|error| error.to_string())
+        Secret::parse(Zeroizing::new(text.into_bytes())).map_err(ProbeError::ForgedSecret)
     }
 
     fn finish(&self, line: RequestLine, content_type: &str, lines: &[HeaderLine]) -> Outgoing {
@@ -222,3 +224,26 @@ impl ProbeMaker<'_> {
         Some(head.finish())
     }
 }
+
+/// The reason why a probe cannot be made.
+#[derive(Debug)]
+pub(super) enum ProbeError {
+    /// The credential has no secret to sign with.
+    MissingSecret,
+    /// The form of the scheme's keys is none of a secret.
+    ForgedSecret(SecretError),
+    /// The signature cannot be made.
+    Signature(SignError),
+}
+
+impl fmt::Display for ProbeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MissingSecret => f.write_str("the secret is missing"),
+            Self::ForgedSecret(error) => fmt::Display::fmt(error, f),
+            Self::Signature(error) => fmt::Display::fmt(error, f),
+        }
+    }
+}
+
+impl std::error::Error for ProbeError {}

@@ -1,5 +1,6 @@
 //! Questions to a running sidecar.
 
+use std::fmt;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -9,14 +10,14 @@ use tokio::time::timeout;
 use super::upstream::plain_get;
 use crate::config::ListenAddress;
 use crate::provider::{Ca, Origin};
-use crate::tls::client_config;
-use crate::upstream::{ExchangeTimes, Upstream, UpstreamKind};
+use crate::tls::{TlsError, client_config};
+use crate::upstream::{ExchangeTimes, Upstream, UpstreamError, UpstreamKind};
 
 /// Asks the admin listener of a sidecar for `/status`.
 ///
 /// # Errors
-/// The reason for which there is no status.
-pub async fn ask_status(address: &ListenAddress) -> Result<Value, String> {
+/// If no sidecar answers with a status in time.
+pub async fn ask_status(address: &ListenAddress) -> Result<Value, StatusError> {
     let upstream = upstream_of(address)?;
     let start = tokio::time::Instant::now();
     let limits = ExchangeTimes {
@@ -33,16 +34,16 @@ pub async fn ask_status(address: &ListenAddress) -> Result<Value, String> {
     };
     let (status, body) = timeout(STATUS_TIMEOUT, exchange)
         .await
-        .map_err(|_| "no answer in time".to_owned())?
-        .map_err(|error: crate::upstream::UpstreamError| error.to_string())?;
+        .map_err(|_| StatusError::TimedOut)?
+        .map_err(StatusError::Upstream)?;
     let json = serde_json::from_slice(&body);
     match json {
         Ok(json) if status == StatusCode::OK => Ok(json),
-        _ => Err(format!("{status}, and no status of a sidecar")),
+        _ => Err(StatusError::NoStatus(status)),
     }
 }
 
-fn upstream_of(address: &ListenAddress) -> Result<Upstream, String> {
+fn upstream_of(address: &ListenAddress) -> Result<Upstream, StatusError> {
     let socket = match address {
         ListenAddress::Unix(path) => return Ok(Upstream::at_socket(path.clone())),
         ListenAddress::Tcp(socket) => *socket,
@@ -58,9 +59,35 @@ fn upstream_of(address: &ListenAddress) -> Result<Upstream, String> {
         host,
         port: socket.port(),
     };
-    let tls = client_config(&Ca::Bundled, None).map_err(|error| error.to_string())?;
-    Upstream::new(UpstreamKind::Application, origin, tls).map_err(|error| error.to_string())
+    let tls = client_config(&Ca::Bundled, None).map_err(StatusError::Tls)?;
+    Upstream::new(UpstreamKind::Application, origin, tls).map_err(StatusError::Upstream)
 }
+
+/// The reason why a sidecar has no status to look at.
+#[derive(Debug)]
+pub enum StatusError {
+    /// The certificates of this machine cannot be used.
+    Tls(TlsError),
+    /// The admin listener cannot be asked.
+    Upstream(UpstreamError),
+    /// The answer is not there in time.
+    TimedOut,
+    /// The answer, with this status code, is none of a sidecar.
+    NoStatus(StatusCode),
+}
+
+impl fmt::Display for StatusError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tls(error) => fmt::Display::fmt(error, f),
+            Self::Upstream(error) => fmt::Display::fmt(error, f),
+            Self::TimedOut => f.write_str("no answer in time"),
+            Self::NoStatus(code) => write!(f, "{code}, and no status of a sidecar"),
+        }
+    }
+}
+
+impl std::error::Error for StatusError {}
 
 /// The longest wait for a status, which goes through all tenants.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(6);

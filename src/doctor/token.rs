@@ -3,7 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use super::step::DoctorStep;
-use crate::credential::{TokenFacts, Verdict};
+use crate::credential::{CredentialFault, TokenFacts, Verdict};
+use crate::secret::Fingerprint;
 
 /// The facts of one secret.
 pub(super) struct SecretFacts {
@@ -11,8 +12,8 @@ pub(super) struct SecretFacts {
     pub(super) name: String,
     /// The reference, as written.
     pub(super) reference: String,
-    /// The fingerprint, or the reason for which there is no usable secret.
-    pub(super) state: Result<String, String>,
+    /// The fingerprint, or the reason why there is no usable secret.
+    pub(super) state: Result<Fingerprint, CredentialFault>,
     /// The age, as far as it is known.
     pub(super) age: Duration,
 }
@@ -51,10 +52,10 @@ pub(super) fn of_secret(secret: &SecretFacts, policy: AgePolicy) -> DoctorStep {
     } = secret;
     let fingerprint = match state {
         Ok(fingerprint) => fingerprint,
-        Err(problem) => {
+        Err(fault) => {
             return DoctorStep::fail(
                 name,
-                format!("`{reference}`: {problem}"),
+                format!("`{reference}`: {}", fault.problem),
                 format!("put the secret where `{reference}` reads it"),
             );
         }
@@ -160,9 +161,12 @@ const NOTICE_DAYS: u64 = 14;
 
 #[cfg(test)]
 mod tests {
+    use zeroize::Zeroizing;
+
     use super::super::step::StepOutcome;
     use super::*;
     use crate::credential::SecretRefusal;
+    use crate::secret::Secret;
 
     const DAY: u64 = 86_400;
     const POLICY: AgePolicy = AgePolicy {
@@ -178,17 +182,25 @@ mod tests {
             state,
             age: Duration::from_secs(days * DAY),
         };
-        let good = || Ok("0123456789ab".to_owned());
+        let token = Secret::parse(Zeroizing::new(b"a token".to_vec())).unwrap();
+        let fingerprint = token.fingerprint();
+        let good = || Ok(fingerprint);
+        let missing = CredentialFault {
+            credential: "acme".to_owned(),
+            secret: "token".to_owned(),
+            reference: "file:/t".parse().unwrap(),
+            problem: "no such file".to_owned(),
+        };
         for (secret, outcome, words) in [
             (
                 secret(good(), 1),
                 StepOutcome::Ok,
-                "fingerprint 0123456789ab, 1 day",
+                format!("fingerprint {fingerprint}, 1 day").as_str(),
             ),
             (secret(good(), 81), StepOutcome::Warn, "81 days"),
             (secret(good(), 91), StepOutcome::Fail, "91 days"),
             (
-                secret(Err("no such file".to_owned()), 0),
+                secret(Err(missing), 0),
                 StepOutcome::Fail,
                 "`file:/t`: no such file",
             ),
