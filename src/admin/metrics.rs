@@ -169,9 +169,9 @@ impl Exposition {
             .set_kept_back(name, credential.is_incomplete());
         self.credentials
             .set_sends_previous(name, credential.in_use().is_previous());
-        let unfinished = credential.unfinished_rotations();
-        self.credentials
-            .set_rotation_unfinished(name, !unfinished.is_empty());
+        if !credential.unfinished_rotations().is_empty() {
+            self.credentials.set_rotation_unfinished(name);
+        }
     }
 
     fn set_success(&self, route: &Route) {

@@ -89,18 +89,16 @@ impl Verification {
             > 0
         {
             number += 1;
-            let is_first_of_all = self.found.lines == 0;
             let is_ended = line.pop_if(|last| *last == b'\n').is_some();
             let names = serde_json::from_slice::<Value>(&line).ok();
             self.is_cut = names.is_none() || !is_ended;
             // A line that was cut off is no JSON and has no hash to compare. Its bytes still count for the hash in
             // the next line.
             if let Some(names) = &names {
-                self.check_hash(names, is_first_of_all)
-                    .map_err(|()| match previous {
-                        Some(previous) if number == 1 => AuditError::Border(previous.to_owned()),
-                        _ => AuditError::Broken { line: number },
-                    })?;
+                self.check_hash(names).map_err(|()| match previous {
+                    Some(previous) if number == 1 => AuditError::Border(previous.to_owned()),
+                    _ => AuditError::Broken { line: number },
+                })?;
                 self.found.lost += names.get(LOST).and_then(Value::as_u64).unwrap_or_default();
             }
             self.found.cut += u64::from(self.is_cut);
@@ -114,12 +112,13 @@ impl Verification {
 
     /// Compares the hash in a line. The first line of all may go on after a line of a file that is not there, if the
     /// line says so.
-    fn check_hash(&mut self, line: &Value, is_first_of_all: bool) -> Result<(), ()> {
+    fn check_hash(&mut self, line: &Value) -> Result<(), ()> {
         let before = line.get(BEFORE).and_then(Value::as_str);
         if before == Some(&self.found.last) {
             return Ok(());
         }
         let goes_on = line.get(EVENT).and_then(Value::as_str) == Some(GOES_ON);
+        let is_first_of_all = self.found.lines == 0;
         if !is_first_of_all || !goes_on || before.is_none() {
             return Err(());
         }

@@ -58,7 +58,10 @@ pub(super) async fn run(args: DoctorArgs) -> ExitCode {
     let deadline = Instant::now() + MAX_EXAMINATION;
     let file = args.config.file();
     let path = file.path().to_owned();
-    let mut report = Report::new(args.json);
+    let mut report = Report::new(match args.json {
+        true => ReportForm::Json,
+        false => ReportForm::Lines,
+    });
     let metrics = super::unread_metrics();
     let live = match timeout(MAX_LOAD, load(&file, &metrics)).await {
         Ok(Ok(live)) => Arc::new(live),
@@ -221,17 +224,26 @@ fn problem_step(problem: ProblemLine) -> DoctorStep {
     }
 }
 
-/// The report: lines as they come, or one JSON object at the end.
+/// The form of the report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ReportForm {
+    /// Lines as they come.
+    Lines,
+    /// A JSON object at the end.
+    Json,
+}
+
+/// The report of an examination.
 struct Report {
-    is_json: bool,
+    form: ReportForm,
     sections: Vec<Value>,
     tally: Tally,
 }
 
 impl Report {
-    fn new(is_json: bool) -> Self {
+    fn new(form: ReportForm) -> Self {
         Self {
-            is_json,
+            form,
             sections: Vec::new(),
             tally: Tally::default(),
         }
@@ -255,21 +267,21 @@ impl Report {
     }
 
     fn begin(&self, kind: SectionKind, name: &str) {
-        if !self.is_json {
+        if self.form == ReportForm::Lines {
             say!("{}", colored(&format!("{kind} {name}"), BOLD));
         }
     }
 
     fn step(&mut self, step: &DoctorStep) -> Value {
         self.tally.count(step.outcome);
-        if !self.is_json {
+        if self.form == ReportForm::Lines {
             print_step(step);
         }
         step.to_json()
     }
 
     fn end(&mut self, kind: SectionKind, name: &str, steps: &[Value]) {
-        if !self.is_json {
+        if self.form == ReportForm::Lines {
             say!();
             return;
         }
@@ -284,7 +296,7 @@ impl Report {
             warn,
             fail,
         } = self.tally;
-        if self.is_json {
+        if self.form == ReportForm::Json {
             let json = json!({
                 "version": env!("CARGO_PKG_VERSION"),
                 "well": fail == 0,

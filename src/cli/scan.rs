@@ -86,7 +86,8 @@ pub(super) async fn run(args: ScanArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let accepted = accepted(&paths, !input.is_empty());
+    let here = (!input.is_empty()).then_some(Path::new("."));
+    let accepted = Accepted::for_paths(paths.iter().map(PathBuf::as_path).chain(here));
     for fault in &accepted.faults {
         complain!("keyside: warning: {fault}");
     }
@@ -115,11 +116,6 @@ pub(super) async fn run(args: ScanArgs) -> ExitCode {
 fn first_missing(paths: &[PathBuf]) -> Option<usize> {
     let missing = |path: &PathBuf| path != Path::new("-") && !path.exists();
     paths.iter().position(missing).map(|index| index + 1)
-}
-
-fn accepted(paths: &[PathBuf], reads_input: bool) -> Accepted {
-    let here = reads_input.then_some(Path::new("."));
-    Accepted::for_paths(paths.iter().map(PathBuf::as_path).chain(here))
 }
 
 fn scan_input(scanner: &Scanner, accepted: &Accepted, outcome: &mut ScanResult) {

@@ -190,14 +190,12 @@ impl CredentialMetrics {
             .set(i64::from(is_previous));
     }
 
-    /// Sets whether a rotation of a credential's secret was cut off; without a cut, no series.
-    pub fn set_rotation_unfinished(&self, credential: &str, is_unfinished: bool) {
-        // Hundreds of tenants would have a zero each.
-        if is_unfinished {
-            self.rotation_unfinished
-                .get_or_create(&label(credential))
-                .set(1);
-        }
+    /// Tells of a cut-off rotation of a credential's secret. Other credentials have no series: hundreds of tenants would
+    /// have a zero each.
+    pub fn set_rotation_unfinished(&self, credential: &str) {
+        self.rotation_unfinished
+            .get_or_create(&label(credential))
+            .set(1);
     }
 }
 

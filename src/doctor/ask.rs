@@ -64,13 +64,13 @@ pub(super) async fn ask(
 pub(super) fn shown_url(url: &str, known: &[&str]) -> String {
     let plain = url.split(['?', '#']).next().unwrap_or_default();
     let Some((scheme, rest)) = plain.split_once("://") else {
-        return shown_path(plain, known, false);
+        return shown_path(plain, known);
     };
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let host = authority
         .rsplit_once('@')
         .map_or(authority, |(_, host)| host);
-    format!("{scheme}://{host}{}", shown_path(path, known, false))
+    format!("{scheme}://{host}{}", shown_path(path, known))
 }
 
 /// The largest body that is read, in bytes. The answers of probes are far smaller.

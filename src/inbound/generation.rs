@@ -9,7 +9,7 @@ use percent_encoding::percent_decode_str;
 
 use super::delivery::DirectDelivery;
 use super::metrics::WebhookMetrics;
-use super::stray::shown_path;
+use super::stray::{shown_path, shown_path_with_token};
 use super::verify::Verifier;
 use crate::credential::Credential;
 use crate::limit::KeyedLimits;
@@ -114,7 +114,11 @@ impl Generation {
             .iter()
             .flat_map(|endpoint| endpoint.path.split('/'))
             .collect();
-        shown_path(path, &known, known.contains(&TOKEN))
+        if known.contains(&TOKEN) {
+            shown_path_with_token(path, &known)
+        } else {
+            shown_path(path, &known)
+        }
     }
 }
 

@@ -4,15 +4,25 @@ use crate::log::without_numbers;
 
 /// Returns a path for people: enough to see a misspelled callback URL, and no secret of a URL. Numbers
 /// and random-looking segments are masked, and the length is bounded. `known` are the segments of
-/// configured paths. With `has_tokens` a path may hold a token, so every other segment is masked.
+/// configured paths.
 #[must_use]
-pub fn shown_path(path: &str, known: &[&str], has_tokens: bool) -> String {
+pub fn shown_path(path: &str, known: &[&str]) -> String {
+    masked(path, known, looks_random)
+}
+
+/// Returns a path as [`shown_path`] does, where a path may hold a token, which may be a word: every segment that is not
+/// `known` is masked.
+pub(super) fn shown_path_with_token(path: &str, known: &[&str]) -> String {
+    masked(path, known, |segment| !segment.is_empty())
+}
+
+fn masked(path: &str, known: &[&str], is_secret: impl Fn(&str) -> bool) -> String {
     let mut shown = String::new();
     for segment in path.split('/').skip(1) {
         shown.push('/');
         if known.contains(&segment) {
             shown.push_str(segment);
-        } else if has_tokens && !segment.is_empty() || looks_random(segment) {
+        } else if is_secret(segment) {
             shown.push_str(MASKED);
         } else {
             shown.push_str(&without_numbers(segment));
@@ -76,10 +86,10 @@ mod tests {
         ];
         for (path, expected) in table {
             let known = ["known-1234567890abcdefghijklmnop"];
-            assert_eq!(shown_path(path, &known, false), expected, "{path}");
+            assert_eq!(shown_path(path, &known), expected, "{path}");
         }
-        assert!(shown_path(&long, &[], false).len() < 150);
-        let shown = shown_path("/hook/word/hooks", &["hooks"], true);
+        assert!(shown_path(&long, &[]).len() < 150);
+        let shown = shown_path_with_token("/hook/word/hooks", &["hooks"]);
         assert_eq!(shown, "/***/***/hooks", "a word may be a token");
     }
 }

@@ -52,7 +52,9 @@ impl<'p> ChannelRule<'p> {
         }
         for (channel, place) in &self.channels.implied {
             let texts = texts_at(fields, place).map_err(|_| CHANNEL_IS_NO_TEXT)?;
-            self.check_implied(channel, !texts.is_empty())?;
+            if !texts.is_empty() {
+                self.check(channel)?;
+            }
         }
         Ok(())
     }
@@ -82,7 +84,9 @@ impl<'p> ChannelRule<'p> {
     fn check_implied_in(&self, text: &str) -> Result<(), OutboundError> {
         for (channel, place) in &self.channels.implied {
             let values = values_in_form(text, std::slice::from_ref(place));
-            self.check_implied(channel, !values.is_empty())?;
+            if !values.is_empty() {
+                self.check(channel)?;
+            }
         }
         Ok(())
     }
@@ -97,14 +101,6 @@ impl<'p> ChannelRule<'p> {
         match &self.channels.absent {
             Some(absent) if !is_named => self.check(absent),
             _ => Ok(()),
-        }
-    }
-
-    fn check_implied(&self, channel: &str, is_there: bool) -> Result<(), OutboundError> {
-        if is_there {
-            self.check(channel)
-        } else {
-            Ok(())
         }
     }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 
 use super::error_texts::{
-    channel_texts, field_texts, not_allowed_texts, page_texts, rate_limited_texts, under_way_texts,
-    unsupported_texts, user_texts,
+    channel_texts, field_texts, not_allowed_texts, page_texts, rate_limited_texts,
+    unanswered_texts, under_way_texts, unsupported_texts, user_texts,
 };
 use crate::credential::{AccessTokenError, MissingSecret};
 use crate::limit::Limited;
@@ -269,7 +269,8 @@ impl OutboundError {
                 format!("send at most {limit} bytes; JSON and forms may have 1 MiB, media 110 MiB"),
             ),
             Self::RateLimited(limited) => rate_limited_texts(limited),
-            Self::SendUnderWay { outcome_unknown } => under_way_texts(*outcome_unknown),
+            Self::SendUnderWay { outcome_unknown: false } => under_way_texts(),
+            Self::SendUnderWay { outcome_unknown: true } => unanswered_texts(),
             Self::KeyReused => (
                 "this Idempotency-Key was used for another message".into(),
                 "make a new key for each message, and repeat a request byte for byte".into(),
@@ -283,39 +284,41 @@ impl OutboundError {
                 "nothing was sent; send again after the time in Retry-After; if the error stays, look at the log".into(),
             ),
             Self::Overloaded => ("too many requests with large bodies are under way".into(), "send again in a moment".into()),
-            Self::Upstream { error, outcome_unknown } => (error.to_string(), self.upstream_advice(error, *outcome_unknown)),
+            Self::Upstream { error, outcome_unknown: true } => (
+                error.to_string(),
+                "the provider may or may not have acted on the request; look for a status webhook before sending again".into(),
+            ),
+            Self::Upstream { error, outcome_unknown: false } => (error.to_string(), upstream_advice(error)),
         };
         (message, details)
     }
+}
 
-    fn upstream_advice(&self, error: &UpstreamError, outcome_unknown: bool) -> String {
-        if outcome_unknown {
-            return "the provider may or may not have acted on the request; look for a status webhook before sending again".into();
+/// The advice for a failure after which the provider has not acted on the request.
+fn upstream_advice(error: &UpstreamError) -> String {
+    match error {
+        UpstreamError::RequestBodyRefused(_) => {
+            "send the form without batches, method overrides and credentials, in the plain form that HTTP libraries write"
         }
-        match error {
-            UpstreamError::RequestBodyRefused(_) => {
-                "send the form without batches, method overrides and credentials, in the plain form that HTTP libraries write"
-            }
-            UpstreamError::RequestBody(_) | UpstreamError::RequestBodyTimedOut => {
-                "send the whole body, in valid chunks or with its exact Content-Length"
-            }
-            UpstreamError::Tls(_) => {
-                "nothing was sent; check `ca` and `upstream` of the provider, and the clock of this machine"
-            }
-            UpstreamError::MalformedRequest => {
-                "look at the secrets of the route's credential: none may have more than one line"
-            }
-            UpstreamError::NoPlace => {
-                "nothing was sent; send again in a moment; if the error stays, raise the limit on open files (ulimit -n, LimitNOFILE=)"
-            }
-            UpstreamError::Proxy(failure) => {
-                return format!("nothing was sent; {}", failure.fault.advice());
-            }
-            UpstreamError::Unreachable(_) => "nothing was sent; check that this machine reaches the provider's host",
-            _ => "the provider has not acted on the request as far as Keyside can see; send the request again",
+        UpstreamError::RequestBody(_) | UpstreamError::RequestBodyTimedOut => {
+            "send the whole body, in valid chunks or with its exact Content-Length"
         }
-        .into()
+        UpstreamError::Tls(_) => {
+            "nothing was sent; check `ca` and `upstream` of the provider, and the clock of this machine"
+        }
+        UpstreamError::MalformedRequest => {
+            "look at the secrets of the route's credential: none may have more than one line"
+        }
+        UpstreamError::NoPlace => {
+            "nothing was sent; send again in a moment; if the error stays, raise the limit on open files (ulimit -n, LimitNOFILE=)"
+        }
+        UpstreamError::Proxy(failure) => {
+            return format!("nothing was sent; {}", failure.fault.advice());
+        }
+        UpstreamError::Unreachable(_) => "nothing was sent; check that this machine reaches the provider's host",
+        _ => "the provider has not acted on the request as far as Keyside can see; send the request again",
     }
+    .into()
 }
 
 /// Slug, status and code of a failure of the upstream, of the connection, or of the application's body.

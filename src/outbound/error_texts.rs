@@ -95,17 +95,18 @@ pub(super) fn user_texts() -> (String, String) {
     )
 }
 
-/// The texts for a repeated key before the first outcome is known.
-pub(super) fn under_way_texts(outcome_unknown: bool) -> (String, String) {
-    if outcome_unknown {
-        (
-            "the message with this Idempotency-Key was written, and no answer came: it may have been sent".into(),
-            "find out, for example by a status webhook; if the message was not sent, repeat the request with Keyside-Settle: not-sent".into(),
-        )
-    } else {
-        (
-            "the message with this Idempotency-Key is under way".into(),
-            "wait for its answer, or ask again in a moment".into(),
-        )
-    }
+/// The texts for a repeated key while the first request is under way.
+pub(super) fn under_way_texts() -> (String, String) {
+    (
+        "the message with this Idempotency-Key is under way".into(),
+        "wait for its answer, or ask again in a moment".into(),
+    )
+}
+
+/// The texts for a repeated key after the answer to the first request was lost.
+pub(super) fn unanswered_texts() -> (String, String) {
+    (
+        "the message with this Idempotency-Key was written, and no answer came: it may have been sent".into(),
+        "find out, for example by a status webhook; if the message was not sent, repeat the request with Keyside-Settle: not-sent".into(),
+    )
 }

@@ -191,8 +191,10 @@ impl Outbound {
         let links = || LinkBase::of(&permit, request, link, &generation.links);
         let mut response =
             answer::clean(sent.answer, &permit, request, &links, &self.memory).await?;
-        if let Some(keyed) = keyed {
-            keyed.settle(&response, sent.did_nothing).await;
+        match keyed {
+            Some(keyed) if sent.did_nothing => keyed.forget().await,
+            Some(keyed) => keyed.settle(&response).await,
+            None => {}
         }
         sent.turn.describe(&mut response, answered);
         Ok(response)

@@ -99,13 +99,14 @@ pub(super) async fn begin<'s>(
 }
 
 impl KeyedSend<'_> {
-    /// Keeps a final answer for repeated requests. If the provider did `nothing`, forgets the key, so
-    /// that the message can be sent again. After a server error, or an answer too large to keep, the
+    /// Forgets the key of a message that the provider did not take, so that the message can be sent again.
+    pub(super) async fn forget(self) {
+        self.once.forget().await;
+    }
+
+    /// Keeps a final answer for repeated requests. After a server error, or an answer too large to keep, the
     /// outcome stays unknown.
-    pub(super) async fn settle(self, response: &Response<AnswerBody>, nothing: bool) {
-        if nothing {
-            return self.once.forget().await;
-        }
+    pub(super) async fn settle(self, response: &Response<AnswerBody>) {
         let (status, AnswerBody::Whole(body)) = (response.status(), response.body()) else {
             return;
         };

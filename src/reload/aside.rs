@@ -1,6 +1,8 @@
 //! The work of a load on a thread of its own.
 
-use super::LoadError;
+use std::sync::Arc;
+
+use super::{Live, LoadError};
 
 /// Works on a thread of its own: with thousands of routes, a load takes longer than a request may be held up.
 pub(super) async fn aside<T: Send + 'static>(
@@ -11,14 +13,30 @@ pub(super) async fn aside<T: Send + 'static>(
         .map_err(|_| LoadError::Interrupted)?
 }
 
-/// Works on a thread of its own, but at the start at once: no request waits then, and the memory that a step has freed is
-/// there for the next one, since the allocator keeps it for the thread that had it.
-pub(super) async fn aside_but_first<T: Send + 'static>(
-    is_first: bool,
-    work: impl FnOnce() -> Result<T, LoadError> + Send + 'static,
-) -> Result<T, LoadError> {
-    match is_first {
-        true => work(),
-        false => aside(work).await,
+/// The time of a load in the life of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LoadTime {
+    /// The start: nothing is served yet.
+    Start,
+    /// A reload, while requests are served.
+    Serving,
+}
+
+impl LoadTime {
+    /// Returns the time of a load that follows `before`.
+    pub(super) fn after(before: Option<&Arc<Live>>) -> Self {
+        before.map_or(Self::Start, |_| Self::Serving)
+    }
+
+    /// Works on a thread of its own, but at the start on this one: no request waits then, and the memory that a step has
+    /// freed is there for the next one, since the allocator keeps it for the thread that had it.
+    pub(super) async fn run<T: Send + 'static>(
+        self,
+        work: impl FnOnce() -> Result<T, LoadError> + Send + 'static,
+    ) -> Result<T, LoadError> {
+        match self {
+            Self::Start => work(),
+            Self::Serving => aside(work).await,
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::aside::aside_but_first;
+use super::aside::LoadTime;
 use super::authorities::{Authorities, all_files, read_authorities};
 use super::egress::{LoadedEgress, sdk_warning};
 use super::kept_inputs::Remarks;
@@ -322,7 +322,7 @@ fn tls_addresses(config: &Config) -> Option<&[ListenAddress]> {
 /// Reads and parses the configuration, for a reload on a thread of its own: parsing a large file takes longer than a request
 /// may be held up. A configuration whose files are untouched since `before` is not read again.
 async fn read_config(file: ConfigFile, before: Option<Arc<Live>>) -> Result<ReadConfig, LoadError> {
-    let is_first = before.is_none();
+    let time = LoadTime::after(before.as_ref());
     let read = move || {
         if let Some(before) = before.filter(|before| is_same_text(before)) {
             return Ok(same_config(&before));
@@ -344,7 +344,7 @@ async fn read_config(file: ConfigFile, before: Option<Arc<Live>>) -> Result<Read
             unchanged: BTreeSet::new(),
         })
     };
-    aside_but_first(is_first, read).await
+    time.run(read).await
 }
 
 /// Returns the configuration of the load before.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::aside::{aside, aside_but_first};
+use super::aside::{LoadTime, aside};
 use super::draft::{Draft, HasKept};
 use super::inputs::{FirstConfig, Inputs, Waits, asked_references};
 use super::metrics::ReloadMetrics;
@@ -64,26 +64,25 @@ async fn load_inputs(
     before: Option<Arc<Live>>,
     metrics: &ReloadMetrics,
 ) -> Result<Live, LoadError> {
-    let is_first = before.is_none();
+    let time = LoadTime::after(before.as_ref());
     let metrics = metrics.clone();
     let begin = move || {
         let draft = Draft::new(inputs, before, metrics)?;
         let outbound = draft.routes()?;
         Ok((draft, outbound))
     };
-    let (mut draft, outbound) = aside_but_first(is_first, begin).await?;
+    let (mut draft, outbound) = time.run(begin).await?;
     // At the start there is no older secret to send with: the start does not wait for providers.
-    let has_kept = if is_first {
-        HasKept::Nothing
-    } else {
-        draft.keep_back_refused(&outbound).await
+    let has_kept = match time {
+        LoadTime::Start => HasKept::Nothing,
+        LoadTime::Serving => draft.keep_back_refused(&outbound).await,
     };
     let end = move || {
         let live = finish(draft, outbound, has_kept)?;
         live.managers.keep_only(&asked_references(&live.config));
         Ok(live)
     };
-    aside_but_first(is_first, end).await
+    time.run(end).await
 }
 
 /// Builds the live state again, without expired previous secrets.

@@ -41,12 +41,9 @@ impl Magic {
     }
 }
 
-/// Returns the magic recipients with descriptions; Meta has more of them than other providers.
-pub(crate) fn recipients(is_meta: bool) -> impl Iterator<Item = (&'static str, &'static str)> {
-    let known = RECIPIENTS
-        .into_iter()
-        .filter(move |(_, magic, _)| is_meta || magic.later_error().is_none());
-    known.map(|(number, _, description)| (number, description))
+/// Returns the magic recipients of Meta with descriptions.
+pub(crate) fn recipients() -> impl Iterator<Item = (&'static str, Magic, &'static str)> {
+    RECIPIENTS.into_iter()
 }
 
 /// Each recipient with the effect and the description for users; the last digits are Meta's error code.

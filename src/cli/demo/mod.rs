@@ -39,11 +39,25 @@ pub(super) struct DemoArgs {
     once: bool,
 }
 
+/// The event that ends a demo.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum DemoEnd {
+    /// The last step.
+    LastStep,
+    /// A signal: the sidecar stays up for the user to try, on the usual ports if they are free.
+    Signal,
+}
+
 /// The result of a step. An error ends the demo and is printed.
 type DemoResult<T> = Result<T, Box<dyn std::error::Error>>;
 
 pub(super) async fn run(args: DemoArgs) -> ExitCode {
-    match show(args.once).await {
+    let end = if args.once {
+        DemoEnd::LastStep
+    } else {
+        DemoEnd::Signal
+    };
+    match show(end).await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => {
             complain!("keyside: a step of the demo did not go as it should, see above");
@@ -56,8 +70,9 @@ pub(super) async fn run(args: DemoArgs) -> ExitCode {
     }
 }
 
-/// Shows all steps, and stays up afterwards unless `once` or without a reader. Returns true if every step went well.
-async fn show(once: bool) -> DemoResult<bool> {
+/// Shows all steps, and stays up to the `end`; without a reader the last step is the end. Returns true if every step went
+/// well.
+async fn show(end: DemoEnd) -> DemoResult<bool> {
     let folder = DemoFolder::new()?;
     let options = Options {
         tls: true,
@@ -69,7 +84,7 @@ async fn show(once: bool) -> DemoResult<bool> {
     let _log = Log::start(LevelFilter::ERROR, LogFormat::Auto);
     let second = Second::start(&folder).await?;
     let destinations = destinations(&folder, &receiver, &second);
-    let app = start_sidecar(&folder, &sandbox, &destinations, once).await?;
+    let app = start_sidecar(&folder, &sandbox, &destinations, end).await?;
     let application = DemoApplication::new(app.addresses())?;
     say!(
         "A sandbox that behaves like Meta's Cloud API is up at https://{}.",
@@ -90,7 +105,7 @@ async fn show(once: bool) -> DemoResult<bool> {
     all_well &= webhooks::show_secret_change(&sandbox, &receiver, &folder).await?;
     let spool = app.spool().ok_or("the sidecar has no spool")?;
     all_well &= outage::show_outage(spool, &sandbox, &receiver, &second).await?;
-    if once || output::is_unread() {
+    if end == DemoEnd::LastStep || output::is_unread() {
         app.stop(STOP_TIMEOUT).await;
     } else {
         print_suggestions(&application, &callback, &folder);
@@ -240,13 +255,13 @@ fn show_page(addresses: &[ListenAddress]) {
     say!("Press Ctrl-C to stop.");
 }
 
-/// Starts Keyside in this process. Unless `once`, it listens on ports 8080, 8081 and 9900, as the README assumes, if
+/// Starts Keyside in this process. A sidecar that stays up listens on ports 8080, 8081 and 9900, as the README assumes, if
 /// they are free.
 async fn start_sidecar(
     folder: &DemoFolder,
     sandbox: &Sandbox,
     destinations: &str,
-    once: bool,
+    end: DemoEnd,
 ) -> DemoResult<App> {
     let any_ports = Ports {
         outbound: 0,
@@ -260,7 +275,7 @@ async fn start_sidecar(
     };
     std::fs::write(folder.path("ca.pem"), sandbox.ca_pem())?;
     let file = folder.path("proxy.toml");
-    if !once {
+    if end == DemoEnd::Signal {
         let text = configuration(folder, sandbox, destinations, usual_ports);
         std::fs::write(&file, text)?;
         match start_at(file.clone()).await {
