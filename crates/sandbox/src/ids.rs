@@ -55,6 +55,14 @@ pub(crate) fn uuid() -> String {
     format!("{}-{}-4{}-a{}-{}", hex(8), hex(4), hex(3), hex(3), hex(12))
 }
 
+/// Returns a random id of a form: `{hex}`, `{hex26}`, `{uuid}` and `{digits}` are replaced.
+pub(crate) fn in_form(form: &str) -> String {
+    form.replace("{hex}", &hex(32))
+        .replace("{hex26}", &hex(26))
+        .replace("{uuid}", &uuid())
+        .replace("{digits}", &object_id())
+}
+
 /// Returns a random `fbtrace_id`. The header `X-Fb-Request-Id` of an answer has the same value.
 pub(crate) fn trace_id() -> String {
     format!("A{}", random_text(BASE64URL_ALPHABET, 22))

@@ -1,7 +1,7 @@
 //! The things that each provider keeps beside messages. The forms of the answers are those that the SDKs of the vendors read, or of the
 //! vendors' documents.
 
-use super::Answer;
+use super::answer::Answer;
 use super::kept::{KeptFiles, KeptMessages, KeptObjects};
 
 /// docs.360dialog.com on templates: the list is `waba_templates`; a template is deleted by its name.

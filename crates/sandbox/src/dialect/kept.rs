@@ -1,6 +1,6 @@
 //! The things that a provider keeps beside messages, as data: objects such as templates, files, and the state of a message.
 
-use super::Answer;
+use super::answer::Answer;
 
 /// Objects that an application makes, lists, reads, changes and deletes.
 pub(crate) struct KeptObjects {
@@ -10,7 +10,7 @@ pub(crate) struct KeptObjects {
     pub(crate) made: u16,
     /// The field of the list in the answer.
     pub(crate) list: &'static str,
-    /// The field with the id, and the form of the id as in [`super::Dialect::id`].
+    /// The field with the id, and the form of the id as in [`super::protocol::Dialect::id`].
     pub(crate) id: (&'static str, &'static str),
     /// The field with the name that an application gives.
     pub(crate) name: &'static str,
@@ -28,7 +28,7 @@ pub(crate) struct KeptFiles {
     pub(crate) upload: &'static str,
     /// The answer to an upload. `{id}` in body and headers is replaced.
     pub(crate) uploaded: Answer,
-    /// The form of ids, as in [`super::Dialect::id`].
+    /// The form of ids, as in [`super::protocol::Dialect::id`].
     pub(crate) id: &'static str,
     /// The path of the description, and the description with `{id}`, `{type}`, `{sha256}` and `{size}`.
     pub(crate) about: (&'static str, Answer),

@@ -4,7 +4,7 @@
 //! Each line is `METHODS /path`, where `{name}` is any segment and `{...}` at the end whatever follows. The requests are
 //! those of the vendors' documents and SDKs.
 
-use super::Answer;
+use super::answer::Answer;
 
 pub(super) const DIALOG_360: &[&str] = &[
     "POST /media",

@@ -4,10 +4,10 @@
 //! inside an answer may be made up where only the form of the answer is known. Vendors' texts were read in November
 //! 2026, SDKs in the cited versions.
 
-use super::{
-    Answer, BodyFormat, Dialect, EventSigning, EventToSign, Exchange, HeaderLines, Key, KeyKind,
-    Place, keeping, samples, sign,
-};
+use super::answer::Answer;
+use super::protocol::{BodyFormat, Dialect, EventSigning, Exchange, Key, KeyKind, Place};
+use super::sign::{self, EventToSign, HeaderLines};
+use super::{keeping, samples};
 
 /// The plain form of unknown parts.
 const PLAIN: Dialect = Dialect {

@@ -11,8 +11,8 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 
 use super::request::ProviderRequest;
-use super::with_id;
 use crate::dialect::{Dialect, KeptFiles, KeptMessages, KeptObjects};
+use crate::ids;
 use crate::reply::Reply;
 use crate::state::State;
 use crate::store::media::File;
@@ -86,7 +86,7 @@ fn make(
 ) -> Option<Response<Reply>> {
     let mut fields = request.body.as_object()?.clone();
     let (id_field, form) = kept.id;
-    let id = with_id(form);
+    let id = ids::in_form(form);
     let name = fields.get(kept.name).and_then(Value::as_str);
     let name = name.unwrap_or(&id).to_owned();
     fields.insert(id_field.to_owned(), id.as_str().into());
@@ -187,7 +187,7 @@ async fn uploaded(kept: &KeptFiles, request: &ProviderRequest) -> Option<File> {
             }
         }
     };
-    file.id = with_id(kept.id);
+    file.id = ids::in_form(kept.id);
     Some(file)
 }
 

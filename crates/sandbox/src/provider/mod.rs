@@ -143,7 +143,7 @@ async fn send(
     if let Some(refusal) = refusal(state, dialect, &sender, magic) {
         return Outcome::Answer(refusal.fill(&[]));
     }
-    let id = with_id(dialect.id);
+    let id = ids::in_form(dialect.id);
     let own = [
         ("id", id.as_str()),
         ("from", sender.as_str()),
@@ -165,14 +165,6 @@ async fn send(
         state.records.accept(accepted, request.body);
     }
     Outcome::new(magic, answer).await
-}
-
-/// Makes an id of a form.
-fn with_id(form: &str) -> String {
-    form.replace("{hex}", &ids::hex(32))
-        .replace("{hex26}", &ids::hex(26))
-        .replace("{uuid}", &ids::uuid())
-        .replace("{digits}", &ids::object_id())
 }
 
 /// Returns the answer that refuses a message, if the recipient is magic or the sender too fast.
