@@ -40,8 +40,8 @@ use tokio::sync::{Mutex, Notify};
 /// ones. So neither large bodies nor small events can stop small sends, nor the other way round.
 #[derive(Debug)]
 pub struct MemoryBudget {
-    events: Taken,
-    sends: Taken,
+    events: TakenBytes,
+    sends: TakenBytes,
     max_events: AtomicU64,
     /// The turn of the answers that wait for room: the first of them holds the lock.
     turn: Mutex<()>,
@@ -53,7 +53,7 @@ pub struct MemoryBudget {
 
 /// The bytes that the reservations of one kind of holder take.
 #[derive(Debug, Default)]
-struct Taken {
+struct TakenBytes {
     large: AtomicU64,
     small: AtomicU64,
 }
@@ -86,8 +86,8 @@ impl MemoryBudget {
     #[must_use]
     pub fn new(max_events: u64) -> Self {
         Self {
-            events: Taken::default(),
-            sends: Taken::default(),
+            events: TakenBytes::default(),
+            sends: TakenBytes::default(),
             max_events: AtomicU64::new(max_events),
             turn: Mutex::default(),
             passing_turn: Mutex::default(),
@@ -177,7 +177,7 @@ impl MemoryBudget {
         is_within_share && all + left <= max_events.saturating_add(ROOM_FOR_SENDS)
     }
 
-    fn taken(&self, holder: Holder) -> &Taken {
+    fn taken(&self, holder: Holder) -> &TakenBytes {
         match holder {
             Holder::Event => &self.events,
             Holder::Send => &self.sends,
@@ -185,7 +185,7 @@ impl MemoryBudget {
     }
 }
 
-impl Taken {
+impl TakenBytes {
     fn sizes(&self) -> Sizes {
         Sizes {
             large: self.large.load(Ordering::Relaxed),
@@ -202,7 +202,7 @@ impl Taken {
     }
 }
 
-/// The bytes of one kind of holder, as [`Taken`] has them at one moment.
+/// The bytes of one kind of holder, as [`TakenBytes`] has them at one moment.
 #[derive(Clone, Copy, Debug)]
 struct Sizes {
     large: u64,

@@ -11,10 +11,10 @@ use crate::traffic::MINUTES;
 
 /// The backlogs. A destination without a waiting event in the last hour is not in it; any other needs some 300 bytes.
 #[derive(Debug, Default)]
-pub struct Backlogs(Mutex<HashMap<Destination, Ring>>);
+pub struct Backlogs(Mutex<HashMap<DestinationName, Ring>>);
 
 /// The names of a webhook and of its destination.
-type Destination = (String, String);
+type DestinationName = (String, String);
 
 /// The most waiting events in each minute, each at the place of its number.
 #[derive(Debug)]
@@ -66,7 +66,7 @@ impl Backlogs {
 
 /// Notes the waiting events of one destination.
 fn note(
-    rings: &mut HashMap<Destination, Ring>,
+    rings: &mut HashMap<DestinationName, Ring>,
     (webhook, to): (&str, &str),
     waiting: u32,
     minute: u64,

@@ -62,7 +62,7 @@ pub(super) fn readiness(
                 .iter()
                 .map(|route| state_of_route(route, live))
                 .collect();
-            let can_serve = states.is_empty() || states.iter().any(State::can_serve);
+            let can_serve = states.is_empty() || states.iter().any(Readiness::can_serve);
             answer(can_serve, &states)
         }
         Subject::All => {
@@ -71,7 +71,7 @@ pub(super) fn readiness(
                 .iter()
                 .map(|webhook| state_of_webhook(webhook, live, &spool_alarms));
             let states: Vec<_> = routes.chain(webhooks).collect();
-            answer(states.iter().all(State::is_ready), &states)
+            answer(states.iter().all(Readiness::is_ready), &states)
         }
         Subject::Route(name) => match routes.iter().find(|route| *route.name == **name) {
             Some(route) => one(state_of_route(route, live)),
@@ -86,7 +86,7 @@ pub(super) fn readiness(
 
 /// The state of a route or a webhook.
 #[derive(Default)]
-struct State {
+struct Readiness {
     /// The reasons for which the route or webhook cannot serve.
     obstacles: Vec<String>,
     /// Problems of the provider or of the way there, as traffic shows them. They make the route unready, and never the
@@ -96,7 +96,7 @@ struct State {
     concerns: Vec<String>,
 }
 
-impl State {
+impl Readiness {
     /// True for a route or webhook that serves.
     fn is_ready(&self) -> bool {
         self.can_serve() && self.failures.is_empty()
@@ -108,11 +108,11 @@ impl State {
     }
 }
 
-fn one(state: State) -> (StatusCode, String) {
+fn one(state: Readiness) -> (StatusCode, String) {
     answer(state.is_ready(), &[state])
 }
 
-fn answer(is_ready: bool, states: &[State]) -> (StatusCode, String) {
+fn answer(is_ready: bool, states: &[Readiness]) -> (StatusCode, String) {
     let lines = states
         .iter()
         .flat_map(|state| [&state.obstacles, &state.failures, &state.concerns])
@@ -134,7 +134,7 @@ fn unknown(kind: &str) -> (StatusCode, String) {
     (StatusCode::NOT_FOUND, text)
 }
 
-fn state_of_route(route: &Route, live: &Live) -> State {
+fn state_of_route(route: &Route, live: &Live) -> Readiness {
     let credential = &route.credential;
     let subject = format!("route {}", route.name);
     let unread = live.unread_secrets(credential);
@@ -172,7 +172,7 @@ fn state_of_route(route: &Route, live: &Live) -> State {
         kept.serves.is_for_all_routes() || ca.is_some_and(|ca| kept.unusable.paths.contains(ca))
     };
     concerns.extend(kept_inputs(&subject, live, is_of_route));
-    State {
+    Readiness {
         obstacles,
         failures: failures.collect(),
         concerns,
@@ -197,12 +197,12 @@ fn about(subject: &str, line: String) -> String {
     }
 }
 
-fn state_of_webhook(webhook: &WebhookEndpoint, live: &Live, alarms: &[SpoolAlarm]) -> State {
+fn state_of_webhook(webhook: &WebhookEndpoint, live: &Live, alarms: &[SpoolAlarm]) -> Readiness {
     let credential = &webhook.credential;
     let subject = format!("webhook {}", webhook.name);
-    let mut state = State {
+    let mut state = Readiness {
         concerns: concerns_of(credential, &subject, live),
-        ..State::default()
+        ..Readiness::default()
     };
     let is_direct = matches!(webhook.onward, Onward::Direct(_));
     let is_of_webhook = |kept: &KeptInput| kept.serves.is_for_webhook(&webhook.name);
@@ -314,12 +314,12 @@ mod tests {
 
     #[test]
     fn the_sidecar_is_ready_with_what_is_wrong_in_the_text() {
-        let broken = State {
+        let broken = Readiness {
             obstacles: vec!["route a: broken".to_owned()],
             failures: Vec::new(),
             concerns: vec!["route a: old".to_owned()],
         };
-        let states = [broken, State::default()];
+        let states = [broken, Readiness::default()];
         let ok = (
             StatusCode::OK,
             "ready\nroute a: broken\nroute a: old\n".to_owned(),

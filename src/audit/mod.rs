@@ -21,7 +21,7 @@ pub use chain::check_writable;
 use chain::event;
 use metrics::AuditMetrics;
 pub use verify::{AuditError, AuditFault, VerifiedFiles, verify};
-use writer::{Entry, Shared, Writer};
+use writer::{AuditOrder, Shared, Writer};
 
 /// `[audit]`: the file, and the events to record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +66,7 @@ pub struct AuditProblem {
 /// The writer of the audit file. The default writes nothing. Clones write to one file.
 #[derive(Clone, Debug, Default)]
 pub struct Audit {
-    entries: Option<SyncSender<Entry>>,
+    entries: Option<SyncSender<AuditOrder>>,
     shared: Arc<Shared>,
 }
 
@@ -96,7 +96,7 @@ impl Audit {
     /// If a file that was not in use before cannot be read and written.
     pub fn follow(&self, settings: Option<&AuditSettings>) -> io::Result<()> {
         let (reply, result) = channel();
-        let order = Entry::Follow(settings.cloned(), reply);
+        let order = AuditOrder::Follow(settings.cloned(), reply);
         let Some(entries) = &self.entries else {
             return Ok(());
         };
@@ -136,7 +136,10 @@ impl Audit {
         let Some(entries) = self.entries.as_ref().filter(|_| self.has_file()) else {
             return;
         };
-        if entries.try_send(Entry::Event(event(name, fields))).is_err() {
+        if entries
+            .try_send(AuditOrder::Event(event(name, fields)))
+            .is_err()
+        {
             self.shared.count_lost();
         }
     }
@@ -147,7 +150,7 @@ impl Audit {
         if self
             .entries
             .as_ref()
-            .is_some_and(|entries| entries.try_send(Entry::Flush(done)).is_ok())
+            .is_some_and(|entries| entries.try_send(AuditOrder::Flush(done)).is_ok())
         {
             wait.recv_timeout(FLUSH_TIMEOUT).ok();
         }

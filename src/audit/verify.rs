@@ -32,7 +32,7 @@ pub struct VerifiedFiles {
 /// The first line without the hash of the line before, a last line without its end, or a missing
 /// line with the hash `kept`.
 pub fn verify(files: &[PathBuf], kept: Option<&str>) -> Result<VerifiedFiles, AuditFault> {
-    let mut chain = Verification {
+    let mut chain = ChainCheck {
         found: VerifiedFiles {
             last: FIRST.to_owned(),
             ..VerifiedFiles::default()
@@ -65,7 +65,7 @@ pub fn verify(files: &[PathBuf], kept: Option<&str>) -> Result<VerifiedFiles, Au
 }
 
 /// A verification under way.
-struct Verification {
+struct ChainCheck {
     found: VerifiedFiles,
     /// True if the last line is cut off.
     is_cut: bool,
@@ -73,7 +73,7 @@ struct Verification {
     has_kept: bool,
 }
 
-impl Verification {
+impl ChainCheck {
     fn read(
         &mut self,
         file: &Path,

@@ -15,7 +15,7 @@ use super::metrics::AuditMetrics;
 use super::{AuditProblem, AuditScope, AuditSettings, AuditStatus};
 
 /// An order to the writing thread.
-pub(super) enum Entry {
+pub(super) enum AuditOrder {
     Event(Map<String, Value>),
     /// Write to the file of these settings from now on, then reply.
     Follow(Option<AuditSettings>, Sender<io::Result<()>>),
@@ -75,7 +75,7 @@ impl Writer {
     }
 
     /// Takes orders until the last handle is dropped. A file that cannot be written is tried again by and by.
-    pub(super) fn run(mut self, queue: &Receiver<Entry>) {
+    pub(super) fn run(mut self, queue: &Receiver<AuditOrder>) {
         loop {
             let entry = if self.has_problem() {
                 queue.recv_timeout(RETRY_INTERVAL)
@@ -83,11 +83,11 @@ impl Writer {
                 queue.recv().map_err(RecvTimeoutError::from)
             };
             match entry {
-                Ok(Entry::Event(line)) => self.write(line),
-                Ok(Entry::Follow(settings, reply)) => {
+                Ok(AuditOrder::Event(line)) => self.write(line),
+                Ok(AuditOrder::Follow(settings, reply)) => {
                     reply.send(self.follow(settings)).ok();
                 }
-                Ok(Entry::Flush(done)) => {
+                Ok(AuditOrder::Flush(done)) => {
                     self.sync();
                     done.send(()).ok();
                 }

@@ -32,14 +32,14 @@ pub(super) struct DoctorArgs {
 
 /// The number of steps of each outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Tally {
+struct StepTally {
     ok: u64,
     skipped: u64,
     warn: u64,
     fail: u64,
 }
 
-impl Tally {
+impl StepTally {
     fn count(&mut self, outcome: StepOutcome) {
         let count = match outcome {
             StepOutcome::Ok => &mut self.ok,
@@ -237,7 +237,7 @@ enum ReportForm {
 struct Report {
     form: ReportForm,
     sections: Vec<Value>,
-    tally: Tally,
+    tally: StepTally,
 }
 
 impl Report {
@@ -245,7 +245,7 @@ impl Report {
         Self {
             form,
             sections: Vec::new(),
-            tally: Tally::default(),
+            tally: StepTally::default(),
         }
     }
 
@@ -289,8 +289,8 @@ impl Report {
         self.sections.push(section);
     }
 
-    fn finish(self) -> Tally {
-        let Tally {
+    fn finish(self) -> StepTally {
+        let StepTally {
             ok,
             skipped,
             warn,

@@ -9,13 +9,13 @@ use crate::provider::{Network, Origin};
 /// An entry of `no_proxy`: `*`, a host with all hosts below it, an address or a network, each perhaps with a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BypassRule {
-    hosts: Hosts,
+    hosts: BypassedHosts,
     /// The only port that the rule is about; `None` for every port.
     port: Option<u16>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Hosts {
+enum BypassedHosts {
     All,
     /// A host in lower case, without a dot at either end, and all hosts below it.
     Below(String),
@@ -30,9 +30,9 @@ impl BypassRule {
             return None;
         }
         Some(match &self.hosts {
-            Hosts::All => "*".to_owned(),
-            Hosts::Below(name) => name.clone(),
-            Hosts::Network(network) => network.to_string(),
+            BypassedHosts::All => "*".to_owned(),
+            BypassedHosts::Below(name) => name.clone(),
+            BypassedHosts::Network(network) => network.to_string(),
         })
     }
 
@@ -44,13 +44,13 @@ impl BypassRule {
             return false;
         }
         match &self.hosts {
-            Hosts::All => true,
-            Hosts::Below(name) => {
+            BypassedHosts::All => true,
+            BypassedHosts::Below(name) => {
                 let host = origin.host.trim_end_matches('.');
                 host.strip_suffix(name.as_str())
                     .is_some_and(|before| before.is_empty() || before.ends_with('.'))
             }
-            Hosts::Network(network) => {
+            BypassedHosts::Network(network) => {
                 let address = origin.host.trim_matches(['[', ']']).parse();
                 address.is_ok_and(|address: IpAddr| network.contains(address))
             }
@@ -66,13 +66,13 @@ impl FromStr for BypassRule {
         let text = text.trim();
         if text == "*" {
             return Ok(Self {
-                hosts: Hosts::All,
+                hosts: BypassedHosts::All,
                 port: None,
             });
         }
         if let Ok(network) = text.parse() {
             return Ok(Self {
-                hosts: Hosts::Network(network),
+                hosts: BypassedHosts::Network(network),
                 port: None,
             });
         }
@@ -86,8 +86,8 @@ impl FromStr for BypassRule {
         };
         let address = host.strip_prefix('[').and_then(|v6| v6.strip_suffix(']'));
         let hosts = match address.unwrap_or(host).parse::<IpAddr>() {
-            Ok(address) => Hosts::Network(Network::from(address)),
-            Err(_) => Hosts::Below(name(host)?),
+            Ok(address) => BypassedHosts::Network(Network::from(address)),
+            Err(_) => BypassedHosts::Below(name(host)?),
         };
         Ok(Self { hosts, port })
     }

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 /// Every load begins with a fresh `Acceptance`: the newest secrets are tried first again.
 #[derive(Debug, Default)]
 pub struct Acceptance {
-    state: Mutex<State>,
+    state: Mutex<AcceptanceState>,
 }
 
 /// The reason for which requests are sent with the previous secret set.
@@ -32,7 +32,7 @@ impl FallbackReason {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct State {
+struct AcceptanceState {
     /// The reason for sending with the previous set; `None` while requests are sent with the newest.
     fallback: Option<FallbackReason>,
     refusal: RefusalState,
@@ -52,7 +52,7 @@ enum RefusalState {
 
 /// An event that changes the acceptance.
 #[derive(Clone, Copy, Debug)]
-enum Event {
+enum AcceptanceEvent {
     NewestAccepted,
     PreviousAccepted,
     NewestMayDoTooLittle,
@@ -60,18 +60,24 @@ enum Event {
     ReasonAsked,
 }
 
-impl State {
+impl AcceptanceState {
     /// The state after an event. Whatever a row does not name stays.
-    fn after(self, event: Event) -> Self {
+    fn after(self, event: AcceptanceEvent) -> Self {
         use FallbackReason as Why;
         let (fallback, refusal) = match (event, self.fallback, self.refusal) {
-            (Event::NewestAccepted, _, _) => (None, RefusalState::No),
-            (Event::PreviousAccepted, before, _) => {
+            (AcceptanceEvent::NewestAccepted, _, _) => (None, RefusalState::No),
+            (AcceptanceEvent::PreviousAccepted, before, _) => {
                 (before.or(Some(Why::Refused)), RefusalState::No)
             }
-            (Event::NewestMayDoTooLittle, Some(_), refusal) => (Some(Why::TooLittle), refusal),
-            (Event::AllRefused, fallback, RefusalState::No) => (fallback, RefusalState::Yes),
-            (Event::ReasonAsked, fallback, RefusalState::Yes) => (fallback, RefusalState::Asked),
+            (AcceptanceEvent::NewestMayDoTooLittle, Some(_), refusal) => {
+                (Some(Why::TooLittle), refusal)
+            }
+            (AcceptanceEvent::AllRefused, fallback, RefusalState::No) => {
+                (fallback, RefusalState::Yes)
+            }
+            (AcceptanceEvent::ReasonAsked, fallback, RefusalState::Yes) => {
+                (fallback, RefusalState::Asked)
+            }
             (_, fallback, refusal) => (fallback, refusal),
         };
         Self { fallback, refusal }
@@ -86,12 +92,12 @@ impl Acceptance {
         }
     }
 
-    fn state(&self) -> State {
+    fn state(&self) -> AcceptanceState {
         *self.state.lock()
     }
 
     /// Notes an event, and returns the state before.
-    fn note(&self, event: Event) -> State {
+    fn note(&self, event: AcceptanceEvent) -> AcceptanceState {
         let mut state = self.state.lock();
         let after = state.after(event);
         std::mem::replace(&mut state, after)
@@ -117,28 +123,32 @@ impl Acceptance {
 
     /// Records that the provider accepted the newest secret set. Returns true if requests fell back before.
     pub(super) fn use_newest(&self) -> bool {
-        self.note(Event::NewestAccepted).fallback.is_some()
+        self.note(AcceptanceEvent::NewestAccepted)
+            .fallback
+            .is_some()
     }
 
     /// Records that the provider accepted the previous secret set. Returns true if the newest was sent before.
     pub(super) fn fall_back(&self) -> bool {
-        self.note(Event::PreviousAccepted).fallback.is_none()
+        self.note(AcceptanceEvent::PreviousAccepted)
+            .fallback
+            .is_none()
     }
 
     /// Records that the newest secret set may do too little, for requests that have fallen back.
     pub fn note_too_little(&self) {
-        self.note(Event::NewestMayDoTooLittle);
+        self.note(AcceptanceEvent::NewestMayDoTooLittle);
     }
 
     /// Records that the provider refused every secret set at hand. Returns true for the first time.
     pub fn note_refusal(&self) -> bool {
-        self.note(Event::AllRefused).refusal == RefusalState::No
+        self.note(AcceptanceEvent::AllRefused).refusal == RefusalState::No
     }
 
     /// True once after the provider has refused every secret set at hand: the provider can then be asked why.
     #[must_use]
     pub fn wants_reason(&self) -> bool {
-        self.note(Event::ReasonAsked).refusal == RefusalState::Yes
+        self.note(AcceptanceEvent::ReasonAsked).refusal == RefusalState::Yes
     }
 }
 
@@ -149,7 +159,7 @@ mod tests {
     /// Rows of events in order, and the state then.
     #[test]
     fn each_event_changes_the_state_by_the_table() {
-        use Event::{
+        use AcceptanceEvent::{
             AllRefused, NewestAccepted, NewestMayDoTooLittle, PreviousAccepted, ReasonAsked,
         };
         let refused = Some(FallbackReason::Refused);
@@ -191,7 +201,9 @@ mod tests {
         ] {
             let state = events
                 .iter()
-                .fold(State::default(), |state, event| state.after(*event));
+                .fold(AcceptanceState::default(), |state, event| {
+                    state.after(*event)
+                });
             assert_eq!(
                 (state.fallback, state.refusal),
                 (fallback, refusal),

@@ -18,7 +18,7 @@ use crate::traffic::{DestinationTraffic, Failure, FailureClass, Streak};
 /// The metrics of all destinations. Clones share the families.
 #[derive(Clone, Debug)]
 pub struct DeliveryMetrics {
-    seconds: Family<DestinationLabels, Histogram, Buckets>,
+    seconds: Family<DestinationLabels, Histogram, DeliverySeconds>,
     failures: Family<FailureLabels, Counter>,
     successes: Family<DestinationLabels, Gauge>,
     /// The health of each destination, kept over reloads.
@@ -30,7 +30,7 @@ impl DeliveryMetrics {
     #[must_use]
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
-            seconds: Family::new_with_constructor(Buckets),
+            seconds: Family::new_with_constructor(DeliverySeconds),
             failures: Family::default(),
             successes: Family::default(),
             traffic: Arc::default(),
@@ -175,9 +175,9 @@ const CLASSES: [FailureClass; 8] = [
 
 /// Makes histograms of seconds: from an application that answers at once to an application that was down for a day.
 #[derive(Clone, Debug)]
-struct Buckets;
+struct DeliverySeconds;
 
-impl MetricConstructor<Histogram> for Buckets {
+impl MetricConstructor<Histogram> for DeliverySeconds {
     fn new_metric(&self) -> Histogram {
         Histogram::new([
             0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 10.0, 60.0, 600.0, 3600.0, 86_400.0,

@@ -64,14 +64,14 @@ struct DeliveryState {
     targets: Vec<DeliveryTarget>,
     /// The destinations that the spool was told of.
     set: Vec<SpoolDestination>,
-    workers: HashMap<WorkerKey, Running>,
+    workers: HashMap<WorkerKey, RunningWorker>,
 }
 
 /// The names of webhook and destination.
 type WorkerKey = (String, String);
 
 #[derive(Debug)]
-struct Running {
+struct RunningWorker {
     to: Arc<Destination>,
     way: Arc<ArcSwap<Way>>,
     /// Dropped to stop the worker.
@@ -197,7 +197,7 @@ impl Deliveries {
         }
     }
 
-    fn start(&self, to: Arc<Destination>, way: Arc<Way>) -> Running {
+    fn start(&self, to: Arc<Destination>, way: Arc<Way>) -> RunningWorker {
         let way = Arc::new(ArcSwap::from(way));
         let worker = DestinationWorker {
             spool: Arc::clone(&self.spool),
@@ -209,7 +209,7 @@ impl Deliveries {
             tracer: self.tracer.clone(),
         };
         let (stop, stopped) = watch::channel(false);
-        Running {
+        RunningWorker {
             to,
             way,
             stop,

@@ -47,7 +47,7 @@ impl Document {
     pub fn parse(text: &str, file: &str, report: &FaultReport) -> Option<Self> {
         // Editors do not count a byte order mark as a column.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let source = Source::new(text, file);
+        let source = SourceText::new(text, file);
         let (root, errors) = DeTable::parse_recoverable(text);
         for error in &errors {
             // `message` consists of fixed texts. The error's Display would repeat the line.
@@ -84,7 +84,7 @@ pub struct JoinedKeys(HashMap<String, HashMap<String, usize>>);
 /// A table, with its entries in the order written.
 #[derive(Clone, Default)]
 pub struct Table {
-    entries: Vec<Entry>,
+    entries: Vec<TableEntry>,
 }
 
 impl Table {
@@ -162,20 +162,20 @@ impl Table {
         keys.enumerate().map(|(place, key)| (key, place)).collect()
     }
 
-    fn entry(&self, key: &str) -> Option<&Entry> {
+    fn entry(&self, key: &str) -> Option<&TableEntry> {
         self.entries.iter().find(|entry| entry.key == key)
     }
 }
 
 /// A key with its place and value.
 #[derive(Clone)]
-struct Entry {
+struct TableEntry {
     key: String,
     at: Position,
     value: Value,
 }
 
-impl Entry {
+impl TableEntry {
     fn overlay(&mut self, upper: &Self) {
         self.at = upper.at.clone();
         self.value = match (&mut self.value.kind, &upper.value.kind) {
@@ -209,14 +209,14 @@ enum ValueKind {
 }
 
 /// The text of a file during parsing.
-struct Source<'t> {
+struct SourceText<'t> {
     file: Arc<str>,
     text: &'t str,
     /// The byte offset at which each line begins.
     lines: Vec<usize>,
 }
 
-impl<'t> Source<'t> {
+impl<'t> SourceText<'t> {
     fn new(text: &'t str, file: &str) -> Self {
         let after_breaks = text.match_indices('\n').map(|(index, _)| index + 1);
         Self {
@@ -239,11 +239,11 @@ impl<'t> Source<'t> {
 
     /// Takes a table apart, so that each part makes room for what is made of it: thousands of tenants are many tables.
     fn table(&self, table: DeTable<'_>) -> Table {
-        let mut entries: Vec<(Range<usize>, Entry)> = Vec::with_capacity(table.len());
+        let mut entries: Vec<(Range<usize>, TableEntry)> = Vec::with_capacity(table.len());
         for (key, value) in table {
             let span = key.span();
             let start = value.span().start;
-            let entry = Entry {
+            let entry = TableEntry {
                 at: self.position(span.start),
                 key: key.into_inner().into_owned(),
                 value: self.value(value.into_inner(), start),

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fmt;
 
 use super::shown::{choices, shown};
-use super::{Document, Entry, FaultReport, Position, Table, Value, ValueKind, examples};
+use super::{Document, FaultReport, Position, Table, TableEntry, Value, ValueKind, examples};
 
 /// The reader of a table. [`Reader::finish`] reports every unread key.
 pub struct Reader<'d> {
@@ -41,7 +41,7 @@ impl<'d> Reader<'d> {
         Some(self.field_of(entry))
     }
 
-    fn field_of(&self, entry: &'d Entry) -> Field<'d> {
+    fn field_of(&self, entry: &'d TableEntry) -> Field<'d> {
         Field {
             key: &entry.key,
             path: self.path_of(&entry.key),

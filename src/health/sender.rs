@@ -19,21 +19,21 @@ pub(super) async fn see_senders(
     let mut sees_all = !uses.senders.is_empty();
     for sender in uses.senders {
         match sight_of(query, facts, sender).await? {
-            Sight::Seen => {}
-            Sight::Untold => sees_all = false,
-            Sight::Unseen(_) if is_unseen_in_use(query, facts, uses.in_use, sender).await => {
+            SenderSight::Seen => {}
+            SenderSight::Untold => sees_all = false,
+            SenderSight::Unseen(_) if is_unseen_in_use(query, facts, uses.in_use, sender).await => {
                 sees_all = false;
             }
-            Sight::Unseen(code) => {
+            SenderSight::Unseen(code) => {
                 let reason = format!("it cannot see sender {sender} (code {code})");
                 return Err(query.refuses_token_for_sender(reason));
             }
-            Sight::Elsewhere(account)
+            SenderSight::Elsewhere(account)
                 if is_elsewhere_in_use(query, uses.in_use, &account).await =>
             {
                 sees_all = false;
             }
-            Sight::Elsewhere(_) => {
+            SenderSight::Elsewhere(_) => {
                 let reason = format!(
                     "its scope {MESSAGING} is granted for other accounts than the one of sender {sender}: make one for this \
                      account as well"
@@ -46,7 +46,7 @@ pub(super) async fn see_senders(
 }
 
 /// The answer to the question for a sender.
-enum Sight {
+enum SenderSight {
     Seen,
     /// The token cannot see the sender, by this code.
     Unseen(i64),
@@ -60,18 +60,18 @@ async fn sight_of(
     query: &ProviderQuery<'_>,
     facts: &TokenFacts,
     sender: &str,
-) -> Result<Sight, Verdict> {
+) -> Result<SenderSight, Verdict> {
     let answer = query
         .get(&format!("/{sender}?fields=id"))
         .await
         .map_err(|error| Verdict::Unproved(error.to_string()))?;
     Ok(match number_at(&answer, "/error/code") {
-        Some(code) if is_invisible(code, &answer, facts) => Sight::Unseen(code),
+        Some(code) if is_invisible(code, &answer, facts) => SenderSight::Unseen(code),
         None if answer.get("id").is_some() => match account_of(query, facts, sender).await {
-            Some(account) if !facts.accounts.contains(&account) => Sight::Elsewhere(account),
-            Some(_) | None => Sight::Seen,
+            Some(account) if !facts.accounts.contains(&account) => SenderSight::Elsewhere(account),
+            Some(_) | None => SenderSight::Seen,
         },
-        _ => Sight::Untold,
+        _ => SenderSight::Untold,
     })
 }
 
@@ -94,7 +94,10 @@ async fn is_unseen_in_use(
         return false;
     };
     let query = ProviderQuery { secrets, ..*query };
-    matches!(sight_of(&query, facts, sender).await, Ok(Sight::Unseen(_)))
+    matches!(
+        sight_of(&query, facts, sender).await,
+        Ok(SenderSight::Unseen(_))
+    )
 }
 
 /// Returns the account of a sender, if the token is for some accounts alone and may ask; `None` if the answer does not tell.

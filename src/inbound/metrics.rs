@@ -20,7 +20,7 @@ use crate::traffic::{History, Minute, Outcome};
 #[derive(Clone, Debug)]
 pub struct InboundMetrics {
     outcomes: Family<OutcomeLabels, Counter>,
-    secrets: Family<SecretLabels, Counter>,
+    secrets: Family<SecretUseLabels, Counter>,
     repeats: Family<WebhookLabel, Counter>,
     lags: Family<WebhookLabel, Histogram, LagBuckets>,
     last_events: Family<WebhookLabel, Gauge>,
@@ -274,7 +274,7 @@ impl WebhookMetrics {
 
     /// Counts a genuine event by the secret of the signature.
     pub fn secret_used(&self, which: &'static str) {
-        let labels = SecretLabels {
+        let labels = SecretUseLabels {
             webhook: self.webhook.to_string(),
             which,
         };
@@ -289,7 +289,7 @@ struct OutcomeLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct SecretLabels {
+struct SecretUseLabels {
     webhook: String,
     which: &'static str,
 }

@@ -159,9 +159,9 @@ fn age(time: u64, now: SystemTime) -> Duration {
 
 /// Parses an event. A body in another form is an event without contents, and so is a body with more
 /// objects than any provider sends: a parsed object takes many times its length.
-fn parsed(body: &[u8]) -> Event<'_> {
+fn parsed(body: &[u8]) -> StatusEvent<'_> {
     if memchr::memchr_iter(b'{', body).nth(MAX_OBJECTS).is_some() {
-        return Event::default();
+        return StatusEvent::default();
     }
     serde_json::from_slice(body).unwrap_or_default()
 }
@@ -169,14 +169,14 @@ fn parsed(body: &[u8]) -> Event<'_> {
 /// The sent messages with a known outcome: the key by their callback text, the time of sending, and
 /// the answer that the application would have got. Later statuses (delivered, read) may belong to
 /// an earlier message with an equal text.
-fn told(account: &str, event: &Event<'_>) -> Vec<(Digest16, u64, StoredAnswer)> {
+fn told(account: &str, event: &StatusEvent<'_>) -> Vec<(Digest16, u64, StoredAnswer)> {
     let all = event
         .values()
         .filter_map(|value| Some((value.metadata.as_ref()?, &value.statuses)));
     let all =
         all.flat_map(|(metadata, statuses)| statuses.iter().map(move |status| (metadata, status)));
     let told = all.filter_map(|(metadata, status)| {
-        let Status {
+        let SentStatus {
             id,
             status,
             timestamp,
@@ -205,12 +205,12 @@ fn told(account: &str, event: &Event<'_>) -> Vec<(Digest16, u64, StoredAnswer)> 
 
 #[derive(Default, Deserialize)]
 #[serde(default, bound(deserialize = "'de: 'a"))]
-struct Event<'a> {
-    entry: Vec<Entry<'a>>,
+struct StatusEvent<'a> {
+    entry: Vec<StatusEntry<'a>>,
 }
 
-impl<'a> Event<'a> {
-    fn values(&self) -> impl Iterator<Item = &Value<'a>> {
+impl<'a> StatusEvent<'a> {
+    fn values(&self) -> impl Iterator<Item = &StatusValue<'a>> {
         self.entry
             .iter()
             .flat_map(|entry| &entry.changes)
@@ -220,27 +220,27 @@ impl<'a> Event<'a> {
 
 #[derive(Default, Deserialize)]
 #[serde(default, bound(deserialize = "'de: 'a"))]
-struct Entry<'a> {
-    changes: Vec<Change<'a>>,
+struct StatusEntry<'a> {
+    changes: Vec<StatusChange<'a>>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default, bound(deserialize = "'de: 'a"))]
-struct Change<'a> {
-    value: Value<'a>,
+struct StatusChange<'a> {
+    value: StatusValue<'a>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default, bound(deserialize = "'de: 'a"))]
-struct Value<'a> {
-    metadata: Option<Metadata<'a>>,
-    statuses: Vec<Status<'a>>,
+struct StatusValue<'a> {
+    metadata: Option<StatusMetadata<'a>>,
+    statuses: Vec<SentStatus<'a>>,
 }
 
 /// The outcome of a sent message.
 #[derive(Default, Deserialize)]
 #[serde(default, bound(deserialize = "'de: 'a"))]
-struct Status<'a> {
+struct SentStatus<'a> {
     #[serde(borrow)]
     id: Cow<'a, str>,
     #[serde(borrow)]
@@ -254,7 +254,7 @@ struct Status<'a> {
 }
 
 #[derive(Deserialize)]
-struct Metadata<'a> {
+struct StatusMetadata<'a> {
     #[serde(borrow)]
     phone_number_id: Cow<'a, str>,
 }

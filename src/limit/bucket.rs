@@ -83,7 +83,7 @@ impl Bucket {
 
     /// Takes a token and returns the number left; else the time until the next token.
     pub(super) fn take(&mut self, now: Instant) -> Result<u32, Duration> {
-        let state = Decision {
+        let state = BucketMemory {
             full_in: Cell::new(self.full_in(now).into()),
         };
         let governor: RateLimiter<_, _, _, StateInformationMiddleware> =
@@ -123,12 +123,12 @@ impl Bucket {
 }
 
 /// The memory of governor for one decision.
-struct Decision {
+struct BucketMemory {
     /// The time from the decision to a full bucket.
     full_in: Cell<Nanos>,
 }
 
-impl StateStore for &Decision {
+impl StateStore for &BucketMemory {
     type Key = NotKeyed;
 
     fn measure_and_replace<T, F, E>(&self, _: &NotKeyed, decide: F) -> Result<T, E>

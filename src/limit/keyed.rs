@@ -24,7 +24,7 @@ use crate::units::{Quota, Rate, saturated};
 #[derive(Debug)]
 pub struct KeyedLimits {
     kind: LimitKind,
-    state: Mutex<State>,
+    state: Mutex<KeyedState>,
 }
 
 /// The rate and the sharing of limits of one kind. Can change while requests wait.
@@ -40,7 +40,7 @@ pub struct LimitTerms {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct KeyedState {
     terms: LimitTerms,
     limits: LimitTable<Box<str>>,
     /// Rates of senders as read from the provider, with the time of reading.
@@ -60,7 +60,7 @@ impl LimitTerms {
     }
 }
 
-impl State {
+impl KeyedState {
     fn level(&self, key: &str) -> Option<&(Rate, Instant)> {
         self.levels.as_ref()?.get(key)
     }
@@ -98,9 +98,9 @@ impl KeyedLimits {
     pub fn new(kind: LimitKind, terms: LimitTerms) -> Self {
         Self {
             kind,
-            state: Mutex::new(State {
+            state: Mutex::new(KeyedState {
                 terms,
-                ..State::default()
+                ..KeyedState::default()
             }),
         }
     }
@@ -166,10 +166,10 @@ impl KeyedLimits {
     #[must_use]
     pub fn copy_with_terms(&self, terms: LimitTerms) -> Self {
         let before = self.state.lock();
-        let mut state = State {
+        let mut state = KeyedState {
             terms,
             levels: before.levels.clone(),
-            ..State::default()
+            ..KeyedState::default()
         };
         for (key, limit) in before.limits.all() {
             let copy = limit.copy_with_terms(state.terms_of(self.kind, &key));

@@ -20,13 +20,13 @@ use crate::units::Quota;
 /// A lock over the turnstile of a limit.
 #[derive(Debug)]
 pub(super) struct Limit {
-    state: Mutex<State>,
+    state: Mutex<LimitState>,
     /// Wakes the task: a request has come, held tokens run low, or the limit has changed.
     wake: Notify,
 }
 
 #[derive(Debug)]
-struct State {
+struct LimitState {
     turnstile: Turnstile<oneshot::Sender<Ticket>>,
     remote: Option<Arc<RemoteBucket>>,
     /// True while a task lets the waiting requests through.
@@ -45,7 +45,7 @@ impl Limit {
         remote: Option<Arc<RemoteBucket>>,
     ) -> Self {
         Self {
-            state: Mutex::new(State {
+            state: Mutex::new(LimitState {
                 turnstile,
                 remote,
                 is_served: false,
@@ -173,7 +173,7 @@ impl Limit {
                 }
             }
         };
-        let waiting = Waiting {
+        let waiting = QueuePlace {
             limit: self,
             number,
         };
@@ -187,7 +187,7 @@ impl Limit {
         }
     }
 
-    fn serve_or_wake(self: &Arc<Self>, state: &mut State) {
+    fn serve_or_wake(self: &Arc<Self>, state: &mut LimitState) {
         if std::mem::replace(&mut state.is_served, true) {
             self.wake.notify_one();
         } else {
@@ -257,7 +257,7 @@ impl Limit {
 
     /// Locks the state, which follows the shared server first: the counting is handed over, if the server was lost or is
     /// back since the last time.
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, LimitState> {
         let mut state = self.state.lock();
         let counted_by = state.counted_by();
         if counted_by != state.turnstile.pacer.counted_by() {
@@ -267,7 +267,7 @@ impl Limit {
     }
 }
 
-impl State {
+impl LimitState {
     fn counted_by(&self) -> CountedBy {
         self.remote
             .as_ref()
@@ -293,12 +293,12 @@ pub(super) async fn pass(
 }
 
 /// A place in the queue, given up however the wait ends.
-struct Waiting<'l> {
+struct QueuePlace<'l> {
     limit: &'l Limit,
     number: u64,
 }
 
-impl Waiting<'_> {
+impl QueuePlace<'_> {
     /// The refusal for a waiter past the deadline.
     fn refusal(&self, demand: &Demand<'_>) -> Limited {
         let now = Instant::now();
@@ -308,7 +308,7 @@ impl Waiting<'_> {
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for QueuePlace<'_> {
     fn drop(&mut self) {
         self.limit.state.lock().turnstile.leave(self.number);
     }

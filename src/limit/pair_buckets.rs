@@ -44,11 +44,11 @@ impl Hasher for PairHasher {
 pub(super) struct PairBuckets {
     quota: Quota,
     began: Instant,
-    table: Mutex<Table>,
+    table: Mutex<PairTable>,
 }
 
 #[derive(Debug)]
-struct Table {
+struct PairTable {
     /// For each pair the time of a full bucket, in nanoseconds since `began`: half of an [`Instant`].
     ///
     /// The simple table stays: measured by `cargo bench --bench limit` on a busy machine, an own
@@ -69,7 +69,7 @@ impl PairBuckets {
         Self {
             quota,
             began: now,
-            table: Mutex::new(Table {
+            table: Mutex::new(PairTable {
                 full_at: HashMap::default(),
                 sweep_at: MIN_SWEEP,
                 before,
@@ -124,7 +124,7 @@ impl PairBuckets {
     }
 }
 
-impl Table {
+impl PairTable {
     fn forget_full(&mut self, now: u64) {
         self.full_at.retain(|_, full_at| *full_at > now);
         let room = 2 * self.full_at.len();

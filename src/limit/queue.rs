@@ -11,9 +11,9 @@ use tokio::time::Instant;
 /// however urgent the rest: no request waits for ever.
 #[derive(Debug)]
 pub(super) struct Queue<T> {
-    waiters: BTreeMap<Position, Waiter<T>>,
+    waiters: BTreeMap<QueuePosition, Waiter<T>>,
     /// Index of the waiters by number of arrival.
-    by_age: BTreeMap<u64, Position>,
+    by_age: BTreeMap<u64, QueuePosition>,
     /// Turn-taking of the applications, apart for each urgency.
     rounds: BTreeMap<u8, Rounds>,
     /// Latest deadline of the requests that have come since the queue was empty.
@@ -37,7 +37,7 @@ pub(super) struct Waiter<T> {
 
 /// Position in the queue. The smallest goes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Position {
+struct QueuePosition {
     urgency: u8,
     /// Round of turn-taking. An application has a single request in each round: no application has
     /// two turns while a second waits for the first.
@@ -144,8 +144,8 @@ impl<T> Queue<T> {
 
     /// Moves the later requests of an application up by a round, into the free place.
     /// Returns the last round with a request of the application then.
-    fn move_up(&mut self, free: Position, application: u64) -> Option<u64> {
-        let is_its = |position: &Position| {
+    fn move_up(&mut self, free: QueuePosition, application: u64) -> Option<u64> {
+        let is_its = |position: &QueuePosition| {
             position.urgency == free.urgency
                 && self
                     .waiters
@@ -161,7 +161,7 @@ impl<T> Queue<T> {
         let mut round = free.round;
         let mut last_round = free.round.checked_sub(1);
         for position in later {
-            let moved = Position { round, ..position };
+            let moved = QueuePosition { round, ..position };
             round = position.round;
             last_round = Some(moved.round);
             if let Some(waiter) = self.waiters.remove(&position) {
@@ -172,7 +172,7 @@ impl<T> Queue<T> {
         last_round
     }
 
-    fn take_out(&mut self, position: Position) -> Option<Waiter<T>> {
+    fn take_out(&mut self, position: QueuePosition) -> Option<Waiter<T>> {
         self.by_age.remove(&position.number);
         let waiter = self.waiters.remove(&position);
         if self.waiters.is_empty() {
@@ -200,13 +200,13 @@ impl<T> Queue<T> {
         }
     }
 
-    fn position_for(&self, urgency: u8, application: u64) -> Position {
+    fn position_for(&self, urgency: u8, application: u64) -> QueuePosition {
         let urgency = urgency.min(LEAST_URGENT);
         let round = self.rounds.get(&urgency).map_or(0, |rounds| {
             let next = rounds.taken.get(&application).map_or(0, |last| last + 1);
             next.max(rounds.current)
         });
-        Position {
+        QueuePosition {
             urgency,
             round,
             number: self.arrived,

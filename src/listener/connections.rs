@@ -24,7 +24,7 @@ use crate::memory::{Holder, LARGEST_ANSWER, MemoryBudget, Reservation};
 pub struct Connections {
     max: usize,
     addresses: Option<Arc<AddressCounts>>,
-    table: Mutex<Table>,
+    table: Mutex<SeatTable>,
     refusals: Arc<Semaphore>,
     metrics: KindMetrics,
     tally: Mutex<Tally>,
@@ -35,7 +35,7 @@ pub struct Connections {
 }
 
 #[derive(Debug, Default)]
-struct Table {
+struct SeatTable {
     /// The connections with a place, by number.
     seats: HashMap<u64, Arc<Seat>>,
     /// The number of connections that were told to leave and are still open.
@@ -208,7 +208,7 @@ impl HeadRoom {
     }
 }
 
-impl Table {
+impl SeatTable {
     /// Tells the connection to leave that is idle longest, or else the one that is at a head longest, and returns what
     /// it is told for. `None` if each is at work, or its head has only just begun.
     fn tell_least_busy(&mut self, now: Instant) -> Option<Incident> {

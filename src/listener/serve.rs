@@ -131,7 +131,7 @@ where
         mut drain,
     } = service;
     let mut stream = LinkStream::new(stream, Arc::clone(&link), &bounds, connections.head_room());
-    let requests = Requests {
+    let requests = ConnectionRequests {
         bounds,
         connections,
         link,
@@ -191,7 +191,7 @@ where
 }
 
 /// The requests of one connection.
-struct Requests<H> {
+struct ConnectionRequests<H> {
     bounds: ConnectionBounds,
     connections: Arc<Connections>,
     link: Arc<Link>,
@@ -199,7 +199,7 @@ struct Requests<H> {
     drain: Drain,
 }
 
-impl<H> Requests<H> {
+impl<H> ConnectionRequests<H> {
     /// Returns once the connection has been idle for a moment.
     async fn rest(&self) {
         let mut timer = Watchdog::new(Instant::now() + REST);

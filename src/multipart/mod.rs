@@ -20,7 +20,7 @@ pub struct MultipartReader {
     /// Two hyphens and the boundary.
     boundary: Vec<u8>,
     finder: memmem::Finder<'static>,
-    state: State,
+    state: NextPart,
     /// The bytes that no decision was made on yet.
     held: Vec<u8>,
     parts: usize,
@@ -29,7 +29,7 @@ pub struct MultipartReader {
 
 /// The part of the body that comes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum NextPart {
     /// The first boundary.
     Start,
     /// The two bytes behind a boundary: a line end, or the hyphens of the last boundary.
@@ -52,7 +52,7 @@ impl MultipartReader {
         Self {
             finder: memmem::Finder::new(&boundary).into_owned(),
             boundary,
-            state: State::Start,
+            state: NextPart::Start,
             held: Vec::new(),
             parts: 0,
             forbidden,
@@ -85,7 +85,7 @@ impl MultipartReader {
     /// A body that ends too early.
     pub fn finish(&self) -> Result<(), MultipartFault> {
         match self.state {
-            State::End => Ok(()),
+            NextPart::End => Ok(()),
             _ => Err(MultipartFault::Unfinished),
         }
     }
@@ -93,22 +93,22 @@ impl MultipartReader {
     /// Takes one step, and returns the number of bytes that are done with; `None` if more bytes are needed.
     fn step(&mut self, bytes: &[u8]) -> Result<Option<usize>, MultipartFault> {
         match self.state {
-            State::Start => self.first_boundary(bytes),
-            State::AfterBoundary => self.after_boundary(bytes),
-            State::Head => self.head(bytes),
-            State::ContentBegins => {
+            NextPart::Start => self.first_boundary(bytes),
+            NextPart::AfterBoundary => self.after_boundary(bytes),
+            NextPart::Head => self.head(bytes),
+            NextPart::ContentBegins => {
                 if bytes.len() < self.boundary.len() {
                     return Ok(None);
                 }
                 if bytes.starts_with(&self.boundary) {
                     return Err(MultipartFault::Ambiguous);
                 }
-                self.state = State::Content;
+                self.state = NextPart::Content;
                 Ok(Some(0))
             }
-            State::Content => self.content(bytes),
-            State::End if LINE_END.starts_with(bytes) => Ok(None),
-            State::End => Err(MultipartFault::Ambiguous),
+            NextPart::Content => self.content(bytes),
+            NextPart::End if LINE_END.starts_with(bytes) => Ok(None),
+            NextPart::End => Err(MultipartFault::Ambiguous),
         }
     }
 
@@ -116,7 +116,7 @@ impl MultipartReader {
         let start = usize::from(bytes.starts_with(LINE_END)) * LINE_END.len();
         let here = bytes.get(start..).unwrap_or_default();
         if here.starts_with(&self.boundary) {
-            self.state = State::AfterBoundary;
+            self.state = NextPart::AfterBoundary;
             return Ok(Some(start + self.boundary.len()));
         }
         if self.boundary.starts_with(here) || bytes == b"\r" {
@@ -128,11 +128,11 @@ impl MultipartReader {
     fn after_boundary(&mut self, bytes: &[u8]) -> Result<Option<usize>, MultipartFault> {
         self.state = match bytes.get(..2) {
             None => return Ok(None),
-            Some(b"\r\n") => State::Head,
-            Some(b"--") => State::End,
+            Some(b"\r\n") => NextPart::Head,
+            Some(b"--") => NextPart::End,
             Some(_) => return Err(MultipartFault::Ambiguous),
         };
-        if self.state == State::Head {
+        if self.state == NextPart::Head {
             self.parts += 1;
             if self.parts > MAX_PARTS {
                 return Err(MultipartFault::TooLarge);
@@ -157,7 +157,7 @@ impl MultipartReader {
         if is_read_as_one_of(name, &self.forbidden) {
             return Err(MultipartFault::ForbiddenName);
         }
-        self.state = State::ContentBegins;
+        self.state = NextPart::ContentBegins;
         Ok(Some(end + 4))
     }
 
@@ -167,7 +167,7 @@ impl MultipartReader {
             let at = from + at;
             let before = bytes.get(..at).unwrap_or_default();
             if before.ends_with(LINE_END) {
-                self.state = State::AfterBoundary;
+                self.state = NextPart::AfterBoundary;
                 return Ok(Some(at + self.boundary.len()));
             }
             // PHP and Python end a part behind any line end.
@@ -360,7 +360,7 @@ mod tests {
             .read(&named("form-data; name=\"a\"").as_bytes()[..50])
             .unwrap();
         for _ in 0..1000 {
-            reader.state = State::Content;
+            reader.state = NextPart::Content;
             reader.read(&[b'-'; 1000]).unwrap();
             assert!(reader.held.len() <= MAX_HEAD);
         }

@@ -128,7 +128,7 @@ impl HeldRequest<'_> {
     }
 
     /// Marks the request as waiting: an application that hangs up meanwhile is gone, and its request is not sent.
-    async fn waiting(&self, form: Form) -> Waiting<'_> {
+    async fn waiting(&self, form: Form) -> WaitingRequest<'_> {
         if form.is_streamed() {
             self.link.upload_waits();
         } else {
@@ -136,7 +136,7 @@ impl HeldRequest<'_> {
         }
         // The connection notices the end of an application that is gone already.
         tokio::task::yield_now().await;
-        Waiting {
+        WaitingRequest {
             link: self.link,
             form,
         }
@@ -144,12 +144,12 @@ impl HeldRequest<'_> {
 }
 
 /// A request that waits. The drop marks the request as read again, or the body as passing through again.
-struct Waiting<'h> {
+struct WaitingRequest<'h> {
     link: &'h Link,
     form: Form,
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for WaitingRequest<'_> {
     fn drop(&mut self) {
         if self.form.is_streamed() {
             self.link.turn_begins();

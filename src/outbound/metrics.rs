@@ -21,8 +21,8 @@ pub struct OutboundMetrics(Arc<OutboundFamilies>);
 #[derive(Debug)]
 struct OutboundFamilies {
     requests: Family<RequestLabels, Counter>,
-    durations: Family<RouteLabel, Histogram, Buckets>,
-    queue_waits: Family<RouteLabel, Histogram, Buckets>,
+    durations: Family<RouteLabel, Histogram, RequestSeconds>,
+    queue_waits: Family<RouteLabel, Histogram, RequestSeconds>,
     limited: Family<LimitLabels, Counter>,
     throttled: Family<LimitLabels, Counter>,
     upstream_errors: Family<ErrorLabels, Counter>,
@@ -37,8 +37,8 @@ impl OutboundMetrics {
     pub fn register(registry: &mut Registry, rotations: Rotations) -> Self {
         let metrics = OutboundFamilies {
             requests: Family::default(),
-            durations: Family::new_with_constructor(Buckets),
-            queue_waits: Family::new_with_constructor(Buckets),
+            durations: Family::new_with_constructor(RequestSeconds),
+            queue_waits: Family::new_with_constructor(RequestSeconds),
             limited: Family::default(),
             throttled: Family::default(),
             upstream_errors: Family::default(),
@@ -285,9 +285,9 @@ struct ErrorLabels {
 
 /// Makes histograms of seconds: from an answer out of a local test to the longest upload.
 #[derive(Clone, Debug)]
-struct Buckets;
+struct RequestSeconds;
 
-impl MetricConstructor<Histogram> for Buckets {
+impl MetricConstructor<Histogram> for RequestSeconds {
     fn new_metric(&self) -> Histogram {
         Histogram::new([
             0.001, 0.005, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,

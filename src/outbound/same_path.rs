@@ -50,12 +50,12 @@ struct Alike {
     /// True if two routes have different credentials.
     differ: bool,
     /// The classes, in the order of their first routes.
-    classes: Vec<Class>,
+    classes: Vec<RouteClass>,
 }
 
 /// The routes that judge every request without a sender alike.
 #[derive(Debug)]
-struct Class {
+struct RouteClass {
     first: usize,
     /// The first route whose credential is not that of the first.
     of_another_credential: Option<usize>,
@@ -144,7 +144,7 @@ impl SamePath {
         candidates
     }
 
-    fn classes(&self, host: Option<&str>) -> impl Iterator<Item = &Class> {
+    fn classes(&self, host: Option<&str>) -> impl Iterator<Item = &RouteClass> {
         self.alike(host)
             .into_iter()
             .flat_map(|alike| &alike.classes)
@@ -179,7 +179,7 @@ impl SharedPath {
                 let known = places.entry(ClassKey::of(route, host));
                 let (place, credential) = *known.or_insert((alike.classes.len(), route.credential));
                 match alike.classes.get_mut(place) {
-                    None => alike.classes.push(Class {
+                    None => alike.classes.push(RouteClass {
                         first: *position,
                         of_another_credential: None,
                     }),

@@ -53,7 +53,7 @@ struct RefusedTry<'s> {
 }
 
 /// The answer of a try that was not refused, with its meaning; `None` if no try went out, or every try was refused.
-type Taken<'p> = Option<(Answer, Meaning<'p>)>;
+type TakenAnswer<'p> = Option<(Answer, Meaning<'p>)>;
 
 impl RefusedTry<'_> {
     fn copy_of_body(&self) -> Option<RequestBody> {
@@ -187,7 +187,7 @@ impl Exchange<'_> {
     async fn try_secrets_at_hand(
         &self,
         refused: &RefusedTry<'_>,
-    ) -> Result<Taken<'_>, OutboundError> {
+    ) -> Result<TakenAnswer<'_>, OutboundError> {
         let Some(body) = refused.copy_of_body() else {
             return Ok(None);
         };
@@ -217,7 +217,7 @@ impl Exchange<'_> {
     async fn try_in_closed_hold(
         &self,
         refused: &mut RefusedTry<'_>,
-    ) -> Result<Taken<'_>, OutboundError> {
+    ) -> Result<TakenAnswer<'_>, OutboundError> {
         let secrets = refused.secrets;
         if secrets.credential().max_hold.is_zero() {
             return Ok(None);
@@ -242,7 +242,7 @@ impl Exchange<'_> {
         accepted: u64,
         body: RequestBody,
         refused: &RefusedTry<'_>,
-    ) -> Result<Taken<'_>, OutboundError> {
+    ) -> Result<TakenAnswer<'_>, OutboundError> {
         let copy = body.copy();
         let until = refused.hold_end;
         let mut span = self.span.child(CREDENTIAL, SpanKind::Internal);
@@ -281,7 +281,7 @@ impl Exchange<'_> {
         refused: SecretSet<'_>,
         body: RequestBody,
         limits: ExchangeTimes,
-    ) -> Result<Taken<'_>, OutboundError> {
+    ) -> Result<TakenAnswer<'_>, OutboundError> {
         match self.send_with(secrets, body, limits.from_now()).await {
             Ok((_, Meaning::CredentialRefused)) | Err(OutboundError::NoToken(_)) => Ok(None),
             Ok(taken) => {

@@ -78,7 +78,7 @@ impl Notices {
         before: &Followed,
     ) -> Followed {
         let folders = config_files.iter().filter(|path| path.is_dir());
-        let view = View {
+        let view = FileSystemView {
             link: &|path| std::fs::read_link(path).ok(),
             mounted: mounted_files(),
             folders: folders.cloned().collect(),
@@ -135,7 +135,7 @@ fn asynchronous(queue: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
 
 /// Returns the places in which the content of any of these paths may change: their folders, the folders of all links on the
 /// way to them, folders among the paths, and files that are mounted by themselves.
-fn places_of(paths: &[PathBuf], view: &View<'_>) -> BTreeSet<PathBuf> {
+fn places_of(paths: &[PathBuf], view: &FileSystemView<'_>) -> BTreeSet<PathBuf> {
     let mut places = BTreeSet::new();
     let mut links = HashMap::new();
     let mut seen = HashSet::new();
@@ -170,7 +170,7 @@ fn places_of(paths: &[PathBuf], view: &View<'_>) -> BTreeSet<PathBuf> {
 }
 
 /// The file system, as far as it decides about places.
-struct View<'v> {
+struct FileSystemView<'v> {
     /// The target of a symbolic link; `None` for anything else.
     link: &'v dyn Fn(&Path) -> Option<PathBuf>,
     /// The files that are mounted by themselves: changes happen in another folder.
@@ -216,7 +216,7 @@ mod tests {
             };
             Some(PathBuf::from(target))
         };
-        let view = View {
+        let view = FileSystemView {
             link: &link,
             mounted: BTreeSet::from(["/mnt/one".into()]),
             folders: BTreeSet::from(["/conf/conf.d".into()]),

@@ -94,7 +94,7 @@ impl Record {
     pub(super) fn to_line(&self) -> Zeroizing<Vec<u8>> {
         let old = self.old.as_deref().map(encoded);
         let new = self.new.as_deref().map(encoded);
-        let form = Form {
+        let form = RecordForm {
             version: VERSION,
             author: self.author,
             origin: self.origin,
@@ -118,7 +118,7 @@ impl Record {
 
     /// Reads a line of a journal; `None` for a line that a crash has cut.
     pub(super) fn of_line(line: &[u8]) -> Option<Self> {
-        let form: Form<'_> = serde_json::from_slice(line).ok()?;
+        let form: RecordForm<'_> = serde_json::from_slice(line).ok()?;
         let decoded =
             |secret: Option<&str>| secret.map_or(Some(None), |text| decoded(text).map(Some));
         Some(Self {
@@ -148,7 +148,7 @@ impl fmt::Debug for Record {
 
 /// The record in JSON.
 #[derive(Serialize, Deserialize)]
-struct Form<'r> {
+struct RecordForm<'r> {
     version: u32,
     author: Author,
     origin: RotationOrigin,

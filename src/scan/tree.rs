@@ -124,8 +124,8 @@ impl Tree {
         let path = entry.path();
         let content = match entry.file_type() {
             // A path of the command line may be a link, or a pipe: the user has named the path.
-            _ if entry.depth() == 0 => Content::of_named(path),
-            Some(kind) if kind.is_file() => Some(Content::File),
+            _ if entry.depth() == 0 => PathContent::of_named(path),
+            Some(kind) if kind.is_file() => Some(PathContent::File),
             _ => None,
         };
         let Some(content) = content else {
@@ -138,8 +138,8 @@ impl Tree {
         outcome.files = 1;
         let name = path.display().to_string();
         let scanned = match content {
-            Content::File => scan_file(path, &name, scanner, buffer, &mut outcome),
-            Content::Stream => File::open(path)
+            PathContent::File => scan_file(path, &name, scanner, buffer, &mut outcome),
+            PathContent::Stream => File::open(path)
                 .and_then(|mut text| scan_text(&mut text, &name, scanner, buffer, &mut outcome)),
         };
         if let Err(error) = scanned {
@@ -158,14 +158,14 @@ impl Tree {
 }
 
 /// The content behind a path.
-enum Content {
+enum PathContent {
     /// A regular file.
     File,
     /// A pipe or a device, read from begin to end.
     Stream,
 }
 
-impl Content {
+impl PathContent {
     /// Returns the content of a path of the command line; `None` for a folder.
     fn of_named(path: &Path) -> Option<Self> {
         if path.is_file() {

@@ -48,10 +48,10 @@ enum Topology {
 
 /// A connection. Clones use the connection at the same time.
 #[derive(Clone)]
-pub struct ServerConnection(Link);
+pub struct ServerConnection(ServerLink);
 
 #[derive(Clone)]
-enum Link {
+enum ServerLink {
     Single(MultiplexedConnection),
     Cluster(ClusterConnection),
 }
@@ -156,15 +156,15 @@ impl ServerClient {
             .set_connection_timeout(Some(self.timeouts.host))
             .set_response_timeout(Some(self.timeouts.answer));
         let link = match &mut self.topology {
-            Topology::Single(client) => Link::Single(
+            Topology::Single(client) => ServerLink::Single(
                 client
                     .get_multiplexed_async_connection_with_config(&config)
                     .await?,
             ),
             Topology::Sentinel(client) => {
-                Link::Single(client.get_async_connection_with_config(&config).await?)
+                ServerLink::Single(client.get_async_connection_with_config(&config).await?)
             }
-            Topology::Cluster(client) => Link::Cluster(client.get_async_connection().await?),
+            Topology::Cluster(client) => ServerLink::Cluster(client.get_async_connection().await?),
         };
         Ok(ServerConnection(link))
     }
@@ -191,8 +191,8 @@ impl ServerConnection {
         script: &ScriptInvocation<'_>,
     ) -> Result<T, RedisError> {
         match self.0 {
-            Link::Single(mut connection) => script.invoke_async(&mut connection).await,
-            Link::Cluster(mut connection) => script.invoke_async(&mut connection).await,
+            ServerLink::Single(mut connection) => script.invoke_async(&mut connection).await,
+            ServerLink::Cluster(mut connection) => script.invoke_async(&mut connection).await,
         }
     }
 
@@ -202,8 +202,8 @@ impl ServerConnection {
     /// If the server refuses the command, or the connection ends before the answer.
     pub async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, RedisError> {
         match self.0.clone() {
-            Link::Single(mut connection) => command.query_async(&mut connection).await,
-            Link::Cluster(mut connection) => command.query_async(&mut connection).await,
+            ServerLink::Single(mut connection) => command.query_async(&mut connection).await,
+            ServerLink::Cluster(mut connection) => command.query_async(&mut connection).await,
         }
     }
 }

@@ -55,13 +55,13 @@ struct Last {
 /// A change of the store, with the answer to the client.
 struct Order {
     bytes: usize,
-    apply: Change,
+    apply: LedgerChange,
 }
 
 /// The change of an order.
-type Change = Box<dyn FnOnce(&mut Ledger<'_>) -> Result<Answer, StoreError> + Send>;
+type LedgerChange = Box<dyn FnOnce(&mut Ledger<'_>) -> Result<CommitReport, StoreError> + Send>;
 /// The call that tells of a committed change.
-type Answer = Box<dyn FnOnce() + Send>;
+type CommitReport = Box<dyn FnOnce() + Send>;
 
 impl std::fmt::Debug for Order {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -127,7 +127,7 @@ impl Store {
         let (sender, receiver) = oneshot::channel();
         let apply = Box::new(move |ledger: &mut Ledger<'_>| {
             let result = change(ledger)?;
-            let answer: Answer = Box::new(move || {
+            let answer: CommitReport = Box::new(move || {
                 sender.send(result).ok();
             });
             Ok(answer)
@@ -192,7 +192,7 @@ impl Store {
     /// Orders an empty change if the file has lost its place: the writer finds the loss, and mends the store.
     pub(super) fn look_after_place(&self) {
         if self.medium.check_place().is_err() {
-            let apply: Change = Box::new(|_| Ok(Box::new(|| {})));
+            let apply: LedgerChange = Box::new(|_| Ok(Box::new(|| {})));
             // A store without orders is closed, or under repair.
             self.order(Order { bytes: 0, apply }).ok();
         }
@@ -287,7 +287,7 @@ impl Store {
     fn commit(
         &self,
         batch: Vec<Order>,
-    ) -> Result<(Vec<Answer>, BTreeSet<DestinationId>), StoreError> {
+    ) -> Result<(Vec<CommitReport>, BTreeSet<DestinationId>), StoreError> {
         let counts = self.counts.lock().clone();
         let rules = *self.rules.lock();
         let database = self.database.read();

@@ -17,7 +17,7 @@ impl EventContents {
     pub fn of_request(request: &Request, forms: &[EventForm]) -> Self {
         let mut contents = Self::read(&request.body);
         if contents.is_by_body() {
-            let source = Source::of(request);
+            let source = NamingPart::of(request);
             let named = forms.iter().find_map(|form| {
                 let ends = source.as_ref()?.ends(form)?;
                 Some((form.kind, ends))
@@ -29,12 +29,12 @@ impl EventContents {
         contents
     }
 
-    fn have(&mut self, kind: EventKind, ends: Vec<Ends>) {
+    fn have(&mut self, kind: EventKind, ends: Vec<ConversationEnds>) {
         self.class = match kind {
             EventKind::Message => Class::Message,
             EventKind::Status => Class::Status,
         };
-        self.lanes = ends.iter().map(Ends::lane).collect();
+        self.lanes = ends.iter().map(ConversationEnds::lane).collect();
         let senders = ends.iter().filter_map(|ends| ends.sender.clone());
         self.senders = senders.collect();
         let users: BTreeSet<_> = ends.into_iter().filter_map(|ends| ends.user).collect();
@@ -48,13 +48,13 @@ impl EventContents {
 }
 
 /// The two ends of a conversation, in the form in which numbers are compared.
-struct Ends {
+struct ConversationEnds {
     sender: Option<String>,
     /// `None` for an element of a list that names nobody.
     user: Option<String>,
 }
 
-impl Ends {
+impl ConversationEnds {
     fn lane(&self) -> String {
         match &self.user {
             Some(user) => format!("{}\n{user}", self.sender.as_deref().unwrap_or_default()),
@@ -64,7 +64,7 @@ impl Ends {
 }
 
 /// The part of a request that names the ends.
-enum Source<'r> {
+enum NamingPart<'r> {
     Json(&'r str),
     /// A form, or the query of a request without a body.
     Pairs(&'r str),
@@ -73,7 +73,7 @@ enum Source<'r> {
 /// The texts at a place, one for each element of a list on the way.
 type Texts<'r> = Vec<Option<Cow<'r, str>>>;
 
-impl<'r> Source<'r> {
+impl<'r> NamingPart<'r> {
     /// Returns the part that names the ends; `None` for a body that is no text, or larger than a provider's events are.
     fn of(request: &'r Request) -> Option<Self> {
         if request.body.len() > MAX_BODY {
@@ -90,7 +90,7 @@ impl<'r> Source<'r> {
     }
 
     /// Returns the ends that an event of a form names; `None` for an event of another form.
-    fn ends(&self, form: &EventForm) -> Option<Vec<Ends>> {
+    fn ends(&self, form: &EventForm) -> Option<Vec<ConversationEnds>> {
         if form.mark.as_ref().is_some_and(|mark| !self.has(mark)) {
             return None;
         }
@@ -105,7 +105,7 @@ impl<'r> Source<'r> {
         }
         let is_paired = senders.len() == users.len();
         let ends = senders.iter().zip(&users);
-        let ends = ends.map(|(sender, user)| Ends {
+        let ends = ends.map(|(sender, user)| ConversationEnds {
             sender: named(sender.as_ref()),
             user: named(user.as_ref()),
         });

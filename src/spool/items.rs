@@ -101,7 +101,7 @@ impl EventContents {
 
     fn add_change(&mut self, account: &str, change: &HealthChange<'_>) {
         let text = change.value.map_or("null", RawValue::get);
-        let value: Value<'_> = serde_json::from_str(text).unwrap_or_default();
+        let value: ItemValue<'_> = serde_json::from_str(text).unwrap_or_default();
         let sender = value.metadata.map(|metadata| metadata.phone_number_id);
         self.fields.insert(change.field.clone().into_owned());
         self.senders.extend(sender.iter().map(|id| id.to_string()));
@@ -160,22 +160,22 @@ impl Item {
 
 /// Parses an event. A body in another form has no entries, and so has a body with more objects than a
 /// provider sends: a parsed object takes many times its length.
-fn parsed(body: &[u8]) -> Event<'_> {
+fn parsed(body: &[u8]) -> ItemEvent<'_> {
     if memchr::memchr_iter(b'{', body).nth(MAX_OBJECTS).is_some() {
-        return Event::default();
+        return ItemEvent::default();
     }
     serde_json::from_slice(body).unwrap_or_default()
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default, bound(deserialize = "'de: 'a"))]
-struct Event<'a> {
-    entry: Vec<Entry<'a>>,
+struct ItemEvent<'a> {
+    entry: Vec<ItemEntry<'a>>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default, bound(deserialize = "'de: 'a"))]
-struct Entry<'a> {
+struct ItemEntry<'a> {
     /// The id of the business account.
     #[serde(borrow)]
     id: Cow<'a, str>,
@@ -193,15 +193,15 @@ struct HealthChange<'a> {
 
 #[derive(Default, Deserialize)]
 #[serde(default, bound(deserialize = "'de: 'a"))]
-struct Value<'a> {
-    metadata: Option<Metadata<'a>>,
+struct ItemValue<'a> {
+    metadata: Option<ItemMetadata<'a>>,
     messages: Vec<Update<'a>>,
     message_echoes: Vec<Update<'a>>,
     statuses: Vec<Update<'a>>,
 }
 
 #[derive(Deserialize)]
-struct Metadata<'a> {
+struct ItemMetadata<'a> {
     #[serde(borrow)]
     phone_number_id: Cow<'a, str>,
 }

@@ -22,7 +22,7 @@ use super::tables::{LaneId, Row, Seq, Waiting};
 pub(super) struct Lanes {
     at_once: usize,
     /// The events under way or put off.
-    events: HashMap<Seq, Event>,
+    events: HashMap<Seq, LaneEvent>,
     /// The lanes of these events, with what is known about events behind.
     held: HashMap<LaneId, Behind>,
     under_way: usize,
@@ -48,16 +48,16 @@ enum Behind {
 }
 
 #[derive(Debug)]
-struct Event {
+struct LaneEvent {
     class: Class,
     lanes: Vec<LaneId>,
     attempts: Attempts,
-    standing: Standing,
+    standing: LaneEventState,
 }
 
 /// The standing of an event that holds its lanes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
+enum LaneEventState {
     UnderWay,
     /// The destination has answered, and the outcome is on its way to the disk.
     Settling,
@@ -91,9 +91,12 @@ pub(super) struct Now {
     pub(super) wall_ms: u64,
 }
 
-impl Event {
+impl LaneEvent {
     fn is_out(&self) -> bool {
-        matches!(self.standing, Standing::UnderWay | Standing::Settling)
+        matches!(
+            self.standing,
+            LaneEventState::UnderWay | LaneEventState::Settling
+        )
     }
 }
 
@@ -130,7 +133,7 @@ impl Lanes {
 
     /// True if the event is under way, or its outcome is.
     pub(super) fn is_under_way(&self, seq: Seq) -> bool {
-        self.events.get(&seq).is_some_and(Event::is_out)
+        self.events.get(&seq).is_some_and(LaneEvent::is_out)
     }
 
     /// Takes the next event. The event is under way until it is [put off](Self::put_off),
@@ -189,9 +192,9 @@ impl Lanes {
     /// Notes that the destination has answered: a further event may go out, but none of these lanes.
     pub(super) fn settle(&mut self, seq: Seq) {
         if let Some(event) = self.events.get_mut(&seq)
-            && event.standing == Standing::UnderWay
+            && event.standing == LaneEventState::UnderWay
         {
-            event.standing = Standing::Settling;
+            event.standing = LaneEventState::Settling;
             self.under_way = self.under_way.saturating_sub(1);
             self.settling += 1;
         }
@@ -203,7 +206,7 @@ impl Lanes {
             && event.is_out()
         {
             event.attempts = attempts;
-            let before = std::mem::replace(&mut event.standing, Standing::PutOff(until));
+            let before = std::mem::replace(&mut event.standing, LaneEventState::PutOff(until));
             self.due.insert((until, seq));
             self.leave(before, seq);
         }
@@ -215,7 +218,7 @@ impl Lanes {
             && event.is_out()
         {
             event.attempts = attempts;
-            let before = std::mem::replace(&mut event.standing, Standing::Ready);
+            let before = std::mem::replace(&mut event.standing, LaneEventState::Ready);
             let class = event.class;
             self.leave(before, seq);
             self.ready.push_event(class, seq);
@@ -254,14 +257,14 @@ impl Lanes {
     }
 
     /// Counts an event out of a standing.
-    fn leave(&mut self, standing: Standing, seq: Seq) {
+    fn leave(&mut self, standing: LaneEventState, seq: Seq) {
         match standing {
-            Standing::UnderWay => self.under_way = self.under_way.saturating_sub(1),
-            Standing::Settling => self.settling = self.settling.saturating_sub(1),
-            Standing::PutOff(until) => {
+            LaneEventState::UnderWay => self.under_way = self.under_way.saturating_sub(1),
+            LaneEventState::Settling => self.settling = self.settling.saturating_sub(1),
+            LaneEventState::PutOff(until) => {
                 self.due.remove(&(until, seq));
             }
-            Standing::Ready => {}
+            LaneEventState::Ready => {}
         }
     }
 
@@ -276,7 +279,7 @@ impl Lanes {
 
     fn make_ready(&mut self, seq: Seq) {
         if let Some(event) = self.events.get_mut(&seq) {
-            event.standing = Standing::Ready;
+            event.standing = LaneEventState::Ready;
             let class = event.class;
             self.ready.push_event(class, seq);
         }
@@ -298,7 +301,7 @@ impl Lanes {
                 let Some(event) = self.events.get_mut(&seq) else {
                     return Ok(None);
                 };
-                event.standing = Standing::UnderWay;
+                event.standing = LaneEventState::UnderWay;
                 let attempts = event.attempts;
                 let class = event.class;
                 self.under_way += 1;
@@ -413,18 +416,18 @@ impl Lanes {
         let wait = due_in(row.due_ms, row.waited, now.wall_ms);
         let attempts = row.attempts;
         let standing = if wait.is_zero() {
-            Standing::UnderWay
+            LaneEventState::UnderWay
         } else {
-            Standing::PutOff(now.at + wait)
+            LaneEventState::PutOff(now.at + wait)
         };
-        let event = Event {
+        let event = LaneEvent {
             class,
             lanes: row.lanes,
             attempts,
             standing,
         };
         self.events.insert(seq, event);
-        if let Standing::PutOff(until) = standing {
+        if let LaneEventState::PutOff(until) = standing {
             self.due.insert((until, seq));
             return Ok(None);
         }

@@ -33,7 +33,7 @@ pub(super) struct TakenEvents {
 }
 
 /// The content of an event that was taken.
-enum Content {
+enum EventContent {
     /// The event goes out.
     Fit,
     /// The event becomes a dead letter, for this cause.
@@ -79,12 +79,12 @@ impl Look {
             let mut bytes = 0;
             while let Some(mut delivery) = (bytes < ENOUGH).then(|| taken.next()).flatten() {
                 match self.read_one(&rows, &mut delivery, before_ms) {
-                    Ok(Content::Fit) => {
+                    Ok(EventContent::Fit) => {
                         bytes += delivery.request.body.len();
                         found.events.push(delivery);
                     }
-                    Ok(Content::Unfit(why)) => found.unfit.push((delivery, why)),
-                    Ok(Content::Locked) => locked.push(delivery),
+                    Ok(EventContent::Unfit(why)) => found.unfit.push((delivery, why)),
+                    Ok(EventContent::Locked) => locked.push(delivery),
                     Err(error) => return Ok(Some((delivery, error))),
                 }
             }
@@ -107,21 +107,21 @@ impl Look {
         rows: &query::Rows,
         delivery: &mut Delivery,
         before_ms: u64,
-    ) -> Result<Content, StoreError> {
+    ) -> Result<EventContent, StoreError> {
         match rows.event(&self.records, delivery.place.seq) {
             Ok(Some((event, request))) => {
                 let received_ms = event.head.received_ms;
                 delivery.event = event;
                 delivery.request = request;
                 Ok(match received_ms < before_ms {
-                    true => Content::Unfit(TOO_OLD.to_owned()),
-                    false => Content::Fit,
+                    true => EventContent::Unfit(TOO_OLD.to_owned()),
+                    false => EventContent::Fit,
                 })
             }
-            Ok(None) => Ok(Content::Unfit(RecordError::Damaged.to_string())),
-            Err(StoreError::Record(RecordError::NoKey)) => Ok(Content::Locked),
+            Ok(None) => Ok(EventContent::Unfit(RecordError::Damaged.to_string())),
+            Err(StoreError::Record(RecordError::NoKey)) => Ok(EventContent::Locked),
             Err(StoreError::Record(error @ (RecordError::Damaged | RecordError::Form))) => {
-                Ok(Content::Unfit(error.to_string()))
+                Ok(EventContent::Unfit(error.to_string()))
             }
             Err(error) => Err(error),
         }

@@ -7,7 +7,7 @@ use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
 use super::error::StoreError;
 use super::record::{EventHead, Records, Request};
 use super::tables::{
-    BODIES, DEAD, DeadRow, DestinationId, EVENTS, EventRow, Known, QUEUE, REPEATS, Row, Seq,
+    BODIES, DEAD, DeadRow, DestinationId, EVENTS, EventRow, KnownItems, QUEUE, REPEATS, Row, Seq,
     StoredState, known_name,
 };
 
@@ -222,7 +222,7 @@ pub(super) fn items_of(
     let mut found = Vec::new();
     for day in days {
         let name = known_name(*day);
-        for row in read.open_table(Known::new(&name))?.iter()? {
+        for row in read.open_table(KnownItems::new(&name))?.iter()? {
             let (item, of) = row?;
             if of.value() == user {
                 found.push((*day, item.value()));

@@ -63,7 +63,7 @@ impl Request {
 
 /// The parts of a request beside its body. Each byte of a header's value is a character.
 #[derive(Serialize, Deserialize)]
-struct Line {
+struct RecordHead {
     method: String,
     query: Option<String>,
     headers: Vec<(String, String)>,
@@ -102,7 +102,7 @@ impl Records {
     }
 
     pub(super) fn request(&self, request: &Request) -> Result<Vec<u8>, RecordError> {
-        let line = Line {
+        let line = RecordHead {
             method: request.method.clone(),
             query: request.query.clone(),
             headers: request
@@ -135,7 +135,7 @@ impl Records {
             .ok_or(RecordError::Form)?;
         let body = text.split_off(body_at);
         let line = text.get(4..).unwrap_or_default();
-        let line: Line = serde_json::from_slice(line).map_err(|_| RecordError::Form)?;
+        let line: RecordHead = serde_json::from_slice(line).map_err(|_| RecordError::Form)?;
         Ok(Request {
             method: line.method,
             query: line.query,

@@ -52,7 +52,7 @@ pub(super) const BYTES: (DestinationId, u8) = (DestinationId::MAX, u8::MAX);
 pub(super) const KEPT_BYTES: (DestinationId, u8) = (DestinationId::MAX, u8::MAX - 1);
 
 /// The known items of a day since 1970: the hash of the item, and the hash of its first user.
-pub(super) type Known<'a> = TableDefinition<'a, [u8; 16], u64>;
+pub(super) type KnownItems<'a> = TableDefinition<'a, [u8; 16], u64>;
 
 /// The name of the table of a day's known items.
 pub(super) fn known_name(day: u64) -> String {

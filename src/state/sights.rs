@@ -37,12 +37,12 @@ pub(super) struct SightKeys {
 pub struct Sights {
     keyed: Vec<hmac::Key>,
     salted: Option<hmac::Key>,
-    sights: BTreeMap<String, Sight>,
+    sights: BTreeMap<String, SecretSight>,
 }
 
 /// The first sight of a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Sight {
+struct SecretSight {
     /// Unix time in seconds.
     since: u64,
     /// Unix time of a day on which the secret was in use.
@@ -51,7 +51,7 @@ struct Sight {
 
 #[derive(Serialize, Deserialize)]
 struct SightsFile {
-    sights: BTreeMap<String, Sight>,
+    sights: BTreeMap<String, SecretSight>,
 }
 
 impl SightKeys {
@@ -115,7 +115,7 @@ impl SightKeys {
             let since = known.map_or(unix(since), |known| known.since).min(now);
             let used = known.map_or(now, |known| known.used.min(now));
             let used = if now - used < DAY { used } else { now };
-            sights.sights.insert(name, Sight { since, used });
+            sights.sights.insert(name, SecretSight { since, used });
         }
         sights
             .sights
@@ -140,7 +140,7 @@ impl Sights {
     }
 
     /// Returns the earliest sight under any key.
-    fn find(&self, secret: &Secret, value: SightKind) -> Option<Sight> {
+    fn find(&self, secret: &Secret, value: SightKind) -> Option<SecretSight> {
         let names = self.names(secret, value);
         names
             .iter()

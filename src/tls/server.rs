@@ -50,7 +50,7 @@ pub struct ServerTls {
     pub warnings: Vec<String>,
     /// The files in whose place the values of the load before stay in use.
     pub unusable: Vec<UnusableFiles>,
-    identity: Identity,
+    identity: ServerIdentity,
     /// The verifier of client certificates by the authorities alone, before any name; `None` without `client_ca`.
     clients: Option<Arc<dyn ClientCertVerifier>>,
 }
@@ -66,7 +66,7 @@ pub struct UnusableFiles {
 
 /// A certificate with its private key.
 #[derive(Clone, Debug)]
-struct Identity {
+struct ServerIdentity {
     certified: Arc<CertifiedKey>,
     validity: Option<Validity>,
     chain_warnings: Vec<String>,
@@ -171,12 +171,12 @@ pub fn server_config(
 
 /// Refuses a certificate that no client takes now, while clients take the one `before`.
 fn in_time(
-    new: Identity,
-    before: Option<&Identity>,
+    new: ServerIdentity,
+    before: Option<&ServerIdentity>,
     cert: &Path,
     now: SystemTime,
-) -> Result<Identity, TlsError> {
-    let stage = |identity: &Identity| Some(identity.validity.as_ref()?.stage(now));
+) -> Result<ServerIdentity, TlsError> {
+    let stage = |identity: &ServerIdentity| Some(identity.validity.as_ref()?.stage(now));
     let is_before_taken = matches!(before.and_then(stage), Some(Stage::Good | Stage::Ending));
     match stage(&new) {
         Some(Stage::Expired) if is_before_taken => Err(fault(cert, FileFault::Expired)),
@@ -203,7 +203,7 @@ fn kept<T>(
 fn identity(
     files: ServerFiles<'_>,
     contents: &BTreeMap<PathBuf, io::Result<Vec<u8>>>,
-) -> Result<Identity, TlsError> {
+) -> Result<ServerIdentity, TlsError> {
     let chain = chain(files.cert, read(contents, files.cert)?)?;
     let validity = Validity::of(files.cert, &chain);
     let chain_warnings = match files.clients {
@@ -218,7 +218,7 @@ fn identity(
         }
         other => fault(files.key, FileFault::KeyUnusable(other)),
     })?;
-    Ok(Identity {
+    Ok(ServerIdentity {
         certified: Arc::new(certified),
         validity,
         chain_warnings,

@@ -12,7 +12,7 @@ use super::spread::{Spread, Step};
 /// The last hour. Nothing is stored before the first request, and each minute with requests needs 24 bytes: with the
 /// counts of the minute under way at most 3 KiB.
 #[derive(Debug, Default)]
-pub struct History(Mutex<Option<Box<Recent>>>);
+pub struct History(Mutex<Option<Box<RecentMinutes>>>);
 
 /// The outcome of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,9 +45,9 @@ pub struct Minute {
 }
 
 #[derive(Debug)]
-struct Recent {
+struct RecentMinutes {
     /// The minutes before, the oldest first, without those that had no request.
-    closed: VecDeque<Closed>,
+    closed: VecDeque<PastMinute>,
     number: u32,
     open: Minute,
     durations: Spread,
@@ -56,7 +56,7 @@ struct Recent {
 
 /// A minute that is over, small.
 #[derive(Clone, Copy, Debug)]
-struct Closed {
+struct PastMinute {
     number: u32,
     passed: u32,
     failed: u32,
@@ -91,10 +91,10 @@ impl History {
         });
     }
 
-    fn change(&self, now: Instant, change: impl FnOnce(&mut Recent)) {
+    fn change(&self, now: Instant, change: impl FnOnce(&mut RecentMinutes)) {
         let number = number(now);
         let mut state = self.0.lock();
-        let recent = state.get_or_insert_with(|| Box::new(Recent::new(number)));
+        let recent = state.get_or_insert_with(|| Box::new(RecentMinutes::new(number)));
         recent.go_on(number);
         change(recent);
     }
@@ -117,7 +117,7 @@ impl History {
     }
 }
 
-impl Recent {
+impl RecentMinutes {
     fn new(number: u32) -> Self {
         Self {
             closed: VecDeque::new(),
@@ -152,8 +152,8 @@ impl Recent {
     }
 
     /// Returns the minute under way as if it were over.
-    fn closing(&self) -> Closed {
-        Closed {
+    fn closing(&self) -> PastMinute {
+        PastMinute {
             number: self.number,
             passed: self.open.passed,
             failed: self.open.failed,
@@ -183,7 +183,7 @@ impl Recent {
     }
 }
 
-impl Closed {
+impl PastMinute {
     fn is_empty(&self) -> bool {
         self.passed == 0 && self.failed == 0 && self.refused == 0 && self.wait.is_none()
     }
@@ -270,9 +270,9 @@ mod tests {
         let state = history.0.lock();
         let recent = state.as_ref().unwrap();
         assert!(recent.closed.len() < MINUTES as usize);
-        let closed = recent.closed.capacity() * size_of::<Closed>();
+        let closed = recent.closed.capacity() * size_of::<PastMinute>();
         let counts = recent.durations.size() + recent.waits.size();
-        let all = closed + counts + size_of::<Recent>();
+        let all = closed + counts + size_of::<RecentMinutes>();
         assert!(all < 3072, "{all} bytes");
     }
 }

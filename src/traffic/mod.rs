@@ -25,7 +25,7 @@ use track::Track;
 /// The traffic of one route, kept over reloads. Nothing is stored before the first request.
 #[derive(Debug, Default)]
 pub struct RouteTraffic {
-    state: Mutex<Option<Box<State>>>,
+    state: Mutex<Option<Box<TrafficState>>>,
     /// The last hour for plots.
     pub history: History,
 }
@@ -40,7 +40,7 @@ pub enum TrafficKind {
 }
 
 #[derive(Debug)]
-struct State {
+struct TrafficState {
     sends: Track,
     others: Track,
     restrictions: Vec<Restriction>,
@@ -92,7 +92,7 @@ impl RouteTraffic {
     /// Notes a success of a request of `sender`.
     pub fn succeeded(&self, kind: TrafficKind, sender: &str, now: Instant) -> Recovery {
         let mut state = self.state.lock();
-        let state = state.get_or_insert_with(|| Box::new(State::new(now)));
+        let state = state.get_or_insert_with(|| Box::new(TrafficState::new(now)));
         let streak = state.track(kind).succeeded(now);
         // The provider answers again, whatever the request was for.
         let other = match kind {
@@ -120,7 +120,7 @@ impl RouteTraffic {
         now: Instant,
     ) -> Option<Burst> {
         let mut state = self.state.lock();
-        let state = state.get_or_insert_with(|| Box::new(State::new(now)));
+        let state = state.get_or_insert_with(|| Box::new(TrafficState::new(now)));
         if failure.class == FailureClass::Policy && kind == TrafficKind::Sends {
             state.restrict(sender, failure, now);
         }
@@ -150,7 +150,7 @@ impl RouteTraffic {
     }
 }
 
-impl State {
+impl TrafficState {
     fn new(now: Instant) -> Self {
         Self {
             sends: Track::new(now),

@@ -15,11 +15,11 @@ use super::places::UpstreamPlaces;
 
 /// The addresses of a host from the last successful look-up.
 #[derive(Debug, Default)]
-pub(super) struct LastAddresses(Mutex<Option<Found>>);
+pub(super) struct LastAddresses(Mutex<Option<ResolvedHost>>);
 
 /// The result of a look-up.
 #[derive(Clone, Debug)]
-struct Found {
+struct ResolvedHost {
     addresses: Vec<SocketAddr>,
     at: Instant,
     /// False after none of the addresses took a connection.
@@ -81,7 +81,7 @@ impl LastAddresses {
         };
         match found {
             Ok(addresses) if !addresses.is_empty() => {
-                *self.0.lock() = Some(Found {
+                *self.0.lock() = Some(ResolvedHost {
                     addresses: addresses.clone(),
                     at: Instant::now(),
                     is_trusted: true,

@@ -64,7 +64,7 @@ use dial::Dialer;
 use framing::BodyStep;
 use head::Head;
 use pool::Pool;
-use supply::{Keeper, Supply};
+use supply::{Supply, WarmKeeper};
 
 use crate::egress::Egress;
 use crate::provider::Origin;
@@ -75,7 +75,7 @@ use crate::provider::Origin;
 pub struct Upstream {
     supply: Supply,
     clock: Clock,
-    keeper: OnceLock<Keeper>,
+    keeper: OnceLock<WarmKeeper>,
 }
 
 /// The fate of a connection after its answer.
@@ -301,7 +301,7 @@ impl Upstream {
         self.supply.pool.set_warm(count);
         if count > 0 {
             self.keeper
-                .get_or_init(|| Keeper::start(self.supply.clone()));
+                .get_or_init(|| WarmKeeper::start(self.supply.clone()));
         }
     }
 

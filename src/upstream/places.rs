@@ -45,7 +45,7 @@ pub(super) struct KindPlaces {
     taken: AtomicUsize,
     /// The pools of all upstreams of the kind.
     pools: Mutex<Vec<Weak<Pool>>>,
-    refusals: Mutex<Refusals>,
+    refusals: Mutex<PlaceRefusals>,
 }
 
 /// The places as one upstream takes them.
@@ -87,7 +87,7 @@ impl KindPlaces {
             max_each: AtomicUsize::new(usize::MAX),
             taken: AtomicUsize::new(0),
             pools: Mutex::new(Vec::new()),
-            refusals: Mutex::new(Refusals {
+            refusals: Mutex::new(PlaceRefusals {
                 logged: None,
                 unlogged: 0,
             }),
@@ -188,12 +188,12 @@ pub(super) fn close_all_idle() {
 
 /// The connections that found no place: the first is logged at once, the others once a minute with a count.
 #[derive(Debug)]
-struct Refusals {
+struct PlaceRefusals {
     logged: Option<Instant>,
     unlogged: u64,
 }
 
-impl Refusals {
+impl PlaceRefusals {
     /// Counts a refusal. Returns the number to log, if a line is due.
     fn note(&mut self, now: Instant) -> Option<u64> {
         self.unlogged += 1;
@@ -274,7 +274,7 @@ mod tests {
     #[test]
     fn refusals_are_logged_once_a_minute() {
         let start = Instant::now();
-        let mut refusals = Refusals {
+        let mut refusals = PlaceRefusals {
             logged: None,
             unlogged: 0,
         };

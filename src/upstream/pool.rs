@@ -16,7 +16,7 @@ use super::error::UpstreamError;
 /// The idle connections and the waiting requests of one upstream.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
-    state: Mutex<State>,
+    state: Mutex<PoolState>,
     /// Wakes the keeper of warm connections after a use.
     used: Notify,
 }
@@ -25,7 +25,7 @@ pub(super) struct Pool {
 pub(super) type Handed = Result<Connection, UpstreamError>;
 
 #[derive(Debug, Default)]
-struct State {
+struct PoolState {
     /// A stack: the connection used last is used next. Under less load the rest grow old and close.
     idle: Vec<Connection>,
     /// The requests that wait, the oldest first. There are never more of them than dials under way, so each gets a
@@ -180,7 +180,7 @@ impl Pool {
         }
     }
 
-    fn note_use(&self, state: &mut State, now: Instant) {
+    fn note_use(&self, state: &mut PoolState, now: Instant) {
         state.last_use = Some(now);
         if std::mem::take(&mut state.keeper_waits) {
             self.used.notify_one();
@@ -189,7 +189,7 @@ impl Pool {
 }
 
 /// Hands a connection to the request that waits longest, or keeps it; closes it if the pool is full.
-fn hand_on(state: &mut State, mut connection: Connection, now: Instant) {
+fn hand_on(state: &mut PoolState, mut connection: Connection, now: Instant) {
     while let Some(waiter) = state.waiters.pop_front() {
         match waiter.send(Ok(connection)) {
             Err(Ok(unsent)) => connection = unsent,

@@ -107,15 +107,15 @@ impl Supply {
 
 /// The task that keeps connections warm. The task ends with the value.
 #[derive(Debug)]
-pub(super) struct Keeper(AbortHandle);
+pub(super) struct WarmKeeper(AbortHandle);
 
-impl Keeper {
+impl WarmKeeper {
     pub(super) fn start(supply: Supply) -> Self {
         Self(tokio::spawn(supply.keep_warm()).abort_handle())
     }
 }
 
-impl Drop for Keeper {
+impl Drop for WarmKeeper {
     fn drop(&mut self) {
         self.0.abort();
     }

@@ -1,19 +1,26 @@
-//! Names of types: a type with a use in several files has a unique name in the whole program.
+//! Names of types: no two rooms have a type of one name.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::source::Source;
 
 /// Types of one name in several rooms that are one idea: a generation is one load of the configuration, which `outbound`
-/// and `inbound` each hold their part of.
-const ONE_IDEA: [&str; 1] = ["Generation"];
+/// and `inbound` each hold their part of; and each room registers its own metrics, some of which have equal labels.
+const ONE_IDEA: [&str; 6] = [
+    "Generation",
+    "CredentialLabel",
+    "DestinationLabels",
+    "LimitLabels",
+    "ListenerLabel",
+    "RouteLabel",
+];
 
 #[test]
 fn no_two_rooms_have_a_type_of_one_name() {
     let mut rooms: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for source in Source::all("src")
         .iter()
-        .filter(|source| !source.module.is_empty())
+        .filter(|source| !source.module.is_empty() && !is_of_tests(&source.module))
     {
         for name in types(&source.text) {
             rooms
@@ -22,7 +29,7 @@ fn no_two_rooms_have_a_type_of_one_name() {
                 .insert(source.room().to_owned());
         }
     }
-    assert!(rooms.len() > 500, "only {} types were found", rooms.len());
+    assert!(rooms.len() > 1000, "only {} types were found", rooms.len());
     rooms.retain(|name, rooms| rooms.len() > 1 && !ONE_IDEA.contains(&name.as_str()));
     assert!(
         rooms.is_empty(),
@@ -31,23 +38,32 @@ fn no_two_rooms_have_a_type_of_one_name() {
 }
 
 #[test]
-fn a_type_is_seen_where_its_declaration_begins_with_pub() {
-    let text = "pub struct One;\n    pub(super) enum Two {}\nstruct Private;\n/// pub struct Comment\npub fn three() {}\n";
-    assert_eq!(types(text), ["One", "Two"]);
+fn a_type_is_seen_at_the_left_edge_or_behind_pub() {
+    let text = "pub struct One;\n    pub(super) enum Two {}\nstruct Three;\n/// pub struct Comment\npub fn four() {}\n    \
+                type Associated = u8;\n        struct OfOneFunction;\n";
+    assert_eq!(types(text), ["One", "Two", "Three"]);
 }
 
-/// The names of the types in `text` that other files may use.
+/// True for a module that only tests use.
+fn is_of_tests(module: &[String]) -> bool {
+    module.iter().any(|part| part == "tests")
+}
+
+/// The names of the types in `text`, without those of a trait or of one function, whose name says less than their place.
 fn types(text: &str) -> Vec<&str> {
     text.lines().filter_map(declared).collect()
 }
 
 fn declared(line: &str) -> Option<&str> {
-    let rest = line.trim_start().strip_prefix("pub")?;
-    let rest = match rest.strip_prefix('(') {
-        Some(scope) => scope.split_once(')')?.1,
-        None => rest,
+    let rest = match line.trim_start().strip_prefix("pub") {
+        Some(rest) => match rest.strip_prefix('(') {
+            Some(scope) => scope.split_once(')')?.1,
+            None => rest,
+        }
+        .strip_prefix(' ')?,
+        None => line,
     };
-    let (kind, rest) = rest.strip_prefix(' ')?.split_once(' ')?;
+    let (kind, rest) = rest.split_once(' ')?;
     let is_type = matches!(kind, "struct" | "enum" | "trait" | "type");
     let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_');
     is_type.then(|| end.map_or(rest, |end| &rest[..end]))

@@ -39,7 +39,7 @@ pub(super) struct StatusPage {
     history: Arc<History>,
     backlogs: Arc<Backlogs>,
     /// The last look at all tenants, which all viewers share. The lock is the turn of looking.
-    made: Mutex<Option<Made>>,
+    made: Mutex<Option<MadeSummary>>,
     /// The places of those who follow the sidecar.
     places: Arc<Semaphore>,
     /// Becomes true when the sidecar ends.
@@ -48,13 +48,13 @@ pub(super) struct StatusPage {
 
 /// A look at all tenants.
 #[derive(Debug)]
-struct Made {
+struct MadeSummary {
     at: Instant,
     took: Duration,
     summary: Arc<Summary>,
 }
 
-impl Made {
+impl MadeSummary {
     /// True while the look is new enough: thousands of tenants take longer to look at, and are looked at less often.
     fn is_fresh(&self) -> bool {
         let time = (self.took * LOOK_SHARE).clamp(FRESH, STALE);
@@ -138,7 +138,7 @@ impl StatusPage {
         let began = Instant::now();
         let look = move || Arc::new(Summary::new(status, &history, &backlogs));
         let summary = tokio::task::spawn_blocking(look).await.ok()?;
-        *made = Some(Made {
+        *made = Some(MadeSummary {
             at: Instant::now(),
             took: began.elapsed(),
             summary: Arc::clone(&summary),

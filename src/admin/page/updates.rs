@@ -92,7 +92,7 @@ pub(super) fn follow(page: Arc<StatusPage>, view: View, place: OwnedSemaphorePer
 
 /// Sends what changes, for as long as somebody takes it.
 async fn send_updates(page: &StatusPage, view: &View, sender: &mpsc::Sender<Bytes>) {
-    let mut sent = Sent::default();
+    let mut sent = SentParts::default();
     loop {
         let parts = page.look(view).await;
         if let Some(text) = sent.news(&parts)
@@ -106,13 +106,13 @@ async fn send_updates(page: &StatusPage, view: &View, sender: &mpsc::Sender<Byte
 
 /// The parts as the viewer has them.
 #[derive(Debug, Default)]
-struct Sent {
+struct SentParts {
     hashes: HashMap<&'static str, [u8; 32]>,
     /// The looks since the last piece.
     quiet: u32,
 }
 
-impl Sent {
+impl SentParts {
     /// Returns the events for the parts that have changed; now and then a sign of life, so that a viewer that has gone is
     /// missed.
     fn news(&mut self, parts: &[Part]) -> Option<String> {
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn only_what_has_changed_is_sent_and_now_and_then_a_sign_of_life() {
-        let mut sent = Sent::default();
+        let mut sent = SentParts::default();
         let first = [part("a", "1"), part("b", "<2>")];
         let text = sent.news(&first).unwrap();
         assert_eq!(text.matches("event: part\n").count(), 2, "{text}");

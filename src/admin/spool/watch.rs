@@ -43,13 +43,13 @@ pub async fn watch_spool(spool: Arc<Spool>, backlogs: Arc<Backlogs>) {
 
 /// A change of the alarms.
 #[derive(Debug, PartialEq, Eq)]
-enum Change<'a> {
+enum AlarmChange<'a> {
     Began(&'a SpoolAlarm),
     Ended(&'a SpoolAlarm),
 }
 
 /// Returns the new alarms and the ended alarms. An alarm with new numbers goes on.
-fn changes<'a>(before: &'a [SpoolAlarm], now: &'a [SpoolAlarm]) -> Vec<Change<'a>> {
+fn changes<'a>(before: &'a [SpoolAlarm], now: &'a [SpoolAlarm]) -> Vec<AlarmChange<'a>> {
     let is_same = |one: &SpoolAlarm, other: &SpoolAlarm| {
         one.kind == other.kind && one.subject == other.subject
     };
@@ -60,15 +60,15 @@ fn changes<'a>(before: &'a [SpoolAlarm], now: &'a [SpoolAlarm]) -> Vec<Change<'a
     let began = now
         .iter()
         .filter(|alarm| missing(before, alarm))
-        .map(Change::Began);
+        .map(AlarmChange::Began);
     let ended = before
         .iter()
         .filter(|alarm| missing(now, alarm))
-        .map(Change::Ended);
+        .map(AlarmChange::Ended);
     began.chain(ended).collect()
 }
 
-impl Change<'_> {
+impl AlarmChange<'_> {
     fn log(&self) {
         let (Self::Began(alarm) | Self::Ended(alarm)) = self;
         let (webhook, to) = match &alarm.subject {
@@ -108,9 +108,9 @@ mod tests {
         let before = [full.clone(), dead.clone()];
         assert_eq!(
             changes(&[], &before),
-            [Change::Began(&full), Change::Began(&dead)]
+            [AlarmChange::Began(&full), AlarmChange::Began(&dead)]
         );
-        assert_eq!(changes(&before, &[fuller]), [Change::Ended(&dead)]);
+        assert_eq!(changes(&before, &[fuller]), [AlarmChange::Ended(&dead)]);
         assert_eq!(changes(&before, &before), []);
         assert_eq!(changes(&[], &[trouble]), []);
     }

@@ -31,7 +31,7 @@ pub(super) async fn show_outage(
     );
     // Events of the part before still go to the second destination.
     settle(spool).await;
-    let before = Counts {
+    let before = EventsBefore {
         first: receiver.events().len(),
         second: second.events().await?.len(),
     };
@@ -133,12 +133,12 @@ fn count(spool: &Spool, state: StoredState) -> u64 {
 }
 
 /// The events before the outage.
-struct Counts {
+struct EventsBefore {
     first: usize,
     second: usize,
 }
 
-impl Counts {
+impl EventsBefore {
     fn first(&self, receiver: &Receiver) -> Vec<ReceivedEvent> {
         once(receiver.events().split_off(self.first))
     }

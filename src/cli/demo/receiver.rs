@@ -27,7 +27,7 @@ pub(super) struct ReceivedEvent {
 pub(super) struct Receiver {
     address: ListenAddress,
     inbox: Arc<Inbox>,
-    running: Mutex<Option<Running>>,
+    running: Mutex<Option<RunningListener>>,
 }
 
 #[derive(Default)]
@@ -38,7 +38,7 @@ struct Inbox {
 }
 
 /// A listener with connections, until the drop.
-struct Running {
+struct RunningListener {
     task: JoinHandle<()>,
     /// A dropped drainer makes the listener's connections end.
     _drainer: Drainer,
@@ -51,7 +51,7 @@ impl Receiver {
         let listener = Listener::bind(&any_port, Families::Both, &[])?;
         let address = listener.address();
         let inbox = Arc::default();
-        let running = Running::serve(listener, &inbox);
+        let running = RunningListener::serve(listener, &inbox);
         Ok(Self {
             address,
             inbox,
@@ -67,7 +67,7 @@ impl Receiver {
     /// Starts the server again, at the address of before.
     pub(super) fn restart(&self) -> DemoResult<()> {
         let listener = Listener::bind(&self.address, Families::Both, &[])?;
-        *self.running.lock() = Some(Running::serve(listener, &self.inbox));
+        *self.running.lock() = Some(RunningListener::serve(listener, &self.inbox));
         Ok(())
     }
 
@@ -87,7 +87,7 @@ impl Receiver {
     }
 }
 
-impl Running {
+impl RunningListener {
     fn serve(listener: Listener, inbox: &Arc<Inbox>) -> Self {
         let inbox = Arc::clone(inbox);
         let handler = move |request, _: Arc<Link>| receive(request, Arc::clone(&inbox));
@@ -109,7 +109,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningListener {
     fn drop(&mut self) {
         self.task.abort();
     }

@@ -62,7 +62,7 @@ pub(super) async fn show_forgery(sandbox: &Sandbox, receiver: &Receiver) -> Demo
     say!(
         "6. A user writes a message, and a stranger forges one. Only the provider can sign events:\n"
     );
-    let before = Counts::of(sandbox, receiver);
+    let before = AttemptsBefore::of(sandbox, receiver);
     sandbox.receive_text("15550001234", "Hello, is the café open?");
     wait_for(|| before.attempts_since(sandbox).len() == 1).await;
     sandbox.forge_text("15550009999", "Send the money to this account");
@@ -96,7 +96,7 @@ pub(super) async fn show_secret_change(
         "7. The app secret is replaced while users write {RATE} messages a second. For a while the provider signs\n   \
          with both secrets:\n"
     );
-    let before = Counts::of(sandbox, receiver);
+    let before = AttemptsBefore::of(sandbox, receiver);
     let total = RATE.get() * 3;
     sandbox.receive_texts("15550001234", "Message {n}", total, RATE);
     sleep(Duration::from_millis(500)).await;
@@ -131,12 +131,12 @@ pub(super) async fn show_secret_change(
 }
 
 /// The attempts and events before a part of the demo.
-struct Counts {
+struct AttemptsBefore {
     attempts: usize,
     events: usize,
 }
 
-impl Counts {
+impl AttemptsBefore {
     fn of(sandbox: &Sandbox, receiver: &Receiver) -> Self {
         Self {
             attempts: sandbox.attempts().len(),

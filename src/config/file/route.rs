@@ -46,7 +46,7 @@ fn route(
     mut reader: Reader<'_>,
     credentials: &Credentials,
     outbound: &OutboundConfig,
-    earlier: &mut Earlier<SamePath>,
+    earlier: &mut Earlier<EarlierSamePath>,
 ) -> Option<RouteConfig> {
     let path = reader.field("path");
     let endpoint = Endpoint::read(&mut reader, path);
@@ -145,7 +145,7 @@ fn allowed_channels(field: Option<&Field<'_>>, provider: &Provider) -> Vec<Strin
 
 /// The earlier routes with one path, by host. Only routes that requests cannot tell apart by host or account are compared.
 #[derive(Default)]
-struct SamePath {
+struct EarlierSamePath {
     hosts: HashMap<String, SameHost>,
 }
 
@@ -155,9 +155,9 @@ type SameHost = HashMap<Option<String>, OfVariable>;
 /// The earlier routes whose accounts are values of one variable.
 #[derive(Default)]
 struct OfVariable {
-    all: Alike,
+    all: EarlierRoutes,
     /// The routes of each account.
-    values: HashMap<String, Alike>,
+    values: HashMap<String, EarlierRoutes>,
 }
 
 /// Warns of a sender that stands twice in a list: one of them was meant to be another.
@@ -172,7 +172,7 @@ fn warn_of_repeats(senders: &[Field<'_>]) {
 
 /// Earlier routes that only senders tell apart.
 #[derive(Default)]
-struct Alike {
+struct EarlierRoutes {
     /// The first route of each of two credentials.
     firsts: Vec<(String, Position)>,
     /// The first route that any sender may use.
@@ -181,7 +181,7 @@ struct Alike {
     senders: HashMap<String, Position>,
 }
 
-impl SamePath {
+impl EarlierSamePath {
     /// Returns the place of a route that some sender could use as well as this one.
     fn clash(&self, route: &RouteConfig, provider: &Provider) -> Option<&Position> {
         let alike = self.not_told_apart(provider);
@@ -198,7 +198,7 @@ impl SamePath {
 
     /// Returns the routes whose requests neither the host nor the account in the path tells from requests to `provider`. A
     /// request that names neither is refused, as long as both providers know its path.
-    fn not_told_apart(&self, provider: &Provider) -> impl Iterator<Item = &Alike> {
+    fn not_told_apart(&self, provider: &Provider) -> impl Iterator<Item = &EarlierRoutes> {
         let same_hosts = provider
             .origins()
             .filter_map(|origin| self.hosts.get(&origin.host));
@@ -227,7 +227,7 @@ impl SamePath {
     }
 }
 
-impl Alike {
+impl EarlierRoutes {
     /// Returns the place of a route that some sender could use as well as this one.
     ///
     /// The route is chosen before a body is read, so senders in bodies cannot tell two routes apart.

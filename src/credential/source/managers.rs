@@ -120,16 +120,23 @@ impl Managers {
     }
 
     /// Reads the content of a document, of which these fields are wanted.
-    async fn content(&self, document: &Reference, fields: &[&str]) -> Result<Content, SourceError> {
+    async fn content(
+        &self,
+        document: &Reference,
+        fields: &[&str],
+    ) -> Result<ManagedContent, SourceError> {
         let reading = async {
             match document {
                 Reference::Kubernetes {
                     namespace, name, ..
                 } => {
                     let secret = self.kubernetes.read(namespace.as_deref(), name).await;
-                    secret.map(Content::Keys)
+                    secret.map(ManagedContent::Keys)
                 }
-                document => self.document(document, fields).await.map(Content::Document),
+                document => self
+                    .document(document, fields)
+                    .await
+                    .map(ManagedContent::Document),
             }
         };
         timeout(READ_TIMEOUT, reading)
@@ -234,13 +241,13 @@ impl std::fmt::Debug for Managers {
 }
 
 /// The content that a manager holds under one name.
-enum Content {
+enum ManagedContent {
     Document(SecretDocument),
     /// A Secret of Kubernetes, whose keys have ages of their own.
     Keys(KubernetesSecret),
 }
 
-impl Content {
+impl ManagedContent {
     /// Returns the value that a reference names in this content.
     fn value(&self, reference: &Reference) -> Result<RawSecret, SourceError> {
         match (self, reference) {

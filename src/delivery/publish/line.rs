@@ -105,7 +105,7 @@ impl<B: Broker> Line<B> {
 
     async fn send(
         &self,
-        connected: Connected<B::Connection>,
+        connected: LineConnection<B::Connection>,
         event: &PublishedEvent<'_>,
     ) -> Result<(), PublishFault> {
         let connection = connected.connection;
@@ -119,7 +119,7 @@ impl<B: Broker> Line<B> {
 
     /// Returns the present connection, or dials. Of many events without a connection, the first dials, and all get the
     /// result: a silent server costs each event the time of a single dial.
-    async fn connection(&self) -> Result<Connected<B::Connection>, PublishFault> {
+    async fn connection(&self) -> Result<LineConnection<B::Connection>, PublishFault> {
         let seen = match self.present() {
             Ok(present) => return Ok(present),
             Err(dials) => dials,
@@ -148,7 +148,7 @@ impl<B: Broker> Line<B> {
         present.fault = dialled.as_ref().err().cloned();
         let connection = dialled?;
         present.connection = Some(connection.clone());
-        Ok(Connected {
+        Ok(LineConnection {
             connection,
             number: present.dials,
             is_kept: false,
@@ -156,14 +156,14 @@ impl<B: Broker> Line<B> {
     }
 
     /// Returns the kept connection, or the number of dials while there is no connection.
-    fn present(&self) -> Result<Connected<B::Connection>, u64> {
+    fn present(&self) -> Result<LineConnection<B::Connection>, u64> {
         let mut present = self.present.lock();
         let is_up = |connection: &B::Connection| self.broker.is_up(connection);
         if !present.connection.as_ref().is_some_and(is_up) {
             present.connection = None;
         }
         match &present.connection {
-            Some(connection) => Ok(Connected {
+            Some(connection) => Ok(LineConnection {
                 connection: connection.clone(),
                 number: present.dials,
                 is_kept: true,
@@ -182,7 +182,7 @@ impl<B: Broker> Line<B> {
 }
 
 /// A connection for an event.
-struct Connected<C> {
+struct LineConnection<C> {
     connection: C,
     number: u64,
     /// True if other events may have used the connection before.

@@ -33,11 +33,11 @@ pub(super) struct NatsSubject {
 #[derive(Clone)]
 pub(super) struct NatsConnection {
     context: jetstream::Context,
-    standing: watch::Receiver<Standing>,
+    standing: watch::Receiver<NatsState>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
+enum NatsState {
     Up,
     Lost,
     /// The user has no right to publish to the subject, or to hear of the acknowledgement.
@@ -75,7 +75,7 @@ impl NatsSubject {
         })
     }
 
-    fn options(&self, standing: watch::Sender<Standing>) -> ConnectOptions {
+    fn options(&self, standing: watch::Sender<NatsState>) -> ConnectOptions {
         let options = ConnectOptions::new()
             .name("keyside")
             .connection_timeout(self.host_timeout)
@@ -136,7 +136,7 @@ impl Broker for NatsSubject {
     type Connection = NatsConnection;
 
     async fn dial(&self) -> Result<NatsConnection, PublishFault> {
-        let (sender, standing) = watch::channel(Standing::Up);
+        let (sender, standing) = watch::channel(NatsState::Up);
         let options = self.options(sender);
         match options.connect(self.servers.as_slice()).await {
             Ok(client) => {
@@ -164,7 +164,7 @@ impl Broker for NatsSubject {
     }
 
     fn is_up(&self, connection: &NatsConnection) -> bool {
-        *connection.standing.borrow() == Standing::Up
+        *connection.standing.borrow() == NatsState::Up
     }
 
     async fn send(
@@ -173,12 +173,12 @@ impl Broker for NatsSubject {
         event: &PublishedEvent<'_>,
     ) -> Result<(), PublishFault> {
         let mut standing = connection.standing.clone();
-        let fell = standing.wait_for(|standing| *standing != Standing::Up);
+        let fell = standing.wait_for(|standing| *standing != NatsState::Up);
         tokio::select! {
             biased;
             published = self.publish(&connection.context, event) => published,
             fell = fell => Err(match fell.as_deref() {
-                Ok(Standing::Denied) => PublishFault::Answer(
+                Ok(NatsState::Denied) => PublishFault::Answer(
                     StreamAnswer::Denied,
                     "the user may not publish to the subject, or hear of the acknowledgement".to_owned(),
                 ),
@@ -198,14 +198,14 @@ pub(super) fn exposes_password(url: &Secret) -> bool {
 }
 
 /// Returns the new standing of a connection after an event; `None` without a change.
-fn standing_after(event: &Event) -> Option<Standing> {
+fn standing_after(event: &Event) -> Option<NatsState> {
     match event {
-        Event::Disconnected | Event::Closed => Some(Standing::Lost),
-        Event::ServerError(ServerError::AuthorizationViolation) => Some(Standing::Denied),
+        Event::Disconnected | Event::Closed => Some(NatsState::Lost),
+        Event::ServerError(ServerError::AuthorizationViolation) => Some(NatsState::Denied),
         Event::ServerError(ServerError::Other(words)) => words
             .to_ascii_lowercase()
             .starts_with("permissions violation")
-            .then_some(Standing::Denied),
+            .then_some(NatsState::Denied),
         _ => None,
     }
 }
@@ -301,11 +301,11 @@ mod tests {
     fn a_violation_of_permissions_is_told_from_other_errors() {
         let error = |words: &str| Event::ServerError(ServerError::Other(words.to_owned()));
         for (event, expected) in [
-            (Event::Disconnected, Some(Standing::Lost)),
-            (Event::Closed, Some(Standing::Lost)),
+            (Event::Disconnected, Some(NatsState::Lost)),
+            (Event::Closed, Some(NatsState::Lost)),
             (
                 error("Permissions Violation for Publish to \"events\""),
-                Some(Standing::Denied),
+                Some(NatsState::Denied),
             ),
             (error("Stale Connection"), None),
             (Event::LameDuckMode, None),

@@ -18,7 +18,7 @@ pub struct Nonces {
 
 #[derive(Debug, Default)]
 struct NonceTable {
-    webhooks: HashMap<Key, WebhookNonces>,
+    webhooks: HashMap<DigestStart, WebhookNonces>,
     count: usize,
     /// True if a nonce was spent since the table was last kept.
     is_changed: bool,
@@ -27,25 +27,25 @@ struct NonceTable {
 /// The spent nonces of one webhook.
 #[derive(Debug, Default)]
 struct WebhookNonces {
-    spent: HashMap<Key, SpentNonce>,
+    spent: HashMap<DigestStart, SpentNonce>,
     /// The nonces in the order of spending.
-    order: VecDeque<Key>,
+    order: VecDeque<DigestStart>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct SpentNonce {
     until: SystemTime,
     /// The beginning of the digest of the event's body.
-    body: Key,
+    body: DigestStart,
 }
 
-type Key = [u8; 16];
+type DigestStart = [u8; 16];
 
 /// The use of a nonce by an event.
 #[derive(Debug)]
 pub(super) struct NonceUse {
-    webhook: Key,
-    nonce: Key,
+    webhook: DigestStart,
+    nonce: DigestStart,
     keep: Duration,
     /// False for a signature in the place of a nonce: the provider makes the same one for each equal event.
     is_unique: bool,
@@ -91,7 +91,7 @@ impl NonceUse {
     }
 }
 
-fn key_of(parts: &[&str]) -> Key {
+fn key_of(parts: &[&str]) -> DigestStart {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update(part);
@@ -100,7 +100,7 @@ fn key_of(parts: &[&str]) -> Key {
     first_bytes(&hash.finalize())
 }
 
-fn first_bytes(digest: &[u8]) -> Key {
+fn first_bytes(digest: &[u8]) -> DigestStart {
     digest.first_chunk().copied().unwrap_or_default()
 }
 
@@ -149,7 +149,7 @@ impl Nonces {
     pub fn kept_with(&self, kept: &[u8], now: SystemTime) -> Vec<u8> {
         let mut table = self.table.lock();
         table.is_changed = false;
-        let mut all: BTreeMap<(Key, Key), SpentNonce> = records(kept).collect();
+        let mut all: BTreeMap<(DigestStart, DigestStart), SpentNonce> = records(kept).collect();
         for (webhook, nonces) in &table.webhooks {
             let own = nonces.spent.iter();
             all.extend(own.map(|(nonce, spent)| ((*webhook, *nonce), *spent)));
@@ -161,7 +161,7 @@ impl Nonces {
             .collect();
         all.sort_by_key(|(_, spent)| std::cmp::Reverse(spent.until));
         all.truncate(MAX_KEPT);
-        let record = |((webhook, nonce), spent): ((Key, Key), SpentNonce)| {
+        let record = |((webhook, nonce), spent): ((DigestStart, DigestStart), SpentNonce)| {
             let until = spent.until.duration_since(UNIX_EPOCH);
             let until = until.unwrap_or_default().as_secs().to_le_bytes();
             [&webhook[..], &nonce, &spent.body, &until].concat()
@@ -182,7 +182,7 @@ impl Nonces {
 }
 
 /// Returns the nonces in kept bytes. What is no whole record is left out.
-fn records(kept: &[u8]) -> impl Iterator<Item = ((Key, Key), SpentNonce)> {
+fn records(kept: &[u8]) -> impl Iterator<Item = ((DigestStart, DigestStart), SpentNonce)> {
     let (records, _) = kept.as_chunks::<RECORD>();
     records.iter().filter_map(|record| {
         let (webhook, rest) = record.split_first_chunk()?;
@@ -196,7 +196,7 @@ fn records(kept: &[u8]) -> impl Iterator<Item = ((Key, Key), SpentNonce)> {
 
 impl NonceTable {
     /// Adds a nonce. At the bound, the webhook with the most nonces forgets its oldest one.
-    fn insert(&mut self, webhook: Key, nonce: Key, spent: SpentNonce) {
+    fn insert(&mut self, webhook: DigestStart, nonce: DigestStart, spent: SpentNonce) {
         if self.count >= MAX_NONCES {
             self.forget_one();
         }
@@ -208,7 +208,7 @@ impl NonceTable {
     }
 
     /// Forgets the nonces of a webhook whose time has passed.
-    fn forget_old(&mut self, webhook: &Key, now: SystemTime) {
+    fn forget_old(&mut self, webhook: &DigestStart, now: SystemTime) {
         let Some(webhook) = self.webhooks.get_mut(webhook) else {
             return;
         };

@@ -26,13 +26,13 @@ pub(super) fn access_token(
             "kind",
             "\"jwt\" for a token that Keyside signs, \"exchange\" for a token that the provider issues",
         )
-        .and_then(|field| field.choice(&[("jwt", Kind::Jwt), ("exchange", Kind::Exchange)]));
+        .and_then(|field| field.choice(&[("jwt", AccessKind::Jwt), ("exchange", AccessKind::Exchange)]));
     let lifetime = lifetime(&mut reader);
     let read = match kind {
-        Some(Kind::Jwt) => {
+        Some(AccessKind::Jwt) => {
             minted(&mut reader, names, lifetime).map(|minted| (AccessToken::Minted(minted), None))
         }
-        Some(Kind::Exchange) => exchange(&mut reader, names, lifetime)
+        Some(AccessKind::Exchange) => exchange(&mut reader, names, lifetime)
             .map(|(exchange, origin)| (AccessToken::Exchanged(exchange), origin)),
         None => None,
     };
@@ -42,7 +42,7 @@ pub(super) fn access_token(
 
 /// The written words of `kind`.
 #[derive(Clone, Copy)]
-enum Kind {
+enum AccessKind {
     Jwt,
     Exchange,
 }

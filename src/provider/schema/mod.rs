@@ -103,10 +103,10 @@ pub(crate) fn read(name: &str, mut reader: Reader<'_>) -> Option<Outline> {
     let access_token = access_token(&mut reader, &names, &mut origins);
     let forms = forms(&mut reader, &names);
     let requests = match direction {
-        Direction::EventsOnly => Some(Requests::default()),
-        Direction::Requests => Requests::read(&mut reader, &names, &origins, &forms),
+        Direction::EventsOnly => Some(RequestKeys::default()),
+        Direction::Requests => RequestKeys::read(&mut reader, &names, &origins, &forms),
     };
-    let rules = Rules::read(&mut reader, &forms);
+    let rules = MessageRules::read(&mut reader, &forms);
     let ca = reader.parse("ca", ca);
     let graph_answers = reader.choice("answers", &[("graph", true), ("plain", false)]);
     let live_secrets = reader.table("rotation").and_then(rotation);
@@ -150,7 +150,7 @@ pub(crate) fn read(name: &str, mut reader: Reader<'_>) -> Option<Outline> {
 }
 
 /// The rules about messages and answers.
-struct Rules {
+struct MessageRules {
     limits: ProviderLimits,
     channels: Option<Channels>,
     errors: ErrorRules,
@@ -158,7 +158,7 @@ struct Rules {
     token_answer: Option<TokenAnswer>,
 }
 
-impl Rules {
+impl MessageRules {
     fn read(reader: &mut Reader<'_>, forms: &[SegmentForm]) -> Self {
         let limits = reader
             .table("limits")
@@ -260,14 +260,14 @@ fn forms(reader: &mut Reader<'_>, names: &TemplateNames<'_>) -> Vec<SegmentForm>
 
 /// The keys about requests, absent from a provider that only sends events.
 #[derive(Default)]
-struct Requests {
+struct RequestKeys {
     inject: Vec<Inject>,
     strip: Strip,
     operations: Vec<Operation>,
     paths: Vec<PathMap>,
 }
 
-impl Requests {
+impl RequestKeys {
     /// Reads the keys. `None` without `inject`.
     fn read(
         reader: &mut Reader<'_>,

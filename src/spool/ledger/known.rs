@@ -4,7 +4,7 @@ use redb::ReadableTable;
 
 use super::{Ledger, Prepared};
 use crate::spool::error::StoreError;
-use crate::spool::tables::{Known, known_name};
+use crate::spool::tables::{KnownItems, known_name};
 
 impl Ledger<'_> {
     pub(super) fn knows(&self, item: &[u8; 16]) -> Result<bool, StoreError> {
@@ -19,7 +19,7 @@ impl Ledger<'_> {
     pub(super) fn know(&mut self, event: &Prepared, today: u64) -> Result<(), StoreError> {
         if self.known.first().is_none_or(|(day, _)| *day < today) {
             let name = known_name(today);
-            let table = self.transaction.open_table(Known::new(&name))?;
+            let table = self.transaction.open_table(KnownItems::new(&name))?;
             self.known.insert(0, (today, table));
             self.counts.days.insert(today);
         }

@@ -21,7 +21,8 @@ use crate::spool::record::key_name;
 use crate::spool::schedule::Attempts;
 use crate::spool::tables::{
     BODIES, BYTES, COUNTS, DEAD, DONE, DeadRow, DestinationId, EVENTS, EventRow, KEPT_BYTES,
-    KeyName, Known, LANES, LaneId, META, QUEUE, REPEATS, Row, SEALS, Seq, StoredState, known_name,
+    KeyName, KnownItems, LANES, LaneId, META, QUEUE, REPEATS, Row, SEALS, Seq, StoredState,
+    known_name,
 };
 
 /// The numbers of the store beside the events.
@@ -143,7 +144,7 @@ impl<'t> Ledger<'t> {
         let mut known = Vec::with_capacity(counts.days.len());
         for day in counts.days.iter().rev() {
             let name = known_name(*day);
-            known.push((*day, transaction.open_table(Known::new(&name))?));
+            known.push((*day, transaction.open_table(KnownItems::new(&name))?));
         }
         Ok(Self {
             transaction,

@@ -6,7 +6,7 @@ use super::{Ledger, LedgerPlace};
 use crate::spool::error::StoreError;
 use crate::spool::items::Class;
 use crate::spool::tables::{
-    DeadRow, DestinationId, EventRow, Known, LaneId, Seq, StoredState, known_name,
+    DeadRow, DestinationId, EventRow, KnownItems, LaneId, Seq, StoredState, known_name,
 };
 
 /// An event that was erased.
@@ -146,7 +146,7 @@ impl Ledger<'_> {
         for (day, table) in old {
             drop(table);
             self.transaction
-                .delete_table(Known::new(&known_name(day)))?;
+                .delete_table(KnownItems::new(&known_name(day)))?;
             self.counts.days.remove(&day);
         }
         Ok(())

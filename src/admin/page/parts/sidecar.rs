@@ -35,7 +35,7 @@ pub(super) fn sidecar(scene: &Scene<'_>, html: &mut Html) {
             size(survey.max_size),
             survey.dir.display()
         );
-        facts.push(("Spool".to_owned(), Standing::Good("open"), words));
+        facts.push(("Spool".to_owned(), PartState::Good("open"), words));
     }
     let state = &sidecar["state"];
     if !state.is_null() {
@@ -61,13 +61,13 @@ pub(super) fn sidecar(scene: &Scene<'_>, html: &mut Html) {
 }
 
 /// The standing of one thing.
-enum Standing {
+enum PartState {
     Good(&'static str),
     /// The problems at the top of the page have the reason.
     Bad,
 }
 
-impl Standing {
+impl PartState {
     fn write(&self, html: &mut Html) {
         match self {
             Self::Good(word) => html
@@ -79,14 +79,14 @@ impl Standing {
     }
 }
 
-fn standing(problem: &Value, good: &'static str) -> Standing {
+fn standing(problem: &Value, good: &'static str) -> PartState {
     match problem.is_null() {
-        true => Standing::Good(good),
-        false => Standing::Bad,
+        true => PartState::Good(good),
+        false => PartState::Bad,
     }
 }
 
-fn certificate_fact(certificate: &Value) -> (String, Standing, String) {
+fn certificate_fact(certificate: &Value) -> (String, PartState, String) {
     let left = certificate["ends_in_seconds"].as_u64().unwrap_or_default();
     let name = format!("Certificate of [{}]", text(&certificate["listener"]));
     let words = format!("{}, ends in {}", text(&certificate["file"]), duration(left));

@@ -219,7 +219,7 @@ struct KvSecret {
 }
 
 #[derive(Deserialize)]
-struct Answer<T> {
+struct KvAnswer<T> {
     data: Option<T>,
 }
 
@@ -265,7 +265,7 @@ async fn locate(session: &Session, path: &str) -> Result<KvPath, VaultError> {
         })?;
     let mount = serde_json::from_slice(&body)
         .ok()
-        .and_then(|answer: Answer<Mount>| answer.data)
+        .and_then(|answer: KvAnswer<Mount>| answer.data)
         .ok_or(VaultError::Malformed("mount"))?;
     if mount.kind != "kv" && mount.kind != "generic" {
         return Err(VaultError::Engine(mount.kind));
@@ -305,7 +305,7 @@ async fn read_at(
 }
 
 fn parse_version_2(body: &[u8]) -> Option<KvSecret> {
-    let answer: Answer<VersionedData<'_>> = serde_json::from_slice(body).ok()?;
+    let answer: KvAnswer<VersionedData<'_>> = serde_json::from_slice(body).ok()?;
     let VersionedData { data, metadata } = answer.data?;
     let since = OffsetDateTime::parse(&metadata.created_time, &Rfc3339)
         .ok()
@@ -317,7 +317,7 @@ fn parse_version_2(body: &[u8]) -> Option<KvSecret> {
 }
 
 fn parse_version_1(body: &[u8]) -> Option<KvSecret> {
-    let answer: Answer<&RawValue> = serde_json::from_slice(body).ok()?;
+    let answer: KvAnswer<&RawValue> = serde_json::from_slice(body).ok()?;
     Some(KvSecret {
         document: SecretDocument::new(text(answer.data?), None),
         version: None,

@@ -59,7 +59,7 @@ struct Token {
 }
 
 #[derive(Deserialize)]
-struct TokenAnswer {
+struct LeaseAnswer {
     /// The token, in the answer to a login or a renewal.
     auth: Option<Token>,
     /// The token, in the answer to a look-up.
@@ -188,7 +188,7 @@ fn kubernetes_login(role: &str) -> Result<Zeroizing<String>, VaultError> {
 /// Reads the token in an answer, and wipes the answer.
 fn parse(body: bytes::Bytes) -> Result<Token, VaultError> {
     let answer =
-        serde_json::from_slice(&body).map(|answer: TokenAnswer| answer.auth.or(answer.data));
+        serde_json::from_slice(&body).map(|answer: LeaseAnswer| answer.auth.or(answer.data));
     wipe(body);
     answer.ok().flatten().ok_or(VaultError::Malformed("token"))
 }
