@@ -433,12 +433,12 @@ fn state_status(state: &State) -> Value {
 
 /// Returns the state of the shared server.
 fn shared_status(limits: &SharedLimits, shared: &SharedServer) -> Value {
-    let standing = shared.status();
+    let server = shared.status();
     json!({
         "redis": limits.redis.to_string(),
-        "in_use": standing.problem.is_none(),
-        "problem": standing.problem,
-        "since_seconds": standing.since.elapsed().as_secs(),
+        "in_use": server.problem.is_none(),
+        "problem": server.problem,
+        "since_seconds": server.since.elapsed().as_secs(),
         "on_failure": limits.on_failure.as_str(),
         "replicas": limits.replicas,
     })

@@ -190,10 +190,10 @@ fn secrets_apart(status: &Value, read: &dyn Fn(&str, &str) -> Option<String>) ->
         let name = credential["name"].as_str().unwrap_or_default().to_owned();
         let secrets: Vec<_> = list(&credential["secrets"]).cloned().collect();
         let apart = secrets.into_iter().filter_map(move |secret| {
-            let told = |key: &str| secret.get(key)?.as_str();
-            let secret_name = told("name")?;
+            let field = |key: &str| secret.get(key)?.as_str();
+            let secret_name = field("name")?;
             let source = read(&name, secret_name)?;
-            let sent = told("fingerprint").unwrap_or("none");
+            let sent = field("fingerprint").unwrap_or("none");
             (sent != source).then(|| {
                 DoctorStep::warn(
                     "secrets",
@@ -339,6 +339,7 @@ fn print_step(step: &DoctorStep) {
     }
 }
 
+// Parameters of the escape sequence SGR, as all terminals know them.
 const BOLD: u8 = 1;
 const RED: u8 = 31;
 const GREEN: u8 = 32;

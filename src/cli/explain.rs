@@ -392,7 +392,7 @@ fn outcome(permit: &Permit<'_>, subject: &LimitSubject<'_>, limit: &Value) -> St
         LimitSubject::Operation(_) => &[("of_object", "this object")],
         LimitSubject::Unlimited => &[],
     };
-    let standings: Vec<_> = counted
+    let limits: Vec<_> = counted
         .iter()
         .filter_map(|(key, subject)| Some((limit.get(*key)?, *subject)))
         .collect();
@@ -403,14 +403,14 @@ fn outcome(permit: &Permit<'_>, subject: &LimitSubject<'_>, limit: &Value) -> St
         .map(|seconds| pause("this account", seconds, PauseReason::Throttled.explained()))
         .into_iter()
         .chain(
-            standings
+            limits
                 .iter()
-                .filter_map(|(standing, subject)| obstacle(standing, subject)),
+                .filter_map(|(limit_status, subject)| obstacle(limit_status, subject)),
         )
         .collect();
-    let longest_wait = standings
+    let longest_wait = limits
         .iter()
-        .filter_map(|(standing, _)| standing["wait_seconds"].as_f64())
+        .filter_map(|(limit_status, _)| limit_status["wait_seconds"].as_f64())
         .chain(account_pause)
         .fold(0.0, f64::max);
     let max_wait = permit.route.limiter.patience.max_wait;
@@ -423,7 +423,7 @@ fn outcome(permit: &Permit<'_>, subject: &LimitSubject<'_>, limit: &Value) -> St
     if !obstacles.is_empty() {
         return obstacles.join("; ");
     }
-    let first = standings.first().map(|(standing, _)| *standing);
+    let first = limits.first().map(|(limit_status, _)| *limit_status);
     let left = first.and_then(|first| first["remaining"].as_u64().zip(first["burst"].as_u64()));
     match left {
         Some((left, burst)) => format!("sent at once: {left} of a burst of {burst} are left"),
@@ -432,23 +432,26 @@ fn outcome(permit: &Permit<'_>, subject: &LimitSubject<'_>, limit: &Value) -> St
 }
 
 /// Returns the reason of one limit for a delay or a refusal now.
-fn obstacle(standing: &Value, subject: &str) -> Option<String> {
-    if standing["closed"] == true {
+fn obstacle(limit_status: &Value, subject: &str) -> Option<String> {
+    if limit_status["closed"] == true {
         return Some(
             "refused with 429, because the shared server does not answer and on_failure is \"closed\""
                 .to_owned(),
         );
     }
-    if let Some(seconds) = standing["paused_seconds"].as_f64() {
-        let why = PauseReason::deserialize(&standing["paused_because"])
+    if let Some(seconds) = limit_status["paused_seconds"].as_f64() {
+        let why = PauseReason::deserialize(&limit_status["paused_because"])
             .map_or("no reason is known", PauseReason::explained);
         return Some(pause(subject, seconds, why));
     }
-    let turn = match standing["wait_seconds"].as_f64() {
+    let turn = match limit_status["wait_seconds"].as_f64() {
         Some(wait) => format!("this request could go in {wait:.1} s"),
         None => "this request could go after them".to_owned(),
     };
-    match (standing["waiting"].as_u64(), standing["remaining"].as_u64()) {
+    match (
+        limit_status["waiting"].as_u64(),
+        limit_status["remaining"].as_u64(),
+    ) {
         (Some(waiting @ 1..), _) => Some(format!(
             "requests in the queue of {subject}: {waiting}; {turn}"
         )),

@@ -437,7 +437,7 @@ async fn resume(
     say_found(&record);
     match rotation.resume(RotationIntent::Finish).await? {
         Resumed::NothingLeft => {
-            say!("   nothing is left of it: beginning anew");
+            say!("   the earlier rotation left no secret to place or to revoke: a new one begins");
             Ok(Resume::Begin)
         }
         Resumed::Placed(kept) => {
@@ -475,7 +475,7 @@ pub(super) fn say_found(record: &Record) {
     );
 }
 
-/// The largest secret that standard input may have, in bytes.
+/// The largest secret that standard input may have, in bytes: as large as that of any other source.
 const MAX_SECRET: usize = 64 * 1024;
 /// The time for a sidecar to use a secret that it reads from the place that was written.
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(5);

@@ -120,15 +120,15 @@ fn expected(probe: WebhookProbe<'_>, webhook: &str, answer: &Answered) -> Option
 /// Decides about a 200 to a genuine probe: only a Keyside that knows probes sends the mark back.
 fn of_accepted(name: &str, webhook: &str, mark: &str, answer: &Answered) -> DoctorStep {
     let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-    let told = |key: &str| body.get(key).and_then(serde_json::Value::as_str);
-    if told("keyside_probe") != Some(mark) {
+    let field = |key: &str| body.get(key).and_then(serde_json::Value::as_str);
+    if field("keyside_probe") != Some(mark) {
         return DoctorStep::warn(
             name,
             "answered with 200, and not by a Keyside of this version: the application may have got an event without entries",
             "run this version of Keyside at the public URL",
         );
     }
-    match told("webhook") {
+    match field("webhook") {
         Some(reached) if reached == webhook => {
             DoctorStep::ok(name, "verified, and answered by Keyside")
         }

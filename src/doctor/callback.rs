@@ -107,7 +107,7 @@ fn judge(name: String, url: &str, found: String, own: &OwnUrls<'_>, remedy: &str
 }
 
 /// True if two URLs lead to the same place. Host and scheme have no case, and a query may hold a token.
-fn is_same(own: &str, told: &str) -> bool {
+fn is_same(own: &str, set: &str) -> bool {
     let parts = |url: &str| {
         let uri: Uri = without_secrets(url).parse().ok()?;
         let scheme = uri.scheme_str()?.to_ascii_lowercase();
@@ -117,8 +117,8 @@ fn is_same(own: &str, told: &str) -> bool {
         let host = uri.host()?.to_ascii_lowercase();
         Some((scheme, host, port, uri.path().to_owned()))
     };
-    match (parts(own), parts(told)) {
-        (Some(own), Some(told)) => own == told,
+    match (parts(own), parts(set)) {
+        (Some(own), Some(set)) => own == set,
         _ => false,
     }
 }

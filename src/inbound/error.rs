@@ -75,7 +75,7 @@ impl InboundError {
     pub(super) fn undelivered(error: &UpstreamError, failure: Option<&Failure>) -> Self {
         match (error, failure) {
             (UpstreamError::NoPlace, _) => Self::Overloaded,
-            (_, Some(failure)) => Self::ApplicationUnavailable(told(failure)),
+            (_, Some(failure)) => Self::ApplicationUnavailable(failure_text(failure)),
             (error, None) => Self::ApplicationUnavailable(error.to_string()),
         }
     }
@@ -84,7 +84,7 @@ impl InboundError {
     #[must_use]
     pub(super) fn refused(status: StatusCode, failure: Option<&Failure>) -> Self {
         let status = || format!("the application answered {status}");
-        Self::ApplicationRefused(failure.map_or_else(status, told))
+        Self::ApplicationRefused(failure.map_or_else(status, failure_text))
     }
 
     /// True for an event that was genuine, and that its destination did not take.
@@ -256,7 +256,7 @@ impl InboundError {
 const AGAIN: &str = "send the event again";
 
 /// Returns the failure of an application with the remedy.
-fn told(failure: &Failure) -> String {
+fn failure_text(failure: &Failure) -> String {
     format!("{}; {}", failure.reason, failure.advice)
 }
 

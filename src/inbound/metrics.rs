@@ -188,7 +188,7 @@ impl WebhookMetrics {
     }
 
     /// Looks for a silence of unusual length, and tells begin and end of each.
-    pub(super) fn look(&self, now: Instant) {
+    pub(super) fn check_rhythm(&self, now: Instant) {
         let webhook = &*self.webhook;
         let mut traffic = self.traffic.lock();
         // A webhook that has had no event has no usual gap, and no series.

@@ -140,7 +140,7 @@ impl Inbound {
             next_beat_of_traffic(WATCH_INTERVAL).await;
             self.metrics.begin_look();
             for endpoint in self.generation.load_full().endpoints() {
-                endpoint.metrics.look(Instant::now());
+                endpoint.metrics.check_rhythm(Instant::now());
             }
             sends.set(&self.sends.overdue());
         }

@@ -72,10 +72,10 @@ impl Notes {
         if !self.listens() || memmem::find(body, CALLBACK).is_none() {
             return;
         }
-        let told = told(&self.account, &parsed(body));
+        let outcomes = known_outcomes(&self.account, &parsed(body));
         let notes = self.clone();
         tokio::spawn(async move {
-            for (of, at, answer) in told {
+            for (of, at, answer) in outcomes {
                 notes
                     .sends
                     .settle_by_event(notes.shared.as_ref(), &notes.account, of, at, &answer)
@@ -169,13 +169,13 @@ fn parsed(body: &[u8]) -> StatusEvent<'_> {
 /// The sent messages with a known outcome: the key by their callback text, the time of sending, and
 /// the answer that the application would have got. Later statuses (delivered, read) may belong to
 /// an earlier message with an equal text.
-fn told(account: &str, event: &StatusEvent<'_>) -> Vec<(Digest16, u64, StoredAnswer)> {
+fn known_outcomes(account: &str, event: &StatusEvent<'_>) -> Vec<(Digest16, u64, StoredAnswer)> {
     let all = event
         .values()
         .filter_map(|value| Some((value.metadata.as_ref()?, &value.statuses)));
     let all =
         all.flat_map(|(metadata, statuses)| statuses.iter().map(move |status| (metadata, status)));
-    let told = all.filter_map(|(metadata, status)| {
+    let outcomes = all.filter_map(|(metadata, status)| {
         let SentStatus {
             id,
             status,
@@ -200,7 +200,7 @@ fn told(account: &str, event: &StatusEvent<'_>) -> Vec<(Digest16, u64, StoredAns
         let of = callback_key(account, &metadata.phone_number_id, recipient_id, text);
         Some((of, timestamp.parse().ok()?, answer))
     });
-    told.collect()
+    outcomes.collect()
 }
 
 #[derive(Default, Deserialize)]
@@ -302,7 +302,10 @@ mod tests {
             r#"{"entry":5}"#,
             r#"{"entry":[{"changes":[{"value":{"messages":[1]}}]}]}"#,
         ] {
-            assert!(told("acme", &parsed(text.as_bytes())).is_empty(), "{text}");
+            assert!(
+                known_outcomes("acme", &parsed(text.as_bytes())).is_empty(),
+                "{text}"
+            );
             let items = EventContents::read(text.as_bytes()).items;
             assert!(received(&items, UNIX_EPOCH).is_empty(), "{text}");
         }

@@ -75,16 +75,17 @@ impl<T> Turnstile<T> {
         now: Instant,
         channel: impl FnOnce() -> (T, W),
     ) -> Result<Place<W>, Limited> {
+        // No request passes a waiting request, not even for a free token: the order of the queue is fair.
         if self.queue.is_empty()
             && let Ok(ticket) = self.pacer.decide(1, demand.deadline(), now)
         {
             return Ok(Place::Through(ticket));
         }
         self.admit(demand, now)?;
-        let (told, turn) = channel();
+        let (sender, turn) = channel();
         let waiter = Waiter {
             application: demand.application,
-            turn: told,
+            turn: sender,
             deadline: demand.deadline(),
             max_queue: demand.patience.max_queue,
         };
@@ -107,6 +108,7 @@ impl<T> Turnstile<T> {
     fn admit(&self, demand: &Demand<'_>, now: Instant) -> Result<(), Limited> {
         let ahead = self.queue.ahead_of(demand.urgency, demand.application);
         let wait = self.pacer.wait(ahead, now);
+        // A reply of the server may let hundreds through at once: until then, a long queue proves nothing.
         let most = if self.pacer.is_wait_known() {
             demand.patience.max_queue
         } else {
@@ -151,6 +153,7 @@ impl<T> Turnstile<T> {
         mut hand_out: impl FnMut(T, Ticket) -> bool,
     ) -> Next {
         loop {
+            // Counted anew each time: refused requests and requests that have given up need no token.
             let waiting = self.queue.len();
             match self.pacer.decide(waiting, self.latest(now), now) {
                 // A request that has just given up leaves the ticket to the next.
@@ -236,6 +239,7 @@ impl<T> Turnstile<T> {
         counted_by: CountedBy,
         now: Instant,
     ) -> u32 {
+        // Held tokens are worth an interval of the old quota, so the pacer lets go before the quota changes.
         let held = self.pacer.let_go();
         self.pacer = self.pacer.with_terms(quota, tokens, now);
         self.pacer.count_by(counted_by, now);
@@ -258,6 +262,7 @@ impl<T> Turnstile<T> {
         let pacer = &self.pacer;
         let waiting = self.queue.len();
         let (remaining, next_in) = pacer.remaining(now);
+        // The pacer may know the next token alone: each waiting request costs an interval more.
         let behind = pacer.interval().saturating_mul(saturated(waiting));
         LimitStatus {
             quota: pacer.quota(),
@@ -280,5 +285,5 @@ impl<T> Turnstile<T> {
     }
 }
 
-/// Most requests in the queue while the shared server is asked and the wait is not known.
+/// Most requests in the queue while the shared server is asked and the wait is not known: the default of `max_queue`.
 const MAX_ASKING: usize = 1000;

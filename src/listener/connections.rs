@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use super::addresses::{AddressCounts, AddressShare};
 use super::metrics::{KindMetrics, RefusalReason};
-use super::seat::{Seat, SeatStanding};
+use super::seat::{Seat, SeatUse};
 use super::tally::{Incident, Tally};
 use crate::memory::{Holder, LARGEST_ANSWER, MemoryBudget, Reservation};
 
@@ -94,10 +94,11 @@ impl Connections {
         let share = self.share_of(address)?;
         let mut table = self.table.lock();
         if table.seats.len() >= self.max {
-            let told = (table.leaving < spare(self.max))
+            // A connection that is told to leave keeps its socket for a moment, so `leaving` bounds the surplus.
+            let incident = (table.leaving < spare(self.max))
                 .then(|| table.tell_least_busy(Instant::now()))
                 .flatten();
-            self.note(told.ok_or(RefusalReason::Overloaded)?, "");
+            self.note(incident.ok_or(RefusalReason::Overloaded)?, "");
         }
         let number = table.next;
         table.next += 1;
@@ -212,15 +213,15 @@ impl SeatTable {
     /// Tells the connection to leave that is idle longest, or else the one that is at a head longest, and returns what
     /// it is told for. `None` if each is at work, or its head has only just begun.
     fn tell_least_busy(&mut self, now: Instant) -> Option<Incident> {
-        let standings = self
+        let uses = self
             .seats
             .iter()
-            .map(|(number, seat)| (seat.standing(), *number));
-        let (standing, number) = standings.min()?;
-        let incident = match standing {
-            SeatStanding::Idle(_) => Incident::ClosedIdle,
-            SeatStanding::AtHead(since) if now - since >= HEAD_PATIENCE => Incident::ClosedAtHead,
-            SeatStanding::AtHead(_) | SeatStanding::AtWork => return None,
+            .map(|(number, seat)| (seat.seat_use(), *number));
+        let (seat_use, number) = uses.min()?;
+        let incident = match seat_use {
+            SeatUse::Idle(_) => Incident::ClosedIdle,
+            SeatUse::AtHead(since) if now - since >= HEAD_PATIENCE => Incident::ClosedAtHead,
+            SeatUse::AtHead(_) | SeatUse::AtWork => return None,
         };
         self.seats.remove(&number)?.tell_to_leave();
         self.leaving += 1;
@@ -243,7 +244,8 @@ const LONG_HEAD_MEMORY: u64 = 24 * 1024;
 /// The time in which a head should be whole where places are short. Clients send a head at once; over a slow line its parts
 /// are some hundred milliseconds apart.
 const HEAD_PATIENCE: Duration = Duration::from_secs(1);
-/// The interval between questions to peers that have ended their side.
+/// The interval between questions to peers that have ended their side: a question costs a write, and a peer that is gone keeps
+/// a place for a second.
 const ASK_INTERVAL: Duration = Duration::from_secs(1);
 /// The time for the reset of a peer on this machine, and for the end of its connection.
 const ASK_TIME: Duration = Duration::from_millis(2);

@@ -13,9 +13,9 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub(super) struct Seat(Mutex<SeatState>);
 
-/// The standing of a connection among those that may be told to leave.
+/// The use of a connection, by which the one to leave is chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum SeatStanding {
+pub(super) enum SeatUse {
     /// No byte of a request is here.
     Idle(Instant),
     /// Part of the head of a request is here, the first byte since this time.
@@ -26,7 +26,7 @@ pub(super) enum SeatStanding {
 
 #[derive(Debug)]
 struct SeatState {
-    standing: SeatStanding,
+    seat_use: SeatUse,
     is_told_to_leave: bool,
     /// True while the peer waits for an answer and has ended its own side.
     has_ended_peer: bool,
@@ -39,7 +39,7 @@ impl Seat {
     /// Makes the seat of a new connection: idle since `now`.
     pub(super) fn new(now: Instant) -> Self {
         Self(Mutex::new(SeatState {
-            standing: SeatStanding::Idle(now),
+            seat_use: SeatUse::Idle(now),
             is_told_to_leave: false,
             has_ended_peer: false,
             is_asked: false,
@@ -49,35 +49,35 @@ impl Seat {
 
     /// Marks the connection as idle.
     pub(super) fn rests(&self, now: Instant) {
-        self.stands(SeatStanding::Idle(now));
+        self.set_use(SeatUse::Idle(now));
     }
 
     /// Marks the connection as one with part of a head.
     pub(super) fn begins_head(&self, now: Instant) {
-        self.stands(SeatStanding::AtHead(now));
+        self.set_use(SeatUse::AtHead(now));
     }
 
     /// Marks the connection as at work.
     pub(super) fn works(&self) {
-        self.stands(SeatStanding::AtWork);
+        self.set_use(SeatUse::AtWork);
     }
 
-    fn stands(&self, standing: SeatStanding) {
+    fn set_use(&self, seat_use: SeatUse) {
         let mut state = self.0.lock();
-        state.standing = standing;
+        state.seat_use = seat_use;
         state.has_ended_peer = false;
     }
 
-    /// Returns the standing of the connection.
-    pub(super) fn standing(&self) -> SeatStanding {
-        self.0.lock().standing
+    /// Returns the use of the connection.
+    pub(super) fn seat_use(&self) -> SeatUse {
+        self.0.lock().seat_use
     }
 
     /// Returns the time since which the connection is idle.
     pub(super) fn idle_since(&self) -> Option<Instant> {
-        match self.standing() {
-            SeatStanding::Idle(since) => Some(since),
-            SeatStanding::AtHead(_) | SeatStanding::AtWork => None,
+        match self.seat_use() {
+            SeatUse::Idle(since) => Some(since),
+            SeatUse::AtHead(_) | SeatUse::AtWork => None,
         }
     }
 

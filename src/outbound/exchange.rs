@@ -143,7 +143,7 @@ impl Exchange<'_> {
         if self.permit.passes_callers_credential() {
             return Ok((answer, Meaning::Other));
         }
-        let (meaning, told) = text::meaning(&mut answer, self.permit.provider(), self.memory)
+        let (meaning, error) = text::meaning(&mut answer, self.permit.provider(), self.memory)
             .await
             .map_err(failed)?;
         if matches!(meaning, Meaning::CredentialRefused) {
@@ -152,7 +152,7 @@ impl Exchange<'_> {
             let date = self.permit.upstream().learn_time(&answer.headers);
             answer.clock_was_wrong = clock.was_wrong(date);
         }
-        answer.failure = failure::of_answer(answer.status, &meaning, told, sent.credential());
+        answer.failure = failure::of_answer(answer.status, &meaning, error, sent.credential());
         self.count_failure(answer.failure.as_deref());
         if answer.status.is_success() && answer.failure.is_none() && !sent.is_previous() {
             sent.credential().last_success().note_at(answer.arrived);

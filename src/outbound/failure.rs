@@ -6,7 +6,7 @@ use super::error::OutboundError;
 use super::redact::redacted;
 use crate::credential::Credential;
 use crate::log::without_numbers;
-use crate::provider::{Meaning, ToldError};
+use crate::provider::{Meaning, ProviderError};
 use crate::traffic::{Failure, FailureClass};
 use crate::upstream::UpstreamError;
 
@@ -14,7 +14,7 @@ use crate::upstream::UpstreamError;
 pub(super) fn of_answer(
     status: StatusCode,
     meaning: &Meaning<'_>,
-    told: ToldError,
+    error: ProviderError,
     credential: &Credential,
 ) -> Option<Box<Failure>> {
     if !status.is_client_error() && !status.is_server_error() {
@@ -44,16 +44,16 @@ pub(super) fn of_answer(
         ),
         Meaning::Other => (FailureClass::Other, ""),
     };
-    let own = credential.provider.errors.advice(told.code.as_deref());
+    let own = credential.provider.errors.advice(error.code.as_deref());
     let clean = |text: String| without_secrets(&text, credential);
-    let words = told.words.filter(|words| !words.is_empty());
+    let words = error.words.filter(|words| !words.is_empty());
     let reason = words.map(|words| without_numbers(&clean(words)));
     Some(Box::new(Failure {
         class,
         status: status.as_u16(),
-        code: told.code.map(clean),
-        subcode: told.subcode.map(clean),
-        trace: told.trace.map(clean),
+        code: error.code.map(clean),
+        subcode: error.subcode.map(clean),
+        trace: error.trace.map(clean),
         reason: reason
             .unwrap_or_else(|| format!("the provider answers with status {}", status.as_u16())),
         advice: own.unwrap_or(advice).to_owned(),

@@ -65,7 +65,7 @@ pub(super) async fn begin<'s>(
         .headers
         .get(SETTLE)
         .is_some_and(|outcome| outcome == "not-sent");
-    let (request, told) = digests(permit, parts, body).await;
+    let (request, callback_key) = digests(permit, parts, body).await;
     let sharing = permit.route.limiter.sharing.as_ref();
     let allow_without_server = !sharing.is_some_and(Sharing::closes_when_lost);
     let max_wait = permit.route.limiter.patience.max_wait;
@@ -75,7 +75,7 @@ pub(super) async fn begin<'s>(
         sender,
         key,
         request,
-        callback_key: told,
+        callback_key,
         settle_not_sent,
         max_wait,
         allow_without_server,

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::coding::{self, Coding};
 use super::media_type::{Content, content};
 use crate::memory::MemoryBudget;
-use crate::provider::{Meaning, Provider, ToldError};
+use crate::provider::{Meaning, Provider, ProviderError};
 use crate::upstream::{Answer, AnswerBody, Unreadable, UpstreamError};
 
 /// Reads the meaning of an error by the provider's own code, or by the status without a code, and what the error says. A
@@ -21,9 +21,9 @@ pub(super) async fn meaning<'p>(
     answer: &mut Answer,
     provider: &'p Provider,
     memory: &Arc<MemoryBudget>,
-) -> Result<(Meaning<'p>, ToldError), UpstreamError> {
+) -> Result<(Meaning<'p>, ProviderError), UpstreamError> {
     if !answer.status.is_client_error() && !answer.status.is_server_error() {
-        return Ok((Meaning::Other, ToldError::default()));
+        return Ok((Meaning::Other, ProviderError::default()));
     }
     let errors = &provider.errors;
     let mut body = Value::Null;
@@ -40,7 +40,7 @@ pub(super) async fn meaning<'p>(
         .header()
         .and_then(|name| answer.headers.get(name)?.to_str().ok());
     let meaning = errors.meaning(answer.status.as_u16(), in_header, &body);
-    Ok((meaning, errors.told(in_header, &body)))
+    Ok((meaning, errors.provider_error(in_header, &body)))
 }
 
 /// Reads a text whole and undoes its coding. The answer keeps the plain text, or the reason why there is

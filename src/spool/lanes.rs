@@ -52,10 +52,10 @@ struct LaneEvent {
     class: Class,
     lanes: Vec<LaneId>,
     attempts: Attempts,
-    standing: LaneEventState,
+    state: LaneEventState,
 }
 
-/// The standing of an event that holds its lanes.
+/// The state of an event that holds its lanes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LaneEventState {
     UnderWay,
@@ -94,7 +94,7 @@ pub(super) struct Now {
 impl LaneEvent {
     fn is_out(&self) -> bool {
         matches!(
-            self.standing,
+            self.state,
             LaneEventState::UnderWay | LaneEventState::Settling
         )
     }
@@ -192,9 +192,9 @@ impl Lanes {
     /// Notes that the destination has answered: a further event may go out, but none of these lanes.
     pub(super) fn settle(&mut self, seq: Seq) {
         if let Some(event) = self.events.get_mut(&seq)
-            && event.standing == LaneEventState::UnderWay
+            && event.state == LaneEventState::UnderWay
         {
-            event.standing = LaneEventState::Settling;
+            event.state = LaneEventState::Settling;
             self.under_way = self.under_way.saturating_sub(1);
             self.settling += 1;
         }
@@ -206,7 +206,7 @@ impl Lanes {
             && event.is_out()
         {
             event.attempts = attempts;
-            let before = std::mem::replace(&mut event.standing, LaneEventState::PutOff(until));
+            let before = std::mem::replace(&mut event.state, LaneEventState::PutOff(until));
             self.due.insert((until, seq));
             self.leave(before, seq);
         }
@@ -218,7 +218,7 @@ impl Lanes {
             && event.is_out()
         {
             event.attempts = attempts;
-            let before = std::mem::replace(&mut event.standing, LaneEventState::Ready);
+            let before = std::mem::replace(&mut event.state, LaneEventState::Ready);
             let class = event.class;
             self.leave(before, seq);
             self.ready.push_event(class, seq);
@@ -229,7 +229,7 @@ impl Lanes {
     pub(super) fn release(&mut self, seq: Seq, class: Class, lanes: &[LaneId]) {
         match self.events.remove(&seq) {
             Some(event) => {
-                self.leave(event.standing, seq);
+                self.leave(event.state, seq);
                 for lane in event.lanes {
                     if let Some(Behind::Passed(wanted)) = self.held.remove(&lane) {
                         self.ready.push_lane(lane, event.class, wanted);
@@ -256,9 +256,9 @@ impl Lanes {
         }
     }
 
-    /// Counts an event out of a standing.
-    fn leave(&mut self, standing: LaneEventState, seq: Seq) {
-        match standing {
+    /// Counts an event out of a state.
+    fn leave(&mut self, state: LaneEventState, seq: Seq) {
+        match state {
             LaneEventState::UnderWay => self.under_way = self.under_way.saturating_sub(1),
             LaneEventState::Settling => self.settling = self.settling.saturating_sub(1),
             LaneEventState::PutOff(until) => {
@@ -279,7 +279,7 @@ impl Lanes {
 
     fn make_ready(&mut self, seq: Seq) {
         if let Some(event) = self.events.get_mut(&seq) {
-            event.standing = LaneEventState::Ready;
+            event.state = LaneEventState::Ready;
             let class = event.class;
             self.ready.push_event(class, seq);
         }
@@ -301,7 +301,7 @@ impl Lanes {
                 let Some(event) = self.events.get_mut(&seq) else {
                     return Ok(None);
                 };
-                event.standing = LaneEventState::UnderWay;
+                event.state = LaneEventState::UnderWay;
                 let attempts = event.attempts;
                 let class = event.class;
                 self.under_way += 1;
@@ -415,7 +415,7 @@ impl Lanes {
         }
         let wait = due_in(row.due_ms, row.waited, now.wall_ms);
         let attempts = row.attempts;
-        let standing = if wait.is_zero() {
+        let state = if wait.is_zero() {
             LaneEventState::UnderWay
         } else {
             LaneEventState::PutOff(now.at + wait)
@@ -424,10 +424,10 @@ impl Lanes {
             class,
             lanes: row.lanes,
             attempts,
-            standing,
+            state,
         };
         self.events.insert(seq, event);
-        if let LaneEventState::PutOff(until) = standing {
+        if let LaneEventState::PutOff(until) = state {
             self.due.insert((until, seq));
             return Ok(None);
         }

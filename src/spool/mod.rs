@@ -29,7 +29,6 @@ mod items;
 mod lanes;
 mod leaps;
 mod ledger;
-mod look;
 mod opening;
 mod operate;
 mod place;
@@ -40,6 +39,7 @@ mod schedule;
 mod seal;
 mod survey;
 mod tables;
+mod taking;
 #[cfg(test)]
 mod tests;
 
@@ -54,7 +54,7 @@ pub use items::{Class, EventContents, Item};
 pub use ledger::EventReceipt;
 pub use opening::Alarm;
 pub use operate::{Erased, Replay};
-pub use query::{EventStanding, Filter, Listed, Page};
+pub use query::{EventAtDestination, Filter, Listed, Page};
 pub use record::{EventHead, RecordError, Request};
 pub use schedule::{AttemptOutcome, AttemptVerdict, Attempts};
 pub use seal::{Seal, Sealing};
@@ -68,9 +68,9 @@ use file::Medium;
 use health::Probe;
 use ids::{item_ids, lane_ids};
 use ledger::{LedgerPlace, LedgerStep, Prepared, Rules};
-use look::Look;
 use record::Records;
 use schedule::judge;
+use taking::Taking;
 
 use crate::config::SpoolConfig;
 
@@ -251,7 +251,7 @@ impl Spool {
         loop {
             // The bell is asked for before the look: a ring during the look is not missed.
             let rung = to.bell.notified();
-            let look = Look {
+            let taking = Taking {
                 store: Arc::clone(&self.store),
                 records: Arc::clone(&self.records),
                 max_age: self.config.read().max_age,
@@ -259,7 +259,7 @@ impl Spool {
             };
             // A look reads from the disk, and opens seals.
             let turn = self.looks.acquire().await;
-            let taken = tokio::task::spawn_blocking(move || look.take(most)).await;
+            let taken = tokio::task::spawn_blocking(move || taking.take(most)).await;
             let taken = taken.map_err(|_| SpoolRefusal::Broken)?;
             drop(turn);
             for (delivery, why) in taken.unfit {

@@ -42,12 +42,12 @@ pub struct Listed {
     /// The positions of items that were known when the event arrived; empty for none.
     pub repeats: String,
     /// The state at each destination.
-    pub at: Vec<EventStanding>,
+    pub at: Vec<EventAtDestination>,
 }
 
 /// The state of an event at a destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EventStanding {
+pub struct EventAtDestination {
     /// The destination.
     pub to: DestinationId,
     /// The state.
@@ -118,11 +118,12 @@ pub(super) fn page(
             page.unreadable.push(seq);
             continue;
         };
-        let standing = |(to, state): &(DestinationId, StoredState)| {
+        let is_asked_for = |(to, state): &(DestinationId, StoredState)| {
             (filter.to.is_empty() || filter.to.contains(to))
                 && filter.state.is_none_or(|wanted| wanted == *state)
         };
-        if (!filter.to.is_empty() || filter.state.is_some()) && !row.states.iter().any(standing) {
+        if (!filter.to.is_empty() || filter.state.is_some()) && !row.states.iter().any(is_asked_for)
+        {
             continue;
         }
         let Ok(head) = records.open_head(&row.head) else {
@@ -272,7 +273,7 @@ fn listed(
     let repeats = read.open_table(REPEATS)?.get(seq)?;
     let mut at = Vec::with_capacity(row.states.len());
     for (to, state) in &row.states {
-        let mut standing = EventStanding {
+        let mut at_destination = EventAtDestination {
             to: *to,
             state: *state,
             attempts: 0,
@@ -283,8 +284,8 @@ fn listed(
             StoredState::Waiting => {
                 let row = queue.get((*to, head.class, seq))?;
                 if let Some(row) = row.and_then(|row| Row::decode(row.value())) {
-                    standing.attempts = row.attempts.counted;
-                    standing.at_ms = (row.due_ms > 0).then_some(row.due_ms);
+                    at_destination.attempts = row.attempts.counted;
+                    at_destination.at_ms = (row.due_ms > 0).then_some(row.due_ms);
                 }
             }
             StoredState::Dead => {
@@ -292,14 +293,14 @@ fn listed(
                     .get((*to, seq))?
                     .and_then(|row| DeadRow::decode(row.value()))
                 {
-                    standing.attempts = row.attempts;
-                    standing.at_ms = Some(row.at_ms);
-                    standing.why = Some(row.why);
+                    at_destination.attempts = row.attempts;
+                    at_destination.at_ms = Some(row.at_ms);
+                    at_destination.why = Some(row.why);
                 }
             }
             StoredState::Delivered => {}
         }
-        at.push(standing);
+        at.push(at_destination);
     }
     let repeats = repeats
         .map(|text| text.value().to_owned())

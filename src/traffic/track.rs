@@ -12,7 +12,7 @@ pub(super) struct Track {
     last_success: Option<Instant>,
     streak: Option<Streak>,
     hour: Hour,
-    told: Vec<Told>,
+    logged: Vec<LoggedFailures>,
 }
 
 /// Failures without a success in between.
@@ -26,17 +26,17 @@ pub struct Streak {
     pub count: u64,
     /// The last.
     pub failure: Failure,
-    /// True once the log has told of a failure.
-    is_told: bool,
+    /// True once a failure is in the log.
+    is_logged: bool,
 }
 
 /// The log lines about failures of one kind.
 #[derive(Debug)]
-struct Told {
+struct LoggedFailures {
     failure: Failure,
     at: Instant,
     /// The failures since.
-    untold: u64,
+    unlogged: u64,
 }
 
 /// The course of the requests of one kind, at a moment.
@@ -58,7 +58,7 @@ impl Track {
             last_success: None,
             streak: None,
             hour: Hour::new(now),
-            told: Vec::new(),
+            logged: Vec::new(),
         }
     }
 
@@ -66,7 +66,7 @@ impl Track {
     pub(super) fn succeeded(&mut self, now: Instant) -> Option<Streak> {
         self.last_success = Some(now);
         self.hour.succeeded(now);
-        self.streak.take().filter(|streak| streak.is_told)
+        self.streak.take().filter(|streak| streak.is_logged)
     }
 
     /// Notes an answer of the provider. Returns the ended failures of the network, if the log has told of one.
@@ -74,45 +74,45 @@ impl Track {
         let ended = self
             .streak
             .take_if(|streak| streak.failure.class.is_of_network());
-        ended.filter(|streak| streak.is_told)
+        ended.filter(|streak| streak.is_logged)
     }
 
     /// Notes a failure. Returns what to log now: the first of a kind at once, then one line a minute.
     pub(super) fn failed(&mut self, failure: &Failure, now: Instant) -> Option<Burst> {
         self.hour.failed(now);
-        let burst = self.told_of(failure, now);
+        let burst = self.log_line_of(failure, now);
         let streak = self.streak.get_or_insert_with(|| Streak {
             since: now,
             last: now,
             count: 0,
             failure: failure.clone(),
-            is_told: false,
+            is_logged: false,
         });
         streak.last = now;
         streak.count += 1;
         streak.failure = failure.clone();
-        streak.is_told |= burst.is_some();
+        streak.is_logged |= burst.is_some();
         burst
     }
 
-    fn told_of(&mut self, failure: &Failure, now: Instant) -> Option<Burst> {
-        if let Some(told) = self
-            .told
+    fn log_line_of(&mut self, failure: &Failure, now: Instant) -> Option<Burst> {
+        if let Some(logged) = self
+            .logged
             .iter_mut()
-            .find(|told| told.failure.is_like(failure))
+            .find(|logged| logged.failure.is_like(failure))
         {
-            told.failure = failure.clone();
-            told.untold += 1;
-            return told.burst(now);
+            logged.failure = failure.clone();
+            logged.unlogged += 1;
+            return logged.burst(now);
         }
         // With many kinds, the one that was told of first makes room.
-        if self.told.len() == MAX_KINDS {
-            self.told.remove(0);
+        if self.logged.len() == MAX_KINDS {
+            self.logged.remove(0);
         }
-        self.told.push(Told {
+        self.logged.push(LoggedFailures {
             failure: failure.clone(),
             at: now,
-            untold: 0,
+            unlogged: 0,
         });
         Some(Burst {
             failure: failure.clone(),
@@ -123,12 +123,12 @@ impl Track {
     /// Returns the failures to log now.
     pub(super) fn sum_up(&mut self, now: Instant) -> Vec<Burst> {
         let bursts: Vec<_> = self
-            .told
+            .logged
             .iter_mut()
-            .filter_map(|told| told.burst(now))
+            .filter_map(|logged| logged.burst(now))
             .collect();
         if let Some(streak) = self.streak.as_mut().filter(|_| !bursts.is_empty()) {
-            streak.is_told = true;
+            streak.is_logged = true;
         }
         bursts
     }
@@ -144,19 +144,20 @@ impl Track {
     }
 }
 
-impl Told {
+impl LoggedFailures {
     /// Returns the failures since the last line, if the line is a minute old.
     fn burst(&mut self, now: Instant) -> Option<Burst> {
-        if self.untold == 0 || now.saturating_duration_since(self.at) < SUMMARY_INTERVAL {
+        if self.unlogged == 0 || now.saturating_duration_since(self.at) < SUMMARY_INTERVAL {
             return None;
         }
         self.at = now;
         Some(Burst {
             failure: self.failure.clone(),
-            count: std::mem::take(&mut self.untold),
+            count: std::mem::take(&mut self.unlogged),
         })
     }
 }
 
-/// The kinds of failures of a route that the log tells apart.
+/// The kinds of failures of a route that the log tells apart: a provider fails in few ways at a time, and unknown codes must
+/// not fill the memory.
 const MAX_KINDS: usize = 16;

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::error::UpstreamError;
 use super::framing::{BodyStep, Framing, ProtocolError};
 use super::head::{Head, HeadReader};
-use super::idle_time::{MAX_IDLE_AGE, MAX_LEAD, idle_time_told};
+use super::idle_time::{MAX_IDLE_AGE, MAX_LEAD, server_idle_time};
 use super::io::Io;
 use super::outgoing::Outgoing;
 use super::place::UpstreamPlace;
@@ -46,8 +46,8 @@ pub(super) struct Connection {
     max_age: Duration,
     /// Longest time that the connection stays idle.
     max_idle: Duration,
-    /// The same as the server said it, if it did.
-    told: Option<Duration>,
+    /// The idle time by the last answer of the server, less a margin; `None` if the server names none.
+    server_idle_time: Option<Duration>,
     _place: UpstreamPlace,
 }
 
@@ -112,7 +112,7 @@ impl Connection {
             is_reused: false,
             max_idle: MAX_IDLE_AGE,
             max_age: MAX_AGE,
-            told: None,
+            server_idle_time: None,
             _place: place,
         }
     }
@@ -128,8 +128,8 @@ impl Connection {
     }
 
     /// Bounds the idle time to what the server said of an earlier connection.
-    pub(super) fn keep_idle_for(&mut self, told: Duration) {
-        self.max_idle = told;
+    pub(super) fn keep_idle_for(&mut self, server_idle_time: Duration) {
+        self.max_idle = server_idle_time;
     }
 
     /// Bounds the life of the connection.
@@ -137,15 +137,15 @@ impl Connection {
         self.max_age = max_age;
     }
 
-    /// The idle time that the server allows, as its last answer told.
-    pub(super) fn told(&self) -> Option<Duration> {
-        self.told
+    /// The idle time that the server allows, by its last answer.
+    pub(super) fn server_idle_time(&self) -> Option<Duration> {
+        self.server_idle_time
     }
 
     /// Learns how long the server keeps an idle connection.
     pub(super) fn learn_idle_time(&mut self, headers: &HeaderMap) {
-        self.told = idle_time_told(headers).map(|told| told.min(MAX_IDLE_AGE));
-        self.max_idle = self.told.unwrap_or(self.max_idle);
+        self.server_idle_time = server_idle_time(headers).map(|time| time.min(MAX_IDLE_AGE));
+        self.max_idle = self.server_idle_time.unwrap_or(self.max_idle);
     }
 
     /// The time at which an idle connection needs a successor, somewhat before its own end.

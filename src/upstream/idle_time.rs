@@ -6,16 +6,17 @@ use http::HeaderMap;
 
 /// Returns the time for which a server keeps an idle connection by `Keep-Alive: timeout=SECONDS`, less a second for the way.
 /// Node and Apache close after 5 s, and say so.
-pub(super) fn idle_time_told(headers: &HeaderMap) -> Option<Duration> {
+pub(super) fn server_idle_time(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get("keep-alive")?.to_str().ok()?;
     let seconds = value.split(',').find_map(|part| {
         let (name, seconds) = part.split_once('=')?;
         let is_timeout = name.trim().eq_ignore_ascii_case("timeout");
         is_timeout.then(|| seconds.trim().parse().ok()).flatten()
     })?;
-    let told = Duration::from_secs(seconds);
+    let timeout = Duration::from_secs(seconds);
     Some(
-        told.saturating_sub(Duration::from_secs(1))
+        timeout
+            .saturating_sub(Duration::from_secs(1))
             .max(MIN_IDLE_AGE),
     )
 }
@@ -49,7 +50,7 @@ mod tests {
             if let Some(value) = value {
                 headers.insert("keep-alive", value.parse().unwrap());
             }
-            assert_eq!(idle_time_told(&headers), expected, "{value:?}");
+            assert_eq!(server_idle_time(&headers), expected, "{value:?}");
         }
     }
 }

@@ -56,9 +56,9 @@ impl SecretValue<'_> {
 /// The form in which a secret enters a request.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum SecretEncoding {
-    /// As written.
+    /// Byte for byte, as a header value takes a secret.
     Plain,
-    /// Percent-encoded.
+    /// Percent-encoded, as a target takes a secret.
     Percent,
 }
 

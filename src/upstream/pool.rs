@@ -21,7 +21,7 @@ pub(super) struct Pool {
     used: Notify,
 }
 
-/// What a waiting request gets.
+/// The connection for a waiting request, or the error of the dial that it waited for.
 pub(super) type Handed = Result<Connection, UpstreamError>;
 
 #[derive(Debug, Default)]
@@ -39,7 +39,7 @@ struct PoolState {
     /// The longest life of a connection, where the configuration says it.
     max_age: Option<Duration>,
     /// The time that the server said it keeps idle connections, less a margin.
-    told: Option<Duration>,
+    server_idle_time: Option<Duration>,
 }
 
 impl Pool {
@@ -73,15 +73,15 @@ impl Pool {
         connection.becomes_idle(now);
         let mut state = self.state.lock();
         self.note_use(&mut state, now);
-        state.told = connection.told().or(state.told);
+        state.server_idle_time = connection.server_idle_time().or(state.server_idle_time);
         hand_on(&mut state, connection, now);
     }
 
     /// Takes a new connection.
     pub(super) fn add(&self, mut connection: Connection, now: Instant) {
         let mut state = self.state.lock();
-        if let Some(told) = state.told {
-            connection.keep_idle_for(told);
+        if let Some(time) = state.server_idle_time {
+            connection.keep_idle_for(time);
         }
         if let Some(max_age) = state.max_age {
             connection.live_for(max_age);
@@ -147,9 +147,9 @@ impl Pool {
         self.used.notify_one();
     }
 
-    /// Looks at the idle connections, and closes the unfit. Returns the number to keep ready, the time of the last use,
+    /// Closes the unfit among the idle connections. Returns the number to keep ready, the time of the last use,
     /// and the time at which each connection needs a successor.
-    pub(super) fn look(&self, now: Instant) -> (usize, Option<Instant>, Vec<Instant>) {
+    pub(super) fn warm_state(&self, now: Instant) -> (usize, Option<Instant>, Vec<Instant>) {
         let mut state = self.state.lock();
         state.idle.retain_mut(|connection| connection.is_fit(now));
         let renewals = state.idle.iter().map(Connection::renewal).collect();

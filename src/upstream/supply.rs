@@ -92,7 +92,7 @@ impl Supply {
     }
 
     fn sight(&self, now: Instant) -> PoolSight {
-        let (wanted, last_use, renewals) = self.pool.look(now);
+        let (wanted, last_use, renewals) = self.pool.warm_state(now);
         PoolSight {
             wanted,
             last_use,

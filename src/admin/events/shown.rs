@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::question::Names;
-use crate::spool::{Class, DestinationId, EventStanding, Listed, Request, StoredState};
+use crate::spool::{Class, DestinationId, EventAtDestination, Listed, Request, StoredState};
 
 /// The names of destinations: number, webhook, name.
 pub(super) type DestinationNames = [(DestinationId, String, String)];
@@ -18,7 +18,7 @@ pub(super) fn listed(event: &Listed, destinations: &DestinationNames, names: Nam
     let at: Vec<_> = event
         .at
         .iter()
-        .map(|at| standing(at, destinations))
+        .map(|at| delivery_state(at, destinations))
         .collect();
     json!({
         "number": event.seq,
@@ -42,7 +42,7 @@ pub(super) fn listed(event: &Listed, destinations: &DestinationNames, names: Nam
     })
 }
 
-fn standing(at: &EventStanding, destinations: &DestinationNames) -> Value {
+fn delivery_state(at: &EventAtDestination, destinations: &DestinationNames) -> Value {
     let name = destinations.iter().find(|(id, ..)| *id == at.to);
     let name = name.map(|(_, _, name)| name.as_str());
     let mut shown = json!({ "to": name, "state": at.state.as_str() });

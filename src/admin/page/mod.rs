@@ -91,7 +91,7 @@ impl StatusPage {
     /// Returns the whole page.
     pub(super) async fn whole(&self, query: &str) -> Response<Bytes> {
         let view = View::parse(query);
-        let parts = self.look(&view).await;
+        let parts = self.parts_of(&view).await;
         let html = document::whole(&view, &parts);
         let mut response = Response::new(Bytes::from(html.into_string()));
         let headers = response.headers_mut();
@@ -116,7 +116,7 @@ impl StatusPage {
     }
 
     /// Returns the parts of a view as they are now. All that takes longer with more tenants runs on another thread.
-    async fn look(&self, view: &View) -> Vec<Part> {
+    async fn parts_of(&self, view: &View) -> Vec<Part> {
         let Some(summary) = self.summary().await else {
             return Vec::new();
         };
@@ -136,8 +136,8 @@ impl StatusPage {
         let status = self.source.status(StatusQuery::default());
         let (history, backlogs) = (Arc::clone(&self.history), Arc::clone(&self.backlogs));
         let began = Instant::now();
-        let look = move || Arc::new(Summary::new(status, &history, &backlogs));
-        let summary = tokio::task::spawn_blocking(look).await.ok()?;
+        let summarize = move || Arc::new(Summary::new(status, &history, &backlogs));
+        let summary = tokio::task::spawn_blocking(summarize).await.ok()?;
         *made = Some(MadeSummary {
             at: Instant::now(),
             took: began.elapsed(),

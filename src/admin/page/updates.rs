@@ -94,7 +94,7 @@ pub(super) fn follow(page: Arc<StatusPage>, view: View, place: OwnedSemaphorePer
 async fn send_updates(page: &StatusPage, view: &View, sender: &mpsc::Sender<Bytes>) {
     let mut sent = SentParts::default();
     loop {
-        let parts = page.look(view).await;
+        let parts = page.parts_of(view).await;
         if let Some(text) = sent.news(&parts)
             && sender.send(Bytes::from(text)).await.is_err()
         {

@@ -20,12 +20,12 @@ pub async fn watch_spool(spool: Arc<Spool>, backlogs: Arc<Backlogs>) {
         let spool = Arc::clone(&spool);
         // The survey reads the disk.
         let backlogs = Arc::clone(&backlogs);
-        let look = move || {
+        let survey = move || {
             let survey = spool.survey();
             backlogs.note(&survey, Instant::now());
             survey
         };
-        if let Ok(survey) = tokio::task::spawn_blocking(look).await {
+        if let Ok(survey) = tokio::task::spawn_blocking(survey).await {
             let now = alarms(&survey);
             for change in changes(&before, &now) {
                 change.log();

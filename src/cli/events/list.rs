@@ -67,7 +67,7 @@ pub(super) fn run(args: &ListArgs) -> Result<ExitCode, EventsFailure> {
 
 fn row(event: &Value) -> [String; 7] {
     let texts = |name: &str| list(&event[name]).map(text).collect::<Vec<_>>().join(" ");
-    let at: Vec<_> = list(&event["at"]).map(standing).collect();
+    let at: Vec<_> = list(&event["at"]).map(state_words).collect();
     [
         text(&event["id"]),
         text(&event["received"]),
@@ -80,7 +80,7 @@ fn row(event: &Value) -> [String; 7] {
 }
 
 /// Returns the state at a destination in a few words.
-pub(super) fn standing(at: &Value) -> String {
+pub(super) fn state_words(at: &Value) -> String {
     let attempts = at["attempts"].as_u64().unwrap_or_default();
     let mut words = format!("{} {}", text(&at["to"]), text(&at["state"]));
     if attempts > 0 {
@@ -101,5 +101,5 @@ const TITLES: [&str; 7] = [
     "PERSON",
     "DESTINATIONS",
 ];
-/// The most events of a page.
+/// The most events of a page: the bound of the admin listener.
 const MAX_PAGE: u64 = 1024;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use serde_json::Value;
 
 use super::client::{More, Query};
-use super::list::standing;
+use super::list::state_words;
 use super::{AdminArgs, EventsFailure};
 use crate::json::words::{list, text};
 
@@ -51,7 +51,7 @@ fn print(event: &Value) {
     say!("sender    {}", texts("senders"));
     say!("person    {}", texts("users"));
     for at in list(&event["at"]) {
-        say!("to        {}", standing(at));
+        say!("to        {}", state_words(at));
         if let Some(next) = at["next_attempt"].as_str() {
             say!("          next attempt {next}");
         }

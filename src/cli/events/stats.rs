@@ -50,7 +50,7 @@ pub(in crate::cli) fn print(spool: &Value) {
     if let Some(unreadable) = spool["unreadable"].as_u64().filter(|count| *count > 0) {
         let events = counted(unreadable, "event");
         say!(
-            "{events} of it cannot be read: `keyside events drop --unreadable` erases what has lost its key"
+            "{events} in the spool cannot be read: `keyside events drop --unreadable` erases the events whose key is lost"
         );
     }
     table::print(

@@ -29,11 +29,11 @@ pub(super) struct NatsSubject {
     host_timeout: Duration,
 }
 
-/// A connection, with the standing by the server's messages.
+/// A connection, with the state by the server's messages.
 #[derive(Clone)]
 pub(super) struct NatsConnection {
     context: jetstream::Context,
-    standing: watch::Receiver<NatsState>,
+    state: watch::Receiver<NatsState>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +75,7 @@ impl NatsSubject {
         })
     }
 
-    fn options(&self, standing: watch::Sender<NatsState>) -> ConnectOptions {
+    fn options(&self, state: watch::Sender<NatsState>) -> ConnectOptions {
         let options = ConnectOptions::new()
             .name("keyside")
             .connection_timeout(self.host_timeout)
@@ -86,7 +86,7 @@ impl NatsSubject {
             .ignore_discovered_servers()
             .event_callback(move |event| {
                 if let Some(now) = standing_after(&event) {
-                    standing.send_replace(now);
+                    state.send_replace(now);
                 }
                 std::future::ready(())
             });
@@ -136,14 +136,14 @@ impl Broker for NatsSubject {
     type Connection = NatsConnection;
 
     async fn dial(&self) -> Result<NatsConnection, PublishFault> {
-        let (sender, standing) = watch::channel(NatsState::Up);
+        let (sender, state) = watch::channel(NatsState::Up);
         let options = self.options(sender);
         match options.connect(self.servers.as_slice()).await {
             Ok(client) => {
                 let mut context = jetstream::new(client);
                 // The line bounds the wait. The library's bound would be shorter.
                 context.set_timeout(ACK_TIMEOUT);
-                Ok(NatsConnection { context, standing })
+                Ok(NatsConnection { context, state })
             }
             Err(error) => Err(match error.kind() {
                 ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
@@ -164,7 +164,7 @@ impl Broker for NatsSubject {
     }
 
     fn is_up(&self, connection: &NatsConnection) -> bool {
-        *connection.standing.borrow() == NatsState::Up
+        *connection.state.borrow() == NatsState::Up
     }
 
     async fn send(
@@ -172,8 +172,8 @@ impl Broker for NatsSubject {
         connection: &NatsConnection,
         event: &PublishedEvent<'_>,
     ) -> Result<(), PublishFault> {
-        let mut standing = connection.standing.clone();
-        let fell = standing.wait_for(|standing| *standing != NatsState::Up);
+        let mut state = connection.state.clone();
+        let fell = state.wait_for(|state| *state != NatsState::Up);
         tokio::select! {
             biased;
             published = self.publish(&connection.context, event) => published,
@@ -197,7 +197,7 @@ pub(super) fn exposes_password(url: &Secret) -> bool {
     BrokerUrl::parse(url, &SCHEME).is_ok_and(|url| url.exposes_password())
 }
 
-/// Returns the new standing of a connection after an event; `None` without a change.
+/// Returns the new state of a connection after an event; `None` without a change.
 fn standing_after(event: &Event) -> Option<NatsState> {
     match event {
         Event::Disconnected | Event::Closed => Some(NatsState::Lost),

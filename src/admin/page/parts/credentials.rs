@@ -16,7 +16,7 @@ pub(super) fn credentials(scene: &Scene<'_>, html: &mut Html) {
         return;
     }
     html.markup("<h2>Credentials</h2>");
-    table::begin(html, &["Credential", SECRETS, SAYS, STANDING]);
+    table::begin(html, &["Credential", SECRETS, SAYS, STATE]);
     for credential in shown {
         let status = &credential_status(credential, &scene.summary.live);
         table::row(html, &credential.name);
@@ -25,8 +25,8 @@ pub(super) fn credentials(scene: &Scene<'_>, html: &mut Html) {
         secrets(status, html);
         table::cell(html, SAYS);
         provider(status, html);
-        table::cell(html, STANDING);
-        standing(status, scene.summary.troubled.get(&credential.name), html);
+        table::cell(html, STATE);
+        state(status, scene.summary.troubled.get(&credential.name), html);
         table::end_row(html);
     }
     table::end(html);
@@ -87,7 +87,7 @@ fn provider(status: &Value, html: &mut Html) {
     }
 }
 
-fn standing(status: &Value, gravity: Option<&Gravity>, html: &mut Html) {
+fn state(status: &Value, gravity: Option<&Gravity>, html: &mut Html) {
     html.markup(match (status["usable"] == true, gravity) {
         (false, _) => "<b class=\"bad\">not usable</b>",
         (true, Some(Gravity::Wrong)) => "<b class=\"bad\">has a problem</b>",
@@ -107,4 +107,4 @@ fn standing(status: &Value, gravity: Option<&Gravity>, html: &mut Html) {
 
 const SECRETS: &str = "Secrets and their ages";
 const SAYS: &str = "Provider says";
-const STANDING: &str = "Standing";
+const STATE: &str = "Standing";

@@ -16,16 +16,16 @@ pub(super) fn sidecar(scene: &Scene<'_>, html: &mut Html) {
     let audit = &sidecar["audit"];
     if !audit.is_null() {
         let lost = audit["lost"].as_u64().unwrap_or_default();
-        let standing = standing(&audit["problem"], "written");
+        let part = part_state(&audit["problem"], "written");
         let words = format!("{}, {} lost", text(&audit["file"]), counted(lost, "event"));
-        facts.push(("Audit file".to_owned(), standing, words));
+        facts.push(("Audit file".to_owned(), part, words));
     }
     let shared = &sidecar["shared_limits"];
     if !shared.is_null() {
         let since = shared["since_seconds"].as_u64().unwrap_or_default();
-        let standing = standing(&shared["problem"], "in use");
+        let part = part_state(&shared["problem"], "in use");
         let words = format!("{}, for {}", text(&shared["redis"]), duration(since));
-        facts.push(("Shared limits".to_owned(), standing, words));
+        facts.push(("Shared limits".to_owned(), part, words));
     }
     if let Some(survey) = &scene.summary.survey {
         let bytes = survey.numbers.bytes;
@@ -44,23 +44,23 @@ pub(super) fn sidecar(scene: &Scene<'_>, html: &mut Html) {
             false => "keeps fingerprints alone",
         };
         let problem = list(&state["problems"]).next();
-        let standing = standing(problem.unwrap_or(&Value::Null), "written");
+        let part = part_state(problem.unwrap_or(&Value::Null), "written");
         let words = format!("{}, {kept}", text(&state["dir"]));
-        facts.push(("State".to_owned(), standing, words));
+        facts.push(("State".to_owned(), part, words));
     }
     if facts.is_empty() {
         return;
     }
     html.markup("<h2>Sidecar</h2><ul class=\"sidecar\">");
-    for (name, standing, words) in facts {
+    for (name, state, words) in facts {
         html.markup("<li><b>").text(name).markup("</b> ");
-        standing.write(html);
+        state.write(html);
         html.markup(" <span>").text(words).markup("</span></li>");
     }
     html.markup("</ul>");
 }
 
-/// The standing of one thing.
+/// The state of one part.
 enum PartState {
     Good(&'static str),
     /// The problems at the top of the page have the reason.
@@ -79,7 +79,7 @@ impl PartState {
     }
 }
 
-fn standing(problem: &Value, good: &'static str) -> PartState {
+fn part_state(problem: &Value, good: &'static str) -> PartState {
     match problem.is_null() {
         true => PartState::Good(good),
         false => PartState::Bad,
@@ -90,5 +90,5 @@ fn certificate_fact(certificate: &Value) -> (String, PartState, String) {
     let left = certificate["ends_in_seconds"].as_u64().unwrap_or_default();
     let name = format!("Certificate of [{}]", text(&certificate["listener"]));
     let words = format!("{}, ends in {}", text(&certificate["file"]), duration(left));
-    (name, standing(&certificate["problem"], "valid"), words)
+    (name, part_state(&certificate["problem"], "valid"), words)
 }

@@ -1,4 +1,4 @@
-//! A look for the next events of a destination, on a thread of its own.
+//! The taking of the next events of a destination, on a thread of its own.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,15 +16,15 @@ use super::operate::TOO_OLD;
 use super::query::{self, Listed};
 use super::record::{RecordError, Records, Request};
 
-/// A look for the next events of a destination.
-pub(super) struct Look {
+/// The taking of the next events of a destination.
+pub(super) struct Taking {
     pub(super) store: Arc<Store>,
     pub(super) records: Arc<Records>,
     pub(super) max_age: Duration,
     pub(super) to: Arc<Destination>,
 }
 
-/// The events that a look has taken.
+/// The events that were taken at a time.
 pub(super) struct TakenEvents {
     pub(super) events: Vec<Delivery>,
     /// The events that are not delivered, each with the cause.
@@ -52,7 +52,7 @@ impl TakenEvents {
     }
 }
 
-impl Look {
+impl Taking {
     /// Takes up to `most` events, or as many as have [`ENOUGH`] bytes.
     pub(super) fn take(&self, most: usize) -> TakenEvents {
         let now = self.store.clock.now();

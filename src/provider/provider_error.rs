@@ -6,7 +6,7 @@ use super::errors::ErrorRules;
 
 /// The words, codes and ids of an error: for people, and for the provider's support.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ToldError {
+pub struct ProviderError {
     /// The provider's own code.
     pub code: Option<String>,
     /// The provider's own subcode.
@@ -20,9 +20,9 @@ pub struct ToldError {
 impl ErrorRules {
     /// Reads what an error says.
     #[must_use]
-    pub fn told(&self, in_header: Option<&str>, body: &Value) -> ToldError {
+    pub fn provider_error(&self, in_header: Option<&str>, body: &Value) -> ProviderError {
         let at = |pointer: &Option<String>| body.pointer(pointer.as_ref()?);
-        ToldError {
+        ProviderError {
             code: self
                 .code(in_header, body)
                 .map(std::borrow::Cow::into_owned)
@@ -84,13 +84,16 @@ mod tests {
         let meta = provider("meta").unwrap();
         let body = json!({ "error": { "message": "Account locked", "code": 131_031, "error_subcode": 2_494_055,
                                       "fbtrace_id": "A1b2C3" } });
-        let told = meta.errors.told(None, &body);
-        assert_eq!(told.code.as_deref(), Some("131031"));
-        assert_eq!(told.subcode.as_deref(), Some("2494055"));
-        assert_eq!(told.trace.as_deref(), Some("A1b2C3"));
-        assert_eq!(told.words.as_deref(), Some("Account locked"));
+        let error = meta.errors.provider_error(None, &body);
+        assert_eq!(error.code.as_deref(), Some("131031"));
+        assert_eq!(error.subcode.as_deref(), Some("2494055"));
+        assert_eq!(error.trace.as_deref(), Some("A1b2C3"));
+        assert_eq!(error.words.as_deref(), Some("Account locked"));
         let odd = json!({ "error": { "code": "1 2", "fbtrace_id": "x".repeat(65), "message": 5 } });
-        assert_eq!(meta.errors.told(None, &odd), super::ToldError::default());
+        assert_eq!(
+            meta.errors.provider_error(None, &odd),
+            super::ProviderError::default()
+        );
     }
 
     #[test]
