@@ -164,9 +164,9 @@ impl Audit {
 /// The bound on events waiting for the disk: some seconds of a busy sidecar with records of
 /// requests, and at most a few MiB.
 const QUEUE: usize = 4096;
-/// The wait of a reload for the disk.
+/// The wait of a reload for the disk: longer than a slow sync, and a reload does not hang at a dead mount.
 const FOLLOW_TIMEOUT: Duration = Duration::from_secs(2);
-/// The wait of a shutdown for the disk.
+/// The wait of a shutdown for the disk: the end of a process does not hang at a dead mount.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

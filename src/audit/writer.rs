@@ -247,5 +247,5 @@ impl Writer {
 
 /// The message about a file that takes no line.
 const UNWRITABLE: &str = "the audit file cannot be written: events are lost";
-/// The time between two tries to write a file that could not be written.
+/// The time between two tries to write a file that could not be written: few events are lost once the disk has room again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(2);

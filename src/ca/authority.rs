@@ -249,7 +249,7 @@ fn issuer_params(key: &KeyPair) -> CertificateParams {
 pub(super) const COMMON_NAME: &str = "Keyside alias CA ";
 /// The life of an authority. Applications must be told about a new one, so it lasts for several certificates.
 const CA_LIFE: Duration = Duration::days(5 * 365);
-/// The life of a certificate.
+/// The life of a certificate. Apple's systems take at most 825 days from an authority that a user has added.
 const LEAF_LIFE: Duration = Duration::days(365);
 /// The shortest time that an authority must have left to stay: a certificate near its end is renewed by then.
 const MIN_LEFT: Duration = Duration::days(90);

@@ -25,6 +25,7 @@ pub(super) fn print(problems: &[ProblemLine]) {
     }
 }
 
+// Parameters of the escape sequence SGR, as all terminals know them.
 const RED: u8 = 31;
 const GREEN: u8 = 32;
 const YELLOW: u8 = 33;

@@ -252,7 +252,8 @@ async fn expire(spool: Arc<Spool>, mut stop: watch::Receiver<bool>) {
     }
 }
 
-/// The time that a load waits for the spool to take destinations.
+/// The time that a load waits for the spool to take destinations: a transaction takes some milliseconds, and a load goes on
+/// without a disk that hangs.
 const SETTING_TIMEOUT: Duration = Duration::from_secs(1);
-/// The time between two searches for events that are too old.
+/// The time between two searches for events that are too old: `max_age` counts in hours, and a search may cost a transaction.
 const EXPIRE_INTERVAL: Duration = Duration::from_secs(30);

@@ -156,11 +156,12 @@ fn word(kind: TroubleKind) -> &'static str {
     }
 }
 
-/// The bound on events that are taken at a time.
+/// The bound on events that are taken at a time: the default of `lanes`.
 const MAX_TAKEN: usize = 32;
-/// The wait after a failure of the spool.
+/// The wait after a failure of the spool: no busy loop, and short beside the trouble of a full disk.
 const BROKEN: Duration = Duration::from_millis(500);
-/// The wait of an event for which Keyside has no connection left, or no key.
+/// The wait of an event for which Keyside has no connection left, or no key: about the time of a delivery, which frees a
+/// connection.
 const NOT_MADE: Duration = Duration::from_millis(200);
-/// The time between two log lines about dead letters.
+/// The time between two log lines about dead letters: a minute, as for each summary in the log.
 const QUIET: Duration = Duration::from_secs(60);

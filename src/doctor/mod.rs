@@ -49,7 +49,7 @@ pub fn examine(
     sections
 }
 
-/// The longest examination, with the load before it.
+/// The longest examination, with the load before it: below the 30 s that people and pipelines wait for a check.
 pub const MAX_EXAMINATION: Duration = Duration::from_secs(27);
 /// The longest load. Programs of `exec:` references have 10 s.
 pub const MAX_LOAD: Duration = Duration::from_secs(11);

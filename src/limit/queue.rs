@@ -219,7 +219,7 @@ const LEAST_URGENT: u8 = 7;
 /// Every eighth turn belongs to the oldest request: often enough to end a wait behind a steady
 /// flood, seldom enough to leave urgent requests seven turns of eight.
 const TURN_OF_AGE: u64 = 8;
-/// Number of applications remembered at each urgency before the idle are forgotten.
+/// Number of applications remembered at each urgency before the idle are forgotten: more than share a sidecar.
 const MAX_APPLICATIONS: usize = 1024;
 
 #[cfg(test)]

@@ -205,7 +205,7 @@ const UNREAD_BYTES: usize = 32 * 1024;
 const MAX_UNREAD_REQUEST: usize = 4096;
 /// Wait after the first failed accept; doubles with each further failure.
 const MIN_RETRY_DELAY: Duration = Duration::from_millis(50);
-/// Longest wait after a failed accept.
+/// Longest wait after a failed accept: connections that end give descriptors back within seconds.
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(1);
 /// The time for a refusal: the handshake of TLS, the head of the request, and the answer.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(3);

@@ -182,6 +182,7 @@ fn malformed(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
+/// The unit of tar files, in bytes: POSIX, ustar interchange format.
 const TAR_BLOCK: usize = 512;
 /// The longest name of a member, in bytes: the longest path of Linux is 4,096.
 const MAX_NAME: u64 = 64 * 1024;

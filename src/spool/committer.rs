@@ -405,13 +405,13 @@ const GATHER: Duration = Duration::from_millis(2);
 const ENOUGH: usize = 96;
 /// The bytes with which a transaction begins at once.
 const ENOUGH_BYTES: usize = 1024 * 1024;
-/// The bound on orders of a transaction.
+/// The bound on orders of a transaction: the first order does not wait long for the last.
 const MAX_BATCH: usize = 512;
-/// The bound on bytes of a transaction.
+/// The bound on bytes of a transaction: two events of the default `max_body`.
 const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// The bound on bytes that wait for the writer.
 const MAX_WAITING: usize = 32 * 1024 * 1024;
-/// The first wait before a store that cannot be opened is tried again.
+/// The first wait before a store that cannot be opened is tried again: some faults last for a moment only.
 const MIN_REOPEN: Duration = Duration::from_millis(100);
-/// The longest wait before a store that cannot be opened is tried again.
+/// The longest wait before a store that cannot be opened is tried again: a mended disk is in use within seconds.
 const MAX_REOPEN: Duration = Duration::from_secs(5);

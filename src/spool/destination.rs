@@ -387,5 +387,5 @@ impl Destinations {
     }
 }
 
-/// The time that a pace may make up for after a pause.
+/// The time that a pace may make up for after a pause: timers are late by milliseconds, and a pause must not end in a burst.
 const PACE_SLACK: Duration = Duration::from_millis(100);

@@ -407,7 +407,7 @@ fn unreadable(error: &StoreError) -> SpoolRefusal {
 
 /// The cause of a dead letter that no destination has got in time.
 pub(super) const TOO_OLD: &str = "older than `[spool] max_age`";
-/// The events of a page, or of a transaction.
+/// The events of a page, or of a transaction: either takes milliseconds, and new events come in between.
 const PAGE: usize = 256;
 /// The time for which items are known: providers repeat an event for 7 days.
 const ITEM_TIME: Duration = Duration::from_secs(8 * 24 * 60 * 60);

@@ -208,17 +208,17 @@ const STEPS: [Duration; 5] = [
     Duration::from_secs(2 * 60),
     Duration::from_secs(10 * 60),
 ];
-/// The longest wait after the steps.
+/// The longest wait after the steps: a destination that was down for days gets each event within an hour.
 const HOURLY: Duration = Duration::from_secs(60 * 60);
 /// The shortest wait: a wait of nothing would be a busy loop.
 const MIN_WAIT: Duration = Duration::from_millis(50);
-/// The longest time between two probes.
+/// The longest time between two probes: the events go on as soon as people see the destination again.
 const MAX_PROBE: Duration = Duration::from_secs(2);
 /// The longest `Retry-After` that counts. A longer one would keep a lane past an operator's patience.
 const MAX_RETRY_AFTER: Duration = HOURLY;
-/// The number of refusals that make a dead letter.
+/// The number of refusals that make a dead letter: an application that is half started may refuse a good event once or twice.
 const MAX_REFUSALS: u32 = 3;
-/// The number of interrupted attempts from which the event itself is suspected.
+/// The number of interrupted attempts from which the event itself is suspected: chance seldom meets one event twice.
 const MAX_INTERRUPTIONS: u32 = 3;
 
 #[cfg(test)]

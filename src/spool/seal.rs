@@ -108,9 +108,9 @@ fn no_nonce() -> Nonce {
     Nonce::assume_unique_for_key([0; NONCE_LEN])
 }
 
-/// The length of the name of a key.
+/// The length of the name of a key: with 64 bits, no two keys of an operator have one name by chance.
 const ID_LENGTH: usize = 8;
-/// The length of the random bytes from which the key of a record is derived.
+/// The length of the random bytes from which the key of a record is derived: 128 bits never repeat.
 const SALT_LENGTH: usize = 16;
 
 #[cfg(test)]

@@ -233,7 +233,7 @@ fn authenticated(name: &EntryName) -> String {
 
 /// The first bytes of a sealed entry: the form and its version.
 const MAGIC: &[u8; 4] = b"KSS1";
-/// The length of the name of a key.
+/// The length of the name of a key: with 64 bits, no two keys of an operator have one name by chance.
 const ID_LENGTH: usize = 8;
 /// The length of what stands before the text.
 const HEAD_LENGTH: usize = MAGIC.len() + ID_LENGTH + NONCE_LEN;

@@ -182,6 +182,7 @@ fn unix(time: SystemTime) -> u64 {
 const FILE: &str = "first-sights.json";
 /// The file with the random salt, where there is no key.
 const SALT: &str = "salt";
+/// A day in seconds: the unit of `used`.
 const DAY: u64 = 86_400;
 /// The time after which an unused secret is forgotten: longer than any overlap, and than a year's pause.
 const MAX_UNUSED: u64 = 400 * DAY;

@@ -195,9 +195,9 @@ impl fmt::Display for ProtocolError {
 
 impl std::error::Error for ProtocolError {}
 
-/// Longest line of a chunk's size or of a trailer, in bytes.
+/// Longest line of a chunk's size or of a trailer, in bytes: a size has 16 digits at most, and the rest is room for extensions.
 const MAX_LINE: usize = 8 * 1024;
-/// Most bytes of trailers of one answer.
+/// Most bytes of trailers of one answer: as many as a head may have.
 const MAX_TRAILERS: usize = 64 * 1024;
 
 #[cfg(test)]

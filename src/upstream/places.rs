@@ -223,7 +223,7 @@ static PROVIDERS: KindPlaces = KindPlaces::new("providers");
 static APPLICATIONS: KindPlaces = KindPlaces::new("applications");
 static SECRET_MANAGERS: KindPlaces = KindPlaces::new("secret managers");
 static TELEMETRY: KindPlaces = KindPlaces::new("receivers of telemetry");
-/// The time between two log lines about refusals.
+/// The time between two log lines about refusals: a minute, as for each summary in the log.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 #[cfg(test)]

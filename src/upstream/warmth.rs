@@ -121,15 +121,16 @@ impl Schedule {
 
 /// The time since the last exchange after which the keeper looks: a burst opens its own connections.
 pub(super) const QUIET: Duration = Duration::from_secs(1);
-/// The time for which an upstream counts as in use after an exchange.
+/// The time for which an upstream counts as in use after an exchange: after an hour of silence, nobody waits for the next
+/// message.
 const IN_USE: Duration = Duration::from_secs(3600);
 /// The rounds of opening that may follow each other at once, for servers that close idle connections within seconds.
 const MAX_ROUNDS: f64 = 10.0;
 /// The time that makes up for a round. Connections that live as long as Keyside lets them need a round each 18 s.
 const ROUND: Duration = Duration::from_secs(10);
-/// The pause after the first failure.
+/// The pause after the first failure: a request that comes meanwhile dials by itself.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
-/// The longest pause after failures.
+/// The longest pause after failures: a provider that is down for long is dialled by requests anyway.
 const MAX_PAUSE: Duration = Duration::from_secs(300);
 
 #[cfg(test)]

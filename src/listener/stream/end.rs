@@ -118,9 +118,10 @@ pub(super) const END_GRACE: Duration = Duration::from_millis(50);
 /// The time in which the last bytes of an upload should reach the provider once its caller has ended its side: what is
 /// still on its way is in hyper's buffers, some 32 KiB.
 const LAST_BYTES: Duration = Duration::from_secs(10);
-/// The interval of looks for the end of a peer behind unread bytes.
+/// The interval of looks for the end of a peer behind unread bytes: a look is a system call, and a turn in a queue is seldom
+/// nearer.
 const WATCH_INTERVAL: Duration = Duration::from_millis(100);
-/// The interval of questions to a peer whose request waits.
+/// The interval of questions to a peer whose request waits: a second is short beside `max_wait`, and long beside a round trip.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 /// The interim answer that asks a peer if it is still there. Of all interim answers, old clients know this one.
 const INTERIM_ANSWER: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";

@@ -74,6 +74,7 @@ impl HeadScan {
             (LineScan::Within { is_tls }, _) => is_tls,
             (LineScan::Waiting, Some(first)) => {
                 link.note_fragment(false);
+                // No method begins with this byte, so the first byte of the line decides.
                 *first == TLS_HANDSHAKE
             }
         };

@@ -291,6 +291,7 @@ const PERSISTENT: u8 = 2;
 /// The time between two signs of life. The library ends a connection after twice the time in silence.
 const HEARTBEAT_SECONDS: u16 = 15;
 
+// The reply codes of AMQP 0-9-1.
 const CONNECTION_FORCED: u16 = 320;
 const ACCESS_REFUSED: u16 = 403;
 const NOT_FOUND: u16 = 404;

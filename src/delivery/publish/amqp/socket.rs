@@ -133,5 +133,5 @@ impl Reactor for SocketReactor {
     }
 }
 
-/// The time for lapin to take leave of the server.
+/// The time for lapin to take leave of the server: longer than a round trip, and short for the end of the process.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);

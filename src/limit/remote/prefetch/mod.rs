@@ -240,6 +240,8 @@ impl Prefetch {
     fn take_out(&mut self, count: usize, quota: Quota) -> u32 {
         self.due.drain(..count);
         let count = saturated(count);
+        // `full_at` is without the tokens from now on, and `given_back` tells the server so: no token counts as given back
+        // twice.
         let returned = quota.interval().saturating_mul(count);
         for at in [&mut self.full_at, &mut self.next_at] {
             *at = at.checked_sub(returned).unwrap_or(*at);
@@ -278,6 +280,7 @@ impl Prefetch {
         full_in_if_lost: Duration,
         now: Instant,
     ) {
+        // The later time counts: neither the lost reply nor the local count may give a token away twice.
         self.full_at = self.full_at.max(now + full_in);
         self.full_at_if_lost = self.full_at.max(now + full_in_if_lost);
     }
@@ -305,6 +308,7 @@ impl RecentUse {
 
     fn count(&mut self, now: Instant) {
         if now - self.since >= self.span {
+            // A span without any use between two spans makes the earlier one too old to tell of the pace.
             let is_next = now - self.since < 2 * self.span;
             self.before = if is_next { self.current } else { 0 };
             self.since = now;
