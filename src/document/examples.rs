@@ -1,49 +1,64 @@
 //! Examples of values, for messages about a value of the wrong type: the lines of `proxy.toml.example`, which shows every
 //! key of the configuration.
 
+use std::sync::LazyLock;
+
 /// Returns an example for the key with this path that begins with one of `begins`.
 ///
 /// Keys of one name in several tables are told apart by the first table: `inbound.listen` is not `outbound.listen`.
 pub(super) fn of(path: &str, begins: &[char]) -> Option<&'static str> {
-    let (table, key) = match path.rsplit_once('.') {
+    let (table, wanted) = match path.rsplit_once('.') {
         Some((tables, key)) => (tables.split('.').next().unwrap_or_default(), key),
         None => ("", path),
     };
-    let mut elsewhere = None;
-    let mut current = "";
-    for line in TEXT.lines() {
+    let fitting = |example: &&Example| example.key == wanted && example.form(begins).is_some();
+    let mut fitting = EXAMPLES.iter().filter(fitting).peekable();
+    let elsewhere = fitting.peek().copied();
+    let found = fitting.find(|example| example.table == table);
+    found.or(elsewhere)?.form(begins)
+}
+
+/// A line `key = value` of the example.
+struct Example {
+    /// The first word of the table.
+    table: &'static str,
+    key: &'static str,
+    value: &'static str,
+}
+
+/// The examples, in the order of the lines. A configuration may have many faults: the text is read once.
+static EXAMPLES: LazyLock<Vec<Example>> = LazyLock::new(|| {
+    let mut table = "";
+    let example = |line: &'static str| {
         let line = line.trim_start_matches('#');
         if let Some(header) = line.strip_prefix('[') {
             let name = header.trim_start_matches('[');
-            current = name.split(['.', ']']).next().unwrap_or_default();
-            continue;
+            table = name.split(['.', ']']).next().unwrap_or_default();
+            return None;
         }
+        let (key, rest) = line.split_once('=')?;
+        let value = value_in(rest)?;
+        let key = key.trim_end();
         // An empty text shows a default, and no form.
-        let value = value_of(line, key).filter(|value| *value != "\"\"");
-        let Some(value) = value.and_then(|value| beginning(value, begins)) else {
-            continue;
-        };
-        if current == table {
-            return Some(value);
+        (value != "\"\"").then_some(Example { table, key, value })
+    };
+    TEXT.lines().filter_map(example).collect()
+});
+
+impl Example {
+    /// Returns a value that begins with one of `begins`: the value itself, or the first element of an array.
+    fn form(&self, begins: &[char]) -> Option<&'static str> {
+        if self.value.starts_with(begins) {
+            return Some(self.value);
         }
-        elsewhere.get_or_insert(value);
+        let inner = self.value.strip_prefix('[')?.strip_suffix(']')?;
+        let first = inner.split(',').next()?.trim();
+        first.starts_with(begins).then_some(first)
     }
-    elsewhere
 }
 
-/// Returns a value that begins with one of `begins`: the value itself, or the first element of an array.
-fn beginning(value: &'static str, begins: &[char]) -> Option<&'static str> {
-    if value.starts_with(begins) {
-        return Some(value);
-    }
-    let inner = value.strip_prefix('[')?.strip_suffix(']')?;
-    let first = inner.split(',').next()?.trim();
-    first.starts_with(begins).then_some(first)
-}
-
-/// Returns the value in a line `key = value`, without a comment behind it.
-fn value_of(line: &'static str, key: &str) -> Option<&'static str> {
-    let rest = line.strip_prefix(key)?.trim_start().strip_prefix('=')?;
+/// Returns the value behind `key =`, without a comment behind it.
+fn value_in(rest: &'static str) -> Option<&'static str> {
     let value = rest.split(" #").next().unwrap_or_default().trim();
     let opened = value.matches(['[', '{']).count();
     let is_whole = opened == value.matches([']', '}']).count();

@@ -1,7 +1,7 @@
 //! The reader of a document, key by key, so that every fault is found at once.
 
-use std::collections::HashSet;
 use std::fmt;
+use std::rc::Rc;
 
 use super::shown::{choices, shown};
 use super::{Document, FaultReport, Position, Table, TableEntry, Value, ValueKind, examples};
@@ -10,9 +10,12 @@ use super::{Document, FaultReport, Position, Table, TableEntry, Value, ValueKind
 pub struct Reader<'d> {
     table: &'d Table,
     at: Position,
-    path: String,
+    path: Rc<str>,
     report: &'d FaultReport,
+    /// The keys that were asked for.
     known: Vec<String>,
+    /// For each entry of the table: true once the entry was read.
+    read: Vec<bool>,
 }
 
 impl<'d> Reader<'d> {
@@ -26,9 +29,10 @@ impl<'d> Reader<'d> {
         Self {
             table,
             at: at.clone(),
-            path: path.to_owned(),
+            path: path.into(),
             report,
             known: Vec::new(),
+            read: vec![false; table.entries.len()],
         }
     }
 
@@ -37,15 +41,17 @@ impl<'d> Reader<'d> {
         #[cfg(test)]
         self.report.note_asked(&self.path, key);
         self.known.push(key.to_owned());
-        let entry = self.table.entry(key)?;
+        let mut entries = self.table.entries.iter().zip(&mut self.read);
+        let (entry, read) = entries.find(|(entry, _)| entry.key == key)?;
+        *read = true;
         Some(self.field_of(entry))
     }
 
     fn field_of(&self, entry: &'d TableEntry) -> Field<'d> {
         Field {
             key: &entry.key,
-            path: self.path_of(&entry.key),
-            key_at: entry.at.clone(),
+            parent: Rc::clone(&self.path),
+            key_at: &entry.at,
             value: &entry.value,
             report: self.report,
         }
@@ -94,9 +100,8 @@ impl<'d> Reader<'d> {
         static EMPTY: Table = Table {
             entries: Vec::new(),
         };
-        let path = self.path_of(key);
         self.table(key)
-            .unwrap_or_else(|| Self::of_table(&EMPTY, &self.at, &path, self.report))
+            .unwrap_or_else(|| Self::of_table(&EMPTY, &self.at, &self.path_of(key), self.report))
     }
 
     /// Returns every field, for a table with names chosen by the user as keys.
@@ -109,6 +114,7 @@ impl<'d> Reader<'d> {
             self.known.push(entry.key.clone());
             fields.push(self.field_of(entry));
         }
+        self.read.fill(true);
         fields
     }
 
@@ -153,11 +159,8 @@ impl<'d> Reader<'d> {
 
     /// Reports every unread key as unknown. Call after all keys were read.
     pub fn finish(&self) {
-        let known: HashSet<&str> = self.known.iter().map(String::as_str).collect();
-        for entry in &self.table.entries {
-            if known.contains(entry.key.as_str()) {
-                continue;
-            }
+        let entries = self.table.entries.iter().zip(&self.read);
+        for (entry, _) in entries.filter(|(_, read)| !**read) {
             let known = self.known.iter().map(String::as_str);
             self.report.fault(
                 &entry.at,
@@ -168,10 +171,15 @@ impl<'d> Reader<'d> {
     }
 
     fn path_of(&self, key: &str) -> String {
-        match self.path.as_str() {
-            "" => shown(key).to_owned(),
-            path => format!("{path}.{}", shown(key)),
-        }
+        path_in(&self.path, key)
+    }
+}
+
+/// Returns the keys that lead to a key of the table at `path`, fit to be shown.
+fn path_in(path: &str, key: &str) -> String {
+    match path {
+        "" => shown(key).to_owned(),
+        path => format!("{path}.{}", shown(key)),
     }
 }
 
@@ -179,8 +187,9 @@ impl<'d> Reader<'d> {
 pub struct Field<'d> {
     /// The key of the value; for an element of an array, the key of the array.
     pub key: &'d str,
-    path: String,
-    key_at: Position,
+    /// The keys that lead to the table with the key. Most fields have no fault, and need no path of their own.
+    parent: Rc<str>,
+    key_at: &'d Position,
     value: &'d Value,
     report: &'d FaultReport,
 }
@@ -250,7 +259,7 @@ impl<'d> Field<'d> {
                 fields.iter().filter_map(Self::table).collect()
             }
             _ => {
-                self.fault(format!("expected one or more [[{}]]", self.path));
+                self.fault(format!("expected one or more [[{}]]", self.path()));
                 Vec::new()
             }
         }
@@ -276,7 +285,7 @@ impl<'d> Field<'d> {
             ValueKind::Table(table) => Some(Reader::of_table(
                 table,
                 &self.value.at,
-                &self.path,
+                &self.path(),
                 self.report,
             )),
             _ => self.wrong("a table", &['{']),
@@ -310,17 +319,17 @@ impl<'d> Field<'d> {
 
     /// Reports a fault at the value.
     pub fn fault(&self, message: impl Into<String>) {
-        self.report.fault(&self.value.at, &self.path, message);
+        self.report.fault(&self.value.at, &self.path(), message);
     }
 
     /// Reports a fault at the key.
     pub fn key_fault(&self, message: impl Into<String>) {
-        self.report.fault(&self.key_at, &self.path, message);
+        self.report.fault(self.key_at, &self.path(), message);
     }
 
     /// Reports a warning at the value.
     pub fn warn(&self, message: impl Into<String>) {
-        self.report.warn(&self.value.at, &self.path, message);
+        self.report.warn(&self.value.at, &self.path(), message);
     }
 
     /// Returns the place of the value.
@@ -329,8 +338,8 @@ impl<'d> Field<'d> {
     }
 
     /// Returns the keys that lead to the value, fit to be shown.
-    pub fn path(&self) -> &str {
-        &self.path
+    pub fn path(&self) -> String {
+        path_in(&self.parent, self.key)
     }
 
     fn each(&self, values: &'d [Value]) -> Vec<Self> {
@@ -340,8 +349,8 @@ impl<'d> Field<'d> {
     fn clone_at(&self, value: &'d Value) -> Self {
         Self {
             key: self.key,
-            path: self.path.clone(),
-            key_at: self.key_at.clone(),
+            parent: Rc::clone(&self.parent),
+            key_at: self.key_at,
             value,
             report: self.report,
         }
@@ -349,7 +358,7 @@ impl<'d> Field<'d> {
 
     /// Reports a value of the wrong type, with an example that begins with one of `begins`.
     fn wrong<T>(&self, expected: &str, begins: &[char]) -> Option<T> {
-        let example = examples::of(&self.path, begins)
+        let example = examples::of(&self.path(), begins)
             .map(|example| format!(", such as {example}"))
             .unwrap_or_default();
         self.fault(format!("wrong type, expected {expected}{example}"));

@@ -7,11 +7,18 @@ pub fn choices<'w>(given: &str, words: impl Iterator<Item = &'w str>) -> String 
     // A word may be a name chosen by the user, and so a secret in the wrong place.
     let shown_words: Vec<&str> = words.map(shown).collect();
     let list = listed(&shown_words);
+    let length = given.chars().count();
+    let distance = |word: &&str| {
+        let most = word.len().div_ceil(3);
+        // The lengths alone rule most words out, and the distance costs their product.
+        let is_near = length.abs_diff(word.len()) <= most;
+        let distance = is_near.then(|| strsim::damerau_levenshtein(given, word));
+        distance.filter(|distance| *distance <= most)
+    };
     let near = shown_words
         .iter()
-        .map(|word| (strsim::damerau_levenshtein(given, word), word))
-        .min()
-        .filter(|(distance, word)| *distance <= word.len().div_ceil(3));
+        .filter_map(|word| Some((distance(word)?, word)))
+        .min();
     // `warning` is far from `warn` in letters, and near in meaning.
     let longer = shown_words
         .iter()
@@ -56,14 +63,14 @@ pub fn shown_place(place: &str) -> &str {
 
 /// Returns true if nobody would take `name` for a token, key or password.
 pub fn is_showable(name: &str) -> bool {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
     // A word is short or has no digits. An app secret is 32 hex digits without a break.
     let word =
         |part: &str| part.len() < MIN_SECRET_LENGTH || !part.contains(|c: char| c.is_ascii_digit());
     !name.is_empty()
         && name.len() <= MAX_SHOWN_LENGTH
-        && name.chars().all(plain)
-        && name.split(['_', '.', '-']).all(word)
+        && name.bytes().all(plain)
+        && (name.len() < MIN_SECRET_LENGTH || name.split(['_', '.', '-']).all(word))
 }
 
 /// The largest number of words in a message.
