@@ -1,5 +1,6 @@
 //! `keyside rotate --dry-run`: what can be found out without a change.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::rotate::{RotateArgs, RotateFailure, named, say_found, worker};
@@ -66,8 +67,20 @@ pub(super) async fn dry_run(
     if problems.is_empty() {
         return Ok(());
     }
-    Err(problems.join("\n").into())
+    Err(WouldFail(problems).into())
 }
+
+/// The obstacles to a rotation, each a line of its own.
+#[derive(Debug)]
+struct WouldFail(Vec<String>);
+
+impl fmt::Display for WouldFail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+impl std::error::Error for WouldFail {}
 
 /// Prints the last step. Returns the reason for which the old secret would not be revoked.
 fn say_end(args: &RotateArgs, rotation: &Rotation<'_>, journal: &JournalPlace) -> Option<String> {

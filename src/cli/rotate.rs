@@ -336,7 +336,9 @@ async fn finish(
     rotation: &mut Rotation<'_>,
     strays: Strays,
 ) -> Result<(), RotateFailure> {
-    let kept = rotation.kept().ok_or("the journal has no new secret")?;
+    let Some(kept) = rotation.kept() else {
+        return Err(rotation.unfinished(Obstacle::NotInUse).into());
+    };
     if let Err(problem) = use_everywhere(&args.admin, rotation, kept) {
         let obstacle = Obstacle::Sidecar(problem.to_string());
         let Some(old) = rotation.target.current() else {
