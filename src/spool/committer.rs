@@ -206,11 +206,13 @@ impl Store {
         if orders.is_broken {
             return Err(SpoolRefusal::Broken);
         }
+        // Orders without bytes are outcomes of deliveries and the like, which make room: none is refused.
         if orders.bytes.saturating_add(order.bytes) > MAX_WAITING && order.bytes > 0 {
             return Err(SpoolRefusal::Busy);
         }
         orders.bytes += order.bytes;
         orders.waiting.push_back(order);
+        // A wake-up of the gathering writer for each order would cost more than the gathering saves.
         let is_awaited = !orders.is_gathering || orders.has_enough();
         drop(orders);
         if is_awaited {
@@ -272,6 +274,7 @@ impl Store {
         }
         let mut batch = Vec::new();
         let mut bytes = 0;
+        // The first order goes however large: a single event may be larger than the bound.
         while batch.len() < MAX_BATCH
             && let Some(next) = orders.waiting.front()
             && (batch.is_empty() || bytes + next.bytes <= MAX_BATCH_BYTES)

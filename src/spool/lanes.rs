@@ -236,6 +236,8 @@ impl Lanes {
                     }
                 }
             }
+            // An event that was never taken, such as an erased one, may be the oldest of its lanes: the next event in each
+            // lane is looked up.
             None => {
                 for lane in lanes {
                     self.wake(*lane, class);
@@ -324,6 +326,7 @@ impl Lanes {
         wanted: Option<Class>,
         now: Now,
     ) -> Result<Option<Due>, redb::StorageError> {
+        // The release of the event that holds the lane looks the lane up again.
         if let Some(behind) = self.held.get_mut(&lane) {
             behind.pass(wanted);
             return Ok(None);
@@ -333,6 +336,7 @@ impl Lanes {
         };
         let class = Class::of(number);
         let wanted = wanted.map_or(class, |wanted| wanted.min(class));
+        // Nothing as urgent as this turn is left: the lane waits for the turn of the most urgent event in it.
         if wanted > turn {
             self.ready.push_lane(lane, wanted, None);
             return Ok(None);
@@ -389,6 +393,7 @@ impl Lanes {
     ) -> Result<Option<Due>, redb::StorageError> {
         let wanted = behind.wanted().map_or(class, |wanted| wanted.min(class));
         let mut blocked = false;
+        // Each lane in the way takes note, not the first alone: any of the lanes may be the last to become free.
         for lane in &row.lanes {
             if let Some(before) = self.held.get_mut(lane) {
                 before.pass(Some(wanted));
