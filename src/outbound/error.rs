@@ -6,8 +6,8 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 
 use super::error_texts::{
-    channel_texts, field_texts, not_allowed_texts, page_texts, rate_limited_texts,
-    unanswered_texts, under_way_texts, unsupported_texts, user_texts,
+    channel_texts, field_texts, lost_answer_texts, not_allowed_texts, page_texts,
+    rate_limited_texts, unanswered_texts, under_way_texts, unsupported_texts, user_texts,
 };
 use crate::credential::{AccessTokenError, MissingSecret};
 use crate::limit::Limited;
@@ -284,10 +284,7 @@ impl OutboundError {
                 "nothing was sent; send again after the time in Retry-After; if the error stays, look at the log".into(),
             ),
             Self::Overloaded => ("too many requests with large bodies are under way".into(), "send again in a moment".into()),
-            Self::Upstream { error, outcome_unknown: true } => (
-                error.to_string(),
-                "the provider may or may not have acted on the request; look for a status webhook before sending again".into(),
-            ),
+            Self::Upstream { error, outcome_unknown: true } => lost_answer_texts(error),
             Self::Upstream { error, outcome_unknown: false } => (error.to_string(), upstream_advice(error)),
         };
         (message, details)

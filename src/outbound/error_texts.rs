@@ -2,6 +2,7 @@
 
 use crate::limit::Limited;
 use crate::response::whole_seconds;
+use crate::upstream::UpstreamError;
 
 pub(super) fn channel_texts(channel: &str) -> (String, String) {
     (
@@ -108,5 +109,13 @@ pub(super) fn unanswered_texts() -> (String, String) {
     (
         "the message with this Idempotency-Key was written, and no answer came: it may have been sent".into(),
         "find out, for example by a status webhook; if the message was not sent, repeat the request with Keyside-Settle: not-sent".into(),
+    )
+}
+
+/// The texts for a request that was written, and whose answer did not come.
+pub(super) fn lost_answer_texts(error: &UpstreamError) -> (String, String) {
+    (
+        error.to_string(),
+        "the provider may or may not have acted on the request; look for a status webhook before sending again".into(),
     )
 }

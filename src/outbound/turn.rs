@@ -58,13 +58,7 @@ pub(super) async fn send_in_turn(
         RequestBody::Stream { .. } => report.link.upload_waits(),
     }
     loop {
-        let mut span = exchange.span.child("queue", SpanKind::Internal);
-        let turn = wait(permit, exchange.request, &subject, contents, report).await;
-        if let Err(limited) = &turn {
-            span.text("keyside.limit", limited.scope.as_str());
-            span.fail("rate_limited");
-        }
-        span.end();
+        let turn = wait_in_span(exchange, &subject, contents, report).await;
         let ticket = match (turn, throttled) {
             (Ok(ticket), _) => ticket,
             // No second turn in time: the application gets the provider's own throttle.
@@ -116,6 +110,23 @@ pub(super) async fn send_in_turn(
             None => return Ok(sent),
         }
     }
+}
+
+/// Waits for a turn, in a span of the trace.
+async fn wait_in_span(
+    exchange: &Exchange<'_>,
+    subject: &LimitSubject<'_>,
+    contents: &Contents,
+    report: &RequestReport<'_>,
+) -> Result<Ticket, Limited> {
+    let mut span = exchange.span.child("queue", SpanKind::Internal);
+    let turn = wait(exchange.permit, exchange.request, subject, contents, report).await;
+    if let Err(limited) = &turn {
+        span.text("keyside.limit", limited.scope.as_str());
+        span.fail("rate_limited");
+    }
+    span.end();
+    turn
 }
 
 /// Marks a throttled message as waiting for its next turn.
