@@ -1,6 +1,7 @@
 //! The examination of a credential: secrets, the word of the provider, numbers, and the way of events at Meta.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -61,7 +62,7 @@ impl Examination {
             Ok(route) => route,
             Err(why) => {
                 self.reporter
-                    .report(DoctorStep::skipped("provider's word", why));
+                    .report(DoctorStep::skipped("provider's word", why.to_string()));
                 return;
             }
         };
@@ -132,23 +133,19 @@ impl Examination {
     /// Returns the route whose upstream is asked.
     ///
     /// # Errors
-    /// The reason for asking nothing.
-    fn askable(&self) -> Result<&Route, &'static str> {
+    /// If the provider is asked nothing.
+    fn askable(&self) -> Result<&Route, NothingAsked> {
         let credential = &self.credential;
         let mut routes = self.live.generation.policy.routes().iter();
         let route = routes.find(|route| route.credential.name == credential.name);
         let route = route.map(Arc::as_ref);
         let settings = self.live.config.credentials.get(&credential.name);
         match route {
-            None => Err("no route uses the credential: there is nothing to ask for"),
-            Some(_) if credential.missing().next().is_some() => {
-                Err("a secret is missing: there is nothing to ask with")
-            }
-            Some(_) if !credential.provider.can_be_asked() => {
-                Err("the provider cannot be asked: it has no request that proves a secret")
-            }
+            None => Err(NothingAsked::NoRoute),
+            Some(_) if credential.missing().next().is_some() => Err(NothingAsked::MissingSecret),
+            Some(_) if !credential.provider.can_be_asked() => Err(NothingAsked::NoQuestion),
             Some(_) if settings.is_some_and(|settings| !settings.check) => {
-                Err("not asked: `check` is \"off\"")
+                Err(NothingAsked::CheckIsOff)
             }
             Some(route) => Ok(route),
         }
@@ -279,6 +276,32 @@ impl Examination {
         let answer = asker.query().app_subscriptions(&facts.app).await;
         self.reporter
             .report_all(callback::of_app(&facts.app, &answer, own));
+    }
+}
+
+/// The reason why the provider is asked nothing about a credential.
+#[derive(Clone, Copy, Debug)]
+enum NothingAsked {
+    /// No route uses the credential.
+    NoRoute,
+    /// A secret of the credential is missing.
+    MissingSecret,
+    /// The provider has no request that proves a secret.
+    NoQuestion,
+    /// The configuration says so.
+    CheckIsOff,
+}
+
+impl fmt::Display for NothingAsked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoRoute => "no route uses the credential: there is nothing to ask for",
+            Self::MissingSecret => "a secret is missing: there is nothing to ask with",
+            Self::NoQuestion => {
+                "the provider cannot be asked: it has no request that proves a secret"
+            }
+            Self::CheckIsOff => "not asked: `check` is \"off\"",
+        })
     }
 }
 

@@ -184,7 +184,7 @@ mod tests {
         };
         let token = Secret::parse(Zeroizing::new(b"a token".to_vec())).unwrap();
         let fingerprint = token.fingerprint();
-        let good = || Ok(fingerprint);
+        let good = |days| secret(Ok(fingerprint), days);
         let missing = CredentialFault {
             credential: "acme".to_owned(),
             secret: "token".to_owned(),
@@ -193,12 +193,12 @@ mod tests {
         };
         for (secret, outcome, words) in [
             (
-                secret(good(), 1),
+                good(1),
                 StepOutcome::Ok,
                 format!("fingerprint {fingerprint}, 1 day").as_str(),
             ),
-            (secret(good(), 81), StepOutcome::Warn, "81 days"),
-            (secret(good(), 91), StepOutcome::Fail, "91 days"),
+            (good(81), StepOutcome::Warn, "81 days"),
+            (good(91), StepOutcome::Fail, "91 days"),
             (
                 secret(Err(missing), 0),
                 StepOutcome::Fail,
