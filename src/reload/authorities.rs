@@ -1,15 +1,12 @@
 //! The files with certificates and keys that a configuration names.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::OpenOptions;
-use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::LoadError;
 use super::streams::streams;
 use crate::config::Config;
-use crate::credential::source::SeenFiles;
+use crate::credential::source::{SeenFiles, read_regular};
 use crate::provider::Ca;
 use crate::tls::ServerFiles;
 
@@ -55,7 +52,7 @@ pub(super) async fn read_authorities(
         let files: Authorities = paths
             .into_iter()
             .map(|path| {
-                let content = read_file(&path);
+                let content = read_regular(&path);
                 (path, content)
             })
             .collect();
@@ -101,21 +98,3 @@ fn server_tls_files(config: &Config) -> Vec<PathBuf> {
     all.flat_map(|files| files.paths().collect::<Vec<_>>())
         .collect()
 }
-
-fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {
-    // Without O_NONBLOCK, opening a FIFO would wait for its writer, and no reload would follow.
-    let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default();
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(flags)
-        .open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(std::io::Error::other("it is not a regular file"));
-    }
-    let mut pem = Vec::new();
-    file.take(MAX_FILE).read_to_end(&mut pem)?;
-    Ok(pem)
-}
-
-/// The number of bytes that are read of one file. The bundles of operating systems have some 250 KiB.
-const MAX_FILE: u64 = 4 * 1024 * 1024;

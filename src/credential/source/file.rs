@@ -58,7 +58,7 @@ fn with_mount_warning(path: &Path, mut raw: RawSecret, mounts: &MountPoints) -> 
 fn is_unchanged(path: &Path, result: &ReadFile) -> bool {
     match result {
         Ok((_, sight)) => Identity::at(path) == Some(sight.identity),
-        Err(SourceError::File(_)) => std::fs::metadata(path).is_err() || File::open(path).is_err(),
+        Err(SourceError::File(_)) => std::fs::metadata(path).is_err() || open(path).is_err(),
         Err(SourceError::Unstable) => false,
         Err(_) => true,
     }
@@ -126,6 +126,23 @@ pub(super) fn read(path: &Path) -> Result<(RawSecret, Sight), SourceError> {
     ))
 }
 
+/// Reads a file of certificates, or a file that the platform writes for its clients.
+///
+/// # Errors
+/// If the file cannot be read, or is no regular file. Of a file beyond every use, only the begin is read.
+pub fn read_regular(path: &Path) -> std::io::Result<Vec<u8>> {
+    let file = open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(std::io::Error::other("it is not a regular file"));
+    }
+    // Sized once, as a token of the cluster is read as well.
+    let size = metadata.size().min(MAX_PLAIN_SIZE);
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default() + 1);
+    file.take(MAX_PLAIN_SIZE).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// Opens a file for reading. Without `O_NONBLOCK`, opening a FIFO would wait for its writer.
 pub(super) fn open(path: &Path) -> std::io::Result<File> {
     let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default();
@@ -148,9 +165,32 @@ fn is_readable_by_all(path: &Path, metadata: &Metadata) -> bool {
     metadata.mode() & 0o004 != 0 && !by_platform
 }
 
+/// The number of bytes that are read of a file that is no secret. The certificates of operating systems have some 250 KiB.
+const MAX_PLAIN_SIZE: u64 = 4 * 1024 * 1024;
 /// The concern about a secret in a file that every user of the machine can read.
 const READABLE_BY_ALL: &str = "every user of this machine can read it; give it mode 0400";
 /// The number of times that files are read which change meanwhile.
 const MAX_ATTEMPTS: usize = 5;
 /// The time between two attempts: longer than replacing the files of a volume takes.
 const RETRY_INTERVAL: Duration = Duration::from_millis(10);
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+    use super::*;
+
+    #[test]
+    fn a_named_pipe_that_nobody_writes_to_holds_up_no_read() {
+        let name = format!("keyside-pipe-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+        let missing = Err(SourceError::File(std::io::ErrorKind::NotFound.into()));
+        let is_unchanged = is_unchanged(&path, &missing);
+        let (secret, plain) = (read(&path), read_regular(&path));
+        std::fs::remove_file(&path).unwrap();
+        assert!(!is_unchanged, "there is something by now");
+        assert!(matches!(secret, Err(SourceError::NotAFile)));
+        assert!(plain.is_err());
+    }
+}

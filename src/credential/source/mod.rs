@@ -34,7 +34,7 @@ mod seen;
 mod vault;
 
 pub use error::SourceError;
-pub use file::readable_by_all;
+pub use file::{read_regular, readable_by_all};
 use found::RawSecret;
 pub use found::{Findings, FoundSecret};
 pub use identity::is_local_path;

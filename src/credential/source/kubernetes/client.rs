@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
 use super::super::document::wipe;
+use super::super::file::read_regular;
 use super::error::ClusterError;
 use crate::provider::{Ca, Origin};
 use crate::secret::Secret;
@@ -112,7 +113,7 @@ fn read_token() -> Result<Secret, ClusterError> {
 
 fn read(name: &str) -> Result<Vec<u8>, ClusterError> {
     let path = folder().join(name);
-    std::fs::read(&path).map_err(|error| ClusterError::Account(path, error.to_string()))
+    read_regular(&path).map_err(|error| ClusterError::Account(path, error.to_string()))
 }
 
 /// Returns the folder of the service account's files.

@@ -16,6 +16,7 @@ use crate::upstream::{
 };
 
 use super::super::document::wipe;
+use super::super::file::read_regular;
 use super::environment::{DEFAULT_ADDRESS, variable};
 use super::error::VaultError;
 
@@ -70,7 +71,7 @@ impl VaultClient {
         let ca = variable("CACERT").map_or(Ca::System, |path| Ca::File(path.as_str().into()));
         let pem = match &ca {
             Ca::File(path) => Some(
-                std::fs::read(path)
+                read_regular(path)
                     .map_err(|error| VaultError::Authority(path.clone(), error.to_string()))?,
             ),
             Ca::Bundled | Ca::System => None,

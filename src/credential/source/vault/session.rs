@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::super::document::wipe;
+use super::super::file;
 use super::client::{VaultClient, VaultRequest};
 use super::environment::variable;
 use super::error::VaultError;
@@ -205,9 +206,9 @@ fn secret_of(name: &str) -> Result<Option<Secret>, VaultError> {
 
 fn read(path: &Path) -> Result<Secret, VaultError> {
     let shown = path.display().to_string();
-    let bytes =
-        std::fs::read(path).map_err(|error| VaultError::Login(format!("{shown}: {error}")))?;
-    secret(bytes.into(), &shown)
+    let (raw, _) =
+        file::read(path).map_err(|error| VaultError::Login(format!("{shown}: {error}")))?;
+    secret(raw.bytes, &shown)
 }
 
 fn secret(bytes: Zeroizing<Vec<u8>>, place: &str) -> Result<Secret, VaultError> {
