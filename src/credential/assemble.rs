@@ -146,6 +146,14 @@ impl Credential {
         copy.with_reflections()
     }
 
+    /// Returns the credential under another name.
+    #[must_use]
+    pub fn renamed(&self, name: &str) -> Self {
+        let mut copy = self.copy();
+        name.clone_into(&mut copy.name);
+        copy.with_reflections()
+    }
+
     /// Removes a secret that turned out to be unusable, for the reason `problem`.
     #[must_use]
     pub fn without(mut self, secret: &str, problem: &str) -> Self {

@@ -13,6 +13,7 @@ use super::kept_inputs::KeptInput;
 use super::live::{Applications, LoadedServer};
 use super::metrics::ReloadMetrics;
 use super::refresh::NewValue;
+use super::renamed::{EarlierCredentials, earlier_of};
 use super::routes::OutboundDraft;
 use super::server_tls::ServerCertificates;
 use super::shared::shared_server;
@@ -37,6 +38,7 @@ use crate::state::State;
 pub(super) struct Draft {
     pub(super) config: Arc<Config>,
     pub(super) credentials: BTreeMap<String, Arc<Credential>>,
+    earlier: EarlierCredentials,
     pub(super) shared: Option<LoadedServer>,
     pub(super) state: Option<Arc<State>>,
     pub(super) signings: Signings,
@@ -100,7 +102,8 @@ impl Draft {
         let live = before.as_deref();
         let server_tls = files_of(&config, &mut authorities, live, &mut remarks)?;
         warnings.extend(server_tls.warnings());
-        let credentials = assemble_all(&config, &findings, &unchanged, live);
+        let earlier = earlier_of(&config, live);
+        let credentials = assemble_all(&config, &findings, &unchanged, &earlier);
         let shared = shared_server(
             &config,
             &findings,
@@ -126,6 +129,7 @@ impl Draft {
             config_files,
             oddities,
             credentials,
+            earlier,
             shared,
             state,
             signings,
@@ -158,6 +162,7 @@ impl Draft {
                 .iter()
                 .map(|(name, credential)| (name.clone(), renewed(credential)))
                 .collect(),
+            earlier: before.credentials.clone(),
             shared: before.shared.clone(),
             state: before.state.clone(),
             signings: before.signings.clone(),
@@ -264,7 +269,7 @@ impl Draft {
     /// Returns the credential of the load before, if it has secrets for the provider of the draft's credential.
     fn usable_before(&self, name: &str) -> Option<Arc<Credential>> {
         let now = self.credentials.get(name)?;
-        let before = self.before()?.credentials.get(name)?;
+        let before = self.earlier.get(name)?;
         let is_usable =
             before.provider.name == now.provider.name && before.missing().next().is_none();
         is_usable.then(|| Arc::clone(before))
@@ -304,15 +309,15 @@ impl Draft {
     }
 }
 
-/// Assembles every credential, but for the `unchanged` ones of the load before.
+/// Assembles every credential, but for the `unchanged` ones among the `earlier` ones.
 fn assemble_all(
     config: &Config,
     findings: &Findings,
     unchanged: &BTreeSet<String>,
-    before: Option<&Live>,
+    earlier: &EarlierCredentials,
 ) -> BTreeMap<String, Arc<Credential>> {
     let credentials = config.credentials.iter().map(|(name, config)| {
-        let before = before.and_then(|live| live.credentials.get(name));
+        let before = earlier.get(name);
         let credential = match before.filter(|_| unchanged.contains(name)) {
             Some(unchanged) => Arc::clone(unchanged),
             None => assemble(name, config, findings, before.map(Arc::as_ref)),
