@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use super::inbound::application;
+use super::listen::Addresses;
 use super::{
     absolute_path, check_name_value, duration, duration_or_off, items, size, system_or_path,
 };
@@ -52,19 +53,23 @@ pub(super) enum Ends {
 
 impl Ends {
     /// Reads `forward` with `reply`, or `to`.
-    pub(super) fn read(reader: &mut Reader<'_>, keep: Option<Duration>) -> Option<Self> {
+    pub(super) fn read(
+        reader: &mut Reader<'_>,
+        keep: Option<Duration>,
+        addresses: &Addresses,
+    ) -> Option<Self> {
         let forward = reader.field("forward");
         let to = reader.field("to");
         let reply = reader.field("reply");
         let is_reply = reply.as_ref().and_then(Field::boolean).unwrap_or(false);
         match (forward, to) {
             (Some(forward), None) => Some(Self::Forward {
-                url: application(&forward)?,
+                url: application(&forward, addresses)?,
                 reply: is_reply,
                 has_spool: keep.is_some(),
             }),
             (forward, Some(to)) => {
-                let destinations = destinations(&to, keep.unwrap_or(Duration::MAX));
+                let destinations = destinations(&to, keep.unwrap_or(Duration::MAX), addresses);
                 if forward.is_some() {
                     to.key_fault("`forward` stands beside it, expected one of them: `forward` for an application alone, [[webhook.to]] for several destinations");
                 }
@@ -107,12 +112,16 @@ impl Ends {
 }
 
 /// Reads all `[[webhook.to]]` of a webhook.
-fn destinations(field: &Field<'_>, keep: Duration) -> Vec<DestinationConfig> {
+fn destinations(
+    field: &Field<'_>,
+    keep: Duration,
+    addresses: &Addresses,
+) -> Vec<DestinationConfig> {
     let mut names = HashMap::new();
     field
         .tables()
         .into_iter()
-        .filter_map(|reader| destination(reader, keep, &mut names))
+        .filter_map(|reader| destination(reader, keep, addresses, &mut names))
         .collect()
 }
 
@@ -132,6 +141,7 @@ fn only_destination(name: &str, target: DestinationTarget) -> DestinationConfig 
 fn destination(
     mut reader: Reader<'_>,
     keep: Duration,
+    addresses: &Addresses,
     names: &mut HashMap<String, Position>,
 ) -> Option<DestinationConfig> {
     let name_field = reader.required("name", "the name in logs, metrics and commands");
@@ -139,7 +149,7 @@ fn destination(
         .as_ref()
         .filter(|field| check_name_value(field))
         .and_then(Field::string);
-    let target = target(&mut reader);
+    let target = target(&mut reader, addresses);
     let fields = items(&mut reader, "fields", event_field);
     let senders = items(&mut reader, "senders", |field| field.parse(number_id));
     let lanes = reader.field("lanes").and_then(|field| lanes(&field));
@@ -182,7 +192,7 @@ fn from(field: &Field<'_>, keep: Duration) -> Option<Duration> {
 }
 
 /// Reads `forward`, or `publish` with `server` and `ca`.
-fn target(reader: &mut Reader<'_>) -> Option<DestinationTarget> {
+fn target(reader: &mut Reader<'_>, addresses: &Addresses) -> Option<DestinationTarget> {
     let forward = reader.field("forward");
     let publish = reader.field("publish");
     let server = reader.field("server");
@@ -195,7 +205,7 @@ fn target(reader: &mut Reader<'_>) -> Option<DestinationTarget> {
             if let Some(ca) = ca {
                 ca.fault("only the server of a stream has authorities here, expected `publish` in the place of `forward`, or no `ca`");
             }
-            let url = application(&forward)?;
+            let url = application(&forward, addresses)?;
             Some(DestinationTarget::Application(url))
         }
         (None, Some(publish)) => {

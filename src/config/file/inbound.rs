@@ -100,11 +100,12 @@ pub(super) fn webhooks(
     readers: Vec<Reader<'_>>,
     credentials: &Credentials,
     keep: Option<Duration>,
+    addresses: &Addresses,
 ) -> Vec<WebhookConfig> {
     let mut earlier = Earlier::default();
     readers
         .into_iter()
-        .filter_map(|reader| webhook(reader, credentials, keep, &mut earlier))
+        .filter_map(|reader| webhook(reader, credentials, keep, addresses, &mut earlier))
         .collect()
 }
 
@@ -112,6 +113,7 @@ fn webhook(
     mut reader: Reader<'_>,
     credentials: &Credentials,
     keep: Option<Duration>,
+    addresses: &Addresses,
     earlier: &mut Earlier<Position>,
 ) -> Option<WebhookConfig> {
     let path = reader.required(
@@ -120,7 +122,7 @@ fn webhook(
     );
     let endpoint = Endpoint::read(&mut reader, path);
     let own_path = endpoint.path(webhook_path);
-    let ends = Ends::read(&mut reader, keep);
+    let ends = Ends::read(&mut reader, keep, addresses);
     let timeout = duration(&mut reader, "timeout", DEFAULT_TIMEOUT);
     let sign = reader.field("sign").map(|field| references(&field));
     let public_url = reader.parse("public_url", url);
@@ -196,8 +198,14 @@ fn decoded_segment(segment: &str) -> Option<String> {
 }
 
 /// Reads the URL of an application, with a warning where message texts would cross a network in clear text.
-pub(super) fn application(field: &Field<'_>) -> Option<ApplicationUrl> {
+pub(super) fn application(field: &Field<'_>, addresses: &Addresses) -> Option<ApplicationUrl> {
     let url = field.parse(application_url)?;
+    if let Some(place) = addresses.place_at(&url.application) {
+        field.fault(format!(
+            "Keyside's own listener ({place}), so that each event would come back as a new one, expected the address of the \
+             application"
+        ));
+    }
     if let ApplicationAddress::Origin(origin) = &url.application
         && origin.is_in_clear()
     {

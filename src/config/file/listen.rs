@@ -1,9 +1,9 @@
 //! Addresses to listen at, and the hosts that the outbound listener answers for.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
-use crate::config::ListenAddress;
+use crate::config::{ApplicationAddress, ListenAddress};
 use crate::document::{Field, Malformed, Reader};
 
 /// The addresses of all listeners. No two listeners may have the same address.
@@ -55,6 +55,13 @@ impl Addresses {
         addresses.collect()
     }
 
+    /// Returns the place of the listener that is at the address of an application: its events would come back.
+    pub(super) fn place_at(&self, application: &ApplicationAddress) -> Option<&str> {
+        let taken = self.taken.iter();
+        let mut found = taken.filter(|(listen, _)| leads_to(application, listen));
+        found.next().map(|(_, place)| place.as_str())
+    }
+
     fn address(&mut self, field: &Field<'_>, reach: Reach) -> Option<ListenAddress> {
         let address = field.parse(listen_address)?;
         if let ListenAddress::Tcp(tcp) = address
@@ -74,6 +81,34 @@ impl Addresses {
         }
         self.taken.push((address.clone(), field.at().to_string()));
         Some(address)
+    }
+}
+
+/// True if the address of an application is that of a listener. A name other than that of loopback is not looked up.
+fn leads_to(application: &ApplicationAddress, listen: &ListenAddress) -> bool {
+    let (origin, listen) = match (application, listen) {
+        (ApplicationAddress::Unix(socket), ListenAddress::Unix(path)) => return socket == path,
+        (ApplicationAddress::Origin(origin), ListenAddress::Tcp(listen)) => (origin, listen),
+        (ApplicationAddress::Unix(_), ListenAddress::Tcp(_))
+        | (ApplicationAddress::Origin(_), ListenAddress::Unix(_)) => return false,
+    };
+    if origin.port != listen.port() {
+        return false;
+    }
+    let own = listen.ip().to_canonical();
+    let loopback = [
+        IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(Ipv6Addr::LOCALHOST),
+    ];
+    let host = origin.host.trim_matches(['[', ']']).trim_end_matches('.');
+    match host.parse::<IpAddr>().map(|host| host.to_canonical()) {
+        // A connection to the wildcard address goes to loopback.
+        Ok(host) if host.is_unspecified() => own.is_unspecified() || loopback.contains(&own),
+        Ok(host) => host == own || (own.is_unspecified() && host.is_loopback()),
+        Err(_) => {
+            let is_local = host == "localhost" || host.ends_with(".localhost");
+            is_local && (own.is_unspecified() || loopback.contains(&own))
+        }
     }
 }
 
@@ -118,3 +153,41 @@ pub(super) fn host(text: &str) -> Result<String, Malformed> {
 pub(super) const MAX_HOST_LENGTH: usize = 253;
 /// The longest path of a Unix socket, in bytes: Linux has 108 bytes for the path and its NUL.
 pub(super) const MAX_SOCKET_PATH: usize = 107;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::Origin;
+
+    #[test]
+    fn an_application_at_the_address_of_a_listener_is_noticed() {
+        for (host, listen, expected) in [
+            ("127.0.0.1", "127.0.0.1:80", true),
+            ("localhost", "127.0.0.1:80", true),
+            ("localhost.", "[::1]:80", true),
+            ("app.localhost", "0.0.0.0:80", true),
+            ("127.0.0.1", "0.0.0.0:80", true),
+            ("[::1]", "[::]:80", true),
+            ("0.0.0.0", "127.0.0.1:80", true),
+            ("[::ffff:127.0.0.1]", "127.0.0.1:80", true),
+            ("10.0.0.7", "10.0.0.7:80", true),
+            ("127.0.0.1", "127.0.0.1:81", false),
+            ("127.0.0.2", "127.0.0.1:80", false),
+            ("localhost", "127.0.0.2:80", false),
+            ("10.0.0.7", "0.0.0.0:80", false),
+            ("app", "0.0.0.0:80", false),
+        ] {
+            let application = ApplicationAddress::Origin(Origin {
+                tls: false,
+                host: host.to_owned(),
+                port: 80,
+            });
+            let found = leads_to(&application, &ListenAddress::Tcp(listen.parse().unwrap()));
+            assert_eq!(found, expected, "{host} {listen}");
+        }
+        let socket = |path: &str| ApplicationAddress::Unix(path.into());
+        let own = ListenAddress::Unix("/run/a.sock".into());
+        assert!(leads_to(&socket("/run/a.sock"), &own));
+        assert!(!leads_to(&socket("/run/b.sock"), &own));
+    }
+}

@@ -190,7 +190,12 @@ pub(super) fn read(document: &Document, report: &FaultReport) -> Config {
     Config {
         routes: routes(route_tables.unwrap_or_default(), &credentials, &outbound),
         outbound,
-        webhooks: webhooks(webhook_tables.unwrap_or_default(), &credentials, keep),
+        webhooks: webhooks(
+            webhook_tables.unwrap_or_default(),
+            &credentials,
+            keep,
+            &addresses,
+        ),
         credentials: credentials
             .into_iter()
             .filter_map(|(name, placed)| Some((name, placed?.config)))

@@ -295,3 +295,18 @@ fn several_destinations_need_a_spool_and_stand_in_the_place_of_forward_and_reply
         assert!(faults.contains(expected), "{text}: {faults}");
     }
 }
+
+#[test]
+fn an_application_at_the_address_of_keyside_itself_is_a_fault() {
+    let own = "http://localhost:8081/webhooks/whatsapp";
+    let direct = WEBHOOK.replace("http://127.0.0.1:3000/webhooks/whatsapp", own);
+    let to = with_destination(&format!("name = \"crm\"\nforward = \"{own}\""));
+    let admin = WEBHOOK.replace("127.0.0.1:3000", "127.0.0.1:9900");
+    for text in [direct, to, admin] {
+        let found = faults(&text);
+        assert!(
+            found.len() == 1 && found[0].contains("Keyside's own listener"),
+            "{found:?}"
+        );
+    }
+}
