@@ -337,3 +337,25 @@ fn a_bad_value_behind_a_newly_named_reference_of_a_credential_keeps_only_that_cr
         assert_eq!(keyside.reload().status, 200, "{bad}");
     }
 }
+
+#[test]
+fn a_check_refuses_a_key_without_which_no_event_gets_on() {
+    for (file, content, key) in [
+        ("key", Some("short"), "state.key"),
+        ("key", Some(""), "state.key"),
+        ("key", None, "state.key"),
+        ("sign", Some("whsec_notbase64!!!"), "webhook acme: sign"),
+        ("sign", None, "webhook acme: sign"),
+    ] {
+        let upstream = Upstream::ok();
+        let setup = setup(&upstream);
+        match content {
+            Some(content) => drop(setup.dir().write(file, content)),
+            None => std::fs::remove_file(setup.dir().join(file)).unwrap(),
+        }
+        let done = setup.finish("check");
+        assert_eq!(done.code, Some(78), "{file} {content:?}: {}", done.output);
+        let told = done.output.lines().filter(|line| line.contains(key));
+        assert_eq!(told.count(), 1, "{file} {content:?}: {}", done.output);
+    }
+}

@@ -266,12 +266,18 @@ fn report(live: &Live) -> Report {
         .credentials
         .values()
         .flat_map(|credential| live.unread_secrets(credential));
+    let (stopping, kept): (Vec<_>, Vec<_>) = live
+        .kept_inputs
+        .iter()
+        .partition(|kept| kept.stops_events());
     let mut warnings = live.warnings.clone();
-    warnings.extend(live.kept_inputs.iter().map(KeptInput::line));
+    warnings.extend(kept.into_iter().map(KeptInput::line));
     warnings.extend(Descriptors::available().shortage(&live.config));
+    let no_seal = seal_fault(live);
     if let Some(state) = &live.state {
         state.check();
-        warnings.extend(state.problems());
+        let problems = state.problems().into_iter();
+        warnings.extend(problems.filter(|problem| no_seal.as_ref() != Some(problem)));
     }
     let mut notes = live.config.unbound_by_senders();
     notes.extend(way_out(live));
@@ -282,6 +288,8 @@ fn report(live: &Live) -> Report {
         faults: faults
             .chain(audit_fault(live))
             .chain(spool_fault(live))
+            .chain(no_seal)
+            .chain(stopping.into_iter().map(KeptInput::line))
             .collect(),
         warnings,
         problems: of_checked(&credentials),
@@ -334,6 +342,12 @@ fn audit_fault(live: &Live) -> Option<String> {
 fn spool_fault(live: &Live) -> Option<String> {
     let error = check_usable(&live.config.spool.as_ref()?.dir).err()?;
     Some(LoadError::Spool(error).to_string())
+}
+
+/// Returns a line for a key that cannot be had and without which the spool takes no event.
+fn seal_fault(live: &Live) -> Option<String> {
+    live.config.spool.as_ref()?;
+    live.state.as_ref()?.key_problem()
 }
 
 fn print_json(report: &Report, args: &CheckArgs) {

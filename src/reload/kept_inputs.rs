@@ -181,6 +181,15 @@ impl KeptInput {
         }
     }
 
+    /// True if every event of a webhook waits for the input.
+    #[must_use]
+    pub fn stops_events(&self) -> bool {
+        matches!(
+            (&self.serves, self.in_place),
+            (InputUse::Signature(_), InPlace::Nothing(_))
+        )
+    }
+
     fn is_same(&self, other: &Self) -> bool {
         self.serves == other.serves
             && self.unusable == other.unusable
