@@ -130,7 +130,10 @@ pub(super) fn page(
             page.unreadable.push(seq);
             continue;
         };
-        if matches(filter, &head) && has_text(read, records, filter, seq)? {
+        if matches(filter, &head)
+            && has_text(read, records, filter, seq)?
+            && is_of_user(read, records, filter, &head, seq)?
+        {
             page.events.push(listed(read, seq, head, &row)?);
         }
     }
@@ -242,10 +245,6 @@ fn matches(filter: &Filter, head: &EventHead) -> bool {
             .since_ms
             .is_none_or(|since| head.received_ms >= since)
         && filter.until_ms.is_none_or(|until| head.received_ms < until)
-        && filter
-            .user
-            .as_ref()
-            .is_none_or(|user| head.users.contains(user))
         && (filter.ids.is_empty() || filter.ids.contains(&head.id))
 }
 
@@ -260,6 +259,44 @@ fn has_text(
     };
     let found = request(read, records, seq)?;
     Ok(found.is_some_and(|request| memchr::memmem::find(&request.body, text.as_bytes()).is_some()))
+}
+
+/// True for an event of the person: a party of a message or status, or a name anywhere in the body.
+fn is_of_user(
+    read: &ReadTransaction,
+    records: &Records,
+    filter: &Filter,
+    head: &EventHead,
+    seq: Seq,
+) -> Result<bool, StoreError> {
+    let Some(user) = &filter.user else {
+        return Ok(true);
+    };
+    if head.users.contains(user) {
+        return Ok(true);
+    }
+    let found = request(read, records, seq)?;
+    Ok(found.is_some_and(|request| names_person(&request.body, user)))
+}
+
+/// True if a body has the name of a person as a whole JSON string, with or without a plus. The number of the business
+/// itself, which every event of the webhook names, is nobody's.
+fn names_person(body: &[u8], user: &str) -> bool {
+    let mut is_named = false;
+    for quoted in [format!("\"{user}\""), format!("\"+{user}\"")] {
+        for at in memchr::memmem::find_iter(body, quoted.as_bytes()) {
+            let before = body.get(..at).unwrap_or_default().trim_ascii_end();
+            let key = before.strip_suffix(b":").unwrap_or_default();
+            if OWN_NUMBER
+                .iter()
+                .any(|own| key.trim_ascii_end().ends_with(own))
+            {
+                return false;
+            }
+            is_named = true;
+        }
+    }
+    is_named
 }
 
 fn listed(
@@ -313,5 +350,33 @@ fn listed(
     })
 }
 
+/// The keys of the number of the business in Meta's events.
+const OWN_NUMBER: [&[u8]; 2] = [b"\"display_phone_number\"", b"\"phone_number_id\""];
 /// The bound on events that a page looks at: a page takes milliseconds.
 const MAX_LOOKED_AT: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_person_is_named_by_a_whole_string_and_the_business_is_nobody() {
+        for (body, expected) in [
+            (r#"{"calls":[{"from":"4915112"}]}"#, true),
+            (r#"{"contact":{"phone_number": "+4915112"}}"#, true),
+            (r#"["x","4915112"]"#, true),
+            (r#"{"text":{"body":"call 4915112"}}"#, false),
+            (r#"{"text":{"body":"\"4915112\""}}"#, false),
+            (r#"{"from":"49151123"}"#, false),
+            (r#"{"from":4915112}"#, false),
+            (
+                r#"{"metadata":{"display_phone_number" : "4915112"},"to":"4915112"}"#,
+                false,
+            ),
+            (r#"{"metadata":{"phone_number_id":"4915112"}}"#, false),
+            ("\"4915112", false),
+        ] {
+            assert_eq!(names_person(body.as_bytes(), "4915112"), expected, "{body}");
+        }
+    }
+}

@@ -152,9 +152,11 @@ fn person(written: &str) -> Result<String, Unclear> {
         return Err(Unclear::value("user", "a phone number or a user id"));
     }
     let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
-    Ok(match is_number {
-        true => digits,
-        false => written.to_owned(),
+    Ok(match (is_number, digits.strip_prefix("00")) {
+        // The prefix of international calls stands for the plus.
+        (true, Some(national)) if !national.is_empty() => national.to_owned(),
+        (true, _) => digits,
+        (false, _) => written.to_owned(),
     })
 }
 
@@ -308,6 +310,20 @@ mod tests {
         assert!(!parsed("webhook=acme&rate=1/s").is_narrow());
         for text in ["since=0", "state=dead", "user=1", "match=a"] {
             assert!(parsed(text).is_narrow(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_number_is_the_same_person_in_each_way_of_writing() {
+        for (written, expected) in [
+            ("4915112345678", "4915112345678"),
+            ("%2B49%20151%2012345678", "4915112345678"),
+            ("0049-151-12345678", "4915112345678"),
+            ("00", "00"),
+            ("US.00ab", "US.00ab"),
+        ] {
+            let question = parsed(&format!("user={written}"));
+            assert_eq!(question.filter.user.as_deref(), Some(expected), "{written}");
         }
     }
 }
