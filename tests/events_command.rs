@@ -125,7 +125,7 @@ fn an_event_is_shown_as_a_whole_and_an_unknown_id_says_where_to_look() {
     );
     let token = "EAAGm0PX4ZCpsBAKzZBhZAQ6d1v";
     let stray = events(&keyside, &["show", token]);
-    assert_eq!(stray.code, Some(1));
+    assert_eq!(stray.code, Some(2));
     assert!(!stray.output.contains(token), "{}", stray.output);
     assert!(
         stray.output.contains("32 hexadecimal digits"),
@@ -162,6 +162,31 @@ fn a_dead_letter_is_replayed_and_a_dry_run_changes_nothing() {
         "{}",
         nothing.output
     );
+    let unknown = "0".repeat(32);
+    let partly = events(&keyside, &["replay", id_of(&dead), &unknown, "--dry-run"]);
+    assert_eq!(partly.code, Some(1), "{}", partly.output);
+    assert!(
+        partly.output.contains("no event has 1 of the ids named"),
+        "{}",
+        partly.output
+    );
+    for words in [
+        &["show", "zz"][..],
+        &["replay", "zz"],
+        &["drop", "zz", "--yes"],
+    ] {
+        let stray = events(&keyside, words);
+        assert_eq!(stray.code, Some(2), "{words:?}: {}", stray.output);
+        assert!(
+            stray.output.contains("32 hexadecimal digits"),
+            "{}",
+            stray.output
+        );
+    }
+    let mut nowhere = Command::new(env!("CARGO_BIN_EXE_keyside"));
+    nowhere.args(["events", "stats", "--admin", "garbage"]);
+    let nowhere = finish(&mut nowhere, Duration::from_secs(20));
+    assert_eq!(nowhere.code, Some(2), "{}", nowhere.output);
     let all = events(&keyside, &["replay"]);
     assert_eq!(all.code, Some(2));
     assert!(all.output.contains("--since"), "{}", all.output);
@@ -413,4 +438,33 @@ fn a_browser_cannot_order_and_a_get_changes_nothing() {
     assert_eq!(order("POST", "/events/replay", ""), 400);
     assert_eq!(order("GET", "/events?to=none", ""), 404);
     assert_eq!(listed(&keyside, &[]).len(), 1);
+}
+
+#[test]
+fn a_replay_to_a_destination_that_is_gone_says_what_to_do() {
+    let refusing = answering(422);
+    let keyside = spooled(&refusing);
+    receive(&keyside, "a", PERSON, "one");
+    wait_for(&keyside, "dead", 1);
+    let path = keyside.dir().join("proxy.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let line = format!("forward = \"{}/events\"", refusing.url());
+    let other = format!(
+        "[[webhook.to]]\nname = \"other\"\nforward = \"{}/\"\n",
+        refusing.url()
+    );
+    std::fs::write(&path, text.replace(&line, &other)).unwrap();
+    assert_eq!(keyside.reload().status, 200);
+    let problems = keyside.problems();
+    assert!(
+        problems.contains("configure the destination again"),
+        "{problems}"
+    );
+    let replay = events(&keyside, &["replay", "--state", "dead"]);
+    assert_eq!(replay.code, Some(1), "{}", replay.output);
+    assert!(
+        replay.output.contains("not configured any more"),
+        "{}",
+        replay.output
+    );
 }

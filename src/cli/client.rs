@@ -29,11 +29,32 @@ pub(super) fn ask(address: &str, method: &str, path: &str) -> Result<(u16, Value
             exchange(stream, &request)
         }),
     };
+    // A sidecar that ends cuts an answer short, and so does a listener with another protocol.
+    let answer = answer.and_then(|answer| match answer.is_empty() {
+        true => Err(io::Error::new(io::ErrorKind::UnexpectedEof, CUT)),
+        false => Ok(answer),
+    });
     let answer = answer.map_err(|source| ClientError::Connection {
         address: shown_place(address).to_owned(),
         source,
     })?;
     parse(&answer).ok_or_else(|| ClientError::NotKeyside(shown_place(address).to_owned()))
+}
+
+/// Reads the argument of `--admin`.
+///
+/// # Errors
+/// If nothing could listen at the address.
+pub(super) fn admin_address(text: &str) -> Result<String, &'static str> {
+    let is_address = match text.strip_prefix("unix:") {
+        Some(path) => !path.is_empty(),
+        None => host_of(text)
+            .rsplit_once(':')
+            .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok()),
+    };
+    is_address
+        .then(|| text.to_owned())
+        .ok_or("expected HOST:PORT or unix:/path")
 }
 
 /// Returns host and port of an address that may be a URL.
@@ -88,8 +109,50 @@ impl fmt::Display for ClientError {
 
 impl std::error::Error for ClientError {}
 
+/// The reason for which a connection without an answer tells nothing.
+const CUT: &str = "the connection ended before the answer";
 /// The time for an answer. A reload may run programs of `exec:` references, which have 10 s, and ask
 /// a provider.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// The bound of an answer in bytes: `/status` of ten thousand routes is smaller.
 const MAX_ANSWER: u64 = 16 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Shutdown, TcpListener};
+
+    use super::*;
+
+    #[test]
+    fn a_sidecar_that_ends_before_its_answer_is_no_other_program() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let ending = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 1024];
+            assert!(stream.read(&mut request).unwrap() > 0);
+            stream.shutdown(Shutdown::Both).unwrap();
+        });
+        let error = ask(&address, "POST", "/events/replay").unwrap_err();
+        ending.join().unwrap();
+        assert!(error.to_string().contains(CUT), "{error}");
+    }
+
+    #[test]
+    fn an_address_has_a_host_and_a_port_or_is_a_socket() {
+        for (text, expected) in [
+            ("127.0.0.1:9900", true),
+            ("[::1]:9900", true),
+            ("localhost:9900/status", true),
+            ("http://localhost:9900/", true),
+            ("unix:/run/keyside/admin.sock", true),
+            ("garbage", false),
+            (":9900", false),
+            ("localhost:", false),
+            ("localhost:99999", false),
+            ("unix:", false),
+        ] {
+            assert_eq!(admin_address(text).is_ok(), expected, "{text}");
+        }
+    }
+}

@@ -9,7 +9,7 @@ use http::{Method, Request, Uri};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::client::ask;
+use super::client::{admin_address, ask};
 use super::config::ConfigArgs;
 use crate::admin::problems::of_routes;
 use crate::json;
@@ -37,7 +37,7 @@ pub(super) struct ExplainArgs {
     #[command(flatten)]
     config: ConfigArgs,
     /// The admin listener of the running sidecar: HOST:PORT or unix:/path [default: `[admin] listen` of the configuration]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = admin_address)]
     admin: Option<String>,
 }
 

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 
-use super::client::ask;
+use super::client::{admin_address, ask};
 use super::sidecars::DEFAULT_ADMIN;
 use crate::document::shown_place;
 use crate::json::words::{list, text};
@@ -13,7 +13,7 @@ use crate::json::words::{list, text};
 #[derive(Debug, clap::Args)]
 pub(super) struct ReloadArgs {
     /// The admin listener of a running sidecar: HOST:PORT or unix:/path. Several sidecars are reloaded one after the other
-    #[arg(long, value_name = "ADDR", default_value = DEFAULT_ADMIN)]
+    #[arg(long, value_name = "ADDR", default_value = DEFAULT_ADMIN, value_parser = admin_address)]
     admin: Vec<String>,
 }
 

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use super::client::admin_address;
 use super::config::ConfigArgs;
 use super::rotate::{RotateFailure, fail, open_audit, report, say_found, use_everywhere, worker};
 use super::sidecars::{DEFAULT_ADMIN, first_success, holders};
@@ -20,7 +21,7 @@ pub(super) struct RevokeArgs {
     #[command(flatten)]
     config: ConfigArgs,
     /// The admin listener of a running sidecar: HOST:PORT or unix:/path. Repeat it for each sidecar with the secret
-    #[arg(long, value_name = "ADDR", default_value = DEFAULT_ADMIN)]
+    #[arg(long, value_name = "ADDR", default_value = DEFAULT_ADMIN, value_parser = admin_address)]
     admin: Vec<String>,
 }
 

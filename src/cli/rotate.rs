@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use super::client::admin_address;
 use super::config::ConfigArgs;
 use super::dry_run::dry_run;
 use super::sidecars::{DEFAULT_ADMIN, NotInUse, accepts, bring_into_use, first_success, holders};
@@ -32,7 +33,7 @@ pub(super) struct RotateArgs {
     #[command(flatten)]
     pub(super) config: ConfigArgs,
     /// The admin listener of a running sidecar: HOST:PORT or unix:/path. Repeat it for each sidecar with the secret
-    #[arg(long, value_name = "ADDR", default_value = DEFAULT_ADMIN)]
+    #[arg(long, value_name = "ADDR", default_value = DEFAULT_ADMIN, value_parser = admin_address)]
     pub(super) admin: Vec<String>,
     /// Take the new secret from a reference, or from standard input (-), in the place of an exchange
     #[arg(long, value_name = "REF|-")]

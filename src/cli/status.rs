@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 
-use super::client::{ClientError, ask};
+use super::client::{ClientError, admin_address, ask};
 use super::credentials;
 use super::events::print_spool;
 use super::problems;
@@ -31,7 +31,7 @@ pub(super) struct StatusArgs {
     #[arg(long)]
     check: bool,
     /// The admin listener of a running sidecar: HOST:PORT or unix:/path. Several are shown in one table
-    #[arg(long, value_name = "ADDR", default_value = DEFAULT_ADMIN)]
+    #[arg(long, value_name = "ADDR", default_value = DEFAULT_ADMIN, value_parser = admin_address)]
     admin: Vec<String>,
     /// Print JSON
     #[arg(long)]

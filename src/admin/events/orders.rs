@@ -53,18 +53,10 @@ pub(super) async fn replay(
     }
     let page = spool.list(&question.filter, question.from, most)?;
     let configured: Vec<_> = spool.destinations().iter().map(|to| to.id()).collect();
-    let is_wanted = |to: DestinationId, state: StoredState| {
-        let filter = &question.filter;
-        state != StoredState::Waiting
-            && configured.contains(&to)
-            && (filter.to.is_empty() || filter.to.contains(&to))
-            && filter.state.is_none_or(|wanted| wanted == state)
-    };
-    let mut wanted = Vec::new();
-    for event in &page.events {
-        let at = event.at.iter().filter(|at| is_wanted(at.to, at.state));
-        wanted.extend(at.map(|at| (event.seq, at.to)));
-    }
+    let Choice {
+        wanted,
+        without_address,
+    } = choose(&page.events, &question.filter, &configured);
     let replayed = match question.effect {
         Effect::DryRun => 0,
         Effect::Real => at_pace(spool, pace, question.rate, &wanted).await?,
@@ -74,10 +66,45 @@ pub(super) async fn replay(
         "deliveries": wanted.len(),
         "replayed": replayed,
         "unreadable": page.unreadable.len(),
+        "without_address": without_address,
+        "known": known(&page.events, &question.filter),
         "last_received": page.events.last().map(|event| moment(event.head.received_ms)),
         "next": page.next,
         "end": spool.end(),
     }))
+}
+
+/// The deliveries of a replay.
+#[derive(Debug, Default)]
+struct Choice {
+    /// The deliveries that can be made.
+    wanted: Vec<(Seq, DestinationId)>,
+    /// The number of deliveries to destinations outside the configuration.
+    without_address: usize,
+}
+
+fn choose(events: &[Listed], filter: &Filter, configured: &[DestinationId]) -> Choice {
+    let mut choice = Choice::default();
+    for event in events {
+        let asked = event.at.iter().filter(|at| {
+            (filter.to.is_empty() || filter.to.contains(&at.to))
+                && filter.state.is_none_or(|wanted| wanted == at.state)
+        });
+        for at in asked {
+            if !configured.contains(&at.to) {
+                choice.without_address += 1;
+            } else if at.state != StoredState::Waiting {
+                choice.wanted.push((event.seq, at.to));
+            }
+        }
+    }
+    choice
+}
+
+/// Returns the ids that events have, of an order that names ids.
+fn known<'e>(events: &'e [Listed], filter: &Filter) -> Vec<&'e str> {
+    let ids = events.iter().map(|event| event.head.id.as_str());
+    ids.filter(|_| !filter.ids.is_empty()).collect()
 }
 
 fn events_in(wanted: &[(Seq, DestinationId)]) -> usize {

@@ -172,10 +172,15 @@ fn of_destination(to: &Surveyed) -> Vec<(AlarmKind, String)> {
     let dead = to.count(StoredState::Dead);
     if dead > 0 {
         let text = format!(
-            "{dead} dead {}: see why with `keyside events list --state dead --to {}`, then `keyside events replay` or \
-             `keyside events drop`",
+            "{dead} dead {}: see why with `keyside events list --state dead --to {}`, then {}",
             if dead == 1 { "letter" } else { "letters" },
-            to.name
+            to.name,
+            match to.is_configured {
+                true => "`keyside events replay` or `keyside events drop`",
+                // A replay needs an address.
+                false =>
+                    "configure the destination again and `keyside events replay`, or `keyside events drop`",
+            }
         );
         found.push((AlarmKind::DeadLetters, text));
     }

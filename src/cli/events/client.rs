@@ -5,7 +5,7 @@ use std::fmt;
 use serde_json::Value;
 
 use super::progress::Progress;
-use crate::cli::client::{ClientError, ask};
+use crate::cli::client::{ClientError, admin_address, ask};
 use crate::cli::output::is_unread;
 use crate::json::words::{counted, list, text};
 
@@ -13,7 +13,7 @@ use crate::json::words::{counted, list, text};
 #[derive(Debug, clap::Args)]
 pub(super) struct AdminArgs {
     /// The admin listener of the running sidecar: HOST:PORT or unix:/path
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9900")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9900", value_parser = admin_address)]
     admin: String,
 }
 

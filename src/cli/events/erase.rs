@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use super::client::Query;
+use super::selection::{event_id, person};
 use super::{AdminArgs, EventsFailure};
 use crate::json::words::counted;
 
@@ -13,6 +14,7 @@ pub(super) struct DropArgs {
     /// Ids of events, as in `Keyside-Event-Id`
     #[arg(
         value_name = "ID",
+        value_parser = event_id,
         required_unless_present_any = ["user", "unreadable"],
         conflicts_with_all = ["user", "unreadable"]
     )]
@@ -76,14 +78,6 @@ pub(super) fn run(args: &DropArgs) -> Result<ExitCode, EventsFailure> {
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Reads the name of a person: an empty name, or one without a digit or letter, names nobody.
-fn person(text: &str) -> Result<String, &'static str> {
-    let is_named = text.contains(char::is_alphanumeric);
-    is_named
-        .then(|| text.to_owned())
-        .ok_or("expected a phone number or a user id")
 }
 
 /// Asks the person at the terminal. Without a terminal, `--yes` must be there.

@@ -1,20 +1,21 @@
 //! `keyside events replay`
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use serde_json::json;
 
 use super::client::{More, complain_of};
-use super::selection::Selection;
+use super::selection::{Selection, event_id};
 use super::{AdminArgs, EventsFailure};
-use crate::json::words::counted;
+use crate::json::words::{counted, list, text};
 use crate::units::Rate;
 
 /// The options of `keyside events replay`.
 #[derive(Debug, clap::Args)]
 pub(super) struct ReplayArgs {
     /// Ids of events, as in `Keyside-Event-Id`
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", value_parser = event_id)]
     ids: Vec<String>,
     #[command(flatten)]
     selection: Selection,
@@ -37,6 +38,10 @@ struct Totals {
     deliveries: u64,
     replayed: u64,
     unreadable: usize,
+    /// The deliveries to destinations that are not configured any more.
+    without_address: u64,
+    /// The ids that an event has.
+    known: BTreeSet<String>,
     /// The arrival of the last event of the last page.
     last_received: Option<String>,
 }
@@ -66,6 +71,8 @@ pub(super) fn run(args: &ReplayArgs) -> Result<ExitCode, EventsFailure> {
             totals.events += count("events");
             totals.deliveries += count("deliveries");
             totals.replayed += count("replayed");
+            totals.without_address += count("without_address");
+            totals.known.extend(list(&page["known"]).map(text));
             totals.unreadable += usize::try_from(count("unreadable")).unwrap_or(usize::MAX);
             let last = page["last_received"].as_str();
             totals.last_received = last.map(str::to_owned).or(totals.last_received.take());
@@ -77,11 +84,22 @@ pub(super) fn run(args: &ReplayArgs) -> Result<ExitCode, EventsFailure> {
     }
     done?;
     complain_of(totals.unreadable);
-    let found_none = totals.events == 0 && !args.ids.is_empty();
-    Ok(if found_none {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
+    let is_known = |id: &&String| totals.known.contains(&id.to_ascii_lowercase());
+    let unknown = args.ids.len() - args.ids.iter().filter(is_known).count();
+    if unknown > 0 {
+        complain!("keyside: no event has {unknown} of the ids named");
+    }
+    if totals.without_address > 0 {
+        complain!(
+            "keyside: {} left out, because the destination is not configured any more: configure it again, or erase the \
+             events with `keyside events drop`",
+            deliveries(totals.without_address)
+        );
+    }
+    let found_none = totals.events == 0 && (!args.ids.is_empty() || totals.without_address > 0);
+    Ok(match found_none || unknown > 0 {
+        true => ExitCode::FAILURE,
+        false => ExitCode::SUCCESS,
     })
 }
 
@@ -98,8 +116,8 @@ fn print(args: &ReplayArgs, totals: &Totals) {
         );
     } else if totals.events == 0 {
         say!(
-            "There is nothing to replay: no such event is delivered or dead at a destination that is configured. Waiting \
-             events are delivered anyway."
+            "There is nothing to replay: no such event is delivered or dead at a destination that is configured. Events \
+             that wait at one are delivered anyway."
         );
     } else if args.dry_run {
         say!(

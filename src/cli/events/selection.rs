@@ -26,6 +26,9 @@ pub(super) struct Selection {
     /// Only events with this text in the body, as it stands there
     #[arg(long = "match", value_name = "TEXT")]
     text: Option<String>,
+    /// Only events of a person, by phone number or user id: what `keyside events drop --user` erases
+    #[arg(long, value_name = "NUMBER", value_parser = person)]
+    user: Option<String>,
 }
 
 impl Selection {
@@ -38,10 +41,34 @@ impl Selection {
             .with_some("since", self.since.map(|time| time.0))
             .with_some("until", self.until.map(|time| time.0))
             .with_some("match", self.text.as_ref())
+            .with_some("user", self.user.as_ref())
     }
 
     /// True with a condition beside webhook and destination.
     pub(super) fn is_narrow(&self) -> bool {
-        self.state.is_some() || self.since.is_some() || self.until.is_some() || self.text.is_some()
+        self.state.is_some()
+            || self.since.is_some()
+            || self.until.is_some()
+            || self.text.is_some()
+            || self.user.is_some()
     }
 }
+
+/// Reads the name of a person: an empty name, or one without a digit or letter, names nobody.
+pub(super) fn person(text: &str) -> Result<String, &'static str> {
+    let is_named = text.contains(char::is_alphanumeric);
+    is_named
+        .then(|| text.to_owned())
+        .ok_or("expected a phone number or a user id")
+}
+
+/// Reads the id of an event.
+pub(super) fn event_id(text: &str) -> Result<String, &'static str> {
+    let is_id = text.len() == ID_LENGTH && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_id
+        .then(|| text.to_owned())
+        .ok_or("expected 32 hexadecimal digits, as in `Keyside-Event-Id`")
+}
+
+/// The length of an id.
+const ID_LENGTH: usize = 32;

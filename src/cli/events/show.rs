@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::client::{More, Query};
 use super::list::state_words;
+use super::selection::event_id;
 use super::{AdminArgs, EventsFailure};
 use crate::json::words::{list, text};
 
@@ -13,7 +14,7 @@ use crate::json::words::{list, text};
 #[derive(Debug, clap::Args)]
 pub(super) struct ShowArgs {
     /// The id of the event, as in `Keyside-Event-Id`
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", value_parser = event_id)]
     id: String,
     /// Print JSON
     #[arg(long)]
