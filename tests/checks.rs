@@ -1,5 +1,6 @@
 //! Keyside asks the provider about a new token before using it, and status shows the answer.
 
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -7,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::support::client::get;
 use crate::support::keyside::{Finished, Keyside, Setup, finish};
 use crate::support::upstream::{Upstream, json};
+use crate::support::webhook::spooled;
 use crate::support::{APP_SECRET, MESSAGES, TOKEN, eventually};
 
 const NEW: &str = "EAASECONDTOKEN";
@@ -970,3 +972,30 @@ fn a_password_that_would_cross_a_network_in_clear_text_is_warned_about() {
         assert!(!done.output.contains("CANARY"), "{url}");
     }
 }
+
+#[test]
+fn a_spool_that_works_in_a_folder_that_cannot_be_written_passes_the_check() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: not root, who alone can run programs as another user");
+        return;
+    }
+    let keyside = spooled("forward = \"http://127.0.0.1:1/\"").start();
+    let folder = keyside.dir().join("spool");
+    let mut own = vec![folder.clone(), folder.join("spool.redb")];
+    let files = std::fs::read_dir(keyside.dir().path()).unwrap();
+    own.extend(files.map(|file| file.unwrap().path()));
+    for path in own {
+        std::os::unix::fs::chown(path, Some(OTHER_USER), Some(OTHER_USER)).unwrap();
+    }
+    std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o500)).unwrap();
+    let mut command = Command::new("setpriv");
+    let user = OTHER_USER.to_string();
+    command.args(["--reuid", &user, "--regid", &user, "--clear-groups"]);
+    command.args([env!("CARGO_BIN_EXE_keyside"), "check", "-c"]);
+    command.arg(keyside.dir().join("proxy.toml"));
+    let done = finish(&mut command, Duration::from_secs(10));
+    assert_eq!(done.code, Some(0), "{}", done.output);
+}
+
+/// The user of a check that is not root.
+const OTHER_USER: u32 = 65_534;

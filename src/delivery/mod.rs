@@ -156,7 +156,10 @@ impl Deliveries {
     fn follow(self: &Arc<Self>, setting: JoinHandle<Result<(), SpoolRefusal>>) {
         let deliveries = Arc::clone(self);
         tokio::spawn(async move {
-            if let Err(error) = setting.await.unwrap_or(Err(SpoolRefusal::Broken)) {
+            let set = setting.await.unwrap_or(Err(SpoolRefusal::Broken));
+            if let Err(error) = set
+                && error != SpoolRefusal::Closed
+            {
                 tracing::error!(%error, "the spool has not taken all destinations: reload to try again");
                 deliveries.state.lock().set.clear();
             }

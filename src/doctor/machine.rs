@@ -83,10 +83,10 @@ fn on_disk(live: &Live) -> Vec<DoctorStep> {
         });
     }
     if let Some(spool) = &live.config.spool {
-        let writable = access(&spool.dir, Access::WRITE_OK | Access::EXEC_OK);
+        let found = access(&spool.dir, Access::EXISTS);
         let free = statvfs(&spool.dir).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
         let usable = || check_usable(&spool.dir).map_err(io::Error::other);
-        let writable = writable.map_err(io::Error::from).and_then(|()| usable());
+        let writable = found.map_err(io::Error::from).and_then(|()| usable());
         steps.push(folder(&spool.dir, &writable, free.ok(), spool.max_size));
     }
     steps

@@ -128,7 +128,7 @@ impl InboundError {
             Self::ApplicationRefused(_) => {
                 kind("application_refused", StatusCode::SERVICE_UNAVAILABLE)
             }
-            Self::NotStored(SpoolRefusal::Full) => {
+            Self::NotStored(SpoolRefusal::Full | SpoolRefusal::DiskFull) => {
                 kind("spool_full", StatusCode::SERVICE_UNAVAILABLE)
             }
             Self::NotStored(_) => kind("spool_unavailable", StatusCode::SERVICE_UNAVAILABLE),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, RwLock};
 use redb::{Database, ReadableDatabase};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use super::clock::SpoolClock;
@@ -32,6 +32,8 @@ pub(super) struct Store {
     salt: Mutex<[u8; 16]>,
     alarm: Mutex<Alarm>,
     destinations: Arc<Destinations>,
+    /// True from the first opening of the store on, or after the end.
+    is_begun: watch::Sender<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -79,7 +81,8 @@ impl Orders {
 }
 
 impl Store {
-    /// Opens the store and starts its writer. A damaged file is set aside and a new one begun.
+    /// Opens the store and starts its writer. A damaged file is set aside and a new one begun. While the disk fails, the
+    /// store is closed as after a failure of a commit, and the writer opens the store later.
     pub(super) fn open(
         medium: Medium,
         rules: Rules,
@@ -87,20 +90,26 @@ impl Store {
         destinations: Arc<Destinations>,
     ) -> Result<(Arc<Self>, std::thread::JoinHandle<()>), SpoolError> {
         let path = medium.path();
-        let failed = |error: StoreError| SpoolError::of_opening(path.clone(), error);
         let mut alarm = Alarm::default();
         let opened = open_or_renew(&medium, StoreCheck::Usual, rules, &clock, &mut alarm, &[]);
-        let Begun {
-            database,
-            counts,
-            salt,
-        } = opened.map_err(failed)?;
+        let (begun, failure) = match opened {
+            Ok(begun) => (Some(begun), None),
+            Err(error) if error.is_of_disk() => (None, Some(error)),
+            Err(error) => return Err(SpoolError::of_opening(path, error)),
+        };
+        let (database, counts, salt) = begun.map_or_else(Default::default, |begun| {
+            (Some(begun.database), begun.counts, begun.salt)
+        });
         let store = Arc::new(Self {
             medium,
             clock,
             rules: Mutex::new(rules),
-            database: RwLock::new(Some(database)),
-            orders: Mutex::default(),
+            orders: Mutex::new(Orders {
+                is_broken: database.is_none(),
+                ..Orders::default()
+            }),
+            is_begun: watch::Sender::new(database.is_some()),
+            database: RwLock::new(database),
             bell: Condvar::new(),
             counts: Mutex::new(counts),
             salt: Mutex::new(salt),
@@ -110,12 +119,30 @@ impl Store {
         let writer = Arc::clone(&store);
         let thread = std::thread::Builder::new()
             .name("spool".to_owned())
-            .spawn(move || writer.write())
-            .map_err(|error| SpoolError::Folder {
-                path: path.clone(),
-                error,
-            })?;
+            .spawn(move || {
+                if let Some(failure) = failure {
+                    writer.reopen(&failure);
+                    writer.is_begun.send_replace(true);
+                }
+                writer.write();
+            })
+            .map_err(|error| SpoolError::Folder { path, error })?;
         Ok((store, thread))
+    }
+
+    /// Waits for the first opening of a store whose disk failed at the start.
+    pub(super) async fn begun(&self) {
+        let mut begun = self.is_begun.subscribe();
+        // The sender lives as long as the store.
+        begun.wait_for(|begun| *begun).await.ok();
+    }
+
+    /// The refusal of an event without a destination: no destination is known before the first opening.
+    pub(super) fn refusal_without_destination(&self) -> SpoolRefusal {
+        match *self.is_begun.borrow() {
+            true => SpoolRefusal::NoDestination,
+            false => SpoolRefusal::Broken,
+        }
     }
 
     /// Orders a change, and waits until it is on disk.
@@ -292,7 +319,10 @@ impl Store {
         batch: Vec<Order>,
     ) -> Result<(Vec<CommitReport>, BTreeSet<DestinationId>), StoreError> {
         let counts = self.counts.lock().clone();
-        let rules = *self.rules.lock();
+        let rules = Rules {
+            disk: self.medium.room(&counts),
+            ..*self.rules.lock()
+        };
         let database = self.database.read();
         let database = database
             .as_ref()

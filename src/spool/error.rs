@@ -38,6 +38,25 @@ impl StoreError {
             Self::Record(_) | Self::Newer(_) | Self::Removed | Self::Replaced => false,
         }
     }
+
+    /// True if the text says what to do.
+    pub(super) fn has_remedy(&self) -> bool {
+        matches!(self, Self::Newer(_) | Self::Replaced)
+    }
+
+    /// True if the disk failed, which a later attempt may find in order: the disk is full, or gives an error.
+    pub(super) fn is_of_disk(&self) -> bool {
+        match self {
+            Self::Engine(error) => match &**error {
+                redb::Error::Io(error) => !is_lasting(error),
+                redb::Error::PreviousIo => true,
+                _ => false,
+            },
+            Self::Panic | Self::Record(_) | Self::Newer(_) | Self::Removed | Self::Replaced => {
+                false
+            }
+        }
+    }
 }
 
 impl fmt::Display for StoreError {
@@ -64,6 +83,24 @@ impl fmt::Display for StoreError {
 }
 
 impl std::error::Error for StoreError {}
+
+/// True for an error of the system that time does not mend: the configuration names the wrong place, or a place of another
+/// user.
+pub(super) fn is_lasting(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(
+        error.kind(),
+        ErrorKind::PermissionDenied
+            | ErrorKind::ReadOnlyFilesystem
+            | ErrorKind::NotFound
+            | ErrorKind::NotADirectory
+            | ErrorKind::IsADirectory
+            | ErrorKind::AlreadyExists
+            | ErrorKind::InvalidFilename
+            | ErrorKind::InvalidInput
+            | ErrorKind::Unsupported
+    )
+}
 
 macro_rules! from_engine {
     ($($error:ident),*) => {
@@ -177,6 +214,8 @@ impl std::error::Error for SpoolError {}
 pub enum SpoolRefusal {
     /// The spool holds as much as `max_size` allows.
     Full,
+    /// The disk has no room but the reserve for the outcomes of deliveries.
+    DiskFull,
     /// More events wait to be written than memory may hold.
     Busy,
     /// The store failed and is being opened again.
@@ -193,6 +232,9 @@ impl fmt::Display for SpoolRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Full => "the spool holds as much as `[spool] max_size` allows",
+            Self::DiskFull => {
+                "the disk of `[spool] dir` is full but for a reserve, with which waiting events are delivered"
+            }
             Self::Busy => {
                 "more events wait to be written than memory may hold: the disk is too slow"
             }

@@ -9,7 +9,9 @@ use redb::backends::FileBackend;
 use redb::{Database, Durability};
 use rustix::fs::{Access, access};
 
-use super::error::{SpoolError, StoreError};
+use super::error::{SpoolError, StoreError, is_lasting};
+use super::footing::{self, DiskRoom};
+use super::ledger::Counts;
 use super::place::{StorePlace, make_folder, sync_folder};
 
 /// The place where the store lies.
@@ -29,7 +31,11 @@ impl Medium {
             path: folder.to_owned(),
             error,
         };
-        make_folder(folder).map_err(failed)?;
+        match make_folder(folder) {
+            // A full disk has no room for a folder, and the store is opened later.
+            Err(error) if !is_lasting(&error) => {}
+            made => made.map_err(failed)?,
+        }
         Ok(Self::File(StorePlace::new(folder.join(FILE))))
     }
 
@@ -58,8 +64,20 @@ impl Medium {
                 std::fs::metadata(place.path()).map_or(0, |data| data.blocks() * 512)
             }
             #[cfg(test)]
-            Self::Disk(disk, _) => disk.length(),
+            Self::Disk(disk, _) => disk.written(),
         }
+    }
+
+    /// The room of the disk for events beside those in the store.
+    pub(super) fn room(&self, counts: &Counts) -> DiskRoom {
+        let space = match self {
+            Self::File(place) => place.path().parent().and_then(footing::space),
+            #[cfg(test)]
+            Self::Disk(disk, _) => disk.space(),
+        };
+        space.map_or(DiskRoom::UNKNOWN, |space| {
+            space.room(self.on_disk(), counts.bytes, counts.known_bytes)
+        })
     }
 
     /// The durability of each commit.
@@ -85,6 +103,7 @@ impl Medium {
         let mut database = match self {
             Self::File(place) => {
                 let path = place.path();
+                path.parent().map_or(Ok(()), make_folder)?;
                 let mut options = OpenOptions::new();
                 options
                     .read(true)
@@ -152,6 +171,15 @@ impl Medium {
 /// # Errors
 /// If the folder or the file in it is not for this user, or a newer version of Keyside wrote the file.
 pub fn check_usable(folder: &Path) -> Result<(), SpoolError> {
+    let path = folder.join(FILE);
+    match OpenOptions::new().read(true).write(true).open(&path) {
+        // A file that is there needs nothing of the folder.
+        Ok(file) => {
+            return must_not_be_newer(&file).map_err(|error| SpoolError::Store { path, error });
+        }
+        Err(error) if is_missing(&error) => {}
+        Err(error) => return Err(SpoolError::File { path, error }),
+    }
     let mut above = folder.ancestors();
     let there = above.find(|path| path.exists()).unwrap_or(folder);
     let is_usable = match there.is_dir() {
@@ -161,13 +189,14 @@ pub fn check_usable(folder: &Path) -> Result<(), SpoolError> {
     is_usable.map_err(|error| SpoolError::Folder {
         path: folder.to_owned(),
         error,
-    })?;
-    let path = folder.join(FILE);
-    match OpenOptions::new().read(true).write(true).open(&path) {
-        Ok(file) => must_not_be_newer(&file).map_err(|error| SpoolError::Store { path, error }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(SpoolError::File { path, error }),
-    }
+    })
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
 }
 
 /// Compares the form of a file with the newest form that the engine knows. The engine takes a newer form for damage, and a

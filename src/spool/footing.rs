@@ -23,10 +23,68 @@ pub(super) fn below(folder: &Path) -> Footing {
     judge(kind, &mounts, &folder)
 }
 
-/// Returns the free bytes below a folder; `None` if unknown.
-pub(super) fn free(folder: &Path) -> Option<u64> {
+/// The space of the disk below the spool, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct DiskSpace {
+    /// The free bytes.
+    pub(super) free: u64,
+    /// The size of the disk.
+    pub(super) size: u64,
+}
+
+/// The room of a disk for events, in bytes of events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct DiskRoom {
+    /// The bound on all events in the store.
+    pub(super) bound: u64,
+    /// The bound on the new events of a transaction: removed events give no page to the same transaction.
+    pub(super) fresh: u64,
+}
+
+/// Returns the space of the disk below a folder; `None` if unknown.
+pub(super) fn space(folder: &Path) -> Option<DiskSpace> {
     let data = rustix::fs::statvfs(folder).ok()?;
-    Some(data.f_bavail.saturating_mul(data.f_frsize))
+    Some(DiskSpace {
+        free: data.f_bavail.saturating_mul(data.f_frsize),
+        size: data.f_blocks.saturating_mul(data.f_frsize),
+    })
+}
+
+impl DiskSpace {
+    /// Returns the room for events, with `bytes` of events and `known` bytes of known items in a file that takes `file` bytes
+    /// of the disk.
+    ///
+    /// New events leave a reserve to the outcomes of deliveries: a store that cannot note an outcome delivers nothing, and
+    /// makes no room ever again. An event takes up to twice its length, because the engine gives out pages in powers of
+    /// two, and the file keeps the pages of removed events for later events.
+    pub(super) fn room(self, file: u64, bytes: u64, known: u64) -> DiskRoom {
+        let reserve = RESERVE.min(self.size / 8);
+        let fresh = self.free.saturating_sub(reserve / 4) / 2;
+        if self.free < reserve / 2 {
+            // Most pages of the file must be free, so that the file need not grow.
+            let bound = (file / 4).saturating_sub(known);
+            return DiskRoom { bound, fresh };
+        }
+        let new = self.free.saturating_sub(reserve) / 2;
+        let in_file = (file / 2).saturating_sub(known);
+        DiskRoom {
+            bound: bytes.saturating_add(new).max(in_file),
+            fresh,
+        }
+    }
+}
+
+impl DiskRoom {
+    /// The room of a disk of unknown size: no bound.
+    pub(super) const UNKNOWN: Self = Self {
+        bound: u64::MAX,
+        fresh: u64::MAX,
+    };
+
+    /// True if an event of this size finds room beside `held` bytes of events that no removal makes room of.
+    pub(super) fn has(self, held: u64, size: u64) -> bool {
+        held.saturating_add(size) <= self.bound && size <= self.fresh
+    }
 }
 
 fn judge(kind: u64, mounts: &str, folder: &Path) -> Footing {
@@ -60,6 +118,9 @@ fn unescaped(point: &str) -> String {
     point.replace("\\040", " ")
 }
 
+/// The reserve of the disk for outcomes, in bytes: a transaction of 512 outcomes writes some 8 MiB of pages at most. A disk
+/// of less than 128 MiB keeps an eighth.
+const RESERVE: u64 = 16 << 20;
 /// The number of tmpfs in statfs(2).
 const TMPFS: u64 = 0x0102_1994;
 /// The number of ramfs in statfs(2).
@@ -101,7 +162,36 @@ mod tests {
     #[test]
     fn the_system_tells_of_memory_and_of_free_space() {
         assert_eq!(below(Path::new("/dev/shm")), Footing::Memory);
-        assert!(free(Path::new("/")).is_some());
-        assert_eq!(free(Path::new("/nowhere")), None);
+        assert!(space(Path::new("/")).is_some_and(|space| space.size >= space.free));
+        assert_eq!(space(Path::new("/nowhere")), None);
+    }
+
+    #[test]
+    fn new_events_leave_a_reserve_and_use_the_pages_of_removed_events() {
+        const MIB: u64 = 1 << 20;
+        for (size, free, file, bytes, bound, fresh) in [
+            // Beyond the reserve, half of the free bytes.
+            (1024, 116, 400, 300, 350, 56),
+            // The reserve: new events take the place of delivered events.
+            (1024, 16, 800, 500, 500, 6),
+            (1024, 10, 800, 500, 500, 3),
+            // Many pages of the file are free, but for 50 MiB of known items.
+            (1024, 10, 800, 100, 350, 3),
+            // Half of the reserve is gone.
+            (1024, 6, 800, 500, 150, 1),
+            // The rest is for outcomes alone.
+            (1024, 4, 800, 100, 150, 0),
+            (1024, 0, 800, 100, 150, 0),
+            // A small disk has a small reserve.
+            (16, 6, 8, 4, 6, 2),
+        ] {
+            let space = DiskSpace {
+                free: free * MIB,
+                size: size * MIB,
+            };
+            let room = space.room(file * MIB, bytes * MIB, 50 * MIB);
+            let found = (room.bound / MIB, room.fresh / MIB);
+            assert_eq!(found, (bound, fresh), "{space:?} {file} {bytes}");
+        }
     }
 }

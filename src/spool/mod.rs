@@ -190,7 +190,7 @@ impl Spool {
         let to = self
             .destinations
             .of(&event.webhook, &contents.fields, &contents.senders);
-        let to = to.ok_or(SpoolRefusal::NoDestination)?;
+        let to = to.ok_or_else(|| self.store.refusal_without_destination())?;
         let users = contents.items.iter().flat_map(|item| &item.users);
         let users: std::collections::BTreeSet<_> = users.cloned().collect();
         let lanes = lane_ids(&salt, &event.webhook, contents);

@@ -23,6 +23,8 @@ use super::tables::{
 pub struct Alarm {
     /// The present failure of the store.
     pub failure: Option<String>,
+    /// True if the text of the failure says what to do.
+    pub has_remedy: bool,
     /// The failures since the start.
     pub failures: u64,
     /// The damaged file set aside last.
@@ -43,11 +45,18 @@ pub(super) enum StoreProof {
 }
 
 impl Alarm {
+    /// True while the store is closed after a failure.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.failure.is_some() && self.open_since.is_none()
+    }
+
     /// Notes a failure of the store. Returns true if the failure before was none, or another.
     pub(super) fn fail(&mut self, error: &StoreError) -> bool {
         let failure = error.to_string();
         let is_new = self.failure.as_ref() != Some(&failure);
         self.failure = Some(failure);
+        self.has_remedy = error.has_remedy();
         self.open_since = None;
         is_new
     }

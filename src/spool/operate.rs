@@ -52,6 +52,7 @@ impl Spool {
         configs: Vec<SpoolDestination>,
     ) -> Result<Vec<Arc<Destination>>, SpoolRefusal> {
         let _turn = self.setting.lock().await;
+        self.store.begun().await;
         let keys: Vec<_> = configs.iter().map(SpoolDestination::key).collect();
         let names = keys.clone();
         let ids = self

@@ -53,6 +53,8 @@ pub struct Survey {
     pub numbers: Numbers,
     /// The free bytes of the disk, if known.
     pub free: Option<u64>,
+    /// True while the disk has no room for a usual event.
+    pub is_disk_full: bool,
     /// The kind of file system below the folder.
     pub footing: Footing,
     /// True while a key is configured and cannot be had: no event can be sealed.
@@ -146,7 +148,9 @@ impl Spool {
             let counts = StoredState::ALL.map(count).into_iter();
             let first = self.store.read(|read| self.first(read, id)).ok();
             let (pending, unreadable) = first.unwrap_or_default();
+            // While the store is closed nothing is tried, and what a destination answered before tells nothing.
             let trouble = live.as_ref().and_then(|live| live.trouble());
+            let trouble = trouble.filter(|_| !numbers.alarm.is_closed());
             destinations.push(Surveyed {
                 id,
                 webhook,
@@ -161,11 +165,14 @@ impl Spool {
                 trouble: trouble.map(|trouble| (trouble, trouble.since.elapsed())),
             });
         }
+        let room = self.store.medium.room(&self.store.counts());
+        let held = numbers.bytes.saturating_sub(numbers.kept_bytes);
         Survey {
             dir: config.dir.clone(),
             max_size: config.max_size,
             kept_for: self.kept_for(config.keep),
-            free: footing::free(&config.dir),
+            free: footing::space(&config.dir).map(|space| space.free),
+            is_disk_full: !room.has(held, USUAL_SIZE),
             footing: footing::below(&config.dir),
             is_key_missing: self.records.is_key_missing(),
             locked: self.locked(),
@@ -243,3 +250,6 @@ impl Spool {
         Ok((pending, unreadable))
     }
 }
+
+/// The size of a usual event in the store, in bytes.
+const USUAL_SIZE: u64 = 16 << 10;

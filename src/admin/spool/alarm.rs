@@ -36,6 +36,8 @@ pub(in crate::admin) enum AlarmKind {
     KeyMissing,
     /// No further event is taken.
     Full,
+    /// The disk has no room for a further event.
+    DiskFull,
     /// A damaged file was set aside.
     SetAside,
     /// The folder ends with the process, the pod or the machine.
@@ -61,7 +63,10 @@ pub(in crate::admin) enum AlarmKind {
 impl AlarmKind {
     /// True if no event is taken: the provider has to send again.
     pub(in crate::admin) fn refuses_events(self) -> bool {
-        matches!(self, Self::Broken | Self::KeyMissing | Self::Full)
+        matches!(
+            self,
+            Self::Broken | Self::KeyMissing | Self::Full | Self::DiskFull
+        )
     }
 
     fn as_str(self) -> &'static str {
@@ -69,6 +74,7 @@ impl AlarmKind {
             Self::Broken => "broken",
             Self::KeyMissing => "key_missing",
             Self::Full => "full",
+            Self::DiskFull => "disk_full",
             Self::SetAside => "set_aside",
             Self::NotDurable => "not_durable",
             Self::NearlyFull => "nearly_full",

@@ -39,8 +39,11 @@ fn of_spool(survey: &Survey) -> Vec<(AlarmKind, String)> {
         found.push((
             AlarmKind::Broken,
             format!(
-                "{failure}; webhooks get 503 and the provider sends their events again: free or mend the disk of \
-                 {dir}, and the spool goes on by itself"
+                "{failure}; webhooks get 503 and the provider sends their events again{}",
+                match numbers.alarm.has_remedy {
+                    true => String::new(),
+                    false => format!(": free or mend the disk of {dir}, and the spool goes on by itself"),
+                }
             ),
         ));
     }
@@ -114,6 +117,15 @@ fn of_size(survey: &Survey) -> Option<(AlarmKind, String)> {
             "full ({percent} % of `[spool] max_size` wait or are dead letters), so webhooks get 503 and the provider keeps their events: {remedy}"
         );
         return Some((AlarmKind::Full, text));
+    }
+    if survey.is_disk_full {
+        let text = format!(
+            "the disk of {} has {} MiB left, which are kept for deliveries, so webhooks get 503 and the provider keeps their \
+             events: free some, give the spool a larger disk, or look for the destination that takes nothing",
+            survey.dir.display(),
+            survey.free.unwrap_or_default() >> 20,
+        );
+        return Some((AlarmKind::DiskFull, text));
     }
     if percent >= NEARLY_FULL {
         let text = format!("{percent} % of `[spool] max_size` wait or are dead letters: {remedy}");
@@ -264,6 +276,7 @@ mod tests {
                 alarm: Alarm::default(),
             },
             free: Some(1 << 40),
+            is_disk_full: false,
             footing: Footing::Disk,
             is_key_missing: false,
             locked: 0,
@@ -312,6 +325,8 @@ mod tests {
         assert_eq!(shortened, [AlarmKind::KeepShortened]);
         let disk = with(|survey| survey.free = Some(50 << 20));
         assert_eq!(disk, [AlarmKind::DiskNearlyFull]);
+        let disk_full = with(|survey| survey.is_disk_full = true);
+        assert_eq!(disk_full, [AlarmKind::DiskFull]);
         for footing in [Footing::Memory, Footing::Container, Footing::Pod] {
             let found = with(|survey| survey.footing = footing);
             assert_eq!(found, [AlarmKind::NotDurable]);
@@ -370,5 +385,30 @@ mod tests {
         ] {
             assert_eq!(short(Duration::from_secs(seconds)), text);
         }
+    }
+
+    #[test]
+    fn a_failure_that_says_what_to_do_gets_no_second_remedy() {
+        for (has_remedy, count) in [(true, 0), (false, 1)] {
+            let mut survey = survey();
+            survey.numbers.alarm.failure = Some("a file in the way: move it away".to_owned());
+            survey.numbers.alarm.has_remedy = has_remedy;
+            let text = alarms(&survey)[0].to_string();
+            assert_eq!(
+                text.matches("free or mend the disk").count(),
+                count,
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn dead_letters_of_a_former_destination_are_not_to_be_replayed_before_it_is_back() {
+        let mut survey = survey();
+        let to = &mut survey.destinations[0];
+        to.counts.insert(StoredState::Dead, 1);
+        to.is_configured = false;
+        let text = alarms(&survey)[0].to_string();
+        assert!(text.contains("configure the destination again"), "{text}");
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use redb::{ReadableTable, Table, WriteTransaction};
+use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
 
 mod destinations;
 mod known;
@@ -11,10 +11,11 @@ mod removal;
 mod room;
 
 use known::positions;
-use room::{MAX_ROOM_ROWS, size_of};
+use room::{KNOWN_SIZE, MAX_ROOM_ROWS, size_of};
 
 use crate::config::SpoolConfig;
 use crate::spool::error::{SpoolRefusal, StoreError};
+use crate::spool::footing::DiskRoom;
 use crate::spool::items::Class;
 use crate::spool::leaps::ClockLeaps;
 use crate::spool::record::key_name;
@@ -44,6 +45,8 @@ pub(super) struct Counts {
     pub(super) seals: HashMap<KeyName, u64>,
     /// The days that have a table of known items.
     pub(super) days: BTreeSet<u64>,
+    /// The bytes of known items.
+    pub(super) known_bytes: u64,
 }
 
 /// An event ready for the store.
@@ -123,6 +126,8 @@ pub(super) struct Rules {
     pub(super) max_size: u64,
     pub(super) keep: Duration,
     pub(super) max_age: Duration,
+    /// The room of the disk, as a transaction finds it.
+    pub(super) disk: DiskRoom,
 }
 
 impl Rules {
@@ -131,6 +136,7 @@ impl Rules {
             max_size: config.max_size,
             keep: config.keep,
             max_age: config.max_age,
+            disk: DiskRoom::UNKNOWN,
         }
     }
 }
@@ -138,13 +144,16 @@ impl Rules {
 impl<'t> Ledger<'t> {
     pub(super) fn open(
         transaction: &'t WriteTransaction,
-        counts: Counts,
+        mut counts: Counts,
         rules: Rules,
     ) -> Result<Self, StoreError> {
         let mut known = Vec::with_capacity(counts.days.len());
+        counts.known_bytes = 0;
         for day in counts.days.iter().rev() {
             let name = known_name(*day);
-            known.push((*day, transaction.open_table(KnownItems::new(&name))?));
+            let table = transaction.open_table(KnownItems::new(&name))?;
+            counts.known_bytes += table.len()?.saturating_mul(KNOWN_SIZE);
+            known.push((*day, table));
         }
         Ok(Self {
             transaction,
@@ -213,8 +222,8 @@ impl<'t> Ledger<'t> {
             return Ok(Ok(EventReceipt::Known));
         }
         let size = size_of(event);
-        if !self.make_room(size)? {
-            return Ok(Err(SpoolRefusal::Full));
+        if let Some(refused) = self.make_room(size)? {
+            return Ok(Err(refused));
         }
         self.know(event, today)?;
         let seq = self.counts.next_seq;

@@ -2,25 +2,33 @@
 
 use redb::ReadableTable;
 
-use super::{Ledger, Prepared};
-use crate::spool::error::StoreError;
+use super::{Ledger, Prepared, Rules};
+use crate::spool::error::{SpoolRefusal, StoreError};
 use crate::spool::tables::EventRow;
 
 impl Ledger<'_> {
-    /// Finds room for `size` bytes: delivered events go before the end of `keep`, the oldest first. Returns false, and
+    /// Finds room for `size` bytes: delivered events go before the end of `keep`, the oldest first. Returns the reason, and
     /// removes no event, if waiting events and dead letters leave no room.
-    pub(super) fn make_room(&mut self, size: u64) -> Result<bool, StoreError> {
+    pub(super) fn make_room(&mut self, size: u64) -> Result<Option<SpoolRefusal>, StoreError> {
         let held = self.counts.bytes.saturating_sub(self.counts.kept_bytes);
-        if held.saturating_add(size) > self.rules.max_size {
-            return Ok(false);
+        let Rules { max_size, disk, .. } = self.rules;
+        if held.saturating_add(size) > max_size {
+            return Ok(Some(SpoolRefusal::Full));
         }
-        while self.counts.bytes.saturating_add(size) > self.rules.max_size {
+        if !disk.has(held, size) {
+            return Ok(Some(SpoolRefusal::DiskFull));
+        }
+        while self.counts.bytes.saturating_add(size) > max_size.min(disk.bound) {
             if self.room_rows == 0 || !self.remove_oldest_done()? {
-                return Ok(false);
+                return Ok(Some(match disk.bound < max_size {
+                    true => SpoolRefusal::DiskFull,
+                    false => SpoolRefusal::Full,
+                }));
             }
             self.room_rows -= 1;
         }
-        Ok(true)
+        self.rules.disk.fresh = disk.fresh.saturating_sub(size);
+        Ok(None)
     }
 
     /// Removes the oldest delivered event; returns false without a delivered event.
@@ -65,6 +73,8 @@ pub(super) fn size_of(event: &Prepared) -> u64 {
 const EVENT_SIZE: usize = 128;
 /// The allowance for each item, in bytes.
 const ITEM_SIZE: usize = 60;
+/// The bytes of a known item, whose event may be gone.
+pub(super) const KNOWN_SIZE: u64 = 60;
 /// The allowance for each lane at each destination, in bytes.
 const LANE_SIZE: usize = 60;
 /// The bound on delivered events removed for room in a transaction: a large event finds room among small events, and no

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use redb::StorageBackend;
 
+use crate::spool::footing::DiskSpace;
+
 /// A disk: the durable content, and the writes since the last sync.
 #[derive(Clone, Debug, Default)]
 pub(in crate::spool) struct Disk(Arc<Mutex<State>>);
@@ -22,6 +24,7 @@ struct State {
     /// The generation of attached backends: an older backend has no effect any more.
     attached: u64,
     syncs: u64,
+    space: Option<DiskSpace>,
 }
 
 #[derive(Clone, Debug)]
@@ -67,6 +70,22 @@ impl Disk {
 
     pub(in crate::spool) fn length(&self) -> u64 {
         self.0.lock().seen.len() as u64
+    }
+
+    /// The bytes of pages that were written.
+    pub(in crate::spool) fn written(&self) -> u64 {
+        let state = self.0.lock();
+        let pages = state.seen.chunks(PAGE);
+        let written = pages.filter(|page| page.iter().any(|byte| *byte != 0));
+        (written.count() * PAGE) as u64
+    }
+
+    pub(in crate::spool) fn space(&self) -> Option<DiskSpace> {
+        self.0.lock().space
+    }
+
+    pub(in crate::spool) fn set_space(&self, space: DiskSpace) {
+        self.0.lock().space = Some(space);
     }
 
     pub(in crate::spool) fn clear(&self) {
@@ -119,6 +138,9 @@ impl Disk {
         state.seen = state.durable.clone();
     }
 }
+
+/// The bytes of a page.
+const PAGE: usize = 4096;
 
 fn put(bytes: &mut Vec<u8>, offset: usize, data: &[u8]) {
     if bytes.len() < offset + data.len() {

@@ -2,7 +2,9 @@
 
 use super::disk::{Disk, DiskFault, FaultKind};
 use super::*;
+use crate::spool::EventReceipt;
 use crate::spool::SpoolRefusal;
+use crate::spool::footing::DiskSpace;
 
 async fn eventually_takes(spool: &Spool, id: &str) {
     for _ in 0..200 {
@@ -92,6 +94,98 @@ async fn a_full_disk_stays_an_alarm_until_an_event_is_stored() {
     eventually_takes(&spool, "after").await;
     assert_eq!(spool.numbers().alarm.failure, None);
     assert_eq!(spool.numbers().alarm.failures, 3);
+}
+
+#[tokio::test]
+async fn a_disk_that_is_full_at_the_start_closes_the_store_until_there_is_room() {
+    for step in 0..12 {
+        let disk = Disk::default();
+        disk.fail(DiskFault {
+            at: disk.steps() + 1 + step,
+            kind: FaultKind::NoSpace,
+        });
+        let spool = on(&disk);
+        // The writer finds room at a later attempt.
+        let to = to_app(&spool).await;
+        assert!(spool.numbers().alarm.failures > 0, "{step}");
+        accept(&spool, "a").await;
+        assert_eq!(spool.numbers().alarm.failure, None, "{step}");
+        assert_eq!(ids(&due(&spool, &to).await), ["a"], "{step}");
+    }
+}
+
+#[tokio::test]
+async fn a_spool_whose_disk_never_opens_ends_at_once() {
+    let disk = Disk::default();
+    disk.fail(DiskFault {
+        at: disk.steps() + 1,
+        kind: FaultKind::PowerCut,
+    });
+    let spool = Arc::new(on(&disk));
+    let refused = spool.accept(event("a", &[message("a", "1")])).await;
+    assert_eq!(refused, Err(SpoolRefusal::Broken));
+    let setting = {
+        let spool = Arc::clone(&spool);
+        tokio::spawn(async move { spool.set_destinations(vec![destination("app")]).await })
+    };
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert!(!setting.is_finished());
+    spool.close();
+    assert_eq!(setting.await.unwrap().unwrap_err(), SpoolRefusal::Closed);
+}
+
+#[tokio::test]
+async fn new_events_leave_room_on_the_disk_for_the_outcomes_of_deliveries() {
+    const MIB: u64 = 1 << 20;
+    let disk = Disk::default();
+    let spool = on(&disk);
+    let to = to_app(&spool).await;
+    // The file has the room of a few events in free pages.
+    for number in 0..8 {
+        let id = number.to_string();
+        let text = "z".repeat(256 << 10);
+        spool
+            .accept(event(&id, &[message(&id, "1"), message(&text, "2")]))
+            .await
+            .unwrap();
+    }
+    disk.set_space(DiskSpace {
+        free: 6 * MIB,
+        size: 1024 * MIB,
+    });
+    let refused = spool.accept(event("late", &[message("late", "1")])).await;
+    assert_eq!(refused, Err(SpoolRefusal::DiskFull));
+    assert!(spool.survey().is_disk_full);
+    // Known items need no room, and the provider need not send again.
+    let again = spool.accept(event("7", &[message("7", "1")])).await;
+    assert_eq!(again, Ok(EventReceipt::Known));
+    while let Some(delivery) = due(&spool, &to).await.pop() {
+        spool.settle(delivery, answered(200)).await.unwrap();
+    }
+    // Delivered events make room.
+    accept(&spool, "after").await;
+    assert!(!spool.survey().is_disk_full);
+    assert_counted(&spool);
+}
+
+#[tokio::test]
+async fn a_closed_store_blames_no_destination() {
+    let disk = Disk::default();
+    let spool = on(&disk);
+    let to = to_app(&spool).await;
+    accept(&spool, "a").await;
+    let delivery = due(&spool, &to).await.remove(0);
+    spool.settle(delivery, answered(404)).await.unwrap();
+    assert!(spool.survey().destinations[0].trouble.is_some());
+    disk.fail(DiskFault {
+        at: disk.steps() + 1,
+        kind: FaultKind::PowerCut,
+    });
+    let refused = spool.accept(event("b", &[message("b", "1")])).await;
+    assert_eq!(refused, Err(SpoolRefusal::Broken));
+    let survey = spool.survey();
+    assert!(survey.numbers.alarm.is_closed());
+    assert_eq!(survey.destinations[0].trouble, None);
 }
 
 #[tokio::test]

@@ -59,7 +59,10 @@ async fn run_until_cut(seed: u64, disk: &Disk, durability: Durability) -> Promis
         return Promised::default();
     };
     let spool = Arc::new(spool);
-    let Ok(mut destinations) = spool.set_destinations(vec![destination("app")]).await else {
+    // A disk without power at the opening stays so.
+    let setting = spool.set_destinations(vec![destination("app")]);
+    let set = tokio::time::timeout(Duration::from_secs(1), setting).await;
+    let Ok(Ok(mut destinations)) = set else {
         return Promised::default();
     };
     let to = destinations.remove(0);
