@@ -56,6 +56,11 @@ pub struct EventRequest {
 }
 
 impl Application {
+    /// True if events go to the same place as those to `other`.
+    pub(super) fn is_at_place_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.upstream, &other.upstream) && self.path == other.path
+    }
+
     /// Returns the application at `url`, for the events of the webhook `webhook`.
     #[must_use]
     pub fn new(

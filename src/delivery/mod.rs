@@ -191,7 +191,10 @@ impl Deliveries {
                 .filter(|running| Arc::ptr_eq(&running.to, &to))
             {
                 Some(running) => {
-                    running.way.store(way);
+                    let before = running.way.swap(Arc::clone(&way));
+                    if !before.leads_where(&way) {
+                        running.to.begin_anew();
+                    }
                     running
                 }
                 None => self.start(to, way),

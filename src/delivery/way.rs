@@ -44,6 +44,22 @@ pub(super) enum Attempt {
 }
 
 impl Way {
+    /// True if both ways lead to the same place: what attempts on one have shown holds for the other.
+    pub(super) fn leads_where(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Application(one), Self::Application(other)) => one.is_at_place_of(other),
+            // An unchanged publisher is carried over by a reload.
+            (Self::Stream(one), Self::Stream(other)) => match (&one.publisher, &other.publisher) {
+                (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+                (None, None) => true,
+                (Some(_), None) | (None, Some(_)) => false,
+            },
+            (Self::Application(_), Self::Stream(_)) | (Self::Stream(_), Self::Application(_)) => {
+                false
+            }
+        }
+    }
+
     /// Sends an event once.
     pub(super) async fn attempt(&self, delivery: &Delivery, tracer: &Tracer) -> Attempt {
         match self {

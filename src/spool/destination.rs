@@ -146,8 +146,22 @@ impl Destination {
 
     /// Takes another configuration. Events under way and the health stay.
     fn configure(&self, config: SpoolDestination) {
-        self.course.lock().lanes.set_at_once(config.lanes);
+        let mut course = self.course.lock();
+        course.lanes.set_at_once(config.lanes);
+        if self.config.read().interval != config.interval {
+            course.next_at = None;
+        }
         *self.config.write() = Arc::new(config);
+        drop(course);
+        self.bell.notify_one();
+    }
+
+    /// Forgets what attempts have shown, for a different address: the next attempt goes out at once.
+    pub fn begin_anew(&self) {
+        let mut course = self.course.lock();
+        course.health = Health::default();
+        course.lanes.hasten();
+        drop(course);
         self.bell.notify_one();
     }
 

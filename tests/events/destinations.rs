@@ -168,3 +168,42 @@ fn another_folder_needs_a_restart_and_other_bounds_do_not() {
     let second = status("s2", "read", "1") + &" ".repeat(3 << 20);
     assert_eq!(keyside.event(&genuine(second.as_bytes())).status, 503);
 }
+
+#[test]
+fn a_reload_with_another_address_goes_there_without_the_pause_of_the_old_one() {
+    let refusing = Upstream::plain(|_, wire| {
+        answer(wire, 401, "");
+        After::Keep
+    });
+    let keyside = spooled(&to("app", &refusing, "")).start();
+    send(&keyside, "m1");
+    assert!(eventually(SOON, || keyside.log().contains("is paused")));
+    let application = application();
+    let path = keyside.dir().join("proxy.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let text = text.replace(&refusing.url(), &application.url());
+    std::fs::write(&path, text).unwrap();
+    assert_eq!(keyside.reload().status, 200);
+    // The next probe of the old address would go out after 30 s.
+    let began = std::time::Instant::now();
+    must_get(&application, &["m1"]);
+    assert!(began.elapsed() < Duration::from_secs(20));
+}
+
+#[test]
+fn a_failed_attempt_is_logged_at_once_and_a_third_is_a_problem() {
+    let failing = Upstream::plain(|_, wire| {
+        answer(wire, 500, "");
+        After::Keep
+    });
+    let keyside = spooled(&to("app", &failing, "")).start();
+    send(&keyside, "m1");
+    assert!(eventually(SOON, || {
+        keyside
+            .log()
+            .contains("events are not delivered, and are tried again")
+    }));
+    assert!(eventually(SOON, || keyside
+        .problems()
+        .contains("the last: status 500")));
+}
