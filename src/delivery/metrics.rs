@@ -13,7 +13,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
-use crate::traffic::{DestinationTraffic, Failure, FailureClass, Streak};
+use crate::traffic::{Burst, DestinationTraffic, Failure, FailureClass, Streak};
 
 /// The metrics of all destinations. Clones share the families.
 #[derive(Clone, Debug)]
@@ -119,12 +119,11 @@ impl DestinationMetrics {
         self.traffic.succeeded(Instant::now())
     }
 
-    /// Notes that the destination did not take an event.
-    pub fn failed(&self, failure: &Failure) {
+    /// Notes that the destination did not take an event. Returns the failures to log now.
+    pub fn failed(&self, failure: &Failure) -> Option<Burst> {
         self.seconds();
         self.count(failure.class).inc();
-        // The deliveries have log lines of their own.
-        drop(self.traffic.failed(failure, Instant::now()));
+        self.traffic.failed(failure, Instant::now())
     }
 
     /// Returns the series of the time. The first use makes those of failures too, at 0: an alert on a growing counter does not

@@ -18,6 +18,7 @@ use crate::spool::{
     TroubleKind,
 };
 use crate::trace::Tracer;
+use crate::traffic::{Burst, Streak};
 
 /// The worker of one destination.
 #[derive(Debug)]
@@ -84,11 +85,10 @@ impl DestinationWorker {
             // The delivery is given back: its destination is not at fault.
             Attempt::NotMade => return tokio::time::sleep(NOT_MADE).await,
         };
-        match failure::of_outcome(outcome) {
-            Some(failure) => self.metrics.failed(&failure),
-            // The spool tells when a destination takes events again.
-            None => drop(self.metrics.succeeded(SystemTime::now())),
-        }
+        let (burst, ended) = match failure::of_outcome(outcome) {
+            Some(failure) => (self.metrics.failed(&failure), None),
+            None => (None, self.metrics.succeeded(SystemTime::now())),
+        };
         let received_ms = delivery.event.head.received_ms;
         let id = delivery.event.head.id.clone();
         // Without an outcome on disk the event is delivered once more after the next start.
@@ -96,6 +96,10 @@ impl DestinationWorker {
             return;
         };
         self.tell_change(settled.change, outcome);
+        // A trouble has log lines of its own.
+        if settled.change == HealthChange::None && self.to.trouble().is_none() {
+            self.tell_failures(settled.verdict, burst.as_ref(), ended.as_ref());
+        }
         match settled.verdict {
             AttemptVerdict::Done => self.metrics.delivered(received_ms, SystemTime::now()),
             AttemptVerdict::Dead => self.tell_dead(&id, outcome),
@@ -122,6 +126,35 @@ impl DestinationWorker {
             HealthChange::Began(TroubleKind::Paused) => {
                 tracing::error!(webhook, to, %outcome, "destination refuses everything and is paused: look at its address, its path and its secret; its events wait on disk, and a probe goes out every 30 s");
             }
+        }
+    }
+
+    /// Logs failed attempts of a destination that is not in trouble, and their end.
+    fn tell_failures(
+        &self,
+        verdict: AttemptVerdict,
+        burst: Option<&Burst>,
+        ended: Option<&Streak>,
+    ) {
+        let webhook = self.to.webhook();
+        let to = self.to.name();
+        if let (AttemptVerdict::Again { after, .. }, Some(burst)) = (verdict, burst) {
+            tracing::warn!(
+                webhook,
+                to,
+                class = burst.failure.class.of_destination(),
+                status = burst.failure.status,
+                count = burst.count,
+                reason = burst.failure.reason,
+                what_to_do = burst.failure.advice,
+                next_attempt_s = after.as_secs(),
+                "events are not delivered, and are tried again"
+            );
+        }
+        if let Some(ended) = ended {
+            let class = ended.failure.class.of_destination();
+            let failed = ended.count;
+            tracing::info!(webhook, to, class, failed, "events are delivered again");
         }
     }
 

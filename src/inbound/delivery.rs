@@ -93,7 +93,7 @@ impl DirectDelivery {
     fn note(&self, sent: &Result<Answer, Undelivered>) -> Option<Failure> {
         let failure = self.application.failure(sent);
         match (&failure, sent) {
-            (Some(failure), _) => self.metrics.failed(failure),
+            (Some(failure), _) => drop(self.metrics.failed(failure)),
             (None, Err(_)) => {}
             (None, Ok(_)) => {
                 if let Some(ended) = self.metrics.succeeded(SystemTime::now()) {

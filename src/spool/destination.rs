@@ -13,7 +13,7 @@ use super::committer::Store;
 use super::error::StoreError;
 use super::health::{Gate, Health, HealthChange, Probe, Trouble};
 use super::items::Class;
-use super::lanes::{Due, Lanes, Now};
+use super::lanes::{Due, Lanes, Now, Setback};
 use super::schedule::{AttemptOutcome, AttemptVerdict, Attempts};
 use super::tables::{DestinationId, LANES, LaneId, QUEUE, Seq, Waiting};
 
@@ -171,6 +171,11 @@ impl Destination {
         self.course.lock().health.trouble()
     }
 
+    /// The events whose attempts have failed for long or often, if there are any.
+    pub(super) fn setback(&self) -> Option<Setback> {
+        self.course.lock().lanes.setback(Instant::now())
+    }
+
     /// Lets events out, once older ones have been added.
     pub(super) fn begin(&self) {
         self.is_begun.store(true, Ordering::Release);
@@ -243,6 +248,9 @@ impl Destination {
             course.lanes.hasten();
         }
         course.lanes.settle(seq);
+        if let AttemptVerdict::Again { .. } = verdict {
+            course.lanes.fail(seq, outcome, now);
+        }
         // A trouble has times of its own, which change with every outcome.
         let has_news = course.lanes.has_news()
             || change != HealthChange::None

@@ -8,13 +8,14 @@
 //! An event of several lanes (a batch) goes out when it is the oldest in each of them.
 
 use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::destination::Wait;
 use super::items::Class;
 use super::ready::{Ready, ReadyQueues};
-use super::schedule::{Attempts, due_in};
+use super::schedule::{AttemptOutcome, Attempts, due_in};
 use super::tables::{LaneId, Row, Seq, Waiting};
 
 /// The lanes of one destination.
@@ -52,7 +53,18 @@ struct LaneEvent {
     class: Class,
     lanes: Vec<LaneId>,
     attempts: Attempts,
+    /// The first failed attempt since the start of the process, with the outcome of the last.
+    failed: Option<(Instant, AttemptOutcome)>,
     state: LaneEventState,
+}
+
+/// Events that an operator is told of: attempts failed again and again, or the next attempt is far off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Setback {
+    /// The number of the events.
+    pub events: u64,
+    /// The outcome of a last attempt.
+    pub outcome: AttemptOutcome,
 }
 
 /// The state of an event that holds its lanes.
@@ -198,6 +210,29 @@ impl Lanes {
             self.under_way = self.under_way.saturating_sub(1);
             self.settling += 1;
         }
+    }
+
+    /// Notes a failed attempt, after which the event waits for the next.
+    pub(super) fn fail(&mut self, seq: Seq, outcome: AttemptOutcome, now: Instant) {
+        if let Some(event) = self.events.get_mut(&seq) {
+            let since = event.failed.map_or(now, |(since, _)| since);
+            event.failed = Some((since, outcome));
+        }
+    }
+
+    /// Returns the events whose attempts have failed for long or often; `None` without such an event.
+    pub(super) fn setback(&self, now: Instant) -> Option<Setback> {
+        let mut setback: Option<Setback> = None;
+        for event in self.events.values() {
+            let Some((since, outcome)) = event.failed else {
+                continue;
+            };
+            if event.attempts.counted >= OFTEN || now.saturating_duration_since(since) >= LONG {
+                let events = setback.map_or(0, |setback| setback.events) + 1;
+                setback = Some(Setback { events, outcome });
+            }
+        }
+        setback
     }
 
     /// Puts an event off; its lanes wait.
@@ -429,6 +464,7 @@ impl Lanes {
             class,
             lanes: row.lanes,
             attempts,
+            failed: None,
             state,
         };
         self.events.insert(seq, event);
@@ -459,6 +495,10 @@ impl Behind {
     }
 }
 
+/// The failed attempts of an event of which an operator is told.
+const OFTEN: u32 = 3;
+/// The time after the first failed attempt of an event after which an operator is told.
+const LONG: Duration = Duration::from_secs(30);
 /// The bound on rows of the queue that a look goes through: a look stays short.
 const MAX_STEPS: u32 = 2048;
 /// The bound on events whose outcome is on the way to the disk: as many may be delivered twice after a crash.

@@ -51,6 +51,7 @@ pub use file::check_usable;
 pub use footing::Footing;
 pub use health::{HealthChange, Trouble, TroubleKind};
 pub use items::{Class, EventContents, Item};
+pub use lanes::Setback;
 pub use ledger::EventReceipt;
 pub use opening::Alarm;
 pub use operate::{Erased, Replay};

@@ -12,6 +12,7 @@ use super::error::StoreError;
 use super::footing::{self, Footing};
 use super::health::Trouble;
 use super::items::Class;
+use super::lanes::Setback;
 use super::opening::Alarm;
 use super::record::RecordError;
 use super::tables::{DESTINATIONS, DestinationId, EVENTS, EventRow, QUEUE, Seq, StoredState};
@@ -86,6 +87,8 @@ pub struct Surveyed {
     pub unreadable: Option<RecordError>,
     /// The trouble of the destination, with the age.
     pub trouble: Option<(Trouble, Duration)>,
+    /// The events whose attempts have failed for long or often.
+    pub setback: Option<Setback>,
 }
 
 impl Survey {
@@ -151,6 +154,8 @@ impl Spool {
             // While the store is closed nothing is tried, and what a destination answered before tells nothing.
             let trouble = live.as_ref().and_then(|live| live.trouble());
             let trouble = trouble.filter(|_| !numbers.alarm.is_closed());
+            let setback = live.as_ref().and_then(|live| live.setback());
+            let setback = setback.filter(|_| !numbers.alarm.is_closed());
             destinations.push(Surveyed {
                 id,
                 webhook,
@@ -163,6 +168,7 @@ impl Spool {
                 oldest: pending.map(|pending| pending.age),
                 unreadable,
                 trouble: trouble.map(|trouble| (trouble, trouble.since.elapsed())),
+                setback,
             });
         }
         let room = self.store.medium.room(&self.store.counts());

@@ -170,9 +170,16 @@ fn of_destination(to: &Surveyed) -> Vec<(AlarmKind, String)> {
     } else if !to.is_configured && waiting > 0 {
         let text = format!(
             "the destination is not configured any more, and {backlog}: configure it again, or they become dead letters \
-             after `[spool] max_age`"
+             after `[spool] max_age`; or erase them with `keyside events drop`"
         );
         found.push((AlarmKind::NotConfigured, text));
+    } else if let Some(setback) = to.setback {
+        let text = format!(
+            "{backlog}, and the attempts to deliver {} of them fail again and again (the last: {}): look at the log of what \
+             listens there",
+            setback.events, setback.outcome
+        );
+        found.push((AlarmKind::Backlog, text));
     } else if to.oldest.is_some_and(|oldest| oldest >= LONG) {
         let text = format!(
             "{backlog}: the destination takes events more slowly than they come, or some are tried again; \
@@ -261,7 +268,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::spool::{Alarm, Numbers};
+    use crate::spool::{Alarm, Numbers, Setback};
 
     fn survey() -> Survey {
         Survey {
@@ -290,6 +297,7 @@ mod tests {
                 oldest: None,
                 unreadable: None,
                 trouble: None,
+                setback: None,
             }],
         }
     }
@@ -353,6 +361,14 @@ mod tests {
             |change: &dyn Fn(&mut Surveyed)| with(|survey| change(&mut survey.destinations[0]));
         assert_eq!(of(&|to| waiting(to, 9, 299)), []);
         assert_eq!(of(&|to| waiting(to, 9, 300)), [AlarmKind::Backlog]);
+        let setback = of(&|to| {
+            waiting(to, 1, 30);
+            to.setback = Some(Setback {
+                events: 1,
+                outcome: AttemptOutcome::TimedOut,
+            });
+        });
+        assert_eq!(setback, [AlarmKind::Backlog]);
         let gone = of(&|to| {
             waiting(to, 1, 1);
             to.is_configured = false;

@@ -60,5 +60,8 @@ fn destination(to: &Surveyed) -> Value {
         "under_way": to.under_way,
         "oldest_seconds": to.oldest.map(|age| age.as_secs()),
         "trouble": trouble,
+        "setback": to.setback.map(|setback| {
+            json!({ "events": setback.events, "outcome": setback.outcome.to_string() })
+        }),
     })
 }

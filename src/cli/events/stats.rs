@@ -74,6 +74,7 @@ fn row(to: &Value) -> [String; 8] {
     let state = match to.pointer("/trouble/kind").and_then(Value::as_str) {
         Some(kind) => kind,
         None if to["configured"] == false => "not configured",
+        None if to["setback"].is_object() => "failing",
         None => "ok",
     };
     [

@@ -4,8 +4,8 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 use crate::spool::{
-    Erased, EventReceipt, RecordError, Replay, SpoolError, SpoolRefusal, StoredState, StreamAnswer,
-    TroubleKind,
+    Erased, EventReceipt, RecordError, Replay, Setback, SpoolError, SpoolRefusal, StoredState,
+    StreamAnswer, TroubleKind,
 };
 
 #[tokio::test]
@@ -553,4 +553,108 @@ async fn the_file_is_its_owners_alone_and_one_process_has_it() {
     assert!(aside.exists());
     drop(spool);
     std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[tokio::test]
+async fn the_events_that_name_a_person_anywhere_are_erased() {
+    let disk = Disk::default();
+    let spool = on(&disk);
+    to_app(&spool).await;
+    let elsewhere =
+        |field: &str, value: &str| format!(r#"{{"field":"{field}","value":{{{value}}}}}"#);
+    for (id, change) in [
+        (
+            "call",
+            elsewhere("calls", r#""calls":[{"from":"4915112"}]"#),
+        ),
+        (
+            "sync",
+            elsewhere(
+                "smb_app_state_sync",
+                r#""contact":{"phone_number":"+4915112"}"#,
+            ),
+        ),
+        ("message", message("m", "4915112")),
+        ("other", message("o", "4915113")),
+    ] {
+        spool.accept(event(id, &[change])).await.unwrap();
+    }
+    let of_person = only(|filter| filter.user = Some("4915112".to_owned()));
+    assert_eq!(matching(&spool, &of_person).len(), 3);
+    assert_eq!(spool.erase_user("4915112").await.unwrap().events, 3);
+    let left: Vec<_> = all(&spool).into_iter().map(|event| event.head.id).collect();
+    assert_eq!(left, ["other"]);
+}
+
+#[tokio::test]
+async fn a_new_pace_holds_at_once_and_a_new_address_forgets_what_the_old_one_answered() {
+    let disk = Disk::default();
+    let spool = on(&disk);
+    let mut slow = destination("app");
+    slow.interval = Some(Duration::from_secs(3600));
+    let to = spool.set_destinations(vec![slow]).await.unwrap().remove(0);
+    accept(&spool, "a").await;
+    spool
+        .accept(event("b", &[message("b", "2")]))
+        .await
+        .unwrap();
+    let first = due(&spool, &to).await;
+    assert_eq!(ids(&first), ["a"]);
+    assert_eq!(ids(&due(&spool, &to).await), [""; 0]);
+    to_app(&spool).await;
+    let second = due(&spool, &to).await;
+    assert_eq!(ids(&second), ["b"]);
+    // One event is paused with its destination, and one waits as the answer asked.
+    let asked = AttemptOutcome::Answered {
+        status: 429,
+        retry_after: Some(Duration::from_secs(3600)),
+    };
+    for (delivery, outcome) in first
+        .into_iter()
+        .zip([asked])
+        .chain(second.into_iter().zip([answered(404)]))
+    {
+        spool.settle(delivery, outcome).await.unwrap();
+    }
+    assert_eq!(ids(&due(&spool, &to).await), [""; 0]);
+    to.begin_anew();
+    let mut again = due(&spool, &to).await;
+    again.sort_by_key(|delivery| delivery.event.seq);
+    assert_eq!(ids(&again), ["a", "b"]);
+}
+
+#[tokio::test]
+async fn an_event_that_fails_again_and_again_is_told_of() {
+    let disk = Disk::default();
+    let spool = on(&disk);
+    let to = to_app(&spool).await;
+    accept(&spool, "a").await;
+    for failed in 0..3 {
+        assert_eq!(spool.survey().destinations[0].setback, None, "{failed}");
+        let mut delivery = due(&spool, &to).await;
+        while delivery.is_empty() {
+            // The wait before the next attempt.
+            to.begin_anew();
+            delivery = due(&spool, &to).await;
+        }
+        spool
+            .settle(delivery.remove(0), answered(500))
+            .await
+            .unwrap();
+    }
+    let setback = spool.survey().destinations[0].setback;
+    let expected = Setback {
+        events: 1,
+        outcome: answered(500),
+    };
+    assert_eq!(setback, Some(expected));
+    assert_eq!(
+        to.trouble(),
+        None,
+        "one event is no fault of its destination"
+    );
+    to.begin_anew();
+    let delivery = due(&spool, &to).await.remove(0);
+    spool.settle(delivery, answered(200)).await.unwrap();
+    assert_eq!(spool.survey().destinations[0].setback, None);
 }
