@@ -139,7 +139,7 @@ fn a_destination_of_the_spool_has_its_health_and_takes_events_all_the_same() {
         "{}",
         told()
     );
-    assert_eq!(told().matches("cannot be reached").count(), 0, "{}", told());
+    assert_eq!(told().matches("cannot be reached").count(), 1, "{}", told());
     let _application = Upstream::plain_at(port, |_, wire| {
         wire.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
         After::Keep

@@ -16,16 +16,31 @@ pub(super) fn of_status(place: &str, status: StatusCode) -> Option<Failure> {
 /// Returns the failure of an attempt without an answer; `None` where Keyside itself is at fault.
 pub(super) fn of_error(place: &str, error: &UpstreamError) -> Option<Failure> {
     let (class, reason, advice) = match error {
-        UpstreamError::NoPlace | UpstreamError::MalformedRequest => return None,
+        UpstreamError::NoPlace => return None,
+        UpstreamError::MalformedRequest => (
+            FailureClass::Other,
+            format!("the event cannot be sent to {place}"),
+            "the event has a line break in its query or a header",
+        ),
         UpstreamError::Unreachable(cause) => (
             FailureClass::Unreachable,
             format!("{place} cannot be reached: {cause}"),
             UNREACHABLE,
         ),
+        UpstreamError::Proxy(cause) => (
+            FailureClass::Unreachable,
+            format!("{place} cannot be reached: {cause}"),
+            "see `[egress]`: `no_proxy` names hosts that are reached directly",
+        ),
         UpstreamError::Tls(cause) => (
             FailureClass::Tls,
             format!("no TLS with {place}: {cause}"),
-            "look at the certificate of the application",
+            "look at the certificate of the application, or write http:// in `forward` if it speaks no TLS",
+        ),
+        UpstreamError::TimedOut { written: false, .. } => (
+            FailureClass::Timeout,
+            format!("{place} gave no connection in time"),
+            "see that the application listens there, and speaks TLS if `forward` says https://",
         ),
         UpstreamError::TimedOut { .. } => (
             FailureClass::Timeout,
@@ -41,35 +56,71 @@ pub(super) fn of_error(place: &str, error: &UpstreamError) -> Option<Failure> {
     Some(failure(class, 0, reason, advice))
 }
 
-/// Returns the failure that the outcome of an attempt from the spool is; `None` for a success.
-pub(super) fn of_outcome(outcome: AttemptOutcome) -> Option<Failure> {
-    let (class, status, advice) = match outcome {
-        AttemptOutcome::Answered { status, .. } => {
-            let (class, advice) = judged(status)?;
-            (class, status, advice)
-        }
-        AttemptOutcome::Unreachable => (FailureClass::Unreachable, 0, UNREACHABLE),
-        AttemptOutcome::Interrupted => (FailureClass::Protocol, 0, OWN_LOG),
-        AttemptOutcome::TimedOut => (FailureClass::Timeout, 0, TIMED_OUT),
+/// Returns the failure that the outcome of publishing to `place` is; `None` for a success. `cause` is the message
+/// server's, where there is one.
+pub(super) fn of_published(
+    place: &str,
+    outcome: AttemptOutcome,
+    cause: Option<&str>,
+) -> Option<Failure> {
+    let cause = cause.unwrap_or("no connection");
+    let (class, reason, advice) = match outcome {
         AttemptOutcome::Published(StreamAnswer::Taken) => return None,
-        AttemptOutcome::Published(StreamAnswer::Full | StreamAnswer::Unready) => {
-            (FailureClass::Temporary, 0, "")
-        }
-        AttemptOutcome::Published(StreamAnswer::Denied | StreamAnswer::Missing) => {
-            (FailureClass::Refused, 0, "")
-        }
-        AttemptOutcome::Published(_) => (FailureClass::Other, 0, ""),
+        AttemptOutcome::Unreachable => (
+            FailureClass::Unreachable,
+            format!("the server of {place} cannot be reached: {cause}"),
+            SERVER,
+        ),
+        AttemptOutcome::TimedOut => (
+            FailureClass::Timeout,
+            format!("the server of {place} did not answer in time"),
+            SERVER,
+        ),
+        AttemptOutcome::Interrupted | AttemptOutcome::Answered { .. } => (
+            FailureClass::Protocol,
+            format!("the server of {place} gave no answer: {cause}"),
+            SERVER,
+        ),
+        AttemptOutcome::Published(answer) => (of_answer(answer), format!("{place}: {answer}"), ""),
     };
-    Some(failure(class, status, outcome.to_string(), advice))
+    Some(failure(class, 0, reason, advice))
+}
+
+fn of_answer(answer: StreamAnswer) -> FailureClass {
+    match answer {
+        StreamAnswer::Full | StreamAnswer::Unready => FailureClass::Temporary,
+        StreamAnswer::Denied | StreamAnswer::Missing => FailureClass::Refused,
+        _ => FailureClass::Other,
+    }
+}
+
+/// Returns the text of a failure for people: the reason, then the remedy.
+pub(super) fn told(failure: &Failure) -> String {
+    match failure.advice.as_str() {
+        "" => failure.reason.clone(),
+        advice => format!("{}; {advice}", failure.reason),
+    }
 }
 
 /// Returns the class of a status with the remedy; `None` for a success.
 fn judged(status: u16) -> Option<(FailureClass, &'static str)> {
     Some(match status {
         200..300 => return None,
-        401 | 403 | 404 => (
+        401 | 403 | 407 => (
             FailureClass::Refused,
-            "look at the path of `forward`, and at what the application asks of its callers",
+            "mend the secret that the application expects (`sign`) or its access rules",
+        ),
+        404 => (
+            FailureClass::Refused,
+            "mend the path in `forward`, or the application",
+        ),
+        300..=399 => (
+            FailureClass::Other,
+            "name the address that it redirects to in `forward`",
+        ),
+        405 | 410 | 421 => (
+            FailureClass::Other,
+            "mend the path in `forward`, or the application",
         ),
         429 => (FailureClass::Throttled, OWN_LOG),
         500.. => (FailureClass::Temporary, OWN_LOG),
@@ -92,6 +143,7 @@ fn failure(class: FailureClass, status: u16, reason: String, advice: &str) -> Fa
 const UNREACHABLE: &str = "start the application, or mend the address in `forward`";
 const TIMED_OUT: &str = "see what holds the application up, or raise `timeout` of the webhook";
 const OWN_LOG: &str = "the log of the application tells more";
+const SERVER: &str = "start the message server, or mend its URL in `server`";
 
 #[cfg(test)]
 mod tests {
@@ -122,37 +174,56 @@ mod tests {
             "shop:3000 cannot be reached: Connection refused"
         );
         assert!(failure.advice.contains("start the application"));
+        for (written, reason) in [
+            (false, "shop:3000 gave no connection in time"),
+            (true, "shop:3000 did not answer in time"),
+        ] {
+            let what = "answering";
+            let error = UpstreamError::TimedOut { what, written };
+            assert_eq!(of_error("shop:3000", &error).unwrap().reason, reason);
+        }
         assert_eq!(of_error("shop:3000", &UpstreamError::NoPlace), None);
     }
 
     #[test]
-    fn each_outcome_from_the_spool_has_its_class() {
-        let answered = |status| AttemptOutcome::Answered {
-            status,
-            retry_after: None,
-        };
-        for (outcome, class) in [
-            (answered(200), None),
-            (answered(500), Some(FailureClass::Temporary)),
-            (AttemptOutcome::Unreachable, Some(FailureClass::Unreachable)),
-            (AttemptOutcome::Interrupted, Some(FailureClass::Protocol)),
-            (AttemptOutcome::TimedOut, Some(FailureClass::Timeout)),
-            (AttemptOutcome::Published(StreamAnswer::Taken), None),
+    fn each_failure_of_a_stream_has_its_class_and_names_the_stream() {
+        for (outcome, class, reason) in [
+            (
+                AttemptOutcome::Unreachable,
+                FailureClass::Unreachable,
+                "the server of nats:orders cannot be reached: refused",
+            ),
+            (
+                AttemptOutcome::Interrupted,
+                FailureClass::Protocol,
+                "the server of nats:orders gave no answer: refused",
+            ),
+            (
+                AttemptOutcome::TimedOut,
+                FailureClass::Timeout,
+                "the server of nats:orders did not answer in time",
+            ),
             (
                 AttemptOutcome::Published(StreamAnswer::Full),
-                Some(FailureClass::Temporary),
+                FailureClass::Temporary,
+                "nats:orders: the stream is full",
             ),
             (
                 AttemptOutcome::Published(StreamAnswer::Denied),
-                Some(FailureClass::Refused),
+                FailureClass::Refused,
+                "nats:orders: the server lets this user not publish",
             ),
             (
                 AttemptOutcome::Published(StreamAnswer::TooLarge),
-                Some(FailureClass::Other),
+                FailureClass::Other,
+                "nats:orders: larger than the server takes",
             ),
         ] {
-            let found = of_outcome(outcome).map(|failure| failure.class);
-            assert_eq!(found, class, "{outcome}");
+            let failure = of_published("nats:orders", outcome, Some("refused")).unwrap();
+            assert_eq!(failure.class, class, "{outcome}");
+            assert!(failure.reason.starts_with(reason), "{}", failure.reason);
         }
+        let taken = AttemptOutcome::Published(StreamAnswer::Taken);
+        assert_eq!(of_published("nats:orders", taken, None), None);
     }
 }

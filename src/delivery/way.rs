@@ -9,11 +9,13 @@ use time::format_description::well_known::Rfc3339;
 use tokio::time::{Instant, timeout_at};
 
 use super::application::{Application, EVENT_ID, EventRequest, Undelivered, WEBHOOK};
+use super::failure;
 use super::publish::{PublishedEvent, Publisher};
 use crate::headers::retry_after;
 use crate::spool::{AttemptOutcome, Delivery, StreamAnswer};
 use crate::trace::conventions::known_method;
 use crate::trace::{Span, SpanKind, Tracer};
+use crate::traffic::Failure;
 use crate::upstream::{Answer, UpstreamError};
 
 /// The way to a destination.
@@ -30,15 +32,17 @@ pub enum Way {
 pub struct StreamWay {
     /// The name of the webhook.
     pub webhook: String,
+    /// The stream, as the configuration names it.
+    pub place: String,
     /// The publisher; `None` without a URL of the server.
     pub publisher: Option<Arc<Publisher>>,
 }
 
 /// The result of an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Attempt {
-    /// The attempt has this outcome.
-    Ended(AttemptOutcome),
+    /// The attempt has this outcome. A failure tells the reason.
+    Ended(AttemptOutcome, Option<Failure>),
     /// No attempt was made: Keyside has no connection left for it, or no key for the signature.
     NotMade,
 }
@@ -75,14 +79,15 @@ impl Way {
                 let deadline = application.deadline();
                 let sent = application.send(&request, deadline).await;
                 application.end(span, &request.method, &sent);
+                let failure = application.failure(&sent);
                 match sent {
-                    Ok(answer) => Attempt::Ended(answered(answer, deadline).await),
+                    Ok(answer) => Attempt::Ended(answered(answer, deadline).await, failure),
                     Err(
                         Undelivered::KeyMissing | Undelivered::Upstream(UpstreamError::NoPlace),
                     ) => Attempt::NotMade,
                     Err(Undelivered::Upstream(error)) => {
                         tracing::debug!(to = delivery.to().name(), %error, "event not delivered");
-                        Attempt::Ended(failed(&error))
+                        Attempt::Ended(failed(&error), failure)
                     }
                 }
             }
@@ -95,7 +100,7 @@ impl StreamWay {
     /// Publishes an event once. No signature of Standard Webhooks goes along: a stream has a login.
     async fn attempt(&self, delivery: &Delivery, tracer: &Tracer) -> Attempt {
         let Some(publisher) = &self.publisher else {
-            return Attempt::Ended(AttemptOutcome::Published(StreamAnswer::NoServer));
+            return self.ended(AttemptOutcome::Published(StreamAnswer::NoServer), None);
         };
         let mut span = span(tracer, delivery, "publish", SpanKind::Producer);
         let request = request(delivery);
@@ -129,10 +134,15 @@ impl StreamWay {
             span.fail(outcome.class());
         }
         span.end();
-        if let Some(problem) = publisher.problem() {
+        let problem = publisher.problem();
+        if let Some(problem) = &problem {
             tracing::debug!(to = delivery.to().name(), problem, "event not published");
         }
-        Attempt::Ended(outcome)
+        self.ended(outcome, problem.as_deref())
+    }
+
+    fn ended(&self, outcome: AttemptOutcome, cause: Option<&str>) -> Attempt {
+        Attempt::Ended(outcome, failure::of_published(&self.place, outcome, cause))
     }
 }
 

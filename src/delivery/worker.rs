@@ -14,8 +14,8 @@ use super::metrics::DestinationMetrics;
 use super::room::RoomOfOne;
 use super::way::{Attempt, Way};
 use crate::spool::{
-    AttemptOutcome, AttemptVerdict, Delivery, Destination, HealthChange, Spool, SpoolRefusal,
-    TroubleKind,
+    AttemptEnd, AttemptOutcome, AttemptVerdict, Delivery, Destination, HealthChange, Spool,
+    SpoolRefusal, TroubleKind,
 };
 use crate::trace::Tracer;
 use crate::traffic::{Burst, Streak};
@@ -80,35 +80,43 @@ impl DestinationWorker {
     async fn deliver(&self, delivery: Delivery) {
         // load_full, not load: a guard held across an await would pin a slot of the swap.
         let way = self.way.load_full();
-        let outcome = match way.attempt(&delivery, &self.tracer).await {
-            Attempt::Ended(outcome) => outcome,
+        let (outcome, failure) = match way.attempt(&delivery, &self.tracer).await {
+            Attempt::Ended(outcome, failure) => (outcome, failure),
             // The delivery is given back: its destination is not at fault.
             Attempt::NotMade => return tokio::time::sleep(NOT_MADE).await,
         };
-        let (burst, ended) = match failure::of_outcome(outcome) {
-            Some(failure) => (self.metrics.failed(&failure), None),
+        let (burst, ended) = match &failure {
+            Some(failure) => (self.metrics.failed(failure), None),
             None => (None, self.metrics.succeeded(SystemTime::now())),
         };
         let received_ms = delivery.event.head.received_ms;
         let id = delivery.event.head.id.clone();
         // Without an outcome on disk the event is delivered once more after the next start.
-        let Ok(settled) = self.spool.settle(delivery, outcome).await else {
+        let end = failure.map_or_else(
+            || outcome.into(),
+            |failure| AttemptEnd {
+                outcome,
+                reason: failure::told(&failure),
+            },
+        );
+        let reason = end.reason.clone();
+        let Ok(settled) = self.spool.settle(delivery, end).await else {
             return;
         };
-        self.tell_change(settled.change, outcome);
+        self.tell_change(settled.change, &reason);
         // A trouble has log lines of its own.
         if settled.change == HealthChange::None && self.to.trouble().is_none() {
             self.tell_failures(settled.verdict, burst.as_ref(), ended.as_ref());
         }
         match settled.verdict {
             AttemptVerdict::Done => self.metrics.delivered(received_ms, SystemTime::now()),
-            AttemptVerdict::Dead => self.tell_dead(&id, outcome),
+            AttemptVerdict::Dead => self.tell_dead(&id, outcome, &reason),
             AttemptVerdict::Again { .. } | AttemptVerdict::Down { .. } | AttemptVerdict::Paused => {
             }
         }
     }
 
-    fn tell_change(&self, change: HealthChange, outcome: AttemptOutcome) {
+    fn tell_change(&self, change: HealthChange, reason: &str) {
         let webhook = self.to.webhook();
         let to = self.to.name();
         match change {
@@ -118,13 +126,28 @@ impl DestinationWorker {
                 tracing::info!(webhook, to, trouble, "destination takes events again");
             }
             HealthChange::Began(TroubleKind::Down) => {
-                tracing::warn!(webhook, to, %outcome, "destination is down: its events wait on disk, and a probe goes out every 2 s at the latest");
+                tracing::warn!(
+                    webhook,
+                    to,
+                    reason,
+                    "destination is down: its events wait on disk, and a probe goes out every 2 s at the latest"
+                );
             }
             HealthChange::Began(TroubleKind::Failing) => {
-                tracing::warn!(webhook, to, %outcome, "destination fails: its events wait on disk, and one at a time goes out as a probe");
+                tracing::warn!(
+                    webhook,
+                    to,
+                    reason,
+                    "destination fails: its events wait on disk, and one at a time goes out as a probe"
+                );
             }
             HealthChange::Began(TroubleKind::Paused) => {
-                tracing::error!(webhook, to, %outcome, "destination refuses everything and is paused: look at its address, its path and its secret; its events wait on disk, and a probe goes out every 30 s");
+                tracing::error!(
+                    webhook,
+                    to,
+                    reason,
+                    "destination refuses everything and is paused: its events wait on disk, and a probe goes out every 30 s"
+                );
             }
         }
     }
@@ -159,7 +182,7 @@ impl DestinationWorker {
     }
 
     /// Logs a dead letter; further dead letters of the minute are summed up by the next line.
-    fn tell_dead(&self, event: &str, outcome: AttemptOutcome) {
+    fn tell_dead(&self, event: &str, outcome: AttemptOutcome, reason: &str) {
         let now = Instant::now();
         let unlogged = {
             let mut dead = self.dead.lock();
@@ -175,6 +198,7 @@ impl DestinationWorker {
             to = self.to.name(),
             event,
             %outcome,
+            reason,
             unlogged_before = (unlogged > 0).then_some(unlogged),
             "event is a dead letter: see it with `keyside events show`, send it again with `keyside events replay`"
         );

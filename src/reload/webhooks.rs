@@ -127,6 +127,7 @@ fn target(
         }
         DestinationTarget::Stream(_) => Way::Stream(StreamWay {
             webhook: config.name.clone(),
+            place: to.target.to_string(),
             publisher: draft.publishers.of(&config.name, &to.name),
         }),
     };

@@ -14,7 +14,7 @@ use super::error::StoreError;
 use super::health::{Gate, Health, HealthChange, Probe, Trouble};
 use super::items::Class;
 use super::lanes::{Due, Lanes, Now, Setback};
-use super::schedule::{AttemptOutcome, AttemptVerdict, Attempts};
+use super::schedule::{AttemptEnd, AttemptVerdict, Attempts};
 use super::tables::{DestinationId, LANES, LaneId, QUEUE, Seq, Waiting};
 
 /// A destination as it is configured.
@@ -236,20 +236,20 @@ impl Destination {
     pub(super) fn note(
         &self,
         seq: Seq,
-        outcome: AttemptOutcome,
+        end: &AttemptEnd,
         verdict: AttemptVerdict,
         probe: Probe,
         now: Instant,
         random: f64,
     ) -> HealthChange {
         let mut course = self.course.lock();
-        let change = course.health.note(outcome, verdict, probe, now, random);
+        let change = course.health.note(end, verdict, probe, now, random);
         if let HealthChange::Ended(_) = change {
             course.lanes.hasten();
         }
         course.lanes.settle(seq);
         if let AttemptVerdict::Again { .. } = verdict {
-            course.lanes.fail(seq, outcome, now);
+            course.lanes.fail(seq, end.outcome, now);
         }
         // A trouble has times of its own, which change with every outcome.
         let has_news = course.lanes.has_news()

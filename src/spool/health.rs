@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::schedule::{AttemptOutcome, AttemptVerdict, probe_after};
+use super::schedule::{AttemptEnd, AttemptOutcome, AttemptVerdict, probe_after};
 
 /// The health of a destination.
 #[derive(Clone, Debug, Default)]
@@ -15,12 +15,14 @@ pub(super) struct Health {
 }
 
 /// A destination that gets probes alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
     /// The kind of the trouble.
     pub kind: TroubleKind,
-    /// The outcome that began the trouble.
+    /// The outcome of the last probe.
     pub outcome: AttemptOutcome,
+    /// The reason of the last probe's failure, with the remedy.
+    pub reason: String,
     /// The beginning of the trouble.
     pub since: Instant,
     /// The probes that failed.
@@ -64,7 +66,7 @@ pub enum HealthChange {
 impl Health {
     /// Returns how much may go out at a time.
     pub(super) fn gate(&self, now: Instant) -> Gate {
-        match self.trouble {
+        match &self.trouble {
             None => Gate::Open,
             Some(trouble) if trouble.next_probe <= now => Gate::Probe,
             Some(trouble) => Gate::Shut(trouble.next_probe),
@@ -73,7 +75,7 @@ impl Health {
 
     /// Returns the trouble, if there is one.
     pub(super) fn trouble(&self) -> Option<Trouble> {
-        self.trouble
+        self.trouble.clone()
     }
 
     /// A probe has gone out: the next probe waits for the outcome, or as long as an outcome can take.
@@ -94,12 +96,13 @@ impl Health {
     /// the trouble began can only end the trouble.
     pub(super) fn note(
         &mut self,
-        outcome: AttemptOutcome,
+        end: &AttemptEnd,
         verdict: AttemptVerdict,
         probe: Probe,
         now: Instant,
         random: f64,
     ) -> HealthChange {
+        let outcome = end.outcome;
         let kind = match verdict {
             AttemptVerdict::Done | AttemptVerdict::Dead => return self.recover(),
             // The destination looked at the event and refused the event: the destination works.
@@ -114,7 +117,7 @@ impl Health {
             AttemptVerdict::Down { .. } => TroubleKind::Down,
             AttemptVerdict::Paused => TroubleKind::Paused,
         };
-        let before = self.trouble;
+        let before = self.trouble.as_ref();
         let probes = match (before, probe) {
             (Some(trouble), Probe::No) if trouble.kind == kind => return HealthChange::None,
             (Some(trouble), Probe::Yes) if trouble.kind == kind => trouble.probes.saturating_add(1),
@@ -124,17 +127,19 @@ impl Health {
             TroubleKind::Paused => PAUSE,
             TroubleKind::Down | TroubleKind::Failing => probe_after(probes, random),
         };
+        let change = match before {
+            Some(trouble) if trouble.kind == kind => HealthChange::None,
+            _ => HealthChange::Began(kind),
+        };
         self.trouble = Some(Trouble {
             kind,
             outcome,
+            reason: end.reason.clone(),
             since: before.map_or(now, |trouble| trouble.since),
             probes,
             next_probe: now + wait,
         });
-        match before {
-            Some(trouble) if trouble.kind == kind => HealthChange::None,
-            _ => HealthChange::Began(kind),
-        }
+        change
     }
 
     fn recover(&mut self) -> HealthChange {
@@ -191,7 +196,7 @@ mod tests {
         now: Instant,
     ) -> HealthChange {
         let verdict = judge(outcome, Attempts::default(), 0.0);
-        health.note(outcome, verdict, probe, now, 0.0)
+        health.note(&outcome.into(), verdict, probe, now, 0.0)
     }
 
     fn answered(status: u16) -> AttemptOutcome {

@@ -57,7 +57,7 @@ pub use opening::Alarm;
 pub use operate::{Erased, Replay};
 pub use query::{EventAtDestination, Filter, Listed, Page};
 pub use record::{EventHead, RecordError, Request};
-pub use schedule::{AttemptOutcome, AttemptVerdict, Attempts};
+pub use schedule::{AttemptEnd, AttemptOutcome, AttemptVerdict, Attempts};
 pub use seal::{Seal, Sealing};
 pub use survey::{Numbers, Pending, Survey, Surveyed};
 pub use tables::{DestinationId, Seq, StoredState};
@@ -291,15 +291,17 @@ impl Spool {
     pub async fn settle(
         &self,
         mut delivery: Delivery,
-        outcome: AttemptOutcome,
+        end: impl Into<AttemptEnd>,
     ) -> Result<Settled, SpoolRefusal> {
+        let end = end.into();
+        let outcome = end.outcome;
         let random = random();
         let now = self.store.clock.now();
         let verdict = judge(outcome, delivery.attempts, random);
         let to = Arc::clone(&delivery.to);
         let change = to.note(
             delivery.place.seq,
-            outcome,
+            &end,
             verdict,
             delivery.probe,
             now.at,

@@ -60,6 +60,24 @@ impl fmt::Display for AttemptOutcome {
     }
 }
 
+/// The end of an attempt.
+#[derive(Clone, Debug)]
+pub struct AttemptEnd {
+    /// The outcome.
+    pub outcome: AttemptOutcome,
+    /// The reason with the remedy, for people: of a failure, the address as well.
+    pub reason: String,
+}
+
+impl From<AttemptOutcome> for AttemptEnd {
+    fn from(outcome: AttemptOutcome) -> Self {
+        Self {
+            outcome,
+            reason: outcome.to_string(),
+        }
+    }
+}
+
 /// The history of an event at one destination.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Attempts {

@@ -167,7 +167,10 @@ impl Spool {
                 under_way: live.as_ref().map_or(0, |live| live.under_way()),
                 oldest: pending.map(|pending| pending.age),
                 unreadable,
-                trouble: trouble.map(|trouble| (trouble, trouble.since.elapsed())),
+                trouble: trouble.map(|trouble| {
+                    let age = trouble.since.elapsed();
+                    (trouble, age)
+                }),
                 setback,
             });
         }

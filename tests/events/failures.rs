@@ -52,6 +52,8 @@ fn an_application_that_restarts_gets_what_came_meanwhile() {
     let log = keyside.log();
     assert!(log.contains("destination takes events again"), "{log}");
     assert_eq!(log.matches("destination is down").count(), 1);
+    let reason = format!("127.0.0.1:{port} cannot be reached");
+    assert!(log.contains(&reason), "{log}");
 }
 
 #[test]
@@ -119,7 +121,7 @@ fn a_refused_address_pauses_the_destination_with_what_to_do() {
     });
     let keyside = spooled(&forward(&application)).start();
     send(&keyside, &["m1"]);
-    let paused = "refuses everything and is paused: look at its address";
+    let paused = "answers with status 404; mend the path in `forward`";
     assert!(eventually(SOON, || keyside.log().contains(paused)));
     send(&keyside, &["m2", "m3"]);
     std::thread::sleep(Duration::from_millis(300));

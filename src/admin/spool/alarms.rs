@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use super::alarm::{AlarmKind, SpoolAlarm, SpoolSubject};
-use crate::spool::{
-    AttemptOutcome, Footing, RecordError, StoredState, Survey, Surveyed, Trouble, TroubleKind,
-};
+use crate::spool::{Footing, RecordError, StoredState, Survey, Surveyed, Trouble, TroubleKind};
 use crate::units::Written;
 
 /// Returns the faults, the gravest first.
@@ -220,28 +218,15 @@ fn backlog(waiting: u64, oldest: Option<Duration>) -> String {
 
 fn trouble_text(trouble: &Trouble, age: Duration) -> String {
     let age = short(age);
-    let outcome = trouble.outcome;
-    match (trouble.kind, outcome) {
-        (TroubleKind::Down, AttemptOutcome::Published(_)) => format!("down for {age}: {outcome}"),
-        (TroubleKind::Down, _) => format!(
-            "down for {age} ({outcome}): start what listens there; nothing is lost before `[spool] max_age`"
-        ),
-        (TroubleKind::Failing, _) => format!(
-            "event after event fails for {age} ({outcome}): look at the log of what listens there"
-        ),
-        (TroubleKind::Paused, AttemptOutcome::Answered { status, .. }) => format!(
-            "paused for {age}, because everything is refused with status {status}: {}, then it goes on by itself within \
-             30 s",
-            match status {
-                401 | 403 | 407 =>
-                    "mend the secret that the application expects (`sign`) or its access rules",
-                300..=399 => "name the address that it redirects to in `forward`",
-                _ => "mend the path in `forward`, or the application",
-            }
-        ),
-        (TroubleKind::Paused, _) => {
-            format!("paused for {age}: {outcome}; it goes on by itself within 30 s")
+    let reason = &trouble.reason;
+    match trouble.kind {
+        TroubleKind::Down => {
+            format!("down for {age}: {reason}; nothing is lost before `[spool] max_age`")
         }
+        TroubleKind::Failing => format!("event after event fails for {age}: {reason}"),
+        TroubleKind::Paused => format!(
+            "paused for {age}, because everything is refused: {reason}, then it goes on by itself within 30 s"
+        ),
     }
 }
 
@@ -268,7 +253,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::spool::{Alarm, Numbers, Setback};
+    use crate::spool::{Alarm, AttemptOutcome, Numbers, Setback};
 
     fn survey() -> Survey {
         Survey {

@@ -39,7 +39,7 @@ pub(super) fn stats(survey: &Survey) -> Value {
 }
 
 fn destination(to: &Surveyed) -> Value {
-    let trouble = to.trouble.map(|(trouble, age)| {
+    let trouble = to.trouble.as_ref().map(|(trouble, age)| {
         json!({
             "kind": match trouble.kind {
                 TroubleKind::Down => "down",
@@ -47,6 +47,7 @@ fn destination(to: &Surveyed) -> Value {
                 TroubleKind::Paused => "paused",
             },
             "outcome": trouble.outcome.to_string(),
+            "reason": trouble.reason,
             "since_seconds": age.as_secs(),
         })
     });

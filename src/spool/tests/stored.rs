@@ -436,7 +436,7 @@ async fn a_survey_names_every_destination_and_what_is_wrong_with_it() {
         ("app", 1)
     );
     assert!(app.oldest.is_some() && app.unreadable.is_none());
-    let trouble = app.trouble.map(|(trouble, _)| trouble.kind);
+    let trouble = app.trouble.as_ref().map(|(trouble, _)| trouble.kind);
     assert_eq!(trouble, Some(TroubleKind::Paused));
     assert!(crm.is_configured && crm.trouble.is_none());
     drop(sealed);

@@ -94,7 +94,7 @@ fn destination(to: &Surveyed, scene: &Scene<'_>, html: &mut Html) {
     html.markup("<li><b><bdi>")
         .text(&to.name)
         .markup("</bdi></b> ");
-    html.markup(match to.trouble.map(|(trouble, _)| trouble.kind) {
+    html.markup(match to.trouble.as_ref().map(|(trouble, _)| trouble.kind) {
         Some(TroubleKind::Down) => "<b class=\"bad\">down</b> ",
         Some(TroubleKind::Failing) => "<b class=\"bad\">failing</b> ",
         Some(TroubleKind::Paused) => "<b class=\"bad\">paused</b> ",
