@@ -1,13 +1,14 @@
 //! `keyside explain` shows the rules and the fate of a request, without sending the request.
 
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::support::keyside::{Finished, Keyside, Setup, finish};
 use crate::support::upstream::{self, Upstream, answer};
-use crate::support::{MESSAGES, TOKEN};
+use crate::support::{MESSAGES, TOKEN, eventually};
 
 /// Runs `keyside explain` with the configuration of a running sidecar, whose admin listener is the one that is asked.
 fn explain(keyside: &Keyside, arguments: &[&str]) -> Finished {
@@ -219,4 +220,41 @@ fn a_pause_of_an_object_is_explained_and_shown() {
     );
     let labels = ["limit=\"object\""];
     assert_eq!(keyside.metric("keyside_limit_paused", &labels), 1.0);
+}
+
+#[test]
+fn a_slowed_sender_is_told_by_explain_status_and_page() {
+    let throttled = answer(
+        "400 Bad Request",
+        &[("Retry-After", "1")],
+        br#"{"error":{"message":"too fast","type":"OAuthException","code":130429}}"#,
+    );
+    let is_over = AtomicBool::new(false);
+    let upstream = Upstream::answering(move |_| match is_over.swap(true, Ordering::Relaxed) {
+        true => upstream::json("{}"),
+        false => throttled.clone(),
+    });
+    let keyside = Setup::new(&upstream)
+        .limits("per_sender = \"80/s\"")
+        .start();
+    let path = "/v23.0/1/messages";
+    let body = r#"{"to":"15550001"}"#;
+    let file = keyside.dir().write("body.json", body);
+    assert_eq!(keyside.post(path, body).status, 400);
+    let mut told = String::new();
+    let explained = "this sender is slowed to ";
+    assert!(
+        eventually(Duration::from_secs(8), || {
+            let file = file.display().to_string();
+            told = explain(&keyside, &["POST", path, "--body", &file]).output;
+            told.contains(explained)
+        }),
+        "{told}"
+    );
+    let mut command = Command::new(env!("CARGO_BIN_EXE_keyside"));
+    command.args(["status", "--admin", &keyside.admin().to_string()]);
+    let status = finish(&mut command, Duration::from_secs(10)).output;
+    assert!(status.contains("80/s, 1 sender slowed to "), "{status}");
+    let page = keyside.page();
+    assert!(page.contains(", 1 sender slowed to "), "{page}");
 }

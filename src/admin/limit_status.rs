@@ -1,6 +1,7 @@
 //! The limits of a route in `/status`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -54,6 +55,8 @@ pub(super) fn limit_status(limiter: &Limiter, query: &StatusQuery) -> Value {
         "waiting": senders.waiting,
         "senders_paused": senders.paused,
         "senders_paused_seconds": senders.paused_until.map(seconds),
+        "senders_slowed": senders.slowed,
+        "senders_slowed_to_per_second": senders.slowest.map(per_second),
         "per_recipient": limiter.pairs.as_ref().and_then(|pairs| pairs.quota()).map(|quota| quota.to_string()),
         "recipients_in_use": recipients.in_use,
         "waiting_for_recipients": recipients.waiting,
@@ -79,11 +82,15 @@ fn one_limit_status(subject: &str, status: &LimitStatus) -> Value {
         "burst": status.quota.map(|quota| quota.burst),
         "waiting": status.waiting,
         "wait_seconds": status.wait.as_secs_f64(),
-        "slowed_to_per_second": status.interval.map(|interval| 1.0 / interval.as_secs_f64()),
+        "slowed_to_per_second": status.interval.map(per_second),
         "closed": status.is_closed,
         "paused_seconds": status.pause.map(|pause| seconds(pause.until)),
         "paused_because": status.pause.map(|pause| pause.reason),
     })
+}
+
+fn per_second(interval: Duration) -> f64 {
+    1.0 / interval.as_secs_f64()
 }
 
 /// Returns the seconds until an instant, or 0 for a past one.

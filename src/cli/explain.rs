@@ -12,7 +12,9 @@ use serde_json::Value;
 use super::client::{admin_address, ask};
 use super::config::ConfigArgs;
 use crate::admin::problems::of_routes;
+use crate::document::shown_place;
 use crate::json;
+use crate::json::words::rate;
 use crate::limit::PauseReason;
 use crate::listener::{Link, Peer};
 use crate::outbound::contents::{self, Contents};
@@ -30,6 +32,7 @@ pub(super) struct ExplainArgs {
     /// The method of the request
     method: Method,
     /// The path of the request with its query, as an application would send it, or the whole URL
+    #[arg(value_parser = target_of)]
     path: Uri,
     /// A file with the body of the request: most bodies name a recipient
     #[arg(long, value_name = "FILE")]
@@ -50,7 +53,8 @@ pub(super) async fn run(args: ExplainArgs) -> ExitCode {
     let body = match args.body.as_ref().map(std::fs::read_to_string).transpose() {
         Ok(body) => body,
         Err(error) => {
-            complain!("keyside: --body: {error}");
+            let path = args.body.unwrap_or_default().display().to_string();
+            complain!("keyside: --body: {}: {error}", shown_place(&path));
             return ExitCode::FAILURE;
         }
     };
@@ -97,6 +101,15 @@ pub(super) async fn run(args: ExplainArgs) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Reads a path, or a whole URL.
+fn target_of(text: &str) -> Result<Uri, &'static str> {
+    let is_target = text.starts_with('/') || text.contains("://");
+    let target = text.parse().ok().filter(|_| is_target);
+    target.ok_or(
+        "expected a path such as /v23.0/1055/messages, or a whole URL with http:// or https://",
+    )
 }
 
 /// Returns the first address of the admin listener of a configuration.
@@ -375,24 +388,7 @@ fn outcome(permit: &Permit<'_>, subject: &LimitSubject<'_>, limit: &Value) -> St
     if !permit.passes_callers_credential() && permit.route.credential.fingerprint().is_none() {
         return "refused with 503: the credential has no usable secret".to_owned();
     }
-    let counted: &[(&str, &str)] = match subject {
-        LimitSubject::Message if permit.request.metering == Metering::Apart => &[
-            ("of_sender_apart", "this sender"),
-            ("of_recipient", "this recipient"),
-        ],
-        LimitSubject::Message => &[
-            ("of_sender", "this sender"),
-            ("of_recipient", "this recipient"),
-            ("of_account", "this account"),
-        ],
-        LimitSubject::Administration(_) => &[
-            ("of_management", "this account"),
-            ("of_object", "this object"),
-        ],
-        LimitSubject::Operation(_) => &[("of_object", "this object")],
-        LimitSubject::Unlimited => &[],
-    };
-    let limits: Vec<_> = counted
+    let limits: Vec<_> = counted_limits(permit, subject)
         .iter()
         .filter_map(|(key, subject)| Some((limit.get(*key)?, *subject)))
         .collect();
@@ -420,15 +416,61 @@ fn outcome(permit: &Permit<'_>, subject: &LimitSubject<'_>, limit: &Value) -> St
             Written(max_wait)
         ));
     }
+    let slowed = limits
+        .iter()
+        .filter_map(|(limit_status, subject)| slowed(limit_status, subject));
     if !obstacles.is_empty() {
+        obstacles.extend(slowed);
         return obstacles.join("; ");
     }
-    let first = limits.first().map(|(limit_status, _)| *limit_status);
+    std::iter::once(at_once(
+        limits.first().map(|(limit_status, _)| *limit_status),
+    ))
+    .chain(slowed)
+    .collect::<Vec<_>>()
+    .join("; ")
+}
+
+/// Returns the limits that a request meets, by their keys in `/status` and their names for people.
+fn counted_limits(
+    permit: &Permit<'_>,
+    subject: &LimitSubject<'_>,
+) -> &'static [(&'static str, &'static str)] {
+    match subject {
+        LimitSubject::Message if permit.request.metering == Metering::Apart => &[
+            ("of_sender_apart", "this sender"),
+            ("of_recipient", "this recipient"),
+        ],
+        LimitSubject::Message => &[
+            ("of_sender", "this sender"),
+            ("of_recipient", "this recipient"),
+            ("of_account", "this account"),
+        ],
+        LimitSubject::Administration(_) => &[
+            ("of_management", "this account"),
+            ("of_object", "this object"),
+        ],
+        LimitSubject::Operation(_) => &[("of_object", "this object")],
+        LimitSubject::Unlimited => &[],
+    }
+}
+
+/// Returns the fate of a request that nothing delays, by the limit that counts first.
+fn at_once(first: Option<&Value>) -> String {
     let left = first.and_then(|first| first["remaining"].as_u64().zip(first["burst"].as_u64()));
     match left {
         Some((left, burst)) => format!("sent at once: {left} of a burst of {burst} are left"),
         None => "sent at once".to_owned(),
     }
+}
+
+/// Returns the rate of a limit that throttles have made lower than the quota says.
+fn slowed(limit_status: &Value, subject: &str) -> Option<String> {
+    let per_second = limit_status["slowed_to_per_second"].as_f64()?;
+    Some(format!(
+        "{subject} is slowed to {}, because the provider refused requests as too fast",
+        rate(per_second)
+    ))
 }
 
 /// Returns the reason of one limit for a delay or a refusal now.

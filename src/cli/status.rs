@@ -16,7 +16,7 @@ use crate::admin::problems::{
     Gravity, ProblemLine, of_credentials, of_routes, of_sidecar, of_webhooks,
 };
 use crate::document::shown_place;
-use crate::json::words::{counted, duration, list, text};
+use crate::json::words::{counted, duration, list, slowed_senders, text};
 
 /// The options of `keyside status`.
 #[derive(Debug, clap::Args)]
@@ -352,10 +352,19 @@ fn route(route: &Value) -> [String; 10] {
         } else {
             format!("{failed} of {all}")
         },
-        text(limit("/limit/per_sender")),
+        per_sender(&route["limit"]),
         limit("/limit/waiting").to_string(),
         operations.join(" "),
     ]
+}
+
+/// Returns the rate of a sender, with the senders that have less.
+fn per_sender(limit: &Value) -> String {
+    let rate = text(&limit["per_sender"]);
+    match slowed_senders(limit) {
+        Some(slowed) => format!("{rate}, {slowed}"),
+        None => rate,
+    }
 }
 
 /// Prints the audit file. A file that cannot be written is among the problems.

@@ -48,6 +48,29 @@ pub fn counted(count: u64, noun: &str) -> String {
     format!("{count} {noun}{ending}")
 }
 
+/// Returns the senders with a lower rate than the quota, from the limits of a route; `None` without such a sender.
+#[must_use]
+pub fn slowed_senders(limit: &Value) -> Option<String> {
+    let slowed = limit["senders_slowed"]
+        .as_u64()
+        .filter(|count| *count > 0)?;
+    let slowest = limit["senders_slowed_to_per_second"].as_f64()?;
+    Some(format!(
+        "{} slowed to {}",
+        counted(slowed, "sender"),
+        rate(slowest)
+    ))
+}
+
+/// Returns a rate as configurations write it: `12.5/s`, or `1/6s` below one a second.
+#[must_use]
+pub fn rate(per_second: f64) -> String {
+    match per_second {
+        1.0.. => format!("{per_second:.1}/s"),
+        _ => format!("1/{:.0}s", 1.0 / per_second),
+    }
+}
+
 /// Returns a size in the largest whole unit.
 #[must_use]
 pub fn size(bytes: u64) -> String {

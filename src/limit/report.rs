@@ -18,6 +18,10 @@ pub struct LimitUsage {
     pub paused: usize,
     /// End of the last pause.
     pub paused_until: Option<Instant>,
+    /// Number of limits with a longer interval than the quota says.
+    pub slowed: usize,
+    /// The longest of these intervals.
+    pub slowest: Option<Duration>,
 }
 
 impl LimitUsage {
@@ -25,6 +29,8 @@ impl LimitUsage {
     pub(super) fn add(&mut self, status: &LimitStatus) {
         self.in_use += 1;
         self.waiting += status.waiting;
+        self.slowed += usize::from(status.interval.is_some());
+        self.slowest = self.slowest.max(status.interval);
         if let Some(pause) = status.pause {
             self.paused += 1;
             self.paused_until = self.paused_until.max(Some(pause.until));

@@ -12,7 +12,7 @@ use crate::admin::page::html::Html;
 use crate::admin::page::plot::Size;
 use crate::admin::status::{route_status, unix};
 use crate::admin::status_query::StatusQuery;
-use crate::json::words::{counted, duration, list, text};
+use crate::json::words::{counted, duration, list, slowed_senders, text};
 use crate::outbound::policy::Route;
 
 /// Writes the table; nothing without a route.
@@ -87,6 +87,9 @@ fn limits_text(limit: &Value, hour: &LastHour<'_>) -> String {
         .filter(|paused| *paused > 0)
     {
         text += &format!(", {} paused", counted(paused, "sender"));
+    }
+    if let Some(slowed) = slowed_senders(limit) {
+        text += &format!(", {slowed}");
     }
     text
 }
