@@ -165,10 +165,10 @@ impl Admin {
         Some(match request.uri().path() {
             "/livez" | "/readyz" | "/metrics" if !is_read => wrong_method("GET, HEAD"),
             "/livez" => text(StatusCode::OK, "ok\n"),
-            "/readyz" => {
-                let query = request.uri().query().unwrap_or_default();
-                self.ready(Subject::in_query(query)).await
-            }
+            "/readyz" => match Subject::in_query(request.uri().query().unwrap_or_default()) {
+                Some(subject) => self.ready(subject).await,
+                None => text(StatusCode::BAD_REQUEST, UNKNOWN_PARAMETER),
+            },
             "/metrics" => self.bounded(|| self.metrics(request.headers())).await,
             _ => return None,
         })
@@ -367,6 +367,8 @@ fn wrong_method(allow: &'static str) -> Response<Bytes> {
     response
 }
 
+/// The answer to an unknown parameter of `/readyz`.
+const UNKNOWN_PARAMETER: &str = "the parameters of /readyz are route=NAME, webhook=NAME and all\n";
 /// The path of the updates of the status page.
 const UPDATES: &str = "/page/updates";
 /// The longest answer that counts as small, in bytes.

@@ -31,8 +31,13 @@ pub(super) enum Subject {
 }
 
 impl Subject {
-    /// Reads the query of `/readyz`.
-    pub(super) fn in_query(text: &str) -> Self {
+    /// Reads the query of `/readyz`; `None` with a parameter that is unknown.
+    pub(super) fn in_query(text: &str) -> Option<Self> {
+        let is_known = query::pairs(text).all(|pair| pair.is_named(&["route", "webhook", "all"]));
+        is_known.then(|| Self::named(text))
+    }
+
+    fn named(text: &str) -> Self {
         let named = |name: &str| query::pairs(text).find(|pair| pair.is_named(&[name]));
         if let Some(pair) = named("route") {
             return Self::Route(pair.value().into_owned());
@@ -301,12 +306,14 @@ mod tests {
     #[test]
     fn the_query_names_the_subject() {
         for (query, expected) in [
-            ("", Subject::Sidecar),
-            ("other", Subject::Sidecar),
-            ("all", Subject::All),
-            ("all=1", Subject::All),
-            ("route=acme", Subject::Route("acme".to_owned())),
-            ("webhook=a%20b", Subject::Webhook("a b".to_owned())),
+            ("", Some(Subject::Sidecar)),
+            ("other", None),
+            ("routes=acme", None),
+            ("route=acme&x=1", None),
+            ("all", Some(Subject::All)),
+            ("all=1", Some(Subject::All)),
+            ("route=acme", Some(Subject::Route("acme".to_owned()))),
+            ("webhook=a%20b", Some(Subject::Webhook("a b".to_owned()))),
         ] {
             assert_eq!(Subject::in_query(query), expected, "{query}");
         }
