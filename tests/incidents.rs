@@ -264,7 +264,7 @@ fn a_secret_manager_that_is_down_is_told_with_its_address() {
         .start();
     Told {
         status: &[
-            "acme: token cannot be read from vault:secret/acme#token",
+            "acme: token gets no value from vault:secret/acme#token",
             "Connection refused",
             "provide it and reload",
         ],
@@ -344,9 +344,9 @@ fn a_certificate_of_a_listener_that_ends_while_it_is_used_is_told() {
         ],
         log: &["server.pem: the certificate"],
         metric: (
-            "keyside_certificate_expires_seconds",
-            &["listener=\"outbound.tls\""],
-            |left| left < 0.5,
+            "keyside_certificate_ends_soon",
+            &["listener=\"outbound\""],
+            |ends_soon| ends_soon > 0.5,
         ),
     }
     .must_be_seen(&keyside);
