@@ -85,6 +85,65 @@ fn commands_in(text: &str) -> Vec<Vec<String>> {
 }
 
 #[test]
+fn files_and_headings_that_the_documentation_names_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut faults = Vec::new();
+    let mut count = 0;
+    for page in pages().into_iter().chain([root.join("proxy.toml.example")]) {
+        let text = std::fs::read_to_string(&page).unwrap();
+        let files = files_in(&text).into_iter().map(|file| root.join(file));
+        let beside = page.parent().unwrap();
+        let is_markdown = page.extension().is_some_and(|kind| kind == "md");
+        let links = links_in(&text).into_iter().filter(|_| is_markdown);
+        let links = links.map(|(file, heading)| match file {
+            "" => (page.clone(), heading),
+            file => (beside.join(file), heading),
+        });
+        for (path, heading) in files.map(|file| (file, "")).chain(links) {
+            count += 1;
+            let has_heading = heading.is_empty()
+                || std::fs::read_to_string(&path).is_ok_and(|text| has_heading(&text, heading));
+            if !path.exists() || !has_heading {
+                faults.push(format!("{}: {}#{heading}", page.display(), path.display()));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "not there:\n{}", faults.join("\n"));
+    assert!(count > 200, "only {count} were found");
+}
+
+/// The files of this repository that a text names.
+fn files_in(text: &str) -> Vec<&str> {
+    let is_of_path = |c: char| c.is_ascii_alphanumeric() || "_./-".contains(c);
+    text.split(|c: char| !is_of_path(c))
+        .filter(|word| word.starts_with("deploy/") || word.starts_with("docs/"))
+        .map(|word| word.trim_end_matches('.'))
+        .collect()
+}
+
+/// The targets of links that lead to a page here: the file, and the heading.
+fn links_in(text: &str) -> Vec<(&str, &str)> {
+    text.split("](")
+        .skip(1)
+        .filter_map(|behind| behind.split(')').next())
+        .filter(|target| !target.contains("://") && !target.contains(char::is_whitespace))
+        .map(|target| target.split_once('#').unwrap_or((target, "")))
+        .collect()
+}
+
+/// True if a page has the heading of an anchor.
+fn has_heading(text: &str, anchor: &str) -> bool {
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    let anchors = headings.map(|line| {
+        let words = line.trim_start_matches('#').trim().to_lowercase();
+        let kept = |c: &char| c.is_alphanumeric() || " -_".contains(*c);
+        words.chars().filter(kept).collect::<String>()
+    });
+    let mut anchors = anchors.map(|heading| heading.replace(' ', "-"));
+    anchors.any(|own| own == anchor)
+}
+
+#[test]
 fn a_command_is_found_in_code_and_in_prose() {
     let text = "`keyside status` shows it, `keyside rotate acme --dry-run` too\n\
                 target/release/keyside sandbox --provider twilio  # --not-this\n\
