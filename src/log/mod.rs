@@ -48,6 +48,7 @@ impl Log {
     pub fn start(level: LevelFilter, format: LogFormat) -> Self {
         let reader = LogReader::of_stderr();
         let is_terminal = io::stderr().is_terminal();
+        ON_TERMINAL.set(is_terminal).ok();
         let is_json = match format {
             LogFormat::Auto => !is_terminal,
             LogFormat::Text => false,
@@ -131,6 +132,12 @@ pub fn set_level(level: LevelFilter) {
     }
 }
 
+/// True if a person may be reading the log as it is written.
+#[must_use]
+pub fn is_on_terminal() -> bool {
+    ON_TERMINAL.get().is_some_and(|is_terminal| *is_terminal)
+}
+
 /// Returns the number of lost log lines: earlier lines were not read in time.
 #[must_use]
 pub fn lost_lines() -> u64 {
@@ -147,6 +154,8 @@ fn targets(level: LevelFilter) -> Targets {
 
 /// The filter of the log of the process.
 static LEVEL: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
+/// True for a process whose log goes to a terminal.
+static ON_TERMINAL: OnceLock<bool> = OnceLock::new();
 /// The counter of lost lines of the log of the process.
 static COUNTER: OnceLock<ErrorCounter> = OnceLock::new();
 

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::generation::Generation;
 use crate::beat::next_beat_of_traffic;
-use crate::log::without_numbers;
+use crate::log::{is_on_terminal, without_numbers};
 use crate::traffic::{Burst, Recovery};
 
 /// Logs, as often as once a minute and kind, the failures that no line has told of.
@@ -19,6 +19,11 @@ pub async fn sum_up_failures(generation: Arc<ArcSwap<Generation>>) {
         for route in live.policy.routes() {
             for burst in route.traffic.sum_up(Instant::now()) {
                 log_burst(&route.name, &route.credential.name, &burst);
+            }
+            if is_on_terminal()
+                && let Some(count) = route.traffic.sum_up_successes(Instant::now())
+            {
+                log_successes(&route.name, &route.credential.name, count);
             }
         }
     }
@@ -42,8 +47,15 @@ pub(super) fn log_burst(route: &str, credential: &str, burst: &Burst) {
     );
 }
 
-/// Logs the end of failures, and of a restriction.
-pub(super) fn log_recovery(route: &str, recovery: &Recovery) {
+fn log_successes(route: &str, credential: &str, count: u64) {
+    tracing::info!(route, credential, count, "requests succeed");
+}
+
+/// Logs the end of failures, and of a restriction; on a terminal, the first success as well.
+pub(super) fn log_recovery(route: &str, credential: &str, recovery: &Recovery) {
+    if recovery.is_first && is_on_terminal() {
+        log_successes(route, credential, 1);
+    }
     if let Some(streak) = &recovery.streak {
         tracing::info!(
             route,

@@ -382,7 +382,7 @@ struct SentRequest<'a> {
 impl SentRequest<'_> {
     fn succeeded(&self, route: &Route, now: Instant) {
         let recovery = route.traffic.succeeded(self.kind, &self.sender, now);
-        health::log_recovery(&route.name, &recovery);
+        health::log_recovery(&route.name, &route.credential.name, &recovery);
     }
 
     fn failed(&self, route: &Route, failure: &Failure, now: Instant) {

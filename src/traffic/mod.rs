@@ -44,6 +44,7 @@ struct TrafficState {
     sends: Track,
     others: Track,
     restrictions: Vec<Restriction>,
+    successes: Successes,
 }
 
 /// A refusal by the provider's policy, which holds for one sender until a message of the sender passes.
@@ -66,6 +67,8 @@ pub struct Recovery {
     pub streak: Option<Streak>,
     /// The restriction that ended.
     pub restriction: Option<Restriction>,
+    /// True for the first success of all.
+    pub is_first: bool,
 }
 
 /// Failures of one kind, for a log line.
@@ -108,6 +111,7 @@ impl RouteTraffic {
         Recovery {
             streak: streak.or(reached),
             restriction: restricted.map(|place| state.restrictions.swap_remove(place)),
+            is_first: state.successes.note(now),
         }
     }
 
@@ -137,6 +141,11 @@ impl RouteTraffic {
         sends.into_iter().chain(state.others.sum_up(now)).collect()
     }
 
+    /// Returns the number of successes that no log line has told of, if the line before is a minute old.
+    pub fn sum_up_successes(&self, now: Instant) -> Option<u64> {
+        self.state.lock().as_mut()?.successes.sum_up(now)
+    }
+
     /// Returns the state at a moment; `None` before the first request.
     #[must_use]
     pub fn report(&self, now: Instant) -> Option<TrafficReport> {
@@ -156,6 +165,7 @@ impl TrafficState {
             sends: Track::new(now),
             others: Track::new(now),
             restrictions: Vec::new(),
+            successes: Successes::default(),
         }
     }
 
@@ -190,6 +200,35 @@ impl TrafficReport {
             let is_unused = self.sends.streak.is_none();
             self.others.last_success.filter(|_| is_unused)
         })
+    }
+}
+
+/// The successes since the log line about successes, for a person who watches the log.
+#[derive(Debug, Default)]
+struct Successes {
+    /// The time of the line.
+    told: Option<Instant>,
+    untold: u64,
+}
+
+impl Successes {
+    /// Notes a success. Returns true for the first one, which the log tells of at once.
+    fn note(&mut self, now: Instant) -> bool {
+        if self.told.is_none() {
+            self.told = Some(now);
+            return true;
+        }
+        self.untold += 1;
+        false
+    }
+
+    fn sum_up(&mut self, now: Instant) -> Option<u64> {
+        let age = now.saturating_duration_since(self.told?);
+        if self.untold == 0 || age < SUMMARY_INTERVAL {
+            return None;
+        }
+        self.told = Some(now);
+        Some(std::mem::take(&mut self.untold))
     }
 }
 
