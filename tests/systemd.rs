@@ -11,7 +11,7 @@ use rustix::process::Signal;
 
 use crate::support::MESSAGES;
 use crate::support::client::{Client, get, post};
-use crate::support::keyside::{Keyside, Setup};
+use crate::support::keyside::{Keyside, Setup, finish};
 use crate::support::load::Load;
 use crate::support::upstream::{After, Upstream, json};
 
@@ -153,4 +153,22 @@ fn lines_for_the_journal_have_their_severity_and_other_lines_have_none() {
     let plain = Setup::new(&upstream).env("JOURNAL_STREAM", "1:1").start();
     plain.ask_admin(&get("/livez"));
     assert!(plain.log().lines().all(|line| line.starts_with('{')));
+}
+
+#[test]
+fn announced_sockets_that_are_not_there_are_told() {
+    let setup = Setup::new(&Upstream::ok());
+    let config = setup.write_config();
+    let mut command = std::process::Command::new("sh");
+    command
+        .args([
+            "-c",
+            "LISTEN_PID=$$ LISTEN_FDS=999 exec \"$0\" run -c \"$1\"",
+        ])
+        .arg(env!("CARGO_BIN_EXE_keyside"))
+        .arg(config);
+    let done = finish(&mut command, Duration::from_secs(10));
+    assert_eq!(done.code, Some(1), "{}", done.output);
+    let expected = "LISTEN_FDS announces 999 sockets, and file descriptor 3 is none";
+    assert!(done.output.contains(expected), "{}", done.output);
 }

@@ -1,11 +1,15 @@
 //! The output of commands on a terminal: within the width, with colours unless the user wants none.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::MESSAGES;
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::support::keyside::{Finished, Keyside, Setup, finish, free_port};
 use crate::support::upstream::Upstream;
+use crate::support::{MESSAGES, eventually};
 
 /// Runs a program with its output on a terminal of its own, of some columns, and without input. The module `pty` of Python makes the terminal.
 const ON_TERMINAL: &str = r#"
@@ -242,6 +246,8 @@ fn a_log_on_a_terminal_has_colors_unless_the_user_wants_none() {
         setup.dir().write("proxy.toml", broken);
         let done = on_terminal(100, colors, &["run", "-c", &config]);
         assert_eq!(done.code, Some(1), "{}", done.output);
+        let expected = format!("admin.listen: cannot listen on 127.0.0.1:{port}: ");
+        assert!(done.output.contains(&expected), "{}", done.output);
         // The token of a test may be read by every user, which is a warning before the listeners are bound.
         assert!(done.output.contains("WARN"), "{}", done.output);
         assert_eq!(
@@ -289,4 +295,54 @@ fn what_is_not_a_table_breaks_no_line_by_the_width_of_the_terminal() {
             assert!(longest.unwrap() <= columns, "{columns}:\n{}", done.output);
         }
     }
+}
+
+#[test]
+fn a_log_on_a_terminal_tells_of_the_first_success_and_not_of_each() {
+    let upstream = Upstream::ok();
+    let setup = Setup::new(&upstream);
+    let config = setup.write_config().display().to_string();
+    let text = std::fs::read_to_string(&config).unwrap();
+    let (_, behind) = text.split_once("[outbound]\nlisten = [\"").unwrap();
+    let outbound = behind.split('"').next().unwrap().to_owned();
+    let of_run = config.clone();
+    let caller = std::thread::spawn(move || {
+        for _ in 0..3 {
+            assert!(eventually(Duration::from_secs(20), || {
+                send(&outbound).is_ok_and(|answer| answer.contains(" 200 "))
+            }));
+        }
+        kill_process(process_of(&of_run), Signal::TERM).unwrap();
+    });
+    let done = on_terminal(200, Colors::None, &["run", "-c", &config]);
+    caller.join().unwrap();
+    assert_eq!(done.code, Some(0), "{}", done.output);
+    let told = done.output.matches("requests succeed").count();
+    assert_eq!(told, 1, "{}", done.output);
+}
+
+/// Sends a message, and returns the answer.
+fn send(outbound: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(outbound)?;
+    write!(
+        stream,
+        "POST {MESSAGES} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\
+         Connection: close\r\n\r\n{{}}"
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+/// Returns the sidecar that runs with a configuration.
+fn process_of(config: &str) -> Pid {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let mut ids = processes.filter_map(|process| {
+        let words = std::fs::read(process.path().join("cmdline")).ok()?;
+        let words = String::from_utf8(words).ok()?;
+        let is_run = words.starts_with(env!("CARGO_BIN_EXE_keyside")) && words.contains(config);
+        let id = process.file_name().to_str()?.parse().ok()?;
+        is_run.then_some(id)
+    });
+    Pid::from_raw(ids.next().unwrap()).unwrap()
 }

@@ -20,13 +20,13 @@ mod service;
 mod telemetry;
 
 pub use descriptors::Descriptors;
-use service::{BoundAddresses, Listeners, Services, WithProbes, handlers};
+use service::{BoundAddresses, ListenError, Listeners, Services, WithProbes, handlers};
 
 use crate::admin::Admin;
 use crate::beat::next_beat_of_traffic;
 use crate::config::ListenAddress;
 use crate::listener::metrics::ListenerMetrics;
-use crate::listener::{BindError, ConnectionBounds, Drainer, PassedSockets, Shares};
+use crate::listener::{ConnectionBounds, Drainer, PassedSockets, Shares};
 use crate::outbound::health::sum_up_failures;
 use crate::reload::metrics::ReloadMetrics;
 use crate::reload::{FirstConfig, Live, LoadError, ReloadCause, Reloader};
@@ -353,7 +353,7 @@ pub enum AppError {
     /// The configuration or a secret has a fault.
     Load(LoadError),
     /// A listener cannot be bound.
-    Bind(BindError),
+    Bind(ListenError),
     /// The receiver of traces and metrics cannot be used.
     #[cfg(feature = "otlp")]
     Telemetry(TelemetryReceiverError),

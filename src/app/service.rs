@@ -1,5 +1,6 @@
 //! The listeners of the sidecar, each kind with its handler, its places and its drain.
 
+use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,11 +48,12 @@ pub(super) struct BoundAddresses {
 
 impl Listeners {
     /// Takes the passed sockets of each address, and binds the other addresses.
-    pub(super) fn bind(config: &Config, mut passed: PassedSockets) -> Result<Self, BindError> {
+    pub(super) fn bind(config: &Config, mut passed: PassedSockets) -> Result<Self, ListenError> {
         let outbound = &config.outbound;
         let all = listen_addresses(config);
         let mut bound = |table, addresses: &[ListenAddress], allow_uids: &[u32]| {
             take_or_bind(&mut passed, &all, table, addresses, allow_uids)
+                .map_err(|error| ListenError { table, error })
         };
         let listeners = Self {
             outbound: bound("outbound", &outbound.listen, &outbound.allow_uids)?,
@@ -122,7 +124,7 @@ fn listen_addresses(config: &Config) -> Vec<ListenAddress> {
 fn take_or_bind(
     passed: &mut PassedSockets,
     all: &[ListenAddress],
-    table: &str,
+    table: &'static str,
     addresses: &[ListenAddress],
     allow_uids: &[u32],
 ) -> Result<Vec<Listener>, BindError> {
@@ -141,6 +143,22 @@ fn take_or_bind(
         )
         .collect()
 }
+
+/// The failure to listen at an address of a table.
+#[derive(Debug)]
+pub struct ListenError {
+    /// The table.
+    table: &'static str,
+    error: BindError,
+}
+
+impl fmt::Display for ListenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.listen: {}", self.table, self.error)
+    }
+}
+
+impl std::error::Error for ListenError {}
 
 fn addresses(listeners: &[Listener]) -> Vec<ListenAddress> {
     listeners.iter().map(Listener::address).collect()

@@ -150,6 +150,8 @@ impl fmt::Display for BindError {
                 .write_str(
                     " (a low port needs CAP_NET_BIND_SERVICE, or a lower net.ipv4.ip_unprivileged_port_start)",
                 ),
+            ListenAddress::Tcp(_) if self.source.kind() == io::ErrorKind::AddrInUse => f
+                .write_str("; end the program that listens there, or name another port"),
             _ => Ok(()),
         }
     }

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::Path;
 
 use rustix::io::{FdFlags, fcntl_setfd};
 use socket2::Socket as RawSocket;
@@ -29,6 +30,7 @@ impl PassedSockets {
     /// # Errors
     /// If the environment is malformed, or a descriptor is not a listening stream socket.
     pub fn take() -> Result<Self, PassedError> {
+        check_sockets()?;
         let announced = sd_listen_fds::get().map_err(|_| PassedError::Environment)?;
         let sockets = announced
             .into_iter()
@@ -89,6 +91,37 @@ impl PassedSocket {
     }
 }
 
+/// Checks that each announced descriptor is an open socket. The descriptor of something else in this process would be closed
+/// with the fault, and closing a number that is not open is a fault of its own.
+fn check_sockets() -> Result<(), PassedError> {
+    let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
+    let Some(announced) = number("LISTEN_FDS") else {
+        return Ok(());
+    };
+    let is_meant = number("LISTEN_PID") == Some(std::process::id());
+    let descriptors = (FIRST..).take(usize::try_from(announced).unwrap_or(usize::MAX));
+    let no_socket = |descriptor: &u32| {
+        let open = std::fs::read_link(format!("{DESCRIPTORS}/{descriptor}"));
+        !open.is_ok_and(|kind| kind.to_string_lossy().starts_with("socket:"))
+    };
+    // Without /proc, nobody can tell.
+    if !is_meant || !Path::new(DESCRIPTORS).exists() {
+        return Ok(());
+    }
+    match descriptors.into_iter().find(no_socket) {
+        Some(descriptor) => Err(PassedError::NoSocket {
+            announced,
+            descriptor,
+        }),
+        None => Ok(()),
+    }
+}
+
+/// The first passed descriptor: behind the standard ones.
+const FIRST: u32 = 3;
+/// The open descriptors of this process.
+const DESCRIPTORS: &str = "/proc/self/fd";
+
 fn is_local(address: &ListenAddress) -> bool {
     match address {
         ListenAddress::Tcp(tcp) => tcp.ip().to_canonical().is_loopback(),
@@ -107,6 +140,13 @@ impl fmt::Display for PassedSocket {
 pub enum PassedError {
     /// The variables are not numbers.
     Environment,
+    /// A descriptor is not open, or is no socket.
+    NoSocket {
+        /// The number of announced sockets.
+        announced: u32,
+        /// The descriptor.
+        descriptor: u32,
+    },
     /// A descriptor cannot be served.
     Socket {
         /// The place of the descriptor, from 0 on.
@@ -121,6 +161,14 @@ impl fmt::Display for PassedError {
         match self {
             Self::Environment => f.write_str(
                 "LISTEN_PID and LISTEN_FDS are not numbers; only a service manager should set them",
+            ),
+            Self::NoSocket {
+                announced,
+                descriptor,
+            } => write!(
+                f,
+                "LISTEN_FDS announces {announced} sockets, and file descriptor {descriptor} is none; only a service manager should \
+                 set LISTEN_FDS"
             ),
             Self::Socket { number, reason } => write!(
                 f,
