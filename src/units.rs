@@ -124,6 +124,17 @@ pub fn duration(text: &str) -> Result<Duration, UnitError> {
     quantity(text, &DURATIONS, UnitError::Duration).map(Duration::from_millis)
 }
 
+/// Reads `off` as `None`, or a duration.
+pub fn duration_or_off(text: &str) -> Result<Option<Duration>, UnitError> {
+    match text {
+        "off" => Ok(None),
+        text => duration(text).map(Some).map_err(|error| match error {
+            UnitError::Duration | UnitError::Zero => UnitError::DurationOrOff,
+            other => other,
+        }),
+    }
+}
+
 /// Reads `512B`, `64KiB`, `4MiB` or `1GiB`, in bytes; never zero.
 pub fn size(text: &str) -> Result<u64, UnitError> {
     quantity(text, &SIZES, UnitError::Size)
@@ -152,6 +163,8 @@ impl fmt::Display for Written {
 pub enum UnitError {
     /// The text does not have the form of a duration.
     Duration,
+    /// The text is neither a duration nor `off`.
+    DurationOrOff,
     /// The text does not have the form of a size.
     Size,
     /// The text does not have the form of a rate.
@@ -168,11 +181,14 @@ impl fmt::Display for UnitError {
             Self::Duration => {
                 "not a duration, expected a whole number with ms, s, m, h or d, such as \"25s\""
             }
+            Self::DurationOrOff => {
+                "not a time, expected \"off\", or a whole number over 0 with ms, s, m, h or d, such as \"25s\""
+            }
             Self::Size => {
                 "not a size, expected a whole number with B, KiB, MiB or GiB, such as \"4MiB\""
             }
             Self::Rate => "not a rate, expected events per time, such as \"80/s\" or \"1/6s\"",
-            Self::Zero => "zero, expected more than that",
+            Self::Zero => "zero, expected more than 0",
             Self::TooBig => "too big a number",
         })
     }
@@ -250,6 +266,20 @@ mod tests {
         ] {
             assert_eq!(duration(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn a_word_or_a_zero_in_the_place_of_a_time_or_off_names_off() {
+        for (text, expected) in [
+            ("off", Ok(None)),
+            ("2s", Ok(Some(Duration::from_secs(2)))),
+            ("0s", Err(UnitError::DurationOrOff)),
+            ("none", Err(UnitError::DurationOrOff)),
+            ("99999999999999999999s", Err(TooBig)),
+        ] {
+            assert_eq!(duration_or_off(text), expected, "{text}");
+        }
+        assert!(UnitError::DurationOrOff.to_string().contains("\"off\""));
     }
 
     #[test]

@@ -162,10 +162,17 @@ fn a_folder_is_a_configuration_and_a_missing_file_is_named() {
     );
     setup.dir().write(
         "gone.toml",
-        format!("include = [\"tenants/gone.toml\"]\n{base}"),
+        base.replace("conf.d/*.toml", "tenants/gone.toml"),
     );
     let gone = check("gone.toml");
-    assert!(gone.output.contains("gone.toml"), "{}", gone.output);
+    let expected = "gone.toml:1:12: include: tenants/gone.toml does not exist";
+    assert!(gone.output.contains(expected), "{}", gone.output);
+    assert_eq!(gone.code, Some(78));
+    let folder = base.replace("conf.d", "tenants");
+    setup.dir().write("folder.toml", folder);
+    let gone = check("folder.toml");
+    let expected = "folder.toml:1:12: include: tenants does not exist";
+    assert!(gone.output.contains(expected), "{}", gone.output);
     assert_eq!(gone.code, Some(78));
 }
 

@@ -43,6 +43,12 @@ impl Document {
         self.root.join(other.root, "", named, joined, report);
     }
 
+    /// Returns the place of the value of a key, such as `credential.acme.token`; `None` for a key that is not written.
+    #[must_use]
+    pub fn place_of(&self, key: &str) -> Option<&Position> {
+        self.root.value_at(key).map(|value| &value.at)
+    }
+
     /// Parses `text`. Errors of TOML's syntax go to `report`; with a single error, there is no document.
     pub fn parse(text: &str, file: &str, report: &FaultReport) -> Option<Self> {
         // Editors do not count a byte order mark as a column.
@@ -51,14 +57,10 @@ impl Document {
         let (root, errors) = DeTable::parse_recoverable(text);
         for error in &errors {
             // `message` consists of fixed texts. The error's Display would repeat the line.
-            let start = error.span().map_or(0, |span| span.start);
-            let at = source.position(start);
+            let span = error.span().unwrap_or_default();
+            let at = source.position(span.start);
             if !report.has_fault_on_line(&at) {
-                let behind = text.get(start..).unwrap_or_default();
-                match behind.chars().next().filter(|mark| QUOTES.contains(mark)) {
-                    Some(mark) => report.fault(&at, "", typographic(mark)),
-                    None => report.fault(&at, "", error.message()),
-                }
+                source.tell(&at, span, error.message(), report);
             }
         }
         errors.is_empty().then(|| Self {
@@ -68,11 +70,74 @@ impl Document {
     }
 }
 
+impl SourceText<'_> {
+    /// Reports an error of TOML's syntax.
+    fn tell(&self, at: &Position, span: Range<usize>, message: &str, report: &FaultReport) {
+        let behind = self.text.get(span.start..).unwrap_or_default();
+        let first = behind.chars().next();
+        if let Some(mark) = first.filter(|mark| QUOTES.contains(mark)) {
+            return report.fault(at, "", typographic(mark));
+        }
+        let key = self.text.get(span.clone()).unwrap_or_default();
+        if message == DUPLICATE
+            && let Some(before) = self.same_before(span.start, key)
+        {
+            let message = format!("the same as at {before}, expected it once");
+            return report.fault(at, shown(key), message);
+        }
+        let line = self.line_at(span.start);
+        let value = line.split_once('=').map_or("", |(_, value)| value.trim());
+        // The library takes a word for the beginning of `inf`, `nan`, `true` or `false`.
+        let is_word = value.starts_with(|c: char| c.is_ascii_alphabetic());
+        let message = match is_word && message.starts_with("invalid") {
+            true => UNQUOTED,
+            false => message,
+        };
+        report.fault(at, "", message);
+    }
+
+    /// Returns the place at which a doubled key or table stands first.
+    fn same_before(&self, offset: usize, key: &str) -> Option<Position> {
+        let is_table = self.line_at(offset).trim_start().starts_with('[');
+        let header = self.line_at(offset).split('#').next()?.trim();
+        let mut found = None;
+        let mut start = 0;
+        for line in self.text.get(..offset)?.split_inclusive('\n') {
+            let place = start + line.len() - line.trim_start().len();
+            start += line.len();
+            let is_header = line.trim_start().starts_with('[');
+            let is_same = match is_table {
+                true => line.split('#').next()?.trim() == header,
+                false => line
+                    .split_once('=')
+                    .is_some_and(|(name, _)| name.trim() == key),
+            };
+            if is_same {
+                found = found.or(Some(place));
+            } else if is_header && !is_table {
+                found = None;
+            }
+        }
+        found.map(|place| self.position(place))
+    }
+
+    fn line_at(&self, offset: usize) -> &str {
+        let before = self.text.get(..offset).unwrap_or_default();
+        let start = before.rfind('\n').map_or(0, |at| at + 1);
+        let line = self.text.get(start..).unwrap_or_default();
+        line.lines().next().unwrap_or_default()
+    }
+}
+
 /// Returns the fault of a quotation mark of a word processor.
 fn typographic(mark: char) -> String {
     format!("the quotation mark {mark} of a word processor, expected the plain \"")
 }
 
+/// The fault of a word that is no value of TOML.
+const UNQUOTED: &str = "a text without quotes, expected \"...\" around it";
+/// The error of the TOML library for a key that stands twice in a table.
+const DUPLICATE: &str = "duplicate key";
 /// The quotation marks that word processors and web pages put in the place of plain ones.
 const QUOTES: [char; 8] = ['“', '”', '„', '‟', '‘', '’', '«', '»'];
 
@@ -110,6 +175,18 @@ impl Table {
             }
         }
         self
+    }
+
+    /// Returns the value of a key with the keys of the tables that lead to it. A name may have dots as well.
+    fn value_at(&self, path: &str) -> Option<&Value> {
+        self.entries.iter().find_map(|entry| {
+            let rest = path.strip_prefix(entry.key.as_str())?;
+            match (&entry.value.kind, rest.strip_prefix('.')) {
+                (_, None) if rest.is_empty() => Some(&entry.value),
+                (ValueKind::Table(table), Some(rest)) => table.value_at(rest),
+                _ => None,
+            }
+        })
     }
 
     /// Returns the place of a key.

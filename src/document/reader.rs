@@ -161,12 +161,16 @@ impl<'d> Reader<'d> {
     pub fn finish(&self) {
         let entries = self.table.entries.iter().zip(&self.read);
         for (entry, _) in entries.filter(|(_, read)| !**read) {
-            let known = self.known.iter().map(String::as_str);
-            self.report.fault(
-                &entry.at,
-                &self.path_of(&entry.key),
-                format!("unknown key, {}", choices(&entry.key, known)),
-            );
+            let message = match entry.key == TOP_KEY && !self.path.is_empty() {
+                true => "unknown key here, expected it at the top of the file, above every [table]"
+                    .to_owned(),
+                false => {
+                    let known = self.known.iter().map(String::as_str);
+                    format!("unknown key, {}", choices(&entry.key, known))
+                }
+            };
+            self.report
+                .fault(&entry.at, &self.path_of(&entry.key), message);
         }
     }
 
@@ -366,4 +370,6 @@ impl<'d> Field<'d> {
     }
 }
 
+/// The key that stands outside every table. TOML takes a key below a table for one of the table.
+const TOP_KEY: &str = "include";
 const DIGITS: [char; 10] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9'];

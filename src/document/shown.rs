@@ -56,7 +56,7 @@ pub fn shown(name: &str) -> &str {
 /// place.
 pub fn shown_place(place: &str) -> &str {
     let are_words = place
-        .split(['/', ':', '@', ' ', '~', '+', ',', '[', ']'])
+        .split(['/', ':', '@', ' ', '~', '+', ',', '[', ']', '*'])
         .all(|word| word.is_empty() || is_showable(word));
     if are_words { place } else { "(not shown)" }
 }

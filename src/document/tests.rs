@@ -51,7 +51,26 @@ fn broken_toml_is_reported_by_place_and_rule_without_the_text() {
             "f:1:5: the quotation mark “ of a word processor, expected the plain \"",
         ),
         ("CANARY\n", "f:1:7: key with no value, expected `=`"),
-        ("a = 1\na = \"CANARY\"\n", "f:2:1: duplicate key"),
+        (
+            "a = 1\na = \"CANARY\"\n",
+            "f:2:1: a: the same as at f:1:1, expected it once",
+        ),
+        (
+            "a = 1\n[b]\na = 1\n c = 2\n[d]\nc = 1\nd = 1\nc = 2\n",
+            "f:8:1: c: the same as at f:6:1, expected it once",
+        ),
+        (
+            "[b]\na = 1\n[c]\n[b] # CANARY\n",
+            "f:4:2: b: the same as at f:1:1, expected it once",
+        ),
+        (
+            "a = info\n",
+            "f:1:5: a text without quotes, expected \"...\" around it",
+        ),
+        (
+            "a = trace\n",
+            "f:1:5: a text without quotes, expected \"...\" around it",
+        ),
         (
             "a = \"CANARY\n",
             "f:1:12: invalid basic string, expected `\"`",
@@ -143,5 +162,22 @@ proptest::proptest! {
     fn no_text_panics_the_parser(text in "(?s).{0,200}|([\\[\\]{}=.,\"'#\\n a0é-]|\"\"\"){0,80}") {
         let report = FaultReport::default();
         Document::parse(&text, "f", &report);
+    }
+}
+
+#[test]
+fn the_place_of_a_key_is_that_of_its_value() {
+    let text = "a = 1\n[b.\"c.d\"]\ne = [\"x\"]\n[b.c]\nf = 2\n";
+    let document = Document::parse(text, "f", &FaultReport::default()).unwrap();
+    for (key, place) in [
+        ("a", Some("f:1:5")),
+        ("b.c.d.e", Some("f:3:5")),
+        ("b.c.f", Some("f:5:5")),
+        ("b.c.g", None),
+        ("a.b", None),
+        ("", None),
+    ] {
+        let found = document.place_of(key).map(ToString::to_string);
+        assert_eq!(found.as_deref(), place, "{key}");
     }
 }

@@ -104,7 +104,8 @@ fn a_value_that_is_no_proxy_is_refused_without_being_shown() {
     let literal =
         Setup::new(&upstream).more("[egress]\nproxy = \"http://user:hunter2@127.0.0.1:1\"");
     let output = checked(literal);
-    assert!(output.contains("egress.proxy: not a reference"), "{output}");
+    assert!(output.contains("egress.proxy: not a choice"), "{output}");
+    assert!(output.contains("a URL may hold a password"), "{output}");
 }
 
 #[test]

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{check_name, duration, duration_or_off, parse_duration_or_off};
+use super::{check_name, duration, duration_or_off};
 use crate::config::{CredentialConfig, ProofForm, Reference};
 use crate::document::{FaultReport, Field, Position, Reader, choices, listed};
 use crate::named::ByName;
 use crate::provider::{Inject, Outline, presets, schema};
+use crate::units;
 
 /// The providers of the configuration. A name without a `[provider.NAME]` is a preset.
 pub(super) struct Providers {
@@ -105,11 +106,14 @@ pub(super) type Credentials = BTreeMap<String, Option<Placed>>;
 pub(super) fn credentials(mut table: Reader<'_>, providers: &Providers) -> Credentials {
     let mut credentials = BTreeMap::new();
     for field in table.fields() {
-        if check_name(&field)
-            && let Some(reader) = field.table()
-        {
-            credentials.insert(field.key.to_owned(), credential(reader, providers));
-        }
+        let credential = match check_name(&field) {
+            true => field
+                .table()
+                .and_then(|reader| credential(reader, providers)),
+            // Known all the same: a route that names it has no fault of its own.
+            false => None,
+        };
+        credentials.insert(field.key.to_owned(), credential);
     }
     credentials
 }
@@ -133,7 +137,7 @@ fn credential(mut reader: Reader<'_>, providers: &Providers) -> Option<Placed> {
     let renew = reader.field("renew");
     let renew_time = renew
         .as_ref()
-        .and_then(|field| field.parse(parse_duration_or_off))
+        .and_then(|field| field.parse(units::duration_or_off))
         .flatten();
     // The provider defines the keys of secrets and parameters. Without a provider, no other key can be judged; a value of
     // what is a secret everywhere must be a reference all the same.

@@ -14,7 +14,7 @@ use crate::config::{
     SpoolConfig, StreamAddress,
 };
 use crate::document::{Field, Malformed, Position, Reader, choices};
-use crate::units::{self, Rate, UnitError, Written};
+use crate::units::{self, Rate, Written};
 
 /// Reads `[spool]`. `max_body` is the size of the largest event.
 pub(super) fn spool(mut reader: Reader<'_>, max_body: u64) -> Option<SpoolConfig> {
@@ -333,10 +333,12 @@ fn lanes(field: &Field<'_>) -> Option<NonZeroUsize> {
 }
 
 /// Reads "now", or the time back from now.
-fn beginning(text: &str) -> Result<Duration, UnitError> {
+fn beginning(text: &str) -> Result<Duration, Malformed> {
     match text {
         "now" => Ok(Duration::ZERO),
-        text => units::duration(text),
+        text => units::duration(text).map_err(|_| {
+            Malformed::new("not a beginning, expected \"now\", or how far back, such as \"24h\"")
+        }),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `[egress]`: the way out of this machine.
 
+use std::fmt;
 use std::time::Duration;
 
 use super::{duration, items};
@@ -40,11 +41,36 @@ fn proxy(field: &Field<'_>) -> Option<ProxyChoice> {
     Some(choice)
 }
 
-fn choice(text: &str) -> Result<ProxyChoice, ReferenceError> {
+fn choice(text: &str) -> Result<ProxyChoice, ProxyFault> {
     match text {
         "auto" => Ok(ProxyChoice::Environment),
         "off" => Ok(ProxyChoice::Off),
-        text => text.parse().map(ProxyChoice::Reference),
+        text => match text.parse() {
+            Ok(reference) => Ok(ProxyChoice::Reference(reference)),
+            Err(ReferenceError::Literal | ReferenceError::Probable(_)) => Err(ProxyFault::Literal),
+            Err(error) => Err(ProxyFault::Reference(error)),
+        },
+    }
+}
+
+/// The fault of a text that chooses no proxy.
+enum ProxyFault {
+    /// The text is no reference.
+    Literal,
+    /// The text is a malformed reference.
+    Reference(ReferenceError),
+}
+
+impl fmt::Display for ProxyFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Literal => f.write_str(
+                "not a choice, expected \"auto\" (the proxy of the environment), \"off\", or a reference to the URL of a proxy \
+                 (env:NAME, file:/path, systemd:NAME, exec:/program or k8s:NAMESPACE/NAME#KEY); a URL may hold a password and never \
+                 stands in a configuration",
+            ),
+            Self::Reference(error) => error.fmt(f),
+        }
     }
 }
 

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use super::{Faults, unreadable, whole_fault};
 use crate::config::{ConfigFile, DEFAULT_PATH, PATH_HERE};
-use crate::document::{Document, Fault, FaultReport, JoinedKeys, Malformed, Reader, shown_place};
+use crate::document::{
+    Document, Fault, FaultReport, JoinedKeys, Malformed, Position, Reader, shown_place,
+};
 
 /// The text of a configuration, as one document.
 pub(super) struct Files {
@@ -55,18 +57,25 @@ impl Files {
             files.folders.push(whole.to_owned());
         }
         for path in named {
-            let Some(mut document) = files.parse(&path, report)? else {
+            let parsed = files.parse(&path, report);
+            let parsed = parsed.map_err(|error| Faults(vec![unreadable_file(&path, &error)]))?;
+            let Some(mut document) = parsed else {
                 continue;
             };
             let patterns = included(&document, &path, report);
             document.root.remove(INCLUDE);
             files.join(document, report);
-            for pattern in patterns {
-                let found = pattern
-                    .files()
-                    .map_err(|error| Faults(vec![unreadable_file(&pattern.path, &error)]))?;
-                for path in found {
-                    files.include(&path, report)?;
+            for (pattern, at) in patterns {
+                match pattern.files() {
+                    Ok(found) => {
+                        for path in found {
+                            files.include(&path, &at, report);
+                        }
+                    }
+                    Err(error) => {
+                        let folder = pattern.folder.as_ref().unwrap_or(&pattern.path);
+                        report.fault(&at, INCLUDE, not_included(folder, &error));
+                    }
                 }
                 files.folders.extend(pattern.folder);
             }
@@ -74,9 +83,12 @@ impl Files {
         Ok(files)
     }
 
-    fn include(&mut self, path: &Path, report: &FaultReport) -> Result<(), Faults> {
-        let Some(mut document) = self.parse(path, report)? else {
-            return Ok(());
+    /// Reads a file that the `include` at the place `named_at` names.
+    fn include(&mut self, path: &Path, named_at: &Position, report: &FaultReport) {
+        let mut document = match self.parse(path, report) {
+            Ok(Some(document)) => document,
+            Ok(None) => return,
+            Err(error) => return report.fault(named_at, INCLUDE, not_included(path, &error)),
         };
         if let Some(at) = document.root.place_of(INCLUDE) {
             report.fault(
@@ -87,15 +99,14 @@ impl Files {
             document.root.remove(INCLUDE);
         }
         self.join(document, report);
-        Ok(())
     }
 
     /// Parses a file, unless the file was read before.
-    fn parse(&mut self, path: &Path, report: &FaultReport) -> Result<Option<Document>, Faults> {
+    fn parse(&mut self, path: &Path, report: &FaultReport) -> io::Result<Option<Document>> {
         if !self.known.insert(path.to_owned()) {
             return Ok(None);
         }
-        let text = text_of(path).map_err(|error| Faults(vec![unreadable_file(path, &error)]))?;
+        let text = text_of(path)?;
         let document = Document::parse(&text, &path.display().to_string(), report);
         self.texts.push((path.to_owned(), text));
         Ok(document)
@@ -176,14 +187,17 @@ impl Pattern {
     }
 }
 
-/// Returns the patterns in the `include` of a document.
-fn included(document: &Document, path: &Path, report: &FaultReport) -> Vec<Pattern> {
+/// Returns the patterns in the `include` of a document, each with its place.
+fn included(document: &Document, path: &Path, report: &FaultReport) -> Vec<(Pattern, Position)> {
     let base = path.parent().unwrap_or(Path::new(""));
     let mut reader = Reader::new(document, report);
     let fields = reader.array(INCLUDE).unwrap_or_default();
     fields
         .iter()
-        .filter_map(|field| field.parse(|text: &str| Pattern::parse(text, base)))
+        .filter_map(|field| {
+            let pattern = field.parse(|text: &str| Pattern::parse(text, base))?;
+            Some((pattern, field.at().clone()))
+        })
         .collect()
 }
 
@@ -209,6 +223,21 @@ fn not_utf8(bytes: &[u8], at: usize) -> String {
             "it is not in UTF-8 (the byte at offset {at} is no part of a character); save it as UTF-8"
         ),
     }
+}
+
+/// Returns the fault of a path in `include`.
+fn not_included(path: &Path, error: &io::Error) -> String {
+    let name = path.display().to_string();
+    let why = match error.kind() {
+        io::ErrorKind::NotFound => "does not exist".to_owned(),
+        // The error is Keyside's own.
+        io::ErrorKind::Other => format!("cannot be read: {error}"),
+        kind => format!("cannot be read: {kind}"),
+    };
+    format!(
+        "{} {why}, expected files or folders that are there",
+        shown_place(&name)
+    )
 }
 
 fn unreadable_file(path: &Path, error: &io::Error) -> Fault {

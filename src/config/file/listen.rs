@@ -32,7 +32,7 @@ impl Addresses {
     ) -> Vec<ListenAddress> {
         let Some(field) = reader.field("listen") else {
             let key = format!("{}.listen", reader.path());
-            if let Some((_, place)) = self.taken.iter().find(|(taken, _)| *taken == default) {
+            if let Some((_, place)) = self.taken.iter().find(|(taken, _)| clash(taken, &default)) {
                 let message = format!("its default is taken at {place}, expected another address");
                 reader.report().fault(reader.at(), &key, message);
             }
@@ -75,9 +75,12 @@ impl Addresses {
         }
         // With port 0, the system picks a free port for each listener.
         let is_any = matches!(address, ListenAddress::Tcp(tcp) if tcp.port() == 0);
-        let earlier = self.taken.iter().find(|(taken, _)| *taken == address);
-        if let Some((_, place)) = earlier.filter(|_| !is_any) {
-            field.fault(format!("the same address as at {place}, expected another"));
+        let earlier = self.taken.iter().find(|(taken, _)| clash(taken, &address));
+        if let Some((taken, place)) = earlier.filter(|_| !is_any) {
+            field.fault(match *taken == address {
+                true => format!("the same address as at {place}, expected another"),
+                false => format!("the same port as at {place}, and one of both takes every address of the machine: expected another port"),
+            });
         }
         self.taken.push((address.clone(), field.at().to_string()));
         Some(address)
@@ -109,6 +112,18 @@ fn leads_to(application: &ApplicationAddress, listen: &ListenAddress) -> bool {
             let is_local = host == "localhost" || host.ends_with(".localhost");
             is_local && (own.is_unspecified() || loopback.contains(&own))
         }
+    }
+}
+
+/// True for addresses that no two sockets can have side by side: equal ones, and one address beside all of its family.
+fn clash(one: &ListenAddress, other: &ListenAddress) -> bool {
+    match (one, other) {
+        (ListenAddress::Tcp(one), ListenAddress::Tcp(other)) => {
+            let takes_all = one.ip().is_unspecified() || other.ip().is_unspecified();
+            let is_of_family = one.is_ipv4() == other.is_ipv4();
+            one == other || (one.port() == other.port() && takes_all && is_of_family)
+        }
+        _ => one == other,
     }
 }
 

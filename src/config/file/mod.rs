@@ -80,6 +80,21 @@ impl Config {
         Ok((config, texts))
     }
 
+    /// Puts the place of its key before each text that begins with a key of the configuration in a file.
+    pub fn with_places(file: &ConfigFile, texts: &mut [String]) {
+        let report = FaultReport::default();
+        let files = Files::read(file, &report).ok();
+        let Some(document) = files.and_then(|files| files.document) else {
+            return;
+        };
+        for text in texts {
+            let key = text.split_once(": ").map_or("", |(key, _)| key);
+            if let Some(at) = document.place_of(key) {
+                *text = format!("{at}: {text}");
+            }
+        }
+    }
+
     /// Warns about a file with a weakness, and refuses a found file with a weakness and with programs to run.
     fn trusted(mut self, file: &ConfigFile, texts: &[(PathBuf, String)]) -> Result<Self, Faults> {
         let weak = texts
@@ -366,7 +381,7 @@ fn certificate(reader: &mut Reader<'_>, cert: &'static str) -> Option<(PathBuf, 
 
 fn absolute_path(text: &str) -> Result<PathBuf, Malformed> {
     if !text.starts_with('/') || text.ends_with('/') || text.contains('\0') {
-        return Err(Malformed::new("not a file, expected an absolute path"));
+        return Err(NOT_ABSOLUTE);
     }
     Ok(PathBuf::from(text))
 }
@@ -391,14 +406,7 @@ fn duration_or_off(
     key: &str,
     default: Option<Duration>,
 ) -> Option<Duration> {
-    reader.parse(key, parse_duration_or_off).unwrap_or(default)
-}
-
-fn parse_duration_or_off(text: &str) -> Result<Option<Duration>, UnitError> {
-    match text {
-        "off" => Ok(None),
-        text => units::duration(text).map(Some),
-    }
+    reader.parse(key, units::duration_or_off).unwrap_or(default)
 }
 
 fn duration_or_zero(text: &str) -> Result<Duration, UnitError> {
@@ -406,6 +414,15 @@ fn duration_or_zero(text: &str) -> Result<Duration, UnitError> {
         Err(UnitError::Zero) => Ok(Duration::ZERO),
         result => result,
     }
+}
+
+/// Reads the number of a user.
+fn user(field: &Field<'_>) -> Option<u32> {
+    if field.is_text() {
+        field.fault("not the number of a user, expected one such as 1000: `id -u NAME` prints it");
+        return None;
+    }
+    field.integer()
 }
 
 /// Reads an array; every unreadable element is a separate fault.
@@ -418,6 +435,10 @@ fn items<'d, T>(
     fields.iter().filter_map(item).collect()
 }
 
+/// The fault of a path that does not begin at the root, or names no file or folder.
+const NOT_ABSOLUTE: Malformed = Malformed::new(
+    "not an absolute path, expected one with / at its beginning and none at its end",
+);
 /// The fault of a name with other characters, or none, or too many.
 const NOT_A_NAME: &str = "not a name, expected 1 to 64 of a-z A-Z 0-9 _ . -";
 /// The longest name, in characters. Names become labels of metrics, where long values are costly.

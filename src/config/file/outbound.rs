@@ -5,9 +5,11 @@ use std::time::Duration;
 use http::Uri;
 
 use super::listen::{Addresses, Reach, host, loopback};
-use super::{DEFAULT_DRAIN, certificate, duration, duration_or_zero, items, max_connections, size};
+use super::{
+    DEFAULT_DRAIN, certificate, duration, duration_or_zero, items, max_connections, size, user,
+};
 use crate::config::{ListenAddress, OutboundConfig, OutboundTls};
-use crate::document::{Field, Malformed, Reader};
+use crate::document::{Malformed, Reader};
 
 /// Reads `[outbound]`.
 pub(super) fn outbound(
@@ -26,7 +28,7 @@ pub(super) fn outbound(
             field.parse(str::parse)
         }),
         tls: None,
-        allow_uids: items(&mut reader, "allow_uids", Field::integer),
+        allow_uids: items(&mut reader, "allow_uids", user),
         drain: duration(&mut reader, "drain", DEFAULT_DRAIN),
         linger: reader.parse("linger", duration_or_zero).unwrap_or_default(),
         max_connections: max_connections(&mut reader),

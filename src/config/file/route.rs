@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::credential::{Credentials, Placed};
 use super::duration;
 use super::endpoint::{Earlier, Endpoint};
-use super::is_path_segment;
+use super::{is_path_segment, user};
 use crate::config::{OutboundConfig, RouteConfig, RouteLimits};
 use crate::document::{Field, Malformed, Position, Reader, choices, shown};
 use crate::provider::{
@@ -118,7 +118,7 @@ fn allowed_users(reader: &mut Reader<'_>, outbound: &OutboundConfig) -> Vec<u32>
     if !fields.is_empty() && outbound.tcp_addresses().next().is_some() {
         field.warn("the route can be reached over TCP as well, where users cannot be told apart: give [outbound] Unix sockets alone");
     }
-    fields.iter().filter_map(Field::integer).collect()
+    fields.iter().filter_map(user).collect()
 }
 
 /// Returns the channels that a route allows: WhatsApp alone, unless the route names others, and any with `["*"]`.

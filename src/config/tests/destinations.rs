@@ -191,7 +191,7 @@ fn the_faults_of_an_application_have_their_place_and_repeat_no_value() {
         ),
         (
             &format!("{to}from = \"CANARY\""),
-            "webhook.to.from: not a duration",
+            "webhook.to.from: not a beginning, expected \"now\", or how far back",
         ),
         (
             &format!("{to}fields = [\"CANARY\"]"),

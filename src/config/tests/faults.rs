@@ -46,7 +46,7 @@ fn every_fault_is_named_with_its_place_and_what_is_expected() {
         ),
         (
             "[egress]\nproxy = \"http://user:hunter2@proxy:3128\"",
-            "f:8:9: egress.proxy: not a reference, expected where the secret lives (env:NAME, file:/path, systemd:NAME, exec:/program, vault:MOUNT/PATH#FIELD, aws-sm:NAME, gcp-sm:projects/P/secrets/S, azure-kv:VAULT/NAME or k8s:NAMESPACE/NAME#KEY); the secret itself never stands in a configuration",
+            "f:8:9: egress.proxy: not a choice, expected \"auto\" (the proxy of the environment), \"off\", or a reference to the URL of a proxy (env:NAME, file:/path, systemd:NAME, exec:/program or k8s:NAMESPACE/NAME#KEY); a URL may hold a password and never stands in a configuration",
         ),
         (
             "[egress]\nproxy = \"vault:kv/site#proxy\"",
@@ -130,7 +130,7 @@ fn every_fault_is_named_with_its_place_and_what_is_expected() {
         ),
         (
             "[outbound]\ndrain = \"0s\"",
-            "f:8:9: outbound.drain: zero, expected more than that",
+            "f:8:9: outbound.drain: zero, expected more than 0",
         ),
         (
             "[outbound]\nmax_connections = 0",
@@ -178,7 +178,7 @@ fn every_fault_is_named_with_its_place_and_what_is_expected() {
         ),
         (
             "[reload]\nwatch = \"of\"",
-            "f:8:9: reload.watch: not a duration, expected a whole number with ms, s, m, h or d, such as \"25s\"",
+            "f:8:9: reload.watch: not a time, expected \"off\", or a whole number over 0 with ms, s, m, h or d, such as \"25s\"",
         ),
         (
             "[log]\nlevel = \"inf\"",
@@ -262,7 +262,31 @@ fn every_fault_is_named_with_its_place_and_what_is_expected() {
         ),
         (
             "[credential.b]\nprovider = \"meta\"\nmax_age = \"0d\"",
-            "f:9:11: credential.b.max_age: zero, expected more than that",
+            "f:9:11: credential.b.max_age: zero, expected more than 0",
+        ),
+        (
+            "[credential.b]\nprovider = \"meta\"\noverlap = \"0s\"",
+            "f:9:11: credential.b.overlap: not a time, expected \"off\", or a whole number over 0 with ms, s, m, h or d, such as \"25s\"",
+        ),
+        (
+            "[credential.\"b c\"]\n[[route]]\ncredential = \"b c\"",
+            "f:7:13: credential.(name not shown): not a name, expected 1 to 64 of a-z A-Z 0-9 _ . -",
+        ),
+        (
+            "[outbound]\nallow_uids = [\"www-data\"]",
+            "f:8:15: outbound.allow_uids: not the number of a user, expected one such as 1000: `id -u NAME` prints it",
+        ),
+        (
+            "[outbound]\ninclude = [\"conf.d/*.toml\"]",
+            "f:8:1: outbound.include: unknown key here, expected it at the top of the file, above every [table]",
+        ),
+        (
+            "[outbound]\nallow_remote = true\nlisten = [\"0.0.0.0:9000\"]\n[admin]\nlisten = [\"127.0.0.1:9000\"]",
+            "f:11:11: admin.listen: the same port as at f:9:11, and one of both takes every address of the machine: expected another port",
+        ),
+        (
+            "[outbound]\nallow_remote = true\nlisten = [\"0.0.0.0:9900\"]",
+            "f:1:1: admin.listen: its default is taken at f:9:11, expected another address",
         ),
         (
             "[credential.\"b c\"]",

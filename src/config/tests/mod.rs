@@ -344,7 +344,7 @@ fn shared_limits_have_a_server_and_defaults() {
         ),
         (
             "redis = \"env:R\"\nca = \"bundled\"",
-            "limits.ca: not a file, expected an absolute path",
+            "limits.ca: not an absolute path, expected one with / at its beginning and none at its end",
         ),
         (
             "redis = \"env:R\"\nreplica = 2",

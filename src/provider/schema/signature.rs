@@ -7,7 +7,7 @@ use crate::document::{Field, Malformed, Reader};
 use crate::provider::webhook::{
     Algorithm, Encoding, KeyForm, List, MessagePart, SchemeKind, Signature, Timestamp,
 };
-use crate::units::{self, UnitError};
+use crate::units;
 
 /// Reads the keys of a signature scheme.
 pub(super) fn signature(reader: &mut Reader<'_>, algorithm: Algorithm) -> Option<SchemeKind> {
@@ -57,7 +57,8 @@ pub(super) fn signature(reader: &mut Reader<'_>, algorithm: Algorithm) -> Option
         key_prefix,
     };
     signature.tolerance = match &tolerance {
-        Some(field) => field.parse(duration_or_off).flatten(),
+        // "off" is for a provider that sends an event again with the old time.
+        Some(field) => field.parse(units::duration_or_off).flatten(),
         None => has_signed_time(&signature).then_some(DEFAULT_TOLERANCE),
     };
     check_message(&signature, message.as_ref());
@@ -69,14 +70,6 @@ pub(super) fn signature(reader: &mut Reader<'_>, algorithm: Algorithm) -> Option
 /// Returns true if the message has a time that can be compared with the clock.
 fn has_signed_time(signature: &Signature) -> bool {
     signature.timestamp.is_some() && signature.message.contains(&MessagePart::Timestamp)
-}
-
-/// Reads a duration; `None` for "off": for a provider that sends an event again with the old time.
-fn duration_or_off(text: &str) -> Result<Option<Duration>, UnitError> {
-    match text {
-        "off" => Ok(None),
-        text => units::duration(text).map(Some),
-    }
 }
 
 fn timestamp(reader: &mut Reader<'_>, list: List) -> Option<Timestamp> {
