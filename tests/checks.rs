@@ -858,7 +858,7 @@ fn check_asks_the_provider_only_with_online() {
         json["faults"][0]
             .as_str()
             .unwrap()
-            .starts_with("credential.acme.token: the provider refuses it"),
+            .contains("proxy.toml:24:9: credential.acme.token: the provider refuses it"),
         "{json}"
     );
 }

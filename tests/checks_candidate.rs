@@ -134,6 +134,14 @@ fn a_candidate_that_nobody_can_prove_is_1_and_a_wrong_argument_2() {
     );
     assert!(!done.output.contains("good;"), "{}", done.output);
 
+    let gone = check(&silent, "--candidate acme.token=file:/nowhere/new");
+    assert_eq!(gone.code, Some(78), "{}", gone.output);
+    assert!(
+        gone.output.contains("file:/nowhere/new") && !gone.output.contains("is good"),
+        "{}",
+        gone.output
+    );
+
     for wrong in [
         NEW.to_owned(),
         format!("acme.token={NEW}"),

@@ -76,7 +76,7 @@ pub(super) async fn run(args: CheckArgs) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let report = if args.no_secrets {
+    let mut report = if args.no_secrets {
         without_secrets(&file)
     } else if !args.candidate.is_empty() {
         match of_candidates(&file, &args.candidate).await {
@@ -110,6 +110,7 @@ pub(super) async fn run(args: CheckArgs) -> ExitCode {
             },
         }
     };
+    Config::with_places(&file, &mut report.faults);
     if args.json {
         print_json(&report, &args);
     } else {
@@ -181,8 +182,14 @@ async fn of_candidates(file: &ConfigFile, candidates: &[String]) -> Result<Repor
     };
     let mut report = online(&live).await;
     let asked = questions(&live);
-    // A candidate is there to be proved: without a question, all that is known is its form.
-    let unasked = names.iter().filter(|name| !asked.contains(*name));
+    // A candidate is there to be proved: without a question, all that is known is its form. A fault of a value is told.
+    let has_fault = |name: &String| {
+        let credential = live.credentials.get(name);
+        credential.is_some_and(|credential| !live.unread_secrets(credential).is_empty())
+    };
+    let unasked = names
+        .iter()
+        .filter(|name| !asked.contains(*name) && !has_fault(name));
     report.unproved.extend(unasked.map(|name| {
         format!(
             "credential.{name}: the form of the secret is good, and the provider cannot be asked about it: the credential has \

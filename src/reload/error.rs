@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::config::Faults;
+use crate::provider::Ca;
 use crate::spool::{SpoolError, SpoolRefusal};
 use crate::tls::TlsError;
 
@@ -15,6 +16,8 @@ pub enum LoadError {
     Config(Faults),
     /// A file of authorities cannot be read.
     Authority {
+        /// The key that names the file.
+        key: String,
         /// The file.
         path: PathBuf,
         /// The reason.
@@ -24,6 +27,8 @@ pub enum LoadError {
     Tls {
         /// The name of the provider.
         provider: String,
+        /// The authorities, as the configuration names them.
+        ca: Ca,
         /// The reason.
         error: TlsError,
     },
@@ -82,10 +87,17 @@ impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Config(_) => f.write_str(&self.reasons().join("\n")),
-            Self::Authority { path, problem } => {
-                write!(f, "ca: {} cannot be read: {problem}", path.display())
+            Self::Authority { key, path, problem } => {
+                write!(f, "{key}: {} cannot be read: {problem}", path.display())
             }
-            Self::Tls { provider, error } => write!(f, "provider.{provider}.ca: {error}"),
+            Self::Tls {
+                provider,
+                ca: Ca::File(path),
+                error,
+            } => write!(f, "provider.{provider}.ca: {}: {error}", path.display()),
+            Self::Tls {
+                provider, error, ..
+            } => write!(f, "provider.{provider}.ca: {error}"),
             Self::Upstream { provider, problem } => {
                 write!(f, "provider.{provider}.upstream: {problem}")
             }

@@ -33,7 +33,7 @@ pub(super) fn shared_server(
     let ca = limits
         .ca
         .as_ref()
-        .map(|path| pem_of(files, path))
+        .map(|path| pem_of(files, "limits.ca", path))
         .transpose()?;
     let problem = match findings.get(&limits.redis) {
         Some(Ok(found)) => {

@@ -56,7 +56,8 @@ impl Publishers {
             let place = format!("webhook `{}`: destination `{name}`", webhook.name);
             let kept =
                 before.and_then(|live| Some((live, live.publishers.of(&webhook.name, name)?)));
-            let ca = target.ca.as_ref().map(|path| pem_of(files, path));
+            let key = format!("{place}: ca");
+            let ca = target.ca.as_ref().map(|path| pem_of(files, &key, path));
             let server = StreamServer {
                 target,
                 authorities: ca.transpose()?,

@@ -126,7 +126,10 @@ impl<'a> Upstreams<'a> {
     /// If the authorities cannot be read or used, or the origin cannot be.
     fn get(&mut self, origin: &Origin, provider: &Provider) -> Result<Arc<Upstream>, LoadError> {
         let pem = match &provider.ca {
-            Ca::File(path) => Some(pem_of(self.authorities, path)?),
+            Ca::File(path) => {
+                let key = format!("provider.{}.ca", provider.name);
+                Some(pem_of(self.authorities, &key, path)?)
+            }
             Ca::Bundled | Ca::System => None,
         };
         let digest = Sha256::digest(pem.unwrap_or_default()).into();
@@ -161,6 +164,7 @@ impl<'a> Upstreams<'a> {
                 let tls =
                     tls::client_config(&provider.ca, pem).map_err(|error| LoadError::Tls {
                         provider: provider.name.clone(),
+                        ca: provider.ca.clone(),
                         error,
                     })?;
                 self.tls.insert(provider.ca.clone(), Arc::clone(&tls));
