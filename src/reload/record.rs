@@ -11,6 +11,7 @@ use crate::audit::Audit;
 use crate::config::Config;
 use crate::credential::RenewalStep;
 use crate::log::without_numbers;
+use crate::units::millis;
 
 impl Reloader {
     /// Returns a line for people about what is served, and about a reload that was refused.
@@ -40,7 +41,7 @@ impl Reloader {
         causes: &Causes,
         began: Instant,
     ) {
-        let duration_ms = began.elapsed().as_secs_f64() * 1000.0;
+        let duration_ms = millis(began.elapsed());
         *self.last.lock() = LastReload {
             last_success: SystemTime::now(),
             refused: Vec::new(),
