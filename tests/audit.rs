@@ -241,6 +241,22 @@ fn a_changed_audit_file_fails_verification_and_an_unchanged_file_passes() {
 }
 
 #[test]
+fn a_file_that_is_no_audit_file_is_told_apart_from_one_that_was_cut() {
+    let upstream = Upstream::ok();
+    let keyside = setup(&upstream, "").start();
+    for (text, expected) in [
+        ("not an audit file\n", "line 1 is none of an audit file"),
+        ("{\"level\":\"INFO\"}\n", "line 1 is none of an audit file"),
+        ("{\"event\":\"st", "the last line is cut off"),
+    ] {
+        keyside.dir().write("other", text);
+        let done = verify_files(&keyside, &["other"]);
+        assert_eq!(done.code, Some(1), "{}", done.output);
+        assert!(done.output.contains(expected), "{text}: {}", done.output);
+    }
+}
+
+#[test]
 fn a_file_that_was_moved_away_is_opened_anew_and_the_chain_goes_on() {
     let upstream = Upstream::ok();
     let keyside = setup(&upstream, "").start();

@@ -351,3 +351,103 @@ fn a_pasted_url_is_taken_and_several_sidecars_are_reloaded() {
         );
     }
 }
+
+#[test]
+fn a_command_that_asks_another_listener_says_so() {
+    let upstream = Upstream::ok();
+    let sidecar = Setup::new(&upstream).start();
+    let outbound = sidecar.outbound().to_string();
+    for words in [
+        &["reload"][..],
+        &["status"],
+        &["events", "list"],
+        &["events", "stats"],
+    ] {
+        let words = [words, &["--admin", &outbound]].concat();
+        let done = run(&words);
+        assert_eq!(done.code, Some(1), "{}", done.output);
+        let expected =
+            format!("keyside: the program at {outbound} is not the admin listener of a sidecar");
+        assert!(done.output.contains(&expected), "{}", done.output);
+    }
+    // The admin listener itself refuses in its own words.
+    let admin = sidecar.admin().to_string();
+    let done = run(&["events", "list", "--admin", &admin]);
+    assert!(
+        done.output.contains("the sidecar has no spool"),
+        "{}",
+        done.output
+    );
+}
+
+#[test]
+fn wrong_arguments_are_told_with_what_is_expected() {
+    for (words, expected) in [
+        (
+            &["events", "show", "nope"][..],
+            "expected 32 hexadecimal digits",
+        ),
+        (&["events", "drop"], "a person by `--user NUMBER`"),
+        (
+            &["events", "drop", "nope"],
+            "expected 32 hexadecimal digits",
+        ),
+        (
+            &["audit", "verify", "/dev/null", "--kept", "zz"],
+            "expected 64 hexadecimal digits",
+        ),
+        (
+            &["explain", "POST", "localhost:8080/v23.0/1/messages"],
+            "expected a path such as /v23.0/1055/messages, or a whole URL",
+        ),
+        (
+            &["explain", "POST", "v23.0/1/messages"],
+            "expected a path such as /v23.0/1055/messages, or a whole URL",
+        ),
+    ] {
+        let done = run(words);
+        assert_eq!(done.code, Some(2), "{}", done.output);
+        assert!(done.output.contains(expected), "{}", done.output);
+    }
+}
+
+#[test]
+fn a_check_without_a_usable_secret_prints_no_table() {
+    let upstream = Upstream::ok();
+    let setup = Setup::new(&upstream);
+    setup.dir().write("token", "");
+    let done = check(&setup, &[]);
+    assert_eq!(done.code, Some(78), "{}", done.output);
+    assert!(!done.output.contains("SIDECAR"), "{}", done.output);
+}
+
+#[test]
+fn a_fault_of_authorities_names_key_and_file() {
+    let upstream = Upstream::ok();
+    let setup = Setup::new(&upstream);
+    let empty = setup.dir().write("empty.pem", "");
+    let empty = empty.display().to_string();
+    for (file, expected) in [
+        ("/nowhere/ca.pem", "/nowhere/ca.pem cannot be read"),
+        (&empty, &format!("{empty}: no certificate")),
+    ] {
+        let more = format!(
+            "[provider.own]\nextends = \"meta\"\nca = \"{file}\"\n[credential.own]\nprovider = \"own\"\n\
+             token = \"file:@DIR@/token\"\n[[route]]\ncredential = \"own\"\npath = \"/own\"\n"
+        );
+        let setup = Setup::new(&upstream).more(&more);
+        let done = check(&setup, &[]);
+        assert_eq!(done.code, Some(78), "{}", done.output);
+        let text = std::fs::read_to_string(setup.dir().join("proxy.toml")).unwrap();
+        let before = text
+            .lines()
+            .take_while(|line| !line.ends_with(&format!("{file}\"")));
+        let line = before.count() + 1;
+        let expected = format!("proxy.toml:{line}:6: provider.own.ca: {expected}");
+        assert!(
+            done.output.contains(&expected),
+            "{expected}: {}",
+            done.output
+        );
+    }
+}

@@ -1,5 +1,7 @@
 //! `keyside events`: what waits on disk is listed, shown, replayed, exported and erased; what is wrong is told.
 
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -35,6 +37,19 @@ fn message(id: &str, from: &str, text: &str) -> String {
     format!(
         r#"{{"object":"whatsapp_business_account","entry":[{{"id":"1","changes":[{{"field":"messages","value":{{"metadata":{{"phone_number_id":"106540352242922"}},"messages":[{{"from":"{from}","id":"wamid.{id}","timestamp":"1749416383","type":"text","text":{{"body":"{text}"}}}}]}}}}]}}]}}"#
     )
+}
+
+/// A server that takes no TLS, and says so in HTTP as usual servers do.
+fn without_tls() -> SocketAddr {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").ok();
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    });
+    address
 }
 
 fn receive(keyside: &Keyside, id: &str, from: &str, text: &str) {
@@ -304,10 +319,21 @@ fn the_events_of_a_person_are_erased_and_the_audit_file_says_by_whom() {
 fn a_destination_in_trouble_is_told_with_what_to_do() {
     let wrong_path = answering(404);
     for (forward, words) in [
-        (NOWHERE.to_owned(), "down for"),
+        (
+            NOWHERE.to_owned(),
+            "s: 127.0.0.1:1 cannot be reached: Connection refused (os error 111); start the application, or mend",
+        ),
         (
             format!("{}/gone", wrong_path.url()),
-            "refused with status 404",
+            "answers with status 404; mend the path in `forward`",
+        ),
+        (
+            format!("https://{}/", without_tls()),
+            "or write http:// in `forward` if it speaks no TLS",
+        ),
+        (
+            "unix:/nowhere/app.sock:/".to_owned(),
+            "s: unix:/nowhere/app.sock cannot be reached: No such file",
         ),
     ] {
         let keyside = spooled_at(&forward);

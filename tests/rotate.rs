@@ -623,3 +623,16 @@ fn a_token_in_vault_is_rotated_there_and_other_fields_stay() {
         assert_eq!(send(&keyside), 200);
     }
 }
+
+#[test]
+fn a_dry_run_of_what_cannot_begin_shows_no_later_step() {
+    let (_secrets, _sandbox, keyside) = stand("");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_keyside"));
+    command
+        .args(["rotate", "acme.app_secret", "--dry-run", "--config"])
+        .arg(keyside.dir().join("proxy.toml"))
+        .args(["--admin", &keyside.admin().to_string()]);
+    let said = finish(&mut command, Duration::from_secs(20));
+    assert_eq!(said.code, Some(1), "{}", said.output);
+    assert!(!said.output.contains("would"), "{}", said.output);
+}

@@ -258,7 +258,7 @@ fn secret_tasks(credential: &Value) -> Vec<String> {
         let [secret, reference, problem] =
             ["secret", "reference", "problem"].map(|key| text(&unread[key]));
         tasks.push(format!(
-            "{secret} cannot be read from {reference}: {problem}"
+            "{secret} gets no value from {reference}: {problem}"
         ));
     }
     for reason in kept_back_reasons(credential) {

@@ -91,6 +91,13 @@ impl ChainCheck {
             number += 1;
             let is_ended = line.pop_if(|last| *last == b'\n').is_some();
             let names = serde_json::from_slice::<Value>(&line).ok();
+            let is_of_audit = match &names {
+                Some(names) => names.get(BEFORE).is_some(),
+                None => line.starts_with(b"{"),
+            };
+            if number == 1 && !is_of_audit {
+                return Err(AuditError::Foreign);
+            }
             self.is_cut = names.is_none() || !is_ended;
             // A line that was cut off is no JSON and has no hash to compare. Its bytes still count for the hash in
             // the next line.
@@ -141,6 +148,8 @@ pub struct AuditFault {
 pub enum AuditError {
     /// The file cannot be read.
     Read(io::Error),
+    /// The first line is none of an audit file.
+    Foreign,
     /// A line does not have the hash of the line before.
     Broken {
         /// The number of the line, from 1.
@@ -171,6 +180,9 @@ impl fmt::Display for AuditError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Read(error) => write!(f, "cannot be read: {error}"),
+            Self::Foreign => f.write_str(
+                "line 1 is none of an audit file: is this the file of `audit.file`, not compressed?",
+            ),
             Self::Broken { line } => {
                 write!(
                     f,

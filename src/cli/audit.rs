@@ -23,9 +23,17 @@ enum AuditCommand {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
         /// The hash of a line that must still be there, from an earlier check or the log
-        #[arg(long, value_name = "HASH")]
+        #[arg(long, value_name = "HASH", value_parser = line_hash)]
         kept: Option<String>,
     },
+}
+
+/// Reads the hash of a line.
+fn line_hash(text: &str) -> Result<String, &'static str> {
+    let is_hash = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_hash
+        .then(|| text.to_ascii_lowercase())
+        .ok_or("expected 64 hexadecimal digits, as an earlier check and the log print them")
 }
 
 /// Prints the number of lines and the last hash, or the first break of the chain.

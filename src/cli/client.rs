@@ -14,8 +14,26 @@ use crate::document::shown_place;
 /// returns the status and the JSON of the answer.
 ///
 /// # Errors
-/// Where no program answers at the address, or a program other than Keyside.
+/// Where no program answers at the address, or a program or a listener other than the admin listener of a sidecar.
 pub(super) fn ask(address: &str, method: &str, path: &str) -> Result<(u16, Value), ClientError> {
+    let answer = exchange_with(address, method, path)?;
+    // The other listeners of a sidecar refuse what they do not know in words of their own.
+    if answer.0 != 200 && !is_admin(address) {
+        return Err(ClientError::NotKeyside(shown_place(address).to_owned()));
+    }
+    Ok(answer)
+}
+
+/// True if the listener at `address` tells the status of a sidecar, or is too busy to tell.
+fn is_admin(address: &str) -> bool {
+    match exchange_with(address, "GET", SHORT_STATUS) {
+        Ok((200, status)) => status.get("generation").is_some_and(Value::is_u64),
+        Ok((code, _)) => code == 503,
+        Err(_) => false,
+    }
+}
+
+fn exchange_with(address: &str, method: &str, path: &str) -> Result<(u16, Value), ClientError> {
     let request = format!(
         "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
     );
@@ -100,8 +118,8 @@ impl fmt::Display for ClientError {
             ),
             Self::NotKeyside(address) => write!(
                 f,
-                "the program at {address} is not the admin listener of a sidecar; name its [admin] \
-                 address with --admin"
+                "the program at {address} is not the admin listener of a sidecar; name the address of its \
+                 [admin] with --admin"
             ),
         }
     }
@@ -111,6 +129,8 @@ impl std::error::Error for ClientError {}
 
 /// The reason for which a connection without an answer tells nothing.
 const CUT: &str = "the connection ended before the answer";
+/// The question for a status without credentials, routes and webhooks: no route has an empty name.
+const SHORT_STATUS: &str = "/status?route=";
 /// The time for an answer. A reload may run programs of `exec:` references, which have 10 s, and ask
 /// a provider.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);

@@ -33,7 +33,8 @@ pub(super) async fn dry_run(
     match new {
         Some(new) => match rotation.adopt(new).await {
             Ok(()) => say!("1. the new secret: {}", rotation.proof()),
-            Err(error) => problems.push(error.to_string()),
+            // The steps after the first would never come.
+            Err(error) => return Err(error.to_string().into()),
         },
         None => match rotation.check_exchange().await {
             Ok(()) => {
@@ -44,7 +45,7 @@ pub(super) async fn dry_run(
                 );
                 say!("2. would be exchanged for a new token");
             }
-            Err(error) => problems.push(error.to_string()),
+            Err(error) => return Err(error.to_string().into()),
         },
     }
     let place = &rotation.target.place;

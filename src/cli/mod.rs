@@ -173,3 +173,26 @@ fn harden() {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn an_example_in_a_help_fits_a_terminal_and_can_be_copied() {
+        let commands = Arguments::command();
+        let texts = commands.get_subcommands().filter_map(|command| {
+            let text = command.get_after_help()?.to_string();
+            Some((command.get_name().to_owned(), text))
+        });
+        let texts: Vec<_> = texts.collect();
+        assert!(texts.len() > 1, "{texts:?}");
+        for (name, text) in texts {
+            for line in text.lines() {
+                assert!(line.len() <= 80, "{name}: {line}");
+            }
+        }
+    }
+}

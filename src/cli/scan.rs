@@ -21,11 +21,14 @@ use crate::scan::{Accepted, ConfiguredSecret, Find, Ignored, ScanResult, Scanner
 /// The options of `keyside scan`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-A file .keysideignore leaves out what its lines name, as .gitignore does, and a line
+A file .keysideignore leaves out what its lines name, as .gitignore does, and
+a line
   fingerprint:0123456789ab
-accepts one credential wherever it stands. Folders named .git are left out: `git log -p --all | keyside scan -`
-looks at the history. Exit status: 0 nothing found, 1 a find or an unreadable file, 2 wrong usage, 78 bad
-configuration.")]
+accepts one credential wherever it stands. Folders named .git are left out:
+  git log -p --all | keyside scan -
+looks at the history.
+Exit status: 0 nothing found, 1 a find or an unreadable file, 2 wrong usage,
+78 bad configuration.")]
 pub(super) struct ScanArgs {
     /// Files and folders, or - for standard input
     #[arg(required = true, value_name = "PATH")]

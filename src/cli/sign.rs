@@ -19,7 +19,8 @@ use crate::secret::Secret;
 #[command(after_help = "\
 Example:
   keyside sign --secret file:/run/secrets/acme/app_secret <event.json >lines
-  curl -H @lines -H 'Content-Type: application/json' --data-binary @event.json http://127.0.0.1:8081/webhooks/whatsapp")]
+  curl -H @lines -H 'Content-Type: application/json' \\
+    --data-binary @event.json http://127.0.0.1:8081/webhooks/whatsapp")]
 pub(super) struct SignArgs {
     /// A reference to the secret: env:NAME, file:/path, systemd:NAME or exec:/program; never the value
     #[arg(long, value_name = "REF")]

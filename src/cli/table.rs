@@ -5,7 +5,7 @@ use crate::json::words::NO_VALUE;
 use super::output::terminal_width;
 
 /// Prints rows below their titles, each column as wide as its widest cell. On a terminal that is too narrow, cells go on below
-/// themselves. The column of sidecars is left out where there is one.
+/// themselves. The column of sidecars is left out where there is one. Without a row, nothing is printed.
 pub(super) fn print<const COLUMNS: usize>(
     titles: [&str; COLUMNS],
     rows: impl Iterator<Item = [String; COLUMNS]>,
@@ -13,6 +13,9 @@ pub(super) fn print<const COLUMNS: usize>(
     let rows: Vec<_> = std::iter::once(titles.map(str::to_owned))
         .chain(rows)
         .collect();
+    if rows.len() == 1 {
+        return;
+    }
     say!();
     for line in lines(&rows, terminal_width()) {
         say!("{line}");

@@ -80,7 +80,7 @@ impl fmt::Display for StatusError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tls(error) => fmt::Display::fmt(error, f),
-            Self::Upstream(error) => fmt::Display::fmt(error, f),
+            Self::Upstream(error) => f.write_str(&error.of("the sidecar")),
             Self::TimedOut => f.write_str("no answer in time"),
             Self::NoStatus(code) => write!(f, "{code}, and no status of a sidecar"),
         }

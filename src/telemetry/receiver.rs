@@ -141,7 +141,7 @@ impl NotTaken {
 impl fmt::Display for NotTaken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Upstream(error) => error.fmt(f),
+            Self::Upstream(error) => f.write_str(&error.of("the receiver")),
             Self::Refused(StatusCode::NOT_FOUND) => {
                 f.write_str("status 404: nothing takes OTLP at this URL")
             }

@@ -125,6 +125,14 @@ impl From<MultipartFault> for UpstreamError {
     }
 }
 
+impl UpstreamError {
+    /// Returns the text for another side than the upstream of a request, such as Vault.
+    #[must_use]
+    pub fn of(&self, side: &str) -> String {
+        self.to_string().replace(UPSTREAM, side)
+    }
+}
+
 impl fmt::Display for UpstreamError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -158,3 +166,6 @@ impl fmt::Display for UpstreamError {
 }
 
 impl std::error::Error for UpstreamError {}
+
+/// The words for the other side of a request.
+const UPSTREAM: &str = "the upstream";

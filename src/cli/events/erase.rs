@@ -12,12 +12,7 @@ use crate::json::words::counted;
 #[derive(Debug, clap::Args)]
 pub(super) struct DropArgs {
     /// Ids of events, as in `Keyside-Event-Id`
-    #[arg(
-        value_name = "ID",
-        value_parser = event_id,
-        required_unless_present_any = ["user", "unreadable"],
-        conflicts_with_all = ["user", "unreadable"]
-    )]
+    #[arg(value_name = "ID", value_parser = event_id, conflicts_with_all = ["user", "unreadable"])]
     ids: Vec<String>,
     /// Erase everything of a person, by phone number or user id: events in every state, and what tells repeats. An
     /// event that has messages of others as well goes as a whole
@@ -38,6 +33,11 @@ pub(super) struct DropArgs {
 
 /// Erases events.
 pub(super) fn run(args: &DropArgs) -> Result<ExitCode, EventsFailure> {
+    if args.ids.is_empty() && args.user.is_none() && !args.unreadable {
+        return Err(EventsFailure::Usage(
+            "nothing to erase is named: name events by ID, a person by `--user NUMBER`, or `--unreadable`",
+        ));
+    }
     if !args.yes && !is_confirmed(args)? {
         complain!("Nothing is erased.");
         return Ok(ExitCode::FAILURE);

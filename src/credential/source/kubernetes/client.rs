@@ -53,8 +53,8 @@ impl ClusterClient {
         let answer = upstream.ask_for_secret(outgoing, REQUEST_TIMEOUT).await;
         let Reply { status, body, .. } =
             answer.map_err(|error| match error.is_before_request() {
-                true => ClusterError::Unreachable(error.to_string()),
-                false => ClusterError::Lost(error.to_string()),
+                true => ClusterError::Unreachable(error.of("the server")),
+                false => ClusterError::Lost(error.of("the server")),
             })?;
         if status == StatusCode::UNAUTHORIZED {
             return Err(ClusterError::Unauthorized);
