@@ -60,7 +60,7 @@ impl Document {
             let span = error.span().unwrap_or_default();
             let at = source.position(span.start);
             if !report.has_fault_on_line(&at) {
-                source.tell(&at, span, error.message(), report);
+                source.tell(&at, &span, error.message(), report);
             }
         }
         errors.is_empty().then(|| Self {
@@ -72,7 +72,7 @@ impl Document {
 
 impl SourceText<'_> {
     /// Reports an error of TOML's syntax.
-    fn tell(&self, at: &Position, span: Range<usize>, message: &str, report: &FaultReport) {
+    fn tell(&self, at: &Position, span: &Range<usize>, message: &str, report: &FaultReport) {
         let behind = self.text.get(span.start..).unwrap_or_default();
         let first = behind.chars().next();
         if let Some(mark) = first.filter(|mark| QUOTES.contains(mark)) {

@@ -99,7 +99,7 @@ fn check_sockets() -> Result<(), PassedError> {
         return Ok(());
     };
     let is_meant = number("LISTEN_PID") == Some(std::process::id());
-    let descriptors = (FIRST..).take(usize::try_from(announced).unwrap_or(usize::MAX));
+    let mut descriptors = (FIRST..).take(usize::try_from(announced).unwrap_or(usize::MAX));
     let no_socket = |descriptor: &u32| {
         let open = std::fs::read_link(format!("{DESCRIPTORS}/{descriptor}"));
         !open.is_ok_and(|kind| kind.to_string_lossy().starts_with("socket:"))
@@ -108,7 +108,7 @@ fn check_sockets() -> Result<(), PassedError> {
     if !is_meant || !Path::new(DESCRIPTORS).exists() {
         return Ok(());
     }
-    match descriptors.into_iter().find(no_socket) {
+    match descriptors.find(no_socket) {
         Some(descriptor) => Err(PassedError::NoSocket {
             announced,
             descriptor,
