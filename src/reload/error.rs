@@ -1,11 +1,10 @@
 //! The reasons why a load or a reload is refused.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::Faults;
-use crate::provider::Ca;
 use crate::spool::{SpoolError, SpoolRefusal};
 use crate::tls::TlsError;
 
@@ -27,10 +26,10 @@ pub enum LoadError {
     Tls {
         /// The name of the provider.
         provider: String,
-        /// The authorities, as the configuration names them.
-        ca: Ca,
+        /// The file of authorities; `None` for authorities of this machine or of this program.
+        file: Option<Box<Path>>,
         /// The reason.
-        error: TlsError,
+        error: Box<TlsError>,
     },
     /// The upstream of a provider cannot be used.
     Upstream {
@@ -92,9 +91,9 @@ impl fmt::Display for LoadError {
             }
             Self::Tls {
                 provider,
-                ca: Ca::File(path),
+                file: Some(file),
                 error,
-            } => write!(f, "provider.{provider}.ca: {}: {error}", path.display()),
+            } => write!(f, "provider.{provider}.ca: {}: {error}", file.display()),
             Self::Tls {
                 provider, error, ..
             } => write!(f, "provider.{provider}.ca: {error}"),

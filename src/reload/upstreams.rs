@@ -164,8 +164,11 @@ impl<'a> Upstreams<'a> {
                 let tls =
                     tls::client_config(&provider.ca, pem).map_err(|error| LoadError::Tls {
                         provider: provider.name.clone(),
-                        ca: provider.ca.clone(),
-                        error,
+                        file: match &provider.ca {
+                            Ca::File(path) => Some(path.as_path().into()),
+                            Ca::Bundled | Ca::System => None,
+                        },
+                        error: Box::new(error),
                     })?;
                 self.tls.insert(provider.ca.clone(), Arc::clone(&tls));
                 tls
