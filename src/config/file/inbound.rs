@@ -97,14 +97,15 @@ fn dns_name(text: &str) -> Result<String, Malformed> {
 
 /// Reads all webhooks. `keep` is the time of delivered events on disk; `None` without a spool.
 pub(super) fn webhooks(
-    readers: Vec<Reader<'_>>,
+    tables: Option<Vec<Reader<'_>>>,
     credentials: &Credentials,
     keep: Option<Duration>,
     addresses: &Addresses,
 ) -> Vec<WebhookConfig> {
     let mut earlier = Earlier::default();
-    readers
+    tables
         .into_iter()
+        .flatten()
         .filter_map(|reader| webhook(reader, credentials, keep, addresses, &mut earlier))
         .collect()
 }

@@ -205,12 +205,7 @@ pub(super) fn read(document: &Document, report: &FaultReport) -> Config {
     Config {
         routes: routes(route_tables.unwrap_or_default(), &credentials, &outbound),
         outbound,
-        webhooks: webhooks(
-            webhook_tables.unwrap_or_default(),
-            &credentials,
-            keep,
-            &addresses,
-        ),
+        webhooks: webhooks(webhook_tables, &credentials, keep, &addresses),
         credentials: credentials
             .into_iter()
             .filter_map(|(name, placed)| Some((name, placed?.config)))
