@@ -59,12 +59,32 @@ fn the_first_failure_of_a_kind_is_told_at_once_and_the_others_once_a_minute() {
     assert_eq!(told.len(), 1);
     assert_eq!(
         (told[0].failure.class, told[0].count),
-        (FailureClass::Timeout, 2)
+        (FailureClass::Timeout, 1),
+        "the line about the end has told of the one before"
     );
     assert!(
         traffic.sum_up(second(500)).is_empty(),
         "nothing is left to tell"
     );
+}
+
+#[test]
+fn failures_that_the_line_about_their_end_has_counted_are_not_told_again() {
+    for (class, ends) in [
+        (FailureClass::Temporary, TrafficKind::Sends),
+        // The answer to another request ends failures of the network.
+        (FailureClass::Unreachable, TrafficKind::Others),
+    ] {
+        let traffic = RouteTraffic::default();
+        for at in 0..5 {
+            traffic.failed(TrafficKind::Sends, "1", &failure(class, ""), second(at));
+        }
+        let ended = traffic.succeeded(ends, "1", second(5)).streak;
+        assert_eq!(ended.unwrap().count, 5, "{class:?}");
+        assert!(traffic.sum_up(second(65)).is_empty(), "{class:?}");
+        let again = traffic.failed(TrafficKind::Sends, "1", &failure(class, ""), second(66));
+        assert_eq!(again.map(|burst| burst.count), Some(1), "{class:?}");
+    }
 }
 
 #[test]

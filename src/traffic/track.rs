@@ -37,6 +37,8 @@ struct LoggedFailures {
     at: Instant,
     /// The failures since.
     unlogged: u64,
+    /// The part of `unlogged` that is of the streak.
+    of_streak: u64,
 }
 
 /// The course of the requests of one kind, at a moment.
@@ -66,15 +68,28 @@ impl Track {
     pub(super) fn succeeded(&mut self, now: Instant) -> Option<Streak> {
         self.last_success = Some(now);
         self.hour.succeeded(now);
-        self.streak.take().filter(|streak| streak.is_logged)
+        let ended = self.streak.take()?;
+        self.logged_end(ended)
     }
 
     /// Notes an answer of the provider. Returns the ended failures of the network, if the log has told of one.
     pub(super) fn reached(&mut self) -> Option<Streak> {
         let ended = self
             .streak
-            .take_if(|streak| streak.failure.class.is_of_network());
-        ended.filter(|streak| streak.is_logged)
+            .take_if(|streak| streak.failure.class.is_of_network())?;
+        self.logged_end(ended)
+    }
+
+    /// Returns ended failures, if the log has told of one. The line about the end counts all of them, so that no later line
+    /// tells of them again.
+    fn logged_end(&mut self, ended: Streak) -> Option<Streak> {
+        for logged in &mut self.logged {
+            let of_streak = std::mem::take(&mut logged.of_streak);
+            if ended.is_logged {
+                logged.unlogged -= of_streak;
+            }
+        }
+        Some(ended).filter(|streak| streak.is_logged)
     }
 
     /// Notes a failure. Returns what to log now: the first of a kind at once, then one line a minute.
@@ -103,6 +118,7 @@ impl Track {
         {
             logged.failure = failure.clone();
             logged.unlogged += 1;
+            logged.of_streak += 1;
             return logged.burst(now);
         }
         // With many kinds, the one that was told of first makes room.
@@ -113,6 +129,7 @@ impl Track {
             failure: failure.clone(),
             at: now,
             unlogged: 0,
+            of_streak: 0,
         });
         Some(Burst {
             failure: failure.clone(),
@@ -151,6 +168,7 @@ impl LoggedFailures {
             return None;
         }
         self.at = now;
+        self.of_streak = 0;
         Some(Burst {
             failure: self.failure.clone(),
             count: std::mem::take(&mut self.unlogged),
