@@ -209,7 +209,19 @@ fn a_route_is_for_its_users_alone() {
         "{}",
         warned.output
     );
-    let keyside = setup.config(&config).start();
+    let warned = Setup::new(&upstream)
+        .outbound("allow_uids = [0]")
+        .finish("check --strict");
+    let warning = "any user can send over TCP";
+    assert!(
+        warned.code == Some(1) && warned.output.contains(warning),
+        "{}",
+        warned.output
+    );
+    let setup = setup.config(&config);
+    let silent = setup.finish("check");
+    assert!(!silent.output.contains(warning), "{}", silent.output);
+    let keyside = setup.start();
     for (path, status, slug) in [
         ("/own", 200, ""),
         ("/other", 403, "user_not_allowed"),

@@ -9,7 +9,7 @@ use super::{
     DEFAULT_DRAIN, certificate, duration, duration_or_zero, items, max_connections, size, user,
 };
 use crate::config::{ListenAddress, OutboundConfig, OutboundTls};
-use crate::document::{Malformed, Reader};
+use crate::document::{Field, Malformed, Reader};
 
 /// Reads `[outbound]`.
 pub(super) fn outbound(
@@ -20,15 +20,21 @@ pub(super) fn outbound(
         Some(true) => Reach::Anywhere,
         Some(false) | None => Reach::Loopback,
     };
+    let listen = addresses.listen(&mut reader, loopback(8080), reach);
+    let allowed_hosts = items(&mut reader, "allowed_hosts", |field| field.parse(host));
+    let public_origin = reader.parse("public_origin", public_origin).flatten();
+    let trusted_proxies = items(&mut reader, "trusted_proxies", |field| {
+        field.parse(str::parse)
+    });
+    let users = reader.field("allow_uids");
+    let named_users = users.as_ref().and_then(Field::array).unwrap_or_default();
     let mut outbound = OutboundConfig {
-        listen: addresses.listen(&mut reader, loopback(8080), reach),
-        allowed_hosts: items(&mut reader, "allowed_hosts", |field| field.parse(host)),
-        public_origin: reader.parse("public_origin", public_origin).flatten(),
-        trusted_proxies: items(&mut reader, "trusted_proxies", |field| {
-            field.parse(str::parse)
-        }),
+        listen,
+        allowed_hosts,
+        public_origin,
+        trusted_proxies,
         tls: None,
-        allow_uids: items(&mut reader, "allow_uids", user),
+        allow_uids: named_users.iter().filter_map(user).collect(),
         drain: duration(&mut reader, "drain", DEFAULT_DRAIN),
         linger: reader.parse("linger", duration_or_zero).unwrap_or_default(),
         max_connections: max_connections(&mut reader),
@@ -37,6 +43,11 @@ pub(super) fn outbound(
     };
     if let Some(table) = reader.table("tls") {
         outbound.tls = tls(table, addresses, reach, &mut outbound.listen);
+    }
+    if let Some(field) = users.filter(|_| !named_users.is_empty())
+        && outbound.tcp_addresses().next().is_some()
+    {
+        field.warn("any user can send over TCP, where users cannot be told apart: give [outbound] Unix sockets alone");
     }
     reader.finish();
     (outbound, reach)
