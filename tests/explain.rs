@@ -10,6 +10,9 @@ use crate::support::keyside::{Finished, Keyside, Setup, finish};
 use crate::support::upstream::{self, Upstream, answer};
 use crate::support::{MESSAGES, TOKEN, eventually};
 
+/// A token of the length that Meta gives.
+const LONG_TOKEN: &str = "EAAGm0PX4ZCpsBAKzCanary9dLqT7VwXyZ0123456789";
+
 /// Runs `keyside explain` with the configuration of a running sidecar, whose admin listener is the one that is asked.
 fn explain(keyside: &Keyside, arguments: &[&str]) -> Finished {
     let mut command = Command::new(env!("CARGO_BIN_EXE_keyside"));
@@ -179,6 +182,32 @@ fn explain_shows_the_rules_of_a_request_and_why_a_request_is_refused() {
             "{part}: {}",
             told.output
         );
+    }
+}
+
+#[test]
+fn explain_repeats_no_secret_of_its_arguments() {
+    let upstream = Upstream::ok();
+    let keyside = Setup::new(&upstream).start();
+    let url = format!("http://localhost:8080{MESSAGES}?access_token={LONG_TOKEN}&fields=url");
+    let in_path = format!("/v23.0/{LONG_TOKEN}/messages");
+    let verify = "/hook?hub.mode=subscribe&hub.verify_token=verify-me-0123";
+    for (method, target, shown) in [
+        ("POST", url.as_str(), "access_token=(not shown)&fields=url"),
+        ("GET", LONG_TOKEN, "(not shown)"),
+        (LONG_TOKEN, "/x", "(not shown) /x"),
+        ("POST", &in_path, "POST /v23.0/(not shown)/messages"),
+        ("GET", verify, "hub.verify_token=(not shown)"),
+        (
+            "GET",
+            &format!("/v23.0/1?{LONG_TOKEN}"),
+            "(name not shown)=(not shown)",
+        ),
+    ] {
+        let told = explain(&keyside, &[method, target]).output;
+        assert!(told.contains(shown), "{shown}: {told}");
+        assert!(!told.contains(LONG_TOKEN), "{shown}: {told}");
+        assert!(!told.contains("verify-me"), "{shown}: {told}");
     }
 }
 

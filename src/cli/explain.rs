@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::client::{admin_address, ask};
 use super::config::ConfigArgs;
+use super::shown_request::{shown_request, without_secrets_of};
 use crate::admin::problems::of_routes;
 use crate::document::shown_place;
 use crate::json;
@@ -60,7 +61,7 @@ pub(super) async fn run(args: ExplainArgs) -> ExitCode {
     };
     let body = body.as_deref();
     if let Some(webhook) = webhook_at(&live, args.path.path()) {
-        say!("{} {}", args.method, args.path);
+        say!("{}", shown_request(&args.method, &args.path));
         print_row(
             "webhook",
             &format!(
@@ -73,12 +74,12 @@ pub(super) async fn run(args: ExplainArgs) -> ExitCode {
         complain!("keyside: METHOD and PATH do not make an HTTP request");
         return ExitCode::FAILURE;
     };
-    say!("{} {}", args.method, args.path);
+    say!("{}", shown_request(&args.method, &args.path));
     let contents = judge(&live, &parts).and_then(|permit| contents_of(&permit, &parts, body));
     let contents = match contents {
         Ok(contents) => contents,
         Err(denied) => {
-            print_denied(&denied);
+            print_denied(&denied, &args.path);
             return ExitCode::FAILURE;
         }
     };
@@ -97,7 +98,7 @@ pub(super) async fn run(args: ExplainArgs) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(denied) => {
-            print_denied(&denied);
+            print_denied(&denied, &args.path);
             ExitCode::FAILURE
         }
     }
@@ -208,20 +209,19 @@ fn subject<'l>(permit: &Permit<'l>, contents: &Contents) -> LimitSubject<'l> {
     }
 }
 
-fn print_denied(denied: &Denied<'_>) {
+/// Prints a refusal, without parts of the path that may be a secret.
+fn print_denied(denied: &Denied<'_>, path: &Uri) {
     let route = denied.route.map(|route| &*route.name);
     let refusal = denied.error.refusal(route);
     print_row("route", route.unwrap_or("none"));
-    print_row(
-        "refused",
-        &format!(
-            "{} {}: {}",
-            refusal.kind.status.as_u16(),
-            refusal.kind.slug,
-            refusal.message
-        ),
+    let refused = format!(
+        "{} {}: {}",
+        refusal.kind.status.as_u16(),
+        refusal.kind.slug,
+        refusal.message
     );
-    print_row("", &refusal.details);
+    print_row("refused", &without_secrets_of(path, &refused));
+    print_row("", &without_secrets_of(path, &refusal.details));
 }
 
 fn print_permit(
@@ -258,7 +258,7 @@ fn print_permit(
         &format!("{} ({})", permit.host(), credential.provider.title),
     );
     if let Some(sender) = permit.sender {
-        print_row("sender", sender);
+        print_row("sender", shown_place(sender));
     }
     for limit in limits(permit, method, subject, body) {
         print_row("limit", &limit);

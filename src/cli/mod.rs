@@ -35,6 +35,7 @@ mod rotate;
 mod run;
 mod sandbox;
 mod scan;
+mod shown_request;
 mod sidecars;
 mod sign;
 mod status;
