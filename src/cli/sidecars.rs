@@ -12,6 +12,7 @@ use crate::admin::problems::kept_back_reasons;
 use crate::json::words::list;
 use crate::rotation::{RotationTarget, SecretHolder};
 use crate::secret::Fingerprint;
+use crate::units::Written;
 
 /// The address of the admin listener in the default configuration.
 pub(super) const DEFAULT_ADMIN: &str = "127.0.0.1:9900";
@@ -28,6 +29,7 @@ pub(super) fn bring_into_use(
     patience: Duration,
 ) -> Result<(), NotInUse> {
     let began = Instant::now();
+    let mut is_told = false;
     loop {
         let reloaded = ask(admin, "POST", "/reload").map_err(NotInUse::NoAnswer)?;
         let result = match sends_with(admin, target, secret) {
@@ -41,6 +43,13 @@ pub(super) fn bring_into_use(
             Err(NotInUse::OtherSecret(_) | NotInUse::Refused(..))
                 if began.elapsed() + RELOAD_INTERVAL < patience =>
             {
+                if !is_told {
+                    let longest = Written(patience);
+                    say!(
+                        "   waiting up to {longest} for the sidecar at {admin} to read the new secret"
+                    );
+                    is_told = true;
+                }
                 sleep(RELOAD_INTERVAL);
             }
             result => return result,
