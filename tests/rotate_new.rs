@@ -16,9 +16,13 @@ use crate::support::{APP_SECRET, TOKEN};
 const NEW: &str = "EAANEWGIVENxyz0123456789";
 
 fn rotate(dir: &Directory, arguments: &[&str], input: &str) -> Finished {
+    rotate_named(dir, "acme", arguments, input)
+}
+
+fn rotate_named(dir: &Directory, name: &str, arguments: &[&str], input: &str) -> Finished {
     let log = |name: &str| std::fs::File::create(dir.join(name)).unwrap();
     let mut child = Command::new(env!("CARGO_BIN_EXE_keyside"))
-        .args(["rotate", "acme", "--config"])
+        .args(["rotate", name, "--config"])
         .arg(dir.join("proxy.toml"))
         .args(arguments)
         .stdin(Stdio::piped())
@@ -234,10 +238,62 @@ fn a_dry_run_tells_what_would_fail() {
         .args(["--admin", &keyside.admin().to_string()]);
     let said = finish(&mut command, Duration::from_secs(20));
     assert_eq!(said.code, Some(1), "{}", said.output);
+    assert!(!said.output.contains("would"), "{}", said.output);
     let by_hand = "by hand: write the file that LoadCredential=acme-token:";
     for text in ["cannot be written", by_hand] {
         assert!(said.output.contains(text), "{text}: {}", said.output);
     }
+}
+
+/// The provider takes a new app secret for the proof of requests only later.
+#[test]
+fn a_dry_run_judges_a_new_app_secret_as_the_run_does() {
+    let secrets = Directory::new();
+    secrets.write("token", TOKEN);
+    secrets.write("app_secret", APP_SECRET);
+    let sandbox = Sandbox::start(&secrets, &[]);
+    let keyside = Setup::at(&sandbox.url())
+        .check()
+        .file("app_secret", APP_SECRET)
+        .credential(
+            "token = \"file:@DIR@/token\"\napp_secret = [\"file:@DIR@/app_secret\", \"file:@DIR@/app_secret.new\"]\n",
+        )
+        .start();
+    let admin = keyside.admin().to_string();
+    let new = "9f112233445566778899aabbccddee9f";
+    let run = |more: &[&str]| {
+        let options = [&["--new", "-", "--admin", &admin], more].concat();
+        rotate_named(keyside.dir(), "acme.app_secret", &options, new)
+    };
+    let place = keyside.dir().join("app_secret.new");
+    let dry = run(&["--dry-run"]);
+    assert_eq!(dry.code, Some(0), "{}", dry.output);
+    let step = format!(
+        "3. would be written to file:{}, beside the secret in use",
+        place.display()
+    );
+    assert!(dry.output.contains(&step), "{}", dry.output);
+    assert!(!dry.output.contains("revoke"), "{}", dry.output);
+    assert!(!place.exists(), "a dry run changes nothing");
+    let done = run(&[]);
+    assert_eq!(done.code, Some(0), "{}", done.output);
+    assert_eq!(std::fs::read_to_string(&place).unwrap(), new);
+    assert!(!dry.output.contains(new) && !done.output.contains(new));
+}
+
+#[test]
+fn a_wait_for_a_sidecar_that_reads_another_place_is_told() {
+    let (_secrets, _sandbox, keyside) = stand();
+    let program = "#!/bin/sh\nset -e\n/bin/cat > @/token.next\n(sleep 2; /bin/mv @/token.next @/token) >/dev/null 2>&1 &\n";
+    let program = program.replace('@', &keyside.dir().path().display().to_string());
+    let path = keyside.dir().write("put", program);
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o500)).unwrap();
+    let admin = keyside.admin().to_string();
+    let place = format!("exec:{}", path.display());
+    let done = rotate(keyside.dir(), &["--place", &place, "--admin", &admin], "");
+    assert_eq!(done.code, Some(0), "{}", done.output);
+    let waits = format!("waiting up to 2m for the sidecar at {admin} to read the new secret");
+    assert_eq!(done.output.matches(&waits).count(), 1, "{}", done.output);
 }
 
 #[test]

@@ -3,12 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::rotate::{RotateArgs, RotateFailure, named, say_found, worker};
+use super::rotate::{EARLY, RotateArgs, RotateFailure, named, say_found, worker};
 use super::sidecars::{holders, sends_with};
 use crate::audit::Audit;
-use crate::credential::source::PlaceError;
+use crate::credential::source::{PlaceError, SecretPlace};
 use crate::reload::Live;
-use crate::rotation::{JournalPlace, Rotation, RotationError, RotationTarget};
+use crate::rotation::{JournalPlace, Obstacle, Rotation, RotationError, RotationTarget};
 use crate::secret::Secret;
 
 /// Prints the steps, with what stands in the way of each.
@@ -23,52 +23,95 @@ pub(super) async fn dry_run(
     let target = RotationTarget::find(live, &args.name, args.place.as_deref())
         .map_err(RotationError::Unchanged)?;
     let journal = JournalPlace::of(live, &target)?;
+    // The evidence of the earlier rotation decides the next step, so the steps of a new one would say nothing.
     if let Some(record) = journal.look()? {
-        say_found(&record);
+        say_found(&record, "`rotate` would go on with it");
+        return Ok(());
     }
     let silent = worker("rotate", &Audit::default());
-    let mut problems = Vec::new();
     let mut rotation = Rotation::open(live, target, JournalPlace::Memory, silent).await?;
     let writable = rotation.target.place.can_write(&live.managers).await;
+    // A rotation that would not begin has no further steps.
     match new {
-        Some(new) => match rotation.adopt(new).await {
-            Ok(()) => say!("1. the new secret: {}", rotation.proof()),
-            // The steps after the first would never come.
-            Err(error) => return Err(error.to_string().into()),
-        },
-        None => match rotation.check_exchange().await {
-            Ok(()) => {
-                say!(
-                    "1. the provider accepts the token in use: {}, of app {}",
-                    named(&rotation.target),
-                    rotation.app()
-                );
-                say!("2. would be exchanged for a new token");
+        Some(new) => {
+            if let Some(beside) = judge(&mut rotation, &new).await? {
+                return say_beside(args, &rotation, &new, &beside);
             }
-            Err(error) => return Err(error.to_string().into()),
-        },
+        }
+        None => {
+            rotation.check_exchange().await?;
+            say!(
+                "1. the provider accepts the token in use: {}, of app {}",
+                named(&rotation.target),
+                rotation.app()
+            );
+            say!("2. would be exchanged for a new token");
+        }
     }
     let place = &rotation.target.place;
     match writable {
-        Ok(()) => say!("3. would be written to {place}, which can be written"),
         Err(reason @ PlaceError::Unknown(_)) => say!("3. would be written to {place}: {reason}"),
-        // Said above, as the reason for which nothing would begin.
-        Err(_) => {}
+        // With any other reason, the rotation would not begin.
+        Ok(()) | Err(_) => say!("3. would be written to {place}, which can be written"),
     }
+    let mut problems = sidecar_problems(args, &rotation);
+    problems.extend(say_end(args, &rotation, &journal));
+    result(problems)
+}
+
+/// Judges a secret that a user gives. Returns the place beside the secret in use if the provider takes the new one only later.
+async fn judge(
+    rotation: &mut Rotation<'_>,
+    new: &Arc<Secret>,
+) -> Result<Option<SecretPlace>, RotationError> {
+    match rotation.adopt(Arc::clone(new)).await {
+        Ok(()) => {
+            say!("1. the new secret: {}", rotation.proof());
+            Ok(None)
+        }
+        Err(early @ RotationError::Unchanged(Obstacle::Early(..))) => {
+            let place = rotation.place_of_early(new, early).await?;
+            say!("1. the new secret: {EARLY}");
+            Ok(Some(place))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Prints the steps of a secret that goes beside the one in use.
+fn say_beside(
+    args: &RotateArgs,
+    rotation: &Rotation<'_>,
+    new: &Secret,
+    place: &SecretPlace,
+) -> Result<(), RotateFailure> {
+    say!("3. would be written to {place}, beside the secret in use");
+    let problems = sidecar_problems(args, rotation);
+    let new = new.fingerprint().of_random_key();
+    say!("5. would reload these sidecars, so that they accept events signed with {new}");
+    result(problems)
+}
+
+/// Prints the sidecars that send with the secret in use, and returns the problems of the others.
+fn sidecar_problems(args: &RotateArgs, rotation: &Rotation<'_>) -> Vec<String> {
+    let Some(current) = rotation.target.current() else {
+        return Vec::new();
+    };
+    let mut problems = Vec::new();
     for admin in &args.admin {
-        let Some(current) = rotation.target.current() else {
-            continue;
-        };
         match sends_with(admin, &rotation.target, current) {
             Ok(()) => say!("4. the sidecar at {admin} answers, and sends with the secret in use"),
             Err(problem) => problems.push(problem.to_string()),
         }
     }
-    problems.extend(say_end(args, &rotation, &journal));
-    if problems.is_empty() {
-        return Ok(());
+    problems
+}
+
+fn result(problems: Vec<String>) -> Result<(), RotateFailure> {
+    match problems.is_empty() {
+        true => Ok(()),
+        false => Err(WouldFail(problems).into()),
     }
-    Err(WouldFail(problems).into())
 }
 
 /// The obstacles to a rotation, each a line of its own.

@@ -52,7 +52,7 @@ async fn revoke(args: &RevokeArgs, live: &Live, audit: &Audit) -> Result<(), Rot
         say!("{nothing}");
         return Ok(());
     };
-    say_found(&record);
+    say_found(&record, "going on with it");
     match rotation.resume(RotationIntent::Revoke).await? {
         Resumed::NothingLeft => say!("Nothing is left to revoke: the new secret is dead."),
         Resumed::Placed(kept) => {

@@ -298,9 +298,7 @@ async fn place_beside(
 ) -> Result<(), RotateFailure> {
     rotation.place_beside(new, early).await?;
     let new = new.fingerprint().of_random_key();
-    say!(
-        "2. to be replaced by {new}, which the provider does not take for the proof of requests yet"
-    );
+    say!("2. to be replaced by {new}, {EARLY}");
     say!(
         "3. written to {}, beside the secret in use",
         rotation.target.place
@@ -437,7 +435,7 @@ async fn resume(
     let Some(record) = rotation.record() else {
         return Ok(Resume::Begin);
     };
-    say_found(&record);
+    say_found(&record, "going on with it");
     match rotation.resume(RotationIntent::Finish).await? {
         Resumed::NothingLeft => {
             say!("   the earlier rotation left no secret to place or to revoke: a new one begins");
@@ -462,15 +460,15 @@ async fn resume(
     }
 }
 
-/// Says which rotation was found in the journal.
-pub(super) fn say_found(record: &Record) {
+/// Says which rotation was found in the journal, and what happens to it.
+pub(super) fn say_found(record: &Record, next: &str) {
     let began = record
         .began
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap_or_default()
         .as_secs();
     say!(
-        "A rotation of `{}.{}` that {} began at {} is not at its end: going on with it.",
+        "A rotation of `{}.{}` that {} began at {} is not at its end: {next}.",
         record.credential,
         record.secret,
         record.author.shown(),
@@ -478,6 +476,8 @@ pub(super) fn say_found(record: &Record) {
     );
 }
 
+/// What is known of a new secret that goes beside the one in use.
+pub(super) const EARLY: &str = "which the provider does not take for the proof of requests yet";
 /// The largest secret that standard input may have, in bytes: as large as that of any other source.
 const MAX_SECRET: usize = 64 * 1024;
 /// The time for a sidecar to use a secret that it reads from the place that was written.

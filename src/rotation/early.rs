@@ -49,6 +49,21 @@ impl Rotation<'_> {
         Ok(())
     }
 
+    /// Returns the place beside the secret in use for a secret that the provider takes only later, and changes nothing.
+    ///
+    /// # Errors
+    /// `early`, the refusal by the provider, if there is no such place. Else if a place cannot be read.
+    pub async fn place_of_early(
+        &self,
+        new: &Secret,
+        early: RotationError,
+    ) -> Result<SecretPlace, RotationError> {
+        match self.beside(new).await.map_err(RotationError::Unchanged)? {
+            Some(Beside::Free(place) | Beside::Holds(place)) => Ok(place),
+            None => Err(early),
+        }
+    }
+
     /// Finds the place among the further references.
     async fn beside(&self, new: &Secret) -> Result<Option<Beside>, Obstacle> {
         for reference in self.further_references() {
