@@ -1,8 +1,8 @@
 //! A journal as a sealed entry of the state folder.
 
 use std::fmt;
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{DirBuilder, File};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use super::journal::JournalError;
 use super::journal_file::{MAX_ATTEMPTS, RETRY_INTERVAL};
 use super::record::Record;
-use crate::state::{EntryName, SealedStore, State};
+use crate::state::{EntryName, SealedStore, State, open_lock};
 
 /// An open journal. The lock lasts until the journal is dropped, so that one process at a time works on a rotation.
 pub(super) struct SealedJournal {
@@ -33,12 +33,7 @@ impl SealedJournal {
                 .recursive(true)
                 .mode(0o700)
                 .create(state.dir())?;
-            OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .open(&path)
+            open_lock(&path)
         };
         let fault = |error| JournalError::File {
             path: path.clone(),

@@ -10,6 +10,7 @@ use rustix::fs::{Access, AtFlags, CWD, FlockOperation, accessat, flock};
 use zeroize::Zeroizing;
 
 use super::error::StateError;
+use super::lock_file::{FILE_MODE, give_to_owner_of, open_lock};
 
 /// A folder that only the user of the process can read.
 ///
@@ -82,13 +83,7 @@ impl StateFolder {
     pub(super) fn lock(&self) -> Result<Locked<'_>, StateError> {
         self.make()?;
         let path = self.path.join(LOCK);
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(FILE_MODE)
-            .open(&path)
-            .map_err(StateError::of(&path))?;
+        let file = open_lock(&path).map_err(StateError::of(&path))?;
         for _ in 0..MAX_LOCK_WAIT.as_millis() / LOCK_RETRY_INTERVAL.as_millis() {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {
@@ -163,6 +158,7 @@ impl Locked<'_> {
                 .create_new(true)
                 .mode(FILE_MODE)
                 .open(&aside)?;
+            give_to_owner_of(&self.folder.path, &new);
             new.write_all(bytes)?;
             new.sync_all()?;
             std::fs::rename(&aside, &path)
@@ -214,8 +210,6 @@ const LOCK: &str = "lock";
 const PROBE: &str = "probe";
 /// The mode of the folder: nothing in it is for other users.
 const FOLDER_MODE: u32 = 0o700;
-/// The mode of each file.
-const FILE_MODE: u32 = 0o600;
 /// The bound on a file: the secrets of a credential, a journal, or ten thousand first sights are far smaller.
 const MAX_SIZE: u64 = 4 << 20;
 /// The longest wait for the lock. A change takes some milliseconds, on a slow disk some hundred.
