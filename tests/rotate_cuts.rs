@@ -151,6 +151,7 @@ struct Stand {
     vault: Option<(Upstream, Arc<Bao>)>,
     sandbox: Arc<Sandbox>,
     keyside: Keyside,
+    credential: &'static str,
     _secrets: Directory,
 }
 
@@ -219,6 +220,7 @@ impl Stand {
             vault,
             sandbox,
             keyside,
+            credential: "acme",
             _secrets: secrets,
         }
     }
@@ -227,7 +229,7 @@ impl Stand {
         let dir = self.keyside.dir();
         let mut command = Command::new(env!("CARGO_BIN_EXE_keyside"));
         command
-            .args([name, "acme", "--config"])
+            .args([name, self.credential, "--config"])
             .arg(dir.join("rotate.toml"))
             .args(["--admin", &self.admin.authority()])
             .env("HOME", dir.path())
@@ -242,6 +244,44 @@ impl Stand {
                 );
         }
         command
+    }
+
+    /// Gives the credential another name, and its token another file.
+    fn rename(&mut self, name: &'static str, token: &str) {
+        for file in ["proxy.toml", "rotate.toml"] {
+            let config = std::fs::read_to_string(self.keyside.dir().join(file)).unwrap();
+            let named = |name| format!("[credential.{name}]");
+            let used = |name| format!("credential = \"{name}\"");
+            let config = config
+                .replace(&named(self.credential), &named(name))
+                .replace(&used(self.credential), &used(name))
+                .replace("/elsewhere\"", "/token\"")
+                .replace("/token\"", &format!("/{token}\""));
+            self.keyside.dir().write(file, config);
+        }
+        self.credential = name;
+        assert_eq!(self.keyside.reload().status, 200);
+    }
+
+    /// Starts the sidecar anew, and waits until it tells of the rotation that was cut off: from then on it looks each second.
+    fn restart_and_be_told(&mut self) {
+        self.keyside.end(Signal::TERM);
+        self.keyside.begin();
+        let metric = "keyside_credential_rotation_unfinished";
+        let is_told = || self.keyside.metric(metric, &[]) == 1.0;
+        assert!(eventually(Duration::from_secs(5), is_told));
+    }
+
+    /// Returns what `status --check` and `check --strict` say.
+    fn complaints(&self) -> [Finished; 2] {
+        let keyside = || Command::new(env!("CARGO_BIN_EXE_keyside"));
+        let mut status = keyside();
+        let admin = self.keyside.admin().to_string();
+        status.args(["status", "--check", "--admin", &admin]);
+        let mut check = keyside();
+        check.args(["check", "--strict", "--config"]);
+        check.arg(self.keyside.dir().join("rotate.toml"));
+        [status, check].map(|mut command| finish(&mut command, Duration::from_secs(10)))
     }
 
     /// Runs a command through an open gate.
@@ -592,6 +632,115 @@ fn a_rotation_cut_off_is_told_until_it_is_at_its_end() {
         assert!(eventually(Duration::from_secs(5), is_over), "{}", found());
         assert_eq!(stand.keyside.metric(metric, &[]), 0.0);
         assert_eq!(status().code, Some(0), "{}", status().output);
+    }
+}
+
+#[test]
+fn a_rotation_cut_off_is_gone_on_with_after_the_credential_is_renamed() {
+    for command in ["rotate", "revoke"] {
+        let mut stand = Stand::with_a_key();
+        // Request 0 asks about the old token, request 2 about the new one.
+        assert!(stand.run_cut(3, Cut::KilledBefore));
+        stand.restart_and_be_told();
+        stand.rename("renamed", "token");
+        let found = || stand.keyside.status()["credentials"][0]["unfinished_rotations"].clone();
+        let is_told = || found()[0]["target"] == "renamed";
+        assert!(eventually(Duration::from_secs(5), is_told), "{}", found());
+        for said in stand.complaints() {
+            assert_eq!(said.code, Some(1), "{}", said.output);
+            let advice = "`keyside rotate renamed` again";
+            assert!(said.output.contains(advice), "{}", said.output);
+        }
+        let done = stand.run(command);
+        assert_eq!(done.code, Some(0), "{}", done.output);
+        stand.must_have_one_living_token_in_use(command);
+        assert!(eventually(Duration::from_secs(5), || found() == json!([])));
+        let nothing = stand.run("revoke");
+        assert!(
+            nothing.output.contains("Nothing is left to revoke"),
+            "{}",
+            nothing.output
+        );
+    }
+}
+
+#[test]
+fn a_rotation_cut_off_of_no_configured_credential_is_told() {
+    let mut stand = Stand::with_a_key();
+    assert!(stand.run_cut(3, Cut::KilledBefore));
+    let token = stand.token();
+    stand.keyside.dir().write("elsewhere", token);
+    stand.restart_and_be_told();
+    stand.rename("renamed", "elsewhere");
+    let metric = "keyside_credential_rotation_unfinished";
+    let concern = "configure `acme` again, and run `keyside revoke acme.token`";
+    let is_told = || stand.keyside.problems().contains(concern);
+    assert!(
+        eventually(Duration::from_secs(5), is_told),
+        "{}",
+        stand.keyside.log()
+    );
+    for said in stand.complaints() {
+        assert_eq!(said.code, Some(1), "{}", said.output);
+        assert!(said.output.contains(concern), "{}", said.output);
+    }
+    assert!(stand.keyside.log().contains(concern));
+    let labels = ["credential=\"acme\""];
+    assert_eq!(stand.keyside.metric(metric, &labels), 1.0);
+    stand.rename("acme", "token");
+    let done = stand.run("rotate");
+    assert_eq!(done.code, Some(0), "{}", done.output);
+    stand.must_have_one_living_token_in_use("named as before");
+    let is_over = || stand.keyside.metric(metric, &[]) == 0.0;
+    assert!(eventually(Duration::from_secs(5), is_over));
+    assert!(!stand.keyside.problems().contains(concern));
+}
+
+#[test]
+fn a_dry_run_over_a_rotation_cut_off_says_so_and_no_more() {
+    let stand = Stand::with_a_file();
+    assert!(stand.run_cut(3, Cut::KilledBefore));
+    let mut command = stand.command("rotate");
+    *stand.gate.plan.lock().unwrap() = None;
+    let said = finish(command.arg("--dry-run"), Duration::from_secs(20));
+    assert_eq!(said.code, Some(0), "{}", said.output);
+    assert!(
+        said.output
+            .ends_with("is not at its end: `rotate` would go on with it.\n"),
+        "{}",
+        said.output
+    );
+    assert_eq!(said.output.lines().count(), 1, "{}", said.output);
+    assert_eq!(stand.run("rotate").code, Some(0));
+    stand.must_have_one_living_token_in_use("after a dry run");
+}
+
+/// A record of a later version, or of a hand.
+#[test]
+fn a_journal_whose_last_record_is_unknown_stays_and_stops_the_rotation() {
+    let mut stand = Stand::with_a_file();
+    assert!(stand.run_cut(3, Cut::KilledBefore));
+    let alive = stand.alive();
+    let journal = stand.keyside.dir().join(".token.keyside-journal");
+    let unknown = "{\"form\":2,\"from\":\"a newer version\"}\n";
+    std::fs::write(&journal, unknown).unwrap();
+    stand.keyside.end(Signal::TERM);
+    stand.keyside.begin();
+    let metric = "keyside_credential_rotation_unfinished";
+    let is_told = || stand.keyside.metric(metric, &[]) == 1.0;
+    assert!(eventually(Duration::from_secs(5), is_told));
+    for command in ["rotate", "revoke"] {
+        let said = stand.run(command);
+        assert_eq!(said.code, Some(1), "{command}: {}", said.output);
+        let reason = "none that this version of Keyside knows";
+        assert!(said.output.contains(reason), "{command}: {}", said.output);
+        assert_eq!(std::fs::read_to_string(&journal).unwrap(), unknown);
+        assert_eq!(stand.alive(), alive, "{command}");
+    }
+    for said in stand.complaints() {
+        assert_eq!(said.code, Some(1), "{}", said.output);
+        let place = journal.display().to_string();
+        assert!(said.output.contains(&place), "{}", said.output);
     }
 }
 

@@ -131,6 +131,9 @@ impl Exposition {
         for credential in live.credentials.values() {
             self.set_credential(credential, live, used.contains(&*credential.name));
         }
+        for stray in live.state.iter().flat_map(|state| state.strays()) {
+            self.credentials.set_rotation_unfinished(&stray.credential);
+        }
         self.limits.clear();
         self.successes.clear();
         for route in used_routes(live) {

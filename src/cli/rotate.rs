@@ -476,7 +476,7 @@ pub(super) fn say_found(record: &Record, next: &str) {
     );
 }
 
-/// What is known of a new secret that goes beside the one in use.
+/// The finding about a new secret that goes beside the one in use.
 pub(super) const EARLY: &str = "which the provider does not take for the proof of requests yet";
 /// The largest secret that standard input may have, in bytes: as large as that of any other source.
 const MAX_SECRET: usize = 64 * 1024;

@@ -49,7 +49,7 @@ impl Group<'_> {
     }
 }
 
-/// What stands before a run of digits.
+/// The text before a run of digits.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Lead {
     /// The beginning of a phone number: `+`, `(555)`, or the zero of a trunk.

@@ -12,7 +12,8 @@ use rustix::fs::{Access, AtFlags, CWD, accessat};
 use sha2::{Digest, Sha256};
 
 use super::journal_file::JournalFile;
-use super::journal_sealed::SealedJournal;
+use super::journal_sealed::{self, SealedJournal};
+use super::orphans::{OrphanJournal, OrphanJournals, orphans_in};
 use super::record::Record;
 use super::target::RotationTarget;
 use crate::config::Reference;
@@ -71,14 +72,51 @@ pub enum JournalError {
         /// The error of the system.
         error: io::Error,
     },
+    /// The journal was written to its end, and holds no record.
+    NoRecord {
+        /// The journal as messages name it.
+        journal: String,
+    },
 }
 
 impl JournalPlace {
-    /// Returns the place for this process, by its environment.
+    /// Returns the place for this process, by its environment: the place of a rotation that was cut off before the credential
+    /// was renamed, if there is one and none of the new name. Waits for the disk.
     ///
     /// # Errors
     /// If the state folder is to have a key, and the key cannot be used: no secret goes into a file unsealed then.
     pub fn of(live: &Live, target: &RotationTarget) -> Result<Self, JournalError> {
+        let own = Self::of_name(live, target)?;
+        if !matches!(own.look(), Ok(None)) {
+            return Ok(own);
+        }
+        let earlier = own.of_earlier_names(live, target, &OrphanJournals::find(live));
+        Ok(earlier.into_iter().next().unwrap_or(own))
+    }
+
+    /// Returns the places of rotations that were cut off before the credential was renamed. Waits for the disk.
+    pub(super) fn of_earlier_names(
+        &self,
+        live: &Live,
+        target: &RotationTarget,
+        orphans: &OrphanJournals,
+    ) -> Vec<Self> {
+        match self {
+            Self::Sealed { .. } => orphans.of(target).map(Self::from).collect(),
+            Self::File { path, beside: None } => {
+                let is_known = |name: &str| live.credentials.contains_key(name);
+                let folder = path.parent().unwrap_or(path);
+                let found = orphans_in(folder, &ending(target), is_known, target);
+                let place = |path| Self::File { path, beside: None };
+                found.into_iter().map(place).collect()
+            }
+            // The journal beside a secret has the name of the secret's file.
+            Self::File { .. } | Self::Memory => Vec::new(),
+        }
+    }
+
+    /// Returns the place for the credential by its name of now.
+    pub(super) fn of_name(live: &Live, target: &RotationTarget) -> Result<Self, JournalError> {
         let variable = |name: &str| std::env::var_os(name).map(Into::into);
         Self::choose(live, target, variable)
     }
@@ -135,10 +173,14 @@ impl JournalPlace {
         beside_file(&target.source).filter(|beside| beside.path() != self.path())
     }
 
-    /// Returns the time of the last record of a journal that is a file.
+    /// Returns the time of the last record.
     pub(super) fn modified(&self) -> Option<SystemTime> {
-        let metadata = std::fs::symlink_metadata(self.path()?).ok()?;
-        metadata.modified().ok()
+        let path = match self {
+            Self::File { path, .. } => path.clone(),
+            Self::Sealed { state, name } => SealedJournal::path(state, name),
+            Self::Memory => return None,
+        };
+        std::fs::symlink_metadata(path).ok()?.modified().ok()
     }
 
     fn path(&self) -> Option<&Path> {
@@ -157,6 +199,15 @@ impl JournalPlace {
             Self::File { path, .. } => JournalFile::look(path).map_err(fault(path)),
             Self::Sealed { state, name } => SealedJournal::look(state, name),
             Self::Memory => Ok(None),
+        }
+    }
+}
+
+impl From<&OrphanJournal> for JournalPlace {
+    fn from(orphan: &OrphanJournal) -> Self {
+        Self::Sealed {
+            state: Arc::clone(&orphan.state),
+            name: orphan.name.clone(),
         }
     }
 }
@@ -257,9 +308,7 @@ impl fmt::Display for JournalPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File { path, .. } => write!(f, "{}", path.display()),
-            Self::Sealed { state, name } => {
-                write!(f, "{name}, sealed in {}", state.dir().display())
-            }
+            Self::Sealed { state, name } => f.write_str(&journal_sealed::shown(state, name)),
             Self::Memory => f.write_str("the memory of this process"),
         }
     }
@@ -280,6 +329,10 @@ impl fmt::Display for JournalError {
             Self::File { path, error } => {
                 write!(f, "the journal {} cannot be used: {error}", path.display())
             }
+            Self::NoRecord { journal } => {
+                write!(f, "the journal {journal} cannot be used: {NO_RECORD}, or move the journal away once the \
+                     provider accepts no secret but the one in use")
+            }
         }
     }
 }
@@ -290,6 +343,9 @@ fn fault(path: &Path) -> impl FnOnce(io::Error) -> JournalError {
     let path = path.to_owned();
     move |error| match error.kind() {
         io::ErrorKind::WouldBlock => JournalError::Busy,
+        io::ErrorKind::InvalidData => JournalError::NoRecord {
+            journal: path.display().to_string(),
+        },
         _ => JournalError::File { path, error },
     }
 }
@@ -311,13 +367,19 @@ fn beside_file(source: &Reference) -> Option<JournalPlace> {
 
 /// Returns the name of a journal in a folder of many: two configurations may use one name for different secrets.
 fn file_name(target: &RotationTarget) -> String {
+    format!("{}{}", target.credential, ending(target))
+}
+
+/// Returns the name of a journal without the credential.
+fn ending(target: &RotationTarget) -> String {
     let digest = Sha256::digest(target.source.to_string());
     let distinction = HEXLOWER.encode(digest.first_chunk::<4>().map_or(&[][..], |bytes| bytes));
-    format!(
-        "{}.{}.{distinction}.journal",
-        target.credential, target.secret
-    )
+    format!(".{}.{distinction}.journal", target.secret)
 }
+
+/// The problem of a journal without a record. A record ends with a secret that may be alive, so the journal stays.
+pub(super) const NO_RECORD: &str =
+    "its last record is none that this version of Keyside knows: take the version that wrote it";
 
 fn is_writable(folder: &Path) -> bool {
     let access = Access::WRITE_OK | Access::EXEC_OK;

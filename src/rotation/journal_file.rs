@@ -1,4 +1,5 @@
-//! A journal as a private file: each record is a line, and the last whole line counts.
+//! A journal as a private file: each record is a line, and the last whole line counts. A line that a crash has cut lacks its
+//! end.
 
 use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -60,16 +61,18 @@ impl JournalFile {
     }
 
     /// Returns the record of the last whole line, if there is one.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidData`] for a line that is no record; else if the file cannot be read.
     pub(super) fn read(&self) -> io::Result<Option<Record>> {
-        let mut file = &self.file;
-        file.seek(SeekFrom::Start(0))?;
-        last_record(file)
+        last_record(&self.file)
     }
 
     /// Reads a journal without opening it for work; `None` if there is none.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] if a process works on the rotation now; else if the file cannot be read.
+    /// [`io::ErrorKind::WouldBlock`] if a process works on the rotation now, [`io::ErrorKind::InvalidData`] for a last line that
+    /// is no record; else if the file cannot be read.
     pub(super) fn look(path: &Path) -> io::Result<Option<Record>> {
         let opened = OpenOptions::new()
             .read(true)
@@ -87,11 +90,10 @@ impl JournalFile {
 
     /// Appends a record, and waits until the disk has it.
     pub(super) fn write(&mut self, record: &Record) -> io::Result<()> {
-        // A line cut by a crash gets its end first.
-        let length = self.file.metadata()?.len();
-        if length > 0 {
-            self.file.write_all(b"\n")?;
-        }
+        // A line cut by a crash goes first: with an end, it would count.
+        let whole = whole_lines(&read_all(&self.file)?).len();
+        self.file
+            .set_len(u64::try_from(whole).unwrap_or(u64::MAX))?;
         self.file.write_all(&record.to_line())?;
         self.file.sync_all()
     }
@@ -115,15 +117,34 @@ impl JournalFile {
     }
 }
 
+/// Returns the record of the last whole line. Such a line was written to its end, so one that is no record was written by
+/// another version or another hand, and a secret in it may be alive.
 fn last_record(file: &File) -> io::Result<Option<Record>> {
+    let bytes = read_all(file)?;
+    let mut lines = whole_lines(&bytes).rsplit(|byte| *byte == b'\n');
+    let Some(last) = lines.find(|line| !line.is_empty()) else {
+        return Ok(None);
+    };
+    let record = Record::of_line(last);
+    record
+        .map(Some)
+        .ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// Returns the lines that have their end.
+fn whole_lines(bytes: &[u8]) -> &[u8] {
+    let end = bytes.iter().rposition(|byte| *byte == b'\n');
+    end.and_then(|end| bytes.get(..=end)).unwrap_or_default()
+}
+
+fn read_all(mut file: &File) -> io::Result<Zeroizing<Vec<u8>>> {
+    file.seek(SeekFrom::Start(0))?;
     let length = file.metadata()?.len().min(MAX_SIZE);
     // Sized once: a growing buffer would leave copies of secrets behind.
     let size = usize::try_from(length).unwrap_or_default();
     let mut bytes = Zeroizing::new(Vec::with_capacity(size + 1));
     file.take(length).read_to_end(&mut bytes)?;
-    Ok(bytes
-        .rsplit(|byte| *byte == b'\n')
-        .find_map(Record::of_line))
+    Ok(bytes)
 }
 
 fn must_be_private(metadata: &Metadata, path: &Path) -> io::Result<()> {
@@ -235,6 +256,42 @@ mod tests {
         let mut journal = JournalFile::open(&path, None).unwrap();
         journal.remove().unwrap();
         assert!(JournalFile::look(&path).unwrap().is_none());
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_whole_line_that_is_no_record_is_kept_and_told() {
+        let folder = folder("other");
+        let path = folder.join(".token.journal");
+        let mut journal = JournalFile::open(&path, None).unwrap();
+        journal.write(&record(RotationStep::Placing)).unwrap();
+        drop(journal);
+        let whole = std::fs::read_to_string(&path).unwrap();
+        let newer = "{\"version\":2}\n";
+        for (text, expected) in [
+            (String::new(), Ok(None)),
+            (whole.clone(), Ok(Some(RotationStep::Placing))),
+            (format!("{whole}\n"), Ok(Some(RotationStep::Placing))),
+            (format!("{whole}{{\"ver"), Ok(Some(RotationStep::Placing))),
+            (format!("{newer}{whole}"), Ok(Some(RotationStep::Placing))),
+            // The file of a journal that is being wiped.
+            ("\0".repeat(40), Ok(None)),
+            ("{\"ver".to_owned(), Ok(None)),
+            (newer.to_owned(), Err(io::ErrorKind::InvalidData)),
+            (format!("{whole}{newer}"), Err(io::ErrorKind::InvalidData)),
+            (format!("{whole}{newer}\n"), Err(io::ErrorKind::InvalidData)),
+        ] {
+            std::fs::write(&path, &text).unwrap();
+            let journal = JournalFile::open(&path, None).unwrap();
+            let step = |read: io::Result<Option<Record>>| match read {
+                Ok(record) => Ok(record.map(|record| record.step)),
+                Err(error) => Err(error.kind()),
+            };
+            assert_eq!(step(journal.read()), expected, "{text:?}");
+            drop(journal);
+            assert_eq!(step(JournalFile::look(&path)), expected, "{text:?}");
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        }
         std::fs::remove_dir_all(folder).unwrap();
     }
 

@@ -76,7 +76,26 @@ impl SealedJournal {
         let sealed = store(state)?
             .get(&entry(name))
             .map_err(JournalError::State)?;
-        Ok(sealed.and_then(|line| Record::of_line(line.trim_ascii_end())))
+        let Some(line) = sealed else {
+            return Ok(None);
+        };
+        match Record::of_line(line.trim_ascii_end()) {
+            Some(record) => Ok(Some(record)),
+            None => Err(JournalError::NoRecord {
+                journal: shown(state, name),
+            }),
+        }
+    }
+
+    /// Returns the names of all journals in the folder.
+    pub(super) fn names(state: &State) -> Result<Vec<String>, JournalError> {
+        let names = store(state)?.names(KIND).map_err(JournalError::State)?;
+        Ok(names.iter().map(|name| name.owner().to_owned()).collect())
+    }
+
+    /// Returns the path of the journal of the given name.
+    pub(super) fn path(state: &State, name: &str) -> PathBuf {
+        state.dir().join(entry(name).file())
     }
 
     pub(super) fn write(&self, record: &Record) -> Result<(), JournalError> {
@@ -94,8 +113,13 @@ impl SealedJournal {
 
 impl fmt::Display for SealedJournal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, sealed in {}", self.name, self.state.dir().display())
+        f.write_str(&shown(&self.state, &self.name))
     }
+}
+
+/// Returns a journal as messages name it.
+pub(super) fn shown(state: &State, name: &str) -> String {
+    format!("{name}, sealed in {}", state.dir().display())
 }
 
 fn store(state: &State) -> Result<&SealedStore, JournalError> {

@@ -16,6 +16,7 @@ mod journal;
 mod journal_file;
 mod journal_sealed;
 mod notes;
+mod orphans;
 mod proof;
 mod record;
 mod renewal;

@@ -11,6 +11,7 @@ use super::ending::Finished;
 use super::error::{NewSecretFate, Obstacle, RotationError};
 use super::holders::SecretHolder;
 use super::journal::{JournalError, JournalPlace};
+use super::notes::aside;
 use super::record::Author;
 use super::resume::Resumed;
 use super::steps::{Rotation, RotationWorker};
@@ -292,12 +293,15 @@ fn worker(reloader: &Reloader) -> RotationWorker {
 /// Opens the journal of a credential's token.
 async fn open<'l>(
     reloader: &Reloader,
-    live: &'l Live,
+    live: &'l Arc<Live>,
     name: &str,
 ) -> Result<Rotation<'l>, RotationError> {
     let target = RotationTarget::find(live, name, None).map_err(RotationError::Unchanged)?;
-    let place = JournalPlace::of(live, &target)
-        .map_err(|error| RotationError::Unchanged(Obstacle::Journal(error)))?;
+    let looking = Arc::clone(live);
+    let sought = target.clone();
+    let place = aside(move || JournalPlace::of(&looking, &sought))
+        .await
+        .map_err(RotationError::Unchanged)?;
     Rotation::open(live, target, place, worker(reloader)).await
 }
 

@@ -7,7 +7,8 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use super::error::{Obstacle, WriteFault};
-use super::journal::{JournalError, JournalPlace};
+use super::journal::{JournalError, JournalPlace, NO_RECORD};
+use super::orphans::{OrphanJournal, OrphanJournals};
 use super::record::{Author, Record};
 use super::routes::TokenRoutes;
 use super::target::{RotationTarget, must_be_exchangeable, renewed_credentials};
@@ -16,6 +17,7 @@ use crate::credential::{Credential, RenewalStep, UnfinishedRotation};
 use crate::log::without_numbers;
 use crate::provider::SecretOrigin;
 use crate::reload::{Live, Reloader};
+use crate::state::StrayEntry;
 
 /// Notes at each credential the rotations that were cut off, and the renewal that could not succeed if it were due.
 pub async fn look_ahead(live: &Arc<Live>) {
@@ -87,20 +89,30 @@ async fn look_for_unfinished(live: &Arc<Live>) -> bool {
     let look = move || {
         let now = SystemTime::now();
         let mut found_any = false;
+        let orphans = OrphanJournals::find(&held);
+        let mut adopted = HashSet::new();
         for credential in held.credentials.values() {
-            let found = unfinished_of(&held, credential, now);
+            let found = unfinished_of(&held, credential, &orphans, &mut adopted, now);
             found_any |= !found.is_empty();
             let before = credential.unfinished_rotations().replace(found.clone());
             log_changes(&credential.name, &before, &found);
         }
-        found_any
+        let has_strays = note_strays(&held, &orphans, &adopted, now);
+        found_any || has_strays
     };
     // Journals are files, and files may live on a network.
     tokio::task::spawn_blocking(look).await.unwrap_or_default()
 }
 
-/// Returns the rotations of a credential that were cut off. Waits for the disk.
-fn unfinished_of(live: &Live, credential: &Credential, now: SystemTime) -> Vec<UnfinishedRotation> {
+/// Returns the rotations of a credential that were cut off, and adds the names of journals that an earlier name of the
+/// credential left to `adopted`. Waits for the disk.
+fn unfinished_of(
+    live: &Live,
+    credential: &Credential,
+    orphans: &OrphanJournals,
+    adopted: &mut HashSet<String>,
+    now: SystemTime,
+) -> Vec<UnfinishedRotation> {
     let kinds = credential.provider.secrets.iter();
     let mut rotations = Vec::new();
     for kind in kinds.filter(|kind| kind.origin == SecretOrigin::Random) {
@@ -108,12 +120,14 @@ fn unfinished_of(live: &Live, credential: &Credential, now: SystemTime) -> Vec<U
         let Ok(target) = RotationTarget::find(live, &name, None) else {
             continue;
         };
-        let Ok(place) = JournalPlace::of(live, &target) else {
+        let Ok(place) = JournalPlace::of_name(live, &target) else {
             continue;
         };
         let beside = place.of_other_users(&target);
+        let earlier = place.of_earlier_names(live, &target, orphans);
+        adopted.extend(orphans.of(&target).map(|orphan| orphan.name.clone()));
         let target = target.shortest_name(live);
-        for place in std::iter::once(place).chain(beside) {
+        for place in std::iter::once(place).chain(beside).chain(earlier) {
             rotations.extend(unfinished_at(&place, &target, credential, now));
         }
     }
@@ -143,14 +157,15 @@ fn unfinished_at(
         Err(JournalError::File { error, .. }) => {
             let modified = place.modified()?;
             let is_old = now.duration_since(modified).is_ok_and(|age| age > STALE);
-            is_old.then(|| UnfinishedRotation {
-                target: target.to_owned(),
-                author: Author::Command.shown(),
-                began: modified,
-                journal,
-                unread: Some(error.to_string()),
-            })
+            is_old.then(|| unread(target, journal, modified, error.to_string()))
         }
+        // The look had the lock: no rotation is under way.
+        Err(JournalError::NoRecord { .. }) => Some(unread(
+            target,
+            journal,
+            place.modified()?,
+            NO_RECORD.to_owned(),
+        )),
         // A journal that a command works on ends nothing: what is known holds.
         Err(JournalError::Busy | JournalError::State(_) | JournalError::NoKey(_)) => {
             let known = credential.unfinished_rotations().all();
@@ -159,6 +174,69 @@ fn unfinished_at(
             };
             known.into_iter().find(is_same)
         }
+    }
+}
+
+/// Returns a rotation whose journal this process cannot read.
+fn unread(
+    target: &str,
+    journal: String,
+    modified: SystemTime,
+    problem: String,
+) -> UnfinishedRotation {
+    UnfinishedRotation {
+        target: target.to_owned(),
+        author: Author::Command.shown(),
+        began: modified,
+        journal,
+        unread: Some(problem),
+    }
+}
+
+/// Notes the rotations that were cut off and belong to no configured credential, and logs the changes. Returns true if there
+/// are any. Waits for the disk.
+fn note_strays(
+    live: &Live,
+    orphans: &OrphanJournals,
+    adopted: &HashSet<String>,
+    now: SystemTime,
+) -> bool {
+    let Some(state) = &live.state else {
+        return false;
+    };
+    let is_stray = |orphan: &&OrphanJournal| {
+        let look = || JournalPlace::from(*orphan).look();
+        !adopted.contains(&orphan.name)
+            && matches!(look(), Ok(Some(record)) if is_left(&record, now))
+    };
+    let found: Vec<_> = orphans.all().filter(is_stray).map(stray).collect();
+    let before = state.replace_strays(found.clone());
+    for stray in found.iter().filter(|stray| !before.contains(stray)) {
+        tracing::error!(credential = stray.credential, "{}", stray.concern);
+    }
+    for stray in before.iter().filter(|stray| !found.contains(stray)) {
+        let credential = &stray.credential;
+        tracing::info!(
+            credential,
+            "the rotation of `{credential}` that was cut off is at its end, or of a configured credential"
+        );
+    }
+    !found.is_empty()
+}
+
+/// Returns a rotation of no configured credential, for status.
+fn stray(orphan: &OrphanJournal) -> StrayEntry {
+    let credential = &orphan.record.credential;
+    let target = &orphan.name;
+    StrayEntry {
+        credential: credential.clone(),
+        concern: format!(
+            "{} of {target} was cut off, and two secrets may be alive, but no credential of the configuration is called \
+             {credential} or reads the place that was written: configure `{credential}` again, and run \
+             `keyside revoke {target}`; the journal is {}",
+            orphan.record.author.shown(),
+            JournalPlace::from(orphan)
+        ),
     }
 }
 

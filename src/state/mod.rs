@@ -43,6 +43,7 @@ pub struct State {
     sealed: Option<SealedStore>,
     sight_keys: SightKeys,
     problems: Mutex<BTreeMap<String, StateProblem>>,
+    strays: Mutex<Vec<StrayEntry>>,
     /// Held by the one thread of this process that works with the folder.
     turn: Mutex<()>,
 }
@@ -66,6 +67,7 @@ impl State {
             dir: dir.to_owned(),
             key_fingerprints: secrets.iter().map(|secret| secret.fingerprint()).collect(),
             problems: Mutex::new(problems),
+            strays: Mutex::default(),
             turn: Mutex::new(()),
         }
     }
@@ -231,7 +233,21 @@ impl State {
         let told = problems.iter().filter(|(subject, problem)| {
             *subject == FOLDER || !(is_unusable && problem.is_of_folder)
         });
-        told.map(|(_, problem)| problem.text.clone()).collect()
+        let strays = self.strays().into_iter().map(|stray| stray.concern);
+        told.map(|(_, problem)| problem.text.clone())
+            .chain(strays)
+            .collect()
+    }
+
+    /// Replaces the entries that somebody has to act on by those that were found now. Returns the entries before.
+    pub fn replace_strays(&self, found: Vec<StrayEntry>) -> Vec<StrayEntry> {
+        std::mem::replace(&mut *self.strays.lock(), found)
+    }
+
+    /// Returns the entries of no configured credential that somebody has to act on.
+    #[must_use]
+    pub fn strays(&self) -> Vec<StrayEntry> {
+        self.strays.lock().clone()
     }
 
     /// Returns what is wrong with the key, as a line for people.
@@ -240,6 +256,15 @@ impl State {
         let problems = self.problems.lock();
         problems.get(KEY).map(|problem| problem.text.clone())
     }
+}
+
+/// An entry of a credential that the configuration does not have, with secrets that may be alive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StrayEntry {
+    /// The name of the credential, when the entry was written.
+    pub credential: String,
+    /// The matter and the remedy, as a line for people.
+    pub concern: String,
 }
 
 /// A problem with a subject of the state.
