@@ -41,27 +41,29 @@ fn proxy(field: &Field<'_>) -> Option<ProxyChoice> {
     Some(choice)
 }
 
-fn choice(text: &str) -> Result<ProxyChoice, ProxyFault> {
+fn choice(text: &str) -> Result<ProxyChoice, ProxyChoiceError> {
     match text {
         "auto" => Ok(ProxyChoice::Environment),
         "off" => Ok(ProxyChoice::Off),
         text => match text.parse() {
             Ok(reference) => Ok(ProxyChoice::Reference(reference)),
-            Err(ReferenceError::Literal | ReferenceError::Probable(_)) => Err(ProxyFault::Literal),
-            Err(error) => Err(ProxyFault::Reference(error)),
+            Err(ReferenceError::Literal | ReferenceError::Probable(_)) => {
+                Err(ProxyChoiceError::Literal)
+            }
+            Err(error) => Err(ProxyChoiceError::Reference(error)),
         },
     }
 }
 
 /// The fault of a text that chooses no proxy.
-enum ProxyFault {
+enum ProxyChoiceError {
     /// The text is no reference.
     Literal,
     /// The text is a malformed reference.
     Reference(ReferenceError),
 }
 
-impl fmt::Display for ProxyFault {
+impl fmt::Display for ProxyChoiceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Literal => f.write_str(
