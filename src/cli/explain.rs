@@ -351,7 +351,7 @@ fn now(
     let mut query = String::new();
     for (name, value) in [
         ("route", Some(&*permit.route.name)),
-        ("sender", permit.sender),
+        ("sender", permit.sender.map(|_| permit.counted_sender())),
         ("recipient", recipient),
         ("object", object),
     ] {
