@@ -114,7 +114,7 @@ fn another_container_hides_no_sender_and_no_channel() {
     }
 }
 
-/// Where a message of a list names no sender, the provider takes a default of its own.
+/// A provider sends a message without a sender from a default of its own.
 #[test]
 fn every_message_of_a_list_names_a_sender_of_the_route() {
     let upstream = Upstream::ok();

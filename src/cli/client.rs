@@ -14,7 +14,7 @@ use crate::document::shown_place;
 /// returns the status and the JSON of the answer.
 ///
 /// # Errors
-/// Where no program answers at the address, or a program or a listener other than the admin listener of a sidecar.
+/// No answer at the address, or the answer of anything but the admin listener of a sidecar.
 pub(super) fn ask(address: &str, method: &str, path: &str) -> Result<(u16, Value), ClientError> {
     let answer = exchange_with(address, method, path)?;
     // The other listeners of a sidecar refuse what they do not know in words of their own.

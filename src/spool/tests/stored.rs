@@ -604,7 +604,7 @@ async fn a_new_pace_holds_at_once_and_a_new_address_forgets_what_the_old_one_ans
     to_app(&spool).await;
     let second = due(&spool, &to).await;
     assert_eq!(ids(&second), ["b"]);
-    // One event is paused with its destination, and one waits as the answer asked.
+    // The first event waits as long as the answer asked; the second is paused with its destination.
     let asked = AttemptOutcome::Answered {
         status: 429,
         retry_after: Some(Duration::from_secs(3600)),
