@@ -3,7 +3,6 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { availableParallelism, loadavg } from "node:os";
 import { after, before, describe, test } from "node:test";
 
 import { launch } from "./chromium.mjs";
@@ -48,19 +47,16 @@ const LINES = `[...document.querySelectorAll(".problems li")].map((line) => {
   return (subject ? subject + ": " : "") + line.textContent.slice(subject.length).trim();
 })`;
 
-/** A bound on time of an idle machine, stretched by the load as in tests/support. */
-const stretched = (bound) => bound * Math.min(1 + loadavg()[0] / availableParallelism(), 10);
+/** The first paint of a page of one word on an idle machine of two processors, in milliseconds. */
+const ONE_WORD_MS = 32;
 
-/** The times of the first paint of a page, in a few tabs. */
-async function firstPaints(url) {
-  const paints = [];
-  for (let round = 0; round < 5; round++) {
-    const page = await browser.open(url, { domains: ["Page"] });
-    await page.until("performance.getEntriesByType('paint').length > 0");
-    paints.push(Math.round(await page.value("performance.getEntriesByType('paint').at(-1).startTime")));
-    await page.close();
-  }
-  return paints;
+/** The time from the navigation to the first paint of a page in a new tab, in milliseconds. */
+async function firstPaint(url) {
+  const page = await browser.open(url, { domains: ["Page"] });
+  await page.until("performance.getEntriesByType('paint').length > 0");
+  const paint = Math.round(await page.value("performance.getEntriesByType('paint').at(-1).startTime"));
+  await page.close();
+  return paint;
 }
 
 async function violations(page) {
@@ -100,10 +96,17 @@ describe("the status page", { concurrency: false }, () => {
   });
 
   test("is painted within 100 ms", async () => {
-    const empty = await firstPaints(stage.blank);
-    const paints = await firstPaints(stage.url);
+    const empty = [];
+    const paints = [];
+    // By turns, so that what else the machine does delays both.
+    for (let round = 0; round < 8; round++) {
+      empty.push(await firstPaint(stage.blank));
+      paints.push(await firstPaint(stage.url));
+    }
     console.log(`first contentful paint: ${paints.join(", ")} ms; of one word: ${empty.join(", ")} ms`);
-    assert.ok(Math.min(...paints) < stretched(100));
+    // A slower or busier machine paints a page of one word later as well.
+    const slowness = Math.max(Math.min(...empty) / ONE_WORD_MS, 1);
+    assert.ok(Math.min(...paints) < 100 * slowness);
   });
 
   test("follows the sidecar without a reload, and keeps focus and what was typed", async () => {
