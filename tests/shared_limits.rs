@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::support::client::{Answer, Client, post};
 use crate::support::keyside::{Directory, Keyside, Setup};
 use crate::support::load::sent_in_a_second;
-use crate::support::redis::{Cluster, PASSWORD, Redis, Watched};
+use crate::support::redis::{Cluster, Engine, PASSWORD, Redis, Watched};
 use crate::support::sandbox::Sandbox;
 use crate::support::upstream::{Upstream, answer, json};
 use crate::support::{APP_SECRET, MESSAGES, TOKEN, eventually};
@@ -432,7 +432,7 @@ fn every_kind_of_server_shares_one_limit_between_two_sidecars() {
     let limits = "per_sender = \"6/60s\"\nmanagement = \"100/s\"\nmax_wait = \"1ms\"\n\
                   per_recipient = { rate = \"1/60s\", burst = 2 }";
     let (redis, valkey, tls) = (Redis::start(), Redis::valkey(), Redis::over_tls());
-    let (watched, cluster) = (Watched::start(), Cluster::start());
+    let (watched, cluster) = (Watched::start(Engine::Redis), Cluster::start());
     for (what, url) in [
         ("Redis", redis.url()),
         ("Valkey", valkey.url()),
@@ -491,7 +491,7 @@ fn every_kind_of_server_shares_one_limit_between_two_sidecars() {
 #[ignore = "needs Redis: tests/run servers"]
 fn a_replica_takes_the_masters_place() {
     let upstream = Upstream::ok();
-    let mut watched = Watched::start();
+    let mut watched = Watched::start(Engine::Redis);
     let keyside = start(
         &upstream,
         &watched.url(),

@@ -1,15 +1,21 @@
 //! Streams as destinations of a webhook: beside an application, and in order.
 
+use std::process::Command;
+
 use super::redis::durable;
 use super::*;
-use crate::support::keyside::Keyside;
-use crate::support::redis::Redis;
-use crate::support::webhook::{application, delivered, genuine, message, spooled, to};
+use crate::support::keyside::{Keyside, finish};
+use crate::support::redis::{Engine, Redis};
+use crate::support::webhook::{
+    application, delivered, genuine, message, spooled, spooled_with, to,
+};
 
 /// A `[[webhook.to]]` that is the stream `events`, with the URL of its server in a file.
 const STREAM: &str = "[[webhook.to]]\nname = \"stream\"\npublish = \"redis-stream:events\"\nserver = \"file:@DIR@/url\"\n";
 /// The time for an event to a willing stream.
 const SOON: Duration = Duration::from_secs(5);
+/// The time for the probes of a destination that was down for long.
+const PROBED: Duration = Duration::from_secs(15);
 
 fn url(redis: &Redis) -> String {
     redis.url_through(redis.port())
@@ -38,7 +44,7 @@ fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
 #[test]
 #[ignore = "needs Redis: tests/run servers"]
 fn a_stream_gets_every_event_in_order_and_holds_no_application_up_while_it_is_down() {
-    let (application, mut redis) = (application(), durable());
+    let (application, mut redis) = (application(), durable(Engine::Redis));
     let setup = spooled(&(to("app", &application, "") + STREAM)).file("url", url(&redis));
     let keyside = setup.start();
     (0..50).for_each(|number| send(&keyside, number));
@@ -69,6 +75,55 @@ fn a_stream_gets_every_event_in_order_and_holds_no_application_up_while_it_is_do
         "{log}"
     );
     assert!(!log.contains("CANARY"), "{log}");
+}
+
+#[test]
+#[ignore = "needs Redis: tests/run servers"]
+fn a_server_that_stays_down_fills_the_spool_with_503_and_gets_every_answered_event_later() {
+    let mut redis = durable(Engine::Redis);
+    let setup = spooled_with(STREAM, "max_size = \"4MiB\"").file("url", url(&redis));
+    let keyside = setup.start();
+    redis.kill();
+    let large = |number: usize| {
+        let body = message(&format!("m{number}"), "user") + &" ".repeat(1 << 20);
+        keyside.event(&genuine(body.as_bytes()))
+    };
+    let stored = (0..8)
+        .take_while(|number| large(*number).status == 200)
+        .count();
+    assert!((1..8).contains(&stored), "{stored} were taken");
+    let refused = large(stored);
+    assert_eq!((refused.status, refused.slug()), (503, "spool_full"));
+    assert!(refused.header("retry-after").is_some());
+    redis.restart();
+    let has_all = || messages(&redis) == numbers(0..stored);
+    assert!(eventually(PROBED, has_all), "{:?}", messages(&redis));
+    assert!(eventually(SOON, || large(stored).status == 200));
+    let has_more = || messages(&redis) == numbers(0..stored + 1);
+    assert!(eventually(SOON, has_more), "{:?}", messages(&redis));
+}
+
+#[test]
+#[ignore = "needs Redis: tests/run servers"]
+fn entries_that_a_failover_lost_are_published_anew_by_a_replay() {
+    let redis = Redis::start();
+    let setup = spooled(STREAM).file("url", url(&redis));
+    let keyside = setup.start();
+    (0..20).for_each(|number| send(&keyside, number));
+    let has_all = || messages(&redis) == numbers(0..20);
+    assert!(eventually(SOON, has_all), "{:?}", messages(&redis));
+    let ids = redis.ids();
+    // A replica that was behind is the new master.
+    redis.ask(&["DEL", "events"]);
+    let mut replay = Command::new(env!("CARGO_BIN_EXE_keyside"));
+    let admin = keyside.admin().to_string();
+    replay
+        .args(["events", "replay", "--since", "1h", "--to", "stream"])
+        .args(["--admin", &admin]);
+    let replayed = finish(&mut replay, SOON);
+    assert_eq!(replayed.code, Some(0), "{}", replayed.output);
+    assert!(eventually(SOON, has_all), "{:?}", messages(&redis));
+    assert_eq!(redis.ids(), ids, "each event keeps its id");
 }
 
 #[test]

