@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::support::client::get;
 use crate::support::keyside::{Directory, Keyside, Setup};
 use crate::support::sandbox::Sandbox;
+use crate::support::webhook::{application, genuine, message, spooled, to};
 use crate::support::{APP_SECRET, MESSAGES, TOKEN, eventually};
 
 const SENDER: &str = "106540352242922";
@@ -212,4 +213,38 @@ fn a_clock_a_year_off_at_a_restart_neither_ends_an_overlap_nor_revives_one() {
         keyside.begin();
         assert_eq!(previous(&keyside), 0, "{time}");
     }
+}
+
+/// What stands before the listener blocks the events, and the provider tells nobody: seen in a clock 120 times as fast.
+#[test]
+#[ignore = "needs faketime: tests/run servers"]
+fn a_webhook_whose_events_stop_is_a_problem_until_the_next_event() {
+    let application = application();
+    let keyside = spooled(&to("app", &application, ""))
+        .env("LD_PRELOAD", &libfaketime().display().to_string())
+        .env("FAKETIME", "+0 x120")
+        .start();
+    let send = |number: usize| {
+        let body = message(&format!("m{number}"), "user");
+        assert_eq!(keyside.event(&genuine(body.as_bytes())).status, 200);
+    };
+    let is_silent = || keyside.metric("keyside_webhook_silent", &["webhook=\"acme\""]) > 0.5;
+    for number in 0..30 {
+        send(number);
+        thread::sleep(Duration::from_millis(600));
+        assert!(!is_silent(), "after {number} events");
+    }
+    assert!(eventually(Duration::from_secs(30), is_silent));
+    let problems = keyside.problems();
+    let (said, remedy) = (
+        "webhook acme: no event for ",
+        "20 times the usual gap or more: look at the provider's settings of the webhook",
+    );
+    assert!(
+        problems.contains(said) && problems.contains(remedy),
+        "{problems}"
+    );
+    send(30);
+    assert!(eventually(Duration::from_secs(5), || !is_silent()));
+    assert!(!keyside.problems().contains(said));
 }
