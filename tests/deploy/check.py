@@ -8,6 +8,7 @@ one that the schemas know. The plain manifests are validated alike. The values t
 
 import copy
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -32,7 +33,15 @@ ALL = SHOP | {
     "secrets": [{"name": "acme", "secret": "acme-whatsapp"}, {"name": "limits", "secret": "keyside-limits"}],
     "secretAccess": ["acme-whatsapp"],
     "serviceAccount": {"annotations": {"example/role": "keyside"}},
-    "spool": {"enabled": True, "size": "8Gi", "maxSize": "3GiB", "storageClassName": "fast"},
+    "inbound": {"trusted_proxies": ["203.0.113.0/24"], "max_body": "2MiB"},
+    "spool": {
+        "enabled": True,
+        "size": "8Gi",
+        "maxSize": "3GiB",
+        "maxAge": "3d",
+        "keep": "48h",
+        "storageClassName": "fast",
+    },
     "state": {"enabled": True},
     "service": {"annotations": {"example/a": "b"}},
     "metrics": {"podMonitor": {"enabled": True, "labels": {"release": "prometheus"}}},
@@ -80,8 +89,29 @@ REFUSED = [
     ({"secrets": [{"name": "acme", "secret": "acme", "value": "EAAB"}]}, "value"),
     ({"service": {"port": 0}}, "port"),
     ({"config": "[metrics]\nlisten = ['127.0.0.1:9901']\n"}, "which the chart writes"),
+    ({"inbound": {"listen": ["127.0.0.1:8081"]}}, "inbound"),
+    ({"spool": {"enabled": True, "keep": "long"}}, "keep"),
+    ({"config": "[inbound.tls]\ncert = 'a'\n"}, "which the chart writes"),
     ({"config": "[inbound]\nlisten = ['127.0.0.1:8081']\n"}, "which the chart writes"),
 ]
+
+
+# The pod of a chart that lists this one as a dependency.
+DEPENDENT_POD = """
+apiVersion: v1
+kind: Pod
+metadata:
+  name: shop
+  labels:
+    {{- include "keyside.selector" . | nindent 4 }}
+spec:
+  initContainers:
+    {{- include "keyside.sidecar" . | nindent 4 }}
+  containers:
+    - { name: shop, image: "shop:1" }
+  volumes:
+    {{- include "keyside.volumes" . | nindent 4 }}
+"""
 
 
 def documents(text):
@@ -113,7 +143,7 @@ def pod_of(rendered):
 
 def check_pod(pod):
     """Every mount has its volume, and no secret of the sidecar is mounted into another container."""
-    names = {volume["name"] for volume in pod["volumes"]} | {"keyside-data"}
+    names = {volume["name"] for volume in pod["volumes"]} | {"keyside-data", "events"}
     assert len(pod["volumes"]) == len({volume["name"] for volume in pod["volumes"]}), "a volume twice"
     (sidecar,) = pod["initContainers"]
     assert sidecar["restartPolicy"] == "Always", "a native sidecar"
@@ -125,6 +155,62 @@ def check_pod(pod):
     ports = {port["name"] for port in sidecar["ports"]}
     for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
         assert sidecar[probe]["httpGet"]["port"] in ports, probe
+
+
+def selected_by(document):
+    """The labels that a document looks for in pods; `None` where it looks for none."""
+    spec = document.get("spec", {})
+    selector = spec.get("podSelector") or spec.get("selector")
+    return selector and selector.get("matchLabels", selector)
+
+
+def check_selectors(rendered):
+    """Services, policies and monitors find the pods with a sidecar, and the alerts find the job of the monitor."""
+    pods = [document for document in rendered if document["kind"] in ("Deployment", "StatefulSet")]
+    labels = [pod["spec"]["template"]["metadata"]["labels"] for pod in pods]
+    labels += [document["metadata"]["labels"] for document in rendered if document["kind"] == "Pod"]
+    for document in rendered:
+        wanted = selected_by(document)
+        if wanted and labels:
+            found = any(wanted.items() <= of_pod.items() for of_pod in labels)
+            assert found, f"{document['kind']} {document['metadata']['name']} looks for {wanted}"
+        if document["kind"] == "PodMonitor":
+            (endpoint,) = document["spec"]["podMetricsEndpoints"]
+            assert {"targetLabel": "job", "replacement": "keyside"} in endpoint["relabelings"], document
+
+
+def check_secrets_are_optional(pod):
+    """A Secret that is missing holds up no pod: Keyside tells about it, and takes it once it comes."""
+    for volume in pod["volumes"]:
+        for source in volume.get("projected", {}).get("sources", []):
+            assert source.get("secret", {"optional": True}).get("optional"), volume["name"]
+
+
+def check_dependency():
+    """A chart that lists this one as a dependency takes the sidecar into a pod of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        own = pathlib.Path(folder) / "shop"
+        (own / "templates").mkdir(parents=True)
+        shutil.copytree(CHART, own / "charts" / "keyside")
+        (own / "templates" / "pod.yaml").write_text(DEPENDENT_POD)
+        (own / "Chart.yaml").write_text(
+            "apiVersion: v2\nname: shop\nversion: 1.0.0\ndependencies:\n  - { name: keyside, version: '*' }\n"
+        )
+        values = {"image": "of the shop", "keyside": {"state": {"enabled": True}}}
+        rendered = []
+        for path, text in Chart.load(str(own)).render(values, name="shop", namespace="default").items():
+            if not path.endswith("NOTES.txt"):
+                rendered += documents(text)
+    check_selectors(rendered)
+    (pod,) = [document for document in rendered if document["kind"] == "Pod"]
+    for version in VERSIONS:
+        validate(pod, version)
+    check_pod(pod["spec"])
+    assert pod["spec"]["initContainers"][0]["image"].startswith("keyside:"), "the image of the dependency"
+    names = [document["metadata"]["name"] for document in rendered if document["kind"] == "ConfigMap"]
+    config = next(volume for volume in pod["spec"]["volumes"] if "configMap" in volume)
+    assert config["configMap"]["name"] in names, f"{config} is none of {names}"
+    print(f"chart, as a dependency: {len(rendered)} objects")
 
 
 def check_chart(keyside):
@@ -144,8 +230,10 @@ def check_chart(keyside):
         (config,) = [document for document in rendered if document["kind"] == "ConfigMap"]
         check_configuration(keyside, config["data"]["proxy.toml"])
         pod = pod_of(rendered)
+        check_selectors(rendered)
         if pod is not None:
             check_pod(pod)
+            check_secrets_are_optional(pod)
         print(f"chart, {name}: {len(rendered)} objects, valid for {' and '.join(VERSIONS)}")
     for values, word in REFUSED:
         try:
@@ -166,8 +254,14 @@ def check_manifests(keyside):
     assert kustomization["kind"] == "Kustomization"
     missing = [name for name in kustomization["resources"] if not (base / name).is_file()]
     assert not missing, f"kustomization.yaml names files that are not there: {missing}"
+    policies = [base / "network-policy.yaml", base / "pod-monitor.yaml"]
     for path in sorted(base.glob("*.yaml")):
         found = documents(path.read_text())
+        pod = pod_of(found)
+        if pod is not None:
+            check_pod(pod)
+            check_secrets_are_optional(pod)
+            check_selectors(found + [document for other in policies for document in documents(other.read_text())])
         for document in found:
             for version in VERSIONS:
                 validate(document, version)
@@ -190,6 +284,7 @@ def main():
     (keyside,) = sys.argv[1:]
     check_package()
     check_chart(keyside)
+    check_dependency()
     check_manifests(keyside)
 
 

@@ -21,27 +21,26 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 
 {{/* The whole proxy.toml: the values' text, and the tables that the chart itself decides. */}}
 {{- define "keyside.config" -}}
-{{- range $table := list "metrics" "spool" "state" }}
-{{- if regexMatch (printf "(?m)^\\s*\\[%s\\]" $table) $.Values.config }}
+{{- range $table := list "inbound" "metrics" "spool" "state" }}
+{{- if regexMatch (printf "(?m)^\\s*\\[%s[].]" $table) $.Values.config }}
 {{- fail (printf "config has [%s], which the chart writes: set it with the values of the chart" $table) }}
 {{- end }}
-{{- end }}
-{{- if regexMatch "(?m)^\\s*\\[inbound\\]" .Values.config }}
-{{- fail "config has [inbound], which the chart writes: webhooks arrive on port 8081" }}
 {{- end -}}
 {{ .Values.config | trimSuffix "\n" }}
 
 # Written by the chart.
-[inbound]
-listen = ["[::]:8081"]
-
+{{ toToml (dict "inbound" (merge (dict "listen" (list "[::]:8081")) .Values.inbound)) }}
 [metrics]
 listen = ["[::]:9901"]
-{{- if .Values.spool.enabled }}
+{{- with .Values.spool }}
+{{- if .enabled }}
 
 [spool]
 dir = "/var/lib/keyside/spool"
-max_size = {{ .Values.spool.maxSize | quote }}
+max_size = {{ .maxSize | quote }}
+max_age = {{ .maxAge | quote }}
+keep = {{ .keep | quote }}
+{{- end }}
 {{- end }}
 {{- if .Values.state.enabled }}
 

@@ -1,5 +1,6 @@
-{{/* The sidecar, for `initContainers`. */}}
+{{/* The sidecar, for `initContainers`. In a chart that lists this one as a dependency, the values are those under `keyside`. */}}
 {{- define "keyside.sidecar" -}}
+{{- with (.Subcharts).keyside | default . -}}
 - name: keyside
   image: "{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}"
   imagePullPolicy: {{ .Values.image.pullPolicy }}
@@ -51,9 +52,11 @@
     - { name: keyside-account, mountPath: /var/run/secrets/kubernetes.io/serviceaccount, readOnly: true }
     {{- end }}
 {{- end -}}
+{{- end -}}
 
 {{/* The volumes of the sidecar, for `volumes`. A StatefulSet has the volume `keyside-data` of its own. */}}
 {{- define "keyside.volumes" -}}
+{{- with (.Subcharts).keyside | default . -}}
 - name: keyside-config
   configMap: { name: {{ include "keyside.name" . }}-keyside }
 {{- range .Values.secrets }}
@@ -68,7 +71,7 @@
   projected:
     defaultMode: 0440
     sources:
-      - secret: { name: {{ .Values.state.secret | quote }} }
+      - secret: { name: {{ .Values.state.secret | quote }}, optional: true }
 {{- end }}
 {{- if and .Values.state.enabled (not .Values.spool.enabled) }}
 # Outlives a restart of the container, and ends with the pod.
@@ -84,4 +87,5 @@
       - configMap: { name: kube-root-ca.crt, items: [{ key: ca.crt, path: ca.crt }] }
       - downwardAPI: { items: [{ path: namespace, fieldRef: { fieldPath: metadata.namespace } }] }
 {{- end }}
+{{- end -}}
 {{- end -}}
