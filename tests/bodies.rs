@@ -335,19 +335,15 @@ fn an_upload_whose_parts_change_the_request_never_becomes_whole() {
             nothing_arrives(&upstream, &body);
         }
     }
-    for kind in [
-        "multipart/form-data",
-        "multipart/form-data; boundary=",
-        "multipart/form-data; boundary=a; boundary=b",
-        "multipart/form-data; x-boundary=a; boundary=b",
-        "multipart/form-data; boundary=\"a b\"",
+    for (kind, status) in [
+        ("multipart/form-data", 400),
+        ("multipart/form-data; boundary=", 415),
+        ("multipart/form-data; boundary=a; boundary=b", 400),
+        ("multipart/form-data; x-boundary=a; boundary=b", 400),
+        ("multipart/form-data; boundary=\"a b\"", 400),
     ] {
         let answer = keyside.send(&with_body("POST", UPLOADS, kind, part("a").as_bytes()));
-        assert!(
-            matches!(answer.status, 400 | 415),
-            "{kind}: {}",
-            answer.text()
-        );
+        assert_eq!(answer.status, status, "{kind}: {}", answer.text());
         nothing_arrives(&upstream, kind);
     }
     assert_eq!(

@@ -232,18 +232,15 @@ fn a_changed_rate_does_not_refill_the_burst() {
     setup = setup.level("info");
     let mut keyside = setup.start();
     assert_eq!(pass(&keyside, MESSAGES, 12), 10);
-    for rate in ["20/120s", "10/61s", "5/60s", "10/60s"] {
+    // A larger bucket may hold more tokens than the smaller bucket did, but is not full.
+    for (rate, most) in [("20/120s", 10), ("10/61s", 1), ("5/60s", 1), ("10/60s", 1)] {
         change_limits(
             &mut keyside,
             &format!("per_sender = \"{rate}\"\nmax_wait = \"1ms\""),
         );
         assert_eq!(keyside.reload().status, 200, "{rate}");
         let passed = pass(&keyside, MESSAGES, 12);
-        // A larger bucket may hold more tokens than the smaller bucket did, but is not full.
-        assert!(
-            passed <= 1 || (rate == "20/120s" && passed <= 10),
-            "{rate}: {passed} passed"
-        );
+        assert!(passed <= most, "{rate}: {passed} passed");
     }
 }
 
@@ -350,7 +347,7 @@ fn the_queue_has_a_bound() {
     assert_eq!(passed + refused.len(), 12);
     for answer in refused {
         answer.must_be_a_refusal("queue");
-        assert!(matches!(answer.status, 429 | 503), "{answer:?}");
+        assert_eq!(answer.status, 429, "{answer:?}");
     }
 }
 
