@@ -72,7 +72,7 @@ async fn shared(url: &str) {
         burst: one(10_000),
     };
     let of_pair = Limiter {
-        pairs: Some(Pairs::replacing(None, Some(quota), Some(sharing))),
+        pairs: Some(Arc::new(Pairs::new(Some(quota), Some(sharing)))),
         ..Limiter::default()
     };
     let nothing = Limiter::default();
@@ -156,7 +156,7 @@ async fn recipients(names: &[String]) {
     };
     let before = resident();
     let limiter = Limiter {
-        pairs: Some(Pairs::replacing(None, Some(quota), None)),
+        pairs: Some(Arc::new(Pairs::new(Some(quota), None))),
         ..Limiter::default()
     };
     let parties = names

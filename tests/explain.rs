@@ -141,6 +141,36 @@ fn explain_shows_what_would_delay_or_refuse_a_request_now() {
     );
 }
 
+/// A larger burst leaves the debt: the bucket is full again no sooner than before.
+#[test]
+fn explain_knows_what_was_sent_before_a_reload_with_another_burst() {
+    let upstream = Upstream::ok();
+    let limits = |burst| {
+        format!("per_recipient = {{ rate = \"1/60s\", burst = {burst} }}\nmax_wait = \"1ms\"")
+    };
+    let keyside = Setup::new(&upstream).limits(&limits(3)).start();
+    let body = r#"{"to":"15550003"}"#;
+    let file = keyside.dir().write("body.json", body);
+    let told = || {
+        let arguments = ["POST", MESSAGES, "--body", &file.display().to_string()];
+        explain(&keyside, &arguments).output
+    };
+    let path = keyside.dir().join("proxy.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    for (burst, left) in [(3, 3), (4, 1), (5, 1)] {
+        let text = text.replace(&limits(3), &limits(burst));
+        keyside.dir().write("proxy.toml", text);
+        assert_eq!(keyside.reload().status, 200);
+        for _ in 0..left {
+            assert!(told().contains("sent at once"), "{burst}: {}", told());
+            assert_eq!(keyside.post(MESSAGES, body).status, 200, "{burst}");
+        }
+        let used_up = "the burst of this recipient is used up";
+        assert!(told().contains(used_up), "{burst}: {}", told());
+        assert_eq!(keyside.post(MESSAGES, body).status, 429, "{burst}");
+    }
+}
+
 #[test]
 fn explain_shows_the_rules_of_a_request_and_why_a_request_is_refused() {
     let upstream = Upstream::ok();

@@ -35,35 +35,71 @@ pub struct Pairs {
 }
 
 impl Pairs {
-    /// Pairs at a quota, or with pauses only, in the place of the pairs
-    /// `before`. Tokens used before stay used, and pauses go on.
+    /// Unused pairs at a quota, or with pauses only.
     #[must_use]
-    pub fn replacing(
-        before: Option<&Arc<Self>>,
+    pub fn new(quota: Option<Quota>, sharing: Option<Sharing>) -> Self {
+        // Without a quota no tokens are counted, and each sidecar learns pauses alone.
+        let sharing = sharing.filter(|_| quota.is_some());
+        let mut pairs = Self {
+            quota,
+            sharing,
+            buckets: None,
+            limits: Mutex::default(),
+            hasher: RandomState::new(),
+        };
+        let buckets = |own| Arc::new(PairBuckets::new(own, Instant::now()));
+        pairs.buckets = pairs.own_quota().map(buckets);
+        pairs
+    }
+
+    /// Pairs at new terms, with these buckets and pauses: requests of both use the same tokens. The quota of the buckets
+    /// stays until [`Self::take_effect`].
+    #[must_use]
+    pub fn successor(&self, quota: Option<Quota>, sharing: Option<Sharing>) -> Self {
+        self.with_terms(quota, sharing, |buckets, _| Arc::clone(buckets))
+    }
+
+    /// A copy with new terms and every old debt and pause: a reload never refills a bucket.
+    #[must_use]
+    pub fn copy_with_terms(&self, quota: Option<Quota>, sharing: Option<Sharing>) -> Self {
+        self.with_terms(quota, sharing, |buckets, own| {
+            Arc::new(buckets.copy_with_quota(own, Instant::now()))
+        })
+    }
+
+    fn with_terms(
+        &self,
         quota: Option<Quota>,
         sharing: Option<Sharing>,
-    ) -> Arc<Self> {
-        let own = quota.map(|quota| Sharing::share_of(sharing.as_ref(), quota));
-        let buckets_before = before.and_then(|before| before.buckets.as_ref());
-        let now = Instant::now();
-        let pairs = Self {
-            quota,
-            buckets: own.map(|own| Arc::new(PairBuckets::new(own, buckets_before, now))),
-            // Without a quota no tokens are counted, and each sidecar learns pauses alone.
-            sharing: sharing.filter(|_| quota.is_some()),
-            limits: Mutex::default(),
-            hasher: before.map_or_else(RandomState::new, |before| before.hasher.clone()),
-        };
-        // The shared server remembers the pauses of shared limits.
-        if let (Some(before), None) = (before, &pairs.sharing) {
-            let limits_before = before.limits.lock().all();
-            let mut limits = pairs.limits.lock();
-            for (pair, limit) in limits_before {
-                let copy = || limit.copy_with_terms(pairs.terms(pair, &[]));
-                limits.get_or_insert(pair, copy);
-            }
+        carry_over: impl FnOnce(&Arc<PairBuckets>, Quota) -> Arc<PairBuckets>,
+    ) -> Self {
+        let mut pairs = Self::new(quota, sharing);
+        pairs.hasher = self.hasher.clone();
+        if let (Some(buckets), Some(own)) = (&self.buckets, pairs.own_quota()) {
+            pairs.buckets = Some(carry_over(buckets, own));
         }
-        Arc::new(pairs)
+        // The shared server remembers the pauses of shared limits.
+        if pairs.sharing.is_none() {
+            let mut limits = LimitTable::default();
+            for (pair, limit) in self.limits.lock().all() {
+                limits.get_or_insert(pair, || limit.copy_with_terms(pairs.terms(pair, &[])));
+            }
+            pairs.limits = Mutex::new(limits);
+        }
+        pairs
+    }
+
+    /// Changes the quota of the buckets taken over from the pairs before. Used tokens stay used.
+    pub fn take_effect(&self) {
+        if let (Some(buckets), Some(own)) = (&self.buckets, self.own_quota()) {
+            buckets.change(own, Instant::now());
+        }
+    }
+
+    /// Quota of each pair for this sidecar alone.
+    fn own_quota(&self) -> Option<Quota> {
+        self.quota
+            .map(|quota| Sharing::share_of(self.sharing.as_ref(), quota))
     }
 
     /// Quota of each pair, if there is one.
@@ -258,6 +294,8 @@ const MAX_TOGETHER: usize = 64;
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use super::*;
     use crate::limit::tests::{demand, patience, rate};
 
@@ -266,7 +304,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn tokens_of_a_pair_come_from_the_answer_to_its_first_message_on() {
         let interval = Duration::from_secs(6);
-        let pairs = Pairs::replacing(None, Some(rate(1, interval).into()), None);
+        let pairs = Pairs::new(Some(rate(1, interval).into()), None);
         let send = async |max_wait| {
             let demand = Demand {
                 recipients: &["2".to_owned()],
@@ -289,10 +327,42 @@ mod tests {
         }
     }
 
+    /// Rows of the new burst, and the tokens left then of a pair that had used all three: its bucket is full again no
+    /// sooner than before.
+    #[tokio::test(start_paused = true)]
+    async fn a_changed_quota_is_known_to_status_check_and_turn_alike() {
+        let quota = |burst| Quota {
+            rate: rate(1, Duration::from_secs(60)),
+            burst: NonZeroU32::new(burst).unwrap(),
+        };
+        let recipients = ["2".to_owned()];
+        let demand = Demand {
+            recipients: &recipients,
+            ..demand("1", patience(Duration::ZERO, 10))
+        };
+        let left_in_turn = async |pairs: &Pairs| {
+            let mut gone = 0;
+            while pairs.pass(&demand, "2", Instant::now()).await.is_ok() {
+                gone += 1;
+            }
+            gone
+        };
+        let mut pairs = Pairs::new(Some(quota(3)), None);
+        assert_eq!(left_in_turn(&pairs).await, 3);
+        for (burst, left) in [(3, 0), (4, 1), (5, 1), (2, 0)] {
+            pairs = pairs.successor(Some(quota(burst)), None);
+            pairs.take_effect();
+            assert_eq!(pairs.status("1", "2").remaining, left, "burst {burst}");
+            let check = pairs.check(&demand, "2", Instant::now());
+            assert_eq!(check.is_ok(), left > 0, "burst {burst}");
+            assert_eq!(left_in_turn(&pairs).await, left, "burst {burst}");
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_request_that_gives_up_leaves_nothing_behind() {
         let quota = rate(1, Duration::from_secs(60)).into();
-        let pairs = Pairs::replacing(None, Some(quota), None);
+        let pairs = Arc::new(Pairs::new(Some(quota), None));
         let pass = || {
             let pairs = Arc::clone(&pairs);
             tokio::spawn(async move {

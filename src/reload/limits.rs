@@ -69,7 +69,7 @@ impl<'a> LimiterBuilder<'a> {
             accounts: HashMap::new(),
             keyed: HashMap::new(),
             pairs: HashMap::new(),
-            changes: Vec::new(),
+            changes: ChangedLimits::default(),
             changed: HashSet::new(),
         }
     }
@@ -156,7 +156,8 @@ impl<'a> LimiterBuilder<'a> {
             }
             (None, Some(limits)) => {
                 self.changed.insert(address(limits));
-                self.changes.push((Arc::clone(limits), terms.clone()));
+                let change = (Arc::clone(limits), terms.clone());
+                self.changes.keyed.push(change);
                 Arc::clone(limits)
             }
             (None, None) => Arc::new(KeyedLimits::new(kind, terms.clone())),
@@ -200,18 +201,26 @@ impl<'a> LimiterBuilder<'a> {
         if let Some(built) = built.find(|built| built.quota == quota) {
             return Some(Arc::clone(&built.pairs));
         }
-        let sharing = sharing.filter(|_| quota.is_some());
         let mut old = self
             .routes_before(credential)
             .filter_map(|route| route.limiter.pairs.as_ref());
-        let is_same = |pairs: &&Arc<Pairs>| pairs.quota() == quota && pairs.sharing() == sharing;
         let of_this_route = self
             .route_before(route)
             .and_then(|old| old.limiter.pairs.as_ref());
         let before = of_this_route.or_else(|| old.clone().next());
-        let pairs = match old.find(is_same) {
-            Some(pairs) => Arc::clone(pairs),
-            None => Pairs::replacing(before, quota, sharing.cloned()),
+        let with_equal_terms = old.find(|pairs| have_terms(pairs, quota, sharing));
+        let pairs = match (with_equal_terms, before) {
+            (Some(pairs), _) => Arc::clone(pairs),
+            (None, Some(before)) if self.pairs_go_to_others(before, credential, sharing) => {
+                Arc::new(before.copy_with_terms(quota, sharing.cloned()))
+            }
+            (None, Some(before)) => {
+                self.changed.insert(address(before));
+                let pairs = Arc::new(before.successor(quota, sharing.cloned()));
+                self.changes.pairs.push(Arc::clone(&pairs));
+                pairs
+            }
+            (None, None) => Arc::new(Pairs::new(quota, sharing.cloned())),
         };
         let of_credential = self.pairs.entry(credential.to_owned());
         of_credential.or_default().push(BuiltPairs {
@@ -219,6 +228,18 @@ impl<'a> LimiterBuilder<'a> {
             pairs: Arc::clone(&pairs),
         });
         Some(pairs)
+    }
+
+    /// True if another route goes on with the buckets of the pairs, at the old terms or at new terms.
+    fn pairs_go_to_others(
+        &self,
+        pairs: &Arc<Pairs>,
+        credential: &str,
+        sharing: Option<&Sharing>,
+    ) -> bool {
+        let mut others = self.routes.get(credential).into_iter().flatten();
+        self.changed.contains(&address(pairs))
+            || others.any(|other| have_terms(pairs, other.limits.rates.per_recipient, sharing))
     }
 
     /// The routes of a credential in the generation before.
@@ -257,7 +278,12 @@ fn limits_of(limiter: &Limiter, kind: LimitKind) -> Option<&Arc<KeyedLimits>> {
     }
 }
 
+/// True if pairs already have the terms of a route of their credential. Without a quota nothing is shared.
+fn have_terms(pairs: &Pairs, quota: Option<Quota>, sharing: Option<&Sharing>) -> bool {
+    pairs.quota() == quota && pairs.sharing() == sharing.filter(|_| quota.is_some())
+}
+
 /// The identity of limits.
-fn address(limits: &Arc<KeyedLimits>) -> usize {
+fn address<T>(limits: &Arc<T>) -> usize {
     Arc::as_ptr(limits).addr()
 }

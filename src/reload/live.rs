@@ -22,7 +22,7 @@ use crate::credential::{Credential, CredentialFault, KeptBackReason};
 use crate::delivery::DeliveryTarget;
 use crate::egress::Egress;
 use crate::inbound;
-use crate::limit::{KeyedLimits, LimitTerms};
+use crate::limit::{KeyedLimits, LimitTerms, Pairs};
 use crate::outbound::generation::Generation;
 use crate::shared::SharedServer;
 use crate::state::State;
@@ -76,8 +76,24 @@ pub(super) type LoadedServer = (Arc<SharedServer>, [u8; 32]);
 /// The connections to applications. Reloads keep the connections.
 pub(super) type Applications = HashMap<ApplicationAddress, Arc<Upstream>>;
 
-/// Limits carried over, with the terms to apply as soon as the load is published.
-pub(super) type ChangedLimits = Vec<(Arc<KeyedLimits>, LimitTerms)>;
+/// Limits carried over, with terms that apply as soon as the load is published.
+#[derive(Debug, Default)]
+pub(super) struct ChangedLimits {
+    pub(super) keyed: Vec<(Arc<KeyedLimits>, LimitTerms)>,
+    pub(super) pairs: Vec<Arc<Pairs>>,
+}
+
+impl ChangedLimits {
+    /// Applies the terms. Requests of the generation before follow them as well.
+    pub(super) fn take_effect(&self) {
+        for (limits, terms) in &self.keyed {
+            limits.change(terms);
+        }
+        for pairs in &self.pairs {
+            pairs.take_effect();
+        }
+    }
+}
 
 impl Live {
     /// Logs the oddities and the missing secrets that were not there `before`: with hundreds of tenants, a reload would

@@ -342,9 +342,7 @@ impl Reloader {
         if live.shared.is_none() {
             self.metrics.shared.removed();
         }
-        for (limits, terms) in &live.changed_limits {
-            limits.change(terms);
-        }
+        live.changed_limits.take_effect();
     }
 
     /// Loads, and takes the last steps that can fail: follows the audit file of the configuration, and tells the spool
