@@ -87,7 +87,7 @@ fn is_the_same(connection: &mut Connection, calls: &[(u64, Call)]) {
                     now,
                     &arguments,
                 );
-                epoch = answer.8;
+                epoch = answer.epoch;
                 assert_eq!(answer, bucket.take(&mut shared, now, arguments), "{at}");
             }
             Call::GiveBack(arguments) => {

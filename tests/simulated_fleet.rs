@@ -117,13 +117,24 @@ fn take(
 fn tokens_that_one_sidecar_gives_back_are_there_for_a_sidecar_that_knew_them_as_taken() {
     let mut server = (Bucket::default(), Shared::default());
     let known = take(&mut server, 10, 0, 0, 0);
-    let (taken, full_in, epoch, given_back) = (known.0, known.4, known.8, known.9);
-    assert_eq!(taken, 10, "the whole burst");
+    assert_eq!(known.taken, 10, "the whole burst");
     server.0.give_back(NOON, [100_000, 4]);
-    let after = take(&mut server, 10, full_in, epoch, given_back);
-    assert_eq!(after.0, 4, "what was given back");
+    let after = take(
+        &mut server,
+        10,
+        known.full_in,
+        known.epoch,
+        known.given_back,
+    );
+    assert_eq!(after.taken, 4, "what was given back");
     // A server that has lost the bucket is told of all that was taken, and of nothing given back.
     server.0 = Bucket::default();
-    let lost = take(&mut server, 10, after.4, epoch, after.9);
-    assert_eq!(lost.0, 0);
+    let lost = take(
+        &mut server,
+        10,
+        after.full_in,
+        known.epoch,
+        after.given_back,
+    );
+    assert_eq!(lost.taken, 0);
 }

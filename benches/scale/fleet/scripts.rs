@@ -89,6 +89,16 @@ impl Shared {
     }
 }
 
+/// `take.lua` while a pause has so many microseconds left.
+fn paused_for(left: i64, epoch: u64) -> TakeScriptReply {
+    TakeScriptReply {
+        next_in: left,
+        paused: left,
+        epoch,
+        ..TakeScriptReply::default()
+    }
+}
+
 impl Bucket {
     /// `take.lua`.
     pub fn take(&mut self, shared: &mut Shared, now: u64, arguments: [u64; 8]) -> TakeScriptReply {
@@ -97,12 +107,14 @@ impl Bucket {
         let (account, _) = Taught::at(shared.taught, now);
         if account > now {
             let left = (account - now) as i64;
-            return (0, 0, 0, 0, 0, left, left, left, epoch, 0);
+            return TakeScriptReply {
+                account_paused: left,
+                ..paused_for(left, epoch)
+            };
         }
         let (paused, slowness) = Taught::at(self.taught, now);
         if paused > now {
-            let left = (paused - now) as i64;
-            return (0, 0, 0, 0, 0, left, left, 0, epoch, 0);
+            return paused_for((paused - now) as i64, epoch);
         }
         self.take_unpaused(epoch, slowness, now, arguments)
     }
@@ -148,18 +160,29 @@ impl Bucket {
         }
         let taken = wanted.min(((now + ahead - first) / spacing).floor() + 1.0);
         if taken < 1.0 {
-            let [full, next] = [full, first].map(|at| (at - now).ceil() as i64);
-            return (0, 0, 0, 0, full, next, 0, 0, epoch, given as u64);
+            return TakeScriptReply {
+                full_in: (full - now).ceil() as i64,
+                next_in: (first - now).ceil() as i64,
+                epoch,
+                given_back: given as u64,
+                ..TakeScriptReply::default()
+            };
         }
         let after = full + taken * interval;
         let last = last.max(first + (taken - 1.0) * spacing);
         self.tokens = Some(kept(after, last, owed));
         let left = ((now + tolerance - after) / interval).floor().max(0.0) as i64;
-        let times = [first, after, first + taken * spacing];
-        let [first, full, next] = times.map(|at| (at - now).ceil() as i64);
-        let [taken, spacing] = [taken, spacing.ceil()].map(|number| number as i64);
-        let given = given as u64;
-        (taken, first, spacing, left, full, next, 0, 0, epoch, given)
+        TakeScriptReply {
+            taken: taken as i64,
+            first_in: (first - now).ceil() as i64,
+            interval: spacing.ceil() as i64,
+            left,
+            full_in: (after - now).ceil() as i64,
+            next_in: (first + taken * spacing - now).ceil() as i64,
+            epoch,
+            given_back: given as u64,
+            ..TakeScriptReply::default()
+        }
     }
 
     /// `give_back.lua`.

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use redis::Script;
+use redis::{FromRedisValue, ParsingError, Script, Value};
 use tokio::time::Instant;
 
 use super::sharing::{CountedBy, RemotePause, Sharing, micros};
@@ -89,27 +89,81 @@ impl TakeRequest {
     }
 }
 
+/// The values returned by `take.lua`, in its order. Times are in microseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TakeScriptReply {
+    /// Number of tokens taken.
+    pub taken: i64,
+    /// Time until the first token is good; negative if it has been good for a while.
+    pub first_in: i64,
+    /// Time between the tokens.
+    pub interval: i64,
+    /// Number of tokens left.
+    pub left: i64,
+    /// Time until the bucket is full; negative if it has been full for a while.
+    pub full_in: i64,
+    /// Time until a token beyond those taken can be good; negative as above.
+    pub next_in: i64,
+    /// Time for which the limit or the account is paused.
+    pub paused: i64,
+    /// Time for which the account is paused.
+    pub account_paused: i64,
+    /// Epoch of the server.
+    pub epoch: u64,
+    /// Worth of the tokens given back by all sidecars.
+    pub given_back: u64,
+}
+
+impl FromRedisValue for TakeScriptReply {
+    fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
+        let (
+            taken,
+            first_in,
+            interval,
+            left,
+            full_in,
+            next_in,
+            paused,
+            account_paused,
+            epoch,
+            given_back,
+        ) = FromRedisValue::from_redis_value(value)?;
+        Ok(Self {
+            taken,
+            first_in,
+            interval,
+            left,
+            full_in,
+            next_in,
+            paused,
+            account_paused,
+            epoch,
+            given_back,
+        })
+    }
+}
+
 impl TakeReply {
     /// The meaning of a reply of `take.lua` that came now, to a request of the time `asked`.
     #[must_use]
     pub fn of_script(reply: TakeScriptReply, asked: Instant, now: Instant) -> Self {
-        let (count, first, interval, left, full_in, next, paused, _, epoch, given_back) = reply;
+        let first_in = time(reply.first_in);
         Self {
-            count: u32::try_from(count).unwrap_or_default(),
-            first: if first >= 0 {
-                now + time(first)
+            count: u32::try_from(reply.taken).unwrap_or_default(),
+            first: if reply.first_in >= 0 {
+                now + first_in
             } else {
-                now.checked_sub(time(first)).unwrap_or(now)
+                now.checked_sub(first_in).unwrap_or(now)
             },
-            interval: time(interval),
-            left: u32::try_from(left).unwrap_or_default(),
+            interval: time(reply.interval),
+            left: u32::try_from(reply.left).unwrap_or_default(),
             // Less the time since the server counted, and that of the next request: told of more, the server would take tokens
             // away with each request.
-            full_in: time(full_in).saturating_sub(2 * (now - asked)),
-            wait: time(paused),
-            next: time(next.max(0)),
-            epoch,
-            given_back: Duration::from_micros(given_back),
+            full_in: time(reply.full_in).saturating_sub(2 * (now - asked)),
+            wait: time(reply.paused),
+            next: time(reply.next_in.max(0)),
+            epoch: reply.epoch,
+            given_back: Duration::from_micros(reply.given_back),
         }
     }
 }
@@ -151,10 +205,9 @@ impl RemoteBucket {
         let asked = Instant::now();
         let reply: TakeScriptReply = self.sharing.server().run(&script).await?;
         let now = Instant::now();
-        let account_pause = reply.7;
-        if account_pause > 0 {
-            let account = self.sharing.account();
-            account.paused_elsewhere(time(account_pause), now);
+        if reply.account_paused > 0 {
+            let rest = time(reply.account_paused);
+            self.sharing.account().paused_elsewhere(rest, now);
         }
         Ok(TakeReply::of_script(reply, asked, now))
     }
@@ -177,9 +230,6 @@ fn time(micros: i64) -> Duration {
     Duration::from_micros(micros.unsigned_abs())
 }
 
-/// The values returned by `take.lua`, in order.
-pub type TakeScriptReply = (i64, i64, i64, i64, i64, i64, i64, i64, u64, u64);
-
 static TAKE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/take.lua")));
 static GIVE_BACK: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("scripts/give_back.lua")));
@@ -193,7 +243,11 @@ mod tests {
         let asked = Instant::now();
         for (after_ms, full_in_ms) in [(0, 500), (10, 480), (300, 0)] {
             let now = asked + Duration::from_millis(after_ms);
-            let reply = TakeReply::of_script((1, 0, 1000, 0, 500_000, 0, 0, 0, 7, 0), asked, now);
+            let script_reply = TakeScriptReply {
+                full_in: 500_000,
+                ..TakeScriptReply::default()
+            };
+            let reply = TakeReply::of_script(script_reply, asked, now);
             assert_eq!(reply.full_in.as_millis(), full_in_ms, "{after_ms} ms");
         }
     }
