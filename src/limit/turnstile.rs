@@ -239,8 +239,8 @@ impl<T> Turnstile<T> {
         counted_by: CountedBy,
         now: Instant,
     ) -> u32 {
-        // Held tokens are worth an interval of the old quota, so the pacer lets go before the quota changes.
-        let held = self.pacer.let_go();
+        // Held tokens are worth an interval of the old quota, so they are returned before the quota changes.
+        let held = self.pacer.return_all();
         self.pacer = self.pacer.with_terms(quota, tokens, now);
         self.pacer.count_by(counted_by, now);
         self.dismiss(now);

@@ -76,7 +76,7 @@ impl Pacer {
     }
 
     /// A copy with new quota and tokens and the old pause, slowdown and debt: a reload never refills
-    /// the bucket. Held tokens of a shared bucket are lost: [`Self::let_go`] comes first. As of [`Self::new`], the sidecar counts.
+    /// the bucket. Held tokens of a shared bucket are lost: [`Self::return_all`] comes first. As of [`Self::new`], the sidecar counts.
     pub(super) fn with_terms(&self, quota: Option<Quota>, tokens: Tokens, now: Instant) -> Self {
         let tokens = tokens.after(&self.tokens, now);
         // The server may know nothing of the bucket at its new quota. What the sidecar knows of a
@@ -112,7 +112,7 @@ impl Pacer {
         }
         let turn = match self.pause {
             Some(pause) if pause.is_running(now) => {
-                self.prefetch.lose_until(pause.until);
+                self.prefetch.discard_before(pause.until);
                 Err(Next::At(pause.until))
             }
             _ => self.take(waiting, latest, now),
@@ -297,10 +297,10 @@ impl Pacer {
         now + wait + margin > deadline
     }
 
-    /// Lets the held tokens of a shared bucket go, and returns their number.
-    pub(super) fn let_go(&mut self) -> u32 {
+    /// Returns the held tokens of a shared bucket, to be given back to the server. Their number is the result.
+    pub(super) fn return_all(&mut self) -> u32 {
         let quota = self.quota.filter(|_| self.is_shared());
-        quota.map_or(0, |quota| self.prefetch.take_all(quota))
+        quota.map_or(0, |quota| self.prefetch.return_all(quota))
     }
 
     /// Adds the tokens of the shared server's reply to a request for `wanted`.
@@ -382,8 +382,8 @@ impl Pacer {
 
     /// Takes the tokens that the server gave before, and then those of the sidecar's share: never both.
     fn take_while_lost(&mut self, now: Instant) -> Result<Ticket, Next> {
-        self.prefetch.lose_stale(now);
-        match self.prefetch.take(now) {
+        self.prefetch.discard_unused(now);
+        match self.prefetch.use_token(now) {
             Ok(()) => Ok(self.ticket_of_held(now)),
             Err(Some(due)) => Err(Next::At(due)),
             Err(None) => self.take_alone(now),
@@ -431,7 +431,7 @@ impl Pacer {
         latest: Instant,
         now: Instant,
     ) -> Result<Ticket, Next> {
-        let Err(due) = self.prefetch.take(now) else {
+        let Err(due) = self.prefetch.use_token(now) else {
             return Ok(self.ticket_of_held(now));
         };
         let patience = latest.saturating_duration_since(now);
@@ -458,15 +458,15 @@ impl Pacer {
             if self.runs_low(now) {
                 return Next::Ask(self.wanted(0, now));
             }
-            let stale = self.prefetch.take_stale(quota, now);
-            if stale > 0 {
-                return Next::GiveBack(stale);
+            let unused = self.prefetch.return_unused(quota, now);
+            if unused > 0 {
+                return Next::GiveBack(unused);
             }
-            if let Some(at) = self.prefetch.stale_at() {
+            if let Some(at) = self.prefetch.return_at() {
                 return Next::At(at);
             }
         }
-        self.prefetch.rest();
+        self.prefetch.forget_shortage();
         Next::Rest
     }
 }

@@ -326,10 +326,10 @@ fn a_server_that_has_forgotten_is_told_of_tokens_that_it_does_not_know() {
 fn tokens_that_are_held_and_not_used_are_given_back() {
     let mut pacer = Stepped::shared();
     pacer.reply(5, 100 * MILLI);
-    let stale_at = pacer.now + 100 * MILLI;
+    let return_at = pacer.now + 100 * MILLI;
     assert_eq!(
         pacer.decide_without_waiters().unwrap_err(),
-        Next::At(stale_at)
+        Next::At(return_at)
     );
     pacer.advance(100 * MILLI);
     assert_eq!(

@@ -46,7 +46,7 @@ pub(in crate::limit) struct Prefetch {
 }
 
 /// Number of tokens used in the current span of time and in the span before.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct RecentUse {
     span: Duration,
     since: Instant,
@@ -85,9 +85,8 @@ impl Prefetch {
         }
     }
 
-    /// Takes a token; else returns the time at which a held token becomes good, or `None` without
-    /// any.
-    pub(in crate::limit) fn take(&mut self, now: Instant) -> Result<(), Option<Instant>> {
+    /// Uses a held token; else returns the time at which one becomes good, or `None` if none is held.
+    pub(in crate::limit) fn use_token(&mut self, now: Instant) -> Result<(), Option<Instant>> {
         match self.due.front() {
             Some(due) if *due <= now => {
                 self.due.pop_front();
@@ -217,27 +216,27 @@ impl Prefetch {
         self.given_back = reply.given_back;
         self.is_short = reply.count < wanted;
         if !reply.wait.is_zero() {
-            self.lose_until(self.ask_at);
+            self.discard_before(self.ask_at);
         }
     }
 
-    /// Loses the tokens that become good in a pause: after it they would be a burst.
-    pub(in crate::limit) fn lose_until(&mut self, end: Instant) {
+    /// Discards the tokens that become good before the `end` of a pause: after it they would be a burst.
+    pub(in crate::limit) fn discard_before(&mut self, end: Instant) {
         let lost = self.due.partition_point(|due| *due < end);
         self.due.drain(..lost);
     }
 
-    /// Takes out the tokens not used in time, and returns the number.
-    pub(in crate::limit) fn take_stale(&mut self, quota: Quota, now: Instant) -> u32 {
-        self.take_out(self.stale(now), quota)
+    /// Returns the tokens not used in time: to be given back to the server. Their number is the result.
+    pub(in crate::limit) fn return_unused(&mut self, quota: Quota, now: Instant) -> u32 {
+        self.return_first(self.unused(now), quota)
     }
 
-    /// Takes out all tokens, and returns the number.
-    pub(in crate::limit) fn take_all(&mut self, quota: Quota) -> u32 {
-        self.take_out(self.due.len(), quota)
+    /// Returns all held tokens.
+    pub(in crate::limit) fn return_all(&mut self, quota: Quota) -> u32 {
+        self.return_first(self.due.len(), quota)
     }
 
-    fn take_out(&mut self, count: usize, quota: Quota) -> u32 {
+    fn return_first(&mut self, count: usize, quota: Quota) -> u32 {
         self.due.drain(..count);
         let count = saturated(count);
         // `full_at` is without the tokens from now on, and `given_back` tells the server so: no token counts as given back
@@ -252,24 +251,22 @@ impl Prefetch {
     }
 
     /// Time at which the first held token is to be given back.
-    pub(in crate::limit) fn stale_at(&self) -> Option<Instant> {
+    pub(in crate::limit) fn return_at(&self) -> Option<Instant> {
         self.due.front().map(|due| *due + WINDOW)
     }
 
-    /// Forgets the competition of other sidecars: with no request left, the last reply grows old.
-    pub(in crate::limit) fn rest(&mut self) {
+    /// Forgets that tokens were short at the last reply: with no request left, the reply grows old.
+    pub(in crate::limit) fn forget_shortage(&mut self) {
         self.is_short = false;
     }
 
     /// Starts again without tokens, for a bucket full in `full_in` at the earliest, whatever the server knows.
     pub(in crate::limit) fn restart(&mut self, full_in: Duration, now: Instant) {
-        self.due.clear();
-        self.is_short = false;
-        self.ask_at = now;
-        self.next_at = now;
-        self.taken_ahead = Duration::ZERO;
-        self.full_at = now + full_in;
-        self.full_at_if_lost = self.full_at;
+        *self = Self {
+            used: self.used,
+            used_lately: self.used_lately,
+            ..self.at_new_quota(full_in, now)
+        };
     }
 
     /// Goes on after the loss of a reply, with a bucket full in `full_in` at the earliest, or in `full_in_if_lost` if the
@@ -285,13 +282,13 @@ impl Prefetch {
         self.full_at_if_lost = self.full_at.max(now + full_in_if_lost);
     }
 
-    /// Loses the tokens not used in time, while there is no server to give them back to.
-    pub(in crate::limit) fn lose_stale(&mut self, now: Instant) {
-        self.due.drain(..self.stale(now));
+    /// Discards the tokens not used in time, while there is no server to give them back to.
+    pub(in crate::limit) fn discard_unused(&mut self, now: Instant) {
+        self.due.drain(..self.unused(now));
     }
 
     /// Number of tokens not used in time.
-    fn stale(&self, now: Instant) -> usize {
+    fn unused(&self, now: Instant) -> usize {
         self.due.partition_point(|due| *due + WINDOW <= now)
     }
 }

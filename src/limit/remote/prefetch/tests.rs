@@ -29,8 +29,8 @@ fn a_sidecar_that_sends_seldom_takes_nothing_ahead() {
     let mut prefetch = Prefetch::new(now);
     assert_eq!(prefetch.wanted(1, quota(80), now), 1);
     prefetch.add(reply(1, now), 1, now);
-    assert_eq!(prefetch.take(now), Ok(()));
-    assert_eq!(prefetch.take(now), Err(None));
+    assert_eq!(prefetch.use_token(now), Ok(()));
+    assert_eq!(prefetch.use_token(now), Err(None));
     assert_eq!(prefetch.wanted(0, quota(80), now), 0);
     let later = now + 250 * MILLI;
     assert_eq!(prefetch.wanted(0, quota(80), later), 0);
@@ -42,7 +42,7 @@ fn tokens_taken_ahead_are_bounded_by_use_and_by_rate() {
     let now = Instant::now();
     let mut prefetch = Prefetch::new(now);
     prefetch.add(reply(50, now), 50, now);
-    (0..50).for_each(|_| prefetch.take(now).unwrap());
+    (0..50).for_each(|_| prefetch.use_token(now).unwrap());
     for (waiting, per_second, expected, why) in [
         (0, 1000, 50, "as many as were used"),
         (0, 80, 8, "as many as come in a tenth of a second"),
@@ -90,10 +90,10 @@ fn each_token_is_good_from_its_own_time_on() {
         ..reply(4, now)
     };
     prefetch.add(four, 9, now);
-    assert_eq!(prefetch.take(now), Ok(()));
-    assert_eq!(prefetch.take(now), Ok(()));
-    assert_eq!(prefetch.take(now), Err(Some(now + 5 * MILLI)));
-    assert_eq!(prefetch.take(now + 5 * MILLI), Ok(()));
+    assert_eq!(prefetch.use_token(now), Ok(()));
+    assert_eq!(prefetch.use_token(now), Ok(()));
+    assert_eq!(prefetch.use_token(now), Err(Some(now + 5 * MILLI)));
+    assert_eq!(prefetch.use_token(now + 5 * MILLI), Ok(()));
     assert_eq!(prefetch.left(), 1);
     assert!(prefetch.is_short());
 }
@@ -107,9 +107,9 @@ fn tokens_that_nobody_used_in_time_are_given_back() {
         ..reply(5, now)
     };
     prefetch.add(five, 5, now);
-    assert_eq!(prefetch.take_stale(quota(80), now + 99 * MILLI), 0);
-    assert_eq!(prefetch.stale_at(), Some(now + WINDOW));
-    assert_eq!(prefetch.take_stale(quota(80), now + 131 * MILLI), 2);
+    assert_eq!(prefetch.return_unused(quota(80), now + 99 * MILLI), 0);
+    assert_eq!(prefetch.return_at(), Some(now + WINDOW));
+    assert_eq!(prefetch.return_unused(quota(80), now + 131 * MILLI), 2);
     assert_eq!(prefetch.left(), 8);
 }
 
@@ -122,6 +122,6 @@ fn a_token_is_not_unused_for_the_time_before_it_came() {
         ..reply(1, now)
     };
     prefetch.add(old, 1, now);
-    assert_eq!(prefetch.take_stale(quota(80), now + MILLI), 0);
-    assert_eq!(prefetch.stale_at(), Some(now + WINDOW));
+    assert_eq!(prefetch.return_unused(quota(80), now + MILLI), 0);
+    assert_eq!(prefetch.return_at(), Some(now + WINDOW));
 }
