@@ -60,6 +60,17 @@ impl Quota {
         )
     }
 
+    /// Returns the share of one of `replicas`, with at least one token in a full bucket.
+    #[must_use]
+    pub fn share(self, replicas: NonZeroU32) -> Self {
+        let per = self.rate.per.saturating_mul(replicas.get());
+        let burst = self.burst.get() / replicas;
+        Self {
+            rate: Rate { per, ..self.rate },
+            burst: NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN),
+        }
+    }
+
     /// Returns the time in which an empty bucket becomes full.
     #[must_use]
     pub fn window(self) -> Duration {

@@ -44,11 +44,8 @@ struct KeyedState {
     terms: LimitTerms,
     limits: LimitTable<Box<str>>,
     /// Rates of senders as read from the provider, with the time of reading.
-    levels: Option<Box<Levels>>,
+    levels: HashMap<Box<str>, (Rate, Instant)>,
 }
-
-/// Rates of senders as read from the provider, with the time of reading.
-type Levels = HashMap<Box<str>, (Rate, Instant)>;
 
 impl LimitTerms {
     /// Quota of all sidecars together at a rate.
@@ -61,12 +58,8 @@ impl LimitTerms {
 }
 
 impl KeyedState {
-    fn level(&self, key: &str) -> Option<&(Rate, Instant)> {
-        self.levels.as_ref()?.get(key)
-    }
-
     fn rate_of(&self, key: &str) -> Option<Rate> {
-        let level = self.level(key).filter(|_| self.terms.auto);
+        let level = self.levels.get(key).filter(|_| self.terms.auto);
         level.map(|(rate, _)| *rate).or(self.terms.rate)
     }
 
@@ -131,7 +124,7 @@ impl KeyedLimits {
         all.sort();
         all.dedup();
         all.retain(|name| {
-            let level = state.level(name.as_str());
+            let level = state.levels.get(name.as_str());
             level.is_none_or(|(_, read_at)| read_at.elapsed() >= age)
         });
         all
@@ -141,8 +134,8 @@ impl KeyedLimits {
     pub fn set_level(&self, sender: &str, rate: Rate) {
         let mut state = self.state.lock();
         let before = state.quota_of(sender);
-        let levels = state.levels.get_or_insert_default();
-        levels.insert(sender.into(), (rate, Instant::now()));
+        let read = (rate, Instant::now());
+        state.levels.insert(sender.into(), read);
         if before != state.quota_of(sender)
             && let Some(limit) = state.limits.get(sender)
         {

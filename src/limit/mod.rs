@@ -231,12 +231,8 @@ impl Limiter {
     fn account_throttled(&self, first: Duration, named: Option<Duration>) {
         self.account.throttled(first, named, Instant::now());
         if let Some(sharing) = &self.sharing {
-            sharing.pause_account(RemotePause {
-                first,
-                named,
-                growth: growth(Scope::Account),
-                slows: false,
-            });
+            let growth = growth(Scope::Account);
+            sharing.pause_account(RemotePause::after_throttle(first, named, growth));
         }
     }
 }

@@ -109,6 +109,8 @@ pub(super) fn growth(scope: Scope) -> u32 {
     }
 }
 
+/// Factor of pauses that do not grow, because the interval doubles after each.
+pub(super) const NO_GROWTH: u32 = 1;
 /// Longest pause, however often throttles come in a row and whatever a provider names: Meta counts
 /// the longest windows by the hour.
 pub(super) const MAX_PAUSE: Duration = Duration::from_secs(3600);

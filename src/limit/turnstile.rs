@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::demand::{Demand, Limited, Ticket, Unasked};
 use super::pacer::{LOST_POLL, Next, Pacer};
 use super::queue::{Queue, Waiter};
-use super::remote::{CountedBy, Prefetch, RemotePause, Sharing, TakeReply, TakeRequest};
+use super::remote::{CountedBy, Prefetch, RemotePause, TakeReply, TakeRequest};
 use super::report::LimitStatus;
 use super::tokens::Tokens;
 use crate::config::OnFailure;
@@ -52,8 +52,7 @@ impl<T> Turnstile<T> {
     /// An unused turnstile of a sender, counted by a shared server for `replicas` sidecars.
     #[must_use]
     pub fn shared(quota: Quota, replicas: NonZeroU32, now: Instant) -> Self {
-        let share = Sharing::share(quota, replicas);
-        let tokens = Tokens::new(Some(share), now);
+        let tokens = Tokens::new(Some(quota.share(replicas)), now);
         let mut pacer = Pacer::new(Scope::Sender, Some(quota), tokens, now);
         pacer.count_by(CountedBy::Server, now);
         Self::new(pacer)

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::bucket::Bucket;
 use super::demand::{Ticket, Unasked};
-use super::pause::{Pause, PauseReason, growth};
+use super::pause::{NO_GROWTH, Pause, PauseReason, growth};
 use super::remote::{CountedBy, LocalView, Prefetch, RemotePause, TakeReply};
 use super::slowdown::Slowdown;
 use super::tokens::Tokens;
@@ -192,12 +192,7 @@ impl Pacer {
             return None;
         }
         self.pause = Some(Pause::new(length, reason, now).or_later(self.pause));
-        Some(RemotePause {
-            first: Duration::ZERO,
-            named: Some(length),
-            growth: 1,
-            slows: false,
-        })
+        Some(RemotePause::named(length))
     }
 
     /// Pauses after a throttle: for the `named` time, else for `first`. With a rate of a sender,
@@ -210,7 +205,7 @@ impl Pacer {
         now: Instant,
     ) -> Option<RemotePause> {
         let slows = self.quota.is_some() && self.scope != Scope::Recipient;
-        let growth = if slows { 1 } else { growth(self.scope) };
+        let growth = if slows { NO_GROWTH } else { growth(self.scope) };
         let before = self.pause.filter(|pause| pause.is_running(now));
         let pause = Pause::after_throttle(self.pause, first, named, growth, now)?;
         self.pause = Some(pause);
@@ -219,12 +214,7 @@ impl Pacer {
             let current = self.slowed_interval(now).unwrap_or(normal);
             self.slowdown = Some(Slowdown::new(current, normal, pause.until, now));
         }
-        Some(RemotePause {
-            first,
-            named,
-            growth,
-            slows,
-        })
+        Some(RemotePause::after_throttle(first, named, growth))
     }
 
     /// Takes tokens for messages that cannot wait. If the sidecar counts, missing tokens overdraw the bucket, and

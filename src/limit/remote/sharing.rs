@@ -8,7 +8,7 @@ use redis::Script;
 
 use crate::config::OnFailure;
 use crate::limit::account::Account;
-use crate::limit::pause::MAX_PAUSE;
+use crate::limit::pause::{MAX_PAUSE, NO_GROWTH};
 use crate::shared::SharedServer;
 use crate::units::{Quota, Rate, saturated};
 
@@ -38,13 +38,39 @@ pub(in crate::limit) enum CountedBy {
 #[derive(Clone, Copy, Debug)]
 pub(in crate::limit) struct RemotePause {
     /// Length of a first pause, used if the provider named none.
-    pub(in crate::limit) first: Duration,
+    first: Duration,
     /// Length named by the provider.
-    pub(in crate::limit) named: Option<Duration>,
+    named: Option<Duration>,
     /// Factor by which pauses in a row grow.
-    pub(in crate::limit) growth: u32,
+    growth: u32,
     /// True if the interval doubles after the pause.
-    pub(in crate::limit) slows: bool,
+    slows: bool,
+}
+
+impl RemotePause {
+    /// A pause of a length, for any reason but a throttle.
+    pub(in crate::limit) fn named(length: Duration) -> Self {
+        Self {
+            first: Duration::ZERO,
+            named: Some(length),
+            growth: NO_GROWTH,
+            slows: false,
+        }
+    }
+
+    /// A pause after a throttle. Without growth, the interval doubles.
+    pub(in crate::limit) fn after_throttle(
+        first: Duration,
+        named: Option<Duration>,
+        growth: u32,
+    ) -> Self {
+        Self {
+            first,
+            named,
+            growth,
+            slows: growth == NO_GROWTH,
+        }
+    }
 }
 
 impl PartialEq for Sharing {
@@ -122,20 +148,7 @@ impl Sharing {
     /// Share of a quota for one sidecar alone while the server is lost; all of the quota if the
     /// limit is not shared.
     pub(in crate::limit) fn share_of(sharing: Option<&Self>, quota: Quota) -> Quota {
-        let replicas = sharing.map_or(NonZeroU32::MIN, |sharing| sharing.replicas);
-        Self::share(quota, replicas)
-    }
-
-    /// The share of a single sidecar in a quota that `replicas` sidecars divide.
-    pub(in crate::limit) fn share(quota: Quota, replicas: NonZeroU32) -> Quota {
-        let Quota { rate, burst } = quota;
-        Quota {
-            rate: Rate {
-                per: rate.per.saturating_mul(replicas.get()),
-                ..rate
-            },
-            burst: NonZeroU32::new(burst.get() / replicas).unwrap_or(NonZeroU32::MIN),
-        }
+        sharing.map_or(quota, |sharing| quota.share(sharing.replicas))
     }
 
     /// Pauses the sends of the whole account in all sidecars.
