@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use keyside::config::OnFailure;
 use keyside::limit::{
-    Account, Demand, KeyedLimits, LimitKind, LimitTerms, Limiter, Pairs, Patience, Sharing,
+    AccountPause, Demand, KeyedLimits, LimitKind, LimitTerms, Limiter, Pairs, Patience, Sharing,
 };
 use keyside::provider::Metering;
 use keyside::secret::Secret;
@@ -51,7 +51,7 @@ async fn shared(url: &str) {
     );
     shared.connect().await;
     assert!(shared.is_up(), "{:?}", shared.status());
-    let account = Arc::new(Account::default());
+    let account = Arc::new(AccountPause::default());
     let sharing = Sharing::new(
         shared,
         Arc::clone(&account),

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use keyside::config::OnFailure;
 use keyside::limit::{
-    Account, Demand, KeyedLimits, LimitKind, LimitTerms, Limiter, LocalView, Patience, Sharing,
-    TakeRequest,
+    AccountPause, Demand, KeyedLimits, LimitKind, LimitTerms, Limiter, LocalView, Patience,
+    Sharing, TakeRequest,
 };
 use keyside::secret::Secret;
 use keyside::shared::metrics::SharedMetrics;
@@ -159,7 +159,7 @@ fn the_shared_bucket_lets_through_what_a_plain_one_does() {
     assert!(shared.is_up(), "{:?}", shared.status());
     let sharing = Sharing::new(
         shared,
-        Arc::new(Account::default()),
+        Arc::new(AccountPause::default()),
         "acme",
         OnFailure::Closed,
         NonZeroU32::MIN,

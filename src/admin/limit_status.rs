@@ -46,7 +46,7 @@ pub(super) fn limit_status(limiter: &Limiter, query: &StatusQuery) -> Value {
         "per_sender": rate(&limiter.senders),
         "senders": busiest.collect::<Vec<_>>(),
         "of_sender": of_sender(&limiter.senders),
-        "of_sender_apart": of_sender(&limiter.apart),
+        "of_sender_apart": of_sender(&limiter.separately_metered),
         "of_recipient": of_recipient,
         "of_account": limiter.sends.as_ref().map(|limits| of_key(limits, "")),
         "of_object": query.object.as_ref().map(of_object),
@@ -69,7 +69,7 @@ pub(super) fn limit_status(limiter: &Limiter, query: &StatusQuery) -> Value {
         "objects": paused_objects.collect::<Vec<_>>(),
         "objects_paused": objects.paused,
         "objects_paused_seconds": objects.paused_until.map(seconds),
-        "account_paused_seconds": limiter.account.paused_until().map(seconds),
+        "account_paused_seconds": limiter.account_pause.paused_until().map(seconds),
     })
 }
 

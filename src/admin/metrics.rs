@@ -194,7 +194,7 @@ impl Exposition {
             ("sender", Some(&limiter.senders)),
             (
                 "apart",
-                Some(&limiter.apart).filter(|limits| limits.rate().is_some()),
+                Some(&limiter.separately_metered).filter(|limits| limits.rate().is_some()),
             ),
             ("account", limiter.sends.as_ref()),
             ("management", limiter.management.as_ref()),

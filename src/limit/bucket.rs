@@ -16,7 +16,7 @@ use governor::nanos::Nanos;
 use governor::state::{NotKeyed, StateStore};
 use tokio::time::Instant;
 
-use super::demand::Unasked;
+use super::demand::UnqueuedMessages;
 use crate::units::{MAX_WINDOW, Quota, saturated};
 
 /// The tokens of a sender, a pair or an account.
@@ -95,8 +95,8 @@ impl Bucket {
         Ok(taken.remaining_burst_capacity())
     }
 
-    /// Lacks at least so many tokens at a time, up to all of them.
-    pub(super) fn lacks(&mut self, tokens: u32, at: Instant) {
+    /// Makes at least `tokens` tokens missing at `at`, at most the whole bucket.
+    pub(super) fn remove_at_least(&mut self, tokens: u32, at: Instant) {
         let tokens = tokens.min(self.quota.burst.get());
         let full_in = self.quota.interval().saturating_mul(tokens);
         self.full_at = self.full_at.max(at + full_in);
@@ -104,10 +104,10 @@ impl Bucket {
 
     /// Takes tokens for messages that cannot wait, even if they are missing: for messages that came in at most up to
     /// [`MAX_OVERDRAFT`] or one token, for messages that were sent all of them.
-    pub(super) fn charge(&mut self, messages: Unasked, now: Instant) {
+    pub(super) fn charge(&mut self, messages: UnqueuedMessages, now: Instant) {
         let longest = match messages {
-            Unasked::Received(_) => MAX_OVERDRAFT,
-            Unasked::Sent(_) => MAX_WINDOW,
+            UnqueuedMessages::Received(_) => MAX_OVERDRAFT,
+            UnqueuedMessages::Sent(_) => MAX_WINDOW,
         };
         self.overdraw(messages.count(), longest, now);
     }
@@ -215,7 +215,7 @@ mod tests {
             (40, 45, 10, 15),
         ] {
             let mut bucket = Bucket::new(per_second(old), now);
-            bucket.charge(Unasked::Received(missing), now);
+            bucket.charge(UnqueuedMessages::Received(missing), now);
             let changed = bucket.with_quota(per_second(new), now);
             assert_eq!(changed.missing(now), then, "{old} -> {new}");
         }
@@ -234,8 +234,11 @@ mod tests {
             (quota(1, MAX_WINDOW), u32::MAX, MAX_WINDOW),
         ] {
             let mut bucket = Bucket::new(quota, now);
-            bucket.charge(Unasked::Received(tokens), now);
-            bucket.charge(Unasked::Received(tokens.saturating_sub(1_000_000)), now);
+            bucket.charge(UnqueuedMessages::Received(tokens), now);
+            bucket.charge(
+                UnqueuedMessages::Received(tokens.saturating_sub(1_000_000)),
+                now,
+            );
             assert_eq!(bucket.overdrawn_for(now), overdrawn_for, "{quota} {tokens}");
         }
     }
@@ -245,17 +248,17 @@ mod tests {
         let now = Instant::now();
         let seconds = Duration::from_secs;
         let mut bucket = Bucket::new(per_second(10), now);
-        bucket.charge(Unasked::Sent(1010), now);
+        bucket.charge(UnqueuedMessages::Sent(1010), now);
         assert_eq!(bucket.overdrawn_for(now), seconds(100));
-        bucket.charge(Unasked::Received(50), now);
+        bucket.charge(UnqueuedMessages::Received(50), now);
         assert_eq!(bucket.overdrawn_for(now), seconds(100));
-        bucket.charge(Unasked::Sent(10), now);
+        bucket.charge(UnqueuedMessages::Sent(10), now);
         assert_eq!(bucket.overdrawn_for(now), seconds(101));
         for (rate, overdrawn_ms) in [(10, 101_000), (100, 10_100), (1, 101_000)] {
             let changed = bucket.with_quota(per_second(rate), now);
             assert_eq!(changed.overdrawn_for(now), overdrawn_ms * MILLI, "{rate}");
         }
-        bucket.charge(Unasked::Sent(u32::MAX), now);
-        bucket.charge(Unasked::Sent(u32::MAX), now);
+        bucket.charge(UnqueuedMessages::Sent(u32::MAX), now);
+        bucket.charge(UnqueuedMessages::Sent(u32::MAX), now);
     }
 }

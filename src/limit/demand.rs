@@ -35,16 +35,16 @@ impl Demand<'_> {
     }
 }
 
-/// Messages that are counted without a turn.
+/// Messages that are counted without a place in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unasked {
+pub(super) enum UnqueuedMessages {
     /// Messages that came in. However many come at once, sending goes on after a while.
     Received(u32),
     /// The messages to the further recipients of a message, each of which is paid for.
     Sent(u32),
 }
 
-impl Unasked {
+impl UnqueuedMessages {
     pub(super) fn count(self) -> u32 {
         match self {
             Self::Received(count) | Self::Sent(count) => count,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::demand::{Demand, Limited, Ticket, Unasked};
+use super::demand::{Demand, Limited, Ticket, UnqueuedMessages};
 use super::kind::LimitKind;
 use super::limit::{self, Limit};
 use super::pause::PauseReason;
@@ -209,7 +209,7 @@ impl KeyedLimits {
         if let Some(limit) = self.limit(sender) {
             let memory = limit.window().max(MAX_USUAL_LAG);
             let messages = ages.iter().filter(|age| **age <= memory).count();
-            limit.charge(Unasked::Received(saturated(messages)));
+            limit.charge(UnqueuedMessages::Received(saturated(messages)));
         }
     }
 

@@ -8,7 +8,7 @@ pub enum LimitKind {
     /// Messages of a sender.
     Sender,
     /// Messages of a sender that the provider counts apart from the others.
-    Apart,
+    SeparatelyMetered,
     /// Messages of a sender to a recipient.
     Pair,
     /// Messages of all senders of the account.
@@ -25,7 +25,7 @@ impl LimitKind {
     #[must_use]
     pub fn scope(self) -> Scope {
         match self {
-            Self::Sender | Self::Apart => Scope::Sender,
+            Self::Sender | Self::SeparatelyMetered => Scope::Sender,
             Self::Pair => Scope::Recipient,
             Self::AccountSends | Self::Management | Self::Object => Scope::Account,
         }
@@ -35,7 +35,7 @@ impl LimitKind {
     pub(super) fn key_name(self) -> &'static str {
         match self {
             Self::Sender => "sender",
-            Self::Apart => "apart",
+            Self::SeparatelyMetered => "apart",
             Self::Pair => "pair",
             Self::AccountSends => "sends",
             Self::Management => "management",
@@ -47,7 +47,7 @@ impl LimitKind {
     pub(super) fn counts_messages(self) -> bool {
         matches!(
             self,
-            Self::Sender | Self::Apart | Self::Pair | Self::AccountSends
+            Self::Sender | Self::SeparatelyMetered | Self::Pair | Self::AccountSends
         )
     }
 }

@@ -7,7 +7,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::demand::{Demand, Limited, Ticket, Unasked};
+use super::demand::{Demand, Limited, Ticket, UnqueuedMessages};
 use super::pacer::{Next, Pacer};
 use super::pause::PauseReason;
 use super::remote::{CountedBy, RemoteBucket, RemotePause, TakeReply, TakeRequest};
@@ -120,7 +120,7 @@ impl Limit {
     }
 
     /// Takes tokens for messages that cannot wait: received messages, and those to the further recipients of a message.
-    pub(super) fn charge(&self, messages: Unasked) {
+    pub(super) fn charge(&self, messages: UnqueuedMessages) {
         if messages.count() == 0 {
             return;
         }
@@ -133,8 +133,8 @@ impl Limit {
             // The debt for received messages may be as long as the window of the bucket: see `take.lua`.
             let window = request.quota.window();
             let ahead = match messages {
-                Unasked::Received(_) => window,
-                Unasked::Sent(count) => {
+                UnqueuedMessages::Received(_) => window,
+                UnqueuedMessages::Sent(count) => {
                     let interval = request.quota.interval();
                     window.saturating_add(interval.saturating_mul(count))
                 }
@@ -261,7 +261,10 @@ impl Limit {
         let mut state = self.state.lock();
         let counted_by = state.counted_by();
         if counted_by != state.turnstile.pacer.counted_by() {
-            state.turnstile.pacer.count_by(counted_by, Instant::now());
+            state
+                .turnstile
+                .pacer
+                .set_counter(counted_by, Instant::now());
         }
         state
     }

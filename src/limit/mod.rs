@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! Limiter                 the limits of a route, in order
-//! ├ Account               the pause of all sends of an account
+//! ├ AccountPause          the pause of all sends of an account
 //! ├ KeyedLimits  Pairs    the limits of all senders, objects, accounts; of all pairs
 //! │ └ LimitTable          limits by key; forgets unused limits
 //! │   └ Limit             a lock over a turnstile, and the task to wake waiters
@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-mod account;
+mod account_pause;
 mod bucket;
 mod demand;
 mod keyed;
@@ -47,7 +47,7 @@ mod tests;
 mod tokens;
 mod turnstile;
 
-pub use account::Account;
+pub use account_pause::AccountPause;
 pub use demand::{Allowance, Demand, Limited, Patience, Ticket};
 pub use keyed::{KeyedLimits, LimitTerms};
 pub use kind::LimitKind;
@@ -61,7 +61,7 @@ pub use pacer::Next;
 #[doc(hidden)]
 pub use turnstile::{Place, Turnstile};
 
-use demand::Unasked;
+use demand::UnqueuedMessages;
 use limit::pass;
 use pause::growth;
 use remote::RemotePause;
@@ -72,11 +72,11 @@ use crate::provider::{Metering, Scope, Throttle};
 #[derive(Clone, Debug)]
 pub struct Limiter {
     /// Pause of all sends of the account.
-    pub account: Arc<Account>,
+    pub account_pause: Arc<AccountPause>,
     /// Messages of each sender.
     pub senders: Arc<KeyedLimits>,
     /// Messages of each sender that the provider counts apart.
-    pub apart: Arc<KeyedLimits>,
+    pub separately_metered: Arc<KeyedLimits>,
     /// Messages of each pair, if pairs are counted or can be throttled.
     pub pairs: Option<Arc<Pairs>>,
     /// Messages of all senders together, if counted by the provider.
@@ -97,9 +97,12 @@ impl Default for Limiter {
     /// No rates and no patience, but pauses.
     fn default() -> Self {
         Self {
-            account: Arc::default(),
+            account_pause: Arc::default(),
             senders: Arc::new(KeyedLimits::new(LimitKind::Sender, LimitTerms::default())),
-            apart: Arc::new(KeyedLimits::new(LimitKind::Apart, LimitTerms::default())),
+            separately_metered: Arc::new(KeyedLimits::new(
+                LimitKind::SeparatelyMetered,
+                LimitTerms::default(),
+            )),
             pairs: None,
             sends: None,
             management: None,
@@ -117,13 +120,13 @@ impl Limiter {
     /// # Errors
     /// At once if the turn cannot come in time.
     pub async fn send(&self, demand: &Demand<'_>) -> Result<Ticket, Limited> {
-        let before = self.account.pass(demand).await?;
+        let before = self.account_pause.pass(demand).await?;
         let ticket = self
             .pass_send(demand)
             .await
-            .map_err(|limited| self.account.or_paused(limited))?;
+            .map_err(|limited| self.account_pause.or_paused(limited))?;
         // The account may have been paused meanwhile.
-        let after = self.account.pass(demand).await?;
+        let after = self.account_pause.pass(demand).await?;
         Ok(ticket.and(before).and(after))
     }
 
@@ -156,7 +159,7 @@ impl Limiter {
         // A message to several recipients goes whole or not at all, so a single turn lets it go. The messages after it wait
         // until the turns of the other recipients are paid for.
         for limit in [account, sender].into_iter().flatten() {
-            limit.charge(Unasked::Sent(demand.messages.saturating_sub(1)));
+            limit.charge(UnqueuedMessages::Sent(demand.messages.saturating_sub(1)));
         }
         Ok(of_sender.and(of_account).and(of_pair))
     }
@@ -166,7 +169,7 @@ impl Limiter {
     pub fn of_senders(&self, metering: Metering) -> &KeyedLimits {
         match metering {
             Metering::Common => &self.senders,
-            Metering::Apart => &self.apart,
+            Metering::Apart => &self.separately_metered,
         }
     }
 
@@ -229,7 +232,7 @@ impl Limiter {
     }
 
     fn account_throttled(&self, first: Duration, named: Option<Duration>) {
-        self.account.throttled(first, named, Instant::now());
+        self.account_pause.throttled(first, named, Instant::now());
         if let Some(sharing) = &self.sharing {
             let growth = growth(Scope::Account);
             sharing.pause_account(RemotePause::after_throttle(first, named, growth));

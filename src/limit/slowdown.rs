@@ -40,8 +40,8 @@ impl Slowdown {
         self.last + self.interval(now)
     }
 
-    /// Takes note that a request goes.
-    pub(super) fn goes(&mut self, now: Instant) {
+    /// Takes note that a request was sent.
+    pub(super) fn note_sent(&mut self, now: Instant) {
         self.last = now;
     }
 }

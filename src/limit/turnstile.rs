@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::demand::{Demand, Limited, Ticket, Unasked};
+use super::demand::{Demand, Limited, Ticket, UnqueuedMessages};
 use super::pacer::{LOST_POLL, Next, Pacer};
 use super::queue::{Queue, Waiter};
 use super::remote::{CountedBy, Prefetch, RemotePause, TakeReply, TakeRequest};
@@ -54,14 +54,14 @@ impl<T> Turnstile<T> {
     pub fn shared(quota: Quota, replicas: NonZeroU32, now: Instant) -> Self {
         let tokens = Tokens::new(Some(quota.share(replicas)), now);
         let mut pacer = Pacer::new(Scope::Sender, Some(quota), tokens, now);
-        pacer.count_by(CountedBy::Server, now);
+        pacer.set_counter(CountedBy::Server, now);
         Self::new(pacer)
     }
 
     /// Takes note that the shared server is lost, or is back if `lost` is `None`.
     pub fn server_is(&mut self, lost: Option<OnFailure>, now: Instant) {
         let counted_by = lost.map_or(CountedBy::Server, CountedBy::LocalWhileLost);
-        self.pacer.count_by(counted_by, now);
+        self.pacer.set_counter(counted_by, now);
     }
 
     /// Lets a request through or into the queue; `channel` makes the way to tell the request to go, and to hear of it.
@@ -213,7 +213,7 @@ impl<T> Turnstile<T> {
     }
 
     /// Takes tokens for messages that cannot wait. Returns the number to take from the shared server, if the limit is shared.
-    pub(super) fn charge(&mut self, messages: Unasked, now: Instant) -> Option<u32> {
+    pub(super) fn charge(&mut self, messages: UnqueuedMessages, now: Instant) -> Option<u32> {
         self.pacer.charge(messages, now);
         self.pacer.is_shared().then(|| messages.count())
     }
@@ -241,7 +241,7 @@ impl<T> Turnstile<T> {
         // Held tokens are worth an interval of the old quota, so they are returned before the quota changes.
         let held = self.pacer.return_all();
         self.pacer = self.pacer.with_terms(quota, tokens, now);
-        self.pacer.count_by(counted_by, now);
+        self.pacer.set_counter(counted_by, now);
         self.dismiss(now);
         held
     }

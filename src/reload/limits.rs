@@ -8,7 +8,7 @@ use super::Live;
 use super::live::{ChangedLimits, LoadedServer};
 use crate::config::{RouteConfig, SharedLimits};
 use crate::limit::{
-    Account, KeyedLimits, LimitKind, LimitTerms, Limiter, Pairs, Patience, Sharing,
+    AccountPause, KeyedLimits, LimitKind, LimitTerms, Limiter, Pairs, Patience, Sharing,
 };
 use crate::outbound::policy::{Policy, Route};
 use crate::provider::{Provider, Scope};
@@ -23,7 +23,7 @@ pub(super) struct LimiterBuilder<'a> {
     /// The routes to come, by credential.
     routes: HashMap<&'a str, Vec<&'a RouteConfig>>,
     shared: Option<(&'a SharedLimits, &'a LoadedServer)>,
-    accounts: HashMap<String, Arc<Account>>,
+    accounts: HashMap<String, Arc<AccountPause>>,
     /// Limiters made or carried over already, by credential and kind.
     keyed: HashMap<(String, LimitKind), Vec<BuiltLimits>>,
     /// Pairs made or carried over already, by credential.
@@ -83,9 +83,9 @@ impl<'a> LimiterBuilder<'a> {
         };
         let has_rate = |kind| rate(route, kind).is_some();
         Limiter {
-            account: self.account(&route.credential),
+            account_pause: self.account_pause(&route.credential),
             senders: self.keyed(route, LimitKind::Sender),
-            apart: self.keyed(route, LimitKind::Apart),
+            separately_metered: self.keyed(route, LimitKind::SeparatelyMetered),
             pairs: self.pairs(route, provider, sharing.as_ref()),
             sends: has_rate(LimitKind::AccountSends)
                 .then(|| self.keyed(route, LimitKind::AccountSends)),
@@ -105,7 +105,7 @@ impl<'a> LimiterBuilder<'a> {
 
     fn sharing(&mut self, credential: &str) -> Option<Sharing> {
         let (limits, (server, _)) = self.shared?;
-        let account = self.account(credential);
+        let account = self.account_pause(credential);
         Some(Sharing::new(
             Arc::clone(server),
             account,
@@ -124,10 +124,10 @@ impl<'a> LimiterBuilder<'a> {
         }
     }
 
-    fn account(&mut self, credential: &str) -> Arc<Account> {
+    fn account_pause(&mut self, credential: &str) -> Arc<AccountPause> {
         let old = self
             .routes_before(credential)
-            .map(|route| &route.limiter.account)
+            .map(|route| &route.limiter.account_pause)
             .next();
         let account = self.accounts.entry(credential.to_owned());
         Arc::clone(account.or_insert_with(|| old.map(Arc::clone).unwrap_or_default()))
@@ -260,7 +260,7 @@ fn rate(route: &RouteConfig, kind: LimitKind) -> Option<Rate> {
     let rates = route.limits.rates;
     match kind {
         LimitKind::Sender => rates.per_sender,
-        LimitKind::Apart => rates.apart,
+        LimitKind::SeparatelyMetered => rates.apart,
         LimitKind::AccountSends => rates.per_account,
         LimitKind::Management => rates.management,
         LimitKind::Pair | LimitKind::Object => None,
@@ -270,7 +270,7 @@ fn rate(route: &RouteConfig, kind: LimitKind) -> Option<Rate> {
 fn limits_of(limiter: &Limiter, kind: LimitKind) -> Option<&Arc<KeyedLimits>> {
     match kind {
         LimitKind::Sender => Some(&limiter.senders),
-        LimitKind::Apart => Some(&limiter.apart),
+        LimitKind::SeparatelyMetered => Some(&limiter.separately_metered),
         LimitKind::AccountSends => limiter.sends.as_ref(),
         LimitKind::Management => limiter.management.as_ref(),
         LimitKind::Object => Some(&limiter.objects),

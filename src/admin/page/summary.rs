@@ -180,7 +180,7 @@ fn paused(route: &Route, now: Instant) -> Vec<Paused> {
         let count = recipients.map_or(0, |usage| usage.paused);
         all.push((format!("{count} recipients"), until, THROTTLED));
     }
-    if let Some(until) = limiter.account.paused_until() {
+    if let Some(until) = limiter.account_pause.paused_until() {
         all.push(("the account".to_owned(), until, THROTTLED));
     }
     let all = all.into_iter().filter(|(_, until, _)| *until > now);

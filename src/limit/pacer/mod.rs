@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::bucket::Bucket;
-use super::demand::{Ticket, Unasked};
+use super::demand::{Ticket, UnqueuedMessages};
 use super::pause::{NO_GROWTH, Pause, PauseReason, growth};
 use super::remote::{CountedBy, LocalView, Prefetch, RemotePause, TakeReply};
 use super::slowdown::Slowdown;
@@ -59,7 +59,7 @@ pub enum Next {
 }
 
 impl Pacer {
-    /// An unused pacer, counted by the sidecar until [`Self::count_by`] says otherwise.
+    /// An unused pacer, counted by the sidecar until [`Self::set_counter`] says otherwise.
     pub(super) fn new(scope: Scope, quota: Option<Quota>, tokens: Tokens, now: Instant) -> Self {
         Self {
             scope,
@@ -108,7 +108,7 @@ impl Pacer {
         now: Instant,
     ) -> Result<Ticket, Next> {
         if waiting == 0 {
-            return Err(self.tend_prefetch(now));
+            return Err(self.return_or_refill(now));
         }
         let turn = match self.pause {
             Some(pause) if pause.is_running(now) => {
@@ -139,17 +139,17 @@ impl Pacer {
 
     /// Takes note of who counts. A change gives no token away: the new counter assumes all tokens
     /// used that the old counter may have given.
-    pub(super) fn count_by(&mut self, counted_by: CountedBy, now: Instant) {
+    pub(super) fn set_counter(&mut self, counted_by: CountedBy, now: Instant) {
         let before = std::mem::replace(&mut self.counted_by, counted_by);
         match (before, counted_by) {
-            (CountedBy::Server, CountedBy::LocalWhileLost(_)) => self.begin_alone(now),
-            (CountedBy::LocalWhileLost(_), CountedBy::Server) => self.end_alone(now),
+            (CountedBy::Server, CountedBy::LocalWhileLost(_)) => self.server_lost(now),
+            (CountedBy::LocalWhileLost(_), CountedBy::Server) => self.server_back(now),
             _ => return,
         }
         self.next_at = now;
     }
 
-    fn begin_alone(&mut self, now: Instant) {
+    fn server_lost(&mut self, now: Instant) {
         // The tokens held by the remaining sidecars are not known here, so no sidecar begins with a burst: the tokens of
         // the next second are taken as used. A share that earns less than a token in a second loses one all the same:
         // thousands of sidecars would have one token each otherwise.
@@ -160,7 +160,7 @@ impl Pacer {
         self.alone_from = Some(now + self.prefetch.taken_ahead());
     }
 
-    fn end_alone(&mut self, now: Instant) {
+    fn server_back(&mut self, now: Instant) {
         let (Some(quota), Some(own)) = (self.quota, self.tokens.bucket()) else {
             return;
         };
@@ -219,7 +219,7 @@ impl Pacer {
 
     /// Takes tokens for messages that cannot wait. If the sidecar counts, missing tokens overdraw the bucket, and
     /// no request goes until they have come.
-    pub(super) fn charge(&mut self, messages: Unasked, now: Instant) {
+    pub(super) fn charge(&mut self, messages: UnqueuedMessages, now: Instant) {
         if self.is_shared() {
             self.charge_present(messages.count(), now);
         } else if let Tokens::Own(bucket) = &mut self.tokens {
@@ -387,7 +387,7 @@ impl Pacer {
             }
             // The share begins empty then: what came of it meanwhile went by the turns of all sidecars.
             if let Tokens::Own(bucket) = &mut self.tokens {
-                bucket.lacks(tokens_of_a_second(bucket), alone_from);
+                bucket.remove_at_least(tokens_of_a_second(bucket), alone_from);
             }
         }
         self.take_own(now)
@@ -409,7 +409,7 @@ impl Pacer {
         }
         let left = self.tokens.take(now).map_err(|wait| Next::At(now + wait))?;
         if let Some(slowdown) = &mut self.slowdown {
-            slowdown.goes(now);
+            slowdown.note_sent(now);
         }
         let quota = self.tokens.bucket().map(|bucket| bucket.quota());
         Ok(Ticket::new(self.scope, quota, left))
@@ -443,7 +443,7 @@ impl Pacer {
         }
     }
 
-    fn tend_prefetch(&mut self, now: Instant) -> Next {
+    fn return_or_refill(&mut self, now: Instant) -> Next {
         if let (true, Some(quota)) = (self.is_shared(), self.quota) {
             if self.runs_low(now) {
                 return Next::Ask(self.wanted(0, now));

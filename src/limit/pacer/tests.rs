@@ -32,7 +32,7 @@ impl Stepped {
         let now = Instant::now();
         let tokens = Tokens::new(own, now);
         let mut pacer = Pacer::new(Scope::Sender, quota, tokens, now);
-        pacer.count_by(counted_by, now);
+        pacer.set_counter(counted_by, now);
         Self { pacer, now }
     }
 
@@ -99,8 +99,8 @@ impl Stepped {
         self.pacer = self.pacer.with_terms(quota, tokens, self.now);
     }
 
-    fn count_by(&mut self, counted_by: CountedBy) {
-        self.pacer.count_by(counted_by, self.now);
+    fn set_counter(&mut self, counted_by: CountedBy) {
+        self.pacer.set_counter(counted_by, self.now);
     }
 
     fn throttled(&mut self, named: Option<Duration>) -> Option<RemotePause> {
@@ -144,12 +144,12 @@ fn a_lost_server_leaves_no_burst_and_a_server_that_is_back_is_told_what_went() {
     pacer.reply(3, 250 * MILLI);
     assert_eq!(pacer.drain(), (3, None));
 
-    pacer.count_by(LOST);
+    pacer.set_counter(LOST);
     assert_eq!(pacer.drain(), (0, Some(100 * MILLI)), "no burst alone");
     pacer.advance(SECOND);
     assert_eq!(pacer.drain(), (10, Some(100 * MILLI)), "its own share");
 
-    pacer.count_by(CountedBy::Server);
+    pacer.set_counter(CountedBy::Server);
     let view = pacer.view();
     let all = SECOND + LOST_POLL;
     assert_eq!(view.full_in, all, "eight sidecars used ten tokens each");
@@ -163,9 +163,9 @@ fn a_lost_server_leaves_no_burst_and_a_server_that_is_back_is_told_what_went() {
 #[test]
 fn a_single_lost_reply_is_held_against_one_sidecar_alone() {
     let mut pacer = Stepped::shared();
-    pacer.count_by(LOST);
+    pacer.set_counter(LOST);
     pacer.advance(99 * MILLI);
-    pacer.count_by(CountedBy::Server);
+    pacer.set_counter(CountedBy::Server);
     let view = pacer.view();
     assert_eq!(view.full_in, 125 * MILLI, "ten tokens of the whole");
     assert_eq!(view.full_in_if_lost, SECOND);
@@ -182,7 +182,7 @@ fn a_loss_takes_no_token_away_and_gives_none_beside_those_held() {
         ..pacer.tokens(2)
     };
     pacer.pacer.add(two, 2, pacer.now);
-    pacer.count_by(LOST);
+    pacer.set_counter(LOST);
     assert_eq!(pacer.drain(), (0, Some(SECOND)));
     pacer.advance(SECOND);
     assert_eq!(
@@ -196,7 +196,7 @@ fn a_loss_takes_no_token_away_and_gives_none_beside_those_held() {
 #[test]
 fn a_share_of_less_than_a_message_begins_without_one() {
     let mut pacer = Stepped::new(Some(quota(80)), Some(slow(2)), CountedBy::Server);
-    pacer.count_by(LOST);
+    pacer.set_counter(LOST);
     assert_eq!(pacer.drain(), (0, Some(2 * SECOND)));
 }
 
@@ -206,7 +206,7 @@ fn a_share_sent_from_lately_has_no_message_early() {
     pacer.reply(1, SECOND);
     assert_eq!(pacer.drain(), (1, None));
     pacer.advance(SECOND);
-    pacer.count_by(LOST);
+    pacer.set_counter(LOST);
     assert_eq!(pacer.drain(), (0, Some(2 * SECOND)));
 }
 
@@ -227,7 +227,7 @@ fn a_lost_server_leaves_the_turns_taken_ahead_before_any_share() {
         };
         pacer.pacer.add(none, 1, pacer.now);
         pacer.advance(300 * MILLI);
-        pacer.count_by(LOST);
+        pacer.set_counter(LOST);
         assert_eq!(pacer.drain(), (0, Some(begins)), "other sidecars hold them");
         pacer.advance(begins);
         assert_eq!(pacer.drain(), (0, Some(100 * MILLI)), "no burst then");
@@ -298,11 +298,11 @@ fn what_goes_while_the_server_is_lost_is_the_operators_choice() {
         (OnFailure::Closed, (0, Some(LOST_POLL))),
     ] {
         let mut pacer = Stepped::shared();
-        pacer.count_by(CountedBy::LocalWhileLost(on_failure));
+        pacer.set_counter(CountedBy::LocalWhileLost(on_failure));
         assert_eq!(pacer.drain(), expected, "{on_failure:?}");
     }
     let mut pacer = Stepped::shared();
-    pacer.count_by(CountedBy::LocalWhileLost(OnFailure::Open));
+    pacer.set_counter(CountedBy::LocalWhileLost(OnFailure::Open));
     assert!((0..1000).all(|_| pacer.decide().is_ok()));
 }
 
@@ -431,7 +431,9 @@ fn without_a_rate_nothing_is_counted_and_each_pause_in_a_row_is_longer() {
 #[test]
 fn messages_that_came_in_are_a_debt_that_is_paid_first() {
     let mut pacer = Stepped::local(10);
-    pacer.pacer.charge(Unasked::Received(15), pacer.now);
+    pacer
+        .pacer
+        .charge(UnqueuedMessages::Received(15), pacer.now);
     let pause = pacer.pacer.pause_at(pacer.now).unwrap();
     assert_eq!(pause.reason, PauseReason::Overdrawn);
     assert_eq!(pacer.pause_left(), Some(500 * MILLI));
@@ -443,7 +445,7 @@ fn messages_that_came_in_are_a_debt_that_is_paid_first() {
     assert_eq!(pacer.drain().0, 1);
 
     let mut flooded = Stepped::local(10);
-    let flood = Unasked::Received(1_000_000);
+    let flood = UnqueuedMessages::Received(1_000_000);
     flooded.pacer.charge(flood, flooded.now);
     assert_eq!(flooded.pause_left(), Some(10 * SECOND));
     let new = Some(quota(10));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use redis::Script;
 
 use crate::config::OnFailure;
-use crate::limit::account::Account;
+use crate::limit::account_pause::AccountPause;
 use crate::limit::pause::{MAX_PAUSE, NO_GROWTH};
 use crate::shared::SharedServer;
 use crate::units::{Quota, Rate, saturated};
@@ -16,7 +16,7 @@ use crate::units::{Quota, Rate, saturated};
 #[derive(Clone, Debug)]
 pub struct Sharing {
     server: Arc<SharedServer>,
-    account: Arc<Account>,
+    account: Arc<AccountPause>,
     /// Prefix of the account's keys.
     name: Arc<str>,
     on_failure: OnFailure,
@@ -88,7 +88,7 @@ impl Sharing {
     #[must_use]
     pub fn new(
         server: Arc<SharedServer>,
-        account: Arc<Account>,
+        account: Arc<AccountPause>,
         name: &str,
         on_failure: OnFailure,
         replicas: NonZeroU32,
@@ -110,7 +110,7 @@ impl Sharing {
     }
 
     /// The account of the limits.
-    pub(super) fn account(&self) -> &Account {
+    pub(super) fn account(&self) -> &AccountPause {
         &self.account
     }
 

@@ -11,11 +11,11 @@ use crate::provider::Scope;
 
 /// An account: a throttled send with an account-wide code pauses all sends. Lives on over reloads.
 #[derive(Debug, Default)]
-pub struct Account {
+pub struct AccountPause {
     pause: Mutex<Option<Pause>>,
 }
 
-impl Account {
+impl AccountPause {
     /// Pauses all sends for the `named` time; else for `first`, and longer each time in a row.
     pub(super) fn throttled(&self, first: Duration, named: Option<Duration>, now: Instant) {
         let mut pause = self.pause.lock();
