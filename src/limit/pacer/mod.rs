@@ -4,6 +4,20 @@
 //!
 //! Four things decide, in this order: a pause; who counts the tokens; a slowdown that throttles
 //! have taught; the bucket. While the shared server counts, tokens come through [`Prefetch`].
+//!
+//! # A shared limit, its server lost and back
+//!
+//! A hand-over gives no token away: the new counter assumes all tokens used that the old counter may have given.
+//!
+//! | server | counter | least time to a full bucket, as told to the server | who may send |
+//! |---|---|---|---|
+//! | answers | the server | that of the last reply | who has a held token |
+//! | lost, up to `alone_from` | the sidecar | nothing is told | who has a held token: other sidecars hold tokens up to that time |
+//! | lost, from `alone_from` on | the sidecar | nothing is told | who has a token of the share, which is then empty |
+//! | back before `LOST_POLL` | the server | that of the last reply, or of the tokens used alone, whichever is later; without its state as in the next row | who has a held token |
+//! | back later | the server | that of the share, as if all sidecars had used as much and one token more; `LOST_POLL` longer | nobody, until a reply |
+//!
+//! The share is whole while the server has never answered. `on_failure` may close or open the limit instead of the share.
 
 use std::time::Duration;
 
@@ -34,8 +48,7 @@ pub(super) struct Pacer {
     counted_by: CountedBy,
     /// Time of the last loss of the shared server.
     lost_at: Instant,
-    /// Time from which on the local share is used after that loss: before it the turns taken ahead by all sidecars come. `None`
-    /// of a server that has not answered yet.
+    /// Time from which on the local share is used after that loss; `None` while the server has never answered.
     alone_from: Option<Instant>,
     /// The last pause, running or over.
     pause: Option<Pause>,
@@ -137,8 +150,7 @@ impl Pacer {
         }
     }
 
-    /// Takes note of who counts. A change gives no token away: the new counter assumes all tokens
-    /// used that the old counter may have given.
+    /// Takes note of who counts.
     pub(super) fn set_counter(&mut self, counted_by: CountedBy, now: Instant) {
         let before = std::mem::replace(&mut self.counted_by, counted_by);
         match (before, counted_by) {
@@ -150,9 +162,7 @@ impl Pacer {
     }
 
     fn server_lost(&mut self, now: Instant) {
-        // The tokens held by the remaining sidecars are not known here, so no sidecar begins with a burst: the tokens of
-        // the next second are taken as used. A share that earns less than a token in a second loses one all the same:
-        // thousands of sidecars would have one token each otherwise.
+        // A share begins without a burst, and without a single token too: thousands of shares have one each.
         if let Some(bucket) = self.tokens.bucket() {
             self.charge_present(tokens_of_a_second(&bucket), now);
         }
@@ -164,16 +174,14 @@ impl Pacer {
         let (Some(quota), Some(own)) = (self.quota, self.tokens.bucket()) else {
             return;
         };
-        // Tokens used of the local share were used of the whole, whatever the server knows.
+        // Messages sent alone count against the common quota, even if the server lost its state.
         let full_in = quota.interval().saturating_mul(own.missing(now));
-        // A server without its state does not know the remaining sidecars either: assume equal use of their shares, and one
-        // more token while some still count alone.
         let if_lost = (own.full_in(now) + own.quota().interval()).min(quota.window());
-        // A server that was away for longer than a single lost reply was lost to the remaining sidecars as well.
+        // A server away for longer than a single lost reply was lost to the other sidecars as well.
         if now - self.lost_at < LOST_POLL {
             self.prefetch.resume(full_in, if_lost, now);
         } else {
-            // Some of them still count alone for as long as a look at the server takes.
+            // Other sidecars notice the server's return up to LOST_POLL later, and send from their shares until then.
             self.prefetch.restart(if_lost + LOST_POLL, now);
         }
     }
@@ -370,7 +378,6 @@ impl Pacer {
         }
     }
 
-    /// Takes the tokens that the server gave before, and then those of the sidecar's share: never both.
     fn take_while_lost(&mut self, now: Instant) -> Result<Ticket, Next> {
         self.prefetch.discard_unused(now);
         match self.prefetch.use_token(now) {
@@ -385,7 +392,8 @@ impl Pacer {
             if now < alone_from {
                 return Err(Next::At(alone_from));
             }
-            // The share begins empty then: what came of it meanwhile went by the turns of all sidecars.
+            // Until `alone_from`, sidecars still sent with tokens the server had granted. The share must not add to those,
+            // so it starts empty.
             if let Tokens::Own(bucket) = &mut self.tokens {
                 bucket.remove_at_least(tokens_of_a_second(bucket), alone_from);
             }
