@@ -90,6 +90,15 @@ impl Ticket {
         }
     }
 
+    /// The time now, if `before` was that before the wait for the ticket.
+    pub(super) fn now(&self, before: Instant) -> Instant {
+        if self.waited.is_zero() {
+            before
+        } else {
+            Instant::now()
+        }
+    }
+
     /// Leave by two limits: the longer wait, and the state of this limit if it counts tokens.
     pub(super) fn and(self, other: Self) -> Self {
         Self {

@@ -58,7 +58,7 @@ impl Limit {
     pub(super) fn change(&self, terms: Terms) {
         let now = Instant::now();
         let mut state = self.lock();
-        let old_quota = state.turnstile.pacer.quota();
+        let old_quota = state.turnstile.pacer.quota;
         let old_remote = std::mem::replace(&mut state.remote, terms.remote);
         let counted_by = state.counted_by();
         let held = state
@@ -115,7 +115,7 @@ impl Limit {
 
     /// The time in which an empty bucket becomes full; zero without a quota.
     pub(super) fn window(&self) -> Duration {
-        let quota = self.lock().turnstile.pacer.quota();
+        let quota = self.lock().turnstile.pacer.quota;
         quota.map_or(Duration::ZERO, Quota::window)
     }
 
@@ -248,7 +248,7 @@ impl Limit {
     async fn give_back(&self, count: u32) {
         let shared = {
             let state = self.lock();
-            state.remote.clone().zip(state.turnstile.pacer.quota())
+            state.remote.clone().zip(state.turnstile.pacer.quota)
         };
         if let Some((remote, quota)) = shared {
             remote.give_back(quota, count).await;
@@ -260,7 +260,7 @@ impl Limit {
     fn lock(&self) -> MutexGuard<'_, LimitState> {
         let mut state = self.state.lock();
         let counted_by = state.counted_by();
-        if counted_by != state.turnstile.pacer.counted_by() {
+        if counted_by != state.turnstile.pacer.counted_by {
             state
                 .turnstile
                 .pacer

@@ -96,17 +96,15 @@ pub struct Limiter {
 impl Default for Limiter {
     /// No rates and no patience, but pauses.
     fn default() -> Self {
+        let unlimited = |kind| Arc::new(KeyedLimits::new(kind, LimitTerms::default()));
         Self {
             account_pause: Arc::default(),
-            senders: Arc::new(KeyedLimits::new(LimitKind::Sender, LimitTerms::default())),
-            separately_metered: Arc::new(KeyedLimits::new(
-                LimitKind::SeparatelyMetered,
-                LimitTerms::default(),
-            )),
+            senders: unlimited(LimitKind::Sender),
+            separately_metered: unlimited(LimitKind::SeparatelyMetered),
             pairs: None,
             sends: None,
             management: None,
-            objects: Arc::new(KeyedLimits::new(LimitKind::Object, LimitTerms::default())),
+            objects: unlimited(LimitKind::Object),
             sharing: None,
             patience: Patience::default(),
             retries: false,
@@ -132,13 +130,13 @@ impl Limiter {
 
     async fn pass_send(&self, demand: &Demand<'_>) -> Result<Ticket, Limited> {
         let sender = self.of_senders(demand.metering).limit(demand.sender);
-        let sends = self.sends.as_ref();
-        let account = sends
-            .filter(|_| demand.metering == Metering::Common)
-            .and_then(|sends| sends.limit(WHOLE_ACCOUNT));
-        // A single look at the clock serves every limit that is passed without a wait. A limit that is made here must not be
-        // younger than the look.
-        let mut now = Instant::now();
+        let account = match (&self.sends, demand.metering) {
+            (Some(sends), Metering::Common) => sends.limit(WHOLE_ACCOUNT),
+            _ => None,
+        };
+        // A single look at the clock serves every limit that is passed without a wait. Limits are made before the look,
+        // so that none is younger.
+        let now = Instant::now();
         // A token of the pair cannot be given back. A message that would then wait in vain for the
         // sender or the account must not take one.
         for limit in [&account, &sender].into_iter().flatten() {
@@ -148,14 +146,9 @@ impl Limiter {
             Some(pairs) => pairs.pass_all(demand, now).await?,
             None => Ticket::default(),
         };
-        if !of_pair.waited.is_zero() {
-            now = Instant::now();
-        }
+        let now = of_pair.now(now);
         let of_sender = pass(sender.as_ref(), demand, now).await?;
-        if !of_sender.waited.is_zero() {
-            now = Instant::now();
-        }
-        let of_account = pass(account.as_ref(), demand, now).await?;
+        let of_account = pass(account.as_ref(), demand, of_sender.now(now)).await?;
         // A message to several recipients goes whole or not at all, so a single turn lets it go. The messages after it wait
         // until the turns of the other recipients are paid for.
         for limit in [account, sender].into_iter().flatten() {

@@ -136,7 +136,7 @@ impl<T> Turnstile<T> {
 
     fn limited(&self, retry_after: Duration, now: Instant) -> Limited {
         Limited {
-            scope: self.pacer.scope(),
+            scope: self.pacer.scope,
             retry_after,
             waiting: self.queue.len(),
             is_closed: self.pacer.is_closed(),
@@ -163,7 +163,7 @@ impl<T> Turnstile<T> {
                         }
                     }
                 }
-                Err(Next::At(at)) if waiting > 0 && self.pacer.counted_by() != CountedBy::Local => {
+                Err(Next::At(at)) if waiting > 0 && self.pacer.counted_by != CountedBy::Local => {
                     // The server's reply may have made some requests hopeless.
                     self.dismiss(now);
                     if !self.queue.is_empty() {
@@ -194,7 +194,7 @@ impl<T> Turnstile<T> {
     #[must_use]
     pub fn request(&self, wanted: u32, now: Instant) -> Option<TakeRequest> {
         Some(TakeRequest {
-            quota: self.pacer.quota()?,
+            quota: self.pacer.quota?,
             wanted,
             ahead: Prefetch::ahead(self.latest(now).saturating_duration_since(now)),
             known: self.pacer.view(now),
@@ -264,7 +264,7 @@ impl<T> Turnstile<T> {
         // The pacer may know the next token alone: each waiting request costs an interval more.
         let behind = pacer.interval().saturating_mul(saturated(waiting));
         LimitStatus {
-            quota: pacer.quota(),
+            quota: pacer.quota,
             remaining,
             interval: pacer.slowed_interval(now),
             waiting,

@@ -39,13 +39,15 @@ mod tests;
 /// The pacing state of one limit.
 #[derive(Debug)]
 pub(super) struct Pacer {
-    scope: Scope,
+    /// Subject of the limit.
+    pub(super) scope: Scope,
     /// Quota of all sidecars together; none if only pauses hold requests back.
-    quota: Option<Quota>,
+    pub(super) quota: Option<Quota>,
     /// Tokens of the sidecar. A shared limit has the local share here. They are taken as well while
     /// the server counts, to be a measure when the server is lost.
     tokens: Tokens,
-    counted_by: CountedBy,
+    /// The current counter of tokens.
+    pub(super) counted_by: CountedBy,
     /// Time of the last loss of the shared server.
     lost_at: Instant,
     /// Time from which on the local share is used after that loss; `None` while the server has never answered.
@@ -162,7 +164,7 @@ impl Pacer {
     }
 
     fn server_lost(&mut self, now: Instant) {
-        // A share begins without a burst, and without a single token too: thousands of shares have one each.
+        // A share begins without a burst, and without a single token too: thousands of sidecars would send one message each.
         if let Some(bucket) = self.tokens.bucket() {
             self.charge_present(tokens_of_a_second(&bucket), now);
         }
@@ -186,7 +188,7 @@ impl Pacer {
         }
     }
 
-    /// Pauses for `length`, for any reason but a throttle. Returns the pause to tell the remaining
+    /// Pauses for `length`, for any reason but a throttle. Returns the pause to tell the other
     /// sidecars of.
     pub(super) fn pause(
         &mut self,
@@ -205,7 +207,7 @@ impl Pacer {
 
     /// Pauses after a throttle: for the `named` time, else for `first`. With a rate of a sender,
     /// the interval doubles after the pause and recovers in some seconds; without, each pause in a
-    /// row is longer. Returns the pause to tell the remaining sidecars of.
+    /// row is longer. Returns the pause to tell the other sidecars of.
     pub(super) fn throttled(
         &mut self,
         first: Duration,
@@ -320,21 +322,6 @@ impl Pacer {
     /// there may be no wait at all.
     pub(super) fn is_wait_known(&self) -> bool {
         !self.is_shared() || self.prefetch.is_short()
-    }
-
-    /// Subject of the limit.
-    pub(super) fn scope(&self) -> Scope {
-        self.scope
-    }
-
-    /// Quota of all sidecars together.
-    pub(super) fn quota(&self) -> Option<Quota> {
-        self.quota
-    }
-
-    /// The current counter of tokens.
-    pub(super) fn counted_by(&self) -> CountedBy {
-        self.counted_by
     }
 
     /// True while the shared server counts.

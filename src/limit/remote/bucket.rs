@@ -173,7 +173,7 @@ impl Sharing {
     #[must_use]
     pub fn bucket(&self, kind: LimitKind, parts: &[&str]) -> RemoteBucket {
         let names = self.server().names();
-        let tokens_key = names.below(self.name(), kind.key_name(), parts);
+        let tokens_key = names.below(&self.name, kind.key_name(), parts);
         RemoteBucket {
             taught_key: format!("{tokens_key}:taught"),
             sharing: self.clone(),
@@ -207,7 +207,7 @@ impl RemoteBucket {
         let now = Instant::now();
         if reply.account_paused > 0 {
             let rest = time(reply.account_paused);
-            self.sharing.account().paused_elsewhere(rest, now);
+            self.sharing.account_pause.paused_elsewhere(rest, now);
         }
         Ok(TakeReply::of_script(reply, asked, now))
     }

@@ -16,9 +16,10 @@ use crate::units::{Quota, Rate, saturated};
 #[derive(Clone, Debug)]
 pub struct Sharing {
     server: Arc<SharedServer>,
-    account: Arc<AccountPause>,
+    /// Pause of all sends of the account.
+    pub(super) account_pause: Arc<AccountPause>,
     /// Prefix of the account's keys.
-    name: Arc<str>,
+    pub(super) name: Arc<str>,
     on_failure: OnFailure,
     replicas: NonZeroU32,
 }
@@ -88,7 +89,7 @@ impl Sharing {
     #[must_use]
     pub fn new(
         server: Arc<SharedServer>,
-        account: Arc<AccountPause>,
+        account_pause: Arc<AccountPause>,
         name: &str,
         on_failure: OnFailure,
         replicas: NonZeroU32,
@@ -96,7 +97,7 @@ impl Sharing {
         let name = server.names().account(name).into();
         Self {
             server,
-            account,
+            account_pause,
             name,
             on_failure,
             replicas,
@@ -107,11 +108,6 @@ impl Sharing {
     #[must_use]
     pub fn server(&self) -> &Arc<SharedServer> {
         &self.server
-    }
-
-    /// The account of the limits.
-    pub(super) fn account(&self) -> &AccountPause {
-        &self.account
     }
 
     /// True if no request may go while the shared server is lost (`on_failure = "closed"`).
@@ -154,11 +150,6 @@ impl Sharing {
     /// Pauses the sends of the whole account in all sidecars.
     pub(in crate::limit) fn pause_account(&self, pause: RemotePause) {
         self.pause(self.account_pause_key(), pause);
-    }
-
-    /// Prefix of the account's keys.
-    pub(super) fn name(&self) -> &str {
-        &self.name
     }
 
     /// Key of the pause of the account's sends.
