@@ -37,16 +37,13 @@ impl Limit {
     /// An unused limit.
     pub(super) fn new(scope: Scope, terms: Terms) -> Self {
         let pacer = Pacer::new(scope, terms.quota, terms.tokens, Instant::now());
-        Self::with_turnstile(Turnstile::new(pacer), terms.remote)
+        Self::with_pacer(pacer, terms.remote)
     }
 
-    fn with_turnstile(
-        turnstile: Turnstile<oneshot::Sender<Ticket>>,
-        remote: Option<Arc<RemoteBucket>>,
-    ) -> Self {
+    fn with_pacer(pacer: Pacer, remote: Option<Arc<RemoteBucket>>) -> Self {
         Self {
             state: Mutex::new(LimitState {
-                turnstile,
+                turnstile: Turnstile::new(pacer),
                 remote,
                 is_served: false,
             }),
@@ -61,9 +58,8 @@ impl Limit {
         let old_quota = state.turnstile.pacer.quota;
         let old_remote = std::mem::replace(&mut state.remote, terms.remote);
         let counted_by = state.counted_by();
-        let held = state
-            .turnstile
-            .change(terms.quota, terms.tokens, counted_by, now);
+        let turnstile = &mut state.turnstile;
+        let held = turnstile.change(terms.quota, terms.tokens, counted_by, now);
         self.wake.notify_one();
         if let (Some(remote), Some(quota), 1..) = (old_remote, old_quota, held) {
             tokio::spawn(async move { remote.give_back(quota, held).await });
@@ -72,10 +68,9 @@ impl Limit {
 
     /// A copy at new terms with the old debt and pause: a reload never refills the bucket.
     pub(super) fn copy_with_terms(&self, terms: Terms) -> Self {
-        let now = Instant::now();
-        let state = self.lock();
-        let turnstile = state.turnstile.with_terms(terms.quota, terms.tokens, now);
-        Self::with_turnstile(turnstile, terms.remote)
+        let pacer = &self.lock().turnstile.pacer;
+        let copy = pacer.with_terms(terms.quota, terms.tokens, Instant::now());
+        Self::with_pacer(copy, terms.remote)
     }
 
     /// True if no request waits, and forgetting the limit would change no decision.

@@ -105,19 +105,16 @@ impl<T> Turnstile<T> {
 
     /// Refuses a request for which waiting is in vain.
     fn admit(&self, demand: &Demand<'_>, now: Instant) -> Result<(), Limited> {
-        let ahead = self.queue.ahead_of(demand.urgency, demand.application);
-        let wait = self.pacer.wait(ahead, now);
         // A reply of the server may let hundreds through at once: until then, a long queue proves nothing.
         let most = if self.pacer.is_wait_known() {
             demand.patience.max_queue
         } else {
             demand.patience.max_queue.max(MAX_ASKING)
         };
-        let is_in_vain = self
-            .pacer
-            .is_in_vain(ahead, self.deadline(demand, now), now);
-        if is_in_vain || self.queue.len() >= most {
-            return Err(self.limited(wait, now));
+        let ahead = self.queue.ahead_of(demand.urgency, demand.application);
+        let deadline = self.deadline(demand, now);
+        if self.queue.len() >= most || self.pacer.is_in_vain(ahead, deadline, now) {
+            return Err(self.refusal(demand, now));
         }
         Ok(())
     }
@@ -127,17 +124,13 @@ impl<T> Turnstile<T> {
         self.queue.leave(number);
     }
 
-    /// The refusal of a waiter without a turn in time, with an honest Retry-After: the time after which a new request
+    /// The refusal of a request without a turn in time, with an honest Retry-After: the time after which a new request
     /// could go.
     pub(super) fn refusal(&self, demand: &Demand<'_>, now: Instant) -> Limited {
         let ahead = self.queue.ahead_of(demand.urgency, demand.application);
-        self.limited(self.pacer.wait(ahead, now), now)
-    }
-
-    fn limited(&self, retry_after: Duration, now: Instant) -> Limited {
         Limited {
             scope: self.pacer.scope,
-            retry_after,
+            retry_after: self.pacer.wait(ahead, now),
             waiting: self.queue.len(),
             is_closed: self.pacer.is_closed(),
             pause: self.pacer.pause_at(now).map(|pause| pause.reason),
@@ -197,13 +190,13 @@ impl<T> Turnstile<T> {
             quota: self.pacer.quota?,
             wanted,
             ahead: Prefetch::ahead(self.latest(now).saturating_duration_since(now)),
-            known: self.pacer.view(now),
+            known: self.pacer.prefetch.view(now),
         })
     }
 
     /// Adds the tokens of the shared server's reply to a request for `wanted`.
     pub fn add(&mut self, reply: TakeReply, wanted: u32, now: Instant) {
-        self.pacer.add(reply, wanted, now);
+        self.pacer.prefetch.add(reply, wanted, now);
     }
 
     /// True if held tokens run low and new ones should be asked for before a request waits.
@@ -244,11 +237,6 @@ impl<T> Turnstile<T> {
         self.pacer.set_counter(counted_by, now);
         self.dismiss(now);
         held
-    }
-
-    /// A turnstile without waiters at a new quota, with the old debt and pause.
-    pub(super) fn with_terms(&self, quota: Option<Quota>, tokens: Tokens, now: Instant) -> Self {
-        Self::new(self.pacer.with_terms(quota, tokens, now))
     }
 
     /// True if no request waits, and forgetting the turnstile would change no decision.

@@ -26,7 +26,7 @@ use tokio::time::Instant;
 use super::bucket::Bucket;
 use super::demand::{Ticket, UnqueuedMessages};
 use super::pause::{NO_GROWTH, Pause, PauseReason, growth};
-use super::remote::{CountedBy, LocalView, Prefetch, RemotePause, TakeReply};
+use super::remote::{CountedBy, Prefetch, RemotePause};
 use super::slowdown::Slowdown;
 use super::tokens::Tokens;
 use crate::config::OnFailure;
@@ -43,8 +43,8 @@ pub(super) struct Pacer {
     pub(super) scope: Scope,
     /// Quota of all sidecars together; none if only pauses hold requests back.
     pub(super) quota: Option<Quota>,
-    /// Tokens of the sidecar. A shared limit has the local share here. They are taken as well while
-    /// the server counts, to be a measure when the server is lost.
+    /// Tokens of the sidecar, of a shared limit those of its share. Each token of the server costs one of the share too, so
+    /// that the share is used already when the server is lost.
     tokens: Tokens,
     /// The current counter of tokens.
     pub(super) counted_by: CountedBy,
@@ -55,7 +55,7 @@ pub(super) struct Pacer {
     /// The last pause, running or over.
     pause: Option<Pause>,
     slowdown: Option<Slowdown>,
-    prefetch: Prefetch,
+    pub(super) prefetch: Prefetch,
     /// Time of the next turn, as far as the last decision knew.
     next_at: Instant,
 }
@@ -115,7 +115,7 @@ impl Pacer {
     }
 
     /// Lets a request through, or says what to do next, while `waiting` requests wait, the most patient until `latest`.
-    /// With none, only held tokens of the shared server are looked after.
+    /// With none, held tokens of the shared server are only returned or refilled.
     pub(super) fn decide(
         &mut self,
         waiting: usize,
@@ -301,16 +301,6 @@ impl Pacer {
     pub(super) fn return_all(&mut self) -> u32 {
         let quota = self.quota.filter(|_| self.is_shared());
         quota.map_or(0, |quota| self.prefetch.return_all(quota))
-    }
-
-    /// Adds the tokens of the shared server's reply to a request for `wanted`.
-    pub(super) fn add(&mut self, reply: TakeReply, wanted: u32, now: Instant) {
-        self.prefetch.add(reply, wanted, now);
-    }
-
-    /// Knowledge of the shared bucket to tell the server.
-    pub(super) fn view(&self, now: Instant) -> LocalView {
-        self.prefetch.view(now)
     }
 
     /// True if held tokens run low and new ones should be asked for before a request waits.

@@ -1,6 +1,7 @@
 //! The pacer, stepped through its rules.
 
 use super::*;
+use crate::limit::remote::{LocalView, TakeReply};
 use crate::limit::tests::rate;
 
 const MILLI: Duration = Duration::from_millis(1);
@@ -91,7 +92,7 @@ impl Stepped {
             full_in,
             ..self.tokens(count)
         };
-        self.pacer.add(reply, count, self.now);
+        self.pacer.prefetch.add(reply, count, self.now);
     }
 
     fn change(&mut self, quota: Option<Quota>, own: Option<Quota>) {
@@ -125,7 +126,7 @@ impl Stepped {
     }
 
     fn view(&self) -> LocalView {
-        self.pacer.view(self.now)
+        self.pacer.prefetch.view(self.now)
     }
 }
 
@@ -181,7 +182,7 @@ fn a_loss_takes_no_token_away_and_gives_none_beside_those_held() {
         next: SECOND,
         ..pacer.tokens(2)
     };
-    pacer.pacer.add(two, 2, pacer.now);
+    pacer.pacer.prefetch.add(two, 2, pacer.now);
     pacer.set_counter(LOST);
     assert_eq!(pacer.drain(), (0, Some(SECOND)));
     pacer.advance(SECOND);
@@ -225,7 +226,7 @@ fn a_lost_server_leaves_the_turns_taken_ahead_before_any_share() {
             next,
             ..pacer.tokens(0)
         };
-        pacer.pacer.add(none, 1, pacer.now);
+        pacer.pacer.prefetch.add(none, 1, pacer.now);
         pacer.advance(300 * MILLI);
         pacer.set_counter(LOST);
         assert_eq!(pacer.drain(), (0, Some(begins)), "other sidecars hold them");
@@ -245,7 +246,7 @@ fn who_can_wait_longer_than_turns_reach_asks_seldom() {
         next: max_ahead(),
         ..pacer.tokens(0)
     };
-    pacer.pacer.add(none, 1, pacer.now);
+    pacer.pacer.prefetch.add(none, 1, pacer.now);
     for (patience, asks_in) in [(max_ahead(), 150 * MILLI), (5 * SECOND, SECOND)] {
         let latest = pacer.now + patience;
         let next = pacer.pacer.decide(1, latest, pacer.now).unwrap_err();
@@ -269,7 +270,7 @@ fn tokens_are_asked_for_as_far_ahead_as_requests_wait() {
         next: 2100 * MILLI,
         ..pacer.tokens(2)
     };
-    pacer.pacer.add(two, 3, pacer.now);
+    pacer.pacer.prefetch.add(two, 3, pacer.now);
     let waits = [0, 1, 2].map(|ahead| pacer.wait(ahead).as_millis());
     assert_eq!(waits, [1000, 1100, 2100]);
     let is_in_vain = |pacer: &Stepped, ahead| pacer.pacer.is_in_vain(ahead, latest, pacer.now);

@@ -185,6 +185,6 @@ pub(super) fn micros(duration: Duration) -> u64 {
 }
 
 /// Longest delay of a request between the shared server and the provider for which the burst makes
-/// room for; with eight sidecars at 80 a second a provider refused none.
+/// room; with eight sidecars at 80 a second a provider refused none.
 const SEND_DELAY: Duration = Duration::from_millis(50);
 static PAUSE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("scripts/pause.lua")));

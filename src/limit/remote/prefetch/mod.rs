@@ -122,8 +122,8 @@ impl Prefetch {
         self.ask_at.max(from)
     }
 
-    /// Time before the end of a wait of `ahead` by which the token has to be good, to be worth a question: the reply takes
-    /// some of it. While tokens are short, a question waits until it brings the tokens of a while, and not a single one.
+    /// Margin before the end of a wait of `ahead`: a token that becomes good within it is not asked for, because the reply
+    /// takes time too. While tokens are short, a question waits until it brings the tokens of a while, and not a single one.
     pub(in crate::limit) fn margin(&self, ahead: Duration) -> Duration {
         if ahead <= ASK_AHEAD {
             Duration::ZERO
