@@ -227,11 +227,10 @@ impl KeyedLimits {
     #[must_use]
     pub fn status(&self, key: &str) -> LimitStatus {
         let state = self.state.lock();
-        let limit = state.limits.get(key).unwrap_or_else(|| {
-            let terms = state.terms_of(self.kind, key);
-            Arc::new(Limit::new(self.kind.scope(), terms))
-        });
-        limit.status()
+        match state.limits.get(key) {
+            Some(limit) => limit.status(),
+            None => Limit::new(self.kind.scope(), state.terms_of(self.kind, key)).status(),
+        }
     }
 
     /// At most `most` limits in use: first the longest queues, then paused

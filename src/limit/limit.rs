@@ -58,8 +58,12 @@ impl Limit {
         let old_quota = state.turnstile.pacer.quota;
         let old_remote = std::mem::replace(&mut state.remote, terms.remote);
         let counted_by = state.counted_by();
-        let turnstile = &mut state.turnstile;
-        let held = turnstile.change(terms.quota, terms.tokens, counted_by, now);
+        let pacer = &mut state.turnstile.pacer;
+        // Held tokens are worth an interval of the old quota, so they are returned before the quota changes.
+        let held = pacer.return_all();
+        *pacer = pacer.with_terms(terms.quota, terms.tokens, now);
+        pacer.set_counter(counted_by, now);
+        state.turnstile.dismiss(now);
         self.wake.notify_one();
         if let (Some(remote), Some(quota), 1..) = (old_remote, old_quota, held) {
             tokio::spawn(async move { remote.give_back(quota, held).await });
@@ -102,7 +106,8 @@ impl Limit {
     fn pause_with(&self, pause: impl FnOnce(&mut Pacer, Instant) -> Option<RemotePause>) {
         let now = Instant::now();
         let mut state = self.lock();
-        let pause = state.turnstile.pause_with(pause, now);
+        let pause = pause(&mut state.turnstile.pacer, now);
+        state.turnstile.dismiss(now);
         if let (Some(pause), Some(remote)) = (pause, &state.remote) {
             remote.pause(pause);
         }
@@ -121,10 +126,11 @@ impl Limit {
         }
         let now = Instant::now();
         let mut state = self.lock();
-        let Some(shared) = state.turnstile.charge(messages, now) else {
+        state.turnstile.pacer.charge(messages, now);
+        if !state.turnstile.pacer.is_shared() {
             return;
-        };
-        if let Some((remote, request)) = state.request(shared, now) {
+        }
+        if let Some((remote, request)) = state.request(messages.count(), now) {
             // The debt for received messages may be as long as the window of the bucket: see `take.lua`.
             let window = request.quota.window();
             let ahead = match messages {

@@ -11,7 +11,7 @@ use super::report::LimitUsage;
 use crate::units::Rate;
 
 /// The use of each limit: gauges, set before each reading of the metrics.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct LimitMetrics {
     rate: Family<LimitLabels, Gauge<f64, AtomicU64>>,
     in_use: Family<LimitLabels, Gauge>,
@@ -23,12 +23,7 @@ impl LimitMetrics {
     /// Registers the families, all without a series.
     #[must_use]
     pub fn register(registry: &mut Registry) -> Self {
-        let metrics = Self {
-            rate: Family::default(),
-            in_use: Family::default(),
-            waiting: Family::default(),
-            paused: Family::default(),
-        };
+        let metrics = Self::default();
         registry.register(
             "limit_per_second",
             "Requests a second that a limit lets through",

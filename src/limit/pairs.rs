@@ -80,8 +80,9 @@ impl Pairs {
         }
         // The shared server remembers the pauses of shared limits.
         if pairs.sharing.is_none() {
+            let limits_before = self.limits.lock().all();
             let mut limits = LimitTable::default();
-            for (pair, limit) in self.limits.lock().all() {
+            for (pair, limit) in limits_before {
                 limits.get_or_insert(pair, || limit.copy_with_terms(pairs.terms(pair, &[])));
             }
             pairs.limits = Mutex::new(limits);

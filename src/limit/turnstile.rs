@@ -2,14 +2,13 @@
 //! channel. [`super::limit`] puts a lock around a turnstile; the simulation of `benches/scale` drives thousands by hand.
 
 use std::num::NonZeroU32;
-use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::demand::{Demand, Limited, Ticket, UnqueuedMessages};
+use super::demand::{Demand, Limited, Ticket};
 use super::pacer::{LOST_POLL, Next, Pacer};
 use super::queue::{Queue, Waiter};
-use super::remote::{CountedBy, Prefetch, RemotePause, TakeReply, TakeRequest};
+use super::remote::{CountedBy, Prefetch, TakeReply, TakeRequest};
 use super::report::LimitStatus;
 use super::tokens::Tokens;
 use crate::config::OnFailure;
@@ -175,7 +174,7 @@ impl<T> Turnstile<T> {
     }
 
     /// Refuses the requests known to be too late.
-    fn dismiss(&mut self, now: Instant) {
+    pub(super) fn dismiss(&mut self, now: Instant) {
         let pacer = &self.pacer;
         self.queue.dismiss(|ahead, waiter| {
             let is_late = pacer.is_in_vain(ahead, waiter.deadline, now);
@@ -203,40 +202,6 @@ impl<T> Turnstile<T> {
     #[must_use]
     pub fn runs_low(&self, now: Instant) -> bool {
         self.pacer.runs_low(now)
-    }
-
-    /// Takes tokens for messages that cannot wait. Returns the number to take from the shared server, if the limit is shared.
-    pub(super) fn charge(&mut self, messages: UnqueuedMessages, now: Instant) -> Option<u32> {
-        self.pacer.charge(messages, now);
-        self.pacer.is_shared().then(|| messages.count())
-    }
-
-    /// Pauses as the pacer is told to, and refuses the requests known to be too late then.
-    pub(super) fn pause_with(
-        &mut self,
-        pause: impl FnOnce(&mut Pacer, Instant) -> Option<RemotePause>,
-        now: Instant,
-    ) -> Option<RemotePause> {
-        let pause = pause(&mut self.pacer, now);
-        self.dismiss(now);
-        pause
-    }
-
-    /// Changes quota and tokens, as counted by `counted_by`. Used tokens stay used, and waiting requests keep their places.
-    /// Returns the number of held tokens to give back at the old quota.
-    pub(super) fn change(
-        &mut self,
-        quota: Option<Quota>,
-        tokens: Tokens,
-        counted_by: CountedBy,
-        now: Instant,
-    ) -> u32 {
-        // Held tokens are worth an interval of the old quota, so they are returned before the quota changes.
-        let held = self.pacer.return_all();
-        self.pacer = self.pacer.with_terms(quota, tokens, now);
-        self.pacer.set_counter(counted_by, now);
-        self.dismiss(now);
-        held
     }
 
     /// True if no request waits, and forgetting the turnstile would change no decision.
