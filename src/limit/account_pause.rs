@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until};
 
 use super::demand::{Demand, Limited, Ticket};
-use super::pause::{Pause, PauseReason, growth};
+use super::pause::{Pause, PauseLength, PauseReason, growth};
 use crate::provider::Scope;
 
 /// An account: a throttled send with an account-wide code pauses all sends. Lives on over reloads.
@@ -16,11 +16,11 @@ pub struct AccountPause {
 }
 
 impl AccountPause {
-    /// Pauses all sends for the `named` time; else for `first`, and longer each time in a row.
-    pub(super) fn throttled(&self, first: Duration, named: Option<Duration>, now: Instant) {
+    /// Pauses all sends after a throttle, longer each time in a row.
+    pub(super) fn throttled(&self, length: PauseLength, now: Instant) {
         let mut pause = self.pause.lock();
         let growth = growth(Scope::Account);
-        *pause = Pause::after_throttle(*pause, first, named, growth, now).or(*pause);
+        *pause = Pause::after_throttle(*pause, length, growth, now).or(*pause);
     }
 
     /// Takes over a pause learned by another sidecar, with `rest` left.

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::demand::{Demand, Limited, Ticket, UnqueuedMessages};
 use super::kind::LimitKind;
 use super::limit::{self, Limit};
-use super::pause::PauseReason;
+use super::pause::{PauseLength, PauseReason};
 use super::remote::Sharing;
 use super::report::{LimitStatus, LimitUsage};
 use super::table::{LimitTable, usage};
@@ -197,10 +197,10 @@ impl KeyedLimits {
         limit.pause(length, reason);
     }
 
-    /// Pauses a key after a throttle: for the `named` time, else for `first` or longer.
-    pub fn throttled(&self, key: &str, first: Duration, named: Option<Duration>) {
+    /// Pauses a key after a throttle.
+    pub fn throttled(&self, key: &str, length: PauseLength) {
         let limit = self.state.lock().limit(self.kind, key);
-        limit.throttled(first, named);
+        limit.throttled(length);
     }
 
     /// Counts received messages by their ages, without a wait: outgoing messages wait for their tokens. A message so old

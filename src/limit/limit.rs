@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::demand::{Demand, Limited, Ticket, UnqueuedMessages};
 use super::pacer::{Next, Pacer};
-use super::pause::PauseReason;
+use super::pause::{PauseLength, PauseReason};
 use super::remote::{CountedBy, RemoteBucket, RemotePause, TakeReply, TakeRequest};
 use super::report::LimitStatus;
 use super::terms::Terms;
@@ -98,9 +98,9 @@ impl Limit {
         self.pause_with(|pacer, now| pacer.pause(length, reason, now));
     }
 
-    /// Pauses the limit in all sidecars after a throttle: for the `named` time, else for `first`.
-    pub(super) fn throttled(&self, first: Duration, named: Option<Duration>) {
-        self.pause_with(|pacer, now| pacer.throttled(first, named, now));
+    /// Pauses the limit in all sidecars after a throttle.
+    pub(super) fn throttled(&self, length: PauseLength) {
+        self.pause_with(|pacer, now| pacer.throttled(length, now));
     }
 
     fn pause_with(&self, pause: impl FnOnce(&mut Pacer, Instant) -> Option<RemotePause>) {

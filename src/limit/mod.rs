@@ -19,7 +19,6 @@
 //! ```
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -52,7 +51,7 @@ pub use demand::{Allowance, Demand, Limited, Patience, Ticket};
 pub use keyed::{KeyedLimits, LimitTerms};
 pub use kind::LimitKind;
 pub use pairs::Pairs;
-pub use pause::{Pause, PauseReason};
+pub use pause::{Pause, PauseLength, PauseReason};
 pub use remote::{LocalView, RemoteBucket, Sharing, TakeReply, TakeRequest, TakeScriptReply};
 pub use report::{LimitStatus, LimitUsage};
 // The pure half of a limit, for the simulation of `benches/scale`.
@@ -66,7 +65,7 @@ use limit::pass;
 use pause::growth;
 use remote::RemotePause;
 
-use crate::provider::{Metering, Scope, Throttle};
+use crate::provider::{Metering, Scope};
 
 /// The limits of a route. Most are shared with the other routes of its credential.
 #[derive(Clone, Debug)]
@@ -198,37 +197,36 @@ impl Limiter {
         }
     }
 
-    /// Takes note that the provider refused a message as too fast. `named` is the time for which
-    /// the provider says to stop.
+    /// Takes note that the provider refused a message as too fast.
     pub fn message_throttled(
         &self,
-        throttle: &Throttle,
+        scope: Scope,
         (sender, metering): (&str, Metering),
         recipients: &[String],
-        named: Option<Duration>,
+        length: PauseLength,
     ) {
         let pairs = self.pairs.as_ref().filter(|_| !recipients.is_empty());
-        match (throttle.scope, pairs) {
-            (Scope::Account, _) => self.account_throttled(throttle.pause, named),
+        match (scope, pairs) {
+            (Scope::Account, _) => self.account_throttled(length),
             // The answer does not say which recipient is over the limit, so all of them pause.
             (Scope::Recipient, Some(pairs)) => {
                 for recipient in recipients {
-                    pairs.throttled(sender, recipient, throttle.pause, named);
+                    pairs.throttled(sender, recipient, length);
                 }
             }
             // A throttle of a recipient not named in the body is a throttle of the sender.
             (Scope::Sender | Scope::Recipient | Scope::Operation, _) => {
                 let senders = self.of_senders(metering);
-                senders.throttled(sender, throttle.pause, named);
+                senders.throttled(sender, length);
             }
         }
     }
 
-    fn account_throttled(&self, first: Duration, named: Option<Duration>) {
-        self.account_pause.throttled(first, named, Instant::now());
+    fn account_throttled(&self, length: PauseLength) {
+        self.account_pause.throttled(length, Instant::now());
         if let Some(sharing) = &self.sharing {
             let growth = growth(Scope::Account);
-            sharing.pause_account(RemotePause::after_throttle(first, named, growth));
+            sharing.pause_account(RemotePause::after_throttle(length, growth));
         }
     }
 }

@@ -3,7 +3,6 @@
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -14,6 +13,7 @@ use super::demand::{Demand, Limited, Ticket};
 use super::kind::LimitKind;
 use super::limit::Limit;
 use super::pair_buckets::{Pair, PairBuckets};
+use super::pause::PauseLength;
 use super::remote::Sharing;
 use super::report::{LimitStatus, LimitUsage};
 use super::table::{LimitTable, usage};
@@ -252,22 +252,15 @@ impl Pairs {
         }
     }
 
-    /// Pauses a pair after a throttle: for the `named` time, else for `first`, or for four times as
-    /// long as the last pause if the two are in a row.
-    pub(super) fn throttled(
-        &self,
-        sender: &str,
-        recipient: &str,
-        first: Duration,
-        named: Option<Duration>,
-    ) {
+    /// Pauses a pair after a throttle: four times as long as the last pause if the two are in a row.
+    pub(super) fn throttled(&self, sender: &str, recipient: &str, length: PauseLength) {
         let pair = self.pair(sender, recipient);
         let has_room = {
             let mut limits = self.limits.lock();
             limits.get(&pair).is_some() || limits.has_room()
         };
         if has_room {
-            self.limit(pair, sender, recipient).throttled(first, named);
+            self.limit(pair, sender, recipient).throttled(length);
         }
     }
 
@@ -296,6 +289,7 @@ const MAX_TOGETHER: usize = 64;
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroU32;
+    use std::time::Duration;
 
     use super::*;
     use crate::limit::tests::{demand, patience, rate};

@@ -18,6 +18,15 @@ pub struct Pause {
     pub(super) length: Duration,
 }
 
+/// Length of the pause after a throttle.
+#[derive(Clone, Copy, Debug)]
+pub struct PauseLength {
+    /// Length of a first pause, used if the provider named none. Further pauses in a row grow.
+    pub first: Duration,
+    /// Length named by the provider.
+    pub named: Option<Duration>,
+}
+
 impl Pause {
     /// A pause of `length` from now, at most [`MAX_PAUSE`].
     pub(super) fn new(length: Duration, reason: PauseReason, now: Instant) -> Self {
@@ -29,7 +38,7 @@ impl Pause {
         }
     }
 
-    /// The pause after a throttle: as long as the provider `named`, else `first`. A pause in a row,
+    /// The pause after a throttle: as long as the provider named, else as a first pause. A pause in a row,
     /// begun before the last has been over for its own length, is `growth` times as long as the
     /// last. Never ends before the pause `before`.
     ///
@@ -37,18 +46,17 @@ impl Pause {
     /// it, unless the provider names a time.
     pub(super) fn after_throttle(
         before: Option<Self>,
-        first: Duration,
-        named: Option<Duration>,
+        length: PauseLength,
         growth: u32,
         now: Instant,
     ) -> Option<Self> {
         let last = before.filter(|before| before.reason == PauseReason::Throttled);
-        if named.is_none() && last.is_some_and(|last| last.is_running(now)) {
+        if length.named.is_none() && last.is_some_and(|last| last.is_running(now)) {
             return None;
         }
         let in_a_row = last.filter(|last| !last.is_forgotten(now));
-        let grown = in_a_row.map_or(first, |last| last.length.saturating_mul(growth));
-        let next = Self::new(named.unwrap_or(grown), PauseReason::Throttled, now);
+        let grown = in_a_row.map_or(length.first, |last| last.length.saturating_mul(growth));
+        let next = Self::new(length.named.unwrap_or(grown), PauseReason::Throttled, now);
         Some(next.or_later(before))
     }
 

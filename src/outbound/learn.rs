@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::policy::{LimitSubject, Permit};
 use crate::headers;
-use crate::limit::{Limiter, PauseReason};
+use crate::limit::{Limiter, PauseLength, PauseReason};
 use crate::log::without_numbers;
 use crate::provider::{Meaning, Scope, Throttle};
 
@@ -57,20 +57,24 @@ fn learn_throttle(
         .or_else(|| regained_in(headers, throttle, subject))
         .or_else(|| quota_of(headers).map(|quota| quota.reset))
         .filter(|time| !time.is_zero());
+    let length = PauseLength {
+        first: throttle.pause,
+        named,
+    };
     match subject {
         LimitSubject::Message => {
             let sender = permit.counted_sender();
             let counted = (sender, permit.request.metering);
-            limiter.message_throttled(throttle, counted, recipients, named);
+            limiter.message_throttled(throttle.scope, counted, recipients, length);
         }
         LimitSubject::Administration(_) if throttle.scope == Scope::Operation => {
             let key = permit.request_key();
-            limiter.objects.throttled(&key, throttle.pause, named);
+            limiter.objects.throttled(&key, length);
         }
         LimitSubject::Administration(object) => {
-            limiter.objects.throttled(object, throttle.pause, named);
+            limiter.objects.throttled(object, length);
         }
-        LimitSubject::Operation(key) => limiter.objects.throttled(key, throttle.pause, named),
+        LimitSubject::Operation(key) => limiter.objects.throttled(key, length),
         // A request without a limit waits for no pause.
         LimitSubject::Unlimited => {}
     }

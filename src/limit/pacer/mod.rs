@@ -25,7 +25,7 @@ use tokio::time::Instant;
 
 use super::bucket::Bucket;
 use super::demand::{Ticket, UnqueuedMessages};
-use super::pause::{NO_GROWTH, Pause, PauseReason, growth};
+use super::pause::{NO_GROWTH, Pause, PauseLength, PauseReason, growth};
 use super::remote::{CountedBy, Prefetch, RemotePause};
 use super::slowdown::Slowdown;
 use super::tokens::Tokens;
@@ -205,26 +205,21 @@ impl Pacer {
         Some(RemotePause::named(length))
     }
 
-    /// Pauses after a throttle: for the `named` time, else for `first`. With a rate of a sender,
+    /// Pauses after a throttle. With a rate of a sender,
     /// the interval doubles after the pause and recovers in some seconds; without, each pause in a
     /// row is longer. Returns the pause to tell the other sidecars of.
-    pub(super) fn throttled(
-        &mut self,
-        first: Duration,
-        named: Option<Duration>,
-        now: Instant,
-    ) -> Option<RemotePause> {
+    pub(super) fn throttled(&mut self, length: PauseLength, now: Instant) -> Option<RemotePause> {
         let slows = self.quota.is_some() && self.scope != Scope::Recipient;
         let growth = if slows { NO_GROWTH } else { growth(self.scope) };
         let before = self.pause.filter(|pause| pause.is_running(now));
-        let pause = Pause::after_throttle(self.pause, first, named, growth, now)?;
+        let pause = Pause::after_throttle(self.pause, length, growth, now)?;
         self.pause = Some(pause);
         if slows && before.is_none_or(|before| before.reason != PauseReason::Throttled) {
             let normal = self.interval();
             let current = self.slowed_interval(now).unwrap_or(normal);
             self.slowdown = Some(Slowdown::new(current, normal, pause.until, now));
         }
-        Some(RemotePause::after_throttle(first, named, growth))
+        Some(RemotePause::after_throttle(length, growth))
     }
 
     /// Takes tokens for messages that cannot wait. If the sidecar counts, missing tokens overdraw the bucket, and

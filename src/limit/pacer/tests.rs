@@ -105,7 +105,11 @@ impl Stepped {
     }
 
     fn throttled(&mut self, named: Option<Duration>) -> Option<RemotePause> {
-        self.pacer.throttled(SECOND, named, self.now)
+        let length = PauseLength {
+            first: SECOND,
+            named,
+        };
+        self.pacer.throttled(length, self.now)
     }
 
     fn pause(&mut self, length: Duration, reason: PauseReason) {

@@ -8,7 +8,7 @@ use redis::Script;
 
 use crate::config::OnFailure;
 use crate::limit::account_pause::AccountPause;
-use crate::limit::pause::{MAX_PAUSE, NO_GROWTH};
+use crate::limit::pause::{MAX_PAUSE, NO_GROWTH, PauseLength};
 use crate::shared::SharedServer;
 use crate::units::{Quota, Rate, saturated};
 
@@ -38,10 +38,7 @@ pub(in crate::limit) enum CountedBy {
 /// A pause for all sidecars.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::limit) struct RemotePause {
-    /// Length of a first pause, used if the provider named none.
-    first: Duration,
-    /// Length named by the provider.
-    named: Option<Duration>,
+    length: PauseLength,
     /// Factor by which pauses in a row grow.
     growth: u32,
     /// True if the interval doubles after the pause.
@@ -52,22 +49,19 @@ impl RemotePause {
     /// A pause of a length, for any reason but a throttle.
     pub(in crate::limit) fn named(length: Duration) -> Self {
         Self {
-            first: Duration::ZERO,
-            named: Some(length),
+            length: PauseLength {
+                first: Duration::ZERO,
+                named: Some(length),
+            },
             growth: NO_GROWTH,
             slows: false,
         }
     }
 
     /// A pause after a throttle. Without growth, the interval doubles.
-    pub(in crate::limit) fn after_throttle(
-        first: Duration,
-        named: Option<Duration>,
-        growth: u32,
-    ) -> Self {
+    pub(in crate::limit) fn after_throttle(length: PauseLength, growth: u32) -> Self {
         Self {
-            first,
-            named,
+            length,
             growth,
             slows: growth == NO_GROWTH,
         }
@@ -169,8 +163,8 @@ impl Sharing {
         tokio::spawn(async move {
             let mut script = PAUSE.key(key);
             script
-                .arg(micros(pause.first))
-                .arg(pause.named.map_or(0, micros))
+                .arg(micros(pause.length.first))
+                .arg(pause.length.named.map_or(0, micros))
                 .arg(pause.growth)
                 .arg(u8::from(pause.slows))
                 .arg(micros(MAX_PAUSE));
