@@ -102,8 +102,8 @@ impl Bucket {
         self.full_at = self.full_at.max(at + full_in);
     }
 
-    /// Takes tokens for messages that cannot wait, even if they are missing: for messages that came in at most up to
-    /// [`MAX_OVERDRAFT`] or one token, for messages that were sent all of them.
+    /// Takes tokens, even missing tokens, for messages that cannot wait. Sent messages are charged whole, received messages up
+    /// to an overdraft of [`MAX_OVERDRAFT`] or a token.
     pub(super) fn charge(&mut self, messages: UnqueuedMessages, now: Instant) {
         let longest = match messages {
             UnqueuedMessages::Received(_) => MAX_OVERDRAFT,
@@ -112,7 +112,7 @@ impl Bucket {
         self.overdraw(messages.count(), longest, now);
     }
 
-    /// Takes tokens, so that the bucket is overdrawn for `longest` at most, or by one token. A longer overdraft stays.
+    /// Takes tokens, so that the bucket is overdrawn for `longest` at most, or by a token. A longer overdraft stays.
     fn overdraw(&mut self, tokens: u32, longest: Duration, now: Instant) {
         let interval = self.quota.interval();
         let most = self.quota.window() + longest.max(interval);

@@ -203,8 +203,8 @@ impl KeyedLimits {
         limit.throttled(length);
     }
 
-    /// Counts received messages by their ages, without a wait: outgoing messages wait for their tokens. A message so old
-    /// that its token has come back since costs nothing now.
+    /// Counts received messages by age, without a wait: outgoing messages wait for the tokens. A message older than the
+    /// window of the bucket costs nothing: the token has come back since.
     pub fn count_received(&self, sender: &str, ages: &[Duration]) {
         if let Some(limit) = self.limit(sender) {
             let memory = limit.window().max(MAX_USUAL_LAG);

@@ -148,8 +148,8 @@ impl Limiter {
         let now = of_pair.now(now);
         let of_sender = pass(sender.as_ref(), demand, now).await?;
         let of_account = pass(account.as_ref(), demand, of_sender.now(now)).await?;
-        // A message to several recipients goes whole or not at all, so a single turn lets it go. The messages after it wait
-        // until the turns of the other recipients are paid for.
+        // A message to several recipients goes whole or not at all, by a single turn. The next messages wait until the turns
+        // of the further recipients are paid for.
         for limit in [account, sender].into_iter().flatten() {
             limit.charge(UnqueuedMessages::Sent(demand.messages.saturating_sub(1)));
         }

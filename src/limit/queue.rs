@@ -79,7 +79,7 @@ impl<T> Queue<T> {
         self.waiters.is_empty()
     }
 
-    /// Time until which the most patient request waits, or one that has left waited; `None` if no request waits.
+    /// Latest deadline of the requests that have come since the queue was empty; `None` if no request waits.
     pub(super) fn latest(&self) -> Option<Instant> {
         self.latest
     }

@@ -11,13 +11,13 @@
 //!
 //! | server | counter | least time to a full bucket, as told to the server | who may send |
 //! |---|---|---|---|
-//! | answers | the server | that of the last reply | who has a held token |
-//! | lost, up to `alone_from` | the sidecar | nothing is told | who has a held token: other sidecars hold tokens up to that time |
-//! | lost, from `alone_from` on | the sidecar | nothing is told | who has a token of the share, which is then empty |
-//! | back before `LOST_POLL` | the server | that of the last reply, or of the tokens used alone, whichever is later; without its state as in the next row | who has a held token |
-//! | back later | the server | that of the share, as if all sidecars had used as much and one token more; `LOST_POLL` longer | nobody, until a reply |
+//! | answers | the server | by the last reply | requests with a held token |
+//! | lost, before `alone_from` | the sidecar | not told | requests with a held token: other sidecars hold tokens too |
+//! | lost, from `alone_from` on | the sidecar | not told | requests with a token of the share, empty at `alone_from` |
+//! | back before `LOST_POLL` | the server | by the last reply and the tokens used alone, the later time; if the state is lost, as in the next row | requests with a held token |
+//! | back later | the server | by the tokens used alone, as if every sidecar had used a token more than here; and `LOST_POLL` | no request until the next reply |
 //!
-//! The share is whole while the server has never answered. `on_failure` may close or open the limit instead of the share.
+//! The share is whole while the server has never answered. `on_failure` may close or open the limit in place of the share.
 
 use std::time::Duration;
 
@@ -43,8 +43,8 @@ pub(super) struct Pacer {
     pub(super) scope: Scope,
     /// Quota of all sidecars together; none if only pauses hold requests back.
     pub(super) quota: Option<Quota>,
-    /// Tokens of the sidecar, of a shared limit those of its share. Each token of the server costs one of the share too, so
-    /// that the share is used already when the server is lost.
+    /// Tokens of the sidecar; the share, if the limit is shared. A token of the server costs a token of the share too: the
+    /// share is used already when the server is lost.
     tokens: Tokens,
     /// The current counter of tokens.
     pub(super) counted_by: CountedBy,
@@ -94,8 +94,8 @@ impl Pacer {
     /// the bucket. Held tokens of a shared bucket are lost: [`Self::return_all`] comes first. As of [`Self::new`], the sidecar counts.
     pub(super) fn with_terms(&self, quota: Option<Quota>, tokens: Tokens, now: Instant) -> Self {
         let tokens = tokens.after(&self.tokens, now);
-        // The server may know nothing of the bucket at its new quota. What the sidecar knows of a
-        // shared bucket is the least, and is not rounded up.
+        // The server may know nothing of the bucket at the new quota. The sidecar knows the least use of a
+        // shared bucket, and does not round up.
         let used = self.bucket_in_charge().map_or(0, |bucket| {
             if self.is_shared() {
                 bucket.tokens_in(bucket.full_in(now))

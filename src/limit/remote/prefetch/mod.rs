@@ -14,9 +14,9 @@ mod tests;
 
 /// Tokens taken ahead, to let most requests go without asking the shared server.
 ///
-/// For each waiting request a token is taken as far ahead as the request would wait, so that one question is enough. Beyond
-/// that a sidecar that sends often holds at most as many tokens as it used in the last tenth of a second, and at most as
-/// many as come in a tenth of a second. A token unused for a tenth of a second is given back.
+/// For each waiting request a token is taken as far ahead as the request would wait, so that a single question is enough.
+/// A sidecar that sends often holds further tokens: no more than were used in the last tenth of a second, and no more than
+/// come in a tenth of a second. A token unused for a tenth of a second is given back.
 #[derive(Debug)]
 pub(in crate::limit) struct Prefetch {
     /// Times from which on the held tokens are good, the earliest first.
@@ -201,10 +201,10 @@ impl Prefetch {
 
     /// Adds the tokens of a reply to a request for `wanted`.
     pub(in crate::limit) fn add(&mut self, reply: TakeReply, wanted: u32, now: Instant) {
-        // A token that was good before it came is good from now on: its age is not the time that it lay unused here.
+        // A token that was good before the reply is good from now on: no token grows old on the way.
         let due = |number| now.max(reply.first + reply.interval.saturating_mul(number));
         self.due.extend((0..reply.count).map(due));
-        // Tokens that others gave back may be earlier than those taken before.
+        // Tokens given back by other sidecars may be earlier than the held tokens.
         self.due.make_contiguous().sort_unstable();
         self.left = reply.left;
         self.ask_at = now + reply.wait;
@@ -220,7 +220,7 @@ impl Prefetch {
         }
     }
 
-    /// Discards the tokens that become good before the `end` of a pause: after it they would be a burst.
+    /// Discards the tokens that become good before the `end` of a pause: after the pause, the tokens would be a burst.
     pub(in crate::limit) fn discard_before(&mut self, end: Instant) {
         let lost = self.due.partition_point(|due| *due < end);
         self.due.drain(..lost);
@@ -329,14 +329,14 @@ impl RecentUse {
 const WINDOW: Duration = Duration::from_millis(100);
 /// Time in which a sidecar that sends seldom is told apart.
 const LATELY: Duration = Duration::from_secs(1);
-/// Number of tokens used in a second from which on some are taken ahead: four in [`WINDOW`], so that most are used in time.
+/// Least number of tokens used in a second by a sidecar that takes tokens ahead: four in [`WINDOW`], most used in time.
 const SELDOM: u32 = 40;
 /// Least time by which a token may be taken before becoming good: longer than the way to the shared server and back, lest a
 /// token come too late.
 const ASK_AHEAD: Duration = Duration::from_millis(50);
-/// Most time by which a token may be taken before becoming good: the longest for which a sidecar that ends or is cut off
-/// keeps its tokens from the others, and for which a pause may stay unknown to a sidecar without other requests. As long as the
-/// usual `max_wait`, so that one question for each message is enough; `take.lua` knows it as well.
+/// Most time by which a token may be taken before becoming good. A sidecar that ends keeps tokens from other sidecars for no
+/// longer, and a pause stays unknown to a quiet sidecar for no longer. As long as the usual `max_wait`: a single question for
+/// each message is enough. `take.lua` has the same number.
 const MAX_AHEAD: Duration = Duration::from_secs(2);
-/// Time ahead beyond which tokens are asked for a fourth of it at a time while they are short.
+/// Time ahead beyond which, while tokens are short, a question asks for the tokens of a fourth of the time.
 const SHORT_AHEAD: Duration = Duration::from_millis(400);
