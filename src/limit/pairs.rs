@@ -322,14 +322,38 @@ mod tests {
         }
     }
 
+    /// A token in a minute, with a burst.
+    fn minute(burst: u32) -> Option<Quota> {
+        Some(Quota {
+            rate: rate(1, Duration::from_secs(60)),
+            burst: NonZeroU32::new(burst).unwrap(),
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_successor_shares_its_tokens_and_a_copy_keeps_its_own() {
+        let old = Pairs::new(minute(3), None);
+        let recipients = ["2".to_owned()];
+        let demand = Demand {
+            recipients: &recipients,
+            ..demand("1", patience(Duration::ZERO, 10))
+        };
+        let send = async |pairs: &Pairs| pairs.pass(&demand, "2", Instant::now()).await.is_ok();
+        let left = |pairs: &Pairs| pairs.status("1", "2").remaining;
+        assert!(send(&old).await);
+        let copy = old.copy_with_terms(minute(2), None);
+        let new = old.successor(minute(4), None);
+        assert_eq!((left(&old), left(&copy)), (2, 1), "as before the reload");
+        new.take_effect();
+        assert!(send(&old).await, "a request from before the reload");
+        assert!(send(&new).await);
+        assert_eq!((left(&old), left(&new), left(&copy)), (1, 1, 1));
+    }
+
     /// Rows of the new burst, and the tokens left then of a pair that had used all three: its bucket is full again no
     /// sooner than before.
     #[tokio::test(start_paused = true)]
     async fn a_changed_quota_is_known_to_status_check_and_turn_alike() {
-        let quota = |burst| Quota {
-            rate: rate(1, Duration::from_secs(60)),
-            burst: NonZeroU32::new(burst).unwrap(),
-        };
         let recipients = ["2".to_owned()];
         let demand = Demand {
             recipients: &recipients,
@@ -342,10 +366,10 @@ mod tests {
             }
             gone
         };
-        let mut pairs = Pairs::new(Some(quota(3)), None);
+        let mut pairs = Pairs::new(minute(3), None);
         assert_eq!(left_in_turn(&pairs).await, 3);
         for (burst, left) in [(3, 0), (4, 1), (5, 1), (2, 0)] {
-            pairs = pairs.successor(Some(quota(burst)), None);
+            pairs = pairs.successor(minute(burst), None);
             pairs.take_effect();
             assert_eq!(pairs.status("1", "2").remaining, left, "burst {burst}");
             let check = pairs.check(&demand, "2", Instant::now());
