@@ -28,11 +28,10 @@ pub(super) struct FieldPlaces<'p> {
     only: Option<OnlyFields>,
     senders: &'p [Vec<String>],
     recipients: &'p [Vec<String>],
-    is_message: bool,
     /// True if recipients count, in the path as well.
     counts_recipients: bool,
     receipts: &'p [Vec<String>],
-    has_pairs: bool,
+    wanted: WantedFields,
 }
 
 /// The fields that a body may have, where the operation does not allow every field.
@@ -122,33 +121,29 @@ impl<'p> FieldPlaces<'p> {
         only: Option<OnlyFields>,
         wanted: WantedFields,
     ) -> Self {
-        let WantedFields {
-            is_message,
-            is_sent,
-            has_pairs,
-        } = wanted;
-        let of_messages = |places: &'p [Vec<String>], counts: bool| match counts {
-            true if is_message => places,
-            _ => &[],
-        };
-        let counts_recipients = has_pairs
-            || !provider.limits.receipt.is_empty()
-            || provider.limits.has_lists()
-            || provider.limits.sender_before.is_some();
+        let limits = &provider.limits;
+        let counts_recipients = wanted.is_message
+            && (wanted.has_pairs
+                || !limits.receipt.is_empty()
+                || limits.has_lists()
+                || limits.sender_before.is_some());
         Self {
             provider,
-            channels: ChannelRule::of(provider, channels).filter(|_| is_sent),
-            senders: if is_sent {
-                &provider.limits.sender
+            channels: ChannelRule::of(provider, channels).filter(|_| wanted.is_sent),
+            senders: if wanted.is_sent { &limits.sender } else { &[] },
+            only,
+            recipients: if counts_recipients {
+                &limits.recipient
             } else {
                 &[]
             },
-            only,
-            recipients: of_messages(&provider.limits.recipient, counts_recipients),
-            is_message,
-            counts_recipients: is_message && counts_recipients,
-            receipts: of_messages(&provider.limits.receipt, true),
-            has_pairs,
+            counts_recipients,
+            receipts: if wanted.is_message {
+                &limits.receipt
+            } else {
+                &[]
+            },
+            wanted,
         }
     }
 
@@ -224,7 +219,7 @@ impl<'p> FieldPlaces<'p> {
         };
         let bare = text.strip_prefix('\u{feff}').unwrap_or(text);
         // An empty text is as good as no body, but for a message of Graph. plivo (Node) 4.79.0 writes one with GET.
-        if bare.trim() == r#""""# && !(provider.graph_answers && self.is_message) {
+        if bare.trim() == r#""""# && !(provider.graph_answers && self.wanted.is_message) {
             return Ok(BodyFindings::default());
         }
         let fields = json::fields_of(bare, is_wanted).ok_or(NOT_AN_OBJECT)?;
@@ -314,7 +309,7 @@ impl<'p> FieldPlaces<'p> {
 
     /// The recipients with a limit of their own.
     fn paired(&self, mut recipients: Vec<String>) -> Vec<String> {
-        recipients.retain(|named| self.has_pairs && self.provider.limits.is_paired(named));
+        recipients.retain(|named| self.wanted.has_pairs && self.provider.limits.is_paired(named));
         recipients
     }
 }
