@@ -172,9 +172,6 @@ async fn wait(
     report: &RequestReport<'_>,
 ) -> Result<Ticket, Limited> {
     let limiter = &permit.route.limiter;
-    if *subject == LimitSubject::Unlimited {
-        return Ok(Ticket::default());
-    }
     let demand = Demand {
         sender: permit.counted_sender(),
         recipients: &contents.recipients,
