@@ -24,11 +24,11 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::body::RequestBody;
+use super::body::{Form, RequestBody};
 use super::error::OutboundError;
 use super::exchange::{Exchange, limits};
 use super::generation::Generation;
-use super::hold::{self, HoldEnd};
+use super::hold::{self, HeldTurn, HoldEnd};
 use crate::credential::{
     AccessTokenError, FallbackReason, ProbedSecrets, RequestSubject, SecretSet,
 };
@@ -47,17 +47,40 @@ struct RefusedTry<'s> {
     /// The end of the wait for new secrets.
     hold_end: Instant,
     /// True if a new secret may just have ended the refused one.
-    is_swap: bool,
+    may_be_superseded: bool,
     /// The number of requests that the provider had accepted before the refusal.
-    accepted: u64,
+    accepted_before: u64,
+}
+
+/// A try with the body of a request that waits in the hold.
+struct HeldTry<'s> {
+    /// The secrets that the provider refused last.
+    secrets: SecretSet<'s>,
+    body: RequestBody,
+    limits: ExchangeTimes,
+    /// The end of the wait for new secrets.
+    until: Instant,
+    /// The number of requests that the provider had accepted before the refusal.
+    accepted_before: u64,
 }
 
 /// The answer of a try that was not refused, with its meaning; `None` if no try went out, or every try was refused.
-type TakenAnswer<'p> = Option<(Answer, Meaning<'p>)>;
+type AcceptedAnswer<'p> = Option<(Answer, Meaning<'p>)>;
 
 impl RefusedTry<'_> {
     fn copy_of_body(&self) -> Option<RequestBody> {
         self.body.as_ref().and_then(RequestBody::copy)
+    }
+
+    /// The next try, with a body that can go out again, in the hold.
+    fn held(&self, body: RequestBody) -> HeldTry<'_> {
+        HeldTry {
+            secrets: self.secrets,
+            body,
+            limits: self.limits,
+            until: self.hold_end,
+            accepted_before: self.accepted_before,
+        }
     }
 
     /// The refusal, as the application gets it.
@@ -88,27 +111,23 @@ impl Exchange<'_> {
         body: RequestBody,
         start: Instant,
     ) -> Result<(Answer, Meaning<'_>), OutboundError> {
-        let limits = limits(self.permit, body.form(), self.media, start);
+        let at_start = limits(self.permit, body.form(), self.media, start);
         let in_use = self.permit.route.credential.in_use();
         // A request that goes out at the end of the hold needs time for its answer.
-        let latest = limits.deadline.checked_sub(limits.head).unwrap_or(start);
-        let hold_end = latest.min(start + in_use.credential().max_hold);
-        let mut span = self.span.child(CREDENTIAL, SpanKind::Internal);
-        let live = match self.hold.pass(in_use, body.form(), start, hold_end).await {
-            Some(HoldEnd::Refused(answer)) => {
-                span.fail(REFUSED);
-                span.end();
-                return Ok((answer, Meaning::CredentialRefused));
-            }
+        let latest = at_start.deadline.checked_sub(at_start.head);
+        let hold_end = latest
+            .unwrap_or(start)
+            .min(start + in_use.credential().max_hold);
+        let live = match self.pass_hold(in_use, body.form(), start, hold_end).await {
+            Some(HoldEnd::Refused(answer)) => return Ok((answer, Meaning::CredentialRefused)),
             Some(HoldEnd::Send(live)) => Some(live),
             None => None,
         };
         let newer = live.as_deref().and_then(|live| live.newer_than(in_use));
         let secrets = newer.unwrap_or(in_use);
-        span.end();
         let limits = match &live {
-            Some(_) => limits.from_now(),
-            None => limits,
+            Some(_) => at_start.from_now(),
+            None => at_start,
         };
         let again = body.copy();
         // The second tries are boxed: few requests have one, and hyper moves the state of every request, however little
@@ -126,15 +145,32 @@ impl Exchange<'_> {
             other => return other,
         };
         let refused = RefusedTry {
-            is_swap: self.is_swap(secrets),
+            may_be_superseded: self.may_be_superseded(secrets),
             secrets,
             refusal,
             body: again,
             limits,
             hold_end,
-            accepted: secrets.credential().hold().accepted(),
+            accepted_before: secrets.credential().hold().accepted(),
         };
         Box::pin(self.send_after_refusal(refused)).await
+    }
+
+    /// Waits while the hold is closed, in a span.
+    async fn pass_hold(
+        &self,
+        in_use: SecretSet<'_>,
+        form: Form,
+        start: Instant,
+        until: Instant,
+    ) -> Option<HoldEnd> {
+        let mut span = self.span.child(CREDENTIAL, SpanKind::Internal);
+        let end = self.hold.pass(in_use, form, start, until).await;
+        if matches!(end, Some(HoldEnd::Refused(_))) {
+            span.fail(REFUSED);
+        }
+        span.end();
+        end
     }
 
     /// Sends again after a refusal: with other secrets at hand, and else with secrets that come within the hold.
@@ -146,25 +182,23 @@ impl Exchange<'_> {
         &self,
         mut refused: RefusedTry<'_>,
     ) -> Result<(Answer, Meaning<'_>), OutboundError> {
-        if let Some(taken) = self.try_secrets_at_hand(&refused).await? {
-            return Ok(taken);
+        if let Some(accepted) = self.try_secrets_at_hand(&refused).await? {
+            return Ok(accepted);
         }
         if !self.blames_every_secret(&refused).await {
             return refused.answer();
         }
         // After a swap the new secret is on its way, and an alarm comes only if it does not arrive.
-        if refused.is_swap
+        if refused.may_be_superseded
             && Instant::now() < refused.hold_end
             && let Some(body) = refused.copy_of_body()
-            && let Some(taken) = self
-                .try_in_hold(refused.secrets, refused.accepted, body, &refused)
-                .await?
+            && let Some(accepted) = self.try_in_hold(refused.held(body)).await?
         {
-            return Ok(taken);
+            return Ok(accepted);
         }
         self.report_refusal(refused.secrets);
-        if let Some(taken) = self.try_in_closed_hold(&mut refused).await? {
-            return Ok(taken);
+        if let Some(accepted) = self.try_in_closed_hold(&mut refused).await? {
+            return Ok(accepted);
         }
         refused.answer()
     }
@@ -187,7 +221,7 @@ impl Exchange<'_> {
     async fn try_secrets_at_hand(
         &self,
         refused: &RefusedTry<'_>,
-    ) -> Result<TakenAnswer<'_>, OutboundError> {
+    ) -> Result<AcceptedAnswer<'_>, OutboundError> {
         let Some(body) = refused.copy_of_body() else {
             return Ok(None);
         };
@@ -217,7 +251,7 @@ impl Exchange<'_> {
     async fn try_in_closed_hold(
         &self,
         refused: &mut RefusedTry<'_>,
-    ) -> Result<TakenAnswer<'_>, OutboundError> {
+    ) -> Result<AcceptedAnswer<'_>, OutboundError> {
         let secrets = refused.secrets;
         if secrets.credential().max_hold.is_zero() {
             return Ok(None);
@@ -225,53 +259,63 @@ impl Exchange<'_> {
         if let Ok(answer) = &mut refused.refusal {
             hold::close(secrets, answer).await;
         }
-        match refused.body.take().filter(|_| !refused.is_swap) {
-            Some(body) => {
-                let accepted = refused.accepted;
-                self.try_in_hold(secrets, accepted, body, refused).await
-            }
+        match refused.body.take().filter(|_| !refused.may_be_superseded) {
+            Some(body) => self.try_in_hold(refused.held(body)).await,
             None => Ok(None),
         }
     }
 
-    /// Waits for newer secrets than `secrets`, or for the provider to accept them after all, and sends again. A newer
+    /// Waits for newer secrets than the refused ones, or for the provider to accept them after all, and sends again. A newer
     /// secret may be refused as well, and the next one be good.
-    async fn try_in_hold(
-        &self,
-        secrets: SecretSet<'_>,
-        accepted: u64,
-        body: RequestBody,
-        refused: &RefusedTry<'_>,
-    ) -> Result<TakenAnswer<'_>, OutboundError> {
-        let copy = body.copy();
-        let until = refused.hold_end;
-        let mut span = self.span.child(CREDENTIAL, SpanKind::Internal);
-        let waited = self.hold.wait_after_refusal(secrets, accepted, until);
-        let waited = waited.await;
-        if waited.is_none() {
-            span.fail(REFUSED);
-        }
-        span.end();
-        let Some(turn) = waited else {
+    async fn try_in_hold(&self, held: HeldTry<'_>) -> Result<AcceptedAnswer<'_>, OutboundError> {
+        let Some(turn) = self.wait_in_hold(&held).await else {
             return Ok(None);
         };
-        let hold = secrets.credential().hold();
+        let HeldTry {
+            secrets,
+            body,
+            limits,
+            until,
+            ..
+        } = held;
+        let copy = body.copy();
         let newer = turn.live.newer_than(secrets);
         let next = newer.unwrap_or_else(|| secrets.credential().in_use());
-        let others = match turn.secrets {
+        let alternative = match turn.secrets {
             ProbedSecrets::Others if newer.is_none() => next.credential().alternative_to(next),
             ProbedSecrets::Others | ProbedSecrets::InUse => None,
         };
-        let taken = self
-            .try_secrets(others.unwrap_or(next), secrets, body, refused.limits)
-            .await?;
-        match (taken, copy) {
-            (None, Some(body)) if Instant::now() < until => {
-                let accepted = hold.accepted();
-                Box::pin(self.try_in_hold(next, accepted, body, refused)).await
+        let sent = alternative.unwrap_or(next);
+        let accepted = self.try_secrets(sent, secrets, body, limits).await?;
+        match copy {
+            // A call of its own, and no loop: the next secrets may be those of the generation of this turn, which lives
+            // until the call returns.
+            Some(body) if accepted.is_none() && Instant::now() < until => {
+                let next_try = HeldTry {
+                    secrets: next,
+                    body,
+                    limits,
+                    until,
+                    accepted_before: secrets.credential().hold().accepted(),
+                };
+                Box::pin(self.try_in_hold(next_try)).await
             }
-            (taken, _) => Ok(taken),
+            _ => Ok(accepted),
         }
+    }
+
+    /// Waits in the hold for a turn, in a span; `None` if the wait ends without a turn.
+    async fn wait_in_hold(&self, held: &HeldTry<'_>) -> Option<HeldTurn> {
+        let mut span = self.span.child(CREDENTIAL, SpanKind::Internal);
+        let turn = self
+            .hold
+            .wait_after_refusal(held.secrets, held.accepted_before, held.until)
+            .await;
+        if turn.is_none() {
+            span.fail(REFUSED);
+        }
+        span.end();
+        turn
     }
 
     /// Sends with `secrets` after a refusal of others, and keeps to them if the provider accepts them.
@@ -281,15 +325,15 @@ impl Exchange<'_> {
         refused: SecretSet<'_>,
         body: RequestBody,
         limits: ExchangeTimes,
-    ) -> Result<TakenAnswer<'_>, OutboundError> {
+    ) -> Result<AcceptedAnswer<'_>, OutboundError> {
         match self.send_with(secrets, body, limits.from_now()).await {
             Ok((_, Meaning::CredentialRefused)) | Err(OutboundError::NoToken(_)) => Ok(None),
-            Ok(taken) => {
+            Ok(accepted) => {
                 // A server error proves nothing about the secrets.
-                if !taken.0.status.is_server_error() {
+                if !accepted.0.status.is_server_error() {
                     self.adopt(secrets, refused, FallbackReason::Refused);
                 }
-                Ok(Some(taken))
+                Ok(Some(accepted))
             }
             Err(error) => Err(error),
         }
@@ -320,10 +364,10 @@ impl Exchange<'_> {
                 credential.forbidden().note(subject, Instant::now());
                 Ok((answer, Meaning::Forbidden))
             }
-            taken => {
+            accepted => {
                 self.adopt(predecessor, sent, FallbackReason::TooLittle);
                 credential.acceptance().note_too_little();
-                Ok(taken)
+                Ok(accepted)
             }
         }
     }
@@ -350,7 +394,7 @@ impl Exchange<'_> {
     /// True if a new secret may just have ended the refused secret: the provider keeps one secret
     /// alive, and this secret was accepted until now. The new secret is then on the way to Keyside, and
     /// the previous secret is dead as well, so waiting is right and an alarm is not.
-    fn is_swap(&self, sent: SecretSet<'_>) -> bool {
+    fn may_be_superseded(&self, sent: SecretSet<'_>) -> bool {
         let lives_alone = self
             .permit
             .provider()
