@@ -54,6 +54,7 @@ use links::LinkBase;
 use metrics::OutboundMetrics;
 use once::NextStep;
 use report::RequestReport;
+use turn::Effect;
 
 use crate::audit::Audit;
 use crate::beat::stir;
@@ -192,7 +193,7 @@ impl Outbound {
         let mut response =
             answer::clean(sent.answer, &permit, request, &links, &self.memory).await?;
         match keyed {
-            Some(keyed) if sent.did_nothing => keyed.forget().await,
+            Some(keyed) if sent.effect != Effect::Possible => keyed.forget().await,
             Some(keyed) => keyed.settle(&response).await,
             None => {}
         }

@@ -27,9 +27,28 @@ use crate::upstream::{Answer, AnswerBody};
 pub(super) struct TurnAnswer {
     pub(super) answer: Answer,
     pub(super) turn: Turn,
-    /// True if the answer proves that the provider did nothing with the request: a refused
-    /// credential or a throttle.
-    pub(super) did_nothing: bool,
+    pub(super) effect: Effect,
+}
+
+/// The effect of a request at the provider, as far as the answer proves it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// None: the provider throttled the request, and may take the same request later.
+    Throttled,
+    /// None: the provider refused the credential, or its rights.
+    Refused,
+    /// Unknown: the provider may have acted.
+    Possible,
+}
+
+impl Effect {
+    fn of(meaning: &Meaning<'_>) -> Self {
+        match meaning {
+            Meaning::Throttled(_) => Self::Throttled,
+            Meaning::CredentialRefused | Meaning::Forbidden => Self::Refused,
+            Meaning::Temporary | Meaning::Policy | Meaning::Other => Self::Possible,
+        }
+    }
 }
 
 /// The turn on which a request left.
@@ -50,66 +69,66 @@ pub(super) async fn send_in_turn(
     contents: &Contents,
     report: &RequestReport<'_>,
 ) -> Result<TurnAnswer, OutboundError> {
-    let permit = exchange.permit;
-    let subject = subject_of(permit, contents);
+    let subject = subject_of(exchange.permit, contents);
+    let until = retries_until(exchange, report.arrived);
     let mut throttled: Option<TurnAnswer> = None;
     match body {
         RequestBody::Whole { .. } => report.link.waits_for_turn(),
         RequestBody::Stream { .. } => report.link.upload_waits(),
     }
     loop {
-        let turn = wait_in_span(exchange, &subject, contents, report).await;
-        let ticket = match (turn, throttled) {
-            (Ok(ticket), _) => ticket,
+        let ticket = match wait_in_span(exchange, &subject, contents, report).await {
+            Ok(ticket) => ticket,
             // No second turn in time: the application gets the provider's own throttle.
-            (Err(_), Some(throttled)) => return Ok(throttled),
-            (Err(limited), None) => return Err(OutboundError::RateLimited(limited)),
+            Err(limited) => return throttled.ok_or(OutboundError::RateLimited(limited)),
         };
-        let copy = body.copy().filter(|_| may_wait_again(permit));
         match body {
             RequestBody::Whole { .. } => report.link.request_is_read(),
             RequestBody::Stream { .. } => report.link.turn_begins(),
         }
-        let sent_at = Instant::now();
-        let (answer, meaning) = exchange.send(body, sent_at).await?;
-        permit.route.limiter.message_answered(
-            &ticket,
-            permit.counted_sender(),
-            &contents.recipients,
-            answer.arrived,
-        );
-        learn::learn(
-            &answer.headers,
-            &meaning,
-            permit,
-            &subject,
-            &contents.recipients,
-        );
-        let is_throttled = matches!(meaning, Meaning::Throttled(_));
-        let sent = TurnAnswer {
-            did_nothing: matches!(
-                meaning,
-                Meaning::Throttled(_) | Meaning::CredentialRefused | Meaning::Forbidden
-            ),
-            answer,
-            turn: Turn { ticket, sent_at },
-        };
-        match copy.filter(|_| is_throttled) {
-            // The deadline ends the retries even if turns are had without a wait.
-            Some(_)
-                if report.arrived + patience(permit, exchange.request).max_wait
-                    <= Instant::now() =>
-            {
-                return Ok(sent);
-            }
-            Some(copy) => {
+        let copy = until.and_then(|_| body.copy());
+        let sent = try_once(exchange, body, ticket, &subject, contents).await?;
+        match copy {
+            Some(copy) if may_wait_again(sent.effect, until, Instant::now()) => {
                 begin_wait(report).await;
                 body = copy;
                 throttled = Some(sent);
             }
-            None => return Ok(sent),
+            _ => return Ok(sent),
         }
     }
+}
+
+/// Sends the request on its turn, and learns from the answer.
+async fn try_once(
+    exchange: &Exchange<'_>,
+    body: RequestBody,
+    ticket: Ticket,
+    subject: &LimitSubject<'_>,
+    contents: &Contents,
+) -> Result<TurnAnswer, OutboundError> {
+    let permit = exchange.permit;
+    let sent_at = Instant::now();
+    let (answer, meaning) = exchange.send(body, sent_at).await?;
+    let recipients = &contents.recipients;
+    permit.route.limiter.message_answered(
+        &ticket,
+        permit.counted_sender(),
+        recipients,
+        answer.arrived,
+    );
+    learn::learn(&answer.headers, &meaning, permit, subject, recipients);
+    Ok(TurnAnswer {
+        effect: Effect::of(&meaning),
+        answer,
+        turn: Turn { ticket, sent_at },
+    })
+}
+
+/// True if a message may wait for another turn: the provider throttled it, and the time of the retries is not over, even
+/// if turns are had without a wait.
+fn may_wait_again(effect: Effect, until: Option<Instant>, now: Instant) -> bool {
+    effect == Effect::Throttled && until.is_some_and(|until| now < until)
 }
 
 /// Waits for a turn, in a span of the trace.
@@ -149,9 +168,11 @@ fn subject_of<'a>(permit: &Permit<'a>, contents: &Contents) -> LimitSubject<'a> 
     }
 }
 
-/// True for a message on a route with `retry = "throttled"`.
-fn may_wait_again(permit: &Permit<'_>) -> bool {
-    permit.route.limiter.retries && permit.request.limited
+/// The end of the retries of a message on a route with `retry = "throttled"`; `None` for any other request.
+fn retries_until(exchange: &Exchange<'_>, arrived: Instant) -> Option<Instant> {
+    let permit = exchange.permit;
+    let retries = permit.route.limiter.retries && permit.request.limited;
+    retries.then(|| arrived + patience(permit, exchange.request).max_wait)
 }
 
 /// Bounds of the wait: those of the route, shortened by the application's `Prefer: wait`.
@@ -338,6 +359,22 @@ mod tests {
             request = request.header(name, *value);
         }
         request.body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn only_a_throttled_message_waits_again_and_only_in_time() {
+        let now = Instant::now();
+        let later = now + Duration::from_millis(1);
+        for (effect, until, expected) in [
+            (Effect::Throttled, Some(later), true),
+            (Effect::Throttled, Some(now), false),
+            (Effect::Throttled, None, false),
+            (Effect::Refused, Some(later), false),
+            (Effect::Possible, Some(later), false),
+        ] {
+            let waits = may_wait_again(effect, until, now);
+            assert_eq!(waits, expected, "{effect:?} {until:?}");
+        }
     }
 
     #[test]
