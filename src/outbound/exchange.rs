@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::request::Parts;
-use http::{HeaderName, StatusCode};
+use http::StatusCode;
 use http_body::Body;
 use tokio::time::Instant;
 
 use super::body::{Form, PROGRESS, RequestBody};
+use super::context::RequestContext;
 use super::error::OutboundError;
 use super::failure;
 use super::generation::MediaBounds;
@@ -30,15 +30,11 @@ use crate::upstream::{Answer, ExchangeTimes, OutgoingBody};
 /// The context of one request's exchanges.
 pub(super) struct Exchange<'a> {
     pub(super) permit: &'a Permit<'a>,
-    pub(super) request: &'a Parts,
+    pub(super) context: &'a RequestContext<'a>,
     /// The wait for new secrets.
     pub(super) hold: HeldRequest<'a>,
     /// The audit file, for refused secrets.
     pub(super) audit: &'a Audit,
-    /// Every header that any provider injects.
-    pub(super) injected: &'a [HeaderName],
-    /// The bounds of uploads and downloads.
-    pub(super) media: MediaBounds,
     /// The budget of the bodies that are held in memory.
     pub(super) memory: &'a Arc<MemoryBudget>,
     /// The span of the request.
@@ -112,7 +108,13 @@ impl Exchange<'_> {
         limits: ExchangeTimes,
     ) -> Result<(Answer, Meaning<'_>), OutboundError> {
         let earlier = self.attempts.fetch_add(1, Ordering::Relaxed);
-        let span = spans::attempt(self.span, self.permit, sent, &self.request.method, earlier);
+        let span = spans::attempt(
+            self.span,
+            self.permit,
+            sent,
+            &self.context.request.method,
+            earlier,
+        );
         let result = self.attempt(sent, body, limits).await;
         spans::end_attempt(span, &result);
         result
@@ -131,13 +133,19 @@ impl Exchange<'_> {
             OutgoingBody::Whole(_) | OutgoingBody::Pieces(_) | OutgoingBody::Stream { .. } => None,
         };
         let clock = self.permit.upstream().read_clock_at(limits.start);
-        let outgoing =
-            inject::compose(self.permit, sent, self.request, self.injected, clock, body)?;
-        let failed = |error| OutboundError::upstream(error, &self.request.method);
+        let outgoing = inject::compose(
+            self.permit,
+            sent,
+            self.context.request,
+            &self.context.generation.injected,
+            clock,
+            body,
+        )?;
+        let failed = |error| OutboundError::upstream(error, &self.context.request.method);
         let mut answer = self
             .permit
             .upstream()
-            .send(outgoing, limits, self.hold.written)
+            .send(outgoing, limits, &self.context.written)
             .await
             .map_err(failed)?;
         if self.permit.passes_callers_credential() {
@@ -177,9 +185,9 @@ impl Exchange<'_> {
                 Ok(OutgoingBody::Stream {
                     length: body.size_hint().exact(),
                     body,
-                    limit: self.media.max_upload,
+                    limit: self.context.generation.media.max_upload,
                     reader,
-                    is_whole: self.hold.link.body_is_whole(),
+                    is_whole: self.context.link.body_is_whole(),
                 })
             }
         }

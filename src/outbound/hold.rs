@@ -10,7 +10,7 @@
 //! A request goes out again only after a refusal, which proves that the provider did nothing.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
 use super::body::Form;
+use super::context::RequestContext;
 use super::generation::{Generation, SecretLookups};
 use crate::credential::{ProbedSecrets, RefusedAnswer, SecretSet};
 use crate::listener::Link;
@@ -46,10 +47,7 @@ pub(super) struct HeldRequest<'a> {
     pub(super) live: &'a ArcSwap<Generation>,
     /// The reloader's queue of secret look-ups.
     pub(super) lookups: &'a SecretLookups,
-    /// The connection of the application.
-    pub(super) link: &'a Link,
-    /// True once the upstream may have a byte of the request.
-    pub(super) written: &'a AtomicBool,
+    pub(super) context: &'a RequestContext<'a>,
 }
 
 impl HeldRequest<'_> {
@@ -98,7 +96,7 @@ impl HeldRequest<'_> {
     ) -> Option<HeldTurn> {
         let hold = sent.credential().hold();
         // The refusal proves that nothing of the request was taken.
-        self.written.store(false, Ordering::Relaxed);
+        self.context.written.store(false, Ordering::Relaxed);
         let _waiting = self.waiting(REPEATABLE).await;
         loop {
             self.look_up_secrets().await;
@@ -129,17 +127,15 @@ impl HeldRequest<'_> {
 
     /// Marks the request as waiting: an application that hangs up meanwhile is gone, and its request is not sent.
     async fn waiting(&self, form: Form) -> WaitingRequest<'_> {
+        let link = self.context.link;
         if form.is_streamed() {
-            self.link.upload_waits();
+            link.upload_waits();
         } else {
-            self.link.request_waits();
+            link.request_waits();
         }
         // The connection notices the end of an application that is gone already.
         tokio::task::yield_now().await;
-        WaitingRequest {
-            link: self.link,
-            form,
-        }
+        WaitingRequest { link, form }
     }
 }
 

@@ -1,11 +1,10 @@
 //! The sending side: from the application's request to the provider's answer.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::atomic::AtomicU32;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::request::Parts;
 use http::{HeaderValue, Request, Response, header};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -15,6 +14,7 @@ mod body;
 mod channels;
 mod coding;
 pub mod contents;
+mod context;
 pub mod error;
 mod error_texts;
 mod exchange;
@@ -46,6 +46,7 @@ mod text;
 mod turn;
 
 use body::Form;
+use context::RequestContext;
 use error::OutboundError;
 use exchange::Exchange;
 use generation::{Generation, SecretLookups};
@@ -106,18 +107,11 @@ impl Outbound {
         let generation = self.generation.load_full();
         let (request, body) = request.into_parts();
         let has_body = !body.is_end_stream();
-        let written = AtomicBool::new(false);
-        let mut report = RequestReport::new(
-            link,
-            &written,
-            &self.metrics,
-            &self.audit,
-            &generation,
-            &request,
-        )
-        .traced(&self.tracer);
-        stir(report.arrived);
-        match self.forward(&generation, &request, body, &mut report).await {
+        let context = RequestContext::new(&request, link, &generation);
+        stir(context.arrived);
+        let mut report =
+            RequestReport::new(&context, &self.metrics, &self.audit).traced(&self.tracer);
+        match self.forward(&context, body, &mut report).await {
             Ok(response) => {
                 report.close(response.status());
                 response
@@ -126,32 +120,37 @@ impl Outbound {
                 if has_body {
                     link.body_unread();
                 }
-                report.close_refused(&error, &request)
+                report.close_refused(&error)
             }
         }
     }
 
     async fn forward<'a>(
         &'a self,
-        generation: &'a Generation,
-        request: &'a Parts,
+        context: &'a RequestContext<'a>,
         body: Incoming,
         report: &mut RequestReport<'a>,
     ) -> Result<Response<AnswerBody>, OutboundError> {
-        let upstream = guard::admit(request, &generation.hosts, report.link)?;
+        let &RequestContext {
+            request,
+            link,
+            generation,
+            ..
+        } = context;
+        let upstream = guard::admit(request, &generation.hosts, link)?;
         if let Some((route, answer)) = generation.policy.token_answer(request) {
             report.answered_for(route);
             if !body.is_end_stream() {
-                report.link.body_unread();
+                link.body_unread();
             }
             return Ok(json_answer(answer.body.clone()));
         }
         let permit = report.decided(generation.policy.check(request, upstream.as_ref()))?;
-        guard::admit_user(permit.route, report.link)?;
+        guard::admit_user(permit.route, link)?;
 
         let headers = &request.headers;
         let form = Form::of(headers, permit.request);
-        let deadline = exchange::limits(&permit, form, generation.media, report.arrived).deadline;
+        let deadline = exchange::limits(&permit, form, generation.media, context.arrived).deadline;
         let most = generation.media.max_upload;
         let received = body::receive(body, form, &permit, headers, &self.memory, most, deadline);
         let (mut body, _held) = received.await?;
@@ -160,24 +159,20 @@ impl Outbound {
         let in_path = permit.sender;
         let permit = permit.with_senders(&contents.senders)?;
 
-        let written = report.written;
-        let keyed = match once::begin(&self.sends, &permit, request, &body, written).await? {
+        let keyed = match once::begin(&self.sends, &permit, context, &body).await? {
             NextStep::Send(keyed) => keyed,
             NextStep::Replay(response) => return Ok(response),
         };
         report.sends(&permit, in_path);
         let exchange = Exchange {
             permit: &permit,
-            request,
+            context,
             hold: HeldRequest {
                 live: &self.generation,
                 lookups: &self.lookups,
-                link: report.link,
-                written,
+                context,
             },
             audit: &self.audit,
-            injected: &generation.injected,
-            media: generation.media,
             memory: &self.memory,
             span: &report.span,
             attempts: AtomicU32::new(0),
@@ -185,10 +180,9 @@ impl Outbound {
         let mut sent = turn::send_in_turn(&exchange, body, &contents, report).await?;
         let answered = report.answer_arrived(sent.answer.failure.take(), sent.answer.arrived);
         if sent.answer.early {
-            report.link.body_unread();
+            link.body_unread();
         }
 
-        let link = report.link;
         let links = || LinkBase::of(&permit, request, link, &generation.links);
         let mut response =
             answer::clean(sent.answer, &permit, request, &links, &self.memory).await?;

@@ -4,7 +4,6 @@
 //! The Cloud API has no such key: a message that is sent twice arrives twice.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -12,6 +11,7 @@ use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use serde::Deserialize;
 
 use super::body::RequestBody;
+use super::context::RequestContext;
 use super::error::OutboundError;
 use super::found::recipient_of;
 use super::policy::Permit;
@@ -46,10 +46,10 @@ pub(super) enum NextStep<'s> {
 pub(super) async fn begin<'s>(
     sends: &'s Sends,
     permit: &Permit<'_>,
-    parts: &Parts,
+    context: &'s RequestContext<'_>,
     body: &RequestBody,
-    written: &'s AtomicBool,
 ) -> Result<NextStep<'s>, OutboundError> {
+    let parts = context.request;
     if !permit.request.limited || parts.method != Method::POST {
         return Ok(NextStep::Send(None));
     }
@@ -81,7 +81,7 @@ pub(super) async fn begin<'s>(
         allow_without_server,
     };
     match sends
-        .begin(message, sharing.map(Sharing::server), written)
+        .begin(message, sharing.map(Sharing::server), &context.written)
         .await
     {
         SendDecision::Proceed(once) => Ok(NextStep::Send(Some(KeyedSend { once, request }))),

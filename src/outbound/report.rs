@@ -1,16 +1,15 @@
 //! The traces that a request leaves besides the answer: one log line, one count, one audit line.
 
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
-use http::request::Parts;
 use http::{HeaderValue, Response, StatusCode, header};
 use tokio::time::Instant;
 use tracing::Level;
 
+use super::context::RequestContext;
 use super::error::OutboundError;
 use super::failure;
-use super::generation::Generation;
 use super::guard;
 use super::health;
 use super::metrics::{OutboundMetrics, outcome_of};
@@ -19,7 +18,6 @@ use super::spans;
 use crate::audit::Audit;
 use crate::credential::Credential;
 use crate::limit::{Allowance, Ticket};
-use crate::listener::Link;
 use crate::log::without_numbers;
 use crate::provider::{Operation, PathPattern};
 use crate::refusal_form::Asked;
@@ -34,18 +32,11 @@ use crate::upstream::AnswerBody;
 /// whose application went away or whose handler panicked; the drop counts and logs that, because no
 /// other code runs after it.
 pub(super) struct RequestReport<'a> {
-    /// The connection of the application.
-    pub(super) link: &'a Link,
-    /// Time at which the head of the request was read.
-    pub(super) arrived: Instant,
-    /// True once the upstream may have a byte of the request.
-    pub(super) written: &'a AtomicBool,
     /// The span of the request.
     pub(super) span: Span,
+    context: &'a RequestContext<'a>,
     metrics: &'a OutboundMetrics,
     audit: &'a Audit,
-    generation: &'a Generation,
-    request: &'a Parts,
     route: Option<&'a Route>,
     sent: Option<SentRequest<'a>>,
     failure: Option<Box<Failure>>,
@@ -58,22 +49,15 @@ pub(super) struct RequestReport<'a> {
 impl<'a> RequestReport<'a> {
     /// A report that knows neither route nor operation yet.
     pub(super) fn new(
-        link: &'a Link,
-        written: &'a AtomicBool,
+        context: &'a RequestContext<'a>,
         metrics: &'a OutboundMetrics,
         audit: &'a Audit,
-        generation: &'a Generation,
-        request: &'a Parts,
     ) -> Self {
         Self {
-            link,
-            arrived: Instant::now(),
-            written,
             span: Span::default(),
+            context,
             metrics,
             audit,
-            generation,
-            request,
             route: None,
             sent: None,
             failure: None,
@@ -86,8 +70,8 @@ impl<'a> RequestReport<'a> {
 
     /// Begins the span of the request, if traces are recorded.
     pub(super) fn traced(mut self, tracer: &Tracer) -> Self {
-        let method = known_method(&self.request.method);
-        self.span = tracer.request(method, &self.request.headers, self.arrived);
+        let method = known_method(&self.context.request.method);
+        self.span = tracer.request(method, &self.context.request.headers, self.context.arrived);
         self.span.text(METHOD, method);
         self
     }
@@ -159,7 +143,7 @@ impl<'a> RequestReport<'a> {
     pub(super) fn close(mut self, status: StatusCode) {
         self.is_closed = true;
         let answered = self.answered.unwrap_or_else(Instant::now);
-        let duration = answered - self.arrived;
+        let duration = answered - self.context.arrived;
         if let (Some(route), Some(operation)) = (self.route, self.operation) {
             let outcome = outcome_of(status);
             route.metrics.answered(&operation.name, outcome, duration);
@@ -174,7 +158,7 @@ impl<'a> RequestReport<'a> {
             operation = self.operation_name(),
             credential = self.credential_name(),
             fingerprint = self.fingerprint(),
-            caller = self.link.client(),
+            caller = self.context.link.client(),
             status = status.as_u16(),
             provider_code = failure.and_then(|failure| failure.code.as_deref()),
             provider_subcode = failure.and_then(|failure| failure.subcode.as_deref()),
@@ -197,11 +181,7 @@ impl<'a> RequestReport<'a> {
     }
 
     /// Closes the report of a request that ends with an error, and makes the answer for it.
-    pub(super) fn close_refused(
-        mut self,
-        error: &OutboundError,
-        request: &Parts,
-    ) -> Response<AnswerBody> {
+    pub(super) fn close_refused(mut self, error: &OutboundError) -> Response<AnswerBody> {
         self.is_closed = true;
         let kind = error.kind();
         let refusal = error.refusal(self.route_name());
@@ -214,7 +194,7 @@ impl<'a> RequestReport<'a> {
                 }
                 OutboundError::Upstream { .. } => {
                     route.metrics.upstream_error(kind.slug, "");
-                    route.metrics.failed_after(self.arrived.elapsed());
+                    route.metrics.failed_after(self.context.arrived.elapsed());
                     self.remember(Outcome::Failed);
                 }
                 _ => {}
@@ -229,8 +209,10 @@ impl<'a> RequestReport<'a> {
             Some(Some(form)) => form.to_response(&refusal),
             Some(None) => refusal.to_response(),
             None => {
+                let request = self.context.request;
                 let asked = Asked::of(&request.uri, &request.headers);
-                self.generation
+                self.context
+                    .generation
                     .policy
                     .refusals()
                     .to_response(&refusal, asked)
@@ -260,10 +242,10 @@ impl<'a> RequestReport<'a> {
                     operation = self.operation_name(),
                     credential = self.credential_name(),
                     fingerprint = self.fingerprint(),
-                    caller = self.link.client(),
+                    caller = self.context.link.client(),
                     status = refusal.kind.status.as_u16(),
                     trace_id = self.trace_id().map(tracing::field::display),
-                    duration_ms = millis(self.arrived.elapsed()),
+                    duration_ms = millis(self.context.arrived.elapsed()),
                     error = refusal.kind.slug,
                     reason = without_numbers(&refusal.message),
                     $message
@@ -298,7 +280,7 @@ impl<'a> RequestReport<'a> {
             return;
         };
         let now = Instant::now();
-        let took = self.answered.unwrap_or(now) - self.arrived;
+        let took = self.answered.unwrap_or(now) - self.context.arrived;
         for history in [&route.traffic.history, self.metrics.history()] {
             history.note(outcome, took, now);
         }
@@ -321,14 +303,14 @@ impl<'a> RequestReport<'a> {
         let fingerprint = credential.and_then(Credential::fingerprint);
         let route = self.operation.and(self.route_name());
         let fields = [
-            ("caller", self.link.peer().to_string().into()),
+            ("caller", self.context.link.peer().to_string().into()),
             ("route", route.into()),
             ("operation", self.operation_name().into()),
             (
                 "fingerprint",
                 fingerprint.map(|print| print.to_string()).into(),
             ),
-            ("generation", self.generation.number.into()),
+            ("generation", self.context.generation.number.into()),
             ("status", status.as_u16().into()),
         ];
         self.audit.record("request", fields);
@@ -337,7 +319,7 @@ impl<'a> RequestReport<'a> {
     /// Takes the span out, to be ended, with what the policy decided.
     fn take_span(&mut self) -> Span {
         let mut span = std::mem::take(&mut self.span);
-        let method = &self.request.method;
+        let method = &self.context.request.method;
         spans::note_decision(&mut span, method, self.route, self.operation, self.pattern);
         span
     }
@@ -345,7 +327,7 @@ impl<'a> RequestReport<'a> {
     /// Returns the id of the trace that the request belongs to: the caller's, or else that of a new trace.
     fn trace_id(&self) -> Option<TraceId> {
         let own = self.span.context();
-        let named = || TraceContext::of_caller(&self.request.headers);
+        let named = || TraceContext::of_caller(&self.context.request.headers);
         own.or_else(named).map(|context| context.trace)
     }
 
@@ -409,11 +391,11 @@ impl Drop for RequestReport<'_> {
             operation = self.operation_name(),
             credential = self.credential_name(),
             fingerprint = self.fingerprint(),
-            caller = self.link.client(),
+            caller = self.context.link.client(),
             trace_id = self.trace_id().map(tracing::field::display),
-            duration_ms = millis(self.arrived.elapsed()),
+            duration_ms = millis(self.context.arrived.elapsed()),
             error = outcome,
-            written = self.written.load(Ordering::Relaxed),
+            written = self.context.written.load(Ordering::Relaxed),
             "request given up"
         );
         let mut span = self.take_span();
@@ -432,11 +414,11 @@ mod tests {
     use prometheus_client::encoding::text::encode;
     use prometheus_client::registry::Registry;
 
-    use super::super::generation::MediaBounds;
+    use super::super::generation::{Generation, MediaBounds};
     use super::super::policy::Policy;
     use super::*;
     use crate::credential::metrics::Rotations;
-    use crate::listener::Peer;
+    use crate::listener::{Link, Peer};
 
     #[test]
     fn a_request_without_an_answer_is_counted_as_caller_gone_or_as_internal_after_a_panic() {
@@ -445,7 +427,6 @@ mod tests {
         let metrics = OutboundMetrics::register(&mut registry, rotations);
         let audit = Audit::default();
         let link = Link::new(Peer::Unix { uid: 0 });
-        let written = AtomicBool::new(false);
         let counted = |outcome: &str| {
             let mut text = String::new();
             encode(&mut text, &registry).unwrap();
@@ -467,8 +448,8 @@ mod tests {
             injected: std::sync::Arc::default(),
         };
         let (request, ()) = http::Request::new(()).into_parts();
-        let report =
-            || RequestReport::new(&link, &written, &metrics, &audit, &generation, &request);
+        let context = RequestContext::new(&request, &link, &generation);
+        let report = || RequestReport::new(&context, &metrics, &audit);
         report().close(StatusCode::OK);
         assert_eq!((counted("caller_gone"), counted("internal")), (0, 0));
         drop(report());

@@ -111,7 +111,8 @@ impl Exchange<'_> {
         body: RequestBody,
         start: Instant,
     ) -> Result<(Answer, Meaning<'_>), OutboundError> {
-        let at_start = limits(self.permit, body.form(), self.media, start);
+        let media = self.context.generation.media;
+        let at_start = limits(self.permit, body.form(), media, start);
         let in_use = self.permit.route.credential.in_use();
         // A request that goes out at the end of the hold needs time for its answer.
         let latest = at_start.deadline.checked_sub(at_start.head);

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::body::RequestBody;
 use super::contents::Contents;
+use super::context::RequestContext;
 use super::error::OutboundError;
 use super::exchange::Exchange;
 use super::learn;
@@ -70,11 +71,12 @@ pub(super) async fn send_in_turn(
     report: &RequestReport<'_>,
 ) -> Result<TurnAnswer, OutboundError> {
     let subject = subject_of(exchange.permit, contents);
-    let until = retries_until(exchange, report.arrived);
+    let until = retries_until(exchange);
+    let link = exchange.context.link;
     let mut throttled: Option<TurnAnswer> = None;
     match body {
-        RequestBody::Whole { .. } => report.link.waits_for_turn(),
-        RequestBody::Stream { .. } => report.link.upload_waits(),
+        RequestBody::Whole { .. } => link.waits_for_turn(),
+        RequestBody::Stream { .. } => link.upload_waits(),
     }
     loop {
         let ticket = match wait_in_span(exchange, &subject, contents, report).await {
@@ -83,14 +85,14 @@ pub(super) async fn send_in_turn(
             Err(limited) => return throttled.ok_or(OutboundError::RateLimited(limited)),
         };
         match body {
-            RequestBody::Whole { .. } => report.link.request_is_read(),
-            RequestBody::Stream { .. } => report.link.turn_begins(),
+            RequestBody::Whole { .. } => link.request_is_read(),
+            RequestBody::Stream { .. } => link.turn_begins(),
         }
         let copy = until.and_then(|_| body.copy());
         let sent = try_once(exchange, body, ticket, &subject, contents).await?;
         match copy {
             Some(copy) if may_wait_again(sent.effect, until, Instant::now()) => {
-                begin_wait(report).await;
+                begin_wait(exchange.context).await;
                 body = copy;
                 throttled = Some(sent);
             }
@@ -139,7 +141,7 @@ async fn wait_in_span(
     report: &RequestReport<'_>,
 ) -> Result<Ticket, Limited> {
     let mut span = exchange.span.child("queue", SpanKind::Internal);
-    let turn = wait(exchange.permit, exchange.request, subject, contents, report).await;
+    let turn = wait(exchange, subject, contents, report).await;
     if let Err(limited) = &turn {
         span.text("keyside.limit", limited.scope.as_str());
         span.fail("rate_limited");
@@ -149,13 +151,13 @@ async fn wait_in_span(
 }
 
 /// Marks a throttled message as waiting for its next turn.
-async fn begin_wait(report: &RequestReport<'_>) {
+async fn begin_wait(context: &RequestContext<'_>) {
     // An application that hangs up while the message waits for the next turn is gone, as before the first
     // turn. The yield lets the connection notice the end.
-    report.link.request_waits();
+    context.link.request_waits();
     tokio::task::yield_now().await;
     // A throttled message was written, and the throttle proves that it was not taken.
-    report.written.store(false, Ordering::Relaxed);
+    context.written.store(false, Ordering::Relaxed);
 }
 
 /// The subject of the limits that a request meets. A receipt waits for none: a pause of messages must not leave a
@@ -169,10 +171,11 @@ fn subject_of<'a>(permit: &Permit<'a>, contents: &Contents) -> LimitSubject<'a> 
 }
 
 /// The end of the retries of a message on a route with `retry = "throttled"`; `None` for any other request.
-fn retries_until(exchange: &Exchange<'_>, arrived: Instant) -> Option<Instant> {
+fn retries_until(exchange: &Exchange<'_>) -> Option<Instant> {
     let permit = exchange.permit;
     let retries = permit.route.limiter.retries && permit.request.limited;
-    retries.then(|| arrived + patience(permit, exchange.request).max_wait)
+    let context = exchange.context;
+    retries.then(|| context.arrived + patience(permit, context.request).max_wait)
 }
 
 /// Bounds of the wait: those of the route, shortened by the application's `Prefer: wait`.
@@ -186,21 +189,23 @@ fn patience(permit: &Permit<'_>, request: &Parts) -> Patience {
 
 /// Waits at the limits of the request's subject.
 async fn wait(
-    permit: &Permit<'_>,
-    request: &Parts,
+    exchange: &Exchange<'_>,
     subject: &LimitSubject<'_>,
     contents: &Contents,
     report: &RequestReport<'_>,
 ) -> Result<Ticket, Limited> {
+    let permit = exchange.permit;
+    let context = exchange.context;
+    let request = context.request;
     let limiter = &permit.route.limiter;
     let demand = Demand {
         sender: permit.counted_sender(),
         recipients: &contents.recipients,
         messages: contents.messages.max(1),
         metering: permit.request.metering,
-        application: application_key(permit.route, report.link),
+        application: application_key(permit.route, context.link),
         urgency: urgency(request),
-        arrived: report.arrived,
+        arrived: context.arrived,
         patience: patience(permit, request),
     };
     let ticket = match subject {
