@@ -5,10 +5,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use serde_json::json;
 
+use super::context::RequestContext;
 use super::error::OutboundError;
 use super::links::LinkBase;
 use super::media_type::{Content, content};
@@ -36,14 +36,13 @@ use crate::workers::work_on;
 pub(super) async fn clean(
     answer: Answer,
     permit: &Permit<'_>,
-    request: &Parts,
-    links: &impl Fn() -> LinkBase,
+    context: &RequestContext<'_>,
     memory: &Arc<MemoryBudget>,
 ) -> Result<Response<AnswerBody>, OutboundError> {
     let status = answer.status;
-    let result = clean_answer(answer, permit, memory, links).await;
-    match result {
-        Err(UpstreamError::Unreadable(reason)) if !request.method.is_safe() => {
+    let method = &context.request.method;
+    match clean_answer(answer, permit, context, memory).await {
+        Err(UpstreamError::Unreadable(reason)) if !method.is_safe() => {
             let route = &*permit.route.name;
             let status_code = status.as_u16();
             tracing::warn!(
@@ -54,18 +53,18 @@ pub(super) async fn clean(
             );
             Ok(unread(status, reason))
         }
-        result => result.map_err(|error| OutboundError::upstream(error, &request.method)),
+        result => result.map_err(|error| OutboundError::upstream(error, method)),
     }
 }
 
 async fn clean_answer(
     mut answer: Answer,
     permit: &Permit<'_>,
+    context: &RequestContext<'_>,
     memory: &Arc<MemoryBudget>,
-    links: &impl Fn() -> LinkBase,
 ) -> Result<Response<AnswerBody>, UpstreamError> {
     let status = answer.status;
-    clean_headers(&mut answer.headers, permit, links);
+    clean_headers(&mut answer.headers, permit, context);
     if status == StatusCode::NO_CONTENT {
         answer.headers.remove(header::CONTENT_LENGTH);
     }
@@ -78,7 +77,7 @@ async fn clean_answer(
         Content::Text => {
             let text = read_text(&mut answer, memory).await?;
             let length = text.len();
-            let cleaning = Cleaning::of(permit, status, links);
+            let cleaning = Cleaning::of(permit, status, context);
             // The work has the only copy of the text, so that at most two copies are in memory at a time.
             answer.body = AnswerBody::Whole(Bytes::new());
             let (cleaned, is_copy) = work_on(length, move || cleaning.clean(text)).await;
@@ -91,7 +90,7 @@ async fn clean_answer(
             });
         }
         Content::Unknown => {
-            let cleaning = Cleaning::of(permit, status, links);
+            let cleaning = Cleaning::of(permit, status, context);
             clean_unknown(&mut answer, cleaning, memory).await?;
         }
     }
@@ -135,7 +134,7 @@ fn unread(status: StatusCode, reason: Unreadable) -> Response<AnswerBody> {
     response
 }
 
-fn clean_headers(headers: &mut HeaderMap, permit: &Permit<'_>, links: &impl Fn() -> LinkBase) {
+fn clean_headers(headers: &mut HeaderMap, permit: &Permit<'_>, context: &RequestContext<'_>) {
     // Few answers have such headers, and looking is cheaper than removing.
     if headers
         .keys()
@@ -157,7 +156,7 @@ fn clean_headers(headers: &mut HeaderMap, permit: &Permit<'_>, links: &impl Fn()
             && let Some(here) = value
                 .to_str()
                 .ok()
-                .and_then(|url| links().relocated(url, permit.provider()))
+                .and_then(|url| link_base(permit, context).relocated(url, permit.provider()))
             && let Ok(here) = HeaderValue::from_str(&here)
         {
             *value = here;
@@ -189,6 +188,12 @@ fn is_dropped(name: &HeaderName) -> bool {
         || name.as_str().starts_with("access-control-")
 }
 
+/// The place to which the links of an answer lead. Few answers have links, so that few need it.
+fn link_base(permit: &Permit<'_>, context: &RequestContext<'_>) -> LinkBase {
+    let rules = &context.generation.links;
+    LinkBase::of(permit, context.request, context.link, rules)
+}
+
 /// The inputs for cleaning a text on another thread.
 struct Cleaning {
     credential: Arc<Credential>,
@@ -197,10 +202,10 @@ struct Cleaning {
 }
 
 impl Cleaning {
-    fn of(permit: &Permit<'_>, status: StatusCode, links: &impl Fn() -> LinkBase) -> Self {
+    fn of(permit: &Permit<'_>, status: StatusCode, context: &RequestContext<'_>) -> Self {
         let reads = permit.request.methods.contains(&Method::GET);
         let has_links = reads && permit.provider().graph_answers && status.is_success();
-        let links = has_links.then(links);
+        let links = has_links.then(|| link_base(permit, context));
         Self {
             credential: Arc::clone(&permit.route.credential),
             links: links.filter(|links| !links.keeps_links()),

@@ -45,24 +45,24 @@ mod spans;
 mod text;
 mod turn;
 
-use body::Form;
+use body::{Form, RequestBody};
 use context::RequestContext;
 use error::OutboundError;
 use exchange::Exchange;
 use generation::{Generation, SecretLookups};
 use hold::HeldRequest;
-use links::LinkBase;
 use metrics::OutboundMetrics;
 use once::NextStep;
+use policy::Permit;
 use report::RequestReport;
 use turn::Effect;
 
 use crate::audit::Audit;
 use crate::beat::stir;
 use crate::listener::Link;
-use crate::memory::MemoryBudget;
+use crate::memory::{MemoryBudget, Reservation};
 use crate::sends::Sends;
-use crate::trace::Tracer;
+use crate::trace::{Span, Tracer};
 use crate::upstream::AnswerBody;
 
 /// The handler of the outbound listener.
@@ -128,64 +128,33 @@ impl Outbound {
     async fn forward<'a>(
         &'a self,
         context: &'a RequestContext<'a>,
-        body: Incoming,
+        incoming: Incoming,
         report: &mut RequestReport<'a>,
     ) -> Result<Response<AnswerBody>, OutboundError> {
-        let &RequestContext {
-            request,
-            link,
-            generation,
-            ..
-        } = context;
-        let upstream = guard::admit(request, &generation.hosts, link)?;
-        if let Some((route, answer)) = generation.policy.token_answer(request) {
-            report.answered_for(route);
-            if !body.is_end_stream() {
-                link.body_unread();
-            }
-            return Ok(json_answer(answer.body.clone()));
+        let policy = &context.generation.policy;
+        let upstream = guard::admit(context.request, &context.generation.hosts, context.link)?;
+        if let Some(answer) = answer_for_token(context, &incoming, report) {
+            return Ok(answer);
         }
-        let permit = report.decided(generation.policy.check(request, upstream.as_ref()))?;
-        guard::admit_user(permit.route, link)?;
-
-        let headers = &request.headers;
-        let form = Form::of(headers, permit.request);
-        let deadline = exchange::limits(&permit, form, generation.media, context.arrived).deadline;
-        let most = generation.media.max_upload;
-        let received = body::receive(body, form, &permit, headers, &self.memory, most, deadline);
-        let (mut body, _held) = received.await?;
-        let contents = contents::read(&permit, request, &mut body).await?;
-        let permit = report.decided_by_body(permit.decided_by(contents.pattern));
-        let in_path = permit.sender;
-        let permit = permit.with_senders(&contents.senders)?;
+        let by_head = report.decided(policy.check(context.request, upstream.as_ref()))?;
+        guard::admit_user(by_head.route, context.link)?;
+        let (mut body, _held) = self.receive(&by_head, context, incoming).await?;
+        let contents = contents::read(&by_head, context.request, &mut body).await?;
+        let by_body = report.decided_by_body(by_head.decided_by(contents.pattern));
+        let permit = by_body.with_senders(&contents.senders)?;
 
         let keyed = match once::begin(&self.sends, &permit, context, &body).await? {
             NextStep::Send(keyed) => keyed,
             NextStep::Replay(response) => return Ok(response),
         };
-        report.sends(&permit, in_path);
-        let exchange = Exchange {
-            permit: &permit,
-            context,
-            hold: HeldRequest {
-                live: &self.generation,
-                lookups: &self.lookups,
-                context,
-            },
-            audit: &self.audit,
-            memory: &self.memory,
-            span: &report.span,
-            attempts: AtomicU32::new(0),
-        };
+        report.sends(&permit, by_body.sender);
+        let exchange = self.exchange(&permit, context, &report.span);
         let mut sent = turn::send_in_turn(&exchange, body, &contents, report).await?;
         let answered = report.answer_arrived(sent.answer.failure.take(), sent.answer.arrived);
         if sent.answer.early {
-            link.body_unread();
+            context.link.body_unread();
         }
-
-        let links = || LinkBase::of(&permit, request, link, &generation.links);
-        let mut response =
-            answer::clean(sent.answer, &permit, request, &links, &self.memory).await?;
+        let mut response = answer::clean(sent.answer, &permit, context, &self.memory).await?;
         match keyed {
             Some(keyed) if sent.effect != Effect::Possible => keyed.forget().await,
             Some(keyed) => keyed.settle(&response).await,
@@ -194,6 +163,66 @@ impl Outbound {
         sent.turn.describe(&mut response, answered);
         Ok(response)
     }
+
+    /// Reads the body of a request, or begins to pass it on, with the memory that it takes.
+    async fn receive(
+        &self,
+        permit: &Permit<'_>,
+        context: &RequestContext<'_>,
+        incoming: Incoming,
+    ) -> Result<(RequestBody, Option<Reservation>), OutboundError> {
+        let headers = &context.request.headers;
+        let form = Form::of(headers, permit.request);
+        let media = context.generation.media;
+        let limits = exchange::limits(permit, form, media, context.arrived);
+        body::receive(
+            incoming,
+            form,
+            permit,
+            headers,
+            &self.memory,
+            media.max_upload,
+            limits.deadline,
+        )
+        .await
+    }
+
+    /// The exchanges of a request with a permit.
+    fn exchange<'a>(
+        &'a self,
+        permit: &'a Permit<'a>,
+        context: &'a RequestContext<'a>,
+        span: &'a Span,
+    ) -> Exchange<'a> {
+        Exchange {
+            permit,
+            context,
+            hold: HeldRequest {
+                live: &self.generation,
+                lookups: &self.lookups,
+                context,
+            },
+            audit: &self.audit,
+            memory: &self.memory,
+            span,
+            attempts: AtomicU32::new(0),
+        }
+    }
+}
+
+/// Answers an SDK that asks for an access token with the placeholder of the provider; `None` for any other request.
+fn answer_for_token<'a>(
+    context: &RequestContext<'a>,
+    incoming: &Incoming,
+    report: &mut RequestReport<'a>,
+) -> Option<Response<AnswerBody>> {
+    let generation = context.generation;
+    let (route, answer) = generation.policy.token_answer(context.request)?;
+    report.answered_for(route);
+    if !incoming.is_end_stream() {
+        context.link.body_unread();
+    }
+    Some(json_answer(answer.body.clone()))
 }
 
 /// An answer of Keyside's own in JSON, which nobody may keep.
