@@ -25,6 +25,14 @@ struct Fitting<'a> {
     sender: Option<&'a str>,
 }
 
+impl Fitting<'_> {
+    /// True for a pattern that takes bodies of some fields alone.
+    fn is_for_some_bodies(&self) -> bool {
+        let fields = self.pattern.body.as_ref();
+        fields.is_some_and(|fields| !fields.is_empty())
+    }
+}
+
 impl Route {
     /// Permits a request, if the route allows an operation with the request.
     pub(super) fn check<'a>(
@@ -43,55 +51,87 @@ impl Route {
         {
             return Err(TOKEN_ASKED);
         }
-        let fitting = || {
-            let requests = self.requests(&request.method);
-            requests.filter_map(|(operation, pattern)| {
-                let matched = pattern.path.matches(path)?;
-                query_fits(pattern, query, provider).then_some(Fitting {
-                    operation,
-                    pattern,
-                    sender: matched.sender,
-                })
-            })
-        };
-        let allowed = || {
-            fitting().filter(|fitting| {
-                self.operations
-                    .allows_method(fitting.operation, &request.method)
-            })
-        };
         // A pattern for some bodies comes after the patterns for any body, or for none.
-        let is_for_some = |fitting: &Fitting<'_>| {
-            let fields = fitting.pattern.body.as_ref();
-            fields.is_some_and(|fields| !fields.is_empty())
-        };
-        let any_body = allowed().filter(|fitting| !is_for_some(fitting));
-        let some_body = allowed().filter(is_for_some);
+        let any_body = self
+            .allowed(request, path)
+            .filter(|fitting| !fitting.is_for_some_bodies());
+        let some_bodies = self
+            .allowed(request, path)
+            .filter(Fitting::is_for_some_bodies);
         let mut refusal = None;
-        for fitting in any_body.chain(some_body) {
-            let pattern = fitting.pattern;
+        for fitting in any_body.chain(some_bodies) {
             match self.permit(&fitting, path, (&request.method, query)) {
-                Ok(mut permit) => {
-                    if pattern.body.is_some() {
-                        permit.alternatives = allowed()
-                            .map(|other| (other.operation, other.pattern))
-                            .filter(|(_, other)| {
-                                other.body.is_some() && !std::ptr::eq(*other, pattern)
-                            })
-                            .collect();
-                    }
-                    return Ok(permit);
+                Ok(permit) => {
+                    let alternatives = self.alternatives_to(fitting.pattern, request, path);
+                    return Ok(Permit {
+                        alternatives,
+                        ..permit
+                    });
                 }
                 Err(error) => refusal = refusal.or(Some(error)),
             }
         }
-        let names = || fitting().map(|fitting| fitting.operation.name.clone());
-        Err(refusal.unwrap_or_else(|| match names().next() {
-            Some(_) => OutboundError::operation_not_allowed(names()),
-            None => {
-                OutboundError::UnknownOperation(unknown::advice(provider, &request.method, path))
-            }
-        }))
+        Err(refusal.unwrap_or_else(|| self.refusal_of(request, path)))
+    }
+
+    /// The patterns that fit a request, in the order of the provider.
+    fn fitting<'a>(
+        &'a self,
+        request: &'a Parts,
+        path: &'a str,
+    ) -> impl Iterator<Item = Fitting<'a>> {
+        let query = request.uri.query().unwrap_or_default();
+        let provider = &self.credential.provider;
+        let requests = self.requests(&request.method);
+        requests.filter_map(move |(operation, pattern)| {
+            let matched = pattern.path.matches(path)?;
+            query_fits(pattern, query, provider).then_some(Fitting {
+                operation,
+                pattern,
+                sender: matched.sender,
+            })
+        })
+    }
+
+    /// The fitting patterns whose operations the route allows.
+    fn allowed<'a>(
+        &'a self,
+        request: &'a Parts,
+        path: &'a str,
+    ) -> impl Iterator<Item = Fitting<'a>> {
+        self.fitting(request, path).filter(|fitting| {
+            self.operations
+                .allows_method(fitting.operation, &request.method)
+        })
+    }
+
+    /// The further patterns for bodies that a request may match; none besides a pattern that takes any body.
+    fn alternatives_to<'a>(
+        &'a self,
+        chosen: &RequestPattern,
+        request: &'a Parts,
+        path: &'a str,
+    ) -> Vec<(&'a Operation, &'a RequestPattern)> {
+        if chosen.body.is_none() {
+            return Vec::new();
+        }
+        self.allowed(request, path)
+            .map(|other| (other.operation, other.pattern))
+            .filter(|(_, other)| other.body.is_some() && !std::ptr::eq(*other, chosen))
+            .collect()
+    }
+
+    /// The refusal of a request without an allowed operation.
+    fn refusal_of(&self, request: &Parts, path: &str) -> OutboundError {
+        let mut names = self
+            .fitting(request, path)
+            .map(|fitting| fitting.operation.name.clone())
+            .peekable();
+        if names.peek().is_some() {
+            return OutboundError::operation_not_allowed(names);
+        }
+        let provider = &self.credential.provider;
+        OutboundError::UnknownOperation(unknown::advice(provider, &request.method, path))
     }
 
     /// Permits a request of an allowed operation, if path and query name no foreign sender.
