@@ -373,27 +373,23 @@ impl Inbound {
         }
         let response = error.to_response();
         if let Notice::Log { unlogged } = self.count_offence(error, endpoint, link) {
-            macro_rules! log {
-                ($message:literal) => {
-                    tracing::warn!(
-                        webhook = endpoint.map(|endpoint| &*endpoint.name),
-                        caller = link.client(),
-                        status = response.status().as_u16(),
-                        duration_ms = millis(arrived.elapsed()),
-                        error = slug,
-                        reason = error.reason(),
-                        path = stray(),
-                        unlogged_before = (unlogged > 0).then_some(unlogged),
-                        $message
-                    )
-                };
-            }
-            // A genuine event that goes unheard is no forgery, and another person's to mend.
-            if error.is_of_destination() {
-                log!("event not delivered");
+            let message = if error.is_of_destination() {
+                // The application failed here, not the sender: a line of its own, for the application's operator.
+                "event not delivered"
             } else {
-                log!("event refused");
-            }
+                "event refused"
+            };
+            tracing::warn!(
+                webhook = endpoint.map(|endpoint| &*endpoint.name),
+                caller = link.client(),
+                status = response.status().as_u16(),
+                duration_ms = millis(arrived.elapsed()),
+                error = slug,
+                reason = error.reason(),
+                path = stray(),
+                unlogged_before = (unlogged > 0).then_some(unlogged),
+                "{message}"
+            );
         }
         response
     }

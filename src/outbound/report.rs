@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 
 use http::{HeaderValue, Response, StatusCode, header};
 use tokio::time::Instant;
-use tracing::Level;
 
 use super::context::RequestContext;
 use super::error::OutboundError;
@@ -200,7 +199,7 @@ impl<'a> RequestReport<'a> {
                 _ => {}
             }
         }
-        self.log_refusal(error, &refusal);
+        self.note_refusal(error, &refusal);
         self.record(kind.status);
         let mut span = self.take_span();
         spans::note_refusal(&mut span, kind.status, kind.slug);
@@ -226,39 +225,53 @@ impl<'a> RequestReport<'a> {
         response
     }
 
-    /// Logs a refusal. A failure of the way to the provider is told by the health of the route, with a count; here it is one
-    /// of many.
-    fn log_refusal(&self, error: &OutboundError, refusal: &Refusal) {
+    /// Notes the end of a request without an answer. A failure of the way to the provider is told by the health of the route,
+    /// with a count, so that its line is for a closer look alone.
+    fn note_refusal(&self, error: &OutboundError, refusal: &Refusal) {
         let sent = self.route.zip(self.sent.as_ref());
         let failed = sent.and_then(|(route, sent)| {
             let failure = failure::of_network(error, &route.host)?;
             Some((route, sent, failure))
         });
-        macro_rules! log {
-            ($level:expr, $message:literal) => {
-                tracing::event!(
-                    $level,
-                    route = self.route_name(),
-                    operation = self.operation_name(),
-                    credential = self.credential_name(),
-                    fingerprint = self.fingerprint(),
-                    caller = self.context.link.client(),
-                    status = refusal.kind.status.as_u16(),
-                    trace_id = self.trace_id().map(tracing::field::display),
-                    duration_ms = millis(self.context.arrived.elapsed()),
-                    error = refusal.kind.slug,
-                    reason = without_numbers(&refusal.message),
-                    $message
-                )
-            };
-        }
         match failed {
             Some((route, sent, failure)) => {
-                log!(Level::DEBUG, "request failed");
+                self.log_failed(refusal);
                 sent.failed(route, &failure, Instant::now());
             }
-            None => log!(Level::INFO, "request refused"),
+            None => self.log_refused(refusal),
         }
+    }
+
+    fn log_refused(&self, refusal: &Refusal) {
+        tracing::info!(
+            route = self.route_name(),
+            operation = self.operation_name(),
+            credential = self.credential_name(),
+            fingerprint = self.fingerprint(),
+            caller = self.context.link.client(),
+            status = refusal.kind.status.as_u16(),
+            trace_id = self.trace_id().map(tracing::field::display),
+            duration_ms = millis(self.context.arrived.elapsed()),
+            error = refusal.kind.slug,
+            reason = without_numbers(&refusal.message),
+            "request refused"
+        );
+    }
+
+    fn log_failed(&self, refusal: &Refusal) {
+        tracing::debug!(
+            route = self.route_name(),
+            operation = self.operation_name(),
+            credential = self.credential_name(),
+            fingerprint = self.fingerprint(),
+            caller = self.context.link.client(),
+            status = refusal.kind.status.as_u16(),
+            trace_id = self.trace_id().map(tracing::field::display),
+            duration_ms = millis(self.context.arrived.elapsed()),
+            error = refusal.kind.slug,
+            reason = without_numbers(&refusal.message),
+            "request failed"
+        );
     }
 
     /// Notes the wait at limits, and the part of a limit that is used.
