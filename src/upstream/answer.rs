@@ -48,16 +48,16 @@ pub enum AnswerBody {
 }
 
 /// A body on the way, with the connection that carries it. A drop before the end closes the
-/// connection; at the end the connection goes back to the pool.
+/// connection; at the end the connection goes back to the pool, if it carries another exchange.
 #[derive(Debug)]
 pub struct AnswerStream {
     connection: Option<Connection>,
     framing: Framing,
-    keep_alive: bool,
     first: Option<Bytes>,
     /// The end of a body that broke off, until the reader has passed on what came before.
     broken: Option<UpstreamError>,
-    pool: Arc<Pool>,
+    /// The pool for the connection after the end; `None` for a connection that carries no other exchange.
+    pool: Option<Arc<Pool>>,
     /// The memory of the buffers, for a body that passes through.
     buffers: Option<Reservation>,
 }
@@ -70,19 +70,17 @@ impl From<Bytes> for AnswerBody {
 
 impl AnswerBody {
     pub(super) fn stream(
-        pool: &Arc<Pool>,
+        pool: Option<Arc<Pool>>,
         connection: Connection,
         framing: Framing,
-        keep_alive: bool,
         first: Option<Bytes>,
     ) -> Self {
         Self::Stream(Box::new(AnswerStream {
             connection: Some(connection),
             framing,
-            keep_alive,
             first,
             broken: None,
-            pool: Arc::clone(pool),
+            pool,
             buffers: None,
         }))
     }
@@ -286,9 +284,9 @@ impl AnswerStream {
             Some(Err(_)) => drop(self.connection.take()),
             None => {
                 if let Some(connection) = self.connection.take()
-                    && self.keep_alive
+                    && let Some(pool) = &self.pool
                 {
-                    self.pool.put_back(connection, Instant::now());
+                    pool.put_back(connection, Instant::now());
                 }
             }
         }

@@ -251,7 +251,8 @@ impl Connection {
     ) -> Result<(), UpstreamError> {
         let first = poll_fn(|cx| {
             let written = self.io.poll_write(cx, &[IoSlice::new(head)]);
-            self.or_timeout(cx, written, false)
+            let first = self.until_timeout(cx, written);
+            first.map(|step| step.ok_or(UNWRITTEN))
         });
         let count = first.await?.map_err(|_| UpstreamError::NotWritten)?;
         written.store(true, Ordering::Relaxed);
@@ -285,7 +286,7 @@ impl Connection {
             let written = self
                 .portion
                 .poll_write(cx, slices, |cx, data| io.poll_write(cx, data));
-            match ready!(self.or_timeout(cx, written, true))? {
+            match ready!(self.or_timeout(cx, written))? {
                 Ok(count) => {
                     data.advance(count);
                     self.expect_within(self.limits.progress);
@@ -301,7 +302,7 @@ impl Connection {
     /// request may never leave.
     fn poll_flush_out(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, UpstreamError>> {
         let flushed = self.io.poll_flush(cx);
-        Poll::Ready(Ok(ready!(self.or_timeout(cx, flushed, true))?.is_ok()))
+        Poll::Ready(Ok(ready!(self.or_timeout(cx, flushed))?.is_ok()))
     }
 
     /// Passes a streamed body on until the end, or until the upstream answers early. False for an early
@@ -371,7 +372,7 @@ impl Connection {
                 return Poll::Ready(Ok(head));
             }
             let received = self.poll_receive(cx);
-            match ready!(self.or_timeout(cx, received, true))? {
+            match ready!(self.or_timeout(cx, received))? {
                 Ok(0) | Err(_) => return Poll::Ready(Err(ProtocolError::Closed.into())),
                 Ok(_) => {}
             }
@@ -399,17 +400,14 @@ impl Connection {
                     if self.expect_within(self.limits.progress) {
                         return Poll::Ready(Some(Ok(data)));
                     }
-                    return Poll::Ready(Some(Err(UpstreamError::TimedOut {
-                        what: "answering",
-                        written: true,
-                    })));
+                    return Poll::Ready(Some(Err(UNANSWERED)));
                 }
                 Ok(BodyStep::End) => return Poll::Ready(None),
                 Ok(BodyStep::More) => {}
                 Err(error) => return Poll::Ready(Some(Err(error.into()))),
             }
             let received = self.poll_receive(cx);
-            match ready!(self.or_timeout(cx, received, true)) {
+            match ready!(self.or_timeout(cx, received)) {
                 Ok(Ok(0)) if matches!(framing, Framing::UntilClose) => return Poll::Ready(None),
                 Ok(Ok(0) | Err(_)) => return Poll::Ready(Some(Err(ProtocolError::Closed.into()))),
                 Ok(Ok(_)) => {}
@@ -435,22 +433,21 @@ impl Connection {
         now < self.limits.deadline
     }
 
-    /// Ends a pending step with `TimedOut` once the watchdog has fired.
+    /// Ends a pending step with an error once the watchdog has fired.
     fn or_timeout<T>(
         &mut self,
         cx: &mut Context<'_>,
         step: Poll<T>,
-        written: bool,
     ) -> Poll<Result<T, UpstreamError>> {
+        self.until_timeout(cx, step)
+            .map(|step| step.ok_or(UNANSWERED))
+    }
+
+    /// Ends a pending step with `None` once the watchdog has fired.
+    fn until_timeout<T>(&mut self, cx: &mut Context<'_>, step: Poll<T>) -> Poll<Option<T>> {
         match step {
-            Poll::Ready(value) => Poll::Ready(Ok(value)),
-            Poll::Pending => match self.watchdog.poll(cx) {
-                Poll::Ready(()) => Poll::Ready(Err(UpstreamError::TimedOut {
-                    what: "answering",
-                    written,
-                })),
-                Poll::Pending => Poll::Pending,
-            },
+            Poll::Ready(value) => Poll::Ready(Some(value)),
+            Poll::Pending => self.watchdog.poll(cx).map(|()| None),
         }
     }
 
@@ -467,6 +464,16 @@ impl Connection {
     }
 }
 
+/// The error of a timeout before a byte of the request was written.
+const UNWRITTEN: UpstreamError = UpstreamError::TimedOut {
+    what: "answering",
+    written: false,
+};
+/// The error of a timeout after the first byte of the request.
+const UNANSWERED: UpstreamError = UpstreamError::TimedOut {
+    what: "answering",
+    written: true,
+};
 /// The room for the first bytes of an answer: nearly all answers are shorter, and hundreds of connections may wait or be
 /// idle at a time.
 const FIRST_READ: usize = 4 * 1024;

@@ -192,7 +192,7 @@ impl Upstream {
             keep_alive,
         } = head;
         let arrived = Instant::now();
-        let keep_alive = keep_alive && afterwards == Afterwards::Reuse;
+        let is_reusable = keep_alive && afterwards == Afterwards::Reuse;
         connection.learn_idle_time(&headers);
         // A small answer arrives with the head; the connection is idle again before the answer goes on.
         let (first, has_ended) = match connection.take_body(&mut framing)? {
@@ -201,12 +201,13 @@ impl Upstream {
             BodyStep::Data(data) => (Some(data), framing.is_at_end()),
         };
         let body = if has_ended {
-            if keep_alive {
+            if is_reusable {
                 self.supply.pool.put_back(connection, arrived);
             }
             AnswerBody::Whole(first.unwrap_or_default())
         } else {
-            AnswerBody::stream(&self.supply.pool, connection, framing, keep_alive, first)
+            let pool = is_reusable.then(|| Arc::clone(&self.supply.pool));
+            AnswerBody::stream(pool, connection, framing, first)
         };
         Ok(Answer {
             status,
