@@ -22,19 +22,26 @@ use crate::upstream::{Answer, AnswerBody, UpstreamError};
 pub struct DirectDelivery {
     application: Application,
     metrics: DestinationMetrics,
-    /// True if the provider gets the application's own answer.
-    reply: bool,
+    answer: EventAnswer,
+}
+
+/// The answer that the provider gets for an event that the application has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventAnswer {
+    /// An empty 200.
+    Empty,
+    /// The application's own answer, as Meta's Flows need it.
+    OfApplication,
 }
 
 impl DirectDelivery {
-    /// Returns the delivery to an application. With `reply` the provider gets the application's own answer, and an
-    /// empty 200 otherwise.
+    /// Returns the delivery to an application.
     #[must_use]
-    pub fn new(application: Application, metrics: DestinationMetrics, reply: bool) -> Self {
+    pub fn new(application: Application, metrics: DestinationMetrics, answer: EventAnswer) -> Self {
         Self {
             application,
             metrics,
-            reply,
+            answer,
         }
     }
 
@@ -73,7 +80,7 @@ impl DirectDelivery {
         if answer.status.is_success() {
             self.metrics.took(began.elapsed());
         }
-        if self.reply {
+        if self.replies() {
             return pass_on(answer, deadline, memory).await;
         }
         if !answer.status.is_success() {
@@ -112,7 +119,7 @@ impl DirectDelivery {
 
     /// Returns true if the provider gets the application's own answer.
     pub(super) fn replies(&self) -> bool {
-        self.reply
+        self.answer == EventAnswer::OfApplication
     }
 }
 

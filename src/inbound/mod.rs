@@ -32,7 +32,7 @@ mod store;
 pub mod stray;
 pub mod verify;
 
-pub use delivery::DirectDelivery;
+pub use delivery::{DirectDelivery, EventAnswer};
 pub use generation::{Generation, Onward, WebhookEndpoint};
 
 use body::{Body, BodyBounds};

@@ -241,9 +241,10 @@ impl<H> ConnectionRequests<H> {
                     // Pinned here, and not in a box: hyper keeps one place for this future for as long as it has buffers,
                     // and a box of its own would be allocated, and wiped, for each request.
                     let handler = pin!((self.handler)(request, Arc::clone(&link)));
-                    catch_panic(handler)
-                        .await
-                        .map_err(|Panicked| internal_error(!is_safe))
+                    catch_panic(handler).await.map_err(|Panicked| Refusal {
+                        outcome_unknown: !is_safe,
+                        ..internal_error()
+                    })
                 }
                 Err(_) => Err(overloaded()),
             };
@@ -288,12 +289,9 @@ async fn catch_panic<F: Future>(mut handler: Pin<&mut F>) -> Result<F::Output, P
     .await
 }
 
-fn internal_error(outcome_unknown: bool) -> Refusal {
+fn internal_error() -> Refusal {
     let details = "this is a fault of Keyside's own; its log names the place, please report it";
-    Refusal {
-        outcome_unknown,
-        ..Refusal::new(INTERNAL, "the request could not be handled", details)
-    }
+    Refusal::new(INTERNAL, "the request could not be handled", details)
 }
 
 /// The body of an answer. The drop tells the link that the answer has ended.

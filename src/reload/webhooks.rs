@@ -14,7 +14,7 @@ use crate::delivery::DeliveryTarget;
 use crate::delivery::application::Application;
 use crate::delivery::way::{StreamWay, Way};
 use crate::inbound::verify::Verifier;
-use crate::inbound::{DirectDelivery, Generation, Onward, WebhookEndpoint};
+use crate::inbound::{DirectDelivery, EventAnswer, Generation, Onward, WebhookEndpoint};
 use crate::limit::KeyedLimits;
 use crate::outbound::policy::Policy;
 use crate::provider::Ca;
@@ -76,7 +76,11 @@ fn webhook(
         EventWay::Direct(url) => {
             let application = application(draft, config, url, applications)?;
             let metrics = draft.metrics.deliveries.of(&config.name, &config.name);
-            let delivery = DirectDelivery::new(application, metrics, config.reply);
+            let answer = match config.reply {
+                true => EventAnswer::OfApplication,
+                false => EventAnswer::Empty,
+            };
+            let delivery = DirectDelivery::new(application, metrics, answer);
             Onward::Direct(Box::new(delivery))
         }
         EventWay::Spooled(_) => Onward::Spooled,
