@@ -3,6 +3,11 @@
 //! Each place stands for a file descriptor, from the look-up of a name to the end of the connection. The kinds of
 //! upstream have places of their own, so that a crowd of events leaves descriptors for messages, and the other way
 //! round. An upstream that stalls leaves some places of its kind to the others.
+//!
+//! The places are statics, and no argument of an upstream: file descriptors belong to the process, and upstreams are made
+//! by many rooms, for requests, events, secrets, traces and questions of the doctor. A second set of places would give the
+//! same descriptors away twice. The sidecar sets the bounds at its start, before a listener accepts; other commands
+//! run without bounds.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -32,7 +37,7 @@ pub enum UpstreamKind {
 pub struct UpstreamBounds {
     /// Most connections to all upstreams together.
     pub all: usize,
-    /// Most connections to one upstream where there are others.
+    /// Most connections to one upstream, while other upstreams of the kind are in use.
     pub each: usize,
 }
 
@@ -48,7 +53,7 @@ pub(super) struct KindPlaces {
     refusals: Mutex<PlaceRefusals>,
 }
 
-/// The places as one upstream takes them.
+/// One upstream's share of the places of its kind.
 #[derive(Clone, Debug)]
 pub(super) struct UpstreamPlaces {
     places: &'static KindPlaces,
