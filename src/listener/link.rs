@@ -9,24 +9,29 @@
 //! # The phases of a connection
 //!
 //! ```text
-//!            request_begins          request_is_read
-//!  ┌─> Head ───────────────> Busy ─────────────────────> Read
-//!  │                          │ ^────────────────────────┘│
-//!  │                          │       request_waits       │
-//!  │                          │ answer_ends               │ answer_ends
-//!  │   flush                  v                           │
-//!  └──────────────────── Answered <───────────────────────┘
+//!            request_begins             request_is_read
+//!  ┌─> Head ───────────────> Receiving ─────────────────────────> Read <─┐
+//!  │                          │    │        request_waits         │ ^    │
+//!  │                          │    └─────────────> Waiting <──────┘ │    │
+//!  │             upload_waits │                       └─────────────┘    │
+//!  │                          v    turn_begins    request_is_read        │
+//!  │                 UploadWaiting <──────────> PassingThrough ──────────┘
+//!  │   flush                       upload_waits              take_whole_body
+//!  └────────── Answered <── answer_ends, from every phase of a request
 //! ```
 //!
 //! | phase | begins when | end of the peer's side | bytes that hyper writes | timeout |
 //! |---|---|---|---|---|
 //! | `Head` | the connection opens, or an answer was flushed | passes: the connection ends | an error of hyper's own: replaced by a refusal with a text | `keep_alive` up to the first byte (`head` on a new connection), then `head` |
-//! | `Busy` | hyper gave the request to a handler, or a throttled request waits for another turn | held back for 50 ms, then passes: hyper drops the handler; where the request waits for its turn or its body passes through, once the peer is gone, see below | the answer: passes | `write` while the peer takes nothing |
-//! | `Read` | the request is whole and will be answered | hidden until the answer is flushed: the answer is still wanted, see below | the answer: passes | as `Busy` |
-//! | `Answered` | the body of the answer was dropped | as `Read` | the last bytes of the answer: pass | as `Busy` |
+//! | `Receiving` | hyper gave the request to a handler | held back for 50 ms, then passes: hyper drops the handler | the answer: passes | `write` while the peer takes nothing |
+//! | `Waiting` | the request is whole, and waits for its turn, or for another turn | as `Receiving`, but passes once the peer is gone, see below | the answer: passes | as `Receiving` |
+//! | `UploadWaiting` | the request waits for its turn with the body unread | as `Waiting` | the answer: passes | as `Receiving` |
+//! | `PassingThrough` | the body is read while it goes out | as `Waiting`, and after 10 s in any case | the answer: passes | as `Receiving` |
+//! | `Read` | the request is whole and will be answered | hidden until the answer is flushed: the answer is still wanted, see below | the answer: passes | as `Receiving` |
+//! | `Answered` | the body of the answer was dropped | as `Read` | the last bytes of the answer: pass | as `Receiving` |
 //!
-//! The service in `serve.rs` calls `request_begins` and `answer_ends`, the handler calls
-//! `request_is_read` and `request_waits`, and `poll_flush` of the stream steps back to `Head`.
+//! The service in `serve.rs` calls `request_begins` and `answer_ends`, and the handler the steps in between; the stream
+//! calls `take_whole_body`, and its `poll_flush` steps back to `Head`.
 //!
 //! # Wake-ups
 //!
@@ -65,10 +70,8 @@ pub struct Link {
     // Atomics, because handlers must be `Sync`; one thread uses them.
     phase: AtomicU8,
     has_fragment: AtomicBool,
+    /// True once a body was left unread: the connection takes the rest of it, and ends after the answer.
     lingers: AtomicBool,
-    is_waiting: AtomicBool,
-    is_upload: AtomicBool,
-    passes_through: AtomicBool,
     /// True once the body of the request that passes through is whole. Whoever passes the body on has the other copy.
     body_is_whole: Arc<AtomicBool>,
     is_http_1_0: AtomicBool,
@@ -86,10 +89,13 @@ struct Handshake {
 /// The phase of a connection; see the head of this file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    Head = 0,
-    Busy = 1,
-    Read = 2,
-    Answered = 3,
+    Head,
+    Receiving,
+    Waiting,
+    UploadWaiting,
+    PassingThrough,
+    Read,
+    Answered,
 }
 
 impl Link {
@@ -101,9 +107,6 @@ impl Link {
             phase: AtomicU8::new(Phase::Head as u8),
             has_fragment: AtomicBool::new(false),
             lingers: AtomicBool::new(false),
-            is_waiting: AtomicBool::new(false),
-            is_upload: AtomicBool::new(false),
-            passes_through: AtomicBool::new(false),
             body_is_whole: Arc::default(),
             is_http_1_0: AtomicBool::new(false),
             seat: Arc::new(Seat::new(Instant::now())),
@@ -189,24 +192,22 @@ impl Link {
         self.set(Phase::Read);
     }
 
-    /// Marks a request that waits for its turn, and reads nothing meanwhile: a peer that is gone then ends the
+    /// Marks a whole request that waits for its turn, or for another turn after a try: a peer that is gone then ends the
     /// request, also behind bytes that are not read yet.
-    pub fn waits_for_turn(&self) {
-        self.is_waiting.store(true, Ordering::Relaxed);
+    pub fn request_waits(&self) {
+        self.set(Phase::Waiting);
     }
 
     /// Marks a request that waits for its turn with the body unread. Of a peer that is gone, the end may stand behind
     /// more bytes than the system takes, so the peer is asked as well.
     pub fn upload_waits(&self) {
-        self.is_upload.store(true, Ordering::Relaxed);
-        self.waits_for_turn();
+        self.set(Phase::UploadWaiting);
     }
 
     /// Marks a request that has its turn, and whose body passes through from now on.
     pub fn turn_begins(&self) {
-        self.is_upload.store(false, Ordering::Relaxed);
-        self.is_waiting.store(false, Ordering::Relaxed);
-        self.passes_through.store(true, Ordering::Relaxed);
+        self.body_is_whole.store(false, Ordering::Relaxed);
+        self.set(Phase::PassingThrough);
     }
 
     /// Returns the flag to set once the last byte of a body that passes through is read: the request is whole then, as after
@@ -218,40 +219,34 @@ impl Link {
 
     /// True while the body of a request passes through.
     pub(super) fn passes_through(&self) -> bool {
-        self.is(Phase::Busy) && self.passes_through.load(Ordering::Relaxed)
+        self.is(Phase::PassingThrough)
     }
 
     /// Takes the last byte of a body that passes through for the end of the request.
     pub(super) fn take_whole_body(&self) {
-        if self.is(Phase::Busy) && self.body_is_whole.load(Ordering::Relaxed) {
+        if self.passes_through() && self.body_is_whole.load(Ordering::Relaxed) {
             self.request_is_read();
         }
     }
 
-    /// True for a request with a body that is not read yet.
+    /// True for a request that waits for its turn with the body unread.
     pub(super) fn is_upload(&self) -> bool {
-        self.is_upload.load(Ordering::Relaxed)
+        self.is(Phase::UploadWaiting)
     }
 
     /// True for a request that waits for its turn.
     pub(super) fn is_waiting(&self) -> bool {
-        self.is(Phase::Busy) && self.is_waiting.load(Ordering::Relaxed)
+        self.is(Phase::Waiting) || self.is(Phase::UploadWaiting)
     }
 
     /// True from the beginning of a request to the end of the answer.
     pub(super) fn is_under_way(&self) -> bool {
-        self.is(Phase::Busy) || self.is(Phase::Read)
+        !self.is(Phase::Head) && !self.is(Phase::Answered)
     }
 
     /// True if the peer may get an interim answer (1xx).
     pub(super) fn takes_interim_answers(&self) -> bool {
         !self.is_http_1_0.load(Ordering::Relaxed)
-    }
-
-    /// Marks a request that waits for another turn after it was read. A peer that ends its own side now
-    /// counts as gone, as before [`request_is_read`](Self::request_is_read).
-    pub fn request_waits(&self) {
-        self.set(Phase::Busy);
     }
 
     /// Notes if the line of the next request has a fragment.
@@ -267,18 +262,10 @@ impl Link {
     /// Marks the beginning of a request, of a client that a trusted proxy names or of the peer itself.
     pub(super) fn request_begins(&self, client: Option<IpAddr>, version: Version) {
         self.seat.works();
-        for flag in [
-            &self.is_upload,
-            &self.is_waiting,
-            &self.passes_through,
-            &*self.body_is_whole,
-        ] {
-            flag.store(false, Ordering::Relaxed);
-        }
         let is_http_1_0 = version < Version::HTTP_11;
         self.is_http_1_0.store(is_http_1_0, Ordering::Relaxed);
         *self.client.lock() = client;
-        self.set(Phase::Busy);
+        self.set(Phase::Receiving);
     }
 
     pub(super) fn answer_ends(&self) {

@@ -14,6 +14,7 @@ use super::error::OutboundError;
 use super::guard::OVERRIDES;
 use super::policy::Permit;
 use crate::headers::read_as;
+use crate::listener::Link;
 use crate::media_type::MediaType;
 use crate::memory::{Holder, LARGEST_ANSWER, MemoryBudget, Reservation, SMALL};
 use crate::multipart::MultipartReader;
@@ -89,7 +90,40 @@ pub(super) enum RequestBody {
     },
 }
 
+/// The way in which the body of a request is at hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BodyKind {
+    Whole,
+    Stream,
+}
+
+impl BodyKind {
+    /// Marks a request with such a body as waiting: the end of an application that is gone ends the request.
+    pub(super) fn waits(self, link: &Link) {
+        match self {
+            Self::Whole => link.request_waits(),
+            Self::Stream => link.upload_waits(),
+        }
+    }
+
+    /// Marks a request with such a body as on its way out.
+    pub(super) fn goes_on(self, link: &Link) {
+        match self {
+            Self::Whole => link.request_is_read(),
+            Self::Stream => link.turn_begins(),
+        }
+    }
+}
+
 impl RequestBody {
+    /// The way in which the body is at hand.
+    pub(super) fn kind(&self) -> BodyKind {
+        match self {
+            Self::Whole { .. } => BodyKind::Whole,
+            Self::Stream { .. } => BodyKind::Stream,
+        }
+    }
+
     /// The form of the body.
     pub(super) fn form(&self) -> Form {
         match self {

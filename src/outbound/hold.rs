@@ -18,7 +18,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
-use super::body::Form;
+use super::body::BodyKind;
 use super::context::RequestContext;
 use super::generation::{Generation, SecretLookups};
 use crate::credential::{ProbedSecrets, RefusedAnswer, SecretSet};
@@ -55,7 +55,7 @@ impl HeldRequest<'_> {
     pub(super) async fn pass(
         &self,
         sent: SecretSet<'_>,
-        form: Form,
+        body: BodyKind,
         now: Instant,
         until: Instant,
     ) -> Option<HoldEnd> {
@@ -63,7 +63,7 @@ impl HeldRequest<'_> {
         if hold.lets_pass(now) {
             return None;
         }
-        let _waiting = self.waiting(form).await;
+        let _waiting = self.waiting(body).await;
         loop {
             let live = self.live.load_full();
             if live.newer_than(sent).is_some() || hold.lets_pass(Instant::now()) {
@@ -95,9 +95,9 @@ impl HeldRequest<'_> {
         until: Instant,
     ) -> Option<HeldTurn> {
         let hold = sent.credential().hold();
-        // The refusal proves that nothing of the request was taken.
+        // The refusal proves that nothing of the request was taken. No other body than a whole one can go out again.
         self.context.written.store(false, Ordering::Relaxed);
-        let _waiting = self.waiting(REPEATABLE).await;
+        let _waiting = self.waiting(BodyKind::Whole).await;
         loop {
             self.look_up_secrets().await;
             let live = self.live.load_full();
@@ -126,32 +126,24 @@ impl HeldRequest<'_> {
     }
 
     /// Marks the request as waiting: an application that hangs up meanwhile is gone, and its request is not sent.
-    async fn waiting(&self, form: Form) -> WaitingRequest<'_> {
+    async fn waiting(&self, body: BodyKind) -> WaitingRequest<'_> {
         let link = self.context.link;
-        if form.is_streamed() {
-            link.upload_waits();
-        } else {
-            link.request_waits();
-        }
+        body.waits(link);
         // The connection notices the end of an application that is gone already.
         tokio::task::yield_now().await;
-        WaitingRequest { link, form }
+        WaitingRequest { link, body }
     }
 }
 
 /// A request that waits. The drop marks the request as read again, or the body as passing through again.
 struct WaitingRequest<'h> {
     link: &'h Link,
-    form: Form,
+    body: BodyKind,
 }
 
 impl Drop for WaitingRequest<'_> {
     fn drop(&mut self) {
-        if self.form.is_streamed() {
-            self.link.turn_begins();
-        } else {
-            self.link.request_is_read();
-        }
+        self.body.goes_on(self.link);
     }
 }
 
@@ -181,8 +173,6 @@ fn answer_of(refusal: RefusedAnswer) -> Answer {
     }
 }
 
-/// A form of bodies that are whole: no other body can go out again.
-const REPEATABLE: Form = Form::Json;
 /// The time between two looks for newer secrets.
 const HOLD_INTERVAL: Duration = Duration::from_millis(50);
 /// Longest wait for one look-up of secrets.

@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::body::{Form, RequestBody};
+use super::body::{BodyKind, RequestBody};
 use super::error::OutboundError;
 use super::exchange::{Exchange, limits};
 use super::generation::Generation;
@@ -119,7 +119,7 @@ impl Exchange<'_> {
         let hold_end = latest
             .unwrap_or(start)
             .min(start + in_use.credential().max_hold);
-        let live = match self.pass_hold(in_use, body.form(), start, hold_end).await {
+        let live = match self.pass_hold(in_use, body.kind(), start, hold_end).await {
             Some(HoldEnd::Refused(answer)) => return Ok((answer, Meaning::CredentialRefused)),
             Some(HoldEnd::Send(live)) => Some(live),
             None => None,
@@ -161,12 +161,12 @@ impl Exchange<'_> {
     async fn pass_hold(
         &self,
         in_use: SecretSet<'_>,
-        form: Form,
+        body: BodyKind,
         start: Instant,
         until: Instant,
     ) -> Option<HoldEnd> {
         let mut span = self.span.child(CREDENTIAL, SpanKind::Internal);
-        let end = self.hold.pass(in_use, form, start, until).await;
+        let end = self.hold.pass(in_use, body, start, until).await;
         if matches!(end, Some(HoldEnd::Refused(_))) {
             span.fail(REFUSED);
         }

@@ -74,20 +74,14 @@ pub(super) async fn send_in_turn(
     let until = retries_until(exchange);
     let link = exchange.context.link;
     let mut throttled: Option<TurnAnswer> = None;
-    match body {
-        RequestBody::Whole { .. } => link.waits_for_turn(),
-        RequestBody::Stream { .. } => link.upload_waits(),
-    }
+    body.kind().waits(link);
     loop {
         let ticket = match wait_in_span(exchange, &subject, contents, report).await {
             Ok(ticket) => ticket,
             // No second turn in time: the application gets the provider's own throttle.
             Err(limited) => return throttled.ok_or(OutboundError::RateLimited(limited)),
         };
-        match body {
-            RequestBody::Whole { .. } => link.request_is_read(),
-            RequestBody::Stream { .. } => link.turn_begins(),
-        }
+        body.kind().goes_on(link);
         let copy = until.and_then(|_| body.copy());
         let sent = try_once(exchange, body, ticket, &subject, contents).await?;
         match copy {

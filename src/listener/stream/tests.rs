@@ -29,7 +29,7 @@ fn ended(phase: Phase) -> (Arc<Link>, LinkStream<UnixStream>) {
 
 #[tokio::test(start_paused = true)]
 async fn the_end_of_a_peers_side_is_held_back_until_its_request_can_be_read() {
-    for (phase, held_back) in [(Phase::Head, Duration::ZERO), (Phase::Busy, END_GRACE)] {
+    for (phase, held_back) in [(Phase::Head, Duration::ZERO), (Phase::Receiving, END_GRACE)] {
         let (_link, mut stream) = ended(phase);
         let began = Instant::now();
         assert_eq!(stream.read(&mut [0; 8]).await.unwrap(), 0, "{phase:?}");
@@ -44,7 +44,7 @@ async fn the_end_of_a_peers_side_is_held_back_until_its_request_can_be_read() {
 
 #[tokio::test(start_paused = true)]
 async fn the_end_of_a_peers_side_is_hidden_from_the_request_to_the_last_byte_of_the_answer() {
-    let (link, mut stream) = ended(Phase::Busy);
+    let (link, mut stream) = ended(Phase::Receiving);
     let hour = Duration::from_secs(3600);
     let mut buffer = [0; 8];
     assert!(
