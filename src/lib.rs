@@ -17,6 +17,8 @@
 //! | upstream | the authority of a provider, with a pool of connections |
 //! | egress | the way out of this machine: straight, or through a proxy that opens tunnels |
 //! | peer | the other end of a connection: an address, or a user of this machine |
+//! | client | the end behind a trusted reverse proxy, as the proxy names it |
+//! | caller | whoever sends a request to a listener: the client if a proxy names one, else the peer |
 //! | sender | the phone number of the business, named by the provider's id |
 //! | recipient | the phone number of the person who gets a message |
 //! | pair | a sender and a recipient: providers limit messages of each pair |
@@ -27,6 +29,8 @@
 //! | secret version | a secret as read at one time, with its age and its source |
 //! | secret set | the versions of all secrets in one request |
 //! | slot | the versions of one secret: the current version, and older versions still accepted |
+//! | hold | the wait while a provider refuses every secret of a credential: closed by a refusal, opened by a new secret or by an accepted request |
+//! | first sight | the time at which a sidecar first saw a secret, known to all sidecars with a shared server |
 //! | fingerprint | the only visible form of a secret: the first 12 hex digits of SHA-256 over `keyside:` and the secret, or a hash under a key of the process for a value that a person may have chosen |
 //! | route | a path with rules: credential, operations, senders, limits |
 //! | operation | a named group of methods and paths of a provider: `messages`, `media`, `templates` |
@@ -56,6 +60,9 @@
 //! | receiver | the server that takes traces and metrics by OTLP |
 //! | generation | a valid configuration with secrets. A request runs on one generation from start to end |
 //! | load, draft, publish | building a generation aside; the generation while it is built; putting the generation in use |
+//! | place | the right to one of a bounded number: of connections to a listener or to an upstream, of waiters in a queue |
+//! | seat | the use of one connection of a listener, by which the one to leave is chosen where a place is needed |
+//! | beat | the common time of periodic work: an idle process wakes once for all of it |
 //! | budget | a bound on memory or time that many requests share |
 //! | drain | the end of serving: no new request is accepted, requests under way are finished |
 //!

@@ -298,7 +298,7 @@ impl Admin {
     }
 
     async fn reload(&self, link: &Link) -> Response<Bytes> {
-        let cause = ReloadCause::Request(link.client());
+        let cause = ReloadCause::Request(link.caller());
         let result = self.source.reloader.request_and_wait(cause).await;
         let (status, body) = match result {
             Ok(reloaded) => (StatusCode::OK, self.reloaded(&reloaded)),

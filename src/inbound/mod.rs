@@ -184,7 +184,7 @@ impl Inbound {
             Ok(response) => {
                 tracing::debug!(
                     webhook = endpoint.map(|endpoint| &*endpoint.name),
-                    caller = link.client(),
+                    caller = link.caller(),
                     status = response.status().as_u16(),
                     duration_ms = millis(arrived.elapsed()),
                     "event answered"
@@ -218,7 +218,7 @@ impl Inbound {
     ) -> Result<Response<AnswerBody>, InboundError> {
         let endpoint = request.endpoint;
         let head = request.head;
-        let address = request.link.client_address();
+        let address = request.link.caller_address();
         if let Some(secret) = endpoint.verifier.challenge()
             && head.method == Method::GET
         {
@@ -381,7 +381,7 @@ impl Inbound {
             };
             tracing::warn!(
                 webhook = endpoint.map(|endpoint| &*endpoint.name),
-                caller = link.client(),
+                caller = link.caller(),
                 status = response.status().as_u16(),
                 duration_ms = millis(arrived.elapsed()),
                 error = slug,
@@ -403,7 +403,7 @@ impl Inbound {
         link: &Link,
     ) -> Notice {
         let now = Instant::now();
-        let address = link.client_address().map(network_of);
+        let address = link.caller_address().map(network_of);
         match (error, address, endpoint) {
             (InboundError::TooManyGuesses, ..) => Notice::Silence,
             // Anybody on the Internet can ask for any path, from any number of addresses.

@@ -119,15 +119,15 @@ impl Link {
         &self.seat
     }
 
-    /// The address of the client: as a trusted proxy names it, else of the peer; `None` for a Unix socket.
+    /// The address of the caller: of the client that a trusted proxy names, else of the peer; `None` for a Unix socket.
     #[must_use]
-    pub fn client_address(&self) -> Option<IpAddr> {
+    pub fn caller_address(&self) -> Option<IpAddr> {
         (*self.client.lock()).or_else(|| self.peer.ip())
     }
 
-    /// The client for logs: the address that a trusted proxy names, else the peer.
+    /// The caller for logs: the client that a trusted proxy names, else the peer.
     #[must_use]
-    pub fn client(&self) -> String {
+    pub fn caller(&self) -> String {
         match *self.client.lock() {
             Some(address) => address.to_string(),
             None => self.peer.to_string(),

@@ -268,7 +268,7 @@ impl<H> ConnectionRequests<H> {
         let client = client.filter(|client| self.bounds.counts_connections_of(*client));
         let share = self.connections.share_of(client);
         if let Err(reason) = share {
-            self.connections.refused(reason, &self.link.client());
+            self.connections.refused(reason, &self.link.caller());
         }
         share
     }

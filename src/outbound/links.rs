@@ -38,8 +38,8 @@ pub(super) enum LinkBase {
 impl LinkBase {
     /// Returns the base for the links of a request's answer.
     pub(super) fn of(permit: &Permit<'_>, request: &Parts, link: &Link, rules: &LinkRules) -> Self {
-        let caller = Caller::of(request, link, rules);
-        caller.base(permit.link_path(), permit.provider(), rules)
+        let origin = LinkOrigin::of(request, link, rules);
+        origin.base(permit.link_path(), permit.provider(), rules)
     }
 
     /// True if no link changes.
@@ -65,14 +65,14 @@ impl LinkBase {
 
 /// The origin by which an application called, as far as its request tells.
 #[derive(Debug, PartialEq, Eq)]
-struct Caller<'r> {
+struct LinkOrigin<'r> {
     scheme: &'static str,
     authority: &'r str,
     /// True for a request in absolute form, as a proxy is asked.
     is_proxied: bool,
 }
 
-impl<'r> Caller<'r> {
+impl<'r> LinkOrigin<'r> {
     /// Reads the origin. A terminator of TLS in front tells the scheme and, if it changes `Host`, the host.
     fn of(request: &'r Parts, link: &Link, rules: &LinkRules) -> Self {
         let own = if link.is_tls() { "https" } else { "http" };
@@ -102,7 +102,7 @@ impl<'r> Caller<'r> {
         let is_provider = provider
             .origins()
             .any(|origin| origin.is_at(self.authority));
-        // A caller that uses Keyside as its proxy sends no TLS, so that a link with https would lead past Keyside.
+        // An application that uses Keyside as its proxy sends no TLS, so that a link with https would lead past Keyside.
         if is_provider && !self.is_proxied {
             return LinkBase::Provider {
                 path: path.into_owned(),
@@ -154,7 +154,7 @@ mod tests {
         }
         let request = request.body(()).unwrap().into_parts().0;
         let link = Link::new(Peer::Tcp(peer.parse().unwrap()));
-        let base = Caller::of(&request, &link, rules).base(path.into(), &meta(), rules);
+        let base = LinkOrigin::of(&request, &link, rules).base(path.into(), &meta(), rules);
         let url = "https://lookaside.fbsbx.com/whatsapp_business/attachments/?mid=1";
         base.relocated(url, &meta())
             .unwrap_or_else(|| "kept".to_owned())

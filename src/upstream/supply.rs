@@ -11,7 +11,7 @@ use super::dial::Dialer;
 use super::error::UpstreamError;
 use super::places::UpstreamPlaces;
 use super::pool::Pool;
-use super::warmth::{PoolSight, Schedule, WarmStep};
+use super::warmth::{PoolView, Schedule, WarmStep};
 
 /// The way to connections to one upstream.
 #[derive(Clone, Debug)]
@@ -65,7 +65,7 @@ impl Supply {
         let mut schedule = Schedule::new(Instant::now());
         loop {
             let now = Instant::now();
-            match schedule.next(&self.sight(now), now) {
+            match schedule.next(&self.view(now), now) {
                 WarmStep::Rest => self.pool.next_use().await,
                 WarmStep::Pause(until) => sleep_until(until).await,
                 WarmStep::Watch(until) => {
@@ -91,9 +91,9 @@ impl Supply {
         }
     }
 
-    fn sight(&self, now: Instant) -> PoolSight {
+    fn view(&self, now: Instant) -> PoolView {
         let (wanted, last_use, renewals) = self.pool.warm_state(now);
-        PoolSight {
+        PoolView {
             wanted,
             last_use,
             at_work: self

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 /// The state of the connections to one upstream, as a schedule sees them.
 #[derive(Debug)]
-pub(super) struct PoolSight {
+pub(super) struct PoolView {
     /// The number of idle connections to keep ready.
     pub(super) wanted: usize,
     /// The time of the last exchange.
@@ -54,29 +54,29 @@ impl Schedule {
     }
 
     /// Decides the next step. A step [`WarmStep::Open`] uses up a round.
-    pub(super) fn next(&mut self, sight: &PoolSight, now: Instant) -> WarmStep {
-        let Some(used) = sight.last_use else {
+    pub(super) fn next(&mut self, view: &PoolView, now: Instant) -> WarmStep {
+        let Some(used) = view.last_use else {
             return WarmStep::Rest;
         };
         if self.last_use.replace(used) != Some(used) {
             self.failures = 0;
             self.not_before = None;
         }
-        if sight.at_work > 0 {
+        if view.at_work > 0 {
             return WarmStep::Pause(now + QUIET);
         }
         if now < used + QUIET {
             return WarmStep::Pause(used + QUIET);
         }
         let end_of_use = used + IN_USE;
-        if sight.wanted == 0 || now >= end_of_use {
+        if view.wanted == 0 || now >= end_of_use {
             return WarmStep::Rest;
         }
-        let renewals = sight.renewals.iter().copied();
+        let renewals = view.renewals.iter().copied();
         let mut renewals: Vec<_> = renewals.filter(|renewal| *renewal > now).collect();
         renewals.sort_unstable();
         let ready = renewals.len();
-        if let Some(first) = ready.checked_sub(sight.wanted) {
+        if let Some(first) = ready.checked_sub(view.wanted) {
             let renewal = renewals.get(first).copied().unwrap_or(end_of_use);
             return WarmStep::Watch(renewal.min(end_of_use));
         }
@@ -84,7 +84,7 @@ impl Schedule {
             return WarmStep::Watch(later.min(end_of_use));
         }
         match self.take_round(now) {
-            Ok(()) => WarmStep::Open(sight.wanted - ready),
+            Ok(()) => WarmStep::Open(view.wanted - ready),
             Err(later) => WarmStep::Watch(later.min(end_of_use)),
         }
     }
@@ -163,14 +163,14 @@ mod tests {
             (1, Some(0), 0, &[], 3599, Open(1)),
             (1, Some(0), 0, &[], 3600, Rest),
         ] {
-            let sight = PoolSight {
+            let view = PoolView {
                 wanted,
                 last_use: used.map(at),
                 at_work,
                 renewals: renewals.iter().copied().map(at).collect(),
             };
-            let step = Schedule::new(start).next(&sight, at(now));
-            assert_eq!(step, expected, "{sight:?} at {now}");
+            let step = Schedule::new(start).next(&view, at(now));
+            assert_eq!(step, expected, "{view:?} at {now}");
         }
     }
 
@@ -182,7 +182,7 @@ mod tests {
         let (mut now, mut end) = (start, start + life);
         let mut opened = Vec::new();
         while now < start + time {
-            let sight = PoolSight {
+            let view = PoolView {
                 wanted: 1,
                 last_use: Some(start),
                 at_work: 0,
@@ -191,7 +191,7 @@ mod tests {
                     .into_iter()
                     .collect(),
             };
-            match schedule.next(&sight, now) {
+            match schedule.next(&view, now) {
                 WarmStep::Open(1) => {
                     opened.push((now - start).as_secs());
                     end = now + life;
@@ -218,7 +218,7 @@ mod tests {
     fn failures_make_pauses_that_grow_and_that_a_use_ends() {
         let start = Instant::now();
         let mut schedule = Schedule::new(start);
-        let sight = |used: Instant| PoolSight {
+        let view = |used: Instant| PoolView {
             wanted: 1,
             last_use: Some(used),
             at_work: 0,
@@ -227,9 +227,9 @@ mod tests {
         let mut now = start + S;
         let mut pauses = Vec::new();
         for _ in 0..8 {
-            assert_eq!(schedule.next(&sight(start), now), WarmStep::Open(1));
+            assert_eq!(schedule.next(&view(start), now), WarmStep::Open(1));
             schedule.failed(now);
-            let WarmStep::Watch(until) = schedule.next(&sight(start), now) else {
+            let WarmStep::Watch(until) = schedule.next(&view(start), now) else {
                 unreachable!("a failure is followed by a pause");
             };
             pauses.push((until - now).as_secs());
@@ -237,6 +237,6 @@ mod tests {
         }
         assert_eq!(pauses, [5, 10, 20, 40, 80, 160, 300, 300]);
         schedule.failed(now);
-        assert_eq!(schedule.next(&sight(now), now + S), WarmStep::Open(1));
+        assert_eq!(schedule.next(&view(now), now + S), WarmStep::Open(1));
     }
 }

@@ -87,7 +87,7 @@ impl Events {
         let result = match question {
             _ if !is_here => Err(EventsError::Elsewhere),
             Err(unclear) => Err(EventsError::Unclear(unclear)),
-            Ok(question) => self.make(ask, spool, question, audit, link.client()).await,
+            Ok(question) => self.make(ask, spool, question, audit, link.caller()).await,
         };
         match result {
             Ok(value) => in_json(&value),

@@ -99,7 +99,7 @@ impl HeadScan {
         self.is_long = true;
         self.room
             .as_mut()
-            .is_none_or(|room| room.take(|| link.client()))
+            .is_none_or(|room| room.take(|| link.caller()))
     }
 
     /// Makes the head one that hyper cannot parse; [`Self::refusal`] replaces the answer of hyper.
