@@ -136,11 +136,10 @@ async fn pass_on(
         ..
     } = answer;
     strip_hop_by_hop(&mut headers);
-    let whole = match timeout_at(deadline, body.whole_in_budget(MAX_REPLY, memory)).await {
-        Ok(whole) => whole,
-        Err(_) => Err(TIMED_OUT),
-    };
-    let whole = whole.map_err(|error| InboundError::undelivered(&error, None))?;
+    let whole = timeout_at(deadline, body.whole_in_budget(MAX_REPLY, memory))
+        .await
+        .unwrap_or(Err(TIMED_OUT))
+        .map_err(|error| InboundError::undelivered(&error, None))?;
     let mut response = Response::new(AnswerBody::Whole(whole));
     *response.status_mut() = status;
     *response.headers_mut() = headers;

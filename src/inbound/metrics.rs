@@ -101,8 +101,8 @@ impl InboundMetrics {
     /// Returns the counters of the webhook `webhook`, which has no series before its first request.
     #[must_use]
     pub fn webhook(&self, webhook: &Arc<str>) -> WebhookMetrics {
-        let mut traffic = self.traffic.lock();
-        let traffic = traffic.entry(Arc::clone(webhook)).or_default();
+        let mut webhooks = self.traffic.lock();
+        let traffic = webhooks.entry(Arc::clone(webhook)).or_default();
         WebhookMetrics {
             webhook: Arc::clone(webhook),
             used: OnceLock::new(),

@@ -283,8 +283,9 @@ impl Inbound {
             Onward::Direct(delivery) => {
                 let body = &event.body;
                 received::take_note(endpoint, &self.sends, &self.recent, body, &self.turn);
-                let answer = delivery.deliver(event, &endpoint.headers, &self.memory, span);
-                let answer = answer.await?;
+                let answer = delivery
+                    .deliver(event, &endpoint.headers, &self.memory, span)
+                    .await?;
                 endpoint.metrics.delivered();
                 Ok(answer)
             }
@@ -303,8 +304,10 @@ impl Inbound {
         endpoint: &WebhookEndpoint,
         event: &Event<'_>,
     ) -> Result<Stored, InboundError> {
-        let spool = self.spool.as_ref();
-        let spool = spool.ok_or(InboundError::NotStored(SpoolRefusal::Closed))?;
+        let spool = self
+            .spool
+            .as_ref()
+            .ok_or(InboundError::NotStored(SpoolRefusal::Closed))?;
         let name = &endpoint.name;
         let headers = &endpoint.headers;
         let forms = &endpoint.forms;

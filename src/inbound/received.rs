@@ -172,9 +172,8 @@ fn parsed(body: &[u8]) -> StatusEvent<'_> {
 fn known_outcomes(account: &str, event: &StatusEvent<'_>) -> Vec<(Digest16, u64, StoredAnswer)> {
     let all = event
         .values()
-        .filter_map(|value| Some((value.metadata.as_ref()?, &value.statuses)));
-    let all =
-        all.flat_map(|(metadata, statuses)| statuses.iter().map(move |status| (metadata, status)));
+        .filter_map(|value| Some((value.metadata.as_ref()?, &value.statuses)))
+        .flat_map(|(metadata, statuses)| statuses.iter().map(move |status| (metadata, status)));
     let outcomes = all.filter_map(|(metadata, status)| {
         let SentStatus {
             id,

@@ -71,8 +71,10 @@ impl Listener {
                 continue;
             }
             let link = Arc::new(Link::new(peer).arrived_at(stream.local()));
-            let address = link.peer().ip();
-            let address = address.filter(|address| bounds.counts_connections_of(*address));
+            let address = link
+                .peer()
+                .ip()
+                .filter(|address| bounds.counts_connections_of(*address));
             let service = Service {
                 bounds: bounds.clone(),
                 connections: Arc::clone(&connections),

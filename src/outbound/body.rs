@@ -228,8 +228,10 @@ fn multipart_reader(
         .and_then(|read| read.boundary())
         .ok_or(NO_BOUNDARY)?;
     let provider = permit.provider();
-    let overrides = OVERRIDES.iter().chain(&["fields"]);
-    let overrides = overrides.filter(|_| provider.graph_answers);
+    let overrides = OVERRIDES
+        .iter()
+        .chain(&["fields"])
+        .filter(|_| provider.graph_answers);
     let mut forbidden: Vec<String> = overrides.map(|&name| name.to_owned()).collect();
     if !permit.passes_callers_credential() {
         forbidden.extend(provider.strip.form.iter().cloned());

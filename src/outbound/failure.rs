@@ -99,8 +99,10 @@ pub(super) fn of_network(error: &OutboundError, host: &str) -> Option<Failure> {
 /// Returns words of the provider without secrets, cut after some length.
 fn without_secrets(text: &str, credential: &Credential) -> String {
     let clean = redacted(text.as_bytes(), credential);
-    let clean = String::from_utf8_lossy(&clean);
-    let printable = clean.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let readable = String::from_utf8_lossy(&clean);
+    let printable = readable
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c });
     printable.take(MAX_REASON).collect()
 }
 

@@ -32,8 +32,10 @@ pub(super) fn values_in_form<'t>(text: &'t str, places: &[Vec<String>]) -> Vec<C
     let pairs = query::pairs(text);
     let wide = text.contains(';').then(|| query::fields(text));
     // A pair without `;` is the same in both readings, and counts once.
-    let other = wide.into_iter().flatten();
-    let other = other.filter(|pair| pair.written.contains(';'));
+    let other = wide
+        .into_iter()
+        .flatten()
+        .filter(|pair| pair.written.contains(';'));
     pairs
         .chain(other)
         .filter(|pair| places.iter().any(|place| is_at(&pair.name(), place)))

@@ -76,8 +76,11 @@ impl<'r> LinkOrigin<'r> {
     /// Reads the origin. A terminator of TLS in front tells the scheme and, if it changes `Host`, the host.
     fn of(request: &'r Parts, link: &Link, rules: &LinkRules) -> Self {
         let own = if link.is_tls() { "https" } else { "http" };
-        let host = request.headers.get(header::HOST);
-        let host = host.and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let host = request
+            .headers
+            .get(header::HOST)
+            .and_then(|host| host.to_str().ok())
+            .unwrap_or_default();
         let is_believed = is_believed(link, rules);
         let forwarded = |name| {
             let first = first_of(&request.headers, name);

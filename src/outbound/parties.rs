@@ -39,8 +39,9 @@ pub(super) fn lacks_sender_in_json(
             return false;
         };
         let (list, _) = place.split_at(end + 1);
-        let of_list = places.iter().filter_map(|other| other.strip_prefix(list));
-        let of_list: Vec<_> = of_list
+        let of_list: Vec<_> = places
+            .iter()
+            .filter_map(|other| other.strip_prefix(list))
             .filter(|rest| !rest.contains(&"*".to_owned()))
             .collect();
         let Some((first, list)) = list.split_first() else {
@@ -149,8 +150,9 @@ fn parties<'t>(limits: &ProviderLimits, texts: impl Iterator<Item = Cow<'t, str>
 fn recipients(limits: &ProviderLimits, texts: &[impl AsRef<str>]) -> Vec<String> {
     let mut named = Vec::new();
     for text in texts {
-        let parties = limits.recipients_in(text.as_ref());
-        let parties = parties.map(|part| party(part).into_owned());
+        let parties = limits
+            .recipients_in(text.as_ref())
+            .map(|part| party(part).into_owned());
         named.extend(parties.filter(|party| !party.is_empty()));
     }
     named

@@ -204,7 +204,7 @@ impl<'a> RequestReport<'a> {
         let mut span = self.take_span();
         spans::note_refusal(&mut span, kind.status, kind.slug);
         span.end();
-        let response = match self.route.map(Route::refusal_form) {
+        let refused = match self.route.map(Route::refusal_form) {
             Some(Some(form)) => form.to_response(&refusal),
             Some(None) => refusal.to_response(),
             None => {
@@ -217,7 +217,7 @@ impl<'a> RequestReport<'a> {
                     .to_response(&refusal, asked)
             }
         };
-        let mut response = response.map(AnswerBody::Whole);
+        let mut response = refused.map(AnswerBody::Whole);
         if matches!(error, OutboundError::MethodNotAllowed) {
             let methods = HeaderValue::from_static(guard::ALLOW);
             response.headers_mut().insert(header::ALLOW, methods);

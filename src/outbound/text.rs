@@ -51,7 +51,7 @@ pub(super) async fn read_text(
 ) -> Result<Bytes, UpstreamError> {
     let body = std::mem::replace(&mut answer.body, AnswerBody::Whole(Bytes::new()));
     let coding = Coding::of(&answer.headers);
-    let read = async {
+    let reading = async {
         let text = body.whole_in_budget(MAX_TEXT, memory).await?;
         if coding == Coding::Identity || text.is_empty() {
             return Ok(text);
@@ -61,7 +61,7 @@ pub(super) async fn read_text(
         answer.headers.remove(header::CONTENT_LENGTH);
         Ok(plain)
     };
-    let read: Result<Bytes, UpstreamError> = read.await;
+    let read: Result<Bytes, UpstreamError> = reading.await;
     match &read {
         Ok(text) => answer.body = AnswerBody::Whole(text.clone()),
         Err(UpstreamError::Unreadable(reason)) => answer.body = AnswerBody::Unreadable(*reason),
@@ -79,8 +79,8 @@ pub(super) async fn read_unknown(
     answer: &mut Answer,
     memory: &Arc<MemoryBudget>,
 ) -> Result<Option<Bytes>, UpstreamError> {
-    let body = std::mem::replace(&mut answer.body, AnswerBody::Whole(Bytes::new()));
-    let body = body.whole_or_stream(MAX_UNKNOWN, memory).await?;
+    let unread = std::mem::replace(&mut answer.body, AnswerBody::Whole(Bytes::new()));
+    let body = unread.whole_or_stream(MAX_UNKNOWN, memory).await?;
     answer.body = body.passing(memory).await?;
     let AnswerBody::Whole(written) = &answer.body else {
         return Ok(None);

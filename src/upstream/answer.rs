@@ -257,8 +257,10 @@ impl AnswerStream {
         &mut self,
         room: impl Future<Output = Reservation>,
     ) -> Result<Reservation, UpstreamError> {
-        let deadline = self.connection.as_ref().map(Connection::deadline);
-        let deadline = deadline.unwrap_or_else(Instant::now);
+        let deadline = self
+            .connection
+            .as_ref()
+            .map_or_else(Instant::now, Connection::deadline);
         let reservation = timeout_at(deadline, room)
             .await
             .map_err(|_| Unreadable::NoRoom)?;

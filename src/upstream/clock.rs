@@ -44,8 +44,8 @@ impl ClockReading {
 impl Clock {
     /// Sets the clock by the `Date` of an answer that arrived now. Returns the date, or `None` if there is none.
     pub(super) fn learn(&self, headers: &HeaderMap) -> Option<SystemTime> {
-        let date = headers.get(header::DATE)?.to_str().ok()?;
-        let date = httpdate::parse_http_date(date).ok()?;
+        let written = headers.get(header::DATE)?.to_str().ok()?;
+        let date = httpdate::parse_http_date(written).ok()?;
         *self.last_date.lock() = Some((date, Instant::now()));
         Some(date)
     }

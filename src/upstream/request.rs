@@ -26,8 +26,10 @@ impl RequestLine {
     /// and the framing headers.
     #[must_use]
     pub fn new(method: Method, body: OutgoingBody) -> Self {
-        let copied = body.length().filter(|length| *length <= COPY_LIMIT as u64);
-        let copied = copied.and_then(|length| usize::try_from(length).ok());
+        let copied = body
+            .length()
+            .filter(|length| *length <= COPY_LIMIT as u64)
+            .and_then(|length| usize::try_from(length).ok());
         let mut head = HeadBytes::with_capacity(HEAD_CAPACITY + copied.unwrap_or_default());
         head.push(method.as_str().as_bytes());
         head.push(b" ");

@@ -72,8 +72,10 @@ fn status_of(received: &[u8]) -> Result<Option<StatusCode>, ProxyFault> {
         Ok(httparse::Status::Partial) if received.len() < MAX_HEAD => return Ok(None),
         Ok(httparse::Status::Partial) | Err(_) => return Err(ProxyFault::Malformed),
     };
-    let status = answer.code.and_then(|code| StatusCode::from_u16(code).ok());
-    let status = status.ok_or(ProxyFault::Malformed)?;
+    let status = answer
+        .code
+        .and_then(|code| StatusCode::from_u16(code).ok())
+        .ok_or(ProxyFault::Malformed)?;
     if status.is_success() && end < received.len() {
         return Err(ProxyFault::Malformed);
     }

@@ -72,8 +72,12 @@ impl Schedule {
         if view.wanted == 0 || now >= end_of_use {
             return WarmStep::Rest;
         }
-        let renewals = view.renewals.iter().copied();
-        let mut renewals: Vec<_> = renewals.filter(|renewal| *renewal > now).collect();
+        let mut renewals: Vec<_> = view
+            .renewals
+            .iter()
+            .copied()
+            .filter(|renewal| *renewal > now)
+            .collect();
         renewals.sort_unstable();
         let ready = renewals.len();
         if let Some(first) = ready.checked_sub(view.wanted) {
