@@ -55,7 +55,7 @@ use metrics::OutboundMetrics;
 use once::NextStep;
 use policy::Permit;
 use report::RequestReport;
-use turn::Effect;
+use turn::ProviderEffect;
 
 use crate::audit::Audit;
 use crate::beat::stir;
@@ -156,7 +156,7 @@ impl Outbound {
         }
         let mut response = answer::clean(sent.answer, &permit, context, &self.memory).await?;
         match keyed {
-            Some(keyed) if sent.effect != Effect::Possible => keyed.forget().await,
+            Some(keyed) if sent.effect != ProviderEffect::Possible => keyed.forget().await,
             Some(keyed) => keyed.settle(&response).await,
             None => {}
         }

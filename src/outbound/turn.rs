@@ -28,12 +28,12 @@ use crate::upstream::{Answer, AnswerBody};
 pub(super) struct TurnAnswer {
     pub(super) answer: Answer,
     pub(super) turn: Turn,
-    pub(super) effect: Effect,
+    pub(super) effect: ProviderEffect,
 }
 
 /// The effect of a request at the provider, as far as the answer proves it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Effect {
+pub(super) enum ProviderEffect {
     /// None: the provider throttled the request, and may take the same request later.
     Throttled,
     /// None: the provider refused the credential, or its rights.
@@ -42,7 +42,7 @@ pub(super) enum Effect {
     Possible,
 }
 
-impl Effect {
+impl ProviderEffect {
     fn of(meaning: &Meaning<'_>) -> Self {
         match meaning {
             Meaning::Throttled(_) => Self::Throttled,
@@ -115,7 +115,7 @@ async fn try_once(
     );
     learn::learn(&answer.headers, &meaning, permit, subject, recipients);
     Ok(TurnAnswer {
-        effect: Effect::of(&meaning),
+        effect: ProviderEffect::of(&meaning),
         answer,
         turn: Turn { ticket, sent_at },
     })
@@ -123,8 +123,8 @@ async fn try_once(
 
 /// True if a message may wait for another turn: the provider throttled it, and the time of the retries is not over, even
 /// if turns are had without a wait.
-fn may_wait_again(effect: Effect, until: Option<Instant>, now: Instant) -> bool {
-    effect == Effect::Throttled && until.is_some_and(|until| now < until)
+fn may_wait_again(effect: ProviderEffect, until: Option<Instant>, now: Instant) -> bool {
+    effect == ProviderEffect::Throttled && until.is_some_and(|until| now < until)
 }
 
 /// Waits for a turn, in a span of the trace.
@@ -365,11 +365,11 @@ mod tests {
         let now = Instant::now();
         let later = now + Duration::from_millis(1);
         for (effect, until, expected) in [
-            (Effect::Throttled, Some(later), true),
-            (Effect::Throttled, Some(now), false),
-            (Effect::Throttled, None, false),
-            (Effect::Refused, Some(later), false),
-            (Effect::Possible, Some(later), false),
+            (ProviderEffect::Throttled, Some(later), true),
+            (ProviderEffect::Throttled, Some(now), false),
+            (ProviderEffect::Throttled, None, false),
+            (ProviderEffect::Refused, Some(later), false),
+            (ProviderEffect::Possible, Some(later), false),
         ] {
             let waits = may_wait_again(effect, until, now);
             assert_eq!(waits, expected, "{effect:?} {until:?}");
