@@ -311,3 +311,31 @@ fn a_held_request_whose_application_is_gone_is_not_sent() {
     assert_eq!(provider.upstream.arrivals(), before, "nobody waits for it");
     assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
 }
+
+/// An upload without a byte is whole when it comes, so that it waits as a message does.
+#[test]
+fn a_held_upload_without_a_byte_is_not_sent_for_an_application_that_is_gone() {
+    let provider = Provider::new();
+    provider.takes("nobody's");
+    let keyside = provider.keyside("5s");
+    let mut message = Client::connect(keyside.outbound()).unwrap();
+    assert!(message.send(&post(MESSAGES, "{}")));
+    assert!(eventually(Duration::from_secs(2), || provider
+        .upstream
+        .arrivals()
+        >= 1));
+    thread::sleep(Duration::from_millis(300));
+    let mut empty = Client::connect(keyside.outbound()).unwrap();
+    let head = "POST /v23.0/106/media HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\
+                Content-Type: multipart/form-data; boundary=x\r\n\r\n";
+    assert!(empty.send(head.as_bytes()));
+    thread::sleep(Duration::from_millis(300));
+    drop((message, empty));
+    thread::sleep(Duration::from_millis(500));
+    let before = provider.upstream.arrivals();
+    provider.takes(NEW);
+    keyside.dir().write("token", NEW);
+    thread::sleep(stretched(Duration::from_secs(1)));
+    assert_eq!(provider.upstream.arrivals(), before, "nobody waits for it");
+    assert_eq!(keyside.send(head.as_bytes()).status, 200);
+}
