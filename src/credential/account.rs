@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
-
 use super::acceptance::Acceptance;
 use super::access::issued::IssuedToken;
 use super::access::tokens::AccessTokens;
 use super::fault::CredentialFault;
 use super::forbidden::ForbiddenRequests;
+use super::history::{CredentialHistory, SecretHistory};
 use super::hold::Hold;
 use super::kept_back::KeptBack;
 use super::previous::{LastEvent, Previous};
@@ -50,16 +49,8 @@ pub struct Credential {
     /// Replaced secret sets, the first fallback first.
     pub(super) previous: Vec<Previous>,
     pub(super) acceptance: Acceptance,
-    pub(super) last_match: Arc<LastEvent>,
-    pub(super) last_forgery: Arc<LastEvent>,
-    pub(super) last_success: Arc<LastEvent>,
-    pub(super) forbidden: Arc<ForbiddenRequests>,
-    pub(super) hold: Arc<Hold>,
-    pub(super) renewal: Arc<Renewal>,
-    pub(super) unfinished: Arc<UnfinishedRotations>,
-    /// The last answer about the newest secret set; the credentials of later loads share the cell while the
-    /// secrets are equal.
-    pub(super) verification: Arc<ArcSwapOption<Verification>>,
+    pub(super) history: Arc<CredentialHistory>,
+    pub(super) secret_history: Arc<SecretHistory>,
     /// The access tokens of the newest secret set.
     pub(super) access: Arc<AccessTokens>,
     pub(super) proofs: ProofCache,
@@ -205,57 +196,57 @@ impl Credential {
     /// Returns the requests forbidden to every secret at hand.
     #[must_use]
     pub fn forbidden(&self) -> &ForbiddenRequests {
-        &self.forbidden
+        &self.history.forbidden
     }
 
     /// Returns the hold, for requests while the provider refuses every secret set.
     #[must_use]
     pub fn hold(&self) -> &Hold {
-        &self.hold
+        &self.secret_history.hold
     }
 
     /// Returns the state of renewals.
     #[must_use]
     pub fn renewal(&self) -> &Renewal {
-        &self.renewal
+        &self.history.renewal
     }
 
     /// Returns the rotations that a process began and did not bring to their end.
     #[must_use]
     pub fn unfinished_rotations(&self) -> &UnfinishedRotations {
-        &self.unfinished
+        &self.history.unfinished
     }
 
     /// Returns the last event that a previous secret signed.
     #[must_use]
     pub fn last_match(&self) -> &LastEvent {
-        &self.last_match
+        &self.history.last_match
     }
 
     /// Returns the last event whose signature none of the secrets makes.
     #[must_use]
     pub fn last_forgery(&self) -> &LastEvent {
-        &self.last_forgery
+        &self.history.last_forgery
     }
 
     /// Returns the last successful request with the newest secret set. Loads with equal secrets share the event; new
     /// secrets begin without.
     #[must_use]
     pub fn last_success(&self) -> &LastEvent {
-        &self.last_success
+        &self.secret_history.last_success
     }
 
     /// Returns the last answer of the provider about the newest secret set, if the provider was asked.
     #[must_use]
     pub fn verification(&self) -> Option<Arc<Verification>> {
-        self.verification.load_full()
+        self.secret_history.verification.load_full()
     }
 
     /// True for the id of a page that the token may use, as far as the provider has told. Messenger and WhatsApp take
     /// messages at one path.
     #[must_use]
     pub fn is_page(&self, id: &str) -> bool {
-        let verification = self.verification.load();
+        let verification = self.secret_history.verification.load();
         let facts = verification.as_ref().and_then(|found| found.facts());
         facts.is_some_and(|facts| facts.pages.iter().any(|page| page == id))
     }
@@ -267,7 +258,9 @@ impl Credential {
         {
             slot.current.note_issue(issued, age, verification.at);
         }
-        self.verification.store(Some(Arc::new(verification)));
+        self.secret_history
+            .verification
+            .store(Some(Arc::new(verification)));
     }
 
     /// Returns the byte sequences to redact from answers, the longest first.

@@ -48,19 +48,10 @@ impl Credential {
             .map(|before| previous_after(before, &slots, &provider, config.overlap))
             .unwrap_or_default();
         let unchanged = before.filter(|before| newest_of(before).equals(&slots, &provider));
-        let verification = unchanged
-            .map(|before| Arc::clone(&before.verification))
-            .unwrap_or_default();
         let acceptance = unchanged
             .map(|before| &before.acceptance)
             .filter(|acceptance| acceptance.fallback() == Some(FallbackReason::TooLittle))
             .map(Acceptance::copy)
-            .unwrap_or_default();
-        let hold = unchanged
-            .map(|before| Arc::clone(&before.hold))
-            .unwrap_or_default();
-        let last_success = unchanged
-            .map(|before| Arc::clone(&before.last_success))
             .unwrap_or_default();
         // A token from a different exchange would be for a different account.
         let access = before
@@ -78,24 +69,12 @@ impl Credential {
             kept_back: None,
             previous,
             acceptance,
-            last_match: before
-                .map(|before| Arc::clone(&before.last_match))
+            history: before
+                .map(|before| Arc::clone(&before.history))
                 .unwrap_or_default(),
-            last_forgery: before
-                .map(|before| Arc::clone(&before.last_forgery))
+            secret_history: unchanged
+                .map(|before| Arc::clone(&before.secret_history))
                 .unwrap_or_default(),
-            last_success,
-            hold,
-            forbidden: before
-                .map(|before| Arc::clone(&before.forbidden))
-                .unwrap_or_default(),
-            renewal: before
-                .map(|before| Arc::clone(&before.renewal))
-                .unwrap_or_default(),
-            unfinished: before
-                .map(|before| Arc::clone(&before.unfinished))
-                .unwrap_or_default(),
-            verification,
             access,
             proofs: ProofCache::default(),
             reflections: Reflections::default(),
@@ -213,14 +192,8 @@ impl Credential {
             kept_back: self.kept_back.clone(),
             previous: self.previous.clone(),
             acceptance: self.acceptance.copy(),
-            last_match: Arc::clone(&self.last_match),
-            last_forgery: Arc::clone(&self.last_forgery),
-            last_success: Arc::clone(&self.last_success),
-            forbidden: Arc::clone(&self.forbidden),
-            hold: Arc::clone(&self.hold),
-            renewal: Arc::clone(&self.renewal),
-            unfinished: Arc::clone(&self.unfinished),
-            verification: Arc::clone(&self.verification),
+            history: Arc::clone(&self.history),
+            secret_history: Arc::clone(&self.secret_history),
             access: Arc::clone(&self.access),
             proofs: ProofCache::default(),
             reflections: Reflections::default(),

@@ -16,6 +16,7 @@ mod encoded;
 mod fault;
 mod forbidden;
 mod form;
+mod history;
 mod hold;
 mod kept_back;
 mod kept_set;

@@ -70,7 +70,7 @@ impl Credential {
         subject: &RequestSubject,
         now: Instant,
     ) -> Option<SecretSet<'_>> {
-        if sent.is_previous() || self.forbidden.has(subject, now) {
+        if sent.is_previous() || self.forbidden().has(subject, now) {
             return None;
         }
         self.fallback()
