@@ -198,7 +198,7 @@ static PROCESS_KEY: LazyLock<Zeroizing<[u8; 32]>> = LazyLock::new(|| {
 });
 
 /// The reason for refusing the bytes of a source as a secret.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SecretError {
     /// No bytes, or white space only.
     Empty {

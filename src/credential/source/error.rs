@@ -1,19 +1,21 @@
 //! The reasons why a reference gives no secret.
 
 use std::fmt;
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::secret::SecretError;
 
 /// The reason why a reference gives no secret.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum SourceError {
     /// The environment variable is not set.
     NoVariable,
     /// `$CREDENTIALS_DIRECTORY` is not set: systemd gave this process no credentials.
     NoCredentialsDirectory,
     /// The file cannot be read.
-    File(std::io::Error),
+    File(Arc<io::Error>),
     /// The path leads to a folder, socket or device.
     NotAFile,
     /// The source has more than 64 KiB.
@@ -21,7 +23,7 @@ pub enum SourceError {
     /// The files changed each time they were read.
     Unstable,
     /// The program cannot be started.
-    Start(std::io::Error),
+    Start(Arc<io::Error>),
     /// The program or secret manager gave no answer within this time.
     TimedOut(Duration),
     /// The program ended with a status other than 0.
@@ -86,24 +88,20 @@ impl SourceError {
     #[must_use]
     pub fn is_absence(&self) -> bool {
         match self {
-            Self::File(error) => error.kind() == std::io::ErrorKind::NotFound,
+            Self::File(error) => error.kind() == io::ErrorKind::NotFound,
             Self::NoField(_) | Self::NoValue(_) | Self::Secret(_) => true,
             _ => false,
         }
     }
 
-    /// Returns this error of a file once more, for another field of the file.
-    pub(super) fn repeated(&self) -> Self {
-        match self {
-            Self::File(error) => Self::File(match error.raw_os_error() {
-                Some(code) => std::io::Error::from_raw_os_error(code),
-                None => error.kind().into(),
-            }),
-            Self::NotAFile => Self::NotAFile,
-            Self::TooLarge => Self::TooLarge,
-            Self::Unstable => Self::Unstable,
-            _ => Self::Cancelled,
-        }
+    /// The error of a file that cannot be read.
+    pub(super) fn unreadable(error: io::Error) -> Self {
+        Self::File(Arc::new(error))
+    }
+
+    /// The error of a program that cannot be started.
+    pub(super) fn not_started(error: io::Error) -> Self {
+        Self::Start(Arc::new(error))
     }
 }
 

@@ -79,7 +79,7 @@ pub(super) fn can_feed(program: &Path) -> Result<(), PlaceError> {
             "the program can be started, and there is no question that every program would answer",
         ))),
         Err(error) => Err(PlaceError::NotWritten(PlaceFault::Program(
-            SourceError::Start(error.into()),
+            SourceError::not_started(error.into()),
         ))),
     }
 }
@@ -99,7 +99,7 @@ fn start(program: &Path, arguments: &[String], input: Stdio) -> Result<Child, So
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
-        .map_err(SourceError::Start)
+        .map_err(SourceError::not_started)
 }
 
 /// Waits for the end of a program, and returns its standard output. `given` is what the program was given and may repeat.
@@ -115,12 +115,12 @@ async fn output(mut child: Child, given: &[u8]) -> Result<SecretDocument, Source
             .take(MAX_SIZE as u64 + 1)
             .read_to_end(&mut text)
             .await
-            .map_err(SourceError::File)?;
+            .map_err(SourceError::unreadable)?;
     }
     if text.len() > MAX_SIZE {
         return Err(SourceError::TooLarge);
     }
-    let status = child.wait().await.map_err(SourceError::File)?;
+    let status = child.wait().await.map_err(SourceError::unreadable)?;
     if status.success() {
         return Ok(SecretDocument::new(text, None));
     }

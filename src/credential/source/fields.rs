@@ -13,7 +13,7 @@ pub(super) fn of_file(
 ) -> Result<RawSecret, SourceError> {
     let whole = match file {
         Some(Ok(whole)) => whole,
-        Some(Err(error)) => return Err(error.repeated()),
+        Some(Err(error)) => return Err(error.clone()),
         None => return Err(SourceError::Cancelled),
     };
     let value = match whole.bytes.trim_ascii_start().first() {

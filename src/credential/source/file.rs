@@ -90,8 +90,8 @@ impl Sight {
 
 /// Reads one file, unless the file changes meanwhile.
 pub(super) fn read(path: &Path) -> Result<(RawSecret, Sight), SourceError> {
-    let file = open(path).map_err(SourceError::File)?;
-    let before = file.metadata().map_err(SourceError::File)?;
+    let file = open(path).map_err(SourceError::unreadable)?;
+    let before = file.metadata().map_err(SourceError::unreadable)?;
     if !before.is_file() {
         return Err(SourceError::NotAFile);
     }
@@ -103,11 +103,11 @@ pub(super) fn read(path: &Path) -> Result<(RawSecret, Sight), SourceError> {
     (&file)
         .take(MAX_SIZE as u64 + 1)
         .read_to_end(&mut bytes)
-        .map_err(SourceError::File)?;
+        .map_err(SourceError::unreadable)?;
     if bytes.len() > MAX_SIZE {
         return Err(SourceError::TooLarge);
     }
-    let after = file.metadata().map_err(SourceError::File)?;
+    let after = file.metadata().map_err(SourceError::unreadable)?;
     let sight = Sight::of(&file, &after);
     if Identity::of(&before) != sight.identity {
         return Err(SourceError::Unstable);
@@ -185,7 +185,7 @@ mod tests {
         let name = format!("keyside-pipe-{}", std::process::id());
         let path = std::env::temp_dir().join(name);
         mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
-        let missing = Err(SourceError::File(std::io::ErrorKind::NotFound.into()));
+        let missing = Err(SourceError::unreadable(std::io::ErrorKind::NotFound.into()));
         let is_unchanged = is_unchanged(&path, &missing);
         let (secret, plain) = (read(&path), read_regular(&path));
         std::fs::remove_file(&path).unwrap();

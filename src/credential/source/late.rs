@@ -1,13 +1,11 @@
 //! Reads behind a load: programs and secret managers with a late answer, or without one.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::error::SourceError;
-use super::found::{Findings, FoundSecret};
+use super::found::Findings;
 use crate::config::Reference;
 
 /// The reads of a load still under way, with the answers in time.
@@ -22,7 +20,7 @@ pub struct LateReads {
 pub struct LateAnswers {
     /// The moment of the questions.
     pub asked: Instant,
-    found: Arc<BTreeMap<Reference, Result<FoundSecret, String>>>,
+    found: Arc<Findings>,
 }
 
 impl LateReads {
@@ -63,22 +61,11 @@ impl LateAnswers {
     /// Returns the answers in the form for a load.
     #[must_use]
     pub fn findings(&self) -> Findings {
-        let each = self.found.iter().map(|(reference, found)| {
-            let found = found.clone().map_err(SourceError::Manager);
-            (reference.clone(), found)
-        });
-        each.collect()
+        (*self.found).clone()
     }
 
     fn extend(&mut self, findings: &Findings) {
-        let each = findings.iter().map(|(reference, found)| {
-            let found = match found {
-                Ok(found) => Ok(found.clone()),
-                Err(error) => Err(error.to_string()),
-            };
-            (reference.clone(), found)
-        });
-        Arc::make_mut(&mut self.found).extend(each);
+        Arc::make_mut(&mut self.found).extend(findings.clone());
     }
 }
 
@@ -87,5 +74,24 @@ impl std::fmt::Debug for LateAnswers {
         f.debug_struct("LateAnswers")
             .field("references", &self.found.keys())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::credential::source::SourceError;
+
+    #[tokio::test]
+    async fn a_late_error_keeps_its_kind() {
+        let reference: Reference = "exec:/bin/true".parse().unwrap();
+        let absence = SourceError::NoValue("no field `token`".to_owned());
+        let read = Findings::from([(reference.clone(), Err(absence))]);
+        let mut reads = JoinSet::new();
+        reads.spawn(async move { read });
+        let mut late = LateReads::new(reads, Instant::now(), &Findings::new());
+        let findings = late.next().await.unwrap().findings();
+        let found = findings.get(&reference).unwrap().as_ref();
+        assert!(found.is_err_and(SourceError::is_absence));
     }
 }
