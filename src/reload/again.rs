@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::authorities::Authorities;
 use super::draft::Draft;
 use super::egress::LoadedEgress;
-use super::kept_inputs::{KeptInput, Remarks, differ, keep_authorities, of_listeners};
+use super::kept_inputs::{KeptInput, differ, keep_authorities, of_listeners};
 use super::refresh::NewValue;
+use super::remarks::Remarks;
 use super::server_tls::ServerCertificates;
 use super::shared::shared_server;
 use super::signatures::Signings;
@@ -68,10 +69,11 @@ impl Draft {
         let mut remarks = Remarks::default();
         let webhooks = config.webhooks.iter();
         for webhook in webhooks.filter(|webhook| names.contains(&webhook.name)) {
-            self.signings.take(webhook, findings, before, &mut remarks);
+            self.signings
+                .load_webhook(webhook, findings, before, &mut remarks);
             let files = &self.authorities;
             self.publishers
-                .take(webhook, findings, files, before, &mut remarks)?;
+                .load_webhook(webhook, findings, files, before, &mut remarks)?;
         }
         let is_taken =
             |kept: &KeptInput| names.iter().any(|webhook| kept.serves.is_value_of(webhook));

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::inputs::asked_references;
-use super::kept_inputs::{InputUse, Remarks};
+use super::kept_inputs::InputUse;
+use super::remarks::Remarks;
 use super::{Live, LoadError};
 use crate::config::{Config, EgressConfig, ProxyChoice, Reference};
 use crate::credential::source::{Managers, SeenFiles, read_all};

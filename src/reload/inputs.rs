@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::aside::LoadTime;
 use super::authorities::{Authorities, all_files, read_authorities};
 use super::egress::{LoadedEgress, sdk_warning};
-use super::kept_inputs::Remarks;
+use super::remarks::Remarks;
 use super::unchanged::{is_same_text, unchanged_credentials};
 use super::{Live, LoadError};
 use crate::config::{Config, ConfigFile, ListenAddress, LogConfig, Reference, WebhookConfig};

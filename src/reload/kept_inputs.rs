@@ -9,8 +9,7 @@ use super::authorities::Authorities;
 use super::server_tls::{INBOUND, OUTBOUND, ServerCertificates};
 use super::streams::streams;
 use super::{Live, Reloader};
-use crate::config::{Config, Reference};
-use crate::credential::source::path_of;
+use crate::config::Config;
 use crate::provider::Ca;
 use crate::tls::{self, UnusableFiles};
 
@@ -119,51 +118,6 @@ impl InputUse {
             Self::Signature(webhook) | Self::StreamUrl { webhook, .. } => webhook == name,
             _ => false,
         }
-    }
-}
-
-/// The remarks of a load about unusable inputs.
-#[derive(Default)]
-pub(super) struct Remarks {
-    /// Lines about inputs without earlier contents, and about oddities.
-    pub(super) warnings: Vec<String>,
-    /// The inputs in whose place the load before stays in use.
-    pub(super) kept: Vec<KeptInput>,
-}
-
-impl Remarks {
-    /// Notes an unusable value of a reference in whose place the value of the load before stays, with the reason.
-    pub(super) fn keep(
-        &mut self,
-        serves: InputUse,
-        reference: &Reference,
-        problem: &str,
-        before: &Live,
-    ) {
-        let unusable = unusable_value(reference, problem);
-        let kept = kept(serves, unusable, InPlace::Before, Some(before));
-        self.kept.push(kept);
-    }
-
-    /// Notes an unusable value of a reference in whose place there is nothing, with the reason and with what waits for a value.
-    pub(super) fn miss(
-        &mut self,
-        serves: InputUse,
-        reference: &Reference,
-        problem: &str,
-        waits: &'static str,
-        before: Option<&Live>,
-    ) {
-        let unusable = unusable_value(reference, problem);
-        let kept = kept(serves, unusable, InPlace::Nothing(waits), before);
-        self.kept.push(kept);
-    }
-
-    /// Notes again the earlier note about an input whose value has not come in time.
-    pub(super) fn keep_noted(&mut self, serves: &InputUse, before: &Live) {
-        let noted = before.kept_inputs.iter();
-        self.kept
-            .extend(noted.filter(|it| it.serves == *serves).cloned());
     }
 }
 
@@ -325,7 +279,7 @@ pub(super) fn differ(before: &Live, contents: &Authorities, kept: &[KeptInput]) 
 }
 
 /// Returns the unusable input since the load that first could not use it.
-fn kept(
+pub(super) fn kept(
     serves: InputUse,
     unusable: UnusableFiles,
     in_place: InPlace,
@@ -340,13 +294,6 @@ fn kept(
     let mut earlier = before.into_iter().flat_map(|before| &before.kept_inputs);
     let earlier = earlier.find(|told| told.is_same(&now));
     earlier.cloned().unwrap_or(now)
-}
-
-fn unusable_value(reference: &Reference, problem: &str) -> UnusableFiles {
-    UnusableFiles {
-        paths: path_of(reference).into_iter().collect(),
-        problem: format!("`{reference}`: {problem}"),
-    }
 }
 
 /// Returns the reason for which authorities cannot be used.

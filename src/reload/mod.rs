@@ -38,6 +38,7 @@ mod notices;
 mod overlap;
 mod record;
 mod refresh;
+mod remarks;
 mod renamed;
 mod requests;
 mod retry;

@@ -3,9 +3,10 @@
 use sha2::{Digest, Sha256};
 
 use super::authorities::{Authorities, pem_of};
-use super::kept_inputs::{InputUse, Remarks};
+use super::kept_inputs::InputUse;
 use super::live::LoadedServer;
 use super::metrics::ReloadMetrics;
+use super::remarks::Remarks;
 use super::{Live, LoadError};
 use crate::config::{Config, SharedLimits};
 use crate::credential::source::{Findings, SourceError};

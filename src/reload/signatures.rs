@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Live;
-use super::kept_inputs::{InputUse, Remarks};
+use super::kept_inputs::InputUse;
+use super::remarks::{Remarks, UnusableValue, ValueProblem};
 use crate::config::{Config, EventWay, Reference, WebhookConfig};
-use crate::credential::source::{Findings, SourceError};
+use crate::credential::source::Findings;
 use crate::delivery::signature::{Signer, Signing};
 
 /// The signing of the events of each webhook that has `sign`.
@@ -25,48 +26,42 @@ impl Signings {
     ) -> Self {
         let mut signings = Self::default();
         for webhook in &config.webhooks {
-            signings.take(webhook, findings, before, remarks);
+            signings.load_webhook(webhook, findings, before, remarks);
         }
         signings
     }
 
-    /// Makes the signer of a webhook. An unusable key keeps the earlier key in use, and is told. A late answer beside an
-    /// earlier key is not told: the answer is used later.
-    pub(super) fn take(
+    /// Makes the signer of a webhook, or keeps the earlier one while a key is unusable.
+    pub(super) fn load_webhook(
         &mut self,
         webhook: &WebhookConfig,
         findings: &Findings,
         before: Option<&Live>,
         remarks: &mut Remarks,
     ) {
-        let Some(first) = webhook.sign.first() else {
+        if webhook.sign.is_empty() {
             return;
-        };
-        let name = &webhook.name;
-        let serves = InputUse::Signature(name.clone());
-        let kept = before.map(|live| (live, live.signings.of(name)));
-        let kept = kept.filter(|(_, signing)| matches!(signing, Signing::On(_)));
-        let is_late = matches!(findings.get(first), Some(Err(SourceError::Late)));
-        let signing = match (signer(webhook, findings), kept) {
-            (Ok(signer), _) => Signing::On(Arc::new(signer)),
-            (Err(_), Some((live, signing))) if is_late => {
-                remarks.keep_noted(&serves, live);
-                signing
-            }
-            (Err((reference, problem)), Some((live, signing))) => {
-                remarks.keep(serves, reference, &problem, live);
-                signing
-            }
-            (Err((reference, problem)), None) => {
-                let effect = match webhook.way {
-                    EventWay::Direct(_) => REFUSED,
-                    EventWay::Spooled(_) => WAITS,
+        }
+        let signing = match signer(webhook, findings) {
+            Ok(signer) => Signing::On(Arc::new(signer)),
+            Err(SignerProblem { reference, error }) => {
+                let unusable = UnusableValue {
+                    serves: InputUse::Signature(webhook.name.clone()),
+                    reference,
+                    problem: error,
+                    waits: match webhook.way {
+                        EventWay::Direct(_) => REFUSED,
+                        EventWay::Spooled(_) => WAITS,
+                    },
                 };
-                remarks.miss(serves, reference, &problem, effect, before);
-                Signing::KeyMissing
+                let kept = before
+                    .map(|live| live.signings.of(&webhook.name))
+                    .filter(|signing| matches!(signing, Signing::On(_)));
+                let substitute = remarks.substitute(unusable, kept, before);
+                substitute.unwrap_or(Signing::KeyMissing)
             }
         };
-        self.by_webhook.insert(name.clone(), signing);
+        self.by_webhook.insert(webhook.name.clone(), signing);
     }
 
     /// Returns the signing of a webhook's events.
@@ -81,19 +76,31 @@ const WAITS: &str = "its events wait for the key";
 /// The effect of a missing key on events that go straight to the application: the provider sends them again.
 const REFUSED: &str = "its events are answered 503 until the key is there";
 
-/// Returns the signer, or the reference without a usable key and the reason.
+/// The key for which a webhook has no signer.
+struct SignerProblem<'w> {
+    reference: &'w Reference,
+    error: ValueProblem,
+}
+
+/// Returns the signer of a webhook.
+///
+/// # Errors
+/// If the first reference has no value, or any value is no key.
 fn signer<'w>(
     webhook: &'w WebhookConfig,
     findings: &Findings,
-) -> Result<Signer, (&'w Reference, String)> {
+) -> Result<Signer, SignerProblem<'w>> {
     let mut signer = Signer::default();
     for (place, reference) in webhook.sign.iter().enumerate() {
+        let problem = |error| SignerProblem { reference, error };
         signer = match findings.get(reference) {
             Some(Ok(found)) => signer
                 .with(&found.secret)
-                .map_err(|error| (reference, error.to_string()))?,
+                .map_err(|error| problem(ValueProblem::Signer(error)))?,
             // The first must be there: applications may know no other.
-            Some(Err(error)) if place == 0 => return Err((reference, error.to_string())),
+            Some(Err(error)) if place == 0 => {
+                return Err(problem(ValueProblem::Source(error.clone())));
+            }
             Some(Err(_)) | None => signer,
         };
     }

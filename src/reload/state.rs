@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::timeout;
 
-use super::kept_inputs::{InputUse, Remarks};
+use super::kept_inputs::InputUse;
+use super::remarks::Remarks;
 use super::{Live, Reloader};
 use crate::config::Config;
 use crate::credential::source::{Findings, SourceError};

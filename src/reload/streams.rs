@@ -1,16 +1,17 @@
 //! The publishers of streams, of a load.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::authorities::{Authorities, pem_of};
-use super::kept_inputs::{InputUse, Remarks};
+use super::kept_inputs::InputUse;
+use super::remarks::{Remarks, UnusableValue, ValueProblem};
 use super::{Live, LoadError};
 use crate::config::{Config, DestinationTarget, EventWay, PublishTarget, WebhookConfig};
-use crate::credential::source::{Findings, SourceError};
+use crate::credential::source::Findings;
 use crate::delivery::publish::{Publisher, PublisherError, exposes_password};
+use crate::secret::Secret;
 
 /// The publishers of all streams among the destinations. Reloads keep the connections.
 #[derive(Clone, Debug, Default)]
@@ -33,18 +34,16 @@ impl Publishers {
     ) -> Result<Self, LoadError> {
         let mut publishers = Self::default();
         for webhook in &config.webhooks {
-            publishers.take(webhook, findings, files, before, remarks)?;
+            publishers.load_webhook(webhook, findings, files, before, remarks)?;
         }
         Ok(publishers)
     }
 
-    /// Makes the publishers of a webhook. Without a usable URL, the publisher of the load before stays in use, and the URL is
-    /// told; without a load before, the events of the destination wait. A late answer beside an earlier publisher is not told:
-    /// the answer is used later.
+    /// Makes the publishers of a webhook.
     ///
     /// # Errors
     /// If the build cannot publish to a stream, or the file with the authorities of a server cannot be read.
-    pub(super) fn take(
+    pub(super) fn load_webhook(
         &mut self,
         webhook: &WebhookConfig,
         findings: &Findings,
@@ -53,58 +52,8 @@ impl Publishers {
         remarks: &mut Remarks,
     ) -> Result<(), LoadError> {
         for (name, target) in streams(webhook) {
-            let place = format!("webhook `{}`: destination `{name}`", webhook.name);
-            let kept =
-                before.and_then(|live| Some((live, live.publishers.of(&webhook.name, name)?)));
-            let key = format!("{place}: ca");
-            let ca = target.ca.as_ref().map(|path| pem_of(files, &key, path));
-            let server = StreamServer {
-                target,
-                authorities: ca.transpose()?,
-                patience: webhook.timeout,
-            };
-            let serves = InputUse::StreamUrl {
-                webhook: webhook.name.clone(),
-                to: name.to_owned(),
-            };
-            let earlier = kept.as_ref().map(|(_, publisher)| publisher);
-            let publisher = match (publisher(&server, findings, earlier), kept) {
-                (Ok((publisher, is_exposed)), _) => {
-                    if is_exposed {
-                        remarks.warnings.push(format!(
-                            "{place}: `{}`: the login crosses the network in clear text, expected a URL with TLS for a \
-                             server on another machine",
-                            target.server
-                        ));
-                    }
-                    Some(publisher)
-                }
-                (Err(Unusable::Build(error)), _) => {
-                    return Err(LoadError::Webhook {
-                        webhook: webhook.name.clone(),
-                        problem: format!("destination `{name}`: {error}"),
-                    });
-                }
-                (Err(Unusable::Late), Some((live, publisher))) => {
-                    remarks.keep_noted(&serves, live);
-                    Some(publisher)
-                }
-                (Err(unusable), Some((live, publisher))) => {
-                    remarks.keep(serves, &target.server, &unusable.to_string(), live);
-                    Some(publisher)
-                }
-                (Err(unusable), None) => {
-                    remarks.miss(
-                        serves,
-                        &target.server,
-                        &unusable.to_string(),
-                        "its events wait for the URL",
-                        before,
-                    );
-                    None
-                }
-            };
             let key = (webhook.name.clone(), name.to_owned());
+            let publisher = publisher_for(webhook, name, target, findings, files, before, remarks)?;
             match publisher {
                 Some(publisher) => self.by_name.insert(key, publisher),
                 None => self.by_name.remove(&key),
@@ -120,31 +69,63 @@ impl Publishers {
     }
 }
 
+/// Returns the publisher of a stream. Without a usable URL, the publisher of the load before stays in use; without one, there is
+/// none, and the events of the destination wait.
+///
+/// # Errors
+/// If the build cannot publish to the stream, or the file with the authorities of the server cannot be read.
+fn publisher_for(
+    webhook: &WebhookConfig,
+    name: &str,
+    target: &PublishTarget,
+    findings: &Findings,
+    files: &Authorities,
+    before: Option<&Live>,
+    remarks: &mut Remarks,
+) -> Result<Option<Arc<Publisher>>, LoadError> {
+    let place = format!("webhook `{}`: destination `{name}`", webhook.name);
+    let key = format!("{place}: ca");
+    let ca = target.ca.as_ref().map(|path| pem_of(files, &key, path));
+    let server = StreamServer {
+        target,
+        authorities: ca.transpose()?,
+        patience: webhook.timeout,
+    };
+    let kept = before.and_then(|live| live.publishers.of(&webhook.name, name));
+    let problem = match url_of(target, findings) {
+        Ok(url) => match publisher(&server, url, kept.as_ref()) {
+            Ok(publisher) => {
+                remarks.warnings.extend(exposure(&place, target, url));
+                return Ok(Some(publisher));
+            }
+            Err(error @ PublisherError::Unsupported(_)) => {
+                return Err(LoadError::Webhook {
+                    webhook: webhook.name.clone(),
+                    problem: format!("destination `{name}`: {error}"),
+                });
+            }
+            Err(error) => ValueProblem::Publisher(error),
+        },
+        Err(problem) => problem,
+    };
+    let unusable = UnusableValue {
+        serves: InputUse::StreamUrl {
+            webhook: webhook.name.clone(),
+            to: name.to_owned(),
+        },
+        reference: &target.server,
+        problem,
+        waits: "its events wait for the URL",
+    };
+    Ok(remarks.substitute(unusable, kept, before))
+}
+
 /// A stream with all that its publisher depends on, beside the URL.
 struct StreamServer<'c> {
     target: &'c PublishTarget,
     /// The PEM of the server's authorities; `None` for the system's.
     authorities: Option<&'c [u8]>,
     patience: Duration,
-}
-
-enum Unusable {
-    /// The build cannot publish to the stream.
-    Build(PublisherError),
-    /// The URL has not come in time.
-    Late,
-    /// The URL cannot be had, or is none.
-    Url(String),
-}
-
-impl fmt::Display for Unusable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Build(error) => write!(f, "{error}"),
-            Self::Late => write!(f, "{}", SourceError::Late),
-            Self::Url(problem) => f.write_str(problem),
-        }
-    }
 }
 
 /// Returns all streams among the destinations of a webhook, each with the name.
@@ -159,34 +140,41 @@ pub(super) fn streams(webhook: &WebhookConfig) -> impl Iterator<Item = (&str, &P
     })
 }
 
-/// Returns the publisher of a stream, and true if the login crosses a network in clear text. The publisher of the load
-/// before is kept until a change of stream, URL, authorities or time limit.
+/// Returns the URL of the server of a stream.
+fn url_of<'f>(target: &PublishTarget, findings: &'f Findings) -> Result<&'f Secret, ValueProblem> {
+    match findings.get(&target.server) {
+        Some(Ok(found)) => Ok(&found.secret),
+        Some(Err(error)) => Err(ValueProblem::Source(error.clone())),
+        None => Err(ValueProblem::Unread),
+    }
+}
+
+/// Returns a warning about a login in clear text on a network.
+fn exposure(place: &str, target: &PublishTarget, url: &Secret) -> Option<String> {
+    exposes_password(&target.stream, url).then(|| {
+        format!(
+            "{place}: `{}`: the login crosses the network in clear text, expected a URL with TLS for a server on another \
+             machine",
+            target.server
+        )
+    })
+}
+
+/// Returns the publisher of a stream: the one of the load before until a change of stream, URL, authorities or time limit.
 fn publisher(
     server: &StreamServer<'_>,
-    findings: &Findings,
+    url: &Secret,
     before: Option<&Arc<Publisher>>,
-) -> Result<(Arc<Publisher>, bool), Unusable> {
+) -> Result<Arc<Publisher>, PublisherError> {
     let StreamServer {
         target,
         authorities,
         patience,
     } = *server;
-    let found = match findings.get(&target.server) {
-        Some(Ok(found)) => found,
-        Some(Err(SourceError::Late)) => return Err(Unusable::Late),
-        Some(Err(error)) => return Err(Unusable::Url(error.to_string())),
-        None => return Err(Unusable::Url("was not read".to_owned())),
-    };
-    let url = &found.secret;
-    let is_exposed = exposes_password(&target.stream, url);
     let unchanged =
         before.filter(|before| before.is_for(&target.stream, url, authorities, patience));
     if let Some(unchanged) = unchanged {
-        return Ok((Arc::clone(unchanged), is_exposed));
+        return Ok(Arc::clone(unchanged));
     }
-    match Publisher::new(&target.stream, url, authorities, patience) {
-        Ok(publisher) => Ok((Arc::new(publisher), is_exposed)),
-        Err(error @ PublisherError::Unsupported(_)) => Err(Unusable::Build(error)),
-        Err(error) => Err(Unusable::Url(error.to_string())),
-    }
+    Publisher::new(&target.stream, url, authorities, patience).map(Arc::new)
 }
