@@ -1,5 +1,6 @@
 //! The exchange of secrets for an access token: OAuth 2 client credentials (RFC 6749, section 4.4), or a login.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -128,7 +129,7 @@ pub(super) async fn request_token(
             ..failure(format!("it answers {}", reply.status))
         });
     }
-    let token = parse_answer(&reply.body, fields).map_err(|problem| failure(problem.to_owned()));
+    let token = parse_answer(&reply.body, fields).map_err(|fault| failure(fault.to_string()));
     // The body holds the token. No connection shares the buffer any more.
     if let Ok(mut body) = reply.body.try_into_mut() {
         body.zeroize();
@@ -136,13 +137,36 @@ pub(super) async fn request_token(
     token
 }
 
+/// The fault of an issuer's answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AnswerFault {
+    /// The answer is not UTF-8.
+    NotText,
+    /// The answer has no token at the configured place.
+    NoToken,
+    /// The token has characters that no header may have.
+    UnfitToken,
+    /// The lifetime of the token is over.
+    EndedToken,
+}
+
+impl fmt::Display for AnswerFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotText => "its answer is no text",
+            Self::NoToken => "its answer has no token where one should be",
+            Self::UnfitToken => "the token in its answer cannot be sent in a header",
+            Self::EndedToken => "the token in its answer has ended already",
+        })
+    }
+}
+
 /// Reads token and lifetime from the issuer's answer.
-fn parse_answer(body: &[u8], fields: &AnswerFields) -> Result<(Secret, Duration), &'static str> {
-    let text = std::str::from_utf8(body).map_err(|_| "its answer is no text")?;
-    let token =
-        json::text_at(text, &fields.token).ok_or("its answer has no token where one should be")?;
-    let token = Secret::parse(Zeroizing::new(token.into_owned().into_bytes()))
-        .map_err(|_| "the token in its answer cannot be sent in a header")?;
+fn parse_answer(body: &[u8], fields: &AnswerFields) -> Result<(Secret, Duration), AnswerFault> {
+    let text = std::str::from_utf8(body).map_err(|_| AnswerFault::NotText)?;
+    let token = json::text_at(text, &fields.token).ok_or(AnswerFault::NoToken)?;
+    let bytes = Zeroizing::new(token.into_owned().into_bytes());
+    let token = Secret::parse(bytes).map_err(|_| AnswerFault::UnfitToken)?;
     let seconds = fields
         .expires_in
         .as_ref()
@@ -154,7 +178,7 @@ fn parse_answer(body: &[u8], fields: &AnswerFields) -> Result<(Secret, Duration)
                 .unwrap_or(MAX_LIFETIME)
                 .min(MAX_LIFETIME)
         }
-        Some(_) => return Err("the token in its answer has ended already"),
+        Some(_) => return Err(AnswerFault::EndedToken),
     };
     Ok((token, lifetime))
 }
@@ -189,24 +213,27 @@ mod tests {
     #[test]
     fn an_answer_needs_a_token_and_may_tell_its_lifetime() {
         for (body, expected) in [
-            (r#"{"access_token":"abc","expires_in":3599}"#, Some(3599)),
-            (r#"{"access_token":"abc","expires_in":"3599"}"#, Some(3599)),
-            (r#"{"access_token":"abc"}"#, Some(60)),
-            (r#"{"access_token":"abc","expires_in":1e300}"#, Some(86_400)),
-            (r#"{"access_token":"abc","expires_in":0}"#, None),
-            (r#"{"access_token":"abc","expires_in":-5}"#, Some(60)),
-            (r#"{"access_token":""}"#, None),
-            (r#"{"access_token":"a\nb"}"#, None),
-            (r#"{"access_token":["abc"]}"#, None),
-            (r#"{"token":"abc"}"#, None),
-            ("<html>", None),
-            ("", None),
+            (r#"{"access_token":"abc","expires_in":3599}"#, Ok(3599)),
+            (r#"{"access_token":"abc","expires_in":"3599"}"#, Ok(3599)),
+            (r#"{"access_token":"abc"}"#, Ok(60)),
+            (r#"{"access_token":"abc","expires_in":1e300}"#, Ok(86_400)),
+            (
+                r#"{"access_token":"abc","expires_in":0}"#,
+                Err(AnswerFault::EndedToken),
+            ),
+            (r#"{"access_token":"abc","expires_in":-5}"#, Ok(60)),
+            (r#"{"access_token":""}"#, Err(AnswerFault::UnfitToken)),
+            (r#"{"access_token":"a\nb"}"#, Err(AnswerFault::UnfitToken)),
+            (r#"{"access_token":["abc"]}"#, Err(AnswerFault::NoToken)),
+            (r#"{"token":"abc"}"#, Err(AnswerFault::NoToken)),
+            ("<html>", Err(AnswerFault::NoToken)),
+            ("", Err(AnswerFault::NoToken)),
         ] {
-            let lifetime = parse_answer(body.as_bytes(), &fields())
-                .ok()
-                .map(|(_, lifetime)| lifetime.as_secs());
+            let lifetime =
+                parse_answer(body.as_bytes(), &fields()).map(|(_, lifetime)| lifetime.as_secs());
             assert_eq!(lifetime, expected, "{body}");
         }
-        assert!(parse_answer(b"\xff", &fields()).is_err());
+        let not_text = parse_answer(b"\xff", &fields()).map(drop);
+        assert_eq!(not_text, Err(AnswerFault::NotText));
     }
 }

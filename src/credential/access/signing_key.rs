@@ -7,14 +7,9 @@ use zeroize::Zeroizing;
 
 use crate::secret::Secret;
 
-/// Checks that a secret is a usable private key.
-///
-/// # Errors
-/// If not; the text says which keys are usable.
-pub(in super::super) fn check_key(secret: &Secret) -> Result<(), &'static str> {
-    key_pair(secret).map(drop).ok_or(
-        "not an RSA private key of 2048 bits or more in PEM (PKCS#8 or PKCS#1, without a passphrase)",
-    )
+/// True for a private key that can sign.
+pub(in super::super) fn is_usable(secret: &Secret) -> bool {
+    key_pair(secret).is_some()
 }
 
 /// Parses a secret as an RSA private key.

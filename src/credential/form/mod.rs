@@ -37,7 +37,7 @@ pub(super) fn misplaced(
     )]
     let value = secret.expose();
     if form == SecretForm::PrivateKey {
-        return signing_key::check_key(secret).err();
+        return (!signing_key::is_usable(secret)).then_some(PRIVATE_KEY);
     }
     let of_origin = match (origin, form) {
         (SecretOrigin::Chosen, _) => None,
@@ -219,6 +219,8 @@ fn not_a_bare_key(value: &str) -> Option<&'static str> {
 
 const LINK: &str = "it is a reference or a URL; put the value that it leads to there";
 const PLACEHOLDER: &str = "it is a placeholder or a shortened value; put the whole value there";
+const PRIVATE_KEY: &str =
+    "not an RSA private key of 2048 bits or more in PEM (PKCS#8 or PKCS#1, without a passphrase)";
 /// The begins of keys and ids of other services: Vault, GitHub, AWS, Slack, Google, age, and ciphertexts of Vault. No
 /// random key has such a begin.
 const FOREIGN: [&str; 14] = [
