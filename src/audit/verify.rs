@@ -50,10 +50,12 @@ pub fn verify(files: &[PathBuf], kept: Option<&str>) -> Result<VerifiedFiles, Au
             })?;
         previous = Some(file.as_path());
     }
-    let end = match () {
-        () if chain.is_cut => Some(AuditError::Cut),
-        () if !chain.has_kept => Some(AuditError::Missing),
-        () => None,
+    let end = if chain.is_cut {
+        Some(AuditError::Cut)
+    } else if !chain.has_kept {
+        Some(AuditError::Missing)
+    } else {
+        None
     };
     match end {
         Some(error) => Err(AuditFault {
@@ -148,7 +150,7 @@ pub struct AuditFault {
 pub enum AuditError {
     /// The file cannot be read.
     Read(io::Error),
-    /// The first line is none of an audit file.
+    /// The first line is not a line of an audit file.
     Foreign,
     /// A line does not have the hash of the line before.
     Broken {
@@ -181,7 +183,7 @@ impl fmt::Display for AuditError {
         match self {
             Self::Read(error) => write!(f, "cannot be read: {error}"),
             Self::Foreign => f.write_str(
-                "line 1 is none of an audit file: is this the file of `audit.file`, not compressed?",
+                "line 1 is not a line of an audit file: is this the file of `audit.file`, not compressed?",
             ),
             Self::Broken { line } => {
                 write!(
