@@ -31,7 +31,7 @@ pub struct KeptInput {
 pub enum InPlace {
     /// The content read before, until a restart.
     Before,
-    /// Nothing, since nothing was read before. Holds what waits, as a clause.
+    /// No substitute. Holds the clause that names what must wait.
     Nothing(&'static str),
 }
 

@@ -90,8 +90,7 @@ fn answered_webhooks(live: &Live, answers: &LateAnswers) -> BTreeSet<String> {
         .collect()
 }
 
-/// True if the programs and secret managers of these references have all answered, none of them anew since, and there are
-/// any.
+/// True if there is at least one managed reference and every answer is current.
 fn are_answered<'r>(
     live: &Live,
     answers: &LateAnswers,

@@ -276,7 +276,7 @@ impl Reloader {
         Arc::clone(&self.nonces)
     }
 
-    /// Returns the begin of spans.
+    /// Returns the tracer, which starts the spans of requests.
     #[must_use]
     pub fn tracer(&self) -> Tracer {
         self.tracer.clone()

@@ -48,7 +48,7 @@ pub struct Options {
     pub standing: AccountStanding,
 }
 
-/// The state of the account and its numbers, as questions about them are answered. Nothing else goes by it.
+/// The state of the account and its numbers, as questions about them are answered. No other behaviour depends on this state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountStanding {
     /// `status` of every number.

@@ -2,7 +2,7 @@
 
 use keyside_sandbox::AccountStanding;
 
-/// The state of the account and its numbers, as the sandbox tells it. Nothing else goes by it.
+/// The state of the account and its numbers, as the sandbox tells it. No other behaviour depends on this state.
 #[derive(Debug, clap::Args)]
 pub(super) struct StandingArgs {
     /// Say that the status of every number is this, such as BANNED

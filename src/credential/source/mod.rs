@@ -55,7 +55,7 @@ pub struct ReadSecrets {
     pub files: SeenFiles,
 }
 
-/// Reads all `references`, each once, and all files as of one moment.
+/// Reads each reference once; files are read together, so that they form one snapshot.
 pub async fn read_all(references: BTreeSet<Reference>, managers: &Arc<Managers>) -> ReadSecrets {
     let (managed, local) = apart(references);
     let (managed, mut read) = tokio::join!(managers.ask(managed), read_files(local));
