@@ -338,20 +338,17 @@ impl<'c> SecretSet<'c> {
         key: &str,
         now: SystemTime,
     ) -> Result<Option<Arc<str>>, MissingSecret> {
-        let form = self.credential.proof;
-        if form == ProofForm::Off {
-            return Ok(None);
-        }
+        let time = match self.credential.proof {
+            ProofForm::Off => return Ok(None),
+            ProofForm::Classic => None,
+            ProofForm::Auto => Some(now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()),
+        };
         let Some(secret) = self.get(key) else {
             return if self.credential.names(key) {
                 Err(MissingSecret(key.to_owned()))
             } else {
                 Ok(None)
             };
-        };
-        let time = match form {
-            ProofForm::Classic | ProofForm::Off => None,
-            ProofForm::Auto => Some(now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()),
         };
         let token = self.secret(token)?;
         Ok(Some(self.credential.proofs.parameters(token, secret, time)))

@@ -78,12 +78,6 @@ impl Outline {
         self.origins.upstream.is_some()
     }
 
-    /// Returns true if the provider sends events.
-    #[must_use]
-    pub fn sends_events(&self) -> bool {
-        self.provider.webhook.is_some()
-    }
-
     /// Returns the names of the secrets.
     pub fn secrets(&self) -> impl Iterator<Item = &str> {
         let secrets = self.provider.secrets.iter();
