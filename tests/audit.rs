@@ -245,8 +245,14 @@ fn a_file_that_is_no_audit_file_is_told_apart_from_one_that_was_cut() {
     let upstream = Upstream::ok();
     let keyside = setup(&upstream, "").start();
     for (text, expected) in [
-        ("not an audit file\n", "line 1 is not a line of an audit file"),
-        ("{\"level\":\"INFO\"}\n", "line 1 is not a line of an audit file"),
+        (
+            "not an audit file\n",
+            "line 1 is not a line of an audit file",
+        ),
+        (
+            "{\"level\":\"INFO\"}\n",
+            "line 1 is not a line of an audit file",
+        ),
         ("{\"event\":\"st", "the last line is cut off"),
     ] {
         keyside.dir().write("other", text);

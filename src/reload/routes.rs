@@ -152,7 +152,7 @@ impl Draft {
             return Ok(None);
         };
         let provider = &credential.provider;
-        let Some(ends) = upstreams.of_provider(provider)? else {
+        let Some(common) = upstreams.of_provider(provider)? else {
             return Ok(None);
         };
         Ok(Some(Route {
@@ -163,17 +163,17 @@ impl Draft {
             channels: config.channels.as_slice().into(),
             allow_uids: config.allow_uids.as_slice().into(),
             credential: Arc::clone(credential),
-            upstream: ends.upstream,
-            host: ends.host,
-            media_upstream: ends.media_upstream,
-            media_host: ends.media_host,
-            further: ends.further,
-            issuer: ends.issuer,
-            issuer_host: ends.issuer_host,
+            upstream: common.upstream,
+            host: common.host,
+            media_upstream: common.media_upstream,
+            media_host: common.media_host,
+            further: common.further,
+            issuer: common.issuer,
+            issuer_host: common.issuer_host,
             limiter: limits.of(config, provider),
             metrics: self.route_metrics(
                 config,
-                &ends.operations,
+                &common.operations,
                 before.map(|route| &route.metrics),
             ),
             traffic: before

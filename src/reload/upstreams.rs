@@ -28,13 +28,14 @@ pub(super) struct Upstreams<'a> {
     /// A TLS configuration for all upstreams with equal authorities.
     tls: HashMap<Ca, Arc<rustls::ClientConfig>>,
     all: UpstreamMap,
-    /// What routes to one provider share, by the address of the provider, which is kept so that the address stays its own.
-    ends: HashMap<usize, (Arc<Provider>, Option<ProviderEnds>)>,
+    /// `ProviderUpstreams` per provider, keyed by the pointer of its `Arc`. The `Arc` is stored too, so that the pointer is not
+    /// reused.
+    of_providers: HashMap<usize, (Arc<Provider>, Option<ProviderUpstreams>)>,
 }
 
-/// What all routes to one provider share: its upstreams with their hosts, and the names of its operations.
+/// The parts of a provider that all of its routes share: its upstreams with their hosts, and the names of its operations.
 #[derive(Clone)]
-pub(super) struct ProviderEnds {
+pub(super) struct ProviderUpstreams {
     pub(super) upstream: Arc<Upstream>,
     pub(super) host: Arc<str>,
     pub(super) media_upstream: Option<Arc<Upstream>>,
@@ -60,7 +61,7 @@ impl<'a> Upstreams<'a> {
             egress,
             tls: HashMap::new(),
             all: UpstreamMap::new(),
-            ends: HashMap::new(),
+            of_providers: HashMap::new(),
         }
     }
 
@@ -72,25 +73,25 @@ impl<'a> Upstreams<'a> {
         self
     }
 
-    /// Returns what all routes to a provider share; `None` if the provider takes no requests.
+    /// Returns the upstreams of a provider, for all of its routes; `None` if the provider takes no requests.
     ///
     /// # Errors
     /// If an upstream or its authorities cannot be used.
     pub(super) fn of_provider(
         &mut self,
         provider: &Arc<Provider>,
-    ) -> Result<Option<ProviderEnds>, LoadError> {
-        let address = Arc::as_ptr(provider).addr();
-        if let Some((_, known)) = self.ends.get(&address) {
+    ) -> Result<Option<ProviderUpstreams>, LoadError> {
+        let pointer = Arc::as_ptr(provider).addr();
+        if let Some((_, known)) = self.of_providers.get(&pointer) {
             return Ok(known.clone());
         }
-        let ends = self.open(provider)?;
-        let entry = (Arc::clone(provider), ends.clone());
-        self.ends.insert(address, entry);
-        Ok(ends)
+        let opened = self.open(provider)?;
+        let entry = (Arc::clone(provider), opened.clone());
+        self.of_providers.insert(pointer, entry);
+        Ok(opened)
     }
 
-    fn open(&mut self, provider: &Provider) -> Result<Option<ProviderEnds>, LoadError> {
+    fn open(&mut self, provider: &Provider) -> Result<Option<ProviderUpstreams>, LoadError> {
         let Some(origin) = &provider.upstream else {
             return Ok(None);
         };
@@ -108,7 +109,7 @@ impl<'a> Upstreams<'a> {
         });
         let further: Result<_, LoadError> = further.collect();
         let operations = provider.operations.iter();
-        Ok(Some(ProviderEnds {
+        Ok(Some(ProviderUpstreams {
             further: further?,
             upstream: self.get(origin, provider)?,
             host: origin.authority().into(),

@@ -42,7 +42,7 @@ pub(super) fn spool(mut reader: Reader<'_>, max_body: u64) -> Option<SpoolConfig
 }
 
 /// The place or places where the events of a webhook go, before the webhook's name is known.
-pub(super) enum Ends {
+pub(super) enum EventTargets {
     Forward {
         url: ApplicationUrl,
         reply: bool,
@@ -51,7 +51,7 @@ pub(super) enum Ends {
     To(Vec<DestinationConfig>),
 }
 
-impl Ends {
+impl EventTargets {
     /// Reads `forward` with `reply`, or `to`.
     pub(super) fn read(
         reader: &mut Reader<'_>,

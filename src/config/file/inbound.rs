@@ -10,7 +10,7 @@ use http::uri::Scheme;
 use percent_encoding::percent_decode_str;
 
 use super::credential::{Credentials, Placed, references};
-use super::destination::Ends;
+use super::destination::EventTargets;
 use super::endpoint::{Earlier, Endpoint};
 use super::listen::{Addresses, MAX_HOST_LENGTH, MAX_SOCKET_PATH, Reach, loopback};
 use super::{absolute_path, certificate, duration, items, size};
@@ -123,14 +123,14 @@ fn webhook(
     );
     let endpoint = Endpoint::read(&mut reader, path);
     let own_path = endpoint.path(webhook_path);
-    let ends = Ends::read(&mut reader, keep, addresses);
+    let targets = EventTargets::read(&mut reader, keep, addresses);
     let timeout = duration(&mut reader, "timeout", DEFAULT_TIMEOUT);
     let sign = reader.field("sign").map(|field| references(&field));
     let public_url = reader.parse("public_url", url);
     reader.finish();
     let (credential, placed) = endpoint.credential(credentials)?;
     let name = endpoint.name_or(&credential);
-    let (way, reply) = ends?.of_webhook(&name);
+    let (way, reply) = targets?.of_webhook(&name);
     let webhook = WebhookConfig {
         name,
         path: own_path?,
