@@ -273,13 +273,12 @@ fn fill_slot(
             Some(Ok(found)) => match misplaced(form, origin, &found.secret) {
                 Some(hint) => hint.to_owned(),
                 None => {
-                    let had_version = slot_before.is_some();
                     versions.push(Arc::new(SecretVersion::new(
                         found,
                         origin,
                         reference,
                         known_versions(),
-                        had_version,
+                        slot_before.map(|slot| slot.current.as_ref()),
                     )));
                     continue;
                 }

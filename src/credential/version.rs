@@ -101,14 +101,14 @@ impl SinceFrom {
 impl SecretVersion {
     /// Creates a version from a secret that was found.
     ///
-    /// An equal secret among `known` passes its age on. If there is none and the slot `had_version`, the secret
-    /// has just replaced that version, whatever time the source tells.
+    /// An equal secret among `known` passes its age on. If there is none, the secret has just taken the
+    /// place of `replaced`, whatever time the source tells.
     pub(super) fn new<'h>(
         found: &FoundSecret,
         origin: SecretOrigin,
         reference: &Reference,
         mut known: impl Iterator<Item = &'h Self>,
-        had_version: bool,
+        replaced: Option<&Self>,
     ) -> Self {
         let secret = Arc::clone(&found.secret);
         let fingerprint = fingerprint_of(&secret, origin);
@@ -124,7 +124,7 @@ impl SecretVersion {
         }
         let now = SystemTime::now();
         let (since, from) = match found.since {
-            _ if had_version => (now, SinceFrom::Change),
+            _ if replaced.is_some() => (now, SinceFrom::Change),
             Some(since) => (since, SinceFrom::Source),
             None => (now, SinceFrom::FirstSight),
         };
@@ -273,13 +273,7 @@ mod tests {
     fn version(found: &FoundSecret, before: Option<&SecretVersion>) -> SecretVersion {
         let reference = Reference::File("/token".into());
         let origin = SecretOrigin::Random;
-        SecretVersion::new(
-            found,
-            origin,
-            &reference,
-            before.into_iter(),
-            before.is_some(),
-        )
+        SecretVersion::new(found, origin, &reference, before.into_iter(), before)
     }
 
     fn days(version: &SecretVersion) -> u64 {

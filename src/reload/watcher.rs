@@ -27,8 +27,8 @@ impl Reloader {
             let interval = self.live.load().config.reload.watch;
             match interval {
                 Some(interval) => {
-                    let is_refused = !self.refused_load.lock().is_empty();
-                    let woken = watch.wait(interval, is_refused, &mut finished).await;
+                    let untold = self.untold_interval();
+                    let woken = watch.wait(interval, untold, &mut finished).await;
                     self.follow_files(&mut watch).await;
                     let care = watch.care();
                     let is_loaded = self.reload_changed_files(care, &mut watch.refused).await;
@@ -40,6 +40,15 @@ impl Reloader {
                     finished.changed().await.ok();
                 }
             }
+        }
+    }
+
+    /// Returns the time between two looks that no notice was the reason for.
+    fn untold_interval(&self) -> Duration {
+        if self.refused_load.lock().is_empty() {
+            UNTOLD_INTERVAL
+        } else {
+            RETRY_INTERVAL
         }
     }
 
@@ -183,22 +192,17 @@ impl Default for FileWatch {
 }
 
 impl FileWatch {
-    /// Waits until files are to be looked at.
+    /// Waits until files are to be looked at: after a notice or a reload, or after the time `untold` without one.
     async fn wait(
         &mut self,
         interval: Duration,
-        is_refused: bool,
+        untold: Duration,
         finished: &mut watch::Receiver<()>,
     ) -> WakeReason {
         let is_told = self.followed.as_ref().is_some_and(|it| it.gap.is_none());
         let Some(notices) = self.notices.as_ref().filter(|_| is_told) else {
             next_beat(interval).await;
             return WakeReason::Time;
-        };
-        let untold = if is_refused {
-            RETRY_INTERVAL
-        } else {
-            UNTOLD_INTERVAL
         };
         let woken = tokio::select! {
             () = notices.wait() => WakeReason::Notice,

@@ -14,20 +14,35 @@ pub struct IssuedToken {
     issued_at: Instant,
     renew_at: Instant,
     ends_at: Instant,
-    /// True if the provider had refused the token before.
-    after_refusal: bool,
+    cause: IssueCause,
+}
+
+/// The cause for which a token was issued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum IssueCause {
+    /// No good token was at hand, or renewal was due.
+    Need,
+    /// The provider had refused the token before.
+    Refusal,
+}
+
+impl IssueCause {
+    /// Returns the cause for the successor of a refused token, or for a token without one.
+    pub(super) fn of(refused: Option<&IssuedToken>) -> Self {
+        refused.map_or(Self::Need, |_| Self::Refusal)
+    }
 }
 
 impl IssuedToken {
     /// Creates a token with a `lifetime` from now on.
-    pub(super) fn new(secret: Secret, lifetime: Duration, after_refusal: bool) -> Self {
+    pub(super) fn new(secret: Secret, lifetime: Duration, cause: IssueCause) -> Self {
         let now = Instant::now();
         Self {
             secret,
             issued_at: now,
             renew_at: now + lifetime.mul_f64(RENEWAL_SHARE),
             ends_at: now + lifetime,
-            after_refusal,
+            cause,
         }
     }
 
@@ -47,7 +62,7 @@ impl IssuedToken {
     /// If the provider refuses two tokens in a row, neither has ended early: the cause is elsewhere.
     #[must_use]
     pub fn may_have_ended(&self) -> bool {
-        !self.after_refusal || self.issued_at.elapsed() > REPLACEMENT_TRUST
+        self.cause == IssueCause::Need || self.issued_at.elapsed() > REPLACEMENT_TRUST
     }
 
     /// True until the token ends.

@@ -19,6 +19,7 @@ pub(super) mod tokens;
 
 pub use error::AccessTokenError;
 use error::ExchangeFailure;
+use issued::IssueCause;
 pub use issued::IssuedToken;
 use tokens::{AccessTokens, Failures};
 
@@ -58,7 +59,11 @@ pub async fn access_token(
         (AccessToken::Minted(minted), _) => {
             let token = mint::mint(minted, secrets, issuer.upstream.read_clock().time)
                 .map_err(AccessTokenError::without_key)?;
-            tokens.keep(IssuedToken::new(token, minted.lifetime, refused.is_some()))
+            tokens.keep(IssuedToken::new(
+                token,
+                minted.lifetime,
+                IssueCause::of(refused),
+            ))
         }
         (AccessToken::Exchanged(exchange), Some(issued)) => {
             // Due for renewal, but good for a while yet: the exchange runs beside the request.
@@ -124,7 +129,7 @@ impl AccessTokens {
         let host = issuer.host.to_owned();
         let fields = exchange::AnswerFields::of(exchange);
         let credential = secrets.credential().name.clone();
-        let after_refusal = refused.is_some();
+        let cause = IssueCause::of(refused);
         Ok(tokio::spawn(async move {
             match exchange::request_token(&upstream, request, &fields).await {
                 Ok((token, lifetime)) => {
@@ -135,7 +140,7 @@ impl AccessTokens {
                             "the exchange for an access token works again"
                         );
                     }
-                    Ok(tokens.keep(IssuedToken::new(token, lifetime, after_refusal)))
+                    Ok(tokens.keep(IssuedToken::new(token, lifetime, cause)))
                 }
                 Err(failure) => {
                     let problem = format!(

@@ -38,7 +38,14 @@ pub(super) struct Aws {
 struct CurrentVersion {
     document: SecretDocument,
     id: String,
-    is_binary: bool,
+    form: ValueForm,
+}
+
+/// The form in which a version has its value.
+#[derive(Clone, Copy)]
+enum ValueForm {
+    Text,
+    Binary,
 }
 
 impl Aws {
@@ -73,7 +80,7 @@ impl Aws {
                 return Ok(());
             }
             let text = content(&current.document, field, new)?;
-            let added = self.add(name, &text, current.is_binary).await?;
+            let added = self.add(name, &text, current.form).await?;
             let result = self.promote(name, &added, &current.id).await;
             self.remove_label(name, &added).await;
             match result {
@@ -99,18 +106,18 @@ impl Aws {
         &self,
         name: &str,
         text: &Zeroizing<String>,
-        is_binary: bool,
+        form: ValueForm,
     ) -> Result<String, PlaceError> {
         let client = self.client().await.map_err(PlaceError::unread)?;
         let request = client
             .put_secret_value()
             .secret_id(name)
             .version_stages(PENDING);
-        let request = match is_binary {
-            true => request.secret_binary(Blob::new(text.as_bytes().to_vec())),
-            false => request.secret_string(text.as_str()),
+        let filled = match form {
+            ValueForm::Binary => request.secret_binary(Blob::new(text.as_bytes().to_vec())),
+            ValueForm::Text => request.secret_string(text.as_str()),
         };
-        let answer = request.send().await.map_err(|error| refused(&error))?;
+        let answer = filled.send().await.map_err(|error| refused(&error))?;
         answer.version_id.ok_or_else(|| {
             PlaceError::NotWritten(PlaceFault::Manager(
                 "AWS Secrets Manager gave the new version no id".to_owned(),
@@ -182,7 +189,10 @@ impl Aws {
                 let problem = problem(&error);
                 SourceError::Manager(format!("AWS Secrets Manager gave no value: {problem}"))
             })?;
-        let is_binary = answer.secret_binary.is_some();
+        let form = match &answer.secret_binary {
+            Some(_) => ValueForm::Binary,
+            None => ValueForm::Text,
+        };
         let id = answer.version_id.unwrap_or_default();
         let since = answer
             .created_date
@@ -196,11 +206,7 @@ impl Aws {
                 SourceError::Manager("AWS Secrets Manager has an empty secret".to_owned())
             })?;
         let document = SecretDocument::new(text.into(), since);
-        Ok(CurrentVersion {
-            document,
-            id,
-            is_binary,
-        })
+        Ok(CurrentVersion { document, id, form })
     }
 }
 

@@ -37,11 +37,19 @@ struct Lease {
 }
 
 impl Lease {
-    /// Creates a lease of `length` seconds from now; 0 is a lease without end.
-    fn new(length: u64, renewable: bool) -> Self {
+    /// The lease of a token without end, or of unknown lifetime.
+    const ENDLESS: Self = Self {
+        renewable: false,
+        length: 0,
+        due: None,
+    };
+
+    /// Creates the lease of a token from now on; a length of 0 is a lease without end.
+    fn of(token: &Token) -> Self {
+        let length = token.lease_duration;
         let due = (length > 0).then(|| Instant::now() + Duration::from_secs(length) * 2 / 3);
         Self {
-            renewable,
+            renewable: token.renewable,
             length,
             due,
         }
@@ -87,7 +95,7 @@ impl Session {
             .await
             .map_err(|error| VaultError::Login(format!("{method}: {error}")))?;
         let token = parse(answer)?;
-        let lease = Mutex::new(Lease::new(token.lease_duration, token.renewable));
+        let lease = Mutex::new(Lease::of(&token));
         let token = secret(token.client_token.into_bytes().into(), "its answer")?;
         Ok(Self {
             client,
@@ -98,7 +106,7 @@ impl Session {
     }
 
     async fn with_token(client: VaultClient, token: Option<Secret>) -> Result<Self, VaultError> {
-        let mut lease = Lease::new(0, false);
+        let mut lease = Lease::ENDLESS;
         if token.is_some() {
             // A token need not be allowed to look at itself; it is then used for as long as it is good.
             match client
@@ -106,8 +114,7 @@ impl Session {
                 .await
             {
                 Ok(answer) => {
-                    let about = parse(answer)?;
-                    lease = Lease::new(about.lease_duration, about.renewable);
+                    lease = Lease::of(&parse(answer)?);
                 }
                 Err(VaultError::Denied(..)) => {}
                 Err(error) => return Err(error),
@@ -158,7 +165,7 @@ impl Session {
         }
         *lease = Lease {
             length: lease.length,
-            ..Lease::new(renewed.lease_duration, renewed.renewable)
+            ..Lease::of(&renewed)
         };
         Ok(())
     }
