@@ -134,7 +134,7 @@ fn take_or_bind(
         .zip(at)
         .map(
             |(address, at)| match at.or_else(|| passed.named(table, address)) {
-                Some(socket) => Listener::take(socket, allow_uids),
+                Some(socket) => Listener::from_service_manager(socket, allow_uids),
                 None => {
                     let families = Families::of(address, all.iter());
                     Listener::bind(address, families, allow_uids)

@@ -65,7 +65,7 @@ impl Socket {
     }
 
     /// Takes a socket that the service manager has bound.
-    pub(super) fn take(passed: PassedSocket) -> Result<Self, BindError> {
+    pub(super) fn from_service_manager(passed: PassedSocket) -> Result<Self, BindError> {
         let taken = match &passed.address {
             ListenAddress::Tcp(_) => TcpListener::from_std(passed.socket.into()).map(Self::Tcp),
             ListenAddress::Unix(_) => {

@@ -77,9 +77,12 @@ impl Listener {
     ///
     /// # Errors
     /// The system's reason, with the address.
-    pub fn take(passed: PassedSocket, allow_uids: &[u32]) -> Result<Self, BindError> {
+    pub fn from_service_manager(
+        passed: PassedSocket,
+        allow_uids: &[u32],
+    ) -> Result<Self, BindError> {
         let address = passed.address.clone();
-        let socket = Socket::take(passed)?;
+        let socket = Socket::from_service_manager(passed)?;
         Ok(Self::new(socket, address, allow_uids))
     }
 

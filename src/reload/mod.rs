@@ -363,7 +363,10 @@ impl Reloader {
         match self.load(&before).await {
             Ok((live, late)) => {
                 self.refused_load.lock().clear();
-                (self.take(before, live, causes, began).await, late)
+                (
+                    self.publish_and_report(before, live, causes, began).await,
+                    late,
+                )
             }
             Err(error) => {
                 // Managers may have been asked for secrets of the refused configuration alone, and on its way out.
@@ -394,7 +397,7 @@ impl Reloader {
     }
 
     /// Publishes a load, and reports the changes.
-    async fn take(
+    async fn publish_and_report(
         &self,
         before: Arc<Live>,
         live: Live,
@@ -405,13 +408,13 @@ impl Reloader {
         live.prepare_state().await;
         let live = Arc::new(live);
         self.publish(&live);
-        let told = (Arc::clone(&before), Arc::clone(&live));
-        let tell = move || told.1.log_warnings(Some(&told.0));
-        tokio::task::spawn_blocking(tell).await.ok();
-        let is_kept_back = self.report_kept_back(&before, &live);
-        let is_kept_back = self.report_kept_inputs(Some(&before), &live) || is_kept_back;
+        let compared = (Arc::clone(&before), Arc::clone(&live));
+        let log_new = move || compared.1.log_warnings(Some(&compared.0));
+        tokio::task::spawn_blocking(log_new).await.ok();
+        let has_kept_secret = self.report_kept_back(&before, &live);
+        let has_kept_input = self.report_kept_inputs(Some(&before), &live);
         let comparison = Comparison::aside(before, Arc::clone(&live)).await;
-        if is_kept_back && comparison.changes.is_empty() {
+        if (has_kept_secret || has_kept_input) && comparison.changes.is_empty() {
             let error = ReloadError::KeptBack(comparison.kept_back.into());
             self.record_refusal(&error, causes);
             return Err(error);

@@ -83,12 +83,12 @@ impl Question {
             readable: Readable::Named,
         };
         for pair in query::fields(text) {
-            question.take(&pair.name(), &pair.value())?;
+            question.set_parameter(&pair.name(), &pair.value())?;
         }
         Ok(question)
     }
 
-    fn take(&mut self, name: &str, value: &str) -> Result<(), Unclear> {
+    fn set_parameter(&mut self, name: &str, value: &str) -> Result<(), Unclear> {
         let filter = &mut self.filter;
         let number = |name| value.parse().map_err(|_| Unclear::value(name, "a number"));
         match name {
