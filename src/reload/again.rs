@@ -30,8 +30,8 @@ impl Draft {
         egress: LoadedEgress,
         findings: &Findings,
     ) -> Result<(), LoadError> {
-        let before = self.before.clone();
-        let before = before.as_deref();
+        let earlier = self.before.clone();
+        let before = earlier.as_deref();
         let config = Arc::clone(&self.config);
         let mut remarks = egress.remarks;
         self.egress = egress.egress;
@@ -63,8 +63,8 @@ impl Draft {
         names: &BTreeSet<String>,
         findings: &Findings,
     ) -> Result<(), LoadError> {
-        let before = self.before.clone();
-        let before = before.as_deref();
+        let earlier = self.before.clone();
+        let before = earlier.as_deref();
         let config = Arc::clone(&self.config);
         let mut remarks = Remarks::default();
         let webhooks = config.webhooks.iter();

@@ -148,9 +148,10 @@ impl Reloader {
             return result;
         }
         let is_retry = |request: &ReloadRequest| matches!(request.work, Work::RetryIncomplete);
-        let late = match waiting.iter().any(is_retry) {
-            true => self.retry_incomplete().await,
-            false => LateReads::default(),
+        let late = if waiting.iter().any(is_retry) {
+            self.retry_incomplete().await
+        } else {
+            LateReads::default()
         };
         let kept_back = self.live().kept_back();
         (Ok(Reloaded { changes, kept_back }), late)

@@ -31,9 +31,10 @@ impl Reloader {
             .filter(|(_, credential)| credential.is_incomplete())
             .map(|(name, _)| name.clone())
             .collect();
-        let others = match before.kept_inputs.is_empty() {
-            true => Others::AsBefore,
-            false => Others::ReadAgain,
+        let others = if before.kept_inputs.is_empty() {
+            Others::AsBefore
+        } else {
+            Others::ReadAgain
         };
         if names.is_empty() && others == Others::AsBefore {
             return LateReads::default();

@@ -49,9 +49,10 @@ pub(super) fn shared_server(
     };
     if let Some((live, server)) = in_use(before) {
         let is_late = matches!(findings.get(&limits.redis), Some(Err(SourceError::Late)));
-        match is_late {
-            true => remarks.keep_noted(&InputUse::LimitsUrl, live),
-            false => remarks.keep(InputUse::LimitsUrl, &limits.redis, &problem, live),
+        if is_late {
+            remarks.keep_noted(&InputUse::LimitsUrl, live);
+        } else {
+            remarks.keep(InputUse::LimitsUrl, &limits.redis, &problem, live);
         }
         return Ok(Some(server.clone()));
     }

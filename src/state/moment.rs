@@ -76,8 +76,10 @@ impl Moment {
                 Some(left) => Left::Time(left),
             };
         }
-        let elapsed = now.wall_ms.checked_sub(self.wall_ms);
-        let elapsed = elapsed.map(|elapsed| Duration::from_millis(elapsed).max(known));
+        let elapsed = now
+            .wall_ms
+            .checked_sub(self.wall_ms)
+            .map(|elapsed| Duration::from_millis(elapsed).max(known));
         match elapsed.and_then(|elapsed| left.checked_sub(elapsed)) {
             Some(Duration::ZERO) | None => Left::Unsure,
             Some(left) => Left::Time(left),

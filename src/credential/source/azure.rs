@@ -141,9 +141,10 @@ fn refused(error: &azure_core::Error) -> PlaceError {
     let is_proof = error
         .http_status()
         .is_some_and(|status| (400..500).contains(&u16::from(status)));
-    match is_proof {
-        true => PlaceError::NotWritten(fault),
-        false => PlaceError::Unknown(fault),
+    if is_proof {
+        PlaceError::NotWritten(fault)
+    } else {
+        PlaceError::Unknown(fault)
     }
 }
 

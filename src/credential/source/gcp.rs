@@ -30,8 +30,12 @@ impl Gcp {
         } else {
             format!("{secret}/versions/latest")
         };
-        let answer = client.access_secret_version().set_name(name).send().await;
-        let answer = answer.map_err(|error| no_value(&problem(&error)))?;
+        let answer = client
+            .access_secret_version()
+            .set_name(name)
+            .send()
+            .await
+            .map_err(|error| no_value(&problem(&error)))?;
         let payload = answer
             .payload
             .ok_or_else(|| no_value("the version is empty"))?;
@@ -55,8 +59,11 @@ impl Gcp {
         if compare(present, expected, new)? == EditStep::Done {
             return Ok(());
         }
-        let client = self.client.get_or_try_init(connect).await;
-        let client = client.map_err(PlaceError::unread)?;
+        let client = self
+            .client
+            .get_or_try_init(connect)
+            .await
+            .map_err(PlaceError::unread)?;
         #[expect(
             clippy::disallowed_methods,
             reason = "the secret goes to the place that it will be read from"
@@ -80,8 +87,11 @@ impl Gcp {
     /// If not, or if Google does not tell.
     pub(super) async fn can_write(&self, secret: &str) -> Result<(), PlaceError> {
         self.read(secret).await.map_err(PlaceError::unread)?;
-        let client = self.client.get_or_try_init(connect).await;
-        let client = client.map_err(PlaceError::unread)?;
+        let client = self
+            .client
+            .get_or_try_init(connect)
+            .await
+            .map_err(PlaceError::unread)?;
         let question = client
             .test_iam_permissions()
             .set_resource(parent(secret))
@@ -126,13 +136,15 @@ fn problem(error: &Error) -> String {
 }
 
 async fn connect() -> Result<SecretManagerService, SourceError> {
-    let builder = SecretManagerService::builder();
+    let default = SecretManagerService::builder();
     let builder = match std::env::var(ENDPOINT) {
-        Ok(endpoint) if !endpoint.is_empty() => builder.with_endpoint(endpoint),
-        _ => builder,
+        Ok(endpoint) if !endpoint.is_empty() => default.with_endpoint(endpoint),
+        _ => default,
     };
-    let client = builder.build().await;
-    client.map_err(|error| no_value(&causes(&error)))
+    builder
+        .build()
+        .await
+        .map_err(|error| no_value(&causes(&error)))
 }
 
 fn no_value(problem: &str) -> SourceError {

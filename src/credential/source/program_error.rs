@@ -15,9 +15,10 @@ pub(super) fn first_line(stderr: &[u8], secrets: [&[u8]; 2]) -> Option<String> {
     let plain: String = line.chars().filter(|c| !c.is_control()).collect();
     let masked = mask_keys(&plain);
     let shown: String = masked.chars().take(MAX_SHOWN).collect();
-    Some(match shown.len() < masked.len() {
-        true => shown + "...",
-        false => shown,
+    Some(if shown.len() < masked.len() {
+        shown + "..."
+    } else {
+        shown
     })
 }
 
