@@ -175,7 +175,7 @@ fn judge_answer(
     match status {
         200..=299 => AttemptVerdict::Done,
         429 | 503 => AttemptVerdict::Again {
-            after: retry_after.map_or(after, |asked| asked.min(MAX_RETRY_AFTER)),
+            after: retry_after.map_or(after, |asked| asked.clamp(MIN_RETRY_AFTER, MAX_RETRY_AFTER)),
             attempts,
         },
         // The address or the secret of the destination is wrong: every event would get this answer.
@@ -232,6 +232,8 @@ const HOURLY: Duration = Duration::from_secs(60 * 60);
 const MIN_WAIT: Duration = Duration::from_millis(50);
 /// The longest time between two probes: the events go on as soon as people see the destination again.
 const MAX_PROBE: Duration = Duration::from_secs(2);
+/// The shortest `Retry-After` that counts: each attempt is noted on disk, and a zero would be a busy loop of writes.
+const MIN_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// The longest `Retry-After` that counts. A longer one would keep a lane past an operator's patience.
 const MAX_RETRY_AFTER: Duration = HOURLY;
 /// The number of refusals that make a dead letter: an application that is half started may refuse a good event once or twice.
@@ -294,6 +296,8 @@ mod tests {
             (asked(429, 9), again(9)),
             (asked(500, 9), again(1)),
             (asked(429, 999_999), again(3600)),
+            (asked(429, 0), again(1)),
+            (asked(503, 0), again(1)),
             (AttemptOutcome::TimedOut, again(1)),
             (AttemptOutcome::Unreachable, down(0)),
             (AttemptOutcome::Interrupted, down(1)),
