@@ -53,6 +53,8 @@ struct LaneEvent {
     class: Class,
     lanes: Vec<LaneId>,
     attempts: Attempts,
+    /// The time of the order by which the event waits, as in its [`Row`].
+    ordered_ms: Option<u64>,
     /// The first failed attempt since the start of the process, with the outcome of the last.
     failed: Option<(Instant, AttemptOutcome)>,
     state: LaneEventState,
@@ -83,6 +85,8 @@ pub(super) struct Due {
     pub(super) seq: Seq,
     pub(super) class: Class,
     pub(super) attempts: Attempts,
+    /// The time of the order by which the event waits, as in its [`Row`].
+    pub(super) ordered_ms: Option<u64>,
 }
 
 /// The result of a look for the next event.
@@ -109,6 +113,15 @@ impl LaneEvent {
             self.state,
             LaneEventState::UnderWay | LaneEventState::Settling
         )
+    }
+
+    fn due(&self, seq: Seq) -> Due {
+        Due {
+            seq,
+            class: self.class,
+            attempts: self.attempts,
+            ordered_ms: self.ordered_ms,
+        }
     }
 }
 
@@ -339,14 +352,8 @@ impl Lanes {
                     return Ok(None);
                 };
                 event.state = LaneEventState::UnderWay;
-                let attempts = event.attempts;
-                let class = event.class;
                 self.under_way += 1;
-                Ok(Some(Due {
-                    seq,
-                    class,
-                    attempts,
-                }))
+                Ok(Some(event.due(seq)))
             }
             Some(Ready::Lane(lane, wanted)) => self.look_up(waiting, lane, class, wanted, now),
         }
@@ -454,7 +461,6 @@ impl Lanes {
             self.held.insert(*lane, behind);
         }
         let wait = due_in(row.due_ms, row.waited, now.wall_ms);
-        let attempts = row.attempts;
         let state = if wait.is_zero() {
             LaneEventState::UnderWay
         } else {
@@ -463,21 +469,19 @@ impl Lanes {
         let event = LaneEvent {
             class,
             lanes: row.lanes,
-            attempts,
+            attempts: row.attempts,
+            ordered_ms: row.ordered_ms,
             failed: None,
             state,
         };
+        let due = event.due(seq);
         self.events.insert(seq, event);
         if let LaneEventState::PutOff(until) = state {
             self.due.insert((until, seq));
             return Ok(None);
         }
         self.under_way += 1;
-        Ok(Some(Due {
-            seq,
-            class,
-            attempts,
-        }))
+        Ok(Some(due))
     }
 }
 

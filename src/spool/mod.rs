@@ -112,6 +112,7 @@ pub struct Delivery {
     to: Arc<Destination>,
     place: LedgerPlace,
     attempts: Attempts,
+    ordered_ms: Option<u64>,
     probe: Probe,
     /// The event's own data.
     pub event: Listed,
@@ -416,6 +417,13 @@ impl Delivery {
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.attempts.counted.saturating_add(1)
+    }
+
+    /// The time of the order by which the event goes out, in milliseconds since 1970; `None` for an event that goes out
+    /// because it arrived.
+    #[must_use]
+    pub fn ordered_ms(&self) -> Option<u64> {
+        self.ordered_ms
     }
 }
 

@@ -116,10 +116,12 @@ impl Spool {
                     rows.push((place, self.lanes_of(&event.head, &request)));
                 }
             }
+            let now_ms = self.store.clock.now().wall_ms;
             self.store
                 .run(0, move |ledger| {
-                    rows.iter()
-                        .try_for_each(|(place, lanes)| ledger.add_destination(*place, lanes))
+                    rows.iter().try_for_each(|(place, lanes)| {
+                        ledger.add_destination(*place, lanes, now_ms)
+                    })
                 })
                 .await?;
             from = page.next;
@@ -147,8 +149,8 @@ impl Spool {
             .read(|read| query::event(read, &self.records, seq))
     }
 
-    /// Lets a dead or delivered event wait at a destination again, ahead of what waits in its lane. Items
-    /// that are known do not matter here.
+    /// Lets a dead or delivered event wait at a destination again, ahead of what waits in its lane. The event has the whole
+    /// of `max_age` once more. Items that are known do not matter here.
     ///
     /// # Errors
     /// If the store cannot take it.
@@ -338,7 +340,7 @@ impl Spool {
         Ok(())
     }
 
-    /// Makes dead letters of a destination's events from before `before_ms`; returns how many. Destinations
+    /// Makes dead letters of a destination's events that wait since before `before_ms`; returns how many. Destinations
     /// that are not configured any more are no exception.
     async fn expire_waiting(
         &self,

@@ -15,7 +15,9 @@ use super::items::Class;
 use super::lanes::Setback;
 use super::opening::Alarm;
 use super::record::RecordError;
-use super::tables::{DESTINATIONS, DestinationId, EVENTS, EventRow, QUEUE, Seq, StoredState};
+use super::tables::{
+    DESTINATIONS, DestinationId, EVENTS, EventRow, QUEUE, Row, Seq, StoredState, since_ms,
+};
 
 /// The numbers of the spool.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +37,7 @@ pub struct Numbers {
 /// The oldest waiting event of a destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pending {
-    /// The arrival in milliseconds since 1970.
+    /// The time since which the event waits, in milliseconds since 1970.
     pub since_ms: u64,
     /// The age.
     pub age: Duration,
@@ -226,7 +228,8 @@ impl Spool {
         })
     }
 
-    /// The oldest of the first events of each class, and the reason, if a first event cannot be read.
+    /// The oldest of the first events of each class, and the reason, if such an event cannot be read. Events that wait by an
+    /// order stand ahead of events that may wait for longer.
     fn first(
         &self,
         read: &ReadTransaction,
@@ -238,18 +241,23 @@ impl Spool {
         let (mut oldest, mut unreadable): (Option<u64>, _) = (None, None);
         for class in Class::ALL {
             let keys = (to, class as u8, 0)..=(to, class as u8, Seq::MAX);
-            let Some(found) = queue.range(keys)?.next() else {
-                continue;
-            };
-            let row = events.get(found?.0.value().2)?;
-            let row = row.and_then(|row| EventRow::decode(row.value()));
-            let Some(row) = row else {
-                unreadable = Some(RecordError::Damaged);
-                continue;
-            };
-            oldest = Some(oldest.map_or(row.received_ms, |at| at.min(row.received_ms)));
-            if let Err(error) = self.records.open_head(&row.head) {
-                unreadable = Some(error);
+            for found in queue.range(keys)?.take(MAX_ORDERED) {
+                let (key, place) = found?;
+                let ordered_ms = Row::decode(place.value()).and_then(|place| place.ordered_ms);
+                let row = events.get(key.value().2)?;
+                let Some(row) = row.and_then(|row| EventRow::decode(row.value())) else {
+                    unreadable = Some(RecordError::Damaged);
+                    break;
+                };
+                let waits_since = since_ms(ordered_ms, row.received_ms);
+                oldest = Some(oldest.map_or(waits_since, |at| at.min(waits_since)));
+                if let Err(error) = self.records.open_head(&row.head) {
+                    unreadable = Some(error);
+                }
+                // All events behind one that waits since its arrival came later.
+                if ordered_ms.is_none() {
+                    break;
+                }
             }
         }
         let pending = oldest.map(|since_ms| Pending {
@@ -260,5 +268,7 @@ impl Spool {
     }
 }
 
+/// The bound on events that wait by an order, and are looked at for the oldest: a survey takes milliseconds.
+const MAX_ORDERED: usize = 256;
 /// The size of a usual event in the store, in bytes.
 const USUAL_SIZE: u64 = 16 << 10;

@@ -108,11 +108,30 @@ pub(super) struct Row {
     /// The wait that led to `due_ms`.
     pub(super) waited: Duration,
     pub(super) lanes: Vec<LaneId>,
+    /// The time of the order by which the event waits, in milliseconds since 1970; `None` for an event that waits since its
+    /// arrival.
+    pub(super) ordered_ms: Option<u64>,
 }
 
 impl Row {
+    /// A row without an attempt, for an event that has just arrived.
+    pub(super) fn of_lanes(lanes: &[LaneId]) -> Self {
+        Self {
+            lanes: lanes.to_vec(),
+            ..Self::default()
+        }
+    }
+
+    /// A row without an attempt, for an event that an order puts into the queue.
+    pub(super) fn ordered(lanes: &[LaneId], now_ms: u64) -> Self {
+        Self {
+            ordered_ms: Some(now_ms),
+            ..Self::of_lanes(lanes)
+        }
+    }
+
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(28 + 8 * self.lanes.len());
+        let mut bytes = Vec::with_capacity(34 + 8 * self.lanes.len());
         let attempts = self.attempts;
         for count in [attempts.counted, attempts.refusals, attempts.interruptions] {
             bytes.extend_from_slice(&count.to_le_bytes());
@@ -123,6 +142,9 @@ impl Row {
         for lane in &self.lanes {
             bytes.extend_from_slice(&lane.to_le_bytes());
         }
+        if let Some(ordered_ms) = self.ordered_ms {
+            bytes.extend(ordered_ms.to_le_bytes().into_iter().take(ORDERED_SIZE));
+        }
         bytes
     }
 
@@ -131,7 +153,8 @@ impl Row {
         let (refusals, bytes) = bytes.split_first_chunk()?;
         let (interruptions, bytes) = bytes.split_first_chunk()?;
         let (due_ms, bytes) = bytes.split_first_chunk()?;
-        let (waited, lanes) = bytes.split_first_chunk()?;
+        let (waited, bytes) = bytes.split_first_chunk()?;
+        let (lanes, rest) = bytes.as_chunks();
         Some(Self {
             attempts: Attempts {
                 counted: u32::from_le_bytes(*counted),
@@ -140,15 +163,24 @@ impl Row {
             },
             due_ms: u64::from_le_bytes(*due_ms),
             waited: Duration::from_millis(u64::from_le_bytes(*waited)),
-            lanes: lanes
-                .as_chunks()
-                .0
-                .iter()
-                .map(|lane| u64::from_le_bytes(*lane))
-                .collect(),
+            lanes: lanes.iter().map(|lane| u64::from_le_bytes(*lane)).collect(),
+            ordered_ms: rest
+                .first_chunk()
+                .map(|&[a, b, c, d, e, f]: &[u8; ORDERED_SIZE]| {
+                    u64::from_le_bytes([a, b, c, d, e, f, 0, 0])
+                }),
         })
     }
 }
+
+/// The time since which an event waits, in milliseconds since 1970: its arrival, or a later order.
+pub(super) fn since_ms(ordered_ms: Option<u64>, received_ms: u64) -> u64 {
+    ordered_ms.unwrap_or_default().max(received_ms)
+}
+
+/// The bytes of the time of an order, enough for 8,000 years. A row without the time ends with a whole lane, as rows of
+/// earlier versions do, and earlier versions skip what is shorter than a lane.
+const ORDERED_SIZE: usize = 6;
 
 /// A dead letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -277,5 +309,40 @@ impl Waiting {
         };
         let (key, class) = found?;
         Ok(Some((key.value().2, class.value())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_comes_back_as_it_was_and_a_row_of_an_earlier_version_waits_since_its_arrival() {
+        for lanes in [vec![], vec![7], vec![7, u64::MAX]] {
+            for (ordered_ms, since) in [
+                (None, 5),
+                (Some(4), 5),
+                (Some(1_749_416_383_042), 1_749_416_383_042),
+            ] {
+                let row = Row {
+                    attempts: Attempts {
+                        counted: 1,
+                        refusals: 2,
+                        interruptions: 3,
+                    },
+                    due_ms: 8,
+                    waited: Duration::from_millis(9),
+                    lanes: lanes.clone(),
+                    ordered_ms,
+                };
+                let bytes = row.encode();
+                assert_eq!(Row::decode(&bytes), Some(row.clone()), "{row:?}");
+                assert_eq!(since_ms(row.ordered_ms, 5), since, "{row:?}");
+                let earlier = &bytes[..28 + 8 * lanes.len()];
+                let decoded = Row::decode(earlier).unwrap();
+                assert_eq!(decoded.ordered_ms, None, "{row:?}");
+                assert_eq!(decoded.lanes, lanes);
+            }
+        }
     }
 }

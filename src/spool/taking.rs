@@ -15,6 +15,7 @@ use super::ledger::LedgerPlace;
 use super::operate::TOO_OLD;
 use super::query::{self, Listed};
 use super::record::{RecordError, Records, Request};
+use super::tables::since_ms;
 
 /// The taking of the next events of a destination.
 pub(super) struct Taking {
@@ -110,10 +111,10 @@ impl Taking {
     ) -> Result<EventContent, StoreError> {
         match rows.event(&self.records, delivery.place.seq) {
             Ok(Some((event, request))) => {
-                let received_ms = event.head.received_ms;
+                let waits_since = since_ms(delivery.ordered_ms, event.head.received_ms);
                 delivery.event = event;
                 delivery.request = request;
-                Ok(match received_ms < before_ms {
+                Ok(match waits_since < before_ms {
                     true => EventContent::Unfit(TOO_OLD.to_owned()),
                     false => EventContent::Fit,
                 })
@@ -142,6 +143,7 @@ impl Taking {
                 seq: due.seq,
             },
             attempts: due.attempts,
+            ordered_ms: due.ordered_ms,
             probe,
             event: Listed::unread(due.seq),
             request: Request::empty(),

@@ -38,11 +38,12 @@ impl Ledger<'_> {
         Ok(())
     }
 
-    /// Adds a destination to a stored event, which waits there.
+    /// Adds a destination to a stored event, which waits there from now on.
     pub(in crate::spool) fn add_destination(
         &mut self,
         place: LedgerPlace,
         lanes: &[LaneId],
+        now_ms: u64,
     ) -> Result<(), StoreError> {
         let Some(mut row) = self.event(place.seq)? else {
             return Ok(());
@@ -54,10 +55,10 @@ impl Ledger<'_> {
         row.states.push((place.destination, StoredState::Waiting));
         self.events.insert(place.seq, row.encode().as_slice())?;
         self.add(place.destination, StoredState::Waiting, 1);
-        self.enqueue(place, lanes)
+        self.enqueue(place, Row::ordered(lanes, now_ms))
     }
 
-    /// The waiting events of a destination that arrived before a time, at most `most` of each class, with lanes.
+    /// The events of a destination that wait since before a time, at most `most` of each class, with lanes.
     pub(in crate::spool) fn waiting_since(
         &self,
         destination: DestinationId,
@@ -68,12 +69,18 @@ impl Ledger<'_> {
         for class in Class::ALL {
             let number = class as u8;
             let keys = (destination, number, 0)..=(destination, number, Seq::MAX);
-            for found in self.queue.range(keys)?.take(most) {
+            let end = old.len() + most;
+            for found in self.queue.range(keys)? {
                 let (key, row) = found?;
+                let row = Row::decode(row.value()).unwrap_or_default();
+                // An order may have come at any time: the row says nothing about the rows behind.
+                if row.ordered_ms.is_some_and(|at| at >= before_ms) {
+                    continue;
+                }
                 let seq = key.value().2;
                 let received_ms = self.event(seq)?.map_or(0, |event| event.received_ms);
-                // Behind a young event of a class all are young.
-                if received_ms >= before_ms {
+                // Behind a young event of a class all others are young.
+                if old.len() == end || received_ms >= before_ms {
                     break;
                 }
                 let place = LedgerPlace {
@@ -81,7 +88,7 @@ impl Ledger<'_> {
                     class,
                     seq,
                 };
-                old.push((place, Row::decode(row.value()).unwrap_or_default()));
+                old.push((place, row));
             }
         }
         Ok(old)

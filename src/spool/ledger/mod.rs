@@ -253,7 +253,7 @@ impl<'t> Ledger<'t> {
                 class: event.class,
                 seq,
             };
-            self.enqueue(place, &event.lanes)?;
+            self.enqueue(place, Row::of_lanes(&event.lanes))?;
             self.add(*destination, StoredState::Waiting, 1);
         }
         if event.to.is_empty() {
@@ -308,7 +308,7 @@ impl<'t> Ledger<'t> {
         self.become_state(at.seq, at.destination, state, now_ms)
     }
 
-    /// Lets a dead or delivered event wait at a destination again; returns false if the event waits
+    /// Lets a dead or delivered event wait at a destination again, from now on; returns false if the event waits
     /// there already, or is gone.
     pub(super) fn replay(
         &mut self,
@@ -322,7 +322,7 @@ impl<'t> Ledger<'t> {
             return Ok(false);
         }
         self.dead.remove((at.destination, at.seq))?;
-        self.enqueue(at, lanes)?;
+        self.enqueue(at, Row::ordered(lanes, now_ms))?;
         self.become_state(at.seq, at.destination, StoredState::Waiting, now_ms)?;
         Ok(true)
     }
@@ -333,16 +333,12 @@ impl<'t> Ledger<'t> {
         Ok(row.and_then(|row| EventRow::decode(row.value())))
     }
 
-    fn enqueue(&mut self, at: LedgerPlace, lanes: &[LaneId]) -> Result<(), StoreError> {
-        let row = Row {
-            lanes: lanes.to_vec(),
-            ..Row::default()
-        };
+    fn enqueue(&mut self, at: LedgerPlace, row: Row) -> Result<(), StoreError> {
         let class = at.class as u8;
         self.queue
             .insert((at.destination, class, at.seq), row.encode().as_slice())?;
-        for lane in lanes {
-            self.lanes.insert((at.destination, *lane, at.seq), class)?;
+        for lane in row.lanes {
+            self.lanes.insert((at.destination, lane, at.seq), class)?;
         }
         self.touched.insert(at.destination);
         Ok(())

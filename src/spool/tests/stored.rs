@@ -238,7 +238,83 @@ async fn a_waiting_event_older_than_max_age_becomes_a_dead_letter() {
     };
     assert_eq!(matching(&spool, &dead)[0].head.id, "a");
     assert_eq!(ids(&due(&spool, &to).await), ["b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replayed_event_has_the_whole_of_max_age_once_more() {
+    let days = |days: u64| Duration::from_secs(days * 24 * 3600);
+    let disk = Disk::default();
+    let start = SystemTime::now();
+    let spool = with(
+        &disk,
+        Durability::Immediate,
+        config(),
+        Sealing::Off,
+        clock_at(start),
+    );
+    let to = to_app(&spool).await;
+    let too_large = AttemptOutcome::Published(StreamAnswer::TooLarge);
+    accept(&spool, "a").await;
+    let delivery = due(&spool, &to).await.remove(0);
+    assert_eq!(delivery.ordered_ms(), None);
+    spool.settle(delivery, too_large).await.unwrap();
+    tokio::time::advance(days(10)).await;
     assert_eq!(spool.replay(0, to.id).await, Ok(Replay::Waits));
+    spool.expire().await.unwrap();
+    let oldest = spool.oldest(&to).unwrap().unwrap();
+    assert_eq!(oldest.age, Duration::ZERO, "it waits since the replay");
+    let delivery = due(&spool, &to).await.remove(0);
+    assert_eq!(delivery.event.head.id, "a");
+    let ordered_ms = delivery.ordered_ms();
+    assert!(ordered_ms > Some(delivery.event.head.received_ms));
+    // A failed attempt and a restart change nothing.
+    spool.settle(delivery, answered(503)).await.unwrap();
+    drop((to, spool));
+    let clock = clock_at(start + days(10));
+    let spool = with(&disk, Durability::Immediate, config(), Sealing::Off, clock);
+    let to = to_app(&spool).await;
+    tokio::time::advance(days(6)).await;
+    spool.expire().await.unwrap();
+    let delivery = due(&spool, &to).await.remove(0);
+    assert_eq!(delivery.ordered_ms(), ordered_ms);
+    drop(delivery);
+    // Behind the replayed event, an event that waits for too long is found, and so is the replayed one in the end.
+    accept(&spool, "b").await;
+    tokio::time::advance(days(2)).await;
+    spool.expire().await.unwrap();
+    let dead = Filter {
+        state: Some(StoredState::Dead),
+        ..Filter::default()
+    };
+    let of = |events: Vec<Listed>| -> Vec<String> {
+        events.into_iter().map(|event| event.head.id).collect()
+    };
+    assert_eq!(of(matching(&spool, &dead)), ["a"]);
+    spool.replay(0, to.id).await.unwrap();
+    tokio::time::advance(days(6)).await;
+    spool.expire().await.unwrap();
+    assert_eq!(of(matching(&spool, &dead)), ["b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_destination_gets_events_older_than_max_age() {
+    let disk = Disk::default();
+    let config = SpoolConfig {
+        keep: Duration::from_secs(30 * 24 * 3600),
+        ..config()
+    };
+    let spool = with(&disk, Durability::Immediate, config, Sealing::Off, clock());
+    let to = to_app(&spool).await;
+    accept(&spool, "a").await;
+    let delivery = due(&spool, &to).await.remove(0);
+    spool.settle(delivery, answered(200)).await.unwrap();
+    tokio::time::advance(Duration::from_secs(10 * 24 * 3600)).await;
+    let mut late = destination("late");
+    late.from = Duration::from_secs(20 * 24 * 3600);
+    let both = vec![destination("app"), late];
+    let destinations = spool.set_destinations(both).await.unwrap();
+    spool.expire().await.unwrap();
+    assert_eq!(ids(&due(&spool, &destinations[1]).await), ["a"]);
 }
 
 #[tokio::test(start_paused = true)]
