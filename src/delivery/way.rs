@@ -126,6 +126,7 @@ impl StreamWay {
         let headers: Vec<_> = provider.chain(notes).collect();
         let event = PublishedEvent {
             id: &request.id,
+            ordered_ms: delivery.ordered_ms(),
             headers: &headers,
             body: &delivery.request.body,
         };

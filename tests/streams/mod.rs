@@ -92,6 +92,7 @@ impl Destination {
         ];
         let event = PublishedEvent {
             id,
+            ordered_ms: None,
             headers: &headers,
             body: &body,
         };

@@ -1,11 +1,15 @@
 //! NATS JetStream.
 
+use std::process::Command;
+
 use async_nats::ConnectOptions;
 use async_nats::jetstream::stream::{Config, DiscardPolicy};
 use async_nats::jetstream::{self, Context};
 
 use super::*;
+use crate::support::keyside::finish;
 use crate::support::nats::Nats;
+use crate::support::webhook::{genuine, message, spooled};
 
 impl Server for Nats {
     fn stream(&self) -> StreamAddress {
@@ -195,4 +199,34 @@ fn a_nats_over_tls_needs_a_certificate_that_is_trusted() {
             "{scheme}"
         );
     }
+}
+
+#[test]
+#[ignore = "needs NATS: tests/run servers"]
+fn a_replay_within_the_window_of_repeats_is_in_the_stream_once_more() {
+    let nats = with_stream(Config::default());
+    let stream = "[[webhook.to]]\nname = \"stream\"\npublish = \"nats:events\"\nserver = \"file:@DIR@/url\"\n";
+    let keyside = spooled(stream).file("url", nats.url_of("keyside")).start();
+    let answer = keyside.event(&genuine(message("m1", "user").as_bytes()));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let holds = |count| eventually(Duration::from_secs(10), || messages(&nats).len() == count);
+    assert!(holds(1), "{}", keyside.log());
+    let is_noted = || keyside.metric("keyside_spool_events", &["state=\"delivered\""]) > 0.5;
+    assert!(eventually(Duration::from_secs(10), is_noted));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_keyside"));
+    command.args(["events", "replay", "--since", "1h"]);
+    command.args(["--admin", &keyside.admin().to_string()]);
+    let replayed = finish(&mut command, Duration::from_secs(20));
+    assert_eq!(replayed.code, Some(0), "{}", replayed.output);
+    assert!(holds(2), "{}\n{}", replayed.output, keyside.log());
+    let both = messages(&nats);
+    let of = |name: &str| -> Vec<String> {
+        let of = both.iter().map(|message| message.headers.get(name));
+        of.map(|value| value.unwrap().to_string()).collect()
+    };
+    let ids = of("keyside-event-id");
+    assert_eq!(ids[0], ids[1]);
+    let names = of("Nats-Msg-Id");
+    assert_eq!(names[0], ids[0]);
+    assert!(names[1].starts_with(&format!("{}/", ids[0])), "{names:?}");
 }

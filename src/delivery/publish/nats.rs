@@ -126,7 +126,7 @@ impl NatsSubject {
         let message = PublishMessage::build()
             .payload(event.body.clone())
             .headers(headers(event))
-            .message_id(event.id);
+            .message_id(message_id(event));
         let acknowledgement = context.send_publish(self.subject.clone(), message).await?;
         acknowledgement.await.map(|_| ())
     }
@@ -207,6 +207,14 @@ fn standing_after(event: &Event) -> Option<NatsState> {
             .starts_with("permissions violation")
             .then_some(NatsState::Denied),
         _ => None,
+    }
+}
+
+/// Returns the id by which JetStream drops repeats. A replay is no repeat: the time of the order goes along.
+fn message_id(event: &PublishedEvent<'_>) -> String {
+    match event.ordered_ms {
+        Some(ordered_ms) => format!("{}/{ordered_ms}", event.id),
+        None => event.id.to_owned(),
     }
 }
 
