@@ -205,6 +205,16 @@ fn a_dead_letter_is_replayed_and_a_dry_run_changes_nothing() {
     let all = events(&keyside, &["replay"]);
     assert_eq!(all.code, Some(2));
     assert!(all.output.contains("--since"), "{}", all.output);
+    // A variable of a script that is not set.
+    for option in ["--match", "--to", "--webhook", "--since", "--user"] {
+        let empty = events(&keyside, &["replay", "--state", "dead", option, ""]);
+        assert_eq!(empty.code, Some(2), "{option}: {}", empty.output);
+        let name = option.trim_start_matches('-');
+        let order = format!(
+            "POST /events/replay?state=dead&{name}= HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
+        );
+        assert_eq!(keyside.ask_admin(order.as_bytes()).status, 400, "{option}");
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The options of a selection of events.
 
-use clap::builder::PossibleValuesParser;
+use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser};
 
 use super::client::Query;
 use super::moment::{EventTime, moment};
@@ -12,10 +12,10 @@ pub(super) struct Selection {
     #[arg(long, value_parser = PossibleValuesParser::new(["waiting", "delivered", "dead"]))]
     state: Option<String>,
     /// Only events of this webhook
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     webhook: Option<String>,
     /// Only events for this destination
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     to: Option<String>,
     /// Only events that arrived at this time or later: 2026-11-30T08:00:00Z, or an age such as 2h
     #[arg(long, value_name = "TIME", value_parser = moment)]
@@ -24,7 +24,7 @@ pub(super) struct Selection {
     #[arg(long, value_name = "TIME", value_parser = moment)]
     until: Option<EventTime>,
     /// Only events with this text in the body, as it stands there
-    #[arg(long = "match", value_name = "TEXT")]
+    #[arg(long = "match", value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
     text: Option<String>,
     /// Only events of a person, by phone number or user id: what `keyside events drop --user` erases
     #[arg(long, value_name = "NUMBER", value_parser = person)]
