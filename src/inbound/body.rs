@@ -106,7 +106,8 @@ pub(super) async fn receive(
     if incoming.size_hint().lower() > bounds.max_body {
         return Err(too_large());
     }
-    let mut assembly = Assembly::new(memory);
+    let longest = incoming.size_hint().exact().unwrap_or(bounds.max_body);
+    let mut assembly = Assembly::new(memory, longest);
     let read_all = async {
         while let Some(frame) = incoming.frame().await {
             // Any other frame has trailers, and no signature covers trailers.
@@ -137,9 +138,12 @@ pub(super) async fn receive(
 /// A piece as read keeps the whole buffer alive that it was read into: a body in many pieces would take
 /// several times its length. The pieces are therefore copied together, into segments that are reserved
 /// by their capacity. A segment is as long as all before it, up to [`MAX_SEGMENT`], so the capacity is
-/// at most twice the length.
+/// at most twice the length. No segment is longer than what may still come, so a body of `max_body` bytes takes no more
+/// than `max_body`.
 struct Assembly {
     body: Body,
+    /// The bound on the length of the body.
+    longest: usize,
     /// The segment that is being filled, not in `body` yet.
     segment: Vec<u8>,
     length: usize,
@@ -149,9 +153,10 @@ struct Assembly {
 }
 
 impl Assembly {
-    fn new(memory: &Arc<MemoryBudget>) -> Self {
+    fn new(memory: &Arc<MemoryBudget>, longest: u64) -> Self {
         Self {
             body: Body::default(),
+            longest: usize::try_from(longest).unwrap_or(usize::MAX),
             segment: Vec::new(),
             length: 0,
             capacity: 0,
@@ -174,7 +179,8 @@ impl Assembly {
 
     /// Begins a segment with room for `length` bytes at least.
     fn begin_segment(&mut self, length: usize) -> Result<(), InboundError> {
-        let capacity = length.max(self.length.min(MAX_SEGMENT));
+        let to_come = self.longest.saturating_sub(self.length);
+        let capacity = self.length.min(MAX_SEGMENT).min(to_come).max(length);
         self.capacity += capacity;
         if !self.reservation.grow_to(self.capacity as u64) {
             return Err(InboundError::Overloaded);
@@ -217,7 +223,7 @@ mod tests {
         let whole: Vec<u8> = (0..300_000_u32).map(|number| number as u8).collect();
         for size in [1, 100, 5000, 16 * 1024, 64 * 1024, 200_000, 300_000] {
             let memory = Arc::new(MemoryBudget::new(1 << 20));
-            let mut assembly = Assembly::new(&memory);
+            let mut assembly = Assembly::new(&memory, 1 << 20);
             for piece in whole.chunks(size) {
                 assembly.push(piece).unwrap();
             }
@@ -230,19 +236,42 @@ mod tests {
     }
 
     #[test]
+    fn a_body_within_its_bound_fits_into_the_room_for_one() {
+        for (longest, room, lengths) in [
+            (80 << 10, 120 << 10, &[70_000, 80 << 10][..]),
+            (4 << 20, 4 << 20, &[4 << 20]),
+            // A body with a length, which is the bound.
+            (100_000, 100_000, &[100_000]),
+        ] {
+            for length in lengths {
+                let memory = Arc::new(MemoryBudget::new(room));
+                let mut assembly = Assembly::new(&memory, longest);
+                for piece in vec![b'x'; *length].chunks(10_000) {
+                    assert!(assembly.push(piece).is_ok(), "{length} of {longest}");
+                }
+                assert_eq!(assembly.finish().len(), *length);
+            }
+        }
+    }
+
+    #[test]
     fn a_body_is_reserved_until_its_last_copy_is_dropped() {
         let memory = Arc::new(MemoryBudget::new(1 << 20));
-        let mut assembly = Assembly::new(&memory);
+        let mut assembly = Assembly::new(&memory, 1 << 20);
         assembly.push(&[b'x'; 1 << 20]).unwrap();
         let body = assembly.finish();
         let copy = body.clone();
         drop(body);
-        let mut other = Assembly::new(&memory);
+        let mut other = Assembly::new(&memory, 1 << 20);
         assert!(matches!(
             other.push(&[b'x'; 100_000]),
             Err(InboundError::Overloaded)
         ));
         drop((copy, other));
-        assert!(Assembly::new(&memory).push(&[b'x'; 100_000]).is_ok());
+        assert!(
+            Assembly::new(&memory, 1 << 20)
+                .push(&[b'x'; 100_000])
+                .is_ok()
+        );
     }
 }
