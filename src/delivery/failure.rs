@@ -89,7 +89,9 @@ pub(super) fn of_published(
 fn of_answer(answer: StreamAnswer) -> FailureClass {
     match answer {
         StreamAnswer::Full | StreamAnswer::Unready => FailureClass::Temporary,
-        StreamAnswer::Denied | StreamAnswer::Missing => FailureClass::Refused,
+        StreamAnswer::Denied | StreamAnswer::NoDatabase | StreamAnswer::Missing => {
+            FailureClass::Refused
+        }
         _ => FailureClass::Other,
     }
 }

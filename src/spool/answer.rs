@@ -15,6 +15,8 @@ pub enum StreamAnswer {
     Missing,
     /// The user of the URL may not publish there.
     Denied,
+    /// The database of the URL does not exist, or is not for the user of the URL.
+    NoDatabase,
     /// The name belongs to a value of a kind unfit for events.
     WrongKind,
     /// The server takes no events now: a start, or a failover, is under way.
@@ -38,6 +40,10 @@ impl fmt::Display for StreamAnswer {
             }
             Self::Denied => {
                 "the server lets this user not publish: check `server` and the user's permissions"
+            }
+            Self::NoDatabase => {
+                "the server refuses the database in the URL: check the number at the end of `server`, and the user's right to \
+                 SELECT"
             }
             Self::WrongKind => {
                 "the name in `publish` belongs to something else than a stream: choose another name"

@@ -39,7 +39,7 @@ impl AttemptOutcome {
             Self::Published(StreamAnswer::Full) => "stream_full",
             Self::Published(StreamAnswer::TooLarge) => "too_large",
             Self::Published(StreamAnswer::Missing) => "stream_missing",
-            Self::Published(StreamAnswer::Denied) => "denied",
+            Self::Published(StreamAnswer::Denied | StreamAnswer::NoDatabase) => "denied",
             Self::Published(StreamAnswer::WrongKind) => "wrong_kind",
             Self::Published(StreamAnswer::Unready) => "unready",
             Self::Published(StreamAnswer::Failed) => "failed",
@@ -154,9 +154,10 @@ pub(super) fn judge(outcome: AttemptOutcome, before: Attempts, random: f64) -> A
             }
             // The size of an event never changes: a second attempt would meet the bound as well.
             StreamAnswer::TooLarge => AttemptVerdict::Dead,
-            StreamAnswer::Missing | StreamAnswer::Denied | StreamAnswer::WrongKind => {
-                AttemptVerdict::Paused
-            }
+            StreamAnswer::Missing
+            | StreamAnswer::Denied
+            | StreamAnswer::NoDatabase
+            | StreamAnswer::WrongKind => AttemptVerdict::Paused,
             StreamAnswer::Failed => AttemptVerdict::Again {
                 after: backoff(attempts.counted, random),
                 attempts,
@@ -331,6 +332,7 @@ mod tests {
             (StreamAnswer::TooLarge, AttemptVerdict::Dead),
             (StreamAnswer::Missing, AttemptVerdict::Paused),
             (StreamAnswer::Denied, AttemptVerdict::Paused),
+            (StreamAnswer::NoDatabase, AttemptVerdict::Paused),
             (StreamAnswer::WrongKind, AttemptVerdict::Paused),
             (StreamAnswer::Failed, again),
         ] {

@@ -159,6 +159,18 @@ fn each_refusal_of_redis_has_its_meaning() {
     assert_answer(&events(), &reader, 2, StreamAnswer::Denied);
     let stranger = url.replace(PASSWORD, "CANARYwrong");
     assert_answer(&events(), &stranger, 2, StreamAnswer::Denied);
+    let nobody = url.replace(&format!(":{PASSWORD}@"), "");
+    assert_answer(&events(), &nobody, 2, StreamAnswer::Denied);
+    assert_answer(&events(), &format!("{nobody}/1"), 2, StreamAnswer::Denied);
+    let nowhere = format!("{url}/99");
+    assert_answer(&events(), &nowhere, 2, StreamAnswer::NoDatabase);
+    redis.ask(&["ACL", "SETUSER", "reader", "-select"]);
+    assert_answer(
+        &events(),
+        &format!("{reader}/1"),
+        2,
+        StreamAnswer::NoDatabase,
+    );
     let replica = Redis::with(&["--replicaof", "127.0.0.1", &redis.port().to_string()]);
     let url = replica.url_through(replica.port());
     assert_answer(&events(), &url, 2, StreamAnswer::Unready);

@@ -88,7 +88,11 @@ fn fault(error: &RedisError) -> PublishFault {
             _ => "the server's answer cannot be read",
         });
     };
-    let answer = answer(code, error.detail().unwrap_or_default());
+    let detail = error.detail().unwrap_or_default();
+    let answer = match error.to_string().starts_with(REFUSED_DATABASE) {
+        true => answer_to_select(detail),
+        false => answer(code, detail),
+    };
     PublishFault::Answer(answer, format!("the server answers {code}"))
 }
 
@@ -101,10 +105,24 @@ fn answer(code: &str, detail: &str) -> StreamAnswer {
         | "MISCONF" | "NOREPLICAS" | "BUSY" | "UNBLOCKED" => StreamAnswer::Unready,
         // `proto-max-bulk-len`: the server closes the connection as well.
         _ if detail.contains("invalid bulk length") => StreamAnswer::TooLarge,
+        // A command of more than ten parts, before a login: the server closes the connection as well.
+        _ if detail.contains("unauthenticated") => StreamAnswer::Denied,
         _ => StreamAnswer::Failed,
     }
 }
 
+/// Judges the answer to the choice of the database, whose code the library leaves out.
+fn answer_to_select(detail: &str) -> StreamAnswer {
+    match detail {
+        _ if detail.starts_with("Authentication required") => StreamAnswer::Denied,
+        // The server starts, or has lost its master.
+        _ if detail.contains("loading") || detail.contains("MASTER") => StreamAnswer::Unready,
+        _ => StreamAnswer::NoDatabase,
+    }
+}
+
+/// The library's words for a database that the server refuses.
+const REFUSED_DATABASE: &str = "Redis server refused to switch database";
 /// The least number of entries in a stream before the oldest go. A server without memory refuses entries before, and
 /// events then wait on disk.
 const LENGTH: u32 = 1_000_000;
@@ -148,8 +166,40 @@ mod tests {
                 StreamAnswer::TooLarge,
             ),
             ("ERR", "unknown command 'XADD'", StreamAnswer::Failed),
+            (
+                "ERR",
+                "Protocol error: unauthenticated multibulk length",
+                StreamAnswer::Denied,
+            ),
+            (
+                "ERR",
+                "Protocol error: unauthenticated bulk length",
+                StreamAnswer::Denied,
+            ),
         ] {
             assert_eq!(answer(code, detail), expected, "{code} {detail}");
+        }
+    }
+    #[test]
+    fn a_refused_database_is_told_from_a_missing_login_and_a_start() {
+        for (detail, expected) in [
+            ("DB index is out of range", StreamAnswer::NoDatabase),
+            ("invalid DB index", StreamAnswer::NoDatabase),
+            (
+                "this user has no permissions to run the 'select' command",
+                StreamAnswer::NoDatabase,
+            ),
+            (
+                "SELECT is not allowed in cluster mode",
+                StreamAnswer::NoDatabase,
+            ),
+            ("Authentication required.", StreamAnswer::Denied),
+            (
+                "Redis is loading the dataset in memory",
+                StreamAnswer::Unready,
+            ),
+        ] {
+            assert_eq!(answer_to_select(detail), expected, "{detail}");
         }
     }
 }
