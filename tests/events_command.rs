@@ -326,6 +326,40 @@ fn the_events_of_a_person_are_erased_and_the_audit_file_says_by_whom() {
 }
 
 #[test]
+fn an_erasure_that_cannot_read_every_event_says_so_and_fails() {
+    let sealed = format!(
+        "{SPOOL}[audit]\nfile = \"@DIR@/audit.jsonl\"\n[state]\ndir = \"@DIR@/state\"\nkey = \"file:@DIR@/key\"\n"
+    );
+    let keyside = configured(&format!("forward = \"{NOWHERE}\""), &sealed)
+        .file("key", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
+        .start();
+    receive(&keyside, "a", PERSON, "one");
+    let other = "ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8=";
+    keyside.dir().write("key", other);
+    assert_eq!(keyside.reload().status, 200);
+    receive(&keyside, "b", OTHER, "two");
+    let erased = events(&keyside, &["drop", "--user", PERSON, "--yes"]);
+    assert_eq!(erased.code, Some(1), "{}", erased.output);
+    for words in ["Erased: 0 events", "1 event cannot be read"] {
+        assert!(erased.output.contains(words), "{}", erased.output);
+    }
+    let audit = std::fs::read_to_string(keyside.dir().join("audit.jsonl")).unwrap();
+    assert!(audit.contains("\"unreadable\":1"), "{audit}");
+    // An id that is found is erased, whatever else cannot be read.
+    let list = events(&keyside, &["list", "--json"]);
+    let line = list.output.lines().find(|line| line.starts_with('{'));
+    let event: Value = serde_json::from_str(line.unwrap()).unwrap();
+    must(&keyside, &["drop", id_of(&event), "--yes"]);
+    let unknown = events(&keyside, &["drop", &"0".repeat(32), "--yes"]);
+    assert_eq!(unknown.code, Some(1));
+    assert!(
+        unknown.output.contains("cannot be read"),
+        "{}",
+        unknown.output
+    );
+}
+
+#[test]
 fn a_destination_in_trouble_is_told_with_what_to_do() {
     let wrong_path = answering(404);
     for (forward, words) in [

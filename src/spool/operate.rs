@@ -32,12 +32,15 @@ pub struct Erased {
     pub events: u64,
     /// The forgotten items.
     pub items: u64,
+    /// The events that cannot be read, any of which may be meant. They stay.
+    pub unreadable: u64,
 }
 
 impl std::ops::AddAssign for Erased {
     fn add_assign(&mut self, other: Self) {
         self.events += other.events;
         self.items += other.items;
+        self.unreadable += other.unreadable;
     }
 }
 
@@ -234,6 +237,7 @@ impl Spool {
         let count = Erased {
             events: u64::try_from(erased.len()).unwrap_or(u64::MAX),
             items: erased.iter().map(|event| event.items).sum(),
+            unreadable: 0,
         };
         for (place, lanes) in erased.into_iter().flat_map(|event| event.waited) {
             // An event that is under way ends with its outcome.
@@ -265,7 +269,7 @@ impl Spool {
         Ok(events)
     }
 
-    /// Erases all events of a person and forgets the items; returns how many there were.
+    /// Erases all events of a person and forgets the items; returns how many there were, and how many events cannot be read.
     ///
     /// # Errors
     /// If the store cannot take it.
@@ -280,6 +284,7 @@ impl Spool {
             let page = self.list(&filter, at, PAGE)?;
             let seqs: Vec<_> = page.events.iter().map(|event| event.seq).collect();
             erased += self.erase(&seqs).await?;
+            erased.unreadable += u64::try_from(page.unreadable.len()).unwrap_or(u64::MAX);
             from = page.next;
         }
         erased.items += self.forget(user).await?;

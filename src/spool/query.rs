@@ -130,11 +130,14 @@ pub(super) fn page(
             page.unreadable.push(seq);
             continue;
         };
-        if matches(filter, &head)
-            && has_text(read, records, filter, seq)?
-            && is_of_user(read, records, filter, &head, seq)?
-        {
-            page.events.push(listed(read, seq, head, &row)?);
+        if !matches(filter, &head) {
+            continue;
+        }
+        match is_in_body(read, records, filter, &head, seq) {
+            Ok(true) => page.events.push(listed(read, seq, head, &row)?),
+            Ok(false) => {}
+            Err(StoreError::Record(_)) => page.unreadable.push(seq),
+            Err(error) => return Err(error),
         }
     }
     Ok(page)
@@ -246,6 +249,17 @@ fn matches(filter: &Filter, head: &EventHead) -> bool {
             .is_none_or(|since| head.received_ms >= since)
         && filter.until_ms.is_none_or(|until| head.received_ms < until)
         && (filter.ids.is_empty() || filter.ids.contains(&head.id))
+}
+
+/// True for an event whose body has the text and the person of the filter.
+fn is_in_body(
+    read: &ReadTransaction,
+    records: &Records,
+    filter: &Filter,
+    head: &EventHead,
+    seq: Seq,
+) -> Result<bool, StoreError> {
+    Ok(has_text(read, records, filter, seq)? && is_of_user(read, records, filter, head, seq)?)
 }
 
 fn has_text(

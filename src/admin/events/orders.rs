@@ -162,10 +162,14 @@ pub(super) async fn drop_events(
         ids: question.filter.ids.clone(),
         ..Filter::default()
     };
-    let (Erased { events, items }, unknown) = match &question.filter.user {
+    let (erased, unknown) = match &question.filter.user {
         None if question.readable == Readable::No && question.filter == Filter::default() => {
             let events = spool.erase_unreadable().await?;
-            (Erased { events, items: 0 }, 0)
+            let erased = Erased {
+                events,
+                ..Erased::default()
+            };
+            (erased, 0)
         }
         _ if question.readable == Readable::No => return Err(EventsError::DropWhat),
         Some(user) if question.filter == by_user => (spool.erase_user(user).await?, 0),
@@ -174,6 +178,11 @@ pub(super) async fn drop_events(
         }
         _ => return Err(EventsError::DropWhat),
     };
+    let Erased {
+        events,
+        items,
+        unreadable,
+    } = erased;
     let user = question.filter.user.as_deref();
     audit.record(
         "events_dropped",
@@ -182,13 +191,21 @@ pub(super) async fn drop_events(
             ("user", user.map(|user| shown(user, Names::Masked)).into()),
             ("events", events.into()),
             ("items", items.into()),
+            ("unreadable", unreadable.into()),
         ],
     );
-    tracing::info!(events, items, of_a_person = user.is_some(), "events erased");
-    Ok(json!({ "events": events, "items": items, "unknown": unknown }))
+    tracing::info!(
+        events,
+        items,
+        unreadable,
+        of_a_person = user.is_some(),
+        "events erased"
+    );
+    Ok(json!({ "events": events, "items": items, "unknown": unknown, "unreadable": unreadable }))
 }
 
-/// Erases events by ids; returns the numbers of the erasure, and the number of unknown ids.
+/// Erases events by ids; returns the numbers of the erasure, and the number of unknown ids. An event that cannot be read is
+/// of account while an id is unknown.
 async fn erase_ids(spool: &Spool, filter: &Filter) -> Result<(Erased, usize), EventsError> {
     let mut unknown = filter.ids.clone();
     let mut erased = Erased::default();
@@ -202,7 +219,11 @@ async fn erase_ids(spool: &Spool, filter: &Filter) -> Result<(Erased, usize), Ev
         if !seqs.is_empty() {
             erased += spool.erase(&seqs).await?;
         }
+        erased.unreadable += page.unreadable.len() as u64;
         from = page.next;
+    }
+    if unknown.is_empty() {
+        erased.unreadable = 0;
     }
     Ok((erased, unknown.len()))
 }

@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
-use super::client::Query;
+use super::client::{Query, complain_of};
 use super::selection::{event_id, person};
 use super::{AdminArgs, EventsFailure};
 use crate::json::words::counted;
@@ -45,6 +45,7 @@ pub(super) fn run(args: &DropArgs) -> Result<ExitCode, EventsFailure> {
     let mut events = 0;
     let mut items = 0;
     let mut unknown = 0;
+    let mut unreadable = 0;
     let few = args.ids.chunks(IDS_AT_ONCE).map(|ids| {
         let query = Query::default();
         ids.iter().fold(query, |query, id| query.with("id", id))
@@ -53,18 +54,25 @@ pub(super) fn run(args: &DropArgs) -> Result<ExitCode, EventsFailure> {
         .user
         .iter()
         .map(|user| Query::default().with("user", user));
-    let unreadable = args
+    let without_key = args
         .unreadable
         .then(|| Query::default().with("state", "unreadable"));
-    for query in few.chain(user).chain(unreadable) {
+    for query in few.chain(user).chain(without_key) {
         let answer = &args.admin.ask("POST", "/events/drop", &query)?;
         let count = |name: &str| answer[name].as_u64().unwrap_or_default();
         events += count("events");
         items += count("items");
         unknown += count("unknown");
+        // Each answer counts the same events.
+        unreadable = unreadable.max(count("unreadable"));
     }
     if args.json {
-        let answer = serde_json::json!({ "events": events, "items": items, "unknown": unknown });
+        let answer = serde_json::json!({
+            "events": events,
+            "items": items,
+            "unknown": unknown,
+            "unreadable": unreadable,
+        });
         say!("{answer}");
     } else {
         say!(
@@ -75,9 +83,12 @@ pub(super) fn run(args: &DropArgs) -> Result<ExitCode, EventsFailure> {
     }
     if unknown > 0 {
         complain!("keyside: no event has {} of the ids named", unknown);
-        return Ok(ExitCode::FAILURE);
     }
-    Ok(ExitCode::SUCCESS)
+    complain_of(usize::try_from(unreadable).unwrap_or(usize::MAX));
+    Ok(match unknown + unreadable {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    })
 }
 
 /// Asks the person at the terminal. Without a terminal, `--yes` must be there.

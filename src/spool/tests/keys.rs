@@ -1,7 +1,7 @@
 //! Events whose sealing key is not there.
 
 use super::*;
-use crate::spool::{SpoolRefusal, StoredState};
+use crate::spool::{Erased, SpoolRefusal, StoredState};
 
 fn sealed_with(disk: &Disk, keys: &[[u8; 32]], config: SpoolConfig, clock: SpoolClock) -> Spool {
     let seal = Seal::new(keys).map_or(Sealing::Off, Sealing::On);
@@ -91,6 +91,20 @@ async fn events_whose_key_is_lost_are_erased_by_an_order_and_no_others() {
     assert_counted(&spool);
     assert_eq!(ids(&due(&spool, &to).await), ["c"]);
     assert_eq!(spool.erase_unreadable().await, Ok(0));
+}
+
+#[tokio::test]
+async fn an_erasure_of_a_person_counts_the_events_that_it_cannot_read() {
+    let disk = Disk::default();
+    let (spool, _to) = with_a_lost_key(&disk, config(), clock()).await;
+    let erased = |events, items| Erased {
+        events,
+        items,
+        unreadable: 2,
+    };
+    assert_eq!(spool.erase_user("2").await, Ok(erased(1, 1)));
+    assert_eq!(spool.erase_user("1").await, Ok(erased(0, 2)));
+    assert_eq!(spool.survey().locked, 2, "they stay");
 }
 
 #[tokio::test]

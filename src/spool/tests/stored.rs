@@ -435,7 +435,8 @@ async fn the_events_of_a_person_are_erased_everywhere() {
         spool.erase_user("491").await,
         Ok(Erased {
             events: 3,
-            items: 3
+            items: 3,
+            unreadable: 0
         })
     );
     assert_counted(&spool);
@@ -475,7 +476,8 @@ async fn the_items_of_a_person_are_forgotten_after_the_event_is_gone() {
         spool.erase_user("491").await,
         Ok(Erased {
             events: 0,
-            items: 1
+            items: 1,
+            unreadable: 0
         })
     );
     for (id, user, is_known) in [("a", "491", false), ("b", "492", true)] {
