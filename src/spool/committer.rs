@@ -16,7 +16,7 @@ use super::error::{SpoolError, SpoolRefusal, StoreError};
 use super::file::{Medium, StoreCheck};
 use super::ledger::{Counts, Ledger, Rules};
 use super::opening::{Alarm, Begun, QUICK_REPAIR, StoreProof, open_or_renew};
-use super::tables::DestinationId;
+use super::tables::{DestinationId, StoredState};
 
 /// The store with its writer.
 #[derive(Debug)]
@@ -187,6 +187,13 @@ impl Store {
 
     /// The time of arrival, in milliseconds since 1970, of events with an age of `age`.
     pub(super) fn before(&self, age: Duration) -> u64 {
+    /// The number of events that wait for a destination.
+    pub(super) fn waiting(&self, to: DestinationId) -> u64 {
+        let counts = self.counts.lock();
+        let count = counts.events.get(&(to, StoredState::Waiting));
+        count.copied().unwrap_or_default()
+    }
+
         let now_ms = self.clock.now().wall_ms;
         self.counts.lock().leaps.before(now_ms, age)
     }

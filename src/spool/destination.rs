@@ -165,6 +165,12 @@ impl Destination {
         self.bell.notify_one();
     }
 
+    /// Forgets the trouble of the destination; returns true if there was one.
+    pub(super) fn forget_trouble(&self) -> bool {
+        let health = std::mem::take(&mut self.course.lock().health);
+        health.trouble().is_some()
+    }
+
     /// The trouble of the destination, if there is one.
     #[must_use]
     pub fn trouble(&self) -> Option<Trouble> {
@@ -392,7 +398,8 @@ impl Destinations {
         }
     }
 
-    /// Begins all lanes anew, for a new store.
+    /// Begins all lanes anew, for a new store in which nothing waits.
+            destination.forget_trouble();
     pub(super) fn renew(&self) {
         for destination in self.all.read().values() {
             destination.course.lock().lanes = Lanes::new(destination.config().lanes);

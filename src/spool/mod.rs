@@ -71,6 +71,7 @@ use ids::{item_ids, lane_ids};
 use ledger::{LedgerPlace, LedgerStep, Prepared, Rules};
 use record::Records;
 use schedule::judge;
+use tables::LaneId;
 use taking::Taking;
 
 use crate::config::SpoolConfig;
@@ -324,9 +325,14 @@ impl Spool {
                     due_ms,
                     waited: after,
                 };
-                self.step(place, step).await?;
+                let waits = self.step(place, step).await?;
                 delivery.is_settled = true;
-                to.put_off(place.seq, attempts, now.at + after);
+                if waits {
+                    to.put_off(place.seq, attempts, now.at + after);
+                } else {
+                    // The event was erased meanwhile.
+                    self.let_go(&to, place, &[]);
+                }
             }
             AttemptVerdict::Down { attempts } => {
                 delivery.is_settled = true;
@@ -362,14 +368,29 @@ impl Spool {
         );
         let attempts = delivery.attempts.counted;
         delivery.to.probe_unused(delivery.probe);
-        self.finish(
-            delivery,
-            LedgerStep::Dead {
-                attempts,
-                why: why.to_owned(),
-            },
-        )
-        .await
+        let to = Arc::clone(&delivery.to);
+        let why = why.to_owned();
+        self.finish(delivery, LedgerStep::Dead { attempts, why })
+            .await?;
+        self.forget_trouble(&to);
+        Ok(())
+    }
+
+    /// Takes an event out of its lanes that does not wait any more, and that no attempt has settled.
+    fn let_go(&self, to: &Destination, place: LedgerPlace, lanes: &[LaneId]) {
+        to.release(place.seq, place.class, lanes);
+        self.forget_trouble(to);
+    }
+
+    /// Forgets the trouble of a destination for which nothing waits any more: no probe could tell the end.
+    fn forget_trouble(&self, to: &Destination) {
+        if self.store.waiting(to.id) == 0 && to.forget_trouble() {
+            tracing::info!(
+                webhook = to.webhook(),
+                to = to.name(),
+                "nothing waits for the destination any more: the next event tells whether it takes events"
+            );
+        }
     }
 
     async fn finish(&self, mut delivery: Delivery, step: LedgerStep) -> Result<(), SpoolRefusal> {
@@ -382,7 +403,8 @@ impl Spool {
 
     /// Commits a step of a delivery, however often the store fails meanwhile: the destination has the
     /// event, and would get it again.
-    async fn step(&self, place: LedgerPlace, step: LedgerStep) -> Result<(), SpoolRefusal> {
+    /// Returns false if the event does not wait any more.
+    async fn step(&self, place: LedgerPlace, step: LedgerStep) -> Result<bool, SpoolRefusal> {
         let now_ms = self.store.clock.now().wall_ms;
         loop {
             let next = step.clone();

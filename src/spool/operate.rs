@@ -244,7 +244,7 @@ impl Spool {
             if let Some(destination) = self.destinations.get(place.destination)
                 && !destination.is_under_way(place.seq)
             {
-                destination.release(place.seq, place.class, &lanes);
+                self.let_go(&destination, place, &lanes);
             }
         }
         Ok(count)
@@ -373,7 +373,7 @@ impl Spool {
                 .run(0, move |ledger| ledger.settle(place, &step, now_ms))
                 .await?;
             if let Some(destination) = &destination {
-                destination.release(place.seq, place.class, &row.lanes);
+                self.let_go(destination, place, &row.lanes);
             }
         }
         Ok(count)

@@ -262,13 +262,13 @@ impl<'t> Ledger<'t> {
         Ok(Ok(EventReceipt::Stored { seq, known }))
     }
 
-    /// Takes a step of a waiting event. A step of an event that does not wait any more changes nothing.
+    /// Takes a step of a waiting event. A step of an event that does not wait any more changes nothing, and returns false.
     pub(super) fn settle(
         &mut self,
         at: LedgerPlace,
         step: &LedgerStep,
         now_ms: u64,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let key = (at.destination, at.class as u8, at.seq);
         if let LedgerStep::PutOff {
             attempts,
@@ -281,16 +281,16 @@ impl<'t> Ledger<'t> {
                 .get(key)?
                 .and_then(|row| Row::decode(row.value()))
             else {
-                return Ok(());
+                return Ok(false);
             };
             row.attempts = *attempts;
             row.due_ms = *due_ms;
             row.waited = *waited;
             self.queue.insert(key, row.encode().as_slice())?;
-            return Ok(());
+            return Ok(true);
         }
         if self.dequeue(at)?.is_none() {
-            return Ok(());
+            return Ok(false);
         }
         let state = match step {
             LedgerStep::Dead { attempts, why } => {
@@ -305,7 +305,8 @@ impl<'t> Ledger<'t> {
             }
             LedgerStep::Done | LedgerStep::PutOff { .. } => StoredState::Delivered,
         };
-        self.become_state(at.seq, at.destination, state, now_ms)
+        self.become_state(at.seq, at.destination, state, now_ms)?;
+        Ok(true)
     }
 
     /// Lets a dead or delivered event wait at a destination again, from now on; returns false if the event waits

@@ -730,6 +730,59 @@ async fn an_event_that_fails_again_and_again_is_told_of() {
         to.trouble(),
         None,
         "one event is no fault of its destination"
+#[tokio::test(start_paused = true)]
+async fn a_trouble_ends_with_the_last_event_that_waits() {
+    let disk = Disk::default();
+    let spool = on(&disk);
+    let to = to_app(&spool).await;
+    let fail = async |id: &str| {
+        spool.accept(event(id, &[message(id, id)])).await.unwrap();
+        let delivery = due(&spool, &to).await.remove(0);
+        let seq = delivery.event.seq;
+        let failed = spool.settle(delivery, AttemptOutcome::Unreachable).await;
+        failed.unwrap();
+        assert!(to.trouble().is_some(), "{id}");
+        seq
+    };
+    let first = fail("a").await;
+    spool
+        .accept(event("b", &[message("b", "b")]))
+        .await
+        .unwrap();
+    spool.erase(&[first]).await.unwrap();
+    assert!(to.trouble().is_some(), "an event waits");
+    spool.erase(&[first + 1]).await.unwrap();
+    assert_eq!(to.trouble(), None, "erased");
+    fail("c").await;
+    tokio::time::advance(Duration::from_secs(8 * 24 * 3600)).await;
+    spool.expire().await.unwrap();
+    assert_eq!(to.trouble(), None, "too old");
+}
+
+#[tokio::test]
+async fn an_event_that_is_erased_under_way_leaves_no_trouble() {
+    let disk = Disk::default();
+    let spool = on(&disk);
+    let to = to_app(&spool).await;
+    for outcome in [answered(500), AttemptOutcome::Unreachable] {
+        accept(&spool, &outcome.to_string()).await;
+        let delivery = due(&spool, &to).await.remove(0);
+        spool.erase(&[delivery.event.seq]).await.unwrap();
+        spool.settle(delivery, outcome).await.unwrap();
+        assert_eq!(spool.survey().destinations[0].setback, None);
+    }
+    assert!(to.trouble().is_some(), "the failure of a moment ago");
+    // The next probe finds no event.
+    for _ in 0..50 {
+        assert!(due(&spool, &to).await.is_empty());
+        if to.trouble().is_none() {
+            break;
+        }
+    }
+    assert_eq!(to.trouble(), None, "erased under way");
+    assert_counted(&spool);
+}
+
     );
     to.begin_anew();
     let delivery = due(&spool, &to).await.remove(0);
