@@ -95,6 +95,8 @@ impl Store {
         let (begun, failure) = match opened {
             Ok(begun) => (Some(begun), None),
             Err(error) if error.is_of_disk() => (None, Some(error)),
+            // The system makes a volume read-only after errors of its disk. Without a store there, the place is a wrong one.
+            Err(error) if error.is_read_only() && medium.has_store() => (None, Some(error)),
             Err(error) => return Err(SpoolError::of_opening(path, error)),
         };
         let (database, counts, salt) = begun.map_or_else(Default::default, |begun| {
@@ -185,8 +187,6 @@ impl Store {
         self.counts.lock().clone()
     }
 
-    /// The time of arrival, in milliseconds since 1970, of events with an age of `age`.
-    pub(super) fn before(&self, age: Duration) -> u64 {
     /// The number of events that wait for a destination.
     pub(super) fn waiting(&self, to: DestinationId) -> u64 {
         let counts = self.counts.lock();
@@ -194,6 +194,8 @@ impl Store {
         count.copied().unwrap_or_default()
     }
 
+    /// The time of arrival, in milliseconds since 1970, of events with an age of `age`.
+    pub(super) fn before(&self, age: Duration) -> u64 {
         let now_ms = self.clock.now().wall_ms;
         self.counts.lock().leaps.before(now_ms, age)
     }

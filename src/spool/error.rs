@@ -39,6 +39,14 @@ impl StoreError {
         }
     }
 
+    /// True if the file system takes no writes.
+    pub(super) fn is_read_only(&self) -> bool {
+        matches!(self, Self::Engine(error) if matches!(
+            &**error,
+            redb::Error::Io(error) if error.kind() == std::io::ErrorKind::ReadOnlyFilesystem
+        ))
+    }
+
     /// True if the text says what to do.
     pub(super) fn has_remedy(&self) -> bool {
         matches!(self, Self::Newer(_) | Self::Replaced)
@@ -194,8 +202,13 @@ impl fmt::Display for SpoolError {
             }
             Self::File { path, error } => write!(
                 f,
-                "`{}` cannot be opened: {error}: `[spool] dir` and its files must belong to the user of the sidecar",
-                path.display()
+                "`{}` cannot be opened: {error}: {}",
+                path.display(),
+                match error.kind() {
+                    std::io::ErrorKind::ReadOnlyFilesystem =>
+                        "mount the volume of `[spool] dir` for writing",
+                    _ => "`[spool] dir` and its files must belong to the user of the sidecar",
+                }
             ),
             Self::InUse { path } => write!(
                 f,

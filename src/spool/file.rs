@@ -47,6 +47,15 @@ impl Medium {
         }
     }
 
+    /// True if there is a store, perhaps with events.
+    pub(super) fn has_store(&self) -> bool {
+        match self {
+            Self::File(place) => place.path().exists(),
+            #[cfg(test)]
+            Self::Disk(disk, _) => disk.length() > 0,
+        }
+    }
+
     /// The size of the file in bytes; 0 if it cannot be told.
     pub(super) fn length(&self) -> u64 {
         match self {

@@ -46,6 +46,8 @@ pub(in crate::spool) enum FaultKind {
     PowerCut,
     /// A write or a growth fails once: no space is left.
     NoSpace,
+    /// Each write fails until the fault is [over](Disk::mend): the volume is read-only.
+    ReadOnly,
     /// A sync fails once, and the writes since the last sync are lost in part.
     Sync,
 }
@@ -102,6 +104,11 @@ impl Disk {
     /// Lets something go wrong at a step.
     pub(in crate::spool) fn fail(&self, fault: DiskFault) {
         self.0.lock().fault = Some(fault);
+    }
+
+    /// Ends the fault.
+    pub(in crate::spool) fn mend(&self) {
+        self.0.lock().fault = None;
     }
 
     /// The disk after the power is back: what was synced, and of what was written since then whatever
@@ -168,6 +175,7 @@ impl State {
         };
         match fault.kind {
             FaultKind::PowerCut => Err(io::Error::other("the power is off")),
+            FaultKind::ReadOnly => Err(io::Error::from(io::ErrorKind::ReadOnlyFilesystem)),
             FaultKind::NoSpace if !is_sync => {
                 self.fault = None;
                 Err(io::Error::from(io::ErrorKind::StorageFull))

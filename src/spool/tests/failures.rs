@@ -115,6 +115,40 @@ async fn a_disk_that_is_full_at_the_start_closes_the_store_until_there_is_room()
 }
 
 #[tokio::test]
+async fn a_read_only_volume_at_the_start_closes_the_store_that_is_there() {
+    let read_only = |disk: &Disk| {
+        disk.fail(DiskFault {
+            at: disk.steps() + 1,
+            kind: FaultKind::ReadOnly,
+        });
+    };
+    let disk = Disk::default();
+    let spool = on(&disk);
+    to_app(&spool).await;
+    accept(&spool, "a").await;
+    drop(spool);
+    read_only(&disk);
+    let spool = Arc::new(on(&disk));
+    let refused = spool.accept(event("b", &[message("b", "1")])).await;
+    assert_eq!(refused, Err(SpoolRefusal::Broken));
+    // The writer notes the failure on its own thread.
+    let mut failure = None;
+    while failure.is_none() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        failure = spool.numbers().alarm.failure;
+    }
+    assert!(failure.is_some_and(|failure| failure.contains("read-only")));
+    disk.mend();
+    let to = to_app(&spool).await;
+    assert_eq!(ids(&due(&spool, &to).await), ["a"]);
+    // An empty volume is a mistake of the configuration.
+    let empty = Disk::default();
+    read_only(&empty);
+    let medium = Medium::Disk(empty, Durability::Immediate);
+    assert!(Spool::on(medium, config(), Sealing::Off, clock()).is_err());
+}
+
+#[tokio::test]
 async fn a_spool_whose_disk_never_opens_ends_at_once() {
     let disk = Disk::default();
     disk.fail(DiskFault {
