@@ -316,7 +316,16 @@ impl Inbound {
         if stored.new.is_empty() {
             endpoint.metrics.answered("repeated");
         } else {
-            endpoint.metrics.stored();
+            if stored.is_wanted {
+                endpoint.metrics.stored();
+            } else {
+                endpoint.metrics.answered("unwanted");
+                tracing::debug!(
+                    webhook = &**name,
+                    event = %event.id,
+                    "no destination wants the event: `fields` or `senders` of each leave it out"
+                );
+            }
             let items = &stored.new;
             received::take_note_of(endpoint, &self.sends, items, &event.body, &self.turn);
         }

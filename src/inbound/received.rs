@@ -1,7 +1,6 @@
 //! The contents of a genuine event in the Cloud API's form: received messages, which Meta counts
 //! like sent messages, and the outcome of sent messages.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -16,6 +15,7 @@ use super::body::Body;
 use super::generation::WebhookEndpoint;
 use super::metrics::WebhookMetrics;
 use super::recent::Recent;
+use crate::json::lenient::{LenientList, LenientText, has_more_objects, without_mark};
 use crate::limit::KeyedLimits;
 use crate::memory::SMALL;
 use crate::sends::{Digest16, Sends, StoredAnswer, callback_key};
@@ -160,10 +160,10 @@ fn age(time: u64, now: SystemTime) -> Duration {
 /// Parses an event. A body in another form is an event without contents, and so is a body with more
 /// objects than any provider sends: a parsed object takes many times its length.
 fn parsed(body: &[u8]) -> StatusEvent<'_> {
-    if memchr::memchr_iter(b'{', body).nth(MAX_OBJECTS).is_some() {
+    if has_more_objects(body, MAX_OBJECTS) {
         return StatusEvent::default();
     }
-    serde_json::from_slice(body).unwrap_or_default()
+    serde_json::from_slice(without_mark(body)).unwrap_or_default()
 }
 
 /// The sent messages with a known outcome: the key by their callback text, the time of sending, and
@@ -172,7 +172,7 @@ fn parsed(body: &[u8]) -> StatusEvent<'_> {
 fn known_outcomes(account: &str, event: &StatusEvent<'_>) -> Vec<(Digest16, u64, StoredAnswer)> {
     let all = event
         .values()
-        .filter_map(|value| Some((value.metadata.as_ref()?, &value.statuses)))
+        .filter_map(|value| Some((value.metadata.as_ref()?, &value.statuses.elements)))
         .flat_map(|(metadata, statuses)| statuses.iter().map(move |status| (metadata, status)));
     let outcomes = all.filter_map(|(metadata, status)| {
         let SentStatus {
@@ -187,8 +187,8 @@ fn known_outcomes(account: &str, event: &StatusEvent<'_>) -> Vec<(Digest16, u64,
             .filter(|_| matches!(&**status, "sent" | "failed"))?;
         let body = json!({
             "messaging_product": "whatsapp",
-            "contacts": [{ "input": recipient_id, "wa_id": recipient_id }],
-            "messages": [{ "id": id }],
+            "contacts": [{ "input": &**recipient_id, "wa_id": &**recipient_id }],
+            "messages": [{ "id": &**id }],
         });
         let media_type = Some(HeaderValue::from_static("application/json"));
         let answer = StoredAnswer {
@@ -205,14 +205,14 @@ fn known_outcomes(account: &str, event: &StatusEvent<'_>) -> Vec<(Digest16, u64,
 #[derive(Default, Deserialize)]
 #[serde(default, bound(deserialize = "'de: 'a"))]
 struct StatusEvent<'a> {
-    entry: Vec<StatusEntry<'a>>,
+    entry: LenientList<StatusEntry<'a>>,
 }
 
 impl<'a> StatusEvent<'a> {
     fn values(&self) -> impl Iterator<Item = &StatusValue<'a>> {
-        self.entry
-            .iter()
-            .flat_map(|entry| &entry.changes)
+        let entries = self.entry.elements.iter();
+        entries
+            .flat_map(|entry| &entry.changes.elements)
             .map(|change| &change.value)
     }
 }
@@ -220,7 +220,7 @@ impl<'a> StatusEvent<'a> {
 #[derive(Default, Deserialize)]
 #[serde(default, bound(deserialize = "'de: 'a"))]
 struct StatusEntry<'a> {
-    changes: Vec<StatusChange<'a>>,
+    changes: LenientList<StatusChange<'a>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -233,29 +233,24 @@ struct StatusChange<'a> {
 #[serde(default, bound(deserialize = "'de: 'a"))]
 struct StatusValue<'a> {
     metadata: Option<StatusMetadata<'a>>,
-    statuses: Vec<SentStatus<'a>>,
+    statuses: LenientList<SentStatus<'a>>,
 }
 
 /// The outcome of a sent message.
 #[derive(Default, Deserialize)]
 #[serde(default, bound(deserialize = "'de: 'a"))]
 struct SentStatus<'a> {
-    #[serde(borrow)]
-    id: Cow<'a, str>,
-    #[serde(borrow)]
-    status: Cow<'a, str>,
-    #[serde(borrow)]
-    timestamp: Cow<'a, str>,
-    #[serde(borrow)]
-    recipient_id: Cow<'a, str>,
-    #[serde(borrow)]
-    biz_opaque_callback_data: Option<Cow<'a, str>>,
+    id: LenientText<'a>,
+    status: LenientText<'a>,
+    timestamp: LenientText<'a>,
+    recipient_id: LenientText<'a>,
+    biz_opaque_callback_data: Option<LenientText<'a>>,
 }
 
 #[derive(Deserialize)]
+#[serde(bound(deserialize = "'de: 'a"))]
 struct StatusMetadata<'a> {
-    #[serde(borrow)]
-    phone_number_id: Cow<'a, str>,
+    phone_number_id: LenientText<'a>,
 }
 
 /// The name of the text that an application sets for statuses to repeat.

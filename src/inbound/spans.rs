@@ -49,6 +49,7 @@ pub(super) fn end(mut span: Span, answer: &Result<Response<AnswerBody>, InboundE
 pub(super) fn end_store(mut span: Span, event: &Event<'_>, stored: &Result<Stored, InboundError>) {
     match stored {
         Ok(stored) if stored.new.is_empty() => span.text("keyside.outcome", "repeated"),
+        Ok(stored) if !stored.is_wanted => span.text("keyside.outcome", "unwanted"),
         Ok(_) if span.is_recorded() => span.take_id(SpanId::of_stored(&event.id.to_string())),
         Ok(_) => {}
         Err(error) => span.fail(error.kind().slug),

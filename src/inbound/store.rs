@@ -21,6 +21,8 @@ pub(super) struct Stored {
     pub(super) new: Vec<Item>,
     /// The number of items that were known.
     pub(super) known: usize,
+    /// True if a destination wants the event.
+    pub(super) is_wanted: bool,
 }
 
 /// Stores an event for every destination of its webhook. `headers` are the provider's headers that applications get, and
@@ -73,10 +75,12 @@ pub(super) async fn store(
             .unwrap_or(Err(SpoolRefusal::Broken))
             .map_err(InboundError::NotStored)?
     };
+    let is_wanted = ready.is_wanted();
     match spool.store(ready).await.map_err(InboundError::NotStored)? {
         EventReceipt::Known => Ok(Stored {
             known: items.len(),
             new: Vec::new(),
+            is_wanted,
         }),
         EventReceipt::Stored { known, .. } => {
             let is_new = |position: usize| {
@@ -89,6 +93,7 @@ pub(super) async fn store(
                     .filter_map(|(position, item)| is_new(position).then_some(item))
                     .collect(),
                 known: known.len(),
+                is_wanted,
             })
         }
     }

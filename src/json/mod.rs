@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::query::is_read_as_one_of;
 
+pub mod lenient;
 mod texts;
 mod visitors;
 pub mod words;

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::committer::Store;
 use super::error::StoreError;
 use super::health::{Gate, Health, HealthChange, Probe, Trouble};
-use super::items::Class;
+use super::items::{Class, EventContents};
 use super::lanes::{Due, Lanes, Now, Setback};
 use super::schedule::{AttemptEnd, AttemptVerdict, Attempts};
 use super::tables::{DestinationId, LANES, LaneId, QUEUE, Seq, Waiting};
@@ -369,19 +369,16 @@ impl Destinations {
         all
     }
 
-    /// The destinations of a webhook that get an event of these fields and numbers; `None` if the webhook
-    /// has no destination at all.
-    pub(super) fn of(
-        &self,
-        webhook: &str,
-        fields: &BTreeSet<String>,
-        senders: &BTreeSet<String>,
-    ) -> Option<Vec<DestinationId>> {
+    /// The destinations of a webhook that get an event; `None` if the webhook has no destination at all.
+    pub(super) fn of(&self, webhook: &str, contents: &EventContents) -> Option<Vec<DestinationId>> {
         let all = self.all.read();
         let mut of_webhook = all.values().filter(|one| one.webhook == webhook).peekable();
         of_webhook.peek()?;
+        let wants = |one: &SpoolDestination| {
+            contents.is_partial || one.wants(contents.fields.iter(), contents.senders.iter())
+        };
         let mut ids: Vec<_> = of_webhook
-            .filter(|one| one.config.read().wants(fields.iter(), senders.iter()))
+            .filter(|one| wants(&one.config.read()))
             .map(|one| one.id)
             .collect();
         ids.sort_unstable();
@@ -399,10 +396,10 @@ impl Destinations {
     }
 
     /// Begins all lanes anew, for a new store in which nothing waits.
-            destination.forget_trouble();
     pub(super) fn renew(&self) {
         for destination in self.all.read().values() {
             destination.course.lock().lanes = Lanes::new(destination.config().lanes);
+            destination.forget_trouble();
             destination.bell.notify_one();
         }
     }

@@ -37,6 +37,7 @@ impl EventContents {
         self.lanes = ends.iter().map(ConversationEnds::lane).collect();
         let senders = ends.iter().filter_map(|ends| ends.sender.clone());
         self.senders = senders.collect();
+        self.is_partial = false;
         let users: BTreeSet<_> = ends.into_iter().filter_map(|ends| ends.user).collect();
         // The body is a single item: the provider repeats the event as a whole.
         if let Some(item) = self.items.first_mut() {

@@ -1,12 +1,13 @@
 //! The contents of an event: the items by which repeats are told, lanes, and the words of filters.
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use data_encoding::HEXLOWER;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
+
+use crate::json::lenient::{LenientList, LenientText, has_more_objects, without_mark};
 
 /// The contents of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub struct EventContents {
     pub senders: BTreeSet<String>,
     /// The earliest time of an item, in seconds since 1970, where the provider tells.
     pub time: Option<u64>,
+    /// True if a part that cannot be read may name further fields or numbers: no filter may leave the event out.
+    pub is_partial: bool,
 }
 
 /// The smallest thing that a provider repeats.
@@ -82,13 +85,18 @@ impl EventContents {
             fields: BTreeSet::new(),
             senders: BTreeSet::new(),
             time: None,
+            is_partial: false,
         };
-        for entry in &parsed(body).entry {
-            for change in &entry.changes {
+        let entries = parsed(body).map(|event| event.entry);
+        let mut is_whole = entries.as_ref().is_some_and(|entries| entries.is_whole);
+        for entry in entries.iter().flat_map(|entries| &entries.elements) {
+            is_whole &= entry.changes.is_whole;
+            for change in &entry.changes.elements {
                 contents.add_change(&entry.id, change);
             }
         }
-        if contents.items.is_empty() {
+        contents.is_partial |= !is_whole;
+        if contents.items.is_empty() || !is_whole {
             contents.add(Item::hashed("body", &[body]), "body");
         }
         contents
@@ -99,33 +107,43 @@ impl EventContents {
         self.fields.is_empty()
     }
 
-    fn add_change(&mut self, account: &str, change: &HealthChange<'_>) {
+    fn add_change(&mut self, account: &str, change: &ItemChange<'_>) {
         let text = change.value.map_or("null", RawValue::get);
-        let value: ItemValue<'_> = serde_json::from_str(text).unwrap_or_default();
-        let sender = value.metadata.map(|metadata| metadata.phone_number_id);
-        self.fields.insert(change.field.clone().into_owned());
-        self.senders.extend(sender.iter().map(|id| id.to_string()));
+        let read = change.read();
+        let mut is_whole = read.is_some();
+        let value = read.unwrap_or_default();
+        let number = value.number();
+        let is_unnamed = number.as_deref() == Some("");
+        self.is_partial |= !is_whole || is_unnamed || change.field.is_empty();
+        let sender = number.filter(|_| !is_unnamed);
+        self.fields.insert(change.field.to_string());
+        self.senders.extend(sender.clone());
         let before = self.items.len();
-        let messages = value.messages.iter().map(|one| (one, Class::Message, true));
-        let echoes = value.message_echoes.iter();
-        let echoes = echoes.map(|one| (one, Class::Message, false));
-        let statuses = value.statuses.iter().map(|one| (one, Class::Status, false));
-        for (update, class, is_received) in messages.chain(echoes).chain(statuses) {
-            if update.id.is_empty() {
-                continue;
+        let lists = [
+            (value.messages, Class::Message, true),
+            (value.message_echoes, Class::Message, false),
+            (value.statuses, Class::Status, false),
+        ];
+        for (list, class, is_received) in lists {
+            is_whole &= list.is_whole;
+            for update in &list.elements {
+                if update.id.is_empty() {
+                    is_whole = false;
+                    continue;
+                }
+                let mut item = update.item(class, sender.as_deref());
+                item.is_received = is_received;
+                let user = item.users.first().map_or("", String::as_str);
+                let lane = format!("{}\n{user}", sender.as_deref().unwrap_or(account));
+                self.add(item, &lane);
             }
-            let mut item = update.item(class, sender.as_deref());
-            item.is_received = is_received;
-            let user = item.users.first().map_or("", String::as_str);
-            let lane = format!("{}\n{user}", sender.as_deref().unwrap_or(account));
-            self.add(item, &lane);
         }
-        // A change without an id is told by the bytes, and has the lane of the field.
-        if self.items.len() == before {
+        // What has no id is told by the bytes of the change, and has the lane of the field.
+        if self.items.len() == before || !is_whole {
             let field = change.field.as_bytes();
             let item = Item::hashed("change", &[account.as_bytes(), field, text.as_bytes()]);
             let owner = sender.as_deref().unwrap_or(account);
-            self.add(item, &format!("{owner}\n\n{}", change.field));
+            self.add(item, &format!("{owner}\n\n{}", &*change.field));
         }
     }
 
@@ -158,80 +176,90 @@ impl Item {
     }
 }
 
-/// Parses an event. A body in another form has no entries, and so has a body with more objects than a
-/// provider sends: a parsed object takes many times its length.
-fn parsed(body: &[u8]) -> ItemEvent<'_> {
-    if memchr::memchr_iter(b'{', body).nth(MAX_OBJECTS).is_some() {
-        return ItemEvent::default();
+/// Parses an event. A body in another form has no entries. Returns `None` for a body that cannot be read, and for one with
+/// more objects than a provider sends: a parsed object takes many times its length.
+fn parsed(body: &[u8]) -> Option<ItemEvent<'_>> {
+    let body = without_mark(body);
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Some(ItemEvent::default());
     }
-    serde_json::from_slice(body).unwrap_or_default()
+    if has_more_objects(body, MAX_OBJECTS) {
+        return None;
+    }
+    serde_json::from_slice(body).ok()
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default, bound(deserialize = "'de: 'a"))]
 struct ItemEvent<'a> {
-    entry: Vec<ItemEntry<'a>>,
+    entry: LenientList<ItemEntry<'a>>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default, bound(deserialize = "'de: 'a"))]
 struct ItemEntry<'a> {
     /// The id of the business account.
-    #[serde(borrow)]
-    id: Cow<'a, str>,
-    changes: Vec<HealthChange<'a>>,
+    id: LenientText<'a>,
+    changes: LenientList<ItemChange<'a>>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default, bound(deserialize = "'de: 'a"))]
-struct HealthChange<'a> {
-    #[serde(borrow)]
-    field: Cow<'a, str>,
+struct ItemChange<'a> {
+    field: LenientText<'a>,
     #[serde(borrow)]
     value: Option<&'a RawValue>,
+}
+
+impl<'a> ItemChange<'a> {
+    /// Reads the value; `None` for a value of another form.
+    fn read(&self) -> Option<ItemValue<'a>> {
+        self.value.map_or(Some(ItemValue::default()), |value| {
+            serde_json::from_str(value.get()).ok()
+        })
+    }
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default, bound(deserialize = "'de: 'a"))]
 struct ItemValue<'a> {
-    metadata: Option<ItemMetadata<'a>>,
-    messages: Vec<Update<'a>>,
-    message_echoes: Vec<Update<'a>>,
-    statuses: Vec<Update<'a>>,
+    #[serde(borrow)]
+    metadata: Option<&'a RawValue>,
+    messages: LenientList<Update<'a>>,
+    message_echoes: LenientList<Update<'a>>,
+    statuses: LenientList<Update<'a>>,
 }
 
-#[derive(Deserialize)]
+impl ItemValue<'_> {
+    /// The id of the business's number: empty if it cannot be read, `None` for a change about no number.
+    fn number(&self) -> Option<String> {
+        let read = serde_json::from_str(self.metadata?.get());
+        let metadata: ItemMetadata<'_> = read.unwrap_or_default();
+        Some(metadata.phone_number_id.into_owned())
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, bound(deserialize = "'de: 'a"))]
 struct ItemMetadata<'a> {
-    #[serde(borrow)]
-    phone_number_id: Cow<'a, str>,
+    phone_number_id: LenientText<'a>,
 }
 
 /// A message or a status, as far as repeats and lanes need.
 #[derive(Default, Deserialize)]
 #[serde(default, bound(deserialize = "'de: 'a"))]
 struct Update<'a> {
-    #[serde(borrow)]
-    id: Cow<'a, str>,
-    #[serde(borrow)]
-    status: Cow<'a, str>,
-    #[serde(borrow)]
-    timestamp: Cow<'a, str>,
-    #[serde(borrow)]
-    from: Cow<'a, str>,
-    #[serde(borrow)]
-    to: Cow<'a, str>,
-    #[serde(borrow)]
-    from_user_id: Cow<'a, str>,
-    #[serde(borrow)]
-    to_user_id: Cow<'a, str>,
-    #[serde(borrow)]
-    user_id: Cow<'a, str>,
-    #[serde(borrow)]
-    recipient_id: Cow<'a, str>,
-    #[serde(borrow)]
-    recipient_user_id: Cow<'a, str>,
-    #[serde(borrow)]
-    recipient_participant_id: Cow<'a, str>,
+    id: LenientText<'a>,
+    status: LenientText<'a>,
+    timestamp: LenientText<'a>,
+    from: LenientText<'a>,
+    to: LenientText<'a>,
+    from_user_id: LenientText<'a>,
+    to_user_id: LenientText<'a>,
+    user_id: LenientText<'a>,
+    recipient_id: LenientText<'a>,
+    recipient_user_id: LenientText<'a>,
+    recipient_participant_id: LenientText<'a>,
 }
 
 impl Update<'_> {
@@ -239,16 +267,16 @@ impl Update<'_> {
         let key = match class {
             Class::Status => format!(
                 "status\n{}\n{}\n{}\n{}",
-                self.id,
-                self.status,
+                &*self.id,
+                &*self.status,
                 self.person().first().copied().unwrap_or_default(),
-                self.recipient_participant_id
+                &*self.recipient_participant_id
             ),
-            Class::Message | Class::Other => format!("message\n{}", self.id),
+            Class::Message | Class::Other => format!("message\n{}", &*self.id),
         };
         Item {
             key,
-            id: self.id.clone().into_owned(),
+            id: self.id.to_string(),
             is_received: false,
             class,
             sender: sender.map(str::to_owned),
@@ -414,6 +442,104 @@ mod tests {
         assert!(contents.fields.contains("messages"));
         assert!(contents.senders.contains("106540352242922"));
         assert_eq!(contents.items[1].users, ["1"]);
+    }
+
+    const SENDER: &str = "106540352242922";
+
+    /// Asserts the kinds of the items, the times, and that the sender and the field are known.
+    #[track_caller]
+    fn assert_read(value: &str, kinds: &[&str], time: Option<u64>) {
+        let text = body(&[change("messages", &format!("{{{NUMBER},{value}}}"))]);
+        let contents = EventContents::read(text.as_bytes());
+        let found: Vec<_> = contents.items.iter().map(|item| &*item.key).collect();
+        let found: Vec<_> = found
+            .iter()
+            .map(|key| key.rsplit_once('\n').map_or(*key, |(kind, _)| kind))
+            .collect();
+        assert_eq!(found, kinds, "{value}");
+        assert_eq!(contents.time, time, "{value}");
+        assert!(contents.senders.contains(SENDER), "{value}");
+        assert!(!contents.is_partial, "{value}");
+    }
+
+    #[test]
+    fn an_odd_item_leaves_the_others_and_the_sender() {
+        let time = Some(1_749_416_383);
+        for (value, kinds, time) in [
+            (
+                r#""messages":[{"id":"a","from":"1","timestamp":1749416383}]"#,
+                &["message"][..],
+                time,
+            ),
+            (
+                r#""messages":[{"id":"a","from":null,"from_user_id":"US.1","timestamp":"1749416383"}]"#,
+                &["message"],
+                time,
+            ),
+            (
+                r#""messages":[{"id":"a","from":"1"}],"statuses":null"#,
+                &["message"],
+                None,
+            ),
+            (
+                r#""messages":[{"id":"a","from":"1"},{"id":"b","from":"1","timestamp":1749416383}]"#,
+                &["message", "message"],
+                time,
+            ),
+            // What has no id is told by the bytes of the change: beside a known item it would be taken for known.
+            (
+                r#""messages":[{"id":"a","from":"1"},5]"#,
+                &["message", "change"],
+                None,
+            ),
+            (
+                r#""messages":[{"id":"a","from":"1"},{"from":"2"}]"#,
+                &["message", "change"],
+                None,
+            ),
+            (
+                r#""messages":[{"id":"a","from":"1"}],"statuses":{}"#,
+                &["message", "change"],
+                None,
+            ),
+            (r#""messages":"x""#, &["change"], None),
+        ] {
+            assert_read(value, kinds, time);
+        }
+    }
+
+    #[test]
+    fn a_body_of_which_a_part_cannot_be_read_is_partial_and_no_other_is() {
+        let braces = "{".repeat(4096);
+        let texts: Vec<_> = (0..9)
+            .map(|n| message(&format!("{n}{braces}"), "1"))
+            .collect();
+        let odd = |text: &str| format!(r#"{{"entry":[{{"id":"1","changes":[{text}]}}]}}"#);
+        let many = format!(r#"{{"entry":[{}{{}}]}}"#, "{},".repeat(MAX_OBJECTS));
+        let whole = message("a", "1");
+        for (text, is_partial) in [
+            (body(&texts), false),
+            (format!("\u{feff}{}", body(&texts)), false),
+            (odd(&whole).replace(r#""id":"1""#, r#""id":1"#), false),
+            (odd(r#"{"field":"flows","value":{"event":"x"}}"#), false),
+            (odd(r#"{"field":"flows","value":null}"#), false),
+            (odd(r#"{"field":"flows"}"#), false),
+            ("From=whatsapp%3A%2B1&Body=a".to_owned(), false),
+            (r#"{"entry":null}"#.to_owned(), false),
+            (odd(&format!(r#"{whole},{{"field":null}}"#)), true),
+            (odd(&format!("{whole},5")), true),
+            (odd(r#"{"field":"flows","value":"x"}"#), true),
+            (odd(r#"{"field":"messages","value":{"metadata":5}}"#), true),
+            (odd(r#"{"field":"messages","value":{"metadata":{}}}"#), true),
+            (r#"{"entry":5}"#.to_owned(), true),
+            (r#"{"entry":[5]}"#.to_owned(), true),
+            (odd(&whole).replace("]}]}", ""), true),
+            (many, true),
+        ] {
+            let contents = EventContents::read(text.as_bytes());
+            assert_eq!(contents.is_partial, is_partial, "{text:.200}");
+            assert!(!contents.items.is_empty(), "{text:.200}");
+        }
     }
 
     #[test]

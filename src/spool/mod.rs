@@ -190,9 +190,7 @@ impl Spool {
         let salt = self.store.salt();
         let contents = &event.contents;
         // An event without a destination would never be delivered.
-        let to = self
-            .destinations
-            .of(&event.webhook, &contents.fields, &contents.senders);
+        let to = self.destinations.of(&event.webhook, contents);
         let to = to.ok_or_else(|| self.store.refusal_without_destination())?;
         let users = contents.items.iter().flat_map(|item| &item.users);
         let users: std::collections::BTreeSet<_> = users.cloned().collect();
@@ -213,6 +211,7 @@ impl Spool {
                 true => lanes.clone(),
                 false => Vec::new(),
             },
+            is_partial: contents.is_partial,
         };
         let refused = |error| match error {
             RecordError::NoKey => SpoolRefusal::NoKey,
@@ -419,6 +418,14 @@ impl Spool {
                 other => return other,
             }
         }
+    }
+}
+
+impl ReadyEvent {
+    /// True if a destination wants the event.
+    #[must_use]
+    pub fn is_wanted(&self) -> bool {
+        !self.0.to.is_empty()
     }
 }
 

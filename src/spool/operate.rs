@@ -104,10 +104,9 @@ impl Spool {
             let page = self.list(&filter, at, PAGE)?;
             let mut rows = Vec::new();
             for event in &page.events {
-                if !to
-                    .config()
-                    .wants(event.head.fields.iter(), event.head.senders.iter())
-                {
+                let head = &event.head;
+                let is_wanted = to.config().wants(head.fields.iter(), head.senders.iter());
+                if !is_wanted && !head.is_partial {
                     continue;
                 }
                 if let Ok(Some((_, request))) = self.show(event.seq) {

@@ -86,6 +86,7 @@ impl Listed {
             items: 0,
             length: 0,
             lanes: Vec::new(),
+            is_partial: false,
         };
         Self {
             seq,

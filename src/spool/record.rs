@@ -34,6 +34,9 @@ pub struct EventHead {
     /// The hashes of the lanes, for an event whose body alone does not tell them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lanes: Vec<u64>,
+    /// True if a part that cannot be read may name further fields or numbers.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_partial: bool,
 }
 
 /// The request as it arrived: all that a delivery needs.
@@ -272,6 +275,7 @@ mod tests {
             items: 1,
             length: 7,
             lanes: Vec::new(),
+            is_partial: true,
         };
         let sealing = || Sealing::On(Seal::new(&[[7; 32]]).unwrap());
         for seal in [Sealing::Off, sealing()] {

@@ -51,6 +51,50 @@ fn a_destination_gets_the_fields_and_numbers_that_it_wants() {
 }
 
 #[test]
+fn an_odd_item_loses_no_event_and_an_event_that_nobody_wants_is_counted_apart() {
+    let number = application();
+    let lines = to(
+        "number",
+        &number,
+        "senders = [\"106540352242922\"]\nfields = [\"messages\"]",
+    );
+    let keyside = spooled(&lines).start();
+    let event = |value: &str| {
+        format!(
+            r#"{{"entry":[{{"id":1,"changes":[{{"field":"messages","value":{{"metadata":{{"phone_number_id":"106540352242922"}},{value}}}}}]}}]}}"#
+        )
+    };
+    let braces = "{".repeat(40_000);
+    let bodies = [
+        event(r#""messages":[{"id":"a","from":"1","timestamp":1749416383}]"#),
+        event(r#""statuses":null,"messages":[{"id":"b","from":null,"from_user_id":"US.1"}]"#),
+        event(&format!(
+            r#""messages":[{{"id":"c","from":"1","text":{{"body":"{braces}"}}}}]"#
+        )),
+        format!("\u{feff}{}", event(r#""messages":[{"id":"d","from":"1"}]"#)),
+        event(r#""messages":[{"id":"e","from":"1"}"#),
+    ];
+    for (sent, body) in (1..).zip(&bodies) {
+        assert_eq!(keyside.event(&genuine(body.as_bytes())).status, 200);
+        assert!(
+            eventually(SOON, || number.arrivals() == sent),
+            "{body:.200}"
+        );
+        assert_eq!(number.last().body, body.as_bytes());
+    }
+    let flows = r#"{"entry":[{"id":"1","changes":[{"field":"flows","value":{"event":"x"}}]}]}"#;
+    assert_eq!(keyside.event(&genuine(flows.as_bytes())).status, 200);
+    for (outcome, count) in [("stored", 5.0), ("unwanted", 1.0)] {
+        let label = format!("outcome=\"{outcome}\"");
+        let counted = keyside.metric("keyside_webhooks_total", &[&label]);
+        assert!((counted - count).abs() < 0.1, "{outcome}: {counted}");
+    }
+    let log = keyside.log();
+    assert!(log.contains("no destination wants the event"), "{log}");
+    assert_eq!(number.arrivals(), 5);
+}
+
+#[test]
 fn a_pace_bounds_the_deliveries_of_its_destination_alone() {
     let (paced, free) = (application(), application());
     let lines = to("paced", &paced, "rate = \"20/s\"") + &to("free", &free, "");

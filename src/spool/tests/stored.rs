@@ -665,6 +665,35 @@ async fn the_events_that_name_a_person_anywhere_are_erased() {
 }
 
 #[tokio::test]
+async fn an_event_that_cannot_be_read_as_a_whole_goes_to_every_destination() {
+    let disk = Disk::default();
+    let spool = on(&disk);
+    let mut flows = destination("flows");
+    flows.fields = BTreeSet::from(["flows".to_owned()]);
+    let mut other = destination("other");
+    other.senders = BTreeSet::from(["1".to_owned()]);
+    let filtering = vec![flows, other];
+    spool.set_destinations(filtering.clone()).await.unwrap();
+    let odd = NewEvent {
+        contents: EventContents::read(b"{\"entry\":5}"),
+        ..event("odd", &[])
+    };
+    let ready = spool.prepare(odd).unwrap();
+    assert!(ready.is_wanted());
+    spool.store(ready).await.unwrap();
+    let whole = spool.prepare(event("whole", &[message("a", "1")])).unwrap();
+    assert!(!whole.is_wanted());
+    spool.store(whole).await.unwrap();
+    let mut late = filtering[0].clone();
+    late.name = "late".to_owned();
+    late.from = Duration::from_secs(3600);
+    let all_of = [filtering, vec![late]].concat();
+    for to in spool.set_destinations(all_of).await.unwrap() {
+        assert_eq!(ids(&due(&spool, &to).await), ["odd"], "{}", to.name());
+    }
+}
+
+#[tokio::test]
 async fn a_new_pace_holds_at_once_and_a_new_address_forgets_what_the_old_one_answered() {
     let disk = Disk::default();
     let spool = on(&disk);
@@ -701,35 +730,6 @@ async fn a_new_pace_holds_at_once_and_a_new_address_forgets_what_the_old_one_ans
     assert_eq!(ids(&again), ["a", "b"]);
 }
 
-#[tokio::test]
-async fn an_event_that_fails_again_and_again_is_told_of() {
-    let disk = Disk::default();
-    let spool = on(&disk);
-    let to = to_app(&spool).await;
-    accept(&spool, "a").await;
-    for failed in 0..3 {
-        assert_eq!(spool.survey().destinations[0].setback, None, "{failed}");
-        let mut delivery = due(&spool, &to).await;
-        while delivery.is_empty() {
-            // The wait before the next attempt.
-            to.begin_anew();
-            delivery = due(&spool, &to).await;
-        }
-        spool
-            .settle(delivery.remove(0), answered(500))
-            .await
-            .unwrap();
-    }
-    let setback = spool.survey().destinations[0].setback;
-    let expected = Setback {
-        events: 1,
-        outcome: answered(500),
-    };
-    assert_eq!(setback, Some(expected));
-    assert_eq!(
-        to.trouble(),
-        None,
-        "one event is no fault of its destination"
 #[tokio::test(start_paused = true)]
 async fn a_trouble_ends_with_the_last_event_that_waits() {
     let disk = Disk::default();
@@ -783,6 +783,35 @@ async fn an_event_that_is_erased_under_way_leaves_no_trouble() {
     assert_counted(&spool);
 }
 
+#[tokio::test]
+async fn an_event_that_fails_again_and_again_is_told_of() {
+    let disk = Disk::default();
+    let spool = on(&disk);
+    let to = to_app(&spool).await;
+    accept(&spool, "a").await;
+    for failed in 0..3 {
+        assert_eq!(spool.survey().destinations[0].setback, None, "{failed}");
+        let mut delivery = due(&spool, &to).await;
+        while delivery.is_empty() {
+            // The wait before the next attempt.
+            to.begin_anew();
+            delivery = due(&spool, &to).await;
+        }
+        spool
+            .settle(delivery.remove(0), answered(500))
+            .await
+            .unwrap();
+    }
+    let setback = spool.survey().destinations[0].setback;
+    let expected = Setback {
+        events: 1,
+        outcome: answered(500),
+    };
+    assert_eq!(setback, Some(expected));
+    assert_eq!(
+        to.trouble(),
+        None,
+        "one event is no fault of its destination"
     );
     to.begin_anew();
     let delivery = due(&spool, &to).await.remove(0);

@@ -1,0 +1,245 @@
+//! Parts of a document that a sender may write in more than one way: one odd part leaves the others readable.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Deref;
+
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// A text, or a number in its own digits. Any other value is an empty text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LenientText<'a>(Cow<'a, str>);
+
+/// The elements of a list that have the expected form. `null` stands for nothing, in the place of the list or in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LenientList<T> {
+    /// The elements of the expected form, in order.
+    pub elements: Vec<T>,
+    /// False if an element has another form, or the value is no list.
+    pub is_whole: bool,
+}
+
+impl Deref for LenientText<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl LenientText<'_> {
+    /// Returns the text as one of its own.
+    #[must_use]
+    pub fn into_owned(self) -> String {
+        self.0.into_owned()
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for LenientText<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <&'de RawValue>::deserialize(deserializer)?.get();
+        Ok(Self(match text.as_bytes().first() {
+            Some(b'"') => borrowed(text).map_err(D::Error::custom)?,
+            Some(b'-' | b'0'..=b'9') => Cow::Borrowed(text),
+            _ => Cow::default(),
+        }))
+    }
+}
+
+/// Reads a JSON text, which is copied if it has escapes.
+fn borrowed(text: &str) -> Result<Cow<'_, str>, serde_json::Error> {
+    serde_json::from_str::<&str>(text)
+        .map(Cow::Borrowed)
+        .or_else(|_| serde_json::from_str(text).map(Cow::Owned))
+}
+
+impl<T> Default for LenientList<T> {
+    fn default() -> Self {
+        Self {
+            elements: Vec::new(),
+            is_whole: true,
+        }
+    }
+}
+
+impl<T> LenientList<T> {
+    fn unread() -> Self {
+        Self {
+            elements: Vec::new(),
+            is_whole: false,
+        }
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for LenientList<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ListVisitor(PhantomData))
+    }
+}
+
+/// The visitor of a value that should be a list.
+struct ListVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
+    type Value = LenientList<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut found = LenientList::default();
+        while let Some(element) = list.next_element::<&'de RawValue>()? {
+            match serde_json::from_str(element.get()) {
+                Ok(element) => found.elements.push(element),
+                Err(_) => found.is_whole &= element.get() == "null",
+            }
+        }
+        Ok(found)
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+        Ok(LenientList::default())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(LenientList::unread())
+    }
+
+    fn visit_bool<E: Error>(self, _value: bool) -> Result<Self::Value, E> {
+        Ok(LenientList::unread())
+    }
+
+    fn visit_i64<E: Error>(self, _value: i64) -> Result<Self::Value, E> {
+        Ok(LenientList::unread())
+    }
+
+    fn visit_u64<E: Error>(self, _value: u64) -> Result<Self::Value, E> {
+        Ok(LenientList::unread())
+    }
+
+    fn visit_f64<E: Error>(self, _value: f64) -> Result<Self::Value, E> {
+        Ok(LenientList::unread())
+    }
+
+    fn visit_str<E: Error>(self, _value: &str) -> Result<Self::Value, E> {
+        Ok(LenientList::unread())
+    }
+}
+
+/// Returns a document without the mark that some encoders write before UTF-8.
+#[must_use]
+pub fn without_mark(document: &[u8]) -> &[u8] {
+    document.strip_prefix(BYTE_ORDER_MARK).unwrap_or(document)
+}
+
+/// True if a document has more than `most` objects. Braces in texts are none.
+#[must_use]
+pub fn has_more_objects(document: &[u8], most: usize) -> bool {
+    if memchr::memchr_iter(b'{', document).nth(most).is_none() {
+        return false;
+    }
+    let mut rest = document;
+    let mut objects = 0;
+    while let Some((found, after)) = split_at_any(rest, b'{', b'"') {
+        rest = match found {
+            b'{' => after,
+            _ => after_text(after),
+        };
+        objects += usize::from(found == b'{');
+        if objects > most {
+            return true;
+        }
+    }
+    false
+}
+
+/// Returns what stands behind the end of a text, from inside the text.
+fn after_text(mut rest: &[u8]) -> &[u8] {
+    while let Some((found, after)) = split_at_any(rest, b'"', b'\\') {
+        match found {
+            b'"' => return after,
+            // The escaped byte is no end of the text.
+            _ => rest = after.get(1..).unwrap_or_default(),
+        }
+    }
+    &[]
+}
+
+/// Finds the first of two bytes, and returns it with what stands behind it.
+fn split_at_any(bytes: &[u8], one: u8, other: u8) -> Option<(u8, &[u8])> {
+    let at = memchr::memchr2(one, other, bytes)?;
+    let (found, after) = bytes.get(at..)?.split_first()?;
+    Some((*found, after))
+}
+
+/// U+FEFF in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_a_text_and_null_is_none() {
+        for (text, expected) in [
+            (r#""a""#, "a"),
+            (r#""caf\u00e9""#, "café"),
+            ("1749416383", "1749416383"),
+            ("12345678901234567890123", "12345678901234567890123"),
+            ("null", ""),
+            ("true", ""),
+            (r#"{"a":1}"#, ""),
+            ("[1]", ""),
+        ] {
+            let read: LenientText<'_> = serde_json::from_str(text).unwrap();
+            assert_eq!(&*read, expected, "{text}");
+        }
+        assert!(serde_json::from_str::<LenientText<'_>>(r#""\ud800""#).is_err());
+    }
+
+    #[test]
+    fn an_odd_element_leaves_the_others() {
+        for (text, elements, is_whole) in [
+            ("[1,2]", &[1, 2][..], true),
+            ("[]", &[], true),
+            ("null", &[], true),
+            ("[1,null,2]", &[1, 2], true),
+            (r#"[1,"x",2]"#, &[1, 2], false),
+            (r#"{"a":[1]}"#, &[], false),
+            (r#""x""#, &[], false),
+            ("5", &[], false),
+            ("true", &[], false),
+        ] {
+            let read: LenientList<u64> = serde_json::from_str(text).unwrap();
+            assert_eq!(
+                (&*read.elements, read.is_whole),
+                (elements, is_whole),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn braces_in_texts_are_no_objects() {
+        for (text, objects) in [
+            ("", 0),
+            (r#"{"a":{},"b":[{}]}"#, 3),
+            (r#"{"a":"{{{","b":"\"{","c":"\\"}"#, 1),
+            (r#"{"a":"{{{"#, 1),
+            (r#"{"a":"\"#, 1),
+        ] {
+            assert!(!has_more_objects(text.as_bytes(), objects), "{text}");
+            let has_any = objects > 0;
+            let one_less = objects.saturating_sub(1);
+            assert_eq!(
+                has_more_objects(text.as_bytes(), one_less),
+                has_any,
+                "{text}"
+            );
+        }
+    }
+}
