@@ -240,7 +240,7 @@ mod tests {
         for (longest, room, lengths) in [
             (80 << 10, 120 << 10, &[70_000, 80 << 10][..]),
             (4 << 20, 4 << 20, &[4 << 20]),
-            // A body with a length, which is the bound.
+            // A body with a length: the length is the bound.
             (100_000, 100_000, &[100_000]),
         ] {
             for length in lengths {

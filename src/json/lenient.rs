@@ -1,4 +1,4 @@
-//! Parts of a document that a sender may write in more than one way: one odd part leaves the others readable.
+//! Parts of a document with several spellings: an odd part leaves the rest readable.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LenientText<'a>(Cow<'a, str>);
 
-/// The elements of a list that have the expected form. `null` stands for nothing, in the place of the list or in it.
+/// The elements of a list in the expected form. `null` stands for nothing, in the place of the list or in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LenientList<T> {
     /// The elements of the expected form, in order.
@@ -30,7 +30,7 @@ impl Deref for LenientText<'_> {
 }
 
 impl LenientText<'_> {
-    /// Returns the text as one of its own.
+    /// Returns the text, copied if borrowed.
     #[must_use]
     pub fn into_owned(self) -> String {
         self.0.into_owned()
@@ -48,7 +48,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for LenientText<'a> {
     }
 }
 
-/// Reads a JSON text, which is copied if it has escapes.
+/// Reads a JSON text. A text with escapes is copied.
 fn borrowed(text: &str) -> Result<Cow<'_, str>, serde_json::Error> {
     serde_json::from_str::<&str>(text)
         .map(Cow::Borrowed)
@@ -79,7 +79,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for LenientList<T> {
     }
 }
 
-/// The visitor of a value that should be a list.
+/// The visitor of a list.
 struct ListVisitor<T>(PhantomData<T>);
 
 impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
@@ -130,7 +130,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
     }
 }
 
-/// Returns a document without the mark that some encoders write before UTF-8.
+/// Returns a document without the mark of some encoders before UTF-8.
 #[must_use]
 pub fn without_mark(document: &[u8]) -> &[u8] {
     document.strip_prefix(BYTE_ORDER_MARK).unwrap_or(document)
@@ -169,7 +169,7 @@ fn after_text(mut rest: &[u8]) -> &[u8] {
     &[]
 }
 
-/// Finds the first of two bytes, and returns it with what stands behind it.
+/// Finds the first of two bytes, and returns the byte with the rest behind.
 fn split_at_any(bytes: &[u8], one: u8, other: u8) -> Option<(u8, &[u8])> {
     let at = memchr::memchr2(one, other, bytes)?;
     let (found, after) = bytes.get(at..)?.split_first()?;

@@ -95,7 +95,7 @@ impl Store {
         let (begun, failure) = match opened {
             Ok(begun) => (Some(begun), None),
             Err(error) if error.is_of_disk() => (None, Some(error)),
-            // The system makes a volume read-only after errors of its disk. Without a store there, the place is a wrong one.
+            // The system makes a volume read-only after errors of the disk. An empty volume is a wrong place.
             Err(error) if error.is_read_only() && medium.has_store() => (None, Some(error)),
             Err(error) => return Err(SpoolError::of_opening(path, error)),
         };
@@ -187,7 +187,7 @@ impl Store {
         self.counts.lock().clone()
     }
 
-    /// The number of events that wait for a destination.
+    /// The number of waiting events of a destination.
     pub(super) fn waiting(&self, to: DestinationId) -> u64 {
         let counts = self.counts.lock();
         let count = counts.events.get(&(to, StoredState::Waiting));

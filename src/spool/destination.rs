@@ -369,7 +369,7 @@ impl Destinations {
         all
     }
 
-    /// The destinations of a webhook that get an event; `None` if the webhook has no destination at all.
+    /// The destinations of an event; `None` if the webhook has no destination at all.
     pub(super) fn of(&self, webhook: &str, contents: &EventContents) -> Option<Vec<DestinationId>> {
         let all = self.all.read();
         let mut of_webhook = all.values().filter(|one| one.webhook == webhook).peekable();

@@ -24,7 +24,7 @@ pub struct EventContents {
     pub senders: BTreeSet<String>,
     /// The earliest time of an item, in seconds since 1970, where the provider tells.
     pub time: Option<u64>,
-    /// True if a part that cannot be read may name further fields or numbers: no filter may leave the event out.
+    /// True if an unreadable part may name further fields or numbers: no filter may leave the event out.
     pub is_partial: bool,
 }
 
@@ -138,7 +138,7 @@ impl EventContents {
                 self.add(item, &lane);
             }
         }
-        // What has no id is told by the bytes of the change, and has the lane of the field.
+        // An item without an id has the bytes of the change in the place of the id, and the lane of the field.
         if self.items.len() == before || !is_whole {
             let field = change.field.as_bytes();
             let item = Item::hashed("change", &[account.as_bytes(), field, text.as_bytes()]);
@@ -176,8 +176,8 @@ impl Item {
     }
 }
 
-/// Parses an event. A body in another form has no entries. Returns `None` for a body that cannot be read, and for one with
-/// more objects than a provider sends: a parsed object takes many times its length.
+/// Parses an event. A body in another form has no entries. Returns `None` for an unreadable body, and for a body with
+/// more objects than a provider sends: a parsed object takes many times the length.
 fn parsed(body: &[u8]) -> Option<ItemEvent<'_>> {
     let body = without_mark(body);
     if !body.trim_ascii_start().starts_with(b"{") {
@@ -231,7 +231,7 @@ struct ItemValue<'a> {
 }
 
 impl ItemValue<'_> {
-    /// The id of the business's number: empty if it cannot be read, `None` for a change about no number.
+    /// The id of the business's number: empty if unreadable, `None` for a change about no number.
     fn number(&self) -> Option<String> {
         let read = serde_json::from_str(self.metadata?.get());
         let metadata: ItemMetadata<'_> = read.unwrap_or_default();
@@ -446,7 +446,7 @@ mod tests {
 
     const SENDER: &str = "106540352242922";
 
-    /// Asserts the kinds of the items, the times, and that the sender and the field are known.
+    /// Asserts the kinds of the items, the time, and a known sender.
     #[track_caller]
     fn assert_read(value: &str, kinds: &[&str], time: Option<u64>) {
         let text = body(&[change("messages", &format!("{{{NUMBER},{value}}}"))]);
@@ -486,7 +486,7 @@ mod tests {
                 &["message", "message"],
                 time,
             ),
-            // What has no id is told by the bytes of the change: beside a known item it would be taken for known.
+            // An item without an id has the bytes of the change in the place of the id: beside a known item, the event is new.
             (
                 r#""messages":[{"id":"a","from":"1"},5]"#,
                 &["message", "change"],

@@ -53,7 +53,7 @@ struct LaneEvent {
     class: Class,
     lanes: Vec<LaneId>,
     attempts: Attempts,
-    /// The time of the order by which the event waits, as in its [`Row`].
+    /// The time of the order, as in the [`Row`].
     ordered_ms: Option<u64>,
     /// The first failed attempt since the start of the process, with the outcome of the last.
     failed: Option<(Instant, AttemptOutcome)>,
@@ -85,7 +85,7 @@ pub(super) struct Due {
     pub(super) seq: Seq,
     pub(super) class: Class,
     pub(super) attempts: Attempts,
-    /// The time of the order by which the event waits, as in its [`Row`].
+    /// The time of the order, as in the [`Row`].
     pub(super) ordered_ms: Option<u64>,
 }
 

@@ -375,13 +375,13 @@ impl Spool {
         Ok(())
     }
 
-    /// Takes an event out of its lanes that does not wait any more, and that no attempt has settled.
+    /// Takes an event out of the lanes after the end of the wait without an attempt.
     fn let_go(&self, to: &Destination, place: LedgerPlace, lanes: &[LaneId]) {
         to.release(place.seq, place.class, lanes);
         self.forget_trouble(to);
     }
 
-    /// Forgets the trouble of a destination for which nothing waits any more: no probe could tell the end.
+    /// Forgets the trouble of a destination without a waiting event: no probe could tell the end.
     fn forget_trouble(&self, to: &Destination) {
         if self.store.waiting(to.id) == 0 && to.forget_trouble() {
             tracing::info!(
@@ -448,8 +448,7 @@ impl Delivery {
         self.attempts.counted.saturating_add(1)
     }
 
-    /// The time of the order by which the event goes out, in milliseconds since 1970; `None` for an event that goes out
-    /// because it arrived.
+    /// The time of the order behind the delivery, in milliseconds since 1970; `None` without an order.
     #[must_use]
     pub fn ordered_ms(&self) -> Option<u64> {
         self.ordered_ms

@@ -32,7 +32,7 @@ pub struct Erased {
     pub events: u64,
     /// The forgotten items.
     pub items: u64,
-    /// The events that cannot be read, any of which may be meant. They stay.
+    /// The unreadable events. Each may be meant, and stays.
     pub unreadable: u64,
 }
 
@@ -344,7 +344,7 @@ impl Spool {
         Ok(())
     }
 
-    /// Makes dead letters of a destination's events that wait since before `before_ms`; returns how many. Destinations
+    /// Makes dead letters of a destination's events with a wait since before `before_ms`; returns how many. Destinations
     /// that are not configured any more are no exception.
     async fn expire_waiting(
         &self,

@@ -34,7 +34,7 @@ pub struct EventHead {
     /// The hashes of the lanes, for an event whose body alone does not tell them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lanes: Vec<u64>,
-    /// True if a part that cannot be read may name further fields or numbers.
+    /// True if an unreadable part may name further fields or numbers.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_partial: bool,
 }

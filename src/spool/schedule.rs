@@ -233,7 +233,7 @@ const HOURLY: Duration = Duration::from_secs(60 * 60);
 const MIN_WAIT: Duration = Duration::from_millis(50);
 /// The longest time between two probes: the events go on as soon as people see the destination again.
 const MAX_PROBE: Duration = Duration::from_secs(2);
-/// The shortest `Retry-After` that counts: each attempt is noted on disk, and a zero would be a busy loop of writes.
+/// The shortest `Retry-After`: each attempt is noted on disk, and a zero would be a busy loop of writes.
 const MIN_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// The longest `Retry-After` that counts. A longer one would keep a lane past an operator's patience.
 const MAX_RETRY_AFTER: Duration = HOURLY;

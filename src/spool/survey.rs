@@ -37,7 +37,7 @@ pub struct Numbers {
 /// The oldest waiting event of a destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pending {
-    /// The time since which the event waits, in milliseconds since 1970.
+    /// The beginning of the wait, in milliseconds since 1970.
     pub since_ms: u64,
     /// The age.
     pub age: Duration,
@@ -228,8 +228,8 @@ impl Spool {
         })
     }
 
-    /// The oldest of the first events of each class, and the reason, if such an event cannot be read. Events that wait by an
-    /// order stand ahead of events that may wait for longer.
+    /// The oldest of the first events of each class, and the reason, if such an event cannot be read. Events with an order
+    /// stand ahead of events with perhaps a longer wait.
     fn first(
         &self,
         read: &ReadTransaction,
@@ -254,7 +254,7 @@ impl Spool {
                 if let Err(error) = self.records.open_head(&row.head) {
                     unreadable = Some(error);
                 }
-                // All events behind one that waits since its arrival came later.
+                // Behind an event without an order, all events came later.
                 if ordered_ms.is_none() {
                     break;
                 }
@@ -268,7 +268,7 @@ impl Spool {
     }
 }
 
-/// The bound on events that wait by an order, and are looked at for the oldest: a survey takes milliseconds.
+/// The bound on events with an order in the look for the oldest: a survey takes milliseconds.
 const MAX_ORDERED: usize = 256;
 /// The size of a usual event in the store, in bytes.
 const USUAL_SIZE: u64 = 16 << 10;

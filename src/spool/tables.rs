@@ -108,13 +108,12 @@ pub(super) struct Row {
     /// The wait that led to `due_ms`.
     pub(super) waited: Duration,
     pub(super) lanes: Vec<LaneId>,
-    /// The time of the order by which the event waits, in milliseconds since 1970; `None` for an event that waits since its
-    /// arrival.
+    /// The time of the order behind the wait, in milliseconds since 1970; `None` without an order, after the arrival alone.
     pub(super) ordered_ms: Option<u64>,
 }
 
 impl Row {
-    /// A row without an attempt, for an event that has just arrived.
+    /// A row without an attempt, for a new event.
     pub(super) fn of_lanes(lanes: &[LaneId]) -> Self {
         Self {
             lanes: lanes.to_vec(),
@@ -122,7 +121,7 @@ impl Row {
         }
     }
 
-    /// A row without an attempt, for an event that an order puts into the queue.
+    /// A row without an attempt, for an order.
     pub(super) fn ordered(lanes: &[LaneId], now_ms: u64) -> Self {
         Self {
             ordered_ms: Some(now_ms),
@@ -173,13 +172,13 @@ impl Row {
     }
 }
 
-/// The time since which an event waits, in milliseconds since 1970: its arrival, or a later order.
+/// The beginning of a wait, in milliseconds since 1970: the arrival, or a later order.
 pub(super) fn since_ms(ordered_ms: Option<u64>, received_ms: u64) -> u64 {
     ordered_ms.unwrap_or_default().max(received_ms)
 }
 
 /// The bytes of the time of an order, enough for 8,000 years. A row without the time ends with a whole lane, as rows of
-/// earlier versions do, and earlier versions skip what is shorter than a lane.
+/// earlier versions do, and earlier versions skip less than a lane.
 const ORDERED_SIZE: usize = 6;
 
 /// A dead letter.

@@ -204,8 +204,8 @@ pub(super) async fn drop_events(
     Ok(json!({ "events": events, "items": items, "unknown": unknown, "unreadable": unreadable }))
 }
 
-/// Erases events by ids; returns the numbers of the erasure, and the number of unknown ids. An event that cannot be read is
-/// of account while an id is unknown.
+/// Erases events by ids; returns the numbers of the erasure, and the number of unknown ids. Unreadable events count
+/// while an id is unknown.
 async fn erase_ids(spool: &Spool, filter: &Filter) -> Result<(Erased, usize), EventsError> {
     let mut unknown = filter.ids.clone();
     let mut erased = Erased::default();

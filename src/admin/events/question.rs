@@ -144,8 +144,8 @@ impl Question {
     }
 }
 
-/// Reads a value that narrows the events down. An empty text is in every body, and an empty name is nobody's: a variable of
-/// a script that is not set would ask for every event.
+/// Reads a condition. An empty text is in every body, and an empty name has no owner: an unset variable of a script would
+/// ask for every event.
 fn named(name: &'static str, value: &str) -> Result<String, Unclear> {
     match value {
         "" => Err(Unclear::value(name, "a text that is not empty")),

@@ -14,8 +14,8 @@ use crate::spool::{AttemptOutcome, StreamAnswer};
 pub struct PublishedEvent<'e> {
     /// The id of the event: consumers tell repeats by the id.
     pub id: &'e str,
-    /// The time of the order by which the event goes out, such as a replay, in milliseconds since 1970; `None` for an event
-    /// that goes out because it arrived.
+    /// The time of the order behind the delivery, such as a replay, in milliseconds since 1970; `None` without an order,
+    /// after the arrival alone.
     pub ordered_ms: Option<u64>,
     /// The headers, as for an application.
     pub headers: &'e [(String, Vec<u8>)],

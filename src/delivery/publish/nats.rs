@@ -210,7 +210,7 @@ fn standing_after(event: &Event) -> Option<NatsState> {
     }
 }
 
-/// Returns the id by which JetStream drops repeats. A replay is no repeat: the time of the order goes along.
+/// Returns the id for JetStream, which drops repeats. A replay is no repeat: the time of the order goes along.
 fn message_id(event: &PublishedEvent<'_>) -> String {
     match event.ordered_ms {
         Some(ordered_ms) => format!("{}/{ordered_ms}", event.id),

@@ -121,7 +121,7 @@ fn answer_to_select(detail: &str) -> StreamAnswer {
     }
 }
 
-/// The library's words for a database that the server refuses.
+/// The library's words for a refused database.
 const REFUSED_DATABASE: &str = "Redis server refused to switch database";
 /// The least number of entries in a stream before the oldest go. A server without memory refuses entries before, and
 /// events then wait on disk.

@@ -38,7 +38,7 @@ impl Ledger<'_> {
         Ok(())
     }
 
-    /// Adds a destination to a stored event, which waits there from now on.
+    /// Adds a destination to a stored event: the event waits there from now on.
     pub(in crate::spool) fn add_destination(
         &mut self,
         place: LedgerPlace,
@@ -58,7 +58,7 @@ impl Ledger<'_> {
         self.enqueue(place, Row::ordered(lanes, now_ms))
     }
 
-    /// The events of a destination that wait since before a time, at most `most` of each class, with lanes.
+    /// The events of a destination with a wait since before a time, at most `most` of each class, with lanes.
     pub(in crate::spool) fn waiting_since(
         &self,
         destination: DestinationId,

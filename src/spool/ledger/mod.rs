@@ -262,7 +262,7 @@ impl<'t> Ledger<'t> {
         Ok(Ok(EventReceipt::Stored { seq, known }))
     }
 
-    /// Takes a step of a waiting event. A step of an event that does not wait any more changes nothing, and returns false.
+    /// Takes a step of a waiting event. Returns false, and changes nothing, if the event does not wait any more.
     pub(super) fn settle(
         &mut self,
         at: LedgerPlace,

@@ -131,7 +131,7 @@ async fn a_read_only_volume_at_the_start_closes_the_store_that_is_there() {
     let spool = Arc::new(on(&disk));
     let refused = spool.accept(event("b", &[message("b", "1")])).await;
     assert_eq!(refused, Err(SpoolRefusal::Broken));
-    // The writer notes the failure on its own thread.
+    // The writer notes the failure on a thread of the store.
     let mut failure = None;
     while failure.is_none() {
         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -278,7 +278,7 @@ async fn a_replayed_event_has_the_whole_of_max_age_once_more() {
     let delivery = due(&spool, &to).await.remove(0);
     assert_eq!(delivery.ordered_ms(), ordered_ms);
     drop(delivery);
-    // Behind the replayed event, an event that waits for too long is found, and so is the replayed one in the end.
+    // Behind the replayed event, an event with too long a wait is found, and so is the replayed event in the end.
     accept(&spool, "b").await;
     tokio::time::advance(days(2)).await;
     spool.expire().await.unwrap();
