@@ -54,6 +54,8 @@ pub struct Dialect {
     pub(crate) refused: Answer,
     /// The answer to too many messages.
     pub(crate) throttled: Answer,
+    /// The answer to too many messages to one recipient, where the provider tells them apart.
+    pub(crate) pair_throttled: Option<Answer>,
 }
 
 impl Dialect {

@@ -43,6 +43,7 @@ const PLAIN: Dialect = Dialect {
         429,
         r#"{"error":{"code":"too_many_requests","message":"Too many requests"}}"#,
     ),
+    pair_throttled: None,
 };
 
 const fn json(status: u16, body: &'static str) -> Answer {
@@ -88,6 +89,10 @@ pub(super) static TABLE: [Dialect; 24] = [
             429,
             r#"{"error":{"message":"(#130429) Rate limit hit","type":"OAuthException","code":130429,"fbtrace_id":"sandbox"}}"#,
         ),
+        pair_throttled: Some(json(
+            429,
+            r#"{"error":{"message":"(#131056) (Business Account, Consumer Account) pair rate limit hit","type":"OAuthException","code":131056,"fbtrace_id":"sandbox"}}"#,
+        )),
         events: events("platform_secret", KeyKind::Text, sign::dialog360),
         ..PLAIN
     },
@@ -511,6 +516,11 @@ pub(super) static TABLE: [Dialect; 24] = [
             headers: &[("retry-after", "1")],
             body: r#"{"error":{"status":429,"code":"TOO_MANY_REQUESTS","message":"Too many requests"}}"#,
         },
+        // docs.ycloud.com/reference-link/whatsapp-errors: Meta's error stands in `whatsappApiError`.
+        pair_throttled: Some(json(
+            429,
+            r#"{"error":{"status":429,"code":"TOO_MANY_REQUESTS","message":"Too many requests","whatsappApiError":{"code":"131056","message":"(#131056) (Business Account, Consumer Account) pair rate limit hit"}}}"#,
+        )),
         events: events("webhook_secret", KeyKind::Text, sign::ycloud),
         ..PLAIN
     },

@@ -176,7 +176,15 @@ fn refusal<'a>(
 ) -> Option<&'a Answer> {
     match magic {
         Some(Magic::InvalidToken) => return Some(&dialect.refused),
-        Some(Magic::Throughput | Magic::Pair) => return Some(&dialect.throttled),
+        Some(Magic::Throughput) => return Some(&dialect.throttled),
+        Some(Magic::Pair) => {
+            return Some(
+                dialect
+                    .pair_throttled
+                    .as_ref()
+                    .unwrap_or(&dialect.throttled),
+            );
+        }
         Some(Magic::Unknown) => return Some(&UNKNOWN),
         _ => {}
     }

@@ -190,6 +190,24 @@ async fn refusals_read_as_the_vendors_write_them() {
 }
 
 #[tokio::test]
+async fn a_pair_that_is_too_fast_has_an_error_of_its_own_where_the_vendor_has_one() {
+    for (name, place, expected) in [
+        ("360dialog", "/error/code", json!(131_056)),
+        ("ycloud", "/error/whatsappApiError/code", json!("131056")),
+        ("twilio", "/code", json!(20429)),
+    ] {
+        let message = *MESSAGES.iter().find(|(of, ..)| *of == name).unwrap();
+        let sandbox = of(name, Options::default()).await;
+        let got = send(&sandbox, message, KEY, "15550131056").await;
+        assert_eq!(
+            (got.status, got.json().pointer(place)),
+            (429, Some(&expected)),
+            "{name}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn the_rate_is_per_sender_or_else_per_account() {
     let sandbox = of(
         "twilio",
