@@ -145,11 +145,6 @@ pub(super) static TABLE: [Dialect; 24] = [
                     r#"{"results":[{"event":"DELIVERY","channel":"WHATSAPP","sender":"15550001111","destination":"15550001234","sentAt":"2026-11-29T12:00:00.000+0000","doneAt":"2026-11-29T12:00:01.000+0000","bulkId":"sample","messageId":"sample","messageCount":1,"status":{"groupId":3,"groupName":"DELIVERED","id":5,"name":"DELIVERED_TO_HANDSET","description":"Message delivered to handset"},"error":{"groupId":0,"groupName":"OK","id":0,"name":"NO_ERROR","description":"No Error","permanent":false}}]}"#,
                 ),
             ),
-            (
-                "GET",
-                "/whatsapp/2/senders/{sender}/templates",
-                json(200, r#"{"templates":[]}"#),
-            ),
         ],
         sends: &[
             "/whatsapp/1/message/{kind}",

@@ -47,7 +47,7 @@ fn object(
         return match *method {
             Method::POST => make(state, kept, path, request),
             Method::GET => {
-                let all = state.kept.list(path)?;
+                let all = state.kept.list(path).unwrap_or_default();
                 let count = all.len();
                 let list = json!({ kept.list: all, "count": count, "total": count });
                 Some(in_json(StatusCode::OK, &list))

@@ -58,6 +58,12 @@ async fn a_template_is_listed_read_and_gone_once_it_is_deleted() {
         ("twilio", "/v1/Content", "friendly_name", "contents"),
     ] {
         let account = Account::of(name).await;
+        let listed = account.ask(&format!("GET {path}"), b"").await.json();
+        assert_eq!(
+            listed,
+            json!({ "count": 0, "total": 0, list: [] }),
+            "{name}"
+        );
         let template = json!({ field: "order", "language": "en" }).to_string();
         let made = account
             .ask(&format!("POST {path}"), template.as_bytes())
