@@ -696,6 +696,56 @@ fn a_code_of_meta_behind_another_provider_keeps_its_meaning() {
             json!({"error": {"message": "You have exceeded the endpoint rate limit."}}),
             "throttled account",
         ),
+        (
+            "360dialog",
+            400,
+            json!({"meta": {"httpCode": 400, "success": false, "developerMessage":
+                "You have exceeded the limit of 1 request every 5 seconds. Try again later."}}),
+            "throttled account",
+        ),
+        (
+            "360dialog",
+            400,
+            json!({"meta": {"http_code": 400, "success": false, "developer_message":
+                "You have exceeded the endpoint rate limit."}}),
+            "throttled account",
+        ),
+        (
+            "360dialog",
+            400,
+            json!({"message": "You have exceeded the endpoint rate limit."}),
+            "throttled account",
+        ),
+        (
+            "360dialog",
+            400,
+            json!({"error": "You have exceeded the endpoint rate limit."}),
+            "throttled account",
+        ),
+        (
+            "360dialog",
+            400,
+            json!({"detail": "You have exceeded the endpoint rate limit."}),
+            "throttled account",
+        ),
+        (
+            "360dialog",
+            400,
+            json!("You have exceeded the endpoint rate limit."),
+            "throttled account",
+        ),
+        (
+            "360dialog",
+            400,
+            json!({"meta": {"developerMessage": "Could not send message due to lack of payment."}}),
+            "policy",
+        ),
+        (
+            "360dialog",
+            403,
+            json!({"meta": {"developerMessage": "Your WhatsApp for Business API has been disabled."}}),
+            "policy",
+        ),
         ("ycloud", 429, ycloud(131_056), "throttled recipient"),
         ("ycloud", 429, ycloud(130_429), "throttled sender"),
         ("ycloud", 400, ycloud(131_031), "policy"),

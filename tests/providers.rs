@@ -107,6 +107,7 @@ temporary        = [8]
 temporary_status = [503]
 policy           = ["blocked"]
 policy_status    = [402]
+policy_words     = ["not paid"]
 
 [provider.whole.webhook]
 challenge       = "challenge"

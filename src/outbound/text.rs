@@ -30,7 +30,8 @@ pub(super) async fn meaning<'p>(
     if errors.is_in_body() && content(&answer.headers) == Content::Text {
         match read_text(answer, memory).await {
             Ok(text) if text.len() <= MAX_ERROR => {
-                body = serde_json::from_slice(&text).unwrap_or_default();
+                let plain = || Value::String(String::from_utf8_lossy(&text).into_owned());
+                body = serde_json::from_slice(&text).unwrap_or_else(|_| plain());
             }
             Ok(_) | Err(UpstreamError::Unreadable(_)) => {}
             Err(error) => return Err(error),

@@ -18,8 +18,8 @@ pub struct ErrorRules {
     pub code: Vec<CodePlace>,
     /// The JSON pointer to the subcode of an error.
     pub subcode: Option<String>,
-    /// The JSON pointer to the message of an error.
-    pub message: Option<String>,
+    /// The JSON pointers to the message of an error: every place counts.
+    pub message: Vec<String>,
     /// The JSON pointer to the provider's id of the request, for the provider's support.
     pub trace: Option<String>,
     /// The remedy for errors with a code, in words for people.
@@ -36,6 +36,8 @@ pub struct ErrorRules {
     pub temporary: ErrorSigns,
     /// The signs of a refusal by policy: a blocked account, a broken rule, an unpaid bill.
     pub policy: ErrorSigns,
+    /// Words of the message for a refusal by policy as well.
+    pub policy_words: Vec<String>,
 }
 
 /// The place of an error's code.
@@ -72,7 +74,7 @@ impl Default for ErrorRules {
         Self {
             code: Vec::new(),
             subcode: None,
-            message: None,
+            message: Vec::new(),
             trace: None,
             advice: BTreeMap::new(),
             refused: ErrorSigns::of_statuses(&[401]),
@@ -84,6 +86,7 @@ impl Default for ErrorRules {
             throttled: Vec::new(),
             temporary: ErrorSigns::of_statuses(&[500, 502, 503, 504]),
             policy: ErrorSigns::default(),
+            policy_words: Vec::new(),
         }
     }
 }
@@ -125,7 +128,7 @@ impl ErrorRules {
     #[must_use]
     pub fn is_in_body(&self) -> bool {
         let mut places = self.code.iter();
-        self.message.is_some() || places.any(|place| matches!(place, CodePlace::Body(_)))
+        !self.message.is_empty() || places.any(|place| matches!(place, CodePlace::Body(_)))
     }
 
     /// Returns the header that may have a code, if there is one.
@@ -144,11 +147,11 @@ impl ErrorRules {
     pub fn meaning(&self, status: u16, in_header: Option<&str>, body: &Value) -> Meaning<'_> {
         let found_code = self.code(in_header, body);
         let code = found_code.as_deref();
-        if self.refused.has(code, status) || self.has_refused_words(body) {
+        if self.refused.has(code, status) || self.has_words(&self.refused_words, body) {
             Meaning::CredentialRefused
         } else if let Some(throttle) = self.throttle(code, status, body) {
             Meaning::Throttled(throttle)
-        } else if self.policy.has(code, status) {
+        } else if self.policy.has(code, status) || self.has_words(&self.policy_words, body) {
             Meaning::Policy
         } else if self.is_forbidden(code, status, body) {
             Meaning::Forbidden
@@ -183,15 +186,22 @@ impl ErrorRules {
         body.pointer(self.subcode.as_ref()?).and_then(code_text)
     }
 
-    fn has_refused_words(&self, body: &Value) -> bool {
-        self.has_words(&self.refused_words, body)
-    }
-
     /// Returns true if the message of an error has some of these words.
     fn has_words(&self, some: &[String], body: &Value) -> bool {
-        let pointer = self.message.as_ref();
-        let message = pointer.and_then(|pointer| body.pointer(pointer)?.as_str());
-        message.is_some_and(|message| some.iter().any(|words| message.contains(words)))
+        let has = |message: &str| some.iter().any(|words| message.contains(words));
+        self.messages(body).any(has)
+    }
+
+    /// Returns the messages in the body of an error. An error without JSON is a message as a whole.
+    fn messages<'a>(&'a self, body: &'a Value) -> impl Iterator<Item = &'a str> {
+        let whole = body.as_str().filter(|_| !self.message.is_empty());
+        whole.into_iter().chain(self.named_messages(body))
+    }
+
+    /// Returns the messages at the places of the rules.
+    pub(super) fn named_messages<'a>(&'a self, body: &'a Value) -> impl Iterator<Item = &'a str> {
+        let places = self.message.iter();
+        places.filter_map(|place| body.pointer(place)?.as_str())
     }
 
     fn throttle(&self, code: Option<&str>, status: u16, body: &Value) -> Option<&Throttle> {
@@ -288,7 +298,7 @@ mod tests {
                 .into(),
             trace: None,
             advice: BTreeMap::new(),
-            message: Some("/error/message".to_owned()),
+            message: ["/error/message", "/meta/said"].map(str::to_owned).into(),
             refused: signs(&["190", "UNAUTHORIZED"], &[401]),
             refused_words: vec!["proof".to_owned()],
             subcode: Some("/error/error_subcode".to_owned()),
@@ -311,6 +321,7 @@ mod tests {
             ],
             temporary: signs(&["2"], &[503]),
             policy: signs(&["368"], &[403]),
+            policy_words: vec!["not paid".to_owned()],
         }
     }
 
@@ -350,6 +361,14 @@ mod tests {
                 Some("refused"),
             ),
             (403, json!({"error": {"code": 4}}), Some("throttled")),
+            (400, json!({"meta": {"said": "not paid"}}), Some("policy")),
+            (
+                400,
+                json!({"error": {"message": "x"}, "meta": {"said": "not paid"}}),
+                Some("policy"),
+            ),
+            (400, json!({"other": "not paid"}), None),
+            (400, json!("the bill is not paid"), Some("policy")),
             (429, json!({"error": {"code": 555}}), Some("throttled")),
             (420, json!({}), Some("throttled")),
             (400, json!({"error": {"code": 368}}), Some("policy")),

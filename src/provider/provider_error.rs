@@ -35,7 +35,7 @@ impl ErrorRules {
                 .and_then(Value::as_str)
                 .filter(|trace| is_short(trace))
                 .map(str::to_owned),
-            words: at(&self.message).and_then(Value::as_str).map(str::to_owned),
+            words: self.named_messages(body).next().map(str::to_owned),
         }
     }
 

@@ -18,7 +18,7 @@ pub(super) fn errors(mut reader: Reader<'_>) -> ErrorRules {
     let rules = ErrorRules {
         code: code.as_ref().map(code_places).unwrap_or_default(),
         subcode: reader.parse("subcode", pointer_text),
-        message: reader.parse("message", pointer_text),
+        message: messages(&mut reader),
         trace: reader.parse("trace", pointer_text),
         advice: advice(&mut reader),
         refused: signs(&mut reader, "refused", "refused_status", default.refused),
@@ -36,13 +36,16 @@ pub(super) fn errors(mut reader: Reader<'_>) -> ErrorRules {
             default.temporary,
         ),
         policy: signs(&mut reader, "policy", "policy_status", default.policy),
+        policy_words: words(&mut reader, "policy_words"),
     };
     if let Some(field) = code.filter(|_| rules.refused.codes.is_empty()) {
         field.key_fault("without `refused`, expected the codes that mean a refused credential");
     }
     let mut words = rules.throttled.iter().map(|throttle| &throttle.words);
-    let has_words = words.any(|words| !words.is_empty()) || !rules.refused_words.is_empty();
-    if rules.message.is_none() && has_words {
+    let has_words = words.any(|words| !words.is_empty())
+        || !rules.refused_words.is_empty()
+        || !rules.policy_words.is_empty();
+    if rules.message.is_empty() && has_words {
         reader
             .fault("words without `message`, expected a JSON pointer to the text with these words");
     }
@@ -158,13 +161,23 @@ fn words(reader: &mut Reader<'_>, key: &str) -> Vec<String> {
 
 /// Reads the place of a code, or a list of places.
 fn code_places(field: &Field<'_>) -> Vec<CodePlace> {
-    if field.is_text() {
-        return field.parse(code_place).into_iter().collect();
-    }
-    let fields = field.array().unwrap_or_default();
+    one_or_more(field, code_place)
+}
+
+/// Reads `message`: the place of the message, or a list of places.
+fn messages(reader: &mut Reader<'_>) -> Vec<String> {
+    let field = reader.field("message");
+    field
+        .map(|field| one_or_more(&field, pointer_text))
+        .unwrap_or_default()
+}
+
+/// Reads a text, or a list of texts.
+fn one_or_more<T>(field: &Field<'_>, parse: fn(&str) -> Result<T, Malformed>) -> Vec<T> {
+    let fields = field.one_or_more().unwrap_or_default();
     fields
         .iter()
-        .filter_map(|field| field.parse(code_place))
+        .filter_map(|field| field.parse(parse))
         .collect()
 }
 
