@@ -645,12 +645,16 @@ fn an_sdk_that_asks_for_a_token_gets_a_placeholder() {
 }
 
 #[test]
-fn a_sign_of_typing_has_a_sender_of_the_route() {
+fn a_request_about_a_sender_is_for_a_sender_of_the_route() {
     let (goldens, key) = (Golden::all(), SigningKey::new());
     let provider = Provider::new(&goldens);
     for (name, own, part) in [
         ("sinch", "APP1", "events:send"),
         ("infobip", "15550001111", "messages-api/1/events"),
+        // The path names the sender by a name of the provider's own.
+        ("sinch", "APP1", "consents/OPT_IN_ALL"),
+        ("wassenger", "60a1", "/download"),
+        ("respond-io", "12", "space/channel"),
     ] {
         let golden = goldens.iter().find(|golden| golden.name == name).unwrap();
         let setup = Setup::new(&provider.upstream);

@@ -140,7 +140,7 @@ impl Provider {
             .flat_map(|operation| &operation.requests);
         let in_path = requests
             .flat_map(|request| &request.path.segments)
-            .any(|segment| matches!(segment, Segment::Sender));
+            .any(Segment::is_sender);
         in_path || !self.limits.sender.is_empty()
     }
 

@@ -5,7 +5,7 @@ use super::path::{PathPattern, Segment, SegmentForm};
 /// A path that matched a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PathMatch<'p> {
-    /// The sender in the path, if the pattern has a `{sender}`; a number without its plus sign.
+    /// The sender in the path, if the pattern has a segment for the sender; a number without the plus sign.
     pub sender: Option<&'p str>,
 }
 
@@ -18,7 +18,7 @@ impl PathPattern {
     pub fn matches<'p>(&self, path: &'p str) -> Option<PathMatch<'p>> {
         let mut sender = None;
         self.walk(path, |segment, text| {
-            if matches!(segment, Segment::Sender) {
+            if segment.is_sender() {
                 sender = Some(without_plus(text));
             }
         })

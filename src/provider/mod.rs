@@ -54,7 +54,7 @@ pub use origin::{Ca, Origin};
 pub use outline::Outline;
 pub use parameter::{Parameter, ParameterForm};
 pub use party::party;
-pub use path::{PathPattern, Segment, SegmentForm};
+pub use path::{FormParty, PathPattern, Segment, SegmentForm};
 pub use provider_error::ProviderError;
 pub use received::{Receipt, ReceivedMedia};
 pub use secret::{Letters, SecretForm, SecretKind, SecretOrigin, TextForm};

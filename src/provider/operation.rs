@@ -92,7 +92,7 @@ impl RequestPattern {
     /// message. The bytes of media have a link, given by a request with a sender.
     #[must_use]
     pub fn is_bound_by_senders(&self) -> bool {
-        let in_path = self.path.segments.contains(&Segment::Sender);
+        let in_path = self.path.segments.iter().any(Segment::is_sender);
         in_path || self.sender.is_some() || self.limited || self.media
     }
 

@@ -12,6 +12,17 @@ pub struct SegmentForm {
     pub name: String,
     /// The beginning of every text of this form. More must follow: letters, digits, `_`, `-` and `=`.
     pub prefix: String,
+    /// The party named by a text of this form.
+    pub party: FormParty,
+}
+
+/// The party named by a text of a form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FormParty {
+    /// An object other than a sender, such as a group.
+    Object,
+    /// The sender, by a name other than an id or a phone number, such as the device at Wassenger.
+    Sender,
 }
 
 /// A path with variables, such as `/{v}/{sender}/messages`.
@@ -123,20 +134,28 @@ impl fmt::Display for PathPattern {
 }
 
 impl SegmentForm {
-    /// Reads the form with this name: the text at the beginning, then `{...}`.
+    /// Reads the form with this name: the text at the beginning, then `{...}`, or `{sender}` for the sender.
     ///
     /// # Errors
-    /// A form without a beginning of its own.
+    /// A form without a beginning, but for the sender.
     pub fn parse(name: &str, text: &str) -> Result<Self, Malformed> {
+        if text == "{sender}" {
+            return Ok(Self {
+                name: name.to_owned(),
+                prefix: String::new(),
+                party: FormParty::Sender,
+            });
+        }
         let prefix = text.strip_suffix("{...}").unwrap_or_default();
         if prefix.is_empty() || !prefix.bytes().all(is_form_byte) {
             return Err(Malformed::new(
-                "not a form, expected the text at the beginning of each value and `{...}` for the rest, such as \"abc{...}\"",
+                "not a form, expected the text at the beginning of each value and `{...}` for the rest, such as \"abc{...}\", or \"{sender}\"",
             ));
         }
         Ok(Self {
             name: name.to_owned(),
             prefix: prefix.to_owned(),
+            party: FormParty::Object,
         })
     }
 
@@ -158,6 +177,16 @@ fn is_form_byte(byte: u8) -> bool {
 const MAX_FORMED: usize = 256;
 
 impl Segment {
+    /// Returns true for the segment of the sender.
+    #[must_use]
+    pub fn is_sender(&self) -> bool {
+        match self {
+            Self::Sender => true,
+            Self::Formed(form) => form.party == FormParty::Sender,
+            _ => false,
+        }
+    }
+
     fn parse(text: &str) -> Result<Self, Malformed> {
         if let Some(before) = text.strip_suffix("{...}") {
             return match before {
@@ -251,6 +280,16 @@ mod tests {
             assert_eq!(group.fits(text), expected, "{text}");
         }
         assert!(!group.fits(&format!("Y2Fw{}", "a".repeat(300))));
+        let device = SegmentForm::parse("device", "{sender}").unwrap();
+        for (text, expected) in [
+            ("60a1f0c2", true),
+            ("15550001111", true),
+            ("", false),
+            ("a.b", false),
+        ] {
+            assert_eq!(device.fits(text), expected, "{text}");
+        }
+        assert!(Segment::Formed(device).is_sender() && !Segment::Formed(group).is_sender());
         for text in ["", "{...}", "Y2Fw", "{...}Y2Fw", "Y2 w{...}", "Y/{...}"] {
             assert!(SegmentForm::parse("group", text).is_err(), "{text}");
         }

@@ -5,7 +5,7 @@
 //! | `title`, `evidence` | the name for people; `documented`, `unverified` or `experimental` |
 //! | `upstream`, `media_upstream` | the origins of requests and of media, `https://HOST`, perhaps with parameters |
 //! | `[upstreams]` | the origins of further hosts, `NAME = "https://HOST"`, which requests choose by name; an extension that sets `upstream` alone moves them there as well |
-//! | `[forms]` | the forms of segments of paths, `NAME = "text{...}"`: a text that begins so, then letters, digits, `_`, `-` and `=` |
+//! | `[forms]` | the forms of segments of paths, `NAME = "text{...}"`: a text that begins so, then letters, digits, `_`, `-` and `=`; `NAME = "{sender}"`: the sender under a name of another form |
 //! | `ca` | the authorities that vouch for the upstreams: `bundled`, `system`, or a PEM file |
 //! | `answers` | `graph` if links in answers must lead back to Keyside, else `plain` |
 //! | `[secrets.NAME]` | a secret of a credential: `required` by a route; `form`: `text`, `meta-token`, `app-secret`, `private-key` |

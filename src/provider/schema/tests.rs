@@ -243,7 +243,7 @@ fn the_faults_of_a_provider_have_their_place() {
         (
             "\n[secrets",
             "\n[forms]\ngroup = \"abc\"\n[secrets",
-            "f:5:9: forms.group: not a form, expected the text at the beginning of each value and `{...}` for the rest, such as \"abc{...}\"",
+            "f:5:9: forms.group: not a form, expected the text at the beginning of each value and `{...}` for the rest, such as \"abc{...}\", or \"{sender}\"",
         ),
         (
             "\n[secrets",
