@@ -676,6 +676,79 @@ fn a_request_about_a_sender_is_for_a_sender_of_the_route() {
 }
 
 #[test]
+fn a_credential_in_query_or_form_goes_to_no_provider() {
+    let (goldens, key) = (Golden::all(), SigningKey::new());
+    let provider = Provider::new(&goldens);
+    let keyside = start(&goldens, &provider, &key);
+    let common = ["access_token", "appsecret_proof", "appsecret_time"];
+    for golden in &goldens {
+        let name = golden.name.as_str();
+        let own: &[&str] = match name {
+            "wassenger" => &["token"],
+            "vonage" => &["api_key", "api_secret"],
+            "messagebird" => &["access_key"],
+            "clickatell" => &["apiKey"],
+            "gupshup" => &["apikey"],
+            "kaleyra" => &["api-key", "api_key"],
+            _ => &[],
+        };
+        let pairs: Vec<_> = common
+            .iter()
+            .chain(own)
+            .map(|parameter| format!("{parameter}=nobody"))
+            .collect();
+        let pairs = pairs.join("&");
+        let request = golden.one("application sends").unwrap();
+        let sign = match request.lines().next().unwrap().contains('?') {
+            true => '&',
+            false => '?',
+        };
+        let mut asked = request.replacen(" HTTP/1.1", &format!("{sign}{pairs} HTTP/1.1"), 1);
+        if request.contains("x-www-form-urlencoded") {
+            asked = format!("{asked}&{pairs}");
+        }
+        let answer = send(&keyside, golden, &asked);
+        assert_eq!(answer.status, 200, "{name}: {}", answer.text());
+        let expected = golden.one("provider sees").unwrap();
+        let (upstream, host) = provider.of(expected);
+        assert_eq!(seen(&upstream.last(), upstream, host), expected, "{name}");
+    }
+}
+
+/// Haptik takes what a user wrote to a bot, and sends to nobody.
+#[test]
+fn a_message_of_every_preset_names_its_recipient() {
+    let (goldens, key) = (Golden::all(), SigningKey::new());
+    let provider = Provider::new(&goldens);
+    let setup = Setup::new(&provider.upstream);
+    let mut config =
+        "[outbound]\nlisten = [\"127.0.0.1:@PORT@\"]\n[admin]\nlisten = [\"127.0.0.1:@ADMIN@\"]\n"
+            .to_owned();
+    for golden in &goldens {
+        config.push_str(&golden.config(&setup, &key.pem(), &provider.further));
+    }
+    let rate = r#"limits = { max_wait = "1ms", per_recipient = { rate = "1/100s", burst = 1 } }"#;
+    let config = config.replace(r#"limits = { max_wait = "100ms" }"#, rate);
+    let keyside = setup.config(&config).start();
+    for golden in goldens.iter().filter(|golden| golden.name != "haptik") {
+        let message = golden.one("application sends").unwrap();
+        assert_eq!(
+            send(&keyside, golden, message).status,
+            200,
+            "{}",
+            golden.name
+        );
+        let again = send(&keyside, golden, message);
+        assert_eq!(
+            (again.status, again.slug()),
+            (429, "rate_limited"),
+            "{}",
+            golden.name
+        );
+    }
+}
+
+#[test]
 fn a_code_of_meta_behind_another_provider_keeps_its_meaning() {
     let ycloud =
         |code: u32| json!({"error": {"code": "X", "whatsappApiError": {"code": code.to_string()}}});

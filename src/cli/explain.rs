@@ -325,6 +325,10 @@ fn place_of_recipient(permit: &Permit<'_>, body: Option<(&str, &Contents)>) -> S
     let Some((body, contents)) = body else {
         return "named in the body (see --body)".to_owned();
     };
+    if !permit.provider().names_recipients() {
+        return "which Keyside cannot tell: the provider's requests name none at a known place"
+            .to_owned();
+    }
     if contents.recipients.len() > 1 {
         return format!("of whom the body names {}", contents.recipients.len());
     }

@@ -18,7 +18,7 @@ use super::parties::{
 };
 use super::policy::Permit;
 use crate::json;
-use crate::provider::{OperationKind, Provider, party};
+use crate::provider::{OperationKind, Provider, RECIPIENT, party};
 use crate::query::{self, ReadName, is_read_as_one_of};
 
 /// The places of fields to look for in one body.
@@ -313,9 +313,6 @@ impl<'p> FieldPlaces<'p> {
         recipients
     }
 }
-
-/// The variable of a path that names the recipient.
-const RECIPIENT: &str = "recipient";
 
 /// The recipient that a JSON message names at one of the provider's places.
 pub(super) fn recipient_of(provider: &Provider, text: &str) -> Option<String> {

@@ -104,6 +104,9 @@ pub enum HealthCheck {
     Get(Template),
 }
 
+/// The variable of a path for the recipient.
+pub const RECIPIENT: &str = "recipient";
+
 impl Provider {
     /// Returns the index of an operation in [`Self::operations`].
     pub fn operation(&self, name: &str) -> Option<usize> {
@@ -142,6 +145,19 @@ impl Provider {
             .flat_map(|request| &request.path.segments)
             .any(Segment::is_sender);
         in_path || !self.limits.sender.is_empty()
+    }
+
+    /// Returns true if messages name their recipients, in the path or in the body.
+    #[must_use]
+    pub fn names_recipients(&self) -> bool {
+        let requests = self
+            .operations
+            .iter()
+            .flat_map(|operation| &operation.requests);
+        let mut messages = requests.filter(|request| request.limited);
+        let in_path =
+            messages.any(|request| request.path.variables().any(|name| name == RECIPIENT));
+        in_path || !self.limits.recipient.is_empty()
     }
 
     /// Returns true for Meta's health check, which also tells scopes, senders and the end of a token.

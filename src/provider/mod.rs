@@ -39,7 +39,7 @@ pub mod webhook;
 pub use access::AccessToken;
 pub use channels::{ChannelForm, Channels, WHATSAPP};
 pub use content_type::{BodyForm, ContentType};
-pub use definition::{HealthCheck, NamedOrigin, Provider};
+pub use definition::{HealthCheck, NamedAccount, NamedOrigin, Provider, RECIPIENT};
 pub use errors::{CodePlace, ErrorRules, ErrorSigns, Meaning};
 pub use evidence::Evidence;
 pub use inject::{Inject, Strip};

@@ -64,6 +64,7 @@ fn route(
     if !check_usable(&reader, placed) {
         return None;
     }
+    warn_of_idle_rates(&reader, &limits.rates, provider);
     let rates = limits.rates.or(provider.limits.rates);
     if rates.auto && (rates.per_sender.is_none() || !provider.is_asked_as_graph()) {
         reader.fault("limits.per_sender: the provider tells no rate of a sender, expected one such as \"80/s\"");
@@ -263,6 +264,28 @@ impl EarlierRoutes {
             let first = self.senders.entry(sender.clone());
             first.or_insert_with(|| at.clone());
         }
+    }
+}
+
+/// Warns of rates about a party without a name in the provider's requests.
+fn warn_of_idle_rates(reader: &Reader<'_>, written: &Rates, provider: &Provider) {
+    let warn = |key: &str, message: &str| {
+        let path = format!("{}.limits.{key}", reader.path());
+        reader.report().warn(reader.at(), &path, message);
+    };
+    if written.per_recipient.is_some() && !provider.names_recipients() {
+        warn(
+            "per_recipient",
+            "the provider's requests name no recipient at a known place, so the rate never holds a message back: \
+             set `recipient` in [provider.NAME.limits], or leave the rate out",
+        );
+    }
+    if written.per_sender.is_some() && !provider.names_senders() {
+        warn(
+            "per_sender",
+            "the provider's requests name no sender at a known place, so the rate holds for all messages of the route together: \
+             set `sender` in [provider.NAME.limits], or per_account in its place",
+        );
     }
 }
 

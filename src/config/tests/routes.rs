@@ -116,6 +116,58 @@ fn a_route_beside_another_credential_is_a_warning_where_only_senders_tell_them_a
     }
 }
 
+#[test]
+fn a_rate_about_a_party_that_no_request_names_is_a_warning() {
+    let recipient = r#"per_recipient = { rate = "1/6s", burst = 45 }"#;
+    let sender = r#"per_sender = "5/s""#;
+    for (provider, secret, limits, expected) in [
+        (
+            "haptik",
+            "token",
+            recipient,
+            Some("route.limits.per_recipient: "),
+        ),
+        ("haptik", "token", sender, Some("route.limits.per_sender: ")),
+        ("haptik", "token", "per_account = \"5/s\"", None),
+        ("haptik", "token", "max_queue = 7", None),
+        ("interakt", "api_key", recipient, None),
+        (
+            "interakt",
+            "api_key",
+            sender,
+            Some("route.limits.per_sender: "),
+        ),
+        ("respond-io", "token", recipient, None),
+        ("route-mobile", "password", recipient, None),
+        ("chat-api", "token", recipient, None),
+        ("kaleyra", "api_key", recipient, None),
+        ("kaleyra", "api_key", sender, None),
+        ("360dialog", "api_key", sender, None),
+    ] {
+        let account = match provider {
+            "haptik" => "host = \"h.example\"\nclient_id = \"c\"\n",
+            "route-mobile" => "username = \"file:/u\"\n",
+            "chat-api" => "instance = \"1\"\n",
+            "kaleyra" => "sid = \"HX1\"\n",
+            _ => "",
+        };
+        let text = format!(
+            "[credential.a]\nprovider = \"{provider}\"\n{secret} = \"file:/s\"\n{account}\
+             [[route]]\ncredential = \"a\"\n[route.limits]\n{limits}\n"
+        );
+        let warnings = parse(&text).warnings;
+        let warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            warnings.len(),
+            usize::from(expected.is_some()),
+            "{provider} {limits}: {warnings:?}"
+        );
+        let told = expected
+            .is_none_or(|expected| warnings.iter().any(|warning| warning.contains(expected)));
+        assert!(told, "{provider} {limits}: {warnings:?}");
+    }
+}
+
 /// The time in which a configuration of this many routes with one path is read: senders tell half of them apart, accounts
 /// the others.
 fn time_of(routes: usize) -> Duration {
