@@ -80,6 +80,14 @@ pub struct Strip {
 }
 
 impl Strip {
+    /// Adds the parameters of Meta's credentials, sent by SDKs of the Cloud API to any provider.
+    pub(super) fn add_common(&mut self) {
+        for name in COMMON {
+            add(&mut self.query, &name.to_owned());
+            add(&mut self.form, &name.to_owned());
+        }
+    }
+
     /// Adds the places that `injects` write to.
     ///
     /// An application's own value beside the injected one would let the provider choose between the two.
@@ -89,16 +97,15 @@ impl Strip {
                 Inject::Header { name, .. } => add(&mut self.headers, name),
                 Inject::Query { name, .. } => add(&mut self.query, name),
                 Inject::FormField { name, .. } => add(&mut self.form, name),
-                // Injection overwrites the field in place.
-                Inject::JsonField { .. } => {}
-                Inject::AppSecretProof { .. } => {
-                    add(&mut self.query, &"appsecret_proof".to_owned());
-                    add(&mut self.query, &"appsecret_time".to_owned());
-                }
+                // Injection overwrites a field in place, and a proof is taken out of every request.
+                Inject::JsonField { .. } | Inject::AppSecretProof { .. } => {}
             }
         }
     }
 }
+
+/// The parameters of Meta's credentials: <https://developers.facebook.com/docs/graph-api/guides/secure-requests>.
+const COMMON: [&str; 3] = ["access_token", "appsecret_proof", "appsecret_time"];
 
 fn add<T: PartialEq + Clone>(list: &mut Vec<T>, item: &T) {
     if !list.contains(item) {

@@ -296,6 +296,7 @@ impl RequestKeys {
         };
         let paths = paths::paths(reader, &operations, &path_names, forms);
         let mut strip = reader.table("strip").map(strip).unwrap_or_default();
+        strip.add_common();
         let of_requests = operations
             .iter()
             .flat_map(|operation| &operation.requests)
