@@ -6,7 +6,7 @@ use crate::support::keyside::{Keyside, Setup};
 use crate::support::upstream::{Upstream, answer, json};
 
 /// Providers whose vendors document a way to received media, with the source.
-const DOCUMENTED: [(&str, ReceivedMedia, &str); 12] = [
+const DOCUMENTED: [(&str, ReceivedMedia, &str); 15] = [
     ("meta", ReceivedMedia::Fetched, "Cloud API, media"),
     (
         "360dialog",
@@ -59,6 +59,21 @@ const DOCUMENTED: [(&str, ReceivedMedia, &str); 12] = [
         ReceivedMedia::Linked,
         "sinch/skills, media_message.url",
     ),
+    (
+        "telnyx",
+        ReceivedMedia::Named,
+        "receiving-webhooks, media of an event",
+    ),
+    (
+        "zenvia",
+        ReceivedMedia::Named,
+        "@zenvia/sdk 2.4, fileUrl of an event",
+    ),
+    (
+        "messagebird",
+        ReceivedMedia::Named,
+        "messagebird (Node) 4.0.1, url of an event",
+    ),
 ];
 
 #[test]
@@ -69,6 +84,7 @@ fn no_preset_lacks_received_media_although_the_vendor_documents_how_to_get_it() 
         let covers = match way {
             ReceivedMedia::Fetched => "media in",
             ReceivedMedia::Linked => "media in by link",
+            ReceivedMedia::Named => "media in by URL",
         };
         if preset.received_media != Some(way) || !preset.coverage().contains(&covers) {
             lacking.push(format!("{name}: {source}"));
@@ -87,7 +103,7 @@ fn no_preset_lacks_received_media_although_the_vendor_documents_how_to_get_it() 
 #[test]
 fn a_documented_preset_says_how_it_treats_received_media_or_sends_no_events_with_any() {
     // No document or SDK of these vendors tells a way to received media.
-    const SILENT: [&str; 5] = ["telnyx", "zenvia", "cm", "haptik", "standard-webhooks"];
+    const SILENT: [&str; 3] = ["cm", "haptik", "standard-webhooks"];
     for name in presets::names() {
         let is_documented = presets::outline(name).unwrap().evidence == Some(Evidence::Documented);
         let says = presets::provider(name).unwrap().received_media.is_some();

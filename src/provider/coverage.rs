@@ -20,6 +20,10 @@ impl Provider {
                 "media in by link",
                 self.received_media == Some(ReceivedMedia::Linked),
             ),
+            (
+                "media in by URL",
+                self.received_media == Some(ReceivedMedia::Named),
+            ),
             ("media out", self.has_media(&Method::POST)),
             ("read", self.receipts.contains(&Receipt::Read)),
             ("typing", self.receipts.contains(&Receipt::Typing)),

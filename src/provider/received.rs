@@ -16,4 +16,6 @@ pub enum ReceivedMedia {
     Fetched,
     /// Events have a URL that needs no key.
     Linked,
+    /// Events have a URL. No document tells whether the URL needs the key.
+    Named,
 }

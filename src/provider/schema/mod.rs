@@ -21,7 +21,7 @@
 //! | `[errors]` | `code` (a pointer or a header, or several), `subcode`, `message` (a pointer, or several), `trace` (the id of the request); `advice` (a remedy by code); `refused`, `refused_words`, `forbidden`, `throttled` (by `codes`, `status` or `words`), `temporary`, `policy` by code, `policy_words`; `refused_status` and so on without a code |
 //! | `[refusal]` | the form of Keyside's own refusals for the provider's SDKs: `body`, a JSON text with words like `$text` ([`RefusalForm`]); `codes`, the provider's codes by HTTP status, and for `other` statuses |
 //! | `receipts` | the signs that a user gets by the operation `read`, or by a message that is a receipt: `read` and `typing`. Told by `keyside providers` |
-//! | `received_media` | the way to media of received messages: `fetched` with the key, by the operation `media`; `linked` by a URL that needs no key; absent where nothing is documented |
+//! | `received_media` | the way to media of received messages: `fetched` with the key, by the operation `media`; `linked` by a URL that needs no key; `named` by a URL, perhaps with the key; absent where nothing is documented |
 //! | `[token_answer]` | the answer to an SDK that asks for an access token itself: `request`, and `body`, a JSON text with a placeholder |
 //! | `health` | the question about a secret: `graph`, `none`, or `GET /path`, with a success for a good secret |
 //! | `[rotation]` | `live_secrets`: the number of secrets that may be alive at once |
@@ -356,9 +356,10 @@ const FIXED_VARIABLES: [&str; 3] = ["v", "id", "sender"];
 
 const RECEIPTS: [(&str, Receipt); 2] = [("read", Receipt::Read), ("typing", Receipt::Typing)];
 
-const RECEIVED_MEDIA: [(&str, ReceivedMedia); 2] = [
+const RECEIVED_MEDIA: [(&str, ReceivedMedia); 3] = [
     ("fetched", ReceivedMedia::Fetched),
     ("linked", ReceivedMedia::Linked),
+    ("named", ReceivedMedia::Named),
 ];
 
 const EVIDENCE: [(&str, Evidence); 3] = [

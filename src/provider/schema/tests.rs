@@ -259,7 +259,7 @@ fn the_faults_of_a_provider_have_their_place() {
         (
             "\n[secrets",
             "\nreceived_media = \"fetch\"\n[secrets",
-            "f:4:18: received_media: unknown word, did you mean `fetched`? expected one of `fetched`, `linked`",
+            "f:4:18: received_media: unknown word, did you mean `fetched`? expected one of `fetched`, `linked`, `named`",
         ),
         (
             "\n[secrets",
