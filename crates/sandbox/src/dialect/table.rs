@@ -263,6 +263,7 @@ pub(super) static TABLE: [Dialect; 24] = [
     Dialect {
         name: "vonage",
         samples: samples::VONAGE,
+        further: &["region"],
         kept_files: Some(keeping::VONAGE_MEDIA),
         host: "api.nexmo.com",
         parameters: &[("application_id", "5a4d6b0e-3f2c-4e1f-8a7b-9c0d1e2f3a4b")],
