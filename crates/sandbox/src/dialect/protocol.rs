@@ -54,7 +54,7 @@ pub struct Dialect {
     pub(crate) refused: Answer,
     /// The answer to too many messages.
     pub(crate) throttled: Answer,
-    /// The answer to too many messages to one recipient, where the provider tells them apart.
+    /// The answer to too many messages to a recipient, at a provider with a code for the pair.
     pub(crate) pair_throttled: Option<Answer>,
 }
 

@@ -83,6 +83,8 @@ pub(super) const INFOBIP: &[&str] = &[
 
 pub(super) const TWILIO: &[&str] = &[
     "POST /v2/Indicators/Typing.json",
+    "GET POST /v2/Channels/Senders",
+    "GET POST DELETE /v2/Channels/Senders/{sender}",
     "DELETE /2010-04-01/Accounts/{account_sid}/Messages/{message}/Media/{media}",
     "POST DELETE /2010-04-01/Accounts/{account_sid}/Messages/{message}",
     "POST /2010-04-01/Accounts/{account_sid}/Messages/{message}/Feedback.json",
@@ -152,6 +154,10 @@ pub(super) const BIRD_PLATFORM: &[&str] = &[
 ];
 
 pub(super) const MESSAGEBIRD: &[&str] = &[
+    "GET POST /v2/platforms/whatsapp/templates",
+    "GET DELETE /v2/platforms/whatsapp/templates/{template}",
+    "GET PUT DELETE /v2/platforms/whatsapp/templates/{template}/{language}",
+    "GET /v3/platforms/whatsapp/templates",
     "GET PATCH /v1/conversations/{conversation}",
     "GET /v1/conversations/{conversation}/messages",
     "GET POST /v1/webhooks",
@@ -215,11 +221,19 @@ pub(super) const TELNYX: &[&str] = &[
     "GET /v2/whatsapp/phone_numbers",
     "GET DELETE /v2/whatsapp/phone_numbers/{number}",
     "GET PATCH /v2/whatsapp/phone_numbers/{number}/profile",
+    "GET POST DELETE /v2/whatsapp/phone_numbers/{number}/profile/photo",
+    "GET PATCH /v2/whatsapp/phone_numbers/{number}/calling_routing",
+    "POST /v2/whatsapp/phone_numbers/{number}/verify",
+    "POST /v2/whatsapp/phone_numbers/{number}/resend_verification",
+    "GET /v2/whatsapp/signup",
+    "GET /v2/whatsapp/signup/{signup}/status",
+    "GET POST /v2/whatsapp/hosted_signups",
+    "GET /v2/whatsapp/hosted_signups/{signup}",
     "GET PATCH /v2/whatsapp/phone_numbers/{number}/calling_settings",
     "GET PATCH /v2/whatsapp/phone_numbers/{number}/conversational_components",
     "GET /v2/whatsapp/business_accounts",
     "GET DELETE /v2/whatsapp/business_accounts/{waba}",
-    "GET /v2/whatsapp/business_accounts/{waba}/phone_numbers",
+    "GET POST /v2/whatsapp/business_accounts/{waba}/phone_numbers",
     "GET PATCH /v2/whatsapp/business_accounts/{waba}/settings",
     "GET PATCH /v2/whatsapp/user_data",
 ];
@@ -271,12 +285,20 @@ pub(super) const PLIVO: &[&str] = &[
     "GET DELETE /v1/Account/{auth_id}/WhatsApp/Template/{waba}/{template}/",
 ];
 
+pub(super) const WASSENGER: &[&str] = &[
+    "GET /v1/chat/{device}/files/{file}/download",
+    "POST /v1/files",
+    "GET DELETE /v1/messages/{message}",
+];
+
 pub(super) const GUPSHUP: &[&str] = &[
     "POST /sm/api/v1/msg",
     "POST /sm/api/v1/template/msg",
     "PUT /wa/app/{app}/msg/{message}/read",
     "POST /wa/api/v1/app/{app}/media",
     "GET POST /wa/app/{app}/template",
+    "GET /sm/api/v1/template/list/{app}",
+    "GET /wa/app/{app}/msg/{message}",
     "POST /wa/api/v1/app/opt/in",
     "POST /sm/api/v1/app/opt/in/{app}",
 ];

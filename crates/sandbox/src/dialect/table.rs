@@ -363,6 +363,7 @@ pub(super) static TABLE: [Dialect; 24] = [
     Dialect {
         name: "messagebird",
         samples: samples::MESSAGEBIRD,
+        further: &["integrations"],
         host: "conversations.messagebird.com",
         key: Key {
             name: "access_key",
@@ -736,7 +737,7 @@ pub(super) static TABLE: [Dialect; 24] = [
     // wassengerhq/whatsapp-skills: path, header, webhooks.
     Dialect {
         name: "wassenger",
-        samples: &["GET /v1/chat/{device}/files/{file}/download"],
+        samples: samples::WASSENGER,
         host: "api.wassenger.com",
         key: Key {
             name: "token",
