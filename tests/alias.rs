@@ -413,6 +413,9 @@ fn host_and_account_choose_among_routes_with_one_path() {
             answer.text()
         );
     }
+    let foreign = send("api.two.test", &form('3'), form_kind, message);
+    let told = "AC333333333333333333333333333333 in the path is that of no route here";
+    assert!(foreign.text().contains(told), "{}", foreign.text());
     let log = keyside.log();
     for route in ["meta", "graph", "first", "second"] {
         assert!(

@@ -73,6 +73,11 @@ pub enum OutboundError {
         /// The place for the sender.
         advice: String,
     },
+    /// A request that names an account of no route, where the account chooses the route.
+    AccountNotKnown {
+        /// The account.
+        account: String,
+    },
     /// A body of a type that the operation does not take.
     UnsupportedMediaType {
         /// The types that the operation takes.
@@ -172,7 +177,7 @@ impl OutboundError {
             | Self::FieldNotAllowed { .. }
             | Self::ChannelNotAllowed { .. } => OPERATION_NOT_ALLOWED,
             Self::SenderNotAllowed { .. } | Self::SenderIsPage { .. } => SENDER_NOT_ALLOWED,
-            Self::SenderNotNamed { .. } => SENDER_NOT_NAMED,
+            Self::SenderNotNamed { .. } | Self::AccountNotKnown { .. } => SENDER_NOT_NAMED,
             Self::UserNotAllowed => {
                 RefusalKind::new("user_not_allowed", StatusCode::FORBIDDEN, 200)
             }
@@ -261,6 +266,10 @@ impl OutboundError {
             Self::SenderNotNamed { advice } => (
                 "the request names no sender, and the sender decides whether it may pass".into(),
                 advice.clone(),
+            ),
+            Self::AccountNotKnown { account } => (
+                format!("the account {account} in the path is that of no route here, and the account chooses the route"),
+                "name the account of a route in the path, or add a [credential.NAME] and a [[route]] for this account".into(),
             ),
             Self::UserNotAllowed => user_texts(),
             Self::UnsupportedMediaType { taken } => unsupported_texts(taken),

@@ -88,6 +88,12 @@ impl RequestPattern {
         method == Method::GET || method == Method::HEAD
     }
 
+    /// Returns true for the methods of requests without a body, to whose query Keyside may add the sender.
+    #[must_use]
+    pub fn may_get_sender(method: &Method) -> bool {
+        method.is_safe() || method == Method::DELETE
+    }
+
     /// Returns true for a request bound by `senders` of a route: the path or the query names the sender, or the request is a
     /// message. The bytes of media have a link, given by a request with a sender.
     #[must_use]

@@ -158,7 +158,7 @@ impl Route {
             .filter(|_| !names_sender && !self.senders.is_empty());
         let added_sender = match unnamed {
             None => None,
-            Some(parameter) if method.is_safe() || method == Method::DELETE => {
+            Some(parameter) if RequestPattern::may_get_sender(method) => {
                 let only = self.only_sender();
                 Some((parameter, only.ok_or_else(|| self.not_named(pattern))?))
             }
@@ -206,7 +206,7 @@ impl Route {
     }
 
     /// True for the account of the credential.
-    fn is_account(&self, named: &str) -> bool {
+    pub(super) fn is_account(&self, named: &str) -> bool {
         let account = self.credential.provider.account.as_ref();
         account.is_some_and(|account| account.value == named)
     }

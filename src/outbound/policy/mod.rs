@@ -31,7 +31,8 @@ use fits::senders_in;
 use link_mark::marked_route;
 pub use permit::{LimitSubject, NamedSenders, Permit};
 pub use route::{FurtherUpstream, Route};
-use sender_place::not_named;
+use sender_place::not_chosen;
+use shown::cut;
 
 /// The routes of a generation.
 #[derive(Debug)]
@@ -183,7 +184,7 @@ impl Policy {
         for route in candidates.iter().filter_map(|at| self.routes.get(*at)) {
             match route.check(request, path, upstream) {
                 Ok(permit) if permit.added_sender.is_some() && !is_alone => {
-                    denied = denied.or(route, not_named(permit.provider(), permit.request));
+                    denied = denied.or(route, not_chosen(permit.provider(), permit.request));
                 }
                 Ok(permit) => {
                     let is_chosen = !shares_path || permit.names_route || named_route.is_some();
@@ -195,10 +196,12 @@ impl Policy {
                         });
                     }
                     // The account or the object in the path may be that of a route to come.
-                    denied = Denied {
-                        route: Some(route),
-                        error: not_named(permit.provider(), permit.request),
-                    };
+                    if let Some(error) = self.not_chosen(&permit, &candidates) {
+                        denied = Denied {
+                            route: Some(route),
+                            error,
+                        };
+                    }
                 }
                 Err(error) => denied = denied.or(route, error),
             }
@@ -255,6 +258,18 @@ impl Policy {
             }
         }
         Cow::Owned(same_path.candidates(host, named.iter().map(|sender| &**sender)))
+    }
+
+    /// The refusal of a request without the name of a route; `None` for an account of another route, whose decision counts.
+    fn not_chosen(&self, permit: &Permit<'_>, candidates: &[usize]) -> Option<OutboundError> {
+        let Some(account) = permit.route.account_in(permit.request, permit.path) else {
+            return Some(not_chosen(permit.provider(), permit.request));
+        };
+        let mut others = candidates.iter().filter_map(|at| self.routes.get(*at));
+        let is_known = others.any(|other| other.is_account(account));
+        (!is_known).then(|| OutboundError::AccountNotKnown {
+            account: cut(account),
+        })
     }
 
     /// True if a route among `rivals` could send the request with another credential.
