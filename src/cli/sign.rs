@@ -25,6 +25,9 @@ pub(super) struct SignArgs {
     /// A reference to the secret: env:NAME, file:/path, systemd:NAME or exec:/program; never the value
     #[arg(long, value_name = "REF")]
     secret: String,
+    /// The name of the secret, for a provider with several signatures, such as shared_key [default: the first]
+    #[arg(long, value_name = "NAME")]
+    secret_name: Option<String>,
     /// The provider that would sign the event; `keyside providers` lists the names
     #[arg(long, value_name = "S", default_value = "meta")]
     scheme: String,
@@ -77,7 +80,10 @@ impl Problem {
 }
 
 async fn headers(args: &SignArgs) -> Result<String, Problem> {
-    let webhook = webhook(&args.scheme)?;
+    let mut webhook = webhook(&args.scheme)?;
+    if let Some(name) = &args.secret_name {
+        choose(&mut webhook, name)?;
+    }
     let secret = read_secret(&args.secret).await?;
     let mut body = Vec::new();
     std::io::stdin()
@@ -136,6 +142,24 @@ fn as_written(name: &str) -> String {
         first.to_ascii_uppercase() + rest
     });
     words.collect::<Vec<_>>().join("-")
+}
+
+/// Keeps the signatures by the secret `name` alone.
+fn choose(webhook: &mut WebhookSpec, name: &str) -> Result<(), Problem> {
+    let known: Vec<_> = webhook
+        .schemes
+        .iter()
+        .map(|scheme| scheme.secret.clone())
+        .collect();
+    webhook.schemes.retain(|scheme| scheme.secret == name);
+    if webhook.schemes.is_empty() {
+        let names = known.iter().map(String::as_str);
+        return Err(Problem::usage(format!(
+            "--secret-name: no signature with such a secret, {}",
+            choices(name, names)
+        )));
+    }
+    Ok(())
 }
 
 /// Returns the webhook rules of the preset `scheme`.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use bytes::Bytes;
 use data_encoding::{BASE64, HEXLOWER};
 use http::{HeaderName, Method, header};
@@ -128,6 +129,11 @@ impl ProbeMaker<'_> {
     /// Makes a secret in the form of the scheme's keys.
     fn forged_secret(&self, random: [u8; 32]) -> Result<Secret, ProbeError> {
         let text = match &self.scheme.kind {
+            SchemeKind::Signature(signature) if signature.algorithm == Algorithm::Ed25519 => {
+                let pair = Ed25519KeyPair::from_seed_unchecked(&random)
+                    .map_err(|_| ProbeError::Signature(SignError::Key("an Ed25519 seed")))?;
+                BASE64.encode(&[&random[..], pair.public_key().as_ref()].concat())
+            }
             SchemeKind::Signature(signature) => {
                 format!("{}{}", signature.key_prefix, BASE64.encode(&random))
             }

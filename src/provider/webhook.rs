@@ -36,6 +36,8 @@ pub struct Scheme {
     pub secret: String,
     /// The mechanism.
     pub kind: SchemeKind,
+    /// Further headers of the provider beside the signature, read by no check, and written by `keyside sign`.
+    pub with: Vec<(HeaderName, String)>,
 }
 
 /// The mechanism of a [`Scheme`].

@@ -10,6 +10,8 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use data_encoding::HEXLOWER;
 use hmac::{Hmac, KeyInit, Mac};
+use rustls_pki_types::PrivatePkcs8KeyDer;
+use rustls_pki_types::pem::PemObject;
 use serde_json::json;
 use sha1::Sha1;
 use sha2::{Digest, Sha256, Sha384, Sha512};
@@ -66,12 +68,15 @@ pub fn sign(
     )]
     let text = secret.expose();
     let scheme = chosen_scheme(webhook, text).ok_or(SignError::NothingSigned)?;
-    match &scheme.kind {
+    let mut lines = match &scheme.kind {
         SchemeKind::Signature(signature) => sign_message(signature, text, event),
         SchemeKind::UrlParams(params) => sign_url(params, text, event),
         SchemeKind::Jwt(jwt) => sign_token(jwt, text, event),
         SchemeKind::Static(_) => Err(SignError::NothingSigned),
-    }
+    }?;
+    let with = scheme.with.iter();
+    lines.extend(with.map(|(name, value)| line(name.as_str(), value.clone())));
+    Ok(lines)
 }
 
 /// Returns the scheme with a key prefix found on the secret, or else the first scheme with
@@ -145,6 +150,10 @@ fn message_of(
 }
 
 fn signature_bytes(scheme: &Signature, secret: &str, message: &[u8]) -> Result<Vec<u8>, SignError> {
+    if scheme.algorithm == Algorithm::Ed25519 {
+        let pair = ed25519_pair(secret).ok_or(SignError::Key(ED25519_PRIVATE))?;
+        return Ok(pair.sign(message).as_ref().to_vec());
+    }
     let secret = secret
         .strip_prefix(scheme.key_prefix.as_str())
         .unwrap_or(secret);
@@ -154,15 +163,25 @@ fn signature_bytes(scheme: &Signature, secret: &str, message: &[u8]) -> Result<V
             .decode(secret)
             .map_err(|_| SignError::Key("base64"))?,
     });
-    match scheme.algorithm {
-        Algorithm::Ed25519 => {
-            let pair = Ed25519KeyPair::from_seed_unchecked(&key)
-                .map_err(|_| SignError::Key("the 32 bytes of an Ed25519 private key in base64"))?;
-            Ok(pair.sign(message).as_ref().to_vec())
-        }
-        algorithm => Ok(hmac(algorithm, &key, message)),
-    }
+    Ok(hmac(scheme.algorithm, &key, message))
 }
+
+/// Reads a private key of Ed25519: PKCS#8 in PEM, or the seed and the public key in base64. A seed alone has the form of a public
+/// key, which signs nothing, and is refused.
+fn ed25519_pair(secret: &str) -> Option<Ed25519KeyPair> {
+    if secret.starts_with("-----BEGIN") {
+        let der = PrivatePkcs8KeyDer::from_pem_slice(secret.as_bytes()).ok()?;
+        return Ed25519KeyPair::from_pkcs8_maybe_unchecked(der.secret_pkcs8_der()).ok();
+    }
+    let bytes = Zeroizing::new(STANDARD.decode(secret).ok()?);
+    let (seed, public) = bytes.split_at_checked(ED25519_SEED)?;
+    Ed25519KeyPair::from_seed_and_public_key(seed, public).ok()
+}
+
+/// The length of a seed and of a public key: RFC 8032, section 5.1.5.
+const ED25519_SEED: usize = 32;
+const ED25519_PRIVATE: &str = "an Ed25519 private key, which the provider alone has for its events: for a test with a key pair of your own, the \
+     private key in PEM (openssl genpkey -algorithm ed25519), or seed and public key, 64 bytes, in base64";
 
 fn sign_url(
     scheme: &UrlParams,

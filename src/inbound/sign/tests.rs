@@ -108,6 +108,7 @@ fn signatures_equal_those_published_by_third_parties() {
                 "x-sinch-webhook-signature: ZoHei66PPN/kZjw7hFVfGhJOnml3iGNCMWoyQVcE5o0=",
                 "x-sinch-webhook-signature-timestamp: 1736760161",
                 "x-sinch-webhook-signature-nonce: 01JHFFHWYY7HSS4FWTMDTQEK8V",
+                "x-sinch-webhook-signature-algorithm: HmacSHA256",
             ],
         ),
         // plivo-python
@@ -148,7 +149,11 @@ fn an_ed25519_signature_agrees_with_the_rfc() {
         signature.message = vec![MessagePart::Body];
         signature.encoding = Encoding::Hex;
     }
-    let seed = Zeroizing::new(b"TM0Imyj/ltqdtsNG7BFOD1uKMZ81q6Yk2oz27U+4pvs=".to_vec());
+    // Seed and public key.
+    let seed = Zeroizing::new(
+        b"TM0Imyj/ltqdtsNG7BFOD1uKMZ81q6Yk2oz27U+4pvs9QBfD6EOJWpK3CqdNG368nJgszy7ElozAzVXxKvRmDA=="
+            .to_vec(),
+    );
     let lines = sign(
         &webhook,
         &Secret::parse(seed).unwrap(),
@@ -171,7 +176,14 @@ fn a_missing_url_form_or_key_is_an_error() {
         signed("plivo", "x", &event("{}", Some("https://a/b"), 0, "n", "")),
         Err(SignError::NotAForm)
     );
-    assert_eq!(signed("telnyx", "x", &plain), Err(SignError::Key("base64")));
+    let public = "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
+    for secret in ["x", public] {
+        assert_eq!(
+            signed("telnyx", secret, &plain),
+            Err(SignError::Key(ED25519_PRIVATE)),
+            "{secret}"
+        );
+    }
     let hash = signed("twilio", "x", &event("{}", Some("https://a/b"), 0, "", ""));
     assert!(
         matches!(hash, Err(SignError::HashBelongsInUrl(hash)) if hash.starts_with("bodySHA256=44136fa355b3"))

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{HeaderName, StatusCode};
 
 use super::event_form::event_form;
 use super::names::secret_name;
 use super::signature::signature;
-use super::text::{header_name, list, parameter_name, required_header};
+use super::text::{header_name, header_text, list, parameter_name, required_header};
 use crate::document::{Field, Reader};
 use crate::provider::secret::SecretKind;
 use crate::provider::webhook::{
@@ -77,11 +77,28 @@ fn scheme(mut reader: Reader<'_>, secrets: &[SecretKind]) -> Option<Scheme> {
         .required("secret", "the name of the secret that checks the signature")
         .and_then(|field| secret_name(&field, secrets));
     let kind = read_kind.and_then(|read_kind| read_kind(&mut reader));
+    let with = reader.table("with").map(headers).unwrap_or_default();
     reader.finish();
     Some(Scheme {
         secret: secret?,
         kind: kind?,
+        with,
     })
+}
+
+/// Reads headers by name, each with a value.
+fn headers(mut reader: Reader<'_>) -> Vec<(HeaderName, String)> {
+    let header = |field: &Field<'_>| {
+        let value = field.parse(header_text)?;
+        match header_name(field.key) {
+            Ok(name) => Some((name, value)),
+            Err(error) => {
+                field.key_fault(error.to_string());
+                None
+            }
+        }
+    };
+    reader.fields().iter().filter_map(header).collect()
 }
 
 fn hmac(reader: &mut Reader<'_>) -> Option<SchemeKind> {
