@@ -190,6 +190,14 @@ impl Provider {
             .chain(further)
     }
 
+    /// Returns the origins without the host of links to media: a link in an answer of Keyside names the route.
+    pub fn origins_without_links(&self) -> impl Iterator<Item = &Origin> {
+        let further = self.upstreams.iter().map(|named| &named.origin);
+        let media = self.media_upstream.iter();
+        let media = media.filter(|_| !self.graph_answers);
+        self.upstream.iter().chain(media).chain(further)
+    }
+
     /// Returns the origins for which applications may take Keyside: those of the provider, and the issuer of access tokens
     /// that SDKs ask themselves.
     pub fn aliased_origins(&self) -> impl Iterator<Item = &Origin> {

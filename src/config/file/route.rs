@@ -201,7 +201,7 @@ impl EarlierSamePath {
     /// request that names neither is refused, as long as both providers know its path.
     fn not_told_apart(&self, provider: &Provider) -> impl Iterator<Item = &EarlierRoutes> {
         let same_hosts = provider
-            .origins()
+            .origins_without_links()
             .filter_map(|origin| self.hosts.get(&origin.host));
         same_hosts
             .flatten()
@@ -216,7 +216,7 @@ impl EarlierSamePath {
     fn add(&mut self, route: &RouteConfig, provider: &Provider, at: &Position) {
         let account = provider.account.as_ref();
         let variable = account.map(|account| account.variable.clone());
-        for origin in provider.origins() {
+        for origin in provider.origins_without_links() {
             let same_host = self.hosts.entry(origin.host.clone()).or_default();
             let of_variable = same_host.entry(variable.clone()).or_default();
             of_variable.all.add(route, at);

@@ -190,8 +190,12 @@ impl Policy {
                     let is_chosen = !shares_path || permit.names_route || named_route.is_some();
                     let rivals = same_path.rivals(host);
                     if is_chosen || !self.has_rival(route, rivals, (request, path), upstream) {
+                        let media = route.credential.provider.media_upstream.as_ref();
+                        let of_media = host.and(media).map(|media| &*media.host);
                         return Ok(Permit {
-                            shares_path,
+                            // Routes may share the host of media as well.
+                            shares_path: shares_path
+                                || (of_media.is_some() && same_path.has_credentials(of_media)),
                             ..permit
                         });
                     }

@@ -210,6 +210,38 @@ fn a_host_chooses_among_routes_and_leaves_the_only_sender_of_a_route() {
 }
 
 #[test]
+fn a_link_to_a_media_host_of_several_providers_leads_back_to_its_route() {
+    let policy = Policy::new(vec![
+        route_to("360dialog", ("dialog", ""), &[], &["messages", "media"]),
+        route("acme", "", &[], &["messages", "media"]),
+    ]);
+    let alone = Policy::new(vec![route("acme", "", &[], &["media"])]);
+    let link_of = |policy: &Policy, host: &str| {
+        let named = NamedUpstream {
+            host: host.into(),
+            port: None,
+        };
+        let request = Request::builder().uri("/v23.0/1").body(()).unwrap();
+        let (request, ()) = request.into_parts();
+        let permit = policy.check(&request, Some(&named)).unwrap();
+        permit.link_path().into_owned()
+    };
+    assert_eq!(link_of(&alone, "graph.facebook.com"), "");
+    let media = Some("lookaside.fbsbx.com");
+    let bytes = "/whatsapp_business/attachments/?mid=1";
+    for (host, name) in [
+        ("graph.facebook.com", "acme"),
+        ("waba-v2.360dialog.io", "dialog"),
+    ] {
+        let link = link_of(&policy, host);
+        let found = decision_at(media, &policy, "GET", &format!("{link}{bytes}"));
+        assert_eq!(found, format!("{name} media -"), "{link}");
+    }
+    let unmarked = decision_at(media, &policy, "GET", bytes);
+    assert!(unmarked.ends_with(": sender_not_named"), "{unmarked}");
+}
+
+#[test]
 fn every_sender_of_a_body_must_be_one_of_the_route() {
     let named = |names: &[&str]| {
         names
