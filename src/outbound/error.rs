@@ -6,8 +6,9 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 
 use super::error_texts::{
-    channel_texts, field_texts, lost_answer_texts, not_allowed_texts, page_texts,
-    rate_limited_texts, unanswered_texts, under_way_texts, unsupported_texts, user_texts,
+    account_texts, channel_texts, field_texts, lost_answer_texts, not_allowed_texts,
+    not_named_texts, page_texts, rate_limited_texts, unanswered_texts, under_way_texts,
+    unsupported_texts, user_texts,
 };
 use crate::credential::{AccessTokenError, MissingSecret};
 use crate::limit::Limited;
@@ -263,14 +264,8 @@ impl OutboundError {
                 "use a sender of this route, or add it to `senders`".into(),
             ),
             Self::SenderIsPage { sender } => page_texts(sender),
-            Self::SenderNotNamed { advice } => (
-                "the request names no sender, and the sender decides whether it may pass".into(),
-                advice.clone(),
-            ),
-            Self::AccountNotKnown { account } => (
-                format!("the account {account} in the path is that of no route here, and the account chooses the route"),
-                "name the account of a route in the path, or add a [credential.NAME] and a [[route]] for this account".into(),
-            ),
+            Self::SenderNotNamed { advice } => not_named_texts(advice),
+            Self::AccountNotKnown { account } => account_texts(account),
             Self::UserNotAllowed => user_texts(),
             Self::UnsupportedMediaType { taken } => unsupported_texts(taken),
             Self::BodyTooLarge { limit } => (

@@ -39,6 +39,20 @@ pub(super) fn field_texts(field: &str, operation: &str, allowed: &[String]) -> (
     )
 }
 
+pub(super) fn not_named_texts(advice: &str) -> (String, String) {
+    (
+        "the request names no sender, and the sender decides whether it may pass".into(),
+        advice.to_owned(),
+    )
+}
+
+pub(super) fn account_texts(account: &str) -> (String, String) {
+    (
+        format!("the account {account} in the path is that of no route here, and the account chooses the route"),
+        "name the account of a route in the path, or add a [credential.NAME] and a [[route]] for this account".into(),
+    )
+}
+
 pub(super) fn page_texts(sender: &str) -> (String, String) {
     (
         format!("the sender {sender} is a page of the token, and no number of WhatsApp"),

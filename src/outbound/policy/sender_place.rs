@@ -63,6 +63,7 @@ fn in_body(provider: &Provider) -> Option<String> {
 fn pointers(places: &[Vec<String>]) -> String {
     let pointers: Vec<_> = places
         .iter()
+        .take(MAX_PLACES)
         .map(|place| format!("/{}", place.join("/")))
         .collect();
     pointers.join(" or ")
@@ -116,6 +117,8 @@ fn requests(provider: &Provider) -> impl Iterator<Item = &RequestPattern> {
 
 /// Meta's parameter for the sender, good for every request without a sender in the path.
 const ANY_QUERY: &str = "phone_number_id";
+/// The most places of a kind in an advice. A preset has the spellings of all versions of an API.
+const MAX_PLACES: usize = 2;
 const UNBOUND: &str = "a route without `senders` takes messages that name none";
 const NO_PLACE: &str =
     "give each sender a [[route]] with a `path` of its own: this request has no place for a sender";
