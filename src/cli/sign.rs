@@ -176,3 +176,25 @@ fn webhook(scheme: &str) -> Result<WebhookSpec, Problem> {
         ))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_secret_chooses_the_signature() {
+        for (name, expected) in [
+            ("auth_token", Some(1)),
+            ("shared_key", Some(1)),
+            ("token", None),
+        ] {
+            let mut twilio = webhook("twilio").ok().unwrap();
+            let chosen = choose(&mut twilio, name)
+                .ok()
+                .map(|()| twilio.schemes.len());
+            assert_eq!(chosen, expected, "{name}");
+            let is_named = |scheme: &crate::provider::webhook::Scheme| scheme.secret == name;
+            assert!(twilio.schemes.iter().all(is_named), "{name}");
+        }
+    }
+}
