@@ -120,7 +120,7 @@ impl State {
         let Some(sealed) = &self.sealed else {
             return;
         };
-        for name in self.note(FOLDER, sealed.all_names()).unwrap_or_default() {
+        for name in self.note(ENTRIES, sealed.all_names()).unwrap_or_default() {
             self.note(&name.to_string(), sealed.reseal(&name));
         }
     }
@@ -131,7 +131,7 @@ impl State {
         let Some(sealed) = &self.sealed else {
             return;
         };
-        for name in self.note(FOLDER, sealed.all_names()).unwrap_or_default() {
+        for name in self.note(ENTRIES, sealed.all_names()).unwrap_or_default() {
             self.note(&name.to_string(), sealed.get(&name));
         }
     }
@@ -298,6 +298,8 @@ const MAX_TURN_WAIT: Duration = Duration::from_secs(4);
 const KEY: &str = "key";
 /// The subject of problems with the folder.
 const FOLDER: &str = "folder";
+/// The subject of problems with the list of entries: a folder can be listed that cannot be written.
+const ENTRIES: &str = "entries";
 
 /// The subject of problems with the nonces of events.
 const NONCES: &str = "nonces";

@@ -109,6 +109,19 @@ fn a_folder_that_cannot_be_made_is_a_problem_and_no_end() {
 }
 
 #[test]
+fn a_folder_that_cannot_be_written_is_a_problem_though_its_entries_can_be_listed() {
+    // Not even root makes files there.
+    let folder = TestFolder("/proc/self".into());
+    for look in [State::prepare, State::check] {
+        let state = folder.state(&[KEY_TEXT]);
+        look(&state);
+        let problems = state.problems();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].starts_with("state.dir: "), "{problems:?}");
+    }
+}
+
+#[test]
 fn a_look_finds_what_is_wrong_and_changes_nothing() {
     let folder = TestFolder::new("look");
     let good = folder.state(&[KEY_TEXT]);
