@@ -1,6 +1,9 @@
 //! A configuration in many files: `include`, folders, names that are unique over all of them; and users of a route.
 
+use std::os::unix::fs::symlink;
 use std::time::Duration;
+
+use rustix::fs::{CWD, Mode, mkfifoat};
 
 use crate::support::MESSAGES;
 use crate::support::client::{Client, get, post};
@@ -79,6 +82,28 @@ fn tenants_stand_in_files_of_their_own_and_a_new_file_is_a_new_tenant() {
         [200, 200],
         "everything stays"
     );
+}
+
+#[test]
+fn a_file_of_a_tenant_that_cannot_be_read_refuses_the_reload() {
+    let upstream = Upstream::ok();
+    let keyside = with_tenants(&upstream, &[("conf.d/one.toml", tenant("one"))]).start();
+    let folder = keyside.dir().join("conf.d");
+    let file = folder.join("one.toml");
+    std::fs::create_dir(folder.join("folder.toml")).unwrap();
+    assert_eq!(keyside.reload().status, 200, "a folder is no file");
+    std::fs::remove_file(&file).unwrap();
+    symlink(folder.join("gone"), &file).unwrap();
+    let refused = |words: &str| {
+        let answer = keyside.reload();
+        assert_eq!(answer.status, 422, "{}", answer.text());
+        assert!(answer.text().contains(words), "{}", answer.text());
+        assert_eq!(send(&keyside, "one"), 200);
+    };
+    refused("conf.d/one.toml cannot be read: it is a link to a file that does not exist");
+    std::fs::remove_file(&file).unwrap();
+    mkfifoat(CWD, &file, Mode::RUSR | Mode::WUSR).unwrap();
+    refused("conf.d/one.toml cannot be read: it is not a regular file");
 }
 
 #[test]

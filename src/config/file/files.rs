@@ -178,7 +178,8 @@ impl Pattern {
                 && name.starts_with(&self.before)
                 && name.ends_with(&self.after)
                 && !name.starts_with('.');
-            if fits && path.is_file() {
+            // A file that cannot be read is told by the reading: left out, its tenants would be gone.
+            if fits && !path.is_dir() {
                 files.push(path);
             }
         }
@@ -203,7 +204,13 @@ fn included(document: &Document, path: &Path, report: &FaultReport) -> Vec<(Patt
 
 /// Reads a regular file: reading a FIFO would wait for a writer, and no reload would ever follow.
 fn text_of(path: &Path) -> io::Result<String> {
-    if !std::fs::metadata(path)?.is_file() {
+    let metadata = std::fs::metadata(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound if path.is_symlink() => {
+            io::Error::other("it is a link to a file that does not exist")
+        }
+        _ => error,
+    })?;
+    if !metadata.is_file() {
         return Err(io::Error::other("it is not a regular file"));
     }
     let bytes = std::fs::read(path)?;
