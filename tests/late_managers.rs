@@ -178,7 +178,9 @@ fn a_program_that_never_answers_leaves_its_credential_as_it_was() {
     keyside.dir().write("delay", "60");
     keyside.dir().write("other", NEW_OTHER);
     let reloaded = keyside.reload();
-    assert_eq!(reloaded.status, 200, "{}", reloaded.text());
+    assert_eq!(reloaded.status, 422, "{}", reloaded.text());
+    let told = "credential.other.token: `exec:";
+    assert!(reloaded.text().contains(told), "{}", reloaded.text());
     assert!(is_sent(&keyside, &upstream, "/other", OTHER));
     let status = keyside.status();
     let credentials = status["credentials"].as_array().unwrap();

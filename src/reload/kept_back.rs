@@ -7,13 +7,23 @@ use crate::credential::{Credential, KeptBackReason};
 use crate::log::without_numbers;
 
 impl Live {
-    /// Returns a line for each secret or file that is kept back, or was never there, with the reason.
+    /// Returns a line for each secret or file that is kept back, could not be read again, or was never there, with the
+    /// reason.
     #[must_use]
     pub fn kept_back(&self) -> Vec<String> {
         let credentials = self.credentials.values();
-        let secrets = credentials.flat_map(|credential| match credential.kept_back() {
-            Some(_) => kept_back_lines(credential),
-            None => missing_lines(credential),
+        let secrets = credentials.flat_map(|credential| {
+            let mut lines = match credential.kept_back() {
+                Some(_) => kept_back_lines(credential),
+                None => missing_lines(credential),
+            };
+            for unread in self.unread_secrets(credential) {
+                let line = unread.to_string();
+                if !lines.contains(&line) {
+                    lines.push(line);
+                }
+            }
+            lines
         });
         let files = self.kept_inputs.iter().map(KeptInput::line);
         secrets.chain(files).collect()

@@ -76,9 +76,21 @@ impl Reloader {
     /// Requests a reload and waits for the changes.
     ///
     /// # Errors
-    /// If the reload is refused, or the process ends.
+    /// If the reload is refused, or the process ends. For a person also if nothing changed while a program or a secret
+    /// manager could not be read: whether there is a new value, nobody knows.
     pub async fn request_and_wait(&self, cause: ReloadCause) -> ReloadResult {
-        self.work_and_wait(Work::Reload(cause)).await
+        let is_of_person = matches!(cause, ReloadCause::Request(_));
+        let result = self.work_and_wait(Work::Reload(cause)).await;
+        match result {
+            Ok(reloaded) if is_of_person && reloaded.changes.is_empty() => {
+                let is_unread = self.live().managers.any_failed();
+                match is_unread && !reloaded.kept_back.is_empty() {
+                    true => Err(ReloadError::KeptBack(reloaded.kept_back.into())),
+                    false => Ok(reloaded),
+                }
+            }
+            result => result,
+        }
     }
 
     pub(super) async fn work_and_wait(&self, work: Work) -> ReloadResult {
