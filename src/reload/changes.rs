@@ -1,11 +1,12 @@
 //! The changes that a reload has made.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Live;
+use crate::config::{RouteConfig, WebhookConfig};
 use crate::credential::source::path_of;
 use crate::secret::Fingerprint;
 
@@ -14,22 +15,27 @@ use crate::secret::Fingerprint;
 pub enum Change {
     /// The current value of a secret was replaced.
     Secret(ReplacedSecret),
-    /// A credential or route was added.
+    /// A credential, route or webhook was added.
     Added {
-        /// "credential" or "route".
+        /// "credential", "route" or "webhook".
         kind: &'static str,
         /// The name.
         name: String,
     },
-    /// A credential or route was removed.
+    /// A credential, route or webhook was removed.
     Removed {
-        /// "credential" or "route".
+        /// "credential", "route" or "webhook".
         kind: &'static str,
         /// The name.
         name: String,
     },
-    /// The settings of a route were changed.
-    Route(String),
+    /// The settings of a route or webhook were changed.
+    Settings {
+        /// "route" or "webhook".
+        kind: &'static str,
+        /// The name.
+        name: String,
+    },
     /// The content of a file was changed, without an effect that has a name.
     File(PathBuf),
 }
@@ -68,7 +74,7 @@ impl fmt::Display for Change {
             ),
             Self::Added { kind, name } => write!(f, "{kind} {name}: added"),
             Self::Removed { kind, name } => write!(f, "{kind} {name}: removed"),
-            Self::Route(name) => write!(f, "route {name}: changed"),
+            Self::Settings { kind, name } => write!(f, "{kind} {name}: changed"),
             Self::File(path) => write!(f, "{}: changed", path.display()),
         }
     }
@@ -142,31 +148,47 @@ fn changes(before: &Live, live: &Live) -> Vec<Change> {
     all
 }
 
-/// Returns the credentials and routes that a reload has added, removed or changed.
+/// Returns the credentials, routes and webhooks that a reload has added, removed or changed.
 fn changes_of_configuration(before: &Live, live: &Live) -> Vec<Change> {
-    let mut all = Vec::new();
-    all.extend(added_and_removed(
+    let mut all = added_and_removed(
         "credential",
         &before.credentials.keys().map(String::as_str).collect(),
         &live.credentials.keys().map(String::as_str).collect(),
-    ));
-    all.extend(added_and_removed(
-        "route",
-        &route_names(before),
-        &route_names(live),
-    ));
-    let routes_before: HashMap<_, _> = before
-        .config
-        .routes
-        .iter()
-        .map(|route| (&route.name, route))
-        .collect();
-    for route in &live.config.routes {
-        let old = routes_before.get(&route.name);
-        if old.is_some_and(|old| *old != route) {
-            all.push(Change::Route(route.name.clone()));
-        }
-    }
+    );
+    all.extend(changes_of("route", &routes(before), &routes(live)));
+    all.extend(changes_of("webhook", &webhooks(before), &webhooks(live)));
+    all
+}
+
+fn routes(live: &Live) -> BTreeMap<&str, &RouteConfig> {
+    let routes = live.config.routes.iter();
+    routes.map(|route| (route.name.as_str(), route)).collect()
+}
+
+fn webhooks(live: &Live) -> BTreeMap<&str, &WebhookConfig> {
+    let webhooks = live.config.webhooks.iter();
+    webhooks
+        .map(|webhook| (webhook.name.as_str(), webhook))
+        .collect()
+}
+
+/// Returns the entries of one kind that were added, removed or changed.
+fn changes_of<T: PartialEq>(
+    kind: &'static str,
+    old: &BTreeMap<&str, &T>,
+    new: &BTreeMap<&str, &T>,
+) -> Vec<Change> {
+    let mut all = added_and_removed(
+        kind,
+        &old.keys().copied().collect(),
+        &new.keys().copied().collect(),
+    );
+    let is_changed = |name: &str, now: &T| old.get(name).is_some_and(|then| *then != now);
+    let changed = new.iter().filter(|(name, now)| is_changed(name, now));
+    all.extend(changed.map(|(name, _)| Change::Settings {
+        kind,
+        name: (*name).to_owned(),
+    }));
     all
 }
 
@@ -178,14 +200,6 @@ fn has_unused_secret(live: &Live, path: &Path) -> bool {
         .filter_map(|credential| live.config.credentials.get(&credential.name))
         .flat_map(|config| config.secrets.values().flatten())
         .any(|reference| path_of(reference).is_some_and(|file| file == path))
-}
-
-fn route_names(live: &Live) -> BTreeSet<&str> {
-    live.config
-        .routes
-        .iter()
-        .map(|route| route.name.as_str())
-        .collect()
 }
 
 fn added_and_removed(
@@ -232,6 +246,22 @@ mod tests {
             let texts: Vec<_> = changes.iter().map(ToString::to_string).collect();
             assert_eq!(texts, expected, "{old:?} -> {new:?}");
         }
+    }
+
+    #[test]
+    fn entries_whose_settings_differ_are_changed() {
+        let old = BTreeMap::from([("same", &1), ("gone", &1), ("other", &1)]);
+        let new = BTreeMap::from([("same", &1), ("new", &1), ("other", &2)]);
+        let changes = changes_of("webhook", &old, &new);
+        let texts: Vec<_> = changes.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            texts,
+            [
+                "webhook new: added",
+                "webhook gone: removed",
+                "webhook other: changed"
+            ]
+        );
     }
 
     #[test]
