@@ -446,7 +446,7 @@ fn refusals_have_their_series_from_the_start() {
     let keyside = Keyside::start(&Upstream::ok());
     let metrics = keyside.metrics();
     for listener in ["outbound", "inbound", "admin"] {
-        for reason in ["overloaded", "per_address", "user", "memory"] {
+        for reason in ["overloaded", "per_address", "user", "memory", "tls"] {
             let series = format!(
                 "keyside_connections_refused_total{{listener=\"{listener}\",reason=\"{reason}\"}} 0"
             );

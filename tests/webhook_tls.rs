@@ -4,16 +4,18 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustls::ClientConfig;
 
 use crate::support::authority::{Authority, client_config};
-use crate::support::client::{Client, NoAnswer};
+use crate::support::client::{Client, NoAnswer, get};
+use crate::support::eventually;
 use crate::support::keyside::{Keyside, Setup};
 use crate::support::upstream::Upstream;
 use crate::support::webhook::{EVENT, HOOK, application, configured, genuine};
 
+const DAY: Duration = Duration::from_secs(86_400);
 const META: &str = "client.webhooks.fbclientcerts.com";
 
 /// A webhook with a certificate of `authority`, and more lines in `[inbound.tls]`.
@@ -115,6 +117,41 @@ fn a_reload_takes_a_new_certificate_and_refuses_a_wrong_one() {
         keyside.setup().dir().write("tls.key", &key);
     }
     assert_eq!(send(&keyside, &new), Ok(200));
+}
+
+#[test]
+fn an_expired_certificate_makes_webhooks_unready_and_refused_handshakes_are_told() {
+    let (application, authority) = (application(), Authority::new());
+    let now = SystemTime::now();
+    let (certificate, key) = authority.server_pem_within(now - 9 * DAY, now - DAY);
+    let keyside = setup(&application, &authority, "")
+        .file("tls.crt", certificate)
+        .file("tls.key", key)
+        .start();
+    let labels = ["listener=\"inbound\"", "reason=\"tls\""];
+    let refused = || keyside.metric("keyside_connections_refused_total", &labels);
+    for (query, status) in [("", 200), ("?all", 503), ("?webhook=acme", 503)] {
+        let answer = keyside.ask_admin(&get(&format!("/readyz{query}")));
+        assert_eq!(answer.status, status, "{query}: {}", answer.text());
+        let text = answer.text();
+        assert!(
+            text.contains("the certificate has expired"),
+            "{query}: {text}"
+        );
+    }
+    drop(TcpStream::connect(keyside.inbound()).unwrap());
+    let config = client_config(&[&authority.pem()], None);
+    for _ in 0..2 {
+        assert!(send(&keyside, &config).is_err());
+    }
+    assert!(eventually(Duration::from_secs(5), || refused() >= 2.0));
+    assert!(refused() < 2.5, "a look at the port is no handshake");
+    let log = keyside.log();
+    assert_eq!(
+        log.matches("a handshake of TLS was refused").count(),
+        1,
+        "{log}"
+    );
 }
 
 #[test]

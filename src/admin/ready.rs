@@ -13,8 +13,11 @@ use crate::inbound::{Onward, WebhookEndpoint};
 use crate::outbound::policy::Route;
 use crate::provider::Ca;
 use crate::query;
-use crate::reload::{InPlace, InputUse, KeptInput, Live, overlap_concerns};
+use crate::reload::{
+    INBOUND, InPlace, InputUse, KeptInput, Live, ServerCertificates, overlap_concerns,
+};
 use crate::spool::Survey;
+use crate::tls::{ServerTls, Stage};
 
 /// The subject of a question about readiness, from the query of `/readyz`.
 #[derive(Debug, PartialEq, Eq)]
@@ -63,11 +66,12 @@ pub(super) fn readiness(
     let spool_alarms = survey.map(alarms).unwrap_or_default();
     match subject {
         Subject::Sidecar => {
-            let states: Vec<_> = routes
+            let mut states: Vec<_> = routes
                 .iter()
                 .map(|route| state_of_route(route, live))
                 .collect();
             let can_serve = states.is_empty() || states.iter().any(Readiness::can_serve);
+            states.push(state_of_certificates(&live.server_tls, SystemTime::now()));
             answer(can_serve, &states)
         }
         Subject::All => {
@@ -75,7 +79,8 @@ pub(super) fn readiness(
             let webhooks = webhooks
                 .iter()
                 .map(|webhook| state_of_webhook(webhook, live, &spool_alarms));
-            let states: Vec<_> = routes.chain(webhooks).collect();
+            let certificates = state_of_certificates(&live.server_tls, SystemTime::now());
+            let states: Vec<_> = routes.chain(webhooks).chain([certificates]).collect();
             answer(states.iter().all(Readiness::is_ready), &states)
         }
         Subject::Route(name) => match routes.iter().find(|route| *route.name == **name) {
@@ -225,20 +230,16 @@ fn state_of_webhook(webhook: &WebhookEndpoint, live: &Live, alarms: &[SpoolAlarm
         let lines = unread.map(|fault| format!("{subject}: no handshake is answered: {fault}"));
         state.concerns.extend(lines);
     }
-    if !webhook.verifier.has_keys() {
-        let unread = live.unread_secrets(credential);
-        let problems: Vec<_> = unread.iter().map(ToString::to_string).collect();
-        state.obstacles.push(format!(
-            "{subject}: credential {} has no secret to check signatures with: {}",
-            credential.name,
-            problems.join("; ")
-        ));
-    }
+    state.obstacles.extend(keyless(webhook, &subject, live));
     if let Onward::Direct(delivery) = &webhook.onward {
         let problem = delivery.problem(Instant::now(), SystemTime::now());
         let lines = problem.map(|problem| format!("{subject}: {}", problem.0));
         state.failures.extend(lines);
     }
+    let certificate = live.server_tls.inbound.as_ref();
+    let refused = certificate.and_then(|tls| refused_certificate(tls, SystemTime::now()));
+    let lines = refused.map(|reason| format!("{subject}: {INBOUND}: {reason}"));
+    state.failures.extend(lines);
     let is_spooled =
         live.config.webhooks.iter().any(|config| {
             config.name == *webhook.name && matches!(config.way, EventWay::Spooled(_))
@@ -259,6 +260,41 @@ fn state_of_webhook(webhook: &WebhookEndpoint, live: &Live, alarms: &[SpoolAlarm
         });
     }
     state
+}
+
+/// Returns a line about a webhook whose events nobody can verify.
+fn keyless(webhook: &WebhookEndpoint, subject: &str, live: &Live) -> Option<String> {
+    if webhook.verifier.has_keys() {
+        return None;
+    }
+    let unread = live.unread_secrets(&webhook.credential);
+    let problems: Vec<_> = unread.iter().map(ToString::to_string).collect();
+    Some(format!(
+        "{subject}: credential {} has no secret to check signatures with: {}",
+        webhook.credential.name,
+        problems.join("; ")
+    ))
+}
+
+/// Returns the certificates of listeners that clients refuse. They make no sidecar unready: plain listeners beside them serve,
+/// and pods of one certificate would all go.
+fn state_of_certificates(certificates: &ServerCertificates, now: SystemTime) -> Readiness {
+    let refused = certificates
+        .each()
+        .filter_map(|(table, tls)| Some(format!("{table}: {}", refused_certificate(tls, now)?)));
+    Readiness {
+        concerns: refused.collect(),
+        ..Readiness::default()
+    }
+}
+
+/// Returns the reason for which clients refuse the certificate of a listener.
+fn refused_certificate(tls: &ServerTls, now: SystemTime) -> Option<String> {
+    let validity = tls.validity.as_ref()?;
+    match validity.stage(now) {
+        Stage::Early | Stage::Expired => validity.concern(now),
+        Stage::Good | Stage::Ending => None,
+    }
 }
 
 fn concerns_of(credential: &Credential, subject: &str, live: &Live) -> Vec<String> {

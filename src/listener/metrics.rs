@@ -34,10 +34,18 @@ pub(super) enum RefusalReason {
     User,
     /// The bodies and the requests under way leave no room in memory.
     Memory,
+    /// One side refused the handshake of TLS.
+    Tls,
 }
 
 impl RefusalReason {
-    const ALL: [Self; 4] = [Self::Overloaded, Self::PerAddress, Self::User, Self::Memory];
+    const ALL: [Self; 5] = [
+        Self::Overloaded,
+        Self::PerAddress,
+        Self::User,
+        Self::Memory,
+        Self::Tls,
+    ];
 
     fn as_str(self) -> &'static str {
         match self {
@@ -45,6 +53,7 @@ impl RefusalReason {
             Self::PerAddress => "per_address",
             Self::User => "user",
             Self::Memory => "memory",
+            Self::Tls => "tls",
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
@@ -74,7 +75,7 @@ pub(super) async fn serve<H, F, B>(
     // Boxed: otherwise each connection would be as large as the largest of these, a handshake of TLS.
     match (stream, tls) {
         (AcceptedStream::Tcp(stream), Some(tls)) => {
-            let handshake = Box::pin(handshake(stream, tls, &link, &mut service.drain));
+            let handshake = Box::pin(handshake(stream, tls, &link, &mut service));
             if let Some(stream) = handshake.await {
                 link.note_handshake(stream.get_ref().1.server_name());
                 Box::pin(serve_http(stream, link, handler, service)).await;
@@ -95,7 +96,7 @@ async fn handshake(
     stream: TcpStream,
     tls: Arc<ServerConfig>,
     link: &Link,
-    drain: &mut Drain,
+    service: &mut Service,
 ) -> Option<TlsStream<TcpStream>> {
     let accepting = TlsAcceptor::from(tls).accept_with(stream, |tls| {
         tls.set_buffer_limit(Some(MAX_UNSENT));
@@ -105,14 +106,26 @@ async fn handshake(
         biased;
         done = handshake => match done {
             Ok(Ok(stream)) => return Some(stream),
-            Ok(Err(error)) => error.to_string(),
+            Ok(Err(error)) => {
+                let detail = format!("{}: {error}", link.peer());
+                if is_refusal(&error) {
+                    service.connections.refused(RefusalReason::Tls, &detail);
+                }
+                error.to_string()
+            }
             Err(_) => "it took too long".to_owned(),
         },
-        () = drain.begun_a_while_ago() => "the sidecar is stopping".to_owned(),
+        () = service.drain.begun_a_while_ago() => "the sidecar is stopping".to_owned(),
         () = poll_fn(|cx| link.seat().poll_told(cx)) => "its place was needed".to_owned(),
     };
     tracing::debug!(caller = %link.peer(), reason = failure, "the TLS handshake with a caller failed");
     None
+}
+
+/// True for a handshake that one side has refused. A peer that only looks whether a port is open, and goes, is no such one.
+fn is_refusal(error: &io::Error) -> bool {
+    let inner = error.get_ref();
+    inner.is_some_and(|inner| inner.is::<rustls::Error>())
 }
 
 /// Serves HTTP on a connection. hyper's state and buffers, some 20 KiB, exist only while a request is under way and a

@@ -20,11 +20,12 @@ pub(super) enum Incident {
 pub(super) struct Tally([Option<u64>; Incident::ALL.len()]);
 
 impl Incident {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Refused(RefusalReason::Overloaded),
         Self::Refused(RefusalReason::PerAddress),
         Self::Refused(RefusalReason::User),
         Self::Refused(RefusalReason::Memory),
+        Self::Refused(RefusalReason::Tls),
         Self::ClosedIdle,
         Self::ClosedAtHead,
         Self::NotAccepted,
@@ -43,6 +44,9 @@ impl Incident {
             }
             Self::Refused(RefusalReason::Memory) => {
                 "a request was refused: bodies and requests under way have used up the memory that they may have"
+            }
+            Self::Refused(RefusalReason::Tls) => {
+                "a handshake of TLS was refused: look at the certificate of this listener, at the client and at its certificate"
             }
             Self::ClosedIdle => {
                 "every place is taken: the connection idle longest was closed for a new one"
