@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::generation::Generation;
 use crate::beat::next_beat_of_traffic;
 use crate::log::{is_on_terminal, without_numbers};
-use crate::traffic::{Burst, Recovery};
+use crate::traffic::{Burst, Recovery, Streak};
 
 /// Logs, as often as once a minute and kind, the failures that no line has told of.
 pub async fn sum_up_failures(generation: Arc<ArcSwap<Generation>>) {
@@ -17,8 +17,12 @@ pub async fn sum_up_failures(generation: Arc<ArcSwap<Generation>>) {
         next_beat_of_traffic(INTERVAL).await;
         let live = generation.load_full();
         for route in live.policy.routes() {
-            for burst in route.traffic.sum_up(Instant::now()) {
-                log_burst(&route.name, &route.credential.name, &burst);
+            let summary = route.traffic.sum_up(Instant::now());
+            for burst in &summary.bursts {
+                log_burst(&route.name, &route.credential.name, burst);
+            }
+            for ended in &summary.ended {
+                log_end(&route.name, ended, ended.last - ended.since);
             }
             if is_on_terminal()
                 && let Some(count) = route.traffic.sum_up_successes(Instant::now())
@@ -57,14 +61,7 @@ pub(super) fn log_recovery(route: &str, credential: &str, recovery: &Recovery) {
         log_successes(route, credential, 1);
     }
     if let Some(streak) = &recovery.streak {
-        tracing::info!(
-            route,
-            class = streak.failure.class.as_str(),
-            provider_code = streak.failure.code.as_deref(),
-            failed = streak.count,
-            for_s = streak.since.elapsed().as_secs(),
-            "requests succeed again"
-        );
+        log_end(route, streak, streak.since.elapsed());
     }
     if let Some(ended) = &recovery.restriction {
         tracing::info!(
@@ -76,6 +73,18 @@ pub(super) fn log_recovery(route: &str, credential: &str, recovery: &Recovery) {
             "the provider no longer restricts sending: a message has passed"
         );
     }
+}
+
+/// Logs the end of failures that lasted for `lasted`.
+fn log_end(route: &str, streak: &Streak, lasted: Duration) {
+    tracing::info!(
+        route,
+        class = streak.failure.class.as_str(),
+        provider_code = streak.failure.code.as_deref(),
+        failed = streak.count,
+        for_s = lasted.as_secs(),
+        "requests succeed again"
+    );
 }
 
 /// The time between two looks for failures to tell of.

@@ -80,6 +80,15 @@ pub struct Burst {
     pub count: u64,
 }
 
+/// Failures that no log line has told of for a minute.
+#[derive(Debug, Default)]
+pub struct Summary {
+    /// The failures, by kind.
+    pub bursts: Vec<Burst>,
+    /// Those of them that have ended since.
+    pub ended: Vec<Streak>,
+}
+
 /// The state of a route's traffic at a moment.
 #[derive(Clone, Debug)]
 pub struct TrafficReport {
@@ -132,13 +141,18 @@ impl RouteTraffic {
     }
 
     /// Returns the failures that no log line has told of for a minute.
-    pub fn sum_up(&self, now: Instant) -> Vec<Burst> {
+    pub fn sum_up(&self, now: Instant) -> Summary {
         let mut state = self.state.lock();
-        let Some(state) = state.as_mut() else {
-            return Vec::new();
-        };
-        let sends = state.sends.sum_up(now);
-        sends.into_iter().chain(state.others.sum_up(now)).collect()
+        let tracks = state
+            .iter_mut()
+            .flat_map(|state| [&mut state.sends, &mut state.others]);
+        let mut summary = Summary::default();
+        for track in tracks {
+            let (bursts, ended) = track.sum_up(now);
+            summary.bursts.extend(bursts);
+            summary.ended.extend(ended);
+        }
+        summary
     }
 
     /// Returns the number of successes that no log line has told of, if the line before is a minute old.

@@ -54,16 +54,19 @@ fn the_first_failure_of_a_kind_is_told_at_once_and_the_others_once_a_minute() {
         "within the minute"
     );
     assert!(ok(6).streak.is_none(), "no line told of it");
-    assert!(traffic.sum_up(second(59)).is_empty());
-    let told = traffic.sum_up(second(60));
+    let sum_up = |at| traffic.sum_up(second(at));
+    assert!(sum_up(59).bursts.is_empty() && sum_up(59).ended.is_empty());
+    let summary = sum_up(60);
+    let told = &summary.bursts;
     assert_eq!(told.len(), 1);
+    assert_eq!(summary.ended[0].count, 1, "it has ended already");
     assert_eq!(
         (told[0].failure.class, told[0].count),
         (FailureClass::Timeout, 1),
         "the line about the end has told of the one before"
     );
     assert!(
-        traffic.sum_up(second(500)).is_empty(),
+        sum_up(500).bursts.is_empty() && sum_up(500).ended.is_empty(),
         "nothing is left to tell"
     );
 }
@@ -81,9 +84,36 @@ fn failures_that_the_line_about_their_end_has_counted_are_not_told_again() {
         }
         let ended = traffic.succeeded(ends, "1", second(5)).streak;
         assert_eq!(ended.unwrap().count, 5, "{class:?}");
-        assert!(traffic.sum_up(second(65)).is_empty(), "{class:?}");
+        let summary = traffic.sum_up(second(65));
+        assert!(summary.bursts.is_empty(), "{class:?}");
+        assert!(summary.ended.is_empty(), "{class:?}");
         let again = traffic.failed(TrafficKind::Sends, "1", &failure(class, ""), second(66));
         assert_eq!(again.map(|burst| burst.count), Some(1), "{class:?}");
+    }
+}
+
+#[test]
+fn a_sum_tells_the_end_of_failures_unless_others_go_on() {
+    for (fails_on, count) in [(false, Some(5)), (true, None)] {
+        let traffic = RouteTraffic::default();
+        let timeout = failure(FailureClass::Timeout, "");
+        let fail = |times: u64, at| {
+            for _ in 0..times {
+                traffic.failed(TrafficKind::Sends, "1", &timeout, second(at));
+            }
+        };
+        let ok = |at| traffic.succeeded(TrafficKind::Sends, "1", second(at));
+        fail(2, 0);
+        assert_eq!(ok(1).streak.unwrap().count, 2);
+        for (times, at) in [(2, 2), (3, 4)] {
+            fail(times, at);
+            assert!(ok(at + 1).streak.is_none());
+        }
+        fail(u64::from(fails_on), 6);
+        let ended = traffic.sum_up(second(61)).ended;
+        assert_eq!(ended.first().map(|ended| ended.count), count);
+        let told = ok(62).streak.map(|streak| streak.count);
+        assert_eq!(told, fails_on.then_some(1));
     }
 }
 

@@ -13,6 +13,8 @@ pub(super) struct Track {
     streak: Option<Streak>,
     hour: Hour,
     logged: Vec<LoggedFailures>,
+    /// The ended failures that the log has not told of: the line that sums them up is followed by one about their end.
+    ended: Option<Streak>,
 }
 
 /// Failures without a success in between.
@@ -61,6 +63,7 @@ impl Track {
             streak: None,
             hour: Hour::new(now),
             logged: Vec::new(),
+            ended: None,
         }
     }
 
@@ -89,7 +92,18 @@ impl Track {
                 logged.unlogged -= of_streak;
             }
         }
-        Some(ended).filter(|streak| streak.is_logged)
+        if ended.is_logged {
+            return Some(ended);
+        }
+        match &mut self.ended {
+            Some(earlier) => {
+                earlier.last = ended.last;
+                earlier.count += ended.count;
+                earlier.failure = ended.failure;
+            }
+            None => self.ended = Some(ended),
+        }
+        None
     }
 
     /// Notes a failure. Returns what to log now: the first of a kind at once, then one line a minute.
@@ -106,7 +120,10 @@ impl Track {
         streak.last = now;
         streak.count += 1;
         streak.failure = failure.clone();
-        streak.is_logged |= burst.is_some();
+        if burst.is_some() {
+            streak.is_logged = true;
+            self.ended = None;
+        }
         burst
     }
 
@@ -137,17 +154,25 @@ impl Track {
         })
     }
 
-    /// Returns the failures to log now.
-    pub(super) fn sum_up(&mut self, now: Instant) -> Vec<Burst> {
+    /// Returns the failures to log now, with their end if they have ended.
+    pub(super) fn sum_up(&mut self, now: Instant) -> (Vec<Burst>, Option<Streak>) {
         let bursts: Vec<_> = self
             .logged
             .iter_mut()
             .filter_map(|logged| logged.burst(now))
             .collect();
-        if let Some(streak) = self.streak.as_mut().filter(|_| !bursts.is_empty()) {
-            streak.is_logged = true;
+        if bursts.is_empty() {
+            return (bursts, None);
         }
-        bursts
+        let ended = self.ended.take();
+        match &mut self.streak {
+            // The end of the failures that go on tells of these as well.
+            Some(streak) => {
+                streak.is_logged = true;
+                (bursts, None)
+            }
+            None => (bursts, ended),
+        }
     }
 
     pub(super) fn report(&self, now: Instant) -> TrackReport {
