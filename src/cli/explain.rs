@@ -196,6 +196,7 @@ fn with_senders<'l>(
 fn of_route<'l>(permit: &Permit<'l>, error: OutboundError) -> Denied<'l> {
     Denied {
         route: Some(permit.route),
+        operation: Some(permit.operation),
         error,
     }
 }

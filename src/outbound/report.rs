@@ -92,6 +92,7 @@ impl<'a> RequestReport<'a> {
             }
             Err(denied) => {
                 self.route = denied.route;
+                self.operation = denied.operation;
                 Err(denied.error)
             }
         }

@@ -134,6 +134,19 @@ impl Route {
         OutboundError::UnknownOperation(unknown::advice(provider, &request.method, path))
     }
 
+    /// Returns the operation that a refused request asks for: the first that the route allows, or else the first of the
+    /// provider.
+    pub(super) fn operation_of<'a>(
+        &'a self,
+        request: &'a Parts,
+        path: &'a str,
+    ) -> Option<&'a Operation> {
+        self.allowed(request, path)
+            .next()
+            .or_else(|| self.fitting(request, path).next())
+            .map(|fitting| fitting.operation)
+    }
+
     /// Permits a request of an allowed operation, if path and query name no foreign sender.
     fn permit<'a>(
         &'a self,

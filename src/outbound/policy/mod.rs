@@ -12,7 +12,7 @@ use super::hosts::NamedUpstream;
 use super::route_index::RouteIndex;
 use super::same_path::SamePath;
 use crate::credential::Credential;
-use crate::provider::TokenAnswer;
+use crate::provider::{Operation, TokenAnswer};
 use crate::refusal_form::RefusalForms;
 
 mod fits;
@@ -52,6 +52,8 @@ pub struct Policy {
 pub struct Denied<'a> {
     /// The route that decided, if one has the path.
     pub route: Option<&'a Route>,
+    /// The operation that the request asks the route for, as far as the provider knows one.
+    pub operation: Option<&'a Operation>,
     /// The reason.
     pub error: OutboundError,
 }
@@ -69,6 +71,7 @@ impl<'a> Denied<'a> {
         }
         Self {
             route: Some(route),
+            operation: None,
             error,
         }
     }
@@ -76,7 +79,11 @@ impl<'a> Denied<'a> {
 
 impl From<OutboundError> for Denied<'_> {
     fn from(error: OutboundError) -> Self {
-        Self { route: None, error }
+        Self {
+            route: None,
+            operation: None,
+            error,
+        }
     }
 }
 
@@ -203,6 +210,7 @@ impl Policy {
                     if let Some(error) = self.not_chosen(&permit, &candidates) {
                         denied = Denied {
                             route: Some(route),
+                            operation: None,
                             error,
                         };
                     }
@@ -210,6 +218,9 @@ impl Policy {
                 Err(error) => denied = denied.or(route, error),
             }
         }
+        denied.operation = denied
+            .route
+            .and_then(|route| route.operation_of(request, path));
         Err(denied)
     }
 

@@ -97,6 +97,24 @@ fn decision_at(host: Option<&str>, policy: &Policy, method: &str, target: &str) 
 }
 
 #[test]
+fn a_refusal_tells_the_operation_that_was_asked_for() {
+    let policy = Policy::new(vec![route("acme", "", &["106"], &["messages", "media"])]);
+    for (method, target, expected) in [
+        ("POST", "/v23.0/107/messages", Some("messages")),
+        ("GET", "/v23.0/1?phone_number_id=107", Some("media")),
+        ("GET", "/v23.0/1/message_templates", Some("templates")),
+        ("POST", "/nothing/that/meta/has", None),
+    ] {
+        let request = Request::builder().method(method).uri(target);
+        let (request, ()) = request.body(()).unwrap().into_parts();
+        let denied = policy.check(&request, None).err();
+        let operation = denied.and_then(|denied| denied.operation);
+        let name = operation.map(|operation| &*operation.name);
+        assert_eq!(name, expected, "{method} {target}");
+    }
+}
+
+#[test]
 #[expect(clippy::too_many_lines, reason = "a table")]
 fn a_request_gets_the_permit_of_its_route_operation_and_sender_or_the_reason() {
     let policy = Policy::new(vec![
