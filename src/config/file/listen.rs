@@ -16,10 +16,29 @@ pub(super) struct Addresses {
 /// The machines from which a listener may be reached.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reach {
-    /// Only this machine.
+    /// Only this machine: other machines could use the credential.
     Loopback,
+    /// Only this machine: other machines could read the status and reload.
+    LoopbackOfOperators,
     /// Any machine that the network lets through.
     Anywhere,
+}
+
+impl Reach {
+    /// Returns what is wrong with an address that other machines may reach.
+    fn danger(self) -> Option<&'static str> {
+        match self {
+            Self::Anywhere => None,
+            Self::Loopback => Some(
+                "not on loopback, so other machines could use the credential: \
+                 expected 127.0.0.1, [::1] or unix:, or allow_remote = true in [outbound]",
+            ),
+            Self::LoopbackOfOperators => Some(
+                "not on loopback, so other machines could read the status and reload: expected 127.0.0.1, [::1] or unix:; \
+                 for probes and metrics of other machines use `listen` in [metrics]",
+            ),
+        }
+    }
 }
 
 impl Addresses {
@@ -66,12 +85,9 @@ impl Addresses {
         let address = field.parse(listen_address)?;
         if let ListenAddress::Tcp(tcp) = address
             && !tcp.ip().to_canonical().is_loopback()
-            && reach == Reach::Loopback
+            && let Some(danger) = reach.danger()
         {
-            field.fault(
-                "not on loopback, so other machines could use the credential: \
-                 expected 127.0.0.1, [::1] or unix:, or allow_remote = true in [outbound]",
-            );
+            field.fault(danger);
         }
         // With port 0, the system picks a free port for each listener.
         let is_any = matches!(address, ListenAddress::Tcp(tcp) if tcp.port() == 0);

@@ -10,6 +10,10 @@ pub(super) fn admin(
     addresses: &mut Addresses,
     reach: Reach,
 ) -> AdminConfig {
+    let reach = match reach {
+        Reach::Anywhere => Reach::Anywhere,
+        Reach::Loopback | Reach::LoopbackOfOperators => Reach::LoopbackOfOperators,
+    };
     let listen = addresses.listen(&mut reader, loopback(9900), reach);
     reader.finish();
     AdminConfig { listen }

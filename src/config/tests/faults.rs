@@ -90,7 +90,7 @@ fn every_fault_is_named_with_its_place_and_what_is_expected() {
         ),
         (
             "[admin]\nlisten = [\"[::]:9900\"]",
-            "f:8:11: admin.listen: not on loopback, so other machines could use the credential: expected 127.0.0.1, [::1] or unix:, or allow_remote = true in [outbound]",
+            "f:8:11: admin.listen: not on loopback, so other machines could read the status and reload: expected 127.0.0.1, [::1] or unix:; for probes and metrics of other machines use `listen` in [metrics]",
         ),
         (
             "[outbound]\nlisten = [\"127.0.0.1:1\", \"127.0.0.1:1\"]",
