@@ -109,6 +109,10 @@ fn each_mistake_of_a_configuration_is_named_with_its_place_and_the_way_out() {
             "log.level: unknown word, did you mean `warn`?",
         ),
         (
+            format!("{good}senders = [\"15550001234\"]\n"),
+            "route.senders: looks like a phone number, expected its phone number id",
+        ),
+        (
             format!("{good}senders = [\"106540352242922\", \"106540352242922\"]\n"),
             "route.senders: the same sender twice, expected each of them once",
         ),

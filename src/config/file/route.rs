@@ -1,6 +1,7 @@
 //! `[[route]]`.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::credential::{Credentials, Placed};
@@ -72,6 +73,9 @@ fn route(
     if let Some(field) = senders.filter(|_| !named_senders.is_empty() && !provider.names_senders())
     {
         field.fault("the provider's requests name no sender, expected []");
+    }
+    if are_senders_ids(provider) {
+        warn_of_numbers(&named_senders);
     }
     let route = RouteConfig {
         name: endpoint.name_or(&credential),
@@ -168,6 +172,27 @@ fn warn_of_repeats(senders: &[Field<'_>]) {
         if !field.string().is_none_or(|sender| seen.insert(sender)) {
             field.warn("the same sender twice, expected each of them once");
         }
+    }
+}
+
+/// Warns of a sender that looks like a phone number, where a provider names senders by ids.
+fn warn_of_numbers(senders: &[Field<'_>]) {
+    let is_number = |field: &&Field<'_>| {
+        let digits = field.string().map_or(0, |sender| match is_digits(sender) {
+            true => sender.len(),
+            false => 0,
+        });
+        PHONE_NUMBER_DIGITS.contains(&digits)
+    };
+    for field in senders
+        .iter()
+        .filter(|field| field.is_text())
+        .filter(is_number)
+    {
+        field.warn(
+            "looks like a phone number, expected its phone number id, which WhatsApp Manager shows beside the number: \
+             requests name the id, and other senders are refused with 403 sender_not_allowed",
+        );
     }
 }
 
@@ -336,8 +361,15 @@ fn check_secrets(reader: &Reader<'_>, name: &str, placed: &Placed) {
 
 /// Returns the parser of a provider's senders: Meta's are ids, others are numbers or names.
 fn form_of_senders(provider: &Provider) -> fn(&str) -> Result<String, Malformed> {
-    let are_ids = provider.graph_answers && provider.limits.sender.is_empty();
-    if are_ids { phone_number_id } else { sender }
+    match are_senders_ids(provider) {
+        true => phone_number_id,
+        false => sender,
+    }
+}
+
+/// True for a provider that names senders by Meta's phone number ids.
+fn are_senders_ids(provider: &Provider) -> bool {
+    provider.graph_answers && provider.limits.sender.is_empty()
 }
 
 /// Returns the allowed operations of a route: the written list, or the provider's defaults.
@@ -452,13 +484,16 @@ fn route_path(text: &str) -> Result<String, Malformed> {
 
 /// Reads a phone number id of Meta.
 fn phone_number_id(text: &str) -> Result<String, Malformed> {
-    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    if !digits || text.len() > MAX_PHONE_NUMBER_ID {
+    if !is_digits(text) || text.len() > MAX_PHONE_NUMBER_ID {
         return Err(Malformed::new(
             "not a sender, expected the digits of a phone number id",
         ));
     }
     Ok(text.to_owned())
+}
+
+fn is_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Reads a sender of another provider, and keeps the form in which senders are compared.
@@ -474,5 +509,7 @@ fn sender(text: &str) -> Result<String, Malformed> {
 
 /// The longest phone number id, in digits. Meta's ids are numbers of 64 bits, with 20 digits at most; the rest is reserve.
 const MAX_PHONE_NUMBER_ID: usize = 40;
+/// The digits of most phone numbers with their country codes. Meta's ids have 15 digits or more.
+const PHONE_NUMBER_DIGITS: RangeInclusive<usize> = 8..=13;
 /// The longest sender, in characters. UUIDs, by which Bird names senders, have 36.
 const MAX_SENDER: usize = 64;
