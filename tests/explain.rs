@@ -114,7 +114,8 @@ fn explain_shows_what_would_delay_or_refuse_a_request_now() {
         "{message}"
     );
     for (metric, limit, expected) in [
-        ("keyside_limit_per_second", "sender", 0.05),
+        // The throttle has doubled the interval.
+        ("keyside_limit_per_second", "sender", 0.025),
         ("keyside_limit_in_use", "sender", 2.0),
         ("keyside_limit_paused", "sender", 1.0),
         ("keyside_limit_paused", "recipient", 1.0),

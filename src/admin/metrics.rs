@@ -200,14 +200,18 @@ impl Exposition {
             ("management", limiter.management.as_ref()),
             ("object", Some(&limiter.objects)),
         ];
+        let in_force = |rate| {
+            let sharing = limiter.sharing.as_ref();
+            sharing.map_or(rate, |sharing| sharing.rate_now(rate))
+        };
         for (limit, limits) in keyed {
             if let Some(limits) = limits {
-                self.limits
-                    .set(&route.name, limit, limits.rate(), limits.usage());
+                let rate = limits.rate().map(in_force);
+                self.limits.set(&route.name, limit, rate, limits.usage());
             }
         }
         if let Some(pairs) = &limiter.pairs {
-            let rate = pairs.quota().map(|quota| quota.rate);
+            let rate = pairs.quota().map(|quota| in_force(quota.rate));
             self.limits
                 .set(&route.name, "recipient", rate, pairs.usage());
         }

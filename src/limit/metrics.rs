@@ -55,17 +55,18 @@ impl LimitMetrics {
         self.paused.clear();
     }
 
-    /// Sets the rate, where there is one, and the use of one limit of a route: `sender`,
-    /// `recipient`, `account`, `management` or `object`.
+    /// Sets the rate in force, where there is one, and the use of one limit of a route: `sender`,
+    /// `recipient`, `account`, `management` or `object`. With slowed keys, the rate is that of the slowest.
     pub fn set(&self, route: &str, limit: &'static str, rate: Option<Rate>, usage: LimitUsage) {
         let labels = LimitLabels {
             route: route.to_owned(),
             limit,
         };
         if let Some(rate) = rate {
-            self.rate
-                .get_or_create(&labels)
-                .set(f64::from(rate.count.get()) / rate.per.as_secs_f64());
+            let full = f64::from(rate.count.get()) / rate.per.as_secs_f64();
+            let slowest = usage.slowest.map(|interval| 1.0 / interval.as_secs_f64());
+            let in_force = slowest.map_or(full, |slowest| slowest.min(full));
+            self.rate.get_or_create(&labels).set(in_force);
         }
         self.in_use.get_or_create(&labels).set(count(usage.in_use));
         self.waiting
@@ -83,4 +84,34 @@ fn count(count: usize) -> i64 {
 struct LimitLabels {
     route: String,
     limit: &'static str,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_rate_is_that_of_the_slowest_key() {
+        let metrics = LimitMetrics::register(&mut Registry::default());
+        let rate = Rate {
+            count: NonZeroU32::new(80).unwrap(),
+            per: Duration::from_secs(1),
+        };
+        for (slowest, expected) in [(None, 80.0), (Some(100), 10.0), (Some(1), 80.0)] {
+            let usage = LimitUsage {
+                slowest: slowest.map(Duration::from_millis),
+                ..LimitUsage::default()
+            };
+            metrics.set("acme", "sender", Some(rate), usage);
+            let labels = LimitLabels {
+                route: "acme".to_owned(),
+                limit: "sender",
+            };
+            let shown = metrics.rate.get_or_create(&labels).get();
+            assert!((shown - expected).abs() < 0.001, "{slowest:?}: {shown}");
+        }
+    }
 }

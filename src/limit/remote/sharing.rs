@@ -141,6 +141,19 @@ impl Sharing {
         sharing.map_or(quota, |sharing| quota.share(sharing.replicas))
     }
 
+    /// Returns the rate of this sidecar now: its share of `rate` while it counts alone.
+    #[must_use]
+    pub fn rate_now(&self, rate: Rate) -> Rate {
+        match self.counted_by() {
+            CountedBy::LocalWhileLost(OnFailure::Local) => {
+                Self::share(rate.into(), self.replicas).rate
+            }
+            CountedBy::LocalWhileLost(OnFailure::Open | OnFailure::Closed)
+            | CountedBy::Server
+            | CountedBy::Local => rate,
+        }
+    }
+
     /// Pauses the sends of the whole account in all sidecars.
     pub(in crate::limit) fn pause_account(&self, pause: RemotePause) {
         self.pause(self.account_pause_key(), pause);
