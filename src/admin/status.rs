@@ -390,6 +390,15 @@ fn verification_status(verification: &Verification) -> Value {
 }
 
 pub(super) fn route_status(route: &Route, query: &StatusQuery) -> Value {
+    let mut status = route_settings(route);
+    status["limit"] = limit_status(&route.limiter, query);
+    status["traffic"] = traffic::status(&route.traffic);
+    status
+}
+
+/// Returns what the configuration says of a route.
+#[must_use]
+pub fn route_settings(route: &Route) -> Value {
     let provider = &route.credential.provider;
     let operations = provider
         .operations
@@ -397,7 +406,6 @@ pub(super) fn route_status(route: &Route, query: &StatusQuery) -> Value {
         .filter_map(|operation| route.operations.written(operation));
     let mut senders: Vec<_> = route.senders.iter().collect();
     senders.sort();
-    let limit = limit_status(&route.limiter, query);
     json!({
         "name": &*route.name,
         "path": if route.path.is_empty() { "/" } else { &route.path },
@@ -405,8 +413,6 @@ pub(super) fn route_status(route: &Route, query: &StatusQuery) -> Value {
         "upstream": &*route.host,
         "senders": senders,
         "operations": operations.collect::<Vec<_>>(),
-        "limit": limit,
-        "traffic": traffic::status(&route.traffic),
     })
 }
 

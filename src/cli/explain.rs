@@ -6,24 +6,19 @@ use std::process::ExitCode;
 
 use http::request::Parts;
 use http::{Method, Request, Uri};
-use serde::Deserialize;
-use serde_json::Value;
 
-use super::client::{admin_address, ask};
+use super::client::admin_address;
 use super::config::ConfigArgs;
+use super::fate::rows_of_sidecar;
 use super::shown_request::{shown_request, without_secrets_of};
-use crate::admin::problems::of_routes;
 use crate::document::shown_place;
 use crate::json;
-use crate::json::words::rate;
-use crate::limit::PauseReason;
 use crate::listener::{Link, Peer};
 use crate::outbound::contents::{self, Contents};
 use crate::outbound::error::OutboundError;
 use crate::outbound::guard;
 use crate::outbound::policy::{Denied, LimitSubject, Permit};
 use crate::provider::{Metering, OperationKind};
-use crate::query;
 use crate::reload::Live;
 use crate::units::Written;
 
@@ -94,7 +89,9 @@ pub(super) async fn run(args: ExplainArgs) -> ExitCode {
             );
             let recipient = contents.recipients.first().map(String::as_str);
             let admin = args.admin.unwrap_or_else(|| admin_of(&live));
-            print_row("now", &now(&permit, &subject, recipient, &admin));
+            for (title, text) in rows_of_sidecar(&permit, &subject, recipient, &admin) {
+                print_row(title, &text);
+            }
             ExitCode::SUCCESS
         }
         Err(denied) => {
@@ -311,7 +308,9 @@ fn limits(
         return limits;
     }
     if limiter.sharing.is_some() {
-        limits.push("counted together with the other sidecars, in the shared server".to_owned());
+        limits.push(
+            "counted together with the other sidecars, while the shared server answers".to_owned(),
+        );
     }
     limits.push(format!(
         "over a limit, a request waits for up to {} in a queue of up to {}; otherwise 429 rate_limited",
@@ -339,174 +338,4 @@ fn place_of_recipient(permit: &Permit<'_>, body: Option<(&str, &Contents)>) -> S
         None if contents.recipients.is_empty() => "but the body names no recipient".to_owned(),
         None => "named in the body".to_owned(),
     }
-}
-
-/// Asks the running sidecar for the state of the limits, and returns the fate of the request now.
-fn now(
-    permit: &Permit<'_>,
-    subject: &LimitSubject<'_>,
-    recipient: Option<&str>,
-    admin: &str,
-) -> String {
-    let object = match subject {
-        LimitSubject::Administration(object) => Some(*object),
-        LimitSubject::Operation(key) => Some(key.as_str()),
-        LimitSubject::Message | LimitSubject::Unlimited => None,
-    };
-    let mut query = String::new();
-    for (name, value) in [
-        ("route", Some(&*permit.route.name)),
-        ("sender", permit.sender.map(|_| permit.counted_sender())),
-        ("recipient", recipient),
-        ("object", object),
-    ] {
-        if let Some(value) = value {
-            query::begin_pair(&mut query, name);
-            query.extend(query::encode(value));
-        }
-    }
-    let status = match ask(admin, "GET", &format!("/status?{query}")) {
-        Ok((200, status)) => status,
-        Ok((status, _)) => return format!("unknown: the sidecar at {admin} answers {status}"),
-        Err(error) => return format!("unknown: {error}"),
-    };
-    let is_route = |route: &&Value| route["name"] == *permit.route.name;
-    let routes = status.get("routes").and_then(Value::as_array);
-    match routes.and_then(|routes| routes.iter().find(is_route)) {
-        Some(route) => {
-            let outcome = outcome(permit, subject, &route["limit"]);
-            let problems = of_routes(&Value::Array(vec![route.clone()]));
-            let problems = problems.into_iter().map(|problem| problem.text);
-            std::iter::once(outcome)
-                .chain(problems)
-                .collect::<Vec<_>>()
-                .join("; but ")
-        }
-        None => format!(
-            "unknown: the sidecar at {admin} does not have this route; run `keyside reload`"
-        ),
-    }
-}
-
-/// Returns the reasons for a delay or a refusal now, from the limits of the route in `/status`.
-fn outcome(permit: &Permit<'_>, subject: &LimitSubject<'_>, limit: &Value) -> String {
-    if !permit.passes_callers_credential() && permit.route.credential.fingerprint().is_none() {
-        return "refused with 503: the credential has no usable secret".to_owned();
-    }
-    let limits: Vec<_> = counted_limits(permit, subject)
-        .iter()
-        .filter_map(|(key, subject)| Some((limit.get(*key)?, *subject)))
-        .collect();
-    let account_pause = limit["account_paused_seconds"]
-        .as_f64()
-        .filter(|_| *subject == LimitSubject::Message);
-    let mut obstacles: Vec<_> = account_pause
-        .map(|seconds| pause("this account", seconds, PauseReason::Throttled.explained()))
-        .into_iter()
-        .chain(
-            limits
-                .iter()
-                .filter_map(|(limit_status, subject)| obstacle(limit_status, subject)),
-        )
-        .collect();
-    let longest_wait = limits
-        .iter()
-        .filter_map(|(limit_status, _)| limit_status["wait_seconds"].as_f64())
-        .chain(account_pause)
-        .fold(0.0, f64::max);
-    let max_wait = permit.route.limiter.patience.max_wait;
-    if longest_wait > max_wait.as_secs_f64() {
-        obstacles.push(format!(
-            "refused with 429, because max_wait is {}",
-            Written(max_wait)
-        ));
-    }
-    let slowed = limits
-        .iter()
-        .filter_map(|(limit_status, subject)| slowed(limit_status, subject));
-    if !obstacles.is_empty() {
-        obstacles.extend(slowed);
-        return obstacles.join("; ");
-    }
-    std::iter::once(at_once(
-        limits.first().map(|(limit_status, _)| *limit_status),
-    ))
-    .chain(slowed)
-    .collect::<Vec<_>>()
-    .join("; ")
-}
-
-/// Returns the limits that a request meets, by their keys in `/status` and their names for people.
-fn counted_limits(
-    permit: &Permit<'_>,
-    subject: &LimitSubject<'_>,
-) -> &'static [(&'static str, &'static str)] {
-    match subject {
-        LimitSubject::Message if permit.request.metering == Metering::Apart => &[
-            ("of_sender_apart", "this sender"),
-            ("of_recipient", "this recipient"),
-        ],
-        LimitSubject::Message => &[
-            ("of_sender", "this sender"),
-            ("of_recipient", "this recipient"),
-            ("of_account", "this account"),
-        ],
-        LimitSubject::Administration(_) => &[
-            ("of_management", "this account"),
-            ("of_object", "this object"),
-        ],
-        LimitSubject::Operation(_) => &[("of_object", "this object")],
-        LimitSubject::Unlimited => &[],
-    }
-}
-
-/// Returns the fate of a request that nothing delays, by the limit that counts first.
-fn at_once(first: Option<&Value>) -> String {
-    let left = first.and_then(|first| first["remaining"].as_u64().zip(first["burst"].as_u64()));
-    match left {
-        Some((left, burst)) => format!("sent at once: {left} of a burst of {burst} are left"),
-        None => "sent at once".to_owned(),
-    }
-}
-
-/// Returns the rate of a limit that throttles have made lower than the quota says.
-fn slowed(limit_status: &Value, subject: &str) -> Option<String> {
-    let per_second = limit_status["slowed_to_per_second"].as_f64()?;
-    Some(format!(
-        "{subject} is slowed to {}, because the provider refused requests as too fast",
-        rate(per_second)
-    ))
-}
-
-/// Returns the reason of one limit for a delay or a refusal now.
-fn obstacle(limit_status: &Value, subject: &str) -> Option<String> {
-    if limit_status["closed"] == true {
-        return Some(
-            "refused with 429, because the shared server does not answer and on_failure is \"closed\""
-                .to_owned(),
-        );
-    }
-    if let Some(seconds) = limit_status["paused_seconds"].as_f64() {
-        let why = PauseReason::deserialize(&limit_status["paused_because"])
-            .map_or("no reason is known", PauseReason::explained);
-        return Some(pause(subject, seconds, why));
-    }
-    let turn = match limit_status["wait_seconds"].as_f64() {
-        Some(wait) => format!("this request could go in {wait:.1} s"),
-        None => "this request could go after them".to_owned(),
-    };
-    match (
-        limit_status["waiting"].as_u64(),
-        limit_status["remaining"].as_u64(),
-    ) {
-        (Some(waiting @ 1..), _) => Some(format!(
-            "requests in the queue of {subject}: {waiting}; {turn}"
-        )),
-        (_, Some(0)) => Some(format!("the burst of {subject} is used up; {turn}")),
-        _ => None,
-    }
-}
-
-fn pause(subject: &str, seconds: f64, why: &str) -> String {
-    format!("{subject} is paused for {seconds:.1} s: {why}")
 }

@@ -25,6 +25,7 @@ mod doctor;
 mod dry_run;
 mod events;
 mod explain;
+mod fate;
 mod init;
 mod own_secrets;
 mod problems;
