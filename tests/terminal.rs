@@ -91,13 +91,17 @@ fn the_tables_of_a_status_fit_the_terminal_and_a_pipe_gets_whole_lines() {
     let admin = keyside.admin().to_string();
     let words = ["status", "--admin", &admin];
     let mut heights = Vec::new();
-    for columns in [200, 132, 100] {
+    for columns in [200, 132, 100, 80, 40] {
         let done = on_terminal(columns, Colors::None, &words);
         let lines = table_lines(&done.output);
         assert!(lines.len() >= 6, "{}", done.output);
         let longest = lines.iter().map(|line| line.chars().count()).max();
         assert!(longest.unwrap() <= columns, "{columns}:\n{}", done.output);
         heights.push(lines.len());
+        if columns >= 80 {
+            let longest = done.output.lines().map(|line| line.chars().count()).max();
+            assert!(longest.unwrap() <= columns, "{columns}:\n{}", done.output);
+        }
     }
     assert!(
         heights[2] > heights[0],

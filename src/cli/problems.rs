@@ -1,6 +1,6 @@
 //! The problems of sidecars on a terminal.
 
-use super::output::colored;
+use super::output::{colored, terminal_width};
 use crate::admin::problems::{Gravity, ProblemLine};
 
 /// Prints what is wrong below a title, and notices below another; or that nothing is wrong.
@@ -18,14 +18,78 @@ pub(super) fn print(problems: &[ProblemLine]) {
             is_quiet = false;
             say!("\n{}", colored(title, color));
         }
-        lines.for_each(|problem| say!("  {}", problem.text));
+        for problem in lines {
+            for line in filled(&problem.text, terminal_width()) {
+                say!("{line}");
+            }
+        }
     }
     if is_quiet {
         say!("\n{}", colored("Nothing is wrong.", GREEN));
     }
 }
 
+/// Lays out a problem in indented lines of at most `width` characters. A word that is longer stays whole: references and
+/// commands are copied.
+fn filled(text: &str, width: Option<usize>) -> Vec<String> {
+    let mut lines = vec![INDENT.to_owned()];
+    let mut used = INDENT.len();
+    for (number, word) in text.split(' ').enumerate() {
+        let length = word.chars().count();
+        let is_full = width.is_some_and(|width| used + 1 + length > width);
+        if number > 0 && is_full {
+            lines.push(INDENT.repeat(2));
+            used = INDENT.len() * 2;
+        }
+        if let Some(line) = lines.last_mut() {
+            if number > 0 && !is_full {
+                line.push(' ');
+                used += 1;
+            }
+            line.push_str(word);
+            used += length;
+        }
+    }
+    lines
+}
+
+const INDENT: &str = "  ";
+
 // Parameters of the escape sequence SGR, as all terminals know them.
 const RED: u8 = 31;
 const GREEN: u8 = 32;
 const YELLOW: u8 = 33;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_fits_the_terminal_and_breaks_no_word() {
+        let text = "acme: the token has expired: file:/run/secrets/acme/token";
+        for (width, expected) in [
+            (
+                None,
+                &["  acme: the token has expired: file:/run/secrets/acme/token"][..],
+            ),
+            (
+                Some(32),
+                &[
+                    "  acme: the token has expired:",
+                    "    file:/run/secrets/acme/token",
+                ],
+            ),
+            (
+                Some(14),
+                &[
+                    "  acme: the",
+                    "    token has",
+                    "    expired:",
+                    "    file:/run/secrets/acme/token",
+                ],
+            ),
+        ] {
+            assert_eq!(filled(text, width), expected, "{width:?}");
+        }
+    }
+}

@@ -5,7 +5,8 @@ use crate::json::words::NO_VALUE;
 use super::output::terminal_width;
 
 /// Prints rows below their titles, each column as wide as its widest cell. On a terminal that is too narrow, cells go on below
-/// themselves. The column of sidecars is left out where there is one. Without a row, nothing is printed.
+/// themselves; on one that is too narrow even then, each row is a block with a line for each cell. The column of sidecars is left
+/// out where there is one. Without a row, nothing is printed.
 pub(super) fn print<const COLUMNS: usize>(
     titles: [&str; COLUMNS],
     rows: impl Iterator<Item = [String; COLUMNS]>,
@@ -25,7 +26,10 @@ pub(super) fn print<const COLUMNS: usize>(
 /// Lays out rows, the first of which has the titles, in lines of at most `width` characters where that is possible.
 fn lines<const COLUMNS: usize>(rows: &[[String; COLUMNS]], width: Option<usize>) -> Vec<String> {
     let widths = match width {
-        Some(width) => fitted(widths(rows), &least_widths(rows), width),
+        Some(width) => match fitted(widths(rows), &least_widths(rows), width) {
+            Some(widths) => widths,
+            None => return blocks(rows, width),
+        },
         None => widths(rows),
     };
     let lines_of_row = |row: &[String; COLUMNS]| {
@@ -48,6 +52,35 @@ fn lines<const COLUMNS: usize>(rows: &[[String; COLUMNS]], width: Option<usize>)
     rows.iter().flat_map(lines_of_row).collect()
 }
 
+/// Lays out each row as a block: a line for each cell, with the title in front.
+fn blocks<const COLUMNS: usize>(rows: &[[String; COLUMNS]], width: usize) -> Vec<String> {
+    let shown = widths(rows).map(|width| width > 0);
+    let Some((titles, rows)) = rows.split_first() else {
+        return Vec::new();
+    };
+    let longest = titles.iter().map(|title| title.chars().count()).max();
+    let indent = longest.unwrap_or_default() + GAP.len();
+    let room = width.saturating_sub(indent).max(UNBROKEN);
+    let mut lines = Vec::new();
+    for row in rows {
+        if !lines.is_empty() {
+            lines.push(String::new());
+        }
+        let cells = titles
+            .iter()
+            .zip(row)
+            .zip(shown)
+            .filter(|(_, shown)| *shown);
+        for ((title, cell), _) in cells {
+            for (number, part) in wrapped(cell, room).iter().enumerate() {
+                let title = if number == 0 { title } else { "" };
+                lines.push(format!("{title:indent$}{part}").trim_end().to_owned());
+            }
+        }
+    }
+    lines
+}
+
 /// Returns the width of each column's widest cell; 0 for a column to leave out.
 fn widths<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> [usize; COLUMNS] {
     let cells = |column: usize| rows.iter().filter_map(move |row| row.get(column));
@@ -65,22 +98,23 @@ fn widths<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> [usize; COLUMNS] 
     })
 }
 
-/// Returns the widths below which no column shrinks: that of the longest word of the title, and a few characters.
+/// Returns the widths below which no column shrinks: that of the longest word that stays whole, and a few characters.
 fn least_widths<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> [usize; COLUMNS] {
     std::array::from_fn(|column| {
-        let title = rows.first().and_then(|titles| titles.get(column));
-        let words = title.iter().flat_map(|title| title.split(' '));
-        let longest = words.map(|word| word.chars().count()).max();
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        let words = cells.flat_map(|cell| cell.split(' '));
+        let lengths = words.map(|word| word.chars().count());
+        let longest = lengths.filter(|length| *length <= UNBROKEN).max();
         longest.unwrap_or_default().max(LEAST_WIDTH)
     })
 }
 
-/// Takes from the widest columns until all of them fit, or none can give more.
+/// Takes from the widest columns until all of them fit; `None` if none can give more.
 fn fitted<const COLUMNS: usize>(
     mut widths: [usize; COLUMNS],
     least: &[usize; COLUMNS],
     width: usize,
-) -> [usize; COLUMNS] {
+) -> Option<[usize; COLUMNS]> {
     let taken = |widths: &[usize; COLUMNS]| {
         let shown = widths.iter().filter(|width| **width > 0);
         shown.map(|width| width + GAP.len()).sum::<usize>()
@@ -91,12 +125,10 @@ fn fitted<const COLUMNS: usize>(
         let widest = columns
             .filter(|(width, least)| **width > **least)
             .max_by_key(|(width, _)| **width);
-        match widest {
-            Some((width, _)) => *width -= 1,
-            None => break,
-        }
+        let (width, _) = widest?;
+        *width -= 1;
     }
-    widths
+    Some(widths)
 }
 
 /// Breaks a cell into lines: between words, and inside a word that is too long for a line.
@@ -137,6 +169,8 @@ const SIDECAR: &str = "SIDECAR";
 const GAP: &str = "  ";
 /// The width below which a column is no help: a word, or a short name.
 const LEAST_WIDTH: usize = 8;
+/// The longest word that is never broken, in characters: fingerprints are compared and copied, and have 12, or 18 with `keyed:`.
+const UNBROKEN: usize = 18;
 
 #[cfg(test)]
 mod tests {
@@ -177,15 +211,29 @@ mod tests {
         assert_eq!(
             lines(&table(), Some(10)),
             [
-                "NAME  LAST      SOURCE",
-                "      SUCCESS",
-                "acme  4s ago    file:/ru",
-                "                n/secret",
-                "                s/acme/t",
-                "                oken",
-                "b     -         a b",
-            ]
+                "NAME          acme",
+                "LAST SUCCESS  4s ago",
+                "SOURCE        file:/run/secrets/",
+                "              acme/token",
+                "",
+                "NAME          b",
+                "LAST SUCCESS  -",
+                "SOURCE        a b",
+            ],
+            "each row is a block"
         );
+    }
+
+    #[test]
+    fn a_fingerprint_stays_whole() {
+        let fingerprint = "0123456789ab";
+        let rows = [["NAME", "FINGERPRINT"], ["a long name of it", fingerprint]];
+        let rows = rows.map(|row| row.map(str::to_owned));
+        for width in [20, 22, 24, 30] {
+            let lines = lines(&rows, Some(width));
+            let is_whole = lines.iter().any(|line| line.contains(fingerprint));
+            assert!(is_whole, "{width}: {lines:?}");
+        }
     }
 
     #[test]
