@@ -254,6 +254,23 @@ fn a_shared_server_that_is_down_is_told_with_the_rule_that_holds() {
 }
 
 #[test]
+fn a_success_drops_what_the_provider_said_about_a_refused_secret() {
+    let incident = Arc::new(AtomicBool::new(false));
+    let refused = refusal(190, 460, "Session has been invalidated");
+    let upstream = provider(&incident, refused, invalid(460));
+    let keyside = after_incident(&upstream, &incident);
+    let is_told = || {
+        keyside
+            .problems()
+            .contains("password of its user was changed")
+    };
+    assert!(eventually(Duration::from_secs(10), is_told));
+    incident.store(false, Ordering::SeqCst);
+    assert_eq!(keyside.post(MESSAGES, "{}").status, 200);
+    assert!(!is_told(), "{}", keyside.problems());
+}
+
+#[test]
 fn a_secret_manager_that_is_down_is_told_with_its_address() {
     let upstream = Upstream::ok();
     let address = format!("http://127.0.0.1:{}", free_port());

@@ -17,7 +17,7 @@ use super::reflection::Reflections;
 use super::renewal::Renewal;
 use super::slot::{SecretRole, Slot};
 use super::unfinished::UnfinishedRotations;
-use super::verification::Verification;
+use super::verification::{Verdict, Verification};
 use super::version::SecretVersion;
 use crate::config::ProofForm;
 use crate::named::ByName;
@@ -261,6 +261,16 @@ impl Credential {
         self.secret_history
             .verification
             .store(Some(Arc::new(verification)));
+    }
+
+    /// Forgets an answer of the provider that refuses the newest secret set, because a request has shown that the provider
+    /// takes the set. The question is due anew then.
+    pub(super) fn drop_refusal(&self) {
+        let verification = self.verification.load();
+        let is_refusal = |found: &Arc<Verification>| matches!(found.verdict, Verdict::Refused(_));
+        if verification.as_ref().is_some_and(is_refusal) {
+            self.verification.store(None);
+        }
     }
 
     /// Returns the byte sequences to redact from answers, the longest first.

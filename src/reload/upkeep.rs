@@ -65,6 +65,10 @@ impl Reloader {
             .filter(|check| check.credential.acceptance().wants_reason());
         for (credential, verification) in run_checks(refused).await {
             if matches!(verification.verdict, Verdict::Refused(_)) {
+                // A request that the provider took meanwhile is the newer answer.
+                if !credential.acceptance().is_refused() {
+                    continue;
+                }
                 log_verdict(&credential, &live.generation, &verification.verdict);
             }
             credential.keep_verification(verification);
