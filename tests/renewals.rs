@@ -57,6 +57,8 @@ fn a_renewal_that_could_not_succeed_is_told_at_the_start() {
             assert!(told().is_null(), "{}", told());
             let is_told = checked.output.contains("renewal impossible");
             assert!(!is_told, "{}", checked.output);
+            let series = "keyside_rotations_total{credential=\"acme\",result=\"renewal_failed\"} 0";
+            assert!(keyside.metrics().contains(series), "an alarm needs it");
             continue;
         }
         let is_told = || told()["step"] == "renewal impossible";

@@ -27,6 +27,16 @@ impl Rotations {
         Self(family)
     }
 
+    /// Makes every series of a credential, at 0: an alarm notices the first event of a series only if the series was there.
+    pub fn begin(&self, credential: &str) {
+        for result in RESULTS {
+            drop(self.0.get_or_create(&RotationLabels {
+                credential: credential.to_owned(),
+                result,
+            }));
+        }
+    }
+
     /// Counts the end of a rotation.
     pub fn count(&self, credential: &str, result: &'static str) {
         self.0
@@ -198,6 +208,16 @@ impl CredentialMetrics {
             .set(1);
     }
 }
+
+/// The results of rotations.
+const RESULTS: [&str; 6] = [
+    "replaced",
+    "refused",
+    "fell_back",
+    "renewal_impossible",
+    "renewal_failed",
+    "revocation_failed",
+];
 
 fn label(credential: &str) -> CredentialLabel {
     CredentialLabel {

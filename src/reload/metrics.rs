@@ -9,6 +9,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::audit::metrics::AuditMetrics;
+use crate::config::Config;
 use crate::credential::metrics::Rotations;
 use crate::delivery::metrics::DeliveryMetrics;
 use crate::inbound::metrics::InboundMetrics;
@@ -63,6 +64,18 @@ impl ReloadMetrics {
             metrics.last_success.clone(),
         );
         metrics
+    }
+
+    /// Makes the series of rotations of the credentials that are renewed by themselves. Other credentials get theirs with the
+    /// first event: hundreds of tenants would have a zero each.
+    pub(super) fn begin_rotations(&self, config: &Config) {
+        let renewed = config
+            .credentials
+            .iter()
+            .filter(|(_, credential)| credential.renew.is_some());
+        for (name, _) in renewed {
+            self.rotations.begin(name);
+        }
     }
 
     /// Counts a published load, and sets the time of the last success to now.

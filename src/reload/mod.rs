@@ -162,6 +162,7 @@ impl Reloader {
         follow_audit(&audit, &live.config).await?;
         audit.record("start", [("version", env!("CARGO_PKG_VERSION").into())]);
         live.keep_warm();
+        metrics.begin_rotations(&live.config);
         metrics.published();
         let (requests, queue) = mpsc::channel(MAX_REQUESTS);
         let reloader = Self {
@@ -332,6 +333,7 @@ impl Reloader {
     fn publish(&self, live: &Arc<Live>) {
         self.live.store(Arc::clone(live));
         live.keep_warm();
+        self.metrics.begin_rotations(&live.config);
         log::set_level(live.config.log.level);
         self.generation.store(Arc::clone(&live.generation));
         self.inbound.store(Arc::clone(&live.inbound));
