@@ -83,10 +83,11 @@ fn on_disk(live: &Live) -> Vec<DoctorStep> {
         });
     }
     if let Some(spool) = &live.config.spool {
-        let found = access(&spool.dir, Access::EXISTS);
         let free = statvfs(&spool.dir).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
-        let usable = || check_usable(&spool.dir).map_err(io::Error::other);
-        let writable = found.map_err(io::Error::from).and_then(|()| usable());
+        // A folder that nobody can make is a fault, and not one that is missing for now.
+        let usable = check_usable(&spool.dir).map_err(io::Error::other);
+        let found = || access(&spool.dir, Access::EXISTS).map_err(io::Error::from);
+        let writable = usable.and_then(|()| found());
         steps.push(folder(&spool.dir, &writable, free.ok(), spool.max_size));
     }
     steps
