@@ -257,8 +257,17 @@ fn secret_tasks(credential: &Value) -> Vec<String> {
     for unread in unread {
         let [secret, reference, problem] =
             ["secret", "reference", "problem"].map(|key| text(&unread[key]));
+        let is_missing = list(&credential["missing"]).any(|missing| text(missing) == secret);
+        let remedy = match is_missing {
+            // The line about the missing secret has the remedy.
+            true => "",
+            false => {
+                "; the value that was read last stays in use until a restart: see that the source answers, and that Keyside \
+                 may read there"
+            }
+        };
         tasks.push(format!(
-            "{secret} gets no value from {reference}: {problem}"
+            "{secret} gets no value from {reference}: {problem}{remedy}"
         ));
     }
     for reason in kept_back_reasons(credential) {

@@ -53,11 +53,13 @@ pub(super) fn of_secret(secret: &SecretFacts, policy: AgePolicy) -> DoctorStep {
     let fingerprint = match state {
         Ok(fingerprint) => fingerprint,
         Err(fault) => {
-            return DoctorStep::fail(
-                name,
-                format!("`{reference}`: {}", fault.problem),
-                format!("put the secret where `{reference}` reads it"),
-            );
+            let mend = match fault.reference.is_asked_for() {
+                true => format!(
+                    "see that what `{reference}` asks answers, lets this user read there, and holds the secret"
+                ),
+                false => format!("put the secret where `{reference}` reads it"),
+            };
+            return DoctorStep::fail(name, format!("`{reference}`: {}", fault.problem), mend);
         }
     };
     let days = age.as_secs() / 86_400;

@@ -51,11 +51,13 @@ impl ClusterClient {
         let (upstream, host) = self.connect()?;
         let outgoing = compose(request, &host, &token);
         let answer = upstream.ask_for_secret(outgoing, REQUEST_TIMEOUT).await;
-        let Reply { status, body, .. } =
-            answer.map_err(|error| match error.is_before_request() {
-                true => ClusterError::Unreachable(error.of("the server")),
-                false => ClusterError::Lost(error.of("the server")),
-            })?;
+        let Reply { status, body, .. } = answer.map_err(|error| {
+            let reason = error.of(&format!("the server at {host}"));
+            match error.is_before_request() {
+                true => ClusterError::Unreachable(reason),
+                false => ClusterError::Lost(reason),
+            }
+        })?;
         if status == StatusCode::UNAUTHORIZED {
             return Err(ClusterError::Unauthorized);
         }

@@ -2,6 +2,8 @@
 
 use zeroize::Zeroizing;
 
+use crate::provider::Origin;
+
 /// Returns the value of a variable, by the end of its name: `ADDR` for `BAO_ADDR` or else `VAULT_ADDR`.
 ///
 /// OpenBao's command looks at its own variable first as well.
@@ -12,6 +14,16 @@ pub(super) fn variable(name: &str) -> Option<Zeroizing<String>> {
             .map(Zeroizing::new)
             .filter(|value| !value.trim().is_empty())
     })
+}
+
+/// Returns the address of the server for people, without what is no part of an address.
+pub(super) fn shown_address() -> String {
+    let address = variable("ADDR");
+    let address = address
+        .as_ref()
+        .map_or(DEFAULT_ADDRESS, |it| it.trim_end_matches('/'));
+    let origin = address.parse().map(|origin: Origin| origin.to_string());
+    origin.unwrap_or_else(|_| "the address in VAULT_ADDR".to_owned())
 }
 
 /// The address that the `vault` command takes without `VAULT_ADDR`.

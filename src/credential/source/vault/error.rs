@@ -7,7 +7,7 @@ use http::StatusCode;
 
 use super::super::error::SourceError;
 use super::super::place_error::{PlaceError, PlaceFault};
-use super::environment::{DEFAULT_ADDRESS, variable};
+use super::environment::{DEFAULT_ADDRESS, shown_address, variable};
 
 /// The reason why Vault gives no secret.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ impl fmt::Display for VaultError {
                 )
             }
             Self::Unreachable(reason) | Self::Lost(reason) => {
-                write!(f, "Vault gave no answer: {reason}")
+                write!(f, "Vault gave no answer at {}: {reason}", shown_address())
             }
             Self::Denied(path, errors) if errors.ends_with("permission denied") => {
                 write!(
