@@ -257,6 +257,34 @@ fn a_bad_certificate_of_a_provider_says_who_signed_it_and_what_to_mend() {
 }
 
 #[test]
+fn through_a_proxy_the_signer_of_a_certificate_is_told() {
+    let behind = |upstream: &Upstream, proxy: &Proxy| {
+        let setup = Setup::at(&format!("https://graph.test:{}", upstream.port()));
+        examine(&setup.env("HTTPS_PROXY", &proxy.url("")))
+    };
+    let upstream = Upstream::with_certificate(Certificate::UnknownAuthority);
+    let report = behind(&upstream, &Proxy::start(Manner::Opens));
+    report.must_fail("upstream", "tls", "signed by Keyside test CA", "`ca`");
+    let report = behind(&Upstream::ok(), &Proxy::under_tls(Manner::Opens));
+    report.must_fail("upstream", "tls", "signed by Keyside test CA", "authority");
+    report.must_fail("upstream", "proxy", "has no usable TLS", "authority");
+}
+
+#[test]
+fn a_spool_that_nobody_can_make_is_a_fault() {
+    let upstream = Upstream::ok();
+    let setup = Setup::new(&upstream)
+        .file("file", "")
+        .more("[spool]\ndir = \"@DIR@/file/spool\"");
+    examine(&setup).must_fail(
+        "configuration",
+        "spool",
+        "cannot be written",
+        "write the folder",
+    );
+}
+
+#[test]
 fn a_provider_that_cannot_be_reached_says_at_which_step() {
     let plain = TcpListener::bind("127.0.0.1:0").unwrap();
     let speechless = format!("https://{}", plain.local_addr().unwrap());

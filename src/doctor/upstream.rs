@@ -14,12 +14,13 @@ use super::clock;
 use super::handshake::{self, CertificateOwner};
 use super::reach::{BrokenWay, FarHost};
 use super::step::{DoctorSection, DoctorStep, SectionKind, StepReporter};
-use crate::egress::WayOut;
+use crate::egress::{Proxy, WayOut};
 use crate::provider::{Ca, Origin};
 use crate::reload::Live;
-use crate::tls::{Witness, witnessed_config};
+use crate::tls::{CertificateFacts, Witness, witnessed_config};
 use crate::upstream::{
-    Outgoing, OutgoingBody, RequestLine, USER_AGENT, Upstream, UpstreamError, UpstreamKind,
+    Outgoing, OutgoingBody, ProxyFault, RequestLine, USER_AGENT, Upstream, UpstreamError,
+    UpstreamKind,
 };
 
 /// An origin of a provider, with the authorities for its certificate.
@@ -187,12 +188,56 @@ async fn examine_through(
         }
         Err(error) => error,
     };
-    reporter.report(broken_tunnel(&error));
+    if let UpstreamError::Proxy(failure) = &error
+        && matches!(failure.fault, ProxyFault::Tls(_))
+    {
+        examine_proxy(&failure.proxy, reporter).await;
+    }
+    reporter.report(broken_tunnel(&error, &witness.chain()));
     Err(BrokenWay)
 }
 
-/// Decides about a request that did not go through a proxy.
-fn broken_tunnel(error: &UpstreamError) -> DoctorStep {
+/// Looks at the TLS of the proxy itself: the step names the certificate and the signer.
+async fn examine_proxy(proxy: &Proxy, reporter: &StepReporter) {
+    let origin = Origin {
+        tls: true,
+        host: proxy.host().to_owned(),
+        port: proxy.port(),
+    };
+    let host = FarHost {
+        origin: &origin,
+        owner: CertificateOwner::Operator,
+    };
+    let Ok(addresses) = host.resolve(reporter).await else {
+        return;
+    };
+    let Ok(stream) = host.connect(&addresses, reporter).await else {
+        return;
+    };
+    match witnessed(&Ca::System).await {
+        Ok(tls) => match host.shake_hands(stream, &tls).await {
+            Ok(step) | Err(step) => reporter.report(step),
+        },
+        Err(fault) => reporter.report(fault),
+    }
+}
+
+/// Decides about a request that did not go through a proxy. `chain` has the certificates from the far end of the tunnel.
+fn broken_tunnel(error: &UpstreamError, chain: &[CertificateFacts]) -> DoctorStep {
+    match (error, chain.first()) {
+        (UpstreamError::Tls(_), Some(leaf)) => DoctorStep::fail(
+            "tls",
+            format!(
+                "the certificate `{}` signed by {} is refused: {error}",
+                leaf.subject, leaf.issuer
+            ),
+            "where the proxy opens TLS, name the file of its authority as `ca` of the provider",
+        ),
+        (error, _) => tunnel_without_certificate(error),
+    }
+}
+
+fn tunnel_without_certificate(error: &UpstreamError) -> DoctorStep {
     match error {
         UpstreamError::Proxy(failure) => {
             DoctorStep::fail("proxy", failure.to_string(), failure.fault.advice())
@@ -299,7 +344,7 @@ mod tests {
             ),
             (UpstreamError::NotWritten, "answer", "closed the connection"),
         ] {
-            let step = broken_tunnel(&error);
+            let step = broken_tunnel(&error, &[]);
             assert_eq!((step.outcome, &*step.name), (StepOutcome::Fail, name));
             assert!(step.found.contains(words), "{step:?}");
             assert!(!step.found.contains("hunter2"), "{step:?}");

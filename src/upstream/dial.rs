@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
+use rustls::CertificateError;
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -185,7 +186,8 @@ impl OriginDialer {
         };
         let opened_tls = |error: io::Error| {
             UpstreamError::Tls(format!(
-                "{error} (through the proxy {proxy}: if it opens TLS, `ca` of the provider must name its authority)"
+                "{} (through the proxy {proxy}: if it opens TLS, `ca` of the provider must name its authority)",
+                tls_reason(&error)
             ))
         };
         let io = match (tunnel, &self.tls) {
@@ -226,7 +228,7 @@ impl OriginDialer {
         let terms =
             TlsTerms::new(config, proxy.host()).map_err(|error| fault(error.to_string()))?;
         let secured = terms.handshake(stream).await;
-        let mut stream = secured.map_err(|error| fault(error.to_string()))?;
+        let mut stream = secured.map_err(|error| fault(tls_reason(&error)))?;
         tunnel::open(&mut stream, proxy, target).await?;
         Ok((Tunnel::Tls(Box::new(stream)), place))
     }
@@ -296,7 +298,19 @@ impl TlsTerms {
 
 #[expect(clippy::needless_pass_by_value, reason = "the argument of `map_err`")]
 fn tls_fault(error: io::Error) -> UpstreamError {
-    UpstreamError::Tls(error.to_string())
+    UpstreamError::Tls(tls_reason(&error))
+}
+
+/// Returns the reason of a failed handshake, in words: rustls has none for a signature of an unknown kind.
+fn tls_reason(error: &io::Error) -> String {
+    let inner = error.get_ref();
+    match inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::InvalidCertificate(
+            CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+            | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. },
+        )) => UNKNOWN_SIGNATURE.to_owned(),
+        _ => error.to_string(),
+    }
 }
 
 fn unreachable(error: &io::Error) -> UpstreamError {
@@ -306,5 +320,8 @@ fn unreachable(error: &io::Error) -> UpstreamError {
     UpstreamError::Unreachable(error.to_string())
 }
 
+/// The refusal of a certificate with an old or rare signature.
+const UNKNOWN_SIGNATURE: &str = "the certificate has a signature of a kind that is not accepted, such as SHA-1 or a curve that the key does not have: \
+     expected RSA or ECDSA with SHA-256 or better";
 /// Longest dialling: look-up, TCP and TLS together, as Envoy's default connect timeout.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
