@@ -283,6 +283,27 @@ fn a_pause_of_an_object_is_explained_and_shown() {
 }
 
 #[test]
+fn what_the_sidecar_has_not_loaded_is_told() {
+    let keyside = Setup::new(&Upstream::ok()).start();
+    let told = || explain(&keyside, &["POST", "/v23.0/1/messages"]).output;
+    assert!(!told().contains("not loaded"), "{}", told());
+    let path = keyside.dir().join("proxy.toml");
+    let config = std::fs::read_to_string(&path).unwrap();
+    let changed = config.replace("[[route]]", "[[route]]\noperations = [\"messages\"]");
+    keyside.dir().write("proxy.toml", changed);
+    keyside.dir().write("token", "EAASECOND");
+    let line = "not loaded  the sidecar at ";
+    let different = " has other values of `operations`, `token` (";
+    assert!(
+        told().contains(line) && told().contains(different),
+        "{}",
+        told()
+    );
+    assert_eq!(keyside.reload().status, 200);
+    assert!(!told().contains("not loaded"), "{}", told());
+}
+
+#[test]
 fn a_slowed_sender_is_told_by_explain_status_and_page() {
     let throttled = answer(
         "400 Bad Request",
