@@ -262,7 +262,7 @@ fn state_of_webhook(webhook: &WebhookEndpoint, live: &Live, alarms: &[SpoolAlarm
     state
 }
 
-/// Returns a line about a webhook whose events nobody can verify.
+/// Returns a line about a webhook without a key for its events.
 fn keyless(webhook: &WebhookEndpoint, subject: &str, live: &Live) -> Option<String> {
     if webhook.verifier.has_keys() {
         return None;
@@ -276,8 +276,8 @@ fn keyless(webhook: &WebhookEndpoint, subject: &str, live: &Live) -> Option<Stri
     ))
 }
 
-/// Returns the certificates of listeners that clients refuse. They make no sidecar unready: plain listeners beside them serve,
-/// and pods of one certificate would all go.
+/// Returns the certificates of listeners that clients refuse. Such certificates make no sidecar unready: plain listeners still
+/// serve, and all pods with the certificate would go.
 fn state_of_certificates(certificates: &ServerCertificates, now: SystemTime) -> Readiness {
     let refused = certificates
         .each()
@@ -288,7 +288,7 @@ fn state_of_certificates(certificates: &ServerCertificates, now: SystemTime) -> 
     }
 }
 
-/// Returns the reason for which clients refuse the certificate of a listener.
+/// Returns the reason of clients to refuse the certificate of a listener.
 fn refused_certificate(tls: &ServerTls, now: SystemTime) -> Option<String> {
     let validity = tls.validity.as_ref()?;
     match validity.stage(now) {

@@ -396,7 +396,7 @@ pub(super) fn route_status(route: &Route, query: &StatusQuery) -> Value {
     status
 }
 
-/// Returns what the configuration says of a route.
+/// Returns the settings of a route in the configuration.
 #[must_use]
 pub fn route_settings(route: &Route) -> Value {
     let provider = &route.credential.provider;

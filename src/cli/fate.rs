@@ -1,4 +1,4 @@
-//! The fate of a request if it were sent now, as the running sidecar tells it.
+//! The fate of a request if sent now, as the running sidecar tells.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -36,7 +36,7 @@ pub(super) fn rows_of_sidecar(
     rows
 }
 
-/// Asks the running sidecar for its status, with the limits that the request meets.
+/// Asks the running sidecar for the status, with the limits of the request.
 fn ask_sidecar(
     permit: &Permit<'_>,
     subject: &LimitSubject<'_>,
@@ -91,7 +91,7 @@ fn now(permit: &Permit<'_>, subject: &LimitSubject<'_>, status: &Value, admin: &
         .join("; but ")
 }
 
-/// Returns the rule of a sidecar that has lost the shared server.
+/// Returns the rule for a sidecar without its shared server.
 fn alone(shared: &Value) -> Option<String> {
     let rule = match shared["on_failure"].as_str()? {
         _ if shared["in_use"] != false => return None,
@@ -105,7 +105,7 @@ fn alone(shared: &Value) -> Option<String> {
     Some(format!("the shared server does not answer: {rule}"))
 }
 
-/// Returns the parts of the configuration on disk that the sidecar has otherwise.
+/// Returns the parts of the configuration on disk with other values in the sidecar.
 fn not_loaded(permit: &Permit<'_>, status: &Value) -> Vec<String> {
     let Some(loaded) = route_of(permit, status) else {
         return Vec::new();

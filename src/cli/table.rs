@@ -5,8 +5,8 @@ use crate::json::words::NO_VALUE;
 use super::output::terminal_width;
 
 /// Prints rows below their titles, each column as wide as its widest cell. On a terminal that is too narrow, cells go on below
-/// themselves; on one that is too narrow even then, each row is a block with a line for each cell. The column of sidecars is left
-/// out where there is one. Without a row, nothing is printed.
+/// themselves; on a terminal for no column at all, each row is a block with a line for each cell. The column of sidecars is left
+/// out for a single sidecar. Without a row, nothing is printed.
 pub(super) fn print<const COLUMNS: usize>(
     titles: [&str; COLUMNS],
     rows: impl Iterator<Item = [String; COLUMNS]>,
@@ -98,7 +98,7 @@ fn widths<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> [usize; COLUMNS] 
     })
 }
 
-/// Returns the widths below which no column shrinks: that of the longest word that stays whole, and a few characters.
+/// Returns the least widths of columns: the longest unbroken word, and a few characters.
 fn least_widths<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> [usize; COLUMNS] {
     std::array::from_fn(|column| {
         let cells = rows.iter().filter_map(|row| row.get(column));
@@ -169,7 +169,7 @@ const SIDECAR: &str = "SIDECAR";
 const GAP: &str = "  ";
 /// The width below which a column is no help: a word, or a short name.
 const LEAST_WIDTH: usize = 8;
-/// The longest word that is never broken, in characters: fingerprints are compared and copied, and have 12, or 18 with `keyed:`.
+/// The longest unbroken word, in characters: people compare and copy fingerprints, of 12 characters, or 18 with `keyed:`.
 const UNBROKEN: usize = 18;
 
 #[cfg(test)]

@@ -263,8 +263,8 @@ impl Credential {
             .store(Some(Arc::new(verification)));
     }
 
-    /// Forgets an answer of the provider that refuses the newest secret set, because a request has shown that the provider
-    /// takes the set. The question is due anew then.
+    /// Forgets a refusal of the newest secret set by the provider, after a request with the set was accepted. The question is
+    /// due anew then.
     pub(super) fn drop_refusal(&self) {
         let verification = self.verification.load();
         let is_refusal = |found: &Arc<Verification>| matches!(found.verdict, Verdict::Refused(_));

@@ -27,7 +27,7 @@ impl Rotations {
         Self(family)
     }
 
-    /// Makes every series of a credential, at 0: an alarm notices the first event of a series only if the series was there.
+    /// Makes every series of a credential, at 0: an alarm notices no first event of a new series.
     pub fn begin(&self, credential: &str) {
         for result in RESULTS {
             drop(self.0.get_or_create(&RotationLabels {

@@ -84,7 +84,7 @@ fn on_disk(live: &Live) -> Vec<DoctorStep> {
     }
     if let Some(spool) = &live.config.spool {
         let free = statvfs(&spool.dir).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
-        // A folder that nobody can make is a fault, and not one that is missing for now.
+        // A folder out of reach for `run` is a fault, even while the folder is missing.
         let usable = check_usable(&spool.dir).map_err(io::Error::other);
         let found = || access(&spool.dir, Access::EXISTS).map_err(io::Error::from);
         let writable = usable.and_then(|()| found());

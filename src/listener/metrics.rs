@@ -34,7 +34,7 @@ pub(super) enum RefusalReason {
     User,
     /// The bodies and the requests under way leave no room in memory.
     Memory,
-    /// One side refused the handshake of TLS.
+    /// The client or the server refused the handshake of TLS.
     Tls,
 }
 

@@ -122,7 +122,7 @@ async fn handshake(
     None
 }
 
-/// True for a handshake that one side has refused. A peer that only looks whether a port is open, and goes, is no such one.
+/// True for a handshake that client or server has refused. A peer after an open port alone, which goes at once, has refused none.
 fn is_refusal(error: &io::Error) -> bool {
     let inner = error.get_ref();
     inner.is_some_and(|inner| inner.is::<rustls::Error>())

@@ -77,7 +77,7 @@ impl Reloader {
     ///
     /// # Errors
     /// If the reload is refused, or the process ends. For a person also if nothing changed while a program or a secret
-    /// manager could not be read: whether there is a new value, nobody knows.
+    /// manager could not be read: a new value may be there.
     pub async fn request_and_wait(&self, cause: ReloadCause) -> ReloadResult {
         let is_of_person = matches!(cause, ReloadCause::Request(_));
         let result = self.work_and_wait(Work::Reload(cause)).await;

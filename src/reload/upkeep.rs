@@ -65,7 +65,7 @@ impl Reloader {
             .filter(|check| check.credential.acceptance().wants_reason());
         for (credential, verification) in run_checks(refused).await {
             if matches!(verification.verdict, Verdict::Refused(_)) {
-                // A request that the provider took meanwhile is the newer answer.
+                // A request accepted meanwhile is the newer answer.
                 if !credential.acceptance().is_refused() {
                     continue;
                 }

@@ -82,10 +82,10 @@ pub struct Burst {
 
 /// Failures that no log line has told of for a minute.
 #[derive(Debug, Default)]
-pub struct Summary {
+pub struct FailureSummary {
     /// The failures, by kind.
     pub bursts: Vec<Burst>,
-    /// Those of them that have ended since.
+    /// The ended failures.
     pub ended: Vec<Streak>,
 }
 
@@ -141,12 +141,12 @@ impl RouteTraffic {
     }
 
     /// Returns the failures that no log line has told of for a minute.
-    pub fn sum_up(&self, now: Instant) -> Summary {
+    pub fn sum_up(&self, now: Instant) -> FailureSummary {
         let mut state = self.state.lock();
         let tracks = state
             .iter_mut()
             .flat_map(|state| [&mut state.sends, &mut state.others]);
-        let mut summary = Summary::default();
+        let mut summary = FailureSummary::default();
         for track in tracks {
             let (bursts, ended) = track.sum_up(now);
             summary.bursts.extend(bursts);

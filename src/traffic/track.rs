@@ -13,7 +13,7 @@ pub(super) struct Track {
     streak: Option<Streak>,
     hour: Hour,
     logged: Vec<LoggedFailures>,
-    /// The ended failures that the log has not told of: the line that sums them up is followed by one about their end.
+    /// The ended failures without a log line: behind the sum in the log, a line tells the end.
     ended: Option<Streak>,
 }
 
@@ -166,7 +166,7 @@ impl Track {
         }
         let ended = self.ended.take();
         match &mut self.streak {
-            // The end of the failures that go on tells of these as well.
+            // The end of the present failures tells of the ended failures as well.
             Some(streak) => {
                 streak.is_logged = true;
                 (bursts, None)

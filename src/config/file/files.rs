@@ -178,7 +178,7 @@ impl Pattern {
                 && name.starts_with(&self.before)
                 && name.ends_with(&self.after)
                 && !name.starts_with('.');
-            // A file that cannot be read is told by the reading: left out, its tenants would be gone.
+            // The reading tells of an unreadable file: left out, the tenants of the file would be gone.
             if fits && !path.is_dir() {
                 files.push(path);
             }

@@ -25,7 +25,7 @@ pub(super) enum Reach {
 }
 
 impl Reach {
-    /// Returns what is wrong with an address that other machines may reach.
+    /// Returns the fault of an address within reach of other machines.
     fn danger(self) -> Option<&'static str> {
         match self {
             Self::Anywhere => None,

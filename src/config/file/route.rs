@@ -175,7 +175,7 @@ fn warn_of_repeats(senders: &[Field<'_>]) {
     }
 }
 
-/// Warns of a sender that looks like a phone number, where a provider names senders by ids.
+/// Warns of a sender in the form of a phone number, for a provider with ids of senders.
 fn warn_of_numbers(senders: &[Field<'_>]) {
     let is_number = |field: &&Field<'_>| {
         let digits = field.string().map_or(0, |sender| match is_digits(sender) {
@@ -367,7 +367,7 @@ fn form_of_senders(provider: &Provider) -> fn(&str) -> Result<String, Malformed>
     }
 }
 
-/// True for a provider that names senders by Meta's phone number ids.
+/// True for a provider with Meta's phone number ids as senders.
 fn are_senders_ids(provider: &Provider) -> bool {
     provider.graph_answers && provider.limits.sender.is_empty()
 }

@@ -52,7 +52,7 @@ pub struct Policy {
 pub struct Denied<'a> {
     /// The route that decided, if one has the path.
     pub route: Option<&'a Route>,
-    /// The operation that the request asks the route for, as far as the provider knows one.
+    /// The operation of the request, as far as the provider knows any.
     pub operation: Option<&'a Operation>,
     /// The reason.
     pub error: OutboundError,
