@@ -391,8 +391,10 @@ fn verification_status(verification: &Verification) -> Value {
 
 pub(super) fn route_status(route: &Route, query: &StatusQuery) -> Value {
     let mut status = route_settings(route);
-    status["limit"] = limit_status(&route.limiter, query);
-    status["traffic"] = traffic::status(&route.traffic);
+    if let Some(fields) = status.as_object_mut() {
+        fields.insert("limit".to_owned(), limit_status(&route.limiter, query));
+        fields.insert("traffic".to_owned(), traffic::status(&route.traffic));
+    }
     status
 }
 

@@ -113,7 +113,9 @@ fn not_loaded(permit: &Permit<'_>, status: &Value) -> Vec<String> {
     let route = permit.route;
     let own = route_settings(route);
     let keys = ["path", "credential", "upstream", "senders", "operations"];
-    let of_route = keys.into_iter().filter(|key| own[*key] != loaded[*key]);
+    let of_route = keys
+        .into_iter()
+        .filter(|key| own.get(key) != loaded.get(key));
     let mut differences: Vec<_> = of_route.map(|key| format!("`{key}`")).collect();
     let credential = &route.credential;
     let mut credentials = list(&status["credentials"]);

@@ -74,9 +74,7 @@ fn route(
     {
         field.fault("the provider's requests name no sender, expected []");
     }
-    if are_senders_ids(provider) {
-        warn_of_numbers(&named_senders);
-    }
+    warn_of_numbers(&named_senders, provider);
     let route = RouteConfig {
         name: endpoint.name_or(&credential),
         path: prefix.unwrap_or_default(),
@@ -176,7 +174,10 @@ fn warn_of_repeats(senders: &[Field<'_>]) {
 }
 
 /// Warns of a sender in the form of a phone number, for a provider with ids of senders.
-fn warn_of_numbers(senders: &[Field<'_>]) {
+fn warn_of_numbers(senders: &[Field<'_>], provider: &Provider) {
+    if !are_senders_ids(provider) {
+        return;
+    }
     let is_number = |field: &&Field<'_>| {
         let digits = field.string().map_or(0, |sender| match is_digits(sender) {
             true => sender.len(),
