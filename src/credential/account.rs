@@ -266,10 +266,11 @@ impl Credential {
     /// Forgets a refusal of the newest secret set by the provider, after a request with the set was accepted. The question is
     /// due anew then.
     pub(super) fn drop_refusal(&self) {
-        let verification = self.verification.load();
+        let kept = &self.secret_history.verification;
+        let verification = kept.load();
         let is_refusal = |found: &Arc<Verification>| matches!(found.verdict, Verdict::Refused(_));
         if verification.as_ref().is_some_and(is_refusal) {
-            self.verification.store(None);
+            kept.store(None);
         }
     }
 

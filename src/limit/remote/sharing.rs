@@ -146,7 +146,7 @@ impl Sharing {
     pub fn rate_now(&self, rate: Rate) -> Rate {
         match self.counted_by() {
             CountedBy::LocalWhileLost(OnFailure::Local) => {
-                Self::share(rate.into(), self.replicas).rate
+                Quota::from(rate).share(self.replicas).rate
             }
             CountedBy::LocalWhileLost(OnFailure::Open | OnFailure::Closed)
             | CountedBy::Server
