@@ -40,7 +40,7 @@ enum NextPart {
     ContentBegins,
     /// The content of a part.
     Content,
-    /// The end of the body, behind the last boundary: only a line end may follow.
+    /// The end of the body, behind the last boundary: no more than two line ends may follow.
     End,
 }
 
@@ -107,7 +107,7 @@ impl MultipartReader {
                 Ok(Some(0))
             }
             NextPart::Content => self.content(bytes),
-            NextPart::End if LINE_END.starts_with(bytes) => Ok(None),
+            NextPart::End if LAST_LINE_ENDS.starts_with(bytes) => Ok(None),
             NextPart::End => Err(MultipartFault::Ambiguous),
         }
     }
@@ -183,6 +183,9 @@ impl MultipartReader {
 }
 
 const LINE_END: &[u8] = b"\r\n";
+/// The most that writers put behind the last boundary: axios 1.6 and 1.7, form-data-encoder and with it got write an
+/// empty line there.
+const LAST_LINE_ENDS: &[u8] = b"\r\n\r\n";
 /// Most parts of a body: an upload has three or four.
 const MAX_PARTS: usize = 100;
 /// Longest head of a part, in bytes.
@@ -227,6 +230,88 @@ mod tests {
                 .to_owned(),
         ] {
             assert_eq!(read(body.as_bytes()), Ok(()), "{body}");
+        }
+    }
+
+    /// The bodies of one file as the libraries of several languages write them. The boundary is `b`.
+    const WRITERS: [(&str, &str); 15] = [
+        (
+            "axios 1.6 and 1.7, form-data-encoder, got (Node)",
+            "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.png\"\r\n\
+             Content-Type: image/png\r\n\r\nx\r\n--b--\r\n\r\n",
+        ),
+        (
+            "form-data, superagent, fetch of Node 20 and later; requests, httpx (Python); curl",
+            "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.png\"\r\n\
+             Content-Type: image/png\r\n\r\nx\r\n--b--\r\n",
+        ),
+        (
+            "fetch of Node 18",
+            "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.png\"\r\n\
+             Content-Type: image/png\r\n\r\nx\r\n--b--",
+        ),
+        (
+            "aiohttp (Python)",
+            "--b\r\nContent-Type: image/png\r\nContent-Disposition: form-data; name=\"file\"; \
+             filename=\"a.png\"\r\n\r\nx\r\n--b--\r\n",
+        ),
+        (
+            "urllib3 1 (Python), with a name beyond ASCII",
+            "--b\r\nContent-Disposition: form-data; name=\"file\"; filename*=utf-8''%C3%A9.png\r\n\
+             Content-Type: image/png\r\n\r\nx\r\n--b--\r\n",
+        ),
+        (
+            "Guzzle (PHP)",
+            "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.png\"\r\n\
+             Content-Length: 1\r\nContent-Type: image/png\r\n\r\nx\r\n--b--\r\n",
+        ),
+        (
+            "Symfony (PHP)",
+            "--b\r\nContent-Type: image/png\r\nContent-Transfer-Encoding: 8bit\r\nContent-Disposition: \
+             form-data; name=\"file\"; filename=\"a.png\"\r\n\r\nx\r\n--b--\r\n",
+        ),
+        ("mime/multipart (Go), without a part", "\r\n--b--\r\n"),
+        (
+            "OkHttp (Java)",
+            "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.png\"\r\n\
+             Content-Type: image/png\r\nContent-Length: 1\r\n\r\nx\r\n--b--\r\n",
+        ),
+        (
+            "Apache HttpClient (Java)",
+            "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.png\"\r\nContent-Type: \
+             image/png\r\nContent-Transfer-Encoding: binary\r\n\r\nx\r\n--b--\r\n",
+        ),
+        (
+            "Jersey (Java)",
+            "--b\r\nContent-Type: image/png\r\nContent-Disposition: form-data; filename=\"a.png\"; \
+             modification-date=\"Tue, 01 Dec 2026 04:00:00 GMT\"; size=1; name=\"file\"\r\n\r\nx\r\n--b--\r\n",
+        ),
+        (
+            "Netty (Java)",
+            "--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a.png\"\r\ncontent-length: 1\r\n\
+             content-type: image/png\r\ncontent-transfer-encoding: binary\r\n\r\nx\r\n--b--\r\n",
+        ),
+        (
+            "HttpClient (.NET)",
+            "--b\r\nContent-Type: image/png\r\nContent-Disposition: form-data; name=file; filename=a.png; \
+             filename*=utf-8''a.png\r\n\r\nx\r\n--b--\r\n",
+        ),
+        (
+            "multipart-post (Ruby)",
+            "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.png\"\r\nContent-Length: 1\r\n\
+             Content-Type: image/png\r\nContent-Transfer-Encoding: binary\r\n\r\nx\r\n--b--\r\n\r\n",
+        ),
+        (
+            "http (Dart)",
+            "--b\r\ncontent-type: image/png\r\ncontent-disposition: form-data; name=\"file\"; \
+             filename=\"a.png\"\r\n\r\nx\r\n--b--\r\n",
+        ),
+    ];
+
+    #[test]
+    fn an_upload_of_every_library_passes() {
+        for (writer, body) in WRITERS {
+            assert_eq!(read(body.as_bytes()), Ok(()), "{writer}");
         }
     }
 
@@ -292,7 +377,10 @@ mod tests {
             ("preamble", format!("x\r\n{good}")),
             ("two line ends first", format!("\r\n\r\n{good}")),
             ("epilogue", format!("{good}x")),
-            ("two line ends last", format!("{good}\r\n")),
+            ("three line ends last", format!("{good}\r\n\r\n")),
+            ("line feeds last", format!("{}\n\n", good.trim_end())),
+            ("line feed last", format!("{}\n", good.trim_end())),
+            ("text behind an empty line", format!("{good}\r\nx")),
             ("another boundary", good.replace("--b\r\n", "--bb\r\n")),
             ("line ends", good.replace("\r\n", "\n")),
             (

@@ -401,11 +401,13 @@ impl Corpus {
             "--{boundary}{}",
             if self.one_in(20) { "" } else { "--" }
         ));
-        out.push_str(if self.one_in(20) {
-            "\r\nepilogue"
-        } else {
-            "\r\n"
-        });
+        let behind = match self.below(20) {
+            0 => "\r\nepilogue",
+            1 => "\n",
+            2 | 3 => "\r\n\r\n",
+            _ => "\r\n",
+        };
+        out.push_str(behind);
         out.into_bytes()
     }
 
